@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_ATTENTION_HPP
+#define LOGLINEAR_ATTENTION_HPP
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/parameters.hpp"
+#include "loglinear/detail/workspace.hpp"
+#include "loglinear/level_weights.hpp"
+#include "loglinear/rule.hpp"
+#include "loglinear/state.hpp"
+
+namespace loglinear {
+
+namespace detail {
+
+template <class Derived>
+std::true_type is_eigen(const Eigen::EigenBase<Derived>*);
+std::false_type is_eigen(const void*);
+
+/// Refuses, with advice, whatever is not an Eigen vector of the right scalar.
+template <class Scalar, class Argument>
+constexpr void require_vector_type() {
+  using Type = std::remove_cvref_t<Argument>;
+  constexpr bool eigen = decltype(is_eigen(std::declval<Type*>()))::value;
+  static_assert(eigen,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorXd>(data, size)");
+  if constexpr (eigen) {
+    static_assert(Type::IsVectorAtCompileTime,
+                  "a layer takes vectors: rows or columns whose type says so, such as m.row(i), "
+                  "m.col(i) or Eigen::VectorXd");
+    static_assert(std::is_same_v<typename Type::Scalar, Scalar>,
+                  "the vector must have the layer's scalar: convert it with .cast<Scalar>()");
+  }
+}
+
+template <class Type>
+concept StreamingLayer = requires {
+  typename Type::InnerRuleOfLayer;
+};
+
+}  // namespace detail
+
+/// Log-linear attention, streaming: one token at a time through a hierarchy of O(log T) states
+/// (Guo et al., *Log-Linear Attention*, ICLR 2026, arXiv:2506.04761), with any inner rule applied
+/// in full: at every token its transition acts on every active level, then its leaf is pushed.
+///
+///     k = W_k x    v = W_v x    q = W_q x    lambda = level weights of W_lambda x
+///     S_l <- L_t S_l diag(r_t) for every level l, then push the leaf        (what `inner` says)
+///     raw read = sum_l lambda_l S_l^T q        output = tanh(raw read)
+///
+/// `x` is a vector of length d_model, outputs have length d_v, states are `key_rows x d_v`
+/// (key_rows is d_k unless the rule says otherwise). Any Eigen vector expression is accepted, row
+/// or column; it is copied once. All memory is allocated by the constructor: `forward`,
+/// `query_readonly` and `train_one` never allocate. What they return is a reference to the layer's
+/// own output, overwritten by the next call; copy it (`Eigen::VectorXd o = ...`) to keep it.
+///
+/// Errors: std::invalid_argument with the argument's name, value and legal range, before anything
+/// has changed. It is thrown for wrong sizes, input that is not finite, and finite input whose
+/// projections, gates, leaf, read or weights would overflow; a NaN never enters a state or a
+/// weight.
+///
+/// A token costs one product with the stacked weights, `(2 d_k + d_v + M + own) d_model`, one read
+/// of the active levels and O(1) amortised merges; a training step reads the levels once more.
+/// Concurrent const calls are safe; use `query_readonly(x, workspace)` from several threads.
+///
+/// \tparam Inner      the inner rule, see rule.hpp and the folder rules/
+/// \tparam Scalar_    float, double, long double
+/// \tparam Weights    the level weights, see level_weights.hpp
+/// \tparam MaxLevels  the number of levels at compile time, or Eigen::Dynamic
+template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
+          int MaxLevels = Eigen::Dynamic>
+class LogLinearAttention {
+  static_assert(!detail::StreamingLayer<Inner>,
+                "log-linear attention cannot be the inner rule of log-linear attention: pass the "
+                "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
+  static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
+                "LogLinearAttention needs a floating-point scalar: use float or double");
+  static_assert(InnerRule<Inner, Scalar_>, "Inner must satisfy InnerRule: see loglinear/rule.hpp");
+  static_assert(LevelWeights<Weights, Scalar_>,
+                "Weights must satisfy LevelWeights: see loglinear/level_weights.hpp");
+
+  using Kind = typename Inner::template Transition<Scalar_>;
+
+ public:
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+  using State = LogLinearState<Scalar, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
+  using InnerRuleOfLayer = Inner;
+  /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
+  using Workspace = detail::Workspace<Kind>;
+
+  /// How to build a layer; d_model, d_k and d_v must be given.
+  struct Options {
+    Inner inner{};      ///< the rule with its hyperparameters
+    Index d_model = 0;  ///< length of x, at least 1
+    Index d_k = 0;      ///< length of keys and queries, at least 1
+    Index d_v = 0;      ///< length of values and outputs, at least 1
+    int max_levels = MaxLevels == Eigen::Dynamic ? 32 : MaxLevels;  ///< 1 to 64
+    Weights level_weights{};                        ///< lambda_init, tau, ... of the policy
+    ReadOrder read_order = ReadOrder::before_push;  ///< what `forward` reads
+    double learning_rate = 0.05;                    ///< of `train_one`, finite and >= 0
+    std::uint64_t seed = 42;                        ///< of the weights, at least 1
+  };
+
+  /// Allocates the layer and draws its weights from the seed: 0.01 times standard normals by
+  /// Xorshift64 and Box-Muller, in the order of `weight_names()`. \throws std::invalid_argument for
+  /// an option out of its range
+  explicit LogLinearAttention(const Options& options)
+      : inner_(options.inner),
+        weights_(options.level_weights),
+        read_order_(options.read_order),
+        parameters_(checked(options).d_model),
+        layout_(lay_out(options)),
+        state_(options.max_levels, layout_.key_rows, layout_.d_v),
+        workspace_(make_workspace()),
+        training_(layout_, leaves, weight_count()) {
+    detail::validate_rule(inner_);
+    weights_.resolve(options.max_levels);
+    parameters_.draw(options.seed);
+    set_learning_rate(options.learning_rate);
+  }
+
+  /// \name A token
+  /// \{
+
+  /// Reads in the layer's read order, then lets the state undergo the token's transition and pushes
+  /// its leaf. In the order `before_push`, the default, it returns what `query_readonly(x)` would.
+  /// \return the output, length d_v
+  template <class In>
+  const Vector& forward(const In& x) {
+    load(x, "x", workspace_.x);
+    project(workspace_, 0);
+    prepare_leaf(workspace_);
+    read(workspace_, read_order_, read_order_ != ReadOrder::before_push);
+    const Token<Kind>& token = workspace_.token;
+    const double magnitude =
+        state_.require_writable(token.transition.norm_bound(), token.keys, token.values);
+    state_.write(token.transition, token.keys, token.values, magnitude);
+    return workspace_.output;
+  }
+  /// The same, into the caller's vector of length d_v.
+  template <class In, class Out>
+  void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = forward(x);
+  }
+
+  /// Reads the state as it stands, in the order `before_push`: no transition, no leaf of x, nothing
+  /// changes. With `current_apart` weights, level l counts lambda_{l+1}. \return the output
+  template <class In>
+  const Vector& query_readonly(const In& x) {
+    return std::as_const(*this).query_readonly(x, workspace_);
+  }
+  /// The same, into the caller's vector of length d_v.
+  template <class In, class Out>
+  void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = query_readonly(x);
+  }
+  /// The same with the caller's memory; safe from several threads, a workspace each.
+  /// \return the output, which lies in the workspace
+  template <class In>
+  const Vector& query_readonly(const In& x, Workspace& workspace) const {
+    detail::require_size("the workspace's lambda", workspace.lambda.size(), weight_count());
+    detail::require_size("the workspace's projections", workspace.raw.size(), layout_.end);
+    load(x, "x", workspace.x);
+    project(workspace, layout_.q);
+    const bool apart = read_order_ == ReadOrder::current_apart;
+    read(workspace, apart ? ReadOrder::current_apart : ReadOrder::before_push, false);
+    return workspace.output;
+  }
+
+  /// One step of stochastic gradient descent on `1/2 |o - y|^2` and one token of the stream: reads
+  /// after the push (or `current_apart`, if that is the layer's order), steps every weight, then
+  /// writes the state with the old weights. The gradient is that of this step's loss with the state
+  /// before the step held constant: through the leaf and through the token's own transition.
+  /// \param y  target, length d_v, finite; outputs lie in [-1, 1]
+  /// \return the output o from before the step
+  template <class In, class Target>
+  const Vector& train_one(const In& x, const Target& y) {
+    load(x, "x", workspace_.x);
+    load(y, "y", training_.target);
+    project(workspace_, 0);
+    prepare_leaf(workspace_);
+    const ReadOrder order = training_order();
+    read(workspace_, order, true);
+    const Vector& o = workspace_.output;
+    training_.d_read = (o - training_.target).array() * (1 - o.array().square());
+    backward(workspace_, training_, order);
+
+    const Token<Kind>& token = workspace_.token;
+    const double magnitude =
+        state_.require_writable(token.transition.norm_bound(), token.keys, token.values);
+    parameters_.require_descendable(learning_rate_, training_.d_raw, workspace_.x,
+                                    training_.d_free);
+    parameters_.descend(learning_rate_, training_.d_raw, workspace_.x, training_.d_free);
+    state_.write(token.transition, token.keys, token.values, magnitude);
+    ++train_step_count_;
+    return o;
+  }
+  /// The same, into the caller's vector of length d_v.
+  template <class In, class Target, class Out>
+  void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = train_one(x, y);
+  }
+
+  /// Empties the state; weights and the step counter stay.
+  void reset() noexcept { state_.reset(); }
+  /// \}
+
+  /// \name What the last `forward`, `query_readonly(x)` or `train_one` saw
+  /// \{
+  [[nodiscard]] const Vector& raw_read() const noexcept { return workspace_.read; }  ///< no tanh
+  [[nodiscard]] const Vector& lambda() const noexcept { return workspace_.lambda; }  ///< weights
+  /// \}
+
+  /// \name The stream's state
+  /// \{
+  /// The hierarchy. \return a reference, valid while the layer lives
+  [[nodiscard]] const State& log_linear_state() const noexcept { return state_; }
+  /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a view.
+  [[nodiscard]] typename State::ConstFlat state() const noexcept { return state_.flat_state(); }
+  [[nodiscard]] Index d_model() const noexcept { return parameters_.d_model(); }  ///< length of x
+  [[nodiscard]] Index d_k() const noexcept { return layout_.d_k; }             ///< length of a key
+  [[nodiscard]] Index output_dim() const noexcept { return layout_.d_v; }      ///< d_v
+  [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }  ///< of `forward`
+  [[nodiscard]] const Inner& inner() const noexcept { return inner_; }         ///< the rule
+  [[nodiscard]] const Weights& level_weights() const noexcept { return weights_; }  ///< the policy
+  /// \}
+
+  /// \name Weights and learning
+  /// \{
+  /// The weight arrays in the order in which the seed draws them: w_key, w_value, w_query, those of
+  /// the level weights, the rule's own.
+  [[nodiscard]] std::vector<std::string> weight_names() const { return parameters_.names(); }
+  /// One weight array, `outputs x d_model`, or `1 x n` for a free vector; a read-only view.
+  /// \throws std::invalid_argument for a name that is not in `weight_names()`
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const {
+    return parameters_.get(name);
+  }
+  /// Replaces one weight array by a matrix of the same shape. \throws std::invalid_argument for an
+  /// unknown name, another shape or coefficients that are not finite
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    parameters_.set(name, value);
+  }
+  [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }  ///< of train_one
+  /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are
+  void set_learning_rate(double learning_rate) {
+    if (!detail::is_finite(learning_rate) || learning_rate < 0) {
+      detail::fail("learning_rate", learning_rate, "finite and at least 0");
+    }
+    learning_rate_ = learning_rate;
+  }
+  /// Calls of `train_one` since construction or `reset_train_step_count`.
+  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
+  void reset_train_step_count() noexcept { train_step_count_ = 0; }  ///< back to 0
+  /// \}
+
+  /// Memory for the const `query_readonly`; allocates.
+  [[nodiscard]] Workspace make_workspace() const {
+    return Workspace(layout_, d_model(), leaves, state_.max_levels(), weight_count());
+  }
+
+  /// The same layer, weights, state and counters in another scalar; allocates. \throws
+  /// std::invalid_argument if a number is out of the other scalar's range
+  template <class Other>
+  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels> cast() const {
+    LogLinearAttention<Inner, Other, Weights, MaxLevels> other({.inner = inner_,
+                                                                .d_model = d_model(),
+                                                                .d_k = layout_.d_k,
+                                                                .d_v = layout_.d_v,
+                                                                .max_levels = state_.max_levels(),
+                                                                .level_weights = weights_,
+                                                                .read_order = read_order_,
+                                                                .learning_rate = learning_rate_});
+    other.parameters_ = parameters_.template cast<Other>();
+    other.state_ = state_.template cast<Other>();
+    other.train_step_count_ = train_step_count_;
+    return other;
+  }
+
+ private:
+  template <class, class, class, int>
+  friend class LogLinearAttention;
+
+  static constexpr Index leaves = detail::leaves_of<Inner>();
+
+  static const Options& checked(const Options& options) {
+    detail::require_positive("d_model", options.d_model);
+    detail::require_positive("d_k", options.d_k);
+    detail::require_positive("d_v", options.d_v);
+    return options;
+  }
+
+  detail::Layout lay_out(const Options& options) {
+    detail::Layout layout;
+    layout.d_k = options.d_k;
+    layout.d_v = options.d_v;
+    layout.key_rows = detail::key_rows_of(inner_, options.d_k);
+    parameters_.append(projection("w_key", options.d_k));
+    layout.v = parameters_.append(projection("w_value", options.d_v));
+    layout.q = parameters_.append(projection("w_query", options.d_k));
+    layout.lambda = parameters_.projected_size();
+    const int count = level_weight_count(options.read_order, options.max_levels);
+    for (const Parameter& shape : weights_.parameters(count)) parameters_.append(shape);
+    layout.own = parameters_.projected_size();
+    layout.free_own = parameters_.free_size();
+    for (const Parameter& shape : inner_.parameters(options.d_k, options.d_v)) {
+      parameters_.append(shape);
+    }
+    layout.end = parameters_.projected_size();
+    layout.free_end = parameters_.free_size();
+    return layout;
+  }
+
+  [[nodiscard]] int weight_count() const {
+    return level_weight_count(read_order_, state_.max_levels());
+  }
+  [[nodiscard]] ReadOrder training_order() const {
+    return read_order_ == ReadOrder::current_apart ? read_order_ : ReadOrder::after_push;
+  }
+
+  template <class In>
+  void load(const In& in, const char* name, Vector& into) const {
+    detail::require_vector_type<Scalar, In>();
+    detail::require_size(name, in.size(), into.size());
+    into.noalias() = detail::as_column(in.derived().matrix());
+    detail::require_finite(name, into);
+  }
+
+  template <class Out>
+  void require_output(const Eigen::MatrixBase<Out>& out) const {
+    detail::require_vector_type<Scalar, Out>();
+    detail::require_size("out", out.size(), layout_.d_v);
+  }
+
+  using ConstView = detail::ConstVectorView<Scalar>;
+  using View = detail::VectorView<Scalar>;
+
+  [[nodiscard]] Projections<ConstView> rule_input(const Workspace& w) const {
+    return layout_.template rule_part<ConstView>(w.raw.data(), parameters_.free().data());
+  }
+
+  /// raw = W x from row `from` on, and what follows from it without the leaf: lambda and query.
+  void project(Workspace& w, Index from) const {
+    parameters_.project(w.x, w.raw, from);
+    detail::require_finite("a projection of x", w.raw.tail(layout_.end - from));
+    weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
+                   layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
+                   w.lambda);
+    detail::prepare_query(inner_, rule_input(w), w.token.query);
+  }
+
+  void prepare_leaf(Workspace& w) const {
+    inner_.prepare(rule_input(w), w.token);
+    detail::require_finite("a written key", w.token.keys);
+    detail::require_finite("a written value", w.token.values);
+    if (!w.token.transition.all_finite()) detail::fail("the transition", "not finite", "finite");
+  }
+
+  /// Every read there is: the older states, weighted as `order` sees them, and with `sees_token`
+  /// also what the token does. Older states are then read through its transition,
+  /// `diag(r) S_l^T (L^T q)`, and its leaf is added, so that nothing needs to be written first.
+  void read(Workspace& w, ReadOrder order, bool sees_token) const {
+    const Token<Kind>& token = w.token;
+    w.old_query = token.query;
+    if (sees_token) token.transition.left_transposed(w.old_query);
+    w.old_read.setZero();
+    for (int l : state_.active_levels()) {
+      w.level_reads.col(l).noalias() = state_.level(l).transpose() * w.old_query;
+      w.old_read += w.lambda[seen_at(order, l)] * w.level_reads.col(l);
+    }
+    w.read = w.old_read;
+    if (sees_token) {
+      token.transition.right(w.read.transpose());
+      const Scalar& weight = w.lambda[leaf_seen_at(order)];
+      for (Index j = 0; j < leaves; ++j) {
+        w.read += (weight * token.keys.col(j).dot(token.query)) * token.values.col(j);
+      }
+    }
+    detail::require_finite("the raw read", w.read);
+    w.output = w.read.array().tanh();
+  }
+
+  /// From `t.d_read` to the gradient of every weight, for the read that `read(w, order, true)`
+  /// made.
+  void backward(const Workspace& w, detail::TrainingWorkspace<Kind>& t, ReadOrder order) const {
+    const Token<Kind>& token = w.token;
+    t.d_lambda.setZero();
+
+    // The older states: with d through diag(r), p = sum_l lambda_l S_l d is all that is needed.
+    t.d_old_read = t.d_read;
+    token.transition.right(t.d_old_read.transpose());
+    t.d_old_query.setZero();
+    for (int l : state_.active_levels()) {
+      const int seen = seen_at(order, l);
+      t.d_old_query.noalias() += w.lambda[seen] * (state_.level(l) * t.d_old_read);
+      t.d_lambda[seen] += t.d_old_read.dot(w.level_reads.col(l));
+    }
+    token.transition.pullback(token.query, t.d_old_query, w.old_read, t.d_read,
+                              t.d_token.transition);
+    t.d_token.query = t.d_old_query;
+    token.transition.left(t.d_token.query);
+
+    // The leaf: lambda_c (k . q) v.
+    const int own = leaf_seen_at(order);
+    const Scalar& weight = w.lambda[own];
+    for (Index j = 0; j < leaves; ++j) {
+      const Scalar key_query = token.keys.col(j).dot(token.query);
+      const Scalar value_d = token.values.col(j).dot(t.d_read);
+      t.d_lambda[own] += key_query * value_d;
+      t.d_token.query += (weight * value_d) * token.keys.col(j);
+      t.d_token.keys.col(j) = (weight * value_d) * token.query;
+      t.d_token.values.col(j) = (weight * key_query) * t.d_read;
+    }
+
+    // What made them: the rule and the level weights.
+    auto d_in = layout_.template rule_part<View>(t.d_raw.data(), t.d_free.data());
+    d_in.q = Vector::Zero(layout_.d_k);
+    if constexpr (!requires { inner_.prepare_query(d_in, d_in.q); }) d_in.q = t.d_token.query;
+    inner_.pullback(rule_input(w), token, t.d_token, d_in);
+    auto d_lambda_raw = layout_.template lambda_part<View>(t.d_raw.data());
+    auto d_lambda_free = layout_.template lambda_free_part<View>(t.d_free.data());
+    weights_.pullback(layout_.template lambda_part<ConstView>(w.raw.data()),
+                      layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
+                      w.lambda, t.d_lambda, d_lambda_raw, d_lambda_free);
+  }
+
+  [[nodiscard]] int seen_at(ReadOrder order, int level) const {
+    return seen_level(order, level, state_.size(), state_.max_levels());
+  }
+  [[nodiscard]] int leaf_seen_at(ReadOrder order) const {
+    return seen_leaf_level(order, state_.size(), state_.max_levels());
+  }
+
+  Inner inner_;
+  Weights weights_;
+  ReadOrder read_order_;
+  detail::Parameters<Scalar> parameters_;
+  detail::Layout layout_;
+  State state_;
+  Workspace workspace_;
+  detail::TrainingWorkspace<Kind> training_;
+  double learning_rate_ = 0;
+  std::uint64_t train_step_count_ = 0;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_ATTENTION_HPP

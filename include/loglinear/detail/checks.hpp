@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_DETAIL_CHECKS_HPP
+#define LOGLINEAR_DETAIL_CHECKS_HPP
+
+// Run-time checks of arguments. Every failure leaves through `fail`, which names the argument, the
+// value received and the legal range.
+
+#include <bit>
+#include <cstdint>
+#include <limits>
+#include <sstream>
+#include <stdexcept>
+#include <string_view>
+#include <type_traits>
+
+#include "loglinear/detail/types.hpp"
+
+namespace loglinear::detail {
+
+/// Throws std::invalid_argument: "<argument> is <value>; it must be <legal>".
+template <class Value>
+[[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
+                                                 std::string_view legal) {
+  std::ostringstream message;
+  message << "loglinear: " << argument << " is " << value << "; it must be " << legal;
+  throw std::invalid_argument(message.str());
+}
+
+template <class Value, class Bound>
+void require_between(std::string_view argument, const Value& value, const Bound& low,
+                     const Bound& high) {
+  if (value >= low && value <= high) return;  // also refuses NaN
+  std::ostringstream legal;
+  legal << "between " << low << " and " << high;
+  fail(argument, value, legal.str());
+}
+
+inline void require_positive(std::string_view argument, Index value) {
+  if (value < 1) fail(argument, value, "at least 1");
+}
+
+inline void require_size(std::string_view argument, Index size, Index expected) {
+  if (size == expected) return;
+  std::ostringstream name, legal;
+  name << "the size of " << argument;
+  legal << expected;
+  fail(name.str(), size, legal.str());
+}
+
+/// Whether a scalar is neither infinite nor NaN. For float and double by the bits, so that no
+/// compiler flag can optimise it away.
+template <class Scalar>
+[[nodiscard]] constexpr bool is_finite(const Scalar& value) {
+  if constexpr (std::is_same_v<Scalar, double>) {
+    constexpr std::uint64_t exponent = 0x7FF0000000000000u;
+    return (std::bit_cast<std::uint64_t>(value) & exponent) != exponent;
+  } else if constexpr (std::is_same_v<Scalar, float>) {
+    constexpr std::uint32_t exponent = 0x7F800000u;
+    return (std::bit_cast<std::uint32_t>(value) & exponent) != exponent;
+  } else if constexpr (std::is_floating_point_v<Scalar>) {
+    return value - value == Scalar(0);
+  } else {
+    return is_finite(to_double(value));
+  }
+}
+
+/// Whether all coefficients of a vector or matrix are finite; no early exit, so that it vectorises.
+template <class Derived>
+[[nodiscard]] bool all_finite(const Eigen::DenseBase<Derived>& values) {
+  bool finite = true;
+  for (Index j = 0; j < values.cols(); ++j) {
+    for (Index i = 0; i < values.rows(); ++i) finite &= is_finite(values.derived().coeff(i, j));
+  }
+  return finite;
+}
+
+/// Throws unless all coefficients are finite; names the first that is not.
+template <class Derived>
+void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& values) {
+  if (all_finite(values)) return;
+  for (Index j = 0; j < values.cols(); ++j) {
+    for (Index i = 0; i < values.rows(); ++i) {
+      if (is_finite(values.derived().coeff(i, j))) continue;
+      std::ostringstream name;
+      name << argument << '[' << i;
+      if (values.cols() > 1) name << ", " << j;
+      name << ']';
+      fail(name.str(), to_double(values.derived().coeff(i, j)), "finite");
+    }
+  }
+}
+
+/// Magnitudes above this are refused before they are written: two of them still add up to a finite
+/// number.
+template <class Scalar>
+[[nodiscard]] constexpr double magnitude_limit() {
+  if constexpr (std::is_same_v<Scalar, float>) {
+    return static_cast<double>(std::numeric_limits<float>::max()) / 4;
+  } else if constexpr (std::is_floating_point_v<Scalar>) {
+    return std::numeric_limits<double>::max() / 4;
+  } else {
+    return to_double(Eigen::NumTraits<Scalar>::highest()) / 4;
+  }
+}
+
+/// The largest absolute value, as a double; 0 for nothing.
+template <class Derived>
+[[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
+  if (values.size() == 0) return 0;
+  return to_double(values.derived().array().abs().maxCoeff());
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_CHECKS_HPP

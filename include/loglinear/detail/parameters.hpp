@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_DETAIL_PARAMETERS_HPP
+#define LOGLINEAR_DETAIL_PARAMETERS_HPP
+
+// The weights of a layer: all projections of x stacked into one matrix, so that a token costs one
+// product and a training step one rank-one update, and all free vectors in one more.
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/types.hpp"
+#include "loglinear/random.hpp"
+#include "loglinear/rule.hpp"
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class Parameters {
+ public:
+  explicit Parameters(Index d_model) : d_model_(d_model) {}
+
+  /// Appends an array; returns where it begins in the stacked projections or free vectors.
+  Index append(const Parameter& shape) {
+    Index& end = shape.is_projection ? projected_ : free_size_;
+    const Index begin = end;
+    end += shape.rows;
+    if (shape.rows > 0) arrays_.push_back({std::string(shape.name), shape, begin});
+    return begin;
+  }
+
+  /// Allocates everything and draws it from the seed, array after array in the order of appending,
+  /// row by row: 0.01 times a standard normal, or the constant that the parameter names.
+  void draw(std::uint64_t seed) {
+    projections_.setZero(projected_, d_model_);
+    free_.setZero(free_size_);
+    Xorshift64 random(seed);
+    const auto weight = [&](const Parameter& shape) {
+      return Scalar(shape.initial ? *shape.initial : 0.01 * random.normal());
+    };
+    for (const Array& array : arrays_) {
+      for (Index i = array.begin; i < array.begin + array.shape.rows; ++i) {
+        if (!array.shape.is_projection) free_[i] = weight(array.shape);
+        for (Index j = 0; array.shape.is_projection && j < d_model_; ++j) {
+          projections_(i, j) = weight(array.shape);
+        }
+      }
+    }
+    measure();
+  }
+
+  [[nodiscard]] Index projected_size() const { return projected_; }
+  [[nodiscard]] Index free_size() const { return free_size_; }
+  [[nodiscard]] Index d_model() const { return d_model_; }
+  [[nodiscard]] const Vector<Scalar>& free() const { return free_; }
+
+  /// raw = W x for the stacked projections from row `from` on.
+  void project(const Vector<Scalar>& x, Vector<Scalar>& raw, Index from = 0) const {
+    raw.tail(projected_ - from).noalias() = projections_.bottomRows(projected_ - from) * x;
+  }
+
+  /// Throws unless the step of `descend` leaves every weight finite.
+  void require_descendable(double learning_rate, const Vector<Scalar>& d_raw,
+                           const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
+    require_finite("the gradient", d_raw);
+    require_finite("the gradient", d_free);
+    const double step = learning_rate * std::max(max_abs(d_raw) * max_abs(x), max_abs(d_free));
+    if (!(magnitude_ + step <= magnitude_limit<Scalar>())) measure();
+    if (!(magnitude_ + step <= magnitude_limit<Scalar>())) {
+      fail("the largest weight after this step", magnitude_ + step,
+           "within the range of the scalar type");
+    }
+    magnitude_ += step;
+  }
+
+  /// W -= learning_rate * d_raw x^T and free -= learning_rate * d_free.
+  void descend(double learning_rate, const Vector<Scalar>& d_raw, const Vector<Scalar>& x,
+               const Vector<Scalar>& d_free) {
+    for (Index j = 0; j < d_model_; ++j) {
+      projections_.col(j) -= (Scalar(learning_rate) * x[j]) * d_raw;
+    }
+    free_ -= Scalar(learning_rate) * d_free;
+  }
+
+  [[nodiscard]] std::vector<std::string> names() const {
+    std::vector<std::string> names;
+    for (const Array& array : arrays_) names.push_back(array.name);
+    return names;
+  }
+
+  /// A read-only view of one array: `rows x d_model`, or `1 x rows` for a free vector.
+  [[nodiscard]] ConstMatrixView<Scalar> get(std::string_view name) const {
+    const Array& array = find(name);
+    if (array.shape.is_projection) {
+      return {projections_.data() + array.begin, array.shape.rows, d_model_,
+              Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(projected_, 1)};
+    }
+    return {free_.data() + array.begin, 1, array.shape.rows,
+            Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(1, 1)};
+  }
+
+  template <class Derived>
+  void set(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const Array& array = find(name);
+    const ConstMatrixView<Scalar> old = get(name);
+    require_size("rows of " + array.name, value.rows(), old.rows());
+    require_size("columns of " + array.name, value.cols(), old.cols());
+    const Matrix<Scalar> evaluated = value;
+    require_finite(name, evaluated);
+    require_between("the largest coefficient of " + array.name, max_abs(evaluated), 0.0,
+                    magnitude_limit<Scalar>());
+    if (array.shape.is_projection) {
+      projections_.middleRows(array.begin, array.shape.rows) = evaluated;
+    } else {
+      free_.segment(array.begin, array.shape.rows) = evaluated.row(0).transpose();
+    }
+    measure();
+  }
+
+  template <class Other>
+  [[nodiscard]] Parameters<Other> cast() const {
+    Parameters<Other> other(d_model_);
+    for (const Array& array : arrays_) other.append(array.shape);
+    other.draw(1);
+    for (const Array& array : arrays_) {
+      other.set(array.name, get(array.name).template cast<Other>());
+    }
+    return other;
+  }
+
+ private:
+  struct Array {
+    std::string name;
+    Parameter shape;
+    Index begin;
+  };
+
+  [[nodiscard]] const Array& find(std::string_view name) const {
+    for (const Array& array : arrays_) {
+      if (array.name == name) return array;
+    }
+    std::string legal = "one of";
+    for (const Array& array : arrays_) legal += ' ' + array.name;
+    fail("weight name", name, legal);
+  }
+
+  void measure() { magnitude_ = std::max(max_abs(projections_), max_abs(free_)); }
+
+  std::vector<Array> arrays_;
+  Matrix<Scalar> projections_;  // column-major: W x runs along contiguous outputs
+  Vector<Scalar> free_;
+  Index d_model_, projected_ = 0, free_size_ = 0;
+  double magnitude_ = 0;  // an upper bound of every weight's absolute value
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_PARAMETERS_HPP

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_DETAIL_TYPES_HPP
+#define LOGLINEAR_DETAIL_TYPES_HPP
+
+// Eigen spellings used throughout, and conversions between scalars.
+
+#include <Eigen/Core>
+#include <type_traits>
+
+namespace loglinear::detail {
+
+using Eigen::Index;
+
+template <class Scalar, int Size = Eigen::Dynamic>
+using Vector = Eigen::Matrix<Scalar, Size, 1>;
+
+template <class Scalar>
+using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
+
+/// A view of any stride: a block of a stacked matrix, or a vector seen as one row.
+template <class Scalar>
+using ConstMatrixView = Eigen::Map<const Matrix<Scalar>, Eigen::Unaligned,
+                                   Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
+
+/// Stack buffer for one block of columns: dynamic length, never on the heap.
+inline constexpr int column_block = 64;
+template <class Scalar>
+using BlockBuffer = Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, column_block, 1>;
+
+/// The value of a scalar as a double, for bounds and messages: also of dual numbers (`.value()`)
+/// and of the narrow floating-point types.
+template <class Scalar>
+[[nodiscard]] double to_double(const Scalar& value) {
+  if constexpr (std::is_convertible_v<Scalar, double>) {
+    return static_cast<double>(value);
+  } else if constexpr (requires { value.value(); }) {
+    return to_double(value.value());
+  } else {
+    return static_cast<double>(static_cast<float>(value));
+  }
+}
+
+/// Any Eigen vector expression as a column, without a copy; a temporary view may be written to.
+template <class Derived>
+[[nodiscard]] decltype(auto) as_column(const Eigen::MatrixBase<Derived>& vector) {
+  if constexpr (Derived::ColsAtCompileTime == 1) {
+    return vector.derived();
+  } else {
+    return vector.derived().transpose();
+  }
+}
+template <class Derived>
+[[nodiscard]] decltype(auto) as_writable_column(const Eigen::MatrixBase<Derived>& vector) {
+  auto& writable = const_cast<Eigen::MatrixBase<Derived>&>(vector).derived();
+  if constexpr (Derived::ColsAtCompileTime == 1) {
+    return (writable);
+  } else {
+    return writable.transpose();
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_TYPES_HPP

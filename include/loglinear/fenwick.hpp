@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_FENWICK_HPP
+#define LOGLINEAR_FENWICK_HPP
+
+/// \file
+/// Level arithmetic: which power-of-two bucket of the past holds which token.
+///
+/// A stream of `count` tokens is kept like a binary counter: level l holds the bucket of 2^l
+/// consecutive tokens that bit l of `count` stands for (Guo et al., arXiv:2506.04761, section 2).
+/// With `max_levels` levels everything older folds into the last one. All functions are constexpr,
+/// do not allocate and do not throw; they need no Eigen.
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+
+namespace loglinear {
+
+/// The most levels a hierarchy can have: one for each bit of a 64-bit token count.
+inline constexpr int max_level_limit = 64;
+
+/// What a read at token t sees. The three orders of the field are easily confused; every layer and
+/// every function here that reads names the one it uses.
+enum class ReadOrder {
+  /// All earlier tokens, before this token's transition: token s is at level
+  /// `bit_width(t ^ s) - 1`. M levels, M weights.
+  before_push,
+  /// Everything after this token's transition, carry and leaf: token s is at level
+  /// `bit_width((t + 1) ^ s) - 1`. M levels, M weights.
+  after_push,
+  /// The paper's order: the transition is applied and this token's own leaf stands apart as level
+  /// 0, the buckets above it: token s is at level `bit_width(t ^ s)`. M levels, M + 1 weights.
+  current_apart,
+};
+
+/// Number of level weights a read over `max_levels` levels takes: one more for `current_apart`.
+[[nodiscard]] constexpr int level_weight_count(ReadOrder order, int max_levels) noexcept {
+  return order == ReadOrder::current_apart ? max_levels + 1 : max_levels;
+}
+
+/// The level at which the next leaf lands when `count` tokens have been pushed:
+/// `min(countr_one(count), max_levels - 1)`. All active levels below it are merged into it.
+[[nodiscard]] constexpr int landed_level(std::uint64_t count, int max_levels) noexcept {
+  return std::min(std::countr_one(count), max_levels - 1);
+}
+
+/// Bit l is set iff level l holds a bucket after `count` tokens: the bits of `count`, with the last
+/// level active iff `count >= 2^(max_levels - 1)`.
+[[nodiscard]] constexpr std::uint64_t active_mask(std::uint64_t count, int max_levels) noexcept {
+  const std::uint64_t last = std::uint64_t{1} << (max_levels - 1);
+  return (count & (last - 1)) | (count >= last ? last : 0);
+}
+
+/// Whether level `level` holds a bucket after `count` tokens.
+[[nodiscard]] constexpr bool is_active_level(std::uint64_t count, int level,
+                                             int max_levels) noexcept {
+  return ((active_mask(count, max_levels) >> level) & 1u) != 0;
+}
+
+/// Number of levels that hold a bucket after `count` tokens: the set bits of `active_mask`.
+[[nodiscard]] constexpr int active_level_count(std::uint64_t count, int max_levels) noexcept {
+  return std::popcount(active_mask(count, max_levels));
+}
+
+/// The fewest levels that hold `length` tokens without overflow, `floor(log2(length)) + 1`; 1 for
+/// an empty stream.
+[[nodiscard]] constexpr int levels_needed(std::uint64_t length) noexcept {
+  return std::max(1, static_cast<int>(std::bit_width(length)));
+}
+
+/// The level of token `s` seen from token `t >= s` (tokens are numbered from 0), clamped to the
+/// last level: `max_levels - 1`, or `max_levels` for `current_apart`. In the order `before_push`
+/// a token does not see itself: `s < t` there.
+[[nodiscard]] constexpr int level_of(std::uint64_t s, std::uint64_t t, ReadOrder order,
+                                     int max_levels) noexcept {
+  int level = static_cast<int>(std::bit_width(t ^ s));
+  if (order == ReadOrder::before_push) level -= 1;
+  if (order == ReadOrder::after_push) {
+    const std::uint64_t next = t + 1;  // 2^64 wraps to 0; every token is then 64 bits away
+    level = next == 0 ? max_level_limit : static_cast<int>(std::bit_width(next ^ s)) - 1;
+  }
+  return std::min(level, level_weight_count(order, max_levels) - 1);
+}
+
+/// The consecutive tokens `[first, first + size)` that one level holds.
+struct Bucket {
+  int level;            ///< the level that holds them
+  std::uint64_t first;  ///< the oldest token
+  std::uint64_t size;   ///< how many: 2^level, but for the last level, which also takes overflow
+};
+
+/// The bucket that level `level` holds after `count` tokens; its `size` is 0 when inactive.
+[[nodiscard]] constexpr Bucket bucket_of(std::uint64_t count, int level, int max_levels) noexcept {
+  const std::uint64_t unit = std::uint64_t{1} << level;
+  if (level == max_levels - 1) return {level, 0, count & ~(unit - 1)};
+  return {level, count & ~(2 * unit - 1), count & unit};
+}
+
+/// The levels that hold a bucket after `count` tokens, newest (lowest) first, for range-for:
+/// `for (int level : ActiveLevels(count, max_levels))`. One step costs one bit scan.
+class ActiveLevels {
+ public:
+  constexpr ActiveLevels(std::uint64_t count, int max_levels) noexcept
+      : mask_(active_mask(count, max_levels)) {}
+
+  /// Walks the set bits of the mask upwards.
+  class Iterator {
+   public:
+    constexpr explicit Iterator(std::uint64_t mask) noexcept : mask_(mask) {}
+    constexpr int operator*() const noexcept { return std::countr_zero(mask_); }
+    constexpr Iterator& operator++() noexcept {
+      mask_ &= mask_ - 1;
+      return *this;
+    }
+    constexpr bool operator==(const Iterator&) const noexcept = default;
+
+   private:
+    std::uint64_t mask_;
+  };
+
+  [[nodiscard]] constexpr Iterator begin() const noexcept { return Iterator(mask_); }
+  [[nodiscard]] constexpr Iterator end() const noexcept { return Iterator(0); }
+
+ private:
+  std::uint64_t mask_;
+};
+
+/// The weight index under which a read at the next token sees the bucket now at level `level`, with
+/// `count` tokens pushed: where the bucket is (`before_push`), where the carry takes it
+/// (`after_push`), or one above (`current_apart`).
+[[nodiscard]] constexpr int seen_level(ReadOrder order, int level, std::uint64_t count,
+                                       int max_levels) noexcept {
+  if (order == ReadOrder::current_apart) return level + 1;
+  return order == ReadOrder::after_push ? std::max(level, landed_level(count, max_levels)) : level;
+}
+
+/// The weight index under which a read at the next token sees that token's own leaf, or -1 where
+/// it does not (`before_push`).
+[[nodiscard]] constexpr int seen_leaf_level(ReadOrder order, std::uint64_t count,
+                                            int max_levels) noexcept {
+  if (order == ReadOrder::before_push) return -1;
+  return order == ReadOrder::after_push ? landed_level(count, max_levels) : 0;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_FENWICK_HPP

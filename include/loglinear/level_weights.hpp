@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_LEVEL_WEIGHTS_HPP
+#define LOGLINEAR_LEVEL_WEIGHTS_HPP
+
+/// \file
+/// How a token weighs the levels it reads: the policies that turn `W_lambda x` into lambda.
+///
+/// A policy is a small aggregate of hyperparameters. For n weights (M levels, or M + 1 when the
+/// order is `current_apart`) it supplies
+/// * `parameters(n)`: the weight arrays it needs: projections of x arrive in `raw`, free vectors in
+///   `free`;
+/// * `resolve(max_levels)`: fills in defaults that depend on the number of levels, and throws
+///   std::invalid_argument on illegal hyperparameters;
+/// * `weigh(raw, free, lambda)`: forward, n weights;
+/// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward.
+
+#include <array>
+#include <concepts>
+#include <optional>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/math.hpp"
+#include "loglinear/rule.hpp"
+
+namespace loglinear {
+
+/// A mixture: `lambda_l = softplus(r_l / tau) / sum_j softplus(r_j / tau)`,
+/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not; where
+/// every softplus underflows it is computed shifted, as the softmax it then is. Weights: `w_lambda`
+/// (n x d_model).
+struct NormalizedMixture {
+  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
+  double tau = 1;                       ///< temperature, finite and > 0
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
+    return {projection("w_lambda", n)};
+  }
+
+  /// \throws std::invalid_argument unless lambda_init is finite and tau finite and positive
+  void resolve(int max_levels) {
+    if (!lambda_init) lambda_init = 1.0 / max_levels;
+    if (!detail::is_finite(*lambda_init)) detail::fail("lambda_init", *lambda_init, "finite");
+    if (!detail::is_finite(tau) || !(tau > 0)) detail::fail("tau", tau, "finite and positive");
+  }
+
+  void weigh(const auto& raw, const auto&, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    shifted_logits(raw, lambda);
+    const Scalar top = lambda.maxCoeff();
+    auto values = lambda.array();
+    if (top < Scalar(-detail::softplus_linear_from)) {
+      values = (values - top).exp();
+    } else {
+      detail::softplus(values, values);
+    }
+    values /= values.sum();
+  }
+
+  /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
+  void pullback(const auto& raw, const auto&, const auto& lambda, const auto& d_lambda, auto& d_raw,
+                auto&) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    const Scalar mean = lambda.dot(d_lambda);
+    shifted_logits(raw, d_raw);
+    auto slope = d_raw.array();  // d softplus(z)/dz over the sum of all softplus
+    const Scalar top = d_raw.maxCoeff();
+    if (top < Scalar(-detail::softplus_linear_from)) {
+      slope = lambda.array();
+    } else {
+      Scalar sum(0);
+      for (Eigen::Index j = 0; j < d_raw.size(); ++j) sum += softplus_of(d_raw[j]);
+      slope = (Scalar(1) + (-slope).exp()).inverse() / sum;
+    }
+    d_raw.array() *= (d_lambda.array() - mean) / Scalar(tau);
+  }
+
+ private:
+  void shifted_logits(const auto& raw, auto& z) const {
+    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
+    z = (raw.array() + Scalar(*lambda_init)).matrix() / Scalar(tau);
+  }
+  template <class Scalar>
+  static Scalar softplus_of(const Scalar& value) {
+    Eigen::Array<Scalar, 1, 1> z(value);
+    detail::softplus(z, z);
+    return z[0];
+  }
+};
+
+/// The paper's weights, not normalised: `lambda = softplus(L * (W_lambda x))`, L a free vector that
+/// starts at ones (arXiv:2506.04761, section 3.4). Weights: `w_lambda` (n x d_model) and
+/// `level_scale` (n).
+struct SoftplusWeights {
+  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index n) const {
+    return {projection("w_lambda", n), free_vector("level_scale", n, 1.0)};
+  }
+
+  void resolve(int) {}
+
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    lambda = free.cwiseProduct(raw);
+    auto values = lambda.array();
+    detail::softplus(values, values);
+  }
+
+  void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
+                auto& d_free) const {
+    using Scalar = typename std::decay_t<decltype(raw)>::Scalar;
+    d_free = d_lambda.array() *
+             (Scalar(1) + (-(free.array() * raw.array())).exp()).inverse();  // softplus' = sg
+    d_raw = d_free.cwiseProduct(free);
+    d_free.array() *= raw.array();
+  }
+};
+
+/// Every level counts the same, `lambda = 1`: with it a hierarchy reads what a single state of the
+/// same rule would. No weights.
+struct UnitWeights {
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index) const { return {}; }
+
+  void resolve(int) {}
+  void weigh(const auto&, const auto&, auto& lambda) const { lambda.setOnes(); }
+  void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
+};
+
+/// What `LogLinearAttention` demands of its level weights.
+template <class Policy, class Scalar>
+concept LevelWeights = std::copyable<Policy> &&
+    requires(Policy& policy, const Policy& fixed, const detail::ConstVectorView<Scalar>& in,
+             detail::Vector<Scalar>& lambda, detail::VectorView<Scalar>& out) {
+  policy.resolve(1);
+  { *fixed.parameters(Eigen::Index{}).begin() } -> std::convertible_to<Parameter>;
+  fixed.weigh(in, in, lambda);
+  fixed.pullback(in, in, lambda, lambda, out, out);
+};
+
+static_assert(LevelWeights<NormalizedMixture, double>);
+static_assert(LevelWeights<SoftplusWeights, double>);
+static_assert(LevelWeights<UnitWeights, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LEVEL_WEIGHTS_HPP

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP
+#define LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP
+
+#include <algorithm>
+#include <cstdint>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/types.hpp"
+
+namespace loglinear {
+
+/// Recursive least squares: the linear readout that, after every sample, minimises
+/// `sum_s f^(t-s) |y_s - Theta^T phi_s|^2 + f^t |Theta|^2 / p0` exactly, for any feature vector.
+///
+///     K = P phi / (f + phi^T P phi)    Theta <- Theta + K (y - Theta^T phi)^T
+///     P <- (P - K phi^T P) / f
+///
+/// (Haykin, *Adaptive Filter Theory*, chapter on the RLS algorithm.) The covariance is kept as
+/// `P = U D U^T`, U unit upper triangular and D a positive diagonal, and updated by Bierman's
+/// algorithm (*Factorization Methods for Discrete Sequential Estimation*, 1977): it stays symmetric
+/// and positive by construction, however many updates. Forgetting would let P grow without bound in
+/// directions that the features never take; therefore no coefficient of D grows beyond
+/// `max_covariance`.
+///
+/// `phi` has length `features`, `y` length `outputs`. Errors: std::invalid_argument with name,
+/// value and legal range, before anything has changed. `predict` costs features x outputs
+/// multiplications, `update` about 2 features^2; neither allocates.
+template <class Scalar_ = double>
+class RecursiveLeastSquares {
+ public:
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+  using Matrix = detail::Matrix<Scalar>;
+
+  struct Options {
+    Index features = 0;               ///< length of phi, at least 1
+    Index outputs = 1;                ///< length of y, at least 1
+    double forgetting = 1;            ///< f in (0, 1]; samples count over some 1 / (1 - f) steps
+    double initial_covariance = 100;  ///< p0 > 0; the smaller, the stronger the pull towards 0
+    double max_covariance = 0;        ///< bound of D, >= p0; 0 stands for p0
+  };
+
+  /// Allocates everything. \throws std::invalid_argument for an option out of its range
+  explicit RecursiveLeastSquares(const Options& options) : options_(options) {
+    detail::require_positive("features", options.features);
+    detail::require_positive("outputs", options.outputs);
+    const double p0 = options.initial_covariance;
+    const double limit = detail::magnitude_limit<Scalar>();
+    if (!(options.forgetting > 0 && options.forgetting <= 1)) {
+      detail::fail("forgetting", options.forgetting, "in (0, 1]");
+    }
+    if (!(p0 > 0 && p0 <= limit)) detail::fail("initial_covariance", p0, "finite and positive");
+    if (options.max_covariance == 0) options_.max_covariance = p0;
+    detail::require_between("max_covariance", options_.max_covariance, p0, limit);
+    const Index n = options.features;
+    weights_.resize(n, options.outputs);
+    upper_.resize(n, n);
+    diagonal_.resize(n);
+    phi_.resize(n);
+    seen_.resize(n);
+    scaled_.resize(n);
+    gain_.resize(n);
+    target_.resize(options.outputs);
+    prediction_.resize(options.outputs);
+    reset();
+  }
+
+  /// Forgets every sample: Theta = 0, P = p0 I.
+  void reset() {
+    weights_.setZero();
+    upper_.setIdentity();
+    diagonal_.setConstant(Scalar(options_.initial_covariance));
+    prediction_.setZero();
+    updates_ = 0;
+  }
+
+  /// Theta^T phi. \return a reference, overwritten by the next call; length outputs
+  template <class Features>
+  const Vector& predict(const Eigen::MatrixBase<Features>& phi) {
+    load(phi, "phi", phi_);
+    predict_loaded();
+    return prediction_;
+  }
+
+  /// Learns one sample. \return the prediction from before it, as `predict(phi)` would have given
+  template <class Features, class Target>
+  const Vector& update(const Eigen::MatrixBase<Features>& phi, const Eigen::MatrixBase<Target>& y) {
+    load(phi, "phi", phi_);
+    load(y, "y", target_);
+    predict_loaded();
+    const Scalar denominator = find_gain();
+    target_ -= prediction_;  // the error
+    const double largest = detail::max_abs(gain_) / detail::to_double(denominator);
+    detail::require_between("the largest weight after this update",
+                            detail::max_abs(weights_) + largest * detail::max_abs(target_), 0.0,
+                            detail::magnitude_limit<Scalar>());
+
+    for (Index j = 0; j < outputs(); ++j) weights_.col(j) += (target_[j] / denominator) * gain_;
+    update_factors();
+    ++updates_;
+    return prediction_;
+  }
+
+  /// \name What has been learnt
+  /// \{
+  [[nodiscard]] const Matrix& weights() const noexcept { return weights_; }  ///< Theta, n x outputs
+  [[nodiscard]] std::uint64_t update_count() const noexcept { return updates_; }  ///< samples
+  [[nodiscard]] const Options& options() const noexcept { return options_; }      ///< as resolved
+  [[nodiscard]] Index features() const noexcept { return weights_.rows(); }       ///< length of phi
+  [[nodiscard]] Index outputs() const noexcept { return weights_.cols(); }        ///< length of y
+  /// P = U D U^T, symmetric and positive definite; allocates, features^3 operations.
+  [[nodiscard]] Matrix covariance() const {
+    const Matrix u = upper_.template triangularView<Eigen::UnitUpper>();
+    return u * diagonal_.asDiagonal() * u.transpose();
+  }
+  /// The smallest coefficient of D: positive as long as P is.
+  [[nodiscard]] Scalar smallest_pivot() const { return diagonal_.minCoeff(); }
+  /// \}
+
+ private:
+  template <class Derived>
+  void load(const Eigen::MatrixBase<Derived>& in, const char* name, Vector& into) const {
+    static_assert(Derived::IsVectorAtCompileTime, "phi and y must be Eigen vectors");
+    static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
+                  "the vector must have the readout's scalar: convert it with .cast<Scalar>()");
+    detail::require_size(name, in.size(), into.size());
+    into.noalias() = detail::as_column(in);
+    detail::require_finite(name, into);
+  }
+
+  void predict_loaded() {
+    prediction_.noalias() = weights_.transpose() * phi_;
+    detail::require_finite("the prediction", prediction_);
+  }
+
+  /// seen = U^T phi, scaled = D seen, gain = U scaled = P phi. \return f + phi^T P phi
+  Scalar find_gain() {
+    gain_.setZero();
+    for (Index j = 0; j < features(); ++j) {
+      seen_[j] = phi_[j] + upper_.col(j).head(j).dot(phi_.head(j));
+      scaled_[j] = diagonal_[j] * seen_[j];
+      gain_.head(j) += scaled_[j] * upper_.col(j).head(j);
+      gain_[j] += scaled_[j];
+    }
+    const double f = options_.forgetting, limit = detail::magnitude_limit<Scalar>();
+    detail::require_between("the magnitude of the gain before scaling",
+                            detail::max_abs(seen_) * detail::max_abs(gain_) / f, 0.0, limit);
+    const Scalar denominator = Scalar(f) + seen_.dot(scaled_);
+    detail::require_between("phi^T P phi", detail::to_double(denominator), f, limit);
+    return denominator;
+  }
+
+  /// Bierman's update of U and D by one sample, column by column, then forgetting.
+  void update_factors() {
+    const Scalar f(options_.forgetting), ceiling(options_.max_covariance);
+    Scalar before = f;
+    gain_.setZero();
+    for (Index j = 0; j < features(); ++j) {
+      const Scalar after = before + seen_[j] * scaled_[j];
+      diagonal_[j] = std::min<Scalar>(diagonal_[j] * (before / after) / f, ceiling);
+      const Scalar correction = seen_[j] / before;
+      for (Index i = 0; i < j; ++i) {
+        const Scalar old = upper_(i, j);
+        upper_(i, j) = old - correction * gain_[i];
+        gain_[i] += scaled_[j] * old;
+      }
+      gain_[j] = scaled_[j];
+      before = after;
+    }
+  }
+
+  Options options_;
+  Matrix weights_;
+  Matrix upper_;  // U; its diagonal is 1, what lies below is never read
+  Vector diagonal_;
+  Vector phi_, seen_, scaled_, gain_, target_, prediction_;
+  std::uint64_t updates_ = 0;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_RULES_RETNET_HPP
+#define LOGLINEAR_RULES_RETNET_HPP
+
+#include <array>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/rule.hpp"
+
+namespace loglinear {
+
+/// RetNet: a fixed exponential decay, `S <- gamma S + k v^T`.
+///
+/// Sun et al., *Retentive Network: A Successor to Transformer for Large Language Models*,
+/// arXiv:2307.08621, equation 5 (per head, without the rotation of queries and keys). Transition:
+/// one decay for the state. No weights beyond W_k, W_v and W_q.
+struct RetNet {
+  double gamma = 0.95;  ///< decay a token, in (0, 1]; half of a leaf is left after ln 2 / -ln gamma
+
+  template <class Scalar>
+  using Transition = ScalarDecay<Scalar>;
+
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
+
+  /// \throws std::invalid_argument unless 0 < gamma <= 1
+  void validate() const {
+    if (!(gamma > 0 && gamma <= 1)) detail::fail("RetNet::gamma", gamma, "in (0, 1]");
+  }
+
+  void prepare(const auto& in, auto& token) const {
+    token.keys.col(0) = in.k;
+    token.values.col(0) = in.v;
+    token.transition.decay = gamma;
+  }
+
+  void pullback(const auto&, const auto&, const auto& d_token, auto& d_in) const {
+    d_in.k = d_token.keys.col(0);
+    d_in.v = d_token.values.col(0);
+  }
+};
+
+static_assert(InnerRule<RetNet, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_RETNET_HPP

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_STATE_HPP
+#define LOGLINEAR_STATE_HPP
+
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <type_traits>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/types.hpp"
+#include "loglinear/fenwick.hpp"
+#include "loglinear/transition.hpp"
+
+namespace loglinear {
+
+/// The hierarchy of log-linear attention: one `d_k x d_v` matrix for each power-of-two bucket of
+/// the past, in a shape that never changes with the stream.
+///
+/// After n pushes without overflow level l holds the sum of 2^l consecutive leaves iff bit l of n
+/// is set (Guo et al., arXiv:2506.04761, section 2); a carry beyond the last level is added into
+/// the last level, which then holds `2^(M-1) floor(n / 2^(M-1))` tokens. Nothing is ever lost, only
+/// resolution: `max_levels = floor(log2 T) + 1` covers T tokens without overflow.
+///
+/// Class invariant: `size()` says which levels are active, inactive levels are zero, every
+/// coefficient is finite. A plain value: copyable, movable, comparable, safe for concurrent const
+/// readers. Storage is contiguous, `max_levels x d_k x d_v`, row-major. It is allocated once, by
+/// the constructor; with all three sizes fixed at compile time and up to 16 KiB it lies inside the
+/// object and the heap is never used.
+///
+/// \tparam Scalar_    float, double, long double or a number type with Eigen::NumTraits
+/// \tparam KeyDim     d_k at compile time, or Eigen::Dynamic
+/// \tparam ValueDim   d_v at compile time, or Eigen::Dynamic
+/// \tparam MaxLevels  max_levels at compile time (1 to 64), or Eigen::Dynamic
+template <class Scalar_, int KeyDim = Eigen::Dynamic, int ValueDim = Eigen::Dynamic,
+          int MaxLevels = Eigen::Dynamic>
+class LogLinearState {
+  static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
+                "LogLinearState needs a floating-point scalar: decays and level weights are "
+                "fractions; use float or double");
+  static_assert(MaxLevels == Eigen::Dynamic || (MaxLevels >= 1 && MaxLevels <= max_level_limit),
+                "MaxLevels must be between 1 and 64, or Eigen::Dynamic");
+  static_assert((KeyDim == Eigen::Dynamic || KeyDim >= 1) &&
+                    (ValueDim == Eigen::Dynamic || ValueDim >= 1),
+                "KeyDim and ValueDim must be at least 1, or Eigen::Dynamic");
+
+ public:
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+
+  static constexpr bool has_fixed_shape =
+      KeyDim != Eigen::Dynamic && ValueDim != Eigen::Dynamic && MaxLevels != Eigen::Dynamic;
+  static constexpr Index fixed_coefficients =
+      has_fixed_shape ? Index{KeyDim} * Index{ValueDim} * Index{MaxLevels} : 0;
+  /// Whether the levels lie inside the object: a fixed shape of up to 16 KiB.
+  static constexpr bool is_inline =
+      has_fixed_shape &&
+      fixed_coefficients * static_cast<Index>(sizeof(Scalar)) <= Index{16 * 1024};
+
+  /// One level, row-major.
+  using LevelMatrix =
+      Eigen::Matrix<Scalar, KeyDim, ValueDim,
+                    ValueDim == 1 && KeyDim != 1 ? Eigen::ColMajor : Eigen::RowMajor>;
+  /// A read-only view of one level; valid as long as the state is neither moved nor destroyed.
+  using ConstLevel = Eigen::Map<const LevelMatrix>;
+  /// A read-only view of the whole storage.
+  using ConstFlat = Eigen::Map<const detail::Vector<Scalar>>;
+
+  /// An empty hierarchy of the compile-time shape.
+  LogLinearState() requires has_fixed_shape : LogLinearState(MaxLevels, KeyDim, ValueDim) {}
+
+  /// An empty hierarchy.
+  /// \param max_levels  number of levels, 1 to 64
+  /// \param d_k         rows of a level, at least 1
+  /// \param d_v         columns of a level, at least 1
+  /// \throws std::invalid_argument out of these ranges, or where a size fixed at compile time
+  /// differs
+  LogLinearState(int max_levels, Index d_k, Index d_v) {
+    detail::require_between("max_levels", max_levels, 1, max_level_limit);
+    detail::require_positive("d_k", d_k);
+    detail::require_positive("d_v", d_v);
+    if constexpr (MaxLevels != Eigen::Dynamic)
+      detail::require_size("max_levels", max_levels, MaxLevels);
+    if constexpr (KeyDim != Eigen::Dynamic) detail::require_size("d_k", d_k, KeyDim);
+    if constexpr (ValueDim != Eigen::Dynamic) detail::require_size("d_v", d_v, ValueDim);
+    max_levels_ = max_levels;
+    d_k_ = d_k;
+    d_v_ = d_v;
+    levels_ = Storage::Zero(Index{max_levels} * d_k * d_v);
+  }
+
+  [[nodiscard]] int max_levels() const noexcept { return max_levels_; }  ///< number of levels M
+  [[nodiscard]] Index d_k() const noexcept { return d_k_; }              ///< rows of a level
+  [[nodiscard]] Index d_v() const noexcept { return d_v_; }              ///< columns of a level
+  /// Tokens pushed since construction or `reset`.
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+  /// Number of levels that hold a bucket: the set bits of `size()` while nothing overflows.
+  [[nodiscard]] int active_level_count() const noexcept {
+    return loglinear::active_level_count(size_, max_levels_);
+  }
+  /// Whether `level` holds a bucket. \throws std::invalid_argument unless 0 <= level < max_levels
+  [[nodiscard]] bool is_active(int level) const {
+    detail::require_between("level", level, 0, max_levels_ - 1);
+    return is_active_level(size_, level, max_levels_);
+  }
+  /// The active levels, newest first, for range-for.
+  [[nodiscard]] ActiveLevels active_levels() const noexcept { return {size_, max_levels_}; }
+
+  /// The matrix of one level, zero where inactive; a view, nothing is copied.
+  /// \throws std::invalid_argument unless 0 <= level < max_levels
+  [[nodiscard]] ConstLevel level(int level) const {
+    detail::require_between("level", level, 0, max_levels_ - 1);
+    return view(level);
+  }
+  /// All levels one after the other, row-major, length `max_levels * d_k * d_v`; a view.
+  [[nodiscard]] ConstFlat flat_state() const noexcept {
+    return ConstFlat(levels_.data(), levels_.size());
+  }
+
+  /// Empties all levels and sets `size()` to 0. Does not allocate.
+  void reset() noexcept {
+    levels_.setZero();
+    size_ = 0;
+    magnitude_ = 0;
+  }
+
+  /// Appends the leaf `k v^T`: a binary-counter carry merges all active levels below the landed one
+  /// into it, in one pass, and clears them.
+  ///
+  /// \param k  length d_k, or `d_k x n` for the leaf `k v^T = sum_j k_j v_j^T`
+  /// \param v  length d_v, or `d_v x n`
+  ///
+  /// Rows are accepted where columns are; an argument may be part of this state. \throws
+  /// std::invalid_argument for a wrong size, a coefficient that is not finite, a leaf so large that
+  /// the state could overflow, or when 2^64 - 1 tokens are in; nothing is changed then. Costs one
+  /// pass over the merged levels, O(d_k d_v) amortised. Does not allocate, except to evaluate an
+  /// argument that is not stored.
+  template <class Key, class Value>
+  void push_leaf(const Eigen::MatrixBase<Key>& k, const Eigen::MatrixBase<Value>& v) {
+    with_columns(k, d_k_, "k", [&](const auto& keys) {
+      with_columns(v, d_v_, "v", [&](const auto& values) {
+        detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
+        const double magnitude = require_writable(1, keys, values);
+        push_unchecked(keys, values);
+        magnitude_ = magnitude;
+      });
+    });
+  }
+
+  /// Lets every level undergo `S <- L S diag(r)`. \throws std::invalid_argument if the transition
+  /// is not finite or the state could overflow; nothing is changed then. Does not allocate.
+  template <Transition<Scalar> Kind>
+  void undergo(const Kind& transition) {
+    if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
+    const double magnitude = bounded(transition.norm_bound(), 0);
+    undergo_unchecked(transition);
+    magnitude_ = magnitude;
+  }
+
+  /// The weighted read `out = sum_l lambda_l S_l^T q` over the active levels, in the order
+  /// `before_push`.
+  ///
+  /// \param q        length d_k
+  /// \param lambdas  length max_levels; weights of inactive levels are not read
+  /// \param out      length d_v, overwritten; must not overlap q or lambdas
+  ///
+  /// \throws std::invalid_argument for a wrong size or a coefficient of q or lambdas that is not
+  /// finite. O(active levels x d_k x d_v). Does not allocate, except to evaluate an argument that
+  /// is not stored.
+  template <class Query, class Lambdas, class Out>
+  void query_mixed(const Eigen::MatrixBase<Query>& q, const Eigen::MatrixBase<Lambdas>& lambdas,
+                   Eigen::MatrixBase<Out> const& out) const {
+    static_assert(Query::IsVectorAtCompileTime && Lambdas::IsVectorAtCompileTime &&
+                      Out::IsVectorAtCompileTime,
+                  "query_mixed takes vectors: rows or columns whose type says so");
+    detail::require_size("q", q.size(), d_k_);
+    detail::require_size("lambdas", lambdas.size(), max_levels_);
+    detail::require_size("out", out.size(), d_v_);
+    detail::require_finite("lambdas", lambdas);
+    with_columns(q, d_k_, "q", [&](const auto& query) {
+      auto&& read = detail::as_writable_column(out);
+      read.setZero();
+      for (int l : active_levels())
+        read.noalias() += lambdas.coeff(l) * (view(l).transpose() * query);
+    });
+  }
+
+  /// The same stream position and levels in another scalar, coefficient by coefficient. \throws
+  /// std::invalid_argument if a coefficient is out of the other scalar's range.
+  template <class Other>
+  [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels> cast() const {
+    LogLinearState<Other, KeyDim, ValueDim, MaxLevels> other(max_levels_, d_k_, d_v_);
+    if (detail::max_abs(levels_) > detail::magnitude_limit<Other>()) {
+      detail::fail("the largest coefficient", detail::max_abs(levels_),
+                   "within the range of the scalar converted to");
+    }
+    other.levels_ = levels_.template cast<Other>();
+    other.size_ = size_;
+    other.magnitude_ = magnitude_;
+    return other;
+  }
+
+  /// Whether shape, size and every coefficient are equal.
+  [[nodiscard]] bool operator==(const LogLinearState& other) const {
+    return max_levels_ == other.max_levels_ && d_k_ == other.d_k_ && d_v_ == other.d_v_ &&
+           size_ == other.size_ && levels_ == other.levels_;
+  }
+
+  /// \name For layers: a token in two steps
+  /// First `require_writable`, which throws, then `write`, which does not.
+  /// \{
+
+  /// The bound of the state's magnitude after undergoing something that grows it by at most
+  /// `growth` and a leaf `keys values^T`. \throws std::invalid_argument as `push_leaf`
+  template <class Keys, class Values>
+  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values) {
+    if (size_ == UINT64_MAX) detail::fail("size", size_, "below 2^64 - 1 before a push");
+    const double leaf = static_cast<double>(keys.cols()) *
+                        std::sqrt(static_cast<double>(d_k_) * static_cast<double>(d_v_)) *
+                        detail::max_abs(keys) * detail::max_abs(values);
+    return bounded(growth, leaf);
+  }
+
+  /// Undergoes `transition`, then pushes the leaf `keys values^T`; `magnitude` is what
+  /// `require_writable` returned for them.
+  template <class Kind, class Keys, class Values>
+  void write(const Kind& transition, const Keys& keys, const Values& values, double magnitude) {
+    undergo_unchecked(transition);
+    push_unchecked(keys, values);
+    magnitude_ = magnitude;
+  }
+  /// \}
+
+ private:
+  template <class, int, int, int>
+  friend class LogLinearState;
+
+  using Storage =
+      detail::Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
+  using Level = Eigen::Map<LevelMatrix>;
+
+  [[nodiscard]] ConstLevel view(int level) const {
+    return ConstLevel(levels_.data() + level * d_k_ * d_v_, d_k_, d_v_);
+  }
+  [[nodiscard]] Level view(int level) {
+    return Level(levels_.data() + level * d_k_ * d_v_, d_k_, d_v_);
+  }
+
+  /// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside this state.
+  template <class Derived, class Use>
+  void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name,
+                    Use use) const {
+    static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
+                  "the argument must have the state's scalar: convert it with .cast<Scalar>()");
+    if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
+      if (rows != 1 || m.cols() == 1) return with_columns(m.transpose(), rows, name, use);
+    }
+    detail::require_size(name, m.rows(), rows);
+    constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
+    using Plain = std::conditional_t<is_vector, detail::Vector<Scalar>, detail::Matrix<Scalar>>;
+    using Stride = std::conditional_t<is_vector, Eigen::InnerStride<>,
+                                      Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
+    const Eigen::Ref<const Plain, 0, Stride> stored(m.derived());
+    detail::require_finite(name, stored);
+    const bool is_ours = std::less_equal<>{}(levels_.data(), stored.data()) &&
+                         std::less<>{}(stored.data(), levels_.data() + levels_.size());
+    if (is_ours) {
+      use(Plain(stored));
+    } else {
+      use(stored);
+    }
+  }
+
+  /// The new bound of the Frobenius norm of all levels together. The running bound only grows, so
+  /// when it passes the limit the levels are measured before anything is refused.
+  [[nodiscard]] double bounded(double growth, double leaf) {
+    const double limit = detail::magnitude_limit<Scalar>();
+    double magnitude = magnitude_ * growth + leaf;
+    if (magnitude <= limit) return magnitude;
+    magnitude_ = 0;
+    for (int l : active_levels()) magnitude_ += detail::to_double(view(l).stableNorm());
+    magnitude = magnitude_ * growth + leaf;
+    if (!(magnitude <= limit))
+      detail::fail("the magnitude of the state after this token", magnitude,
+                   "within the range of the scalar type");
+    return magnitude;
+  }
+
+  template <class Kind>
+  void undergo_unchecked(const Kind& transition) {
+    for (int l : active_levels()) {
+      auto level = view(l);
+      transition.left(level);
+      transition.right(level);
+    }
+  }
+
+  template <class Keys, class Values>
+  void push_unchecked(const Keys& keys, const Values& values) {
+    const int landed = landed_level(size_, max_levels_);
+    const bool overflows = is_active_level(size_, landed, max_levels_);
+    auto target = view(landed);
+    for (Index i = 0; i < d_k_; ++i) {
+      auto row = target.row(i);
+      if (overflows) {
+        row += keys.coeff(i, 0) * values.col(0).transpose();
+      } else {
+        row = keys.coeff(i, 0) * values.col(0).transpose();
+      }
+      for (Index j = 1; j < keys.cols(); ++j) row += keys.coeff(i, j) * values.col(j).transpose();
+      for (int l = 0; l < landed; ++l) {  // all of them are active
+        auto merged = view(l).row(i);
+        row += merged;
+        merged.setZero();
+      }
+    }
+    ++size_;
+  }
+
+  Storage levels_;
+  Index d_k_ = 0, d_v_ = 0;
+  std::uint64_t size_ = 0;
+  double magnitude_ = 0;
+  int max_levels_ = 0;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_STATE_HPP

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_TRANSITIONS_DECAYS_HPP
+#define LOGLINEAR_TRANSITIONS_DECAYS_HPP
+
+/// \file
+/// The diagonal kinds of transition: none, one decay, a decay per key row, a decay per value
+/// column. The interface they share is documented in transition.hpp.
+
+#include <cmath>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/types.hpp"
+
+namespace loglinear {
+
+/// `S <- S`: nothing happens to older states.
+template <class Scalar_>
+struct Identity {
+  using Scalar = Scalar_;
+
+  Identity(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
+
+  void left(auto&& /*m*/) const {}
+  void left_transposed(auto&& /*q*/) const {}
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto&, const auto&, const auto&, const auto&, Identity&) const {}
+  [[nodiscard]] double norm_bound() const { return 1; }
+  [[nodiscard]] bool all_finite() const { return true; }
+};
+
+/// `S <- a S`: one decay for the whole state.
+template <class Scalar_>
+struct ScalarDecay {
+  using Scalar = Scalar_;
+
+  ScalarDecay(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
+
+  Scalar decay{1};  ///< a
+
+  void left(auto&& m) const { m *= decay; }
+  void left_transposed(auto&& q) const { q *= decay; }
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto& q, const auto& s, const auto&, const auto&,
+                ScalarDecay& gradient) const {
+    gradient.decay = q.dot(s);
+  }
+  [[nodiscard]] double norm_bound() const { return std::abs(detail::to_double(decay)); }
+  [[nodiscard]] bool all_finite() const { return detail::is_finite(decay); }
+};
+
+/// `S <- diag(w) S`: one decay for each key row.
+template <class Scalar_>
+struct KeyDecay {
+  using Scalar = Scalar_;
+
+  KeyDecay(Eigen::Index key_rows, Eigen::Index /*d_v*/)
+      : decay(detail::Vector<Scalar>::Ones(key_rows)) {}
+
+  detail::Vector<Scalar> decay;  ///< w, length key_rows
+
+  void left(auto&& m) const {
+    for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
+  }
+  void left_transposed(auto&& q) const { q.array() *= decay.array(); }
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto& q, const auto& s, const auto&, const auto&, KeyDecay& gradient) const {
+    gradient.decay = q.cwiseProduct(s);
+  }
+  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
+  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
+};
+
+/// `S <- S diag(w)`: one decay for each value column.
+template <class Scalar_>
+struct ValueDecay {
+  using Scalar = Scalar_;
+
+  ValueDecay(Eigen::Index /*key_rows*/, Eigen::Index d_v)
+      : decay(detail::Vector<Scalar>::Ones(d_v)) {}
+
+  detail::Vector<Scalar> decay;  ///< w, length d_v
+
+  void left(auto&& /*m*/) const {}
+  void left_transposed(auto&& /*q*/) const {}
+  void right(auto&& m) const {
+    for (Eigen::Index i = 0; i < m.rows(); ++i) {
+      m.row(i).array() *= decay.transpose().array();
+    }
+  }
+  void pullback(const auto&, const auto&, const auto& z, const auto& d,
+                ValueDecay& gradient) const {
+    gradient.decay = z.cwiseProduct(d);
+  }
+  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
+  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_DECAYS_HPP

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
+#define LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
+
+/// \file
+/// The transition of the delta rules: a diagonal minus a matrix of rank one.
+
+#include <algorithm>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/types.hpp"
+
+namespace loglinear {
+
+/// `S <- (D - u p^T) S`, with D one of `Identity`, `ScalarDecay` and `KeyDecay`.
+///
+/// The gated delta rule `a (I - b k k^T)` is `D = a`, `u = a b k`, `p = k`. RWKV-7 is `D =
+/// diag(w)`, `u = a*kappa` with `p = kappa` (the paper's) or `p = w*kappa` (decay first).
+template <class Diagonal>
+struct RankOneUpdate {
+  using Scalar = typename Diagonal::Scalar;
+
+  RankOneUpdate(Eigen::Index key_rows, Eigen::Index d_v)
+      : diagonal(key_rows, d_v),
+        u(detail::Vector<Scalar>::Zero(key_rows)),
+        p(detail::Vector<Scalar>::Zero(key_rows)) {}
+
+  Diagonal diagonal;         ///< D
+  detail::Vector<Scalar> u;  ///< what is written back, length key_rows
+  detail::Vector<Scalar> p;  ///< what is looked up, length key_rows
+
+  /// m <- D m - u (p^T m), a block of columns at a time so that p^T m fits on the stack.
+  void left(auto&& m) const {
+    for (Eigen::Index first = 0; first < m.cols(); first += detail::column_block) {
+      const Eigen::Index width = std::min<Eigen::Index>(detail::column_block, m.cols() - first);
+      auto block = m.middleCols(first, width);
+      detail::BlockBuffer<Scalar> found(width);
+      found.setZero();
+      for (Eigen::Index i = 0; i < p.size(); ++i) found += p[i] * block.row(i).transpose();
+      diagonal.left(block);
+      for (Eigen::Index i = 0; i < u.size(); ++i) block.row(i) -= u[i] * found.transpose();
+    }
+  }
+
+  /// q <- D q - p (u^T q)
+  void left_transposed(auto&& q) const {
+    const Scalar along = u.dot(q);
+    diagonal.left_transposed(q);
+    q -= along * p;
+  }
+
+  void right(auto&& /*m*/) const {}
+
+  void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
+                RankOneUpdate& gradient) const {
+    diagonal.pullback(q, s, z, d, gradient.diagonal);
+    const Scalar found = p.dot(s), along = u.dot(q);
+    gradient.u = -found * q;
+    gradient.p = -along * s;
+  }
+
+  [[nodiscard]] double norm_bound() const {
+    return diagonal.norm_bound() +
+           detail::to_double(u.stableNorm()) * detail::to_double(p.stableNorm());
+  }
+  [[nodiscard]] bool all_finite() const {
+    return diagonal.all_finite() && detail::all_finite(u) && detail::all_finite(p);
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP

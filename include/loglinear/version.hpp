@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_VERSION_HPP
+#define LOGLINEAR_VERSION_HPP
+
+/// \file
+/// The library's version; CMake reads it from here.
+
+#define LOGLINEAR_VERSION_MAJOR 0
+#define LOGLINEAR_VERSION_MINOR 1
+#define LOGLINEAR_VERSION_PATCH 0
+#define LOGLINEAR_VERSION_STRING "0.1.0"
+
+#endif  // LOGLINEAR_VERSION_HPP
