@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
+#include <type_traits>
 
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/types.hpp"
@@ -155,11 +157,12 @@ class RecursiveLeastSquares {
   /// Bierman's update of U and D by one sample, column by column, then forgetting.
   void update_factors() {
     const Scalar f(options_.forgetting), ceiling(options_.max_covariance);
+    const Scalar smallest = std::numeric_limits<Scalar>::min();  // underflow would freeze a direction
     Scalar before = f;
     gain_.setZero();
     for (Index j = 0; j < features(); ++j) {
       const Scalar after = before + seen_[j] * scaled_[j];
-      diagonal_[j] = std::min<Scalar>(diagonal_[j] * (before / after) / f, ceiling);
+      diagonal_[j] = std::clamp<Scalar>(diagonal_[j] * (before / after) / f, smallest, ceiling);
       const Scalar correction = seen_[j] / before;
       for (Index i = 0; i < j; ++i) {
         const Scalar old = upper_(i, j);

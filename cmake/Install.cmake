@@ -1,0 +1,16 @@
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+
+set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/loglinear)
+
+install(DIRECTORY include/loglinear TYPE INCLUDE FILES_MATCHING PATTERN "*.hpp")
+install(TARGETS loglinear EXPORT loglinearTargets INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(EXPORT loglinearTargets NAMESPACE loglinear:: DESTINATION ${package_dir})
+configure_package_config_file(cmake/loglinearConfig.cmake.in loglinearConfig.cmake
+                              INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(loglinearConfigVersion.cmake COMPATIBILITY SameMinorVersion
+                                 ARCH_INDEPENDENT)
+install(FILES ${PROJECT_BINARY_DIR}/loglinearConfig.cmake
+              ${PROJECT_BINARY_DIR}/loglinearConfigVersion.cmake cmake/FindEigen.cmake
+        DESTINATION ${package_dir})
+install(FILES LICENSE README.md CHANGELOG.md TYPE DOC)

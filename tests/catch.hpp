@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_TESTS_CATCH_HPP
+#define LOGLINEAR_TESTS_CATCH_HPP
+
+// Catch2 2 (Debian 12) and 3 under one name.
+#if LOGLINEAR_CATCH2_MAJOR < 3
+#include <catch2/catch.hpp>
+#else
+#include <catch2/catch_all.hpp>
+#endif
+
+#endif  // LOGLINEAR_TESTS_CATCH_HPP
