@@ -30,7 +30,7 @@ struct RetNet {
   void prepare(const auto& in, auto& token) const {
     token.keys.col(0) = in.k;
     token.values.col(0) = in.v;
-    token.transition.decay = gamma;
+    token.transition.decay = static_cast<typename std::decay_t<decltype(token)>::Scalar>(gamma);
   }
 
   void pullback(const auto&, const auto&, const auto& d_token, auto& d_in) const {

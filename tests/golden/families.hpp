@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_TESTS_GOLDEN_FAMILIES_HPP
+#define LOGLINEAR_TESTS_GOLDEN_FAMILIES_HPP
+
+#include <functional>
+#include <map>
+#include <string>
+
+#include "case.hpp"
+
+namespace golden {
+
+/// Replays one case from its inputs alone and compares everything it has on record.
+using Replay = std::function<void(const Case&, Comparison&)>;
+
+void replay_layer(const Case& golden, Comparison& compare);
+void replay_layer_init(const Case& golden, Comparison& compare);
+void replay_recall(const Case& golden, Comparison& compare);
+
+/// The families that are known; the others are skipped.
+[[nodiscard]] inline std::map<std::string, Replay> families() {
+  return {
+      {"layer", replay_layer},
+      {"layer_init", replay_layer_init},
+      {"recall", replay_recall},
+  };
+}
+
+}  // namespace golden
+
+#endif  // LOGLINEAR_TESTS_GOLDEN_FAMILIES_HPP

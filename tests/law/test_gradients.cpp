@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+// The gradient of `train_one` against central differences of the one-step loss with the state held
+// constant: every rule, every weight, both training orders, with merging carries and overflow.
+
+#include "catch.hpp"
+#include "rules.hpp"
+
+using namespace laws;
+
+namespace {
+
+constexpr double relative_tolerance = 1e-6;  // max|a - b| / max|b| for each weight array
+constexpr double step = 1e-5;                // truncation of order step^2, rounding eps / step
+
+template <class Layer, class Vector>
+double loss(Layer layer, const Vector& x, const Vector& y) {
+  layer.set_learning_rate(0);
+  return 0.5 * (layer.train_one(x, y) - y).squaredNorm();
+}
+
+/// The largest relative error over all weight arrays of one step at the layer's present state.
+template <class Layer, class Vector>
+void check_step(const Layer& layer, const Vector& x, const Vector& y) {
+  Layer stepped = layer;
+  stepped.set_learning_rate(1);
+  stepped.train_one(x, y);
+  for (const std::string& name : layer.weight_names()) {
+    const detail::Matrix<double> weight = layer.weight(name);
+    const detail::Matrix<double> gradient = weight - stepped.weight(name);
+    detail::Matrix<double> difference = weight;
+    for (Eigen::Index i = 0; i < weight.size(); ++i) {
+      const auto shifted = [&](double by) {
+        Layer moved = layer;
+        detail::Matrix<double> w = weight;
+        w(i) += by;
+        moved.set_weight(name, w);
+        return loss(moved, x, y);
+      };
+      difference(i) = (shifted(step) - shifted(-step)) / (2 * step);
+    }
+    INFO("weight " << name << " after " << layer.log_linear_state().size() << " tokens");
+    const double scale = detail::max_abs(difference);
+    const double error = detail::max_abs(gradient - difference);
+    // An array that this rule never uses (or one weight alone, always 1) has gradient 0 exactly.
+    if (scale < 1e-9) {
+      CHECK(detail::max_abs(gradient) < 1e-9);
+    } else {
+      CHECK(error / scale <= relative_tolerance);
+    }
+  }
+}
+
+template <class Weights>
+void check_rules() {
+  for_each_rule([]<class Inner>(const Inner& inner, const char* name) {
+    for (const ReadOrder order : {ReadOrder::after_push, ReadOrder::current_apart}) {
+      for (const int levels : level_counts) {
+        INFO(name << " " << name_of(order) << " levels " << levels);
+        Normal normal(19);
+        LogLinearAttention<Inner, double, Weights> layer({.inner = inner,
+                                                          .d_model = 4,
+                                                          .d_k = 3,
+                                                          .d_v = 2,
+                                                          .max_levels = levels,
+                                                          .read_order = order});
+        set_order_one_weights(layer, normal);
+        for (std::uint64_t n = 0; n <= 8; ++n) {
+          const auto x = normal.vector<double>(4, 0.7), y = normal.vector<double>(2, 0.5);
+          // no past, one level, carries that merge one, two and three levels, overflow
+          if (n == 0 || n == 1 || n == 3 || n == 6 || n == 7) check_step(layer, x, y);
+          layer.forward(x);
+        }
+      }
+    }
+  });
+}
+
+}  // namespace
+
+TEST_CASE("train_one descends the exact gradient, normalised mixture", "[grad]") {
+  check_rules<NormalizedMixture>();
+}
+
+TEST_CASE("train_one descends the exact gradient, softplus weights", "[grad]") {
+  check_rules<SoftplusWeights>();
+}
+
+TEST_CASE("train_one descends the exact gradient, unit weights", "[grad]") {
+  check_rules<UnitWeights>();
+}
+
+TEST_CASE("every weight of every rule has a gradient", "[grad]") {
+  for_each_rule([]<class Inner>(const Inner& inner, const char* name) {
+    INFO(name);
+    Normal normal(23);
+    LogLinearAttention<Inner> layer({.inner = inner, .d_model = 4, .d_k = 3, .d_v = 2});
+    set_order_one_weights(layer, normal);
+    const auto before = layer;
+    for (int n = 0; n < 6; ++n) {
+      layer.train_one(normal.vector<double>(4, 0.7), normal.vector<double>(2, 0.5));
+    }
+    for (const std::string& weight : layer.weight_names()) {
+      INFO(weight);
+      CHECK(detail::max_abs(layer.weight(weight) - before.weight(weight)) > 1e-6);
+    }
+  });
+}
+
+TEST_CASE("a learning rate of 0 leaves every weight as it was", "[grad]") {
+  Normal normal(29);
+  LogLinearAttention<GatedDeltaNet> layer({.d_model = 4, .d_k = 3, .d_v = 2, .learning_rate = 0});
+  const auto before = layer;
+  layer.train_one(normal.vector<double>(4, 1), normal.vector<double>(2, 1));
+  for (const std::string& name : layer.weight_names()) {
+    CHECK(layer.weight(name) == before.weight(name));
+  }
+  CHECK(layer.train_step_count() == 1);
+}
