@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+#include <array>
+
+#include "loglinear/loglinear.hpp"
+
+struct Rule {
+#ifndef BROKEN
+  template <class Scalar>
+  using Transition = loglinear::Identity<Scalar>;
+#endif
+  std::array<loglinear::Parameter, 0> parameters(Eigen::Index, Eigen::Index) const {
+    return {};
+  }
+  void prepare(const auto& in, auto& token) const {
+    token.keys.col(0) = in.k;
+  }
+  void pullback(const auto&, const auto&, const auto&, auto&) const {}
+};
+
+loglinear::LogLinearAttention<Rule> make() {
+  return loglinear::LogLinearAttention<Rule>({.d_model = 1, .d_k = 1, .d_v = 1});
+}
