@@ -2,7 +2,7 @@
 #include "loglinear/fenwick.hpp"
 
 #if defined(EIGEN_CORE_H) || defined(EIGEN_CORE_MODULE_H)
-#error "fenwick.hpp must not need Eigen"
+#  error "fenwick.hpp must not need Eigen"
 #endif
 
 #include <cstddef>
@@ -63,7 +63,9 @@ bool holds_exactly(const std::vector<uint64_t>& tokens, const loglinear::Bucket&
   return true;
 }
 
-constexpr uint64_t power(int exponent) { return uint64_t{1} << exponent; }
+constexpr uint64_t power(int exponent) {
+  return uint64_t{1} << exponent;
+}
 
 }  // namespace
 
@@ -85,8 +87,7 @@ TEST_CASE("The levels of every count up to 4096 are those of a counter that move
         const loglinear::Bucket bucket = loglinear::bucket_of(count, level, max_levels);
         buckets_agree &= bucket.level == level && bucket.size == tokens.size() &&
                          (tokens.empty() || holds_exactly(tokens, bucket));
-        activity_agrees &=
-            loglinear::is_active_level(count, level, max_levels) == !tokens.empty();
+        activity_agrees &= loglinear::is_active_level(count, level, max_levels) == !tokens.empty();
       }
       REQUIRE(buckets_agree);
       REQUIRE(activity_agrees);
@@ -259,7 +260,8 @@ static_assert(loglinear::level_of(0, 6, ReadOrder::before_push, 64) == 2);
 static_assert(loglinear::level_of(0, 6, ReadOrder::after_push, 64) == 2);
 static_assert(loglinear::level_of(6, 6, ReadOrder::current_apart, 64) == 0);
 static_assert(loglinear::level_weight_count(ReadOrder::current_apart, 5) == 6);
-static_assert(loglinear::bucket_of(6, 1, 64).first == 4 && loglinear::bucket_of(6, 1, 64).size == 2);
+static_assert(loglinear::bucket_of(6, 1, 64).first == 4 &&
+              loglinear::bucket_of(6, 1, 64).size == 2);
 static_assert(sum_of_active_levels(11, 64) == 4);
 static_assert(loglinear::seen_level(ReadOrder::after_push, 0, 1, 64) == 1);
 static_assert(loglinear::seen_leaf_level(ReadOrder::after_push, 3, 64) == 2);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <tuple>
+#include <vector>
 
 #include "catch.hpp"
 #include "support.hpp"
@@ -123,9 +124,9 @@ using Nested = TransitionProduct<KeyThenValue, ThreeRankOnes>;
 
 }  // namespace
 
-#define ALL_KINDS                                                                          \
-  Identity<double>, ScalarDecay<double>, KeyDecay<double>, ValueDecay<double>,             \
-      RankOneUpdate<Identity<double>>, RankOneUpdate<ScalarDecay<double>>,                 \
+#define ALL_KINDS                                                              \
+  Identity<double>, ScalarDecay<double>, KeyDecay<double>, ValueDecay<double>, \
+      RankOneUpdate<Identity<double>>, RankOneUpdate<ScalarDecay<double>>,     \
       RankOneUpdate<KeyDecay<double>>, ThreeRankOnes, KeyThenValue, Mixed, OneFactor, Nested
 
 TEMPLATE_TEST_CASE("A transition is the dense matrices that its members spell", "", ALL_KINDS,
