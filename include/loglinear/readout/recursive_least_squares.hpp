@@ -146,17 +146,18 @@ class RecursiveLeastSquares {
       gain_.head(j) += scaled_[j] * upper_.col(j).head(j);
       gain_[j] += scaled_[j];
     }
-    const double f = options_.forgetting, limit = detail::magnitude_limit<Scalar>();
+    const Scalar forgetting = Scalar(options_.forgetting);  // rounded: what is added below
+    const double f = detail::to_double(forgetting), limit = detail::magnitude_limit<Scalar>();
     detail::require_between("the magnitude of the gain before scaling",
                             detail::max_abs(seen_) * detail::max_abs(gain_) / f, 0.0, limit);
-    const Scalar denominator = Scalar(f) + seen_.dot(scaled_);
+    const Scalar denominator = forgetting + seen_.dot(scaled_);
     detail::require_between("phi^T P phi", detail::to_double(denominator), f, limit);
     return denominator;
   }
 
   /// Bierman's update of U and D by one sample, column by column, then forgetting.
   void update_factors() {
-    const Scalar f(options_.forgetting), ceiling(options_.max_covariance);
+    const Scalar f = Scalar(options_.forgetting), ceiling = Scalar(options_.max_covariance);
     const Scalar smallest = std::numeric_limits<Scalar>::min();  // underflow would freeze a direction
     Scalar before = f;
     gain_.setZero();
