@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT
+#include "loglinear/detail/math.hpp"
+
+#include <cmath>
+#include <limits>
+
+#include "catch.hpp"
+#include "support.hpp"
+
+namespace {
+
+using namespace loglinear::detail;
+
+template <class Scalar>
+Scalar softplus_of(Scalar z) {
+  Eigen::Array<Scalar, Eigen::Dynamic, 1> values(1);
+  values[0] = z;
+  softplus(values, values);
+  return values[0];
+}
+
+template <class Scalar>
+test::Vector<Scalar> unit(const test::Vector<Scalar>& raw) {
+  test::Vector<Scalar> out(raw.size());
+  unit_vector(raw, out);
+  return out;
+}
+
+/// The definition of the golden data, in long double.
+long double exact_softplus(long double z) {
+  return z > 20 ? z : z < -20 ? std::exp(z) : std::log1p(std::exp(z));
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("The sigmoid is 1/2 at 0, antisymmetric around it, and never NaN", "", float,
+                   double, long double) {
+  using Scalar = TestType;
+  CHECK(sigmoid(Scalar(0)) == Scalar(1) / 2);
+  CHECK(sigmoid(Scalar(1000)) == 1);
+  CHECK(sigmoid(Scalar(-1000)) >= 0);
+  CHECK(sigmoid(Scalar(-1000)) <= std::numeric_limits<Scalar>::epsilon());
+  CHECK(sigmoid(std::numeric_limits<Scalar>::max()) == 1);
+  CHECK(sigmoid(std::numeric_limits<Scalar>::lowest()) == 0);
+  const Scalar tolerance = test::rounding<Scalar>(8);
+  CHECK(std::abs(sigmoid(std::log(Scalar(3))) - Scalar(3) / 4) <= tolerance);
+  for (double z = -40; z <= 40; z += 0.37) {
+    const Scalar above = sigmoid(Scalar(z)), below = sigmoid(Scalar(-z));
+    CHECK(std::abs(above + below - 1) <= tolerance);
+    // Relative accuracy in both tails: exp multiplies the rounding of z by |z|.
+    const auto exact = 1 / (1 + std::exp(-static_cast<long double>(Scalar(z))));
+    CHECK(std::abs(above - exact) <= (1 + std::abs(Scalar(z))) * tolerance * exact);
+  }
+}
+
+TEMPLATE_TEST_CASE("softplus is log(1 + exp(z)) with its asymptotes beyond 20", "", float, double) {
+  using Scalar = TestType;
+  const Scalar tolerance = test::rounding<Scalar>(8);
+  for (double z = -60; z <= 60; z += 0.23) {
+    const Scalar value(static_cast<Scalar>(z));
+    const long double exact = exact_softplus(value);
+    CAPTURE(z);
+    CHECK(std::abs(softplus_of(value) - exact) <= (1 + std::abs(value)) * tolerance * exact);
+  }
+  CHECK(softplus_of(Scalar(21)) == 21);
+  CHECK(softplus_of(Scalar(1e30)) == Scalar(1e30));
+  CHECK(softplus_of(Scalar(-21)) == std::exp(Scalar(-21)));
+  CHECK(softplus_of(Scalar(-1e30)) == 0);
+}
+
+TEST_CASE("softplus gives each coefficient the same value whether another is far out or not") {
+  Eigen::ArrayXd near(3), far(4);
+  near << -3, 0.5, 19;
+  far << -3, 0.5, 19, 800;
+  softplus(near, near);
+  softplus(far, far);
+  CHECK(test::difference(near.matrix(), far.head(3).matrix()) <= test::rounding<double>(4) * 20);
+  CHECK(far[3] == 800);
+}
+
+TEST_CASE("unit_vector normalises vectors whose squares overflow or underflow") {
+  const double tolerance = test::rounding<double>(4, 2);
+  const test::Vector<double> expected = Eigen::Vector2d(0.6, -0.8);
+  for (const double scale : {1.0, 1e-11, 1e200, 1e-10, 3e307}) {
+    const auto result = unit<double>(scale * expected);
+    CHECK(test::difference(result, expected) <= tolerance);
+  }
+  const test::Vector<float> expected_float = Eigen::Vector2f(0.6f, -0.8f);
+  for (const float scale : {1.0f, 1e-11f, 1e30f, 1e38f}) {
+    CHECK(test::difference(unit<float>(scale * expected_float), expected_float) <=
+          test::rounding<float>(4, 2));
+  }
+}
+
+TEST_CASE("unit_vector takes vectors shorter than 1e-12 for zero") {
+  for (const double length : {0.0, 1e-200, 1e-300, 0.99e-12}) {
+    const test::Vector<double> raw = Eigen::Vector3d(0, length, 0);
+    CHECK(unit(raw) == Eigen::Vector3d::Zero());
+  }
+  CHECK(unit<double>(Eigen::Vector3d(0, 1.01e-12, 0)) == Eigen::Vector3d(0, 1, 0));
+}
+
+TEST_CASE("unit_vector_pullback is the derivative of unit_vector") {
+  test::Random random(7);
+  constexpr double step = 1e-5;
+  // Truncation: third derivatives of x/|x| are below 30/|x|^3, step^2 / 6 times that; rounding:
+  // eps / step.
+  for (const double length : {1.0, 30.0}) {
+    test::Vector<double> raw = random.vector<double>(5).normalized() * length;
+    const auto cotangent = random.vector<double>(5);
+    const double relative_step = step * length;
+    const double tolerance = 1 / length * (30 * step * step + test::rounding<double>(10) / step);
+    test::Vector<double> pulled(5);
+    unit_vector_pullback(raw, unit(raw), cotangent, pulled);
+    for (Eigen::Index i = 0; i < raw.size(); ++i) {
+      const double held = raw[i];
+      raw[i] = held + relative_step;
+      const double above = unit(raw).dot(cotangent);
+      raw[i] = held - relative_step;
+      const double below = unit(raw).dot(cotangent);
+      raw[i] = held;
+      CHECK(std::abs(pulled[i] - (above - below) / (2 * relative_step)) <= tolerance);
+    }
+  }
+}
+
+TEST_CASE("unit_vector_pullback passes the gradient of a key taken for zero unchanged") {
+  const Eigen::Vector2d raw(1e-13, 0), zero = Eigen::Vector2d::Zero(), cotangent(3, -4);
+  Eigen::Vector2d pulled;
+  unit_vector_pullback(raw, zero, cotangent, pulled);
+  CHECK(pulled == cotangent);
+}
