@@ -220,6 +220,11 @@ TEMPLATE_TEST_CASE("Options out of their ranges are refused by name", "", float,
     CHECK(test::mentions(error([&](auto& o) { o.initial_covariance = bad; }),
                          {"initial_covariance", "finite and positive"}));
   }
+  const double too_small = static_cast<double>(std::numeric_limits<TestType>::min()) / 2;
+  CHECK(test::mentions(error([&](auto& o) { o.forgetting = too_small; }),
+                       {"forgetting", "between", "and 1"}));
+  CHECK(test::mentions(error([&](auto& o) { o.initial_covariance = too_small; }),
+                       {"initial_covariance", "between"}));
   for (const double bad : {99.0, -1.0, nan, infinity}) {
     CHECK(test::mentions(error([&](auto& o) { o.max_covariance = bad; }),
                          {"max_covariance", "between 100 and"}));

@@ -54,6 +54,10 @@ class RecursiveLeastSquares {
       detail::fail("forgetting", options.forgetting, "in (0, 1]");
     }
     if (!(p0 > 0 && p0 <= limit)) detail::fail("initial_covariance", p0, "finite and positive");
+    // Below its smallest normal number a scalar rounds to 0 or divides to infinity.
+    const double smallest = detail::to_double(std::numeric_limits<Scalar>::min());
+    detail::require_between("forgetting", options.forgetting, smallest, 1.0);
+    detail::require_between("initial_covariance", p0, smallest, limit);
     if (options.max_covariance == 0) options_.max_covariance = p0;
     detail::require_between("max_covariance", options_.max_covariance, p0, limit);
     const Index n = options.features;
