@@ -37,7 +37,8 @@ namespace loglinear {
 /// * `left(m)`: m <- L m, in place; m may be a vector;
 /// * `left_transposed(q)`: q <- L^T q, in place;
 /// * `right(m)`: m <- m diag(r), in place; a read z is passed as the row z^T;
-/// * `norm_bound()`: an upper bound of the factor by which a Frobenius norm can grow, as a double;
+/// * `norm_bound()`: an upper bound, as a double, of the factor by which a Frobenius norm can grow,
+///   that of every intermediate result of `left` and `right` included;
 /// * `all_finite()`: whether every member is a finite number;
 /// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, a transition of the same type, the
 ///   derivative of `q^T L s + d . (r z)` with respect to every member.

@@ -59,9 +59,10 @@ struct RankOneUpdate {
     gradient.p = -along * s;
   }
 
+  /// Bounds p^T m too, which `left` computes on the way: it can overflow where u is tiny.
   [[nodiscard]] double norm_bound() const {
     return diagonal.norm_bound() +
-           detail::to_double(u.stableNorm()) * detail::to_double(p.stableNorm());
+           std::max(1.0, detail::to_double(u.stableNorm())) * detail::to_double(p.stableNorm());
   }
   [[nodiscard]] bool all_finite() const {
     return diagonal.all_finite() && detail::all_finite(u) && detail::all_finite(p);
