@@ -2,6 +2,7 @@
 #ifndef LOGLINEAR_ATTENTION_HPP
 #define LOGLINEAR_ATTENTION_HPP
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/kernels.hpp"
 #include "loglinear/detail/parameters.hpp"
 #include "loglinear/detail/workspace.hpp"
 #include "loglinear/level_weights.hpp"
@@ -378,7 +380,8 @@ class LogLinearAttention {
     if (sees_token) token.transition.left_transposed(w.old_query);
     w.old_read.setZero();
     for (int l : state_.active_levels()) {
-      w.level_reads.col(l).noalias() = state_.level(l).transpose() * w.old_query;
+      detail::weighted_rows(state_.level(l).data(), state_.d_k(), state_.d_v(), state_.d_v(),
+                            w.old_query.data(), w.level_reads.col(l).data());
       w.old_read += w.lambda[seen_at(order, l)] * w.level_reads.col(l);
     }
     w.read = w.old_read;
@@ -402,12 +405,17 @@ class LogLinearAttention {
     // The older states: with d through diag(r), p = sum_l lambda_l S_l d is all that is needed.
     t.d_old_read = t.d_read;
     token.transition.right(t.d_old_read.transpose());
-    t.d_old_query.setZero();
+    std::array<const Scalar*, max_level_limit> levels;
+    std::array<Scalar, max_level_limit> weights;
+    int active = 0;
     for (int l : state_.active_levels()) {
       const int seen = seen_at(order, l);
-      t.d_old_query.noalias() += w.lambda[seen] * (state_.level(l) * t.d_old_read);
       t.d_lambda[seen] += t.d_old_read.dot(w.level_reads.col(l));
+      levels[active] = state_.level(l).data();
+      weights[active++] = w.lambda[seen];
     }
+    detail::weighted_dots(levels.data(), weights.data(), active, state_.d_k(), state_.d_v(),
+                          t.d_old_read.data(), t.d_old_query.data());
     token.transition.pullback(token.query, t.d_old_query, w.old_read, t.d_read,
                               t.d_token.transition);
     t.d_token.query = t.d_old_query;

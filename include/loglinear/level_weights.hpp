@@ -67,8 +67,9 @@ struct NormalizedMixture {
     if (top < Scalar(-detail::softplus_linear_from)) {
       slope = lambda.array();
     } else {
-      Scalar sum(0);
-      for (Eigen::Index j = 0; j < d_raw.size(); ++j) sum += softplus_of(d_raw[j]);
+      Eigen::Index largest;
+      lambda.maxCoeff(&largest);
+      const Scalar sum = softplus_of(d_raw[largest]) / lambda[largest];
       slope = (Scalar(1) + (-slope).exp()).inverse() / sum;
     }
     d_raw.array() *= (d_lambda.array() - mean) / Scalar(tau);

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/kernels.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/transition.hpp"
@@ -133,8 +134,8 @@ class LogLinearState {
   /// Rows are accepted where columns are; an argument may be part of this state. \throws
   /// std::invalid_argument for a wrong size, a coefficient that is not finite, a leaf so large that
   /// the state could overflow, or when 2^64 - 1 tokens are in; nothing is changed then. Costs one
-  /// pass over the merged levels, O(d_k d_v) amortised. Does not allocate, except to evaluate an
-  /// argument that is not stored.
+  /// pass over the merged levels, O(d_k d_v) amortised. Does not allocate, except to copy an
+  /// argument that is not contiguous in memory.
   template <class Key, class Value>
   void push_leaf(const Eigen::MatrixBase<Key>& k, const Eigen::MatrixBase<Value>& v) {
     with_columns(k, d_k_, "k", [&](const auto& keys) {
@@ -258,9 +259,7 @@ class LogLinearState {
     detail::require_size(name, m.rows(), rows);
     constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
     using Plain = std::conditional_t<is_vector, detail::Vector<Scalar>, detail::Matrix<Scalar>>;
-    using Stride = std::conditional_t<is_vector, Eigen::InnerStride<>,
-                                      Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
-    const Eigen::Ref<const Plain, 0, Stride> stored(m.derived());
+    const Eigen::Ref<const Plain> stored(m.derived());
     detail::require_finite(name, stored);
     const bool is_ours = std::less_equal<>{}(levels_.data(), stored.data()) &&
                          std::less<>{}(stored.data(), levels_.data() + levels_.size());
@@ -299,21 +298,7 @@ class LogLinearState {
   void push_unchecked(const Keys& keys, const Values& values) {
     const int landed = landed_level(size_, max_levels_);
     const bool overflows = is_active_level(size_, landed, max_levels_);
-    auto target = view(landed);
-    for (Index i = 0; i < d_k_; ++i) {
-      auto row = target.row(i);
-      if (overflows) {
-        row += keys.coeff(i, 0) * values.col(0).transpose();
-      } else {
-        row = keys.coeff(i, 0) * values.col(0).transpose();
-      }
-      for (Index j = 1; j < keys.cols(); ++j) row += keys.coeff(i, j) * values.col(j).transpose();
-      for (int l = 0; l < landed; ++l) {  // all of them are active
-        auto merged = view(l).row(i);
-        row += merged;
-        merged.setZero();
-      }
-    }
+    detail::carry(levels_.data(), landed, overflows, d_k_, d_v_, keys, values);
     ++size_;
   }
 

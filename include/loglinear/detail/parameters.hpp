@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/kernels.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/random.hpp"
 #include "loglinear/rule.hpp"
@@ -57,9 +58,12 @@ class Parameters {
   [[nodiscard]] Index d_model() const { return d_model_; }
   [[nodiscard]] const Vector<Scalar>& free() const { return free_; }
 
-  /// raw = W x for the stacked projections from row `from` on.
+  /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet, so that
+  /// a row's rounding does not depend on `from`.
   void project(const Vector<Scalar>& x, Vector<Scalar>& raw, Index from = 0) const {
-    raw.tail(projected_ - from).noalias() = projections_.bottomRows(projected_ - from) * x;
+    from -= from % packet_size<Scalar>;
+    weighted_rows(projections_.data() + from, d_model_, projected_ - from, projected_, x.data(),
+                  raw.data() + from);
   }
 
   /// Throws unless the step of `descend` leaves every weight finite.

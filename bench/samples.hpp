@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_BENCH_SAMPLES_HPP
+#define LOGLINEAR_BENCH_SAMPLES_HPP
+
+// Timing of rivals side by side on a noisy machine: each round times all of them in turn, and what
+// is reported is the median over rounds, of times and of ratios within a round.
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+namespace bench {
+
+/// Nanoseconds that `work` takes.
+template <class Work>
+[[nodiscard]] double nanoseconds(Work&& work) {
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count();
+}
+
+/// One quantity, measured once a round.
+class Samples {
+ public:
+  void add(double value) { values_.push_back(value); }
+  [[nodiscard]] double median() const { return quantile(0.5); }
+  /// Half the distance between the quartiles, relative to the median.
+  [[nodiscard]] double spread() const {
+    return (quantile(0.75) - quantile(0.25)) / (2 * quantile(0.5));
+  }
+  [[nodiscard]] double quantile(double fraction) const {
+    std::vector<double> sorted = values_;
+    std::sort(sorted.begin(), sorted.end());
+    return sorted.at(static_cast<std::size_t>(fraction * static_cast<double>(sorted.size() - 1)));
+  }
+
+ private:
+  std::vector<double> values_;
+};
+
+}  // namespace bench
+
+#endif  // LOGLINEAR_BENCH_SAMPLES_HPP

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_DETAIL_KERNELS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_HPP
+
+// The inner loops of a token, on raw row-major memory: on Eigen's packets, so that one text serves
+// every instruction set and every scalar (a scalar without packets is its own packet of one). They
+// never parallelise, never allocate and add in a fixed order.
+
+#include <Eigen/Core>
+#include <algorithm>
+#include <array>
+#include <cstddef>
+
+#include "loglinear/detail/types.hpp"
+
+namespace loglinear::detail {
+
+template <class Scalar>
+using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
+template <class Scalar>
+inline constexpr Index packet_size = Eigen::internal::unpacket_traits<Packet<Scalar>>::size;
+
+/// out[j] = sum_i c[i] m[i][j] for N packets of columns: their sums stay in registers while all
+/// rows pass by; even and odd rows are summed apart to hide the latency of the additions.
+template <int N, class Scalar>
+void weighted_rows_block(const Scalar* m, Index rows, Index stride, const Scalar* c, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P even[N], odd[N];
+  for (int n = 0; n < N; ++n) even[n] = odd[n] = ei::pset1<P>(Scalar(0));
+  Index i = 0;
+  for (; i + 1 < rows; i += 2, m += 2 * stride) {
+    const P first = ei::pset1<P>(c[i]), second = ei::pset1<P>(c[i + 1]);
+    for (int n = 0; n < N; ++n) {
+      even[n] = ei::pmadd(first, ei::ploadu<P>(m + n * width), even[n]);
+      odd[n] = ei::pmadd(second, ei::ploadu<P>(m + stride + n * width), odd[n]);
+    }
+  }
+  if (i < rows) {
+    const P last = ei::pset1<P>(c[i]);
+    for (int n = 0; n < N; ++n) {
+      even[n] = ei::pmadd(last, ei::ploadu<P>(m + n * width), even[n]);
+    }
+  }
+  for (int n = 0; n < N; ++n) ei::pstoreu(out + n * width, ei::padd(even[n], odd[n]));
+}
+
+/// out[j] = sum_i c[i] m[i][j], j < columns: a row-major matrix from the left, `m^T c`.
+template <class Scalar>
+void weighted_rows(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
+                   Scalar* out) {
+  constexpr Index width = packet_size<Scalar>;
+  Index j = 0;
+  for (; j + 8 * width <= columns; j += 8 * width) {
+    weighted_rows_block<8>(m + j, rows, stride, c, out + j);
+  }
+  for (; j + 4 * width <= columns; j += 4 * width) {
+    weighted_rows_block<4>(m + j, rows, stride, c, out + j);
+  }
+  for (; j + width <= columns; j += width) {
+    weighted_rows_block<1>(m + j, rows, stride, c, out + j);
+  }
+  if (j == columns) return;
+  std::fill(out + j, out + columns, Scalar(0));
+  for (Index i = 0; i < rows; ++i) {
+    for (Index rest = j; rest < columns; ++rest) out[rest] += c[i] * m[i * stride + rest];
+  }
+}
+
+/// The dot product of two contiguous vectors, as a packet of partial sums and the scalar rest.
+template <class Scalar>
+struct PartialDot {
+  Packet<Scalar> sums;
+  Scalar rest;
+};
+template <class Scalar>
+PartialDot<Scalar> partial_dot(const Scalar* a, const Scalar* b, Index size) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P even = ei::pset1<P>(Scalar(0)), odd = even;
+  Index j = 0;
+  for (; j + 2 * width <= size; j += 2 * width) {
+    even = ei::pmadd(ei::ploadu<P>(a + j), ei::ploadu<P>(b + j), even);
+    odd = ei::pmadd(ei::ploadu<P>(a + j + width), ei::ploadu<P>(b + j + width), odd);
+  }
+  for (; j + width <= size; j += width) {
+    even = ei::pmadd(ei::ploadu<P>(a + j), ei::ploadu<P>(b + j), even);
+  }
+  Scalar rest(0);
+  for (; j < size; ++j) rest += a[j] * b[j];
+  return {ei::padd(even, odd), rest};
+}
+
+/// out[i] = sum_l weight[l] m_l[i] . d over matrices of one shape, `sum_l weight_l m_l d`: row by
+/// row over all matrices, so that packets are summed across only once a row.
+template <class Scalar>
+void weighted_dots(const Scalar* const* m, const Scalar* weight, int count, Index rows,
+                   Index columns, const Scalar* d, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  for (Index i = 0; i < rows; ++i) {
+    P sums = ei::pset1<P>(Scalar(0));
+    Scalar rest(0);
+    for (int l = 0; l < count; ++l) {
+      const PartialDot<Scalar> dot = partial_dot(m[l] + i * columns, d, columns);
+      sums = ei::pmadd(ei::pset1<P>(weight[l]), dot.sums, sums);
+      rest += weight[l] * dot.rest;
+    }
+    out[i] = ei::predux(sums) + rest;
+  }
+}
+
+/// to[j] = add * to[j] + c * from[j] for `size` contiguous numbers, with `add` 0 or 1.
+template <bool Add, class Scalar>
+void scale_into(const Scalar& c, const Scalar* from, Index size, Scalar* to) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const P factor = ei::pset1<P>(c);
+  Index j = 0;
+  for (; j + width <= size; j += width) {
+    const P value = ei::ploadu<P>(from + j);
+    ei::pstoreu(to + j,
+                Add ? ei::pmadd(factor, value, ei::ploadu<P>(to + j)) : ei::pmul(factor, value));
+  }
+  for (; j < size; ++j) to[j] = Add ? c * from[j] + to[j] : c * from[j];
+}
+
+/// to[j] += from[j] and from[j] = 0 for `size` contiguous numbers.
+template <class Scalar>
+void move_into(Scalar* from, Index size, Scalar* to) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  Index j = 0;
+  for (; j + width <= size; j += width) {
+    ei::pstoreu(to + j, ei::padd(ei::ploadu<P>(to + j), ei::ploadu<P>(from + j)));
+    ei::pstoreu(from + j, ei::pset1<P>(Scalar(0)));
+  }
+  for (; j < size; ++j) {
+    to[j] += from[j];
+    from[j] = Scalar(0);
+  }
+}
+
+/// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
+/// the leaf `sum_n keys(., n) values(., n)^T`, of itself if `keeps`, and of all those below it,
+/// which become zero. One pass over the memory: a row of the target stays in the nearest cache.
+template <class Scalar, class Keys, class Values>
+void carry(Scalar* levels, int landed, bool keeps, Index rows, Index columns, const Keys& keys,
+           const Values& values) {
+  const Index size = rows * columns;
+  for (Index i = 0; i < rows; ++i) {
+    Scalar* const first = levels + i * columns;
+    Scalar* const target = first + landed * size;
+    for (Index n = 0; n < keys.cols(); ++n) {
+      const Scalar* const value = values.data() + n * values.outerStride();
+      if (keeps || n > 0) {
+        scale_into<true>(keys.coeff(i, n), value, columns, target);
+      } else {
+        scale_into<false>(keys.coeff(i, n), value, columns, target);
+      }
+    }
+    for (Scalar* merged = first; merged < target; merged += size)
+      move_into(merged, columns, target);
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_HPP
