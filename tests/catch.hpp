@@ -4,9 +4,9 @@
 
 // Catch2 2 (Debian 12) and 3 under one name.
 #if LOGLINEAR_CATCH2_MAJOR < 3
-#include <catch2/catch.hpp>
+#  include <catch2/catch.hpp>
 #else
-#include <catch2/catch_all.hpp>
+#  include <catch2/catch_all.hpp>
 #endif
 
 #endif  // LOGLINEAR_TESTS_CATCH_HPP
