@@ -69,7 +69,7 @@ struct NormalizedMixture {
     } else {
       Eigen::Index largest;
       lambda.maxCoeff(&largest);
-      const Scalar sum = softplus_of(d_raw[largest]) / lambda[largest];
+      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
       slope = (Scalar(1) + (-slope).exp()).inverse() / sum;
     }
     d_raw.array() *= (d_lambda.array() - mean) / Scalar(tau);
@@ -79,12 +79,6 @@ struct NormalizedMixture {
   void shifted_logits(const auto& raw, auto& z) const {
     using Scalar = typename std::decay_t<decltype(z)>::Scalar;
     z = (raw.array() + Scalar(*lambda_init)).matrix() / Scalar(tau);
-  }
-  template <class Scalar>
-  static Scalar softplus_of(const Scalar& value) {
-    Eigen::Array<Scalar, 1, 1> z(value);
-    detail::softplus(z, z);
-    return z[0];
   }
 };
 

@@ -16,7 +16,7 @@
 ///       }
 ///       void prepare(const auto& in, auto& token) const;                   // 3. forward
 ///       void pullback(const auto& in, const auto& token,                   // 4. backward
-///                     const auto& d_token, auto& d_in) const;
+///                     auto& d_token, auto& d_in) const;
 ///     };
 ///
 /// and, where they differ from the usual: `leaves` (how many `k v^T` a token writes, a static
@@ -155,7 +155,8 @@ concept HasPrepare = requires(const Rule& rule,
 
 /// The requirement `rule.pullback(in, token, d_token, d_in)`: from the gradient with respect to the
 /// token, writes `d_in.k`, `d_in.v`, `d_in.own` and `d_in.free`. `d_in.q` already holds
-/// `d_token.query`; a rule with a `prepare_query` of its own overwrites it.
+/// `d_token.query`; a rule with a `prepare_query` of its own overwrites it. `d_token` is the rule's
+/// to use as scratch memory.
 template <class Rule, class Scalar>
 concept HasPullback = requires(const Rule& rule,
                                const Projections<detail::ConstVectorView<Scalar>>& in,

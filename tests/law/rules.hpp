@@ -24,6 +24,16 @@ void for_each_rule(Use use) {
   use(GatedDeltaNet{.beta_scale = 0.8, .gate_bias = 1}, "GatedDeltaNet(fixed)");
   use(GatedDeltaNet{.beta = Beta::per_token, .gate_bias = 1, .beta_bias = -0.5},
       "GatedDeltaNet(per_token)");
+  use(Hawk{.gate_bias = 1, .input_bias = 0.5}, "Hawk");
+  use(RWKV{.initial_decay = 0.05, .gate_bias = 1}, "RWKV");
+  use(MLSTM{.gate_bias = 1, .input_bias = 0.5}, "MLSTM");
+  use(DeltaProduct<1>{.gate_bias = 1}, "DeltaProduct<1>");
+  use(DeltaProduct<3>{.gate_bias = 1, .beta_bias = 0.2}, "DeltaProduct<3>");
+  use(DeltaProduct<2>{.reflections = true, .gate_bias = 1}, "DeltaProduct<2>(reflections)");
+  use(RWKV7{.gate_bias = 1}, "RWKV7");
+  use(RWKV7{.decay_first = true, .iclr_bias = 0.3}, "RWKV7(decay_first)");
+  use(HGRN2{.lower_bound = 0.8}, "HGRN2");
+  use(Mamba2{.initial_a_log = -0.5, .initial_dt_bias = -1}, "Mamba2");
   use(KeyOnly<RetNet>{}, "KeyOnly<RetNet>");
   use(KeyOnly<DeltaNet>{}, "KeyOnly<DeltaNet>");
 }

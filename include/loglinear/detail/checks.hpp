@@ -90,6 +90,11 @@ template <class Derived>
   }
 }
 
+/// Throws unless one number is finite.
+inline void require_finite_value(std::string_view argument, double value) {
+  if (!is_finite(value)) fail(argument, value, "finite");
+}
+
 /// Throws unless all coefficients are finite; names the first that is not.
 template <class Derived>
 void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& values) {

@@ -6,6 +6,7 @@
 // derivatives where they are not obvious.
 
 #include <cmath>
+#include <type_traits>
 
 #include "loglinear/detail/types.hpp"
 
@@ -20,26 +21,44 @@ template <class Scalar>
   return e / (Scalar(1) + e);
 }
 
+/// out = sg(z + bias), coefficient by coefficient; `out` may be a temporary view.
+template <class In, class Out>
+void sigmoid(const Eigen::MatrixBase<In>& z, double bias, Eigen::MatrixBase<Out> const& out) {
+  using Scalar = typename In::Scalar;
+  as_writable_column(out) = z.unaryExpr(
+      [offset = Scalar(bias)](const Scalar& value) { return sigmoid<Scalar>(value + offset); });
+}
+
 /// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
 inline constexpr int softplus_linear_from = 20;
 
-/// softplus(z) = log(1 + exp(z)), coefficient by coefficient, `out` may be `z` itself. The
-/// vectorised form goes first; coefficients far out are then set to their asymptote.
+/// softplus(z) = log(1 + exp(z)).
+template <class Scalar>
+[[nodiscard]] Scalar softplus(const Scalar& z) {
+  using std::exp;
+  if (z > Scalar(softplus_linear_from)) return z;
+  const Scalar e = exp(z);
+  if (z < Scalar(-softplus_linear_from)) return e;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    return std::log1p(e);
+  } else {  // dual numbers have no log1p
+    using std::log;
+    return log(Scalar(1) + e);
+  }
+}
+
+/// softplus of an array, `out` may be `z` itself. The vectorised form goes first; where a
+/// coefficient is far out, all are done one by one.
 template <class In, class Out>
 void softplus(const Eigen::ArrayBase<In>& z, Eigen::ArrayBase<Out>& out) {
   using Scalar = typename In::Scalar;
-  const Scalar far(softplus_linear_from);
-  const bool some_far = z.size() > 0 && z.abs().maxCoeff() > far;
-  if (!some_far) {
-    out = z.max(Scalar(0)) + (-z.abs()).exp().log1p();
-    return;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    if (z.size() > 0 && z.abs().maxCoeff() <= Scalar(softplus_linear_from)) {
+      out = z.max(Scalar(0)) + (-z.abs()).exp().log1p();
+      return;
+    }
   }
-  for (Index i = 0; i < z.size(); ++i) {
-    using std::exp;
-    using std::log1p;
-    const Scalar value = z.coeff(i);
-    out.coeffRef(i) = value > far ? value : value < -far ? exp(value) : log1p(exp(value));
-  }
+  for (Index i = 0; i < z.size(); ++i) out.coeffRef(i) = softplus<Scalar>(z.coeff(i));
 }
 
 /// Keys shorter than this are taken for zero and normalise to zero.
@@ -50,7 +69,7 @@ inline constexpr double zero_key_norm = 1e-12;
 template <class Raw, class Out>
 void unit_vector(const Eigen::MatrixBase<Raw>& raw, Eigen::MatrixBase<Out> const& out_) {
   using Scalar = typename Raw::Scalar;
-  auto& out = const_cast<Eigen::MatrixBase<Out>&>(out_).derived();
+  auto&& out = as_writable_column(out_);
   const Scalar norm = raw.stableNorm();
   if (to_double(norm) < zero_key_norm) {
     out.setZero();
@@ -66,7 +85,7 @@ void unit_vector_pullback(const Eigen::MatrixBase<Raw>& raw, const Eigen::Matrix
                           const Eigen::MatrixBase<Cotangent>& d_unit,
                           Eigen::MatrixBase<Out> const& out_) {
   using Scalar = typename Raw::Scalar;
-  auto& out = const_cast<Eigen::MatrixBase<Out>&>(out_).derived();
+  auto&& out = as_writable_column(out_);
   const Scalar norm = raw.stableNorm();
   if (to_double(norm) > zero_key_norm) {
     const Scalar along = unit.dot(d_unit);

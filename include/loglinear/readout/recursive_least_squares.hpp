@@ -162,7 +162,8 @@ class RecursiveLeastSquares {
   /// Bierman's update of U and D by one sample, column by column, then forgetting.
   void update_factors() {
     const Scalar f = Scalar(options_.forgetting), ceiling = Scalar(options_.max_covariance);
-    const Scalar smallest = std::numeric_limits<Scalar>::min();  // underflow would freeze a direction
+    const Scalar smallest =
+        std::numeric_limits<Scalar>::min();  // underflow would freeze a direction
     Scalar before = f;
     gain_.setZero();
     for (Index j = 0; j < features(); ++j) {

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_RULES_MAMBA2_HPP
+#define LOGLINEAR_RULES_MAMBA2_HPP
+
+#include <array>
+#include <cmath>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/math.hpp"
+#include "loglinear/rule.hpp"
+
+namespace loglinear {
+
+/// Mamba-2's rule: a step size discretises both the decay and the input,
+/// `D = softplus(w_dt . x + dt_bias)`, `S <- exp(-D exp(A_log)) S + D k v^T`.
+///
+/// Dao and Gu, *Transformers are SSMs*, arXiv:2405.21060, section 7; lifted in Guo et al.,
+/// arXiv:2506.04761, section 3.4. Transition: one decay for the state. Own weights: `w_dt`
+/// (1 x d_model) and the free scalars `A_log` and `dt_bias`, which start at constants.
+struct Mamba2 {
+  double initial_a_log = 0;     ///< where A_log starts; the rate of decay is exp(A_log) a unit step
+  double initial_dt_bias = -4;  ///< where dt_bias starts; -4 is a step of 0.018
+
+  template <class Scalar>
+  using Transition = ScalarDecay<Scalar>;
+
+  [[nodiscard]] std::array<Parameter, 3> parameters(Eigen::Index, Eigen::Index) const {
+    return {projection("w_dt", 1), free_vector("A_log", 1, initial_a_log),
+            free_vector("dt_bias", 1, initial_dt_bias)};
+  }
+
+  /// \throws std::invalid_argument unless both starting values are finite
+  void validate() const {
+    detail::require_finite_value("Mamba2::initial_a_log", initial_a_log);
+    detail::require_finite_value("Mamba2::initial_dt_bias", initial_dt_bias);
+  }
+
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    using std::exp;
+    const Scalar step = detail::softplus<Scalar>(in.own[0] + in.free[1]);
+    token.keys.col(0) = step * in.k;
+    token.values.col(0) = in.v;
+    token.transition.decay = exp(-step * exp(in.free[0]));
+  }
+
+  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    using std::exp;
+    const Scalar z = in.own[0] + in.free[1], rate = exp(in.free[0]);
+    const Scalar step = detail::softplus<Scalar>(z);
+    const Scalar d_exponent = d_token.transition.decay * token.transition.decay;
+    const auto d_key = d_token.keys.col(0);
+    const Scalar d_step = d_key.dot(in.k) - d_exponent * rate;
+    d_in.k = step * d_key;
+    d_in.v = d_token.values.col(0);
+    d_in.own[0] = d_step * detail::sigmoid<Scalar>(z);
+    d_in.free[0] = -d_exponent * step * rate;
+    d_in.free[1] = d_in.own[0];
+  }
+};
+
+static_assert(InnerRule<Mamba2, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_MAMBA2_HPP

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_RULES_MLSTM_HPP
+#define LOGLINEAR_RULES_MLSTM_HPP
+
+#include <array>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/math.hpp"
+#include "loglinear/rule.hpp"
+
+namespace loglinear {
+
+/// The matrix memory of xLSTM with sigmoid gates, `S <- f S + i k v^T`,
+/// `f = sg(w_gate . x + gate_bias)`, `i = sg(w_gate2 . x + input_bias)`.
+///
+/// Beck et al., *xLSTM: Extended Long Short-Term Memory*, arXiv:2405.04517, section 2.3, without
+/// the normaliser state. Transition: one decay for the state. Own weights: `w_gate` and `w_gate2`
+/// (1 x d_model each).
+struct MLSTM {
+  double gate_bias = 0;   ///< added before the forget gate's sigmoid; 0 forgets half at every token
+  double input_bias = 0;  ///< added before the input gate's sigmoid
+
+  template <class Scalar>
+  using Transition = ScalarDecay<Scalar>;
+
+  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index) const {
+    return {projection("w_gate", 1), projection("w_gate2", 1)};
+  }
+
+  /// \throws std::invalid_argument unless both biases are finite
+  void validate() const {
+    detail::require_finite_value("MLSTM::gate_bias", gate_bias);
+    detail::require_finite_value("MLSTM::input_bias", input_bias);
+  }
+
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const Scalar i = detail::sigmoid<Scalar>(in.own[1] + Scalar(input_bias));
+    token.keys.col(0) = i * in.k;
+    token.values.col(0) = in.v;
+    token.transition.decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
+  }
+
+  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const Scalar f = token.transition.decay;
+    const Scalar i = detail::sigmoid<Scalar>(in.own[1] + Scalar(input_bias));
+    const auto d_key = d_token.keys.col(0);
+    d_in.k = i * d_key;
+    d_in.v = d_token.values.col(0);
+    d_in.own[0] = d_token.transition.decay * f * (1 - f);
+    d_in.own[1] = d_key.dot(in.k) * i * (1 - i);
+  }
+};
+
+static_assert(InnerRule<MLSTM, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_MLSTM_HPP

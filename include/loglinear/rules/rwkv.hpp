@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_RULES_RWKV_HPP
+#define LOGLINEAR_RULES_RWKV_HPP
+
+#include <array>
+#include <cmath>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/math.hpp"
+#include "loglinear/rule.hpp"
+
+namespace loglinear {
+
+/// RWKV: an exponential decay with a learned rate and exponential keys,
+/// `S <- exp(-(initial_decay + softplus(w_decay . x - gate_bias))) S + exp(k) v^T`.
+///
+/// Peng et al., *RWKV: Reinventing RNNs for the Transformer Era*, arXiv:2305.13048, and *Eagle and
+/// Finch*, arXiv:2404.05892, with one decay for the state. Transition: one decay. Own weights:
+/// `w_decay` (1 x d_model). Keys above some 88 (float) or 700 (double) overflow and are refused.
+struct RWKV {
+  double initial_decay = 0.5;  ///< the slowest rate of forgetting a token, >= 0
+  double gate_bias = 0;        ///< the larger, the slower the learned part forgets
+
+  template <class Scalar>
+  using Transition = ScalarDecay<Scalar>;
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index, Eigen::Index) const {
+    return {projection("w_decay", 1)};
+  }
+
+  /// \throws std::invalid_argument unless initial_decay is finite and >= 0 and gate_bias finite
+  void validate() const {
+    detail::require_finite_value("RWKV::initial_decay", initial_decay);
+    if (initial_decay < 0) detail::fail("RWKV::initial_decay", initial_decay, "at least 0");
+    detail::require_finite_value("RWKV::gate_bias", gate_bias);
+  }
+
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    using std::exp;
+    token.keys.col(0) = in.k.array().exp().matrix();
+    token.values.col(0) = in.v;
+    token.transition.decay =
+        exp(-(Scalar(initial_decay) + detail::softplus<Scalar>(in.own[0] - Scalar(gate_bias))));
+  }
+
+  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto& t = token.transition;
+    d_in.k = d_token.keys.col(0).cwiseProduct(token.keys.col(0));
+    d_in.v = d_token.values.col(0);
+    d_in.own[0] = -d_token.transition.decay * t.decay *
+                  detail::sigmoid<Scalar>(in.own[0] - Scalar(gate_bias));
+  }
+};
+
+static_assert(InnerRule<RWKV, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_RWKV_HPP
