@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: MIT
+#include "options.hpp"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <iostream>
+#include <limits>
+#include <loglinear/version.hpp>
+#include <map>
+
+namespace stream_forecast {
+
+namespace {
+
+constexpr int longest_period = 1'000'000;
+
+/// "48:24", a length and its number of harmonics; "48" takes all that the sampling can show.
+bool parse_period(const std::string& text, Period& period) {
+  const char* const end = text.data() + text.size();
+  const auto length = std::from_chars(text.data(), end, period.length);
+  if (length.ec != std::errc{} || period.length < 2 || period.length > longest_period) return false;
+  period.harmonics = std::min(period.length / 2, 64);
+  if (length.ptr == end) return true;
+  if (*length.ptr != ':') return false;
+  const auto harmonics = std::from_chars(length.ptr + 1, end, period.harmonics);
+  return harmonics.ec == std::errc{} && harmonics.ptr == end && period.harmonics >= 1 &&
+         period.harmonics <= period.length / 2;
+}
+
+std::string wrong_period(const std::string& text) {
+  Period ignored;
+  if (text == "none" || parse_period(text, ignored)) return {};
+  return "'" + text + "' is not LENGTH or LENGTH:HARMONICS with 2 <= LENGTH <= " +
+         std::to_string(longest_period) + " and 1 <= HARMONICS <= LENGTH/2, nor 'none'";
+}
+
+std::string wrong_picture(const std::string& file) {
+  const auto ends_with = [&](const char* ending) {
+    return CLI::detail::to_lower(file).ends_with(ending);
+  };
+  return ends_with(".png") || ends_with(".svg") ? ""
+                                                : "'" + file + "' ends neither in .png nor in .svg";
+}
+
+std::string wrong_delimiter(const std::string& text) {
+  const bool one = text.size() == 1 && text[0] != '"' && text[0] != '\n' && text[0] != '\r';
+  return one || text == "tab" ? "" : "'" + text + "' is neither one character nor 'tab'";
+}
+
+/// CLI::Range lets NaN pass: no comparison with it is true.
+CLI::Validator between(double low, double high, bool low_open = false) {
+  const auto shown = [](double value) {
+    std::string text = std::to_string(value);
+    text.erase(text.find_last_not_of('0') + 1);
+    if (text.back() == '.') text.pop_back();
+    return text;
+  };
+  const std::string range = (low_open ? "above " : "from ") + shown(low) + " to " + shown(high);
+  return CLI::Validator(
+      [=](const std::string& text) {
+        double value = 0;
+        const bool number = CLI::detail::lexical_cast(text, value);
+        const bool inside = (low_open ? value > low : value >= low) && value <= high;
+        return number && inside ? std::string{} : "'" + text + "' is not a number " + range;
+      },
+      range, "between");
+}
+
+CLI::Validator check(std::string (*wrong)(const std::string&), const char* name) {
+  return CLI::Validator([wrong](const std::string& text) { return wrong(text); }, "", name);
+}
+
+const std::map<std::string, Rule> rules{{"retnet", Rule::retnet},
+                                        {"gla", Rule::gla},
+                                        {"gla-vector", Rule::gla_vector},
+                                        {"delta-net", Rule::delta_net},
+                                        {"gated-delta-net", Rule::gated_delta_net}};
+
+constexpr const char* description =
+    R"(Forecasts a column of a CSV stream row by row: log-linear attention into recursive
+least squares, always predicting before learning, beside four rivals on the same rows.
+
+The attention layer is a memory of (situation, outcome) pairs: its key is the time of the
+season (or all inputs), its value what the target did over the horizon; a forecast asks what
+came of such situations before. Least squares then learns from the inputs and the answer.)";
+
+constexpr const char* footer =
+    R"(Progress goes to standard output at doubling intervals; its loss is the absolute error.
+Exit status: 0, all well; 1, a file asked for could not be written; 2, wrong options or input.
+
+One step ahead on the shipped data, then one day ahead:
+  stream_forecast
+  stream_forecast --horizon 48 --key-period 336 --recency 0.1 --initial-covariance 1)";
+
+}  // namespace
+
+Parsed parse_options(int argc, const char* const* argv) {
+  Options o;
+  o.file = STREAM_FORECAST_DEFAULT_DATA;
+  std::vector<std::string> periods;
+  std::string delimiter, rule = "gated-delta-net", scalar = "double", key_period;
+  std::optional<int> season;
+  std::optional<long> warm_up;
+  bool no_header = false;
+
+  CLI::App app(description, "stream_forecast");
+  app.footer(footer);
+  app.get_formatter()->column_width(34);
+  app.set_version_flag("--version", LOGLINEAR_VERSION_STRING);
+  const CLI::Validator rows_ahead = between(1, 100'000);
+
+  app.add_option("FILE", o.file,
+                 "the CSV file, '-' for standard input; default: taylor.csv of the examples");
+
+  const char* input = "Input";
+  app.add_option("--target", o.target, "column to forecast, by name or number (default: the last)")
+      ->group(input);
+  app.add_option("--feature", o.features,
+                 "further input column, as known when a forecast is made; repeatable")
+      ->group(input)
+      ->take_all()
+      ->allow_extra_args(false);
+  app.add_option("--delimiter", delimiter, "between fields: one character or 'tab' (default: ,)")
+      ->group(input)
+      ->check(check(wrong_delimiter, "delimiter"));
+  app.add_flag("--no-header", no_header, "the first line is data; columns go by number")
+      ->group(input);
+  app.add_flag("--skip-bad-rows", o.skip_bad_rows,
+               "skip and count malformed rows instead of stopping; they still move the clock")
+      ->group(input);
+
+  const char* task = "Task and inputs";
+  app.add_option("--horizon", o.horizon, "rows ahead to forecast")
+      ->capture_default_str()
+      ->group(task)
+      ->check(rows_ahead);
+  app.add_option("--lags", o.lags, "last values of the target among the inputs")
+      ->capture_default_str()
+      ->group(task)
+      ->check(between(0, 10'000));
+  app.add_option("--period", periods,
+                 "season as LENGTH or LENGTH:HARMONICS rows; repeatable; 'none' for no season "
+                 "(default: 48:24 336:60)")
+      ->group(task)
+      ->take_all()
+      ->allow_extra_args(false)
+      ->check(check(wrong_period, "period"));
+  app.add_option(
+         "--season", season,
+         "rows in the season of the rival 'same time last season' (default: the longest period)")
+      ->group(task)
+      ->check(between(1, longest_period));
+  app.add_option("--warm-up", warm_up,
+                 "first rows: they set the scale, and no forecast made in them is scored, of any "
+                 "model (default: two of the longest period, else 100)")
+      ->group(task)
+      ->check(between(0, 10'000'000));
+
+  const char* layer = "Attention";
+  std::vector<std::string> rule_names;
+  for (const auto& [name, value] : rules) rule_names.push_back(name);
+  app.add_option("--rule", rule, "inner rule: " + CLI::detail::join(rule_names, ", "))
+      ->capture_default_str()
+      ->group(layer)
+      ->check(CLI::IsMember(rule_names));
+  app.add_flag("--key-only", o.key_only,
+               "only write k v^T (k normalised if the rule does): no decay, no gate")
+      ->group(layer);
+  app.add_flag("--per-token-beta", o.per_token_beta,
+               "gated-delta-net: a learned write strength instead of --beta")
+      ->group(layer);
+  app.add_option("--gamma", o.gamma, "retnet: decay a row")
+      ->capture_default_str()
+      ->group(layer)
+      ->check(between(0, 1, true));
+  app.add_option("--gate-bias", o.gate_bias,
+                 "gated rules: b in the gate sigmoid(b + ...); 0 forgets half a row, 8 some 0.03 %")
+      ->capture_default_str()
+      ->group(layer)
+      ->check(between(-1000, 1000));
+  app.add_option("--beta", o.beta, "gated-delta-net: write strength")
+      ->capture_default_str()
+      ->group(layer)
+      ->check(between(0, 2));
+  app.add_option("--beta-bias", o.beta_bias,
+                 "gated-delta-net with --per-token-beta: bias of the strength")
+      ->capture_default_str()
+      ->group(layer)
+      ->check(between(-1000, 1000));
+  app.add_option("--key-period", key_period,
+                 "the season whose time is the key, one of the periods, or 'all' for all inputs "
+                 "(default: the first period)")
+      ->group(layer);
+  app.add_option("--d-k", o.d_k,
+                 "size of keys; 0 for one a key input, else a random projection of them")
+      ->capture_default_str()
+      ->group(layer)
+      ->check(between(0, 4096));
+  app.add_option("--d-v", o.d_v,
+                 "size of values: the change over the horizon, then the last values")
+      ->capture_default_str()
+      ->group(layer)
+      ->check(between(1, 4096));
+  app.add_option("--max-levels", o.max_levels, "levels of the hierarchy")
+      ->capture_default_str()
+      ->group(layer)
+      ->check(between(1, 64));
+  app.add_option("--recency", o.recency,
+                 "by how much older levels weigh less; 0 weighs all the same")
+      ->capture_default_str()
+      ->group(layer)
+      ->check(between(-100, 100));
+  app.add_option("--learning-rate", o.learning_rate, "of the layer's weights; 0 leaves them fixed")
+      ->capture_default_str()
+      ->group(layer)
+      ->check(between(0, 1000));
+  app.add_option("--seed", o.seed, "of the layer's random weights, at least 1")
+      ->capture_default_str()
+      ->group(layer);
+  app.add_option("--scalar", scalar, "float or double")
+      ->capture_default_str()
+      ->group(layer)
+      ->check(CLI::IsMember(std::vector<std::string>{"float", "double"}));
+
+  const char* readout = "Least squares";
+  app.add_option("--forgetting", o.forgetting, "weight of the past a row")
+      ->capture_default_str()
+      ->group(readout)
+      ->check(between(0, 1, true));
+  app.add_option("--initial-covariance", o.initial_covariance,
+                 "the smaller, the stronger the pull towards 0")
+      ->capture_default_str()
+      ->group(readout)
+      ->check(between(0, 1e9, true));
+
+  const char* output = "Output";
+  app.add_option("--predictions", o.predictions, "write every forecast to this CSV file")
+      ->group(output);
+  app.add_option("--plot", o.plot, "draw the last rows to this .png or .svg file (needs gnuplot)")
+      ->group(output)
+      ->check(check(wrong_picture, "picture"));
+  app.add_option("--plot-rows", o.plot_rows, "how many rows to draw")
+      ->capture_default_str()
+      ->group(output)
+      ->check(between(2, 100'000));
+
+  const auto refuse = [](const std::string& message) {
+    std::cerr << "stream_forecast: " << message << "\nRun with --help for the options.\n";
+    return Parsed{{}, 2};
+  };
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return {{}, app.exit(error)};
+    return refuse(error.what());
+  }
+
+  o.has_header = !no_header;
+  if (!delimiter.empty()) o.delimiter = delimiter == "tab" ? '\t' : delimiter[0];
+  if (!periods.empty()) o.periods.clear();
+  for (const std::string& text : periods) {
+    if (text == "none" && periods.size() > 1)
+      return refuse("--period none allows no other --period");
+    if (text != "none" && !parse_period(text, o.periods.emplace_back()))
+      return refuse(wrong_period(text));
+  }
+  int longest = 0;
+  for (const Period& period : o.periods) longest = std::max(longest, period.length);
+  o.season = season.value_or(longest);
+  o.warm_up = warm_up.value_or(longest > 0 ? 2 * longest : 100);
+  o.rule = rules.at(rule);
+  if (o.seed == 0) return refuse("--seed: 0 is not a seed, it must be at least 1");
+  if (o.per_token_beta && (o.key_only || o.rule != Rule::gated_delta_net)) {
+    return refuse("--per-token-beta needs --rule gated-delta-net without --key-only");
+  }
+  o.key_period = o.periods.empty() ? 0 : o.periods.front().length;
+  if (key_period == "all") {
+    o.key_period = 0;
+  } else if (!key_period.empty()) {
+    const auto named = [&](const Period& p) { return std::to_string(p.length) == key_period; };
+    const auto found = std::find_if(o.periods.begin(), o.periods.end(), named);
+    if (found == o.periods.end()) {
+      return refuse("--key-period: '" + key_period +
+                    "' is neither the length of a --period nor 'all'");
+    }
+    o.key_period = found->length;
+  }
+  o.single_precision = scalar == "float";
+  return {o, 0};
+}
+
+}  // namespace stream_forecast

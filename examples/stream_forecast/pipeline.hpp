@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+#ifndef STREAM_FORECAST_PIPELINE_HPP
+#define STREAM_FORECAST_PIPELINE_HPP
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "options.hpp"
+#include "report.hpp"
+
+namespace stream_forecast {
+
+/// One row of the stream.
+struct Row {
+  double target = 0;
+  std::vector<double> features;
+  std::uint64_t time = 0;  ///< the clock: skipped rows move it too
+};
+
+/// All competitors' forecasts of one row, and the label once it has arrived.
+struct Outcome {
+  std::uint64_t time = 0;
+  std::optional<double> label;
+  std::vector<double> forecasts;
+  bool scored = false;
+};
+
+/// The prequential pass: a row arrives, the forecasts that were made for it are scored, every model
+/// learns from it, every model forecasts the row `horizon` further on.
+class Pipeline {
+ public:
+  virtual ~Pipeline() = default;
+  virtual void add(const Row& row) = 0;
+  /// At the end of the stream: reports the forecasts whose labels never came.
+  virtual void finish() = 0;
+  [[nodiscard]] virtual const std::vector<Standing>& standings() const = 0;
+
+  using Sink = std::function<void(const Outcome&)>;
+};
+
+/// The pipeline in the precision that the options ask for. `sink` sees every forecast once, with
+/// its label, or at the end without.
+[[nodiscard]] std::unique_ptr<Pipeline> make_pipeline(const Options& options, Pipeline::Sink sink);
+[[nodiscard]] std::unique_ptr<Pipeline> make_float_pipeline(const Options&, Pipeline::Sink);
+[[nodiscard]] std::unique_ptr<Pipeline> make_double_pipeline(const Options&, Pipeline::Sink);
+
+inline std::unique_ptr<Pipeline> make_pipeline(const Options& options, Pipeline::Sink sink) {
+  return options.single_precision ? make_float_pipeline(options, std::move(sink))
+                                  : make_double_pipeline(options, std::move(sink));
+}
+
+}  // namespace stream_forecast
+
+#endif  // STREAM_FORECAST_PIPELINE_HPP

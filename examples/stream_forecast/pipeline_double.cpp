@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+// Every rule's layers in one precision: a file each, so that they compile side by side.
+#include "typed_pipeline.hpp"
+
+namespace stream_forecast {
+
+std::unique_ptr<Pipeline> make_double_pipeline(const Options& options, Pipeline::Sink sink) {
+  return std::make_unique<TypedPipeline<double>>(options, std::move(sink));
+}
+
+}  // namespace stream_forecast
