@@ -43,6 +43,15 @@ constexpr void require_vector_type() {
   }
 }
 
+/// into = in, checked: an Eigen vector, row or column, of the right size, finite.
+template <class In, class Scalar>
+void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
+  require_vector_type<Scalar, In>();
+  require_size(name, in.size(), into.size());
+  into.noalias() = as_column(in.derived().matrix());
+  require_finite(name, into);
+}
+
 template <class Type>
 concept StreamingLayer = requires {
   typename Type::InnerRuleOfLayer;
@@ -97,6 +106,7 @@ class LogLinearAttention {
   using Vector = detail::Vector<Scalar>;
   using State = LogLinearState<Scalar, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
   using InnerRuleOfLayer = Inner;
+  using LevelWeightsOfLayer = Weights;
   /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
   using Workspace = detail::Workspace<Kind>;
 
@@ -127,7 +137,8 @@ class LogLinearAttention {
         training_(layout_, leaves, weight_count()) {
     detail::validate_rule(inner_);
     weights_.resolve(options.max_levels);
-    parameters_.draw(options.seed);
+    Xorshift64 random(options.seed);
+    parameters_.draw(random);
     set_learning_rate(options.learning_rate);
   }
 
@@ -139,15 +150,9 @@ class LogLinearAttention {
   /// \return the output, length d_v
   template <class In>
   const Vector& forward(const In& x) {
-    load(x, "x", workspace_.x);
-    project(workspace_, 0);
-    prepare_leaf(workspace_);
-    read(workspace_, read_order_, read_order_ != ReadOrder::before_push);
-    const Token<Kind>& token = workspace_.token;
-    const double magnitude =
-        state_.require_writable(token.transition.norm_bound(), token.keys, token.values);
-    state_.write(token.transition, token.keys, token.values, magnitude);
-    return workspace_.output;
+    stage(x, read_order_);
+    commit();
+    return bound(workspace_);
   }
   /// The same, into the caller's vector of length d_v.
   template <class In, class Out>
@@ -174,11 +179,11 @@ class LogLinearAttention {
   const Vector& query_readonly(const In& x, Workspace& workspace) const {
     detail::require_size("the workspace's lambda", workspace.lambda.size(), weight_count());
     detail::require_size("the workspace's projections", workspace.raw.size(), layout_.end);
-    load(x, "x", workspace.x);
+    detail::load_vector(x, "x", workspace.x);
     project(workspace, layout_.q);
     const bool apart = read_order_ == ReadOrder::current_apart;
     read(workspace, apart ? ReadOrder::current_apart : ReadOrder::before_push, false);
-    return workspace.output;
+    return bound(workspace);
   }
 
   /// One step of stochastic gradient descent on `1/2 |o - y|^2` and one token of the stream: reads
@@ -189,24 +194,12 @@ class LogLinearAttention {
   /// \return the output o from before the step
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
-    load(x, "x", workspace_.x);
-    load(y, "y", training_.target);
-    project(workspace_, 0);
-    prepare_leaf(workspace_);
-    const ReadOrder order = training_order();
-    read(workspace_, order, true);
-    const Vector& o = workspace_.output;
+    detail::load_vector(y, "y", training_.target);
+    stage(x, training_order());
+    const Vector& o = bound(workspace_);
     training_.d_read = (o - training_.target).array() * (1 - o.array().square());
-    backward(workspace_, training_, order);
-
-    const Token<Kind>& token = workspace_.token;
-    const double magnitude =
-        state_.require_writable(token.transition.norm_bound(), token.keys, token.values);
-    parameters_.require_descendable(learning_rate_, training_.d_raw, workspace_.x,
-                                    training_.d_free);
-    parameters_.descend(learning_rate_, training_.d_raw, workspace_.x, training_.d_free);
-    state_.write(token.transition, token.keys, token.values, magnitude);
-    ++train_step_count_;
+    stage_gradient(training_.d_read);
+    commit();
     return o;
   }
   /// The same, into the caller's vector of length d_v.
@@ -218,6 +211,58 @@ class LogLinearAttention {
 
   /// Empties the state; weights and the step counter stay.
   void reset() noexcept { state_.reset(); }
+  /// \}
+
+  /// \name A token in stages, for layers made of layers
+  /// `stage`, then `stage_gradient` to learn, then `commit`: only the last one changes the layer,
+  /// and it does not throw, so that many layers can take a token together or not at all.
+  /// \{
+
+  /// Prepares a token and reads; nothing changes yet. \return the raw read, length d_v, without
+  /// tanh
+  template <class In>
+  const Vector& stage(const In& x, ReadOrder order) {
+    detail::load_vector(x, "x", workspace_.x);
+    project(workspace_, 0);
+    prepare_leaf(workspace_);
+    read(workspace_, order, order != ReadOrder::before_push);
+    const Token<Kind>& token = workspace_.token;
+    staged_order_ = order;
+    staged_magnitude_ =
+        state_.require_writable(token.transition.norm_bound(), token.keys, token.values);
+    learns_ = false;
+    return workspace_.read;
+  }
+
+  /// From the gradient with respect to the staged raw read, length d_v, to that of every weight;
+  /// the staged order must not be `before_push`.
+  template <class Derived>
+  void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
+    training_.d_read = d_read;
+    backward(workspace_, training_, staged_order_);
+    parameters_.require_descendable(learning_rate_, training_.d_raw, workspace_.x,
+                                    training_.d_free);
+    learns_ = true;
+  }
+
+  /// Steps the weights if a gradient was staged, and writes the staged token to the state.
+  void commit() {
+    if (learns_) {
+      parameters_.descend(learning_rate_, training_.d_raw, workspace_.x, training_.d_free);
+      ++train_step_count_;
+      learns_ = false;
+    }
+    const Token<Kind>& token = workspace_.token;
+    state_.write(token.transition, token.keys, token.values, staged_magnitude_);
+  }
+
+  /// The order in which training reads: `after_push`, or `current_apart` if that is the layer's.
+  [[nodiscard]] ReadOrder training_order() const noexcept {
+    return read_order_ == ReadOrder::current_apart ? read_order_ : ReadOrder::after_push;
+  }
+
+  /// Draws all weights anew, in the order of `weight_names()`.
+  void draw_weights(Xorshift64& random) { parameters_.draw(random); }
   /// \}
 
   /// \name What the last `forward`, `query_readonly(x)` or `train_one` saw
@@ -329,18 +374,6 @@ class LogLinearAttention {
   [[nodiscard]] int weight_count() const {
     return level_weight_count(read_order_, state_.max_levels());
   }
-  [[nodiscard]] ReadOrder training_order() const {
-    return read_order_ == ReadOrder::current_apart ? read_order_ : ReadOrder::after_push;
-  }
-
-  template <class In>
-  void load(const In& in, const char* name, Vector& into) const {
-    detail::require_vector_type<Scalar, In>();
-    detail::require_size(name, in.size(), into.size());
-    into.noalias() = detail::as_column(in.derived().matrix());
-    detail::require_finite(name, into);
-  }
-
   template <class Out>
   void require_output(const Eigen::MatrixBase<Out>& out) const {
     detail::require_vector_type<Scalar, Out>();
@@ -393,7 +426,11 @@ class LogLinearAttention {
       }
     }
     detail::require_finite("the raw read", w.read);
+  }
+
+  static const Vector& bound(Workspace& w) {
     w.output = w.read.array().tanh();
+    return w.output;
   }
 
   /// From `t.d_read` to the gradient of every weight, for the read that `read(w, order, true)`
@@ -462,6 +499,9 @@ class LogLinearAttention {
   detail::TrainingWorkspace<Kind> training_;
   double learning_rate_ = 0;
   std::uint64_t train_step_count_ = 0;
+  ReadOrder staged_order_ = ReadOrder::before_push;
+  double staged_magnitude_ = 0;
+  bool learns_ = false;
 };
 
 }  // namespace loglinear

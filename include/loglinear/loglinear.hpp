@@ -9,6 +9,7 @@
 #include "loglinear/fenwick.hpp"
 #include "loglinear/level_weights.hpp"
 #include "loglinear/linear_attention.hpp"
+#include "loglinear/multi_head.hpp"
 #include "loglinear/random.hpp"
 #include "loglinear/readout/recursive_least_squares.hpp"
 #include "loglinear/rule.hpp"

@@ -16,13 +16,17 @@ using Replay = std::function<void(const Case&, Comparison&)>;
 void replay_layer(const Case& golden, Comparison& compare);
 void replay_layer_init(const Case& golden, Comparison& compare);
 void replay_recall(const Case& golden, Comparison& compare);
+void replay_heads(const Case& golden, Comparison& compare);
+void replay_sequence(const Case& golden, Comparison& compare);
+
+/// Whether a mode of the golden cases normalises its key; throws for a name that is not a mode.
+[[nodiscard]] bool has_normalised_key(const std::string& mode);
 
 /// The families that are known; the others are skipped.
 [[nodiscard]] inline std::map<std::string, Replay> families() {
   return {
-      {"layer", replay_layer},
-      {"layer_init", replay_layer_init},
-      {"recall", replay_recall},
+      {"layer", replay_layer}, {"layer_init", replay_layer_init}, {"recall", replay_recall},
+      {"heads", replay_heads}, {"sequence", replay_sequence},
   };
 }
 

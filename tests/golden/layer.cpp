@@ -18,9 +18,6 @@ constexpr std::array<const char*, 4> weights = {"w_key", "w_value", "w_query", "
 /// its mode only by whether the key is normalised.
 template <class Use>
 void with_layer(const Case& golden, Use use) {
-  const std::set<std::string> normalised = {"DeltaNet", "GatedDeltaNet", "DeltaProduct", "RWKV7"};
-  const std::set<std::string> plain = {"RetNet", "Hawk",  "GLA",  "GLAVector",
-                                       "RWKV",   "MLSTM", "HGRN2"};
   const auto make = [&]<class Rule>(Rule) {
     use(loglinear::LogLinearAttention<loglinear::KeyOnly<Rule>>(
         {.d_model = golden.get<Eigen::Index>("d_model"),
@@ -32,10 +29,11 @@ void with_layer(const Case& golden, Use use) {
          .learning_rate = golden.get<double>("learning_rate"),
          .seed = golden.seed()}));
   };
-  const auto mode = golden.get<std::string>("inner_mode");
-  if (normalised.contains(mode)) return make(loglinear::DeltaNet{});
-  if (plain.contains(mode)) return make(loglinear::RetNet{});
-  throw std::runtime_error("unknown inner_mode " + mode);
+  if (has_normalised_key(golden.get<std::string>("inner_mode"))) {
+    make(loglinear::DeltaNet{});
+  } else {
+    make(loglinear::RetNet{});
+  }
 }
 
 void compare_weights(const Case& golden, const auto& layer, const std::string& when,
@@ -46,6 +44,15 @@ void compare_weights(const Case& golden, const auto& layer, const std::string& w
 }
 
 }  // namespace
+
+bool has_normalised_key(const std::string& mode) {
+  const std::set<std::string> normalised = {"DeltaNet", "GatedDeltaNet", "DeltaProduct", "RWKV7"};
+  const std::set<std::string> plain = {"RetNet", "Hawk",  "GLA",  "GLAVector",
+                                       "RWKV",   "MLSTM", "HGRN2"};
+  if (normalised.contains(mode)) return true;
+  if (plain.contains(mode)) return false;
+  throw std::runtime_error("unknown inner mode " + mode);
+}
 
 void replay_layer(const Case& golden, Comparison& compare) {
   with_layer(golden, [&](auto layer) {

@@ -33,12 +33,11 @@ class Parameters {
     return begin;
   }
 
-  /// Allocates everything and draws it from the seed, array after array in the order of appending,
+  /// Allocates everything and draws it, array after array in the order of appending,
   /// row by row: 0.01 times a standard normal, or the constant that the parameter names.
-  void draw(std::uint64_t seed) {
+  void draw(Xorshift64& random) {
     projections_.setZero(projected_, d_model_);
     free_.setZero(free_size_);
-    Xorshift64 random(seed);
     const auto weight = [&](const Parameter& shape) {
       return Scalar(shape.initial ? *shape.initial : 0.01 * random.normal());
     };
@@ -128,7 +127,8 @@ class Parameters {
   [[nodiscard]] Parameters<Other> cast() const {
     Parameters<Other> other(d_model_);
     for (const Array& array : arrays_) other.append(array.shape);
-    other.draw(1);
+    Xorshift64 random(1);
+    other.draw(random);
     for (const Array& array : arrays_) {
       other.set(array.name, get(array.name).template cast<Other>());
     }

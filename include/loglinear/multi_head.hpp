@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_MULTI_HEAD_HPP
+#define LOGLINEAR_MULTI_HEAD_HPP
+
+#include <cstdint>
+#include <exception>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "loglinear/attention.hpp"
+#include "loglinear/linear_attention.hpp"
+
+namespace loglinear {
+
+/// Where a multi-head layer bounds its output by a tanh; a head itself never does there.
+enum class OutputBound {
+  none,     ///< nowhere: `output = W_out [o_1; ..; o_H]`
+  forward,  ///< in `forward` and `train_one`, not in `query_readonly`
+  always,   ///< everywhere
+};
+
+/// Several heads of one layer type on the same input: `output = W_out [o_1; ..; o_H]` with the
+/// heads' raw reads o_h, then at most one tanh.
+///
+/// `forward` reads in the heads' order, which here is `after_push` unless the options say
+/// otherwise; `query_readonly` reads the state as it stands. Weights are drawn head by head from
+/// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 and OpenMP switched on in the
+/// compiler the heads of a token run in parallel; each head's arithmetic is its own, so that the
+/// bits do not depend on the number of threads.
+///
+/// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
+/// head changes none of them. Nothing allocates after construction but `state()`; with several
+/// threads the OpenMP runtime may.
+///
+/// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
+template <class Layer_>
+class MultiHeadAttention {
+  static_assert(detail::StreamingLayer<Layer_>,
+                "MultiHeadAttention takes a layer: LogLinearAttention<Rule> or "
+                "LinearAttention<Rule>");
+
+ public:
+  using Layer = Layer_;
+  using Scalar = typename Layer::Scalar;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+
+  /// How to build a layer of heads; d_model, d_k and d_v must be given. What is not explained here
+  /// is an option of every head.
+  struct Options {
+    typename Layer::InnerRuleOfLayer inner{};
+    Index d_model = 0;
+    Index d_k = 0;
+    Index d_v = 0;
+    int n_heads = 4;  ///< at least 1
+    int max_levels = typename Layer::Options{}.max_levels;
+    typename Layer::LevelWeightsOfLayer level_weights{};
+    ReadOrder read_order = ReadOrder::after_push;  ///< what `forward` reads
+    double learning_rate = 0.05;                   ///< of the heads and of W_out
+    std::uint64_t seed = 42;                       ///< of all weights
+    OutputBound bound = OutputBound::always;       ///< where the tanh is
+    int threads = 1;                               ///< at least 1; more has an effect with OpenMP
+  };
+
+  /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
+  /// its range
+  explicit MultiHeadAttention(const Options& options)
+      : bound_(options.bound), threads_(options.threads), out_(checked(options)) {
+    heads_.assign(static_cast<std::size_t>(options.n_heads),
+                  Layer({.inner = options.inner,
+                         .d_model = options.d_model,
+                         .d_k = options.d_k,
+                         .d_v = options.d_v,
+                         .max_levels = options.max_levels,
+                         .level_weights = options.level_weights,
+                         .read_order = options.read_order,
+                         .learning_rate = options.learning_rate,
+                         .seed = options.seed}));
+    failures_.resize(heads_.size());
+    out_.append(projection("w_out", options.d_model));
+    Xorshift64 random(options.seed);
+    for (Layer& head : heads_) head.draw_weights(random);
+    out_.draw(random);
+    const Index width = options.n_heads * options.d_v;
+    reads_.setZero(width);
+    d_reads_.setZero(width);
+    output_.setZero(options.d_model);
+    target_.setZero(options.d_model);
+    d_output_.setZero(options.d_model);
+  }
+
+  /// \name A token
+  /// \{
+
+  /// All heads read and write. \return the output, length d_model, overwritten by the next call
+  template <class In>
+  const Vector& forward(const In& x) {
+    stage(x, heads_.front().read_order());
+    combine(bound_ != OutputBound::none);
+    for_each_head([](Layer& head, Index) { head.commit(); });
+    return output_;
+  }
+
+  /// All heads read the state as it stands; nothing changes. \return as `forward`
+  template <class In>
+  const Vector& query_readonly(const In& x) {
+    for_each_head([&](Layer& head, Index begin) {
+      head.query_readonly(x);
+      reads_.segment(begin, d_v()) = head.raw_read();
+    });
+    combine(bound_ == OutputBound::always);
+    return output_;
+  }
+
+  /// One step of gradient descent on `1/2 |o - y|^2` through W_out into every head, and one token
+  /// of the stream, as `LogLinearAttention::train_one`. \param y length d_model \return the output
+  /// o
+  template <class In, class Target>
+  const Vector& train_one(const In& x, const Target& y) {
+    detail::load_vector(y, "y", target_);
+    stage(x, heads_.front().training_order());
+    const bool bounded = bound_ != OutputBound::none;
+    combine(bounded);
+    d_output_ = output_ - target_;
+    if (bounded) d_output_.array() *= 1 - output_.array().square();
+    d_reads_.noalias() = out_.get("w_out").transpose() * d_output_;
+    for_each_head(
+        [&](Layer& head, Index begin) { head.stage_gradient(d_reads_.segment(begin, d_v())); });
+    out_.require_descendable(learning_rate(), d_output_, reads_, no_free_);
+    out_.descend(learning_rate(), d_output_, reads_, no_free_);
+    for_each_head([](Layer& head, Index) { head.commit(); });
+    return output_;
+  }
+
+  /// Empties all states; weights stay.
+  void reset() noexcept {
+    for (Layer& head : heads_) head.reset();
+  }
+  /// \}
+
+  /// \name Shape, state and weights
+  /// \{
+  [[nodiscard]] Index d_model() const noexcept { return output_.size(); }     ///< length of x
+  [[nodiscard]] Index output_dim() const noexcept { return output_.size(); }  ///< d_model
+  [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
+  /// One head, read-only. \throws std::invalid_argument unless 0 <= index < n_heads
+  [[nodiscard]] const Layer& head(int index) const {
+    detail::require_between("head", index, 0, n_heads() - 1);
+    return heads_[static_cast<std::size_t>(index)];
+  }
+  /// The states of all heads one after the other, of constant length; allocates.
+  [[nodiscard]] Vector state() const {
+    const Index size = heads_.front().state().size();
+    Vector all(size * n_heads());
+    for (int h = 0; h < n_heads(); ++h) all.segment(h * size, size) = head(h).state();
+    return all;
+  }
+  /// `head0.w_key`, ..., `w_out`: every weight array in the order in which they are drawn.
+  [[nodiscard]] std::vector<std::string> weight_names() const {
+    std::vector<std::string> names;
+    for (int h = 0; h < n_heads(); ++h) {
+      for (const std::string& name : head(h).weight_names()) {
+        names.push_back("head" + std::to_string(h) + "." + name);
+      }
+    }
+    names.emplace_back("w_out");
+    return names;
+  }
+  /// One weight array; a read-only view. \throws std::invalid_argument for an unknown name
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const {
+    const auto [index, rest] = split(name);
+    return index < 0 ? out_.get(rest) : head(index).weight(rest);
+  }
+  /// Replaces one weight array. \throws std::invalid_argument as `LogLinearAttention::set_weight`
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const auto [index, rest] = split(name);
+    if (index < 0) {
+      out_.set(rest, value);
+    } else {
+      heads_[static_cast<std::size_t>(index)].set_weight(rest, value);
+    }
+  }
+  [[nodiscard]] double learning_rate() const noexcept {
+    return heads_.front().learning_rate();
+  }  ///< of all heads and W_out
+  /// \throws std::invalid_argument unless finite and >= 0
+  void set_learning_rate(double learning_rate) {
+    for (Layer& head : heads_) head.set_learning_rate(learning_rate);
+  }
+  /// \}
+
+ private:
+  /// The width of W_out's input.
+  static Index checked(const Options& options) {
+    detail::require_positive("n_heads", options.n_heads);
+    detail::require_positive("threads", options.threads);
+    return options.n_heads * options.d_v;
+  }
+
+  [[nodiscard]] Index d_v() const { return heads_.front().output_dim(); }
+
+  /// Which head a weight name belongs to, -1 for none, and its name there.
+  [[nodiscard]] std::pair<int, std::string_view> split(std::string_view name) const {
+    for (int h = 0; h < n_heads(); ++h) {
+      const std::string prefix = "head" + std::to_string(h) + ".";
+      if (name.starts_with(prefix)) return {h, name.substr(prefix.size())};
+    }
+    return {-1, name};
+  }
+
+  template <class In>
+  void stage(const In& x, ReadOrder order) {
+    for_each_head(
+        [&](Layer& head, Index begin) { reads_.segment(begin, d_v()) = head.stage(x, order); });
+  }
+
+  void combine(bool bounded) {
+    out_.project(reads_, output_);
+    detail::require_finite("the output", output_);
+    if (bounded) output_ = output_.array().tanh();
+  }
+
+  /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to; then throws
+  /// what the first failing head threw.
+  template <class Work>
+  void for_each_head(Work work) {
+    const int count = n_heads();
+    const auto one = [&](int h) {
+      const auto index = static_cast<std::size_t>(h);
+      try {
+        failures_[index] = nullptr;
+        work(heads_[index], h * d_v());
+      } catch (...) {
+        failures_[index] = std::current_exception();
+      }
+    };
+#ifdef _OPENMP
+#  pragma omp parallel for num_threads(threads_) if (threads_ > 1)
+#endif
+    for (int h = 0; h < count; ++h) one(h);
+    for (const std::exception_ptr& failure : failures_) {
+      if (failure) std::rethrow_exception(failure);
+    }
+  }
+
+  OutputBound bound_;
+  int threads_;
+  std::vector<Layer> heads_;
+  detail::Parameters<Scalar> out_;
+  Vector reads_, d_reads_, output_, target_, d_output_;
+  Vector no_free_{};
+  std::vector<std::exception_ptr> failures_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MULTI_HEAD_HPP
