@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <type_traits>
 
 #include "loglinear/detail/checks.hpp"
@@ -80,6 +81,9 @@ class LogLinearState {
     detail::require_between("max_levels", max_levels, 1, max_level_limit);
     detail::require_positive("d_k", d_k);
     detail::require_positive("d_v", d_v);
+    constexpr Index most = std::numeric_limits<Index>::max() / Index{sizeof(Scalar)};
+    detail::require_between("d_k", d_k, Index{1}, most / max_levels);
+    detail::require_between("d_v", d_v, Index{1}, most / max_levels / d_k);
     if constexpr (MaxLevels != Eigen::Dynamic)
       detail::require_size("max_levels", max_levels, MaxLevels);
     if constexpr (KeyDim != Eigen::Dynamic) detail::require_size("d_k", d_k, KeyDim);
@@ -140,6 +144,7 @@ class LogLinearState {
   void push_leaf(const Eigen::MatrixBase<Key>& k, const Eigen::MatrixBase<Value>& v) {
     with_columns(k, d_k_, "k", [&](const auto& keys) {
       with_columns(v, d_v_, "v", [&](const auto& values) {
+        detail::require_positive("the number of keys (columns of k)", keys.cols());
         detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
         const double magnitude = require_writable(1, keys, values);
         push_unchecked(keys, values);
