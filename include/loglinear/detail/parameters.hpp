@@ -70,7 +70,11 @@ class Parameters {
                            const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
     require_finite("the gradient", d_raw);
     require_finite("the gradient", d_free);
-    const double step = learning_rate * std::max(max_abs(d_raw) * max_abs(x), max_abs(d_free));
+    // `descend` multiplies x first: an infinite rate would turn a gradient of 0 into NaN.
+    const double largest_x = max_abs(x), rate = learning_rate * largest_x;
+    require_between("the learning rate times the largest |x|, or 1,",
+                    std::max(rate, learning_rate), 0.0, magnitude_limit<Scalar>());
+    const double step = std::max(rate * max_abs(d_raw), learning_rate * max_abs(d_free));
     if (!(magnitude_ + step <= magnitude_limit<Scalar>())) measure();
     if (!(magnitude_ + step <= magnitude_limit<Scalar>())) {
       fail("the largest weight after this step", magnitude_ + step,
