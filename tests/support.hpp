@@ -36,8 +36,9 @@ std::string error_of(Call&& call) {
   return {};
 }
 
-/// Whether a message holds every one of the parts.
-inline bool mentions(const std::string& message, std::initializer_list<std::string_view> parts) {
+/// Whether a message holds every one of the parts, strings or string views.
+template <class Parts = std::initializer_list<std::string_view>>
+bool mentions(const std::string& message, const Parts& parts) {
   for (const std::string_view part : parts) {
     if (message.find(part) == std::string::npos) return false;
   }
