@@ -67,6 +67,13 @@ CLI::Validator between(double low, double high, bool low_open = false) {
       range, "between");
 }
 
+std::string wrong_seed(const std::string& text) {
+  std::uint64_t seed = 0;  // the parser itself would let -1 wrap around
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seed);
+  const bool good = error == std::errc{} && end == text.data() + text.size() && seed > 0;
+  return good ? "" : "'" + text + "' is not a whole number from 1 to 2^64 - 1";
+}
+
 CLI::Validator check(std::string (*wrong)(const std::string&), const char* name) {
   return CLI::Validator([wrong](const std::string& text) { return wrong(text); }, "", name);
 }
@@ -91,7 +98,8 @@ Exit status: 0, all well; 1, a file asked for could not be written; 2, wrong opt
 
 One step ahead on the shipped data, then one day ahead:
   stream_forecast
-  stream_forecast --horizon 48 --key-period 336 --recency 0.1 --initial-covariance 1)";
+  stream_forecast --horizon 48 --key-period 336 --beta 0.1 --recency 0.1 \
+                  --initial-covariance 0.2)";
 
 }  // namespace
 
@@ -217,7 +225,8 @@ Parsed parse_options(int argc, const char* const* argv) {
       ->check(between(0, 1000));
   app.add_option("--seed", o.seed, "of the layer's random weights, at least 1")
       ->capture_default_str()
-      ->group(layer);
+      ->group(layer)
+      ->check(check(wrong_seed, "seed"));
   app.add_option("--scalar", scalar, "float or double")
       ->capture_default_str()
       ->group(layer)
@@ -270,7 +279,6 @@ Parsed parse_options(int argc, const char* const* argv) {
   o.season = season.value_or(longest);
   o.warm_up = warm_up.value_or(longest > 0 ? 2 * longest : 100);
   o.rule = rules.at(rule);
-  if (o.seed == 0) return refuse("--seed: 0 is not a seed, it must be at least 1");
   if (o.per_token_beta && (o.key_only || o.rule != Rule::gated_delta_net)) {
     return refuse("--per-token-beta needs --rule gated-delta-net without --key-only");
   }

@@ -38,7 +38,7 @@ struct Options {
   bool per_token_beta = false;
   double gamma = 0.999;
   double gate_bias = 8;
-  double beta = 0.4;
+  double beta = 0.5;
   double beta_bias = 0;
   int key_period = 0;  ///< whose harmonics make the key; 0: all inputs
   int d_k = 0;         ///< 0: one for each input the key is made of

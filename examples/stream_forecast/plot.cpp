@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -22,54 +24,77 @@ std::string quoted(const std::string& text) {
   return result + "'";
 }
 
-std::string script(const Options& options, const std::string& target,
-                   const Ring<PlotPoint>& points) {
-  std::ostringstream s;
-  s.precision(10);
-  const bool svg =
-      options.plot.size() > 3 && (options.plot.ends_with("svg") || options.plot.ends_with("SVG"));
-  s << (svg ? "set terminal svg size 1200,720 font 'sans,15' background 'white'\n"
-            : "set terminal pngcairo size 1600,960 font 'sans,15' background 'white'\n")
-    << "set output " << quoted(options.plot) << "\n"
-    << "$points << END\n";
+/// 1, 2 or 5 times a power of ten, the smallest of which six cover `range`.
+double tic_step(double range) {
+  if (!(range > 0)) return 1;
+  const double power = std::pow(10, std::floor(std::log10(range / 6)));
+  const double ratio = range / 6 / power;
+  return power * (ratio <= 1 ? 1 : ratio <= 2 ? 2 : ratio <= 5 ? 5 : 10);
+}
+
+/// Rows between two tics: a whole number of the first season, at most eight tics.
+std::size_t row_step(const Options& options, std::size_t rows) {
+  if (options.periods.empty()) return 0;
+  const auto season = static_cast<std::size_t>(options.periods.front().length);
+  return rows < 2 * season ? 0 : season * ((rows / season + 7) / 8);
+}
+
+void write_data(std::ostream& out, const Ring<PlotPoint>& points) {
+  out << "$points << END\n";
   for (std::size_t age = points.size(); age-- > 0;) {
     const PlotPoint& p = points.ago(age);
-    s << p.row << ' ' << p.label << ' ' << p.prediction << ' ' << p.prediction - p.label << ' '
-      << p.least_squares - p.label << '\n';
+    out << p.row << ' ' << p.label << ' ' << p.prediction << ' ' << p.prediction - p.label << ' '
+        << p.least_squares - p.label << '\n';
   }
-  s << "END\n"
-    << "set encoding utf8\n"
-       "set border 3 lc rgb '#888888'\n"
-       "set tics nomirror out scale 0.6 textcolor rgb '#444444'\n"
+  out << "END\n";
+}
+
+double error_range(const Ring<PlotPoint>& points) {
+  double low = 0, high = 0;
+  for (std::size_t age = 0; age < points.size(); ++age) {
+    const PlotPoint& p = points.ago(age);
+    low = std::min({low, p.prediction - p.label, p.least_squares - p.label});
+    high = std::max({high, p.prediction - p.label, p.least_squares - p.label});
+  }
+  return high - low;
+}
+
+std::string script(const Options& options, const std::string& target,
+                   const Ring<PlotPoint>& points) {
+  const bool svg = options.plot.ends_with("svg") || options.plot.ends_with("SVG");
+  const std::string title = target + ", forecast " + std::to_string(options.horizon) +
+                            (options.horizon == 1 ? " row ahead" : " rows ahead");
+  std::ostringstream s;
+  s.precision(10);
+  s << "set encoding utf8\n"
+    << (svg ? "set terminal svg size 1200,720 font 'sans,15' background 'white'\n"
+            : "set terminal pngcairo size 1600,960 font 'sans,15' background 'white'\n")
+    << "set output " << quoted(options.plot) << '\n';
+  write_data(s, points);
+  s << "set border 3 lc rgb '#888888'\n"
+       "set tics nomirror out scale 0.6 textcolor rgb '#555555'\n"
        "set format y '%.6g'\n"
-       "set grid ytics lc rgb '#e4e4e4' lw 1 dt 1\n"
-       "set key above right horizontal textcolor rgb '#222222' samplen 2.5\n"
-       "set lmargin 13\nset rmargin 4\n"
+       "set grid xtics ytics back lc rgb '#d8d8d8' lw 1 dt 1, lc rgb '#d8d8d8' lw 1 dt 1\n"
+       "set key at graph 1, graph 1 right bottom horizontal Left reverse samplen 2 "
+       "textcolor rgb '#222222'\n"
+       "set lmargin 12\nset rmargin 4\n"
     << "set xrange [" << points.oldest().row << ':' << points.ago(0).row << "]\n";
-  if (!options.periods.empty() &&
-      points.size() < 24 * static_cast<std::size_t>(options.periods[0].length) &&
-      points.size() > 2 * static_cast<std::size_t>(options.periods[0].length)) {
-    s << "set xtics "
-      << options.periods[0].length *
-             (points.size() > 8 * static_cast<std::size_t>(options.periods[0].length) ? 2 : 1)
-      << '\n';
-  }
+  if (const std::size_t step = row_step(options, points.size())) s << "set xtics " << step << '\n';
   s << "set multiplot\n"
-       "set origin 0,0.36\nset size 1,0.63\nset bmargin 1.2\nset tmargin 4\n"
+       "set origin 0,0.38\nset size 1,0.62\nset bmargin 1\nset tmargin 3.2\n"
        "set format x ''\n"
-       "set title "
-    << quoted(target + ", forecast " + std::to_string(options.horizon) +
-              (options.horizon == 1 ? " row" : " rows") + " ahead")
-    << " noenhanced offset 0,0.6 textcolor rgb '#222222'\n"
-       "plot $points using 1:2 with lines lw 3 lc rgb '#9aa5b1' title 'truth', "
-       "'' using 1:3 with lines lw 1.6 lc rgb '#d1495b' title 'log-linear attention'\n"
-       "unset title\n"
-       "set origin 0,0\nset size 1,0.37\nset tmargin 2.2\nset bmargin 3.6\n"
-       "set format x '%.0f'\nset xlabel 'row' textcolor rgb '#444444'\n"
-       "set ylabel 'forecast − truth' textcolor rgb '#444444'\n"
-       "set arrow 1 from graph 0, first 0 to graph 1, first 0 nohead lc rgb '#666666' lw 1 back\n"
-       "plot $points using 1:5 with lines lw 1.4 lc rgb '#b9c6d3' title 'least squares alone', "
-       "'' using 1:4 with lines lw 1.6 lc rgb '#d1495b' title 'log-linear attention'\n"
+       "set label 1 "
+    << quoted(title)
+    << " noenhanced at graph 0, graph 1 left offset 0,1.2 font ',18' textcolor rgb '#222222'\n"
+       "plot $points using 1:2 with lines lw 4 lc rgb '#aab4bf' title 'truth   ', "
+       "'' using 1:3 with lines lw 1.6 lc rgb '#c8324a' title 'log-linear attention'\n"
+       "set origin 0,0\nset size 1,0.38\nset tmargin 2.2\nset bmargin 3.4\n"
+       "set format x '%.0f'\nset xlabel 'row' textcolor rgb '#555555'\n"
+       "set label 1 'forecast − truth' at graph 0, graph 1 left offset 0,1 font ',15'\n"
+    << "set ytics " << tic_step(error_range(points))
+    << "\nset xzeroaxis lt 1 lc rgb '#666666' lw 1.2\n"
+       "plot $points using 1:5 with lines lw 1.6 lc rgb '#8fb3d1' title 'least squares alone   ', "
+       "'' using 1:4 with lines lw 1.6 lc rgb '#c8324a' title 'log-linear attention'\n"
        "unset multiplot\n";
   return s.str();
 }
