@@ -2,17 +2,16 @@
 #ifndef LOGLINEAR_ATTENTION_HPP
 #define LOGLINEAR_ATTENTION_HPP
 
-#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "loglinear/detail/checks.hpp"
-#include "loglinear/detail/kernels.hpp"
 #include "loglinear/detail/parameters.hpp"
+#include "loglinear/detail/reading.hpp"
+#include "loglinear/detail/vector_argument.hpp"
 #include "loglinear/detail/workspace.hpp"
 #include "loglinear/level_weights.hpp"
 #include "loglinear/rule.hpp"
@@ -21,36 +20,6 @@
 namespace loglinear {
 
 namespace detail {
-
-template <class Derived>
-std::true_type is_eigen(const Eigen::EigenBase<Derived>*);
-std::false_type is_eigen(const void*);
-
-/// Refuses, with advice, whatever is not an Eigen vector of the right scalar.
-template <class Scalar, class Argument>
-constexpr void require_vector_type() {
-  using Type = std::remove_cvref_t<Argument>;
-  constexpr bool eigen = decltype(is_eigen(std::declval<Type*>()))::value;
-  static_assert(eigen,
-                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
-                "Eigen::VectorXd>(data, size)");
-  if constexpr (eigen) {
-    static_assert(Type::IsVectorAtCompileTime,
-                  "a layer takes vectors: rows or columns whose type says so, such as m.row(i), "
-                  "m.col(i) or Eigen::VectorXd");
-    static_assert(std::is_same_v<typename Type::Scalar, Scalar>,
-                  "the vector must have the layer's scalar: convert it with .cast<Scalar>()");
-  }
-}
-
-/// into = in, checked: an Eigen vector, row or column, of the right size, finite.
-template <class In, class Scalar>
-void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
-  require_vector_type<Scalar, In>();
-  require_size(name, in.size(), into.size());
-  into.noalias() = as_column(in.derived().matrix());
-  require_finite(name, into);
-}
 
 template <class Type>
 concept StreamingLayer = requires {
@@ -187,7 +156,7 @@ class LogLinearAttention {
     detail::load_vector(x, "x", workspace.x);
     project(workspace, layout_.q);
     const bool apart = read_order_ == ReadOrder::current_apart;
-    read(workspace, apart ? ReadOrder::current_apart : ReadOrder::before_push, false);
+    detail::read_standing(state_, workspace, apart ? 1 : 0);
     return bound(workspace);
   }
 
@@ -230,7 +199,7 @@ class LogLinearAttention {
     detail::load_vector(x, "x", workspace_.x);
     project(workspace_, 0);
     prepare_leaf(workspace_);
-    read(workspace_, order, order != ReadOrder::before_push);
+    detail::read_token(state_, workspace_, order);
     const Token<Kind>& token = workspace_.token;
     staged_order_ = order;
     staged_magnitude_ =
@@ -410,89 +379,23 @@ class LogLinearAttention {
     if (!w.token.transition.all_finite()) detail::fail("the transition", "not finite", "finite");
   }
 
-  /// Every read there is: the older states, weighted as `order` sees them, and with `sees_token`
-  /// also what the token does. Older states are then read through its transition,
-  /// `diag(r) S_l^T (L^T q)`, and its leaf is added, so that nothing needs to be written first.
-  void read(Workspace& w, ReadOrder order, bool sees_token) const {
-    const Token<Kind>& token = w.token;
-    w.old_query = token.query;
-    if (sees_token) token.transition.left_transposed(w.old_query);
-    w.old_read.setZero();
-    for (int l : state_.active_levels()) {
-      detail::weighted_rows(state_.level(l).data(), state_.d_k(), state_.d_v(), state_.d_v(),
-                            w.old_query.data(), w.level_reads.col(l).data());
-      w.old_read += w.lambda[seen_at(order, l)] * w.level_reads.col(l);
-    }
-    w.read = w.old_read;
-    if (sees_token) {
-      token.transition.right(w.read.transpose());
-      const Scalar& weight = w.lambda[leaf_seen_at(order)];
-      for (Index j = 0; j < leaves; ++j) {
-        w.read += (weight * token.keys.col(j).dot(token.query)) * token.values.col(j);
-      }
-    }
-    detail::require_finite("the raw read", w.read);
-  }
-
   static const Vector& bound(Workspace& w) {
     w.output = w.read.array().tanh();
     return w.output;
   }
 
-  /// From `t.d_read` to the gradient of every weight, for the read that `read(w, order, true)`
-  /// made.
+  /// From `t.d_read` to the gradient of every weight, for what `read_token` read in that order.
   void backward(const Workspace& w, detail::TrainingWorkspace<Kind>& t, ReadOrder order) const {
-    const Token<Kind>& token = w.token;
-    t.d_lambda.setZero();
-
-    // The older states: with d through diag(r), p = sum_l lambda_l S_l d is all that is needed.
-    t.d_old_read = t.d_read;
-    token.transition.right(t.d_old_read.transpose());
-    std::array<const Scalar*, max_level_limit> levels;
-    std::array<Scalar, max_level_limit> weights;
-    int active = 0;
-    for (int l : state_.active_levels()) {
-      const int seen = seen_at(order, l);
-      t.d_lambda[seen] += t.d_old_read.dot(w.level_reads.col(l));
-      levels[active] = state_.level(l).data();
-      weights[active++] = w.lambda[seen];
-    }
-    detail::weighted_dots(levels.data(), weights.data(), active, state_.d_k(), state_.d_v(),
-                          t.d_old_read.data(), t.d_old_query.data());
-    token.transition.pullback(token.query, t.d_old_query, w.old_read, t.d_read,
-                              t.d_token.transition);
-    t.d_token.query = t.d_old_query;
-    token.transition.left(t.d_token.query);
-
-    // The leaf: lambda_c (k . q) v.
-    const int own = leaf_seen_at(order);
-    const Scalar& weight = w.lambda[own];
-    for (Index j = 0; j < leaves; ++j) {
-      const Scalar key_query = token.keys.col(j).dot(token.query);
-      const Scalar value_d = token.values.col(j).dot(t.d_read);
-      t.d_lambda[own] += key_query * value_d;
-      t.d_token.query += (weight * value_d) * token.keys.col(j);
-      t.d_token.keys.col(j) = (weight * value_d) * token.query;
-      t.d_token.values.col(j) = (weight * key_query) * t.d_read;
-    }
-
-    // What made them: the rule and the level weights.
+    detail::pull_back_token(state_, w, t, order);
     auto d_in = layout_.template rule_part<View>(t.d_raw.data(), t.d_free.data());
     d_in.q = Vector::Zero(layout_.d_k);
     if constexpr (!requires { inner_.prepare_query(d_in, d_in.q); }) d_in.q = t.d_token.query;
-    inner_.pullback(rule_input(w), token, t.d_token, d_in);
+    inner_.pullback(rule_input(w), w.token, t.d_token, d_in);
     auto d_lambda_raw = layout_.template lambda_part<View>(t.d_raw.data());
     auto d_lambda_free = layout_.template lambda_free_part<View>(t.d_free.data());
     weights_.pullback(layout_.template lambda_part<ConstView>(w.raw.data()),
                       layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
                       w.lambda, t.d_lambda, d_lambda_raw, d_lambda_free);
-  }
-
-  [[nodiscard]] int seen_at(ReadOrder order, int level) const {
-    return seen_level(order, level, state_.size(), state_.max_levels());
-  }
-  [[nodiscard]] int leaf_seen_at(ReadOrder order) const {
-    return seen_leaf_level(order, state_.size(), state_.max_levels());
   }
 
   Inner inner_;
