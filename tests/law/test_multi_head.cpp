@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+// Several heads: the same as single layers and one matrix, the gradient through W_out, any number
+// of threads, all heads or none.
+
+#include <limits>
+#include <stdexcept>
+
+#include "catch.hpp"
+#include "rules.hpp"
+
+using namespace laws;
+
+namespace {
+
+template <class Layer>
+typename MultiHeadAttention<Layer>::Options small(OutputBound bound, int threads = 1) {
+  return {.d_model = 5, .d_k = 4, .d_v = 3, .n_heads = 3, .bound = bound, .threads = threads};
+}
+
+/// A product of length n_heads * d_v = 9, whose rounding is eps times the sum of absolute terms.
+constexpr double tolerance = 9 * std::numeric_limits<double>::epsilon();
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("a multi-head layer is its heads and one matrix", "[law]",
+                   LogLinearAttention<GatedDeltaNet>, LogLinearAttention<Hawk>,
+                   LinearAttention<GLA>) {
+  for (const OutputBound bound : {OutputBound::none, OutputBound::forward, OutputBound::always}) {
+    Normal normal(31);
+    MultiHeadAttention<TestType> layer(small<TestType>(bound));
+    set_order_one_weights(layer, normal);
+    std::vector<TestType> heads;
+    for (int h = 0; h < 3; ++h) heads.push_back(layer.head(h));
+    const detail::Matrix<double> w_out = layer.weight("w_out");
+    double scale = 1;
+    const auto expected = [&](bool bounded) {
+      detail::Vector<double> reads(9);
+      for (int h = 0; h < 3; ++h)
+        reads.segment(3 * h, 3) = heads[static_cast<std::size_t>(h)].raw_read();
+      scale = 1 + (w_out.cwiseAbs() * reads.cwiseAbs()).maxCoeff();
+      detail::Vector<double> o = w_out * reads;
+      return bounded ? detail::Vector<double>(o.array().tanh()) : o;
+    };
+    for (int t = 0; t < 9; ++t) {
+      const auto x = normal.vector<double>(5, 1);
+      for (auto& head : heads) head.query_readonly(x);
+      const detail::Vector<double> answer = layer.query_readonly(x);
+      CHECK(detail::max_abs(answer - expected(bound == OutputBound::always)) <= tolerance * scale);
+      for (auto& head : heads) head.forward(x);
+      const detail::Vector<double> output = layer.forward(x);
+      CHECK(detail::max_abs(output - expected(bound != OutputBound::none)) <= tolerance * scale);
+    }
+    detail::Vector<double> states(layer.state().size());
+    states << heads[0].state(), heads[1].state(), heads[2].state();
+    CHECK(layer.state() == states);
+    layer.reset();
+    CHECK(layer.state().isZero(0));
+  }
+}
+
+TEMPLATE_TEST_CASE("training goes through W_out into every head", "[grad]",
+                   LogLinearAttention<GatedDeltaNet>, LogLinearAttention<RWKV7>,
+                   LinearAttention<MLSTM>) {
+  for (const OutputBound bound : {OutputBound::none, OutputBound::always}) {
+    Normal normal(37);
+    MultiHeadAttention<TestType> layer(small<TestType>(bound));
+    set_order_one_weights(layer, normal);
+    for (int t = 0; t < 5; ++t) layer.forward(normal.vector<double>(5, 0.7));
+    const auto x = normal.vector<double>(5, 0.7), y = normal.vector<double>(5, 0.5);
+    auto stepped = layer;
+    stepped.set_learning_rate(1);
+    stepped.train_one(x, y);
+    for (const std::string& name : layer.weight_names()) {
+      INFO(name);
+      const detail::Matrix<double> weight = layer.weight(name);
+      const detail::Matrix<double> gradient = weight - stepped.weight(name);
+      detail::Matrix<double> difference = gradient;
+      const double step = 1e-5;
+      for (Eigen::Index i = 0; i < weight.size(); ++i) {
+        const auto loss = [&](double by) {
+          auto moved = layer;
+          moved.set_learning_rate(0);
+          detail::Matrix<double> w = weight;
+          w(i) += by;
+          moved.set_weight(name, w);
+          return 0.5 * (moved.train_one(x, y) - y).squaredNorm();
+        };
+        difference(i) = (loss(step) - loss(-step)) / (2 * step);
+      }
+      // 1e-10: rounding of the loss over the step
+      CHECK(detail::max_abs(gradient - difference) <= 1e-6 * detail::max_abs(difference) + 1e-10);
+    }
+  }
+}
+
+TEST_CASE("the number of threads does not change a bit", "[law]") {
+  using Layer = LogLinearAttention<GatedDeltaNet>;
+  Normal normal(41);
+  MultiHeadAttention<Layer> one(small<Layer>(OutputBound::always, 1));
+  MultiHeadAttention<Layer> four(small<Layer>(OutputBound::always, 4));
+  set_order_one_weights(one, normal);
+  copy_weights(one, four);
+  for (int t = 0; t < 20; ++t) {
+    const auto x = normal.vector<double>(5, 1), y = normal.vector<double>(5, 0.5);
+    CHECK(one.forward(x) == four.forward(x));
+    CHECK(one.train_one(x, y) == four.train_one(x, y));
+  }
+  CHECK(one.state() == four.state());
+  for (const std::string& name : one.weight_names()) CHECK(one.weight(name) == four.weight(name));
+}
+
+TEST_CASE("what fails in one head changes none", "[law]") {
+  using Layer = LogLinearAttention<RWKV>;
+  for (const int threads : {1, 3}) {
+    MultiHeadAttention<Layer> layer(small<Layer>(OutputBound::none, threads));
+    // Only the last head's key overflows in exp(k).
+    layer.set_weight("head2.w_key", detail::Matrix<double>::Constant(4, 5, 400.0));
+    const detail::Vector<double> good = detail::Vector<double>::Constant(5, 0.01);
+    const detail::Vector<double> bad = detail::Vector<double>::Ones(5);
+    layer.forward(good);
+    const auto before = layer;
+    CHECK_THROWS_AS(layer.forward(bad), std::invalid_argument);
+    CHECK_THROWS_AS(layer.train_one(bad, good), std::invalid_argument);
+    CHECK_THROWS_AS(layer.train_one(good, detail::Vector<double>::Zero(4)), std::invalid_argument);
+    CHECK(layer.state() == before.state());
+    for (int h = 0; h < 3; ++h) CHECK(layer.head(h).log_linear_state().size() == 1);
+    for (const std::string& name : layer.weight_names()) {
+      CHECK(layer.weight(name) == before.weight(name));
+    }
+  }
+}
+
+TEST_CASE("options and names of a multi-head layer are checked", "[law]") {
+  using Heads = MultiHeadAttention<LogLinearAttention<GLA>>;
+  CHECK_THROWS_AS(Heads({.d_model = 4, .d_k = 2, .d_v = 2, .n_heads = 0}), std::invalid_argument);
+  CHECK_THROWS_AS(Heads({.d_model = 4, .d_k = 2, .d_v = 2, .threads = 0}), std::invalid_argument);
+  CHECK_THROWS_AS(Heads({.d_model = 0, .d_k = 2, .d_v = 2}), std::invalid_argument);
+  CHECK_THROWS_AS(Heads({.d_model = 4, .d_k = 2, .d_v = 0}), std::invalid_argument);
+  Heads layer({.d_model = 4, .d_k = 2, .d_v = 2, .n_heads = 2});
+  CHECK(layer.weight("head1.w_gate").cols() == 4);
+  CHECK(layer.weight("w_out").cols() == 4);
+  CHECK_THROWS_AS(layer.weight("head2.w_gate"), std::invalid_argument);
+  CHECK_THROWS_AS(layer.head(2), std::invalid_argument);
+  CHECK_THROWS_AS(layer.set_learning_rate(-1), std::invalid_argument);
+}
