@@ -45,10 +45,12 @@ TEMPLATE_TEST_CASE("a multi-head layer is its heads and one matrix", "[law]",
       const auto x = normal.vector<double>(5, 1);
       for (auto& head : heads) head.query_readonly(x);
       const detail::Vector<double> answer = layer.query_readonly(x);
-      CHECK(detail::max_abs(answer - expected(bound == OutputBound::always)) <= tolerance * scale);
+      const auto answer_wanted = expected(bound == OutputBound::always);
+      CHECK(detail::max_abs(answer - answer_wanted) <= tolerance * scale);
       for (auto& head : heads) head.forward(x);
       const detail::Vector<double> output = layer.forward(x);
-      CHECK(detail::max_abs(output - expected(bound != OutputBound::none)) <= tolerance * scale);
+      const auto output_wanted = expected(bound != OutputBound::none);
+      CHECK(detail::max_abs(output - output_wanted) <= tolerance * scale);
     }
     detail::Vector<double> states(layer.state().size());
     states << heads[0].state(), heads[1].state(), heads[2].state();
