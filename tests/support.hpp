@@ -15,6 +15,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace test {
 
@@ -94,6 +95,16 @@ Scalar rounding(double operations, Index d = 1) {
 template <class A, class B>
 typename A::Scalar difference(const Eigen::MatrixBase<A>& a, const Eigen::MatrixBase<B>& b) {
   return (a - b).array().abs().template maxCoeff<Eigen::PropagateNaN>();
+}
+
+/// All coefficients in double, row after row.
+template <class Scalar>
+std::vector<double> row_major(const Matrix<Scalar>& m) {
+  std::vector<double> flat;
+  for (Index i = 0; i < m.rows(); ++i) {
+    for (Index j = 0; j < m.cols(); ++j) flat.push_back(static_cast<double>(m(i, j)));
+  }
+  return flat;
 }
 
 }  // namespace test

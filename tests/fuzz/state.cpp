@@ -18,16 +18,7 @@ namespace {
 
 using namespace loglinear;
 using Eigen::Index;
-
-template <class Scalar>
-std::vector<double> row_major(const test::Matrix<Scalar>& m) {
-  std::vector<double> flat;
-  flat.reserve(static_cast<std::size_t>(m.size()));
-  for (Index i = 0; i < m.rows(); ++i) {
-    for (Index j = 0; j < m.cols(); ++j) flat.push_back(static_cast<double>(m(i, j)));
-  }
-  return flat;
-}
+using test::row_major;
 
 /// One state and the list of leaves that says what it should be.
 template <class State>
