@@ -181,6 +181,7 @@ double CsvReader::number(std::size_t column) const {
   if (error == std::errc::result_out_of_range)
     value = std::strtod(std::string(text).c_str(), nullptr);
   if (!std::isfinite(value)) fail_at(column, shown(text) + " is not finite");
+  if (std::abs(value) > largest_number) fail_at(column, shown(text) + " is beyond 1e100");
   return value;
 }
 

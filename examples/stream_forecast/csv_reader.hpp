@@ -63,6 +63,8 @@ class CsvReader {
 
   /// A longer line is an error: memory stays constant whatever arrives.
   static constexpr std::size_t longest_line = std::size_t{1} << 20;
+  /// A larger number is an error: squares of numbers must stay finite.
+  static constexpr double largest_number = 1e100;
 
  private:
   bool next_line();

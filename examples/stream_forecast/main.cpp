@@ -128,7 +128,7 @@ int run(const Options& options) {
 
   const std::vector<Standing>& standings = pipeline->standings();
   if (bad_rows > 0)
-    std::printf("\n%llu malformed rows skipped\n", static_cast<unsigned long long>(bad_rows));
+    std::printf("\nMalformed rows skipped: %llu\n", static_cast<unsigned long long>(bad_rows));
   int status = 0;
   if (standings[log_linear].metrics.count() > 0) {
     print_report(standings, rows, options.horizon);

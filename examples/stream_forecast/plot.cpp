@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <sstream>
 
 namespace stream_forecast {
@@ -49,21 +51,38 @@ void write_data(std::ostream& out, const Ring<PlotPoint>& points) {
   out << "END\n";
 }
 
-double error_range(const Ring<PlotPoint>& points) {
-  double low = 0, high = 0;
-  for (std::size_t age = 0; age < points.size(); ++age) {
-    const PlotPoint& p = points.ago(age);
-    low = std::min({low, p.prediction - p.label, p.least_squares - p.label});
-    high = std::max({high, p.prediction - p.label, p.least_squares - p.label});
+/// The smallest and the largest of some of a point's numbers.
+struct Range {
+  double low = std::numeric_limits<double>::infinity(), high = -low;
+
+  template <class Numbers>
+  Range(const Ring<PlotPoint>& points, Numbers&& numbers_of) {
+    for (std::size_t age = 0; age < points.size(); ++age) {
+      for (const double number : numbers_of(points.ago(age))) {
+        low = std::min(low, number);
+        high = std::max(high, number);
+      }
+    }
   }
-  return high - low;
-}
+  /// gnuplot warns of an empty range.
+  [[nodiscard]] std::string command() const {
+    std::ostringstream s;
+    s.precision(10);
+    if (low < high) return "set yrange [*:*]\n";
+    s << "set yrange [" << low - 1 << ':' << high + 1 << "]\n";
+    return s.str();
+  }
+};
 
 std::string script(const Options& options, const std::string& target,
                    const Ring<PlotPoint>& points) {
   const bool svg = options.plot.ends_with("svg") || options.plot.ends_with("SVG");
   const std::string title = target + ", forecast " + std::to_string(options.horizon) +
                             (options.horizon == 1 ? " row ahead" : " rows ahead");
+  const Range values(points, [](const PlotPoint& p) { return std::array{p.label, p.prediction}; });
+  const Range errors(points, [](const PlotPoint& p) {
+    return std::array{p.prediction - p.label, p.least_squares - p.label};
+  });
   std::ostringstream s;
   s.precision(10);
   s << "set encoding utf8\n"
@@ -82,7 +101,8 @@ std::string script(const Options& options, const std::string& target,
   if (const std::size_t step = row_step(options, points.size())) s << "set xtics " << step << '\n';
   s << "set multiplot\n"
        "set origin 0,0.38\nset size 1,0.62\nset bmargin 1\nset tmargin 3.2\n"
-       "set format x ''\n"
+    << values.command()
+    << "set format x ''\n"
        "set label 1 "
     << quoted(title)
     << " noenhanced at graph 0, graph 1 left offset 0,1.2 font ',18' textcolor rgb '#222222'\n"
@@ -91,7 +111,7 @@ std::string script(const Options& options, const std::string& target,
        "set origin 0,0\nset size 1,0.38\nset tmargin 2.2\nset bmargin 3.4\n"
        "set format x '%.0f'\nset xlabel 'row' textcolor rgb '#555555'\n"
        "set label 1 'forecast − truth' at graph 0, graph 1 left offset 0,1 font ',15'\n"
-    << "set ytics " << tic_step(error_range(points))
+    << errors.command() << "set ytics " << tic_step(errors.high - errors.low)
     << "\nset xzeroaxis lt 1 lc rgb '#666666' lw 1.2\n"
        "plot $points using 1:5 with lines lw 1.6 lc rgb '#8fb3d1' title 'least squares alone   ', "
        "'' using 1:4 with lines lw 1.6 lc rgb '#c8324a' title 'log-linear attention'\n"

@@ -32,7 +32,7 @@ void print_report(const std::vector<Standing>& standings, std::uint64_t rows, in
     if (s.metrics.count() == 0) continue;
     std::printf("%-28s %10s %10s %10s %10s\n", s.name.c_str(),
                 figure("%.6g", s.metrics.mae()).c_str(), figure("%.6g", s.metrics.rmse()).c_str(),
-                figure("%.3f", s.metrics.mape(), " %").c_str(),
+                figure(s.metrics.mape() < 1e5 ? "%.3f" : "%.3g", s.metrics.mape(), " %").c_str(),
                 figure("%.3g", static_cast<double>(rows) / s.seconds).c_str());
   }
   std::printf(
@@ -40,7 +40,7 @@ void print_report(const std::vector<Standing>& standings, std::uint64_t rows, in
       difference(ours, standings[least_squares].metrics).c_str(),
       difference(ours, standings[one_state].metrics).c_str());
   if (ours.zero_labels() > 0) {
-    std::printf("MAPE leaves out %llu labels that are 0.\n",
+    std::printf("MAPE leaves out labels that are 0: %llu of them.\n",
                 static_cast<unsigned long long>(ours.zero_labels()));
   }
 }
