@@ -28,7 +28,8 @@ volatile std::sig_atomic_t interrupted = 0;
 void stop_on_interrupt() {
   struct sigaction action {};
   action.sa_handler = [](int) { interrupted = 1; };
-  action.sa_flags = SA_RESETHAND;  // a second one ends the program; reads are not restarted
+  action.sa_flags =
+      static_cast<int>(SA_RESETHAND);  // a second one ends the program; reads are not restarted
   sigaction(SIGINT, &action, nullptr);
 }
 

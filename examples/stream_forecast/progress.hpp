@@ -39,7 +39,7 @@ class ProgressBar {
 
   bool terminal_, drawn_ = false;
   std::uint64_t total_bytes_;
-  Clock::time_point start_ = Clock::now(), next_draw_ = start_;
+  Clock::time_point start_ = Clock::now(), next_draw_ = start_ + std::chrono::milliseconds(100);
 };
 
 }  // namespace stream_forecast
