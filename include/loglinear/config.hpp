@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_CONFIG_HPP
+#define LOGLINEAR_CONFIG_HPP
+
+/// \file
+/// Attention chosen at run time, as a layer: `make_attention(config)`.
+///
+/// This header compiles every rule in one state and in the hierarchy, which takes its time; it is
+/// not part of loglinear.hpp. Include it in one source file and pass `Attention<Scalar>` around.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "loglinear/mode.hpp"
+#include "loglinear/multi_head.hpp"
+
+namespace loglinear {
+
+/// Where a layer of this mode bounds its output unless told otherwise: a log-linear layer always,
+/// HGRN2 and the rules that normalise their key in `forward` and `train_one`, the others nowhere.
+[[nodiscard]] inline OutputBound output_bound_of(const AttentionMode& mode) {
+  return std::visit(
+      []<class Mode>(const Mode&) {
+        if (std::is_same_v<Mode, LogLinear>) return OutputBound::always;
+        const bool bounded = detail::normalizes_key<Mode>() || std::is_same_v<Mode, HGRN2>;
+        return bounded ? OutputBound::forward : OutputBound::none;
+      },
+      mode);
+}
+
+/// A multi-head layer as a value.
+struct AttentionConfig {
+  Eigen::Index d_model = 16;                     ///< length of x and of the output, at least 1
+  int n_heads = 4;                               ///< at least 1
+  Eigen::Index d_key = 4;                        ///< length of a head's keys, at least 1
+  Eigen::Index d_value = 4;                      ///< length of a head's values, at least 1
+  AttentionMode mode = RetNet{};                 ///< the rule and what it is applied to
+  std::uint64_t seed = 42;                       ///< of all weights, at least 1
+  ReadOrder read_order = ReadOrder::after_push;  ///< what `forward` reads
+  double learning_rate = 0.05;                   ///< of `train_one`, finite and >= 0
+  std::optional<OutputBound> bound{};            ///< `output_bound_of(mode)` unless given
+  int threads = 1;                               ///< as in `MultiHeadAttention`, at least 1
+
+  /// \throws std::invalid_argument naming the first member that is out of its range
+  void validate() const {
+    detail::require_positive("d_model", d_model);
+    detail::require_positive("n_heads", n_heads);
+    detail::require_positive("d_key", d_key);
+    detail::require_positive("d_value", d_value);
+    detail::require_positive("threads", threads);
+    loglinear::validate(mode);
+  }
+};
+
+/// A layer whose mode was chosen at run time: `MultiHeadAttention` behind virtual functions, with
+/// its guarantees. A call costs one indirection; a vector argument that is not an Eigen column
+/// vector of the layer's own type is copied once more.
+template <class Scalar_>
+class Attention {
+ public:
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+  using Matrix = detail::Matrix<Scalar>;
+
+  virtual ~Attention() = default;
+  Attention& operator=(const Attention&) = delete;
+
+  /// \name A token
+  /// What is returned is the layer's own output, length d_model, overwritten by the next call.
+  /// Nothing allocates. Errors as in `LogLinearAttention`: std::invalid_argument before anything
+  /// has changed.
+  /// \{
+
+  /// All heads read and write. \param x any Eigen vector of length d_model, finite
+  template <class In>
+  const Vector& forward(const In& x) {
+    return do_forward(as_vector(x, "x", x_));
+  }
+  /// All heads read the state as it stands; nothing changes.
+  template <class In>
+  const Vector& query(const In& x) {
+    return do_query(as_vector(x, "x", x_));
+  }
+  /// One step of gradient descent on `1/2 |o - y|^2` and one token of the stream. \param y target,
+  /// length d_model, finite \return the output o from before the step
+  template <class In, class Target>
+  const Vector& train_one(const In& x, const Target& y) {
+    return do_train_one(as_vector(x, "x", x_), as_vector(y, "y", y_));
+  }
+  /// Empties all states; weights stay.
+  virtual void reset() noexcept = 0;
+  /// \}
+
+  /// \name Shape and state
+  /// \{
+  /// What the layer was made from, with its present learning rate.
+  [[nodiscard]] const AttentionConfig& config() const noexcept { return config_; }
+  [[nodiscard]] Index output_dim() const noexcept { return config_.d_model; }  ///< d_model
+  /// Number of coefficients in the state of all heads; constant.
+  [[nodiscard]] Index state_size() const { return config_.n_heads * head_state(0).size(); }
+  /// The states of all heads one after the other; allocates.
+  [[nodiscard]] Vector state() const {
+    Vector all(state_size());
+    state(all);
+    return all;
+  }
+  /// The same, into the caller's vector of length `state_size()`; does not allocate.
+  template <class Out>
+  void state(Eigen::MatrixBase<Out> const& out) const {
+    detail::require_vector_type<Scalar, Out>();
+    detail::require_size("out", out.size(), state_size());
+    const Index size = head_state(0).size();
+    for (int h = 0; h < config_.n_heads; ++h) {
+      detail::as_writable_column(out).segment(h * size, size) = head_state(h);
+    }
+  }
+  /// The state of one head, a view. \throws std::invalid_argument unless 0 <= head < n_heads
+  [[nodiscard]] virtual Eigen::Map<const Vector> head_state(int head) const = 0;
+  /// The same layer with the same state and weights; allocates.
+  [[nodiscard]] virtual std::unique_ptr<Attention> clone() const = 0;
+  /// \}
+
+  /// \name Weights and learning
+  /// \{
+  /// `head0.w_key`, ..., `w_out`, in the order in which they are drawn.
+  [[nodiscard]] virtual std::vector<std::string> weight_names() const = 0;
+  /// One weight array; a read-only view. \throws std::invalid_argument for an unknown name
+  [[nodiscard]] virtual detail::ConstMatrixView<Scalar> weight(std::string_view name) const = 0;
+  /// Replaces one weight array. \throws std::invalid_argument for an unknown name, another shape or
+  /// coefficients that are not finite
+  virtual void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) = 0;
+  [[nodiscard]] double learning_rate() const noexcept {
+    return config_.learning_rate;
+  }  ///< present
+  /// \throws std::invalid_argument unless finite and >= 0
+  void set_learning_rate(double learning_rate) {
+    do_set_learning_rate(learning_rate);
+    config_.learning_rate = learning_rate;
+  }
+  /// \}
+
+ protected:
+  explicit Attention(const AttentionConfig& config)
+      : config_(config), x_(config.d_model), y_(config.d_model) {}
+  Attention(const Attention&) = default;
+
+ private:
+  virtual const Vector& do_forward(const Vector& x) = 0;
+  virtual const Vector& do_query(const Vector& x) = 0;
+  virtual const Vector& do_train_one(const Vector& x, const Vector& y) = 0;
+  virtual void do_set_learning_rate(double learning_rate) = 0;
+
+  /// The argument itself where it has the right type, else a copy of it.
+  template <class In>
+  static const Vector& as_vector(const In& in, const char* name, Vector& copy) {
+    if constexpr (std::is_same_v<In, Vector>) {
+      return in;
+    } else {
+      detail::load_vector(in, name, copy);
+      return copy;
+    }
+  }
+
+  AttentionConfig config_;
+  Vector x_, y_;
+};
+
+namespace detail {
+
+/// The layer type behind the interface.
+template <class Layer>
+class ErasedAttention final : public Attention<typename Layer::Scalar> {
+ public:
+  using Base = Attention<typename Layer::Scalar>;
+  using typename Base::Matrix;
+  using typename Base::Vector;
+
+  ErasedAttention(const AttentionConfig& config,
+                  const typename MultiHeadAttention<Layer>::Options& options)
+      : Base(config), layer_(options) {}
+
+  void reset() noexcept override { layer_.reset(); }
+  Eigen::Map<const Vector> head_state(int head) const override { return layer_.head(head).state(); }
+  std::unique_ptr<Base> clone() const override { return std::make_unique<ErasedAttention>(*this); }
+  std::vector<std::string> weight_names() const override { return layer_.weight_names(); }
+  ConstMatrixView<typename Layer::Scalar> weight(std::string_view name) const override {
+    return layer_.weight(name);
+  }
+  void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) override {
+    layer_.set_weight(name, value);
+  }
+
+ private:
+  const Vector& do_forward(const Vector& x) override { return layer_.forward(x); }
+  const Vector& do_query(const Vector& x) override { return layer_.query_readonly(x); }
+  const Vector& do_train_one(const Vector& x, const Vector& y) override {
+    return layer_.train_one(x, y);
+  }
+  void do_set_learning_rate(double learning_rate) override {
+    layer_.set_learning_rate(learning_rate);
+  }
+
+  MultiHeadAttention<Layer> layer_;
+};
+
+/// A layer of one type, with the options that all types share taken from the config.
+template <class Layer, class Scalar>
+[[nodiscard]] std::unique_ptr<Attention<Scalar>> make_erased(
+    const AttentionConfig& config, typename MultiHeadAttention<Layer>::Options options) {
+  options.d_model = config.d_model;
+  options.d_k = config.d_key;
+  options.d_v = config.d_value;
+  options.n_heads = config.n_heads;
+  options.read_order = config.read_order;
+  options.learning_rate = config.learning_rate;
+  options.seed = config.seed;
+  options.bound = config.bound.value_or(output_bound_of(config.mode));
+  options.threads = config.threads;
+  return std::make_unique<ErasedAttention<Layer>>(config, options);
+}
+
+}  // namespace detail
+
+/// The layer that a config describes: `MultiHeadAttention<LinearAttention<Rule, Scalar>>`, or
+/// `MultiHeadAttention<LogLinearAttention<Rule, Scalar>>` for `LogLinear`, behind the interface;
+/// outputs, states and weights are the same bits. \throws std::invalid_argument for a config that
+/// is not valid
+///
+///     auto layer = make_attention<float>({.d_model = 8, .mode = parse_mode("log_linear(gla)")});
+///     const Eigen::VectorXf& output = layer->forward(x);
+template <class Scalar = double>
+[[nodiscard]] std::unique_ptr<Attention<Scalar>> make_attention(const AttentionConfig& config) {
+  config.validate();
+  if (const auto* log_linear = std::get_if<LogLinear>(&config.mode)) {
+    const auto make = [&](const auto& rule) {
+      using Layer = LogLinearAttention<std::decay_t<decltype(rule)>, Scalar>;
+      return detail::make_erased<Layer, Scalar>(
+          config, {.inner = rule,
+                   .max_levels = log_linear->max_levels,
+                   .level_weights = {.lambda_init = log_linear->lambda_init}});
+    };
+    return log_linear->key_only ? visit_key_only(log_linear->inner, make)
+                                : visit_rule(log_linear->inner, make);
+  }
+  return std::visit(
+      [&]<class Mode>(const Mode& mode) -> std::unique_ptr<Attention<Scalar>> {
+        if constexpr (!std::is_same_v<Mode, LogLinear>) {
+          return visit_rule(mode, [&](const auto& rule) {
+            using Layer = LinearAttention<std::decay_t<decltype(rule)>, Scalar>;
+            return detail::make_erased<Layer, Scalar>(config, {.inner = rule});
+          });
+        }
+        return nullptr;  // a LogLinear has been made above
+      },
+      config.mode);
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_CONFIG_HPP
