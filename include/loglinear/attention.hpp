@@ -11,6 +11,7 @@
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/parameters.hpp"
 #include "loglinear/detail/reading.hpp"
+#include "loglinear/detail/stream_state.hpp"
 #include "loglinear/detail/vector_argument.hpp"
 #include "loglinear/detail/workspace.hpp"
 #include "loglinear/level_weights.hpp"
@@ -101,9 +102,9 @@ class LogLinearAttention {
         read_order_(options.read_order),
         parameters_(checked(options).d_model),
         layout_(lay_out(options)),
-        state_(options.max_levels, layout_.key_rows, layout_.d_v),
+        state_(options.max_levels, layout_.key_rows, layout_.d_v, leaves),
         workspace_(make_workspace()),
-        training_(layout_, leaves, weight_count()) {
+        training_(layout_, leaves, weight_count(), state_.score_columns()) {
     detail::validate_rule(inner_);
     weights_.resolve(options.max_levels);
     Xorshift64 random(options.seed);
@@ -200,10 +201,8 @@ class LogLinearAttention {
     project(workspace_, 0);
     prepare_leaf(workspace_);
     detail::read_token(state_, workspace_, order);
-    const Token<Kind>& token = workspace_.token;
     staged_order_ = order;
-    staged_magnitude_ =
-        state_.require_writable(token.transition.norm_bound(), token.keys, token.values);
+    staged_magnitude_ = state_.require_writable(workspace_.token);
     learns_ = false;
     return workspace_.read;
   }
@@ -226,8 +225,7 @@ class LogLinearAttention {
       ++train_step_count_;
       learns_ = false;
     }
-    const Token<Kind>& token = workspace_.token;
-    state_.write(token.transition, token.keys, token.values, staged_magnitude_);
+    state_.write(workspace_.token, staged_magnitude_);
   }
 
   /// The order in which training reads: `after_push`, or `current_apart` if that is the layer's.
@@ -247,12 +245,33 @@ class LogLinearAttention {
 
   /// \name The stream's state
   /// \{
-  /// The hierarchy. \return a reference, valid while the layer lives
-  [[nodiscard]] const State& log_linear_state() const noexcept { return state_; }
-  /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a view.
-  [[nodiscard]] typename State::ConstFlat state() const noexcept { return state_.flat_state(); }
+  /// The hierarchy in its plain form, with everything that the layer keeps apart or defers written
+  /// out. By value: allocates and copies all levels.
+  [[nodiscard]] State log_linear_state() const {
+    State out(state_.max_levels(), state_.key_rows(), state_.d_v());
+    state_.copy_to(out);
+    return out;
+  }
+  /// The same into a state of the same shape, without allocating. \throws std::invalid_argument for
+  /// another shape
+  void log_linear_state(State& out) const {
+    detail::require_size("max_levels of out", out.max_levels(), state_.max_levels());
+    detail::require_size("d_k of out", out.d_k(), state_.key_rows());
+    detail::require_size("d_v of out", out.d_v(), state_.d_v());
+    state_.copy_to(out);
+  }
+  /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
+  /// `log_linear_state().flat_state()`.
+  [[nodiscard]] Vector state() const { return log_linear_state().flat_state(); }
+  [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }    ///< tokens so far
+  [[nodiscard]] int max_levels() const noexcept { return state_.max_levels(); }  ///< M
+  /// Number of levels that hold a bucket.
+  [[nodiscard]] int active_level_count() const noexcept {
+    return loglinear::active_level_count(size(), max_levels());
+  }
   [[nodiscard]] Index d_model() const noexcept { return parameters_.d_model(); }  ///< length of x
   [[nodiscard]] Index d_k() const noexcept { return layout_.d_k; }             ///< length of a key
+  [[nodiscard]] Index key_rows() const noexcept { return layout_.key_rows; }   ///< rows of a level
   [[nodiscard]] Index output_dim() const noexcept { return layout_.d_v; }      ///< d_v
   [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }  ///< of `forward`
   [[nodiscard]] const Inner& inner() const noexcept { return inner_; }         ///< the rule
@@ -290,7 +309,8 @@ class LogLinearAttention {
 
   /// Memory for the const `query_readonly`; allocates.
   [[nodiscard]] Workspace make_workspace() const {
-    return Workspace(layout_, d_model(), leaves, state_.max_levels(), weight_count());
+    return Workspace(layout_, d_model(), leaves, state_.max_levels(), weight_count(),
+                     state_.score_columns());
   }
 
   /// The same layer, weights, state and counters in another scalar; allocates. \throws
@@ -306,7 +326,7 @@ class LogLinearAttention {
                                                                 .read_order = read_order_,
                                                                 .learning_rate = learning_rate_});
     other.parameters_ = parameters_.template cast<Other>();
-    other.state_ = state_.template cast<Other>();
+    other.state_ = state_.template cast<typename Inner::template Transition<Other>>();
     other.train_step_count_ = train_step_count_;
     return other;
   }
@@ -403,7 +423,7 @@ class LogLinearAttention {
   ReadOrder read_order_;
   detail::Parameters<Scalar> parameters_;
   detail::Layout layout_;
-  State state_;
+  detail::StreamState<Kind, MaxLevels> state_;
   Workspace workspace_;
   detail::TrainingWorkspace<Kind> training_;
   double learning_rate_ = 0;

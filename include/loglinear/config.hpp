@@ -75,8 +75,8 @@ class Attention {
 
   /// \name A token
   /// What is returned is the layer's own output, length d_model, overwritten by the next call.
-  /// Nothing allocates. Errors as in `LogLinearAttention`: std::invalid_argument before anything
-  /// has changed.
+  /// None of these allocates. Errors as in `LogLinearAttention`: std::invalid_argument before
+  /// anything has changed.
   /// \{
 
   /// All heads read and write. \param x any Eigen vector of length d_model, finite
@@ -104,26 +104,8 @@ class Attention {
   /// What the layer was made from, with its present learning rate.
   [[nodiscard]] const AttentionConfig& config() const noexcept { return config_; }
   [[nodiscard]] Index output_dim() const noexcept { return config_.d_model; }  ///< d_model
-  /// Number of coefficients in the state of all heads; constant.
-  [[nodiscard]] Index state_size() const { return config_.n_heads * head_state(0).size(); }
-  /// The states of all heads one after the other; allocates.
-  [[nodiscard]] Vector state() const {
-    Vector all(state_size());
-    state(all);
-    return all;
-  }
-  /// The same, into the caller's vector of length `state_size()`; does not allocate.
-  template <class Out>
-  void state(Eigen::MatrixBase<Out> const& out) const {
-    detail::require_vector_type<Scalar, Out>();
-    detail::require_size("out", out.size(), state_size());
-    const Index size = head_state(0).size();
-    for (int h = 0; h < config_.n_heads; ++h) {
-      detail::as_writable_column(out).segment(h * size, size) = head_state(h);
-    }
-  }
-  /// The state of one head, a view. \throws std::invalid_argument unless 0 <= head < n_heads
-  [[nodiscard]] virtual Eigen::Map<const Vector> head_state(int head) const = 0;
+  /// The states of all heads one after the other, of constant length; allocates.
+  [[nodiscard]] virtual Vector state() const = 0;
   /// The same layer with the same state and weights; allocates.
   [[nodiscard]] virtual std::unique_ptr<Attention> clone() const = 0;
   /// \}
@@ -188,7 +170,7 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
       : Base(config), layer_(options) {}
 
   void reset() noexcept override { layer_.reset(); }
-  Eigen::Map<const Vector> head_state(int head) const override { return layer_.head(head).state(); }
+  Vector state() const override { return layer_.state(); }
   std::unique_ptr<Base> clone() const override { return std::make_unique<ErasedAttention>(*this); }
   std::vector<std::string> weight_names() const override { return layer_.weight_names(); }
   ConstMatrixView<typename Layer::Scalar> weight(std::string_view name) const override {

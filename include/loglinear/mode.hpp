@@ -73,6 +73,11 @@ struct WithAlternative<std::variant<Modes...>, Extra> {
 /// Every mode: the alternatives of `InnerMode`, each a rule in one state, and `LogLinear`.
 using AttentionMode = detail::WithAlternative<InnerMode, LogLinear>::Type;
 
+/// The mode that applies a rule to one state.
+[[nodiscard]] inline AttentionMode one_state(const InnerMode& inner) {
+  return std::visit([](const auto& rule) -> AttentionMode { return rule; }, inner);
+}
+
 /// Calls `visit(rule)` with the rule type that an inner mode stands for, and returns what it
 /// returns: `DeltaProductMode` becomes one of `DeltaProduct<1>` to `DeltaProduct<4>`, all others
 /// are rules already. \throws std::invalid_argument for a number of compositions that is not 1 to 4

@@ -151,7 +151,7 @@ class MultiHeadAttention {
   }
   /// The states of all heads one after the other, of constant length; allocates.
   [[nodiscard]] Vector state() const {
-    const Index size = heads_.front().state().size();
+    const Index size = heads_.front().max_levels() * heads_.front().key_rows() * d_v();
     Vector all(size * n_heads());
     for (int h = 0; h < n_heads(); ++h) all.segment(h * size, size) = head(h).state();
     return all;

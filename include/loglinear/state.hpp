@@ -146,7 +146,7 @@ class LogLinearState {
       with_columns(v, d_v_, "v", [&](const auto& values) {
         detail::require_positive("the number of keys (columns of k)", keys.cols());
         detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
-        const double magnitude = require_writable(1, keys, values);
+        const double magnitude = require_writable(1, keys, values, [] { return 0.0; });
         push_unchecked(keys, values);
         magnitude_ = magnitude;
       });
@@ -158,7 +158,7 @@ class LogLinearState {
   template <Transition<Scalar> Kind>
   void undergo(const Kind& transition) {
     if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
-    const double magnitude = bounded(transition.norm_bound(), 0);
+    const double magnitude = bounded(transition.norm_bound(), 0, [] { return 0.0; });
     undergo_unchecked(transition);
     magnitude_ = magnitude;
   }
@@ -213,18 +213,25 @@ class LogLinearState {
   }
 
   /// \name For layers: a token in two steps
-  /// First `require_writable`, which throws, then `write`, which does not.
+  /// First `require_writable`, which throws, then one of the others, which do not.
   /// \{
 
   /// The bound of the state's magnitude after undergoing something that grows it by at most
-  /// `growth` and a leaf `keys values^T`. \throws std::invalid_argument as `push_leaf`
-  template <class Keys, class Values>
-  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values) {
+  /// `growth` and a leaf `keys values^T`. `pending()` bounds the magnitude of leaves that the layer
+  /// has deferred. \throws std::invalid_argument as `push_leaf`
+  template <class Keys, class Values, class Pending>
+  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values,
+                                        Pending pending) {
     if (size_ == UINT64_MAX) detail::fail("size", size_, "below 2^64 - 1 before a push");
-    const double leaf = static_cast<double>(keys.cols()) *
-                        std::sqrt(static_cast<double>(d_k_) * static_cast<double>(d_v_)) *
-                        detail::max_abs(keys) * detail::max_abs(values);
-    return bounded(growth, leaf);
+    return bounded(growth, leaf_magnitude(keys, values), pending);
+  }
+
+  /// A bound of the Frobenius norm of `keys values^T`.
+  template <class Keys, class Values>
+  [[nodiscard]] static double leaf_magnitude(const Keys& keys, const Values& values) {
+    return static_cast<double>(keys.cols()) *
+           std::sqrt(static_cast<double>(keys.rows()) * static_cast<double>(values.rows())) *
+           detail::max_abs(keys) * detail::max_abs(values);
   }
 
   /// Undergoes `transition`, then pushes the leaf `keys values^T`; `magnitude` is what
@@ -234,6 +241,19 @@ class LogLinearState {
     undergo_unchecked(transition);
     push_unchecked(keys, values);
     magnitude_ = magnitude;
+  }
+
+  /// Takes note of a leaf that the layer keeps for later.
+  void defer(double magnitude) noexcept { magnitude_ = magnitude; }
+
+  /// Undergoes `transition`, then carries the bucket `sum_n key(., n) value_n^T` of 2^level tokens
+  /// in at `level`; `size()` must be a multiple of 2^level, and `value_n` begins at `values + n
+  /// d_v`.
+  template <class Kind, class KeyAt>
+  void write_bucket(const Kind& transition, int level, Index count, KeyAt key,
+                    const Scalar* values) {
+    undergo_unchecked(transition);
+    carry_in(level, count, key, values);
   }
   /// \}
 
@@ -277,11 +297,12 @@ class LogLinearState {
 
   /// The new bound of the Frobenius norm of all levels together. The running bound only grows, so
   /// when it passes the limit the levels are measured before anything is refused.
-  [[nodiscard]] double bounded(double growth, double leaf) {
+  template <class Pending>
+  [[nodiscard]] double bounded(double growth, double leaf, Pending pending) {
     const double limit = detail::magnitude_limit<Scalar>();
     double magnitude = magnitude_ * growth + leaf;
     if (magnitude <= limit) return magnitude;
-    magnitude_ = 0;
+    magnitude_ = pending();
     for (int l : active_levels()) magnitude_ += detail::to_double(view(l).stableNorm());
     magnitude = magnitude_ * growth + leaf;
     if (!(magnitude <= limit))
@@ -301,10 +322,22 @@ class LogLinearState {
 
   template <class Keys, class Values>
   void push_unchecked(const Keys& keys, const Values& values) {
-    const int landed = landed_level(size_, max_levels_);
-    const bool overflows = is_active_level(size_, landed, max_levels_);
-    detail::carry(levels_.data(), landed, overflows, d_k_, d_v_, keys, values);
-    ++size_;
+    if (values.outerStride() == d_v_) {
+      carry_in(
+          0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
+    } else {
+      push_unchecked(keys, detail::Matrix<Scalar>(values));
+    }
+  }
+
+  /// The carry of a bucket of 2^level tokens, which begins at `level`.
+  template <class KeyAt>
+  void carry_in(int level, Index count, KeyAt key, const Scalar* values) {
+    const int landed = level + landed_level(size_ >> level, max_levels_ - level);
+    const bool keeps = is_active_level(size_, landed, max_levels_);
+    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps, d_k_, d_v_, count,
+                  key, values);
+    size_ += std::uint64_t{1} << level;
   }
 
   Storage levels_;

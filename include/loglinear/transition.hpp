@@ -41,7 +41,9 @@ namespace loglinear {
 ///   that of every intermediate result of `left` and `right` included;
 /// * `all_finite()`: whether every member is a finite number;
 /// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, a transition of the same type, the
-///   derivative of `q^T L s + d . (r z)` with respect to every member.
+///   derivative of `q^T L s + d . (r z)` with respect to every member;
+/// * `factor()`, only where L is a multiple of I and r is 1: that multiple. Layers then defer the
+///   transition and keep their newest leaves apart.
 ///
 /// None of them allocates or throws.
 template <class Kind, class Scalar>

@@ -20,15 +20,19 @@ using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
 template <class Scalar>
 inline constexpr Index packet_size = Eigen::internal::unpacket_traits<Packet<Scalar>>::size;
 
-/// out[j] = sum_i c[i] m[i][j] for N packets of columns: their sums stay in registers while all
-/// rows pass by; even and odd rows are summed apart to hide the latency of the additions.
-template <int N, class Scalar>
+/// out[j] = sum_i c[i] m[i][j] for N packets of columns, added to out if `Add`: the sums stay in
+/// registers while all rows pass by; even and odd rows are summed apart to hide the latency of the
+/// additions.
+template <int N, bool Add, class Scalar>
 void weighted_rows_block(const Scalar* m, Index rows, Index stride, const Scalar* c, Scalar* out) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
   P even[N], odd[N];
-  for (int n = 0; n < N; ++n) even[n] = odd[n] = ei::pset1<P>(Scalar(0));
+  for (int n = 0; n < N; ++n) {
+    odd[n] = ei::pset1<P>(Scalar(0));
+    even[n] = Add ? ei::ploadu<P>(out + n * width) : odd[n];
+  }
   Index i = 0;
   for (; i + 1 < rows; i += 2, m += 2 * stride) {
     const P first = ei::pset1<P>(c[i]), second = ei::pset1<P>(c[i + 1]);
@@ -46,23 +50,24 @@ void weighted_rows_block(const Scalar* m, Index rows, Index stride, const Scalar
   for (int n = 0; n < N; ++n) ei::pstoreu(out + n * width, ei::padd(even[n], odd[n]));
 }
 
-/// out[j] = sum_i c[i] m[i][j], j < columns: a row-major matrix from the left, `m^T c`.
-template <class Scalar>
+/// out[j] = sum_i c[i] m[i][j], j < columns, added to out if `Add`: a row-major matrix from the
+/// left, `m^T c`.
+template <bool Add = false, class Scalar>
 void weighted_rows(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
                    Scalar* out) {
   constexpr Index width = packet_size<Scalar>;
   Index j = 0;
   for (; j + 8 * width <= columns; j += 8 * width) {
-    weighted_rows_block<8>(m + j, rows, stride, c, out + j);
+    weighted_rows_block<8, Add>(m + j, rows, stride, c, out + j);
   }
   for (; j + 4 * width <= columns; j += 4 * width) {
-    weighted_rows_block<4>(m + j, rows, stride, c, out + j);
+    weighted_rows_block<4, Add>(m + j, rows, stride, c, out + j);
   }
   for (; j + width <= columns; j += width) {
-    weighted_rows_block<1>(m + j, rows, stride, c, out + j);
+    weighted_rows_block<1, Add>(m + j, rows, stride, c, out + j);
   }
   if (j == columns) return;
-  std::fill(out + j, out + columns, Scalar(0));
+  if (!Add) std::fill(out + j, out + columns, Scalar(0));
   for (Index i = 0; i < rows; ++i) {
     for (Index rest = j; rest < columns; ++rest) out[rest] += c[i] * m[i * stride + rest];
   }
@@ -112,20 +117,21 @@ void weighted_dots(const Scalar* const* m, const Scalar* weight, int count, Inde
   }
 }
 
-/// to[j] = add * to[j] + c * from[j] for `size` contiguous numbers, with `add` 0 or 1.
-template <bool Add, class Scalar>
-void scale_into(const Scalar& c, const Scalar* from, Index size, Scalar* to) {
+/// m[i][j] += c[i] v[j], j < columns: a rank-one update of a row-major matrix.
+template <class Scalar>
+void add_outer(Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
+               const Scalar* v) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  const P factor = ei::pset1<P>(c);
-  Index j = 0;
-  for (; j + width <= size; j += width) {
-    const P value = ei::ploadu<P>(from + j);
-    ei::pstoreu(to + j,
-                Add ? ei::pmadd(factor, value, ei::ploadu<P>(to + j)) : ei::pmul(factor, value));
+  for (Index i = 0; i < rows; ++i, m += stride) {
+    const P factor = ei::pset1<P>(c[i]);
+    Index j = 0;
+    for (; j + width <= columns; j += width) {
+      ei::pstoreu(m + j, ei::pmadd(factor, ei::ploadu<P>(v + j), ei::ploadu<P>(m + j)));
+    }
+    for (; j < columns; ++j) m[j] += c[i] * v[j];
   }
-  for (; j < size; ++j) to[j] = Add ? c * from[j] + to[j] : c * from[j];
 }
 
 /// to[j] += from[j] and from[j] = 0 for `size` contiguous numbers.
@@ -146,25 +152,32 @@ void move_into(Scalar* from, Index size, Scalar* to) {
 }
 
 /// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
-/// the leaf `sum_n keys(., n) values(., n)^T`, of itself if `keeps`, and of all those below it,
-/// which become zero. One pass over the memory: a row of the target stays in the nearest cache.
-template <class Scalar, class Keys, class Values>
-void carry(Scalar* levels, int landed, bool keeps, Index rows, Index columns, const Keys& keys,
-           const Values& values) {
+/// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
+/// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
+/// memory: a row of the target stays in the nearest cache.
+template <class Scalar, class KeyAt>
+void carry(Scalar* levels, int landed, bool keeps, Index rows, Index columns, Index count,
+           KeyAt key, const Scalar* values) {
   const Index size = rows * columns;
+  std::array<Scalar, column_block> keys;
   for (Index i = 0; i < rows; ++i) {
     Scalar* const first = levels + i * columns;
     Scalar* const target = first + landed * size;
-    for (Index n = 0; n < keys.cols(); ++n) {
-      const Scalar* const value = values.data() + n * values.outerStride();
-      if (keeps || n > 0) {
-        scale_into<true>(keys.coeff(i, n), value, columns, target);
+    bool adds = keeps;
+    for (Index begin = 0; begin < count; begin += column_block) {
+      const Index width = std::min<Index>(column_block, count - begin);
+      for (Index n = 0; n < width; ++n) keys[static_cast<std::size_t>(n)] = key(i, begin + n);
+      const Scalar* const block = values + begin * columns;
+      if (adds) {
+        weighted_rows<true>(block, width, columns, columns, keys.data(), target);
       } else {
-        scale_into<false>(keys.coeff(i, n), value, columns, target);
+        weighted_rows<false>(block, width, columns, columns, keys.data(), target);
       }
+      adds = true;
     }
-    for (Scalar* merged = first; merged < target; merged += size)
+    for (Scalar* merged = first; merged < target; merged += size) {
       move_into(merged, columns, target);
+    }
   }
 }
 

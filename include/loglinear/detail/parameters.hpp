@@ -72,8 +72,8 @@ class Parameters {
     require_finite("the gradient", d_free);
     // `descend` multiplies x first: an infinite rate would turn a gradient of 0 into NaN.
     const double largest_x = max_abs(x), rate = learning_rate * largest_x;
-    require_between("the learning rate times the largest |x|, or 1,",
-                    std::max(rate, learning_rate), 0.0, magnitude_limit<Scalar>());
+    require_between("the learning rate times the largest |x|, or 1,", std::max(rate, learning_rate),
+                    0.0, magnitude_limit<Scalar>());
     const double step = std::max(rate * max_abs(d_raw), learning_rate * max_abs(d_free));
     if (!(magnitude_ + step <= magnitude_limit<Scalar>())) measure();
     if (!(magnitude_ + step <= magnitude_limit<Scalar>())) {
@@ -83,12 +83,11 @@ class Parameters {
     magnitude_ += step;
   }
 
-  /// W -= learning_rate * d_raw x^T and free -= learning_rate * d_free.
-  void descend(double learning_rate, const Vector<Scalar>& d_raw, const Vector<Scalar>& x,
+  /// W -= learning_rate * d_raw x^T and free -= learning_rate * d_free; d_raw is scaled on the way.
+  void descend(double learning_rate, Vector<Scalar>& d_raw, const Vector<Scalar>& x,
                const Vector<Scalar>& d_free) {
-    for (Index j = 0; j < d_model_; ++j) {
-      projections_.col(j) -= (Scalar(learning_rate) * x[j]) * d_raw;
-    }
+    d_raw *= -Scalar(learning_rate);
+    add_outer(projections_.data(), d_model_, projected_, projected_, x.data(), d_raw.data());
     free_ -= Scalar(learning_rate) * d_free;
   }
 

@@ -9,31 +9,17 @@
 //
 // under the level weight of where the carry will take them, and the token's own leaf is added.
 
-#include <array>
-
 #include "loglinear/detail/checks.hpp"
-#include "loglinear/detail/kernels.hpp"
 #include "loglinear/detail/workspace.hpp"
 #include "loglinear/fenwick.hpp"
 
 namespace loglinear::detail {
 
-/// w.old_read = sum_l lambda[weight_of(l)] S_l^T w.old_query over the active levels.
-template <class State, class Kind, class WeightOf>
-void read_levels(const State& state, Workspace<Kind>& w, WeightOf weight_of) {
-  w.old_read.setZero();
-  for (int l : state.active_levels()) {
-    weighted_rows(state.level(l).data(), state.d_k(), state.d_v(), state.d_v(), w.old_query.data(),
-                  w.level_reads.col(l).data());
-    w.old_read += w.lambda[weight_of(l)] * w.level_reads.col(l);
-  }
-}
-
 /// The state as it stands, level l under weight l + shift.
 template <class State, class Kind>
 void read_standing(const State& state, Workspace<Kind>& w, int shift) {
   w.old_query = w.token.query;
-  read_levels(state, w, [shift](int l) { return l + shift; });
+  state.read(w, [shift](int l) { return l + shift; });
   w.read = w.old_read;
   require_finite("the raw read", w.read);
 }
@@ -45,8 +31,7 @@ void read_token(const State& state, Workspace<Kind>& w, ReadOrder order) {
   const Token<Kind>& token = w.token;
   w.old_query = token.query;
   token.transition.left_transposed(w.old_query);
-  read_levels(state, w,
-              [&](int l) { return seen_level(order, l, state.size(), state.max_levels()); });
+  state.read(w, [&](int l) { return seen_level(order, l, state.size(), state.max_levels()); });
   w.read = w.old_read;
   token.transition.right(w.read.transpose());
   const auto& weight = w.lambda[seen_leaf_level(order, state.size(), state.max_levels())];
@@ -68,17 +53,8 @@ void pull_back_token(const State& state, const Workspace<Kind>& w, TrainingWorks
   // derivative with respect to L^T q.
   t.d_old_read = t.d_read;
   token.transition.right(t.d_old_read.transpose());
-  std::array<const Scalar*, max_level_limit> levels;
-  std::array<Scalar, max_level_limit> weights;
-  std::size_t active = 0;
-  for (int l : state.active_levels()) {
-    const int seen = seen_level(order, l, state.size(), state.max_levels());
-    t.d_lambda[seen] += t.d_old_read.dot(w.level_reads.col(l));
-    levels[active] = state.level(l).data();
-    weights[active++] = w.lambda[seen];
-  }
-  weighted_dots(levels.data(), weights.data(), static_cast<int>(active), state.d_k(), state.d_v(),
-                t.d_old_read.data(), t.d_old_query.data());
+  state.pull_back(w, t,
+                  [&](int l) { return seen_level(order, l, state.size(), state.max_levels()); });
   token.transition.pullback(token.query, t.d_old_query, w.old_read, t.d_read, t.d_token.transition);
   t.d_token.query = t.d_old_query;
   token.transition.left(t.d_token.query);

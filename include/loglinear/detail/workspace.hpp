@@ -37,26 +37,33 @@ template <class Kind>
 struct Workspace {
   using Scalar = typename Kind::Scalar;
 
-  Workspace(const Layout& layout, Index d_model, Index leaves, Index max_levels, Index weights)
+  Workspace(const Layout& layout, Index d_model, Index leaves, Index max_levels, Index weights,
+            Index score_columns)
       : x(d_model),
         raw(layout.end),
         token(layout.key_rows, layout.d_v, leaves),
         lambda(weights),
         old_query(layout.key_rows),
+        levels_query(layout.key_rows),
         level_reads(layout.d_v, max_levels),
+        scores(score_columns),
+        coefficients(score_columns),
         old_read(layout.d_v),
         read(layout.d_v),
         output(layout.d_v) {}
 
-  Vector<Scalar> x;            // the input
-  Vector<Scalar> raw;          // all projections of x, stacked
-  Token<Kind> token;           // what the rule made of them
-  Vector<Scalar> lambda;       // level weights
-  Vector<Scalar> old_query;    // the query as the older states see it: L^T q
-  Matrix<Scalar> level_reads;  // column l: S_l^T old_query, for active levels
-  Vector<Scalar> old_read;     // their weighted sum
-  Vector<Scalar> read;         // the raw read: old_read through diag(r), plus the token's own leaf
-  Vector<Scalar> output;       // tanh of it
+  Vector<Scalar> x;             // the input
+  Vector<Scalar> raw;           // all projections of x, stacked
+  Token<Kind> token;            // what the rule made of them
+  Vector<Scalar> lambda;        // level weights
+  Vector<Scalar> old_query;     // the query as the older states see it: L^T q
+  Vector<Scalar> levels_query;  // the same times what is deferred of their decay
+  Matrix<Scalar> level_reads;   // column l: S_l^T levels_query, for active levels
+  Vector<Scalar> scores;        // k . old_query of each buffered leaf, times its decay
+  Vector<Scalar> coefficients;  // the same times the leaf's level weight
+  Vector<Scalar> old_read;      // their weighted sum
+  Vector<Scalar> read;          // the raw read: old_read through diag(r), plus the token's own leaf
+  Vector<Scalar> output;        // tanh of it
 };
 
 /// The backward half: gradients of the loss with respect to what its name says after `d_`.
@@ -64,18 +71,19 @@ template <class Kind>
 struct TrainingWorkspace {
   using Scalar = typename Kind::Scalar;
 
-  TrainingWorkspace(const Layout& layout, Index leaves, Index weights)
+  TrainingWorkspace(const Layout& layout, Index leaves, Index weights, Index score_columns)
       : target(layout.d_v),
         d_read(layout.d_v),
         d_old_read(layout.d_v),
         d_old_query(layout.key_rows),
         d_lambda(weights),
+        d_scores(score_columns),
         d_token(layout.key_rows, layout.d_v, leaves),
         d_raw(layout.end),
         d_free(layout.free_end) {}
 
   Vector<Scalar> target;
-  Vector<Scalar> d_read, d_old_read, d_old_query, d_lambda;
+  Vector<Scalar> d_read, d_old_read, d_old_query, d_lambda, d_scores;
   Token<Kind> d_token;
   Vector<Scalar> d_raw, d_free;
 };

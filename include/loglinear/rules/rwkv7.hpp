@@ -51,7 +51,7 @@ struct RWKV7 {
     auto& t = token.transition;
     auto key = token.keys.col(0).array();
     detail::sigmoid(in.own.head(d_k), -gate_bias, t.diagonal.decay);
-    t.diagonal.decay = (Scalar(log_slowest) * t.diagonal.decay.array()).exp().matrix();
+    t.diagonal.decay = (static_cast<Scalar>(log_slowest) * t.diagonal.decay.array()).exp().matrix();
     detail::sigmoid(in.own.tail(d_k), iclr_bias, t.u);
     key = in.k.array() * (1 + in.free.tail(d_k).array() * (t.u.array() - 1));
     token.values.col(0) = in.v;
@@ -63,7 +63,7 @@ struct RWKV7 {
   void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const auto d_k = in.k.size();
-    const Scalar log_w(log_slowest);
+    const auto log_w = static_cast<Scalar>(log_slowest);
     const auto xi = in.free.head(d_k), alpha = in.free.tail(d_k);
     const auto w = token.transition.diagonal.decay.array();
     auto& d = d_token.transition;

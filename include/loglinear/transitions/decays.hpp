@@ -24,6 +24,7 @@ struct Identity {
   void left_transposed(auto&& /*q*/) const {}
   void right(auto&& /*m*/) const {}
   void pullback(const auto&, const auto&, const auto&, const auto&, Identity&) const {}
+  [[nodiscard]] Scalar factor() const { return Scalar(1); }
   [[nodiscard]] double norm_bound() const { return 1; }
   [[nodiscard]] bool all_finite() const { return true; }
 };
@@ -44,6 +45,7 @@ struct ScalarDecay {
                 ScalarDecay& gradient) const {
     gradient.decay = q.dot(s);
   }
+  [[nodiscard]] Scalar factor() const { return decay; }
   [[nodiscard]] double norm_bound() const { return std::abs(detail::to_double(decay)); }
   [[nodiscard]] bool all_finite() const { return detail::is_finite(decay); }
 };
