@@ -51,6 +51,10 @@ CsvReader::CsvReader(std::istream& in, std::string file, CsvFormat format)
 void CsvReader::select(const std::vector<std::string>& columns) {
   selected_.clear();
   for (const std::string& wanted : columns) {
+    if (wanted.empty()) {
+      selected_.push_back(names_.size() - 1);
+      continue;
+    }
     const auto matches = std::count(names_.begin(), names_.end(), wanted);
     if (matches > 1) fail("more than one column is called " + shown(wanted));
     if (matches == 1) {

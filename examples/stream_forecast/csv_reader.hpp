@@ -46,8 +46,8 @@ class CsvReader {
   /// Names of the columns; their numbers from 1 if there is no header.
   [[nodiscard]] const std::vector<std::string>& columns() const { return names_; }
 
-  /// Asks for columns, by name or else by number from 1. \throws InputError if there is no such
-  /// column or two of that name
+  /// Asks for columns, by name or else by number from 1; an empty name is the last one. \throws
+  /// InputError if there is no such column or two of that name
   void select(const std::vector<std::string>& columns);
 
   /// Reads the next row that is not blank. \return false at the end of the input

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT
 // stream_forecast: forecasts a CSV stream by log-linear attention into least squares.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
 #include <exception>
-#include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <memory>
 #include <optional>
 
 #include "csv_reader.hpp"
+#include "descriptor_buffer.hpp"
 #include "options.hpp"
 #include "pipeline.hpp"
 #include "plot.hpp"
@@ -29,7 +32,7 @@ void stop_on_interrupt() {
   struct sigaction action {};
   action.sa_handler = [](int) { interrupted = 1; };
   action.sa_flags =
-      static_cast<int>(SA_RESETHAND);  // a second one ends the program; reads are not restarted
+      static_cast<int>(SA_RESETHAND);  // a second one ends the program; no read is restarted
   sigaction(SIGINT, &action, nullptr);
 }
 
@@ -38,45 +41,56 @@ int fail(int status, const std::string& message) {
   return status;
 }
 
-/// Where the input comes from.
-struct Source {
-  std::string name;
-  std::ifstream file;
-  std::uint64_t bytes = 0;  // 0: unknown
-  bool good = true;
-
-  explicit Source(const std::string& path) : name(path == "-" ? "standard input" : path) {
-    if (path == "-") return;
-    std::error_code error;
-    if (std::filesystem::is_directory(path, error)) {
-      good = false;
-      return;
-    }
-    file.open(path, std::ios::binary);
-    good = file.is_open();
-    const auto size = std::filesystem::file_size(path, error);
-    if (!error) bytes = size;
+/// Where the input comes from: a file, or standard input as "-".
+class Source {
+ public:
+  explicit Source(const std::string& path)
+      : name_(path == "-" ? "standard input" : path),
+        descriptor_(path == "-" ? STDIN_FILENO : open(path.c_str(), O_RDONLY | O_CLOEXEC)),
+        buffer_(descriptor_, interrupted),
+        stream_(&buffer_) {
+    struct stat about {};
+    if (descriptor_ < 0 || fstat(descriptor_, &about) != 0 || S_ISDIR(about.st_mode)) return;
+    good_ = true;
+    if (S_ISREG(about.st_mode)) bytes_ = static_cast<std::uint64_t>(about.st_size);
   }
-  std::istream& stream() { return file.is_open() ? file : std::cin; }
+  ~Source() {
+    if (descriptor_ > STDIN_FILENO) close(descriptor_);
+  }
+  Source(const Source&) = delete;
+  Source& operator=(const Source&) = delete;
+
+  [[nodiscard]] bool good() const { return good_; }
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] std::uint64_t bytes() const { return bytes_; }  // 0: unknown
+  [[nodiscard]] std::istream& stream() { return stream_; }
+
+ private:
+  std::string name_;
+  int descriptor_;
+  DescriptorBuffer buffer_;
+  std::istream stream_;
+  std::uint64_t bytes_ = 0;
+  bool good_ = false;
 };
 
 int run(const Options& options) {
+  stop_on_interrupt();
   Source source(options.file);
-  if (!source.good) return fail(input_wrong, source.name + ": cannot be opened for reading");
+  if (!source.good()) return fail(input_wrong, source.name() + ": cannot be opened for reading");
   const bool can_plot = options.plot.empty() || in_path("gnuplot");
   if (!can_plot) {
     fail(0, "gnuplot is not installed, so there will be no " + options.plot +
                 " (Debian: apt install gnuplot-nox)");
   }
 
-  CsvReader reader(source.stream(), source.name, {options.delimiter, options.has_header});
+  CsvReader reader(source.stream(), source.name(), {options.delimiter, options.has_header});
   const std::string target = options.target.empty() ? reader.columns().back() : options.target;
-  std::vector<std::string> columns{target};
+  std::vector<std::string> columns{options.target};
   columns.insert(columns.end(), options.features.begin(), options.features.end());
-  if (options.target.empty()) columns[0] = std::to_string(reader.columns().size());
   reader.select(columns);
 
-  ProgressBar bar(source.bytes);
+  ProgressBar bar(source.bytes());
   DoublingLines lines;
   Ring<PlotPoint> points(static_cast<std::size_t>(options.plot_rows));
   std::optional<PredictionsFile> predictions;
@@ -96,13 +110,12 @@ int run(const Options& options) {
     if (!predictions->good()) return fail(input_wrong, options.predictions + ": cannot be written");
   }
 
-  stop_on_interrupt();
   std::uint64_t rows = 0, bad_rows = 0;
   CsvRow cells;
   Row row;
-  while (!interrupted) {
+  for (;;) {
     try {
-      if (!reader.read(cells)) break;
+      if (!reader.read(cells) || interrupted) break;  // the last line may be half a line
     } catch (const InputError& error) {
       if (interrupted) break;
       if (!options.skip_bad_rows || !reader.can_go_on()) throw;
@@ -134,7 +147,7 @@ int run(const Options& options) {
   if (standings[log_linear].metrics.count() > 0) {
     print_report(standings, rows, options.horizon);
   } else {
-    status = fail(input_wrong, source.name + ": " + std::to_string(rows) +
+    status = fail(input_wrong, source.name() + ": " + std::to_string(rows) +
                                    " rows are too few to score a forecast: the warm-up takes " +
                                    std::to_string(options.warm_up) + " and the horizon " +
                                    std::to_string(options.horizon) + "; see --warm-up");
@@ -155,7 +168,6 @@ int run(const Options& options) {
 }  // namespace stream_forecast
 
 int main(int argc, char** argv) {
-  std::ios::sync_with_stdio(false);
   using namespace stream_forecast;
   try {
     const Parsed parsed = parse_options(argc, argv);
