@@ -141,11 +141,14 @@ TEST_CASE("a layer converted to another scalar goes on where it was", "[law]") {
     auto wide = layer.template cast<long double>();
     CHECK(narrow.log_linear_state().size() == 7);
     CHECK(narrow.train_step_count() == 7);
-    CHECK(same_bits(narrow.state(), layer.state().template cast<float>()));
+    // What the layer keeps apart is rounded before it is written out: a few roundings a token.
+    const double eps = static_cast<double>(std::numeric_limits<float>::epsilon());
+    const detail::Vector<double> exact = layer.state();
+    CHECK(detail::max_abs(narrow.state().template cast<double>() - exact) <=
+          4 * 7 * eps * detail::max_abs(exact));
     CHECK(same_layer(wide.template cast<double>(), layer));
     const auto x = normal.vector<double>(size.d_model, 1);
     const detail::Vector<double> expected = layer.forward(x);
-    const double eps = static_cast<double>(std::numeric_limits<float>::epsilon());
     const double worst = detail::max_abs(layer.raw_read());
     CHECK(detail::max_abs(narrow.forward(x.template cast<float>()).template cast<double>() -
                           expected) <= 64 * eps * (1 + worst) * static_cast<double>(size.d_k));
