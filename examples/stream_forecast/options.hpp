@@ -36,7 +36,7 @@ struct Options {
   Rule rule = Rule::gated_delta_net;
   bool key_only = false;
   bool per_token_beta = false;
-  double gamma = 0.999;
+  double gamma = 0.98;
   double gate_bias = 8;
   double beta = 0.5;
   double beta_bias = 0;
