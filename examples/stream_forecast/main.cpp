@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -106,6 +107,10 @@ int run(const Options& options) {
                  outcome.forecasts[least_squares]});
   });
   if (!options.predictions.empty()) {
+    std::error_code none;  // neither need exist
+    if (std::filesystem::equivalent(options.file, options.predictions, none)) {
+      return fail(input_wrong, options.predictions + ": is the input itself");
+    }
     predictions.emplace(options.predictions, pipeline->standings());
     if (!predictions->good()) return fail(input_wrong, options.predictions + ": cannot be written");
   }

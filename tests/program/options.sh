@@ -33,6 +33,10 @@ expect 2 '--nonsense' --nonsense
 expect 2 'more' "$taylor" more
 expect 2 'nowhere/p.csv: cannot be written' "$taylor" --predictions nowhere/p.csv
 
+cp "$taylor" input.csv
+expect 2 'input.csv: is the input itself' input.csv --predictions ./input.csv
+cmp -s "$taylor" input.csv || complain "the input was overwritten"
+
 "$program" --help > out || complain "--help: exit status $?"
 "$program" --version | grep -q '^[0-9]*\.[0-9]*\.[0-9]*$' || complain "--version"
 for option in FILE target feature delimiter no-header skip-bad-rows horizon lags period season \
