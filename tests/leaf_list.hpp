@@ -28,11 +28,10 @@ class LeafList {
     operations_ = 0;
   }
 
-  /// Appends a leaf, d_k x d_v, row-major.
-  void push(const std::vector<double>& leaf) {
-    double squares = 0;
-    for (const double coefficient : leaf) squares += coefficient * coefficient;
-    total_norm_ += std::sqrt(squares);
+  /// Appends a leaf, d_k x d_v, row-major. `norm` bounds its norm and that of the terms it was
+  /// summed from, which may cancel.
+  void push(const std::vector<double>& leaf, double norm) {
+    total_norm_ += norm;
     leaves_.insert(leaves_.end(), leaf.begin(), leaf.end());
     ++count_;
     ++operations_;

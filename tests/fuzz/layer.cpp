@@ -28,11 +28,15 @@ double plain_sigmoid(double z) {
   return 1 / (1 + std::exp(-z));
 }
 
-Numbers unit(const Numbers& raw) {
+double norm(const Numbers& numbers) {
   double squares = 0;
-  for (const double number : raw) squares += number * number;
+  for (const double number : numbers) squares += number * number;
+  return std::sqrt(squares);
+}
+Numbers unit(const Numbers& raw) {
+  const double length = norm(raw);
   Numbers out = raw;
-  for (double& number : out) number = squares < 1e-24 ? 0 : number / std::sqrt(squares);
+  for (double& number : out) number = length < 1e-12 ? 0 : number / length;
   return out;
 }
 
@@ -204,7 +208,7 @@ class Pair {
 
   void write(const PlainToken& token) {
     leaves_.undergo(token.l, Numbers(token.v.size(), 1.0));
-    leaves_.push(leaf(token));
+    leaves_.push(leaf(token), norm(token.k) * norm(token.v));
     ++tokens_;
   }
 
@@ -243,7 +247,7 @@ class Pair {
     } else if (order == ReadOrder::after_push) {
       test::LeafList after = leaves_;
       after.undergo(token.l, Numbers(token.v.size(), 1.0));
-      after.push(leaf(token));
+      after.push(leaf(token), norm(token.k) * norm(token.v));
       check_read(output, after, token, weights, 0, 0);
     } else {
       test::LeafList undergone = leaves_;
@@ -327,7 +331,7 @@ class Pair {
         error = test::error_of([&] { layer_.train_one(x, y); });
         break;
       default:
-        error = test::error_of([&] { layer_.query_readonly(Vec(17)); });
+        error = test::error_of([&] { layer_.query_readonly(Vec::Ones(17)); });
     }
     agreed_ &= !error.empty();
     return "refusal";
@@ -350,15 +354,16 @@ void fuzz_layers(std::uint64_t seed, const typename Layer::InnerRuleOfLayer& rul
   std::uint64_t tokens = 0;
   for (int done = 0; done < fuzz::layer_operations;) {
     typename Layer::Options options{.inner = rule};
-    options.d_model = 1 + random.below(3);
-    options.d_k = 1 + random.below(3);
-    options.d_v = 1 + random.below(3);
+    const bool is_wide = random.below(50) == 0;  // wider than any block of columns
+    options.d_model = 1 + random.below(is_wide ? 16 : 3);
+    options.d_k = 1 + random.below(is_wide ? 12 : 3);
+    options.d_v = 1 + random.below(is_wide ? 90 : 3);
     options.max_levels = one_state ? 1 : all_max_levels[random.below(4)];
     options.read_order = orders[random.below(3)];
     Pair<Layer> pair(random, options);
     const int length = std::min(fuzz::layer_operations - done, 300);
     for (int i = 0; i < length; ++i, ++done) {
-      const char* operation = pair.step(40);
+      const char* operation = pair.step(is_wide ? 8 : 40);
       if (pair.agree()) continue;
       CAPTURE(seed, done, operation, options.max_levels, options.d_model, options.d_k, options.d_v,
               static_cast<int>(options.read_order));

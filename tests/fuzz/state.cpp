@@ -107,7 +107,7 @@ class Pair {
         }
       }
     }
-    leaves_.push(leaf);
+    leaves_.push(leaf, static_cast<double>(k.norm()) * static_cast<double>(v.norm()));
     ++pushes_;
     return "push";
   }
@@ -239,7 +239,7 @@ class Pair {
         error = test::error_of([&] { state_.push_leaf(k, v); });
         break;
       case 2:
-        error = test::error_of([&] { state_.push_leaf(k, test::Vector<Scalar>(9)); });
+        error = test::error_of([&] { state_.push_leaf(k, test::Vector<Scalar>::Ones(91)); });
         break;
       default: {
         ScalarDecay<Scalar> decay(d_k_, d_v_);
@@ -269,11 +269,11 @@ void fuzz_states(std::uint64_t seed, int operations, int fixed_d_k = 0, int fixe
   for (int done = 0; done < operations;) {
     const int max_levels =
         fixed_max_levels > 0 ? fixed_max_levels : all_max_levels[random.below(5)];
-    const int d_k = fixed_d_k > 0 ? fixed_d_k : 1 + random.below(4);
-    const int d_v = fixed_d_v > 0 ? fixed_d_v : 1 + random.below(4);
-    // Now and then far beyond the overflow of ten levels.
-    const bool is_long = random.below(100) == 0;
-    const std::size_t longest = is_long ? 1100 : 40;
+    // Now and then far beyond the overflow of ten levels, or wider than any block of columns.
+    const bool is_long = random.below(100) == 0, is_wide = random.below(50) == 0;
+    const int d_k = fixed_d_k > 0 ? fixed_d_k : 1 + random.below(is_wide ? 9 : 4);
+    const int d_v = fixed_d_v > 0 ? fixed_d_v : 1 + random.below(is_wide ? 90 : 4);
+    const std::size_t longest = is_wide ? 12 : is_long ? 1100 : 40;
     Pair<State> pair(random, max_levels, d_k, d_v);
     const int length = std::min(operations - done, is_long ? 2500 : 300);
     for (int i = 0; i < length; ++i, ++done) {

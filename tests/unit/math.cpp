@@ -42,6 +42,8 @@ TEMPLATE_TEST_CASE("The sigmoid is 1/2 at 0, antisymmetric around it, and never 
   CHECK(sigmoid(Scalar(-1000)) <= std::numeric_limits<Scalar>::epsilon());
   CHECK(sigmoid(std::numeric_limits<Scalar>::max()) == 1);
   CHECK(sigmoid(std::numeric_limits<Scalar>::lowest()) == 0);
+  // As far out as the scalar has numbers, where 1 / (1 + exp(-z)) would be 1 / infinity.
+  CHECK(sigmoid(std::log(std::numeric_limits<Scalar>::denorm_min()) + 1) > 0);
   const Scalar tolerance = test::rounding<Scalar>(8);
   CHECK(std::abs(sigmoid(std::log(Scalar(3))) - Scalar(3) / 4) <= tolerance);
   for (double z = -40; z <= 40; z += 0.37) {
@@ -126,7 +128,7 @@ TEST_CASE("unit_vector_pullback is the derivative of unit_vector") {
 
 TEST_CASE("unit_vector_pullback passes the gradient of a key taken for zero unchanged") {
   const Eigen::Vector2d raw(1e-13, 0), zero = Eigen::Vector2d::Zero(), cotangent(3, -4);
-  Eigen::Vector2d pulled;
+  Eigen::Vector2d pulled = zero;
   unit_vector_pullback(raw, zero, cotangent, pulled);
   CHECK(pulled == cotangent);
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <limits>
 #include <type_traits>
+#include <vector>
 
 #include "catch.hpp"
 #include "dense_transition.hpp"
@@ -94,7 +95,7 @@ TEMPLATE_TEST_CASE("Levels are the sums of their leaves, each through its own tr
       const Index columns = 1 + token % 3;
       const auto k = random.matrix<Scalar>(3, columns), v = random.matrix<Scalar>(4, columns);
       state.push_leaf(k, v);
-      leaves.push(row_major<Scalar>(k * v.transpose()));
+      leaves.push(row_major<Scalar>(k * v.transpose()), static_cast<double>(k.norm() * v.norm()));
       CAPTURE(max_levels, token);
       REQUIRE(agrees(state, leaves));
     }
@@ -144,7 +145,7 @@ TEMPLATE_TEST_CASE("One row, one column and one coefficient are shapes like any 
     state.undergo(kind);
     leaves.undergo(row_major<double>(l), row_major<double>(r));
     state.push_leaf(k, v);
-    leaves.push(row_major<double>(k * v.transpose()));
+    leaves.push(row_major<double>(k * v.transpose()), k.norm() * v.norm());
     REQUIRE(agrees(state, leaves));
 
     const auto q = random.vector<double>(rows), lambdas = random.vector<double>(3);
@@ -164,4 +165,40 @@ TEMPLATE_TEST_CASE("One row, one column and one coefficient are shapes like any 
     narrow.push_leaf(Mat(keys), values);
     CHECK(wide == narrow);
   }
+}
+
+// The inner loops take columns in blocks of several sizes, rows in pairs and leaves 64 at a time.
+TEMPLATE_TEST_CASE("Every number of columns, rows and leaves a token", "", float, double,
+                   long double) {
+  using Scalar = TestType;
+  test::Random random(44);
+  const auto check = [&](Index d_k, Index d_v, Index n) {
+    LogLinearState<Scalar> state(3, d_k, d_v);
+    std::vector<test::Matrix<double>> leaves;
+    for (int token = 0; token < 5; ++token) {
+      const auto k = random.matrix<Scalar>(d_k, n), v = random.matrix<Scalar>(d_v, n);
+      state.push_leaf(k, v);
+      leaves.push_back(k.template cast<double>() * v.template cast<double>().transpose());
+    }
+    const test::Matrix<double> four = leaves[0] + leaves[1] + leaves[2] + leaves[3];
+    const double epsilon = std::max(static_cast<double>(std::numeric_limits<Scalar>::epsilon()),
+                                    std::numeric_limits<double>::epsilon());
+    const double tolerance = 4 * static_cast<double>(n) * 4 * epsilon;  // 4 n terms of at most 1
+    CAPTURE(d_k, d_v, n);
+    CHECK(test::difference(state.level(0).template cast<double>(), leaves[4]) <= tolerance);
+    CHECK(state.level(1).isZero(0));
+    CHECK(test::difference(state.level(2).template cast<double>(), four) <= tolerance);
+
+    const auto q = random.vector<Scalar>(d_k), lambdas = random.vector<Scalar>(3);
+    test::Vector<Scalar> out(d_v);
+    state.query_mixed(q, lambdas, out);
+    const test::Matrix<double> mixed =
+        static_cast<double>(lambdas[0]) * leaves[4] + static_cast<double>(lambdas[2]) * four;
+    CHECK(test::difference(out.template cast<double>(),
+                           mixed.transpose() * q.template cast<double>()) <=
+          tolerance * static_cast<double>(2 * d_k));
+  };
+  for (Index d_v = 1; d_v <= 80; ++d_v) check(1 + d_v % 5, d_v, 1);
+  for (Index d_k = 1; d_k <= 20; ++d_k) check(d_k, 7, 2);
+  for (const Index n : {3, 63, 64, 65, 130}) check(3, 5, n);
 }
