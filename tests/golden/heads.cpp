@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
-// The family of the multi-head streaming layer: heads.
+// The family of the multi-head streaming layer: heads. Each case is replayed twice, by the type of
+// its layer and by the run-time factory.
 
+#include <set>
 #include <stdexcept>
 #include <string>
 
+#include "factory.hpp"
 #include "families.hpp"
 #include "loglinear/loglinear.hpp"
 
@@ -12,15 +15,9 @@ namespace {
 
 using namespace loglinear;
 
-template <class Layer>
-void replay(const Case& golden, Comparison& compare,
-            typename MultiHeadAttention<Layer>::Options options) {
-  options.d_model = golden.get<Eigen::Index>("d_model");
-  options.d_k = golden.get<Eigen::Index>("d_key");
-  options.d_v = golden.get<Eigen::Index>("d_value");
-  options.n_heads = golden.get<int>("n_heads");
-  options.seed = golden.seed();
-  MultiHeadAttention<Layer> layer(options);
+/// Sets the weights on record, runs the case and compares; `query` reads without a change.
+template <class Layer, class Query>
+void run(const Case& golden, Comparison& compare, Layer& layer, Query query) {
   for (const std::string& name : layer.weight_names()) {
     if (!golden.has(name)) continue;
     if (golden.get<std::string>("init") == "given") layer.set_weight(name, golden.matrix(name));
@@ -32,7 +29,7 @@ void replay(const Case& golden, Comparison& compare,
     if (ops(i) == 0) {
       outputs.row(i) = layer.forward(x.row(i)).transpose();
     } else if (ops(i) == 1) {
-      outputs.row(i) = layer.query_readonly(x.row(i)).transpose();
+      outputs.row(i) = query(x.row(i)).transpose();
     } else {
       throw std::runtime_error("unknown op");
     }
@@ -41,64 +38,83 @@ void replay(const Case& golden, Comparison& compare,
   compare.array(golden, "flat_state_final", layer.state());
 }
 
-template <class Rule>
-void one_state(const Case& golden, Comparison& compare, Rule rule, OutputBound bound) {
-  replay<LinearAttention<Rule>>(golden, compare, {.inner = rule, .bound = bound});
+[[nodiscard]] InnerMode inner_mode_of(const Case& golden, const std::string& mode) {
+  const auto number = [&](const char* key) { return golden.get<double>(key); };
+  if (mode == "RetNet") return RetNet{.gamma = number("gamma")};
+  if (mode == "Hawk") return Hawk{};
+  if (mode == "GLA") return GLA{};
+  if (mode == "GLAVector") return GLAVector{};
+  if (mode == "RWKV") return RWKV{.initial_decay = number("initial_decay")};
+  if (mode == "MLSTM") return MLSTM{};
+  if (mode == "DeltaNet") return DeltaNet{};
+  if (mode == "GatedDeltaNet") {
+    const Beta beta = golden.get<bool>("per_token") ? Beta::per_token : Beta::fixed;
+    return GatedDeltaNet{.beta_scale = number("beta_scale"), .beta = beta};
+  }
+  if (mode == "RWKV7") return RWKV7{.decay_first = true};
+  if (mode == "HGRN2") return HGRN2{.lower_bound = number("lower_bound")};
+  if (mode == "DeltaProduct") {
+    return DeltaProductMode{.n_compositions = golden.get<int>("n_compositions"),
+                            .reflections = golden.get<bool>("reflections")};
+  }
+  throw std::runtime_error("unknown mode " + mode);
+}
+
+/// Through the type of the layer.
+template <class Layer>
+void replay(const Case& golden, Comparison& compare,
+            typename MultiHeadAttention<Layer>::Options options) {
+  options.d_model = golden.get<Eigen::Index>("d_model");
+  options.d_k = golden.get<Eigen::Index>("d_key");
+  options.d_v = golden.get<Eigen::Index>("d_value");
+  options.n_heads = golden.get<int>("n_heads");
+  options.seed = golden.seed();
+  MultiHeadAttention<Layer> layer(options);
+  run(golden, compare, layer, [&](const auto& x) { return layer.query_readonly(x); });
+}
+
+/// Through the factory, which chooses type and bound itself.
+void replay(const Case& golden, Comparison& compare, const AttentionMode& mode) {
+  const auto layer = make_attention<double>({.d_model = golden.get<Eigen::Index>("d_model"),
+                                             .n_heads = golden.get<int>("n_heads"),
+                                             .d_key = golden.get<Eigen::Index>("d_key"),
+                                             .d_value = golden.get<Eigen::Index>("d_value"),
+                                             .mode = mode,
+                                             .seed = golden.seed()});
+  run(golden, compare, *layer, [&](const auto& x) { return layer->query(x); });
+}
+
+void replay_one_state(const Case& golden, Comparison& compare, const std::string& mode) {
+  const std::set<std::string> bounded = {"DeltaNet", "GatedDeltaNet", "DeltaProduct", "RWKV7",
+                                         "HGRN2"};
+  const OutputBound bound = bounded.contains(mode) ? OutputBound::forward : OutputBound::none;
+  const InnerMode inner = inner_mode_of(golden, mode);
+  visit_rule(inner, [&]<class Rule>(const Rule& rule) {
+    replay<LinearAttention<Rule>>(golden, compare, {.inner = rule, .bound = bound});
+  });
+  replay(golden, compare, one_state(inner));
 }
 
 template <class Rule>
-void log_linear(const Case& golden, Comparison& compare) {
+void replay_log_linear(const Case& golden, Comparison& compare) {
+  const LogLinear mode{.inner = Rule{},
+                       .max_levels = golden.get<int>("max_levels"),
+                       .lambda_init = golden.get<double>("lambda_init"),
+                       .key_only = true};
   replay<LogLinearAttention<KeyOnly<Rule>>>(
       golden, compare,
-      {.max_levels = golden.get<int>("max_levels"),
-       .level_weights = {.lambda_init = golden.get<double>("lambda_init")}});
+      {.max_levels = mode.max_levels, .level_weights = {.lambda_init = mode.lambda_init}});
+  replay(golden, compare, mode);
 }
 
 }  // namespace
 
 void replay_heads(const Case& golden, Comparison& compare) {
   const auto mode = golden.get<std::string>("mode");
-  const auto one = [&](auto rule, OutputBound bound) { one_state(golden, compare, rule, bound); };
-  const OutputBound plain = OutputBound::none, bounded = OutputBound::forward;
-  if (mode == "RetNet") return one(RetNet{.gamma = golden.get<double>("gamma")}, plain);
-  if (mode == "Hawk") return one(Hawk{}, plain);
-  if (mode == "GLA") return one(GLA{}, plain);
-  if (mode == "GLAVector") return one(GLAVector{}, plain);
-  if (mode == "RWKV") {
-    return one(RWKV{.initial_decay = golden.get<double>("initial_decay")}, plain);
-  }
-  if (mode == "MLSTM") return one(MLSTM{}, plain);
-  if (mode == "DeltaNet") return one(DeltaNet{}, bounded);
-  if (mode == "GatedDeltaNet") {
-    const Beta beta = golden.get<bool>("per_token") ? Beta::per_token : Beta::fixed;
-    return one(GatedDeltaNet{.beta_scale = golden.get<double>("beta_scale"), .beta = beta},
-               bounded);
-  }
-  if (mode == "RWKV7") return one(RWKV7{.decay_first = true}, bounded);
-  if (mode == "HGRN2") {
-    return one(HGRN2{.lower_bound = golden.get<double>("lower_bound")}, bounded);
-  }
-  if (mode == "DeltaProduct") {
-    const bool reflections = golden.get<bool>("reflections");
-    switch (golden.get<int>("n_compositions")) {
-      case 1:
-        return one(DeltaProduct<1>{.reflections = reflections}, bounded);
-      case 2:
-        return one(DeltaProduct<2>{.reflections = reflections}, bounded);
-      case 3:
-        return one(DeltaProduct<3>{.reflections = reflections}, bounded);
-      case 4:
-        return one(DeltaProduct<4>{.reflections = reflections}, bounded);
-      default:
-        throw std::runtime_error("more than 4 compositions");
-    }
-  }
-  if (mode == "LogLinear") {
-    return has_normalised_key(golden.get<std::string>("inner"))
-               ? log_linear<DeltaNet>(golden, compare)
-               : log_linear<RetNet>(golden, compare);
-  }
-  throw std::runtime_error("unknown mode " + mode);
+  if (mode != "LogLinear") return replay_one_state(golden, compare, mode);
+  has_normalised_key(golden.get<std::string>("inner"))
+      ? replay_log_linear<DeltaNet>(golden, compare)
+      : replay_log_linear<RetNet>(golden, compare);
 }
 
 }  // namespace golden

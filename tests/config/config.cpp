@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: MIT
+#include "loglinear/config.hpp"
+
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "catch.hpp"
+#include "factory.hpp"
+#include "modes.hpp"
+#include "support.hpp"
+
+namespace {
+
+using namespace loglinear;
+using Vec = test::Vector<double>;
+
+static_assert(!std::is_copy_constructible_v<Attention<double>>);
+
+/// Every inner mode, in one state and log-linear, in full and key-only.
+std::vector<AttentionMode> all_modes() {
+  std::vector<AttentionMode> modes;
+  const InnerMode inner[] = {
+      RetNet{},           Hawk{},         GLA{},
+      GLAVector{},        RWKV{},         MLSTM{},
+      Mamba2{},           RWKV7{},        RWKV7{.decay_first = true},
+      DeltaNet{},         HGRN2{},        GatedDeltaNet{.beta = Beta::per_token},
+      DeltaProductMode{}, GatedDeltaNet{}};
+  for (const InnerMode& one : inner) {
+    modes.push_back(one_state(one));
+    modes.push_back(LogLinear{.inner = one, .max_levels = 3});
+    modes.push_back(LogLinear{.inner = one, .max_levels = 3, .key_only = true});
+  }
+  return modes;
+}
+
+template <class Scalar>
+void set_order_one_weights(Attention<Scalar>& layer) {
+  test::Random random(22);
+  for (const std::string& name : layer.weight_names()) {
+    const auto old = layer.weight(name);
+    layer.set_weight(name, random.matrix<double>(old.rows(), old.cols()).template cast<Scalar>());
+  }
+}
+
+}  // namespace
+
+TEST_CASE("The defaults of a config") {
+  const AttentionConfig config;
+  CHECK(config.d_model == 16);
+  CHECK(config.n_heads == 4);
+  CHECK(config.d_key == 4);
+  CHECK(config.d_value == 4);
+  CHECK(test::same(config.mode, AttentionMode(RetNet{.gamma = 0.95})));
+  CHECK(config.seed == 42);
+  const auto layer = make_attention<double>(config);
+  CHECK(layer->output_dim() == 16);
+  CHECK(layer->state().size() == 4 * 4 * 4);
+  CHECK(layer->weight_names().size() == 4 * 3 + 1);
+  CHECK(layer->config().d_key == 4);
+
+  const LogLinear log_linear;
+  CHECK(log_linear.max_levels == 32);
+  CHECK_FALSE(log_linear.lambda_init);
+  CHECK_FALSE(log_linear.key_only);
+}
+
+TEST_CASE("A config that is not valid is refused by name") {
+  const auto error = [](const AttentionConfig& config) {
+    return test::error_of([&] { (void)make_attention<double>(config); });
+  };
+  CHECK(error({}).empty());
+  CHECK(test::mentions(error({.d_model = 0}), {"d_model is 0", "at least 1"}));
+  CHECK(test::mentions(error({.n_heads = -1}), {"n_heads is -1", "at least 1"}));
+  CHECK(test::mentions(error({.d_key = 0}), {"d_key is 0", "at least 1"}));
+  CHECK(test::mentions(error({.d_value = 0}), {"d_value is 0", "at least 1"}));
+  CHECK(test::mentions(error({.threads = 0}), {"threads is 0", "at least 1"}));
+  CHECK(test::mentions(error({.seed = 0}), {"seed", "0"}));
+  CHECK(test::mentions(error({.learning_rate = -1}), {"learning_rate is -1", "at least 0"}));
+  CHECK(test::mentions(error({.mode = RetNet{.gamma = 1.5}}), {"RetNet::gamma is 1.5", "(0, 1]"}));
+  CHECK(test::mentions(error({.mode = DeltaProductMode{.n_compositions = 5}}),
+                       {"n_compositions is 5", "between 1 and 4"}));
+  CHECK(test::mentions(error({.mode = DeltaProductMode{.beta_bias = NAN}}), {"beta_bias is nan"}));
+  CHECK(
+      test::mentions(error({.mode = LogLinear{.max_levels = 0}}), {"max_levels is 0", "1 and 64"}));
+  CHECK(
+      test::mentions(error({.mode = LogLinear{.lambda_init = INFINITY}}), {"lambda_init is inf"}));
+  CHECK(test::mentions(error({.mode = LogLinear{.inner = HGRN2{.lower_bound = 1}}}),
+                       {"HGRN2::lower_bound is 1"}));
+  // Also where the rule is reduced to its key.
+  CHECK(test::mentions(error({.mode = LogLinear{.inner = RetNet{.gamma = 0}, .key_only = true}}),
+                       {"RetNet::gamma is 0"}));
+}
+
+TEST_CASE("Bad arguments are refused and change nothing") {
+  const auto layer = make_attention<double>({.mode = LogLinear{.inner = GatedDeltaNet{}}});
+  const Vec x = test::Random(23).vector<double>(16);
+  layer->forward(x);
+  const Vec before = layer->state(), expected = layer->query(x);
+  const Vec wrong_size = Vec::Zero(15);
+  Vec not_finite = x;
+  not_finite[3] = NAN;
+  const auto error = [](auto call) { return test::error_of(call); };
+  const auto refuses = [&](const std::string& message, const std::string& name) {
+    CHECK(test::mentions(message, {name}));
+    CHECK(test::same_bits(layer->state(), before));
+    CHECK(test::same_bits(layer->query(x), expected));
+  };
+  refuses(error([&] { layer->forward(wrong_size); }), "the size of x is 15; it must be 16");
+  refuses(error([&] { layer->forward(wrong_size.head(3)); }), "the size of x is 3; it must be 16");
+  refuses(error([&] { layer->query(not_finite); }), "x[3] is nan");
+  refuses(error([&] { layer->train_one(x, wrong_size); }), "the size of y is 15; it must be 16");
+  refuses(error([&] { layer->train_one(x, not_finite.transpose()); }), "y[3] is nan");
+  refuses(error([&] { (void)layer->weight("w_nothing"); }), "w_nothing");
+  refuses(error([&] { layer->set_weight("w_out", test::Matrix<double>::Zero(3, 3)); }), "w_out");
+  refuses(error([&] { layer->set_learning_rate(NAN); }), "learning_rate is nan");
+  CHECK(layer->learning_rate() == 0.05);
+}
+
+TEST_CASE("Vectors of any Eigen type give the same bits") {
+  const AttentionConfig config{.mode = LogLinear{.inner = GLA{}}};
+  const auto layer = make_attention<double>(config), other = make_attention<double>(config);
+  const auto rows = test::Random(24).matrix<double>(6, 16);
+  for (int t = 0; t < 6; t += 3) {
+    const Vec a = rows.row(t), b = rows.row(t + 1), c = rows.row(t + 2);
+    const Vec plain = layer->forward(a), asked = layer->query(b), trained = layer->train_one(c, a);
+    CHECK(test::same_bits(plain, other->forward(rows.row(t))));
+    CHECK(test::same_bits(asked, other->query(Eigen::Map<const Vec>(b.data(), 16))));
+    CHECK(test::same_bits(trained, other->train_one(2 * c - c, rows.row(t))));
+  }
+  // Its own output is an input like any other.
+  const Vec output = layer->forward(rows.row(0));
+  other->forward(rows.row(0));
+  CHECK(test::same_bits(layer->forward(output),
+                        other->forward(other->query(rows.row(0)) * 0 + output)));
+}
+
+TEST_CASE("The state has one length, whatever the number of tokens") {
+  const auto layer = make_attention<double>({.mode = LogLinear{.inner = Hawk{}, .max_levels = 5}});
+  for (int t = 0; t < 7; ++t) {
+    CHECK(layer->state().size() == 4 * 5 * 1 * 4);  // heads, levels, key rows, values
+    CHECK(layer->state().isZero(0) == (t == 0));
+    layer->forward(Vec::Constant(16, 0.1 * (t + 1)));
+  }
+}
+
+TEST_CASE("A clone goes its own way from the same place") {
+  for (const AttentionMode& mode : all_modes()) {
+    const auto layer = make_attention<double>({.mode = mode});
+    const Vec x = test::Random(25).vector<double>(16);
+    layer->train_one(x, 0.5 * x);
+    layer->set_learning_rate(0.3);
+    const auto copy = layer->clone();
+    CHECK(copy->learning_rate() == 0.3);
+    CHECK(test::same_bits(copy->state(), layer->state()));
+    CHECK(test::same_bits(copy->train_one(x, x), layer->train_one(x, x)));
+    const Vec state = layer->state();
+    copy->reset();
+    CHECK(copy->state().isZero(0));
+    CHECK(test::same_bits(layer->state(), state));
+  }
+}
+
+TEST_CASE("Read order, threads and bound reach the layer") {
+  const Vec x = test::Random(26).vector<double>(16);
+  for (const AttentionMode& mode : all_modes()) {
+    const auto first_output = [&](const AttentionConfig& config) -> Vec {
+      const auto layer = make_attention<double>(config);
+      set_order_one_weights(*layer);
+      return layer->forward(x);
+    };
+    const Vec output = first_output({.mode = mode});
+    CHECK(output.cwiseAbs().maxCoeff() > 0);
+    CHECK(first_output({.mode = mode, .read_order = ReadOrder::before_push}).isZero(0));
+    CHECK(test::same_bits(output, first_output({.mode = mode, .threads = 3})));
+    const Vec raw = first_output({.mode = mode, .bound = OutputBound::none});
+    const bool bounded = output_bound_of(mode) != OutputBound::none;
+    CHECK(test::same_bits(output, bounded ? Vec(raw.array().tanh()) : raw));
+  }
+}
+
+TEST_CASE("Layers of float follow those of double") {
+  test::Random random(27);
+  for (const AttentionMode& mode : all_modes()) {
+    CAPTURE(mode.index());
+    const AttentionConfig config{.mode = mode, .bound = OutputBound::always};
+    const auto in_double = make_attention<double>(config);
+    const auto in_float = make_attention<float>(config);
+    CHECK(in_float->weight_names() == in_double->weight_names());
+    for (const std::string& name : in_double->weight_names()) {
+      CHECK(test::same_bits(in_float->weight(name), in_double->weight(name).cast<float>()));
+    }
+    set_order_one_weights(*in_double);
+    set_order_one_weights(*in_float);
+    // Inputs of this size keep every intermediate result of order 1. A token adds some ten
+    // roundings to what it reads: sums of up to 16 terms.
+    float worst = 0;
+    constexpr int tokens = 12;
+    for (int t = 0; t < tokens; ++t) {
+      const Vec x = 0.25 * random.vector<double>(16);
+      const Vec wanted = in_double->forward(x);
+      worst = std::max(worst,
+                       test::difference(in_float->forward(x.cast<float>()), wanted.cast<float>()));
+    }
+    CHECK(worst <= test::rounding<float>(10 * tokens, 16));
+  }
+}

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT
+#include "types.hpp"
+
+TEST_CASE("The factory's layer is the layer of the compile-time type, float") {
+  check_all_types<float>();
+}
