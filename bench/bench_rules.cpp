@@ -6,7 +6,7 @@
 //
 // Counters (medians over the rounds): ns_per_token, log-linear; one_state_ns, the same rule in one
 // state; ratio, the one over the other; active_levels; spread, half the interquartile range of
-// ns_per_token relative to its median.
+// the ratio relative to its median.
 
 #include <benchmark/benchmark.h>
 
@@ -109,7 +109,7 @@ void token(benchmark::State& state, const Rule& rule) {
     state.SkipWithError("the read is wrong");
   }
   state.counters["ns_per_token"] = ns.median();
-  state.counters["spread"] = ns.spread();
+  state.counters["spread"] = ratio.spread();
   state.counters["active_levels"] = levels;
   state.counters["one_state_ns"] = one_state_ns.median();
   state.counters["ratio"] = ratio.median();
