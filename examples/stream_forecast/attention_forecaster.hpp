@@ -2,14 +2,16 @@
 #ifndef STREAM_FORECAST_ATTENTION_FORECASTER_HPP
 #define STREAM_FORECAST_ATTENTION_FORECASTER_HPP
 
+#include <algorithm>
 #include <cmath>
-#include <loglinear/attention.hpp>
-#include <loglinear/linear_attention.hpp>
 #include <loglinear/random.hpp>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "forecaster.hpp"
+#include "memory.hpp"
 
 namespace stream_forecast {
 
@@ -31,88 +33,95 @@ namespace stream_forecast {
 /// exactly what one state of the same rule would read. `recency` r gives level l the weight
 /// softplus(1/M - r l), normalised: the older a bucket, the less it counts.
 ///
+/// Rules differ in what they make of keys and values; see `set_weights` for those with projections
+/// of their own. Gates and write strengths keep their drawn weights, which are small: their biases
+/// decide.
+///
 /// With a learning rate above 0 the layer is trained, at every token, to answer it with the tanh of
 /// its outcome. On the shipped data that does not pay; the default is 0.
-template <class Layer>
-class AttentionForecaster final : public Forecaster<typename Layer::Scalar> {
+template <class Scalar>
+class AttentionForecaster final : public Forecaster<Scalar> {
  public:
-  using Scalar = typename Layer::Scalar;
-
-  AttentionForecaster(const Options& options, const typename Layer::InnerRuleOfLayer& inner,
-                      const InputBuilder<Scalar>& builder)
-      : AttentionForecaster(options, inner, builder.size(), builder.key_inputs()) {}
+  AttentionForecaster(const Options& options, States states, const InputBuilder<Scalar>& builder)
+      : AttentionForecaster(options, states, builder.size(), builder.key_inputs()) {}
 
   double forecast(const Now<Scalar>& now) override {
-    const Eigen::Index inputs = now.inputs.size();
+    const Eigen::Index inputs = now.inputs.size(), d_v = token_.size() - inputs;
     token_.head(inputs) = now.inputs;
-    token_.tail(layer_.output_dim()).setZero();
-    layer_.query_readonly(token_);
+    token_.tail(d_v).setZero();
     features_.head(inputs) = now.inputs;
-    features_.tail(layer_.output_dim()) = read_scale_ * layer_.raw_read();
+    features_.tail(d_v) = read_scale_ * memory_->ask(token_);
     return now.history.scaling.restored(readout_.predict(features_));
   }
 
   void learn(const Lesson<Scalar>& lesson) override {
     readout_.learn(lesson.label);
-    const Eigen::Index d_v = layer_.output_dim();
+    const Eigen::Index d_v = lesson.outcome.size();
     token_.head(token_.size() - d_v) = readout_.oldest().head(token_.size() - d_v);
     token_.tail(d_v) = lesson.outcome;
-    if (layer_.learning_rate() > 0) {
+    if (is_trained_) {
       target_ = lesson.outcome.array().tanh();
-      layer_.train_one(token_, target_);
+      memory_->take(token_, target_);
     } else {
-      layer_.forward(token_);
+      memory_->take(token_);
     }
   }
 
  private:
-  static constexpr bool has_level_weights =
-      std::is_same_v<std::decay_t<decltype(std::declval<Layer>().level_weights())>,
-                     loglinear::NormalizedMixture>;
+  using Matrix = typename Memory<Scalar>::Matrix;
 
-  AttentionForecaster(const Options& options, const typename Layer::InnerRuleOfLayer& inner,
-                      Eigen::Index inputs, const std::vector<Eigen::Index>& key_inputs)
-      : layer_(layer_options(options, inner, inputs, key_inputs)),
+  AttentionForecaster(const Options& options, States states, Eigen::Index inputs,
+                      const std::vector<Eigen::Index>& key_inputs)
+      : memory_(make_memory<Scalar>(options.mode, states, shape(options, inputs, key_inputs))),
         readout_(options, inputs + options.d_v),
         token_(inputs + options.d_v),
         features_(inputs + options.d_v),
         target_(options.d_v),
-        read_scale_(static_cast<Scalar>(layer_.log_linear_state().max_levels())) {
-    const Matrix key = key_projection(options, key_inputs);
-    Matrix value = Matrix::Zero(options.d_v, layer_.d_model());
-    value.rightCols(options.d_v).setIdentity();
-    layer_.set_weight("w_key", key);
-    layer_.set_weight("w_query", key);
-    layer_.set_weight("w_value", value);
-    if constexpr (has_level_weights) {
-      Matrix lambda = Matrix::Zero(options.max_levels, layer_.d_model());
-      for (int l = 0; l < options.max_levels; ++l) {
-        lambda(l, 0) = static_cast<Scalar>(-options.recency * l);  // times the input that is 1
+        read_scale_(static_cast<Scalar>(memory_->levels())),
+        is_trained_(options.learning_rate > 0) {
+    set_weights(options, shape(options, inputs, key_inputs), key_inputs);
+  }
+
+  static MemoryShape shape(const Options& options, Eigen::Index inputs,
+                           const std::vector<Eigen::Index>& key_inputs) {
+    return {.d_model = inputs + options.d_v,
+            .d_k = options.d_k > 0 ? options.d_k : static_cast<Eigen::Index>(key_inputs.size()),
+            .d_v = options.d_v,
+            .learning_rate = options.learning_rate,
+            .seed = options.seed};
+  }
+
+  /// Key and value, wherever the rule looks for them.
+  void set_weights(const Options& options, const MemoryShape& shape,
+                   const std::vector<Eigen::Index>& key_inputs) {
+    const Matrix key = key_projection(options, shape, key_inputs);
+    Matrix value = Matrix::Zero(shape.d_v, shape.d_model);
+    value.rightCols(shape.d_v).setIdentity();
+    for (const std::string& name : memory_->weight_names()) {
+      const Eigen::Index rows = memory_->weight_rows(name);
+      if (name == "w_key" || name == "w_query") {
+        memory_->set_weight(name, key);
+      } else if (name == "w_value") {
+        memory_->set_weight(name, value);
+      } else if (name == "w_comp_keys") {  // DeltaProduct: all its steps take the same pair
+        memory_->set_weight(name, key.replicate(rows / shape.d_k, 1));
+      } else if (name == "w_comp_values") {
+        memory_->set_weight(name, value.replicate(rows / shape.d_v, 1));
+      } else if (name == "w_xi" || name == "w_alpha_rk") {  // RWKV7: removes what it replaces
+        memory_->set_weight(name, Matrix::Ones(1, shape.d_k));
+      } else if (name == "w_lambda") {
+        Matrix lambda = Matrix::Zero(rows, shape.d_model);
+        for (Eigen::Index l = 0; l < rows; ++l) {  // times the input that is 1
+          lambda(l, 0) = static_cast<Scalar>(-options.recency * static_cast<double>(l));
+        }
+        memory_->set_weight(name, lambda);
       }
-      layer_.set_weight("w_lambda", lambda);
     }
   }
 
-  using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
-
-  static typename Layer::Options layer_options(const Options& options,
-                                               const typename Layer::InnerRuleOfLayer& inner,
-                                               Eigen::Index inputs,
-                                               const std::vector<Eigen::Index>& key_inputs) {
-    typename Layer::Options layer;
-    layer.inner = inner;
-    layer.d_model = inputs + options.d_v;
-    layer.d_k = options.d_k > 0 ? options.d_k : static_cast<Eigen::Index>(key_inputs.size());
-    layer.d_v = options.d_v;
-    if constexpr (has_level_weights) layer.max_levels = options.max_levels;
-    layer.learning_rate = options.learning_rate;
-    layer.seed = options.seed;
-    return layer;
-  }
-
-  [[nodiscard]] Matrix key_projection(const Options& options,
-                                      const std::vector<Eigen::Index>& key_inputs) const {
-    Matrix key = Matrix::Zero(layer_.d_k(), layer_.d_model());
+  static Matrix key_projection(const Options& options, const MemoryShape& shape,
+                               const std::vector<Eigen::Index>& key_inputs) {
+    Matrix key = Matrix::Zero(shape.d_k, shape.d_model);
     const auto count = static_cast<Eigen::Index>(key_inputs.size());
     // A cosine or sine has a mean square of 1/2. The bias tells no two moments apart: keep it low.
     const double scale = 1 / std::sqrt(0.5 * static_cast<double>(count));
@@ -132,10 +141,11 @@ class AttentionForecaster final : public Forecaster<typename Layer::Scalar> {
     return key;
   }
 
-  Layer layer_;
+  std::unique_ptr<Memory<Scalar>> memory_;
   Readout<Scalar> readout_;
   Vector<Scalar> token_, features_, target_;
   Scalar read_scale_;
+  bool is_trained_;
 };
 
 }  // namespace stream_forecast

@@ -6,8 +6,9 @@
 #include <charconv>
 #include <iostream>
 #include <limits>
+#include <loglinear/mode_text.hpp>
 #include <loglinear/version.hpp>
-#include <map>
+#include <variant>
 
 namespace stream_forecast {
 
@@ -78,11 +79,30 @@ CLI::Validator check(std::string (*wrong)(const std::string&), const char* name)
   return CLI::Validator([wrong](const std::string& text) { return wrong(text); }, "", name);
 }
 
-const std::map<std::string, Rule> rules{{"retnet", Rule::retnet},
-                                        {"gla", Rule::gla},
-                                        {"gla-vector", Rule::gla_vector},
-                                        {"delta-net", Rule::delta_net},
-                                        {"gated-delta-net", Rule::gated_delta_net}};
+/// A rule alone or log_linear(rule, ...). \throws loglinear::ModeSyntaxError
+loglinear::LogLinear parse_inner(const std::string& text) {
+  using namespace loglinear;
+  const AttentionMode mode = parse_mode(text);
+  if (const auto* log_linear = std::get_if<LogLinear>(&mode)) return *log_linear;
+  return {.inner = parse_inner_mode(text), .max_levels = default_levels};
+}
+
+std::string wrong_inner(const std::string& text) {
+  try {
+    parse_inner(text);
+    return {};
+  } catch (const loglinear::ModeSyntaxError& error) {
+    const std::string what = error.what();
+    return what.substr(what.find("column"));
+  }
+}
+
+/// All rules with their arguments and defaults, for the help.
+std::string rule_list() {
+  std::string list;
+  for (const std::string& rule : loglinear::mode_signatures()) list += "  " + rule + '\n';
+  return list;
+}
 
 constexpr const char* description =
     R"(Forecasts a column of a CSV stream row by row: log-linear attention into recursive
@@ -93,13 +113,18 @@ season (or all inputs), its value what the target did over the horizon; a foreca
 came of such situations before. Least squares then learns from the inputs and the answer.)";
 
 constexpr const char* footer =
-    R"(Progress goes to standard output at doubling intervals; its loss is the absolute error.
+    R"text(The attention layer is shown twice, as log-linear attention and with one state; max_levels
+and lambda_init concern the former only. gate_bias b makes gates of sigmoid(b + ...): 0 forgets
+half a row, 8 some 0.03 %; rwkv and rwkv7 likewise forget the slower the larger it is. key_only
+only writes k v^T (k normalised if the rule does): no decay, no gate.
+
+Progress goes to standard output at doubling intervals; its loss is the absolute error.
 Exit status: 0, all well; 1, a file asked for could not be written; 2, wrong options or input.
 
 One step ahead on the shipped data, then one day ahead:
   stream_forecast
-  stream_forecast --horizon 48 --key-period 336 --beta 0.1 --recency 0.1 \
-                  --initial-covariance 0.2)";
+  stream_forecast --horizon 48 --key-period 336 --recency 0.1 --initial-covariance 0.2 \
+                  --inner "gated_delta_net(beta_scale=0.1, gate_bias=8)")text";
 
 }  // namespace
 
@@ -107,13 +132,14 @@ Parsed parse_options(int argc, const char* const* argv) {
   Options o;
   o.file = STREAM_FORECAST_DEFAULT_DATA;
   std::vector<std::string> periods;
-  std::string delimiter, rule = "gated-delta-net", scalar = "double", key_period;
+  std::string delimiter, scalar = "double", key_period;
+  std::string inner = loglinear::to_text(o.mode.inner);
   std::optional<int> season;
   std::optional<long> warm_up;
   bool no_header = false;
 
   CLI::App app(description, "stream_forecast");
-  app.footer(footer);
+  app.footer("Rules:\n" + rule_list() + '\n' + footer);
   app.get_formatter()->column_width(34);
   app.set_version_flag("--version", LOGLINEAR_VERSION_STRING);
   const CLI::Validator rows_ahead = between(1, 100'000);
@@ -166,36 +192,12 @@ Parsed parse_options(int argc, const char* const* argv) {
       ->check(between(0, 10'000'000));
 
   const char* layer = "Attention";
-  std::vector<std::string> rule_names;
-  for (const auto& [name, value] : rules) rule_names.push_back(name);
-  app.add_option("--rule", rule, "inner rule: " + CLI::detail::join(rule_names, ", "))
+  app.add_option("--inner", inner,
+                 "the rule, from the list below; RULE alone is log_linear(RULE, max_levels=" +
+                     std::to_string(default_levels) + ")")
       ->capture_default_str()
       ->group(layer)
-      ->check(CLI::IsMember(rule_names));
-  app.add_flag("--key-only", o.key_only,
-               "only write k v^T (k normalised if the rule does): no decay, no gate")
-      ->group(layer);
-  app.add_flag("--per-token-beta", o.per_token_beta,
-               "gated-delta-net: a learned write strength instead of --beta")
-      ->group(layer);
-  app.add_option("--gamma", o.gamma, "retnet: decay a row")
-      ->capture_default_str()
-      ->group(layer)
-      ->check(between(0, 1, true));
-  app.add_option("--gate-bias", o.gate_bias,
-                 "gated rules: b in the gate sigmoid(b + ...); 0 forgets half a row, 8 some 0.03 %")
-      ->capture_default_str()
-      ->group(layer)
-      ->check(between(-1000, 1000));
-  app.add_option("--beta", o.beta, "gated-delta-net: write strength")
-      ->capture_default_str()
-      ->group(layer)
-      ->check(between(0, 2));
-  app.add_option("--beta-bias", o.beta_bias,
-                 "gated-delta-net with --per-token-beta: bias of the strength")
-      ->capture_default_str()
-      ->group(layer)
-      ->check(between(-1000, 1000));
+      ->check(check(wrong_inner, "rule"));
   app.add_option("--key-period", key_period,
                  "the season whose time is the key, one of the periods, or 'all' for all inputs "
                  "(default: the first period)")
@@ -210,10 +212,6 @@ Parsed parse_options(int argc, const char* const* argv) {
       ->capture_default_str()
       ->group(layer)
       ->check(between(1, 4096));
-  app.add_option("--max-levels", o.max_levels, "levels of the hierarchy")
-      ->capture_default_str()
-      ->group(layer)
-      ->check(between(1, 64));
   app.add_option("--recency", o.recency,
                  "by how much older levels weigh less; 0 weighs all the same")
       ->capture_default_str()
@@ -278,10 +276,7 @@ Parsed parse_options(int argc, const char* const* argv) {
   for (const Period& period : o.periods) longest = std::max(longest, period.length);
   o.season = season.value_or(longest);
   o.warm_up = warm_up.value_or(longest > 0 ? 2 * longest : 100);
-  o.rule = rules.at(rule);
-  if (o.per_token_beta && (o.key_only || o.rule != Rule::gated_delta_net)) {
-    return refuse("--per-token-beta needs --rule gated-delta-net without --key-only");
-  }
+  o.mode = parse_inner(inner);
   o.key_period = o.periods.empty() ? 0 : o.periods.front().length;
   if (key_period == "all") {
     o.key_period = 0;

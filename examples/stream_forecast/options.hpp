@@ -3,6 +3,7 @@
 #define STREAM_FORECAST_OPTIONS_HPP
 
 #include <cstdint>
+#include <loglinear/mode.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,7 +16,8 @@ struct Period {
   int harmonics = 0;
 };
 
-enum class Rule { retnet, gla, gla_vector, delta_net, gated_delta_net };
+/// Levels of the hierarchy where the rule alone is given: enough for half a million rows.
+inline constexpr int default_levels = 20;
 
 /// Everything the command line can say, checked. The defaults are the settings for half-hourly
 /// data with a day and a week, one step ahead.
@@ -33,17 +35,14 @@ struct Options {
   int season = 0;      ///< of the rival "same time last season"; 0: none
   long warm_up = 672;  ///< rows before the first scored forecast
 
-  Rule rule = Rule::gated_delta_net;
-  bool key_only = false;
-  bool per_token_beta = false;
-  double gamma = 0.98;
-  double gate_bias = 8;
-  double beta = 0.5;
-  double beta_bias = 0;
+  /// The rule; levels and their weights of the hierarchy, which is shown beside one state.
+  loglinear::LogLinear mode{
+      .inner = loglinear::GatedDeltaNet{.beta_scale = 0.5, .gate_bias = 8},
+      .max_levels = default_levels,
+  };
   int key_period = 0;  ///< whose harmonics make the key; 0: all inputs
   int d_k = 0;         ///< 0: one for each input the key is made of
   int d_v = 4;
-  int max_levels = 20;
   double recency = 0;
   double learning_rate = 0;
   std::uint64_t seed = 42;

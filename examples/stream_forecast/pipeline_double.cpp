@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Every rule's layers in one precision: a file each, so that they compile side by side.
+// The pipeline in one precision: a file each, so that they compile side by side.
 #include "typed_pipeline.hpp"
 
 namespace stream_forecast {

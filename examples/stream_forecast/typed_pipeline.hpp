@@ -8,7 +8,6 @@
 
 #include "attention_forecaster.hpp"
 #include "pipeline.hpp"
-#include "rules.hpp"
 
 namespace stream_forecast {
 
@@ -23,13 +22,10 @@ class TypedPipeline final : public Pipeline {
         feature_scaling_(options.features.size()),
         scaled_features_(options.features.size()),
         waiting_(static_cast<std::size_t>(options.horizon)) {
-    with_rule(options, [&]<class Inner>(const Inner& inner) {
-      using namespace loglinear;
-      enter<AttentionForecaster<LogLinearAttention<Inner, Scalar>>>(
-          {"log-linear attention", "log_linear_attention", {}}, options, inner, builder_);
-      enter<AttentionForecaster<LinearAttention<Inner, Scalar>>>(
-          {"linear attention, one state", "linear_attention", {}}, options, inner, builder_);
-    });
+    enter<AttentionForecaster<Scalar>>({"log-linear attention", "log_linear_attention", {}},
+                                       options, States::hierarchy, builder_);
+    enter<AttentionForecaster<Scalar>>({"linear attention, one state", "linear_attention", {}},
+                                       options, States::one, builder_);
     enter<LeastSquares<Scalar>>({"least squares alone", "least_squares", {}}, options,
                                 builder_.size());
     if (options.season > 0) {

@@ -3,7 +3,8 @@
 . "$(dirname "$0")/helpers.sh"
 
 for horizon in 1 7; do
-  for more in '' '--learning-rate 0.01' '--rule gla --feature t'; do
+  for more in '' '--learning-rate 0.01' '--inner gla --feature t' \
+    '--inner delta_product(gate_bias=8) --learning-rate 0.01'; do
     # shellcheck disable=SC2086
     set -- --horizon "$horizon" $more
     head -n 1201 "$taylor" > long.csv
