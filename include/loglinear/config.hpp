@@ -5,9 +5,9 @@
 /// \file
 /// Attention chosen at run time, as a layer: `make_attention(config)`.
 ///
-/// A call of `make_attention` compiles every rule in one state and in the hierarchy, 32 layers, which
-/// takes half a minute; hence this header is not part of loglinear.hpp. A program with several
-/// source files compiles it once: in each
+/// A call of `make_attention` compiles every rule in one state and in the hierarchy, 32 layers,
+/// which takes half a minute; hence this header is not part of loglinear.hpp. A program with
+/// several source files compiles it once: in each
 ///
 ///     extern template std::unique_ptr<loglinear::Attention<double>>
 ///     loglinear::make_attention<double>(const loglinear::AttentionConfig&);
