@@ -22,7 +22,7 @@ using namespace loglinear;
 using Vector = Eigen::VectorXf;
 
 constexpr Eigen::Index d = 64;
-constexpr std::uint64_t window_begin = 1024, window = 1024;
+constexpr std::uint64_t window_begin = 1024, window = 256;
 
 template <class Layer>
 double ns_per_token(Layer& layer, const std::vector<Vector>& inputs) {
