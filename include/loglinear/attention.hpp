@@ -106,7 +106,7 @@ class LogLinearAttention {
         workspace_(make_workspace()),
         training_(layout_, leaves, weight_count(), state_.score_columns()) {
     detail::validate_rule(inner_);
-    weights_.resolve(options.max_levels);
+    weights_.template resolve<Scalar>(options.max_levels);
     Xorshift64 random(options.seed);
     parameters_.draw(random);
     set_learning_rate(options.learning_rate);
@@ -389,6 +389,7 @@ class LogLinearAttention {
     weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
                    layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
                    w.lambda);
+    detail::require_finite("a level weight", w.lambda);
     detail::prepare_query(inner_, rule_input(w), w.token.query);
   }
 

@@ -9,8 +9,9 @@
 /// order is `current_apart`) it supplies
 /// * `parameters(n)`: the weight arrays it needs: projections of x arrive in `raw`, free vectors in
 ///   `free`;
-/// * `resolve(max_levels)`: fills in defaults that depend on the number of levels, and throws
-///   std::invalid_argument on illegal hyperparameters;
+/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels, and
+/// throws
+///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
 /// * `weigh(raw, free, lambda)`: forward, n weights;
 /// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward.
 
@@ -36,11 +37,19 @@ struct NormalizedMixture {
     return {projection("w_lambda", n)};
   }
 
-  /// \throws std::invalid_argument unless lambda_init is finite and tau finite and positive
+  /// \throws std::invalid_argument unless lambda_init is finite and tau and 1 / tau are finite and
+  /// positive, as numbers of the layer's scalar
+  template <class Scalar>
   void resolve(int max_levels) {
     if (!lambda_init) lambda_init = 1.0 / max_levels;
-    if (!detail::is_finite(*lambda_init)) detail::fail("lambda_init", *lambda_init, "finite");
-    if (!detail::is_finite(tau) || !(tau > 0)) detail::fail("tau", tau, "finite and positive");
+    if (!detail::is_finite(Scalar(*lambda_init))) {
+      detail::fail("lambda_init", *lambda_init, "finite in the layer's scalar");
+    }
+    const auto temperature = static_cast<Scalar>(tau);
+    if (!(temperature > Scalar(0)) || !detail::is_finite(temperature) ||
+        !detail::is_finite(Scalar(1) / temperature)) {
+      detail::fail("tau", tau, "finite and positive in the layer's scalar, and so 1 / tau");
+    }
   }
 
   void weigh(const auto& raw, const auto&, auto& lambda) const {
@@ -53,7 +62,12 @@ struct NormalizedMixture {
     } else {
       detail::softplus(values, values);
     }
-    values /= values.sum();
+    Scalar sum = values.sum();
+    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
+      values /= values.maxCoeff();
+      sum = values.sum();
+    }
+    values /= sum;
   }
 
   /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
@@ -90,6 +104,7 @@ struct SoftplusWeights {
     return {projection("w_lambda", n), free_vector("level_scale", n, 1.0)};
   }
 
+  template <class Scalar>
   void resolve(int) {}
 
   void weigh(const auto& raw, const auto& free, auto& lambda) const {
@@ -113,6 +128,7 @@ struct SoftplusWeights {
 struct UnitWeights {
   [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index) const { return {}; }
 
+  template <class Scalar>
   void resolve(int) {}
   void weigh(const auto&, const auto&, auto& lambda) const { lambda.setOnes(); }
   void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
@@ -123,7 +139,7 @@ template <class Policy, class Scalar>
 concept LevelWeights = std::copyable<Policy> &&
     requires(Policy& policy, const Policy& fixed, const detail::ConstVectorView<Scalar>& in,
              detail::Vector<Scalar>& lambda, detail::VectorView<Scalar>& out) {
-  policy.resolve(1);
+  policy.template resolve<Scalar>(1);
   { *fixed.parameters(Eigen::Index{}).begin() } -> std::convertible_to<Parameter>;
   fixed.weigh(in, in, lambda);
   fixed.pullback(in, in, lambda, lambda, out, out);

@@ -154,9 +154,13 @@ class LogLinearState {
   }
 
   /// Lets every level undergo `S <- L S diag(r)`. \throws std::invalid_argument if the transition
-  /// is not finite or the state could overflow; nothing is changed then. Does not allocate.
+  /// has another shape or is not finite or the state could overflow; nothing is changed then. Does
+  /// not allocate.
   template <Transition<Scalar> Kind>
   void undergo(const Kind& transition) {
+    if (!transition.fits(d_k_, d_v_)) {
+      detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
+    }
     if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
     const double magnitude = bounded(transition.norm_bound(), 0, [] { return 0.0; });
     undergo_unchecked(transition);
@@ -171,8 +175,8 @@ class LogLinearState {
   /// \param out      length d_v, overwritten; must not overlap q or lambdas
   ///
   /// \throws std::invalid_argument for a wrong size or a coefficient of q or lambdas that is not
-  /// finite. O(active levels x d_k x d_v). Does not allocate, except to evaluate an argument that
-  /// is not stored.
+  /// finite. O(active levels x d_k x d_v). Does not allocate, except to copy an argument that is
+  /// not contiguous in memory.
   template <class Query, class Lambdas, class Out>
   void query_mixed(const Eigen::MatrixBase<Query>& q, const Eigen::MatrixBase<Lambdas>& lambdas,
                    Eigen::MatrixBase<Out> const& out) const {
@@ -182,12 +186,15 @@ class LogLinearState {
     detail::require_size("q", q.size(), d_k_);
     detail::require_size("lambdas", lambdas.size(), max_levels_);
     detail::require_size("out", out.size(), d_v_);
-    detail::require_finite("lambdas", lambdas);
+    const Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1> weights =
+        detail::as_column(lambdas);
+    detail::require_finite("lambdas", weights);
     with_columns(q, d_k_, "q", [&](const auto& query) {
       auto&& read = detail::as_writable_column(out);
       read.setZero();
-      for (int l : active_levels())
-        read.noalias() += lambdas.coeff(l) * (view(l).transpose() * query);
+      for (int l : active_levels()) {
+        read.noalias() += weights[l] * (view(l).transpose() * query);
+      }
     });
   }
 

@@ -34,6 +34,7 @@ namespace loglinear {
 /// of that length, reads `z` and `d` of length `d_v`:
 ///
 /// * `Kind(key_rows, d_v)`: allocates its members once;
+/// * `fits(key_rows, d_v)`: whether its members have the sizes that such a state needs;
 /// * `left(m)`: m <- L m, in place; m may be a vector;
 /// * `left_transposed(q)`: q <- L^T q, in place;
 /// * `right(m)`: m <- m diag(r), in place; a read z is passed as the row z^T;

@@ -149,6 +149,19 @@ TEMPLATE_TEST_CASE("Layer: each option of the constructor", "", Gated<float>, Ga
   CHECK(error([](auto& o) { o.learning_rate = 0; }).empty());
 }
 
+TEST_CASE("Layer: hyperparameters that the layer's scalar cannot hold") {
+  const auto error = [](auto change) { return error_with<Gated<float>>(change); };
+  CHECK(test::mentions(error([](auto& o) { o.level_weights.lambda_init = 1e300; }),
+                       {"lambda_init is 1e+300;", "layer's scalar"}));
+  for (const double bad : {1e300, 1e-300}) {
+    CHECK(test::mentions(error([&](auto& o) { o.level_weights.tau = bad; }),
+                         {"tau is 1e", "layer's scalar"}));
+  }
+  using Mamba = LogLinearAttention<Mamba2, float>;
+  CHECK(test::mentions(error_with<Mamba>([](auto& o) { o.inner.initial_a_log = 1e300; }),
+                       {"A_log is 1e+300;", "layer's scalar"}));
+}
+
 TEST_CASE("Layer: linear attention has one level") {
   using Layer = LinearAttention<GLA>;
   CHECK(error_with<Layer>([](auto&) {}).empty());
@@ -169,6 +182,30 @@ TEST_CASE("Layer: each hyperparameter of each rule") {
                          {"GatedDeltaNet::gate_bias", "finite"}));
     CHECK(test::mentions(error_with_rule(GatedDeltaNet{.beta_bias = bad}),
                          {"GatedDeltaNet::beta_bias", "finite"}));
+  }
+  for (const double bad : {not_a_number, infinity, -infinity}) {
+    const auto refused = [](const auto& rule, std::string_view name) {
+      return test::mentions(error_with_rule(rule), {name, "finite"});
+    };
+    CHECK(refused(Hawk{.gate_bias = bad}, "Hawk::gate_bias"));
+    CHECK(refused(Hawk{.input_bias = bad}, "Hawk::input_bias"));
+    CHECK(refused(RWKV{.initial_decay = bad}, "RWKV::initial_decay"));
+    CHECK(refused(RWKV{.gate_bias = bad}, "RWKV::gate_bias"));
+    CHECK(refused(MLSTM{.gate_bias = bad}, "MLSTM::gate_bias"));
+    CHECK(refused(MLSTM{.input_bias = bad}, "MLSTM::input_bias"));
+    CHECK(refused(DeltaProduct<2>{.gate_bias = bad}, "DeltaProduct::gate_bias"));
+    CHECK(refused(DeltaProduct<2>{.beta_bias = bad}, "DeltaProduct::beta_bias"));
+    CHECK(refused(RWKV7{.gate_bias = bad}, "RWKV7::gate_bias"));
+    CHECK(refused(RWKV7{.iclr_bias = bad}, "RWKV7::iclr_bias"));
+    CHECK(refused(HGRN2{.gate_bias = bad}, "HGRN2::gate_bias"));
+    CHECK(refused(Mamba2{.initial_a_log = bad}, "Mamba2::initial_a_log"));
+    CHECK(refused(Mamba2{.initial_dt_bias = bad}, "Mamba2::initial_dt_bias"));
+  }
+  CHECK(test::mentions(error_with_rule(RWKV{.initial_decay = -0.1}),
+                       {"RWKV::initial_decay is -0.1;", "at least 0"}));
+  for (const double bad : {-0.001, 1.0, not_a_number}) {
+    CHECK(test::mentions(error_with_rule(HGRN2{.lower_bound = bad}),
+                         {"HGRN2::lower_bound", "[0, 1)"}));
   }
   for (const double bad : {-0.001, 2.001, not_a_number, infinity}) {
     CHECK(test::mentions(error_with_rule(GatedDeltaNet{.beta_scale = bad}),

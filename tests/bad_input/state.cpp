@@ -187,3 +187,16 @@ TEST_CASE("LogLinearState: a transition with a coefficient that is not finite") 
   growth.decay = 1e308;
   refuses([&](State& s) { s.undergo(growth); }, {"magnitude of the state", "range"});
 }
+
+TEST_CASE("LogLinearState: a transition of another shape") {
+  using State = LogLinearState<double>;  // the states of `refuses` are 3 x 4
+  refuses([&](State& s) { s.undergo(KeyDecay<double>(2, 4)); }, {"transition", "shape"});
+  refuses([&](State& s) { s.undergo(KeyDecay<double>(4, 4)); }, {"transition", "shape"});
+  refuses([&](State& s) { s.undergo(ValueDecay<double>(3, 5)); }, {"transition", "shape"});
+  refuses([&](State& s) { s.undergo(RankOneUpdate<Identity<double>>(5, 4)); },
+          {"transition", "shape"});
+  refuses([&](State& s) { s.undergo(RankOneUpdate<KeyDecay<double>>(2, 4)); },
+          {"transition", "shape"});
+  using Product = TransitionProduct<ScalarDecay<double>, KeyDecay<double>>;
+  refuses([&](State& s) { s.undergo(Product(4, 4)); }, {"transition", "shape"});
+}

@@ -5,6 +5,7 @@
 
 struct Halves {
   std::array<loglinear::Parameter, 0> parameters(Eigen::Index) const { return {}; }
+  template <class Scalar>
   void resolve(int) {}
 #ifndef BROKEN
   void weigh(const auto&, const auto&, auto& lambda) const {

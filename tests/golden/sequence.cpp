@@ -23,6 +23,10 @@ struct RankOneSteps {
   double decay = 1;
   std::vector<RankOneUpdate<Identity<double>>> steps;
 
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
+    return std::all_of(steps.begin(), steps.end(),
+                       [&](const auto& step) { return step.fits(key_rows, d_v); });
+  }
   void left(auto&& m) const {
     m *= decay;
     for (const auto& step : steps) step.left(m);

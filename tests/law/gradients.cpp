@@ -60,21 +60,22 @@ void check_step(const Layer& layer, const Vector& x, const Vector& y) {
 }
 
 template <class Weights>
-void check_rules() {
-  for_each_rule([]<class Inner>(const Inner& inner, const char* name) {
+void check_rules(const Sizes& size) {
+  for_each_rule([&]<class Inner>(const Inner& inner, const char* name) {
     for (const ReadOrder order : {ReadOrder::after_push, ReadOrder::current_apart}) {
       for (const int levels : level_counts) {
-        INFO(name << " " << name_of(order) << " levels " << levels);
+        INFO(name << " " << name_of(order) << " levels " << levels << " d_k " << size.d_k);
         Normal normal(19);
         LogLinearAttention<Inner, double, Weights> layer({.inner = inner,
-                                                          .d_model = 4,
-                                                          .d_k = 3,
-                                                          .d_v = 2,
+                                                          .d_model = size.d_model,
+                                                          .d_k = size.d_k,
+                                                          .d_v = size.d_v,
                                                           .max_levels = levels,
                                                           .read_order = order});
         set_order_one_weights(layer, normal);
         for (std::uint64_t n = 0; n <= 8; ++n) {
-          const auto x = normal.vector<double>(4, 0.7), y = normal.vector<double>(2, 0.5);
+          const auto x = normal.vector<double>(size.d_model, 0.7);
+          const auto y = normal.vector<double>(size.d_v, 0.5);
           // no past, one level, carries that merge one, two and three levels, overflow
           if (n == 0 || n == 1 || n == 3 || n == 6 || n == 7) check_step(layer, x, y);
           layer.forward(x);
@@ -83,6 +84,9 @@ void check_rules() {
     }
   });
 }
+
+constexpr Sizes small = {4, 3, 2};
+constexpr Sizes buffered = {2, 8, 9};  // a buffer of four leaves
 
 /// The projections that a rule replaces by its own.
 template <class Inner>
@@ -96,15 +100,16 @@ bool is_unused(const std::string& weight) {
 }  // namespace
 
 TEST_CASE("train_one descends the exact gradient, normalised mixture", "[grad]") {
-  check_rules<NormalizedMixture>();
+  check_rules<NormalizedMixture>(small);
+  check_rules<NormalizedMixture>(buffered);
 }
 
 TEST_CASE("train_one descends the exact gradient, softplus weights", "[grad]") {
-  check_rules<SoftplusWeights>();
+  check_rules<SoftplusWeights>(small);
 }
 
 TEST_CASE("train_one descends the exact gradient, unit weights", "[grad]") {
-  check_rules<UnitWeights>();
+  check_rules<UnitWeights>(small);
 }
 
 TEST_CASE("every weight of every rule has a gradient", "[grad]") {

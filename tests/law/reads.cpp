@@ -13,7 +13,8 @@ using namespace laws;
 namespace {
 
 constexpr int tokens = 40;  // three carries past level 3, so that 1, 2 and 3 levels overflow
-constexpr Sizes sizes[] = {{5, 4, 3}, {3, 2, 7}};
+// Small states, and one large enough for a buffer of four leaves.
+constexpr Sizes sizes[] = {{5, 4, 3}, {3, 2, 7}, {4, 9, 11}};
 
 /// c T sqrt(d) eps relative to the largest read: each of T tokens adds a rounding of the states,
 /// and a product of length d one more; no rule in use here amplifies them.

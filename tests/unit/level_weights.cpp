@@ -37,7 +37,7 @@ test::Vector<Scalar> weigh(const Policy& policy, const test::Vector<Scalar>& raw
 
 NormalizedMixture mixture(std::optional<double> lambda_init, double tau, int max_levels) {
   NormalizedMixture policy{lambda_init, tau};
-  policy.resolve(max_levels);
+  policy.resolve<double>(max_levels);
   return policy;
 }
 
@@ -200,4 +200,11 @@ TEST_CASE("NormalizedMixture refuses illegal hyperparameters") {
   CHECK(test::mentions(error({}, -1), {"tau", "-1", "finite and positive"}));
   CHECK(test::mentions(error({}, nan), {"tau", "nan", "finite and positive"}));
   CHECK(test::mentions(error({}, infinity), {"tau", "inf", "finite and positive"}));
+}
+
+TEST_CASE("NormalizedMixture stays a mixture where the sum of the softplus overflows") {
+  const auto lambda =
+      weigh<NormalizedMixture, double>(mixture(0.0, 1, 4), vec({1e308, 1e308, 1e308, 5e307}));
+  CHECK(std::abs(lambda.sum() - 1) <= 1e-15);
+  CHECK(std::abs(lambda[3] - 1.0 / 7) <= 1e-15);
 }

@@ -94,6 +94,15 @@ TEST_CASE("unit_vector normalises vectors whose squares overflow or underflow") 
   }
 }
 
+TEST_CASE("unit_vector normalises vectors whose norm is out of range") {
+  const test::Vector<double> raw = test::Vector<double>::Constant(4, 1.7e308);
+  CHECK(test::difference(unit<double>(raw), test::Vector<double>::Constant(4, 0.5)) <=
+        test::rounding<double>(4, 2));
+  const test::Vector<float> raw_float = test::Vector<float>::Constant(4, 3.3e38f);
+  CHECK(test::difference(unit<float>(raw_float), test::Vector<float>::Constant(4, 0.5f)) <=
+        test::rounding<float>(4, 2));
+}
+
 TEST_CASE("unit_vector takes vectors shorter than 1e-12 for zero") {
   for (const double length : {0.0, 1e-200, 1e-300, 0.99e-12}) {
     const test::Vector<double> raw = Eigen::Vector3d(0, length, 0);

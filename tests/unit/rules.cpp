@@ -121,6 +121,100 @@ TEST_CASE("GatedDeltaNet with a beta per token: b = sg(w_beta_scalar . x + beta_
         tolerance);
 }
 
+TEST_CASE("Hawk: h <- a * h + b * v") {
+  LinearAttention<Hawk> layer(
+      {.inner = {.gate_bias = bias, .input_bias = bias}, .d_model = 1, .d_k = 2, .d_v = 2});
+  CHECK(layer.weight_names() == Names{"w_key", "w_value", "w_query", "w_alpha", "w_beta"});
+  layer.set_weight("w_alpha", Vector2d(three_quarters, one_quarter));
+  layer.set_weight("w_beta", Vector2d(one_quarter, three_quarters));
+  const Eigen::VectorXd x = Eigen::VectorXd::Ones(1);
+  layer.set_weight("w_value", Vector2d(1, 2));
+  layer.forward(x);  // h = (0.25, 1.5)
+  layer.set_weight("w_value", Vector2d(5, 6));
+  layer.forward(x);
+  CHECK(layer.log_linear_state().d_k() == 1);
+  CHECK(test::difference(layer.state(), Vector2d(1.4375, 4.875)) <= tolerance);
+  layer.query_readonly(x);
+  CHECK(layer.raw_read() == layer.state());  // whatever the query
+}
+
+TEST_CASE("RWKV: S <- exp(-(initial_decay + softplus(w_decay . x - gate_bias))) S + exp(k) v^T") {
+  TwoTokens tokens(RWKV{.initial_decay = std::log(2.0), .gate_bias = bias});
+  CHECK(tokens.names() == Names{"w_key", "w_value", "w_query", "w_decay"});
+  tokens.set("w_decay", number(bias));  // softplus(0) = ln 2: a quarter is kept
+  const double ln2 = std::log(2.0), ln3 = std::log(3.0);
+  CHECK(test::difference(tokens.push(0, ln2, 1, 2), matrix(1, 2, 2, 4)) <= tolerance);
+  CHECK(test::difference(tokens.push(ln3, 2 * ln2, 5, 6), matrix(15.25, 18.5, 20.5, 25)) <=
+        tolerance);
+}
+
+TEST_CASE("MLSTM: S <- f S + i k v^T") {
+  TwoTokens tokens(MLSTM{.gate_bias = bias, .input_bias = bias});
+  CHECK(tokens.names() == Names{"w_key", "w_value", "w_query", "w_gate", "w_gate2"});
+  tokens.set("w_gate", number(three_quarters));
+  tokens.set("w_gate2", number(one_quarter));
+  CHECK(test::difference(tokens.push(1, 2, 1, 2), matrix(0.25, 0.5, 0.5, 1)) <= tolerance);
+  CHECK(test::difference(tokens.push(3, 4, 5, 6), matrix(3.9375, 4.875, 5.375, 6.75)) <= tolerance);
+}
+
+TEST_CASE("HGRN2: S <- diag(lb + (1 - lb) sg(W x)) S + k v^T") {
+  TwoTokens tokens(HGRN2{.lower_bound = 0.5, .gate_bias = bias});
+  CHECK(tokens.names() == Names{"w_key", "w_value", "w_query", "w_hgrn2_gate"});
+  tokens.set("w_hgrn2_gate", Vector2d(three_quarters, one_quarter));  // w = (0.875, 0.625)
+  tokens.push(1, 2, 1, 2);
+  CHECK(test::difference(tokens.push(3, 4, 5, 6), matrix(15.875, 19.75, 21.25, 26.5)) <= tolerance);
+}
+
+TEST_CASE("Mamba2: S <- exp(-D exp(A_log)) S + D k v^T") {
+  TwoTokens tokens(Mamba2{.initial_a_log = std::log(std::log(2.0) / 2), .initial_dt_bias = 0.5});
+  CHECK(tokens.names() == Names{"w_key", "w_value", "w_query", "w_dt", "A_log", "dt_bias"});
+  tokens.set("w_dt", number(std::log(std::exp(2.0) - 1) - 0.5));  // a step of 2, which halves S
+  CHECK(test::difference(tokens.push(1, 2, 1, 2), matrix(2, 4, 4, 8)) <= tolerance);
+  CHECK(test::difference(tokens.push(3, 4, 5, 6), matrix(31, 38, 42, 52)) <= 2 * tolerance);
+}
+
+TEST_CASE("DeltaProduct: forget, then two delta steps a token") {
+  TwoTokens tokens(DeltaProduct<2>{.gate_bias = bias, .beta_bias = bias});
+  CHECK(tokens.names() == Names{"w_key", "w_value", "w_query", "w_gate", "w_comp_keys",
+                                "w_comp_values", "w_comp_betas"});
+  tokens.set("w_gate", number(three_quarters));
+  tokens.set("w_comp_keys", Eigen::Vector4d(0, 2, 3, 4));
+  tokens.set("w_comp_values", Eigen::Vector4d(1, 2, 5, 6));
+  tokens.set("w_comp_betas", Vector2d(-bias, -bias));  // strengths of one half
+  // [0 0; 0.5 1], of which (0.6, 0.8) retrieves (0.4, 0.8), the error is (4.6, 5.2)
+  CHECK(test::difference(tokens.push(9, 9, 9, 9), matrix(1.38, 1.56, 2.34, 3.08)) <= tolerance);
+  // Three quarters of that; the errors are (-0.755, -0.31) and (3.277, 3.574).
+  CHECK(test::difference(tokens.push(9, 9, 9, 9), matrix(2.0181, 2.2422, 2.6883, 3.5846)) <=
+        tolerance);
+}
+
+TEST_CASE("DeltaProduct with reflections doubles its strengths") {
+  TwoTokens tokens(DeltaProduct<2>{.reflections = true, .beta_bias = bias});
+  tokens.set("w_comp_keys", Eigen::Vector4d(0, 2, 3, 4));
+  tokens.set("w_comp_values", Eigen::Vector4d(1, 2, 5, 6));
+  tokens.set("w_comp_betas", Vector2d(-bias, -bias));
+  CHECK(test::difference(tokens.push(9, 9, 9, 9), matrix(2.52, 2.64, 4.36, 5.52)) <= tolerance);
+}
+
+TEST_CASE("RWKV7: S <- (diag(w) - (a * kappa) kappa^T) S + k~ v^T") {
+  for (const bool decay_first : {false, true}) {
+    TwoTokens tokens(RWKV7{.decay_first = decay_first, .gate_bias = bias, .iclr_bias = bias});
+    CHECK(tokens.names() ==
+          Names{"w_key", "w_value", "w_query", "w_decay_vec", "w_iclr", "w_xi", "w_alpha_rk"});
+    tokens.set("w_decay_vec", Vector2d(bias, bias));              // w = sqrt(0.6)
+    tokens.set("w_iclr", Vector2d(three_quarters, one_quarter));  // a = (0.75, 0.25)
+    tokens.set("w_xi", Eigen::RowVector2d(1, 1));                 // kappa = k^
+    tokens.set("w_alpha_rk", Eigen::RowVector2d(1, 2));           // k~ = (0.75 k_0, -0.5 k_1)
+    CHECK(test::difference(tokens.push(0, 2, 1, 2), matrix(0, 0, -1, -2)) <= tolerance);
+    // kappa = (0.6, 0.8) retrieves (-0.8, -1.6), decayed or not, and a * kappa = (0.45, 0.2)
+    const double s = std::sqrt(0.6);
+    const Matrix2d expected =
+        decay_first ? matrix(11.25 + 0.36 * s, 13.5 + 0.72 * s, -10 - 0.84 * s, -12 - 1.68 * s)
+                    : matrix(11.61, 14.22, -9.84 - s, -11.68 - 2 * s);
+    CHECK(test::difference(tokens.push(3, 4, 5, 6), expected) <= tolerance);
+  }
+}
+
 TEST_CASE("KeyOnly of a rule that does not normalise: S <- S + k v^T") {
   TwoTokens tokens(KeyOnly<GLA>{});
   CHECK(tokens.names() == Names{"w_key", "w_value", "w_query"});

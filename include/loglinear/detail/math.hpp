@@ -8,6 +8,7 @@
 #include <cmath>
 #include <type_traits>
 
+#include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/types.hpp"
 
 namespace loglinear::detail {
@@ -64,17 +65,31 @@ void softplus(const Eigen::ArrayBase<In>& z, Eigen::ArrayBase<Out>& out) {
 /// Keys shorter than this are taken for zero and normalise to zero.
 inline constexpr double zero_key_norm = 1e-12;
 
-/// out = raw / |raw|, or 0 where |raw| < 1e-12. The norm is taken of the scaled vector, so that it
-/// neither overflows nor underflows.
+/// |raw| = scale * norm, with the largest coefficient as the scale: neither overflows or underflows
+/// where |raw|^2 would.
+template <class Scalar>
+struct ScaledNorm {
+  Scalar scale, norm;
+  [[nodiscard]] bool is_zero() const { return to_double(scale) * to_double(norm) < zero_key_norm; }
+};
+template <class Raw>
+[[nodiscard]] ScaledNorm<typename Raw::Scalar> scaled_norm(const Eigen::MatrixBase<Raw>& raw) {
+  using Scalar = typename Raw::Scalar;
+  using std::sqrt;
+  const auto scale = static_cast<Scalar>(max_abs(raw));
+  if (!(scale > Scalar(0))) return {Scalar(1), Scalar(0)};
+  return {scale, sqrt((raw / scale).squaredNorm())};
+}
+
+/// out = raw / |raw|, or 0 where |raw| < 1e-12.
 template <class Raw, class Out>
 void unit_vector(const Eigen::MatrixBase<Raw>& raw, Eigen::MatrixBase<Out> const& out_) {
-  using Scalar = typename Raw::Scalar;
   auto&& out = as_writable_column(out_);
-  const Scalar norm = raw.stableNorm();
-  if (to_double(norm) < zero_key_norm) {
+  const auto length = scaled_norm(raw);
+  if (length.is_zero()) {
     out.setZero();
   } else {
-    out = raw / norm;
+    out = raw / length.scale / length.norm;
   }
 }
 
@@ -86,12 +101,12 @@ void unit_vector_pullback(const Eigen::MatrixBase<Raw>& raw, const Eigen::Matrix
                           Eigen::MatrixBase<Out> const& out_) {
   using Scalar = typename Raw::Scalar;
   auto&& out = as_writable_column(out_);
-  const Scalar norm = raw.stableNorm();
-  if (to_double(norm) > zero_key_norm) {
-    const Scalar along = unit.dot(d_unit);
-    out = (d_unit - along * unit) / norm;
-  } else {
+  const auto length = scaled_norm(raw);
+  if (length.is_zero()) {
     out = d_unit;
+  } else {
+    const Scalar along = unit.dot(d_unit);
+    out = (d_unit - along * unit) / length.norm / length.scale;
   }
 }
 

@@ -39,7 +39,10 @@ class Parameters {
     projections_.setZero(projected_, d_model_);
     free_.setZero(free_size_);
     const auto weight = [&](const Parameter& shape) {
-      return Scalar(shape.initial ? *shape.initial : 0.01 * random.normal());
+      const auto value =
+          static_cast<Scalar>(shape.initial ? *shape.initial : 0.01 * random.normal());
+      if (!is_finite(value)) fail(shape.name, *shape.initial, "finite in the layer's scalar");
+      return value;
     };
     for (const Array& array : arrays_) {
       for (Index i = array.begin; i < array.begin + array.shape.rows; ++i) {

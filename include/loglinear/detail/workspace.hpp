@@ -39,18 +39,18 @@ struct Workspace {
 
   Workspace(const Layout& layout, Index d_model, Index leaves, Index max_levels, Index weights,
             Index score_columns)
-      : x(d_model),
-        raw(layout.end),
+      : x(Vector<Scalar>::Zero(d_model)),
+        raw(Vector<Scalar>::Zero(layout.end)),
         token(layout.key_rows, layout.d_v, leaves),
-        lambda(weights),
-        old_query(layout.key_rows),
-        levels_query(layout.key_rows),
-        level_reads(layout.d_v, max_levels),
-        scores(score_columns),
-        coefficients(score_columns),
-        old_read(layout.d_v),
-        read(layout.d_v),
-        output(layout.d_v) {}
+        lambda(Vector<Scalar>::Zero(weights)),
+        old_query(Vector<Scalar>::Zero(layout.key_rows)),
+        levels_query(Vector<Scalar>::Zero(layout.key_rows)),
+        level_reads(Matrix<Scalar>::Zero(layout.d_v, max_levels)),
+        scores(Vector<Scalar>::Zero(score_columns)),
+        coefficients(Vector<Scalar>::Zero(score_columns)),
+        old_read(Vector<Scalar>::Zero(layout.d_v)),
+        read(Vector<Scalar>::Zero(layout.d_v)),
+        output(Vector<Scalar>::Zero(layout.d_v)) {}
 
   Vector<Scalar> x;             // the input
   Vector<Scalar> raw;           // all projections of x, stacked

@@ -20,6 +20,7 @@ struct Identity {
 
   Identity(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
 
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
   void left(auto&& /*m*/) const {}
   void left_transposed(auto&& /*q*/) const {}
   void right(auto&& /*m*/) const {}
@@ -38,6 +39,7 @@ struct ScalarDecay {
 
   Scalar decay{1};  ///< a
 
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
   void left(auto&& m) const { m *= decay; }
   void left_transposed(auto&& q) const { q *= decay; }
   void right(auto&& /*m*/) const {}
@@ -60,6 +62,9 @@ struct KeyDecay {
 
   detail::Vector<Scalar> decay;  ///< w, length key_rows
 
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index) const {
+    return decay.size() == key_rows;
+  }
   void left(auto&& m) const {
     for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
   }
@@ -82,6 +87,7 @@ struct ValueDecay {
 
   detail::Vector<Scalar> decay;  ///< w, length d_v
 
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index d_v) const { return decay.size() == d_v; }
   void left(auto&& /*m*/) const {}
   void left_transposed(auto&& /*q*/) const {}
   void right(auto&& m) const {

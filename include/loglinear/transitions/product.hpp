@@ -31,6 +31,10 @@ struct TransitionProduct {
 
   std::tuple<Factors...> factors;  ///< L_1 ... L_n
 
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
+    return std::apply([&](const auto&... factor) { return (factor.fits(key_rows, d_v) && ...); },
+                      factors);
+  }
   void left(auto&& m) const {
     std::apply([&](const auto&... factor) { (factor.left(m), ...); }, factors);
   }

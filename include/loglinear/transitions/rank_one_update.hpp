@@ -29,6 +29,10 @@ struct RankOneUpdate {
   detail::Vector<Scalar> u;  ///< what is written back, length key_rows
   detail::Vector<Scalar> p;  ///< what is looked up, length key_rows
 
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
+    return u.size() == key_rows && p.size() == key_rows && diagonal.fits(key_rows, d_v);
+  }
+
   /// m <- D m - u (p^T m), a block of columns at a time so that p^T m fits on the stack.
   void left(auto&& m) const {
     for (Eigen::Index first = 0; first < m.cols(); first += detail::column_block) {
