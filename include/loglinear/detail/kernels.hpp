@@ -63,6 +63,9 @@ void weighted_rows(const Scalar* m, Index rows, Index columns, Index stride, con
   for (; j + 4 * width <= columns; j += 4 * width) {
     weighted_rows_block<4, Add>(m + j, rows, stride, c, out + j);
   }
+  for (; j + 2 * width <= columns; j += 2 * width) {
+    weighted_rows_block<2, Add>(m + j, rows, stride, c, out + j);
+  }
   for (; j + width <= columns; j += width) {
     weighted_rows_block<1, Add>(m + j, rows, stride, c, out + j);
   }
@@ -151,6 +154,21 @@ void move_into(Scalar* from, Index size, Scalar* to) {
   }
 }
 
+/// to[j] = c from[j], added to to[j] if `Add`: a bucket of one leaf, row by row.
+template <bool Add, class Scalar>
+void scaled_row(const Scalar& c, const Scalar* from, Index size, Scalar* to) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const P factor = ei::pset1<P>(c), zero = ei::pset1<P>(Scalar(0));
+  Index j = 0;
+  for (; j + width <= size; j += width) {
+    const P old = Add ? ei::ploadu<P>(to + j) : zero;
+    ei::pstoreu(to + j, ei::pmadd(factor, ei::ploadu<P>(from + j), old));
+  }
+  for (; j < size; ++j) to[j] = c * from[j] + (Add ? to[j] : Scalar(0));
+}
+
 /// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
 /// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
 /// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
@@ -168,7 +186,10 @@ void carry(Scalar* levels, int landed, bool keeps, Index rows, Index columns, In
       const Index width = std::min<Index>(column_block, count - begin);
       for (Index n = 0; n < width; ++n) keys[static_cast<std::size_t>(n)] = key(i, begin + n);
       const Scalar* const block = values + begin * columns;
-      if (adds) {
+      if (width == 1) {
+        adds ? scaled_row<true>(keys[0], block, columns, target)
+             : scaled_row<false>(keys[0], block, columns, target);
+      } else if (adds) {
         weighted_rows<true>(block, width, columns, columns, keys.data(), target);
       } else {
         weighted_rows<false>(block, width, columns, columns, keys.data(), target);
