@@ -38,7 +38,7 @@ namespace loglinear {
 
 /// One weight array that a rule or a level weighting needs beyond W_k, W_v and W_q.
 struct Parameter {
-  std::string_view name;  ///< by which the layer reads and sets it
+  std::string_view name;  ///< by which the layer reads and sets it; a string literal
   Eigen::Index rows = 0;  ///< outputs of the projection, or length of the free vector; 0: absent
   bool is_projection = true;        ///< a matrix `rows x d_model` applied to x, or a free vector
   std::optional<double> initial{};  ///< all coefficients start here instead of being drawn

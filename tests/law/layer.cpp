@@ -2,8 +2,10 @@
 // Identities that hold to the bit, whatever the rule, read order, scalar, size and number of
 // levels.
 
-#include <bit>
+#include <array>
 #include <cstring>
+#include <thread>
+#include <vector>
 
 #include "catch.hpp"
 #include "rules.hpp"
@@ -153,4 +155,32 @@ TEST_CASE("a layer converted to another scalar goes on where it was", "[law]") {
     CHECK(detail::max_abs(narrow.forward(x.template cast<float>()).template cast<double>() -
                           expected) <= 64 * eps * (1 + worst) * static_cast<double>(size.d_k));
   });
+}
+
+TEST_CASE("several threads query a const layer, each with its own workspace", "[law]") {
+  Normal normal(47);
+  LogLinearAttention<GatedDeltaNet> layer({.d_model = 6, .d_k = 5, .d_v = 4});
+  set_order_one_weights(layer, normal);
+  for (int n = 0; n < 100; ++n) layer.forward(normal.vector<double>(6, 1));
+  const auto& shared = layer;
+  std::vector<detail::Vector<double>> inputs, expected;
+  auto workspace = shared.make_workspace();
+  for (int n = 0; n < 200; ++n) {
+    inputs.push_back(normal.vector<double>(6, 1));
+    expected.push_back(shared.query_readonly(inputs.back(), workspace));
+  }
+  std::array<int, 4> wrong{};
+  std::vector<std::thread> threads;
+  for (int& count : wrong) {
+    threads.emplace_back([&] {
+      auto own = shared.make_workspace();
+      for (int round = 0; round < 20; ++round) {
+        for (std::size_t n = 0; n < inputs.size(); ++n) {
+          count += !same_bits(shared.query_readonly(inputs[n], own), expected[n]);
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == std::array<int, 4>{});
 }
