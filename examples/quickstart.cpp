@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <cmath>
 #include <cstdio>
 #include <loglinear/loglinear.hpp>
 
@@ -11,8 +12,8 @@ int main() {
     const Eigen::Vector2d y(0.8 * std::sin(0.1 * t + 4), 0.8 * std::cos(0.1 * t + 4));
     loss += (layer.train_one(x, y) - y).squaredNorm() / 1000;
     if (t % 1000 != 0) continue;
-    std::printf("%d tokens, %d of %d levels active, loss %.4f\n", t, layer.active_level_count(),
-                layer.max_levels(), loss);
+    std::printf("%d tokens, %d of %d levels active, error %.2f\n", t, layer.active_level_count(),
+                layer.max_levels(), std::sqrt(loss));
     loss = 0;
   }
 }

@@ -13,7 +13,7 @@ if(MODE STREQUAL "installed")
 else()
   set(where "-DLOGLINEAR_SOURCE=${SOURCE}")
 endif()
-run(${CMAKE_COMMAND} -S "${CMAKE_CURRENT_LIST_DIR}/consumer" -B "${WORK}/build"
+run(${CMAKE_COMMAND} -G "${GENERATOR}" -S "${CMAKE_CURRENT_LIST_DIR}/consumer" -B "${WORK}/build"
     -DCMAKE_CXX_COMPILER=${CXX} "${where}")
 run(${CMAKE_COMMAND} --build "${WORK}/build")
 run("${WORK}/build/consumer")
