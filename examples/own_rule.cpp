@@ -3,8 +3,9 @@
 // forgets at its own learned rate, S <- S diag(w) + k v^T with w = sg(W_leak x + gate_bias). The
 // layer applies it in full, reads it in every order and trains all of its weights.
 //
-// What to look at: the gradient column. It compares the step that `train_one` takes on the rule's own
-// weights with central differences of the loss; that both agree is what a rule's `pullback` is for.
+// What to look at: the gradient column. It compares the step that `train_one` takes on the rule's
+// own weights with central differences of the loss; that both agree is what a rule's `pullback` is
+// for.
 
 #include <array>
 #include <cstdio>

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #if LOGLINEAR_CATCH2_MAJOR < 3
-#define CATCH_CONFIG_RUNNER
+#  define CATCH_CONFIG_RUNNER
 #endif
 #include "catch.hpp"
 
-int main(int argc, char** argv) { return Catch::Session().run(argc, argv); }
+int main(int argc, char** argv) {
+  return Catch::Session().run(argc, argv);
+}
