@@ -41,10 +41,8 @@ struct GatedDeltaNet {
   /// \throws std::invalid_argument unless the biases are finite and beta_scale is in [0, 2]
   void validate() const {
     detail::require_between("GatedDeltaNet::beta_scale", beta_scale, 0, 2);
-    if (!detail::is_finite(gate_bias))
-      detail::fail("GatedDeltaNet::gate_bias", gate_bias, "finite");
-    if (!detail::is_finite(beta_bias))
-      detail::fail("GatedDeltaNet::beta_bias", beta_bias, "finite");
+    detail::require_finite_value("GatedDeltaNet::gate_bias", gate_bias);
+    detail::require_finite_value("GatedDeltaNet::beta_bias", beta_bias);
   }
 
   void prepare(const auto& in, auto& token) const {

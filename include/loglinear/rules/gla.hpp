@@ -27,9 +27,7 @@ struct GLA {
   }
 
   /// \throws std::invalid_argument unless gate_bias is finite
-  void validate() const {
-    if (!detail::is_finite(gate_bias)) detail::fail("GLA::gate_bias", gate_bias, "finite");
-  }
+  void validate() const { detail::require_finite_value("GLA::gate_bias", gate_bias); }
 
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
