@@ -8,10 +8,11 @@
 ///
 ///     mode     = name [ "(" [ argument { "," argument } ] ")" ]
 ///     argument = name "=" value
-///     value    = number | "true" | "false" | "fixed" | "per_token"
+///     value    = number | "true" | "false" | "fixed" | "per_token" | "1/max_levels"
 ///
 /// with space anywhere between those. `log_linear` has its inner mode in front of its arguments.
-/// What is not mentioned has its default. All names stand in one table, `detail::mode_entry`.
+/// What is not mentioned has its default; that of `lambda_init` is no number but the word
+/// `1/max_levels`. All names stand in one table, `detail::mode_entry`.
 
 #include <algorithm>
 #include <array>
@@ -129,6 +130,9 @@ inline constexpr std::array<std::string_view, 2> beta_words = {"fixed", "per_tok
   return beta_words;
 }
 
+/// The default of `LogLinear::lambda_init`: a word, since it follows another argument.
+inline constexpr std::string_view inverse_levels = "1/max_levels";
+
 /// "one of a, b, c", or the only name.
 [[nodiscard]] inline std::string one_of(const std::vector<std::string_view>& names) {
   std::string list(names.size() > 1 ? "one of " : "");
@@ -231,7 +235,11 @@ class ModeReader {
 
   void parse(double& value) const { parse_number(value, "a number"); }
   void parse(int& value) const { parse_number(value, "a whole number"); }
-  void parse(std::optional<double>& value) const { parse(value.emplace()); }
+  void parse(std::optional<double>& value) const {
+    value.reset();
+    if (token_ == inverse_levels) return;
+    parse_number(value.emplace(), "a number or 1/max_levels");
+  }
   template <class Value>
   void parse(Value& value) const {
     const auto& words = words_of(value);
@@ -250,7 +258,7 @@ class ModeReader {
   /// Goes to the next token: a word or number, one other character, or empty at the end.
   void advance() {
     const char* const word_characters =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-";
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-/";
     position_ =
         std::min(text_.find_first_not_of(" \t\n\v\f\r", position_ + token_.size()), text_.size());
     const std::string_view rest = text_.substr(position_);
@@ -299,7 +307,7 @@ class ModeReader {
   return std::to_string(value);
 }
 [[nodiscard]] inline std::string value_to_text(const std::optional<double>& value) {
-  return value ? value_to_text(*value) : "1/max_levels";  // the only one, and its default
+  return value ? value_to_text(*value) : std::string(inverse_levels);
 }
 template <class Value>
 [[nodiscard]] std::string value_to_text(Value value) {
@@ -365,7 +373,7 @@ template <detail::HasModeEntry Mode>
 }
 
 /// One line a mode, with all arguments and their defaults, for a help text:
-/// `"retnet(gamma=0.95)"`, ...
+/// `"retnet(gamma=0.95)"`, ... `parse_mode` reads each as the mode with its defaults.
 [[nodiscard]] inline std::vector<std::string> mode_signatures() {
   return []<class... Modes>(std::type_identity<std::variant<Modes...>>) {
     return std::vector<std::string>{detail::mode_to_text(Modes{}, true)...};
