@@ -37,6 +37,9 @@ struct DeltaProductMode {
   [[nodiscard]] DeltaProduct<Compositions> rule() const {
     return {.reflections = reflections, .gate_bias = gate_bias, .beta_bias = beta_bias};
   }
+
+  /// Whether all members are equal.
+  [[nodiscard]] bool operator==(const DeltaProductMode&) const = default;
 };
 
 /// A rule and its hyperparameters: the rules themselves, in a variant.
@@ -57,6 +60,9 @@ struct LogLinear {
     detail::require_finite_value("LogLinear::lambda_init", lambda_init.value_or(0));
     std::visit([](const auto& rule) { detail::validate_rule(rule); }, inner);
   }
+
+  /// Whether all members are equal.
+  [[nodiscard]] bool operator==(const LogLinear&) const = default;
 };
 
 namespace detail {

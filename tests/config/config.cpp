@@ -54,7 +54,7 @@ TEST_CASE("The defaults of a config") {
   CHECK(config.n_heads == 4);
   CHECK(config.d_key == 4);
   CHECK(config.d_value == 4);
-  CHECK(test::same(config.mode, AttentionMode(RetNet{.gamma = 0.95})));
+  CHECK(config.mode == AttentionMode(RetNet{.gamma = 0.95}));
   CHECK(config.seed == 42);
   const auto layer = make_attention<double>(config);
   CHECK(layer->output_dim() == 16);

@@ -2,14 +2,11 @@
 #ifndef LOGLINEAR_TESTS_MODES_HPP
 #define LOGLINEAR_TESTS_MODES_HPP
 
-// Random modes, and their comparison member by member.
+// Random modes.
 
-#include <bit>
 #include <cmath>
-#include <cstdint>
 #include <limits>
-#include <optional>
-#include <tuple>
+#include <variant>
 
 #include "loglinear/mode.hpp"
 #include "support.hpp"
@@ -17,79 +14,6 @@
 namespace test {
 
 using namespace loglinear;
-
-inline auto members(const RetNet& m) {
-  return std::tuple(m.gamma);
-}
-inline auto members(const Hawk& m) {
-  return std::tuple(m.gate_bias, m.input_bias);
-}
-inline auto members(const GLA& m) {
-  return std::tuple(m.gate_bias);
-}
-inline auto members(const GLAVector& m) {
-  return std::tuple(m.gate_bias);
-}
-inline auto members(const DeltaNet&) {
-  return std::tuple();
-}
-inline auto members(const GatedDeltaNet& m) {
-  return std::tuple(m.beta_scale, m.beta, m.gate_bias, m.beta_bias);
-}
-inline auto members(const RWKV& m) {
-  return std::tuple(m.initial_decay, m.gate_bias);
-}
-inline auto members(const MLSTM& m) {
-  return std::tuple(m.gate_bias, m.input_bias);
-}
-inline auto members(const DeltaProductMode& m) {
-  return std::tuple(m.n_compositions, m.reflections, m.gate_bias, m.beta_bias);
-}
-inline auto members(const RWKV7& m) {
-  return std::tuple(m.decay_first, m.gate_bias, m.iclr_bias);
-}
-inline auto members(const HGRN2& m) {
-  return std::tuple(m.lower_bound, m.gate_bias);
-}
-inline auto members(const Mamba2& m) {
-  return std::tuple(m.initial_a_log, m.initial_dt_bias);
-}
-
-template <class Value>
-bool same(const Value& a, const Value& b) {
-  return a == b;
-}
-inline bool same(const double& a, const double& b) {
-  return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
-}
-template <class... Values>
-bool same(const std::tuple<Values...>& a, const std::tuple<Values...>& b) {
-  return [&]<std::size_t... I>(std::index_sequence<I...>) {
-    return (same(std::get<I>(a), std::get<I>(b)) && ...);
-  }
-  (std::index_sequence_for<Values...>{});
-}
-template <class... Modes>
-bool same(const std::variant<Modes...>& a, const std::variant<Modes...>& b);
-inline bool same(const LogLinear& a, const LogLinear& b) {
-  return a.lambda_init.has_value() == b.lambda_init.has_value() &&
-         same(a.lambda_init.value_or(0), b.lambda_init.value_or(0)) && same(a.inner, b.inner) &&
-         a.max_levels == b.max_levels && a.key_only == b.key_only;
-}
-/// Whether two modes are the same alternative with the same bits in every member.
-template <class... Modes>
-bool same(const std::variant<Modes...>& a, const std::variant<Modes...>& b) {
-  return a.index() == b.index() && std::visit(
-                                       [&]<class Mode>(const Mode& one) {
-                                         const Mode& other = std::get<Mode>(b);
-                                         if constexpr (std::is_same_v<Mode, LogLinear>) {
-                                           return same(one, other);
-                                         } else {
-                                           return same(members(one), members(other));
-                                         }
-                                       },
-                                       a);
-}
 
 /// Any finite double, or one that is easy to get wrong.
 inline double any_finite(Random& random) {

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "catch.hpp"
@@ -233,6 +234,41 @@ TEST_CASE("A key below 1e-12 writes nothing where keys are normalised") {
   TwoTokens tokens(DeltaNet{});
   const Matrix2d before = tokens.push(3, 4, 5, 6);
   CHECK(tokens.push(1e-13, 0, 7, 8) == before);
+}
+
+TEST_CASE("Rules are equal if all their hyperparameters are") {
+  CHECK(RetNet{} == RetNet{.gamma = 0.95});
+  CHECK(RetNet{} != RetNet{.gamma = 0.9});
+  CHECK(GLA{} != GLA{.gate_bias = 1});
+  CHECK(GLAVector{} != GLAVector{.gate_bias = 1});
+  CHECK(DeltaNet{} == DeltaNet{});
+  CHECK(GatedDeltaNet{} != GatedDeltaNet{.beta_scale = 2});
+  CHECK(GatedDeltaNet{} != GatedDeltaNet{.beta = Beta::per_token});
+  CHECK(GatedDeltaNet{} != GatedDeltaNet{.gate_bias = 1});
+  CHECK(GatedDeltaNet{} != GatedDeltaNet{.beta_bias = 1});
+  CHECK(Hawk{} != Hawk{.gate_bias = 1});
+  CHECK(Hawk{} != Hawk{.input_bias = 1});
+  CHECK(RWKV{} != RWKV{.initial_decay = 1});
+  CHECK(RWKV{} != RWKV{.gate_bias = 1});
+  CHECK(MLSTM{} != MLSTM{.gate_bias = 1});
+  CHECK(MLSTM{} != MLSTM{.input_bias = 1});
+  CHECK(HGRN2{} != HGRN2{.lower_bound = 0.5});
+  CHECK(HGRN2{} != HGRN2{.gate_bias = 1});
+  CHECK(Mamba2{} != Mamba2{.initial_a_log = 1});
+  CHECK(Mamba2{} != Mamba2{.initial_dt_bias = 1});
+  CHECK(DeltaProduct<3>{} == DeltaProduct<3>{});
+  CHECK(DeltaProduct<3>{} != DeltaProduct<3>{.reflections = true});
+  CHECK(DeltaProduct<3>{} != DeltaProduct<3>{.gate_bias = 1});
+  CHECK(DeltaProduct<3>{} != DeltaProduct<3>{.beta_bias = 1});
+  CHECK(RWKV7{} != RWKV7{.decay_first = true});
+  CHECK(RWKV7{} != RWKV7{.gate_bias = 1});
+  CHECK(RWKV7{} != RWKV7{.iclr_bias = 1});
+  CHECK(KeyOnly<GLA>{} == KeyOnly<GLA>{});
+
+  using Either = std::variant<GLA, GLAVector>;
+  CHECK(Either(GLA{.gate_bias = 1}) == Either(GLA{.gate_bias = 1}));
+  CHECK(Either(GLA{.gate_bias = 1}) != Either(GLA{.gate_bias = 2}));
+  CHECK(Either(GLA{}) != Either(GLAVector{}));
 }
 
 static_assert(KeyOnly<DeltaNet>::normalizes_key && KeyOnly<GatedDeltaNet>::normalizes_key);

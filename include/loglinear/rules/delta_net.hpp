@@ -36,6 +36,9 @@ struct DeltaNet {
     detail::unit_vector_pullback(in.k, token.transition.p, d_token.keys.col(0) + d.u + d.p, d_in.k);
     d_in.v = d_token.values.col(0);
   }
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const DeltaNet&) const = default;
 };
 
 static_assert(InnerRule<DeltaNet, double>);

@@ -117,6 +117,9 @@ struct DeltaProduct {
     d_in.v.setZero();
   }
 
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const DeltaProduct&) const = default;
+
  private:
   template <class Visit>
   static void for_each_step(Visit visit) {

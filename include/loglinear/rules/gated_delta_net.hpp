@@ -73,6 +73,9 @@ struct GatedDeltaNet {
     }
   }
 
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const GatedDeltaNet&) const = default;
+
  private:
   template <class Scalar>
   [[nodiscard]] Scalar strength(const auto& in) const {

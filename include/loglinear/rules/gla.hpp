@@ -42,6 +42,9 @@ struct GLA {
     d_in.v = d_token.values.col(0);
     d_in.own[0] = d_token.transition.decay * a * (1 - a);
   }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const GLA&) const = default;
 };
 
 static_assert(InnerRule<GLA, double>);

@@ -43,6 +43,9 @@ struct GLAVector {
     d_in.v = d_token.values.col(0);
     d_in.own = (d_token.transition.decay.array() * w * (1 - w)).matrix();
   }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const GLAVector&) const = default;
 };
 
 static_assert(InnerRule<GLAVector, double>);

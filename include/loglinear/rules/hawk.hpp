@@ -58,6 +58,9 @@ struct Hawk {
     b.array() *= d_value * in.v.array() * (1 - b.array());
     d_in.own.head(d_v) = (d_token.transition.decay.array() * a * (1 - a)).matrix();
   }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const Hawk&) const = default;
 };
 
 static_assert(InnerRule<Hawk, double>);

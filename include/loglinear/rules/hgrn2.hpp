@@ -54,6 +54,9 @@ struct HGRN2 {
     // dw/dz = (1 - low) s (1 - s) with s = (w - low) / (1 - low)
     d_in.own = (d_token.transition.decay.array() * (w - low) * (1 - w) / (1 - low)).matrix();
   }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const HGRN2&) const = default;
 };
 
 static_assert(InnerRule<HGRN2, double>);

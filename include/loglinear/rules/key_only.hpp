@@ -40,6 +40,9 @@ struct KeyOnly {
     }
     d_in.v = d_token.values.col(0);
   }
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const KeyOnly&) const = default;
 };
 
 }  // namespace loglinear

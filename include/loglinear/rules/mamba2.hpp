@@ -58,6 +58,9 @@ struct Mamba2 {
     d_in.free[0] = -d_exponent * step * rate;
     d_in.free[1] = d_in.own[0];
   }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const Mamba2&) const = default;
 };
 
 static_assert(InnerRule<Mamba2, double>);

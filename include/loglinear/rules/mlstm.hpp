@@ -51,6 +51,9 @@ struct MLSTM {
     d_in.own[0] = d_token.transition.decay * f * (1 - f);
     d_in.own[1] = d_key.dot(in.k) * i * (1 - i);
   }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const MLSTM&) const = default;
 };
 
 static_assert(InnerRule<MLSTM, double>);

@@ -37,6 +37,9 @@ struct RetNet {
     d_in.k = d_token.keys.col(0);
     d_in.v = d_token.values.col(0);
   }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const RetNet&) const = default;
 };
 
 static_assert(InnerRule<RetNet, double>);

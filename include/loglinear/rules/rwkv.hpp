@@ -52,6 +52,9 @@ struct RWKV {
     d_in.own[0] = -d_token.transition.decay * t.decay *
                   detail::sigmoid<Scalar>(in.own[0] - Scalar(gate_bias));
   }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const RWKV&) const = default;
 };
 
 static_assert(InnerRule<RWKV, double>);

@@ -96,6 +96,9 @@ struct RWKV7 {
     d_in.v = d_token.values.col(0);
   }
 
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const RWKV7&) const = default;
+
  private:
   static constexpr double log_slowest = -0.51082562376599068;  // ln(0.6)
 };
