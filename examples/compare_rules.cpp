@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Prints examples/RULES.md: every rule's equation, state, cost a token and worth on the shipped
-// stream, log-linear beside one state. compare_rules [rounds of the timing, 15 unless given]
+// Prints examples/RULES.md: every rule's equation, transition, state, cost a token and worth on the
+// shipped stream, log-linear beside one state. compare_rules [ROUNDS of the timing, 25]
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -11,6 +11,7 @@
 #include <fstream>
 #include <loglinear/fenwick.hpp>
 #include <loglinear/mode_text.hpp>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,35 +23,42 @@ namespace {
 
 using namespace stream_forecast;
 
-/// What the table says of a rule. The mode's gates are set to forget slowly, or as fast as the
-/// stream asks where the rule offers no choice.
+/// What the table says of a rule.
 struct Entry {
-  const char* mode;
+  const char* rule;
+  const char* paper;  ///< its arXiv number; empty for what is in none
   const char* equation;
   const char* transition;
+  const char* mode;  ///< gates that forget slowly, or as fast as the stream asks where it must
 };
 
 constexpr std::array entries{
-    Entry{"retnet(gamma=0.99)", "S ← γ S + k vᵀ", "one decay"},
-    Entry{"gla(gate_bias=5)", "S ← σ(w·x) S + k vᵀ", "one decay"},
-    Entry{"rwkv(initial_decay=0.005, gate_bias=8)", "S ← exp(−d − softplus(w·x)) S + exp(k) vᵀ",
-          "one decay"},
-    Entry{"mlstm(gate_bias=5, input_bias=4)", "S ← σ(w·x) S + σ(w′·x) k vᵀ", "one decay"},
-    Entry{"mamba2(initial_a_log=-4.5, initial_dt_bias=0.5)",
-          "S ← exp(−Δ exp A) S + Δ k vᵀ, Δ = softplus(w·x + b)", "one decay"},
-    Entry{"gla_vector(gate_bias=5)", "S ← diag(σ(W x)) S + k vᵀ", "decay per key row"},
-    Entry{"hgrn2(lower_bound=0.98, gate_bias=1)", "S ← diag(l + (1 − l) σ(W x)) S + k vᵀ",
-          "decay per key row"},
-    Entry{"hawk(gate_bias=5)", "h ← σ(W x) ∘ h + σ(W′ x) ∘ v", "decay per value column"},
-    Entry{"delta_net", "S ← (I − k̂ k̂ᵀ) S + k̂ vᵀ", "identity − rank one"},
-    Entry{"gated_delta_net(beta_scale=0.5, gate_bias=8)", "S ← a (I − β k̂ k̂ᵀ) S + β k̂ vᵀ",
-          "scalar − rank one"},
-    Entry{"rwkv7(gate_bias=8)", "S ← (diag(w) − (a ∘ κ) κᵀ) S + k̃ vᵀ", "diagonal − rank one"},
-    Entry{"delta_product(gate_bias=8, beta_bias=-1)",
+    Entry{"RetNet", "2307.08621", "S ← γ S + k vᵀ", "one decay", "retnet(gamma=0.99)"},
+    Entry{"GLA", "2312.06635", "S ← σ(w·x) S + k vᵀ", "one decay", "gla(gate_bias=5)"},
+    Entry{"RWKV", "2305.13048", "S ← exp(−d − softplus(w·x)) S + exp(k) vᵀ", "one decay",
+          "rwkv(initial_decay=0.005, gate_bias=8)"},
+    Entry{"MLSTM", "2405.04517", "S ← σ(w·x) S + σ(w′·x) k vᵀ", "one decay",
+          "mlstm(gate_bias=5, input_bias=4)"},
+    Entry{"Mamba2", "2405.21060", "S ← exp(−Δ exp A) S + Δ k vᵀ, Δ = softplus(w·x + b)",
+          "one decay", "mamba2(initial_a_log=-4.5, initial_dt_bias=0.5)"},
+    Entry{"GLAVector", "2312.06635", "S ← diag(σ(W x)) S + k vᵀ", "decay per key row",
+          "gla_vector(gate_bias=5)"},
+    Entry{"HGRN2", "2404.07904", "S ← diag(l + (1 − l) σ(W x)) S + k vᵀ", "decay per key row",
+          "hgrn2(lower_bound=0.98, gate_bias=1)"},
+    Entry{"Hawk", "2402.19427", "h ← σ(W x) ∘ h + σ(W′ x) ∘ v", "decay per value column",
+          "hawk(gate_bias=5)"},
+    Entry{"DeltaNet", "2102.11174", "S ← (I − k̂ k̂ᵀ) S + k̂ vᵀ", "identity − rank one", "delta_net"},
+    Entry{"GatedDeltaNet", "2412.06464", "S ← a (I − β k̂ k̂ᵀ) S + β k̂ vᵀ", "scalar − rank one",
+          "gated_delta_net(beta_scale=0.5, gate_bias=8)"},
+    Entry{"RWKV7", "2503.14456", "S ← (diag(w) − (a ∘ κ) κᵀ) S + k̃ vᵀ", "diagonal − rank one",
+          "rwkv7(gate_bias=8)"},
+    Entry{"DeltaProduct<2>", "2502.10297",
           "S ← H₂ H₁ a S + β₁ H₂ k̂₁ v₁ᵀ + β₂ k̂₂ v₂ᵀ, Hⱼ = I − βⱼ k̂ⱼ k̂ⱼᵀ",
-          "decay × (identity − rank one)²"},
-    Entry{"log_linear(retnet, max_levels=20, key_only=true)", "S ← S + k vᵀ", "none"},
-    Entry{"log_linear(delta_net, max_levels=20, key_only=true)", "S ← S + k̂ vᵀ", "none"},
+          "decay × (identity − rank one)²", "delta_product(gate_bias=8, beta_bias=-1)"},
+    Entry{"KeyOnly<RetNet>", "", "S ← S + k vᵀ", "none",
+          "log_linear(retnet, max_levels=20, key_only=true)"},
+    Entry{"KeyOnly<DeltaNet>", "", "S ← S + k̂ vᵀ", "none",
+          "log_linear(delta_net, max_levels=20, key_only=true)"},
 };
 
 loglinear::LogLinear parse(const std::string& text) {
@@ -59,16 +67,19 @@ loglinear::LogLinear parse(const std::string& text) {
   return {.inner = loglinear::parse_inner_mode(text), .max_levels = default_levels};
 }
 
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
+/// Whatever else runs on the machine only ever slows a round down.
+double lower_quartile(std::vector<double> values) {
+  const auto quarter = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 4);
+  std::nth_element(values.begin(), quarter, values.end());
+  return *quarter;
 }
 
 // Cost a token, the whole forward pass.
 
 constexpr Eigen::Index d = 64;
 constexpr std::uint64_t window_begin = 3072, window = 1024;  // about 4000 tokens
+
+using Layer = std::unique_ptr<Memory<float>>;
 
 class Timing {
  public:
@@ -77,17 +88,17 @@ class Timing {
     for (int i = 0; i < 251; ++i) inputs_.push_back(Eigen::VectorXf::Random(d));
   }
 
-  struct Costs {
-    double one_state = 0, log_linear = 0;  ///< nanoseconds
-  };
-  /// Medians over the rounds; the two layers take turns, so that they share whatever disturbs them.
-  [[nodiscard]] Costs costs(Memory<float>& one_state, Memory<float>& log_linear, int rounds) const {
-    std::vector<double> ones, logs;
+  /// Nanoseconds a token of each layer. All take turns, so that they share whatever disturbs them.
+  [[nodiscard]] std::vector<double> costs(const std::vector<Layer>& layers, int rounds) const {
+    std::vector<std::vector<double>> samples(layers.size());
     for (int round = 0; round < rounds; ++round) {
-      ones.push_back(nanoseconds(one_state));
-      logs.push_back(nanoseconds(log_linear));
+      for (std::size_t i = 0; i < layers.size(); ++i) {
+        samples[i].push_back(nanoseconds(*layers[i]));
+      }
     }
-    return {median(ones), median(logs)};
+    std::vector<double> quartiles(layers.size());
+    std::transform(samples.begin(), samples.end(), quartiles.begin(), lower_quartile);
+    return quartiles;
   }
 
   [[nodiscard]] static double active_levels() {
@@ -166,77 +177,96 @@ std::string processor() {
   return "unknown processor";
 }
 
-/// A state of so many levels: its shape and its size in memory.
-std::string state_size(const Memory<float>& memory, bool show_levels) {
-  const auto numbers = static_cast<double>(memory.levels() * memory.key_rows() * d);
-  const double kibibytes = numbers * sizeof(float) / 1024;
-  char text[96];
-  std::snprintf(text, sizeof text, "%s%lld × %lld, %.*f KiB",
-                show_levels ? (std::to_string(memory.levels()) + " × ").c_str() : "",
-                static_cast<long long>(memory.key_rows()), static_cast<long long>(d),
-                kibibytes < 1 ? 2 : 0, kibibytes);
-  return text;
+/// What a state of single precision takes, in KiB.
+double state_size(const Memory<float>& memory) {
+  return static_cast<double>(memory.levels() * memory.key_rows() * d) * sizeof(float) / 1024;
 }
 
-void print_table(const std::vector<Row>& rows, int rounds) {
-  const Timing timing;
+/// The rule's name, a link to its paper.
+std::string linked_name(const Entry& entry) {
+  const std::string name = std::string("`") + entry.rule + '`', paper = entry.paper;
+  return paper.empty() ? name : '[' + name + "](https://arxiv.org/abs/" + paper + ')';
+}
+
+void print_introduction(int rounds) {
   std::printf(
       "# Every rule, log-linear beside one state\n\n"
-      "Made by `examples/compare > examples/RULES.md`; %s, %s.\n\n"
-      "* **mode**: as `stream_forecast --inner` takes it, its gates set to forget slowly. In the "
-      "equations S is the state,\n  k̂ = k / its length, σ the logistic sigmoid, ∘ the product by "
-      "coefficients; biases are left out.\n"
-      "* **state**: rows × columns at d_k = d_v = %d in single precision; log-linear, the levels "
-      "before them, here enough for\n  %ld tokens. Neither ever grows.\n"
+      "Made by `examples/compare`, which also puts the table into the README; %s, %s, no `-march`."
+      "\n\n"
+      "* **update**: S is the state, k̂ = k / its length, σ the logistic sigmoid, ∘ the product by "
+      "coefficients; biases are left out.\n  **transition**: what all older tokens undergo.\n"
+      "* Figures are pairs, **one state / log-linear**, of the same rule.\n"
+      "* **KiB**: the size of the state at d_k = d_v = %d in single precision; log-linear with %d "
+      "levels, enough for %ld tokens.\n  Neither ever grows.\n"
       "* **ns**: nanoseconds of processor time a token, the layer's whole forward pass at d_model "
-      "= "
-      "d_k = d_v = %d in single\n  precision, tokens %llu to %llu of a stream with %.1f levels "
-      "active on average; medians of %d rounds. With one decay or none\n  the hierarchy gathers "
-      "its newest leaves before it writes them, "
-      "where one state writes all of itself at every token.\n"
+      "= d_k = d_v = %d in single\n  precision, tokens %llu to %llu of a stream with %.1f levels "
+      "active on average; the lower quartile of %d rounds. With\n  one decay or none the hierarchy "
+      "keeps its newest leaves apart and writes them together; other rules rewrite every\n  active "
+      "level at every token.\n"
       "* **step, day**: MAPE in percent of forecasts of [electricity demand](data/README.md) one "
-      "step and one day ahead, by\n  stream_forecast's defaults for the one and the settings of "
-      "[its README](stream_forecast/README.md) for the other, with\n  the table's modes. One step "
-      "ahead all levels weigh the same: the hierarchy then reads what one state does, but for\n  "
-      "the drawn gates. A day ahead newer levels weigh more.\n\n",
-      processor().c_str(), compiler, static_cast<int>(d), 1L << (default_levels - 1),
-      static_cast<int>(d), static_cast<unsigned long long>(window_begin),
+      "step and one day ahead, each\n  made before its row is learned from, by stream_forecast's "
+      "defaults for the one and the settings of\n  [its README](stream_forecast/README.md) for "
+      "the other. One step ahead all levels weigh the same: the hierarchy then\n  reads what one "
+      "state does, but for the drawn gates. A day ahead newer levels weigh more.\n\n",
+      processor().c_str(), compiler, static_cast<int>(d), default_levels,
+      1L << (default_levels - 1), static_cast<int>(d),
+      static_cast<unsigned long long>(window_begin),
       static_cast<unsigned long long>(window_begin + window - 1), Timing::active_levels(), rounds);
-  std::printf(
-      "| mode | equation | transition | state: one | state: log-linear | ns: one | ns: log-linear "
-      "| "
-      "step: one | step: log-linear | day: one | day: log-linear |\n"
-      "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|\n");
-  Worth step, day;
+}
+
+/// Between the two marks stands what examples/compare copies into the README.
+void print_table(const std::vector<Row>& rows, int rounds) {
+  std::vector<Layer> layers;  // of every entry, in one state and in the hierarchy
   for (const Entry& entry : entries) {
+    for (const States states : {States::one, States::hierarchy}) {
+      layers.push_back(
+          make_memory<float>(parse(entry.mode), states, {.d_model = d, .d_k = d, .d_v = d}));
+    }
+  }
+  const std::vector<double> costs = Timing().costs(layers, rounds);
+  std::printf(
+      "<!-- table of rules: made by examples/compare -->\n"
+      "| rule | update | transition | KiB | ns | step | day |\n"
+      "|---|---|---|--:|--:|--:|--:|\n");
+  Worth step, day;
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const Entry& entry = entries[i];
     const loglinear::LogLinear mode = parse(entry.mode);
-    const MemoryShape shape{.d_model = d, .d_k = d, .d_v = d};
-    const auto one = make_memory<float>(mode, States::one, shape);
-    const auto hierarchy = make_memory<float>(mode, States::hierarchy, shape);
-    const Timing::Costs costs = timing.costs(*one, *hierarchy, rounds);
     Options options = one_step();
     options.mode = mode;
     step = worth(options, rows);
     options = one_day();
     options.mode = mode;
     day = worth(options, rows);
-    std::printf("| `%s` | %s | %s | %s | %s | %.0f | %.0f | %.3f | %.3f | %.3f | %.3f |\n",
-                entry.mode, entry.equation, entry.transition, state_size(*one, false).c_str(),
-                state_size(*hierarchy, true).c_str(), costs.one_state, costs.log_linear,
-                step.one_state, step.log_linear, day.one_state, day.log_linear);
+    std::printf("| %s | %s | %s | %g / %g | %.0f / %.0f | %.3f / %.3f | %.3f / %.3f |\n",
+                linked_name(entry).c_str(), entry.equation, entry.transition,
+                state_size(*layers[2 * i]), state_size(*layers[2 * i + 1]), costs[2 * i],
+                costs[2 * i + 1], step.one_state, step.log_linear, day.one_state, day.log_linear);
     std::fflush(stdout);
   }
-  std::printf("| least squares alone | | | | | | | %.3f | %.3f | %.3f | %.3f |\n",
-              step.least_squares, step.least_squares, day.least_squares, day.least_squares);
+  std::printf(
+      "| least squares alone | | | | | %.3f | %.3f |\n"
+      "<!-- end of the table of rules -->\n\n",
+      step.least_squares, day.least_squares);
+}
+
+void print_modes() {
+  std::printf(
+      "The modes with which the figures were taken, as `stream_forecast --inner` reads them; their "
+      "gates forget slowly.\n\n");
+  for (const Entry& entry : entries) std::printf("* `%s`: `%s`\n", entry.rule, entry.mode);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   try {
-    const int rounds = argc > 1 ? std::atoi(argv[1]) : 15;
+    const int rounds = argc > 1 ? std::atoi(argv[1]) : 25;
     if (argc > 2 || rounds < 1) throw std::invalid_argument("usage: compare_rules [ROUNDS]");
-    print_table(read_rows(STREAM_FORECAST_DEFAULT_DATA), rounds);
+    const std::vector<Row> rows = read_rows(STREAM_FORECAST_DEFAULT_DATA);
+    print_introduction(rounds);
+    print_table(rows, rounds);
+    print_modes();
     return std::fflush(stdout) == 0 && std::ferror(stdout) == 0 ? 0 : 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "compare_rules: %s\n", error.what());
