@@ -12,11 +12,12 @@
 /// | kind                       | L                  | r | used by                                |
 /// |----------------------------|--------------------|---|----------------------------------------|
 /// | `Identity`                 | I                  | 1 | plain linear attention, `KeyOnly`      |
-/// | `ScalarDecay`              | a I                | 1 | RetNet, GLA                            |
-/// | `KeyDecay`                 | diag(w)            | 1 | GLAVector                              |
-/// | `ValueDecay`               | I                  | w | decay per value column (Hawk)          |
-/// | `RankOneUpdate<Diagonal>`  | D - u p^T          | 1 | delta rules (D one of the first three) |
-/// | `TransitionProduct<...>`   | L_n ... L_2 L_1    | . | several of them a token (DeltaProduct) |
+/// | `ScalarDecay`              | a I                | 1 | RetNet, GLA, RWKV, MLSTM, Mamba2       |
+/// | `KeyDecay`                 | diag(w)            | 1 | GLAVector, HGRN2                       |
+/// | `ValueDecay`               | I                  | w | Hawk                                   |
+/// | `RankOneUpdate<Diagonal>`  | D - u p^T          | 1 | DeltaNet, GatedDeltaNet, RWKV7 (D one  |
+/// |                            |                    |   | of the first three)                    |
+/// | `TransitionProduct<...>`   | L_n ... L_2 L_1    | . | DeltaProduct: several of them a token  |
 ///
 /// A rule fills the kind's public members; they are also what its gradient is written to, so that
 /// the cotangent of a transition is a transition of the same type.
@@ -55,6 +56,7 @@ concept Transition = std::constructible_from<Kind, Eigen::Index, Eigen::Index> &
   kind.left_transposed(q);
   kind.right(m);
   kind.pullback(s, s, s, s, gradient);
+  { kind.fits(s.size(), s.size()) } -> std::convertible_to<bool>;
   { kind.norm_bound() } -> std::convertible_to<double>;
   { kind.all_finite() } -> std::convertible_to<bool>;
 };

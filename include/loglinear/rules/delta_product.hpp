@@ -3,7 +3,6 @@
 #define LOGLINEAR_RULES_DELTA_PRODUCT_HPP
 
 #include <array>
-#include <cstddef>
 #include <tuple>
 #include <utility>
 
@@ -13,22 +12,8 @@
 
 namespace loglinear {
 
-namespace detail {
-
-template <class Scalar, class Sequence>
-struct GatedProduct;
-template <class Scalar, std::size_t... J>
-struct GatedProduct<Scalar, std::index_sequence<J...>> {
-  template <std::size_t>
-  using Factor = RankOneUpdate<Identity<Scalar>>;
-  using Type = TransitionProduct<ScalarDecay<Scalar>, Factor<J>...>;
-};
-
-}  // namespace detail
-
-/// DeltaProduct: forget once, then several steps of the delta rule at every token,
-/// `S <- a S`, then for j = 1..n: `S <- S + b_j k_j (v_j - S^T k_j)^T`, with unit keys k_j, values
-/// v_j and strengths b_j of their own.
+/// DeltaProduct: forget once, then n steps of the delta rule at every token: `S <- a S`, then for
+/// j = 1..n `S <- S + b_j k_j (v_j - S^T k_j)^T`, each with its own unit key, value and strength.
 ///
 ///     a = sg(w_gate . x + gate_bias)    b_j = sg(w_comp_betas_j . x + beta_bias), twice that with
 ///     H_j = I - b_j k_j k_j^T           `reflections`
@@ -37,12 +22,11 @@ struct GatedProduct<Scalar, std::index_sequence<J...>> {
 /// Siems et al., *DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products*,
 /// arXiv:2502.10297, equation 5. Transition: a product of one decay and n matrices of rank-one
 /// update; n leaves a token. Own weights: `w_gate` (1 x d_model), `w_comp_keys` (n d_k x d_model),
-/// `w_comp_values` (n d_v x d_model), `w_comp_betas` (n x d_model); W_k and W_v are drawn but not
-/// used.
+/// `w_comp_values` (n d_v x d_model), `w_comp_betas` (n x d_model); W_k and W_v have no effect.
 template <int Compositions = 2>
 struct DeltaProduct {
   static_assert(Compositions >= 1 && Compositions <= 16,
-                "DeltaProduct takes 1 to 16 compositions a token");
+                "DeltaProduct takes 1 to 16 steps a token");
 
   bool reflections = false;  ///< strengths up to 2, so that a key's component can change sign
   double gate_bias = 0;      ///< added before the gate's sigmoid; 0 forgets half at every token
@@ -53,7 +37,7 @@ struct DeltaProduct {
 
   template <class Scalar>
   using Transition =
-      typename detail::GatedProduct<Scalar, std::make_index_sequence<Compositions>>::Type;
+      RepeatedProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>, Compositions>;
 
   [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
     return {projection("w_gate", 1), projection("w_comp_keys", Compositions * d_k),
@@ -89,14 +73,15 @@ struct DeltaProduct {
     auto& d_factors = d_token.transition.factors;
     auto earlier = d_in.k;  // scratch: W_k is not used, its gradient is set to zero at the end
 
-    for_each_step_backwards([&](auto j) {
+    for_each_step([&](auto i) {
+      constexpr int j = Compositions - 1 - i;  // backwards
       const auto& step = std::get<j + 1>(factors);
       auto& d_step = std::get<j + 1>(d_factors);
       const Scalar b = strength<Scalar>(in, j);
       // What H_j did to the earlier leaves, each as it was when it met H_j.
-      for (int i = 0; i < j; ++i) {
-        rebuild_leaf(factors, i, j, earlier);
-        auto d_leaf = d_token.keys.col(i);
+      for (int leaf = 0; leaf < j; ++leaf) {
+        rebuild_leaf(factors, leaf, j, earlier);
+        auto d_leaf = d_token.keys.col(leaf);
         d_step.u -= step.p.dot(earlier) * d_leaf;
         d_step.p -= step.u.dot(d_leaf) * earlier;
         step.left_transposed(d_leaf);
@@ -108,8 +93,7 @@ struct DeltaProduct {
       const Scalar d_b = step.p.dot(d_step.u);
       detail::unit_vector_pullback(key(in.own, d_k, j), step.p, d_key, d_key);
       value(d_in.own, d_k, in.v.size(), j) = d_token.values.col(j);
-      const Scalar top(reflections ? 2 : 1);
-      d_in.own[d_in.own.size() - Compositions + j] = d_b * b * (1 - b / top);
+      d_in.own.tail(Compositions)[j] = d_b * b * (1 - b / Scalar(reflections ? 2 : 1));
     });
     const Scalar a = std::get<0>(factors).decay;
     d_in.own[0] = std::get<0>(d_factors).decay * a * (1 - a);
@@ -121,17 +105,9 @@ struct DeltaProduct {
   [[nodiscard]] bool operator==(const DeltaProduct&) const = default;
 
  private:
-  template <class Visit>
-  static void for_each_step(Visit visit) {
+  static void for_each_step(auto visit) {
     [&]<int... J>(std::integer_sequence<int, J...>) {
       (visit(std::integral_constant<int, J>{}), ...);
-    }
-    (std::make_integer_sequence<int, Compositions>{});
-  }
-  template <class Visit>
-  static void for_each_step_backwards(Visit visit) {
-    [&]<int... J>(std::integer_sequence<int, J...>) {
-      (visit(std::integral_constant<int, Compositions - 1 - J>{}), ...);
     }
     (std::make_integer_sequence<int, Compositions>{});
   }
@@ -144,7 +120,7 @@ struct DeltaProduct {
   }
   template <class Scalar>
   [[nodiscard]] Scalar strength(const auto& in, int j) const {
-    const Scalar z = in.own[in.own.size() - Compositions + j] + Scalar(beta_bias);
+    const Scalar z = in.own.tail(Compositions)[j] + Scalar(beta_bias);
     return Scalar(reflections ? 2 : 1) * detail::sigmoid<Scalar>(z);
   }
 
