@@ -14,6 +14,7 @@
 #include "loglinear/readout/recursive_least_squares.hpp"
 #include "loglinear/rule.hpp"
 #include "loglinear/rules.hpp"
+#include "loglinear/sequence.hpp"
 #include "loglinear/state.hpp"
 #include "loglinear/transition.hpp"
 #include "loglinear/version.hpp"

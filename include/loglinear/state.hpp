@@ -250,6 +250,36 @@ class LogLinearState {
     magnitude_ = magnitude;
   }
 
+  /// Lets every level undergo `transition` alone; `write` with the Identity follows.
+  template <class Kind>
+  void undergo_unchecked(const Kind& transition) {
+    for (int l : active_levels()) {
+      auto level = view(l);
+      transition.left(level);
+      transition.right(level);
+    }
+  }
+
+  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
+  /// active after `size` tokens. \throws std::invalid_argument where one of them is not finite or
+  /// too large; nothing is changed then
+  template <class LevelAt>
+  void replace(std::uint64_t size, LevelAt level_at) {
+    double magnitude = 0;
+    for (int l : ActiveLevels(size, max_levels_)) {
+      detail::require_finite("a coefficient of the state after these tokens", level_at(l));
+      magnitude += detail::to_double(level_at(l).stableNorm());
+    }
+    if (!(magnitude <= detail::magnitude_limit<Scalar>())) {
+      detail::fail("the magnitude of the state after these tokens", magnitude,
+                   "within the range of the scalar type");
+    }
+    for (int l : active_levels()) view(l).setZero();
+    for (int l : ActiveLevels(size, max_levels_)) view(l) = level_at(l);
+    size_ = size;
+    magnitude_ = magnitude;
+  }
+
   /// Takes note of a leaf that the layer keeps for later.
   void defer(double magnitude) noexcept { magnitude_ = magnitude; }
 
@@ -316,15 +346,6 @@ class LogLinearState {
       detail::fail("the magnitude of the state after this token", magnitude,
                    "within the range of the scalar type");
     return magnitude;
-  }
-
-  template <class Kind>
-  void undergo_unchecked(const Kind& transition) {
-    for (int l : active_levels()) {
-      auto level = view(l);
-      transition.left(level);
-      transition.right(level);
-    }
   }
 
   template <class Keys, class Values>

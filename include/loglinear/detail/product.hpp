@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_DETAIL_PRODUCT_HPP
+#define LOGLINEAR_DETAIL_PRODUCT_HPP
+
+// Matrix products of the sequence form: operands of some 64 to 128 rows and columns that lie in the
+// nearest caches, so nothing is packed. A tile of the result stays in registers while the rows of
+// the right operand stream by and coefficients of the left one are broadcast from where they lie,
+// which makes a transposed left operand cost the same. On Eigen's packets, so that one text serves
+// every instruction set and scalar. Never parallelises, never allocates; a row's sums are formed in
+// the same order whatever rows stand beside it.
+
+#include <algorithm>
+#include <type_traits>
+
+#include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/types.hpp"
+
+namespace loglinear::detail {
+
+template <class Scalar>
+using RowMajorMatrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// How a product meets what is already in its result.
+enum class Into { replace, add, subtract };
+
+/// The left operand: coefficient (i, p) at `data + i * row + p * column`.
+template <class Scalar>
+struct LeftOperand {
+  const Scalar* data;
+  Index row, column;
+};
+
+/// A tile of `Rows` rows and `Packets` packets of columns: c = c0 +- sum_p a(., p) b(p, .).
+template <int Rows, int Packets, Into into, class Scalar>
+inline void product_tile(const LeftOperand<Scalar>& a, Index depth, const Scalar* b, Index b_stride,
+                         Scalar* c, Index c_stride) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P sums[Rows][Packets];
+  for (int i = 0; i < Rows; ++i) {
+    for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pset1<P>(Scalar(0));
+  }
+  const Scalar* column = a.data;
+  for (Index p = 0; p < depth; ++p, column += a.column, b += b_stride) {
+    P right[Packets];
+    for (int n = 0; n < Packets; ++n) right[n] = ei::ploadu<P>(b + n * width);
+    for (int i = 0; i < Rows; ++i) {
+      const P left = ei::pset1<P>(column[i * a.row]);
+      for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pmadd(left, right[n], sums[i][n]);
+    }
+  }
+  for (int i = 0; i < Rows; ++i, c += c_stride) {
+    for (int n = 0; n < Packets; ++n) {
+      Scalar* const to = c + n * width;
+      if constexpr (into == Into::add) sums[i][n] = ei::padd(ei::ploadu<P>(to), sums[i][n]);
+      if constexpr (into == Into::subtract) sums[i][n] = ei::psub(ei::ploadu<P>(to), sums[i][n]);
+      ei::pstoreu(to, sums[i][n]);
+    }
+  }
+}
+
+/// All rows of one panel of `Packets` packets of columns, `Rows` at a time.
+template <int Rows, int Packets, Into into, class Scalar>
+void product_panel(LeftOperand<Scalar> a, Index rows, Index depth, const Scalar* b, Index b_stride,
+                   Scalar* c, Index c_stride) {
+  Index i = 0;
+  for (; i + Rows <= rows; i += Rows) {
+    product_tile<Rows, Packets, into>(a, depth, b, b_stride, c, c_stride);
+    a.data += Rows * a.row;
+    c += Rows * c_stride;
+  }
+  if constexpr (Rows > 1) {
+    if (i < rows) {
+      product_panel<Rows / 2, Packets, into>(a, rows - i, depth, b, b_stride, c, c_stride);
+    }
+  }
+}
+
+template <Into into, class Scalar>
+void product_kernel(const LeftOperand<Scalar>& a, Index rows, Index depth, Index columns,
+                    const Scalar* b, Index b_stride, Scalar* c, Index c_stride) {
+  constexpr Index width = packet_size<Scalar>;
+  // 24 sums, 4 packets of the right operand and a coefficient fill 32 registers; 12 + 2 + 1, 16.
+  constexpr int wide =
+      Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 4 : 2;
+  Index j = 0;
+  for (; j + wide * width <= columns; j += wide * width) {
+    product_panel<6, wide, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
+  }
+  if constexpr (wide > 2) {
+    for (; j + 2 * width <= columns; j += 2 * width) {
+      product_panel<6, 2, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
+    }
+  }
+  for (; j + width <= columns; j += width) {
+    product_panel<6, 1, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
+  }
+  for (; j < columns; ++j) {
+    for (Index i = 0; i < rows; ++i) {
+      Scalar sum(0);
+      for (Index p = 0; p < depth; ++p) {
+        sum += a.data[i * a.row + p * a.column] * b[p * b_stride + j];
+      }
+      Scalar& to = c[i * c_stride + j];
+      if constexpr (into == Into::replace) to = sum;
+      if constexpr (into == Into::add) to += sum;
+      if constexpr (into == Into::subtract) to -= sum;
+    }
+  }
+}
+
+/// c = a b, c += a b or c -= a b. All three lie in memory; b and c are row-major with contiguous
+/// rows, a may be a block, a transpose or column-major. c overlaps neither a nor b.
+template <Into into, class A, class B, class C>
+void product(const Eigen::DenseBase<A>& a, const Eigen::DenseBase<B>& b, C&& c) {
+  using Scalar = typename A::Scalar;
+  using Result = std::remove_cvref_t<C>;
+  static_assert(B::IsRowMajor && Result::IsRowMajor, "b and c must be row-major");
+  const A& left = a.derived();
+  const B& right = b.derived();
+  const LeftOperand<Scalar> operand{left.data(), A::IsRowMajor ? left.outerStride() : Index{1},
+                                    A::IsRowMajor ? Index{1} : left.outerStride()};
+  product_kernel<into>(operand, left.rows(), left.cols(), right.cols(), right.data(),
+                       right.outerStride(), c.data(), c.outerStride());
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_PRODUCT_HPP

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
+#define LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
+
+#include <bit>
+#include <cstdint>
+
+#include "loglinear/sequence/detail/chunkwise_run.hpp"
+#include "loglinear/sequence/detail/input_source.hpp"
+#include "loglinear/sequence/inputs.hpp"
+#include "loglinear/state.hpp"
+
+namespace loglinear {
+
+/// How the chunkwise form cuts a sequence.
+struct ChunkwiseOptions {
+  /// Tokens of a chunk, at least 1; rounded down to a power of two. Chunks lie between absolute
+  /// positions that are multiples of it, so that the first and the last may be shorter.
+  Eigen::Index chunk_size = 64;
+};
+
+namespace detail {
+
+inline Index chunk_size_of(const ChunkwiseOptions& options) {
+  require_positive("chunk_size", options.chunk_size);
+  return static_cast<Index>(std::bit_floor(static_cast<std::uint64_t>(options.chunk_size)));
+}
+
+template <class Scalar>
+Hierarchy<Scalar> hierarchy_of(const LogLinearState<Scalar>& state) {
+  Hierarchy<Scalar> levels(state.max_levels(), state.d_k(), state.d_v(), state.size());
+  for (int l : state.active_levels()) levels.level(l) = state.level(l);
+  return levels;
+}
+
+template <class Scalar>
+void validate_with_state(const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& state) {
+  if (in.length() > 0) {
+    require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
+    require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());
+  }
+  in.validate(state.size(), state.max_levels());
+}
+
+template <class Scalar>
+RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states,
+                                     Index chunk_size) {
+  RowMajorMatrix<Scalar> out(in.length(), in.d_v());
+  if (in.length() == 0) return out;
+  const Index weights = in.levels_read(states.count(), in.length(), states.max_levels());
+  InputSource<Scalar> source(in, weights);
+  source.read_into(out);
+  ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states);
+  return out;
+}
+
+}  // namespace detail
+
+/// The sequence form by matrix products within and between chunks (arXiv:2506.04761, section 3.3),
+/// in O(T log T).
+///
+/// Gives the numbers of `dense` and `recurrent` to rounding, for every combination of inputs. A
+/// prompt in pieces of any sizes, or token by token, gives those of one pass.
+///
+/// \param in       the tokens
+/// \param state    the state before them, and in the end the one after the last push
+/// \param options  the size of chunks
+/// \return the reads, T x d_v
+/// \throws std::invalid_argument as `SequenceInputs::validate`, for a chunk size below 1, or where
+/// the state would overflow; nothing is changed then
+///
+/// For chunks of C tokens `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token; memory beyond
+/// inputs and outputs is O(C^2 + C d + levels d_k d_v), allocated at every call.
+template <class Scalar>
+detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
+                                         LogLinearState<Scalar>& state,
+                                         const ChunkwiseOptions& options = {}) {
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  detail::validate_with_state(in, state);
+  detail::Hierarchy<Scalar> states = detail::hierarchy_of(state);
+  detail::RowMajorMatrix<Scalar> out = detail::run_chunkwise(in, states, chunk_size);
+  if (in.length() > 0) {
+    state.replace(
+        states.count(), [&](int l) -> const auto& { return states.level(l); });
+  }
+  return out;
+}
+
+/// The same from an empty state of as many levels as the sequence needs, which is not returned.
+template <class Scalar>
+[[nodiscard]] detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
+                                                       const ChunkwiseOptions& options = {}) {
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  in.validate(0, max_level_limit);
+  detail::Hierarchy<Scalar> states(max_level_limit, in.d_k(), in.d_v());
+  return detail::run_chunkwise(in, states, chunk_size);
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_CHUNKWISE_HPP

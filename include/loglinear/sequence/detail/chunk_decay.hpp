@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNK_DECAY_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_CHUNK_DECAY_HPP
+
+// The diagonal decays within a chunk of N moments: D(b+1..a), the product of the decays of the
+// moments after b up to a, is what something written at moment b has gone through at moment a.
+// Every product is built from factors, never as a quotient, so that a decay of 0 or 1e-30 is as
+// good as any other. Gradients are with respect to the logarithms of the decays and sum up terms
+// without cancelling any.
+
+#include <algorithm>
+
+#include "loglinear/sequence/detail/chunk.hpp"
+#include "loglinear/sequence/detail/gram_by_halves.hpp"
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class ChunkDecay {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  /// `decays` as in SequenceShape (0, 1 or d_k), for up to `moments` moments and `rows` rows.
+  ChunkDecay(Index d_k, Index decays, Index moments, Index rows)
+      : per_row_(decays > 1),
+        decays_(decays),
+        decay_(decays > 0 ? moments : 0, decays),
+        from_start_(moments + 1, decays),
+        to_end_(moments, decays),
+        between_(has_scalar() ? moments + 1 : 0, moments),
+        right_transposed_(d_k, rows),
+        halves_(d_k, per_row_ ? moments : 1, per_row_ ? rows : 1),
+        d_until_(moments + 1, decays),
+        d_after_(moments, decays),
+        d_log_(decays > 0 ? moments : 0, decays),
+        sums_(moments) {}
+
+  /// The decays of the chunk's N moments, N x decays.
+  template <class Decays>
+  void prepare(const Decays& decay, Index moments) {
+    moments_ = moments;
+    if (decays_ == 0) return;
+    decay_.topRows(moments) = decay;
+    from_start_.row(0).setOnes();
+    for (Index a = 0; a < moments; ++a) {
+      from_start_.row(a + 1) = from_start_.row(a).cwiseProduct(decay.row(a));
+    }
+    to_end_.row(moments - 1).setOnes();
+    for (Index b = moments - 1; b > 0; --b) {
+      to_end_.row(b - 1) = to_end_.row(b).cwiseProduct(decay.row(b));
+    }
+    if (!has_scalar()) return;
+    for (Index a = 0; a < moments; ++a) {
+      if (a > 0) between_.row(a + 1).head(a) = decay(a, 0) * between_.row(a).head(a);
+      between_(a + 1, a) = Scalar(1);
+    }
+  }
+
+  /// x_i <- D(0..a_i) x_i: rows at moments a, as what stood before the chunk meets them.
+  template <class Rows>
+  void decay_from_start(Rows&& x, Moments a) const {
+    scale_rows(x, [&](Index i) { return from_start_.row(a[i] + 1); });
+  }
+  /// y_j <- D(b_j+1..N-1) y_j: rows written at moments b, as they are at the end of the chunk.
+  template <class Rows>
+  void decay_to_end(Rows&& y, Moments b) const {
+    scale_rows(y, [&](Index j) { return to_end_.row(b[j]); });
+  }
+  /// Coefficient i of D(0..N-1), the decay of the whole chunk.
+  [[nodiscard]] Scalar total(Index i) const {
+    return decays_ == 0 ? Scalar(1) : from_start_(moments_, decays_ == 1 ? 0 : i);
+  }
+  /// s <- D(0..N-1) s.
+  template <class State>
+  void decay_state(State&& s) const {
+    if (decays_ == 1) s *= from_start_(moments_, 0);
+    for (Index i = 0; decays_ > 1 && i < s.rows(); ++i) s.row(i) *= from_start_(moments_, i);
+  }
+
+  /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0.
+  template <class Left, class Right, class Result>
+  void gram(const Left& x, Moments a, const Right& y, Moments b, Result&& g) {
+    if (per_row_) return halves_.gram(decay_.topRows(moments_), x, a, y, b, g);
+    right_transposed_.leftCols(y.rows()) = y.transpose();
+    for (Index i = 0; i < x.rows(); i += row_block) {
+      const Index rows = std::min(row_block, x.rows() - i);
+      const Index seen = b.count_until(a[i + rows - 1], y.rows());
+      product<Into::replace>(x.middleRows(i, rows), right_transposed_.leftCols(seen),
+                             g.block(i, 0, rows, seen));
+    }
+    decay_pairs(g, a, b);
+  }
+
+  /// The pullback of `gram`: adds to `d_x`, `d_y` and the gradient of the decays; `d_g` is changed.
+  template <class Left, class Right, class Result, class DResult, class DLeft, class DRight>
+  void pull_back_gram(const Left& x, Moments a, const Right& y, Moments b, const Result& g,
+                      DResult&& d_g, DLeft&& d_x, DRight&& d_y) {
+    if (per_row_) {
+      auto d_log = d_log_.topRows(moments_);
+      return halves_.pull_back(decay_.topRows(moments_), x, a, y, b, d_g, d_x, d_y, d_log);
+    }
+    if (has_scalar()) note_pairs(g, d_g, a, b);
+    decay_pairs(d_g, a, b);
+    product<Into::add>(d_g, y, d_x);
+    product<Into::add>(d_g.transpose(), x, d_y);
+  }
+
+  /// Before the pullbacks of one chunk.
+  void start_pull_back() {
+    d_until_.setZero();
+    d_after_.setZero();
+    d_log_.setZero();
+  }
+  /// The pullback of `decay_from_start`, d_x <- D d_x, given the decayed rows.
+  template <class Rows, class DRows>
+  void pull_back_from_start(const Rows& decayed, Moments a, DRows&& d_x) {
+    note_rows(decayed, d_x, [&](Index i) { return d_until_.row(a[i] + 1); });
+    decay_from_start(d_x, a);
+  }
+  /// The pullback of `decay_to_end`, likewise.
+  template <class Rows, class DRows>
+  void pull_back_to_end(const Rows& decayed, Moments b, DRows&& d_y) {
+    note_rows(decayed, d_y, [&](Index j) { return d_after_.row(b[j]); });
+    decay_to_end(d_y, b);
+  }
+  /// Notes a gradient with respect to the logarithm of `total(i)`.
+  void pull_back_total(Index i, const Scalar& d_log) {
+    if (decays_ > 0) d_until_(moments_, decays_ == 1 ? 0 : i) += d_log;
+  }
+  /// Adds all that was noted to the gradient with respect to log decays, N x decays.
+  template <class DDecays>
+  void finish_pull_back(DDecays&& d_log_decay) {
+    if (decays_ == 0) return;
+    for (Index t = moments_ - 1; t >= 0; --t) {
+      if (t + 1 < moments_) d_until_.row(t + 1) += d_until_.row(t + 2);
+      d_log_.row(t) += d_until_.row(t + 1);
+    }
+    for (Index t = 1; t < moments_; ++t) {
+      if (t > 1) d_after_.row(t - 1) += d_after_.row(t - 2);
+      d_log_.row(t) += d_after_.row(t - 1);
+    }
+    d_log_decay += d_log_.topRows(moments_);
+  }
+
+ private:
+  static constexpr Index row_block = 12;
+
+  [[nodiscard]] bool has_scalar() const { return decays_ == 1; }
+
+  template <class Rows, class FactorsOf>
+  void scale_rows(Rows& x, FactorsOf factors) const {
+    for (Index i = 0; decays_ > 0 && i < x.rows(); ++i) {
+      if (decays_ == 1) {
+        x.row(i) *= factors(i)[0];
+      } else {
+        x.row(i).array() *= factors(i).array();
+      }
+    }
+  }
+
+  template <class Rows, class DRows, class NoteOf>
+  void note_rows(const Rows& x, const DRows& d_x, NoteOf note_of) {
+    for (Index i = 0; decays_ > 0 && i < x.rows(); ++i) {
+      auto into = note_of(i);
+      if (decays_ == 1) {
+        into[0] += x.row(i).dot(d_x.row(i));
+      } else {
+        into += x.row(i).cwiseProduct(d_x.row(i));
+      }
+    }
+  }
+
+  /// Multiplies each pair by its decay, and by 0 where the right row is not seen.
+  template <class Pairs>
+  void decay_pairs(Pairs& g, Moments a, Moments b) const {
+    for (Index i = 0; i < g.rows(); ++i) {
+      const Index seen = b.count_until(a[i], g.cols());
+      g.row(i).tail(g.cols() - seen).setZero();
+      if (!has_scalar()) continue;
+      if (b.is_dense()) {
+        g.row(i).head(seen).array() *= between_.row(a[i] + 1).segment(b.first, seen).array();
+      } else {
+        for (Index j = 0; j < seen; ++j) g(i, j) *= between_(a[i] + 1, b[j]);
+      }
+    }
+  }
+
+  /// A pair counts for all moments after b_j up to a_i. From the last moment down, `sums_` holds at
+  /// each moment what the rows at or after this one have from what was written then.
+  template <class Pairs, class DPairs>
+  void note_pairs(const Pairs& g, const DPairs& d_g, Moments a, Moments b) {
+    sums_.setZero();
+    for (Index moment = moments_ - 1, i = g.rows(); moment > 0; --moment) {
+      for (; i > 0 && a[i - 1] >= moment; --i) {
+        const Index seen = b.count_until(a[i - 1], g.cols());
+        if (b.is_dense()) {
+          sums_.segment(b.first, seen) +=
+              g.row(i - 1).head(seen).cwiseProduct(d_g.row(i - 1).head(seen)).transpose();
+        } else {
+          for (Index j = 0; j < seen; ++j) sums_[b[j]] += g(i - 1, j) * d_g(i - 1, j);
+        }
+      }
+      d_log_(moment, 0) += sums_.head(moment).sum();
+    }
+  }
+
+  bool per_row_;
+  Index decays_, moments_ = 0;
+  Matrix decay_;
+  Matrix from_start_;  // row a + 1: D(0..a)
+  Matrix to_end_;      // row b: D(b+1..N-1)
+  Matrix between_;     // one decay for all rows: D(b+1..a) at row a + 1, column b <= a
+  Matrix right_transposed_;
+  GramByHalves<Scalar> halves_;
+  Matrix d_until_;  // row a + 1: what counts for the moments up to a
+  Matrix d_after_;  // row b: what counts for the moments after b
+  Matrix d_log_;
+  Vector<Scalar> sums_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_CHUNK_DECAY_HPP

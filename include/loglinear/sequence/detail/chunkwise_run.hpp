@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNKWISE_RUN_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_CHUNKWISE_RUN_HPP
+
+// The chunkwise algorithm. Chunks are stretches of 2^c tokens between absolute positions that are
+// multiples of 2^c, so that every bucket of 2^c tokens or more is a union of chunks (Guo et al.,
+// arXiv:2506.04761, section 3.3 and algorithm 1). A chunk
+//
+//     reads      out = (scores . level weights) values + sum_l diag(lambda_l) queries S_l
+//     advances   S_l <- A S_l for every older level, those that merge are added together, and
+//                S_l += keys^T values for the stretch of the chunk that level l now holds
+//
+// with the matrices of chunk_map.hpp. Backwards, the same two steps in reverse order.
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <vector>
+
+#include "loglinear/sequence/detail/chunk.hpp"
+#include "loglinear/sequence/detail/chunk_map.hpp"
+#include "loglinear/sequence/detail/hierarchy.hpp"
+#include "loglinear/sequence/detail/level_mask.hpp"
+#include "loglinear/sequence/detail/value_mix.hpp"
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class ChunkwiseRun {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  /// \param chunk_size  tokens of a chunk, a power of two
+  /// \param weights     columns of the level weights
+  ChunkwiseRun(TokenSource<Scalar>& source, Index chunk_size, Index weights)
+      : source_(source),
+        shape_(source.shape()),
+        chunk_size_(chunk_size),
+        capacity_(std::min(chunk_size, source.length())),
+        weights_(weights),
+        chunk_(shape_, capacity_, weights),
+        map_(shape_, capacity_),
+        mix_(shape_, capacity_) {}
+
+  /// Reads and writes all tokens; `states` holds the older ones and then those as well.
+  void forward(Hierarchy<Scalar>& states) {
+    for (Index first = 0; first < source_.length(); first += chunk_.tokens) {
+      prepare(first, states.count(), true);
+      read(states);
+      source_.take_out(first, chunk_);
+      advance(states);
+    }
+  }
+
+  /// From the gradient with respect to the reads, which the source gives, and to the final states
+  /// to that of everything: `gradient` holds those states' at first, those of the initial `states`
+  /// in the end. With `reads` it also gives the reads to the source before asking for gradients.
+  ///
+  /// States are kept once in as many chunks as there are levels and computed again in between.
+  void gradient(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient, bool reads) {
+    std::vector<Index> begins;  // of all chunks, and the end
+    for (Index first = 0; first < source_.length();
+         first += next_size(first, states.count() + static_cast<std::uint64_t>(first))) {
+      begins.push_back(first);
+    }
+    const std::size_t chunks = begins.size(), interval = 2 + std::bit_width(chunks);
+    std::vector<Hierarchy<Scalar>> kept, replayed;
+    Hierarchy<Scalar> running = states.snapshot();
+    for (std::size_t n = 0; n < chunks; ++n) {
+      if (n % interval == 0) kept.push_back(running.snapshot());
+      if (!reads && n / interval == (chunks - 1) / interval) break;
+      prepare(begins[n], running.count(), reads);
+      if (reads) {
+        read(running);
+        source_.take_out(begins[n], chunk_);
+      }
+      advance(running);
+    }
+    Chunk<Scalar> d_chunk(shape_, capacity_, weights_);
+    for (std::size_t end = chunks; !kept.empty(); kept.pop_back()) {
+      const std::size_t begin = (kept.size() - 1) * interval;
+      replayed.clear();
+      replayed.push_back(kept.back());
+      for (std::size_t n = begin; n + 1 < end; ++n) {
+        replayed.push_back(replayed.back().snapshot());
+        prepare(begins[n], replayed.back().count(), false);
+        advance(replayed.back());
+      }
+      for (std::size_t n = end; n-- > begin; replayed.pop_back()) {
+        pull_back(begins[n], replayed.back(), gradient, d_chunk);
+      }
+      end = begin;
+    }
+  }
+
+ private:
+  [[nodiscard]] Index next_size(Index first, std::uint64_t position) const {
+    const auto into = static_cast<Index>(position % static_cast<std::uint64_t>(chunk_size_));
+    return std::min(chunk_size_ - into, source_.length() - first);
+  }
+
+  void prepare(Index first, std::uint64_t position, bool reads) {
+    chunk_.tokens = next_size(first, position);
+    source_.load(first, chunk_);
+    map_.forward(chunk_, reads);
+    mix_.prepare(chunk_);
+  }
+
+  [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
+    return {shape_.order, states.max_levels(), states.count()};
+  }
+  /// The stretches of the chunk that each level holds after it.
+  template <class Visit>
+  void for_each_new_stretch(const Hierarchy<Scalar>& states, Visit visit) const {
+    const LevelMask after{ReadOrder::before_push, states.max_levels(), states.count()};
+    after.for_each_stretch(chunk_.tokens, [&](int level, Index begin, Index size) {
+      visit(level, begin * shape_.leaves, size * shape_.leaves);
+    });
+  }
+  [[nodiscard]] std::uint64_t count_after(const Hierarchy<Scalar>& states) const {
+    return states.count() + static_cast<std::uint64_t>(chunk_.tokens);
+  }
+
+  void read(const Hierarchy<Scalar>& states) {
+    const Index tokens = chunk_.tokens;
+    auto out = chunk_.out.topRows(tokens);
+    out.setZero();
+    for (int l : states.active()) {
+      weigh_queries(states, l);
+      product<Into::add>(lambda_queries_, states.level(l), out);
+    }
+    mix_.decay_from_start(out);
+    weigh(states);
+    mix_.add_mix(weighted_, chunk_.v.topRows(tokens * shape_.leaves), out);
+  }
+
+  void weigh(const Hierarchy<Scalar>& states) {
+    weighted_.resize(chunk_.tokens, chunk_.tokens * shape_.leaves);
+    weight_scores(mask(states), shape_.leaves, map_.scores(), chunk_.lambda, weighted_);
+  }
+
+  void advance(Hierarchy<Scalar>& states) {
+    const std::uint64_t after = count_after(states);
+    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
+    std::uint64_t filled = 0;
+    const auto take = [&](int l) {
+      const bool has = (filled >> l) & 1u;
+      filled |= std::uint64_t{1} << l;
+      return has;
+    };
+    for (int l : states.active()) {
+      map_.carry(states.level(l));
+      mix_.carry(states.level(l));
+      if (states.holder(after, states.bucket(l).first) == l) take(l);
+    }
+    for (int l : states.active()) {
+      const int holder = states.holder(after, states.bucket(l).first);
+      if (holder == l) continue;
+      if (take(holder)) {
+        states.level(holder) += states.level(l);
+      } else {
+        states.level(holder).swap(states.level(l));
+      }
+    }
+    for_each_new_stretch(states, [&](int l, Index begin, Index size) {
+      if (!take(l)) states.set_zero(l);
+      product<Into::add>(map_.keys().middleRows(begin, size).transpose(),
+                         mix_.ended_values().middleRows(begin, size), states.level(l));
+    });
+    states.set_count(after);
+  }
+
+  /// One chunk backwards: `gradient` goes from the states after it to those before it, `states`.
+  void pull_back(Index first, const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                 Chunk<Scalar>& d_chunk) {
+    prepare(first, states.count(), true);
+    const Index tokens = chunk_.tokens, leaves = tokens * shape_.leaves;
+    d_chunk.set_zero();
+    d_chunk.tokens = tokens;
+    source_.load_gradient(first, chunk_, d_chunk);
+    map_.start_pull_back();
+    pull_back_advance(states, gradient, d_chunk);
+
+    const auto v = chunk_.v.topRows(leaves);
+    auto d_out = d_chunk.out.topRows(tokens);
+    auto d_v = d_chunk.v.topRows(leaves);
+    weigh(states);
+    d_weighted_.resize(tokens, leaves);
+    mix_.pull_back_mix(weighted_, v, d_out, d_weighted_, d_v, d_chunk.value_decay);
+    pull_back_weighted_scores(mask(states), shape_.leaves, map_.scores(), chunk_.lambda,
+                              d_weighted_, d_chunk.lambda);
+    pull_back_reads(states, gradient, d_chunk);
+    map_.pull_back(chunk_, d_weighted_, d_queries_, d_keys_, d_chunk);
+    source_.take_gradient(first, chunk_, d_chunk);
+  }
+
+  void pull_back_advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                         Chunk<Scalar>& d_chunk) {
+    const Index leaves = chunk_.tokens * shape_.leaves;
+    const std::uint64_t after = count_after(states);
+    d_keys_.setZero(leaves, shape_.d_k);
+    ended_gradient_.setZero(leaves, shape_.d_v);
+    for_each_new_stretch(states, [&](int l, Index begin, Index size) {
+      transposed_ = gradient.level(l).transpose();
+      product<Into::add>(mix_.ended_values().middleRows(begin, size), transposed_,
+                         d_keys_.middleRows(begin, size));
+      product<Into::add>(map_.keys().middleRows(begin, size), gradient.level(l),
+                         ended_gradient_.middleRows(begin, size));
+    });
+    mix_.pull_back_to_end(ended_gradient_, d_chunk.value_decay);
+    d_chunk.v.topRows(leaves) += ended_gradient_;
+
+    for (int l : states.active()) {
+      const int holder = states.holder(after, states.bucket(l).first);
+      if (holder != l) gradient.level(l) = gradient.level(holder);
+    }
+    gradient.set_count(states.count());
+    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
+    for (int l : states.active()) {
+      if (shape_.decays_values) {
+        carried_ = states.level(l);
+        map_.carry(carried_);
+        mix_.carry(carried_);
+        mix_.pull_back_carry(carried_, gradient.level(l), d_chunk.value_decay);
+      }
+      map_.pull_back_carry(states.level(l), gradient.level(l));
+    }
+  }
+
+  /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
+  /// be: z = S_l d_out^T, d_queries^T += z diag(lambda_l), d_lambda_l = rows of queries . z.
+  void pull_back_reads(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                       Chunk<Scalar>& d_chunk) {
+    const Index tokens = chunk_.tokens;
+    auto d_out = d_chunk.out.topRows(tokens);
+    if (shape_.decays_values) {
+      decayed_reads_.setZero(tokens, shape_.d_v);
+      for (int l : states.active()) {
+        weigh_queries(states, l);
+        product<Into::add>(lambda_queries_, states.level(l), decayed_reads_);
+      }
+      mix_.decay_from_start(decayed_reads_);
+      mix_.pull_back_from_start(decayed_reads_, d_out, d_chunk.value_decay);
+    }
+    d_queries_transposed_.setZero(shape_.d_k, tokens);
+    d_out_transposed_ = d_out.transpose();
+    queries_transposed_ = map_.queries().transpose();
+    products_.resize(shape_.d_k, tokens);
+    for (int l : states.active()) {
+      weigh_queries(states, l);
+      product<Into::add>(lambda_queries_.transpose(), d_out, gradient.level(l));
+      product<Into::replace>(states.level(l), d_out_transposed_, products_);
+      d_lambda_ = products_.cwiseProduct(queries_transposed_).colwise().sum();
+      const std::uint64_t bucket = states.bucket(l).first;
+      for (Index t = 0; t < tokens; ++t) {
+        d_chunk.lambda(t, mask(states).level(bucket, t)) += d_lambda_[t];
+      }
+      for (Index i = 0; i < shape_.d_k; ++i) {
+        d_queries_transposed_.row(i) += products_.row(i).cwiseProduct(lambda_row_);
+      }
+    }
+    d_queries_ = d_queries_transposed_.transpose();
+  }
+
+  /// lambda_row_ = lambda_l of every token, lambda_queries_ = diag(lambda_l) queries.
+  void weigh_queries(const Hierarchy<Scalar>& states, int l) {
+    const std::uint64_t bucket = states.bucket(l).first;
+    lambda_row_.resize(chunk_.tokens);
+    lambda_queries_ = map_.queries();
+    for (Index t = 0; t < chunk_.tokens; ++t) {
+      lambda_row_[t] = chunk_.lambda(t, mask(states).level(bucket, t));
+      lambda_queries_.row(t) *= lambda_row_[t];
+    }
+  }
+
+  TokenSource<Scalar>& source_;
+  SequenceShape shape_;
+  Index chunk_size_, capacity_, weights_;
+  Chunk<Scalar> chunk_;
+  ChunkMap<Scalar> map_;
+  ValueMix<Scalar> mix_;
+  Matrix weighted_, lambda_queries_;
+  Eigen::Matrix<Scalar, 1, Eigen::Dynamic> lambda_row_, d_lambda_;
+  Matrix d_weighted_, d_queries_, d_keys_, ended_gradient_, carried_, transposed_, decayed_reads_;
+  Matrix d_queries_transposed_, d_out_transposed_, queries_transposed_, products_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_CHUNKWISE_RUN_HPP

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
+
+#include <cmath>
+
+#include "loglinear/sequence/detail/chunk.hpp"
+#include "loglinear/sequence/inputs.hpp"
+
+namespace loglinear::detail {
+
+/// Chunks of `SequenceInputs`, their reads, and their gradients. An update with strength b removes
+/// the key b k, which is also the leaf's: u = b k. The first of a token finds the decayed state,
+/// p = e^g k, the others p = k.
+template <class Scalar>
+class InputSource final : public TokenSource<Scalar> {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  InputSource(const SequenceInputs<Scalar>& in, Index weights)
+      : in_(in), weights_(weights), leaves_(in.leaves()), updates_(in.updates()) {}
+
+  /// Where reads go; nowhere before it is called.
+  void read_into(Matrix& out) { out_ = &out; }
+  /// Where gradients come from and go.
+  void differentiate(const Eigen::Ref<const Matrix>& d_out, SequenceGradients<Scalar>& gradients) {
+    d_out_ = &d_out;
+    gradients_ = &gradients;
+  }
+
+  [[nodiscard]] SequenceShape shape() const override {
+    return {in_.d_k(),
+            in_.d_v(),
+            leaves_,
+            updates_,
+            in_.g.size() > 0 ? in_.g.cols() : Index{0},
+            in_.g_value.size() > 0,
+            is_delta(),
+            ReadOrder::current_apart};
+  }
+  [[nodiscard]] Index length() const override { return in_.length(); }
+
+  void load(Index first, Chunk<Scalar>& chunk) override {
+    const Index tokens = chunk.tokens;
+    chunk.q.topRows(tokens) = in_.q.middleRows(first, tokens);
+    chunk.k.topRows(tokens * leaves_) = in_.k.middleRows(first * leaves_, tokens * leaves_);
+    chunk.v.topRows(tokens * leaves_) = in_.v.middleRows(first * leaves_, tokens * leaves_);
+    chunk.lambda.topRows(tokens) = in_.lambda.block(first, 0, tokens, weights_);
+    const Index moments = std::max(updates_, Index{1});
+    if (in_.g.size() > 0) {
+      if (moments > 1) chunk.decay.topRows(tokens * moments).setOnes();
+      for (Index t = 0; t < tokens; ++t) {
+        chunk.decay.row(t * moments) = in_.g.row(first + t).array().exp();
+      }
+    }
+    if (in_.g_value.size() > 0) {
+      chunk.value_decay.topRows(tokens) = in_.g_value.middleRows(first, tokens).array().exp();
+    }
+    if (is_delta()) {
+      chunk.p.topRows(tokens * leaves_) = chunk.k.topRows(tokens * leaves_);
+      for (Index t = 0; t < tokens; ++t) {
+        decay_row(chunk, t * moments, chunk.p);
+        for (Index j = 0; j < leaves_; ++j) {
+          chunk.k.row(t * leaves_ + j) *= in_.beta(first + t, j);
+        }
+      }
+    } else if (updates_ > 0) {
+      chunk.u.topRows(tokens * updates_) = in_.u.middleRows(first * updates_, tokens * updates_);
+      chunk.p.topRows(tokens * updates_) = in_.p.middleRows(first * updates_, tokens * updates_);
+    }
+  }
+
+  void take_out(Index first, const Chunk<Scalar>& chunk) override {
+    if (out_ != nullptr) out_->middleRows(first, chunk.tokens) = chunk.out.topRows(chunk.tokens);
+  }
+
+  void load_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
+    gradient.out.topRows(chunk.tokens) = d_out_->middleRows(first, chunk.tokens);
+  }
+
+  void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
+    const Index tokens = chunk.tokens, moments = std::max(updates_, Index{1});
+    if (is_delta()) pull_back_strengths(first, chunk, gradient);
+    auto& to = *gradients_;
+    to.q.middleRows(first, tokens) = gradient.q.topRows(tokens);
+    to.k.middleRows(first * leaves_, tokens * leaves_) = gradient.k.topRows(tokens * leaves_);
+    to.v.middleRows(first * leaves_, tokens * leaves_) = gradient.v.topRows(tokens * leaves_);
+    to.lambda.block(first, 0, tokens, weights_) = gradient.lambda.topRows(tokens);
+    for (Index t = 0; in_.g.size() > 0 && t < tokens; ++t) {
+      to.g.row(first + t) = gradient.decay.row(t * moments);
+    }
+    if (in_.g_value.size() > 0) {
+      to.g_value.middleRows(first, tokens) = gradient.value_decay.topRows(tokens);
+    }
+    if (!is_delta() && updates_ > 0) {
+      const Index rows = tokens * updates_;
+      to.u.middleRows(first * updates_, rows) = gradient.u.topRows(rows);
+      to.p.middleRows(first * updates_, rows) = gradient.p.topRows(rows);
+    }
+  }
+
+ private:
+  [[nodiscard]] bool is_delta() const { return in_.beta.size() > 0; }
+
+  /// Row `moment` of `rows` through its own decay.
+  void decay_row(const Chunk<Scalar>& chunk, Index moment, Matrix& rows) const {
+    if (in_.g.size() == 0) return;
+    if (in_.g.cols() == 1) {
+      rows.row(moment) *= chunk.decay(moment, 0);
+    } else {
+      rows.row(moment).array() *= chunk.decay.row(moment).array();
+    }
+  }
+
+  /// From b k and p = e^g k to k, b and g.
+  void pull_back_strengths(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) {
+    for (Index t = 0; t < chunk.tokens; ++t) {
+      const Index moment = t * leaves_;
+      if (in_.g.cols() == 1 && in_.g.size() > 0) {
+        gradient.decay(moment, 0) += gradient.p.row(moment).dot(chunk.p.row(moment));
+      } else if (in_.g.size() > 0) {
+        gradient.decay.row(moment) += gradient.p.row(moment).cwiseProduct(chunk.p.row(moment));
+      }
+      decay_row(chunk, moment, gradient.p);
+      for (Index j = 0; j < leaves_; ++j) {
+        auto d_key = gradient.k.row(moment + j);
+        gradients_->beta(first + t, j) = d_key.dot(in_.k.row(first * leaves_ + moment + j));
+        d_key = in_.beta(first + t, j) * d_key + gradient.p.row(moment + j);
+      }
+    }
+  }
+
+  const SequenceInputs<Scalar>& in_;
+  Index weights_, leaves_, updates_;
+  Matrix* out_ = nullptr;
+  const Eigen::Ref<const Matrix>* d_out_ = nullptr;
+  SequenceGradients<Scalar>* gradients_ = nullptr;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP

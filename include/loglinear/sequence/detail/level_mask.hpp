@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_LEVEL_MASK_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_LEVEL_MASK_HPP
+
+// Which level weight a query gives to what: to each earlier token of its own chunk, and to each
+// bucket that is older than the chunk.
+
+#include <bit>
+#include <cstdint>
+
+#include "loglinear/detail/types.hpp"
+#include "loglinear/fenwick.hpp"
+
+namespace loglinear::detail {
+
+/// The levels as tokens of one chunk see them; `first` is the absolute position of its first.
+struct LevelMask {
+  ReadOrder order;
+  int max_levels;
+  std::uint64_t first;
+
+  /// The level under which query t of the chunk sees the bucket that begins at token `bucket`.
+  [[nodiscard]] int level(std::uint64_t bucket, Index t) const {
+    return level_of(bucket, first + static_cast<std::uint64_t>(t), order, max_levels);
+  }
+
+  /// Calls `visit(level, begin, size)` for the stretches of the chunk that query t sees under one
+  /// level, the newest first; tokens are counted from the beginning of the chunk.
+  template <class Visit>
+  void for_each_stretch(Index t, Visit visit) const {
+    std::uint64_t end = first + static_cast<std::uint64_t>(t);
+    int shift = 0;
+    if (order == ReadOrder::current_apart) {
+      visit(0, t, Index{1});
+      shift = 1;
+    }
+    if (order == ReadOrder::after_push) ++end;
+    const int last = level_weight_count(order, max_levels) - 1;
+    while (end > first) {
+      const int bit = std::countr_zero(end);
+      const std::uint64_t size = std::min(std::uint64_t{1} << bit, end - first);
+      end -= size;
+      visit(std::min(bit + shift, last), static_cast<Index>(end - first), static_cast<Index>(size));
+    }
+  }
+};
+
+/// weighted(t, s) = lambda(t, level of s) scores(t, s) for `leaves` columns a token; 0 where s is
+/// not seen.
+template <class Scores, class Lambda, class Weighted>
+void weight_scores(const LevelMask& mask, Index leaves, const Scores& scores, const Lambda& lambda,
+                   Weighted& weighted) {
+  for (Index t = 0; t < scores.rows(); ++t) {
+    auto row = weighted.row(t);
+    const Index seen = t + (mask.order == ReadOrder::before_push ? 0 : 1);
+    row.tail(row.size() - seen * leaves).setZero();
+    mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
+      row.segment(begin * leaves, size * leaves) =
+          lambda(t, level) * scores.row(t).segment(begin * leaves, size * leaves);
+    });
+  }
+}
+
+/// The pullback of `weight_scores`: d_weighted becomes the gradient of the scores; d_lambda is
+/// added to.
+template <class Scores, class Lambda, class Weighted, class DLambda>
+void pull_back_weighted_scores(const LevelMask& mask, Index leaves, const Scores& scores,
+                               const Lambda& lambda, Weighted& d_weighted, DLambda&& d_lambda) {
+  for (Index t = 0; t < scores.rows(); ++t) {
+    auto row = d_weighted.row(t);
+    const Index seen = t + (mask.order == ReadOrder::before_push ? 0 : 1);
+    row.tail(row.size() - seen * leaves).setZero();
+    mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
+      auto stretch = row.segment(begin * leaves, size * leaves);
+      d_lambda(t, level) += stretch.dot(scores.row(t).segment(begin * leaves, size * leaves));
+      stretch *= lambda(t, level);
+    });
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_LEVEL_MASK_HPP

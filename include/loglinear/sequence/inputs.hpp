@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_SEQUENCE_INPUTS_HPP
+#define LOGLINEAR_SEQUENCE_INPUTS_HPP
+
+/// \file
+/// What the sequence form computes on, in the field's names and shapes.
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <string>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/product.hpp"
+#include "loglinear/detail/types.hpp"
+#include "loglinear/fenwick.hpp"
+
+namespace loglinear {
+
+/// One sequence of T tokens, one head: queries, leaves, gates and level weights, a row a token.
+///
+///     o_t = sum_{s <= t} lambda[t][level(t, s)] q_t^T A_t A_{t-1} ... A_{s+1} C_s
+///     level(t, s) = bit_width(t ^ s), tokens numbered from the stream's beginning
+///
+/// (Guo et al., arXiv:2506.04761, equations 4 and 5; the read order `current_apart`). What is given
+/// decides the rule; absent arrays are empty, and keys are used as they are: nothing is normalised
+/// or scaled by 1/sqrt(d_k).
+///
+/// | rule                        | arrays besides q, k, v, lambda | A_t                   | C_t |
+/// |-----------------------------|--------------------------------|-----------------------|---------|
+/// | linear attention            |                                | I                     | k v^T |
+/// | RetNet, GLA, Mamba-2        | g (T x 1)                      | e^g I                 | k v^T |
+/// | gated by key row (GLA, ...) | g (T x d_k)                    | diag(e^g)             | k v^T |
+/// | DeltaNet                    | beta (T x 1)                   | I - b k k^T           | b k v^T
+/// | | Gated DeltaNet              | beta, g (T x 1 or T x d_k)     | (I - b k k^T) diag(e^g) | b k
+/// v^T | | DeltaProduct, n a token     | beta (T x n), k, v (nT rows), g | H_n ... H_1 diag(e^g),
+/// H_j = I - b_j k_j k_j^T | sum_j H_n ... H_{j+1} b_j k_j v_j^T | | diagonal plus rank one
+/// (RWKV-7, DPLR) | u, p (T x d_k), g    | diag(e^g) - u p^T     | k v^T   | | decay per value
+/// column      | g_value (T x d_v), with any    | . diag(e^g_value) from the right | |
+///
+/// Without beta, n rows of k and v a token are n leaves, C_t = sum_j k_j v_j^T, and m rows of u and
+/// p a token are m updates one after the other, the first of them with the decay.
+///
+/// The names are those of flash-linear-attention (`chunk_log_linear_attn(q, k, v, g,
+/// level_scales)`, where lambda is `level_scales`, and `beta` of its delta rules; `a` and `b` of
+/// its DPLR operator are -p and u) and of ONNX's LinearAttention operator (`decay` is g, `beta` is
+/// beta, `update_rule` is which of them are given, `scale` belongs into q). Those have batch and
+/// head dimensions and T x d in between: a head of one sequence here is one block of such a tensor.
+///
+/// Each member refers to the caller's matrix where that is row-major with contiguous rows (maps and
+/// blocks included) and to a copy otherwise; it must outlive this struct.
+template <class Scalar>
+struct SequenceInputs {
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Rows = Eigen::Ref<const Matrix>;
+
+  Rows q;                   ///< queries, T x d_k
+  Rows k;                   ///< keys, T x d_k, or n rows a token
+  Rows v;                   ///< values, T x d_v, or n rows a token
+  Rows lambda;              ///< level weights, T x levels, any finite numbers; see `levels_read`
+  Rows g = Matrix();        ///< log decays, T x 1 or T x d_k; -infinity forgets everything
+  Rows g_value = Matrix();  ///< log decays of value columns, T x d_v; likewise
+  Rows beta = Matrix();     ///< strengths of the delta rule, T x n; not together with u and p
+  Rows u = Matrix();        ///< what an update writes back, T x d_k, or m rows a token
+  Rows p = Matrix();        ///< what an update looks up, like u
+
+  [[nodiscard]] Eigen::Index length() const { return q.rows(); }  ///< T
+  [[nodiscard]] Eigen::Index d_k() const { return q.cols(); }     ///< columns of q and k
+  [[nodiscard]] Eigen::Index d_v() const { return v.cols(); }     ///< columns of v
+  /// Rows of k and v a token, n.
+  [[nodiscard]] Eigen::Index leaves() const { return length() == 0 ? 1 : k.rows() / length(); }
+  /// Rank-one updates a token: m, or n with beta.
+  [[nodiscard]] Eigen::Index updates() const {
+    return beta.size() > 0 ? leaves() : length() == 0 ? 0 : u.rows() / length();
+  }
+
+  /// The tokens [first, first + count) alone; refers to the same memory.
+  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const {
+    const auto rows = [&](const Rows& all) -> Rows {
+      const Eigen::Index each = length() == 0 ? 0 : all.rows() / length();
+      return all.middleRows(first * each, count * each);
+    };
+    return {rows(q),       rows(k),    rows(v), rows(lambda), rows(g),
+            rows(g_value), rows(beta), rows(u), rows(p)};
+  }
+
+  /// Columns of lambda that tokens [start, start + T) of a stream read with `max_levels` levels of
+  /// state: 1 for the token's own leaf, and one for each level that any of them can see.
+  [[nodiscard]] static int levels_read(std::uint64_t start, Eigen::Index length, int max_levels) {
+    if (length == 0) return 0;
+    const std::uint64_t last = start + static_cast<std::uint64_t>(length) - 1;
+    return std::min(static_cast<int>(std::bit_width(last)), max_levels) + 1;
+  }
+
+  /// \throws std::invalid_argument where shapes do not fit together, lambda has too few columns for
+  /// tokens from `start` on, or a number is not finite (g and g_value may be -infinity)
+  void validate(std::uint64_t start, int max_levels) const {
+    const Eigen::Index tokens = length();
+    if (tokens == 0) return;
+    detail::require_positive("d_k (columns of q)", d_k());
+    detail::require_positive("d_v (columns of v)", d_v());
+    detail::require_size("k (columns)", k.cols(), d_k());
+    require_rows("k", k.rows());
+    detail::require_size("v (rows)", v.rows(), k.rows());
+    detail::require_size("lambda (rows)", lambda.rows(), tokens);
+    const int needed = levels_read(start, tokens, max_levels);
+    if (lambda.cols() < needed) {
+      detail::fail("the number of level weights (columns of lambda)", lambda.cols(),
+                   "at least " + std::to_string(needed) + " for tokens " + std::to_string(start) +
+                       " to " + std::to_string(start + static_cast<std::uint64_t>(tokens) - 1));
+    }
+    if (g.size() > 0) {
+      detail::require_size("g (rows)", g.rows(), tokens);
+      if (g.cols() != 1) detail::require_size("g (columns, unless 1)", g.cols(), d_k());
+    }
+    if (g_value.size() > 0) {
+      detail::require_size("g_value (rows)", g_value.rows(), tokens);
+      detail::require_size("g_value (columns)", g_value.cols(), d_v());
+    }
+    if (beta.size() > 0) {
+      detail::require_size("beta (rows)", beta.rows(), tokens);
+      detail::require_size("beta (columns)", beta.cols(), leaves());
+      detail::require_size("u and p, with beta given,", u.size() + p.size(), 0);
+    }
+    if (u.size() > 0 || p.size() > 0) {
+      detail::require_size("u (columns)", u.cols(), d_k());
+      detail::require_size("p (columns)", p.cols(), d_k());
+      require_rows("u", u.rows());
+      detail::require_size("p (rows)", p.rows(), u.rows());
+    }
+    detail::require_finite("q", q);
+    detail::require_finite("k", k);
+    detail::require_finite("v", v);
+    detail::require_finite("lambda", lambda.leftCols(needed));
+    detail::require_finite("beta", beta);
+    detail::require_finite("u", u);
+    detail::require_finite("p", p);
+    require_log_decays("g", g);
+    require_log_decays("g_value", g_value);
+  }
+
+ private:
+  void require_rows(const char* name, Eigen::Index rows) const {
+    if (rows > 0 && rows % length() == 0) return;
+    detail::fail(std::string("the number of rows of ") + name, rows,
+                 "a multiple of the number of tokens, " + std::to_string(length()));
+  }
+  static void require_log_decays(const char* name, const Rows& values) {
+    if (detail::all_finite(values)) return;
+    const Scalar lowest = -std::numeric_limits<Scalar>::infinity();
+    for (Eigen::Index i = 0; i < values.rows(); ++i) {
+      for (Eigen::Index j = 0; j < values.cols(); ++j) {
+        if (detail::is_finite(values(i, j)) || values(i, j) == lowest) continue;
+        detail::fail(std::string(name) + "[" + std::to_string(i) + ", " + std::to_string(j) + "]",
+                     detail::to_double(values(i, j)), "finite or -infinity");
+      }
+    }
+  }
+};
+
+/// Gradients with respect to `SequenceInputs`, of the same shapes; log decays are differentiated as
+/// such. Level weights that are not read have gradient 0.
+template <class Scalar>
+struct SequenceGradients {
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+
+  Matrix q, k, v, lambda, g, g_value, beta, u, p;
+  /// With respect to the initial levels, each flattened row-major: max_levels x d_k d_v, 0 where
+  /// inactive; without rows if there was no initial state.
+  Matrix state;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_INPUTS_HPP

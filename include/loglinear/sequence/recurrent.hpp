@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_SEQUENCE_RECURRENT_HPP
+#define LOGLINEAR_SEQUENCE_RECURRENT_HPP
+
+#include <cmath>
+
+#include "loglinear/sequence/inputs.hpp"
+#include "loglinear/state.hpp"
+#include "loglinear/transition.hpp"
+
+namespace loglinear {
+
+namespace detail {
+
+/// The transition of token t of a sequence, as a state undergoes it.
+template <class Scalar>
+class SequenceTransition {
+ public:
+  explicit SequenceTransition(const SequenceInputs<Scalar>& in) : in_(in) {}
+  void move_to(Index t) { t_ = t; }
+
+  /// m <- L m
+  template <class Level>
+  void left(Level& m) const {
+    const Index updates = in_.updates();
+    if (in_.beta.size() > 0) {
+      decay(m);
+      for (Index j = 0; j < updates; ++j) {
+        const Row key = in_.k.row(t_ * updates + j);
+        const Row found = in_.beta(t_, j) * key * m;
+        m -= key.transpose() * found;
+      }
+      return;
+    }
+    for (Index j = 0; j < updates; ++j) {
+      const Row found = in_.p.row(t_ * updates + j) * m;
+      if (j == 0) decay(m);
+      m -= in_.u.row(t_ * updates + j).transpose() * found;
+    }
+    if (updates == 0) decay(m);
+  }
+  /// m <- m diag(r)
+  template <class Level>
+  void right(Level& m) const {
+    if (in_.g_value.size() == 0) return;
+    const Row decay = in_.g_value.row(t_).array().exp();
+    for (Index i = 0; i < m.rows(); ++i) m.row(i).array() *= decay.array();
+  }
+  /// What `right` and `left` can grow a norm by, intermediate results included.
+  [[nodiscard]] double norm_bound() const {
+    const Index updates = in_.updates();
+    double bound = 1;
+    if (in_.g.size() > 0) bound = std::max(bound, std::exp(to_double(in_.g.row(t_).maxCoeff())));
+    for (Index j = 0; j < updates; ++j) {
+      const bool is_delta = in_.beta.size() > 0;
+      const Row u = is_delta ? Row(in_.beta(t_, j) * in_.k.row(t_ * updates + j))
+                             : Row(in_.u.row(t_ * updates + j));
+      const double looked_up =
+          to_double((is_delta ? in_.k : in_.p).row(t_ * updates + j).stableNorm());
+      bound *= 1 + std::max(1.0, to_double(u.stableNorm())) * looked_up;
+    }
+    if (in_.g_value.size() > 0) {
+      bound *= std::max(1.0, std::exp(to_double(in_.g_value.row(t_).maxCoeff())));
+    }
+    return bound;
+  }
+
+ private:
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+
+  template <class Level>
+  void decay(Level& m) const {
+    if (in_.g.size() == 0) return;
+    for (Index i = 0; i < m.rows(); ++i) {
+      m.row(i) *= std::exp(in_.g(t_, in_.g.cols() == 1 ? 0 : i));
+    }
+  }
+
+  const SequenceInputs<Scalar>& in_;
+  Index t_ = 0;
+};
+
+}  // namespace detail
+
+/// The sequence form one token after the other through the hierarchy: every level undergoes the
+/// token's transition and is read, then the leaf is pushed (arXiv:2506.04761, section 3.1).
+///
+/// \param in     the tokens
+/// \param state  the state before them, and in the end the one after the last push
+/// \return the reads, T x d_v
+/// \throws std::invalid_argument as `SequenceInputs::validate`, before anything has changed, or
+/// where the state would overflow: `state` then holds the tokens before that.
+/// O(T levels d_k d_v); allocates.
+template <class Scalar>
+detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
+                                         LogLinearState<Scalar>& state) {
+  using Eigen::Index;
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  if (in.length() > 0) {
+    detail::require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
+    detail::require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());
+  }
+  in.validate(state.size(), state.max_levels());
+  const Index leaves = in.leaves();
+  detail::RowMajorMatrix<Scalar> out(in.length(), state.d_v());
+  detail::SequenceTransition<Scalar> transition(in);
+  detail::Matrix<Scalar> keys(state.d_k(), leaves), values(state.d_v(), leaves);
+  for (Index t = 0; t < in.length(); ++t) {
+    transition.move_to(t);
+    keys = in.k.middleRows(t * leaves, leaves).transpose();
+    values = in.v.middleRows(t * leaves, leaves).transpose();
+    for (Index j = 0; in.beta.size() > 0 && j < leaves; ++j) {
+      for (Index i = 0; i < j; ++i) {  // earlier leaves undergo update j
+        const Scalar found = keys.col(i).dot(in.k.row(t * leaves + j));
+        keys.col(i) -= (in.beta(t, j) * found) * in.k.row(t * leaves + j).transpose();
+      }
+      keys.col(j) *= in.beta(t, j);
+    }
+    const double magnitude =
+        state.require_writable(transition.norm_bound(), keys, values, [] { return 0.0; });
+    state.undergo_unchecked(transition);
+    const Row query = in.q.row(t);
+    out.row(t) = (in.lambda(t, 0) * (query * keys)) * values.transpose();
+    for (int l : state.active_levels()) {
+      out.row(t) += in.lambda(t, l + 1) * Row(query * state.level(l));
+    }
+    state.write(Identity<Scalar>(state.d_k(), state.d_v()), keys, values, magnitude);
+  }
+  return out;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_RECURRENT_HPP
