@@ -9,13 +9,14 @@
 #include <vector>
 
 #include "loglinear/detail/checks.hpp"
-#include "loglinear/detail/parameters.hpp"
+#include "loglinear/detail/preparation.hpp"
 #include "loglinear/detail/reading.hpp"
 #include "loglinear/detail/stream_state.hpp"
 #include "loglinear/detail/vector_argument.hpp"
 #include "loglinear/detail/workspace.hpp"
 #include "loglinear/level_weights.hpp"
 #include "loglinear/rule.hpp"
+#include "loglinear/sequence/block_form.hpp"
 #include "loglinear/state.hpp"
 
 namespace loglinear {
@@ -58,7 +59,8 @@ concept StreamingLayer = requires {
 /// \tparam MaxLevels  the number of levels at compile time, or Eigen::Dynamic
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
           int MaxLevels = Eigen::Dynamic>
-class LogLinearAttention {
+class LogLinearAttention
+    : public BlockForm<LogLinearAttention<Inner, Scalar_, Weights, MaxLevels>> {
   static_assert(!detail::StreamingLayer<Inner>,
                 "log-linear attention cannot be the inner rule of log-linear attention: pass the "
                 "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
@@ -69,6 +71,7 @@ class LogLinearAttention {
                 "Weights must satisfy LevelWeights: see loglinear/level_weights.hpp");
 
   using Kind = typename Inner::template Transition<Scalar_>;
+  using Preparation = detail::Preparation<Inner, Scalar_, Weights>;
 
  public:
   using Scalar = Scalar_;
@@ -77,6 +80,7 @@ class LogLinearAttention {
   using State = LogLinearState<Scalar, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
   using InnerRuleOfLayer = Inner;
   using LevelWeightsOfLayer = Weights;
+  using TransitionOfLayer = Kind;
   /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
   using Workspace = detail::Workspace<Kind>;
 
@@ -97,18 +101,15 @@ class LogLinearAttention {
   /// Xorshift64 and Box-Muller, in the order of `weight_names()`. \throws std::invalid_argument for
   /// an option out of its range
   explicit LogLinearAttention(const Options& options)
-      : inner_(options.inner),
-        weights_(options.level_weights),
-        read_order_(options.read_order),
-        parameters_(checked(options).d_model),
-        layout_(lay_out(options)),
-        state_(options.max_levels, layout_.key_rows, layout_.d_v, leaves),
+      : read_order_(options.read_order),
+        preparation_(options.inner, options.level_weights, checked(options).d_model, options.d_k,
+                     options.d_v, options.max_levels, options.read_order),
+        state_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
         workspace_(make_workspace()),
-        training_(layout_, leaves, weight_count(), state_.score_columns()) {
-    detail::validate_rule(inner_);
-    weights_.template resolve<Scalar>(options.max_levels);
+        training_(layout(), Preparation::leaves, preparation_.weight_count(),
+                  state_.score_columns()) {
     Xorshift64 random(options.seed);
-    parameters_.draw(random);
+    draw_weights(random);
     set_learning_rate(options.learning_rate);
   }
 
@@ -148,14 +149,16 @@ class LogLinearAttention {
   template <class In>
   const Vector& query_readonly(const In& x, Workspace& workspace) const {
     detail::require_size("the workspace's x", workspace.x.size(), d_model());
-    detail::require_size("the workspace's projections", workspace.raw.size(), layout_.end);
-    detail::require_size("the workspace's query", workspace.old_query.size(), layout_.key_rows);
-    detail::require_size("the workspace's output", workspace.output.size(), layout_.d_v);
-    detail::require_size("the workspace's lambda", workspace.lambda.size(), weight_count());
+    detail::require_size("the workspace's projections", workspace.raw.size(), layout().end);
+    detail::require_size("the workspace's query", workspace.old_query.size(), layout().key_rows);
+    detail::require_size("the workspace's output", workspace.output.size(), output_dim());
+    detail::require_size("the workspace's lambda", workspace.lambda.size(),
+                         preparation_.weight_count());
     detail::require_size("the workspace's levels", workspace.level_reads.cols(),
                          state_.max_levels());
     detail::load_vector(x, "x", workspace.x);
-    project(workspace, layout_.q);
+    preparation_.project(workspace, layout().q);
+    preparation_.prepare_read(workspace, layout().q);
     const bool apart = read_order_ == ReadOrder::current_apart;
     detail::read_standing(state_, workspace, apart ? 1 : 0);
     return bound(workspace);
@@ -198,8 +201,9 @@ class LogLinearAttention {
   template <class In>
   const Vector& stage(const In& x, ReadOrder order) {
     detail::load_vector(x, "x", workspace_.x);
-    project(workspace_, 0);
-    prepare_leaf(workspace_);
+    preparation_.project(workspace_, 0);
+    preparation_.prepare_read(workspace_, 0);
+    preparation_.prepare_leaf(workspace_);
     detail::read_token(state_, workspace_, order);
     staged_order_ = order;
     staged_magnitude_ = state_.require_writable(workspace_.token);
@@ -212,16 +216,18 @@ class LogLinearAttention {
   template <class Derived>
   void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
     training_.d_read = d_read;
-    backward(workspace_, training_, staged_order_);
-    parameters_.require_descendable(learning_rate_, training_.d_raw, workspace_.x,
-                                    training_.d_free);
+    detail::pull_back_token(state_, workspace_, training_, staged_order_);
+    preparation_.pull_back(workspace_, training_);
+    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
+                                                  training_.d_free);
     learns_ = true;
   }
 
   /// Steps the weights if a gradient was staged, and writes the staged token to the state.
   void commit() {
     if (learns_) {
-      parameters_.descend(learning_rate_, training_.d_raw, workspace_.x, training_.d_free);
+      preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
+                                        training_.d_free);
       ++train_step_count_;
       learns_ = false;
     }
@@ -233,8 +239,14 @@ class LogLinearAttention {
     return read_order_ == ReadOrder::current_apart ? read_order_ : ReadOrder::after_push;
   }
 
+  /// One step of gradient descent. \throws std::invalid_argument where a weight would not be finite
+  void descend(const BlockGradient<Scalar>& gradient) {
+    preparation_.parameters().descend(learning_rate_, gradient.weights);
+    ++train_step_count_;
+  }
+
   /// Draws all weights anew, in the order of `weight_names()`.
-  void draw_weights(Xorshift64& random) { parameters_.draw(random); }
+  void draw_weights(Xorshift64& random) { preparation_.parameters().draw(random); }
   /// \}
 
   /// \name What the last `forward`, `query_readonly(x)` or `train_one` saw
@@ -269,30 +281,34 @@ class LogLinearAttention {
   [[nodiscard]] int active_level_count() const noexcept {
     return loglinear::active_level_count(size(), max_levels());
   }
-  [[nodiscard]] Index d_model() const noexcept { return parameters_.d_model(); }  ///< length of x
-  [[nodiscard]] Index d_k() const noexcept { return layout_.d_k; }             ///< length of a key
-  [[nodiscard]] Index key_rows() const noexcept { return layout_.key_rows; }   ///< rows of a level
-  [[nodiscard]] Index output_dim() const noexcept { return layout_.d_v; }      ///< d_v
-  [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }  ///< of `forward`
-  [[nodiscard]] const Inner& inner() const noexcept { return inner_; }         ///< the rule
-  [[nodiscard]] const Weights& level_weights() const noexcept { return weights_; }  ///< the policy
+  [[nodiscard]] Index d_model() const noexcept { return workspace_.x.size(); }  ///< length of x
+  [[nodiscard]] Index d_k() const noexcept { return layout().d_k; }             ///< length of a key
+  [[nodiscard]] Index key_rows() const noexcept { return layout().key_rows; }   ///< rows of a level
+  [[nodiscard]] Index output_dim() const noexcept { return layout().d_v; }      ///< d_v
+  [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }   ///< of `forward`
+  [[nodiscard]] const Inner& inner() const noexcept { return preparation_.inner(); }  ///< the rule
+  [[nodiscard]] const Weights& level_weights() const noexcept {
+    return preparation_.weights();
+  }  ///< the policy
   /// \}
 
   /// \name Weights and learning
   /// \{
   /// The weight arrays in the order in which the seed draws them: w_key, w_value, w_query, those of
   /// the level weights, the rule's own.
-  [[nodiscard]] std::vector<std::string> weight_names() const { return parameters_.names(); }
+  [[nodiscard]] std::vector<std::string> weight_names() const {
+    return preparation_.parameters().names();
+  }
   /// One weight array, `outputs x d_model`, or `1 x n` for a free vector; a read-only view.
   /// \throws std::invalid_argument for a name that is not in `weight_names()`
   [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const {
-    return parameters_.get(name);
+    return preparation_.parameters().get(name);
   }
   /// Replaces one weight array by a matrix of the same shape. \throws std::invalid_argument for an
   /// unknown name, another shape or coefficients that are not finite
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
-    parameters_.set(name, value);
+    preparation_.parameters().set(name, value);
   }
   [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }  ///< of train_one
   /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are
@@ -309,23 +325,23 @@ class LogLinearAttention {
 
   /// Memory for the const `query_readonly`; allocates.
   [[nodiscard]] Workspace make_workspace() const {
-    return Workspace(layout_, d_model(), leaves, state_.max_levels(), weight_count(),
-                     state_.score_columns());
+    return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
+                     state_.max_levels(), preparation_.weight_count(), state_.score_columns());
   }
 
   /// The same layer, weights, state and counters in another scalar; allocates. \throws
   /// std::invalid_argument if a number is out of the other scalar's range
   template <class Other>
   [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels> cast() const {
-    LogLinearAttention<Inner, Other, Weights, MaxLevels> other({.inner = inner_,
+    LogLinearAttention<Inner, Other, Weights, MaxLevels> other({.inner = inner(),
                                                                 .d_model = d_model(),
-                                                                .d_k = layout_.d_k,
-                                                                .d_v = layout_.d_v,
+                                                                .d_k = d_k(),
+                                                                .d_v = output_dim(),
                                                                 .max_levels = state_.max_levels(),
-                                                                .level_weights = weights_,
+                                                                .level_weights = level_weights(),
                                                                 .read_order = read_order_,
                                                                 .learning_rate = learning_rate_});
-    other.parameters_ = parameters_.template cast<Other>();
+    other.preparation_.parameters() = preparation_.parameters().template cast<Other>();
     other.state_ = state_.template cast<typename Inner::template Transition<Other>>();
     other.train_step_count_ = train_step_count_;
     return other;
@@ -334,8 +350,7 @@ class LogLinearAttention {
  private:
   template <class, class, class, int>
   friend class LogLinearAttention;
-
-  static constexpr Index leaves = detail::leaves_of<Inner>();
+  friend class BlockForm<LogLinearAttention>;
 
   static const Options& checked(const Options& options) {
     detail::require_positive("d_model", options.d_model);
@@ -345,59 +360,12 @@ class LogLinearAttention {
     return options;
   }
 
-  detail::Layout lay_out(const Options& options) {
-    detail::Layout layout;
-    layout.d_k = options.d_k;
-    layout.d_v = options.d_v;
-    layout.key_rows = detail::key_rows_of(inner_, options.d_k);
-    parameters_.append(projection("w_key", options.d_k));
-    layout.v = parameters_.append(projection("w_value", options.d_v));
-    layout.q = parameters_.append(projection("w_query", options.d_k));
-    layout.lambda = parameters_.projected_size();
-    const int count = level_weight_count(options.read_order, options.max_levels);
-    for (const Parameter& shape : weights_.parameters(count)) parameters_.append(shape);
-    layout.own = parameters_.projected_size();
-    layout.free_own = parameters_.free_size();
-    for (const Parameter& shape : inner_.parameters(options.d_k, options.d_v)) {
-      parameters_.append(shape);
-    }
-    layout.end = parameters_.projected_size();
-    layout.free_end = parameters_.free_size();
-    return layout;
-  }
+  [[nodiscard]] const detail::Layout& layout() const { return preparation_.layout(); }
 
-  [[nodiscard]] int weight_count() const {
-    return level_weight_count(read_order_, state_.max_levels());
-  }
   template <class Out>
   void require_output(const Eigen::MatrixBase<Out>& out) const {
     detail::require_vector_type<Scalar, Out>();
-    detail::require_size("out", out.size(), layout_.d_v);
-  }
-
-  using ConstView = detail::ConstVectorView<Scalar>;
-  using View = detail::VectorView<Scalar>;
-
-  [[nodiscard]] Projections<ConstView> rule_input(const Workspace& w) const {
-    return layout_.template rule_part<ConstView>(w.raw.data(), parameters_.free().data());
-  }
-
-  /// raw = W x from row `from` on, and what follows from it without the leaf: lambda and query.
-  void project(Workspace& w, Index from) const {
-    parameters_.project(w.x, w.raw, from);
-    detail::require_finite("a projection of x", w.raw.tail(layout_.end - from));
-    weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
-                   layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
-                   w.lambda);
-    detail::require_finite("a level weight", w.lambda);
-    detail::prepare_query(inner_, rule_input(w), w.token.query);
-  }
-
-  void prepare_leaf(Workspace& w) const {
-    inner_.prepare(rule_input(w), w.token);
-    detail::require_finite("a written key", w.token.keys);
-    detail::require_finite("a written value", w.token.values);
-    if (!w.token.transition.all_finite()) detail::fail("the transition", "not finite", "finite");
+    detail::require_size("out", out.size(), output_dim());
   }
 
   static const Vector& bound(Workspace& w) {
@@ -405,25 +373,8 @@ class LogLinearAttention {
     return w.output;
   }
 
-  /// From `t.d_read` to the gradient of every weight, for what `read_token` read in that order.
-  void backward(const Workspace& w, detail::TrainingWorkspace<Kind>& t, ReadOrder order) const {
-    detail::pull_back_token(state_, w, t, order);
-    auto d_in = layout_.template rule_part<View>(t.d_raw.data(), t.d_free.data());
-    d_in.q = Vector::Zero(layout_.d_k);
-    if constexpr (!requires { inner_.prepare_query(d_in, d_in.q); }) d_in.q = t.d_token.query;
-    inner_.pullback(rule_input(w), w.token, t.d_token, d_in);
-    auto d_lambda_raw = layout_.template lambda_part<View>(t.d_raw.data());
-    auto d_lambda_free = layout_.template lambda_free_part<View>(t.d_free.data());
-    weights_.pullback(layout_.template lambda_part<ConstView>(w.raw.data()),
-                      layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
-                      w.lambda, t.d_lambda, d_lambda_raw, d_lambda_free);
-  }
-
-  Inner inner_;
-  Weights weights_;
   ReadOrder read_order_;
-  detail::Parameters<Scalar> parameters_;
-  detail::Layout layout_;
+  Preparation preparation_;
   detail::StreamState<Kind, MaxLevels> state_;
   Workspace workspace_;
   detail::TrainingWorkspace<Kind> training_;

@@ -13,6 +13,7 @@
 
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/product.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/random.hpp"
 #include "loglinear/rule.hpp"
@@ -66,6 +67,54 @@ class Parameters {
     from -= from % packet_size<Scalar>;
     weighted_rows(projections_.data() + from, d_model_, projected_ - from, projected_, x.data(),
                   raw.data() + from);
+  }
+
+  /// raw = x W^T, a row a token.
+  template <class Rows>
+  void project_rows(const Rows& x, RowMajorMatrix<Scalar>& raw) const {
+    product<Into::replace>(x, by_input(), raw);
+  }
+  /// d_x = d_raw W, a row a token.
+  template <class DRows>
+  void project_rows_back(const RowMajorMatrix<Scalar>& d_raw, DRows&& d_x) const {
+    const RowMajorMatrix<Scalar> transposed = d_raw.transpose();
+    RowMajorMatrix<Scalar> d_x_transposed(d_model_, d_raw.rows());
+    product<Into::replace>(by_input(), transposed, d_x_transposed);
+    d_x = d_x_transposed.transpose();
+  }
+
+  /// The same arrays, all zero: for a gradient.
+  [[nodiscard]] Parameters zeros() const {
+    Parameters zeros(*this);
+    zeros.projections_.setZero();
+    zeros.free_.setZero();
+    zeros.magnitude_ = 0;
+    return zeros;
+  }
+  /// W += d_raw^T x, for a gradient.
+  template <class Rows>
+  void add_outer_rows(const Rows& x, const RowMajorMatrix<Scalar>& d_raw) {
+    Eigen::Map<RowMajorMatrix<Scalar>> by_input(projections_.data(), d_model_, projected_);
+    product<Into::add>(x.transpose(), d_raw, by_input);
+  }
+  void add_free(const Vector<Scalar>& d_free) { free_ += d_free; }
+
+  /// W -= learning_rate * the gradient, of the same layout. \throws std::invalid_argument where a
+  /// weight would not be finite; nothing is changed then
+  void descend(double learning_rate, const Parameters& gradient) {
+    require_finite("the gradient", gradient.projections_);
+    require_finite("the gradient", gradient.free_);
+    const double step =
+        learning_rate * std::max(max_abs(gradient.projections_), max_abs(gradient.free_));
+    if (!(magnitude_ + step <= magnitude_limit<Scalar>())) measure();
+    if (!(magnitude_ + step <= magnitude_limit<Scalar>()) || !is_finite(step)) {
+      fail("the largest weight after this step", magnitude_ + step,
+           "within the range of the scalar type");
+    }
+    magnitude_ += step;
+    if (learning_rate == 0) return;
+    projections_ -= Scalar(learning_rate) * gradient.projections_;
+    free_ -= Scalar(learning_rate) * gradient.free_;
   }
 
   /// Throws unless the step of `descend` leaves every weight finite.
@@ -147,6 +196,11 @@ class Parameters {
     Parameter shape;
     Index begin;
   };
+
+  /// The stacked projections as d_model x outputs, row-major.
+  [[nodiscard]] Eigen::Map<const RowMajorMatrix<Scalar>> by_input() const {
+    return {projections_.data(), d_model_, projected_};
+  }
 
   [[nodiscard]] const Array& find(std::string_view name) const {
     for (const Array& array : arrays_) {

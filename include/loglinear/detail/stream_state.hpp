@@ -52,6 +52,13 @@ class StreamState {
   /// Columns that a workspace needs for the scores of buffered leaves.
   [[nodiscard]] Index score_columns() const { return columns_; }
 
+  /// Tokens until nothing is buffered any more; 0 if nothing is. Then `levels` is all there is.
+  [[nodiscard]] Index until_flushed() const { return buffered_ == 0 ? 0 : capacity() - buffered_; }
+  /// Tokens between two such moments.
+  [[nodiscard]] Index capacity() const { return Index{1} << buffer_level_; }
+  [[nodiscard]] const State& levels() const { return levels_; }
+  [[nodiscard]] State& levels() { return levels_; }
+
   void reset() noexcept {
     levels_.reset();
     buffered_ = 0;
@@ -172,7 +179,6 @@ class StreamState {
     return std::clamp(level, 0, std::min(6, max_levels - 1));
   }
 
-  [[nodiscard]] Index capacity() const { return Index{1} << buffer_level_; }
   /// Whole packets of columns, so that scores never end in a remainder.
   [[nodiscard]] static Index padded(Index columns) {
     constexpr Index width = packet_size<Scalar>;

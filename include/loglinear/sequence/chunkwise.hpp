@@ -26,8 +26,8 @@ inline Index chunk_size_of(const ChunkwiseOptions& options) {
   return static_cast<Index>(std::bit_floor(static_cast<std::uint64_t>(options.chunk_size)));
 }
 
-template <class Scalar>
-Hierarchy<Scalar> hierarchy_of(const LogLinearState<Scalar>& state) {
+template <class Scalar, int KeyDim, int ValueDim, int MaxLevels>
+Hierarchy<Scalar> hierarchy_of(const LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels>& state) {
   Hierarchy<Scalar> levels(state.max_levels(), state.d_k(), state.d_v(), state.size());
   for (int l : state.active_levels()) levels.level(l) = state.level(l);
   return levels;
