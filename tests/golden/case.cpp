@@ -23,21 +23,28 @@ std::vector<Eigen::Index> Case::shape(const std::string& array) const {
 
 RowMajor Case::matrix(const std::string& array) const {
   const auto data = arrays_.at(array).at("data").get<std::vector<double>>();
-  const Eigen::Index rows = shape(array).empty() ? 1 : shape(array).front();
-  const auto size = static_cast<Eigen::Index>(data.size());
-  const Eigen::Index columns = rows == 0 ? 0 : size / rows;
-  if (rows * columns != size) throw std::runtime_error("array " + array + " is not rectangular");
+  Eigen::Index rows = 1, columns = 1;
+  const auto sizes = shape(array);
+  for (std::size_t n = 0; n < sizes.size(); ++n) (n == 0 ? rows : columns) *= sizes[n];
+  if (rows * columns != static_cast<Eigen::Index>(data.size())) {
+    throw std::runtime_error("array " + array + " has another size than its shape");
+  }
   return Eigen::Map<const RowMajor>(data.data(), rows, columns);
 }
 
-void Comparison::array(const Case& expected, const std::string& name, const RowMajor& computed) {
-  const RowMajor wanted = expected.matrix(name);
-  if (wanted.size() != computed.size()) {
+void Comparison::array(const Case& expected, const std::string& name, const RowMajor& computed,
+                       const std::string& form) {
+  numbers(name + form, expected.matrix(name), computed);
+}
+
+void Comparison::numbers(const std::string& name, const RowMajor& expected,
+                         const RowMajor& computed) {
+  if (expected.size() != computed.size()) {
     return note(name + " (size)", std::numeric_limits<double>::infinity());
   }
-  if (wanted.size() == 0) return;
+  if (expected.size() == 0) return;
   const Eigen::Map<const Eigen::VectorXd> a(computed.data(), computed.size());
-  const Eigen::Map<const Eigen::VectorXd> b(wanted.data(), wanted.size());
+  const Eigen::Map<const Eigen::VectorXd> b(expected.data(), expected.size());
   const double tolerance = 1e-10 * b.cwiseAbs().maxCoeff() + 1e-14;
   const double error = a.allFinite() ? (a - b).cwiseAbs().maxCoeff() / tolerance
                                      : std::numeric_limits<double>::infinity();

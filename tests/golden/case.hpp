@@ -47,8 +47,12 @@ class Case {
 class Comparison {
  public:
   /// Compares an array of the case with what was computed, whose coefficients stand in the same
-  /// order. A different number of coefficients, or a NaN, is an infinite error.
-  void array(const Case& expected, const std::string& name, const RowMajor& computed);
+  /// order. A different number of coefficients, or a NaN, is an infinite error. `form` says how it
+  /// was computed, where there are several ways.
+  void array(const Case& expected, const std::string& name, const RowMajor& computed,
+             const std::string& form = {});
+  /// The same for what is expected without being on record itself.
+  void numbers(const std::string& name, const RowMajor& expected, const RowMajor& computed);
   /// Exact equality, for counters.
   void exact(const std::string& name, std::uint64_t expected, std::uint64_t computed);
 

@@ -18,6 +18,10 @@ void replay_layer_init(const Case& golden, Comparison& compare);
 void replay_recall(const Case& golden, Comparison& compare);
 void replay_heads(const Case& golden, Comparison& compare);
 void replay_sequence(const Case& golden, Comparison& compare);
+void replay_grad(const Case& golden, Comparison& compare);
+
+/// Reads and final state of a sequence by the dense, the recurrent and the chunkwise form.
+void compare_forms(const Case& golden, Comparison& compare);
 
 /// Whether a mode of the golden cases normalises its key; throws for a name that is not a mode.
 [[nodiscard]] bool has_normalised_key(const std::string& mode);
@@ -26,7 +30,7 @@ void replay_sequence(const Case& golden, Comparison& compare);
 [[nodiscard]] inline std::map<std::string, Replay> families() {
   return {
       {"layer", replay_layer}, {"layer_init", replay_layer_init}, {"recall", replay_recall},
-      {"heads", replay_heads}, {"sequence", replay_sequence},
+      {"heads", replay_heads}, {"sequence", replay_sequence},     {"grad", replay_grad},
   };
 }
 

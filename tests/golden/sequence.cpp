@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The family of whole sequences, one token at a time through the streaming state: sequence.
+// The family of whole sequences: through the sequence form, and one token at a time through the
+// streaming state and its kinds of transitions.
 
 #include <algorithm>
 #include <cmath>
@@ -84,6 +85,7 @@ void stream(const Case& golden, Comparison& compare, Eigen::Index leaves, Prepar
 }  // namespace
 
 void replay_sequence(const Case& golden, Comparison& compare) {
+  compare_forms(golden, compare);
   const auto rule = golden.get<std::string>("rule");
   const RowMajor k = golden.matrix("k"), v = golden.matrix("v");
   const auto array = [&](const char* name) {

@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: MIT
+#include "sequence/forms.hpp"
+
+LOGLINEAR_TEST_SEQUENCE_FORMS(, double);
