@@ -74,9 +74,12 @@ template <class Derived>
     using Bits = std::conditional_t<std::is_same_v<Scalar, float>, std::uint32_t, std::uint64_t>;
     constexpr Bits exponent = std::bit_cast<Bits>(std::numeric_limits<Scalar>::infinity());
     Bits largest = 0;
-    for (Index j = 0; j < values.cols(); ++j) {
-      for (Index i = 0; i < values.rows(); ++i) {
-        largest = std::max(largest, std::bit_cast<Bits>(values.derived().coeff(i, j)) & exponent);
+    for (Index outer = 0; outer < values.outerSize(); ++outer) {
+      for (Index inner = 0; inner < values.innerSize(); ++inner) {
+        const Index row = Derived::IsRowMajor ? outer : inner;
+        const Index column = Derived::IsRowMajor ? inner : outer;
+        largest =
+            std::max(largest, std::bit_cast<Bits>(values.derived().coeff(row, column)) & exponent);
       }
     }
     return largest != exponent;

@@ -20,14 +20,16 @@ namespace loglinear::detail {
 template <class Scalar>
 using RowMajorMatrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-/// How a product meets what is already in its result.
-enum class Into { replace, add, subtract };
+/// How a product meets what is already in its result; `add_scaled` multiplies its rows first.
+enum class Into { replace, add, subtract, add_scaled };
 
-/// The left operand: coefficient (i, p) at `data + i * row + p * column`.
+/// The left operand: coefficient (i, p) at `data + i * row + p * column`; and what the rows of the
+/// product are multiplied by, for `Into::add_scaled`.
 template <class Scalar>
 struct LeftOperand {
   const Scalar* data;
   Index row, column;
+  const Scalar* scale = nullptr;
 };
 
 /// A tile of `Rows` rows and `Packets` packets of columns: c = c0 +- sum_p a(., p) b(p, .).
@@ -55,6 +57,9 @@ inline void product_tile(const LeftOperand<Scalar>& a, Index depth, const Scalar
       Scalar* const to = c + n * width;
       if constexpr (into == Into::add) sums[i][n] = ei::padd(ei::ploadu<P>(to), sums[i][n]);
       if constexpr (into == Into::subtract) sums[i][n] = ei::psub(ei::ploadu<P>(to), sums[i][n]);
+      if constexpr (into == Into::add_scaled) {
+        sums[i][n] = ei::pmadd(ei::pset1<P>(a.scale[i]), sums[i][n], ei::ploadu<P>(to));
+      }
       ei::pstoreu(to, sums[i][n]);
     }
   }
@@ -68,11 +73,13 @@ void product_panel(LeftOperand<Scalar> a, Index rows, Index depth, const Scalar*
   for (; i + Rows <= rows; i += Rows) {
     product_tile<Rows, Packets, into>(a, depth, b, b_stride, c, c_stride);
     a.data += Rows * a.row;
+    if constexpr (into == Into::add_scaled) a.scale += Rows;
     c += Rows * c_stride;
   }
   if constexpr (Rows > 1) {
+    constexpr int fewer = Rows > 4 ? 4 : Rows / 2;
     if (i < rows) {
-      product_panel<Rows / 2, Packets, into>(a, rows - i, depth, b, b_stride, c, c_stride);
+      product_panel<fewer, Packets, into>(a, rows - i, depth, b, b_stride, c, c_stride);
     }
   }
 }
@@ -106,21 +113,77 @@ void product_kernel(const LeftOperand<Scalar>& a, Index rows, Index depth, Index
       if constexpr (into == Into::replace) to = sum;
       if constexpr (into == Into::add) to += sum;
       if constexpr (into == Into::subtract) to -= sum;
+      if constexpr (into == Into::add_scaled) to += a.scale[i] * sum;
     }
   }
 }
 
-/// c = a b, c += a b or c -= a b. All three lie in memory; b and c are row-major with contiguous
-/// rows, a may be a block, a transpose or column-major. c overlaps neither a nor b.
+/// `columns` rounded up to whole packets as far as there are any: a result may be computed wider
+/// than it is needed, but never in single columns where packets fit.
+template <class Scalar>
+[[nodiscard]] constexpr Index whole_packets(Index columns, Index available) {
+  constexpr Index width = 2 * packet_size<Scalar>;
+  return std::min(available, (columns + width - 1) / width * width);
+}
+
+/// to = from^T, both row-major: in square blocks that are transposed in registers.
+template <class From, class To>
+void transpose_into(const From& from, To&& to) {
+  namespace ei = Eigen::internal;
+  using Scalar = typename From::Scalar;
+  constexpr Index width = packet_size<Scalar>;
+  static_assert(From::IsRowMajor && std::remove_cvref_t<To>::IsRowMajor);
+  const Index rows = from.rows(), columns = from.cols();
+  const Scalar* const source = from.data();
+  Scalar* const target = to.data();
+  const Index source_stride = from.outerStride(), target_stride = to.outerStride();
+  Index i = 0;
+  if constexpr (width > 1) {
+    for (; i + width <= rows; i += width) {
+      Index j = 0;
+      for (; j + width <= columns; j += width) {
+        ei::PacketBlock<Packet<Scalar>, static_cast<int>(width)> block;
+        for (Index n = 0; n < width; ++n) {
+          block.packet[n] = ei::ploadu<Packet<Scalar>>(source + (i + n) * source_stride + j);
+        }
+        ei::ptranspose(block);
+        for (Index n = 0; n < width; ++n) {
+          ei::pstoreu(target + (j + n) * target_stride + i, block.packet[n]);
+        }
+      }
+      for (; j < columns; ++j) {
+        for (Index n = i; n < i + width; ++n) {
+          target[j * target_stride + n] = source[n * source_stride + j];
+        }
+      }
+    }
+  }
+  for (; i < rows; ++i) {
+    for (Index j = 0; j < columns; ++j) {
+      target[j * target_stride + i] = source[i * source_stride + j];
+    }
+  }
+}
+/// The same into a matrix that takes its size.
+template <class From, class Scalar>
+void transpose_into(const From& from, RowMajorMatrix<Scalar>& to) {
+  to.resize(from.cols(), from.rows());
+  transpose_into(from, to.leftCols(from.rows()));
+}
+
+/// c = a b, c += a b, c -= a b or c += diag(scale) a b. All three lie in memory; b and c are
+/// row-major with contiguous rows, a may be a block, a transpose or column-major. c overlaps
+/// neither a nor b.
 template <Into into, class A, class B, class C>
-void product(const Eigen::DenseBase<A>& a, const Eigen::DenseBase<B>& b, C&& c) {
+void product(const Eigen::DenseBase<A>& a, const Eigen::DenseBase<B>& b, C&& c,
+             const typename A::Scalar* scale = nullptr) {
   using Scalar = typename A::Scalar;
   using Result = std::remove_cvref_t<C>;
   static_assert(B::IsRowMajor && Result::IsRowMajor, "b and c must be row-major");
   const A& left = a.derived();
   const B& right = b.derived();
   const LeftOperand<Scalar> operand{left.data(), A::IsRowMajor ? left.outerStride() : Index{1},
-                                    A::IsRowMajor ? Index{1} : left.outerStride()};
+                                    A::IsRowMajor ? Index{1} : left.outerStride(), scale};
   product_kernel<into>(operand, left.rows(), left.cols(), right.cols(), right.data(),
                        right.outerStride(), c.data(), c.outerStride());
 }

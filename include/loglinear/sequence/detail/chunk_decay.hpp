@@ -42,17 +42,13 @@ class ChunkDecay {
     if (decays_ == 0) return;
     decay_.topRows(moments) = decay;
     from_start_.row(0).setOnes();
+    to_end_.row(moments - 1).setOnes();
+    if (has_scalar()) return prepare_scalar();
     for (Index a = 0; a < moments; ++a) {
       from_start_.row(a + 1) = from_start_.row(a).cwiseProduct(decay.row(a));
     }
-    to_end_.row(moments - 1).setOnes();
     for (Index b = moments - 1; b > 0; --b) {
       to_end_.row(b - 1) = to_end_.row(b).cwiseProduct(decay.row(b));
-    }
-    if (!has_scalar()) return;
-    for (Index a = 0; a < moments; ++a) {
-      if (a > 0) between_.row(a + 1).head(a) = decay(a, 0) * between_.row(a).head(a);
-      between_(a + 1, a) = Scalar(1);
     }
   }
 
@@ -81,10 +77,10 @@ class ChunkDecay {
   template <class Left, class Right, class Result>
   void gram(const Left& x, Moments a, const Right& y, Moments b, Result&& g) {
     if (per_row_) return halves_.gram(decay_.topRows(moments_), x, a, y, b, g);
-    right_transposed_.leftCols(y.rows()) = y.transpose();
+    transpose_into(y, right_transposed_.leftCols(y.rows()));
     for (Index i = 0; i < x.rows(); i += row_block) {
       const Index rows = std::min(row_block, x.rows() - i);
-      const Index seen = b.count_until(a[i + rows - 1], y.rows());
+      const Index seen = whole_packets<Scalar>(b.count_until(a[i + rows - 1], y.rows()), y.rows());
       product<Into::replace>(x.middleRows(i, rows), right_transposed_.leftCols(seen),
                              g.block(i, 0, rows, seen));
     }
@@ -145,6 +141,20 @@ class ChunkDecay {
  private:
   static constexpr Index row_block = 12;
 
+  void prepare_scalar() {
+    for (Index a = 0; a < moments_; ++a) {
+      const Scalar decay = decay_.data()[a];
+      from_start_.data()[a + 1] = from_start_.data()[a] * decay;
+      const Scalar* const before = between_.data() + a * between_.cols();
+      Scalar* const now = between_.data() + (a + 1) * between_.cols();
+      for (Index b = 0; b < a; ++b) now[b] = decay * before[b];
+      now[a] = Scalar(1);
+    }
+    for (Index b = moments_ - 1; b > 0; --b) {
+      to_end_.data()[b - 1] = to_end_.data()[b] * decay_.data()[b];
+    }
+  }
+
   [[nodiscard]] bool has_scalar() const { return decays_ == 1; }
 
   template <class Rows, class FactorsOf>
@@ -175,12 +185,14 @@ class ChunkDecay {
   void decay_pairs(Pairs& g, Moments a, Moments b) const {
     for (Index i = 0; i < g.rows(); ++i) {
       const Index seen = b.count_until(a[i], g.cols());
-      g.row(i).tail(g.cols() - seen).setZero();
+      Scalar* const row = &g(i, 0);
+      std::fill(row + seen, row + g.cols(), Scalar(0));
       if (!has_scalar()) continue;
+      const Scalar* const decay = &between_(a[i] + 1, 0);
       if (b.is_dense()) {
-        g.row(i).head(seen).array() *= between_.row(a[i] + 1).segment(b.first, seen).array();
+        for (Index j = 0; j < seen; ++j) row[j] *= decay[b.first + j];
       } else {
-        for (Index j = 0; j < seen; ++j) g(i, j) *= between_(a[i] + 1, b[j]);
+        for (Index j = 0; j < seen; ++j) row[j] *= decay[b[j]];
       }
     }
   }

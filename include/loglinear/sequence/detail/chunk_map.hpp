@@ -94,7 +94,7 @@ class ChunkMap {
   /// d_s <- A^T d_s for a state s from before the chunk, and what that says of A.
   void pull_back_carry(const Matrix& s, Matrix& d_s) {
     if (shape_.steps > 0) {
-      transposed_ = s.transpose();
+      transpose_into(s, transposed_);
       product<Into::add>(d_s, transposed_, d_transition_);
     }
     if (is_formed_) {
@@ -213,14 +213,14 @@ class ChunkMap {
     d_lookups_.setZero();
     product<Into::subtract>(scores_.transpose(), d_queries, d_lookups_);
     product<Into::subtract>(keys_, d_transition_, d_lookups_);
-    transposed_ = d_transition_.transpose();
+    transpose_into(d_transition_, transposed_);
     product<Into::subtract>(lookups_, transposed_, d_keys);
-    transposed_ = lookups_.transpose();
+    transpose_into(lookups_, transposed_);
     product<Into::subtract>(d_queries, transposed_, d_scores);
-    transposed_ = d_keys.transpose();
+    transpose_into(d_keys, transposed_);
     product<Into::replace>(scores_.transpose(), d_scores, scratch_);
     product<Into::add>(keys_, transposed_, scratch_);
-    transposed_ = inverse_.transpose();
+    transpose_into(inverse_, transposed_);
     d_lower_.setZero();
     product<Into::subtract>(scratch_, transposed_, d_lower_);
     d_query_removal_.resize(tokens_, leaves_);
@@ -234,13 +234,13 @@ class ChunkMap {
   /// Backwards through the general form; the names are those of the equations at the top.
   void pull_back_removals(const Matrix& d_scores, const Matrix& d_queries, const Matrix& d_keys) {
     d_query_removal_.setZero(tokens_, moments_);
-    transposed_ = found_.transpose();
+    transpose_into(found_, transposed_);
     product<Into::subtract>(d_queries, transposed_, d_query_removal_);
-    transposed_ = found_leaves_.transpose();
+    transpose_into(found_leaves_, transposed_);
     product<Into::subtract>(d_scores, transposed_, d_query_removal_);
 
     d_removals_.setZero(moments_, shape_.d_k);
-    transposed_ = d_transition_.transpose();
+    transpose_into(d_transition_, transposed_);
     product<Into::subtract>(found_, transposed_, d_removals_);
     product<Into::subtract>(found_leaves_, d_keys, d_removals_);
 
@@ -251,15 +251,15 @@ class ChunkMap {
 
     d_found_leaves_.setZero(moments_, leaves_);
     product<Into::subtract>(query_removal_.transpose(), d_scores, d_found_leaves_);
-    transposed_ = d_keys.transpose();
+    transpose_into(d_keys, transposed_);
     product<Into::subtract>(removals_, transposed_, d_found_leaves_);
     d_lookup_key_.resize(moments_, leaves_);
     product<Into::replace>(inverse_.transpose(), d_found_leaves_, d_lookup_key_);
 
     d_lower_.setZero();
-    transposed_ = found_.transpose();
+    transpose_into(found_, transposed_);
     product<Into::subtract>(d_lookups_, transposed_, d_lower_);
-    transposed_ = found_leaves_.transpose();
+    transpose_into(found_leaves_, transposed_);
     product<Into::subtract>(d_lookup_key_, transposed_, d_lower_);
   }
 

@@ -126,8 +126,8 @@ class ChunkwiseRun {
     auto out = chunk_.out.topRows(tokens);
     out.setZero();
     for (int l : states.active()) {
-      weigh_queries(states, l);
-      product<Into::add>(lambda_queries_, states.level(l), out);
+      gather_lambda(states, l);
+      product<Into::add_scaled>(map_.queries(), states.level(l), out, lambda_.data());
     }
     mix_.decay_from_start(out);
     weigh(states);
@@ -201,7 +201,7 @@ class ChunkwiseRun {
     d_keys_.setZero(leaves, shape_.d_k);
     ended_gradient_.setZero(leaves, shape_.d_v);
     for_each_new_stretch(states, [&](int l, Index begin, Index size) {
-      transposed_ = gradient.level(l).transpose();
+      transpose_into(gradient.level(l), transposed_);
       product<Into::add>(mix_.ended_values().middleRows(begin, size), transposed_,
                          d_keys_.middleRows(begin, size));
       product<Into::add>(map_.keys().middleRows(begin, size), gradient.level(l),
@@ -236,40 +236,41 @@ class ChunkwiseRun {
     if (shape_.decays_values) {
       decayed_reads_.setZero(tokens, shape_.d_v);
       for (int l : states.active()) {
-        weigh_queries(states, l);
-        product<Into::add>(lambda_queries_, states.level(l), decayed_reads_);
+        gather_lambda(states, l);
+        product<Into::add_scaled>(map_.queries(), states.level(l), decayed_reads_, lambda_.data());
       }
       mix_.decay_from_start(decayed_reads_);
       mix_.pull_back_from_start(decayed_reads_, d_out, d_chunk.value_decay);
     }
     d_queries_transposed_.setZero(shape_.d_k, tokens);
-    d_out_transposed_ = d_out.transpose();
-    queries_transposed_ = map_.queries().transpose();
+    transpose_into(d_out, d_out_transposed_);
+    transpose_into(map_.queries(), queries_transposed_);
     products_.resize(shape_.d_k, tokens);
+    lambda_out_.resize(tokens, shape_.d_v);
     for (int l : states.active()) {
-      weigh_queries(states, l);
-      product<Into::add>(lambda_queries_.transpose(), d_out, gradient.level(l));
+      gather_lambda(states, l);
+      for (Index t = 0; t < tokens; ++t) lambda_out_.row(t) = lambda_[t] * d_out.row(t);
+      product<Into::add>(map_.queries().transpose(), lambda_out_, gradient.level(l));
       product<Into::replace>(states.level(l), d_out_transposed_, products_);
-      d_lambda_ = products_.cwiseProduct(queries_transposed_).colwise().sum();
+      d_lambda_.setZero(tokens);
+      for (Index i = 0; i < shape_.d_k; ++i) {
+        d_lambda_ += products_.row(i).cwiseProduct(queries_transposed_.row(i));
+        d_queries_transposed_.row(i) += products_.row(i).cwiseProduct(lambda_);
+      }
       const std::uint64_t bucket = states.bucket(l).first;
       for (Index t = 0; t < tokens; ++t) {
         d_chunk.lambda(t, mask(states).level(bucket, t)) += d_lambda_[t];
       }
-      for (Index i = 0; i < shape_.d_k; ++i) {
-        d_queries_transposed_.row(i) += products_.row(i).cwiseProduct(lambda_row_);
-      }
     }
-    d_queries_ = d_queries_transposed_.transpose();
+    transpose_into(d_queries_transposed_, d_queries_);
   }
 
-  /// lambda_row_ = lambda_l of every token, lambda_queries_ = diag(lambda_l) queries.
-  void weigh_queries(const Hierarchy<Scalar>& states, int l) {
+  /// lambda_ = the weight under which each token of the chunk reads level l.
+  void gather_lambda(const Hierarchy<Scalar>& states, int l) {
     const std::uint64_t bucket = states.bucket(l).first;
-    lambda_row_.resize(chunk_.tokens);
-    lambda_queries_ = map_.queries();
+    lambda_.resize(chunk_.tokens);
     for (Index t = 0; t < chunk_.tokens; ++t) {
-      lambda_row_[t] = chunk_.lambda(t, mask(states).level(bucket, t));
-      lambda_queries_.row(t) *= lambda_row_[t];
+      lambda_[t] = chunk_.lambda(t, mask(states).level(bucket, t));
     }
   }
 
@@ -279,8 +280,8 @@ class ChunkwiseRun {
   Chunk<Scalar> chunk_;
   ChunkMap<Scalar> map_;
   ValueMix<Scalar> mix_;
-  Matrix weighted_, lambda_queries_;
-  Eigen::Matrix<Scalar, 1, Eigen::Dynamic> lambda_row_, d_lambda_;
+  Matrix weighted_, lambda_out_;
+  Eigen::Matrix<Scalar, 1, Eigen::Dynamic> lambda_, d_lambda_;
   Matrix d_weighted_, d_queries_, d_keys_, ended_gradient_, carried_, transposed_, decayed_reads_;
   Matrix d_queries_transposed_, d_out_transposed_, queries_transposed_, products_;
 };

@@ -43,7 +43,7 @@ class GramByHalves {
           const RowRange earlier = rows_between(b, low, middle, y.rows());
           meet(decay, low, middle, high, x, a, later, y, b, earlier);
           auto transposed = right_transposed_.leftCols(earlier.size);
-          transposed = right_.topRows(earlier.size).transpose();
+          transpose_into(right_.topRows(earlier.size), transposed);
           product<Into::replace>(left_.topRows(later.size), transposed,
                                  g.block(later.first, earlier.first, later.size, earlier.size));
         });

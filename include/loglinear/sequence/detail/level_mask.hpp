@@ -5,6 +5,7 @@
 // Which level weight a query gives to what: to each earlier token of its own chunk, and to each
 // bucket that is older than the chunk.
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 
@@ -50,14 +51,16 @@ struct LevelMask {
 template <class Scores, class Lambda, class Weighted>
 void weight_scores(const LevelMask& mask, Index leaves, const Scores& scores, const Lambda& lambda,
                    Weighted& weighted) {
+  using Scalar = typename Weighted::Scalar;
   for (Index t = 0; t < scores.rows(); ++t) {
-    auto row = weighted.row(t);
-    const Index seen = t + (mask.order == ReadOrder::before_push ? 0 : 1);
-    row.tail(row.size() - seen * leaves).setZero();
+    Scalar* const to = &weighted(t, 0);
+    const Scalar* const from = &scores(t, 0);
     mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
-      row.segment(begin * leaves, size * leaves) =
-          lambda(t, level) * scores.row(t).segment(begin * leaves, size * leaves);
+      const Scalar weight = lambda(t, level);
+      for (Index s = begin * leaves; s < (begin + size) * leaves; ++s) to[s] = weight * from[s];
     });
+    const Index seen = (t + (mask.order == ReadOrder::before_push ? 0 : 1)) * leaves;
+    std::fill(to + seen, to + scores.cols(), Scalar(0));
   }
 }
 
@@ -66,15 +69,21 @@ void weight_scores(const LevelMask& mask, Index leaves, const Scores& scores, co
 template <class Scores, class Lambda, class Weighted, class DLambda>
 void pull_back_weighted_scores(const LevelMask& mask, Index leaves, const Scores& scores,
                                const Lambda& lambda, Weighted& d_weighted, DLambda&& d_lambda) {
+  using Scalar = typename Weighted::Scalar;
   for (Index t = 0; t < scores.rows(); ++t) {
-    auto row = d_weighted.row(t);
-    const Index seen = t + (mask.order == ReadOrder::before_push ? 0 : 1);
-    row.tail(row.size() - seen * leaves).setZero();
+    Scalar* const to = &d_weighted(t, 0);
+    const Scalar* const from = &scores(t, 0);
     mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
-      auto stretch = row.segment(begin * leaves, size * leaves);
-      d_lambda(t, level) += stretch.dot(scores.row(t).segment(begin * leaves, size * leaves));
-      stretch *= lambda(t, level);
+      const Scalar weight = lambda(t, level);
+      Scalar sum(0);
+      for (Index s = begin * leaves; s < (begin + size) * leaves; ++s) {
+        sum += to[s] * from[s];
+        to[s] *= weight;
+      }
+      d_lambda(t, level) += sum;
     });
+    const Index seen = (t + (mask.order == ReadOrder::before_push ? 0 : 1)) * leaves;
+    std::fill(to + seen, to + scores.cols(), Scalar(0));
   }
 }
 

@@ -31,8 +31,9 @@ class ValueMix {
 
   void prepare(const Chunk<Scalar>& chunk) {
     tokens_ = chunk.tokens;
-    ended_values_ = chunk.v.topRows(tokens_ * leaves_at_.rows);
+    values_ = &chunk.v;
     if (!decays_) return;
+    ended_values_ = chunk.v.topRows(tokens_ * leaves_at_.rows);
     decay_ = chunk.value_decay.topRows(tokens_);
     from_start_.row(0).setOnes();
     for (Index t = 0; t < tokens_; ++t) {
@@ -47,8 +48,8 @@ class ValueMix {
     }
   }
 
-  /// The values as they are at the end of the chunk.
-  [[nodiscard]] const Matrix& ended_values() const { return ended_values_; }
+  /// The values as they are at the end of the chunk; those of the chunk itself where none decay.
+  [[nodiscard]] const Matrix& ended_values() const { return decays_ ? ended_values_ : *values_; }
 
   /// o_t <- R(0..t) o_t: what is read of the states from before the chunk.
   template <class Rows>
@@ -97,7 +98,7 @@ class ValueMix {
   void pull_back_mix(const Matrix& w, const Values& v, const DOut& d_out, Matrix& d_w,
                      DValues&& d_v, DLog&& d_log) {
     if (!decays_) {
-      values_transposed_ = v.transpose();
+      transpose_into(v, values_transposed_);
       lower_product_rows(d_out, values_transposed_, d_w);
       product<Into::add>(w.transpose(), d_out, d_v);
       return;
@@ -133,7 +134,7 @@ class ValueMix {
             d_reads.row(i) = d_out.row(t).cwiseProduct(halves_.later(queries_at_[t]));
           }
           auto transposed = earlier_transposed_.leftCols(earlier.size);
-          transposed = earlier_.topRows(earlier.size).transpose();
+          transpose_into(earlier_.topRows(earlier.size), transposed);
           product<Into::replace>(d_reads, transposed,
                                  d_w.block(later.first, earlier.first, later.size, earlier.size));
           product<Into::replace>(w_block.transpose(), d_reads, d_values);
@@ -204,7 +205,8 @@ class ValueMix {
   void lower_product_rows(const Left& x, const Right& y, Matrix& result) const {
     for (Index i = 0; i < result.rows(); i += row_block) {
       const Index rows = std::min(row_block, result.rows() - i);
-      const Index seen = leaves_at_.count_until(queries_at_[i + rows - 1], y.cols());
+      const Index seen = whole_packets<Scalar>(
+          leaves_at_.count_until(queries_at_[i + rows - 1], y.cols()), y.cols());
       product<Into::replace>(x.middleRows(i, rows), y.leftCols(seen),
                              result.block(i, 0, rows, seen));
     }
@@ -239,6 +241,7 @@ class ValueMix {
   Moments queries_at_, leaves_at_;
   Index tokens_ = 0;
   HalfDecays<Scalar> halves_;
+  const Matrix* values_ = nullptr;
   Matrix decay_, from_start_, to_end_, ended_values_;
   Matrix later_, earlier_, d_earlier_, earlier_transposed_, values_transposed_, reads_, notes_;
   Eigen::Matrix<Scalar, 1, Eigen::Dynamic> running_, sum_;
