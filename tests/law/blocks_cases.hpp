@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_TESTS_LAW_BLOCKS_CASES_HPP
+#define LOGLINEAR_TESTS_LAW_BLOCKS_CASES_HPP
+
+// Small blocks of the paper, with every option somewhere, and weights of order 1 in all arrays.
+
+#include <string>
+#include <vector>
+
+#include "loglinear/blocks.hpp"
+#include "support.hpp"
+
+namespace test {
+
+/// Draws every weight anew, so that none is a constant.
+template <class Block>
+void randomise(Block& block, Random& random) {
+  for (const std::string& name : block.weight_names()) {
+    auto value = random.matrix<double>(block.weight(name).rows(), block.weight(name).cols());
+    if (name == "dt_bias") value.array() -= 1;  // step sizes of 0.1 to 0.7
+    block.set_weight(name, value.template cast<typename Block::Scalar>());
+  }
+}
+
+/// The first is plain; the second has few level weights, so that tokens fold into the last level.
+inline std::vector<loglinear::LogLinearMamba2Options> mamba2_cases() {
+  return {{.hidden_size = 4,
+           .expand = 1.5,
+           .num_heads = 2,
+           .head_dim = 3,
+           .state_size = 3,
+           .num_levels = 9,
+           .chunk_size = 4},
+          {.hidden_size = 3,
+           .expand = 4,
+           .num_heads = 4,
+           .head_dim = 3,
+           .state_size = 2,
+           .n_groups = 2,
+           .conv_kernel = 3,
+           .use_conv_bias = true,
+           .use_bias = false,
+           .norm_eps = 0.01,
+           .num_levels = 3,
+           .scale = 0.5,
+           .chunk_size = 4},
+          {.hidden_size = 2,
+           .expand = 1,
+           .num_heads = 2,
+           .head_dim = 1,
+           .state_size = 1,
+           .n_groups = 2,
+           .conv_kernel = 1,
+           .num_levels = 2}};
+}
+
+}  // namespace test
+
+#endif  // LOGLINEAR_TESTS_LAW_BLOCKS_CASES_HPP

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: MIT
+// The blocks of the paper against an independent reference, in pieces, and their gradients.
+
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "blocks_cases.hpp"
+#include "blocks_reference.hpp"
+#include "catch.hpp"
+#include "support.hpp"
+
+namespace {
+
+using Eigen::Index;
+using test::Array;
+using test::error_of;
+using test::mentions;
+using test::Random;
+
+/// Sums of some hundred products of order 1, several of them one after the other.
+constexpr double rounding = 1e-11;
+/// What fourth-order central differences over 2e-3 may be off by, relative to the largest entry.
+constexpr double difference_error = 1e-8;
+
+template <class A, class B>
+double relative_error(const A& a, const B& b) {
+  return b.size() == 0 ? 0
+                       : (a - b).cwiseAbs().maxCoeff() / std::max(1e-300, b.cwiseAbs().maxCoeff());
+}
+
+template <class Block>
+void check_against_reference(const typename Block::Options& options) {
+  Random random(1);
+  Block block(options);
+  test::randomise(block, random);
+  for (const Index tokens : {0, 1, 5, 70, 130}) {
+    const Array x = random.matrix<double>(tokens, options.hidden_size);
+    CAPTURE(tokens);
+    const Array y = block.forward(x), expected = test::reference(block, x);
+    REQUIRE(y.rows() == tokens);
+    REQUIRE(y.cols() == options.hidden_size);
+    CHECK(relative_error(y, expected) <= rounding);
+  }
+}
+
+template <class Block>
+void check_pieces(const typename Block::Options& options) {
+  Random random(2);
+  Block block(options);
+  test::randomise(block, random);
+  const Array x = random.matrix<double>(73, options.hidden_size), once = block.forward(x);
+  auto pieces = block.make_cache(), steps = block.make_cache();
+  Array in_pieces(73, options.hidden_size), in_steps(73, options.hidden_size);
+  Index begin = 0;
+  for (const Index length : {0, 1, 2, 37, 1, 3, 29}) {
+    in_pieces.middleRows(begin, length) = block.forward(x.middleRows(begin, length), pieces);
+    begin += length;
+    CHECK(pieces.size() == static_cast<std::uint64_t>(begin));
+  }
+  REQUIRE(begin == 73);
+  for (Index t = 0; t < 73; ++t) in_steps.row(t) = block.step(x.row(t), steps).transpose();
+  CHECK(relative_error(in_pieces, once) <= rounding);
+  CHECK(relative_error(in_steps, once) <= rounding);
+  CHECK(steps.size() == 73);
+  for (Index h = 0; h < steps.num_heads(); ++h) {
+    CHECK(relative_error(pieces.state(h).flat_state(), steps.state(h).flat_state()) <= rounding);
+  }
+  // A copy branches the stream, and a reset one begins it anew.
+  auto branch = steps;
+  static_cast<void>(block.step(x.row(0), branch));
+  CHECK_FALSE(branch == steps);
+  branch.reset();
+  CHECK(branch == block.make_cache());
+  CHECK(relative_error(block.forward(x, branch), once) <= rounding);
+}
+
+/// (8 (f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12 h
+template <class Loss>
+double central_difference(double& at, Loss loss) {
+  constexpr double h = 1e-3;
+  const double old = at;
+  const auto shifted = [&](double by) {
+    at = old + by;
+    return loss();
+  };
+  const double near = shifted(h) - shifted(-h), far = shifted(2 * h) - shifted(-2 * h);
+  at = old;
+  return (8 * near - far) / (12 * h);
+}
+
+template <class Block>
+void check_gradients(const typename Block::Options& options) {
+  Random random(3);
+  Block block(options);
+  test::randomise(block, random);
+  for (const Index tokens : {1, 2, 11}) {
+    CAPTURE(tokens);
+    Array x = random.matrix<double>(tokens, options.hidden_size);
+    const Array d_out = random.matrix<double>(tokens, options.hidden_size);
+    const auto gradient = block.gradient(x, d_out);
+    const auto loss = [&] { return block.forward(x).cwiseProduct(d_out).sum(); };
+    Array d_x(x.rows(), x.cols());
+    for (Index i = 0; i < x.size(); ++i) d_x.data()[i] = central_difference(x.data()[i], loss);
+    CHECK(relative_error(gradient.x, d_x) <= difference_error);
+    REQUIRE(gradient.weights.names() == block.weight_names());
+    for (const std::string& name : block.weight_names()) {
+      CAPTURE(name);
+      Eigen::MatrixXd weight = block.weight(name);
+      const Eigen::MatrixXd old = weight;
+      Eigen::MatrixXd d_weight(weight.rows(), weight.cols());
+      const auto loss_of_weight = [&] {
+        block.set_weight(name, weight);
+        return loss();
+      };
+      for (Index i = 0; i < weight.size(); ++i) {
+        d_weight.data()[i] = central_difference(weight.data()[i], loss_of_weight);
+      }
+      block.set_weight(name, old);
+      CHECK(relative_error(gradient.weights[name], d_weight) <= difference_error);
+    }
+  }
+  const auto nothing = block.gradient(Array(0, options.hidden_size), Array(0, options.hidden_size));
+  CHECK(nothing.x.size() == 0);
+  CHECK(nothing.weights[block.weight_names().front()].isZero(0));
+}
+
+/// What a cache is refused for leaves it as it was.
+template <class Block>
+void check_bad_sequences(const typename Block::Options& options) {
+  Random random(4);
+  Block block(options);
+  test::randomise(block, random);
+  const Index width = options.hidden_size;
+  auto cache = block.make_cache();
+  static_cast<void>(block.forward(random.matrix<double>(5, width), cache));
+  const auto before = cache;
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const Index tokens : {1, 3}) {
+    CAPTURE(tokens);
+    Array x = random.matrix<double>(tokens, width);
+    const Array fine = x, wide = random.matrix<double>(tokens, width + 1);
+    x(tokens - 1, 1) = nan;
+    CHECK(mentions(error_of([&] { (void)block.forward(x, cache); }), {"x[", "nan", "finite"}));
+    CHECK(mentions(error_of([&] { (void)block.forward(wide, cache); }),
+                   {"x (columns)", std::to_string(width)}));
+    CHECK(mentions(error_of([&] { (void)block.gradient(x, fine); }), {"x[", "nan", "finite"}));
+    CHECK(mentions(error_of([&] { (void)block.gradient(fine, x); }), {"d_out[", "nan", "finite"}));
+    CHECK(mentions(error_of([&] { (void)block.gradient(fine, wide); }), {"d_out (columns)"}));
+    x(tokens - 1, 1) = 1e308;  // finite, but not on the way
+    CHECK(mentions(error_of([&] { (void)block.forward(x, cache); }), {"finite"}));
+    CHECK(cache == before);
+  }
+  CHECK(mentions(error_of([&] { (void)block.step(Eigen::VectorXd::Ones(width + 1), cache); }),
+                 {"x (columns)"}));
+  auto other_options = options;
+  ++other_options.num_levels;
+  auto other = Block(other_options).make_cache();
+  CHECK(mentions(error_of([&] { (void)block.forward(random.matrix<double>(1, width), other); }),
+                 {"cache", "make_cache"}));
+}
+
+template <class Block>
+void check_bad_weights(const typename Block::Options& options) {
+  Block block(options);
+  CHECK(mentions(error_of([&] { (void)block.weight("in_proj"); }),
+                 {"weight name", "in_proj", "one of", "A_log", "dt_bias", "L"}));
+  for (const std::string& name : block.weight_names()) {
+    CAPTURE(name);
+    const Eigen::MatrixXd old = block.weight(name);
+    Eigen::MatrixXd bad = old;
+    bad(0, 0) = std::numeric_limits<double>::infinity();
+    CHECK(mentions(error_of([&] { block.set_weight(name, bad); }), {name, "inf", "finite"}));
+    bad.setZero(old.rows() + 1, old.cols());
+    CHECK(mentions(error_of([&] { block.set_weight(name, bad); }),
+                   {name, "rows", std::to_string(old.rows())}));
+    CHECK(block.weight(name) == old);
+    if (old.cols() == 1) block.set_weight(name, old.transpose());
+    CHECK(block.weight(name) == old);
+  }
+  CHECK_FALSE(error_of([&] { block.set_weight("A_logs", Eigen::VectorXd::Ones(1)); }).empty());
+}
+
+/// The message for options of which one has been changed.
+template <class Block, class Change>
+std::string refused(Change change) {
+  typename Block::Options options = {};
+  options.hidden_size = 8;
+  options.num_heads = 2;
+  options.head_dim = 8;
+  change(options);
+  return error_of([&] { Block block(options); });
+}
+
+using Mamba2 = loglinear::LogLinearMamba2<double>;
+
+}  // namespace
+
+TEST_CASE("LogLinearMamba2 is its equations") {
+  for (const auto& options : test::mamba2_cases()) check_against_reference<Mamba2>(options);
+}
+
+TEST_CASE("LogLinearMamba2 in pieces and steps is LogLinearMamba2 in one pass") {
+  for (const auto& options : test::mamba2_cases()) check_pieces<Mamba2>(options);
+}
+
+TEST_CASE("LogLinearMamba2's gradients are central differences") {
+  for (const auto& options : test::mamba2_cases()) check_gradients<Mamba2>(options);
+}
+
+TEST_CASE("LogLinearMamba2 refuses bad input") {
+  for (const auto& options : test::mamba2_cases()) check_bad_sequences<Mamba2>(options);
+  check_bad_weights<Mamba2>(test::mamba2_cases()[1]);
+  const auto error = [](auto change) { return refused<Mamba2>(change); };
+  CHECK(error([](auto&) {}).empty());
+  CHECK(mentions(error([](auto& o) { o.hidden_size = 0; }), {"hidden_size", "0", "between 1"}));
+  CHECK(mentions(error([](auto& o) { o.num_heads = 3; }), {"num_heads * head_dim", "24", "16"}));
+  CHECK(mentions(error([](auto& o) { o.head_dim = -1; }), {"head_dim", "-1"}));
+  CHECK(mentions(error([](auto& o) { o.state_size = 0; }), {"state_size"}));
+  CHECK(mentions(error([](auto& o) { o.expand = 1.3; }), {"expand", "1.3", "hidden_size, 8"}));
+  CHECK(mentions(error([](auto& o) { o.n_groups = 3; }), {"n_groups", "between 1 and 2"}));
+  CHECK(mentions(error([](auto& o) { o.n_groups = 0; }), {"n_groups"}));
+  CHECK(mentions(error([](auto& o) { o.conv_kernel = 0; }), {"conv_kernel"}));
+  CHECK(mentions(error([](auto& o) { o.num_levels = 1; }), {"num_levels", "between 2 and 65"}));
+  CHECK(mentions(error([](auto& o) { o.num_levels = 66; }), {"num_levels"}));
+  CHECK(mentions(error([](auto& o) { o.chunk_size = 0; }), {"chunk_size"}));
+  CHECK(mentions(error([](auto& o) { o.norm_eps = 0; }), {"norm_eps", "positive"}));
+  CHECK(mentions(error([](auto& o) { o.scale = NAN; }), {"scale", "finite"}));
+  CHECK(mentions(error([](auto& o) { o.initializer_range = -1; }), {"initializer_range"}));
+  CHECK(mentions(error([](auto& o) { o.time_step_min = 1; }), {"time_step_min", "time_step_max"}));
+  CHECK(mentions(error([](auto& o) { o.time_step_floor = 0; }), {"time_step_floor"}));
+  CHECK(mentions(error([](auto& o) { o.seed = 0; }), {"seed"}));
+}
+
+TEST_CASE("A head that would overflow keeps all heads from going on") {
+  Mamba2 block({.hidden_size = 2,
+                .expand = 2,
+                .num_heads = 2,
+                .head_dim = 2,
+                .state_size = 2,
+                .n_groups = 2,
+                .conv_kernel = 1,
+                .num_levels = 4});
+  Random random(5);
+  test::randomise(block, random);
+  block.set_weight("conv1d.weight", Eigen::VectorXd::Ones(12));
+  Eigen::MatrixXd in = block.weight("in_proj.weight");
+  in.row(7).setConstant(1e160);   // a value of the second head
+  in.row(10).setConstant(1e160);  // a key of the second head
+  block.set_weight("in_proj.weight", in);
+  auto cache = block.make_cache();
+  static_cast<void>(block.forward(Array::Constant(3, 2, 1e-200), cache));
+  const auto before = cache;
+  CHECK(mentions(error_of([&] { (void)block.forward(Array::Ones(1, 2), cache); }), {"magnitude"}));
+  CHECK_FALSE(error_of([&] { (void)block.forward(Array::Ones(2, 2), cache); }).empty());
+  CHECK(cache == before);
+}
+
+TEST_CASE("LogLinearMamba2's weights begin as flash-linear-attention's") {
+  const loglinear::LogLinearMamba2Options options{
+      .hidden_size = 40, .num_heads = 8, .head_dim = 10, .state_size = 16};
+  const Mamba2 block(options), same(options);
+  CHECK(block.weight_names() == std::vector<std::string>{"dt_bias", "A_log", "L", "D",
+                                                         "conv1d.weight", "in_proj.weight",
+                                                         "in_proj.bias", "norm.weight",
+                                                         "out_proj.weight", "out_proj.bias"});
+  for (const std::string& name : block.weight_names()) {
+    CHECK(block.weight(name) == same.weight(name));
+  }
+  CHECK(block.weight("in_proj.weight").rows() == 80 + (80 + 32) + 8 + 8 * 15);
+  CHECK(block.weight("L").rows() == 8);
+  CHECK(block.weight("L").cols() == 15);
+  CHECK(block.weight("L").isOnes(0));
+  CHECK(block.weight("D").isOnes(0));
+  CHECK(block.weight("norm.weight").isOnes(0));
+  CHECK(block.weight("in_proj.bias").isZero(0));
+  for (Index h = 0; h < 8; ++h) {
+    CHECK(block.weight("A_log")(h, 0) == std::log(static_cast<double>(h + 1)));
+    const double step = test::softplus(block.weight("dt_bias")(h, 0));
+    CHECK(step >= 0.001 * (1 - 1e-9));
+    CHECK(step <= 0.1 * (1 + 1e-9));
+  }
+  const auto& in = block.weight("in_proj.weight");
+  CHECK(std::abs(in.norm() / std::sqrt(static_cast<double>(in.size())) - 0.02) < 0.001);
+  CHECK(block.weight("out_proj.weight").cwiseAbs().maxCoeff() <= 1 / std::sqrt(80.0));
+  CHECK(block.weight("out_proj.weight").cwiseAbs().maxCoeff() >= 0.95 / std::sqrt(80.0));
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_TESTS_LAW_BLOCKS_REFERENCE_HPP
+#define LOGLINEAR_TESTS_LAW_BLOCKS_REFERENCE_HPP
+
+// The blocks of the paper written down once more, token by token and number by number in double;
+// only the hierarchy is the library's dense oracle.
+
+#include <cmath>
+
+#include "loglinear/blocks.hpp"
+#include "loglinear/sequence/dense.hpp"
+#include "support.hpp"
+
+namespace test {
+
+using Array = loglinear::detail::RowMajorMatrix<double>;
+
+inline double sigmoid(double z) {
+  return 1 / (1 + std::exp(-z));
+}
+inline double silu(double z) {
+  return z * sigmoid(z);
+}
+inline double softplus(double z) {
+  return z > 30 ? z : std::log(1 + std::exp(z));
+}
+
+/// x W^T + b; `bias` may be nullptr.
+template <class Weight>
+Array project(const Array& x, const Weight& weight, const Weight* bias = nullptr) {
+  Array y = Array::Zero(x.rows(), weight.rows());
+  for (Index t = 0; t < y.rows(); ++t) {
+    for (Index i = 0; i < y.cols(); ++i) {
+      y(t, i) = bias == nullptr ? 0 : (*bias)(i, 0);
+      for (Index j = 0; j < x.cols(); ++j) y(t, i) += weight(i, j) * x(t, j);
+    }
+  }
+  return y;
+}
+
+/// silu of the causal convolution: the last tap is on the token itself.
+template <class Weight>
+Array short_convolution(const Array& x, const Weight& weight, const Weight* bias) {
+  Array y = Array::Zero(x.rows(), x.cols());
+  for (Index t = 0; t < x.rows(); ++t) {
+    for (Index c = 0; c < x.cols(); ++c) {
+      double sum = bias == nullptr ? 0 : (*bias)(c, 0);
+      for (Index back = 0; back < weight.cols() && back <= t; ++back) {
+        sum += weight(c, weight.cols() - 1 - back) * x(t - back, c);
+      }
+      y(t, c) = silu(sum);
+    }
+  }
+  return y;
+}
+
+/// Columns [first, first + count) of row t divided by their root mean square.
+inline void normalise(Array& y, Index t, Index first, Index count, double eps) {
+  double sum = 0;
+  for (Index i = first; i < first + count; ++i) sum += y(t, i) * y(t, i);
+  const double root = std::sqrt(sum / static_cast<double>(count) + eps);
+  for (Index i = first; i < first + count; ++i) y(t, i) /= root;
+}
+
+/// Columns [first, first + count) divided by their length.
+inline Array unit(const Array& x, Index first, Index count) {
+  Array y(x.rows(), count);
+  for (Index t = 0; t < x.rows(); ++t) {
+    double sum = 0;
+    for (Index i = 0; i < count; ++i) sum += x(t, first + i) * x(t, first + i);
+    for (Index i = 0; i < count; ++i) y(t, i) = x(t, first + i) / std::sqrt(sum + 1e-6);
+  }
+  return y;
+}
+
+/// softplus(L . dl) of one head.
+template <class Weight>
+Array level_weights(const Array& dl, Index first, const Weight& scale, Index head) {
+  Array lambda(dl.rows(), scale.cols());
+  for (Index t = 0; t < lambda.rows(); ++t) {
+    for (Index l = 0; l < lambda.cols(); ++l) {
+      lambda(t, l) = softplus(scale(head, l) * dl(t, first + l));
+    }
+  }
+  return lambda;
+}
+
+inline Array reference(const loglinear::LogLinearMamba2<double>& block, const Array& x) {
+  const auto& o = block.options();
+  const Index inner = o.num_heads * o.head_dim, keys = o.n_groups * o.state_size;
+  const Index conv = inner + 2 * keys, dt = inner + conv, dl = dt + o.num_heads;
+  const auto optional = [&](const char* name, bool there) {
+    return there ? &block.weight(name) : nullptr;
+  };
+  const Array all =
+      project(x, block.weight("in_proj.weight"), optional("in_proj.bias", o.use_bias));
+  const Array mixed = short_convolution(all.middleCols(inner, conv), block.weight("conv1d.weight"),
+                                        optional("conv1d.bias", o.use_conv_bias));
+  Array y(x.rows(), inner);
+  for (Index h = 0; h < o.num_heads; ++h) {
+    const Index group = h / (o.num_heads / o.n_groups), first = h * o.head_dim;
+    Array v(x.rows(), o.head_dim), g(x.rows(), 1);
+    for (Index t = 0; t < x.rows(); ++t) {
+      const double step = softplus(all(t, dt + h) + block.weight("dt_bias")(h, 0));
+      g(t, 0) = -std::exp(block.weight("A_log")(h, 0)) * step;
+      for (Index i = 0; i < o.head_dim; ++i) v(t, i) = step * mixed(t, first + i);
+    }
+    const Array q = o.scale * mixed.middleCols(inner + keys + group * o.state_size, o.state_size);
+    const Array k = mixed.middleCols(inner + group * o.state_size, o.state_size);
+    const Array lambda = level_weights(all, dl + h * o.num_levels, block.weight("L"), h);
+    const loglinear::LogLinearState<double> empty(o.num_levels - 1, o.state_size, o.head_dim);
+    const Array reads =
+        loglinear::dense<double>({.q = q, .k = k, .v = v, .lambda = lambda, .g = g}, empty);
+    for (Index t = 0; t < x.rows(); ++t) {
+      for (Index i = 0; i < o.head_dim; ++i) {
+        y(t, first + i) = reads(t, i) + block.weight("D")(h, 0) * mixed(t, first + i);
+      }
+    }
+  }
+  for (Index t = 0; t < x.rows(); ++t) {
+    for (Index i = 0; i < inner; ++i) y(t, i) *= silu(all(t, i));
+    normalise(y, t, 0, inner, o.norm_eps);
+    for (Index i = 0; i < inner; ++i) y(t, i) *= block.weight("norm.weight")(i, 0);
+  }
+  return project(y, block.weight("out_proj.weight"), optional("out_proj.bias", o.use_bias));
+}
+
+}  // namespace test
+
+#endif  // LOGLINEAR_TESTS_LAW_BLOCKS_REFERENCE_HPP
