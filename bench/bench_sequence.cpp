@@ -167,7 +167,7 @@ void sizes(benchmark::internal::Benchmark* benchmark, Index from, Index to, int 
   }
 }
 void short_sizes(benchmark::internal::Benchmark* benchmark) {
-  sizes(benchmark, 64, 4096, 15);
+  sizes(benchmark, 64, 4096, 21);
 }
 void long_sizes(benchmark::internal::Benchmark* benchmark) {
   sizes(benchmark, 16384, 65536, 5);

@@ -20,7 +20,7 @@ inline double fma_peak_gflops() {
   // Not Eigen's multiply-add, which is inline assembly for some compilers: they are to see through.
   typedef float Packet __attribute__((vector_size(width * sizeof(float))));
   // Two a cycle, each 4 cycles late: 8 chains at least; with two factors they fit 16 registers.
-  constexpr int chains = 12, steps = 20000;
+  constexpr int chains = 12, steps = 1000000;  // some milliseconds, like what is held against it
   float numbers[chains + 2];
   for (int i = 0; i < chains + 2; ++i) numbers[i] = 1 - 1e-3F * static_cast<float>(i);
   benchmark::DoNotOptimize(numbers);  // nothing about them is known at compile time
