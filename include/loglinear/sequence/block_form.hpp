@@ -149,8 +149,10 @@ class BlockForm {
                               d_states(before.max_levels(), before.d_k(), before.d_v(),
                                        before.size() + static_cast<std::uint64_t>(rows.rows()));
     for (int l : d_states.active()) d_states.set_zero(l);
-    detail::ChunkwiseRun<Scalar>(source, block_chunk_size, weights())
-        .gradient(states, d_states, false);
+    detail::ChunkwiseRun<Scalar> run(source, block_chunk_size, weights());
+    detail::ChunkwiseTape<Scalar> tape;
+    run.forward(states, &tape, false);
+    run.gradient(tape, d_states);
     return gradient;
   }
   /// \}

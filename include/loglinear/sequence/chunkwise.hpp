@@ -44,14 +44,37 @@ void validate_with_state(const SequenceInputs<Scalar>& in, const LogLinearState<
 
 template <class Scalar>
 RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states,
-                                     Index chunk_size) {
+                                     Index chunk_size, ChunkwiseTape<Scalar>* tape = nullptr) {
   RowMajorMatrix<Scalar> out(in.length(), in.d_v());
   if (in.length() == 0) return out;
   const Index weights = in.levels_read(states.count(), in.length(), states.max_levels());
   InputSource<Scalar> source(in, weights);
   source.read_into(out);
-  ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states);
+  ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states, tape);
   return out;
+}
+
+}  // namespace detail
+
+/// What `chunkwise` keeps of a sequence so that `chunkwise_gradient` need not compute its states
+/// again: the states before one in about log T chunks, O(T / C d_k d_v) together.
+template <class Scalar>
+struct SequenceTape {
+  Eigen::Index chunk_size = 0;  ///< tokens of a chunk
+  Eigen::Index length = 0;      ///< T
+  std::uint64_t start = 0;      ///< tokens before the first
+  int max_levels = 0;           ///< of the state
+  Eigen::Index d_k = 0, d_v = 0;
+
+  detail::ChunkwiseTape<Scalar> states{};  ///< for `chunkwise_gradient`
+};
+
+namespace detail {
+
+template <class Scalar>
+SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& state,
+                             Index chunk_size) {
+  return {chunk_size, in.length(), state.size(), state.max_levels(), state.d_k(), state.d_v()};
 }
 
 }  // namespace detail
@@ -65,6 +88,7 @@ RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy
 /// \param in       the tokens
 /// \param state    the state before them, and in the end the one after the last push
 /// \param options  the size of chunks
+/// \param tape     takes what a gradient needs, if given
 /// \return the reads, T x d_v
 /// \throws std::invalid_argument as `SequenceInputs::validate`, for a chunk size below 1, or where
 /// the state would overflow; nothing is changed then
@@ -74,11 +98,14 @@ RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy
 template <class Scalar>
 detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
                                          LogLinearState<Scalar>& state,
-                                         const ChunkwiseOptions& options = {}) {
+                                         const ChunkwiseOptions& options = {},
+                                         SequenceTape<Scalar>* tape = nullptr) {
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   detail::validate_with_state(in, state);
   detail::Hierarchy<Scalar> states = detail::hierarchy_of(state);
-  detail::RowMajorMatrix<Scalar> out = detail::run_chunkwise(in, states, chunk_size);
+  if (tape != nullptr) *tape = detail::tape_of(in, state, chunk_size);
+  detail::RowMajorMatrix<Scalar> out =
+      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &tape->states);
   if (in.length() > 0) {
     state.replace(
         states.count(), [&](int l) -> const auto& { return states.level(l); });

@@ -9,71 +9,80 @@ namespace loglinear {
 /// The gradient of `sum(d_out * out)`, the reads of a sequence under any cotangent, with respect to
 /// every input, chunk by chunk from the last to the first.
 ///
-/// \param in       the tokens
-/// \param initial  the state before them
+/// \param in       the tokens that `chunkwise` was given
+/// \param tape     what it kept
 /// \param d_out    the gradient of a loss with respect to the reads, T x d_v
-/// \param options  the size of chunks
 /// \param d_final  the gradient of the loss with respect to the state after the tokens, each level
 ///                 flattened row-major, max_levels x d_k d_v; without rows for zero. With
 ///                 `SequenceGradients::state` of the tokens that follow, a long sequence can be
 ///                 differentiated in pieces.
 /// \return the gradients, log decays being differentiated as such; with a log decay of -infinity
 ///         that gradient is 0
-/// \throws std::invalid_argument as `chunkwise`, or for another shape of d_out or d_final
+/// \throws std::invalid_argument for inputs of another shape than the tape's, or for a d_out or
+/// d_final of another shape or that is not finite
 ///
-/// About two and a half times the products of `chunkwise`. States are kept once in about log T
-/// chunks and computed again in between: memory O(T d + T / C d_k d_v).
+/// About two and a half times the products of `chunkwise`. States between those on the tape are
+/// computed again: memory O(T d + T / C d_k d_v) altogether.
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const SequenceTape<Scalar>& tape,
+    const typename SequenceInputs<Scalar>::Rows& d_out,
+    const typename SequenceInputs<Scalar>::Rows& d_final = detail::RowMajorMatrix<Scalar>()) {
+  const Eigen::Index size = tape.d_k * tape.d_v;
+  detail::require_size("the sequence (tokens)", in.length(), tape.length);
+  in.validate(tape.start, tape.max_levels);
+  detail::require_size("d_out (rows)", d_out.rows(), in.length());
+  if (in.length() > 0) {
+    detail::require_size("q (columns)", in.d_k(), tape.d_k);
+    detail::require_size("v (columns)", in.d_v(), tape.d_v);
+    detail::require_size("d_out (columns)", d_out.cols(), in.d_v());
+  }
+  detail::require_finite("d_out", d_out);
+  if (d_final.size() > 0) {
+    detail::require_size("d_final (rows)", d_final.rows(), tape.max_levels);
+    detail::require_size("d_final (columns)", d_final.cols(), size);
+    detail::require_finite("d_final", d_final);
+  }
+  auto gradients = SequenceGradients<Scalar>::zeros(in);
+  gradients.state.setZero(tape.max_levels, size);
+  detail::Hierarchy<Scalar> d_states(tape.max_levels, tape.d_k, tape.d_v,
+                                     tape.start + static_cast<std::uint64_t>(in.length()));
+  for (int l : d_states.active()) {
+    d_states.set_zero(l);
+    if (d_final.size() > 0) d_states.level(l).template reshaped<Eigen::RowMajor>() = d_final.row(l);
+  }
+  if (in.length() > 0) {
+    const auto weights = in.levels_read(tape.start, in.length(), tape.max_levels);
+    detail::InputSource<Scalar> source(in, weights);
+    source.differentiate(d_out, gradients);
+    detail::ChunkwiseRun<Scalar>(source, tape.chunk_size, weights).gradient(tape.states, d_states);
+  }
+  for (int l : d_states.active()) {
+    gradients.state.row(l) = d_states.level(l).template reshaped<Eigen::RowMajor>();
+  }
+  return gradients;
+}
+
+/// The same without a tape: computes the states first, not the reads.
+///
+/// \param initial  the state before the tokens
+/// \param options  the size of chunks
+/// \throws std::invalid_argument as `chunkwise`
 template <class Scalar>
 [[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
     const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& initial,
     const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {},
     const typename SequenceInputs<Scalar>::Rows& d_final = detail::RowMajorMatrix<Scalar>()) {
-  const Eigen::Index chunk_size = detail::chunk_size_of(options), d_k = initial.d_k(),
-                     d_v = initial.d_v();
-  const int max_levels = initial.max_levels();
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
   detail::validate_with_state(in, initial);
-  detail::require_size("d_out (rows)", d_out.rows(), in.length());
-  if (in.length() > 0) detail::require_size("d_out (columns)", d_out.cols(), in.d_v());
-  detail::require_finite("d_out", d_out);
-  if (d_final.size() > 0) {
-    detail::require_size("d_final (rows)", d_final.rows(), max_levels);
-    detail::require_size("d_final (columns)", d_final.cols(), d_k * d_v);
-    detail::require_finite("d_final", d_final);
-  }
-  SequenceGradients<Scalar> gradients;
-  const auto like = [](auto& gradient, const auto& input) {
-    gradient.setZero(input.rows(), input.cols());
-  };
-  like(gradients.q, in.q);
-  like(gradients.k, in.k);
-  like(gradients.v, in.v);
-  like(gradients.lambda, in.lambda);
-  like(gradients.g, in.g);
-  like(gradients.g_value, in.g_value);
-  like(gradients.beta, in.beta);
-  like(gradients.u, in.u);
-  like(gradients.p, in.p);
-  gradients.state.setZero(max_levels, d_k * d_v);
-
-  const auto length = static_cast<std::uint64_t>(in.length());
-  detail::Hierarchy<Scalar> d_states(max_levels, d_k, d_v, initial.size() + length);
-  using Flat = Eigen::Map<const detail::RowMajorMatrix<Scalar>>;
-  for (int l : d_states.active()) {
-    d_states.set_zero(l);
-    if (d_final.size() > 0) d_states.level(l) = Flat(d_final.row(l).data(), d_k, d_v);
-  }
+  SequenceTape<Scalar> tape = detail::tape_of(in, initial, chunk_size);
   if (in.length() > 0) {
-    const auto weights = in.levels_read(initial.size(), in.length(), max_levels);
+    const auto weights = in.levels_read(initial.size(), in.length(), initial.max_levels());
     detail::InputSource<Scalar> source(in, weights);
-    source.differentiate(d_out, gradients);
-    detail::ChunkwiseRun<Scalar>(source, chunk_size, weights)
-        .gradient(detail::hierarchy_of(initial), d_states, false);
+    detail::Hierarchy<Scalar> states = detail::hierarchy_of(initial);
+    detail::ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states, &tape.states, false);
   }
-  for (int l : d_states.active()) {
-    gradients.state.row(l) = Eigen::Map<const Eigen::Matrix<Scalar, 1, Eigen::Dynamic>>(
-        d_states.level(l).data(), d_k * d_v);
-  }
-  return gradients;
+  return chunkwise_gradient(in, tape, d_out, d_final);
 }
 
 /// The same from an empty state of as many levels as the sequence needs.

@@ -168,6 +168,15 @@ struct SequenceGradients {
   /// With respect to the initial levels, each flattened row-major: max_levels x d_k d_v, 0 where
   /// inactive; without rows if there was no initial state.
   Matrix state;
+
+  /// Zero gradients with respect to `in`.
+  [[nodiscard]] static SequenceGradients zeros(const SequenceInputs<Scalar>& in) {
+    const auto like = [](const auto& input) {
+      return Matrix(Matrix::Zero(input.rows(), input.cols()));
+    };
+    return {like(in.q),       like(in.k),    like(in.v), like(in.lambda), like(in.g),
+            like(in.g_value), like(in.beta), like(in.u), like(in.p),      Matrix()};
+  }
 };
 
 }  // namespace loglinear

@@ -12,6 +12,7 @@
 
 #include "loglinear/sequence/detail/chunk.hpp"
 #include "loglinear/sequence/detail/gram_by_halves.hpp"
+#include "loglinear/sequence/detail/pairs.hpp"
 
 namespace loglinear::detail {
 
@@ -78,12 +79,7 @@ class ChunkDecay {
   void gram(const Left& x, Moments a, const Right& y, Moments b, Result&& g) {
     if (per_row_) return halves_.gram(decay_.topRows(moments_), x, a, y, b, g);
     transpose_into(y, right_transposed_.leftCols(y.rows()));
-    for (Index i = 0; i < x.rows(); i += row_block) {
-      const Index rows = std::min(row_block, x.rows() - i);
-      const Index seen = whole_packets<Scalar>(b.count_until(a[i + rows - 1], y.rows()), y.rows());
-      product<Into::replace>(x.middleRows(i, rows), right_transposed_.leftCols(seen),
-                             g.block(i, 0, rows, seen));
-    }
+    product_to_pairs<Into::replace>(x, a, right_transposed_.leftCols(y.rows()), b, g);
     decay_pairs(g, a, b);
   }
 
@@ -97,8 +93,8 @@ class ChunkDecay {
     }
     if (has_scalar()) note_pairs(g, d_g, a, b);
     decay_pairs(d_g, a, b);
-    product<Into::add>(d_g, y, d_x);
-    product<Into::add>(d_g.transpose(), x, d_y);
+    product_of_pairs<Into::add>(d_g, a, b, y, d_x);
+    product_of_transposed_pairs<Into::add>(d_g, a, b, x, d_y);
   }
 
   /// Before the pullbacks of one chunk.
@@ -139,8 +135,6 @@ class ChunkDecay {
   }
 
  private:
-  static constexpr Index row_block = 12;
-
   void prepare_scalar() {
     for (Index a = 0; a < moments_; ++a) {
       const Scalar decay = decay_.data()[a];
@@ -183,11 +177,10 @@ class ChunkDecay {
   /// Multiplies each pair by its decay, and by 0 where the right row is not seen.
   template <class Pairs>
   void decay_pairs(Pairs& g, Moments a, Moments b) const {
-    for (Index i = 0; i < g.rows(); ++i) {
+    clear_unseen(a, b, g);
+    for (Index i = 0; has_scalar() && i < g.rows(); ++i) {
       const Index seen = b.count_until(a[i], g.cols());
       Scalar* const row = &g(i, 0);
-      std::fill(row + seen, row + g.cols(), Scalar(0));
-      if (!has_scalar()) continue;
       const Scalar* const decay = &between_(a[i] + 1, 0);
       if (b.is_dense()) {
         for (Index j = 0; j < seen; ++j) row[j] *= decay[b.first + j];

@@ -25,6 +25,7 @@
 
 #include "loglinear/sequence/detail/chunk.hpp"
 #include "loglinear/sequence/detail/chunk_decay.hpp"
+#include "loglinear/sequence/detail/pairs.hpp"
 #include "loglinear/sequence/detail/triangular.hpp"
 
 namespace loglinear::detail {
@@ -170,13 +171,15 @@ class ChunkMap {
     if (shape_.is_delta) {
       decay_.gram(p, shape_.lookups_at(), k, shape_.leaves_at(), lower_);
       invert_unit_lower(lower_, inverse_, scratch_);
+      const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
       keys_.resize(leaves_, shape_.d_k);
-      product<Into::replace>(inverse_.transpose(), decayed_keys_, keys_);
+      product_of_transposed_pairs<Into::replace>(inverse_, k_at, k_at, decayed_keys_, keys_);
       if (!reads) return;
       scores_.resize(tokens_, leaves_);
       queries_ = decayed_queries_;
-      product<Into::replace>(query_key_, inverse_, scores_);
-      product<Into::subtract>(scores_, lookups_, queries_);
+      product_within_pairs<Into::replace>(query_key_, q_at, k_at, inverse_, scores_);
+      clear_unseen(q_at, k_at, scores_);
+      product_of_pairs<Into::subtract>(scores_, q_at, k_at, lookups_, queries_);
       return;
     }
     const auto u = chunk.u.topRows(moments_);
@@ -210,24 +213,25 @@ class ChunkMap {
   /// with T = (I + L)^-1: dL = -T^T dT T^T = -(scores^T d_scores + keys d_keys^T) T^T. On return
   /// d_scores is dG and d_keys is dK.
   void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
+    const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
     d_lookups_.setZero();
-    product<Into::subtract>(scores_.transpose(), d_queries, d_lookups_);
+    product_of_transposed_pairs<Into::subtract>(scores_, q_at, k_at, d_queries, d_lookups_);
     product<Into::subtract>(keys_, d_transition_, d_lookups_);
     transpose_into(d_transition_, transposed_);
     product<Into::subtract>(lookups_, transposed_, d_keys);
     transpose_into(lookups_, transposed_);
-    product<Into::subtract>(d_queries, transposed_, d_scores);
+    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, d_scores);
     transpose_into(d_keys, transposed_);
-    product<Into::replace>(scores_.transpose(), d_scores, scratch_);
-    product<Into::add>(keys_, transposed_, scratch_);
+    product_of_transposed_pairs<Into::replace>(scores_, q_at, k_at, d_scores, scratch_);
+    product_to_pairs<Into::add>(keys_, k_at, transposed_, k_at, scratch_);
     transpose_into(inverse_, transposed_);
     d_lower_.setZero();
-    product<Into::subtract>(scratch_, transposed_, d_lower_);
-    d_query_removal_.resize(tokens_, leaves_);
-    product<Into::replace>(d_scores, transposed_, d_query_removal_);
+    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, d_lower_);
+    d_query_removal_.setZero(tokens_, leaves_);
+    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, d_query_removal_);
     d_scores.swap(d_query_removal_);
     carried_.resize(leaves_, shape_.d_k);
-    product<Into::replace>(inverse_, d_keys, carried_);
+    product_of_pairs<Into::replace>(inverse_, k_at, k_at, d_keys, carried_);
     d_keys.swap(carried_);
   }
 

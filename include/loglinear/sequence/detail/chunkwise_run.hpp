@@ -25,6 +25,21 @@
 
 namespace loglinear::detail {
 
+/// What a forward pass keeps for its gradient: where chunks begin, and the states before one in
+/// `interval` of them. The interval is about the number of levels, so that all states together are
+/// O(T / C) matrices.
+template <class Scalar>
+struct ChunkwiseTape {
+  int interval = 1;
+  std::vector<Index> begins;
+  std::vector<Hierarchy<Scalar>> kept;
+
+  void note(Index first, const Hierarchy<Scalar>& states) {
+    if (begins.size() % static_cast<std::size_t>(interval) == 0) kept.push_back(states.snapshot());
+    begins.push_back(first);
+  }
+};
+
 template <class Scalar>
 class ChunkwiseRun {
  public:
@@ -42,54 +57,43 @@ class ChunkwiseRun {
         map_(shape_, capacity_),
         mix_(shape_, capacity_) {}
 
-  /// Reads and writes all tokens; `states` holds the older ones and then those as well.
-  void forward(Hierarchy<Scalar>& states) {
+  /// Reads and writes all tokens; `states` holds the older ones and then those as well. With a tape
+  /// it keeps what `gradient` needs; without `reads` nothing is read.
+  void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape = nullptr,
+               bool reads = true) {
+    if (tape != nullptr) {
+      const auto chunks = source_.length() / chunk_size_ + 2;
+      *tape = {2 + std::bit_width(static_cast<std::uint64_t>(chunks)), {}, {}};
+    }
     for (Index first = 0; first < source_.length(); first += chunk_.tokens) {
-      prepare(first, states.count(), true);
-      read(states);
-      source_.take_out(first, chunk_);
+      if (tape != nullptr) tape->note(first, states);
+      prepare(first, states.count(), reads);
+      if (reads) {
+        read(states);
+        source_.take_out(first, chunk_);
+      }
       advance(states);
     }
   }
 
   /// From the gradient with respect to the reads, which the source gives, and to the final states
-  /// to that of everything: `gradient` holds those states' at first, those of the initial `states`
-  /// in the end. With `reads` it also gives the reads to the source before asking for gradients.
-  ///
-  /// States are kept once in as many chunks as there are levels and computed again in between.
-  void gradient(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient, bool reads) {
-    std::vector<Index> begins;  // of all chunks, and the end
-    for (Index first = 0; first < source_.length();
-         first += next_size(first, states.count() + static_cast<std::uint64_t>(first))) {
-      begins.push_back(first);
-    }
-    const std::size_t chunks = begins.size(), interval = 2 + std::bit_width(chunks);
-    std::vector<Hierarchy<Scalar>> kept, replayed;
-    Hierarchy<Scalar> running = states.snapshot();
-    for (std::size_t n = 0; n < chunks; ++n) {
-      if (n % interval == 0) kept.push_back(running.snapshot());
-      if (!reads && n / interval == (chunks - 1) / interval) break;
-      prepare(begins[n], running.count(), reads);
-      if (reads) {
-        read(running);
-        source_.take_out(begins[n], chunk_);
-      }
-      advance(running);
-    }
+  /// to that of everything: `gradient` holds those states' at first, those of the initial ones in
+  /// the end. The states between those on the tape are computed again.
+  void gradient(const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
     Chunk<Scalar> d_chunk(shape_, capacity_, weights_);
-    for (std::size_t end = chunks; !kept.empty(); kept.pop_back()) {
-      const std::size_t begin = (kept.size() - 1) * interval;
-      replayed.clear();
-      replayed.push_back(kept.back());
-      for (std::size_t n = begin; n + 1 < end; ++n) {
+    std::vector<Hierarchy<Scalar>> replayed;
+    std::size_t end = tape.begins.size();
+    for (std::size_t n = tape.kept.size(); n-- > 0;) {
+      const std::size_t begin = n * static_cast<std::size_t>(tape.interval);
+      replayed.push_back(tape.kept[n]);
+      for (std::size_t chunk = begin; chunk + 1 < end; ++chunk) {
         replayed.push_back(replayed.back().snapshot());
-        prepare(begins[n], replayed.back().count(), false);
+        prepare(tape.begins[chunk], replayed.back().count(), false);
         advance(replayed.back());
       }
-      for (std::size_t n = end; n-- > begin; replayed.pop_back()) {
-        pull_back(begins[n], replayed.back(), gradient, d_chunk);
+      for (; end > begin; --end, replayed.pop_back()) {
+        pull_back(tape.begins[end - 1], replayed.back(), gradient, d_chunk);
       }
-      end = begin;
     }
   }
 

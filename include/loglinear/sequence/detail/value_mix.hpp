@@ -3,6 +3,7 @@
 #define LOGLINEAR_SEQUENCE_DETAIL_VALUE_MIX_HPP
 
 #include "loglinear/sequence/detail/halves.hpp"
+#include "loglinear/sequence/detail/pairs.hpp"
 
 namespace loglinear::detail {
 
@@ -68,7 +69,9 @@ class ValueMix {
   /// out += the mix under the lower triangular weights w.
   template <class Values, class Out>
   void add_mix(const Matrix& w, const Values& v, Out&& out) {
-    if (!decays_) return add_lower_product(w, v, out);
+    if (!decays_) {
+      return product_of_pairs<Into::add>(w, queries_at_, leaves_at_, v, out);
+    }
     visit_halves(
         0, tokens_,
         [&](Index low, Index high) {
@@ -99,8 +102,8 @@ class ValueMix {
                      DValues&& d_v, DLog&& d_log) {
     if (!decays_) {
       transpose_into(v, values_transposed_);
-      lower_product_rows(d_out, values_transposed_, d_w);
-      product<Into::add>(w.transpose(), d_out, d_v);
+      product_to_pairs<Into::replace>(d_out, queries_at_, values_transposed_, leaves_at_, d_w);
+      product_of_transposed_pairs<Into::add>(w, queries_at_, leaves_at_, d_out, d_v);
       return;
     }
     d_w.setZero();
@@ -189,29 +192,6 @@ class ValueMix {
   }
 
  private:
-  static constexpr Index row_block = 12;
-
-  /// out += w v for a lower triangular w: a block of rows at a time.
-  template <class Values, class Out>
-  void add_lower_product(const Matrix& w, const Values& v, Out& out) const {
-    for (Index i = 0; i < w.rows(); i += row_block) {
-      const Index rows = std::min(row_block, w.rows() - i);
-      const Index seen = leaves_at_.count_until(queries_at_[i + rows - 1], v.rows());
-      product<Into::add>(w.block(i, 0, rows, seen), v.topRows(seen), out.middleRows(i, rows));
-    }
-  }
-  /// result = x y where the lower triangle of `result` lies.
-  template <class Left, class Right>
-  void lower_product_rows(const Left& x, const Right& y, Matrix& result) const {
-    for (Index i = 0; i < result.rows(); i += row_block) {
-      const Index rows = std::min(row_block, result.rows() - i);
-      const Index seen = whole_packets<Scalar>(
-          leaves_at_.count_until(queries_at_[i + rows - 1], y.cols()), y.cols());
-      product<Into::replace>(x.middleRows(i, rows), y.leftCols(seen),
-                             result.block(i, 0, rows, seen));
-    }
-  }
-
   /// Calls `visit(j, token)` for the leaves of the tokens in [low, t], the newest first, with
   /// R(token+1..t) in `running_`.
   template <class Visit>

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_BLOCKS_DRAW_WEIGHTS_HPP
+#define LOGLINEAR_BLOCKS_DRAW_WEIGHTS_HPP
+
+// Initial weights of the blocks in flash-linear-attention's distributions, and the checks of
+// options they share. Numbers are drawn in double, row by row, so that float has the rounded
+// weights of double.
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <string_view>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/types.hpp"
+#include "loglinear/random.hpp"
+
+namespace loglinear::detail {
+
+/// The largest size of a dimension: products of three of them stay within Index.
+inline constexpr Index largest_dimension = Index{1} << 20;
+
+inline void require_dimension(std::string_view name, Index value) {
+  require_between(name, value, Index{1}, largest_dimension);
+}
+inline void require_positive_number(std::string_view name, double value) {
+  if (!(value > 0) || !is_finite(value)) fail(name, value, "finite and positive");
+}
+/// factor * size, an expanded dimension. \throws std::invalid_argument unless it is whole
+inline Index expanded(std::string_view name, double factor, std::string_view size_name,
+                      Index size) {
+  require_positive_number(name, factor);
+  const double product = factor * static_cast<double>(size);
+  if (!(product >= 1) || !(product <= static_cast<double>(largest_dimension)) ||
+      product != std::floor(product)) {
+    fail(name, factor,
+         "a number that makes a whole dimension of at least 1 when multiplied by " +
+             std::string(size_name) + ", " + std::to_string(size));
+  }
+  return static_cast<Index>(product);
+}
+
+/// Fills an array row by row.
+template <class Scalar, class Draw>
+void fill(Matrix<Scalar>& array, Draw draw) {
+  for (Index i = 0; i < array.rows(); ++i) {
+    for (Index j = 0; j < array.cols(); ++j) array(i, j) = static_cast<Scalar>(draw());
+  }
+}
+/// Normal with mean 0.
+template <class Scalar>
+void fill_normal(Matrix<Scalar>& array, double deviation, Xorshift64& random) {
+  fill(array, [&] { return deviation * random.normal(); });
+}
+/// Uniform within 1 / sqrt(inputs) of 0.
+template <class Scalar>
+void fill_uniform(Matrix<Scalar>& array, Xorshift64& random) {
+  const double bound = 1 / std::sqrt(static_cast<double>(array.cols()));
+  fill(array, [&] { return bound * (2 * random.uniform() - 1); });
+}
+
+/// Where the step sizes of a decay gate begin.
+struct StepRange {
+  double smallest, largest, floor;
+
+  void validate() const {
+    require_positive_number("time_step_min", smallest);
+    require_positive_number("time_step_max", largest);
+    require_positive_number("time_step_floor", floor);
+    if (smallest > largest) fail("time_step_min", smallest, "at most time_step_max");
+  }
+};
+/// dt_bias such that softplus(dt_bias) is log-uniform in [smallest, largest], at least floor.
+template <class Scalar>
+void fill_step_bias(Matrix<Scalar>& array, const StepRange& range, Xorshift64& random) {
+  fill(array, [&] {
+    const double low = std::log(range.smallest), high = std::log(range.largest);
+    const double step = std::max(std::exp(low + random.uniform() * (high - low)), range.floor);
+    return step + std::log(-std::expm1(-step));
+  });
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_BLOCKS_DRAW_WEIGHTS_HPP

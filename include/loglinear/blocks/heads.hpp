@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_BLOCKS_HEADS_HPP
+#define LOGLINEAR_BLOCKS_HEADS_HPP
+
+// The heads of a block between its projections: each is one sequence of the sequence form, with
+// queries and keys that the heads of a group share.
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "loglinear/detail/product.hpp"
+#include "loglinear/sequence/chunkwise.hpp"
+#include "loglinear/sequence/chunkwise_gradient.hpp"
+#include "loglinear/state.hpp"
+
+namespace loglinear::detail {
+
+/// The inputs of all heads side by side, a row a token; or their gradients.
+template <class Scalar>
+struct HeadInputs {
+  using Rows = typename SequenceInputs<Scalar>::Rows;
+
+  Index groups = 1, heads = 1;    // heads is a multiple of groups
+  RowMajorMatrix<Scalar> q, k;    // T x (groups d_k)
+  RowMajorMatrix<Scalar> v;       // T x (heads d_v)
+  RowMajorMatrix<Scalar> lambda;  // T x (heads levels)
+  RowMajorMatrix<Scalar> g;       // T x heads
+  RowMajorMatrix<Scalar> beta;    // T x heads, or empty: no delta rule
+
+  [[nodiscard]] Index length() const { return v.rows(); }
+  [[nodiscard]] Index d_k() const { return k.cols() / groups; }
+  [[nodiscard]] Index d_v() const { return v.cols() / heads; }
+  [[nodiscard]] Index group_of(Index head) const { return head / (heads / groups); }
+
+  /// One head as a sequence; refers to these arrays.
+  [[nodiscard]] SequenceInputs<Scalar> head(Index h) const {
+    const auto part = [](const RowMajorMatrix<Scalar>& all, Index parts, Index which) -> Rows {
+      const Index width = all.cols() / parts;
+      return all.middleCols(which * width, width);
+    };
+    return {.q = part(q, groups, group_of(h)),
+            .k = part(k, groups, group_of(h)),
+            .v = part(v, heads, h),
+            .lambda = part(lambda, heads, h),
+            .g = part(g, heads, h),
+            .beta = part(beta, heads, h)};
+  }
+};
+
+/// Calls `use(first, end)` for the heads [first, end) of each group. The calls share nothing they
+/// write, so that they may run on threads of their own.
+template <class Scalar, class Use>
+void for_each_group(const HeadInputs<Scalar>& in, Use use) {
+  const Index width = in.heads / in.groups;
+  for (Index group = 0; group < in.groups; ++group) use(group * width, (group + 1) * width);
+}
+
+/// The reads of all heads, T x (heads d_v); each head's state goes on by T tokens.
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in,
+                                                std::vector<LogLinearState<Scalar>>& states,
+                                                const ChunkwiseOptions& options) {
+  RowMajorMatrix<Scalar> reads(in.length(), in.v.cols());
+  for_each_group(in, [&](Index first, Index end) {
+    for (Index h = first; h < end; ++h) {
+      reads.middleCols(h * in.d_v(), in.d_v()) =
+          chunkwise(in.head(h), states[static_cast<std::size_t>(h)], options);
+    }
+  });
+  return reads;
+}
+
+/// An empty state of as many of `max_levels` levels as T tokens fill.
+template <class Scalar>
+[[nodiscard]] LogLinearState<Scalar> empty_state(const HeadInputs<Scalar>& in, int max_levels) {
+  const int needed = levels_needed(static_cast<std::uint64_t>(in.length()));
+  return LogLinearState<Scalar>(std::min(max_levels, needed), in.d_k(), in.d_v());
+}
+
+/// The reads of all heads from empty states, which are not returned.
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in, int max_levels,
+                                                const ChunkwiseOptions& options) {
+  RowMajorMatrix<Scalar> reads(in.length(), in.v.cols());
+  for_each_group(in, [&](Index first, Index end) {
+    for (Index h = first; h < end; ++h) {
+      LogLinearState<Scalar> state = empty_state(in, max_levels);
+      reads.middleCols(h * in.d_v(), in.d_v()) = chunkwise(in.head(h), state, options);
+    }
+  });
+  return reads;
+}
+
+/// The gradients of `sum(d_reads * reads)` from empty states with respect to the inputs of all
+/// heads; those of shared queries and keys are summed over the heads of a group.
+template <class Scalar>
+[[nodiscard]] HeadInputs<Scalar> read_heads_gradient(const HeadInputs<Scalar>& in,
+                                                     const RowMajorMatrix<Scalar>& d_reads,
+                                                     int max_levels,
+                                                     const ChunkwiseOptions& options) {
+  HeadInputs<Scalar> d;
+  d.groups = in.groups;
+  d.heads = in.heads;
+  d.q.setZero(in.q.rows(), in.q.cols());
+  d.k.setZero(in.k.rows(), in.k.cols());
+  d.v.resizeLike(in.v);
+  d.lambda.resizeLike(in.lambda);
+  d.g.resizeLike(in.g);
+  d.beta.resizeLike(in.beta);
+  const auto part = [](RowMajorMatrix<Scalar>& all, Index parts, Index which) {
+    const Index width = all.cols() / parts;
+    return all.middleCols(which * width, width);
+  };
+  const LogLinearState<Scalar> empty = empty_state(in, max_levels);
+  for_each_group(in, [&](Index first, Index end) {
+    for (Index h = first; h < end; ++h) {
+      const SequenceGradients<Scalar> of_head = chunkwise_gradient<Scalar>(
+          in.head(h), empty, d_reads.middleCols(h * in.d_v(), in.d_v()), options);
+      part(d.q, in.groups, in.group_of(h)) += of_head.q;
+      part(d.k, in.groups, in.group_of(h)) += of_head.k;
+      part(d.v, in.heads, h) = of_head.v;
+      part(d.lambda, in.heads, h) = of_head.lambda;
+      part(d.g, in.heads, h) = of_head.g;
+      part(d.beta, in.heads, h) = of_head.beta;
+    }
+  });
+  return d;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_BLOCKS_HEADS_HPP

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_BLOCKS_HEADS_TOKEN_HPP
+#define LOGLINEAR_BLOCKS_HEADS_TOKEN_HPP
+
+// One token through all heads, the decoding step. The transition A = e^g (I - beta k k^T) is read
+// before it is written, by A^T q on the old levels, so that everything that can throw does so while
+// the states are still whole.
+
+#include <cmath>
+#include <vector>
+
+#include "loglinear/blocks/heads.hpp"
+#include "loglinear/detail/kernels.hpp"
+#include "loglinear/state.hpp"
+#include "loglinear/transitions/decays.hpp"
+#include "loglinear/transitions/rank_one_update.hpp"
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class HeadsToken {
+ public:
+  using State = LogLinearState<Scalar>;
+
+  /// \param in  of one token \throws std::invalid_argument where a head's inputs are not finite or
+  /// its state would overflow
+  HeadsToken(const HeadInputs<Scalar>& in, std::vector<State>& states) : in_(in), states_(states) {
+    for (Index h = 0; h < in.heads; ++h) {
+      in.head(h).validate(state(h).size(), state(h).max_levels());
+      with_transition(h, [&](const auto& transition) {
+        magnitudes_.push_back(state(h).require_writable(transition.norm_bound(), key(h), value(h),
+                                                        [] { return 0.0; }));
+      });
+    }
+  }
+
+  /// 1 x (heads d_v).
+  [[nodiscard]] RowMajorMatrix<Scalar> reads() const {
+    RowMajorMatrix<Scalar> out(1, in_.v.cols());
+    for_each_group(in_, [&](Index first, Index end) {
+      for (Index h = first; h < end; ++h) read(h, out.data() + h * in_.d_v());
+    });
+    return out;
+  }
+  /// Every state undergoes its transition and takes its leaf. Throws nothing but std::bad_alloc.
+  void write() {
+    for_each_group(in_, [&](Index first, Index end) {
+      for (Index h = first; h < end; ++h) {
+        with_transition(h, [&](const auto& transition) {
+          state(h).write(transition, key(h), value(h), magnitudes_[static_cast<std::size_t>(h)]);
+        });
+      }
+    });
+  }
+
+ private:
+  [[nodiscard]] State& state(Index h) const { return states_[static_cast<std::size_t>(h)]; }
+  /// The written key, beta k or k.
+  [[nodiscard]] Vector<Scalar> key(Index h) const {
+    const Scalar strength = in_.beta.size() > 0 ? in_.beta(0, h) : Scalar(1);
+    return strength * in_.k.row(0).segment(in_.group_of(h) * in_.d_k(), in_.d_k()).transpose();
+  }
+  [[nodiscard]] Vector<Scalar> value(Index h) const {
+    return in_.v.row(0).segment(h * in_.d_v(), in_.d_v()).transpose();
+  }
+
+  template <class Use>
+  void with_transition(Index h, Use use) const {
+    const Scalar decay = std::exp(in_.g(0, h));
+    if (in_.beta.size() == 0) {
+      ScalarDecay<Scalar> transition(in_.d_k(), in_.d_v());
+      transition.decay = decay;
+      use(transition);
+    } else {
+      RankOneUpdate<ScalarDecay<Scalar>> transition(in_.d_k(), in_.d_v());
+      transition.diagonal.decay = decay;
+      transition.u = decay * key(h);
+      transition.p = in_.k.row(0).segment(in_.group_of(h) * in_.d_k(), in_.d_k()).transpose();
+      use(transition);
+    }
+  }
+
+  /// out = sum_l lambda_l S_l^T A^T q + lambda_0 (q . key) value
+  void read(Index h, Scalar* out) const {
+    const Index levels = in_.lambda.cols() / in_.heads;
+    const auto lambda = in_.lambda.row(0).segment(h * levels, levels);
+    Vector<Scalar> q = in_.q.row(0).segment(in_.group_of(h) * in_.d_k(), in_.d_k()).transpose();
+    Eigen::Map<Vector<Scalar>>(out, in_.d_v()) = (lambda[0] * q.dot(key(h))) * value(h);
+    with_transition(h, [&](const auto& transition) { transition.left_transposed(q); });
+    Vector<Scalar> weighted(q.size());
+    for (const int l : state(h).active_levels()) {
+      weighted = lambda[l + 1] * q;
+      weighted_rows<true>(state(h).level(l).data(), in_.d_k(), in_.d_v(), in_.d_v(),
+                          weighted.data(), out);
+    }
+  }
+
+  const HeadInputs<Scalar>& in_;
+  std::vector<State>& states_;
+  std::vector<double> magnitudes_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_BLOCKS_HEADS_TOKEN_HPP

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_HPP
+#define LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_HPP
+
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "loglinear/blocks/causal_convolution.hpp"
+#include "loglinear/blocks/draw_weights.hpp"
+#include "loglinear/blocks/gated_rms_norm.hpp"
+#include "loglinear/blocks/gates.hpp"
+#include "loglinear/blocks/linear.hpp"
+#include "loglinear/blocks/token_mixer.hpp"
+
+namespace loglinear {
+
+/// How to build a `LogLinearMamba2`; the defaults are those of flash-linear-attention's layer, the
+/// last six those of its model.
+struct LogLinearMamba2Options {
+  Eigen::Index hidden_size = 2048;  ///< of inputs and outputs
+  double expand = 2;                ///< expand * hidden_size is the inner size, a whole number
+  Eigen::Index num_heads = 64;      ///< num_heads * head_dim is the inner size
+  Eigen::Index head_dim = 64;       ///< values of a head, d_v
+  Eigen::Index state_size = 128;    ///< keys of a head, d_k
+  Eigen::Index n_groups = 1;        ///< heads / n_groups heads share B and C; divides num_heads
+  Eigen::Index conv_kernel = 4;     ///< taps of the short convolution
+  bool use_conv_bias = false;       ///< whether there is `conv1d.bias`
+  bool use_bias = true;             ///< whether there are `in_proj.bias` and `out_proj.bias`
+  double norm_eps = 1e-5;           ///< of the gated norm, > 0
+  int num_levels = 15;              ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
+  double scale = 1;                 ///< of the queries C, finite
+  Eigen::Index chunk_size = 64;     ///< of the chunkwise form; changes rounding only
+  double initializer_range = 0.02;  ///< standard deviation of projections and convolution, > 0
+  double time_step_min = 0.001;     ///< where step sizes begin, > 0
+  double time_step_max = 0.1;       ///< and end
+  double time_step_floor = 1e-4;    ///< the least of them, > 0
+  std::uint64_t seed = 42;          ///< of all weights, at least 1
+};
+
+/// Log-linear Mamba-2, the paper's first case study as a complete token mixer.
+///
+///     [z | x | B | C | dt | dl] = W_in u + b_in
+///     [x | B | C] <- silu(conv1d([x | B | C]))
+///     Delta = softplus(dt + dt_bias),   g = -exp(A_log) Delta,   lambda = softplus(L . dl)
+///     y = hierarchy(q = scale C, k = B, v = Delta x, g, lambda) + D x,  head by head
+///     out = W_out rms(y . silu(z)) + b_out
+///
+/// Guo et al., arXiv:2506.04761, section 3.4 and appendix; Dao and Gu, arXiv:2405.21060. Names,
+/// shapes and orders are those of flash-linear-attention's `LogLinearMamba2`, where a state_dict
+/// holds, with I = num_heads * head_dim, H = num_heads, n = num_levels, K = conv_kernel and
+/// channels = I + 2 n_groups state_size:
+///
+/// | name            | shape                          | begins as                              |
+/// |-----------------|--------------------------------|----------------------------------------|
+/// | dt_bias         | H                              | step sizes log-uniform in 0.001 ... 0.1 |
+/// | A_log           | H                              | log(1), ..., log(H)                    |
+/// | L               | H x n                          | 1                                      |
+/// | D               | H                              | 1                                      |
+/// | conv1d.weight   | channels x K (channels, 1, K)  | normal, initializer_range              |
+/// | conv1d.bias     | channels, with use_conv_bias   | 0                                      |
+/// | in_proj.weight  | (I + channels + H + H n) x hidden_size | normal, initializer_range      |
+/// | in_proj.bias    | likewise, with use_bias        | 0                                      |
+/// | norm.weight     | I                              | 1                                      |
+/// | out_proj.weight | hidden_size x I                | uniform within 1 / sqrt(I)             |
+/// | out_proj.bias   | hidden_size, with use_bias     | 0                                      |
+///
+/// Rows of in_proj are z (I), x (I), B and C (n_groups * state_size each), dt (H), dl (H n).
+///
+/// What differs from that layer: no attention mask, no packed sequences and no cap on step sizes
+/// (`time_step_limit`, which it refuses as well); silu and the gated norm are not optional; the
+/// number of level weights is an option and streams may be longer than it (the last level takes the
+/// rest), where that layer ends; its operator has multiplied queries by 1 / sqrt(state_size) in
+/// some versions, which is `scale` here; a model of N layers divides out_proj by sqrt(2 N) at the
+/// start, this does not; everything is computed in Scalar.
+///
+/// Use and errors as `TokenMixer`:
+///
+///     loglinear::LogLinearMamba2<float> block({.hidden_size = 64, .num_heads = 4, .head_dim =
+///     32}); auto cache = block.make_cache(); auto prompt = block.forward(x, cache);      // x: T x
+///     64 auto next = block.step(x_next, cache);      // one token auto d = block.gradient(x,
+///     d_out);          // d.x, d.weights["A_log"]
+///
+/// \tparam Scalar_  float or double
+template <class Scalar_>
+class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
+  using Base = TokenMixer<Scalar_, LogLinearMamba2<Scalar_>>;
+
+ public:
+  using Scalar = Scalar_;
+  using Matrix = typename Base::Matrix;
+  using Options = LogLinearMamba2Options;
+
+  /// Allocates and draws all weights, in the table's order. \throws std::invalid_argument for an
+  /// option out of its range
+  explicit LogLinearMamba2(const Options& options)
+      : Base(shape_of(checked(options)), initial_weights(checked(options))), options_(options) {}
+
+  /// What the block was built with.
+  [[nodiscard]] const Options& options() const { return options_; }
+
+ private:
+  friend Base;
+  using Index = Eigen::Index;
+
+  /// Everything of a forward pass that its gradient needs.
+  struct Front {
+    Matrix projected;               // in_proj's output
+    std::vector<Matrix> convolved;  // inputs of the convolution, history first
+    Matrix mixed;                   // its output before silu
+    Matrix x;                       // T x inner
+    detail::DecayGate<Scalar> gate;
+    detail::HeadInputs<Scalar> heads;
+  };
+
+  /// Where the parts of in_proj's rows begin.
+  struct Columns {
+    Index inner, keys, conv, heads, levels;
+    explicit Columns(const Options& o)
+        : inner(o.num_heads * o.head_dim),
+          keys(o.n_groups * o.state_size),
+          conv(inner + 2 * keys),
+          heads(o.num_heads),
+          levels(o.num_heads * o.num_levels) {}
+    [[nodiscard]] Index dt() const { return inner + conv; }
+    [[nodiscard]] Index dl() const { return dt() + heads; }
+    [[nodiscard]] Index total() const { return dl() + levels; }
+  };
+
+  static const Options& checked(const Options& o) {
+    detail::require_dimension("hidden_size", o.hidden_size);
+    detail::require_dimension("num_heads", o.num_heads);
+    detail::require_dimension("head_dim", o.head_dim);
+    detail::require_dimension("state_size", o.state_size);
+    detail::require_dimension("conv_kernel", o.conv_kernel);
+    detail::require_between("n_groups", o.n_groups, Index{1}, o.num_heads);
+    if (o.num_heads % o.n_groups != 0) {
+      detail::fail("n_groups", o.n_groups,
+                   "a divisor of num_heads, " + std::to_string(o.num_heads));
+    }
+    const Index inner = detail::expanded("expand", o.expand, "hidden_size", o.hidden_size);
+    if (o.num_heads * o.head_dim != inner) {
+      detail::fail("num_heads * head_dim", o.num_heads * o.head_dim,
+                   "expand * hidden_size, " + std::to_string(inner));
+    }
+    detail::require_between("num_levels", o.num_levels, 2, max_level_limit + 1);
+    detail::require_positive("chunk_size", o.chunk_size);
+    detail::require_finite_value("scale", o.scale);
+    detail::require_positive_number("norm_eps", o.norm_eps);
+    detail::require_positive_number("initializer_range", o.initializer_range);
+    steps_of(o).validate();
+    return o;
+  }
+  static detail::MixerShape shape_of(const Options& o) {
+    return {.hidden_size = o.hidden_size,
+            .heads = o.num_heads,
+            .d_k = o.state_size,
+            .d_v = o.head_dim,
+            .num_levels = o.num_levels,
+            .conv_kernel = o.conv_kernel,
+            .conv_channels = {Columns(o).conv},
+            .chunk_size = o.chunk_size};
+  }
+  static detail::StepRange steps_of(const Options& o) {
+    return {.smallest = o.time_step_min, .largest = o.time_step_max, .floor = o.time_step_floor};
+  }
+
+  static NamedWeights<Scalar> initial_weights(const Options& o) {
+    const Columns columns(o);
+    Xorshift64 random(o.seed);
+    NamedWeights<Scalar> w;
+    detail::fill_step_bias(w.append("dt_bias", o.num_heads, 1), steps_of(o), random);
+    double rate = 0;
+    detail::fill(w.append("A_log", o.num_heads, 1), [&] { return std::log(++rate); });
+    w.append("L", o.num_heads, o.num_levels).setOnes();
+    w.append("D", o.num_heads, 1).setOnes();
+    detail::fill_normal(w.append("conv1d.weight", columns.conv, o.conv_kernel), o.initializer_range,
+                        random);
+    if (o.use_conv_bias) w.append("conv1d.bias", columns.conv, 1);
+    detail::fill_normal(w.append("in_proj.weight", columns.total(), o.hidden_size),
+                        o.initializer_range, random);
+    if (o.use_bias) w.append("in_proj.bias", columns.total(), 1);
+    w.append("norm.weight", columns.inner, 1).setOnes();
+    detail::fill_uniform(w.append("out_proj.weight", o.hidden_size, columns.inner), random);
+    if (o.use_bias) w.append("out_proj.bias", o.hidden_size, 1);
+    return w;
+  }
+
+  [[nodiscard]] Front front(const Matrix& u, const std::vector<Matrix>& history) const {
+    const auto& w = this->weights();
+    const Columns columns(options_);
+    Front f;
+    f.projected = detail::linear(u, w["in_proj.weight"], w.find("in_proj.bias"));
+    detail::require_finite("the projection of x", f.projected);
+    f.convolved.push_back(
+        detail::after(history[0], f.projected.middleCols(columns.inner, columns.conv)));
+    f.mixed = detail::convolve(f.convolved[0], w["conv1d.weight"], w.find("conv1d.bias"));
+    const Matrix mixed = detail::silu_of(f.mixed);
+    f.x = mixed.leftCols(columns.inner);
+    f.gate = detail::DecayGate<Scalar>(f.projected.middleCols(columns.dt(), columns.heads),
+                                       w["dt_bias"], w["A_log"]);
+    f.heads.groups = options_.n_groups;
+    f.heads.heads = options_.num_heads;
+    f.heads.k = mixed.middleCols(columns.inner, columns.keys);
+    f.heads.q = Scalar(options_.scale) * mixed.rightCols(columns.keys);
+    f.heads.v = f.x;
+    scale_heads(f.heads.v, f.gate.step);
+    f.heads.g = f.gate.g;
+    f.heads.lambda =
+        detail::scaled_levels<Scalar>(f.projected.middleCols(columns.dl(), columns.levels), w["L"]);
+    return f;
+  }
+
+  [[nodiscard]] Matrix back(const Front& f, const Matrix& reads) const {
+    const auto& w = this->weights();
+    const Matrix normed =
+        detail::gated_rms_norm(detail::GateOrder::gate_first, with_skip(f, reads), output_gate(f),
+                               w["norm.weight"], options_.norm_eps);
+    return detail::linear(normed, w["out_proj.weight"], w.find("out_proj.bias"));
+  }
+
+  [[nodiscard]] detail::ReadsGradient<Scalar> back_gradient(const Front& f, const Matrix& reads,
+                                                            const Matrix& d_out,
+                                                            NamedWeights<Scalar>& d_w) const {
+    constexpr auto order = detail::GateOrder::gate_first;
+    const auto& w = this->weights();
+    const Matrix y = with_skip(f, reads), z = output_gate(f);
+    const Matrix normed = detail::gated_rms_norm(order, y, z, w["norm.weight"], options_.norm_eps);
+    Matrix d_normed = Matrix::Zero(normed.rows(), normed.cols());
+    detail::linear_pullback(normed, w["out_proj.weight"], d_out, d_normed, d_w["out_proj.weight"],
+                            d_w.find("out_proj.bias"));
+    detail::ReadsGradient<Scalar> d;
+    d.reads = detail::gated_rms_norm_pullback(order, y, z, w["norm.weight"], options_.norm_eps,
+                                              d_normed, d.gate, d_w["norm.weight"]);
+    d.direct = d.reads;
+    const Index width = options_.head_dim;
+    for (Index h = 0; h < options_.num_heads; ++h) {
+      d_w["D"](h, 0) +=
+          d.reads.middleCols(h * width, width).cwiseProduct(f.x.middleCols(h * width, width)).sum();
+      d.direct.middleCols(h * width, width) *= w["D"](h, 0);
+    }
+    return d;
+  }
+
+  void front_gradient(const Front& f, const Matrix& u, const detail::ReadsGradient<Scalar>& d,
+                      const detail::HeadInputs<Scalar>& d_heads, Matrix& d_u,
+                      NamedWeights<Scalar>& d_w) const {
+    const auto& w = this->weights();
+    const Columns columns(options_);
+    const Index width = options_.head_dim;
+    Matrix d_step(f.gate.step.rows(), columns.heads), d_mixed(f.mixed.rows(), columns.conv);
+    for (Index h = 0; h < columns.heads; ++h) {
+      const auto d_v = d_heads.v.middleCols(h * width, width);
+      d_step.col(h) = d_v.cwiseProduct(f.x.middleCols(h * width, width)).rowwise().sum();
+    }
+    Matrix d_x = d_heads.v;
+    scale_heads(d_x, f.gate.step);
+    d_mixed.leftCols(columns.inner) = d_x + d.direct;
+    d_mixed.middleCols(columns.inner, columns.keys) = d_heads.k;
+    d_mixed.rightCols(columns.keys) = Scalar(options_.scale) * d_heads.q;
+    d_mixed = d_mixed.cwiseProduct(detail::silu_slope(f.mixed)).eval();
+
+    Matrix d_projected(f.projected.rows(), columns.total());
+    d_projected.leftCols(columns.inner) = d.gate;
+    d_projected.middleCols(columns.inner, columns.conv) = detail::convolve_pullback(
+        f.convolved[0], w["conv1d.weight"], d_mixed, d_w["conv1d.weight"], d_w.find("conv1d.bias"));
+    d_projected.middleCols(columns.dt(), columns.heads) =
+        f.gate.pullback(d_step, d_heads.g, w["A_log"], d_w["dt_bias"], d_w["A_log"]);
+    d_projected.rightCols(columns.levels) = detail::scaled_levels_pullback<Scalar>(
+        f.projected.rightCols(columns.levels), w["L"], f.heads.lambda, d_heads.lambda, d_w["L"]);
+    detail::linear_pullback(u, w["in_proj.weight"], d_projected, d_u, d_w["in_proj.weight"],
+                            d_w.find("in_proj.bias"));
+  }
+
+  /// Multiplies each head's columns by that head's column of `factors`.
+  void scale_heads(Matrix& values, const Matrix& factors) const {
+    const Index width = options_.head_dim;
+    for (Index h = 0; h < factors.cols(); ++h) {
+      values.middleCols(h * width, width).array().colwise() *= factors.col(h).array();
+    }
+  }
+  /// reads + D x
+  [[nodiscard]] Matrix with_skip(const Front& f, const Matrix& reads) const {
+    const Index width = options_.head_dim;
+    Matrix y = reads;
+    for (Index h = 0; h < options_.num_heads; ++h) {
+      y.middleCols(h * width, width) +=
+          this->weights()["D"](h, 0) * f.x.middleCols(h * width, width);
+    }
+    return y;
+  }
+  [[nodiscard]] Matrix output_gate(const Front& f) const {
+    return f.projected.leftCols(Columns(options_).inner);
+  }
+
+  Options options_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_HPP

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_BLOCKS_TOKEN_MIXER_HPP
+#define LOGLINEAR_BLOCKS_TOKEN_MIXER_HPP
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "loglinear/blocks/heads.hpp"
+#include "loglinear/blocks/heads_token.hpp"
+#include "loglinear/blocks/mixer_cache.hpp"
+#include "loglinear/blocks/named_weights.hpp"
+
+namespace loglinear {
+
+/// The gradients of `TokenMixer::gradient`.
+template <class Scalar>
+struct MixerGradients {
+  detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x hidden_size
+  NamedWeights<Scalar> weights;      ///< with respect to each weight, `weights["A_log"]`
+};
+
+namespace detail {
+
+/// What of a block's sizes its cache is made of.
+struct MixerShape {
+  Index hidden_size = 0, heads = 0, d_k = 0, d_v = 0;
+  int num_levels = 0;                     // level weights, one more than the state's levels
+  Index conv_kernel = 1;                  // taps
+  std::vector<Index> conv_channels = {};  // of each short convolution
+  Index chunk_size = 64;
+};
+
+/// A gradient on its way back from a block's output to what `read_heads` read.
+template <class Scalar>
+struct ReadsGradient {
+  RowMajorMatrix<Scalar> reads;   // T x (heads d_v)
+  RowMajorMatrix<Scalar> gate;    // of the output gate before silu, likewise
+  RowMajorMatrix<Scalar> direct;  // of what reaches the output past the heads, likewise
+};
+
+}  // namespace detail
+
+/// What the complete token mixers of the paper have in common: `LogLinearMamba2` and
+/// `LogLinearGatedDeltaNet` are used through this interface.
+///
+///     x -> projections -> short causal convolution -> gates -> heads, each a log-linear hierarchy
+///       -> gated RMS norm -> output projection
+///
+/// Sequences are T x hidden_size, a row a token; any T from 0 up. With n level weights a head's
+/// hierarchy has n - 1 levels, read in the order `current_apart`: weight 0 is the token's own leaf,
+/// weight l + 1 the bucket of 2^l tokens. Up to 2^(n - 1) tokens each bucket has a weight of its
+/// own; what is older stays in the last level, under the last weight. More weights than a sequence
+/// needs are never read.
+///
+/// Const member functions may run at the same time, on different caches. They allocate.
+///
+/// \tparam Scalar_  float or double
+/// \tparam Mixer    the block, which derives from this class and supplies its two ends: `front` and
+///                  `back` with their gradients
+template <class Scalar_, class Mixer>
+class TokenMixer {
+ public:
+  using Scalar = Scalar_;
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Rows = typename SequenceInputs<Scalar>::Rows;
+  using Cache = MixerCache<Scalar>;
+
+  /// \name Weights
+  /// \{
+
+  /// The names of all weights, as in flash-linear-attention's state_dict and in its order.
+  [[nodiscard]] std::vector<std::string> weight_names() const { return weights_.names(); }
+  /// One weight: a matrix in its state_dict shape, a vector as n x 1, a convolution's weight as
+  /// channels x taps. \throws std::invalid_argument for an unknown name, listing those there are
+  [[nodiscard]] const typename NamedWeights<Scalar>::Matrix& weight(std::string_view name) const {
+    return weights_[name];
+  }
+  /// Replaces one weight; a vector may be given as a row or as a column. \throws
+  /// std::invalid_argument for an unknown name, another shape or a coefficient that is not finite;
+  /// nothing is changed then
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    typename NamedWeights<Scalar>::Matrix& old = weights_[name];
+    typename NamedWeights<Scalar>::Matrix given = value;
+    if (old.cols() == 1 && given.rows() == 1) given.transposeInPlace();
+    detail::require_size("the rows of " + std::string(name), given.rows(), old.rows());
+    detail::require_size("the columns of " + std::string(name), given.cols(), old.cols());
+    detail::require_finite(name, given);
+    old = std::move(given);
+  }
+  /// \}
+
+  /// \name Sequences
+  /// \{
+
+  /// All outputs of a sequence from an empty state.
+  /// \param x  T x hidden_size, finite \return T x hidden_size
+  /// \throws std::invalid_argument for a wrong size, a coefficient that is not finite, or where
+  /// finite input overflows on the way. O(T log T), by the chunkwise form
+  [[nodiscard]] Matrix forward(const Rows& x) const {
+    const Matrix tokens = checked(x);
+    const auto front = mixer().front(tokens, empty_convolutions());
+    return finished(front, detail::read_heads(front.heads, max_levels(), chunks()));
+  }
+
+  /// The next outputs of a stream, for a prompt in pieces of any size: to rounding those of one
+  /// pass. \param cache  where the stream stands; in the end after x
+  /// \throws std::invalid_argument as above, for a cache of another shape, or where a state would
+  /// overflow; the cache is unchanged then. A piece of more than one token copies the states.
+  [[nodiscard]] Matrix forward(const Rows& x, Cache& cache) const {
+    const Matrix tokens = checked(x);
+    require_fitting(cache);
+    if (tokens.rows() == 0) return tokens;
+    const auto front = mixer().front(tokens, cache.convolutions_);
+    Matrix out;
+    if (tokens.rows() == 1) {
+      detail::HeadsToken<Scalar> token(front.heads, cache.states_);
+      out = finished(front, token.reads());
+      token.write();
+    } else {
+      auto states = cache.states_;
+      out = finished(front, detail::read_heads(front.heads, states, chunks()));
+      cache.states_.swap(states);
+    }
+    for (std::size_t i = 0; i < cache.convolutions_.size(); ++i) {
+      cache.convolutions_[i] = front.convolved[i].bottomRows(cache.convolutions_[i].rows());
+    }
+    return out;
+  }
+
+  /// Decodes one token. \param x  length hidden_size \return the output, length hidden_size
+  /// \throws std::invalid_argument as `forward`; the cache is unchanged then. Costs the projections
+  /// and O(active levels x d_k x d_v) a head
+  template <class In>
+  [[nodiscard]] detail::Vector<Scalar> step(const Eigen::MatrixBase<In>& x, Cache& cache) const {
+    static_assert(In::IsVectorAtCompileTime, "step takes a vector; forward takes sequences");
+    const Matrix row = detail::as_column(x).transpose();
+    return forward(row, cache).row(0).transpose();
+  }
+
+  /// An empty cache for this block's options.
+  [[nodiscard]] Cache make_cache() const {
+    return Cache(empty_convolutions(),
+                 std::vector<LogLinearState<Scalar>>(
+                     static_cast<std::size_t>(shape_.heads),
+                     LogLinearState<Scalar>(max_levels(), shape_.d_k, shape_.d_v)));
+  }
+
+  /// The gradients of `sum(d_out * forward(x))` with respect to x and every weight; computes the
+  /// forward pass on the way.
+  /// \param x, d_out  T x hidden_size each
+  /// \throws std::invalid_argument as `forward`. Memory O(T) beside the weights' gradients
+  [[nodiscard]] MixerGradients<Scalar> gradient(const Rows& x, const Rows& d_out) const {
+    const Matrix tokens = checked(x);
+    detail::require_size("d_out (rows)", d_out.rows(), tokens.rows());
+    detail::require_size("d_out (columns)", d_out.cols(), shape_.hidden_size);
+    detail::require_finite("d_out", d_out);
+    MixerGradients<Scalar> all{.x = Matrix::Zero(tokens.rows(), tokens.cols()),
+                               .weights = weights_.zeros()};
+    if (tokens.rows() == 0) return all;
+    const auto front = mixer().front(tokens, empty_convolutions());
+    const Matrix reads = detail::read_heads(front.heads, max_levels(), chunks());
+    const detail::ReadsGradient<Scalar> d = mixer().back_gradient(front, reads, d_out, all.weights);
+    const detail::HeadInputs<Scalar> d_heads =
+        detail::read_heads_gradient(front.heads, d.reads, max_levels(), chunks());
+    mixer().front_gradient(front, tokens, d, d_heads, all.x, all.weights);
+    return all;
+  }
+  /// \}
+
+ protected:
+  TokenMixer(detail::MixerShape shape, NamedWeights<Scalar> weights)
+      : shape_(std::move(shape)), weights_(std::move(weights)) {}
+  ~TokenMixer() = default;
+  TokenMixer(const TokenMixer&) = default;
+  TokenMixer(TokenMixer&&) = default;
+  TokenMixer& operator=(const TokenMixer&) = default;
+  TokenMixer& operator=(TokenMixer&&) = default;
+
+  [[nodiscard]] const detail::MixerShape& shape() const { return shape_; }
+  [[nodiscard]] const NamedWeights<Scalar>& weights() const { return weights_; }
+
+ private:
+  [[nodiscard]] const Mixer& mixer() const { return static_cast<const Mixer&>(*this); }
+  [[nodiscard]] int max_levels() const { return shape_.num_levels - 1; }
+  [[nodiscard]] ChunkwiseOptions chunks() const { return {.chunk_size = shape_.chunk_size}; }
+
+  [[nodiscard]] Matrix checked(const Rows& x) const {
+    detail::require_size("x (columns)", x.cols(), shape_.hidden_size);
+    detail::require_finite("x", x);
+    return x;
+  }
+  template <class Front>
+  [[nodiscard]] Matrix finished(const Front& front, const Matrix& reads) const {
+    Matrix out = mixer().back(front, reads);
+    detail::require_finite("the output", out);
+    return out;
+  }
+  [[nodiscard]] std::vector<Matrix> empty_convolutions() const {
+    std::vector<Matrix> all;
+    for (const Eigen::Index channels : shape_.conv_channels) {
+      all.push_back(Matrix::Zero(shape_.conv_kernel - 1, channels));
+    }
+    return all;
+  }
+  void require_fitting(const Cache& cache) const {
+    bool fits = cache.num_heads() == shape_.heads &&
+                cache.convolutions_.size() == shape_.conv_channels.size();
+    for (std::size_t i = 0; fits && i < shape_.conv_channels.size(); ++i) {
+      fits = cache.convolutions_[i].rows() == shape_.conv_kernel - 1 &&
+             cache.convolutions_[i].cols() == shape_.conv_channels[i];
+    }
+    if (fits) {
+      const LogLinearState<Scalar>& state = cache.state(0);
+      fits = state.max_levels() == max_levels() && state.d_k() == shape_.d_k &&
+             state.d_v() == shape_.d_v;
+    }
+    if (!fits) detail::fail("cache", "of another shape", "made by make_cache of such a block");
+  }
+
+  detail::MixerShape shape_;
+  NamedWeights<Scalar> weights_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BLOCKS_TOKEN_MIXER_HPP
