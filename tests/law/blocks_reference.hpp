@@ -8,7 +8,7 @@
 #include <cmath>
 
 #include "loglinear/blocks.hpp"
-#include "loglinear/sequence/dense.hpp"
+#include "sequence/forms.hpp"
 #include "support.hpp"
 
 namespace test {
