@@ -126,11 +126,17 @@ template <class Scalar>
   return std::min(available, (columns + width - 1) / width * width);
 }
 
+// A packet of Eigen's carries an alignment that GCC drops, and says so, where it is a template
+// argument.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"
+
 /// to = from^T, both row-major: in square blocks that are transposed in registers.
 template <class From, class To>
 void transpose_into(const From& from, To&& to) {
   namespace ei = Eigen::internal;
   using Scalar = typename From::Scalar;
+  using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
   static_assert(From::IsRowMajor && std::remove_cvref_t<To>::IsRowMajor);
   const Index rows = from.rows(), columns = from.cols();
@@ -142,9 +148,9 @@ void transpose_into(const From& from, To&& to) {
     for (; i + width <= rows; i += width) {
       Index j = 0;
       for (; j + width <= columns; j += width) {
-        ei::PacketBlock<Packet<Scalar>, static_cast<int>(width)> block;
+        ei::PacketBlock<P, static_cast<int>(width)> block;
         for (Index n = 0; n < width; ++n) {
-          block.packet[n] = ei::ploadu<Packet<Scalar>>(source + (i + n) * source_stride + j);
+          block.packet[n] = ei::ploadu<P>(source + (i + n) * source_stride + j);
         }
         ei::ptranspose(block);
         for (Index n = 0; n < width; ++n) {
@@ -164,6 +170,8 @@ void transpose_into(const From& from, To&& to) {
     }
   }
 }
+#pragma GCC diagnostic pop
+
 /// The same into a matrix that takes its size.
 template <class From, class Scalar>
 void transpose_into(const From& from, RowMajorMatrix<Scalar>& to) {

@@ -26,6 +26,10 @@ template <class Scalar>
   constexpr auto order = ReadOrder::current_apart;
   const std::uint64_t start = initial.size();
   const int max_levels = initial.max_levels();
+  if (in.length() > 0) {
+    detail::require_size("q (columns, d_k of the state)", in.d_k(), initial.d_k());
+    detail::require_size("v (columns, d_v of the state)", in.d_v(), initial.d_v());
+  }
   in.validate(start, max_levels);
   detail::RowMajorMatrix<Scalar> out = detail::RowMajorMatrix<Scalar>::Zero(in.length(), in.d_v());
   const Index leaves = in.leaves(), updates = in.updates();

@@ -63,7 +63,9 @@ class ChunkwiseRun {
                bool reads = true) {
     if (tape != nullptr) {
       const auto chunks = source_.length() / chunk_size_ + 2;
-      *tape = {2 + std::bit_width(static_cast<std::uint64_t>(chunks)), {}, {}};
+      tape->interval = 2 + static_cast<int>(std::bit_width(static_cast<std::uint64_t>(chunks)));
+      tape->begins.clear();
+      tape->kept.clear();
     }
     for (Index first = 0; first < source_.length(); first += chunk_.tokens) {
       if (tape != nullptr) tape->note(first, states);

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_BLOCKS_LOG_LINEAR_GATED_DELTA_NET_HPP
+#define LOGLINEAR_BLOCKS_LOG_LINEAR_GATED_DELTA_NET_HPP
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "loglinear/blocks/causal_convolution.hpp"
+#include "loglinear/blocks/draw_weights.hpp"
+#include "loglinear/blocks/gated_rms_norm.hpp"
+#include "loglinear/blocks/gates.hpp"
+#include "loglinear/blocks/linear.hpp"
+#include "loglinear/blocks/token_mixer.hpp"
+
+namespace loglinear {
+
+/// How to build a `LogLinearGatedDeltaNet`; the defaults are those of flash-linear-attention's
+/// GatedDeltaNet layer.
+struct LogLinearGatedDeltaNetOptions {
+  Eigen::Index hidden_size = 2048;  ///< of inputs and outputs
+  double expand_v = 2;              ///< expand_v * head_dim is d_v, a whole number
+  Eigen::Index num_heads = 6;       ///< of queries and keys
+  Eigen::Index num_v_heads = 0;   ///< of values and states, a multiple of num_heads; 0 for as many
+  Eigen::Index head_dim = 256;    ///< keys of a head, d_k
+  bool use_gate = true;           ///< whether there is an output gate, `g_proj`
+  bool use_short_conv = true;     ///< without, silu alone
+  bool allow_neg_eigval = false;  ///< beta in (0, 2) instead of (0, 1)
+  Eigen::Index conv_size = 4;     ///< taps of the short convolutions
+  bool conv_bias = false;         ///< whether there are `q_conv1d.bias` and so on
+  double norm_eps = 1e-5;         ///< of the gated norm, > 0
+  int num_levels = 15;            ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
+  double scale = 1;               ///< of the unit queries, finite
+  Eigen::Index chunk_size = 64;   ///< of the chunkwise form; changes rounding only
+  double initializer_range = 0.02;  ///< standard deviation of projections and convolutions, > 0
+  double time_step_min = 0.001;     ///< where step sizes begin, > 0
+  double time_step_max = 0.1;       ///< and end
+  double time_step_floor = 1e-4;    ///< the least of them, > 0
+  std::uint64_t seed = 42;          ///< of all weights, at least 1
+};
+
+/// Log-linear Gated DeltaNet, the paper's second case study as a complete token mixer.
+///
+///     q, k, v = silu(conv1d(W_q u)), silu(conv1d(W_k u)), silu(conv1d(W_v u))
+///     q <- scale q / sqrt(|q|^2 + 1e-6),  k <- k / sqrt(|k|^2 + 1e-6),  head by head
+///     beta = sg(W_b u), twice that with allow_neg_eigval
+///     g = -exp(A_log) softplus(W_a u + dt_bias),   lambda = softplus(L . W_l u)
+///     y = hierarchy(q, k, v, beta, g, lambda),  head by head
+///     out = W_o (rms(y) . silu(W_g u)),  the norm over each head's values
+///
+/// Guo et al., arXiv:2506.04761, section 3.4 and appendix; Yang, Kautz, Hatamizadeh,
+/// arXiv:2412.06464. Names, shapes and orders are those of flash-linear-attention's `GatedDeltaNet`
+/// and, for `L` and `l_proj`, of the paper's layer over it. With H = num_heads, V = num_v_heads,
+/// n = num_levels, K = conv_size:
+///
+/// | name                       | shape                               | begins as                 |
+/// |----------------------------|-------------------------------------|---------------------------|
+/// | A_log                      | V                                   | log of uniform in 0 ... 16
+/// | | dt_bias                    | V          | step sizes log-uniform in 0.001 ... 0.1 | | L | V
+/// x n                               | 1                         | | q_proj.weight, k_proj.weight |
+/// H head_dim x hidden_size          | normal, initializer_range | | v_proj.weight              | V
+/// d_v x hidden_size                 | likewise                  | | a_proj.weight, b_proj.weight |
+/// V x hidden_size                   | likewise                  | | q_conv1d.weight,
+/// k_conv1d.weight | H head_dim x K (.., 1, K)     | likewise                  | | v_conv1d.weight
+/// | V d_v x K (.., 1, K)                | likewise                  | | *_conv1d.bias | with
+/// conv_bias                      | 0                         | | g_proj.weight              | V
+/// d_v x hidden_size, with use_gate  | likewise                  | | o_norm.weight              |
+/// d_v                                 | 1                         | | o_proj.weight              |
+/// hidden_size x V d_v                 | uniform within 1 / sqrt(V d_v) | | l_proj.weight | V n x
+/// hidden_size                   | normal, initializer_range |
+///
+/// A query-key head serves num_v_heads / num_heads value heads, neighbours.
+///
+/// What differs from those layers: no attention mask and no packed sequences; the number of level
+/// weights is an option and streams may be longer than it (the last level takes the rest); with
+/// num_v_heads above num_heads, which the paper's layer has not, L and l_proj go by value heads;
+/// the paper's layer scales queries by 1 / sqrt(head_dim) and level weights by sqrt(head_dim),
+/// which cancel, so that `scale` is 1 here, where GatedDeltaNet itself has 1 / sqrt(head_dim); a
+/// model of N layers divides o_proj by sqrt(2 N) at the start, this does not; everything is
+/// computed in Scalar.
+///
+/// Use and errors as `TokenMixer`:
+///
+///     loglinear::LogLinearGatedDeltaNet<float> block(
+///         {.hidden_size = 64, .num_heads = 2, .head_dim = 32});
+///     auto cache = block.make_cache();
+///     auto prompt = block.forward(x, cache);      // x: T x 64
+///     auto next = block.step(x_next, cache);      // one token
+///     auto d = block.gradient(x, d_out);          // d.x, d.weights["A_log"]
+///
+/// \tparam Scalar_  float or double
+template <class Scalar_>
+class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet<Scalar_>> {
+  using Base = TokenMixer<Scalar_, LogLinearGatedDeltaNet<Scalar_>>;
+
+ public:
+  using Scalar = Scalar_;
+  using Matrix = typename Base::Matrix;
+  using Options = LogLinearGatedDeltaNetOptions;
+
+  /// Allocates and draws all weights, in the table's order. \throws std::invalid_argument for an
+  /// option out of its range
+  explicit LogLinearGatedDeltaNet(const Options& options)
+      : Base(shape_of(checked(options)), initial_weights(checked(options))), options_(options) {}
+
+  /// What the block was built with.
+  [[nodiscard]] const Options& options() const { return options_; }
+
+ private:
+  friend Base;
+  using Index = Eigen::Index;
+  static constexpr auto order = detail::GateOrder::norm_first;
+  /// The paths that a short convolution may lie on; the first letter of their weights' names.
+  static constexpr std::array<const char*, 3> paths = {"q", "k", "v"};
+
+  /// Everything of a forward pass that its gradient needs.
+  struct Front {
+    std::vector<Matrix> convolved;  // inputs of the convolutions, history first
+    std::array<Matrix, 3> mixed;    // q, k and v before silu
+    Matrix dl, output_gate;
+    detail::DecayGate<Scalar> gate;
+    detail::HeadInputs<Scalar> heads;
+  };
+
+  static Index value_heads(const Options& o) {
+    return o.num_v_heads == 0 ? o.num_heads : o.num_v_heads;
+  }
+  static Index value_dim(const Options& o) {
+    return detail::expanded("expand_v", o.expand_v, "head_dim", o.head_dim);
+  }
+  /// Columns of q, k and v.
+  static std::array<Index, 3> widths(const Options& o) {
+    const Index keys = o.num_heads * o.head_dim;
+    return {keys, keys, value_heads(o) * value_dim(o)};
+  }
+  static detail::StepRange steps_of(const Options& o) {
+    return {.smallest = o.time_step_min, .largest = o.time_step_max, .floor = o.time_step_floor};
+  }
+
+  static const Options& checked(const Options& o) {
+    detail::require_dimension("hidden_size", o.hidden_size);
+    detail::require_dimension("num_heads", o.num_heads);
+    detail::require_dimension("head_dim", o.head_dim);
+    detail::require_dimension("conv_size", o.conv_size);
+    detail::require_between("num_v_heads", o.num_v_heads, Index{0}, detail::largest_dimension);
+    if (o.num_v_heads % o.num_heads != 0) {
+      detail::fail("num_v_heads", o.num_v_heads,
+                   "a multiple of num_heads, " + std::to_string(o.num_heads));
+    }
+    static_cast<void>(value_dim(o));
+    detail::require_between("num_levels", o.num_levels, 2, max_level_limit + 1);
+    detail::require_positive("chunk_size", o.chunk_size);
+    detail::require_finite_value("scale", o.scale);
+    detail::require_positive_number("norm_eps", o.norm_eps);
+    detail::require_positive_number("initializer_range", o.initializer_range);
+    steps_of(o).validate();
+    return o;
+  }
+  static detail::MixerShape shape_of(const Options& o) {
+    const auto columns = widths(o);
+    detail::MixerShape shape{.hidden_size = o.hidden_size,
+                             .heads = value_heads(o),
+                             .d_k = o.head_dim,
+                             .d_v = value_dim(o),
+                             .num_levels = o.num_levels,
+                             .conv_kernel = o.conv_size,
+                             .chunk_size = o.chunk_size};
+    if (o.use_short_conv) shape.conv_channels.assign(columns.begin(), columns.end());
+    return shape;
+  }
+
+  static NamedWeights<Scalar> initial_weights(const Options& o) {
+    const Index heads = value_heads(o), d_v = value_dim(o);
+    const auto columns = widths(o);
+    Xorshift64 random(o.seed);
+    NamedWeights<Scalar> w;
+    const auto normal = [&](const std::string& name, Index rows, Index inputs) {
+      detail::fill_normal(w.append(name, rows, inputs), o.initializer_range, random);
+    };
+    detail::fill(w.append("A_log", heads, 1), [&] {
+      double rate = 0;
+      while (rate == 0) rate = 16 * random.uniform();
+      return std::log(rate);
+    });
+    detail::fill_step_bias(w.append("dt_bias", heads, 1), steps_of(o), random);
+    w.append("L", heads, o.num_levels).setOnes();
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+      normal(paths[i] + std::string("_proj.weight"), columns[i], o.hidden_size);
+    }
+    normal("a_proj.weight", heads, o.hidden_size);
+    normal("b_proj.weight", heads, o.hidden_size);
+    for (std::size_t i = 0; o.use_short_conv && i < paths.size(); ++i) {
+      const std::string name = paths[i] + std::string("_conv1d.");
+      normal(name + "weight", columns[i], o.conv_size);
+      if (o.conv_bias) w.append(name + "bias", columns[i], 1);
+    }
+    if (o.use_gate) normal("g_proj.weight", heads * d_v, o.hidden_size);
+    w.append("o_norm.weight", d_v, 1).setOnes();
+    detail::fill_uniform(w.append("o_proj.weight", o.hidden_size, heads * d_v), random);
+    normal("l_proj.weight", heads * o.num_levels, o.hidden_size);
+    return w;
+  }
+
+  [[nodiscard]] Matrix project(const Matrix& u, const char* name) const {
+    Matrix y = detail::linear<Scalar>(u, this->weights()[name], nullptr);
+    detail::require_finite(std::string("the product of x and ") + name, y);
+    return y;
+  }
+
+  [[nodiscard]] Front front(const Matrix& u, const std::vector<Matrix>& history) const {
+    const auto& w = this->weights();
+    Front f;
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+      const std::string path = paths[i];
+      f.mixed[i] = project(u, (path + "_proj.weight").c_str());
+      if (!options_.use_short_conv) continue;
+      f.convolved.push_back(detail::after(history[i], f.mixed[i]));
+      f.mixed[i] = detail::convolve(f.convolved[i], w[path + "_conv1d.weight"],
+                                    w.find(path + "_conv1d.bias"));
+    }
+    f.dl = project(u, "l_proj.weight");
+    if (options_.use_gate) f.output_gate = project(u, "g_proj.weight");
+    f.gate = detail::DecayGate<Scalar>(project(u, "a_proj.weight"), w["dt_bias"], w["A_log"]);
+    f.heads.groups = options_.num_heads;
+    f.heads.heads = value_heads(options_);
+    f.heads.q = Scalar(options_.scale) *
+                detail::unit_rows<Scalar>(detail::silu_of(f.mixed[0]), options_.head_dim);
+    f.heads.k = detail::unit_rows<Scalar>(detail::silu_of(f.mixed[1]), options_.head_dim);
+    f.heads.v = detail::silu_of(f.mixed[2]);
+    f.heads.beta = strongest() * detail::sigmoid_of(project(u, "b_proj.weight"));
+    f.heads.g = f.gate.g;
+    f.heads.lambda = detail::scaled_levels(f.dl, w["L"]);
+    return f;
+  }
+
+  [[nodiscard]] Matrix back(const Front& f, const Matrix& reads) const {
+    const auto& w = this->weights();
+    const Matrix normed =
+        detail::gated_rms_norm(order, reads, f.output_gate, w["o_norm.weight"], options_.norm_eps);
+    return detail::linear<Scalar>(normed, w["o_proj.weight"], nullptr);
+  }
+
+  [[nodiscard]] detail::ReadsGradient<Scalar> back_gradient(const Front& f, const Matrix& reads,
+                                                            const Matrix& d_out,
+                                                            NamedWeights<Scalar>& d_w) const {
+    const auto& w = this->weights();
+    const Matrix normed =
+        detail::gated_rms_norm(order, reads, f.output_gate, w["o_norm.weight"], options_.norm_eps);
+    Matrix d_normed = Matrix::Zero(normed.rows(), normed.cols());
+    detail::linear_pullback<Scalar>(normed, w["o_proj.weight"], d_out, d_normed,
+                                    d_w["o_proj.weight"], nullptr);
+    detail::ReadsGradient<Scalar> d;
+    d.reads =
+        detail::gated_rms_norm_pullback(order, reads, f.output_gate, w["o_norm.weight"],
+                                        options_.norm_eps, d_normed, d.gate, d_w["o_norm.weight"]);
+    return d;
+  }
+
+  void front_gradient(const Front& f, const Matrix& u, const detail::ReadsGradient<Scalar>& d,
+                      const detail::HeadInputs<Scalar>& d_heads, Matrix& d_u,
+                      NamedWeights<Scalar>& d_w) const {
+    const auto& w = this->weights();
+    const auto add_projection = [&](const std::string& name, const Matrix& d_y) {
+      detail::linear_pullback<Scalar>(u, w[name], d_y, d_u, d_w[name], nullptr);
+    };
+    const std::array<Matrix, 3> d_active = {
+        detail::unit_rows_pullback<Scalar>(detail::silu_of(f.mixed[0]),
+                                           Scalar(options_.scale) * d_heads.q, options_.head_dim),
+        detail::unit_rows_pullback<Scalar>(detail::silu_of(f.mixed[1]), d_heads.k,
+                                           options_.head_dim),
+        d_heads.v};
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+      const std::string path = paths[i];
+      Matrix d_mixed = d_active[i].cwiseProduct(detail::silu_slope(f.mixed[i]));
+      if (options_.use_short_conv) {
+        const std::string name = path + "_conv1d.weight";
+        d_mixed = detail::convolve_pullback(f.convolved[i], w[name], d_mixed, d_w[name],
+                                            d_w.find(path + "_conv1d.bias"));
+      }
+      add_projection(path + "_proj.weight", d_mixed);
+    }
+    const Matrix no_step = Matrix::Zero(f.gate.step.rows(), f.gate.step.cols());
+    add_projection("a_proj.weight",
+                   f.gate.pullback(no_step, d_heads.g, w["A_log"], d_w["dt_bias"], d_w["A_log"]));
+    const auto open = f.heads.beta.array() / strongest();  // sg
+    add_projection("b_proj.weight",
+                   d_heads.beta.array() * f.heads.beta.array() * (Scalar(1) - open));
+    add_projection("l_proj.weight", detail::scaled_levels_pullback(f.dl, w["L"], f.heads.lambda,
+                                                                   d_heads.lambda, d_w["L"]));
+    if (options_.use_gate) add_projection("g_proj.weight", d.gate);
+  }
+
+  /// What beta stays below.
+  [[nodiscard]] Scalar strongest() const { return Scalar(options_.allow_neg_eigval ? 2 : 1); }
+
+  Options options_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BLOCKS_LOG_LINEAR_GATED_DELTA_NET_HPP
