@@ -97,6 +97,11 @@ struct SequenceInputs {
   void validate(std::uint64_t start, int max_levels) const {
     const Eigen::Index tokens = length();
     if (tokens == 0) return;
+    const std::uint64_t room = std::numeric_limits<std::uint64_t>::max() - start;
+    if (static_cast<std::uint64_t>(tokens) > room) {
+      detail::fail("the number of tokens (rows of q)", tokens,
+                   "at most " + std::to_string(room) + " after " + std::to_string(start));
+    }
     detail::require_positive("d_k (columns of q)", d_k());
     detail::require_positive("d_v (columns of v)", d_v());
     detail::require_size("k (columns)", k.cols(), d_k());
