@@ -245,6 +245,11 @@ class LogLinearAttention
     ++train_step_count_;
   }
 
+  /// A gradient of all weights, zero.
+  [[nodiscard]] detail::Parameters<Scalar> weights_like_zero() const {
+    return preparation_.parameters().zeros();
+  }
+
   /// Draws all weights anew, in the order of `weight_names()`.
   void draw_weights(Xorshift64& random) { preparation_.parameters().draw(random); }
   /// \}

@@ -10,6 +10,7 @@
 
 #include "loglinear/attention.hpp"
 #include "loglinear/linear_attention.hpp"
+#include "loglinear/sequence/multi_head_block.hpp"
 
 namespace loglinear {
 
@@ -35,7 +36,8 @@ enum class OutputBound {
 ///
 /// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
 template <class Layer_>
-class MultiHeadAttention {
+class MultiHeadAttention
+    : public MultiHeadBlockForm<MultiHeadAttention<Layer_>, typename Layer_::Scalar> {
   static_assert(detail::StreamingLayer<Layer_>,
                 "MultiHeadAttention takes a layer: LogLinearAttention<Rule> or "
                 "LinearAttention<Rule>");
@@ -97,7 +99,7 @@ class MultiHeadAttention {
   template <class In>
   const Vector& forward(const In& x) {
     stage(x, heads_.front().read_order());
-    combine(bound_ != OutputBound::none);
+    combine(is_bounded());
     for_each_head([](Layer& head, Index) { head.commit(); });
     return output_;
   }
@@ -120,7 +122,7 @@ class MultiHeadAttention {
   const Vector& train_one(const In& x, const Target& y) {
     detail::load_vector(y, "y", target_);
     stage(x, heads_.front().training_order());
-    const bool bounded = bound_ != OutputBound::none;
+    const bool bounded = is_bounded();
     combine(bounded);
     d_output_ = output_ - target_;
     if (bounded) d_output_.array() *= 1 - output_.array().square();
@@ -192,6 +194,11 @@ class MultiHeadAttention {
   /// \}
 
  private:
+  friend class MultiHeadBlockForm<MultiHeadAttention, typename Layer_::Scalar>;
+
+  /// Whether `forward` and `train_one` bound the output.
+  [[nodiscard]] bool is_bounded() const { return bound_ != OutputBound::none; }
+
   /// The width of W_out's input.
   static Index checked(const Options& options) {
     detail::require_positive("n_heads", options.n_heads);

@@ -145,3 +145,69 @@ TEST_CASE("options and names of a multi-head layer are checked", "[law]") {
   CHECK_THROWS_AS(layer.head(2), std::invalid_argument);
   CHECK_THROWS_AS(layer.set_learning_rate(-1), std::invalid_argument);
 }
+
+TEMPLATE_TEST_CASE("several heads take a block as they take its tokens", "[law]",
+                   LogLinearAttention<GatedDeltaNet>, LogLinearAttention<Hawk>,
+                   LinearAttention<GLA>) {
+  using Block = detail::RowMajorMatrix<double>;
+  for (const OutputBound bound : {OutputBound::none, OutputBound::always}) {
+    Normal normal(77);
+    MultiHeadAttention<TestType> layer(small<TestType>(bound));
+    set_order_one_weights(layer, normal);
+    for (int t = 0; t < 5; ++t) layer.forward(normal.vector<double>(5, 1));
+    const Block x = normal.matrix<double>(70, 5, 1), d_out = normal.matrix<double>(70, 5, 1);
+    const auto one_by_one = [](auto heads, const Block& inputs) {
+      Block out(inputs.rows(), heads.output_dim());
+      for (Eigen::Index t = 0; t < inputs.rows(); ++t) {
+        out.row(t) = heads.forward(inputs.row(t)).transpose();
+      }
+      return out;
+    };
+    const auto gradient = layer.block_gradient(x, d_out);
+    auto block = layer;
+    const Block expected = one_by_one(layer, x);
+    CHECK(detail::max_abs(block.forward_block(x) - expected) <= 1e-11);
+    for (Eigen::Index t = 0; t < 70; ++t) layer.forward(x.row(t));
+    CHECK(detail::max_abs(block.state() - layer.state()) <= 1e-11);
+
+    // Backpropagation, at one coefficient of each: inputs, W_out, and an array of the last head.
+    const auto difference = [&](auto loss) {
+      const double h = 1e-4;
+      return (8 * (loss(h) - loss(-h)) - (loss(2 * h) - loss(-2 * h))) / (12 * h);
+    };
+    auto before = MultiHeadAttention<TestType>(small<TestType>(bound));
+    for (const std::string& name : layer.weight_names())
+      before.set_weight(name, layer.weight(name));
+    const auto fresh = before.block_gradient(x, d_out);
+    const double by_input = difference([&](double h) {
+      Block moved = x;
+      moved(3, 1) += h;
+      return one_by_one(before, moved).cwiseProduct(d_out).sum();
+    });
+    const auto by_weight = [&](const std::string& name) {
+      return difference([&](double h) {
+        auto moved = before;
+        detail::Matrix<double> w = before.weight(name);
+        w(1, 2) += h;
+        moved.set_weight(name, w);
+        return one_by_one(moved, x).cwiseProduct(d_out).sum();
+      });
+    };
+    CHECK(fresh.x(3, 1) == Approx(by_input).epsilon(1e-6));
+    CHECK(fresh.w_out(1, 2) == Approx(by_weight("w_out")).epsilon(1e-6));
+    CHECK(fresh.heads[2].weight("w_value")(1, 2) ==
+          Approx(by_weight("head2.w_value")).epsilon(1e-6));
+    // One step on a block: every weight goes down its gradient.
+    auto trained = before;
+    trained.set_learning_rate(0.01);
+    const Block y = Block::Zero(70, 5);
+    const Block o = trained.train_block(x, y);
+    CHECK(detail::max_abs(trained.weight("w_out") - before.weight("w_out")) > 0);
+    Block bad = x;
+    bad(69, 0) = std::numeric_limits<double>::infinity();
+    const auto state = trained.state();
+    CHECK_THROWS_AS(trained.train_block(bad, y), std::invalid_argument);
+    CHECK_THROWS_AS(trained.forward_block(bad), std::invalid_argument);
+    CHECK(trained.state() == state);
+  }
+}
