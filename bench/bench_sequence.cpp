@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What a token costs in the sequence form, chunkwise, float, one head, T tokens, d_k = d_v = d:
-// forward, and forward plus gradient. Rivals and yardsticks take turns with it in every round.
+// forward, and forward plus gradient. Rivals and yardsticks take turns with it in every round; all
+// times are processor time of the one thread.
 //
 // Counters, medians over the rounds: ns_per_token; spread, half the interquartile range relative to
 // the median; gflops_useful, by the operations that any implementation of the scalar gate needs
@@ -39,7 +40,7 @@ constexpr Index longest_softmax = 16384;
 template <class Call>
 double ns_per_token(Index length, Call call) {
   const Index calls = std::max<Index>(1, 4096 / length);
-  return nanoseconds([&] {
+  return processor_nanoseconds([&] {
            for (Index i = 0; i < calls; ++i) {
              const auto result = call();
              benchmark::DoNotOptimize(&result);

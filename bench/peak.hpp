@@ -24,7 +24,7 @@ inline double fma_peak_gflops() {
   float numbers[chains + 2];
   for (int i = 0; i < chains + 2; ++i) numbers[i] = 1 - 1e-3F * static_cast<float>(i);
   benchmark::DoNotOptimize(numbers);  // nothing about them is known at compile time
-  const double ns = nanoseconds([&] {
+  const double ns = processor_nanoseconds([&] {
     const Packet factor = Packet{} + numbers[chains], added = Packet{} + (1 - numbers[chains + 1]);
     Packet sums[chains];
     for (int i = 0; i < chains; ++i) sums[i] = Packet{} + numbers[i];
@@ -54,7 +54,7 @@ class Sgemm {
 
   template <class Product>
   double run(Product product) {
-    const double ns = nanoseconds([&] {
+    const double ns = processor_nanoseconds([&] {
       product();
       benchmark::DoNotOptimize(c_.data());
       benchmark::ClobberMemory();
