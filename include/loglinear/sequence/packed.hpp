@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_SEQUENCE_PACKED_HPP
+#define LOGLINEAR_SEQUENCE_PACKED_HPP
+
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "loglinear/sequence/chunkwise.hpp"
+#include "loglinear/sequence/chunkwise_gradient.hpp"
+
+namespace loglinear {
+
+namespace detail {
+
+/// Throws unless `cu_seqlens` cuts `length` tokens into `count` sequences.
+inline void require_cuts(const std::vector<Index>& cu_seqlens, Index length, std::size_t count) {
+  require_size("cu_seqlens", static_cast<Index>(cu_seqlens.size()), static_cast<Index>(count) + 1);
+  if (cu_seqlens.front() != 0) fail("cu_seqlens[0]", cu_seqlens.front(), "0");
+  for (std::size_t n = 1; n < cu_seqlens.size(); ++n) {
+    require_between("cu_seqlens[" + std::to_string(n) + "]", cu_seqlens[n], cu_seqlens[n - 1],
+                    length);
+  }
+  if (cu_seqlens.back() != length) {
+    fail("the last of cu_seqlens", cu_seqlens.back(),
+         std::to_string(length) + ", the number of tokens");
+  }
+}
+
+}  // namespace detail
+
+/// Several sequences of different lengths, packed one after the other into one set of inputs, as
+/// flash-linear-attention packs them; each has a state of its own.
+///
+/// \param in          the tokens of all sequences
+/// \param cu_seqlens  where they begin, and the end: 0, ..., T, not decreasing; sequence n is the
+///                    tokens [cu_seqlens[n], cu_seqlens[n + 1])
+/// \param states      the state before each sequence, and in the end those after them
+/// \param options     the size of chunks
+/// \return the reads, T x d_v
+/// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
+/// or unless there is one state for each; nothing is changed then
+template <class Scalar>
+detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
+                                         const std::vector<Eigen::Index>& cu_seqlens,
+                                         std::vector<LogLinearState<Scalar>>& states,
+                                         const ChunkwiseOptions& options = {}) {
+  detail::require_cuts(cu_seqlens, in.length(), states.size());
+  std::vector<LogLinearState<Scalar>> after = states;
+  detail::RowMajorMatrix<Scalar> out(in.length(), in.d_v());
+  for (std::size_t n = 0; n < states.size(); ++n) {
+    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
+    out.middleRows(first, count) = chunkwise(in.slice(first, count), after[n], options);
+  }
+  states = std::move(after);
+  return out;
+}
+
+/// The gradient of `sum(d_out * out)` of packed sequences; see both functions above.
+///
+/// \param initial  the state before each sequence
+/// \return the gradients; `state` holds those of all initial states, one below the other
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const std::vector<Eigen::Index>& cu_seqlens,
+    const std::vector<LogLinearState<Scalar>>& initial,
+    const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {}) {
+  detail::require_cuts(cu_seqlens, in.length(), initial.size());
+  detail::require_size("d_out (rows)", d_out.rows(), in.length());
+  auto all = SequenceGradients<Scalar>::zeros(in);
+  std::vector<detail::RowMajorMatrix<Scalar>> states;
+  Eigen::Index state_rows = 0;
+  for (std::size_t n = 0; n < initial.size(); ++n) {
+    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
+    SequenceGradients<Scalar> part = chunkwise_gradient(in.slice(first, count), initial[n],
+                                                        d_out.middleRows(first, count), options);
+    const auto put = [&](auto& into, const auto& from) {
+      if (count == 0 || from.size() == 0) return;
+      const Eigen::Index each = from.rows() / count;
+      into.middleRows(first * each, count * each) = from;
+    };
+    put(all.q, part.q);
+    put(all.k, part.k);
+    put(all.v, part.v);
+    put(all.lambda, part.lambda);
+    put(all.g, part.g);
+    put(all.g_value, part.g_value);
+    put(all.beta, part.beta);
+    put(all.u, part.u);
+    put(all.p, part.p);
+    state_rows += part.state.rows();
+    states.push_back(std::move(part.state));
+  }
+  if (!states.empty()) all.state.resize(state_rows, states.front().cols());
+  state_rows = 0;
+  for (const auto& state : states) {
+    all.state.middleRows(state_rows, state.rows()) = state;
+    state_rows += state.rows();
+  }
+  return all;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_PACKED_HPP
