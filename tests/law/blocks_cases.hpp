@@ -54,6 +54,30 @@ inline std::vector<loglinear::LogLinearMamba2Options> mamba2_cases() {
            .num_levels = 2}};
 }
 
+/// The first is plain; the others have every option, and few level weights.
+inline std::vector<loglinear::LogLinearGatedDeltaNetOptions> gated_delta_net_cases() {
+  return {{.hidden_size = 4, .num_heads = 2, .head_dim = 2, .num_levels = 9, .chunk_size = 4},
+          {.hidden_size = 3,
+           .expand_v = 1.5,
+           .num_heads = 2,
+           .num_v_heads = 4,
+           .head_dim = 2,
+           .allow_neg_eigval = true,
+           .conv_size = 3,
+           .conv_bias = true,
+           .norm_eps = 0.01,
+           .num_levels = 3,
+           .scale = 0.5,
+           .chunk_size = 4},
+          {.hidden_size = 2,
+           .expand_v = 1,
+           .num_heads = 1,
+           .head_dim = 3,
+           .use_gate = false,
+           .use_short_conv = false,
+           .num_levels = 2}};
+}
+
 }  // namespace test
 
 #endif  // LOGLINEAR_TESTS_LAW_BLOCKS_CASES_HPP

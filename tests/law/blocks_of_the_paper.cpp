@@ -20,7 +20,7 @@ using test::Random;
 
 /// Sums of some hundred products of order 1, several of them one after the other.
 constexpr double rounding = 1e-11;
-/// What fourth-order central differences over 2e-3 may be off by, relative to the largest entry.
+/// What fourth-order central differences over 2e-4 may be off by, relative to the largest entry.
 constexpr double difference_error = 1e-6;
 
 template <class A, class B>
@@ -78,7 +78,7 @@ void check_pieces(const typename Block::Options& options) {
 /// (8 (f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12 h
 template <class Loss>
 double central_difference(double& at, Loss loss) {
-  constexpr double h = 1e-3;
+  constexpr double h = 1e-4;
   const double old = at;
   const auto shifted = [&](double by) {
     at = old + by;
@@ -194,6 +194,7 @@ std::string refused(Change change) {
 }
 
 using Mamba2 = loglinear::LogLinearMamba2<double>;
+using GatedDeltaNet = loglinear::LogLinearGatedDeltaNet<double>;
 
 }  // namespace
 
@@ -286,4 +287,67 @@ TEST_CASE("LogLinearMamba2's weights begin as flash-linear-attention's") {
   CHECK(std::abs(in.norm() / std::sqrt(static_cast<double>(in.size())) - 0.02) < 0.001);
   CHECK(block.weight("out_proj.weight").cwiseAbs().maxCoeff() <= 1 / std::sqrt(80.0));
   CHECK(block.weight("out_proj.weight").cwiseAbs().maxCoeff() >= 0.95 / std::sqrt(80.0));
+}
+
+TEST_CASE("LogLinearGatedDeltaNet is its equations") {
+  for (const auto& o : test::gated_delta_net_cases()) check_against_reference<GatedDeltaNet>(o);
+}
+
+TEST_CASE("LogLinearGatedDeltaNet in pieces and steps is LogLinearGatedDeltaNet in one pass") {
+  for (const auto& options : test::gated_delta_net_cases()) check_pieces<GatedDeltaNet>(options);
+}
+
+TEST_CASE("LogLinearGatedDeltaNet's gradients are central differences") {
+  for (const auto& options : test::gated_delta_net_cases()) check_gradients<GatedDeltaNet>(options);
+}
+
+TEST_CASE("LogLinearGatedDeltaNet refuses bad input") {
+  for (const auto& options : test::gated_delta_net_cases()) {
+    check_bad_sequences<GatedDeltaNet>(options, "l_proj.weight");
+  }
+  check_bad_weights<GatedDeltaNet>(test::gated_delta_net_cases()[1]);
+  const auto error = [](auto change) { return refused<GatedDeltaNet>(change); };
+  CHECK(error([](auto&) {}).empty());
+  CHECK(error([](auto& o) { o.num_v_heads = 6; }).empty());
+  CHECK(mentions(error([](auto& o) { o.hidden_size = 0; }), {"hidden_size", "0", "between 1"}));
+  CHECK(mentions(error([](auto& o) { o.num_heads = 0; }), {"num_heads", "0"}));
+  CHECK(mentions(error([](auto& o) { o.num_v_heads = 3; }), {"num_v_heads", "3", "multiple"}));
+  CHECK(mentions(error([](auto& o) { o.num_v_heads = -2; }), {"num_v_heads", "-2"}));
+  CHECK(mentions(error([](auto& o) { o.head_dim = -1; }), {"head_dim", "-1"}));
+  CHECK(mentions(error([](auto& o) { o.expand_v = 1.3; }), {"expand_v", "1.3", "head_dim, 8"}));
+  CHECK(mentions(error([](auto& o) { o.conv_size = 0; }), {"conv_size"}));
+  CHECK(mentions(error([](auto& o) { o.num_levels = 1; }), {"num_levels", "between 2 and 65"}));
+  CHECK(mentions(error([](auto& o) { o.norm_eps = -1; }), {"norm_eps", "positive"}));
+  CHECK(mentions(error([](auto& o) { o.time_step_max = 0; }), {"time_step_max"}));
+  CHECK(mentions(error([](auto& o) { o.seed = 0; }), {"seed"}));
+}
+
+TEST_CASE("LogLinearGatedDeltaNet's weights begin as flash-linear-attention's") {
+  const GatedDeltaNet block({.hidden_size = 40, .num_heads = 4, .head_dim = 10});
+  CHECK(block.weight_names() ==
+        std::vector<std::string>{
+            "A_log", "dt_bias", "L", "q_proj.weight", "k_proj.weight", "v_proj.weight",
+            "a_proj.weight", "b_proj.weight", "q_conv1d.weight", "k_conv1d.weight",
+            "v_conv1d.weight", "g_proj.weight", "o_norm.weight", "o_proj.weight", "l_proj.weight"});
+  const auto has_shape = [&](const char* name, Index rows, Index columns) {
+    return block.weight(name).rows() == rows && block.weight(name).cols() == columns;
+  };
+  CHECK(has_shape("q_proj.weight", 40, 40));
+  CHECK(has_shape("v_proj.weight", 80, 40));
+  CHECK(has_shape("b_proj.weight", 4, 40));
+  CHECK(has_shape("l_proj.weight", 4 * 15, 40));
+  CHECK(has_shape("v_conv1d.weight", 80, 4));
+  CHECK(has_shape("o_norm.weight", 20, 1));
+  CHECK(has_shape("o_proj.weight", 40, 80));
+  CHECK(block.weight("L").isOnes(0));
+  CHECK(block.weight("o_norm.weight").isOnes(0));
+  for (Index h = 0; h < 4; ++h) {
+    CHECK(std::exp(block.weight("A_log")(h, 0)) <= 16);
+    const double step = test::softplus(block.weight("dt_bias")(h, 0));
+    CHECK(step >= 0.001 * (1 - 1e-9));
+    CHECK(step <= 0.1 * (1 + 1e-9));
+  }
+  const auto& values = block.weight("v_proj.weight");
+  CHECK(std::abs(values.norm() / std::sqrt(static_cast<double>(values.size())) - 0.02) < 0.001);
+  CHECK(block.weight("o_proj.weight").cwiseAbs().maxCoeff() <= 1 / std::sqrt(80.0));
 }

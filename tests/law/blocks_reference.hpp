@@ -6,6 +6,7 @@
 // only the hierarchy is the library's dense oracle.
 
 #include <cmath>
+#include <string>
 
 #include "loglinear/blocks.hpp"
 #include "sequence/forms.hpp"
@@ -123,6 +124,49 @@ inline Array reference(const loglinear::LogLinearMamba2<double>& block, const Ar
     for (Index i = 0; i < inner; ++i) y(t, i) *= block.weight("norm.weight")(i, 0);
   }
   return project(y, block.weight("out_proj.weight"), optional("out_proj.bias", o.use_bias));
+}
+
+inline Array reference(const loglinear::LogLinearGatedDeltaNet<double>& block, const Array& x) {
+  const auto& o = block.options();
+  const Index heads = o.num_v_heads == 0 ? o.num_heads : o.num_v_heads;
+  const auto d_v = static_cast<Index>(o.expand_v * static_cast<double>(o.head_dim));
+  const auto path = [&](const std::string& name) {
+    const Array projected = project(x, block.weight(name + "_proj.weight"));
+    if (!o.use_short_conv) return Array(projected.unaryExpr(&silu));
+    return short_convolution(projected, block.weight(name + "_conv1d.weight"),
+                             o.conv_bias ? &block.weight(name + "_conv1d.bias") : nullptr);
+  };
+  const Array queries = path("q"), keys = path("k"), values = path("v");
+  const Array a = project(x, block.weight("a_proj.weight"));
+  const Array b = project(x, block.weight("b_proj.weight"));
+  const Array dl = project(x, block.weight("l_proj.weight"));
+  Array y(x.rows(), heads * d_v);
+  for (Index h = 0; h < heads; ++h) {
+    const Index group = h / (heads / o.num_heads);
+    const Array q = o.scale * unit(queries, group * o.head_dim, o.head_dim);
+    const Array k = unit(keys, group * o.head_dim, o.head_dim);
+    const Array v = values.middleCols(h * d_v, d_v);
+    const Array lambda = level_weights(dl, h * o.num_levels, block.weight("L"), h);
+    Array g(x.rows(), 1), beta(x.rows(), 1);
+    for (Index t = 0; t < x.rows(); ++t) {
+      g(t, 0) = -std::exp(block.weight("A_log")(h, 0)) *
+                softplus(a(t, h) + block.weight("dt_bias")(h, 0));
+      beta(t, 0) = (o.allow_neg_eigval ? 2 : 1) * sigmoid(b(t, h));
+    }
+    const loglinear::LogLinearState<double> empty(o.num_levels - 1, o.head_dim, d_v);
+    y.middleCols(h * d_v, d_v) = loglinear::dense<double>(
+        {.q = q, .k = k, .v = v, .lambda = lambda, .g = g, .beta = beta}, empty);
+  }
+  for (Index t = 0; t < x.rows(); ++t) {
+    for (Index h = 0; h < heads; ++h) normalise(y, t, h * d_v, d_v, o.norm_eps);
+  }
+  const Array gate = o.use_gate ? project(x, block.weight("g_proj.weight")) : y;
+  for (Index t = 0; t < x.rows(); ++t) {
+    for (Index i = 0; i < y.cols(); ++i) {
+      y(t, i) *= block.weight("o_norm.weight")(i % d_v, 0) * (o.use_gate ? silu(gate(t, i)) : 1);
+    }
+  }
+  return project(y, block.weight("o_proj.weight"));
 }
 
 }  // namespace test

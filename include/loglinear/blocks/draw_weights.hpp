@@ -13,6 +13,7 @@
 
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/types.hpp"
+#include "loglinear/fenwick.hpp"
 #include "loglinear/random.hpp"
 
 namespace loglinear::detail {
@@ -70,6 +71,22 @@ struct StepRange {
     if (smallest > largest) fail("time_step_min", smallest, "at most time_step_max");
   }
 };
+template <class Options>
+[[nodiscard]] StepRange steps_of(const Options& o) {
+  return {.smallest = o.time_step_min, .largest = o.time_step_max, .floor = o.time_step_floor};
+}
+
+/// What all blocks have as options.
+template <class Options>
+void require_common_options(const Options& o) {
+  require_between("num_levels", o.num_levels, 2, max_level_limit + 1);
+  require_positive("chunk_size", o.chunk_size);
+  require_finite_value("scale", o.scale);
+  require_positive_number("norm_eps", o.norm_eps);
+  require_positive_number("initializer_range", o.initializer_range);
+  steps_of(o).validate();
+}
+
 /// dt_bias such that softplus(dt_bias) is log-uniform in [smallest, largest], at least floor.
 template <class Scalar>
 void fill_step_bias(Matrix<Scalar>& array, const StepRange& range, Xorshift64& random) {

@@ -78,27 +78,30 @@ template <class Scalar>
   return LogLinearState<Scalar>(std::min(max_levels, needed), in.d_k(), in.d_v());
 }
 
-/// The reads of all heads from empty states, which are not returned.
+/// The reads of all heads from empty states, which are not returned. \param tapes  take what a
+/// gradient needs of each head, if given
 template <class Scalar>
-[[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in, int max_levels,
-                                                const ChunkwiseOptions& options) {
+[[nodiscard]] RowMajorMatrix<Scalar> read_heads(
+    const HeadInputs<Scalar>& in, int max_levels, const ChunkwiseOptions& options,
+    std::vector<SequenceTape<Scalar>>* tapes = nullptr) {
   RowMajorMatrix<Scalar> reads(in.length(), in.v.cols());
   for_each_group(in, [&](Index first, Index end) {
     for (Index h = first; h < end; ++h) {
       LogLinearState<Scalar> state = empty_state(in, max_levels);
-      reads.middleCols(h * in.d_v(), in.d_v()) = chunkwise(in.head(h), state, options);
+      reads.middleCols(h * in.d_v(), in.d_v()) =
+          chunkwise(in.head(h), state, options,
+                    tapes == nullptr ? nullptr : &(*tapes)[static_cast<std::size_t>(h)]);
     }
   });
   return reads;
 }
 
-/// The gradients of `sum(d_reads * reads)` from empty states with respect to the inputs of all
-/// heads; those of shared queries and keys are summed over the heads of a group.
+/// The gradients of `sum(d_reads * reads)` with respect to the inputs of all heads; those of shared
+/// queries and keys are summed over the heads of a group.
 template <class Scalar>
-[[nodiscard]] HeadInputs<Scalar> read_heads_gradient(const HeadInputs<Scalar>& in,
-                                                     const RowMajorMatrix<Scalar>& d_reads,
-                                                     int max_levels,
-                                                     const ChunkwiseOptions& options) {
+[[nodiscard]] HeadInputs<Scalar> read_heads_gradient(
+    const HeadInputs<Scalar>& in, const RowMajorMatrix<Scalar>& d_reads,
+    const std::vector<SequenceTape<Scalar>>& tapes) {
   HeadInputs<Scalar> d;
   d.groups = in.groups;
   d.heads = in.heads;
@@ -112,11 +115,11 @@ template <class Scalar>
     const Index width = all.cols() / parts;
     return all.middleCols(which * width, width);
   };
-  const LogLinearState<Scalar> empty = empty_state(in, max_levels);
   for_each_group(in, [&](Index first, Index end) {
     for (Index h = first; h < end; ++h) {
-      const SequenceGradients<Scalar> of_head = chunkwise_gradient<Scalar>(
-          in.head(h), empty, d_reads.middleCols(h * in.d_v(), in.d_v()), options);
+      const SequenceGradients<Scalar> of_head =
+          chunkwise_gradient<Scalar>(in.head(h), tapes[static_cast<std::size_t>(h)],
+                                     d_reads.middleCols(h * in.d_v(), in.d_v()));
       part(d.q, in.groups, in.group_of(h)) += of_head.q;
       part(d.k, in.groups, in.group_of(h)) += of_head.k;
       part(d.v, in.heads, h) = of_head.v;

@@ -135,10 +135,6 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
     const Index keys = o.num_heads * o.head_dim;
     return {keys, keys, value_heads(o) * value_dim(o)};
   }
-  static detail::StepRange steps_of(const Options& o) {
-    return {.smallest = o.time_step_min, .largest = o.time_step_max, .floor = o.time_step_floor};
-  }
-
   static const Options& checked(const Options& o) {
     detail::require_dimension("hidden_size", o.hidden_size);
     detail::require_dimension("num_heads", o.num_heads);
@@ -150,12 +146,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
                    "a multiple of num_heads, " + std::to_string(o.num_heads));
     }
     static_cast<void>(value_dim(o));
-    detail::require_between("num_levels", o.num_levels, 2, max_level_limit + 1);
-    detail::require_positive("chunk_size", o.chunk_size);
-    detail::require_finite_value("scale", o.scale);
-    detail::require_positive_number("norm_eps", o.norm_eps);
-    detail::require_positive_number("initializer_range", o.initializer_range);
-    steps_of(o).validate();
+    detail::require_common_options(o);
     return o;
   }
   static detail::MixerShape shape_of(const Options& o) {
@@ -184,7 +175,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
       while (rate == 0) rate = 16 * random.uniform();
       return std::log(rate);
     });
-    detail::fill_step_bias(w.append("dt_bias", heads, 1), steps_of(o), random);
+    detail::fill_step_bias(w.append("dt_bias", heads, 1), detail::steps_of(o), random);
     w.append("L", heads, o.num_levels).setOnes();
     for (std::size_t i = 0; i < paths.size(); ++i) {
       normal(paths[i] + std::string("_proj.weight"), columns[i], o.hidden_size);
@@ -284,9 +275,8 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
     const Matrix no_step = Matrix::Zero(f.gate.step.rows(), f.gate.step.cols());
     add_projection("a_proj.weight",
                    f.gate.pullback(no_step, d_heads.g, w["A_log"], d_w["dt_bias"], d_w["A_log"]));
-    const auto open = f.heads.beta.array() / strongest();  // sg
-    add_projection("b_proj.weight",
-                   d_heads.beta.array() * f.heads.beta.array() * (Scalar(1) - open));
+    const Matrix closed = Scalar(1) - f.heads.beta.array() / strongest();
+    add_projection("b_proj.weight", d_heads.beta.cwiseProduct(f.heads.beta).cwiseProduct(closed));
     add_projection("l_proj.weight", detail::scaled_levels_pullback(f.dl, w["L"], f.heads.lambda,
                                                                    d_heads.lambda, d_w["L"]));
     if (options_.use_gate) add_projection("g_proj.weight", d.gate);

@@ -145,12 +145,7 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
       detail::fail("num_heads * head_dim", o.num_heads * o.head_dim,
                    "expand * hidden_size, " + std::to_string(inner));
     }
-    detail::require_between("num_levels", o.num_levels, 2, max_level_limit + 1);
-    detail::require_positive("chunk_size", o.chunk_size);
-    detail::require_finite_value("scale", o.scale);
-    detail::require_positive_number("norm_eps", o.norm_eps);
-    detail::require_positive_number("initializer_range", o.initializer_range);
-    steps_of(o).validate();
+    detail::require_common_options(o);
     return o;
   }
   static detail::MixerShape shape_of(const Options& o) {
@@ -163,15 +158,11 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
             .conv_channels = {Columns(o).conv},
             .chunk_size = o.chunk_size};
   }
-  static detail::StepRange steps_of(const Options& o) {
-    return {.smallest = o.time_step_min, .largest = o.time_step_max, .floor = o.time_step_floor};
-  }
-
   static NamedWeights<Scalar> initial_weights(const Options& o) {
     const Columns columns(o);
     Xorshift64 random(o.seed);
     NamedWeights<Scalar> w;
-    detail::fill_step_bias(w.append("dt_bias", o.num_heads, 1), steps_of(o), random);
+    detail::fill_step_bias(w.append("dt_bias", o.num_heads, 1), detail::steps_of(o), random);
     double rate = 0;
     detail::fill(w.append("A_log", o.num_heads, 1), [&] { return std::log(++rate); });
     w.append("L", o.num_heads, o.num_levels).setOnes();

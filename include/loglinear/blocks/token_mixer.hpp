@@ -161,10 +161,11 @@ class TokenMixer {
                                .weights = weights_.zeros()};
     if (tokens.rows() == 0) return all;
     const auto front = mixer().front(tokens, empty_convolutions());
-    const Matrix reads = detail::read_heads(front.heads, max_levels(), chunks());
+    std::vector<SequenceTape<Scalar>> tapes(static_cast<std::size_t>(shape_.heads));
+    const Matrix reads = detail::read_heads(front.heads, max_levels(), chunks(), &tapes);
     const detail::ReadsGradient<Scalar> d = mixer().back_gradient(front, reads, d_out, all.weights);
     const detail::HeadInputs<Scalar> d_heads =
-        detail::read_heads_gradient(front.heads, d.reads, max_levels(), chunks());
+        detail::read_heads_gradient(front.heads, d.reads, tapes);
     mixer().front_gradient(front, tokens, d, d_heads, all.x, all.weights);
     return all;
   }
