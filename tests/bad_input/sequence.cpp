@@ -120,7 +120,6 @@ TEST_CASE("sequence: shapes that do not fit together") {
 
 TEST_CASE("sequence: no columns") {
   const Array<double> no_columns(length, 0), keys = ones(length, d_k), lambda = ones(length, 5);
-  // With a state its d_k and d_v come first; without one there is nothing to compare with.
   const auto error = [](const SequenceInputs<double>& in) {
     return test::error_of([&] { (void)chunkwise(in); });
   };
@@ -215,8 +214,7 @@ TEST_CASE("sequence: cotangents of another shape or not finite") {
     return test::error_of(
         [&] { (void)chunkwise_gradient(tokens.inputs(), state, of_out, {}, of_final); });
   };
-  CHECK(error(d_out, d_final).empty());
-  CHECK(error(d_out, Array<double>()).empty());
+  CHECK((error(d_out, d_final) + error(d_out, Array<double>())).empty());
   CHECK(test::mentions(error(ones(5, d_v), d_final), {"d_out (rows) is 5;", "be 6"}));
   CHECK(test::mentions(error(ones(length, 4), d_final), {"d_out (columns) is 4;", "be 3"}));
   CHECK(test::mentions(error(d_out, ones(6, d_k * d_v)), {"d_final (rows) is 6;", "be 7"}));
@@ -229,6 +227,28 @@ TEST_CASE("sequence: cotangents of another shape or not finite") {
     wrong(6, 11) = bad;
     CHECK(test::mentions(error(d_out, wrong), {"d_final[6, 11] is", "finite"}));
   }
+}
+
+TEST_CASE("sequence: a tape of other tokens") {
+  const Tokens tokens = good(test::Update::delta);
+  SequenceTape<double> tape;
+  LogLinearState<double> state = good_state();
+  chunkwise(tokens.inputs(), state, {}, &tape);
+  const auto error = [&](const SequenceTape<double>& other) {
+    return test::error_of(
+        [&] { (void)chunkwise_gradient(tokens.inputs(), other, ones(length, d_v)); });
+  };
+  CHECK(error(tape).empty());
+  CHECK(test::mentions(error(SequenceTape<double>()), {"the sequence (tokens) is 6;", "be 0"}));
+  auto other = tape;
+  other.d_k = 5;
+  CHECK(test::mentions(error(other), {"q (columns) is 4;", "be 5"}));
+  other = tape;
+  other.d_v = 2;
+  CHECK(test::mentions(error(other), {"v (columns) is 3;", "be 2"}));
+  other = tape;
+  other.start = 40;
+  CHECK(test::mentions(error(other), {"columns of lambda) is 5;", "at least 7"}));
 }
 
 TEST_CASE("sequence: finite tokens under which the state overflows") {

@@ -58,6 +58,31 @@ TEST_CASE("gradients do not depend on the chunk size", "[grad]") {
   }
 }
 
+TEST_CASE("the gradient from a tape is the gradient without one", "[grad]") {
+  std::uint64_t seed = 1850;
+  for (const Kind& kind : test::all_kinds()) {
+    for (const Index chunk_size : {1, 16, 64}) {
+      const Setting setting{.kind = kind, .length = 130, .start = 21, .max_levels = 8};
+      INFO(setting << ", chunk size " << chunk_size);
+      test::Random random(++seed);
+      const auto tokens = test::random_tokens<double>(random, kind, 130, 4, 3, setting.weights());
+      const auto initial = test::random_state<double>(random, 21, 8, 4, 3);
+      const Array<double> d_out = random.matrix<double>(130, 3),
+                          d_final = random.matrix<double>(8, 12);
+      SequenceTape<double> tape;
+      LogLinearState<double> with_tape = initial, without = initial;
+      CHECK(test::same_bits(chunkwise(tokens.inputs(), with_tape, {chunk_size}, &tape),
+                            chunkwise(tokens.inputs(), without, {chunk_size})));
+      CHECK(with_tape == without);
+      // Twice: a tape is not used up.
+      for (int use = 0; use < 2; ++use) {
+        check_close(chunkwise_gradient(tokens.inputs(), tape, d_out, d_final),
+                    chunkwise_gradient(tokens.inputs(), initial, d_out, {chunk_size}, d_final), 0);
+      }
+    }
+  }
+}
+
 TEST_CASE("the gradient in pieces is the gradient of one pass", "[grad]") {
   std::uint64_t seed = 1900;
   for (const Kind& kind : test::all_kinds()) {

@@ -7,18 +7,22 @@
 
 #include "loglinear/sequence.hpp"
 
-#define LOGLINEAR_TEST_SEQUENCE_FORMS(prefix, Scalar)                                   \
-  prefix template loglinear::detail::RowMajorMatrix<Scalar> loglinear::dense(           \
-      const SequenceInputs<Scalar>&, const LogLinearState<Scalar>&);                    \
-  prefix template loglinear::detail::RowMajorMatrix<Scalar> loglinear::recurrent(       \
-      const SequenceInputs<Scalar>&, LogLinearState<Scalar>&);                          \
-  prefix template loglinear::detail::RowMajorMatrix<Scalar> loglinear::chunkwise(       \
-      const SequenceInputs<Scalar>&, LogLinearState<Scalar>&, const ChunkwiseOptions&); \
-  prefix template loglinear::detail::RowMajorMatrix<Scalar> loglinear::chunkwise(       \
-      const SequenceInputs<Scalar>&, const ChunkwiseOptions&);                          \
-  prefix template loglinear::SequenceGradients<Scalar> loglinear::chunkwise_gradient(   \
-      const SequenceInputs<Scalar>&, const LogLinearState<Scalar>&,                     \
-      const typename SequenceInputs<Scalar>::Rows&, const ChunkwiseOptions&,            \
+#define LOGLINEAR_TEST_SEQUENCE_FORMS(prefix, Scalar)                                              \
+  prefix template loglinear::detail::RowMajorMatrix<Scalar> loglinear::dense(                      \
+      const SequenceInputs<Scalar>&, const LogLinearState<Scalar>&);                               \
+  prefix template loglinear::detail::RowMajorMatrix<Scalar> loglinear::recurrent(                  \
+      const SequenceInputs<Scalar>&, LogLinearState<Scalar>&);                                     \
+  prefix template loglinear::detail::RowMajorMatrix<Scalar> loglinear::chunkwise(                  \
+      const SequenceInputs<Scalar>&, LogLinearState<Scalar>&, const ChunkwiseOptions&,             \
+      SequenceTape<Scalar>*);                                                                      \
+  prefix template loglinear::detail::RowMajorMatrix<Scalar> loglinear::chunkwise(                  \
+      const SequenceInputs<Scalar>&, const ChunkwiseOptions&);                                     \
+  prefix template loglinear::SequenceGradients<Scalar> loglinear::chunkwise_gradient(              \
+      const SequenceInputs<Scalar>&, const SequenceTape<Scalar>&,                                  \
+      const typename SequenceInputs<Scalar>::Rows&, const typename SequenceInputs<Scalar>::Rows&); \
+  prefix template loglinear::SequenceGradients<Scalar> loglinear::chunkwise_gradient(              \
+      const SequenceInputs<Scalar>&, const LogLinearState<Scalar>&,                                \
+      const typename SequenceInputs<Scalar>::Rows&, const ChunkwiseOptions&,                       \
       const typename SequenceInputs<Scalar>::Rows&)
 
 LOGLINEAR_TEST_SEQUENCE_FORMS(extern, float);
