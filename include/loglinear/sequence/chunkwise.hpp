@@ -34,12 +34,12 @@ Hierarchy<Scalar> hierarchy_of(const LogLinearState<Scalar, KeyDim, ValueDim, Ma
 }
 
 template <class Scalar>
-void validate_with_state(const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& state) {
+void require_shapes(const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& state) {
   if (in.length() > 0) {
     require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
     require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());
   }
-  in.validate(state.size(), state.max_levels());
+  in.require_shapes(state.size(), state.max_levels());
 }
 
 template <class Scalar>
@@ -101,7 +101,7 @@ detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
                                          const ChunkwiseOptions& options = {},
                                          SequenceTape<Scalar>* tape = nullptr) {
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
-  detail::validate_with_state(in, state);
+  detail::require_shapes(in, state);
   detail::Hierarchy<Scalar> states = detail::hierarchy_of(state);
   if (tape != nullptr) *tape = detail::tape_of(in, state, chunk_size);
   detail::RowMajorMatrix<Scalar> out =
@@ -118,7 +118,7 @@ template <class Scalar>
 [[nodiscard]] detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
                                                        const ChunkwiseOptions& options = {}) {
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
-  in.validate(0, max_level_limit);
+  in.require_shapes(0, max_level_limit);
   detail::Hierarchy<Scalar> states(max_level_limit, in.d_k(), in.d_v());
   return detail::run_chunkwise(in, states, chunk_size);
 }

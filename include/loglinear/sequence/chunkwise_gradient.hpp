@@ -30,7 +30,7 @@ template <class Scalar>
     const typename SequenceInputs<Scalar>::Rows& d_final = detail::RowMajorMatrix<Scalar>()) {
   const Eigen::Index size = tape.d_k * tape.d_v;
   detail::require_size("the sequence (tokens)", in.length(), tape.length);
-  in.validate(tape.start, tape.max_levels);
+  in.require_shapes(tape.start, tape.max_levels);
   detail::require_size("d_out (rows)", d_out.rows(), in.length());
   if (in.length() > 0) {
     detail::require_size("q (columns)", in.d_k(), tape.d_k);
@@ -74,7 +74,7 @@ template <class Scalar>
     const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {},
     const typename SequenceInputs<Scalar>::Rows& d_final = detail::RowMajorMatrix<Scalar>()) {
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
-  detail::validate_with_state(in, initial);
+  detail::require_shapes(in, initial);
   SequenceTape<Scalar> tape = detail::tape_of(in, initial, chunk_size);
   if (in.length() > 0) {
     const auto weights = in.levels_read(initial.size(), in.length(), initial.max_levels());

@@ -95,6 +95,12 @@ struct SequenceInputs {
   /// \throws std::invalid_argument where shapes do not fit together, lambda has too few columns for
   /// tokens from `start` on, or a number is not finite (g and g_value may be -infinity)
   void validate(std::uint64_t start, int max_levels) const {
+    require_shapes(start, max_levels);
+    require_numbers(levels_read(start, length(), max_levels));
+  }
+
+  /// The part of `validate` about shapes.
+  void require_shapes(std::uint64_t start, int max_levels) const {
     const Eigen::Index tokens = length();
     if (tokens == 0) return;
     const std::uint64_t room = std::numeric_limits<std::uint64_t>::max() - start;
@@ -133,10 +139,15 @@ struct SequenceInputs {
       require_rows("u", u.rows());
       detail::require_size("p (rows)", p.rows(), u.rows());
     }
+  }
+
+  /// The part of `validate` about numbers; `levels` is the number of columns of lambda that are
+  /// read.
+  void require_numbers(int levels) const {
     detail::require_finite("q", q);
     detail::require_finite("k", k);
     detail::require_finite("v", v);
-    detail::require_finite("lambda", lambda.leftCols(needed));
+    detail::require_finite("lambda", lambda.leftCols(levels));
     detail::require_finite("beta", beta);
     detail::require_finite("u", u);
     detail::require_finite("p", p);

@@ -40,8 +40,14 @@ class InputSource final : public TokenSource<Scalar> {
   }
   [[nodiscard]] Index length() const override { return in_.length(); }
 
+  /// Checks the numbers on the way, while they are near; all of them at once, and never again,
+  /// where one is not finite and may yet be a decay of -infinity.
   void load(Index first, Chunk<Scalar>& chunk) override {
     const Index tokens = chunk.tokens;
+    if (!is_checked_ && !are_finite(first, tokens)) {
+      in_.require_numbers(static_cast<int>(weights_));
+      is_checked_ = true;
+    }
     chunk.q.topRows(tokens) = in_.q.middleRows(first, tokens);
     chunk.k.topRows(tokens * leaves_) = in_.k.middleRows(first * leaves_, tokens * leaves_);
     chunk.v.topRows(tokens * leaves_) = in_.v.middleRows(first * leaves_, tokens * leaves_);
@@ -100,6 +106,17 @@ class InputSource final : public TokenSource<Scalar> {
   }
 
  private:
+  /// Whether the numbers of these tokens are finite; decays of -infinity count as not.
+  [[nodiscard]] bool are_finite(Index first, Index tokens) const {
+    const auto finite = [&](const auto& all) {
+      const Index each = all.rows() / in_.length();
+      return all_finite(all.middleRows(first * each, tokens * each));
+    };
+    return finite(in_.q) && finite(in_.k) && finite(in_.v) && finite(in_.g) &&
+           finite(in_.g_value) && finite(in_.beta) && finite(in_.u) && finite(in_.p) &&
+           all_finite(in_.lambda.block(first, 0, tokens, weights_));
+  }
+
   [[nodiscard]] bool is_delta() const { return in_.beta.size() > 0; }
 
   /// Row `moment` of `rows` through its own decay.
@@ -132,6 +149,7 @@ class InputSource final : public TokenSource<Scalar> {
 
   const SequenceInputs<Scalar>& in_;
   Index weights_, leaves_, updates_;
+  bool is_checked_ = false;
   Matrix* out_ = nullptr;
   const Eigen::Ref<const Matrix>* d_out_ = nullptr;
   SequenceGradients<Scalar>* gradients_ = nullptr;
