@@ -7,8 +7,9 @@
 // Times are processor times: a window takes up to 40 ms, in which a busy machine runs others too.
 //
 // Counters (medians over the rounds): ns_per_token, log-linear; one_state_ns, the same rule in one
-// state; ratio, the one over the other; active_levels; spread, half the interquartile range of
-// the ratio relative to its median.
+// state; ratio, the one over the other; block_ns, log-linear, the window as one block (chunkwise);
+// vs_block, token by token over that; active_levels; spread, half the interquartile range of the
+// ratio relative to its median.
 
 #include <benchmark/benchmark.h>
 
@@ -44,14 +45,6 @@ class Inputs {
   std::vector<Vector> inputs_;
 };
 
-/// Nanoseconds of processor time that `work` takes.
-template <class Work>
-double processor_nanoseconds(Work work) {
-  const std::clock_t begin = std::clock();
-  work();
-  return static_cast<double>(std::clock() - begin) * (1e9 / CLOCKS_PER_SEC);
-}
-
 /// A layer at the beginning of the window.
 template <class Layer>
 class Stream {
@@ -64,7 +57,7 @@ class Stream {
   /// Nanoseconds a token over the window, from the same beginning each time.
   double ns_per_token() {
     layer_ = begin_;
-    return processor_nanoseconds([&] {
+    return bench::processor_nanoseconds([&] {
              for (std::uint64_t t = window_begin; t < window_begin + window; ++t) {
                benchmark::DoNotOptimize(layer_.forward(inputs_.at(t)).data());
              }
@@ -72,11 +65,40 @@ class Stream {
            static_cast<double>(window);
   }
 
+  /// The same for the window as one block.
+  double block_ns_per_token() {
+    layer_ = begin_;
+    return bench::processor_nanoseconds([&] {
+             block_ = layer_.forward_block(rows_);
+             benchmark::DoNotOptimize(block_.data());
+           }) /
+           static_cast<double>(window);
+  }
+
+  /// Whether the block gives what its tokens give, some thousand roundings apart.
+  [[nodiscard]] bool block_is_right() {
+    layer_ = begin_;
+    float worst = 0;
+    for (std::uint64_t t = 0; t < window; ++t) {
+      const Vector& o = layer_.forward(inputs_.at(window_begin + t));
+      worst = std::max(
+          worst, (block_.row(static_cast<Eigen::Index>(t)).transpose() - o).cwiseAbs().maxCoeff());
+    }
+    return worst <= 4096 * std::numeric_limits<float>::epsilon();
+  }
+
   [[nodiscard]] Layer& layer() { return layer_; }
 
  private:
+  using Block = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
   const Inputs& inputs_;
   Layer begin_, layer_;
+  Block rows_ = Block::NullaryExpr(
+      static_cast<Eigen::Index>(window), d, [this](Eigen::Index t, Eigen::Index i) {
+        return inputs_.at(window_begin + static_cast<std::uint64_t>(t))[i];
+      });
+  Block block_;
 };
 
 /// Whether the hierarchy reads what the one state reads, once all levels count the same.
@@ -108,14 +130,18 @@ void token(benchmark::State& state, const Rule& rule) {
   for (std::uint64_t n = window_begin; n < window_begin + window; ++n) {
     levels += active_level_count(n, max_levels) / static_cast<double>(window);
   }
-  bench::Samples ns, one_state_ns, ratio;
+  bench::Samples ns, one_state_ns, ratio, block_ns, vs_block;
   for (auto _ : state) {
     const double mine = log_linear.ns_per_token(), rival = one_state.ns_per_token();
+    const double block = log_linear.block_ns_per_token();
     state.SetIterationTime(mine * 1e-9);
     ns.add(mine);
     one_state_ns.add(rival);
     ratio.add(mine / rival);
+    block_ns.add(block);
+    vs_block.add(mine / block);
   }
+  if (!log_linear.block_is_right()) state.SkipWithError("the block is wrong");
   if (!is_right(log_linear.layer(), one_state.layer(), inputs.at(0))) {
     state.SkipWithError("the read is wrong");
   }
@@ -124,6 +150,8 @@ void token(benchmark::State& state, const Rule& rule) {
   state.counters["active_levels"] = levels;
   state.counters["one_state_ns"] = one_state_ns.median();
   state.counters["ratio"] = ratio.median();
+  state.counters["block_ns"] = block_ns.median();
+  state.counters["vs_block"] = vs_block.median();
 }
 
 void rounds(benchmark::internal::Benchmark* benchmark) {
