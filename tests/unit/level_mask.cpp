@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT
+#include "loglinear/sequence/detail/level_mask.hpp"
+
+#include <vector>
+
+#include "catch.hpp"
+#include "loglinear/detail/product.hpp"
+#include "support.hpp"
+
+namespace {
+
+using namespace loglinear;
+using namespace loglinear::detail;
+
+constexpr ReadOrder orders[] = {ReadOrder::before_push, ReadOrder::after_push,
+                                ReadOrder::current_apart};
+
+/// The level under which query t of a chunk sees its token s, or -1 where it does not; by the
+/// definition of the orders.
+int seen_under(const LevelMask& mask, Index s, Index t) {
+  if (s > t || (s == t && mask.order == ReadOrder::before_push)) return -1;
+  return level_of(mask.first + static_cast<std::uint64_t>(s),
+                  mask.first + static_cast<std::uint64_t>(t), mask.order, mask.max_levels);
+}
+
+}  // namespace
+
+TEST_CASE("stretches of a chunk hold every token once, at its level") {
+  for (const ReadOrder order : orders) {
+    for (const int max_levels : {1, 2, 3, 5, 64}) {
+      // Chunks at multiples of 16, the ends of which need not be filled, and any first token
+      // within.
+      for (const std::uint64_t first :
+           {std::uint64_t{0}, std::uint64_t{3}, std::uint64_t{15}, std::uint64_t{16},
+            std::uint64_t{40}, std::uint64_t{48}, (std::uint64_t{1} << 50) - 16,
+            (std::uint64_t{1} << 63) - 5}) {
+        const LevelMask mask{order, max_levels, first};
+        for (Index t = 0; t < 33; ++t) {
+          INFO("order " << static_cast<int>(order) << ", max_levels " << max_levels << ", first "
+                        << first << ", query " << t);
+          std::vector<int> levels(34, -1);
+          Index next = t + 1;  // stretches come newest first, without a gap
+          if (order == ReadOrder::before_push) next = t;
+          mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
+            REQUIRE(size > 0);
+            REQUIRE(begin >= 0);
+            CHECK(begin + size == next);
+            next = begin;
+            for (Index s = begin; s < begin + size; ++s) {
+              levels[static_cast<std::size_t>(s)] = level;
+            }
+          });
+          CHECK(next == 0);
+          for (Index s = 0; s < 34; ++s) {
+            CHECK(levels[static_cast<std::size_t>(s)] == seen_under(mask, s, t));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a bucket from before the chunk is seen under the level of its first token") {
+  for (const ReadOrder order : orders) {
+    const LevelMask mask{order, 5, 24};
+    for (const std::uint64_t bucket : {0, 8, 16, 23}) {
+      for (Index t = 0; t < 20; ++t) {
+        CHECK(mask.level(bucket, t) ==
+              level_of(bucket, 24 + static_cast<std::uint64_t>(t), order, 5));
+      }
+    }
+  }
+}
+
+TEST_CASE("scores are weighted by the level of each pair, and their gradients too") {
+  using Matrix = RowMajorMatrix<double>;
+  test::Random random(5);
+  constexpr Index tokens = 21;
+  for (const ReadOrder order : orders) {
+    for (const Index leaves : {1, 3}) {
+      const LevelMask mask{order, 4, 10};
+      const Matrix scores = random.matrix<double>(tokens, tokens * leaves);
+      const Matrix lambda = random.matrix<double>(tokens, 5);
+      const Matrix d_weighted = random.matrix<double>(tokens, tokens * leaves);
+      Matrix weighted = random.matrix<double>(tokens, tokens * leaves);
+      Matrix d_scores = d_weighted, d_lambda = lambda;  // the gradient is added to what is there
+      weight_scores(mask, leaves, scores, lambda, weighted);
+      pull_back_weighted_scores(mask, leaves, scores, lambda, d_scores, d_lambda);
+      for (Index t = 0; t < tokens; ++t) {
+        Eigen::RowVectorXd sums = lambda.row(t);
+        for (Index j = 0; j < tokens * leaves; ++j) {
+          const int level = seen_under(mask, j / leaves, t);
+          const double weight = level < 0 ? 0 : lambda(t, level);
+          CHECK(weighted(t, j) == weight * scores(t, j));
+          CHECK(d_scores(t, j) == weight * d_weighted(t, j));
+          if (level >= 0) sums[level] += d_weighted(t, j) * scores(t, j);
+        }
+        CHECK(test::difference(d_lambda.row(t), sums) <=
+              test::rounding<double>(2, tokens * leaves));
+      }
+    }
+  }
+}
