@@ -127,7 +127,8 @@ void check_gradients(const typename Block::Options& options) {
 
 /// What a cache is refused for leaves it as it was.
 template <class Block>
-void check_bad_sequences(const typename Block::Options& options, const char* projection) {
+void check_bad_sequences(const typename Block::Options& options, const char* projection,
+                         const char* output) {
   Random random(4);
   Block block(options);
   test::randomise(block, random);
@@ -150,6 +151,19 @@ void check_bad_sequences(const typename Block::Options& options, const char* pro
     CHECK(mentions(error_of([&] { (void)block.gradient(fine, wide); }), {"d_out (columns)"}));
     x(tokens - 1, 1) = 1e308;  // finite, but not on the way
     CHECK(mentions(error_of([&] { (void)block.forward(x, cache); }), {"finite"}));
+    CHECK(cache == before);
+  }
+  Block loud(options);  // its outputs overflow, its states do not
+  test::randomise(loud, random);
+  for (const std::string& name : loud.weight_names()) {
+    if (name.find("norm") != std::string::npos) {
+      loud.set_weight(name, Eigen::MatrixXd(1e10 * loud.weight(name)));
+    }
+  }
+  loud.set_weight(output, Eigen::MatrixXd::Constant(width, loud.weight(output).cols(), 1e308));
+  for (const Index tokens : {1, 3}) {
+    const Array x = random.matrix<double>(tokens, width);
+    CHECK(mentions(error_of([&] { (void)loud.forward(x, cache); }), {"output", "finite"}));
     CHECK(cache == before);
   }
   CHECK(mentions(error_of([&] { (void)block.step(Eigen::VectorXd::Ones(width + 1), cache); }),
@@ -198,6 +212,31 @@ using GatedDeltaNet = loglinear::LogLinearGatedDeltaNet<double>;
 
 }  // namespace
 
+TEST_CASE("Projections are products across tiles of every size") {
+  Random random(7);
+  for (const Index tokens : {1, 2, 100, 300}) {
+    for (const Index inputs : {1, 97, 300}) {
+      for (const Index outputs : {1, 64, 200}) {
+        CAPTURE(tokens, inputs, outputs);
+        const Array x = random.matrix<double>(tokens, inputs);
+        const Array d_y = random.matrix<double>(tokens, outputs);
+        const Eigen::MatrixXd weight = random.matrix<double>(outputs, inputs);
+        const Eigen::MatrixXd bias = random.matrix<double>(outputs, 1);
+        Array y = x * weight.transpose();
+        y.rowwise() += bias.col(0).transpose();
+        CHECK(relative_error(loglinear::detail::linear(x, weight, &bias), y) <= rounding);
+        Array d_x = Array::Zero(tokens, inputs);
+        Eigen::MatrixXd d_weight = Eigen::MatrixXd::Zero(outputs, inputs);
+        Eigen::MatrixXd d_bias = Eigen::MatrixXd::Zero(outputs, 1);
+        loglinear::detail::linear_pullback(x, weight, d_y, d_x, d_weight, &d_bias);
+        CHECK(relative_error(d_x, Array(d_y * weight)) <= rounding);
+        CHECK(relative_error(d_weight, Eigen::MatrixXd(d_y.transpose() * x)) <= rounding);
+        CHECK(relative_error(d_bias, Eigen::MatrixXd(d_y.colwise().sum().transpose())) <= rounding);
+      }
+    }
+  }
+}
+
 TEST_CASE("LogLinearMamba2 is its equations") {
   for (const auto& options : test::mamba2_cases()) check_against_reference<Mamba2>(options);
 }
@@ -212,7 +251,7 @@ TEST_CASE("LogLinearMamba2's gradients are central differences") {
 
 TEST_CASE("LogLinearMamba2 refuses bad input") {
   for (const auto& options : test::mamba2_cases())
-    check_bad_sequences<Mamba2>(options, "in_proj.weight");
+    check_bad_sequences<Mamba2>(options, "in_proj.weight", "out_proj.weight");
   check_bad_weights<Mamba2>(test::mamba2_cases()[1]);
   const auto error = [](auto change) { return refused<Mamba2>(change); };
   CHECK(error([](auto&) {}).empty());
@@ -303,7 +342,7 @@ TEST_CASE("LogLinearGatedDeltaNet's gradients are central differences") {
 
 TEST_CASE("LogLinearGatedDeltaNet refuses bad input") {
   for (const auto& options : test::gated_delta_net_cases()) {
-    check_bad_sequences<GatedDeltaNet>(options, "l_proj.weight");
+    check_bad_sequences<GatedDeltaNet>(options, "l_proj.weight", "o_proj.weight");
   }
   check_bad_weights<GatedDeltaNet>(test::gated_delta_net_cases()[1]);
   const auto error = [](auto change) { return refused<GatedDeltaNet>(change); };

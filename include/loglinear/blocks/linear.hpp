@@ -9,7 +9,6 @@
 
 #include <algorithm>
 
-#include "loglinear/detail/kernels.hpp"
 #include "loglinear/detail/product.hpp"
 #include "loglinear/detail/types.hpp"
 
@@ -22,22 +21,37 @@ struct RightOperand {
   Index row, column;
 };
 
-/// c += a b, rows x depth times depth x columns, c row-major.
+/// c += a b, rows x depth times depth x columns, c row-major. A left operand that is a transpose is
+/// packed too, some rows at a time.
 template <class Scalar>
 void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOperand<Scalar> b,
                        Index columns, Scalar* c, Index c_stride) {
-  constexpr Index most_depth = 256, most_columns = 64;
-  RowMajorMatrix<Scalar> tile(std::min(depth, most_depth), std::min(columns, most_columns));
+  constexpr Index most_rows = 96, most_depth = 256, most_columns = 64;
+  const bool packs_left = a.column != 1;
+  const Index rows_at_once = packs_left ? most_rows : std::max(rows, Index{1});
+  RowMajorMatrix<Scalar> left(packs_left ? std::min(rows, most_rows) : 0,
+                              std::min(depth, most_depth));
+  RowMajorMatrix<Scalar> right(std::min(depth, most_depth), std::min(columns, most_columns));
   for (Index p = 0; p < depth; p += most_depth) {
     const Index height = std::min(most_depth, depth - p);
-    for (Index j = 0; j < columns; j += most_columns) {
-      const Index width = std::min(most_columns, columns - j);
-      for (Index m = 0; m < height; ++m) {
-        const Scalar* const from = b.data + (p + m) * b.row + j * b.column;
-        for (Index n = 0; n < width; ++n) tile(m, n) = from[n * b.column];
+    for (Index i = 0; i < rows; i += rows_at_once) {
+      const Index count = std::min(rows_at_once, rows - i);
+      LeftOperand<Scalar> block{a.data + i * a.row + p * a.column, a.row, a.column};
+      if (packs_left) {
+        for (Index m = 0; m < height; ++m) {
+          for (Index n = 0; n < count; ++n) left(n, m) = block.data[n * a.row + m * a.column];
+        }
+        block = {left.data(), left.outerStride(), 1};
       }
-      product_kernel<Into::add>(LeftOperand<Scalar>{a.data + p * a.column, a.row, a.column}, rows,
-                                height, width, tile.data(), tile.outerStride(), c + j, c_stride);
+      for (Index j = 0; j < columns; j += most_columns) {
+        const Index width = std::min(most_columns, columns - j);
+        const Scalar* const from = b.data + p * b.row + j * b.column;
+        for (Index m = 0; m < height; ++m) {
+          for (Index n = 0; n < width; ++n) right(m, n) = from[m * b.row + n * b.column];
+        }
+        product_kernel<Into::add>(block, count, height, width, right.data(), right.outerStride(),
+                                  c + i * c_stride + j, c_stride);
+      }
     }
   }
 }
@@ -54,8 +68,8 @@ template <class Scalar>
     y.rowwise() = bias->col(0).transpose();
   }
   if (x.rows() == 1) {
-    weighted_rows<true>(weight.data(), weight.cols(), weight.rows(), weight.rows(), x.data(),
-                        y.data());
+    Eigen::Map<Vector<Scalar>>(y.data(), y.cols()).noalias() +=
+        weight * Eigen::Map<const Vector<Scalar>>(x.data(), x.cols());
   } else {
     add_large_product(LeftOperand<Scalar>{x.data(), x.outerStride(), 1}, x.rows(), x.cols(),
                       RightOperand<Scalar>{weight.data(), weight.rows(), 1}, weight.rows(),
