@@ -74,12 +74,20 @@ template <class Derived>
     using Bits = std::conditional_t<std::is_same_v<Scalar, float>, std::uint32_t, std::uint64_t>;
     constexpr Bits exponent = std::bit_cast<Bits>(std::numeric_limits<Scalar>::infinity());
     Bits largest = 0;
+    const auto take = [&](const Scalar& value) {
+      largest = std::max(largest, std::bit_cast<Bits>(value) & exponent);
+    };
+    constexpr bool is_stored =
+        (Derived::Flags & Eigen::DirectAccessBit) != 0 && Derived::InnerStrideAtCompileTime == 1;
     for (Index outer = 0; outer < values.outerSize(); ++outer) {
-      for (Index inner = 0; inner < values.innerSize(); ++inner) {
-        const Index row = Derived::IsRowMajor ? outer : inner;
-        const Index column = Derived::IsRowMajor ? inner : outer;
-        largest =
-            std::max(largest, std::bit_cast<Bits>(values.derived().coeff(row, column)) & exponent);
+      if constexpr (is_stored) {
+        const Scalar* const from = values.derived().data() + outer * values.derived().outerStride();
+        for (Index inner = 0; inner < values.innerSize(); ++inner) take(from[inner]);
+      } else {
+        for (Index inner = 0; inner < values.innerSize(); ++inner) {
+          take(Derived::IsRowMajor ? values.derived().coeff(outer, inner)
+                                   : values.derived().coeff(inner, outer));
+        }
       }
     }
     return largest != exponent;

@@ -43,7 +43,7 @@ template <class Scalar>
     detail::require_size("d_final (columns)", d_final.cols(), size);
     detail::require_finite("d_final", d_final);
   }
-  auto gradients = SequenceGradients<Scalar>::zeros(in);
+  auto gradients = SequenceGradients<Scalar>::sized_like(in);
   gradients.state.setZero(tape.max_levels, size);
   detail::Hierarchy<Scalar> d_states(tape.max_levels, tape.d_k, tape.d_v,
                                      tape.start + static_cast<std::uint64_t>(in.length()));

@@ -185,13 +185,14 @@ struct SequenceGradients {
   /// inactive; without rows if there was no initial state.
   Matrix state;
 
-  /// Zero gradients with respect to `in`.
-  [[nodiscard]] static SequenceGradients zeros(const SequenceInputs<Scalar>& in) {
-    const auto like = [](const auto& input) {
-      return Matrix(Matrix::Zero(input.rows(), input.cols()));
-    };
-    return {like(in.q),       like(in.k),    like(in.v), like(in.lambda), like(in.g),
-            like(in.g_value), like(in.beta), like(in.u), like(in.p),      Matrix()};
+  /// Gradients with respect to `in`, to be filled in; those of level weights are zero.
+  [[nodiscard]] static SequenceGradients sized_like(const SequenceInputs<Scalar>& in) {
+    const auto like = [](const auto& input) { return Matrix(input.rows(), input.cols()); };
+    SequenceGradients sized{like(in.q), like(in.k),       like(in.v),    like(in.lambda),
+                            like(in.g), like(in.g_value), like(in.beta), like(in.u),
+                            like(in.p), Matrix()};
+    sized.lambda.setZero();
+    return sized;
   }
 };
 

@@ -68,7 +68,7 @@ template <class Scalar>
     const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {}) {
   detail::require_cuts(cu_seqlens, in.length(), initial.size());
   detail::require_size("d_out (rows)", d_out.rows(), in.length());
-  auto all = SequenceGradients<Scalar>::zeros(in);
+  auto all = SequenceGradients<Scalar>::sized_like(in);
   std::vector<detail::RowMajorMatrix<Scalar>> states;
   Eigen::Index state_rows = 0;
   for (std::size_t n = 0; n < initial.size(); ++n) {

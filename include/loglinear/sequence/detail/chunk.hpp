@@ -56,6 +56,15 @@ struct SequenceShape {
   [[nodiscard]] static Moments removals_at() { return {0, 1}; }
 };
 
+/// Rows that lie somewhere, contiguous each.
+template <class Scalar>
+using RowsView = Eigen::Map<const RowMajorMatrix<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
+template <class Rows>
+[[nodiscard]] RowsView<typename Rows::Scalar> view_of(const Rows& rows) {
+  static_assert(Rows::IsRowMajor);
+  return {rows.data(), rows.rows(), rows.cols(), Eigen::OuterStride<>(rows.outerStride())};
+}
+
 /// Up to `capacity` consecutive tokens, a row each (`leaves` or `moments` rows where said so); or
 /// the gradient with respect to them, with decays as logarithms.
 template <class Scalar>
@@ -80,6 +89,15 @@ struct Chunk {
   RowMajorMatrix<Scalar> out;          // reads
   Index tokens = 0;                    // of the capacity, those in use
 
+  /// The queries and leaves in use: those above, or where the source has them.
+  struct Views {
+    RowsView<Scalar> q, k, v;
+  };
+  [[nodiscard]] Views own_views() const {
+    const Index rows = tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
+    return {view_of(q.topRows(tokens)), view_of(k.topRows(rows)), view_of(v.topRows(rows))};
+  }
+
   void set_zero() {
     for (auto* m : {&q, &k, &v, &decay, &value_decay, &u, &p, &lambda, &out}) m->setZero();
   }
@@ -92,8 +110,9 @@ class TokenSource {
   virtual ~TokenSource() = default;
   [[nodiscard]] virtual SequenceShape shape() const = 0;
   [[nodiscard]] virtual Index length() const = 0;
-  /// Fills everything but `out` with the tokens from `first` on, `chunk.tokens` of them.
-  virtual void load(Index first, Chunk<Scalar>& chunk) = 0;
+  /// Fills everything but `out` with the tokens from `first` on, `chunk.tokens` of them; q, k and v
+  /// need not be filled where the result says where else they are.
+  virtual typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) = 0;
   /// Takes `chunk.out`.
   virtual void take_out(Index first, const Chunk<Scalar>& chunk) = 0;
   /// Fills `gradient.out` with the gradient with respect to `out`; `chunk` is loaded, and `out` in

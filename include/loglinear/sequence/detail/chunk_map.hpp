@@ -34,6 +34,7 @@ template <class Scalar>
 class ChunkMap {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
+  using Views = typename Chunk<Scalar>::Views;
 
   ChunkMap(const SequenceShape& shape, Index capacity)
       : shape_(shape),
@@ -41,21 +42,20 @@ class ChunkMap {
                capacity * std::max(shape.moments(), shape.leaves)) {}
 
   /// Computes the four matrices, or only `keys` and A where nothing is read.
-  void forward(const Chunk<Scalar>& chunk, bool reads) {
+  void forward(const Chunk<Scalar>& chunk, const Views& rows, bool reads) {
     tokens_ = chunk.tokens;
     leaves_ = tokens_ * shape_.leaves;
     moments_ = tokens_ * shape_.moments();
     decay_.prepare(chunk.decay.topRows(shape_.decays > 0 ? moments_ : 0), moments_);
-    decayed_keys_ = chunk.k.topRows(leaves_);
+    decayed_keys_ = rows.k;
     decay_.decay_to_end(decayed_keys_, shape_.leaves_at());
     if (reads) {
-      const auto q = chunk.q.topRows(tokens_);
-      decayed_queries_ = q;
+      decayed_queries_ = rows.q;
       decay_.decay_from_start(decayed_queries_, shape_.queries_at());
       query_key_.resize(tokens_, leaves_);
-      decay_.gram(q, shape_.queries_at(), chunk.k.topRows(leaves_), shape_.leaves_at(), query_key_);
+      decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
     }
-    if (shape_.steps > 0) forward_updates(chunk, reads);
+    if (shape_.steps > 0) forward_updates(chunk, rows, reads);
   }
 
   [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
@@ -120,12 +120,12 @@ class ChunkMap {
 
   /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
   /// that of the chunk's q, k, u, p and log decays, which are added to.
-  void pull_back(const Chunk<Scalar>& chunk, Matrix& d_scores, Matrix& d_queries, Matrix& d_keys,
-                 Chunk<Scalar>& gradient) {
+  void pull_back(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
+                 Matrix& d_keys, Chunk<Scalar>& gradient) {
     const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
     const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
-    const auto q = chunk.q.topRows(tokens_);
-    const auto k = chunk.k.topRows(leaves_);
+    const auto& q = rows.q;
+    const auto& k = rows.k;
     auto d_q = gradient.q.topRows(tokens_);
     auto d_k = gradient.k.topRows(leaves_);
     if (shape_.steps > 0) {
@@ -162,8 +162,8 @@ class ChunkMap {
 
  private:
   /// The part that rank-one updates add.
-  void forward_updates(const Chunk<Scalar>& chunk, bool reads) {
-    const auto k = chunk.k.topRows(leaves_);
+  void forward_updates(const Chunk<Scalar>& chunk, const Views& rows, bool reads) {
+    const auto& k = rows.k;
     const auto p = chunk.p.topRows(moments_);
     lookups_ = p;
     decay_.decay_from_start(lookups_, shape_.lookups_at());
@@ -197,8 +197,7 @@ class ChunkMap {
     product<Into::subtract>(found_leaves_.transpose(), removals_, keys_);
     if (!reads) return;
     query_removal_.resize(tokens_, moments_);
-    decay_.gram(chunk.q.topRows(tokens_), shape_.queries_at(), u, shape_.removals_at(),
-                query_removal_);
+    decay_.gram(rows.q, shape_.queries_at(), u, shape_.removals_at(), query_removal_);
     scores_ = query_key_;
     queries_ = decayed_queries_;
     product<Into::subtract>(query_removal_, found_leaves_, scores_);

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "loglinear/sequence/detail/chunk.hpp"
@@ -83,18 +84,19 @@ class ChunkwiseRun {
   /// the end. The states between those on the tape are computed again.
   void gradient(const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
     Chunk<Scalar> d_chunk(shape_, capacity_, weights_);
-    std::vector<Hierarchy<Scalar>> replayed;
+    std::vector<Hierarchy<Scalar>> before;  // each chunk between two that are on the tape
     std::size_t end = tape.begins.size();
     for (std::size_t n = tape.kept.size(); n-- > 0;) {
       const std::size_t begin = n * static_cast<std::size_t>(tape.interval);
-      replayed.push_back(tape.kept[n]);
-      for (std::size_t chunk = begin; chunk + 1 < end; ++chunk) {
-        replayed.push_back(replayed.back().snapshot());
-        prepare(tape.begins[chunk], replayed.back().count(), false);
-        advance(replayed.back());
+      before.resize(std::max(before.size(), end - begin), gradient);
+      before[0].become(tape.kept[n]);
+      for (std::size_t i = 1; i < end - begin; ++i) {
+        before[i].become(before[i - 1]);
+        prepare(tape.begins[begin + i - 1], before[i].count(), false);
+        advance(before[i]);
       }
-      for (; end > begin; --end, replayed.pop_back()) {
-        pull_back(tape.begins[end - 1], replayed.back(), gradient, d_chunk);
+      for (; end > begin; --end) {
+        pull_back(tape.begins[end - 1], before[end - 1 - begin], gradient, d_chunk);
       }
     }
   }
@@ -107,9 +109,9 @@ class ChunkwiseRun {
 
   void prepare(Index first, std::uint64_t position, bool reads) {
     chunk_.tokens = next_size(first, position);
-    source_.load(first, chunk_);
-    map_.forward(chunk_, reads);
-    mix_.prepare(chunk_);
+    rows_.emplace(source_.load(first, chunk_));
+    map_.forward(chunk_, *rows_, reads);
+    mix_.prepare(chunk_, rows_->v);
   }
 
   [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
@@ -137,7 +139,7 @@ class ChunkwiseRun {
     }
     mix_.decay_from_start(out);
     weigh(states);
-    mix_.add_mix(weighted_, chunk_.v.topRows(tokens * shape_.leaves), out);
+    mix_.add_mix(weighted_, rows_->v, out);
   }
 
   void weigh(const Hierarchy<Scalar>& states) {
@@ -171,7 +173,7 @@ class ChunkwiseRun {
     for_each_new_stretch(states, [&](int l, Index begin, Index size) {
       if (!take(l)) states.set_zero(l);
       product<Into::add>(map_.keys().middleRows(begin, size).transpose(),
-                         mix_.ended_values().middleRows(begin, size), states.level(l));
+                         mix_.ended(rows_->v).middleRows(begin, size), states.level(l));
     });
     states.set_count(after);
   }
@@ -187,16 +189,15 @@ class ChunkwiseRun {
     map_.start_pull_back();
     pull_back_advance(states, gradient, d_chunk);
 
-    const auto v = chunk_.v.topRows(leaves);
     auto d_out = d_chunk.out.topRows(tokens);
     auto d_v = d_chunk.v.topRows(leaves);
     weigh(states);
     d_weighted_.resize(tokens, leaves);
-    mix_.pull_back_mix(weighted_, v, d_out, d_weighted_, d_v, d_chunk.value_decay);
+    mix_.pull_back_mix(weighted_, rows_->v, d_out, d_weighted_, d_v, d_chunk.value_decay);
     pull_back_weighted_scores(mask(states), shape_.leaves, map_.scores(), chunk_.lambda,
                               d_weighted_, d_chunk.lambda);
     pull_back_reads(states, gradient, d_chunk);
-    map_.pull_back(chunk_, d_weighted_, d_queries_, d_keys_, d_chunk);
+    map_.pull_back(chunk_, *rows_, d_weighted_, d_queries_, d_keys_, d_chunk);
     source_.take_gradient(first, chunk_, d_chunk);
   }
 
@@ -208,7 +209,7 @@ class ChunkwiseRun {
     ended_gradient_.setZero(leaves, shape_.d_v);
     for_each_new_stretch(states, [&](int l, Index begin, Index size) {
       transpose_into(gradient.level(l), transposed_);
-      product<Into::add>(mix_.ended_values().middleRows(begin, size), transposed_,
+      product<Into::add>(mix_.ended(rows_->v).middleRows(begin, size), transposed_,
                          d_keys_.middleRows(begin, size));
       product<Into::add>(map_.keys().middleRows(begin, size), gradient.level(l),
                          ended_gradient_.middleRows(begin, size));
@@ -284,6 +285,7 @@ class ChunkwiseRun {
   SequenceShape shape_;
   Index chunk_size_, capacity_, weights_;
   Chunk<Scalar> chunk_;
+  std::optional<typename Chunk<Scalar>::Views> rows_{};
   ChunkMap<Scalar> map_;
   ValueMix<Scalar> mix_;
   Matrix weighted_, lambda_out_;

@@ -37,9 +37,15 @@ class Hierarchy {
 
   /// The active levels alone, at the same count.
   [[nodiscard]] Hierarchy snapshot() const {
-    Hierarchy copy(max_levels_, d_k_, d_v_, count_);
-    for (int l : active()) copy.level(l) = level(l);
+    Hierarchy copy(max_levels_, d_k_, d_v_);
+    copy.become(*this);
     return copy;
+  }
+  /// Takes over the count and the active levels of another of the same shape, in the memory that
+  /// this one has.
+  void become(const Hierarchy& other) {
+    count_ = other.count_;
+    for (int l : active()) level(l) = other.level(l);
   }
 
   /// The level whose bucket, after `count` tokens, holds token s.

@@ -42,15 +42,16 @@ class InputSource final : public TokenSource<Scalar> {
 
   /// Checks the numbers on the way, while they are near; all of them at once, and never again,
   /// where one is not finite and may yet be a decay of -infinity.
-  void load(Index first, Chunk<Scalar>& chunk) override {
+  typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
     const Index tokens = chunk.tokens;
     if (!is_checked_ && !are_finite(first, tokens)) {
       in_.require_numbers(static_cast<int>(weights_));
       is_checked_ = true;
     }
-    chunk.q.topRows(tokens) = in_.q.middleRows(first, tokens);
-    chunk.k.topRows(tokens * leaves_) = in_.k.middleRows(first * leaves_, tokens * leaves_);
-    chunk.v.topRows(tokens * leaves_) = in_.v.middleRows(first * leaves_, tokens * leaves_);
+    const Index rows = tokens * leaves_;
+    const auto q = view_of(in_.q.middleRows(first, tokens));
+    const auto k = view_of(in_.k.middleRows(first * leaves_, rows));
+    const auto v = view_of(in_.v.middleRows(first * leaves_, rows));
     chunk.lambda.topRows(tokens) = in_.lambda.block(first, 0, tokens, weights_);
     const Index moments = std::max(updates_, Index{1});
     if (in_.g.size() > 0) {
@@ -63,17 +64,18 @@ class InputSource final : public TokenSource<Scalar> {
       chunk.value_decay.topRows(tokens) = in_.g_value.middleRows(first, tokens).array().exp();
     }
     if (is_delta()) {
-      chunk.p.topRows(tokens * leaves_) = chunk.k.topRows(tokens * leaves_);
+      chunk.p.topRows(rows) = k;
       for (Index t = 0; t < tokens; ++t) {
         decay_row(chunk, t * moments, chunk.p);
         for (Index j = 0; j < leaves_; ++j) {
-          chunk.k.row(t * leaves_ + j) *= in_.beta(first + t, j);
+          chunk.k.row(t * leaves_ + j) = in_.beta(first + t, j) * k.row(t * leaves_ + j);
         }
       }
     } else if (updates_ > 0) {
       chunk.u.topRows(tokens * updates_) = in_.u.middleRows(first * updates_, tokens * updates_);
       chunk.p.topRows(tokens * updates_) = in_.p.middleRows(first * updates_, tokens * updates_);
     }
+    return {q, is_delta() ? view_of(chunk.k.topRows(rows)) : k, v};
   }
 
   void take_out(Index first, const Chunk<Scalar>& chunk) override {

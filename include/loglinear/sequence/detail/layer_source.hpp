@@ -43,7 +43,7 @@ class LayerSource final : public TokenSource<Scalar> {
   [[nodiscard]] SequenceShape shape() const override { return shape_; }
   [[nodiscard]] Index length() const override { return x_.rows(); }
 
-  void load(Index first, Chunk<Scalar>& chunk) override {
+  typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
     project(first, chunk.tokens);
     const Index n = shape_.leaves;
     for (Index t = 0; t < chunk.tokens; ++t) {
@@ -55,6 +55,7 @@ class LayerSource final : public TokenSource<Scalar> {
       chunk.lambda.row(t) = workspace_.lambda.transpose();
       steps_.write(token.transition, chunk, t);
     }
+    return chunk.own_views();
   }
 
   void take_out(Index first, const Chunk<Scalar>& chunk) override {

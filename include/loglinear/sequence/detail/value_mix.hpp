@@ -30,11 +30,11 @@ class ValueMix {
         running_(1, shape.d_v),
         sum_(1, shape.d_v) {}
 
-  void prepare(const Chunk<Scalar>& chunk) {
+  /// \param v  the values of the chunk
+  void prepare(const Chunk<Scalar>& chunk, const RowsView<Scalar>& v) {
     tokens_ = chunk.tokens;
-    values_ = &chunk.v;
     if (!decays_) return;
-    ended_values_ = chunk.v.topRows(tokens_ * leaves_at_.rows);
+    ended_values_ = v;
     decay_ = chunk.value_decay.topRows(tokens_);
     from_start_.row(0).setOnes();
     for (Index t = 0; t < tokens_; ++t) {
@@ -49,8 +49,10 @@ class ValueMix {
     }
   }
 
-  /// The values as they are at the end of the chunk; those of the chunk itself where none decay.
-  [[nodiscard]] const Matrix& ended_values() const { return decays_ ? ended_values_ : *values_; }
+  /// The values as they are at the end of the chunk: `v` itself where none decay.
+  [[nodiscard]] RowsView<Scalar> ended(const RowsView<Scalar>& v) const {
+    return decays_ ? view_of(ended_values_) : v;
+  }
 
   /// o_t <- R(0..t) o_t: what is read of the states from before the chunk.
   template <class Rows>
@@ -167,7 +169,7 @@ class ValueMix {
     }
     decay_from_start(d_o);
   }
-  /// The pullback of `ended_values`: d_v <- R d_v.
+  /// The pullback of `ended`: d_v <- R d_v.
   template <class DValues, class DLog>
   void pull_back_to_end(DValues&& d_v, DLog&& d_log) {
     if (!decays_) return;
@@ -221,7 +223,6 @@ class ValueMix {
   Moments queries_at_, leaves_at_;
   Index tokens_ = 0;
   HalfDecays<Scalar> halves_;
-  const Matrix* values_ = nullptr;
   Matrix decay_, from_start_, to_end_, ended_values_;
   Matrix later_, earlier_, d_earlier_, earlier_transposed_, values_transposed_, reads_, notes_;
   Eigen::Matrix<Scalar, 1, Eigen::Dynamic> running_, sum_;
