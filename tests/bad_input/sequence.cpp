@@ -288,7 +288,7 @@ TEST_CASE("sequence: more tokens than a stream can have") {
   const Tokens tokens = good(test::Update::delta);
   const Array<double> level = ones(d_k, d_v);
   constexpr std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
-  for (const std::uint64_t room : {0, 1, 5}) {
+  for (const std::uint64_t room : {0u, 1u, 5u}) {
     LogLinearState<double> full(max_levels, d_k, d_v);
     full.replace(
         most - room, [&](int) -> const auto& { return level; });

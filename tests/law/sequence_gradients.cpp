@@ -135,7 +135,7 @@ TEST_CASE("gradients where levels overflow, at any count and length", "[grad]") 
   std::uint64_t seed = 1500;
   std::size_t n = 0;
   for (const int max_levels : {1, 2, 3}) {
-    for (const std::uint64_t start : {0, 1, 2, 3, 4, 7, 8}) {
+    for (const std::uint64_t start : {0u, 1u, 2u, 3u, 4u, 7u, 8u}) {
       for (const Index length : {1, 2, 3, 8, 9}) {
         const Setting setting{.kind = kinds[n++ % kinds.size()],
                               .length = length,

@@ -2,7 +2,7 @@
 // A stream in pieces is the stream in one pass: prompts of any sizes by any form, then token by
 // token, reads and states.
 
-#include <vector>
+#include <limits>
 
 #include "catch.hpp"
 #include "sequence.hpp"
@@ -45,7 +45,7 @@ TEST_CASE("prompts in pieces, then token by token, are one pass", "[law]") {
   std::uint64_t seed = 700;
   for (const Kind& kind : test::all_kinds()) {
     for (const int max_levels : {1, 2, 3, 9}) {
-      for (const std::uint64_t start : {0, 13}) {
+      for (const std::uint64_t start : {0u, 13u}) {
         const Setting setting{
             .kind = kind, .length = 170, .start = start, .max_levels = max_levels};
         test::Random random(++seed);
@@ -91,6 +91,26 @@ TEST_CASE("two halves at every place are one pass", "[law]") {
       CHECK(relative_error(state.flat_state(), final.flat_state(),
                            std::max(1.0, detail::max_abs(final.flat_state()))) <=
             rounding<double>(140, 4));
+    }
+  }
+}
+
+TEST_CASE("chunks lie between multiples of their size, so that a cut there changes no bit",
+          "[law]") {
+  std::uint64_t seed = 900;
+  for (const Kind& kind : test::all_kinds()) {
+    test::Random random(++seed);
+    const auto tokens = test::random_tokens<double>(random, kind, 100, 4, 3, 8);
+    const auto initial = test::random_state<double>(random, 5, 7, 4, 3);
+    for (const Index cut : {11, 43, 75}) {  // before tokens 16, 48 and 80 of the stream
+      INFO(name_of(kind) << ", cut before token " << cut);
+      LogLinearState<double> one_pass = initial, pieces = initial;
+      const Array<double> reads = chunkwise(tokens.inputs(), one_pass, {16});
+      Array<double> both(100, 3);
+      both << chunkwise(tokens.inputs().slice(0, cut), pieces, {16}),
+          chunkwise(tokens.inputs().slice(cut, 100 - cut), pieces, {16});
+      CHECK(test::same_bits(both, reads));
+      CHECK(pieces == one_pass);
     }
   }
 }

@@ -63,7 +63,7 @@ TEST_CASE("stretches of a chunk hold every token once, at its level") {
 TEST_CASE("a bucket from before the chunk is seen under the level of its first token") {
   for (const ReadOrder order : orders) {
     const LevelMask mask{order, 5, 24};
-    for (const std::uint64_t bucket : {0, 8, 16, 23}) {
+    for (const std::uint64_t bucket : {0u, 8u, 16u, 23u}) {
       for (Index t = 0; t < 20; ++t) {
         CHECK(mask.level(bucket, t) ==
               level_of(bucket, 24 + static_cast<std::uint64_t>(t), order, 5));
