@@ -6,6 +6,7 @@
 /// Everything.
 
 #include "loglinear/attention.hpp"
+#include "loglinear/blocks.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/level_weights.hpp"
 #include "loglinear/linear_attention.hpp"

@@ -78,10 +78,15 @@ struct LogLinearMamba2Options {
 ///
 /// Use and errors as `TokenMixer`:
 ///
-///     loglinear::LogLinearMamba2<float> block({.hidden_size = 64, .num_heads = 4, .head_dim =
-///     32}); auto cache = block.make_cache(); auto prompt = block.forward(x, cache);      // x: T x
-///     64 auto next = block.step(x_next, cache);      // one token auto d = block.gradient(x,
-///     d_out);          // d.x, d.weights["A_log"]
+///     LogLinearMamba2<float> block({.hidden_size = 64, .num_heads = 4, .head_dim = 32});
+///
+///     auto cache = block.make_cache();
+///
+///     auto prompt = block.forward(x, cache);    // x: T x 64
+///
+///     auto next = block.step(x_next, cache);    // one token
+///
+///     auto d = block.gradient(x, d_out);        // d.x, d.weights["A_log"]
 ///
 /// \tparam Scalar_  float or double
 template <class Scalar_>
