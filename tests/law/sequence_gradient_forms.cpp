@@ -162,7 +162,7 @@ TEST_CASE("the gradient of a log decay of -infinity is 0 and nothing is NaN", "[
                 gradient_rounding<double>(100, 4), 1e-100);  // far above exp(-300)
     const auto check = [&](const Array<double>& gates, const Array<double>& gradient) {
       for (Index i = 0; i < gates.size(); ++i) {
-        if (gates.data()[i] == lowest) CHECK(std::abs(gradient.data()[i]) <= 1e-290);
+        if (gates.data()[i] == lowest) CHECK(gradient.data()[i] == 0);
       }
     };
     check(tokens.g, gradients.g);

@@ -17,6 +17,24 @@
 
 namespace loglinear {
 
+namespace detail {
+
+/// to = exp(log), coefficient by coefficient; 0 at -infinity, where Eigen's packets leave some
+/// 1e-309.
+template <class Log, class To>
+void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
+  using Scalar = typename Log::Scalar;
+  constexpr Scalar lowest = -std::numeric_limits<Scalar>::infinity();
+  to = log.derived().array().exp();
+  for (Index i = 0; i < log.rows(); ++i) {
+    for (Index j = 0; j < log.cols(); ++j) {
+      if (log.derived().coeff(i, j) == lowest) to(i, j) = Scalar(0);
+    }
+  }
+}
+
+}  // namespace detail
+
 /// One sequence of T tokens, one head: queries, leaves, gates and level weights, a row a token.
 ///
 ///     o_t = sum_{s <= t} lambda[t][level(t, s)] q_t^T A_t A_{t-1} ... A_{s+1} C_s

@@ -43,7 +43,8 @@ class SequenceTransition {
   template <class Level>
   void right(Level& m) const {
     if (in_.g_value.size() == 0) return;
-    const Row decay = in_.g_value.row(t_).array().exp();
+    Row decay;
+    detail::decays_of(in_.g_value.row(t_), decay);
     for (Index i = 0; i < m.rows(); ++i) m.row(i).array() *= decay.array();
   }
   /// What `right` and `left` can grow a norm by, intermediate results included.

@@ -57,11 +57,11 @@ class InputSource final : public TokenSource<Scalar> {
     if (in_.g.size() > 0) {
       if (moments > 1) chunk.decay.topRows(tokens * moments).setOnes();
       for (Index t = 0; t < tokens; ++t) {
-        chunk.decay.row(t * moments) = in_.g.row(first + t).array().exp();
+        decays_of(in_.g.row(first + t), chunk.decay.row(t * moments));
       }
     }
     if (in_.g_value.size() > 0) {
-      chunk.value_decay.topRows(tokens) = in_.g_value.middleRows(first, tokens).array().exp();
+      decays_of(in_.g_value.middleRows(first, tokens), chunk.value_decay.topRows(tokens));
     }
     if (is_delta()) {
       chunk.p.topRows(rows) = k;
