@@ -93,4 +93,12 @@ TEST_CASE("what is not a packing changes nothing", "[bad_input]") {
   broken.v(205, 2) = std::numeric_limits<double>::quiet_NaN();
   CHECK_THROWS_AS(chunkwise(broken.inputs(), broken.cu_seqlens, states), std::invalid_argument);
   CHECK(states == before);
+
+  // Nor may a tape, where one sequence fails.
+  SequenceTape<double> tape;
+  State state = before.front();
+  chunkwise(packed.inputs(), state, {}, &tape);
+  CHECK_THROWS_AS(chunkwise(broken.inputs(), state, {8}, &tape), std::invalid_argument);
+  CHECK(tape.chunk_size == 64);
+  CHECK(tape.start == before.front().size());
 }

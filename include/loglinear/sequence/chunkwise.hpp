@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cstdint>
+#include <utility>
 
 #include "loglinear/sequence/detail/chunkwise_run.hpp"
 #include "loglinear/sequence/detail/input_source.hpp"
@@ -64,7 +65,8 @@ struct SequenceTape {
   Eigen::Index length = 0;      ///< T
   std::uint64_t start = 0;      ///< tokens before the first
   int max_levels = 0;           ///< of the state
-  Eigen::Index d_k = 0, d_v = 0;
+  Eigen::Index d_k = 0;         ///< columns of q and k
+  Eigen::Index d_v = 0;         ///< columns of v
 
   detail::ChunkwiseTape<Scalar> states{};  ///< for `chunkwise_gradient`
 };
@@ -103,13 +105,14 @@ detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   detail::require_shapes(in, state);
   detail::Hierarchy<Scalar> states = detail::hierarchy_of(state);
-  if (tape != nullptr) *tape = detail::tape_of(in, state, chunk_size);
+  SequenceTape<Scalar> kept = detail::tape_of(in, state, chunk_size);
   detail::RowMajorMatrix<Scalar> out =
-      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &tape->states);
+      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
   if (in.length() > 0) {
     state.replace(
         states.count(), [&](int l) -> const auto& { return states.level(l); });
   }
+  if (tape != nullptr) *tape = std::move(kept);
   return out;
 }
 
