@@ -78,9 +78,12 @@ class LogLinearAttention
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
   using State = LogLinearState<Scalar, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
-  using InnerRuleOfLayer = Inner;
-  using LevelWeightsOfLayer = Weights;
-  using TransitionOfLayer = Kind;
+  /// \name What the layer is made of, for layers made of layers
+  /// \{
+  using InnerRuleOfLayer = Inner;       ///< the rule
+  using LevelWeightsOfLayer = Weights;  ///< the policy of the level weights
+  using TransitionOfLayer = Kind;       ///< the kind of transition
+  /// \}
   /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
   using Workspace = detail::Workspace<Kind>;
 
@@ -262,6 +265,7 @@ class LogLinearAttention
 
   /// \name The stream's state
   /// \{
+
   /// The hierarchy in its plain form, with everything that the layer keeps apart or defers written
   /// out. By value: allocates and copies all levels.
   [[nodiscard]] State log_linear_state() const {
@@ -299,6 +303,7 @@ class LogLinearAttention
 
   /// \name Weights and learning
   /// \{
+
   /// The weight arrays in the order in which the seed draws them: w_key, w_value, w_query, those of
   /// the level weights, the rule's own.
   [[nodiscard]] std::vector<std::string> weight_names() const {

@@ -107,6 +107,7 @@ class Attention {
 
   /// \name Shape and state
   /// \{
+
   /// What the layer was made from, with its present learning rate.
   [[nodiscard]] const AttentionConfig& config() const noexcept { return config_; }
   [[nodiscard]] Index output_dim() const noexcept { return config_.d_model; }  ///< d_model
@@ -118,6 +119,7 @@ class Attention {
 
   /// \name Weights and learning
   /// \{
+
   /// `head0.w_key`, ..., `w_out`, in the order in which they are drawn.
   [[nodiscard]] virtual std::vector<std::string> weight_names() const = 0;
   /// One weight array; a read-only view. \throws std::invalid_argument for an unknown name

@@ -100,26 +100,31 @@ struct Bucket {
 /// `for (int level : ActiveLevels(count, max_levels))`. One step costs one bit scan.
 class ActiveLevels {
  public:
+  /// The levels after `count` tokens.
   constexpr ActiveLevels(std::uint64_t count, int max_levels) noexcept
       : mask_(active_mask(count, max_levels)) {}
 
   /// Walks the set bits of the mask upwards.
   class Iterator {
    public:
+    /// At the lowest set bit of `mask`; 0 is the end.
     constexpr explicit Iterator(std::uint64_t mask) noexcept : mask_(mask) {}
+    /// The level.
     constexpr int operator*() const noexcept { return std::countr_zero(mask_); }
+    /// To the next level.
     constexpr Iterator& operator++() noexcept {
       mask_ &= mask_ - 1;
       return *this;
     }
+    /// Whether both are at the same level of the same stream.
     constexpr bool operator==(const Iterator&) const noexcept = default;
 
    private:
     std::uint64_t mask_;
   };
 
-  [[nodiscard]] constexpr Iterator begin() const noexcept { return Iterator(mask_); }
-  [[nodiscard]] constexpr Iterator end() const noexcept { return Iterator(0); }
+  [[nodiscard]] constexpr Iterator begin() const noexcept { return Iterator(mask_); }  ///< newest
+  [[nodiscard]] constexpr Iterator end() const noexcept { return Iterator(0); }        ///< the end
 
  private:
   std::uint64_t mask_;

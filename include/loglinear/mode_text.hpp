@@ -28,6 +28,7 @@
 #include <variant>
 #include <vector>
 
+#include "loglinear/detail/error.hpp"
 #include "loglinear/mode.hpp"
 
 namespace loglinear {
@@ -36,6 +37,7 @@ namespace loglinear {
 /// found and what would have been legal there.
 class ModeSyntaxError : public std::invalid_argument {
  public:
+  /// \param column as `column()` \param what what was found and what would have been legal
   ModeSyntaxError(std::size_t column, const std::string& what)
       : std::invalid_argument("loglinear: mode, column " + std::to_string(column) + ": " + what),
         column_(column) {}
@@ -225,11 +227,11 @@ class ModeReader {
   template <class Value, class Mode>
   void read_value(Value& value, const Mode& mode) {
     parse(value);
-    try {
-      validate_rule(mode);
-    } catch (const std::invalid_argument& error) {
-      throw ModeSyntaxError(column(), std::string(error.what()).substr(prefix.size()));
-    }
+    handling<std::invalid_argument>(
+        [&] { validate_rule(mode); },
+        [&](const auto& error) {
+          raise(ModeSyntaxError(column(), std::string(error.what()).substr(prefix.size())));
+        });
     advance();
   }
 
@@ -273,7 +275,7 @@ class ModeReader {
 
   [[nodiscard]] std::size_t column() const { return position_ + 1; }
   [[noreturn]] void fail(const std::string& expected) const {
-    throw ModeSyntaxError(column(), "found " + quoted(token_) + "; expected " + expected);
+    raise(ModeSyntaxError(column(), "found " + quoted(token_) + "; expected " + expected));
   }
 
   /// A token for a message: printable and short.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "loglinear/attention.hpp"
+#include "loglinear/detail/error.hpp"
 #include "loglinear/linear_attention.hpp"
 #include "loglinear/sequence/multi_head_block.hpp"
 
@@ -48,21 +49,20 @@ class MultiHeadAttention
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
 
-  /// How to build a layer of heads; d_model, d_k and d_v must be given. What is not explained here
-  /// is an option of every head.
+  /// How to build a layer of heads; d_model, d_k and d_v must be given.
   struct Options {
-    typename Layer::InnerRuleOfLayer inner{};
-    Index d_model = 0;
-    Index d_k = 0;
-    Index d_v = 0;
-    int n_heads = 4;  ///< at least 1
-    int max_levels = typename Layer::Options{}.max_levels;
-    typename Layer::LevelWeightsOfLayer level_weights{};
-    ReadOrder read_order = ReadOrder::after_push;  ///< what `forward` reads
-    double learning_rate = 0.05;                   ///< of the heads and of W_out
-    std::uint64_t seed = 42;                       ///< of all weights
-    OutputBound bound = OutputBound::always;       ///< where the tanh is
-    int threads = 1;                               ///< at least 1; more has an effect with OpenMP
+    typename Layer::InnerRuleOfLayer inner{};  ///< the rule with its hyperparameters
+    Index d_model = 0;                         ///< length of x and of the output, at least 1
+    Index d_k = 0;                             ///< length of a head's keys, at least 1
+    Index d_v = 0;                             ///< length of a head's values, at least 1
+    int n_heads = 4;                           ///< at least 1
+    int max_levels = typename Layer::Options{}.max_levels;  ///< of every head, 1 to 64
+    typename Layer::LevelWeightsOfLayer level_weights{};    ///< the policy of every head
+    ReadOrder read_order = ReadOrder::after_push;           ///< what `forward` reads
+    double learning_rate = 0.05;                            ///< of the heads and of W_out
+    std::uint64_t seed = 42;                                ///< of all weights
+    OutputBound bound = OutputBound::always;                ///< where the tanh is
+    int threads = 1;  ///< at least 1; more has an effect with OpenMP
   };
 
   /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
@@ -236,12 +236,7 @@ class MultiHeadAttention
     const int count = n_heads();
     const auto one = [&](int h) {
       const auto index = static_cast<std::size_t>(h);
-      try {
-        failures_[index] = nullptr;
-        work(heads_[index], h * d_v());
-      } catch (...) {
-        failures_[index] = std::current_exception();
-      }
+      failures_[index] = detail::caught([&] { work(heads_[index], h * d_v()); });
     };
 #ifdef _OPENMP
 #  pragma omp parallel for num_threads(threads_) if (threads_ > 1)

@@ -72,6 +72,7 @@ template <class Kind>
 struct Token {
   using Scalar = typename Kind::Scalar;
 
+  /// All zeros.
   Token(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves)
       : keys(detail::Matrix<Scalar>::Zero(key_rows, leaves)),
         values(detail::Matrix<Scalar>::Zero(d_v, leaves)),

@@ -50,8 +50,10 @@ class LogLinearState {
   using Scalar = Scalar_;
   using Index = Eigen::Index;
 
+  /// Whether all three sizes are fixed at compile time.
   static constexpr bool has_fixed_shape =
       KeyDim != Eigen::Dynamic && ValueDim != Eigen::Dynamic && MaxLevels != Eigen::Dynamic;
+  /// Coefficients of all levels if they are, else 0.
   static constexpr Index fixed_coefficients =
       has_fixed_shape ? Index{KeyDim} * Index{ValueDim} * Index{MaxLevels} : 0;
   /// Whether the levels lie inside the object: a fixed shape of up to 16 KiB.
@@ -270,7 +272,7 @@ class LogLinearState {
       detail::require_finite("a coefficient of the state after these tokens", level_at(l));
       magnitude += detail::to_double(level_at(l).stableNorm());
     }
-    if (!(magnitude <= detail::magnitude_limit<Scalar>())) {
+    if (!detail::is_at_most(magnitude, detail::magnitude_limit<Scalar>())) {
       detail::fail("the magnitude of the state after these tokens", magnitude,
                    "within the range of the scalar type");
     }
@@ -338,11 +340,15 @@ class LogLinearState {
   [[nodiscard]] double bounded(double growth, double leaf, Pending pending) {
     const double limit = detail::magnitude_limit<Scalar>();
     double magnitude = magnitude_ * growth + leaf;
-    if (magnitude <= limit) return magnitude;
+    if (detail::is_at_most(magnitude, limit)) return magnitude;
     magnitude_ = pending();
-    for (int l : active_levels()) magnitude_ += detail::to_double(view(l).stableNorm());
+    for (int l : active_levels()) {
+      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
+      const ConstFlat level(view(l).data(), d_k_ * d_v_);
+      magnitude_ += detail::to_double(level.stableNorm());
+    }
     magnitude = magnitude_ * growth + leaf;
-    if (!(magnitude <= limit))
+    if (!detail::is_at_most(magnitude, limit))
       detail::fail("the magnitude of the state after this token", magnitude,
                    "within the range of the scalar type");
     return magnitude;

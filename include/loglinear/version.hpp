@@ -5,9 +5,9 @@
 /// \file
 /// The library's version; CMake reads it from here.
 
-#define LOGLINEAR_VERSION_MAJOR 0
-#define LOGLINEAR_VERSION_MINOR 1
-#define LOGLINEAR_VERSION_PATCH 0
-#define LOGLINEAR_VERSION_STRING "0.1.0"
+#define LOGLINEAR_VERSION_MAJOR 0         ///< of semantic versioning
+#define LOGLINEAR_VERSION_MINOR 1         ///< likewise
+#define LOGLINEAR_VERSION_PATCH 0         ///< likewise
+#define LOGLINEAR_VERSION_STRING "0.1.0"  ///< all three
 
 #endif  // LOGLINEAR_VERSION_HPP

@@ -36,6 +36,7 @@ class NamedWeights {
     }
     return nullptr;
   }
+  /// The same, to be written to.
   [[nodiscard]] Matrix* find(std::string_view name) {
     return const_cast<Matrix*>(std::as_const(*this).find(name));
   }
@@ -47,6 +48,7 @@ class NamedWeights {
     for (const auto& entry : arrays_) legal += ' ' + entry.first;
     detail::fail("weight name", name, legal);
   }
+  /// The same, to be written to.
   [[nodiscard]] Matrix& operator[](std::string_view name) {
     return const_cast<Matrix&>(std::as_const(*this)[name]);
   }

@@ -180,8 +180,14 @@ class TokenMixer {
   TokenMixer& operator=(const TokenMixer&) = default;
   TokenMixer& operator=(TokenMixer&&) = default;
 
+  /// \name For the block
+  /// \{
+
+  /// All sizes.
   [[nodiscard]] const detail::MixerShape& shape() const { return shape_; }
+  /// All weights, by name.
   [[nodiscard]] const NamedWeights<Scalar>& weights() const { return weights_; }
+  /// \}
 
  private:
   [[nodiscard]] const Mixer& mixer() const { return static_cast<const Mixer&>(*this); }

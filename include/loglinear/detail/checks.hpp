@@ -14,26 +14,22 @@
 #include <string_view>
 #include <type_traits>
 
+#include "loglinear/detail/error.hpp"
 #include "loglinear/detail/types.hpp"
+
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#  error "loglinear: -ffast-math removes the checks for NaN; add -fno-finite-math-only"
+#endif
 
 namespace loglinear::detail {
 
-/// Throws std::invalid_argument: "<argument> is <value>; it must be <legal>".
+/// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>".
 template <class Value>
 [[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
                                                  std::string_view legal) {
   std::ostringstream message;
   message << "loglinear: " << argument << " is " << value << "; it must be " << legal;
-  throw std::invalid_argument(message.str());
-}
-
-template <class Value, class Bound>
-void require_between(std::string_view argument, const Value& value, const Bound& low,
-                     const Bound& high) {
-  if (value >= low && value <= high) return;  // also refuses NaN
-  std::ostringstream legal;
-  legal << "between " << low << " and " << high;
-  fail(argument, value, legal.str());
+  raise(std::invalid_argument(message.str()));
 }
 
 inline void require_positive(std::string_view argument, Index value) {
@@ -65,6 +61,20 @@ template <class Scalar>
   }
 }
 
+/// Whether value <= limit; NaN is not.
+[[nodiscard]] inline bool is_at_most(double value, double limit) {
+  return is_finite(value) && value <= limit;
+}
+
+template <class Value, class Bound>
+void require_between(std::string_view argument, const Value& value, const Bound& low,
+                     const Bound& high) {
+  if (value >= low && value <= high) return;  // also refuses NaN
+  std::ostringstream legal;
+  legal << "between " << low << " and " << high;
+  fail(argument, value, legal.str());
+}
+
 /// Whether all coefficients of a vector or matrix are finite. For float and double the largest
 /// exponent decides, an integer maximum that vectorises where an early exit would not.
 template <class Derived>
@@ -79,11 +89,16 @@ template <class Derived>
     };
     constexpr bool is_stored =
         (Derived::Flags & Eigen::DirectAccessBit) != 0 && Derived::InnerStrideAtCompileTime == 1;
-    for (Index outer = 0; outer < values.outerSize(); ++outer) {
-      if constexpr (is_stored) {
-        const Scalar* const from = values.derived().data() + outer * values.derived().outerStride();
-        for (Index inner = 0; inner < values.innerSize(); ++inner) take(from[inner]);
-      } else {
+    if constexpr (is_stored) {
+      const bool is_one_piece = values.derived().outerStride() == values.innerSize();
+      const Index pieces = is_one_piece ? 1 : values.outerSize();
+      const Index size = is_one_piece ? values.size() : values.innerSize();
+      for (Index piece = 0; piece < pieces; ++piece) {
+        const Scalar* const from = values.derived().data() + piece * values.derived().outerStride();
+        for (Index i = 0; i < size; ++i) take(from[i]);
+      }
+    } else {
+      for (Index outer = 0; outer < values.outerSize(); ++outer) {
         for (Index inner = 0; inner < values.innerSize(); ++inner) {
           take(Derived::IsRowMajor ? values.derived().coeff(outer, inner)
                                    : values.derived().coeff(inner, outer));

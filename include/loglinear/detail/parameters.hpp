@@ -106,8 +106,8 @@ class Parameters {
     require_finite("the gradient", gradient.free_);
     const double step =
         learning_rate * std::max(max_abs(gradient.projections_), max_abs(gradient.free_));
-    if (!(magnitude_ + step <= magnitude_limit<Scalar>())) measure();
-    if (!(magnitude_ + step <= magnitude_limit<Scalar>()) || !is_finite(step)) {
+    if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) measure();
+    if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) {
       fail("the largest weight after this step", magnitude_ + step,
            "within the range of the scalar type");
     }
@@ -127,8 +127,8 @@ class Parameters {
     require_between("the learning rate times the largest |x|, or 1,", std::max(rate, learning_rate),
                     0.0, magnitude_limit<Scalar>());
     const double step = std::max(rate * max_abs(d_raw), learning_rate * max_abs(d_free));
-    if (!(magnitude_ + step <= magnitude_limit<Scalar>())) measure();
-    if (!(magnitude_ + step <= magnitude_limit<Scalar>())) {
+    if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) measure();
+    if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) {
       fail("the largest weight after this step", magnitude_ + step,
            "within the range of the scalar type");
     }

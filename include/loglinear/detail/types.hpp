@@ -7,6 +7,8 @@
 #include <Eigen/Core>
 #include <type_traits>
 
+#include "loglinear/detail/same_flags.hpp"
+
 namespace loglinear::detail {
 
 using Eigen::Index;
@@ -15,7 +17,7 @@ template <class Scalar, int Size = Eigen::Dynamic>
 using Vector = Eigen::Matrix<Scalar, Size, 1>;
 
 template <class Scalar>
-using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
+using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>;
 
 /// A view of any stride: a block of a stacked matrix, or a vector seen as one row.
 template <class Scalar>

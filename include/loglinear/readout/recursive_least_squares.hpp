@@ -36,6 +36,7 @@ class RecursiveLeastSquares {
   using Vector = detail::Vector<Scalar>;
   using Matrix = detail::Matrix<Scalar>;
 
+  /// How to build one; `features` must be given.
   struct Options {
     Index features = 0;               ///< length of phi, at least 1
     Index outputs = 1;                ///< length of y, at least 1
@@ -50,10 +51,12 @@ class RecursiveLeastSquares {
     detail::require_positive("outputs", options.outputs);
     const double p0 = options.initial_covariance;
     const double limit = detail::magnitude_limit<Scalar>();
-    if (!(options.forgetting > 0 && options.forgetting <= 1)) {
+    if (!(options.forgetting > 0 && detail::is_at_most(options.forgetting, 1))) {
       detail::fail("forgetting", options.forgetting, "in (0, 1]");
     }
-    if (!(p0 > 0 && p0 <= limit)) detail::fail("initial_covariance", p0, "finite and positive");
+    if (!(p0 > 0 && detail::is_at_most(p0, limit))) {
+      detail::fail("initial_covariance", p0, "finite and positive");
+    }
     // Below its smallest normal number a scalar rounds to 0 or divides to infinity.
     const double smallest = detail::to_double(std::numeric_limits<Scalar>::min());
     detail::require_between("forgetting", options.forgetting, smallest, 1.0);

@@ -29,7 +29,7 @@ struct HGRN2 {
 
   /// \throws std::invalid_argument unless lower_bound is in [0, 1) and gate_bias finite
   void validate() const {
-    if (!(lower_bound >= 0 && lower_bound < 1)) {
+    if (!(lower_bound >= 0 && lower_bound < 1 && detail::is_finite(lower_bound))) {
       detail::fail("HGRN2::lower_bound", lower_bound, "in [0, 1)");
     }
     detail::require_finite_value("HGRN2::gate_bias", gate_bias);

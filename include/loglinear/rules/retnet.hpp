@@ -24,7 +24,9 @@ struct RetNet {
 
   /// \throws std::invalid_argument unless 0 < gamma <= 1
   void validate() const {
-    if (!(gamma > 0 && gamma <= 1)) detail::fail("RetNet::gamma", gamma, "in (0, 1]");
+    if (!(gamma > 0 && detail::is_at_most(gamma, 1))) {
+      detail::fail("RetNet::gamma", gamma, "in (0, 1]");
+    }
   }
 
   void prepare(const auto& in, auto& token) const {

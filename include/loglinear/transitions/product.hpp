@@ -19,7 +19,7 @@ namespace loglinear {
 template <class... Factors>
 struct TransitionProduct {
   static_assert(sizeof...(Factors) > 0, "a product of transitions needs at least one factor");
-  static constexpr std::size_t count = sizeof...(Factors);
+  static constexpr std::size_t count = sizeof...(Factors);  ///< number of factors
   using Scalar = typename std::tuple_element_t<0, std::tuple<Factors...>>::Scalar;
 
   TransitionProduct(Eigen::Index key_rows, Eigen::Index d_v)
