@@ -191,3 +191,26 @@ TEST_CASE("only the last leaf is left after a decay to 0 at every token", "[law]
         });
   }
 }
+
+TEMPLATE_TEST_CASE("what decays to nothing ends at zero, not in denormal numbers", "[law]", float,
+                   double) {
+  // A delta rule of strength 1/2 forgets every direction; a chunk takes the oldest level down by
+  // some four decades, so that some chunk would leave it denormal.
+  const int chunks = std::is_same_v<TestType, float> ? 31 : 250;
+  test::Random random(77);
+  LogLinearState<TestType> state(16, 4, 3), by_tokens = state;
+  for (int chunk = 0; chunk < chunks; ++chunk) {
+    auto t = test::random_tokens<TestType>(random, {.update = test::Update::delta}, 64, 4, 3, 16);
+    t.k.rowwise().normalize();
+    t.beta.setConstant(TestType(0.5));
+    const Array<TestType> out = chunkwise(t.inputs(), state);
+    for (const TestType x : state.flat_state()) {
+      CHECK((x == 0 || std::abs(x) >= std::numeric_limits<TestType>::min()));
+    }
+    CHECK(test::difference(out, recurrent(t.inputs(), by_tokens)) <=
+          test::rounding<TestType>(4, 64 * chunks));
+  }
+  const int oldest = levels_needed(state.size()) - 1;
+  CHECK(state.level(oldest).isZero(0));
+  CHECK_FALSE(state.flat_state().isZero(0));
+}

@@ -39,18 +39,17 @@ TEST_CASE("stretches of a chunk hold every token once, at its level") {
           INFO("order " << static_cast<int>(order) << ", max_levels " << max_levels << ", first "
                         << first << ", query " << t);
           std::vector<int> levels(34, -1);
-          Index next = t + 1;  // stretches come newest first, without a gap
-          if (order == ReadOrder::before_push) next = t;
+          Index next = 0;  // stretches come oldest first, without a gap
           mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
             REQUIRE(size > 0);
             REQUIRE(begin >= 0);
-            CHECK(begin + size == next);
-            next = begin;
+            CHECK(begin == next);
+            next = begin + size;
             for (Index s = begin; s < begin + size; ++s) {
               levels[static_cast<std::size_t>(s)] = level;
             }
           });
-          CHECK(next == 0);
+          CHECK(next == (order == ReadOrder::before_push ? t : t + 1));
           for (Index s = 0; s < 34; ++s) {
             CHECK(levels[static_cast<std::size_t>(s)] == seen_under(mask, s, t));
           }

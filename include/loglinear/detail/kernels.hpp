@@ -9,7 +9,9 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
+#include <limits>
 
 #include "loglinear/detail/types.hpp"
 
@@ -151,6 +153,23 @@ void move_into(Scalar* from, Index size, Scalar* to) {
   for (; j < size; ++j) {
     to[j] += from[j];
     from[j] = Scalar(0);
+  }
+}
+
+/// Magnitudes below this are nothing: the smallest normal number over the rounding error, so that
+/// what a state still says when multiplied by ordinary numbers is not denormal. Processors take a
+/// hundred times as long over denormal numbers; a state that decays would end in them.
+template <class Scalar>
+inline constexpr Scalar negligible_magnitude =
+    std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon();
+
+/// Clears what has decayed to nothing; other scalars than IEEE ones are left as they are.
+template <class Scalar>
+void clear_negligible(Scalar* m, Index size) {
+  if constexpr (std::numeric_limits<Scalar>::is_iec559) {
+    for (Index j = 0; j < size; ++j) {
+      m[j] = std::abs(m[j]) < negligible_magnitude<Scalar> ? Scalar(0) : m[j];
+    }
   }
 }
 

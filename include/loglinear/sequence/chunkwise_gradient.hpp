@@ -54,6 +54,7 @@ template <class Scalar>
   if (in.length() > 0) {
     const auto weights = in.levels_read(tape.start, in.length(), tape.max_levels);
     detail::InputSource<Scalar> source(in, weights);
+    source.require_numbers();
     source.differentiate(d_out, gradients);
     detail::ChunkwiseRun<Scalar>(source, tape.chunk_size, weights).gradient(tape.states, d_states);
   }

@@ -25,16 +25,29 @@ template <class Log, class To>
 void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
   using Scalar = typename Log::Scalar;
   constexpr Scalar lowest = -std::numeric_limits<Scalar>::infinity();
-  to = log.derived().array().exp();
-  for (Index i = 0; i < log.rows(); ++i) {
-    for (Index j = 0; j < log.cols(); ++j) {
-      if (log.derived().coeff(i, j) == lowest) to(i, j) = Scalar(0);
+  const auto write = [&](const auto& from, auto& into) {
+    into = from.exp();
+    for (Index i = 0; i < from.rows(); ++i) {
+      for (Index j = 0; j < from.cols(); ++j) {
+        if (from(i, j) == lowest) into(i, j) = Scalar(0);
+      }
     }
+  };
+  const Index size = log.size();
+  if (log.cols() == 1 && log.derived().outerStride() == 1 && to.outerStride() == 1) {
+    // One column without gaps, which packets run down.
+    Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>> into(to.data(), size);
+    write(Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>(log.derived().data(), size),
+          into);
+  } else {
+    auto into = to.array();
+    write(log.derived().array(), into);
   }
 }
 
 }  // namespace detail
 
+// clang-format off
 /// One sequence of T tokens, one head: queries, leaves, gates and level weights, a row a token.
 ///
 ///     o_t = sum_{s <= t} lambda[t][level(t, s)] q_t^T A_t A_{t-1} ... A_{s+1} C_s
@@ -44,17 +57,16 @@ void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
 /// decides the rule; absent arrays are empty, and keys are used as they are: nothing is normalised
 /// or scaled by 1/sqrt(d_k).
 ///
-/// | rule                        | arrays besides q, k, v, lambda | A_t                   | C_t |
-/// |-----------------------------|--------------------------------|-----------------------|---------|
-/// | linear attention            |                                | I                     | k v^T |
-/// | RetNet, GLA, Mamba-2        | g (T x 1)                      | e^g I                 | k v^T |
-/// | gated by key row (GLA, ...) | g (T x d_k)                    | diag(e^g)             | k v^T |
-/// | DeltaNet                    | beta (T x 1)                   | I - b k k^T           | b k v^T
-/// | | Gated DeltaNet              | beta, g (T x 1 or T x d_k)     | (I - b k k^T) diag(e^g) | b k
-/// v^T | | DeltaProduct, n a token     | beta (T x n), k, v (nT rows), g | H_n ... H_1 diag(e^g),
-/// H_j = I - b_j k_j k_j^T | sum_j H_n ... H_{j+1} b_j k_j v_j^T | | diagonal plus rank one
-/// (RWKV-7, DPLR) | u, p (T x d_k), g    | diag(e^g) - u p^T     | k v^T   | | decay per value
-/// column      | g_value (T x d_v), with any    | . diag(e^g_value) from the right | |
+/// | rule                     | arrays besides q, k, v, lambda  | A_t                                                     | C_t                                            |
+/// |--------------------------|---------------------------------|---------------------------------------------------------|------------------------------------------------|
+/// | linear attention         |                                 | I                                                       | k v^T                                          |
+/// | RetNet, GLA, Mamba-2     | g (T x 1)                       | e^g I                                                   | k v^T                                          |
+/// | gated by key row         | g (T x d_k)                     | diag(e^g)                                               | k v^T                                          |
+/// | DeltaNet                 | beta (T x 1)                    | I - b k k^T                                             | b k v^T                                        |
+/// | Gated DeltaNet           | beta, g (T x 1 or T x d_k)      | (I - b k k^T) diag(e^g)                                 | b k v^T                                        |
+/// | DeltaProduct, n a token  | beta (T x n), k, v (nT rows), g | H_n ... H_1 diag(e^g), H_j = I - b_j k_j k_j^T          | sum_j H_n ... H_{j+1} b_j k_j v_j^T            |
+/// | diagonal plus rank one   | u, p (T x d_k), g               | diag(e^g) - u p^T                                       | k v^T                                          |
+/// | decay per value column   | g_value (T x d_v), with any     | and diag(e^g_value) from the right                      |                                                |
 ///
 /// Without beta, n rows of k and v a token are n leaves, C_t = sum_j k_j v_j^T, and m rows of u and
 /// p a token are m updates one after the other, the first of them with the decay.
@@ -67,6 +79,7 @@ void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
 ///
 /// Each member refers to the caller's matrix where that is row-major with contiguous rows (maps and
 /// blocks included) and to a copy otherwise; it must outlive this struct.
+// clang-format on
 template <class Scalar>
 struct SequenceInputs {
   using Matrix = detail::RowMajorMatrix<Scalar>;
@@ -198,7 +211,15 @@ template <class Scalar>
 struct SequenceGradients {
   using Matrix = detail::RowMajorMatrix<Scalar>;
 
-  Matrix q, k, v, lambda, g, g_value, beta, u, p;
+  Matrix q;        ///< with respect to `SequenceInputs::q`, and so on
+  Matrix k;        ///< of k
+  Matrix v;        ///< of v
+  Matrix lambda;   ///< of lambda
+  Matrix g;        ///< of g
+  Matrix g_value;  ///< of g_value
+  Matrix beta;     ///< of beta
+  Matrix u;        ///< of u
+  Matrix p;        ///< of p
   /// With respect to the initial levels, each flattened row-major: max_levels x d_k d_v, 0 where
   /// inactive; without rows if there was no initial state.
   Matrix state;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "loglinear/detail/product.hpp"
 #include "loglinear/detail/types.hpp"
@@ -65,6 +66,15 @@ template <class Rows>
   return {rows.data(), rows.rows(), rows.cols(), Eigen::OuterStride<>(rows.outerStride())};
 }
 
+/// The same to be written to.
+template <class Scalar>
+using RowsTarget = Eigen::Map<RowMajorMatrix<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
+template <class Rows>
+[[nodiscard]] RowsTarget<typename std::remove_cvref_t<Rows>::Scalar> target_of(Rows&& rows) {
+  static_assert(std::remove_cvref_t<Rows>::IsRowMajor);
+  return {rows.data(), rows.rows(), rows.cols(), Eigen::OuterStride<>(rows.outerStride())};
+}
+
 /// Up to `capacity` consecutive tokens, a row each (`leaves` or `moments` rows where said so); or
 /// the gradient with respect to them, with decays as logarithms.
 template <class Scalar>
@@ -89,17 +99,26 @@ struct Chunk {
   RowMajorMatrix<Scalar> out;          // reads
   Index tokens = 0;                    // of the capacity, those in use
 
-  /// The queries and leaves in use: those above, or where the source has them.
+  /// The queries, leaves and level weights in use: those above, or where the source has them.
   struct Views {
-    RowsView<Scalar> q, k, v;
+    RowsView<Scalar> q, k, v, lambda;
   };
   [[nodiscard]] Views own_views() const {
     const Index rows = tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
-    return {view_of(q.topRows(tokens)), view_of(k.topRows(rows)), view_of(v.topRows(rows))};
+    return {view_of(q.topRows(tokens)), view_of(k.topRows(rows)), view_of(v.topRows(rows)),
+            view_of(lambda.topRows(tokens))};
   }
 
-  void set_zero() {
-    for (auto* m : {&q, &k, &v, &decay, &value_decay, &u, &p, &lambda, &out}) m->setZero();
+  /// For a gradient: where those of the queries and leaves are to be written, and where that of the
+  /// reads is.
+  struct Targets {
+    RowsTarget<Scalar> q, k, v;
+    RowsView<Scalar> out;
+  };
+  [[nodiscard]] Targets own_targets(const RowsView<Scalar>& d_out) {
+    const Index rows = tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
+    return {target_of(q.topRows(tokens)), target_of(k.topRows(rows)), target_of(v.topRows(rows)),
+            d_out};
   }
 };
 
@@ -110,15 +129,17 @@ class TokenSource {
   virtual ~TokenSource() = default;
   [[nodiscard]] virtual SequenceShape shape() const = 0;
   [[nodiscard]] virtual Index length() const = 0;
-  /// Fills everything but `out` with the tokens from `first` on, `chunk.tokens` of them; q, k and v
-  /// need not be filled where the result says where else they are.
+  /// Fills everything but `out` with the tokens from `first` on, `chunk.tokens` of them; q, k, v
+  /// and lambda need not be filled where the result says where else they are.
   virtual typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) = 0;
   /// Takes `chunk.out`.
   virtual void take_out(Index first, const Chunk<Scalar>& chunk) = 0;
-  /// Fills `gradient.out` with the gradient with respect to `out`; `chunk` is loaded, and `out` in
-  /// it computed.
-  virtual void load_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) = 0;
-  /// Takes everything else in `gradient`, the last such call for these tokens.
+  /// Says where the gradient with respect to `out` is, and where those of q, k and v are to be
+  /// written: in `gradient` or elsewhere. `chunk` is loaded.
+  virtual typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
+                                                        Chunk<Scalar>& gradient) = 0;
+  /// Takes what has been written, and everything else in `gradient`; the last such call for these
+  /// tokens.
   virtual void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) = 0;
 };
 

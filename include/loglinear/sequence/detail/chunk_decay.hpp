@@ -36,15 +36,16 @@ class ChunkDecay {
         d_log_(decays > 0 ? moments : 0, decays),
         sums_(moments) {}
 
-  /// The decays of the chunk's N moments, N x decays.
+  /// The decays of the chunk's N moments, N x decays; those between pairs only where `gram` needs
+  /// them.
   template <class Decays>
-  void prepare(const Decays& decay, Index moments) {
+  void prepare(const Decays& decay, Index moments, bool needs_pairs) {
     moments_ = moments;
     if (decays_ == 0) return;
     decay_.topRows(moments) = decay;
     from_start_.row(0).setOnes();
     to_end_.row(moments - 1).setOnes();
-    if (has_scalar()) return prepare_scalar();
+    if (has_scalar()) return prepare_scalar(needs_pairs);
     for (Index a = 0; a < moments; ++a) {
       from_start_.row(a + 1) = from_start_.row(a).cwiseProduct(decay.row(a));
     }
@@ -53,25 +54,36 @@ class ChunkDecay {
     }
   }
 
-  /// x_i <- D(0..a_i) x_i: rows at moments a, as what stood before the chunk meets them.
-  template <class Rows>
-  void decay_from_start(Rows&& x, Moments a) const {
-    scale_rows(x, [&](Index i) { return from_start_.row(a[i] + 1); });
+  /// to_i = D(0..a_i) x_i: rows at moments a, as what stood before the chunk meets them.
+  template <class Rows, class To>
+  void decay_from_start(const Rows& x, Moments a, To&& to) const {
+    scale_rows(
+        x, from_start_, [&](Index i) { return a[i] + 1; }, to);
   }
-  /// y_j <- D(b_j+1..N-1) y_j: rows written at moments b, as they are at the end of the chunk.
-  template <class Rows>
-  void decay_to_end(Rows&& y, Moments b) const {
-    scale_rows(y, [&](Index j) { return to_end_.row(b[j]); });
+  /// to_j = D(b_j+1..N-1) y_j: rows written at moments b, as they are at the end of the chunk.
+  template <class Rows, class To>
+  void decay_to_end(const Rows& y, Moments b, To&& to) const {
+    scale_rows(
+        y, to_end_, [&](Index j) { return b[j]; }, to);
+  }
+  /// The factor of `decay_from_start` at moment a, where there is one for all rows.
+  [[nodiscard]] Scalar factor_from_start(Index a) const {
+    return decays_ == 0 ? Scalar(1) : from_start_(a + 1, 0);
   }
   /// Coefficient i of D(0..N-1), the decay of the whole chunk.
   [[nodiscard]] Scalar total(Index i) const {
     return decays_ == 0 ? Scalar(1) : from_start_(moments_, decays_ == 1 ? 0 : i);
   }
-  /// s <- D(0..N-1) s.
-  template <class State>
-  void decay_state(State&& s) const {
-    if (decays_ == 1) s *= from_start_(moments_, 0);
-    for (Index i = 0; decays_ > 1 && i < s.rows(); ++i) s.row(i) *= from_start_(moments_, i);
+  /// to = D(0..N-1) s; in place where `to` is s.
+  void decay_state(const Matrix& s, Matrix& to) const {
+    if (decays_ == 0) {
+      if (&to != &s) to = s;
+      return;
+    }
+    to.resize(s.rows(), s.cols());
+    for (Index i = 0; i < s.rows(); ++i) {
+      scaled_row<false>(total(i), s.data() + i * s.cols(), s.cols(), to.data() + i * s.cols());
+    }
   }
 
   /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0.
@@ -103,17 +115,17 @@ class ChunkDecay {
     d_after_.setZero();
     d_log_.setZero();
   }
-  /// The pullback of `decay_from_start`, d_x <- D d_x, given the decayed rows.
-  template <class Rows, class DRows>
-  void pull_back_from_start(const Rows& decayed, Moments a, DRows&& d_x) {
-    note_rows(decayed, d_x, [&](Index i) { return d_until_.row(a[i] + 1); });
-    decay_from_start(d_x, a);
+  /// The pullback of `decay_from_start`, d_x = D d_decayed, given the decayed rows.
+  template <class Rows, class DRows, class To>
+  void pull_back_from_start(const Rows& decayed, Moments a, const DRows& d_decayed, To&& d_x) {
+    note_rows(decayed, d_decayed, [&](Index i) { return d_until_.row(a[i] + 1); });
+    decay_from_start(d_decayed, a, d_x);
   }
   /// The pullback of `decay_to_end`, likewise.
-  template <class Rows, class DRows>
-  void pull_back_to_end(const Rows& decayed, Moments b, DRows&& d_y) {
-    note_rows(decayed, d_y, [&](Index j) { return d_after_.row(b[j]); });
-    decay_to_end(d_y, b);
+  template <class Rows, class DRows, class To>
+  void pull_back_to_end(const Rows& decayed, Moments b, const DRows& d_decayed, To&& d_y) {
+    note_rows(decayed, d_decayed, [&](Index j) { return d_after_.row(b[j]); });
+    decay_to_end(d_decayed, b, d_y);
   }
   /// Notes a gradient with respect to the logarithm of `total(i)`.
   void pull_back_total(Index i, const Scalar& d_log) {
@@ -123,22 +135,23 @@ class ChunkDecay {
   template <class DDecays>
   void finish_pull_back(DDecays&& d_log_decay) {
     if (decays_ == 0) return;
-    for (Index t = moments_ - 1; t >= 0; --t) {
-      if (t + 1 < moments_) d_until_.row(t + 1) += d_until_.row(t + 2);
-      d_log_.row(t) += d_until_.row(t + 1);
-    }
-    for (Index t = 1; t < moments_; ++t) {
-      if (t > 1) d_after_.row(t - 1) += d_after_.row(t - 2);
-      d_log_.row(t) += d_after_.row(t - 1);
-    }
+    const auto accumulate = [&](Matrix& notes, Index row, Index before, Index moment) {
+      for (Index i = 0; i < decays_; ++i) {
+        if (before >= 0 && before <= moments_) notes(row, i) += notes(before, i);
+        d_log_(moment, i) += notes(row, i);
+      }
+    };
+    for (Index t = moments_ - 1; t >= 0; --t) accumulate(d_until_, t + 1, t + 2, t);
+    for (Index t = 1; t < moments_; ++t) accumulate(d_after_, t - 1, t - 2, t);
     d_log_decay += d_log_.topRows(moments_);
   }
 
  private:
-  void prepare_scalar() {
+  void prepare_scalar(bool needs_pairs) {
     for (Index a = 0; a < moments_; ++a) {
       const Scalar decay = decay_.data()[a];
       from_start_.data()[a + 1] = from_start_.data()[a] * decay;
+      if (!needs_pairs) continue;
       const Scalar* const before = between_.data() + a * between_.cols();
       Scalar* const now = between_.data() + (a + 1) * between_.cols();
       for (Index b = 0; b < a; ++b) now[b] = decay * before[b];
@@ -151,13 +164,19 @@ class ChunkDecay {
 
   [[nodiscard]] bool has_scalar() const { return decays_ == 1; }
 
-  template <class Rows, class FactorsOf>
-  void scale_rows(Rows& x, FactorsOf factors) const {
-    for (Index i = 0; decays_ > 0 && i < x.rows(); ++i) {
+  /// to_i = factors.row(row_of(i)) x_i; in place where `to` is x.
+  template <class Rows, class RowOf, class To>
+  void scale_rows(const Rows& x, const Matrix& factors, RowOf row_of, To& to) const {
+    if (decays_ == 0) {
+      if (to.data() != x.data()) to = x;
+      return;
+    }
+    for (Index i = 0; i < x.rows(); ++i) {
       if (decays_ == 1) {
-        x.row(i) *= factors(i)[0];
+        scaled_row<false>(factors(row_of(i), 0), x.data() + i * x.outerStride(), x.cols(),
+                          to.data() + i * to.outerStride());
       } else {
-        x.row(i).array() *= factors(i).array();
+        to.row(i) = x.row(i).cwiseProduct(factors.row(row_of(i)));
       }
     }
   }
@@ -174,18 +193,23 @@ class ChunkDecay {
     }
   }
 
-  /// Multiplies each pair by its decay, and by 0 where the right row is not seen.
+  /// Multiplies each pair by its decay, and clears it where the right row is not seen.
   template <class Pairs>
   void decay_pairs(Pairs& g, Moments a, Moments b) const {
-    clear_unseen(a, b, g);
-    for (Index i = 0; has_scalar() && i < g.rows(); ++i) {
+    if (!has_scalar()) return clear_unseen(a, b, g);
+    for (Index i = 0; i < g.rows(); ++i) {
       const Index seen = b.count_until(a[i], g.cols());
-      Scalar* const row = &g(i, 0);
+      Scalar* const row = g.data() + i * g.outerStride();
       const Scalar* const decay = &between_(a[i] + 1, 0);
       if (b.is_dense()) {
-        for (Index j = 0; j < seen; ++j) row[j] *= decay[b.first + j];
+        // All columns, so that the loop has no rest: what is not seen may be anything.
+        for (Index j = 0; j < g.cols(); ++j) {
+          const Scalar decayed = row[j] * decay[j];
+          row[j] = j < seen ? decayed : Scalar(0);
+        }
       } else {
         for (Index j = 0; j < seen; ++j) row[j] *= decay[b[j]];
+        std::fill(row + seen, row + g.cols(), Scalar(0));
       }
     }
   }

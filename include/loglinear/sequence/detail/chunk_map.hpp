@@ -23,6 +23,12 @@
 //     scores   = <q, k>_D T         keys = T^T k D
 //     queries  = q D - scores p D   A    = D - keys^T p D
 
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <utility>
+#include <vector>
+
 #include "loglinear/sequence/detail/chunk.hpp"
 #include "loglinear/sequence/detail/chunk_decay.hpp"
 #include "loglinear/sequence/detail/pairs.hpp"
@@ -41,95 +47,137 @@ class ChunkMap {
         decay_(shape.d_k, shape.decays, capacity * shape.moments(),
                capacity * std::max(shape.moments(), shape.leaves)) {}
 
-  /// Computes the four matrices, or only `keys` and A where nothing is read.
-  void forward(const Chunk<Scalar>& chunk, const Views& rows, bool reads) {
+  /// What a pass over a chunk is for: its states alone, reads as well, or gradients, which a pass
+  /// for states may have preceded.
+  enum class Pass { states, reads, gradients, gradients_after_states };
+
+  /// What a pass for states computes.
+  struct Kept {
+    Matrix decayed_keys;                  // k D
+    Matrix lookups, removals;             // p D, u D
+    Matrix lower, lookup_key;             // L = <p, u>_D, <p, k>_D
+    Matrix inverse, found, found_leaves;  // T, T p D, T <p, k>_D
+    Matrix keys, transition;              // the matrices of the same names; A only if `is_formed`
+    bool is_formed = false;
+    std::vector<Matrix> found_states;  // F S of each older state, F p D for delta rules; if not
+  };
+  /// Exchanges what is kept: after a pass for states, and before the one for gradients that it
+  /// precedes.
+  void swap_kept(Kept& kept) { std::swap(kept_, kept); }
+
+  /// Computes the four matrices, or only `keys` and A for states alone. `rows` must stay where they
+  /// are while the matrices are in use.
+  void forward(const Chunk<Scalar>& chunk, const Views& rows, Pass pass) {
+    pass_ = pass;
+    rows_.emplace(rows);
     tokens_ = chunk.tokens;
     leaves_ = tokens_ * shape_.leaves;
     moments_ = tokens_ * shape_.moments();
-    decay_.prepare(chunk.decay.topRows(shape_.decays > 0 ? moments_ : 0), moments_);
-    decayed_keys_ = rows.k;
-    decay_.decay_to_end(decayed_keys_, shape_.leaves_at());
-    if (reads) {
-      decayed_queries_ = rows.q;
-      decay_.decay_from_start(decayed_queries_, shape_.queries_at());
-      query_key_.resize(tokens_, leaves_);
-      decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
+    const bool reads = pass != Pass::states, has_kept = pass == Pass::gradients_after_states;
+    decay_.prepare(chunk.decay.topRows(shape_.decays > 0 ? moments_ : 0), moments_,
+                   reads || shape_.steps > 0);
+    if (!has_kept && (shape_.decays > 0 || shape_.steps > 0)) {
+      kept_.decayed_keys.resize(leaves_, shape_.d_k);
+      decay_.decay_to_end(rows.k, shape_.leaves_at(), kept_.decayed_keys);
     }
-    if (shape_.steps > 0) forward_updates(chunk, rows, reads);
+    if (!has_kept && shape_.steps > 0) forward_updates(chunk, rows);
+    if (!reads) return;
+    folds_ = pass == Pass::reads && shape_.steps == 0 && shape_.decays <= 1;
+    if (!folds_) {
+      decayed_queries_.resize(tokens_, shape_.d_k);
+      decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
+    }
+    query_key_.resize(tokens_, leaves_);
+    decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
+    if (shape_.steps > 0) forward_updated_reads(chunk, rows);
   }
 
   [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
-  [[nodiscard]] const Matrix& queries() const { return shape_.steps ? queries_ : decayed_queries_; }
-  [[nodiscard]] const Matrix& keys() const { return shape_.steps ? keys_ : decayed_keys_; }
+  /// Row t times `query_factor(t)` is what meets older states.
+  [[nodiscard]] RowsView<Scalar> queries() const {
+    return folds_ ? rows_->q : view_of(shape_.steps ? queries_ : decayed_queries_);
+  }
+  [[nodiscard]] Scalar query_factor(Index t) const {
+    return folds_ ? decay_.factor_from_start(shape_.queries_at()[t]) : Scalar(1);
+  }
+  [[nodiscard]] RowsView<Scalar> keys() const {
+    if (shape_.steps > 0) return view_of(kept_.keys);
+    return shape_.decays > 0 ? view_of(kept_.decayed_keys) : rows_->k;
+  }
 
   /// Before `carry` and `pull_back_carry` of so many states: decides whether A is worth forming.
   void prepare_carry(Index states) {
-    is_formed_ = shape_.steps > 0 && states > 1 && shape_.d_k <= moments_;
-    if (!is_formed_) return;
-    transition_.setZero(shape_.d_k, shape_.d_k);
-    for (Index i = 0; i < shape_.d_k; ++i) transition_(i, i) = decay_.total(i);
-    product<Into::subtract>(written().transpose(), sought(), transition_);
+    if (pass_ == Pass::gradients_after_states) return;
+    kept_.is_formed = shape_.steps > 0 && states > 1 && shape_.d_k <= moments_;
+    if (!kept_.is_formed) return;
+    kept_.transition.setZero(shape_.d_k, shape_.d_k);
+    for (Index i = 0; i < shape_.d_k; ++i) kept_.transition(i, i) = decay_.total(i);
+    product<Into::subtract>(written().transpose(), sought(), kept_.transition);
   }
 
-  /// s <- A s, d_k x d_v.
-  void carry(Matrix& s) {
-    if (is_formed_) {
+  /// to = A s, d_k x d_v, for older state n; in place where `to` is s.
+  void carry(std::size_t n, const Matrix& s, Matrix& to) {
+    if (kept_.is_formed) {
       carried_.resize(s.rows(), s.cols());
-      product<Into::replace>(transition_, s, carried_);
-      s.swap(carried_);
+      product<Into::replace>(kept_.transition, s, carried_);
+      to.swap(carried_);
       return;
     }
-    if (shape_.steps > 0) {
-      carried_.resize(moments_, s.cols());
-      product<Into::replace>(sought(), s, carried_);
-    }
-    decay_.decay_state(s);
-    if (shape_.steps > 0) product<Into::subtract>(written().transpose(), carried_, s);
+    const Matrix* const found = shape_.steps > 0 ? &find(n, s) : nullptr;
+    decay_.decay_state(s, to);
+    if (found != nullptr) product<Into::subtract>(written().transpose(), *found, to);
   }
 
+  /// After `prepare_carry`.
   void start_pull_back() {
     decay_.start_pull_back();
-    d_transition_.setZero(shape_.steps ? shape_.d_k : 0, shape_.steps ? shape_.d_k : 0);
+    if (shape_.steps == 0) return;
+    if (kept_.is_formed) {
+      d_transition_.setZero(shape_.d_k, shape_.d_k);
+    } else {
+      d_written_transposed_.setZero(shape_.d_k, moments_);
+      d_sought_transposed_.setZero(shape_.d_k, moments_);
+    }
   }
 
-  /// d_s <- A^T d_s for a state s from before the chunk, and what that says of A.
-  void pull_back_carry(const Matrix& s, Matrix& d_s) {
-    if (shape_.steps > 0) {
+  /// d_s <- A^T d_s for older state n, s before the chunk, and what that says of A.
+  void pull_back_carry(std::size_t n, const Matrix& s, Matrix& d_s) {
+    if (kept_.is_formed) {
       transpose_into(s, transposed_);
       product<Into::add>(d_s, transposed_, d_transition_);
-    }
-    if (is_formed_) {
       carried_.resize(s.rows(), s.cols());
-      product<Into::replace>(transition_.transpose(), d_s, carried_);
+      product<Into::replace>(kept_.transition.transpose(), d_s, carried_);
       d_s.swap(carried_);
       return;
     }
     if (shape_.steps > 0) {
+      const bool has_found = pass_ == Pass::gradients_after_states;
+      transpose_into(has_found ? kept_.found_states[n] : find(n, s), transposed_);
+      product<Into::subtract>(d_s, transposed_, d_written_transposed_);
       carried_.resize(moments_, s.cols());
       product<Into::replace>(written(), d_s, carried_);
+      transpose_into(carried_, transposed_);
+      product<Into::subtract>(s, transposed_, d_sought_transposed_);
     }
-    decay_.decay_state(d_s);
-    if (shape_.steps > 0) {
-      product<Into::subtract>(sought().transpose(), carried_, d_s);
-    } else {
-      for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
-        decay_.pull_back_total(i, s.row(i).dot(d_s.row(i)));
-      }
+    decay_.decay_state(d_s, d_s);
+    for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
+      decay_.pull_back_total(i, s.row(i).dot(d_s.row(i)));
     }
+    if (shape_.steps > 0) product<Into::subtract>(sought().transpose(), carried_, d_s);
   }
 
   /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
-  /// that of the chunk's q, k, u, p and log decays, which are added to.
+  /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
   void pull_back(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
-                 Matrix& d_keys, Chunk<Scalar>& gradient) {
+                 Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
+                 Chunk<Scalar>& gradient) {
     const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
     const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
     const auto& q = rows.q;
     const auto& k = rows.k;
-    auto d_q = gradient.q.topRows(tokens_);
-    auto d_k = gradient.k.topRows(leaves_);
+    RowsTarget<Scalar> d_q = targets.q, d_k = targets.k;
     if (shape_.steps > 0) {
-      for (Index i = 0; i < shape_.d_k; ++i) {
+      for (Index i = 0; kept_.is_formed && i < shape_.d_k; ++i) {
         decay_.pull_back_total(i, d_transition_(i, i) * decay_.total(i));
       }
       const auto p = chunk.p.topRows(moments_);
@@ -138,75 +186,112 @@ class ChunkMap {
       d_lower_.resize(moments_, moments_);
       if (shape_.is_delta) {
         pull_back_delta(d_scores, d_queries, d_keys);
-        decay_.pull_back_gram(p, p_at, k, k_at, lower_, d_lower_, d_p, d_k);
+      } else {
+        pull_back_removals(d_scores, d_queries, d_keys);
+      }
+      decay_.pull_back_from_start(kept_.lookups, p_at, d_lookups_, d_p);
+      decay_.pull_back_to_end(kept_.decayed_keys, k_at, d_keys, d_k);
+      decay_.pull_back_from_start(decayed_queries_, q_at, d_queries, d_q);
+      if (shape_.is_delta) {
+        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
       } else {
         const auto u = chunk.u.topRows(moments_);
         auto d_u = gradient.u.topRows(moments_);
-        pull_back_removals(d_scores, d_queries, d_keys);
-        decay_.pull_back_gram(p, p_at, u, u_at, lower_, d_lower_, d_p, d_u);
-        decay_.pull_back_gram(p, p_at, k, k_at, lookup_key_, d_lookup_key_, d_p, d_k);
+        decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
+        decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
+        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
         decay_.pull_back_gram(q, q_at, u, u_at, query_removal_, d_query_removal_, d_q, d_u);
-        decay_.pull_back_to_end(removals_, u_at, d_removals_);
-        d_u += d_removals_;
       }
-      decay_.pull_back_from_start(lookups_, p_at, d_lookups_);
-      d_p += d_lookups_;
+    } else {
+      decay_.pull_back_to_end(keys(), k_at, d_keys, d_k);
+      decay_.pull_back_from_start(decayed_queries_, q_at, d_queries, d_q);
     }
     decay_.pull_back_gram(q, q_at, k, k_at, query_key_, d_scores, d_q, d_k);
-    decay_.pull_back_from_start(decayed_queries_, q_at, d_queries);
-    d_q += d_queries;
-    decay_.pull_back_to_end(decayed_keys_, k_at, d_keys);
-    d_k += d_keys;
     decay_.finish_pull_back(gradient.decay.topRows(shape_.decays > 0 ? moments_ : 0));
   }
 
  private:
-  /// The part that rank-one updates add.
-  void forward_updates(const Chunk<Scalar>& chunk, const Views& rows, bool reads) {
+  /// What rank-one updates need, whether anything is read or not.
+  void forward_updates(const Chunk<Scalar>& chunk, const Views& rows) {
     const auto& k = rows.k;
     const auto p = chunk.p.topRows(moments_);
-    lookups_ = p;
-    decay_.decay_from_start(lookups_, shape_.lookups_at());
-    lower_.resize(moments_, moments_);
+    const Moments k_at = shape_.leaves_at(), p_at = SequenceShape::lookups_at();
+    kept_.lookups.resize(moments_, shape_.d_k);
+    kept_.keys.resize(leaves_, shape_.d_k);
+    kept_.lower.resize(moments_, moments_);
+    decay_.decay_from_start(p, p_at, kept_.lookups);
     if (shape_.is_delta) {
-      decay_.gram(p, shape_.lookups_at(), k, shape_.leaves_at(), lower_);
-      invert_unit_lower(lower_, inverse_, scratch_);
-      const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
-      keys_.resize(leaves_, shape_.d_k);
-      product_of_transposed_pairs<Into::replace>(inverse_, k_at, k_at, decayed_keys_, keys_);
-      if (!reads) return;
-      scores_.resize(tokens_, leaves_);
-      queries_ = decayed_queries_;
-      product_within_pairs<Into::replace>(query_key_, q_at, k_at, inverse_, scores_);
-      clear_unseen(q_at, k_at, scores_);
-      product_of_pairs<Into::subtract>(scores_, q_at, k_at, lookups_, queries_);
-      return;
+      decay_.gram(p, p_at, k, k_at, kept_.lower);
+      invert_unit_lower(kept_.lower, kept_.inverse, scratch_);
+      return product_of_transposed_pairs<Into::replace>(kept_.inverse, k_at, k_at,
+                                                        kept_.decayed_keys, kept_.keys);
     }
     const auto u = chunk.u.topRows(moments_);
-    removals_ = u;
-    decay_.decay_to_end(removals_, shape_.removals_at());
-    lookup_key_.resize(moments_, leaves_);
-    found_.resize(moments_, shape_.d_k);
-    found_leaves_.resize(moments_, leaves_);
-    decay_.gram(p, shape_.lookups_at(), u, shape_.removals_at(), lower_);
-    decay_.gram(p, shape_.lookups_at(), k, shape_.leaves_at(), lookup_key_);
-    invert_unit_lower(lower_, inverse_, scratch_);
-    product<Into::replace>(inverse_, lookups_, found_);
-    product<Into::replace>(inverse_, lookup_key_, found_leaves_);
-    keys_ = decayed_keys_;
-    product<Into::subtract>(found_leaves_.transpose(), removals_, keys_);
-    if (!reads) return;
-    query_removal_.resize(tokens_, moments_);
-    decay_.gram(rows.q, shape_.queries_at(), u, shape_.removals_at(), query_removal_);
-    scores_ = query_key_;
+    const Moments u_at = SequenceShape::removals_at();
+    kept_.removals.resize(moments_, shape_.d_k);
+    kept_.lookup_key.resize(moments_, leaves_);
+    kept_.found.resize(moments_, shape_.d_k);
+    kept_.found_leaves.resize(moments_, leaves_);
+    decay_.decay_to_end(u, u_at, kept_.removals);
+    decay_.gram(p, p_at, u, u_at, kept_.lower);
+    decay_.gram(p, p_at, k, k_at, kept_.lookup_key);
+    invert_unit_lower(kept_.lower, kept_.inverse, scratch_);
+    product<Into::replace>(kept_.inverse, kept_.lookups, kept_.found);
+    product<Into::replace>(kept_.inverse, kept_.lookup_key, kept_.found_leaves);
+    kept_.keys = kept_.decayed_keys;
+    product<Into::subtract>(kept_.found_leaves.transpose(), kept_.removals, kept_.keys);
+  }
+
+  /// What they change in scores and queries.
+  void forward_updated_reads(const Chunk<Scalar>& chunk, const Views& rows) {
+    const Moments q_at = shape_.queries_at();
     queries_ = decayed_queries_;
-    product<Into::subtract>(query_removal_, found_leaves_, scores_);
-    product<Into::subtract>(query_removal_, found_, queries_);
+    if (shape_.is_delta) {
+      const Moments k_at = shape_.leaves_at();
+      scores_.resize(tokens_, leaves_);
+      product_within_pairs<Into::replace>(query_key_, q_at, k_at, kept_.inverse, scores_);
+      clear_unseen(q_at, k_at, scores_);
+      return product_of_pairs<Into::subtract>(scores_, q_at, k_at, kept_.lookups, queries_);
+    }
+    query_removal_.resize(tokens_, moments_);
+    decay_.gram(rows.q, q_at, chunk.u.topRows(moments_), SequenceShape::removals_at(),
+                query_removal_);
+    scores_ = query_key_;
+    product<Into::subtract>(query_removal_, kept_.found_leaves, scores_);
+    product<Into::subtract>(query_removal_, kept_.found, queries_);
   }
 
   /// A = D - written^T sought.
-  [[nodiscard]] const Matrix& written() const { return shape_.is_delta ? keys_ : removals_; }
-  [[nodiscard]] const Matrix& sought() const { return shape_.is_delta ? lookups_ : found_; }
+  [[nodiscard]] const Matrix& written() const {
+    return shape_.is_delta ? kept_.keys : kept_.removals;
+  }
+  [[nodiscard]] const Matrix& sought() const {
+    return shape_.is_delta ? kept_.lookups : kept_.found;
+  }
+
+  /// What rank-one updates find of older state n.
+  const Matrix& find(std::size_t n, const Matrix& s) {
+    if (pass_ == Pass::reads) n = 0;  // nobody asks again
+    if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
+    Matrix& found = kept_.found_states[n];
+    found.resize(moments_, s.cols());
+    product<Into::replace>(sought(), s, found);
+    return found;
+  }
+
+  /// Adds what the states say of A = D - written^T sought to the gradients of the two.
+  void add_carries(Matrix& d_sought, Matrix& d_written) {
+    if (kept_.is_formed) {
+      product<Into::subtract>(written(), d_transition_, d_sought);
+      transpose_into(d_transition_, transposed_);
+      product<Into::subtract>(sought(), transposed_, d_written);
+    } else {
+      transpose_into(d_sought_transposed_, transposed_);
+      d_sought += transposed_;
+      transpose_into(d_written_transposed_, transposed_);
+      d_written += transposed_;
+    }
+  }
 
   /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
   /// with T = (I + L)^-1: dL = -T^T dT T^T = -(scores^T d_scores + keys d_keys^T) T^T. On return
@@ -215,67 +300,67 @@ class ChunkMap {
     const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
     d_lookups_.setZero();
     product_of_transposed_pairs<Into::subtract>(scores_, q_at, k_at, d_queries, d_lookups_);
-    product<Into::subtract>(keys_, d_transition_, d_lookups_);
-    transpose_into(d_transition_, transposed_);
-    product<Into::subtract>(lookups_, transposed_, d_keys);
-    transpose_into(lookups_, transposed_);
+    add_carries(d_lookups_, d_keys);
+    transpose_into(kept_.lookups, transposed_);
     product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, d_scores);
     transpose_into(d_keys, transposed_);
+    scratch_.resize(leaves_, leaves_);
     product_of_transposed_pairs<Into::replace>(scores_, q_at, k_at, d_scores, scratch_);
-    product_to_pairs<Into::add>(keys_, k_at, transposed_, k_at, scratch_);
-    transpose_into(inverse_, transposed_);
+    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, scratch_);
+    transpose_into(kept_.inverse, transposed_);
     d_lower_.setZero();
     product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, d_lower_);
     d_query_removal_.setZero(tokens_, leaves_);
     product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, d_query_removal_);
     d_scores.swap(d_query_removal_);
     carried_.resize(leaves_, shape_.d_k);
-    product_of_pairs<Into::replace>(inverse_, k_at, k_at, d_keys, carried_);
+    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, carried_);
     d_keys.swap(carried_);
   }
 
   /// Backwards through the general form; the names are those of the equations at the top.
   void pull_back_removals(const Matrix& d_scores, const Matrix& d_queries, const Matrix& d_keys) {
     d_query_removal_.setZero(tokens_, moments_);
-    transpose_into(found_, transposed_);
+    transpose_into(kept_.found, transposed_);
     product<Into::subtract>(d_queries, transposed_, d_query_removal_);
-    transpose_into(found_leaves_, transposed_);
+    transpose_into(kept_.found_leaves, transposed_);
     product<Into::subtract>(d_scores, transposed_, d_query_removal_);
 
     d_removals_.setZero(moments_, shape_.d_k);
-    transpose_into(d_transition_, transposed_);
-    product<Into::subtract>(found_, transposed_, d_removals_);
-    product<Into::subtract>(found_leaves_, d_keys, d_removals_);
+    product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
 
     d_found_.setZero(moments_, shape_.d_k);
     product<Into::subtract>(query_removal_.transpose(), d_queries, d_found_);
-    product<Into::subtract>(removals_, d_transition_, d_found_);
-    product<Into::replace>(inverse_.transpose(), d_found_, d_lookups_);
+    add_carries(d_found_, d_removals_);
+    product<Into::replace>(kept_.inverse.transpose(), d_found_, d_lookups_);
 
     d_found_leaves_.setZero(moments_, leaves_);
     product<Into::subtract>(query_removal_.transpose(), d_scores, d_found_leaves_);
     transpose_into(d_keys, transposed_);
-    product<Into::subtract>(removals_, transposed_, d_found_leaves_);
+    product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
     d_lookup_key_.resize(moments_, leaves_);
-    product<Into::replace>(inverse_.transpose(), d_found_leaves_, d_lookup_key_);
+    product<Into::replace>(kept_.inverse.transpose(), d_found_leaves_, d_lookup_key_);
 
     d_lower_.setZero();
-    transpose_into(found_, transposed_);
+    transpose_into(kept_.found, transposed_);
     product<Into::subtract>(d_lookups_, transposed_, d_lower_);
-    transpose_into(found_leaves_, transposed_);
+    transpose_into(kept_.found_leaves, transposed_);
     product<Into::subtract>(d_lookup_key_, transposed_, d_lower_);
   }
 
   SequenceShape shape_;
   ChunkDecay<Scalar> decay_;
+  std::optional<Views> rows_{};
   Index tokens_ = 0, leaves_ = 0, moments_ = 0;
-  bool is_formed_ = false;
-  Matrix decayed_queries_, decayed_keys_, query_key_;  // q D, k D, <q, k>_D
-  Matrix lookups_, removals_;                          // p D, u D
-  Matrix query_removal_, lookup_key_, lower_;          // <q, u>_D, <p, k>_D, L
-  Matrix inverse_, found_, found_leaves_;              // T, T p D, T <p, k>_D
-  Matrix scores_, queries_, keys_, transition_;
-  Matrix d_transition_, d_lookups_, d_removals_, d_lower_, d_query_removal_, d_lookup_key_;
+  Pass pass_ = Pass::states;
+  bool folds_ = false;  // queries are left as they are, their decay is in `query_factor`
+  Kept kept_;
+  Matrix decayed_queries_, query_key_;  // q D, <q, k>_D
+  Matrix query_removal_;                // <q, u>_D
+  Matrix scores_, queries_;
+  Matrix d_transition_;                                // where A is formed
+  Matrix d_written_transposed_, d_sought_transposed_;  // where it is not
+  Matrix d_lookups_, d_removals_, d_lower_, d_query_removal_, d_lookup_key_;
   Matrix d_found_, d_found_leaves_;
   Matrix scratch_, carried_, transposed_;
 };

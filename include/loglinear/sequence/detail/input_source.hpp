@@ -40,24 +40,31 @@ class InputSource final : public TokenSource<Scalar> {
   }
   [[nodiscard]] Index length() const override { return in_.length(); }
 
-  /// Checks the numbers on the way, while they are near; all of them at once, and never again,
-  /// where one is not finite and may yet be a decay of -infinity.
+  /// Checks all numbers at once, and never again.
+  void require_numbers() {
+    in_.require_numbers(static_cast<int>(weights_));
+    is_checked_ = true;
+  }
+
+  /// Checks the numbers on the way, while they are near; all of them where one is not finite and
+  /// may yet be a decay of -infinity.
   typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
     const Index tokens = chunk.tokens;
-    if (!is_checked_ && !are_finite(first, tokens)) {
-      in_.require_numbers(static_cast<int>(weights_));
-      is_checked_ = true;
-    }
+    if (!is_checked_ && !are_finite(first, tokens)) require_numbers();
     const Index rows = tokens * leaves_;
     const auto q = view_of(in_.q.middleRows(first, tokens));
     const auto k = view_of(in_.k.middleRows(first * leaves_, rows));
     const auto v = view_of(in_.v.middleRows(first * leaves_, rows));
-    chunk.lambda.topRows(tokens) = in_.lambda.block(first, 0, tokens, weights_);
+    const auto lambda = view_of(in_.lambda.block(first, 0, tokens, weights_));
     const Index moments = std::max(updates_, Index{1});
     if (in_.g.size() > 0) {
-      if (moments > 1) chunk.decay.topRows(tokens * moments).setOnes();
-      for (Index t = 0; t < tokens; ++t) {
-        decays_of(in_.g.row(first + t), chunk.decay.row(t * moments));
+      if (moments == 1) {
+        decays_of(in_.g.middleRows(first, tokens), chunk.decay.topRows(tokens));
+      } else {
+        chunk.decay.topRows(tokens * moments).setOnes();
+        for (Index t = 0; t < tokens; ++t) {
+          decays_of(in_.g.row(first + t), chunk.decay.row(t * moments));
+        }
       }
     }
     if (in_.g_value.size() > 0) {
@@ -75,24 +82,28 @@ class InputSource final : public TokenSource<Scalar> {
       chunk.u.topRows(tokens * updates_) = in_.u.middleRows(first * updates_, tokens * updates_);
       chunk.p.topRows(tokens * updates_) = in_.p.middleRows(first * updates_, tokens * updates_);
     }
-    return {q, is_delta() ? view_of(chunk.k.topRows(rows)) : k, v};
+    return {q, is_delta() ? view_of(chunk.k.topRows(rows)) : k, v, lambda};
   }
 
   void take_out(Index first, const Chunk<Scalar>& chunk) override {
     if (out_ != nullptr) out_->middleRows(first, chunk.tokens) = chunk.out.topRows(chunk.tokens);
   }
 
-  void load_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
-    gradient.out.topRows(chunk.tokens) = d_out_->middleRows(first, chunk.tokens);
+  typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
+                                                Chunk<Scalar>& gradient) override {
+    const Index tokens = chunk.tokens, rows = tokens * leaves_;
+    auto& to = *gradients_;
+    return {
+        target_of(to.q.middleRows(first, tokens)),
+        target_of(is_delta() ? gradient.k.topRows(rows) : to.k.middleRows(first * leaves_, rows)),
+        target_of(to.v.middleRows(first * leaves_, rows)),
+        view_of(d_out_->middleRows(first, tokens))};
   }
 
   void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
     const Index tokens = chunk.tokens, moments = std::max(updates_, Index{1});
     if (is_delta()) pull_back_strengths(first, chunk, gradient);
     auto& to = *gradients_;
-    to.q.middleRows(first, tokens) = gradient.q.topRows(tokens);
-    to.k.middleRows(first * leaves_, tokens * leaves_) = gradient.k.topRows(tokens * leaves_);
-    to.v.middleRows(first * leaves_, tokens * leaves_) = gradient.v.topRows(tokens * leaves_);
     to.lambda.block(first, 0, tokens, weights_) = gradient.lambda.topRows(tokens);
     for (Index t = 0; in_.g.size() > 0 && t < tokens; ++t) {
       to.g.row(first + t) = gradient.decay.row(t * moments);
@@ -142,9 +153,10 @@ class InputSource final : public TokenSource<Scalar> {
       }
       decay_row(chunk, moment, gradient.p);
       for (Index j = 0; j < leaves_; ++j) {
-        auto d_key = gradient.k.row(moment + j);
-        gradients_->beta(first + t, j) = d_key.dot(in_.k.row(first * leaves_ + moment + j));
-        d_key = in_.beta(first + t, j) * d_key + gradient.p.row(moment + j);
+        const auto d_key = gradient.k.row(moment + j);
+        const Index row = first * leaves_ + moment + j;
+        gradients_->beta(first + t, j) = d_key.dot(in_.k.row(row));
+        gradients_->k.row(row) = in_.beta(first + t, j) * d_key + gradient.p.row(moment + j);
       }
     }
   }

@@ -64,8 +64,9 @@ class LayerSource final : public TokenSource<Scalar> {
     reads_->middleRows(first_read_ + first, chunk.tokens) = chunk.out.topRows(chunk.tokens);
   }
 
-  void load_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
-    gradient.out.topRows(chunk.tokens) = d_reads_->middleRows(first, chunk.tokens);
+  typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
+                                                Chunk<Scalar>& gradient) override {
+    return gradient.own_targets(view_of(d_reads_->middleRows(first, chunk.tokens)));
   }
 
   void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {

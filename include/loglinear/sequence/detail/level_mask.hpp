@@ -26,23 +26,26 @@ struct LevelMask {
   }
 
   /// Calls `visit(level, begin, size)` for the stretches of the chunk that query t sees under one
-  /// level, the newest first; tokens are counted from the beginning of the chunk.
+  /// level, the oldest first; tokens are counted from the beginning of the chunk.
   template <class Visit>
   void for_each_stretch(Index t, Visit visit) const {
-    std::uint64_t end = first + static_cast<std::uint64_t>(t);
-    int shift = 0;
-    if (order == ReadOrder::current_apart) {
-      visit(0, t, Index{1});
-      shift = 1;
+    const bool is_apart = order == ReadOrder::current_apart;
+    const int shift = is_apart ? 1 : 0, last = level_weight_count(order, max_levels) - 1;
+    const std::uint64_t end = first + static_cast<std::uint64_t>(t) + (sees_itself() ? 1 : 0);
+    for (std::uint64_t begin = first, next = 0; begin < end; begin = next) {
+      const int bit = static_cast<int>(std::bit_width(begin ^ end)) - 1;  // begin's bucket of `end`
+      next = ((begin >> bit) + 1) << bit;
+      visit(std::min(bit + shift, last), static_cast<Index>(begin - first),
+            static_cast<Index>(next - begin));
     }
-    if (order == ReadOrder::after_push) ++end;
-    const int last = level_weight_count(order, max_levels) - 1;
-    while (end > first) {
-      const int bit = std::countr_zero(end);
-      const std::uint64_t size = std::min(std::uint64_t{1} << bit, end - first);
-      end -= size;
-      visit(std::min(bit + shift, last), static_cast<Index>(end - first), static_cast<Index>(size));
-    }
+    if (is_apart) visit(0, t, Index{1});
+  }
+
+  /// Whether a query's own token counts among those of its level 0.
+  [[nodiscard]] bool sees_itself() const { return order == ReadOrder::after_push; }
+  /// Columns of the chunk that query t sees, of `leaves` a token.
+  [[nodiscard]] Index seen(Index t, Index leaves) const {
+    return (t + (order == ReadOrder::before_push ? 0 : 1)) * leaves;
   }
 };
 
@@ -59,8 +62,7 @@ void weight_scores(const LevelMask& mask, Index leaves, const Scores& scores, co
       const Scalar weight = lambda(t, level);
       for (Index s = begin * leaves; s < (begin + size) * leaves; ++s) to[s] = weight * from[s];
     });
-    const Index seen = (t + (mask.order == ReadOrder::before_push ? 0 : 1)) * leaves;
-    std::fill(to + seen, to + scores.cols(), Scalar(0));
+    std::fill(to + mask.seen(t, leaves), to + scores.cols(), Scalar(0));
   }
 }
 
@@ -82,8 +84,7 @@ void pull_back_weighted_scores(const LevelMask& mask, Index leaves, const Scores
       }
       d_lambda(t, level) += sum;
     });
-    const Index seen = (t + (mask.order == ReadOrder::before_push ? 0 : 1)) * leaves;
-    std::fill(to + seen, to + scores.cols(), Scalar(0));
+    std::fill(to + mask.seen(t, leaves), to + scores.cols(), Scalar(0));
   }
 }
 
