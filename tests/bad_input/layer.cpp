@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -58,8 +60,9 @@ bool identical(const Layer& a, const Layer& b) {
 
 /// `call(layer)` throws std::invalid_argument whose message holds `parts`; no bit of the layer
 /// changes, and what follows is what a twin to which it never happened does.
-template <class Layer, class Call>
-void refuses(const Layer& original, Call call, const Parts& parts) {
+template <class Layer>
+void refuses(const Layer& original, const std::function<void(std::type_identity_t<Layer>&)>& call,
+             const Parts& parts) {
   using Scalar = typename Layer::Scalar;
   Layer layer = original, twin = original;
   const std::string error = test::error_of([&] { call(layer); });
@@ -95,8 +98,8 @@ typename Layer::Options options() {
 }
 
 /// The message of building a layer with one option changed.
-template <class Layer, class Change>
-std::string error_with(Change change) {
+template <class Layer>
+std::string error_with(const std::function<void(typename Layer::Options&)>& change) {
   auto changed = options<Layer>();
   change(changed);
   return test::error_of([&] { Layer layer(changed); });

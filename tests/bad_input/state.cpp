@@ -2,6 +2,7 @@
 #include "loglinear/state.hpp"
 
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <string>
 #include <vector>
@@ -28,8 +29,7 @@ LogLinearState<Scalar> filled() {
 
 /// `call(state)` throws std::invalid_argument whose message holds `parts`, no bit of the state
 /// changes, and the stream goes on as that of a twin to which it never happened.
-template <class Call>
-void refuses(Call call, const Parts& parts) {
+void refuses(const std::function<void(LogLinearState<double>&)>& call, const Parts& parts) {
   LogLinearState<double> state = filled<double>(), twin = filled<double>();
   const std::string error = test::error_of([&] { call(state); });
   CAPTURE(error);

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-#include "factory.hpp"
+#include "compile.hpp"
 
-template std::unique_ptr<loglinear::Attention<double>> loglinear::make_attention<double>(
-    const AttentionConfig&);
+LOGLINEAR_TEST_FACTORY(double);

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-#include "factory.hpp"
+#include "compile.hpp"
 
-template std::unique_ptr<loglinear::Attention<float>> loglinear::make_attention<float>(
-    const AttentionConfig&);
+LOGLINEAR_TEST_FACTORY(float);

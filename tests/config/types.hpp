@@ -5,6 +5,7 @@
 // The factory's layers beside the types that they stand for, bit for bit.
 
 #include <string>
+#include <type_traits>
 
 #include "catch.hpp"
 #include "factory.hpp"
@@ -18,19 +19,18 @@ using namespace loglinear;
 constexpr Eigen::Index d_model = 5, d_k = 3, d_v = 4;
 constexpr int n_heads = 2;
 
-/// A layer of the factory, and one of its type, constructed by hand.
-template <class Layer>
-void check(const AttentionConfig& config, typename MultiHeadAttention<Layer>::Options options) {
-  using Scalar = typename Layer::Scalar;
+/// A layer of the factory beside another: `MultiHeadAttention`, or behind the factory's interface.
+template <class Scalar, class Direct>
+void compare(const AttentionConfig& config, Direct& direct) {
   CAPTURE(to_text(config.mode));
-  options.d_model = d_model;
-  options.d_k = d_k;
-  options.d_v = d_v;
-  options.n_heads = n_heads;
-  options.seed = 7;
-  options.learning_rate = 0.01;
-  MultiHeadAttention<Layer> direct(options);
   const auto made = make_attention<Scalar>(config);
+  const auto query = [&](const test::Vector<Scalar>& x) -> const test::Vector<Scalar>& {
+    if constexpr (std::is_same_v<Direct, Attention<Scalar>>) {
+      return direct.query(x);
+    } else {
+      return direct.query_readonly(x);
+    }
+  };
 
   REQUIRE(made->weight_names() == direct.weight_names());
   test::Random random(13);
@@ -49,7 +49,7 @@ void check(const AttentionConfig& config, typename MultiHeadAttention<Layer>::Op
     const auto y = random.vector<Scalar>(d_model);
     const int call = t % 5;
     if (call == 1) {
-      same &= test::same_bits(made->query(x), direct.query_readonly(x));
+      same &= test::same_bits(made->query(x), query(x));
     } else if (call == 3) {
       same &= test::same_bits(made->train_one(x, y), direct.train_one(x, y));
     } else {
@@ -64,6 +64,26 @@ void check(const AttentionConfig& config, typename MultiHeadAttention<Layer>::Op
   CHECK(test::same_bits(made->state(), direct.state()));
   for (const std::string& name : direct.weight_names()) {
     CHECK(test::same_bits(made->weight(name), direct.weight(name)));
+  }
+}
+
+/// A layer of the factory, and one of its type, constructed by hand.
+template <class Layer>
+void check(const AttentionConfig& config, typename MultiHeadAttention<Layer>::Options options) {
+  using Scalar = typename Layer::Scalar;
+  options.d_model = d_model;
+  options.d_k = d_k;
+  options.d_v = d_v;
+  options.n_heads = n_heads;
+  options.seed = 7;
+  options.learning_rate = 0.01;
+  const auto behind = test::by_hand<Layer>(config, options);
+  compare<Scalar>(config, *behind);
+  // The interface adds nothing; it is the same template for every layer.
+  if constexpr (std::is_same_v<Layer, LogLinearAttention<GatedDeltaNet, Scalar>> ||
+                std::is_same_v<Layer, LinearAttention<GLA, Scalar>>) {
+    MultiHeadAttention<Layer> direct(options);
+    compare<Scalar>(config, direct);
   }
 }
 

@@ -60,17 +60,33 @@ void run(const Case& golden, Comparison& compare, Layer& layer, Query query) {
   throw std::runtime_error("unknown mode " + mode);
 }
 
-/// Through the type of the layer.
+/// The options of a case.
 template <class Layer>
-void replay(const Case& golden, Comparison& compare,
-            typename MultiHeadAttention<Layer>::Options options) {
+typename MultiHeadAttention<Layer>::Options with_sizes(
+    const Case& golden, typename MultiHeadAttention<Layer>::Options options) {
   options.d_model = golden.get<Eigen::Index>("d_model");
   options.d_k = golden.get<Eigen::Index>("d_key");
   options.d_v = golden.get<Eigen::Index>("d_value");
   options.n_heads = golden.get<int>("n_heads");
   options.seed = golden.seed();
-  MultiHeadAttention<Layer> layer(options);
+  return options;
+}
+
+/// Through the type of the layer.
+template <class Layer>
+void replay(const Case& golden, Comparison& compare,
+            const typename MultiHeadAttention<Layer>::Options& options) {
+  MultiHeadAttention<Layer> layer(with_sizes<Layer>(golden, options));
   run(golden, compare, layer, [&](const auto& x) { return layer.query_readonly(x); });
+}
+
+/// Through the type of the layer, compiled elsewhere.
+template <class Layer>
+void replay_by_hand(const Case& golden, Comparison& compare,
+                    const typename MultiHeadAttention<Layer>::Options& options) {
+  const auto layer = test::by_hand<Layer>({.d_model = golden.get<Eigen::Index>("d_model")},
+                                          with_sizes<Layer>(golden, options));
+  run(golden, compare, *layer, [&](const auto& x) { return layer->query(x); });
 }
 
 /// Through the factory, which chooses type and bound itself.
@@ -90,7 +106,7 @@ void replay_one_state(const Case& golden, Comparison& compare, const std::string
   const OutputBound bound = bounded.contains(mode) ? OutputBound::forward : OutputBound::none;
   const InnerMode inner = inner_mode_of(golden, mode);
   visit_rule(inner, [&]<class Rule>(const Rule& rule) {
-    replay<LinearAttention<Rule>>(golden, compare, {.inner = rule, .bound = bound});
+    replay_by_hand<LinearAttention<Rule>>(golden, compare, {.inner = rule, .bound = bound});
   });
   replay(golden, compare, one_state(inner));
 }
