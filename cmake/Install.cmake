@@ -2,6 +2,7 @@ include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
 set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/loglinear)
+set(pkgconfig_dir ${CMAKE_INSTALL_DATADIR}/pkgconfig)
 
 install(DIRECTORY include/loglinear TYPE INCLUDE FILES_MATCHING PATTERN "*.hpp")
 install(TARGETS loglinear EXPORT loglinearTargets INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
@@ -13,4 +14,11 @@ write_basic_package_version_file(loglinearConfigVersion.cmake COMPATIBILITY Same
 install(FILES ${PROJECT_BINARY_DIR}/loglinearConfig.cmake
               ${PROJECT_BINARY_DIR}/loglinearConfigVersion.cmake cmake/FindEigen.cmake
         DESTINATION ${package_dir})
+
+# The way back to the prefix, so that the installed tree can be moved.
+file(RELATIVE_PATH prefix_from_pkgconfig /${pkgconfig_dir} /)
+configure_file(cmake/loglinear.pc.in loglinear.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/loglinear.pc DESTINATION ${pkgconfig_dir})
+
 install(FILES LICENSE README.md CHANGELOG.md TYPE DOC)
+include(cmake/Package.cmake)

@@ -1,19 +1,40 @@
-# Builds and runs consumer/ from scratch; MODE is installed or subdirectory.
-function(run)
-  execute_process(COMMAND ${ARGN} RESULT_VARIABLE status)
-  if(NOT status EQUAL 0)
-    message(FATAL_ERROR "failed: ${ARGN}")
-  endif()
-endfunction()
-
+# Builds and runs consumer/ from scratch, MODE being the way in which it gets the library.
+include(${CMAKE_CURRENT_LIST_DIR}/common.cmake)
 file(REMOVE_RECURSE "${WORK}")
-if(MODE STREQUAL "installed")
-  run(${CMAKE_COMMAND} --install "${LIBRARY_BUILD}" --prefix "${WORK}/prefix")
-  set(where "-DCMAKE_PREFIX_PATH=${WORK}/prefix")
-else()
-  set(where "-DLOGLINEAR_SOURCE=${SOURCE}")
+
+set(prefix "${WORK}/prefix")
+if(MODE STREQUAL "deb")
+  run(${CMAKE_COMMAND} -G "${GENERATOR}" -S "${SOURCE}" -B "${WORK}/library" -DCMAKE_CXX_COMPILER=${CXX}
+      -DLOGLINEAR_BUILD_TESTS=OFF -DLOGLINEAR_BUILD_EXAMPLES=OFF)
+  run(${CPACK} --config "${WORK}/library/CPackConfig.cmake" -B "${WORK}/deb")
+  run(dpkg-deb -x "${WORK}/deb/libloglinear-dev_${VERSION}_all.deb" "${WORK}/root")
+  set(prefix "${WORK}/root/usr")
+elseif(NOT MODE MATCHES "subdirectory|fetch_content")
+  run(${CMAKE_COMMAND} --install "${LIBRARY_BUILD}" --prefix "${prefix}")
 endif()
-run(${CMAKE_COMMAND} -G "${GENERATOR}" -S "${CMAKE_CURRENT_LIST_DIR}/consumer" -B "${WORK}/build"
-    -DCMAKE_CXX_COMPILER=${CXX} "${where}")
+
+set(consumer "${CMAKE_CURRENT_LIST_DIR}/consumer")
+if(MODE STREQUAL "pkg_config")
+  set(ENV{PKG_CONFIG_PATH} "${prefix}/share/pkgconfig")
+  run(sh -c "eval $1 -std=c++20 -Wall -Wextra -Werror \"$(pkg-config --cflags loglinear)\" '\"$2/main.cpp\" \"$2/other.cpp\" -o \"$3/consumer\"'"
+      sh "${CXX}" "${consumer}" "${WORK}")
+  run("${WORK}/consumer")
+  return()
+endif()
+
+if(MODE STREQUAL "dir")
+  set(where "-Dloglinear_DIR=${prefix}/share/cmake/loglinear")
+elseif(prefix)
+  set(where "-DCMAKE_PREFIX_PATH=${prefix}")
+endif()
+run(${CMAKE_COMMAND} -G "${GENERATOR}" -S "${consumer}" -B "${WORK}/build" -DCMAKE_CXX_COMPILER=${CXX}
+    -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -DMODE=${MODE} "-DLOGLINEAR_SOURCE=${SOURCE}" "${where}")
 run(${CMAKE_COMMAND} --build "${WORK}/build")
 run("${WORK}/build/consumer")
+
+# The compiler was given no -march, no -O, no definition: nothing that the consumer did not ask for.
+file(READ "${WORK}/build/compile_commands.json" commands)
+string(REGEX MATCHALL " -[DOfm][^ ]*" flags "${commands}")
+if(flags)
+  message(FATAL_ERROR "the consumer was compiled with${flags}")
+endif()

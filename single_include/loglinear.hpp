@@ -1,0 +1,10570 @@
+// SPDX-License-Identifier: MIT
+//
+// loglinear 0.1.0: log-linear attention, header-only, on Eigen. One file for C++20 and Eigen 3.4 or 5.
+//
+// The whole library: what loglinear/loglinear.hpp includes, and the modes chosen at run time
+// (loglinear/config.hpp and loglinear/mode_text.hpp), which a copied file could not include.
+// Generated from the folder include/loglinear by cmake/single_header.cmake: change it there.
+//
+// MIT License
+//
+// Copyright (c) 2026 The loglinear authors
+//
+// Permission is hereby granted, free of charge, to any person obtaining a copy
+// of this software and associated documentation files (the "Software"), to deal
+// in the Software without restriction, including without limitation the rights
+// to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+// copies of the Software, and to permit persons to whom the Software is
+// furnished to do so, subject to the following conditions:
+//
+// The above copyright notice and this permission notice shall be included in all
+// copies or substantial portions of the Software.
+//
+// THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+// IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+// FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+// AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+// LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+// OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+// SOFTWARE.
+
+#include <Eigen/Core>
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <charconv>
+#include <cmath>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <numbers>
+#include <optional>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+// ---- loglinear/detail/error.hpp
+
+#ifndef LOGLINEAR_DETAIL_ERROR_HPP
+#define LOGLINEAR_DETAIL_ERROR_HPP
+
+// How an error leaves the library: through `raise`, and from there through LOGLINEAR_THROW.
+
+/// What happens to an error, a `const std::exception&` whose `what()` says everything: it is
+/// thrown, or printed before std::abort() where exceptions are off (-fno-exceptions). Define this
+/// macro before the first include, the same in the whole program, to do something else; it must not
+/// return, and the program is aborted if it does.
+///
+///     #define LOGLINEAR_THROW(error) my_panic((error).what())
+#ifndef LOGLINEAR_THROW
+#  ifdef __cpp_exceptions
+#    define LOGLINEAR_THROW(error) throw error
+#  else
+#    define LOGLINEAR_THROW(error) std::fprintf(stderr, "%s\n", (error).what())
+#  endif
+#endif
+
+namespace loglinear::detail {
+
+template <class Error>
+[[noreturn]] void raise([[maybe_unused]] const Error& error) {
+  LOGLINEAR_THROW(error);
+  std::abort();
+}
+
+/// What `work()` throws, or nothing. Where exceptions are off an error does not come back.
+template <class Work>
+[[nodiscard]] std::exception_ptr caught(Work work) {
+#ifdef __cpp_exceptions
+  try {
+    work();
+  } catch (...) {
+    return std::current_exception();
+  }
+#else
+  work();
+#endif
+  return nullptr;
+}
+
+/// Calls `work()`, and `handle(error)` with the `Error` that it throws.
+template <class Error, class Work, class Handle>
+void handling(Work work, [[maybe_unused]] Handle handle) {
+#ifdef __cpp_exceptions
+  try {
+    work();
+  } catch (const Error& error) {
+    handle(error);
+  }
+#else
+  work();
+#endif
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_ERROR_HPP
+
+// ---- loglinear/detail/same_flags.hpp
+
+#ifndef LOGLINEAR_DETAIL_SAME_FLAGS_HPP
+#define LOGLINEAR_DETAIL_SAME_FLAGS_HPP
+
+// All source files of a program must be compiled with the same flags where these change what the
+// templates of Eigen and of this library become: instruction set, alignment, exceptions,
+// Eigen's storage order. The linker keeps one copy of each template and would mix them
+// silently: wrong alignment, instructions that the machine lacks, errors that nobody can catch.
+//
+// Linkers have no common way to notice, so the program itself does: before main() each source file
+// compares its flags with those of the first, and where they differ the program says so and aborts.
+// LOGLINEAR_ALLOW_MIXED_FLAGS turns that off, for programs that keep such objects apart by other
+// means.
+
+#ifndef LOGLINEAR_ALLOW_MIXED_FLAGS
+
+namespace loglinear::detail {
+
+inline const char* flags_of_first_file = nullptr;
+
+namespace {
+
+constexpr const char* flags_of_this_file =
+#  if defined(__AVX512F__)
+    "AVX-512"
+#  elif defined(__AVX2__) && defined(__FMA__)
+    "AVX2 with FMA"
+#  elif defined(__AVX2__)
+    "AVX2"
+#  elif defined(__AVX__)
+    "AVX"
+#  elif defined(__SSE4_1__)
+    "SSE4.1"
+#  elif defined(__ARM_FEATURE_SVE)
+    "SVE"
+#  else
+    "the baseline instruction set"
+#  endif
+#  if EIGEN_MAX_ALIGN_BYTES >= 64
+    ", 64-byte alignment"
+#  elif EIGEN_MAX_ALIGN_BYTES >= 32
+    ", 32-byte alignment"
+#  elif EIGEN_MAX_ALIGN_BYTES >= 16
+    ", 16-byte alignment"
+#  else
+    ", no vectorisation by Eigen"
+#  endif
+#  ifndef __cpp_exceptions
+    ", -fno-exceptions"
+#  endif
+#  ifdef EIGEN_DEFAULT_TO_ROW_MAJOR
+    ", EIGEN_DEFAULT_TO_ROW_MAJOR"
+#  endif
+    ;
+
+[[maybe_unused]] const bool has_same_flags = [] {
+  if (flags_of_first_file == nullptr) flags_of_first_file = flags_of_this_file;
+  if (std::strcmp(flags_of_first_file, flags_of_this_file) == 0) return true;
+  std::fprintf(stderr,
+               "loglinear: source files of one program were compiled with different flags, some "
+               "with %s, some with %s\n",
+               flags_of_first_file, flags_of_this_file);
+  std::abort();
+}();
+
+}  // namespace
+
+}  // namespace loglinear::detail
+
+#endif
+
+#endif  // LOGLINEAR_DETAIL_SAME_FLAGS_HPP
+
+// ---- loglinear/detail/types.hpp
+
+#ifndef LOGLINEAR_DETAIL_TYPES_HPP
+#define LOGLINEAR_DETAIL_TYPES_HPP
+
+// Eigen spellings used throughout, and conversions between scalars.
+
+namespace loglinear::detail {
+
+using Eigen::Index;
+
+template <class Scalar, int Size = Eigen::Dynamic>
+using Vector = Eigen::Matrix<Scalar, Size, 1>;
+
+template <class Scalar>
+using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>;
+
+/// A view of any stride: a block of a stacked matrix, or a vector seen as one row.
+template <class Scalar>
+using ConstMatrixView = Eigen::Map<const Matrix<Scalar>, Eigen::Unaligned,
+                                   Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
+
+/// Stack buffer for one block of columns: dynamic length, never on the heap.
+inline constexpr int column_block = 64;
+template <class Scalar>
+using BlockBuffer = Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, column_block, 1>;
+
+/// The value of a scalar as a double, for bounds and messages: also of dual numbers (`.value()`)
+/// and of the narrow floating-point types.
+template <class Scalar>
+[[nodiscard]] double to_double(const Scalar& value) {
+  if constexpr (std::is_convertible_v<Scalar, double>) {
+    return static_cast<double>(value);
+  } else if constexpr (requires { value.value(); }) {
+    return to_double(value.value());
+  } else {
+    return static_cast<double>(static_cast<float>(value));
+  }
+}
+
+/// Any Eigen vector expression as a column, without a copy; a temporary view may be written to.
+template <class Derived>
+[[nodiscard]] decltype(auto) as_column(const Eigen::MatrixBase<Derived>& vector) {
+  if constexpr (Derived::ColsAtCompileTime == 1) {
+    return vector.derived();
+  } else {
+    return vector.derived().transpose();
+  }
+}
+template <class Derived>
+[[nodiscard]] decltype(auto) as_writable_column(const Eigen::MatrixBase<Derived>& vector) {
+  auto& writable = const_cast<Eigen::MatrixBase<Derived>&>(vector).derived();
+  if constexpr (Derived::ColsAtCompileTime == 1) {
+    return (writable);
+  } else {
+    return writable.transpose();
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_TYPES_HPP
+
+// ---- loglinear/detail/checks.hpp
+
+#ifndef LOGLINEAR_DETAIL_CHECKS_HPP
+#define LOGLINEAR_DETAIL_CHECKS_HPP
+
+// Run-time checks of arguments. Every failure leaves through `fail`, which names the argument, the
+// value received and the legal range.
+
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#  error "loglinear: -ffast-math removes the checks for NaN; add -fno-finite-math-only"
+#endif
+
+namespace loglinear::detail {
+
+/// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>".
+template <class Value>
+[[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
+                                                 std::string_view legal) {
+  std::ostringstream message;
+  message << "loglinear: " << argument << " is " << value << "; it must be " << legal;
+  raise(std::invalid_argument(message.str()));
+}
+
+inline void require_positive(std::string_view argument, Index value) {
+  if (value < 1) fail(argument, value, "at least 1");
+}
+
+inline void require_size(std::string_view argument, Index size, Index expected) {
+  if (size == expected) return;
+  std::ostringstream name, legal;
+  name << "the size of " << argument;
+  legal << expected;
+  fail(name.str(), size, legal.str());
+}
+
+/// Whether a scalar is neither infinite nor NaN. For float and double by the bits, so that no
+/// compiler flag can optimise it away.
+template <class Scalar>
+[[nodiscard]] constexpr bool is_finite(const Scalar& value) {
+  if constexpr (std::is_same_v<Scalar, double>) {
+    constexpr std::uint64_t exponent = 0x7FF0000000000000u;
+    return (std::bit_cast<std::uint64_t>(value) & exponent) != exponent;
+  } else if constexpr (std::is_same_v<Scalar, float>) {
+    constexpr std::uint32_t exponent = 0x7F800000u;
+    return (std::bit_cast<std::uint32_t>(value) & exponent) != exponent;
+  } else if constexpr (std::is_floating_point_v<Scalar>) {
+    return value - value == Scalar(0);
+  } else {
+    return is_finite(to_double(value));
+  }
+}
+
+/// Whether value <= limit; NaN is not.
+[[nodiscard]] inline bool is_at_most(double value, double limit) {
+  return is_finite(value) && value <= limit;
+}
+
+template <class Value, class Bound>
+void require_between(std::string_view argument, const Value& value, const Bound& low,
+                     const Bound& high) {
+  if (value >= low && value <= high) return;  // also refuses NaN
+  std::ostringstream legal;
+  legal << "between " << low << " and " << high;
+  fail(argument, value, legal.str());
+}
+
+/// Whether all coefficients of a vector or matrix are finite. For float and double the largest
+/// exponent decides, an integer maximum that vectorises where an early exit would not.
+template <class Derived>
+[[nodiscard]] bool all_finite(const Eigen::DenseBase<Derived>& values) {
+  using Scalar = typename Derived::Scalar;
+  if constexpr (std::is_same_v<Scalar, float> || std::is_same_v<Scalar, double>) {
+    using Bits = std::conditional_t<std::is_same_v<Scalar, float>, std::uint32_t, std::uint64_t>;
+    constexpr Bits exponent = std::bit_cast<Bits>(std::numeric_limits<Scalar>::infinity());
+    Bits largest = 0;
+    const auto take = [&](const Scalar& value) {
+      largest = std::max(largest, std::bit_cast<Bits>(value) & exponent);
+    };
+    constexpr bool is_stored =
+        (Derived::Flags & Eigen::DirectAccessBit) != 0 && Derived::InnerStrideAtCompileTime == 1;
+    if constexpr (is_stored) {
+      const bool is_one_piece = values.derived().outerStride() == values.innerSize();
+      const Index pieces = is_one_piece ? 1 : values.outerSize();
+      const Index size = is_one_piece ? values.size() : values.innerSize();
+      for (Index piece = 0; piece < pieces; ++piece) {
+        const Scalar* const from = values.derived().data() + piece * values.derived().outerStride();
+        for (Index i = 0; i < size; ++i) take(from[i]);
+      }
+    } else {
+      for (Index outer = 0; outer < values.outerSize(); ++outer) {
+        for (Index inner = 0; inner < values.innerSize(); ++inner) {
+          take(Derived::IsRowMajor ? values.derived().coeff(outer, inner)
+                                   : values.derived().coeff(inner, outer));
+        }
+      }
+    }
+    return largest != exponent;
+  } else {
+    for (Index j = 0; j < values.cols(); ++j) {
+      for (Index i = 0; i < values.rows(); ++i) {
+        if (!is_finite(values.derived().coeff(i, j))) return false;
+      }
+    }
+    return true;
+  }
+}
+
+/// Throws unless one number is finite.
+inline void require_finite_value(std::string_view argument, double value) {
+  if (!is_finite(value)) fail(argument, value, "finite");
+}
+
+/// Throws unless all coefficients are finite; names the first that is not.
+template <class Derived>
+void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& values) {
+  if (all_finite(values)) return;
+  for (Index j = 0; j < values.cols(); ++j) {
+    for (Index i = 0; i < values.rows(); ++i) {
+      if (is_finite(values.derived().coeff(i, j))) continue;
+      std::ostringstream name;
+      name << argument << '[' << i;
+      if (values.cols() > 1) name << ", " << j;
+      name << ']';
+      fail(name.str(), to_double(values.derived().coeff(i, j)), "finite");
+    }
+  }
+}
+
+/// Magnitudes above this are refused before they are written: two of them still add up to a finite
+/// number.
+template <class Scalar>
+[[nodiscard]] constexpr double magnitude_limit() {
+  if constexpr (std::is_same_v<Scalar, float>) {
+    return static_cast<double>(std::numeric_limits<float>::max()) / 4;
+  } else if constexpr (std::is_floating_point_v<Scalar>) {
+    return std::numeric_limits<double>::max() / 4;
+  } else {
+    return to_double(Eigen::NumTraits<Scalar>::highest()) / 4;
+  }
+}
+
+/// The largest absolute value, as a double; 0 for nothing.
+template <class Derived>
+[[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
+  if (values.size() == 0) return 0;
+  return to_double(values.derived().array().abs().maxCoeff());
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_CHECKS_HPP
+
+// ---- loglinear/detail/kernels.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_HPP
+
+// The inner loops of a token, on raw row-major memory: on Eigen's packets, so that one text serves
+// every instruction set and every scalar (a scalar without packets is its own packet of one). They
+// never parallelise, never allocate and add in a fixed order.
+
+namespace loglinear::detail {
+
+template <class Scalar>
+using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
+template <class Scalar>
+inline constexpr Index packet_size = Eigen::internal::unpacket_traits<Packet<Scalar>>::size;
+
+/// out[j] = sum_i c[i] m[i][j] for N packets of columns, added to out if `Add`: the sums stay in
+/// registers while all rows pass by; even and odd rows are summed apart to hide the latency of the
+/// additions.
+template <int N, bool Add, class Scalar>
+void weighted_rows_block(const Scalar* m, Index rows, Index stride, const Scalar* c, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P even[N], odd[N];
+  for (int n = 0; n < N; ++n) {
+    odd[n] = ei::pset1<P>(Scalar(0));
+    even[n] = Add ? ei::ploadu<P>(out + n * width) : odd[n];
+  }
+  Index i = 0;
+  for (; i + 1 < rows; i += 2, m += 2 * stride) {
+    const P first = ei::pset1<P>(c[i]), second = ei::pset1<P>(c[i + 1]);
+    for (int n = 0; n < N; ++n) {
+      even[n] = ei::pmadd(first, ei::ploadu<P>(m + n * width), even[n]);
+      odd[n] = ei::pmadd(second, ei::ploadu<P>(m + stride + n * width), odd[n]);
+    }
+  }
+  if (i < rows) {
+    const P last = ei::pset1<P>(c[i]);
+    for (int n = 0; n < N; ++n) {
+      even[n] = ei::pmadd(last, ei::ploadu<P>(m + n * width), even[n]);
+    }
+  }
+  for (int n = 0; n < N; ++n) ei::pstoreu(out + n * width, ei::padd(even[n], odd[n]));
+}
+
+/// out[j] = sum_i c[i] m[i][j], j < columns, added to out if `Add`: a row-major matrix from the
+/// left, `m^T c`.
+template <bool Add = false, class Scalar>
+void weighted_rows(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
+                   Scalar* out) {
+  constexpr Index width = packet_size<Scalar>;
+  Index j = 0;
+  for (; j + 8 * width <= columns; j += 8 * width) {
+    weighted_rows_block<8, Add>(m + j, rows, stride, c, out + j);
+  }
+  for (; j + 4 * width <= columns; j += 4 * width) {
+    weighted_rows_block<4, Add>(m + j, rows, stride, c, out + j);
+  }
+  for (; j + 2 * width <= columns; j += 2 * width) {
+    weighted_rows_block<2, Add>(m + j, rows, stride, c, out + j);
+  }
+  for (; j + width <= columns; j += width) {
+    weighted_rows_block<1, Add>(m + j, rows, stride, c, out + j);
+  }
+  if (j == columns) return;
+  if (!Add) std::fill(out + j, out + columns, Scalar(0));
+  for (Index i = 0; i < rows; ++i) {
+    for (Index rest = j; rest < columns; ++rest) out[rest] += c[i] * m[i * stride + rest];
+  }
+}
+
+/// The dot product of two contiguous vectors, as a packet of partial sums and the scalar rest.
+template <class Scalar>
+struct PartialDot {
+  Packet<Scalar> sums;
+  Scalar rest;
+};
+template <class Scalar>
+PartialDot<Scalar> partial_dot(const Scalar* a, const Scalar* b, Index size) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P even = ei::pset1<P>(Scalar(0)), odd = even;
+  Index j = 0;
+  for (; j + 2 * width <= size; j += 2 * width) {
+    even = ei::pmadd(ei::ploadu<P>(a + j), ei::ploadu<P>(b + j), even);
+    odd = ei::pmadd(ei::ploadu<P>(a + j + width), ei::ploadu<P>(b + j + width), odd);
+  }
+  for (; j + width <= size; j += width) {
+    even = ei::pmadd(ei::ploadu<P>(a + j), ei::ploadu<P>(b + j), even);
+  }
+  Scalar rest(0);
+  for (; j < size; ++j) rest += a[j] * b[j];
+  return {ei::padd(even, odd), rest};
+}
+
+/// out[i] = sum_l weight[l] m_l[i] . d over matrices of one shape, `sum_l weight_l m_l d`: row by
+/// row over all matrices, so that packets are summed across only once a row.
+template <class Scalar>
+void weighted_dots(const Scalar* const* m, const Scalar* weight, int count, Index rows,
+                   Index columns, const Scalar* d, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  for (Index i = 0; i < rows; ++i) {
+    P sums = ei::pset1<P>(Scalar(0));
+    Scalar rest(0);
+    for (int l = 0; l < count; ++l) {
+      const PartialDot<Scalar> dot = partial_dot(m[l] + i * columns, d, columns);
+      sums = ei::pmadd(ei::pset1<P>(weight[l]), dot.sums, sums);
+      rest += weight[l] * dot.rest;
+    }
+    out[i] = ei::predux(sums) + rest;
+  }
+}
+
+/// m[i][j] += c[i] v[j], j < columns: a rank-one update of a row-major matrix.
+template <class Scalar>
+void add_outer(Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
+               const Scalar* v) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  for (Index i = 0; i < rows; ++i, m += stride) {
+    const P factor = ei::pset1<P>(c[i]);
+    Index j = 0;
+    for (; j + width <= columns; j += width) {
+      ei::pstoreu(m + j, ei::pmadd(factor, ei::ploadu<P>(v + j), ei::ploadu<P>(m + j)));
+    }
+    for (; j < columns; ++j) m[j] += c[i] * v[j];
+  }
+}
+
+/// to[j] += from[j] and from[j] = 0 for `size` contiguous numbers.
+template <class Scalar>
+void move_into(Scalar* from, Index size, Scalar* to) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  Index j = 0;
+  for (; j + width <= size; j += width) {
+    ei::pstoreu(to + j, ei::padd(ei::ploadu<P>(to + j), ei::ploadu<P>(from + j)));
+    ei::pstoreu(from + j, ei::pset1<P>(Scalar(0)));
+  }
+  for (; j < size; ++j) {
+    to[j] += from[j];
+    from[j] = Scalar(0);
+  }
+}
+
+/// Magnitudes below this are nothing: the smallest normal number over the rounding error, so that
+/// what a state still says when multiplied by ordinary numbers is not denormal. Processors take a
+/// hundred times as long over denormal numbers; a state that decays would end in them.
+template <class Scalar>
+inline constexpr Scalar negligible_magnitude =
+    std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon();
+
+/// Clears what has decayed to nothing; other scalars than IEEE ones are left as they are.
+template <class Scalar>
+void clear_negligible(Scalar* m, Index size) {
+  if constexpr (std::numeric_limits<Scalar>::is_iec559) {
+    for (Index j = 0; j < size; ++j) {
+      m[j] = std::abs(m[j]) < negligible_magnitude<Scalar> ? Scalar(0) : m[j];
+    }
+  }
+}
+
+/// to[j] = c from[j], added to to[j] if `Add`: a bucket of one leaf, row by row.
+template <bool Add, class Scalar>
+void scaled_row(const Scalar& c, const Scalar* from, Index size, Scalar* to) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const P factor = ei::pset1<P>(c), zero = ei::pset1<P>(Scalar(0));
+  Index j = 0;
+  for (; j + width <= size; j += width) {
+    const P old = Add ? ei::ploadu<P>(to + j) : zero;
+    ei::pstoreu(to + j, ei::pmadd(factor, ei::ploadu<P>(from + j), old));
+  }
+  for (; j < size; ++j) to[j] = c * from[j] + (Add ? to[j] : Scalar(0));
+}
+
+/// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
+/// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
+/// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
+/// memory: a row of the target stays in the nearest cache.
+template <class Scalar, class KeyAt>
+void carry(Scalar* levels, int landed, bool keeps, Index rows, Index columns, Index count,
+           KeyAt key, const Scalar* values) {
+  const Index size = rows * columns;
+  std::array<Scalar, column_block> keys;
+  for (Index i = 0; i < rows; ++i) {
+    Scalar* const first = levels + i * columns;
+    Scalar* const target = first + landed * size;
+    bool adds = keeps;
+    for (Index begin = 0; begin < count; begin += column_block) {
+      const Index width = std::min<Index>(column_block, count - begin);
+      for (Index n = 0; n < width; ++n) keys[static_cast<std::size_t>(n)] = key(i, begin + n);
+      const Scalar* const block = values + begin * columns;
+      if (width == 1) {
+        adds ? scaled_row<true>(keys[0], block, columns, target)
+             : scaled_row<false>(keys[0], block, columns, target);
+      } else if (adds) {
+        weighted_rows<true>(block, width, columns, columns, keys.data(), target);
+      } else {
+        weighted_rows<false>(block, width, columns, columns, keys.data(), target);
+      }
+      adds = true;
+    }
+    for (Scalar* merged = first; merged < target; merged += size) {
+      move_into(merged, columns, target);
+    }
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_HPP
+
+// ---- loglinear/detail/product.hpp
+
+#ifndef LOGLINEAR_DETAIL_PRODUCT_HPP
+#define LOGLINEAR_DETAIL_PRODUCT_HPP
+
+// Matrix products of the sequence form: operands of some 64 to 128 rows and columns that lie in the
+// nearest caches, so nothing is packed. A tile of the result stays in registers while the rows of
+// the right operand stream by and coefficients of the left one are broadcast from where they lie,
+// which makes a transposed left operand cost the same. On Eigen's packets, so that one text serves
+// every instruction set and scalar. Never parallelises, never allocates; a row's sums are formed in
+// the same order whatever rows stand beside it.
+
+namespace loglinear::detail {
+
+template <class Scalar>
+using RowMajorMatrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+/// How a product meets what is already in its result; `add_scaled` multiplies its rows first.
+enum class Into { replace, add, subtract, add_scaled };
+
+/// The left operand: coefficient (i, p) at `data + i * row + p * column`; and what the rows of the
+/// product are multiplied by, for `Into::add_scaled`.
+template <class Scalar>
+struct LeftOperand {
+  const Scalar* data;
+  Index row, column;
+  const Scalar* scale = nullptr;
+};
+
+/// A tile of `Rows` rows and `Packets` packets of columns: c = c0 +- sum_p a(., p) b(p, .).
+template <int Rows, int Packets, Into into, class Scalar>
+inline void product_tile(const LeftOperand<Scalar>& a, Index depth, const Scalar* b, Index b_stride,
+                         Scalar* c, Index c_stride) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P sums[Rows][Packets];
+  for (int i = 0; i < Rows; ++i) {
+    for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pset1<P>(Scalar(0));
+  }
+  const Scalar* column = a.data;
+  for (Index p = 0; p < depth; ++p, column += a.column, b += b_stride) {
+    P right[Packets];
+    for (int n = 0; n < Packets; ++n) right[n] = ei::ploadu<P>(b + n * width);
+    for (int i = 0; i < Rows; ++i) {
+      const P left = ei::pset1<P>(column[i * a.row]);
+      for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pmadd(left, right[n], sums[i][n]);
+    }
+  }
+  for (int i = 0; i < Rows; ++i, c += c_stride) {
+    for (int n = 0; n < Packets; ++n) {
+      Scalar* const to = c + n * width;
+      if constexpr (into == Into::add) sums[i][n] = ei::padd(ei::ploadu<P>(to), sums[i][n]);
+      if constexpr (into == Into::subtract) sums[i][n] = ei::psub(ei::ploadu<P>(to), sums[i][n]);
+      if constexpr (into == Into::add_scaled) {
+        sums[i][n] = ei::pmadd(ei::pset1<P>(a.scale[i]), sums[i][n], ei::ploadu<P>(to));
+      }
+      ei::pstoreu(to, sums[i][n]);
+    }
+  }
+}
+
+/// All rows of one panel of `Packets` packets of columns, `Rows` at a time.
+template <int Rows, int Packets, Into into, class Scalar>
+void product_panel(LeftOperand<Scalar> a, Index rows, Index depth, const Scalar* b, Index b_stride,
+                   Scalar* c, Index c_stride) {
+  Index i = 0;
+  for (; i + Rows <= rows; i += Rows) {
+    product_tile<Rows, Packets, into>(a, depth, b, b_stride, c, c_stride);
+    a.data += Rows * a.row;
+    if constexpr (into == Into::add_scaled) a.scale += Rows;
+    c += Rows * c_stride;
+  }
+  if constexpr (Rows > 1) {
+    constexpr int fewer = Rows > 4 ? 4 : Rows / 2;
+    if (i < rows) {
+      product_panel<fewer, Packets, into>(a, rows - i, depth, b, b_stride, c, c_stride);
+    }
+  }
+}
+
+template <Into into, class Scalar>
+void product_kernel(const LeftOperand<Scalar>& a, Index rows, Index depth, Index columns,
+                    const Scalar* b, Index b_stride, Scalar* c, Index c_stride) {
+  constexpr Index width = packet_size<Scalar>;
+  // 24 sums, 4 packets of the right operand and a coefficient fill 32 registers; 12 + 2 + 1, 16.
+  constexpr int wide =
+      Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 4 : 2;
+  Index j = 0;
+  for (; j + wide * width <= columns; j += wide * width) {
+    product_panel<6, wide, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
+  }
+  if constexpr (wide > 2) {
+    for (; j + 2 * width <= columns; j += 2 * width) {
+      product_panel<6, 2, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
+    }
+  }
+  for (; j + width <= columns; j += width) {
+    product_panel<6, 1, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
+  }
+  for (; j < columns; ++j) {
+    for (Index i = 0; i < rows; ++i) {
+      Scalar sum(0);
+      for (Index p = 0; p < depth; ++p) {
+        sum += a.data[i * a.row + p * a.column] * b[p * b_stride + j];
+      }
+      Scalar& to = c[i * c_stride + j];
+      if constexpr (into == Into::replace) to = sum;
+      if constexpr (into == Into::add) to += sum;
+      if constexpr (into == Into::subtract) to -= sum;
+      if constexpr (into == Into::add_scaled) to += a.scale[i] * sum;
+    }
+  }
+}
+
+/// `columns` rounded up to whole packets as far as there are any: a result may be computed wider
+/// than it is needed, but never in single columns where packets fit.
+template <class Scalar>
+[[nodiscard]] constexpr Index whole_packets(Index columns, Index available) {
+  constexpr Index width = 2 * packet_size<Scalar>;
+  return std::min(available, (columns + width - 1) / width * width);
+}
+
+// A packet of Eigen's carries an alignment that GCC drops, and says so, where it is a template
+// argument.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"
+
+/// to = from^T, both row-major: in square blocks that are transposed in registers.
+template <class From, class To>
+void transpose_into(const From& from, To&& to) {
+  namespace ei = Eigen::internal;
+  using Scalar = typename From::Scalar;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  static_assert(From::IsRowMajor && std::remove_cvref_t<To>::IsRowMajor);
+  const Index rows = from.rows(), columns = from.cols();
+  const Scalar* const source = from.data();
+  Scalar* const target = to.data();
+  const Index source_stride = from.outerStride(), target_stride = to.outerStride();
+  Index i = 0;
+  if constexpr (width > 1) {
+    for (; i + width <= rows; i += width) {
+      Index j = 0;
+      for (; j + width <= columns; j += width) {
+        ei::PacketBlock<P, static_cast<int>(width)> block;
+        for (Index n = 0; n < width; ++n) {
+          block.packet[n] = ei::ploadu<P>(source + (i + n) * source_stride + j);
+        }
+        ei::ptranspose(block);
+        for (Index n = 0; n < width; ++n) {
+          ei::pstoreu(target + (j + n) * target_stride + i, block.packet[n]);
+        }
+      }
+      for (; j < columns; ++j) {
+        for (Index n = i; n < i + width; ++n) {
+          target[j * target_stride + n] = source[n * source_stride + j];
+        }
+      }
+    }
+  }
+  for (; i < rows; ++i) {
+    for (Index j = 0; j < columns; ++j) {
+      target[j * target_stride + i] = source[i * source_stride + j];
+    }
+  }
+}
+#pragma GCC diagnostic pop
+
+/// The same into a matrix that takes its size.
+template <class From, class Scalar>
+void transpose_into(const From& from, RowMajorMatrix<Scalar>& to) {
+  to.resize(from.cols(), from.rows());
+  transpose_into(from, to.leftCols(from.rows()));
+}
+
+/// c = a b, c += a b, c -= a b or c += diag(scale) a b. All three lie in memory; b and c are
+/// row-major with contiguous rows, a may be a block, a transpose or column-major. c overlaps
+/// neither a nor b.
+template <Into into, class A, class B, class C>
+void product(const Eigen::DenseBase<A>& a, const Eigen::DenseBase<B>& b, C&& c,
+             const typename A::Scalar* scale = nullptr) {
+  using Scalar = typename A::Scalar;
+  using Result = std::remove_cvref_t<C>;
+  static_assert(B::IsRowMajor && Result::IsRowMajor, "b and c must be row-major");
+  const A& left = a.derived();
+  const B& right = b.derived();
+  const LeftOperand<Scalar> operand{left.data(), A::IsRowMajor ? left.outerStride() : Index{1},
+                                    A::IsRowMajor ? Index{1} : left.outerStride(), scale};
+  product_kernel<into>(operand, left.rows(), left.cols(), right.cols(), right.data(),
+                       right.outerStride(), c.data(), c.outerStride());
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_PRODUCT_HPP
+
+// ---- loglinear/random.hpp
+
+#ifndef LOGLINEAR_RANDOM_HPP
+#define LOGLINEAR_RANDOM_HPP
+
+/// \file
+/// The generator behind every initial weight: the same seed gives the same weights everywhere.
+
+namespace loglinear {
+
+/// Marsaglia's 64-bit xorshift (13, 7, 17) with normals by Box and Muller. Its state must never be
+/// zero. Does not allocate.
+class Xorshift64 {
+ public:
+  /// \param seed any value but 0
+  /// \throws std::invalid_argument if `seed` is 0: the generator would return zeros for ever
+  explicit Xorshift64(std::uint64_t seed) : state_(seed) {
+    if (seed == 0) detail::fail("seed", seed, "at least 1");
+  }
+
+  /// The next 64 bits.
+  std::uint64_t next() noexcept {
+    state_ ^= state_ << 13;
+    state_ ^= state_ >> 7;
+    state_ ^= state_ << 17;
+    return state_;
+  }
+
+  /// Uniform in [0, 1): the upper 53 bits over 2^53.
+  double uniform() noexcept { return static_cast<double>(next() >> 11) * 0x1p-53; }
+
+  /// Standard normal, `sqrt(-2 ln u1) cos(2 pi u2)`; takes two uniforms, u1 redrawn while 0.
+  double normal() noexcept {
+    double u1 = uniform();
+    while (u1 == 0) u1 = uniform();
+    const double u2 = uniform();
+    return std::sqrt(-2 * std::log(u1)) * std::cos(2 * std::numbers::pi * u2);
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RANDOM_HPP
+
+// ---- loglinear/transitions/decays.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_DECAYS_HPP
+#define LOGLINEAR_TRANSITIONS_DECAYS_HPP
+
+/// \file
+/// The diagonal kinds of transition: none, one decay, a decay per key row, a decay per value
+/// column. The interface they share is documented in transition.hpp.
+
+namespace loglinear {
+
+/// `S <- S`: nothing happens to older states.
+template <class Scalar_>
+struct Identity {
+  using Scalar = Scalar_;
+
+  Identity(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
+
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
+  void left(auto&& /*m*/) const {}
+  void left_transposed(auto&& /*q*/) const {}
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto&, const auto&, const auto&, const auto&, Identity&) const {}
+  [[nodiscard]] Scalar factor() const { return Scalar(1); }
+  [[nodiscard]] double norm_bound() const { return 1; }
+  [[nodiscard]] bool all_finite() const { return true; }
+};
+
+/// `S <- a S`: one decay for the whole state.
+template <class Scalar_>
+struct ScalarDecay {
+  using Scalar = Scalar_;
+
+  ScalarDecay(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
+
+  Scalar decay{1};  ///< a
+
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
+  void left(auto&& m) const { m *= decay; }
+  void left_transposed(auto&& q) const { q *= decay; }
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto& q, const auto& s, const auto&, const auto&,
+                ScalarDecay& gradient) const {
+    gradient.decay = q.dot(s);
+  }
+  [[nodiscard]] Scalar factor() const { return decay; }
+  [[nodiscard]] double norm_bound() const { return std::abs(detail::to_double(decay)); }
+  [[nodiscard]] bool all_finite() const { return detail::is_finite(decay); }
+};
+
+/// `S <- diag(w) S`: one decay for each key row.
+template <class Scalar_>
+struct KeyDecay {
+  using Scalar = Scalar_;
+
+  KeyDecay(Eigen::Index key_rows, Eigen::Index /*d_v*/)
+      : decay(detail::Vector<Scalar>::Ones(key_rows)) {}
+
+  detail::Vector<Scalar> decay;  ///< w, length key_rows
+
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index) const {
+    return decay.size() == key_rows;
+  }
+  void left(auto&& m) const {
+    for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
+  }
+  void left_transposed(auto&& q) const { q.array() *= decay.array(); }
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto& q, const auto& s, const auto&, const auto&, KeyDecay& gradient) const {
+    gradient.decay = q.cwiseProduct(s);
+  }
+  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
+  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
+};
+
+/// `S <- S diag(w)`: one decay for each value column.
+template <class Scalar_>
+struct ValueDecay {
+  using Scalar = Scalar_;
+
+  ValueDecay(Eigen::Index /*key_rows*/, Eigen::Index d_v)
+      : decay(detail::Vector<Scalar>::Ones(d_v)) {}
+
+  detail::Vector<Scalar> decay;  ///< w, length d_v
+
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index d_v) const { return decay.size() == d_v; }
+  void left(auto&& /*m*/) const {}
+  void left_transposed(auto&& /*q*/) const {}
+  void right(auto&& m) const {
+    for (Eigen::Index i = 0; i < m.rows(); ++i) {
+      m.row(i).array() *= decay.transpose().array();
+    }
+  }
+  void pullback(const auto&, const auto&, const auto& z, const auto& d,
+                ValueDecay& gradient) const {
+    gradient.decay = z.cwiseProduct(d);
+  }
+  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
+  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_DECAYS_HPP
+
+// ---- loglinear/transitions/product.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_PRODUCT_HPP
+#define LOGLINEAR_TRANSITIONS_PRODUCT_HPP
+
+/// \file
+/// Several transitions at one token, one after the other.
+
+namespace loglinear {
+
+/// `S <- L_n (... L_1 S diag(r_1) ...) diag(r_n)`: the factors act in the order of the template
+/// arguments, the first one first.
+template <class... Factors>
+struct TransitionProduct {
+  static_assert(sizeof...(Factors) > 0, "a product of transitions needs at least one factor");
+  static constexpr std::size_t count = sizeof...(Factors);  ///< number of factors
+  using Scalar = typename std::tuple_element_t<0, std::tuple<Factors...>>::Scalar;
+
+  TransitionProduct(Eigen::Index key_rows, Eigen::Index d_v)
+      : factors(Factors(key_rows, d_v)...),
+        queries_(key_rows, static_cast<Eigen::Index>(count)),
+        cotangents_(d_v, static_cast<Eigen::Index>(count)),
+        s_(key_rows),
+        z_(d_v) {}
+
+  std::tuple<Factors...> factors;  ///< L_1 ... L_n
+
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
+    return std::apply([&](const auto&... factor) { return (factor.fits(key_rows, d_v) && ...); },
+                      factors);
+  }
+  void left(auto&& m) const {
+    std::apply([&](const auto&... factor) { (factor.left(m), ...); }, factors);
+  }
+  void left_transposed(auto&& q) const {
+    backwards([&](const auto& factor, auto) { factor.left_transposed(q); });
+  }
+  void right(auto&& m) const {
+    std::apply([&](const auto&... factor) { (factor.right(m), ...); }, factors);
+  }
+
+  /// Each factor sees the query and cotangent as they come back through the later factors, and s
+  /// and z as they come forward through the earlier ones. `gradient` lends its scratch memory.
+  void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
+                TransitionProduct& gradient) const {
+    gradient.s_ = q;
+    gradient.z_ = d;
+    backwards([&](const auto& factor, auto j) {
+      gradient.queries_.col(j) = gradient.s_;
+      gradient.cotangents_.col(j) = gradient.z_;
+      factor.left_transposed(gradient.s_);
+      factor.right(gradient.z_.transpose());
+    });
+    gradient.s_ = s;
+    gradient.z_ = z;
+    forwards([&](const auto& factor, auto j) {
+      factor.pullback(gradient.queries_.col(j), gradient.s_, gradient.z_,
+                      gradient.cotangents_.col(j), std::get<j>(gradient.factors));
+      factor.left(gradient.s_);
+      factor.right(gradient.z_.transpose());
+    });
+  }
+
+  /// Bounds what each factor leaves to the next, too: a later one may shrink it again.
+  [[nodiscard]] double norm_bound() const {
+    return std::apply(
+        [](const auto&... factor) { return (std::max(1.0, factor.norm_bound()) * ...); }, factors);
+  }
+  [[nodiscard]] bool all_finite() const {
+    return std::apply([](const auto&... factor) { return (factor.all_finite() && ...); }, factors);
+  }
+
+ private:
+  template <class Visit>
+  void forwards(Visit visit) const {
+    [&]<std::size_t... J>(std::index_sequence<J...>) {
+      (visit(std::get<J>(factors), std::integral_constant<std::size_t, J>{}), ...);
+    }
+    (std::make_index_sequence<count>{});
+  }
+  template <class Visit>
+  void backwards(Visit visit) const {
+    [&]<std::size_t... J>(std::index_sequence<J...>) {
+      (visit(std::get<count - 1 - J>(factors),
+             std::integral_constant<std::size_t, count - 1 - J>{}),
+       ...);
+    }
+    (std::make_index_sequence<count>{});
+  }
+
+  detail::Matrix<Scalar> queries_, cotangents_;
+  detail::Vector<Scalar> s_, z_;
+};
+
+namespace detail {
+
+template <class First, class Factor, class Sequence>
+struct RepeatedProductOf;
+template <class First, class Factor, std::size_t... J>
+struct RepeatedProductOf<First, Factor, std::index_sequence<J...>> {
+  template <std::size_t>
+  using Each = Factor;
+  using Type = TransitionProduct<First, Each<J>...>;
+};
+
+}  // namespace detail
+
+/// The product of `First` and then `count` times `Factor`.
+template <class First, class Factor, std::size_t count>
+using RepeatedProduct =
+    typename detail::RepeatedProductOf<First, Factor, std::make_index_sequence<count>>::Type;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_PRODUCT_HPP
+
+// ---- loglinear/transitions/rank_one_update.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
+#define LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
+
+/// \file
+/// The transition of the delta rules: a diagonal minus a matrix of rank one.
+
+namespace loglinear {
+
+/// `S <- (D - u p^T) S`, with D one of `Identity`, `ScalarDecay` and `KeyDecay`.
+///
+/// The gated delta rule `a (I - b k k^T)` is `D = a`, `u = a b k`, `p = k`. RWKV-7 is `D =
+/// diag(w)`, `u = a*kappa` with `p = kappa` (the paper's) or `p = w*kappa` (decay first).
+template <class Diagonal>
+struct RankOneUpdate {
+  using Scalar = typename Diagonal::Scalar;
+
+  RankOneUpdate(Eigen::Index key_rows, Eigen::Index d_v)
+      : diagonal(key_rows, d_v),
+        u(detail::Vector<Scalar>::Zero(key_rows)),
+        p(detail::Vector<Scalar>::Zero(key_rows)) {}
+
+  Diagonal diagonal;         ///< D
+  detail::Vector<Scalar> u;  ///< what is written back, length key_rows
+  detail::Vector<Scalar> p;  ///< what is looked up, length key_rows
+
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
+    return u.size() == key_rows && p.size() == key_rows && diagonal.fits(key_rows, d_v);
+  }
+
+  /// m <- D m - u (p^T m), a block of columns at a time so that p^T m fits on the stack.
+  void left(auto&& m) const {
+    for (Eigen::Index first = 0; first < m.cols(); first += detail::column_block) {
+      const Eigen::Index width = std::min<Eigen::Index>(detail::column_block, m.cols() - first);
+      auto block = m.middleCols(first, width);
+      detail::BlockBuffer<Scalar> found(width);
+      found.setZero();
+      for (Eigen::Index i = 0; i < p.size(); ++i) found += p[i] * block.row(i).transpose();
+      diagonal.left(block);
+      for (Eigen::Index i = 0; i < u.size(); ++i) block.row(i) -= u[i] * found.transpose();
+    }
+  }
+
+  /// q <- D q - p (u^T q)
+  void left_transposed(auto&& q) const {
+    const Scalar along = u.dot(q);
+    diagonal.left_transposed(q);
+    q -= along * p;
+  }
+
+  void right(auto&& /*m*/) const {}
+
+  void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
+                RankOneUpdate& gradient) const {
+    diagonal.pullback(q, s, z, d, gradient.diagonal);
+    const Scalar found = p.dot(s), along = u.dot(q);
+    gradient.u = -found * q;
+    gradient.p = -along * s;
+  }
+
+  /// Bounds p^T m too, which `left` computes on the way: it can overflow where u is tiny.
+  [[nodiscard]] double norm_bound() const {
+    return diagonal.norm_bound() +
+           std::max(1.0, detail::to_double(u.stableNorm())) * detail::to_double(p.stableNorm());
+  }
+  [[nodiscard]] bool all_finite() const {
+    return diagonal.all_finite() && detail::all_finite(u) && detail::all_finite(p);
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
+
+// ---- loglinear/transition.hpp
+
+#ifndef LOGLINEAR_TRANSITION_HPP
+#define LOGLINEAR_TRANSITION_HPP
+
+/// \file
+/// What an inner rule does to every older state at a token: a linear map `S <- L S diag(r)` shared
+/// by all levels. Being linear it commutes with the merging of buckets, which is why a hierarchy
+/// can undergo it level by level (arXiv:2506.04761, section 3: the mask `M^S (.) M^H`).
+///
+/// There are few kinds, and all algorithms are written once for all of them:
+///
+/// | kind                       | L                  | r | used by                                |
+/// |----------------------------|--------------------|---|----------------------------------------|
+/// | `Identity`                 | I                  | 1 | plain linear attention, `KeyOnly`      |
+/// | `ScalarDecay`              | a I                | 1 | RetNet, GLA, RWKV, MLSTM, Mamba2       |
+/// | `KeyDecay`                 | diag(w)            | 1 | GLAVector, HGRN2                       |
+/// | `ValueDecay`               | I                  | w | Hawk                                   |
+/// | `RankOneUpdate<Diagonal>`  | D - u p^T          | 1 | DeltaNet, GatedDeltaNet, RWKV7 (D one  |
+/// |                            |                    |   | of the first three)                    |
+/// | `TransitionProduct<...>`   | L_n ... L_2 L_1    | . | DeltaProduct: several of them a token  |
+///
+/// A rule fills the kind's public members; they are also what its gradient is written to, so that
+/// the cotangent of a transition is a transition of the same type.
+
+namespace loglinear {
+
+/// What a kind of transition supplies, for matrices `m` with `key_rows` rows, queries `q` and `s`
+/// of that length, reads `z` and `d` of length `d_v`:
+///
+/// * `Kind(key_rows, d_v)`: allocates its members once;
+/// * `fits(key_rows, d_v)`: whether its members have the sizes that such a state needs;
+/// * `left(m)`: m <- L m, in place; m may be a vector;
+/// * `left_transposed(q)`: q <- L^T q, in place;
+/// * `right(m)`: m <- m diag(r), in place; a read z is passed as the row z^T;
+/// * `norm_bound()`: an upper bound, as a double, of the factor by which a Frobenius norm can grow,
+///   that of every intermediate result of `left` and `right` included;
+/// * `all_finite()`: whether every member is a finite number;
+/// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, a transition of the same type, the
+///   derivative of `q^T L s + d . (r z)` with respect to every member;
+/// * `factor()`, only where L is a multiple of I and r is 1: that multiple. Layers then defer the
+///   transition and keep their newest leaves apart.
+///
+/// None of them allocates or throws.
+template <class Kind, class Scalar>
+concept Transition = std::constructible_from<Kind, Eigen::Index, Eigen::Index> &&
+    requires(const Kind& kind, Kind& gradient, detail::Matrix<Scalar>& m, detail::Vector<Scalar>& q,
+             const detail::Vector<Scalar>& s) {
+  kind.left(m);
+  kind.left_transposed(q);
+  kind.right(m);
+  kind.pullback(s, s, s, s, gradient);
+  { kind.fits(s.size(), s.size()) } -> std::convertible_to<bool>;
+  { kind.norm_bound() } -> std::convertible_to<double>;
+  { kind.all_finite() } -> std::convertible_to<bool>;
+};
+
+static_assert(Transition<Identity<double>, double>);
+static_assert(Transition<ScalarDecay<double>, double>);
+static_assert(Transition<KeyDecay<double>, double>);
+static_assert(Transition<ValueDecay<double>, double>);
+static_assert(Transition<RankOneUpdate<ScalarDecay<double>>, double>);
+static_assert(Transition<TransitionProduct<KeyDecay<double>, ValueDecay<double>>, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITION_HPP
+
+// ---- loglinear/rule.hpp
+
+#ifndef LOGLINEAR_RULE_HPP
+#define LOGLINEAR_RULE_HPP
+
+/// \file
+/// What an inner rule is: the preparation that turns the projections of one token into the leaf it
+/// writes and the transition that older states undergo, and the pullback of that preparation.
+///
+/// A rule is a small aggregate of hyperparameters with four members to write:
+///
+///     struct MyRule {
+///       double gate_bias = 0;                                              // hyperparameters
+///       template <class Scalar> using Transition = ScalarDecay<Scalar>;    // 1. the kind
+///       auto parameters(Index d_k, Index d_v) const {                      // 2. own weights
+///         return std::array{projection("w_gate", 1)};
+///       }
+///       void prepare(const auto& in, auto& token) const;                   // 3. forward
+///       void pullback(const auto& in, const auto& token,                   // 4. backward
+///                     auto& d_token, auto& d_in) const;
+///     };
+///
+/// and, where they differ from the usual: `leaves` (how many `k v^T` a token writes, a static
+/// constexpr int, 1), `normalizes_key` (whether `KeyOnly` writes `k/|k|`, a static constexpr bool,
+/// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`)
+/// and `validate()` (throws std::invalid_argument on illegal hyperparameters). A rule never sees a
+/// state's storage.
+
+namespace loglinear {
+
+/// One weight array that a rule or a level weighting needs beyond W_k, W_v and W_q.
+struct Parameter {
+  std::string_view name;  ///< by which the layer reads and sets it; a string literal
+  Eigen::Index rows = 0;  ///< outputs of the projection, or length of the free vector; 0: absent
+  bool is_projection = true;        ///< a matrix `rows x d_model` applied to x, or a free vector
+  std::optional<double> initial{};  ///< all coefficients start here instead of being drawn
+};
+
+/// A projection of the input: `in.own` holds its `rows` outputs.
+[[nodiscard]] constexpr Parameter projection(std::string_view name, Eigen::Index rows) {
+  return {name, rows, true, {}};
+}
+
+/// A vector of weights that does not depend on the input: `in.free` holds it.
+[[nodiscard]] constexpr Parameter free_vector(std::string_view name, Eigen::Index rows,
+                                              std::optional<double> initial = {}) {
+  return {name, rows, false, initial};
+}
+
+/// What a rule reads: the projections of one token. `Vec` is a read-only or a writable view; with a
+/// writable one the same struct receives the gradient.
+template <class Vec>
+struct Projections {
+  Vec k;     ///< W_k x, length d_k
+  Vec v;     ///< W_v x, length d_v
+  Vec q;     ///< W_q x, length d_k
+  Vec own;   ///< the rule's own projections one after the other, in the order of `parameters`
+  Vec free;  ///< the rule's free vectors one after the other, likewise
+};
+
+/// What a rule writes: the leaf `sum_j keys_j values_j^T`, the query and the transition of one
+/// token. The gradient of a loss with respect to a token is again a token.
+template <class Kind>
+struct Token {
+  using Scalar = typename Kind::Scalar;
+
+  /// All zeros.
+  Token(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves)
+      : keys(detail::Matrix<Scalar>::Zero(key_rows, leaves)),
+        values(detail::Matrix<Scalar>::Zero(d_v, leaves)),
+        query(detail::Vector<Scalar>::Zero(key_rows)),
+        transition(key_rows, d_v) {}
+
+  detail::Matrix<Scalar> keys;    ///< key_rows x leaves
+  detail::Matrix<Scalar> values;  ///< d_v x leaves
+  detail::Vector<Scalar> query;   ///< length key_rows
+  Kind transition;                ///< what older states undergo
+};
+
+namespace detail {
+
+template <class Scalar>
+using ConstVectorView = Eigen::Map<const Vector<Scalar>>;
+template <class Scalar>
+using VectorView = Eigen::Map<Vector<Scalar>>;
+
+template <class Rule>
+[[nodiscard]] constexpr int leaves_of() {
+  if constexpr (requires { Rule::leaves; }) {
+    return Rule::leaves;
+  } else {
+    return 1;
+  }
+}
+
+template <class Rule>
+[[nodiscard]] constexpr bool normalizes_key() {
+  if constexpr (requires { Rule::normalizes_key; }) {
+    return Rule::normalizes_key;
+  } else {
+    return false;
+  }
+}
+
+template <class Rule>
+[[nodiscard]] Index key_rows_of(const Rule& rule, Index d_k) {
+  if constexpr (requires { rule.key_rows(d_k); }) {
+    return rule.key_rows(d_k);
+  } else {
+    return d_k;
+  }
+}
+
+template <class Rule, class In, class Query>
+void prepare_query(const Rule& rule, const In& in, Query& query) {
+  if constexpr (requires { rule.prepare_query(in, query); }) {
+    rule.prepare_query(in, query);
+  } else {
+    query = in.q;
+  }
+}
+
+template <class Rule>
+void validate_rule(const Rule& rule) {
+  if constexpr (requires { rule.validate(); }) rule.validate();
+}
+
+}  // namespace detail
+
+/// The requirement `Rule::Transition<Scalar>` names a kind of transition.
+template <class Rule, class Scalar>
+concept HasTransition = Transition<typename Rule::template Transition<Scalar>, Scalar>;
+
+/// The requirement `rule.parameters(d_k, d_v)` returns a range of `Parameter`.
+template <class Rule>
+concept HasParameters = requires(const Rule& rule, Eigen::Index d) {
+  { *rule.parameters(d, d).begin() } -> std::convertible_to<Parameter>;
+};
+
+/// The requirement `rule.prepare(in, token)`: fills `token.keys`, `token.values` and
+/// `token.transition` from the projections. Called with every member sized.
+template <class Rule, class Scalar>
+concept HasPrepare = requires(const Rule& rule,
+                              const Projections<detail::ConstVectorView<Scalar>>& in,
+                              Token<typename Rule::template Transition<Scalar>>& token) {
+  rule.prepare(in, token);
+};
+
+/// The requirement `rule.pullback(in, token, d_token, d_in)`: from the gradient with respect to the
+/// token, writes `d_in.k`, `d_in.v`, `d_in.own` and `d_in.free`. `d_in.q` already holds
+/// `d_token.query`; a rule with a `prepare_query` of its own overwrites it. `d_token` is the rule's
+/// to use as scratch memory.
+template <class Rule, class Scalar>
+concept HasPullback = requires(const Rule& rule,
+                               const Projections<detail::ConstVectorView<Scalar>>& in,
+                               const Token<typename Rule::template Transition<Scalar>>& token,
+                               Projections<detail::VectorView<Scalar>>& d_in) {
+  rule.pullback(in, token, token, d_in);
+};
+
+/// An inner rule: see the top of this file for what a rule has to supply and an example in
+/// `examples/own_rule.cpp`.
+template <class Rule, class Scalar>
+concept InnerRule = std::copyable<Rule> && HasTransition<Rule, Scalar> && HasParameters<Rule> &&
+    HasPrepare<Rule, Scalar> && HasPullback<Rule, Scalar>;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULE_HPP
+
+// ---- loglinear/detail/parameters.hpp
+
+#ifndef LOGLINEAR_DETAIL_PARAMETERS_HPP
+#define LOGLINEAR_DETAIL_PARAMETERS_HPP
+
+// The weights of a layer: all projections of x stacked into one matrix, so that a token costs one
+// product and a training step one rank-one update, and all free vectors in one more.
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class Parameters {
+ public:
+  explicit Parameters(Index d_model) : d_model_(d_model) {}
+
+  /// Appends an array; returns where it begins in the stacked projections or free vectors.
+  Index append(const Parameter& shape) {
+    Index& end = shape.is_projection ? projected_ : free_size_;
+    const Index begin = end;
+    end += shape.rows;
+    if (shape.rows > 0) arrays_.push_back({std::string(shape.name), shape, begin});
+    return begin;
+  }
+
+  /// Allocates everything and draws it, array after array in the order of appending,
+  /// row by row: 0.01 times a standard normal, or the constant that the parameter names.
+  void draw(Xorshift64& random) {
+    projections_.setZero(projected_, d_model_);
+    free_.setZero(free_size_);
+    const auto weight = [&](const Parameter& shape) {
+      const auto value =
+          static_cast<Scalar>(shape.initial ? *shape.initial : 0.01 * random.normal());
+      if (!is_finite(value)) fail(shape.name, *shape.initial, "finite in the layer's scalar");
+      return value;
+    };
+    for (const Array& array : arrays_) {
+      for (Index i = array.begin; i < array.begin + array.shape.rows; ++i) {
+        if (!array.shape.is_projection) free_[i] = weight(array.shape);
+        for (Index j = 0; array.shape.is_projection && j < d_model_; ++j) {
+          projections_(i, j) = weight(array.shape);
+        }
+      }
+    }
+    measure();
+  }
+
+  [[nodiscard]] Index projected_size() const { return projected_; }
+  [[nodiscard]] Index free_size() const { return free_size_; }
+  [[nodiscard]] Index d_model() const { return d_model_; }
+  [[nodiscard]] const Vector<Scalar>& free() const { return free_; }
+
+  /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet, so that
+  /// a row's rounding does not depend on `from`.
+  void project(const Vector<Scalar>& x, Vector<Scalar>& raw, Index from = 0) const {
+    from -= from % packet_size<Scalar>;
+    weighted_rows(projections_.data() + from, d_model_, projected_ - from, projected_, x.data(),
+                  raw.data() + from);
+  }
+
+  /// raw = x W^T, a row a token.
+  template <class Rows>
+  void project_rows(const Rows& x, RowMajorMatrix<Scalar>& raw) const {
+    product<Into::replace>(x, by_input(), raw);
+  }
+  /// d_x = d_raw W, a row a token.
+  template <class DRows>
+  void project_rows_back(const RowMajorMatrix<Scalar>& d_raw, DRows&& d_x) const {
+    const RowMajorMatrix<Scalar> transposed = d_raw.transpose();
+    RowMajorMatrix<Scalar> d_x_transposed(d_model_, d_raw.rows());
+    product<Into::replace>(by_input(), transposed, d_x_transposed);
+    d_x = d_x_transposed.transpose();
+  }
+
+  /// The same arrays, all zero: for a gradient.
+  [[nodiscard]] Parameters zeros() const {
+    Parameters zeros(*this);
+    zeros.projections_.setZero();
+    zeros.free_.setZero();
+    zeros.magnitude_ = 0;
+    return zeros;
+  }
+  /// W += d_raw^T x, for a gradient.
+  template <class Rows>
+  void add_outer_rows(const Rows& x, const RowMajorMatrix<Scalar>& d_raw) {
+    Eigen::Map<RowMajorMatrix<Scalar>> by_input(projections_.data(), d_model_, projected_);
+    product<Into::add>(x.transpose(), d_raw, by_input);
+  }
+  void add_free(const Vector<Scalar>& d_free) { free_ += d_free; }
+
+  /// W -= learning_rate * the gradient, of the same layout. \throws std::invalid_argument where a
+  /// weight would not be finite; nothing is changed then
+  void descend(double learning_rate, const Parameters& gradient) {
+    require_finite("the gradient", gradient.projections_);
+    require_finite("the gradient", gradient.free_);
+    const double step =
+        learning_rate * std::max(max_abs(gradient.projections_), max_abs(gradient.free_));
+    if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) measure();
+    if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) {
+      fail("the largest weight after this step", magnitude_ + step,
+           "within the range of the scalar type");
+    }
+    magnitude_ += step;
+    if (learning_rate == 0) return;
+    projections_ -= Scalar(learning_rate) * gradient.projections_;
+    free_ -= Scalar(learning_rate) * gradient.free_;
+  }
+
+  /// Throws unless the step of `descend` leaves every weight finite.
+  void require_descendable(double learning_rate, const Vector<Scalar>& d_raw,
+                           const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
+    require_finite("the gradient", d_raw);
+    require_finite("the gradient", d_free);
+    // `descend` multiplies x first: an infinite rate would turn a gradient of 0 into NaN.
+    const double largest_x = max_abs(x), rate = learning_rate * largest_x;
+    require_between("the learning rate times the largest |x|, or 1,", std::max(rate, learning_rate),
+                    0.0, magnitude_limit<Scalar>());
+    const double step = std::max(rate * max_abs(d_raw), learning_rate * max_abs(d_free));
+    if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) measure();
+    if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) {
+      fail("the largest weight after this step", magnitude_ + step,
+           "within the range of the scalar type");
+    }
+    magnitude_ += step;
+  }
+
+  /// W -= learning_rate * d_raw x^T and free -= learning_rate * d_free; d_raw is scaled on the way.
+  void descend(double learning_rate, Vector<Scalar>& d_raw, const Vector<Scalar>& x,
+               const Vector<Scalar>& d_free) {
+    d_raw *= -Scalar(learning_rate);
+    add_outer(projections_.data(), d_model_, projected_, projected_, x.data(), d_raw.data());
+    free_ -= Scalar(learning_rate) * d_free;
+  }
+
+  [[nodiscard]] std::vector<std::string> names() const {
+    std::vector<std::string> names;
+    for (const Array& array : arrays_) names.push_back(array.name);
+    return names;
+  }
+
+  /// A read-only view of one array: `rows x d_model`, or `1 x rows` for a free vector.
+  [[nodiscard]] ConstMatrixView<Scalar> get(std::string_view name) const {
+    const Array& array = find(name);
+    if (array.shape.is_projection) {
+      return {projections_.data() + array.begin, array.shape.rows, d_model_,
+              Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(projected_, 1)};
+    }
+    return {free_.data() + array.begin, 1, array.shape.rows,
+            Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(1, 1)};
+  }
+
+  template <class Derived>
+  void set(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const Array& array = find(name);
+    const ConstMatrixView<Scalar> old = get(name);
+    require_size("rows of " + array.name, value.rows(), old.rows());
+    require_size("columns of " + array.name, value.cols(), old.cols());
+    const Matrix<Scalar> evaluated = value;
+    require_finite(name, evaluated);
+    require_between("the largest coefficient of " + array.name, max_abs(evaluated), 0.0,
+                    magnitude_limit<Scalar>());
+    if (array.shape.is_projection) {
+      projections_.middleRows(array.begin, array.shape.rows) = evaluated;
+    } else {
+      free_.segment(array.begin, array.shape.rows) = evaluated.row(0).transpose();
+    }
+    measure();
+  }
+
+  template <class Other>
+  [[nodiscard]] Parameters<Other> cast() const {
+    Parameters<Other> other(d_model_);
+    for (const Array& array : arrays_) other.append(array.shape);
+    Xorshift64 random(1);
+    other.draw(random);
+    for (const Array& array : arrays_) {
+      other.set(array.name, get(array.name).template cast<Other>());
+    }
+    return other;
+  }
+
+ private:
+  struct Array {
+    std::string name;
+    Parameter shape;
+    Index begin;
+  };
+
+  /// The stacked projections as d_model x outputs, row-major.
+  [[nodiscard]] Eigen::Map<const RowMajorMatrix<Scalar>> by_input() const {
+    return {projections_.data(), d_model_, projected_};
+  }
+
+  [[nodiscard]] const Array& find(std::string_view name) const {
+    for (const Array& array : arrays_) {
+      if (array.name == name) return array;
+    }
+    std::string legal = "one of";
+    for (const Array& array : arrays_) legal += ' ' + array.name;
+    fail("weight name", name, legal);
+  }
+
+  void measure() { magnitude_ = std::max(max_abs(projections_), max_abs(free_)); }
+
+  std::vector<Array> arrays_;
+  Matrix<Scalar> projections_;  // column-major: W x runs along contiguous outputs
+  Vector<Scalar> free_;
+  Index d_model_, projected_ = 0, free_size_ = 0;
+  double magnitude_ = 0;  // an upper bound of every weight's absolute value
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_PARAMETERS_HPP
+
+// ---- loglinear/detail/workspace.hpp
+
+#ifndef LOGLINEAR_DETAIL_WORKSPACE_HPP
+#define LOGLINEAR_DETAIL_WORKSPACE_HPP
+
+// The memory in which a layer works on one token, sized once so that no call allocates.
+
+namespace loglinear::detail {
+
+/// Where each part of a token's stacked projections, and of the free vectors, begins.
+struct Layout {
+  Index d_k = 0, d_v = 0, key_rows = 0;
+  Index v = 0, q = 0, lambda = 0, own = 0, end = 0;  // k begins at 0
+  Index free_own = 0, free_end = 0;                  // the level weights' free vector at 0
+
+  /// The rule's share of stacked projections and free vectors, as a rule sees it.
+  template <class Vec, class Raw>
+  [[nodiscard]] Projections<Vec> rule_part(Raw* raw, Raw* free) const {
+    return {Vec(raw, d_k), Vec(raw + v, d_v), Vec(raw + q, d_k), Vec(raw + own, end - own),
+            Vec(free + free_own, free_end - free_own)};
+  }
+  /// The level weights' share.
+  template <class Vec, class Raw>
+  [[nodiscard]] Vec lambda_part(Raw* raw) const {
+    return Vec(raw + lambda, own - lambda);
+  }
+  template <class Vec, class Raw>
+  [[nodiscard]] Vec lambda_free_part(Raw* free) const {
+    return Vec(free, free_own);
+  }
+};
+
+/// Everything a read needs; the forward half of a token.
+template <class Kind>
+struct Workspace {
+  using Scalar = typename Kind::Scalar;
+
+  Workspace(const Layout& layout, Index d_model, Index leaves, Index max_levels, Index weights,
+            Index score_columns)
+      : x(Vector<Scalar>::Zero(d_model)),
+        raw(Vector<Scalar>::Zero(layout.end)),
+        token(layout.key_rows, layout.d_v, leaves),
+        lambda(Vector<Scalar>::Zero(weights)),
+        old_query(Vector<Scalar>::Zero(layout.key_rows)),
+        levels_query(Vector<Scalar>::Zero(layout.key_rows)),
+        level_reads(Matrix<Scalar>::Zero(layout.d_v, max_levels)),
+        scores(Vector<Scalar>::Zero(score_columns)),
+        coefficients(Vector<Scalar>::Zero(score_columns)),
+        old_read(Vector<Scalar>::Zero(layout.d_v)),
+        read(Vector<Scalar>::Zero(layout.d_v)),
+        output(Vector<Scalar>::Zero(layout.d_v)) {}
+
+  Vector<Scalar> x;             // the input
+  Vector<Scalar> raw;           // all projections of x, stacked
+  Token<Kind> token;            // what the rule made of them
+  Vector<Scalar> lambda;        // level weights
+  Vector<Scalar> old_query;     // the query as the older states see it: L^T q
+  Vector<Scalar> levels_query;  // the same times what is deferred of their decay
+  Matrix<Scalar> level_reads;   // column l: S_l^T levels_query, for active levels
+  Vector<Scalar> scores;        // k . old_query of each buffered leaf, times its decay
+  Vector<Scalar> coefficients;  // the same times the leaf's level weight
+  Vector<Scalar> old_read;      // their weighted sum
+  Vector<Scalar> read;          // the raw read: old_read through diag(r), plus the token's own leaf
+  Vector<Scalar> output;        // tanh of it
+};
+
+/// The backward half: gradients of the loss with respect to what its name says after `d_`.
+template <class Kind>
+struct TrainingWorkspace {
+  using Scalar = typename Kind::Scalar;
+
+  TrainingWorkspace(const Layout& layout, Index leaves, Index weights, Index score_columns)
+      : target(layout.d_v),
+        d_read(layout.d_v),
+        d_old_read(layout.d_v),
+        d_old_query(layout.key_rows),
+        d_lambda(weights),
+        d_scores(score_columns),
+        d_token(layout.key_rows, layout.d_v, leaves),
+        d_raw(layout.end),
+        d_free(layout.free_end) {}
+
+  Vector<Scalar> target;
+  Vector<Scalar> d_read, d_old_read, d_old_query, d_lambda, d_scores;
+  Token<Kind> d_token;
+  Vector<Scalar> d_raw, d_free;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_WORKSPACE_HPP
+
+// ---- loglinear/fenwick.hpp
+
+#ifndef LOGLINEAR_FENWICK_HPP
+#define LOGLINEAR_FENWICK_HPP
+
+/// \file
+/// Level arithmetic: which power-of-two bucket of the past holds which token.
+///
+/// A stream of `count` tokens is kept like a binary counter: level l holds the bucket of 2^l
+/// consecutive tokens that bit l of `count` stands for (Guo et al., arXiv:2506.04761, section 2).
+/// With `max_levels` levels everything older folds into the last one. All functions are constexpr,
+/// do not allocate and do not throw; they need no Eigen.
+
+namespace loglinear {
+
+/// The most levels a hierarchy can have: one for each bit of a 64-bit token count.
+inline constexpr int max_level_limit = 64;
+
+/// What a read at token t sees. The three orders of the field are easily confused; every layer and
+/// every function here that reads names the one it uses.
+enum class ReadOrder {
+  /// All earlier tokens, before this token's transition: token s is at level
+  /// `bit_width(t ^ s) - 1`. M levels, M weights.
+  before_push,
+  /// Everything after this token's transition, carry and leaf: token s is at level
+  /// `bit_width((t + 1) ^ s) - 1`. M levels, M weights.
+  after_push,
+  /// The paper's order: the transition is applied and this token's own leaf stands apart as level
+  /// 0, the buckets above it: token s is at level `bit_width(t ^ s)`. M levels, M + 1 weights.
+  current_apart,
+};
+
+/// Number of level weights a read over `max_levels` levels takes: one more for `current_apart`.
+[[nodiscard]] constexpr int level_weight_count(ReadOrder order, int max_levels) noexcept {
+  return order == ReadOrder::current_apart ? max_levels + 1 : max_levels;
+}
+
+/// The level at which the next leaf lands when `count` tokens have been pushed:
+/// `min(countr_one(count), max_levels - 1)`. All active levels below it are merged into it.
+[[nodiscard]] constexpr int landed_level(std::uint64_t count, int max_levels) noexcept {
+  return std::min(std::countr_one(count), max_levels - 1);
+}
+
+/// Bit l is set iff level l holds a bucket after `count` tokens: the bits of `count`, with the last
+/// level active iff `count >= 2^(max_levels - 1)`.
+[[nodiscard]] constexpr std::uint64_t active_mask(std::uint64_t count, int max_levels) noexcept {
+  const std::uint64_t last = std::uint64_t{1} << (max_levels - 1);
+  return (count & (last - 1)) | (count >= last ? last : 0);
+}
+
+/// Whether level `level` holds a bucket after `count` tokens.
+[[nodiscard]] constexpr bool is_active_level(std::uint64_t count, int level,
+                                             int max_levels) noexcept {
+  return ((active_mask(count, max_levels) >> level) & 1u) != 0;
+}
+
+/// Number of levels that hold a bucket after `count` tokens: the set bits of `active_mask`.
+[[nodiscard]] constexpr int active_level_count(std::uint64_t count, int max_levels) noexcept {
+  return std::popcount(active_mask(count, max_levels));
+}
+
+/// The fewest levels that hold `length` tokens without overflow, `floor(log2(length)) + 1`; 1 for
+/// an empty stream.
+[[nodiscard]] constexpr int levels_needed(std::uint64_t length) noexcept {
+  return std::max(1, static_cast<int>(std::bit_width(length)));
+}
+
+/// The level of token `s` seen from token `t >= s` (tokens are numbered from 0), clamped to the
+/// last level: `max_levels - 1`, or `max_levels` for `current_apart`. In the order `before_push`
+/// a token does not see itself: `s < t` there.
+[[nodiscard]] constexpr int level_of(std::uint64_t s, std::uint64_t t, ReadOrder order,
+                                     int max_levels) noexcept {
+  int level = static_cast<int>(std::bit_width(t ^ s));
+  if (order == ReadOrder::before_push) level -= 1;
+  if (order == ReadOrder::after_push) {
+    const std::uint64_t next = t + 1;  // 2^64 wraps to 0; every token is then 64 bits away
+    level = next == 0 ? max_level_limit : static_cast<int>(std::bit_width(next ^ s)) - 1;
+  }
+  return std::min(level, level_weight_count(order, max_levels) - 1);
+}
+
+/// The consecutive tokens `[first, first + size)` that one level holds.
+struct Bucket {
+  int level;            ///< the level that holds them
+  std::uint64_t first;  ///< the oldest token
+  std::uint64_t size;   ///< how many: 2^level, but for the last level, which also takes overflow
+};
+
+/// The bucket that level `level` holds after `count` tokens; its `size` is 0 when inactive.
+[[nodiscard]] constexpr Bucket bucket_of(std::uint64_t count, int level, int max_levels) noexcept {
+  const std::uint64_t unit = std::uint64_t{1} << level;
+  if (level == max_levels - 1) return {level, 0, count & ~(unit - 1)};
+  return {level, count & ~(2 * unit - 1), count & unit};
+}
+
+/// The levels that hold a bucket after `count` tokens, newest (lowest) first, for range-for:
+/// `for (int level : ActiveLevels(count, max_levels))`. One step costs one bit scan.
+class ActiveLevels {
+ public:
+  /// The levels after `count` tokens.
+  constexpr ActiveLevels(std::uint64_t count, int max_levels) noexcept
+      : mask_(active_mask(count, max_levels)) {}
+
+  /// Walks the set bits of the mask upwards.
+  class Iterator {
+   public:
+    /// At the lowest set bit of `mask`; 0 is the end.
+    constexpr explicit Iterator(std::uint64_t mask) noexcept : mask_(mask) {}
+    /// The level.
+    constexpr int operator*() const noexcept { return std::countr_zero(mask_); }
+    /// To the next level.
+    constexpr Iterator& operator++() noexcept {
+      mask_ &= mask_ - 1;
+      return *this;
+    }
+    /// Whether both are at the same level of the same stream.
+    constexpr bool operator==(const Iterator&) const noexcept = default;
+
+   private:
+    std::uint64_t mask_;
+  };
+
+  [[nodiscard]] constexpr Iterator begin() const noexcept { return Iterator(mask_); }  ///< newest
+  [[nodiscard]] constexpr Iterator end() const noexcept { return Iterator(0); }        ///< the end
+
+ private:
+  std::uint64_t mask_;
+};
+
+/// The weight index under which a read at the next token sees the bucket now at level `level`, with
+/// `count` tokens pushed: where the bucket is (`before_push`), where the carry takes it
+/// (`after_push`), or one above (`current_apart`).
+[[nodiscard]] constexpr int seen_level(ReadOrder order, int level, std::uint64_t count,
+                                       int max_levels) noexcept {
+  if (order == ReadOrder::current_apart) return level + 1;
+  return order == ReadOrder::after_push ? std::max(level, landed_level(count, max_levels)) : level;
+}
+
+/// The weight index under which a read at the next token sees that token's own leaf, or -1 where
+/// it does not (`before_push`).
+[[nodiscard]] constexpr int seen_leaf_level(ReadOrder order, std::uint64_t count,
+                                            int max_levels) noexcept {
+  if (order == ReadOrder::before_push) return -1;
+  return order == ReadOrder::after_push ? landed_level(count, max_levels) : 0;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_FENWICK_HPP
+
+// ---- loglinear/detail/preparation.hpp
+
+#ifndef LOGLINEAR_DETAIL_PREPARATION_HPP
+#define LOGLINEAR_DETAIL_PREPARATION_HPP
+
+// What a layer makes of an input, apart from its state: projections, level weights, and the rule's
+// leaf, query and transition; and the way back from their gradients to that of every weight. One
+// token or a block of tokens, it is the same.
+
+namespace loglinear::detail {
+
+template <class Inner, class Scalar, class Weights>
+class Preparation {
+ public:
+  using Kind = typename Inner::template Transition<Scalar>;
+  using Read = Workspace<Kind>;
+  using Gradient = TrainingWorkspace<Kind>;
+
+  static constexpr Index leaves = leaves_of<Inner>();
+
+  /// Sizes must have been checked.
+  Preparation(const Inner& inner, const Weights& weights, Index d_model, Index d_k, Index d_v,
+              int max_levels, ReadOrder order)
+      : inner_(inner),
+        weights_(weights),
+        parameters_(d_model),
+        weight_count_(level_weight_count(order, max_levels)) {
+    layout_.d_k = d_k;
+    layout_.d_v = d_v;
+    layout_.key_rows = key_rows_of(inner_, d_k);
+    parameters_.append(projection("w_key", d_k));
+    layout_.v = parameters_.append(projection("w_value", d_v));
+    layout_.q = parameters_.append(projection("w_query", d_k));
+    layout_.lambda = parameters_.projected_size();
+    for (const Parameter& shape : weights_.parameters(weight_count_)) parameters_.append(shape);
+    layout_.own = parameters_.projected_size();
+    layout_.free_own = parameters_.free_size();
+    for (const Parameter& shape : inner_.parameters(d_k, d_v)) parameters_.append(shape);
+    layout_.end = parameters_.projected_size();
+    layout_.free_end = parameters_.free_size();
+    validate_rule(inner_);
+    weights_.template resolve<Scalar>(max_levels);
+  }
+
+  [[nodiscard]] const Inner& inner() const { return inner_; }
+  [[nodiscard]] const Weights& weights() const { return weights_; }
+  [[nodiscard]] const Layout& layout() const { return layout_; }
+  [[nodiscard]] int weight_count() const { return weight_count_; }
+  [[nodiscard]] const Parameters<Scalar>& parameters() const { return parameters_; }
+  [[nodiscard]] Parameters<Scalar>& parameters() { return parameters_; }
+
+  /// w.raw = W w.x, from row `from` on.
+  void project(Read& w, Index from) const { parameters_.project(w.x, w.raw, from); }
+
+  /// From w.raw, rows `from` on, what a read needs: level weights and query.
+  void prepare_read(Read& w, Index from) const {
+    require_finite("a projection of x", w.raw.tail(layout_.end - from));
+    weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
+                   layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
+                   w.lambda);
+    require_finite("a level weight", w.lambda);
+    prepare_query(inner_, rule_input(w), w.token.query);
+  }
+
+  /// From w.raw the leaf and the transition.
+  void prepare_leaf(Read& w) const {
+    inner_.prepare(rule_input(w), w.token);
+    require_finite("a written key", w.token.keys);
+    require_finite("a written value", w.token.values);
+    if (!w.token.transition.all_finite()) fail("the transition", "not finite", "finite");
+  }
+
+  /// From t.d_token and t.d_lambda to t.d_raw and t.d_free.
+  void pull_back(const Read& w, Gradient& t) const {
+    auto d_in = layout_.template rule_part<View>(t.d_raw.data(), t.d_free.data());
+    d_in.q = Vector<Scalar>::Zero(layout_.d_k);
+    if constexpr (!requires { inner_.prepare_query(d_in, d_in.q); }) d_in.q = t.d_token.query;
+    inner_.pullback(rule_input(w), w.token, t.d_token, d_in);
+    auto d_lambda_raw = layout_.template lambda_part<View>(t.d_raw.data());
+    auto d_lambda_free = layout_.template lambda_free_part<View>(t.d_free.data());
+    weights_.pullback(layout_.template lambda_part<ConstView>(w.raw.data()),
+                      layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
+                      w.lambda, t.d_lambda, d_lambda_raw, d_lambda_free);
+  }
+
+ private:
+  using ConstView = ConstVectorView<Scalar>;
+  using View = VectorView<Scalar>;
+
+  [[nodiscard]] Projections<ConstView> rule_input(const Read& w) const {
+    return layout_.template rule_part<ConstView>(w.raw.data(), parameters_.free().data());
+  }
+
+  Inner inner_;
+  Weights weights_;
+  Layout layout_;
+  Parameters<Scalar> parameters_;
+  int weight_count_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_PREPARATION_HPP
+
+// ---- loglinear/detail/reading.hpp
+
+#ifndef LOGLINEAR_DETAIL_READING_HPP
+#define LOGLINEAR_DETAIL_READING_HPP
+
+// Reads of a hierarchy in every order, and their pullback. A read never needs the token to be
+// written first: what the older states become is read through the token's transition,
+//
+//     (L S diag(r))^T q = diag(r) S^T (L^T q),
+//
+// under the level weight of where the carry will take them, and the token's own leaf is added.
+
+namespace loglinear::detail {
+
+/// The state as it stands, level l under weight l + shift.
+template <class State, class Kind>
+void read_standing(const State& state, Workspace<Kind>& w, int shift) {
+  w.old_query = w.token.query;
+  state.read(w, [shift](int l) { return l + shift; });
+  w.read = w.old_read;
+  require_finite("the raw read", w.read);
+}
+
+/// What the token reads in the given order.
+template <class State, class Kind>
+void read_token(const State& state, Workspace<Kind>& w, ReadOrder order) {
+  if (order == ReadOrder::before_push) return read_standing(state, w, 0);
+  const Token<Kind>& token = w.token;
+  w.old_query = token.query;
+  token.transition.left_transposed(w.old_query);
+  state.read(w, [&](int l) { return seen_level(order, l, state.size(), state.max_levels()); });
+  w.read = w.old_read;
+  token.transition.right(w.read.transpose());
+  const auto& weight = w.lambda[seen_leaf_level(order, state.size(), state.max_levels())];
+  for (Index j = 0; j < token.keys.cols(); ++j) {
+    w.read += (weight * token.keys.col(j).dot(token.query)) * token.values.col(j);
+  }
+  require_finite("the raw read", w.read);
+}
+
+/// From t.d_read to t.d_token and t.d_lambda, for what `read_token` read; the states are constants.
+template <class State, class Kind>
+void pull_back_token(const State& state, const Workspace<Kind>& w, TrainingWorkspace<Kind>& t,
+                     ReadOrder order) {
+  using Scalar = typename Kind::Scalar;
+  const Token<Kind>& token = w.token;
+  t.d_lambda.setZero();
+
+  // The older states: with d = diag(r) d_read, p = sum_l lambda_l S_l d is all that is needed, the
+  // derivative with respect to L^T q.
+  t.d_old_read = t.d_read;
+  token.transition.right(t.d_old_read.transpose());
+  state.pull_back(w, t,
+                  [&](int l) { return seen_level(order, l, state.size(), state.max_levels()); });
+  token.transition.pullback(token.query, t.d_old_query, w.old_read, t.d_read, t.d_token.transition);
+  t.d_token.query = t.d_old_query;
+  token.transition.left(t.d_token.query);
+
+  // The leaf: lambda_c (k . q) v.
+  const int own = seen_leaf_level(order, state.size(), state.max_levels());
+  const Scalar& weight = w.lambda[own];
+  for (Index j = 0; j < token.keys.cols(); ++j) {
+    const Scalar key_query = token.keys.col(j).dot(token.query);
+    const Scalar value_d = token.values.col(j).dot(t.d_read);
+    t.d_lambda[own] += key_query * value_d;
+    t.d_token.query += (weight * value_d) * token.keys.col(j);
+    t.d_token.keys.col(j) = (weight * value_d) * token.query;
+    t.d_token.values.col(j) = (weight * key_query) * t.d_read;
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_READING_HPP
+
+// ---- loglinear/state.hpp
+
+#ifndef LOGLINEAR_STATE_HPP
+#define LOGLINEAR_STATE_HPP
+
+namespace loglinear {
+
+/// The hierarchy of log-linear attention: one `d_k x d_v` matrix for each power-of-two bucket of
+/// the past, in a shape that never changes with the stream.
+///
+/// After n pushes without overflow level l holds the sum of 2^l consecutive leaves iff bit l of n
+/// is set (Guo et al., arXiv:2506.04761, section 2); a carry beyond the last level is added into
+/// the last level, which then holds `2^(M-1) floor(n / 2^(M-1))` tokens. Nothing is ever lost, only
+/// resolution: `max_levels = floor(log2 T) + 1` covers T tokens without overflow.
+///
+/// Class invariant: `size()` says which levels are active, inactive levels are zero, every
+/// coefficient is finite. A plain value: copyable, movable, comparable, safe for concurrent const
+/// readers. Storage is contiguous, `max_levels x d_k x d_v`, row-major. It is allocated once, by
+/// the constructor; with all three sizes fixed at compile time and up to 16 KiB it lies inside the
+/// object and the heap is never used.
+///
+/// \tparam Scalar_    float, double, long double or a number type with Eigen::NumTraits
+/// \tparam KeyDim     d_k at compile time, or Eigen::Dynamic
+/// \tparam ValueDim   d_v at compile time, or Eigen::Dynamic
+/// \tparam MaxLevels  max_levels at compile time (1 to 64), or Eigen::Dynamic
+template <class Scalar_, int KeyDim = Eigen::Dynamic, int ValueDim = Eigen::Dynamic,
+          int MaxLevels = Eigen::Dynamic>
+class LogLinearState {
+  static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
+                "LogLinearState needs a floating-point scalar: decays and level weights are "
+                "fractions; use float or double");
+  static_assert(MaxLevels == Eigen::Dynamic || (MaxLevels >= 1 && MaxLevels <= max_level_limit),
+                "MaxLevels must be between 1 and 64, or Eigen::Dynamic");
+  static_assert((KeyDim == Eigen::Dynamic || KeyDim >= 1) &&
+                    (ValueDim == Eigen::Dynamic || ValueDim >= 1),
+                "KeyDim and ValueDim must be at least 1, or Eigen::Dynamic");
+
+ public:
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+
+  /// Whether all three sizes are fixed at compile time.
+  static constexpr bool has_fixed_shape =
+      KeyDim != Eigen::Dynamic && ValueDim != Eigen::Dynamic && MaxLevels != Eigen::Dynamic;
+  /// Coefficients of all levels if they are, else 0.
+  static constexpr Index fixed_coefficients =
+      has_fixed_shape ? Index{KeyDim} * Index{ValueDim} * Index{MaxLevels} : 0;
+  /// Whether the levels lie inside the object: a fixed shape of up to 16 KiB.
+  static constexpr bool is_inline =
+      has_fixed_shape &&
+      fixed_coefficients * static_cast<Index>(sizeof(Scalar)) <= Index{16 * 1024};
+
+  /// One level, row-major.
+  using LevelMatrix =
+      Eigen::Matrix<Scalar, KeyDim, ValueDim,
+                    ValueDim == 1 && KeyDim != 1 ? Eigen::ColMajor : Eigen::RowMajor>;
+  /// A read-only view of one level; valid as long as the state is neither moved nor destroyed.
+  using ConstLevel = Eigen::Map<const LevelMatrix>;
+  /// A read-only view of the whole storage.
+  using ConstFlat = Eigen::Map<const detail::Vector<Scalar>>;
+
+  /// An empty hierarchy of the compile-time shape.
+  LogLinearState() requires has_fixed_shape : LogLinearState(MaxLevels, KeyDim, ValueDim) {}
+
+  /// An empty hierarchy.
+  /// \param max_levels  number of levels, 1 to 64
+  /// \param d_k         rows of a level, at least 1
+  /// \param d_v         columns of a level, at least 1
+  /// \throws std::invalid_argument out of these ranges, or where a size fixed at compile time
+  /// differs
+  LogLinearState(int max_levels, Index d_k, Index d_v) {
+    detail::require_between("max_levels", max_levels, 1, max_level_limit);
+    detail::require_positive("d_k", d_k);
+    detail::require_positive("d_v", d_v);
+    constexpr Index most = std::numeric_limits<Index>::max() / Index{sizeof(Scalar)};
+    detail::require_between("d_k", d_k, Index{1}, most / max_levels);
+    detail::require_between("d_v", d_v, Index{1}, most / max_levels / d_k);
+    if constexpr (MaxLevels != Eigen::Dynamic)
+      detail::require_size("max_levels", max_levels, MaxLevels);
+    if constexpr (KeyDim != Eigen::Dynamic) detail::require_size("d_k", d_k, KeyDim);
+    if constexpr (ValueDim != Eigen::Dynamic) detail::require_size("d_v", d_v, ValueDim);
+    max_levels_ = max_levels;
+    d_k_ = d_k;
+    d_v_ = d_v;
+    levels_ = Storage::Zero(Index{max_levels} * d_k * d_v);
+  }
+
+  [[nodiscard]] int max_levels() const noexcept { return max_levels_; }  ///< number of levels M
+  [[nodiscard]] Index d_k() const noexcept { return d_k_; }              ///< rows of a level
+  [[nodiscard]] Index d_v() const noexcept { return d_v_; }              ///< columns of a level
+  /// Tokens pushed since construction or `reset`.
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+  /// Number of levels that hold a bucket: the set bits of `size()` while nothing overflows.
+  [[nodiscard]] int active_level_count() const noexcept {
+    return loglinear::active_level_count(size_, max_levels_);
+  }
+  /// Whether `level` holds a bucket. \throws std::invalid_argument unless 0 <= level < max_levels
+  [[nodiscard]] bool is_active(int level) const {
+    detail::require_between("level", level, 0, max_levels_ - 1);
+    return is_active_level(size_, level, max_levels_);
+  }
+  /// The active levels, newest first, for range-for.
+  [[nodiscard]] ActiveLevels active_levels() const noexcept { return {size_, max_levels_}; }
+
+  /// The matrix of one level, zero where inactive; a view, nothing is copied.
+  /// \throws std::invalid_argument unless 0 <= level < max_levels
+  [[nodiscard]] ConstLevel level(int level) const {
+    detail::require_between("level", level, 0, max_levels_ - 1);
+    return view(level);
+  }
+  /// All levels one after the other, row-major, length `max_levels * d_k * d_v`; a view.
+  [[nodiscard]] ConstFlat flat_state() const noexcept {
+    return ConstFlat(levels_.data(), levels_.size());
+  }
+
+  /// Empties all levels and sets `size()` to 0. Does not allocate.
+  void reset() noexcept {
+    levels_.setZero();
+    size_ = 0;
+    magnitude_ = 0;
+  }
+
+  /// Appends the leaf `k v^T`: a binary-counter carry merges all active levels below the landed one
+  /// into it, in one pass, and clears them.
+  ///
+  /// \param k  length d_k, or `d_k x n` for the leaf `k v^T = sum_j k_j v_j^T`
+  /// \param v  length d_v, or `d_v x n`
+  ///
+  /// Rows are accepted where columns are; an argument may be part of this state. \throws
+  /// std::invalid_argument for a wrong size, a coefficient that is not finite, a leaf so large that
+  /// the state could overflow, or when 2^64 - 1 tokens are in; nothing is changed then. Costs one
+  /// pass over the merged levels, O(d_k d_v) amortised. Does not allocate, except to copy an
+  /// argument that is not contiguous in memory.
+  template <class Key, class Value>
+  void push_leaf(const Eigen::MatrixBase<Key>& k, const Eigen::MatrixBase<Value>& v) {
+    with_columns(k, d_k_, "k", [&](const auto& keys) {
+      with_columns(v, d_v_, "v", [&](const auto& values) {
+        detail::require_positive("the number of keys (columns of k)", keys.cols());
+        detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
+        const double magnitude = require_writable(1, keys, values, [] { return 0.0; });
+        push_unchecked(keys, values);
+        magnitude_ = magnitude;
+      });
+    });
+  }
+
+  /// Lets every level undergo `S <- L S diag(r)`. \throws std::invalid_argument if the transition
+  /// has another shape or is not finite or the state could overflow; nothing is changed then. Does
+  /// not allocate.
+  template <Transition<Scalar> Kind>
+  void undergo(const Kind& transition) {
+    if (!transition.fits(d_k_, d_v_)) {
+      detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
+    }
+    if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
+    const double magnitude = bounded(transition.norm_bound(), 0, [] { return 0.0; });
+    undergo_unchecked(transition);
+    magnitude_ = magnitude;
+  }
+
+  /// The weighted read `out = sum_l lambda_l S_l^T q` over the active levels, in the order
+  /// `before_push`.
+  ///
+  /// \param q        length d_k
+  /// \param lambdas  length max_levels; weights of inactive levels are not read
+  /// \param out      length d_v, overwritten; must not overlap q or lambdas
+  ///
+  /// \throws std::invalid_argument for a wrong size or a coefficient of q or lambdas that is not
+  /// finite. O(active levels x d_k x d_v). Does not allocate, except to copy an argument that is
+  /// not contiguous in memory.
+  template <class Query, class Lambdas, class Out>
+  void query_mixed(const Eigen::MatrixBase<Query>& q, const Eigen::MatrixBase<Lambdas>& lambdas,
+                   Eigen::MatrixBase<Out> const& out) const {
+    static_assert(Query::IsVectorAtCompileTime && Lambdas::IsVectorAtCompileTime &&
+                      Out::IsVectorAtCompileTime,
+                  "query_mixed takes vectors: rows or columns whose type says so");
+    detail::require_size("q", q.size(), d_k_);
+    detail::require_size("lambdas", lambdas.size(), max_levels_);
+    detail::require_size("out", out.size(), d_v_);
+    const Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1> weights =
+        detail::as_column(lambdas);
+    detail::require_finite("lambdas", weights);
+    with_columns(q, d_k_, "q", [&](const auto& query) {
+      auto&& read = detail::as_writable_column(out);
+      read.setZero();
+      for (int l : active_levels()) {
+        read.noalias() += weights[l] * (view(l).transpose() * query);
+      }
+    });
+  }
+
+  /// The same stream position and levels in another scalar, coefficient by coefficient. \throws
+  /// std::invalid_argument if a coefficient is out of the other scalar's range.
+  template <class Other>
+  [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels> cast() const {
+    LogLinearState<Other, KeyDim, ValueDim, MaxLevels> other(max_levels_, d_k_, d_v_);
+    if (detail::max_abs(levels_) > detail::magnitude_limit<Other>()) {
+      detail::fail("the largest coefficient", detail::max_abs(levels_),
+                   "within the range of the scalar converted to");
+    }
+    other.levels_ = levels_.template cast<Other>();
+    other.size_ = size_;
+    other.magnitude_ = magnitude_;
+    return other;
+  }
+
+  /// Whether shape, size and every coefficient are equal.
+  [[nodiscard]] bool operator==(const LogLinearState& other) const {
+    return max_levels_ == other.max_levels_ && d_k_ == other.d_k_ && d_v_ == other.d_v_ &&
+           size_ == other.size_ && levels_ == other.levels_;
+  }
+
+  /// \name For layers: a token in two steps
+  /// First `require_writable`, which throws, then one of the others, which do not.
+  /// \{
+
+  /// The bound of the state's magnitude after undergoing something that grows it by at most
+  /// `growth` and a leaf `keys values^T`. `pending()` bounds the magnitude of leaves that the layer
+  /// has deferred. \throws std::invalid_argument as `push_leaf`
+  template <class Keys, class Values, class Pending>
+  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values,
+                                        Pending pending) {
+    if (size_ == UINT64_MAX) detail::fail("size", size_, "below 2^64 - 1 before a push");
+    return bounded(growth, leaf_magnitude(keys, values), pending);
+  }
+
+  /// A bound of the Frobenius norm of `keys values^T`.
+  template <class Keys, class Values>
+  [[nodiscard]] static double leaf_magnitude(const Keys& keys, const Values& values) {
+    return static_cast<double>(keys.cols()) *
+           std::sqrt(static_cast<double>(keys.rows()) * static_cast<double>(values.rows())) *
+           detail::max_abs(keys) * detail::max_abs(values);
+  }
+
+  /// Undergoes `transition`, then pushes the leaf `keys values^T`; `magnitude` is what
+  /// `require_writable` returned for them.
+  template <class Kind, class Keys, class Values>
+  void write(const Kind& transition, const Keys& keys, const Values& values, double magnitude) {
+    undergo_unchecked(transition);
+    push_unchecked(keys, values);
+    magnitude_ = magnitude;
+  }
+
+  /// Lets every level undergo `transition` alone; `write` with the Identity follows.
+  template <class Kind>
+  void undergo_unchecked(const Kind& transition) {
+    for (int l : active_levels()) {
+      auto level = view(l);
+      transition.left(level);
+      transition.right(level);
+    }
+  }
+
+  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
+  /// active after `size` tokens. \throws std::invalid_argument where one of them is not finite or
+  /// too large; nothing is changed then
+  template <class LevelAt>
+  void replace(std::uint64_t size, LevelAt level_at) {
+    double magnitude = 0;
+    for (int l : ActiveLevels(size, max_levels_)) {
+      detail::require_finite("a coefficient of the state after these tokens", level_at(l));
+      magnitude += detail::to_double(level_at(l).stableNorm());
+    }
+    if (!detail::is_at_most(magnitude, detail::magnitude_limit<Scalar>())) {
+      detail::fail("the magnitude of the state after these tokens", magnitude,
+                   "within the range of the scalar type");
+    }
+    for (int l : active_levels()) view(l).setZero();
+    for (int l : ActiveLevels(size, max_levels_)) view(l) = level_at(l);
+    size_ = size;
+    magnitude_ = magnitude;
+  }
+
+  /// Takes note of a leaf that the layer keeps for later.
+  void defer(double magnitude) noexcept { magnitude_ = magnitude; }
+
+  /// Undergoes `transition`, then carries the bucket `sum_n key(., n) value_n^T` of 2^level tokens
+  /// in at `level`; `size()` must be a multiple of 2^level, and `value_n` begins at `values + n
+  /// d_v`.
+  template <class Kind, class KeyAt>
+  void write_bucket(const Kind& transition, int level, Index count, KeyAt key,
+                    const Scalar* values) {
+    undergo_unchecked(transition);
+    carry_in(level, count, key, values);
+  }
+  /// \}
+
+ private:
+  template <class, int, int, int>
+  friend class LogLinearState;
+
+  using Storage =
+      detail::Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
+  using Level = Eigen::Map<LevelMatrix>;
+
+  [[nodiscard]] ConstLevel view(int level) const {
+    return ConstLevel(levels_.data() + level * d_k_ * d_v_, d_k_, d_v_);
+  }
+  [[nodiscard]] Level view(int level) {
+    return Level(levels_.data() + level * d_k_ * d_v_, d_k_, d_v_);
+  }
+
+  /// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside this state.
+  template <class Derived, class Use>
+  void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name,
+                    Use use) const {
+    static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
+                  "the argument must have the state's scalar: convert it with .cast<Scalar>()");
+    if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
+      if (rows != 1 || m.cols() == 1) return with_columns(m.transpose(), rows, name, use);
+    }
+    detail::require_size(name, m.rows(), rows);
+    constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
+    using Plain = std::conditional_t<is_vector, detail::Vector<Scalar>, detail::Matrix<Scalar>>;
+    const Eigen::Ref<const Plain> stored(m.derived());
+    detail::require_finite(name, stored);
+    const bool is_ours = std::less_equal<>{}(levels_.data(), stored.data()) &&
+                         std::less<>{}(stored.data(), levels_.data() + levels_.size());
+    if (is_ours) {
+      use(Plain(stored));
+    } else {
+      use(stored);
+    }
+  }
+
+  /// The new bound of the Frobenius norm of all levels together. The running bound only grows, so
+  /// when it passes the limit the levels are measured before anything is refused.
+  template <class Pending>
+  [[nodiscard]] double bounded(double growth, double leaf, Pending pending) {
+    const double limit = detail::magnitude_limit<Scalar>();
+    double magnitude = magnitude_ * growth + leaf;
+    if (detail::is_at_most(magnitude, limit)) return magnitude;
+    magnitude_ = pending();
+    for (int l : active_levels()) {
+      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
+      const ConstFlat level(view(l).data(), d_k_ * d_v_);
+      magnitude_ += detail::to_double(level.stableNorm());
+    }
+    magnitude = magnitude_ * growth + leaf;
+    if (!detail::is_at_most(magnitude, limit))
+      detail::fail("the magnitude of the state after this token", magnitude,
+                   "within the range of the scalar type");
+    return magnitude;
+  }
+
+  template <class Keys, class Values>
+  void push_unchecked(const Keys& keys, const Values& values) {
+    if (values.outerStride() == d_v_) {
+      carry_in(
+          0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
+    } else {
+      push_unchecked(keys, detail::Matrix<Scalar>(values));
+    }
+  }
+
+  /// The carry of a bucket of 2^level tokens, which begins at `level`.
+  template <class KeyAt>
+  void carry_in(int level, Index count, KeyAt key, const Scalar* values) {
+    const int landed = level + landed_level(size_ >> level, max_levels_ - level);
+    const bool keeps = is_active_level(size_, landed, max_levels_);
+    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps, d_k_, d_v_, count,
+                  key, values);
+    size_ += std::uint64_t{1} << level;
+  }
+
+  Storage levels_;
+  Index d_k_ = 0, d_v_ = 0;
+  std::uint64_t size_ = 0;
+  double magnitude_ = 0;
+  int max_levels_ = 0;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_STATE_HPP
+
+// ---- loglinear/detail/stream_state.hpp
+
+#ifndef LOGLINEAR_DETAIL_STREAM_STATE_HPP
+#define LOGLINEAR_DETAIL_STREAM_STATE_HPP
+
+// The state as a layer keeps it: a LogLinearState of all tokens but the newest few, and those as
+// they came, keys beside values. A buffer of B = 2^b leaves stands for the b lowest levels:
+// attending to some B/2 leaves costs less than reading b/2 matrices, and one carry every B tokens
+// costs less than B carries. Transitions that multiply everything by one factor are deferred
+// likewise.
+//
+// Kinds of transition without `factor()` act on every level at every token; they have no buffer.
+
+namespace loglinear::detail {
+
+template <class Kind>
+concept Deferrable = requires(const Kind& kind) {
+  kind.factor();
+};
+
+template <class Kind, int MaxLevels>
+class StreamState {
+ public:
+  using Scalar = typename Kind::Scalar;
+  using State = LogLinearState<Scalar, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
+
+  StreamState(int max_levels, Index key_rows, Index d_v, Index leaves)
+      : levels_(max_levels, key_rows, d_v),
+        leaves_(leaves),
+        buffer_level_(buffer_level(max_levels, key_rows, d_v)),
+        columns_(padded(capacity() * leaves)),
+        keys_(RowMajor::Zero(key_rows, columns_)),
+        values_(Matrix<Scalar>::Zero(d_v, columns_)),
+        factors_(Vector<Scalar>::Ones(columns_)) {}
+
+  [[nodiscard]] int max_levels() const { return levels_.max_levels(); }
+  [[nodiscard]] Index key_rows() const { return levels_.d_k(); }
+  [[nodiscard]] Index d_v() const { return levels_.d_v(); }
+  [[nodiscard]] std::uint64_t size() const {
+    return levels_.size() + static_cast<std::uint64_t>(buffered_);
+  }
+  /// Columns that a workspace needs for the scores of buffered leaves.
+  [[nodiscard]] Index score_columns() const { return columns_; }
+
+  /// Tokens until nothing is buffered any more; 0 if nothing is. Then `levels` is all there is.
+  [[nodiscard]] Index until_flushed() const { return buffered_ == 0 ? 0 : capacity() - buffered_; }
+  /// Tokens between two such moments.
+  [[nodiscard]] Index capacity() const { return Index{1} << buffer_level_; }
+  [[nodiscard]] const State& levels() const { return levels_; }
+  [[nodiscard]] State& levels() { return levels_; }
+
+  void reset() noexcept {
+    levels_.reset();
+    buffered_ = 0;
+    levels_factor_ = Scalar(1);
+  }
+
+  /// Throws where the token may not be written; returns what `write` takes.
+  [[nodiscard]] double require_writable(const Token<Kind>& token) {
+    if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
+    return levels_.require_writable(token.transition.norm_bound(), token.keys, token.values, [&] {
+      const auto n = buffered_ * leaves_;
+      return n == 0 ? 0.0 : State::leaf_magnitude(keys_.leftCols(n), values_.leftCols(n));
+    });
+  }
+
+  void write(const Token<Kind>& token, double magnitude) {
+    if constexpr (Deferrable<Kind>) {
+      if (buffer_level_ > 0) return defer(token, magnitude);
+    }
+    levels_.write(token.transition, token.keys, token.values, magnitude);
+  }
+
+  /// w.old_read = sum_l lambda[weight_of(l)] S_l^T w.old_query over the active levels, those in the
+  /// buffer included.
+  template <class WeightOf>
+  void read(Workspace<Kind>& w, WeightOf weight_of) const {
+    w.levels_query = levels_factor_ * w.old_query;
+    w.old_read.setZero();
+    for (int l : levels_.active_levels()) {
+      weighted_rows(level(l), key_rows(), d_v(), d_v(), w.levels_query.data(),
+                    w.level_reads.col(l).data());
+      w.old_read += w.lambda[weight_of(l)] * w.level_reads.col(l);
+    }
+    if (buffered_ == 0) return;
+    const Index n = buffered_ * leaves_;
+    weighted_rows(keys_.data(), key_rows(), padded(n), columns_, w.old_query.data(),
+                  w.scores.data());
+    w.scores.head(n).array() *= factors_.head(n).array();
+    for_each_buffered_level([&](int l, Index first, Index count) {
+      w.coefficients.segment(first, count) =
+          w.lambda[weight_of(l)] * w.scores.segment(first, count);
+    });
+    weighted_rows<true>(values_.data(), n, d_v(), d_v(), w.coefficients.data(), w.old_read.data());
+  }
+
+  /// For the last `read` with the same weights and a cotangent d = t.d_old_read of the read:
+  /// t.d_old_query = sum_l lambda_l S_l d, and t.d_lambda += d . S_l^T w.old_query.
+  template <class WeightOf>
+  void pull_back(const Workspace<Kind>& w, TrainingWorkspace<Kind>& t, WeightOf weight_of) const {
+    std::array<const Scalar*, max_level_limit> levels;
+    std::array<Scalar, max_level_limit> weights;
+    std::size_t active = 0;
+    for (int l : levels_.active_levels()) {
+      const int seen = weight_of(l);
+      t.d_lambda[seen] += t.d_old_read.dot(w.level_reads.col(l));
+      levels[active] = level(l);
+      weights[active++] = levels_factor_ * w.lambda[seen];
+    }
+    weighted_dots(levels.data(), weights.data(), static_cast<int>(active), key_rows(), d_v(),
+                  t.d_old_read.data(), t.d_old_query.data());
+    if (buffered_ == 0) return;
+    const Index n = buffered_ * leaves_;
+    auto d_scores = t.d_scores.head(n);
+    d_scores.noalias() = values_.leftCols(n).transpose() * t.d_old_read;
+    for_each_buffered_level([&](int l, Index first, Index count) {
+      const int seen = weight_of(l);
+      auto d_level = d_scores.segment(first, count);
+      t.d_lambda[seen] += d_level.dot(w.scores.segment(first, count));
+      d_level.array() *= w.lambda[seen] * factors_.segment(first, count).array();
+    });
+    t.d_old_query.noalias() += keys_.leftCols(n) * d_scores;
+  }
+
+  /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
+  void copy_to(State& out) const {
+    out = levels_;
+    if constexpr (Deferrable<Kind>) {
+      ScalarDecay<Scalar> decay(key_rows(), d_v());
+      decay.decay = levels_factor_;
+      for (Index token = 0; token < buffered_; ++token) {
+        const Index first = token * leaves_;
+        out.write_bucket(
+            decay, 0, leaves_,
+            [&](Index i, Index n) { return factors_[first + n] * keys_(i, first + n); },
+            values_.col(first).data());
+        decay.decay = Scalar(1);
+      }
+      if (buffered_ == 0 && levels_factor_ != Scalar(1)) out.undergo(decay);
+    }
+  }
+
+  template <class OtherKind>
+  [[nodiscard]] StreamState<OtherKind, MaxLevels> cast() const {
+    using Other = typename OtherKind::Scalar;
+    StreamState<OtherKind, MaxLevels> other(max_levels(), key_rows(), d_v(), leaves_);
+    other.levels_ = levels_.template cast<Other>();
+    const Index n = buffered_ * leaves_;
+    other.keys_.leftCols(n) = keys_.leftCols(n).template cast<Other>();
+    other.values_.leftCols(n) = values_.leftCols(n).template cast<Other>();
+    other.factors_.head(n) = factors_.head(n).template cast<Other>();
+    other.levels_factor_ = static_cast<Other>(levels_factor_);
+    other.buffered_ = buffered_;
+    require_finite("a buffered key", other.keys_.leftCols(n));
+    require_finite("a buffered value", other.values_.leftCols(n));
+    return other;
+  }
+
+ private:
+  template <class, int>
+  friend class StreamState;
+  using RowMajor = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+  /// b, so that B is about half the smaller side of a level, but no more levels than there are.
+  static int buffer_level(int max_levels, Index key_rows, Index d_v) {
+    if (!Deferrable<Kind>) return 0;
+    const auto side = static_cast<std::uint64_t>(std::min(key_rows, d_v));
+    const int level = static_cast<int>(std::bit_width(side)) - 2;
+    return std::clamp(level, 0, std::min(6, max_levels - 1));
+  }
+
+  /// Whole packets of columns, so that scores never end in a remainder.
+  [[nodiscard]] static Index padded(Index columns) {
+    constexpr Index width = packet_size<Scalar>;
+    return (columns + width - 1) / width * width;
+  }
+
+  [[nodiscard]] const Scalar* level(int l) const { return levels_.level(l).data(); }
+
+  /// Calls `visit(level, first column, columns)` for the levels that the buffer stands for.
+  template <class Visit>
+  void for_each_buffered_level(Visit visit) const {
+    const auto count = static_cast<std::uint64_t>(buffered_);
+    for (int l : ActiveLevels(count, max_level_limit)) {
+      const Bucket bucket = bucket_of(count, l, max_level_limit);
+      visit(l, static_cast<Index>(bucket.first) * leaves_,
+            static_cast<Index>(bucket.size) * leaves_);
+    }
+  }
+
+  void defer(const Token<Kind>& token, double magnitude) {
+    const Scalar factor = token.transition.factor();
+    const Index n = buffered_ * leaves_;
+    factors_.head(n) *= factor;
+    levels_factor_ *= factor;
+    keys_.middleCols(n, leaves_) = token.keys;
+    values_.middleCols(n, leaves_) = token.values;
+    factors_.segment(n, leaves_).setOnes();
+    levels_.defer(magnitude);
+    if (++buffered_ == capacity()) flush();
+  }
+
+  /// All buffered leaves become one bucket of the level above the buffer.
+  void flush() {
+    ScalarDecay<Scalar> decay(key_rows(), d_v());
+    decay.decay = levels_factor_;
+    const auto key = [&](Index i, Index n) { return factors_[n] * keys_(i, n); };
+    const Index n = buffered_ * leaves_;
+    if (levels_factor_ == Scalar(1)) {
+      levels_.write_bucket(Identity<Scalar>(0, 0), buffer_level_, n, key, values_.data());
+    } else {
+      levels_.write_bucket(decay, buffer_level_, n, key, values_.data());
+    }
+    buffered_ = 0;
+    levels_factor_ = Scalar(1);
+  }
+
+  State levels_;  // the first size() - buffered_ tokens, without the factor
+  Index leaves_;
+  int buffer_level_;  // b; 0 for no buffer
+  Index columns_;     // of the buffer, in whole packets
+  RowMajor keys_;     // one column a leaf
+  Matrix<Scalar> values_;
+  Vector<Scalar> factors_;   // what each buffered leaf has been multiplied by since it came
+  Scalar levels_factor_{1};  // what all of levels_ is still to be multiplied by
+  Index buffered_ = 0;       // tokens in the buffer, below 2^b
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_STREAM_STATE_HPP
+
+// ---- loglinear/detail/vector_argument.hpp
+
+#ifndef LOGLINEAR_DETAIL_VECTOR_ARGUMENT_HPP
+#define LOGLINEAR_DETAIL_VECTOR_ARGUMENT_HPP
+
+// How a layer takes a vector: any Eigen expression, row or column, checked and copied once.
+
+namespace loglinear::detail {
+
+template <class Derived>
+std::true_type is_eigen(const Eigen::EigenBase<Derived>*);
+std::false_type is_eigen(const void*);
+
+/// Refuses, with advice, whatever is not an Eigen vector of the right scalar.
+template <class Scalar, class Argument>
+constexpr void require_vector_type() {
+  using Type = std::remove_cvref_t<Argument>;
+  constexpr bool eigen = decltype(is_eigen(std::declval<Type*>()))::value;
+  static_assert(eigen,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorXd>(data, size)");
+  if constexpr (eigen) {
+    static_assert(Type::IsVectorAtCompileTime,
+                  "a layer takes vectors: rows or columns whose type says so, such as m.row(i), "
+                  "m.col(i) or Eigen::VectorXd");
+    static_assert(std::is_same_v<typename Type::Scalar, Scalar>,
+                  "the vector must have the layer's scalar: convert it with .cast<Scalar>()");
+  }
+}
+
+/// into = in, checked: an Eigen vector, row or column, of the right size, finite.
+template <class In, class Scalar>
+void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
+  require_vector_type<Scalar, In>();
+  require_size(name, in.size(), into.size());
+  into.noalias() = as_column(in.derived().matrix());
+  require_finite(name, into);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_VECTOR_ARGUMENT_HPP
+
+// ---- loglinear/detail/math.hpp
+
+#ifndef LOGLINEAR_DETAIL_MATH_HPP
+#define LOGLINEAR_DETAIL_MATH_HPP
+
+// The few functions that rules and level weights are made of, for any scalar, with their
+// derivatives where they are not obvious.
+
+namespace loglinear::detail {
+
+/// sg(z) = 1 / (1 + exp(-z)), the logistic sigmoid; never overflows into NaN.
+template <class Scalar>
+[[nodiscard]] Scalar sigmoid(const Scalar& z) {
+  using std::exp;
+  if (z >= Scalar(0)) return Scalar(1) / (Scalar(1) + exp(-z));
+  const Scalar e = exp(z);
+  return e / (Scalar(1) + e);
+}
+
+/// out = sg(z + bias), coefficient by coefficient; `out` may be a temporary view.
+template <class In, class Out>
+void sigmoid(const Eigen::MatrixBase<In>& z, double bias, Eigen::MatrixBase<Out> const& out) {
+  using Scalar = typename In::Scalar;
+  as_writable_column(out) = z.unaryExpr(
+      [offset = Scalar(bias)](const Scalar& value) { return sigmoid<Scalar>(value + offset); });
+}
+
+/// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
+inline constexpr int softplus_linear_from = 20;
+
+/// softplus(z) = log(1 + exp(z)).
+template <class Scalar>
+[[nodiscard]] Scalar softplus(const Scalar& z) {
+  using std::exp;
+  if (z > Scalar(softplus_linear_from)) return z;
+  const Scalar e = exp(z);
+  if (z < Scalar(-softplus_linear_from)) return e;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    return std::log1p(e);
+  } else {  // dual numbers have no log1p
+    using std::log;
+    return log(Scalar(1) + e);
+  }
+}
+
+/// softplus of an array, `out` may be `z` itself. The vectorised form goes first; where a
+/// coefficient is far out, all are done one by one.
+template <class In, class Out>
+void softplus(const Eigen::ArrayBase<In>& z, Eigen::ArrayBase<Out>& out) {
+  using Scalar = typename In::Scalar;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    if (z.size() > 0 && z.abs().maxCoeff() <= Scalar(softplus_linear_from)) {
+      out = z.max(Scalar(0)) + (-z.abs()).exp().log1p();
+      return;
+    }
+  }
+  for (Index i = 0; i < z.size(); ++i) out.coeffRef(i) = softplus<Scalar>(z.coeff(i));
+}
+
+/// Keys shorter than this are taken for zero and normalise to zero.
+inline constexpr double zero_key_norm = 1e-12;
+
+/// |raw| = scale * norm, with the largest coefficient as the scale: neither overflows or underflows
+/// where |raw|^2 would.
+template <class Scalar>
+struct ScaledNorm {
+  Scalar scale, norm;
+  [[nodiscard]] bool is_zero() const { return to_double(scale) * to_double(norm) < zero_key_norm; }
+};
+template <class Raw>
+[[nodiscard]] ScaledNorm<typename Raw::Scalar> scaled_norm(const Eigen::MatrixBase<Raw>& raw) {
+  using Scalar = typename Raw::Scalar;
+  using std::sqrt;
+  const auto scale = static_cast<Scalar>(max_abs(raw));
+  if (!(scale > Scalar(0))) return {Scalar(1), Scalar(0)};
+  return {scale, sqrt((raw / scale).squaredNorm())};
+}
+
+/// out = raw / |raw|, or 0 where |raw| < 1e-12.
+template <class Raw, class Out>
+void unit_vector(const Eigen::MatrixBase<Raw>& raw, Eigen::MatrixBase<Out> const& out_) {
+  auto&& out = as_writable_column(out_);
+  const auto length = scaled_norm(raw);
+  if (length.is_zero()) {
+    out.setZero();
+  } else {
+    out = raw / length.scale / length.norm;
+  }
+}
+
+/// The pullback of `unit_vector`: d_raw = (d_unit - unit (unit . d_unit)) / |raw|. Where the key
+/// was taken for zero, d_unit passes unchanged, so that learning can leave the origin.
+template <class Raw, class Unit, class Cotangent, class Out>
+void unit_vector_pullback(const Eigen::MatrixBase<Raw>& raw, const Eigen::MatrixBase<Unit>& unit,
+                          const Eigen::MatrixBase<Cotangent>& d_unit,
+                          Eigen::MatrixBase<Out> const& out_) {
+  using Scalar = typename Raw::Scalar;
+  auto&& out = as_writable_column(out_);
+  const auto length = scaled_norm(raw);
+  if (length.is_zero()) {
+    out = d_unit;
+  } else {
+    const Scalar along = unit.dot(d_unit);
+    out = (d_unit - along * unit) / length.norm / length.scale;
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_MATH_HPP
+
+// ---- loglinear/level_weights.hpp
+
+#ifndef LOGLINEAR_LEVEL_WEIGHTS_HPP
+#define LOGLINEAR_LEVEL_WEIGHTS_HPP
+
+/// \file
+/// How a token weighs the levels it reads: the policies that turn `W_lambda x` into lambda.
+///
+/// A policy is a small aggregate of hyperparameters. For n weights (M levels, or M + 1 when the
+/// order is `current_apart`) it supplies
+/// * `parameters(n)`: the weight arrays it needs: projections of x arrive in `raw`, free vectors in
+///   `free`;
+/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels, and
+/// throws
+///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
+/// * `weigh(raw, free, lambda)`: forward, n weights;
+/// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward.
+
+namespace loglinear {
+
+/// A mixture: `lambda_l = softplus(r_l / tau) / sum_j softplus(r_j / tau)`,
+/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not; where
+/// every softplus underflows it is computed shifted, as the softmax it then is. Weights: `w_lambda`
+/// (n x d_model).
+struct NormalizedMixture {
+  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
+  double tau = 1;                       ///< temperature, finite and > 0
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
+    return {projection("w_lambda", n)};
+  }
+
+  /// \throws std::invalid_argument unless lambda_init is finite and tau and 1 / tau are finite and
+  /// positive, as numbers of the layer's scalar
+  template <class Scalar>
+  void resolve(int max_levels) {
+    if (!lambda_init) lambda_init = 1.0 / max_levels;
+    if (!detail::is_finite(Scalar(*lambda_init))) {
+      detail::fail("lambda_init", *lambda_init, "finite in the layer's scalar");
+    }
+    const auto temperature = static_cast<Scalar>(tau);
+    if (!(temperature > Scalar(0)) || !detail::is_finite(temperature) ||
+        !detail::is_finite(Scalar(1) / temperature)) {
+      detail::fail("tau", tau, "finite and positive in the layer's scalar, and so 1 / tau");
+    }
+  }
+
+  void weigh(const auto& raw, const auto&, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    shifted_logits(raw, lambda);
+    const Scalar top = lambda.maxCoeff();
+    auto values = lambda.array();
+    if (top < Scalar(-detail::softplus_linear_from)) {
+      values = (values - top).exp();
+    } else {
+      detail::softplus(values, values);
+    }
+    Scalar sum = values.sum();
+    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
+      values /= values.maxCoeff();
+      sum = values.sum();
+    }
+    values /= sum;
+  }
+
+  /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
+  void pullback(const auto& raw, const auto&, const auto& lambda, const auto& d_lambda, auto& d_raw,
+                auto&) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    const Scalar mean = lambda.dot(d_lambda);
+    shifted_logits(raw, d_raw);
+    auto slope = d_raw.array();  // d softplus(z)/dz over the sum of all softplus
+    const Scalar top = d_raw.maxCoeff();
+    if (top < Scalar(-detail::softplus_linear_from)) {
+      slope = lambda.array();
+    } else {
+      Eigen::Index largest;
+      lambda.maxCoeff(&largest);
+      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
+      slope = (Scalar(1) + (-slope).exp()).inverse() / sum;
+    }
+    d_raw.array() *= (d_lambda.array() - mean) / Scalar(tau);
+  }
+
+ private:
+  void shifted_logits(const auto& raw, auto& z) const {
+    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
+    z = (raw.array() + Scalar(*lambda_init)).matrix() / Scalar(tau);
+  }
+};
+
+/// The paper's weights, not normalised: `lambda = softplus(L * (W_lambda x))`, L a free vector that
+/// starts at ones (arXiv:2506.04761, section 3.4). Weights: `w_lambda` (n x d_model) and
+/// `level_scale` (n).
+struct SoftplusWeights {
+  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index n) const {
+    return {projection("w_lambda", n), free_vector("level_scale", n, 1.0)};
+  }
+
+  template <class Scalar>
+  void resolve(int) {}
+
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    lambda = free.cwiseProduct(raw);
+    auto values = lambda.array();
+    detail::softplus(values, values);
+  }
+
+  void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
+                auto& d_free) const {
+    using Scalar = typename std::decay_t<decltype(raw)>::Scalar;
+    d_free = d_lambda.array() *
+             (Scalar(1) + (-(free.array() * raw.array())).exp()).inverse();  // softplus' = sg
+    d_raw = d_free.cwiseProduct(free);
+    d_free.array() *= raw.array();
+  }
+};
+
+/// Every level counts the same, `lambda = 1`: with it a hierarchy reads what a single state of the
+/// same rule would. No weights.
+struct UnitWeights {
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index) const { return {}; }
+
+  template <class Scalar>
+  void resolve(int) {}
+  void weigh(const auto&, const auto&, auto& lambda) const { lambda.setOnes(); }
+  void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
+};
+
+/// What `LogLinearAttention` demands of its level weights.
+template <class Policy, class Scalar>
+concept LevelWeights = std::copyable<Policy> &&
+    requires(Policy& policy, const Policy& fixed, const detail::ConstVectorView<Scalar>& in,
+             detail::Vector<Scalar>& lambda, detail::VectorView<Scalar>& out) {
+  policy.template resolve<Scalar>(1);
+  { *fixed.parameters(Eigen::Index{}).begin() } -> std::convertible_to<Parameter>;
+  fixed.weigh(in, in, lambda);
+  fixed.pullback(in, in, lambda, lambda, out, out);
+};
+
+static_assert(LevelWeights<NormalizedMixture, double>);
+static_assert(LevelWeights<SoftplusWeights, double>);
+static_assert(LevelWeights<UnitWeights, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LEVEL_WEIGHTS_HPP
+
+// ---- loglinear/sequence/block_gradient.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_BLOCK_GRADIENT_HPP
+#define LOGLINEAR_SEQUENCE_BLOCK_GRADIENT_HPP
+
+namespace loglinear {
+
+/// The gradient of a loss over a block of T tokens with respect to what the layer was given.
+template <class Scalar>
+struct BlockGradient {
+  detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x d_model
+
+  /// With respect to one weight array, by its name in the layer; a read-only view.
+  /// \throws std::invalid_argument for a name that is not one of the layer's weights
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const {
+    return weights.get(name);
+  }
+
+  detail::Parameters<Scalar> weights;  ///< all of them, in the layer's own layout
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_BLOCK_GRADIENT_HPP
+
+// ---- loglinear/sequence/detail/chunk.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNK_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_CHUNK_HPP
+
+// The tokens of one chunk, and where they come from. The chunkwise algorithm sees nothing else: it
+// is compiled once a scalar, whatever rule or interface fills the chunks.
+
+namespace loglinear::detail {
+
+/// When the rows of an array happen within a chunk: `rows` of them at moment `first`, as many
+/// `stride` moments later, and so on. A query sees what was written up to and including its moment.
+struct Moments {
+  Index first = 0, stride = 1, rows = 1;
+
+  [[nodiscard]] Index operator[](Index i) const { return first + i / rows * stride; }
+  /// How many of `count` rows lie before `moment`.
+  [[nodiscard]] Index count_before(Index moment, Index count) const {
+    return moment <= first ? 0 : std::min(count, ((moment - 1 - first) / stride + 1) * rows);
+  }
+  /// How many of `count` rows lie at or before `moment`.
+  [[nodiscard]] Index count_until(Index moment, Index count) const {
+    return count_before(moment + 1, count);
+  }
+  /// Whether row i happens at moment `first + i`.
+  [[nodiscard]] bool is_dense() const { return stride == 1 && rows == 1; }
+};
+
+/// The transition of a token, taken apart: an optional decay of every value column, and `steps`
+/// updates `D_j - u_j p_j^T` one after the other, or one decay D alone where `steps` is 0.
+struct SequenceShape {
+  Index d_k = 0, d_v = 0;
+  Index leaves = 1;            // keys and values a token writes
+  Index steps = 0;             // rank-one updates a token
+  Index decays = 0;            // coefficients of each D: 0 for D = I, 1, or d_k
+  bool decays_values = false;  // whether value columns decay too
+  bool is_delta = false;       // whether leaf j is written right after update j, and u_j is its key
+  ReadOrder order = ReadOrder::current_apart;
+
+  /// Moments a token takes: one an update.
+  [[nodiscard]] Index moments() const { return std::max(steps, Index{1}); }
+
+  [[nodiscard]] Moments queries_at() const {
+    return {order == ReadOrder::before_push ? -1 : moments() - 1, moments()};
+  }
+  [[nodiscard]] Moments leaves_at() const {
+    return is_delta ? Moments{0, 1} : Moments{moments() - 1, moments(), leaves};
+  }
+  [[nodiscard]] static Moments lookups_at() { return {-1, 1}; }  // p^T S of the state before
+  [[nodiscard]] static Moments removals_at() { return {0, 1}; }
+};
+
+/// Rows that lie somewhere, contiguous each.
+template <class Scalar>
+using RowsView = Eigen::Map<const RowMajorMatrix<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
+template <class Rows>
+[[nodiscard]] RowsView<typename Rows::Scalar> view_of(const Rows& rows) {
+  static_assert(Rows::IsRowMajor);
+  return {rows.data(), rows.rows(), rows.cols(), Eigen::OuterStride<>(rows.outerStride())};
+}
+
+/// The same to be written to.
+template <class Scalar>
+using RowsTarget = Eigen::Map<RowMajorMatrix<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
+template <class Rows>
+[[nodiscard]] RowsTarget<typename std::remove_cvref_t<Rows>::Scalar> target_of(Rows&& rows) {
+  static_assert(std::remove_cvref_t<Rows>::IsRowMajor);
+  return {rows.data(), rows.rows(), rows.cols(), Eigen::OuterStride<>(rows.outerStride())};
+}
+
+/// Up to `capacity` consecutive tokens, a row each (`leaves` or `moments` rows where said so); or
+/// the gradient with respect to them, with decays as logarithms.
+template <class Scalar>
+struct Chunk {
+  Chunk(const SequenceShape& shape, Index capacity, Index weights)
+      : q(capacity, shape.d_k),
+        k(capacity * shape.leaves, shape.d_k),
+        v(capacity * shape.leaves, shape.d_v),
+        decay(shape.decays > 0 ? capacity * shape.moments() : 0, shape.decays),
+        value_decay(shape.decays_values ? capacity : 0, shape.d_v),
+        u(shape.is_delta ? 0 : capacity * shape.steps, shape.d_k),
+        p(capacity * shape.steps, shape.d_k),
+        lambda(capacity, weights),
+        out(capacity, shape.d_v) {}
+
+  RowMajorMatrix<Scalar> q;            // queries
+  RowMajorMatrix<Scalar> k, v;         // leaves
+  RowMajorMatrix<Scalar> decay;        // of each moment
+  RowMajorMatrix<Scalar> value_decay;  // of each token
+  RowMajorMatrix<Scalar> u, p;         // of each moment; u is k for delta rules
+  RowMajorMatrix<Scalar> lambda;       // level weights
+  RowMajorMatrix<Scalar> out;          // reads
+  Index tokens = 0;                    // of the capacity, those in use
+
+  /// The queries, leaves and level weights in use: those above, or where the source has them.
+  struct Views {
+    RowsView<Scalar> q, k, v, lambda;
+  };
+  [[nodiscard]] Views own_views() const {
+    const Index rows = tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
+    return {view_of(q.topRows(tokens)), view_of(k.topRows(rows)), view_of(v.topRows(rows)),
+            view_of(lambda.topRows(tokens))};
+  }
+
+  /// For a gradient: where those of the queries and leaves are to be written, and where that of the
+  /// reads is.
+  struct Targets {
+    RowsTarget<Scalar> q, k, v;
+    RowsView<Scalar> out;
+  };
+  [[nodiscard]] Targets own_targets(const RowsView<Scalar>& d_out) {
+    const Index rows = tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
+    return {target_of(q.topRows(tokens)), target_of(k.topRows(rows)), target_of(v.topRows(rows)),
+            d_out};
+  }
+};
+
+/// Fills chunks and takes what was computed from them.
+template <class Scalar>
+class TokenSource {
+ public:
+  virtual ~TokenSource() = default;
+  [[nodiscard]] virtual SequenceShape shape() const = 0;
+  [[nodiscard]] virtual Index length() const = 0;
+  /// Fills everything but `out` with the tokens from `first` on, `chunk.tokens` of them; q, k, v
+  /// and lambda need not be filled where the result says where else they are.
+  virtual typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) = 0;
+  /// Takes `chunk.out`.
+  virtual void take_out(Index first, const Chunk<Scalar>& chunk) = 0;
+  /// Says where the gradient with respect to `out` is, and where those of q, k and v are to be
+  /// written: in `gradient` or elsewhere. `chunk` is loaded.
+  virtual typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
+                                                        Chunk<Scalar>& gradient) = 0;
+  /// Takes what has been written, and everything else in `gradient`; the last such call for these
+  /// tokens.
+  virtual void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) = 0;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_CHUNK_HPP
+
+// ---- loglinear/sequence/detail/halves.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_HALVES_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_HALVES_HPP
+
+// Vector decays between pairs of rows. D(b+1..a) does not split into a part of b and a part of a
+// over a whole chunk: it would be a quotient of cumulative products. Between the two halves of a
+// stretch of moments it does: D passes through the middle, and both parts are products. The rows of
+// the later half meet those of the earlier half in one matrix product; each half is then a stretch
+// of its own, and the shortest stretches are summed directly.
+
+namespace loglinear::detail {
+
+/// Consecutive rows.
+struct RowRange {
+  Index first, size;
+};
+/// The rows, of `count`, that happen in [low, high).
+[[nodiscard]] inline RowRange rows_between(Moments m, Index low, Index high, Index count) {
+  const Index first = m.count_before(low, count);
+  return {first, m.count_before(high, count) - first};
+}
+
+inline constexpr Index shortest_stretch = 8;
+
+/// Halves [low, high): `between(low, middle, high)` for each pair of halves, `direct(low, high)`
+/// for each stretch that is short enough.
+template <class Direct, class Between>
+void visit_halves(Index low, Index high, Direct direct, Between between) {
+  if (high - low <= shortest_stretch) return direct(low, high);
+  const auto half = std::bit_ceil(static_cast<std::uint64_t>(high - low)) / 2;
+  const Index middle = low + static_cast<Index>(half);
+  between(low, middle, high);
+  visit_halves(low, middle, direct, between);
+  visit_halves(middle, high, direct, between);
+}
+
+/// The two parts of the decays between the halves of a stretch.
+template <class Scalar>
+class HalfDecays {
+ public:
+  HalfDecays(Index moments, Index columns) : later_(moments, columns), earlier_(moments, columns) {}
+
+  template <class Decay>
+  void prepare(const Decay& decay, Index low, Index middle, Index high) {
+    low_ = low;
+    middle_ = middle;
+    later_.row(0) = decay.row(middle);
+    for (Index m = middle + 1; m < high; ++m) {
+      later_.row(m - middle) = later_.row(m - middle - 1).cwiseProduct(decay.row(m));
+    }
+    earlier_.row(middle - 1 - low).setOnes();
+    for (Index m = middle - 1; m > low; --m) {
+      earlier_.row(m - 1 - low) = earlier_.row(m - low).cwiseProduct(decay.row(m));
+    }
+  }
+  /// D(middle..a) for a in the later half.
+  [[nodiscard]] auto later(Index a) const { return later_.row(a - middle_); }
+  /// D(b+1..middle-1) for b in the earlier half.
+  [[nodiscard]] auto earlier(Index b) const { return earlier_.row(b - low_); }
+
+  /// Adds to the gradient of the log decays what rows of the later half say: what row i has counts
+  /// for the moments from the middle up to a_i.
+  template <class NoteOf, class Row, class DLog>
+  static void note_later(Moments a, RowRange rows, Index middle, Index high, NoteOf note_of,
+                         Row& sum, DLog& d_log) {
+    sum.setZero();
+    for (Index m = high - 1, i = rows.size; m >= middle; --m) {
+      for (; i > 0 && a[rows.first + i - 1] == m; --i) sum += note_of(i - 1);
+      d_log.row(m) += sum;
+    }
+  }
+  /// Likewise of the earlier half: what row j has counts for the moments after b_j.
+  template <class NoteOf, class Row, class DLog>
+  static void note_earlier(Moments b, RowRange rows, Index low, Index middle, NoteOf note_of,
+                           Row& sum, DLog& d_log) {
+    sum.setZero();
+    for (Index m = low + 1, j = 0; m < middle; ++m) {
+      for (; j < rows.size && b[rows.first + j] < m; ++j) sum += note_of(j);
+      d_log.row(m) += sum;
+    }
+  }
+
+ private:
+  RowMajorMatrix<Scalar> later_, earlier_;
+  Index low_ = 0, middle_ = 0;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_HALVES_HPP
+
+// ---- loglinear/sequence/detail/gram_by_halves.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_GRAM_BY_HALVES_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_GRAM_BY_HALVES_HPP
+
+namespace loglinear::detail {
+
+/// g(i, j) = x_i^T diag(D(b_j+1..a_i)) y_j with a decay of its own for every key row.
+template <class Scalar>
+class GramByHalves {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  /// For up to `moments` moments and `rows` rows on either side.
+  GramByHalves(Index d_k, Index moments, Index rows)
+      : halves_(moments, d_k),
+        left_(rows, d_k),
+        right_(rows, d_k),
+        right_transposed_(d_k, rows),
+        d_left_(rows, d_k),
+        d_right_(rows, d_k),
+        running_(1, d_k),
+        sum_(1, d_k),
+        notes_(shortest_stretch, d_k) {}
+
+  /// Fills g, `x.rows() x y.rows()`, for moments [0, N) with the decays `decay`, N x d_k.
+  template <class Decay, class Left, class Right, class Result>
+  void gram(const Decay& decay, const Left& x, Moments a, const Right& y, Moments b, Result& g) {
+    g.setZero();
+    visit_halves(
+        0, decay.rows(),
+        [&](Index low, Index high) {
+          const RowRange rows = rows_between(a, low, high, x.rows());
+          for (Index i = rows.first; i < rows.first + rows.size; ++i) {
+            for_each_earlier(decay, a[i], low, y.rows(), b, [&](Index j, Index) {
+              g(i, j) = x.row(i).cwiseProduct(running_).dot(y.row(j));
+            });
+          }
+        },
+        [&](Index low, Index middle, Index high) {
+          const RowRange later = rows_between(a, middle, high, x.rows());
+          const RowRange earlier = rows_between(b, low, middle, y.rows());
+          meet(decay, low, middle, high, x, a, later, y, b, earlier);
+          auto transposed = right_transposed_.leftCols(earlier.size);
+          transpose_into(right_.topRows(earlier.size), transposed);
+          product<Into::replace>(left_.topRows(later.size), transposed,
+                                 g.block(later.first, earlier.first, later.size, earlier.size));
+        });
+  }
+
+  /// The pullback: adds to `d_x`, `d_y` and the gradient of the log decays.
+  template <class Decay, class Left, class Right, class Result, class DLeft, class DRight,
+            class DLog>
+  void pull_back(const Decay& decay, const Left& x, Moments a, const Right& y, Moments b,
+                 const Result& d_g, DLeft& d_x, DRight& d_y, DLog& d_log) {
+    visit_halves(
+        0, decay.rows(),
+        [&](Index low, Index high) {
+          const RowRange rows = rows_between(a, low, high, x.rows());
+          for (Index i = rows.first; i < rows.first + rows.size; ++i) {
+            notes_.setZero();
+            for_each_earlier(decay, a[i], low, y.rows(), b, [&](Index j, Index moment) {
+              d_x.row(i) += d_g(i, j) * running_.cwiseProduct(y.row(j));
+              sum_ = d_g(i, j) * running_.cwiseProduct(x.row(i));
+              d_y.row(j) += sum_;
+              notes_.row(moment - low) += sum_.cwiseProduct(y.row(j));
+            });
+            sum_.setZero();
+            for (Index moment = low + 1; moment <= a[i]; ++moment) {
+              sum_ += notes_.row(moment - 1 - low);
+              d_log.row(moment) += sum_;
+            }
+          }
+        },
+        [&](Index low, Index middle, Index high) {
+          const RowRange later = rows_between(a, middle, high, x.rows());
+          const RowRange earlier = rows_between(b, low, middle, y.rows());
+          meet(decay, low, middle, high, x, a, later, y, b, earlier);
+          const auto d_block = d_g.block(later.first, earlier.first, later.size, earlier.size);
+          auto d_left = d_left_.topRows(later.size), d_right = d_right_.topRows(earlier.size);
+          product<Into::replace>(d_block, right_.topRows(earlier.size), d_left);
+          product<Into::replace>(d_block.transpose(), left_.topRows(later.size), d_right);
+          halves_.note_later(
+              a, later, middle, high,
+              [&](Index i) { return left_.row(i).cwiseProduct(d_left.row(i)); }, sum_, d_log);
+          halves_.note_earlier(
+              b, earlier, low, middle,
+              [&](Index j) { return right_.row(j).cwiseProduct(d_right.row(j)); }, sum_, d_log);
+          for (Index i = 0; i < later.size; ++i) {
+            const Index row = later.first + i;
+            d_x.row(row) += d_left.row(i).cwiseProduct(halves_.later(a[row]));
+          }
+          for (Index j = 0; j < earlier.size; ++j) {
+            const Index row = earlier.first + j;
+            d_y.row(row) += d_right.row(j).cwiseProduct(halves_.earlier(b[row]));
+          }
+        });
+  }
+
+ private:
+  /// Calls `visit(j, b_j)` for the rows of [low, a], the newest first, with D(b_j+1..a) in
+  /// `running_`.
+  template <class Decay, class Visit>
+  void for_each_earlier(const Decay& decay, Index a, Index low, Index count, Moments b,
+                        Visit visit) {
+    running_.setOnes();
+    for (Index moment = a; moment >= low; --moment) {
+      const RowRange rows = rows_between(b, moment, moment + 1, count);
+      for (Index j = rows.first; j < rows.first + rows.size; ++j) visit(j, moment);
+      running_.array() *= decay.row(moment).array();
+    }
+  }
+
+  /// The rows of both halves as they are in the middle.
+  template <class Decay, class Left, class Right>
+  void meet(const Decay& decay, Index low, Index middle, Index high, const Left& x, Moments a,
+            RowRange later, const Right& y, Moments b, RowRange earlier) {
+    halves_.prepare(decay, low, middle, high);
+    for (Index i = 0; i < later.size; ++i) {
+      const Index row = later.first + i;
+      left_.row(i) = x.row(row).cwiseProduct(halves_.later(a[row]));
+    }
+    for (Index j = 0; j < earlier.size; ++j) {
+      const Index row = earlier.first + j;
+      right_.row(j) = y.row(row).cwiseProduct(halves_.earlier(b[row]));
+    }
+  }
+
+  HalfDecays<Scalar> halves_;
+  Matrix left_, right_, right_transposed_, d_left_, d_right_;
+  Eigen::Matrix<Scalar, 1, Eigen::Dynamic> running_, sum_;
+  Matrix notes_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_GRAM_BY_HALVES_HPP
+
+// ---- loglinear/sequence/detail/pairs.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_PAIRS_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_PAIRS_HPP
+
+// Products with a matrix of pairs: one row for each of what happens at moments a, a column for each
+// of what happens at moments b, and only pairs with b_j <= a_i count. That is about half of them; a
+// block of rows at a time, the other half is left out. Coefficients that do not count may be
+// written; where they are read, they must be zero.
+
+namespace loglinear::detail {
+
+inline constexpr Index pair_rows = 12;
+
+/// Calls `visit(first row, rows, columns that the last of them sees)`.
+template <class Visit>
+void for_each_pair_block(Moments a, Index rows, Moments b, Index columns, Visit visit) {
+  for (Index i = 0; i < rows; i += pair_rows) {
+    const Index size = std::min(pair_rows, rows - i);
+    visit(i, size, b.count_until(a[i + size - 1], columns));
+  }
+}
+
+/// pairs (+-)= x y^T where they count.
+template <Into into, class X, class YTransposed, class Pairs>
+void product_to_pairs(const X& x, Moments a, const YTransposed& y_transposed, Moments b,
+                      Pairs&& pairs) {
+  using Scalar = typename X::Scalar;
+  const Index columns = y_transposed.cols();
+  for_each_pair_block(a, x.rows(), b, columns, [&](Index i, Index rows, Index seen) {
+    const Index wide = whole_packets<Scalar>(seen, columns);
+    product<into>(x.middleRows(i, rows), y_transposed.leftCols(wide),
+                  pairs.block(i, 0, rows, wide));
+  });
+}
+
+/// c (+-)= pairs right.
+template <Into into, class Pairs, class Right, class Result>
+void product_of_pairs(const Pairs& pairs, Moments a, Moments b, const Right& right, Result&& c) {
+  for_each_pair_block(a, pairs.rows(), b, pairs.cols(), [&](Index i, Index rows, Index seen) {
+    product<into>(pairs.block(i, 0, rows, seen), right.topRows(seen), c.middleRows(i, rows));
+  });
+}
+
+/// c (+-)= pairs^T left.
+template <Into into, class Pairs, class Left, class Result>
+void product_of_transposed_pairs(const Pairs& pairs, Moments a, Moments b, const Left& left,
+                                 Result&& c) {
+  for (Index j = 0; j < pairs.cols(); j += pair_rows) {
+    const Index columns = std::min(pair_rows, pairs.cols() - j);
+    const Index unseen = a.count_before(b[j], pairs.rows()), rows = pairs.rows() - unseen;
+    product<into>(pairs.block(unseen, j, rows, columns).transpose(), left.middleRows(unseen, rows),
+                  c.middleRows(j, columns));
+  }
+}
+
+/// result (+-)= pairs lower, or what counts of pairs upper, where the result counts: neither
+/// triangle has anything between what a row sees and what it does not.
+template <Into into, class Pairs, class Triangle, class Result>
+void product_within_pairs(const Pairs& pairs, Moments a, Moments b, const Triangle& triangle,
+                          Result&& result) {
+  using Scalar = typename Pairs::Scalar;
+  for_each_pair_block(a, pairs.rows(), b, pairs.cols(), [&](Index i, Index rows, Index seen) {
+    const Index wide = whole_packets<Scalar>(seen, pairs.cols());
+    product<into>(pairs.block(i, 0, rows, seen), triangle.topLeftCorner(seen, wide),
+                  result.block(i, 0, rows, wide));
+  });
+}
+
+/// Clears the pairs that do not count.
+template <class Pairs>
+void clear_unseen(Moments a, Moments b, Pairs&& pairs) {
+  using Scalar = typename std::remove_cvref_t<Pairs>::Scalar;
+  for (Index i = 0; i < pairs.rows(); ++i) {
+    Scalar* const row = pairs.data() + i * pairs.outerStride();
+    std::fill(row + b.count_until(a[i], pairs.cols()), row + pairs.cols(), Scalar(0));
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_PAIRS_HPP
+
+// ---- loglinear/sequence/detail/chunk_decay.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNK_DECAY_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_CHUNK_DECAY_HPP
+
+// The diagonal decays within a chunk of N moments: D(b+1..a), the product of the decays of the
+// moments after b up to a, is what something written at moment b has gone through at moment a.
+// Every product is built from factors, never as a quotient, so that a decay of 0 or 1e-30 is as
+// good as any other. Gradients are with respect to the logarithms of the decays and sum up terms
+// without cancelling any.
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class ChunkDecay {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  /// `decays` as in SequenceShape (0, 1 or d_k), for up to `moments` moments and `rows` rows.
+  ChunkDecay(Index d_k, Index decays, Index moments, Index rows)
+      : per_row_(decays > 1),
+        decays_(decays),
+        decay_(decays > 0 ? moments : 0, decays),
+        from_start_(moments + 1, decays),
+        to_end_(moments, decays),
+        between_(has_scalar() ? moments + 1 : 0, moments),
+        right_transposed_(d_k, rows),
+        halves_(d_k, per_row_ ? moments : 1, per_row_ ? rows : 1),
+        d_until_(moments + 1, decays),
+        d_after_(moments, decays),
+        d_log_(decays > 0 ? moments : 0, decays),
+        sums_(moments) {}
+
+  /// The decays of the chunk's N moments, N x decays; those between pairs only where `gram` needs
+  /// them.
+  template <class Decays>
+  void prepare(const Decays& decay, Index moments, bool needs_pairs) {
+    moments_ = moments;
+    if (decays_ == 0) return;
+    decay_.topRows(moments) = decay;
+    from_start_.row(0).setOnes();
+    to_end_.row(moments - 1).setOnes();
+    if (has_scalar()) return prepare_scalar(needs_pairs);
+    for (Index a = 0; a < moments; ++a) {
+      from_start_.row(a + 1) = from_start_.row(a).cwiseProduct(decay.row(a));
+    }
+    for (Index b = moments - 1; b > 0; --b) {
+      to_end_.row(b - 1) = to_end_.row(b).cwiseProduct(decay.row(b));
+    }
+  }
+
+  /// to_i = D(0..a_i) x_i: rows at moments a, as what stood before the chunk meets them.
+  template <class Rows, class To>
+  void decay_from_start(const Rows& x, Moments a, To&& to) const {
+    scale_rows(
+        x, from_start_, [&](Index i) { return a[i] + 1; }, to);
+  }
+  /// to_j = D(b_j+1..N-1) y_j: rows written at moments b, as they are at the end of the chunk.
+  template <class Rows, class To>
+  void decay_to_end(const Rows& y, Moments b, To&& to) const {
+    scale_rows(
+        y, to_end_, [&](Index j) { return b[j]; }, to);
+  }
+  /// The factor of `decay_from_start` at moment a, where there is one for all rows.
+  [[nodiscard]] Scalar factor_from_start(Index a) const {
+    return decays_ == 0 ? Scalar(1) : from_start_(a + 1, 0);
+  }
+  /// Coefficient i of D(0..N-1), the decay of the whole chunk.
+  [[nodiscard]] Scalar total(Index i) const {
+    return decays_ == 0 ? Scalar(1) : from_start_(moments_, decays_ == 1 ? 0 : i);
+  }
+  /// to = D(0..N-1) s; in place where `to` is s.
+  void decay_state(const Matrix& s, Matrix& to) const {
+    if (decays_ == 0) {
+      if (&to != &s) to = s;
+      return;
+    }
+    to.resize(s.rows(), s.cols());
+    for (Index i = 0; i < s.rows(); ++i) {
+      scaled_row<false>(total(i), s.data() + i * s.cols(), s.cols(), to.data() + i * s.cols());
+    }
+  }
+
+  /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0.
+  template <class Left, class Right, class Result>
+  void gram(const Left& x, Moments a, const Right& y, Moments b, Result&& g) {
+    if (per_row_) return halves_.gram(decay_.topRows(moments_), x, a, y, b, g);
+    transpose_into(y, right_transposed_.leftCols(y.rows()));
+    product_to_pairs<Into::replace>(x, a, right_transposed_.leftCols(y.rows()), b, g);
+    decay_pairs(g, a, b);
+  }
+
+  /// The pullback of `gram`: adds to `d_x`, `d_y` and the gradient of the decays; `d_g` is changed.
+  template <class Left, class Right, class Result, class DResult, class DLeft, class DRight>
+  void pull_back_gram(const Left& x, Moments a, const Right& y, Moments b, const Result& g,
+                      DResult&& d_g, DLeft&& d_x, DRight&& d_y) {
+    if (per_row_) {
+      auto d_log = d_log_.topRows(moments_);
+      return halves_.pull_back(decay_.topRows(moments_), x, a, y, b, d_g, d_x, d_y, d_log);
+    }
+    if (has_scalar()) note_pairs(g, d_g, a, b);
+    decay_pairs(d_g, a, b);
+    product_of_pairs<Into::add>(d_g, a, b, y, d_x);
+    product_of_transposed_pairs<Into::add>(d_g, a, b, x, d_y);
+  }
+
+  /// Before the pullbacks of one chunk.
+  void start_pull_back() {
+    d_until_.setZero();
+    d_after_.setZero();
+    d_log_.setZero();
+  }
+  /// The pullback of `decay_from_start`, d_x = D d_decayed, given the decayed rows.
+  template <class Rows, class DRows, class To>
+  void pull_back_from_start(const Rows& decayed, Moments a, const DRows& d_decayed, To&& d_x) {
+    note_rows(decayed, d_decayed, [&](Index i) { return d_until_.row(a[i] + 1); });
+    decay_from_start(d_decayed, a, d_x);
+  }
+  /// The pullback of `decay_to_end`, likewise.
+  template <class Rows, class DRows, class To>
+  void pull_back_to_end(const Rows& decayed, Moments b, const DRows& d_decayed, To&& d_y) {
+    note_rows(decayed, d_decayed, [&](Index j) { return d_after_.row(b[j]); });
+    decay_to_end(d_decayed, b, d_y);
+  }
+  /// Notes a gradient with respect to the logarithm of `total(i)`.
+  void pull_back_total(Index i, const Scalar& d_log) {
+    if (decays_ > 0) d_until_(moments_, decays_ == 1 ? 0 : i) += d_log;
+  }
+  /// Adds all that was noted to the gradient with respect to log decays, N x decays.
+  template <class DDecays>
+  void finish_pull_back(DDecays&& d_log_decay) {
+    if (decays_ == 0) return;
+    const auto accumulate = [&](Matrix& notes, Index row, Index before, Index moment) {
+      for (Index i = 0; i < decays_; ++i) {
+        if (before >= 0 && before <= moments_) notes(row, i) += notes(before, i);
+        d_log_(moment, i) += notes(row, i);
+      }
+    };
+    for (Index t = moments_ - 1; t >= 0; --t) accumulate(d_until_, t + 1, t + 2, t);
+    for (Index t = 1; t < moments_; ++t) accumulate(d_after_, t - 1, t - 2, t);
+    d_log_decay += d_log_.topRows(moments_);
+  }
+
+ private:
+  void prepare_scalar(bool needs_pairs) {
+    for (Index a = 0; a < moments_; ++a) {
+      const Scalar decay = decay_.data()[a];
+      from_start_.data()[a + 1] = from_start_.data()[a] * decay;
+      if (!needs_pairs) continue;
+      const Scalar* const before = between_.data() + a * between_.cols();
+      Scalar* const now = between_.data() + (a + 1) * between_.cols();
+      for (Index b = 0; b < a; ++b) now[b] = decay * before[b];
+      now[a] = Scalar(1);
+    }
+    for (Index b = moments_ - 1; b > 0; --b) {
+      to_end_.data()[b - 1] = to_end_.data()[b] * decay_.data()[b];
+    }
+  }
+
+  [[nodiscard]] bool has_scalar() const { return decays_ == 1; }
+
+  /// to_i = factors.row(row_of(i)) x_i; in place where `to` is x.
+  template <class Rows, class RowOf, class To>
+  void scale_rows(const Rows& x, const Matrix& factors, RowOf row_of, To& to) const {
+    if (decays_ == 0) {
+      if (to.data() != x.data()) to = x;
+      return;
+    }
+    for (Index i = 0; i < x.rows(); ++i) {
+      if (decays_ == 1) {
+        scaled_row<false>(factors(row_of(i), 0), x.data() + i * x.outerStride(), x.cols(),
+                          to.data() + i * to.outerStride());
+      } else {
+        to.row(i) = x.row(i).cwiseProduct(factors.row(row_of(i)));
+      }
+    }
+  }
+
+  template <class Rows, class DRows, class NoteOf>
+  void note_rows(const Rows& x, const DRows& d_x, NoteOf note_of) {
+    for (Index i = 0; decays_ > 0 && i < x.rows(); ++i) {
+      auto into = note_of(i);
+      if (decays_ == 1) {
+        into[0] += x.row(i).dot(d_x.row(i));
+      } else {
+        into += x.row(i).cwiseProduct(d_x.row(i));
+      }
+    }
+  }
+
+  /// Multiplies each pair by its decay, and clears it where the right row is not seen.
+  template <class Pairs>
+  void decay_pairs(Pairs& g, Moments a, Moments b) const {
+    if (!has_scalar()) return clear_unseen(a, b, g);
+    for (Index i = 0; i < g.rows(); ++i) {
+      const Index seen = b.count_until(a[i], g.cols());
+      Scalar* const row = g.data() + i * g.outerStride();
+      const Scalar* const decay = &between_(a[i] + 1, 0);
+      if (b.is_dense()) {
+        // All columns, so that the loop has no rest: what is not seen may be anything.
+        for (Index j = 0; j < g.cols(); ++j) {
+          const Scalar decayed = row[j] * decay[j];
+          row[j] = j < seen ? decayed : Scalar(0);
+        }
+      } else {
+        for (Index j = 0; j < seen; ++j) row[j] *= decay[b[j]];
+        std::fill(row + seen, row + g.cols(), Scalar(0));
+      }
+    }
+  }
+
+  /// A pair counts for all moments after b_j up to a_i. From the last moment down, `sums_` holds at
+  /// each moment what the rows at or after this one have from what was written then.
+  template <class Pairs, class DPairs>
+  void note_pairs(const Pairs& g, const DPairs& d_g, Moments a, Moments b) {
+    sums_.setZero();
+    for (Index moment = moments_ - 1, i = g.rows(); moment > 0; --moment) {
+      for (; i > 0 && a[i - 1] >= moment; --i) {
+        const Index seen = b.count_until(a[i - 1], g.cols());
+        if (b.is_dense()) {
+          sums_.segment(b.first, seen) +=
+              g.row(i - 1).head(seen).cwiseProduct(d_g.row(i - 1).head(seen)).transpose();
+        } else {
+          for (Index j = 0; j < seen; ++j) sums_[b[j]] += g(i - 1, j) * d_g(i - 1, j);
+        }
+      }
+      d_log_(moment, 0) += sums_.head(moment).sum();
+    }
+  }
+
+  bool per_row_;
+  Index decays_, moments_ = 0;
+  Matrix decay_;
+  Matrix from_start_;  // row a + 1: D(0..a)
+  Matrix to_end_;      // row b: D(b+1..N-1)
+  Matrix between_;     // one decay for all rows: D(b+1..a) at row a + 1, column b <= a
+  Matrix right_transposed_;
+  GramByHalves<Scalar> halves_;
+  Matrix d_until_;  // row a + 1: what counts for the moments up to a
+  Matrix d_after_;  // row b: what counts for the moments after b
+  Matrix d_log_;
+  Vector<Scalar> sums_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_CHUNK_DECAY_HPP
+
+// ---- loglinear/sequence/detail/triangular.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_TRIANGULAR_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_TRIANGULAR_HPP
+
+namespace loglinear::detail {
+
+/// A view of part of a row-major matrix, of one type whatever it is a part of.
+template <class Matrix>
+using PartOf = Eigen::Map<Matrix, Eigen::Unaligned, Eigen::OuterStride<>>;
+template <class Matrix>
+[[nodiscard]] PartOf<Matrix> part(PartOf<Matrix> m, Index row, Index column, Index rows,
+                                  Index columns) {
+  return {m.data() + row * m.outerStride() + column, rows, columns,
+          Eigen::OuterStride<>(m.outerStride())};
+}
+
+/// inverse = (I + strictly lower part of `lower`)^-1, by halves:
+///
+///     [ A 0 ]^-1   [     A^-1        0   ]
+///     [ B C ]    = [ -C^-1 B A^-1   C^-1 ]
+///
+/// `scratch` has the same size as both.
+template <class Scalar>
+void invert_unit_lower(PartOf<const RowMajorMatrix<Scalar>> lower,
+                       PartOf<RowMajorMatrix<Scalar>> inverse,
+                       PartOf<RowMajorMatrix<Scalar>> scratch) {
+  constexpr Index shortest = 16;
+  const Index size = lower.rows();
+  if (size <= shortest) {
+    for (Index i = 0; i < size; ++i) {
+      auto row = inverse.row(i);
+      row.setZero();
+      for (Index j = 0; j < i; ++j) row.head(j + 1) -= lower(i, j) * inverse.row(j).head(j + 1);
+      row[i] = Scalar(1);
+    }
+    return;
+  }
+  const Index half = (size / 2 + shortest - 1) / shortest * shortest, rest = size - half;
+  const auto first = [&](const auto& m) { return part(m, 0, 0, half, half); };
+  const auto below = [&](const auto& m) { return part(m, half, 0, rest, half); };
+  const auto second = [&](const auto& m) { return part(m, half, half, rest, rest); };
+  invert_unit_lower<Scalar>(first(lower), first(inverse), first(scratch));
+  invert_unit_lower<Scalar>(second(lower), second(inverse), second(scratch));
+  product<Into::replace>(below(lower), first(inverse), below(scratch));
+  inverse.topRightCorner(half, rest).setZero();
+  below(inverse).setZero();
+  product<Into::subtract>(second(inverse), below(scratch), below(inverse));
+}
+
+/// The same for whole matrices; sizes `inverse` and `scratch`.
+template <class Scalar>
+void invert_unit_lower(const RowMajorMatrix<Scalar>& lower, RowMajorMatrix<Scalar>& inverse,
+                       RowMajorMatrix<Scalar>& scratch) {
+  const Index size = lower.rows();
+  inverse.resize(size, size);
+  scratch.resize(size, size);
+  const Eigen::OuterStride<> stride(size);
+  invert_unit_lower<Scalar>(PartOf<const RowMajorMatrix<Scalar>>(lower.data(), size, size, stride),
+                            PartOf<RowMajorMatrix<Scalar>>(inverse.data(), size, size, stride),
+                            PartOf<RowMajorMatrix<Scalar>>(scratch.data(), size, size, stride));
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_TRIANGULAR_HPP
+
+// ---- loglinear/sequence/detail/chunk_map.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNK_MAP_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_CHUNK_MAP_HPP
+
+// What a chunk of tokens does, as four matrices, whatever the transitions are:
+//
+//     scores    C x Cn    q_t^T A_t ... A_{s+1} k_s of each query and leaf of the chunk
+//     queries   C x d_k   (A_t ... A_0)^T q_t: what meets the states from before the chunk
+//     keys      Cn x d_k  A_{C-1} ... A_{s+1} k_s: the leaves as they are at the end of the chunk
+//     A         d_k x d_k A_{C-1} ... A_0: what the older states undergo
+//
+// With D the decays of chunk_decay.hpp and <x, y>_D the Gram matrix of rows decayed in between, a
+// diagonal transition gives them at once: <q, k>_D, q D, k D and D. Rank-one updates D - u p^T
+// remove what the rows p find. With L = <p, u>_D, strictly lower triangular, and T = (I + L)^-1
+// (the WY form; Yang et al., arXiv:2406.06484, section 3, and arXiv:2412.06464, section 3.3),
+//
+//     found    F = T (p D),  T <p, k>_D       what p finds of older states, and of the leaves
+//     scores   = <q, k>_D - <q, u>_D T <p, k>_D         queries = q D - <q, u>_D F
+//     keys     = k D - (T <p, k>_D)^T u D               A       = D - (u D)^T F
+//
+// In the delta rules u is the leaf's own key. Then <p, k>_D = L and I - T L = T, so that
+//
+//     scores   = <q, k>_D T         keys = T^T k D
+//     queries  = q D - scores p D   A    = D - keys^T p D
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class ChunkMap {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+  using Views = typename Chunk<Scalar>::Views;
+
+  ChunkMap(const SequenceShape& shape, Index capacity)
+      : shape_(shape),
+        decay_(shape.d_k, shape.decays, capacity * shape.moments(),
+               capacity * std::max(shape.moments(), shape.leaves)) {}
+
+  /// What a pass over a chunk is for: its states alone, reads as well, or gradients, which a pass
+  /// for states may have preceded.
+  enum class Pass { states, reads, gradients, gradients_after_states };
+
+  /// What a pass for states computes.
+  struct Kept {
+    Matrix decayed_keys;                  // k D
+    Matrix lookups, removals;             // p D, u D
+    Matrix lower, lookup_key;             // L = <p, u>_D, <p, k>_D
+    Matrix inverse, found, found_leaves;  // T, T p D, T <p, k>_D
+    Matrix keys, transition;              // the matrices of the same names; A only if `is_formed`
+    bool is_formed = false;
+    std::vector<Matrix> found_states;  // F S of each older state, F p D for delta rules; if not
+  };
+  /// Exchanges what is kept: after a pass for states, and before the one for gradients that it
+  /// precedes.
+  void swap_kept(Kept& kept) { std::swap(kept_, kept); }
+
+  /// Computes the four matrices, or only `keys` and A for states alone. `rows` must stay where they
+  /// are while the matrices are in use.
+  void forward(const Chunk<Scalar>& chunk, const Views& rows, Pass pass) {
+    pass_ = pass;
+    rows_.emplace(rows);
+    tokens_ = chunk.tokens;
+    leaves_ = tokens_ * shape_.leaves;
+    moments_ = tokens_ * shape_.moments();
+    const bool reads = pass != Pass::states, has_kept = pass == Pass::gradients_after_states;
+    decay_.prepare(chunk.decay.topRows(shape_.decays > 0 ? moments_ : 0), moments_,
+                   reads || shape_.steps > 0);
+    if (!has_kept && (shape_.decays > 0 || shape_.steps > 0)) {
+      kept_.decayed_keys.resize(leaves_, shape_.d_k);
+      decay_.decay_to_end(rows.k, shape_.leaves_at(), kept_.decayed_keys);
+    }
+    if (!has_kept && shape_.steps > 0) forward_updates(chunk, rows);
+    if (!reads) return;
+    folds_ = pass == Pass::reads && shape_.steps == 0 && shape_.decays <= 1;
+    if (!folds_) {
+      decayed_queries_.resize(tokens_, shape_.d_k);
+      decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
+    }
+    query_key_.resize(tokens_, leaves_);
+    decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
+    if (shape_.steps > 0) forward_updated_reads(chunk, rows);
+  }
+
+  [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
+  /// Row t times `query_factor(t)` is what meets older states.
+  [[nodiscard]] RowsView<Scalar> queries() const {
+    return folds_ ? rows_->q : view_of(shape_.steps ? queries_ : decayed_queries_);
+  }
+  [[nodiscard]] Scalar query_factor(Index t) const {
+    return folds_ ? decay_.factor_from_start(shape_.queries_at()[t]) : Scalar(1);
+  }
+  [[nodiscard]] RowsView<Scalar> keys() const {
+    if (shape_.steps > 0) return view_of(kept_.keys);
+    return shape_.decays > 0 ? view_of(kept_.decayed_keys) : rows_->k;
+  }
+
+  /// Before `carry` and `pull_back_carry` of so many states: decides whether A is worth forming.
+  void prepare_carry(Index states) {
+    if (pass_ == Pass::gradients_after_states) return;
+    kept_.is_formed = shape_.steps > 0 && states > 1 && shape_.d_k <= moments_;
+    if (!kept_.is_formed) return;
+    kept_.transition.setZero(shape_.d_k, shape_.d_k);
+    for (Index i = 0; i < shape_.d_k; ++i) kept_.transition(i, i) = decay_.total(i);
+    product<Into::subtract>(written().transpose(), sought(), kept_.transition);
+  }
+
+  /// to = A s, d_k x d_v, for older state n; in place where `to` is s.
+  void carry(std::size_t n, const Matrix& s, Matrix& to) {
+    if (kept_.is_formed) {
+      carried_.resize(s.rows(), s.cols());
+      product<Into::replace>(kept_.transition, s, carried_);
+      to.swap(carried_);
+      return;
+    }
+    const Matrix* const found = shape_.steps > 0 ? &find(n, s) : nullptr;
+    decay_.decay_state(s, to);
+    if (found != nullptr) product<Into::subtract>(written().transpose(), *found, to);
+  }
+
+  /// After `prepare_carry`.
+  void start_pull_back() {
+    decay_.start_pull_back();
+    if (shape_.steps == 0) return;
+    if (kept_.is_formed) {
+      d_transition_.setZero(shape_.d_k, shape_.d_k);
+    } else {
+      d_written_transposed_.setZero(shape_.d_k, moments_);
+      d_sought_transposed_.setZero(shape_.d_k, moments_);
+    }
+  }
+
+  /// d_s <- A^T d_s for older state n, s before the chunk, and what that says of A.
+  void pull_back_carry(std::size_t n, const Matrix& s, Matrix& d_s) {
+    if (kept_.is_formed) {
+      transpose_into(s, transposed_);
+      product<Into::add>(d_s, transposed_, d_transition_);
+      carried_.resize(s.rows(), s.cols());
+      product<Into::replace>(kept_.transition.transpose(), d_s, carried_);
+      d_s.swap(carried_);
+      return;
+    }
+    if (shape_.steps > 0) {
+      const bool has_found = pass_ == Pass::gradients_after_states;
+      transpose_into(has_found ? kept_.found_states[n] : find(n, s), transposed_);
+      product<Into::subtract>(d_s, transposed_, d_written_transposed_);
+      carried_.resize(moments_, s.cols());
+      product<Into::replace>(written(), d_s, carried_);
+      transpose_into(carried_, transposed_);
+      product<Into::subtract>(s, transposed_, d_sought_transposed_);
+    }
+    decay_.decay_state(d_s, d_s);
+    for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
+      decay_.pull_back_total(i, s.row(i).dot(d_s.row(i)));
+    }
+    if (shape_.steps > 0) product<Into::subtract>(sought().transpose(), carried_, d_s);
+  }
+
+  /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
+  /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
+  void pull_back(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
+                 Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
+                 Chunk<Scalar>& gradient) {
+    const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
+    const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
+    const auto& q = rows.q;
+    const auto& k = rows.k;
+    RowsTarget<Scalar> d_q = targets.q, d_k = targets.k;
+    if (shape_.steps > 0) {
+      for (Index i = 0; kept_.is_formed && i < shape_.d_k; ++i) {
+        decay_.pull_back_total(i, d_transition_(i, i) * decay_.total(i));
+      }
+      const auto p = chunk.p.topRows(moments_);
+      auto d_p = gradient.p.topRows(moments_);
+      d_lookups_.resize(moments_, shape_.d_k);
+      d_lower_.resize(moments_, moments_);
+      if (shape_.is_delta) {
+        pull_back_delta(d_scores, d_queries, d_keys);
+      } else {
+        pull_back_removals(d_scores, d_queries, d_keys);
+      }
+      decay_.pull_back_from_start(kept_.lookups, p_at, d_lookups_, d_p);
+      decay_.pull_back_to_end(kept_.decayed_keys, k_at, d_keys, d_k);
+      decay_.pull_back_from_start(decayed_queries_, q_at, d_queries, d_q);
+      if (shape_.is_delta) {
+        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
+      } else {
+        const auto u = chunk.u.topRows(moments_);
+        auto d_u = gradient.u.topRows(moments_);
+        decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
+        decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
+        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
+        decay_.pull_back_gram(q, q_at, u, u_at, query_removal_, d_query_removal_, d_q, d_u);
+      }
+    } else {
+      decay_.pull_back_to_end(keys(), k_at, d_keys, d_k);
+      decay_.pull_back_from_start(decayed_queries_, q_at, d_queries, d_q);
+    }
+    decay_.pull_back_gram(q, q_at, k, k_at, query_key_, d_scores, d_q, d_k);
+    decay_.finish_pull_back(gradient.decay.topRows(shape_.decays > 0 ? moments_ : 0));
+  }
+
+ private:
+  /// What rank-one updates need, whether anything is read or not.
+  void forward_updates(const Chunk<Scalar>& chunk, const Views& rows) {
+    const auto& k = rows.k;
+    const auto p = chunk.p.topRows(moments_);
+    const Moments k_at = shape_.leaves_at(), p_at = SequenceShape::lookups_at();
+    kept_.lookups.resize(moments_, shape_.d_k);
+    kept_.keys.resize(leaves_, shape_.d_k);
+    kept_.lower.resize(moments_, moments_);
+    decay_.decay_from_start(p, p_at, kept_.lookups);
+    if (shape_.is_delta) {
+      decay_.gram(p, p_at, k, k_at, kept_.lower);
+      invert_unit_lower(kept_.lower, kept_.inverse, scratch_);
+      return product_of_transposed_pairs<Into::replace>(kept_.inverse, k_at, k_at,
+                                                        kept_.decayed_keys, kept_.keys);
+    }
+    const auto u = chunk.u.topRows(moments_);
+    const Moments u_at = SequenceShape::removals_at();
+    kept_.removals.resize(moments_, shape_.d_k);
+    kept_.lookup_key.resize(moments_, leaves_);
+    kept_.found.resize(moments_, shape_.d_k);
+    kept_.found_leaves.resize(moments_, leaves_);
+    decay_.decay_to_end(u, u_at, kept_.removals);
+    decay_.gram(p, p_at, u, u_at, kept_.lower);
+    decay_.gram(p, p_at, k, k_at, kept_.lookup_key);
+    invert_unit_lower(kept_.lower, kept_.inverse, scratch_);
+    product<Into::replace>(kept_.inverse, kept_.lookups, kept_.found);
+    product<Into::replace>(kept_.inverse, kept_.lookup_key, kept_.found_leaves);
+    kept_.keys = kept_.decayed_keys;
+    product<Into::subtract>(kept_.found_leaves.transpose(), kept_.removals, kept_.keys);
+  }
+
+  /// What they change in scores and queries.
+  void forward_updated_reads(const Chunk<Scalar>& chunk, const Views& rows) {
+    const Moments q_at = shape_.queries_at();
+    queries_ = decayed_queries_;
+    if (shape_.is_delta) {
+      const Moments k_at = shape_.leaves_at();
+      scores_.resize(tokens_, leaves_);
+      product_within_pairs<Into::replace>(query_key_, q_at, k_at, kept_.inverse, scores_);
+      clear_unseen(q_at, k_at, scores_);
+      return product_of_pairs<Into::subtract>(scores_, q_at, k_at, kept_.lookups, queries_);
+    }
+    query_removal_.resize(tokens_, moments_);
+    decay_.gram(rows.q, q_at, chunk.u.topRows(moments_), SequenceShape::removals_at(),
+                query_removal_);
+    scores_ = query_key_;
+    product<Into::subtract>(query_removal_, kept_.found_leaves, scores_);
+    product<Into::subtract>(query_removal_, kept_.found, queries_);
+  }
+
+  /// A = D - written^T sought.
+  [[nodiscard]] const Matrix& written() const {
+    return shape_.is_delta ? kept_.keys : kept_.removals;
+  }
+  [[nodiscard]] const Matrix& sought() const {
+    return shape_.is_delta ? kept_.lookups : kept_.found;
+  }
+
+  /// What rank-one updates find of older state n.
+  const Matrix& find(std::size_t n, const Matrix& s) {
+    if (pass_ == Pass::reads) n = 0;  // nobody asks again
+    if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
+    Matrix& found = kept_.found_states[n];
+    found.resize(moments_, s.cols());
+    product<Into::replace>(sought(), s, found);
+    return found;
+  }
+
+  /// Adds what the states say of A = D - written^T sought to the gradients of the two.
+  void add_carries(Matrix& d_sought, Matrix& d_written) {
+    if (kept_.is_formed) {
+      product<Into::subtract>(written(), d_transition_, d_sought);
+      transpose_into(d_transition_, transposed_);
+      product<Into::subtract>(sought(), transposed_, d_written);
+    } else {
+      transpose_into(d_sought_transposed_, transposed_);
+      d_sought += transposed_;
+      transpose_into(d_written_transposed_, transposed_);
+      d_written += transposed_;
+    }
+  }
+
+  /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
+  /// with T = (I + L)^-1: dL = -T^T dT T^T = -(scores^T d_scores + keys d_keys^T) T^T. On return
+  /// d_scores is dG and d_keys is dK.
+  void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
+    const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
+    d_lookups_.setZero();
+    product_of_transposed_pairs<Into::subtract>(scores_, q_at, k_at, d_queries, d_lookups_);
+    add_carries(d_lookups_, d_keys);
+    transpose_into(kept_.lookups, transposed_);
+    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, d_scores);
+    transpose_into(d_keys, transposed_);
+    scratch_.resize(leaves_, leaves_);
+    product_of_transposed_pairs<Into::replace>(scores_, q_at, k_at, d_scores, scratch_);
+    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, scratch_);
+    transpose_into(kept_.inverse, transposed_);
+    d_lower_.setZero();
+    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, d_lower_);
+    d_query_removal_.setZero(tokens_, leaves_);
+    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, d_query_removal_);
+    d_scores.swap(d_query_removal_);
+    carried_.resize(leaves_, shape_.d_k);
+    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, carried_);
+    d_keys.swap(carried_);
+  }
+
+  /// Backwards through the general form; the names are those of the equations at the top.
+  void pull_back_removals(const Matrix& d_scores, const Matrix& d_queries, const Matrix& d_keys) {
+    d_query_removal_.setZero(tokens_, moments_);
+    transpose_into(kept_.found, transposed_);
+    product<Into::subtract>(d_queries, transposed_, d_query_removal_);
+    transpose_into(kept_.found_leaves, transposed_);
+    product<Into::subtract>(d_scores, transposed_, d_query_removal_);
+
+    d_removals_.setZero(moments_, shape_.d_k);
+    product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
+
+    d_found_.setZero(moments_, shape_.d_k);
+    product<Into::subtract>(query_removal_.transpose(), d_queries, d_found_);
+    add_carries(d_found_, d_removals_);
+    product<Into::replace>(kept_.inverse.transpose(), d_found_, d_lookups_);
+
+    d_found_leaves_.setZero(moments_, leaves_);
+    product<Into::subtract>(query_removal_.transpose(), d_scores, d_found_leaves_);
+    transpose_into(d_keys, transposed_);
+    product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
+    d_lookup_key_.resize(moments_, leaves_);
+    product<Into::replace>(kept_.inverse.transpose(), d_found_leaves_, d_lookup_key_);
+
+    d_lower_.setZero();
+    transpose_into(kept_.found, transposed_);
+    product<Into::subtract>(d_lookups_, transposed_, d_lower_);
+    transpose_into(kept_.found_leaves, transposed_);
+    product<Into::subtract>(d_lookup_key_, transposed_, d_lower_);
+  }
+
+  SequenceShape shape_;
+  ChunkDecay<Scalar> decay_;
+  std::optional<Views> rows_{};
+  Index tokens_ = 0, leaves_ = 0, moments_ = 0;
+  Pass pass_ = Pass::states;
+  bool folds_ = false;  // queries are left as they are, their decay is in `query_factor`
+  Kept kept_;
+  Matrix decayed_queries_, query_key_;  // q D, <q, k>_D
+  Matrix query_removal_;                // <q, u>_D
+  Matrix scores_, queries_;
+  Matrix d_transition_;                                // where A is formed
+  Matrix d_written_transposed_, d_sought_transposed_;  // where it is not
+  Matrix d_lookups_, d_removals_, d_lower_, d_query_removal_, d_lookup_key_;
+  Matrix d_found_, d_found_leaves_;
+  Matrix scratch_, carried_, transposed_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_CHUNK_MAP_HPP
+
+// ---- loglinear/sequence/detail/hierarchy.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_HIERARCHY_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_HIERARCHY_HPP
+
+namespace loglinear::detail {
+
+/// The levels that the chunkwise algorithm works on, a matrix each, allocated when first active;
+/// or the gradient with respect to them.
+template <class Scalar>
+class Hierarchy {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  Hierarchy(int max_levels, Index d_k, Index d_v, std::uint64_t count = 0)
+      : max_levels_(max_levels),
+        d_k_(d_k),
+        d_v_(d_v),
+        count_(count),
+        levels_(static_cast<std::size_t>(max_levels)) {}
+
+  [[nodiscard]] int max_levels() const { return max_levels_; }
+  [[nodiscard]] std::uint64_t count() const { return count_; }
+  void set_count(std::uint64_t count) { count_ = count; }
+  [[nodiscard]] ActiveLevels active() const { return {count_, max_levels_}; }
+  [[nodiscard]] Bucket bucket(int level) const { return bucket_of(count_, level, max_levels_); }
+
+  [[nodiscard]] const Matrix& level(int l) const { return levels_[static_cast<std::size_t>(l)]; }
+  [[nodiscard]] Matrix& level(int l) { return levels_[static_cast<std::size_t>(l)]; }
+  void set_zero(int l) { level(l).setZero(d_k_, d_v_); }
+  /// Memory for a level that is about to be written.
+  void allocate(int l) { level(l).resize(d_k_, d_v_); }
+  /// One of the same shape before any token.
+  [[nodiscard]] Hierarchy empty() const { return {max_levels_, d_k_, d_v_}; }
+
+  /// The active levels alone, at the same count.
+  [[nodiscard]] Hierarchy snapshot() const {
+    Hierarchy copy(max_levels_, d_k_, d_v_);
+    copy.become(*this);
+    return copy;
+  }
+  /// Takes over the count and the active levels of another of the same shape, in the memory that
+  /// this one has.
+  void become(const Hierarchy& other) {
+    count_ = other.count_;
+    for (int l : active()) level(l) = other.level(l);
+  }
+
+  /// The level whose bucket, after `count` tokens, holds token s.
+  [[nodiscard]] int holder(std::uint64_t count, std::uint64_t s) const {
+    return level_of(s, count, ReadOrder::before_push, max_levels_);
+  }
+
+ private:
+  int max_levels_;
+  Index d_k_, d_v_;
+  std::uint64_t count_;
+  std::vector<Matrix> levels_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_HIERARCHY_HPP
+
+// ---- loglinear/sequence/detail/level_mask.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_LEVEL_MASK_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_LEVEL_MASK_HPP
+
+// Which level weight a query gives to what: to each earlier token of its own chunk, and to each
+// bucket that is older than the chunk.
+
+namespace loglinear::detail {
+
+/// The levels as tokens of one chunk see them; `first` is the absolute position of its first.
+struct LevelMask {
+  ReadOrder order;
+  int max_levels;
+  std::uint64_t first;
+
+  /// The level under which query t of the chunk sees the bucket that begins at token `bucket`.
+  [[nodiscard]] int level(std::uint64_t bucket, Index t) const {
+    return level_of(bucket, first + static_cast<std::uint64_t>(t), order, max_levels);
+  }
+
+  /// Calls `visit(level, begin, size)` for the stretches of the chunk that query t sees under one
+  /// level, the oldest first; tokens are counted from the beginning of the chunk.
+  template <class Visit>
+  void for_each_stretch(Index t, Visit visit) const {
+    const bool is_apart = order == ReadOrder::current_apart;
+    const int shift = is_apart ? 1 : 0, last = level_weight_count(order, max_levels) - 1;
+    const std::uint64_t end = first + static_cast<std::uint64_t>(t) + (sees_itself() ? 1 : 0);
+    for (std::uint64_t begin = first, next = 0; begin < end; begin = next) {
+      const int bit = static_cast<int>(std::bit_width(begin ^ end)) - 1;  // begin's bucket of `end`
+      next = ((begin >> bit) + 1) << bit;
+      visit(std::min(bit + shift, last), static_cast<Index>(begin - first),
+            static_cast<Index>(next - begin));
+    }
+    if (is_apart) visit(0, t, Index{1});
+  }
+
+  /// Whether a query's own token counts among those of its level 0.
+  [[nodiscard]] bool sees_itself() const { return order == ReadOrder::after_push; }
+  /// Columns of the chunk that query t sees, of `leaves` a token.
+  [[nodiscard]] Index seen(Index t, Index leaves) const {
+    return (t + (order == ReadOrder::before_push ? 0 : 1)) * leaves;
+  }
+};
+
+/// weighted(t, s) = lambda(t, level of s) scores(t, s) for `leaves` columns a token; 0 where s is
+/// not seen.
+template <class Scores, class Lambda, class Weighted>
+void weight_scores(const LevelMask& mask, Index leaves, const Scores& scores, const Lambda& lambda,
+                   Weighted& weighted) {
+  using Scalar = typename Weighted::Scalar;
+  for (Index t = 0; t < scores.rows(); ++t) {
+    Scalar* const to = &weighted(t, 0);
+    const Scalar* const from = &scores(t, 0);
+    mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
+      const Scalar weight = lambda(t, level);
+      for (Index s = begin * leaves; s < (begin + size) * leaves; ++s) to[s] = weight * from[s];
+    });
+    std::fill(to + mask.seen(t, leaves), to + scores.cols(), Scalar(0));
+  }
+}
+
+/// The pullback of `weight_scores`: d_weighted becomes the gradient of the scores; d_lambda is
+/// added to.
+template <class Scores, class Lambda, class Weighted, class DLambda>
+void pull_back_weighted_scores(const LevelMask& mask, Index leaves, const Scores& scores,
+                               const Lambda& lambda, Weighted& d_weighted, DLambda&& d_lambda) {
+  using Scalar = typename Weighted::Scalar;
+  for (Index t = 0; t < scores.rows(); ++t) {
+    Scalar* const to = &d_weighted(t, 0);
+    const Scalar* const from = &scores(t, 0);
+    mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
+      const Scalar weight = lambda(t, level);
+      Scalar sum(0);
+      for (Index s = begin * leaves; s < (begin + size) * leaves; ++s) {
+        sum += to[s] * from[s];
+        to[s] *= weight;
+      }
+      d_lambda(t, level) += sum;
+    });
+    std::fill(to + mask.seen(t, leaves), to + scores.cols(), Scalar(0));
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_LEVEL_MASK_HPP
+
+// ---- loglinear/sequence/detail/value_mix.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_VALUE_MIX_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_VALUE_MIX_HPP
+
+namespace loglinear::detail {
+
+/// The values of a chunk under their weights, o_t = sum_s w(t, s) R(s+1..t) v_s, with R the decays
+/// of the value columns where there are any; and what those do to everything that crosses the
+/// chunk's ends. Moments are tokens here.
+template <class Scalar>
+class ValueMix {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  ValueMix(const SequenceShape& shape, Index capacity)
+      : decays_(shape.decays_values),
+        queries_at_{shape.order == ReadOrder::before_push ? Index{-1} : Index{0}, 1},
+        leaves_at_{0, 1, shape.leaves},
+        halves_(decays_ ? capacity : 0, shape.d_v),
+        from_start_(decays_ ? capacity + 1 : 0, shape.d_v),
+        to_end_(decays_ ? capacity : 0, shape.d_v),
+        later_(decays_ ? capacity : 0, shape.d_v),
+        earlier_(decays_ ? capacity * shape.leaves : 0, shape.d_v),
+        d_earlier_(decays_ ? capacity * shape.leaves : 0, shape.d_v),
+        earlier_transposed_(decays_ ? shape.d_v : 0, capacity * shape.leaves),
+        notes_(decays_ ? shortest_stretch : 0, shape.d_v),
+        running_(1, shape.d_v),
+        sum_(1, shape.d_v) {}
+
+  /// \param v  the values of the chunk
+  void prepare(const Chunk<Scalar>& chunk, const RowsView<Scalar>& v) {
+    tokens_ = chunk.tokens;
+    if (!decays_) return;
+    ended_values_ = v;
+    decay_ = chunk.value_decay.topRows(tokens_);
+    from_start_.row(0).setOnes();
+    for (Index t = 0; t < tokens_; ++t) {
+      from_start_.row(t + 1) = from_start_.row(t).cwiseProduct(decay_.row(t));
+    }
+    to_end_.row(tokens_ - 1).setOnes();
+    for (Index t = tokens_ - 1; t > 0; --t) {
+      to_end_.row(t - 1) = to_end_.row(t).cwiseProduct(decay_.row(t));
+    }
+    for (Index j = 0; j < ended_values_.rows(); ++j) {
+      ended_values_.row(j).array() *= to_end_.row(leaves_at_[j]).array();
+    }
+  }
+
+  /// The values as they are at the end of the chunk: `v` itself where none decay.
+  [[nodiscard]] RowsView<Scalar> ended(const RowsView<Scalar>& v) const {
+    return decays_ ? view_of(ended_values_) : v;
+  }
+
+  /// o_t <- R(0..t) o_t: what is read of the states from before the chunk.
+  template <class Rows>
+  void decay_from_start(Rows&& o) const {
+    for (Index t = 0; decays_ && t < o.rows(); ++t) {
+      o.row(t).array() *= from_start_.row(queries_at_[t] + 1).array();
+    }
+  }
+  /// s <- s R(0..C-1).
+  void carry(Matrix& s) const {
+    for (Index i = 0; decays_ && i < s.rows(); ++i) {
+      s.row(i).array() *= from_start_.row(tokens_).array();
+    }
+  }
+
+  /// out += the mix under the lower triangular weights w.
+  template <class Values, class Out>
+  void add_mix(const Matrix& w, const Values& v, Out&& out) {
+    if (!decays_) {
+      return product_of_pairs<Into::add>(w, queries_at_, leaves_at_, v, out);
+    }
+    visit_halves(
+        0, tokens_,
+        [&](Index low, Index high) {
+          const RowRange rows = rows_between(queries_at_, low, high, tokens_);
+          for (Index t = rows.first; t < rows.first + rows.size; ++t) {
+            for_each_earlier(queries_at_[t], low, [&](Index j, Index) {
+              out.row(t) += w(t, j) * running_.cwiseProduct(v.row(j));
+            });
+          }
+        },
+        [&](Index low, Index middle, Index high) {
+          const RowRange later = rows_between(queries_at_, middle, high, tokens_);
+          const RowRange earlier = meet(v, low, middle, high);
+          auto reads = later_.topRows(later.size);
+          product<Into::replace>(w.block(later.first, earlier.first, later.size, earlier.size),
+                                 earlier_.topRows(earlier.size), reads);
+          for (Index i = 0; i < later.size; ++i) {
+            const Index t = later.first + i;
+            out.row(t) += reads.row(i).cwiseProduct(halves_.later(queries_at_[t]));
+          }
+        });
+  }
+
+  /// The pullback of `add_mix`: fills d_w, at least its lower triangle, adds to d_v and to the
+  /// gradient of the log decays.
+  template <class Values, class DOut, class DValues, class DLog>
+  void pull_back_mix(const Matrix& w, const Values& v, const DOut& d_out, Matrix& d_w,
+                     DValues&& d_v, DLog&& d_log) {
+    if (!decays_) {
+      transpose_into(v, values_transposed_);
+      product_to_pairs<Into::replace>(d_out, queries_at_, values_transposed_, leaves_at_, d_w);
+      product_of_transposed_pairs<Into::add>(w, queries_at_, leaves_at_, d_out, d_v);
+      return;
+    }
+    d_w.setZero();
+    visit_halves(
+        0, tokens_,
+        [&](Index low, Index high) {
+          const RowRange rows = rows_between(queries_at_, low, high, tokens_);
+          for (Index t = rows.first; t < rows.first + rows.size; ++t) {
+            notes_.setZero();
+            for_each_earlier(queries_at_[t], low, [&](Index j, Index moment) {
+              sum_ = running_.cwiseProduct(d_out.row(t));
+              d_w(t, j) = sum_.dot(v.row(j));
+              sum_ *= w(t, j);
+              d_v.row(j) += sum_;
+              notes_.row(moment - low) += sum_.cwiseProduct(v.row(j));
+            });
+            sum_.setZero();
+            for (Index moment = low + 1; moment <= queries_at_[t]; ++moment) {
+              sum_ += notes_.row(moment - 1 - low);
+              d_log.row(moment) += sum_;
+            }
+          }
+        },
+        [&](Index low, Index middle, Index high) {
+          const RowRange later = rows_between(queries_at_, middle, high, tokens_);
+          const RowRange earlier = meet(v, low, middle, high);
+          const auto w_block = w.block(later.first, earlier.first, later.size, earlier.size);
+          auto d_reads = later_.topRows(later.size), d_values = d_earlier_.topRows(earlier.size);
+          for (Index i = 0; i < later.size; ++i) {
+            const Index t = later.first + i;
+            d_reads.row(i) = d_out.row(t).cwiseProduct(halves_.later(queries_at_[t]));
+          }
+          auto transposed = earlier_transposed_.leftCols(earlier.size);
+          transpose_into(earlier_.topRows(earlier.size), transposed);
+          product<Into::replace>(d_reads, transposed,
+                                 d_w.block(later.first, earlier.first, later.size, earlier.size));
+          product<Into::replace>(w_block.transpose(), d_reads, d_values);
+          halves_.note_earlier(
+              leaves_at_, earlier, low, middle,
+              [&](Index j) { return earlier_.row(j).cwiseProduct(d_values.row(j)); }, sum_, d_log);
+          for (Index j = 0; j < earlier.size; ++j) {
+            const Index row = earlier.first + j;
+            d_v.row(row) += d_values.row(j).cwiseProduct(halves_.earlier(leaves_at_[row]));
+          }
+          reads_.resize(later.size, running_.cols());
+          product<Into::replace>(w_block, earlier_.topRows(earlier.size), reads_);
+          halves_.note_later(
+              queries_at_, later, middle, high,
+              [&](Index i) { return reads_.row(i).cwiseProduct(d_reads.row(i)); }, sum_, d_log);
+        });
+  }
+
+  /// The pullback of `decay_from_start`, given the decayed reads.
+  template <class Rows, class DRows, class DLog>
+  void pull_back_from_start(const Rows& decayed, DRows&& d_o, DLog&& d_log) {
+    if (!decays_) return;
+    sum_.setZero();
+    for (Index t = tokens_ - 1; t >= 0; --t) {
+      sum_ += decayed.row(t).cwiseProduct(d_o.row(t));
+      if (queries_at_[t] >= 0) d_log.row(queries_at_[t]) += sum_;
+    }
+    decay_from_start(d_o);
+  }
+  /// The pullback of `ended`: d_v <- R d_v.
+  template <class DValues, class DLog>
+  void pull_back_to_end(DValues&& d_v, DLog&& d_log) {
+    if (!decays_) return;
+    sum_.setZero();
+    for (Index t = 1; t < tokens_; ++t) {
+      for (Index j = (t - 1) * leaves_at_.rows; j < t * leaves_at_.rows; ++j) {
+        sum_ += ended_values_.row(j).cwiseProduct(d_v.row(j));
+      }
+      d_log.row(t) += sum_;
+    }
+    for (Index j = 0; j < d_v.rows(); ++j) {
+      d_v.row(j).array() *= to_end_.row(leaves_at_[j]).array();
+    }
+  }
+  /// The pullback of `carry`, given the state after the chunk.
+  template <class DLog>
+  void pull_back_carry(const Matrix& carried, Matrix& d_s, DLog&& d_log) {
+    if (!decays_) return;
+    sum_ = carried.cwiseProduct(d_s).colwise().sum();
+    for (Index t = 0; t < tokens_; ++t) d_log.row(t) += sum_;
+    carry(d_s);
+  }
+
+ private:
+  /// Calls `visit(j, token)` for the leaves of the tokens in [low, t], the newest first, with
+  /// R(token+1..t) in `running_`.
+  template <class Visit>
+  void for_each_earlier(Index t, Index low, Visit visit) {
+    running_.setOnes();
+    for (Index token = t; token >= low; --token) {
+      for (Index j = token * leaves_at_.rows; j < (token + 1) * leaves_at_.rows; ++j) {
+        visit(j, token);
+      }
+      running_.array() *= decay_.row(token).array();
+    }
+  }
+
+  /// The values of the earlier half as they are in the middle.
+  template <class Values>
+  RowRange meet(const Values& v, Index low, Index middle, Index high) {
+    halves_.prepare(decay_, low, middle, high);
+    const RowRange earlier = rows_between(leaves_at_, low, middle, v.rows());
+    for (Index j = 0; j < earlier.size; ++j) {
+      const Index row = earlier.first + j;
+      earlier_.row(j) = v.row(row).cwiseProduct(halves_.earlier(leaves_at_[row]));
+    }
+    return earlier;
+  }
+
+  bool decays_;
+  Moments queries_at_, leaves_at_;
+  Index tokens_ = 0;
+  HalfDecays<Scalar> halves_;
+  Matrix decay_, from_start_, to_end_, ended_values_;
+  Matrix later_, earlier_, d_earlier_, earlier_transposed_, values_transposed_, reads_, notes_;
+  Eigen::Matrix<Scalar, 1, Eigen::Dynamic> running_, sum_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_VALUE_MIX_HPP
+
+// ---- loglinear/sequence/detail/chunkwise_run.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNKWISE_RUN_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_CHUNKWISE_RUN_HPP
+
+// The chunkwise algorithm. Chunks are stretches of 2^c tokens between absolute positions that are
+// multiples of 2^c, so that every bucket of 2^c tokens or more is a union of chunks (Guo et al.,
+// arXiv:2506.04761, section 3.3 and algorithm 1). A chunk
+//
+//     reads      out = (scores . level weights) values + sum_l diag(lambda_l) queries S_l
+//     advances   S_l <- A S_l for every older level, those that merge are added together, and
+//                S_l += keys^T values for the stretch of the chunk that level l now holds
+//
+// with the matrices of chunk_map.hpp. Backwards, the same two steps in reverse order.
+
+namespace loglinear::detail {
+
+/// What a forward pass keeps for its gradient: where chunks begin, and the states before one in
+/// `interval` of them. The interval is about the number of levels, so that all states together are
+/// O(T / C) matrices.
+template <class Scalar>
+struct ChunkwiseTape {
+  int interval = 1;
+  std::vector<Index> begins;
+  std::vector<Hierarchy<Scalar>> kept;
+
+  void note(Index first, const Hierarchy<Scalar>& states) {
+    if (begins.size() % static_cast<std::size_t>(interval) == 0) kept.push_back(states.snapshot());
+    begins.push_back(first);
+  }
+};
+
+template <class Scalar>
+class ChunkwiseRun {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  /// \param chunk_size  tokens of a chunk, a power of two
+  /// \param weights     columns of the level weights
+  ChunkwiseRun(TokenSource<Scalar>& source, Index chunk_size, Index weights)
+      : source_(source),
+        shape_(source.shape()),
+        chunk_size_(chunk_size),
+        capacity_(std::min(chunk_size, source.length())),
+        weights_(weights),
+        chunk_(shape_, capacity_, weights),
+        map_(shape_, capacity_),
+        mix_(shape_, capacity_) {}
+
+  /// Reads and writes all tokens; `states` holds the older ones and then those as well. With a tape
+  /// it keeps what `gradient` needs; without `reads` nothing is read.
+  void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape = nullptr,
+               bool reads = true) {
+    if (tape != nullptr) {
+      const auto chunks = source_.length() / chunk_size_ + 2;
+      tape->interval = 2 + static_cast<int>(std::bit_width(static_cast<std::uint64_t>(chunks)));
+      tape->begins.clear();
+      tape->kept.clear();
+    }
+    for (Index first = 0; first < source_.length(); first += chunk_.tokens) {
+      if (tape != nullptr) tape->note(first, states);
+      prepare(first, states.count(), reads ? Pass::reads : Pass::states);
+      if (reads) {
+        read(states);
+        source_.take_out(first, chunk_);
+      }
+      advance(states, states);
+    }
+  }
+
+  /// From the gradient with respect to the reads, which the source gives, and to the final states
+  /// to that of everything: `gradient` holds those states' at first, those of the initial ones in
+  /// the end. The states between those on the tape are computed again.
+  void gradient(const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
+    Chunk<Scalar> d_chunk(shape_, capacity_, weights_);
+    std::vector<Hierarchy<Scalar>> before;  // each chunk between two that are on the tape
+    std::vector<typename ChunkMap<Scalar>::Kept> kept;
+    std::size_t end = tape.begins.size();
+    for (std::size_t n = tape.kept.size(); n-- > 0;) {
+      const std::size_t begin = n * static_cast<std::size_t>(tape.interval);
+      if (before.size() < end - begin - 1) before.resize(end - begin - 1, gradient.empty());
+      const auto before_chunk = [&](std::size_t i) -> const Hierarchy<Scalar>& {
+        return i == begin ? tape.kept[n] : before[i - begin - 1];
+      };
+      if (kept.size() < before.size()) kept.resize(before.size());
+      for (std::size_t i = begin; i + 1 < end; ++i) {
+        prepare(tape.begins[i], before_chunk(i).count(), Pass::states);
+        advance(before_chunk(i), before[i - begin]);
+        map_.swap_kept(kept[i - begin]);
+      }
+      for (std::size_t i = end; i-- > begin;) {
+        const bool is_kept = i + 1 < end;
+        if (is_kept) map_.swap_kept(kept[i - begin]);
+        prepare(tape.begins[i], before_chunk(i).count(),
+                is_kept ? Pass::gradients_after_states : Pass::gradients);
+        pull_back(tape.begins[i], before_chunk(i), gradient, d_chunk);
+      }
+      end = begin;
+    }
+  }
+
+ private:
+  using Pass = typename ChunkMap<Scalar>::Pass;
+  using Targets = typename Chunk<Scalar>::Targets;
+
+  [[nodiscard]] Index next_size(Index first, std::uint64_t position) const {
+    const auto into = static_cast<Index>(position % static_cast<std::uint64_t>(chunk_size_));
+    return std::min(chunk_size_ - into, source_.length() - first);
+  }
+
+  void prepare(Index first, std::uint64_t position, Pass pass) {
+    chunk_.tokens = next_size(first, position);
+    rows_.emplace(source_.load(first, chunk_));
+    map_.forward(chunk_, *rows_, pass);
+    mix_.prepare(chunk_, rows_->v);
+  }
+
+  [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
+    return {shape_.order, states.max_levels(), states.count()};
+  }
+  /// The stretches of the chunk that each level holds after it.
+  template <class Visit>
+  void for_each_new_stretch(int max_levels, std::uint64_t before, Visit visit) const {
+    const LevelMask after{ReadOrder::before_push, max_levels, before};
+    after.for_each_stretch(chunk_.tokens, [&](int level, Index begin, Index size) {
+      visit(level, begin * shape_.leaves, size * shape_.leaves);
+    });
+  }
+  [[nodiscard]] std::uint64_t count_after(const Hierarchy<Scalar>& states) const {
+    return states.count() + static_cast<std::uint64_t>(chunk_.tokens);
+  }
+
+  void read(const Hierarchy<Scalar>& states) {
+    const Index tokens = chunk_.tokens;
+    auto out = chunk_.out.topRows(tokens);
+    out.setZero();
+    for (int l : states.active()) {
+      gather_lambda(states, l);
+      product<Into::add_scaled>(map_.queries(), states.level(l), out, lambda_.data());
+    }
+    mix_.decay_from_start(out);
+    weigh(states);
+    mix_.add_mix(weighted_, rows_->v, out);
+  }
+
+  void weigh(const Hierarchy<Scalar>& states) {
+    weighted_.resize(chunk_.tokens, chunk_.tokens * shape_.leaves);
+    weight_scores(mask(states), shape_.leaves, map_.scores(), rows_->lambda, weighted_);
+  }
+
+  /// The states after the chunk from those before it; in place where they are the same.
+  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
+    const std::uint64_t before = states.count(), after = count_after(states);
+    const ActiveLevels active = states.active();
+    map_.prepare_carry(active_level_count(before, states.max_levels()));
+    std::uint64_t filled = 0;
+    const auto take = [&](int l) {
+      const bool has = (filled >> l) & 1u;
+      filled |= std::uint64_t{1} << l;
+      return has;
+    };
+    std::size_t n = 0;
+    for (int l : active) {
+      map_.carry(n++, states.level(l), next.level(l));
+      mix_.carry(next.level(l));
+      clear_negligible(next.level(l).data(), next.level(l).size());
+      if (states.holder(after, states.bucket(l).first) == l) take(l);
+    }
+    for (int l : active) {
+      const int holder = states.holder(after, states.bucket(l).first);
+      if (holder == l) continue;
+      if (take(holder)) {
+        next.level(holder) += next.level(l);
+      } else {
+        next.level(holder).swap(next.level(l));
+      }
+    }
+    const RowsView<Scalar> keys = map_.keys(), values = mix_.ended(rows_->v);
+    for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
+      const auto left = keys.middleRows(begin, size).transpose();
+      const auto right = values.middleRows(begin, size);
+      if (take(l)) {
+        product<Into::add>(left, right, next.level(l));
+      } else {
+        next.allocate(l);
+        product<Into::replace>(left, right, next.level(l));
+      }
+    });
+    next.set_count(after);
+  }
+
+  /// One chunk, prepared, backwards: `gradient` goes from the states after it to those before it,
+  /// `states`.
+  void pull_back(Index first, const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                 Chunk<Scalar>& d_chunk) {
+    const Index tokens = chunk_.tokens, leaves = tokens * shape_.leaves;
+    d_chunk.tokens = tokens;
+    d_chunk.lambda.setZero();
+    d_chunk.decay.setZero();
+    d_chunk.value_decay.setZero();
+    const Targets targets = source_.open_gradient(first, chunk_, d_chunk);
+    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
+    map_.start_pull_back();
+    pull_back_advance(states, gradient, targets, d_chunk);
+
+    weigh(states);
+    d_weighted_.resize(tokens, leaves);
+    mix_.pull_back_mix(weighted_, rows_->v, targets.out, d_weighted_, RowsTarget<Scalar>(targets.v),
+                       d_chunk.value_decay);
+    pull_back_weighted_scores(mask(states), shape_.leaves, map_.scores(), rows_->lambda,
+                              d_weighted_, d_chunk.lambda);
+    pull_back_reads(states, gradient, targets.out, d_chunk);
+    map_.pull_back(chunk_, *rows_, d_weighted_, d_queries_, d_keys_, targets, d_chunk);
+    source_.take_gradient(first, chunk_, d_chunk);
+  }
+
+  /// Writes the gradients of the keys and values as far as they are of the states after the chunk.
+  void pull_back_advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                         const Targets& targets, Chunk<Scalar>& d_chunk) {
+    const std::uint64_t before = states.count(), after = count_after(states);
+    const RowsView<Scalar> keys = map_.keys(), values = mix_.ended(rows_->v);
+    RowsTarget<Scalar> d_v = targets.v;
+    d_keys_.resize(chunk_.tokens * shape_.leaves, shape_.d_k);
+    for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
+      transpose_into(gradient.level(l), transposed_);
+      product<Into::replace>(values.middleRows(begin, size), transposed_,
+                             d_keys_.middleRows(begin, size));
+      product<Into::replace>(keys.middleRows(begin, size), gradient.level(l),
+                             d_v.middleRows(begin, size));
+    });
+    mix_.pull_back_to_end(d_v, d_chunk.value_decay);
+
+    for (int l : states.active()) {
+      const int holder = states.holder(after, states.bucket(l).first);
+      if (holder != l) gradient.level(l) = gradient.level(holder);
+    }
+    gradient.set_count(before);
+    std::size_t n = 0;
+    for (int l : states.active()) {
+      if (shape_.decays_values) {
+        map_.carry(n, states.level(l), carried_);
+        mix_.carry(carried_);
+        mix_.pull_back_carry(carried_, gradient.level(l), d_chunk.value_decay);
+      }
+      map_.pull_back_carry(n++, states.level(l), gradient.level(l));
+      clear_negligible(gradient.level(l).data(), gradient.level(l).size());
+    }
+  }
+
+  /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
+  /// be: z = S_l d_out^T, d_queries^T += z diag(lambda_l), d_lambda_l = rows of queries . z.
+  void pull_back_reads(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                       RowsView<Scalar> d_out, Chunk<Scalar>& d_chunk) {
+    const Index tokens = chunk_.tokens;
+    const RowsView<Scalar> queries = map_.queries();
+    if (shape_.decays_values) {
+      auto d_decayed = d_chunk.out.topRows(tokens);
+      d_decayed = d_out;
+      decayed_reads_.setZero(tokens, shape_.d_v);
+      for (int l : states.active()) {
+        gather_lambda(states, l);
+        product<Into::add_scaled>(queries, states.level(l), decayed_reads_, lambda_.data());
+      }
+      mix_.decay_from_start(decayed_reads_);
+      mix_.pull_back_from_start(decayed_reads_, d_decayed, d_chunk.value_decay);
+      new (&d_out) RowsView<Scalar>(view_of(d_decayed));  // how Eigen points a map elsewhere
+    }
+    d_queries_transposed_.setZero(shape_.d_k, tokens);
+    transpose_into(d_out, d_out_transposed_);
+    transpose_into(queries, queries_transposed_);
+    products_.resize(shape_.d_k, tokens);
+    lambda_out_.resize(tokens, shape_.d_v);
+    for (int l : states.active()) {
+      gather_lambda(states, l);
+      for (Index t = 0; t < tokens; ++t) {
+        scaled_row<false>(lambda_[t], d_out.data() + t * d_out.outerStride(), shape_.d_v,
+                          lambda_out_.data() + t * shape_.d_v);
+      }
+      product<Into::add>(queries.transpose(), lambda_out_, gradient.level(l));
+      product<Into::replace>(states.level(l), d_out_transposed_, products_);
+      d_lambda_.setZero(tokens);
+      for (Index i = 0; i < shape_.d_k; ++i) {
+        d_lambda_ += products_.row(i).cwiseProduct(queries_transposed_.row(i));
+        d_queries_transposed_.row(i) += products_.row(i).cwiseProduct(lambda_);
+      }
+      for_each_weight_of(states, l,
+                         [&](Index t, int level) { d_chunk.lambda(t, level) += d_lambda_[t]; });
+    }
+    transpose_into(d_queries_transposed_, d_queries_);
+  }
+
+  /// lambda_ = what multiplies each query of the chunk where it reads level l.
+  void gather_lambda(const Hierarchy<Scalar>& states, int l) {
+    lambda_.resize(chunk_.tokens);
+    for_each_weight_of(states, l, [&](Index t, int level) {
+      lambda_[t] = rows_->lambda(t, level) * map_.query_factor(t);
+    });
+  }
+
+  /// Calls `visit(t, column of its level weights)` for each token t that reads level l of `states`.
+  /// A bucket's level never falls while tokens pass, so that equal ends mean one level for all.
+  template <class Visit>
+  void for_each_weight_of(const Hierarchy<Scalar>& states, int l, Visit visit) const {
+    const std::uint64_t bucket = states.bucket(l).first;
+    const LevelMask levels = mask(states);
+    const int first = levels.level(bucket, 0), last = levels.level(bucket, chunk_.tokens - 1);
+    for (Index t = 0; t < chunk_.tokens; ++t) {
+      visit(t, first == last ? first : levels.level(bucket, t));
+    }
+  }
+
+  TokenSource<Scalar>& source_;
+  SequenceShape shape_;
+  Index chunk_size_, capacity_, weights_;
+  Chunk<Scalar> chunk_;
+  std::optional<typename Chunk<Scalar>::Views> rows_{};
+  ChunkMap<Scalar> map_;
+  ValueMix<Scalar> mix_;
+  Matrix weighted_, lambda_out_;
+  Eigen::Matrix<Scalar, 1, Eigen::Dynamic> lambda_, d_lambda_;
+  Matrix d_weighted_, d_queries_, d_keys_, carried_, transposed_, decayed_reads_;
+  Matrix d_queries_transposed_, d_out_transposed_, queries_transposed_, products_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_CHUNKWISE_RUN_HPP
+
+// ---- loglinear/sequence/inputs.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_INPUTS_HPP
+#define LOGLINEAR_SEQUENCE_INPUTS_HPP
+
+/// \file
+/// What the sequence form computes on, in the field's names and shapes.
+
+namespace loglinear {
+
+namespace detail {
+
+/// to = exp(log), coefficient by coefficient; 0 at -infinity, where Eigen's packets leave some
+/// 1e-309.
+template <class Log, class To>
+void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
+  using Scalar = typename Log::Scalar;
+  constexpr Scalar lowest = -std::numeric_limits<Scalar>::infinity();
+  const auto write = [&](const auto& from, auto& into) {
+    into = from.exp();
+    for (Index i = 0; i < from.rows(); ++i) {
+      for (Index j = 0; j < from.cols(); ++j) {
+        if (from(i, j) == lowest) into(i, j) = Scalar(0);
+      }
+    }
+  };
+  const Index size = log.size();
+  if (log.cols() == 1 && log.derived().outerStride() == 1 && to.outerStride() == 1) {
+    // One column without gaps, which packets run down.
+    Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>> into(to.data(), size);
+    write(Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>(log.derived().data(), size),
+          into);
+  } else {
+    auto into = to.array();
+    write(log.derived().array(), into);
+  }
+}
+
+}  // namespace detail
+
+// clang-format off
+/// One sequence of T tokens, one head: queries, leaves, gates and level weights, a row a token.
+///
+///     o_t = sum_{s <= t} lambda[t][level(t, s)] q_t^T A_t A_{t-1} ... A_{s+1} C_s
+///     level(t, s) = bit_width(t ^ s), tokens numbered from the stream's beginning
+///
+/// (Guo et al., arXiv:2506.04761, equations 4 and 5; the read order `current_apart`). What is given
+/// decides the rule; absent arrays are empty, and keys are used as they are: nothing is normalised
+/// or scaled by 1/sqrt(d_k).
+///
+/// | rule                     | arrays besides q, k, v, lambda  | A_t                                                     | C_t                                            |
+/// |--------------------------|---------------------------------|---------------------------------------------------------|------------------------------------------------|
+/// | linear attention         |                                 | I                                                       | k v^T                                          |
+/// | RetNet, GLA, Mamba-2     | g (T x 1)                       | e^g I                                                   | k v^T                                          |
+/// | gated by key row         | g (T x d_k)                     | diag(e^g)                                               | k v^T                                          |
+/// | DeltaNet                 | beta (T x 1)                    | I - b k k^T                                             | b k v^T                                        |
+/// | Gated DeltaNet           | beta, g (T x 1 or T x d_k)      | (I - b k k^T) diag(e^g)                                 | b k v^T                                        |
+/// | DeltaProduct, n a token  | beta (T x n), k, v (nT rows), g | H_n ... H_1 diag(e^g), H_j = I - b_j k_j k_j^T          | sum_j H_n ... H_{j+1} b_j k_j v_j^T            |
+/// | diagonal plus rank one   | u, p (T x d_k), g               | diag(e^g) - u p^T                                       | k v^T                                          |
+/// | decay per value column   | g_value (T x d_v), with any     | and diag(e^g_value) from the right                      |                                                |
+///
+/// Without beta, n rows of k and v a token are n leaves, C_t = sum_j k_j v_j^T, and m rows of u and
+/// p a token are m updates one after the other, the first of them with the decay.
+///
+/// The names are those of flash-linear-attention (`chunk_log_linear_attn(q, k, v, g,
+/// level_scales)`, where lambda is `level_scales`, and `beta` of its delta rules; `a` and `b` of
+/// its DPLR operator are -p and u) and of ONNX's LinearAttention operator (`decay` is g, `beta` is
+/// beta, `update_rule` is which of them are given, `scale` belongs into q). Those have batch and
+/// head dimensions and T x d in between: a head of one sequence here is one block of such a tensor.
+///
+/// Each member refers to the caller's matrix where that is row-major with contiguous rows (maps and
+/// blocks included) and to a copy otherwise; it must outlive this struct.
+// clang-format on
+template <class Scalar>
+struct SequenceInputs {
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Rows = Eigen::Ref<const Matrix>;
+
+  Rows q;                   ///< queries, T x d_k
+  Rows k;                   ///< keys, T x d_k, or n rows a token
+  Rows v;                   ///< values, T x d_v, or n rows a token
+  Rows lambda;              ///< level weights, T x levels, any finite numbers; see `levels_read`
+  Rows g = Matrix();        ///< log decays, T x 1 or T x d_k; -infinity forgets everything
+  Rows g_value = Matrix();  ///< log decays of value columns, T x d_v; likewise
+  Rows beta = Matrix();     ///< strengths of the delta rule, T x n; not together with u and p
+  Rows u = Matrix();        ///< what an update writes back, T x d_k, or m rows a token
+  Rows p = Matrix();        ///< what an update looks up, like u
+
+  [[nodiscard]] Eigen::Index length() const { return q.rows(); }  ///< T
+  [[nodiscard]] Eigen::Index d_k() const { return q.cols(); }     ///< columns of q and k
+  [[nodiscard]] Eigen::Index d_v() const { return v.cols(); }     ///< columns of v
+  /// Rows of k and v a token, n.
+  [[nodiscard]] Eigen::Index leaves() const { return length() == 0 ? 1 : k.rows() / length(); }
+  /// Rank-one updates a token: m, or n with beta.
+  [[nodiscard]] Eigen::Index updates() const {
+    return beta.size() > 0 ? leaves() : length() == 0 ? 0 : u.rows() / length();
+  }
+
+  /// The tokens [first, first + count) alone; refers to the same memory.
+  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const {
+    const auto rows = [&](const Rows& all) -> Rows {
+      const Eigen::Index each = length() == 0 ? 0 : all.rows() / length();
+      return all.middleRows(first * each, count * each);
+    };
+    return {rows(q),       rows(k),    rows(v), rows(lambda), rows(g),
+            rows(g_value), rows(beta), rows(u), rows(p)};
+  }
+
+  /// Columns of lambda that tokens [start, start + T) of a stream read with `max_levels` levels of
+  /// state: 1 for the token's own leaf, and one for each level that any of them can see.
+  [[nodiscard]] static int levels_read(std::uint64_t start, Eigen::Index length, int max_levels) {
+    if (length == 0) return 0;
+    const std::uint64_t last = start + static_cast<std::uint64_t>(length) - 1;
+    return std::min(static_cast<int>(std::bit_width(last)), max_levels) + 1;
+  }
+
+  /// \throws std::invalid_argument where shapes do not fit together, lambda has too few columns for
+  /// tokens from `start` on, or a number is not finite (g and g_value may be -infinity)
+  void validate(std::uint64_t start, int max_levels) const {
+    require_shapes(start, max_levels);
+    require_numbers(levels_read(start, length(), max_levels));
+  }
+
+  /// The part of `validate` about shapes.
+  void require_shapes(std::uint64_t start, int max_levels) const {
+    const Eigen::Index tokens = length();
+    if (tokens == 0) return;
+    const std::uint64_t room = std::numeric_limits<std::uint64_t>::max() - start;
+    if (static_cast<std::uint64_t>(tokens) > room) {
+      detail::fail("the number of tokens (rows of q)", tokens,
+                   "at most " + std::to_string(room) + " after " + std::to_string(start));
+    }
+    detail::require_positive("d_k (columns of q)", d_k());
+    detail::require_positive("d_v (columns of v)", d_v());
+    detail::require_size("k (columns)", k.cols(), d_k());
+    require_rows("k", k.rows());
+    detail::require_size("v (rows)", v.rows(), k.rows());
+    detail::require_size("lambda (rows)", lambda.rows(), tokens);
+    const int needed = levels_read(start, tokens, max_levels);
+    if (lambda.cols() < needed) {
+      detail::fail("the number of level weights (columns of lambda)", lambda.cols(),
+                   "at least " + std::to_string(needed) + " for tokens " + std::to_string(start) +
+                       " to " + std::to_string(start + static_cast<std::uint64_t>(tokens) - 1));
+    }
+    if (g.size() > 0) {
+      detail::require_size("g (rows)", g.rows(), tokens);
+      if (g.cols() != 1) detail::require_size("g (columns, unless 1)", g.cols(), d_k());
+    }
+    if (g_value.size() > 0) {
+      detail::require_size("g_value (rows)", g_value.rows(), tokens);
+      detail::require_size("g_value (columns)", g_value.cols(), d_v());
+    }
+    if (beta.size() > 0) {
+      detail::require_size("beta (rows)", beta.rows(), tokens);
+      detail::require_size("beta (columns)", beta.cols(), leaves());
+      detail::require_size("u and p, with beta given,", u.size() + p.size(), 0);
+    }
+    if (u.size() > 0 || p.size() > 0) {
+      detail::require_size("u (columns)", u.cols(), d_k());
+      detail::require_size("p (columns)", p.cols(), d_k());
+      require_rows("u", u.rows());
+      detail::require_size("p (rows)", p.rows(), u.rows());
+    }
+  }
+
+  /// The part of `validate` about numbers; `levels` is the number of columns of lambda that are
+  /// read.
+  void require_numbers(int levels) const {
+    detail::require_finite("q", q);
+    detail::require_finite("k", k);
+    detail::require_finite("v", v);
+    detail::require_finite("lambda", lambda.leftCols(levels));
+    detail::require_finite("beta", beta);
+    detail::require_finite("u", u);
+    detail::require_finite("p", p);
+    require_log_decays("g", g);
+    require_log_decays("g_value", g_value);
+  }
+
+ private:
+  void require_rows(const char* name, Eigen::Index rows) const {
+    if (rows > 0 && rows % length() == 0) return;
+    detail::fail(std::string("the number of rows of ") + name, rows,
+                 "a multiple of the number of tokens, " + std::to_string(length()));
+  }
+  static void require_log_decays(const char* name, const Rows& values) {
+    if (detail::all_finite(values)) return;
+    const Scalar lowest = -std::numeric_limits<Scalar>::infinity();
+    for (Eigen::Index i = 0; i < values.rows(); ++i) {
+      for (Eigen::Index j = 0; j < values.cols(); ++j) {
+        if (detail::is_finite(values(i, j)) || values(i, j) == lowest) continue;
+        detail::fail(std::string(name) + "[" + std::to_string(i) + ", " + std::to_string(j) + "]",
+                     detail::to_double(values(i, j)), "finite or -infinity");
+      }
+    }
+  }
+};
+
+/// Gradients with respect to `SequenceInputs`, of the same shapes; log decays are differentiated as
+/// such. Level weights that are not read have gradient 0.
+template <class Scalar>
+struct SequenceGradients {
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+
+  Matrix q;        ///< with respect to `SequenceInputs::q`, and so on
+  Matrix k;        ///< of k
+  Matrix v;        ///< of v
+  Matrix lambda;   ///< of lambda
+  Matrix g;        ///< of g
+  Matrix g_value;  ///< of g_value
+  Matrix beta;     ///< of beta
+  Matrix u;        ///< of u
+  Matrix p;        ///< of p
+  /// With respect to the initial levels, each flattened row-major: max_levels x d_k d_v, 0 where
+  /// inactive; without rows if there was no initial state.
+  Matrix state;
+
+  /// Gradients with respect to `in`, to be filled in; those of level weights are zero.
+  [[nodiscard]] static SequenceGradients sized_like(const SequenceInputs<Scalar>& in) {
+    const auto like = [](const auto& input) { return Matrix(input.rows(), input.cols()); };
+    SequenceGradients sized{like(in.q), like(in.k),       like(in.v),    like(in.lambda),
+                            like(in.g), like(in.g_value), like(in.beta), like(in.u),
+                            like(in.p), Matrix()};
+    sized.lambda.setZero();
+    return sized;
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_INPUTS_HPP
+
+// ---- loglinear/sequence/detail/input_source.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
+
+namespace loglinear::detail {
+
+/// Chunks of `SequenceInputs`, their reads, and their gradients. An update with strength b removes
+/// the key b k, which is also the leaf's: u = b k. The first of a token finds the decayed state,
+/// p = e^g k, the others p = k.
+template <class Scalar>
+class InputSource final : public TokenSource<Scalar> {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  InputSource(const SequenceInputs<Scalar>& in, Index weights)
+      : in_(in), weights_(weights), leaves_(in.leaves()), updates_(in.updates()) {}
+
+  /// Where reads go; nowhere before it is called.
+  void read_into(Matrix& out) { out_ = &out; }
+  /// Where gradients come from and go.
+  void differentiate(const Eigen::Ref<const Matrix>& d_out, SequenceGradients<Scalar>& gradients) {
+    d_out_ = &d_out;
+    gradients_ = &gradients;
+  }
+
+  [[nodiscard]] SequenceShape shape() const override {
+    return {in_.d_k(),
+            in_.d_v(),
+            leaves_,
+            updates_,
+            in_.g.size() > 0 ? in_.g.cols() : Index{0},
+            in_.g_value.size() > 0,
+            is_delta(),
+            ReadOrder::current_apart};
+  }
+  [[nodiscard]] Index length() const override { return in_.length(); }
+
+  /// Checks all numbers at once, and never again.
+  void require_numbers() {
+    in_.require_numbers(static_cast<int>(weights_));
+    is_checked_ = true;
+  }
+
+  /// Checks the numbers on the way, while they are near; all of them where one is not finite and
+  /// may yet be a decay of -infinity.
+  typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
+    const Index tokens = chunk.tokens;
+    if (!is_checked_ && !are_finite(first, tokens)) require_numbers();
+    const Index rows = tokens * leaves_;
+    const auto q = view_of(in_.q.middleRows(first, tokens));
+    const auto k = view_of(in_.k.middleRows(first * leaves_, rows));
+    const auto v = view_of(in_.v.middleRows(first * leaves_, rows));
+    const auto lambda = view_of(in_.lambda.block(first, 0, tokens, weights_));
+    const Index moments = std::max(updates_, Index{1});
+    if (in_.g.size() > 0) {
+      if (moments == 1) {
+        decays_of(in_.g.middleRows(first, tokens), chunk.decay.topRows(tokens));
+      } else {
+        chunk.decay.topRows(tokens * moments).setOnes();
+        for (Index t = 0; t < tokens; ++t) {
+          decays_of(in_.g.row(first + t), chunk.decay.row(t * moments));
+        }
+      }
+    }
+    if (in_.g_value.size() > 0) {
+      decays_of(in_.g_value.middleRows(first, tokens), chunk.value_decay.topRows(tokens));
+    }
+    if (is_delta()) {
+      chunk.p.topRows(rows) = k;
+      for (Index t = 0; t < tokens; ++t) {
+        decay_row(chunk, t * moments, chunk.p);
+        for (Index j = 0; j < leaves_; ++j) {
+          chunk.k.row(t * leaves_ + j) = in_.beta(first + t, j) * k.row(t * leaves_ + j);
+        }
+      }
+    } else if (updates_ > 0) {
+      chunk.u.topRows(tokens * updates_) = in_.u.middleRows(first * updates_, tokens * updates_);
+      chunk.p.topRows(tokens * updates_) = in_.p.middleRows(first * updates_, tokens * updates_);
+    }
+    return {q, is_delta() ? view_of(chunk.k.topRows(rows)) : k, v, lambda};
+  }
+
+  void take_out(Index first, const Chunk<Scalar>& chunk) override {
+    if (out_ != nullptr) out_->middleRows(first, chunk.tokens) = chunk.out.topRows(chunk.tokens);
+  }
+
+  typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
+                                                Chunk<Scalar>& gradient) override {
+    const Index tokens = chunk.tokens, rows = tokens * leaves_;
+    auto& to = *gradients_;
+    return {
+        target_of(to.q.middleRows(first, tokens)),
+        target_of(is_delta() ? gradient.k.topRows(rows) : to.k.middleRows(first * leaves_, rows)),
+        target_of(to.v.middleRows(first * leaves_, rows)),
+        view_of(d_out_->middleRows(first, tokens))};
+  }
+
+  void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
+    const Index tokens = chunk.tokens, moments = std::max(updates_, Index{1});
+    if (is_delta()) pull_back_strengths(first, chunk, gradient);
+    auto& to = *gradients_;
+    to.lambda.block(first, 0, tokens, weights_) = gradient.lambda.topRows(tokens);
+    for (Index t = 0; in_.g.size() > 0 && t < tokens; ++t) {
+      to.g.row(first + t) = gradient.decay.row(t * moments);
+    }
+    if (in_.g_value.size() > 0) {
+      to.g_value.middleRows(first, tokens) = gradient.value_decay.topRows(tokens);
+    }
+    if (!is_delta() && updates_ > 0) {
+      const Index rows = tokens * updates_;
+      to.u.middleRows(first * updates_, rows) = gradient.u.topRows(rows);
+      to.p.middleRows(first * updates_, rows) = gradient.p.topRows(rows);
+    }
+  }
+
+ private:
+  /// Whether the numbers of these tokens are finite; decays of -infinity count as not.
+  [[nodiscard]] bool are_finite(Index first, Index tokens) const {
+    const auto finite = [&](const auto& all) {
+      const Index each = all.rows() / in_.length();
+      return all_finite(all.middleRows(first * each, tokens * each));
+    };
+    return finite(in_.q) && finite(in_.k) && finite(in_.v) && finite(in_.g) &&
+           finite(in_.g_value) && finite(in_.beta) && finite(in_.u) && finite(in_.p) &&
+           all_finite(in_.lambda.block(first, 0, tokens, weights_));
+  }
+
+  [[nodiscard]] bool is_delta() const { return in_.beta.size() > 0; }
+
+  /// Row `moment` of `rows` through its own decay.
+  void decay_row(const Chunk<Scalar>& chunk, Index moment, Matrix& rows) const {
+    if (in_.g.size() == 0) return;
+    if (in_.g.cols() == 1) {
+      rows.row(moment) *= chunk.decay(moment, 0);
+    } else {
+      rows.row(moment).array() *= chunk.decay.row(moment).array();
+    }
+  }
+
+  /// From b k and p = e^g k to k, b and g.
+  void pull_back_strengths(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) {
+    for (Index t = 0; t < chunk.tokens; ++t) {
+      const Index moment = t * leaves_;
+      if (in_.g.cols() == 1 && in_.g.size() > 0) {
+        gradient.decay(moment, 0) += gradient.p.row(moment).dot(chunk.p.row(moment));
+      } else if (in_.g.size() > 0) {
+        gradient.decay.row(moment) += gradient.p.row(moment).cwiseProduct(chunk.p.row(moment));
+      }
+      decay_row(chunk, moment, gradient.p);
+      for (Index j = 0; j < leaves_; ++j) {
+        const auto d_key = gradient.k.row(moment + j);
+        const Index row = first * leaves_ + moment + j;
+        gradients_->beta(first + t, j) = d_key.dot(in_.k.row(row));
+        gradients_->k.row(row) = in_.beta(first + t, j) * d_key + gradient.p.row(moment + j);
+      }
+    }
+  }
+
+  const SequenceInputs<Scalar>& in_;
+  Index weights_, leaves_, updates_;
+  bool is_checked_ = false;
+  Matrix* out_ = nullptr;
+  const Eigen::Ref<const Matrix>* d_out_ = nullptr;
+  SequenceGradients<Scalar>* gradients_ = nullptr;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
+
+// ---- loglinear/sequence/chunkwise.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
+#define LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
+
+namespace loglinear {
+
+/// How the chunkwise form cuts a sequence.
+struct ChunkwiseOptions {
+  /// Tokens of a chunk, at least 1; rounded down to a power of two. Chunks lie between absolute
+  /// positions that are multiples of it, so that the first and the last may be shorter.
+  Eigen::Index chunk_size = 64;
+};
+
+namespace detail {
+
+inline Index chunk_size_of(const ChunkwiseOptions& options) {
+  require_positive("chunk_size", options.chunk_size);
+  return static_cast<Index>(std::bit_floor(static_cast<std::uint64_t>(options.chunk_size)));
+}
+
+template <class Scalar, int KeyDim, int ValueDim, int MaxLevels>
+Hierarchy<Scalar> hierarchy_of(const LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels>& state) {
+  Hierarchy<Scalar> levels(state.max_levels(), state.d_k(), state.d_v(), state.size());
+  for (int l : state.active_levels()) levels.level(l) = state.level(l);
+  return levels;
+}
+
+template <class Scalar>
+void require_shapes(const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& state) {
+  if (in.length() > 0) {
+    require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
+    require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());
+  }
+  in.require_shapes(state.size(), state.max_levels());
+}
+
+template <class Scalar>
+RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states,
+                                     Index chunk_size, ChunkwiseTape<Scalar>* tape = nullptr) {
+  RowMajorMatrix<Scalar> out(in.length(), in.d_v());
+  if (in.length() == 0) return out;
+  const Index weights = in.levels_read(states.count(), in.length(), states.max_levels());
+  InputSource<Scalar> source(in, weights);
+  source.read_into(out);
+  ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states, tape);
+  return out;
+}
+
+}  // namespace detail
+
+/// What `chunkwise` keeps of a sequence so that `chunkwise_gradient` need not compute its states
+/// again: the states before one in about log T chunks, O(T / C d_k d_v) together.
+template <class Scalar>
+struct SequenceTape {
+  Eigen::Index chunk_size = 0;  ///< tokens of a chunk
+  Eigen::Index length = 0;      ///< T
+  std::uint64_t start = 0;      ///< tokens before the first
+  int max_levels = 0;           ///< of the state
+  Eigen::Index d_k = 0;         ///< columns of q and k
+  Eigen::Index d_v = 0;         ///< columns of v
+
+  detail::ChunkwiseTape<Scalar> states{};  ///< for `chunkwise_gradient`
+};
+
+namespace detail {
+
+template <class Scalar>
+SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& state,
+                             Index chunk_size) {
+  return {chunk_size, in.length(), state.size(), state.max_levels(), state.d_k(), state.d_v()};
+}
+
+}  // namespace detail
+
+/// The sequence form by matrix products within and between chunks (arXiv:2506.04761, section 3.3),
+/// in O(T log T).
+///
+/// Gives the numbers of `dense` and `recurrent` to rounding, for every combination of inputs. A
+/// prompt in pieces of any sizes, or token by token, gives those of one pass. Once a chunk, what
+/// older levels hold below min() / epsilon() of the scalar (1e-31 in float) becomes 0: denormal
+/// numbers would cost several times the time.
+///
+/// \param in       the tokens
+/// \param state    the state before them, and in the end the one after the last push
+/// \param options  the size of chunks
+/// \param tape     takes what a gradient needs, if given
+/// \return the reads, T x d_v
+/// \throws std::invalid_argument as `SequenceInputs::validate`, for a chunk size below 1, or where
+/// the state would overflow; nothing is changed then
+///
+/// For chunks of C tokens `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token; memory beyond
+/// inputs and outputs is O(C^2 + C d + levels d_k d_v), allocated at every call.
+template <class Scalar>
+detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
+                                         LogLinearState<Scalar>& state,
+                                         const ChunkwiseOptions& options = {},
+                                         SequenceTape<Scalar>* tape = nullptr) {
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  detail::require_shapes(in, state);
+  detail::Hierarchy<Scalar> states = detail::hierarchy_of(state);
+  SequenceTape<Scalar> kept = detail::tape_of(in, state, chunk_size);
+  detail::RowMajorMatrix<Scalar> out =
+      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
+  if (in.length() > 0) {
+    state.replace(
+        states.count(), [&](int l) -> const auto& { return states.level(l); });
+  }
+  if (tape != nullptr) *tape = std::move(kept);
+  return out;
+}
+
+/// The same from an empty state of as many levels as the sequence needs, which is not returned.
+template <class Scalar>
+[[nodiscard]] detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
+                                                       const ChunkwiseOptions& options = {}) {
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  in.require_shapes(0, max_level_limit);
+  detail::Hierarchy<Scalar> states(max_level_limit, in.d_k(), in.d_v());
+  return detail::run_chunkwise(in, states, chunk_size);
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
+
+// ---- loglinear/sequence/detail/transition_steps.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_TRANSITION_STEPS_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_TRANSITION_STEPS_HPP
+
+// The kinds of transition as the chunkwise form takes them apart: decays of value columns, and
+// updates D - u p^T one after the other. A decay E before an update goes into it,
+// (D - u p^T) E = D E - u (E p)^T, and one after the last update too, F (D - u p^T) = F D - (F u)
+// p^T.
+
+namespace loglinear::detail {
+
+/// What a kind is made of: its updates, whether its decays differ between key rows, and whether it
+/// decays value columns. Only the kinds of transition.hpp are known.
+template <class Kind>
+struct StepsOf {
+  static constexpr bool known = false;
+};
+struct NoSteps {
+  static constexpr bool known = true, decays = false, by_row = false, by_column = false;
+  static constexpr Index updates = 0;
+};
+template <class Scalar>
+struct StepsOf<Identity<Scalar>> : NoSteps {};
+template <class Scalar>
+struct StepsOf<ScalarDecay<Scalar>> : NoSteps {
+  static constexpr bool decays = true;
+};
+template <class Scalar>
+struct StepsOf<KeyDecay<Scalar>> : NoSteps {
+  static constexpr bool decays = true, by_row = true;
+};
+template <class Scalar>
+struct StepsOf<ValueDecay<Scalar>> : NoSteps {
+  static constexpr bool by_column = true;
+};
+template <class Diagonal>
+struct StepsOf<RankOneUpdate<Diagonal>> : StepsOf<Diagonal> {
+  static constexpr Index updates = 1;
+};
+template <class... Factors>
+struct StepsOf<TransitionProduct<Factors...>> {
+  static constexpr bool known = (StepsOf<Factors>::known && ...);
+  static constexpr bool decays = (StepsOf<Factors>::decays || ...);
+  static constexpr bool by_row = (StepsOf<Factors>::by_row || ...);
+  static constexpr bool by_column = (StepsOf<Factors>::by_column || ...);
+  static constexpr Index updates = (StepsOf<Factors>::updates + ...);
+};
+
+template <class Kind>
+[[nodiscard]] SequenceShape shape_of(Index d_k, Index d_v, Index leaves, ReadOrder order) {
+  using Steps = StepsOf<Kind>;
+  return {.d_k = d_k,
+          .d_v = d_v,
+          .leaves = leaves,
+          .steps = Steps::updates,
+          .decays = !Steps::decays  ? 0
+                    : Steps::by_row ? d_k
+                                    : 1,
+          .decays_values = Steps::by_column,
+          .is_delta = false,
+          .order = order};
+}
+
+/// Writes the transition of token t into a chunk, and reads its gradient back.
+template <class Kind>
+class TransitionSteps {
+ public:
+  using Scalar = typename Kind::Scalar;
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  using Steps = StepsOf<Kind>;
+
+  explicit TransitionSteps(const SequenceShape& shape)
+      : moments_(shape.moments()), before_(shape.decays), after_(shape.decays) {}
+
+  void write(const Kind& kind, Chunk<Scalar>& chunk, Index t) {
+    moment_ = t * moments_;
+    if constexpr (Steps::by_column) chunk.value_decay.row(t).setOnes();
+    before_.setOnes();
+    for_each_factor(kind, [&](const auto& factor) { append(factor, chunk, t); });
+    if constexpr (Steps::updates == 0) {
+      if (Steps::decays) chunk.decay.row(moment_) = before_;
+    } else if constexpr (Steps::decays) {
+      chunk.decay.row(moment_ - 1).array() *= before_.array();
+      scale(before_, chunk.u.row(moment_ - 1));
+    }
+  }
+
+  /// From the gradient of the chunk, log decays and the rows u and p as they stand in it, to that
+  /// of the kind's own members. A decay of 0 gets gradient 0: its logarithm has none.
+  void pull_back(const Kind& kind, const Chunk<Scalar>& chunk, const Chunk<Scalar>& gradient,
+                 Index t, Kind& d_kind) {
+    // `after_` is the decay after the last update.
+    after_.setOnes();
+    before_.setOnes();
+    Index updates = 0;
+    for_each_factor(kind, [&](const auto& factor) {
+      updates += StepsOf<std::remove_cvref_t<decltype(factor)>>::updates;
+      if (updates == Steps::updates && Steps::updates > 0) decay_of(factor, after_);
+    });
+    moment_ = t * moments_;
+    for_each_factor_pair(kind, d_kind, [&](const auto& factor, auto& d_factor) {
+      pull_back_factor(factor, chunk, gradient, t, d_factor);
+    });
+  }
+
+ private:
+  template <class Visit>
+  static void for_each_factor(const Kind& kind, Visit visit) {
+    if constexpr (requires { kind.factors; }) {
+      std::apply([&](const auto&... factor) { (visit(factor), ...); }, kind.factors);
+    } else {
+      visit(kind);
+    }
+  }
+  template <class Visit>
+  static void for_each_factor_pair(const Kind& kind, Kind& d_kind, Visit visit) {
+    if constexpr (requires { kind.factors; }) {
+      [&]<std::size_t... J>(std::index_sequence<J...>) {
+        (visit(std::get<J>(kind.factors), std::get<J>(d_kind.factors)), ...);
+      }
+      (std::make_index_sequence<Kind::count>{});
+    } else {
+      visit(kind, d_kind);
+    }
+  }
+
+  /// decay *= the diagonal of a pure decay; those of updates are not.
+  static void decay_of(const Identity<Scalar>&, Row&) {}
+  static void decay_of(const ValueDecay<Scalar>&, Row&) {}
+  static void decay_of(const ScalarDecay<Scalar>& d, Row& decay) { decay *= d.decay; }
+  static void decay_of(const KeyDecay<Scalar>& d, Row& decay) {
+    decay.array() *= d.decay.transpose().array();
+  }
+  template <class Diagonal>
+  static void decay_of(const RankOneUpdate<Diagonal>&, Row&) {}
+
+  /// row *= decay, which may be one number for all of it.
+  template <class Target>
+  static void scale(const Row& decay, Target&& row) {
+    if (decay.size() == 1) {
+      row *= decay[0];
+    } else if (decay.size() > 1) {
+      row.array() *= decay.array();
+    }
+  }
+
+  template <class Factor>
+  void append(const Factor& factor, Chunk<Scalar>&, Index) {
+    decay_of(factor, before_);
+  }
+  void append(const ValueDecay<Scalar>& factor, Chunk<Scalar>& chunk, Index t) {
+    chunk.value_decay.row(t).array() *= factor.decay.transpose().array();
+  }
+  template <class Diagonal>
+  void append(const RankOneUpdate<Diagonal>& factor, Chunk<Scalar>& chunk, Index) {
+    chunk.u.row(moment_) = factor.u.transpose();
+    chunk.p.row(moment_) = factor.p.transpose();
+    scale(before_, chunk.p.row(moment_));
+    decay_of(factor.diagonal, before_);
+    if (Steps::decays) chunk.decay.row(moment_) = before_;
+    before_.setOnes();
+    ++moment_;
+  }
+
+  static void divide(const Scalar& d_log, const Scalar& decay, Scalar& d_decay) {
+    d_decay = decay == Scalar(0) ? Scalar(0) : d_log / decay;
+  }
+  static void take(const Row&, const Identity<Scalar>&, Identity<Scalar>&) {}
+  static void take(const Row& d_log, const ScalarDecay<Scalar>& d, ScalarDecay<Scalar>& gradient) {
+    divide(d_log.sum(), d.decay, gradient.decay);
+  }
+  static void take(const Row& d_log, const KeyDecay<Scalar>& d, KeyDecay<Scalar>& gradient) {
+    for (Index i = 0; i < d.decay.size(); ++i) divide(d_log[i], d.decay[i], gradient.decay[i]);
+  }
+
+  /// x . dx, for all rows together or each for itself.
+  template <class A, class B>
+  [[nodiscard]] Row dots(const A& x, const B& d_x) const {
+    if (before_.size() == 1) return Row::Constant(1, x.dot(d_x));
+    return x.cwiseProduct(d_x);
+  }
+
+  /// A pure decay: part of its moment's D, and of p if an update follows, else of u.
+  template <class Factor>
+  void pull_back_factor(const Factor& factor, const Chunk<Scalar>& chunk,
+                        const Chunk<Scalar>& gradient, Index t, Factor& d_factor) {
+    if constexpr (StepsOf<Factor>::decays) {
+      const bool is_last = Steps::updates > 0 && moment_ == (t + 1) * moments_;
+      const Index m = is_last ? moment_ - 1 : moment_;
+      Row d_log = gradient.decay.row(m);
+      if (is_last) {
+        d_log += dots(chunk.u.row(m), gradient.u.row(m));
+      } else if (Steps::updates > 0) {
+        d_log += dots(chunk.p.row(m), gradient.p.row(m));
+        decay_of(factor, before_);
+      }
+      take(d_log, factor, d_factor);
+    }
+  }
+  void pull_back_factor(const ValueDecay<Scalar>& factor, const Chunk<Scalar>&,
+                        const Chunk<Scalar>& gradient, Index t, ValueDecay<Scalar>& d_factor) {
+    for (Index j = 0; j < factor.decay.size(); ++j) {
+      divide(gradient.value_decay(t, j), factor.decay[j], d_factor.decay[j]);
+    }
+  }
+  template <class Diagonal>
+  void pull_back_factor(const RankOneUpdate<Diagonal>& factor, const Chunk<Scalar>&,
+                        const Chunk<Scalar>& gradient, Index t, RankOneUpdate<Diagonal>& d_factor) {
+    const Index m = moment_++;
+    if constexpr (StepsOf<Diagonal>::decays) {
+      take(gradient.decay.row(m), factor.diagonal, d_factor.diagonal);
+    }
+    d_factor.u = gradient.u.row(m).transpose();
+    d_factor.p = gradient.p.row(m).transpose();
+    scale(before_, d_factor.p.transpose());
+    if (moment_ == (t + 1) * moments_) scale(after_, d_factor.u.transpose());
+    before_.setOnes();
+  }
+
+  Index moments_, moment_ = 0;
+  Row before_, after_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_TRANSITION_STEPS_HPP
+
+// ---- loglinear/sequence/detail/layer_source.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_LAYER_SOURCE_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_LAYER_SOURCE_HPP
+
+namespace loglinear::detail {
+
+/// A block of inputs, T x d_model, as the tokens that a layer makes of them.
+template <class Inner, class Scalar, class Weights>
+class LayerSource final : public TokenSource<Scalar> {
+ public:
+  using Rows = Eigen::Ref<const RowMajorMatrix<Scalar>>;
+  using Layer = Preparation<Inner, Scalar, Weights>;
+  using Kind = typename Layer::Kind;
+
+  LayerSource(const Layer& layer, const Rows& x, ReadOrder order, typename Layer::Read workspace)
+      : layer_(layer),
+        x_(x),
+        shape_(shape_of<Kind>(layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
+        steps_(shape_),
+        workspace_(std::move(workspace)) {}
+
+  /// Where reads go, the first of them to row `first`.
+  void read_into(RowMajorMatrix<Scalar>& reads, Index first) {
+    reads_ = &reads;
+    first_read_ = first;
+  }
+  /// Where gradients of the reads come from, and those of everything else go.
+  void differentiate(const RowMajorMatrix<Scalar>& d_reads, typename Layer::Gradient gradient,
+                     BlockGradient<Scalar>& to) {
+    d_reads_ = &d_reads;
+    training_.emplace(std::move(gradient));
+    to_ = &to;
+  }
+
+  [[nodiscard]] SequenceShape shape() const override { return shape_; }
+  [[nodiscard]] Index length() const override { return x_.rows(); }
+
+  typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
+    project(first, chunk.tokens);
+    const Index n = shape_.leaves;
+    for (Index t = 0; t < chunk.tokens; ++t) {
+      prepare(t);
+      const Token<Kind>& token = workspace_.token;
+      chunk.q.row(t) = token.query.transpose();
+      chunk.k.middleRows(t * n, n) = token.keys.transpose();
+      chunk.v.middleRows(t * n, n) = token.values.transpose();
+      chunk.lambda.row(t) = workspace_.lambda.transpose();
+      steps_.write(token.transition, chunk, t);
+    }
+    return chunk.own_views();
+  }
+
+  void take_out(Index first, const Chunk<Scalar>& chunk) override {
+    if (reads_ == nullptr) return;
+    require_finite("a raw read", chunk.out.topRows(chunk.tokens));
+    reads_->middleRows(first_read_ + first, chunk.tokens) = chunk.out.topRows(chunk.tokens);
+  }
+
+  typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
+                                                Chunk<Scalar>& gradient) override {
+    return gradient.own_targets(view_of(d_reads_->middleRows(first, chunk.tokens)));
+  }
+
+  void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
+    const Index n = shape_.leaves, tokens = chunk.tokens;
+    project(first, tokens);
+    d_raw_.resize(tokens, raw_.cols());
+    auto& t = *training_;
+    for (Index i = 0; i < tokens; ++i) {
+      prepare(i);
+      t.d_token.query = gradient.q.row(i).transpose();
+      t.d_token.keys = gradient.k.middleRows(i * n, n).transpose();
+      t.d_token.values = gradient.v.middleRows(i * n, n).transpose();
+      t.d_lambda = gradient.lambda.row(i).transpose();
+      steps_.pull_back(workspace_.token.transition, chunk, gradient, i, t.d_token.transition);
+      layer_.pull_back(workspace_, t);
+      d_raw_.row(i) = t.d_raw.transpose();
+      to_->weights.add_free(t.d_free);
+    }
+    to_->weights.add_outer_rows(x_.middleRows(first, tokens), d_raw_);
+    layer_.parameters().project_rows_back(d_raw_, to_->x.middleRows(first, tokens));
+  }
+
+ private:
+  void project(Index first, Index tokens) {
+    raw_.resize(tokens, layer_.layout().end);
+    layer_.parameters().project_rows(x_.middleRows(first, tokens), raw_);
+  }
+  void prepare(Index t) {
+    workspace_.raw = raw_.row(t).transpose();
+    layer_.prepare_read(workspace_, 0);
+    layer_.prepare_leaf(workspace_);
+  }
+
+  const Layer& layer_;
+  const Rows& x_;
+  SequenceShape shape_;
+  TransitionSteps<Kind> steps_;
+  typename Layer::Read workspace_;
+  std::optional<typename Layer::Gradient> training_{};
+  RowMajorMatrix<Scalar> raw_, d_raw_;
+  RowMajorMatrix<Scalar>* reads_ = nullptr;
+  Index first_read_ = 0;
+  const RowMajorMatrix<Scalar>* d_reads_ = nullptr;
+  BlockGradient<Scalar>* to_ = nullptr;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_LAYER_SOURCE_HPP
+
+// ---- loglinear/sequence/block_form.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_BLOCK_FORM_HPP
+#define LOGLINEAR_SEQUENCE_BLOCK_FORM_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// Puts `value` back as it was, unless told to keep what has become of it.
+template <class Type>
+class Rollback {
+ public:
+  explicit Rollback(Type& value) : value_(value), before_(value) {}
+  Rollback(const Rollback&) = delete;
+  Rollback& operator=(const Rollback&) = delete;
+  ~Rollback() {
+    if (!keeps_) value_ = std::move(before_);
+  }
+  void keep() noexcept { keeps_ = true; }
+  [[nodiscard]] const Type& before() const noexcept { return before_; }
+
+ private:
+  Type& value_;
+  Type before_;
+  bool keeps_ = false;
+};
+
+}  // namespace detail
+
+/// What a streaming layer does with a block of T tokens at once: the numbers of T calls, to
+/// rounding, computed chunk by chunk with matrix products (see sequence/chunkwise.hpp), in every
+/// read order; and backpropagation through the whole block.
+///
+/// Blocks and single tokens can follow each other in any order. Inputs are matrices of T rows, of
+/// either storage order. A token costs its projections, `C (d_k + d_v)` and `log(T / C) d_k d_v`
+/// operations for chunks of C = 64 tokens; all these functions allocate and copy the state. Errors
+/// as for single tokens, before anything has changed. Rules whose kind of transition is not one of
+/// transition.hpp are read token by token and have no gradient here.
+///
+/// \tparam Layer  the layer, which derives from this
+template <class Layer>
+class BlockForm {
+ public:
+  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_v
+  template <class In>
+  auto forward_block(const Eigen::MatrixBase<In>& x) {
+    auto out = read_block(x, layer().read_order());
+    out = out.array().tanh().matrix().eval();
+    return out;
+  }
+
+  /// The gradient of `sum(d_out * forward_block(x))` with respect to x and every weight, the state
+  /// before the block held constant; through all reads and all states within the block. Nothing
+  /// changes. \param d_out T x d_v
+  template <class In, class DOut>
+  [[nodiscard]] auto block_gradient(const Eigen::MatrixBase<In>& x,
+                                    const Eigen::MatrixBase<DOut>& d_out) const {
+    using Scalar = typename Layer::Scalar;
+    Layer copy(layer());
+    const detail::RowMajorMatrix<Scalar> out = copy.forward_block(x);
+    detail::require_size("d_out (rows)", d_out.rows(), out.rows());
+    detail::require_size("d_out (columns)", d_out.cols(), out.cols());
+    detail::require_finite("d_out", d_out);
+    const detail::RowMajorMatrix<Scalar> d_reads =
+        (d_out.array() * (1 - out.array().square())).matrix();
+    return pull_back_block(layer().log_linear_state(), x, layer().read_order(), d_reads);
+  }
+
+  /// One step of gradient descent on `1/2 sum |o - y|^2` over the whole block and T tokens of the
+  /// stream. Reads in the order of `train_one`. Unlike T calls of `train_one` the weights stay the
+  /// same within the block, and the gradient goes through the states that its tokens write.
+  /// \param y T x d_v, finite \return the outputs o from before the step, T x d_v
+  template <class In, class Target>
+  auto train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+    detail::require_size("y (rows)", y.rows(), x.rows());
+    detail::require_size("y (columns)", y.cols(), layer().output_dim());
+    detail::require_finite("y", y);
+    using Matrix = detail::RowMajorMatrix<typename Layer::Scalar>;
+    detail::Rollback rollback(layer().state_);
+    const auto before = layer().log_linear_state();
+    const ReadOrder order = layer().training_order();
+    Matrix out = read_block(x, order);
+    out = out.array().tanh().matrix().eval();
+    const Matrix d_reads = ((out - y).array() * (1 - out.array().square())).matrix();
+    layer().descend(pull_back_block(before, x, order, d_reads));
+    rollback.keep();
+    return out;
+  }
+
+  /// \name For layers made of layers
+  /// \{
+
+  /// Reads in the given order and writes the whole block. \return the raw reads, T x d_v
+  template <class In>
+  auto read_block(const Eigen::MatrixBase<In>& x, ReadOrder order) {
+    using Scalar = typename Layer::Scalar;
+    const typename detail::RowMajorMatrix<Scalar> rows = checked(x);
+    const Eigen::Index length = rows.rows();
+    detail::RowMajorMatrix<Scalar> reads(length, layer().output_dim());
+    const auto one_by_one = [&](Eigen::Index first, Eigen::Index count) {
+      for (Eigen::Index t = first; t < first + count; ++t) {
+        reads.row(t) = layer().stage(rows.row(t), order).transpose();
+        layer().commit();
+      }
+    };
+    auto& state = layer().state_;
+    detail::Rollback rollback(state);
+    if constexpr (detail::StepsOf<typename Layer::TransitionOfLayer>::known) {
+      // The chunkwise form takes over where the layer has nothing buffered, and leaves it so.
+      const Eigen::Index head = std::min(state.until_flushed(), length),
+                         tail = (length - head) % state.capacity();
+      one_by_one(0, head);
+      read_chunkwise(rows.middleRows(head, length - head - tail), order, reads, head);
+      one_by_one(length - tail, tail);
+    } else {
+      one_by_one(0, length);
+    }
+    rollback.keep();
+    return reads;
+  }
+
+  /// From the gradient of the raw reads of a block, read in the given order from the state
+  /// `before` it, to that of x and every weight.
+  template <class State, class In, class DReads>
+  [[nodiscard]] auto pull_back_block(const State& before, const Eigen::MatrixBase<In>& x,
+                                     ReadOrder order, const DReads& d_reads) const {
+    using Scalar = typename Layer::Scalar;
+    using Kind = typename Layer::TransitionOfLayer;
+    static_assert(detail::StepsOf<Kind>::known,
+                  "gradients of a block need one of the kinds of transition in "
+                  "loglinear/transition.hpp: build the rule's kind from them");
+    const detail::RowMajorMatrix<Scalar> rows = checked(x);
+    BlockGradient<Scalar> gradient{detail::RowMajorMatrix<Scalar>::Zero(rows.rows(), rows.cols()),
+                                   layer().preparation_.parameters().zeros()};
+    if (rows.rows() == 0) return gradient;
+    Eigen::Ref<const detail::RowMajorMatrix<Scalar>> view(rows);
+    auto source = source_of(view, order);
+    source.differentiate(d_reads, layer().training_, gradient);
+    detail::Hierarchy<Scalar> states = detail::hierarchy_of(before),
+                              d_states(before.max_levels(), before.d_k(), before.d_v(),
+                                       before.size() + static_cast<std::uint64_t>(rows.rows()));
+    for (int l : d_states.active()) d_states.set_zero(l);
+    detail::ChunkwiseRun<Scalar> run(source, block_chunk_size, weights());
+    detail::ChunkwiseTape<Scalar> tape;
+    run.forward(states, &tape, false);
+    run.gradient(tape, d_states);
+    return gradient;
+  }
+  /// \}
+
+ private:
+  static constexpr Eigen::Index block_chunk_size = 64;
+
+  [[nodiscard]] Layer& layer() { return static_cast<Layer&>(*this); }
+  [[nodiscard]] const Layer& layer() const { return static_cast<const Layer&>(*this); }
+  [[nodiscard]] Eigen::Index weights() const { return layer().preparation_.weight_count(); }
+
+  template <class In>
+  [[nodiscard]] auto checked(const Eigen::MatrixBase<In>& x) const {
+    using Scalar = typename Layer::Scalar;
+    static_assert(std::is_same_v<typename In::Scalar, Scalar>,
+                  "the block must have the layer's scalar: convert it with .cast<Scalar>()");
+    detail::require_size("x (columns)", x.cols(), layer().d_model());
+    detail::require_finite("x", x);
+    if (static_cast<std::uint64_t>(x.rows()) > UINT64_MAX - layer().size()) {
+      detail::fail("the number of tokens", x.rows(), "at most 2^64 - 1 together with those before");
+    }
+    return detail::RowMajorMatrix<Scalar>(x);
+  }
+
+  template <class View>
+  [[nodiscard]] auto source_of(const View& x, ReadOrder order) const {
+    using Source = detail::LayerSource<typename Layer::InnerRuleOfLayer, typename Layer::Scalar,
+                                       typename Layer::LevelWeightsOfLayer>;
+    return Source(layer().preparation_, x, order, layer().workspace_);
+  }
+
+  template <class Rows, class Reads>
+  void read_chunkwise(const Rows& rows, ReadOrder order, Reads& reads, Eigen::Index first) {
+    using Scalar = typename Layer::Scalar;
+    if (rows.rows() == 0) return;
+    auto& levels = layer().state_.levels();
+    Eigen::Ref<const detail::RowMajorMatrix<Scalar>> view(rows);
+    auto source = source_of(view, order);
+    source.read_into(reads, first);
+    detail::Hierarchy<Scalar> states = detail::hierarchy_of(levels);
+    detail::ChunkwiseRun<Scalar>(source, block_chunk_size, weights()).forward(states);
+    levels.replace(
+        states.count(), [&](int l) -> const auto& { return states.level(l); });
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_BLOCK_FORM_HPP
+
+// ---- loglinear/attention.hpp
+
+#ifndef LOGLINEAR_ATTENTION_HPP
+#define LOGLINEAR_ATTENTION_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+template <class Type>
+concept StreamingLayer = requires {
+  typename Type::InnerRuleOfLayer;
+};
+
+}  // namespace detail
+
+/// Log-linear attention, streaming: one token at a time through a hierarchy of O(log T) states
+/// (Guo et al., *Log-Linear Attention*, ICLR 2026, arXiv:2506.04761), with any inner rule applied
+/// in full: at every token its transition acts on every active level, then its leaf is pushed.
+///
+///     k = W_k x    v = W_v x    q = W_q x    lambda = level weights of W_lambda x
+///     S_l <- L_t S_l diag(r_t) for every level l, then push the leaf        (what `inner` says)
+///     raw read = sum_l lambda_l S_l^T q        output = tanh(raw read)
+///
+/// `x` is a vector of length d_model, outputs have length d_v, states are `key_rows x d_v`
+/// (key_rows is d_k unless the rule says otherwise). Any Eigen vector expression is accepted, row
+/// or column; it is copied once. All memory is allocated by the constructor: `forward`,
+/// `query_readonly` and `train_one` never allocate. What they return is a reference to the layer's
+/// own output, overwritten by the next call; copy it (`Eigen::VectorXd o = ...`) to keep it.
+///
+/// Errors: std::invalid_argument with the argument's name, value and legal range, before anything
+/// has changed. It is thrown for wrong sizes, input that is not finite, and finite input whose
+/// projections, gates, leaf, read or weights would overflow; a NaN never enters a state or a
+/// weight.
+///
+/// A token costs one product with the stacked weights, `(2 d_k + d_v + M + own) d_model`, one read
+/// of the active levels and O(1) amortised merges; a training step reads the levels once more.
+/// Concurrent const calls are safe; use `query_readonly(x, workspace)` from several threads.
+///
+/// \tparam Inner      the inner rule, see rule.hpp and the folder rules/
+/// \tparam Scalar_    float, double, long double
+/// \tparam Weights    the level weights, see level_weights.hpp
+/// \tparam MaxLevels  the number of levels at compile time, or Eigen::Dynamic
+template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
+          int MaxLevels = Eigen::Dynamic>
+class LogLinearAttention
+    : public BlockForm<LogLinearAttention<Inner, Scalar_, Weights, MaxLevels>> {
+  static_assert(!detail::StreamingLayer<Inner>,
+                "log-linear attention cannot be the inner rule of log-linear attention: pass the "
+                "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
+  static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
+                "LogLinearAttention needs a floating-point scalar: use float or double");
+  static_assert(InnerRule<Inner, Scalar_>, "Inner must satisfy InnerRule: see loglinear/rule.hpp");
+  static_assert(LevelWeights<Weights, Scalar_>,
+                "Weights must satisfy LevelWeights: see loglinear/level_weights.hpp");
+
+  using Kind = typename Inner::template Transition<Scalar_>;
+  using Preparation = detail::Preparation<Inner, Scalar_, Weights>;
+
+ public:
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+  using State = LogLinearState<Scalar, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
+  /// \name What the layer is made of, for layers made of layers
+  /// \{
+  using InnerRuleOfLayer = Inner;       ///< the rule
+  using LevelWeightsOfLayer = Weights;  ///< the policy of the level weights
+  using TransitionOfLayer = Kind;       ///< the kind of transition
+  /// \}
+  /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
+  using Workspace = detail::Workspace<Kind>;
+
+  /// How to build a layer; d_model, d_k and d_v must be given.
+  struct Options {
+    Inner inner{};      ///< the rule with its hyperparameters
+    Index d_model = 0;  ///< length of x, at least 1
+    Index d_k = 0;      ///< length of keys and queries, at least 1
+    Index d_v = 0;      ///< length of values and outputs, at least 1
+    int max_levels = MaxLevels == Eigen::Dynamic ? 32 : MaxLevels;  ///< 1 to 64
+    Weights level_weights{};                        ///< lambda_init, tau, ... of the policy
+    ReadOrder read_order = ReadOrder::before_push;  ///< what `forward` reads
+    double learning_rate = 0.05;                    ///< of `train_one`, finite and >= 0
+    std::uint64_t seed = 42;                        ///< of the weights, at least 1
+  };
+
+  /// Allocates the layer and draws its weights from the seed: 0.01 times standard normals by
+  /// Xorshift64 and Box-Muller, in the order of `weight_names()`. \throws std::invalid_argument for
+  /// an option out of its range
+  explicit LogLinearAttention(const Options& options)
+      : read_order_(options.read_order),
+        preparation_(options.inner, options.level_weights, checked(options).d_model, options.d_k,
+                     options.d_v, options.max_levels, options.read_order),
+        state_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
+        workspace_(make_workspace()),
+        training_(layout(), Preparation::leaves, preparation_.weight_count(),
+                  state_.score_columns()) {
+    Xorshift64 random(options.seed);
+    draw_weights(random);
+    set_learning_rate(options.learning_rate);
+  }
+
+  /// \name A token
+  /// \{
+
+  /// Reads in the layer's read order, then lets the state undergo the token's transition and pushes
+  /// its leaf. In the order `before_push`, the default, it returns what `query_readonly(x)` would.
+  /// \return the output, length d_v
+  template <class In>
+  const Vector& forward(const In& x) {
+    stage(x, read_order_);
+    commit();
+    return bound(workspace_);
+  }
+  /// The same, into the caller's vector of length d_v.
+  template <class In, class Out>
+  void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = forward(x);
+  }
+
+  /// Reads the state as it stands, in the order `before_push`: no transition, no leaf of x, nothing
+  /// changes. With `current_apart` weights, level l counts lambda_{l+1}. \return the output
+  template <class In>
+  const Vector& query_readonly(const In& x) {
+    return std::as_const(*this).query_readonly(x, workspace_);
+  }
+  /// The same, into the caller's vector of length d_v.
+  template <class In, class Out>
+  void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = query_readonly(x);
+  }
+  /// The same with the caller's memory; safe from several threads, a workspace each.
+  /// \return the output, which lies in the workspace
+  template <class In>
+  const Vector& query_readonly(const In& x, Workspace& workspace) const {
+    detail::require_size("the workspace's x", workspace.x.size(), d_model());
+    detail::require_size("the workspace's projections", workspace.raw.size(), layout().end);
+    detail::require_size("the workspace's query", workspace.old_query.size(), layout().key_rows);
+    detail::require_size("the workspace's output", workspace.output.size(), output_dim());
+    detail::require_size("the workspace's lambda", workspace.lambda.size(),
+                         preparation_.weight_count());
+    detail::require_size("the workspace's levels", workspace.level_reads.cols(),
+                         state_.max_levels());
+    detail::load_vector(x, "x", workspace.x);
+    preparation_.project(workspace, layout().q);
+    preparation_.prepare_read(workspace, layout().q);
+    const bool apart = read_order_ == ReadOrder::current_apart;
+    detail::read_standing(state_, workspace, apart ? 1 : 0);
+    return bound(workspace);
+  }
+
+  /// One step of stochastic gradient descent on `1/2 |o - y|^2` and one token of the stream: reads
+  /// after the push (or `current_apart`, if that is the layer's order), steps every weight, then
+  /// writes the state with the old weights. The gradient is that of this step's loss with the state
+  /// before the step held constant: through the leaf and through the token's own transition.
+  /// \param y  target, length d_v, finite; outputs lie in [-1, 1]
+  /// \return the output o from before the step
+  template <class In, class Target>
+  const Vector& train_one(const In& x, const Target& y) {
+    detail::load_vector(y, "y", training_.target);
+    stage(x, training_order());
+    const Vector& o = bound(workspace_);
+    training_.d_read = (o - training_.target).array() * (1 - o.array().square());
+    stage_gradient(training_.d_read);
+    commit();
+    return o;
+  }
+  /// The same, into the caller's vector of length d_v.
+  template <class In, class Target, class Out>
+  void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = train_one(x, y);
+  }
+
+  /// Empties the state; weights and the step counter stay.
+  void reset() noexcept { state_.reset(); }
+  /// \}
+
+  /// \name A token in stages, for layers made of layers
+  /// `stage`, then `stage_gradient` to learn, then `commit`: only the last one changes the layer,
+  /// and it does not throw, so that many layers can take a token together or not at all.
+  /// \{
+
+  /// Prepares a token and reads; nothing changes yet. \return the raw read, length d_v, without
+  /// tanh
+  template <class In>
+  const Vector& stage(const In& x, ReadOrder order) {
+    detail::load_vector(x, "x", workspace_.x);
+    preparation_.project(workspace_, 0);
+    preparation_.prepare_read(workspace_, 0);
+    preparation_.prepare_leaf(workspace_);
+    detail::read_token(state_, workspace_, order);
+    staged_order_ = order;
+    staged_magnitude_ = state_.require_writable(workspace_.token);
+    learns_ = false;
+    return workspace_.read;
+  }
+
+  /// From the gradient with respect to the staged raw read, length d_v, to that of every weight;
+  /// the staged order must not be `before_push`.
+  template <class Derived>
+  void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
+    training_.d_read = d_read;
+    detail::pull_back_token(state_, workspace_, training_, staged_order_);
+    preparation_.pull_back(workspace_, training_);
+    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
+                                                  training_.d_free);
+    learns_ = true;
+  }
+
+  /// Steps the weights if a gradient was staged, and writes the staged token to the state.
+  void commit() {
+    if (learns_) {
+      preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
+                                        training_.d_free);
+      ++train_step_count_;
+      learns_ = false;
+    }
+    state_.write(workspace_.token, staged_magnitude_);
+  }
+
+  /// The order in which training reads: `after_push`, or `current_apart` if that is the layer's.
+  [[nodiscard]] ReadOrder training_order() const noexcept {
+    return read_order_ == ReadOrder::current_apart ? read_order_ : ReadOrder::after_push;
+  }
+
+  /// One step of gradient descent. \throws std::invalid_argument where a weight would not be finite
+  void descend(const BlockGradient<Scalar>& gradient) {
+    preparation_.parameters().descend(learning_rate_, gradient.weights);
+    ++train_step_count_;
+  }
+
+  /// A gradient of all weights, zero.
+  [[nodiscard]] detail::Parameters<Scalar> weights_like_zero() const {
+    return preparation_.parameters().zeros();
+  }
+
+  /// Draws all weights anew, in the order of `weight_names()`.
+  void draw_weights(Xorshift64& random) { preparation_.parameters().draw(random); }
+  /// \}
+
+  /// \name What the last `forward`, `query_readonly(x)` or `train_one` saw
+  /// \{
+  [[nodiscard]] const Vector& raw_read() const noexcept { return workspace_.read; }  ///< no tanh
+  [[nodiscard]] const Vector& lambda() const noexcept { return workspace_.lambda; }  ///< weights
+  /// \}
+
+  /// \name The stream's state
+  /// \{
+
+  /// The hierarchy in its plain form, with everything that the layer keeps apart or defers written
+  /// out. By value: allocates and copies all levels.
+  [[nodiscard]] State log_linear_state() const {
+    State out(state_.max_levels(), state_.key_rows(), state_.d_v());
+    state_.copy_to(out);
+    return out;
+  }
+  /// The same into a state of the same shape, without allocating. \throws std::invalid_argument for
+  /// another shape
+  void log_linear_state(State& out) const {
+    detail::require_size("max_levels of out", out.max_levels(), state_.max_levels());
+    detail::require_size("d_k of out", out.d_k(), state_.key_rows());
+    detail::require_size("d_v of out", out.d_v(), state_.d_v());
+    state_.copy_to(out);
+  }
+  /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
+  /// `log_linear_state().flat_state()`.
+  [[nodiscard]] Vector state() const { return log_linear_state().flat_state(); }
+  [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }    ///< tokens so far
+  [[nodiscard]] int max_levels() const noexcept { return state_.max_levels(); }  ///< M
+  /// Number of levels that hold a bucket.
+  [[nodiscard]] int active_level_count() const noexcept {
+    return loglinear::active_level_count(size(), max_levels());
+  }
+  [[nodiscard]] Index d_model() const noexcept { return workspace_.x.size(); }  ///< length of x
+  [[nodiscard]] Index d_k() const noexcept { return layout().d_k; }             ///< length of a key
+  [[nodiscard]] Index key_rows() const noexcept { return layout().key_rows; }   ///< rows of a level
+  [[nodiscard]] Index output_dim() const noexcept { return layout().d_v; }      ///< d_v
+  [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }   ///< of `forward`
+  [[nodiscard]] const Inner& inner() const noexcept { return preparation_.inner(); }  ///< the rule
+  [[nodiscard]] const Weights& level_weights() const noexcept {
+    return preparation_.weights();
+  }  ///< the policy
+  /// \}
+
+  /// \name Weights and learning
+  /// \{
+
+  /// The weight arrays in the order in which the seed draws them: w_key, w_value, w_query, those of
+  /// the level weights, the rule's own.
+  [[nodiscard]] std::vector<std::string> weight_names() const {
+    return preparation_.parameters().names();
+  }
+  /// One weight array, `outputs x d_model`, or `1 x n` for a free vector; a read-only view.
+  /// \throws std::invalid_argument for a name that is not in `weight_names()`
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const {
+    return preparation_.parameters().get(name);
+  }
+  /// Replaces one weight array by a matrix of the same shape. \throws std::invalid_argument for an
+  /// unknown name, another shape or coefficients that are not finite
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    preparation_.parameters().set(name, value);
+  }
+  [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }  ///< of train_one
+  /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are
+  void set_learning_rate(double learning_rate) {
+    if (!detail::is_finite(learning_rate) || learning_rate < 0) {
+      detail::fail("learning_rate", learning_rate, "finite and at least 0");
+    }
+    learning_rate_ = learning_rate;
+  }
+  /// Calls of `train_one` since construction or `reset_train_step_count`.
+  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
+  void reset_train_step_count() noexcept { train_step_count_ = 0; }  ///< back to 0
+  /// \}
+
+  /// Memory for the const `query_readonly`; allocates.
+  [[nodiscard]] Workspace make_workspace() const {
+    return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
+                     state_.max_levels(), preparation_.weight_count(), state_.score_columns());
+  }
+
+  /// The same layer, weights, state and counters in another scalar; allocates. \throws
+  /// std::invalid_argument if a number is out of the other scalar's range
+  template <class Other>
+  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels> cast() const {
+    LogLinearAttention<Inner, Other, Weights, MaxLevels> other({.inner = inner(),
+                                                                .d_model = d_model(),
+                                                                .d_k = d_k(),
+                                                                .d_v = output_dim(),
+                                                                .max_levels = state_.max_levels(),
+                                                                .level_weights = level_weights(),
+                                                                .read_order = read_order_,
+                                                                .learning_rate = learning_rate_});
+    other.preparation_.parameters() = preparation_.parameters().template cast<Other>();
+    other.state_ = state_.template cast<typename Inner::template Transition<Other>>();
+    other.train_step_count_ = train_step_count_;
+    return other;
+  }
+
+ private:
+  template <class, class, class, int>
+  friend class LogLinearAttention;
+  friend class BlockForm<LogLinearAttention>;
+
+  static const Options& checked(const Options& options) {
+    detail::require_positive("d_model", options.d_model);
+    detail::require_positive("d_k", options.d_k);
+    detail::require_positive("d_v", options.d_v);
+    detail::require_between("max_levels", options.max_levels, 1, max_level_limit);
+    return options;
+  }
+
+  [[nodiscard]] const detail::Layout& layout() const { return preparation_.layout(); }
+
+  template <class Out>
+  void require_output(const Eigen::MatrixBase<Out>& out) const {
+    detail::require_vector_type<Scalar, Out>();
+    detail::require_size("out", out.size(), output_dim());
+  }
+
+  static const Vector& bound(Workspace& w) {
+    w.output = w.read.array().tanh();
+    return w.output;
+  }
+
+  ReadOrder read_order_;
+  Preparation preparation_;
+  detail::StreamState<Kind, MaxLevels> state_;
+  Workspace workspace_;
+  detail::TrainingWorkspace<Kind> training_;
+  double learning_rate_ = 0;
+  std::uint64_t train_step_count_ = 0;
+  ReadOrder staged_order_ = ReadOrder::before_push;
+  double staged_magnitude_ = 0;
+  bool learns_ = false;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_ATTENTION_HPP
+
+// ---- loglinear/blocks/causal_convolution.hpp
+
+#ifndef LOGLINEAR_BLOCKS_CAUSAL_CONVOLUTION_HPP
+#define LOGLINEAR_BLOCKS_CAUSAL_CONVOLUTION_HPP
+
+// The short causal convolution of a block, each channel on its own:
+//     y_t = b + sum_j w_j * x_{t - (K - 1) + j},   j = 0 ... K - 1 taps, the last on the token
+//     itself
+// as torch's Conv1d with groups = channels and padding = K - 1. Before the first token x is 0; what
+// a stream carries on is its last K - 1 inputs.
+
+namespace loglinear::detail {
+
+/// The last K - 1 inputs, then the new ones: what `convolve` slides over.
+template <class Scalar, class Rows>
+[[nodiscard]] RowMajorMatrix<Scalar> after(const RowMajorMatrix<Scalar>& history,
+                                           const Rows& inputs) {
+  RowMajorMatrix<Scalar> all(history.rows() + inputs.rows(), inputs.cols());
+  all << history, inputs;
+  return all;
+}
+
+/// \param inputs  (K - 1 + T) x channels
+/// \param weight  channels x K
+/// \param bias    channels x 1, or nullptr
+/// \return T x channels
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> convolve(const RowMajorMatrix<Scalar>& inputs,
+                                              const Matrix<Scalar>& weight,
+                                              const Matrix<Scalar>* bias) {
+  const Index tokens = inputs.rows() - (weight.cols() - 1);
+  RowMajorMatrix<Scalar> y = RowMajorMatrix<Scalar>::Zero(tokens, inputs.cols());
+  for (Index j = 0; j < weight.cols(); ++j) {
+    y.array() += inputs.middleRows(j, tokens).array().rowwise() * weight.col(j).transpose().array();
+  }
+  if (bias != nullptr) y.rowwise() += bias->col(0).transpose();
+  return y;
+}
+
+/// The pullback of `convolve` for inputs that begin with zeros: adds to d_weight and d_bias.
+/// \return with respect to the T new inputs
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> convolve_pullback(const RowMajorMatrix<Scalar>& inputs,
+                                                       const Matrix<Scalar>& weight,
+                                                       const RowMajorMatrix<Scalar>& d_y,
+                                                       Matrix<Scalar>& d_weight,
+                                                       Matrix<Scalar>* d_bias) {
+  const Index tokens = d_y.rows();
+  RowMajorMatrix<Scalar> d_inputs = RowMajorMatrix<Scalar>::Zero(inputs.rows(), inputs.cols());
+  for (Index j = 0; j < weight.cols(); ++j) {
+    d_inputs.middleRows(j, tokens).array() +=
+        d_y.array().rowwise() * weight.col(j).transpose().array();
+    d_weight.col(j) += d_y.cwiseProduct(inputs.middleRows(j, tokens)).colwise().sum().transpose();
+  }
+  if (d_bias != nullptr) *d_bias += d_y.colwise().sum().transpose();
+  return d_inputs.bottomRows(tokens);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_BLOCKS_CAUSAL_CONVOLUTION_HPP
+
+// ---- loglinear/blocks/draw_weights.hpp
+
+#ifndef LOGLINEAR_BLOCKS_DRAW_WEIGHTS_HPP
+#define LOGLINEAR_BLOCKS_DRAW_WEIGHTS_HPP
+
+// Initial weights of the blocks in flash-linear-attention's distributions, and the checks of
+// options they share. Numbers are drawn in double, row by row, so that float has the rounded
+// weights of double.
+
+namespace loglinear::detail {
+
+/// The largest size of a dimension: products of three of them stay within Index.
+inline constexpr Index largest_dimension = Index{1} << 20;
+
+inline void require_dimension(std::string_view name, Index value) {
+  require_between(name, value, Index{1}, largest_dimension);
+}
+inline void require_positive_number(std::string_view name, double value) {
+  if (!(value > 0) || !is_finite(value)) fail(name, value, "finite and positive");
+}
+/// factor * size, an expanded dimension. \throws std::invalid_argument unless it is whole
+inline Index expanded(std::string_view name, double factor, std::string_view size_name,
+                      Index size) {
+  require_positive_number(name, factor);
+  const double product = factor * static_cast<double>(size);
+  if (!(product >= 1) || !(product <= static_cast<double>(largest_dimension)) ||
+      product != std::floor(product)) {
+    fail(name, factor,
+         "a number that makes a whole dimension of at least 1 when multiplied by " +
+             std::string(size_name) + ", " + std::to_string(size));
+  }
+  return static_cast<Index>(product);
+}
+
+/// Fills an array row by row.
+template <class Scalar, class Draw>
+void fill(Matrix<Scalar>& array, Draw draw) {
+  for (Index i = 0; i < array.rows(); ++i) {
+    for (Index j = 0; j < array.cols(); ++j) array(i, j) = static_cast<Scalar>(draw());
+  }
+}
+/// Normal with mean 0.
+template <class Scalar>
+void fill_normal(Matrix<Scalar>& array, double deviation, Xorshift64& random) {
+  fill(array, [&] { return deviation * random.normal(); });
+}
+/// Uniform within 1 / sqrt(inputs) of 0.
+template <class Scalar>
+void fill_uniform(Matrix<Scalar>& array, Xorshift64& random) {
+  const double bound = 1 / std::sqrt(static_cast<double>(array.cols()));
+  fill(array, [&] { return bound * (2 * random.uniform() - 1); });
+}
+
+/// Where the step sizes of a decay gate begin.
+struct StepRange {
+  double smallest, largest, floor;
+
+  void validate() const {
+    require_positive_number("time_step_min", smallest);
+    require_positive_number("time_step_max", largest);
+    require_positive_number("time_step_floor", floor);
+    if (smallest > largest) fail("time_step_min", smallest, "at most time_step_max");
+  }
+};
+template <class Options>
+[[nodiscard]] StepRange steps_of(const Options& o) {
+  return {.smallest = o.time_step_min, .largest = o.time_step_max, .floor = o.time_step_floor};
+}
+
+/// What all blocks have as options.
+template <class Options>
+void require_common_options(const Options& o) {
+  require_between("num_levels", o.num_levels, 2, max_level_limit + 1);
+  require_positive("chunk_size", o.chunk_size);
+  require_finite_value("scale", o.scale);
+  require_positive_number("norm_eps", o.norm_eps);
+  require_positive_number("initializer_range", o.initializer_range);
+  steps_of(o).validate();
+}
+
+/// dt_bias such that softplus(dt_bias) is log-uniform in [smallest, largest], at least floor.
+template <class Scalar>
+void fill_step_bias(Matrix<Scalar>& array, const StepRange& range, Xorshift64& random) {
+  fill(array, [&] {
+    const double low = std::log(range.smallest), high = std::log(range.largest);
+    const double step = std::max(std::exp(low + random.uniform() * (high - low)), range.floor);
+    return step + std::log(-std::expm1(-step));
+  });
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_BLOCKS_DRAW_WEIGHTS_HPP
+
+// ---- loglinear/blocks/gates.hpp
+
+#ifndef LOGLINEAR_BLOCKS_GATES_HPP
+#define LOGLINEAR_BLOCKS_GATES_HPP
+
+// What the blocks' projections pass through before they meet the hierarchy, for all tokens at once,
+// each with its pullback: silu, the decay gate, the level weights, unit keys.
+
+namespace loglinear::detail {
+
+/// sg(z) = 1 / (1 + exp(-z)).
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> sigmoid_of(const RowMajorMatrix<Scalar>& z) {
+  return Scalar(1) / (Scalar(1) + (-z.array()).exp());
+}
+/// z sg(z).
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> silu_of(const RowMajorMatrix<Scalar>& z) {
+  return z.array() / (Scalar(1) + (-z.array()).exp());
+}
+/// The derivative of z sg(z).
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> silu_slope(const RowMajorMatrix<Scalar>& z) {
+  RowMajorMatrix<Scalar> s = sigmoid_of(z);
+  s.array() *= Scalar(1) + z.array() * (Scalar(1) - s.array());
+  return s;
+}
+/// log(1 + exp(z)), stable for any z.
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> softplus_of(const RowMajorMatrix<Scalar>& z) {
+  return z.array().max(Scalar(0)) + (-z.array().abs()).exp().log1p();
+}
+
+/// The decay gate of Mamba-2 and Gated DeltaNet: a step size and the log decay it makes,
+/// `step = softplus(raw + dt_bias)`, `g = -exp(A_log) step`; T x heads each.
+template <class Scalar>
+struct DecayGate {
+  RowMajorMatrix<Scalar> step, g;
+
+  DecayGate() = default;
+  DecayGate(const RowMajorMatrix<Scalar>& raw, const Matrix<Scalar>& dt_bias,
+            const Matrix<Scalar>& a_log) {
+    RowMajorMatrix<Scalar> shifted = raw;
+    shifted.rowwise() += dt_bias.col(0).transpose();
+    step = softplus_of(shifted);
+    g = -(step.array().rowwise() * a_log.col(0).transpose().array().exp());
+  }
+
+  /// From the gradients with respect to `step` and `g`; adds to those of dt_bias and A_log.
+  /// \return with respect to raw
+  [[nodiscard]] RowMajorMatrix<Scalar> pullback(const RowMajorMatrix<Scalar>& d_step,
+                                                const RowMajorMatrix<Scalar>& d_g,
+                                                const Matrix<Scalar>& a_log,
+                                                Matrix<Scalar>& d_dt_bias,
+                                                Matrix<Scalar>& d_a_log) const {
+    RowMajorMatrix<Scalar> d_raw = d_step;
+    for (Index h = 0; h < g.cols(); ++h) {
+      const Scalar rate = std::exp(a_log(h, 0));
+      if (!is_finite(rate)) continue;  // exact forgetting, whatever the step
+      d_raw.col(h) -= rate * d_g.col(h);
+      d_a_log(h, 0) += d_g.col(h).dot(g.col(h));
+    }
+    d_raw.array() *= -(-step.array()).expm1();  // sg(z) = 1 - exp(-softplus(z))
+    d_dt_bias += d_raw.colwise().sum().transpose();
+    return d_raw;
+  }
+};
+
+/// The paper's level weights, `lambda = softplus(L . dl)` coefficient by coefficient
+/// (arXiv:2506.04761, appendix): L is heads x levels, dl and lambda T x (heads levels).
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> scaled_levels(const RowMajorMatrix<Scalar>& dl,
+                                                   const Matrix<Scalar>& scale) {
+  RowMajorMatrix<Scalar> z = dl;
+  for (Index h = 0; h < scale.rows(); ++h) {
+    z.middleCols(h * scale.cols(), scale.cols()).array().rowwise() *= scale.row(h).array();
+  }
+  return softplus_of(z);
+}
+/// Its pullback; adds to the gradient of L. \return with respect to dl
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> scaled_levels_pullback(const RowMajorMatrix<Scalar>& dl,
+                                                            const Matrix<Scalar>& scale,
+                                                            const RowMajorMatrix<Scalar>& lambda,
+                                                            const RowMajorMatrix<Scalar>& d_lambda,
+                                                            Matrix<Scalar>& d_scale) {
+  RowMajorMatrix<Scalar> d = d_lambda.array() * -(-lambda.array()).expm1();
+  for (Index h = 0; h < scale.rows(); ++h) {
+    auto of_head = d.middleCols(h * scale.cols(), scale.cols());
+    d_scale.row(h) +=
+        of_head.cwiseProduct(dl.middleCols(h * scale.cols(), scale.cols())).colwise().sum();
+    of_head.array().rowwise() *= scale.row(h).array();
+  }
+  return d;
+}
+
+/// Added to the squared length of a key or query before it is made a unit vector.
+inline constexpr double unit_rows_epsilon = 1e-6;
+
+/// `x / sqrt(|x|^2 + 1e-6)` for each run of `width` columns of a row.
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> unit_rows(RowMajorMatrix<Scalar> x, Index width) {
+  Eigen::Map<RowMajorMatrix<Scalar>> runs(x.data(), x.size() / width, width);
+  for (Index i = 0; i < runs.rows(); ++i) {
+    runs.row(i) /= std::sqrt(runs.row(i).squaredNorm() + Scalar(unit_rows_epsilon));
+  }
+  return x;
+}
+/// Its pullback. \return with respect to x
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> unit_rows_pullback(const RowMajorMatrix<Scalar>& x,
+                                                        RowMajorMatrix<Scalar> d, Index width) {
+  using Runs = Eigen::Map<const RowMajorMatrix<Scalar>>;
+  const Runs from(x.data(), x.size() / width, width);
+  Eigen::Map<RowMajorMatrix<Scalar>> runs(d.data(), d.size() / width, width);
+  for (Index i = 0; i < runs.rows(); ++i) {
+    const Scalar squared = from.row(i).squaredNorm() + Scalar(unit_rows_epsilon);
+    const Scalar along = from.row(i).dot(runs.row(i)) / squared;
+    runs.row(i) = (runs.row(i) - along * from.row(i)) / std::sqrt(squared);
+  }
+  return d;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_BLOCKS_GATES_HPP
+
+// ---- loglinear/blocks/gated_rms_norm.hpp
+
+#ifndef LOGLINEAR_BLOCKS_GATED_RMS_NORM_HPP
+#define LOGLINEAR_BLOCKS_GATED_RMS_NORM_HPP
+
+// The gated norm before a block's output projection, over runs of n columns of a row:
+//     rms(u)_i = w_i u_i / sqrt(mean(u^2) + eps)
+//     gate first:  rms(y silu(z)),   as flash-linear-attention's
+//     RMSNormGated(norm_before_gate=False) norm first:  rms(y) silu(z),   as its FusedRMSNormGated;
+//     without z, rms(y)
+
+namespace loglinear::detail {
+
+/// w u / sqrt(mean(u^2) + eps) over runs of `weight.rows()` columns.
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> rms_norm(RowMajorMatrix<Scalar> u,
+                                              const Matrix<Scalar>& weight, double eps) {
+  const Index width = weight.rows();
+  Eigen::Map<RowMajorMatrix<Scalar>> runs(u.data(), u.size() / width, width);
+  for (Index i = 0; i < runs.rows(); ++i) {
+    const Scalar mean = runs.row(i).squaredNorm() / static_cast<Scalar>(width);
+    runs.row(i).array() *=
+        weight.col(0).transpose().array() / std::sqrt(mean + static_cast<Scalar>(eps));
+  }
+  return u;
+}
+/// Its pullback; adds to the gradient of w. \return with respect to u
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> rms_norm_pullback(const RowMajorMatrix<Scalar>& u,
+                                                       const Matrix<Scalar>& weight, double eps,
+                                                       RowMajorMatrix<Scalar> d,
+                                                       Matrix<Scalar>& d_weight) {
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  const Index width = weight.rows();
+  const Eigen::Map<const RowMajorMatrix<Scalar>> from(u.data(), u.size() / width, width);
+  Eigen::Map<RowMajorMatrix<Scalar>> runs(d.data(), d.size() / width, width);
+  Row unit(width), d_unit(width);
+  for (Index i = 0; i < runs.rows(); ++i) {
+    const Scalar mean = from.row(i).squaredNorm() / static_cast<Scalar>(width);
+    const Scalar inverse = Scalar(1) / std::sqrt(mean + static_cast<Scalar>(eps));
+    unit = inverse * from.row(i);
+    d_weight.col(0) += runs.row(i).cwiseProduct(unit).transpose();
+    d_unit = runs.row(i).cwiseProduct(weight.col(0).transpose());
+    const Scalar along = unit.dot(d_unit) / static_cast<Scalar>(width);
+    runs.row(i) = inverse * (d_unit - along * unit);
+  }
+  return d;
+}
+
+enum class GateOrder { gate_first, norm_first };
+
+/// \param z  as y, or empty for no gate
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> gated_rms_norm(GateOrder order,
+                                                    const RowMajorMatrix<Scalar>& y,
+                                                    const RowMajorMatrix<Scalar>& z,
+                                                    const Matrix<Scalar>& weight, double eps) {
+  if (z.size() == 0) return rms_norm<Scalar>(y, weight, eps);
+  const RowMajorMatrix<Scalar> gate = silu_of(z);
+  if (order == GateOrder::gate_first) {
+    return rms_norm<Scalar>(y.cwiseProduct(gate), weight, eps);
+  }
+  return rms_norm<Scalar>(y, weight, eps).cwiseProduct(gate);
+}
+/// Its pullback; adds to the gradient of w and sets that of z. \return with respect to y
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> gated_rms_norm_pullback(
+    GateOrder order, const RowMajorMatrix<Scalar>& y, const RowMajorMatrix<Scalar>& z,
+    const Matrix<Scalar>& weight, double eps, const RowMajorMatrix<Scalar>& d,
+    RowMajorMatrix<Scalar>& d_z, Matrix<Scalar>& d_weight) {
+  if (z.size() == 0) return rms_norm_pullback<Scalar>(y, weight, eps, d, d_weight);
+  const RowMajorMatrix<Scalar> gate = silu_of(z), slope = silu_slope(z);
+  if (order == GateOrder::gate_first) {
+    const RowMajorMatrix<Scalar> d_u =
+        rms_norm_pullback<Scalar>(y.cwiseProduct(gate), weight, eps, d, d_weight);
+    d_z = d_u.cwiseProduct(y).cwiseProduct(slope);
+    return d_u.cwiseProduct(gate);
+  }
+  d_z = d.cwiseProduct(rms_norm<Scalar>(y, weight, eps)).cwiseProduct(slope);
+  return rms_norm_pullback<Scalar>(y, weight, eps, d.cwiseProduct(gate), d_weight);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_BLOCKS_GATED_RMS_NORM_HPP
+
+// ---- loglinear/blocks/linear.hpp
+
+#ifndef LOGLINEAR_BLOCKS_LINEAR_HPP
+#define LOGLINEAR_BLOCKS_LINEAR_HPP
+
+// The projections of a block, y = x W^T + b with a row a token, and their pullback. Products of any
+// size: tiles of the right operand are packed into the nearest caches and multiplied by the kernel
+// of the sequence form. Never parallelises; a row's sums do not depend on the rows beside it, but
+// a single row is read straight from the weights and may round differently.
+
+namespace loglinear::detail {
+
+/// Coefficient (p, j) at `data + p * row + j * column`.
+template <class Scalar>
+struct RightOperand {
+  const Scalar* data;
+  Index row, column;
+};
+
+/// c += a b, rows x depth times depth x columns, c row-major. A left operand that is a transpose is
+/// packed too, some rows at a time.
+template <class Scalar>
+void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOperand<Scalar> b,
+                       Index columns, Scalar* c, Index c_stride) {
+  constexpr Index most_rows = 96, most_depth = 256, most_columns = 64;
+  const bool packs_left = a.column != 1;
+  const Index rows_at_once = packs_left ? most_rows : std::max(rows, Index{1});
+  RowMajorMatrix<Scalar> left(packs_left ? std::min(rows, most_rows) : 0,
+                              std::min(depth, most_depth));
+  RowMajorMatrix<Scalar> right(std::min(depth, most_depth), std::min(columns, most_columns));
+  for (Index p = 0; p < depth; p += most_depth) {
+    const Index height = std::min(most_depth, depth - p);
+    for (Index i = 0; i < rows; i += rows_at_once) {
+      const Index count = std::min(rows_at_once, rows - i);
+      LeftOperand<Scalar> block{a.data + i * a.row + p * a.column, a.row, a.column};
+      if (packs_left) {
+        for (Index m = 0; m < height; ++m) {
+          for (Index n = 0; n < count; ++n) left(n, m) = block.data[n * a.row + m * a.column];
+        }
+        block = {left.data(), left.outerStride(), 1};
+      }
+      for (Index j = 0; j < columns; j += most_columns) {
+        const Index width = std::min(most_columns, columns - j);
+        const Scalar* const from = b.data + p * b.row + j * b.column;
+        for (Index m = 0; m < height; ++m) {
+          for (Index n = 0; n < width; ++n) right(m, n) = from[m * b.row + n * b.column];
+        }
+        product_kernel<Into::add>(block, count, height, width, right.data(), right.outerStride(),
+                                  c + i * c_stride + j, c_stride);
+      }
+    }
+  }
+}
+
+/// y = x W^T + b; W is outputs x inputs, b has `outputs` rows or is nullptr.
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> linear(const RowMajorMatrix<Scalar>& x,
+                                            const Matrix<Scalar>& weight,
+                                            const Matrix<Scalar>* bias) {
+  RowMajorMatrix<Scalar> y(x.rows(), weight.rows());
+  if (bias == nullptr) {
+    y.setZero();
+  } else {
+    y.rowwise() = bias->col(0).transpose();
+  }
+  if (x.rows() == 1) {
+    Eigen::Map<Vector<Scalar>>(y.data(), y.cols()).noalias() +=
+        weight * Eigen::Map<const Vector<Scalar>>(x.data(), x.cols());
+  } else {
+    add_large_product(LeftOperand<Scalar>{x.data(), x.outerStride(), 1}, x.rows(), x.cols(),
+                      RightOperand<Scalar>{weight.data(), weight.rows(), 1}, weight.rows(),
+                      y.data(), y.outerStride());
+  }
+  return y;
+}
+
+/// The pullback of `linear`: d_x += d_y W, d_weight += d_y^T x, d_bias += the sum of d_y's rows.
+template <class Scalar>
+void linear_pullback(const RowMajorMatrix<Scalar>& x, const Matrix<Scalar>& weight,
+                     const RowMajorMatrix<Scalar>& d_y, RowMajorMatrix<Scalar>& d_x,
+                     Matrix<Scalar>& d_weight, Matrix<Scalar>* d_bias) {
+  add_large_product(LeftOperand<Scalar>{d_y.data(), d_y.outerStride(), 1}, d_y.rows(), d_y.cols(),
+                    RightOperand<Scalar>{weight.data(), 1, weight.rows()}, weight.cols(),
+                    d_x.data(), d_x.outerStride());
+  add_large_product(LeftOperand<Scalar>{x.data(), 1, x.outerStride()}, x.cols(), x.rows(),
+                    RightOperand<Scalar>{d_y.data(), d_y.outerStride(), 1}, d_y.cols(),
+                    d_weight.data(), d_weight.rows());
+  if (d_bias != nullptr) *d_bias += d_y.colwise().sum().transpose();
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_BLOCKS_LINEAR_HPP
+
+// ---- loglinear/sequence/chunkwise_gradient.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
+#define LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
+
+namespace loglinear {
+
+/// The gradient of `sum(d_out * out)`, the reads of a sequence under any cotangent, with respect to
+/// every input, chunk by chunk from the last to the first.
+///
+/// \param in       the tokens that `chunkwise` was given
+/// \param tape     what it kept
+/// \param d_out    the gradient of a loss with respect to the reads, T x d_v
+/// \param d_final  the gradient of the loss with respect to the state after the tokens, each level
+///                 flattened row-major, max_levels x d_k d_v; without rows for zero. With
+///                 `SequenceGradients::state` of the tokens that follow, a long sequence can be
+///                 differentiated in pieces.
+/// \return the gradients, log decays being differentiated as such; with a log decay of -infinity
+///         that gradient is 0
+/// \throws std::invalid_argument for inputs of another shape than the tape's, or for a d_out or
+/// d_final of another shape or that is not finite
+///
+/// About two and a half times the products of `chunkwise`. States between those on the tape are
+/// computed again: memory O(T d + T / C d_k d_v) altogether.
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const SequenceTape<Scalar>& tape,
+    const typename SequenceInputs<Scalar>::Rows& d_out,
+    const typename SequenceInputs<Scalar>::Rows& d_final = detail::RowMajorMatrix<Scalar>()) {
+  const Eigen::Index size = tape.d_k * tape.d_v;
+  detail::require_size("the sequence (tokens)", in.length(), tape.length);
+  in.require_shapes(tape.start, tape.max_levels);
+  detail::require_size("d_out (rows)", d_out.rows(), in.length());
+  if (in.length() > 0) {
+    detail::require_size("q (columns)", in.d_k(), tape.d_k);
+    detail::require_size("v (columns)", in.d_v(), tape.d_v);
+    detail::require_size("d_out (columns)", d_out.cols(), in.d_v());
+  }
+  detail::require_finite("d_out", d_out);
+  if (d_final.size() > 0) {
+    detail::require_size("d_final (rows)", d_final.rows(), tape.max_levels);
+    detail::require_size("d_final (columns)", d_final.cols(), size);
+    detail::require_finite("d_final", d_final);
+  }
+  auto gradients = SequenceGradients<Scalar>::sized_like(in);
+  gradients.state.setZero(tape.max_levels, size);
+  detail::Hierarchy<Scalar> d_states(tape.max_levels, tape.d_k, tape.d_v,
+                                     tape.start + static_cast<std::uint64_t>(in.length()));
+  for (int l : d_states.active()) {
+    d_states.set_zero(l);
+    if (d_final.size() > 0) d_states.level(l).template reshaped<Eigen::RowMajor>() = d_final.row(l);
+  }
+  if (in.length() > 0) {
+    const auto weights = in.levels_read(tape.start, in.length(), tape.max_levels);
+    detail::InputSource<Scalar> source(in, weights);
+    source.require_numbers();
+    source.differentiate(d_out, gradients);
+    detail::ChunkwiseRun<Scalar>(source, tape.chunk_size, weights).gradient(tape.states, d_states);
+  }
+  for (int l : d_states.active()) {
+    gradients.state.row(l) = d_states.level(l).template reshaped<Eigen::RowMajor>();
+  }
+  return gradients;
+}
+
+/// The same without a tape: computes the states first, not the reads.
+///
+/// \param initial  the state before the tokens
+/// \param options  the size of chunks
+/// \throws std::invalid_argument as `chunkwise`
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& initial,
+    const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {},
+    const typename SequenceInputs<Scalar>::Rows& d_final = detail::RowMajorMatrix<Scalar>()) {
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  detail::require_shapes(in, initial);
+  SequenceTape<Scalar> tape = detail::tape_of(in, initial, chunk_size);
+  if (in.length() > 0) {
+    const auto weights = in.levels_read(initial.size(), in.length(), initial.max_levels());
+    detail::InputSource<Scalar> source(in, weights);
+    detail::Hierarchy<Scalar> states = detail::hierarchy_of(initial);
+    detail::ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states, &tape.states, false);
+  }
+  return chunkwise_gradient(in, tape, d_out, d_final);
+}
+
+/// The same from an empty state of as many levels as the sequence needs.
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const typename SequenceInputs<Scalar>::Rows& d_out,
+    const ChunkwiseOptions& options = {}) {
+  const LogLinearState<Scalar> empty(levels_needed(static_cast<std::uint64_t>(in.length())),
+                                     std::max<Eigen::Index>(1, in.d_k()),
+                                     std::max<Eigen::Index>(1, in.d_v()));
+  SequenceGradients<Scalar> gradients = chunkwise_gradient(in, empty, d_out, options);
+  gradients.state.resize(0, 0);
+  return gradients;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
+
+// ---- loglinear/blocks/heads.hpp
+
+#ifndef LOGLINEAR_BLOCKS_HEADS_HPP
+#define LOGLINEAR_BLOCKS_HEADS_HPP
+
+// The heads of a block between its projections: each is one sequence of the sequence form, with
+// queries and keys that the heads of a group share.
+
+namespace loglinear::detail {
+
+/// The inputs of all heads side by side, a row a token; or their gradients.
+template <class Scalar>
+struct HeadInputs {
+  using Rows = typename SequenceInputs<Scalar>::Rows;
+
+  Index groups = 1, heads = 1;    // heads is a multiple of groups
+  RowMajorMatrix<Scalar> q, k;    // T x (groups d_k)
+  RowMajorMatrix<Scalar> v;       // T x (heads d_v)
+  RowMajorMatrix<Scalar> lambda;  // T x (heads levels)
+  RowMajorMatrix<Scalar> g;       // T x heads
+  RowMajorMatrix<Scalar> beta;    // T x heads, or empty: no delta rule
+
+  [[nodiscard]] Index length() const { return v.rows(); }
+  [[nodiscard]] Index d_k() const { return k.cols() / groups; }
+  [[nodiscard]] Index d_v() const { return v.cols() / heads; }
+  [[nodiscard]] Index group_of(Index head) const { return head / (heads / groups); }
+
+  /// One head as a sequence; refers to these arrays.
+  [[nodiscard]] SequenceInputs<Scalar> head(Index h) const {
+    const auto part = [](const RowMajorMatrix<Scalar>& all, Index parts, Index which) -> Rows {
+      const Index width = all.cols() / parts;
+      return all.middleCols(which * width, width);
+    };
+    return {.q = part(q, groups, group_of(h)),
+            .k = part(k, groups, group_of(h)),
+            .v = part(v, heads, h),
+            .lambda = part(lambda, heads, h),
+            .g = part(g, heads, h),
+            .beta = part(beta, heads, h)};
+  }
+};
+
+/// Calls `use(first, end)` for the heads [first, end) of each group. The calls share nothing they
+/// write, so that they may run on threads of their own.
+template <class Scalar, class Use>
+void for_each_group(const HeadInputs<Scalar>& in, Use use) {
+  const Index width = in.heads / in.groups;
+  for (Index group = 0; group < in.groups; ++group) use(group * width, (group + 1) * width);
+}
+
+/// The reads of all heads, T x (heads d_v); each head's state goes on by T tokens.
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in,
+                                                std::vector<LogLinearState<Scalar>>& states,
+                                                const ChunkwiseOptions& options) {
+  RowMajorMatrix<Scalar> reads(in.length(), in.v.cols());
+  for_each_group(in, [&](Index first, Index end) {
+    for (Index h = first; h < end; ++h) {
+      reads.middleCols(h * in.d_v(), in.d_v()) =
+          chunkwise(in.head(h), states[static_cast<std::size_t>(h)], options);
+    }
+  });
+  return reads;
+}
+
+/// An empty state of as many of `max_levels` levels as T tokens fill.
+template <class Scalar>
+[[nodiscard]] LogLinearState<Scalar> empty_state(const HeadInputs<Scalar>& in, int max_levels) {
+  const int needed = levels_needed(static_cast<std::uint64_t>(in.length()));
+  return LogLinearState<Scalar>(std::min(max_levels, needed), in.d_k(), in.d_v());
+}
+
+/// The reads of all heads from empty states, which are not returned. \param tapes  take what a
+/// gradient needs of each head, if given
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> read_heads(
+    const HeadInputs<Scalar>& in, int max_levels, const ChunkwiseOptions& options,
+    std::vector<SequenceTape<Scalar>>* tapes = nullptr) {
+  RowMajorMatrix<Scalar> reads(in.length(), in.v.cols());
+  for_each_group(in, [&](Index first, Index end) {
+    for (Index h = first; h < end; ++h) {
+      LogLinearState<Scalar> state = empty_state(in, max_levels);
+      reads.middleCols(h * in.d_v(), in.d_v()) =
+          chunkwise(in.head(h), state, options,
+                    tapes == nullptr ? nullptr : &(*tapes)[static_cast<std::size_t>(h)]);
+    }
+  });
+  return reads;
+}
+
+/// The gradients of `sum(d_reads * reads)` with respect to the inputs of all heads; those of shared
+/// queries and keys are summed over the heads of a group.
+template <class Scalar>
+[[nodiscard]] HeadInputs<Scalar> read_heads_gradient(
+    const HeadInputs<Scalar>& in, const RowMajorMatrix<Scalar>& d_reads,
+    const std::vector<SequenceTape<Scalar>>& tapes) {
+  HeadInputs<Scalar> d;
+  d.groups = in.groups;
+  d.heads = in.heads;
+  d.q.setZero(in.q.rows(), in.q.cols());
+  d.k.setZero(in.k.rows(), in.k.cols());
+  d.v.resizeLike(in.v);
+  d.lambda.resizeLike(in.lambda);
+  d.g.resizeLike(in.g);
+  d.beta.resizeLike(in.beta);
+  const auto part = [](RowMajorMatrix<Scalar>& all, Index parts, Index which) {
+    const Index width = all.cols() / parts;
+    return all.middleCols(which * width, width);
+  };
+  for_each_group(in, [&](Index first, Index end) {
+    for (Index h = first; h < end; ++h) {
+      const SequenceGradients<Scalar> of_head =
+          chunkwise_gradient<Scalar>(in.head(h), tapes[static_cast<std::size_t>(h)],
+                                     d_reads.middleCols(h * in.d_v(), in.d_v()));
+      part(d.q, in.groups, in.group_of(h)) += of_head.q;
+      part(d.k, in.groups, in.group_of(h)) += of_head.k;
+      part(d.v, in.heads, h) = of_head.v;
+      part(d.lambda, in.heads, h) = of_head.lambda;
+      part(d.g, in.heads, h) = of_head.g;
+      part(d.beta, in.heads, h) = of_head.beta;
+    }
+  });
+  return d;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_BLOCKS_HEADS_HPP
+
+// ---- loglinear/blocks/heads_token.hpp
+
+#ifndef LOGLINEAR_BLOCKS_HEADS_TOKEN_HPP
+#define LOGLINEAR_BLOCKS_HEADS_TOKEN_HPP
+
+// One token through all heads, the decoding step. The transition A = e^g (I - beta k k^T) is read
+// before it is written, by A^T q on the old levels, so that everything that can throw does so while
+// the states are still whole.
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class HeadsToken {
+ public:
+  using State = LogLinearState<Scalar>;
+
+  /// \param in  of one token \throws std::invalid_argument where a head's inputs are not finite or
+  /// its state would overflow
+  HeadsToken(const HeadInputs<Scalar>& in, std::vector<State>& states) : in_(in), states_(states) {
+    for (Index h = 0; h < in.heads; ++h) {
+      in.head(h).validate(state(h).size(), state(h).max_levels());
+      with_transition(h, [&](const auto& transition) {
+        magnitudes_.push_back(state(h).require_writable(transition.norm_bound(), key(h), value(h),
+                                                        [] { return 0.0; }));
+      });
+    }
+  }
+
+  /// 1 x (heads d_v).
+  [[nodiscard]] RowMajorMatrix<Scalar> reads() const {
+    RowMajorMatrix<Scalar> out(1, in_.v.cols());
+    for_each_group(in_, [&](Index first, Index end) {
+      for (Index h = first; h < end; ++h) read(h, out.data() + h * in_.d_v());
+    });
+    return out;
+  }
+  /// Every state undergoes its transition and takes its leaf. Throws nothing but std::bad_alloc.
+  void write() {
+    for_each_group(in_, [&](Index first, Index end) {
+      for (Index h = first; h < end; ++h) {
+        with_transition(h, [&](const auto& transition) {
+          state(h).write(transition, key(h), value(h), magnitudes_[static_cast<std::size_t>(h)]);
+        });
+      }
+    });
+  }
+
+ private:
+  [[nodiscard]] State& state(Index h) const { return states_[static_cast<std::size_t>(h)]; }
+  /// The written key, beta k or k.
+  [[nodiscard]] Vector<Scalar> key(Index h) const {
+    const Scalar strength = in_.beta.size() > 0 ? in_.beta(0, h) : Scalar(1);
+    return strength * in_.k.row(0).segment(in_.group_of(h) * in_.d_k(), in_.d_k()).transpose();
+  }
+  [[nodiscard]] Vector<Scalar> value(Index h) const {
+    return in_.v.row(0).segment(h * in_.d_v(), in_.d_v()).transpose();
+  }
+
+  template <class Use>
+  void with_transition(Index h, Use use) const {
+    const Scalar decay = std::exp(in_.g(0, h));
+    if (in_.beta.size() == 0) {
+      ScalarDecay<Scalar> transition(in_.d_k(), in_.d_v());
+      transition.decay = decay;
+      use(transition);
+    } else {
+      RankOneUpdate<ScalarDecay<Scalar>> transition(in_.d_k(), in_.d_v());
+      transition.diagonal.decay = decay;
+      transition.u = decay * key(h);
+      transition.p = in_.k.row(0).segment(in_.group_of(h) * in_.d_k(), in_.d_k()).transpose();
+      use(transition);
+    }
+  }
+
+  /// out = sum_l lambda_l S_l^T A^T q + lambda_0 (q . key) value
+  void read(Index h, Scalar* out) const {
+    const Index levels = in_.lambda.cols() / in_.heads;
+    const auto lambda = in_.lambda.row(0).segment(h * levels, levels);
+    Vector<Scalar> q = in_.q.row(0).segment(in_.group_of(h) * in_.d_k(), in_.d_k()).transpose();
+    Eigen::Map<Vector<Scalar>>(out, in_.d_v()) = (lambda[0] * q.dot(key(h))) * value(h);
+    with_transition(h, [&](const auto& transition) { transition.left_transposed(q); });
+    Vector<Scalar> weighted(q.size());
+    for (const int l : state(h).active_levels()) {
+      weighted = lambda[l + 1] * q;
+      weighted_rows<true>(state(h).level(l).data(), in_.d_k(), in_.d_v(), in_.d_v(),
+                          weighted.data(), out);
+    }
+  }
+
+  const HeadInputs<Scalar>& in_;
+  std::vector<State>& states_;
+  std::vector<double> magnitudes_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_BLOCKS_HEADS_TOKEN_HPP
+
+// ---- loglinear/blocks/mixer_cache.hpp
+
+#ifndef LOGLINEAR_BLOCKS_MIXER_CACHE_HPP
+#define LOGLINEAR_BLOCKS_MIXER_CACHE_HPP
+
+namespace loglinear {
+
+template <class Scalar, class Mixer>
+class TokenMixer;
+
+/// Where a stream through a block stands: the last inputs of its short convolutions and the
+/// hierarchy of each head, the counterpart of flash-linear-attention's `conv_state` and
+/// `recurrent_state`.
+///
+/// Made empty by `TokenMixer::make_cache`, for blocks of the same options. A plain value of
+/// constant size: (K - 1) x channels numbers a convolution and levels x d_k x d_v a head; copy it
+/// to branch a stream.
+template <class Scalar>
+class MixerCache {
+ public:
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+
+  /// Tokens seen since the cache was made or reset.
+  [[nodiscard]] std::uint64_t size() const { return states_.front().size(); }
+  /// Number of heads, at least 1.
+  [[nodiscard]] Eigen::Index num_heads() const { return static_cast<Eigen::Index>(states_.size()); }
+  /// The hierarchy of one head. \throws std::invalid_argument unless 0 <= head < num_heads
+  [[nodiscard]] const LogLinearState<Scalar>& state(Eigen::Index head) const {
+    detail::require_between("head", head, Eigen::Index{0}, num_heads() - 1);
+    return states_[static_cast<std::size_t>(head)];
+  }
+  /// The last K - 1 inputs of each short convolution, the newest in the last row.
+  [[nodiscard]] const std::vector<Matrix>& convolution_inputs() const { return convolutions_; }
+
+  /// Back to the beginning of a stream. Does not allocate.
+  void reset() noexcept {
+    for (auto& state : states_) state.reset();
+    for (auto& inputs : convolutions_) inputs.setZero();
+  }
+
+  /// Whether both streams stand at the same place with the same numbers.
+  [[nodiscard]] bool operator==(const MixerCache&) const = default;
+
+ private:
+  template <class, class>
+  friend class TokenMixer;
+
+  MixerCache(std::vector<Matrix> convolutions, std::vector<LogLinearState<Scalar>> states)
+      : convolutions_(std::move(convolutions)), states_(std::move(states)) {}
+
+  std::vector<Matrix> convolutions_;
+  std::vector<LogLinearState<Scalar>> states_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BLOCKS_MIXER_CACHE_HPP
+
+// ---- loglinear/blocks/named_weights.hpp
+
+#ifndef LOGLINEAR_BLOCKS_NAMED_WEIGHTS_HPP
+#define LOGLINEAR_BLOCKS_NAMED_WEIGHTS_HPP
+
+namespace loglinear {
+
+/// The arrays of a block, or their gradients, under the names of a state_dict and in its order.
+///
+/// A matrix has the state_dict's shape, (outputs, inputs); a vector of n is n x 1; the weight of a
+/// depthwise convolution, (channels, 1, taps) there, is channels x taps. Column-major, so that a
+/// product `W x` runs along contiguous outputs.
+template <class Scalar>
+class NamedWeights {
+ public:
+  using Matrix = detail::Matrix<Scalar>;
+
+  /// All names, in order.
+  [[nodiscard]] std::vector<std::string> names() const {
+    std::vector<std::string> all;
+    for (const auto& [name, array] : arrays_) all.push_back(name);
+    return all;
+  }
+
+  /// The array called `name`, or nullptr.
+  [[nodiscard]] const Matrix* find(std::string_view name) const {
+    for (const auto& entry : arrays_) {
+      if (entry.first == name) return &entry.second;
+    }
+    return nullptr;
+  }
+  /// The same, to be written to.
+  [[nodiscard]] Matrix* find(std::string_view name) {
+    return const_cast<Matrix*>(std::as_const(*this).find(name));
+  }
+
+  /// The array called `name`. \throws std::invalid_argument, which lists the names there are
+  [[nodiscard]] const Matrix& operator[](std::string_view name) const {
+    if (const Matrix* array = find(name)) return *array;
+    std::string legal = "one of";
+    for (const auto& entry : arrays_) legal += ' ' + entry.first;
+    detail::fail("weight name", name, legal);
+  }
+  /// The same, to be written to.
+  [[nodiscard]] Matrix& operator[](std::string_view name) {
+    return const_cast<Matrix&>(std::as_const(*this)[name]);
+  }
+
+  /// Appends an array of zeros.
+  Matrix& append(std::string name, Eigen::Index rows, Eigen::Index columns) {
+    return arrays_.emplace_back(std::move(name), Matrix::Zero(rows, columns)).second;
+  }
+
+  /// Arrays of the same names and shapes, all zero.
+  [[nodiscard]] NamedWeights zeros() const {
+    NamedWeights other;
+    for (const auto& [name, array] : arrays_) other.append(name, array.rows(), array.cols());
+    return other;
+  }
+
+ private:
+  std::vector<std::pair<std::string, Matrix>> arrays_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BLOCKS_NAMED_WEIGHTS_HPP
+
+// ---- loglinear/blocks/token_mixer.hpp
+
+#ifndef LOGLINEAR_BLOCKS_TOKEN_MIXER_HPP
+#define LOGLINEAR_BLOCKS_TOKEN_MIXER_HPP
+
+namespace loglinear {
+
+/// The gradients of `TokenMixer::gradient`.
+template <class Scalar>
+struct MixerGradients {
+  detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x hidden_size
+  NamedWeights<Scalar> weights;      ///< with respect to each weight, `weights["A_log"]`
+};
+
+namespace detail {
+
+/// What of a block's sizes its cache is made of.
+struct MixerShape {
+  Index hidden_size = 0, heads = 0, d_k = 0, d_v = 0;
+  int num_levels = 0;                     // level weights, one more than the state's levels
+  Index conv_kernel = 1;                  // taps
+  std::vector<Index> conv_channels = {};  // of each short convolution
+  Index chunk_size = 64;
+};
+
+/// A gradient on its way back from a block's output to what `read_heads` read.
+template <class Scalar>
+struct ReadsGradient {
+  RowMajorMatrix<Scalar> reads;   // T x (heads d_v)
+  RowMajorMatrix<Scalar> gate;    // of the output gate before silu, likewise
+  RowMajorMatrix<Scalar> direct;  // of what reaches the output past the heads, likewise
+};
+
+}  // namespace detail
+
+/// What the complete token mixers of the paper have in common: `LogLinearMamba2` and
+/// `LogLinearGatedDeltaNet` are used through this interface.
+///
+///     x -> projections -> short causal convolution -> gates -> heads, each a log-linear hierarchy
+///       -> gated RMS norm -> output projection
+///
+/// Sequences are T x hidden_size, a row a token; any T from 0 up. With n level weights a head's
+/// hierarchy has n - 1 levels, read in the order `current_apart`: weight 0 is the token's own leaf,
+/// weight l + 1 the bucket of 2^l tokens. Up to 2^(n - 1) tokens each bucket has a weight of its
+/// own; what is older stays in the last level, under the last weight. More weights than a sequence
+/// needs are never read.
+///
+/// Const member functions may run at the same time, on different caches. They allocate.
+///
+/// \tparam Scalar_  float or double
+/// \tparam Mixer    the block, which derives from this class and supplies its two ends: `front` and
+///                  `back` with their gradients
+template <class Scalar_, class Mixer>
+class TokenMixer {
+ public:
+  using Scalar = Scalar_;
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Rows = typename SequenceInputs<Scalar>::Rows;
+  using Cache = MixerCache<Scalar>;
+
+  /// \name Weights
+  /// \{
+
+  /// The names of all weights, as in flash-linear-attention's state_dict and in its order.
+  [[nodiscard]] std::vector<std::string> weight_names() const { return weights_.names(); }
+  /// One weight: a matrix in its state_dict shape, a vector as n x 1, a convolution's weight as
+  /// channels x taps. \throws std::invalid_argument for an unknown name, listing those there are
+  [[nodiscard]] const typename NamedWeights<Scalar>::Matrix& weight(std::string_view name) const {
+    return weights_[name];
+  }
+  /// Replaces one weight; a vector may be given as a row or as a column. \throws
+  /// std::invalid_argument for an unknown name, another shape or a coefficient that is not finite;
+  /// nothing is changed then
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    typename NamedWeights<Scalar>::Matrix& old = weights_[name];
+    typename NamedWeights<Scalar>::Matrix given = value;
+    if (old.cols() == 1 && given.rows() == 1) given.transposeInPlace();
+    detail::require_size("the rows of " + std::string(name), given.rows(), old.rows());
+    detail::require_size("the columns of " + std::string(name), given.cols(), old.cols());
+    detail::require_finite(name, given);
+    old = std::move(given);
+  }
+  /// \}
+
+  /// \name Sequences
+  /// \{
+
+  /// All outputs of a sequence from an empty state.
+  /// \param x  T x hidden_size, finite \return T x hidden_size
+  /// \throws std::invalid_argument for a wrong size, a coefficient that is not finite, or where
+  /// finite input overflows on the way. O(T log T), by the chunkwise form
+  [[nodiscard]] Matrix forward(const Rows& x) const {
+    const Matrix tokens = checked(x);
+    const auto front = mixer().front(tokens, empty_convolutions());
+    return finished(front, detail::read_heads(front.heads, max_levels(), chunks()));
+  }
+
+  /// The next outputs of a stream, for a prompt in pieces of any size: to rounding those of one
+  /// pass. \param cache  where the stream stands; in the end after x
+  /// \throws std::invalid_argument as above, for a cache of another shape, or where a state would
+  /// overflow; the cache is unchanged then. A piece of more than one token copies the states.
+  [[nodiscard]] Matrix forward(const Rows& x, Cache& cache) const {
+    const Matrix tokens = checked(x);
+    require_fitting(cache);
+    if (tokens.rows() == 0) return tokens;
+    const auto front = mixer().front(tokens, cache.convolutions_);
+    Matrix out;
+    if (tokens.rows() == 1) {
+      detail::HeadsToken<Scalar> token(front.heads, cache.states_);
+      out = finished(front, token.reads());
+      token.write();
+    } else {
+      auto states = cache.states_;
+      out = finished(front, detail::read_heads(front.heads, states, chunks()));
+      cache.states_.swap(states);
+    }
+    for (std::size_t i = 0; i < cache.convolutions_.size(); ++i) {
+      cache.convolutions_[i] = front.convolved[i].bottomRows(cache.convolutions_[i].rows());
+    }
+    return out;
+  }
+
+  /// Decodes one token. \param x  length hidden_size \return the output, length hidden_size
+  /// \throws std::invalid_argument as `forward`; the cache is unchanged then. Costs the projections
+  /// and O(active levels x d_k x d_v) a head
+  template <class In>
+  [[nodiscard]] detail::Vector<Scalar> step(const Eigen::MatrixBase<In>& x, Cache& cache) const {
+    static_assert(In::IsVectorAtCompileTime, "step takes a vector; forward takes sequences");
+    const Matrix row = detail::as_column(x).transpose();
+    return forward(row, cache).row(0).transpose();
+  }
+
+  /// An empty cache for this block's options.
+  [[nodiscard]] Cache make_cache() const {
+    return Cache(empty_convolutions(),
+                 std::vector<LogLinearState<Scalar>>(
+                     static_cast<std::size_t>(shape_.heads),
+                     LogLinearState<Scalar>(max_levels(), shape_.d_k, shape_.d_v)));
+  }
+
+  /// The gradients of `sum(d_out * forward(x))` with respect to x and every weight; computes the
+  /// forward pass on the way.
+  /// \param x, d_out  T x hidden_size each
+  /// \throws std::invalid_argument as `forward`. Memory O(T) beside the weights' gradients
+  [[nodiscard]] MixerGradients<Scalar> gradient(const Rows& x, const Rows& d_out) const {
+    const Matrix tokens = checked(x);
+    detail::require_size("d_out (rows)", d_out.rows(), tokens.rows());
+    detail::require_size("d_out (columns)", d_out.cols(), shape_.hidden_size);
+    detail::require_finite("d_out", d_out);
+    MixerGradients<Scalar> all{.x = Matrix::Zero(tokens.rows(), tokens.cols()),
+                               .weights = weights_.zeros()};
+    if (tokens.rows() == 0) return all;
+    const auto front = mixer().front(tokens, empty_convolutions());
+    std::vector<SequenceTape<Scalar>> tapes(static_cast<std::size_t>(shape_.heads));
+    const Matrix reads = detail::read_heads(front.heads, max_levels(), chunks(), &tapes);
+    const detail::ReadsGradient<Scalar> d = mixer().back_gradient(front, reads, d_out, all.weights);
+    const detail::HeadInputs<Scalar> d_heads =
+        detail::read_heads_gradient(front.heads, d.reads, tapes);
+    mixer().front_gradient(front, tokens, d, d_heads, all.x, all.weights);
+    return all;
+  }
+  /// \}
+
+ protected:
+  TokenMixer(detail::MixerShape shape, NamedWeights<Scalar> weights)
+      : shape_(std::move(shape)), weights_(std::move(weights)) {}
+  ~TokenMixer() = default;
+  TokenMixer(const TokenMixer&) = default;
+  TokenMixer(TokenMixer&&) = default;
+  TokenMixer& operator=(const TokenMixer&) = default;
+  TokenMixer& operator=(TokenMixer&&) = default;
+
+  /// \name For the block
+  /// \{
+
+  /// All sizes.
+  [[nodiscard]] const detail::MixerShape& shape() const { return shape_; }
+  /// All weights, by name.
+  [[nodiscard]] const NamedWeights<Scalar>& weights() const { return weights_; }
+  /// \}
+
+ private:
+  [[nodiscard]] const Mixer& mixer() const { return static_cast<const Mixer&>(*this); }
+  [[nodiscard]] int max_levels() const { return shape_.num_levels - 1; }
+  [[nodiscard]] ChunkwiseOptions chunks() const { return {.chunk_size = shape_.chunk_size}; }
+
+  [[nodiscard]] Matrix checked(const Rows& x) const {
+    detail::require_size("x (columns)", x.cols(), shape_.hidden_size);
+    detail::require_finite("x", x);
+    return x;
+  }
+  template <class Front>
+  [[nodiscard]] Matrix finished(const Front& front, const Matrix& reads) const {
+    Matrix out = mixer().back(front, reads);
+    detail::require_finite("the output", out);
+    return out;
+  }
+  [[nodiscard]] std::vector<Matrix> empty_convolutions() const {
+    std::vector<Matrix> all;
+    for (const Eigen::Index channels : shape_.conv_channels) {
+      all.push_back(Matrix::Zero(shape_.conv_kernel - 1, channels));
+    }
+    return all;
+  }
+  void require_fitting(const Cache& cache) const {
+    bool fits = cache.num_heads() == shape_.heads &&
+                cache.convolutions_.size() == shape_.conv_channels.size();
+    for (std::size_t i = 0; fits && i < shape_.conv_channels.size(); ++i) {
+      fits = cache.convolutions_[i].rows() == shape_.conv_kernel - 1 &&
+             cache.convolutions_[i].cols() == shape_.conv_channels[i];
+    }
+    if (fits) {
+      const LogLinearState<Scalar>& state = cache.state(0);
+      fits = state.max_levels() == max_levels() && state.d_k() == shape_.d_k &&
+             state.d_v() == shape_.d_v;
+    }
+    if (!fits) detail::fail("cache", "of another shape", "made by make_cache of such a block");
+  }
+
+  detail::MixerShape shape_;
+  NamedWeights<Scalar> weights_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BLOCKS_TOKEN_MIXER_HPP
+
+// ---- loglinear/blocks/log_linear_gated_delta_net.hpp
+
+#ifndef LOGLINEAR_BLOCKS_LOG_LINEAR_GATED_DELTA_NET_HPP
+#define LOGLINEAR_BLOCKS_LOG_LINEAR_GATED_DELTA_NET_HPP
+
+namespace loglinear {
+
+/// How to build a `LogLinearGatedDeltaNet`; the defaults are those of flash-linear-attention's
+/// GatedDeltaNet layer.
+struct LogLinearGatedDeltaNetOptions {
+  Eigen::Index hidden_size = 2048;  ///< of inputs and outputs
+  double expand_v = 2;              ///< expand_v * head_dim is d_v, a whole number
+  Eigen::Index num_heads = 6;       ///< of queries and keys
+  Eigen::Index num_v_heads = 0;   ///< of values and states, a multiple of num_heads; 0 for as many
+  Eigen::Index head_dim = 256;    ///< keys of a head, d_k
+  bool use_gate = true;           ///< whether there is an output gate, `g_proj`
+  bool use_short_conv = true;     ///< without, silu alone
+  bool allow_neg_eigval = false;  ///< beta in (0, 2) instead of (0, 1)
+  Eigen::Index conv_size = 4;     ///< taps of the short convolutions
+  bool conv_bias = false;         ///< whether there are `q_conv1d.bias` and so on
+  double norm_eps = 1e-5;         ///< of the gated norm, > 0
+  int num_levels = 15;            ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
+  double scale = 1;               ///< of the unit queries, finite
+  Eigen::Index chunk_size = 64;   ///< of the chunkwise form; changes rounding only
+  double initializer_range = 0.02;  ///< standard deviation of projections and convolutions, > 0
+  double time_step_min = 0.001;     ///< where step sizes begin, > 0
+  double time_step_max = 0.1;       ///< and end
+  double time_step_floor = 1e-4;    ///< the least of them, > 0
+  std::uint64_t seed = 42;          ///< of all weights, at least 1
+};
+
+/// Log-linear Gated DeltaNet, the paper's second case study as a complete token mixer.
+///
+///     q, k, v = silu(conv1d(W_q u)), silu(conv1d(W_k u)), silu(conv1d(W_v u))
+///     q <- scale q / sqrt(|q|^2 + 1e-6),  k <- k / sqrt(|k|^2 + 1e-6),  head by head
+///     beta = sg(W_b u), twice that with allow_neg_eigval
+///     g = -exp(A_log) softplus(W_a u + dt_bias),   lambda = softplus(L . W_l u)
+///     y = hierarchy(q, k, v, beta, g, lambda),  head by head
+///     out = W_o (rms(y) . silu(W_g u)),  the norm over each head's values
+///
+/// Guo et al., arXiv:2506.04761, section 3.4 and appendix; Yang, Kautz, Hatamizadeh,
+/// arXiv:2412.06464. Names, shapes and orders are those of flash-linear-attention's `GatedDeltaNet`
+/// and, for `L` and `l_proj`, of the paper's layer over it. With H = num_heads, V = num_v_heads,
+/// n = num_levels, K = conv_size:
+///
+/// | name                       | shape                               | begins as                 |
+/// |----------------------------|-------------------------------------|---------------------------|
+/// | A_log                      | V                                   | log of uniform in 0 ... 16
+/// | | dt_bias                    | V          | step sizes log-uniform in 0.001 ... 0.1 | | L | V
+/// x n                               | 1                         | | q_proj.weight, k_proj.weight |
+/// H head_dim x hidden_size          | normal, initializer_range | | v_proj.weight              | V
+/// d_v x hidden_size                 | likewise                  | | a_proj.weight, b_proj.weight |
+/// V x hidden_size                   | likewise                  | | q_conv1d.weight,
+/// k_conv1d.weight | H head_dim x K (.., 1, K)     | likewise                  | | v_conv1d.weight
+/// | V d_v x K (.., 1, K)                | likewise                  | | *_conv1d.bias | with
+/// conv_bias                      | 0                         | | g_proj.weight              | V
+/// d_v x hidden_size, with use_gate  | likewise                  | | o_norm.weight              |
+/// d_v                                 | 1                         | | o_proj.weight              |
+/// hidden_size x V d_v                 | uniform within 1 / sqrt(V d_v) | | l_proj.weight | V n x
+/// hidden_size                   | normal, initializer_range |
+///
+/// A query-key head serves num_v_heads / num_heads value heads, neighbours.
+///
+/// What differs from those layers: no attention mask and no packed sequences; the number of level
+/// weights is an option and streams may be longer than it (the last level takes the rest); with
+/// num_v_heads above num_heads, which the paper's layer has not, L and l_proj go by value heads;
+/// the paper's layer scales queries by 1 / sqrt(head_dim) and level weights by sqrt(head_dim),
+/// which cancel, so that `scale` is 1 here, where GatedDeltaNet itself has 1 / sqrt(head_dim); a
+/// model of N layers divides o_proj by sqrt(2 N) at the start, this does not; everything is
+/// computed in Scalar.
+///
+/// Use and errors as `TokenMixer`:
+///
+///     loglinear::LogLinearGatedDeltaNet<float> block(
+///         {.hidden_size = 64, .num_heads = 2, .head_dim = 32});
+///     auto cache = block.make_cache();
+///     auto prompt = block.forward(x, cache);      // x: T x 64
+///     auto next = block.step(x_next, cache);      // one token
+///     auto d = block.gradient(x, d_out);          // d.x, d.weights["A_log"]
+///
+/// \tparam Scalar_  float or double
+template <class Scalar_>
+class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet<Scalar_>> {
+  using Base = TokenMixer<Scalar_, LogLinearGatedDeltaNet<Scalar_>>;
+
+ public:
+  using Scalar = Scalar_;
+  using Matrix = typename Base::Matrix;
+  using Options = LogLinearGatedDeltaNetOptions;
+
+  /// Allocates and draws all weights, in the table's order. \throws std::invalid_argument for an
+  /// option out of its range
+  explicit LogLinearGatedDeltaNet(const Options& options)
+      : Base(shape_of(checked(options)), initial_weights(checked(options))), options_(options) {}
+
+  /// What the block was built with.
+  [[nodiscard]] const Options& options() const { return options_; }
+
+ private:
+  friend Base;
+  using Index = Eigen::Index;
+  static constexpr auto order = detail::GateOrder::norm_first;
+  /// The paths that a short convolution may lie on; the first letter of their weights' names.
+  static constexpr std::array<const char*, 3> paths = {"q", "k", "v"};
+
+  /// Everything of a forward pass that its gradient needs.
+  struct Front {
+    std::vector<Matrix> convolved;  // inputs of the convolutions, history first
+    std::array<Matrix, 3> mixed;    // q, k and v before silu
+    Matrix dl, output_gate;
+    detail::DecayGate<Scalar> gate;
+    detail::HeadInputs<Scalar> heads;
+  };
+
+  static Index value_heads(const Options& o) {
+    return o.num_v_heads == 0 ? o.num_heads : o.num_v_heads;
+  }
+  static Index value_dim(const Options& o) {
+    return detail::expanded("expand_v", o.expand_v, "head_dim", o.head_dim);
+  }
+  /// Columns of q, k and v.
+  static std::array<Index, 3> widths(const Options& o) {
+    const Index keys = o.num_heads * o.head_dim;
+    return {keys, keys, value_heads(o) * value_dim(o)};
+  }
+  static const Options& checked(const Options& o) {
+    detail::require_dimension("hidden_size", o.hidden_size);
+    detail::require_dimension("num_heads", o.num_heads);
+    detail::require_dimension("head_dim", o.head_dim);
+    detail::require_dimension("conv_size", o.conv_size);
+    detail::require_between("num_v_heads", o.num_v_heads, Index{0}, detail::largest_dimension);
+    if (o.num_v_heads % o.num_heads != 0) {
+      detail::fail("num_v_heads", o.num_v_heads,
+                   "a multiple of num_heads, " + std::to_string(o.num_heads));
+    }
+    static_cast<void>(value_dim(o));
+    detail::require_common_options(o);
+    return o;
+  }
+  static detail::MixerShape shape_of(const Options& o) {
+    const auto columns = widths(o);
+    detail::MixerShape shape{.hidden_size = o.hidden_size,
+                             .heads = value_heads(o),
+                             .d_k = o.head_dim,
+                             .d_v = value_dim(o),
+                             .num_levels = o.num_levels,
+                             .conv_kernel = o.conv_size,
+                             .chunk_size = o.chunk_size};
+    if (o.use_short_conv) shape.conv_channels.assign(columns.begin(), columns.end());
+    return shape;
+  }
+
+  static NamedWeights<Scalar> initial_weights(const Options& o) {
+    const Index heads = value_heads(o), d_v = value_dim(o);
+    const auto columns = widths(o);
+    Xorshift64 random(o.seed);
+    NamedWeights<Scalar> w;
+    const auto normal = [&](const std::string& name, Index rows, Index inputs) {
+      detail::fill_normal(w.append(name, rows, inputs), o.initializer_range, random);
+    };
+    detail::fill(w.append("A_log", heads, 1), [&] {
+      double rate = 0;
+      while (rate == 0) rate = 16 * random.uniform();
+      return std::log(rate);
+    });
+    detail::fill_step_bias(w.append("dt_bias", heads, 1), detail::steps_of(o), random);
+    w.append("L", heads, o.num_levels).setOnes();
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+      normal(paths[i] + std::string("_proj.weight"), columns[i], o.hidden_size);
+    }
+    normal("a_proj.weight", heads, o.hidden_size);
+    normal("b_proj.weight", heads, o.hidden_size);
+    for (std::size_t i = 0; o.use_short_conv && i < paths.size(); ++i) {
+      const std::string name = paths[i] + std::string("_conv1d.");
+      normal(name + "weight", columns[i], o.conv_size);
+      if (o.conv_bias) w.append(name + "bias", columns[i], 1);
+    }
+    if (o.use_gate) normal("g_proj.weight", heads * d_v, o.hidden_size);
+    w.append("o_norm.weight", d_v, 1).setOnes();
+    detail::fill_uniform(w.append("o_proj.weight", o.hidden_size, heads * d_v), random);
+    normal("l_proj.weight", heads * o.num_levels, o.hidden_size);
+    return w;
+  }
+
+  [[nodiscard]] Matrix project(const Matrix& u, const char* name) const {
+    Matrix y = detail::linear<Scalar>(u, this->weights()[name], nullptr);
+    detail::require_finite(std::string("the product of x and ") + name, y);
+    return y;
+  }
+
+  [[nodiscard]] Front front(const Matrix& u, const std::vector<Matrix>& history) const {
+    const auto& w = this->weights();
+    Front f;
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+      const std::string path = paths[i];
+      f.mixed[i] = project(u, (path + "_proj.weight").c_str());
+      if (!options_.use_short_conv) continue;
+      f.convolved.push_back(detail::after(history[i], f.mixed[i]));
+      f.mixed[i] = detail::convolve(f.convolved[i], w[path + "_conv1d.weight"],
+                                    w.find(path + "_conv1d.bias"));
+    }
+    f.dl = project(u, "l_proj.weight");
+    if (options_.use_gate) f.output_gate = project(u, "g_proj.weight");
+    f.gate = detail::DecayGate<Scalar>(project(u, "a_proj.weight"), w["dt_bias"], w["A_log"]);
+    f.heads.groups = options_.num_heads;
+    f.heads.heads = value_heads(options_);
+    f.heads.q = Scalar(options_.scale) *
+                detail::unit_rows<Scalar>(detail::silu_of(f.mixed[0]), options_.head_dim);
+    f.heads.k = detail::unit_rows<Scalar>(detail::silu_of(f.mixed[1]), options_.head_dim);
+    f.heads.v = detail::silu_of(f.mixed[2]);
+    f.heads.beta = strongest() * detail::sigmoid_of(project(u, "b_proj.weight"));
+    f.heads.g = f.gate.g;
+    f.heads.lambda = detail::scaled_levels(f.dl, w["L"]);
+    return f;
+  }
+
+  [[nodiscard]] Matrix back(const Front& f, const Matrix& reads) const {
+    const auto& w = this->weights();
+    const Matrix normed =
+        detail::gated_rms_norm(order, reads, f.output_gate, w["o_norm.weight"], options_.norm_eps);
+    return detail::linear<Scalar>(normed, w["o_proj.weight"], nullptr);
+  }
+
+  [[nodiscard]] detail::ReadsGradient<Scalar> back_gradient(const Front& f, const Matrix& reads,
+                                                            const Matrix& d_out,
+                                                            NamedWeights<Scalar>& d_w) const {
+    const auto& w = this->weights();
+    const Matrix normed =
+        detail::gated_rms_norm(order, reads, f.output_gate, w["o_norm.weight"], options_.norm_eps);
+    Matrix d_normed = Matrix::Zero(normed.rows(), normed.cols());
+    detail::linear_pullback<Scalar>(normed, w["o_proj.weight"], d_out, d_normed,
+                                    d_w["o_proj.weight"], nullptr);
+    detail::ReadsGradient<Scalar> d;
+    d.reads =
+        detail::gated_rms_norm_pullback(order, reads, f.output_gate, w["o_norm.weight"],
+                                        options_.norm_eps, d_normed, d.gate, d_w["o_norm.weight"]);
+    return d;
+  }
+
+  void front_gradient(const Front& f, const Matrix& u, const detail::ReadsGradient<Scalar>& d,
+                      const detail::HeadInputs<Scalar>& d_heads, Matrix& d_u,
+                      NamedWeights<Scalar>& d_w) const {
+    const auto& w = this->weights();
+    const auto add_projection = [&](const std::string& name, const Matrix& d_y) {
+      detail::linear_pullback<Scalar>(u, w[name], d_y, d_u, d_w[name], nullptr);
+    };
+    const std::array<Matrix, 3> d_active = {
+        detail::unit_rows_pullback<Scalar>(detail::silu_of(f.mixed[0]),
+                                           Scalar(options_.scale) * d_heads.q, options_.head_dim),
+        detail::unit_rows_pullback<Scalar>(detail::silu_of(f.mixed[1]), d_heads.k,
+                                           options_.head_dim),
+        d_heads.v};
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+      const std::string path = paths[i];
+      Matrix d_mixed = d_active[i].cwiseProduct(detail::silu_slope(f.mixed[i]));
+      if (options_.use_short_conv) {
+        const std::string name = path + "_conv1d.weight";
+        d_mixed = detail::convolve_pullback(f.convolved[i], w[name], d_mixed, d_w[name],
+                                            d_w.find(path + "_conv1d.bias"));
+      }
+      add_projection(path + "_proj.weight", d_mixed);
+    }
+    const Matrix no_step = Matrix::Zero(f.gate.step.rows(), f.gate.step.cols());
+    add_projection("a_proj.weight",
+                   f.gate.pullback(no_step, d_heads.g, w["A_log"], d_w["dt_bias"], d_w["A_log"]));
+    const Matrix closed = Scalar(1) - f.heads.beta.array() / strongest();
+    add_projection("b_proj.weight", d_heads.beta.cwiseProduct(f.heads.beta).cwiseProduct(closed));
+    add_projection("l_proj.weight", detail::scaled_levels_pullback(f.dl, w["L"], f.heads.lambda,
+                                                                   d_heads.lambda, d_w["L"]));
+    if (options_.use_gate) add_projection("g_proj.weight", d.gate);
+  }
+
+  /// What beta stays below.
+  [[nodiscard]] Scalar strongest() const { return Scalar(options_.allow_neg_eigval ? 2 : 1); }
+
+  Options options_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BLOCKS_LOG_LINEAR_GATED_DELTA_NET_HPP
+
+// ---- loglinear/blocks/log_linear_mamba2.hpp
+
+#ifndef LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_HPP
+#define LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_HPP
+
+namespace loglinear {
+
+/// How to build a `LogLinearMamba2`; the defaults are those of flash-linear-attention's layer, the
+/// last six those of its model.
+struct LogLinearMamba2Options {
+  Eigen::Index hidden_size = 2048;  ///< of inputs and outputs
+  double expand = 2;                ///< expand * hidden_size is the inner size, a whole number
+  Eigen::Index num_heads = 64;      ///< num_heads * head_dim is the inner size
+  Eigen::Index head_dim = 64;       ///< values of a head, d_v
+  Eigen::Index state_size = 128;    ///< keys of a head, d_k
+  Eigen::Index n_groups = 1;        ///< heads / n_groups heads share B and C; divides num_heads
+  Eigen::Index conv_kernel = 4;     ///< taps of the short convolution
+  bool use_conv_bias = false;       ///< whether there is `conv1d.bias`
+  bool use_bias = true;             ///< whether there are `in_proj.bias` and `out_proj.bias`
+  double norm_eps = 1e-5;           ///< of the gated norm, > 0
+  int num_levels = 15;              ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
+  double scale = 1;                 ///< of the queries C, finite
+  Eigen::Index chunk_size = 64;     ///< of the chunkwise form; changes rounding only
+  double initializer_range = 0.02;  ///< standard deviation of projections and convolution, > 0
+  double time_step_min = 0.001;     ///< where step sizes begin, > 0
+  double time_step_max = 0.1;       ///< and end
+  double time_step_floor = 1e-4;    ///< the least of them, > 0
+  std::uint64_t seed = 42;          ///< of all weights, at least 1
+};
+
+/// Log-linear Mamba-2, the paper's first case study as a complete token mixer.
+///
+///     [z | x | B | C | dt | dl] = W_in u + b_in
+///     [x | B | C] <- silu(conv1d([x | B | C]))
+///     Delta = softplus(dt + dt_bias),   g = -exp(A_log) Delta,   lambda = softplus(L . dl)
+///     y = hierarchy(q = scale C, k = B, v = Delta x, g, lambda) + D x,  head by head
+///     out = W_out rms(y . silu(z)) + b_out
+///
+/// Guo et al., arXiv:2506.04761, section 3.4 and appendix; Dao and Gu, arXiv:2405.21060. Names,
+/// shapes and orders are those of flash-linear-attention's `LogLinearMamba2`, where a state_dict
+/// holds, with I = num_heads * head_dim, H = num_heads, n = num_levels, K = conv_kernel and
+/// channels = I + 2 n_groups state_size:
+///
+/// | name            | shape                          | begins as                              |
+/// |-----------------|--------------------------------|----------------------------------------|
+/// | dt_bias         | H                              | step sizes log-uniform in 0.001 ... 0.1 |
+/// | A_log           | H                              | log(1), ..., log(H)                    |
+/// | L               | H x n                          | 1                                      |
+/// | D               | H                              | 1                                      |
+/// | conv1d.weight   | channels x K (channels, 1, K)  | normal, initializer_range              |
+/// | conv1d.bias     | channels, with use_conv_bias   | 0                                      |
+/// | in_proj.weight  | (I + channels + H + H n) x hidden_size | normal, initializer_range      |
+/// | in_proj.bias    | likewise, with use_bias        | 0                                      |
+/// | norm.weight     | I                              | 1                                      |
+/// | out_proj.weight | hidden_size x I                | uniform within 1 / sqrt(I)             |
+/// | out_proj.bias   | hidden_size, with use_bias     | 0                                      |
+///
+/// Rows of in_proj are z (I), x (I), B and C (n_groups * state_size each), dt (H), dl (H n).
+///
+/// What differs from that layer: no attention mask, no packed sequences and no cap on step sizes
+/// (`time_step_limit`, which it refuses as well); silu and the gated norm are not optional; the
+/// number of level weights is an option and streams may be longer than it (the last level takes the
+/// rest), where that layer ends; its operator has multiplied queries by 1 / sqrt(state_size) in
+/// some versions, which is `scale` here; a model of N layers divides out_proj by sqrt(2 N) at the
+/// start, this does not; everything is computed in Scalar.
+///
+/// Use and errors as `TokenMixer`:
+///
+///     LogLinearMamba2<float> block({.hidden_size = 64, .num_heads = 4, .head_dim = 32});
+///
+///     auto cache = block.make_cache();
+///
+///     auto prompt = block.forward(x, cache);    // x: T x 64
+///
+///     auto next = block.step(x_next, cache);    // one token
+///
+///     auto d = block.gradient(x, d_out);        // d.x, d.weights["A_log"]
+///
+/// \tparam Scalar_  float or double
+template <class Scalar_>
+class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
+  using Base = TokenMixer<Scalar_, LogLinearMamba2<Scalar_>>;
+
+ public:
+  using Scalar = Scalar_;
+  using Matrix = typename Base::Matrix;
+  using Options = LogLinearMamba2Options;
+
+  /// Allocates and draws all weights, in the table's order. \throws std::invalid_argument for an
+  /// option out of its range
+  explicit LogLinearMamba2(const Options& options)
+      : Base(shape_of(checked(options)), initial_weights(checked(options))), options_(options) {}
+
+  /// What the block was built with.
+  [[nodiscard]] const Options& options() const { return options_; }
+
+ private:
+  friend Base;
+  using Index = Eigen::Index;
+
+  /// Everything of a forward pass that its gradient needs.
+  struct Front {
+    Matrix projected;               // in_proj's output
+    std::vector<Matrix> convolved;  // inputs of the convolution, history first
+    Matrix mixed;                   // its output before silu
+    Matrix x;                       // T x inner
+    detail::DecayGate<Scalar> gate;
+    detail::HeadInputs<Scalar> heads;
+  };
+
+  /// Where the parts of in_proj's rows begin.
+  struct Columns {
+    Index inner, keys, conv, heads, levels;
+    explicit Columns(const Options& o)
+        : inner(o.num_heads * o.head_dim),
+          keys(o.n_groups * o.state_size),
+          conv(inner + 2 * keys),
+          heads(o.num_heads),
+          levels(o.num_heads * o.num_levels) {}
+    [[nodiscard]] Index dt() const { return inner + conv; }
+    [[nodiscard]] Index dl() const { return dt() + heads; }
+    [[nodiscard]] Index total() const { return dl() + levels; }
+  };
+
+  static const Options& checked(const Options& o) {
+    detail::require_dimension("hidden_size", o.hidden_size);
+    detail::require_dimension("num_heads", o.num_heads);
+    detail::require_dimension("head_dim", o.head_dim);
+    detail::require_dimension("state_size", o.state_size);
+    detail::require_dimension("conv_kernel", o.conv_kernel);
+    detail::require_between("n_groups", o.n_groups, Index{1}, o.num_heads);
+    if (o.num_heads % o.n_groups != 0) {
+      detail::fail("n_groups", o.n_groups,
+                   "a divisor of num_heads, " + std::to_string(o.num_heads));
+    }
+    const Index inner = detail::expanded("expand", o.expand, "hidden_size", o.hidden_size);
+    if (o.num_heads * o.head_dim != inner) {
+      detail::fail("num_heads * head_dim", o.num_heads * o.head_dim,
+                   "expand * hidden_size, " + std::to_string(inner));
+    }
+    detail::require_common_options(o);
+    return o;
+  }
+  static detail::MixerShape shape_of(const Options& o) {
+    return {.hidden_size = o.hidden_size,
+            .heads = o.num_heads,
+            .d_k = o.state_size,
+            .d_v = o.head_dim,
+            .num_levels = o.num_levels,
+            .conv_kernel = o.conv_kernel,
+            .conv_channels = {Columns(o).conv},
+            .chunk_size = o.chunk_size};
+  }
+  static NamedWeights<Scalar> initial_weights(const Options& o) {
+    const Columns columns(o);
+    Xorshift64 random(o.seed);
+    NamedWeights<Scalar> w;
+    detail::fill_step_bias(w.append("dt_bias", o.num_heads, 1), detail::steps_of(o), random);
+    double rate = 0;
+    detail::fill(w.append("A_log", o.num_heads, 1), [&] { return std::log(++rate); });
+    w.append("L", o.num_heads, o.num_levels).setOnes();
+    w.append("D", o.num_heads, 1).setOnes();
+    detail::fill_normal(w.append("conv1d.weight", columns.conv, o.conv_kernel), o.initializer_range,
+                        random);
+    if (o.use_conv_bias) w.append("conv1d.bias", columns.conv, 1);
+    detail::fill_normal(w.append("in_proj.weight", columns.total(), o.hidden_size),
+                        o.initializer_range, random);
+    if (o.use_bias) w.append("in_proj.bias", columns.total(), 1);
+    w.append("norm.weight", columns.inner, 1).setOnes();
+    detail::fill_uniform(w.append("out_proj.weight", o.hidden_size, columns.inner), random);
+    if (o.use_bias) w.append("out_proj.bias", o.hidden_size, 1);
+    return w;
+  }
+
+  [[nodiscard]] Front front(const Matrix& u, const std::vector<Matrix>& history) const {
+    const auto& w = this->weights();
+    const Columns columns(options_);
+    Front f;
+    f.projected = detail::linear(u, w["in_proj.weight"], w.find("in_proj.bias"));
+    detail::require_finite("the projection of x", f.projected);
+    f.convolved.push_back(
+        detail::after(history[0], f.projected.middleCols(columns.inner, columns.conv)));
+    f.mixed = detail::convolve(f.convolved[0], w["conv1d.weight"], w.find("conv1d.bias"));
+    const Matrix mixed = detail::silu_of(f.mixed);
+    f.x = mixed.leftCols(columns.inner);
+    f.gate = detail::DecayGate<Scalar>(f.projected.middleCols(columns.dt(), columns.heads),
+                                       w["dt_bias"], w["A_log"]);
+    f.heads.groups = options_.n_groups;
+    f.heads.heads = options_.num_heads;
+    f.heads.k = mixed.middleCols(columns.inner, columns.keys);
+    f.heads.q = Scalar(options_.scale) * mixed.rightCols(columns.keys);
+    f.heads.v = f.x;
+    scale_heads(f.heads.v, f.gate.step);
+    f.heads.g = f.gate.g;
+    f.heads.lambda =
+        detail::scaled_levels<Scalar>(f.projected.middleCols(columns.dl(), columns.levels), w["L"]);
+    return f;
+  }
+
+  [[nodiscard]] Matrix back(const Front& f, const Matrix& reads) const {
+    const auto& w = this->weights();
+    const Matrix normed =
+        detail::gated_rms_norm(detail::GateOrder::gate_first, with_skip(f, reads), output_gate(f),
+                               w["norm.weight"], options_.norm_eps);
+    return detail::linear(normed, w["out_proj.weight"], w.find("out_proj.bias"));
+  }
+
+  [[nodiscard]] detail::ReadsGradient<Scalar> back_gradient(const Front& f, const Matrix& reads,
+                                                            const Matrix& d_out,
+                                                            NamedWeights<Scalar>& d_w) const {
+    constexpr auto order = detail::GateOrder::gate_first;
+    const auto& w = this->weights();
+    const Matrix y = with_skip(f, reads), z = output_gate(f);
+    const Matrix normed = detail::gated_rms_norm(order, y, z, w["norm.weight"], options_.norm_eps);
+    Matrix d_normed = Matrix::Zero(normed.rows(), normed.cols());
+    detail::linear_pullback(normed, w["out_proj.weight"], d_out, d_normed, d_w["out_proj.weight"],
+                            d_w.find("out_proj.bias"));
+    detail::ReadsGradient<Scalar> d;
+    d.reads = detail::gated_rms_norm_pullback(order, y, z, w["norm.weight"], options_.norm_eps,
+                                              d_normed, d.gate, d_w["norm.weight"]);
+    d.direct = d.reads;
+    const Index width = options_.head_dim;
+    for (Index h = 0; h < options_.num_heads; ++h) {
+      d_w["D"](h, 0) +=
+          d.reads.middleCols(h * width, width).cwiseProduct(f.x.middleCols(h * width, width)).sum();
+      d.direct.middleCols(h * width, width) *= w["D"](h, 0);
+    }
+    return d;
+  }
+
+  void front_gradient(const Front& f, const Matrix& u, const detail::ReadsGradient<Scalar>& d,
+                      const detail::HeadInputs<Scalar>& d_heads, Matrix& d_u,
+                      NamedWeights<Scalar>& d_w) const {
+    const auto& w = this->weights();
+    const Columns columns(options_);
+    const Index width = options_.head_dim;
+    Matrix d_step(f.gate.step.rows(), columns.heads), d_mixed(f.mixed.rows(), columns.conv);
+    for (Index h = 0; h < columns.heads; ++h) {
+      const auto d_v = d_heads.v.middleCols(h * width, width);
+      d_step.col(h) = d_v.cwiseProduct(f.x.middleCols(h * width, width)).rowwise().sum();
+    }
+    Matrix d_x = d_heads.v;
+    scale_heads(d_x, f.gate.step);
+    d_mixed.leftCols(columns.inner) = d_x + d.direct;
+    d_mixed.middleCols(columns.inner, columns.keys) = d_heads.k;
+    d_mixed.rightCols(columns.keys) = Scalar(options_.scale) * d_heads.q;
+    d_mixed = d_mixed.cwiseProduct(detail::silu_slope(f.mixed)).eval();
+
+    Matrix d_projected(f.projected.rows(), columns.total());
+    d_projected.leftCols(columns.inner) = d.gate;
+    d_projected.middleCols(columns.inner, columns.conv) = detail::convolve_pullback(
+        f.convolved[0], w["conv1d.weight"], d_mixed, d_w["conv1d.weight"], d_w.find("conv1d.bias"));
+    d_projected.middleCols(columns.dt(), columns.heads) =
+        f.gate.pullback(d_step, d_heads.g, w["A_log"], d_w["dt_bias"], d_w["A_log"]);
+    d_projected.rightCols(columns.levels) = detail::scaled_levels_pullback<Scalar>(
+        f.projected.rightCols(columns.levels), w["L"], f.heads.lambda, d_heads.lambda, d_w["L"]);
+    detail::linear_pullback(u, w["in_proj.weight"], d_projected, d_u, d_w["in_proj.weight"],
+                            d_w.find("in_proj.bias"));
+  }
+
+  /// Multiplies each head's columns by that head's column of `factors`.
+  void scale_heads(Matrix& values, const Matrix& factors) const {
+    const Index width = options_.head_dim;
+    for (Index h = 0; h < factors.cols(); ++h) {
+      values.middleCols(h * width, width).array().colwise() *= factors.col(h).array();
+    }
+  }
+  /// reads + D x
+  [[nodiscard]] Matrix with_skip(const Front& f, const Matrix& reads) const {
+    const Index width = options_.head_dim;
+    Matrix y = reads;
+    for (Index h = 0; h < options_.num_heads; ++h) {
+      y.middleCols(h * width, width) +=
+          this->weights()["D"](h, 0) * f.x.middleCols(h * width, width);
+    }
+    return y;
+  }
+  [[nodiscard]] Matrix output_gate(const Front& f) const {
+    return f.projected.leftCols(Columns(options_).inner);
+  }
+
+  Options options_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_HPP
+
+// ---- loglinear/blocks.hpp
+
+#ifndef LOGLINEAR_BLOCKS_HPP
+#define LOGLINEAR_BLOCKS_HPP
+
+/// \file
+/// The blocks of the paper: complete token mixers around the sequence form, with the weights of
+/// flash-linear-attention's layers.
+
+#endif  // LOGLINEAR_BLOCKS_HPP
+
+// ---- loglinear/rules/delta_net.hpp
+
+#ifndef LOGLINEAR_RULES_DELTA_NET_HPP
+#define LOGLINEAR_RULES_DELTA_NET_HPP
+
+namespace loglinear {
+
+/// The delta rule: what the key retrieves is replaced by the value,
+/// `S <- S + k^ (v - S^T k^)^T = (I - k^ k^^T) S + k^ v^T` with `k^ = k / |k|` (0 below 1e-12).
+///
+/// Schlag, Irie, Schmidhuber, *Linear Transformers Are Secretly Fast Weight Programmers*,
+/// arXiv:2102.11174, with write strength 1; Yang et al., arXiv:2406.06484. Transition: the identity
+/// minus a matrix of rank one. No weights beyond W_k, W_v and W_q.
+struct DeltaNet {
+  static constexpr bool normalizes_key = true;
+
+  template <class Scalar>
+  using Transition = RankOneUpdate<Identity<Scalar>>;
+
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
+
+  void prepare(const auto& in, auto& token) const {
+    auto key = token.keys.col(0);
+    detail::unit_vector(in.k, key);
+    token.values.col(0) = in.v;
+    token.transition.u = key;
+    token.transition.p = key;
+  }
+
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
+    const auto& d = d_token.transition;
+    detail::unit_vector_pullback(in.k, token.transition.p, d_token.keys.col(0) + d.u + d.p, d_in.k);
+    d_in.v = d_token.values.col(0);
+  }
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const DeltaNet&) const = default;
+};
+
+static_assert(InnerRule<DeltaNet, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_DELTA_NET_HPP
+
+// ---- loglinear/rules/delta_product.hpp
+
+#ifndef LOGLINEAR_RULES_DELTA_PRODUCT_HPP
+#define LOGLINEAR_RULES_DELTA_PRODUCT_HPP
+
+namespace loglinear {
+
+/// DeltaProduct: forget once, then n steps of the delta rule at every token: `S <- a S`, then for
+/// j = 1..n `S <- S + b_j k_j (v_j - S^T k_j)^T`, each with its own unit key, value and strength.
+///
+///     a = sg(w_gate . x + gate_bias)    b_j = sg(w_comp_betas_j . x + beta_bias), twice that with
+///     H_j = I - b_j k_j k_j^T           `reflections`
+///     S <- H_n ... H_1 a S + sum_j H_n ... H_{j+1} b_j k_j v_j^T
+///
+/// Siems et al., *DeltaProduct: Improving State-Tracking in Linear RNNs via Householder Products*,
+/// arXiv:2502.10297, equation 5. Transition: a product of one decay and n matrices of rank-one
+/// update; n leaves a token. Own weights: `w_gate` (1 x d_model), `w_comp_keys` (n d_k x d_model),
+/// `w_comp_values` (n d_v x d_model), `w_comp_betas` (n x d_model); W_k and W_v have no effect.
+template <int Compositions = 2>
+struct DeltaProduct {
+  static_assert(Compositions >= 1 && Compositions <= 16,
+                "DeltaProduct takes 1 to 16 steps a token");
+
+  bool reflections = false;  ///< strengths up to 2, so that a key's component can change sign
+  double gate_bias = 0;      ///< added before the gate's sigmoid; 0 forgets half at every token
+  double beta_bias = 0;      ///< added before the sigmoid of every strength
+
+  static constexpr int leaves = Compositions;
+  static constexpr bool normalizes_key = true;
+
+  template <class Scalar>
+  using Transition =
+      RepeatedProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>, Compositions>;
+
+  [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
+    return {projection("w_gate", 1), projection("w_comp_keys", Compositions * d_k),
+            projection("w_comp_values", Compositions * d_v),
+            projection("w_comp_betas", Compositions)};
+  }
+
+  /// \throws std::invalid_argument unless both biases are finite
+  void validate() const {
+    detail::require_finite_value("DeltaProduct::gate_bias", gate_bias);
+    detail::require_finite_value("DeltaProduct::beta_bias", beta_bias);
+  }
+
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    auto& factors = token.transition.factors;
+    std::get<0>(factors).decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
+    for_each_step([&](auto j) {
+      auto& step = std::get<j + 1>(factors);
+      const Scalar b = strength<Scalar>(in, j);
+      detail::unit_vector(key(in.own, in.k.size(), j), step.p);
+      step.u = b * step.p;
+      token.values.col(j) = value(in.own, in.k.size(), in.v.size(), j);
+      token.keys.col(j) = step.u;
+      for (int i = 0; i < j; ++i) step.left(token.keys.col(i));  // earlier leaves undergo H_j
+    });
+  }
+
+  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto d_k = in.k.size();
+    const auto& factors = token.transition.factors;
+    auto& d_factors = d_token.transition.factors;
+    auto earlier = d_in.k;  // scratch: W_k is not used, its gradient is set to zero at the end
+
+    for_each_step([&](auto i) {
+      constexpr int j = Compositions - 1 - i;  // backwards
+      const auto& step = std::get<j + 1>(factors);
+      auto& d_step = std::get<j + 1>(d_factors);
+      const Scalar b = strength<Scalar>(in, j);
+      // What H_j did to the earlier leaves, each as it was when it met H_j.
+      for (int leaf = 0; leaf < j; ++leaf) {
+        rebuild_leaf(factors, leaf, j, earlier);
+        auto d_leaf = d_token.keys.col(leaf);
+        d_step.u -= step.p.dot(earlier) * d_leaf;
+        d_step.p -= step.u.dot(d_leaf) * earlier;
+        step.left_transposed(d_leaf);
+      }
+      // u = b k and p = k, and the own leaf is b k v^T.
+      d_step.u += d_token.keys.col(j);
+      auto d_key = key(d_in.own, d_k, j);
+      d_key = b * d_step.u + d_step.p;
+      const Scalar d_b = step.p.dot(d_step.u);
+      detail::unit_vector_pullback(key(in.own, d_k, j), step.p, d_key, d_key);
+      value(d_in.own, d_k, in.v.size(), j) = d_token.values.col(j);
+      d_in.own.tail(Compositions)[j] = d_b * b * (1 - b / Scalar(reflections ? 2 : 1));
+    });
+    const Scalar a = std::get<0>(factors).decay;
+    d_in.own[0] = std::get<0>(d_factors).decay * a * (1 - a);
+    d_in.k.setZero();
+    d_in.v.setZero();
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const DeltaProduct&) const = default;
+
+ private:
+  static void for_each_step(auto visit) {
+    [&]<int... J>(std::integer_sequence<int, J...>) {
+      (visit(std::integral_constant<int, J>{}), ...);
+    }
+    (std::make_integer_sequence<int, Compositions>{});
+  }
+
+  [[nodiscard]] static auto key(auto& own, Eigen::Index d_k, int j) {
+    return own.segment(1 + j * d_k, d_k);
+  }
+  [[nodiscard]] static auto value(auto& own, Eigen::Index d_k, Eigen::Index d_v, int j) {
+    return own.segment(1 + Compositions * d_k + j * d_v, d_v);
+  }
+  template <class Scalar>
+  [[nodiscard]] Scalar strength(const auto& in, int j) const {
+    const Scalar z = in.own.tail(Compositions)[j] + Scalar(beta_bias);
+    return Scalar(reflections ? 2 : 1) * detail::sigmoid<Scalar>(z);
+  }
+
+  /// leaf = H_{end-1} ... H_{begin+1} b k of step `begin`.
+  static void rebuild_leaf(const auto& factors, int begin, int end, auto& leaf) {
+    for_each_step([&](auto i) {
+      if (i == begin) leaf = std::get<i + 1>(factors).u;
+      if (i > begin && i < end) std::get<i + 1>(factors).left(leaf);
+    });
+  }
+};
+
+static_assert(InnerRule<DeltaProduct<2>, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_DELTA_PRODUCT_HPP
+
+// ---- loglinear/rules/gated_delta_net.hpp
+
+#ifndef LOGLINEAR_RULES_GATED_DELTA_NET_HPP
+#define LOGLINEAR_RULES_GATED_DELTA_NET_HPP
+
+namespace loglinear {
+
+/// How strongly a gated delta rule writes.
+enum class Beta {
+  fixed,      ///< `beta_scale` at every token
+  per_token,  ///< `sg(w_beta_scalar . x + beta_bias)`, the paper's form
+};
+
+/// The gated delta rule: forget, then replace what the key retrieves,
+/// `S <- a (I - b k^ k^^T) S + b k^ v^T`, `a = sg(w_gate . x + gate_bias)`, `k^ = k / |k|` (0 below
+/// 1e-12), `b = beta_scale` or `sg(w_beta_scalar . x + beta_bias)`.
+///
+/// Yang, Kautz, Hatamizadeh, *Gated Delta Networks: Improving Mamba2 with Delta Rule*,
+/// arXiv:2412.06464, equation 10. Transition: a scalar minus a matrix of rank one. Own weights:
+/// `w_gate` (1 x d_model), and `w_beta_scalar` (1 x d_model) with `Beta::per_token`.
+struct GatedDeltaNet {
+  double beta_scale = 1;    ///< b for `Beta::fixed`, in [0, 2]; 1 replaces, 2 reflects
+  Beta beta = Beta::fixed;  ///< where b comes from
+  double gate_bias = 0;     ///< added before the gate's sigmoid; 0 forgets half at every token
+  double beta_bias = 0;     ///< added before the sigmoid of a per-token b
+
+  static constexpr bool normalizes_key = true;
+
+  template <class Scalar>
+  using Transition = RankOneUpdate<ScalarDecay<Scalar>>;
+
+  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index) const {
+    return {projection("w_gate", 1), projection("w_beta_scalar", beta == Beta::per_token ? 1 : 0)};
+  }
+
+  /// \throws std::invalid_argument unless the biases are finite and beta_scale is in [0, 2]
+  void validate() const {
+    detail::require_between("GatedDeltaNet::beta_scale", beta_scale, 0, 2);
+    detail::require_finite_value("GatedDeltaNet::gate_bias", gate_bias);
+    detail::require_finite_value("GatedDeltaNet::beta_bias", beta_bias);
+  }
+
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    auto& t = token.transition;
+    const Scalar a = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
+    const Scalar b = strength<Scalar>(in);
+    detail::unit_vector(in.k, t.p);
+    t.diagonal.decay = a;
+    t.u = (a * b) * t.p;
+    token.keys.col(0) = b * t.p;
+    token.values.col(0) = in.v;
+  }
+
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto& key = token.transition.p;
+    const Scalar a = token.transition.diagonal.decay;
+    const Scalar b = strength<Scalar>(in);
+    const auto& d = d_token.transition;
+    const auto d_written = d_token.keys.col(0);
+    const Scalar key_du = key.dot(d.u);
+    detail::unit_vector_pullback(in.k, key, b * d_written + (a * b) * d.u + d.p, d_in.k);
+    d_in.v = d_token.values.col(0);
+    d_in.own[0] = (d.diagonal.decay + b * key_du) * a * (1 - a);
+    if (beta == Beta::per_token) {
+      d_in.own[1] = (key.dot(d_written) + a * key_du) * b * (1 - b);
+    }
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const GatedDeltaNet&) const = default;
+
+ private:
+  template <class Scalar>
+  [[nodiscard]] Scalar strength(const auto& in) const {
+    return beta == Beta::fixed ? Scalar(beta_scale)
+                               : detail::sigmoid<Scalar>(in.own[1] + Scalar(beta_bias));
+  }
+};
+
+static_assert(InnerRule<GatedDeltaNet, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_GATED_DELTA_NET_HPP
+
+// ---- loglinear/rules/gla.hpp
+
+#ifndef LOGLINEAR_RULES_GLA_HPP
+#define LOGLINEAR_RULES_GLA_HPP
+
+namespace loglinear {
+
+/// Gated linear attention with one gate for the state, `S <- a S + k v^T`,
+/// `a = sg(w_gate . x + gate_bias)`.
+///
+/// Yang et al., *Gated Linear Attention Transformers with Hardware-Efficient Training*,
+/// arXiv:2312.06635, section 4.1, with the gate shared by all key rows. Transition: one decay for
+/// the state. Own weights: `w_gate` (1 x d_model).
+struct GLA {
+  double gate_bias = 0;  ///< added before the sigmoid; 0 forgets half at every token, 6 some 0.25 %
+
+  template <class Scalar>
+  using Transition = ScalarDecay<Scalar>;
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index, Eigen::Index) const {
+    return {projection("w_gate", 1)};
+  }
+
+  /// \throws std::invalid_argument unless gate_bias is finite
+  void validate() const { detail::require_finite_value("GLA::gate_bias", gate_bias); }
+
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    token.keys.col(0) = in.k;
+    token.values.col(0) = in.v;
+    token.transition.decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
+  }
+
+  void pullback(const auto&, const auto& token, const auto& d_token, auto& d_in) const {
+    const auto& a = token.transition.decay;
+    d_in.k = d_token.keys.col(0);
+    d_in.v = d_token.values.col(0);
+    d_in.own[0] = d_token.transition.decay * a * (1 - a);
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const GLA&) const = default;
+};
+
+static_assert(InnerRule<GLA, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_GLA_HPP
+
+// ---- loglinear/rules/gla_vector.hpp
+
+#ifndef LOGLINEAR_RULES_GLA_VECTOR_HPP
+#define LOGLINEAR_RULES_GLA_VECTOR_HPP
+
+namespace loglinear {
+
+/// Gated linear attention with a gate for each key row, `S <- diag(w) S + k v^T`,
+/// `w = sg(W_gate x + gate_bias)`.
+///
+/// Yang et al., *Gated Linear Attention Transformers with Hardware-Efficient Training*,
+/// arXiv:2312.06635, equation 3. Transition: a decay per key row. Own weights: `w_gate_vec`
+/// (d_k x d_model).
+struct GLAVector {
+  double gate_bias = 0;  ///< added before every sigmoid; 0 forgets half at every token
+
+  template <class Scalar>
+  using Transition = KeyDecay<Scalar>;
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
+    return {projection("w_gate_vec", d_k)};
+  }
+
+  /// \throws std::invalid_argument unless gate_bias is finite
+  void validate() const { detail::require_finite_value("GLAVector::gate_bias", gate_bias); }
+
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    token.keys.col(0) = in.k;
+    token.values.col(0) = in.v;
+    token.transition.decay = in.own.unaryExpr(
+        [bias = Scalar(gate_bias)](const Scalar& z) { return detail::sigmoid<Scalar>(z + bias); });
+  }
+
+  void pullback(const auto&, const auto& token, const auto& d_token, auto& d_in) const {
+    const auto w = token.transition.decay.array();
+    d_in.k = d_token.keys.col(0);
+    d_in.v = d_token.values.col(0);
+    d_in.own = (d_token.transition.decay.array() * w * (1 - w)).matrix();
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const GLAVector&) const = default;
+};
+
+static_assert(InnerRule<GLAVector, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_GLA_VECTOR_HPP
+
+// ---- loglinear/rules/hawk.hpp
+
+#ifndef LOGLINEAR_RULES_HAWK_HPP
+#define LOGLINEAR_RULES_HAWK_HPP
+
+namespace loglinear {
+
+/// Hawk: a gated recurrence on a vector, `h <- a * h + b * v`, `a = sg(W_alpha x + gate_bias)`,
+/// `b = sg(W_beta x + input_bias)`, column by column.
+///
+/// De et al., *Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient Language
+/// Models*, arXiv:2402.19427, with sigmoid gates. Its state is one key row, with key and query 1:
+/// the projections W_k and W_q are drawn but not used. Transition: a decay per value column. Own
+/// weights: `w_alpha` and `w_beta` (d_v x d_model each).
+struct Hawk {
+  double gate_bias = 0;   ///< added before the forget gate's sigmoid; 0 forgets half at every token
+  double input_bias = 0;  ///< added before the input gate's sigmoid
+
+  template <class Scalar>
+  using Transition = ValueDecay<Scalar>;
+
+  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index d_v) const {
+    return {projection("w_alpha", d_v), projection("w_beta", d_v)};
+  }
+
+  [[nodiscard]] Eigen::Index key_rows(Eigen::Index) const { return 1; }
+
+  /// \throws std::invalid_argument unless both biases are finite
+  void validate() const {
+    detail::require_finite_value("Hawk::gate_bias", gate_bias);
+    detail::require_finite_value("Hawk::input_bias", input_bias);
+  }
+
+  void prepare_query(const auto&, auto& query) const { query.setOnes(); }
+
+  void prepare(const auto& in, auto& token) const {
+    const auto d_v = in.v.size();
+    token.keys.setOnes();
+    detail::sigmoid(in.own.head(d_v), gate_bias, token.transition.decay);
+    detail::sigmoid(in.own.tail(d_v), input_bias, token.values.col(0));
+    token.values.col(0).array() *= in.v.array();
+  }
+
+  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+    const auto d_v = in.v.size();
+    const auto a = token.transition.decay.array();
+    const auto d_value = d_token.values.col(0).array();
+    auto b = d_in.own.tail(d_v);
+    detail::sigmoid(in.own.tail(d_v), input_bias, b);
+    d_in.k.setZero();
+    d_in.q.setZero();
+    d_in.v = (d_value * b.array()).matrix();
+    b.array() *= d_value * in.v.array() * (1 - b.array());
+    d_in.own.head(d_v) = (d_token.transition.decay.array() * a * (1 - a)).matrix();
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const Hawk&) const = default;
+};
+
+static_assert(InnerRule<Hawk, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_HAWK_HPP
+
+// ---- loglinear/rules/hgrn2.hpp
+
+#ifndef LOGLINEAR_RULES_HGRN2_HPP
+#define LOGLINEAR_RULES_HGRN2_HPP
+
+namespace loglinear {
+
+/// HGRN2: a forget gate with a lower bound for each key row, `S <- diag(w) S + k v^T`,
+/// `w = lower_bound + (1 - lower_bound) sg(W_gate x + gate_bias)`.
+///
+/// Qin et al., *HGRN2: Gated Linear RNNs with State Expansion*, arXiv:2404.07904, with the key
+/// projected rather than tied to the gate. Transition: a decay per key row. Own weights:
+/// `w_hgrn2_gate` (d_k x d_model).
+struct HGRN2 {
+  double lower_bound = 0.9;  ///< the fastest forgetting, in [0, 1)
+  double gate_bias = 0;      ///< added before every sigmoid
+
+  template <class Scalar>
+  using Transition = KeyDecay<Scalar>;
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
+    return {projection("w_hgrn2_gate", d_k)};
+  }
+
+  /// \throws std::invalid_argument unless lower_bound is in [0, 1) and gate_bias finite
+  void validate() const {
+    if (!(lower_bound >= 0 && lower_bound < 1 && detail::is_finite(lower_bound))) {
+      detail::fail("HGRN2::lower_bound", lower_bound, "in [0, 1)");
+    }
+    detail::require_finite_value("HGRN2::gate_bias", gate_bias);
+  }
+
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto low = static_cast<Scalar>(lower_bound);
+    auto w = token.transition.decay.array();
+    token.keys.col(0) = in.k;
+    token.values.col(0) = in.v;
+    detail::sigmoid(in.own, gate_bias, token.transition.decay);
+    w = low + (1 - low) * w;
+  }
+
+  void pullback(const auto&, const auto& token, auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto low = static_cast<Scalar>(lower_bound);
+    const auto w = token.transition.decay.array();
+    d_in.k = d_token.keys.col(0);
+    d_in.v = d_token.values.col(0);
+    // dw/dz = (1 - low) s (1 - s) with s = (w - low) / (1 - low)
+    d_in.own = (d_token.transition.decay.array() * (w - low) * (1 - w) / (1 - low)).matrix();
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const HGRN2&) const = default;
+};
+
+static_assert(InnerRule<HGRN2, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_HGRN2_HPP
+
+// ---- loglinear/rules/key_only.hpp
+
+#ifndef LOGLINEAR_RULES_KEY_ONLY_HPP
+#define LOGLINEAR_RULES_KEY_ONLY_HPP
+
+namespace loglinear {
+
+/// A rule reduced to its key: `S <- S + k v^T`, with `k / |k|` (0 below 1e-12) iff `Rule`
+/// normalises its key. No transition, no gates, no weights of its own, `d_k x d_v` states always.
+///
+/// This is all that the Rust crate irithyll takes of an inner rule; it is kept exact so that its
+/// numbers can be reproduced. Wrap the rule itself to have it applied in full.
+template <class Rule>
+struct KeyOnly {
+  static constexpr bool normalizes_key = detail::normalizes_key<Rule>();
+
+  template <class Scalar>
+  using Transition = Identity<Scalar>;
+
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
+
+  void prepare(const auto& in, auto& token) const {
+    if constexpr (normalizes_key) {
+      detail::unit_vector(in.k, token.keys.col(0));
+    } else {
+      token.keys.col(0) = in.k;
+    }
+    token.values.col(0) = in.v;
+  }
+
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
+    if constexpr (normalizes_key) {
+      detail::unit_vector_pullback(in.k, token.keys.col(0), d_token.keys.col(0), d_in.k);
+    } else {
+      d_in.k = d_token.keys.col(0);
+    }
+    d_in.v = d_token.values.col(0);
+  }
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const KeyOnly&) const = default;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_KEY_ONLY_HPP
+
+// ---- loglinear/rules/mamba2.hpp
+
+#ifndef LOGLINEAR_RULES_MAMBA2_HPP
+#define LOGLINEAR_RULES_MAMBA2_HPP
+
+namespace loglinear {
+
+/// Mamba-2's rule: a step size discretises both the decay and the input,
+/// `D = softplus(w_dt . x + dt_bias)`, `S <- exp(-D exp(A_log)) S + D k v^T`.
+///
+/// Dao and Gu, *Transformers are SSMs*, arXiv:2405.21060, section 7; lifted in Guo et al.,
+/// arXiv:2506.04761, section 3.4. Transition: one decay for the state. Own weights: `w_dt`
+/// (1 x d_model) and the free scalars `A_log` and `dt_bias`, which start at constants.
+struct Mamba2 {
+  double initial_a_log = 0;     ///< where A_log starts; the rate of decay is exp(A_log) a unit step
+  double initial_dt_bias = -4;  ///< where dt_bias starts; -4 is a step of 0.018
+
+  template <class Scalar>
+  using Transition = ScalarDecay<Scalar>;
+
+  [[nodiscard]] std::array<Parameter, 3> parameters(Eigen::Index, Eigen::Index) const {
+    return {projection("w_dt", 1), free_vector("A_log", 1, initial_a_log),
+            free_vector("dt_bias", 1, initial_dt_bias)};
+  }
+
+  /// \throws std::invalid_argument unless both starting values are finite
+  void validate() const {
+    detail::require_finite_value("Mamba2::initial_a_log", initial_a_log);
+    detail::require_finite_value("Mamba2::initial_dt_bias", initial_dt_bias);
+  }
+
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    using std::exp;
+    const Scalar step = detail::softplus<Scalar>(in.own[0] + in.free[1]);
+    token.keys.col(0) = step * in.k;
+    token.values.col(0) = in.v;
+    token.transition.decay = exp(-step * exp(in.free[0]));
+  }
+
+  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    using std::exp;
+    const Scalar z = in.own[0] + in.free[1], rate = exp(in.free[0]);
+    const Scalar step = detail::softplus<Scalar>(z);
+    const Scalar d_exponent = d_token.transition.decay * token.transition.decay;
+    const auto d_key = d_token.keys.col(0);
+    const Scalar d_step = d_key.dot(in.k) - d_exponent * rate;
+    d_in.k = step * d_key;
+    d_in.v = d_token.values.col(0);
+    d_in.own[0] = d_step * detail::sigmoid<Scalar>(z);
+    d_in.free[0] = -d_exponent * step * rate;
+    d_in.free[1] = d_in.own[0];
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const Mamba2&) const = default;
+};
+
+static_assert(InnerRule<Mamba2, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_MAMBA2_HPP
+
+// ---- loglinear/rules/mlstm.hpp
+
+#ifndef LOGLINEAR_RULES_MLSTM_HPP
+#define LOGLINEAR_RULES_MLSTM_HPP
+
+namespace loglinear {
+
+/// The matrix memory of xLSTM with sigmoid gates, `S <- f S + i k v^T`,
+/// `f = sg(w_gate . x + gate_bias)`, `i = sg(w_gate2 . x + input_bias)`.
+///
+/// Beck et al., *xLSTM: Extended Long Short-Term Memory*, arXiv:2405.04517, section 2.3, without
+/// the normaliser state. Transition: one decay for the state. Own weights: `w_gate` and `w_gate2`
+/// (1 x d_model each).
+struct MLSTM {
+  double gate_bias = 0;   ///< added before the forget gate's sigmoid; 0 forgets half at every token
+  double input_bias = 0;  ///< added before the input gate's sigmoid
+
+  template <class Scalar>
+  using Transition = ScalarDecay<Scalar>;
+
+  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index) const {
+    return {projection("w_gate", 1), projection("w_gate2", 1)};
+  }
+
+  /// \throws std::invalid_argument unless both biases are finite
+  void validate() const {
+    detail::require_finite_value("MLSTM::gate_bias", gate_bias);
+    detail::require_finite_value("MLSTM::input_bias", input_bias);
+  }
+
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const Scalar i = detail::sigmoid<Scalar>(in.own[1] + Scalar(input_bias));
+    token.keys.col(0) = i * in.k;
+    token.values.col(0) = in.v;
+    token.transition.decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
+  }
+
+  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const Scalar f = token.transition.decay;
+    const Scalar i = detail::sigmoid<Scalar>(in.own[1] + Scalar(input_bias));
+    const auto d_key = d_token.keys.col(0);
+    d_in.k = i * d_key;
+    d_in.v = d_token.values.col(0);
+    d_in.own[0] = d_token.transition.decay * f * (1 - f);
+    d_in.own[1] = d_key.dot(in.k) * i * (1 - i);
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const MLSTM&) const = default;
+};
+
+static_assert(InnerRule<MLSTM, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_MLSTM_HPP
+
+// ---- loglinear/rules/retnet.hpp
+
+#ifndef LOGLINEAR_RULES_RETNET_HPP
+#define LOGLINEAR_RULES_RETNET_HPP
+
+namespace loglinear {
+
+/// RetNet: a fixed exponential decay, `S <- gamma S + k v^T`.
+///
+/// Sun et al., *Retentive Network: A Successor to Transformer for Large Language Models*,
+/// arXiv:2307.08621, equation 5 (per head, without the rotation of queries and keys). Transition:
+/// one decay for the state. No weights beyond W_k, W_v and W_q.
+struct RetNet {
+  double gamma = 0.95;  ///< decay a token, in (0, 1]; half of a leaf is left after ln 2 / -ln gamma
+
+  template <class Scalar>
+  using Transition = ScalarDecay<Scalar>;
+
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
+
+  /// \throws std::invalid_argument unless 0 < gamma <= 1
+  void validate() const {
+    if (!(gamma > 0 && detail::is_at_most(gamma, 1))) {
+      detail::fail("RetNet::gamma", gamma, "in (0, 1]");
+    }
+  }
+
+  void prepare(const auto& in, auto& token) const {
+    token.keys.col(0) = in.k;
+    token.values.col(0) = in.v;
+    token.transition.decay = static_cast<typename std::decay_t<decltype(token)>::Scalar>(gamma);
+  }
+
+  void pullback(const auto&, const auto&, const auto& d_token, auto& d_in) const {
+    d_in.k = d_token.keys.col(0);
+    d_in.v = d_token.values.col(0);
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const RetNet&) const = default;
+};
+
+static_assert(InnerRule<RetNet, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_RETNET_HPP
+
+// ---- loglinear/rules/rwkv.hpp
+
+#ifndef LOGLINEAR_RULES_RWKV_HPP
+#define LOGLINEAR_RULES_RWKV_HPP
+
+namespace loglinear {
+
+/// RWKV: an exponential decay with a learned rate and exponential keys,
+/// `S <- exp(-(initial_decay + softplus(w_decay . x - gate_bias))) S + exp(k) v^T`.
+///
+/// Peng et al., *RWKV: Reinventing RNNs for the Transformer Era*, arXiv:2305.13048, and *Eagle and
+/// Finch*, arXiv:2404.05892, with one decay for the state. Transition: one decay. Own weights:
+/// `w_decay` (1 x d_model). Keys above some 88 (float) or 700 (double) overflow and are refused.
+struct RWKV {
+  double initial_decay = 0.5;  ///< the slowest rate of forgetting a token, >= 0
+  double gate_bias = 0;        ///< the larger, the slower the learned part forgets
+
+  template <class Scalar>
+  using Transition = ScalarDecay<Scalar>;
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index, Eigen::Index) const {
+    return {projection("w_decay", 1)};
+  }
+
+  /// \throws std::invalid_argument unless initial_decay is finite and >= 0 and gate_bias finite
+  void validate() const {
+    detail::require_finite_value("RWKV::initial_decay", initial_decay);
+    if (initial_decay < 0) detail::fail("RWKV::initial_decay", initial_decay, "at least 0");
+    detail::require_finite_value("RWKV::gate_bias", gate_bias);
+  }
+
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    using std::exp;
+    token.keys.col(0) = in.k.array().exp().matrix();
+    token.values.col(0) = in.v;
+    token.transition.decay =
+        exp(-(Scalar(initial_decay) + detail::softplus<Scalar>(in.own[0] - Scalar(gate_bias))));
+  }
+
+  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto& t = token.transition;
+    d_in.k = d_token.keys.col(0).cwiseProduct(token.keys.col(0));
+    d_in.v = d_token.values.col(0);
+    d_in.own[0] = -d_token.transition.decay * t.decay *
+                  detail::sigmoid<Scalar>(in.own[0] - Scalar(gate_bias));
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const RWKV&) const = default;
+};
+
+static_assert(InnerRule<RWKV, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_RWKV_HPP
+
+// ---- loglinear/rules/rwkv7.hpp
+
+#ifndef LOGLINEAR_RULES_RWKV7_HPP
+#define LOGLINEAR_RULES_RWKV7_HPP
+
+namespace loglinear {
+
+/// RWKV-7: a decay per key row, a vector of in-context learning rates, and separate keys for
+/// removal and replacement.
+///
+///     w = exp(ln(0.6) sg(W_decay x - gate_bias))      a = sg(W_iclr x + iclr_bias)
+///     kappa = unit(k * xi)                            k~ = k * (1 + alpha * (a - 1))
+///     S <- (diag(w) - (a * kappa) kappa^T) S + k~ v^T
+///
+/// Peng et al., *RWKV-7 "Goose" with Expressive Dynamic State Evolution*, arXiv:2503.14456,
+/// equations 9 to 17. With `decay_first` what is removed has already decayed: the transition is
+/// then
+/// `(I - (a * kappa) kappa^T) diag(w)`. Transition: a diagonal minus a matrix of rank one. Own
+/// weights: `w_decay_vec` and `w_iclr` (d_k x d_model each), and the free vectors `w_xi` and
+/// `w_alpha_rk` (d_k).
+struct RWKV7 {
+  bool decay_first = false;  ///< remove from the decayed state instead of the older one
+  double gate_bias = 0;  ///< the larger, the slower the decay; 0 keeps 0.77 at seed-size weights
+  double iclr_bias = 0;  ///< added before the sigmoid of the in-context learning rates
+
+  static constexpr bool normalizes_key = true;
+
+  template <class Scalar>
+  using Transition = RankOneUpdate<KeyDecay<Scalar>>;
+
+  [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index) const {
+    return {projection("w_decay_vec", d_k), projection("w_iclr", d_k), free_vector("w_xi", d_k),
+            free_vector("w_alpha_rk", d_k)};
+  }
+
+  /// \throws std::invalid_argument unless both biases are finite
+  void validate() const {
+    detail::require_finite_value("RWKV7::gate_bias", gate_bias);
+    detail::require_finite_value("RWKV7::iclr_bias", iclr_bias);
+  }
+
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto d_k = in.k.size();
+    auto& t = token.transition;
+    auto key = token.keys.col(0).array();
+    detail::sigmoid(in.own.head(d_k), -gate_bias, t.diagonal.decay);
+    t.diagonal.decay = (static_cast<Scalar>(log_slowest) * t.diagonal.decay.array()).exp().matrix();
+    detail::sigmoid(in.own.tail(d_k), iclr_bias, t.u);
+    key = in.k.array() * (1 + in.free.tail(d_k).array() * (t.u.array() - 1));
+    token.values.col(0) = in.v;
+    detail::unit_vector(in.k.cwiseProduct(in.free.head(d_k)), t.p);
+    t.u.array() *= t.p.array();
+    if (decay_first) t.p.array() *= t.diagonal.decay.array();
+  }
+
+  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto d_k = in.k.size();
+    const auto log_w = static_cast<Scalar>(log_slowest);
+    const auto xi = in.free.head(d_k), alpha = in.free.tail(d_k);
+    const auto w = token.transition.diagonal.decay.array();
+    auto& d = d_token.transition;
+    auto d_key = d_token.keys.col(0);
+    auto d_decay_raw = d_in.own.head(d_k), d_rate_raw = d_in.own.tail(d_k);
+    auto d_xi = d_in.free.head(d_k), d_alpha = d_in.free.tail(d_k);
+
+    // kappa in d_in.k, a in d_rate_raw; what the decay is used for again is added to d.diagonal.
+    detail::unit_vector(in.k.cwiseProduct(xi), d_in.k);
+    const auto kappa = d_in.k.array();
+    detail::sigmoid(in.own.tail(d_k), iclr_bias, d_rate_raw);
+    const auto a = d_rate_raw.array();
+    if (decay_first) {
+      d.diagonal.decay.array() += d.p.array() * kappa;
+      d.p.array() *= w;
+    }
+    d.p.array() += d.u.array() * a;  // now with respect to kappa
+    d_alpha = (d_key.array() * in.k.array() * (a - 1)).matrix();
+
+    // Through the decay, w = exp(log_w s): dw/dz = log_w w s (1 - s).
+    detail::sigmoid(in.own.head(d_k), -gate_bias, d_decay_raw);
+    d_decay_raw.array() *= log_w * w * d.diagonal.decay.array() * (1 - d_decay_raw.array());
+
+    // Through kappa = unit(k * xi), then through both keys, last through a.
+    d.u = d.u.cwiseProduct(d_in.k) + d_key.cwiseProduct(in.k).cwiseProduct(alpha);  // d a
+    detail::unit_vector_pullback(in.k.cwiseProduct(xi), d_in.k, d.p, d_xi);
+    d_in.k = (d_key.array() * (1 + alpha.array() * (a - 1)) + d_xi.array() * xi.array()).matrix();
+    d_xi.array() *= in.k.array();
+    d_rate_raw.array() *= d.u.array() * (1 - d_rate_raw.array());
+    d_in.v = d_token.values.col(0);
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const RWKV7&) const = default;
+
+ private:
+  static constexpr double log_slowest = -0.51082562376599068;  // ln(0.6)
+};
+
+static_assert(InnerRule<RWKV7, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_RWKV7_HPP
+
+// ---- loglinear/rules.hpp
+
+#ifndef LOGLINEAR_RULES_HPP
+#define LOGLINEAR_RULES_HPP
+
+/// \file
+/// All inner rules. A new one is a file in `rules/` and a line here.
+
+#endif  // LOGLINEAR_RULES_HPP
+
+// ---- loglinear/mode.hpp
+
+#ifndef LOGLINEAR_MODE_HPP
+#define LOGLINEAR_MODE_HPP
+
+/// \file
+/// Attention chosen at run time, as a value: which rule with which hyperparameters, in one state or
+/// in the hierarchy. `config.hpp` makes a layer of it, `mode_text.hpp` a text and back.
+
+namespace loglinear {
+
+/// `DeltaProduct<n_compositions>` with the number of compositions chosen at run time.
+struct DeltaProductMode {
+  int n_compositions = 2;    ///< steps of the delta rule a token, 1 to 4
+  bool reflections = false;  ///< as in `DeltaProduct`
+  double gate_bias = 0;      ///< as in `DeltaProduct`
+  double beta_bias = 0;      ///< as in `DeltaProduct`
+
+  static constexpr bool normalizes_key = true;
+
+  /// \throws std::invalid_argument unless 1 <= n_compositions <= 4 and both biases are finite
+  void validate() const {
+    detail::require_between("DeltaProduct::n_compositions", n_compositions, 1, 4);
+    rule<1>().validate();
+  }
+
+  /// The rule that it stands for if `Compositions` is `n_compositions`.
+  template <int Compositions>
+  [[nodiscard]] DeltaProduct<Compositions> rule() const {
+    return {.reflections = reflections, .gate_bias = gate_bias, .beta_bias = beta_bias};
+  }
+
+  /// Whether all members are equal.
+  [[nodiscard]] bool operator==(const DeltaProductMode&) const = default;
+};
+
+/// A rule and its hyperparameters: the rules themselves, in a variant.
+using InnerMode = std::variant<RetNet, Hawk, GLA, GLAVector, DeltaNet, GatedDeltaNet, RWKV, MLSTM,
+                               DeltaProductMode, RWKV7, HGRN2, Mamba2>;
+
+/// A rule in the hierarchy of log-linear attention. It cannot hold another `LogLinear`.
+struct LogLinear {
+  InnerMode inner{};                    ///< the rule
+  int max_levels = 32;                  ///< 1 to 64
+  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
+  bool key_only = false;  ///< `KeyOnly<Rule>` instead of the rule in full: no gates, no transition
+
+  /// \throws std::invalid_argument unless max_levels is 1 to 64, lambda_init finite and the rule
+  /// valid
+  void validate() const {
+    detail::require_between("LogLinear::max_levels", max_levels, 1, max_level_limit);
+    detail::require_finite_value("LogLinear::lambda_init", lambda_init.value_or(0));
+    std::visit([](const auto& rule) { detail::validate_rule(rule); }, inner);
+  }
+
+  /// Whether all members are equal.
+  [[nodiscard]] bool operator==(const LogLinear&) const = default;
+};
+
+namespace detail {
+
+template <class Variant, class Extra>
+struct WithAlternative;
+template <class... Modes, class Extra>
+struct WithAlternative<std::variant<Modes...>, Extra> {
+  using Type = std::variant<Modes..., Extra>;
+};
+
+}  // namespace detail
+
+/// Every mode: the alternatives of `InnerMode`, each a rule in one state, and `LogLinear`.
+using AttentionMode = detail::WithAlternative<InnerMode, LogLinear>::Type;
+
+/// The mode that applies a rule to one state.
+[[nodiscard]] inline AttentionMode one_state(const InnerMode& inner) {
+  return std::visit([](const auto& rule) -> AttentionMode { return rule; }, inner);
+}
+
+/// Calls `visit(rule)` with the rule type that an inner mode stands for, and returns what it
+/// returns: `DeltaProductMode` becomes one of `DeltaProduct<1>` to `DeltaProduct<4>`, all others
+/// are rules already. \throws std::invalid_argument for a number of compositions that is not 1 to 4
+template <class Visitor>
+decltype(auto) visit_rule(const InnerMode& mode, Visitor&& visit) {
+  return std::visit(
+      [&](const auto& rule) -> decltype(auto) {
+        if constexpr (std::is_same_v<decltype(rule), const DeltaProductMode&>) {
+          switch (rule.n_compositions) {
+            case 1:
+              return visit(rule.template rule<1>());
+            case 2:
+              return visit(rule.template rule<2>());
+            case 3:
+              return visit(rule.template rule<3>());
+            case 4:
+              return visit(rule.template rule<4>());
+            default:
+              detail::fail("DeltaProduct::n_compositions", rule.n_compositions, "between 1 and 4");
+          }
+        } else {
+          return visit(rule);
+        }
+      },
+      mode);
+}
+
+/// Calls `visit(rule)` with what is left of an inner mode when only its key counts, and returns
+/// what it returns: `KeyOnly<DeltaNet>` for a rule that normalises its key, else `KeyOnly<RetNet>`;
+/// all others behave as one of the two.
+template <class Visitor>
+decltype(auto) visit_key_only(const InnerMode& mode, Visitor&& visit) {
+  const bool normalizes = std::visit(
+      [](const auto& rule) { return detail::normalizes_key<std::decay_t<decltype(rule)>>(); },
+      mode);
+  return normalizes ? visit(KeyOnly<DeltaNet>{}) : visit(KeyOnly<RetNet>{});
+}
+
+/// Checks every hyperparameter of a mode. \throws std::invalid_argument naming the first that is
+/// out of its range
+inline void validate(const AttentionMode& mode) {
+  std::visit([](const auto& alternative) { detail::validate_rule(alternative); }, mode);
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_HPP
+
+// ---- loglinear/linear_attention.hpp
+
+#ifndef LOGLINEAR_LINEAR_ATTENTION_HPP
+#define LOGLINEAR_LINEAR_ATTENTION_HPP
+
+namespace loglinear {
+
+/// Linear attention, streaming: one `key_rows x d_v` state, `S <- L S diag(r) + k v^T`, driven by
+/// the same rules, read orders and training step as log-linear attention.
+///
+/// It is the hierarchy of one level whose weight is 1: every carry overflows into that level, so
+/// that it holds what the rule's own recurrence would. Hence the options, errors and guarantees are
+/// those of `LogLinearAttention`, with `max_levels` 1 and no `w_lambda`.
+template <class Inner, class Scalar = double>
+using LinearAttention = LogLinearAttention<Inner, Scalar, UnitWeights, 1>;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LINEAR_ATTENTION_HPP
+
+// ---- loglinear/sequence/multi_head_block.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_MULTI_HEAD_BLOCK_HPP
+#define LOGLINEAR_SEQUENCE_MULTI_HEAD_BLOCK_HPP
+
+namespace loglinear {
+
+/// The gradient of a loss over a block with respect to what a multi-head layer was given.
+template <class Scalar>
+struct MultiHeadBlockGradient {
+  detail::RowMajorMatrix<Scalar> x;          ///< with respect to the inputs, T x d_model
+  std::vector<BlockGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
+  detail::RowMajorMatrix<Scalar> w_out;      ///< with respect to W_out, d_model x n_heads d_v
+};
+
+/// `forward_block`, `block_gradient` and `train_block` of `MultiHeadAttention`, as `BlockForm` has
+/// them for one head: inputs T x d_model, outputs and targets T x d_model.
+///
+/// \tparam Layer  the multi-head layer, which derives from this
+template <class Layer, class Scalar>
+class MultiHeadBlockForm {
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+
+ public:
+  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
+  template <class In>
+  Matrix forward_block(const Eigen::MatrixBase<In>& x) {
+    detail::Rollback rollback(layer().heads_);
+    const Matrix reads = read_block(x, order());
+    Matrix out = combine(reads);
+    rollback.keep();
+    return out;
+  }
+
+  /// The gradient of `sum(d_out * forward_block(x))`; nothing changes. \param d_out T x d_model
+  template <class In, class DOut>
+  [[nodiscard]] MultiHeadBlockGradient<Scalar> block_gradient(
+      const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
+    detail::require_size("d_out (rows)", d_out.rows(), x.rows());
+    detail::require_size("d_out (columns)", d_out.cols(), layer().output_dim());
+    detail::require_finite("d_out", d_out);
+    Layer copied(layer());
+    MultiHeadBlockForm& copy = copied;
+    const Matrix reads = copy.read_block(x, order());
+    return copy.pull_back(layer().heads_, x, order(), reads, copy.combine(reads), Matrix(d_out));
+  }
+
+  /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
+  /// tokens of the stream; see `BlockForm::train_block`. \param y T x d_model
+  template <class In, class Target>
+  Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+    detail::require_size("y (rows)", y.rows(), x.rows());
+    detail::require_size("y (columns)", y.cols(), layer().output_dim());
+    detail::require_finite("y", y);
+    const ReadOrder training = layer().heads_.front().training_order();
+    detail::Rollback rollback(layer().heads_);
+    const Matrix reads = read_block(x, training);
+    const Matrix out = combine(reads);
+    const auto gradient = pull_back(rollback.before(), x, training, reads, out, Matrix(out - y));
+    auto d_out = layer().out_.zeros();
+    d_out.set("w_out", gradient.w_out);
+    for (std::size_t h = 0; h < gradient.heads.size(); ++h) {
+      layer().heads_[h].descend(gradient.heads[h]);
+    }
+    layer().out_.descend(layer().learning_rate(), d_out);
+    rollback.keep();
+    return out;
+  }
+
+ private:
+  [[nodiscard]] Layer& layer() { return static_cast<Layer&>(*this); }
+  [[nodiscard]] const Layer& layer() const { return static_cast<const Layer&>(*this); }
+  [[nodiscard]] ReadOrder order() const { return layer().heads_.front().read_order(); }
+
+  /// The raw reads of all heads side by side, T x n_heads d_v.
+  template <class In>
+  [[nodiscard]] Matrix read_block(const Eigen::MatrixBase<In>& x, ReadOrder order) {
+    Matrix reads(x.rows(), layer().reads_.size());
+    const Eigen::Index d_v = layer().d_v();
+    layer().for_each_head([&](auto& head, Eigen::Index begin) {
+      reads.middleCols(begin, d_v) = head.read_block(x, order);
+    });
+    return reads;
+  }
+
+  [[nodiscard]] Matrix combine(const Matrix& reads) const {
+    Matrix out(reads.rows(), layer().output_dim());
+    layer().out_.project_rows(reads, out);
+    detail::require_finite("the output", out);
+    if (layer().is_bounded()) out = out.array().tanh().matrix().eval();
+    return out;
+  }
+
+  /// From the gradient of the outputs to that of everything; `before` are the heads before the
+  /// block.
+  template <class Heads, class In>
+  [[nodiscard]] MultiHeadBlockGradient<Scalar> pull_back(const Heads& before,
+                                                         const Eigen::MatrixBase<In>& x,
+                                                         ReadOrder order, const Matrix& reads,
+                                                         const Matrix& out, Matrix d_out) {
+    if (layer().is_bounded()) d_out.array() *= 1 - out.array().square();
+    Matrix d_reads(reads.rows(), reads.cols());
+    layer().out_.project_rows_back(d_out, d_reads);
+    MultiHeadBlockGradient<Scalar> gradient{
+        Matrix::Zero(x.rows(), x.cols()), {}, d_out.transpose() * reads};
+    std::vector<BlockGradient<Scalar>> heads;
+    for (const auto& head : before) heads.push_back({{}, head.weights_like_zero()});
+    const Eigen::Index d_v = layer().d_v();
+    layer().for_each_head([&](auto&, Eigen::Index begin) {
+      const auto h = static_cast<std::size_t>(begin / d_v);
+      const Matrix d_head = d_reads.middleCols(begin, d_v);
+      heads[h] = before[h].pull_back_block(before[h].log_linear_state(), x, order, d_head);
+    });
+    for (auto& head : heads) {
+      gradient.x += head.x;
+      head.x.resize(0, 0);
+    }
+    gradient.heads = std::move(heads);
+    return gradient;
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_MULTI_HEAD_BLOCK_HPP
+
+// ---- loglinear/multi_head.hpp
+
+#ifndef LOGLINEAR_MULTI_HEAD_HPP
+#define LOGLINEAR_MULTI_HEAD_HPP
+
+namespace loglinear {
+
+/// Where a multi-head layer bounds its output by a tanh; a head itself never does there.
+enum class OutputBound {
+  none,     ///< nowhere: `output = W_out [o_1; ..; o_H]`
+  forward,  ///< in `forward` and `train_one`, not in `query_readonly`
+  always,   ///< everywhere
+};
+
+/// Several heads of one layer type on the same input: `output = W_out [o_1; ..; o_H]` with the
+/// heads' raw reads o_h, then at most one tanh.
+///
+/// `forward` reads in the heads' order, which here is `after_push` unless the options say
+/// otherwise; `query_readonly` reads the state as it stands. Weights are drawn head by head from
+/// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 and OpenMP switched on in the
+/// compiler the heads of a token run in parallel; each head's arithmetic is its own, so that the
+/// bits do not depend on the number of threads.
+///
+/// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
+/// head changes none of them. Nothing allocates after construction but `state()`; with several
+/// threads the OpenMP runtime may.
+///
+/// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
+template <class Layer_>
+class MultiHeadAttention
+    : public MultiHeadBlockForm<MultiHeadAttention<Layer_>, typename Layer_::Scalar> {
+  static_assert(detail::StreamingLayer<Layer_>,
+                "MultiHeadAttention takes a layer: LogLinearAttention<Rule> or "
+                "LinearAttention<Rule>");
+
+ public:
+  using Layer = Layer_;
+  using Scalar = typename Layer::Scalar;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+
+  /// How to build a layer of heads; d_model, d_k and d_v must be given.
+  struct Options {
+    typename Layer::InnerRuleOfLayer inner{};  ///< the rule with its hyperparameters
+    Index d_model = 0;                         ///< length of x and of the output, at least 1
+    Index d_k = 0;                             ///< length of a head's keys, at least 1
+    Index d_v = 0;                             ///< length of a head's values, at least 1
+    int n_heads = 4;                           ///< at least 1
+    int max_levels = typename Layer::Options{}.max_levels;  ///< of every head, 1 to 64
+    typename Layer::LevelWeightsOfLayer level_weights{};    ///< the policy of every head
+    ReadOrder read_order = ReadOrder::after_push;           ///< what `forward` reads
+    double learning_rate = 0.05;                            ///< of the heads and of W_out
+    std::uint64_t seed = 42;                                ///< of all weights
+    OutputBound bound = OutputBound::always;                ///< where the tanh is
+    int threads = 1;  ///< at least 1; more has an effect with OpenMP
+  };
+
+  /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
+  /// its range
+  explicit MultiHeadAttention(const Options& options)
+      : bound_(options.bound), threads_(options.threads), out_(checked(options)) {
+    heads_.assign(static_cast<std::size_t>(options.n_heads),
+                  Layer({.inner = options.inner,
+                         .d_model = options.d_model,
+                         .d_k = options.d_k,
+                         .d_v = options.d_v,
+                         .max_levels = options.max_levels,
+                         .level_weights = options.level_weights,
+                         .read_order = options.read_order,
+                         .learning_rate = options.learning_rate,
+                         .seed = options.seed}));
+    failures_.resize(heads_.size());
+    out_.append(projection("w_out", options.d_model));
+    Xorshift64 random(options.seed);
+    for (Layer& head : heads_) head.draw_weights(random);
+    out_.draw(random);
+    const Index width = options.n_heads * options.d_v;
+    reads_.setZero(width);
+    d_reads_.setZero(width);
+    output_.setZero(options.d_model);
+    target_.setZero(options.d_model);
+    d_output_.setZero(options.d_model);
+  }
+
+  /// \name A token
+  /// \{
+
+  /// All heads read and write. \return the output, length d_model, overwritten by the next call
+  template <class In>
+  const Vector& forward(const In& x) {
+    stage(x, heads_.front().read_order());
+    combine(is_bounded());
+    for_each_head([](Layer& head, Index) { head.commit(); });
+    return output_;
+  }
+
+  /// All heads read the state as it stands; nothing changes. \return as `forward`
+  template <class In>
+  const Vector& query_readonly(const In& x) {
+    for_each_head([&](Layer& head, Index begin) {
+      head.query_readonly(x);
+      reads_.segment(begin, d_v()) = head.raw_read();
+    });
+    combine(bound_ == OutputBound::always);
+    return output_;
+  }
+
+  /// One step of gradient descent on `1/2 |o - y|^2` through W_out into every head, and one token
+  /// of the stream, as `LogLinearAttention::train_one`. \param y length d_model \return the output
+  /// o
+  template <class In, class Target>
+  const Vector& train_one(const In& x, const Target& y) {
+    detail::load_vector(y, "y", target_);
+    stage(x, heads_.front().training_order());
+    const bool bounded = is_bounded();
+    combine(bounded);
+    d_output_ = output_ - target_;
+    if (bounded) d_output_.array() *= 1 - output_.array().square();
+    d_reads_.noalias() = out_.get("w_out").transpose() * d_output_;
+    for_each_head(
+        [&](Layer& head, Index begin) { head.stage_gradient(d_reads_.segment(begin, d_v())); });
+    out_.require_descendable(learning_rate(), d_output_, reads_, no_free_);
+    out_.descend(learning_rate(), d_output_, reads_, no_free_);
+    for_each_head([](Layer& head, Index) { head.commit(); });
+    return output_;
+  }
+
+  /// Empties all states; weights stay.
+  void reset() noexcept {
+    for (Layer& head : heads_) head.reset();
+  }
+  /// \}
+
+  /// \name Shape, state and weights
+  /// \{
+  [[nodiscard]] Index d_model() const noexcept { return output_.size(); }     ///< length of x
+  [[nodiscard]] Index output_dim() const noexcept { return output_.size(); }  ///< d_model
+  [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
+  /// One head, read-only. \throws std::invalid_argument unless 0 <= index < n_heads
+  [[nodiscard]] const Layer& head(int index) const {
+    detail::require_between("head", index, 0, n_heads() - 1);
+    return heads_[static_cast<std::size_t>(index)];
+  }
+  /// The states of all heads one after the other, of constant length; allocates.
+  [[nodiscard]] Vector state() const {
+    const Index size = heads_.front().max_levels() * heads_.front().key_rows() * d_v();
+    Vector all(size * n_heads());
+    for (int h = 0; h < n_heads(); ++h) all.segment(h * size, size) = head(h).state();
+    return all;
+  }
+  /// `head0.w_key`, ..., `w_out`: every weight array in the order in which they are drawn.
+  [[nodiscard]] std::vector<std::string> weight_names() const {
+    std::vector<std::string> names;
+    for (int h = 0; h < n_heads(); ++h) {
+      for (const std::string& name : head(h).weight_names()) {
+        names.push_back("head" + std::to_string(h) + "." + name);
+      }
+    }
+    names.emplace_back("w_out");
+    return names;
+  }
+  /// One weight array; a read-only view. \throws std::invalid_argument for an unknown name
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const {
+    const auto [index, rest] = split(name);
+    return index < 0 ? out_.get(rest) : head(index).weight(rest);
+  }
+  /// Replaces one weight array. \throws std::invalid_argument as `LogLinearAttention::set_weight`
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const auto [index, rest] = split(name);
+    if (index < 0) {
+      out_.set(rest, value);
+    } else {
+      heads_[static_cast<std::size_t>(index)].set_weight(rest, value);
+    }
+  }
+  [[nodiscard]] double learning_rate() const noexcept {
+    return heads_.front().learning_rate();
+  }  ///< of all heads and W_out
+  /// \throws std::invalid_argument unless finite and >= 0
+  void set_learning_rate(double learning_rate) {
+    for (Layer& head : heads_) head.set_learning_rate(learning_rate);
+  }
+  /// \}
+
+ private:
+  friend class MultiHeadBlockForm<MultiHeadAttention, typename Layer_::Scalar>;
+
+  /// Whether `forward` and `train_one` bound the output.
+  [[nodiscard]] bool is_bounded() const { return bound_ != OutputBound::none; }
+
+  /// The width of W_out's input.
+  static Index checked(const Options& options) {
+    detail::require_positive("n_heads", options.n_heads);
+    detail::require_positive("threads", options.threads);
+    return options.n_heads * options.d_v;
+  }
+
+  [[nodiscard]] Index d_v() const { return heads_.front().output_dim(); }
+
+  /// Which head a weight name belongs to, -1 for none, and its name there.
+  [[nodiscard]] std::pair<int, std::string_view> split(std::string_view name) const {
+    for (int h = 0; h < n_heads(); ++h) {
+      const std::string prefix = "head" + std::to_string(h) + ".";
+      if (name.starts_with(prefix)) return {h, name.substr(prefix.size())};
+    }
+    return {-1, name};
+  }
+
+  template <class In>
+  void stage(const In& x, ReadOrder order) {
+    for_each_head(
+        [&](Layer& head, Index begin) { reads_.segment(begin, d_v()) = head.stage(x, order); });
+  }
+
+  void combine(bool bounded) {
+    out_.project(reads_, output_);
+    detail::require_finite("the output", output_);
+    if (bounded) output_ = output_.array().tanh();
+  }
+
+  /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to; then throws
+  /// what the first failing head threw.
+  template <class Work>
+  void for_each_head(Work work) {
+    const int count = n_heads();
+    const auto one = [&](int h) {
+      const auto index = static_cast<std::size_t>(h);
+      failures_[index] = detail::caught([&] { work(heads_[index], h * d_v()); });
+    };
+#ifdef _OPENMP
+#  pragma omp parallel for num_threads(threads_) if (threads_ > 1)
+#endif
+    for (int h = 0; h < count; ++h) one(h);
+    for (const std::exception_ptr& failure : failures_) {
+      if (failure) std::rethrow_exception(failure);
+    }
+  }
+
+  OutputBound bound_;
+  int threads_;
+  std::vector<Layer> heads_;
+  detail::Parameters<Scalar> out_;
+  Vector reads_, d_reads_, output_, target_, d_output_;
+  Vector no_free_{};
+  std::vector<std::exception_ptr> failures_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MULTI_HEAD_HPP
+
+// ---- loglinear/config.hpp
+
+#ifndef LOGLINEAR_CONFIG_HPP
+#define LOGLINEAR_CONFIG_HPP
+
+/// \file
+/// Attention chosen at run time, as a layer: `make_attention(config)`.
+///
+/// A call of `make_attention` compiles every rule in one state and in the hierarchy, 32 layers,
+/// which takes half a minute; hence this header is not part of loglinear.hpp. A program with
+/// several source files compiles it once: in each
+///
+///     extern template std::unique_ptr<loglinear::Attention<double>>
+///     loglinear::make_attention<double>(const loglinear::AttentionConfig&);
+///
+/// and in one of them also the same without `extern`.
+
+namespace loglinear {
+
+/// Where a layer of this mode bounds its output unless told otherwise: a log-linear layer always,
+/// HGRN2 and the rules that normalise their key in `forward` and `train_one`, the others nowhere.
+[[nodiscard]] inline OutputBound output_bound_of(const AttentionMode& mode) {
+  return std::visit(
+      []<class Mode>(const Mode&) {
+        if (std::is_same_v<Mode, LogLinear>) return OutputBound::always;
+        const bool bounded = detail::normalizes_key<Mode>() || std::is_same_v<Mode, HGRN2>;
+        return bounded ? OutputBound::forward : OutputBound::none;
+      },
+      mode);
+}
+
+/// A multi-head layer as a value.
+struct AttentionConfig {
+  Eigen::Index d_model = 16;                     ///< length of x and of the output, at least 1
+  int n_heads = 4;                               ///< at least 1
+  Eigen::Index d_key = 4;                        ///< length of a head's keys, at least 1
+  Eigen::Index d_value = 4;                      ///< length of a head's values, at least 1
+  AttentionMode mode = RetNet{};                 ///< the rule and what it is applied to
+  std::uint64_t seed = 42;                       ///< of all weights, at least 1
+  ReadOrder read_order = ReadOrder::after_push;  ///< what `forward` reads
+  double learning_rate = 0.05;                   ///< of `train_one`, finite and >= 0
+  std::optional<OutputBound> bound{};            ///< `output_bound_of(mode)` unless given
+  int threads = 1;                               ///< as in `MultiHeadAttention`, at least 1
+
+  /// \throws std::invalid_argument naming the first member that is out of its range
+  void validate() const {
+    detail::require_positive("d_model", d_model);
+    detail::require_positive("n_heads", n_heads);
+    detail::require_positive("d_key", d_key);
+    detail::require_positive("d_value", d_value);
+    detail::require_positive("threads", threads);
+    loglinear::validate(mode);
+  }
+};
+
+/// A layer whose mode was chosen at run time: `MultiHeadAttention` behind virtual functions, with
+/// its guarantees. A call costs one indirection; a vector argument that is not an Eigen column
+/// vector of the layer's own type is copied once more.
+template <class Scalar_>
+class Attention {
+ public:
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+  using Matrix = detail::Matrix<Scalar>;
+
+  virtual ~Attention() = default;
+  Attention& operator=(const Attention&) = delete;
+
+  /// \name A token
+  /// What is returned is the layer's own output, length d_model, overwritten by the next call.
+  /// None of these allocates. Errors as in `LogLinearAttention`: std::invalid_argument before
+  /// anything has changed.
+  /// \{
+
+  /// All heads read and write. \param x any Eigen vector of length d_model, finite
+  template <class In>
+  const Vector& forward(const In& x) {
+    return do_forward(as_vector(x, "x", x_));
+  }
+  /// All heads read the state as it stands; nothing changes.
+  template <class In>
+  const Vector& query(const In& x) {
+    return do_query(as_vector(x, "x", x_));
+  }
+  /// One step of gradient descent on `1/2 |o - y|^2` and one token of the stream. \param y target,
+  /// length d_model, finite \return the output o from before the step
+  template <class In, class Target>
+  const Vector& train_one(const In& x, const Target& y) {
+    return do_train_one(as_vector(x, "x", x_), as_vector(y, "y", y_));
+  }
+  /// Empties all states; weights stay.
+  virtual void reset() noexcept = 0;
+  /// \}
+
+  /// \name Shape and state
+  /// \{
+
+  /// What the layer was made from, with its present learning rate.
+  [[nodiscard]] const AttentionConfig& config() const noexcept { return config_; }
+  [[nodiscard]] Index output_dim() const noexcept { return config_.d_model; }  ///< d_model
+  /// The states of all heads one after the other, of constant length; allocates.
+  [[nodiscard]] virtual Vector state() const = 0;
+  /// The same layer with the same state and weights; allocates.
+  [[nodiscard]] virtual std::unique_ptr<Attention> clone() const = 0;
+  /// \}
+
+  /// \name Weights and learning
+  /// \{
+
+  /// `head0.w_key`, ..., `w_out`, in the order in which they are drawn.
+  [[nodiscard]] virtual std::vector<std::string> weight_names() const = 0;
+  /// One weight array; a read-only view. \throws std::invalid_argument for an unknown name
+  [[nodiscard]] virtual detail::ConstMatrixView<Scalar> weight(std::string_view name) const = 0;
+  /// Replaces one weight array. \throws std::invalid_argument for an unknown name, another shape or
+  /// coefficients that are not finite
+  virtual void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) = 0;
+  [[nodiscard]] double learning_rate() const noexcept {
+    return config_.learning_rate;
+  }  ///< present
+  /// \throws std::invalid_argument unless finite and >= 0
+  void set_learning_rate(double learning_rate) {
+    do_set_learning_rate(learning_rate);
+    config_.learning_rate = learning_rate;
+  }
+  /// \}
+
+ protected:
+  explicit Attention(const AttentionConfig& config)
+      : config_(config), x_(config.d_model), y_(config.d_model) {}
+  Attention(const Attention&) = default;
+
+ private:
+  virtual const Vector& do_forward(const Vector& x) = 0;
+  virtual const Vector& do_query(const Vector& x) = 0;
+  virtual const Vector& do_train_one(const Vector& x, const Vector& y) = 0;
+  virtual void do_set_learning_rate(double learning_rate) = 0;
+
+  /// The argument itself where it has the right type, else a copy of it.
+  template <class In>
+  static const Vector& as_vector(const In& in, const char* name, Vector& copy) {
+    if constexpr (std::is_same_v<In, Vector>) {
+      return in;
+    } else {
+      detail::load_vector(in, name, copy);
+      return copy;
+    }
+  }
+
+  AttentionConfig config_;
+  Vector x_, y_;
+};
+
+namespace detail {
+
+/// The layer type behind the interface.
+template <class Layer>
+class ErasedAttention final : public Attention<typename Layer::Scalar> {
+ public:
+  using Base = Attention<typename Layer::Scalar>;
+  using typename Base::Matrix;
+  using typename Base::Vector;
+
+  ErasedAttention(const AttentionConfig& config,
+                  const typename MultiHeadAttention<Layer>::Options& options)
+      : Base(config), layer_(options) {}
+
+  void reset() noexcept override { layer_.reset(); }
+  Vector state() const override { return layer_.state(); }
+  std::unique_ptr<Base> clone() const override { return std::make_unique<ErasedAttention>(*this); }
+  std::vector<std::string> weight_names() const override { return layer_.weight_names(); }
+  ConstMatrixView<typename Layer::Scalar> weight(std::string_view name) const override {
+    return layer_.weight(name);
+  }
+  void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) override {
+    layer_.set_weight(name, value);
+  }
+
+ private:
+  const Vector& do_forward(const Vector& x) override { return layer_.forward(x); }
+  const Vector& do_query(const Vector& x) override { return layer_.query_readonly(x); }
+  const Vector& do_train_one(const Vector& x, const Vector& y) override {
+    return layer_.train_one(x, y);
+  }
+  void do_set_learning_rate(double learning_rate) override {
+    layer_.set_learning_rate(learning_rate);
+  }
+
+  MultiHeadAttention<Layer> layer_;
+};
+
+/// A layer of one type, with the options that all types share taken from the config.
+template <class Layer, class Scalar>
+[[nodiscard]] std::unique_ptr<Attention<Scalar>> make_erased(
+    const AttentionConfig& config, typename MultiHeadAttention<Layer>::Options options) {
+  options.d_model = config.d_model;
+  options.d_k = config.d_key;
+  options.d_v = config.d_value;
+  options.n_heads = config.n_heads;
+  options.read_order = config.read_order;
+  options.learning_rate = config.learning_rate;
+  options.seed = config.seed;
+  options.bound = config.bound.value_or(output_bound_of(config.mode));
+  options.threads = config.threads;
+  return std::make_unique<ErasedAttention<Layer>>(config, options);
+}
+
+}  // namespace detail
+
+/// The layer that a config describes: `MultiHeadAttention<LinearAttention<Rule, Scalar>>`, or
+/// `MultiHeadAttention<LogLinearAttention<Rule, Scalar>>` for `LogLinear`, behind the interface;
+/// outputs, states and weights are the same bits. \throws std::invalid_argument for a config that
+/// is not valid
+///
+///     auto layer = make_attention<float>({.d_model = 8, .mode = parse_mode("log_linear(gla)")});
+///     const Eigen::VectorXf& output = layer->forward(x);
+template <class Scalar = double>
+[[nodiscard]] std::unique_ptr<Attention<Scalar>> make_attention(const AttentionConfig& config) {
+  config.validate();
+  if (const auto* log_linear = std::get_if<LogLinear>(&config.mode)) {
+    const auto make = [&](const auto& rule) {
+      using Layer = LogLinearAttention<std::decay_t<decltype(rule)>, Scalar>;
+      return detail::make_erased<Layer, Scalar>(
+          config, {.inner = rule,
+                   .max_levels = log_linear->max_levels,
+                   .level_weights = {.lambda_init = log_linear->lambda_init}});
+    };
+    return log_linear->key_only ? visit_key_only(log_linear->inner, make)
+                                : visit_rule(log_linear->inner, make);
+  }
+  return std::visit(
+      [&]<class Mode>(const Mode& mode) -> std::unique_ptr<Attention<Scalar>> {
+        if constexpr (!std::is_same_v<Mode, LogLinear>) {
+          return visit_rule(mode, [&](const auto& rule) {
+            using Layer = LinearAttention<std::decay_t<decltype(rule)>, Scalar>;
+            return detail::make_erased<Layer, Scalar>(config, {.inner = rule});
+          });
+        }
+        return nullptr;  // a LogLinear has been made above
+      },
+      config.mode);
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_CONFIG_HPP
+
+// ---- loglinear/readout/recursive_least_squares.hpp
+
+#ifndef LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP
+#define LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP
+
+namespace loglinear {
+
+/// Recursive least squares: the linear readout that, after every sample, minimises
+/// `sum_s f^(t-s) |y_s - Theta^T phi_s|^2 + f^t |Theta|^2 / p0` exactly, for any feature vector.
+///
+///     K = P phi / (f + phi^T P phi)    Theta <- Theta + K (y - Theta^T phi)^T
+///     P <- (P - K phi^T P) / f
+///
+/// (Haykin, *Adaptive Filter Theory*, chapter on the RLS algorithm.) The covariance is kept as
+/// `P = U D U^T`, U unit upper triangular and D a positive diagonal, and updated by Bierman's
+/// algorithm (*Factorization Methods for Discrete Sequential Estimation*, 1977): it stays symmetric
+/// and positive by construction, however many updates. Forgetting would let P grow without bound in
+/// directions that the features never take; therefore no coefficient of D grows beyond
+/// `max_covariance`.
+///
+/// `phi` has length `features`, `y` length `outputs`. Errors: std::invalid_argument with name,
+/// value and legal range, before anything has changed. `predict` costs features x outputs
+/// multiplications, `update` about 2 features^2; neither allocates.
+template <class Scalar_ = double>
+class RecursiveLeastSquares {
+ public:
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+  using Matrix = detail::Matrix<Scalar>;
+
+  /// How to build one; `features` must be given.
+  struct Options {
+    Index features = 0;               ///< length of phi, at least 1
+    Index outputs = 1;                ///< length of y, at least 1
+    double forgetting = 1;            ///< f in (0, 1]; samples count over some 1 / (1 - f) steps
+    double initial_covariance = 100;  ///< p0 > 0; the smaller, the stronger the pull towards 0
+    double max_covariance = 0;        ///< bound of D, >= p0; 0 stands for p0
+  };
+
+  /// Allocates everything. \throws std::invalid_argument for an option out of its range
+  explicit RecursiveLeastSquares(const Options& options) : options_(options) {
+    detail::require_positive("features", options.features);
+    detail::require_positive("outputs", options.outputs);
+    const double p0 = options.initial_covariance;
+    const double limit = detail::magnitude_limit<Scalar>();
+    if (!(options.forgetting > 0 && detail::is_at_most(options.forgetting, 1))) {
+      detail::fail("forgetting", options.forgetting, "in (0, 1]");
+    }
+    if (!(p0 > 0 && detail::is_at_most(p0, limit))) {
+      detail::fail("initial_covariance", p0, "finite and positive");
+    }
+    // Below its smallest normal number a scalar rounds to 0 or divides to infinity.
+    const double smallest = detail::to_double(std::numeric_limits<Scalar>::min());
+    detail::require_between("forgetting", options.forgetting, smallest, 1.0);
+    detail::require_between("initial_covariance", p0, smallest, limit);
+    if (options.max_covariance == 0) options_.max_covariance = p0;
+    detail::require_between("max_covariance", options_.max_covariance, p0, limit);
+    const Index n = options.features;
+    weights_.resize(n, options.outputs);
+    upper_.resize(n, n);
+    diagonal_.resize(n);
+    phi_.resize(n);
+    seen_.resize(n);
+    scaled_.resize(n);
+    gain_.resize(n);
+    target_.resize(options.outputs);
+    prediction_.resize(options.outputs);
+    reset();
+  }
+
+  /// Forgets every sample: Theta = 0, P = p0 I.
+  void reset() {
+    weights_.setZero();
+    upper_.setIdentity();
+    diagonal_.setConstant(Scalar(options_.initial_covariance));
+    prediction_.setZero();
+    updates_ = 0;
+  }
+
+  /// Theta^T phi. \return a reference, overwritten by the next call; length outputs
+  template <class Features>
+  const Vector& predict(const Eigen::MatrixBase<Features>& phi) {
+    load(phi, "phi", phi_);
+    predict_loaded();
+    return prediction_;
+  }
+
+  /// Learns one sample. \return the prediction from before it, as `predict(phi)` would have given
+  template <class Features, class Target>
+  const Vector& update(const Eigen::MatrixBase<Features>& phi, const Eigen::MatrixBase<Target>& y) {
+    load(phi, "phi", phi_);
+    load(y, "y", target_);
+    predict_loaded();
+    const Scalar denominator = find_gain();
+    target_ -= prediction_;  // the error
+    const double largest = detail::max_abs(gain_) / detail::to_double(denominator);
+    detail::require_between("the largest weight after this update",
+                            detail::max_abs(weights_) + largest * detail::max_abs(target_), 0.0,
+                            detail::magnitude_limit<Scalar>());
+
+    for (Index j = 0; j < outputs(); ++j) weights_.col(j) += (target_[j] / denominator) * gain_;
+    update_factors();
+    ++updates_;
+    return prediction_;
+  }
+
+  /// \name What has been learnt
+  /// \{
+  [[nodiscard]] const Matrix& weights() const noexcept { return weights_; }  ///< Theta, n x outputs
+  [[nodiscard]] std::uint64_t update_count() const noexcept { return updates_; }  ///< samples
+  [[nodiscard]] const Options& options() const noexcept { return options_; }      ///< as resolved
+  [[nodiscard]] Index features() const noexcept { return weights_.rows(); }       ///< length of phi
+  [[nodiscard]] Index outputs() const noexcept { return weights_.cols(); }        ///< length of y
+  /// P = U D U^T, symmetric and positive definite; allocates, features^3 operations.
+  [[nodiscard]] Matrix covariance() const {
+    const Matrix u = upper_.template triangularView<Eigen::UnitUpper>();
+    return u * diagonal_.asDiagonal() * u.transpose();
+  }
+  /// The smallest coefficient of D: positive as long as P is.
+  [[nodiscard]] Scalar smallest_pivot() const { return diagonal_.minCoeff(); }
+  /// \}
+
+ private:
+  template <class Derived>
+  void load(const Eigen::MatrixBase<Derived>& in, const char* name, Vector& into) const {
+    static_assert(Derived::IsVectorAtCompileTime, "phi and y must be Eigen vectors");
+    static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
+                  "the vector must have the readout's scalar: convert it with .cast<Scalar>()");
+    detail::require_size(name, in.size(), into.size());
+    into.noalias() = detail::as_column(in);
+    detail::require_finite(name, into);
+  }
+
+  void predict_loaded() {
+    prediction_.noalias() = weights_.transpose() * phi_;
+    detail::require_finite("the prediction", prediction_);
+  }
+
+  /// seen = U^T phi, scaled = D seen, gain = U scaled = P phi. \return f + phi^T P phi
+  Scalar find_gain() {
+    gain_.setZero();
+    for (Index j = 0; j < features(); ++j) {
+      seen_[j] = phi_[j] + upper_.col(j).head(j).dot(phi_.head(j));
+      scaled_[j] = diagonal_[j] * seen_[j];
+      gain_.head(j) += scaled_[j] * upper_.col(j).head(j);
+      gain_[j] += scaled_[j];
+    }
+    const Scalar forgetting = Scalar(options_.forgetting);  // rounded: what is added below
+    const double f = detail::to_double(forgetting), limit = detail::magnitude_limit<Scalar>();
+    detail::require_between("the magnitude of the gain before scaling",
+                            detail::max_abs(seen_) * detail::max_abs(gain_) / f, 0.0, limit);
+    const Scalar denominator = forgetting + seen_.dot(scaled_);
+    detail::require_between("phi^T P phi", detail::to_double(denominator), f, limit);
+    return denominator;
+  }
+
+  /// Bierman's update of U and D by one sample, column by column, then forgetting.
+  void update_factors() {
+    const Scalar f = Scalar(options_.forgetting), ceiling = Scalar(options_.max_covariance);
+    const Scalar smallest =
+        std::numeric_limits<Scalar>::min();  // underflow would freeze a direction
+    Scalar before = f;
+    gain_.setZero();
+    for (Index j = 0; j < features(); ++j) {
+      const Scalar after = before + seen_[j] * scaled_[j];
+      diagonal_[j] = std::clamp<Scalar>(diagonal_[j] * (before / after) / f, smallest, ceiling);
+      const Scalar correction = seen_[j] / before;
+      for (Index i = 0; i < j; ++i) {
+        const Scalar old = upper_(i, j);
+        upper_(i, j) = old - correction * gain_[i];
+        gain_[i] += scaled_[j] * old;
+      }
+      gain_[j] = scaled_[j];
+      before = after;
+    }
+  }
+
+  Options options_;
+  Matrix weights_;
+  Matrix upper_;  // U; its diagonal is 1, what lies below is never read
+  Vector diagonal_;
+  Vector phi_, seen_, scaled_, gain_, target_, prediction_;
+  std::uint64_t updates_ = 0;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP
+
+// ---- loglinear/sequence/dense.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DENSE_HPP
+#define LOGLINEAR_SEQUENCE_DENSE_HPP
+
+namespace loglinear {
+
+/// The sequence form by its definition, every query against every earlier token: the oracle.
+///
+/// For each t the query walks back, `q <- A_s^T q` from token to token, and reads each leaf under
+/// `lambda[t][bit_width(t ^ s)]` as it passes (arXiv:2506.04761, equations 4 and 5). Shares nothing
+/// with `recurrent` and `chunkwise` but the level arithmetic.
+///
+/// \param in       the tokens
+/// \param initial  the state before them, which is read, not changed; its size says where the
+///                 stream stands
+/// \return the reads, T x d_v
+/// \throws std::invalid_argument as `SequenceInputs::validate`. O(T^2 (d_k + d_v)); allocates.
+template <class Scalar>
+[[nodiscard]] detail::RowMajorMatrix<Scalar> dense(const SequenceInputs<Scalar>& in,
+                                                   const LogLinearState<Scalar>& initial) {
+  using Eigen::Index;
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  constexpr auto order = ReadOrder::current_apart;
+  const std::uint64_t start = initial.size();
+  const int max_levels = initial.max_levels();
+  if (in.length() > 0) {
+    detail::require_size("q (columns, d_k of the state)", in.d_k(), initial.d_k());
+    detail::require_size("v (columns, d_v of the state)", in.d_v(), initial.d_v());
+  }
+  in.validate(start, max_levels);
+  detail::RowMajorMatrix<Scalar> out = detail::RowMajorMatrix<Scalar>::Zero(in.length(), in.d_v());
+  const Index leaves = in.leaves(), updates = in.updates();
+  for (Index t = 0; t < in.length(); ++t) {
+    const std::uint64_t now = start + static_cast<std::uint64_t>(t);
+    Row query = in.q.row(t), decay = Row::Ones(in.d_v()), factors;  // of the value columns
+    for (Index s = t; s >= 0; --s) {
+      const Scalar weight =
+          in.lambda(t, level_of(start + static_cast<std::uint64_t>(s), now, order, max_levels));
+      // Token s backwards: leaves and updates, the newest first, and the decay last.
+      const bool is_delta = in.beta.size() > 0;
+      for (Index j = leaves; j-- > 0;) {
+        const Row key = in.k.row(s * leaves + j) * (is_delta ? in.beta(s, j) : Scalar(1));
+        out.row(t) += weight * query.dot(key) * decay.cwiseProduct(in.v.row(s * leaves + j));
+        if (is_delta) query -= query.dot(key) * in.k.row(s * leaves + j);
+      }
+      Row removed = Row::Zero(in.d_k());
+      for (Index j = updates; !is_delta && j-- > 0;) {
+        // D - u p^T with D = I for all updates but the first, whose decay follows below.
+        removed = query.dot(in.u.row(s * updates + j)) * in.p.row(s * updates + j);
+        if (j > 0) query -= removed;
+      }
+      if (in.g.cols() == 1) query *= std::exp(in.g(s, 0));
+      if (in.g.size() > 0 && in.g.cols() > 1) {
+        detail::decays_of(in.g.row(s), factors);
+        query.array() *= factors.array();
+      }
+      if (in.g_value.size() > 0) {
+        detail::decays_of(in.g_value.row(s), factors);
+        decay.array() *= factors.array();
+      }
+      query -= removed;
+    }
+    for (int l : initial.active_levels()) {
+      const Bucket bucket = bucket_of(start, l, max_levels);
+      const Scalar weight = in.lambda(t, level_of(bucket.first, now, order, max_levels));
+      out.row(t) += weight * decay.cwiseProduct(Row(query * initial.level(l)));
+    }
+  }
+  return out;
+}
+
+/// The same from an empty state with as many levels as the sequence needs.
+template <class Scalar>
+[[nodiscard]] detail::RowMajorMatrix<Scalar> dense(const SequenceInputs<Scalar>& in) {
+  return dense(in, LogLinearState<Scalar>(levels_needed(static_cast<std::uint64_t>(in.length())),
+                                          std::max<Eigen::Index>(1, in.d_k()),
+                                          std::max<Eigen::Index>(1, in.d_v())));
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_DENSE_HPP
+
+// ---- loglinear/sequence/packed.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_PACKED_HPP
+#define LOGLINEAR_SEQUENCE_PACKED_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// Throws unless `cu_seqlens` cuts `length` tokens into `count` sequences.
+inline void require_cuts(const std::vector<Index>& cu_seqlens, Index length, std::size_t count) {
+  require_size("cu_seqlens", static_cast<Index>(cu_seqlens.size()), static_cast<Index>(count) + 1);
+  if (cu_seqlens.front() != 0) fail("cu_seqlens[0]", cu_seqlens.front(), "0");
+  for (std::size_t n = 1; n < cu_seqlens.size(); ++n) {
+    require_between("cu_seqlens[" + std::to_string(n) + "]", cu_seqlens[n], cu_seqlens[n - 1],
+                    length);
+  }
+  if (cu_seqlens.back() != length) {
+    fail("the last of cu_seqlens", cu_seqlens.back(),
+         std::to_string(length) + ", the number of tokens");
+  }
+}
+
+}  // namespace detail
+
+/// Several sequences of different lengths, packed one after the other into one set of inputs, as
+/// flash-linear-attention packs them; each has a state of its own.
+///
+/// \param in          the tokens of all sequences
+/// \param cu_seqlens  where they begin, and the end: 0, ..., T, not decreasing; sequence n is the
+///                    tokens [cu_seqlens[n], cu_seqlens[n + 1])
+/// \param states      the state before each sequence, and in the end those after them
+/// \param options     the size of chunks
+/// \return the reads, T x d_v
+/// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
+/// or unless there is one state for each; nothing is changed then
+template <class Scalar>
+detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
+                                         const std::vector<Eigen::Index>& cu_seqlens,
+                                         std::vector<LogLinearState<Scalar>>& states,
+                                         const ChunkwiseOptions& options = {}) {
+  detail::require_cuts(cu_seqlens, in.length(), states.size());
+  std::vector<LogLinearState<Scalar>> after = states;
+  detail::RowMajorMatrix<Scalar> out(in.length(), in.d_v());
+  for (std::size_t n = 0; n < states.size(); ++n) {
+    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
+    out.middleRows(first, count) = chunkwise(in.slice(first, count), after[n], options);
+  }
+  states = std::move(after);
+  return out;
+}
+
+/// The gradient of `sum(d_out * out)` of packed sequences; see both functions above.
+///
+/// \param initial  the state before each sequence
+/// \return the gradients; `state` holds those of all initial states, one below the other
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const std::vector<Eigen::Index>& cu_seqlens,
+    const std::vector<LogLinearState<Scalar>>& initial,
+    const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {}) {
+  detail::require_cuts(cu_seqlens, in.length(), initial.size());
+  detail::require_size("d_out (rows)", d_out.rows(), in.length());
+  auto all = SequenceGradients<Scalar>::sized_like(in);
+  std::vector<detail::RowMajorMatrix<Scalar>> states;
+  Eigen::Index state_rows = 0;
+  for (std::size_t n = 0; n < initial.size(); ++n) {
+    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
+    SequenceGradients<Scalar> part = chunkwise_gradient(in.slice(first, count), initial[n],
+                                                        d_out.middleRows(first, count), options);
+    const auto put = [&](auto& into, const auto& from) {
+      if (count == 0 || from.size() == 0) return;
+      const Eigen::Index each = from.rows() / count;
+      into.middleRows(first * each, count * each) = from;
+    };
+    put(all.q, part.q);
+    put(all.k, part.k);
+    put(all.v, part.v);
+    put(all.lambda, part.lambda);
+    put(all.g, part.g);
+    put(all.g_value, part.g_value);
+    put(all.beta, part.beta);
+    put(all.u, part.u);
+    put(all.p, part.p);
+    state_rows += part.state.rows();
+    states.push_back(std::move(part.state));
+  }
+  if (!states.empty()) all.state.resize(state_rows, states.front().cols());
+  state_rows = 0;
+  for (const auto& state : states) {
+    all.state.middleRows(state_rows, state.rows()) = state;
+    state_rows += state.rows();
+  }
+  return all;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_PACKED_HPP
+
+// ---- loglinear/sequence/recurrent.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_RECURRENT_HPP
+#define LOGLINEAR_SEQUENCE_RECURRENT_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// The transition of token t of a sequence, as a state undergoes it.
+template <class Scalar>
+class SequenceTransition {
+ public:
+  explicit SequenceTransition(const SequenceInputs<Scalar>& in) : in_(in) {}
+  void move_to(Index t) { t_ = t; }
+
+  /// m <- L m
+  template <class Level>
+  void left(Level& m) const {
+    const Index updates = in_.updates();
+    if (in_.beta.size() > 0) {
+      decay(m);
+      for (Index j = 0; j < updates; ++j) {
+        const Row key = in_.k.row(t_ * updates + j);
+        const Row found = in_.beta(t_, j) * key * m;
+        m -= key.transpose() * found;
+      }
+      return;
+    }
+    for (Index j = 0; j < updates; ++j) {
+      const Row found = in_.p.row(t_ * updates + j) * m;
+      if (j == 0) decay(m);
+      m -= in_.u.row(t_ * updates + j).transpose() * found;
+    }
+    if (updates == 0) decay(m);
+  }
+  /// m <- m diag(r)
+  template <class Level>
+  void right(Level& m) const {
+    if (in_.g_value.size() == 0) return;
+    Row decay;
+    detail::decays_of(in_.g_value.row(t_), decay);
+    for (Index i = 0; i < m.rows(); ++i) m.row(i).array() *= decay.array();
+  }
+  /// What `right` and `left` can grow a norm by, intermediate results included.
+  [[nodiscard]] double norm_bound() const {
+    const Index updates = in_.updates();
+    double bound = 1;
+    if (in_.g.size() > 0) bound = std::max(bound, std::exp(to_double(in_.g.row(t_).maxCoeff())));
+    for (Index j = 0; j < updates; ++j) {
+      const bool is_delta = in_.beta.size() > 0;
+      const Row u = is_delta ? Row(in_.beta(t_, j) * in_.k.row(t_ * updates + j))
+                             : Row(in_.u.row(t_ * updates + j));
+      const double looked_up =
+          to_double((is_delta ? in_.k : in_.p).row(t_ * updates + j).stableNorm());
+      bound *= 1 + std::max(1.0, to_double(u.stableNorm())) * looked_up;
+    }
+    if (in_.g_value.size() > 0) {
+      bound *= std::max(1.0, std::exp(to_double(in_.g_value.row(t_).maxCoeff())));
+    }
+    return bound;
+  }
+
+ private:
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+
+  template <class Level>
+  void decay(Level& m) const {
+    if (in_.g.size() == 0) return;
+    for (Index i = 0; i < m.rows(); ++i) {
+      m.row(i) *= std::exp(in_.g(t_, in_.g.cols() == 1 ? 0 : i));
+    }
+  }
+
+  const SequenceInputs<Scalar>& in_;
+  Index t_ = 0;
+};
+
+}  // namespace detail
+
+/// The sequence form one token after the other through the hierarchy: every level undergoes the
+/// token's transition and is read, then the leaf is pushed (arXiv:2506.04761, section 3.1).
+///
+/// \param in     the tokens
+/// \param state  the state before them, and in the end the one after the last push
+/// \return the reads, T x d_v
+/// \throws std::invalid_argument as `SequenceInputs::validate`, before anything has changed, or
+/// where the state would overflow: `state` then holds the tokens before that.
+/// O(T levels d_k d_v); allocates.
+template <class Scalar>
+detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
+                                         LogLinearState<Scalar>& state) {
+  using Eigen::Index;
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  if (in.length() > 0) {
+    detail::require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
+    detail::require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());
+  }
+  in.validate(state.size(), state.max_levels());
+  const Index leaves = in.leaves();
+  detail::RowMajorMatrix<Scalar> out(in.length(), state.d_v());
+  detail::SequenceTransition<Scalar> transition(in);
+  detail::Matrix<Scalar> keys(state.d_k(), leaves), values(state.d_v(), leaves);
+  for (Index t = 0; t < in.length(); ++t) {
+    transition.move_to(t);
+    keys = in.k.middleRows(t * leaves, leaves).transpose();
+    values = in.v.middleRows(t * leaves, leaves).transpose();
+    for (Index j = 0; in.beta.size() > 0 && j < leaves; ++j) {
+      for (Index i = 0; i < j; ++i) {  // earlier leaves undergo update j
+        const Scalar found = keys.col(i).dot(in.k.row(t * leaves + j));
+        keys.col(i) -= (in.beta(t, j) * found) * in.k.row(t * leaves + j).transpose();
+      }
+      keys.col(j) *= in.beta(t, j);
+    }
+    const double magnitude =
+        state.require_writable(transition.norm_bound(), keys, values, [] { return 0.0; });
+    state.undergo_unchecked(transition);
+    const Row query = in.q.row(t);
+    out.row(t) = (in.lambda(t, 0) * (query * keys)) * values.transpose();
+    for (int l : state.active_levels()) {
+      out.row(t) += in.lambda(t, l + 1) * Row(query * state.level(l));
+    }
+    state.write(Identity<Scalar>(state.d_k(), state.d_v()), keys, values, magnitude);
+  }
+  return out;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_RECURRENT_HPP
+
+// ---- loglinear/sequence.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_HPP
+#define LOGLINEAR_SEQUENCE_HPP
+
+/// \file
+/// The sequence form: whole sequences at once, in three ways to the same numbers, with gradients.
+
+#endif  // LOGLINEAR_SEQUENCE_HPP
+
+// ---- loglinear/version.hpp
+
+#ifndef LOGLINEAR_VERSION_HPP
+#define LOGLINEAR_VERSION_HPP
+
+/// \file
+/// The library's version; CMake reads it from here.
+
+#define LOGLINEAR_VERSION_MAJOR 0         ///< of semantic versioning
+#define LOGLINEAR_VERSION_MINOR 1         ///< likewise
+#define LOGLINEAR_VERSION_PATCH 0         ///< likewise
+#define LOGLINEAR_VERSION_STRING "0.1.0"  ///< all three
+
+#endif  // LOGLINEAR_VERSION_HPP
+
+// ---- loglinear/loglinear.hpp
+
+#ifndef LOGLINEAR_LOGLINEAR_HPP
+#define LOGLINEAR_LOGLINEAR_HPP
+
+/// \file
+/// Everything.
+
+#endif  // LOGLINEAR_LOGLINEAR_HPP
+
+// ---- loglinear/mode_text.hpp
+
+#ifndef LOGLINEAR_MODE_TEXT_HPP
+#define LOGLINEAR_MODE_TEXT_HPP
+
+/// \file
+/// Modes as text, both ways: `"gla"`, `"gated_delta_net(beta=per_token, gate_bias=6)"`,
+/// `"log_linear(delta_product(n_compositions=3), max_levels=20)"`.
+///
+///     mode     = name [ "(" [ argument { "," argument } ] ")" ]
+///     argument = name "=" value
+///     value    = number | "true" | "false" | "fixed" | "per_token" | "1/max_levels"
+///
+/// with space anywhere between those. `log_linear` has its inner mode in front of its arguments.
+/// What is not mentioned has its default; that of `lambda_init` is no number but the word
+/// `1/max_levels`. All names stand in one table, `detail::mode_entry`.
+
+namespace loglinear {
+
+/// What `parse_mode` throws: a std::invalid_argument whose message says at which column what was
+/// found and what would have been legal there.
+class ModeSyntaxError : public std::invalid_argument {
+ public:
+  /// \param column as `column()` \param what what was found and what would have been legal
+  ModeSyntaxError(std::size_t column, const std::string& what)
+      : std::invalid_argument("loglinear: mode, column " + std::to_string(column) + ": " + what),
+        column_(column) {}
+
+  /// Where in the text: 1 is its first byte, its size + 1 its end.
+  [[nodiscard]] std::size_t column() const noexcept { return column_; }
+
+ private:
+  std::size_t column_;
+};
+
+namespace detail {
+
+/// A hyperparameter: its name in the text and its place in the mode.
+template <class Mode, class Value>
+struct ModeArgument {
+  std::string_view name;
+  Value Mode::*member;
+};
+template <class Mode, class Value>
+[[nodiscard]] constexpr ModeArgument<Mode, Value> arg(std::string_view name, Value Mode::*member) {
+  return {name, member};
+}
+
+/// A mode: its name in the text and its hyperparameters, which its `validate` checks one by one.
+template <class... Arguments>
+struct ModeEntry {
+  std::string_view name;
+  std::tuple<Arguments...> arguments;
+};
+template <class... Arguments>
+[[nodiscard]] constexpr ModeEntry<Arguments...> entry(std::string_view name,
+                                                      Arguments... arguments) {
+  return {name, {arguments...}};
+}
+
+// Every mode. A new one is an alternative of `InnerMode` and a line here.
+template <class Mode>
+inline constexpr auto mode_entry = nullptr;
+template <>
+inline constexpr auto mode_entry<RetNet> = entry("retnet", arg("gamma", &RetNet::gamma));
+template <>
+inline constexpr auto mode_entry<Hawk> = entry("hawk", arg("gate_bias", &Hawk::gate_bias),
+                                               arg("input_bias", &Hawk::input_bias));
+template <>
+inline constexpr auto mode_entry<GLA> = entry("gla", arg("gate_bias", &GLA::gate_bias));
+template <>
+inline constexpr auto mode_entry<GLAVector> = entry("gla_vector",
+                                                    arg("gate_bias", &GLAVector::gate_bias));
+template <>
+inline constexpr auto mode_entry<DeltaNet> = entry("delta_net");
+template <>
+inline constexpr auto mode_entry<GatedDeltaNet> =
+    entry("gated_delta_net", arg("beta_scale", &GatedDeltaNet::beta_scale),
+          arg("beta", &GatedDeltaNet::beta), arg("gate_bias", &GatedDeltaNet::gate_bias),
+          arg("beta_bias", &GatedDeltaNet::beta_bias));
+template <>
+inline constexpr auto mode_entry<RWKV> = entry("rwkv", arg("initial_decay", &RWKV::initial_decay),
+                                               arg("gate_bias", &RWKV::gate_bias));
+template <>
+inline constexpr auto mode_entry<MLSTM> = entry("mlstm", arg("gate_bias", &MLSTM::gate_bias),
+                                                arg("input_bias", &MLSTM::input_bias));
+template <>
+inline constexpr auto mode_entry<DeltaProductMode> = entry(
+    "delta_product", arg("n_compositions", &DeltaProductMode::n_compositions),
+    arg("reflections", &DeltaProductMode::reflections),
+    arg("gate_bias", &DeltaProductMode::gate_bias), arg("beta_bias", &DeltaProductMode::beta_bias));
+template <>
+inline constexpr auto mode_entry<RWKV7> = entry("rwkv7", arg("decay_first", &RWKV7::decay_first),
+                                                arg("gate_bias", &RWKV7::gate_bias),
+                                                arg("iclr_bias", &RWKV7::iclr_bias));
+template <>
+inline constexpr auto mode_entry<HGRN2> = entry("hgrn2", arg("lower_bound", &HGRN2::lower_bound),
+                                                arg("gate_bias", &HGRN2::gate_bias));
+template <>
+inline constexpr auto mode_entry<Mamba2> = entry("mamba2",
+                                                 arg("initial_a_log", &Mamba2::initial_a_log),
+                                                 arg("initial_dt_bias", &Mamba2::initial_dt_bias));
+template <>
+inline constexpr auto mode_entry<LogLinear> = entry("log_linear",
+                                                    arg("max_levels", &LogLinear::max_levels),
+                                                    arg("lambda_init", &LogLinear::lambda_init),
+                                                    arg("key_only", &LogLinear::key_only));
+
+// The words of values that are not numbers, by the value's number.
+inline constexpr std::array<std::string_view, 2> bool_words = {"false", "true"};
+inline constexpr std::array<std::string_view, 2> beta_words = {"fixed", "per_token"};
+[[nodiscard]] constexpr const auto& words_of(bool) {
+  return bool_words;
+}
+[[nodiscard]] constexpr const auto& words_of(Beta) {
+  return beta_words;
+}
+
+/// The default of `LogLinear::lambda_init`: a word, since it follows another argument.
+inline constexpr std::string_view inverse_levels = "1/max_levels";
+
+/// "one of a, b, c", or the only name.
+[[nodiscard]] inline std::string one_of(const std::vector<std::string_view>& names) {
+  std::string list(names.size() > 1 ? "one of " : "");
+  for (const std::string_view& name : names) {
+    list.append(&name == names.data() ? "" : ", ").append(name);
+  }
+  return list;
+}
+
+/// The names of a variant's modes.
+template <class... Modes>
+[[nodiscard]] std::vector<std::string_view> names_of(std::type_identity<std::variant<Modes...>>) {
+  return {mode_entry<Modes>.name...};
+}
+
+/// Reads one text from left to right.
+class ModeReader {
+ public:
+  explicit ModeReader(std::string_view text) : text_(text) { advance(); }
+
+  /// The whole text as one of the variant's modes.
+  template <class Variant>
+  [[nodiscard]] Variant read_all() {
+    Variant mode = read_mode(std::type_identity<Variant>{});
+    if (!token_.empty()) fail("the end");
+    return mode;
+  }
+
+ private:
+  template <class... Modes>
+  [[nodiscard]] std::variant<Modes...> read_mode(std::type_identity<std::variant<Modes...>> type) {
+    std::optional<std::variant<Modes...>> mode;
+    const auto try_mode = [&]<class Mode>(std::type_identity<Mode>) {
+      if (mode || token_ != mode_entry<Mode>.name) return;
+      advance();
+      mode = read_arguments<Mode>();
+    };
+    (try_mode(std::type_identity<Modes>{}), ...);
+    if (mode) return *mode;
+    if (token_ == mode_entry<LogLinear>.name) {
+      fail("an inner mode, since log_linear cannot be inside log_linear: " +
+           one_of(names_of(type)));
+    }
+    fail("a mode: " + one_of(names_of(type)));
+  }
+
+  template <class Mode>
+  [[nodiscard]] Mode read_arguments() {
+    constexpr bool has_inner = std::is_same_v<Mode, LogLinear>;
+    Mode mode{};
+    if (!accept("(")) {
+      if constexpr (has_inner) fail("\"(\" and an inner mode");
+      return mode;
+    }
+    if constexpr (has_inner) mode.inner = read_mode(std::type_identity<InnerMode>{});
+    if (!has_inner && accept(")")) return mode;
+    std::vector<std::string_view> given;
+    bool first = !has_inner;
+    while (first || !accept(")")) {
+      if (!first && !accept(",")) fail("\",\" or \")\"");
+      read_argument(mode, given);
+      first = false;
+    }
+    return mode;
+  }
+
+  template <class Mode>
+  void read_argument(Mode& mode, std::vector<std::string_view>& given) {
+    std::vector<std::string_view> open;  // arguments that may still come
+    bool is_read = false;
+    const auto try_argument = [&](const auto& argument) {
+      const bool is_given = std::find(given.begin(), given.end(), argument.name) != given.end();
+      if (!is_given) open.push_back(argument.name);
+      if (is_read || is_given || token_ != argument.name) return;
+      given.push_back(argument.name);
+      advance();
+      if (!accept("=")) fail("\"=\" and a value");
+      read_value(mode.*argument.member, mode);
+      is_read = true;
+    };
+    std::apply([&](const auto&... arguments) { (try_argument(arguments), ...); },
+               mode_entry<Mode>.arguments);
+    if (is_read) return;
+    const std::string expected = open.empty() ? "\")\"" : "an argument: " + one_of(open);
+    const bool again = std::find(given.begin(), given.end(), token_) != given.end();
+    fail(again ? "each argument once, now " + expected : expected);
+  }
+
+  /// The value of one of the mode's members, which the mode must then find valid.
+  template <class Value, class Mode>
+  void read_value(Value& value, const Mode& mode) {
+    parse(value);
+    handling<std::invalid_argument>(
+        [&] { validate_rule(mode); },
+        [&](const auto& error) {
+          raise(ModeSyntaxError(column(), std::string(error.what()).substr(prefix.size())));
+        });
+    advance();
+  }
+
+  void parse(double& value) const { parse_number(value, "a number"); }
+  void parse(int& value) const { parse_number(value, "a whole number"); }
+  void parse(std::optional<double>& value) const {
+    value.reset();
+    if (token_ == inverse_levels) return;
+    parse_number(value.emplace(), "a number or 1/max_levels");
+  }
+  template <class Value>
+  void parse(Value& value) const {
+    const auto& words = words_of(value);
+    const auto word = std::find(words.begin(), words.end(), token_);
+    if (word == words.end()) fail(one_of({words.begin(), words.end()}));
+    value = static_cast<Value>(word - words.begin());
+  }
+  template <class Number>
+  void parse_number(Number& value, const char* expected) const {
+    const char* const end = token_.data() + token_.size();
+    const auto [stop, error] = std::from_chars(token_.data(), end, value);
+    if (error == std::errc::result_out_of_range) fail(std::string(expected) + " within its range");
+    if (error != std::errc{} || stop != end) fail(expected);
+  }
+
+  /// Goes to the next token: a word or number, one other character, or empty at the end.
+  void advance() {
+    const char* const word_characters =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-/";
+    position_ =
+        std::min(text_.find_first_not_of(" \t\n\v\f\r", position_ + token_.size()), text_.size());
+    const std::string_view rest = text_.substr(position_);
+    const std::size_t word = std::min(rest.find_first_not_of(word_characters), rest.size());
+    token_ = rest.substr(0, std::max<std::size_t>(word, 1));
+  }
+  bool accept(std::string_view wanted) {
+    if (token_ != wanted) return false;
+    advance();
+    return true;
+  }
+
+  [[nodiscard]] std::size_t column() const { return position_ + 1; }
+  [[noreturn]] void fail(const std::string& expected) const {
+    raise(ModeSyntaxError(column(), "found " + quoted(token_) + "; expected " + expected));
+  }
+
+  /// A token for a message: printable and short.
+  [[nodiscard]] static std::string quoted(std::string_view token) {
+    constexpr std::size_t longest = 40;
+    if (token.empty()) return "the end";
+    std::string text = "\"";
+    for (const char c : token.substr(0, longest)) {
+      const auto byte = static_cast<unsigned char>(c);
+      if (byte >= 0x20 && byte < 0x7F) {
+        text += c;
+      } else {
+        text.append("\\x").append({"0123456789ABCDEF"[byte >> 4], "0123456789ABCDEF"[byte & 15]});
+      }
+    }
+    return text + (token.size() > longest ? "...\"" : "\"");
+  }
+
+  static constexpr std::string_view prefix = "loglinear: ";
+
+  std::string_view text_, token_;
+  std::size_t position_ = 0;  // of the token
+};
+
+[[nodiscard]] inline std::string value_to_text(double value) {
+  std::array<char, 32> buffer;
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
+  return {buffer.data(), end};
+}
+[[nodiscard]] inline std::string value_to_text(int value) {
+  return std::to_string(value);
+}
+[[nodiscard]] inline std::string value_to_text(const std::optional<double>& value) {
+  return value ? value_to_text(*value) : std::string(inverse_levels);
+}
+template <class Value>
+[[nodiscard]] std::string value_to_text(Value value) {
+  return std::string(words_of(value)[static_cast<std::size_t>(value)]);
+}
+
+/// A mode as text, with all its arguments or only with those that do not print as the defaults do.
+template <class Mode>
+[[nodiscard]] std::string mode_to_text(const Mode& mode, bool with_defaults) {
+  std::string arguments;
+  const auto add = [&](const std::string& argument) {
+    arguments += (arguments.empty() ? "" : ", ") + argument;
+  };
+  if constexpr (std::is_same_v<Mode, LogLinear>) {
+    add(std::visit([](const auto& inner) { return mode_to_text(inner, false); }, mode.inner));
+  }
+  const auto add_argument = [&](const auto& argument) {
+    const std::string value = value_to_text(mode.*argument.member);
+    if (with_defaults || value != value_to_text(Mode{}.*argument.member)) {
+      add(std::string(argument.name) + '=' + value);
+    }
+  };
+  std::apply([&](const auto&... argument) { (add_argument(argument), ...); },
+             mode_entry<Mode>.arguments);
+  std::string text(mode_entry<Mode>.name);
+  return arguments.empty() ? text : text + '(' + arguments + ')';
+}
+
+template <class Mode>
+concept HasModeEntry = !std::is_null_pointer_v<std::remove_cv_t<decltype(mode_entry<Mode>)>>;
+
+}  // namespace detail
+
+/// A mode as text, with those arguments that differ from their defaults; `parse_mode` reads the
+/// same mode back, bit for bit, if it is valid.
+[[nodiscard]] inline std::string to_text(const AttentionMode& mode) {
+  return std::visit([](const auto& one) { return detail::mode_to_text(one, false); }, mode);
+}
+/// The same for an inner mode.
+[[nodiscard]] inline std::string to_text(const InnerMode& mode) {
+  return std::visit([](const auto& one) { return detail::mode_to_text(one, false); }, mode);
+}
+/// The same for one alternative, such as `to_text(GLA{.gate_bias = 6})`.
+template <detail::HasModeEntry Mode>
+[[nodiscard]] std::string to_text(const Mode& mode) {
+  return detail::mode_to_text(mode, false);
+}
+
+/// The mode that a text describes; the grammar stands at the top of this file. \throws
+/// ModeSyntaxError where the text breaks the grammar, names what does not exist, repeats an
+/// argument or gives a value that is out of its range
+[[nodiscard]] inline AttentionMode parse_mode(std::string_view text) {
+  return detail::ModeReader(text).read_all<AttentionMode>();
+}
+/// The same for an inner mode: `log_linear` is refused.
+[[nodiscard]] inline InnerMode parse_inner_mode(std::string_view text) {
+  return detail::ModeReader(text).read_all<InnerMode>();
+}
+
+/// The name of a mode in its text, such as `"gated_delta_net"`.
+[[nodiscard]] inline std::string_view mode_name(const AttentionMode& mode) {
+  return std::visit([]<class Mode>(const Mode&) { return detail::mode_entry<Mode>.name; }, mode);
+}
+
+/// One line a mode, with all arguments and their defaults, for a help text:
+/// `"retnet(gamma=0.95)"`, ... `parse_mode` reads each as the mode with its defaults.
+[[nodiscard]] inline std::vector<std::string> mode_signatures() {
+  return []<class... Modes>(std::type_identity<std::variant<Modes...>>) {
+    return std::vector<std::string>{detail::mode_to_text(Modes{}, true)...};
+  }(std::type_identity<AttentionMode>{});
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_TEXT_HPP

@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: MIT
+#include <loglinear/rules/retnet.hpp>

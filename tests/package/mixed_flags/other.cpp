@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT
+#include <loglinear/transition.hpp>
+
+int other() {
+  return 0;
+}

@@ -1,0 +1,2 @@
+# Stands for an Eigen that is too old.
+add_library(Eigen3::Eigen INTERFACE IMPORTED)
