@@ -110,7 +110,7 @@ class LogLinearAttention
         state_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
         workspace_(make_workspace()),
         training_(layout(), Preparation::leaves, preparation_.weight_count(),
-                  state_.score_columns()) {
+                  state_.read_shape()) {
     Xorshift64 random(options.seed);
     draw_weights(random);
     set_learning_rate(options.learning_rate);
@@ -157,7 +157,7 @@ class LogLinearAttention
     detail::require_size("the workspace's output", workspace.output.size(), output_dim());
     detail::require_size("the workspace's lambda", workspace.lambda.size(),
                          preparation_.weight_count());
-    detail::require_size("the workspace's levels", workspace.level_reads.cols(),
+    detail::require_size("the workspace's levels", workspace.level_queries.cols(),
                          state_.max_levels());
     detail::load_vector(x, "x", workspace.x);
     preparation_.project(workspace, layout().q);
@@ -336,7 +336,7 @@ class LogLinearAttention
   /// Memory for the const `query_readonly`; allocates.
   [[nodiscard]] Workspace make_workspace() const {
     return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
-                     state_.max_levels(), preparation_.weight_count(), state_.score_columns());
+                     preparation_.weight_count(), state_.read_shape());
   }
 
   /// The same layer, weights, state and counters in another scalar; allocates. \throws

@@ -8,6 +8,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "loglinear/detail/carry.hpp"
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/kernels.hpp"
 #include "loglinear/detail/types.hpp"
@@ -148,7 +149,7 @@ class LogLinearState {
       with_columns(v, d_v_, "v", [&](const auto& values) {
         detail::require_positive("the number of keys (columns of k)", keys.cols());
         detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
-        const double magnitude = require_writable(1, keys, values, [] { return 0.0; });
+        const double magnitude = require_writable(1, keys, values);
         push_unchecked(keys, values);
         magnitude_ = magnitude;
       });
@@ -164,7 +165,8 @@ class LogLinearState {
       detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
     }
     if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
-    const double magnitude = bounded(transition.norm_bound(), 0, [] { return 0.0; });
+    const double magnitude =
+        bounded(transition.norm_bound(), 0, [&](bool) { return measured(); });
     undergo_unchecked(transition);
     magnitude_ = magnitude;
   }
@@ -226,13 +228,25 @@ class LogLinearState {
   /// \{
 
   /// The bound of the state's magnitude after undergoing something that grows it by at most
-  /// `growth` and a leaf `keys values^T`. `pending()` bounds the magnitude of leaves that the layer
-  /// has deferred. \throws std::invalid_argument as `push_leaf`
-  template <class Keys, class Values, class Pending>
+  /// `growth` and a leaf `keys values^T`. `measure(exactly)` bounds the magnitude of everything
+  /// before that, what the layer has deferred included, in two ways. \throws
+  /// std::invalid_argument as `push_leaf`
+  template <class Keys, class Values, class Measure>
   [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values,
-                                        Pending pending) {
+                                        Measure measure) {
     if (size_ == UINT64_MAX) detail::fail("size", size_, "below 2^64 - 1 before a push");
-    return bounded(growth, leaf_magnitude(keys, values), pending);
+    return bounded(growth, leaf_magnitude(keys, values), measure);
+  }
+  /// The same where nothing is deferred.
+  template <class Keys, class Values>
+  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values) {
+    return require_writable(growth, keys, values, [&](bool) { return measured(); });
+  }
+  /// A bound of the Frobenius norm of all levels together.
+  [[nodiscard]] double measured() const {
+    double sum = 0;
+    for (int l : active_levels()) sum += detail::max_abs(view(l));
+    return sum * std::sqrt(static_cast<double>(d_k_ * d_v_));
   }
 
   /// A bound of the Frobenius norm of `keys values^T`.
@@ -285,14 +299,26 @@ class LogLinearState {
   /// Takes note of a leaf that the layer keeps for later.
   void defer(double magnitude) noexcept { magnitude_ = magnitude; }
 
-  /// Undergoes `transition`, then carries the bucket `sum_n key(., n) value_n^T` of 2^level tokens
-  /// in at `level`; `size()` must be a multiple of 2^level, and `value_n` begins at `values + n
-  /// d_v`.
-  template <class Kind, class KeyAt>
-  void write_bucket(const Kind& transition, int level, Index count, KeyAt key,
-                    const Scalar* values) {
-    undergo_unchecked(transition);
-    carry_in(level, count, key, values);
+  /// The coefficients of one level, row-major.
+  [[nodiscard]] const Scalar* level_data(int level) const {
+    return levels_.data() + level * d_k_ * d_v_;
+  }
+
+  /// Lets one level undergo a `product` of transitions.
+  template <class Product>
+  void transform_level(int level, const Product& product) {
+    product.apply(view(level).data(), d_k_, d_v_);
+  }
+
+  /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^level tokens, which begins at `level`;
+  /// `size()` must be a multiple of 2^level, and `value_n` begins at `values + n d_v`.
+  template <class KeyAt>
+  void carry_bucket(int level, Index count, KeyAt key, const Scalar* values) {
+    const int landed = level + landed_level(size_ >> level, max_levels_ - level);
+    const bool keeps = is_active_level(size_, landed, max_levels_);
+    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps, d_k_, d_v_, count,
+                  key, values);
+    size_ += std::uint64_t{1} << level;
   }
   /// \}
 
@@ -336,18 +362,15 @@ class LogLinearState {
 
   /// The new bound of the Frobenius norm of all levels together. The running bound only grows, so
   /// when it passes the limit the levels are measured before anything is refused.
-  template <class Pending>
-  [[nodiscard]] double bounded(double growth, double leaf, Pending pending) {
+  template <class Measure>
+  [[nodiscard]] double bounded(double growth, double leaf, Measure measure) {
     const double limit = detail::magnitude_limit<Scalar>();
     double magnitude = magnitude_ * growth + leaf;
-    if (detail::is_at_most(magnitude, limit)) return magnitude;
-    magnitude_ = pending();
-    for (int l : active_levels()) {
-      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
-      const ConstFlat level(view(l).data(), d_k_ * d_v_);
-      magnitude_ += detail::to_double(level.stableNorm());
+    for (const bool exactly : {false, true}) {
+      if (detail::is_at_most(magnitude, limit)) return magnitude;
+      magnitude_ = measure(exactly);
+      magnitude = magnitude_ * growth + leaf;
     }
-    magnitude = magnitude_ * growth + leaf;
     if (!detail::is_at_most(magnitude, limit))
       detail::fail("the magnitude of the state after this token", magnitude,
                    "within the range of the scalar type");
@@ -357,21 +380,11 @@ class LogLinearState {
   template <class Keys, class Values>
   void push_unchecked(const Keys& keys, const Values& values) {
     if (values.outerStride() == d_v_) {
-      carry_in(
+      carry_bucket(
           0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
     } else {
       push_unchecked(keys, detail::Matrix<Scalar>(values));
     }
-  }
-
-  /// The carry of a bucket of 2^level tokens, which begins at `level`.
-  template <class KeyAt>
-  void carry_in(int level, Index count, KeyAt key, const Scalar* values) {
-    const int landed = level + landed_level(size_ >> level, max_levels_ - level);
-    const bool keeps = is_active_level(size_, landed, max_levels_);
-    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps, d_k_, d_v_, count,
-                  key, values);
-    size_ += std::uint64_t{1} << level;
   }
 
   Storage levels_;

@@ -28,8 +28,7 @@ class HeadsToken {
     for (Index h = 0; h < in.heads; ++h) {
       in.head(h).validate(state(h).size(), state(h).max_levels());
       with_transition(h, [&](const auto& transition) {
-        magnitudes_.push_back(state(h).require_writable(transition.norm_bound(), key(h), value(h),
-                                                        [] { return 0.0; }));
+        magnitudes_.push_back(state(h).require_writable(transition.norm_bound(), key(h), value(h)));
       });
     }
   }

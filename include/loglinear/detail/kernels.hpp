@@ -5,120 +5,203 @@
 // The inner loops of a token, on raw row-major memory: on Eigen's packets, so that one text serves
 // every instruction set and every scalar (a scalar without packets is its own packet of one). They
 // never parallelise, never allocate and add in a fixed order.
+//
+// Memory is read in the order in which it lies, a whole row of a block before the next: rows that
+// take turns cost hardware prefetchers half their speed.
 
 #include <Eigen/Core>
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstddef>
 #include <limits>
 
+#include "loglinear/detail/narrow.hpp"
 #include "loglinear/detail/types.hpp"
 
 namespace loglinear::detail {
 
-template <class Scalar>
-using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
-template <class Scalar>
-inline constexpr Index packet_size = Eigen::internal::unpacket_traits<Packet<Scalar>>::size;
-
-/// out[j] = sum_i c[i] m[i][j] for N packets of columns, added to out if `Add`: the sums stay in
-/// registers while all rows pass by; even and odd rows are summed apart to hide the latency of the
-/// additions.
-template <int N, bool Add, class Scalar>
-void weighted_rows_block(const Scalar* m, Index rows, Index stride, const Scalar* c, Scalar* out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  P even[N], odd[N];
-  for (int n = 0; n < N; ++n) {
-    odd[n] = ei::pset1<P>(Scalar(0));
-    even[n] = Add ? ei::ploadu<P>(out + n * width) : odd[n];
-  }
-  Index i = 0;
-  for (; i + 1 < rows; i += 2, m += 2 * stride) {
-    const P first = ei::pset1<P>(c[i]), second = ei::pset1<P>(c[i + 1]);
-    for (int n = 0; n < N; ++n) {
-      even[n] = ei::pmadd(first, ei::ploadu<P>(m + n * width), even[n]);
-      odd[n] = ei::pmadd(second, ei::ploadu<P>(m + stride + n * width), odd[n]);
-    }
-  }
-  if (i < rows) {
-    const P last = ei::pset1<P>(c[i]);
-    for (int n = 0; n < N; ++n) {
-      even[n] = ei::pmadd(last, ei::ploadu<P>(m + n * width), even[n]);
-    }
-  }
-  for (int n = 0; n < N; ++n) ei::pstoreu(out + n * width, ei::padd(even[n], odd[n]));
-}
-
-/// out[j] = sum_i c[i] m[i][j], j < columns, added to out if `Add`: a row-major matrix from the
-/// left, `m^T c`.
-template <bool Add = false, class Scalar>
-void weighted_rows(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
-                   Scalar* out) {
-  constexpr Index width = packet_size<Scalar>;
-  Index j = 0;
-  for (; j + 8 * width <= columns; j += 8 * width) {
-    weighted_rows_block<8, Add>(m + j, rows, stride, c, out + j);
-  }
-  for (; j + 4 * width <= columns; j += 4 * width) {
-    weighted_rows_block<4, Add>(m + j, rows, stride, c, out + j);
-  }
-  for (; j + 2 * width <= columns; j += 2 * width) {
-    weighted_rows_block<2, Add>(m + j, rows, stride, c, out + j);
-  }
-  for (; j + width <= columns; j += width) {
-    weighted_rows_block<1, Add>(m + j, rows, stride, c, out + j);
-  }
-  if (j == columns) return;
-  if (!Add) std::fill(out + j, out + columns, Scalar(0));
-  for (Index i = 0; i < rows; ++i) {
-    for (Index rest = j; rest < columns; ++rest) out[rest] += c[i] * m[i * stride + rest];
-  }
-}
-
-/// The dot product of two contiguous vectors, as a packet of partial sums and the scalar rest.
-template <class Scalar>
-struct PartialDot {
-  Packet<Scalar> sums;
-  Scalar rest;
+/// A matrix to be read as the weighted sum of its rows, sum_i weights[i] rows[i].
+template <class Stored, class Scalar>
+struct WeightedRows {
+  const Stored* rows;
+  const Scalar* weights;
 };
+
+/// Packets of columns that fit in half of the registers.
 template <class Scalar>
-PartialDot<Scalar> partial_dot(const Scalar* a, const Scalar* b, Index size) {
+inline constexpr int widest_block =
+    Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 16 : 8;
+
+/// out[j] = the weighted sums of rows of all terms together, for N packets of columns from `first`
+/// on, added to out if `Add`. The sums stay in registers while all rows of all terms pass by; fewer
+/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
+template <int N, bool Add, int Chains, class Stored, class Scalar>
+void weighted_rows_block(const WeightedRows<Stored, Scalar>* terms, int count, Index first,
+                         Index rows, Index stride, Scalar* out) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  P even = ei::pset1<P>(Scalar(0)), odd = even;
-  Index j = 0;
-  for (; j + 2 * width <= size; j += 2 * width) {
-    even = ei::pmadd(ei::ploadu<P>(a + j), ei::ploadu<P>(b + j), even);
-    odd = ei::pmadd(ei::ploadu<P>(a + j + width), ei::ploadu<P>(b + j + width), odd);
+  constexpr int chains = N >= Chains ? 1 : Chains / N;
+  P sums[chains][N];
+  for (int c = 0; c < chains; ++c) {
+    for (int n = 0; n < N; ++n) {
+      sums[c][n] = Add && c == 0 ? ei::ploadu<P>(out + first + n * width) : ei::pset1<P>(Scalar(0));
+    }
   }
-  for (; j + width <= size; j += width) {
-    even = ei::pmadd(ei::ploadu<P>(a + j), ei::ploadu<P>(b + j), even);
+  for (int term = 0; term < count; ++term) {
+    const Stored* m = terms[term].rows + first;
+    const Scalar* const weights = terms[term].weights;
+    Index i = 0;
+    for (; i + chains <= rows; i += chains) {
+      for (int c = 0; c < chains; ++c, m += stride) {
+        const P weight = ei::pset1<P>(weights[i + c]);
+        for (int n = 0; n < N; ++n) {
+          sums[c][n] = ei::pmadd(weight, load<Scalar>(m + n * width), sums[c][n]);
+        }
+      }
+    }
+    for (; i < rows; ++i, m += stride) {
+      const P weight = ei::pset1<P>(weights[i]);
+      for (int n = 0; n < N; ++n) {
+        sums[0][n] = ei::pmadd(weight, load<Scalar>(m + n * width), sums[0][n]);
+      }
+    }
   }
-  Scalar rest(0);
-  for (; j < size; ++j) rest += a[j] * b[j];
-  return {ei::padd(even, odd), rest};
+  for (int n = 0; n < N; ++n) {
+    for (int c = 1; c < chains; ++c) sums[0][n] = ei::padd(sums[0][n], sums[c][n]);
+    ei::pstoreu(out + first + n * width, sums[0][n]);
+  }
 }
 
-/// out[i] = sum_l weight[l] m_l[i] . d over matrices of one shape, `sum_l weight_l m_l d`: row by
-/// row over all matrices, so that packets are summed across only once a row.
-template <class Scalar>
-void weighted_dots(const Scalar* const* m, const Scalar* weight, int count, Index rows,
-                   Index columns, const Scalar* d, Scalar* out) {
+/// All columns from `first` on, N packets at a time as long as there are so many, then fewer.
+template <int N, bool Add, int Chains, class Stored, class Scalar>
+void weighted_rows_from(const WeightedRows<Stored, Scalar>* terms, int count, Index first,
+                        Index rows, Index columns, Index stride, Scalar* out) {
+  constexpr Index width = packet_size<Scalar>;
+  for (; first + N * width <= columns; first += N * width) {
+    weighted_rows_block<N, Add, Chains>(terms, count, first, rows, stride, out);
+  }
+  if constexpr (N > 1) {
+    weighted_rows_from<N / 2, Add, Chains>(terms, count, first, rows, columns, stride, out);
+  } else {
+    if (!Add) std::fill(out + first, out + columns, Scalar(0));
+    for (int term = 0; term < count && first < columns; ++term) {
+      const auto& [m, weights] = terms[term];
+      for (Index i = 0; i < rows; ++i) {
+        for (Index j = first; j < columns; ++j) {
+          out[j] += weights[i] * static_cast<Scalar>(m[i * stride + j]);
+        }
+      }
+    }
+  }
+}
+
+/// out[j] = sum over the terms of sum_i weights[i] rows[i][j], j < columns, added to out if `Add`:
+/// `sum_l m_l^T c_l` over matrices of one shape, in one pass over each. With one chain the rounding
+/// of a column depends on nothing but whether it lies in a whole packet.
+template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
+                   Index stride, Scalar* out) {
+  weighted_rows_from<widest_block<Scalar>, Add, Chains>(terms, count, 0, rows, columns, stride,
+                                                        out);
+}
+
+/// The same of one matrix, `m^T c`.
+template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
+                   Scalar* out) {
+  const WeightedRows<Stored, Scalar> term{m, c};
+  weighted_rows<Add, Chains>(&term, 1, rows, columns, stride, out);
+}
+
+/// A matrix to be multiplied by a vector: row i counts weights[i] times in the sum over all terms,
+/// and duals[i] times in what is found of this term.
+template <class Stored, class Scalar>
+struct DottedRows {
+  const Stored* rows;
+  const Scalar* vector;
+  const Scalar* weights;
+  const Scalar* duals;
+  Scalar found;
+};
+
+/// The part of N packets of columns, from `first` on.
+template <int N, class Stored, class Scalar>
+void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
+                       Index stride, Scalar* out) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
-  for (Index i = 0; i < rows; ++i) {
-    P sums = ei::pset1<P>(Scalar(0));
-    Scalar rest(0);
-    for (int l = 0; l < count; ++l) {
-      const PartialDot<Scalar> dot = partial_dot(m[l] + i * columns, d, columns);
-      sums = ei::pmadd(ei::pset1<P>(weight[l]), dot.sums, sums);
-      rest += weight[l] * dot.rest;
+  constexpr Index width = packet_size<Scalar>;
+  constexpr Index band = 16;  // rows of all terms before their sums are added up across
+  const P zero = ei::pset1<P>(Scalar(0));
+  for (Index top = 0; top < rows; top += band) {
+    const Index height = std::min(band, rows - top);
+    P sums[band];
+    std::fill(sums, sums + height, zero);
+    for (int term = 0; term < count; ++term) {
+      auto& [m, vector, weights, duals, found] = terms[term];
+      P d[N], along = zero;
+      for (int n = 0; n < N; ++n) d[n] = ei::ploadu<P>(vector + first + n * width);
+      const Stored* row = m + top * stride + first;
+      for (Index i = 0; i < height; ++i, row += stride) {
+        P dot = ei::pmul(load<Scalar>(row), d[0]);
+        for (int n = 1; n < N; ++n) dot = ei::pmadd(load<Scalar>(row + n * width), d[n], dot);
+        sums[i] = ei::pmadd(ei::pset1<P>(weights[top + i]), dot, sums[i]);
+        along = ei::pmadd(ei::pset1<P>(duals[top + i]), dot, along);
+      }
+      found += ei::predux(along);
     }
-    out[i] = ei::predux(sums) + rest;
+    for (Index i = 0; i < height; ++i) out[top + i] += ei::predux(sums[i]);
+  }
+}
+
+template <int N, class Stored, class Scalar>
+void dotted_rows_from(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
+                      Index columns, Index stride, Scalar* out) {
+  constexpr Index width = packet_size<Scalar>;
+  for (; first + N * width <= columns; first += N * width) {
+    dotted_rows_block<N>(terms, count, first, rows, stride, out);
+  }
+  if constexpr (N > 1) {
+    dotted_rows_from<N / 2>(terms, count, first, rows, columns, stride, out);
+  } else {
+    for (int term = 0; term < count && first < columns; ++term) {
+      auto& [m, vector, weights, duals, found] = terms[term];
+      for (Index i = 0; i < rows; ++i) {
+        Scalar dot(0);
+        for (Index j = first; j < columns; ++j) {
+          dot += static_cast<Scalar>(m[i * stride + j]) * vector[j];
+        }
+        out[i] += weights[i] * dot;
+        found += duals[i] * dot;
+      }
+    }
+  }
+}
+
+/// out[i] += sum over the terms of weights[i] (rows[i] . vector), and for each term found += sum_i
+/// duals[i] (rows[i] . vector): `sum_l diag(w_l) m_l d_l` and `q_l^T m_l d_l` in one pass.
+template <class Stored, class Scalar>
+void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
+                 Index stride, Scalar* out) {
+  dotted_rows_from<8>(terms, count, Index{0}, rows, columns, stride, out);
+}
+
+/// m[i][j] = scale(i) m[i][j] + c[i] v[j], j < columns: rows scaled, then a rank-one update.
+template <class Scalar, class ScaleOfRow>
+void scale_and_add_outer(Scalar* m, Index rows, Index columns, Index stride, ScaleOfRow scale,
+                         const Scalar* c, const Scalar* v) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  for (Index i = 0; i < rows; ++i, m += stride) {
+    const Scalar scale_of_row = scale(i);
+    const P old = ei::pset1<P>(scale_of_row), factor = ei::pset1<P>(c[i]);
+    Index j = 0;
+    for (; j + width <= columns; j += width) {
+      ei::pstoreu(m + j,
+                  ei::pmadd(factor, ei::ploadu<P>(v + j), ei::pmul(old, ei::ploadu<P>(m + j))));
+    }
+    for (; j < columns; ++j) m[j] = c[i] * v[j] + scale_of_row * m[j];
   }
 }
 
@@ -139,36 +222,25 @@ void add_outer(Scalar* m, Index rows, Index columns, Index stride, const Scalar*
   }
 }
 
-/// to[j] += from[j] and from[j] = 0 for `size` contiguous numbers.
-template <class Scalar>
-void move_into(Scalar* from, Index size, Scalar* to) {
+/// m[i][j] *= scale_of(i) of_column[j], the latter 1 for all where it is null.
+template <class Stored, class Scalar, class ScaleOfRow>
+void scale(Stored* m, Index rows, Index columns, Index stride, ScaleOfRow scale_of,
+           const Scalar* of_column) {
   namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  Index j = 0;
-  for (; j + width <= size; j += width) {
-    ei::pstoreu(to + j, ei::padd(ei::ploadu<P>(to + j), ei::ploadu<P>(from + j)));
-    ei::pstoreu(from + j, ei::pset1<P>(Scalar(0)));
-  }
-  for (; j < size; ++j) {
-    to[j] += from[j];
-    from[j] = Scalar(0);
-  }
-}
-
-/// Magnitudes below this are nothing: the smallest normal number over the rounding error, so that
-/// what a state still says when multiplied by ordinary numbers is not denormal. Processors take a
-/// hundred times as long over denormal numbers; a state that decays would end in them.
-template <class Scalar>
-inline constexpr Scalar negligible_magnitude =
-    std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon();
-
-/// Clears what has decayed to nothing; other scalars than IEEE ones are left as they are.
-template <class Scalar>
-void clear_negligible(Scalar* m, Index size) {
-  if constexpr (std::numeric_limits<Scalar>::is_iec559) {
-    for (Index j = 0; j < size; ++j) {
-      m[j] = std::abs(m[j]) < negligible_magnitude<Scalar> ? Scalar(0) : m[j];
+  for (Index i = 0; i < rows; ++i, m += stride) {
+    const Scalar scale_of_row = scale_of(i);
+    const Packet<Scalar> factor = ei::pset1<Packet<Scalar>>(scale_of_row);
+    Index j = 0;
+    for (; j + width <= columns; j += width) {
+      Packet<Scalar> scaled = ei::pmul(factor, load<Scalar>(m + j));
+      if (of_column != nullptr) scaled = ei::pmul(scaled, load<Scalar>(of_column + j));
+      store<Scalar>(m + j, scaled);
+    }
+    for (; j < columns; ++j) {
+      Scalar scaled = scale_of_row * static_cast<Scalar>(m[j]);
+      if (of_column != nullptr) scaled *= of_column[j];
+      m[j] = static_cast<Stored>(scaled);
     }
   }
 }
@@ -188,35 +260,19 @@ void scaled_row(const Scalar& c, const Scalar* from, Index size, Scalar* to) {
   for (; j < size; ++j) to[j] = c * from[j] + (Add ? to[j] : Scalar(0));
 }
 
-/// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
-/// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
-/// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
-/// memory: a row of the target stays in the nearest cache.
-template <class Scalar, class KeyAt>
-void carry(Scalar* levels, int landed, bool keeps, Index rows, Index columns, Index count,
-           KeyAt key, const Scalar* values) {
-  const Index size = rows * columns;
-  std::array<Scalar, column_block> keys;
-  for (Index i = 0; i < rows; ++i) {
-    Scalar* const first = levels + i * columns;
-    Scalar* const target = first + landed * size;
-    bool adds = keeps;
-    for (Index begin = 0; begin < count; begin += column_block) {
-      const Index width = std::min<Index>(column_block, count - begin);
-      for (Index n = 0; n < width; ++n) keys[static_cast<std::size_t>(n)] = key(i, begin + n);
-      const Scalar* const block = values + begin * columns;
-      if (width == 1) {
-        adds ? scaled_row<true>(keys[0], block, columns, target)
-             : scaled_row<false>(keys[0], block, columns, target);
-      } else if (adds) {
-        weighted_rows<true>(block, width, columns, columns, keys.data(), target);
-      } else {
-        weighted_rows<false>(block, width, columns, columns, keys.data(), target);
-      }
-      adds = true;
-    }
-    for (Scalar* merged = first; merged < target; merged += size) {
-      move_into(merged, columns, target);
+/// Magnitudes below this are nothing: the smallest normal number over the rounding error, so that
+/// what a state still says when multiplied by ordinary numbers is not denormal. Processors take a
+/// hundred times as long over denormal numbers; a state that decays would end in them.
+template <class Scalar>
+inline constexpr Scalar negligible_magnitude =
+    std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon();
+
+/// Clears what has decayed to nothing; other scalars than IEEE ones are left as they are.
+template <class Scalar>
+void clear_negligible(Scalar* m, Index size) {
+  if constexpr (std::numeric_limits<Scalar>::is_iec559 && !is_narrow<Scalar>) {
+    for (Index j = 0; j < size; ++j) {
+      m[j] = std::abs(m[j]) < negligible_magnitude<Scalar> ? Scalar(0) : m[j];
     }
   }
 }

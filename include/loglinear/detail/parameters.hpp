@@ -61,12 +61,12 @@ class Parameters {
   [[nodiscard]] Index d_model() const { return d_model_; }
   [[nodiscard]] const Vector<Scalar>& free() const { return free_; }
 
-  /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet, so that
-  /// a row's rounding does not depend on `from`.
+  /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet and sums
+  /// in one chain, so that a row's rounding does not depend on `from`.
   void project(const Vector<Scalar>& x, Vector<Scalar>& raw, Index from = 0) const {
     from -= from % packet_size<Scalar>;
-    weighted_rows(projections_.data() + from, d_model_, projected_ - from, projected_, x.data(),
-                  raw.data() + from);
+    weighted_rows<false, 1>(projections_.data() + from, d_model_, projected_ - from, projected_,
+                            x.data(), raw.data() + from);
   }
 
   /// raw = x W^T, a row a token.

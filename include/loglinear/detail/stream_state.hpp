@@ -2,20 +2,29 @@
 #ifndef LOGLINEAR_DETAIL_STREAM_STATE_HPP
 #define LOGLINEAR_DETAIL_STREAM_STATE_HPP
 
-// The state as a layer keeps it: a LogLinearState of all tokens but the newest few, and those as
-// they came, keys beside values. A buffer of B = 2^b leaves stands for the b lowest levels:
-// attending to some B/2 leaves costs less than reading b/2 matrices, and one carry every B tokens
-// costs less than B carries. Transitions that multiply everything by one factor are deferred
-// likewise.
+// The state as a layer keeps it, so that a token costs one read of it and little more:
 //
-// Kinds of transition without `factor()` act on every level at every token; they have no buffer.
+// * the newest tokens stand apart as they came, keys beside values, in a buffer of B = 2^b leaves
+//   in place of the b lowest levels: attending to some B/2 leaves costs less than reading b/2
+//   matrices, and one carry every B tokens less than B carries;
+// * older tokens are in a LogLinearState, which is rewritten only at such a carry, and there only
+//   as far as the carry reaches. What higher levels have yet to undergo is kept as the product of
+//   the transitions, tier by tier: a level of tier i is still to undergo P_0 P_1 ... P_i, the
+//   latest first. A read takes its query down through these products instead.
+//
+// Diagonal products are cheap, so each level is a tier of its own. A dense one costs as much as a
+// level to read: there are few tiers, the first of which takes part in every flush.
 
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/pending.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/detail/workspace.hpp"
 #include "loglinear/fenwick.hpp"
@@ -23,25 +32,22 @@
 
 namespace loglinear::detail {
 
-template <class Kind>
-concept Deferrable = requires(const Kind& kind) {
-  kind.factor();
-};
-
-template <class Kind, int MaxLevels>
+template <class Kind, int MaxLevels, class Stored = typename Kind::Scalar>
 class StreamState {
  public:
   using Scalar = typename Kind::Scalar;
-  using State = LogLinearState<Scalar, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
+  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
+  using Product = PendingProduct<Kind>;
 
   StreamState(int max_levels, Index key_rows, Index d_v, Index leaves)
       : levels_(max_levels, key_rows, d_v),
         leaves_(leaves),
         buffer_level_(buffer_level(max_levels, key_rows, d_v)),
         columns_(padded(capacity() * leaves)),
-        keys_(RowMajor::Zero(key_rows, columns_)),
+        keys_(RowMajorMatrix<Scalar>::Zero(key_rows, columns_)),
         values_(Matrix<Scalar>::Zero(d_v, columns_)),
-        factors_(Vector<Scalar>::Ones(columns_)) {}
+        factors_(Vector<Scalar>::Ones(OneFactor<Kind> ? columns_ : 0)),
+        pending_(static_cast<std::size_t>(tier_of(max_levels - 1) + 1), Product(key_rows, d_v)) {}
 
   [[nodiscard]] int max_levels() const { return levels_.max_levels(); }
   [[nodiscard]] Index key_rows() const { return levels_.d_k(); }
@@ -49,54 +55,71 @@ class StreamState {
   [[nodiscard]] std::uint64_t size() const {
     return levels_.size() + static_cast<std::uint64_t>(buffered_);
   }
-  /// Columns that a workspace needs for the scores of buffered leaves.
-  [[nodiscard]] Index score_columns() const { return columns_; }
+  /// What a workspace must have room for.
+  [[nodiscard]] ReadShape read_shape() const {
+    return {max_levels(), columns_, static_cast<Index>(pending_.size())};
+  }
 
-  /// Tokens until nothing is buffered any more; 0 if nothing is. Then `levels` is all there is.
+  /// Tokens until nothing is buffered any more; 0 if nothing is.
   [[nodiscard]] Index until_flushed() const { return buffered_ == 0 ? 0 : capacity() - buffered_; }
   /// Tokens between two such moments.
   [[nodiscard]] Index capacity() const { return Index{1} << buffer_level_; }
-  [[nodiscard]] const State& levels() const { return levels_; }
-  [[nodiscard]] State& levels() { return levels_; }
+  /// The levels with nothing pending; all there is if nothing is buffered.
+  [[nodiscard]] State& settled_levels() {
+    if (buffer_level_ > 0) settle(last_tier());
+    return levels_;
+  }
 
   void reset() noexcept {
     levels_.reset();
+    keys_.setZero();
     buffered_ = 0;
-    levels_factor_ = Scalar(1);
+    growth_ = 1;
+    for (Product& product : pending_) product.reset();
   }
 
   /// Throws where the token may not be written; returns what `write` takes.
   [[nodiscard]] double require_writable(const Token<Kind>& token) {
     if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
-    return levels_.require_writable(token.transition.norm_bound(), token.keys, token.values, [&] {
-      const auto n = buffered_ * leaves_;
-      return n == 0 ? 0.0 : State::leaf_magnitude(keys_.leftCols(n), values_.leftCols(n));
+    const double growth = token.transition.norm_bound();
+    bound_products(growth);
+    return levels_.require_writable(growth, token.keys, token.values, [&](bool exactly) {
+      if (exactly) static_cast<void>(settled_levels());
+      double product = 1;
+      for (int i = 0; i <= last_tier() && !exactly; ++i) {
+        product *= std::max(1.0, pending(i).norm_bound());
+      }
+      const Index n = buffered_ * leaves_;
+      const double buffer =
+          n == 0 ? 0.0 : State::leaf_magnitude(keys_.leftCols(n), values_.leftCols(n));
+      return levels_.measured() * product + buffer;
     });
   }
 
   void write(const Token<Kind>& token, double magnitude) {
-    if constexpr (Deferrable<Kind>) {
-      if (buffer_level_ > 0) return defer(token, magnitude);
+    if (buffer_level_ == 0) {
+      levels_.write(token.transition, token.keys, token.values, magnitude);
+      return;
     }
-    levels_.write(token.transition, token.keys, token.values, magnitude);
+    undergo(token.transition);
+    const Index n = buffered_ * leaves_;
+    keys_.middleCols(n, leaves_) = token.keys;
+    values_.middleCols(n, leaves_) = token.values;
+    if constexpr (OneFactor<Kind>) factors_.segment(n, leaves_).setOnes();
+    levels_.defer(magnitude);
+    if (++buffered_ == capacity()) flush();
   }
 
   /// w.old_read = sum_l lambda[weight_of(l)] S_l^T w.old_query over the active levels, those in the
   /// buffer included.
   template <class WeightOf>
   void read(Workspace<Kind>& w, WeightOf weight_of) const {
-    w.levels_query = levels_factor_ * w.old_query;
-    w.old_read.setZero();
-    for (int l : levels_.active_levels()) {
-      weighted_rows(level(l), key_rows(), d_v(), d_v(), w.levels_query.data(),
-                    w.level_reads.col(l).data());
-      w.old_read += w.lambda[weight_of(l)] * w.level_reads.col(l);
-    }
+    read_levels(w, weight_of);
     if (buffered_ == 0) return;
     const Index n = buffered_ * leaves_;
     weighted_rows(keys_.data(), key_rows(), padded(n), columns_, w.old_query.data(),
                   w.scores.data());
-    w.scores.head(n).array() *= factors_.head(n).array();
+    if constexpr (OneFactor<Kind>) w.scores.head(n).array() *= factors_.head(n).array();
     for_each_buffered_level([&](int l, Index first, Index count) {
       w.coefficients.segment(first, count) =
           w.lambda[weight_of(l)] * w.scores.segment(first, count);
@@ -108,17 +131,7 @@ class StreamState {
   /// t.d_old_query = sum_l lambda_l S_l d, and t.d_lambda += d . S_l^T w.old_query.
   template <class WeightOf>
   void pull_back(const Workspace<Kind>& w, TrainingWorkspace<Kind>& t, WeightOf weight_of) const {
-    std::array<const Scalar*, max_level_limit> levels;
-    std::array<Scalar, max_level_limit> weights;
-    std::size_t active = 0;
-    for (int l : levels_.active_levels()) {
-      const int seen = weight_of(l);
-      t.d_lambda[seen] += t.d_old_read.dot(w.level_reads.col(l));
-      levels[active] = level(l);
-      weights[active++] = levels_factor_ * w.lambda[seen];
-    }
-    weighted_dots(levels.data(), weights.data(), static_cast<int>(active), key_rows(), d_v(),
-                  t.d_old_read.data(), t.d_old_query.data());
+    pull_back_levels(w, t, weight_of);
     if (buffered_ == 0) return;
     const Index n = buffered_ * leaves_;
     auto d_scores = t.d_scores.head(n);
@@ -127,39 +140,39 @@ class StreamState {
       const int seen = weight_of(l);
       auto d_level = d_scores.segment(first, count);
       t.d_lambda[seen] += d_level.dot(w.scores.segment(first, count));
-      d_level.array() *= w.lambda[seen] * factors_.segment(first, count).array();
+      d_level *= w.lambda[seen];
     });
+    if constexpr (OneFactor<Kind>) d_scores.array() *= factors_.head(n).array();
     t.d_old_query.noalias() += keys_.leftCols(n) * d_scores;
   }
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
   void copy_to(State& out) const {
     out = levels_;
-    if constexpr (Deferrable<Kind>) {
-      ScalarDecay<Scalar> decay(key_rows(), d_v());
-      decay.decay = levels_factor_;
-      for (Index token = 0; token < buffered_; ++token) {
-        const Index first = token * leaves_;
-        out.write_bucket(
-            decay, 0, leaves_,
-            [&](Index i, Index n) { return factors_[first + n] * keys_(i, first + n); },
-            values_.col(first).data());
-        decay.decay = Scalar(1);
-      }
-      if (buffered_ == 0 && levels_factor_ != Scalar(1)) out.undergo(decay);
+    for (int l : levels_.active_levels()) {
+      for (int i = tier_of(l); i >= 0; --i) out.transform_level(l, pending(i));
+    }
+    for (Index token = 0; token < buffered_; ++token) {
+      const Index first = token * leaves_;
+      out.carry_bucket(
+          0, leaves_, [&](Index i, Index n) { return key(i, first + n); },
+          values_.col(first).data());
     }
   }
 
   template <class OtherKind>
   [[nodiscard]] StreamState<OtherKind, MaxLevels> cast() const {
     using Other = typename OtherKind::Scalar;
+    StreamState settled(*this);
     StreamState<OtherKind, MaxLevels> other(max_levels(), key_rows(), d_v(), leaves_);
-    other.levels_ = levels_.template cast<Other>();
+    other.levels_ = settled.settled_levels().template cast<Other>();
     const Index n = buffered_ * leaves_;
-    other.keys_.leftCols(n) = keys_.leftCols(n).template cast<Other>();
+    for (Index i = 0; i < n; ++i) {
+      for (Index row = 0; row < key_rows(); ++row) {
+        other.keys_(row, i) = static_cast<Other>(key(row, i));
+      }
+    }
     other.values_.leftCols(n) = values_.leftCols(n).template cast<Other>();
-    other.factors_.head(n) = factors_.head(n).template cast<Other>();
-    other.levels_factor_ = static_cast<Other>(levels_factor_);
     other.buffered_ = buffered_;
     require_finite("a buffered key", other.keys_.leftCols(n));
     require_finite("a buffered value", other.values_.leftCols(n));
@@ -167,17 +180,32 @@ class StreamState {
   }
 
  private:
-  template <class, int>
+  template <class, int, class>
   friend class StreamState;
-  using RowMajor = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+  /// Levels of a tier of dense products but for the last tier, which has all higher ones.
+  static constexpr int dense_tier_height = 3;
+  static constexpr double most_growth = 1e9;
 
   /// b, so that B is about half the smaller side of a level, but no more levels than there are.
   static int buffer_level(int max_levels, Index key_rows, Index d_v) {
-    if (!Deferrable<Kind>) return 0;
     const auto side = static_cast<std::uint64_t>(std::min(key_rows, d_v));
-    const int level = static_cast<int>(std::bit_width(side)) - 2;
-    return std::clamp(level, 0, std::min(6, max_levels - 1));
+    const int level = static_cast<int>(std::bit_width(side)) - (Product::is_diagonal ? 2 : 1);
+    return std::clamp(level, 0, std::min(7, max_levels - 1));
   }
+
+  /// The tier of a level above the buffer; none without a buffer.
+  [[nodiscard]] int tier_of(int level) const {
+    if (buffer_level_ == 0) return -1;
+    const int above = level - buffer_level_;
+    if (Product::is_diagonal) return above;
+    return is_narrow<Stored> ? above / dense_tier_height : std::min(above / dense_tier_height, 1);
+  }
+  [[nodiscard]] int last_tier() const { return tier_of(max_levels() - 1); }
+  [[nodiscard]] const Product& pending(int tier) const {
+    return pending_[static_cast<std::size_t>(tier)];
+  }
+  [[nodiscard]] Product& pending(int tier) { return pending_[static_cast<std::size_t>(tier)]; }
 
   /// Whole packets of columns, so that scores never end in a remainder.
   [[nodiscard]] static Index padded(Index columns) {
@@ -185,7 +213,11 @@ class StreamState {
     return (columns + width - 1) / width * width;
   }
 
-  [[nodiscard]] const Scalar* level(int l) const { return levels_.level(l).data(); }
+  /// A buffered key as it is now.
+  [[nodiscard]] Scalar key(Index row, Index column) const {
+    if constexpr (OneFactor<Kind>) return factors_[column] * keys_(row, column);
+    return keys_(row, column);
+  }
 
   /// Calls `visit(level, first column, columns)` for the levels that the buffer stands for.
   template <class Visit>
@@ -198,42 +230,182 @@ class StreamState {
     }
   }
 
-  void defer(const Token<Kind>& token, double magnitude) {
-    const Scalar factor = token.transition.factor();
+  /// The query as tier `tier` sees it, but for a common factor.
+  [[nodiscard]] static auto query_of(const Workspace<Kind>& w, int tier) {
+    const bool is_own = OneFactor<Kind> || tier < 0;
+    const Scalar* const query = is_own ? w.old_query.data() : w.tier_queries.col(tier).data();
+    return Eigen::Map<const Vector<Scalar>>(query, w.old_query.size());
+  }
+
+  /// w.old_read from the levels alone: the query goes down through the tiers, the newest first.
+  template <class WeightOf>
+  void read_levels(Workspace<Kind>& w, WeightOf weight_of) const {
+    std::array<WeightedRows<Stored, Scalar>, max_level_limit> terms;
+    std::size_t count = 0;
+    int tier = -1;
+    Scalar factor(1);
+    if constexpr (scales_values<Kind>) w.old_read.setZero();
+    for (int l : levels_.active_levels()) {
+      while (tier < tier_of(l)) {
+        const Product& product = pending(++tier);
+        if constexpr (OneFactor<Kind>) {
+          factor *= product.factor();
+        } else {
+          product.pull(query_of(w, tier - 1), w.tier_queries.col(tier));
+        }
+        if constexpr (scales_values<Kind>) {
+          auto scales = w.tier_scales.col(tier);
+          if (tier == 0) scales.setOnes();
+          if (tier > 0) scales = w.tier_scales.col(tier - 1);
+          product.right(scales.transpose());
+        }
+      }
+      auto query = w.level_queries.col(l);
+      query = (w.lambda[weight_of(l)] * factor) * query_of(w, tier);
+      terms[count] = {levels_.level_data(l), query.data()};
+      if constexpr (scales_values<Kind>) {
+        weighted_rows(&terms[count], 1, key_rows(), d_v(), d_v(), w.level_read.data());
+        if (tier >= 0) w.level_read.array() *= w.tier_scales.col(tier).array();
+        w.old_read += w.level_read;
+      }
+      ++count;
+    }
+    if constexpr (!scales_values<Kind>) {
+      weighted_rows(terms.data(), static_cast<int>(count), key_rows(), d_v(), d_v(),
+                    w.old_read.data());
+    }
+  }
+
+  /// t.d_old_query and t.d_lambda from the levels alone: sums of S_l d come up through the tiers,
+  /// the oldest first, or where products are diagonal all at once, their rows weighted.
+  template <class WeightOf>
+  void pull_back_levels(const Workspace<Kind>& w, TrainingWorkspace<Kind>& t,
+                        WeightOf weight_of) const {
+    std::array<DottedRows<Stored, Scalar>, max_level_limit> terms;
+    std::array<LevelTerm, max_level_limit> of_level;
+    std::size_t count = 0;
+    int tier = -1;
+    Scalar factor(1);
+    constexpr bool weighs_rows = Product::is_diagonal && !OneFactor<Kind>;
+    if constexpr (weighs_rows) t.row_weights.setOnes();
+    for (int l : levels_.active_levels()) {
+      while (tier < tier_of(l)) {
+        const Product& product = pending(++tier);
+        if constexpr (OneFactor<Kind>) factor *= product.factor();
+        if constexpr (weighs_rows) product.push(t.row_weights, t.pushed);
+      }
+      const int seen = weight_of(l);
+      auto weights = t.level_weights.col(l);
+      weights.setConstant(w.lambda[seen] * factor);
+      if constexpr (weighs_rows) weights.array() *= t.row_weights.array();
+      const Scalar* vector = t.d_old_read.data();
+      if constexpr (scales_values<Kind>) {
+        if (tier >= 0) {
+          auto scaled = t.level_cotangents.col(l);
+          scaled = w.tier_scales.col(tier).cwiseProduct(t.d_old_read);
+          vector = scaled.data();
+        }
+      }
+      terms[count] = {levels_.level_data(l), vector, weights.data(), query_of(w, tier).data(),
+                      Scalar(0)};
+      of_level[count++] = {tier, seen, factor};
+    }
+    t.d_old_query.setZero();
+    std::size_t last = count;
+    for (; tier >= 0 && !Product::is_diagonal; --tier) {
+      std::size_t first = last;
+      while (first > 0 && of_level[first - 1].tier == tier) --first;
+      add_dotted(terms.data() + first, last - first, t.d_old_query);
+      pending(tier).push(t.d_old_query, t.pushed);
+      last = first;
+    }
+    add_dotted(terms.data(), last, t.d_old_query);
+    for (std::size_t i = 0; i < count; ++i) {
+      t.d_lambda[of_level[i].seen] += of_level[i].factor * terms[i].found;
+    }
+  }
+  void add_dotted(DottedRows<Stored, Scalar>* terms, std::size_t count, Vector<Scalar>& to) const {
+    dotted_rows(terms, static_cast<int>(count), key_rows(), d_v(), d_v(), to.data());
+  }
+
+  /// Everything but the levels undergoes a transition, and they are to undergo it later.
+  void undergo(const Kind& transition) {
     const Index n = buffered_ * leaves_;
-    factors_.head(n) *= factor;
-    levels_factor_ *= factor;
-    keys_.middleCols(n, leaves_) = token.keys;
-    values_.middleCols(n, leaves_) = token.values;
-    factors_.segment(n, leaves_).setOnes();
-    levels_.defer(magnitude);
-    if (++buffered_ == capacity()) flush();
+    if constexpr (OneFactor<Kind>) {
+      factors_.head(n) *= transition.factor();
+    } else if (n > 0) {
+      transition.left(keys_.leftCols(padded(n)));
+      if constexpr (scales_values<Kind>) transition.right(values_.leftCols(n).transpose());
+    }
+    pending(0).follow(transition);
+    // Now and then, what has decayed to nothing: denormal numbers would take their time.
+    if (buffered_ % 8 != 7) return;
+    clear_negligible(factors_.data(), OneFactor<Kind> ? n : 0);
+    clear_negligible(keys_.data(), OneFactor<Kind> ? 0 : keys_.size());
+    clear_negligible(values_.data(), scales_values<Kind> ? n * d_v() : 0);
+    pending(0).clear_negligible();
+  }
+
+  /// Products must neither overflow nor have rounded much away: where transitions make states
+  /// grow, levels are rewritten in time.
+  void bound_products(double growth) {
+    if (buffer_level_ == 0) return;
+    growth_ *= std::max(1.0, growth);
+    if (is_at_most(growth_, most_growth)) return;
+    growth_ = pending(0).growth() * std::max(1.0, growth);
+    if (is_at_most(growth_, most_growth)) return;
+    settle(last_tier());
+    growth_ = std::max(1.0, growth);
   }
 
   /// All buffered leaves become one bucket of the level above the buffer.
   void flush() {
-    ScalarDecay<Scalar> decay(key_rows(), d_v());
-    decay.decay = levels_factor_;
-    const auto key = [&](Index i, Index n) { return factors_[n] * keys_(i, n); };
-    const Index n = buffered_ * leaves_;
-    if (levels_factor_ == Scalar(1)) {
-      levels_.write_bucket(Identity<Scalar>(0, 0), buffer_level_, n, key, values_.data());
-    } else {
-      levels_.write_bucket(decay, buffer_level_, n, key, values_.data());
-    }
+    const int landed = buffer_level_ + landed_level(levels_.size() >> buffer_level_,
+                                                    max_levels() - buffer_level_);
+    settle(tier_of(landed));
+    levels_.carry_bucket(
+        buffer_level_, buffered_ * leaves_, [&](Index i, Index n) { return key(i, n); },
+        values_.data());
+    keys_.setZero();
     buffered_ = 0;
-    levels_factor_ = Scalar(1);
+    growth_ = 1;
+    double growth = 1;
+    for (const Product& product : pending_) growth *= product.growth();
+    if (!is_at_most(growth, most_growth)) settle(last_tier());
   }
 
-  State levels_;  // the first size() - buffered_ tokens, without the factor
+  /// The levels of all tiers up to this one undergo what is pending for them.
+  void settle(int tier) {
+    for (int i = 0; i <= tier; ++i) {
+      if (i > 0) pass_on(i - 1);
+      for (int l : levels_.active_levels()) {
+        if (tier_of(l) == i) levels_.transform_level(l, pending(i));
+      }
+    }
+    if (tier < last_tier()) pass_on(tier);
+    pending(tier).reset();
+  }
+  /// What is pending for a tier whose levels have undergone it still is for the next.
+  void pass_on(int tier) {
+    pending(tier + 1).follow(pending(tier));
+    pending(tier).reset();
+  }
+
+  struct LevelTerm {
+    int tier, seen;
+    Scalar factor;
+  };
+
+  State levels_;  // the first size() - buffered_ tokens, before what is pending
   Index leaves_;
-  int buffer_level_;  // b; 0 for no buffer
-  Index columns_;     // of the buffer, in whole packets
-  RowMajor keys_;     // one column a leaf
+  int buffer_level_;             // b; 0 for no buffer: then levels are rewritten at every token
+  Index columns_;                // of the buffer, in whole packets
+  RowMajorMatrix<Scalar> keys_;  // one column a leaf, as it is now; 0 where there is none
   Matrix<Scalar> values_;
-  Vector<Scalar> factors_;   // what each buffered leaf has been multiplied by since it came
-  Scalar levels_factor_{1};  // what all of levels_ is still to be multiplied by
-  Index buffered_ = 0;       // tokens in the buffer, below 2^b
+  Vector<Scalar> factors_;        // what keys are still to be multiplied by, of OneFactor kinds
+  std::vector<Product> pending_;  // P_0, P_1, ...: one for each tier
+  double growth_ = 1;             // a bound of what P_0 multiplies a norm by
+  Index buffered_ = 0;            // tokens in the buffer, below 2^b
 };
 
 }  // namespace loglinear::detail

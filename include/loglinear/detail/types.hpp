@@ -24,6 +24,18 @@ template <class Scalar>
 using ConstMatrixView = Eigen::Map<const Matrix<Scalar>, Eigen::Unaligned,
                                    Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
 
+/// Whether a matrix lies in memory row by row, so that kernels may work on it.
+template <class Type>
+inline constexpr bool is_row_major_memory = [] {
+  using Plain = std::remove_cvref_t<Type>;
+  if constexpr (requires { Plain::InnerStrideAtCompileTime; }) {
+    return Plain::IsRowMajor && (Plain::Flags & Eigen::DirectAccessBit) != 0 &&
+           Plain::InnerStrideAtCompileTime == 1;
+  } else {
+    return false;
+  }
+}();
+
 /// Stack buffer for one block of columns: dynamic length, never on the heap.
 inline constexpr int column_block = 64;
 template <class Scalar>

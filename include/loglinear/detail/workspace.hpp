@@ -32,22 +32,31 @@ struct Layout {
   }
 };
 
+/// How large the memory of reads must be.
+struct ReadShape {
+  Index max_levels = 0;
+  Index columns = 0;  // of the buffer of newest leaves
+  Index tiers = 0;    // of levels with pending transitions in common
+};
+
 /// Everything a read needs; the forward half of a token.
 template <class Kind>
 struct Workspace {
   using Scalar = typename Kind::Scalar;
 
-  Workspace(const Layout& layout, Index d_model, Index leaves, Index max_levels, Index weights,
-            Index score_columns)
+  Workspace(const Layout& layout, Index d_model, Index leaves, Index weights,
+            const ReadShape& shape)
       : x(Vector<Scalar>::Zero(d_model)),
         raw(Vector<Scalar>::Zero(layout.end)),
         token(layout.key_rows, layout.d_v, leaves),
         lambda(Vector<Scalar>::Zero(weights)),
         old_query(Vector<Scalar>::Zero(layout.key_rows)),
-        levels_query(Vector<Scalar>::Zero(layout.key_rows)),
-        level_reads(Matrix<Scalar>::Zero(layout.d_v, max_levels)),
-        scores(Vector<Scalar>::Zero(score_columns)),
-        coefficients(Vector<Scalar>::Zero(score_columns)),
+        tier_queries(Matrix<Scalar>::Zero(layout.key_rows, shape.tiers)),
+        tier_scales(Matrix<Scalar>::Zero(layout.d_v, shape.tiers)),
+        level_queries(Matrix<Scalar>::Zero(layout.key_rows, shape.max_levels)),
+        level_read(Vector<Scalar>::Zero(layout.d_v)),
+        scores(Vector<Scalar>::Zero(shape.columns)),
+        coefficients(Vector<Scalar>::Zero(shape.columns)),
         old_read(Vector<Scalar>::Zero(layout.d_v)),
         read(Vector<Scalar>::Zero(layout.d_v)),
         output(Vector<Scalar>::Zero(layout.d_v)) {}
@@ -57,10 +66,12 @@ struct Workspace {
   Token<Kind> token;            // what the rule made of them
   Vector<Scalar> lambda;        // level weights
   Vector<Scalar> old_query;     // the query as the older states see it: L^T q
-  Vector<Scalar> levels_query;  // the same times what is deferred of their decay
-  Matrix<Scalar> level_reads;   // column l: S_l^T levels_query, for active levels
-  Vector<Scalar> scores;        // k . old_query of each buffered leaf, times its decay
-  Vector<Scalar> coefficients;  // the same times the leaf's level weight
+  Matrix<Scalar> tier_queries;  // column i: the query as the levels of tier i see it
+  Matrix<Scalar> tier_scales;   // column i: what their reads are multiplied by
+  Matrix<Scalar> level_queries;  // column l: the query of level l, times its weight
+  Vector<Scalar> level_read;     // one level's share of the read
+  Vector<Scalar> scores;         // k . old_query of each buffered leaf
+  Vector<Scalar> coefficients;   // the same times the leaf's level weight
   Vector<Scalar> old_read;      // their weighted sum
   Vector<Scalar> read;          // the raw read: old_read through diag(r), plus the token's own leaf
   Vector<Scalar> output;        // tanh of it
@@ -71,19 +82,27 @@ template <class Kind>
 struct TrainingWorkspace {
   using Scalar = typename Kind::Scalar;
 
-  TrainingWorkspace(const Layout& layout, Index leaves, Index weights, Index score_columns)
+  TrainingWorkspace(const Layout& layout, Index leaves, Index weights, const ReadShape& shape)
       : target(layout.d_v),
         d_read(layout.d_v),
         d_old_read(layout.d_v),
         d_old_query(layout.key_rows),
         d_lambda(weights),
-        d_scores(score_columns),
+        d_scores(shape.columns),
+        level_weights(layout.key_rows, shape.max_levels),
+        level_cotangents(layout.d_v, shape.max_levels),
+        row_weights(layout.key_rows),
+        pushed(layout.key_rows),
         d_token(layout.key_rows, layout.d_v, leaves),
         d_raw(layout.end),
         d_free(layout.free_end) {}
 
   Vector<Scalar> target;
   Vector<Scalar> d_read, d_old_read, d_old_query, d_lambda, d_scores;
+  Matrix<Scalar> level_weights;     // column l: the weight of each row of level l
+  Matrix<Scalar> level_cotangents;  // column l: d_old_read as level l sees it
+  Vector<Scalar> row_weights;       // what is pending for a level, where that is a diagonal
+  Vector<Scalar> pushed;            // scratch
   Token<Kind> d_token;
   Vector<Scalar> d_raw, d_free;
 };

@@ -189,7 +189,7 @@ class BlockForm {
   void read_chunkwise(const Rows& rows, ReadOrder order, Reads& reads, Eigen::Index first) {
     using Scalar = typename Layer::Scalar;
     if (rows.rows() == 0) return;
-    auto& levels = layer().state_.levels();
+    auto& levels = layer().state_.settled_levels();
     Eigen::Ref<const detail::RowMajorMatrix<Scalar>> view(rows);
     auto source = source_of(view, order);
     source.read_into(reads, first);

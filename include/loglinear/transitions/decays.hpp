@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/kernels.hpp"
 #include "loglinear/detail/types.hpp"
 
 namespace loglinear {
@@ -17,6 +18,7 @@ namespace loglinear {
 template <class Scalar_>
 struct Identity {
   using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
 
   Identity(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
 
@@ -25,7 +27,11 @@ struct Identity {
   void left_transposed(auto&& /*q*/) const {}
   void right(auto&& /*m*/) const {}
   void pullback(const auto&, const auto&, const auto&, const auto&, Identity&) const {}
+  void reset() {}
+  void follow(const Identity&) {}
   [[nodiscard]] Scalar factor() const { return Scalar(1); }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
   [[nodiscard]] double norm_bound() const { return 1; }
   [[nodiscard]] bool all_finite() const { return true; }
 };
@@ -34,20 +40,30 @@ struct Identity {
 template <class Scalar_>
 struct ScalarDecay {
   using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
 
   ScalarDecay(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
 
   Scalar decay{1};  ///< a
 
   [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
-  void left(auto&& m) const { m *= decay; }
+  void left(auto&& m) const {
+    if (decay != Scalar(1)) m *= decay;
+  }
   void left_transposed(auto&& q) const { q *= decay; }
   void right(auto&& /*m*/) const {}
   void pullback(const auto& q, const auto& s, const auto&, const auto&,
                 ScalarDecay& gradient) const {
     gradient.decay = q.dot(s);
   }
+  void reset() { decay = Scalar(1); }
+  void follow(const ScalarDecay& later) {
+    decay *= later.decay;
+    detail::clear_negligible(&decay, 1);
+  }
   [[nodiscard]] Scalar factor() const { return decay; }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return decay; }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
   [[nodiscard]] double norm_bound() const { return std::abs(detail::to_double(decay)); }
   [[nodiscard]] bool all_finite() const { return detail::is_finite(decay); }
 };
@@ -56,6 +72,7 @@ struct ScalarDecay {
 template <class Scalar_>
 struct KeyDecay {
   using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
 
   KeyDecay(Eigen::Index key_rows, Eigen::Index /*d_v*/)
       : decay(detail::Vector<Scalar>::Ones(key_rows)) {}
@@ -66,13 +83,26 @@ struct KeyDecay {
     return decay.size() == key_rows;
   }
   void left(auto&& m) const {
-    for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
+    if constexpr (detail::is_row_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.rows(), m.cols(), m.outerStride(), [&](Eigen::Index i) { return decay[i]; },
+          nullptr);
+    } else {
+      for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
+    }
   }
   void left_transposed(auto&& q) const { q.array() *= decay.array(); }
   void right(auto&& /*m*/) const {}
   void pullback(const auto& q, const auto& s, const auto&, const auto&, KeyDecay& gradient) const {
     gradient.decay = q.cwiseProduct(s);
   }
+  void reset() { decay.setOnes(); }
+  void follow(const KeyDecay& later) {
+    decay.array() *= later.decay.array();
+    detail::clear_negligible(decay.data(), decay.size());
+  }
+  [[nodiscard]] Scalar row_factor(Eigen::Index i) const { return decay[i]; }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
   [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
   [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
 };
@@ -81,6 +111,7 @@ struct KeyDecay {
 template <class Scalar_>
 struct ValueDecay {
   using Scalar = Scalar_;
+  static constexpr bool scales_values = true;
 
   ValueDecay(Eigen::Index /*key_rows*/, Eigen::Index d_v)
       : decay(detail::Vector<Scalar>::Ones(d_v)) {}
@@ -91,13 +122,26 @@ struct ValueDecay {
   void left(auto&& /*m*/) const {}
   void left_transposed(auto&& /*q*/) const {}
   void right(auto&& m) const {
-    for (Eigen::Index i = 0; i < m.rows(); ++i) {
-      m.row(i).array() *= decay.transpose().array();
+    if constexpr (detail::is_row_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.rows(), m.cols(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
+          decay.data());
+    } else {
+      for (Eigen::Index i = 0; i < m.rows(); ++i) {
+        m.row(i).array() *= decay.transpose().array();
+      }
     }
   }
   void pullback(const auto&, const auto&, const auto& z, const auto& d,
                 ValueDecay& gradient) const {
     gradient.decay = z.cwiseProduct(d);
+  }
+  void reset() { decay.setOnes(); }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
+  [[nodiscard]] const Scalar* column_factors() const { return decay.data(); }
+  void follow(const ValueDecay& later) {
+    decay.array() *= later.decay.array();
+    detail::clear_negligible(decay.data(), decay.size());
   }
   [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
   [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }

@@ -21,6 +21,7 @@ struct TransitionProduct {
   static_assert(sizeof...(Factors) > 0, "a product of transitions needs at least one factor");
   static constexpr std::size_t count = sizeof...(Factors);  ///< number of factors
   using Scalar = typename std::tuple_element_t<0, std::tuple<Factors...>>::Scalar;
+  static constexpr bool scales_values = (Factors::scales_values || ...);
 
   TransitionProduct(Eigen::Index key_rows, Eigen::Index d_v)
       : factors(Factors(key_rows, d_v)...),

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/kernels.hpp"
 #include "loglinear/detail/types.hpp"
 
 namespace loglinear {
@@ -19,6 +20,7 @@ namespace loglinear {
 template <class Diagonal>
 struct RankOneUpdate {
   using Scalar = typename Diagonal::Scalar;
+  static constexpr bool scales_values = false;
 
   RankOneUpdate(Eigen::Index key_rows, Eigen::Index d_v)
       : diagonal(key_rows, d_v),
@@ -35,14 +37,24 @@ struct RankOneUpdate {
 
   /// m <- D m - u (p^T m), a block of columns at a time so that p^T m fits on the stack.
   void left(auto&& m) const {
-    for (Eigen::Index first = 0; first < m.cols(); first += detail::column_block) {
-      const Eigen::Index width = std::min<Eigen::Index>(detail::column_block, m.cols() - first);
+    for (Eigen::Index first = 0; first < m.cols(); first += found_block) {
+      const Eigen::Index width = std::min<Eigen::Index>(found_block, m.cols() - first);
       auto block = m.middleCols(first, width);
-      detail::BlockBuffer<Scalar> found(width);
-      found.setZero();
-      for (Eigen::Index i = 0; i < p.size(); ++i) found += p[i] * block.row(i).transpose();
-      diagonal.left(block);
-      for (Eigen::Index i = 0; i < u.size(); ++i) block.row(i) -= u[i] * found.transpose();
+      Found found(width);
+      if constexpr (detail::is_row_major_memory<decltype(m)>) {
+        Scalar* const data = block.data();
+        const Eigen::Index rows = u.size(), stride = block.outerStride();
+        detail::weighted_rows(data, rows, width, stride, p.data(), found.data());
+        found = -found;
+        detail::scale_and_add_outer(
+            data, rows, width, stride, [&](Eigen::Index i) { return diagonal.row_factor(i); },
+            u.data(), found.data());
+      } else {
+        found.setZero();
+        for (Eigen::Index i = 0; i < p.size(); ++i) found += p[i] * block.row(i).transpose();
+        diagonal.left(block);
+        for (Eigen::Index i = 0; i < u.size(); ++i) block.row(i) -= u[i] * found.transpose();
+      }
     }
   }
 
@@ -71,6 +83,11 @@ struct RankOneUpdate {
   [[nodiscard]] bool all_finite() const {
     return diagonal.all_finite() && detail::all_finite(u) && detail::all_finite(p);
   }
+
+ private:
+  /// Columns whose p^T m lies on the stack at a time.
+  static constexpr int found_block = 4 * detail::column_block;
+  using Found = Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, found_block, 1>;
 };
 
 }  // namespace loglinear

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_DETAIL_PENDING_HPP
+#define LOGLINEAR_DETAIL_PENDING_HPP
+
+// What levels have yet to undergo: the product of the transitions of several tokens, kept apart so
+// that the levels need not be rewritten at every token. A read takes its query back through the
+// product instead, (P S diag(r))^T q = diag(r) S^T (P^T q).
+//
+// Products of diagonal kinds are of the same kind; those of all others are dense.
+
+#include <algorithm>
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <type_traits>
+
+#include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/product.hpp"
+#include "loglinear/detail/types.hpp"
+
+namespace loglinear::detail {
+
+/// Whether products of the kind are of the kind.
+template <class Kind>
+concept ClosedKind = requires(Kind& product, const Kind& later) {
+  product.follow(later);
+  product.reset();
+};
+
+/// Whether the kind multiplies everything by one number, `factor()`.
+template <class Kind>
+concept OneFactor = requires(const Kind& kind) {
+  kind.factor();
+};
+
+/// Whether r can differ from 1; assumed of kinds that do not say.
+template <class Kind>
+inline constexpr bool scales_values = [] {
+  if constexpr (requires { Kind::scales_values; }) {
+    return Kind::scales_values;
+  } else {
+    return true;
+  }
+}();
+
+/// The product of diagonal transitions of one kind.
+template <class Kind>
+class DiagonalProduct {
+ public:
+  using Scalar = typename Kind::Scalar;
+  static constexpr bool is_diagonal = true;
+
+  DiagonalProduct(Index key_rows, Index d_v) : product_(key_rows, d_v) {}
+
+  /// P = I
+  void reset() { product_.reset(); }
+  /// P <- L P, and the same for r
+  void follow(const Kind& later) { product_.follow(later); }
+  void follow(const DiagonalProduct& later) { product_.follow(later.product_); }
+  void clear_negligible() {}
+
+  /// pulled = P^T q
+  void pull(const auto& q, auto&& pulled) const {
+    pulled = q;
+    product_.left_transposed(pulled);
+  }
+  /// s <- P s
+  void push(auto&& s, Vector<Scalar>&) const { product_.left(s); }
+  /// z <- z diag(r), a row
+  void right(auto&& z) const { product_.right(z); }
+  [[nodiscard]] Scalar factor() const requires OneFactor<Kind> { return product_.factor(); }
+  /// By how much a norm can grow, an upper bound; and by how much coefficients about do, 1 or more.
+  [[nodiscard]] double norm_bound() const { return product_.norm_bound(); }
+  [[nodiscard]] double growth() const { return std::max(1.0, norm_bound()); }
+
+  /// m <- P m diag(r), row-major in memory.
+  template <class Stored>
+  void apply(Stored* m, Index rows, Index columns) const {
+    if constexpr (OneFactor<Kind>) {
+      if (product_.factor() == Scalar(1)) return;
+    }
+    scale(
+        m, rows, columns, columns, [&](Index i) { return product_.row_factor(i); },
+        product_.column_factors());
+    detail::clear_negligible(m, rows * columns);
+  }
+
+ private:
+  Kind product_;
+};
+
+/// The product of any transitions.
+template <class Kind>
+class DenseProduct {
+ public:
+  using Scalar = typename Kind::Scalar;
+  static constexpr bool is_diagonal = false;
+
+  DenseProduct(Index key_rows, Index d_v)
+      : left_(RowMajorMatrix<Scalar>::Identity(key_rows, key_rows)),
+        right_(Vector<Scalar>::Ones(d_v)) {}
+
+  void reset() {
+    left_.setIdentity();
+    right_.setOnes();
+  }
+  void follow(const Kind& later) {
+    later.left(left_);
+    if constexpr (scales_values<Kind>) later.right(right_.transpose());
+  }
+  void follow(const DenseProduct& later) {
+    later.apply(left_.data(), left_.rows(), left_.cols(), nullptr);
+    if constexpr (scales_values<Kind>) right_.array() *= later.right_.array();
+  }
+  void clear_negligible() {
+    detail::clear_negligible(left_.data(), left_.size());
+    detail::clear_negligible(right_.data(), right_.size());
+  }
+
+  void pull(const auto& q, auto&& pulled) const {
+    weighted_rows(left_.data(), left_.rows(), left_.cols(), left_.cols(), q.data(), pulled.data());
+  }
+  void push(auto&& s, Vector<Scalar>& scratch) const {
+    scratch.noalias() = left_ * s;
+    s = scratch;
+  }
+  void right(auto&& z) const { z.array() *= right_.transpose().array(); }
+  [[nodiscard]] double norm_bound() const {
+    return static_cast<double>(left_.rows()) * max_abs(left_) * max_abs(right_);
+  }
+  [[nodiscard]] double growth() const {
+    return std::max(1.0, max_abs(left_)) * std::max(1.0, max_abs(right_));
+  }
+
+  template <class Stored>
+  void apply(Stored* m, Index rows, Index columns) const {
+    apply(m, rows, columns, scales_values<Kind> ? right_.data() : nullptr);
+  }
+
+ private:
+  /// By pieces of some columns, copied to the stack; where a single column is longer than that, to
+  /// the heap.
+  template <class Stored>
+  void apply(Stored* m, Index rows, Index columns, const Scalar* of_column) const {
+    constexpr Index most = 16 * 1024 / sizeof(Scalar);
+    if (rows > most) return apply_from_heap(m, rows, columns, of_column);
+    std::array<Scalar, most> before, after;
+    const Index whole = most / rows, width = whole > 16 ? whole / 16 * 16 : whole;
+    for (Index first = 0; first < columns; first += width) {
+      apply_to_piece(m + first, rows, std::min(width, columns - first), columns,
+                     of_column == nullptr ? nullptr : of_column + first, before.data(),
+                     after.data());
+    }
+  }
+  template <class Stored>
+  void apply_from_heap(Stored* m, Index rows, Index columns, const Scalar* of_column) const {
+    RowMajorMatrix<Scalar> before(rows, columns), after(rows, columns);
+    apply_to_piece(m, rows, columns, columns, of_column, before.data(), after.data());
+  }
+  template <class Stored>
+  void apply_to_piece(Stored* m, Index rows, Index columns, Index stride, const Scalar* of_column,
+                      Scalar* before, Scalar* after) const {
+    using Piece = Eigen::Map<RowMajorMatrix<Scalar>>;
+    Piece old(before, rows, columns), changed(after, rows, columns);
+    Eigen::Map<RowMajorMatrix<Stored>, 0, Eigen::OuterStride<>> target(
+        m, rows, columns, Eigen::OuterStride<>(stride));
+    old = target.template cast<Scalar>();
+    product<Into::replace>(left_, old, changed);
+    if (of_column != nullptr) {
+      scale(after, rows, columns, columns, [](Index) { return Scalar(1); }, of_column);
+    }
+    detail::clear_negligible(after, rows * columns);
+    target = changed.template cast<Stored>();
+  }
+
+  RowMajorMatrix<Scalar> left_;
+  Vector<Scalar> right_;
+};
+
+template <class Kind>
+using PendingProduct =
+    std::conditional_t<ClosedKind<Kind>, DiagonalProduct<Kind>, DenseProduct<Kind>>;
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_PENDING_HPP
