@@ -1,165 +1,240 @@
 // SPDX-License-Identifier: MIT
-// What a token costs in the streaming layer, beside one-state linear attention with the same rule
-// and beside one Eigen matrix-vector product, all in turn in one process. Key-only rule, default
-// options (32 levels, d_model = d_k = d_v = d), tokens 3584 to 4607 of a stream: 6.5 active levels
-// on average.
+// What a token costs the state alone: read, then write, keys and gates being given. Beside it in
+// turn, in one process: the plain read of all active levels, the straightforward form on Eigen, and
+// one-state linear attention of the same rule; and a gate that is one number, which everything else
+// is measured against. Gates decay by 1 - 2^-20 a token.
 //
-// Counters (medians over the rounds): ns_per_token; active_levels; linear_ns, the rival's time;
-// vs_linear, its ratio; gemv_ns, one product S^T q, S 64 x 64 float row-major, rotating over 32
-// matrices, and vs_gemv, the token's time over it; vs_gemv_dot, the same over the product S q;
-// spread, half the interquartile range of ns_per_token relative to its median.
+// Windows: the first 1,024 tokens of a stream; tokens 31,744 to 32,767, with exactly 10 active
+// levels on average; 1,024 tokens from 360,448 on. Counters (medians over the rounds):
+//   ns_per_token, spread    the step, and half its interquartile range over it
+//   active_levels           on average over the window
+//   vs_plain_read           time to read active_levels d_k d_v numbers, plainly, over the step's
+//   vs_eager                time of the straightforward form over the step's
+//   vs_linear               the step's time over that of one state
+//   vs_scalar               the step's time over that of the scalar gate in float
+//   p50, p99, worst         nanoseconds of single steps over 2^20 tokens
 
 #include <benchmark/benchmark.h>
 
-#include <array>
-#include <cstdint>
+#include <chrono>
 #include <memory>
-#include <string>
-#include <vector>
 
-#include "loglinear/loglinear.hpp"
+#include "../tests/eager_state.hpp"
+#include "loglinear/detail/stream_state.hpp"
 #include "samples.hpp"
+#include "streaming_tokens.hpp"
 
 namespace {
 
 using namespace loglinear;
-using Rule = KeyOnly<GLA>;
+using bench::Tokens;
+using Eigen::Index;
 
-constexpr std::uint64_t window_begin = 3584, window = 1024;
-constexpr int gemv_products = 512;
+constexpr int max_levels = 24;
+constexpr std::uint64_t window = 1024;
 
-enum class Call { forward, train_one };
-
-/// The yardstick: Eigen's own products with 32 matrices of 64 x 64 floats, 512 KiB.
-class Gemv {
+/// The optimised form, as layers use it.
+template <class Kind, class Stored>
+class Optimised {
  public:
-  Gemv() : matrices_(32, Matrix::Random(64, 64)), q_(Eigen::VectorXf::Random(64)), out_(64) {}
+  using Scalar = typename Kind::Scalar;
+  using State = detail::StreamState<Kind, Eigen::Dynamic, Stored>;
 
-  double transposed_ns() {
-    return time([&](const Matrix& s) { out_.noalias() = s.transpose() * q_; });
-  }
-  double dot_ns() {
-    return time([&](const Matrix& s) { out_.noalias() = s * q_; });
+  Optimised(Index d, int levels)
+      : state_(levels, d, d, 1),
+        w_({.d_k = d, .d_v = d, .key_rows = d, .end = 0}, 1, 1, levels, state_.read_shape()) {}
+
+  const detail::Vector<Scalar>& step(const Token<Kind>& token,
+                                     const detail::Vector<Scalar>& lambda) {
+    const int levels = state_.max_levels();
+    w_.lambda = lambda.head(levels);
+    w_.old_query = token.query;
+    state_.read(w_, [](int l) { return l; });
+    state_.write(token, state_.require_writable(token));
+    return w_.old_read;
   }
 
  private:
-  using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
-  template <class Product>
-  double time(Product product) {
-    return bench::nanoseconds([&] {
-             for (std::size_t i = 0; i < gemv_products; ++i) {
-               product(matrices_[i % matrices_.size()]);
-               benchmark::DoNotOptimize(out_.data());
-               benchmark::ClobberMemory();
-             }
-           }) /
-           gemv_products;
-  }
-
-  std::vector<Matrix> matrices_;
-  Eigen::VectorXf q_, out_;
+  State state_;
+  detail::Workspace<Kind> w_;
 };
 
-/// A layer at the beginning of the window, and the input that it gets in the window.
-template <class Layer>
-class Stream {
+template <class Kind>
+class Eager {
  public:
-  using Scalar = typename Layer::Scalar;
-  using Vector = detail::Vector<Scalar>;
+  using Scalar = typename Kind::Scalar;
+  Eager(Index d, int levels) : state_(levels, d, d), out_(d) {}
 
-  Stream(Eigen::Index d, Call call)
-      : call_(call), begin_({.d_model = d, .d_k = d, .d_v = d}), layer_(begin_), target_(d) {
-    std::srand(1);
-    for (int i = 0; i < 64; ++i) inputs_.push_back(Vector::Random(d));
-    target_ = Vector::Random(d) * Scalar(0.5);
-    for (std::uint64_t t = 0; t < window_begin; ++t) begin_.forward(input(t));
+  const detail::Vector<Scalar>& step(const Token<Kind>& token,
+                                     const detail::Vector<Scalar>& lambda) {
+    state_.read(token.query, lambda, out_);
+    state_.write(token.transition, token.keys, token.values);
+    return out_;
   }
 
-  /// Nanoseconds a token over the window, from the same beginning each time.
+ private:
+  test::EagerState<Scalar> state_;
+  detail::Vector<Scalar> out_;
+};
+
+/// Reads all active levels, as the straightforward form has to.
+template <class Scalar>
+class PlainRead {
+ public:
+  explicit PlainRead(Index d)
+      : size_(d * d), levels_(detail::Vector<Scalar>::Random(max_levels * size_)) {}
+
+  Scalar step(std::uint64_t count) const {
+    using P = detail::Packet<Scalar>;
+    constexpr Index width = detail::packet_size<Scalar>;
+    P sums[8];
+    for (P& sum : sums) sum = Eigen::internal::pset1<P>(Scalar(0));
+    for (int l : ActiveLevels(count, max_levels)) {
+      const Scalar* const m = levels_.data() + l * size_;
+      for (Index i = 0; i + 8 * width <= size_; i += 8 * width) {
+        for (int n = 0; n < 8; ++n) {
+          sums[n] = Eigen::internal::padd(sums[n], Eigen::internal::ploadu<P>(m + i + n * width));
+        }
+      }
+    }
+    for (int n = 1; n < 8; ++n) sums[0] = Eigen::internal::padd(sums[0], sums[n]);
+    return Eigen::internal::predux(sums[0]);
+  }
+
+ private:
+  Index size_;
+  detail::Vector<Scalar> levels_;
+};
+
+/// A form at the beginning of the window, from which every round starts.
+template <class Form, class Kind>
+class Stream {
+ public:
+  Stream(const Tokens<Kind>& tokens, Index d, int levels, std::uint64_t begin)
+      : tokens_(tokens), first_(begin), begin_(d, levels), form_(begin_) {
+    for (std::uint64_t t = 0; t < begin; ++t) begin_.step(tokens_.token(t), tokens_.lambda(t));
+  }
+
   double ns_per_token() {
-    layer_ = begin_;
+    form_ = begin_;
     return bench::nanoseconds([&] {
-             for (std::uint64_t t = window_begin; t < window_begin + window; ++t) {
-               const Vector& o = call_ == Call::forward ? layer_.forward(input(t))
-                                                        : layer_.train_one(input(t), target_);
-               benchmark::DoNotOptimize(o.data());
+             for (std::uint64_t t = first_; t < first_ + window; ++t) {
+               benchmark::DoNotOptimize(form_.step(tokens_.token(t), tokens_.lambda(t)).data());
              }
            }) /
            static_cast<double>(window);
   }
-
-  /// Whether the layer reads what the plain state reads with the same query and weights.
-  bool is_right() {
-    const Vector& x = input(0);
-    layer_.query_readonly(x);
-    const Vector q = layer_.weight("w_query") * x;
-    Vector expected(layer_.output_dim());
-    layer_.log_linear_state().query_mixed(q, layer_.lambda(), expected);
-    const double scale = expected.cwiseAbs().maxCoeff();
-    return layer_.log_linear_state().size() == window_begin + window && scale > 0 &&
-           (expected - layer_.raw_read()).cwiseAbs().maxCoeff() <=
-               1e3 * scale * static_cast<double>(std::numeric_limits<Scalar>::epsilon());
+  /// What the token after the window reads.
+  auto next() {
+    const std::uint64_t t = first_ + window;
+    return form_.step(tokens_.token(t), tokens_.lambda(t));
   }
 
  private:
-  [[nodiscard]] const Vector& input(std::uint64_t t) const { return inputs_[t % inputs_.size()]; }
-
-  Call call_;
-  Layer begin_, layer_;
-  std::vector<Vector> inputs_;
-  Vector target_;
+  const Tokens<Kind>& tokens_;
+  std::uint64_t first_;
+  Form begin_, form_;
 };
 
-template <class Scalar>
-void token(benchmark::State& state, Call call) {
-  const auto d = static_cast<Eigen::Index>(state.range(0));
-  Stream<LogLinearAttention<Rule, Scalar>> ours(d, call);
-  Stream<LinearAttention<Rule, Scalar>> linear(d, call);
-  Gemv gemv;
-  bench::Samples ns, linear_ns, gemv_ns, vs_linear, vs_gemv, vs_dot;
+double mean_active_levels(std::uint64_t begin) {
   double levels = 0;
-  for (std::uint64_t n = window_begin; n < window_begin + window; ++n) {
-    levels += active_level_count(n, 32) / static_cast<double>(window);
+  for (std::uint64_t n = begin; n < begin + window; ++n) {
+    levels += active_level_count(n, max_levels);
   }
+  return levels / static_cast<double>(window);
+}
+
+template <class Kind, class Stored = typename Kind::Scalar>
+void step(benchmark::State& state) {
+  using Scalar = typename Kind::Scalar;
+  using ScalarGate = ScalarDecay<float>;
+  const Index d = state.range(0);
+  const auto begin = static_cast<std::uint64_t>(state.range(1));
+  const Tokens<Kind> tokens(d, max_levels);
+  const Tokens<ScalarGate> scalar_tokens(d, max_levels);
+  Stream<Optimised<Kind, Stored>, Kind> ours(tokens, d, max_levels, begin);
+  Stream<Optimised<Kind, Stored>, Kind> linear(tokens, d, 1, begin);
+  Stream<Eager<Kind>, Kind> eager(tokens, d, max_levels, begin);
+  Stream<Optimised<ScalarGate, float>, ScalarGate> scalar(scalar_tokens, d, max_levels, begin);
+  const PlainRead<Scalar> plain(d);
+  bench::Samples ns, vs_plain, vs_eager, vs_linear, vs_scalar;
   for (auto _ : state) {
-    const double mine = ours.ns_per_token(), rival = linear.ns_per_token();
-    const double product = gemv.transposed_ns(), dot = gemv.dot_ns();
+    const double mine = ours.ns_per_token();
+    const double read = bench::nanoseconds([&] {
+                          for (std::uint64_t n = begin; n < begin + window; ++n) {
+                            benchmark::DoNotOptimize(plain.step(n));
+                          }
+                        }) /
+                        static_cast<double>(window);
     state.SetIterationTime(mine * 1e-9);
     ns.add(mine);
-    linear_ns.add(rival);
-    gemv_ns.add(product);
-    vs_linear.add(mine / rival);
-    vs_gemv.add(mine / product);
-    vs_dot.add(mine / dot);
+    vs_plain.add(read / mine);
+    vs_eager.add(eager.ns_per_token() / mine);
+    vs_linear.add(mine / linear.ns_per_token());
+    vs_scalar.add(mine / scalar.ns_per_token());
   }
-  if (!ours.is_right() || !linear.is_right()) state.SkipWithError("the read is wrong");
+  const auto got = ours.next(), expected = eager.next();
+  const double scale = expected.cwiseAbs().maxCoeff();
+  const double tolerance = detail::is_narrow<Stored> ? 0.05 : 1e-3;
+  if (!(scale > 0) || !((got - expected).cwiseAbs().maxCoeff() <= tolerance * scale)) {
+    state.SkipWithError("the read is wrong");
+  }
   state.counters["ns_per_token"] = ns.median();
   state.counters["spread"] = ns.spread();
-  state.counters["active_levels"] = levels;
-  state.counters["linear_ns"] = linear_ns.median();
+  state.counters["active_levels"] = mean_active_levels(begin);
+  state.counters["vs_plain_read"] = vs_plain.median();
+  state.counters["vs_eager"] = vs_eager.median();
   state.counters["vs_linear"] = vs_linear.median();
-  state.counters["gemv_ns"] = gemv_ns.median();
-  state.counters["vs_gemv"] = vs_gemv.median();
-  state.counters["vs_gemv_dot"] = vs_dot.median();
+  state.counters["vs_scalar"] = vs_scalar.median();
 }
 
+/// Single steps over 2^20 tokens, the time of reading the clock included.
+template <class Kind>
+void latency(benchmark::State& state) {
+  const Index d = state.range(0);
+  const Tokens<Kind> tokens(d, max_levels);
+  bench::Samples ns;
+  for (auto _ : state) {
+    Optimised<Kind, typename Kind::Scalar> form(d, max_levels);
+    auto last = std::chrono::steady_clock::now();
+    for (std::uint64_t t = 0; t < (std::uint64_t{1} << 20); ++t) {
+      benchmark::DoNotOptimize(form.step(tokens.token(t), tokens.lambda(t)).data());
+      const auto now = std::chrono::steady_clock::now();
+      ns.add(std::chrono::duration<double, std::nano>(now - last).count());
+      last = now;
+    }
+  }
+  state.counters["p50"] = ns.median();
+  state.counters["p99"] = ns.quantile(0.99);
+  state.counters["worst"] = ns.quantile(1);
+}
+
+void windows(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"d", "from"})->UseManualTime()->Iterations(31)->Unit(benchmark::kNanosecond);
+  for (const Index d : {64, 128}) {
+    for (const std::int64_t from : {0, 31744, 360448}) benchmark->Args({d, from});
+  }
+}
+void small_windows(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"d", "from"})->UseManualTime()->Iterations(31)->Unit(benchmark::kNanosecond);
+  benchmark->Args({16, 31744});
+}
 void sizes(benchmark::internal::Benchmark* benchmark) {
-  benchmark->ArgName("d")->Arg(16)->Arg(64)->Arg(128)->UseManualTime()->Iterations(101)->Unit(
-      benchmark::kNanosecond);
+  benchmark->ArgName("d")->Arg(64)->Arg(128)->Iterations(1)->Unit(benchmark::kMillisecond);
 }
 
-void token_float(benchmark::State& state, Call call) {
-  token<float>(state, call);
-}
-void token_double(benchmark::State& state, Call call) {
-  token<double>(state, call);
-}
+using Float = float;
+#define LOGLINEAR_STEP(name, ...)                             \
+  BENCHMARK(step<__VA_ARGS__>)->Name("step/" name)->Apply(windows); \
+  BENCHMARK(step<__VA_ARGS__>)->Name("step/" name)->Apply(small_windows)
 
-BENCHMARK_CAPTURE(token_float, forward, Call::forward)->Apply(sizes);
-BENCHMARK_CAPTURE(token_float, train_one, Call::train_one)->Apply(sizes);
-BENCHMARK_CAPTURE(token_double, forward, Call::forward)->Apply(sizes);
-BENCHMARK_CAPTURE(token_double, train_one, Call::train_one)->Apply(sizes);
+LOGLINEAR_STEP("none", Identity<float>);
+LOGLINEAR_STEP("scalar", ScalarDecay<float>);
+LOGLINEAR_STEP("key", KeyDecay<float>);
+LOGLINEAR_STEP("value", ValueDecay<float>);
+LOGLINEAR_STEP("delta", RankOneUpdate<ScalarDecay<float>>);
+BENCHMARK(latency<ScalarDecay<float>>)->Name("latency/scalar")->Apply(sizes);
+BENCHMARK(latency<RankOneUpdate<ScalarDecay<float>>>)->Name("latency/delta")->Apply(sizes);
 
 }  // namespace
 

@@ -310,6 +310,11 @@ class LogLinearState {
     product.apply(view(level).data(), d_k_, d_v_);
   }
 
+  /// Adds level `from` to level `to` and clears it, as part of a carry that will merge both.
+  void merge_level(int from, int to) {
+    detail::move_into(view(from).data(), d_k_ * d_v_, view(to).data());
+  }
+
   /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^level tokens, which begins at `level`;
   /// `size()` must be a multiple of 2^level, and `value_n` begins at `values + n d_v`.
   template <class KeyAt>
@@ -318,6 +323,13 @@ class LogLinearState {
     const bool keeps = is_active_level(size_, landed, max_levels_);
     detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps, d_k_, d_v_, count,
                   key, values);
+    size_ += std::uint64_t{1} << level;
+  }
+  /// The same of a bucket that has been added up, row-major.
+  void carry_bucket(int level, const Scalar* bucket) {
+    const int landed = level + landed_level(size_ >> level, max_levels_ - level);
+    const bool keeps = is_active_level(size_, landed, max_levels_);
+    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps, d_k_ * d_v_, bucket);
     size_ += std::uint64_t{1} << level;
   }
   /// \}

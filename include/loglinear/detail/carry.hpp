@@ -73,6 +73,30 @@ void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, In
   }
 }
 
+/// The same for a bucket that has been added up; `size` numbers in each matrix.
+template <class Stored, class Scalar>
+void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* bucket) {
+  constexpr Index width = packet_size<Scalar>;
+  Stored* const target = levels + landed * size;
+  const auto add_from = [&](Index j, auto sum, auto number) {
+    if (keeps) sum = Eigen::internal::padd(sum, number(target + j));
+    for (const Stored* merged = levels; merged < target; merged += size) {
+      sum = Eigen::internal::padd(sum, number(merged + j));
+    }
+    return sum;
+  };
+  Index j = 0;
+  for (; j + width <= size; j += width) {
+    store<Scalar>(target + j, add_from(j, load<Scalar>(bucket + j),
+                                       [](const Stored* from) { return load<Scalar>(from); }));
+  }
+  for (; j < size; ++j) {
+    target[j] = static_cast<Stored>(add_from(
+        j, bucket[j], [](const Stored* from) { return static_cast<Scalar>(*from); }));
+  }
+  std::fill(levels, target, Stored(0));
+}
+
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_CARRY_HPP

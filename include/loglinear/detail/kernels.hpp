@@ -19,11 +19,12 @@
 
 namespace loglinear::detail {
 
-/// A matrix to be read as the weighted sum of its rows, sum_i weights[i] rows[i].
+/// A matrix to be read as the weighted sum of its rows, scale sum_i weights[i] rows[i].
 template <class Stored, class Scalar>
 struct WeightedRows {
   const Stored* rows;
   const Scalar* weights;
+  Scalar scale;
 };
 
 /// Packets of columns that fit in half of the registers.
@@ -50,17 +51,18 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar>* terms, int count, I
   for (int term = 0; term < count; ++term) {
     const Stored* m = terms[term].rows + first;
     const Scalar* const weights = terms[term].weights;
+    const P scale = ei::pset1<P>(terms[term].scale);
     Index i = 0;
     for (; i + chains <= rows; i += chains) {
       for (int c = 0; c < chains; ++c, m += stride) {
-        const P weight = ei::pset1<P>(weights[i + c]);
+        const P weight = ei::pmul(scale, ei::pset1<P>(weights[i + c]));
         for (int n = 0; n < N; ++n) {
           sums[c][n] = ei::pmadd(weight, load<Scalar>(m + n * width), sums[c][n]);
         }
       }
     }
     for (; i < rows; ++i, m += stride) {
-      const P weight = ei::pset1<P>(weights[i]);
+      const P weight = ei::pmul(scale, ei::pset1<P>(weights[i]));
       for (int n = 0; n < N; ++n) {
         sums[0][n] = ei::pmadd(weight, load<Scalar>(m + n * width), sums[0][n]);
       }
@@ -85,18 +87,18 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar>* terms, int count, In
   } else {
     if (!Add) std::fill(out + first, out + columns, Scalar(0));
     for (int term = 0; term < count && first < columns; ++term) {
-      const auto& [m, weights] = terms[term];
+      const auto& [m, weights, scale] = terms[term];
       for (Index i = 0; i < rows; ++i) {
         for (Index j = first; j < columns; ++j) {
-          out[j] += weights[i] * static_cast<Scalar>(m[i * stride + j]);
+          out[j] += scale * weights[i] * static_cast<Scalar>(m[i * stride + j]);
         }
       }
     }
   }
 }
 
-/// out[j] = sum over the terms of sum_i weights[i] rows[i][j], j < columns, added to out if `Add`:
-/// `sum_l m_l^T c_l` over matrices of one shape, in one pass over each. With one chain the rounding
+/// out[j] = sum over the terms of scale sum_i weights[i] rows[i][j], j < columns, added to out if
+/// `Add`: `sum_l lambda_l m_l^T c_l` over matrices of one shape, in one pass over each. With one chain the rounding
 /// of a column depends on nothing but whether it lies in a whole packet.
 template <bool Add = false, int Chains = 4, class Stored, class Scalar>
 void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
@@ -109,7 +111,7 @@ void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index r
 template <bool Add = false, int Chains = 4, class Stored, class Scalar>
 void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
                    Scalar* out) {
-  const WeightedRows<Stored, Scalar> term{m, c};
+  const WeightedRows<Stored, Scalar> term{m, c, Scalar(1)};
   weighted_rows<Add, Chains>(&term, 1, rows, columns, stride, out);
 }
 
@@ -186,23 +188,42 @@ void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index
   dotted_rows_from<8>(terms, count, Index{0}, rows, columns, stride, out);
 }
 
-/// m[i][j] = scale(i) m[i][j] + c[i] v[j], j < columns: rows scaled, then a rank-one update.
-template <class Scalar, class ScaleOfRow>
-void scale_and_add_outer(Scalar* m, Index rows, Index columns, Index stride, ScaleOfRow scale,
-                         const Scalar* c, const Scalar* v) {
+/// m[i][j] = scale(i) m[i][j] + c[i] v[j] for N packets of columns at a time, v in registers.
+template <int N, class Scalar, class ScaleOfRow>
+void scale_and_add_outer_from(Scalar* m, Index first, Index rows, Index columns, Index stride,
+                              const ScaleOfRow& scale, const Scalar* c, const Scalar* v) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  for (Index i = 0; i < rows; ++i, m += stride) {
-    const Scalar scale_of_row = scale(i);
-    const P old = ei::pset1<P>(scale_of_row), factor = ei::pset1<P>(c[i]);
-    Index j = 0;
-    for (; j + width <= columns; j += width) {
-      ei::pstoreu(m + j,
-                  ei::pmadd(factor, ei::ploadu<P>(v + j), ei::pmul(old, ei::ploadu<P>(m + j))));
+  for (; first + N * width <= columns; first += N * width) {
+    P along[N];
+    for (int n = 0; n < N; ++n) along[n] = ei::ploadu<P>(v + first + n * width);
+    Scalar* row = m + first;
+    for (Index i = 0; i < rows; ++i, row += stride) {
+      const P old = ei::pset1<P>(scale(i)), factor = ei::pset1<P>(c[i]);
+      for (int n = 0; n < N; ++n) {
+        Scalar* const at = row + n * width;
+        ei::pstoreu(at, ei::pmadd(factor, along[n], ei::pmul(old, ei::ploadu<P>(at))));
+      }
     }
-    for (; j < columns; ++j) m[j] = c[i] * v[j] + scale_of_row * m[j];
   }
+  if constexpr (N > 1) {
+    scale_and_add_outer_from<N / 2>(m, first, rows, columns, stride, scale, c, v);
+  } else {
+    for (Index i = 0; i < rows && first < columns; ++i) {
+      const Scalar scale_of_row = scale(i);
+      for (Index j = first; j < columns; ++j) {
+        m[i * stride + j] = c[i] * v[j] + scale_of_row * m[i * stride + j];
+      }
+    }
+  }
+}
+
+/// m[i][j] = scale(i) m[i][j] + c[i] v[j], j < columns: rows scaled, then a rank-one update.
+template <class Scalar, class ScaleOfRow>
+void scale_and_add_outer(Scalar* m, Index rows, Index columns, Index stride,
+                         const ScaleOfRow& scale, const Scalar* c, const Scalar* v) {
+  scale_and_add_outer_from<8>(m, Index{0}, rows, columns, stride, scale, c, v);
 }
 
 /// m[i][j] += c[i] v[j], j < columns: a rank-one update of a row-major matrix.

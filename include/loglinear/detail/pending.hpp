@@ -13,8 +13,11 @@
 #include <concepts>
 #include <cstddef>
 #include <type_traits>
+#include <utility>
 
+#include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/low_rank_product.hpp"
 #include "loglinear/detail/product.hpp"
 #include "loglinear/detail/types.hpp"
 
@@ -57,11 +60,16 @@ class DiagonalProduct {
   /// P <- L P, and the same for r
   void follow(const Kind& later) { product_.follow(later); }
   void follow(const DiagonalProduct& later) { product_.follow(later.product_); }
+  /// P = another product, which becomes I.
+  void take(DiagonalProduct& other) {
+    product_ = other.product_;
+    other.reset();
+  }
   void clear_negligible() {}
 
   /// pulled = P^T q
-  void pull(const auto& q, auto&& pulled) const {
-    pulled = q;
+  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>&) const {
+    pulled = Eigen::Map<const Vector<Scalar>>(q, pulled.size());
     product_.left_transposed(pulled);
   }
   /// s <- P s
@@ -112,13 +120,22 @@ class DenseProduct {
     later.apply(left_.data(), left_.rows(), left_.cols(), nullptr);
     if constexpr (scales_values<Kind>) right_.array() *= later.right_.array();
   }
+  void take(DenseProduct& other) {
+    std::swap(left_, other.left_);
+    std::swap(right_, other.right_);
+    other.reset();
+  }
+  void take(LowRankProduct<Kind>& other) {
+    other.write_to(left_);
+    other.reset();
+  }
   void clear_negligible() {
     detail::clear_negligible(left_.data(), left_.size());
     detail::clear_negligible(right_.data(), right_.size());
   }
 
-  void pull(const auto& q, auto&& pulled) const {
-    weighted_rows(left_.data(), left_.rows(), left_.cols(), left_.cols(), q.data(), pulled.data());
+  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>&) const {
+    weighted_rows(left_.data(), left_.rows(), left_.cols(), left_.cols(), q, pulled.data());
   }
   void push(auto&& s, Vector<Scalar>& scratch) const {
     scratch.noalias() = left_ * s;
@@ -142,10 +159,11 @@ class DenseProduct {
   /// the heap.
   template <class Stored>
   void apply(Stored* m, Index rows, Index columns, const Scalar* of_column) const {
-    constexpr Index most = 16 * 1024 / sizeof(Scalar);
+    constexpr Index most = 32 * 1024 / sizeof(Scalar);
     if (rows > most) return apply_from_heap(m, rows, columns, of_column);
-    std::array<Scalar, most> before, after;
-    const Index whole = most / rows, width = whole > 16 ? whole / 16 * 16 : whole;
+    std::array<Scalar, most> before;
+    std::array<Scalar, is_narrow<Stored> ? most : 1> after;
+    const Index whole = most / rows, width = whole > 64 ? whole / 64 * 64 : whole;
     for (Index first = 0; first < columns; first += width) {
       apply_to_piece(m + first, rows, std::min(width, columns - first), columns,
                      of_column == nullptr ? nullptr : of_column + first, before.data(),
@@ -160,26 +178,56 @@ class DenseProduct {
   template <class Stored>
   void apply_to_piece(Stored* m, Index rows, Index columns, Index stride, const Scalar* of_column,
                       Scalar* before, Scalar* after) const {
-    using Piece = Eigen::Map<RowMajorMatrix<Scalar>>;
-    Piece old(before, rows, columns), changed(after, rows, columns);
+    using Piece = Eigen::Map<RowMajorMatrix<Scalar>, 0, Eigen::OuterStride<>>;
     Eigen::Map<RowMajorMatrix<Stored>, 0, Eigen::OuterStride<>> target(
         m, rows, columns, Eigen::OuterStride<>(stride));
+    Piece old(before, rows, columns, Eigen::OuterStride<>(columns));
     old = target.template cast<Scalar>();
+    if constexpr (is_narrow<Stored>) {
+      Piece changed(after, rows, columns, Eigen::OuterStride<>(columns));
+      write_product(old, changed, of_column);
+      target = changed.template cast<Stored>();
+    } else {
+      write_product(old, target, of_column);
+    }
+  }
+  template <class Changed>
+  void write_product(const auto& old, Changed& changed, const Scalar* of_column) const {
     product<Into::replace>(left_, old, changed);
     if (of_column != nullptr) {
-      scale(after, rows, columns, columns, [](Index) { return Scalar(1); }, of_column);
+      scale(
+          changed.data(), changed.rows(), changed.cols(), changed.outerStride(),
+          [](Index) { return Scalar(1); }, of_column);
     }
-    detail::clear_negligible(after, rows * columns);
-    target = changed.template cast<Stored>();
+    for (Index i = 0; i < changed.rows(); ++i) {
+      detail::clear_negligible(&changed(i, 0), changed.cols());
+    }
   }
 
   RowMajorMatrix<Scalar> left_;
   Vector<Scalar> right_;
 };
 
+/// The product of any number of transitions.
 template <class Kind>
 using PendingProduct =
     std::conditional_t<ClosedKind<Kind>, DiagonalProduct<Kind>, DenseProduct<Kind>>;
+
+/// The product of so few transitions that it need not be dense.
+template <class Kind>
+using RecentProduct =
+    std::conditional_t<!ClosedKind<Kind> && LowRank<Kind>::is_known, LowRankProduct<Kind>,
+                       PendingProduct<Kind>>;
+
+template <class Kind>
+[[nodiscard]] RecentProduct<Kind> make_recent(Index key_rows, Index d_v,
+                                              [[maybe_unused]] Index tokens) {
+  if constexpr (std::is_same_v<RecentProduct<Kind>, LowRankProduct<Kind>>) {
+    return {key_rows, tokens};
+  } else {
+    return {key_rows, d_v};
+  }
+}
 
 }  // namespace loglinear::detail
 

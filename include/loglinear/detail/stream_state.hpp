@@ -23,6 +23,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "loglinear/detail/column_panels.hpp"
 #include "loglinear/detail/kernels.hpp"
 #include "loglinear/detail/pending.hpp"
 #include "loglinear/detail/types.hpp"
@@ -38,15 +39,17 @@ class StreamState {
   using Scalar = typename Kind::Scalar;
   using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
   using Product = PendingProduct<Kind>;
+  using Recent = RecentProduct<Kind>;
 
   StreamState(int max_levels, Index key_rows, Index d_v, Index leaves)
       : levels_(max_levels, key_rows, d_v),
         leaves_(leaves),
         buffer_level_(buffer_level(max_levels, key_rows, d_v)),
-        columns_(padded(capacity() * leaves)),
-        keys_(RowMajorMatrix<Scalar>::Zero(key_rows, columns_)),
-        values_(Matrix<Scalar>::Zero(d_v, columns_)),
-        factors_(Vector<Scalar>::Ones(OneFactor<Kind> ? columns_ : 0)),
+        keys_(key_rows, capacity() * leaves),
+        values_(Matrix<Scalar>::Zero(d_v, capacity() * leaves)),
+        factors_(Vector<Scalar>::Ones(OneFactor<Kind> ? capacity() * leaves : 0)),
+        bucket_(key_rows, buffer_level_ > 0 ? d_v : 0),
+        recent_(make_recent<Kind>(key_rows, d_v, capacity())),
         pending_(static_cast<std::size_t>(tier_of(max_levels - 1) + 1), Product(key_rows, d_v)) {}
 
   [[nodiscard]] int max_levels() const { return levels_.max_levels(); }
@@ -57,7 +60,11 @@ class StreamState {
   }
   /// What a workspace must have room for.
   [[nodiscard]] ReadShape read_shape() const {
-    return {max_levels(), columns_, static_cast<Index>(pending_.size())};
+    Index sums = keys_.padded(values_.cols());
+    if constexpr (requires { recent_.score_columns(); }) {
+      sums = std::max(sums, recent_.score_columns());
+    }
+    return {max_levels(), sums, static_cast<Index>(pending_.size())};
   }
 
   /// Tokens until nothing is buffered any more; 0 if nothing is.
@@ -72,9 +79,10 @@ class StreamState {
 
   void reset() noexcept {
     levels_.reset();
-    keys_.setZero();
+    keys_.set_zero();
     buffered_ = 0;
     growth_ = 1;
+    recent_.reset();
     for (Product& product : pending_) product.reset();
   }
 
@@ -85,13 +93,14 @@ class StreamState {
     bound_products(growth);
     return levels_.require_writable(growth, token.keys, token.values, [&](bool exactly) {
       if (exactly) static_cast<void>(settled_levels());
-      double product = 1;
-      for (int i = 0; i <= last_tier() && !exactly; ++i) {
+      double product = exactly ? 1 : std::max(1.0, recent_.norm_bound());
+      for (int i = 1; i <= last_tier() && !exactly; ++i) {
         product *= std::max(1.0, pending(i).norm_bound());
       }
       const Index n = buffered_ * leaves_;
-      const double buffer =
-          n == 0 ? 0.0 : State::leaf_magnitude(keys_.leftCols(n), values_.leftCols(n));
+      const double buffer = static_cast<double>(n) *
+                            std::sqrt(static_cast<double>(key_rows() * d_v())) *
+                            keys_.max_abs(n) * max_abs(values_.leftCols(n));
       return levels_.measured() * product + buffer;
     });
   }
@@ -103,7 +112,7 @@ class StreamState {
     }
     undergo(token.transition);
     const Index n = buffered_ * leaves_;
-    keys_.middleCols(n, leaves_) = token.keys;
+    for (Index j = 0; j < leaves_; ++j) keys_.set_column(n + j, token.keys.col(j));
     values_.middleCols(n, leaves_) = token.values;
     if constexpr (OneFactor<Kind>) factors_.segment(n, leaves_).setOnes();
     levels_.defer(magnitude);
@@ -117,8 +126,7 @@ class StreamState {
     read_levels(w, weight_of);
     if (buffered_ == 0) return;
     const Index n = buffered_ * leaves_;
-    weighted_rows(keys_.data(), key_rows(), padded(n), columns_, w.old_query.data(),
-                  w.scores.data());
+    keys_.dots(w.old_query.data(), n, w.scores.data());
     if constexpr (OneFactor<Kind>) w.scores.head(n).array() *= factors_.head(n).array();
     for_each_buffered_level([&](int l, Index first, Index count) {
       w.coefficients.segment(first, count) =
@@ -134,6 +142,7 @@ class StreamState {
     pull_back_levels(w, t, weight_of);
     if (buffered_ == 0) return;
     const Index n = buffered_ * leaves_;
+    t.d_scores.head(keys_.padded(n)).setZero();
     auto d_scores = t.d_scores.head(n);
     d_scores.noalias() = values_.leftCols(n).transpose() * t.d_old_read;
     for_each_buffered_level([&](int l, Index first, Index count) {
@@ -143,14 +152,17 @@ class StreamState {
       d_level *= w.lambda[seen];
     });
     if constexpr (OneFactor<Kind>) d_scores.array() *= factors_.head(n).array();
-    t.d_old_query.noalias() += keys_.leftCols(n) * d_scores;
+    keys_.for_each_panel(n, [&](Index first, const auto& panel) {
+      t.d_old_query.noalias() += panel * t.d_scores.segment(first, panel.cols());
+    });
   }
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
   void copy_to(State& out) const {
     out = levels_;
     for (int l : levels_.active_levels()) {
-      for (int i = tier_of(l); i >= 0; --i) out.transform_level(l, pending(i));
+      for (int i = tier_of(l); i > 0; --i) out.transform_level(l, pending(i));
+      if (buffer_level_ > 0) out.transform_level(l, recent_);
     }
     for (Index token = 0; token < buffered_; ++token) {
       const Index first = token * leaves_;
@@ -187,11 +199,11 @@ class StreamState {
   static constexpr int dense_tier_height = 3;
   static constexpr double most_growth = 1e9;
 
-  /// b, so that B is about half the smaller side of a level, but no more levels than there are.
+  /// b, so that B is about the smaller side of a level, but no more levels than there are.
   static int buffer_level(int max_levels, Index key_rows, Index d_v) {
     const auto side = static_cast<std::uint64_t>(std::min(key_rows, d_v));
-    const int level = static_cast<int>(std::bit_width(side)) - (Product::is_diagonal ? 2 : 1);
-    return std::clamp(level, 0, std::min(7, max_levels - 1));
+    const int level = static_cast<int>(std::bit_width(side)) - 1;
+    return std::clamp(level, 0, std::min(6, max_levels - 1));
   }
 
   /// The tier of a level above the buffer; none without a buffer.
@@ -207,16 +219,23 @@ class StreamState {
   }
   [[nodiscard]] Product& pending(int tier) { return pending_[static_cast<std::size_t>(tier)]; }
 
-  /// Whole packets of columns, so that scores never end in a remainder.
-  [[nodiscard]] static Index padded(Index columns) {
-    constexpr Index width = packet_size<Scalar>;
-    return (columns + width - 1) / width * width;
+  /// Calls `use` with the product that tier `tier` has to undergo after those below it.
+  template <class Use>
+  void with_tier(int tier, Use use) const {
+    if (tier == 0) {
+      use(recent_);
+    } else {
+      use(pending(tier));
+    }
   }
 
   /// A buffered key as it is now.
   [[nodiscard]] Scalar key(Index row, Index column) const {
-    if constexpr (OneFactor<Kind>) return factors_[column] * keys_(row, column);
-    return keys_(row, column);
+    if constexpr (OneFactor<Kind>) {
+      return factors_[column] * keys_(row, column);
+    } else {
+      return keys_(row, column);
+    }
   }
 
   /// Calls `visit(level, first column, columns)` for the levels that the buffer stands for.
@@ -231,10 +250,8 @@ class StreamState {
   }
 
   /// The query as tier `tier` sees it, but for a common factor.
-  [[nodiscard]] static auto query_of(const Workspace<Kind>& w, int tier) {
-    const bool is_own = OneFactor<Kind> || tier < 0;
-    const Scalar* const query = is_own ? w.old_query.data() : w.tier_queries.col(tier).data();
-    return Eigen::Map<const Vector<Scalar>>(query, w.old_query.size());
+  [[nodiscard]] static const Scalar* query_of(const Workspace<Kind>& w, int tier) {
+    return OneFactor<Kind> || tier < 0 ? w.old_query.data() : w.tier_queries.col(tier).data();
   }
 
   /// w.old_read from the levels alone: the query goes down through the tiers, the newest first.
@@ -247,22 +264,22 @@ class StreamState {
     if constexpr (scales_values<Kind>) w.old_read.setZero();
     for (int l : levels_.active_levels()) {
       while (tier < tier_of(l)) {
-        const Product& product = pending(++tier);
-        if constexpr (OneFactor<Kind>) {
-          factor *= product.factor();
-        } else {
-          product.pull(query_of(w, tier - 1), w.tier_queries.col(tier));
-        }
-        if constexpr (scales_values<Kind>) {
-          auto scales = w.tier_scales.col(tier);
-          if (tier == 0) scales.setOnes();
-          if (tier > 0) scales = w.tier_scales.col(tier - 1);
-          product.right(scales.transpose());
-        }
+        ++tier;
+        with_tier(tier, [&](const auto& product) {
+          if constexpr (OneFactor<Kind>) {
+            factor *= product.factor();
+          } else {
+            product.pull(query_of(w, tier - 1), w.tier_queries.col(tier), w.scores);
+          }
+          if constexpr (scales_values<Kind>) {
+            auto scales = w.tier_scales.col(tier);
+            if (tier == 0) scales.setOnes();
+            if (tier > 0) scales = w.tier_scales.col(tier - 1);
+            product.right(scales.transpose());
+          }
+        });
       }
-      auto query = w.level_queries.col(l);
-      query = (w.lambda[weight_of(l)] * factor) * query_of(w, tier);
-      terms[count] = {levels_.level_data(l), query.data()};
+      terms[count] = {levels_.level_data(l), query_of(w, tier), w.lambda[weight_of(l)] * factor};
       if constexpr (scales_values<Kind>) {
         weighted_rows(&terms[count], 1, key_rows(), d_v(), d_v(), w.level_read.data());
         if (tier >= 0) w.level_read.array() *= w.tier_scales.col(tier).array();
@@ -290,9 +307,10 @@ class StreamState {
     if constexpr (weighs_rows) t.row_weights.setOnes();
     for (int l : levels_.active_levels()) {
       while (tier < tier_of(l)) {
-        const Product& product = pending(++tier);
-        if constexpr (OneFactor<Kind>) factor *= product.factor();
-        if constexpr (weighs_rows) product.push(t.row_weights, t.pushed);
+        with_tier(++tier, [&]([[maybe_unused]] const auto& product) {
+          if constexpr (OneFactor<Kind>) factor *= product.factor();
+          if constexpr (weighs_rows) product.push(t.row_weights, t.pushed);
+        });
       }
       const int seen = weight_of(l);
       auto weights = t.level_weights.col(l);
@@ -306,7 +324,7 @@ class StreamState {
           vector = scaled.data();
         }
       }
-      terms[count] = {levels_.level_data(l), vector, weights.data(), query_of(w, tier).data(),
+      terms[count] = {levels_.level_data(l), vector, weights.data(), query_of(w, tier),
                       Scalar(0)};
       of_level[count++] = {tier, seen, factor};
     }
@@ -316,7 +334,7 @@ class StreamState {
       std::size_t first = last;
       while (first > 0 && of_level[first - 1].tier == tier) --first;
       add_dotted(terms.data() + first, last - first, t.d_old_query);
-      pending(tier).push(t.d_old_query, t.pushed);
+      with_tier(tier, [&](const auto& product) { product.push(t.d_old_query, t.pushed); });
       last = first;
     }
     add_dotted(terms.data(), last, t.d_old_query);
@@ -334,16 +352,16 @@ class StreamState {
     if constexpr (OneFactor<Kind>) {
       factors_.head(n) *= transition.factor();
     } else if (n > 0) {
-      transition.left(keys_.leftCols(padded(n)));
+      keys_.for_each_panel(n, [&](Index, auto panel) { transition.left(panel); });
       if constexpr (scales_values<Kind>) transition.right(values_.leftCols(n).transpose());
     }
-    pending(0).follow(transition);
+    recent_.follow(transition);
     // Now and then, what has decayed to nothing: denormal numbers would take their time.
     if (buffered_ % 8 != 7) return;
     clear_negligible(factors_.data(), OneFactor<Kind> ? n : 0);
-    clear_negligible(keys_.data(), OneFactor<Kind> ? 0 : keys_.size());
+    if (!OneFactor<Kind>) keys_.clear_negligible(n);
     clear_negligible(values_.data(), scales_values<Kind> ? n * d_v() : 0);
-    pending(0).clear_negligible();
+    recent_.clear_negligible();
   }
 
   /// Products must neither overflow nor have rounded much away: where transitions make states
@@ -352,7 +370,7 @@ class StreamState {
     if (buffer_level_ == 0) return;
     growth_ *= std::max(1.0, growth);
     if (is_at_most(growth_, most_growth)) return;
-    growth_ = pending(0).growth() * std::max(1.0, growth);
+    growth_ = recent_.growth() * std::max(1.0, growth);
     if (is_at_most(growth_, most_growth)) return;
     settle(last_tier());
     growth_ = std::max(1.0, growth);
@@ -362,11 +380,10 @@ class StreamState {
   void flush() {
     const int landed = buffer_level_ + landed_level(levels_.size() >> buffer_level_,
                                                     max_levels() - buffer_level_);
-    settle(tier_of(landed));
-    levels_.carry_bucket(
-        buffer_level_, buffered_ * leaves_, [&](Index i, Index n) { return key(i, n); },
-        values_.data());
-    keys_.setZero();
+    settle(tier_of(landed), merge_within_tiers(landed));
+    sum_up_buffer();
+    levels_.carry_bucket(buffer_level_, bucket_.data());
+    keys_.set_zero();
     buffered_ = 0;
     growth_ = 1;
     double growth = 1;
@@ -374,12 +391,45 @@ class StreamState {
     if (!is_at_most(growth, most_growth)) settle(last_tier());
   }
 
-  /// The levels of all tiers up to this one undergo what is pending for them.
-  void settle(int tier) {
+  /// bucket_ = sum_n key_n value_n^T
+  void sum_up_buffer() {
+    const Index n = buffered_ * leaves_;
+    bucket_.setZero();
+    keys_.for_each_panel(n, [&](Index first, auto panel) {
+      const Index columns = std::min(keys_.width, n - first);
+      if constexpr (OneFactor<Kind>) {
+        scale(
+            panel.data(), panel.rows(), columns, panel.cols(), [](Index) { return Scalar(1); },
+            factors_.data() + first);
+      }
+      product<Into::add>(panel.leftCols(columns),
+                         values_.middleCols(first, columns).transpose(), bucket_);
+    });
+  }
+
+  /// Levels that a carry to `landed` merges and that are still to undergo the same are added up
+  /// beforehand, to undergo it once. Returns the mask of those that are empty now.
+  std::uint64_t merge_within_tiers(int landed) {
+    std::uint64_t emptied = 0;
+    int last = -1;
+    for (int l : levels_.active_levels()) {
+      if (l >= landed) break;
+      if (last >= 0 && tier_of(last) == tier_of(l)) {
+        levels_.merge_level(last, l);
+        emptied |= std::uint64_t{1} << last;
+      }
+      last = l;
+    }
+    return emptied;
+  }
+
+  /// The levels of all tiers up to this one undergo what is pending for them, the empty ones apart.
+  void settle(int tier, std::uint64_t empty = 0) {
+    pending(0).take(recent_);
     for (int i = 0; i <= tier; ++i) {
       if (i > 0) pass_on(i - 1);
       for (int l : levels_.active_levels()) {
-        if (tier_of(l) == i) levels_.transform_level(l, pending(i));
+        if (tier_of(l) == i && ((empty >> l) & 1) == 0) levels_.transform_level(l, pending(i));
       }
     }
     if (tier < last_tier()) pass_on(tier);
@@ -399,11 +449,12 @@ class StreamState {
   State levels_;  // the first size() - buffered_ tokens, before what is pending
   Index leaves_;
   int buffer_level_;             // b; 0 for no buffer: then levels are rewritten at every token
-  Index columns_;                // of the buffer, in whole packets
-  RowMajorMatrix<Scalar> keys_;  // one column a leaf, as it is now; 0 where there is none
+  ColumnPanels<Scalar> keys_;    // one column a leaf, as it is now; 0 where there is none
   Matrix<Scalar> values_;
   Vector<Scalar> factors_;        // what keys are still to be multiplied by, of OneFactor kinds
-  std::vector<Product> pending_;  // P_0, P_1, ...: one for each tier
+  RowMajorMatrix<Scalar> bucket_;  // scratch
+  Recent recent_;                 // P_0, the transitions of the buffered tokens
+  std::vector<Product> pending_;  // P_1, P_2, ...: one for each tier but the first, whose is I
   double growth_ = 1;             // a bound of what P_0 multiplies a norm by
   Index buffered_ = 0;            // tokens in the buffer, below 2^b
 };

@@ -53,7 +53,6 @@ struct Workspace {
         old_query(Vector<Scalar>::Zero(layout.key_rows)),
         tier_queries(Matrix<Scalar>::Zero(layout.key_rows, shape.tiers)),
         tier_scales(Matrix<Scalar>::Zero(layout.d_v, shape.tiers)),
-        level_queries(Matrix<Scalar>::Zero(layout.key_rows, shape.max_levels)),
         level_read(Vector<Scalar>::Zero(layout.d_v)),
         scores(Vector<Scalar>::Zero(shape.columns)),
         coefficients(Vector<Scalar>::Zero(shape.columns)),
@@ -68,7 +67,6 @@ struct Workspace {
   Vector<Scalar> old_query;     // the query as the older states see it: L^T q
   Matrix<Scalar> tier_queries;  // column i: the query as the levels of tier i see it
   Matrix<Scalar> tier_scales;   // column i: what their reads are multiplied by
-  Matrix<Scalar> level_queries;  // column l: the query of level l, times its weight
   Vector<Scalar> level_read;     // one level's share of the read
   Vector<Scalar> scores;         // k . old_query of each buffered leaf
   Vector<Scalar> coefficients;   // the same times the leaf's level weight

@@ -6,6 +6,7 @@
 /// The transition of the delta rules: a diagonal minus a matrix of rank one.
 
 #include <algorithm>
+#include <cmath>
 
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/kernels.hpp"
@@ -44,7 +45,7 @@ struct RankOneUpdate {
       if constexpr (detail::is_row_major_memory<decltype(m)>) {
         Scalar* const data = block.data();
         const Eigen::Index rows = u.size(), stride = block.outerStride();
-        detail::weighted_rows(data, rows, width, stride, p.data(), found.data());
+        detail::weighted_rows<false, 8>(data, rows, width, stride, p.data(), found.data());
         found = -found;
         detail::scale_and_add_outer(
             data, rows, width, stride, [&](Eigen::Index i) { return diagonal.row_factor(i); },
@@ -75,8 +76,18 @@ struct RankOneUpdate {
     gradient.p = -along * s;
   }
 
-  /// Bounds p^T m too, which `left` computes on the way: it can overflow where u is tiny.
+  /// Where D is one number a, with u = c p + w, w orthogonal to p: `max(|a|, |a - u.p|) + |w| |p|`,
+  /// which is 1 for a delta rule; else `|D| + |u| |p|`. Bounds p^T m too, which `left` computes on
+  /// the way: it can overflow where u is tiny and p is not.
   [[nodiscard]] double norm_bound() const {
+    const double uu = detail::to_double(u.squaredNorm()), pp = detail::to_double(p.squaredNorm());
+    if constexpr (requires { diagonal.factor(); }) {
+      if (detail::is_at_most(uu, 2) && detail::is_at_most(pp, 2) && pp > 1e-6) {
+        const double a = detail::to_double(diagonal.factor()), up = detail::to_double(u.dot(p));
+        const double across = std::max(0.0, uu * pp - up * up);
+        return std::max(std::abs(a), std::abs(a - up)) + std::sqrt(across);
+      }
+    }
     return diagonal.norm_bound() +
            std::max(1.0, detail::to_double(u.stableNorm())) * detail::to_double(p.stableNorm());
   }

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_DETAIL_LOW_RANK_PRODUCT_HPP
+#define LOGLINEAR_DETAIL_LOW_RANK_PRODUCT_HPP
+
+// The product of some transitions that are diagonal or diagonal minus rank one, as a diagonal minus
+// a matrix whose rank is the number of the latter:
+//
+//     (D - u p^T) (E - sum_j u_j z_j^T) = D E - sum_j (D u_j) z_j^T - u z^T,
+//     z = E p - sum_j z_j (u_j . p)
+//
+// with products of decays only, so that decays near 0 are harmless. A token costs what the columns
+// so far cost to read, not what a dense product does.
+
+#include <algorithm>
+#include <array>
+#include <tuple>
+#include <type_traits>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/column_panels.hpp"
+#include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/types.hpp"
+#include "loglinear/transition.hpp"
+
+namespace loglinear::detail {
+
+/// How many updates of rank one a kind has, and whether it is made of these and of decays of key
+/// rows alone.
+template <class Kind>
+struct LowRank {
+  static constexpr bool is_known = false;
+  static constexpr Index updates = 0;
+};
+template <class Scalar>
+struct LowRank<Identity<Scalar>> {
+  static constexpr bool is_known = true;
+  static constexpr Index updates = 0;
+};
+template <class Scalar>
+struct LowRank<ScalarDecay<Scalar>> : LowRank<Identity<Scalar>> {};
+template <class Scalar>
+struct LowRank<KeyDecay<Scalar>> : LowRank<Identity<Scalar>> {};
+template <class Diagonal>
+struct LowRank<RankOneUpdate<Diagonal>> {
+  static constexpr bool is_known = LowRank<Diagonal>::is_known;
+  static constexpr Index updates = 1;
+};
+template <class... Factors>
+struct LowRank<TransitionProduct<Factors...>> {
+  static constexpr bool is_known = (LowRank<Factors>::is_known && ...);
+  static constexpr Index updates = (LowRank<Factors>::updates + ...);
+};
+
+template <class Kind>
+class LowRankProduct {
+ public:
+  using Scalar = typename Kind::Scalar;
+  static constexpr Index updates = LowRank<Kind>::updates;
+
+  /// \param tokens  the most transitions before a reset
+  LowRankProduct(Index key_rows, Index tokens)
+      : diagonal_(Vector<Scalar>::Ones(key_rows)),
+        u_(key_rows, tokens * updates),
+        u_factors_(Vector<Scalar>::Ones(u_.padded(tokens * updates))),
+        z_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
+        scores_(Vector<Scalar>::Zero(u_.padded(tokens * updates))) {}
+
+  /// Numbers that `pull` needs for its sums.
+  [[nodiscard]] Index score_columns() const { return scores_.size(); }
+
+  void reset() {
+    diagonal_.setOnes();
+    count_ = 0;
+  }
+
+  void follow(const Identity<Scalar>&) {}
+  void follow(const ScalarDecay<Scalar>& later) {
+    diagonal_ *= later.decay;
+    u_factors_.head(count_) *= later.decay;
+  }
+  void follow(const KeyDecay<Scalar>& later) {
+    later.left(diagonal_);
+    u_.for_each_panel(count_, [&](Index, auto panel) { later.left(panel); });
+  }
+  template <class Diagonal>
+  void follow(const RankOneUpdate<Diagonal>& later) {
+    auto z = z_.row(count_);
+    pull(later.p.data(), z, scores_);
+    follow(later.diagonal);
+    u_.set_column(count_, later.u);
+    u_factors_[count_] = Scalar(1);
+    ++count_;
+  }
+  template <class... Factors>
+  void follow(const TransitionProduct<Factors...>& later) {
+    std::apply([&](const auto&... factor) { (follow(factor), ...); }, later.factors);
+  }
+
+  /// pulled = P^T q, in contiguous memory.
+  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>& scores) const {
+    u_.dots(q, count_, scores.data());
+    scores.head(count_).array() *= -u_factors_.head(count_).array();
+    Eigen::Map<Vector<Scalar>> to(pulled.data(), diagonal_.size());
+    to = diagonal_.cwiseProduct(Eigen::Map<const Vector<Scalar>>(q, to.size()));
+    weighted_rows<true>(z_.data(), count_, to.size(), to.size(), scores.data(), to.data());
+  }
+
+  /// s <- P s
+  void push(auto&& s, Vector<Scalar>& scratch) const {
+    scratch = diagonal_.cwiseProduct(s);
+    for (Index j = 0; j < count_; ++j) {
+      const Scalar along = u_factors_[j] * z_.row(j).dot(s);
+      for (Index i = 0; i < s.size(); ++i) scratch[i] -= along * u_(i, j);
+    }
+    s = scratch;
+  }
+
+  void clear_negligible() {
+    detail::clear_negligible(diagonal_.data(), diagonal_.size());
+    detail::clear_negligible(u_factors_.data(), count_);
+    u_.clear_negligible(count_);
+    detail::clear_negligible(z_.data(), count_ * z_.cols());
+  }
+
+  /// By how much coefficients about grow, and norms at most.
+  [[nodiscard]] double growth() const {
+    return std::max(1.0, max_abs(diagonal_)) +
+           static_cast<double>(count_) * u_.max_abs(count_) * max_abs(z_.topRows(count_));
+  }
+  [[nodiscard]] double norm_bound() const {
+    return static_cast<double>(diagonal_.size()) * growth();
+  }
+
+  /// m <- P m, row-major in memory; some columns at a time, so that the sums lie on the stack.
+  template <class Stored>
+  void apply(Stored* m, Index rows, Index columns) const {
+    if (count_ > most_on_stack) fail("transitions between two flushes", count_, "at most 4096");
+    std::array<Scalar, most_on_stack> found;
+    const Index most = count_ == 0 ? columns : most_on_stack / count_;
+    for (Index first = 0; first < columns; first += most) {
+      const Index piece = std::min(most, columns - first);
+      Eigen::Map<RowMajorMatrix<Stored>, 0, Eigen::OuterStride<>> s(m + first, rows, piece,
+                                                                    Eigen::OuterStride<>(columns));
+      Eigen::Map<RowMajorMatrix<Scalar>> sums(found.data(), count_, piece);
+      sums.setZero();
+      for (Index j = 0; j < count_; ++j) {
+        for (Index i = 0; i < rows; ++i) sums.row(j) += z_(j, i) * s.row(i).template cast<Scalar>();
+        sums.row(j) *= u_factors_[j];
+      }
+      for (Index i = 0; i < rows; ++i) {
+        for (Index c = 0; c < piece; ++c) {
+          Scalar changed = diagonal_[i] * static_cast<Scalar>(s(i, c));
+          for (Index j = 0; j < count_; ++j) changed -= u_(i, j) * sums(j, c);
+          s(i, c) = static_cast<Stored>(changed);
+        }
+      }
+    }
+  }
+
+  /// m = P, row-major.
+  void write_to(RowMajorMatrix<Scalar>& m) {
+    m.setZero();
+    m.diagonal() = diagonal_;
+    for (Index j = 0; j < count_; ++j) z_.row(j) *= u_factors_[j];
+    u_.for_each_panel(count_, [&](Index first, const auto& panel) {
+      const Index columns = std::min(u_.width, count_ - first);
+      product<Into::subtract>(panel.leftCols(columns), z_.middleRows(first, columns), m);
+    });
+  }
+
+ private:
+  static constexpr Index most_on_stack = 4096;
+
+  Vector<Scalar> diagonal_;   // E
+  ColumnPanels<Scalar> u_;    // u_j, a column each, but for a factor
+  Vector<Scalar> u_factors_;  // what decays of the whole state have made of it
+  RowMajorMatrix<Scalar> z_;  // z_j, a row each
+  Vector<Scalar> scores_;
+  Index count_ = 0;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_LOW_RANK_PRODUCT_HPP
