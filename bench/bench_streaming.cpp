@@ -49,8 +49,9 @@ class Optimised {
     const int levels = state_.max_levels();
     w_.lambda = lambda.head(levels);
     w_.old_query = token.query;
-    state_.read(w_, [](int l) { return l; });
-    state_.write(token, state_.require_writable(token));
+    state_.read(
+        w_, [](int l) { return l; }, &token);
+    state_.write(token, state_.require_writable(token), w_);
     return w_.old_read;
   }
 

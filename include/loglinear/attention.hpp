@@ -234,7 +234,7 @@ class LogLinearAttention
       ++train_step_count_;
       learns_ = false;
     }
-    state_.write(workspace_.token, staged_magnitude_);
+    state_.write(workspace_.token, staged_magnitude_, workspace_);
   }
 
   /// The order in which training reads: `after_push`, or `current_apart` if that is the layer's.

@@ -60,6 +60,14 @@ class ColumnPanels {
     }
   }
 
+  /// The same with two vectors at once.
+  void dots(const Scalar* q, const Scalar* p, Index columns, Scalar* with_q, Scalar* with_p) const {
+    for (Index first = 0; first < columns; first += width) {
+      weighted_rows_pair(data_.data() + rows_ * first, rows_, width, width, q, p, with_q + first,
+                         with_p + first);
+    }
+  }
+
   [[nodiscard]] double max_abs(Index columns) const {
     return detail::max_abs(data_.head(rows_ * padded(columns)));
   }

@@ -11,7 +11,9 @@
 
 #include <Eigen/Core>
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstddef>
 #include <limits>
 
 #include "loglinear/detail/narrow.hpp"
@@ -19,11 +21,11 @@
 
 namespace loglinear::detail {
 
-/// A matrix to be read as the weighted sum of its rows, scale sum_i weights[i] rows[i].
-template <class Stored, class Scalar>
+/// A matrix to be read as `Sums` weighted sums of its rows, scale sum_i weights[i] rows[i].
+template <class Stored, class Scalar, std::size_t Sums = 1>
 struct WeightedRows {
   const Stored* rows;
-  const Scalar* weights;
+  std::array<const Scalar*, Sums> weights;
   Scalar scale;
 };
 
@@ -35,62 +37,68 @@ inline constexpr int widest_block =
 /// out[j] = the weighted sums of rows of all terms together, for N packets of columns from `first`
 /// on, added to out if `Add`. The sums stay in registers while all rows of all terms pass by; fewer
 /// packets than `Chains` are summed in several chains, to hide the latency of the additions.
-template <int N, bool Add, int Chains, class Stored, class Scalar>
-void weighted_rows_block(const WeightedRows<Stored, Scalar>* terms, int count, Index first,
-                         Index rows, Index stride, Scalar* out) {
+template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                         Index rows, Index stride, const std::array<Scalar*, Sums>& out) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
   constexpr int chains = N >= Chains ? 1 : Chains / N;
-  P sums[chains][N];
-  for (int c = 0; c < chains; ++c) {
-    for (int n = 0; n < N; ++n) {
-      sums[c][n] = Add && c == 0 ? ei::ploadu<P>(out + first + n * width) : ei::pset1<P>(Scalar(0));
+  P sums[Sums][chains][N];
+  for (std::size_t s = 0; s < Sums; ++s) {
+    for (int c = 0; c < chains; ++c) {
+      for (int n = 0; n < N; ++n) {
+        sums[s][c][n] = ei::pset1<P>(Scalar(0));
+        if (Add && c == 0) sums[s][c][n] = ei::ploadu<P>(out[s] + first + n * width);
+      }
     }
   }
-  for (int term = 0; term < count; ++term) {
-    const Stored* m = terms[term].rows + first;
-    const Scalar* const weights = terms[term].weights;
-    const P scale = ei::pset1<P>(terms[term].scale);
+  const auto add_row = [&](const auto& term, const Stored* row, Index i, int c) {
+    for (std::size_t s = 0; s < Sums; ++s) {
+      const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));
+      for (int n = 0; n < N; ++n) {
+        sums[s][c][n] = ei::pmadd(weight, load<Scalar>(row + n * width), sums[s][c][n]);
+      }
+    }
+  };
+  for (int t = 0; t < count; ++t) {
+    const WeightedRows<Stored, Scalar, Sums> term = terms[t];
+    const Stored* row = term.rows + first;
     Index i = 0;
     for (; i + chains <= rows; i += chains) {
-      for (int c = 0; c < chains; ++c, m += stride) {
-        const P weight = ei::pmul(scale, ei::pset1<P>(weights[i + c]));
-        for (int n = 0; n < N; ++n) {
-          sums[c][n] = ei::pmadd(weight, load<Scalar>(m + n * width), sums[c][n]);
-        }
-      }
+      for (int c = 0; c < chains; ++c, row += stride) add_row(term, row, i + c, c);
     }
-    for (; i < rows; ++i, m += stride) {
-      const P weight = ei::pmul(scale, ei::pset1<P>(weights[i]));
-      for (int n = 0; n < N; ++n) {
-        sums[0][n] = ei::pmadd(weight, load<Scalar>(m + n * width), sums[0][n]);
-      }
-    }
+    for (; i < rows; ++i, row += stride) add_row(term, row, i, 0);
   }
-  for (int n = 0; n < N; ++n) {
-    for (int c = 1; c < chains; ++c) sums[0][n] = ei::padd(sums[0][n], sums[c][n]);
-    ei::pstoreu(out + first + n * width, sums[0][n]);
+  for (std::size_t s = 0; s < Sums; ++s) {
+    for (int n = 0; n < N; ++n) {
+      for (int c = 1; c < chains; ++c) sums[s][0][n] = ei::padd(sums[s][0][n], sums[s][c][n]);
+      ei::pstoreu(out[s] + first + n * width, sums[s][0][n]);
+    }
   }
 }
 
 /// All columns from `first` on, N packets at a time as long as there are so many, then fewer.
-template <int N, bool Add, int Chains, class Stored, class Scalar>
-void weighted_rows_from(const WeightedRows<Stored, Scalar>* terms, int count, Index first,
-                        Index rows, Index columns, Index stride, Scalar* out) {
+template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                        Index rows, Index columns, Index stride,
+                        const std::array<Scalar*, Sums>& out) {
   constexpr Index width = packet_size<Scalar>;
   for (; first + N * width <= columns; first += N * width) {
     weighted_rows_block<N, Add, Chains>(terms, count, first, rows, stride, out);
   }
   if constexpr (N > 1) {
     weighted_rows_from<N / 2, Add, Chains>(terms, count, first, rows, columns, stride, out);
-  } else {
-    if (!Add) std::fill(out + first, out + columns, Scalar(0));
-    for (int term = 0; term < count && first < columns; ++term) {
-      const auto& [m, weights, scale] = terms[term];
-      for (Index i = 0; i < rows; ++i) {
-        for (Index j = first; j < columns; ++j) {
-          out[j] += scale * weights[i] * static_cast<Scalar>(m[i * stride + j]);
+  } else if (first < columns) {
+    for (std::size_t s = 0; s < Sums; ++s) {
+      if (!Add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
+      for (int t = 0; t < count; ++t) {
+        const auto& [m, weights, scale] = terms[t];
+        for (Index i = 0; i < rows; ++i) {
+          const Scalar weight = scale * weights[s][i];
+          for (Index j = first; j < columns; ++j) {
+            out[s][j] += weight * static_cast<Scalar>(m[i * stride + j]);
+          }
         }
       }
     }
@@ -98,21 +106,30 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar>* terms, int count, In
 }
 
 /// out[j] = sum over the terms of scale sum_i weights[i] rows[i][j], j < columns, added to out if
-/// `Add`: `sum_l lambda_l m_l^T c_l` over matrices of one shape, in one pass over each. With one chain the rounding
-/// of a column depends on nothing but whether it lies in a whole packet.
+/// `Add`: `sum_l lambda_l m_l^T c_l` over matrices of one shape, in one pass over each. With one
+/// chain the rounding of a column depends on nothing but whether it lies in a whole packet.
 template <bool Add = false, int Chains = 4, class Stored, class Scalar>
 void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
                    Index stride, Scalar* out) {
-  weighted_rows_from<widest_block<Scalar>, Add, Chains>(terms, count, 0, rows, columns, stride,
-                                                        out);
+  weighted_rows_from<widest_block<Scalar>, Add, Chains, Stored, Scalar, 1>(
+      terms, count, 0, rows, columns, stride, {out});
 }
 
 /// The same of one matrix, `m^T c`.
 template <bool Add = false, int Chains = 4, class Stored, class Scalar>
 void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
                    Scalar* out) {
-  const WeightedRows<Stored, Scalar> term{m, c, Scalar(1)};
+  const WeightedRows<Stored, Scalar> term{m, {c}, Scalar(1)};
   weighted_rows<Add, Chains>(&term, 1, rows, columns, stride, out);
+}
+
+/// The same with two vectors at once, `m^T c` and `m^T d`.
+template <bool Add = false, int Chains = 4, class Scalar>
+void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
+                        const Scalar* d, Scalar* out_c, Scalar* out_d) {
+  const WeightedRows<Scalar, Scalar, 2> term{m, {c, d}, Scalar(1)};
+  weighted_rows_from<widest_block<Scalar> / 2, Add, Chains, Scalar, Scalar, 2>(
+      &term, 1, 0, rows, columns, stride, {out_c, out_d});
 }
 
 /// A matrix to be multiplied by a vector: row i counts weights[i] times in the sum over all terms,

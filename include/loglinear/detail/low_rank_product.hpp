@@ -84,12 +84,14 @@ class LowRankProduct {
   }
   template <class Diagonal>
   void follow(const RankOneUpdate<Diagonal>& later) {
-    auto z = z_.row(count_);
-    pull(later.p.data(), z, scores_);
-    follow(later.diagonal);
-    u_.set_column(count_, later.u);
-    u_factors_[count_] = Scalar(1);
-    ++count_;
+    pull(later.p.data(), z_.row(count_), scores_);
+    append(later);
+  }
+  /// The same where `pull` has been called with p already.
+  template <class Diagonal>
+  void follow(const RankOneUpdate<Diagonal>& later, const Vector<Scalar>& pulled_p) {
+    z_.row(count_) = pulled_p.transpose();
+    append(later);
   }
   template <class... Factors>
   void follow(const TransitionProduct<Factors...>& later) {
@@ -103,6 +105,20 @@ class LowRankProduct {
     Eigen::Map<Vector<Scalar>> to(pulled.data(), diagonal_.size());
     to = diagonal_.cwiseProduct(Eigen::Map<const Vector<Scalar>>(q, to.size()));
     weighted_rows<true>(z_.data(), count_, to.size(), to.size(), scores.data(), to.data());
+  }
+
+  /// The same for q and p at once.
+  void pull(const Scalar* q, const Scalar* p, auto&& pulled_q, auto&& pulled_p,
+            Vector<Scalar>& scores, Vector<Scalar>& scores_of_p) const {
+    u_.dots(q, p, count_, scores.data(), scores_of_p.data());
+    scores.head(count_).array() *= -u_factors_.head(count_).array();
+    scores_of_p.head(count_).array() *= -u_factors_.head(count_).array();
+    const Index rows = diagonal_.size();
+    using View = Eigen::Map<const Vector<Scalar>>;
+    pulled_q = diagonal_.cwiseProduct(View(q, rows));
+    pulled_p = diagonal_.cwiseProduct(View(p, rows));
+    weighted_rows_pair<true>(z_.data(), count_, rows, rows, scores.data(), scores_of_p.data(),
+                             pulled_q.data(), pulled_p.data());
   }
 
   /// s <- P s
@@ -170,6 +186,14 @@ class LowRankProduct {
 
  private:
   static constexpr Index most_on_stack = 4096;
+
+  template <class Diagonal>
+  void append(const RankOneUpdate<Diagonal>& later) {
+    follow(later.diagonal);
+    u_.set_column(count_, later.u);
+    u_factors_[count_] = Scalar(1);
+    ++count_;
+  }
 
   Vector<Scalar> diagonal_;   // E
   ColumnPanels<Scalar> u_;    // u_j, a column each, but for a factor

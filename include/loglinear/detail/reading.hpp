@@ -15,23 +15,26 @@
 
 namespace loglinear::detail {
 
-/// The state as it stands, level l under weight l + shift.
+/// The state as it stands, level l under weight l + shift; `next` is the token to be written then.
 template <class State, class Kind>
-void read_standing(const State& state, Workspace<Kind>& w, int shift) {
+void read_standing(const State& state, Workspace<Kind>& w, int shift,
+                   const Token<Kind>* next = nullptr) {
   w.old_query = w.token.query;
-  state.read(w, [shift](int l) { return l + shift; });
+  state.read(
+      w, [shift](int l) { return l + shift; }, next);
   w.read = w.old_read;
   require_finite("the raw read", w.read);
 }
 
-/// What the token reads in the given order.
+/// What the token reads in the given order, before it is written.
 template <class State, class Kind>
 void read_token(const State& state, Workspace<Kind>& w, ReadOrder order) {
-  if (order == ReadOrder::before_push) return read_standing(state, w, 0);
   const Token<Kind>& token = w.token;
+  if (order == ReadOrder::before_push) return read_standing(state, w, 0, &token);
   w.old_query = token.query;
   token.transition.left_transposed(w.old_query);
-  state.read(w, [&](int l) { return seen_level(order, l, state.size(), state.max_levels()); });
+  state.read(
+      w, [&](int l) { return seen_level(order, l, state.size(), state.max_levels()); }, &token);
   w.read = w.old_read;
   token.transition.right(w.read.transpose());
   const auto& weight = w.lambda[seen_leaf_level(order, state.size(), state.max_levels())];

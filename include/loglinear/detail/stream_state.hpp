@@ -105,12 +105,13 @@ class StreamState {
     });
   }
 
-  void write(const Token<Kind>& token, double magnitude) {
+  /// Writes the token that the last `read` with `w` was told of, the state being as it was then.
+  void write(const Token<Kind>& token, double magnitude, Workspace<Kind>& w) {
     if (buffer_level_ == 0) {
       levels_.write(token.transition, token.keys, token.values, magnitude);
       return;
     }
-    undergo(token.transition);
+    undergo(token.transition, w);
     const Index n = buffered_ * leaves_;
     for (Index j = 0; j < leaves_; ++j) keys_.set_column(n + j, token.keys.col(j));
     values_.middleCols(n, leaves_) = token.values;
@@ -120,13 +121,22 @@ class StreamState {
   }
 
   /// w.old_read = sum_l lambda[weight_of(l)] S_l^T w.old_query over the active levels, those in the
-  /// buffer included.
+  /// buffer included. What writing the token `next` takes is read on the way.
   template <class WeightOf>
-  void read(Workspace<Kind>& w, WeightOf weight_of) const {
-    read_levels(w, weight_of);
+  void read(Workspace<Kind>& w, WeightOf weight_of, const Token<Kind>* next = nullptr) const {
+    read_levels(w, weight_of, next);
     if (buffered_ == 0) return;
     const Index n = buffered_ * leaves_;
-    keys_.dots(w.old_query.data(), n, w.scores.data());
+    if constexpr (looks_up) {
+      if (next != nullptr) {
+        keys_.dots(w.old_query.data(), next->transition.p.data(), n, w.scores.data(),
+                   w.found.data());
+      } else {
+        keys_.dots(w.old_query.data(), n, w.scores.data());
+      }
+    } else {
+      keys_.dots(w.old_query.data(), n, w.scores.data());
+    }
     if constexpr (OneFactor<Kind>) w.scores.head(n).array() *= factors_.head(n).array();
     for_each_buffered_level([&](int l, Index first, Index count) {
       w.coefficients.segment(first, count) =
@@ -198,6 +208,8 @@ class StreamState {
   /// Levels of a tier of dense products but for the last tier, which has all higher ones.
   static constexpr int dense_tier_height = 3;
   static constexpr double most_growth = 1e9;
+  /// Whether a write takes products of the state with p: a read then forms them on the way.
+  static constexpr bool looks_up = is_rank_one_update<Kind>;
 
   /// b, so that B is about the smaller side of a level, but no more levels than there are.
   static int buffer_level(int max_levels, Index key_rows, Index d_v) {
@@ -254,9 +266,24 @@ class StreamState {
     return OneFactor<Kind> || tier < 0 ? w.old_query.data() : w.tier_queries.col(tier).data();
   }
 
+  /// The query as `tier` sees it from that of the tier before; and p of the next token, too.
+  template <class Pulling>
+  static void pull(const Pulling& product, Workspace<Kind>& w, int tier,
+                   [[maybe_unused]] const Token<Kind>* next) {
+    if constexpr (looks_up && std::is_same_v<Pulling, Recent>) {
+      if (next != nullptr) {
+        product.pull(query_of(w, tier - 1), next->transition.p.data(), w.tier_queries.col(tier),
+                     w.pulled_p, w.scores, w.found);
+        return;
+      }
+    }
+    product.pull(query_of(w, tier - 1), w.tier_queries.col(tier), w.scores);
+  }
+
   /// w.old_read from the levels alone: the query goes down through the tiers, the newest first.
   template <class WeightOf>
-  void read_levels(Workspace<Kind>& w, WeightOf weight_of) const {
+  void read_levels(Workspace<Kind>& w, WeightOf weight_of,
+                   [[maybe_unused]] const Token<Kind>* next) const {
     std::array<WeightedRows<Stored, Scalar>, max_level_limit> terms;
     std::size_t count = 0;
     int tier = -1;
@@ -269,7 +296,7 @@ class StreamState {
           if constexpr (OneFactor<Kind>) {
             factor *= product.factor();
           } else {
-            product.pull(query_of(w, tier - 1), w.tier_queries.col(tier), w.scores);
+            pull(product, w, tier, next);
           }
           if constexpr (scales_values<Kind>) {
             auto scales = w.tier_scales.col(tier);
@@ -286,6 +313,11 @@ class StreamState {
         w.old_read += w.level_read;
       }
       ++count;
+    }
+    if constexpr (looks_up) {
+      if (next != nullptr && tier < 0 && buffer_level_ > 0) {
+        recent_.pull(next->transition.p.data(), w.pulled_p, w.scores);
+      }
     }
     if constexpr (!scales_values<Kind>) {
       weighted_rows(terms.data(), static_cast<int>(count), key_rows(), d_v(), d_v(),
@@ -347,15 +379,23 @@ class StreamState {
   }
 
   /// Everything but the levels undergoes a transition, and they are to undergo it later.
-  void undergo(const Kind& transition) {
+  void undergo(const Kind& transition, [[maybe_unused]] Workspace<Kind>& w) {
     const Index n = buffered_ * leaves_;
     if constexpr (OneFactor<Kind>) {
       factors_.head(n) *= transition.factor();
+    } else if constexpr (looks_up) {
+      keys_.for_each_panel(n, [&](Index first, auto panel) {
+        transition.left(panel, w.found.segment(first, keys_.width));
+      });
     } else if (n > 0) {
       keys_.for_each_panel(n, [&](Index, auto panel) { transition.left(panel); });
       if constexpr (scales_values<Kind>) transition.right(values_.leftCols(n).transpose());
     }
-    recent_.follow(transition);
+    if constexpr (looks_up) {
+      recent_.follow(transition, w.pulled_p);
+    } else {
+      recent_.follow(transition);
+    }
     // Now and then, what has decayed to nothing: denormal numbers would take their time.
     if (buffered_ % 8 != 7) return;
     clear_negligible(factors_.data(), OneFactor<Kind> ? n : 0);

@@ -55,6 +55,8 @@ struct Workspace {
         tier_scales(Matrix<Scalar>::Zero(layout.d_v, shape.tiers)),
         level_read(Vector<Scalar>::Zero(layout.d_v)),
         scores(Vector<Scalar>::Zero(shape.columns)),
+        pulled_p(Vector<Scalar>::Zero(layout.key_rows)),
+        found(Vector<Scalar>::Zero(shape.columns)),
         coefficients(Vector<Scalar>::Zero(shape.columns)),
         old_read(Vector<Scalar>::Zero(layout.d_v)),
         read(Vector<Scalar>::Zero(layout.d_v)),
@@ -69,6 +71,8 @@ struct Workspace {
   Matrix<Scalar> tier_scales;   // column i: what their reads are multiplied by
   Vector<Scalar> level_read;     // one level's share of the read
   Vector<Scalar> scores;         // k . old_query of each buffered leaf
+  Vector<Scalar> pulled_p;       // p of the token's update as the levels see it, and
+  Vector<Scalar> found;          // p . k of each buffered leaf: what writing needs to know
   Vector<Scalar> coefficients;   // the same times the leaf's level weight
   Vector<Scalar> old_read;      // their weighted sum
   Vector<Scalar> read;          // the raw read: old_read through diag(r), plus the token's own leaf

@@ -43,13 +43,9 @@ struct RankOneUpdate {
       auto block = m.middleCols(first, width);
       Found found(width);
       if constexpr (detail::is_row_major_memory<decltype(m)>) {
-        Scalar* const data = block.data();
-        const Eigen::Index rows = u.size(), stride = block.outerStride();
-        detail::weighted_rows<false, 8>(data, rows, width, stride, p.data(), found.data());
-        found = -found;
-        detail::scale_and_add_outer(
-            data, rows, width, stride, [&](Eigen::Index i) { return diagonal.row_factor(i); },
-            u.data(), found.data());
+        detail::weighted_rows<false, 8>(block.data(), u.size(), width, block.outerStride(),
+                                        p.data(), found.data());
+        left(block, found);
       } else {
         found.setZero();
         for (Eigen::Index i = 0; i < p.size(); ++i) found += p[i] * block.row(i).transpose();
@@ -57,6 +53,15 @@ struct RankOneUpdate {
         for (Eigen::Index i = 0; i < u.size(); ++i) block.row(i) -= u[i] * found.transpose();
       }
     }
+  }
+
+  /// m <- D m - u found^T where `found` = p^T m is known already, and then changed; m is row-major
+  /// in memory.
+  void left(auto&& m, auto&& found) const {
+    found = -found;
+    detail::scale_and_add_outer(
+        m.data(), u.size(), m.cols(), m.outerStride(),
+        [&](Eigen::Index i) { return diagonal.row_factor(i); }, u.data(), found.data());
   }
 
   /// q <- D q - p (u^T q)
@@ -100,6 +105,15 @@ struct RankOneUpdate {
   static constexpr int found_block = 4 * detail::column_block;
   using Found = Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, found_block, 1>;
 };
+
+namespace detail {
+
+template <class Kind>
+inline constexpr bool is_rank_one_update = false;
+template <class Diagonal>
+inline constexpr bool is_rank_one_update<RankOneUpdate<Diagonal>> = true;
+
+}  // namespace detail
 
 }  // namespace loglinear
 
