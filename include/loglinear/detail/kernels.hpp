@@ -87,6 +87,20 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
   for (; first + N * width <= columns; first += N * width) {
     weighted_rows_block<N, Add, Chains>(terms, count, first, rows, stride, out);
   }
+  // One pass rather than several over long rows: half a row after the other is no order of memory.
+  if constexpr (N == 16 && Chains == 1) {
+    const Index packets = (columns - first) / width;
+    if (packets >= 10) {
+      if (packets >= 14) {
+        weighted_rows_block<14, Add, Chains>(terms, count, first, rows, stride, out);
+      } else if (packets >= 12) {
+        weighted_rows_block<12, Add, Chains>(terms, count, first, rows, stride, out);
+      } else {
+        weighted_rows_block<10, Add, Chains>(terms, count, first, rows, stride, out);
+      }
+      first += packets / 2 * 2 * width;
+    }
+  }
   if constexpr (N > 1) {
     weighted_rows_from<N / 2, Add, Chains>(terms, count, first, rows, columns, stride, out);
   } else if (first < columns) {
@@ -203,6 +217,87 @@ template <class Stored, class Scalar>
 void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
                  Index stride, Scalar* out) {
   dotted_rows_from<8>(terms, count, Index{0}, rows, columns, stride, out);
+}
+
+/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if `Add`.
+template <int N, bool Add, class Scalar, std::size_t Vectors>
+void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
+                    const std::array<const Scalar*, Vectors>& vectors,
+                    const std::array<Scalar*, Vectors>& out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P packets[Vectors][N];
+  for (std::size_t s = 0; s < Vectors; ++s) {
+    for (int n = 0; n < N; ++n) packets[s][n] = ei::ploadu<P>(vectors[s] + first + n * width);
+  }
+  const Scalar* row = m + first;
+  for (Index j = 0; j < rows; ++j, row += stride) {
+    for (std::size_t s = 0; s < Vectors; ++s) {
+      P sum = ei::pmul(ei::ploadu<P>(row), packets[s][0]);
+      for (int n = 1; n < N; ++n) {
+        sum = ei::pmadd(ei::ploadu<P>(row + n * width), packets[s][n], sum);
+      }
+      const Scalar dot = ei::predux(sum);
+      out[s][j] = Add ? out[s][j] + dot : dot;
+    }
+  }
+}
+template <int N, bool Add, class Scalar, std::size_t Vectors>
+void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Index stride,
+                   const std::array<const Scalar*, Vectors>& vectors,
+                   const std::array<Scalar*, Vectors>& out) {
+  constexpr Index width = packet_size<Scalar>;
+  if (first + N * width <= columns) {
+    row_dots_block<N, Add>(m, first, rows, stride, vectors, out);
+    return row_dots_from<N, true>(m, first + N * width, rows, columns, stride, vectors, out);
+  }
+  if constexpr (N > 1) {
+    row_dots_from<N / 2, Add>(m, first, rows, columns, stride, vectors, out);
+  } else {
+    for (std::size_t s = 0; s < Vectors; ++s) {
+      for (Index j = 0; j < rows && (first < columns || !Add); ++j) {
+        Scalar dot(0);
+        for (Index i = first; i < columns; ++i) dot += m[j * stride + i] * vectors[s][i];
+        out[s][j] = Add ? out[s][j] + dot : dot;
+      }
+    }
+  }
+}
+
+/// out[j] = rows[j] . q, `m q` of a row-major matrix.
+template <class Scalar>
+void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
+  row_dots_from<8, false, Scalar, 1>(m, 0, rows, columns, columns, {q}, {out});
+}
+/// The same with two vectors at once.
+template <class Scalar>
+void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
+              Scalar* out_q, Scalar* out_p) {
+  row_dots_from<4, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p}, {out_q, out_p});
+}
+
+/// rows[j] = factor factors rows[j] - found[j] u, where factors is 1 for all if it is null.
+template <class Scalar>
+void update_rows(Scalar* m, Index rows, Index columns, Index stride, const Scalar& factor,
+                 const Scalar* factors, const Scalar* u, const Scalar* found) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  for (Index j = 0; j < rows; ++j, m += stride) {
+    const P minus = ei::pset1<P>(-found[j]), common = ei::pset1<P>(factor);
+    Index i = 0;
+    for (; i + width <= columns; i += width) {
+      P old = ei::pmul(common, ei::ploadu<P>(m + i));
+      if (factors != nullptr) old = ei::pmul(old, ei::ploadu<P>(factors + i));
+      ei::pstoreu(m + i, ei::pmadd(minus, ei::ploadu<P>(u + i), old));
+    }
+    for (; i < columns; ++i) {
+      m[i] *= factor;
+      if (factors != nullptr) m[i] *= factors[i];
+      m[i] -= found[j] * u[i];
+    }
+  }
 }
 
 /// m[i][j] = scale(i) m[i][j] + c[i] v[j] for N packets of columns at a time, v in registers.

@@ -17,8 +17,8 @@
 #include <type_traits>
 
 #include "loglinear/detail/checks.hpp"
-#include "loglinear/detail/column_panels.hpp"
 #include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/product.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/transition.hpp"
 
@@ -60,10 +60,10 @@ class LowRankProduct {
   /// \param tokens  the most transitions before a reset
   LowRankProduct(Index key_rows, Index tokens)
       : diagonal_(Vector<Scalar>::Ones(key_rows)),
-        u_(key_rows, tokens * updates),
-        u_factors_(Vector<Scalar>::Ones(u_.padded(tokens * updates))),
+        u_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
+        u_factors_(Vector<Scalar>::Ones(tokens * updates)),
         z_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
-        scores_(Vector<Scalar>::Zero(u_.padded(tokens * updates))) {}
+        scores_(Vector<Scalar>::Zero(tokens * updates)) {}
 
   /// Numbers that `pull` needs for its sums.
   [[nodiscard]] Index score_columns() const { return scores_.size(); }
@@ -80,7 +80,7 @@ class LowRankProduct {
   }
   void follow(const KeyDecay<Scalar>& later) {
     later.left(diagonal_);
-    u_.for_each_panel(count_, [&](Index, auto panel) { later.left(panel); });
+    later.left(u_.topRows(count_).transpose());
   }
   template <class Diagonal>
   void follow(const RankOneUpdate<Diagonal>& later) {
@@ -100,7 +100,7 @@ class LowRankProduct {
 
   /// pulled = P^T q, in contiguous memory.
   void pull(const Scalar* q, auto&& pulled, Vector<Scalar>& scores) const {
-    u_.dots(q, count_, scores.data());
+    row_dots(u_.data(), count_, u_.cols(), q, scores.data());
     scores.head(count_).array() *= -u_factors_.head(count_).array();
     Eigen::Map<Vector<Scalar>> to(pulled.data(), diagonal_.size());
     to = diagonal_.cwiseProduct(Eigen::Map<const Vector<Scalar>>(q, to.size()));
@@ -110,7 +110,7 @@ class LowRankProduct {
   /// The same for q and p at once.
   void pull(const Scalar* q, const Scalar* p, auto&& pulled_q, auto&& pulled_p,
             Vector<Scalar>& scores, Vector<Scalar>& scores_of_p) const {
-    u_.dots(q, p, count_, scores.data(), scores_of_p.data());
+    row_dots(u_.data(), count_, u_.cols(), q, p, scores.data(), scores_of_p.data());
     scores.head(count_).array() *= -u_factors_.head(count_).array();
     scores_of_p.head(count_).array() *= -u_factors_.head(count_).array();
     const Index rows = diagonal_.size();
@@ -125,8 +125,7 @@ class LowRankProduct {
   void push(auto&& s, Vector<Scalar>& scratch) const {
     scratch = diagonal_.cwiseProduct(s);
     for (Index j = 0; j < count_; ++j) {
-      const Scalar along = u_factors_[j] * z_.row(j).dot(s);
-      for (Index i = 0; i < s.size(); ++i) scratch[i] -= along * u_(i, j);
+      scratch -= (u_factors_[j] * z_.row(j).dot(s)) * u_.row(j).transpose();
     }
     s = scratch;
   }
@@ -134,14 +133,15 @@ class LowRankProduct {
   void clear_negligible() {
     detail::clear_negligible(diagonal_.data(), diagonal_.size());
     detail::clear_negligible(u_factors_.data(), count_);
-    u_.clear_negligible(count_);
+    detail::clear_negligible(u_.data(), count_ * u_.cols());
     detail::clear_negligible(z_.data(), count_ * z_.cols());
   }
 
   /// By how much coefficients about grow, and norms at most.
   [[nodiscard]] double growth() const {
     return std::max(1.0, max_abs(diagonal_)) +
-           static_cast<double>(count_) * u_.max_abs(count_) * max_abs(z_.topRows(count_));
+           static_cast<double>(count_) * max_abs(u_.topRows(count_)) *
+               max_abs(z_.topRows(count_));
   }
   [[nodiscard]] double norm_bound() const {
     return static_cast<double>(diagonal_.size()) * growth();
@@ -166,7 +166,7 @@ class LowRankProduct {
       for (Index i = 0; i < rows; ++i) {
         for (Index c = 0; c < piece; ++c) {
           Scalar changed = diagonal_[i] * static_cast<Scalar>(s(i, c));
-          for (Index j = 0; j < count_; ++j) changed -= u_(i, j) * sums(j, c);
+          for (Index j = 0; j < count_; ++j) changed -= u_(j, i) * sums(j, c);
           s(i, c) = static_cast<Stored>(changed);
         }
       }
@@ -178,10 +178,7 @@ class LowRankProduct {
     m.setZero();
     m.diagonal() = diagonal_;
     for (Index j = 0; j < count_; ++j) z_.row(j) *= u_factors_[j];
-    u_.for_each_panel(count_, [&](Index first, const auto& panel) {
-      const Index columns = std::min(u_.width, count_ - first);
-      product<Into::subtract>(panel.leftCols(columns), z_.middleRows(first, columns), m);
-    });
+    product<Into::subtract>(u_.topRows(count_).transpose(), z_.topRows(count_), m);
   }
 
  private:
@@ -190,13 +187,13 @@ class LowRankProduct {
   template <class Diagonal>
   void append(const RankOneUpdate<Diagonal>& later) {
     follow(later.diagonal);
-    u_.set_column(count_, later.u);
+    u_.row(count_) = later.u.transpose();
     u_factors_[count_] = Scalar(1);
     ++count_;
   }
 
   Vector<Scalar> diagonal_;   // E
-  ColumnPanels<Scalar> u_;    // u_j, a column each, but for a factor
+  RowMajorMatrix<Scalar> u_;  // u_j, a row each, but for a factor
   Vector<Scalar> u_factors_;  // what decays of the whole state have made of it
   RowMajorMatrix<Scalar> z_;  // z_j, a row each
   Vector<Scalar> scores_;

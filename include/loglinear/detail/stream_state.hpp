@@ -23,7 +23,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "loglinear/detail/column_panels.hpp"
 #include "loglinear/detail/kernels.hpp"
 #include "loglinear/detail/pending.hpp"
 #include "loglinear/detail/types.hpp"
@@ -45,8 +44,8 @@ class StreamState {
       : levels_(max_levels, key_rows, d_v),
         leaves_(leaves),
         buffer_level_(buffer_level(max_levels, key_rows, d_v)),
-        keys_(key_rows, capacity() * leaves),
-        values_(Matrix<Scalar>::Zero(d_v, capacity() * leaves)),
+        keys_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, key_rows)),
+        values_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, d_v)),
         factors_(Vector<Scalar>::Ones(OneFactor<Kind> ? capacity() * leaves : 0)),
         bucket_(key_rows, buffer_level_ > 0 ? d_v : 0),
         recent_(make_recent<Kind>(key_rows, d_v, capacity())),
@@ -60,7 +59,7 @@ class StreamState {
   }
   /// What a workspace must have room for.
   [[nodiscard]] ReadShape read_shape() const {
-    Index sums = keys_.padded(values_.cols());
+    Index sums = keys_.rows();
     if constexpr (requires { recent_.score_columns(); }) {
       sums = std::max(sums, recent_.score_columns());
     }
@@ -79,7 +78,6 @@ class StreamState {
 
   void reset() noexcept {
     levels_.reset();
-    keys_.set_zero();
     buffered_ = 0;
     growth_ = 1;
     recent_.reset();
@@ -100,7 +98,7 @@ class StreamState {
       const Index n = buffered_ * leaves_;
       const double buffer = static_cast<double>(n) *
                             std::sqrt(static_cast<double>(key_rows() * d_v())) *
-                            keys_.max_abs(n) * max_abs(values_.leftCols(n));
+                            max_abs(keys_.topRows(n)) * max_abs(values_.topRows(n));
       return levels_.measured() * product + buffer;
     });
   }
@@ -113,8 +111,8 @@ class StreamState {
     }
     undergo(token.transition, w);
     const Index n = buffered_ * leaves_;
-    for (Index j = 0; j < leaves_; ++j) keys_.set_column(n + j, token.keys.col(j));
-    values_.middleCols(n, leaves_) = token.values;
+    keys_.middleRows(n, leaves_) = token.keys.transpose();
+    values_.middleRows(n, leaves_) = token.values.transpose();
     if constexpr (OneFactor<Kind>) factors_.segment(n, leaves_).setOnes();
     levels_.defer(magnitude);
     if (++buffered_ == capacity()) flush();
@@ -127,16 +125,16 @@ class StreamState {
     read_levels(w, weight_of, next);
     if (buffered_ == 0) return;
     const Index n = buffered_ * leaves_;
+    const Scalar* const query = w.old_query.data();
+    bool looks_up_p = false;
     if constexpr (looks_up) {
       if (next != nullptr) {
-        keys_.dots(w.old_query.data(), next->transition.p.data(), n, w.scores.data(),
-                   w.found.data());
-      } else {
-        keys_.dots(w.old_query.data(), n, w.scores.data());
+        row_dots(keys_.data(), n, key_rows(), query, next->transition.p.data(), w.scores.data(),
+                 w.found.data());
+        looks_up_p = true;
       }
-    } else {
-      keys_.dots(w.old_query.data(), n, w.scores.data());
     }
+    if (!looks_up_p) row_dots(keys_.data(), n, key_rows(), query, w.scores.data());
     if constexpr (OneFactor<Kind>) w.scores.head(n).array() *= factors_.head(n).array();
     for_each_buffered_level([&](int l, Index first, Index count) {
       w.coefficients.segment(first, count) =
@@ -152,9 +150,8 @@ class StreamState {
     pull_back_levels(w, t, weight_of);
     if (buffered_ == 0) return;
     const Index n = buffered_ * leaves_;
-    t.d_scores.head(keys_.padded(n)).setZero();
     auto d_scores = t.d_scores.head(n);
-    d_scores.noalias() = values_.leftCols(n).transpose() * t.d_old_read;
+    row_dots(values_.data(), n, d_v(), t.d_old_read.data(), d_scores.data());
     for_each_buffered_level([&](int l, Index first, Index count) {
       const int seen = weight_of(l);
       auto d_level = d_scores.segment(first, count);
@@ -162,9 +159,8 @@ class StreamState {
       d_level *= w.lambda[seen];
     });
     if constexpr (OneFactor<Kind>) d_scores.array() *= factors_.head(n).array();
-    keys_.for_each_panel(n, [&](Index first, const auto& panel) {
-      t.d_old_query.noalias() += panel * t.d_scores.segment(first, panel.cols());
-    });
+    weighted_rows<true>(keys_.data(), n, key_rows(), key_rows(), d_scores.data(),
+                        t.d_old_query.data());
   }
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
@@ -177,8 +173,8 @@ class StreamState {
     for (Index token = 0; token < buffered_; ++token) {
       const Index first = token * leaves_;
       out.carry_bucket(
-          0, leaves_, [&](Index i, Index n) { return key(i, first + n); },
-          values_.col(first).data());
+          0, leaves_, [&](Index i, Index n) { return key(first + n, i); },
+          values_.row(first).data());
     }
   }
 
@@ -189,15 +185,13 @@ class StreamState {
     StreamState<OtherKind, MaxLevels> other(max_levels(), key_rows(), d_v(), leaves_);
     other.levels_ = settled.settled_levels().template cast<Other>();
     const Index n = buffered_ * leaves_;
-    for (Index i = 0; i < n; ++i) {
-      for (Index row = 0; row < key_rows(); ++row) {
-        other.keys_(row, i) = static_cast<Other>(key(row, i));
-      }
+    for (Index j = 0; j < n; ++j) {
+      for (Index i = 0; i < key_rows(); ++i) other.keys_(j, i) = static_cast<Other>(key(j, i));
     }
-    other.values_.leftCols(n) = values_.leftCols(n).template cast<Other>();
+    other.values_.topRows(n) = values_.topRows(n).template cast<Other>();
     other.buffered_ = buffered_;
-    require_finite("a buffered key", other.keys_.leftCols(n));
-    require_finite("a buffered value", other.values_.leftCols(n));
+    require_finite("a buffered key", other.keys_.topRows(n));
+    require_finite("a buffered value", other.values_.topRows(n));
     return other;
   }
 
@@ -242,11 +236,11 @@ class StreamState {
   }
 
   /// A buffered key as it is now.
-  [[nodiscard]] Scalar key(Index row, Index column) const {
+  [[nodiscard]] Scalar key(Index leaf, Index row) const {
     if constexpr (OneFactor<Kind>) {
-      return factors_[column] * keys_(row, column);
+      return factors_[leaf] * keys_(leaf, row);
     } else {
-      return keys_(row, column);
+      return keys_(leaf, row);
     }
   }
 
@@ -384,12 +378,10 @@ class StreamState {
     if constexpr (OneFactor<Kind>) {
       factors_.head(n) *= transition.factor();
     } else if constexpr (looks_up) {
-      keys_.for_each_panel(n, [&](Index first, auto panel) {
-        transition.left(panel, w.found.segment(first, keys_.width));
-      });
+      transition.left(keys_.topRows(n).transpose(), w.found.data());
     } else if (n > 0) {
-      keys_.for_each_panel(n, [&](Index, auto panel) { transition.left(panel); });
-      if constexpr (scales_values<Kind>) transition.right(values_.leftCols(n).transpose());
+      transition.left(keys_.topRows(n).transpose());
+      if constexpr (scales_values<Kind>) transition.right(values_.topRows(n));
     }
     if constexpr (looks_up) {
       recent_.follow(transition, w.pulled_p);
@@ -399,7 +391,7 @@ class StreamState {
     // Now and then, what has decayed to nothing: denormal numbers would take their time.
     if (buffered_ % 8 != 7) return;
     clear_negligible(factors_.data(), OneFactor<Kind> ? n : 0);
-    if (!OneFactor<Kind>) keys_.clear_negligible(n);
+    clear_negligible(keys_.data(), OneFactor<Kind> ? 0 : n * key_rows());
     clear_negligible(values_.data(), scales_values<Kind> ? n * d_v() : 0);
     recent_.clear_negligible();
   }
@@ -423,7 +415,6 @@ class StreamState {
     settle(tier_of(landed), merge_within_tiers(landed));
     sum_up_buffer();
     levels_.carry_bucket(buffer_level_, bucket_.data());
-    keys_.set_zero();
     buffered_ = 0;
     growth_ = 1;
     double growth = 1;
@@ -434,17 +425,11 @@ class StreamState {
   /// bucket_ = sum_n key_n value_n^T
   void sum_up_buffer() {
     const Index n = buffered_ * leaves_;
-    bucket_.setZero();
-    keys_.for_each_panel(n, [&](Index first, auto panel) {
-      const Index columns = std::min(keys_.width, n - first);
-      if constexpr (OneFactor<Kind>) {
-        scale(
-            panel.data(), panel.rows(), columns, panel.cols(), [](Index) { return Scalar(1); },
-            factors_.data() + first);
-      }
-      product<Into::add>(panel.leftCols(columns),
-                         values_.middleCols(first, columns).transpose(), bucket_);
-    });
+    if constexpr (OneFactor<Kind>) {
+      const auto factor = [&](Index j) { return factors_[j]; };
+      scale<Scalar, Scalar>(keys_.data(), n, key_rows(), key_rows(), factor, nullptr);
+    }
+    product<Into::replace>(keys_.topRows(n).transpose(), values_.topRows(n), bucket_);
   }
 
   /// Levels that a carry to `landed` merges and that are still to undergo the same are added up
@@ -489,8 +474,8 @@ class StreamState {
   State levels_;  // the first size() - buffered_ tokens, before what is pending
   Index leaves_;
   int buffer_level_;             // b; 0 for no buffer: then levels are rewritten at every token
-  ColumnPanels<Scalar> keys_;    // one column a leaf, as it is now; 0 where there is none
-  Matrix<Scalar> values_;
+  RowMajorMatrix<Scalar> keys_;  // one row a leaf, as it is now but for a factor
+  RowMajorMatrix<Scalar> values_;
   Vector<Scalar> factors_;        // what keys are still to be multiplied by, of OneFactor kinds
   RowMajorMatrix<Scalar> bucket_;  // scratch
   Recent recent_;                 // P_0, the transitions of the buffered tokens

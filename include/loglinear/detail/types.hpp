@@ -24,17 +24,21 @@ template <class Scalar>
 using ConstMatrixView = Eigen::Map<const Matrix<Scalar>, Eigen::Unaligned,
                                    Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
 
-/// Whether a matrix lies in memory row by row, so that kernels may work on it.
-template <class Type>
-inline constexpr bool is_row_major_memory = [] {
+/// Whether a matrix lies in memory row by row, or column by column, so that kernels may work on it.
+template <class Type, bool row_major>
+inline constexpr bool is_memory = [] {
   using Plain = std::remove_cvref_t<Type>;
   if constexpr (requires { Plain::InnerStrideAtCompileTime; }) {
-    return Plain::IsRowMajor && (Plain::Flags & Eigen::DirectAccessBit) != 0 &&
-           Plain::InnerStrideAtCompileTime == 1;
+    return static_cast<bool>(Plain::IsRowMajor) == row_major &&
+           (Plain::Flags & Eigen::DirectAccessBit) != 0 && Plain::InnerStrideAtCompileTime == 1;
   } else {
     return false;
   }
 }();
+template <class Type>
+inline constexpr bool is_row_major_memory = is_memory<Type, true>;
+template <class Type>
+inline constexpr bool is_column_major_memory = is_memory<Type, false>;
 
 /// Stack buffer for one block of columns: dynamic length, never on the heap.
 inline constexpr int column_block = 64;

@@ -31,6 +31,7 @@ struct Identity {
   void follow(const Identity&) {}
   [[nodiscard]] Scalar factor() const { return Scalar(1); }
   [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
+  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
   [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
   [[nodiscard]] double norm_bound() const { return 1; }
   [[nodiscard]] bool all_finite() const { return true; }
@@ -63,6 +64,7 @@ struct ScalarDecay {
   }
   [[nodiscard]] Scalar factor() const { return decay; }
   [[nodiscard]] Scalar row_factor(Eigen::Index) const { return decay; }
+  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
   [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
   [[nodiscard]] double norm_bound() const { return std::abs(detail::to_double(decay)); }
   [[nodiscard]] bool all_finite() const { return detail::is_finite(decay); }
@@ -87,6 +89,10 @@ struct KeyDecay {
       detail::scale<Scalar, Scalar>(
           m.data(), m.rows(), m.cols(), m.outerStride(), [&](Eigen::Index i) { return decay[i]; },
           nullptr);
+    } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.cols(), m.rows(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
+          decay.data());
     } else {
       for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
     }
@@ -102,6 +108,7 @@ struct KeyDecay {
     detail::clear_negligible(decay.data(), decay.size());
   }
   [[nodiscard]] Scalar row_factor(Eigen::Index i) const { return decay[i]; }
+  [[nodiscard]] const Scalar* row_factors() const { return decay.data(); }
   [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
   [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
   [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }

@@ -43,9 +43,15 @@ struct RankOneUpdate {
       auto block = m.middleCols(first, width);
       Found found(width);
       if constexpr (detail::is_row_major_memory<decltype(m)>) {
-        detail::weighted_rows<false, 8>(block.data(), u.size(), width, block.outerStride(),
-                                        p.data(), found.data());
-        left(block, found);
+        detail::weighted_rows(block.data(), u.size(), width, block.outerStride(), p.data(),
+                              found.data());
+        found = -found;
+        detail::scale_and_add_outer(
+            block.data(), u.size(), width, block.outerStride(),
+            [&](Eigen::Index i) { return diagonal.row_factor(i); }, u.data(), found.data());
+      } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
+        for (Eigen::Index j = 0; j < width; ++j) found[j] = p.dot(block.col(j));
+        left(block, found.data());
       } else {
         found.setZero();
         for (Eigen::Index i = 0; i < p.size(); ++i) found += p[i] * block.row(i).transpose();
@@ -55,13 +61,12 @@ struct RankOneUpdate {
     }
   }
 
-  /// m <- D m - u found^T where `found` = p^T m is known already, and then changed; m is row-major
-  /// in memory.
-  void left(auto&& m, auto&& found) const {
-    found = -found;
-    detail::scale_and_add_outer(
-        m.data(), u.size(), m.cols(), m.outerStride(),
-        [&](Eigen::Index i) { return diagonal.row_factor(i); }, u.data(), found.data());
+  /// m <- D m - u found^T where `found` = p^T m is known already; m is column-major in memory.
+  void left(auto&& m, const Scalar* found) const {
+    const bool is_uniform = diagonal.row_factors() == nullptr;
+    detail::update_rows(m.data(), m.cols(), u.size(), m.outerStride(),
+                        is_uniform ? diagonal.row_factor(0) : Scalar(1), diagonal.row_factors(),
+                        u.data(), found);
   }
 
   /// q <- D q - p (u^T q)
