@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -57,15 +58,21 @@ concept StreamingLayer = requires {
 /// \tparam Scalar_    float, double, long double
 /// \tparam Weights    the level weights, see level_weights.hpp
 /// \tparam MaxLevels  the number of levels at compile time, or Eigen::Dynamic
+/// \tparam Stored     what levels are stored as: Scalar, or with float Eigen::bfloat16 or
+///                    Eigen::half, which halve the memory of the levels and the time to read them;
+///                    docs/numerics.md says what that costs in accuracy
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
-          int MaxLevels = Eigen::Dynamic>
+          int MaxLevels = Eigen::Dynamic, class Stored = Scalar_>
 class LogLinearAttention
-    : public BlockForm<LogLinearAttention<Inner, Scalar_, Weights, MaxLevels>> {
+    : public BlockForm<LogLinearAttention<Inner, Scalar_, Weights, MaxLevels, Stored>> {
   static_assert(!detail::StreamingLayer<Inner>,
                 "log-linear attention cannot be the inner rule of log-linear attention: pass the "
                 "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
   static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
                 "LogLinearAttention needs a floating-point scalar: use float or double");
+  static_assert(std::is_same_v<Scalar_, detail::Accumulator<Stored>>,
+                "levels can be stored as the layer's scalar, or, where that is float, as "
+                "Eigen::bfloat16 or Eigen::half");
   static_assert(InnerRule<Inner, Scalar_>, "Inner must satisfy InnerRule: see loglinear/rule.hpp");
   static_assert(LevelWeights<Weights, Scalar_>,
                 "Weights must satisfy LevelWeights: see loglinear/level_weights.hpp");
@@ -77,7 +84,7 @@ class LogLinearAttention
   using Scalar = Scalar_;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
-  using State = LogLinearState<Scalar, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
+  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
   /// \name What the layer is made of, for layers made of layers
   /// \{
   using InnerRuleOfLayer = Inner;       ///< the rule
@@ -283,7 +290,9 @@ class LogLinearAttention
   }
   /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
   /// `log_linear_state().flat_state()`.
-  [[nodiscard]] Vector state() const { return log_linear_state().flat_state(); }
+  [[nodiscard]] Vector state() const {
+    return log_linear_state().flat_state().template cast<Scalar>();
+  }
   [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }    ///< tokens so far
   [[nodiscard]] int max_levels() const noexcept { return state_.max_levels(); }  ///< M
   /// Number of levels that hold a bucket.
@@ -339,11 +348,12 @@ class LogLinearAttention
                      preparation_.weight_count(), state_.read_shape());
   }
 
-  /// The same layer, weights, state and counters in another scalar; allocates. \throws
-  /// std::invalid_argument if a number is out of the other scalar's range
-  template <class Other>
-  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels> cast() const {
-    LogLinearAttention<Inner, Other, Weights, MaxLevels> other({.inner = inner(),
+  /// The same layer, weights, state and counters in another scalar, or in one that is computed with
+  /// and another that is stored; allocates. \throws std::invalid_argument if a number is out of the
+  /// other scalar's range
+  template <class Other, class OtherStored = Other>
+  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored> cast() const {
+    LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored> other({.inner = inner(),
                                                                 .d_model = d_model(),
                                                                 .d_k = d_k(),
                                                                 .d_v = output_dim(),
@@ -352,13 +362,13 @@ class LogLinearAttention
                                                                 .read_order = read_order_,
                                                                 .learning_rate = learning_rate_});
     other.preparation_.parameters() = preparation_.parameters().template cast<Other>();
-    other.state_ = state_.template cast<typename Inner::template Transition<Other>>();
+    other.state_ = state_.template cast<typename Inner::template Transition<Other>, OtherStored>();
     other.train_step_count_ = train_step_count_;
     return other;
   }
 
  private:
-  template <class, class, class, int>
+  template <class, class, class, int, class>
   friend class LogLinearAttention;
   friend class BlockForm<LogLinearAttention>;
 
@@ -385,7 +395,7 @@ class LogLinearAttention
 
   ReadOrder read_order_;
   Preparation preparation_;
-  detail::StreamState<Kind, MaxLevels> state_;
+  detail::StreamState<Kind, MaxLevels, Stored> state_;
   Workspace workspace_;
   detail::TrainingWorkspace<Kind> training_;
   double learning_rate_ = 0;

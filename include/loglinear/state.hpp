@@ -11,6 +11,7 @@
 #include "loglinear/detail/carry.hpp"
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/product.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/transition.hpp"
@@ -31,7 +32,14 @@ namespace loglinear {
 /// the constructor; with all three sizes fixed at compile time and up to 16 KiB it lies inside the
 /// object and the heap is never used.
 ///
-/// \tparam Scalar_    float, double, long double or a number type with Eigen::NumTraits
+/// With a narrow scalar, Eigen::bfloat16 or Eigen::half, the levels are stored narrow and everything
+/// is computed in float: arguments and results are float, and a coefficient is rounded once for
+/// each operation that rewrites its level. A level in bfloat16 cannot decay by 0.999, which is
+/// rounded away at each token: use a layer, which keeps such factors apart, and let no stream
+/// `undergo` them one by one.
+///
+/// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
+///                    Eigen::NumTraits
 /// \tparam KeyDim     d_k at compile time, or Eigen::Dynamic
 /// \tparam ValueDim   d_v at compile time, or Eigen::Dynamic
 /// \tparam MaxLevels  max_levels at compile time (1 to 64), or Eigen::Dynamic
@@ -50,6 +58,8 @@ class LogLinearState {
  public:
   using Scalar = Scalar_;
   using Index = Eigen::Index;
+  /// What arguments and results are made of: float where Scalar is narrower, else Scalar.
+  using Accumulator = detail::Accumulator<Scalar>;
 
   /// Whether all three sizes are fixed at compile time.
   static constexpr bool has_fixed_shape =
@@ -158,8 +168,8 @@ class LogLinearState {
 
   /// Lets every level undergo `S <- L S diag(r)`. \throws std::invalid_argument if the transition
   /// has another shape or is not finite or the state could overflow; nothing is changed then. Does
-  /// not allocate.
-  template <Transition<Scalar> Kind>
+  /// not allocate, unless the scalar is narrow.
+  template <Transition<detail::Accumulator<Scalar_>> Kind>
   void undergo(const Kind& transition) {
     if (!transition.fits(d_k_, d_v_)) {
       detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
@@ -190,14 +200,20 @@ class LogLinearState {
     detail::require_size("q", q.size(), d_k_);
     detail::require_size("lambdas", lambdas.size(), max_levels_);
     detail::require_size("out", out.size(), d_v_);
-    const Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1> weights =
-        detail::as_column(lambdas);
+    const Eigen::Matrix<Accumulator, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1>
+        weights = detail::as_column(lambdas);
     detail::require_finite("lambdas", weights);
     with_columns(q, d_k_, "q", [&](const auto& query) {
       auto&& read = detail::as_writable_column(out);
       read.setZero();
       for (int l : active_levels()) {
-        read.noalias() += weights[l] * (view(l).transpose() * query);
+        if constexpr (detail::is_narrow<Scalar>) {
+          for (Index i = 0; i < d_k_; ++i) {
+            read += (weights[l] * query[i]) * view(l).row(i).template cast<float>().transpose();
+          }
+        } else {
+          read.noalias() += weights[l] * (view(l).transpose() * query);
+        }
       }
     });
   }
@@ -271,8 +287,15 @@ class LogLinearState {
   void undergo_unchecked(const Kind& transition) {
     for (int l : active_levels()) {
       auto level = view(l);
-      transition.left(level);
-      transition.right(level);
+      if constexpr (detail::is_narrow<Scalar>) {
+        detail::RowMajorMatrix<Accumulator> wide = level.template cast<Accumulator>();
+        transition.left(wide);
+        transition.right(wide);
+        level = wide.template cast<Scalar>();
+      } else {
+        transition.left(level);
+        transition.right(level);
+      }
     }
   }
 
@@ -291,7 +314,7 @@ class LogLinearState {
                    "within the range of the scalar type");
     }
     for (int l : active_levels()) view(l).setZero();
-    for (int l : ActiveLevels(size, max_levels_)) view(l) = level_at(l);
+    for (int l : ActiveLevels(size, max_levels_)) view(l) = level_at(l).template cast<Scalar>();
     size_ = size;
     magnitude_ = magnitude;
   }
@@ -318,7 +341,7 @@ class LogLinearState {
   /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^level tokens, which begins at `level`;
   /// `size()` must be a multiple of 2^level, and `value_n` begins at `values + n d_v`.
   template <class KeyAt>
-  void carry_bucket(int level, Index count, KeyAt key, const Scalar* values) {
+  void carry_bucket(int level, Index count, KeyAt key, const Accumulator* values) {
     const int landed = level + landed_level(size_ >> level, max_levels_ - level);
     const bool keeps = is_active_level(size_, landed, max_levels_);
     detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps, d_k_, d_v_, count,
@@ -326,7 +349,7 @@ class LogLinearState {
     size_ += std::uint64_t{1} << level;
   }
   /// The same of a bucket that has been added up, row-major.
-  void carry_bucket(int level, const Scalar* bucket) {
+  void carry_bucket(int level, const Accumulator* bucket) {
     const int landed = level + landed_level(size_ >> level, max_levels_ - level);
     const bool keeps = is_active_level(size_, landed, max_levels_);
     detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps, d_k_ * d_v_, bucket);
@@ -353,18 +376,22 @@ class LogLinearState {
   template <class Derived, class Use>
   void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name,
                     Use use) const {
-    static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
-                  "the argument must have the state's scalar: convert it with .cast<Scalar>()");
+    static_assert(std::is_same_v<typename Derived::Scalar, Accumulator>,
+                  "the argument must have the state's scalar, or float where that is narrower: "
+                  "convert it with .cast<Scalar>()");
     if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
       if (rows != 1 || m.cols() == 1) return with_columns(m.transpose(), rows, name, use);
     }
     detail::require_size(name, m.rows(), rows);
     constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
-    using Plain = std::conditional_t<is_vector, detail::Vector<Scalar>, detail::Matrix<Scalar>>;
+    using Plain =
+        std::conditional_t<is_vector, detail::Vector<Accumulator>, detail::Matrix<Accumulator>>;
     const Eigen::Ref<const Plain> stored(m.derived());
     detail::require_finite(name, stored);
-    const bool is_ours = std::less_equal<>{}(levels_.data(), stored.data()) &&
-                         std::less<>{}(stored.data(), levels_.data() + levels_.size());
+    const void* const begin = levels_.data();
+    const void* const end = levels_.data() + levels_.size();
+    const void* const argument = stored.data();
+    const bool is_ours = std::less_equal<>{}(begin, argument) && std::less<>{}(argument, end);
     if (is_ours) {
       use(Plain(stored));
     } else {
@@ -395,7 +422,7 @@ class LogLinearState {
       carry_bucket(
           0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
     } else {
-      push_unchecked(keys, detail::Matrix<Scalar>(values));
+      push_unchecked(keys, detail::Matrix<Accumulator>(values));
     }
   }
 

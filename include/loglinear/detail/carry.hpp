@@ -13,15 +13,17 @@
 namespace loglinear::detail {
 
 /// to[j] += from[j] and from[j] = 0 for `size` contiguous numbers.
-template <class Stored, class Scalar>
-void move_into(Stored* from, Index size, Scalar* to) {
-  namespace ei = Eigen::internal;
+template <class Stored, class To>
+void move_into(Stored* from, Index size, To* to) {
+  using Scalar = Accumulator<To>;
   constexpr Index width = packet_size<Scalar>;
   Index j = 0;
   for (; j + width <= size; j += width) {
-    ei::pstoreu(to + j, ei::padd(ei::ploadu<Packet<Scalar>>(to + j), load<Scalar>(from + j)));
+    store<Scalar>(to + j, Eigen::internal::padd(load<Scalar>(to + j), load<Scalar>(from + j)));
   }
-  for (; j < size; ++j) to[j] += static_cast<Scalar>(from[j]);
+  for (; j < size; ++j) {
+    to[j] = static_cast<To>(static_cast<Scalar>(to[j]) + static_cast<Scalar>(from[j]));
+  }
   std::fill(from, from + size, Stored(0));
 }
 

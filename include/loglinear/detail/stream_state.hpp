@@ -178,12 +178,12 @@ class StreamState {
     }
   }
 
-  template <class OtherKind>
-  [[nodiscard]] StreamState<OtherKind, MaxLevels> cast() const {
+  template <class OtherKind, class OtherStored>
+  [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored> cast() const {
     using Other = typename OtherKind::Scalar;
     StreamState settled(*this);
-    StreamState<OtherKind, MaxLevels> other(max_levels(), key_rows(), d_v(), leaves_);
-    other.levels_ = settled.settled_levels().template cast<Other>();
+    StreamState<OtherKind, MaxLevels, OtherStored> other(max_levels(), key_rows(), d_v(), leaves_);
+    other.levels_ = settled.settled_levels().template cast<OtherStored>();
     const Index n = buffered_ * leaves_;
     for (Index j = 0; j < n; ++j) {
       for (Index i = 0; i < key_rows(); ++i) other.keys_(j, i) = static_cast<Other>(key(j, i));
@@ -436,6 +436,7 @@ class StreamState {
   /// beforehand, to undergo it once. Returns the mask of those that are empty now.
   std::uint64_t merge_within_tiers(int landed) {
     std::uint64_t emptied = 0;
+    if (is_narrow<Stored>) return emptied;  // each sum would be rounded
     int last = -1;
     for (int l : levels_.active_levels()) {
       if (l >= landed) break;

@@ -27,10 +27,12 @@ inline Index chunk_size_of(const ChunkwiseOptions& options) {
   return static_cast<Index>(std::bit_floor(static_cast<std::uint64_t>(options.chunk_size)));
 }
 
-template <class Scalar, int KeyDim, int ValueDim, int MaxLevels>
-Hierarchy<Scalar> hierarchy_of(const LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels>& state) {
+template <class Stored, int KeyDim, int ValueDim, int MaxLevels>
+Hierarchy<Accumulator<Stored>> hierarchy_of(
+    const LogLinearState<Stored, KeyDim, ValueDim, MaxLevels>& state) {
+  using Scalar = Accumulator<Stored>;
   Hierarchy<Scalar> levels(state.max_levels(), state.d_k(), state.d_v(), state.size());
-  for (int l : state.active_levels()) levels.level(l) = state.level(l);
+  for (int l : state.active_levels()) levels.level(l) = state.level(l).template cast<Scalar>();
   return levels;
 }
 
