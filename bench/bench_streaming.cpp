@@ -225,7 +225,7 @@ void sizes(benchmark::internal::Benchmark* benchmark) {
 }
 
 using Float = float;
-#define LOGLINEAR_STEP(name, ...)                             \
+#define LOGLINEAR_STEP(name, ...)                                   \
   BENCHMARK(step<__VA_ARGS__>)->Name("step/" name)->Apply(windows); \
   BENCHMARK(step<__VA_ARGS__>)->Name("step/" name)->Apply(small_windows)
 

@@ -116,8 +116,7 @@ class LogLinearAttention
                      options.d_v, options.max_levels, options.read_order),
         state_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
         workspace_(make_workspace()),
-        training_(layout(), Preparation::leaves, preparation_.weight_count(),
-                  state_.read_shape()) {
+        training_(layout(), Preparation::leaves, preparation_.weight_count(), state_.read_shape()) {
     Xorshift64 random(options.seed);
     draw_weights(random);
     set_learning_rate(options.learning_rate);
@@ -353,14 +352,15 @@ class LogLinearAttention
   /// other scalar's range
   template <class Other, class OtherStored = Other>
   [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored> cast() const {
-    LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored> other({.inner = inner(),
-                                                                .d_model = d_model(),
-                                                                .d_k = d_k(),
-                                                                .d_v = output_dim(),
-                                                                .max_levels = state_.max_levels(),
-                                                                .level_weights = level_weights(),
-                                                                .read_order = read_order_,
-                                                                .learning_rate = learning_rate_});
+    LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored> other(
+        {.inner = inner(),
+         .d_model = d_model(),
+         .d_k = d_k(),
+         .d_v = output_dim(),
+         .max_levels = state_.max_levels(),
+         .level_weights = level_weights(),
+         .read_order = read_order_,
+         .learning_rate = learning_rate_});
     other.preparation_.parameters() = preparation_.parameters().template cast<Other>();
     other.state_ = state_.template cast<typename Inner::template Transition<Other>, OtherStored>();
     other.train_step_count_ = train_step_count_;

@@ -32,11 +32,11 @@ namespace loglinear {
 /// the constructor; with all three sizes fixed at compile time and up to 16 KiB it lies inside the
 /// object and the heap is never used.
 ///
-/// With a narrow scalar, Eigen::bfloat16 or Eigen::half, the levels are stored narrow and everything
-/// is computed in float: arguments and results are float, and a coefficient is rounded once for
-/// each operation that rewrites its level. A level in bfloat16 cannot decay by 0.999, which is
-/// rounded away at each token: use a layer, which keeps such factors apart, and let no stream
-/// `undergo` them one by one.
+/// With a narrow scalar, Eigen::bfloat16 or Eigen::half, the levels are stored narrow and
+/// everything is computed in float: arguments and results are float, and a coefficient is rounded
+/// once for each operation that rewrites its level. A level in bfloat16 cannot decay by 0.999,
+/// which is rounded away at each token: use a layer, which keeps such factors apart, and let no
+/// stream `undergo` them one by one.
 ///
 /// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
 ///                    Eigen::NumTraits
@@ -175,8 +175,7 @@ class LogLinearState {
       detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
     }
     if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
-    const double magnitude =
-        bounded(transition.norm_bound(), 0, [&](bool) { return measured(); });
+    const double magnitude = bounded(transition.norm_bound(), 0, [&](bool) { return measured(); });
     undergo_unchecked(transition);
     magnitude_ = magnitude;
   }
@@ -338,8 +337,8 @@ class LogLinearState {
     detail::move_into(view(from).data(), d_k_ * d_v_, view(to).data());
   }
 
-  /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^level tokens, which begins at `level`;
-  /// `size()` must be a multiple of 2^level, and `value_n` begins at `values + n d_v`.
+  /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^level tokens, which begins at
+  /// `level`; `size()` must be a multiple of 2^level, and `value_n` begins at `values + n d_v`.
   template <class KeyAt>
   void carry_bucket(int level, Index count, KeyAt key, const Accumulator* values) {
     const int landed = level + landed_level(size_ >> level, max_levels_ - level);

@@ -93,8 +93,8 @@ void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* buc
                                        [](const Stored* from) { return load<Scalar>(from); }));
   }
   for (; j < size; ++j) {
-    target[j] = static_cast<Stored>(add_from(
-        j, bucket[j], [](const Stored* from) { return static_cast<Scalar>(*from); }));
+    target[j] = static_cast<Stored>(
+        add_from(j, bucket[j], [](const Stored* from) { return static_cast<Scalar>(*from); }));
   }
   std::fill(levels, target, Stored(0));
 }

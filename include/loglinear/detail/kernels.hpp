@@ -15,6 +15,8 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <type_traits>
+#include <utility>
 
 #include "loglinear/detail/narrow.hpp"
 #include "loglinear/detail/types.hpp"
@@ -29,7 +31,7 @@ struct WeightedRows {
   Scalar scale;
 };
 
-/// Packets of columns that fit in half of the registers.
+/// Packets of columns that fit in half of the registers, or a quarter where they are widened.
 template <class Scalar>
 inline constexpr int widest_block =
     Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 16 : 8;
@@ -42,22 +44,26 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
                          Index rows, Index stride, const std::array<Scalar*, Sums>& out) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
+  [[maybe_unused]] constexpr Index width = packet_size<Scalar>;
   constexpr int chains = N >= Chains ? 1 : Chains / N;
   P sums[Sums][chains][N];
   for (std::size_t s = 0; s < Sums; ++s) {
     for (int c = 0; c < chains; ++c) {
-      for (int n = 0; n < N; ++n) {
-        sums[s][c][n] = ei::pset1<P>(Scalar(0));
-        if (Add && c == 0) sums[s][c][n] = ei::ploadu<P>(out[s] + first + n * width);
-      }
+      for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
     }
+    if (Add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
   }
-  const auto add_row = [&](const auto& term, const Stored* row, Index i, int c) {
+  const auto add_row = [&](const auto& term, const Stored* row, Index i, auto c) {
+    [[maybe_unused]] P packets[N];
+    if constexpr (is_narrow<Stored>) load_packets<Scalar, N>(row, packets);
     for (std::size_t s = 0; s < Sums; ++s) {
       const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));
       for (int n = 0; n < N; ++n) {
-        sums[s][c][n] = ei::pmadd(weight, load<Scalar>(row + n * width), sums[s][c][n]);
+        if constexpr (is_narrow<Stored>) {
+          sums[s][c][n] = ei::pmadd(weight, packets[n], sums[s][c][n]);
+        } else {  // loaded for each sum: few registers are left
+          sums[s][c][n] = ei::pmadd(weight, ei::ploadu<P>(row + n * width), sums[s][c][n]);
+        }
       }
     }
   };
@@ -65,16 +71,20 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
     const WeightedRows<Stored, Scalar, Sums> term = terms[t];
     const Stored* row = term.rows + first;
     Index i = 0;
-    for (; i + chains <= rows; i += chains) {
-      for (int c = 0; c < chains; ++c, row += stride) add_row(term, row, i + c, c);
+    for (; i + chains <= rows; i += chains, row += chains * stride) {
+      // Unrolled, or else the sums would not stay in registers.
+      [&]<int... C>(std::integer_sequence<int, C...>) {
+        (add_row(term, row + C * stride, i + C, std::integral_constant<int, C>{}), ...);
+      }
+      (std::make_integer_sequence<int, chains>{});
     }
-    for (; i < rows; ++i, row += stride) add_row(term, row, i, 0);
+    for (; i < rows; ++i, row += stride) add_row(term, row, i, std::integral_constant<int, 0>{});
   }
   for (std::size_t s = 0; s < Sums; ++s) {
     for (int n = 0; n < N; ++n) {
       for (int c = 1; c < chains; ++c) sums[s][0][n] = ei::padd(sums[s][0][n], sums[s][c][n]);
-      ei::pstoreu(out[s] + first + n * width, sums[s][0][n]);
     }
+    store_from_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
   }
 }
 
@@ -125,8 +135,9 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
 template <bool Add = false, int Chains = 4, class Stored, class Scalar>
 void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
                    Index stride, Scalar* out) {
-  weighted_rows_from<widest_block<Scalar>, Add, Chains, Stored, Scalar, 1>(
-      terms, count, 0, rows, columns, stride, {out});
+  constexpr int widest = is_narrow<Stored> ? widest_block<Scalar> / 2 : widest_block<Scalar>;
+  weighted_rows_from<widest, Add, Chains, Stored, Scalar, 1>(terms, count, 0, rows, columns, stride,
+                                                             {out});
 }
 
 /// The same of one matrix, `m^T c`.
@@ -163,7 +174,6 @@ void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first
                        Index stride, Scalar* out) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
   constexpr Index band = 16;  // rows of all terms before their sums are added up across
   const P zero = ei::pset1<P>(Scalar(0));
   for (Index top = 0; top < rows; top += band) {
@@ -172,12 +182,13 @@ void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first
     std::fill(sums, sums + height, zero);
     for (int term = 0; term < count; ++term) {
       auto& [m, vector, weights, duals, found] = terms[term];
-      P d[N], along = zero;
-      for (int n = 0; n < N; ++n) d[n] = ei::ploadu<P>(vector + first + n * width);
+      P d[N], packets[N], along = zero;
+      load_in_order_of<Stored, N, Scalar>(vector + first, d);
       const Stored* row = m + top * stride + first;
       for (Index i = 0; i < height; ++i, row += stride) {
-        P dot = ei::pmul(load<Scalar>(row), d[0]);
-        for (int n = 1; n < N; ++n) dot = ei::pmadd(load<Scalar>(row + n * width), d[n], dot);
+        load_packets<Scalar, N>(row, packets);
+        P dot = ei::pmul(packets[0], d[0]);
+        for (int n = 1; n < N; ++n) dot = ei::pmadd(packets[n], d[n], dot);
         sums[i] = ei::pmadd(ei::pset1<P>(weights[top + i]), dot, sums[i]);
         along = ei::pmadd(ei::pset1<P>(duals[top + i]), dot, along);
       }
@@ -219,7 +230,8 @@ void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index
   dotted_rows_from<8>(terms, count, Index{0}, rows, columns, stride, out);
 }
 
-/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if `Add`.
+/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if
+/// `Add`.
 template <int N, bool Add, class Scalar, std::size_t Vectors>
 void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
                     const std::array<const Scalar*, Vectors>& vectors,
@@ -268,13 +280,15 @@ void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Inde
 /// out[j] = rows[j] . q, `m q` of a row-major matrix.
 template <class Scalar>
 void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
-  row_dots_from<8, false, Scalar, 1>(m, 0, rows, columns, columns, {q}, {out});
+  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(m, 0, rows, columns, columns, {q},
+                                                            {out});
 }
-/// The same with two vectors at once.
+/// The same with two vectors at once, and the same bits.
 template <class Scalar>
 void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
               Scalar* out_q, Scalar* out_p) {
-  row_dots_from<4, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p}, {out_q, out_p});
+  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p},
+                                                            {out_q, out_p});
 }
 
 /// rows[j] = factor factors rows[j] - found[j] u, where factors is 1 for all if it is null.

@@ -140,8 +140,7 @@ class LowRankProduct {
   /// By how much coefficients about grow, and norms at most.
   [[nodiscard]] double growth() const {
     return std::max(1.0, max_abs(diagonal_)) +
-           static_cast<double>(count_) * max_abs(u_.topRows(count_)) *
-               max_abs(z_.topRows(count_));
+           static_cast<double>(count_) * max_abs(u_.topRows(count_)) * max_abs(z_.topRows(count_));
   }
   [[nodiscard]] double norm_bound() const {
     return static_cast<double>(diagonal_.size()) * growth();

@@ -215,9 +215,8 @@ using PendingProduct =
 
 /// The product of so few transitions that it need not be dense.
 template <class Kind>
-using RecentProduct =
-    std::conditional_t<!ClosedKind<Kind> && LowRank<Kind>::is_known, LowRankProduct<Kind>,
-                       PendingProduct<Kind>>;
+using RecentProduct = std::conditional_t<!ClosedKind<Kind> && LowRank<Kind>::is_known,
+                                         LowRankProduct<Kind>, PendingProduct<Kind>>;
 
 template <class Kind>
 [[nodiscard]] RecentProduct<Kind> make_recent(Index key_rows, Index d_v,

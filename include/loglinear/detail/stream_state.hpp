@@ -314,8 +314,8 @@ class StreamState {
       }
     }
     if constexpr (!scales_values<Kind>) {
-      weighted_rows(terms.data(), static_cast<int>(count), key_rows(), d_v(), d_v(),
-                    w.old_read.data());
+      weighted_rows<false, 8>(terms.data(), static_cast<int>(count), key_rows(), d_v(), d_v(),
+                              w.old_read.data());
     }
   }
 
@@ -350,8 +350,7 @@ class StreamState {
           vector = scaled.data();
         }
       }
-      terms[count] = {levels_.level_data(l), vector, weights.data(), query_of(w, tier),
-                      Scalar(0)};
+      terms[count] = {levels_.level_data(l), vector, weights.data(), query_of(w, tier), Scalar(0)};
       of_level[count++] = {tier, seen, factor};
     }
     t.d_old_query.setZero();
@@ -410,8 +409,8 @@ class StreamState {
 
   /// All buffered leaves become one bucket of the level above the buffer.
   void flush() {
-    const int landed = buffer_level_ + landed_level(levels_.size() >> buffer_level_,
-                                                    max_levels() - buffer_level_);
+    const int landed =
+        buffer_level_ + landed_level(levels_.size() >> buffer_level_, max_levels() - buffer_level_);
     settle(tier_of(landed), merge_within_tiers(landed));
     sum_up_buffer();
     levels_.carry_bucket(buffer_level_, bucket_.data());
@@ -477,12 +476,12 @@ class StreamState {
   int buffer_level_;             // b; 0 for no buffer: then levels are rewritten at every token
   RowMajorMatrix<Scalar> keys_;  // one row a leaf, as it is now but for a factor
   RowMajorMatrix<Scalar> values_;
-  Vector<Scalar> factors_;        // what keys are still to be multiplied by, of OneFactor kinds
+  Vector<Scalar> factors_;         // what keys are still to be multiplied by, of OneFactor kinds
   RowMajorMatrix<Scalar> bucket_;  // scratch
-  Recent recent_;                 // P_0, the transitions of the buffered tokens
-  std::vector<Product> pending_;  // P_1, P_2, ...: one for each tier but the first, whose is I
-  double growth_ = 1;             // a bound of what P_0 multiplies a norm by
-  Index buffered_ = 0;            // tokens in the buffer, below 2^b
+  Recent recent_;                  // P_0, the transitions of the buffered tokens
+  std::vector<Product> pending_;   // P_1, P_2, ...: one for each tier but the first, whose is I
+  double growth_ = 1;              // a bound of what P_0 multiplies a norm by
+  Index buffered_ = 0;             // tokens in the buffer, below 2^b
 };
 
 }  // namespace loglinear::detail

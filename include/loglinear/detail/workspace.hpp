@@ -69,11 +69,11 @@ struct Workspace {
   Vector<Scalar> old_query;     // the query as the older states see it: L^T q
   Matrix<Scalar> tier_queries;  // column i: the query as the levels of tier i see it
   Matrix<Scalar> tier_scales;   // column i: what their reads are multiplied by
-  Vector<Scalar> level_read;     // one level's share of the read
-  Vector<Scalar> scores;         // k . old_query of each buffered leaf
-  Vector<Scalar> pulled_p;       // p of the token's update as the levels see it, and
-  Vector<Scalar> found;          // p . k of each buffered leaf: what writing needs to know
-  Vector<Scalar> coefficients;   // the same times the leaf's level weight
+  Vector<Scalar> level_read;    // one level's share of the read
+  Vector<Scalar> scores;        // k . old_query of each buffered leaf
+  Vector<Scalar> pulled_p;      // p of the token's update as the levels see it, and
+  Vector<Scalar> found;         // p . k of each buffered leaf: what writing needs to know
+  Vector<Scalar> coefficients;  // the same times the leaf's level weight
   Vector<Scalar> old_read;      // their weighted sum
   Vector<Scalar> read;          // the raw read: old_read through diag(r), plus the token's own leaf
   Vector<Scalar> output;        // tanh of it

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT
+// The state as layers keep it against the straightforward form in the next wider scalar: reads,
+// their pullback and the plain form, token by token, for every kind of transition, over streams
+// long enough that levels of every tier are merged, and past the last level.
+#include "loglinear/detail/stream_state.hpp"
+
+#include <cmath>
+#include <type_traits>
+
+#include "catch.hpp"
+#include "eager_state.hpp"
+#include "support.hpp"
+
+namespace {
+
+using Eigen::Index;
+using namespace loglinear;
+
+template <class Scalar>
+using Delta = RankOneUpdate<ScalarDecay<Scalar>>;
+template <class Scalar>
+using PlainDelta = RankOneUpdate<Identity<Scalar>>;
+template <class Scalar>
+using RowDelta = RankOneUpdate<KeyDecay<Scalar>>;
+template <class Scalar>
+using Householder = TransitionProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>,
+                                      RankOneUpdate<Identity<Scalar>>>;
+template <class Scalar>
+using RowsAndColumns = TransitionProduct<KeyDecay<Scalar>, ValueDecay<Scalar>>;
+template <class Scalar>
+using DeltaAndColumns = TransitionProduct<RankOneUpdate<KeyDecay<Scalar>>, ValueDecay<Scalar>>;
+
+/// A kind that nothing is known of but what every kind supplies: the first two rows turn.
+template <class Scalar_>
+struct Turn {
+  using Scalar = Scalar_;
+  Turn(Index, Index) {}
+  Scalar cosine{1}, sine{0};
+  [[nodiscard]] bool fits(Index key_rows, Index) const { return key_rows > 1; }
+  void left(auto&& m) const {
+    for (Index j = 0; j < m.cols(); ++j) {
+      const Scalar x = m(0, j), y = m(1, j);
+      m(0, j) = cosine * x - sine * y;
+      m(1, j) = sine * x + cosine * y;
+    }
+  }
+  void left_transposed(auto&& q) const {
+    const Scalar x = q[0], y = q[1];
+    q[0] = cosine * x + sine * y;
+    q[1] = cosine * y - sine * x;
+  }
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto&, const auto&, const auto&, const auto&, Turn&) const {}
+  [[nodiscard]] double norm_bound() const { return 1 + 1e-6; }
+  [[nodiscard]] bool all_finite() const { return true; }
+};
+
+/// Random members; a decay of exactly 0 now and then.
+struct RandomKind {
+  test::Random& random;
+
+  template <class Scalar>
+  Scalar decay() {
+    return random.below(97) == 0 ? Scalar(0) : static_cast<Scalar>(random.number(0.8, 1));
+  }
+  template <class Scalar>
+  void fill(Identity<Scalar>&) {}
+  template <class Scalar>
+  void fill(ScalarDecay<Scalar>& kind) {
+    kind.decay = decay<Scalar>();
+  }
+  template <class Scalar>
+  void fill(KeyDecay<Scalar>& kind) {
+    for (Scalar& w : kind.decay) w = decay<Scalar>();
+  }
+  template <class Scalar>
+  void fill(ValueDecay<Scalar>& kind) {
+    for (Scalar& w : kind.decay) w = decay<Scalar>();
+  }
+  template <class Diagonal>
+  void fill(RankOneUpdate<Diagonal>& kind) {
+    using Scalar = typename Diagonal::Scalar;
+    fill(kind.diagonal);
+    kind.p = random.vector<Scalar>(kind.p.size()).normalized();
+    kind.u = static_cast<Scalar>(random.number(0, 1)) * kind.p;
+    if constexpr (requires { kind.diagonal.factor(); }) {
+      kind.u *= kind.diagonal.factor();
+      kind.u += Scalar(0.01) * random.vector<Scalar>(kind.u.size());
+    } else {
+      kind.u.array() *= kind.diagonal.decay.array() * Scalar(0.1);
+    }
+  }
+  template <class... Factors>
+  void fill(TransitionProduct<Factors...>& kind) {
+    std::apply([&](auto&... factor) { (fill(factor), ...); }, kind.factors);
+  }
+  template <class Scalar>
+  void fill(Turn<Scalar>& kind) {
+    const double angle = random.number(-2, 2);
+    kind.cosine = static_cast<Scalar>(std::cos(angle));
+    kind.sine = static_cast<Scalar>(std::sin(angle));
+  }
+};
+
+/// The same members in a wider scalar.
+template <class From, class To>
+void widen(const From& from, To& to) {
+  using Wide = typename To::Scalar;
+  if constexpr (requires { from.factors; }) {
+    [&]<std::size_t... J>(std::index_sequence<J...>) {
+      (widen(std::get<J>(from.factors), std::get<J>(to.factors)), ...);
+    }
+    (std::make_index_sequence<From::count>{});
+  } else if constexpr (requires { from.p; }) {
+    widen(from.diagonal, to.diagonal);
+    to.u = from.u.template cast<Wide>();
+    to.p = from.p.template cast<Wide>();
+  } else if constexpr (requires { from.sine; }) {
+    to.cosine = from.cosine;
+    to.sine = from.sine;
+  } else if constexpr (requires { from.decay.size(); }) {
+    to.decay = from.decay.template cast<Wide>();
+  } else if constexpr (requires { from.decay; }) {
+    to.decay = from.decay;
+  }
+}
+
+struct Shape {
+  Index key_rows, d_v;
+  int max_levels, tokens;
+};
+// No buffer; buffers of 1, 2, 4 and 16 leaves; levels enough for three tiers; one level; overflow.
+constexpr Shape shapes[] = {{2, 3, 1, 20},  {2, 1, 12, 200}, {3, 2, 9, 700},
+                            {5, 4, 4, 300}, {4, 6, 12, 900}, {17, 21, 12, 700}};
+
+template <template <class> class KindOf, class Scalar, class Stored = Scalar>
+void compare() {
+  using Wide = std::conditional_t<std::is_same_v<Scalar, float>, double, long double>;
+  using Kind = KindOf<Scalar>;
+  for (const auto [key_rows, d_v, max_levels, tokens] : shapes) {
+    CAPTURE(key_rows, d_v, max_levels);
+    test::Random random(11);
+    RandomKind fill{random};
+    detail::StreamState<Kind, Eigen::Dynamic, Stored> state(max_levels, key_rows, d_v, 1);
+    const detail::Layout layout{.d_k = key_rows, .d_v = d_v, .key_rows = key_rows};
+    detail::Workspace<Kind> w(layout, 1, 1, max_levels, state.read_shape());
+    detail::TrainingWorkspace<Kind> t(layout, 1, max_levels, state.read_shape());
+    test::EagerState<Wide> oracle(max_levels, key_rows, d_v);
+    using WideVector = detail::Vector<Wide>;
+    WideVector expected(d_v);
+    Token<Kind> token(key_rows, d_v, 1);
+    KindOf<Wide> wide_kind(key_rows, d_v);
+    // A token's products are of key_rows terms, and a coefficient is rewritten at most so often.
+    const double rewritten = detail::is_narrow<Stored> ? 24 : 8 * std::sqrt(tokens);
+    const double epsilon = static_cast<double>(Eigen::NumTraits<Stored>::epsilon());
+    const double rounding = rewritten * std::sqrt(static_cast<double>(key_rows)) * epsilon;
+    double worst = 0, worst_pullback = 0, worst_lambda = 0, worst_level = 0, worst_settled = 0;
+    bool exact = true;
+    for (int n = 0; n < tokens; ++n) {
+      token.keys = random.matrix<Scalar>(key_rows, 1);
+      token.values = random.matrix<Scalar>(d_v, 1);
+      fill.fill(token.transition);
+      w.lambda = random.vector<Scalar>(max_levels);
+      w.old_query = random.vector<Scalar>(key_rows);
+      const WideVector q = w.old_query.template cast<Wide>(),
+                       lambda = w.lambda.template cast<Wide>();
+      double size = 1;  // of what is read
+      for (const auto& level : oracle.levels()) size += static_cast<double>(level.norm());
+
+      const auto same = [](int l) { return l; };
+      state.read(w, same);
+      const detail::Vector<Scalar> alone = w.old_read;
+      state.read(w, same, &token);
+      exact &= test::same_bits(alone, w.old_read);
+      oracle.read(q, lambda, expected);
+      const double scale = size * static_cast<double>(q.norm());
+      const auto error = [](const auto& got, const auto& right) {
+        return static_cast<double>((got.template cast<Wide>() - right).cwiseAbs().maxCoeff());
+      };
+      worst = std::max(worst, error(w.old_read, expected) / scale);
+
+      t.d_old_read = random.vector<Scalar>(d_v);
+      t.d_lambda.setZero(max_levels);
+      state.pull_back(w, t, same);
+      const WideVector d = t.d_old_read.template cast<Wide>();
+      WideVector d_query = WideVector::Zero(key_rows), d_lambda = WideVector::Zero(max_levels);
+      for (int l = 0; l < max_levels; ++l) {
+        const auto& level = oracle.levels()[static_cast<std::size_t>(l)];
+        d_query += lambda[l] * (level * d);
+        d_lambda[l] = q.dot(level * d);
+      }
+      const double d_scale = size * static_cast<double>(d.norm());
+      worst_pullback = std::max(worst_pullback, error(t.d_old_query, d_query) / d_scale);
+      worst_lambda = std::max(worst_lambda, error(t.d_lambda, d_lambda) /
+                                                (d_scale * static_cast<double>(q.norm() + 1)));
+
+      state.write(token, state.require_writable(token), w);
+      widen(token.transition, wide_kind);
+      oracle.write(wide_kind, token.keys.template cast<Wide>().eval(),
+                   token.values.template cast<Wide>().eval());
+      if (n % 5 != 0 && n % 16 != 15) continue;
+      typename decltype(state)::State plain(max_levels, key_rows, d_v);
+      state.copy_to(plain);
+      auto settled = state;
+      static_cast<void>(settled.settled_levels());
+      typename decltype(state)::State settled_plain(max_levels, key_rows, d_v);
+      settled.copy_to(settled_plain);
+      exact &= plain.size() == static_cast<std::uint64_t>(n) + 1 && state.size() == plain.size();
+      for (int l = 0; l < max_levels; ++l) {
+        const auto& level = oracle.levels()[static_cast<std::size_t>(l)];
+        exact &= plain.is_active(l) == oracle.is_active(static_cast<std::size_t>(l));
+        const auto got = plain.level(l).template cast<Scalar>().eval();
+        if (!plain.is_active(l)) exact &= got.isZero(0);
+        worst_level = std::max(worst_level, error(got, level) / size);
+        const auto other = settled_plain.level(l).template cast<Scalar>().eval();
+        worst_settled = std::max(worst_settled, error(other, level) / size);
+      }
+    }
+    CHECK(exact);
+    CHECK(worst <= rounding);
+    CHECK(worst_pullback <= rounding);
+    CHECK(worst_lambda <= rounding);
+    CHECK(worst_level <= rounding);
+    CHECK(worst_settled <= rounding);
+    CHECK(worst > 0);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("diagonal kinds: the state of layers is the straightforward one") {
+  compare<Identity, double>();
+  compare<ScalarDecay, double>();
+  compare<KeyDecay, double>();
+  compare<ValueDecay, double>();
+  compare<ScalarDecay, float>();
+  compare<KeyDecay, float>();
+}
+
+TEST_CASE("updates of rank one: the state of layers is the straightforward one") {
+  compare<PlainDelta, double>();
+  compare<Delta, double>();
+  compare<RowDelta, double>();
+  compare<Householder, double>();
+  compare<Delta, float>();
+}
+
+TEST_CASE("any kind: the state of layers is the straightforward one") {
+  compare<RowsAndColumns, double>();
+  compare<DeltaAndColumns, double>();
+}
+
+TEST_CASE("narrow levels: the state of layers is the straightforward one, rounded") {
+  compare<ScalarDecay, float, Eigen::bfloat16>();
+  compare<KeyDecay, float, Eigen::bfloat16>();
+  compare<Delta, float, Eigen::bfloat16>();
+  compare<ScalarDecay, float, Eigen::half>();
+}
