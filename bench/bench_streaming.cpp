@@ -12,6 +12,8 @@
 //   vs_eager                time of the straightforward form over the step's
 //   vs_linear               the step's time over that of one state
 //   vs_scalar               the step's time over that of the scalar gate in float
+//   vs_float                where levels are bfloat16: the step's time with float levels over it
+//   vs_slow_decay           where gates decay by 0.7, to nothing: the time over that of slow decay
 //   p50, p99, worst         nanoseconds of single steps over 2^20 tokens
 
 #include <benchmark/benchmark.h>
@@ -157,8 +159,9 @@ void step(benchmark::State& state) {
   Stream<Optimised<Kind, Stored>, Kind> linear(tokens, d, 1, begin);
   Stream<Eager<Kind>, Kind> eager(tokens, d, max_levels, begin);
   Stream<Optimised<ScalarGate, float>, ScalarGate> scalar(scalar_tokens, d, max_levels, begin);
+  Stream<Optimised<Kind, Scalar>, Kind> wide(tokens, d, max_levels, begin);
   const PlainRead<Scalar> plain(d);
-  bench::Samples ns, vs_plain, vs_eager, vs_linear, vs_scalar;
+  bench::Samples ns, vs_plain, vs_eager, vs_linear, vs_scalar, vs_float;
   for (auto _ : state) {
     const double mine = ours.ns_per_token();
     const double read = bench::nanoseconds([&] {
@@ -173,6 +176,7 @@ void step(benchmark::State& state) {
     vs_eager.add(eager.ns_per_token() / mine);
     vs_linear.add(mine / linear.ns_per_token());
     vs_scalar.add(mine / scalar.ns_per_token());
+    if (detail::is_narrow<Stored>) vs_float.add(wide.ns_per_token() / mine);
   }
   const auto got = ours.next(), expected = eager.next();
   const double scale = expected.cwiseAbs().maxCoeff();
@@ -187,6 +191,26 @@ void step(benchmark::State& state) {
   state.counters["vs_eager"] = vs_eager.median();
   state.counters["vs_linear"] = vs_linear.median();
   state.counters["vs_scalar"] = vs_scalar.median();
+  if (detail::is_narrow<Stored>) state.counters["vs_float"] = vs_float.median();
+}
+
+/// Levels that decay to nothing beside levels that do not.
+template <class Kind>
+void fading(benchmark::State& state) {
+  const Index d = state.range(0);
+  const auto begin = static_cast<std::uint64_t>(state.range(1));
+  const Tokens<Kind> slow_tokens(d, max_levels), tokens(d, max_levels, 0.7);
+  using Form = Optimised<Kind, typename Kind::Scalar>;
+  Stream<Form, Kind> slow(slow_tokens, d, max_levels, begin), fast(tokens, d, max_levels, begin);
+  bench::Samples ns, vs_slow;
+  for (auto _ : state) {
+    const double mine = fast.ns_per_token();
+    state.SetIterationTime(mine * 1e-9);
+    ns.add(mine);
+    vs_slow.add(mine / slow.ns_per_token());
+  }
+  state.counters["ns_per_token"] = ns.median();
+  state.counters["vs_slow_decay"] = vs_slow.median();
 }
 
 /// Single steps over 2^20 tokens, the time of reading the clock included.
@@ -210,32 +234,34 @@ void latency(benchmark::State& state) {
   state.counters["worst"] = ns.quantile(1);
 }
 
+benchmark::internal::Benchmark* timed(benchmark::internal::Benchmark* benchmark) {
+  return benchmark->ArgNames({"d", "from"})->UseManualTime()->Iterations(31);
+}
 void windows(benchmark::internal::Benchmark* benchmark) {
-  benchmark->ArgNames({"d", "from"})->UseManualTime()->Iterations(31)->Unit(benchmark::kNanosecond);
   for (const Index d : {64, 128}) {
-    for (const std::int64_t from : {0, 31744, 360448}) benchmark->Args({d, from});
+    for (const std::int64_t from : {0, 31744, 360448}) timed(benchmark)->Args({d, from});
   }
 }
-void small_windows(benchmark::internal::Benchmark* benchmark) {
-  benchmark->ArgNames({"d", "from"})->UseManualTime()->Iterations(31)->Unit(benchmark::kNanosecond);
-  benchmark->Args({16, 31744});
+void one_window(benchmark::internal::Benchmark* benchmark) {
+  for (const Index d : {16, 64, 128}) timed(benchmark)->Args({d, 31744});
 }
 void sizes(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgName("d")->Arg(64)->Arg(128)->Iterations(1)->Unit(benchmark::kMillisecond);
 }
 
-using Float = float;
-#define LOGLINEAR_STEP(name, ...)                                   \
-  BENCHMARK(step<__VA_ARGS__>)->Name("step/" name)->Apply(windows); \
-  BENCHMARK(step<__VA_ARGS__>)->Name("step/" name)->Apply(small_windows)
-
-LOGLINEAR_STEP("none", Identity<float>);
-LOGLINEAR_STEP("scalar", ScalarDecay<float>);
-LOGLINEAR_STEP("key", KeyDecay<float>);
-LOGLINEAR_STEP("value", ValueDecay<float>);
-LOGLINEAR_STEP("delta", RankOneUpdate<ScalarDecay<float>>);
+using Delta = RankOneUpdate<ScalarDecay<float>>;
+BENCHMARK(step<Identity<float>>)->Name("step/none")->Apply(windows);
+BENCHMARK(step<ScalarDecay<float>>)->Name("step/scalar")->Apply(windows);
+BENCHMARK(step<KeyDecay<float>>)->Name("step/key")->Apply(windows);
+BENCHMARK(step<ValueDecay<float>>)->Name("step/value")->Apply(windows);
+BENCHMARK(step<Delta>)->Name("step/delta")->Apply(windows);
+BENCHMARK(step<ScalarDecay<float>, Eigen::bfloat16>)->Name("bfloat16/scalar")->Apply(one_window);
+BENCHMARK(step<Delta, Eigen::bfloat16>)->Name("bfloat16/delta")->Apply(one_window);
+BENCHMARK(fading<ScalarDecay<float>>)->Name("fading/scalar")->Apply(one_window);
+BENCHMARK(fading<KeyDecay<float>>)->Name("fading/key")->Apply(one_window);
+BENCHMARK(fading<Delta>)->Name("fading/delta")->Apply(one_window);
 BENCHMARK(latency<ScalarDecay<float>>)->Name("latency/scalar")->Apply(sizes);
-BENCHMARK(latency<RankOneUpdate<ScalarDecay<float>>>)->Name("latency/delta")->Apply(sizes);
+BENCHMARK(latency<Delta>)->Name("latency/delta")->Apply(sizes);
 
 }  // namespace
 

@@ -21,32 +21,32 @@ using loglinear::detail::Index;
 inline constexpr double slow_decay = 1 - 1.0 / (1 << 20);
 
 template <class Scalar>
-void set_transition(loglinear::Identity<Scalar>&) {}
+void set_decay(loglinear::Identity<Scalar>&, double) {}
 template <class Scalar>
-void set_transition(loglinear::ScalarDecay<Scalar>& kind) {
-  kind.decay = static_cast<Scalar>(slow_decay);
+void set_decay(loglinear::ScalarDecay<Scalar>& kind, double decay) {
+  kind.decay = static_cast<Scalar>(decay);
 }
 template <class Scalar>
-void set_transition(loglinear::KeyDecay<Scalar>& kind) {
-  kind.decay.setConstant(static_cast<Scalar>(slow_decay));
+void set_decay(loglinear::KeyDecay<Scalar>& kind, double decay) {
+  kind.decay.setConstant(static_cast<Scalar>(decay));
 }
 template <class Scalar>
-void set_transition(loglinear::ValueDecay<Scalar>& kind) {
-  kind.decay.setConstant(static_cast<Scalar>(slow_decay));
+void set_decay(loglinear::ValueDecay<Scalar>& kind, double decay) {
+  kind.decay.setConstant(static_cast<Scalar>(decay));
 }
 
 /// The gated delta rule of strength 1/2: `a (I - k k^T / 2)`, leaf `k v^T / 2`.
 template <class Kind>
-void set_token(loglinear::Token<Kind>& token) {
-  set_transition(token.transition);
+void set_token(loglinear::Token<Kind>& token, double decay) {
+  set_decay(token.transition, decay);
 }
 template <class Diagonal>
-void set_token(loglinear::Token<loglinear::RankOneUpdate<Diagonal>>& token) {
+void set_token(loglinear::Token<loglinear::RankOneUpdate<Diagonal>>& token, double decay) {
   using Scalar = typename Diagonal::Scalar;
-  set_transition(token.transition.diagonal);
+  set_decay(token.transition.diagonal, decay);
   token.keys.col(0).normalize();
   token.transition.p = token.keys.col(0);
-  token.transition.u = static_cast<Scalar>(slow_decay / 2) * token.keys.col(0);
+  token.transition.u = static_cast<Scalar>(decay / 2) * token.keys.col(0);
   token.keys /= 2;
 }
 
@@ -55,14 +55,14 @@ struct Tokens {
   using Scalar = typename Kind::Scalar;
   static constexpr std::size_t count = 64;
 
-  Tokens(Index d, int max_levels) {
+  Tokens(Index d, int max_levels, double decay = slow_decay) {
     std::srand(1);
     for (std::size_t i = 0; i < count; ++i) {
       loglinear::Token<Kind> token(d, d, 1);
       token.keys.setRandom();
       token.values.setRandom();
       token.query.setRandom();
-      set_token(token);
+      set_token(token, decay);
       tokens.push_back(token);
       lambdas.push_back(loglinear::detail::Vector<Scalar>::Random(max_levels).cwiseAbs());
     }

@@ -77,6 +77,13 @@ class EagerState {
     std::apply([&](const auto&... factor) { (undergo(s, factor), ...); }, kind.factors);
   }
 
+  /// Any other kind says itself what it does.
+  template <class Kind>
+  void undergo(Level& s, const Kind& kind) {
+    kind.left(s);
+    kind.right(s);
+  }
+
   std::vector<Level> levels_;
   std::vector<bool> active_;
   Vector found_, read_;

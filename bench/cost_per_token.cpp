@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+// What a token costs as a stream grows: log-linear attention, linear attention with one state, and
+// softmax attention over a key-value cache, one head, float, keys, values and gates given. A line
+// for each octave of the stream, averaged over its tokens (for the cache: over 32 of them):
+//
+//     tokens, log-linear ns, linear ns, cache ns
+//
+// Usage: cost_per_token [d = 64]. `bench/picture` draws it.
+
+#include <Eigen/Core>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+#include "loglinear/detail/stream_state.hpp"
+#include "streaming_tokens.hpp"
+
+namespace {
+
+using namespace loglinear;
+using Eigen::Index;
+using Kind = ScalarDecay<float>;
+using Clock = std::chrono::steady_clock;
+
+volatile float sink;
+
+double nanoseconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double, std::nano>(Clock::now() - begin).count();
+}
+
+class Stream {
+ public:
+  Stream(const bench::Tokens<Kind>& tokens, Index d, int levels)
+      : tokens_(tokens),
+        state_(levels, d, d, 1),
+        w_({.d_k = d, .d_v = d, .key_rows = d}, 1, 1, levels, state_.read_shape()) {}
+
+  /// Nanoseconds a token from the present one to `end`.
+  double run_to(std::uint64_t end) {
+    const std::uint64_t begin = state_.size();
+    const auto start = Clock::now();
+    for (std::uint64_t t = begin; t < end; ++t) {
+      const Token<Kind>& token = tokens_.token(t);
+      w_.lambda = tokens_.lambda(t).head(state_.max_levels());
+      w_.old_query = token.query;
+      state_.read(
+          w_, [](int l) { return l; }, &token);
+      state_.write(token, state_.require_writable(token), w_);
+      sink = w_.old_read[0];
+    }
+    return nanoseconds_since(start) / static_cast<double>(end - begin);
+  }
+
+ private:
+  const bench::Tokens<Kind>& tokens_;
+  detail::StreamState<Kind, Eigen::Dynamic> state_;
+  detail::Workspace<Kind> w_;
+};
+
+/// Decoding with a cache: one query over all keys and values so far.
+class Cache {
+ public:
+  Cache(Index d, Index longest)
+      : keys_(longest, d), values_(longest, d), scores_(longest), out_(d) {
+    keys_.setRandom();
+    values_.setRandom();
+  }
+  double at(Index length, const Eigen::VectorXf& query) {
+    const auto start = Clock::now();
+    auto scores = scores_.head(length);
+    scores.noalias() = keys_.topRows(length) * query;
+    scores = (scores.array() - scores.maxCoeff()).exp();
+    out_.noalias() = values_.topRows(length).transpose() * scores;
+    out_ /= scores.sum();
+    sink = out_[0];
+    return nanoseconds_since(start);
+  }
+
+ private:
+  Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> keys_, values_;
+  Eigen::VectorXf scores_, out_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Index d = argc > 1 ? std::atoi(argv[1]) : 64;
+  constexpr int octaves = 21, cached_octaves = 17;
+  const bench::Tokens<Kind> tokens(d, octaves + 1);
+  Stream log_linear(tokens, d, octaves + 1), linear(tokens, d, 1);
+  Cache cache(d, Index{1} << cached_octaves);
+  for (int octave = 6; octave <= octaves; ++octave) {
+    const std::uint64_t length = std::uint64_t{1} << octave;
+    const double many = log_linear.run_to(length), one = linear.run_to(length);
+    std::printf("%llu, %.0f, %.0f, ", static_cast<unsigned long long>(length), many, one);
+    if (octave > cached_octaves) {
+      std::puts("nan");
+      continue;
+    }
+    double sum = 0;
+    for (Index i = 0; i < 32; ++i) {
+      const auto at = static_cast<Index>(length / 2) + (i + 1) * static_cast<Index>(length / 64);
+      sum += cache.at(at, tokens.token(static_cast<std::uint64_t>(i)).query);
+    }
+    std::printf("%.0f\n", sum / 32);
+  }
+}
