@@ -155,7 +155,7 @@ TEST_CASE("random packings, empty sequences among them, are the sequences alone"
   for (std::uint64_t seed = 1; seed <= packings; ++seed) {
     test::Random random(10000 + seed);
     const Case c = random_case(random);
-    const auto& [kind, length, d_k, d_v, start, max_levels] = c.setting;
+    const Index length = c.setting.length, max_levels = c.setting.max_levels;
     INFO(c.setting << ", chunk size " << c.chunk_size << ", seed " << seed);
     std::vector<Index> cuts{0, length};
     for (int n = random.below(6); n > 0; --n) {
