@@ -6440,7 +6440,7 @@ template <class Scalar>
   return y;
 }
 
-/// The pullback of `convolve` for inputs that begin with zeros: adds to d_weight and d_bias.
+/// The pullback of `convolve`, the history held constant: adds to d_weight and d_bias.
 /// \return with respect to the T new inputs
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> convolve_pullback(const RowMajorMatrix<Scalar>& inputs,
@@ -7018,44 +7018,48 @@ void for_each_group(const HeadInputs<Scalar>& in, Use use) {
   for (Index group = 0; group < in.groups; ++group) use(group * width, (group + 1) * width);
 }
 
-/// The reads of all heads, T x (heads d_v); each head's state goes on by T tokens.
+/// What a gradient needs of each head, or nullptr where none will be asked for.
 template <class Scalar>
-[[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in,
-                                                std::vector<LogLinearState<Scalar>>& states,
-                                                const ChunkwiseOptions& options) {
+using HeadTapes = std::vector<SequenceTape<Scalar>>*;
+
+/// The reads of all heads, T x (heads d_v); `state_of(h)` is the state that head h goes on from, a
+/// reference or a value.
+template <class Scalar, class StateOf>
+[[nodiscard]] RowMajorMatrix<Scalar> read_heads_from(const HeadInputs<Scalar>& in,
+                                                     const ChunkwiseOptions& options,
+                                                     HeadTapes<Scalar> tapes, StateOf state_of) {
   RowMajorMatrix<Scalar> reads(in.length(), in.v.cols());
   for_each_group(in, [&](Index first, Index end) {
     for (Index h = first; h < end; ++h) {
-      reads.middleCols(h * in.d_v(), in.d_v()) =
-          chunkwise(in.head(h), states[static_cast<std::size_t>(h)], options);
-    }
-  });
-  return reads;
-}
-
-/// An empty state of as many of `max_levels` levels as T tokens fill.
-template <class Scalar>
-[[nodiscard]] LogLinearState<Scalar> empty_state(const HeadInputs<Scalar>& in, int max_levels) {
-  const int needed = levels_needed(static_cast<std::uint64_t>(in.length()));
-  return LogLinearState<Scalar>(std::min(max_levels, needed), in.d_k(), in.d_v());
-}
-
-/// The reads of all heads from empty states, which are not returned. \param tapes  take what a
-/// gradient needs of each head, if given
-template <class Scalar>
-[[nodiscard]] RowMajorMatrix<Scalar> read_heads(
-    const HeadInputs<Scalar>& in, int max_levels, const ChunkwiseOptions& options,
-    std::vector<SequenceTape<Scalar>>* tapes = nullptr) {
-  RowMajorMatrix<Scalar> reads(in.length(), in.v.cols());
-  for_each_group(in, [&](Index first, Index end) {
-    for (Index h = first; h < end; ++h) {
-      LogLinearState<Scalar> state = empty_state(in, max_levels);
+      auto&& state = state_of(h);
       reads.middleCols(h * in.d_v(), in.d_v()) =
           chunkwise(in.head(h), state, options,
                     tapes == nullptr ? nullptr : &(*tapes)[static_cast<std::size_t>(h)]);
     }
   });
   return reads;
+}
+
+/// From given states; each goes on by T tokens.
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in,
+                                                std::vector<LogLinearState<Scalar>>& states,
+                                                const ChunkwiseOptions& options,
+                                                HeadTapes<Scalar> tapes = nullptr) {
+  return read_heads_from<Scalar>(in, options, tapes, [&](Index h) -> LogLinearState<Scalar>& {
+    return states[static_cast<std::size_t>(h)];
+  });
+}
+
+/// From empty states of as many of `max_levels` levels as T tokens fill, which are not returned.
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in, int max_levels,
+                                                const ChunkwiseOptions& options,
+                                                HeadTapes<Scalar> tapes = nullptr) {
+  const int needed = levels_needed(static_cast<std::uint64_t>(in.length()));
+  return read_heads_from<Scalar>(in, options, tapes, [&](Index) {
+    return LogLinearState<Scalar>(std::min(max_levels, needed), in.d_k(), in.d_v());
+  });
 }
 
 /// The gradients of `sum(d_reads * reads)` with respect to the inputs of all heads; those of shared
@@ -7467,21 +7471,22 @@ class TokenMixer {
   /// \param x, d_out  T x hidden_size each
   /// \throws std::invalid_argument as `forward`. Memory O(T) beside the weights' gradients
   [[nodiscard]] MixerGradients<Scalar> gradient(const Rows& x, const Rows& d_out) const {
-    const Matrix tokens = checked(x);
-    detail::require_size("d_out (rows)", d_out.rows(), tokens.rows());
-    detail::require_size("d_out (columns)", d_out.cols(), shape_.hidden_size);
-    detail::require_finite("d_out", d_out);
-    MixerGradients<Scalar> all{.x = Matrix::Zero(tokens.rows(), tokens.cols()),
-                               .weights = weights_.zeros()};
-    if (tokens.rows() == 0) return all;
-    const auto front = mixer().front(tokens, empty_convolutions());
-    std::vector<SequenceTape<Scalar>> tapes(static_cast<std::size_t>(shape_.heads));
-    const Matrix reads = detail::read_heads(front.heads, max_levels(), chunks(), &tapes);
-    const detail::ReadsGradient<Scalar> d = mixer().back_gradient(front, reads, d_out, all.weights);
-    const detail::HeadInputs<Scalar> d_heads =
-        detail::read_heads_gradient(front.heads, d.reads, tapes);
-    mixer().front_gradient(front, tokens, d, d_heads, all.x, all.weights);
-    return all;
+    return gradient_of(x, d_out, empty_convolutions(), [&](const auto& heads, auto& tapes) {
+      return detail::read_heads(heads, max_levels(), chunks(), &tapes);
+    });
+  }
+
+  /// The same for the next inputs of a stream, the cache before them held constant: of
+  /// `sum(d_out * forward(x, copy of cache))`. A long sequence in pieces, each with its gradient
+  /// and then `forward`, is truncated backpropagation in constant memory. \throws
+  /// std::invalid_argument as above, or for a cache of another shape. Copies the states
+  [[nodiscard]] MixerGradients<Scalar> gradient(const Rows& x, const Rows& d_out,
+                                                const Cache& cache) const {
+    require_fitting(cache);
+    return gradient_of(x, d_out, cache.convolutions_, [&](const auto& heads, auto& tapes) {
+      auto states = cache.states_;
+      return detail::read_heads(heads, states, chunks(), &tapes);
+    });
   }
   /// \}
 
@@ -7518,6 +7523,27 @@ class TokenMixer {
     Matrix out = mixer().back(front, reads);
     detail::require_finite("the output", out);
     return out;
+  }
+  /// `read(heads, tapes)` reads the heads from where the stream stands.
+  template <class Read>
+  [[nodiscard]] MixerGradients<Scalar> gradient_of(const Rows& x, const Rows& d_out,
+                                                   const std::vector<Matrix>& convolutions,
+                                                   Read read) const {
+    const Matrix tokens = checked(x);
+    detail::require_size("d_out (rows)", d_out.rows(), tokens.rows());
+    detail::require_size("d_out (columns)", d_out.cols(), shape_.hidden_size);
+    detail::require_finite("d_out", d_out);
+    MixerGradients<Scalar> all{.x = Matrix::Zero(tokens.rows(), tokens.cols()),
+                               .weights = weights_.zeros()};
+    if (tokens.rows() == 0) return all;
+    const auto front = mixer().front(tokens, convolutions);
+    std::vector<SequenceTape<Scalar>> tapes(static_cast<std::size_t>(shape_.heads));
+    const Matrix reads = read(front.heads, tapes);
+    const detail::ReadsGradient<Scalar> d = mixer().back_gradient(front, reads, d_out, all.weights);
+    const detail::HeadInputs<Scalar> d_heads =
+        detail::read_heads_gradient(front.heads, d.reads, tapes);
+    mixer().front_gradient(front, tokens, d, d_heads, all.x, all.weights);
+    return all;
   }
   [[nodiscard]] std::vector<Matrix> empty_convolutions() const {
     std::vector<Matrix> all;
@@ -7580,6 +7606,7 @@ struct LogLinearGatedDeltaNetOptions {
   std::uint64_t seed = 42;          ///< of all weights, at least 1
 };
 
+// clang-format off
 /// Log-linear Gated DeltaNet, the paper's second case study as a complete token mixer.
 ///
 ///     q, k, v = silu(conv1d(W_q u)), silu(conv1d(W_k u)), silu(conv1d(W_v u))
@@ -7594,21 +7621,21 @@ struct LogLinearGatedDeltaNetOptions {
 /// and, for `L` and `l_proj`, of the paper's layer over it. With H = num_heads, V = num_v_heads,
 /// n = num_levels, K = conv_size:
 ///
-/// | name                       | shape                               | begins as                 |
-/// |----------------------------|-------------------------------------|---------------------------|
-/// | A_log                      | V                                   | log of uniform in 0 ... 16
-/// | | dt_bias                    | V          | step sizes log-uniform in 0.001 ... 0.1 | | L | V
-/// x n                               | 1                         | | q_proj.weight, k_proj.weight |
-/// H head_dim x hidden_size          | normal, initializer_range | | v_proj.weight              | V
-/// d_v x hidden_size                 | likewise                  | | a_proj.weight, b_proj.weight |
-/// V x hidden_size                   | likewise                  | | q_conv1d.weight,
-/// k_conv1d.weight | H head_dim x K (.., 1, K)     | likewise                  | | v_conv1d.weight
-/// | V d_v x K (.., 1, K)                | likewise                  | | *_conv1d.bias | with
-/// conv_bias                      | 0                         | | g_proj.weight              | V
-/// d_v x hidden_size, with use_gate  | likewise                  | | o_norm.weight              |
-/// d_v                                 | 1                         | | o_proj.weight              |
-/// hidden_size x V d_v                 | uniform within 1 / sqrt(V d_v) | | l_proj.weight | V n x
-/// hidden_size                   | normal, initializer_range |
+/// | name                           | shape                             | begins as                               |
+/// |--------------------------------|-----------------------------------|-----------------------------------------|
+/// | A_log                          | V                                 | log of uniform in 0 ... 16              |
+/// | dt_bias                        | V                                 | step sizes log-uniform in 0.001 ... 0.1 |
+/// | L                              | V x n                             | 1                                       |
+/// | q_proj.weight, k_proj.weight   | H head_dim x hidden_size          | normal, initializer_range               |
+/// | v_proj.weight                  | V d_v x hidden_size               | likewise                                |
+/// | a_proj.weight, b_proj.weight   | V x hidden_size                   | likewise                                |
+/// | q_conv1d.weight, k_conv1d.weight | H head_dim x K (.., 1, K)       | likewise                                |
+/// | v_conv1d.weight                | V d_v x K (.., 1, K)              | likewise                                |
+/// | *_conv1d.bias                  | its channels, with conv_bias      | 0                                       |
+/// | g_proj.weight                  | V d_v x hidden_size, with use_gate | normal, initializer_range              |
+/// | o_norm.weight                  | d_v                               | 1                                       |
+/// | o_proj.weight                  | hidden_size x V d_v               | uniform within 1 / sqrt(V d_v)          |
+/// | l_proj.weight                  | V n x hidden_size                 | normal, initializer_range               |
 ///
 /// A query-key head serves num_v_heads / num_heads value heads, neighbours.
 ///
@@ -7630,6 +7657,7 @@ struct LogLinearGatedDeltaNetOptions {
 ///     auto d = block.gradient(x, d_out);          // d.x, d.weights["A_log"]
 ///
 /// \tparam Scalar_  float or double
+// clang-format on
 template <class Scalar_>
 class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet<Scalar_>> {
   using Base = TokenMixer<Scalar_, LogLinearGatedDeltaNet<Scalar_>>;
@@ -7861,6 +7889,7 @@ struct LogLinearMamba2Options {
   std::uint64_t seed = 42;          ///< of all weights, at least 1
 };
 
+// clang-format off
 /// Log-linear Mamba-2, the paper's first case study as a complete token mixer.
 ///
 ///     [z | x | B | C | dt | dl] = W_in u + b_in
@@ -7899,17 +7928,15 @@ struct LogLinearMamba2Options {
 ///
 /// Use and errors as `TokenMixer`:
 ///
-///     LogLinearMamba2<float> block({.hidden_size = 64, .num_heads = 4, .head_dim = 32});
-///
+///     loglinear::LogLinearMamba2<float> block(
+///         {.hidden_size = 64, .num_heads = 4, .head_dim = 32});
 ///     auto cache = block.make_cache();
-///
-///     auto prompt = block.forward(x, cache);    // x: T x 64
-///
-///     auto next = block.step(x_next, cache);    // one token
-///
-///     auto d = block.gradient(x, d_out);        // d.x, d.weights["A_log"]
+///     auto prompt = block.forward(x, cache);      // x: T x 64
+///     auto next = block.step(x_next, cache);      // one token
+///     auto d = block.gradient(x, d_out);          // d.x, d.weights["A_log"]
 ///
 /// \tparam Scalar_  float or double
+// clang-format on
 template <class Scalar_>
 class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
   using Base = TokenMixer<Scalar_, LogLinearMamba2<Scalar_>>;
