@@ -150,15 +150,13 @@ void forward_and_gradient(benchmark::State& state, Rule rule) {
     state.SkipWithError("a gradient is wrong");
     return;
   }
-  const int levels = loglinear::levels_needed(static_cast<std::uint64_t>(length));
   Rates rates;
   Samples vs_forward;
   for (auto _ : state) {
     const double alone = ns_per_token(length, [&] { return loglinear::chunkwise(in); });
     const double both = ns_per_token(length, [&] {
-      loglinear::LogLinearState<float> memory(levels, d, d);
       loglinear::SequenceTape<float> tape;
-      const Matrix out = loglinear::chunkwise(in, memory, {}, &tape);
+      const Matrix out = loglinear::chunkwise(in, {}, &tape);
       benchmark::DoNotOptimize(out.data());
       return loglinear::chunkwise_gradient(in, tape, d_out);
     });
