@@ -15,6 +15,8 @@
 // linear attention with one state, the same rule in the same chunks, over ours. bytes_beyond_io,
 // the most heap in use at any time beyond inputs and result.
 // Forward plus gradient, by a tape: vs_forward, its time over that of forward alone.
+// Against recurrent, for every kind of transition: vs_recurrent, the time of the recurrent form
+// over the chunkwise one's.
 //
 // Results are new matrices at every call. The program keeps the memory that it has once had, as a
 // caching allocator does: where every page must come from the system anew, that takes as long as
@@ -148,15 +150,13 @@ void forward_and_gradient(benchmark::State& state, Rule rule) {
     state.SkipWithError("a gradient is wrong");
     return;
   }
-  const int levels = loglinear::levels_needed(static_cast<std::uint64_t>(length));
   Rates rates;
   Samples vs_forward;
   for (auto _ : state) {
     const double alone = ns_per_token(length, [&] { return loglinear::chunkwise(in); });
     const double both = ns_per_token(length, [&] {
-      loglinear::LogLinearState<float> memory(levels, d, d);
       loglinear::SequenceTape<float> tape;
-      const Matrix out = loglinear::chunkwise(in, memory, {}, &tape);
+      const Matrix out = loglinear::chunkwise(in, {}, &tape);
       benchmark::DoNotOptimize(out.data());
       return loglinear::chunkwise_gradient(in, tape, d_out);
     });
@@ -166,6 +166,33 @@ void forward_and_gradient(benchmark::State& state, Rule rule) {
   }
   rates.report(state, rule, 3);
   state.counters["vs_forward"] = vs_forward.median();
+}
+
+/// The chunkwise form beside the recurrent one, for a kind of transition.
+void against_recurrent(benchmark::State& state, Rule rule) {
+  const Index length = state.range(0), d = state.range(1);
+  const SequenceData<float> data = random_sequence(rule, length, d);
+  const auto in = data.inputs();
+  if (!are_reads_right(data, loglinear::chunkwise(in), loglinear::max_level_limit)) {
+    state.SkipWithError("a read is wrong");
+    return;
+  }
+  const int levels = loglinear::levels_needed(static_cast<std::uint64_t>(length));
+  Samples ns, vs_recurrent;
+  for (auto _ : state) {
+    const double mine = ns_per_token(length, [&] { return loglinear::chunkwise(in); });
+    state.SetIterationTime(mine * 1e-9);
+    ns.add(mine);
+    vs_recurrent.add(ns_per_token(length,
+                                  [&] {
+                                    loglinear::LogLinearState<float> memory(levels, d, d);
+                                    return loglinear::recurrent(in, memory);
+                                  }) /
+                     mine);
+  }
+  state.counters["ns_per_token"] = ns.median();
+  state.counters["spread"] = ns.spread();
+  state.counters["vs_recurrent"] = vs_recurrent.median();
 }
 
 /// More rounds where they are short.
@@ -182,6 +209,13 @@ void long_sizes(benchmark::internal::Benchmark* benchmark) {
   sizes(benchmark, 16384, 65536, 5);
 }
 
+void kind_sizes(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"T", "d"})->UseManualTime()->Iterations(7);
+  for (const Index d : {16, 64, 128}) {
+    for (const Index length : {16, 64, 1024, 4096}) benchmark->Args({length, d});
+  }
+}
+
 BENCHMARK_CAPTURE(forward, scalar_gate, Rule::scalar_gate)->Apply(short_sizes);
 BENCHMARK_CAPTURE(forward, scalar_gate, Rule::scalar_gate)->Apply(long_sizes);
 BENCHMARK_CAPTURE(forward, gated_delta, Rule::gated_delta)->Apply(short_sizes);
@@ -190,6 +224,14 @@ BENCHMARK_CAPTURE(forward_and_gradient, scalar_gate, Rule::scalar_gate)->Apply(s
 BENCHMARK_CAPTURE(forward_and_gradient, scalar_gate, Rule::scalar_gate)->Apply(long_sizes);
 BENCHMARK_CAPTURE(forward_and_gradient, gated_delta, Rule::gated_delta)->Apply(short_sizes);
 BENCHMARK_CAPTURE(forward_and_gradient, gated_delta, Rule::gated_delta)->Apply(long_sizes);
+BENCHMARK_CAPTURE(against_recurrent, none, Rule::none)->Apply(kind_sizes);
+BENCHMARK_CAPTURE(against_recurrent, scalar_gate, Rule::scalar_gate)->Apply(kind_sizes);
+BENCHMARK_CAPTURE(against_recurrent, key_gate, Rule::key_gate)->Apply(kind_sizes);
+BENCHMARK_CAPTURE(against_recurrent, value_gate, Rule::value_gate)->Apply(kind_sizes);
+BENCHMARK_CAPTURE(against_recurrent, delta, Rule::delta)->Apply(kind_sizes);
+BENCHMARK_CAPTURE(against_recurrent, gated_delta, Rule::gated_delta)->Apply(kind_sizes);
+BENCHMARK_CAPTURE(against_recurrent, delta_product, Rule::delta_product)->Apply(kind_sizes);
+BENCHMARK_CAPTURE(against_recurrent, rwkv7, Rule::rwkv7)->Apply(kind_sizes);
 
 }  // namespace
 

@@ -3,7 +3,7 @@
 #define LOGLINEAR_BENCH_SEQUENCE_DATA_HPP
 
 // Random sequences for benchmarks of the sequence form. Every gate keeps 1 - 2^-20 a token, so that
-// no level ever becomes negligible.
+// no level becomes negligible by it.
 
 #include <Eigen/Core>
 #include <cmath>
@@ -16,47 +16,89 @@ namespace bench {
 
 using Eigen::Index;
 
-enum class Rule { scalar_gate, gated_delta };
+/// Kinds of transition, and the rules that the rivals are held against.
+enum class Rule {
+  none,
+  scalar_gate,
+  key_gate,
+  value_gate,
+  delta,
+  gated_delta,
+  delta_product,
+  rwkv7
+};
+
+/// Keys and values a token.
+[[nodiscard]] inline Index leaves_of(Rule rule) {
+  return rule == Rule::delta_product ? 2 : 1;
+}
 
 /// The arrays that `loglinear::SequenceInputs` refers to.
 template <class Scalar>
 struct SequenceData {
   using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-  Matrix q, k, v, lambda, g, beta;  // beta is empty but for the gated delta rule
+  Matrix q, k, v, lambda, g, beta;  // g and beta are empty where the rule has none
+  Matrix g_value = Matrix(), u = Matrix(), p = Matrix();  // likewise
 
   [[nodiscard]] loglinear::SequenceInputs<Scalar> inputs() const {
-    return {.q = q, .k = k, .v = v, .lambda = lambda, .g = g, .beta = beta};
+    return {.q = q,
+            .k = k,
+            .v = v,
+            .lambda = lambda,
+            .g = g,
+            .g_value = g_value,
+            .beta = beta,
+            .u = u,
+            .p = p};
   }
   /// The first tokens alone, in any precision.
   template <class Other = Scalar>
   [[nodiscard]] SequenceData<Other> head(Index tokens) const {
     const auto rows = [&](const Matrix& all) -> typename SequenceData<Other>::Matrix {
-      return all.topRows(all.size() == 0 ? 0 : tokens).template cast<Other>();
+      return all.topRows(tokens * all.rows() / q.rows()).template cast<Other>();
     };
-    return {rows(q), rows(k), rows(v), rows(lambda), rows(g), rows(beta)};
+    return {rows(q),    rows(k),       rows(v), rows(lambda), rows(g),
+            rows(beta), rows(g_value), rows(u), rows(p)};
   }
 };
 
 inline SequenceData<float> random_sequence(Rule rule, Index length, Index d) {
   using Matrix = SequenceData<float>::Matrix;
   std::mt19937 random(1);
-  const auto uniform = [&](Index columns, float from, float to) -> Matrix {
-    return Matrix::NullaryExpr(length, columns, [&, from, to] {
+  const auto uniform = [&](Index rows, Index columns, float from, float to) -> Matrix {
+    return Matrix::NullaryExpr(rows, columns, [&, from, to] {
       return from + (to - from) * static_cast<float>(random() >> 8) * 0x1p-24F;
     });
   };
+  const auto decays = [&](Index columns) -> Matrix {
+    return Matrix::Constant(length, columns, std::log1p(-0x1p-20F));
+  };
   const int weights =
       loglinear::SequenceInputs<float>::levels_read(0, length, loglinear::max_level_limit);
-  SequenceData<float> data{.q = uniform(d, -1, 1),
-                           .k = uniform(d, -1, 1),
-                           .v = uniform(d, -1, 1),
-                           .lambda = uniform(weights, 0.5F, 1.5F),
-                           .g = Matrix::Constant(length, 1, std::log1p(-0x1p-20F)),
+  const Index leaves = leaves_of(rule);
+  SequenceData<float> data{.q = uniform(length, d, -1, 1),
+                           .k = uniform(length * leaves, d, -1, 1),
+                           .v = uniform(length * leaves, d, -1, 1),
+                           .lambda = uniform(length, weights, 0.5F, 1.5F),
+                           .g = Matrix(),
                            .beta = Matrix()};
   data.q /= std::sqrt(static_cast<float>(d));
   data.k.rowwise().normalize();
-  if (rule == Rule::gated_delta) data.beta = uniform(1, 0.1F, 0.9F);
+  if (rule == Rule::key_gate || rule == Rule::rwkv7) {
+    data.g = decays(d);
+  } else if (rule == Rule::value_gate) {
+    data.g_value = decays(d);
+  } else if (rule != Rule::none && rule != Rule::delta) {
+    data.g = decays(1);
+  }
+  if (rule == Rule::delta || rule == Rule::gated_delta || rule == Rule::delta_product) {
+    data.beta = uniform(length, leaves, 0.1F, 0.9F);
+  }
+  if (rule == Rule::rwkv7) {
+    data.p = uniform(length, d, -1, 1).rowwise().normalized();
+    data.u = data.p.cwiseProduct(uniform(length, d, 0.1F, 0.9F));
+  }
   return data;
 }
 

@@ -3842,7 +3842,7 @@ class ChunkMap {
     return shape_.decays > 0 ? view_of(kept_.decayed_keys) : rows_->k;
   }
 
-  /// Before `carry` and `pull_back_carry` of so many states: decides whether A is worth forming.
+  /// Before any `carry`, or its pullback, of so many states: decides whether A is worth forming.
   void prepare_carry(Index states) {
     if (pass_ == Pass::gradients_after_states) return;
     kept_.is_formed = shape_.steps > 0 && states > 1 && shape_.d_k <= moments_;
@@ -3865,87 +3865,38 @@ class ChunkMap {
     if (found != nullptr) product<Into::subtract>(written().transpose(), *found, to);
   }
 
-  /// After `prepare_carry`.
-  void start_pull_back() {
-    decay_.start_pull_back();
-    if (shape_.steps == 0) return;
-    if (kept_.is_formed) {
-      d_transition_.setZero(shape_.d_k, shape_.d_k);
-    } else {
-      d_written_transposed_.setZero(shape_.d_k, moments_);
-      d_sought_transposed_.setZero(shape_.d_k, moments_);
-    }
+  /// \name For the pullback
+  /// \{
+
+  [[nodiscard]] const SequenceShape& shape() const { return shape_; }
+  [[nodiscard]] ChunkDecay<Scalar>& decay() { return decay_; }
+  [[nodiscard]] Pass pass() const { return pass_; }
+  [[nodiscard]] const Kept& kept() const { return kept_; }
+  [[nodiscard]] Index tokens() const { return tokens_; }
+  [[nodiscard]] Index leaves() const { return leaves_; }
+  [[nodiscard]] Index moments() const { return moments_; }
+  [[nodiscard]] const Matrix& decayed_queries() const { return decayed_queries_; }  // q D
+  [[nodiscard]] const Matrix& query_key() const { return query_key_; }              // <q, k>_D
+  [[nodiscard]] const Matrix& query_removal() const { return query_removal_; }      // <q, u>_D
+
+  /// A = D - written^T sought.
+  [[nodiscard]] const Matrix& written() const {
+    return shape_.is_delta ? kept_.keys : kept_.removals;
+  }
+  [[nodiscard]] const Matrix& sought() const {
+    return shape_.is_delta ? kept_.lookups : kept_.found;
   }
 
-  /// d_s <- A^T d_s for older state n, s before the chunk, and what that says of A.
-  void pull_back_carry(std::size_t n, const Matrix& s, Matrix& d_s) {
-    if (kept_.is_formed) {
-      transpose_into(s, transposed_);
-      product<Into::add>(d_s, transposed_, d_transition_);
-      carried_.resize(s.rows(), s.cols());
-      product<Into::replace>(kept_.transition.transpose(), d_s, carried_);
-      d_s.swap(carried_);
-      return;
-    }
-    if (shape_.steps > 0) {
-      const bool has_found = pass_ == Pass::gradients_after_states;
-      transpose_into(has_found ? kept_.found_states[n] : find(n, s), transposed_);
-      product<Into::subtract>(d_s, transposed_, d_written_transposed_);
-      carried_.resize(moments_, s.cols());
-      product<Into::replace>(written(), d_s, carried_);
-      transpose_into(carried_, transposed_);
-      product<Into::subtract>(s, transposed_, d_sought_transposed_);
-    }
-    decay_.decay_state(d_s, d_s);
-    for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
-      decay_.pull_back_total(i, s.row(i).dot(d_s.row(i)));
-    }
-    if (shape_.steps > 0) product<Into::subtract>(sought().transpose(), carried_, d_s);
+  /// What rank-one updates find of older state n.
+  const Matrix& find(std::size_t n, const Matrix& s) {
+    if (pass_ == Pass::reads) n = 0;  // nobody asks again
+    if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
+    Matrix& found = kept_.found_states[n];
+    found.resize(moments_, s.cols());
+    product<Into::replace>(sought(), s, found);
+    return found;
   }
-
-  /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
-  /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
-  void pull_back(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
-                 Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
-                 Chunk<Scalar>& gradient) {
-    const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
-    const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
-    const auto& q = rows.q;
-    const auto& k = rows.k;
-    RowsTarget<Scalar> d_q = targets.q, d_k = targets.k;
-    if (shape_.steps > 0) {
-      for (Index i = 0; kept_.is_formed && i < shape_.d_k; ++i) {
-        decay_.pull_back_total(i, d_transition_(i, i) * decay_.total(i));
-      }
-      const auto p = chunk.p.topRows(moments_);
-      auto d_p = gradient.p.topRows(moments_);
-      d_lookups_.resize(moments_, shape_.d_k);
-      d_lower_.resize(moments_, moments_);
-      if (shape_.is_delta) {
-        pull_back_delta(d_scores, d_queries, d_keys);
-      } else {
-        pull_back_removals(d_scores, d_queries, d_keys);
-      }
-      decay_.pull_back_from_start(kept_.lookups, p_at, d_lookups_, d_p);
-      decay_.pull_back_to_end(kept_.decayed_keys, k_at, d_keys, d_k);
-      decay_.pull_back_from_start(decayed_queries_, q_at, d_queries, d_q);
-      if (shape_.is_delta) {
-        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
-      } else {
-        const auto u = chunk.u.topRows(moments_);
-        auto d_u = gradient.u.topRows(moments_);
-        decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
-        decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
-        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
-        decay_.pull_back_gram(q, q_at, u, u_at, query_removal_, d_query_removal_, d_q, d_u);
-      }
-    } else {
-      decay_.pull_back_to_end(keys(), k_at, d_keys, d_k);
-      decay_.pull_back_from_start(decayed_queries_, q_at, d_queries, d_q);
-    }
-    decay_.pull_back_gram(q, q_at, k, k_at, query_key_, d_scores, d_q, d_k);
-    decay_.finish_pull_back(gradient.decay.topRows(shape_.decays > 0 ? moments_ : 0));
-  }
+  /// \}
 
  private:
   /// What rank-one updates need, whether anything is read or not.
@@ -3998,93 +3949,6 @@ class ChunkMap {
     product<Into::subtract>(query_removal_, kept_.found, queries_);
   }
 
-  /// A = D - written^T sought.
-  [[nodiscard]] const Matrix& written() const {
-    return shape_.is_delta ? kept_.keys : kept_.removals;
-  }
-  [[nodiscard]] const Matrix& sought() const {
-    return shape_.is_delta ? kept_.lookups : kept_.found;
-  }
-
-  /// What rank-one updates find of older state n.
-  const Matrix& find(std::size_t n, const Matrix& s) {
-    if (pass_ == Pass::reads) n = 0;  // nobody asks again
-    if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
-    Matrix& found = kept_.found_states[n];
-    found.resize(moments_, s.cols());
-    product<Into::replace>(sought(), s, found);
-    return found;
-  }
-
-  /// Adds what the states say of A = D - written^T sought to the gradients of the two.
-  void add_carries(Matrix& d_sought, Matrix& d_written) {
-    if (kept_.is_formed) {
-      product<Into::subtract>(written(), d_transition_, d_sought);
-      transpose_into(d_transition_, transposed_);
-      product<Into::subtract>(sought(), transposed_, d_written);
-    } else {
-      transpose_into(d_sought_transposed_, transposed_);
-      d_sought += transposed_;
-      transpose_into(d_written_transposed_, transposed_);
-      d_written += transposed_;
-    }
-  }
-
-  /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
-  /// with T = (I + L)^-1: dL = -T^T dT T^T = -(scores^T d_scores + keys d_keys^T) T^T. On return
-  /// d_scores is dG and d_keys is dK.
-  void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
-    const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
-    d_lookups_.setZero();
-    product_of_transposed_pairs<Into::subtract>(scores_, q_at, k_at, d_queries, d_lookups_);
-    add_carries(d_lookups_, d_keys);
-    transpose_into(kept_.lookups, transposed_);
-    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, d_scores);
-    transpose_into(d_keys, transposed_);
-    scratch_.resize(leaves_, leaves_);
-    product_of_transposed_pairs<Into::replace>(scores_, q_at, k_at, d_scores, scratch_);
-    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, scratch_);
-    transpose_into(kept_.inverse, transposed_);
-    d_lower_.setZero();
-    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, d_lower_);
-    d_query_removal_.setZero(tokens_, leaves_);
-    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, d_query_removal_);
-    d_scores.swap(d_query_removal_);
-    carried_.resize(leaves_, shape_.d_k);
-    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, carried_);
-    d_keys.swap(carried_);
-  }
-
-  /// Backwards through the general form; the names are those of the equations at the top.
-  void pull_back_removals(const Matrix& d_scores, const Matrix& d_queries, const Matrix& d_keys) {
-    d_query_removal_.setZero(tokens_, moments_);
-    transpose_into(kept_.found, transposed_);
-    product<Into::subtract>(d_queries, transposed_, d_query_removal_);
-    transpose_into(kept_.found_leaves, transposed_);
-    product<Into::subtract>(d_scores, transposed_, d_query_removal_);
-
-    d_removals_.setZero(moments_, shape_.d_k);
-    product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
-
-    d_found_.setZero(moments_, shape_.d_k);
-    product<Into::subtract>(query_removal_.transpose(), d_queries, d_found_);
-    add_carries(d_found_, d_removals_);
-    product<Into::replace>(kept_.inverse.transpose(), d_found_, d_lookups_);
-
-    d_found_leaves_.setZero(moments_, leaves_);
-    product<Into::subtract>(query_removal_.transpose(), d_scores, d_found_leaves_);
-    transpose_into(d_keys, transposed_);
-    product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
-    d_lookup_key_.resize(moments_, leaves_);
-    product<Into::replace>(kept_.inverse.transpose(), d_found_leaves_, d_lookup_key_);
-
-    d_lower_.setZero();
-    transpose_into(kept_.found, transposed_);
-    product<Into::subtract>(d_lookups_, transposed_, d_lower_);
-    transpose_into(kept_.found_leaves, transposed_);
-    product<Into::subtract>(d_lookup_key_, transposed_, d_lower_);
-  }
-
   SequenceShape shape_;
   ChunkDecay<Scalar> decay_;
   std::optional<Views> rows_{};
@@ -4095,11 +3959,7 @@ class ChunkMap {
   Matrix decayed_queries_, query_key_;  // q D, <q, k>_D
   Matrix query_removal_;                // <q, u>_D
   Matrix scores_, queries_;
-  Matrix d_transition_;                                // where A is formed
-  Matrix d_written_transposed_, d_sought_transposed_;  // where it is not
-  Matrix d_lookups_, d_removals_, d_lower_, d_query_removal_, d_lookup_key_;
-  Matrix d_found_, d_found_leaves_;
-  Matrix scratch_, carried_, transposed_;
+  Matrix scratch_, carried_;
 };
 
 }  // namespace loglinear::detail
@@ -4215,21 +4075,33 @@ struct LevelMask {
   }
 };
 
-/// weighted(t, s) = lambda(t, level of s) scores(t, s) for `leaves` columns a token; 0 where s is
+/// Calls `visit(t, level, from, to, size)` for the coefficients of row t of `scores` and of
+/// `weighted` that stand under one level, `leaves` columns a token; clears what of `weighted` is
 /// not seen.
-template <class Scores, class Lambda, class Weighted>
-void weight_scores(const LevelMask& mask, Index leaves, const Scores& scores, const Lambda& lambda,
-                   Weighted& weighted) {
+template <class Scores, class Weighted, class Visit>
+void for_each_run_of_scores(const LevelMask& mask, Index leaves, const Scores& scores,
+                            Weighted& weighted, Visit visit) {
   using Scalar = typename Weighted::Scalar;
   for (Index t = 0; t < scores.rows(); ++t) {
     Scalar* const to = &weighted(t, 0);
     const Scalar* const from = &scores(t, 0);
     mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
-      const Scalar weight = lambda(t, level);
-      for (Index s = begin * leaves; s < (begin + size) * leaves; ++s) to[s] = weight * from[s];
+      visit(t, level, from + begin * leaves, to + begin * leaves, size * leaves);
     });
     std::fill(to + mask.seen(t, leaves), to + scores.cols(), Scalar(0));
   }
+}
+
+/// weighted(t, s) = lambda(t, level of s) scores(t, s); 0 where s is not seen.
+template <class Scores, class Lambda, class Weighted>
+void weight_scores(const LevelMask& mask, Index leaves, const Scores& scores, const Lambda& lambda,
+                   Weighted& weighted) {
+  using Scalar = typename Weighted::Scalar;
+  for_each_run_of_scores(mask, leaves, scores, weighted,
+                         [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
+                           const Scalar weight = lambda(t, level);
+                           for (Index s = 0; s < size; ++s) to[s] = weight * from[s];
+                         });
 }
 
 /// The pullback of `weight_scores`: d_weighted becomes the gradient of the scores; d_lambda is
@@ -4238,20 +4110,16 @@ template <class Scores, class Lambda, class Weighted, class DLambda>
 void pull_back_weighted_scores(const LevelMask& mask, Index leaves, const Scores& scores,
                                const Lambda& lambda, Weighted& d_weighted, DLambda&& d_lambda) {
   using Scalar = typename Weighted::Scalar;
-  for (Index t = 0; t < scores.rows(); ++t) {
-    Scalar* const to = &d_weighted(t, 0);
-    const Scalar* const from = &scores(t, 0);
-    mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
-      const Scalar weight = lambda(t, level);
-      Scalar sum(0);
-      for (Index s = begin * leaves; s < (begin + size) * leaves; ++s) {
-        sum += to[s] * from[s];
-        to[s] *= weight;
-      }
-      d_lambda(t, level) += sum;
-    });
-    std::fill(to + mask.seen(t, leaves), to + scores.cols(), Scalar(0));
-  }
+  for_each_run_of_scores(mask, leaves, scores, d_weighted,
+                         [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
+                           const Scalar weight = lambda(t, level);
+                           Scalar sum(0);
+                           for (Index s = 0; s < size; ++s) {
+                             sum += to[s] * from[s];
+                             to[s] *= weight;
+                           }
+                           d_lambda(t, level) += sum;
+                         });
 }
 
 }  // namespace loglinear::detail
@@ -4490,154 +4358,54 @@ class ValueMix {
 
 #endif  // LOGLINEAR_SEQUENCE_DETAIL_VALUE_MIX_HPP
 
-// ---- loglinear/sequence/detail/chunkwise_run.hpp
+// ---- loglinear/sequence/detail/chunk_step.hpp
 
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNKWISE_RUN_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_CHUNKWISE_RUN_HPP
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNK_STEP_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_CHUNK_STEP_HPP
 
-// The chunkwise algorithm. Chunks are stretches of 2^c tokens between absolute positions that are
-// multiples of 2^c, so that every bucket of 2^c tokens or more is a union of chunks (Guo et al.,
-// arXiv:2506.04761, section 3.3 and algorithm 1). A chunk
+// What the chunkwise algorithm does with one chunk (Guo et al., arXiv:2506.04761, section 3.3 and
+// algorithm 1). With the matrices of chunk_map.hpp a chunk
 //
 //     reads      out = (scores . level weights) values + sum_l diag(lambda_l) queries S_l
 //     advances   S_l <- A S_l for every older level, those that merge are added together, and
 //                S_l += keys^T values for the stretch of the chunk that level l now holds
-//
-// with the matrices of chunk_map.hpp. Backwards, the same two steps in reverse order.
 
 namespace loglinear::detail {
 
-/// What a forward pass keeps for its gradient: where chunks begin, and the states before one in
-/// `interval` of them. The interval is about the number of levels, so that all states together are
-/// O(T / C) matrices.
 template <class Scalar>
-struct ChunkwiseTape {
-  int interval = 1;
-  std::vector<Index> begins;
-  std::vector<Hierarchy<Scalar>> kept;
-
-  void note(Index first, const Hierarchy<Scalar>& states) {
-    if (begins.size() % static_cast<std::size_t>(interval) == 0) kept.push_back(states.snapshot());
-    begins.push_back(first);
-  }
-};
-
-template <class Scalar>
-class ChunkwiseRun {
+class ChunkStep {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
-
-  /// \param chunk_size  tokens of a chunk, a power of two
-  /// \param weights     columns of the level weights
-  ChunkwiseRun(TokenSource<Scalar>& source, Index chunk_size, Index weights)
-      : source_(source),
-        shape_(source.shape()),
-        chunk_size_(chunk_size),
-        capacity_(std::min(chunk_size, source.length())),
-        weights_(weights),
-        chunk_(shape_, capacity_, weights),
-        map_(shape_, capacity_),
-        mix_(shape_, capacity_) {}
-
-  /// Reads and writes all tokens; `states` holds the older ones and then those as well. With a tape
-  /// it keeps what `gradient` needs; without `reads` nothing is read.
-  void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape = nullptr,
-               bool reads = true) {
-    if (tape != nullptr) {
-      const auto chunks = source_.length() / chunk_size_ + 2;
-      tape->interval = 2 + static_cast<int>(std::bit_width(static_cast<std::uint64_t>(chunks)));
-      tape->begins.clear();
-      tape->kept.clear();
-    }
-    for (Index first = 0; first < source_.length(); first += chunk_.tokens) {
-      if (tape != nullptr) tape->note(first, states);
-      prepare(first, states.count(), reads ? Pass::reads : Pass::states);
-      if (reads) {
-        read(states);
-        source_.take_out(first, chunk_);
-      }
-      advance(states, states);
-    }
-  }
-
-  /// From the gradient with respect to the reads, which the source gives, and to the final states
-  /// to that of everything: `gradient` holds those states' at first, those of the initial ones in
-  /// the end. The states between those on the tape are computed again.
-  void gradient(const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
-    Chunk<Scalar> d_chunk(shape_, capacity_, weights_);
-    std::vector<Hierarchy<Scalar>> before;  // each chunk between two that are on the tape
-    std::vector<typename ChunkMap<Scalar>::Kept> kept;
-    std::size_t end = tape.begins.size();
-    for (std::size_t n = tape.kept.size(); n-- > 0;) {
-      const std::size_t begin = n * static_cast<std::size_t>(tape.interval);
-      if (before.size() < end - begin - 1) before.resize(end - begin - 1, gradient.empty());
-      const auto before_chunk = [&](std::size_t i) -> const Hierarchy<Scalar>& {
-        return i == begin ? tape.kept[n] : before[i - begin - 1];
-      };
-      if (kept.size() < before.size()) kept.resize(before.size());
-      for (std::size_t i = begin; i + 1 < end; ++i) {
-        prepare(tape.begins[i], before_chunk(i).count(), Pass::states);
-        advance(before_chunk(i), before[i - begin]);
-        map_.swap_kept(kept[i - begin]);
-      }
-      for (std::size_t i = end; i-- > begin;) {
-        const bool is_kept = i + 1 < end;
-        if (is_kept) map_.swap_kept(kept[i - begin]);
-        prepare(tape.begins[i], before_chunk(i).count(),
-                is_kept ? Pass::gradients_after_states : Pass::gradients);
-        pull_back(tape.begins[i], before_chunk(i), gradient, d_chunk);
-      }
-      end = begin;
-    }
-  }
-
- private:
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  using Views = typename Chunk<Scalar>::Views;
   using Pass = typename ChunkMap<Scalar>::Pass;
-  using Targets = typename Chunk<Scalar>::Targets;
 
-  [[nodiscard]] Index next_size(Index first, std::uint64_t position) const {
-    const auto into = static_cast<Index>(position % static_cast<std::uint64_t>(chunk_size_));
-    return std::min(chunk_size_ - into, source_.length() - first);
-  }
+  /// \param capacity  the most tokens of a chunk
+  /// \param weights   columns of the level weights
+  ChunkStep(const SequenceShape& shape, Index capacity, Index weights)
+      : shape_(shape),
+        chunk_(shape, capacity, weights),
+        map_(shape, capacity),
+        mix_(shape, capacity) {}
 
-  void prepare(Index first, std::uint64_t position, Pass pass) {
-    chunk_.tokens = next_size(first, position);
-    rows_.emplace(source_.load(first, chunk_));
+  /// Takes the `tokens` tokens from `first` on.
+  void load(TokenSource<Scalar>& source, Index first, Index tokens, Pass pass) {
+    chunk_.tokens = tokens;
+    rows_.emplace(source.load(first, chunk_));
     map_.forward(chunk_, *rows_, pass);
     mix_.prepare(chunk_, rows_->v);
   }
 
-  [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
-    return {shape_.order, states.max_levels(), states.count()};
-  }
-  /// The stretches of the chunk that each level holds after it.
-  template <class Visit>
-  void for_each_new_stretch(int max_levels, std::uint64_t before, Visit visit) const {
-    const LevelMask after{ReadOrder::before_push, max_levels, before};
-    after.for_each_stretch(chunk_.tokens, [&](int level, Index begin, Index size) {
-      visit(level, begin * shape_.leaves, size * shape_.leaves);
-    });
-  }
-  [[nodiscard]] std::uint64_t count_after(const Hierarchy<Scalar>& states) const {
-    return states.count() + static_cast<std::uint64_t>(chunk_.tokens);
-  }
-
+  /// The reads of its tokens, to `chunk().out`.
   void read(const Hierarchy<Scalar>& states) {
-    const Index tokens = chunk_.tokens;
-    auto out = chunk_.out.topRows(tokens);
+    auto out = chunk_.out.topRows(chunk_.tokens);
     out.setZero();
     for (int l : states.active()) {
-      gather_lambda(states, l);
+      gather_lambda(states, l, lambda_);
       product<Into::add_scaled>(map_.queries(), states.level(l), out, lambda_.data());
     }
     mix_.decay_from_start(out);
-    weigh(states);
-    mix_.add_mix(weighted_, rows_->v, out);
-  }
-
-  void weigh(const Hierarchy<Scalar>& states) {
-    weighted_.resize(chunk_.tokens, chunk_.tokens * shape_.leaves);
-    weight_scores(mask(states), shape_.leaves, map_.scores(), rows_->lambda, weighted_);
+    mix_.add_mix(weighted_scores(states), rows_->v, out);
   }
 
   /// The states after the chunk from those before it; in place where they are the same.
@@ -4681,114 +4449,44 @@ class ChunkwiseRun {
     next.set_count(after);
   }
 
-  /// One chunk, prepared, backwards: `gradient` goes from the states after it to those before it,
-  /// `states`.
-  void pull_back(Index first, const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                 Chunk<Scalar>& d_chunk) {
-    const Index tokens = chunk_.tokens, leaves = tokens * shape_.leaves;
-    d_chunk.tokens = tokens;
-    d_chunk.lambda.setZero();
-    d_chunk.decay.setZero();
-    d_chunk.value_decay.setZero();
-    const Targets targets = source_.open_gradient(first, chunk_, d_chunk);
-    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
-    map_.start_pull_back();
-    pull_back_advance(states, gradient, targets, d_chunk);
+  [[nodiscard]] const Chunk<Scalar>& chunk() const { return chunk_; }
+  [[nodiscard]] ChunkMap<Scalar>& map() { return map_; }
 
-    weigh(states);
-    d_weighted_.resize(tokens, leaves);
-    mix_.pull_back_mix(weighted_, rows_->v, targets.out, d_weighted_, RowsTarget<Scalar>(targets.v),
-                       d_chunk.value_decay);
-    pull_back_weighted_scores(mask(states), shape_.leaves, map_.scores(), rows_->lambda,
-                              d_weighted_, d_chunk.lambda);
-    pull_back_reads(states, gradient, targets.out, d_chunk);
-    map_.pull_back(chunk_, *rows_, d_weighted_, d_queries_, d_keys_, targets, d_chunk);
-    source_.take_gradient(first, chunk_, d_chunk);
+  /// \name For the pullback
+  /// \{
+
+  [[nodiscard]] const SequenceShape& shape() const { return shape_; }
+  [[nodiscard]] const Views& rows() const { return *rows_; }
+  [[nodiscard]] ValueMix<Scalar>& mix() { return mix_; }
+
+  [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
+    return {shape_.order, states.max_levels(), states.count()};
   }
-
-  /// Writes the gradients of the keys and values as far as they are of the states after the chunk.
-  void pull_back_advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                         const Targets& targets, Chunk<Scalar>& d_chunk) {
-    const std::uint64_t before = states.count(), after = count_after(states);
-    const RowsView<Scalar> keys = map_.keys(), values = mix_.ended(rows_->v);
-    RowsTarget<Scalar> d_v = targets.v;
-    d_keys_.resize(chunk_.tokens * shape_.leaves, shape_.d_k);
-    for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
-      transpose_into(gradient.level(l), transposed_);
-      product<Into::replace>(values.middleRows(begin, size), transposed_,
-                             d_keys_.middleRows(begin, size));
-      product<Into::replace>(keys.middleRows(begin, size), gradient.level(l),
-                             d_v.middleRows(begin, size));
+  [[nodiscard]] std::uint64_t count_after(const Hierarchy<Scalar>& states) const {
+    return states.count() + static_cast<std::uint64_t>(chunk_.tokens);
+  }
+  /// The rows of keys and values of each stretch of the chunk that a level holds after it.
+  template <class Visit>
+  void for_each_new_stretch(int max_levels, std::uint64_t before, Visit visit) const {
+    const LevelMask after{ReadOrder::before_push, max_levels, before};
+    after.for_each_stretch(chunk_.tokens, [&](int level, Index begin, Index size) {
+      visit(level, begin * shape_.leaves, size * shape_.leaves);
     });
-    mix_.pull_back_to_end(d_v, d_chunk.value_decay);
-
-    for (int l : states.active()) {
-      const int holder = states.holder(after, states.bucket(l).first);
-      if (holder != l) gradient.level(l) = gradient.level(holder);
-    }
-    gradient.set_count(before);
-    std::size_t n = 0;
-    for (int l : states.active()) {
-      if (shape_.decays_values) {
-        map_.carry(n, states.level(l), carried_);
-        mix_.carry(carried_);
-        mix_.pull_back_carry(carried_, gradient.level(l), d_chunk.value_decay);
-      }
-      map_.pull_back_carry(n++, states.level(l), gradient.level(l));
-      clear_negligible(gradient.level(l).data(), gradient.level(l).size());
-    }
   }
 
-  /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
-  /// be: z = S_l d_out^T, d_queries^T += z diag(lambda_l), d_lambda_l = rows of queries . z.
-  void pull_back_reads(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                       RowsView<Scalar> d_out, Chunk<Scalar>& d_chunk) {
-    const Index tokens = chunk_.tokens;
-    const RowsView<Scalar> queries = map_.queries();
-    if (shape_.decays_values) {
-      auto d_decayed = d_chunk.out.topRows(tokens);
-      d_decayed = d_out;
-      decayed_reads_.setZero(tokens, shape_.d_v);
-      for (int l : states.active()) {
-        gather_lambda(states, l);
-        product<Into::add_scaled>(queries, states.level(l), decayed_reads_, lambda_.data());
-      }
-      mix_.decay_from_start(decayed_reads_);
-      mix_.pull_back_from_start(decayed_reads_, d_decayed, d_chunk.value_decay);
-      new (&d_out) RowsView<Scalar>(view_of(d_decayed));  // how Eigen points a map elsewhere
-    }
-    d_queries_transposed_.setZero(shape_.d_k, tokens);
-    transpose_into(d_out, d_out_transposed_);
-    transpose_into(queries, queries_transposed_);
-    products_.resize(shape_.d_k, tokens);
-    lambda_out_.resize(tokens, shape_.d_v);
-    for (int l : states.active()) {
-      gather_lambda(states, l);
-      for (Index t = 0; t < tokens; ++t) {
-        scaled_row<false>(lambda_[t], d_out.data() + t * d_out.outerStride(), shape_.d_v,
-                          lambda_out_.data() + t * shape_.d_v);
-      }
-      product<Into::add>(queries.transpose(), lambda_out_, gradient.level(l));
-      product<Into::replace>(states.level(l), d_out_transposed_, products_);
-      d_lambda_.setZero(tokens);
-      for (Index i = 0; i < shape_.d_k; ++i) {
-        d_lambda_ += products_.row(i).cwiseProduct(queries_transposed_.row(i));
-        d_queries_transposed_.row(i) += products_.row(i).cwiseProduct(lambda_);
-      }
-      for_each_weight_of(states, l,
-                         [&](Index t, int level) { d_chunk.lambda(t, level) += d_lambda_[t]; });
-    }
-    transpose_into(d_queries_transposed_, d_queries_);
+  /// The scores under their level weights.
+  const Matrix& weighted_scores(const Hierarchy<Scalar>& states) {
+    weighted_.resize(chunk_.tokens, chunk_.tokens * shape_.leaves);
+    weight_scores(mask(states), shape_.leaves, map_.scores(), rows_->lambda, weighted_);
+    return weighted_;
   }
-
-  /// lambda_ = what multiplies each query of the chunk where it reads level l.
-  void gather_lambda(const Hierarchy<Scalar>& states, int l) {
-    lambda_.resize(chunk_.tokens);
+  /// lambda = what multiplies each query of the chunk where it reads level l.
+  void gather_lambda(const Hierarchy<Scalar>& states, int l, Row& lambda) const {
+    lambda.resize(chunk_.tokens);
     for_each_weight_of(states, l, [&](Index t, int level) {
-      lambda_[t] = rows_->lambda(t, level) * map_.query_factor(t);
+      lambda[t] = rows_->lambda(t, level) * map_.query_factor(t);
     });
   }
-
   /// Calls `visit(t, column of its level weights)` for each token t that reads level l of `states`.
   /// A bucket's level never falls while tokens pass, so that equal ends mean one level for all.
   template <class Visit>
@@ -4800,18 +4498,452 @@ class ChunkwiseRun {
       visit(t, first == last ? first : levels.level(bucket, t));
     }
   }
+  /// \}
 
-  TokenSource<Scalar>& source_;
+ private:
   SequenceShape shape_;
-  Index chunk_size_, capacity_, weights_;
   Chunk<Scalar> chunk_;
-  std::optional<typename Chunk<Scalar>::Views> rows_{};
+  std::optional<Views> rows_{};
   ChunkMap<Scalar> map_;
   ValueMix<Scalar> mix_;
-  Matrix weighted_, lambda_out_;
-  Eigen::Matrix<Scalar, 1, Eigen::Dynamic> lambda_, d_lambda_;
+  Matrix weighted_;
+  Row lambda_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_CHUNK_STEP_HPP
+
+// ---- loglinear/sequence/detail/chunk_map_pullback.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNK_MAP_PULLBACK_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_CHUNK_MAP_PULLBACK_HPP
+
+namespace loglinear::detail {
+
+/// From the gradients of the four matrices of chunk_map.hpp to those of the tokens that they are
+/// made of: `start`, then `carry` for every older state, then `finish`.
+template <class Scalar>
+class ChunkMapPullback {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+  using Views = typename Chunk<Scalar>::Views;
+  using Pass = typename ChunkMap<Scalar>::Pass;
+
+  /// \param map  whose matrices are those of the chunk at hand, made for gradients
+  explicit ChunkMapPullback(ChunkMap<Scalar>& map)
+      : map_(map), kept_(map.kept()), decay_(map.decay()), shape_(map.shape()) {}
+
+  /// After `ChunkMap::prepare_carry`.
+  void start() {
+    decay_.start_pull_back();
+    if (shape_.steps == 0) return;
+    if (kept_.is_formed) {
+      d_transition_.setZero(shape_.d_k, shape_.d_k);
+    } else {
+      d_written_transposed_.setZero(shape_.d_k, map_.moments());
+      d_sought_transposed_.setZero(shape_.d_k, map_.moments());
+    }
+  }
+
+  /// d_s <- A^T d_s for older state n, s before the chunk, and what that says of A.
+  void carry(std::size_t n, const Matrix& s, Matrix& d_s) {
+    if (kept_.is_formed) {
+      transpose_into(s, transposed_);
+      product<Into::add>(d_s, transposed_, d_transition_);
+      carried_.resize(s.rows(), s.cols());
+      product<Into::replace>(kept_.transition.transpose(), d_s, carried_);
+      d_s.swap(carried_);
+      return;
+    }
+    if (shape_.steps > 0) {
+      const bool has_found = map_.pass() == Pass::gradients_after_states;
+      transpose_into(has_found ? kept_.found_states[n] : map_.find(n, s), transposed_);
+      product<Into::subtract>(d_s, transposed_, d_written_transposed_);
+      carried_.resize(map_.moments(), s.cols());
+      product<Into::replace>(map_.written(), d_s, carried_);
+      transpose_into(carried_, transposed_);
+      product<Into::subtract>(s, transposed_, d_sought_transposed_);
+    }
+    decay_.decay_state(d_s, d_s);
+    for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
+      decay_.pull_back_total(i, s.row(i).dot(d_s.row(i)));
+    }
+    if (shape_.steps > 0) product<Into::subtract>(map_.sought().transpose(), carried_, d_s);
+  }
+
+  /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
+  /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
+  void finish(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
+              Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
+              Chunk<Scalar>& gradient) {
+    const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
+    const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
+    const auto& q = rows.q;
+    const auto& k = rows.k;
+    RowsTarget<Scalar> d_q = targets.q, d_k = targets.k;
+    if (shape_.steps > 0) {
+      for (Index i = 0; kept_.is_formed && i < shape_.d_k; ++i) {
+        decay_.pull_back_total(i, d_transition_(i, i) * decay_.total(i));
+      }
+      const auto p = chunk.p.topRows(map_.moments());
+      auto d_p = gradient.p.topRows(map_.moments());
+      d_lookups_.resize(map_.moments(), shape_.d_k);
+      d_lower_.resize(map_.moments(), map_.moments());
+      if (shape_.is_delta) {
+        pull_back_delta(d_scores, d_queries, d_keys);
+      } else {
+        pull_back_removals(d_scores, d_queries, d_keys);
+      }
+      decay_.pull_back_from_start(kept_.lookups, p_at, d_lookups_, d_p);
+      decay_.pull_back_to_end(kept_.decayed_keys, k_at, d_keys, d_k);
+      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+      if (shape_.is_delta) {
+        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
+      } else {
+        const auto u = chunk.u.topRows(map_.moments());
+        auto d_u = gradient.u.topRows(map_.moments());
+        decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
+        decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
+        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
+        decay_.pull_back_gram(q, q_at, u, u_at, map_.query_removal(), d_query_removal_, d_q, d_u);
+      }
+    } else {
+      decay_.pull_back_to_end(map_.keys(), k_at, d_keys, d_k);
+      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+    }
+    decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k);
+    decay_.finish_pull_back(gradient.decay.topRows(shape_.decays > 0 ? map_.moments() : 0));
+  }
+
+ private:
+  /// Adds what the states say of A = D - written^T sought to the gradients of the two.
+  void add_carries(Matrix& d_sought, Matrix& d_written) {
+    if (kept_.is_formed) {
+      product<Into::subtract>(map_.written(), d_transition_, d_sought);
+      transpose_into(d_transition_, transposed_);
+      product<Into::subtract>(map_.sought(), transposed_, d_written);
+    } else {
+      transpose_into(d_sought_transposed_, transposed_);
+      d_sought += transposed_;
+      transpose_into(d_written_transposed_, transposed_);
+      d_written += transposed_;
+    }
+  }
+
+  /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
+  /// with T = (I + L)^-1: dL = -T^T dT T^T = -(scores^T d_scores + keys d_keys^T) T^T. On return
+  /// d_scores is dG and d_keys is dK.
+  void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
+    const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
+    d_lookups_.setZero();
+    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries, d_lookups_);
+    add_carries(d_lookups_, d_keys);
+    transpose_into(kept_.lookups, transposed_);
+    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, d_scores);
+    transpose_into(d_keys, transposed_);
+    scratch_.resize(map_.leaves(), map_.leaves());
+    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores, scratch_);
+    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, scratch_);
+    transpose_into(kept_.inverse, transposed_);
+    d_lower_.setZero();
+    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, d_lower_);
+    d_query_removal_.setZero(map_.tokens(), map_.leaves());
+    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, d_query_removal_);
+    d_scores.swap(d_query_removal_);
+    carried_.resize(map_.leaves(), shape_.d_k);
+    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, carried_);
+    d_keys.swap(carried_);
+  }
+
+  /// Backwards through the general form; the names are those of the equations in chunk_map.hpp.
+  void pull_back_removals(const Matrix& d_scores, const Matrix& d_queries, const Matrix& d_keys) {
+    d_query_removal_.setZero(map_.tokens(), map_.moments());
+    transpose_into(kept_.found, transposed_);
+    product<Into::subtract>(d_queries, transposed_, d_query_removal_);
+    transpose_into(kept_.found_leaves, transposed_);
+    product<Into::subtract>(d_scores, transposed_, d_query_removal_);
+
+    d_removals_.setZero(map_.moments(), shape_.d_k);
+    product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
+
+    d_found_.setZero(map_.moments(), shape_.d_k);
+    product<Into::subtract>(map_.query_removal().transpose(), d_queries, d_found_);
+    add_carries(d_found_, d_removals_);
+    product<Into::replace>(kept_.inverse.transpose(), d_found_, d_lookups_);
+
+    d_found_leaves_.setZero(map_.moments(), map_.leaves());
+    product<Into::subtract>(map_.query_removal().transpose(), d_scores, d_found_leaves_);
+    transpose_into(d_keys, transposed_);
+    product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
+    d_lookup_key_.resize(map_.moments(), map_.leaves());
+    product<Into::replace>(kept_.inverse.transpose(), d_found_leaves_, d_lookup_key_);
+
+    d_lower_.setZero();
+    transpose_into(kept_.found, transposed_);
+    product<Into::subtract>(d_lookups_, transposed_, d_lower_);
+    transpose_into(kept_.found_leaves, transposed_);
+    product<Into::subtract>(d_lookup_key_, transposed_, d_lower_);
+  }
+
+  ChunkMap<Scalar>& map_;
+  const typename ChunkMap<Scalar>::Kept& kept_;
+  ChunkDecay<Scalar>& decay_;
+  SequenceShape shape_;
+  Matrix d_transition_;                                // where A is formed
+  Matrix d_written_transposed_, d_sought_transposed_;  // where it is not
+  Matrix d_lookups_, d_removals_, d_lower_, d_query_removal_, d_lookup_key_;
+  Matrix d_found_, d_found_leaves_;
+  Matrix scratch_, carried_, transposed_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_CHUNK_MAP_PULLBACK_HPP
+
+// ---- loglinear/sequence/detail/chunk_step_pullback.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNK_STEP_PULLBACK_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_CHUNK_STEP_PULLBACK_HPP
+
+namespace loglinear::detail {
+
+/// The two halves of a chunk's step backwards, in reverse order.
+template <class Scalar>
+class ChunkStepPullback {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+  using Row = typename ChunkStep<Scalar>::Row;
+  using Targets = typename Chunk<Scalar>::Targets;
+
+  /// \param step  which will have loaded, for gradients, the chunk at hand
+  explicit ChunkStepPullback(ChunkStep<Scalar>& step)
+      : step_(step), map_(step.map()), shape_(step.shape()) {}
+
+  /// From the gradient of the states after the chunk and of its reads to that of `states`, those
+  /// before it, in `gradient`, and of the chunk in `d_chunk` and at `targets`.
+  void operator()(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                  const Targets& targets, Chunk<Scalar>& d_chunk) {
+    const Index tokens = step_.chunk().tokens;
+    step_.map().prepare_carry(active_level_count(states.count(), states.max_levels()));
+    map_.start();
+    pull_back_advance(states, gradient, targets, d_chunk);
+
+    const auto& rows = step_.rows();
+    d_weighted_.resize(tokens, tokens * shape_.leaves);
+    step_.mix().pull_back_mix(step_.weighted_scores(states), rows.v, targets.out, d_weighted_,
+                              RowsTarget<Scalar>(targets.v), d_chunk.value_decay);
+    pull_back_weighted_scores(step_.mask(states), shape_.leaves, step_.map().scores(), rows.lambda,
+                              d_weighted_, d_chunk.lambda);
+    pull_back_reads(states, gradient, targets.out, d_chunk);
+    map_.finish(step_.chunk(), rows, d_weighted_, d_queries_, d_keys_, targets, d_chunk);
+  }
+
+ private:
+  /// Writes the gradients of the keys and values as far as they are of the states after the chunk.
+  void pull_back_advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                         const Targets& targets, Chunk<Scalar>& d_chunk) {
+    const std::uint64_t before = states.count(), after = step_.count_after(states);
+    const RowsView<Scalar> keys = step_.map().keys(), values = step_.mix().ended(step_.rows().v);
+    RowsTarget<Scalar> d_v = targets.v;
+    d_keys_.resize(step_.chunk().tokens * shape_.leaves, shape_.d_k);
+    step_.for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
+      transpose_into(gradient.level(l), transposed_);
+      product<Into::replace>(values.middleRows(begin, size), transposed_,
+                             d_keys_.middleRows(begin, size));
+      product<Into::replace>(keys.middleRows(begin, size), gradient.level(l),
+                             d_v.middleRows(begin, size));
+    });
+    step_.mix().pull_back_to_end(d_v, d_chunk.value_decay);
+
+    for (int l : states.active()) {
+      const int holder = states.holder(after, states.bucket(l).first);
+      if (holder != l) gradient.level(l) = gradient.level(holder);
+    }
+    gradient.set_count(before);
+    std::size_t n = 0;
+    for (int l : states.active()) {
+      if (shape_.decays_values) {
+        step_.map().carry(n, states.level(l), carried_);
+        step_.mix().carry(carried_);
+        step_.mix().pull_back_carry(carried_, gradient.level(l), d_chunk.value_decay);
+      }
+      map_.carry(n++, states.level(l), gradient.level(l));
+      clear_negligible(gradient.level(l).data(), gradient.level(l).size());
+    }
+  }
+
+  /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
+  /// be: z = S_l d_out^T, d_queries^T += z diag(lambda_l), d_lambda_l = rows of queries . z.
+  void pull_back_reads(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                       RowsView<Scalar> d_out, Chunk<Scalar>& d_chunk) {
+    const Index tokens = step_.chunk().tokens;
+    const RowsView<Scalar> queries = step_.map().queries();
+    if (shape_.decays_values) {
+      auto d_decayed = d_chunk.out.topRows(tokens);
+      d_decayed = d_out;
+      decayed_reads_.setZero(tokens, shape_.d_v);
+      for (int l : states.active()) {
+        step_.gather_lambda(states, l, lambda_);
+        product<Into::add_scaled>(queries, states.level(l), decayed_reads_, lambda_.data());
+      }
+      step_.mix().decay_from_start(decayed_reads_);
+      step_.mix().pull_back_from_start(decayed_reads_, d_decayed, d_chunk.value_decay);
+      new (&d_out) RowsView<Scalar>(view_of(d_decayed));  // how Eigen points a map elsewhere
+    }
+    d_queries_transposed_.setZero(shape_.d_k, tokens);
+    transpose_into(d_out, d_out_transposed_);
+    transpose_into(queries, queries_transposed_);
+    products_.resize(shape_.d_k, tokens);
+    lambda_out_.resize(tokens, shape_.d_v);
+    for (int l : states.active()) {
+      step_.gather_lambda(states, l, lambda_);
+      for (Index t = 0; t < tokens; ++t) {
+        scaled_row<false>(lambda_[t], d_out.data() + t * d_out.outerStride(), shape_.d_v,
+                          lambda_out_.data() + t * shape_.d_v);
+      }
+      product<Into::add>(queries.transpose(), lambda_out_, gradient.level(l));
+      product<Into::replace>(states.level(l), d_out_transposed_, products_);
+      d_lambda_.setZero(tokens);
+      for (Index i = 0; i < shape_.d_k; ++i) {
+        d_lambda_ += products_.row(i).cwiseProduct(queries_transposed_.row(i));
+        d_queries_transposed_.row(i) += products_.row(i).cwiseProduct(lambda_);
+      }
+      step_.for_each_weight_of(
+          states, l, [&](Index t, int level) { d_chunk.lambda(t, level) += d_lambda_[t]; });
+    }
+    transpose_into(d_queries_transposed_, d_queries_);
+  }
+
+  ChunkStep<Scalar>& step_;
+  ChunkMapPullback<Scalar> map_;
+  SequenceShape shape_;
+  Matrix lambda_out_;
+  Row lambda_, d_lambda_;
   Matrix d_weighted_, d_queries_, d_keys_, carried_, transposed_, decayed_reads_;
   Matrix d_queries_transposed_, d_out_transposed_, queries_transposed_, products_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_CHUNK_STEP_PULLBACK_HPP
+
+// ---- loglinear/sequence/detail/chunkwise_run.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNKWISE_RUN_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_CHUNKWISE_RUN_HPP
+
+// The chunkwise algorithm: one chunk after the other, by the steps of chunk_step.hpp; backwards,
+// their pullbacks from the last to the first. Chunks are stretches of 2^c tokens between absolute
+// positions that are multiples of 2^c, so that every bucket of 2^c tokens or more is a union of
+// chunks.
+
+namespace loglinear::detail {
+
+/// What a forward pass keeps for its gradient: where chunks begin, and the states before one in
+/// `interval` of them. The interval is about the number of levels, so that all states together are
+/// O(T / C) matrices.
+template <class Scalar>
+struct ChunkwiseTape {
+  int interval = 1;
+  std::vector<Index> begins;
+  std::vector<Hierarchy<Scalar>> kept;
+
+  /// Before the first chunk of so many.
+  void start(Index chunks) {
+    interval = 2 + static_cast<int>(std::bit_width(static_cast<std::uint64_t>(chunks)));
+    begins.clear();
+    kept.clear();
+  }
+  void note(Index first, const Hierarchy<Scalar>& states) {
+    if (begins.size() % static_cast<std::size_t>(interval) == 0) kept.push_back(states.snapshot());
+    begins.push_back(first);
+  }
+};
+
+template <class Scalar>
+class ChunkwiseRun {
+ public:
+  /// \param chunk_size  tokens of a chunk, a power of two
+  /// \param weights     columns of the level weights
+  ChunkwiseRun(TokenSource<Scalar>& source, Index chunk_size, Index weights)
+      : source_(source),
+        chunk_size_(chunk_size),
+        capacity_(std::min(chunk_size, source.length())),
+        weights_(weights),
+        step_(source.shape(), capacity_, weights) {}
+
+  /// Reads and writes all tokens; `states` holds the older ones and then those as well. With a tape
+  /// it keeps what `gradient` needs; without `reads` nothing is read.
+  void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape = nullptr,
+               bool reads = true) {
+    if (tape != nullptr) tape->start(source_.length() / chunk_size_ + 2);
+    for (Index first = 0; first < source_.length(); first += step_.chunk().tokens) {
+      if (tape != nullptr) tape->note(first, states);
+      load(first, states, reads ? Pass::reads : Pass::states);
+      if (reads) {
+        step_.read(states);
+        source_.take_out(first, step_.chunk());
+      }
+      step_.advance(states, states);
+    }
+  }
+
+  /// From the gradient with respect to the reads, which the source gives, and to the final states
+  /// to that of everything: `gradient` holds those states' at first, those of the initial ones in
+  /// the end. The states between those on the tape are computed again.
+  void gradient(const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
+    ChunkStepPullback<Scalar> pull_back(step_);
+    Chunk<Scalar> d_chunk(source_.shape(), capacity_, weights_);
+    std::vector<Hierarchy<Scalar>> before;  // each chunk between two that are on the tape
+    std::vector<typename ChunkMap<Scalar>::Kept> kept;
+    std::size_t end = tape.begins.size();
+    for (std::size_t n = tape.kept.size(); n-- > 0;) {
+      const std::size_t begin = n * static_cast<std::size_t>(tape.interval);
+      if (before.size() < end - begin - 1) before.resize(end - begin - 1, gradient.empty());
+      const auto before_chunk = [&](std::size_t i) -> const Hierarchy<Scalar>& {
+        return i == begin ? tape.kept[n] : before[i - begin - 1];
+      };
+      if (kept.size() < before.size()) kept.resize(before.size());
+      for (std::size_t i = begin; i + 1 < end; ++i) {
+        load(tape.begins[i], before_chunk(i), Pass::states);
+        step_.advance(before_chunk(i), before[i - begin]);
+        step_.map().swap_kept(kept[i - begin]);
+      }
+      for (std::size_t i = end; i-- > begin;) {
+        const bool is_kept = i + 1 < end;
+        if (is_kept) step_.map().swap_kept(kept[i - begin]);
+        load(tape.begins[i], before_chunk(i),
+             is_kept ? Pass::gradients_after_states : Pass::gradients);
+        pull_back_chunk(tape.begins[i], before_chunk(i), pull_back, gradient, d_chunk);
+      }
+      end = begin;
+    }
+  }
+
+ private:
+  using Pass = typename ChunkStep<Scalar>::Pass;
+
+  /// The chunk that begins with token `first`, up to the next multiple of its size in the stream.
+  void load(Index first, const Hierarchy<Scalar>& states, Pass pass) {
+    const auto into = static_cast<Index>(states.count() % static_cast<std::uint64_t>(chunk_size_));
+    step_.load(source_, first, std::min(chunk_size_ - into, source_.length() - first), pass);
+  }
+
+  void pull_back_chunk(Index first, const Hierarchy<Scalar>& states,
+                       ChunkStepPullback<Scalar>& pull_back, Hierarchy<Scalar>& gradient,
+                       Chunk<Scalar>& d_chunk) {
+    d_chunk.tokens = step_.chunk().tokens;
+    d_chunk.lambda.setZero();
+    d_chunk.decay.setZero();
+    d_chunk.value_decay.setZero();
+    pull_back(states, gradient, source_.open_gradient(first, step_.chunk(), d_chunk), d_chunk);
+    source_.take_gradient(first, step_.chunk(), d_chunk);
+  }
+
+  TokenSource<Scalar>& source_;
+  Index chunk_size_, capacity_, weights_;
+  ChunkStep<Scalar> step_;
 };
 
 }  // namespace loglinear::detail
@@ -5282,6 +5414,7 @@ struct SequenceTape {
   int max_levels = 0;           ///< of the state
   Eigen::Index d_k = 0;         ///< columns of q and k
   Eigen::Index d_v = 0;         ///< columns of v
+  bool has_state = true;        ///< whether there was a state, which may be differentiated
 
   detail::ChunkwiseTape<Scalar> states{};  ///< for `chunkwise_gradient`
 };
@@ -5292,6 +5425,11 @@ template <class Scalar>
 SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& state,
                              Index chunk_size) {
   return {chunk_size, in.length(), state.size(), state.max_levels(), state.d_k(), state.d_v()};
+}
+/// From an empty state of as many levels as there can be, which nobody will ask for.
+template <class Scalar>
+SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size) {
+  return {chunk_size, in.length(), 0, max_level_limit, in.d_k(), in.d_v(), false};
 }
 
 }  // namespace detail
@@ -5336,11 +5474,16 @@ detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
 /// The same from an empty state of as many levels as the sequence needs, which is not returned.
 template <class Scalar>
 [[nodiscard]] detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
-                                                       const ChunkwiseOptions& options = {}) {
+                                                       const ChunkwiseOptions& options = {},
+                                                       SequenceTape<Scalar>* tape = nullptr) {
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   in.require_shapes(0, max_level_limit);
   detail::Hierarchy<Scalar> states(max_level_limit, in.d_k(), in.d_v());
-  return detail::run_chunkwise(in, states, chunk_size);
+  SequenceTape<Scalar> kept = detail::tape_of(in, chunk_size);
+  detail::RowMajorMatrix<Scalar> out =
+      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
+  if (tape != nullptr) *tape = std::move(kept);
+  return out;
 }
 
 }  // namespace loglinear
@@ -6308,7 +6451,7 @@ template <class Scalar>
   return y;
 }
 
-/// The pullback of `convolve` for inputs that begin with zeros: adds to d_weight and d_bias.
+/// The pullback of `convolve`, the history held constant: adds to d_weight and d_bias.
 /// \return with respect to the T new inputs
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> convolve_pullback(const RowMajorMatrix<Scalar>& inputs,
@@ -6748,7 +6891,7 @@ namespace loglinear {
 /// \param d_final  the gradient of the loss with respect to the state after the tokens, each level
 ///                 flattened row-major, max_levels x d_k d_v; without rows for zero. With
 ///                 `SequenceGradients::state` of the tokens that follow, a long sequence can be
-///                 differentiated in pieces.
+///                 differentiated in pieces. Only with a tape of a pass that had a state.
 /// \return the gradients, log decays being differentiated as such; with a log decay of -infinity
 ///         that gradient is 0
 /// \throws std::invalid_argument for inputs of another shape than the tape's, or for a d_out or
@@ -6772,12 +6915,12 @@ template <class Scalar>
   }
   detail::require_finite("d_out", d_out);
   if (d_final.size() > 0) {
-    detail::require_size("d_final (rows)", d_final.rows(), tape.max_levels);
+    detail::require_size("d_final (rows)", d_final.rows(), tape.has_state ? tape.max_levels : 0);
     detail::require_size("d_final (columns)", d_final.cols(), size);
     detail::require_finite("d_final", d_final);
   }
   auto gradients = SequenceGradients<Scalar>::sized_like(in);
-  gradients.state.setZero(tape.max_levels, size);
+  if (tape.has_state) gradients.state.setZero(tape.max_levels, size);
   detail::Hierarchy<Scalar> d_states(tape.max_levels, tape.d_k, tape.d_v,
                                      tape.start + static_cast<std::uint64_t>(in.length()));
   for (int l : d_states.active()) {
@@ -6791,11 +6934,25 @@ template <class Scalar>
     source.differentiate(d_out, gradients);
     detail::ChunkwiseRun<Scalar>(source, tape.chunk_size, weights).gradient(tape.states, d_states);
   }
-  for (int l : d_states.active()) {
+  for (int l : d_states.active()) {  // none without a state
     gradients.state.row(l) = d_states.level(l).template reshaped<Eigen::RowMajor>();
   }
   return gradients;
 }
+
+namespace detail {
+
+/// Notes the states of a sequence without reading them.
+template <class Scalar>
+void run_states(const SequenceInputs<Scalar>& in, Hierarchy<Scalar> states,
+                SequenceTape<Scalar>& tape) {
+  if (in.length() == 0) return;
+  const auto weights = in.levels_read(states.count(), in.length(), states.max_levels());
+  InputSource<Scalar> source(in, weights);
+  ChunkwiseRun<Scalar>(source, tape.chunk_size, weights).forward(states, &tape.states, false);
+}
+
+}  // namespace detail
 
 /// The same without a tape: computes the states first, not the reads.
 ///
@@ -6810,12 +6967,7 @@ template <class Scalar>
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   detail::require_shapes(in, initial);
   SequenceTape<Scalar> tape = detail::tape_of(in, initial, chunk_size);
-  if (in.length() > 0) {
-    const auto weights = in.levels_read(initial.size(), in.length(), initial.max_levels());
-    detail::InputSource<Scalar> source(in, weights);
-    detail::Hierarchy<Scalar> states = detail::hierarchy_of(initial);
-    detail::ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states, &tape.states, false);
-  }
+  detail::run_states(in, detail::hierarchy_of(initial), tape);
   return chunkwise_gradient(in, tape, d_out, d_final);
 }
 
@@ -6824,12 +6976,11 @@ template <class Scalar>
 [[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
     const SequenceInputs<Scalar>& in, const typename SequenceInputs<Scalar>::Rows& d_out,
     const ChunkwiseOptions& options = {}) {
-  const LogLinearState<Scalar> empty(levels_needed(static_cast<std::uint64_t>(in.length())),
-                                     std::max<Eigen::Index>(1, in.d_k()),
-                                     std::max<Eigen::Index>(1, in.d_v()));
-  SequenceGradients<Scalar> gradients = chunkwise_gradient(in, empty, d_out, options);
-  gradients.state.resize(0, 0);
-  return gradients;
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  in.require_shapes(0, max_level_limit);
+  SequenceTape<Scalar> tape = detail::tape_of(in, chunk_size);
+  detail::run_states(in, {tape.max_levels, tape.d_k, tape.d_v}, tape);
+  return chunkwise_gradient(in, tape, d_out);
 }
 
 }  // namespace loglinear
@@ -6886,44 +7037,48 @@ void for_each_group(const HeadInputs<Scalar>& in, Use use) {
   for (Index group = 0; group < in.groups; ++group) use(group * width, (group + 1) * width);
 }
 
-/// The reads of all heads, T x (heads d_v); each head's state goes on by T tokens.
+/// What a gradient needs of each head, or nullptr where none will be asked for.
 template <class Scalar>
-[[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in,
-                                                std::vector<LogLinearState<Scalar>>& states,
-                                                const ChunkwiseOptions& options) {
+using HeadTapes = std::vector<SequenceTape<Scalar>>*;
+
+/// The reads of all heads, T x (heads d_v); `state_of(h)` is the state that head h goes on from, a
+/// reference or a value.
+template <class Scalar, class StateOf>
+[[nodiscard]] RowMajorMatrix<Scalar> read_heads_from(const HeadInputs<Scalar>& in,
+                                                     const ChunkwiseOptions& options,
+                                                     HeadTapes<Scalar> tapes, StateOf state_of) {
   RowMajorMatrix<Scalar> reads(in.length(), in.v.cols());
   for_each_group(in, [&](Index first, Index end) {
     for (Index h = first; h < end; ++h) {
-      reads.middleCols(h * in.d_v(), in.d_v()) =
-          chunkwise(in.head(h), states[static_cast<std::size_t>(h)], options);
-    }
-  });
-  return reads;
-}
-
-/// An empty state of as many of `max_levels` levels as T tokens fill.
-template <class Scalar>
-[[nodiscard]] LogLinearState<Scalar> empty_state(const HeadInputs<Scalar>& in, int max_levels) {
-  const int needed = levels_needed(static_cast<std::uint64_t>(in.length()));
-  return LogLinearState<Scalar>(std::min(max_levels, needed), in.d_k(), in.d_v());
-}
-
-/// The reads of all heads from empty states, which are not returned. \param tapes  take what a
-/// gradient needs of each head, if given
-template <class Scalar>
-[[nodiscard]] RowMajorMatrix<Scalar> read_heads(
-    const HeadInputs<Scalar>& in, int max_levels, const ChunkwiseOptions& options,
-    std::vector<SequenceTape<Scalar>>* tapes = nullptr) {
-  RowMajorMatrix<Scalar> reads(in.length(), in.v.cols());
-  for_each_group(in, [&](Index first, Index end) {
-    for (Index h = first; h < end; ++h) {
-      LogLinearState<Scalar> state = empty_state(in, max_levels);
+      auto&& state = state_of(h);
       reads.middleCols(h * in.d_v(), in.d_v()) =
           chunkwise(in.head(h), state, options,
                     tapes == nullptr ? nullptr : &(*tapes)[static_cast<std::size_t>(h)]);
     }
   });
   return reads;
+}
+
+/// From given states; each goes on by T tokens.
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in,
+                                                std::vector<LogLinearState<Scalar>>& states,
+                                                const ChunkwiseOptions& options,
+                                                HeadTapes<Scalar> tapes = nullptr) {
+  return read_heads_from<Scalar>(in, options, tapes, [&](Index h) -> LogLinearState<Scalar>& {
+    return states[static_cast<std::size_t>(h)];
+  });
+}
+
+/// From empty states of as many of `max_levels` levels as T tokens fill, which are not returned.
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in, int max_levels,
+                                                const ChunkwiseOptions& options,
+                                                HeadTapes<Scalar> tapes = nullptr) {
+  const int needed = levels_needed(static_cast<std::uint64_t>(in.length()));
+  return read_heads_from<Scalar>(in, options, tapes, [&](Index) {
+    return LogLinearState<Scalar>(std::min(max_levels, needed), in.d_k(), in.d_v());
+  });
 }
 
 /// The gradients of `sum(d_reads * reads)` with respect to the inputs of all heads; those of shared
@@ -7335,21 +7490,22 @@ class TokenMixer {
   /// \param x, d_out  T x hidden_size each
   /// \throws std::invalid_argument as `forward`. Memory O(T) beside the weights' gradients
   [[nodiscard]] MixerGradients<Scalar> gradient(const Rows& x, const Rows& d_out) const {
-    const Matrix tokens = checked(x);
-    detail::require_size("d_out (rows)", d_out.rows(), tokens.rows());
-    detail::require_size("d_out (columns)", d_out.cols(), shape_.hidden_size);
-    detail::require_finite("d_out", d_out);
-    MixerGradients<Scalar> all{.x = Matrix::Zero(tokens.rows(), tokens.cols()),
-                               .weights = weights_.zeros()};
-    if (tokens.rows() == 0) return all;
-    const auto front = mixer().front(tokens, empty_convolutions());
-    std::vector<SequenceTape<Scalar>> tapes(static_cast<std::size_t>(shape_.heads));
-    const Matrix reads = detail::read_heads(front.heads, max_levels(), chunks(), &tapes);
-    const detail::ReadsGradient<Scalar> d = mixer().back_gradient(front, reads, d_out, all.weights);
-    const detail::HeadInputs<Scalar> d_heads =
-        detail::read_heads_gradient(front.heads, d.reads, tapes);
-    mixer().front_gradient(front, tokens, d, d_heads, all.x, all.weights);
-    return all;
+    return gradient_of(x, d_out, empty_convolutions(), [&](const auto& heads, auto& tapes) {
+      return detail::read_heads(heads, max_levels(), chunks(), &tapes);
+    });
+  }
+
+  /// The same for the next inputs of a stream, the cache before them held constant: of
+  /// `sum(d_out * forward(x, copy of cache))`. A long sequence in pieces, each with its gradient
+  /// and then `forward`, is truncated backpropagation in constant memory. \throws
+  /// std::invalid_argument as above, or for a cache of another shape. Copies the states
+  [[nodiscard]] MixerGradients<Scalar> gradient(const Rows& x, const Rows& d_out,
+                                                const Cache& cache) const {
+    require_fitting(cache);
+    return gradient_of(x, d_out, cache.convolutions_, [&](const auto& heads, auto& tapes) {
+      auto states = cache.states_;
+      return detail::read_heads(heads, states, chunks(), &tapes);
+    });
   }
   /// \}
 
@@ -7386,6 +7542,27 @@ class TokenMixer {
     Matrix out = mixer().back(front, reads);
     detail::require_finite("the output", out);
     return out;
+  }
+  /// `read(heads, tapes)` reads the heads from where the stream stands.
+  template <class Read>
+  [[nodiscard]] MixerGradients<Scalar> gradient_of(const Rows& x, const Rows& d_out,
+                                                   const std::vector<Matrix>& convolutions,
+                                                   Read read) const {
+    const Matrix tokens = checked(x);
+    detail::require_size("d_out (rows)", d_out.rows(), tokens.rows());
+    detail::require_size("d_out (columns)", d_out.cols(), shape_.hidden_size);
+    detail::require_finite("d_out", d_out);
+    MixerGradients<Scalar> all{.x = Matrix::Zero(tokens.rows(), tokens.cols()),
+                               .weights = weights_.zeros()};
+    if (tokens.rows() == 0) return all;
+    const auto front = mixer().front(tokens, convolutions);
+    std::vector<SequenceTape<Scalar>> tapes(static_cast<std::size_t>(shape_.heads));
+    const Matrix reads = read(front.heads, tapes);
+    const detail::ReadsGradient<Scalar> d = mixer().back_gradient(front, reads, d_out, all.weights);
+    const detail::HeadInputs<Scalar> d_heads =
+        detail::read_heads_gradient(front.heads, d.reads, tapes);
+    mixer().front_gradient(front, tokens, d, d_heads, all.x, all.weights);
+    return all;
   }
   [[nodiscard]] std::vector<Matrix> empty_convolutions() const {
     std::vector<Matrix> all;
@@ -7448,6 +7625,7 @@ struct LogLinearGatedDeltaNetOptions {
   std::uint64_t seed = 42;          ///< of all weights, at least 1
 };
 
+// clang-format off
 /// Log-linear Gated DeltaNet, the paper's second case study as a complete token mixer.
 ///
 ///     q, k, v = silu(conv1d(W_q u)), silu(conv1d(W_k u)), silu(conv1d(W_v u))
@@ -7462,21 +7640,21 @@ struct LogLinearGatedDeltaNetOptions {
 /// and, for `L` and `l_proj`, of the paper's layer over it. With H = num_heads, V = num_v_heads,
 /// n = num_levels, K = conv_size:
 ///
-/// | name                       | shape                               | begins as                 |
-/// |----------------------------|-------------------------------------|---------------------------|
-/// | A_log                      | V                                   | log of uniform in 0 ... 16
-/// | | dt_bias                    | V          | step sizes log-uniform in 0.001 ... 0.1 | | L | V
-/// x n                               | 1                         | | q_proj.weight, k_proj.weight |
-/// H head_dim x hidden_size          | normal, initializer_range | | v_proj.weight              | V
-/// d_v x hidden_size                 | likewise                  | | a_proj.weight, b_proj.weight |
-/// V x hidden_size                   | likewise                  | | q_conv1d.weight,
-/// k_conv1d.weight | H head_dim x K (.., 1, K)     | likewise                  | | v_conv1d.weight
-/// | V d_v x K (.., 1, K)                | likewise                  | | *_conv1d.bias | with
-/// conv_bias                      | 0                         | | g_proj.weight              | V
-/// d_v x hidden_size, with use_gate  | likewise                  | | o_norm.weight              |
-/// d_v                                 | 1                         | | o_proj.weight              |
-/// hidden_size x V d_v                 | uniform within 1 / sqrt(V d_v) | | l_proj.weight | V n x
-/// hidden_size                   | normal, initializer_range |
+/// | name                           | shape                             | begins as                               |
+/// |--------------------------------|-----------------------------------|-----------------------------------------|
+/// | A_log                          | V                                 | log of uniform in 0 ... 16              |
+/// | dt_bias                        | V                                 | step sizes log-uniform in 0.001 ... 0.1 |
+/// | L                              | V x n                             | 1                                       |
+/// | q_proj.weight, k_proj.weight   | H head_dim x hidden_size          | normal, initializer_range               |
+/// | v_proj.weight                  | V d_v x hidden_size               | likewise                                |
+/// | a_proj.weight, b_proj.weight   | V x hidden_size                   | likewise                                |
+/// | q_conv1d.weight, k_conv1d.weight | H head_dim x K (.., 1, K)       | likewise                                |
+/// | v_conv1d.weight                | V d_v x K (.., 1, K)              | likewise                                |
+/// | *_conv1d.bias                  | its channels, with conv_bias      | 0                                       |
+/// | g_proj.weight                  | V d_v x hidden_size, with use_gate | normal, initializer_range              |
+/// | o_norm.weight                  | d_v                               | 1                                       |
+/// | o_proj.weight                  | hidden_size x V d_v               | uniform within 1 / sqrt(V d_v)          |
+/// | l_proj.weight                  | V n x hidden_size                 | normal, initializer_range               |
 ///
 /// A query-key head serves num_v_heads / num_heads value heads, neighbours.
 ///
@@ -7498,6 +7676,7 @@ struct LogLinearGatedDeltaNetOptions {
 ///     auto d = block.gradient(x, d_out);          // d.x, d.weights["A_log"]
 ///
 /// \tparam Scalar_  float or double
+// clang-format on
 template <class Scalar_>
 class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet<Scalar_>> {
   using Base = TokenMixer<Scalar_, LogLinearGatedDeltaNet<Scalar_>>;
@@ -7729,6 +7908,7 @@ struct LogLinearMamba2Options {
   std::uint64_t seed = 42;          ///< of all weights, at least 1
 };
 
+// clang-format off
 /// Log-linear Mamba-2, the paper's first case study as a complete token mixer.
 ///
 ///     [z | x | B | C | dt | dl] = W_in u + b_in
@@ -7767,17 +7947,15 @@ struct LogLinearMamba2Options {
 ///
 /// Use and errors as `TokenMixer`:
 ///
-///     LogLinearMamba2<float> block({.hidden_size = 64, .num_heads = 4, .head_dim = 32});
-///
+///     loglinear::LogLinearMamba2<float> block(
+///         {.hidden_size = 64, .num_heads = 4, .head_dim = 32});
 ///     auto cache = block.make_cache();
-///
-///     auto prompt = block.forward(x, cache);    // x: T x 64
-///
-///     auto next = block.step(x_next, cache);    // one token
-///
-///     auto d = block.gradient(x, d_out);        // d.x, d.weights["A_log"]
+///     auto prompt = block.forward(x, cache);      // x: T x 64
+///     auto next = block.step(x_next, cache);      // one token
+///     auto d = block.gradient(x, d_out);          // d.x, d.weights["A_log"]
 ///
 /// \tparam Scalar_  float or double
+// clang-format on
 template <class Scalar_>
 class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
   using Base = TokenMixer<Scalar_, LogLinearMamba2<Scalar_>>;

@@ -78,6 +78,7 @@ template <class A, class B>
 bool same_bits(const Eigen::MatrixBase<A>& a, const Eigen::MatrixBase<B>& b) {
   using Scalar = typename A::Scalar;
   if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
+  if (a.size() == 0) return true;  // no memory to compare
   const Matrix<Scalar> left = a, right = b;
   return std::memcmp(left.data(), right.data(),
                      static_cast<std::size_t>(left.size()) * sizeof(Scalar)) == 0;

@@ -3,15 +3,38 @@
 
 #include <cmath>
 #include <fstream>
+#include <iterator>
 #include <limits>
 #include <stdexcept>
+#include <string_view>
 
 namespace golden {
+namespace {
+
+/// JSON has no infinity; what writes one, as Python does for a log decay that forgets everything,
+/// writes a bare word. It becomes a string here, as which others write it.
+std::string with_quoted_infinities(std::string text) {
+  constexpr std::string_view word = "-Infinity";
+  for (std::size_t at = text.find(word); at != std::string::npos;
+       at = text.find(word, at + word.size() + 1)) {
+    if (at > 0 && text[at - 1] == '"') continue;
+    text.insert(at + word.size(), 1, '"').insert(at, 1, '"');
+  }
+  return text;
+}
+
+double number_of(const nlohmann::json& value) {
+  if (value == "-Infinity") return -std::numeric_limits<double>::infinity();
+  return value.get<double>();
+}
+
+}  // namespace
 
 Case::Case(const std::filesystem::path& file) {
   std::ifstream in(file);
   if (!in) throw std::runtime_error("cannot open " + file.string());
-  const nlohmann::json json = nlohmann::json::parse(in);
+  const std::string text(std::istreambuf_iterator<char>(in), {});
+  const nlohmann::json json = nlohmann::json::parse(with_quoted_infinities(text));
   name_ = json.at("case");
   config_ = json.at("config");
   arrays_ = json.at("arrays");
@@ -22,7 +45,8 @@ std::vector<Eigen::Index> Case::shape(const std::string& array) const {
 }
 
 RowMajor Case::matrix(const std::string& array) const {
-  const auto data = arrays_.at(array).at("data").get<std::vector<double>>();
+  std::vector<double> data;
+  for (const auto& value : arrays_.at(array).at("data")) data.push_back(number_of(value));
   Eigen::Index rows = 1, columns = 1;
   const auto sizes = shape(array);
   for (std::size_t n = 0; n < sizes.size(); ++n) (n == 0 ? rows : columns) *= sizes[n];

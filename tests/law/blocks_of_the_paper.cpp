@@ -89,17 +89,23 @@ double central_difference(double& at, Loss loss) {
   return (8 * near - far) / (12 * h);
 }
 
+/// From the beginning of a stream, or after `earlier` tokens that are held constant.
 template <class Block>
-void check_gradients(const typename Block::Options& options) {
+void check_gradients(const typename Block::Options& options, Index earlier) {
   Random random(3);
   Block block(options);
   test::randomise(block, random);
+  auto cache = block.make_cache();
+  static_cast<void>(block.forward(random.matrix<double>(earlier, options.hidden_size), cache));
   for (const Index tokens : {1, 2, 11}) {
-    CAPTURE(tokens);
+    CAPTURE(earlier, tokens);
     Array x = random.matrix<double>(tokens, options.hidden_size);
     const Array d_out = random.matrix<double>(tokens, options.hidden_size);
-    const auto gradient = block.gradient(x, d_out);
-    const auto loss = [&] { return block.forward(x).cwiseProduct(d_out).sum(); };
+    const auto gradient = earlier == 0 ? block.gradient(x, d_out) : block.gradient(x, d_out, cache);
+    const auto loss = [&] {
+      auto copy = cache;
+      return block.forward(x, copy).cwiseProduct(d_out).sum();
+    };
     Array d_x(x.rows(), x.cols());
     for (Index i = 0; i < x.size(); ++i) d_x.data()[i] = central_difference(x.data()[i], loss);
     CHECK(relative_error(gradient.x, d_x) <= difference_error);
@@ -171,8 +177,10 @@ void check_bad_sequences(const typename Block::Options& options, const char* pro
   auto other_options = options;
   ++other_options.num_levels;
   auto other = Block(other_options).make_cache();
-  CHECK(mentions(error_of([&] { (void)block.forward(random.matrix<double>(1, width), other); }),
-                 {"cache", "make_cache"}));
+  const Array one = random.matrix<double>(1, width);
+  CHECK(mentions(error_of([&] { (void)block.forward(one, other); }), {"cache", "make_cache"}));
+  CHECK(
+      mentions(error_of([&] { (void)block.gradient(one, one, other); }), {"cache", "make_cache"}));
 }
 
 template <class Block>
@@ -246,7 +254,9 @@ TEST_CASE("LogLinearMamba2 in pieces and steps is LogLinearMamba2 in one pass") 
 }
 
 TEST_CASE("LogLinearMamba2's gradients are central differences") {
-  for (const auto& options : test::mamba2_cases()) check_gradients<Mamba2>(options);
+  for (const auto& options : test::mamba2_cases()) {
+    for (const Index earlier : {0, 7}) check_gradients<Mamba2>(options, earlier);
+  }
 }
 
 TEST_CASE("LogLinearMamba2 refuses bad input") {
@@ -337,7 +347,9 @@ TEST_CASE("LogLinearGatedDeltaNet in pieces and steps is LogLinearGatedDeltaNet 
 }
 
 TEST_CASE("LogLinearGatedDeltaNet's gradients are central differences") {
-  for (const auto& options : test::gated_delta_net_cases()) check_gradients<GatedDeltaNet>(options);
+  for (const auto& options : test::gated_delta_net_cases()) {
+    for (const Index earlier : {0, 7}) check_gradients<GatedDeltaNet>(options, earlier);
+  }
 }
 
 TEST_CASE("LogLinearGatedDeltaNet refuses bad input") {

@@ -4,6 +4,7 @@
 
 #include <limits>
 #include <stdexcept>
+#include <utility>
 
 #include "catch.hpp"
 #include "rules.hpp"
@@ -150,9 +151,16 @@ TEMPLATE_TEST_CASE("several heads take a block as they take its tokens", "[law]"
                    LogLinearAttention<GatedDeltaNet>, LogLinearAttention<Hawk>,
                    LinearAttention<GLA>) {
   using Block = detail::RowMajorMatrix<double>;
-  for (const OutputBound bound : {OutputBound::none, OutputBound::always}) {
+  // Every read order, one of them also without the tanh.
+  for (const auto& [bound, order] : {std::pair{OutputBound::none, ReadOrder::after_push},
+                                     std::pair{OutputBound::always, ReadOrder::after_push},
+                                     std::pair{OutputBound::always, ReadOrder::before_push},
+                                     std::pair{OutputBound::always, ReadOrder::current_apart}}) {
+    INFO(name_of(order));
     Normal normal(77);
-    MultiHeadAttention<TestType> layer(small<TestType>(bound));
+    auto options = small<TestType>(bound);
+    options.read_order = order;
+    MultiHeadAttention<TestType> layer(options);
     set_order_one_weights(layer, normal);
     for (int t = 0; t < 5; ++t) layer.forward(normal.vector<double>(5, 1));
     const Block x = normal.matrix<double>(70, 5, 1), d_out = normal.matrix<double>(70, 5, 1);
@@ -175,7 +183,7 @@ TEMPLATE_TEST_CASE("several heads take a block as they take its tokens", "[law]"
       const double h = 1e-4;
       return (8 * (loss(h) - loss(-h)) - (loss(2 * h) - loss(-2 * h))) / (12 * h);
     };
-    auto before = MultiHeadAttention<TestType>(small<TestType>(bound));
+    MultiHeadAttention<TestType> before(options);
     for (const std::string& name : layer.weight_names())
       before.set_weight(name, layer.weight(name));
     const auto fresh = before.block_gradient(x, d_out);

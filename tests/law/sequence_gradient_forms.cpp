@@ -83,6 +83,28 @@ TEST_CASE("the gradient from a tape is the gradient without one", "[grad]") {
   }
 }
 
+TEST_CASE("the gradient from a tape without a state is that from an empty state", "[grad]") {
+  std::uint64_t seed = 1880;
+  for (const Kind& kind : test::all_kinds()) {
+    INFO(name_of(kind));
+    test::Random random(++seed);
+    const auto tokens = test::random_tokens<double>(random, kind, 100, 4, 3, 8);
+    const Array<double> d_out = random.matrix<double>(100, 3);
+    const LogLinearState<double> empty(7, 4, 3);
+    LogLinearState<double> state = empty;
+    SequenceTape<double> tape;
+    CHECK(test::same_bits(chunkwise(tokens.inputs(), {16}, &tape),
+                          chunkwise(tokens.inputs(), state, {16})));
+    auto expected = chunkwise_gradient(tokens.inputs(), empty, d_out, {16});
+    CHECK(expected.state.isZero(0));
+    expected.state.resize(0, 0);
+    check_close(chunkwise_gradient(tokens.inputs(), tape, d_out), expected, 0);
+    CHECK_THROWS_AS(chunkwise_gradient(tokens.inputs(), tape, d_out,
+                                       Array<double>::Ones(tape.max_levels, 12).eval()),
+                    std::invalid_argument);
+  }
+}
+
 TEST_CASE("the gradient in pieces is the gradient of one pass", "[grad]") {
   std::uint64_t seed = 1900;
   for (const Kind& kind : test::all_kinds()) {

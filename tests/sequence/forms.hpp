@@ -16,7 +16,7 @@
       const SequenceInputs<Scalar>&, LogLinearState<Scalar>&, const ChunkwiseOptions&,             \
       SequenceTape<Scalar>*);                                                                      \
   prefix template loglinear::detail::RowMajorMatrix<Scalar> loglinear::chunkwise(                  \
-      const SequenceInputs<Scalar>&, const ChunkwiseOptions&);                                     \
+      const SequenceInputs<Scalar>&, const ChunkwiseOptions&, SequenceTape<Scalar>*);              \
   prefix template loglinear::SequenceGradients<Scalar> loglinear::chunkwise_gradient(              \
       const SequenceInputs<Scalar>&, const SequenceTape<Scalar>&,                                  \
       const typename SequenceInputs<Scalar>::Rows&, const typename SequenceInputs<Scalar>::Rows&); \

@@ -39,7 +39,7 @@ template <class Scalar>
   return y;
 }
 
-/// The pullback of `convolve` for inputs that begin with zeros: adds to d_weight and d_bias.
+/// The pullback of `convolve`, the history held constant: adds to d_weight and d_bias.
 /// \return with respect to the T new inputs
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> convolve_pullback(const RowMajorMatrix<Scalar>& inputs,

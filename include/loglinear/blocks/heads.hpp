@@ -56,44 +56,48 @@ void for_each_group(const HeadInputs<Scalar>& in, Use use) {
   for (Index group = 0; group < in.groups; ++group) use(group * width, (group + 1) * width);
 }
 
-/// The reads of all heads, T x (heads d_v); each head's state goes on by T tokens.
+/// What a gradient needs of each head, or nullptr where none will be asked for.
 template <class Scalar>
-[[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in,
-                                                std::vector<LogLinearState<Scalar>>& states,
-                                                const ChunkwiseOptions& options) {
+using HeadTapes = std::vector<SequenceTape<Scalar>>*;
+
+/// The reads of all heads, T x (heads d_v); `state_of(h)` is the state that head h goes on from, a
+/// reference or a value.
+template <class Scalar, class StateOf>
+[[nodiscard]] RowMajorMatrix<Scalar> read_heads_from(const HeadInputs<Scalar>& in,
+                                                     const ChunkwiseOptions& options,
+                                                     HeadTapes<Scalar> tapes, StateOf state_of) {
   RowMajorMatrix<Scalar> reads(in.length(), in.v.cols());
   for_each_group(in, [&](Index first, Index end) {
     for (Index h = first; h < end; ++h) {
-      reads.middleCols(h * in.d_v(), in.d_v()) =
-          chunkwise(in.head(h), states[static_cast<std::size_t>(h)], options);
-    }
-  });
-  return reads;
-}
-
-/// An empty state of as many of `max_levels` levels as T tokens fill.
-template <class Scalar>
-[[nodiscard]] LogLinearState<Scalar> empty_state(const HeadInputs<Scalar>& in, int max_levels) {
-  const int needed = levels_needed(static_cast<std::uint64_t>(in.length()));
-  return LogLinearState<Scalar>(std::min(max_levels, needed), in.d_k(), in.d_v());
-}
-
-/// The reads of all heads from empty states, which are not returned. \param tapes  take what a
-/// gradient needs of each head, if given
-template <class Scalar>
-[[nodiscard]] RowMajorMatrix<Scalar> read_heads(
-    const HeadInputs<Scalar>& in, int max_levels, const ChunkwiseOptions& options,
-    std::vector<SequenceTape<Scalar>>* tapes = nullptr) {
-  RowMajorMatrix<Scalar> reads(in.length(), in.v.cols());
-  for_each_group(in, [&](Index first, Index end) {
-    for (Index h = first; h < end; ++h) {
-      LogLinearState<Scalar> state = empty_state(in, max_levels);
+      auto&& state = state_of(h);
       reads.middleCols(h * in.d_v(), in.d_v()) =
           chunkwise(in.head(h), state, options,
                     tapes == nullptr ? nullptr : &(*tapes)[static_cast<std::size_t>(h)]);
     }
   });
   return reads;
+}
+
+/// From given states; each goes on by T tokens.
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in,
+                                                std::vector<LogLinearState<Scalar>>& states,
+                                                const ChunkwiseOptions& options,
+                                                HeadTapes<Scalar> tapes = nullptr) {
+  return read_heads_from<Scalar>(in, options, tapes, [&](Index h) -> LogLinearState<Scalar>& {
+    return states[static_cast<std::size_t>(h)];
+  });
+}
+
+/// From empty states of as many of `max_levels` levels as T tokens fill, which are not returned.
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in, int max_levels,
+                                                const ChunkwiseOptions& options,
+                                                HeadTapes<Scalar> tapes = nullptr) {
+  const int needed = levels_needed(static_cast<std::uint64_t>(in.length()));
+  return read_heads_from<Scalar>(in, options, tapes, [&](Index) {
+    return LogLinearState<Scalar>(std::min(max_levels, needed), in.d_k(), in.d_v());
+  });
 }
 
 /// The gradients of `sum(d_reads * reads)` with respect to the inputs of all heads; those of shared

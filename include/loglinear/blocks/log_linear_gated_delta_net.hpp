@@ -41,6 +41,7 @@ struct LogLinearGatedDeltaNetOptions {
   std::uint64_t seed = 42;          ///< of all weights, at least 1
 };
 
+// clang-format off
 /// Log-linear Gated DeltaNet, the paper's second case study as a complete token mixer.
 ///
 ///     q, k, v = silu(conv1d(W_q u)), silu(conv1d(W_k u)), silu(conv1d(W_v u))
@@ -55,21 +56,21 @@ struct LogLinearGatedDeltaNetOptions {
 /// and, for `L` and `l_proj`, of the paper's layer over it. With H = num_heads, V = num_v_heads,
 /// n = num_levels, K = conv_size:
 ///
-/// | name                       | shape                               | begins as                 |
-/// |----------------------------|-------------------------------------|---------------------------|
-/// | A_log                      | V                                   | log of uniform in 0 ... 16
-/// | | dt_bias                    | V          | step sizes log-uniform in 0.001 ... 0.1 | | L | V
-/// x n                               | 1                         | | q_proj.weight, k_proj.weight |
-/// H head_dim x hidden_size          | normal, initializer_range | | v_proj.weight              | V
-/// d_v x hidden_size                 | likewise                  | | a_proj.weight, b_proj.weight |
-/// V x hidden_size                   | likewise                  | | q_conv1d.weight,
-/// k_conv1d.weight | H head_dim x K (.., 1, K)     | likewise                  | | v_conv1d.weight
-/// | V d_v x K (.., 1, K)                | likewise                  | | *_conv1d.bias | with
-/// conv_bias                      | 0                         | | g_proj.weight              | V
-/// d_v x hidden_size, with use_gate  | likewise                  | | o_norm.weight              |
-/// d_v                                 | 1                         | | o_proj.weight              |
-/// hidden_size x V d_v                 | uniform within 1 / sqrt(V d_v) | | l_proj.weight | V n x
-/// hidden_size                   | normal, initializer_range |
+/// | name                           | shape                             | begins as                               |
+/// |--------------------------------|-----------------------------------|-----------------------------------------|
+/// | A_log                          | V                                 | log of uniform in 0 ... 16              |
+/// | dt_bias                        | V                                 | step sizes log-uniform in 0.001 ... 0.1 |
+/// | L                              | V x n                             | 1                                       |
+/// | q_proj.weight, k_proj.weight   | H head_dim x hidden_size          | normal, initializer_range               |
+/// | v_proj.weight                  | V d_v x hidden_size               | likewise                                |
+/// | a_proj.weight, b_proj.weight   | V x hidden_size                   | likewise                                |
+/// | q_conv1d.weight, k_conv1d.weight | H head_dim x K (.., 1, K)       | likewise                                |
+/// | v_conv1d.weight                | V d_v x K (.., 1, K)              | likewise                                |
+/// | *_conv1d.bias                  | its channels, with conv_bias      | 0                                       |
+/// | g_proj.weight                  | V d_v x hidden_size, with use_gate | normal, initializer_range              |
+/// | o_norm.weight                  | d_v                               | 1                                       |
+/// | o_proj.weight                  | hidden_size x V d_v               | uniform within 1 / sqrt(V d_v)          |
+/// | l_proj.weight                  | V n x hidden_size                 | normal, initializer_range               |
 ///
 /// A query-key head serves num_v_heads / num_heads value heads, neighbours.
 ///
@@ -91,6 +92,7 @@ struct LogLinearGatedDeltaNetOptions {
 ///     auto d = block.gradient(x, d_out);          // d.x, d.weights["A_log"]
 ///
 /// \tparam Scalar_  float or double
+// clang-format on
 template <class Scalar_>
 class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet<Scalar_>> {
   using Base = TokenMixer<Scalar_, LogLinearGatedDeltaNet<Scalar_>>;

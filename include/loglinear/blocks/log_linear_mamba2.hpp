@@ -40,6 +40,7 @@ struct LogLinearMamba2Options {
   std::uint64_t seed = 42;          ///< of all weights, at least 1
 };
 
+// clang-format off
 /// Log-linear Mamba-2, the paper's first case study as a complete token mixer.
 ///
 ///     [z | x | B | C | dt | dl] = W_in u + b_in
@@ -78,17 +79,15 @@ struct LogLinearMamba2Options {
 ///
 /// Use and errors as `TokenMixer`:
 ///
-///     LogLinearMamba2<float> block({.hidden_size = 64, .num_heads = 4, .head_dim = 32});
-///
+///     loglinear::LogLinearMamba2<float> block(
+///         {.hidden_size = 64, .num_heads = 4, .head_dim = 32});
 ///     auto cache = block.make_cache();
-///
-///     auto prompt = block.forward(x, cache);    // x: T x 64
-///
-///     auto next = block.step(x_next, cache);    // one token
-///
-///     auto d = block.gradient(x, d_out);        // d.x, d.weights["A_log"]
+///     auto prompt = block.forward(x, cache);      // x: T x 64
+///     auto next = block.step(x_next, cache);      // one token
+///     auto d = block.gradient(x, d_out);          // d.x, d.weights["A_log"]
 ///
 /// \tparam Scalar_  float or double
+// clang-format on
 template <class Scalar_>
 class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
   using Base = TokenMixer<Scalar_, LogLinearMamba2<Scalar_>>;

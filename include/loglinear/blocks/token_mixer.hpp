@@ -153,21 +153,22 @@ class TokenMixer {
   /// \param x, d_out  T x hidden_size each
   /// \throws std::invalid_argument as `forward`. Memory O(T) beside the weights' gradients
   [[nodiscard]] MixerGradients<Scalar> gradient(const Rows& x, const Rows& d_out) const {
-    const Matrix tokens = checked(x);
-    detail::require_size("d_out (rows)", d_out.rows(), tokens.rows());
-    detail::require_size("d_out (columns)", d_out.cols(), shape_.hidden_size);
-    detail::require_finite("d_out", d_out);
-    MixerGradients<Scalar> all{.x = Matrix::Zero(tokens.rows(), tokens.cols()),
-                               .weights = weights_.zeros()};
-    if (tokens.rows() == 0) return all;
-    const auto front = mixer().front(tokens, empty_convolutions());
-    std::vector<SequenceTape<Scalar>> tapes(static_cast<std::size_t>(shape_.heads));
-    const Matrix reads = detail::read_heads(front.heads, max_levels(), chunks(), &tapes);
-    const detail::ReadsGradient<Scalar> d = mixer().back_gradient(front, reads, d_out, all.weights);
-    const detail::HeadInputs<Scalar> d_heads =
-        detail::read_heads_gradient(front.heads, d.reads, tapes);
-    mixer().front_gradient(front, tokens, d, d_heads, all.x, all.weights);
-    return all;
+    return gradient_of(x, d_out, empty_convolutions(), [&](const auto& heads, auto& tapes) {
+      return detail::read_heads(heads, max_levels(), chunks(), &tapes);
+    });
+  }
+
+  /// The same for the next inputs of a stream, the cache before them held constant: of
+  /// `sum(d_out * forward(x, copy of cache))`. A long sequence in pieces, each with its gradient
+  /// and then `forward`, is truncated backpropagation in constant memory. \throws
+  /// std::invalid_argument as above, or for a cache of another shape. Copies the states
+  [[nodiscard]] MixerGradients<Scalar> gradient(const Rows& x, const Rows& d_out,
+                                                const Cache& cache) const {
+    require_fitting(cache);
+    return gradient_of(x, d_out, cache.convolutions_, [&](const auto& heads, auto& tapes) {
+      auto states = cache.states_;
+      return detail::read_heads(heads, states, chunks(), &tapes);
+    });
   }
   /// \}
 
@@ -204,6 +205,27 @@ class TokenMixer {
     Matrix out = mixer().back(front, reads);
     detail::require_finite("the output", out);
     return out;
+  }
+  /// `read(heads, tapes)` reads the heads from where the stream stands.
+  template <class Read>
+  [[nodiscard]] MixerGradients<Scalar> gradient_of(const Rows& x, const Rows& d_out,
+                                                   const std::vector<Matrix>& convolutions,
+                                                   Read read) const {
+    const Matrix tokens = checked(x);
+    detail::require_size("d_out (rows)", d_out.rows(), tokens.rows());
+    detail::require_size("d_out (columns)", d_out.cols(), shape_.hidden_size);
+    detail::require_finite("d_out", d_out);
+    MixerGradients<Scalar> all{.x = Matrix::Zero(tokens.rows(), tokens.cols()),
+                               .weights = weights_.zeros()};
+    if (tokens.rows() == 0) return all;
+    const auto front = mixer().front(tokens, convolutions);
+    std::vector<SequenceTape<Scalar>> tapes(static_cast<std::size_t>(shape_.heads));
+    const Matrix reads = read(front.heads, tapes);
+    const detail::ReadsGradient<Scalar> d = mixer().back_gradient(front, reads, d_out, all.weights);
+    const detail::HeadInputs<Scalar> d_heads =
+        detail::read_heads_gradient(front.heads, d.reads, tapes);
+    mixer().front_gradient(front, tokens, d, d_heads, all.x, all.weights);
+    return all;
   }
   [[nodiscard]] std::vector<Matrix> empty_convolutions() const {
     std::vector<Matrix> all;

@@ -69,6 +69,7 @@ struct SequenceTape {
   int max_levels = 0;           ///< of the state
   Eigen::Index d_k = 0;         ///< columns of q and k
   Eigen::Index d_v = 0;         ///< columns of v
+  bool has_state = true;        ///< whether there was a state, which may be differentiated
 
   detail::ChunkwiseTape<Scalar> states{};  ///< for `chunkwise_gradient`
 };
@@ -79,6 +80,11 @@ template <class Scalar>
 SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& state,
                              Index chunk_size) {
   return {chunk_size, in.length(), state.size(), state.max_levels(), state.d_k(), state.d_v()};
+}
+/// From an empty state of as many levels as there can be, which nobody will ask for.
+template <class Scalar>
+SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size) {
+  return {chunk_size, in.length(), 0, max_level_limit, in.d_k(), in.d_v(), false};
 }
 
 }  // namespace detail
@@ -123,11 +129,16 @@ detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
 /// The same from an empty state of as many levels as the sequence needs, which is not returned.
 template <class Scalar>
 [[nodiscard]] detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
-                                                       const ChunkwiseOptions& options = {}) {
+                                                       const ChunkwiseOptions& options = {},
+                                                       SequenceTape<Scalar>* tape = nullptr) {
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   in.require_shapes(0, max_level_limit);
   detail::Hierarchy<Scalar> states(max_level_limit, in.d_k(), in.d_v());
-  return detail::run_chunkwise(in, states, chunk_size);
+  SequenceTape<Scalar> kept = detail::tape_of(in, chunk_size);
+  detail::RowMajorMatrix<Scalar> out =
+      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
+  if (tape != nullptr) *tape = std::move(kept);
+  return out;
 }
 
 }  // namespace loglinear

@@ -15,7 +15,7 @@ namespace loglinear {
 /// \param d_final  the gradient of the loss with respect to the state after the tokens, each level
 ///                 flattened row-major, max_levels x d_k d_v; without rows for zero. With
 ///                 `SequenceGradients::state` of the tokens that follow, a long sequence can be
-///                 differentiated in pieces.
+///                 differentiated in pieces. Only with a tape of a pass that had a state.
 /// \return the gradients, log decays being differentiated as such; with a log decay of -infinity
 ///         that gradient is 0
 /// \throws std::invalid_argument for inputs of another shape than the tape's, or for a d_out or
@@ -39,12 +39,12 @@ template <class Scalar>
   }
   detail::require_finite("d_out", d_out);
   if (d_final.size() > 0) {
-    detail::require_size("d_final (rows)", d_final.rows(), tape.max_levels);
+    detail::require_size("d_final (rows)", d_final.rows(), tape.has_state ? tape.max_levels : 0);
     detail::require_size("d_final (columns)", d_final.cols(), size);
     detail::require_finite("d_final", d_final);
   }
   auto gradients = SequenceGradients<Scalar>::sized_like(in);
-  gradients.state.setZero(tape.max_levels, size);
+  if (tape.has_state) gradients.state.setZero(tape.max_levels, size);
   detail::Hierarchy<Scalar> d_states(tape.max_levels, tape.d_k, tape.d_v,
                                      tape.start + static_cast<std::uint64_t>(in.length()));
   for (int l : d_states.active()) {
@@ -58,11 +58,25 @@ template <class Scalar>
     source.differentiate(d_out, gradients);
     detail::ChunkwiseRun<Scalar>(source, tape.chunk_size, weights).gradient(tape.states, d_states);
   }
-  for (int l : d_states.active()) {
+  for (int l : d_states.active()) {  // none without a state
     gradients.state.row(l) = d_states.level(l).template reshaped<Eigen::RowMajor>();
   }
   return gradients;
 }
+
+namespace detail {
+
+/// Notes the states of a sequence without reading them.
+template <class Scalar>
+void run_states(const SequenceInputs<Scalar>& in, Hierarchy<Scalar> states,
+                SequenceTape<Scalar>& tape) {
+  if (in.length() == 0) return;
+  const auto weights = in.levels_read(states.count(), in.length(), states.max_levels());
+  InputSource<Scalar> source(in, weights);
+  ChunkwiseRun<Scalar>(source, tape.chunk_size, weights).forward(states, &tape.states, false);
+}
+
+}  // namespace detail
 
 /// The same without a tape: computes the states first, not the reads.
 ///
@@ -77,12 +91,7 @@ template <class Scalar>
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   detail::require_shapes(in, initial);
   SequenceTape<Scalar> tape = detail::tape_of(in, initial, chunk_size);
-  if (in.length() > 0) {
-    const auto weights = in.levels_read(initial.size(), in.length(), initial.max_levels());
-    detail::InputSource<Scalar> source(in, weights);
-    detail::Hierarchy<Scalar> states = detail::hierarchy_of(initial);
-    detail::ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states, &tape.states, false);
-  }
+  detail::run_states(in, detail::hierarchy_of(initial), tape);
   return chunkwise_gradient(in, tape, d_out, d_final);
 }
 
@@ -91,12 +100,11 @@ template <class Scalar>
 [[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
     const SequenceInputs<Scalar>& in, const typename SequenceInputs<Scalar>::Rows& d_out,
     const ChunkwiseOptions& options = {}) {
-  const LogLinearState<Scalar> empty(levels_needed(static_cast<std::uint64_t>(in.length())),
-                                     std::max<Eigen::Index>(1, in.d_k()),
-                                     std::max<Eigen::Index>(1, in.d_v()));
-  SequenceGradients<Scalar> gradients = chunkwise_gradient(in, empty, d_out, options);
-  gradients.state.resize(0, 0);
-  return gradients;
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  in.require_shapes(0, max_level_limit);
+  SequenceTape<Scalar> tape = detail::tape_of(in, chunk_size);
+  detail::run_states(in, {tape.max_levels, tape.d_k, tape.d_v}, tape);
+  return chunkwise_gradient(in, tape, d_out);
 }
 
 }  // namespace loglinear

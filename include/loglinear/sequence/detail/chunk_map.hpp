@@ -105,7 +105,7 @@ class ChunkMap {
     return shape_.decays > 0 ? view_of(kept_.decayed_keys) : rows_->k;
   }
 
-  /// Before `carry` and `pull_back_carry` of so many states: decides whether A is worth forming.
+  /// Before any `carry`, or its pullback, of so many states: decides whether A is worth forming.
   void prepare_carry(Index states) {
     if (pass_ == Pass::gradients_after_states) return;
     kept_.is_formed = shape_.steps > 0 && states > 1 && shape_.d_k <= moments_;
@@ -128,87 +128,38 @@ class ChunkMap {
     if (found != nullptr) product<Into::subtract>(written().transpose(), *found, to);
   }
 
-  /// After `prepare_carry`.
-  void start_pull_back() {
-    decay_.start_pull_back();
-    if (shape_.steps == 0) return;
-    if (kept_.is_formed) {
-      d_transition_.setZero(shape_.d_k, shape_.d_k);
-    } else {
-      d_written_transposed_.setZero(shape_.d_k, moments_);
-      d_sought_transposed_.setZero(shape_.d_k, moments_);
-    }
+  /// \name For the pullback
+  /// \{
+
+  [[nodiscard]] const SequenceShape& shape() const { return shape_; }
+  [[nodiscard]] ChunkDecay<Scalar>& decay() { return decay_; }
+  [[nodiscard]] Pass pass() const { return pass_; }
+  [[nodiscard]] const Kept& kept() const { return kept_; }
+  [[nodiscard]] Index tokens() const { return tokens_; }
+  [[nodiscard]] Index leaves() const { return leaves_; }
+  [[nodiscard]] Index moments() const { return moments_; }
+  [[nodiscard]] const Matrix& decayed_queries() const { return decayed_queries_; }  // q D
+  [[nodiscard]] const Matrix& query_key() const { return query_key_; }              // <q, k>_D
+  [[nodiscard]] const Matrix& query_removal() const { return query_removal_; }      // <q, u>_D
+
+  /// A = D - written^T sought.
+  [[nodiscard]] const Matrix& written() const {
+    return shape_.is_delta ? kept_.keys : kept_.removals;
+  }
+  [[nodiscard]] const Matrix& sought() const {
+    return shape_.is_delta ? kept_.lookups : kept_.found;
   }
 
-  /// d_s <- A^T d_s for older state n, s before the chunk, and what that says of A.
-  void pull_back_carry(std::size_t n, const Matrix& s, Matrix& d_s) {
-    if (kept_.is_formed) {
-      transpose_into(s, transposed_);
-      product<Into::add>(d_s, transposed_, d_transition_);
-      carried_.resize(s.rows(), s.cols());
-      product<Into::replace>(kept_.transition.transpose(), d_s, carried_);
-      d_s.swap(carried_);
-      return;
-    }
-    if (shape_.steps > 0) {
-      const bool has_found = pass_ == Pass::gradients_after_states;
-      transpose_into(has_found ? kept_.found_states[n] : find(n, s), transposed_);
-      product<Into::subtract>(d_s, transposed_, d_written_transposed_);
-      carried_.resize(moments_, s.cols());
-      product<Into::replace>(written(), d_s, carried_);
-      transpose_into(carried_, transposed_);
-      product<Into::subtract>(s, transposed_, d_sought_transposed_);
-    }
-    decay_.decay_state(d_s, d_s);
-    for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
-      decay_.pull_back_total(i, s.row(i).dot(d_s.row(i)));
-    }
-    if (shape_.steps > 0) product<Into::subtract>(sought().transpose(), carried_, d_s);
+  /// What rank-one updates find of older state n.
+  const Matrix& find(std::size_t n, const Matrix& s) {
+    if (pass_ == Pass::reads) n = 0;  // nobody asks again
+    if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
+    Matrix& found = kept_.found_states[n];
+    found.resize(moments_, s.cols());
+    product<Into::replace>(sought(), s, found);
+    return found;
   }
-
-  /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
-  /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
-  void pull_back(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
-                 Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
-                 Chunk<Scalar>& gradient) {
-    const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
-    const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
-    const auto& q = rows.q;
-    const auto& k = rows.k;
-    RowsTarget<Scalar> d_q = targets.q, d_k = targets.k;
-    if (shape_.steps > 0) {
-      for (Index i = 0; kept_.is_formed && i < shape_.d_k; ++i) {
-        decay_.pull_back_total(i, d_transition_(i, i) * decay_.total(i));
-      }
-      const auto p = chunk.p.topRows(moments_);
-      auto d_p = gradient.p.topRows(moments_);
-      d_lookups_.resize(moments_, shape_.d_k);
-      d_lower_.resize(moments_, moments_);
-      if (shape_.is_delta) {
-        pull_back_delta(d_scores, d_queries, d_keys);
-      } else {
-        pull_back_removals(d_scores, d_queries, d_keys);
-      }
-      decay_.pull_back_from_start(kept_.lookups, p_at, d_lookups_, d_p);
-      decay_.pull_back_to_end(kept_.decayed_keys, k_at, d_keys, d_k);
-      decay_.pull_back_from_start(decayed_queries_, q_at, d_queries, d_q);
-      if (shape_.is_delta) {
-        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
-      } else {
-        const auto u = chunk.u.topRows(moments_);
-        auto d_u = gradient.u.topRows(moments_);
-        decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
-        decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
-        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
-        decay_.pull_back_gram(q, q_at, u, u_at, query_removal_, d_query_removal_, d_q, d_u);
-      }
-    } else {
-      decay_.pull_back_to_end(keys(), k_at, d_keys, d_k);
-      decay_.pull_back_from_start(decayed_queries_, q_at, d_queries, d_q);
-    }
-    decay_.pull_back_gram(q, q_at, k, k_at, query_key_, d_scores, d_q, d_k);
-    decay_.finish_pull_back(gradient.decay.topRows(shape_.decays > 0 ? moments_ : 0));
-  }
+  /// \}
 
  private:
   /// What rank-one updates need, whether anything is read or not.
@@ -261,93 +212,6 @@ class ChunkMap {
     product<Into::subtract>(query_removal_, kept_.found, queries_);
   }
 
-  /// A = D - written^T sought.
-  [[nodiscard]] const Matrix& written() const {
-    return shape_.is_delta ? kept_.keys : kept_.removals;
-  }
-  [[nodiscard]] const Matrix& sought() const {
-    return shape_.is_delta ? kept_.lookups : kept_.found;
-  }
-
-  /// What rank-one updates find of older state n.
-  const Matrix& find(std::size_t n, const Matrix& s) {
-    if (pass_ == Pass::reads) n = 0;  // nobody asks again
-    if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
-    Matrix& found = kept_.found_states[n];
-    found.resize(moments_, s.cols());
-    product<Into::replace>(sought(), s, found);
-    return found;
-  }
-
-  /// Adds what the states say of A = D - written^T sought to the gradients of the two.
-  void add_carries(Matrix& d_sought, Matrix& d_written) {
-    if (kept_.is_formed) {
-      product<Into::subtract>(written(), d_transition_, d_sought);
-      transpose_into(d_transition_, transposed_);
-      product<Into::subtract>(sought(), transposed_, d_written);
-    } else {
-      transpose_into(d_sought_transposed_, transposed_);
-      d_sought += transposed_;
-      transpose_into(d_written_transposed_, transposed_);
-      d_written += transposed_;
-    }
-  }
-
-  /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
-  /// with T = (I + L)^-1: dL = -T^T dT T^T = -(scores^T d_scores + keys d_keys^T) T^T. On return
-  /// d_scores is dG and d_keys is dK.
-  void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
-    const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
-    d_lookups_.setZero();
-    product_of_transposed_pairs<Into::subtract>(scores_, q_at, k_at, d_queries, d_lookups_);
-    add_carries(d_lookups_, d_keys);
-    transpose_into(kept_.lookups, transposed_);
-    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, d_scores);
-    transpose_into(d_keys, transposed_);
-    scratch_.resize(leaves_, leaves_);
-    product_of_transposed_pairs<Into::replace>(scores_, q_at, k_at, d_scores, scratch_);
-    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, scratch_);
-    transpose_into(kept_.inverse, transposed_);
-    d_lower_.setZero();
-    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, d_lower_);
-    d_query_removal_.setZero(tokens_, leaves_);
-    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, d_query_removal_);
-    d_scores.swap(d_query_removal_);
-    carried_.resize(leaves_, shape_.d_k);
-    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, carried_);
-    d_keys.swap(carried_);
-  }
-
-  /// Backwards through the general form; the names are those of the equations at the top.
-  void pull_back_removals(const Matrix& d_scores, const Matrix& d_queries, const Matrix& d_keys) {
-    d_query_removal_.setZero(tokens_, moments_);
-    transpose_into(kept_.found, transposed_);
-    product<Into::subtract>(d_queries, transposed_, d_query_removal_);
-    transpose_into(kept_.found_leaves, transposed_);
-    product<Into::subtract>(d_scores, transposed_, d_query_removal_);
-
-    d_removals_.setZero(moments_, shape_.d_k);
-    product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
-
-    d_found_.setZero(moments_, shape_.d_k);
-    product<Into::subtract>(query_removal_.transpose(), d_queries, d_found_);
-    add_carries(d_found_, d_removals_);
-    product<Into::replace>(kept_.inverse.transpose(), d_found_, d_lookups_);
-
-    d_found_leaves_.setZero(moments_, leaves_);
-    product<Into::subtract>(query_removal_.transpose(), d_scores, d_found_leaves_);
-    transpose_into(d_keys, transposed_);
-    product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
-    d_lookup_key_.resize(moments_, leaves_);
-    product<Into::replace>(kept_.inverse.transpose(), d_found_leaves_, d_lookup_key_);
-
-    d_lower_.setZero();
-    transpose_into(kept_.found, transposed_);
-    product<Into::subtract>(d_lookups_, transposed_, d_lower_);
-    transpose_into(kept_.found_leaves, transposed_);
-    product<Into::subtract>(d_lookup_key_, transposed_, d_lower_);
-  }
-
   SequenceShape shape_;
   ChunkDecay<Scalar> decay_;
   std::optional<Views> rows_{};
@@ -358,11 +222,7 @@ class ChunkMap {
   Matrix decayed_queries_, query_key_;  // q D, <q, k>_D
   Matrix query_removal_;                // <q, u>_D
   Matrix scores_, queries_;
-  Matrix d_transition_;                                // where A is formed
-  Matrix d_written_transposed_, d_sought_transposed_;  // where it is not
-  Matrix d_lookups_, d_removals_, d_lower_, d_query_removal_, d_lookup_key_;
-  Matrix d_found_, d_found_leaves_;
-  Matrix scratch_, carried_, transposed_;
+  Matrix scratch_, carried_;
 };
 
 }  // namespace loglinear::detail

@@ -49,21 +49,33 @@ struct LevelMask {
   }
 };
 
-/// weighted(t, s) = lambda(t, level of s) scores(t, s) for `leaves` columns a token; 0 where s is
+/// Calls `visit(t, level, from, to, size)` for the coefficients of row t of `scores` and of
+/// `weighted` that stand under one level, `leaves` columns a token; clears what of `weighted` is
 /// not seen.
-template <class Scores, class Lambda, class Weighted>
-void weight_scores(const LevelMask& mask, Index leaves, const Scores& scores, const Lambda& lambda,
-                   Weighted& weighted) {
+template <class Scores, class Weighted, class Visit>
+void for_each_run_of_scores(const LevelMask& mask, Index leaves, const Scores& scores,
+                            Weighted& weighted, Visit visit) {
   using Scalar = typename Weighted::Scalar;
   for (Index t = 0; t < scores.rows(); ++t) {
     Scalar* const to = &weighted(t, 0);
     const Scalar* const from = &scores(t, 0);
     mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
-      const Scalar weight = lambda(t, level);
-      for (Index s = begin * leaves; s < (begin + size) * leaves; ++s) to[s] = weight * from[s];
+      visit(t, level, from + begin * leaves, to + begin * leaves, size * leaves);
     });
     std::fill(to + mask.seen(t, leaves), to + scores.cols(), Scalar(0));
   }
+}
+
+/// weighted(t, s) = lambda(t, level of s) scores(t, s); 0 where s is not seen.
+template <class Scores, class Lambda, class Weighted>
+void weight_scores(const LevelMask& mask, Index leaves, const Scores& scores, const Lambda& lambda,
+                   Weighted& weighted) {
+  using Scalar = typename Weighted::Scalar;
+  for_each_run_of_scores(mask, leaves, scores, weighted,
+                         [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
+                           const Scalar weight = lambda(t, level);
+                           for (Index s = 0; s < size; ++s) to[s] = weight * from[s];
+                         });
 }
 
 /// The pullback of `weight_scores`: d_weighted becomes the gradient of the scores; d_lambda is
@@ -72,20 +84,16 @@ template <class Scores, class Lambda, class Weighted, class DLambda>
 void pull_back_weighted_scores(const LevelMask& mask, Index leaves, const Scores& scores,
                                const Lambda& lambda, Weighted& d_weighted, DLambda&& d_lambda) {
   using Scalar = typename Weighted::Scalar;
-  for (Index t = 0; t < scores.rows(); ++t) {
-    Scalar* const to = &d_weighted(t, 0);
-    const Scalar* const from = &scores(t, 0);
-    mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
-      const Scalar weight = lambda(t, level);
-      Scalar sum(0);
-      for (Index s = begin * leaves; s < (begin + size) * leaves; ++s) {
-        sum += to[s] * from[s];
-        to[s] *= weight;
-      }
-      d_lambda(t, level) += sum;
-    });
-    std::fill(to + mask.seen(t, leaves), to + scores.cols(), Scalar(0));
-  }
+  for_each_run_of_scores(mask, leaves, scores, d_weighted,
+                         [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
+                           const Scalar weight = lambda(t, level);
+                           Scalar sum(0);
+                           for (Index s = 0; s < size; ++s) {
+                             sum += to[s] * from[s];
+                             to[s] *= weight;
+                           }
+                           d_lambda(t, level) += sum;
+                         });
 }
 
 }  // namespace loglinear::detail
