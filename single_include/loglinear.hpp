@@ -215,6 +215,22 @@ template <class Scalar>
 using ConstMatrixView = Eigen::Map<const Matrix<Scalar>, Eigen::Unaligned,
                                    Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
 
+/// Whether a matrix lies in memory row by row, or column by column, so that kernels may work on it.
+template <class Type, bool row_major>
+inline constexpr bool is_memory = [] {
+  using Plain = std::remove_cvref_t<Type>;
+  if constexpr (requires { Plain::InnerStrideAtCompileTime; }) {
+    return static_cast<bool>(Plain::IsRowMajor) == row_major &&
+           (Plain::Flags & Eigen::DirectAccessBit) != 0 && Plain::InnerStrideAtCompileTime == 1;
+  } else {
+    return false;
+  }
+}();
+template <class Type>
+inline constexpr bool is_row_major_memory = is_memory<Type, true>;
+template <class Type>
+inline constexpr bool is_column_major_memory = is_memory<Type, false>;
+
 /// Stack buffer for one block of columns: dynamic length, never on the heap.
 inline constexpr int column_block = 64;
 template <class Scalar>
@@ -408,6 +424,149 @@ template <class Derived>
 
 #endif  // LOGLINEAR_DETAIL_CHECKS_HPP
 
+// ---- loglinear/detail/narrow.hpp
+
+#ifndef LOGLINEAR_DETAIL_NARROW_HPP
+#define LOGLINEAR_DETAIL_NARROW_HPP
+
+// Numbers that are stored narrower than they are computed with: bfloat16 and half in memory, float
+// in registers. Everything else is stored as it is.
+
+namespace loglinear::detail {
+
+template <class Stored>
+inline constexpr bool is_narrow =
+    std::is_same_v<Stored, Eigen::bfloat16> || std::is_same_v<Stored, Eigen::half>;
+
+/// What numbers stored as `Stored` are computed with.
+template <class Stored>
+using Accumulator = std::conditional_t<is_narrow<Stored>, float, Stored>;
+
+template <class Scalar>
+using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
+template <class Scalar>
+inline constexpr Index packet_size = Eigen::internal::unpacket_traits<Packet<Scalar>>::size;
+
+/// Whether Eigen converts whole packets of the two.
+template <class From, class To>
+inline constexpr bool casts_packets =
+    Eigen::internal::type_casting_traits<From, To>::VectorizedCast == 1 &&
+    packet_size<From> == packet_size<To>;
+
+/// A packet of consecutive numbers, widened.
+template <class Scalar, class Stored>
+[[nodiscard]] inline Packet<Scalar> load(const Stored* from) {
+  namespace ei = Eigen::internal;
+  if constexpr (!is_narrow<Stored>) {
+    return ei::ploadu<Packet<Scalar>>(from);
+  } else if constexpr (casts_packets<Stored, Scalar>) {
+    return ei::pcast<Packet<Stored>, Packet<Scalar>>(ei::ploadu<Packet<Stored>>(from));
+  } else {
+    alignas(64) Scalar wide[packet_size<Scalar>];
+    for (Index i = 0; i < packet_size<Scalar>; ++i) wide[i] = static_cast<Scalar>(from[i]);
+    return ei::pload<Packet<Scalar>>(wide);
+  }
+}
+
+/// Stores a packet, rounded to nearest.
+template <class Scalar, class Stored>
+inline void store(Stored* to, const Packet<Scalar>& packet) {
+  namespace ei = Eigen::internal;
+  if constexpr (!is_narrow<Stored>) {
+    ei::pstoreu(to, packet);
+  } else if constexpr (casts_packets<Scalar, Stored>) {
+    ei::pstoreu(to, ei::pcast<Packet<Scalar>, Packet<Stored>>(packet));
+  } else {
+    alignas(64) Scalar wide[packet_size<Scalar>];
+    ei::pstore(wide, packet);
+    for (Index i = 0; i < packet_size<Scalar>; ++i) to[i] = static_cast<Stored>(wide[i]);
+  }
+}
+
+// A bfloat16 is the upper half of a float, so two of them in a word are widened by a shift and a
+// mask; but then the even ones come in one packet and the odd ones in another. That is no matter as
+// long as everything that meets them is in the same order.
+
+/// Whether N packets come in pairs of even and odd numbers.
+template <class Stored, int N>
+inline constexpr bool comes_in_pairs =
+#if defined(__GNUC__)
+    std::is_same_v<Stored, Eigen::bfloat16>&& N % 2 == 0 && packet_size<float> > 1 &&
+    std::endian::native == std::endian::little;
+#else
+    false;
+#endif
+
+#if defined(__GNUC__)
+/// `count` integers in one register, in the vector extension of GCC and Clang.
+template <class Integer, int count>
+struct VectorOf {
+  typedef Integer Type __attribute__((vector_size(count * sizeof(Integer))));
+};
+#endif
+
+/// N packets of consecutive numbers, widened, perhaps in pairs.
+template <class Scalar, int N, class Stored>
+inline void load_packets(const Stored* from, Packet<Scalar> (&packets)[N]) {
+  constexpr Index width = packet_size<Scalar>;
+  if constexpr (comes_in_pairs<Stored, N>) {
+#if defined(__GNUC__)
+    typename VectorOf<std::uint32_t, static_cast<int>(width)>::Type words;
+    for (int n = 0; n < N; n += 2) {
+      std::memcpy(&words, static_cast<const void*>(from + n * width), sizeof words);
+      packets[n] = std::bit_cast<Packet<Scalar>>(words << 16);
+      packets[n + 1] = std::bit_cast<Packet<Scalar>>(words & 0xFFFF0000u);
+    }
+#endif
+  } else {
+    for (int n = 0; n < N; ++n) packets[n] = load<Scalar>(from + n * width);
+  }
+}
+
+/// N packets of consecutive numbers in the order in which `load_packets` brings those of `Stored`.
+template <class Stored, int N, class Scalar>
+inline void load_in_order_of(const Scalar* from, Packet<Scalar> (&packets)[N]) {
+  namespace ei = Eigen::internal;
+  constexpr Index width = packet_size<Scalar>;
+  if constexpr (comes_in_pairs<Stored, N>) {
+    alignas(64) Scalar even[width], odd[width];
+    for (int n = 0; n < N; n += 2, from += 2 * width) {
+      for (Index i = 0; i < width; ++i) {
+        even[i] = from[2 * i];
+        odd[i] = from[2 * i + 1];
+      }
+      packets[n] = ei::pload<Packet<Scalar>>(even);
+      packets[n + 1] = ei::pload<Packet<Scalar>>(odd);
+    }
+  } else {
+    for (int n = 0; n < N; ++n) packets[n] = ei::ploadu<Packet<Scalar>>(from + n * width);
+  }
+}
+
+/// Stores packets that are in that order as consecutive numbers.
+template <class Stored, int N, class Scalar>
+inline void store_from_order_of(Scalar* to, const Packet<Scalar> (&packets)[N]) {
+  namespace ei = Eigen::internal;
+  constexpr Index width = packet_size<Scalar>;
+  if constexpr (comes_in_pairs<Stored, N>) {
+    alignas(64) Scalar even[width], odd[width];
+    for (int n = 0; n < N; n += 2, to += 2 * width) {
+      ei::pstore(even, packets[n]);
+      ei::pstore(odd, packets[n + 1]);
+      for (Index i = 0; i < width; ++i) {
+        to[2 * i] = even[i];
+        to[2 * i + 1] = odd[i];
+      }
+    }
+  } else {
+    for (int n = 0; n < N; ++n) ei::pstoreu(to + n * width, packets[n]);
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_NARROW_HPP
+
 // ---- loglinear/detail/kernels.hpp
 
 #ifndef LOGLINEAR_DETAIL_KERNELS_HPP
@@ -416,112 +575,339 @@ template <class Derived>
 // The inner loops of a token, on raw row-major memory: on Eigen's packets, so that one text serves
 // every instruction set and every scalar (a scalar without packets is its own packet of one). They
 // never parallelise, never allocate and add in a fixed order.
+//
+// Memory is read in the order in which it lies, a whole row of a block before the next: rows that
+// take turns cost hardware prefetchers half their speed.
 
 namespace loglinear::detail {
 
-template <class Scalar>
-using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
-template <class Scalar>
-inline constexpr Index packet_size = Eigen::internal::unpacket_traits<Packet<Scalar>>::size;
-
-/// out[j] = sum_i c[i] m[i][j] for N packets of columns, added to out if `Add`: the sums stay in
-/// registers while all rows pass by; even and odd rows are summed apart to hide the latency of the
-/// additions.
-template <int N, bool Add, class Scalar>
-void weighted_rows_block(const Scalar* m, Index rows, Index stride, const Scalar* c, Scalar* out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  P even[N], odd[N];
-  for (int n = 0; n < N; ++n) {
-    odd[n] = ei::pset1<P>(Scalar(0));
-    even[n] = Add ? ei::ploadu<P>(out + n * width) : odd[n];
-  }
-  Index i = 0;
-  for (; i + 1 < rows; i += 2, m += 2 * stride) {
-    const P first = ei::pset1<P>(c[i]), second = ei::pset1<P>(c[i + 1]);
-    for (int n = 0; n < N; ++n) {
-      even[n] = ei::pmadd(first, ei::ploadu<P>(m + n * width), even[n]);
-      odd[n] = ei::pmadd(second, ei::ploadu<P>(m + stride + n * width), odd[n]);
-    }
-  }
-  if (i < rows) {
-    const P last = ei::pset1<P>(c[i]);
-    for (int n = 0; n < N; ++n) {
-      even[n] = ei::pmadd(last, ei::ploadu<P>(m + n * width), even[n]);
-    }
-  }
-  for (int n = 0; n < N; ++n) ei::pstoreu(out + n * width, ei::padd(even[n], odd[n]));
-}
-
-/// out[j] = sum_i c[i] m[i][j], j < columns, added to out if `Add`: a row-major matrix from the
-/// left, `m^T c`.
-template <bool Add = false, class Scalar>
-void weighted_rows(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
-                   Scalar* out) {
-  constexpr Index width = packet_size<Scalar>;
-  Index j = 0;
-  for (; j + 8 * width <= columns; j += 8 * width) {
-    weighted_rows_block<8, Add>(m + j, rows, stride, c, out + j);
-  }
-  for (; j + 4 * width <= columns; j += 4 * width) {
-    weighted_rows_block<4, Add>(m + j, rows, stride, c, out + j);
-  }
-  for (; j + 2 * width <= columns; j += 2 * width) {
-    weighted_rows_block<2, Add>(m + j, rows, stride, c, out + j);
-  }
-  for (; j + width <= columns; j += width) {
-    weighted_rows_block<1, Add>(m + j, rows, stride, c, out + j);
-  }
-  if (j == columns) return;
-  if (!Add) std::fill(out + j, out + columns, Scalar(0));
-  for (Index i = 0; i < rows; ++i) {
-    for (Index rest = j; rest < columns; ++rest) out[rest] += c[i] * m[i * stride + rest];
-  }
-}
-
-/// The dot product of two contiguous vectors, as a packet of partial sums and the scalar rest.
-template <class Scalar>
-struct PartialDot {
-  Packet<Scalar> sums;
-  Scalar rest;
+/// A matrix to be read as `Sums` weighted sums of its rows, scale sum_i weights[i] rows[i].
+template <class Stored, class Scalar, std::size_t Sums = 1>
+struct WeightedRows {
+  const Stored* rows;
+  std::array<const Scalar*, Sums> weights;
+  Scalar scale;
 };
+
+/// Packets of columns that fit in half of the registers, or a quarter where they are widened.
 template <class Scalar>
-PartialDot<Scalar> partial_dot(const Scalar* a, const Scalar* b, Index size) {
+inline constexpr int widest_block =
+    Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 16 : 8;
+
+/// out[j] = the weighted sums of rows of all terms together, for N packets of columns from `first`
+/// on, added to out if `Add`. The sums stay in registers while all rows of all terms pass by; fewer
+/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
+template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                         Index rows, Index stride, const std::array<Scalar*, Sums>& out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  [[maybe_unused]] constexpr Index width = packet_size<Scalar>;
+  constexpr int chains = N >= Chains ? 1 : Chains / N;
+  P sums[Sums][chains][N];
+  for (std::size_t s = 0; s < Sums; ++s) {
+    for (int c = 0; c < chains; ++c) {
+      for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
+    }
+    if (Add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
+  }
+  const auto add_row = [&](const auto& term, const Stored* row, Index i, auto c) {
+    [[maybe_unused]] P packets[N];
+    if constexpr (is_narrow<Stored>) load_packets<Scalar, N>(row, packets);
+    for (std::size_t s = 0; s < Sums; ++s) {
+      const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));
+      for (int n = 0; n < N; ++n) {
+        if constexpr (is_narrow<Stored>) {
+          sums[s][c][n] = ei::pmadd(weight, packets[n], sums[s][c][n]);
+        } else {  // loaded for each sum: few registers are left
+          sums[s][c][n] = ei::pmadd(weight, ei::ploadu<P>(row + n * width), sums[s][c][n]);
+        }
+      }
+    }
+  };
+  for (int t = 0; t < count; ++t) {
+    const WeightedRows<Stored, Scalar, Sums> term = terms[t];
+    const Stored* row = term.rows + first;
+    Index i = 0;
+    for (; i + chains <= rows; i += chains, row += chains * stride) {
+      // Unrolled, or else the sums would not stay in registers.
+      [&]<int... C>(std::integer_sequence<int, C...>) {
+        (add_row(term, row + C * stride, i + C, std::integral_constant<int, C>{}), ...);
+      }
+      (std::make_integer_sequence<int, chains>{});
+    }
+    for (; i < rows; ++i, row += stride) add_row(term, row, i, std::integral_constant<int, 0>{});
+  }
+  for (std::size_t s = 0; s < Sums; ++s) {
+    for (int n = 0; n < N; ++n) {
+      for (int c = 1; c < chains; ++c) sums[s][0][n] = ei::padd(sums[s][0][n], sums[s][c][n]);
+    }
+    store_from_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
+  }
+}
+
+/// All columns from `first` on, N packets at a time as long as there are so many, then fewer.
+template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                        Index rows, Index columns, Index stride,
+                        const std::array<Scalar*, Sums>& out) {
+  constexpr Index width = packet_size<Scalar>;
+  for (; first + N * width <= columns; first += N * width) {
+    weighted_rows_block<N, Add, Chains>(terms, count, first, rows, stride, out);
+  }
+  // One pass rather than several over long rows: half a row after the other is no order of memory.
+  if constexpr (N == 16 && Chains == 1) {
+    const Index packets = (columns - first) / width;
+    if (packets >= 10) {
+      if (packets >= 14) {
+        weighted_rows_block<14, Add, Chains>(terms, count, first, rows, stride, out);
+      } else if (packets >= 12) {
+        weighted_rows_block<12, Add, Chains>(terms, count, first, rows, stride, out);
+      } else {
+        weighted_rows_block<10, Add, Chains>(terms, count, first, rows, stride, out);
+      }
+      first += packets / 2 * 2 * width;
+    }
+  }
+  if constexpr (N > 1) {
+    weighted_rows_from<N / 2, Add, Chains>(terms, count, first, rows, columns, stride, out);
+  } else if (first < columns) {
+    for (std::size_t s = 0; s < Sums; ++s) {
+      if (!Add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
+      for (int t = 0; t < count; ++t) {
+        const auto& [m, weights, scale] = terms[t];
+        for (Index i = 0; i < rows; ++i) {
+          const Scalar weight = scale * weights[s][i];
+          for (Index j = first; j < columns; ++j) {
+            out[s][j] += weight * static_cast<Scalar>(m[i * stride + j]);
+          }
+        }
+      }
+    }
+  }
+}
+
+/// out[j] = sum over the terms of scale sum_i weights[i] rows[i][j], j < columns, added to out if
+/// `Add`: `sum_l lambda_l m_l^T c_l` over matrices of one shape, in one pass over each. With one
+/// chain the rounding of a column depends on nothing but whether it lies in a whole packet.
+template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
+                   Index stride, Scalar* out) {
+  constexpr int widest = is_narrow<Stored> ? widest_block<Scalar> / 2 : widest_block<Scalar>;
+  weighted_rows_from<widest, Add, Chains, Stored, Scalar, 1>(terms, count, 0, rows, columns, stride,
+                                                             {out});
+}
+
+/// The same of one matrix, `m^T c`.
+template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
+                   Scalar* out) {
+  const WeightedRows<Stored, Scalar> term{m, {c}, Scalar(1)};
+  weighted_rows<Add, Chains>(&term, 1, rows, columns, stride, out);
+}
+
+/// The same with two vectors at once, `m^T c` and `m^T d`.
+template <bool Add = false, int Chains = 4, class Scalar>
+void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
+                        const Scalar* d, Scalar* out_c, Scalar* out_d) {
+  const WeightedRows<Scalar, Scalar, 2> term{m, {c, d}, Scalar(1)};
+  weighted_rows_from<widest_block<Scalar> / 2, Add, Chains, Scalar, Scalar, 2>(
+      &term, 1, 0, rows, columns, stride, {out_c, out_d});
+}
+
+/// A matrix to be multiplied by a vector: row i counts weights[i] times in the sum over all terms,
+/// and duals[i] times in what is found of this term.
+template <class Stored, class Scalar>
+struct DottedRows {
+  const Stored* rows;
+  const Scalar* vector;
+  const Scalar* weights;
+  const Scalar* duals;
+  Scalar found;
+};
+
+/// The part of N packets of columns, from `first` on.
+template <int N, class Stored, class Scalar>
+void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
+                       Index stride, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index band = 16;  // rows of all terms before their sums are added up across
+  const P zero = ei::pset1<P>(Scalar(0));
+  for (Index top = 0; top < rows; top += band) {
+    const Index height = std::min(band, rows - top);
+    P sums[band];
+    std::fill(sums, sums + height, zero);
+    for (int term = 0; term < count; ++term) {
+      auto& [m, vector, weights, duals, found] = terms[term];
+      P d[N], packets[N], along = zero;
+      load_in_order_of<Stored, N, Scalar>(vector + first, d);
+      const Stored* row = m + top * stride + first;
+      for (Index i = 0; i < height; ++i, row += stride) {
+        load_packets<Scalar, N>(row, packets);
+        P dot = ei::pmul(packets[0], d[0]);
+        for (int n = 1; n < N; ++n) dot = ei::pmadd(packets[n], d[n], dot);
+        sums[i] = ei::pmadd(ei::pset1<P>(weights[top + i]), dot, sums[i]);
+        along = ei::pmadd(ei::pset1<P>(duals[top + i]), dot, along);
+      }
+      found += ei::predux(along);
+    }
+    for (Index i = 0; i < height; ++i) out[top + i] += ei::predux(sums[i]);
+  }
+}
+
+template <int N, class Stored, class Scalar>
+void dotted_rows_from(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
+                      Index columns, Index stride, Scalar* out) {
+  constexpr Index width = packet_size<Scalar>;
+  for (; first + N * width <= columns; first += N * width) {
+    dotted_rows_block<N>(terms, count, first, rows, stride, out);
+  }
+  if constexpr (N > 1) {
+    dotted_rows_from<N / 2>(terms, count, first, rows, columns, stride, out);
+  } else {
+    for (int term = 0; term < count && first < columns; ++term) {
+      auto& [m, vector, weights, duals, found] = terms[term];
+      for (Index i = 0; i < rows; ++i) {
+        Scalar dot(0);
+        for (Index j = first; j < columns; ++j) {
+          dot += static_cast<Scalar>(m[i * stride + j]) * vector[j];
+        }
+        out[i] += weights[i] * dot;
+        found += duals[i] * dot;
+      }
+    }
+  }
+}
+
+/// out[i] += sum over the terms of weights[i] (rows[i] . vector), and for each term found += sum_i
+/// duals[i] (rows[i] . vector): `sum_l diag(w_l) m_l d_l` and `q_l^T m_l d_l` in one pass.
+template <class Stored, class Scalar>
+void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
+                 Index stride, Scalar* out) {
+  dotted_rows_from<8>(terms, count, Index{0}, rows, columns, stride, out);
+}
+
+/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if
+/// `Add`.
+template <int N, bool Add, class Scalar, std::size_t Vectors>
+void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
+                    const std::array<const Scalar*, Vectors>& vectors,
+                    const std::array<Scalar*, Vectors>& out) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  P even = ei::pset1<P>(Scalar(0)), odd = even;
-  Index j = 0;
-  for (; j + 2 * width <= size; j += 2 * width) {
-    even = ei::pmadd(ei::ploadu<P>(a + j), ei::ploadu<P>(b + j), even);
-    odd = ei::pmadd(ei::ploadu<P>(a + j + width), ei::ploadu<P>(b + j + width), odd);
+  P packets[Vectors][N];
+  for (std::size_t s = 0; s < Vectors; ++s) {
+    for (int n = 0; n < N; ++n) packets[s][n] = ei::ploadu<P>(vectors[s] + first + n * width);
   }
-  for (; j + width <= size; j += width) {
-    even = ei::pmadd(ei::ploadu<P>(a + j), ei::ploadu<P>(b + j), even);
+  const Scalar* row = m + first;
+  for (Index j = 0; j < rows; ++j, row += stride) {
+    for (std::size_t s = 0; s < Vectors; ++s) {
+      P sum = ei::pmul(ei::ploadu<P>(row), packets[s][0]);
+      for (int n = 1; n < N; ++n) {
+        sum = ei::pmadd(ei::ploadu<P>(row + n * width), packets[s][n], sum);
+      }
+      const Scalar dot = ei::predux(sum);
+      out[s][j] = Add ? out[s][j] + dot : dot;
+    }
   }
-  Scalar rest(0);
-  for (; j < size; ++j) rest += a[j] * b[j];
-  return {ei::padd(even, odd), rest};
+}
+template <int N, bool Add, class Scalar, std::size_t Vectors>
+void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Index stride,
+                   const std::array<const Scalar*, Vectors>& vectors,
+                   const std::array<Scalar*, Vectors>& out) {
+  constexpr Index width = packet_size<Scalar>;
+  if (first + N * width <= columns) {
+    row_dots_block<N, Add>(m, first, rows, stride, vectors, out);
+    return row_dots_from<N, true>(m, first + N * width, rows, columns, stride, vectors, out);
+  }
+  if constexpr (N > 1) {
+    row_dots_from<N / 2, Add>(m, first, rows, columns, stride, vectors, out);
+  } else {
+    for (std::size_t s = 0; s < Vectors; ++s) {
+      for (Index j = 0; j < rows && (first < columns || !Add); ++j) {
+        Scalar dot(0);
+        for (Index i = first; i < columns; ++i) dot += m[j * stride + i] * vectors[s][i];
+        out[s][j] = Add ? out[s][j] + dot : dot;
+      }
+    }
+  }
 }
 
-/// out[i] = sum_l weight[l] m_l[i] . d over matrices of one shape, `sum_l weight_l m_l d`: row by
-/// row over all matrices, so that packets are summed across only once a row.
+/// out[j] = rows[j] . q, `m q` of a row-major matrix.
 template <class Scalar>
-void weighted_dots(const Scalar* const* m, const Scalar* weight, int count, Index rows,
-                   Index columns, const Scalar* d, Scalar* out) {
+void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
+  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(m, 0, rows, columns, columns, {q},
+                                                            {out});
+}
+/// The same with two vectors at once, and the same bits.
+template <class Scalar>
+void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
+              Scalar* out_q, Scalar* out_p) {
+  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p},
+                                                            {out_q, out_p});
+}
+
+/// rows[j] = factor factors rows[j] - found[j] u, where factors is 1 for all if it is null.
+template <class Scalar>
+void update_rows(Scalar* m, Index rows, Index columns, Index stride, const Scalar& factor,
+                 const Scalar* factors, const Scalar* u, const Scalar* found) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
-  for (Index i = 0; i < rows; ++i) {
-    P sums = ei::pset1<P>(Scalar(0));
-    Scalar rest(0);
-    for (int l = 0; l < count; ++l) {
-      const PartialDot<Scalar> dot = partial_dot(m[l] + i * columns, d, columns);
-      sums = ei::pmadd(ei::pset1<P>(weight[l]), dot.sums, sums);
-      rest += weight[l] * dot.rest;
+  constexpr Index width = packet_size<Scalar>;
+  for (Index j = 0; j < rows; ++j, m += stride) {
+    const P minus = ei::pset1<P>(-found[j]), common = ei::pset1<P>(factor);
+    Index i = 0;
+    for (; i + width <= columns; i += width) {
+      P old = ei::pmul(common, ei::ploadu<P>(m + i));
+      if (factors != nullptr) old = ei::pmul(old, ei::ploadu<P>(factors + i));
+      ei::pstoreu(m + i, ei::pmadd(minus, ei::ploadu<P>(u + i), old));
     }
-    out[i] = ei::predux(sums) + rest;
+    for (; i < columns; ++i) {
+      m[i] *= factor;
+      if (factors != nullptr) m[i] *= factors[i];
+      m[i] -= found[j] * u[i];
+    }
   }
+}
+
+/// m[i][j] = scale(i) m[i][j] + c[i] v[j] for N packets of columns at a time, v in registers.
+template <int N, class Scalar, class ScaleOfRow>
+void scale_and_add_outer_from(Scalar* m, Index first, Index rows, Index columns, Index stride,
+                              const ScaleOfRow& scale, const Scalar* c, const Scalar* v) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  for (; first + N * width <= columns; first += N * width) {
+    P along[N];
+    for (int n = 0; n < N; ++n) along[n] = ei::ploadu<P>(v + first + n * width);
+    Scalar* row = m + first;
+    for (Index i = 0; i < rows; ++i, row += stride) {
+      const P old = ei::pset1<P>(scale(i)), factor = ei::pset1<P>(c[i]);
+      for (int n = 0; n < N; ++n) {
+        Scalar* const at = row + n * width;
+        ei::pstoreu(at, ei::pmadd(factor, along[n], ei::pmul(old, ei::ploadu<P>(at))));
+      }
+    }
+  }
+  if constexpr (N > 1) {
+    scale_and_add_outer_from<N / 2>(m, first, rows, columns, stride, scale, c, v);
+  } else {
+    for (Index i = 0; i < rows && first < columns; ++i) {
+      const Scalar scale_of_row = scale(i);
+      for (Index j = first; j < columns; ++j) {
+        m[i * stride + j] = c[i] * v[j] + scale_of_row * m[i * stride + j];
+      }
+    }
+  }
+}
+
+/// m[i][j] = scale(i) m[i][j] + c[i] v[j], j < columns: rows scaled, then a rank-one update.
+template <class Scalar, class ScaleOfRow>
+void scale_and_add_outer(Scalar* m, Index rows, Index columns, Index stride,
+                         const ScaleOfRow& scale, const Scalar* c, const Scalar* v) {
+  scale_and_add_outer_from<8>(m, Index{0}, rows, columns, stride, scale, c, v);
 }
 
 /// m[i][j] += c[i] v[j], j < columns: a rank-one update of a row-major matrix.
@@ -541,36 +927,25 @@ void add_outer(Scalar* m, Index rows, Index columns, Index stride, const Scalar*
   }
 }
 
-/// to[j] += from[j] and from[j] = 0 for `size` contiguous numbers.
-template <class Scalar>
-void move_into(Scalar* from, Index size, Scalar* to) {
+/// m[i][j] *= scale_of(i) of_column[j], the latter 1 for all where it is null.
+template <class Stored, class Scalar, class ScaleOfRow>
+void scale(Stored* m, Index rows, Index columns, Index stride, ScaleOfRow scale_of,
+           const Scalar* of_column) {
   namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  Index j = 0;
-  for (; j + width <= size; j += width) {
-    ei::pstoreu(to + j, ei::padd(ei::ploadu<P>(to + j), ei::ploadu<P>(from + j)));
-    ei::pstoreu(from + j, ei::pset1<P>(Scalar(0)));
-  }
-  for (; j < size; ++j) {
-    to[j] += from[j];
-    from[j] = Scalar(0);
-  }
-}
-
-/// Magnitudes below this are nothing: the smallest normal number over the rounding error, so that
-/// what a state still says when multiplied by ordinary numbers is not denormal. Processors take a
-/// hundred times as long over denormal numbers; a state that decays would end in them.
-template <class Scalar>
-inline constexpr Scalar negligible_magnitude =
-    std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon();
-
-/// Clears what has decayed to nothing; other scalars than IEEE ones are left as they are.
-template <class Scalar>
-void clear_negligible(Scalar* m, Index size) {
-  if constexpr (std::numeric_limits<Scalar>::is_iec559) {
-    for (Index j = 0; j < size; ++j) {
-      m[j] = std::abs(m[j]) < negligible_magnitude<Scalar> ? Scalar(0) : m[j];
+  for (Index i = 0; i < rows; ++i, m += stride) {
+    const Scalar scale_of_row = scale_of(i);
+    const Packet<Scalar> factor = ei::pset1<Packet<Scalar>>(scale_of_row);
+    Index j = 0;
+    for (; j + width <= columns; j += width) {
+      Packet<Scalar> scaled = ei::pmul(factor, load<Scalar>(m + j));
+      if (of_column != nullptr) scaled = ei::pmul(scaled, load<Scalar>(of_column + j));
+      store<Scalar>(m + j, scaled);
+    }
+    for (; j < columns; ++j) {
+      Scalar scaled = scale_of_row * static_cast<Scalar>(m[j]);
+      if (of_column != nullptr) scaled *= of_column[j];
+      m[j] = static_cast<Stored>(scaled);
     }
   }
 }
@@ -590,35 +965,19 @@ void scaled_row(const Scalar& c, const Scalar* from, Index size, Scalar* to) {
   for (; j < size; ++j) to[j] = c * from[j] + (Add ? to[j] : Scalar(0));
 }
 
-/// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
-/// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
-/// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
-/// memory: a row of the target stays in the nearest cache.
-template <class Scalar, class KeyAt>
-void carry(Scalar* levels, int landed, bool keeps, Index rows, Index columns, Index count,
-           KeyAt key, const Scalar* values) {
-  const Index size = rows * columns;
-  std::array<Scalar, column_block> keys;
-  for (Index i = 0; i < rows; ++i) {
-    Scalar* const first = levels + i * columns;
-    Scalar* const target = first + landed * size;
-    bool adds = keeps;
-    for (Index begin = 0; begin < count; begin += column_block) {
-      const Index width = std::min<Index>(column_block, count - begin);
-      for (Index n = 0; n < width; ++n) keys[static_cast<std::size_t>(n)] = key(i, begin + n);
-      const Scalar* const block = values + begin * columns;
-      if (width == 1) {
-        adds ? scaled_row<true>(keys[0], block, columns, target)
-             : scaled_row<false>(keys[0], block, columns, target);
-      } else if (adds) {
-        weighted_rows<true>(block, width, columns, columns, keys.data(), target);
-      } else {
-        weighted_rows<false>(block, width, columns, columns, keys.data(), target);
-      }
-      adds = true;
-    }
-    for (Scalar* merged = first; merged < target; merged += size) {
-      move_into(merged, columns, target);
+/// Magnitudes below this are nothing: the smallest normal number over the rounding error, so that
+/// what a state still says when multiplied by ordinary numbers is not denormal. Processors take a
+/// hundred times as long over denormal numbers; a state that decays would end in them.
+template <class Scalar>
+inline constexpr Scalar negligible_magnitude =
+    std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon();
+
+/// Clears what has decayed to nothing; other scalars than IEEE ones are left as they are.
+template <class Scalar>
+void clear_negligible(Scalar* m, Index size) {
+  if constexpr (std::numeric_limits<Scalar>::is_iec559 && !is_narrow<Scalar>) {
+    for (Index j = 0; j < size; ++j) {
+      m[j] = std::abs(m[j]) < negligible_magnitude<Scalar> ? Scalar(0) : m[j];
     }
   }
 }
@@ -886,6 +1245,7 @@ namespace loglinear {
 template <class Scalar_>
 struct Identity {
   using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
 
   Identity(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
 
@@ -894,7 +1254,12 @@ struct Identity {
   void left_transposed(auto&& /*q*/) const {}
   void right(auto&& /*m*/) const {}
   void pullback(const auto&, const auto&, const auto&, const auto&, Identity&) const {}
+  void reset() {}
+  void follow(const Identity&) {}
   [[nodiscard]] Scalar factor() const { return Scalar(1); }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
+  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
   [[nodiscard]] double norm_bound() const { return 1; }
   [[nodiscard]] bool all_finite() const { return true; }
 };
@@ -903,20 +1268,31 @@ struct Identity {
 template <class Scalar_>
 struct ScalarDecay {
   using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
 
   ScalarDecay(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
 
   Scalar decay{1};  ///< a
 
   [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
-  void left(auto&& m) const { m *= decay; }
+  void left(auto&& m) const {
+    if (decay != Scalar(1)) m *= decay;
+  }
   void left_transposed(auto&& q) const { q *= decay; }
   void right(auto&& /*m*/) const {}
   void pullback(const auto& q, const auto& s, const auto&, const auto&,
                 ScalarDecay& gradient) const {
     gradient.decay = q.dot(s);
   }
+  void reset() { decay = Scalar(1); }
+  void follow(const ScalarDecay& later) {
+    decay *= later.decay;
+    detail::clear_negligible(&decay, 1);
+  }
   [[nodiscard]] Scalar factor() const { return decay; }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return decay; }
+  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
   [[nodiscard]] double norm_bound() const { return std::abs(detail::to_double(decay)); }
   [[nodiscard]] bool all_finite() const { return detail::is_finite(decay); }
 };
@@ -925,6 +1301,7 @@ struct ScalarDecay {
 template <class Scalar_>
 struct KeyDecay {
   using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
 
   KeyDecay(Eigen::Index key_rows, Eigen::Index /*d_v*/)
       : decay(detail::Vector<Scalar>::Ones(key_rows)) {}
@@ -935,13 +1312,31 @@ struct KeyDecay {
     return decay.size() == key_rows;
   }
   void left(auto&& m) const {
-    for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
+    if constexpr (detail::is_row_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.rows(), m.cols(), m.outerStride(), [&](Eigen::Index i) { return decay[i]; },
+          nullptr);
+    } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.cols(), m.rows(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
+          decay.data());
+    } else {
+      for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
+    }
   }
   void left_transposed(auto&& q) const { q.array() *= decay.array(); }
   void right(auto&& /*m*/) const {}
   void pullback(const auto& q, const auto& s, const auto&, const auto&, KeyDecay& gradient) const {
     gradient.decay = q.cwiseProduct(s);
   }
+  void reset() { decay.setOnes(); }
+  void follow(const KeyDecay& later) {
+    decay.array() *= later.decay.array();
+    detail::clear_negligible(decay.data(), decay.size());
+  }
+  [[nodiscard]] Scalar row_factor(Eigen::Index i) const { return decay[i]; }
+  [[nodiscard]] const Scalar* row_factors() const { return decay.data(); }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
   [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
   [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
 };
@@ -950,6 +1345,7 @@ struct KeyDecay {
 template <class Scalar_>
 struct ValueDecay {
   using Scalar = Scalar_;
+  static constexpr bool scales_values = true;
 
   ValueDecay(Eigen::Index /*key_rows*/, Eigen::Index d_v)
       : decay(detail::Vector<Scalar>::Ones(d_v)) {}
@@ -960,13 +1356,26 @@ struct ValueDecay {
   void left(auto&& /*m*/) const {}
   void left_transposed(auto&& /*q*/) const {}
   void right(auto&& m) const {
-    for (Eigen::Index i = 0; i < m.rows(); ++i) {
-      m.row(i).array() *= decay.transpose().array();
+    if constexpr (detail::is_row_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.rows(), m.cols(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
+          decay.data());
+    } else {
+      for (Eigen::Index i = 0; i < m.rows(); ++i) {
+        m.row(i).array() *= decay.transpose().array();
+      }
     }
   }
   void pullback(const auto&, const auto&, const auto& z, const auto& d,
                 ValueDecay& gradient) const {
     gradient.decay = z.cwiseProduct(d);
+  }
+  void reset() { decay.setOnes(); }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
+  [[nodiscard]] const Scalar* column_factors() const { return decay.data(); }
+  void follow(const ValueDecay& later) {
+    decay.array() *= later.decay.array();
+    detail::clear_negligible(decay.data(), decay.size());
   }
   [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
   [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
@@ -993,6 +1402,7 @@ struct TransitionProduct {
   static_assert(sizeof...(Factors) > 0, "a product of transitions needs at least one factor");
   static constexpr std::size_t count = sizeof...(Factors);  ///< number of factors
   using Scalar = typename std::tuple_element_t<0, std::tuple<Factors...>>::Scalar;
+  static constexpr bool scales_values = (Factors::scales_values || ...);
 
   TransitionProduct(Eigen::Index key_rows, Eigen::Index d_v)
       : factors(Factors(key_rows, d_v)...),
@@ -1109,6 +1519,7 @@ namespace loglinear {
 template <class Diagonal>
 struct RankOneUpdate {
   using Scalar = typename Diagonal::Scalar;
+  static constexpr bool scales_values = false;
 
   RankOneUpdate(Eigen::Index key_rows, Eigen::Index d_v)
       : diagonal(key_rows, d_v),
@@ -1125,15 +1536,35 @@ struct RankOneUpdate {
 
   /// m <- D m - u (p^T m), a block of columns at a time so that p^T m fits on the stack.
   void left(auto&& m) const {
-    for (Eigen::Index first = 0; first < m.cols(); first += detail::column_block) {
-      const Eigen::Index width = std::min<Eigen::Index>(detail::column_block, m.cols() - first);
+    for (Eigen::Index first = 0; first < m.cols(); first += found_block) {
+      const Eigen::Index width = std::min<Eigen::Index>(found_block, m.cols() - first);
       auto block = m.middleCols(first, width);
-      detail::BlockBuffer<Scalar> found(width);
-      found.setZero();
-      for (Eigen::Index i = 0; i < p.size(); ++i) found += p[i] * block.row(i).transpose();
-      diagonal.left(block);
-      for (Eigen::Index i = 0; i < u.size(); ++i) block.row(i) -= u[i] * found.transpose();
+      Found found(width);
+      if constexpr (detail::is_row_major_memory<decltype(m)>) {
+        detail::weighted_rows(block.data(), u.size(), width, block.outerStride(), p.data(),
+                              found.data());
+        found = -found;
+        detail::scale_and_add_outer(
+            block.data(), u.size(), width, block.outerStride(),
+            [&](Eigen::Index i) { return diagonal.row_factor(i); }, u.data(), found.data());
+      } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
+        for (Eigen::Index j = 0; j < width; ++j) found[j] = p.dot(block.col(j));
+        left(block, found.data());
+      } else {
+        found.setZero();
+        for (Eigen::Index i = 0; i < p.size(); ++i) found += p[i] * block.row(i).transpose();
+        diagonal.left(block);
+        for (Eigen::Index i = 0; i < u.size(); ++i) block.row(i) -= u[i] * found.transpose();
+      }
     }
+  }
+
+  /// m <- D m - u found^T where `found` = p^T m is known already; m is column-major in memory.
+  void left(auto&& m, const Scalar* found) const {
+    const bool is_uniform = diagonal.row_factors() == nullptr;
+    detail::update_rows(m.data(), m.cols(), u.size(), m.outerStride(),
+                        is_uniform ? diagonal.row_factor(0) : Scalar(1), diagonal.row_factors(),
+                        u.data(), found);
   }
 
   /// q <- D q - p (u^T q)
@@ -1153,15 +1584,39 @@ struct RankOneUpdate {
     gradient.p = -along * s;
   }
 
-  /// Bounds p^T m too, which `left` computes on the way: it can overflow where u is tiny.
+  /// Where D is one number a, with u = c p + w, w orthogonal to p: `max(|a|, |a - u.p|) + |w| |p|`,
+  /// which is 1 for a delta rule; else `|D| + |u| |p|`. Bounds p^T m too, which `left` computes on
+  /// the way: it can overflow where u is tiny and p is not.
   [[nodiscard]] double norm_bound() const {
+    const double uu = detail::to_double(u.squaredNorm()), pp = detail::to_double(p.squaredNorm());
+    if constexpr (requires { diagonal.factor(); }) {
+      if (detail::is_at_most(uu, 2) && detail::is_at_most(pp, 2) && pp > 1e-6) {
+        const double a = detail::to_double(diagonal.factor()), up = detail::to_double(u.dot(p));
+        const double across = std::max(0.0, uu * pp - up * up);
+        return std::max(std::abs(a), std::abs(a - up)) + std::sqrt(across);
+      }
+    }
     return diagonal.norm_bound() +
            std::max(1.0, detail::to_double(u.stableNorm())) * detail::to_double(p.stableNorm());
   }
   [[nodiscard]] bool all_finite() const {
     return diagonal.all_finite() && detail::all_finite(u) && detail::all_finite(p);
   }
+
+ private:
+  /// Columns whose p^T m lies on the stack at a time.
+  static constexpr int found_block = 4 * detail::column_block;
+  using Found = Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, found_block, 1>;
 };
+
+namespace detail {
+
+template <class Kind>
+inline constexpr bool is_rank_one_update = false;
+template <class Diagonal>
+inline constexpr bool is_rank_one_update<RankOneUpdate<Diagonal>> = true;
+
+}  // namespace detail
 
 }  // namespace loglinear
 
@@ -1456,12 +1911,12 @@ class Parameters {
   [[nodiscard]] Index d_model() const { return d_model_; }
   [[nodiscard]] const Vector<Scalar>& free() const { return free_; }
 
-  /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet, so that
-  /// a row's rounding does not depend on `from`.
+  /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet and sums
+  /// in one chain, so that a row's rounding does not depend on `from`.
   void project(const Vector<Scalar>& x, Vector<Scalar>& raw, Index from = 0) const {
     from -= from % packet_size<Scalar>;
-    weighted_rows(projections_.data() + from, d_model_, projected_ - from, projected_, x.data(),
-                  raw.data() + from);
+    weighted_rows<false, 1>(projections_.data() + from, d_model_, projected_ - from, projected_,
+                            x.data(), raw.data() + from);
   }
 
   /// raw = x W^T, a row a token.
@@ -1651,22 +2106,32 @@ struct Layout {
   }
 };
 
+/// How large the memory of reads must be.
+struct ReadShape {
+  Index max_levels = 0;
+  Index columns = 0;  // of the buffer of newest leaves
+  Index tiers = 0;    // of levels with pending transitions in common
+};
+
 /// Everything a read needs; the forward half of a token.
 template <class Kind>
 struct Workspace {
   using Scalar = typename Kind::Scalar;
 
-  Workspace(const Layout& layout, Index d_model, Index leaves, Index max_levels, Index weights,
-            Index score_columns)
+  Workspace(const Layout& layout, Index d_model, Index leaves, Index weights,
+            const ReadShape& shape)
       : x(Vector<Scalar>::Zero(d_model)),
         raw(Vector<Scalar>::Zero(layout.end)),
         token(layout.key_rows, layout.d_v, leaves),
         lambda(Vector<Scalar>::Zero(weights)),
         old_query(Vector<Scalar>::Zero(layout.key_rows)),
-        levels_query(Vector<Scalar>::Zero(layout.key_rows)),
-        level_reads(Matrix<Scalar>::Zero(layout.d_v, max_levels)),
-        scores(Vector<Scalar>::Zero(score_columns)),
-        coefficients(Vector<Scalar>::Zero(score_columns)),
+        tier_queries(Matrix<Scalar>::Zero(layout.key_rows, shape.tiers)),
+        tier_scales(Matrix<Scalar>::Zero(layout.d_v, shape.tiers)),
+        level_read(Vector<Scalar>::Zero(layout.d_v)),
+        scores(Vector<Scalar>::Zero(shape.columns)),
+        pulled_p(Vector<Scalar>::Zero(layout.key_rows)),
+        found(Vector<Scalar>::Zero(shape.columns)),
+        coefficients(Vector<Scalar>::Zero(shape.columns)),
         old_read(Vector<Scalar>::Zero(layout.d_v)),
         read(Vector<Scalar>::Zero(layout.d_v)),
         output(Vector<Scalar>::Zero(layout.d_v)) {}
@@ -1676,9 +2141,12 @@ struct Workspace {
   Token<Kind> token;            // what the rule made of them
   Vector<Scalar> lambda;        // level weights
   Vector<Scalar> old_query;     // the query as the older states see it: L^T q
-  Vector<Scalar> levels_query;  // the same times what is deferred of their decay
-  Matrix<Scalar> level_reads;   // column l: S_l^T levels_query, for active levels
-  Vector<Scalar> scores;        // k . old_query of each buffered leaf, times its decay
+  Matrix<Scalar> tier_queries;  // column i: the query as the levels of tier i see it
+  Matrix<Scalar> tier_scales;   // column i: what their reads are multiplied by
+  Vector<Scalar> level_read;    // one level's share of the read
+  Vector<Scalar> scores;        // k . old_query of each buffered leaf
+  Vector<Scalar> pulled_p;      // p of the token's update as the levels see it, and
+  Vector<Scalar> found;         // p . k of each buffered leaf: what writing needs to know
   Vector<Scalar> coefficients;  // the same times the leaf's level weight
   Vector<Scalar> old_read;      // their weighted sum
   Vector<Scalar> read;          // the raw read: old_read through diag(r), plus the token's own leaf
@@ -1690,19 +2158,27 @@ template <class Kind>
 struct TrainingWorkspace {
   using Scalar = typename Kind::Scalar;
 
-  TrainingWorkspace(const Layout& layout, Index leaves, Index weights, Index score_columns)
+  TrainingWorkspace(const Layout& layout, Index leaves, Index weights, const ReadShape& shape)
       : target(layout.d_v),
         d_read(layout.d_v),
         d_old_read(layout.d_v),
         d_old_query(layout.key_rows),
         d_lambda(weights),
-        d_scores(score_columns),
+        d_scores(shape.columns),
+        level_weights(layout.key_rows, shape.max_levels),
+        level_cotangents(layout.d_v, shape.max_levels),
+        row_weights(layout.key_rows),
+        pushed(layout.key_rows),
         d_token(layout.key_rows, layout.d_v, leaves),
         d_raw(layout.end),
         d_free(layout.free_end) {}
 
   Vector<Scalar> target;
   Vector<Scalar> d_read, d_old_read, d_old_query, d_lambda, d_scores;
+  Matrix<Scalar> level_weights;     // column l: the weight of each row of level l
+  Matrix<Scalar> level_cotangents;  // column l: d_old_read as level l sees it
+  Vector<Scalar> row_weights;       // what is pending for a level, where that is a diagonal
+  Vector<Scalar> pushed;            // scratch
   Token<Kind> d_token;
   Vector<Scalar> d_raw, d_free;
 };
@@ -1979,23 +2455,26 @@ class Preparation {
 
 namespace loglinear::detail {
 
-/// The state as it stands, level l under weight l + shift.
+/// The state as it stands, level l under weight l + shift; `next` is the token to be written then.
 template <class State, class Kind>
-void read_standing(const State& state, Workspace<Kind>& w, int shift) {
+void read_standing(const State& state, Workspace<Kind>& w, int shift,
+                   const Token<Kind>* next = nullptr) {
   w.old_query = w.token.query;
-  state.read(w, [shift](int l) { return l + shift; });
+  state.read(
+      w, [shift](int l) { return l + shift; }, next);
   w.read = w.old_read;
   require_finite("the raw read", w.read);
 }
 
-/// What the token reads in the given order.
+/// What the token reads in the given order, before it is written.
 template <class State, class Kind>
 void read_token(const State& state, Workspace<Kind>& w, ReadOrder order) {
-  if (order == ReadOrder::before_push) return read_standing(state, w, 0);
   const Token<Kind>& token = w.token;
+  if (order == ReadOrder::before_push) return read_standing(state, w, 0, &token);
   w.old_query = token.query;
   token.transition.left_transposed(w.old_query);
-  state.read(w, [&](int l) { return seen_level(order, l, state.size(), state.max_levels()); });
+  state.read(
+      w, [&](int l) { return seen_level(order, l, state.size(), state.max_levels()); }, &token);
   w.read = w.old_read;
   token.transition.right(w.read.transpose());
   const auto& weight = w.lambda[seen_leaf_level(order, state.size(), state.max_levels())];
@@ -2040,6 +2519,523 @@ void pull_back_token(const State& state, const Workspace<Kind>& w, TrainingWorks
 
 #endif  // LOGLINEAR_DETAIL_READING_HPP
 
+// ---- loglinear/detail/low_rank_product.hpp
+
+#ifndef LOGLINEAR_DETAIL_LOW_RANK_PRODUCT_HPP
+#define LOGLINEAR_DETAIL_LOW_RANK_PRODUCT_HPP
+
+// The product of some transitions that are diagonal or diagonal minus rank one, as a diagonal minus
+// a matrix whose rank is the number of the latter:
+//
+//     (D - u p^T) (E - sum_j u_j z_j^T) = D E - sum_j (D u_j) z_j^T - u z^T,
+//     z = E p - sum_j z_j (u_j . p)
+//
+// with products of decays only, so that decays near 0 are harmless. A token costs what the columns
+// so far cost to read, not what a dense product does.
+
+namespace loglinear::detail {
+
+/// How many updates of rank one a kind has, and whether it is made of these and of decays of key
+/// rows alone.
+template <class Kind>
+struct LowRank {
+  static constexpr bool is_known = false;
+  static constexpr Index updates = 0;
+};
+template <class Scalar>
+struct LowRank<Identity<Scalar>> {
+  static constexpr bool is_known = true;
+  static constexpr Index updates = 0;
+};
+template <class Scalar>
+struct LowRank<ScalarDecay<Scalar>> : LowRank<Identity<Scalar>> {};
+template <class Scalar>
+struct LowRank<KeyDecay<Scalar>> : LowRank<Identity<Scalar>> {};
+template <class Diagonal>
+struct LowRank<RankOneUpdate<Diagonal>> {
+  static constexpr bool is_known = LowRank<Diagonal>::is_known;
+  static constexpr Index updates = 1;
+};
+template <class... Factors>
+struct LowRank<TransitionProduct<Factors...>> {
+  static constexpr bool is_known = (LowRank<Factors>::is_known && ...);
+  static constexpr Index updates = (LowRank<Factors>::updates + ...);
+};
+
+template <class Kind>
+class LowRankProduct {
+ public:
+  using Scalar = typename Kind::Scalar;
+  static constexpr Index updates = LowRank<Kind>::updates;
+
+  /// \param tokens  the most transitions before a reset
+  LowRankProduct(Index key_rows, Index tokens)
+      : diagonal_(Vector<Scalar>::Ones(key_rows)),
+        u_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
+        u_factors_(Vector<Scalar>::Ones(tokens * updates)),
+        z_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
+        scores_(Vector<Scalar>::Zero(tokens * updates)) {}
+
+  /// Numbers that `pull` needs for its sums.
+  [[nodiscard]] Index score_columns() const { return scores_.size(); }
+
+  void reset() {
+    diagonal_.setOnes();
+    count_ = 0;
+  }
+
+  void follow(const Identity<Scalar>&) {}
+  void follow(const ScalarDecay<Scalar>& later) {
+    diagonal_ *= later.decay;
+    u_factors_.head(count_) *= later.decay;
+  }
+  void follow(const KeyDecay<Scalar>& later) {
+    later.left(diagonal_);
+    later.left(u_.topRows(count_).transpose());
+  }
+  template <class Diagonal>
+  void follow(const RankOneUpdate<Diagonal>& later) {
+    pull(later.p.data(), z_.row(count_), scores_);
+    append(later);
+  }
+  /// The same where `pull` has been called with p already.
+  template <class Diagonal>
+  void follow(const RankOneUpdate<Diagonal>& later, const Vector<Scalar>& pulled_p) {
+    z_.row(count_) = pulled_p.transpose();
+    append(later);
+  }
+  template <class... Factors>
+  void follow(const TransitionProduct<Factors...>& later) {
+    std::apply([&](const auto&... factor) { (follow(factor), ...); }, later.factors);
+  }
+
+  /// pulled = P^T q, in contiguous memory.
+  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>& scores) const {
+    row_dots(u_.data(), count_, u_.cols(), q, scores.data());
+    scores.head(count_).array() *= -u_factors_.head(count_).array();
+    Eigen::Map<Vector<Scalar>> to(pulled.data(), diagonal_.size());
+    to = diagonal_.cwiseProduct(Eigen::Map<const Vector<Scalar>>(q, to.size()));
+    weighted_rows<true>(z_.data(), count_, to.size(), to.size(), scores.data(), to.data());
+  }
+
+  /// The same for q and p at once.
+  void pull(const Scalar* q, const Scalar* p, auto&& pulled_q, auto&& pulled_p,
+            Vector<Scalar>& scores, Vector<Scalar>& scores_of_p) const {
+    row_dots(u_.data(), count_, u_.cols(), q, p, scores.data(), scores_of_p.data());
+    scores.head(count_).array() *= -u_factors_.head(count_).array();
+    scores_of_p.head(count_).array() *= -u_factors_.head(count_).array();
+    const Index rows = diagonal_.size();
+    using View = Eigen::Map<const Vector<Scalar>>;
+    pulled_q = diagonal_.cwiseProduct(View(q, rows));
+    pulled_p = diagonal_.cwiseProduct(View(p, rows));
+    weighted_rows_pair<true>(z_.data(), count_, rows, rows, scores.data(), scores_of_p.data(),
+                             pulled_q.data(), pulled_p.data());
+  }
+
+  /// s <- P s
+  void push(auto&& s, Vector<Scalar>& scratch) const {
+    scratch = diagonal_.cwiseProduct(s);
+    for (Index j = 0; j < count_; ++j) {
+      scratch -= (u_factors_[j] * z_.row(j).dot(s)) * u_.row(j).transpose();
+    }
+    s = scratch;
+  }
+
+  void clear_negligible() {
+    detail::clear_negligible(diagonal_.data(), diagonal_.size());
+    detail::clear_negligible(u_factors_.data(), count_);
+    detail::clear_negligible(u_.data(), count_ * u_.cols());
+    detail::clear_negligible(z_.data(), count_ * z_.cols());
+  }
+
+  /// By how much coefficients about grow, and norms at most.
+  [[nodiscard]] double growth() const {
+    return std::max(1.0, max_abs(diagonal_)) +
+           static_cast<double>(count_) * max_abs(u_.topRows(count_)) * max_abs(z_.topRows(count_));
+  }
+  [[nodiscard]] double norm_bound() const {
+    return static_cast<double>(diagonal_.size()) * growth();
+  }
+
+  /// m <- P m, row-major in memory; some columns at a time, so that the sums lie on the stack.
+  template <class Stored>
+  void apply(Stored* m, Index rows, Index columns) const {
+    if (count_ > most_on_stack) fail("transitions between two flushes", count_, "at most 4096");
+    std::array<Scalar, most_on_stack> found;
+    const Index most = count_ == 0 ? columns : most_on_stack / count_;
+    for (Index first = 0; first < columns; first += most) {
+      const Index piece = std::min(most, columns - first);
+      Eigen::Map<RowMajorMatrix<Stored>, 0, Eigen::OuterStride<>> s(m + first, rows, piece,
+                                                                    Eigen::OuterStride<>(columns));
+      Eigen::Map<RowMajorMatrix<Scalar>> sums(found.data(), count_, piece);
+      sums.setZero();
+      for (Index j = 0; j < count_; ++j) {
+        for (Index i = 0; i < rows; ++i) sums.row(j) += z_(j, i) * s.row(i).template cast<Scalar>();
+        sums.row(j) *= u_factors_[j];
+      }
+      for (Index i = 0; i < rows; ++i) {
+        for (Index c = 0; c < piece; ++c) {
+          Scalar changed = diagonal_[i] * static_cast<Scalar>(s(i, c));
+          for (Index j = 0; j < count_; ++j) changed -= u_(j, i) * sums(j, c);
+          s(i, c) = static_cast<Stored>(changed);
+        }
+      }
+    }
+  }
+
+  /// m = P, row-major.
+  void write_to(RowMajorMatrix<Scalar>& m) {
+    m.setZero();
+    m.diagonal() = diagonal_;
+    for (Index j = 0; j < count_; ++j) z_.row(j) *= u_factors_[j];
+    product<Into::subtract>(u_.topRows(count_).transpose(), z_.topRows(count_), m);
+  }
+
+ private:
+  static constexpr Index most_on_stack = 4096;
+
+  template <class Diagonal>
+  void append(const RankOneUpdate<Diagonal>& later) {
+    follow(later.diagonal);
+    u_.row(count_) = later.u.transpose();
+    u_factors_[count_] = Scalar(1);
+    ++count_;
+  }
+
+  Vector<Scalar> diagonal_;   // E
+  RowMajorMatrix<Scalar> u_;  // u_j, a row each, but for a factor
+  Vector<Scalar> u_factors_;  // what decays of the whole state have made of it
+  RowMajorMatrix<Scalar> z_;  // z_j, a row each
+  Vector<Scalar> scores_;
+  Index count_ = 0;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_LOW_RANK_PRODUCT_HPP
+
+// ---- loglinear/detail/pending.hpp
+
+#ifndef LOGLINEAR_DETAIL_PENDING_HPP
+#define LOGLINEAR_DETAIL_PENDING_HPP
+
+// What levels have yet to undergo: the product of the transitions of several tokens, kept apart so
+// that the levels need not be rewritten at every token. A read takes its query back through the
+// product instead, (P S diag(r))^T q = diag(r) S^T (P^T q).
+//
+// Products of diagonal kinds are of the same kind; those of all others are dense.
+
+namespace loglinear::detail {
+
+/// Whether products of the kind are of the kind.
+template <class Kind>
+concept ClosedKind = requires(Kind& product, const Kind& later) {
+  product.follow(later);
+  product.reset();
+};
+
+/// Whether the kind multiplies everything by one number, `factor()`.
+template <class Kind>
+concept OneFactor = requires(const Kind& kind) {
+  kind.factor();
+};
+
+/// Whether r can differ from 1; assumed of kinds that do not say.
+template <class Kind>
+inline constexpr bool scales_values = [] {
+  if constexpr (requires { Kind::scales_values; }) {
+    return Kind::scales_values;
+  } else {
+    return true;
+  }
+}();
+
+/// The product of diagonal transitions of one kind.
+template <class Kind>
+class DiagonalProduct {
+ public:
+  using Scalar = typename Kind::Scalar;
+  static constexpr bool is_diagonal = true;
+
+  DiagonalProduct(Index key_rows, Index d_v) : product_(key_rows, d_v) {}
+
+  /// P = I
+  void reset() { product_.reset(); }
+  /// P <- L P, and the same for r
+  void follow(const Kind& later) { product_.follow(later); }
+  void follow(const DiagonalProduct& later) { product_.follow(later.product_); }
+  /// P = another product, which becomes I.
+  void take(DiagonalProduct& other) {
+    product_ = other.product_;
+    other.reset();
+  }
+  void clear_negligible() {}
+
+  /// pulled = P^T q
+  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>&) const {
+    pulled = Eigen::Map<const Vector<Scalar>>(q, pulled.size());
+    product_.left_transposed(pulled);
+  }
+  /// s <- P s
+  void push(auto&& s, Vector<Scalar>&) const { product_.left(s); }
+  /// z <- z diag(r), a row
+  void right(auto&& z) const { product_.right(z); }
+  [[nodiscard]] Scalar factor() const requires OneFactor<Kind> { return product_.factor(); }
+  /// By how much a norm can grow, an upper bound; and by how much coefficients about do, 1 or more.
+  [[nodiscard]] double norm_bound() const { return product_.norm_bound(); }
+  [[nodiscard]] double growth() const { return std::max(1.0, norm_bound()); }
+
+  /// m <- P m diag(r), row-major in memory.
+  template <class Stored>
+  void apply(Stored* m, Index rows, Index columns) const {
+    if constexpr (OneFactor<Kind>) {
+      if (product_.factor() == Scalar(1)) return;
+    }
+    scale(
+        m, rows, columns, columns, [&](Index i) { return product_.row_factor(i); },
+        product_.column_factors());
+    detail::clear_negligible(m, rows * columns);
+  }
+
+ private:
+  Kind product_;
+};
+
+/// The product of any transitions.
+template <class Kind>
+class DenseProduct {
+ public:
+  using Scalar = typename Kind::Scalar;
+  static constexpr bool is_diagonal = false;
+
+  DenseProduct(Index key_rows, Index d_v)
+      : left_(RowMajorMatrix<Scalar>::Identity(key_rows, key_rows)),
+        right_(Vector<Scalar>::Ones(d_v)) {}
+
+  void reset() {
+    left_.setIdentity();
+    right_.setOnes();
+  }
+  void follow(const Kind& later) {
+    later.left(left_);
+    if constexpr (scales_values<Kind>) later.right(right_.transpose());
+  }
+  void follow(const DenseProduct& later) {
+    later.apply(left_.data(), left_.rows(), left_.cols(), nullptr);
+    if constexpr (scales_values<Kind>) right_.array() *= later.right_.array();
+  }
+  void take(DenseProduct& other) {
+    std::swap(left_, other.left_);
+    std::swap(right_, other.right_);
+    other.reset();
+  }
+  void take(LowRankProduct<Kind>& other) {
+    other.write_to(left_);
+    other.reset();
+  }
+  void clear_negligible() {
+    detail::clear_negligible(left_.data(), left_.size());
+    detail::clear_negligible(right_.data(), right_.size());
+  }
+
+  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>&) const {
+    weighted_rows(left_.data(), left_.rows(), left_.cols(), left_.cols(), q, pulled.data());
+  }
+  void push(auto&& s, Vector<Scalar>& scratch) const {
+    scratch.noalias() = left_ * s;
+    s = scratch;
+  }
+  void right(auto&& z) const { z.array() *= right_.transpose().array(); }
+  [[nodiscard]] double norm_bound() const {
+    return static_cast<double>(left_.rows()) * max_abs(left_) * max_abs(right_);
+  }
+  [[nodiscard]] double growth() const {
+    return std::max(1.0, max_abs(left_)) * std::max(1.0, max_abs(right_));
+  }
+
+  template <class Stored>
+  void apply(Stored* m, Index rows, Index columns) const {
+    apply(m, rows, columns, scales_values<Kind> ? right_.data() : nullptr);
+  }
+
+ private:
+  /// By pieces of some columns, copied to the stack; where a single column is longer than that, to
+  /// the heap.
+  template <class Stored>
+  void apply(Stored* m, Index rows, Index columns, const Scalar* of_column) const {
+    constexpr Index most = 32 * 1024 / sizeof(Scalar);
+    if (rows > most) return apply_from_heap(m, rows, columns, of_column);
+    std::array<Scalar, most> before;
+    std::array<Scalar, is_narrow<Stored> ? most : 1> after;
+    const Index whole = most / rows, width = whole > 64 ? whole / 64 * 64 : whole;
+    for (Index first = 0; first < columns; first += width) {
+      apply_to_piece(m + first, rows, std::min(width, columns - first), columns,
+                     of_column == nullptr ? nullptr : of_column + first, before.data(),
+                     after.data());
+    }
+  }
+  template <class Stored>
+  void apply_from_heap(Stored* m, Index rows, Index columns, const Scalar* of_column) const {
+    RowMajorMatrix<Scalar> before(rows, columns), after(rows, columns);
+    apply_to_piece(m, rows, columns, columns, of_column, before.data(), after.data());
+  }
+  template <class Stored>
+  void apply_to_piece(Stored* m, Index rows, Index columns, Index stride, const Scalar* of_column,
+                      Scalar* before, Scalar* after) const {
+    using Piece = Eigen::Map<RowMajorMatrix<Scalar>, 0, Eigen::OuterStride<>>;
+    Eigen::Map<RowMajorMatrix<Stored>, 0, Eigen::OuterStride<>> target(
+        m, rows, columns, Eigen::OuterStride<>(stride));
+    Piece old(before, rows, columns, Eigen::OuterStride<>(columns));
+    old = target.template cast<Scalar>();
+    if constexpr (is_narrow<Stored>) {
+      Piece changed(after, rows, columns, Eigen::OuterStride<>(columns));
+      write_product(old, changed, of_column);
+      target = changed.template cast<Stored>();
+    } else {
+      write_product(old, target, of_column);
+    }
+  }
+  template <class Changed>
+  void write_product(const auto& old, Changed& changed, const Scalar* of_column) const {
+    product<Into::replace>(left_, old, changed);
+    if (of_column != nullptr) {
+      scale(
+          changed.data(), changed.rows(), changed.cols(), changed.outerStride(),
+          [](Index) { return Scalar(1); }, of_column);
+    }
+    for (Index i = 0; i < changed.rows(); ++i) {
+      detail::clear_negligible(&changed(i, 0), changed.cols());
+    }
+  }
+
+  RowMajorMatrix<Scalar> left_;
+  Vector<Scalar> right_;
+};
+
+/// The product of any number of transitions.
+template <class Kind>
+using PendingProduct =
+    std::conditional_t<ClosedKind<Kind>, DiagonalProduct<Kind>, DenseProduct<Kind>>;
+
+/// The product of so few transitions that it need not be dense.
+template <class Kind>
+using RecentProduct = std::conditional_t<!ClosedKind<Kind> && LowRank<Kind>::is_known,
+                                         LowRankProduct<Kind>, PendingProduct<Kind>>;
+
+template <class Kind>
+[[nodiscard]] RecentProduct<Kind> make_recent(Index key_rows, Index d_v,
+                                              [[maybe_unused]] Index tokens) {
+  if constexpr (std::is_same_v<RecentProduct<Kind>, LowRankProduct<Kind>>) {
+    return {key_rows, tokens};
+  } else {
+    return {key_rows, d_v};
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_PENDING_HPP
+
+// ---- loglinear/detail/carry.hpp
+
+#ifndef LOGLINEAR_DETAIL_CARRY_HPP
+#define LOGLINEAR_DETAIL_CARRY_HPP
+
+// The binary-counter carry that merges buckets, in one pass over the memory of their levels.
+
+namespace loglinear::detail {
+
+/// to[j] += from[j] and from[j] = 0 for `size` contiguous numbers.
+template <class Stored, class To>
+void move_into(Stored* from, Index size, To* to) {
+  using Scalar = Accumulator<To>;
+  constexpr Index width = packet_size<Scalar>;
+  Index j = 0;
+  for (; j + width <= size; j += width) {
+    store<Scalar>(to + j, Eigen::internal::padd(load<Scalar>(to + j), load<Scalar>(from + j)));
+  }
+  for (; j < size; ++j) {
+    to[j] = static_cast<To>(static_cast<Scalar>(to[j]) + static_cast<Scalar>(from[j]));
+  }
+  std::fill(from, from + size, Stored(0));
+}
+
+/// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
+/// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
+/// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
+/// memory: a row of the target stays in the nearest cache, and is rounded once if it is narrow.
+template <class Stored, class KeyAt, class Scalar>
+void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, Index count,
+           KeyAt key, const Scalar* values) {
+  constexpr Index piece = 4 * column_block;
+  const Index size = rows * columns;
+  std::array<Scalar, column_block> keys;
+  [[maybe_unused]] std::array<Scalar, is_narrow<Stored> ? piece : 1> wide;
+  for (Index i = 0; i < rows; ++i) {
+    for (Index first = 0; first < columns; first += piece) {
+      const Index length = std::min(piece, columns - first);
+      Stored* const lowest = levels + i * columns + first;
+      Stored* const target = lowest + landed * size;
+      Scalar* sums;
+      if constexpr (is_narrow<Stored>) {
+        sums = wide.data();
+        for (Index j = 0; j < length; ++j) sums[j] = static_cast<Scalar>(target[j]);
+      } else {
+        sums = target;
+      }
+      bool adds = keeps;
+      for (Index begin = 0; begin < count; begin += column_block) {
+        const Index width = std::min<Index>(column_block, count - begin);
+        for (Index n = 0; n < width; ++n) keys[static_cast<std::size_t>(n)] = key(i, begin + n);
+        const Scalar* const block = values + begin * columns + first;
+        if (width == 1) {
+          adds ? scaled_row<true>(keys[0], block, length, sums)
+               : scaled_row<false>(keys[0], block, length, sums);
+        } else if (adds) {
+          weighted_rows<true>(block, width, length, columns, keys.data(), sums);
+        } else {
+          weighted_rows<false>(block, width, length, columns, keys.data(), sums);
+        }
+        adds = true;
+      }
+      for (Stored* merged = lowest; merged < target; merged += size) {
+        move_into(merged, length, sums);
+      }
+      if constexpr (is_narrow<Stored>) {
+        for (Index j = 0; j < length; ++j) target[j] = static_cast<Stored>(sums[j]);
+      }
+    }
+  }
+}
+
+/// The same for a bucket that has been added up; `size` numbers in each matrix.
+template <class Stored, class Scalar>
+void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* bucket) {
+  constexpr Index width = packet_size<Scalar>;
+  Stored* const target = levels + landed * size;
+  const auto add_from = [&](Index j, auto sum, auto number) {
+    if (keeps) sum = Eigen::internal::padd(sum, number(target + j));
+    for (const Stored* merged = levels; merged < target; merged += size) {
+      sum = Eigen::internal::padd(sum, number(merged + j));
+    }
+    return sum;
+  };
+  Index j = 0;
+  for (; j + width <= size; j += width) {
+    store<Scalar>(target + j, add_from(j, load<Scalar>(bucket + j),
+                                       [](const Stored* from) { return load<Scalar>(from); }));
+  }
+  for (; j < size; ++j) {
+    target[j] = static_cast<Stored>(
+        add_from(j, bucket[j], [](const Stored* from) { return static_cast<Scalar>(*from); }));
+  }
+  std::fill(levels, target, Stored(0));
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_CARRY_HPP
+
 // ---- loglinear/state.hpp
 
 #ifndef LOGLINEAR_STATE_HPP
@@ -2061,7 +3057,14 @@ namespace loglinear {
 /// the constructor; with all three sizes fixed at compile time and up to 16 KiB it lies inside the
 /// object and the heap is never used.
 ///
-/// \tparam Scalar_    float, double, long double or a number type with Eigen::NumTraits
+/// With a narrow scalar, Eigen::bfloat16 or Eigen::half, the levels are stored narrow and
+/// everything is computed in float: arguments and results are float, and a coefficient is rounded
+/// once for each operation that rewrites its level. A level in bfloat16 cannot decay by 0.999,
+/// which is rounded away at each token: use a layer, which keeps such factors apart, and let no
+/// stream `undergo` them one by one.
+///
+/// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
+///                    Eigen::NumTraits
 /// \tparam KeyDim     d_k at compile time, or Eigen::Dynamic
 /// \tparam ValueDim   d_v at compile time, or Eigen::Dynamic
 /// \tparam MaxLevels  max_levels at compile time (1 to 64), or Eigen::Dynamic
@@ -2080,6 +3083,8 @@ class LogLinearState {
  public:
   using Scalar = Scalar_;
   using Index = Eigen::Index;
+  /// What arguments and results are made of: float where Scalar is narrower, else Scalar.
+  using Accumulator = detail::Accumulator<Scalar>;
 
   /// Whether all three sizes are fixed at compile time.
   static constexpr bool has_fixed_shape =
@@ -2179,7 +3184,7 @@ class LogLinearState {
       with_columns(v, d_v_, "v", [&](const auto& values) {
         detail::require_positive("the number of keys (columns of k)", keys.cols());
         detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
-        const double magnitude = require_writable(1, keys, values, [] { return 0.0; });
+        const double magnitude = require_writable(1, keys, values);
         push_unchecked(keys, values);
         magnitude_ = magnitude;
       });
@@ -2188,14 +3193,14 @@ class LogLinearState {
 
   /// Lets every level undergo `S <- L S diag(r)`. \throws std::invalid_argument if the transition
   /// has another shape or is not finite or the state could overflow; nothing is changed then. Does
-  /// not allocate.
-  template <Transition<Scalar> Kind>
+  /// not allocate, unless the scalar is narrow.
+  template <Transition<detail::Accumulator<Scalar_>> Kind>
   void undergo(const Kind& transition) {
     if (!transition.fits(d_k_, d_v_)) {
       detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
     }
     if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
-    const double magnitude = bounded(transition.norm_bound(), 0, [] { return 0.0; });
+    const double magnitude = bounded(transition.norm_bound(), 0, [&](bool) { return measured(); });
     undergo_unchecked(transition);
     magnitude_ = magnitude;
   }
@@ -2219,14 +3224,20 @@ class LogLinearState {
     detail::require_size("q", q.size(), d_k_);
     detail::require_size("lambdas", lambdas.size(), max_levels_);
     detail::require_size("out", out.size(), d_v_);
-    const Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1> weights =
-        detail::as_column(lambdas);
+    const Eigen::Matrix<Accumulator, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1>
+        weights = detail::as_column(lambdas);
     detail::require_finite("lambdas", weights);
     with_columns(q, d_k_, "q", [&](const auto& query) {
       auto&& read = detail::as_writable_column(out);
       read.setZero();
       for (int l : active_levels()) {
-        read.noalias() += weights[l] * (view(l).transpose() * query);
+        if constexpr (detail::is_narrow<Scalar>) {
+          for (Index i = 0; i < d_k_; ++i) {
+            read += (weights[l] * query[i]) * view(l).row(i).template cast<float>().transpose();
+          }
+        } else {
+          read.noalias() += weights[l] * (view(l).transpose() * query);
+        }
       }
     });
   }
@@ -2257,13 +3268,25 @@ class LogLinearState {
   /// \{
 
   /// The bound of the state's magnitude after undergoing something that grows it by at most
-  /// `growth` and a leaf `keys values^T`. `pending()` bounds the magnitude of leaves that the layer
-  /// has deferred. \throws std::invalid_argument as `push_leaf`
-  template <class Keys, class Values, class Pending>
+  /// `growth` and a leaf `keys values^T`. `measure(exactly)` bounds the magnitude of everything
+  /// before that, what the layer has deferred included, in two ways. \throws
+  /// std::invalid_argument as `push_leaf`
+  template <class Keys, class Values, class Measure>
   [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values,
-                                        Pending pending) {
+                                        Measure measure) {
     if (size_ == UINT64_MAX) detail::fail("size", size_, "below 2^64 - 1 before a push");
-    return bounded(growth, leaf_magnitude(keys, values), pending);
+    return bounded(growth, leaf_magnitude(keys, values), measure);
+  }
+  /// The same where nothing is deferred.
+  template <class Keys, class Values>
+  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values) {
+    return require_writable(growth, keys, values, [&](bool) { return measured(); });
+  }
+  /// A bound of the Frobenius norm of all levels together.
+  [[nodiscard]] double measured() const {
+    double sum = 0;
+    for (int l : active_levels()) sum += detail::max_abs(view(l));
+    return sum * std::sqrt(static_cast<double>(d_k_ * d_v_));
   }
 
   /// A bound of the Frobenius norm of `keys values^T`.
@@ -2288,8 +3311,15 @@ class LogLinearState {
   void undergo_unchecked(const Kind& transition) {
     for (int l : active_levels()) {
       auto level = view(l);
-      transition.left(level);
-      transition.right(level);
+      if constexpr (detail::is_narrow<Scalar>) {
+        detail::RowMajorMatrix<Accumulator> wide = level.template cast<Accumulator>();
+        transition.left(wide);
+        transition.right(wide);
+        level = wide.template cast<Scalar>();
+      } else {
+        transition.left(level);
+        transition.right(level);
+      }
     }
   }
 
@@ -2308,7 +3338,7 @@ class LogLinearState {
                    "within the range of the scalar type");
     }
     for (int l : active_levels()) view(l).setZero();
-    for (int l : ActiveLevels(size, max_levels_)) view(l) = level_at(l);
+    for (int l : ActiveLevels(size, max_levels_)) view(l) = level_at(l).template cast<Scalar>();
     size_ = size;
     magnitude_ = magnitude;
   }
@@ -2316,14 +3346,38 @@ class LogLinearState {
   /// Takes note of a leaf that the layer keeps for later.
   void defer(double magnitude) noexcept { magnitude_ = magnitude; }
 
-  /// Undergoes `transition`, then carries the bucket `sum_n key(., n) value_n^T` of 2^level tokens
-  /// in at `level`; `size()` must be a multiple of 2^level, and `value_n` begins at `values + n
-  /// d_v`.
-  template <class Kind, class KeyAt>
-  void write_bucket(const Kind& transition, int level, Index count, KeyAt key,
-                    const Scalar* values) {
-    undergo_unchecked(transition);
-    carry_in(level, count, key, values);
+  /// The coefficients of one level, row-major.
+  [[nodiscard]] const Scalar* level_data(int level) const {
+    return levels_.data() + level * d_k_ * d_v_;
+  }
+
+  /// Lets one level undergo a `product` of transitions.
+  template <class Product>
+  void transform_level(int level, const Product& product) {
+    product.apply(view(level).data(), d_k_, d_v_);
+  }
+
+  /// Adds level `from` to level `to` and clears it, as part of a carry that will merge both.
+  void merge_level(int from, int to) {
+    detail::move_into(view(from).data(), d_k_ * d_v_, view(to).data());
+  }
+
+  /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^level tokens, which begins at
+  /// `level`; `size()` must be a multiple of 2^level, and `value_n` begins at `values + n d_v`.
+  template <class KeyAt>
+  void carry_bucket(int level, Index count, KeyAt key, const Accumulator* values) {
+    const int landed = level + landed_level(size_ >> level, max_levels_ - level);
+    const bool keeps = is_active_level(size_, landed, max_levels_);
+    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps, d_k_, d_v_, count,
+                  key, values);
+    size_ += std::uint64_t{1} << level;
+  }
+  /// The same of a bucket that has been added up, row-major.
+  void carry_bucket(int level, const Accumulator* bucket) {
+    const int landed = level + landed_level(size_ >> level, max_levels_ - level);
+    const bool keeps = is_active_level(size_, landed, max_levels_);
+    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps, d_k_ * d_v_, bucket);
+    size_ += std::uint64_t{1} << level;
   }
   /// \}
 
@@ -2346,18 +3400,22 @@ class LogLinearState {
   template <class Derived, class Use>
   void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name,
                     Use use) const {
-    static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
-                  "the argument must have the state's scalar: convert it with .cast<Scalar>()");
+    static_assert(std::is_same_v<typename Derived::Scalar, Accumulator>,
+                  "the argument must have the state's scalar, or float where that is narrower: "
+                  "convert it with .cast<Scalar>()");
     if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
       if (rows != 1 || m.cols() == 1) return with_columns(m.transpose(), rows, name, use);
     }
     detail::require_size(name, m.rows(), rows);
     constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
-    using Plain = std::conditional_t<is_vector, detail::Vector<Scalar>, detail::Matrix<Scalar>>;
+    using Plain =
+        std::conditional_t<is_vector, detail::Vector<Accumulator>, detail::Matrix<Accumulator>>;
     const Eigen::Ref<const Plain> stored(m.derived());
     detail::require_finite(name, stored);
-    const bool is_ours = std::less_equal<>{}(levels_.data(), stored.data()) &&
-                         std::less<>{}(stored.data(), levels_.data() + levels_.size());
+    const void* const begin = levels_.data();
+    const void* const end = levels_.data() + levels_.size();
+    const void* const argument = stored.data();
+    const bool is_ours = std::less_equal<>{}(begin, argument) && std::less<>{}(argument, end);
     if (is_ours) {
       use(Plain(stored));
     } else {
@@ -2367,18 +3425,15 @@ class LogLinearState {
 
   /// The new bound of the Frobenius norm of all levels together. The running bound only grows, so
   /// when it passes the limit the levels are measured before anything is refused.
-  template <class Pending>
-  [[nodiscard]] double bounded(double growth, double leaf, Pending pending) {
+  template <class Measure>
+  [[nodiscard]] double bounded(double growth, double leaf, Measure measure) {
     const double limit = detail::magnitude_limit<Scalar>();
     double magnitude = magnitude_ * growth + leaf;
-    if (detail::is_at_most(magnitude, limit)) return magnitude;
-    magnitude_ = pending();
-    for (int l : active_levels()) {
-      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
-      const ConstFlat level(view(l).data(), d_k_ * d_v_);
-      magnitude_ += detail::to_double(level.stableNorm());
+    for (const bool exactly : {false, true}) {
+      if (detail::is_at_most(magnitude, limit)) return magnitude;
+      magnitude_ = measure(exactly);
+      magnitude = magnitude_ * growth + leaf;
     }
-    magnitude = magnitude_ * growth + leaf;
     if (!detail::is_at_most(magnitude, limit))
       detail::fail("the magnitude of the state after this token", magnitude,
                    "within the range of the scalar type");
@@ -2388,21 +3443,11 @@ class LogLinearState {
   template <class Keys, class Values>
   void push_unchecked(const Keys& keys, const Values& values) {
     if (values.outerStride() == d_v_) {
-      carry_in(
+      carry_bucket(
           0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
     } else {
-      push_unchecked(keys, detail::Matrix<Scalar>(values));
+      push_unchecked(keys, detail::Matrix<Accumulator>(values));
     }
-  }
-
-  /// The carry of a bucket of 2^level tokens, which begins at `level`.
-  template <class KeyAt>
-  void carry_in(int level, Index count, KeyAt key, const Scalar* values) {
-    const int landed = level + landed_level(size_ >> level, max_levels_ - level);
-    const bool keeps = is_active_level(size_, landed, max_levels_);
-    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps, d_k_, d_v_, count,
-                  key, values);
-    size_ += std::uint64_t{1} << level;
   }
 
   Storage levels_;
@@ -2421,35 +3466,39 @@ class LogLinearState {
 #ifndef LOGLINEAR_DETAIL_STREAM_STATE_HPP
 #define LOGLINEAR_DETAIL_STREAM_STATE_HPP
 
-// The state as a layer keeps it: a LogLinearState of all tokens but the newest few, and those as
-// they came, keys beside values. A buffer of B = 2^b leaves stands for the b lowest levels:
-// attending to some B/2 leaves costs less than reading b/2 matrices, and one carry every B tokens
-// costs less than B carries. Transitions that multiply everything by one factor are deferred
-// likewise.
+// The state as a layer keeps it, so that a token costs one read of it and little more:
 //
-// Kinds of transition without `factor()` act on every level at every token; they have no buffer.
+// * the newest tokens stand apart as they came, keys beside values, in a buffer of B = 2^b leaves
+//   in place of the b lowest levels: attending to some B/2 leaves costs less than reading b/2
+//   matrices, and one carry every B tokens less than B carries;
+// * older tokens are in a LogLinearState, which is rewritten only at such a carry, and there only
+//   as far as the carry reaches. What higher levels have yet to undergo is kept as the product of
+//   the transitions, tier by tier: a level of tier i is still to undergo P_0 P_1 ... P_i, the
+//   latest first. A read takes its query down through these products instead.
+//
+// Diagonal products are cheap, so each level is a tier of its own. A dense one costs as much as a
+// level to read: there are few tiers, the first of which takes part in every flush.
 
 namespace loglinear::detail {
 
-template <class Kind>
-concept Deferrable = requires(const Kind& kind) {
-  kind.factor();
-};
-
-template <class Kind, int MaxLevels>
+template <class Kind, int MaxLevels, class Stored = typename Kind::Scalar>
 class StreamState {
  public:
   using Scalar = typename Kind::Scalar;
-  using State = LogLinearState<Scalar, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
+  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
+  using Product = PendingProduct<Kind>;
+  using Recent = RecentProduct<Kind>;
 
   StreamState(int max_levels, Index key_rows, Index d_v, Index leaves)
       : levels_(max_levels, key_rows, d_v),
         leaves_(leaves),
         buffer_level_(buffer_level(max_levels, key_rows, d_v)),
-        columns_(padded(capacity() * leaves)),
-        keys_(RowMajor::Zero(key_rows, columns_)),
-        values_(Matrix<Scalar>::Zero(d_v, columns_)),
-        factors_(Vector<Scalar>::Ones(columns_)) {}
+        keys_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, key_rows)),
+        values_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, d_v)),
+        factors_(Vector<Scalar>::Ones(OneFactor<Kind> ? capacity() * leaves : 0)),
+        bucket_(key_rows, buffer_level_ > 0 ? d_v : 0),
+        recent_(make_recent<Kind>(key_rows, d_v, capacity())),
+        pending_(static_cast<std::size_t>(tier_of(max_levels - 1) + 1), Product(key_rows, d_v)) {}
 
   [[nodiscard]] int max_levels() const { return levels_.max_levels(); }
   [[nodiscard]] Index key_rows() const { return levels_.d_k(); }
@@ -2457,54 +3506,85 @@ class StreamState {
   [[nodiscard]] std::uint64_t size() const {
     return levels_.size() + static_cast<std::uint64_t>(buffered_);
   }
-  /// Columns that a workspace needs for the scores of buffered leaves.
-  [[nodiscard]] Index score_columns() const { return columns_; }
+  /// What a workspace must have room for.
+  [[nodiscard]] ReadShape read_shape() const {
+    Index sums = keys_.rows();
+    if constexpr (requires { recent_.score_columns(); }) {
+      sums = std::max(sums, recent_.score_columns());
+    }
+    return {max_levels(), sums, static_cast<Index>(pending_.size())};
+  }
 
-  /// Tokens until nothing is buffered any more; 0 if nothing is. Then `levels` is all there is.
+  /// Tokens until nothing is buffered any more; 0 if nothing is.
   [[nodiscard]] Index until_flushed() const { return buffered_ == 0 ? 0 : capacity() - buffered_; }
   /// Tokens between two such moments.
   [[nodiscard]] Index capacity() const { return Index{1} << buffer_level_; }
-  [[nodiscard]] const State& levels() const { return levels_; }
-  [[nodiscard]] State& levels() { return levels_; }
+  /// The levels with nothing pending; all there is if nothing is buffered.
+  [[nodiscard]] State& settled_levels() {
+    if (buffer_level_ > 0) settle(last_tier());
+    return levels_;
+  }
 
   void reset() noexcept {
     levels_.reset();
     buffered_ = 0;
-    levels_factor_ = Scalar(1);
+    growth_ = 1;
+    recent_.reset();
+    for (Product& product : pending_) product.reset();
   }
 
   /// Throws where the token may not be written; returns what `write` takes.
   [[nodiscard]] double require_writable(const Token<Kind>& token) {
     if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
-    return levels_.require_writable(token.transition.norm_bound(), token.keys, token.values, [&] {
-      const auto n = buffered_ * leaves_;
-      return n == 0 ? 0.0 : State::leaf_magnitude(keys_.leftCols(n), values_.leftCols(n));
+    const double growth = token.transition.norm_bound();
+    bound_products(growth);
+    return levels_.require_writable(growth, token.keys, token.values, [&](bool exactly) {
+      if (exactly) static_cast<void>(settled_levels());
+      double product = exactly ? 1 : std::max(1.0, recent_.norm_bound());
+      for (int i = 1; i <= last_tier() && !exactly; ++i) {
+        product *= std::max(1.0, pending(i).norm_bound());
+      }
+      const Index n = buffered_ * leaves_;
+      const double buffer = static_cast<double>(n) *
+                            std::sqrt(static_cast<double>(key_rows() * d_v())) *
+                            max_abs(keys_.topRows(n)) * max_abs(values_.topRows(n));
+      return levels_.measured() * product + buffer;
     });
   }
 
-  void write(const Token<Kind>& token, double magnitude) {
-    if constexpr (Deferrable<Kind>) {
-      if (buffer_level_ > 0) return defer(token, magnitude);
+  /// Writes the token that the last `read` with `w` was told of, the state being as it was then.
+  void write(const Token<Kind>& token, double magnitude, Workspace<Kind>& w) {
+    if (buffer_level_ == 0) {
+      levels_.write(token.transition, token.keys, token.values, magnitude);
+      return;
     }
-    levels_.write(token.transition, token.keys, token.values, magnitude);
+    undergo(token.transition, w);
+    const Index n = buffered_ * leaves_;
+    keys_.middleRows(n, leaves_) = token.keys.transpose();
+    values_.middleRows(n, leaves_) = token.values.transpose();
+    if constexpr (OneFactor<Kind>) factors_.segment(n, leaves_).setOnes();
+    levels_.defer(magnitude);
+    if (++buffered_ == capacity()) flush();
   }
 
   /// w.old_read = sum_l lambda[weight_of(l)] S_l^T w.old_query over the active levels, those in the
-  /// buffer included.
+  /// buffer included. What writing the token `next` takes is read on the way.
   template <class WeightOf>
-  void read(Workspace<Kind>& w, WeightOf weight_of) const {
-    w.levels_query = levels_factor_ * w.old_query;
-    w.old_read.setZero();
-    for (int l : levels_.active_levels()) {
-      weighted_rows(level(l), key_rows(), d_v(), d_v(), w.levels_query.data(),
-                    w.level_reads.col(l).data());
-      w.old_read += w.lambda[weight_of(l)] * w.level_reads.col(l);
-    }
+  void read(Workspace<Kind>& w, WeightOf weight_of, const Token<Kind>* next = nullptr) const {
+    read_levels(w, weight_of, next);
     if (buffered_ == 0) return;
     const Index n = buffered_ * leaves_;
-    weighted_rows(keys_.data(), key_rows(), padded(n), columns_, w.old_query.data(),
-                  w.scores.data());
-    w.scores.head(n).array() *= factors_.head(n).array();
+    const Scalar* const query = w.old_query.data();
+    bool looks_up_p = false;
+    if constexpr (looks_up) {
+      if (next != nullptr) {
+        row_dots(keys_.data(), n, key_rows(), query, next->transition.p.data(), w.scores.data(),
+                 w.found.data());
+        looks_up_p = true;
+      }
+    }
+    if (!looks_up_p) row_dots(keys_.data(), n, key_rows(), query, w.scores.data());
+    if constexpr (OneFactor<Kind>) w.scores.head(n).array() *= factors_.head(n).array();
     for_each_buffered_level([&](int l, Index first, Index count) {
       w.coefficients.segment(first, count) =
           w.lambda[weight_of(l)] * w.scores.segment(first, count);
@@ -2516,84 +3596,102 @@ class StreamState {
   /// t.d_old_query = sum_l lambda_l S_l d, and t.d_lambda += d . S_l^T w.old_query.
   template <class WeightOf>
   void pull_back(const Workspace<Kind>& w, TrainingWorkspace<Kind>& t, WeightOf weight_of) const {
-    std::array<const Scalar*, max_level_limit> levels;
-    std::array<Scalar, max_level_limit> weights;
-    std::size_t active = 0;
-    for (int l : levels_.active_levels()) {
-      const int seen = weight_of(l);
-      t.d_lambda[seen] += t.d_old_read.dot(w.level_reads.col(l));
-      levels[active] = level(l);
-      weights[active++] = levels_factor_ * w.lambda[seen];
-    }
-    weighted_dots(levels.data(), weights.data(), static_cast<int>(active), key_rows(), d_v(),
-                  t.d_old_read.data(), t.d_old_query.data());
+    pull_back_levels(w, t, weight_of);
     if (buffered_ == 0) return;
     const Index n = buffered_ * leaves_;
     auto d_scores = t.d_scores.head(n);
-    d_scores.noalias() = values_.leftCols(n).transpose() * t.d_old_read;
+    row_dots(values_.data(), n, d_v(), t.d_old_read.data(), d_scores.data());
     for_each_buffered_level([&](int l, Index first, Index count) {
       const int seen = weight_of(l);
       auto d_level = d_scores.segment(first, count);
       t.d_lambda[seen] += d_level.dot(w.scores.segment(first, count));
-      d_level.array() *= w.lambda[seen] * factors_.segment(first, count).array();
+      d_level *= w.lambda[seen];
     });
-    t.d_old_query.noalias() += keys_.leftCols(n) * d_scores;
+    if constexpr (OneFactor<Kind>) d_scores.array() *= factors_.head(n).array();
+    weighted_rows<true>(keys_.data(), n, key_rows(), key_rows(), d_scores.data(),
+                        t.d_old_query.data());
   }
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
   void copy_to(State& out) const {
     out = levels_;
-    if constexpr (Deferrable<Kind>) {
-      ScalarDecay<Scalar> decay(key_rows(), d_v());
-      decay.decay = levels_factor_;
-      for (Index token = 0; token < buffered_; ++token) {
-        const Index first = token * leaves_;
-        out.write_bucket(
-            decay, 0, leaves_,
-            [&](Index i, Index n) { return factors_[first + n] * keys_(i, first + n); },
-            values_.col(first).data());
-        decay.decay = Scalar(1);
-      }
-      if (buffered_ == 0 && levels_factor_ != Scalar(1)) out.undergo(decay);
+    for (int l : levels_.active_levels()) {
+      for (int i = tier_of(l); i > 0; --i) out.transform_level(l, pending(i));
+      if (buffer_level_ > 0) out.transform_level(l, recent_);
+    }
+    for (Index token = 0; token < buffered_; ++token) {
+      const Index first = token * leaves_;
+      out.carry_bucket(
+          0, leaves_, [&](Index i, Index n) { return key(first + n, i); },
+          values_.row(first).data());
     }
   }
 
-  template <class OtherKind>
-  [[nodiscard]] StreamState<OtherKind, MaxLevels> cast() const {
+  template <class OtherKind, class OtherStored>
+  [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored> cast() const {
     using Other = typename OtherKind::Scalar;
-    StreamState<OtherKind, MaxLevels> other(max_levels(), key_rows(), d_v(), leaves_);
-    other.levels_ = levels_.template cast<Other>();
+    StreamState settled(*this);
+    StreamState<OtherKind, MaxLevels, OtherStored> other(max_levels(), key_rows(), d_v(), leaves_);
+    other.levels_ = settled.settled_levels().template cast<OtherStored>();
     const Index n = buffered_ * leaves_;
-    other.keys_.leftCols(n) = keys_.leftCols(n).template cast<Other>();
-    other.values_.leftCols(n) = values_.leftCols(n).template cast<Other>();
-    other.factors_.head(n) = factors_.head(n).template cast<Other>();
-    other.levels_factor_ = static_cast<Other>(levels_factor_);
+    for (Index j = 0; j < n; ++j) {
+      for (Index i = 0; i < key_rows(); ++i) other.keys_(j, i) = static_cast<Other>(key(j, i));
+    }
+    other.values_.topRows(n) = values_.topRows(n).template cast<Other>();
     other.buffered_ = buffered_;
-    require_finite("a buffered key", other.keys_.leftCols(n));
-    require_finite("a buffered value", other.values_.leftCols(n));
+    require_finite("a buffered key", other.keys_.topRows(n));
+    require_finite("a buffered value", other.values_.topRows(n));
     return other;
   }
 
  private:
-  template <class, int>
+  template <class, int, class>
   friend class StreamState;
-  using RowMajor = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-  /// b, so that B is about half the smaller side of a level, but no more levels than there are.
+  /// Levels of a tier of dense products but for the last tier, which has all higher ones.
+  static constexpr int dense_tier_height = 3;
+  static constexpr double most_growth = 1e9;
+  /// Whether a write takes products of the state with p: a read then forms them on the way.
+  static constexpr bool looks_up = is_rank_one_update<Kind>;
+
+  /// b, so that B is about the smaller side of a level, but no more levels than there are.
   static int buffer_level(int max_levels, Index key_rows, Index d_v) {
-    if (!Deferrable<Kind>) return 0;
     const auto side = static_cast<std::uint64_t>(std::min(key_rows, d_v));
-    const int level = static_cast<int>(std::bit_width(side)) - 2;
+    const int level = static_cast<int>(std::bit_width(side)) - 1;
     return std::clamp(level, 0, std::min(6, max_levels - 1));
   }
 
-  /// Whole packets of columns, so that scores never end in a remainder.
-  [[nodiscard]] static Index padded(Index columns) {
-    constexpr Index width = packet_size<Scalar>;
-    return (columns + width - 1) / width * width;
+  /// The tier of a level above the buffer; none without a buffer.
+  [[nodiscard]] int tier_of(int level) const {
+    if (buffer_level_ == 0) return -1;
+    const int above = level - buffer_level_;
+    if (Product::is_diagonal) return above;
+    return is_narrow<Stored> ? above / dense_tier_height : std::min(above / dense_tier_height, 1);
+  }
+  [[nodiscard]] int last_tier() const { return tier_of(max_levels() - 1); }
+  [[nodiscard]] const Product& pending(int tier) const {
+    return pending_[static_cast<std::size_t>(tier)];
+  }
+  [[nodiscard]] Product& pending(int tier) { return pending_[static_cast<std::size_t>(tier)]; }
+
+  /// Calls `use` with the product that tier `tier` has to undergo after those below it.
+  template <class Use>
+  void with_tier(int tier, Use use) const {
+    if (tier == 0) {
+      use(recent_);
+    } else {
+      use(pending(tier));
+    }
   }
 
-  [[nodiscard]] const Scalar* level(int l) const { return levels_.level(l).data(); }
+  /// A buffered key as it is now.
+  [[nodiscard]] Scalar key(Index leaf, Index row) const {
+    if constexpr (OneFactor<Kind>) {
+      return factors_[leaf] * keys_(leaf, row);
+    } else {
+      return keys_(leaf, row);
+    }
+  }
 
   /// Calls `visit(level, first column, columns)` for the levels that the buffer stands for.
   template <class Visit>
@@ -2606,42 +3704,233 @@ class StreamState {
     }
   }
 
-  void defer(const Token<Kind>& token, double magnitude) {
-    const Scalar factor = token.transition.factor();
+  /// The query as tier `tier` sees it, but for a common factor.
+  [[nodiscard]] static const Scalar* query_of(const Workspace<Kind>& w, int tier) {
+    return OneFactor<Kind> || tier < 0 ? w.old_query.data() : w.tier_queries.col(tier).data();
+  }
+
+  /// The query as `tier` sees it from that of the tier before; and p of the next token, too.
+  template <class Pulling>
+  static void pull(const Pulling& product, Workspace<Kind>& w, int tier,
+                   [[maybe_unused]] const Token<Kind>* next) {
+    if constexpr (looks_up && std::is_same_v<Pulling, Recent>) {
+      if (next != nullptr) {
+        product.pull(query_of(w, tier - 1), next->transition.p.data(), w.tier_queries.col(tier),
+                     w.pulled_p, w.scores, w.found);
+        return;
+      }
+    }
+    product.pull(query_of(w, tier - 1), w.tier_queries.col(tier), w.scores);
+  }
+
+  /// w.old_read from the levels alone: the query goes down through the tiers, the newest first.
+  template <class WeightOf>
+  void read_levels(Workspace<Kind>& w, WeightOf weight_of,
+                   [[maybe_unused]] const Token<Kind>* next) const {
+    std::array<WeightedRows<Stored, Scalar>, max_level_limit> terms;
+    std::size_t count = 0;
+    int tier = -1;
+    Scalar factor(1);
+    if constexpr (scales_values<Kind>) w.old_read.setZero();
+    for (int l : levels_.active_levels()) {
+      while (tier < tier_of(l)) {
+        ++tier;
+        with_tier(tier, [&](const auto& product) {
+          if constexpr (OneFactor<Kind>) {
+            factor *= product.factor();
+          } else {
+            pull(product, w, tier, next);
+          }
+          if constexpr (scales_values<Kind>) {
+            auto scales = w.tier_scales.col(tier);
+            if (tier == 0) scales.setOnes();
+            if (tier > 0) scales = w.tier_scales.col(tier - 1);
+            product.right(scales.transpose());
+          }
+        });
+      }
+      terms[count] = {levels_.level_data(l), query_of(w, tier), w.lambda[weight_of(l)] * factor};
+      if constexpr (scales_values<Kind>) {
+        weighted_rows(&terms[count], 1, key_rows(), d_v(), d_v(), w.level_read.data());
+        if (tier >= 0) w.level_read.array() *= w.tier_scales.col(tier).array();
+        w.old_read += w.level_read;
+      }
+      ++count;
+    }
+    if constexpr (looks_up) {
+      if (next != nullptr && tier < 0 && buffer_level_ > 0) {
+        recent_.pull(next->transition.p.data(), w.pulled_p, w.scores);
+      }
+    }
+    if constexpr (!scales_values<Kind>) {
+      weighted_rows<false, 8>(terms.data(), static_cast<int>(count), key_rows(), d_v(), d_v(),
+                              w.old_read.data());
+    }
+  }
+
+  /// t.d_old_query and t.d_lambda from the levels alone: sums of S_l d come up through the tiers,
+  /// the oldest first, or where products are diagonal all at once, their rows weighted.
+  template <class WeightOf>
+  void pull_back_levels(const Workspace<Kind>& w, TrainingWorkspace<Kind>& t,
+                        WeightOf weight_of) const {
+    std::array<DottedRows<Stored, Scalar>, max_level_limit> terms;
+    std::array<LevelTerm, max_level_limit> of_level;
+    std::size_t count = 0;
+    int tier = -1;
+    Scalar factor(1);
+    constexpr bool weighs_rows = Product::is_diagonal && !OneFactor<Kind>;
+    if constexpr (weighs_rows) t.row_weights.setOnes();
+    for (int l : levels_.active_levels()) {
+      while (tier < tier_of(l)) {
+        with_tier(++tier, [&]([[maybe_unused]] const auto& product) {
+          if constexpr (OneFactor<Kind>) factor *= product.factor();
+          if constexpr (weighs_rows) product.push(t.row_weights, t.pushed);
+        });
+      }
+      const int seen = weight_of(l);
+      auto weights = t.level_weights.col(l);
+      weights.setConstant(w.lambda[seen] * factor);
+      if constexpr (weighs_rows) weights.array() *= t.row_weights.array();
+      const Scalar* vector = t.d_old_read.data();
+      if constexpr (scales_values<Kind>) {
+        if (tier >= 0) {
+          auto scaled = t.level_cotangents.col(l);
+          scaled = w.tier_scales.col(tier).cwiseProduct(t.d_old_read);
+          vector = scaled.data();
+        }
+      }
+      terms[count] = {levels_.level_data(l), vector, weights.data(), query_of(w, tier), Scalar(0)};
+      of_level[count++] = {tier, seen, factor};
+    }
+    t.d_old_query.setZero();
+    std::size_t last = count;
+    for (; tier >= 0 && !Product::is_diagonal; --tier) {
+      std::size_t first = last;
+      while (first > 0 && of_level[first - 1].tier == tier) --first;
+      add_dotted(terms.data() + first, last - first, t.d_old_query);
+      with_tier(tier, [&](const auto& product) { product.push(t.d_old_query, t.pushed); });
+      last = first;
+    }
+    add_dotted(terms.data(), last, t.d_old_query);
+    for (std::size_t i = 0; i < count; ++i) {
+      t.d_lambda[of_level[i].seen] += of_level[i].factor * terms[i].found;
+    }
+  }
+  void add_dotted(DottedRows<Stored, Scalar>* terms, std::size_t count, Vector<Scalar>& to) const {
+    dotted_rows(terms, static_cast<int>(count), key_rows(), d_v(), d_v(), to.data());
+  }
+
+  /// Everything but the levels undergoes a transition, and they are to undergo it later.
+  void undergo(const Kind& transition, [[maybe_unused]] Workspace<Kind>& w) {
     const Index n = buffered_ * leaves_;
-    factors_.head(n) *= factor;
-    levels_factor_ *= factor;
-    keys_.middleCols(n, leaves_) = token.keys;
-    values_.middleCols(n, leaves_) = token.values;
-    factors_.segment(n, leaves_).setOnes();
-    levels_.defer(magnitude);
-    if (++buffered_ == capacity()) flush();
+    if constexpr (OneFactor<Kind>) {
+      factors_.head(n) *= transition.factor();
+    } else if constexpr (looks_up) {
+      transition.left(keys_.topRows(n).transpose(), w.found.data());
+    } else if (n > 0) {
+      transition.left(keys_.topRows(n).transpose());
+      if constexpr (scales_values<Kind>) transition.right(values_.topRows(n));
+    }
+    if constexpr (looks_up) {
+      recent_.follow(transition, w.pulled_p);
+    } else {
+      recent_.follow(transition);
+    }
+    // Now and then, what has decayed to nothing: denormal numbers would take their time.
+    if (buffered_ % 8 != 7) return;
+    clear_negligible(factors_.data(), OneFactor<Kind> ? n : 0);
+    clear_negligible(keys_.data(), OneFactor<Kind> ? 0 : n * key_rows());
+    clear_negligible(values_.data(), scales_values<Kind> ? n * d_v() : 0);
+    recent_.clear_negligible();
+  }
+
+  /// Products must neither overflow nor have rounded much away: where transitions make states
+  /// grow, levels are rewritten in time.
+  void bound_products(double growth) {
+    if (buffer_level_ == 0) return;
+    growth_ *= std::max(1.0, growth);
+    if (is_at_most(growth_, most_growth)) return;
+    growth_ = recent_.growth() * std::max(1.0, growth);
+    if (is_at_most(growth_, most_growth)) return;
+    settle(last_tier());
+    growth_ = std::max(1.0, growth);
   }
 
   /// All buffered leaves become one bucket of the level above the buffer.
   void flush() {
-    ScalarDecay<Scalar> decay(key_rows(), d_v());
-    decay.decay = levels_factor_;
-    const auto key = [&](Index i, Index n) { return factors_[n] * keys_(i, n); };
-    const Index n = buffered_ * leaves_;
-    if (levels_factor_ == Scalar(1)) {
-      levels_.write_bucket(Identity<Scalar>(0, 0), buffer_level_, n, key, values_.data());
-    } else {
-      levels_.write_bucket(decay, buffer_level_, n, key, values_.data());
-    }
+    const int landed =
+        buffer_level_ + landed_level(levels_.size() >> buffer_level_, max_levels() - buffer_level_);
+    settle(tier_of(landed), merge_within_tiers(landed));
+    sum_up_buffer();
+    levels_.carry_bucket(buffer_level_, bucket_.data());
     buffered_ = 0;
-    levels_factor_ = Scalar(1);
+    growth_ = 1;
+    double growth = 1;
+    for (const Product& product : pending_) growth *= product.growth();
+    if (!is_at_most(growth, most_growth)) settle(last_tier());
   }
 
-  State levels_;  // the first size() - buffered_ tokens, without the factor
+  /// bucket_ = sum_n key_n value_n^T
+  void sum_up_buffer() {
+    const Index n = buffered_ * leaves_;
+    if constexpr (OneFactor<Kind>) {
+      const auto factor = [&](Index j) { return factors_[j]; };
+      scale<Scalar, Scalar>(keys_.data(), n, key_rows(), key_rows(), factor, nullptr);
+    }
+    product<Into::replace>(keys_.topRows(n).transpose(), values_.topRows(n), bucket_);
+  }
+
+  /// Levels that a carry to `landed` merges and that are still to undergo the same are added up
+  /// beforehand, to undergo it once. Returns the mask of those that are empty now.
+  std::uint64_t merge_within_tiers(int landed) {
+    std::uint64_t emptied = 0;
+    if (is_narrow<Stored>) return emptied;  // each sum would be rounded
+    int last = -1;
+    for (int l : levels_.active_levels()) {
+      if (l >= landed) break;
+      if (last >= 0 && tier_of(last) == tier_of(l)) {
+        levels_.merge_level(last, l);
+        emptied |= std::uint64_t{1} << last;
+      }
+      last = l;
+    }
+    return emptied;
+  }
+
+  /// The levels of all tiers up to this one undergo what is pending for them, the empty ones apart.
+  void settle(int tier, std::uint64_t empty = 0) {
+    pending(0).take(recent_);
+    for (int i = 0; i <= tier; ++i) {
+      if (i > 0) pass_on(i - 1);
+      for (int l : levels_.active_levels()) {
+        if (tier_of(l) == i && ((empty >> l) & 1) == 0) levels_.transform_level(l, pending(i));
+      }
+    }
+    if (tier < last_tier()) pass_on(tier);
+    pending(tier).reset();
+  }
+  /// What is pending for a tier whose levels have undergone it still is for the next.
+  void pass_on(int tier) {
+    pending(tier + 1).follow(pending(tier));
+    pending(tier).reset();
+  }
+
+  struct LevelTerm {
+    int tier, seen;
+    Scalar factor;
+  };
+
+  State levels_;  // the first size() - buffered_ tokens, before what is pending
   Index leaves_;
-  int buffer_level_;  // b; 0 for no buffer
-  Index columns_;     // of the buffer, in whole packets
-  RowMajor keys_;     // one column a leaf
-  Matrix<Scalar> values_;
-  Vector<Scalar> factors_;   // what each buffered leaf has been multiplied by since it came
-  Scalar levels_factor_{1};  // what all of levels_ is still to be multiplied by
-  Index buffered_ = 0;       // tokens in the buffer, below 2^b
+  int buffer_level_;             // b; 0 for no buffer: then levels are rewritten at every token
+  RowMajorMatrix<Scalar> keys_;  // one row a leaf, as it is now but for a factor
+  RowMajorMatrix<Scalar> values_;
+  Vector<Scalar> factors_;         // what keys are still to be multiplied by, of OneFactor kinds
+  RowMajorMatrix<Scalar> bucket_;  // scratch
+  Recent recent_;                  // P_0, the transitions of the buffered tokens
+  std::vector<Product> pending_;   // P_1, P_2, ...: one for each tier but the first, whose is I
+  double growth_ = 1;              // a bound of what P_0 multiplies a norm by
+  Index buffered_ = 0;             // tokens in the buffer, below 2^b
 };
 
 }  // namespace loglinear::detail
@@ -5374,10 +6663,12 @@ inline Index chunk_size_of(const ChunkwiseOptions& options) {
   return static_cast<Index>(std::bit_floor(static_cast<std::uint64_t>(options.chunk_size)));
 }
 
-template <class Scalar, int KeyDim, int ValueDim, int MaxLevels>
-Hierarchy<Scalar> hierarchy_of(const LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels>& state) {
+template <class Stored, int KeyDim, int ValueDim, int MaxLevels>
+Hierarchy<Accumulator<Stored>> hierarchy_of(
+    const LogLinearState<Stored, KeyDim, ValueDim, MaxLevels>& state) {
+  using Scalar = Accumulator<Stored>;
   Hierarchy<Scalar> levels(state.max_levels(), state.d_k(), state.d_v(), state.size());
-  for (int l : state.active_levels()) levels.level(l) = state.level(l);
+  for (int l : state.active_levels()) levels.level(l) = state.level(l).template cast<Scalar>();
   return levels;
 }
 
@@ -6012,7 +7303,7 @@ class BlockForm {
   void read_chunkwise(const Rows& rows, ReadOrder order, Reads& reads, Eigen::Index first) {
     using Scalar = typename Layer::Scalar;
     if (rows.rows() == 0) return;
-    auto& levels = layer().state_.levels();
+    auto& levels = layer().state_.settled_levels();
     Eigen::Ref<const detail::RowMajorMatrix<Scalar>> view(rows);
     auto source = source_of(view, order);
     source.read_into(reads, first);
@@ -6070,15 +7361,21 @@ concept StreamingLayer = requires {
 /// \tparam Scalar_    float, double, long double
 /// \tparam Weights    the level weights, see level_weights.hpp
 /// \tparam MaxLevels  the number of levels at compile time, or Eigen::Dynamic
+/// \tparam Stored     what levels are stored as: Scalar, or with float Eigen::bfloat16 or
+///                    Eigen::half, which halve the memory of the levels and the time to read them;
+///                    docs/numerics.md says what that costs in accuracy
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
-          int MaxLevels = Eigen::Dynamic>
+          int MaxLevels = Eigen::Dynamic, class Stored = Scalar_>
 class LogLinearAttention
-    : public BlockForm<LogLinearAttention<Inner, Scalar_, Weights, MaxLevels>> {
+    : public BlockForm<LogLinearAttention<Inner, Scalar_, Weights, MaxLevels, Stored>> {
   static_assert(!detail::StreamingLayer<Inner>,
                 "log-linear attention cannot be the inner rule of log-linear attention: pass the "
                 "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
   static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
                 "LogLinearAttention needs a floating-point scalar: use float or double");
+  static_assert(std::is_same_v<Scalar_, detail::Accumulator<Stored>>,
+                "levels can be stored as the layer's scalar, or, where that is float, as "
+                "Eigen::bfloat16 or Eigen::half");
   static_assert(InnerRule<Inner, Scalar_>, "Inner must satisfy InnerRule: see loglinear/rule.hpp");
   static_assert(LevelWeights<Weights, Scalar_>,
                 "Weights must satisfy LevelWeights: see loglinear/level_weights.hpp");
@@ -6090,7 +7387,7 @@ class LogLinearAttention
   using Scalar = Scalar_;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
-  using State = LogLinearState<Scalar, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
+  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
   /// \name What the layer is made of, for layers made of layers
   /// \{
   using InnerRuleOfLayer = Inner;       ///< the rule
@@ -6122,8 +7419,7 @@ class LogLinearAttention
                      options.d_v, options.max_levels, options.read_order),
         state_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
         workspace_(make_workspace()),
-        training_(layout(), Preparation::leaves, preparation_.weight_count(),
-                  state_.score_columns()) {
+        training_(layout(), Preparation::leaves, preparation_.weight_count(), state_.read_shape()) {
     Xorshift64 random(options.seed);
     draw_weights(random);
     set_learning_rate(options.learning_rate);
@@ -6170,8 +7466,8 @@ class LogLinearAttention
     detail::require_size("the workspace's output", workspace.output.size(), output_dim());
     detail::require_size("the workspace's lambda", workspace.lambda.size(),
                          preparation_.weight_count());
-    detail::require_size("the workspace's levels", workspace.level_reads.cols(),
-                         state_.max_levels());
+    detail::require_size("the workspace's tiers", workspace.tier_queries.cols(),
+                         state_.read_shape().tiers);
     detail::load_vector(x, "x", workspace.x);
     preparation_.project(workspace, layout().q);
     preparation_.prepare_read(workspace, layout().q);
@@ -6247,7 +7543,7 @@ class LogLinearAttention
       ++train_step_count_;
       learns_ = false;
     }
-    state_.write(workspace_.token, staged_magnitude_);
+    state_.write(workspace_.token, staged_magnitude_, workspace_);
   }
 
   /// The order in which training reads: `after_push`, or `current_apart` if that is the layer's.
@@ -6296,7 +7592,9 @@ class LogLinearAttention
   }
   /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
   /// `log_linear_state().flat_state()`.
-  [[nodiscard]] Vector state() const { return log_linear_state().flat_state(); }
+  [[nodiscard]] Vector state() const {
+    return log_linear_state().flat_state().template cast<Scalar>();
+  }
   [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }    ///< tokens so far
   [[nodiscard]] int max_levels() const noexcept { return state_.max_levels(); }  ///< M
   /// Number of levels that hold a bucket.
@@ -6349,29 +7647,31 @@ class LogLinearAttention
   /// Memory for the const `query_readonly`; allocates.
   [[nodiscard]] Workspace make_workspace() const {
     return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
-                     state_.max_levels(), preparation_.weight_count(), state_.score_columns());
+                     preparation_.weight_count(), state_.read_shape());
   }
 
-  /// The same layer, weights, state and counters in another scalar; allocates. \throws
-  /// std::invalid_argument if a number is out of the other scalar's range
-  template <class Other>
-  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels> cast() const {
-    LogLinearAttention<Inner, Other, Weights, MaxLevels> other({.inner = inner(),
-                                                                .d_model = d_model(),
-                                                                .d_k = d_k(),
-                                                                .d_v = output_dim(),
-                                                                .max_levels = state_.max_levels(),
-                                                                .level_weights = level_weights(),
-                                                                .read_order = read_order_,
-                                                                .learning_rate = learning_rate_});
+  /// The same layer, weights, state and counters in another scalar, or in one that is computed with
+  /// and another that is stored; allocates. \throws std::invalid_argument if a number is out of the
+  /// other scalar's range
+  template <class Other, class OtherStored = Other>
+  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored> cast() const {
+    LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored> other(
+        {.inner = inner(),
+         .d_model = d_model(),
+         .d_k = d_k(),
+         .d_v = output_dim(),
+         .max_levels = state_.max_levels(),
+         .level_weights = level_weights(),
+         .read_order = read_order_,
+         .learning_rate = learning_rate_});
     other.preparation_.parameters() = preparation_.parameters().template cast<Other>();
-    other.state_ = state_.template cast<typename Inner::template Transition<Other>>();
+    other.state_ = state_.template cast<typename Inner::template Transition<Other>, OtherStored>();
     other.train_step_count_ = train_step_count_;
     return other;
   }
 
  private:
-  template <class, class, class, int>
+  template <class, class, class, int, class>
   friend class LogLinearAttention;
   friend class BlockForm<LogLinearAttention>;
 
@@ -6398,7 +7698,7 @@ class LogLinearAttention
 
   ReadOrder read_order_;
   Preparation preparation_;
-  detail::StreamState<Kind, MaxLevels> state_;
+  detail::StreamState<Kind, MaxLevels, Stored> state_;
   Workspace workspace_;
   detail::TrainingWorkspace<Kind> training_;
   double learning_rate_ = 0;
@@ -7142,8 +8442,7 @@ class HeadsToken {
     for (Index h = 0; h < in.heads; ++h) {
       in.head(h).validate(state(h).size(), state(h).max_levels());
       with_transition(h, [&](const auto& transition) {
-        magnitudes_.push_back(state(h).require_writable(transition.norm_bound(), key(h), value(h),
-                                                        [] { return 0.0; }));
+        magnitudes_.push_back(state(h).require_writable(transition.norm_bound(), key(h), value(h)));
       });
     }
   }
@@ -10324,7 +11623,7 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
       keys.col(j) *= in.beta(t, j);
     }
     const double magnitude =
-        state.require_writable(transition.norm_bound(), keys, values, [] { return 0.0; });
+        state.require_writable(transition.norm_bound(), keys, values);
     state.undergo_unchecked(transition);
     const Row query = in.q.row(t);
     out.row(t) = (in.lambda(t, 0) * (query * keys)) * values.transpose();
