@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+// States and layers whose levels are stored in bfloat16 and half: float but for the rounding of
+// what is stored.
+#include <limits>
+
+#include "catch.hpp"
+#include "loglinear/loglinear.hpp"
+#include "support.hpp"
+
+namespace {
+
+using namespace loglinear;
+
+template <class Stored>
+double epsilon() {
+  return static_cast<double>(Eigen::NumTraits<Stored>::epsilon());
+}
+
+/// Half of what separates two neighbours, for each of so many roundings, of numbers of this size.
+template <class Stored>
+double rounding(int times, double size) {
+  return times * size * epsilon<Stored>() / 2;
+}
+
+template <class Inner, class Stored>
+void compare_layers(const Inner& inner) {
+  using Narrow = LogLinearAttention<Inner, float, NormalizedMixture, Eigen::Dynamic, Stored>;
+  static_assert(std::is_same_v<typename Narrow::State::Scalar, Stored>);
+  constexpr Eigen::Index d = 24;
+  LogLinearAttention<Inner, float> wide(
+      {.inner = inner, .d_model = d, .d_k = d, .d_v = d, .max_levels = 10});
+  test::Random random(5);
+  for (const char* name : {"w_key", "w_value", "w_query"}) {
+    wide.set_weight(name, 0.3F * random.matrix<float>(d, d));
+  }
+  Narrow narrow = wide.template cast<float, Stored>();
+  double error = 0, size = 0;
+  for (int t = 0; t < 600; ++t) {
+    const auto x = random.vector<float>(d);
+    wide.forward(x);
+    narrow.forward(x);
+    error = std::max(error, detail::max_abs(wide.raw_read() - narrow.raw_read()));
+    size = std::max(size, detail::max_abs(wide.raw_read()));
+  }
+  // Every level has been merged or rewritten at most this often on its way up.
+  CHECK(error <= rounding<Stored>(24, size));
+  CHECK(error > 0);
+  CHECK(narrow.state().size() == wide.state().size());
+
+  // Blocks, training, copies and the plain form work on narrow levels too.
+  const test::Matrix<float> block = random.matrix<float>(100, d);
+  Narrow by_tokens = narrow;
+  const auto reads = narrow.forward_block(block);
+  double difference = 0;
+  for (Eigen::Index t = 0; t < block.rows(); ++t) {
+    difference = std::max(
+        difference, detail::max_abs(reads.row(t).transpose() - by_tokens.forward(block.row(t))));
+  }
+  CHECK(difference <= rounding<Stored>(24, size));
+  CHECK(narrow.size() == by_tokens.size());
+  const auto before = narrow.weight("w_key").eval();
+  narrow.train_one(block.row(0), random.vector<float>(d));
+  CHECK(narrow.weight("w_key") != before);
+  typename Narrow::State plain(10, d, d);
+  narrow.log_linear_state(plain);
+  CHECK(plain == narrow.log_linear_state());
+}
+
+template <class Inner>
+void compare_layers(const Inner& inner) {
+  compare_layers<Inner, Eigen::bfloat16>(inner);
+  compare_layers<Inner, Eigen::half>(inner);
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("a narrow state is the float one, rounded", "[law]", Eigen::bfloat16,
+                   Eigen::half) {
+  LogLinearState<TestType> narrow(4, 3, 2);
+  LogLinearState<float> wide(4, 3, 2);
+  test::Random random(1);
+  KeyDecay<float> decay(3, 2);
+  decay.decay << 0.5F, 0.75F, 1;
+  for (int n = 0; n < 20; ++n) {
+    const auto k = random.vector<float>(3);
+    const auto v = random.vector<float>(2);
+    wide.undergo(decay);
+    narrow.undergo(decay);
+    wide.push_leaf(k, v);
+    narrow.push_leaf(k, v);
+  }
+  CHECK(narrow.size() == 20);
+  double size = 0;
+  for (int l = 0; l < 4; ++l) size = std::max(size, detail::max_abs(wide.level(l)));
+  const Eigen::VectorXf q = Eigen::Vector3f(1, -1, 0.5F), lambda = Eigen::Vector4f(1, 2, 0.5F, 3);
+  Eigen::VectorXf got(2), expected(2);
+  narrow.query_mixed(q, lambda, got);
+  wide.query_mixed(q, lambda, expected);
+  // The last level has been rewritten twice a token.
+  CHECK(detail::max_abs(got - expected) <= rounding<TestType>(40, size * 3 * 2.5 * 3));
+  CHECK(got != expected);
+  CHECK(narrow == narrow.template cast<float>().template cast<TestType>());
+}
+
+TEMPLATE_TEST_CASE("what does not fit in a narrow state is refused", "[law]", Eigen::half) {
+  LogLinearState<TestType> narrow(4, 1, 1);
+  Eigen::VectorXf one(1), large(1);
+  one << 1;
+  large << 30000;
+  const auto before = narrow;
+  CHECK(test::mentions(test::error_of([&] { narrow.push_leaf(one, large); }),
+                       {"magnitude", "30000", "range of the scalar"}));
+  CHECK(narrow == before);
+}
+
+TEST_CASE("layers with narrow levels read what float ones do, rounded", "[law]") {
+  compare_layers(RetNet{.gamma = 0.999});
+  compare_layers(GLAVector{.gate_bias = 6});
+  compare_layers(GatedDeltaNet{.beta_scale = 0.2, .gate_bias = 6});
+}
