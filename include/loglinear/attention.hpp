@@ -215,7 +215,7 @@ class LogLinearAttention
     preparation_.prepare_leaf(workspace_);
     detail::read_token(state_, workspace_, order);
     staged_order_ = order;
-    staged_magnitude_ = state_.require_writable(workspace_.token);
+    staged_magnitude_ = state_.require_writable(workspace_.token, workspace_);
     learns_ = false;
     return workspace_.read;
   }

@@ -197,7 +197,7 @@ void compare_one(bool gentle) {
       worst_lambda = std::max(worst_lambda, error(t.d_lambda, d_lambda) /
                                                 (d_scale * static_cast<double>(q.norm() + 1)));
 
-      state.write(token, state.require_writable(token), w);
+      state.write(token, state.require_writable(token, w), w);
       widen(token.transition, wide_kind);
       oracle.write(wide_kind, token.keys.template cast<Wide>().eval(),
                    token.values.template cast<Wide>().eval());

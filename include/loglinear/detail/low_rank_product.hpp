@@ -73,6 +73,9 @@ class LowRankProduct {
     count_ = 0;
   }
 
+  /// Whether nothing has followed since the last reset, updates of rank one that is.
+  [[nodiscard]] bool is_identity() const { return count_ == 0; }
+
   void follow(const Identity<Scalar>&) {}
   void follow(const ScalarDecay<Scalar>& later) {
     diagonal_ *= later.decay;
