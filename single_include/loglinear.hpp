@@ -408,6 +408,45 @@ template <class Derived>
 
 #endif  // LOGLINEAR_DETAIL_CHECKS_HPP
 
+// ---- loglinear/detail/parts.hpp
+
+#ifndef LOGLINEAR_DETAIL_PARTS_HPP
+#define LOGLINEAR_DETAIL_PARTS_HPP
+
+// The way into a class for what stores an object and brings it back, see checkpoint.hpp. A class
+// names its parts in one static member:
+//
+//     template <class Self, class Visit>
+//     static void visit(Self& self, Visit&& part) {
+//       part("count", self.count_);               // numbers
+//       part("values", self.values_.head(n));     // Eigen vectors, matrices and views of them
+//       part("inside", self.inside_);             // objects that have parts; "" adds no name
+//     }
+//
+// everything on which the object's future depends, and nothing else. A const Self is read. Any
+// other is written to, part by part in this order; therefore numbers stand before the parts whose
+// sizes depend on them and are checked in between, and in the end `visit` checks the class
+// invariants. It throws std::invalid_argument, and the object is then good for nothing: it should
+// be a copy.
+
+namespace loglinear::detail {
+
+/// A friend of each such class.
+struct Parts {
+  template <class Object, class... Arguments>
+  static void visit(Object& object, Arguments&&... arguments) {
+    std::remove_const_t<Object>::visit(object, std::forward<Arguments>(arguments)...);
+  }
+};
+
+/// Whether `visit` writes to the parts.
+template <class Self>
+inline constexpr bool is_written = !std::is_const_v<Self>;
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_PARTS_HPP
+
 // ---- loglinear/detail/kernels.hpp
 
 #ifndef LOGLINEAR_DETAIL_KERNELS_HPP
@@ -1573,6 +1612,22 @@ class Parameters {
     measure();
   }
 
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (const Array& array : self.arrays_) {
+      if (array.shape.is_projection) {
+        part(array.name, self.projections_.middleRows(array.begin, array.shape.rows));
+      } else {
+        part(array.name, self.free_.segment(array.begin, array.shape.rows));
+      }
+    }
+    if constexpr (is_written<Self>) {
+      self.measure();
+      require_between("the largest weight", self.magnitude_, 0.0, magnitude_limit<Scalar>());
+    }
+  }
+
   template <class Other>
   [[nodiscard]] Parameters<Other> cast() const {
     Parameters<Other> other(d_model_);
@@ -2330,6 +2385,27 @@ class LogLinearState {
  private:
   template <class, int, int, int>
   friend class LogLinearState;
+  friend struct detail::Parts;
+
+  /// For checkpoints: the active levels alone. An owner passes what it defers: a bound of the
+  /// factor that all levels are still to be multiplied by, and of the magnitude of leaves to come.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part, double growth = 1, double pending = 0) {
+    if constexpr (detail::is_written<Self>) self.reset();
+    const double limit = detail::magnitude_limit<Scalar>();
+    double magnitude = std::min(self.magnitude_, limit);
+    part("size", self.size_);
+    part("magnitude", magnitude);
+    for (int l : self.active_levels()) part("level" + std::to_string(l), self.view(l));
+    if constexpr (detail::is_written<Self>) {
+      const double norm = self.norm(), measured = norm * growth + pending;
+      detail::require_between("magnitude", magnitude, 0.0, limit);
+      detail::require_between("the magnitude of the levels", norm, 0.0, limit);
+      detail::require_between("the magnitude of all tokens", measured, 0.0, limit);
+      // A bound may have lost to rounding, of which the limit leaves a factor of 4; never more.
+      self.magnitude_ = measured > 2 * magnitude ? measured : magnitude;
+    }
+  }
 
   using Storage =
       detail::Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
@@ -2365,6 +2441,17 @@ class LogLinearState {
     }
   }
 
+  /// The sum of the levels' Frobenius norms.
+  [[nodiscard]] double norm() const {
+    double sum = 0;
+    for (int l : active_levels()) {
+      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
+      const ConstFlat level(view(l).data(), d_k_ * d_v_);
+      sum += detail::to_double(level.stableNorm());
+    }
+    return sum;
+  }
+
   /// The new bound of the Frobenius norm of all levels together. The running bound only grows, so
   /// when it passes the limit the levels are measured before anything is refused.
   template <class Pending>
@@ -2372,12 +2459,7 @@ class LogLinearState {
     const double limit = detail::magnitude_limit<Scalar>();
     double magnitude = magnitude_ * growth + leaf;
     if (detail::is_at_most(magnitude, limit)) return magnitude;
-    magnitude_ = pending();
-    for (int l : active_levels()) {
-      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
-      const ConstFlat level(view(l).data(), d_k_ * d_v_);
-      magnitude_ += detail::to_double(level.stableNorm());
-    }
+    magnitude_ = pending() + norm();
     magnitude = magnitude_ * growth + leaf;
     if (!detail::is_at_most(magnitude, limit))
       detail::fail("the magnitude of the state after this token", magnitude,
@@ -2555,6 +2637,32 @@ class StreamState {
         decay.decay = Scalar(1);
       }
       if (buffered_ == 0 && levels_factor_ != Scalar(1)) out.undergo(decay);
+    }
+  }
+
+  /// For checkpoints: of the buffer what is in use, so that a file does not depend on how wide the
+  /// CPU's packets are.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    double growth = 1, pending = 0;
+    if constexpr (Deferrable<Kind>) {
+      part("buffered", self.buffered_);
+      require_between("buffered", self.buffered_, Index{0}, self.capacity() - 1);
+      const Index n = self.buffered_ * self.leaves_;
+      part("levels_factor", self.levels_factor_);
+      part("buffered_keys", self.keys_.leftCols(n));
+      part("buffered_values", self.values_.leftCols(n));
+      part("buffered_factors", self.factors_.head(n));
+      growth = std::abs(to_double(self.levels_factor_));
+      for (Index i = 0; i < n && is_written<Self>; ++i) {
+        const double leaf = State::leaf_magnitude(self.keys_.col(i), self.values_.col(i));
+        require_between("the magnitude of a buffered leaf", leaf, 0.0, magnitude_limit<Scalar>());
+        pending += leaf * std::abs(to_double(self.factors_[i]));
+      }
+    }
+    Parts::visit(self.levels_, part, growth, pending);
+    if (self.levels_.size() % static_cast<std::uint64_t>(self.capacity()) != 0) {
+      fail("size", self.levels_.size(), "a multiple of " + std::to_string(self.capacity()));
     }
   }
 
@@ -6231,6 +6339,17 @@ class LogLinearAttention
   template <class, class, class, int>
   friend class LogLinearAttention;
   friend class BlockForm<LogLinearAttention>;
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("", self.preparation_.parameters());
+    part("state", self.state_);
+    part("learning_rate", self.learning_rate_);
+    part("train_step_count", self.train_step_count_);
+    if constexpr (detail::is_written<Self>) self.set_learning_rate(self.learning_rate_);
+  }
 
   static const Options& checked(const Options& options) {
     detail::require_positive("d_model", options.d_model);
@@ -7109,6 +7228,22 @@ class MixerCache {
  private:
   template <class, class>
   friend class TokenMixer;
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (std::size_t i = 0; i < self.convolutions_.size(); ++i) {
+      part("convolution" + std::to_string(i), self.convolutions_[i]);
+    }
+    for (std::size_t h = 0; h < self.states_.size(); ++h) {
+      part("head" + std::to_string(h), self.states_[h]);
+      if (self.states_[h].size() != self.size()) {
+        detail::fail("size of head " + std::to_string(h), self.states_[h].size(),
+                     "that of head 0, " + std::to_string(self.size()));
+      }
+    }
+  }
 
   MixerCache(std::vector<Matrix> convolutions, std::vector<LogLinearState<Scalar>> states)
       : convolutions_(std::move(convolutions)), states_(std::move(states)) {}
@@ -9296,6 +9431,7 @@ class MultiHeadAttention
   [[nodiscard]] Index d_model() const noexcept { return output_.size(); }     ///< length of x
   [[nodiscard]] Index output_dim() const noexcept { return output_.size(); }  ///< d_model
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
+  [[nodiscard]] OutputBound bound() const noexcept { return bound_; }  ///< where the tanh is
   /// One head, read-only. \throws std::invalid_argument unless 0 <= index < n_heads
   [[nodiscard]] const Layer& head(int index) const {
     detail::require_between("head", index, 0, n_heads() - 1);
@@ -9345,6 +9481,19 @@ class MultiHeadAttention
 
  private:
   friend class MultiHeadBlockForm<MultiHeadAttention, typename Layer_::Scalar>;
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (int h = 0; h < self.n_heads(); ++h) {
+      auto& head = self.heads_[static_cast<std::size_t>(h)];
+      part("head" + std::to_string(h), head);
+      detail::require_between("learning_rate of head " + std::to_string(h), head.learning_rate(),
+                              self.learning_rate(), self.learning_rate());
+    }
+    part("", self.out_);
+  }
 
   /// Whether `forward` and `train_one` bound the output.
   [[nodiscard]] bool is_bounded() const { return bound_ != OutputBound::none; }
@@ -9781,6 +9930,29 @@ class RecursiveLeastSquares {
   /// \}
 
  private:
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("weights", self.weights_);
+    part("upper", self.upper_);
+    part("diagonal", self.diagonal_);
+    part("update_count", self.updates_);
+    if constexpr (detail::is_written<Self>) {
+      constexpr Scalar smallest = std::numeric_limits<Scalar>::min();
+      const double limit = detail::magnitude_limit<Scalar>();
+      detail::require_between("the largest weight", detail::max_abs(self.weights_), 0.0, limit);
+      detail::require_between("the largest of U", detail::max_abs(self.upper_), 0.0, limit);
+      detail::require_between("the smallest of D", self.diagonal_.minCoeff(), smallest,
+                              Scalar(self.options_.max_covariance));
+      detail::require_between("the largest of D", self.diagonal_.maxCoeff(), smallest,
+                              Scalar(self.options_.max_covariance));
+      const Matrix expected = self.upper_.template triangularView<Eigen::UnitUpper>();
+      if (self.upper_ != expected) detail::fail("U", "another matrix", "unit upper triangular");
+    }
+  }
+
   template <class Derived>
   void load(const Eigen::MatrixBase<Derived>& in, const char* name, Vector& into) const {
     static_assert(Derived::IsVectorAtCompileTime, "phi and y must be Eigen vectors");

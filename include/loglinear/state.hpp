@@ -2,14 +2,17 @@
 #ifndef LOGLINEAR_STATE_HPP
 #define LOGLINEAR_STATE_HPP
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <string>
 #include <type_traits>
 
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/transition.hpp"
@@ -299,6 +302,27 @@ class LogLinearState {
  private:
   template <class, int, int, int>
   friend class LogLinearState;
+  friend struct detail::Parts;
+
+  /// For checkpoints: the active levels alone. An owner passes what it defers: a bound of the
+  /// factor that all levels are still to be multiplied by, and of the magnitude of leaves to come.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part, double growth = 1, double pending = 0) {
+    if constexpr (detail::is_written<Self>) self.reset();
+    const double limit = detail::magnitude_limit<Scalar>();
+    double magnitude = std::min(self.magnitude_, limit);
+    part("size", self.size_);
+    part("magnitude", magnitude);
+    for (int l : self.active_levels()) part("level" + std::to_string(l), self.view(l));
+    if constexpr (detail::is_written<Self>) {
+      const double norm = self.norm(), measured = norm * growth + pending;
+      detail::require_between("magnitude", magnitude, 0.0, limit);
+      detail::require_between("the magnitude of the levels", norm, 0.0, limit);
+      detail::require_between("the magnitude of all tokens", measured, 0.0, limit);
+      // A bound may have lost to rounding, of which the limit leaves a factor of 4; never more.
+      self.magnitude_ = measured > 2 * magnitude ? measured : magnitude;
+    }
+  }
 
   using Storage =
       detail::Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
@@ -334,6 +358,17 @@ class LogLinearState {
     }
   }
 
+  /// The sum of the levels' Frobenius norms.
+  [[nodiscard]] double norm() const {
+    double sum = 0;
+    for (int l : active_levels()) {
+      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
+      const ConstFlat level(view(l).data(), d_k_ * d_v_);
+      sum += detail::to_double(level.stableNorm());
+    }
+    return sum;
+  }
+
   /// The new bound of the Frobenius norm of all levels together. The running bound only grows, so
   /// when it passes the limit the levels are measured before anything is refused.
   template <class Pending>
@@ -341,12 +376,7 @@ class LogLinearState {
     const double limit = detail::magnitude_limit<Scalar>();
     double magnitude = magnitude_ * growth + leaf;
     if (detail::is_at_most(magnitude, limit)) return magnitude;
-    magnitude_ = pending();
-    for (int l : active_levels()) {
-      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
-      const ConstFlat level(view(l).data(), d_k_ * d_v_);
-      magnitude_ += detail::to_double(level.stableNorm());
-    }
+    magnitude_ = pending() + norm();
     magnitude = magnitude_ * growth + leaf;
     if (!detail::is_at_most(magnitude, limit))
       detail::fail("the magnitude of the state after this token", magnitude,

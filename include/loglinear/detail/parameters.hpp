@@ -13,6 +13,7 @@
 
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/product.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/random.hpp"
@@ -176,6 +177,22 @@ class Parameters {
       free_.segment(array.begin, array.shape.rows) = evaluated.row(0).transpose();
     }
     measure();
+  }
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (const Array& array : self.arrays_) {
+      if (array.shape.is_projection) {
+        part(array.name, self.projections_.middleRows(array.begin, array.shape.rows));
+      } else {
+        part(array.name, self.free_.segment(array.begin, array.shape.rows));
+      }
+    }
+    if constexpr (is_written<Self>) {
+      self.measure();
+      require_between("the largest weight", self.magnitude_, 0.0, magnitude_limit<Scalar>());
+    }
   }
 
   template <class Other>

@@ -13,9 +13,12 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstdint>
+#include <string>
 
 #include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/detail/workspace.hpp"
 #include "loglinear/fenwick.hpp"
@@ -147,6 +150,32 @@ class StreamState {
         decay.decay = Scalar(1);
       }
       if (buffered_ == 0 && levels_factor_ != Scalar(1)) out.undergo(decay);
+    }
+  }
+
+  /// For checkpoints: of the buffer what is in use, so that a file does not depend on how wide the
+  /// CPU's packets are.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    double growth = 1, pending = 0;
+    if constexpr (Deferrable<Kind>) {
+      part("buffered", self.buffered_);
+      require_between("buffered", self.buffered_, Index{0}, self.capacity() - 1);
+      const Index n = self.buffered_ * self.leaves_;
+      part("levels_factor", self.levels_factor_);
+      part("buffered_keys", self.keys_.leftCols(n));
+      part("buffered_values", self.values_.leftCols(n));
+      part("buffered_factors", self.factors_.head(n));
+      growth = std::abs(to_double(self.levels_factor_));
+      for (Index i = 0; i < n && is_written<Self>; ++i) {
+        const double leaf = State::leaf_magnitude(self.keys_.col(i), self.values_.col(i));
+        require_between("the magnitude of a buffered leaf", leaf, 0.0, magnitude_limit<Scalar>());
+        pending += leaf * std::abs(to_double(self.factors_[i]));
+      }
+    }
+    Parts::visit(self.levels_, part, growth, pending);
+    if (self.levels_.size() % static_cast<std::uint64_t>(self.capacity()) != 0) {
+      fail("size", self.levels_.size(), "a multiple of " + std::to_string(self.capacity()));
     }
   }
 
