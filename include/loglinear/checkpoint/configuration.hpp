@@ -10,6 +10,7 @@
 /// A rule or a policy of level weights of your own is recorded by name and hyperparameters if
 /// `std::string to_text(const MyRule&)` stands in its namespace, and is not compared otherwise.
 
+#include <concepts>
 #include <string>
 #include <utility>
 #include <vector>

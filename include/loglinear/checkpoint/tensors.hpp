@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <sstream>
 #include <string>
@@ -15,7 +16,7 @@
 #include "loglinear/checkpoint/dtype.hpp"
 #include "loglinear/checkpoint/error.hpp"
 #include "loglinear/detail/checks.hpp"
-#include "loglinear/detail/types.hpp"
+#include "loglinear/detail/product.hpp"
 
 namespace loglinear {
 

@@ -5,6 +5,7 @@
 // Coefficients of every DType from and to float and double.
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstddef>

@@ -5,8 +5,10 @@
 // The JSON header of a safetensors file, event by event: whatever is not exactly as the format says
 // is refused where it stands, and nothing grows beyond the header itself.
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <exception>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>

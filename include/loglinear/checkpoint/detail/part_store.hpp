@@ -5,6 +5,7 @@
 // The two visitors of an object's parts (loglinear/detail/parts.hpp): one makes tensors of them,
 // the other tensors into parts. The names of nested parts are joined by dots.
 
+#include <concepts>
 #include <cstring>
 #include <set>
 #include <string>
@@ -113,7 +114,9 @@ class PartReader {
       raise(CheckpointError(std::string(what)));
     }
     if (what.starts_with("loglinear: ")) what.remove_prefix(11);
-    refuse(tensors.source, scope + std::string(what));
+    std::string where = scope;
+    if (!where.empty()) where.replace(where.size() - 1, 1, ": ");  // in place of the last dot
+    refuse(tensors.source, where.append(what));
   }
 
   static void require_same(const Tensors& tensors, const std::string& scope,
