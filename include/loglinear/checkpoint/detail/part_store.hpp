@@ -6,6 +6,7 @@
 // the other tensors into parts. The names of nested parts are joined by dots.
 
 #include <concepts>
+#include <cstdint>
 #include <cstring>
 #include <set>
 #include <string>
@@ -83,7 +84,13 @@ class PartReader {
     if constexpr (Number<Type>) {
       const Tensor& tensor = typed(full, dtype_of<Type>());
       if (!tensor.shape.empty()) wrong(full, tensor, "a single number, " + expected<Type>() + "[]");
-      part = number_at<Type>(tensor.bytes.data());
+      if constexpr (std::is_same_v<Type, bool>) {
+        const auto byte = number_at<std::uint8_t>(tensor.bytes.data());
+        if (byte > 1) refuse_tensor(tensors_.source, full, "is neither true nor false");
+        part = byte == 1;
+      } else {
+        part = number_at<Type>(tensor.bytes.data());
+      }
       if constexpr (std::is_floating_point_v<Type>) {
         if (!is_finite(part)) refuse_tensor(tensors_.source, full, "is not finite");
       }
