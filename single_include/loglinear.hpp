@@ -1556,7 +1556,10 @@ class Parameters {
                            const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
     require_finite("the gradient", d_raw);
     require_finite("the gradient", d_free);
-    // `descend` multiplies x first: an infinite rate would turn a gradient of 0 into NaN.
+    // An infinite rate would turn a gradient of 0 into NaN. `descend` multiplies d_raw first: x may
+    // be so small that only their product is finite.
+    require_between("the learning rate times the largest gradient of a projection",
+                    learning_rate * max_abs(d_raw), 0.0, magnitude_limit<Scalar>());
     const double largest_x = max_abs(x), rate = learning_rate * largest_x;
     require_between("the learning rate times the largest |x|, or 1,", std::max(rate, learning_rate),
                     0.0, magnitude_limit<Scalar>());
@@ -2646,8 +2649,10 @@ class StreamState {
   static void visit(Self& self, Visit&& part) {
     double growth = 1, pending = 0;
     if constexpr (Deferrable<Kind>) {
-      part("buffered", self.buffered_);
-      require_between("buffered", self.buffered_, Index{0}, self.capacity() - 1);
+      std::int64_t buffered = self.buffered_;  // the same in a file whatever Index is
+      part("buffered", buffered);
+      require_between("buffered", buffered, std::int64_t{0}, std::int64_t{self.capacity() - 1});
+      if constexpr (is_written<Self>) self.buffered_ = static_cast<Index>(buffered);
       const Index n = self.buffered_ * self.leaves_;
       part("levels_factor", self.levels_factor_);
       part("buffered_keys", self.keys_.leftCols(n));

@@ -123,7 +123,10 @@ class Parameters {
                            const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
     require_finite("the gradient", d_raw);
     require_finite("the gradient", d_free);
-    // `descend` multiplies x first: an infinite rate would turn a gradient of 0 into NaN.
+    // An infinite rate would turn a gradient of 0 into NaN. `descend` multiplies d_raw first: x may
+    // be so small that only their product is finite.
+    require_between("the learning rate times the largest gradient of a projection",
+                    learning_rate * max_abs(d_raw), 0.0, magnitude_limit<Scalar>());
     const double largest_x = max_abs(x), rate = learning_rate * largest_x;
     require_between("the learning rate times the largest |x|, or 1,", std::max(rate, learning_rate),
                     0.0, magnitude_limit<Scalar>());

@@ -159,8 +159,10 @@ class StreamState {
   static void visit(Self& self, Visit&& part) {
     double growth = 1, pending = 0;
     if constexpr (Deferrable<Kind>) {
-      part("buffered", self.buffered_);
-      require_between("buffered", self.buffered_, Index{0}, self.capacity() - 1);
+      std::int64_t buffered = self.buffered_;  // the same in a file whatever Index is
+      part("buffered", buffered);
+      require_between("buffered", buffered, std::int64_t{0}, std::int64_t{self.capacity() - 1});
+      if constexpr (is_written<Self>) self.buffered_ = static_cast<Index>(buffered);
       const Index n = self.buffered_ * self.leaves_;
       part("levels_factor", self.levels_factor_);
       part("buffered_keys", self.keys_.leftCols(n));
