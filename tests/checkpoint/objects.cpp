@@ -121,11 +121,31 @@ TEST_CASE("A block's cache, and its weights under the names of a state_dict") {
                                                 .num_levels = 4};
   const LogLinearMamba2<float> block(options);
   auto cache = block.make_cache(), other = block.make_cache();
+  // A cache after one token, made by hand: a step of the block takes long to compile.
   test::Random random(4);
-  for (int t = 0; t < 11; ++t) (void)block.step(random.vector<float>(8), cache);
+  const Tensors empty = test::parsed(test::saved(cache));
+  Tensors one;
+  one.metadata = empty.metadata;
+  for (const std::string& name : empty.names()) {
+    Tensor tensor = empty[name];
+    if (name.ends_with(".size")) {
+      tensor.bytes[0] = std::byte{1};
+      one.add(name.substr(0, 6) + "level0", random.matrix<float>(4, 8));
+    }
+    if (name == "convolution0") {
+      one.add(name, random.matrix<float>(3, 24));
+    } else {
+      one.add(name, tensor);
+    }
+  }
+  const std::string file = test::file_of(one);
+  test::load_bytes(file, cache);
+  CHECK(cache.size() == 1);
+  CHECK(test::same_bits(cache.state(1).level(0), one.matrix<float>("head1.level0")));
+  CHECK(test::same_bits(cache.convolution_inputs()[0], one.matrix<float>("convolution0")));
+  CHECK(!(other == cache));
   test::load_bytes(test::saved(cache), other);
   CHECK(other == cache);
-  CHECK(other.size() == 11);
 
   auto another = options;
   another.seed += 1;

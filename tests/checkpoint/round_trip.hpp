@@ -61,8 +61,9 @@ void check_rule(const Rule& rule, const char* name) {
     options.seed = 43;  // of no importance, and so is the learning rate
     options.learning_rate = 0;
     const Layer fresh(options);
-    Layer used(options);
+    Layer used(options);  // with other levels active, which must not stay
     Random random(3);
+    for (int t = 0; t < 21; ++t) token(used, random, t);
     for (int t = 0; t < 101; ++t) {
       if (t == 0 || t == 1 || t == 7 || t == 8 || t == 9 || t == 64 || t == 100) {
         INFO(name << ", " << laws::name_of(order) << ", after " << t << " tokens");
