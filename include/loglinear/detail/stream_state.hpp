@@ -21,9 +21,11 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/pending.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/detail/workspace.hpp"
@@ -167,6 +169,34 @@ class StreamState {
       out.carry_bucket(
           0, leaves_, [&](Index i, Index n) { return key(first + n, i); },
           values_.row(first).data());
+    }
+  }
+
+  /// For checkpoints: the buffer, what is pending, and the levels before that.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    std::int64_t buffered = self.buffered_;  // the same in a file whatever Index is
+    part("buffered", buffered);
+    require_between("buffered", buffered, std::int64_t{0}, std::int64_t{self.capacity() - 1});
+    if constexpr (is_written<Self>) self.buffered_ = static_cast<Index>(buffered);
+    const Index n = self.buffered_ * self.leaves_;
+    part("buffered_keys", self.keys_.topRows(n));
+    part("buffered_values", self.values_.topRows(n));
+    if constexpr (OneFactor<Kind>) part("buffered_factors", self.factors_.head(n));
+    if (self.buffer_level_ > 0) {
+      part("recent", self.recent_);
+      for (int i = 1; i <= self.last_tier(); ++i) {
+        part("pending" + std::to_string(i), self.pending(i));
+      }
+      part("growth", self.growth_);
+    }
+    for (Index i = 0; i < n && is_written<Self>; ++i) {
+      const double leaf = State::leaf_magnitude(self.keys_.row(i), self.values_.row(i));
+      require_between("the magnitude of a buffered leaf", leaf, 0.0, magnitude_limit<Scalar>());
+    }
+    Parts::visit(self.levels_, part, [&] { return self.measured(true); });
+    if (self.levels_.size() % static_cast<std::uint64_t>(self.capacity()) != 0) {
+      fail("size", self.levels_.size(), "a multiple of " + std::to_string(self.capacity()));
     }
   }
 
@@ -397,7 +427,7 @@ class StreamState {
     if (exactly) {
       State plain(max_levels(), key_rows(), d_v());
       copy_to(plain);
-      return plain.measured();
+      return plain.norm();
     }
     double product = std::max(1.0, recent_.norm_bound());
     for (int i = 1; i <= last_tier(); ++i) product *= std::max(1.0, pending(i).norm_bound());
@@ -405,7 +435,7 @@ class StreamState {
     const double buffer = static_cast<double>(n) *
                           std::sqrt(static_cast<double>(key_rows() * d_v())) *
                           max_abs(keys_.topRows(n)) * max_abs(values_.topRows(n));
-    return levels_.measured() * product + buffer;
+    return levels_.norm_bound() * product + buffer;
   }
 
   /// Products must neither overflow nor have rounded much away: where transitions make states
