@@ -138,7 +138,7 @@ def check_layer(run, folder):
     assert tensors["w_gate"] == ("F32", [1, 4], pack("F32", unpack("F16", pack("F16", gate))))
     size, buffered = (unpack(tensors[n][0], tensors[n][2])[0] for n in ("state.size", "state.buffered"))
     assert size + buffered == 11
-    assert tensors["state.buffered_keys"][1] == [8, buffered]
+    assert tensors["state.buffered_keys"][1] == [buffered, 8]
 
     # Another order of the tensors and of the header's keys, other spaces, more metadata: the same.
     order = list(tensors)
