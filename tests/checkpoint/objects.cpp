@@ -243,3 +243,29 @@ TEST_CASE("Several objects in one file, one of a class from outside") {
       "loglinear: test.safetensors: c: count is 2; it must be at least the number of values seen");
   CHECK(counted == counter);
 }
+
+TEST_CASE("Layers with narrow levels") {
+  const auto check = []<class Stored>(Stored, const std::string& dtype) {
+    using Narrow =
+        LogLinearAttention<GatedDeltaNet, float, NormalizedMixture, Eigen::Dynamic, Stored>;
+    const typename Narrow::Options options{
+        .inner = {.gate_bias = 4}, .d_model = 3, .d_k = 4, .d_v = 5, .max_levels = 6};
+    Narrow layer(options), other(options);
+    test::Random random(4);
+    for (int t = 0; t < 27; ++t) layer.forward(random.vector<float>(3));
+    test::load_bytes(test::saved(layer), other);
+    check_same_bytes(layer, other);
+    const Eigen::VectorXf x = random.vector<float>(3);
+    CHECK(layer.forward(x) == other.forward(x));
+    const Tensors stored = test::parsed(test::saved(layer));
+    CHECK(name_of(stored["state.level3"].dtype) == dtype);
+    CHECK(stored.metadata.at("levels") == dtype);
+
+    LogLinearAttention<GatedDeltaNet, float> wide(
+        {.inner = {.gate_bias = 4}, .d_model = 3, .d_k = 4, .d_v = 5, .max_levels = 6});
+    CHECK(test::mentions(test::error_of([&] { test::load_bytes(test::saved(layer), wide); }),
+                         {"levels is \"" + dtype + "\"", "it must be \"F32\""}));
+  };
+  check(Eigen::bfloat16{}, "BF16");
+  check(Eigen::half{}, "F16");
+}

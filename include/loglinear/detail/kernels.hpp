@@ -174,15 +174,16 @@ void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first
                        Index stride, Scalar* out) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
-  constexpr Index band = 16;  // rows of all terms before their sums are added up across
+  constexpr Index band = 8;  // rows of all terms before their sums are added up across
   const P zero = ei::pset1<P>(Scalar(0));
-  for (Index top = 0; top < rows; top += band) {
-    const Index height = std::min(band, rows - top);
+  // With a constant height the loops unroll, and sums and `along` stay in registers; the latter in
+  // two chains.
+  const auto add_band = [&](Index top, auto height) {
     P sums[band];
-    std::fill(sums, sums + height, zero);
+    std::fill(sums, sums + band, zero);
     for (int term = 0; term < count; ++term) {
       auto& [m, vector, weights, duals, found] = terms[term];
-      P d[N], packets[N], along = zero;
+      P d[N], packets[N], along[2] = {zero, zero};
       load_in_order_of<Stored, N, Scalar>(vector + first, d);
       const Stored* row = m + top * stride + first;
       for (Index i = 0; i < height; ++i, row += stride) {
@@ -190,12 +191,15 @@ void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first
         P dot = ei::pmul(packets[0], d[0]);
         for (int n = 1; n < N; ++n) dot = ei::pmadd(packets[n], d[n], dot);
         sums[i] = ei::pmadd(ei::pset1<P>(weights[top + i]), dot, sums[i]);
-        along = ei::pmadd(ei::pset1<P>(duals[top + i]), dot, along);
+        along[i % 2] = ei::pmadd(ei::pset1<P>(duals[top + i]), dot, along[i % 2]);
       }
-      found += ei::predux(along);
+      found += ei::predux(ei::padd(along[0], along[1]));
     }
     for (Index i = 0; i < height; ++i) out[top + i] += ei::predux(sums[i]);
-  }
+  };
+  Index top = 0;
+  for (; top + band <= rows; top += band) add_band(top, std::integral_constant<Index, band>{});
+  if (top < rows) add_band(top, rows - top);
 }
 
 template <int N, class Stored, class Scalar>
