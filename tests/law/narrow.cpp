@@ -87,7 +87,9 @@ TEMPLATE_TEST_CASE("a narrow state is the float one, rounded", "[law]", Eigen::b
   CHECK(narrow.size() == 20);
   double size = 0;
   for (int l = 0; l < 4; ++l) size = std::max(size, detail::max_abs(wide.level(l)));
-  const Eigen::VectorXf q = Eigen::Vector3f(1, -1, 0.5F), lambda = Eigen::Vector4f(1, 2, 0.5F, 3);
+  Eigen::VectorXf q(3), lambda(4);
+  q << 1, -1, 0.5F;
+  lambda << 1, 2, 0.5F, 3;
   Eigen::VectorXf got(2), expected(2);
   narrow.query_mixed(q, lambda, got);
   wide.query_mixed(q, lambda, expected);
