@@ -2584,6 +2584,18 @@ class LowRankProduct {
     count_ = 0;
   }
 
+  /// As `other`, which must have been made for as many rows and tokens; copies only what counts.
+  void copy(const LowRankProduct& other) {
+    diagonal_ = other.diagonal_;
+    count_ = other.count_;
+    u_.topRows(count_) = other.u_.topRows(count_);
+    u_factors_.head(count_) = other.u_factors_.head(count_);
+    z_.topRows(count_) = other.z_.topRows(count_);
+  }
+  [[nodiscard]] bool has_shape_of(const LowRankProduct& other) const {
+    return u_.rows() == other.u_.rows() && u_.cols() == other.u_.cols();
+  }
+
   void follow(const Identity<Scalar>&) {}
   void follow(const ScalarDecay<Scalar>& later) {
     diagonal_ *= later.decay;
@@ -2932,9 +2944,126 @@ template <class Kind>
   }
 }
 
+/// to = from; does not allocate where `to` has the same shape.
+template <class Product>
+void copy_product(const Product& from, Product& to) {
+  if constexpr (requires { to.copy(from); }) {
+    if (to.has_shape_of(from)) return to.copy(from);
+  }
+  to = from;
+}
+
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_PENDING_HPP
+
+// ---- loglinear/snapshot.hpp
+
+#ifndef LOGLINEAR_SNAPSHOT_HPP
+#define LOGLINEAR_SNAPSHOT_HPP
+
+namespace loglinear {
+
+/// A moment of a stream: what a layer remembers, in its internal form, so that a layer that is
+/// restored to it goes on bit for bit as it did from there. Weights are no part of it.
+///
+/// It holds the active levels, the leaves that stand apart and the products of transitions that
+/// levels have yet to undergo, and nothing of inactive levels: about `active_level_count()`
+/// matrices. It grows to the largest moment it has held and then never allocates again. A plain
+/// value, to be copied, moved and kept as long as one likes; it refers to no layer.
+///
+/// \tparam Kind    the kind of transition of the layer's rule
+/// \tparam Stored  what levels are stored as
+template <class Kind, class Stored = typename Kind::Scalar>
+class StreamSnapshot {
+ public:
+  using Scalar = typename Kind::Scalar;
+  using Index = Eigen::Index;
+
+  /// Holds nothing yet, and no layer can be restored to it.
+  StreamSnapshot() = default;
+
+  /// Tokens that the stream had taken.
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return level_tokens_ + static_cast<std::uint64_t>(buffered_);
+  }
+
+  /// Bytes of levels and leaves that it holds: what taking it and restoring it copy, products of
+  /// transitions apart.
+  [[nodiscard]] std::size_t byte_count() const noexcept {
+    return levels_.size() * sizeof(Stored) +
+           (keys_.size() + values_.size() + factors_.size()) * sizeof(Scalar);
+  }
+
+  /// \name For layers
+  /// \{
+
+  /// Becomes what `stream` is now.
+  template <class Stream>
+  void take(const Stream& stream) {
+    max_levels_ = stream.max_levels();
+    key_rows_ = stream.key_rows();
+    d_v_ = stream.d_v();
+    leaves_ = stream.leaves_;
+    level_tokens_ = stream.levels_.size();
+    buffered_ = stream.buffered_;
+    magnitude_ = stream.levels_.magnitude();
+    growth_ = stream.growth_;
+    levels_.clear();
+    for (int l : stream.levels_.active_levels()) {
+      const Stored* const level = stream.levels_.level_data(l);
+      levels_.insert(levels_.end(), level, level + key_rows_ * d_v_);
+    }
+    const Index n = buffered_ * leaves_;
+    keys_.assign(stream.keys_.data(), stream.keys_.data() + n * key_rows_);
+    values_.assign(stream.values_.data(), stream.values_.data() + n * d_v_);
+    factors_.assign(stream.factors_.data(),
+                    stream.factors_.data() + std::min(n, stream.factors_.size()));
+    if (recent_) {
+      detail::copy_product(stream.recent_, *recent_);
+    } else {
+      recent_ = stream.recent_;
+    }
+    pending_ = stream.pending_;
+  }
+
+  /// \throws std::invalid_argument where `stream` has another shape
+  template <class Stream>
+  void require_shape_of(const Stream& stream) const {
+    detail::require_size("max_levels of the snapshot", max_levels_, stream.max_levels());
+    detail::require_size("d_k of the snapshot", key_rows_, stream.key_rows());
+    detail::require_size("d_v of the snapshot", d_v_, stream.d_v());
+    detail::require_size("the leaves of a token of the snapshot", leaves_, stream.leaves_);
+  }
+
+  /// Makes `stream`, which must have the same shape, what it was.
+  template <class Stream>
+  void restore(Stream& stream) const {
+    stream.levels_.restore(level_tokens_, magnitude_, levels_.data());
+    std::copy(keys_.begin(), keys_.end(), stream.keys_.data());
+    std::copy(values_.begin(), values_.end(), stream.values_.data());
+    std::copy(factors_.begin(), factors_.end(), stream.factors_.data());
+    detail::copy_product(*recent_, stream.recent_);
+    stream.pending_ = pending_;
+    stream.buffered_ = buffered_;
+    stream.growth_ = growth_;
+  }
+  /// \}
+
+ private:
+  int max_levels_ = 0;
+  Index key_rows_ = 0, d_v_ = 0, leaves_ = 0, buffered_ = 0;
+  std::uint64_t level_tokens_ = 0;  // those that are in levels
+  double magnitude_ = 0, growth_ = 1;
+  std::vector<Stored> levels_;  // the active ones, lowest first
+  std::vector<Scalar> keys_, values_, factors_;
+  std::optional<detail::RecentProduct<Kind>> recent_;
+  std::vector<detail::PendingProduct<Kind>> pending_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SNAPSHOT_HPP
 
 // ---- loglinear/detail/carry.hpp
 
@@ -3343,6 +3472,24 @@ class LogLinearState {
     magnitude_ = magnitude;
   }
 
+  /// The running bound of the Frobenius norm of all levels and leaves together.
+  [[nodiscard]] double magnitude() const noexcept { return magnitude_; }
+
+  /// Becomes what it was after `size` tokens: `active` holds the levels that were active, lowest
+  /// first. Does not allocate.
+  void restore(std::uint64_t size, double magnitude, const Scalar* active) noexcept {
+    const std::uint64_t kept = active_mask(size, max_levels_);
+    for (int l : active_levels()) {
+      if (((kept >> l) & 1) == 0) view(l).setZero();
+    }
+    for (int l : ActiveLevels(size, max_levels_)) {
+      view(l) = ConstLevel(active, d_k_, d_v_);
+      active += d_k_ * d_v_;
+    }
+    size_ = size;
+    magnitude_ = magnitude;
+  }
+
   /// Takes note of a leaf that the layer keeps for later.
   void defer(double magnitude) noexcept { magnitude_ = magnitude; }
 
@@ -3647,6 +3794,7 @@ class StreamState {
  private:
   template <class, int, class>
   friend class StreamState;
+  friend class loglinear::StreamSnapshot<Kind, Stored>;
 
   /// Levels of a tier of dense products but for the last tier, which has all higher ones.
   static constexpr int dense_tier_height = 3;
@@ -7396,6 +7544,8 @@ class LogLinearAttention
   /// \}
   /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
   using Workspace = detail::Workspace<Kind>;
+  /// A moment of the stream, from `snapshot`.
+  using Snapshot = StreamSnapshot<Kind, Stored>;
 
   /// How to build a layer; d_model, d_k and d_v must be given.
   struct Options {
@@ -7557,6 +7707,9 @@ class LogLinearAttention
     ++train_step_count_;
   }
 
+  /// \throws std::invalid_argument where `restore` would
+  void require_shape_of(const Snapshot& moment) const { moment.require_shape_of(state_); }
+
   /// A gradient of all weights, zero.
   [[nodiscard]] detail::Parameters<Scalar> weights_like_zero() const {
     return preparation_.parameters().zeros();
@@ -7594,6 +7747,25 @@ class LogLinearAttention
   /// `log_linear_state().flat_state()`.
   [[nodiscard]] Vector state() const {
     return log_linear_state().flat_state().template cast<Scalar>();
+  }
+  /// This moment of the stream, to come back to: continuations can be tried and taken back. Costs a
+  /// copy of the active levels, the newest leaves and what is pending; allocates.
+  [[nodiscard]] Snapshot snapshot() const {
+    Snapshot moment;
+    moment.take(state_);
+    return moment;
+  }
+  /// The same into a snapshot that exists, whatever it held. Does not allocate where it once held a
+  /// moment of the same shape with as many active levels and leaves.
+  void snapshot(Snapshot& moment) const { moment.take(state_); }
+  /// Goes back, or on, to a moment of this stream or of that of another layer with the same options
+  /// (a fork): what follows is what followed then, bit for bit, where the weights are what they
+  /// were. Weights and the step counter stay, and a staged token is no longer to be committed. Does
+  /// not allocate. \throws std::invalid_argument for a snapshot of another shape, or one that holds
+  /// nothing; nothing is changed then
+  void restore(const Snapshot& moment) {
+    moment.require_shape_of(state_);
+    moment.restore(state_);
   }
   [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }    ///< tokens so far
   [[nodiscard]] int max_levels() const noexcept { return state_.max_levels(); }  ///< M
@@ -10675,6 +10847,8 @@ class MultiHeadAttention
   using Scalar = typename Layer::Scalar;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
+  /// A moment of the stream, one of each head.
+  using Snapshot = std::vector<typename Layer::Snapshot>;
 
   /// How to build a layer of heads; d_model, d_k and d_v must be given.
   struct Options {
@@ -10765,6 +10939,26 @@ class MultiHeadAttention
   /// Empties all states; weights stay.
   void reset() noexcept {
     for (Layer& head : heads_) head.reset();
+  }
+
+  /// This moment of the stream, as `LogLinearAttention::snapshot`; allocates.
+  [[nodiscard]] Snapshot snapshot() const {
+    Snapshot moment;
+    snapshot(moment);
+    return moment;
+  }
+  /// The same into a snapshot that exists. Does not allocate once that has grown to size.
+  void snapshot(Snapshot& moment) const {
+    moment.resize(heads_.size());
+    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].snapshot(moment[h]);
+  }
+  /// Goes back, or on, to a moment of this stream or of that of another layer with the same
+  /// options, as `LogLinearAttention::restore`. Does not allocate. \throws std::invalid_argument
+  /// for a snapshot of another shape; nothing is changed then
+  void restore(const Snapshot& moment) {
+    detail::require_size("the heads of the snapshot", static_cast<Index>(moment.size()), n_heads());
+    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].require_shape_of(moment[h]);
+    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].restore(moment[h]);
   }
   /// \}
 
@@ -11323,6 +11517,137 @@ class RecursiveLeastSquares {
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP
+
+// ---- loglinear/rewindable.hpp
+
+#ifndef LOGLINEAR_REWINDABLE_HPP
+#define LOGLINEAR_REWINDABLE_HPP
+
+namespace loglinear {
+
+/// A layer whose last tokens can be taken back, any number of them up to `depth`, bit for bit: for
+/// speculative decoding, where a draft of several tokens is tried and its wrong end dropped, and
+/// for late corrections of a stream.
+///
+/// It keeps a snapshot every `snapshot_every` tokens and the inputs since, `x_t`: to take tokens
+/// back it restores the last snapshot before them and repeats the tokens in between. That is exact
+/// because the weights cannot change meanwhile: the layer inside is read-only but for `forward`.
+///
+/// With E = `snapshot_every`, N = `depth` and a state of A active levels:
+///
+/// | | cost |
+/// |---|---|
+/// | `forward` | that of the layer, and a snapshot every E tokens: A/E matrices are copied a token
+/// | | `rewind` | a snapshot restored and up to E - 1 tokens repeated, (E - 1)/2 on average | |
+/// memory | ceil(N/E) + 1 snapshots and (N + E) d_model numbers |
+///
+/// Neither allocates once every snapshot has been taken with as many active levels as there are.
+///
+/// \tparam Layer_  `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
+template <class Layer_>
+class Rewindable {
+ public:
+  using Layer = Layer_;
+  using Scalar = typename Layer::Scalar;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+
+  /// How much is kept; depth must be given.
+  struct Options {
+    Index depth = 0;            ///< tokens that can be taken back at any time, at least 1
+    Index snapshot_every = 16;  ///< tokens from one snapshot to the next, at least 1
+  };
+
+  /// Takes over a layer with its stream, of which nothing can be taken back yet. \throws
+  /// std::invalid_argument for an option out of its range
+  Rewindable(Layer layer, const Options& options)
+      : layer_(std::move(layer)), depth_(options.depth), every_(options.snapshot_every) {
+    detail::require_positive("depth", depth_);
+    detail::require_positive("snapshot_every", every_);
+    snapshots_.resize(static_cast<std::size_t>((depth_ + every_ - 1) / every_ + 1));
+    inputs_.resize(layer_.d_model(), depth_ + every_);
+    x_.resize(layer_.d_model());
+  }
+
+  /// `forward` of the layer. \return the output, overwritten by the next call. \throws
+  /// std::invalid_argument as the layer; nothing is changed then
+  template <class In>
+  const Vector& forward(const In& x) {
+    detail::load_vector(x, "x", x_);
+    if (position_ % count(every_) == 0) layer_.snapshot(snapshot_at(position_));
+    const Vector* output = nullptr;
+    const std::exception_ptr refusal = detail::caught([&] { output = &layer_.forward(x_); });
+    if (refusal) {
+      // A refusal may have settled what was pending, which rounds; what is repeated later has not.
+      rewind_to(position_);
+      std::rethrow_exception(refusal);
+    }
+    inputs_.col(column(position_)) = x_;
+    ++position_;
+    if (position_ - earliest_ > count(depth_)) ++earliest_;
+    return *output;
+  }
+
+  /// `query_readonly` of the layer: reads the state as it stands. \return as `forward`
+  template <class In>
+  const Vector& query_readonly(const In& x) {
+    return layer_.query_readonly(x);
+  }
+
+  /// Takes the last `tokens` tokens back: the stream is, to the bit, what it was before them.
+  /// \throws std::invalid_argument unless 0 <= tokens <= rewindable(); nothing is changed then
+  void rewind(Index tokens) {
+    detail::require_between("tokens to take back", tokens, Index{0}, rewindable());
+    if (tokens > 0) rewind_to(position_ - count(tokens));
+  }
+
+  /// How many tokens can be taken back now: `depth`, or fewer where fewer have been taken in, or
+  /// others have been taken back already.
+  [[nodiscard]] Index rewindable() const noexcept {
+    return static_cast<Index>(position_ - earliest_);
+  }
+
+  /// The layer as it is now.
+  [[nodiscard]] const Layer& layer() const noexcept { return layer_; }
+
+  /// Empties the stream; nothing can be taken back then.
+  void reset() noexcept {
+    layer_.reset();
+    position_ = earliest_ = 0;
+  }
+
+ private:
+  [[nodiscard]] static std::uint64_t count(Index tokens) {
+    return static_cast<std::uint64_t>(tokens);
+  }
+  [[nodiscard]] Index column(std::uint64_t position) const {
+    return static_cast<Index>(position % count(inputs_.cols()));
+  }
+  [[nodiscard]] typename Layer::Snapshot& snapshot_at(std::uint64_t position) {
+    return snapshots_[static_cast<std::size_t>(position / count(every_) % snapshots_.size())];
+  }
+
+  /// Restores the last snapshot at or before `position`, and repeats the tokens since.
+  void rewind_to(std::uint64_t position) {
+    position_ = position / count(every_) * count(every_);
+    layer_.restore(snapshot_at(position_));
+    for (; position_ < position; ++position_) {
+      x_ = inputs_.col(column(position_));
+      layer_.forward(x_);
+    }
+  }
+
+  Layer layer_;
+  Index depth_, every_;
+  std::uint64_t position_ = 0, earliest_ = 0;  // tokens since construction; how far back one can go
+  std::vector<typename Layer::Snapshot> snapshots_;
+  detail::Matrix<Scalar> inputs_;  // column t mod its width: x_t
+  Vector x_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_REWINDABLE_HPP
 
 // ---- loglinear/sequence/dense.hpp
 

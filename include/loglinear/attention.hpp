@@ -93,6 +93,8 @@ class LogLinearAttention
   /// \}
   /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
   using Workspace = detail::Workspace<Kind>;
+  /// A moment of the stream, from `snapshot`.
+  using Snapshot = StreamSnapshot<Kind, Stored>;
 
   /// How to build a layer; d_model, d_k and d_v must be given.
   struct Options {
@@ -254,6 +256,9 @@ class LogLinearAttention
     ++train_step_count_;
   }
 
+  /// \throws std::invalid_argument where `restore` would
+  void require_shape_of(const Snapshot& moment) const { moment.require_shape_of(state_); }
+
   /// A gradient of all weights, zero.
   [[nodiscard]] detail::Parameters<Scalar> weights_like_zero() const {
     return preparation_.parameters().zeros();
@@ -291,6 +296,25 @@ class LogLinearAttention
   /// `log_linear_state().flat_state()`.
   [[nodiscard]] Vector state() const {
     return log_linear_state().flat_state().template cast<Scalar>();
+  }
+  /// This moment of the stream, to come back to: continuations can be tried and taken back. Costs a
+  /// copy of the active levels, the newest leaves and what is pending; allocates.
+  [[nodiscard]] Snapshot snapshot() const {
+    Snapshot moment;
+    moment.take(state_);
+    return moment;
+  }
+  /// The same into a snapshot that exists, whatever it held. Does not allocate where it once held a
+  /// moment of the same shape with as many active levels and leaves.
+  void snapshot(Snapshot& moment) const { moment.take(state_); }
+  /// Goes back, or on, to a moment of this stream or of that of another layer with the same options
+  /// (a fork): what follows is what followed then, bit for bit, where the weights are what they
+  /// were. Weights and the step counter stay, and a staged token is no longer to be committed. Does
+  /// not allocate. \throws std::invalid_argument for a snapshot of another shape, or one that holds
+  /// nothing; nothing is changed then
+  void restore(const Snapshot& moment) {
+    moment.require_shape_of(state_);
+    moment.restore(state_);
   }
   [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }    ///< tokens so far
   [[nodiscard]] int max_levels() const noexcept { return state_.max_levels(); }  ///< M

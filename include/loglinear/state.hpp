@@ -318,6 +318,24 @@ class LogLinearState {
     magnitude_ = magnitude;
   }
 
+  /// The running bound of the Frobenius norm of all levels and leaves together.
+  [[nodiscard]] double magnitude() const noexcept { return magnitude_; }
+
+  /// Becomes what it was after `size` tokens: `active` holds the levels that were active, lowest
+  /// first. Does not allocate.
+  void restore(std::uint64_t size, double magnitude, const Scalar* active) noexcept {
+    const std::uint64_t kept = active_mask(size, max_levels_);
+    for (int l : active_levels()) {
+      if (((kept >> l) & 1) == 0) view(l).setZero();
+    }
+    for (int l : ActiveLevels(size, max_levels_)) {
+      view(l) = ConstLevel(active, d_k_, d_v_);
+      active += d_k_ * d_v_;
+    }
+    size_ = size;
+    magnitude_ = magnitude;
+  }
+
   /// Takes note of a leaf that the layer keeps for later.
   void defer(double magnitude) noexcept { magnitude_ = magnitude; }
 

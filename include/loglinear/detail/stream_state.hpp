@@ -28,6 +28,7 @@
 #include "loglinear/detail/types.hpp"
 #include "loglinear/detail/workspace.hpp"
 #include "loglinear/fenwick.hpp"
+#include "loglinear/snapshot.hpp"
 #include "loglinear/state.hpp"
 
 namespace loglinear::detail {
@@ -198,6 +199,7 @@ class StreamState {
  private:
   template <class, int, class>
   friend class StreamState;
+  friend class loglinear::StreamSnapshot<Kind, Stored>;
 
   /// Levels of a tier of dense products but for the last tier, which has all higher ones.
   static constexpr int dense_tier_height = 3;
