@@ -53,7 +53,7 @@ class Optimised {
     w_.old_query = token.query;
     state_.read(
         w_, [](int l) { return l; }, &token);
-    state_.write(token, state_.require_writable(token), w_);
+    state_.write(token, state_.require_writable(token, w_), w_);
     return w_.old_read;
   }
 

@@ -46,7 +46,7 @@ class Stream {
       w_.old_query = token.query;
       state_.read(
           w_, [](int l) { return l; }, &token);
-      state_.write(token, state_.require_writable(token), w_);
+      state_.write(token, state_.require_writable(token, w_), w_);
       sink = w_.old_read[0];
     }
     return nanoseconds_since(start) / static_cast<double>(end - begin);

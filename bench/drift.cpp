@@ -67,7 +67,7 @@ class Form {
     w_.old_query = token_.query;
     state_.read(
         w_, [](int l) { return l; }, &token_);
-    state_.write(token_, state_.require_writable(token_), w_);
+    state_.write(token_, state_.require_writable(token_, w_), w_);
   }
   [[nodiscard]] Eigen::VectorXd read() const { return w_.old_read.template cast<double>(); }
 

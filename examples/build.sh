@@ -3,7 +3,7 @@
 # nothing is missing): examples/build TARGET
 set -eu
 cd "$(dirname "$0")/.."
-packages="g++ cmake ninja-build libeigen3-dev libcli11-dev gnuplot-nox"
+packages="g++ cmake ninja-build libeigen3-dev libcli11-dev nlohmann-json3-dev gnuplot-nox"
 missing=
 for package in $packages; do
   dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package"

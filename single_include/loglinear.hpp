@@ -424,6 +424,45 @@ template <class Derived>
 
 #endif  // LOGLINEAR_DETAIL_CHECKS_HPP
 
+// ---- loglinear/detail/parts.hpp
+
+#ifndef LOGLINEAR_DETAIL_PARTS_HPP
+#define LOGLINEAR_DETAIL_PARTS_HPP
+
+// The way into a class for what stores an object and brings it back, see checkpoint.hpp. A class
+// names its parts in one static member:
+//
+//     template <class Self, class Visit>
+//     static void visit(Self& self, Visit&& part) {
+//       part("count", self.count_);               // numbers
+//       part("values", self.values_.head(n));     // Eigen vectors, matrices and views of them
+//       part("inside", self.inside_);             // objects that have parts; "" adds no name
+//     }
+//
+// everything on which the object's future depends, and nothing else. A const Self is read. Any
+// other is written to, part by part in this order; therefore numbers stand before the parts whose
+// sizes depend on them and are checked in between, and in the end `visit` checks the class
+// invariants. It throws std::invalid_argument, and the object is then good for nothing: it should
+// be a copy.
+
+namespace loglinear::detail {
+
+/// A friend of each such class.
+struct Parts {
+  template <class Object, class... Arguments>
+  static void visit(Object& object, Arguments&&... arguments) {
+    std::remove_const_t<Object>::visit(object, std::forward<Arguments>(arguments)...);
+  }
+};
+
+/// Whether `visit` writes to the parts.
+template <class Self>
+inline constexpr bool is_written = !std::is_const_v<Self>;
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_PARTS_HPP
+
 // ---- loglinear/detail/narrow.hpp
 
 #ifndef LOGLINEAR_DETAIL_NARROW_HPP
@@ -1662,8 +1701,11 @@ namespace loglinear {
 /// * `all_finite()`: whether every member is a finite number;
 /// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, a transition of the same type, the
 ///   derivative of `q^T L s + d . (r z)` with respect to every member;
-/// * `factor()`, only where L is a multiple of I and r is 1: that multiple. Layers then defer the
-///   transition and keep their newest leaves apart.
+/// * `follow(later)`, `reset()`, `row_factor(i)` and `column_factors()`, only where L is diagonal and
+///   products are of the same kind: this <- later * this, this <- I, coefficient i of L, and those of
+///   r or null for ones; layers then keep such a product where a dense one would stand;
+/// * `factor()`, only where moreover L is a multiple of I and r is 1: that multiple;
+/// * `scales_values`, static: false where r is always 1.
 ///
 /// None of them allocates or throws.
 template <class Kind, class Scalar>
@@ -1972,7 +2014,10 @@ class Parameters {
                            const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
     require_finite("the gradient", d_raw);
     require_finite("the gradient", d_free);
-    // `descend` multiplies x first: an infinite rate would turn a gradient of 0 into NaN.
+    // An infinite rate would turn a gradient of 0 into NaN. `descend` multiplies d_raw first: x may
+    // be so small that only their product is finite.
+    require_between("the learning rate times the largest gradient of a projection",
+                    learning_rate * max_abs(d_raw), 0.0, magnitude_limit<Scalar>());
     const double largest_x = max_abs(x), rate = learning_rate * largest_x;
     require_between("the learning rate times the largest |x|, or 1,", std::max(rate, learning_rate),
                     0.0, magnitude_limit<Scalar>());
@@ -2026,6 +2071,22 @@ class Parameters {
       free_.segment(array.begin, array.shape.rows) = evaluated.row(0).transpose();
     }
     measure();
+  }
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (const Array& array : self.arrays_) {
+      if (array.shape.is_projection) {
+        part(array.name, self.projections_.middleRows(array.begin, array.shape.rows));
+      } else {
+        part(array.name, self.free_.segment(array.begin, array.shape.rows));
+      }
+    }
+    if constexpr (is_written<Self>) {
+      self.measure();
+      require_between("the largest weight", self.magnitude_, 0.0, magnitude_limit<Scalar>());
+    }
   }
 
   template <class Other>
@@ -2148,6 +2209,7 @@ struct Workspace {
   Vector<Scalar> pulled_p;      // p of the token's update as the levels see it, and
   Vector<Scalar> found;         // p . k of each buffered leaf: what writing needs to know
   Vector<Scalar> coefficients;  // the same times the leaf's level weight
+  double growth = 1;            // by which the token's transition can grow a norm
   Vector<Scalar> old_read;      // their weighted sum
   Vector<Scalar> read;          // the raw read: old_read through diag(r), plus the token's own leaf
   Vector<Scalar> output;        // tanh of it
@@ -2596,6 +2658,9 @@ class LowRankProduct {
     return u_.rows() == other.u_.rows() && u_.cols() == other.u_.cols();
   }
 
+  /// Whether nothing has followed since the last reset, updates of rank one that is.
+  [[nodiscard]] bool is_identity() const { return count_ == 0; }
+
   void follow(const Identity<Scalar>&) {}
   void follow(const ScalarDecay<Scalar>& later) {
     diagonal_ *= later.decay;
@@ -2701,6 +2766,19 @@ class LowRankProduct {
     m.diagonal() = diagonal_;
     for (Index j = 0; j < count_; ++j) z_.row(j) *= u_factors_[j];
     product<Into::subtract>(u_.topRows(count_).transpose(), z_.topRows(count_), m);
+  }
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    std::int64_t updates_so_far = self.count_;
+    part("updates", updates_so_far);
+    require_between("updates", updates_so_far, std::int64_t{0}, std::int64_t{self.z_.rows()});
+    if constexpr (is_written<Self>) self.count_ = static_cast<Index>(updates_so_far);
+    part("diagonal", self.diagonal_);
+    part("u", self.u_.topRows(self.count_));
+    part("u_factors", self.u_factors_.head(self.count_));
+    part("z", self.z_.topRows(self.count_));
   }
 
  private:
@@ -2809,6 +2887,18 @@ class DiagonalProduct {
     detail::clear_negligible(m, rows * columns);
   }
 
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    if constexpr (requires { self.product_.decay; }) {
+      part("decay", self.product_.decay);
+    } else {
+      static_assert(std::is_same_v<Kind, Identity<Scalar>>,
+                    "checkpoints know the products of the kinds of transition in transition.hpp: "
+                    "leave `follow` out of your own kind, and a dense product is kept instead");
+    }
+  }
+
  private:
   Kind product_;
 };
@@ -2868,6 +2958,12 @@ class DenseProduct {
   template <class Stored>
   void apply(Stored* m, Index rows, Index columns) const {
     apply(m, rows, columns, scales_values<Kind> ? right_.data() : nullptr);
+  }
+
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("left", self.left_);
+    if constexpr (scales_values<Kind>) part("right", self.right_);
   }
 
  private:
@@ -3329,7 +3425,8 @@ class LogLinearState {
       detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
     }
     if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
-    const double magnitude = bounded(transition.norm_bound(), 0, [&](bool) { return measured(); });
+    const double magnitude = bounded(transition.norm_bound(), 0,
+                                     [&](bool exactly) { return exactly ? norm() : norm_bound(); });
     undergo_unchecked(transition);
     magnitude_ = magnitude;
   }
@@ -3409,10 +3506,20 @@ class LogLinearState {
   /// The same where nothing is deferred.
   template <class Keys, class Values>
   [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values) {
-    return require_writable(growth, keys, values, [&](bool) { return measured(); });
+    return require_writable(growth, keys, values,
+                            [&](bool exactly) { return exactly ? norm() : norm_bound(); });
   }
-  /// A bound of the Frobenius norm of all levels together.
-  [[nodiscard]] double measured() const {
+  /// The sum of the levels' Frobenius norms; and a bound of it that takes less time.
+  [[nodiscard]] double norm() const {
+    double sum = 0;
+    for (int l : active_levels()) {
+      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
+      const ConstFlat level(view(l).data(), d_k_ * d_v_);
+      sum += detail::to_double(level.template cast<Accumulator>().stableNorm());
+    }
+    return sum;
+  }
+  [[nodiscard]] double norm_bound() const {
     double sum = 0;
     for (int l : active_levels()) sum += detail::max_abs(view(l));
     return sum * std::sqrt(static_cast<double>(d_k_ * d_v_));
@@ -3531,6 +3638,31 @@ class LogLinearState {
  private:
   template <class, int, int, int>
   friend class LogLinearState;
+  friend struct detail::Parts;
+
+  /// For checkpoints: the active levels alone. An owner that defers something passes a function
+  /// that measures the norm of everything, once the levels are in place.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    visit(self, part, [&] { return self.norm(); });
+  }
+  template <class Self, class Visit, class Measure>
+  static void visit(Self& self, Visit&& part, [[maybe_unused]] Measure measure) {
+    if constexpr (detail::is_written<Self>) self.reset();
+    const double limit = detail::magnitude_limit<Scalar>();
+    double magnitude = std::min(self.magnitude_, limit);
+    part("size", self.size_);
+    part("magnitude", magnitude);
+    for (int l : self.active_levels()) part("level" + std::to_string(l), self.view(l));
+    if constexpr (detail::is_written<Self>) {
+      detail::require_between("magnitude", magnitude, 0.0, limit);
+      detail::require_between("the magnitude of the levels", self.norm(), 0.0, limit);
+      const double measured = measure();
+      detail::require_between("the magnitude of all tokens", measured, 0.0, limit);
+      // A bound may have lost to rounding, of which the limit leaves a factor of 4; never more.
+      self.magnitude_ = measured > 2 * magnitude ? measured : magnitude;
+    }
+  }
 
   using Storage =
       detail::Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
@@ -3680,31 +3812,23 @@ class StreamState {
     for (Product& product : pending_) product.reset();
   }
 
-  /// Throws where the token may not be written; returns what `write` takes.
-  [[nodiscard]] double require_writable(const Token<Kind>& token) {
+  /// Throws where the token may not be written; returns what `write` takes. Changes at most the
+  /// bound of the state's magnitude.
+  [[nodiscard]] double require_writable(const Token<Kind>& token, Workspace<Kind>& w) {
     if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
-    const double growth = token.transition.norm_bound();
-    bound_products(growth);
-    return levels_.require_writable(growth, token.keys, token.values, [&](bool exactly) {
-      if (exactly) static_cast<void>(settled_levels());
-      double product = exactly ? 1 : std::max(1.0, recent_.norm_bound());
-      for (int i = 1; i <= last_tier() && !exactly; ++i) {
-        product *= std::max(1.0, pending(i).norm_bound());
-      }
-      const Index n = buffered_ * leaves_;
-      const double buffer = static_cast<double>(n) *
-                            std::sqrt(static_cast<double>(key_rows() * d_v())) *
-                            max_abs(keys_.topRows(n)) * max_abs(values_.topRows(n));
-      return levels_.measured() * product + buffer;
-    });
+    w.growth = token.transition.norm_bound();
+    return levels_.require_writable(w.growth, token.keys, token.values,
+                                    [&](bool exactly) { return measured(exactly); });
   }
 
-  /// Writes the token that the last `read` with `w` was told of, the state being as it was then.
+  /// Writes the token that the last `read` and then `require_writable` with `w` were told of, the
+  /// state being as it was then.
   void write(const Token<Kind>& token, double magnitude, Workspace<Kind>& w) {
     if (buffer_level_ == 0) {
       levels_.write(token.transition, token.keys, token.values, magnitude);
       return;
     }
+    bound_products(w.growth);
     undergo(token.transition, w);
     const Index n = buffered_ * leaves_;
     keys_.middleRows(n, leaves_) = token.keys.transpose();
@@ -3771,6 +3895,34 @@ class StreamState {
       out.carry_bucket(
           0, leaves_, [&](Index i, Index n) { return key(first + n, i); },
           values_.row(first).data());
+    }
+  }
+
+  /// For checkpoints: the buffer, what is pending, and the levels before that.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    std::int64_t buffered = self.buffered_;  // the same in a file whatever Index is
+    part("buffered", buffered);
+    require_between("buffered", buffered, std::int64_t{0}, std::int64_t{self.capacity() - 1});
+    if constexpr (is_written<Self>) self.buffered_ = static_cast<Index>(buffered);
+    const Index n = self.buffered_ * self.leaves_;
+    part("buffered_keys", self.keys_.topRows(n));
+    part("buffered_values", self.values_.topRows(n));
+    if constexpr (OneFactor<Kind>) part("buffered_factors", self.factors_.head(n));
+    if (self.buffer_level_ > 0) {
+      part("recent", self.recent_);
+      for (int i = 1; i <= self.last_tier(); ++i) {
+        part("pending" + std::to_string(i), self.pending(i));
+      }
+      part("growth", self.growth_);
+    }
+    for (Index i = 0; i < n && is_written<Self>; ++i) {
+      const double leaf = State::leaf_magnitude(self.keys_.row(i), self.values_.row(i));
+      require_between("the magnitude of a buffered leaf", leaf, 0.0, magnitude_limit<Scalar>());
+    }
+    Parts::visit(self.levels_, part, [&] { return self.measured(true); });
+    if (self.levels_.size() % static_cast<std::uint64_t>(self.capacity()) != 0) {
+      fail("size", self.levels_.size(), "a multiple of " + std::to_string(self.capacity()));
     }
   }
 
@@ -3980,7 +4132,11 @@ class StreamState {
       if constexpr (scales_values<Kind>) transition.right(values_.topRows(n));
     }
     if constexpr (looks_up) {
-      recent_.follow(transition, w.pulled_p);
+      if (recent_.is_identity()) {
+        recent_.follow(transition);  // p was looked up before the levels were settled
+      } else {
+        recent_.follow(transition, w.pulled_p);
+      }
     } else {
       recent_.follow(transition);
     }
@@ -3990,6 +4146,23 @@ class StreamState {
     clear_negligible(keys_.data(), OneFactor<Kind> ? 0 : n * key_rows());
     clear_negligible(values_.data(), scales_values<Kind> ? n * d_v() : 0);
     recent_.clear_negligible();
+  }
+
+  /// A bound of the Frobenius norm of everything: from the bounds of its parts, or, at the cost of
+  /// a copy, of the plain form.
+  [[nodiscard]] double measured(bool exactly) const {
+    if (exactly) {
+      State plain(max_levels(), key_rows(), d_v());
+      copy_to(plain);
+      return plain.norm();
+    }
+    double product = std::max(1.0, recent_.norm_bound());
+    for (int i = 1; i <= last_tier(); ++i) product *= std::max(1.0, pending(i).norm_bound());
+    const Index n = buffered_ * leaves_;
+    const double buffer = static_cast<double>(n) *
+                          std::sqrt(static_cast<double>(key_rows() * d_v())) *
+                          max_abs(keys_.topRows(n)) * max_abs(values_.topRows(n));
+    return levels_.norm_bound() * product + buffer;
   }
 
   /// Products must neither overflow nor have rounded much away: where transitions make states
@@ -7668,7 +7841,7 @@ class LogLinearAttention
     preparation_.prepare_leaf(workspace_);
     detail::read_token(state_, workspace_, order);
     staged_order_ = order;
-    staged_magnitude_ = state_.require_writable(workspace_.token);
+    staged_magnitude_ = state_.require_writable(workspace_.token, workspace_);
     learns_ = false;
     return workspace_.read;
   }
@@ -7846,6 +8019,17 @@ class LogLinearAttention
   template <class, class, class, int, class>
   friend class LogLinearAttention;
   friend class BlockForm<LogLinearAttention>;
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("", self.preparation_.parameters());
+    part("state", self.state_);
+    part("learning_rate", self.learning_rate_);
+    part("train_step_count", self.train_step_count_);
+    if constexpr (detail::is_written<Self>) self.set_learning_rate(self.learning_rate_);
+  }
 
   static const Options& checked(const Options& options) {
     detail::require_positive("d_model", options.d_model);
@@ -8735,6 +8919,22 @@ class MixerCache {
  private:
   template <class, class>
   friend class TokenMixer;
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (std::size_t i = 0; i < self.convolutions_.size(); ++i) {
+      part("convolution" + std::to_string(i), self.convolutions_[i]);
+    }
+    for (std::size_t h = 0; h < self.states_.size(); ++h) {
+      part("head" + std::to_string(h), self.states_[h]);
+      if (self.states_[h].size() != self.size()) {
+        detail::fail("size of head " + std::to_string(h), self.states_[h].size(),
+                     "that of head 0, " + std::to_string(self.size()));
+      }
+    }
+  }
 
   MixerCache(std::vector<Matrix> convolutions, std::vector<LogLinearState<Scalar>> states)
       : convolutions_(std::move(convolutions)), states_(std::move(states)) {}
@@ -10967,6 +11167,7 @@ class MultiHeadAttention
   [[nodiscard]] Index d_model() const noexcept { return output_.size(); }     ///< length of x
   [[nodiscard]] Index output_dim() const noexcept { return output_.size(); }  ///< d_model
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
+  [[nodiscard]] OutputBound bound() const noexcept { return bound_; }  ///< where the tanh is
   /// One head, read-only. \throws std::invalid_argument unless 0 <= index < n_heads
   [[nodiscard]] const Layer& head(int index) const {
     detail::require_between("head", index, 0, n_heads() - 1);
@@ -11016,6 +11217,19 @@ class MultiHeadAttention
 
  private:
   friend class MultiHeadBlockForm<MultiHeadAttention, typename Layer_::Scalar>;
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (int h = 0; h < self.n_heads(); ++h) {
+      auto& head = self.heads_[static_cast<std::size_t>(h)];
+      part("head" + std::to_string(h), head);
+      detail::require_between("learning_rate of head " + std::to_string(h), head.learning_rate(),
+                              self.learning_rate(), self.learning_rate());
+    }
+    part("", self.out_);
+  }
 
   /// Whether `forward` and `train_one` bound the output.
   [[nodiscard]] bool is_bounded() const { return bound_ != OutputBound::none; }
@@ -11452,6 +11666,29 @@ class RecursiveLeastSquares {
   /// \}
 
  private:
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("weights", self.weights_);
+    part("upper", self.upper_);
+    part("diagonal", self.diagonal_);
+    part("update_count", self.updates_);
+    if constexpr (detail::is_written<Self>) {
+      constexpr Scalar smallest = std::numeric_limits<Scalar>::min();
+      const double limit = detail::magnitude_limit<Scalar>();
+      detail::require_between("the largest weight", detail::max_abs(self.weights_), 0.0, limit);
+      detail::require_between("the largest of U", detail::max_abs(self.upper_), 0.0, limit);
+      detail::require_between("the smallest of D", self.diagonal_.minCoeff(), smallest,
+                              Scalar(self.options_.max_covariance));
+      detail::require_between("the largest of D", self.diagonal_.maxCoeff(), smallest,
+                              Scalar(self.options_.max_covariance));
+      const Matrix expected = self.upper_.template triangularView<Eigen::UnitUpper>();
+      if (self.upper_ != expected) detail::fail("U", "another matrix", "unit upper triangular");
+    }
+  }
+
   template <class Derived>
   void load(const Eigen::MatrixBase<Derived>& in, const char* name, Vector& into) const {
     static_assert(Derived::IsVectorAtCompileTime, "phi and y must be Eigen vectors");

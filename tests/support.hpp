@@ -15,6 +15,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace test {
@@ -25,6 +26,14 @@ template <class Scalar>
 using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
 template <class Scalar>
 using Vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
+
+/// The distance from 1 to the next number. Eigen 3.4 says 2^-13 of half, which has 10 binary
+/// digits.
+template <class Scalar>
+double epsilon() {
+  if (std::is_same_v<Scalar, Eigen::half>) return 0x1p-10;
+  return static_cast<double>(Eigen::NumTraits<Scalar>::epsilon());
+}
 
 /// The message of the std::invalid_argument that `call` throws; empty where it throws nothing.
 template <class Call>

@@ -67,6 +67,16 @@ class AttentionForecaster final : public Forecaster<Scalar> {
     }
   }
 
+  void save(loglinear::Checkpoint& to, const std::string& name) const override {
+    memory_->save(to, name + ".layer");
+    to.put(name + ".readout", readout_);
+  }
+  void load(loglinear::Checkpoint& from, const std::string& name) override {
+    memory_->load(from, name + ".layer");
+    from.get(name + ".readout", readout_);
+  }
+  [[nodiscard]] std::optional<std::size_t> waiting() const override { return readout_.waiting(); }
+
  private:
   using Matrix = typename Memory<Scalar>::Matrix;
 

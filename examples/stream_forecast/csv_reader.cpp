@@ -98,6 +98,23 @@ bool CsvReader::read(CsvRow& row) {
   return true;
 }
 
+void CsvReader::skip_to(const CsvPosition& position) {
+  bool ended = false;
+  while (bytes_ < position.bytes && !ended) {
+    try {
+      ended = !next_line();
+    } catch (const InputError&) {  // a line too long had been skipped before, too
+      if (!can_go_on()) throw;
+    }
+  }
+  if (bytes_ != position.bytes) {
+    fail("no line ends at byte " + std::to_string(position.bytes) +
+         ", where the checkpoint left the input: it is another one");
+  }
+  rows_ = position.rows;
+  holds_first_row_ = false;
+}
+
 bool CsvReader::next_line() {
   text_.clear();
   std::streambuf* const buffer = in_.rdbuf();

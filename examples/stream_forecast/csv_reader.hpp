@@ -37,6 +37,12 @@ struct CsvRow {
   std::uint64_t index = 0;  ///< among all data rows, good or bad, from 0
 };
 
+/// Where a reader stands: after some row, the next byte of the input and the number of the next
+/// row.
+struct CsvPosition {
+  std::uint64_t bytes = 0, rows = 0;
+};
+
 class CsvReader {
  public:
   /// Reads the header. `file` is the name that messages use.
@@ -53,6 +59,13 @@ class CsvReader {
   /// Reads the next row that is not blank. \return false at the end of the input
   /// \throws InputError for a malformed row, after which reading can go on with the next
   bool read(CsvRow& row);
+
+  [[nodiscard]] CsvPosition position() const { return {bytes_, rows_}; }
+  /// Goes on where another reader of the same input stood: skips what that had read. \throws
+  /// InputError if no line of the input ends there
+  void skip_to(const CsvPosition& position);
+  /// Goes on with rows that follow those of another reader; the header came again before them.
+  void continue_from(const CsvPosition& position) { rows_ = position.rows; }
 
   /// False once the input itself, not a row of it, has failed.
   [[nodiscard]] bool can_go_on() const { return !in_.bad(); }

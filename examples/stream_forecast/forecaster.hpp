@@ -4,7 +4,9 @@
 
 // What every competitor is, and the three that need no attention.
 
+#include <loglinear/checkpoint/checkpoint.hpp>
 #include <loglinear/readout/recursive_least_squares.hpp>
+#include <optional>
 #include <string>
 
 #include "inputs.hpp"
@@ -35,6 +37,12 @@ class Forecaster {
   virtual void learn(const Lesson<Scalar>&) {}
   /// Whether it needs `Now::inputs`, whose making then counts as its own time.
   [[nodiscard]] virtual bool uses_inputs() const { return true; }
+
+  /// What it has learnt, under `name`, to a checkpoint and back. \throws loglinear::CheckpointError
+  virtual void save(loglinear::Checkpoint&, const std::string& /*name*/) const {}
+  virtual void load(loglinear::Checkpoint&, const std::string& /*name*/) {}
+  /// How many of its forecasts wait for their label, if it keeps what they were made of.
+  [[nodiscard]] virtual std::optional<std::size_t> waiting() const { return {}; }
 };
 
 template <class Scalar>
@@ -85,6 +93,18 @@ class Readout {
   void learn(const Vector<Scalar>& label) { squares_.update(oldest(), label); }
   /// The features of the forecast whose label arrives now.
   [[nodiscard]] const Vector<Scalar>& oldest() const { return waiting_.oldest(); }
+  /// Features that wait for their label.
+  [[nodiscard]] std::size_t waiting() const { return waiting_.size(); }
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("squares", self.squares_);
+    visit_ring<Scalar>(
+        self.waiting_, part, "waiting", self.squares_.features(),
+        [](const Vector<Scalar>& features, auto row) { row = features.transpose(); },
+        [](const auto& row) { return Vector<Scalar>(row.transpose()); });
+  }
 
  private:
   loglinear::RecursiveLeastSquares<Scalar> squares_;
@@ -100,6 +120,14 @@ class LeastSquares final : public Forecaster<Scalar> {
     return now.history.scaling.restored(readout_.predict(now.inputs));
   }
   void learn(const Lesson<Scalar>& lesson) override { readout_.learn(lesson.label); }
+
+  void save(loglinear::Checkpoint& to, const std::string& name) const override {
+    to.put(name, readout_);
+  }
+  void load(loglinear::Checkpoint& from, const std::string& name) override {
+    from.get(name, readout_);
+  }
+  [[nodiscard]] std::optional<std::size_t> waiting() const override { return readout_.waiting(); }
 
  private:
   Readout<Scalar> readout_;

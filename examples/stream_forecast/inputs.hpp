@@ -15,6 +15,7 @@
 
 #include "options.hpp"
 #include "ring.hpp"
+#include "saved_rows.hpp"
 #include "scaling.hpp"
 
 namespace stream_forecast {
@@ -92,6 +93,15 @@ struct History {
   /// On the models' scale; 0, the mean, before the stream began.
   [[nodiscard]] double scaled_ago(std::size_t age) const {
     return age < values.size() ? scaling.scaled(values.ago(age)) : 0;
+  }
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    visit_ring<double>(
+        self.values, part, "values", 1, [](double value, auto row) { row[0] = value; },
+        [](const auto& row) { return row[0]; });
+    part("scaling", self.scaling);
   }
 };
 

@@ -6,6 +6,7 @@
 // with the same kind of transition stand in one file: they have code in common.
 
 #include <loglinear/attention.hpp>
+#include <loglinear/checkpoint/checkpoint.hpp>
 #include <loglinear/linear_attention.hpp>
 
 #include "memory.hpp"
@@ -37,6 +38,13 @@ class LayerMemory final : public Memory<typename Layer::Scalar> {
   }
   void set_weight(std::string_view name, const Matrix& value) override {
     layer_.set_weight(name, value);
+  }
+
+  void save(loglinear::Checkpoint& to, const std::string& name) const override {
+    to.put(name, layer_);
+  }
+  void load(loglinear::Checkpoint& from, const std::string& name) override {
+    from.get(name, layer_);
   }
 
   [[nodiscard]] Eigen::Index key_rows() const override { return layer_.key_rows(); }

@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 
+#include "checkpoint_file.hpp"
 #include "csv_reader.hpp"
 #include "descriptor_buffer.hpp"
 #include "options.hpp"
@@ -93,7 +94,7 @@ int run(const Options& options) {
 
   ProgressBar bar(source.bytes());
   DoublingLines lines;
-  Ring<PlotPoint> points(static_cast<std::size_t>(options.plot_rows));
+  PlotPoints points(static_cast<std::size_t>(options.plot_rows));
   std::optional<PredictionsFile> predictions;
   std::unique_ptr<Pipeline> pipeline = make_pipeline(options, [&](const Outcome& outcome) {
     if (predictions) {
@@ -106,16 +107,53 @@ int run(const Options& options) {
     points.push({outcome.time + 1, *outcome.label, outcome.forecasts[log_linear],
                  outcome.forecasts[least_squares]});
   });
-  if (!options.predictions.empty()) {
+  for (const std::string& output : {options.predictions, options.save}) {
     std::error_code none;  // neither need exist
-    if (std::filesystem::equivalent(options.file, options.predictions, none)) {
-      return fail(input_wrong, options.predictions + ": is the input itself");
+    if (!output.empty() && std::filesystem::equivalent(options.file, output, none)) {
+      return fail(input_wrong, output + ": is the input itself");
     }
-    predictions.emplace(options.predictions, pipeline->standings());
+  }
+  if (!options.save.empty() && options.save == options.predictions) {
+    return fail(input_wrong, options.save + ": cannot take both predictions and checkpoints");
+  }
+  Position position;
+  Task task{options};
+  if (!options.load.empty()) {
+    loglinear::Checkpoint checkpoint = read_checkpoint(options.load);
+    checkpoint.get("task", task);
+    checkpoint.get("position", position);
+    checkpoint.get("lines", lines);
+    checkpoint.get("plot", points);
+    pipeline->load(checkpoint);
+    checkpoint.require_all_read();
+    if (options.file == "-") {
+      reader.continue_from(position.input);
+    } else {
+      reader.skip_to(position.input);
+    }
+  }
+  if (!options.predictions.empty()) {
+    predictions.emplace(options.predictions, pipeline->standings(), position.predictions);
     if (!predictions->good()) return fail(input_wrong, options.predictions + ": cannot be written");
   }
+  int status = 0;
+  // A run that cannot save goes on, and says in the end that it failed.
+  const auto save = [&] {
+    try {
+      position.predictions = predictions ? predictions->sync() : 0;
+      loglinear::Checkpoint checkpoint;
+      checkpoint.put("task", task);
+      checkpoint.put("position", position);
+      checkpoint.put("lines", lines);
+      checkpoint.put("plot", points);
+      pipeline->save(checkpoint);
+      write_checkpoint(options.save, checkpoint);
+    } catch (const std::exception& error) {
+      bar.clear();
+      status = fail(output_failed, error.what());
+    }
+  };
 
-  std::uint64_t rows = 0, bad_rows = 0;
   CsvRow cells;
   Row row;
   for (;;) {
@@ -124,7 +162,8 @@ int run(const Options& options) {
     } catch (const InputError& error) {
       if (interrupted) break;
       if (!options.skip_bad_rows || !reader.can_go_on()) throw;
-      ++bad_rows;
+      ++position.bad_rows;
+      position.input = reader.position();
       continue;
     }
     row.target = cells.values[0];
@@ -136,23 +175,26 @@ int run(const Options& options) {
       throw InputError(reader.file(), cells.line,
                        std::string("too large to calculate with (") + error.what() + ")");
     }
-    bar.update(++rows, reader.bytes_read());
+    bar.update(++position.rows, reader.bytes_read());
+    position.input = reader.position();
+    if (options.save_every > 0 && position.rows % options.save_every == 0) save();
   }
-  if (rows == 0)
-    throw InputError(
-        reader.file(), reader.line(),
-        "there is no row of data" + std::string(bad_rows > 0 ? " that is not malformed" : ""));
+  if (position.rows == 0)
+    throw InputError(reader.file(), reader.line(),
+                     "there is no row of data" +
+                         std::string(position.bad_rows > 0 ? " that is not malformed" : ""));
+  if (!options.save.empty()) save();
   pipeline->finish();
   bar.clear();
 
   const std::vector<Standing>& standings = pipeline->standings();
-  if (bad_rows > 0)
-    std::printf("\nMalformed rows skipped: %llu\n", static_cast<unsigned long long>(bad_rows));
-  int status = 0;
+  if (position.bad_rows > 0)
+    std::printf("\nMalformed rows skipped: %llu\n",
+                static_cast<unsigned long long>(position.bad_rows));
   if (standings[log_linear].metrics.count() > 0) {
-    print_report(standings, rows, options.horizon);
+    print_report(standings, position.rows, options.horizon);
   } else {
-    status = fail(input_wrong, source.name() + ": " + std::to_string(rows) +
+    status = fail(input_wrong, source.name() + ": " + std::to_string(position.rows) +
                                    " rows are too few to score a forecast: the warm-up takes " +
                                    std::to_string(options.warm_up) + " and the horizon " +
                                    std::to_string(options.horizon) + "; see --warm-up");

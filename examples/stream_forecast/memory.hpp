@@ -13,6 +13,10 @@
 #include <string_view>
 #include <vector>
 
+namespace loglinear {
+class Checkpoint;
+}
+
 namespace stream_forecast {
 
 /// A streaming layer of any rule, in one state or in the hierarchy.
@@ -36,6 +40,10 @@ class Memory {
   /// Rows of a weight array; its columns are d_model, or its length if it has one row only.
   [[nodiscard]] virtual Eigen::Index weight_rows(std::string_view name) const = 0;
   virtual void set_weight(std::string_view name, const Matrix& value) = 0;
+
+  /// The layer, under `name`, to a checkpoint and back. \throws loglinear::CheckpointError
+  virtual void save(loglinear::Checkpoint& to, const std::string& name) const = 0;
+  virtual void load(loglinear::Checkpoint& from, const std::string& name) = 0;
 
   [[nodiscard]] virtual Eigen::Index key_rows() const = 0;
   [[nodiscard]] virtual int levels() const = 0;

@@ -29,6 +29,16 @@ class Metrics {
   [[nodiscard]] double rmse() const { return std::sqrt(mean(squared_, count_)); }
   [[nodiscard]] double mape() const { return 100 * mean(percentage_, percentage_count_); }
 
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("count", self.count_);
+    part("percentage_count", self.percentage_count_);
+    part("absolute", self.absolute_);
+    part("squared", self.squared_);
+    part("percentage", self.percentage_);
+  }
+
  private:
   static double mean(double sum, std::uint64_t count) {
     return count == 0 ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(count);

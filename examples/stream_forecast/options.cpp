@@ -252,6 +252,21 @@ Parsed parse_options(int argc, const char* const* argv) {
       ->group(output)
       ->check(between(2, 100'000));
 
+  const char* checkpoints = "Checkpoints";
+  app.add_option("--save", o.save,
+                 "write a checkpoint to this file at the end of the input; it replaces the file in "
+                 "one step")
+      ->group(checkpoints);
+  app.add_option("--save-every", o.save_every, "write it every so many rows, too; 0: do not")
+      ->capture_default_str()
+      ->group(checkpoints)
+      ->check(between(0, 1e15));
+  app.add_option("--load", o.load,
+                 "go on from this checkpoint, made with the same options: the rows of FILE that it "
+                 "has seen are skipped, '-' is taken to begin with the header and the row after "
+                 "them, and the predictions file is continued")
+      ->group(checkpoints);
+
   const auto refuse = [](const std::string& message) {
     std::cerr << "stream_forecast: " << message << "\nRun with --help for the options.\n";
     return Parsed{{}, 2};
@@ -263,6 +278,7 @@ Parsed parse_options(int argc, const char* const* argv) {
     return refuse(error.what());
   }
 
+  if (o.save_every > 0 && o.save.empty()) return refuse("--save-every needs --save");
   o.has_header = !no_header;
   if (!delimiter.empty()) o.delimiter = delimiter == "tab" ? '\t' : delimiter[0];
   if (!periods.empty()) o.periods.clear();

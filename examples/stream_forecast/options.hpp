@@ -54,6 +54,9 @@ struct Options {
   std::string predictions;  ///< empty: none
   std::string plot;         ///< empty: none
   int plot_rows = 672;
+
+  std::string save, load;        ///< checkpoints; empty: none
+  std::uint64_t save_every = 0;  ///< rows; 0: at the end of the input alone
 };
 
 /// The options, or the exit status with which to leave at once: 0 after --help and --version, 2

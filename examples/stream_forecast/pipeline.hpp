@@ -11,6 +11,10 @@
 #include "options.hpp"
 #include "report.hpp"
 
+namespace loglinear {
+class Checkpoint;
+}
+
 namespace stream_forecast {
 
 /// One row of the stream.
@@ -37,6 +41,11 @@ class Pipeline {
   /// At the end of the stream: reports the forecasts whose labels never came.
   virtual void finish() = 0;
   [[nodiscard]] virtual const std::vector<Standing>& standings() const = 0;
+
+  /// All that later forecasts and the table depend on.
+  virtual void save(loglinear::Checkpoint& to) const = 0;
+  /// The same back. \throws loglinear::CheckpointError, after which the pipeline is of no use
+  virtual void load(loglinear::Checkpoint& from) = 0;
 
   using Sink = std::function<void(const Outcome&)>;
 };

@@ -15,6 +15,16 @@ class DoublingLines {
   /// Whether the next forecast scored will print a line.
   [[nodiscard]] bool due() const { return count_ + 1 >= next_; }
 
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("count", self.count_);
+    part("next", self.next_);
+    part("last_count", self.last_count_);
+    part("loss", self.loss_);
+    part("last_loss", self.last_loss_);
+  }
+
  private:
   std::uint64_t count_ = 0, next_ = 1, last_count_ = 0;
   double loss_ = 0, last_loss_ = 0;

@@ -16,6 +16,13 @@ struct Standing {
   std::string column;  ///< its name in the predictions file
   Metrics metrics;
   double seconds = 0;  ///< spent on forecasting and learning, the making of inputs included
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("metrics", self.metrics);
+    part("seconds", self.seconds);
+  }
 };
 
 /// The roles that the table's last lines compare, as indices into the standings.

@@ -26,6 +26,8 @@ class Ring {
   }
   [[nodiscard]] const Item& oldest() const { return ago(size_ - 1); }
   [[nodiscard]] std::size_t size() const { return size_; }
+  [[nodiscard]] std::size_t capacity() const { return slots_.size(); }
+  void clear() { size_ = newest_ = 0; }
 
  private:
   std::vector<Item> slots_;

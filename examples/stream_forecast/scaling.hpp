@@ -3,6 +3,8 @@
 #define STREAM_FORECAST_SCALING_HPP
 
 #include <cmath>
+#include <loglinear/detail/checks.hpp>
+#include <loglinear/detail/parts.hpp>
 
 namespace stream_forecast {
 
@@ -21,6 +23,16 @@ class Scaling {
   }
   [[nodiscard]] double scaled(double value) const { return (value - mean_) / scale_; }
   [[nodiscard]] double restored(double value) const { return mean_ + scale_ * value; }
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("count", self.count_);
+    part("mean", self.mean_);
+    part("squares", self.squares_);
+    part("scale", self.scale_);
+    if (!(self.scale_ > 0)) loglinear::detail::fail("scale", self.scale_, "positive");
+  }
 
  private:
   double count_ = 0, mean_ = 0, squares_ = 0, scale_ = 1;

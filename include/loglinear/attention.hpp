@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/preparation.hpp"
 #include "loglinear/detail/reading.hpp"
 #include "loglinear/detail/stream_state.hpp"
@@ -217,7 +218,7 @@ class LogLinearAttention
     preparation_.prepare_leaf(workspace_);
     detail::read_token(state_, workspace_, order);
     staged_order_ = order;
-    staged_magnitude_ = state_.require_writable(workspace_.token);
+    staged_magnitude_ = state_.require_writable(workspace_.token, workspace_);
     learns_ = false;
     return workspace_.read;
   }
@@ -395,6 +396,17 @@ class LogLinearAttention
   template <class, class, class, int, class>
   friend class LogLinearAttention;
   friend class BlockForm<LogLinearAttention>;
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("", self.preparation_.parameters());
+    part("state", self.state_);
+    part("learning_rate", self.learning_rate_);
+    part("train_step_count", self.train_step_count_);
+    if constexpr (detail::is_written<Self>) self.set_learning_rate(self.learning_rate_);
+  }
 
   static const Options& checked(const Options& options) {
     detail::require_positive("d_model", options.d_model);

@@ -11,6 +11,7 @@
 
 #include "loglinear/attention.hpp"
 #include "loglinear/detail/error.hpp"
+#include "loglinear/detail/parts.hpp"
 #include "loglinear/linear_attention.hpp"
 #include "loglinear/sequence/multi_head_block.hpp"
 
@@ -169,6 +170,7 @@ class MultiHeadAttention
   [[nodiscard]] Index d_model() const noexcept { return output_.size(); }     ///< length of x
   [[nodiscard]] Index output_dim() const noexcept { return output_.size(); }  ///< d_model
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
+  [[nodiscard]] OutputBound bound() const noexcept { return bound_; }  ///< where the tanh is
   /// One head, read-only. \throws std::invalid_argument unless 0 <= index < n_heads
   [[nodiscard]] const Layer& head(int index) const {
     detail::require_between("head", index, 0, n_heads() - 1);
@@ -218,6 +220,19 @@ class MultiHeadAttention
 
  private:
   friend class MultiHeadBlockForm<MultiHeadAttention, typename Layer_::Scalar>;
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (int h = 0; h < self.n_heads(); ++h) {
+      auto& head = self.heads_[static_cast<std::size_t>(h)];
+      part("head" + std::to_string(h), head);
+      detail::require_between("learning_rate of head " + std::to_string(h), head.learning_rate(),
+                              self.learning_rate(), self.learning_rate());
+    }
+    part("", self.out_);
+  }
 
   /// Whether `forward` and `train_one` bound the output.
   [[nodiscard]] bool is_bounded() const { return bound_ != OutputBound::none; }

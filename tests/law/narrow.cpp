@@ -11,15 +11,10 @@ namespace {
 
 using namespace loglinear;
 
-template <class Stored>
-double epsilon() {
-  return static_cast<double>(Eigen::NumTraits<Stored>::epsilon());
-}
-
 /// Half of what separates two neighbours, for each of so many roundings, of numbers of this size.
 template <class Stored>
 double rounding(int times, double size) {
-  return times * size * epsilon<Stored>() / 2;
+  return times * size * test::epsilon<Stored>() / 2;
 }
 
 template <class Inner, class Stored>

@@ -28,7 +28,8 @@ elseif(prefix)
   set(where "-DCMAKE_PREFIX_PATH=${prefix}")
 endif()
 run(${CMAKE_COMMAND} -G "${GENERATOR}" -S "${consumer}" -B "${WORK}/build" -DCMAKE_CXX_COMPILER=${CXX}
-    -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -DMODE=${MODE} "-DLOGLINEAR_SOURCE=${SOURCE}" "${where}")
+    -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -DMODE=${MODE} "-DLOGLINEAR_SOURCE=${SOURCE}"
+    -DCOMPONENTS=${COMPONENTS} "${where}")
 run(${CMAKE_COMMAND} --build "${WORK}/build")
 run("${WORK}/build/consumer")
 

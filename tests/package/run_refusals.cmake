@@ -15,6 +15,15 @@ foreach(wrong IN ITEMS 0.0.9 0.2 1.0 99)
   run_failing("compatible with requested version" ${find} -DWANTED=${wrong})
 endforeach()
 run_failing("${missing}" ${find} ${no_eigen})
+
+# nlohmann-json only matters to who asks for checkpoints, and may be missing where they are optional.
+set(no_json -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON)
+set(json_missing "loglinear's component checkpoint needs nlohmann-json, and no nlohmann_jsonConfig.cmake was found")
+run(${find} -DWANTED=${VERSION} ${no_json})
+run(${find} -DWANTED=${VERSION} -DCOMPONENTS=checkpoint)
+run(${find} -DWANTED=${VERSION} -DOPTIONAL=checkpoint ${no_json})
+run_failing("${json_missing}" ${find} -DWANTED=${VERSION} -DCOMPONENTS=checkpoint ${no_json})
+run_failing("loglinear" ${find} -DWANTED=${VERSION} -DCOMPONENTS=nonsense)
 run_failing("${too_old}" ${find} ${old_eigen})
 
 set(library ${CMAKE_COMMAND} -G "${GENERATOR}" --fresh -S "${SOURCE}" -B "${WORK}/library"

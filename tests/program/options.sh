@@ -53,7 +53,7 @@ cmp -s "$taylor" input.csv || complain "the input was overwritten"
 "$program" --help > out || complain "--help: exit status $?"
 "$program" --version | grep -q '^[0-9]*\.[0-9]*\.[0-9]*$' || complain "--version"
 for option in FILE target feature delimiter no-header skip-bad-rows horizon lags period season \
-  warm-up inner key-period d-k d-v recency learning-rate seed scalar forgetting initial-covariance predictions plot plot-rows; do
+  warm-up inner key-period d-k d-v recency learning-rate seed scalar forgetting initial-covariance predictions plot plot-rows save save-every load; do
   grep -q -e "$option" out || complain "--help does not tell of $option"
 done
 

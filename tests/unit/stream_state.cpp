@@ -155,7 +155,7 @@ void compare_one(bool gentle) {
     KindOf<Wide> wide_kind(key_rows, d_v);
     // A token's products are of key_rows terms, and a coefficient is rewritten at most so often.
     const double rewritten = detail::is_narrow<Stored> ? 24 : 8 * std::sqrt(tokens);
-    const double epsilon = static_cast<double>(Eigen::NumTraits<Stored>::epsilon());
+    const double epsilon = test::epsilon<Stored>();
     const double rounding = rewritten * std::sqrt(static_cast<double>(key_rows)) * epsilon;
     double worst = 0, worst_pullback = 0, worst_lambda = 0, worst_level = 0, worst_settled = 0;
     bool exact = true;
@@ -197,7 +197,7 @@ void compare_one(bool gentle) {
       worst_lambda = std::max(worst_lambda, error(t.d_lambda, d_lambda) /
                                                 (d_scale * static_cast<double>(q.norm() + 1)));
 
-      state.write(token, state.require_writable(token), w);
+      state.write(token, state.require_writable(token, w), w);
       widen(token.transition, wide_kind);
       oracle.write(wide_kind, token.keys.template cast<Wide>().eval(),
                    token.values.template cast<Wide>().eval());

@@ -3,10 +3,12 @@
 #define LOGLINEAR_BLOCKS_MIXER_CACHE_HPP
 
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/product.hpp"
 #include "loglinear/state.hpp"
 
@@ -51,6 +53,22 @@ class MixerCache {
  private:
   template <class, class>
   friend class TokenMixer;
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (std::size_t i = 0; i < self.convolutions_.size(); ++i) {
+      part("convolution" + std::to_string(i), self.convolutions_[i]);
+    }
+    for (std::size_t h = 0; h < self.states_.size(); ++h) {
+      part("head" + std::to_string(h), self.states_[h]);
+      if (self.states_[h].size() != self.size()) {
+        detail::fail("size of head " + std::to_string(h), self.states_[h].size(),
+                     "that of head 0, " + std::to_string(self.size()));
+      }
+    }
+  }
 
   MixerCache(std::vector<Matrix> convolutions, std::vector<LogLinearState<Scalar>> states)
       : convolutions_(std::move(convolutions)), states_(std::move(states)) {}

@@ -13,11 +13,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <tuple>
 #include <type_traits>
 
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/product.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/transition.hpp"
@@ -84,6 +86,9 @@ class LowRankProduct {
   [[nodiscard]] bool has_shape_of(const LowRankProduct& other) const {
     return u_.rows() == other.u_.rows() && u_.cols() == other.u_.cols();
   }
+
+  /// Whether nothing has followed since the last reset, updates of rank one that is.
+  [[nodiscard]] bool is_identity() const { return count_ == 0; }
 
   void follow(const Identity<Scalar>&) {}
   void follow(const ScalarDecay<Scalar>& later) {
@@ -190,6 +195,19 @@ class LowRankProduct {
     m.diagonal() = diagonal_;
     for (Index j = 0; j < count_; ++j) z_.row(j) *= u_factors_[j];
     product<Into::subtract>(u_.topRows(count_).transpose(), z_.topRows(count_), m);
+  }
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    std::int64_t updates_so_far = self.count_;
+    part("updates", updates_so_far);
+    require_between("updates", updates_so_far, std::int64_t{0}, std::int64_t{self.z_.rows()});
+    if constexpr (is_written<Self>) self.count_ = static_cast<Index>(updates_so_far);
+    part("diagonal", self.diagonal_);
+    part("u", self.u_.topRows(self.count_));
+    part("u_factors", self.u_factors_.head(self.count_));
+    part("z", self.z_.topRows(self.count_));
   }
 
  private:

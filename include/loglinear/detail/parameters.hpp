@@ -13,6 +13,7 @@
 
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/product.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/random.hpp"
@@ -122,7 +123,10 @@ class Parameters {
                            const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
     require_finite("the gradient", d_raw);
     require_finite("the gradient", d_free);
-    // `descend` multiplies x first: an infinite rate would turn a gradient of 0 into NaN.
+    // An infinite rate would turn a gradient of 0 into NaN. `descend` multiplies d_raw first: x may
+    // be so small that only their product is finite.
+    require_between("the learning rate times the largest gradient of a projection",
+                    learning_rate * max_abs(d_raw), 0.0, magnitude_limit<Scalar>());
     const double largest_x = max_abs(x), rate = learning_rate * largest_x;
     require_between("the learning rate times the largest |x|, or 1,", std::max(rate, learning_rate),
                     0.0, magnitude_limit<Scalar>());
@@ -176,6 +180,22 @@ class Parameters {
       free_.segment(array.begin, array.shape.rows) = evaluated.row(0).transpose();
     }
     measure();
+  }
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (const Array& array : self.arrays_) {
+      if (array.shape.is_projection) {
+        part(array.name, self.projections_.middleRows(array.begin, array.shape.rows));
+      } else {
+        part(array.name, self.free_.segment(array.begin, array.shape.rows));
+      }
+    }
+    if constexpr (is_written<Self>) {
+      self.measure();
+      require_between("the largest weight", self.magnitude_, 0.0, magnitude_limit<Scalar>());
+    }
   }
 
   template <class Other>

@@ -93,6 +93,18 @@ class DiagonalProduct {
     detail::clear_negligible(m, rows * columns);
   }
 
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    if constexpr (requires { self.product_.decay; }) {
+      part("decay", self.product_.decay);
+    } else {
+      static_assert(std::is_same_v<Kind, Identity<Scalar>>,
+                    "checkpoints know the products of the kinds of transition in transition.hpp: "
+                    "leave `follow` out of your own kind, and a dense product is kept instead");
+    }
+  }
+
  private:
   Kind product_;
 };
@@ -152,6 +164,12 @@ class DenseProduct {
   template <class Stored>
   void apply(Stored* m, Index rows, Index columns) const {
     apply(m, rows, columns, scales_values<Kind> ? right_.data() : nullptr);
+  }
+
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("left", self.left_);
+    if constexpr (scales_values<Kind>) part("right", self.right_);
   }
 
  private:

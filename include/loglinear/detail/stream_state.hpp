@@ -21,9 +21,11 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/pending.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/detail/workspace.hpp"
@@ -85,31 +87,23 @@ class StreamState {
     for (Product& product : pending_) product.reset();
   }
 
-  /// Throws where the token may not be written; returns what `write` takes.
-  [[nodiscard]] double require_writable(const Token<Kind>& token) {
+  /// Throws where the token may not be written; returns what `write` takes. Changes at most the
+  /// bound of the state's magnitude.
+  [[nodiscard]] double require_writable(const Token<Kind>& token, Workspace<Kind>& w) {
     if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
-    const double growth = token.transition.norm_bound();
-    bound_products(growth);
-    return levels_.require_writable(growth, token.keys, token.values, [&](bool exactly) {
-      if (exactly) static_cast<void>(settled_levels());
-      double product = exactly ? 1 : std::max(1.0, recent_.norm_bound());
-      for (int i = 1; i <= last_tier() && !exactly; ++i) {
-        product *= std::max(1.0, pending(i).norm_bound());
-      }
-      const Index n = buffered_ * leaves_;
-      const double buffer = static_cast<double>(n) *
-                            std::sqrt(static_cast<double>(key_rows() * d_v())) *
-                            max_abs(keys_.topRows(n)) * max_abs(values_.topRows(n));
-      return levels_.measured() * product + buffer;
-    });
+    w.growth = token.transition.norm_bound();
+    return levels_.require_writable(w.growth, token.keys, token.values,
+                                    [&](bool exactly) { return measured(exactly); });
   }
 
-  /// Writes the token that the last `read` with `w` was told of, the state being as it was then.
+  /// Writes the token that the last `read` and then `require_writable` with `w` were told of, the
+  /// state being as it was then.
   void write(const Token<Kind>& token, double magnitude, Workspace<Kind>& w) {
     if (buffer_level_ == 0) {
       levels_.write(token.transition, token.keys, token.values, magnitude);
       return;
     }
+    bound_products(w.growth);
     undergo(token.transition, w);
     const Index n = buffered_ * leaves_;
     keys_.middleRows(n, leaves_) = token.keys.transpose();
@@ -176,6 +170,34 @@ class StreamState {
       out.carry_bucket(
           0, leaves_, [&](Index i, Index n) { return key(first + n, i); },
           values_.row(first).data());
+    }
+  }
+
+  /// For checkpoints: the buffer, what is pending, and the levels before that.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    std::int64_t buffered = self.buffered_;  // the same in a file whatever Index is
+    part("buffered", buffered);
+    require_between("buffered", buffered, std::int64_t{0}, std::int64_t{self.capacity() - 1});
+    if constexpr (is_written<Self>) self.buffered_ = static_cast<Index>(buffered);
+    const Index n = self.buffered_ * self.leaves_;
+    part("buffered_keys", self.keys_.topRows(n));
+    part("buffered_values", self.values_.topRows(n));
+    if constexpr (OneFactor<Kind>) part("buffered_factors", self.factors_.head(n));
+    if (self.buffer_level_ > 0) {
+      part("recent", self.recent_);
+      for (int i = 1; i <= self.last_tier(); ++i) {
+        part("pending" + std::to_string(i), self.pending(i));
+      }
+      part("growth", self.growth_);
+    }
+    for (Index i = 0; i < n && is_written<Self>; ++i) {
+      const double leaf = State::leaf_magnitude(self.keys_.row(i), self.values_.row(i));
+      require_between("the magnitude of a buffered leaf", leaf, 0.0, magnitude_limit<Scalar>());
+    }
+    Parts::visit(self.levels_, part, [&] { return self.measured(true); });
+    if (self.levels_.size() % static_cast<std::uint64_t>(self.capacity()) != 0) {
+      fail("size", self.levels_.size(), "a multiple of " + std::to_string(self.capacity()));
     }
   }
 
@@ -385,7 +407,11 @@ class StreamState {
       if constexpr (scales_values<Kind>) transition.right(values_.topRows(n));
     }
     if constexpr (looks_up) {
-      recent_.follow(transition, w.pulled_p);
+      if (recent_.is_identity()) {
+        recent_.follow(transition);  // p was looked up before the levels were settled
+      } else {
+        recent_.follow(transition, w.pulled_p);
+      }
     } else {
       recent_.follow(transition);
     }
@@ -395,6 +421,23 @@ class StreamState {
     clear_negligible(keys_.data(), OneFactor<Kind> ? 0 : n * key_rows());
     clear_negligible(values_.data(), scales_values<Kind> ? n * d_v() : 0);
     recent_.clear_negligible();
+  }
+
+  /// A bound of the Frobenius norm of everything: from the bounds of its parts, or, at the cost of
+  /// a copy, of the plain form.
+  [[nodiscard]] double measured(bool exactly) const {
+    if (exactly) {
+      State plain(max_levels(), key_rows(), d_v());
+      copy_to(plain);
+      return plain.norm();
+    }
+    double product = std::max(1.0, recent_.norm_bound());
+    for (int i = 1; i <= last_tier(); ++i) product *= std::max(1.0, pending(i).norm_bound());
+    const Index n = buffered_ * leaves_;
+    const double buffer = static_cast<double>(n) *
+                          std::sqrt(static_cast<double>(key_rows() * d_v())) *
+                          max_abs(keys_.topRows(n)) * max_abs(values_.topRows(n));
+    return levels_.norm_bound() * product + buffer;
   }
 
   /// Products must neither overflow nor have rounded much away: where transitions make states

@@ -74,6 +74,7 @@ struct Workspace {
   Vector<Scalar> pulled_p;      // p of the token's update as the levels see it, and
   Vector<Scalar> found;         // p . k of each buffered leaf: what writing needs to know
   Vector<Scalar> coefficients;  // the same times the leaf's level weight
+  double growth = 1;            // by which the token's transition can grow a norm
   Vector<Scalar> old_read;      // their weighted sum
   Vector<Scalar> read;          // the raw read: old_read through diag(r), plus the token's own leaf
   Vector<Scalar> output;        // tanh of it

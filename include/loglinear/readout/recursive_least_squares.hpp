@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/types.hpp"
 
 namespace loglinear {
@@ -129,6 +130,29 @@ class RecursiveLeastSquares {
   /// \}
 
  private:
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("weights", self.weights_);
+    part("upper", self.upper_);
+    part("diagonal", self.diagonal_);
+    part("update_count", self.updates_);
+    if constexpr (detail::is_written<Self>) {
+      constexpr Scalar smallest = std::numeric_limits<Scalar>::min();
+      const double limit = detail::magnitude_limit<Scalar>();
+      detail::require_between("the largest weight", detail::max_abs(self.weights_), 0.0, limit);
+      detail::require_between("the largest of U", detail::max_abs(self.upper_), 0.0, limit);
+      detail::require_between("the smallest of D", self.diagonal_.minCoeff(), smallest,
+                              Scalar(self.options_.max_covariance));
+      detail::require_between("the largest of D", self.diagonal_.maxCoeff(), smallest,
+                              Scalar(self.options_.max_covariance));
+      const Matrix expected = self.upper_.template triangularView<Eigen::UnitUpper>();
+      if (self.upper_ != expected) detail::fail("U", "another matrix", "unit upper triangular");
+    }
+  }
+
   template <class Derived>
   void load(const Eigen::MatrixBase<Derived>& in, const char* name, Vector& into) const {
     static_assert(Derived::IsVectorAtCompileTime, "phi and y must be Eigen vectors");

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_CHECKPOINT_CHECKPOINT_HPP
+#define LOGLINEAR_CHECKPOINT_CHECKPOINT_HPP
+
+#include <set>
+#include <string>
+#include <utility>
+
+#include "loglinear/checkpoint/detail/part_store.hpp"
+#include "loglinear/checkpoint/tensors.hpp"
+#include "loglinear/version.hpp"
+
+namespace loglinear {
+
+/// Objects as tensors, several under names of their own: what `save` and `load` do with one, for
+/// programs that keep more in one file.
+///
+///     Checkpoint checkpoint;
+///     checkpoint.put("layer", layer);
+///     checkpoint.put("readout", readout);
+///     write_safetensors("stream.safetensors", checkpoint.tensors());
+///
+///     Checkpoint checkpoint(read_safetensors("stream.safetensors"));
+///     checkpoint.get("layer", layer);
+///     checkpoint.get("readout", readout);
+///     checkpoint.require_all_read();
+///
+/// Objects are LogLinearAttention, LinearAttention, MultiHeadAttention, LogLinearState, MixerCache,
+/// RecursiveLeastSquares, in float or double, and classes of your own with a public member `visit`
+/// as `loglinear/detail/parts.hpp` describes it. Tensors are called `<object>.<part>`, weights
+/// by `weight_names()`; an object without a name gives its parts no prefix.
+class Checkpoint {
+ public:
+  /// An empty one, to put objects in.
+  Checkpoint() {
+    tensors_.metadata = {{"format", "loglinear"},
+                         {"format_version", version},
+                         {"loglinear_version", LOGLINEAR_VERSION_STRING}};
+  }
+
+  /// One from a file, to get objects from. \throws CheckpointError unless such a checkpoint was
+  /// written as that file; `load_weights` takes any
+  explicit Checkpoint(Tensors tensors) : tensors_(std::move(tensors)) {
+    require("format", "loglinear");
+    require("format_version", version);
+  }
+
+  /// Adds an object. Copies its weights and what its stream has filled of its state. \throws
+  /// CheckpointError if a tensor of that name is there already
+  template <class Object>
+  void put(const std::string& name, const Object& object) {
+    detail::PartWriter::write_object(tensors_, scope_of(name), object);
+  }
+
+  /// Brings an object back that was constructed with the same options. Learning rate and step count
+  /// are taken from the checkpoint too; what the last token left for inspection, such as
+  /// `raw_read()`, is not. \throws CheckpointError, the object being unchanged then, for options
+  /// that differ, a tensor that is missing or has another dtype or shape, coefficients that are not
+  /// finite, and parts that contradict each other or would let the object overflow. Needs a copy of
+  /// the object
+  template <class Object>
+  void get(const std::string& name, Object& object) {
+    object = loaded(name, object);
+  }
+
+  /// The same as a new object beside the one of the same options, so that several can be taken over
+  /// together or not at all. \throws CheckpointError as `get`
+  template <class Object>
+  [[nodiscard]] Object loaded(const std::string& name, const Object& like) {
+    Object copy(like);
+    detail::PartReader::read_object(tensors_, scope_of(name), copy, read_);
+    return copy;
+  }
+
+  /// \throws CheckpointError if there is a tensor that no `get` has read
+  void require_all_read() const {
+    for (const std::string& name : tensors_.names()) {
+      if (!read_.contains(name)) {
+        detail::refuse_tensor(tensors_.source, name, "belongs to nothing that was loaded");
+      }
+    }
+  }
+
+  /// What a file holds.
+  [[nodiscard]] const Tensors& tensors() const { return tensors_; }
+
+ private:
+  static constexpr const char* version = "1";
+
+  static std::string scope_of(const std::string& name) { return name.empty() ? name : name + '.'; }
+
+  void require(const std::string& key, const std::string& value) const {
+    const auto found = tensors_.metadata.find(key);
+    if (found != tensors_.metadata.end() && found->second == value) return;
+    detail::refuse(tensors_.source,
+                   "__metadata__ has no \"" + key + "\": \"" + value +
+                       "\": it is no checkpoint that this version reads; weights alone are read by "
+                       "load_weights");
+  }
+
+  Tensors tensors_;
+  std::set<std::string> read_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_CHECKPOINT_CHECKPOINT_HPP

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_CHECKPOINT_CONFIGURATION_HPP
+#define LOGLINEAR_CHECKPOINT_CONFIGURATION_HPP
+
+/// \file
+/// What an object was built with, as names and text: a checkpoint records it in the file's
+/// `__metadata__`, and an object built otherwise refuses to load it.
+///
+/// Objects of your own may have one too: write `configuration_of(const Mine&)` in their namespace.
+/// A rule or a policy of level weights of your own is recorded by name and hyperparameters if
+/// `std::string to_text(const MyRule&)` stands in its namespace, and is not compared otherwise.
+
+#include <concepts>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "loglinear/attention.hpp"
+#include "loglinear/blocks/mixer_cache.hpp"
+#include "loglinear/checkpoint/dtype.hpp"
+#include "loglinear/mode_text.hpp"
+#include "loglinear/multi_head.hpp"
+#include "loglinear/readout/recursive_least_squares.hpp"
+#include "loglinear/state.hpp"
+
+namespace loglinear {
+
+/// Names of options and their values as text, in order.
+using Configuration = std::vector<std::pair<std::string, std::string>>;
+
+namespace detail {
+
+template <class Value>
+concept HasText = requires(const Value& value) {
+  { to_text(value) } -> std::convertible_to<std::string>;
+};
+
+/// A rule or a policy with all hyperparameters, or `"own"`.
+template <class Value>
+[[nodiscard]] std::string text_of(const Value& value) {
+  if constexpr (HasModeEntry<Value>) {
+    return mode_to_text(value, true);
+  } else if constexpr (HasText<Value>) {
+    return to_text(value);
+  } else {
+    return "own";
+  }
+}
+template <int Compositions>
+[[nodiscard]] std::string text_of(const DeltaProduct<Compositions>& rule) {
+  const DeltaProductMode mode{.n_compositions = Compositions,
+                              .reflections = rule.reflections,
+                              .gate_bias = rule.gate_bias,
+                              .beta_bias = rule.beta_bias};
+  return mode_to_text(mode, true);
+}
+template <class Rule>
+[[nodiscard]] std::string text_of(const KeyOnly<Rule>&) {
+  return "key_only(normalizes_key=" + value_to_text(KeyOnly<Rule>::normalizes_key) + ")";
+}
+[[nodiscard]] inline std::string text_of(const NormalizedMixture& weights) {
+  return "normalized_mixture(lambda_init=" + value_to_text(weights.lambda_init) +
+         ", tau=" + value_to_text(weights.tau) + ")";
+}
+[[nodiscard]] inline std::string text_of(const SoftplusWeights&) {
+  return "softplus_weights";
+}
+[[nodiscard]] inline std::string text_of(const UnitWeights&) {
+  return "unit_weights";
+}
+[[nodiscard]] inline std::string text_of(ReadOrder order) {
+  return order == ReadOrder::before_push  ? "before_push"
+         : order == ReadOrder::after_push ? "after_push"
+                                          : "current_apart";
+}
+[[nodiscard]] inline std::string text_of(OutputBound bound) {
+  return bound == OutputBound::none ? "none" : bound == OutputBound::forward ? "forward" : "always";
+}
+
+}  // namespace detail
+
+/// The options of a layer that its weights and its stream depend on; not learning rate and seed.
+template <class Inner, class Scalar, class Weights, int MaxLevels, class Stored>
+[[nodiscard]] Configuration configuration_of(
+    const LogLinearAttention<Inner, Scalar, Weights, MaxLevels, Stored>& layer) {
+  return {{"type", "LogLinearAttention"},
+          {"scalar", std::string(name_of(dtype_of<Scalar>()))},
+          {"levels", std::string(name_of(dtype_of<Stored>()))},
+          {"inner", detail::text_of(layer.inner())},
+          {"level_weights", detail::text_of(layer.level_weights())},
+          {"d_model", std::to_string(layer.d_model())},
+          {"d_k", std::to_string(layer.d_k())},
+          {"d_v", std::to_string(layer.output_dim())},
+          {"max_levels", std::to_string(layer.max_levels())},
+          {"read_order", detail::text_of(layer.read_order())}};
+}
+
+/// The options of a multi-head layer that its heads do not have; `threads` is none of them.
+template <class Layer>
+[[nodiscard]] Configuration configuration_of(const MultiHeadAttention<Layer>& layer) {
+  return {{"type", "MultiHeadAttention"},
+          {"n_heads", std::to_string(layer.n_heads())},
+          {"bound", detail::text_of(layer.bound())}};
+}
+
+/// The options of a readout.
+template <class Scalar>
+[[nodiscard]] Configuration configuration_of(const RecursiveLeastSquares<Scalar>& readout) {
+  const auto& options = readout.options();
+  return {{"type", "RecursiveLeastSquares"},
+          {"scalar", std::string(name_of(dtype_of<Scalar>()))},
+          {"features", std::to_string(options.features)},
+          {"outputs", std::to_string(options.outputs)},
+          {"forgetting", detail::value_to_text(options.forgetting)},
+          {"initial_covariance", detail::value_to_text(options.initial_covariance)},
+          {"max_covariance", detail::value_to_text(options.max_covariance)}};
+}
+
+/// The shape of a hierarchy, fixed at compile time or not.
+template <class Scalar, int KeyDim, int ValueDim, int MaxLevels>
+[[nodiscard]] Configuration configuration_of(
+    const LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels>& state) {
+  return {{"type", "LogLinearState"},
+          {"scalar", std::string(name_of(dtype_of<Scalar>()))},
+          {"max_levels", std::to_string(state.max_levels())},
+          {"d_k", std::to_string(state.d_k())},
+          {"d_v", std::to_string(state.d_v())}};
+}
+
+/// The shape of a block's cache.
+template <class Scalar>
+[[nodiscard]] Configuration configuration_of(const MixerCache<Scalar>& cache) {
+  return {{"type", "MixerCache"},
+          {"num_heads", std::to_string(cache.num_heads())},
+          {"convolutions", std::to_string(cache.convolution_inputs().size())}};
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_CHECKPOINT_CONFIGURATION_HPP

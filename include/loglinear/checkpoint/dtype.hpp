@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_CHECKPOINT_DTYPE_HPP
+#define LOGLINEAR_CHECKPOINT_DTYPE_HPP
+
+#include <Eigen/Core>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+namespace loglinear {
+
+/// What a tensor's coefficients are, as safetensors names it.
+enum class DType {
+  f64,      ///< double, `"F64"`
+  f32,      ///< float, `"F32"`
+  f16,      ///< IEEE half precision, `"F16"`
+  bf16,     ///< the upper half of a float, `"BF16"`
+  i64,      ///< `"I64"`
+  i32,      ///< `"I32"`
+  i16,      ///< `"I16"`
+  i8,       ///< `"I8"`
+  u64,      ///< `"U64"`
+  u32,      ///< `"U32"`
+  u16,      ///< `"U16"`
+  u8,       ///< `"U8"`
+  boolean,  ///< a byte, `"BOOL"`
+  f8_e5m2,  ///< `"F8_E5M2"`, carried but not converted
+  f8_e4m3,  ///< `"F8_E4M3"`, carried but not converted
+};
+
+namespace detail {
+
+static_assert(std::endian::native == std::endian::little,
+              "checkpoints are little-endian and copied as they are: this machine is not");
+
+struct DTypeEntry {
+  std::string_view name;
+  std::uint64_t bytes;
+};
+/// By the value's number.
+inline constexpr std::array<DTypeEntry, 15> dtypes = {{{"F64", 8},
+                                                       {"F32", 4},
+                                                       {"F16", 2},
+                                                       {"BF16", 2},
+                                                       {"I64", 8},
+                                                       {"I32", 4},
+                                                       {"I16", 2},
+                                                       {"I8", 1},
+                                                       {"U64", 8},
+                                                       {"U32", 4},
+                                                       {"U16", 2},
+                                                       {"U8", 1},
+                                                       {"BOOL", 1},
+                                                       {"F8_E5M2", 1},
+                                                       {"F8_E4M3", 1}}};
+
+[[nodiscard]] inline std::string dtype_names() {
+  std::string names;
+  for (const DTypeEntry& entry : dtypes) {
+    names.append(names.empty() ? "one of " : ", ").append(entry.name);
+  }
+  return names;
+}
+
+template <class>
+inline constexpr bool is_no_dtype = false;
+
+}  // namespace detail
+
+/// The name in a file, such as `"BF16"`.
+[[nodiscard]] constexpr std::string_view name_of(DType dtype) {
+  return detail::dtypes[static_cast<std::size_t>(dtype)].name;
+}
+
+/// Bytes of one coefficient.
+[[nodiscard]] constexpr std::uint64_t size_of(DType dtype) {
+  return detail::dtypes[static_cast<std::size_t>(dtype)].bytes;
+}
+
+/// The DType of that name, or nothing.
+[[nodiscard]] constexpr std::optional<DType> dtype_from(std::string_view name) {
+  for (std::size_t i = 0; i < detail::dtypes.size(); ++i) {
+    if (detail::dtypes[i].name == name) return static_cast<DType>(i);
+  }
+  return {};
+}
+
+/// Whether a coefficient is a floating-point number.
+[[nodiscard]] constexpr bool is_floating_point(DType dtype) {
+  return dtype <= DType::bf16 || dtype >= DType::f8_e5m2;
+}
+
+/// The DType that holds a C++ number exactly: float, double, Eigen::bfloat16, Eigen::half or an
+/// integer of 32 or 64 bits.
+template <class Number>
+[[nodiscard]] constexpr DType dtype_of() {
+  if constexpr (std::is_same_v<Number, float>) {
+    return DType::f32;
+  } else if constexpr (std::is_same_v<Number, double>) {
+    return DType::f64;
+  } else if constexpr (std::is_same_v<Number, Eigen::bfloat16>) {
+    return DType::bf16;
+  } else if constexpr (std::is_same_v<Number, Eigen::half>) {
+    return DType::f16;
+  } else if constexpr (std::is_same_v<Number, bool>) {
+    return DType::boolean;
+  } else if constexpr (std::is_integral_v<Number> && sizeof(Number) == 8) {
+    return std::is_signed_v<Number> ? DType::i64 : DType::u64;
+  } else if constexpr (std::is_integral_v<Number> && sizeof(Number) == 4) {
+    return std::is_signed_v<Number> ? DType::i32 : DType::u32;
+  } else {
+    static_assert(detail::is_no_dtype<Number>,
+                  "checkpoints hold float, double and integers: convert the layer with "
+                  "cast<double>()");
+  }
+}
+
+/// Whether every number of a DType is one of `Scalar`, float or double; the others are rounded to
+/// nearest, ties to even.
+template <class Scalar>
+[[nodiscard]] constexpr bool is_exact_in(DType dtype) {
+  constexpr bool is_double = std::is_same_v<Scalar, double>;
+  switch (dtype) {
+    case DType::f64:
+      return is_double;
+    case DType::i64:
+    case DType::u64:
+      return false;
+    case DType::i32:
+    case DType::u32:
+      return is_double;
+    default:
+      return true;
+  }
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_CHECKPOINT_DTYPE_HPP

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_CHECKPOINT_ERROR_HPP
+#define LOGLINEAR_CHECKPOINT_ERROR_HPP
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "loglinear/detail/error.hpp"
+
+namespace loglinear {
+
+/// What is wrong with a checkpoint or a tensor: a std::invalid_argument whose message names the
+/// file, the tensor, what was found there and what would be legal.
+class CheckpointError : public std::invalid_argument {
+ public:
+  using std::invalid_argument::invalid_argument;
+};
+
+namespace detail {
+
+/// Names from a file, fit for a message: short and without control characters.
+[[nodiscard]] inline std::string in_quotes(std::string_view text) {
+  constexpr std::size_t longest = 80;
+  std::string result = "\"";
+  for (const char c : text.substr(0, longest)) {
+    result += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
+  }
+  return result + (text.size() > longest ? "...\"" : "\"");
+}
+
+/// Raises CheckpointError: "loglinear: <source>: <problem>".
+[[noreturn]] inline void refuse(std::string_view source, std::string_view problem) {
+  raise(CheckpointError(std::string("loglinear: ").append(source).append(": ").append(problem)));
+}
+/// The same about one tensor.
+[[noreturn]] inline void refuse_tensor(std::string_view source, std::string_view name,
+                                       std::string_view problem) {
+  refuse(source, std::string("tensor ").append(in_quotes(name)).append(": ").append(problem));
+}
+
+}  // namespace detail
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_CHECKPOINT_ERROR_HPP

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_CHECKPOINT_WEIGHTS_HPP
+#define LOGLINEAR_CHECKPOINT_WEIGHTS_HPP
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "loglinear/checkpoint/tensors.hpp"
+#include "loglinear/detail/checks.hpp"
+
+namespace loglinear {
+
+/// Names of weights in a layer, and what a file calls them. A weight that is not mentioned has the
+/// same name in both.
+using WeightNames = std::map<std::string, std::string>;
+
+namespace detail {
+
+/// The dimensions of more than one: `[n, 1, k]`, `n x k` and, for n = 1, `[k]` hold the same.
+[[nodiscard]] inline std::vector<std::uint64_t> squeezed(std::vector<std::uint64_t> shape) {
+  std::erase(shape, 1u);
+  return shape;
+}
+
+/// What the file calls each weight, in the order of `weight_names()`.
+template <class Layer>
+[[nodiscard]] std::vector<std::pair<std::string, std::string>> named_in_file(
+    const Layer& layer, const WeightNames& names, const std::string& source) {
+  const std::vector<std::string> own = layer.weight_names();
+  for (const auto& entry : names) {
+    if (std::find(own.begin(), own.end(), entry.first) == own.end()) {
+      refuse(source, "the layer has no weight " + in_quotes(entry.first));
+    }
+  }
+  std::vector<std::pair<std::string, std::string>> all;
+  for (const std::string& name : own) {
+    const auto found = names.find(name);
+    all.emplace_back(name, found == names.end() ? name : found->second);
+  }
+  return all;
+}
+
+/// A state_dict has the weight of a depthwise convolution in three dimensions.
+[[nodiscard]] inline bool is_convolution(std::string_view name) {
+  return name.ends_with("conv1d.weight");
+}
+
+}  // namespace detail
+
+/// Sets all weights of a layer from tensors that anybody wrote, PyTorch for instance; tensors that
+/// the layer does not know are left alone, and so are its state and counters.
+///
+/// \param layer  any layer or block with `weight_names`, `weight` and `set_weight`
+/// \param names  where the file's names differ from `weight_names()`
+///
+/// Shapes must agree but for dimensions of 1. Numbers are converted as by `Tensors::matrix`: F32,
+/// F16 and BF16 exactly, F64 to double exactly and to float rounded to nearest. \throws
+/// CheckpointError, the layer being unchanged then, for a weight that is missing or has another
+/// shape, a dtype without conversion, and coefficients that are not finite or too large for the
+/// layer's scalar
+template <class Layer>
+void set_weights(Layer& layer, const Tensors& tensors, const WeightNames& names = {}) {
+  using Scalar = typename Layer::Scalar;
+  std::vector<std::pair<std::string, detail::RowMajorMatrix<Scalar>>> all;
+  for (const auto& [name, in_file] : detail::named_in_file(layer, names, tensors.source)) {
+    const Tensor& tensor = tensors[in_file];
+    const auto rows = layer.weight(name).rows(), columns = layer.weight(name).cols();
+    const std::vector<std::uint64_t> shape{static_cast<std::uint64_t>(rows),
+                                           static_cast<std::uint64_t>(columns)};
+    if (detail::squeezed(tensor.shape) != detail::squeezed(shape)) {
+      detail::refuse_tensor(tensors.source, in_file,
+                            "is " + tensor.description() + "; " + name + " is [" +
+                                std::to_string(rows) + ", " + std::to_string(columns) + "]");
+    }
+    detail::RowMajorMatrix<Scalar> values = tensors.template matrix<Scalar>(in_file);
+    const double limit = detail::magnitude_limit<Scalar>(), largest = detail::max_abs(values);
+    if (largest > limit) {
+      std::ostringstream problem;
+      problem << "its largest coefficient is " << largest << "; it must be at most " << limit;
+      detail::refuse_tensor(tensors.source, in_file, problem.str());
+    }
+    all.emplace_back(name, values.template reshaped<Eigen::RowMajor>(rows, columns));
+  }
+  for (const auto& [name, values] : all) layer.set_weight(name, values);
+}
+
+/// All weights of a layer or block as tensors: a matrix in two dimensions, a vector in one, the
+/// weight of a depthwise convolution (`...conv1d.weight`) as `[channels, 1, taps]`, so that
+/// PyTorch's `load_state_dict` takes them. \param names  what the file is to call them, where that
+/// is not `weight_names()` \param dtype  F64, F32, F16 or BF16; see `Tensors::add` \throws
+/// CheckpointError for another, and for weights too large for it
+template <class Layer>
+[[nodiscard]] Tensors weights_of(const Layer& layer, const WeightNames& names = {},
+                                 DType dtype = dtype_of<typename Layer::Scalar>()) {
+  Tensors tensors;
+  for (const auto& [name, in_file] : detail::named_in_file(layer, names, tensors.source)) {
+    Tensors one;
+    one.add(in_file, layer.weight(name), dtype);
+    Tensor tensor = one[in_file];
+    if (detail::is_convolution(name)) {
+      tensor.shape.insert(tensor.shape.begin() + 1, 1);
+    } else if (tensor.shape[1] == 1) {
+      tensor.shape.pop_back();
+    }
+    tensors.add(in_file, std::move(tensor));
+  }
+  return tensors;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_CHECKPOINT_WEIGHTS_HPP

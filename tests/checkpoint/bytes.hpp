@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_TESTS_CHECKPOINT_BYTES_HPP
+#define LOGLINEAR_TESTS_CHECKPOINT_BYTES_HPP
+
+// Checkpoints as bytes, without files, and a folder for those that need one.
+
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <filesystem>
+#include <span>
+#include <stdexcept>
+#include <string>
+
+#include "loglinear/checkpoint.hpp"
+#include "support.hpp"
+
+namespace test {
+
+/// All bytes of the file that `write_safetensors` would write.
+inline std::string file_of(const loglinear::Tensors& tensors) {
+  std::string bytes = loglinear::detail::header_of(tensors);
+  for (const auto& entry : loglinear::detail::in_file_order(tensors)) {
+    const auto* const data = reinterpret_cast<const char*>(entry.second->bytes.data());
+    bytes.append(data, entry.second->bytes.size());
+  }
+  return bytes;
+}
+
+/// All bytes of the file that `save` would write.
+template <class Object>
+std::string saved(const Object& object) {
+  loglinear::Checkpoint checkpoint;
+  checkpoint.put("", object);
+  return file_of(checkpoint.tensors());
+}
+
+inline loglinear::Tensors parsed(const std::string& bytes) {
+  return loglinear::parse_safetensors(std::as_bytes(std::span(bytes)), "test.safetensors");
+}
+
+/// What `load` does with a file of these bytes.
+template <class Object>
+void load_bytes(const std::string& bytes, Object& object) {
+  loglinear::Checkpoint checkpoint(parsed(bytes));
+  Object loaded = checkpoint.loaded("", object);
+  checkpoint.require_all_read();
+  object = std::move(loaded);
+}
+
+/// A folder that is removed at the end.
+class Folder {
+ public:
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "loglinear-XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
+    path_ = name;
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace test
+
+#endif  // LOGLINEAR_TESTS_CHECKPOINT_BYTES_HPP
