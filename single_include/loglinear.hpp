@@ -2267,6 +2267,23 @@ namespace loglinear {
 /// The most levels a hierarchy can have: one for each bit of a 64-bit token count.
 inline constexpr int max_level_limit = 64;
 
+/// What the last level does with what it holds when a carry adds another bucket of
+/// `2^(max_levels - 1)` tokens to it.
+enum class LastLevel {
+  fold,    ///< keeps it, and adds: nothing is ever lost, only resolution
+  forget,  ///< drops it: the last level holds the newest such bucket alone
+  halve,   ///< keeps half: a bucket counts 1, 1/2, 1/4, ... as newer ones come
+};
+
+/// The fraction of what the last level holds that is left after `carries` more buckets.
+[[nodiscard]] constexpr double kept_fraction(LastLevel policy, std::uint64_t carries) noexcept {
+  if (policy == LastLevel::fold || carries == 0) return 1;
+  if (policy == LastLevel::forget || carries > 1074) return 0;  // 2^-1074: the smallest double
+  double fraction = 1;
+  for (; carries > 0; --carries) fraction /= 2;
+  return fraction;
+}
+
 /// What a read at token t sees. The three orders of the field are easily confused; every layer and
 /// every function here that reads names the one it uses.
 enum class ReadOrder {
@@ -2517,6 +2534,24 @@ class Preparation {
 
 namespace loglinear::detail {
 
+/// The weight index under which the next token sees a level.
+template <class State>
+struct SeenLevels {
+  const State& state;
+  ReadOrder order;
+
+  int operator()(int level) const {
+    return seen_level(order, level, state.size(), state.max_levels());
+  }
+  /// What the token's carry leaves of what the level holds.
+  double kept(int level) const requires(State::overflow != LastLevel::fold) {
+    const int last = state.max_levels() - 1;
+    const bool gives_way = order == ReadOrder::after_push && level == last &&
+                           landed_level(state.size(), state.max_levels()) == last;
+    return kept_fraction(State::overflow, gives_way ? 1 : 0);
+  }
+};
+
 /// The state as it stands, level l under weight l + shift; `next` is the token to be written then.
 template <class State, class Kind>
 void read_standing(const State& state, Workspace<Kind>& w, int shift,
@@ -2535,8 +2570,7 @@ void read_token(const State& state, Workspace<Kind>& w, ReadOrder order) {
   if (order == ReadOrder::before_push) return read_standing(state, w, 0, &token);
   w.old_query = token.query;
   token.transition.left_transposed(w.old_query);
-  state.read(
-      w, [&](int l) { return seen_level(order, l, state.size(), state.max_levels()); }, &token);
+  state.read(w, SeenLevels<State>{state, order}, &token);
   w.read = w.old_read;
   token.transition.right(w.read.transpose());
   const auto& weight = w.lambda[seen_leaf_level(order, state.size(), state.max_levels())];
@@ -2558,8 +2592,7 @@ void pull_back_token(const State& state, const Workspace<Kind>& w, TrainingWorks
   // derivative with respect to L^T q.
   t.d_old_read = t.d_read;
   token.transition.right(t.d_old_read.transpose());
-  state.pull_back(w, t,
-                  [&](int l) { return seen_level(order, l, state.size(), state.max_levels()); });
+  state.pull_back(w, t, SeenLevels<State>{state, order});
   token.transition.pullback(token.query, t.d_old_query, w.old_read, t.d_read, t.d_token.transition);
   t.d_token.query = t.d_old_query;
   token.transition.left(t.d_token.query);
@@ -3293,8 +3326,11 @@ namespace loglinear {
 /// \tparam KeyDim     d_k at compile time, or Eigen::Dynamic
 /// \tparam ValueDim   d_v at compile time, or Eigen::Dynamic
 /// \tparam MaxLevels  max_levels at compile time (1 to 64), or Eigen::Dynamic
+/// \tparam Overflow   what the last level does when it is full, see `LastLevel`; sequence forms
+/// take
+///                    states that fold
 template <class Scalar_, int KeyDim = Eigen::Dynamic, int ValueDim = Eigen::Dynamic,
-          int MaxLevels = Eigen::Dynamic>
+          int MaxLevels = Eigen::Dynamic, LastLevel Overflow = LastLevel::fold>
 class LogLinearState {
   static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
                 "LogLinearState needs a floating-point scalar: decays and level weights are "
@@ -3306,6 +3342,8 @@ class LogLinearState {
                 "KeyDim and ValueDim must be at least 1, or Eigen::Dynamic");
 
  public:
+  /// What the last level does when it is full.
+  static constexpr LastLevel overflow = Overflow;
   using Scalar = Scalar_;
   using Index = Eigen::Index;
   /// What arguments and results are made of: float where Scalar is narrower, else Scalar.
@@ -3392,6 +3430,55 @@ class LogLinearState {
     magnitude_ = 0;
   }
 
+  /// Jumps to a later count, as if `count - size()` zero leaves had been pushed and no transition
+  /// undergone: each bucket falls whole into the level that holds its tokens then. What the last
+  /// level keeps of those it held is up to `LastLevel`. An empty state jumps to the beginning of a
+  /// part of a stream that is computed apart; see `add`. \throws std::invalid_argument unless
+  /// count >= size(); nothing is changed then. O(active levels x d_k x d_v) whatever the count.
+  /// Does not allocate
+  void advance_to(std::uint64_t count) {
+    if (count < size_) detail::fail("the count to advance to", count, "at least size()");
+    const int last = max_levels_ - 1;
+    const std::uint64_t carries = (count >> last) - (size_ >> last);  // into the last level
+    if (is_active_level(size_, last, max_levels_)) {
+      scale_level(last, kept_fraction(Overflow, carries));
+    }
+    for (int l = last - 1; l >= 0; --l) {
+      if (!is_active_level(size_, l, max_levels_)) continue;
+      const std::uint64_t first = bucket_of(size_, l, max_levels_).first;
+      const int level = level_of(first, count, ReadOrder::before_push, max_levels_);
+      if (level == l) continue;
+      if (level == last) scale_level(l, kept_fraction(Overflow, carries - 1));
+      merge_level(l, level);
+    }
+    size_ = count;
+  }
+
+  /// Adds a state of the same count, level by level: the state of a stream from those of two parts
+  /// of its leaves. So the states of consecutive parts that were computed apart make that of the
+  /// whole: the later part begins by `advance_to(n)` on an empty state, n being the tokens before
+  /// it; then
+  ///
+  ///     earlier.undergo(product);  // of all transitions of the later part, if there are any
+  ///     earlier.advance_to(later.size());
+  ///     earlier.add(later);
+  ///
+  /// is exact, for every pair of counts. \throws std::invalid_argument for another shape or count,
+  /// or where the sum could overflow; nothing is changed then. Does not allocate
+  void add(const LogLinearState& later) {
+    detail::require_size("max_levels of the state to add", later.max_levels_, max_levels_);
+    detail::require_size("d_k of the state to add", later.d_k_, d_k_);
+    detail::require_size("d_v of the state to add", later.d_v_, d_v_);
+    if (later.size_ != size_) {
+      detail::fail("size() of the state to add", later.size_, std::to_string(size_));
+    }
+    const double limit = detail::magnitude_limit<Scalar>();
+    const bool fits = detail::is_at_most(magnitude_ + later.magnitude_, limit);
+    magnitude_ = bounded(1, fits ? later.magnitude_ : later.norm(),
+                         [&](bool exactly) { return exactly ? norm() : norm_bound(); });
+    levels_ += later.levels_;
+  }
+
   /// Appends the leaf `k v^T`: a binary-counter carry merges all active levels below the landed one
   /// into it, in one pass, and clears them.
   ///
@@ -3471,8 +3558,8 @@ class LogLinearState {
   /// The same stream position and levels in another scalar, coefficient by coefficient. \throws
   /// std::invalid_argument if a coefficient is out of the other scalar's range.
   template <class Other>
-  [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels> cast() const {
-    LogLinearState<Other, KeyDim, ValueDim, MaxLevels> other(max_levels_, d_k_, d_v_);
+  [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
+    LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> other(max_levels_, d_k_, d_v_);
     if (detail::max_abs(levels_) > detail::magnitude_limit<Other>()) {
       detail::fail("the largest coefficient", detail::max_abs(levels_),
                    "within the range of the scalar converted to");
@@ -3582,6 +3669,12 @@ class LogLinearState {
   /// The running bound of the Frobenius norm of all levels and leaves together.
   [[nodiscard]] double magnitude() const noexcept { return magnitude_; }
 
+  /// Becomes a copy of a state of the same shape, in the memory that it has.
+  void copy(const LogLinearState& other) noexcept {
+    std::copy_n(other.levels_.data(), levels_.size(), levels_.data());
+    size_ = other.size_;
+    magnitude_ = other.magnitude_;
+  }
   /// Becomes what it was after `size` tokens: `active` holds the levels that were active, lowest
   /// first. Does not allocate.
   void restore(std::uint64_t size, double magnitude, const Scalar* active) noexcept {
@@ -3621,22 +3714,21 @@ class LogLinearState {
   template <class KeyAt>
   void carry_bucket(int level, Index count, KeyAt key, const Accumulator* values) {
     const int landed = level + landed_level(size_ >> level, max_levels_ - level);
-    const bool keeps = is_active_level(size_, landed, max_levels_);
-    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps, d_k_, d_v_, count,
-                  key, values);
+    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps_target(landed), d_k_,
+                  d_v_, count, key, values);
     size_ += std::uint64_t{1} << level;
   }
   /// The same of a bucket that has been added up, row-major.
   void carry_bucket(int level, const Accumulator* bucket) {
     const int landed = level + landed_level(size_ >> level, max_levels_ - level);
-    const bool keeps = is_active_level(size_, landed, max_levels_);
-    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps, d_k_ * d_v_, bucket);
+    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps_target(landed),
+                  d_k_ * d_v_, bucket);
     size_ += std::uint64_t{1} << level;
   }
   /// \}
 
  private:
-  template <class, int, int, int>
+  template <class, int, int, int, LastLevel>
   friend class LogLinearState;
   friend struct detail::Parts;
 
@@ -3673,6 +3765,17 @@ class LogLinearState {
   }
   [[nodiscard]] Level view(int level) {
     return Level(levels_.data() + level * d_k_ * d_v_, d_k_, d_v_);
+  }
+
+  /// Whether a carry adds to what its target holds; that can only be the last level.
+  [[nodiscard]] bool keeps_target(int landed) {
+    if (!is_active_level(size_, landed, max_levels_)) return false;
+    if constexpr (Overflow == LastLevel::halve) scale_level(landed, 0.5);
+    return Overflow != LastLevel::forget;
+  }
+  void scale_level(int level, double factor) {
+    if (factor == 1) return;
+    view(level) *= static_cast<Scalar>(static_cast<Accumulator>(factor));
   }
 
   /// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside this state.
@@ -3760,11 +3863,13 @@ class LogLinearState {
 
 namespace loglinear::detail {
 
-template <class Kind, int MaxLevels, class Stored = typename Kind::Scalar>
+template <class Kind, int MaxLevels, class Stored = typename Kind::Scalar,
+          LastLevel Overflow = LastLevel::fold>
 class StreamState {
  public:
+  static constexpr LastLevel overflow = Overflow;
   using Scalar = typename Kind::Scalar;
-  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
+  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
   using Product = PendingProduct<Kind>;
   using Recent = RecentProduct<Kind>;
 
@@ -3885,7 +3990,7 @@ class StreamState {
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
   void copy_to(State& out) const {
-    out = levels_;
+    out.copy(levels_);
     for (int l : levels_.active_levels()) {
       for (int i = tier_of(l); i > 0; --i) out.transform_level(l, pending(i));
       if (buffer_level_ > 0) out.transform_level(l, recent_);
@@ -3927,10 +4032,11 @@ class StreamState {
   }
 
   template <class OtherKind, class OtherStored>
-  [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored> cast() const {
+  [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored, Overflow> cast() const {
     using Other = typename OtherKind::Scalar;
     StreamState settled(*this);
-    StreamState<OtherKind, MaxLevels, OtherStored> other(max_levels(), key_rows(), d_v(), leaves_);
+    StreamState<OtherKind, MaxLevels, OtherStored, Overflow> other(max_levels(), key_rows(), d_v(),
+                                                                   leaves_);
     other.levels_ = settled.settled_levels().template cast<OtherStored>();
     const Index n = buffered_ * leaves_;
     for (Index j = 0; j < n; ++j) {
@@ -3944,8 +4050,9 @@ class StreamState {
   }
 
  private:
-  template <class, int, class>
+  template <class, int, class, LastLevel>
   friend class StreamState;
+  friend struct StreamParts;
   friend class loglinear::StreamSnapshot<Kind, Stored>;
 
   /// Levels of a tier of dense products but for the last tier, which has all higher ones.
@@ -4004,6 +4111,16 @@ class StreamState {
     }
   }
 
+  /// The factor of a level's share of a read, where the last level may have to give way before it.
+  template <class WeightOf>
+  static Scalar kept(const WeightOf& weight_of, int level, const Scalar& factor) {
+    if constexpr (requires { weight_of.kept(level); }) {
+      return static_cast<Scalar>(weight_of.kept(level)) * factor;
+    } else {
+      return factor;
+    }
+  }
+
   /// The query as tier `tier` sees it, but for a common factor.
   [[nodiscard]] static const Scalar* query_of(const Workspace<Kind>& w, int tier) {
     return OneFactor<Kind> || tier < 0 ? w.old_query.data() : w.tier_queries.col(tier).data();
@@ -4049,7 +4166,8 @@ class StreamState {
           }
         });
       }
-      terms[count] = {levels_.level_data(l), query_of(w, tier), w.lambda[weight_of(l)] * factor};
+      terms[count] = {levels_.level_data(l), query_of(w, tier),
+                      w.lambda[weight_of(l)] * kept(weight_of, l, factor)};
       if constexpr (scales_values<Kind>) {
         weighted_rows(&terms[count], 1, key_rows(), d_v(), d_v(), w.level_read.data());
         if (tier >= 0) w.level_read.array() *= w.tier_scales.col(tier).array();
@@ -4089,7 +4207,8 @@ class StreamState {
       }
       const int seen = weight_of(l);
       auto weights = t.level_weights.col(l);
-      weights.setConstant(w.lambda[seen] * factor);
+      const Scalar left = kept(weight_of, l, factor);
+      weights.setConstant(w.lambda[seen] * left);
       if constexpr (weighs_rows) weights.array() *= t.row_weights.array();
       const Scalar* vector = t.d_old_read.data();
       if constexpr (scales_values<Kind>) {
@@ -4100,7 +4219,7 @@ class StreamState {
         }
       }
       terms[count] = {levels_.level_data(l), vector, weights.data(), query_of(w, tier), Scalar(0)};
-      of_level[count++] = {tier, seen, factor};
+      of_level[count++] = {tier, seen, left};
     }
     t.d_old_query.setZero();
     std::size_t last = count;
@@ -4257,6 +4376,108 @@ class StreamState {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_STREAM_STATE_HPP
+
+// ---- loglinear/detail/stream_parts.hpp
+
+#ifndef LOGLINEAR_DETAIL_STREAM_PARTS_HPP
+#define LOGLINEAR_DETAIL_STREAM_PARTS_HPP
+
+// Jumps of a stream's count, and streams made of parts, in the form in which layers keep them.
+//
+// Levels are moved with nothing pending: what they had to undergo depends on their tier. The buffer
+// of newest leaves stands for the tokens since the last multiple of its capacity: a jump past the
+// next one carries it into the levels, a shorter one appends leaves of zeros, and parts have theirs
+// side by side.
+
+namespace loglinear::detail {
+
+/// A friend of StreamState.
+struct StreamParts {
+  /// The state after tokens up to `count` that write nothing and have no transition.
+  template <class Stream>
+  static void advance(Stream& stream, std::uint64_t count) {
+    if (count < stream.size()) fail("the count to advance to", count, "at least size()");
+    const int b = stream.buffer_level_;
+    if ((count >> b) != (stream.size() >> b)) {
+      static_cast<void>(stream.settled_levels());
+      if (stream.buffered_ > 0) {
+        stream.sum_up_buffer();
+        stream.levels_.carry_bucket(b, stream.bucket_.data());
+        stream.buffered_ = 0;
+      }
+      stream.growth_ = 1;
+      stream.levels_.advance_to(count >> b << b);
+    }
+    const auto more = static_cast<Index>(count - stream.size());
+    const Index first = stream.buffered_ * stream.leaves_, n = more * stream.leaves_;
+    stream.keys_.middleRows(first, n).setZero();
+    stream.values_.middleRows(first, n).setZero();
+    if (stream.factors_.size() > 0) stream.factors_.segment(first, n).setOnes();
+    stream.buffered_ += more;
+  }
+
+  /// `earlier` becomes the stream of which `later` is the rest: a stream that began empty at the
+  /// count of `earlier` and whose transitions multiply to `product`. Throws where something is not
+  /// finite or too large, before anything has changed. Copies both, allocates.
+  template <class Stream, class Product>
+  static void append(Stream& earlier, const Stream& later, const Product& product) {
+    require_size("max_levels of the later part", later.max_levels(), earlier.max_levels());
+    require_size("d_k of the later part", later.key_rows(), earlier.key_rows());
+    require_size("d_v of the later part", later.d_v(), earlier.d_v());
+    Stream whole(earlier), rest(later);
+    static_cast<void>(whole.settled_levels());
+    static_cast<void>(rest.settled_levels());
+    undergo(whole, product);
+    const int b = whole.buffer_level_;
+    const bool carries = (rest.size() >> b) != (whole.size() >> b);
+    const Index own = carries ? 0 : whole.buffered_ * whole.leaves_;
+    advance(whole, rest.size());
+    for (int l : rest.levels_.active_levels())
+      require_finite("a coefficient of the merged state", whole.levels_.level(l));
+    whole.levels_.add(rest.levels_);
+    const Index n = whole.buffered_ * whole.leaves_ - own;
+    whole.keys_.middleRows(own, n) = rest.keys_.middleRows(own, n);
+    whole.values_.middleRows(own, n) = rest.values_.middleRows(own, n);
+    if (n > 0 && whole.factors_.size() > 0) {
+      whole.factors_.segment(own, n) = rest.factors_.segment(own, n);
+    }
+    whole.growth_ = 1;
+    for (Index j = 0; j < own; ++j) {
+      require_finite("a buffered key", whole.keys_.row(j));
+      require_finite("a buffered value", whole.values_.row(j));
+    }
+    const double magnitude = whole.measured(true);
+    if (!is_at_most(magnitude, magnitude_limit<typename Stream::State::Scalar>())) {
+      fail("the magnitude of the merged state", magnitude, "within the range of the scalar type");
+    }
+    whole.levels_.defer(magnitude);
+    earlier = std::move(whole);
+  }
+
+ private:
+  /// Everything in a stream that has nothing pending undergoes a product of transitions.
+  template <class Stream, class Product>
+  static void undergo(Stream& stream, const Product& product) {
+    using Scalar = typename Stream::Scalar;
+    for (int l : stream.levels_.active_levels()) stream.levels_.transform_level(l, product);
+    const Index n = stream.buffered_ * stream.leaves_;
+    if constexpr (requires { product.factor(); }) {
+      stream.factors_.head(n) *= product.factor();
+    } else {
+      Vector<Scalar> key(stream.key_rows()), scratch(stream.key_rows());
+      for (Index j = 0; j < n; ++j) {
+        key = stream.keys_.row(j).transpose();
+        product.push(key, scratch);
+        stream.keys_.row(j) = key.transpose();
+        product.right(stream.values_.row(j));
+      }
+    }
+  }
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_STREAM_PARTS_HPP
 
 // ---- loglinear/detail/vector_argument.hpp
 
@@ -7083,6 +7304,16 @@ detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
   return out;
 }
 
+/// Sequence forms fold what overflows into the last level; another kind of state is refused.
+template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
+requires(Overflow != LastLevel::fold) void chunkwise(
+    const SequenceInputs<Scalar>&, LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overflow>&,
+    const ChunkwiseOptions& = {}) {
+  static_assert(Overflow == LastLevel::fold,
+                "whole sequences need a state whose last level folds: LastLevel::fold; push the "
+                "leaves of a state whose last level forgets or halves one by one");
+}
+
 /// The same from an empty state of as many levels as the sequence needs, which is not returned.
 template <class Scalar>
 [[nodiscard]] detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
@@ -7538,6 +7769,7 @@ class BlockForm {
   /// Reads in the given order and writes the whole block. \return the raw reads, T x d_v
   template <class In>
   auto read_block(const Eigen::MatrixBase<In>& x, ReadOrder order) {
+    require_fold();
     using Scalar = typename Layer::Scalar;
     const typename detail::RowMajorMatrix<Scalar> rows = checked(x);
     const Eigen::Index length = rows.rows();
@@ -7595,6 +7827,12 @@ class BlockForm {
 
  private:
   static constexpr Eigen::Index block_chunk_size = 64;
+
+  static constexpr void require_fold() {
+    static_assert(Layer::State::overflow == LastLevel::fold,
+                  "blocks of tokens need a layer whose last level folds: LastLevel::fold; give the "
+                  "tokens one by one to a layer whose last level forgets or halves");
+  }
 
   [[nodiscard]] Layer& layer() { return static_cast<Layer&>(*this); }
   [[nodiscard]] const Layer& layer() const { return static_cast<const Layer&>(*this); }
@@ -7685,10 +7923,13 @@ concept StreamingLayer = requires {
 /// \tparam Stored     what levels are stored as: Scalar, or with float Eigen::bfloat16 or
 ///                    Eigen::half, which halve the memory of the levels and the time to read them;
 ///                    docs/numerics.md says what that costs in accuracy
+/// \tparam Overflow   what the last level does when it is full, see `LastLevel`; blocks of tokens
+///                    need `LastLevel::fold`
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
-          int MaxLevels = Eigen::Dynamic, class Stored = Scalar_>
+          int MaxLevels = Eigen::Dynamic, class Stored = Scalar_,
+          LastLevel Overflow = LastLevel::fold>
 class LogLinearAttention
-    : public BlockForm<LogLinearAttention<Inner, Scalar_, Weights, MaxLevels, Stored>> {
+    : public BlockForm<LogLinearAttention<Inner, Scalar_, Weights, MaxLevels, Stored, Overflow>> {
   static_assert(!detail::StreamingLayer<Inner>,
                 "log-linear attention cannot be the inner rule of log-linear attention: pass the "
                 "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
@@ -7708,7 +7949,7 @@ class LogLinearAttention
   using Scalar = Scalar_;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
-  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
+  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
   /// \name What the layer is made of, for layers made of layers
   /// \{
   using InnerRuleOfLayer = Inner;       ///< the rule
@@ -7883,6 +8124,15 @@ class LogLinearAttention
   /// \throws std::invalid_argument where `restore` would
   void require_shape_of(const Snapshot& moment) const { moment.require_shape_of(state_); }
 
+  /// The transition of the last token that was committed.
+  [[nodiscard]] const Kind& last_transition() const noexcept { return workspace_.token.transition; }
+  /// Appends the stream of another layer that began at this one's count, after `product` of its
+  /// transitions; see `StreamPart`.
+  template <class Product>
+  void append(const LogLinearAttention& later, const Product& product) {
+    detail::StreamParts::append(state_, later.state_, product);
+  }
+
   /// A gradient of all weights, zero.
   [[nodiscard]] detail::Parameters<Scalar> weights_like_zero() const {
     return preparation_.parameters().zeros();
@@ -7921,6 +8171,12 @@ class LogLinearAttention
   [[nodiscard]] Vector state() const {
     return log_linear_state().flat_state().template cast<Scalar>();
   }
+  /// Jumps to a later count, as if the tokens up to it had written nothing and had no transition:
+  /// what is remembered ages and merges as it would have, in no time. Costs a pass over the active
+  /// levels, does not allocate. \throws std::invalid_argument unless count >= size(); nothing is
+  /// changed then
+  void advance_to(std::uint64_t count) { detail::StreamParts::advance(state_, count); }
+
   /// This moment of the stream, to come back to: continuations can be tried and taken back. Costs a
   /// copy of the active levels, the newest leaves and what is pending; allocates.
   [[nodiscard]] Snapshot snapshot() const {
@@ -7999,8 +8255,9 @@ class LogLinearAttention
   /// and another that is stored; allocates. \throws std::invalid_argument if a number is out of the
   /// other scalar's range
   template <class Other, class OtherStored = Other>
-  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored> cast() const {
-    LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored> other(
+  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> cast()
+      const {
+    LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> other(
         {.inner = inner(),
          .d_model = d_model(),
          .d_k = d_k(),
@@ -8016,7 +8273,7 @@ class LogLinearAttention
   }
 
  private:
-  template <class, class, class, int, class>
+  template <class, class, class, int, class, LastLevel>
   friend class LogLinearAttention;
   friend class BlockForm<LogLinearAttention>;
   friend struct detail::Parts;
@@ -8054,7 +8311,7 @@ class LogLinearAttention
 
   ReadOrder read_order_;
   Preparation preparation_;
-  detail::StreamState<Kind, MaxLevels, Stored> state_;
+  detail::StreamState<Kind, MaxLevels, Stored, Overflow> state_;
   Workspace workspace_;
   detail::TrainingWorkspace<Kind> training_;
   double learning_rate_ = 0;
@@ -11141,6 +11398,12 @@ class MultiHeadAttention
     for (Layer& head : heads_) head.reset();
   }
 
+  /// Jumps to a later count, as `LogLinearAttention::advance_to`. \throws std::invalid_argument
+  /// unless count >= size(); nothing is changed then
+  void advance_to(std::uint64_t count) {
+    for (Layer& head : heads_) head.advance_to(count);
+  }
+
   /// This moment of the stream, as `LogLinearAttention::snapshot`; allocates.
   [[nodiscard]] Snapshot snapshot() const {
     Snapshot moment;
@@ -11166,6 +11429,9 @@ class MultiHeadAttention
   /// \{
   [[nodiscard]] Index d_model() const noexcept { return output_.size(); }     ///< length of x
   [[nodiscard]] Index output_dim() const noexcept { return output_.size(); }  ///< d_model
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return heads_.front().size();
+  }  ///< tokens so far
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
   [[nodiscard]] OutputBound bound() const noexcept { return bound_; }  ///< where the tanh is
   /// One head, read-only. \throws std::invalid_argument unless 0 <= index < n_heads
@@ -11812,17 +12078,11 @@ class Rewindable {
   const Vector& forward(const In& x) {
     detail::load_vector(x, "x", x_);
     if (position_ % count(every_) == 0) layer_.snapshot(snapshot_at(position_));
-    const Vector* output = nullptr;
-    const std::exception_ptr refusal = detail::caught([&] { output = &layer_.forward(x_); });
-    if (refusal) {
-      // A refusal may have settled what was pending, which rounds; what is repeated later has not.
-      rewind_to(position_);
-      std::rethrow_exception(refusal);
-    }
+    const Vector& output = layer_.forward(x_);
     inputs_.col(column(position_)) = x_;
     ++position_;
     if (position_ - earliest_ > count(depth_)) ++earliest_;
-    return *output;
+    return output;
   }
 
   /// `query_readonly` of the layer: reads the state as it stands. \return as `forward`
@@ -12210,6 +12470,99 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
 /// The sequence form: whole sequences at once, in three ways to the same numbers, with gradients.
 
 #endif  // LOGLINEAR_SEQUENCE_HPP
+
+// ---- loglinear/stream_part.hpp
+
+#ifndef LOGLINEAR_STREAM_PART_HPP
+#define LOGLINEAR_STREAM_PART_HPP
+
+namespace loglinear {
+
+/// How large the product of a part's transitions may be.
+enum class PartProduct {
+  compact,  ///< nothing, a number or a vector: kinds whose products are of the kind, the diagonal
+  matrix,   ///< any kind; for others than those a key_rows x key_rows matrix is carried along
+};
+
+/// A part of a stream that is computed apart from what comes before it, to be appended to it: parts
+/// of a long prompt on several threads or machines, or a stream of which one part is used again
+/// and again.
+///
+/// A state is linear in what was there before, `S -> P S diag(r) + own`, P the product of the
+/// part's transitions. So the part starts at its absolute count with empty levels and carries P and
+/// r along; a level of the earlier part, having undergone them, falls whole into the level that
+/// holds its tokens at the end. Appending is exact for every pair of counts, also past the last
+/// level: the state is that of one stream to the rounding of sums, and to the bit where nothing is
+/// rounded differently.
+///
+/// A token costs what `forward` costs and the product: O(1), O(key_rows) or O(d_v) where
+/// transitions are diagonal. Others, the delta rules, need `PartProduct::matrix`: key_rows^2
+/// numbers and O(key_rows^2) a token.
+///
+/// \tparam Layer_   `LogLinearAttention<...>` or `LinearAttention<...>`
+/// \tparam product  what may be carried along
+template <class Layer_, PartProduct product = PartProduct::compact>
+class StreamPart {
+  using Kind = typename Layer_::TransitionOfLayer;
+  static_assert(detail::ClosedKind<Kind> || product == PartProduct::matrix,
+                "the transitions of this rule multiply to a d_k x d_k matrix, which a part of a "
+                "stream must carry along: say so by StreamPart<Layer, PartProduct::matrix>");
+
+ public:
+  using Layer = Layer_;
+
+  /// An empty part that begins after `first` tokens, with the weights and options of `layer`, whose
+  /// own stream does not matter. Copies the layer, allocates.
+  StreamPart(Layer layer, std::uint64_t first)
+      : layer_(std::move(layer)), product_(layer_.key_rows(), layer_.output_dim()), first_(first) {
+    layer_.reset();
+    layer_.advance_to(first);
+  }
+
+  /// Takes the next token: writes without an output, which would depend on the tokens before the
+  /// part. \param x length d_model. \throws std::invalid_argument as `forward`; nothing is changed
+  /// then. Does not allocate
+  template <class In>
+  void write(const In& x) {
+    layer_.stage(x, ReadOrder::before_push);
+    layer_.commit();
+    product_.follow(layer_.last_transition());
+  }
+
+  [[nodiscard]] std::uint64_t first() const noexcept { return first_; }  ///< tokens before the part
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return layer_.size();
+  }  ///< tokens before it and in it
+
+  /// The part and the one after it become one. \throws std::invalid_argument unless `later` begins
+  /// where this one ends, for another shape, or where numbers get out of range; nothing is changed
+  /// then. Allocates
+  void append(const StreamPart& later) {
+    later.append_to(layer_);
+    product_.follow(later.product_);
+  }
+
+  /// Appends the part to a stream that has taken exactly the tokens before it: `stream` is then the
+  /// one that has taken its tokens, too. \throws std::invalid_argument unless
+  /// `stream.size() == first()`, for another shape, or where numbers get out of range; nothing is
+  /// changed then. Allocates
+  void append_to(Layer& stream) const {
+    if (stream.size() != first_) {
+      detail::fail("the first token of the part to append", first_,
+                   std::to_string(stream.size()) + ", where the stream ends");
+    }
+    stream.append(layer_, product_);
+  }
+
+ private:
+  Layer layer_;
+  detail::PendingProduct<Kind> product_;
+  std::uint64_t first_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_STREAM_PART_HPP
 
 // ---- loglinear/version.hpp
 

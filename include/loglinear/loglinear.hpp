@@ -19,6 +19,7 @@
 #include "loglinear/sequence.hpp"
 #include "loglinear/snapshot.hpp"
 #include "loglinear/state.hpp"
+#include "loglinear/stream_part.hpp"
 #include "loglinear/transition.hpp"
 #include "loglinear/version.hpp"
 

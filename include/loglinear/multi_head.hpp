@@ -144,6 +144,12 @@ class MultiHeadAttention
     for (Layer& head : heads_) head.reset();
   }
 
+  /// Jumps to a later count, as `LogLinearAttention::advance_to`. \throws std::invalid_argument
+  /// unless count >= size(); nothing is changed then
+  void advance_to(std::uint64_t count) {
+    for (Layer& head : heads_) head.advance_to(count);
+  }
+
   /// This moment of the stream, as `LogLinearAttention::snapshot`; allocates.
   [[nodiscard]] Snapshot snapshot() const {
     Snapshot moment;
@@ -169,6 +175,9 @@ class MultiHeadAttention
   /// \{
   [[nodiscard]] Index d_model() const noexcept { return output_.size(); }     ///< length of x
   [[nodiscard]] Index output_dim() const noexcept { return output_.size(); }  ///< d_model
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return heads_.front().size();
+  }  ///< tokens so far
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
   [[nodiscard]] OutputBound bound() const noexcept { return bound_; }  ///< where the tanh is
   /// One head, read-only. \throws std::invalid_argument unless 0 <= index < n_heads

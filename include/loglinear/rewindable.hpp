@@ -4,12 +4,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <utility>
 #include <vector>
 
 #include "loglinear/detail/checks.hpp"
-#include "loglinear/detail/error.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/detail/vector_argument.hpp"
 
@@ -65,17 +63,11 @@ class Rewindable {
   const Vector& forward(const In& x) {
     detail::load_vector(x, "x", x_);
     if (position_ % count(every_) == 0) layer_.snapshot(snapshot_at(position_));
-    const Vector* output = nullptr;
-    const std::exception_ptr refusal = detail::caught([&] { output = &layer_.forward(x_); });
-    if (refusal) {
-      // A refusal may have settled what was pending, which rounds; what is repeated later has not.
-      rewind_to(position_);
-      std::rethrow_exception(refusal);
-    }
+    const Vector& output = layer_.forward(x_);
     inputs_.col(column(position_)) = x_;
     ++position_;
     if (position_ - earliest_ > count(depth_)) ++earliest_;
-    return *output;
+    return output;
   }
 
   /// `query_readonly` of the layer: reads the state as it stands. \return as `forward`

@@ -162,6 +162,11 @@ TEMPLATE_TEST_CASE("several heads come back together", "[law]", LogLinearAttenti
   layer.restore(moment);
   CHECK(test::same_bits(outputs_of(layer, draft), first));
   CHECK(test::same_bits(layer.state(), state));
+  CHECK(layer.size() == 51);
+  layer.advance_to(1000);
+  CHECK(layer.size() == 1000);
+  CHECK(layer.head(2).size() == 1000);
+  CHECK_THROWS_AS(layer.advance_to(999), std::invalid_argument);
 }
 
 TEMPLATE_TEST_CASE("tokens taken back are as if they had never been", "[law]",

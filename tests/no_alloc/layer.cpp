@@ -160,6 +160,9 @@ TEMPLATE_TEST_CASE("Nor do snapshots that have grown to size, nor going back", "
       stream.forward(x);
       if (token % 7 == 0) stream.rewind(5);
     }
+    layer.advance_to(layer.size() + 5);
+    layer.advance_to(layer.size() + 1000);
+    layer.forward(x);
   });
   CHECK(count == 0);
 }
