@@ -2271,6 +2271,23 @@ namespace loglinear {
 /// The most levels a hierarchy can have: one for each bit of a 64-bit token count.
 inline constexpr int max_level_limit = 64;
 
+/// What the last level does with what it holds when a carry adds another bucket of
+/// `2^(max_levels - 1)` tokens to it.
+enum class LastLevel {
+  fold,    ///< keeps it, and adds: nothing is ever lost, only resolution
+  forget,  ///< drops it: the last level holds the newest such bucket alone
+  halve,   ///< keeps half: a bucket counts 1, 1/2, 1/4, ... as newer ones come
+};
+
+/// The fraction of what the last level holds that is left after `carries` more buckets.
+[[nodiscard]] constexpr double kept_fraction(LastLevel policy, std::uint64_t carries) noexcept {
+  if (policy == LastLevel::fold || carries == 0) return 1;
+  if (policy == LastLevel::forget || carries > 1074) return 0;  // 2^-1074: the smallest double
+  double fraction = 1;
+  for (; carries > 0; --carries) fraction /= 2;
+  return fraction;
+}
+
 /// What a read at token t sees. The three orders of the field are easily confused; every layer and
 /// every function here that reads names the one it uses.
 enum class ReadOrder {
@@ -2521,6 +2538,24 @@ class Preparation {
 
 namespace loglinear::detail {
 
+/// The weight index under which the next token sees a level.
+template <class State>
+struct SeenLevels {
+  const State& state;
+  ReadOrder order;
+
+  int operator()(int level) const {
+    return seen_level(order, level, state.size(), state.max_levels());
+  }
+  /// What the token's carry leaves of what the level holds.
+  double kept(int level) const requires(State::overflow != LastLevel::fold) {
+    const int last = state.max_levels() - 1;
+    const bool gives_way = order == ReadOrder::after_push && level == last &&
+                           landed_level(state.size(), state.max_levels()) == last;
+    return kept_fraction(State::overflow, gives_way ? 1 : 0);
+  }
+};
+
 /// The state as it stands, level l under weight l + shift; `next` is the token to be written then.
 template <class State, class Kind>
 void read_standing(const State& state, Workspace<Kind>& w, int shift,
@@ -2539,8 +2574,7 @@ void read_token(const State& state, Workspace<Kind>& w, ReadOrder order) {
   if (order == ReadOrder::before_push) return read_standing(state, w, 0, &token);
   w.old_query = token.query;
   token.transition.left_transposed(w.old_query);
-  state.read(
-      w, [&](int l) { return seen_level(order, l, state.size(), state.max_levels()); }, &token);
+  state.read(w, SeenLevels<State>{state, order}, &token);
   w.read = w.old_read;
   token.transition.right(w.read.transpose());
   const auto& weight = w.lambda[seen_leaf_level(order, state.size(), state.max_levels())];
@@ -2562,8 +2596,7 @@ void pull_back_token(const State& state, const Workspace<Kind>& w, TrainingWorks
   // derivative with respect to L^T q.
   t.d_old_read = t.d_read;
   token.transition.right(t.d_old_read.transpose());
-  state.pull_back(w, t,
-                  [&](int l) { return seen_level(order, l, state.size(), state.max_levels()); });
+  state.pull_back(w, t, SeenLevels<State>{state, order});
   token.transition.pullback(token.query, t.d_old_query, w.old_read, t.d_read, t.d_token.transition);
   t.d_token.query = t.d_old_query;
   token.transition.left(t.d_token.query);
@@ -2648,6 +2681,18 @@ class LowRankProduct {
   void reset() {
     diagonal_.setOnes();
     count_ = 0;
+  }
+
+  /// As `other`, which must have been made for as many rows and tokens; copies only what counts.
+  void copy(const LowRankProduct& other) {
+    diagonal_ = other.diagonal_;
+    count_ = other.count_;
+    u_.topRows(count_) = other.u_.topRows(count_);
+    u_factors_.head(count_) = other.u_factors_.head(count_);
+    z_.topRows(count_) = other.z_.topRows(count_);
+  }
+  [[nodiscard]] bool has_shape_of(const LowRankProduct& other) const {
+    return u_.rows() == other.u_.rows() && u_.cols() == other.u_.cols();
   }
 
   /// Whether nothing has followed since the last reset, updates of rank one that is.
@@ -3032,9 +3077,126 @@ template <class Kind>
   }
 }
 
+/// to = from; does not allocate where `to` has the same shape.
+template <class Product>
+void copy_product(const Product& from, Product& to) {
+  if constexpr (requires { to.copy(from); }) {
+    if (to.has_shape_of(from)) return to.copy(from);
+  }
+  to = from;
+}
+
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_PENDING_HPP
+
+// ---- loglinear/snapshot.hpp
+
+#ifndef LOGLINEAR_SNAPSHOT_HPP
+#define LOGLINEAR_SNAPSHOT_HPP
+
+namespace loglinear {
+
+/// A moment of a stream: what a layer remembers, in its internal form, so that a layer that is
+/// restored to it goes on bit for bit as it did from there. Weights are no part of it.
+///
+/// It holds the active levels, the leaves that stand apart and the products of transitions that
+/// levels have yet to undergo, and nothing of inactive levels: about `active_level_count()`
+/// matrices. It grows to the largest moment it has held and then never allocates again. A plain
+/// value, to be copied, moved and kept as long as one likes; it refers to no layer.
+///
+/// \tparam Kind    the kind of transition of the layer's rule
+/// \tparam Stored  what levels are stored as
+template <class Kind, class Stored = typename Kind::Scalar>
+class StreamSnapshot {
+ public:
+  using Scalar = typename Kind::Scalar;
+  using Index = Eigen::Index;
+
+  /// Holds nothing yet, and no layer can be restored to it.
+  StreamSnapshot() = default;
+
+  /// Tokens that the stream had taken.
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return level_tokens_ + static_cast<std::uint64_t>(buffered_);
+  }
+
+  /// Bytes of levels and leaves that it holds: what taking it and restoring it copy, products of
+  /// transitions apart.
+  [[nodiscard]] std::size_t byte_count() const noexcept {
+    return levels_.size() * sizeof(Stored) +
+           (keys_.size() + values_.size() + factors_.size()) * sizeof(Scalar);
+  }
+
+  /// \name For layers
+  /// \{
+
+  /// Becomes what `stream` is now.
+  template <class Stream>
+  void take(const Stream& stream) {
+    max_levels_ = stream.max_levels();
+    key_rows_ = stream.key_rows();
+    d_v_ = stream.d_v();
+    leaves_ = stream.leaves_;
+    level_tokens_ = stream.levels_.size();
+    buffered_ = stream.buffered_;
+    magnitude_ = stream.levels_.magnitude();
+    growth_ = stream.growth_;
+    levels_.clear();
+    for (int l : stream.levels_.active_levels()) {
+      const Stored* const level = stream.levels_.level_data(l);
+      levels_.insert(levels_.end(), level, level + key_rows_ * d_v_);
+    }
+    const Index n = buffered_ * leaves_;
+    keys_.assign(stream.keys_.data(), stream.keys_.data() + n * key_rows_);
+    values_.assign(stream.values_.data(), stream.values_.data() + n * d_v_);
+    factors_.assign(stream.factors_.data(),
+                    stream.factors_.data() + std::min(n, stream.factors_.size()));
+    if (recent_) {
+      detail::copy_product(stream.recent_, *recent_);
+    } else {
+      recent_ = stream.recent_;
+    }
+    pending_ = stream.pending_;
+  }
+
+  /// \throws std::invalid_argument where `stream` has another shape
+  template <class Stream>
+  void require_shape_of(const Stream& stream) const {
+    detail::require_size("max_levels of the snapshot", max_levels_, stream.max_levels());
+    detail::require_size("d_k of the snapshot", key_rows_, stream.key_rows());
+    detail::require_size("d_v of the snapshot", d_v_, stream.d_v());
+    detail::require_size("the leaves of a token of the snapshot", leaves_, stream.leaves_);
+  }
+
+  /// Makes `stream`, which must have the same shape, what it was.
+  template <class Stream>
+  void restore(Stream& stream) const {
+    stream.levels_.restore(level_tokens_, magnitude_, levels_.data());
+    std::copy(keys_.begin(), keys_.end(), stream.keys_.data());
+    std::copy(values_.begin(), values_.end(), stream.values_.data());
+    std::copy(factors_.begin(), factors_.end(), stream.factors_.data());
+    detail::copy_product(*recent_, stream.recent_);
+    stream.pending_ = pending_;
+    stream.buffered_ = buffered_;
+    stream.growth_ = growth_;
+  }
+  /// \}
+
+ private:
+  int max_levels_ = 0;
+  Index key_rows_ = 0, d_v_ = 0, leaves_ = 0, buffered_ = 0;
+  std::uint64_t level_tokens_ = 0;  // those that are in levels
+  double magnitude_ = 0, growth_ = 1;
+  std::vector<Stored> levels_;  // the active ones, lowest first
+  std::vector<Scalar> keys_, values_, factors_;
+  std::optional<detail::RecentProduct<Kind>> recent_;
+  std::vector<detail::PendingProduct<Kind>> pending_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SNAPSHOT_HPP
 
 // ---- loglinear/detail/carry.hpp
 
@@ -3168,8 +3330,11 @@ namespace loglinear {
 /// \tparam KeyDim     d_k at compile time, or Eigen::Dynamic
 /// \tparam ValueDim   d_v at compile time, or Eigen::Dynamic
 /// \tparam MaxLevels  max_levels at compile time (1 to 64), or Eigen::Dynamic
+/// \tparam Overflow   what the last level does when it is full, see `LastLevel`; sequence forms
+/// take
+///                    states that fold
 template <class Scalar_, int KeyDim = Eigen::Dynamic, int ValueDim = Eigen::Dynamic,
-          int MaxLevels = Eigen::Dynamic>
+          int MaxLevels = Eigen::Dynamic, LastLevel Overflow = LastLevel::fold>
 class LogLinearState {
   static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
                 "LogLinearState needs a floating-point scalar: decays and level weights are "
@@ -3181,6 +3346,8 @@ class LogLinearState {
                 "KeyDim and ValueDim must be at least 1, or Eigen::Dynamic");
 
  public:
+  /// What the last level does when it is full.
+  static constexpr LastLevel overflow = Overflow;
   using Scalar = Scalar_;
   using Index = Eigen::Index;
   /// What arguments and results are made of: float where Scalar is narrower, else Scalar.
@@ -3267,6 +3434,55 @@ class LogLinearState {
     magnitude_ = 0;
   }
 
+  /// Jumps to a later count, as if `count - size()` zero leaves had been pushed and no transition
+  /// undergone: each bucket falls whole into the level that holds its tokens then. What the last
+  /// level keeps of those it held is up to `LastLevel`. An empty state jumps to the beginning of a
+  /// part of a stream that is computed apart; see `add`. \throws std::invalid_argument unless
+  /// count >= size(); nothing is changed then. O(active levels x d_k x d_v) whatever the count.
+  /// Does not allocate
+  void advance_to(std::uint64_t count) {
+    if (count < size_) detail::fail("the count to advance to", count, "at least size()");
+    const int last = max_levels_ - 1;
+    const std::uint64_t carries = (count >> last) - (size_ >> last);  // into the last level
+    if (is_active_level(size_, last, max_levels_)) {
+      scale_level(last, kept_fraction(Overflow, carries));
+    }
+    for (int l = last - 1; l >= 0; --l) {
+      if (!is_active_level(size_, l, max_levels_)) continue;
+      const std::uint64_t first = bucket_of(size_, l, max_levels_).first;
+      const int level = level_of(first, count, ReadOrder::before_push, max_levels_);
+      if (level == l) continue;
+      if (level == last) scale_level(l, kept_fraction(Overflow, carries - 1));
+      merge_level(l, level);
+    }
+    size_ = count;
+  }
+
+  /// Adds a state of the same count, level by level: the state of a stream from those of two parts
+  /// of its leaves. So the states of consecutive parts that were computed apart make that of the
+  /// whole: the later part begins by `advance_to(n)` on an empty state, n being the tokens before
+  /// it; then
+  ///
+  ///     earlier.undergo(product);  // of all transitions of the later part, if there are any
+  ///     earlier.advance_to(later.size());
+  ///     earlier.add(later);
+  ///
+  /// is exact, for every pair of counts. \throws std::invalid_argument for another shape or count,
+  /// or where the sum could overflow; nothing is changed then. Does not allocate
+  void add(const LogLinearState& later) {
+    detail::require_size("max_levels of the state to add", later.max_levels_, max_levels_);
+    detail::require_size("d_k of the state to add", later.d_k_, d_k_);
+    detail::require_size("d_v of the state to add", later.d_v_, d_v_);
+    if (later.size_ != size_) {
+      detail::fail("size() of the state to add", later.size_, std::to_string(size_));
+    }
+    const double limit = detail::magnitude_limit<Scalar>();
+    const bool fits = detail::is_at_most(magnitude_ + later.magnitude_, limit);
+    magnitude_ = bounded(1, fits ? later.magnitude_ : later.norm(),
+                         [&](bool exactly) { return exactly ? norm() : norm_bound(); });
+    levels_ += later.levels_;
+  }
+
   /// Appends the leaf `k v^T`: a binary-counter carry merges all active levels below the landed one
   /// into it, in one pass, and clears them.
   ///
@@ -3346,8 +3562,8 @@ class LogLinearState {
   /// The same stream position and levels in another scalar, coefficient by coefficient. \throws
   /// std::invalid_argument if a coefficient is out of the other scalar's range.
   template <class Other>
-  [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels> cast() const {
-    LogLinearState<Other, KeyDim, ValueDim, MaxLevels> other(max_levels_, d_k_, d_v_);
+  [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
+    LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> other(max_levels_, d_k_, d_v_);
     if (detail::max_abs(levels_) > detail::magnitude_limit<Other>()) {
       detail::fail("the largest coefficient", detail::max_abs(levels_),
                    "within the range of the scalar converted to");
@@ -3454,6 +3670,30 @@ class LogLinearState {
     magnitude_ = magnitude;
   }
 
+  /// The running bound of the Frobenius norm of all levels and leaves together.
+  [[nodiscard]] double magnitude() const noexcept { return magnitude_; }
+
+  /// Becomes a copy of a state of the same shape, in the memory that it has.
+  void copy(const LogLinearState& other) noexcept {
+    std::copy_n(other.levels_.data(), levels_.size(), levels_.data());
+    size_ = other.size_;
+    magnitude_ = other.magnitude_;
+  }
+  /// Becomes what it was after `size` tokens: `active` holds the levels that were active, lowest
+  /// first. Does not allocate.
+  void restore(std::uint64_t size, double magnitude, const Scalar* active) noexcept {
+    const std::uint64_t kept = active_mask(size, max_levels_);
+    for (int l : active_levels()) {
+      if (((kept >> l) & 1) == 0) view(l).setZero();
+    }
+    for (int l : ActiveLevels(size, max_levels_)) {
+      view(l) = ConstLevel(active, d_k_, d_v_);
+      active += d_k_ * d_v_;
+    }
+    size_ = size;
+    magnitude_ = magnitude;
+  }
+
   /// Takes note of a leaf that the layer keeps for later.
   void defer(double magnitude) noexcept { magnitude_ = magnitude; }
 
@@ -3478,22 +3718,21 @@ class LogLinearState {
   template <class KeyAt>
   void carry_bucket(int level, Index count, KeyAt key, const Accumulator* values) {
     const int landed = level + landed_level(size_ >> level, max_levels_ - level);
-    const bool keeps = is_active_level(size_, landed, max_levels_);
-    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps, d_k_, d_v_, count,
-                  key, values);
+    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps_target(landed), d_k_,
+                  d_v_, count, key, values);
     size_ += std::uint64_t{1} << level;
   }
   /// The same of a bucket that has been added up, row-major.
   void carry_bucket(int level, const Accumulator* bucket) {
     const int landed = level + landed_level(size_ >> level, max_levels_ - level);
-    const bool keeps = is_active_level(size_, landed, max_levels_);
-    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps, d_k_ * d_v_, bucket);
+    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps_target(landed),
+                  d_k_ * d_v_, bucket);
     size_ += std::uint64_t{1} << level;
   }
   /// \}
 
  private:
-  template <class, int, int, int>
+  template <class, int, int, int, LastLevel>
   friend class LogLinearState;
   friend struct detail::Parts;
 
@@ -3530,6 +3769,17 @@ class LogLinearState {
   }
   [[nodiscard]] Level view(int level) {
     return Level(levels_.data() + level * d_k_ * d_v_, d_k_, d_v_);
+  }
+
+  /// Whether a carry adds to what its target holds; that can only be the last level.
+  [[nodiscard]] bool keeps_target(int landed) {
+    if (!is_active_level(size_, landed, max_levels_)) return false;
+    if constexpr (Overflow == LastLevel::halve) scale_level(landed, 0.5);
+    return Overflow != LastLevel::forget;
+  }
+  void scale_level(int level, double factor) {
+    if (factor == 1) return;
+    view(level) *= static_cast<Scalar>(static_cast<Accumulator>(factor));
   }
 
   /// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside this state.
@@ -3617,11 +3867,13 @@ class LogLinearState {
 
 namespace loglinear::detail {
 
-template <class Kind, int MaxLevels, class Stored = typename Kind::Scalar>
+template <class Kind, int MaxLevels, class Stored = typename Kind::Scalar,
+          LastLevel Overflow = LastLevel::fold>
 class StreamState {
  public:
+  static constexpr LastLevel overflow = Overflow;
   using Scalar = typename Kind::Scalar;
-  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
+  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
   using Product = PendingProduct<Kind>;
   using Recent = RecentProduct<Kind>;
 
@@ -3742,7 +3994,7 @@ class StreamState {
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
   void copy_to(State& out) const {
-    out = levels_;
+    out.copy(levels_);
     for (int l : levels_.active_levels()) {
       for (int i = tier_of(l); i > 0; --i) out.transform_level(l, pending(i));
       if (buffer_level_ > 0) out.transform_level(l, recent_);
@@ -3784,10 +4036,11 @@ class StreamState {
   }
 
   template <class OtherKind, class OtherStored>
-  [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored> cast() const {
+  [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored, Overflow> cast() const {
     using Other = typename OtherKind::Scalar;
     StreamState settled(*this);
-    StreamState<OtherKind, MaxLevels, OtherStored> other(max_levels(), key_rows(), d_v(), leaves_);
+    StreamState<OtherKind, MaxLevels, OtherStored, Overflow> other(max_levels(), key_rows(), d_v(),
+                                                                   leaves_);
     other.levels_ = settled.settled_levels().template cast<OtherStored>();
     const Index n = buffered_ * leaves_;
     for (Index j = 0; j < n; ++j) {
@@ -3801,8 +4054,10 @@ class StreamState {
   }
 
  private:
-  template <class, int, class>
+  template <class, int, class, LastLevel>
   friend class StreamState;
+  friend struct StreamParts;
+  friend class loglinear::StreamSnapshot<Kind, Stored>;
 
   /// Levels of a tier of dense products but for the last tier, which has all higher ones.
   static constexpr int dense_tier_height = 3;
@@ -3860,6 +4115,16 @@ class StreamState {
     }
   }
 
+  /// The factor of a level's share of a read, where the last level may have to give way before it.
+  template <class WeightOf>
+  static Scalar kept(const WeightOf& weight_of, int level, const Scalar& factor) {
+    if constexpr (requires { weight_of.kept(level); }) {
+      return static_cast<Scalar>(weight_of.kept(level)) * factor;
+    } else {
+      return factor;
+    }
+  }
+
   /// The query as tier `tier` sees it, but for a common factor.
   [[nodiscard]] static const Scalar* query_of(const Workspace<Kind>& w, int tier) {
     return OneFactor<Kind> || tier < 0 ? w.old_query.data() : w.tier_queries.col(tier).data();
@@ -3905,7 +4170,8 @@ class StreamState {
           }
         });
       }
-      terms[count] = {levels_.level_data(l), query_of(w, tier), w.lambda[weight_of(l)] * factor};
+      terms[count] = {levels_.level_data(l), query_of(w, tier),
+                      w.lambda[weight_of(l)] * kept(weight_of, l, factor)};
       if constexpr (scales_values<Kind>) {
         weighted_rows(&terms[count], 1, key_rows(), d_v(), d_v(), w.level_read.data());
         if (tier >= 0) w.level_read.array() *= w.tier_scales.col(tier).array();
@@ -3945,7 +4211,8 @@ class StreamState {
       }
       const int seen = weight_of(l);
       auto weights = t.level_weights.col(l);
-      weights.setConstant(w.lambda[seen] * factor);
+      const Scalar left = kept(weight_of, l, factor);
+      weights.setConstant(w.lambda[seen] * left);
       if constexpr (weighs_rows) weights.array() *= t.row_weights.array();
       const Scalar* vector = t.d_old_read.data();
       if constexpr (scales_values<Kind>) {
@@ -3956,7 +4223,7 @@ class StreamState {
         }
       }
       terms[count] = {levels_.level_data(l), vector, weights.data(), query_of(w, tier), Scalar(0)};
-      of_level[count++] = {tier, seen, factor};
+      of_level[count++] = {tier, seen, left};
     }
     t.d_old_query.setZero();
     std::size_t last = count;
@@ -4113,6 +4380,108 @@ class StreamState {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_STREAM_STATE_HPP
+
+// ---- loglinear/detail/stream_parts.hpp
+
+#ifndef LOGLINEAR_DETAIL_STREAM_PARTS_HPP
+#define LOGLINEAR_DETAIL_STREAM_PARTS_HPP
+
+// Jumps of a stream's count, and streams made of parts, in the form in which layers keep them.
+//
+// Levels are moved with nothing pending: what they had to undergo depends on their tier. The buffer
+// of newest leaves stands for the tokens since the last multiple of its capacity: a jump past the
+// next one carries it into the levels, a shorter one appends leaves of zeros, and parts have theirs
+// side by side.
+
+namespace loglinear::detail {
+
+/// A friend of StreamState.
+struct StreamParts {
+  /// The state after tokens up to `count` that write nothing and have no transition.
+  template <class Stream>
+  static void advance(Stream& stream, std::uint64_t count) {
+    if (count < stream.size()) fail("the count to advance to", count, "at least size()");
+    const int b = stream.buffer_level_;
+    if ((count >> b) != (stream.size() >> b)) {
+      static_cast<void>(stream.settled_levels());
+      if (stream.buffered_ > 0) {
+        stream.sum_up_buffer();
+        stream.levels_.carry_bucket(b, stream.bucket_.data());
+        stream.buffered_ = 0;
+      }
+      stream.growth_ = 1;
+      stream.levels_.advance_to(count >> b << b);
+    }
+    const auto more = static_cast<Index>(count - stream.size());
+    const Index first = stream.buffered_ * stream.leaves_, n = more * stream.leaves_;
+    stream.keys_.middleRows(first, n).setZero();
+    stream.values_.middleRows(first, n).setZero();
+    if (stream.factors_.size() > 0) stream.factors_.segment(first, n).setOnes();
+    stream.buffered_ += more;
+  }
+
+  /// `earlier` becomes the stream of which `later` is the rest: a stream that began empty at the
+  /// count of `earlier` and whose transitions multiply to `product`. Throws where something is not
+  /// finite or too large, before anything has changed. Copies both, allocates.
+  template <class Stream, class Product>
+  static void append(Stream& earlier, const Stream& later, const Product& product) {
+    require_size("max_levels of the later part", later.max_levels(), earlier.max_levels());
+    require_size("d_k of the later part", later.key_rows(), earlier.key_rows());
+    require_size("d_v of the later part", later.d_v(), earlier.d_v());
+    Stream whole(earlier), rest(later);
+    static_cast<void>(whole.settled_levels());
+    static_cast<void>(rest.settled_levels());
+    undergo(whole, product);
+    const int b = whole.buffer_level_;
+    const bool carries = (rest.size() >> b) != (whole.size() >> b);
+    const Index own = carries ? 0 : whole.buffered_ * whole.leaves_;
+    advance(whole, rest.size());
+    for (int l : rest.levels_.active_levels())
+      require_finite("a coefficient of the merged state", whole.levels_.level(l));
+    whole.levels_.add(rest.levels_);
+    const Index n = whole.buffered_ * whole.leaves_ - own;
+    whole.keys_.middleRows(own, n) = rest.keys_.middleRows(own, n);
+    whole.values_.middleRows(own, n) = rest.values_.middleRows(own, n);
+    if (n > 0 && whole.factors_.size() > 0) {
+      whole.factors_.segment(own, n) = rest.factors_.segment(own, n);
+    }
+    whole.growth_ = 1;
+    for (Index j = 0; j < own; ++j) {
+      require_finite("a buffered key", whole.keys_.row(j));
+      require_finite("a buffered value", whole.values_.row(j));
+    }
+    const double magnitude = whole.measured(true);
+    if (!is_at_most(magnitude, magnitude_limit<typename Stream::State::Scalar>())) {
+      fail("the magnitude of the merged state", magnitude, "within the range of the scalar type");
+    }
+    whole.levels_.defer(magnitude);
+    earlier = std::move(whole);
+  }
+
+ private:
+  /// Everything in a stream that has nothing pending undergoes a product of transitions.
+  template <class Stream, class Product>
+  static void undergo(Stream& stream, const Product& product) {
+    using Scalar = typename Stream::Scalar;
+    for (int l : stream.levels_.active_levels()) stream.levels_.transform_level(l, product);
+    const Index n = stream.buffered_ * stream.leaves_;
+    if constexpr (requires { product.factor(); }) {
+      stream.factors_.head(n) *= product.factor();
+    } else {
+      Vector<Scalar> key(stream.key_rows()), scratch(stream.key_rows());
+      for (Index j = 0; j < n; ++j) {
+        key = stream.keys_.row(j).transpose();
+        product.push(key, scratch);
+        stream.keys_.row(j) = key.transpose();
+        product.right(stream.values_.row(j));
+      }
+    }
+  }
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_STREAM_PARTS_HPP
 
 // ---- loglinear/detail/vector_argument.hpp
 
@@ -6939,6 +7308,16 @@ detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
   return out;
 }
 
+/// Sequence forms fold what overflows into the last level; another kind of state is refused.
+template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
+requires(Overflow != LastLevel::fold) void chunkwise(
+    const SequenceInputs<Scalar>&, LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overflow>&,
+    const ChunkwiseOptions& = {}) {
+  static_assert(Overflow == LastLevel::fold,
+                "whole sequences need a state whose last level folds: LastLevel::fold; push the "
+                "leaves of a state whose last level forgets or halves one by one");
+}
+
 /// The same from an empty state of as many levels as the sequence needs, which is not returned.
 template <class Scalar>
 [[nodiscard]] detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
@@ -7394,6 +7773,7 @@ class BlockForm {
   /// Reads in the given order and writes the whole block. \return the raw reads, T x d_v
   template <class In>
   auto read_block(const Eigen::MatrixBase<In>& x, ReadOrder order) {
+    require_fold();
     using Scalar = typename Layer::Scalar;
     const typename detail::RowMajorMatrix<Scalar> rows = checked(x);
     const Eigen::Index length = rows.rows();
@@ -7451,6 +7831,12 @@ class BlockForm {
 
  private:
   static constexpr Eigen::Index block_chunk_size = 64;
+
+  static constexpr void require_fold() {
+    static_assert(Layer::State::overflow == LastLevel::fold,
+                  "blocks of tokens need a layer whose last level folds: LastLevel::fold; give the "
+                  "tokens one by one to a layer whose last level forgets or halves");
+  }
 
   [[nodiscard]] Layer& layer() { return static_cast<Layer&>(*this); }
   [[nodiscard]] const Layer& layer() const { return static_cast<const Layer&>(*this); }
@@ -7541,10 +7927,13 @@ concept StreamingLayer = requires {
 /// \tparam Stored     what levels are stored as: Scalar, or with float Eigen::bfloat16 or
 ///                    Eigen::half, which halve the memory of the levels and the time to read them;
 ///                    docs/numerics.md says what that costs in accuracy
+/// \tparam Overflow   what the last level does when it is full, see `LastLevel`; blocks of tokens
+///                    need `LastLevel::fold`
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
-          int MaxLevels = Eigen::Dynamic, class Stored = Scalar_>
+          int MaxLevels = Eigen::Dynamic, class Stored = Scalar_,
+          LastLevel Overflow = LastLevel::fold>
 class LogLinearAttention
-    : public BlockForm<LogLinearAttention<Inner, Scalar_, Weights, MaxLevels, Stored>> {
+    : public BlockForm<LogLinearAttention<Inner, Scalar_, Weights, MaxLevels, Stored, Overflow>> {
   static_assert(!detail::StreamingLayer<Inner>,
                 "log-linear attention cannot be the inner rule of log-linear attention: pass the "
                 "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
@@ -7564,7 +7953,7 @@ class LogLinearAttention
   using Scalar = Scalar_;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
-  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
+  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
   /// \name What the layer is made of, for layers made of layers
   /// \{
   using InnerRuleOfLayer = Inner;       ///< the rule
@@ -7573,6 +7962,8 @@ class LogLinearAttention
   /// \}
   /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
   using Workspace = detail::Workspace<Kind>;
+  /// A moment of the stream, from `snapshot`.
+  using Snapshot = StreamSnapshot<Kind, Stored>;
 
   /// How to build a layer; d_model, d_k and d_v must be given.
   struct Options {
@@ -7734,6 +8125,18 @@ class LogLinearAttention
     ++train_step_count_;
   }
 
+  /// \throws std::invalid_argument where `restore` would
+  void require_shape_of(const Snapshot& moment) const { moment.require_shape_of(state_); }
+
+  /// The transition of the last token that was committed.
+  [[nodiscard]] const Kind& last_transition() const noexcept { return workspace_.token.transition; }
+  /// Appends the stream of another layer that began at this one's count, after `product` of its
+  /// transitions; see `StreamPart`.
+  template <class Product>
+  void append(const LogLinearAttention& later, const Product& product) {
+    detail::StreamParts::append(state_, later.state_, product);
+  }
+
   /// A gradient of all weights, zero.
   [[nodiscard]] detail::Parameters<Scalar> weights_like_zero() const {
     return preparation_.parameters().zeros();
@@ -7771,6 +8174,31 @@ class LogLinearAttention
   /// `log_linear_state().flat_state()`.
   [[nodiscard]] Vector state() const {
     return log_linear_state().flat_state().template cast<Scalar>();
+  }
+  /// Jumps to a later count, as if the tokens up to it had written nothing and had no transition:
+  /// what is remembered ages and merges as it would have, in no time. Costs a pass over the active
+  /// levels, does not allocate. \throws std::invalid_argument unless count >= size(); nothing is
+  /// changed then
+  void advance_to(std::uint64_t count) { detail::StreamParts::advance(state_, count); }
+
+  /// This moment of the stream, to come back to: continuations can be tried and taken back. Costs a
+  /// copy of the active levels, the newest leaves and what is pending; allocates.
+  [[nodiscard]] Snapshot snapshot() const {
+    Snapshot moment;
+    moment.take(state_);
+    return moment;
+  }
+  /// The same into a snapshot that exists, whatever it held. Does not allocate where it once held a
+  /// moment of the same shape with as many active levels and leaves.
+  void snapshot(Snapshot& moment) const { moment.take(state_); }
+  /// Goes back, or on, to a moment of this stream or of that of another layer with the same options
+  /// (a fork): what follows is what followed then, bit for bit, where the weights are what they
+  /// were. Weights and the step counter stay, and a staged token is no longer to be committed. Does
+  /// not allocate. \throws std::invalid_argument for a snapshot of another shape, or one that holds
+  /// nothing; nothing is changed then
+  void restore(const Snapshot& moment) {
+    moment.require_shape_of(state_);
+    moment.restore(state_);
   }
   [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }    ///< tokens so far
   [[nodiscard]] int max_levels() const noexcept { return state_.max_levels(); }  ///< M
@@ -7831,8 +8259,9 @@ class LogLinearAttention
   /// and another that is stored; allocates. \throws std::invalid_argument if a number is out of the
   /// other scalar's range
   template <class Other, class OtherStored = Other>
-  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored> cast() const {
-    LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored> other(
+  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> cast()
+      const {
+    LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> other(
         {.inner = inner(),
          .d_model = d_model(),
          .d_k = d_k(),
@@ -7848,7 +8277,7 @@ class LogLinearAttention
   }
 
  private:
-  template <class, class, class, int, class>
+  template <class, class, class, int, class, LastLevel>
   friend class LogLinearAttention;
   friend class BlockForm<LogLinearAttention>;
   friend struct detail::Parts;
@@ -7886,7 +8315,7 @@ class LogLinearAttention
 
   ReadOrder read_order_;
   Preparation preparation_;
-  detail::StreamState<Kind, MaxLevels, Stored> state_;
+  detail::StreamState<Kind, MaxLevels, Stored, Overflow> state_;
   Workspace workspace_;
   detail::TrainingWorkspace<Kind> training_;
   double learning_rate_ = 0;
@@ -10879,6 +11308,8 @@ class MultiHeadAttention
   using Scalar = typename Layer::Scalar;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
+  /// A moment of the stream, one of each head.
+  using Snapshot = std::vector<typename Layer::Snapshot>;
 
   /// How to build a layer of heads; d_model, d_k and d_v must be given.
   struct Options {
@@ -10970,12 +11401,41 @@ class MultiHeadAttention
   void reset() noexcept {
     for (Layer& head : heads_) head.reset();
   }
+
+  /// Jumps to a later count, as `LogLinearAttention::advance_to`. \throws std::invalid_argument
+  /// unless count >= size(); nothing is changed then
+  void advance_to(std::uint64_t count) {
+    for (Layer& head : heads_) head.advance_to(count);
+  }
+
+  /// This moment of the stream, as `LogLinearAttention::snapshot`; allocates.
+  [[nodiscard]] Snapshot snapshot() const {
+    Snapshot moment;
+    snapshot(moment);
+    return moment;
+  }
+  /// The same into a snapshot that exists. Does not allocate once that has grown to size.
+  void snapshot(Snapshot& moment) const {
+    moment.resize(heads_.size());
+    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].snapshot(moment[h]);
+  }
+  /// Goes back, or on, to a moment of this stream or of that of another layer with the same
+  /// options, as `LogLinearAttention::restore`. Does not allocate. \throws std::invalid_argument
+  /// for a snapshot of another shape; nothing is changed then
+  void restore(const Snapshot& moment) {
+    detail::require_size("the heads of the snapshot", static_cast<Index>(moment.size()), n_heads());
+    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].require_shape_of(moment[h]);
+    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].restore(moment[h]);
+  }
   /// \}
 
   /// \name Shape, state and weights
   /// \{
   [[nodiscard]] Index d_model() const noexcept { return output_.size(); }     ///< length of x
   [[nodiscard]] Index output_dim() const noexcept { return output_.size(); }  ///< d_model
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return heads_.front().size();
+  }  ///< tokens so far
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
   [[nodiscard]] OutputBound bound() const noexcept { return bound_; }  ///< where the tanh is
   /// One head, read-only. \throws std::invalid_argument unless 0 <= index < n_heads
@@ -11565,6 +12025,131 @@ class RecursiveLeastSquares {
 
 #endif  // LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP
 
+// ---- loglinear/rewindable.hpp
+
+#ifndef LOGLINEAR_REWINDABLE_HPP
+#define LOGLINEAR_REWINDABLE_HPP
+
+namespace loglinear {
+
+/// A layer whose last tokens can be taken back, any number of them up to `depth`, bit for bit: for
+/// speculative decoding, where a draft of several tokens is tried and its wrong end dropped, and
+/// for late corrections of a stream.
+///
+/// It keeps a snapshot every `snapshot_every` tokens and the inputs since, `x_t`: to take tokens
+/// back it restores the last snapshot before them and repeats the tokens in between. That is exact
+/// because the weights cannot change meanwhile: the layer inside is read-only but for `forward`.
+///
+/// With E = `snapshot_every`, N = `depth` and a state of A active levels:
+///
+/// | | cost |
+/// |---|---|
+/// | `forward` | that of the layer, and a snapshot every E tokens: A/E matrices are copied a token
+/// | | `rewind` | a snapshot restored and up to E - 1 tokens repeated, (E - 1)/2 on average | |
+/// memory | ceil(N/E) + 1 snapshots and (N + E) d_model numbers |
+///
+/// Neither allocates once every snapshot has been taken with as many active levels as there are.
+///
+/// \tparam Layer_  `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
+template <class Layer_>
+class Rewindable {
+ public:
+  using Layer = Layer_;
+  using Scalar = typename Layer::Scalar;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+
+  /// How much is kept; depth must be given.
+  struct Options {
+    Index depth = 0;            ///< tokens that can be taken back at any time, at least 1
+    Index snapshot_every = 16;  ///< tokens from one snapshot to the next, at least 1
+  };
+
+  /// Takes over a layer with its stream, of which nothing can be taken back yet. \throws
+  /// std::invalid_argument for an option out of its range
+  Rewindable(Layer layer, const Options& options)
+      : layer_(std::move(layer)), depth_(options.depth), every_(options.snapshot_every) {
+    detail::require_positive("depth", depth_);
+    detail::require_positive("snapshot_every", every_);
+    snapshots_.resize(static_cast<std::size_t>((depth_ + every_ - 1) / every_ + 1));
+    inputs_.resize(layer_.d_model(), depth_ + every_);
+    x_.resize(layer_.d_model());
+  }
+
+  /// `forward` of the layer. \return the output, overwritten by the next call. \throws
+  /// std::invalid_argument as the layer; nothing is changed then
+  template <class In>
+  const Vector& forward(const In& x) {
+    detail::load_vector(x, "x", x_);
+    if (position_ % count(every_) == 0) layer_.snapshot(snapshot_at(position_));
+    const Vector& output = layer_.forward(x_);
+    inputs_.col(column(position_)) = x_;
+    ++position_;
+    if (position_ - earliest_ > count(depth_)) ++earliest_;
+    return output;
+  }
+
+  /// `query_readonly` of the layer: reads the state as it stands. \return as `forward`
+  template <class In>
+  const Vector& query_readonly(const In& x) {
+    return layer_.query_readonly(x);
+  }
+
+  /// Takes the last `tokens` tokens back: the stream is, to the bit, what it was before them.
+  /// \throws std::invalid_argument unless 0 <= tokens <= rewindable(); nothing is changed then
+  void rewind(Index tokens) {
+    detail::require_between("tokens to take back", tokens, Index{0}, rewindable());
+    if (tokens > 0) rewind_to(position_ - count(tokens));
+  }
+
+  /// How many tokens can be taken back now: `depth`, or fewer where fewer have been taken in, or
+  /// others have been taken back already.
+  [[nodiscard]] Index rewindable() const noexcept {
+    return static_cast<Index>(position_ - earliest_);
+  }
+
+  /// The layer as it is now.
+  [[nodiscard]] const Layer& layer() const noexcept { return layer_; }
+
+  /// Empties the stream; nothing can be taken back then.
+  void reset() noexcept {
+    layer_.reset();
+    position_ = earliest_ = 0;
+  }
+
+ private:
+  [[nodiscard]] static std::uint64_t count(Index tokens) {
+    return static_cast<std::uint64_t>(tokens);
+  }
+  [[nodiscard]] Index column(std::uint64_t position) const {
+    return static_cast<Index>(position % count(inputs_.cols()));
+  }
+  [[nodiscard]] typename Layer::Snapshot& snapshot_at(std::uint64_t position) {
+    return snapshots_[static_cast<std::size_t>(position / count(every_) % snapshots_.size())];
+  }
+
+  /// Restores the last snapshot at or before `position`, and repeats the tokens since.
+  void rewind_to(std::uint64_t position) {
+    position_ = position / count(every_) * count(every_);
+    layer_.restore(snapshot_at(position_));
+    for (; position_ < position; ++position_) {
+      x_ = inputs_.col(column(position_));
+      layer_.forward(x_);
+    }
+  }
+
+  Layer layer_;
+  Index depth_, every_;
+  std::uint64_t position_ = 0, earliest_ = 0;  // tokens since construction; how far back one can go
+  std::vector<typename Layer::Snapshot> snapshots_;
+  detail::Matrix<Scalar> inputs_;  // column t mod its width: x_t
+  Vector x_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_REWINDABLE_HPP
+
 // ---- loglinear/sequence/dense.hpp
 
 #ifndef LOGLINEAR_SEQUENCE_DENSE_HPP
@@ -11889,6 +12474,99 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
 /// The sequence form: whole sequences at once, in three ways to the same numbers, with gradients.
 
 #endif  // LOGLINEAR_SEQUENCE_HPP
+
+// ---- loglinear/stream_part.hpp
+
+#ifndef LOGLINEAR_STREAM_PART_HPP
+#define LOGLINEAR_STREAM_PART_HPP
+
+namespace loglinear {
+
+/// How large the product of a part's transitions may be.
+enum class PartProduct {
+  compact,  ///< nothing, a number or a vector: kinds whose products are of the kind, the diagonal
+  matrix,   ///< any kind; for others than those a key_rows x key_rows matrix is carried along
+};
+
+/// A part of a stream that is computed apart from what comes before it, to be appended to it: parts
+/// of a long prompt on several threads or machines, or a stream of which one part is used again
+/// and again.
+///
+/// A state is linear in what was there before, `S -> P S diag(r) + own`, P the product of the
+/// part's transitions. So the part starts at its absolute count with empty levels and carries P and
+/// r along; a level of the earlier part, having undergone them, falls whole into the level that
+/// holds its tokens at the end. Appending is exact for every pair of counts, also past the last
+/// level: the state is that of one stream to the rounding of sums, and to the bit where nothing is
+/// rounded differently.
+///
+/// A token costs what `forward` costs and the product: O(1), O(key_rows) or O(d_v) where
+/// transitions are diagonal. Others, the delta rules, need `PartProduct::matrix`: key_rows^2
+/// numbers and O(key_rows^2) a token.
+///
+/// \tparam Layer_   `LogLinearAttention<...>` or `LinearAttention<...>`
+/// \tparam product  what may be carried along
+template <class Layer_, PartProduct product = PartProduct::compact>
+class StreamPart {
+  using Kind = typename Layer_::TransitionOfLayer;
+  static_assert(detail::ClosedKind<Kind> || product == PartProduct::matrix,
+                "the transitions of this rule multiply to a d_k x d_k matrix, which a part of a "
+                "stream must carry along: say so by StreamPart<Layer, PartProduct::matrix>");
+
+ public:
+  using Layer = Layer_;
+
+  /// An empty part that begins after `first` tokens, with the weights and options of `layer`, whose
+  /// own stream does not matter. Copies the layer, allocates.
+  StreamPart(Layer layer, std::uint64_t first)
+      : layer_(std::move(layer)), product_(layer_.key_rows(), layer_.output_dim()), first_(first) {
+    layer_.reset();
+    layer_.advance_to(first);
+  }
+
+  /// Takes the next token: writes without an output, which would depend on the tokens before the
+  /// part. \param x length d_model. \throws std::invalid_argument as `forward`; nothing is changed
+  /// then. Does not allocate
+  template <class In>
+  void write(const In& x) {
+    layer_.stage(x, ReadOrder::before_push);
+    layer_.commit();
+    product_.follow(layer_.last_transition());
+  }
+
+  [[nodiscard]] std::uint64_t first() const noexcept { return first_; }  ///< tokens before the part
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return layer_.size();
+  }  ///< tokens before it and in it
+
+  /// The part and the one after it become one. \throws std::invalid_argument unless `later` begins
+  /// where this one ends, for another shape, or where numbers get out of range; nothing is changed
+  /// then. Allocates
+  void append(const StreamPart& later) {
+    later.append_to(layer_);
+    product_.follow(later.product_);
+  }
+
+  /// Appends the part to a stream that has taken exactly the tokens before it: `stream` is then the
+  /// one that has taken its tokens, too. \throws std::invalid_argument unless
+  /// `stream.size() == first()`, for another shape, or where numbers get out of range; nothing is
+  /// changed then. Allocates
+  void append_to(Layer& stream) const {
+    if (stream.size() != first_) {
+      detail::fail("the first token of the part to append", first_,
+                   std::to_string(stream.size()) + ", where the stream ends");
+    }
+    stream.append(layer_, product_);
+  }
+
+ private:
+  Layer layer_;
+  detail::PendingProduct<Kind> product_;
+  std::uint64_t first_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_STREAM_PART_HPP
 
 // ---- loglinear/version.hpp
 

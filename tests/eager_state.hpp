@@ -21,8 +21,10 @@ class EagerState {
   using Vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
   using Level = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-  EagerState(int max_levels, Eigen::Index d_k, Eigen::Index d_v)
-      : levels_(static_cast<std::size_t>(max_levels), Level::Zero(d_k, d_v)),
+  /// \param kept  what a carry into a full last level leaves of what it held
+  EagerState(int max_levels, Eigen::Index d_k, Eigen::Index d_v, Scalar kept = Scalar(1))
+      : kept_(kept),
+        levels_(static_cast<std::size_t>(max_levels), Level::Zero(d_k, d_v)),
         active_(static_cast<std::size_t>(max_levels), false),
         found_(d_v),
         read_(d_v) {}
@@ -45,6 +47,7 @@ class EagerState {
     }
     std::size_t landed = 0;
     while (landed + 1 < levels_.size() && active_[landed]) ++landed;
+    if (active_[landed]) levels_[landed] *= kept_;
     for (std::size_t l = 0; l < landed; ++l) {
       levels_[landed] += levels_[l];
       levels_[l].setZero();
@@ -84,6 +87,7 @@ class EagerState {
     kind.right(s);
   }
 
+  Scalar kept_;
   std::vector<Level> levels_;
   std::vector<bool> active_;
   Vector found_, read_;

@@ -13,6 +13,7 @@
 #include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/preparation.hpp"
 #include "loglinear/detail/reading.hpp"
+#include "loglinear/detail/stream_parts.hpp"
 #include "loglinear/detail/stream_state.hpp"
 #include "loglinear/detail/vector_argument.hpp"
 #include "loglinear/detail/workspace.hpp"
@@ -62,10 +63,13 @@ concept StreamingLayer = requires {
 /// \tparam Stored     what levels are stored as: Scalar, or with float Eigen::bfloat16 or
 ///                    Eigen::half, which halve the memory of the levels and the time to read them;
 ///                    docs/numerics.md says what that costs in accuracy
+/// \tparam Overflow   what the last level does when it is full, see `LastLevel`; blocks of tokens
+///                    need `LastLevel::fold`
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
-          int MaxLevels = Eigen::Dynamic, class Stored = Scalar_>
+          int MaxLevels = Eigen::Dynamic, class Stored = Scalar_,
+          LastLevel Overflow = LastLevel::fold>
 class LogLinearAttention
-    : public BlockForm<LogLinearAttention<Inner, Scalar_, Weights, MaxLevels, Stored>> {
+    : public BlockForm<LogLinearAttention<Inner, Scalar_, Weights, MaxLevels, Stored, Overflow>> {
   static_assert(!detail::StreamingLayer<Inner>,
                 "log-linear attention cannot be the inner rule of log-linear attention: pass the "
                 "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
@@ -85,7 +89,7 @@ class LogLinearAttention
   using Scalar = Scalar_;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
-  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
+  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
   /// \name What the layer is made of, for layers made of layers
   /// \{
   using InnerRuleOfLayer = Inner;       ///< the rule
@@ -94,6 +98,8 @@ class LogLinearAttention
   /// \}
   /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
   using Workspace = detail::Workspace<Kind>;
+  /// A moment of the stream, from `snapshot`.
+  using Snapshot = StreamSnapshot<Kind, Stored>;
 
   /// How to build a layer; d_model, d_k and d_v must be given.
   struct Options {
@@ -255,6 +261,18 @@ class LogLinearAttention
     ++train_step_count_;
   }
 
+  /// \throws std::invalid_argument where `restore` would
+  void require_shape_of(const Snapshot& moment) const { moment.require_shape_of(state_); }
+
+  /// The transition of the last token that was committed.
+  [[nodiscard]] const Kind& last_transition() const noexcept { return workspace_.token.transition; }
+  /// Appends the stream of another layer that began at this one's count, after `product` of its
+  /// transitions; see `StreamPart`.
+  template <class Product>
+  void append(const LogLinearAttention& later, const Product& product) {
+    detail::StreamParts::append(state_, later.state_, product);
+  }
+
   /// A gradient of all weights, zero.
   [[nodiscard]] detail::Parameters<Scalar> weights_like_zero() const {
     return preparation_.parameters().zeros();
@@ -292,6 +310,31 @@ class LogLinearAttention
   /// `log_linear_state().flat_state()`.
   [[nodiscard]] Vector state() const {
     return log_linear_state().flat_state().template cast<Scalar>();
+  }
+  /// Jumps to a later count, as if the tokens up to it had written nothing and had no transition:
+  /// what is remembered ages and merges as it would have, in no time. Costs a pass over the active
+  /// levels, does not allocate. \throws std::invalid_argument unless count >= size(); nothing is
+  /// changed then
+  void advance_to(std::uint64_t count) { detail::StreamParts::advance(state_, count); }
+
+  /// This moment of the stream, to come back to: continuations can be tried and taken back. Costs a
+  /// copy of the active levels, the newest leaves and what is pending; allocates.
+  [[nodiscard]] Snapshot snapshot() const {
+    Snapshot moment;
+    moment.take(state_);
+    return moment;
+  }
+  /// The same into a snapshot that exists, whatever it held. Does not allocate where it once held a
+  /// moment of the same shape with as many active levels and leaves.
+  void snapshot(Snapshot& moment) const { moment.take(state_); }
+  /// Goes back, or on, to a moment of this stream or of that of another layer with the same options
+  /// (a fork): what follows is what followed then, bit for bit, where the weights are what they
+  /// were. Weights and the step counter stay, and a staged token is no longer to be committed. Does
+  /// not allocate. \throws std::invalid_argument for a snapshot of another shape, or one that holds
+  /// nothing; nothing is changed then
+  void restore(const Snapshot& moment) {
+    moment.require_shape_of(state_);
+    moment.restore(state_);
   }
   [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }    ///< tokens so far
   [[nodiscard]] int max_levels() const noexcept { return state_.max_levels(); }  ///< M
@@ -352,8 +395,9 @@ class LogLinearAttention
   /// and another that is stored; allocates. \throws std::invalid_argument if a number is out of the
   /// other scalar's range
   template <class Other, class OtherStored = Other>
-  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored> cast() const {
-    LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored> other(
+  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> cast()
+      const {
+    LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> other(
         {.inner = inner(),
          .d_model = d_model(),
          .d_k = d_k(),
@@ -369,7 +413,7 @@ class LogLinearAttention
   }
 
  private:
-  template <class, class, class, int, class>
+  template <class, class, class, int, class, LastLevel>
   friend class LogLinearAttention;
   friend class BlockForm<LogLinearAttention>;
   friend struct detail::Parts;
@@ -407,7 +451,7 @@ class LogLinearAttention
 
   ReadOrder read_order_;
   Preparation preparation_;
-  detail::StreamState<Kind, MaxLevels, Stored> state_;
+  detail::StreamState<Kind, MaxLevels, Stored, Overflow> state_;
   Workspace workspace_;
   detail::TrainingWorkspace<Kind> training_;
   double learning_rate_ = 0;

@@ -19,6 +19,23 @@ namespace loglinear {
 /// The most levels a hierarchy can have: one for each bit of a 64-bit token count.
 inline constexpr int max_level_limit = 64;
 
+/// What the last level does with what it holds when a carry adds another bucket of
+/// `2^(max_levels - 1)` tokens to it.
+enum class LastLevel {
+  fold,    ///< keeps it, and adds: nothing is ever lost, only resolution
+  forget,  ///< drops it: the last level holds the newest such bucket alone
+  halve,   ///< keeps half: a bucket counts 1, 1/2, 1/4, ... as newer ones come
+};
+
+/// The fraction of what the last level holds that is left after `carries` more buckets.
+[[nodiscard]] constexpr double kept_fraction(LastLevel policy, std::uint64_t carries) noexcept {
+  if (policy == LastLevel::fold || carries == 0) return 1;
+  if (policy == LastLevel::forget || carries > 1074) return 0;  // 2^-1074: the smallest double
+  double fraction = 1;
+  for (; carries > 0; --carries) fraction /= 2;
+  return fraction;
+}
+
 /// What a read at token t sees. The three orders of the field are easily confused; every layer and
 /// every function here that reads names the one it uses.
 enum class ReadOrder {

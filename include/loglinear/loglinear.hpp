@@ -13,10 +13,13 @@
 #include "loglinear/multi_head.hpp"
 #include "loglinear/random.hpp"
 #include "loglinear/readout/recursive_least_squares.hpp"
+#include "loglinear/rewindable.hpp"
 #include "loglinear/rule.hpp"
 #include "loglinear/rules.hpp"
 #include "loglinear/sequence.hpp"
+#include "loglinear/snapshot.hpp"
 #include "loglinear/state.hpp"
+#include "loglinear/stream_part.hpp"
 #include "loglinear/transition.hpp"
 #include "loglinear/version.hpp"
 

@@ -2,6 +2,7 @@
 #ifndef LOGLINEAR_MULTI_HEAD_HPP
 #define LOGLINEAR_MULTI_HEAD_HPP
 
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <string>
@@ -49,6 +50,8 @@ class MultiHeadAttention
   using Scalar = typename Layer::Scalar;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
+  /// A moment of the stream, one of each head.
+  using Snapshot = std::vector<typename Layer::Snapshot>;
 
   /// How to build a layer of heads; d_model, d_k and d_v must be given.
   struct Options {
@@ -140,12 +143,41 @@ class MultiHeadAttention
   void reset() noexcept {
     for (Layer& head : heads_) head.reset();
   }
+
+  /// Jumps to a later count, as `LogLinearAttention::advance_to`. \throws std::invalid_argument
+  /// unless count >= size(); nothing is changed then
+  void advance_to(std::uint64_t count) {
+    for (Layer& head : heads_) head.advance_to(count);
+  }
+
+  /// This moment of the stream, as `LogLinearAttention::snapshot`; allocates.
+  [[nodiscard]] Snapshot snapshot() const {
+    Snapshot moment;
+    snapshot(moment);
+    return moment;
+  }
+  /// The same into a snapshot that exists. Does not allocate once that has grown to size.
+  void snapshot(Snapshot& moment) const {
+    moment.resize(heads_.size());
+    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].snapshot(moment[h]);
+  }
+  /// Goes back, or on, to a moment of this stream or of that of another layer with the same
+  /// options, as `LogLinearAttention::restore`. Does not allocate. \throws std::invalid_argument
+  /// for a snapshot of another shape; nothing is changed then
+  void restore(const Snapshot& moment) {
+    detail::require_size("the heads of the snapshot", static_cast<Index>(moment.size()), n_heads());
+    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].require_shape_of(moment[h]);
+    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].restore(moment[h]);
+  }
   /// \}
 
   /// \name Shape, state and weights
   /// \{
   [[nodiscard]] Index d_model() const noexcept { return output_.size(); }     ///< length of x
   [[nodiscard]] Index output_dim() const noexcept { return output_.size(); }  ///< d_model
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return heads_.front().size();
+  }  ///< tokens so far
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
   [[nodiscard]] OutputBound bound() const noexcept { return bound_; }  ///< where the tanh is
   /// One head, read-only. \throws std::invalid_argument unless 0 <= index < n_heads

@@ -46,8 +46,11 @@ namespace loglinear {
 /// \tparam KeyDim     d_k at compile time, or Eigen::Dynamic
 /// \tparam ValueDim   d_v at compile time, or Eigen::Dynamic
 /// \tparam MaxLevels  max_levels at compile time (1 to 64), or Eigen::Dynamic
+/// \tparam Overflow   what the last level does when it is full, see `LastLevel`; sequence forms
+/// take
+///                    states that fold
 template <class Scalar_, int KeyDim = Eigen::Dynamic, int ValueDim = Eigen::Dynamic,
-          int MaxLevels = Eigen::Dynamic>
+          int MaxLevels = Eigen::Dynamic, LastLevel Overflow = LastLevel::fold>
 class LogLinearState {
   static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
                 "LogLinearState needs a floating-point scalar: decays and level weights are "
@@ -59,6 +62,8 @@ class LogLinearState {
                 "KeyDim and ValueDim must be at least 1, or Eigen::Dynamic");
 
  public:
+  /// What the last level does when it is full.
+  static constexpr LastLevel overflow = Overflow;
   using Scalar = Scalar_;
   using Index = Eigen::Index;
   /// What arguments and results are made of: float where Scalar is narrower, else Scalar.
@@ -145,6 +150,55 @@ class LogLinearState {
     magnitude_ = 0;
   }
 
+  /// Jumps to a later count, as if `count - size()` zero leaves had been pushed and no transition
+  /// undergone: each bucket falls whole into the level that holds its tokens then. What the last
+  /// level keeps of those it held is up to `LastLevel`. An empty state jumps to the beginning of a
+  /// part of a stream that is computed apart; see `add`. \throws std::invalid_argument unless
+  /// count >= size(); nothing is changed then. O(active levels x d_k x d_v) whatever the count.
+  /// Does not allocate
+  void advance_to(std::uint64_t count) {
+    if (count < size_) detail::fail("the count to advance to", count, "at least size()");
+    const int last = max_levels_ - 1;
+    const std::uint64_t carries = (count >> last) - (size_ >> last);  // into the last level
+    if (is_active_level(size_, last, max_levels_)) {
+      scale_level(last, kept_fraction(Overflow, carries));
+    }
+    for (int l = last - 1; l >= 0; --l) {
+      if (!is_active_level(size_, l, max_levels_)) continue;
+      const std::uint64_t first = bucket_of(size_, l, max_levels_).first;
+      const int level = level_of(first, count, ReadOrder::before_push, max_levels_);
+      if (level == l) continue;
+      if (level == last) scale_level(l, kept_fraction(Overflow, carries - 1));
+      merge_level(l, level);
+    }
+    size_ = count;
+  }
+
+  /// Adds a state of the same count, level by level: the state of a stream from those of two parts
+  /// of its leaves. So the states of consecutive parts that were computed apart make that of the
+  /// whole: the later part begins by `advance_to(n)` on an empty state, n being the tokens before
+  /// it; then
+  ///
+  ///     earlier.undergo(product);  // of all transitions of the later part, if there are any
+  ///     earlier.advance_to(later.size());
+  ///     earlier.add(later);
+  ///
+  /// is exact, for every pair of counts. \throws std::invalid_argument for another shape or count,
+  /// or where the sum could overflow; nothing is changed then. Does not allocate
+  void add(const LogLinearState& later) {
+    detail::require_size("max_levels of the state to add", later.max_levels_, max_levels_);
+    detail::require_size("d_k of the state to add", later.d_k_, d_k_);
+    detail::require_size("d_v of the state to add", later.d_v_, d_v_);
+    if (later.size_ != size_) {
+      detail::fail("size() of the state to add", later.size_, std::to_string(size_));
+    }
+    const double limit = detail::magnitude_limit<Scalar>();
+    const bool fits = detail::is_at_most(magnitude_ + later.magnitude_, limit);
+    magnitude_ = bounded(1, fits ? later.magnitude_ : later.norm(),
+                         [&](bool exactly) { return exactly ? norm() : norm_bound(); });
+    levels_ += later.levels_;
+  }
+
   /// Appends the leaf `k v^T`: a binary-counter carry merges all active levels below the landed one
   /// into it, in one pass, and clears them.
   ///
@@ -224,8 +278,8 @@ class LogLinearState {
   /// The same stream position and levels in another scalar, coefficient by coefficient. \throws
   /// std::invalid_argument if a coefficient is out of the other scalar's range.
   template <class Other>
-  [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels> cast() const {
-    LogLinearState<Other, KeyDim, ValueDim, MaxLevels> other(max_levels_, d_k_, d_v_);
+  [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
+    LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> other(max_levels_, d_k_, d_v_);
     if (detail::max_abs(levels_) > detail::magnitude_limit<Other>()) {
       detail::fail("the largest coefficient", detail::max_abs(levels_),
                    "within the range of the scalar converted to");
@@ -332,6 +386,30 @@ class LogLinearState {
     magnitude_ = magnitude;
   }
 
+  /// The running bound of the Frobenius norm of all levels and leaves together.
+  [[nodiscard]] double magnitude() const noexcept { return magnitude_; }
+
+  /// Becomes a copy of a state of the same shape, in the memory that it has.
+  void copy(const LogLinearState& other) noexcept {
+    std::copy_n(other.levels_.data(), levels_.size(), levels_.data());
+    size_ = other.size_;
+    magnitude_ = other.magnitude_;
+  }
+  /// Becomes what it was after `size` tokens: `active` holds the levels that were active, lowest
+  /// first. Does not allocate.
+  void restore(std::uint64_t size, double magnitude, const Scalar* active) noexcept {
+    const std::uint64_t kept = active_mask(size, max_levels_);
+    for (int l : active_levels()) {
+      if (((kept >> l) & 1) == 0) view(l).setZero();
+    }
+    for (int l : ActiveLevels(size, max_levels_)) {
+      view(l) = ConstLevel(active, d_k_, d_v_);
+      active += d_k_ * d_v_;
+    }
+    size_ = size;
+    magnitude_ = magnitude;
+  }
+
   /// Takes note of a leaf that the layer keeps for later.
   void defer(double magnitude) noexcept { magnitude_ = magnitude; }
 
@@ -356,22 +434,21 @@ class LogLinearState {
   template <class KeyAt>
   void carry_bucket(int level, Index count, KeyAt key, const Accumulator* values) {
     const int landed = level + landed_level(size_ >> level, max_levels_ - level);
-    const bool keeps = is_active_level(size_, landed, max_levels_);
-    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps, d_k_, d_v_, count,
-                  key, values);
+    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps_target(landed), d_k_,
+                  d_v_, count, key, values);
     size_ += std::uint64_t{1} << level;
   }
   /// The same of a bucket that has been added up, row-major.
   void carry_bucket(int level, const Accumulator* bucket) {
     const int landed = level + landed_level(size_ >> level, max_levels_ - level);
-    const bool keeps = is_active_level(size_, landed, max_levels_);
-    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps, d_k_ * d_v_, bucket);
+    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps_target(landed),
+                  d_k_ * d_v_, bucket);
     size_ += std::uint64_t{1} << level;
   }
   /// \}
 
  private:
-  template <class, int, int, int>
+  template <class, int, int, int, LastLevel>
   friend class LogLinearState;
   friend struct detail::Parts;
 
@@ -408,6 +485,17 @@ class LogLinearState {
   }
   [[nodiscard]] Level view(int level) {
     return Level(levels_.data() + level * d_k_ * d_v_, d_k_, d_v_);
+  }
+
+  /// Whether a carry adds to what its target holds; that can only be the last level.
+  [[nodiscard]] bool keeps_target(int landed) {
+    if (!is_active_level(size_, landed, max_levels_)) return false;
+    if constexpr (Overflow == LastLevel::halve) scale_level(landed, 0.5);
+    return Overflow != LastLevel::forget;
+  }
+  void scale_level(int level, double factor) {
+    if (factor == 1) return;
+    view(level) *= static_cast<Scalar>(static_cast<Accumulator>(factor));
   }
 
   /// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside this state.

@@ -134,3 +134,35 @@ TEMPLATE_TEST_CASE("Nor for any kind of vector it is given", "", float, double) 
           layer.forward(x, Eigen::Map<Vec>(memory.data(), d_v));
         }) == 0);
 }
+
+TEMPLATE_TEST_CASE("Nor do snapshots that have grown to size, nor going back", "",
+                   (LogLinearAttention<GLA, float>), LogLinearAttention<GLAVector>,
+                   LogLinearAttention<GatedDeltaNet>, LogLinearAttention<DeltaProduct<2>>,
+                   MultiHeadAttention<LogLinearAttention<Hawk>>) {
+  using Scalar = typename TestType::Scalar;
+  test::Random random(53);
+  typename TestType::Options options{.d_model = 5, .d_k = 9, .d_v = 12};
+  options.max_levels = 7;
+  const auto x = random.vector<Scalar>(5);
+  TestType layer(options);
+  typename TestType::Snapshot moment;
+  Rewindable<TestType> stream(layer, {.depth = 20, .snapshot_every = 4});
+  for (int token = 0; token < 255; ++token) {  // all levels active, and all snapshots taken then
+    layer.forward(x);
+    layer.snapshot(moment);
+    stream.forward(x);
+  }
+  const int count = test::allocations_in([&] {
+    for (int token = 0; token < 255; ++token) {
+      layer.snapshot(moment);
+      layer.forward(x);
+      if (token % 3 == 0) layer.restore(moment);
+      stream.forward(x);
+      if (token % 7 == 0) stream.rewind(5);
+    }
+    layer.advance_to(layer.size() + 5);
+    layer.advance_to(layer.size() + 1000);
+    layer.forward(x);
+  });
+  CHECK(count == 0);
+}

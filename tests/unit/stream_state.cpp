@@ -9,124 +9,14 @@
 
 #include "catch.hpp"
 #include "eager_state.hpp"
+#include "random_kinds.hpp"
 #include "support.hpp"
 
 namespace {
 
 using Eigen::Index;
 using namespace loglinear;
-
-template <class Scalar>
-using Delta = RankOneUpdate<ScalarDecay<Scalar>>;
-template <class Scalar>
-using PlainDelta = RankOneUpdate<Identity<Scalar>>;
-template <class Scalar>
-using RowDelta = RankOneUpdate<KeyDecay<Scalar>>;
-template <class Scalar>
-using Householder = TransitionProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>,
-                                      RankOneUpdate<Identity<Scalar>>>;
-template <class Scalar>
-using RowsAndColumns = TransitionProduct<KeyDecay<Scalar>, ValueDecay<Scalar>>;
-template <class Scalar>
-using DeltaAndColumns = TransitionProduct<RankOneUpdate<KeyDecay<Scalar>>, ValueDecay<Scalar>>;
-
-/// A kind that nothing is known of but what every kind supplies: the first two rows turn.
-template <class Scalar_>
-struct Turn {
-  using Scalar = Scalar_;
-  Turn(Index, Index) {}
-  Scalar cosine{1}, sine{0};
-  [[nodiscard]] bool fits(Index key_rows, Index) const { return key_rows > 1; }
-  void left(auto&& m) const {
-    for (Index j = 0; j < m.cols(); ++j) {
-      const Scalar x = m(0, j), y = m(1, j);
-      m(0, j) = cosine * x - sine * y;
-      m(1, j) = sine * x + cosine * y;
-    }
-  }
-  void left_transposed(auto&& q) const {
-    const Scalar x = q[0], y = q[1];
-    q[0] = cosine * x + sine * y;
-    q[1] = cosine * y - sine * x;
-  }
-  void right(auto&& /*m*/) const {}
-  void pullback(const auto&, const auto&, const auto&, const auto&, Turn&) const {}
-  [[nodiscard]] double norm_bound() const { return 1 + 1e-6; }
-  [[nodiscard]] bool all_finite() const { return true; }
-};
-
-/// Random members. Gentle ones leave something of the oldest token; others forget in some dozens of
-/// tokens, with a decay of exactly 0 now and then.
-struct RandomKind {
-  test::Random& random;
-  bool gentle;
-
-  template <class Scalar>
-  Scalar decay() {
-    if (gentle) return static_cast<Scalar>(random.number(0.999, 1));
-    return random.below(97) == 0 ? Scalar(0) : static_cast<Scalar>(random.number(0.8, 1));
-  }
-  template <class Scalar>
-  void fill(Identity<Scalar>&) {}
-  template <class Scalar>
-  void fill(ScalarDecay<Scalar>& kind) {
-    kind.decay = decay<Scalar>();
-  }
-  template <class Scalar>
-  void fill(KeyDecay<Scalar>& kind) {
-    for (Scalar& w : kind.decay) w = decay<Scalar>();
-  }
-  template <class Scalar>
-  void fill(ValueDecay<Scalar>& kind) {
-    for (Scalar& w : kind.decay) w = decay<Scalar>();
-  }
-  template <class Diagonal>
-  void fill(RankOneUpdate<Diagonal>& kind) {
-    using Scalar = typename Diagonal::Scalar;
-    fill(kind.diagonal);
-    kind.p = random.vector<Scalar>(kind.p.size()).normalized();
-    kind.u = static_cast<Scalar>(random.number(0, gentle ? 0.02 : 1)) * kind.p;
-    if constexpr (requires { kind.diagonal.factor(); }) {
-      kind.u *= kind.diagonal.factor();
-      kind.u += Scalar(gentle ? 1e-4 : 0.01) * random.vector<Scalar>(kind.u.size());
-    } else {
-      kind.u.array() *= kind.diagonal.decay.array() * Scalar(0.1);
-    }
-  }
-  template <class... Factors>
-  void fill(TransitionProduct<Factors...>& kind) {
-    std::apply([&](auto&... factor) { (fill(factor), ...); }, kind.factors);
-  }
-  template <class Scalar>
-  void fill(Turn<Scalar>& kind) {
-    const double angle = random.number(-2, 2);
-    kind.cosine = static_cast<Scalar>(std::cos(angle));
-    kind.sine = static_cast<Scalar>(std::sin(angle));
-  }
-};
-
-/// The same members in a wider scalar.
-template <class From, class To>
-void widen(const From& from, To& to) {
-  using Wide = typename To::Scalar;
-  if constexpr (requires { from.factors; }) {
-    [&]<std::size_t... J>(std::index_sequence<J...>) {
-      (widen(std::get<J>(from.factors), std::get<J>(to.factors)), ...);
-    }
-    (std::make_index_sequence<From::count>{});
-  } else if constexpr (requires { from.p; }) {
-    widen(from.diagonal, to.diagonal);
-    to.u = from.u.template cast<Wide>();
-    to.p = from.p.template cast<Wide>();
-  } else if constexpr (requires { from.sine; }) {
-    to.cosine = from.cosine;
-    to.sine = from.sine;
-  } else if constexpr (requires { from.decay.size(); }) {
-    to.decay = from.decay.template cast<Wide>();
-  } else if constexpr (requires { from.decay; }) {
-    to.decay = from.decay;
-  }
-}
+using namespace test;
 
 struct Shape {
   Index key_rows, d_v;
@@ -136,7 +26,8 @@ struct Shape {
 constexpr Shape shapes[] = {{2, 3, 1, 20},  {2, 1, 12, 200}, {3, 2, 9, 700},
                             {5, 4, 4, 300}, {4, 6, 12, 900}, {17, 21, 12, 700}};
 
-template <template <class> class KindOf, class Scalar, class Stored>
+template <template <class> class KindOf, class Scalar, class Stored,
+          LastLevel overflow = LastLevel::fold>
 void compare_one(bool gentle) {
   using Wide = std::conditional_t<std::is_same_v<Scalar, float>, double, long double>;
   using Kind = KindOf<Scalar>;
@@ -144,11 +35,12 @@ void compare_one(bool gentle) {
     CAPTURE(key_rows, d_v, max_levels, gentle);
     test::Random random(11);
     RandomKind fill{random, gentle};
-    detail::StreamState<Kind, Eigen::Dynamic, Stored> state(max_levels, key_rows, d_v, 1);
+    detail::StreamState<Kind, Eigen::Dynamic, Stored, overflow> state(max_levels, key_rows, d_v, 1);
     const detail::Layout layout{.d_k = key_rows, .d_v = d_v, .key_rows = key_rows};
     detail::Workspace<Kind> w(layout, 1, 1, max_levels, state.read_shape());
     detail::TrainingWorkspace<Kind> t(layout, 1, max_levels, state.read_shape());
-    test::EagerState<Wide> oracle(max_levels, key_rows, d_v);
+    test::EagerState<Wide> oracle(max_levels, key_rows, d_v,
+                                  static_cast<Wide>(kept_fraction(overflow, 1)));
     using WideVector = detail::Vector<Wide>;
     WideVector expected(d_v);
     Token<Kind> token(key_rows, d_v, 1);
@@ -265,4 +157,12 @@ TEST_CASE("narrow levels: the state of layers is the straightforward one, rounde
   compare<KeyDecay, float, Eigen::bfloat16>();
   compare<Delta, float, Eigen::bfloat16>();
   compare<ScalarDecay, float, Eigen::half>();
+}
+
+TEST_CASE("last levels that forget or halve: the state of layers is the straightforward one") {
+  compare_one<ScalarDecay, double, double, LastLevel::forget>(true);
+  compare_one<ScalarDecay, double, double, LastLevel::halve>(true);
+  compare_one<KeyDecay, double, double, LastLevel::halve>(true);
+  compare_one<Delta, double, double, LastLevel::forget>(true);
+  compare_one<ScalarDecay, float, Eigen::bfloat16, LastLevel::halve>(true);
 }

@@ -77,22 +77,32 @@ template <class Rule>
   return bound == OutputBound::none ? "none" : bound == OutputBound::forward ? "forward" : "always";
 }
 
+/// What the last level does, where that is not the usual.
+inline Configuration with_overflow(Configuration configuration, LastLevel overflow) {
+  if (overflow != LastLevel::fold) {
+    const bool forgets = overflow == LastLevel::forget;
+    configuration.insert(configuration.end(), {"last_level", forgets ? "forget" : "halve"});
+  }
+  return configuration;
+}
+
 }  // namespace detail
 
 /// The options of a layer that its weights and its stream depend on; not learning rate and seed.
-template <class Inner, class Scalar, class Weights, int MaxLevels, class Stored>
+template <class Inner, class Scalar, class Weights, int MaxLevels, class Stored, LastLevel Overflow>
 [[nodiscard]] Configuration configuration_of(
-    const LogLinearAttention<Inner, Scalar, Weights, MaxLevels, Stored>& layer) {
-  return {{"type", "LogLinearAttention"},
-          {"scalar", std::string(name_of(dtype_of<Scalar>()))},
-          {"levels", std::string(name_of(dtype_of<Stored>()))},
-          {"inner", detail::text_of(layer.inner())},
-          {"level_weights", detail::text_of(layer.level_weights())},
-          {"d_model", std::to_string(layer.d_model())},
-          {"d_k", std::to_string(layer.d_k())},
-          {"d_v", std::to_string(layer.output_dim())},
-          {"max_levels", std::to_string(layer.max_levels())},
-          {"read_order", detail::text_of(layer.read_order())}};
+    const LogLinearAttention<Inner, Scalar, Weights, MaxLevels, Stored, Overflow>& layer) {
+  return detail::with_overflow({{"type", "LogLinearAttention"},
+                                {"scalar", std::string(name_of(dtype_of<Scalar>()))},
+                                {"levels", std::string(name_of(dtype_of<Stored>()))},
+                                {"inner", detail::text_of(layer.inner())},
+                                {"level_weights", detail::text_of(layer.level_weights())},
+                                {"d_model", std::to_string(layer.d_model())},
+                                {"d_k", std::to_string(layer.d_k())},
+                                {"d_v", std::to_string(layer.output_dim())},
+                                {"max_levels", std::to_string(layer.max_levels())},
+                                {"read_order", detail::text_of(layer.read_order())}},
+                               Overflow);
 }
 
 /// The options of a multi-head layer that its heads do not have; `threads` is none of them.
@@ -117,14 +127,15 @@ template <class Scalar>
 }
 
 /// The shape of a hierarchy, fixed at compile time or not.
-template <class Scalar, int KeyDim, int ValueDim, int MaxLevels>
+template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
 [[nodiscard]] Configuration configuration_of(
-    const LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels>& state) {
-  return {{"type", "LogLinearState"},
-          {"scalar", std::string(name_of(dtype_of<Scalar>()))},
-          {"max_levels", std::to_string(state.max_levels())},
-          {"d_k", std::to_string(state.d_k())},
-          {"d_v", std::to_string(state.d_v())}};
+    const LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overflow>& state) {
+  return detail::with_overflow({{"type", "LogLinearState"},
+                                {"scalar", std::string(name_of(dtype_of<Scalar>()))},
+                                {"max_levels", std::to_string(state.max_levels())},
+                                {"d_k", std::to_string(state.d_k())},
+                                {"d_v", std::to_string(state.d_v())}},
+                               Overflow);
 }
 
 /// The shape of a block's cache.

@@ -75,6 +75,18 @@ class LowRankProduct {
     count_ = 0;
   }
 
+  /// As `other`, which must have been made for as many rows and tokens; copies only what counts.
+  void copy(const LowRankProduct& other) {
+    diagonal_ = other.diagonal_;
+    count_ = other.count_;
+    u_.topRows(count_) = other.u_.topRows(count_);
+    u_factors_.head(count_) = other.u_factors_.head(count_);
+    z_.topRows(count_) = other.z_.topRows(count_);
+  }
+  [[nodiscard]] bool has_shape_of(const LowRankProduct& other) const {
+    return u_.rows() == other.u_.rows() && u_.cols() == other.u_.cols();
+  }
+
   /// Whether nothing has followed since the last reset, updates of rank one that is.
   [[nodiscard]] bool is_identity() const { return count_ == 0; }
 

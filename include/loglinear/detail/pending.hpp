@@ -246,6 +246,15 @@ template <class Kind>
   }
 }
 
+/// to = from; does not allocate where `to` has the same shape.
+template <class Product>
+void copy_product(const Product& from, Product& to) {
+  if constexpr (requires { to.copy(from); }) {
+    if (to.has_shape_of(from)) return to.copy(from);
+  }
+  to = from;
+}
+
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_PENDING_HPP

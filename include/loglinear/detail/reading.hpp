@@ -15,6 +15,24 @@
 
 namespace loglinear::detail {
 
+/// The weight index under which the next token sees a level.
+template <class State>
+struct SeenLevels {
+  const State& state;
+  ReadOrder order;
+
+  int operator()(int level) const {
+    return seen_level(order, level, state.size(), state.max_levels());
+  }
+  /// What the token's carry leaves of what the level holds.
+  double kept(int level) const requires(State::overflow != LastLevel::fold) {
+    const int last = state.max_levels() - 1;
+    const bool gives_way = order == ReadOrder::after_push && level == last &&
+                           landed_level(state.size(), state.max_levels()) == last;
+    return kept_fraction(State::overflow, gives_way ? 1 : 0);
+  }
+};
+
 /// The state as it stands, level l under weight l + shift; `next` is the token to be written then.
 template <class State, class Kind>
 void read_standing(const State& state, Workspace<Kind>& w, int shift,
@@ -33,8 +51,7 @@ void read_token(const State& state, Workspace<Kind>& w, ReadOrder order) {
   if (order == ReadOrder::before_push) return read_standing(state, w, 0, &token);
   w.old_query = token.query;
   token.transition.left_transposed(w.old_query);
-  state.read(
-      w, [&](int l) { return seen_level(order, l, state.size(), state.max_levels()); }, &token);
+  state.read(w, SeenLevels<State>{state, order}, &token);
   w.read = w.old_read;
   token.transition.right(w.read.transpose());
   const auto& weight = w.lambda[seen_leaf_level(order, state.size(), state.max_levels())];
@@ -56,8 +73,7 @@ void pull_back_token(const State& state, const Workspace<Kind>& w, TrainingWorks
   // derivative with respect to L^T q.
   t.d_old_read = t.d_read;
   token.transition.right(t.d_old_read.transpose());
-  state.pull_back(w, t,
-                  [&](int l) { return seen_level(order, l, state.size(), state.max_levels()); });
+  state.pull_back(w, t, SeenLevels<State>{state, order});
   token.transition.pullback(token.query, t.d_old_query, w.old_read, t.d_read, t.d_token.transition);
   t.d_token.query = t.d_old_query;
   token.transition.left(t.d_token.query);

@@ -30,15 +30,18 @@
 #include "loglinear/detail/types.hpp"
 #include "loglinear/detail/workspace.hpp"
 #include "loglinear/fenwick.hpp"
+#include "loglinear/snapshot.hpp"
 #include "loglinear/state.hpp"
 
 namespace loglinear::detail {
 
-template <class Kind, int MaxLevels, class Stored = typename Kind::Scalar>
+template <class Kind, int MaxLevels, class Stored = typename Kind::Scalar,
+          LastLevel Overflow = LastLevel::fold>
 class StreamState {
  public:
+  static constexpr LastLevel overflow = Overflow;
   using Scalar = typename Kind::Scalar;
-  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels>;
+  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
   using Product = PendingProduct<Kind>;
   using Recent = RecentProduct<Kind>;
 
@@ -159,7 +162,7 @@ class StreamState {
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
   void copy_to(State& out) const {
-    out = levels_;
+    out.copy(levels_);
     for (int l : levels_.active_levels()) {
       for (int i = tier_of(l); i > 0; --i) out.transform_level(l, pending(i));
       if (buffer_level_ > 0) out.transform_level(l, recent_);
@@ -201,10 +204,11 @@ class StreamState {
   }
 
   template <class OtherKind, class OtherStored>
-  [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored> cast() const {
+  [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored, Overflow> cast() const {
     using Other = typename OtherKind::Scalar;
     StreamState settled(*this);
-    StreamState<OtherKind, MaxLevels, OtherStored> other(max_levels(), key_rows(), d_v(), leaves_);
+    StreamState<OtherKind, MaxLevels, OtherStored, Overflow> other(max_levels(), key_rows(), d_v(),
+                                                                   leaves_);
     other.levels_ = settled.settled_levels().template cast<OtherStored>();
     const Index n = buffered_ * leaves_;
     for (Index j = 0; j < n; ++j) {
@@ -218,8 +222,10 @@ class StreamState {
   }
 
  private:
-  template <class, int, class>
+  template <class, int, class, LastLevel>
   friend class StreamState;
+  friend struct StreamParts;
+  friend class loglinear::StreamSnapshot<Kind, Stored>;
 
   /// Levels of a tier of dense products but for the last tier, which has all higher ones.
   static constexpr int dense_tier_height = 3;
@@ -277,6 +283,16 @@ class StreamState {
     }
   }
 
+  /// The factor of a level's share of a read, where the last level may have to give way before it.
+  template <class WeightOf>
+  static Scalar kept(const WeightOf& weight_of, int level, const Scalar& factor) {
+    if constexpr (requires { weight_of.kept(level); }) {
+      return static_cast<Scalar>(weight_of.kept(level)) * factor;
+    } else {
+      return factor;
+    }
+  }
+
   /// The query as tier `tier` sees it, but for a common factor.
   [[nodiscard]] static const Scalar* query_of(const Workspace<Kind>& w, int tier) {
     return OneFactor<Kind> || tier < 0 ? w.old_query.data() : w.tier_queries.col(tier).data();
@@ -322,7 +338,8 @@ class StreamState {
           }
         });
       }
-      terms[count] = {levels_.level_data(l), query_of(w, tier), w.lambda[weight_of(l)] * factor};
+      terms[count] = {levels_.level_data(l), query_of(w, tier),
+                      w.lambda[weight_of(l)] * kept(weight_of, l, factor)};
       if constexpr (scales_values<Kind>) {
         weighted_rows(&terms[count], 1, key_rows(), d_v(), d_v(), w.level_read.data());
         if (tier >= 0) w.level_read.array() *= w.tier_scales.col(tier).array();
@@ -362,7 +379,8 @@ class StreamState {
       }
       const int seen = weight_of(l);
       auto weights = t.level_weights.col(l);
-      weights.setConstant(w.lambda[seen] * factor);
+      const Scalar left = kept(weight_of, l, factor);
+      weights.setConstant(w.lambda[seen] * left);
       if constexpr (weighs_rows) weights.array() *= t.row_weights.array();
       const Scalar* vector = t.d_old_read.data();
       if constexpr (scales_values<Kind>) {
@@ -373,7 +391,7 @@ class StreamState {
         }
       }
       terms[count] = {levels_.level_data(l), vector, weights.data(), query_of(w, tier), Scalar(0)};
-      of_level[count++] = {tier, seen, factor};
+      of_level[count++] = {tier, seen, left};
     }
     t.d_old_query.setZero();
     std::size_t last = count;

@@ -103,6 +103,7 @@ class BlockForm {
   /// Reads in the given order and writes the whole block. \return the raw reads, T x d_v
   template <class In>
   auto read_block(const Eigen::MatrixBase<In>& x, ReadOrder order) {
+    require_fold();
     using Scalar = typename Layer::Scalar;
     const typename detail::RowMajorMatrix<Scalar> rows = checked(x);
     const Eigen::Index length = rows.rows();
@@ -160,6 +161,12 @@ class BlockForm {
 
  private:
   static constexpr Eigen::Index block_chunk_size = 64;
+
+  static constexpr void require_fold() {
+    static_assert(Layer::State::overflow == LastLevel::fold,
+                  "blocks of tokens need a layer whose last level folds: LastLevel::fold; give the "
+                  "tokens one by one to a layer whose last level forgets or halves");
+  }
 
   [[nodiscard]] Layer& layer() { return static_cast<Layer&>(*this); }
   [[nodiscard]] const Layer& layer() const { return static_cast<const Layer&>(*this); }

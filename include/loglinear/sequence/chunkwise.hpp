@@ -126,6 +126,16 @@ detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
   return out;
 }
 
+/// Sequence forms fold what overflows into the last level; another kind of state is refused.
+template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
+requires(Overflow != LastLevel::fold) void chunkwise(
+    const SequenceInputs<Scalar>&, LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overflow>&,
+    const ChunkwiseOptions& = {}) {
+  static_assert(Overflow == LastLevel::fold,
+                "whole sequences need a state whose last level folds: LastLevel::fold; push the "
+                "leaves of a state whose last level forgets or halves one by one");
+}
+
 /// The same from an empty state of as many levels as the sequence needs, which is not returned.
 template <class Scalar>
 [[nodiscard]] detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_REWINDABLE_HPP
+#define LOGLINEAR_REWINDABLE_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/types.hpp"
+#include "loglinear/detail/vector_argument.hpp"
+
+namespace loglinear {
+
+/// A layer whose last tokens can be taken back, any number of them up to `depth`, bit for bit: for
+/// speculative decoding, where a draft of several tokens is tried and its wrong end dropped, and
+/// for late corrections of a stream.
+///
+/// It keeps a snapshot every `snapshot_every` tokens and the inputs since, `x_t`: to take tokens
+/// back it restores the last snapshot before them and repeats the tokens in between. That is exact
+/// because the weights cannot change meanwhile: the layer inside is read-only but for `forward`.
+///
+/// With E = `snapshot_every`, N = `depth` and a state of A active levels:
+///
+/// | | cost |
+/// |---|---|
+/// | `forward` | that of the layer, and a snapshot every E tokens: A/E matrices are copied a token
+/// | | `rewind` | a snapshot restored and up to E - 1 tokens repeated, (E - 1)/2 on average | |
+/// memory | ceil(N/E) + 1 snapshots and (N + E) d_model numbers |
+///
+/// Neither allocates once every snapshot has been taken with as many active levels as there are.
+///
+/// \tparam Layer_  `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
+template <class Layer_>
+class Rewindable {
+ public:
+  using Layer = Layer_;
+  using Scalar = typename Layer::Scalar;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+
+  /// How much is kept; depth must be given.
+  struct Options {
+    Index depth = 0;            ///< tokens that can be taken back at any time, at least 1
+    Index snapshot_every = 16;  ///< tokens from one snapshot to the next, at least 1
+  };
+
+  /// Takes over a layer with its stream, of which nothing can be taken back yet. \throws
+  /// std::invalid_argument for an option out of its range
+  Rewindable(Layer layer, const Options& options)
+      : layer_(std::move(layer)), depth_(options.depth), every_(options.snapshot_every) {
+    detail::require_positive("depth", depth_);
+    detail::require_positive("snapshot_every", every_);
+    snapshots_.resize(static_cast<std::size_t>((depth_ + every_ - 1) / every_ + 1));
+    inputs_.resize(layer_.d_model(), depth_ + every_);
+    x_.resize(layer_.d_model());
+  }
+
+  /// `forward` of the layer. \return the output, overwritten by the next call. \throws
+  /// std::invalid_argument as the layer; nothing is changed then
+  template <class In>
+  const Vector& forward(const In& x) {
+    detail::load_vector(x, "x", x_);
+    if (position_ % count(every_) == 0) layer_.snapshot(snapshot_at(position_));
+    const Vector& output = layer_.forward(x_);
+    inputs_.col(column(position_)) = x_;
+    ++position_;
+    if (position_ - earliest_ > count(depth_)) ++earliest_;
+    return output;
+  }
+
+  /// `query_readonly` of the layer: reads the state as it stands. \return as `forward`
+  template <class In>
+  const Vector& query_readonly(const In& x) {
+    return layer_.query_readonly(x);
+  }
+
+  /// Takes the last `tokens` tokens back: the stream is, to the bit, what it was before them.
+  /// \throws std::invalid_argument unless 0 <= tokens <= rewindable(); nothing is changed then
+  void rewind(Index tokens) {
+    detail::require_between("tokens to take back", tokens, Index{0}, rewindable());
+    if (tokens > 0) rewind_to(position_ - count(tokens));
+  }
+
+  /// How many tokens can be taken back now: `depth`, or fewer where fewer have been taken in, or
+  /// others have been taken back already.
+  [[nodiscard]] Index rewindable() const noexcept {
+    return static_cast<Index>(position_ - earliest_);
+  }
+
+  /// The layer as it is now.
+  [[nodiscard]] const Layer& layer() const noexcept { return layer_; }
+
+  /// Empties the stream; nothing can be taken back then.
+  void reset() noexcept {
+    layer_.reset();
+    position_ = earliest_ = 0;
+  }
+
+ private:
+  [[nodiscard]] static std::uint64_t count(Index tokens) {
+    return static_cast<std::uint64_t>(tokens);
+  }
+  [[nodiscard]] Index column(std::uint64_t position) const {
+    return static_cast<Index>(position % count(inputs_.cols()));
+  }
+  [[nodiscard]] typename Layer::Snapshot& snapshot_at(std::uint64_t position) {
+    return snapshots_[static_cast<std::size_t>(position / count(every_) % snapshots_.size())];
+  }
+
+  /// Restores the last snapshot at or before `position`, and repeats the tokens since.
+  void rewind_to(std::uint64_t position) {
+    position_ = position / count(every_) * count(every_);
+    layer_.restore(snapshot_at(position_));
+    for (; position_ < position; ++position_) {
+      x_ = inputs_.col(column(position_));
+      layer_.forward(x_);
+    }
+  }
+
+  Layer layer_;
+  Index depth_, every_;
+  std::uint64_t position_ = 0, earliest_ = 0;  // tokens since construction; how far back one can go
+  std::vector<typename Layer::Snapshot> snapshots_;
+  detail::Matrix<Scalar> inputs_;  // column t mod its width: x_t
+  Vector x_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_REWINDABLE_HPP

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_SNAPSHOT_HPP
+#define LOGLINEAR_SNAPSHOT_HPP
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/pending.hpp"
+#include "loglinear/detail/types.hpp"
+
+namespace loglinear {
+
+/// A moment of a stream: what a layer remembers, in its internal form, so that a layer that is
+/// restored to it goes on bit for bit as it did from there. Weights are no part of it.
+///
+/// It holds the active levels, the leaves that stand apart and the products of transitions that
+/// levels have yet to undergo, and nothing of inactive levels: about `active_level_count()`
+/// matrices. It grows to the largest moment it has held and then never allocates again. A plain
+/// value, to be copied, moved and kept as long as one likes; it refers to no layer.
+///
+/// \tparam Kind    the kind of transition of the layer's rule
+/// \tparam Stored  what levels are stored as
+template <class Kind, class Stored = typename Kind::Scalar>
+class StreamSnapshot {
+ public:
+  using Scalar = typename Kind::Scalar;
+  using Index = Eigen::Index;
+
+  /// Holds nothing yet, and no layer can be restored to it.
+  StreamSnapshot() = default;
+
+  /// Tokens that the stream had taken.
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return level_tokens_ + static_cast<std::uint64_t>(buffered_);
+  }
+
+  /// Bytes of levels and leaves that it holds: what taking it and restoring it copy, products of
+  /// transitions apart.
+  [[nodiscard]] std::size_t byte_count() const noexcept {
+    return levels_.size() * sizeof(Stored) +
+           (keys_.size() + values_.size() + factors_.size()) * sizeof(Scalar);
+  }
+
+  /// \name For layers
+  /// \{
+
+  /// Becomes what `stream` is now.
+  template <class Stream>
+  void take(const Stream& stream) {
+    max_levels_ = stream.max_levels();
+    key_rows_ = stream.key_rows();
+    d_v_ = stream.d_v();
+    leaves_ = stream.leaves_;
+    level_tokens_ = stream.levels_.size();
+    buffered_ = stream.buffered_;
+    magnitude_ = stream.levels_.magnitude();
+    growth_ = stream.growth_;
+    levels_.clear();
+    for (int l : stream.levels_.active_levels()) {
+      const Stored* const level = stream.levels_.level_data(l);
+      levels_.insert(levels_.end(), level, level + key_rows_ * d_v_);
+    }
+    const Index n = buffered_ * leaves_;
+    keys_.assign(stream.keys_.data(), stream.keys_.data() + n * key_rows_);
+    values_.assign(stream.values_.data(), stream.values_.data() + n * d_v_);
+    factors_.assign(stream.factors_.data(),
+                    stream.factors_.data() + std::min(n, stream.factors_.size()));
+    if (recent_) {
+      detail::copy_product(stream.recent_, *recent_);
+    } else {
+      recent_ = stream.recent_;
+    }
+    pending_ = stream.pending_;
+  }
+
+  /// \throws std::invalid_argument where `stream` has another shape
+  template <class Stream>
+  void require_shape_of(const Stream& stream) const {
+    detail::require_size("max_levels of the snapshot", max_levels_, stream.max_levels());
+    detail::require_size("d_k of the snapshot", key_rows_, stream.key_rows());
+    detail::require_size("d_v of the snapshot", d_v_, stream.d_v());
+    detail::require_size("the leaves of a token of the snapshot", leaves_, stream.leaves_);
+  }
+
+  /// Makes `stream`, which must have the same shape, what it was.
+  template <class Stream>
+  void restore(Stream& stream) const {
+    stream.levels_.restore(level_tokens_, magnitude_, levels_.data());
+    std::copy(keys_.begin(), keys_.end(), stream.keys_.data());
+    std::copy(values_.begin(), values_.end(), stream.values_.data());
+    std::copy(factors_.begin(), factors_.end(), stream.factors_.data());
+    detail::copy_product(*recent_, stream.recent_);
+    stream.pending_ = pending_;
+    stream.buffered_ = buffered_;
+    stream.growth_ = growth_;
+  }
+  /// \}
+
+ private:
+  int max_levels_ = 0;
+  Index key_rows_ = 0, d_v_ = 0, leaves_ = 0, buffered_ = 0;
+  std::uint64_t level_tokens_ = 0;  // those that are in levels
+  double magnitude_ = 0, growth_ = 1;
+  std::vector<Stored> levels_;  // the active ones, lowest first
+  std::vector<Scalar> keys_, values_, factors_;
+  std::optional<detail::RecentProduct<Kind>> recent_;
+  std::vector<detail::PendingProduct<Kind>> pending_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SNAPSHOT_HPP

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_STREAM_PART_HPP
+#define LOGLINEAR_STREAM_PART_HPP
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/pending.hpp"
+#include "loglinear/detail/types.hpp"
+#include "loglinear/fenwick.hpp"
+
+namespace loglinear {
+
+/// How large the product of a part's transitions may be.
+enum class PartProduct {
+  compact,  ///< nothing, a number or a vector: kinds whose products are of the kind, the diagonal
+  matrix,   ///< any kind; for others than those a key_rows x key_rows matrix is carried along
+};
+
+/// A part of a stream that is computed apart from what comes before it, to be appended to it: parts
+/// of a long prompt on several threads or machines, or a stream of which one part is used again
+/// and again.
+///
+/// A state is linear in what was there before, `S -> P S diag(r) + own`, P the product of the
+/// part's transitions. So the part starts at its absolute count with empty levels and carries P and
+/// r along; a level of the earlier part, having undergone them, falls whole into the level that
+/// holds its tokens at the end. Appending is exact for every pair of counts, also past the last
+/// level: the state is that of one stream to the rounding of sums, and to the bit where nothing is
+/// rounded differently.
+///
+/// A token costs what `forward` costs and the product: O(1), O(key_rows) or O(d_v) where
+/// transitions are diagonal. Others, the delta rules, need `PartProduct::matrix`: key_rows^2
+/// numbers and O(key_rows^2) a token.
+///
+/// \tparam Layer_   `LogLinearAttention<...>` or `LinearAttention<...>`
+/// \tparam product  what may be carried along
+template <class Layer_, PartProduct product = PartProduct::compact>
+class StreamPart {
+  using Kind = typename Layer_::TransitionOfLayer;
+  static_assert(detail::ClosedKind<Kind> || product == PartProduct::matrix,
+                "the transitions of this rule multiply to a d_k x d_k matrix, which a part of a "
+                "stream must carry along: say so by StreamPart<Layer, PartProduct::matrix>");
+
+ public:
+  using Layer = Layer_;
+
+  /// An empty part that begins after `first` tokens, with the weights and options of `layer`, whose
+  /// own stream does not matter. Copies the layer, allocates.
+  StreamPart(Layer layer, std::uint64_t first)
+      : layer_(std::move(layer)), product_(layer_.key_rows(), layer_.output_dim()), first_(first) {
+    layer_.reset();
+    layer_.advance_to(first);
+  }
+
+  /// Takes the next token: writes without an output, which would depend on the tokens before the
+  /// part. \param x length d_model. \throws std::invalid_argument as `forward`; nothing is changed
+  /// then. Does not allocate
+  template <class In>
+  void write(const In& x) {
+    layer_.stage(x, ReadOrder::before_push);
+    layer_.commit();
+    product_.follow(layer_.last_transition());
+  }
+
+  [[nodiscard]] std::uint64_t first() const noexcept { return first_; }  ///< tokens before the part
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return layer_.size();
+  }  ///< tokens before it and in it
+
+  /// The part and the one after it become one. \throws std::invalid_argument unless `later` begins
+  /// where this one ends, for another shape, or where numbers get out of range; nothing is changed
+  /// then. Allocates
+  void append(const StreamPart& later) {
+    later.append_to(layer_);
+    product_.follow(later.product_);
+  }
+
+  /// Appends the part to a stream that has taken exactly the tokens before it: `stream` is then the
+  /// one that has taken its tokens, too. \throws std::invalid_argument unless
+  /// `stream.size() == first()`, for another shape, or where numbers get out of range; nothing is
+  /// changed then. Allocates
+  void append_to(Layer& stream) const {
+    if (stream.size() != first_) {
+      detail::fail("the first token of the part to append", first_,
+                   std::to_string(stream.size()) + ", where the stream ends");
+    }
+    stream.append(layer_, product_);
+  }
+
+ private:
+  Layer layer_;
+  detail::PendingProduct<Kind> product_;
+  std::uint64_t first_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_STREAM_PART_HPP

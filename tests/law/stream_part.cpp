@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+// Parts of a stream, computed apart, make the stream: for every rule, at random splits, parts
+// appended in any order, several times over.
+
+#include "loglinear/stream_part.hpp"
+
+#include <string>
+#include <vector>
+
+#include "catch.hpp"
+#include "rules.hpp"
+#include "support.hpp"
+
+using namespace laws;
+
+namespace {
+
+using Eigen::Index;
+
+template <class Layer>
+using AnyPart =
+    StreamPart<Layer, detail::ClosedKind<typename Layer::TransitionOfLayer> ? PartProduct::compact
+                                                                            : PartProduct::matrix>;
+
+/// Each rule, in a hierarchy that overflows and in one state.
+template <class Check>
+void for_each_layer(Check check) {
+  for_each_rule([&]<class Inner>(const Inner& inner, const char* name) {
+    INFO(name);
+    check(LogLinearAttention<Inner>(
+        {.inner = inner, .d_model = 4, .d_k = 5, .d_v = 6, .max_levels = 5}));
+    check(LinearAttention<Inner>({.inner = inner, .d_model = 4, .d_k = 3, .d_v = 2}));
+  });
+}
+
+}  // namespace
+
+TEST_CASE("parts of a stream make the stream, whatever the rule", "[law]") {
+  for_each_layer([]<class Layer>(Layer layer) {
+    using Part = AnyPart<Layer>;
+    Normal normal(61);
+    test::Random random(62);
+    set_order_one_weights(layer, normal);
+    constexpr int tokens = 70;
+    const detail::Matrix<double> x = normal.matrix<double>(4, tokens, 1);
+    // By two paths, sums of up to 5 terms rewritten at every token; transitions of DeltaProduct
+    // and RWKV7 are several factors.
+    const double bound = test::rounding<double>(64 * std::sqrt(tokens), 5);
+    for (int round = 0; round < 6; ++round) {
+      const int first = random.below(tokens + 1), second = first + random.below(tokens + 1 - first);
+      CAPTURE(first, second);
+      Layer one = layer, stream = layer;
+      for (int t = 0; t < tokens; ++t) one.forward(x.col(t));
+      for (int t = 0; t < first; ++t) stream.forward(x.col(t));
+      Part middle(stream, static_cast<std::uint64_t>(first)),
+          last(layer, static_cast<std::uint64_t>(second));
+      for (int t = first; t < second; ++t) middle.write(x.col(t));
+      for (int t = second; t < tokens; ++t) last.write(x.col(t));
+      CHECK(last.first() == static_cast<std::uint64_t>(second));
+      CHECK(last.size() == tokens);
+      if (round % 2 == 0) {
+        middle.append(last);
+        middle.append_to(stream);
+      } else {
+        middle.append_to(stream);
+        last.append_to(stream);
+      }
+      CHECK(stream.size() == one.size());
+      const double scale = 1 + one.log_linear_state().norm();
+      CHECK(test::difference(stream.state(), one.state()) <= bound * scale);
+      for (int t = 0; t < 20; ++t) {
+        one.forward(x.col(t));
+        stream.forward(x.col(t));
+        const double size = 1 + one.log_linear_state().norm() * 16;
+        CHECK(test::difference(stream.raw_read(), one.raw_read()) <= bound * size);
+      }
+    }
+  });
+}
+
+TEST_CASE("a part is appended where it begins, or not at all", "[law]") {
+  using Layer = LogLinearAttention<GLA>;
+  const Layer layer({.d_model = 3, .d_k = 4, .d_v = 5, .max_levels = 6});
+  const Eigen::Vector3d x(1, 2, 3);
+  Layer stream = layer;
+  for (int t = 0; t < 10; ++t) stream.forward(x);
+  StreamPart<Layer> part(layer, 11), later(layer, 13);
+  part.write(x);
+  later.write(x);
+  const detail::Vector<double> before = stream.state();
+  CHECK(test::mentions(test::error_of([&] { part.append_to(stream); }),
+                       {"the first token of the part to append is 11", "it must be 10"}));
+  CHECK(test::mentions(test::error_of([&] { part.append(later); }), {"is 13", "it must be 12"}));
+  CHECK(part.size() == 12);
+  Layer other({.d_model = 3, .d_k = 4, .d_v = 5, .max_levels = 7});
+  other.advance_to(11);
+  CHECK(test::mentions(test::error_of([&] { part.append_to(other); }),
+                       {"max_levels of the later part is 6", "7"}));
+  CHECK(stream.state() == before);
+  CHECK(stream.size() == 10);
+  stream.forward(x);
+  part.append_to(stream);
+  CHECK(stream.size() == 12);
+  CHECK(test::mentions(test::error_of([&] { part.append_to(stream); }), {"11", "12"}));
+}
+
+TEST_CASE("parts that are too large together are refused", "[law]") {
+  using Layer = LogLinearAttention<KeyOnly<RetNet>, float>;
+  Layer layer({.d_model = 1, .d_k = 1, .d_v = 1, .max_levels = 3});
+  layer.set_weight("w_key", Eigen::MatrixXf::Ones(1, 1));
+  layer.set_weight("w_value", Eigen::MatrixXf::Ones(1, 1));
+  Layer stream = layer;
+  const Eigen::VectorXf large =
+      Eigen::VectorXf::Constant(1, 7e18F);  // squared, over half the limit
+  stream.forward(large);
+  StreamPart<Layer> part(layer, 1);
+  part.write(large);
+  const auto before = stream.state();
+  CHECK(test::mentions(test::error_of([&] { part.append_to(stream); }), {"magnitude"}));
+  CHECK(stream.state() == before);
+  CHECK(stream.size() == 1);
+}
+
+TEST_CASE("states of consecutive parts add up", "[law]") {
+  using State = LogLinearState<double>;
+  test::Random random(63);
+  for (const int max_levels : {1, 2, 4, 9}) {
+    for (int round = 0; round < 20; ++round) {
+      const int first = random.below(60), end = first + random.below(60);
+      State one(max_levels, 2, 3), earlier(max_levels, 2, 3), later(max_levels, 2, 3);
+      ScalarDecay<double> decay(2, 3), product(2, 3);
+      decay.decay = 0.5;  // exact
+      later.advance_to(static_cast<std::uint64_t>(first));
+      for (int t = 0; t < end; ++t) {
+        const Eigen::Vector2d k = (4 * random.vector<double>(2)).array().round();
+        const Eigen::Vector3d v = (4 * random.vector<double>(3)).array().round();
+        const bool decays = t % 20 == 0;
+        for (State* state : {&one, t < first ? &earlier : &later}) {
+          if (decays) state->undergo(decay);
+          state->push_leaf(k, v);
+        }
+        if (decays && t >= first) product.follow(decay);
+      }
+      earlier.undergo(product);
+      earlier.advance_to(later.size());
+      earlier.add(later);
+      CHECK(earlier == one);
+    }
+  }
+  State state(3, 2, 2), other(3, 2, 2);
+  other.advance_to(5);
+  CHECK(test::mentions(test::error_of([&] { state.add(other); }),
+                       {"size() of the state to add is 5", "0"}));
+  CHECK(test::mentions(test::error_of([&] { other.advance_to(4); }),
+                       {"the count to advance to is 4", "at least size()"}));
+  CHECK(test::mentions(test::error_of([&] { state.add(State(4, 2, 2)); }), {"max_levels"}));
+  CHECK(test::mentions(test::error_of([&] { state.add(State(3, 1, 2)); }), {"d_k"}));
+  CHECK(test::mentions(test::error_of([&] { state.add(State(3, 2, 1)); }), {"d_v"}));
+}
