@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/level_reads.hpp"
 #include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/pending.hpp"
 #include "loglinear/detail/types.hpp"
@@ -119,12 +120,12 @@ class StreamState {
   /// buffer included. What writing the token `next` takes is read on the way.
   template <class WeightOf>
   void read(Workspace<Kind>& w, WeightOf weight_of, const Token<Kind>* next = nullptr) const {
-    read_levels(w, weight_of, next);
+    LevelReads<Kind, Stored>::read(*this, w, weight_of, next);
     if (buffered_ == 0) return;
     const Index n = buffered_ * leaves_;
     const Scalar* const query = w.old_query.data();
     bool looks_up_p = false;
-    if constexpr (looks_up) {
+    if constexpr (looks_up<Kind>) {
       if (next != nullptr) {
         row_dots(keys_.data(), n, key_rows(), query, next->transition.p.data(), w.scores.data(),
                  w.found.data());
@@ -144,7 +145,7 @@ class StreamState {
   /// t.d_old_query = sum_l lambda_l S_l d, and t.d_lambda += d . S_l^T w.old_query.
   template <class WeightOf>
   void pull_back(const Workspace<Kind>& w, TrainingWorkspace<Kind>& t, WeightOf weight_of) const {
-    pull_back_levels(w, t, weight_of);
+    LevelReads<Kind, Stored>::pull_back(*this, w, t, weight_of);
     if (buffered_ == 0) return;
     const Index n = buffered_ * leaves_;
     auto d_scores = t.d_scores.head(n);
@@ -225,13 +226,13 @@ class StreamState {
   template <class, int, class, LastLevel>
   friend class StreamState;
   friend struct StreamParts;
+  template <class, class>
+  friend struct LevelReads;
   friend class loglinear::StreamSnapshot<Kind, Stored>;
 
   /// Levels of a tier of dense products but for the last tier, which has all higher ones.
   static constexpr int dense_tier_height = 3;
   static constexpr double most_growth = 1e9;
-  /// Whether a write takes products of the state with p: a read then forms them on the way.
-  static constexpr bool looks_up = is_rank_one_update<Kind>;
 
   /// b, so that B is about the smaller side of a level, but no more levels than there are.
   static int buffer_level(int max_levels, Index key_rows, Index d_v) {
@@ -283,146 +284,18 @@ class StreamState {
     }
   }
 
-  /// The factor of a level's share of a read, where the last level may have to give way before it.
-  template <class WeightOf>
-  static Scalar kept(const WeightOf& weight_of, int level, const Scalar& factor) {
-    if constexpr (requires { weight_of.kept(level); }) {
-      return static_cast<Scalar>(weight_of.kept(level)) * factor;
-    } else {
-      return factor;
-    }
-  }
-
-  /// The query as tier `tier` sees it, but for a common factor.
-  [[nodiscard]] static const Scalar* query_of(const Workspace<Kind>& w, int tier) {
-    return OneFactor<Kind> || tier < 0 ? w.old_query.data() : w.tier_queries.col(tier).data();
-  }
-
-  /// The query as `tier` sees it from that of the tier before; and p of the next token, too.
-  template <class Pulling>
-  static void pull(const Pulling& product, Workspace<Kind>& w, int tier,
-                   [[maybe_unused]] const Token<Kind>* next) {
-    if constexpr (looks_up && std::is_same_v<Pulling, Recent>) {
-      if (next != nullptr) {
-        product.pull(query_of(w, tier - 1), next->transition.p.data(), w.tier_queries.col(tier),
-                     w.pulled_p, w.scores, w.found);
-        return;
-      }
-    }
-    product.pull(query_of(w, tier - 1), w.tier_queries.col(tier), w.scores);
-  }
-
-  /// w.old_read from the levels alone: the query goes down through the tiers, the newest first.
-  template <class WeightOf>
-  void read_levels(Workspace<Kind>& w, WeightOf weight_of,
-                   [[maybe_unused]] const Token<Kind>* next) const {
-    std::array<WeightedRows<Stored, Scalar>, max_level_limit> terms;
-    std::size_t count = 0;
-    int tier = -1;
-    Scalar factor(1);
-    if constexpr (scales_values<Kind>) w.old_read.setZero();
-    for (int l : levels_.active_levels()) {
-      while (tier < tier_of(l)) {
-        ++tier;
-        with_tier(tier, [&](const auto& product) {
-          if constexpr (OneFactor<Kind>) {
-            factor *= product.factor();
-          } else {
-            pull(product, w, tier, next);
-          }
-          if constexpr (scales_values<Kind>) {
-            auto scales = w.tier_scales.col(tier);
-            if (tier == 0) scales.setOnes();
-            if (tier > 0) scales = w.tier_scales.col(tier - 1);
-            product.right(scales.transpose());
-          }
-        });
-      }
-      terms[count] = {levels_.level_data(l), query_of(w, tier),
-                      w.lambda[weight_of(l)] * kept(weight_of, l, factor)};
-      if constexpr (scales_values<Kind>) {
-        weighted_rows(&terms[count], 1, key_rows(), d_v(), d_v(), w.level_read.data());
-        if (tier >= 0) w.level_read.array() *= w.tier_scales.col(tier).array();
-        w.old_read += w.level_read;
-      }
-      ++count;
-    }
-    if constexpr (looks_up) {
-      if (next != nullptr && tier < 0 && buffer_level_ > 0) {
-        recent_.pull(next->transition.p.data(), w.pulled_p, w.scores);
-      }
-    }
-    if constexpr (!scales_values<Kind>) {
-      weighted_rows<false, 8>(terms.data(), static_cast<int>(count), key_rows(), d_v(), d_v(),
-                              w.old_read.data());
-    }
-  }
-
-  /// t.d_old_query and t.d_lambda from the levels alone: sums of S_l d come up through the tiers,
-  /// the oldest first, or where products are diagonal all at once, their rows weighted.
-  template <class WeightOf>
-  void pull_back_levels(const Workspace<Kind>& w, TrainingWorkspace<Kind>& t,
-                        WeightOf weight_of) const {
-    std::array<DottedRows<Stored, Scalar>, max_level_limit> terms;
-    std::array<LevelTerm, max_level_limit> of_level;
-    std::size_t count = 0;
-    int tier = -1;
-    Scalar factor(1);
-    constexpr bool weighs_rows = Product::is_diagonal && !OneFactor<Kind>;
-    if constexpr (weighs_rows) t.row_weights.setOnes();
-    for (int l : levels_.active_levels()) {
-      while (tier < tier_of(l)) {
-        with_tier(++tier, [&]([[maybe_unused]] const auto& product) {
-          if constexpr (OneFactor<Kind>) factor *= product.factor();
-          if constexpr (weighs_rows) product.push(t.row_weights, t.pushed);
-        });
-      }
-      const int seen = weight_of(l);
-      auto weights = t.level_weights.col(l);
-      const Scalar left = kept(weight_of, l, factor);
-      weights.setConstant(w.lambda[seen] * left);
-      if constexpr (weighs_rows) weights.array() *= t.row_weights.array();
-      const Scalar* vector = t.d_old_read.data();
-      if constexpr (scales_values<Kind>) {
-        if (tier >= 0) {
-          auto scaled = t.level_cotangents.col(l);
-          scaled = w.tier_scales.col(tier).cwiseProduct(t.d_old_read);
-          vector = scaled.data();
-        }
-      }
-      terms[count] = {levels_.level_data(l), vector, weights.data(), query_of(w, tier), Scalar(0)};
-      of_level[count++] = {tier, seen, left};
-    }
-    t.d_old_query.setZero();
-    std::size_t last = count;
-    for (; tier >= 0 && !Product::is_diagonal; --tier) {
-      std::size_t first = last;
-      while (first > 0 && of_level[first - 1].tier == tier) --first;
-      add_dotted(terms.data() + first, last - first, t.d_old_query);
-      with_tier(tier, [&](const auto& product) { product.push(t.d_old_query, t.pushed); });
-      last = first;
-    }
-    add_dotted(terms.data(), last, t.d_old_query);
-    for (std::size_t i = 0; i < count; ++i) {
-      t.d_lambda[of_level[i].seen] += of_level[i].factor * terms[i].found;
-    }
-  }
-  void add_dotted(DottedRows<Stored, Scalar>* terms, std::size_t count, Vector<Scalar>& to) const {
-    dotted_rows(terms, static_cast<int>(count), key_rows(), d_v(), d_v(), to.data());
-  }
-
   /// Everything but the levels undergoes a transition, and they are to undergo it later.
   void undergo(const Kind& transition, [[maybe_unused]] Workspace<Kind>& w) {
     const Index n = buffered_ * leaves_;
     if constexpr (OneFactor<Kind>) {
       factors_.head(n) *= transition.factor();
-    } else if constexpr (looks_up) {
+    } else if constexpr (looks_up<Kind>) {
       transition.left(keys_.topRows(n).transpose(), w.found.data());
     } else if (n > 0) {
       transition.left(keys_.topRows(n).transpose());
       if constexpr (scales_values<Kind>) transition.right(values_.topRows(n));
     }
-    if constexpr (looks_up) {
+    if constexpr (looks_up<Kind>) {
       if (recent_.is_identity()) {
         recent_.follow(transition);  // p was looked up before the levels were settled
       } else {
@@ -526,11 +399,6 @@ class StreamState {
     pending(tier + 1).follow(pending(tier));
     pending(tier).reset();
   }
-
-  struct LevelTerm {
-    int tier, seen;
-    Scalar factor;
-  };
 
   State levels_;  // the first size() - buffered_ tokens, before what is pending
   Index leaves_;
