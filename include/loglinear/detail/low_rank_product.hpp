@@ -191,10 +191,9 @@ class LowRankProduct {
 
   /// m = P, row-major.
   void write_to(RowMajorMatrix<Scalar>& m) {
-    m.setZero();
-    m.diagonal() = diagonal_;
-    for (Index j = 0; j < count_; ++j) z_.row(j) *= u_factors_[j];
-    product<Into::subtract>(u_.topRows(count_).transpose(), z_.topRows(count_), m);
+    for (Index j = 0; j < count_; ++j) z_.row(j) *= -u_factors_[j];
+    product<Into::replace>(u_.topRows(count_).transpose(), z_.topRows(count_), m);
+    m.diagonal() += diagonal_;
   }
 
   /// For checkpoints.

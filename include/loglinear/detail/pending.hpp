@@ -150,7 +150,7 @@ class DenseProduct {
     weighted_rows(left_.data(), left_.rows(), left_.cols(), left_.cols(), q, pulled.data());
   }
   void push(auto&& s, Vector<Scalar>& scratch) const {
-    scratch.noalias() = left_ * s;
+    row_dots(left_.data(), left_.rows(), left_.cols(), s.data(), scratch.data());
     s = scratch;
   }
   void right(auto&& z) const { z.array() *= right_.transpose().array(); }
