@@ -338,7 +338,8 @@ class StreamState {
           }
         });
       }
-      terms[count] = {levels_.level_data(l), query_of(w, tier),
+      terms[count] = {levels_.level_data(l),
+                      {query_of(w, tier)},
                       w.lambda[weight_of(l)] * kept(weight_of, l, factor)};
       if constexpr (scales_values<Kind>) {
         weighted_rows(&terms[count], 1, key_rows(), d_v(), d_v(), w.level_read.data());
