@@ -2799,10 +2799,9 @@ class LowRankProduct {
 
   /// m = P, row-major.
   void write_to(RowMajorMatrix<Scalar>& m) {
-    m.setZero();
-    m.diagonal() = diagonal_;
-    for (Index j = 0; j < count_; ++j) z_.row(j) *= u_factors_[j];
-    product<Into::subtract>(u_.topRows(count_).transpose(), z_.topRows(count_), m);
+    for (Index j = 0; j < count_; ++j) z_.row(j) *= -u_factors_[j];
+    product<Into::replace>(u_.topRows(count_).transpose(), z_.topRows(count_), m);
+    m.diagonal() += diagonal_;
   }
 
   /// For checkpoints.
@@ -2981,7 +2980,7 @@ class DenseProduct {
     weighted_rows(left_.data(), left_.rows(), left_.cols(), left_.cols(), q, pulled.data());
   }
   void push(auto&& s, Vector<Scalar>& scratch) const {
-    scratch.noalias() = left_ * s;
+    row_dots(left_.data(), left_.rows(), left_.cols(), s.data(), scratch.data());
     s = scratch;
   }
   void right(auto&& z) const { z.array() *= right_.transpose().array(); }
@@ -3137,7 +3136,8 @@ struct LevelReads {
           }
         });
       }
-      terms[count] = {stream.levels_.level_data(l), query_of(w, tier),
+      terms[count] = {stream.levels_.level_data(l),
+                      {query_of(w, tier)},
                       w.lambda[weight_of(l)] * kept(weight_of, l, factor)};
       if constexpr (scales_values<Kind>) {
         weighted_rows(&terms[count], 1, rows, columns, columns, w.level_read.data());
@@ -4757,6 +4757,56 @@ struct NormalizedMixture {
   }
 };
 
+/// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, with the `NormalizedMixture` over
+/// all levels and the 2^l tokens that level l holds. A sum of ever more leaves ends where tanh is
+/// flat, and training there stands still; a mean does not grow. So this is the choice for endless
+/// streams of rules without forgetting, `KeyOnly<...>`; docs/state.md has the figures. Past the
+/// last level the sum grows there after all, unless that forgets or halves (`LastLevel`). Weights:
+/// `w_lambda` (n x d_model).
+struct MeanMixture {
+  NormalizedMixture mixture{};  ///< its hyperparameters
+  int max_levels = 0;           ///< set by the layer
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
+    return mixture.parameters(n);
+  }
+
+  /// \throws std::invalid_argument as `NormalizedMixture`
+  template <class Scalar>
+  void resolve(int levels) {
+    max_levels = levels;
+    mixture.resolve<Scalar>(levels);
+  }
+
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    mixture.weigh(raw, free, lambda);
+    for (Eigen::Index i = 0; i < lambda.size(); ++i) lambda[i] /= tokens<Scalar>(i, lambda.size());
+  }
+
+  void pullback(const auto& raw, const auto& free, const auto& lambda, const auto& d_lambda,
+                auto& d_raw, auto& d_free) const {
+    using Scalar = typename std::decay_t<decltype(d_lambda)>::Scalar;
+    using Weights =  // on the stack
+        Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit + 1, 1>;
+    Weights mixed(lambda), d_mixed(d_lambda);
+    for (Eigen::Index i = 0; i < lambda.size(); ++i) {
+      mixed[i] *= tokens<Scalar>(i, lambda.size());
+      d_mixed[i] /= tokens<Scalar>(i, lambda.size());
+    }
+    mixture.pullback(raw, free, mixed, d_mixed, d_raw, d_free);
+  }
+
+ private:
+  /// Tokens of the bucket under weight i of n: 2^level, and in the order `current_apart` the first
+  /// is the token's own leaf. Dividing by a power of two rounds nothing.
+  template <class Scalar>
+  [[nodiscard]] Scalar tokens(Eigen::Index i, Eigen::Index n) const {
+    const auto level = static_cast<int>(n > max_levels ? std::max(i - 1, Eigen::Index{0}) : i);
+    return static_cast<Scalar>(static_cast<double>(std::uint64_t{1} << level));
+  }
+};
+
 /// The paper's weights, not normalised: `lambda = softplus(L * (W_lambda x))`, L a free vector that
 /// starts at ones (arXiv:2506.04761, section 3.4). Weights: `w_lambda` (n x d_model) and
 /// `level_scale` (n).
@@ -4807,6 +4857,7 @@ concept LevelWeights = std::copyable<Policy> &&
 };
 
 static_assert(LevelWeights<NormalizedMixture, double>);
+static_assert(LevelWeights<MeanMixture, double>);
 static_assert(LevelWeights<SoftplusWeights, double>);
 static_assert(LevelWeights<UnitWeights, double>);
 

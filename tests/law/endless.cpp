@@ -133,6 +133,36 @@ void check_reads() {
   });
 }
 
+/// What a mixture of means reads is the mixture of what each level reads over its tokens.
+void check_means(ReadOrder order) {
+  using Layer = LogLinearAttention<KeyOnly<DeltaNet>, double, MeanMixture>;
+  Layer layer({.d_model = 4, .d_k = 5, .d_v = 3, .max_levels = 6, .read_order = order});
+  Normal normal(74);
+  set_order_one_weights(layer, normal);
+  for (std::uint64_t t = 0; t < 60; ++t) {
+    const auto x = normal.vector<double>(4, 1);
+    const auto before = layer.log_linear_state();
+    const detail::Vector<double> q = layer.weight("w_query") * x;
+    layer.forward(x);
+    const detail::Vector<double> mixed = layer.lambda();
+    detail::Vector<double> expected = detail::Vector<double>::Zero(3);
+    const auto after = layer.log_linear_state();
+    const auto& state = order == ReadOrder::after_push ? after : before;
+    const int shift = order == ReadOrder::current_apart ? 1 : 0;
+    double sum = 0;  // of the mixture itself
+    for (int i = 0; i < mixed.size(); ++i) sum += std::ldexp(mixed[i], std::max(i - shift, 0));
+    CHECK(std::abs(sum - 1) <= test::rounding<double>(8, 6));
+    for (int l = 0; l < 6; ++l) expected += mixed[l + shift] * (state.level(l).transpose() * q);
+    if (shift == 1) {
+      const detail::Vector<double> k = (layer.weight("w_key") * x).normalized();
+      const detail::Vector<double> v = layer.weight("w_value") * x;
+      expected += mixed[0] * k.dot(q) * v;
+    }
+    CHECK(test::difference(layer.raw_read(), expected) <=
+          test::rounding<double>(64, 5) * (1 + expected.norm()));
+  }
+}
+
 template <LastLevel policy>
 void check_gradient() {
   const auto check = [](const auto& inner, int max_levels) {
@@ -186,6 +216,10 @@ TEST_CASE("what is read after a push is what stands then, whatever the last leve
   check_reads<LastLevel::fold>();
   check_reads<LastLevel::forget>();
   check_reads<LastLevel::halve>();
+}
+
+TEST_CASE("a mixture of means reads means, in every order", "[law]") {
+  for (const ReadOrder order : read_orders) check_means(order);
 }
 
 TEST_CASE("gradients where the last level gives way", "[grad]") {

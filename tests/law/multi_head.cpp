@@ -112,6 +112,44 @@ TEST_CASE("the number of threads does not change a bit", "[law]") {
   for (const std::string& name : one.weight_names()) CHECK(one.weight(name) == four.weight(name));
 }
 
+TEMPLATE_TEST_CASE("nor in long streams, blocks and streams restored elsewhere", "[law]",
+                   (LogLinearAttention<GatedDeltaNet, float>),
+                   (LogLinearAttention<GLAVector, float>), (LogLinearAttention<GLA, float>)) {
+  using Heads = MultiHeadAttention<TestType>;
+  using Block = detail::RowMajorMatrix<float>;
+  // Levels of several tiers, leaves that stand apart, more heads than threads and fewer.
+  typename Heads::Options options{.d_model = 6, .d_k = 20, .d_v = 24, .n_heads = 5};
+  options.threads = 1;
+  Heads first(options);
+  Normal normal(42);
+  set_order_one_weights(first, normal);
+  const Block x = normal.matrix<float>(600, 6, 1), y = normal.matrix<float>(100, 6, 0.5);
+  const auto run = [&](Heads& heads) {
+    Block out(600, 6);
+    for (Eigen::Index t = 0; t < 300; ++t) out.row(t) = heads.forward(x.row(t)).transpose();
+    out.middleRows(300, 200) = heads.forward_block(x.middleRows(300, 200));
+    for (Eigen::Index t = 500; t < 600; ++t) {
+      out.row(t) = heads.train_one(x.row(t), y.row(t - 500)).transpose();
+    }
+    return out;
+  };
+  const auto begin = first;
+  const Block expected = run(first);
+  for (const int threads : {1, 2, 3, 8}) {
+    CAPTURE(threads);
+    options.threads = threads;
+    Heads heads(options);
+    copy_weights(begin, heads);
+    for (int t = 0; t < 10; ++t) heads.forward(x.row(t));
+    heads.restore(begin.snapshot());
+    CHECK(run(heads) == expected);
+    CHECK(heads.state() == first.state());
+    for (const std::string& name : first.weight_names()) {
+      CHECK(heads.weight(name) == first.weight(name));
+    }
+  }
+}
+
 TEST_CASE("what fails in one head changes none", "[law]") {
   using Layer = LogLinearAttention<RWKV>;
   for (const int threads : {1, 3}) {

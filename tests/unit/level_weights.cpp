@@ -208,3 +208,30 @@ TEST_CASE("NormalizedMixture stays a mixture where the sum of the softplus overf
   CHECK(std::abs(lambda.sum() - 1) <= 1e-15);
   CHECK(std::abs(lambda[3] - 1.0 / 7) <= 1e-15);
 }
+
+TEST_CASE("The mixture of means divides by the tokens of each bucket") {
+  test::Random random(14);
+  for (const int max_levels : {1, 5, 64}) {
+    for (const bool apart : {false, true}) {
+      MeanMixture policy{.mixture = {.lambda_init = 0.5, .tau = 2}};
+      policy.resolve<double>(max_levels);
+      const Eigen::Index n = max_levels + (apart ? 1 : 0);
+      const Vec raw = random.vector<double>(n), d_lambda = random.vector<double>(n);
+      const Vec lambda = weigh(policy, raw);
+      const Vec plain = weigh(mixture(0.5, 2, max_levels), raw);
+      Vec sizes(n);  // 1, 2, 4, ..., after the token's own leaf if that stands apart
+      for (Eigen::Index i = 0; i < n; ++i) {
+        sizes[i] = apart && i == 0 ? 1 : std::exp2(static_cast<double>(apart ? i - 1 : i));
+      }
+      CHECK(lambda == plain.cwiseQuotient(sizes));
+
+      // d lambda_i / d raw is that of the mixture over the size.
+      Vec d_raw(n), expected(n), none;
+      policy.pullback(raw, none, lambda, d_lambda, d_raw, none);
+      const Vec scaled = d_lambda.cwiseQuotient(sizes);
+      mixture(0.5, 2, max_levels).pullback(raw, none, plain, scaled, expected, none);
+      CHECK(d_raw == expected);
+      CHECK(d_raw.cwiseAbs().maxCoeff() >= (n > 1 ? 1e-6 : 0));
+    }
+  }
+}

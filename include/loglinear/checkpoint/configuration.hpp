@@ -62,6 +62,9 @@ template <class Rule>
   return "normalized_mixture(lambda_init=" + value_to_text(weights.lambda_init) +
          ", tau=" + value_to_text(weights.tau) + ")";
 }
+[[nodiscard]] inline std::string text_of(const MeanMixture& weights) {
+  return "mean_mixture(" + text_of(weights.mixture) + ")";
+}
 [[nodiscard]] inline std::string text_of(const SoftplusWeights&) {
   return "softplus_weights";
 }

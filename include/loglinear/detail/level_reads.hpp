@@ -54,7 +54,8 @@ struct LevelReads {
           }
         });
       }
-      terms[count] = {stream.levels_.level_data(l), query_of(w, tier),
+      terms[count] = {stream.levels_.level_data(l),
+                      {query_of(w, tier)},
                       w.lambda[weight_of(l)] * kept(weight_of, l, factor)};
       if constexpr (scales_values<Kind>) {
         weighted_rows(&terms[count], 1, rows, columns, columns, w.level_read.data());
