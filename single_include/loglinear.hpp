@@ -1705,9 +1705,10 @@ namespace loglinear {
 /// * `all_finite()`: whether every member is a finite number;
 /// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, a transition of the same type, the
 ///   derivative of `q^T L s + d . (r z)` with respect to every member;
-/// * `follow(later)`, `reset()`, `row_factor(i)` and `column_factors()`, only where L is diagonal and
-///   products are of the same kind: this <- later * this, this <- I, coefficient i of L, and those of
-///   r or null for ones; layers then keep such a product where a dense one would stand;
+/// * `follow(later)`, `reset()`, `row_factor(i)` and `column_factors()`, only where L is diagonal
+/// and
+///   products are of the same kind: this <- later * this, this <- I, coefficient i of L, and those
+///   of r or null for ones; layers then keep such a product where a dense one would stand;
 /// * `factor()`, only where moreover L is a multiple of I and r is 1: that multiple;
 /// * `scales_values`, static: false where r is always 1.
 ///
@@ -12528,8 +12529,7 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
       }
       keys.col(j) *= in.beta(t, j);
     }
-    const double magnitude =
-        state.require_writable(transition.norm_bound(), keys, values);
+    const double magnitude = state.require_writable(transition.norm_bound(), keys, values);
     state.undergo_unchecked(transition);
     const Row query = in.q.row(t);
     out.row(t) = (in.lambda(t, 0) * (query * keys)) * values.transpose();

@@ -117,8 +117,7 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
       }
       keys.col(j) *= in.beta(t, j);
     }
-    const double magnitude =
-        state.require_writable(transition.norm_bound(), keys, values);
+    const double magnitude = state.require_writable(transition.norm_bound(), keys, values);
     state.undergo_unchecked(transition);
     const Row query = in.q.row(t);
     out.row(t) = (in.lambda(t, 0) * (query * keys)) * values.transpose();
