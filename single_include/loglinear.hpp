@@ -1705,8 +1705,7 @@ namespace loglinear {
 /// * `all_finite()`: whether every member is a finite number;
 /// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, a transition of the same type, the
 ///   derivative of `q^T L s + d . (r z)` with respect to every member;
-/// * `follow(later)`, `reset()`, `row_factor(i)` and `column_factors()`, only where L is diagonal
-/// and
+/// * `follow(later)`, `reset()`, `row_factor(i)`, `column_factors()`, only where L is diagonal and
 ///   products are of the same kind: this <- later * this, this <- I, coefficient i of L, and those
 ///   of r or null for ones; layers then keep such a product where a dense one would stand;
 /// * `factor()`, only where moreover L is a multiple of I and r is 1: that multiple;
