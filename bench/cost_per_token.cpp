@@ -90,6 +90,10 @@ int main(int argc, char** argv) {
   const bench::Tokens<Kind> tokens(d, octaves + 1);
   Stream log_linear(tokens, d, octaves + 1), linear(tokens, d, 1);
   Cache cache(d, Index{1} << cached_octaves);
+  // Caches, clock and branch predictors are warm before anything counts.
+  Stream(tokens, d, octaves + 1).run_to(1 << 14);
+  Stream(tokens, d, 1).run_to(1 << 14);
+  for (int i = 0; i < 100; ++i) cache.at(64, tokens.token(0).query);
   for (int octave = 6; octave <= octaves; ++octave) {
     const std::uint64_t length = std::uint64_t{1} << octave;
     const double many = log_linear.run_to(length), one = linear.run_to(length);
