@@ -418,10 +418,10 @@ template <class Scalar>
 inline constexpr Scalar negligible_magnitude =
     std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon();
 
-/// Clears what has decayed to nothing; other scalars than IEEE ones are left as they are.
+/// Clears what has decayed to nothing; dual numbers and narrow ones are left as they are.
 template <class Scalar>
 void clear_negligible(Scalar* m, Index size) {
-  if constexpr (std::numeric_limits<Scalar>::is_iec559 && !is_narrow<Scalar>) {
+  if constexpr (std::is_floating_point_v<Scalar>) {
     for (Index j = 0; j < size; ++j) {
       m[j] = std::abs(m[j]) < negligible_magnitude<Scalar> ? Scalar(0) : m[j];
     }
