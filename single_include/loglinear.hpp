@@ -2185,7 +2185,8 @@ struct Workspace {
 
   Workspace(const Layout& layout, Index d_model, Index leaves, Index weights,
             const ReadShape& shape)
-      : x(Vector<Scalar>::Zero(d_model)),
+      : max_levels(shape.max_levels),
+        x(Vector<Scalar>::Zero(d_model)),
         raw(Vector<Scalar>::Zero(layout.end)),
         token(layout.key_rows, layout.d_v, leaves),
         lambda(Vector<Scalar>::Zero(weights)),
@@ -2201,6 +2202,7 @@ struct Workspace {
         read(Vector<Scalar>::Zero(layout.d_v)),
         output(Vector<Scalar>::Zero(layout.d_v)) {}
 
+  Index max_levels;             // of the layer that it is for
   Vector<Scalar> x;             // the input
   Vector<Scalar> raw;           // all projections of x, stacked
   Token<Kind> token;            // what the rule made of them
@@ -8114,6 +8116,7 @@ class LogLinearAttention
     detail::require_size("the workspace's output", workspace.output.size(), output_dim());
     detail::require_size("the workspace's lambda", workspace.lambda.size(),
                          preparation_.weight_count());
+    detail::require_size("the workspace's levels", workspace.max_levels, state_.max_levels());
     detail::require_size("the workspace's tiers", workspace.tier_queries.cols(),
                          state_.read_shape().tiers);
     detail::load_vector(x, "x", workspace.x);

@@ -170,6 +170,7 @@ class LogLinearAttention
     detail::require_size("the workspace's output", workspace.output.size(), output_dim());
     detail::require_size("the workspace's lambda", workspace.lambda.size(),
                          preparation_.weight_count());
+    detail::require_size("the workspace's levels", workspace.max_levels, state_.max_levels());
     detail::require_size("the workspace's tiers", workspace.tier_queries.cols(),
                          state_.read_shape().tiers);
     detail::load_vector(x, "x", workspace.x);

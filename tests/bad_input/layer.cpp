@@ -462,5 +462,5 @@ TEST_CASE("Layer: cast to a scalar that cannot hold the numbers") {
   layer.forward(Vec<double>::Ones(d_model));
   layer.set_weight("w_value", test::Matrix<double>::Zero(d_v, d_model));
   CHECK(test::mentions(test::error_of([&] { (void)layer.cast<float>(); }),
-                       {"largest coefficient", "range"}));
+                       {"a buffered value", "inf", "finite"}));
 }

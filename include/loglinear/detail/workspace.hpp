@@ -46,7 +46,8 @@ struct Workspace {
 
   Workspace(const Layout& layout, Index d_model, Index leaves, Index weights,
             const ReadShape& shape)
-      : x(Vector<Scalar>::Zero(d_model)),
+      : max_levels(shape.max_levels),
+        x(Vector<Scalar>::Zero(d_model)),
         raw(Vector<Scalar>::Zero(layout.end)),
         token(layout.key_rows, layout.d_v, leaves),
         lambda(Vector<Scalar>::Zero(weights)),
@@ -62,6 +63,7 @@ struct Workspace {
         read(Vector<Scalar>::Zero(layout.d_v)),
         output(Vector<Scalar>::Zero(layout.d_v)) {}
 
+  Index max_levels;             // of the layer that it is for
   Vector<Scalar> x;             // the input
   Vector<Scalar> raw;           // all projections of x, stacked
   Token<Kind> token;            // what the rule made of them
