@@ -2819,7 +2819,19 @@ class LowRankProduct {
     part("z", self.z_.topRows(self.count_));
   }
 
+  /// The same product, in this scalar.
+  template <class OtherKind>
+  void assign(const LowRankProduct<OtherKind>& other) {
+    diagonal_ = other.diagonal_.template cast<Scalar>();
+    u_ = other.u_.template cast<Scalar>();
+    u_factors_ = other.u_factors_.template cast<Scalar>();
+    z_ = other.z_.template cast<Scalar>();
+    count_ = other.count_;
+  }
+
  private:
+  template <class>
+  friend class LowRankProduct;
   static constexpr Index most_on_stack = 4096;
 
   template <class Diagonal>
@@ -2937,7 +2949,20 @@ class DiagonalProduct {
     }
   }
 
+  /// The same product, in this scalar.
+  template <class OtherKind>
+  void assign(const DiagonalProduct<OtherKind>& other) {
+    if constexpr (requires { product_.decay.size(); }) {
+      product_.decay = other.product_.decay.template cast<Scalar>();
+    } else if constexpr (requires { product_.decay; }) {
+      product_.decay = static_cast<Scalar>(other.product_.decay);
+    }
+  }
+
  private:
+  template <class>
+  friend class DiagonalProduct;
+
   Kind product_;
 };
 
@@ -3004,7 +3029,16 @@ class DenseProduct {
     if constexpr (scales_values<Kind>) part("right", self.right_);
   }
 
+  template <class OtherKind>
+  void assign(const DenseProduct<OtherKind>& other) {
+    left_ = other.left_.template cast<Scalar>();
+    right_ = other.right_.template cast<Scalar>();
+  }
+
  private:
+  template <class>
+  friend class DenseProduct;
+
   /// By pieces of some columns, copied to the stack; where a single column is longer than that, to
   /// the heap.
   template <class Stored>
@@ -4202,15 +4236,21 @@ class StreamState {
   template <class OtherKind, class OtherStored>
   [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored, Overflow> cast() const {
     using Other = typename OtherKind::Scalar;
-    StreamState settled(*this);
     StreamState<OtherKind, MaxLevels, OtherStored, Overflow> other(max_levels(), key_rows(), d_v(),
                                                                    leaves_);
-    other.levels_ = settled.settled_levels().template cast<OtherStored>();
-    const Index n = buffered_ * leaves_;
-    for (Index j = 0; j < n; ++j) {
-      for (Index i = 0; i < key_rows(); ++i) other.keys_(j, i) = static_cast<Other>(key(j, i));
+    if constexpr (is_narrow<Stored> == is_narrow<OtherStored>) {
+      other.levels_ = levels_.template cast<OtherStored>();
+      other.recent_.assign(recent_);
+      for (std::size_t i = 0; i < pending_.size(); ++i) other.pending_[i].assign(pending_[i]);
+      other.growth_ = growth_;
+    } else {  // with other tiers
+      StreamState settled(*this);
+      other.levels_ = settled.settled_levels().template cast<OtherStored>();
     }
+    const Index n = buffered_ * leaves_;
+    other.keys_.topRows(n) = keys_.topRows(n).template cast<Other>();
     other.values_.topRows(n) = values_.topRows(n).template cast<Other>();
+    if constexpr (OneFactor<Kind>) other.factors_.head(n) = factors_.head(n).template cast<Other>();
     other.buffered_ = buffered_;
     require_finite("a buffered key", other.keys_.topRows(n));
     require_finite("a buffered value", other.values_.topRows(n));

@@ -209,7 +209,19 @@ class LowRankProduct {
     part("z", self.z_.topRows(self.count_));
   }
 
+  /// The same product, in this scalar.
+  template <class OtherKind>
+  void assign(const LowRankProduct<OtherKind>& other) {
+    diagonal_ = other.diagonal_.template cast<Scalar>();
+    u_ = other.u_.template cast<Scalar>();
+    u_factors_ = other.u_factors_.template cast<Scalar>();
+    z_ = other.z_.template cast<Scalar>();
+    count_ = other.count_;
+  }
+
  private:
+  template <class>
+  friend class LowRankProduct;
   static constexpr Index most_on_stack = 4096;
 
   template <class Diagonal>

@@ -105,7 +105,20 @@ class DiagonalProduct {
     }
   }
 
+  /// The same product, in this scalar.
+  template <class OtherKind>
+  void assign(const DiagonalProduct<OtherKind>& other) {
+    if constexpr (requires { product_.decay.size(); }) {
+      product_.decay = other.product_.decay.template cast<Scalar>();
+    } else if constexpr (requires { product_.decay; }) {
+      product_.decay = static_cast<Scalar>(other.product_.decay);
+    }
+  }
+
  private:
+  template <class>
+  friend class DiagonalProduct;
+
   Kind product_;
 };
 
@@ -172,7 +185,16 @@ class DenseProduct {
     if constexpr (scales_values<Kind>) part("right", self.right_);
   }
 
+  template <class OtherKind>
+  void assign(const DenseProduct<OtherKind>& other) {
+    left_ = other.left_.template cast<Scalar>();
+    right_ = other.right_.template cast<Scalar>();
+  }
+
  private:
+  template <class>
+  friend class DenseProduct;
+
   /// By pieces of some columns, copied to the stack; where a single column is longer than that, to
   /// the heap.
   template <class Stored>

@@ -207,15 +207,21 @@ class StreamState {
   template <class OtherKind, class OtherStored>
   [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored, Overflow> cast() const {
     using Other = typename OtherKind::Scalar;
-    StreamState settled(*this);
     StreamState<OtherKind, MaxLevels, OtherStored, Overflow> other(max_levels(), key_rows(), d_v(),
                                                                    leaves_);
-    other.levels_ = settled.settled_levels().template cast<OtherStored>();
-    const Index n = buffered_ * leaves_;
-    for (Index j = 0; j < n; ++j) {
-      for (Index i = 0; i < key_rows(); ++i) other.keys_(j, i) = static_cast<Other>(key(j, i));
+    if constexpr (is_narrow<Stored> == is_narrow<OtherStored>) {
+      other.levels_ = levels_.template cast<OtherStored>();
+      other.recent_.assign(recent_);
+      for (std::size_t i = 0; i < pending_.size(); ++i) other.pending_[i].assign(pending_[i]);
+      other.growth_ = growth_;
+    } else {  // with other tiers
+      StreamState settled(*this);
+      other.levels_ = settled.settled_levels().template cast<OtherStored>();
     }
+    const Index n = buffered_ * leaves_;
+    other.keys_.topRows(n) = keys_.topRows(n).template cast<Other>();
     other.values_.topRows(n) = values_.topRows(n).template cast<Other>();
+    if constexpr (OneFactor<Kind>) other.factors_.head(n) = factors_.head(n).template cast<Other>();
     other.buffered_ = buffered_;
     require_finite("a buffered key", other.keys_.topRows(n));
     require_finite("a buffered value", other.values_.topRows(n));
