@@ -8,6 +8,9 @@
 /// Needs LibTorch (Debian: libtorch-dev), CMake target `loglinear::torch`. Neither loglinear.hpp
 /// nor the single header includes it.
 
+#include <algorithm>
+#include <vector>
+
 #include "loglinear/torch/detail/chunkwise_function.hpp"
 #include "loglinear/torch/detail/given_tensors.hpp"
 #include "loglinear/torch/detail/heads_of_tensors.hpp"
