@@ -7,6 +7,8 @@
 // `chunkwise` and `chunkwise_gradient` of each head; over_bare, their ratio; softmax_ns;
 // over_softmax, how many times as long softmax takes.
 
+#include "loglinear/torch.hpp"
+
 #include <benchmark/benchmark.h>
 #include <torch/torch.h>
 
@@ -14,7 +16,6 @@
 #include <string>
 #include <vector>
 
-#include "loglinear/torch.hpp"
 #include "samples.hpp"
 #include "sequence_data.hpp"
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include <torch/torch.h>
-
-#include <cmath>
 #include <cstdio>
 #include <loglinear/torch.hpp>
+
+#include <torch/torch.h>
 
 // Gated DeltaNet with a hierarchy of states, four heads of 16.
 struct MixerImpl : torch::nn::Module {

@@ -3,13 +3,14 @@
 // every coefficient, with level weights and with one state. LibTorch's gradcheck exists in Python
 // alone: the differences are taken here, of the operation as it is called, in double.
 
+#include "tensors.hpp"
+
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "catch.hpp"
-#include "tensors.hpp"
 
 using namespace torch_tests;
 

@@ -2,6 +2,8 @@
 // The operation on tensors: its numbers are those of every head alone, wherever they lie in memory
 // and on any number of threads; what autograd may ask of it, and what it refuses.
 
+#include "tensors.hpp"
+
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -17,7 +19,6 @@
 
 #include "catch.hpp"
 #include "law/sequence_oracle.hpp"
-#include "tensors.hpp"
 
 using namespace torch_tests;
 using torch::autograd::variable_list;

@@ -4,13 +4,14 @@
 
 // Random sequences of several heads, as tensors and as one `Tokens` a head.
 
+#include "loglinear/torch.hpp"
+
 #include <ATen/Functions.h>
 
 #include <cstdint>
 #include <vector>
 
 #include "law/sequence.hpp"
-#include "loglinear/torch.hpp"
 #include "sequence/tokens.hpp"
 
 namespace torch_tests {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <ATen/Functions.h>
-
 #include <loglinear/torch.hpp>
+
+#include <ATen/Functions.h>
 
 int main() {
   const at::Tensor ones = at::ones({1, 4, 1, 2});
