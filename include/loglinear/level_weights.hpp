@@ -23,6 +23,7 @@
 
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/math.hpp"
+#include "loglinear/detail/softplus.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/rule.hpp"
 
