@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
-#include <loglinear/torch.hpp>
-
 #include "decay_gate.hpp"
+#include "hierarchy.hpp"
 #include "mixer.hpp"
 
 namespace recall {
@@ -42,12 +41,12 @@ torch::Tensor GatedDeltaNet::forward(const torch::Tensor& u) {
   const auto mixed = torch::silu(convolution_(parts[0]))
                          .split({shape_.keys(), shape_.keys(), shape_.values()}, -1);
   const torch::Tensor step = torch::softplus(parts[2] + dt_bias_);
-  const torch::Tensor read = loglinear::chunkwise({.q = unit(by_head(mixed[0])),
-                                                   .k = unit(by_head(mixed[1])),
-                                                   .v = by_head(mixed[2]),
-                                                   .lambda = weighting_(u),
-                                                   .g = -torch::exp(a_log_) * step,
-                                                   .beta = torch::sigmoid(parts[3])});
+  const torch::Tensor read = read_hierarchy({.q = unit(by_head(mixed[0])),
+                                             .k = unit(by_head(mixed[1])),
+                                             .v = by_head(mixed[2]),
+                                             .lambda = weighting_(u),
+                                             .g = -torch::exp(a_log_) * step,
+                                             .beta = torch::sigmoid(parts[3])});
   const torch::Tensor y = norm_(read) * torch::silu(by_head(parts[1]));
   return out_(y.view({batch, length, shape_.values()}));
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
-#include <loglinear/torch.hpp>
-
 #include "decay_gate.hpp"
+#include "hierarchy.hpp"
 #include "mixer.hpp"
 
 namespace recall {
@@ -36,11 +35,11 @@ torch::Tensor Mamba2::forward(const torch::Tensor& u) {
   const auto shared = [&](const torch::Tensor& part) {
     return part.unsqueeze(2).expand({batch, length, shape_.heads, shape_.d_k});
   };
-  const torch::Tensor read = loglinear::chunkwise({.q = shared(mixed[2]),
-                                                   .k = shared(mixed[1]),
-                                                   .v = x * step.unsqueeze(-1),
-                                                   .lambda = weighting_(u),
-                                                   .g = -torch::exp(a_log_) * step});
+  const torch::Tensor read = read_hierarchy({.q = shared(mixed[2]),
+                                             .k = shared(mixed[1]),
+                                             .v = x * step.unsqueeze(-1),
+                                             .lambda = weighting_(u),
+                                             .g = -torch::exp(a_log_) * step});
   const torch::Tensor y = (read + d_ * x).view({batch, length, shape_.values()});
   return out_(norm_(y * torch::silu(z)));
 }
