@@ -17,6 +17,13 @@ namespace recall {
   return step + torch::log(-torch::expm1(-step));  // the inverse of softplus
 }
 
+/// Where A_log begins, log(1), ..., log(heads), as in Mamba-2. Flash-linear-attention's Gated
+/// DeltaNet draws A from 0 ... 16 instead: half of its heads then forget within some ten tokens,
+/// and short trainings end before they have unlearnt it.
+[[nodiscard]] inline torch::Tensor initial_a_log(std::int64_t heads) {
+  return torch::arange(1, heads + 1, torch::kFloat).log();
+}
+
 }  // namespace recall
 
 #endif  // RECALL_DECAY_GATE_HPP

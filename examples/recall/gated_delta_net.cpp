@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
+#include <cmath>
+
 #include "decay_gate.hpp"
+#include "fused.hpp"
 #include "hierarchy.hpp"
 #include "mixer.hpp"
 
@@ -10,7 +13,8 @@ namespace {
 /// `x / sqrt(|x|^2 + 1e-6)` over the last dimension.
 torch::Tensor unit(const torch::Tensor& x) {
   constexpr double epsilon = 1e-6;
-  return x * torch::rsqrt(x.square().sum(-1, true) + epsilon);
+  const auto n = static_cast<double>(x.size(-1));
+  return rms_norm(x, torch::full({x.size(-1)}, 1 / std::sqrt(n)), epsilon / n);
 }
 
 }  // namespace
@@ -28,7 +32,7 @@ GatedDeltaNet::GatedDeltaNet(const MixerShape& shape, const std::string& weighti
   register_module("norm", norm_);
   register_module("weighting", weighting_);
   dt_bias_ = register_parameter("dt_bias", initial_dt_bias(shape.heads));
-  a_log_ = register_parameter("a_log", torch::empty({shape.heads}).uniform_(0, 16).log());
+  a_log_ = register_parameter("a_log", initial_a_log(shape.heads));
 }
 
 torch::Tensor GatedDeltaNet::forward(const torch::Tensor& u) {

@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "fused.hpp"
+
 namespace recall {
 
 ProjectionImpl::ProjectionImpl(std::int64_t in, std::int64_t out) {
@@ -18,7 +20,7 @@ RmsNormImpl::RmsNormImpl(std::int64_t channels) {
 }
 torch::Tensor RmsNormImpl::forward(const torch::Tensor& x) {
   constexpr double epsilon = 1e-5;
-  return x * torch::rsqrt(x.square().mean(-1, true) + epsilon) * weight;
+  return rms_norm(x, weight, epsilon);
 }
 
 ShortConvolutionImpl::ShortConvolutionImpl(std::int64_t channels) {
@@ -26,11 +28,7 @@ ShortConvolutionImpl::ShortConvolutionImpl(std::int64_t channels) {
   weight = register_parameter("weight", torch::empty({taps, channels}).uniform_(-limit, limit));
 }
 torch::Tensor ShortConvolutionImpl::forward(const torch::Tensor& x) {
-  const std::int64_t length = x.size(1);
-  const torch::Tensor padded = torch::constant_pad_nd(x, {0, 0, taps - 1, 0});
-  torch::Tensor y = padded.narrow(1, 0, length) * weight[0];
-  for (std::int64_t i = 1; i < taps; ++i) y = y + padded.narrow(1, i, length) * weight[i];
-  return y;
+  return causal_convolution(x, weight);
 }
 
 GatedMlpImpl::GatedMlpImpl(std::int64_t channels)

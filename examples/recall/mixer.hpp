@@ -66,8 +66,8 @@ class Mamba2 : public Mixer {
   torch::Tensor dt_bias_, a_log_, d_;  // a number a head
 };
 
-/// Log-linear Gated DeltaNet as `loglinear::LogLinearGatedDeltaNet` has it; with one state Gated
-/// DeltaNet itself.
+/// Log-linear Gated DeltaNet as `loglinear::LogLinearGatedDeltaNet` has it, but for where the
+/// decay begins; with one state Gated DeltaNet itself.
 class GatedDeltaNet : public Mixer {
  public:
   GatedDeltaNet(const MixerShape& shape, const std::string& weighting);

@@ -77,7 +77,8 @@ std::unique_ptr<Task> make_task(const Configuration& c) {
 ModelShape shape_of(const Configuration& c) {
   std::int64_t longest = c.length;
   for (const Setting& setting : c.evaluations) longest = std::max(longest, setting.length);
-  const int levels = std::bit_width(static_cast<std::uint64_t>(longest - 1)) + 1;
+  const auto levels =
+      static_cast<std::int64_t>(std::bit_width(static_cast<std::uint64_t>(longest - 1))) + 1;
   return {.vocabulary = c.vocabulary,
           .blocks = c.blocks,
           .tied = c.tied,
