@@ -6,13 +6,17 @@
 /// The chunkwise sequence form as an operation of LibTorch that autograd differentiates.
 ///
 /// Needs LibTorch (Debian: libtorch-dev), CMake target `loglinear::torch`. Neither loglinear.hpp
-/// nor the single header includes it.
+/// nor the single header includes it. Clang 14 wants it before LibTorch's own headers.
+
+#include "loglinear/torch/tensor_inputs.hpp"
+
+#include <algorithm>
+#include <vector>
 
 #include "loglinear/torch/detail/chunkwise_function.hpp"
 #include "loglinear/torch/detail/given_tensors.hpp"
 #include "loglinear/torch/detail/heads_of_tensors.hpp"
 #include "loglinear/torch/detail/tensor_checks.hpp"
-#include "loglinear/torch/tensor_inputs.hpp"
 
 namespace loglinear {
 

@@ -18,6 +18,7 @@
 #include "loglinear/detail/error.hpp"
 #include "loglinear/sequence/detail/chunk.hpp"
 #include "loglinear/sequence/inputs.hpp"
+#include "loglinear/torch/detail/given_tensors.hpp"
 #include "loglinear/torch/tensor_inputs.hpp"
 
 namespace loglinear::detail {
