@@ -94,6 +94,12 @@ int main(int argc, char** argv) {
   recall::Options options;
   int status = 0;
   if (!recall::parse(argc, argv, options, status)) return status;
+  if (options.print_results) {
+    for (std::int64_t i = 0; i < options.seeds; ++i) {
+      std::puts(recall::RunFiles(options, options.first_seed + i).results.c_str());
+    }
+    return 0;
+  }
   // A step's large tensors stay with the process instead of going back to the system and coming as
   // fresh pages each time: that makes a step up to three times faster.
   bench::keep_memory();

@@ -142,6 +142,9 @@ bool parse(int argc, char** argv, Options& options, int& status) {
   app.add_option("--report-every", options.report_every, "Seconds between lines of progress")
       ->check(real)
       ->group("Run");
+  app.add_flag("--print-results", options.print_results,
+               "Print the names of the files that results are in, or will be, and do nothing else")
+      ->group("Run");
 
   try {
     app.parse(argc, argv);

@@ -53,6 +53,7 @@ struct Options {
   std::string out = "runs";
   std::int64_t save_every = 500;  ///< steps between checkpoints; 0: none
   double report_every = 10;       ///< seconds between lines of progress
+  bool print_results = false;     ///< name the files of results and do nothing else
 };
 
 /// \return false if the program has to end at once, with `status`
