@@ -26,8 +26,8 @@ GatedDeltaNet::GatedDeltaNet(const MixerShape& shape, const std::string& weighti
       convolution_(2 * shape.keys() + shape.values()),
       norm_(shape.d_v),
       weighting_(weighting, shape.d_model, shape.heads, shape.levels) {
-  register_module("in", in_);
-  register_module("out", out_);
+  register_module("project_in", in_);
+  register_module("project_out", out_);
   register_module("convolution", convolution_);
   register_module("norm", norm_);
   register_module("weighting", weighting_);

@@ -12,8 +12,8 @@ Mamba2::Mamba2(const MixerShape& shape, const std::string& weighting)
       convolution_(shape.values() + 2 * shape.d_k),
       norm_(shape.values()),
       weighting_(weighting, shape.d_model, shape.heads, shape.levels) {
-  register_module("in", in_);
-  register_module("out", out_);
+  register_module("project_in", in_);
+  register_module("project_out", out_);
   register_module("convolution", convolution_);
   register_module("norm", norm_);
   register_module("weighting", weighting_);

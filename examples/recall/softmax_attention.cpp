@@ -11,8 +11,8 @@ SoftmaxAttention::SoftmaxAttention(const MixerShape& shape)
       in_(shape.d_model, 2 * shape.keys() + shape.values()),
       out_(shape.values(), shape.d_model),
       convolution_(2 * shape.keys() + shape.values()) {
-  register_module("in", in_);
-  register_module("out", out_);
+  register_module("project_in", in_);
+  register_module("project_out", out_);
   register_module("convolution", convolution_);
 }
 
