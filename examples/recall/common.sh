@@ -47,6 +47,10 @@ cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DLOGLINEAR_BUI
   -DCMAKE_CXX_FLAGS=-march=native >/dev/null
 cmake --build "$build" --target recall >/dev/null
 program=$build/examples/recall/recall
+# Debian's OpenBLAS takes AVX-512 processors that are younger than itself for ones without.
+if grep -q avx512f /proc/cpuinfo 2>/dev/null; then
+  export OPENBLAS_CORETYPE="${OPENBLAS_CORETYPE:-SkylakeX}"
+fi
 
 runs=$build/runs
 results=$root/docs/results

@@ -60,7 +60,7 @@ END {
   digits = value == "accuracy" ? 1 : 3
   if (form == "points") {
     for (r = 1; r <= row_count; ++r) {
-      printf "%s\"%s\"\n", r > 1 ? "\n\n" : "", titled(row_name[r])
+      printf "%s\"%s\"\n", (r > 1 ? "\n\n" : ""), titled(row_name[r])
       for (c = 1; c <= column_count; ++c) {
         if (!((row_name[r], column_name[c]) in count)) continue
         printf "%s %.6g %.6g\n", column_name[c], mean(row_name[r], column_name[c]),
@@ -70,7 +70,9 @@ END {
     exit
   }
   printf "| |"
-  for (c = 1; c <= column_count; ++c) printf " %s%s |", column_count > 1 ? column " " : "", column_count > 1 ? column_name[c] : value
+  for (c = 1; c <= column_count; ++c) {
+    printf " %s |", (column_count > 1 ? column " " column_name[c] : value)
+  }
   printf "\n|---|"
   for (c = 1; c <= column_count; ++c) printf "--:|"
   print ""
