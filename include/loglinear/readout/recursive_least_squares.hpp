@@ -77,6 +77,15 @@ class RecursiveLeastSquares {
     reset();
   }
 
+  RecursiveLeastSquares(const RecursiveLeastSquares&) = default;  ///< allocates
+  RecursiveLeastSquares(RecursiveLeastSquares&&) =
+      default;  ///< leaves one that can only be assigned to or destroyed
+  RecursiveLeastSquares& operator=(const RecursiveLeastSquares& other) {
+    return *this = RecursiveLeastSquares(other);
+  }                                                                     ///< all or nothing
+  RecursiveLeastSquares& operator=(RecursiveLeastSquares&&) = default;  ///< as the constructor
+  ~RecursiveLeastSquares() = default;
+
   /// Forgets every sample: Theta = 0, P = p0 I.
   void reset() {
     weights_.setZero();
