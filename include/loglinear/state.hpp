@@ -286,7 +286,7 @@ class LogLinearState {
     const Eigen::Matrix<Accumulator, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1>
         weights = detail::as_column(lambdas);
     detail::require_finite("lambdas", weights);
-    with_columns(q, d_k_, "q", [&](const auto& query) {
+    with_columns(detail::as_column(q), d_k_, "q", [&](const auto& query) {
       auto&& read = detail::as_writable_column(out);
       read.setZero();
       for (int l : active_levels()) {

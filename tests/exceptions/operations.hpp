@@ -21,7 +21,7 @@ template <class Layer>
 Layer used_layer(int tokens, Index d_model = 5, Index d_v = 9) {
   using Scalar = typename Layer::Scalar;
   typename Layer::Options options{.d_model = d_model, .d_k = 8, .d_v = d_v};
-  options.max_levels = 5;
+  if (options.max_levels != 1) options.max_levels = 5;
   if constexpr (requires { options.n_heads; }) options.n_heads = 2;
   Layer layer(options);
   laws::Normal normal(29);

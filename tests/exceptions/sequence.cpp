@@ -31,7 +31,7 @@ void check_block(const Block& block) {
   const test::Array<double> x = random.matrix<double>(30, block.options().hidden_size),
                             d_out = random.matrix<double>(30, block.options().hidden_size);
   auto cache = block.make_cache();
-  block.forward(x.topRows(11), cache);
+  static_cast<void>(block.forward(x.topRows(11), cache));
   using Cache = decltype(cache);
   const auto check = [&](const char* name, auto operation) {
     test::check_without_memory(name, cache, saved, operation);
@@ -101,6 +101,6 @@ TEST_CASE("Without memory a tape stays as it was") {
 
 TEST_CASE("Without memory the cache of a block stays as it was") {
   check_block(LogLinearGatedDeltaNet<double>(
-      {.hidden_size = 6, .num_heads = 2, .head_dim = 3, .expand_v = 1, .num_levels = 6}));
-  check_block(LogLinearMamba2<double>({.hidden_size = 6, .num_heads = 2, .head_dim = 3, .state_size = 4}));
+      {.hidden_size = 6, .expand_v = 1, .num_heads = 2, .head_dim = 3, .num_levels = 6}));
+  check_block(LogLinearMamba2<double>({.hidden_size = 6, .expand = 1, .num_heads = 2, .head_dim = 3, .state_size = 4}));
 }
