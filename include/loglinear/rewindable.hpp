@@ -59,7 +59,7 @@ class Rewindable {
     x_.resize(layer_.d_model());
   }
 
-  Rewindable(const Rewindable&) = default;                                             ///< allocates
+  Rewindable(const Rewindable&) = default;  ///< allocates
   Rewindable(Rewindable&&) = default;  ///< leaves one that can only be assigned to or destroyed
   Rewindable& operator=(const Rewindable& other) { return *this = Rewindable(other); }  ///< a copy
   Rewindable& operator=(Rewindable&&) = default;  ///< as the constructor
@@ -141,7 +141,7 @@ class Rewindable {
   std::uint64_t position_ = 0, earliest_ = 0;  // tokens since construction; how far back one can go
   std::vector<typename Layer::Snapshot> snapshots_;
   typename Layer::Snapshot present_{};  // what a rewind goes back to where it fails
-  detail::Matrix<Scalar> inputs_;  // column t mod its width: x_t
+  detail::Matrix<Scalar> inputs_;       // column t mod its width: x_t
   Vector x_;
 };
 

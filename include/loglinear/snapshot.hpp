@@ -35,7 +35,7 @@ class StreamSnapshot {
 
   /// Holds nothing yet, and no layer can be restored to it.
   StreamSnapshot() = default;
-  StreamSnapshot(const StreamSnapshot&) = default;  ///< allocates
+  StreamSnapshot(const StreamSnapshot&) = default;                               ///< allocates
   StreamSnapshot(StreamSnapshot&& other) noexcept { *this = std::move(other); }  ///< leaves nothing
   StreamSnapshot& operator=(const StreamSnapshot& other) {
     return *this = StreamSnapshot(other);

@@ -136,7 +136,7 @@ class LogLinearState {
     magnitude_ = other.magnitude_;
     max_levels_ = other.max_levels_;
     return *this;
-  }                                                      ///< a copy
+  }                                                       ///< a copy
   LogLinearState& operator=(LogLinearState&&) = default;  ///< does not allocate
   ~LogLinearState() = default;
   /// \}
@@ -379,8 +379,8 @@ class LogLinearState {
   template <class Kind>
   void undergo_unchecked(const Kind& transition) {
     // Allocated before anything changes.
-    [[maybe_unused]] detail::RowMajorMatrix<Accumulator> wide(
-        detail::is_narrow<Scalar> ? d_k_ : 0, detail::is_narrow<Scalar> ? d_v_ : 0);
+    [[maybe_unused]] detail::RowMajorMatrix<Accumulator> wide(detail::is_narrow<Scalar> ? d_k_ : 0,
+                                                              detail::is_narrow<Scalar> ? d_v_ : 0);
     for (int l : active_levels()) {
       auto level = view(l);
       if constexpr (detail::is_narrow<Scalar>) {

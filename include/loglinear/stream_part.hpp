@@ -54,7 +54,7 @@ class StreamPart {
     layer_.advance_to(first);
   }
 
-  StreamPart(const StreamPart&) = default;                                             ///< allocates
+  StreamPart(const StreamPart&) = default;  ///< allocates
   StreamPart(StreamPart&&) = default;  ///< leaves one that can only be assigned to or destroyed
   StreamPart& operator=(const StreamPart& other) { return *this = StreamPart(other); }  ///< a copy
   StreamPart& operator=(StreamPart&&) = default;  ///< as the constructor

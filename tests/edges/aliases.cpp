@@ -117,9 +117,7 @@ TEST_CASE("The output may be written over input and target") {
       return out;
     };
   };
-  const auto check = [&](auto call) {
-    check_same<Layer>(into_itself(call), into_another(call));
-  };
+  const auto check = [&](auto call) { check_same<Layer>(into_itself(call), into_another(call)); };
   check([](Layer& layer, const Vector& x, Vector& out) { layer.forward(x, out); });
   check([](Layer& layer, const Vector& x, Vector& out) { layer.forward(x, out.reverse()); });
   check([](Layer& layer, const Vector& x, Vector& out) { layer.query_readonly(x, out); });
@@ -145,7 +143,8 @@ TEST_CASE("A state takes its own levels") {
   using State = LogLinearState<double>;
   State one(4, size, size);
   test::Random random(62);
-  for (int t = 0; t < 7; ++t) one.push_leaf(random.vector<double>(size), random.vector<double>(size));
+  for (int t = 0; t < 7; ++t)
+    one.push_leaf(random.vector<double>(size), random.vector<double>(size));
   State other = one;
   for (int t = 0; t < 9; ++t) {
     const auto level = one.level(t % 3);

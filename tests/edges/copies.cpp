@@ -120,7 +120,8 @@ TEST_CASE("Readouts: to itself, and moved from") {
   Readout readout({.features = 4, .outputs = 2}), other({.features = 3});
   readout.update(Eigen::VectorXd::Ones(4), Eigen::VectorXd::Ones(2));
   check(readout, other, saved, [](Readout& any) {
-    any.update(Eigen::VectorXd::LinSpaced(any.features(), 0, 1), Eigen::VectorXd::Ones(any.outputs()));
+    any.update(Eigen::VectorXd::LinSpaced(any.features(), 0, 1),
+               Eigen::VectorXd::Ones(any.outputs()));
   });
 }
 

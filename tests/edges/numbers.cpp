@@ -7,11 +7,12 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "checkpoint/bytes.hpp"
 #include "config/factory.hpp"
 #include "config/modes.hpp"
-#include "checkpoint/bytes.hpp"
 #include "loglinear/blocks.hpp"
 #include "loglinear/loglinear.hpp"
+#include "loglinear/mode_text.hpp"
 #include "loglinear/readout/recursive_least_squares.hpp"
 #include "loglinear/sequence.hpp"
 
@@ -80,19 +81,19 @@ bool same(const std::vector<test::Matrix<Scalar>>& a, const std::vector<test::Ma
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("Layers of every mode take numbers at the ends of their range or refuse them", "",
-                   float, double) {
+TEMPLATE_TEST_CASE("Layers of every mode take numbers at the ends of their range or refuse them",
+                   "", float, double) {
   using Scalar = TestType;
   constexpr Index size = 5;
   test::Random random(91);
   int refused = 0, taken = 0;
   for (int trial = 0; trial < 150; ++trial) {
-    AttentionConfig config{.d_model = size, .n_heads = 1 + trial % 2, .mode = test::random_mode(random)};
+    AttentionConfig config{
+        .d_model = size, .n_heads = 1 + trial % 2, .mode = test::random_mode(random)};
     config.bound = OutputBound::always;
-    INFO(to_string(config.mode));
+    INFO(to_text(config.mode));
     std::unique_ptr<Attention<Scalar>> layer;
-    const std::string unmade =
-        test::error_of([&] { layer = make_attention<Scalar>(config); });
+    const std::string unmade = test::error_of([&] { layer = make_attention<Scalar>(config); });
     if (!unmade.empty()) continue;  // a hyperparameter that this scalar cannot hold
     bool unchanged = true, finite = true;
     for (int step = 0; step < 40; ++step) {
@@ -125,8 +126,8 @@ TEMPLATE_TEST_CASE("Layers of every mode take numbers at the ends of their range
   CHECK(taken > 500);
 }
 
-TEMPLATE_TEST_CASE("States take numbers at the ends of their range or refuse them", "", float, double,
-                   Eigen::half, Eigen::bfloat16) {
+TEMPLATE_TEST_CASE("States take numbers at the ends of their range or refuse them", "", float,
+                   double, Eigen::half, Eigen::bfloat16) {
   using State = LogLinearState<TestType>;
   using Scalar = typename State::Accumulator;
   test::Random random(92);
@@ -135,7 +136,8 @@ TEMPLATE_TEST_CASE("States take numbers at the ends of their range or refuse the
     for (int step = 0; step < 60; ++step) {
       const State before = state;
       const int what = random.below(5);
-      const test::Vector<Scalar> k = edge_vector<Scalar>(random, 3), v = edge_vector<Scalar>(random, 5);
+      const test::Vector<Scalar> k = edge_vector<Scalar>(random, 3),
+                                 v = edge_vector<Scalar>(random, 5);
       RankOneUpdate<KeyDecay<Scalar>> update(3, 5);
       update.diagonal.decay = edge_vector<Scalar>(random, 3);
       update.u = k;
@@ -168,9 +170,8 @@ TEMPLATE_TEST_CASE("Readouts take numbers at the ends of their range or refuse t
         {.features = 4, .outputs = 2, .forgetting = random.below(2) == 0 ? 1 : 0.9});
     for (int step = 0; step < 60; ++step) {
       const std::string before = test::saved(readout);
-      const std::string error = test::error_of([&] {
-        readout.update(edge_vector<Scalar>(random, 4), edge_vector<Scalar>(random, 2));
-      });
+      const std::string error = test::error_of(
+          [&] { readout.update(edge_vector<Scalar>(random, 4), edge_vector<Scalar>(random, 2)); });
       const bool unchanged = error.empty() || test::saved(readout) == before;
       const bool finite = readout.weights().allFinite() && readout.smallest_pivot() > 0;
       if (!unchanged || !finite) {
@@ -191,7 +192,8 @@ TEMPLATE_TEST_CASE("Sequences and blocks of the paper likewise", "", float, doub
   for (int trial = 0; trial < 200; ++trial) {
     const auto edge_rows = [&](Index rows, Index columns) {
       Rows all(rows, columns);
-      for (Index i = 0; i < rows; ++i) all.row(i) = edge_vector<Scalar>(random, columns).transpose();
+      for (Index i = 0; i < rows; ++i)
+        all.row(i) = edge_vector<Scalar>(random, columns).transpose();
       return all;
     };
     LogLinearState<Scalar> state(5, 3, 4);
@@ -230,7 +232,8 @@ TEST_CASE("Nothing at all: vectors and blocks without coefficients") {
     layer.forward(Vector::Ones(5));
     const std::string before = test::saved(layer);
     CHECK(test::mentions(test::error_of([&] { layer.forward(none); }), {"size of x is 0", "5"}));
-    CHECK(test::mentions(test::error_of([&] { layer.query_readonly(none); }), {"size of x is 0", "5"}));
+    CHECK(test::mentions(test::error_of([&] { layer.query_readonly(none); }),
+                         {"size of x is 0", "5"}));
     CHECK(test::mentions(test::error_of([&] { layer.train_one(Vector::Ones(5), none); }),
                          {"size of y is 0"}));
     CHECK(layer.forward_block(no_rows).rows() == 0);
@@ -249,7 +252,8 @@ TEST_CASE("Nothing at all: vectors and blocks without coefficients") {
   LogLinearState<double> state(3, 4, 2);
   CHECK(test::mentions(test::error_of([&] { state.push_leaf(none, none); }), {"size of k", "4"}));
   Vector out = Vector::Ones(2);
-  CHECK(test::mentions(test::error_of([&] { state.query_mixed(none, Vector::Ones(3), out); }), {"size of q"}));
+  CHECK(test::mentions(test::error_of([&] { state.query_mixed(none, Vector::Ones(3), out); }),
+                       {"size of q"}));
   state.query_mixed(Vector::Ones(4), Vector::Ones(3), out);
   CHECK(out.isZero(0));
   CHECK(state.active_level_count() == 0);

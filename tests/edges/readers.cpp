@@ -97,7 +97,7 @@ TEST_CASE("Everything const of several heads, a state and a block likewise") {
            test::same_bits(heads.state(), flat) &&
            test::same_bits(heads.block_gradient(x.leftCols(5), x.leftCols(5)).w_out,
                            Heads(heads).block_gradient(x.leftCols(5), x.leftCols(5)).w_out) &&
-           test::same_bits(block.forward(x), out) &&
-           block.step(x.row(0), cache).allFinite() && cache.size() == 1;
+           test::same_bits(block.forward(x), out) && block.step(x.row(0), cache).allFinite() &&
+           cache.size() == 1;
   }));
 }

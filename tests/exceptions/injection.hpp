@@ -3,8 +3,8 @@
 #define LOGLINEAR_TESTS_EXCEPTIONS_INJECTION_HPP
 
 // Exceptions are thrown from within an operation at its first possible place, at its second, and so
-// on until nothing is thrown any more. Each time the object must be what it was, to the bit, and the
-// operation, called again, must do what it does undisturbed.
+// on until nothing is thrown any more. Each time the object must be what it was, to the bit, and
+// the operation, called again, must do what it does undisturbed.
 
 #include <cstdio>
 #include <string>
@@ -14,7 +14,8 @@
 
 namespace test {
 
-/// What throws: `arm(k)` makes place number k throw, `disarm()` ends that and says how often it did.
+/// What throws: `arm(k)` makes place number k throw, `disarm()` ends that and says how often it
+/// did.
 template <class Source>
 concept Injection = requires(Source& source) {
   source.arm(0);

@@ -43,7 +43,8 @@ TEST_CASE("Without memory what is made of a layer is not made") {
     static_cast<void>(any.cast<float>());
     static_cast<void>(any.cast<float, Eigen::half>());
   });
-  check("make_workspace", layer, bytes, [](const Layer& any) { static_cast<void>(any.make_workspace()); });
+  check("make_workspace", layer, bytes,
+        [](const Layer& any) { static_cast<void>(any.make_workspace()); });
   Layer::State out = test::used_layer<Layer>(30).log_linear_state();
   check(
       "log_linear_state into another", out, [](const auto& state) { return test::saved(state); },

@@ -55,7 +55,8 @@ void for_each_operation(Visit visit) {
   visit("forward", [&](Layer& layer) { layer.forward(x); });
   visit("query_readonly", [&](Layer& layer) { layer.query_readonly(x); });
   visit("train_one", [&](Layer& layer) { layer.train_one(x, y); });
-  visit("forward of an expression", [&](Layer& layer) { layer.forward(x.transpose() + x.transpose()); });
+  visit("forward of an expression",
+        [&](Layer& layer) { layer.forward(x.transpose() + x.transpose()); });
   visit("advance_to", [&](Layer& layer) { layer.advance_to(layer.size() + 77); });
   visit("set_weight", [&](Layer& layer) {
     const std::string name = layer.weight_names().back();
@@ -70,8 +71,7 @@ void for_each_operation(Visit visit) {
   visit("forward_block", [&](Layer& layer) { layer.forward_block(xs); });
   visit("forward_block of few", [&](Layer& layer) { layer.forward_block(xs.topRows(3)); });
   visit("train_block", [&](Layer& layer) { layer.train_block(xs, ys); });
-  visit("block_gradient",
-        [&](Layer& layer) { static_cast<void>(layer.block_gradient(xs, ys)); });
+  visit("block_gradient", [&](Layer& layer) { static_cast<void>(layer.block_gradient(xs, ys)); });
   visit("save", [](Layer& layer) { static_cast<void>(saved(layer)); });
   visit("load", [&](Layer& layer) { load_bytes(file, layer); });
   visit("load_weights", [&](Layer& layer) { set_weights(layer, weights_of(other_moment)); });
@@ -126,10 +126,12 @@ void for_each_operation_around(Check check) {
   check("snapshot into nothing", Moment{}, moment_bytes, take);
   check("snapshot into a smaller one", layer.snapshot(), moment_bytes, take);
   check("snapshot into another shape", other.snapshot(), moment_bytes, take);
-  check("snapshot = snapshot", layer.snapshot(), moment_bytes, [&](Moment& moment) {
-    const Moment another = later.snapshot();
-    moment = another;
-  });
+  if constexpr (requires(Moment & moment) { moment.byte_count(); }) {  // not a vector of them
+    check("snapshot = snapshot", layer.snapshot(), moment_bytes, [&](Moment& moment) {
+      const Moment another = later.snapshot();
+      moment = another;
+    });
+  }
 }
 
 /// The same for parts of a stream.

@@ -29,10 +29,10 @@ using Layer = LogLinearAttention<Faulty<Rule>, double, FaultyWeights>;
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("A rule that throws leaves the layer as it was", "", Layer<GLA>,
-                   Layer<GatedDeltaNet>, Layer<DeltaProduct<2>>, Layer<Hawk>, Layer<HGRN2>,
-                   LinearAttention<Faulty<RWKV7>>,
-                   (LogLinearAttention<Faulty<GatedDeltaNet>, float, FaultyWeights, 5, Eigen::bfloat16>)) {
+TEMPLATE_TEST_CASE(
+    "A rule that throws leaves the layer as it was", "", Layer<GLA>, Layer<GatedDeltaNet>,
+    Layer<DeltaProduct<2>>, Layer<Hawk>, Layer<HGRN2>, LinearAttention<Faulty<RWKV7>>,
+    (LogLinearAttention<Faulty<GatedDeltaNet>, float, FaultyWeights, 5, Eigen::bfloat16>)) {
   check_layer<TestType>();
 }
 
@@ -55,5 +55,6 @@ TEST_CASE("A rule that throws while a layer is made") {
   const auto bytes = [](const auto& any) { return test::saved(any); };
   check("cast", layer, bytes,
         [](const Layer<GLA>& any) { static_cast<void>(any.template cast<float>()); });
-  check("make_workspace", layer, bytes, [](const Layer<GLA>& any) { static_cast<void>(any.make_workspace()); });
+  check("make_workspace", layer, bytes,
+        [](const Layer<GLA>& any) { static_cast<void>(any.make_workspace()); });
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Whole sequences, and the blocks of the paper with their caches, without memory.
 
+#include "loglinear/sequence.hpp"
 #include "checkpoint/bytes.hpp"
 #include "exceptions/refusing_allocator.hpp"
 #include "loglinear/blocks.hpp"
-#include "loglinear/sequence.hpp"
 #include "sequence/tokens.hpp"
 
 namespace {
@@ -50,7 +50,8 @@ TEST_CASE("Without memory the state of a sequence stays as it was") {
   using test::Decay, test::Update;
   for (const test::Kind& kind :
        {test::Kind{}, test::Kind{Decay::scalar}, test::Kind{Decay::key_rows, true},
-        test::Kind{Decay::scalar, false, Update::delta}, test::Kind{Decay::none, false, Update::delta, 3},
+        test::Kind{Decay::scalar, false, Update::delta},
+        test::Kind{Decay::none, false, Update::delta, 3},
         test::Kind{Decay::key_rows, true, Update::rank_one, 2, 2}}) {
     INFO(test::name_of(kind));
     test::Random random(52);
@@ -102,5 +103,6 @@ TEST_CASE("Without memory a tape stays as it was") {
 TEST_CASE("Without memory the cache of a block stays as it was") {
   check_block(LogLinearGatedDeltaNet<double>(
       {.hidden_size = 6, .expand_v = 1, .num_heads = 2, .head_dim = 3, .num_levels = 6}));
-  check_block(LogLinearMamba2<double>({.hidden_size = 6, .expand = 1, .num_heads = 2, .head_dim = 3, .state_size = 4}));
+  check_block(LogLinearMamba2<double>(
+      {.hidden_size = 6, .expand = 1, .num_heads = 2, .head_dim = 3, .state_size = 4}));
 }

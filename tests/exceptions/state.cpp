@@ -47,8 +47,9 @@ TEMPLATE_TEST_CASE("Without memory a state stays as it was", "", double, Eigen::
   check("copy", state, [](State& any) { State copy(any); });
   check("assign", state, [&](State& any) { any = same_shape; });
   check("assign another shape", state, [&](State& any) { any = other; });
-  check("push_leaf of what is not contiguous", state, [&](State& any) {
-    any.push_leaf(gaps.row(1), gaps.row(2).tail(5));
+  check("push_leaf of what is not contiguous", state,
+        [&](State& any) { any.push_leaf(gaps.row(1), gaps.row(2).tail(5)); });
+  check("push_leaf of several", state, [&](State& any) {
     any.push_leaf(gaps.transpose().leftCols(2), gaps.transpose().topRows(5).rightCols(2));
   });
   check("undergo", state, [&](State& any) { any.undergo(decay); });
@@ -63,7 +64,8 @@ TEMPLATE_TEST_CASE("Without memory a state stays as it was", "", double, Eigen::
     later.advance_to(any.size());
     any.add(later);
   });
-  check("save and load", state, [&](State& any) { test::load_bytes(test::saved(same_shape), any); });
+  check("save and load", state,
+        [&](State& any) { test::load_bytes(test::saved(same_shape), any); });
   test::check_not_made("construction", [] { return State(4, 6, 5); });
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
-// The C allocator of this program: glibc's own, counted, and refusing where it is told to. Defining these functions in an executable
-// replaces them for everything in it, the C++ library included.
+// The C allocator of this program: glibc's own, counted, and refusing where it is told to. Defining
+// these functions in an executable replaces them for everything in it, the C++ library included.
 
 #include "allocation_counter.hpp"
 
