@@ -139,7 +139,6 @@ class LogLinearAttention
     return *this = LogLinearAttention(other);
   }                                                               ///< a copy; allocates
   LogLinearAttention& operator=(LogLinearAttention&&) = default;  ///< does not allocate
-  ~LogLinearAttention() = default;
   /// \}
 
   /// \name A token

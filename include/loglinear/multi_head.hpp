@@ -105,7 +105,6 @@ class MultiHeadAttention
     return *this = MultiHeadAttention(other);
   }                                                               ///< a copy; allocates
   MultiHeadAttention& operator=(MultiHeadAttention&&) = default;  ///< does not allocate
-  ~MultiHeadAttention() = default;
   /// \}
 
   /// \name A token

@@ -63,7 +63,6 @@ class Rewindable {
   Rewindable(Rewindable&&) = default;  ///< leaves one that can only be assigned to or destroyed
   Rewindable& operator=(const Rewindable& other) { return *this = Rewindable(other); }  ///< a copy
   Rewindable& operator=(Rewindable&&) = default;  ///< as the constructor
-  ~Rewindable() = default;
 
   /// `forward` of the layer. \return the output, overwritten by the next call. \throws
   /// std::invalid_argument as the layer; nothing is changed then

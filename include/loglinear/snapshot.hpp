@@ -45,7 +45,6 @@ class StreamSnapshot {
     members().swap(others);
     return *this;
   }  ///< an exchange
-  ~StreamSnapshot() = default;
 
   /// Tokens that the stream had taken.
   [[nodiscard]] std::uint64_t size() const noexcept {

@@ -138,7 +138,6 @@ class LogLinearState {
     return *this;
   }                                                       ///< a copy
   LogLinearState& operator=(LogLinearState&&) = default;  ///< does not allocate
-  ~LogLinearState() = default;
   /// \}
 
   [[nodiscard]] int max_levels() const noexcept { return max_levels_; }  ///< number of levels M

@@ -58,7 +58,6 @@ class StreamPart {
   StreamPart(StreamPart&&) = default;  ///< leaves one that can only be assigned to or destroyed
   StreamPart& operator=(const StreamPart& other) { return *this = StreamPart(other); }  ///< a copy
   StreamPart& operator=(StreamPart&&) = default;  ///< as the constructor
-  ~StreamPart() = default;
 
   /// Takes the next token: writes without an output, which would depend on the tokens before the
   /// part. \param x length d_model. \throws std::invalid_argument as `forward`; nothing is changed

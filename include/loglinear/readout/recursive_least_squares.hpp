@@ -84,7 +84,6 @@ class RecursiveLeastSquares {
     return *this = RecursiveLeastSquares(other);
   }                                                                     ///< all or nothing
   RecursiveLeastSquares& operator=(RecursiveLeastSquares&&) = default;  ///< as the constructor
-  ~RecursiveLeastSquares() = default;
 
   /// Forgets every sample: Theta = 0, P = p0 I.
   void reset() {
