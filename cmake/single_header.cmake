@@ -42,7 +42,7 @@ function(take header)
 endfunction()
 
 file(GLOB_RECURSE headers RELATIVE "${root}/include" "${root}/include/loglinear/*.hpp")
-list(FILTER headers EXCLUDE REGEX "^loglinear/checkpoint")  # needs nlohmann-json
+list(FILTER headers EXCLUDE REGEX "^loglinear/(checkpoint|torch)")  # need other libraries
 list(SORT headers)
 foreach(header IN LISTS headers)
   take("${header}")

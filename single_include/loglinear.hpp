@@ -272,197 +272,6 @@ template <class Derived>
 
 #endif  // LOGLINEAR_DETAIL_TYPES_HPP
 
-// ---- loglinear/detail/checks.hpp
-
-#ifndef LOGLINEAR_DETAIL_CHECKS_HPP
-#define LOGLINEAR_DETAIL_CHECKS_HPP
-
-// Run-time checks of arguments. Every failure leaves through `fail`, which names the argument, the
-// value received and the legal range.
-
-#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
-#  error "loglinear: -ffast-math removes the checks for NaN; add -fno-finite-math-only"
-#endif
-
-namespace loglinear::detail {
-
-/// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>".
-template <class Value>
-[[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
-                                                 std::string_view legal) {
-  std::ostringstream message;
-  message << "loglinear: " << argument << " is " << value << "; it must be " << legal;
-  raise(std::invalid_argument(message.str()));
-}
-
-inline void require_positive(std::string_view argument, Index value) {
-  if (value < 1) fail(argument, value, "at least 1");
-}
-
-inline void require_size(std::string_view argument, Index size, Index expected) {
-  if (size == expected) return;
-  std::ostringstream name, legal;
-  name << "the size of " << argument;
-  legal << expected;
-  fail(name.str(), size, legal.str());
-}
-
-/// Whether a scalar is neither infinite nor NaN. For float and double by the bits, so that no
-/// compiler flag can optimise it away.
-template <class Scalar>
-[[nodiscard]] constexpr bool is_finite(const Scalar& value) {
-  if constexpr (std::is_same_v<Scalar, double>) {
-    constexpr std::uint64_t exponent = 0x7FF0000000000000u;
-    return (std::bit_cast<std::uint64_t>(value) & exponent) != exponent;
-  } else if constexpr (std::is_same_v<Scalar, float>) {
-    constexpr std::uint32_t exponent = 0x7F800000u;
-    return (std::bit_cast<std::uint32_t>(value) & exponent) != exponent;
-  } else if constexpr (std::is_floating_point_v<Scalar>) {
-    return value - value == Scalar(0);
-  } else {
-    return is_finite(to_double(value));
-  }
-}
-
-/// Whether value <= limit; NaN is not.
-[[nodiscard]] inline bool is_at_most(double value, double limit) {
-  return is_finite(value) && value <= limit;
-}
-
-template <class Value, class Bound>
-void require_between(std::string_view argument, const Value& value, const Bound& low,
-                     const Bound& high) {
-  if (value >= low && value <= high) return;  // also refuses NaN
-  std::ostringstream legal;
-  legal << "between " << low << " and " << high;
-  fail(argument, value, legal.str());
-}
-
-/// Whether all coefficients of a vector or matrix are finite. For float and double the largest
-/// exponent decides, an integer maximum that vectorises where an early exit would not.
-template <class Derived>
-[[nodiscard]] bool all_finite(const Eigen::DenseBase<Derived>& values) {
-  using Scalar = typename Derived::Scalar;
-  if constexpr (std::is_same_v<Scalar, float> || std::is_same_v<Scalar, double>) {
-    using Bits = std::conditional_t<std::is_same_v<Scalar, float>, std::uint32_t, std::uint64_t>;
-    constexpr Bits exponent = std::bit_cast<Bits>(std::numeric_limits<Scalar>::infinity());
-    Bits largest = 0;
-    const auto take = [&](const Scalar& value) {
-      largest = std::max(largest, std::bit_cast<Bits>(value) & exponent);
-    };
-    constexpr bool is_stored =
-        (Derived::Flags & Eigen::DirectAccessBit) != 0 && Derived::InnerStrideAtCompileTime == 1;
-    if constexpr (is_stored) {
-      const bool is_one_piece = values.derived().outerStride() == values.innerSize();
-      const Index pieces = is_one_piece ? 1 : values.outerSize();
-      const Index size = is_one_piece ? values.size() : values.innerSize();
-      for (Index piece = 0; piece < pieces; ++piece) {
-        const Scalar* const from = values.derived().data() + piece * values.derived().outerStride();
-        for (Index i = 0; i < size; ++i) take(from[i]);
-      }
-    } else {
-      for (Index outer = 0; outer < values.outerSize(); ++outer) {
-        for (Index inner = 0; inner < values.innerSize(); ++inner) {
-          take(Derived::IsRowMajor ? values.derived().coeff(outer, inner)
-                                   : values.derived().coeff(inner, outer));
-        }
-      }
-    }
-    return largest != exponent;
-  } else {
-    for (Index j = 0; j < values.cols(); ++j) {
-      for (Index i = 0; i < values.rows(); ++i) {
-        if (!is_finite(values.derived().coeff(i, j))) return false;
-      }
-    }
-    return true;
-  }
-}
-
-/// Throws unless one number is finite.
-inline void require_finite_value(std::string_view argument, double value) {
-  if (!is_finite(value)) fail(argument, value, "finite");
-}
-
-/// Throws unless all coefficients are finite; names the first that is not.
-template <class Derived>
-void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& values) {
-  if (all_finite(values)) return;
-  for (Index j = 0; j < values.cols(); ++j) {
-    for (Index i = 0; i < values.rows(); ++i) {
-      if (is_finite(values.derived().coeff(i, j))) continue;
-      std::ostringstream name;
-      name << argument << '[' << i;
-      if (values.cols() > 1) name << ", " << j;
-      name << ']';
-      fail(name.str(), to_double(values.derived().coeff(i, j)), "finite");
-    }
-  }
-}
-
-/// Magnitudes above this are refused before they are written: two of them still add up to a finite
-/// number.
-template <class Scalar>
-[[nodiscard]] constexpr double magnitude_limit() {
-  if constexpr (std::is_same_v<Scalar, float>) {
-    return static_cast<double>(std::numeric_limits<float>::max()) / 4;
-  } else if constexpr (std::is_floating_point_v<Scalar>) {
-    return std::numeric_limits<double>::max() / 4;
-  } else {
-    return to_double(Eigen::NumTraits<Scalar>::highest()) / 4;
-  }
-}
-
-/// The largest absolute value, as a double; 0 for nothing.
-template <class Derived>
-[[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
-  if (values.size() == 0) return 0;
-  return to_double(values.derived().array().abs().maxCoeff());
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_CHECKS_HPP
-
-// ---- loglinear/detail/parts.hpp
-
-#ifndef LOGLINEAR_DETAIL_PARTS_HPP
-#define LOGLINEAR_DETAIL_PARTS_HPP
-
-// The way into a class for what stores an object and brings it back, see checkpoint.hpp. A class
-// names its parts in one static member:
-//
-//     template <class Self, class Visit>
-//     static void visit(Self& self, Visit&& part) {
-//       part("count", self.count_);               // numbers
-//       part("values", self.values_.head(n));     // Eigen vectors, matrices and views of them
-//       part("inside", self.inside_);             // objects that have parts; "" adds no name
-//     }
-//
-// everything on which the object's future depends, and nothing else. A const Self is read. Any
-// other is written to, part by part in this order; therefore numbers stand before the parts whose
-// sizes depend on them and are checked in between, and in the end `visit` checks the class
-// invariants. It throws std::invalid_argument, and the object is then good for nothing: it should
-// be a copy.
-
-namespace loglinear::detail {
-
-/// A friend of each such class.
-struct Parts {
-  template <class Object, class... Arguments>
-  static void visit(Object& object, Arguments&&... arguments) {
-    std::remove_const_t<Object>::visit(object, std::forward<Arguments>(arguments)...);
-  }
-};
-
-/// Whether `visit` writes to the parts.
-template <class Self>
-inline constexpr bool is_written = !std::is_const_v<Self>;
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_PARTS_HPP
-
 // ---- loglinear/detail/narrow.hpp
 
 #ifndef LOGLINEAR_DETAIL_NARROW_HPP
@@ -606,6 +415,264 @@ inline void store_from_order_of(Scalar* to, const Packet<Scalar> (&packets)[N]) 
 
 #endif  // LOGLINEAR_DETAIL_NARROW_HPP
 
+// ---- loglinear/detail/magnitude.hpp
+
+#ifndef LOGLINEAR_DETAIL_MAGNITUDE_HPP
+#define LOGLINEAR_DETAIL_MAGNITUDE_HPP
+
+// Whether numbers in memory are all finite, and how large they are: one pass on Eigen's packets.
+// 0 x is 0 unless x is infinite or NaN; packets of floating-point numbers have no other test that
+// is quick on every instruction set.
+
+namespace loglinear::detail {
+
+/// Whether the passes below work on an expression: numbers with packets, piece by piece in memory.
+template <class Derived>
+inline constexpr bool has_pieces =
+    std::is_floating_point_v<typename Derived::Scalar> &&
+    (Derived::Flags & Eigen::DirectAccessBit) != 0 && Derived::InnerStrideAtCompileTime == 1;
+
+/// Calls `visit(first, count)` for the pieces of memory in which a vector or matrix lies.
+template <class Derived, class Visit>
+void for_each_piece(const Eigen::DenseBase<Derived>& values, Visit visit) {
+  const auto& m = values.derived();
+  if (m.outerStride() == m.innerSize()) return visit(m.data(), m.size());
+  for (Index outer = 0; outer < m.outerSize(); ++outer) {
+    visit(m.data() + outer * m.outerStride(), m.innerSize());
+  }
+}
+
+/// 0 where all numbers are finite, NaN otherwise.
+template <class Scalar>
+[[nodiscard]] Scalar zero_if_finite(const Scalar* values, Index size) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const P zero = ei::pset1<P>(Scalar(0));
+  P sums[2] = {zero, zero};
+  Index i = 0;
+  for (; i + 2 * width <= size; i += 2 * width) {
+    sums[0] = ei::pmadd(zero, ei::ploadu<P>(values + i), sums[0]);
+    sums[1] = ei::pmadd(zero, ei::ploadu<P>(values + i + width), sums[1]);
+  }
+  Scalar sum = ei::predux(ei::padd(sums[0], sums[1]));
+  for (; i < size; ++i) sum += Scalar(0) * values[i];
+  return sum;
+}
+
+/// The largest absolute value, 0 for nothing, NaN where a number is not finite.
+template <class Scalar>
+[[nodiscard]] Scalar largest_magnitude(const Scalar* values, Index size) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const P zero = ei::pset1<P>(Scalar(0));
+  P largest = zero, sum = zero;
+  Index i = 0;
+  for (; i + width <= size; i += width) {
+    const P x = ei::ploadu<P>(values + i);
+    largest = ei::pmax(largest, ei::pabs(x));
+    sum = ei::pmadd(zero, x, sum);
+  }
+  Scalar magnitude = ei::predux_max(largest), rest = ei::predux(sum);
+  for (; i < size; ++i) {
+    magnitude = std::max(magnitude, std::abs(values[i]));
+    rest += Scalar(0) * values[i];
+  }
+  return magnitude + rest;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_MAGNITUDE_HPP
+
+// ---- loglinear/detail/checks.hpp
+
+#ifndef LOGLINEAR_DETAIL_CHECKS_HPP
+#define LOGLINEAR_DETAIL_CHECKS_HPP
+
+// Run-time checks of arguments. Every failure leaves through `fail`, which names the argument, the
+// value received and the legal range.
+
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#  error "loglinear: -ffast-math removes the checks for NaN; add -fno-finite-math-only"
+#endif
+
+namespace loglinear::detail {
+
+/// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>".
+template <class Value>
+[[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
+                                                 std::string_view legal) {
+  std::ostringstream message;
+  message << "loglinear: " << argument << " is " << value << "; it must be " << legal;
+  raise(std::invalid_argument(message.str()));
+}
+
+inline void require_positive(std::string_view argument, Index value) {
+  if (value < 1) fail(argument, value, "at least 1");
+}
+
+inline void require_size(std::string_view argument, Index size, Index expected) {
+  if (size == expected) return;
+  std::ostringstream name, legal;
+  name << "the size of " << argument;
+  legal << expected;
+  fail(name.str(), size, legal.str());
+}
+
+/// Whether a scalar is neither infinite nor NaN. For float and double by the bits, so that no
+/// compiler flag can optimise it away.
+template <class Scalar>
+[[nodiscard]] constexpr bool is_finite(const Scalar& value) {
+  if constexpr (std::is_same_v<Scalar, double>) {
+    constexpr std::uint64_t exponent = 0x7FF0000000000000u;
+    return (std::bit_cast<std::uint64_t>(value) & exponent) != exponent;
+  } else if constexpr (std::is_same_v<Scalar, float>) {
+    constexpr std::uint32_t exponent = 0x7F800000u;
+    return (std::bit_cast<std::uint32_t>(value) & exponent) != exponent;
+  } else if constexpr (std::is_floating_point_v<Scalar>) {
+    return value - value == Scalar(0);
+  } else {
+    return is_finite(to_double(value));
+  }
+}
+
+/// Whether value <= limit; NaN is not.
+[[nodiscard]] inline bool is_at_most(double value, double limit) {
+  return is_finite(value) && value <= limit;
+}
+
+template <class Value, class Bound>
+void require_between(std::string_view argument, const Value& value, const Bound& low,
+                     const Bound& high) {
+  if (value >= low && value <= high) return;  // also refuses NaN
+  std::ostringstream legal;
+  legal << "between " << low << " and " << high;
+  fail(argument, value, legal.str());
+}
+
+/// Whether all coefficients of a vector or matrix are finite.
+template <class Derived>
+[[nodiscard]] bool all_finite(const Eigen::DenseBase<Derived>& values) {
+  bool finite = true;
+  if constexpr (has_pieces<Derived>) {
+    for_each_piece(values, [&](const auto* from, Index size) {
+      finite = finite && is_finite(zero_if_finite(from, size));
+    });
+  } else {
+    for (Index j = 0; j < values.cols(); ++j) {
+      for (Index i = 0; i < values.rows(); ++i) {
+        finite = finite && is_finite(values.derived().coeff(i, j));
+      }
+    }
+  }
+  return finite;
+}
+
+/// Throws unless one number is finite.
+inline void require_finite_value(std::string_view argument, double value) {
+  if (!is_finite(value)) fail(argument, value, "finite");
+}
+
+/// Throws unless all coefficients are finite; names the first that is not.
+template <class Derived>
+void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& values) {
+  if (all_finite(values)) return;
+  for (Index j = 0; j < values.cols(); ++j) {
+    for (Index i = 0; i < values.rows(); ++i) {
+      if (is_finite(values.derived().coeff(i, j))) continue;
+      std::ostringstream name;
+      name << argument << '[' << i;
+      if (values.cols() > 1) name << ", " << j;
+      name << ']';
+      fail(name.str(), to_double(values.derived().coeff(i, j)), "finite");
+    }
+  }
+}
+
+template <class Keys, class Values>
+void require_finite_leaf(const Keys& keys, const Values& values) {
+  require_finite("a written key", keys);
+  require_finite("a written value", values);
+}
+
+/// Magnitudes above this are refused before they are written: two of them still add up to a finite
+/// number.
+template <class Scalar>
+[[nodiscard]] constexpr double magnitude_limit() {
+  if constexpr (std::is_same_v<Scalar, float>) {
+    return static_cast<double>(std::numeric_limits<float>::max()) / 4;
+  } else if constexpr (std::is_floating_point_v<Scalar>) {
+    return std::numeric_limits<double>::max() / 4;
+  } else {
+    return to_double(Eigen::NumTraits<Scalar>::highest()) / 4;
+  }
+}
+
+/// The largest absolute value, as a double; 0 for nothing, not finite where a coefficient is not.
+template <class Derived>
+[[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
+  double largest = 0;
+  if constexpr (has_pieces<Derived>) {
+    for_each_piece(values, [&](const auto* from, Index size) {
+      const double of_piece = to_double(largest_magnitude(from, size));
+      if (is_finite(largest) && !(of_piece <= largest)) largest = of_piece;
+    });
+  } else {
+    for (Index j = 0; j < values.cols(); ++j) {
+      for (Index i = 0; i < values.rows(); ++i) {
+        const double magnitude = std::abs(to_double(values.derived().coeff(i, j)));
+        if (is_finite(largest) && !(magnitude <= largest)) largest = magnitude;
+      }
+    }
+  }
+  return largest;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_CHECKS_HPP
+
+// ---- loglinear/detail/parts.hpp
+
+#ifndef LOGLINEAR_DETAIL_PARTS_HPP
+#define LOGLINEAR_DETAIL_PARTS_HPP
+
+// The way into a class for what stores an object and brings it back, see checkpoint.hpp. A class
+// names its parts in one static member:
+//
+//     template <class Self, class Visit>
+//     static void visit(Self& self, Visit&& part) {
+//       part("count", self.count_);               // numbers
+//       part("values", self.values_.head(n));     // Eigen vectors, matrices and views of them
+//       part("inside", self.inside_);             // objects that have parts; "" adds no name
+//     }
+//
+// everything on which the object's future depends, and nothing else. A const Self is read. Any
+// other is written to, part by part in this order; therefore numbers stand before the parts whose
+// sizes depend on them and are checked in between, and in the end `visit` checks the class
+// invariants. It throws std::invalid_argument, and the object is then good for nothing: it should
+// be a copy.
+
+namespace loglinear::detail {
+
+/// A friend of each such class.
+struct Parts {
+  template <class Object, class... Arguments>
+  static void visit(Object& object, Arguments&&... arguments) {
+    std::remove_const_t<Object>::visit(object, std::forward<Arguments>(arguments)...);
+  }
+};
+
+/// Whether `visit` writes to the parts.
+template <class Self>
+inline constexpr bool is_written = !std::is_const_v<Self>;
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_PARTS_HPP
+
 // ---- loglinear/detail/kernels.hpp
 
 #ifndef LOGLINEAR_DETAIL_KERNELS_HPP
@@ -620,10 +687,12 @@ inline void store_from_order_of(Scalar* to, const Packet<Scalar> (&packets)[N]) 
 
 namespace loglinear::detail {
 
-/// A matrix to be read as `Sums` weighted sums of its rows, scale sum_i weights[i] rows[i].
+/// A matrix to be read as `Sums` weighted sums of its rows, scale sum_i weights[i] rows[i], i <
+/// count.
 template <class Stored, class Scalar, std::size_t Sums = 1>
 struct WeightedRows {
   const Stored* rows;
+  Index count;
   std::array<const Scalar*, Sums> weights;
   Scalar scale;
 };
@@ -638,7 +707,7 @@ inline constexpr int widest_block =
 /// packets than `Chains` are summed in several chains, to hide the latency of the additions.
 template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
 void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                         Index rows, Index stride, const std::array<Scalar*, Sums>& out) {
+                         Index stride, const std::array<Scalar*, Sums>& out) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   [[maybe_unused]] constexpr Index width = packet_size<Scalar>;
@@ -668,14 +737,15 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
     const WeightedRows<Stored, Scalar, Sums> term = terms[t];
     const Stored* row = term.rows + first;
     Index i = 0;
-    for (; i + chains <= rows; i += chains, row += chains * stride) {
+    for (; i + chains <= term.count; i += chains, row += chains * stride) {
       // Unrolled, or else the sums would not stay in registers.
       [&]<int... C>(std::integer_sequence<int, C...>) {
         (add_row(term, row + C * stride, i + C, std::integral_constant<int, C>{}), ...);
       }
       (std::make_integer_sequence<int, chains>{});
     }
-    for (; i < rows; ++i, row += stride) add_row(term, row, i, std::integral_constant<int, 0>{});
+    for (; i < term.count; ++i, row += stride)
+      add_row(term, row, i, std::integral_constant<int, 0>{});
   }
   for (std::size_t s = 0; s < Sums; ++s) {
     for (int n = 0; n < N; ++n) {
@@ -688,33 +758,32 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
 /// All columns from `first` on, N packets at a time as long as there are so many, then fewer.
 template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
 void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                        Index rows, Index columns, Index stride,
-                        const std::array<Scalar*, Sums>& out) {
+                        Index columns, Index stride, const std::array<Scalar*, Sums>& out) {
   constexpr Index width = packet_size<Scalar>;
   for (; first + N * width <= columns; first += N * width) {
-    weighted_rows_block<N, Add, Chains>(terms, count, first, rows, stride, out);
+    weighted_rows_block<N, Add, Chains>(terms, count, first, stride, out);
   }
   // One pass rather than several over long rows: half a row after the other is no order of memory.
   if constexpr (N == 16 && Chains == 1) {
     const Index packets = (columns - first) / width;
     if (packets >= 10) {
       if (packets >= 14) {
-        weighted_rows_block<14, Add, Chains>(terms, count, first, rows, stride, out);
+        weighted_rows_block<14, Add, Chains>(terms, count, first, stride, out);
       } else if (packets >= 12) {
-        weighted_rows_block<12, Add, Chains>(terms, count, first, rows, stride, out);
+        weighted_rows_block<12, Add, Chains>(terms, count, first, stride, out);
       } else {
-        weighted_rows_block<10, Add, Chains>(terms, count, first, rows, stride, out);
+        weighted_rows_block<10, Add, Chains>(terms, count, first, stride, out);
       }
       first += packets / 2 * 2 * width;
     }
   }
   if constexpr (N > 1) {
-    weighted_rows_from<N / 2, Add, Chains>(terms, count, first, rows, columns, stride, out);
+    weighted_rows_from<N / 2, Add, Chains>(terms, count, first, columns, stride, out);
   } else if (first < columns) {
     for (std::size_t s = 0; s < Sums; ++s) {
       if (!Add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
       for (int t = 0; t < count; ++t) {
-        const auto& [m, weights, scale] = terms[t];
+        const auto& [m, rows, weights, scale] = terms[t];
         for (Index i = 0; i < rows; ++i) {
           const Scalar weight = scale * weights[s][i];
           for (Index j = first; j < columns; ++j) {
@@ -727,13 +796,13 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
 }
 
 /// out[j] = sum over the terms of scale sum_i weights[i] rows[i][j], j < columns, added to out if
-/// `Add`: `sum_l lambda_l m_l^T c_l` over matrices of one shape, in one pass over each. With one
+/// `Add`: `sum_l lambda_l m_l^T c_l` over matrices of one width, in one pass over each. With one
 /// chain the rounding of a column depends on nothing but whether it lies in a whole packet.
 template <bool Add = false, int Chains = 4, class Stored, class Scalar>
-void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
+void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
                    Index stride, Scalar* out) {
   constexpr int widest = is_narrow<Stored> ? widest_block<Scalar> / 2 : widest_block<Scalar>;
-  weighted_rows_from<widest, Add, Chains, Stored, Scalar, 1>(terms, count, 0, rows, columns, stride,
+  weighted_rows_from<widest, Add, Chains, Stored, Scalar, 1>(terms, count, 0, columns, stride,
                                                              {out});
 }
 
@@ -741,17 +810,17 @@ void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index r
 template <bool Add = false, int Chains = 4, class Stored, class Scalar>
 void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
                    Scalar* out) {
-  const WeightedRows<Stored, Scalar> term{m, {c}, Scalar(1)};
-  weighted_rows<Add, Chains>(&term, 1, rows, columns, stride, out);
+  const WeightedRows<Stored, Scalar> term{m, rows, {c}, Scalar(1)};
+  weighted_rows<Add, Chains>(&term, 1, columns, stride, out);
 }
 
 /// The same with two vectors at once, `m^T c` and `m^T d`.
 template <bool Add = false, int Chains = 4, class Scalar>
 void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
                         const Scalar* d, Scalar* out_c, Scalar* out_d) {
-  const WeightedRows<Scalar, Scalar, 2> term{m, {c, d}, Scalar(1)};
+  const WeightedRows<Scalar, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
   weighted_rows_from<widest_block<Scalar> / 2, Add, Chains, Scalar, Scalar, 2>(
-      &term, 1, 0, rows, columns, stride, {out_c, out_d});
+      &term, 1, 0, columns, stride, {out_c, out_d});
 }
 
 /// A matrix to be multiplied by a vector: row i counts weights[i] times in the sum over all terms,
@@ -2052,16 +2121,19 @@ class Parameters {
   /// Throws unless the step of `descend` leaves every weight finite.
   void require_descendable(double learning_rate, const Vector<Scalar>& d_raw,
                            const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
-    require_finite("the gradient", d_raw);
-    require_finite("the gradient", d_free);
+    const double largest = max_abs(d_raw), largest_free = max_abs(d_free), largest_x = max_abs(x);
+    if (!is_finite(largest) || !is_finite(largest_free)) {
+      require_finite("the gradient", d_raw);
+      require_finite("the gradient", d_free);
+    }
     // An infinite rate would turn a gradient of 0 into NaN. `descend` multiplies d_raw first: x may
     // be so small that only their product is finite.
+    const double rate = learning_rate * largest_x, limit = magnitude_limit<Scalar>();
     require_between("the learning rate times the largest gradient of a projection",
-                    learning_rate * max_abs(d_raw), 0.0, magnitude_limit<Scalar>());
-    const double largest_x = max_abs(x), rate = learning_rate * largest_x;
+                    learning_rate * largest, 0.0, limit);
     require_between("the learning rate times the largest |x|, or 1,", std::max(rate, learning_rate),
-                    0.0, magnitude_limit<Scalar>());
-    const double step = std::max(rate * max_abs(d_raw), learning_rate * max_abs(d_free));
+                    0.0, limit);
+    const double step = std::max(rate * largest, learning_rate * largest_free);
     if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) measure();
     if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) {
       fail("the largest weight after this step", magnitude_ + step,
@@ -2233,7 +2305,6 @@ struct Workspace {
         scores(Vector<Scalar>::Zero(shape.columns)),
         pulled_p(Vector<Scalar>::Zero(layout.key_rows)),
         found(Vector<Scalar>::Zero(shape.columns)),
-        coefficients(Vector<Scalar>::Zero(shape.columns)),
         old_read(Vector<Scalar>::Zero(layout.d_v)),
         read(Vector<Scalar>::Zero(layout.d_v)),
         output(Vector<Scalar>::Zero(layout.d_v)) {}
@@ -2250,7 +2321,6 @@ struct Workspace {
   Vector<Scalar> scores;        // k . old_query of each buffered leaf
   Vector<Scalar> pulled_p;      // p of the token's update as the levels see it, and
   Vector<Scalar> found;         // p . k of each buffered leaf: what writing needs to know
-  Vector<Scalar> coefficients;  // the same times the leaf's level weight
   double growth = 1;            // by which the token's transition can grow a norm
   Vector<Scalar> old_read;      // their weighted sum
   Vector<Scalar> read;          // the raw read: old_read through diag(r), plus the token's own leaf
@@ -2509,24 +2579,31 @@ class Preparation {
   [[nodiscard]] const Parameters<Scalar>& parameters() const { return parameters_; }
   [[nodiscard]] Parameters<Scalar>& parameters() { return parameters_; }
 
-  /// w.raw = W w.x, from row `from` on.
-  void project(Read& w, Index from) const { parameters_.project(w.x, w.raw, from); }
+  /// w.raw = W w.x, from row `from` on. Throws where x or a projection is not finite.
+  void project(Read& w, Index from) const {
+    parameters_.project(w.x, w.raw, from);
+    require_finite_projections(w, from);
+  }
+  /// Every projection has every x[j] in it, so that in the end they tell of both.
+  void require_finite_projections(const Read& w, Index from) const {
+    const auto projections = w.raw.tail(layout_.end - from);
+    if (all_finite(projections)) return;
+    require_finite("x", w.x);
+    require_finite("a projection of x", projections);
+  }
 
-  /// From w.raw, rows `from` on, what a read needs: level weights and query.
-  void prepare_read(Read& w, Index from) const {
-    require_finite("a projection of x", w.raw.tail(layout_.end - from));
+  /// From w.raw what a read needs: level weights and, wherever in w it belongs, the query. Level
+  /// weights are still to be checked.
+  void prepare_read(Read& w, Vector<Scalar>& query) const {
+    prepare_query(inner_, rule_input(w), query);
     weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
                    layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
                    w.lambda);
-    require_finite("a level weight", w.lambda);
-    prepare_query(inner_, rule_input(w), w.token.query);
   }
 
-  /// From w.raw the leaf and the transition.
+  /// From w.raw the leaf, which is checked where it is about to be written, and the transition.
   void prepare_leaf(Read& w) const {
     inner_.prepare(rule_input(w), w.token);
-    require_finite("a written key", w.token.keys);
-    require_finite("a written value", w.token.values);
     if (!w.token.transition.all_finite()) fail("the transition", "not finite", "finite");
   }
 
@@ -2576,6 +2653,12 @@ class Preparation {
 
 namespace loglinear::detail {
 
+/// Where a token's query belongs: what stands is read with it as it is.
+template <class Kind>
+[[nodiscard]] Vector<typename Kind::Scalar>& query_for(Workspace<Kind>& w, ReadOrder order) {
+  return order == ReadOrder::before_push ? w.old_query : w.token.query;
+}
+
 /// The weight index under which the next token sees a level.
 template <class State>
 struct SeenLevels {
@@ -2594,18 +2677,27 @@ struct SeenLevels {
   }
 };
 
-/// The state as it stands, level l under weight l + shift; `next` is the token to be written then.
-template <class State, class Kind>
-void read_standing(const State& state, Workspace<Kind>& w, int shift,
-                   const Token<Kind>* next = nullptr) {
-  w.old_query = w.token.query;
-  state.read(
-      w, [shift](int l) { return l + shift; }, next);
-  w.read = w.old_read;
+/// Level weights are looked at when they have been read with: the read does not wait.
+template <class Kind>
+void require_finite_read(const Workspace<Kind>& w) {
+  if (all_finite(w.lambda) && all_finite(w.read)) return;
+  require_finite("a level weight", w.lambda);
   require_finite("the raw read", w.read);
 }
 
-/// What the token reads in the given order, before it is written.
+/// The state as it stands with the query w.old_query, level l under weight l + shift; `next` is the
+/// token to be written then.
+template <class State, class Kind>
+void read_standing(const State& state, Workspace<Kind>& w, int shift,
+                   const Token<Kind>* next = nullptr) {
+  state.read(
+      w, [shift](int l) { return l + shift; }, next);
+  w.read.swap(w.old_read);
+  require_finite_read(w);
+}
+
+/// What the token reads in the given order, before it is written; its query is in `query_for(w,
+/// order)`.
 template <class State, class Kind>
 void read_token(const State& state, Workspace<Kind>& w, ReadOrder order) {
   const Token<Kind>& token = w.token;
@@ -2619,7 +2711,7 @@ void read_token(const State& state, Workspace<Kind>& w, ReadOrder order) {
   for (Index j = 0; j < token.keys.cols(); ++j) {
     w.read += (weight * token.keys.col(j).dot(token.query)) * token.values.col(j);
   }
-  require_finite("the raw read", w.read);
+  require_finite_read(w);
 }
 
 /// From t.d_read to t.d_token and t.d_lambda, for what `read_token` read; the states are constants.
@@ -3210,10 +3302,11 @@ struct LevelReads {
         });
       }
       terms[count] = {stream.levels_.level_data(l),
+                      rows,
                       {query_of(w, tier)},
                       w.lambda[weight_of(l)] * kept(weight_of, l, factor)};
       if constexpr (scales_values<Kind>) {
-        weighted_rows(&terms[count], 1, rows, columns, columns, w.level_read.data());
+        weighted_rows(&terms[count], 1, columns, columns, w.level_read.data());
         if (tier >= 0) w.level_read.array() *= w.tier_scales.col(tier).array();
         w.old_read += w.level_read;
       }
@@ -3225,7 +3318,7 @@ struct LevelReads {
       }
     }
     if constexpr (!scales_values<Kind>) {
-      weighted_rows<false, 8>(terms.data(), static_cast<int>(count), rows, columns, columns,
+      weighted_rows<false, 8>(terms.data(), static_cast<int>(count), columns, columns,
                               w.old_read.data());
     }
   }
@@ -3898,7 +3991,9 @@ class LogLinearState {
   [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values,
                                         Measure measure) {
     if (size_ == UINT64_MAX) detail::fail("size", size_, "below 2^64 - 1 before a push");
-    return bounded(growth, leaf_magnitude(keys, values), measure);
+    const double leaf = leaf_magnitude(keys, values);
+    if (!detail::is_finite(leaf)) detail::require_finite_leaf(keys, values);
+    return bounded(growth, leaf, measure);
   }
   /// The same where nothing is deferred.
   template <class Keys, class Values>
@@ -4192,7 +4287,7 @@ class StreamState {
         buffer_level_(buffer_level(max_levels, key_rows, d_v)),
         keys_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, key_rows)),
         values_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, d_v)),
-        factors_(Vector<Scalar>::Ones(OneFactor<Kind> ? capacity() * leaves : 0)),
+        factors_(Vector<Scalar>::Ones(has_factors ? capacity() * leaves : 0)),
         bucket_(key_rows, buffer_level_ > 0 ? d_v : 0),
         recent_(make_recent<Kind>(key_rows, d_v, capacity())),
         pending_(static_cast<std::size_t>(tier_of(max_levels - 1) + 1), Product(key_rows, d_v)) {}
@@ -4239,8 +4334,8 @@ class StreamState {
                                     [&](bool exactly) { return measured(exactly); });
   }
 
-  /// Writes the token that the last `read` and then `require_writable` with `w` were told of, the
-  /// state being as it was then.
+  /// Writes the token that the last `require_writable` and `read` with `w` were told of, the state
+  /// being as it was then.
   void write(const Token<Kind>& token, double magnitude, Workspace<Kind>& w) {
     if (buffer_level_ == 0) {
       levels_.write(token.transition, token.keys, token.values, magnitude);
@@ -4249,9 +4344,10 @@ class StreamState {
     bound_products(w.growth);
     undergo(token.transition, w);
     const Index n = buffered_ * leaves_;
-    keys_.middleRows(n, leaves_) = token.keys.transpose();
-    values_.middleRows(n, leaves_) = token.values.transpose();
-    if constexpr (OneFactor<Kind>) factors_.segment(n, leaves_).setOnes();
+    // Column by column there, row by row here: the same order in memory.
+    std::copy_n(token.keys.data(), token.keys.size(), keys_.row(n).data());
+    std::copy_n(token.values.data(), token.values.size(), values_.row(n).data());
+    if constexpr (has_factors) factors_.segment(n, leaves_).setOnes();
     levels_.defer(magnitude);
     if (++buffered_ == capacity()) flush();
   }
@@ -4273,12 +4369,14 @@ class StreamState {
       }
     }
     if (!looks_up_p) row_dots(keys_.data(), n, key_rows(), query, w.scores.data());
-    if constexpr (OneFactor<Kind>) w.scores.head(n).array() *= factors_.head(n).array();
+    if constexpr (has_factors) w.scores.head(n).array() *= factors_.head(n).array();
+    std::array<WeightedRows<Scalar, Scalar>, most_buffer_levels> terms;
+    int levels = 0;
     for_each_buffered_level([&](int l, Index first, Index count) {
-      w.coefficients.segment(first, count) =
-          w.lambda[weight_of(l)] * w.scores.segment(first, count);
+      terms[static_cast<std::size_t>(levels++)] = {
+          values_.row(first).data(), count, {w.scores.data() + first}, w.lambda[weight_of(l)]};
     });
-    weighted_rows<true>(values_.data(), n, d_v(), d_v(), w.coefficients.data(), w.old_read.data());
+    weighted_rows<true, 8>(terms.data(), levels, d_v(), d_v(), w.old_read.data());
   }
 
   /// For the last `read` with the same weights and a cotangent d = t.d_old_read of the read:
@@ -4296,7 +4394,7 @@ class StreamState {
       t.d_lambda[seen] += d_level.dot(w.scores.segment(first, count));
       d_level *= w.lambda[seen];
     });
-    if constexpr (OneFactor<Kind>) d_scores.array() *= factors_.head(n).array();
+    if constexpr (has_factors) d_scores.array() *= factors_.head(n).array();
     weighted_rows<true>(keys_.data(), n, key_rows(), key_rows(), d_scores.data(),
                         t.d_old_query.data());
   }
@@ -4328,7 +4426,7 @@ class StreamState {
     const Index n = self.buffered_ * self.leaves_;
     part("buffered_keys", self.keys_.topRows(n));
     part("buffered_values", self.values_.topRows(n));
-    if constexpr (OneFactor<Kind>) part("buffered_factors", self.factors_.head(n));
+    if constexpr (has_factors) part("buffered_factors", self.factors_.head(n));
     if (self.buffer_level_ > 0) {
       part("recent", self.recent_);
       for (int i = 1; i <= self.last_tier(); ++i) {
@@ -4363,7 +4461,7 @@ class StreamState {
     const Index n = buffered_ * leaves_;
     other.keys_.topRows(n) = keys_.topRows(n).template cast<Other>();
     other.values_.topRows(n) = values_.topRows(n).template cast<Other>();
-    if constexpr (OneFactor<Kind>) other.factors_.head(n) = factors_.head(n).template cast<Other>();
+    if constexpr (has_factors) other.factors_.head(n) = factors_.head(n).template cast<Other>();
     other.buffered_ = buffered_;
     require_finite("a buffered key", other.keys_.topRows(n));
     require_finite("a buffered value", other.values_.topRows(n));
@@ -4381,12 +4479,15 @@ class StreamState {
   /// Levels of a tier of dense products but for the last tier, which has all higher ones.
   static constexpr int dense_tier_height = 3;
   static constexpr double most_growth = 1e9;
+  static constexpr int most_buffer_levels = 6;
+  /// Whether leaves decay by a number each, which is kept apart from their keys.
+  static constexpr bool has_factors = OneFactor<Kind> && !std::is_same_v<Kind, Identity<Scalar>>;
 
   /// b, so that B is about the smaller side of a level, but no more levels than there are.
   static int buffer_level(int max_levels, Index key_rows, Index d_v) {
     const auto side = static_cast<std::uint64_t>(std::min(key_rows, d_v));
     const int level = static_cast<int>(std::bit_width(side)) - 1;
-    return std::clamp(level, 0, std::min(6, max_levels - 1));
+    return std::clamp(level, 0, std::min(most_buffer_levels, max_levels - 1));
   }
 
   /// The tier of a level above the buffer; none without a buffer.
@@ -4429,7 +4530,7 @@ class StreamState {
 
   /// A buffered key as it is now.
   [[nodiscard]] Scalar key(Index leaf, Index row) const {
-    if constexpr (OneFactor<Kind>) {
+    if constexpr (has_factors) {
       return factors_[leaf] * keys_(leaf, row);
     } else {
       return keys_(leaf, row);
@@ -4450,12 +4551,12 @@ class StreamState {
   /// Everything but the levels undergoes a transition, and they are to undergo it later.
   void undergo(const Kind& transition, [[maybe_unused]] Workspace<Kind>& w) {
     const Index n = buffered_ * leaves_;
-    if constexpr (OneFactor<Kind>) {
+    if constexpr (has_factors) {
       factors_.head(n) *= transition.factor();
     } else if constexpr (looks_up<Kind>) {
       transition.left(keys_.topRows(n).transpose(), w.found.data());
-    } else if (n > 0) {
-      transition.left(keys_.topRows(n).transpose());
+    } else if constexpr (!OneFactor<Kind>) {
+      if (n > 0) transition.left(keys_.topRows(n).transpose());
       if constexpr (scales_values<Kind>) transition.right(values_.topRows(n));
     }
     if constexpr (looks_up<Kind>) {
@@ -4469,7 +4570,7 @@ class StreamState {
     }
     // Now and then, what has decayed to nothing: denormal numbers would take their time.
     if (buffered_ % 8 != 7) return;
-    clear_negligible(factors_.data(), OneFactor<Kind> ? n : 0);
+    clear_negligible(factors_.data(), has_factors ? n : 0);
     clear_negligible(keys_.data(), OneFactor<Kind> ? 0 : n * key_rows());
     clear_negligible(values_.data(), scales_values<Kind> ? n * d_v() : 0);
     recent_.clear_negligible();
@@ -4521,7 +4622,7 @@ class StreamState {
   /// bucket_ = sum_n key_n value_n^T
   void sum_up_buffer() {
     const Index n = buffered_ * leaves_;
-    if constexpr (OneFactor<Kind>) {
+    if constexpr (has_factors) {
       const auto factor = [&](Index j) { return factors_[j]; };
       scale<Scalar, Scalar>(keys_.data(), n, key_rows(), key_rows(), factor, nullptr);
     }
@@ -4665,7 +4766,7 @@ struct StreamParts {
     for (int l : stream.levels_.active_levels()) stream.levels_.transform_level(l, product);
     const Index n = stream.buffered_ * stream.leaves_;
     if constexpr (requires { product.factor(); }) {
-      stream.factors_.head(n) *= product.factor();
+      if constexpr (Stream::has_factors) stream.factors_.head(n) *= product.factor();
     } else {
       Vector<Scalar> key(stream.key_rows()), scratch(stream.key_rows());
       for (Index j = 0; j < n; ++j) {
@@ -4712,12 +4813,18 @@ constexpr void require_vector_type() {
   }
 }
 
-/// into = in, checked: an Eigen vector, row or column, of the right size, finite.
+/// into = in, an Eigen vector, row or column, of the right size.
 template <class In, class Scalar>
-void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
+void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
   require_vector_type<Scalar, In>();
   require_size(name, in.size(), into.size());
   into.noalias() = as_column(in.derived().matrix());
+}
+
+/// The same, and finite.
+template <class In, class Scalar>
+void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
+  copy_vector(in, name, into);
   require_finite(name, into);
 }
 
@@ -4750,38 +4857,6 @@ void sigmoid(const Eigen::MatrixBase<In>& z, double bias, Eigen::MatrixBase<Out>
   using Scalar = typename In::Scalar;
   as_writable_column(out) = z.unaryExpr(
       [offset = Scalar(bias)](const Scalar& value) { return sigmoid<Scalar>(value + offset); });
-}
-
-/// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
-inline constexpr int softplus_linear_from = 20;
-
-/// softplus(z) = log(1 + exp(z)).
-template <class Scalar>
-[[nodiscard]] Scalar softplus(const Scalar& z) {
-  using std::exp;
-  if (z > Scalar(softplus_linear_from)) return z;
-  const Scalar e = exp(z);
-  if (z < Scalar(-softplus_linear_from)) return e;
-  if constexpr (std::is_floating_point_v<Scalar>) {
-    return std::log1p(e);
-  } else {  // dual numbers have no log1p
-    using std::log;
-    return log(Scalar(1) + e);
-  }
-}
-
-/// softplus of an array, `out` may be `z` itself. The vectorised form goes first; where a
-/// coefficient is far out, all are done one by one.
-template <class In, class Out>
-void softplus(const Eigen::ArrayBase<In>& z, Eigen::ArrayBase<Out>& out) {
-  using Scalar = typename In::Scalar;
-  if constexpr (std::is_floating_point_v<Scalar>) {
-    if (z.size() > 0 && z.abs().maxCoeff() <= Scalar(softplus_linear_from)) {
-      out = z.max(Scalar(0)) + (-z.abs()).exp().log1p();
-      return;
-    }
-  }
-  for (Index i = 0; i < z.size(); ++i) out.coeffRef(i) = softplus<Scalar>(z.coeff(i));
 }
 
 /// Keys shorter than this are taken for zero and normalise to zero.
@@ -4836,6 +4911,79 @@ void unit_vector_pullback(const Eigen::MatrixBase<Raw>& raw, const Eigen::Matrix
 
 #endif  // LOGLINEAR_DETAIL_MATH_HPP
 
+// ---- loglinear/detail/softplus.hpp
+
+#ifndef LOGLINEAR_DETAIL_SOFTPLUS_HPP
+#define LOGLINEAR_DETAIL_SOFTPLUS_HPP
+
+// softplus(z) = log(1 + exp(z)), of one number of any scalar and of an array, which level weights
+// wait for at every token.
+
+namespace loglinear::detail {
+
+/// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
+inline constexpr int softplus_linear_from = 20;
+
+template <class Scalar>
+[[nodiscard]] Scalar softplus(const Scalar& z) {
+  using std::exp;
+  if (z > Scalar(softplus_linear_from)) return z;
+  const Scalar e = exp(z);
+  if (z < Scalar(-softplus_linear_from)) return e;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    return std::log1p(e);
+  } else {  // dual numbers have no log1p
+    using std::log;
+    return log(Scalar(1) + e);
+  }
+}
+
+/// log(1 + e) for e in [0, 1], to rounding: 2 artanh(s) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...) with
+/// s = e / (2 + e), at most 1/3, so that each term gives log2(9) bits. Even and odd terms are
+/// summed side by side.
+template <class Scalar>
+[[nodiscard]] Packet<Scalar> log1p_up_to_1(const Packet<Scalar>& e) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr int terms = std::numeric_limits<Scalar>::digits / 6 * 2;  // even, and 3 bits each
+  const auto coefficient = [](int n) { return ei::pset1<P>(Scalar(2) / Scalar(2 * n + 1)); };
+  const P s = ei::pdiv(e, ei::padd(ei::pset1<P>(Scalar(2)), e));
+  const P square = ei::pmul(s, s), fourth = ei::pmul(square, square);
+  P even = coefficient(terms - 2), odd = coefficient(terms - 1);
+  for (int n = terms - 4; n >= 0; n -= 2) {
+    even = ei::pmadd(even, fourth, coefficient(n));
+    odd = ei::pmadd(odd, fourth, coefficient(n + 1));
+  }
+  return ei::pmul(s, ei::pmadd(square, odd, even));
+}
+
+/// softplus of an array in memory, `out` may be `z` itself. Where a number is far out, all are done
+/// one by one, as is what a packet is too wide for: softplus(z) = max(z, 0) + log(1 + exp(-|z|)).
+template <class In, class Out>
+void softplus(const Eigen::ArrayBase<In>& z, Eigen::ArrayBase<Out>& out) {
+  using Scalar = typename In::Scalar;
+  namespace ei = Eigen::internal;
+  out = z;
+  Scalar* const values = out.derived().data();
+  const Index size = out.size();
+  Index i = 0;
+  if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
+    static_assert(Out::InnerStrideAtCompileTime == 1);
+    using P = Packet<Scalar>;
+    const bool none_far_out = size > 0 && out.abs().maxCoeff() <= Scalar(softplus_linear_from);
+    for (; none_far_out && i + packet_size<Scalar> <= size; i += packet_size<Scalar>) {
+      const P x = ei::ploadu<P>(values + i);
+      const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
+      ei::pstoreu(values + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
+    }
+  }
+  for (; i < size; ++i) values[i] = softplus<Scalar>(values[i]);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_SOFTPLUS_HPP
+
 // ---- loglinear/level_weights.hpp
 
 #ifndef LOGLINEAR_LEVEL_WEIGHTS_HPP
@@ -4886,10 +5034,9 @@ struct NormalizedMixture {
   void weigh(const auto& raw, const auto&, auto& lambda) const {
     using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
     shifted_logits(raw, lambda);
-    const Scalar top = lambda.maxCoeff();
     auto values = lambda.array();
-    if (top < Scalar(-detail::softplus_linear_from)) {
-      values = (values - top).exp();
+    if (all_underflow(lambda)) {
+      values = (values - values.maxCoeff()).exp();
     } else {
       detail::softplus(values, values);
     }
@@ -4908,8 +5055,7 @@ struct NormalizedMixture {
     const Scalar mean = lambda.dot(d_lambda);
     shifted_logits(raw, d_raw);
     auto slope = d_raw.array();  // d softplus(z)/dz over the sum of all softplus
-    const Scalar top = d_raw.maxCoeff();
-    if (top < Scalar(-detail::softplus_linear_from)) {
+    if (all_underflow(d_raw)) {
       slope = lambda.array();
     } else {
       Eigen::Index largest;
@@ -4921,9 +5067,15 @@ struct NormalizedMixture {
   }
 
  private:
+  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
+  [[nodiscard]] static bool all_underflow(const auto& z) {
+    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
+    const Scalar low(-detail::softplus_linear_from);
+    return z[0] < low && z.maxCoeff() < low;
+  }
   void shifted_logits(const auto& raw, auto& z) const {
     using Scalar = typename std::decay_t<decltype(z)>::Scalar;
-    z = (raw.array() + Scalar(*lambda_init)).matrix() / Scalar(tau);
+    z = (raw.array() + Scalar(*lambda_init)).matrix() * (Scalar(1) / Scalar(tau));
   }
 };
 
@@ -7906,8 +8058,11 @@ class LayerSource final : public TokenSource<Scalar> {
   }
   void prepare(Index t) {
     workspace_.raw = raw_.row(t).transpose();
-    layer_.prepare_read(workspace_, 0);
+    layer_.require_finite_projections(workspace_, 0);
+    layer_.prepare_read(workspace_, workspace_.token.query);
+    require_finite("a level weight", workspace_.lambda);
     layer_.prepare_leaf(workspace_);
+    require_finite_leaf(workspace_.token.keys, workspace_.token.values);
   }
 
   const Layer& layer_;
@@ -8299,9 +8454,9 @@ class LogLinearAttention
     detail::require_size("the workspace's levels", workspace.max_levels, state_.max_levels());
     detail::require_size("the workspace's tiers", workspace.tier_queries.cols(),
                          state_.read_shape().tiers);
-    detail::load_vector(x, "x", workspace.x);
+    detail::copy_vector(x, "x", workspace.x);
     preparation_.project(workspace, layout().q);
-    preparation_.prepare_read(workspace, layout().q);
+    preparation_.prepare_read(workspace, workspace.old_query);
     const bool apart = read_order_ == ReadOrder::current_apart;
     detail::read_standing(state_, workspace, apart ? 1 : 0);
     return bound(workspace);
@@ -8343,13 +8498,13 @@ class LogLinearAttention
   /// tanh
   template <class In>
   const Vector& stage(const In& x, ReadOrder order) {
-    detail::load_vector(x, "x", workspace_.x);
+    detail::copy_vector(x, "x", workspace_.x);
     preparation_.project(workspace_, 0);
-    preparation_.prepare_read(workspace_, 0);
     preparation_.prepare_leaf(workspace_);
+    staged_magnitude_ = state_.require_writable(workspace_.token, workspace_);
+    preparation_.prepare_read(workspace_, detail::query_for(workspace_, order));
     detail::read_token(state_, workspace_, order);
     staged_order_ = order;
-    staged_magnitude_ = state_.require_writable(workspace_.token, workspace_);
     learns_ = false;
     return workspace_.read;
   }

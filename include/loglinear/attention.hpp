@@ -185,9 +185,9 @@ class LogLinearAttention
     detail::require_size("the workspace's levels", workspace.max_levels, state_.max_levels());
     detail::require_size("the workspace's tiers", workspace.tier_queries.cols(),
                          state_.read_shape().tiers);
-    detail::load_vector(x, "x", workspace.x);
+    detail::copy_vector(x, "x", workspace.x);
     preparation_.project(workspace, layout().q);
-    preparation_.prepare_read(workspace, layout().q);
+    preparation_.prepare_read(workspace, workspace.old_query);
     const bool apart = read_order_ == ReadOrder::current_apart;
     detail::read_standing(state_, workspace, apart ? 1 : 0);
     return bound(workspace);
@@ -229,13 +229,13 @@ class LogLinearAttention
   /// tanh
   template <class In>
   const Vector& stage(const In& x, ReadOrder order) {
-    detail::load_vector(x, "x", workspace_.x);
+    detail::copy_vector(x, "x", workspace_.x);
     preparation_.project(workspace_, 0);
-    preparation_.prepare_read(workspace_, 0);
     preparation_.prepare_leaf(workspace_);
+    staged_magnitude_ = state_.require_writable(workspace_.token, workspace_);
+    preparation_.prepare_read(workspace_, detail::query_for(workspace_, order));
     detail::read_token(state_, workspace_, order);
     staged_order_ = order;
-    staged_magnitude_ = state_.require_writable(workspace_.token, workspace_);
     learns_ = false;
     return workspace_.read;
   }

@@ -23,6 +23,7 @@
 
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/math.hpp"
+#include "loglinear/detail/softplus.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/rule.hpp"
 
@@ -58,10 +59,9 @@ struct NormalizedMixture {
   void weigh(const auto& raw, const auto&, auto& lambda) const {
     using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
     shifted_logits(raw, lambda);
-    const Scalar top = lambda.maxCoeff();
     auto values = lambda.array();
-    if (top < Scalar(-detail::softplus_linear_from)) {
-      values = (values - top).exp();
+    if (all_underflow(lambda)) {
+      values = (values - values.maxCoeff()).exp();
     } else {
       detail::softplus(values, values);
     }
@@ -80,8 +80,7 @@ struct NormalizedMixture {
     const Scalar mean = lambda.dot(d_lambda);
     shifted_logits(raw, d_raw);
     auto slope = d_raw.array();  // d softplus(z)/dz over the sum of all softplus
-    const Scalar top = d_raw.maxCoeff();
-    if (top < Scalar(-detail::softplus_linear_from)) {
+    if (all_underflow(d_raw)) {
       slope = lambda.array();
     } else {
       Eigen::Index largest;
@@ -93,9 +92,15 @@ struct NormalizedMixture {
   }
 
  private:
+  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
+  [[nodiscard]] static bool all_underflow(const auto& z) {
+    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
+    const Scalar low(-detail::softplus_linear_from);
+    return z[0] < low && z.maxCoeff() < low;
+  }
   void shifted_logits(const auto& raw, auto& z) const {
     using Scalar = typename std::decay_t<decltype(z)>::Scalar;
-    z = (raw.array() + Scalar(*lambda_init)).matrix() / Scalar(tau);
+    z = (raw.array() + Scalar(*lambda_init)).matrix() * (Scalar(1) / Scalar(tau));
   }
 };
 

@@ -333,7 +333,9 @@ class LogLinearState {
   [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values,
                                         Measure measure) {
     if (size_ == UINT64_MAX) detail::fail("size", size_, "below 2^64 - 1 before a push");
-    return bounded(growth, leaf_magnitude(keys, values), measure);
+    const double leaf = leaf_magnitude(keys, values);
+    if (!detail::is_finite(leaf)) detail::require_finite_leaf(keys, values);
+    return bounded(growth, leaf, measure);
   }
   /// The same where nothing is deferred.
   template <class Keys, class Values>

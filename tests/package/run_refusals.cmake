@@ -23,6 +23,11 @@ run(${find} -DWANTED=${VERSION} ${no_json})
 run(${find} -DWANTED=${VERSION} -DCOMPONENTS=checkpoint)
 run(${find} -DWANTED=${VERSION} -DOPTIONAL=checkpoint ${no_json})
 run_failing("${json_missing}" ${find} -DWANTED=${VERSION} -DCOMPONENTS=checkpoint ${no_json})
+# The same of LibTorch.
+set(no_torch -DCMAKE_DISABLE_FIND_PACKAGE_Torch=ON)
+set(torch_missing "loglinear's component torch needs LibTorch, and no TorchConfig.cmake was found")
+run(${find} -DWANTED=${VERSION} -DOPTIONAL=torch ${no_torch})
+run_failing("${torch_missing}" ${find} -DWANTED=${VERSION} -DCOMPONENTS=torch ${no_torch})
 run_failing("loglinear" ${find} -DWANTED=${VERSION} -DCOMPONENTS=nonsense)
 run_failing("${too_old}" ${find} ${old_eigen})
 

@@ -60,12 +60,12 @@ TEMPLATE_TEST_CASE("sums of weighted rows of several matrices", "", float, doubl
       CAPTURE(columns, rows);
       const auto a = numbers.stored(rows * columns), b = numbers.stored(rows * columns);
       const auto c = numbers.wide(rows), d = numbers.wide(rows), start = numbers.wide(columns);
-      const WeightedRows<TestType, Scalar> terms[] = {{a.data(), {c.data()}, Scalar(0.5)},
-                                                      {b.data(), {d.data()}, Scalar(-2)}};
+      const WeightedRows<TestType, Scalar> terms[] = {{a.data(), rows, {c.data()}, Scalar(0.5)},
+                                                      {b.data(), rows, {d.data()}, Scalar(-2)}};
       std::vector<Scalar> sums = start, added = start, chains = start, single = start;
-      weighted_rows(terms, 2, rows, columns, columns, sums.data());
-      weighted_rows<true>(terms, 2, rows, columns, columns, added.data());
-      weighted_rows<false, 8>(terms, 2, rows, columns, columns, chains.data());
+      weighted_rows(terms, 2, columns, columns, sums.data());
+      weighted_rows<true>(terms, 2, columns, columns, added.data());
+      weighted_rows<false, 8>(terms, 2, columns, columns, chains.data());
       weighted_rows<false, 1>(a.data(), rows, columns, columns, c.data(), single.data());
       double worst = 0;
       for (Index j = 0; j < columns; ++j) {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <sstream>
@@ -15,6 +16,7 @@
 #include <type_traits>
 
 #include "loglinear/detail/error.hpp"
+#include "loglinear/detail/magnitude.hpp"
 #include "loglinear/detail/types.hpp"
 
 #if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
@@ -75,45 +77,22 @@ void require_between(std::string_view argument, const Value& value, const Bound&
   fail(argument, value, legal.str());
 }
 
-/// Whether all coefficients of a vector or matrix are finite. For float and double the largest
-/// exponent decides, an integer maximum that vectorises where an early exit would not.
+/// Whether all coefficients of a vector or matrix are finite.
 template <class Derived>
 [[nodiscard]] bool all_finite(const Eigen::DenseBase<Derived>& values) {
-  using Scalar = typename Derived::Scalar;
-  if constexpr (std::is_same_v<Scalar, float> || std::is_same_v<Scalar, double>) {
-    using Bits = std::conditional_t<std::is_same_v<Scalar, float>, std::uint32_t, std::uint64_t>;
-    constexpr Bits exponent = std::bit_cast<Bits>(std::numeric_limits<Scalar>::infinity());
-    Bits largest = 0;
-    const auto take = [&](const Scalar& value) {
-      largest = std::max(largest, std::bit_cast<Bits>(value) & exponent);
-    };
-    constexpr bool is_stored =
-        (Derived::Flags & Eigen::DirectAccessBit) != 0 && Derived::InnerStrideAtCompileTime == 1;
-    if constexpr (is_stored) {
-      const bool is_one_piece = values.derived().outerStride() == values.innerSize();
-      const Index pieces = is_one_piece ? 1 : values.outerSize();
-      const Index size = is_one_piece ? values.size() : values.innerSize();
-      for (Index piece = 0; piece < pieces; ++piece) {
-        const Scalar* const from = values.derived().data() + piece * values.derived().outerStride();
-        for (Index i = 0; i < size; ++i) take(from[i]);
-      }
-    } else {
-      for (Index outer = 0; outer < values.outerSize(); ++outer) {
-        for (Index inner = 0; inner < values.innerSize(); ++inner) {
-          take(Derived::IsRowMajor ? values.derived().coeff(outer, inner)
-                                   : values.derived().coeff(inner, outer));
-        }
-      }
-    }
-    return largest != exponent;
+  bool finite = true;
+  if constexpr (has_pieces<Derived>) {
+    for_each_piece(values, [&](const auto* from, Index size) {
+      finite = finite && is_finite(zero_if_finite(from, size));
+    });
   } else {
     for (Index j = 0; j < values.cols(); ++j) {
       for (Index i = 0; i < values.rows(); ++i) {
-        if (!is_finite(values.derived().coeff(i, j))) return false;
+        finite = finite && is_finite(values.derived().coeff(i, j));
       }
     }
-    return true;
   }
+  return finite;
 }
 
 /// Throws unless one number is finite.
@@ -137,6 +116,12 @@ void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& 
   }
 }
 
+template <class Keys, class Values>
+void require_finite_leaf(const Keys& keys, const Values& values) {
+  require_finite("a written key", keys);
+  require_finite("a written value", values);
+}
+
 /// Magnitudes above this are refused before they are written: two of them still add up to a finite
 /// number.
 template <class Scalar>
@@ -150,11 +135,24 @@ template <class Scalar>
   }
 }
 
-/// The largest absolute value, as a double; 0 for nothing.
+/// The largest absolute value, as a double; 0 for nothing, not finite where a coefficient is not.
 template <class Derived>
 [[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
-  if (values.size() == 0) return 0;
-  return to_double(values.derived().array().abs().maxCoeff());
+  double largest = 0;
+  if constexpr (has_pieces<Derived>) {
+    for_each_piece(values, [&](const auto* from, Index size) {
+      const double of_piece = to_double(largest_magnitude(from, size));
+      if (is_finite(largest) && !(of_piece <= largest)) largest = of_piece;
+    });
+  } else {
+    for (Index j = 0; j < values.cols(); ++j) {
+      for (Index i = 0; i < values.rows(); ++i) {
+        const double magnitude = std::abs(to_double(values.derived().coeff(i, j)));
+        if (is_finite(largest) && !(magnitude <= largest)) largest = magnitude;
+      }
+    }
+  }
+  return largest;
 }
 
 }  // namespace loglinear::detail

@@ -23,10 +23,12 @@
 
 namespace loglinear::detail {
 
-/// A matrix to be read as `Sums` weighted sums of its rows, scale sum_i weights[i] rows[i].
+/// A matrix to be read as `Sums` weighted sums of its rows, scale sum_i weights[i] rows[i], i <
+/// count.
 template <class Stored, class Scalar, std::size_t Sums = 1>
 struct WeightedRows {
   const Stored* rows;
+  Index count;
   std::array<const Scalar*, Sums> weights;
   Scalar scale;
 };
@@ -41,7 +43,7 @@ inline constexpr int widest_block =
 /// packets than `Chains` are summed in several chains, to hide the latency of the additions.
 template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
 void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                         Index rows, Index stride, const std::array<Scalar*, Sums>& out) {
+                         Index stride, const std::array<Scalar*, Sums>& out) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   [[maybe_unused]] constexpr Index width = packet_size<Scalar>;
@@ -71,14 +73,15 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
     const WeightedRows<Stored, Scalar, Sums> term = terms[t];
     const Stored* row = term.rows + first;
     Index i = 0;
-    for (; i + chains <= rows; i += chains, row += chains * stride) {
+    for (; i + chains <= term.count; i += chains, row += chains * stride) {
       // Unrolled, or else the sums would not stay in registers.
       [&]<int... C>(std::integer_sequence<int, C...>) {
         (add_row(term, row + C * stride, i + C, std::integral_constant<int, C>{}), ...);
       }
       (std::make_integer_sequence<int, chains>{});
     }
-    for (; i < rows; ++i, row += stride) add_row(term, row, i, std::integral_constant<int, 0>{});
+    for (; i < term.count; ++i, row += stride)
+      add_row(term, row, i, std::integral_constant<int, 0>{});
   }
   for (std::size_t s = 0; s < Sums; ++s) {
     for (int n = 0; n < N; ++n) {
@@ -91,33 +94,32 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
 /// All columns from `first` on, N packets at a time as long as there are so many, then fewer.
 template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
 void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                        Index rows, Index columns, Index stride,
-                        const std::array<Scalar*, Sums>& out) {
+                        Index columns, Index stride, const std::array<Scalar*, Sums>& out) {
   constexpr Index width = packet_size<Scalar>;
   for (; first + N * width <= columns; first += N * width) {
-    weighted_rows_block<N, Add, Chains>(terms, count, first, rows, stride, out);
+    weighted_rows_block<N, Add, Chains>(terms, count, first, stride, out);
   }
   // One pass rather than several over long rows: half a row after the other is no order of memory.
   if constexpr (N == 16 && Chains == 1) {
     const Index packets = (columns - first) / width;
     if (packets >= 10) {
       if (packets >= 14) {
-        weighted_rows_block<14, Add, Chains>(terms, count, first, rows, stride, out);
+        weighted_rows_block<14, Add, Chains>(terms, count, first, stride, out);
       } else if (packets >= 12) {
-        weighted_rows_block<12, Add, Chains>(terms, count, first, rows, stride, out);
+        weighted_rows_block<12, Add, Chains>(terms, count, first, stride, out);
       } else {
-        weighted_rows_block<10, Add, Chains>(terms, count, first, rows, stride, out);
+        weighted_rows_block<10, Add, Chains>(terms, count, first, stride, out);
       }
       first += packets / 2 * 2 * width;
     }
   }
   if constexpr (N > 1) {
-    weighted_rows_from<N / 2, Add, Chains>(terms, count, first, rows, columns, stride, out);
+    weighted_rows_from<N / 2, Add, Chains>(terms, count, first, columns, stride, out);
   } else if (first < columns) {
     for (std::size_t s = 0; s < Sums; ++s) {
       if (!Add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
       for (int t = 0; t < count; ++t) {
-        const auto& [m, weights, scale] = terms[t];
+        const auto& [m, rows, weights, scale] = terms[t];
         for (Index i = 0; i < rows; ++i) {
           const Scalar weight = scale * weights[s][i];
           for (Index j = first; j < columns; ++j) {
@@ -130,13 +132,13 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
 }
 
 /// out[j] = sum over the terms of scale sum_i weights[i] rows[i][j], j < columns, added to out if
-/// `Add`: `sum_l lambda_l m_l^T c_l` over matrices of one shape, in one pass over each. With one
+/// `Add`: `sum_l lambda_l m_l^T c_l` over matrices of one width, in one pass over each. With one
 /// chain the rounding of a column depends on nothing but whether it lies in a whole packet.
 template <bool Add = false, int Chains = 4, class Stored, class Scalar>
-void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
+void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
                    Index stride, Scalar* out) {
   constexpr int widest = is_narrow<Stored> ? widest_block<Scalar> / 2 : widest_block<Scalar>;
-  weighted_rows_from<widest, Add, Chains, Stored, Scalar, 1>(terms, count, 0, rows, columns, stride,
+  weighted_rows_from<widest, Add, Chains, Stored, Scalar, 1>(terms, count, 0, columns, stride,
                                                              {out});
 }
 
@@ -144,17 +146,17 @@ void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index r
 template <bool Add = false, int Chains = 4, class Stored, class Scalar>
 void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
                    Scalar* out) {
-  const WeightedRows<Stored, Scalar> term{m, {c}, Scalar(1)};
-  weighted_rows<Add, Chains>(&term, 1, rows, columns, stride, out);
+  const WeightedRows<Stored, Scalar> term{m, rows, {c}, Scalar(1)};
+  weighted_rows<Add, Chains>(&term, 1, columns, stride, out);
 }
 
 /// The same with two vectors at once, `m^T c` and `m^T d`.
 template <bool Add = false, int Chains = 4, class Scalar>
 void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
                         const Scalar* d, Scalar* out_c, Scalar* out_d) {
-  const WeightedRows<Scalar, Scalar, 2> term{m, {c, d}, Scalar(1)};
+  const WeightedRows<Scalar, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
   weighted_rows_from<widest_block<Scalar> / 2, Add, Chains, Scalar, Scalar, 2>(
-      &term, 1, 0, rows, columns, stride, {out_c, out_d});
+      &term, 1, 0, columns, stride, {out_c, out_d});
 }
 
 /// A matrix to be multiplied by a vector: row i counts weights[i] times in the sum over all terms,

@@ -55,10 +55,11 @@ struct LevelReads {
         });
       }
       terms[count] = {stream.levels_.level_data(l),
+                      rows,
                       {query_of(w, tier)},
                       w.lambda[weight_of(l)] * kept(weight_of, l, factor)};
       if constexpr (scales_values<Kind>) {
-        weighted_rows(&terms[count], 1, rows, columns, columns, w.level_read.data());
+        weighted_rows(&terms[count], 1, columns, columns, w.level_read.data());
         if (tier >= 0) w.level_read.array() *= w.tier_scales.col(tier).array();
         w.old_read += w.level_read;
       }
@@ -70,7 +71,7 @@ struct LevelReads {
       }
     }
     if constexpr (!scales_values<Kind>) {
-      weighted_rows<false, 8>(terms.data(), static_cast<int>(count), rows, columns, columns,
+      weighted_rows<false, 8>(terms.data(), static_cast<int>(count), columns, columns,
                               w.old_read.data());
     }
   }

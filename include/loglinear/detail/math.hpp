@@ -30,38 +30,6 @@ void sigmoid(const Eigen::MatrixBase<In>& z, double bias, Eigen::MatrixBase<Out>
       [offset = Scalar(bias)](const Scalar& value) { return sigmoid<Scalar>(value + offset); });
 }
 
-/// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
-inline constexpr int softplus_linear_from = 20;
-
-/// softplus(z) = log(1 + exp(z)).
-template <class Scalar>
-[[nodiscard]] Scalar softplus(const Scalar& z) {
-  using std::exp;
-  if (z > Scalar(softplus_linear_from)) return z;
-  const Scalar e = exp(z);
-  if (z < Scalar(-softplus_linear_from)) return e;
-  if constexpr (std::is_floating_point_v<Scalar>) {
-    return std::log1p(e);
-  } else {  // dual numbers have no log1p
-    using std::log;
-    return log(Scalar(1) + e);
-  }
-}
-
-/// softplus of an array, `out` may be `z` itself. The vectorised form goes first; where a
-/// coefficient is far out, all are done one by one.
-template <class In, class Out>
-void softplus(const Eigen::ArrayBase<In>& z, Eigen::ArrayBase<Out>& out) {
-  using Scalar = typename In::Scalar;
-  if constexpr (std::is_floating_point_v<Scalar>) {
-    if (z.size() > 0 && z.abs().maxCoeff() <= Scalar(softplus_linear_from)) {
-      out = z.max(Scalar(0)) + (-z.abs()).exp().log1p();
-      return;
-    }
-  }
-  for (Index i = 0; i < z.size(); ++i) out.coeffRef(i) = softplus<Scalar>(z.coeff(i));
-}
-
 /// Keys shorter than this are taken for zero and normalise to zero.
 inline constexpr double zero_key_norm = 1e-12;
 

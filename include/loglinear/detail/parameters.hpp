@@ -121,16 +121,19 @@ class Parameters {
   /// Throws unless the step of `descend` leaves every weight finite.
   void require_descendable(double learning_rate, const Vector<Scalar>& d_raw,
                            const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
-    require_finite("the gradient", d_raw);
-    require_finite("the gradient", d_free);
+    const double largest = max_abs(d_raw), largest_free = max_abs(d_free), largest_x = max_abs(x);
+    if (!is_finite(largest) || !is_finite(largest_free)) {
+      require_finite("the gradient", d_raw);
+      require_finite("the gradient", d_free);
+    }
     // An infinite rate would turn a gradient of 0 into NaN. `descend` multiplies d_raw first: x may
     // be so small that only their product is finite.
+    const double rate = learning_rate * largest_x, limit = magnitude_limit<Scalar>();
     require_between("the learning rate times the largest gradient of a projection",
-                    learning_rate * max_abs(d_raw), 0.0, magnitude_limit<Scalar>());
-    const double largest_x = max_abs(x), rate = learning_rate * largest_x;
+                    learning_rate * largest, 0.0, limit);
     require_between("the learning rate times the largest |x|, or 1,", std::max(rate, learning_rate),
-                    0.0, magnitude_limit<Scalar>());
-    const double step = std::max(rate * max_abs(d_raw), learning_rate * max_abs(d_free));
+                    0.0, limit);
+    const double step = std::max(rate * largest, learning_rate * largest_free);
     if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) measure();
     if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) {
       fail("the largest weight after this step", magnitude_ + step,

@@ -56,24 +56,31 @@ class Preparation {
   [[nodiscard]] const Parameters<Scalar>& parameters() const { return parameters_; }
   [[nodiscard]] Parameters<Scalar>& parameters() { return parameters_; }
 
-  /// w.raw = W w.x, from row `from` on.
-  void project(Read& w, Index from) const { parameters_.project(w.x, w.raw, from); }
+  /// w.raw = W w.x, from row `from` on. Throws where x or a projection is not finite.
+  void project(Read& w, Index from) const {
+    parameters_.project(w.x, w.raw, from);
+    require_finite_projections(w, from);
+  }
+  /// Every projection has every x[j] in it, so that in the end they tell of both.
+  void require_finite_projections(const Read& w, Index from) const {
+    const auto projections = w.raw.tail(layout_.end - from);
+    if (all_finite(projections)) return;
+    require_finite("x", w.x);
+    require_finite("a projection of x", projections);
+  }
 
-  /// From w.raw, rows `from` on, what a read needs: level weights and query.
-  void prepare_read(Read& w, Index from) const {
-    require_finite("a projection of x", w.raw.tail(layout_.end - from));
+  /// From w.raw what a read needs: level weights and, wherever in w it belongs, the query. Level
+  /// weights are still to be checked.
+  void prepare_read(Read& w, Vector<Scalar>& query) const {
+    prepare_query(inner_, rule_input(w), query);
     weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
                    layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
                    w.lambda);
-    require_finite("a level weight", w.lambda);
-    prepare_query(inner_, rule_input(w), w.token.query);
   }
 
-  /// From w.raw the leaf and the transition.
+  /// From w.raw the leaf, which is checked where it is about to be written, and the transition.
   void prepare_leaf(Read& w) const {
     inner_.prepare(rule_input(w), w.token);
-    require_finite("a written key", w.token.keys);
-    require_finite("a written value", w.token.values);
     if (!w.token.transition.all_finite()) fail("the transition", "not finite", "finite");
   }
 

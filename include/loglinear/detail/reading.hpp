@@ -15,6 +15,12 @@
 
 namespace loglinear::detail {
 
+/// Where a token's query belongs: what stands is read with it as it is.
+template <class Kind>
+[[nodiscard]] Vector<typename Kind::Scalar>& query_for(Workspace<Kind>& w, ReadOrder order) {
+  return order == ReadOrder::before_push ? w.old_query : w.token.query;
+}
+
 /// The weight index under which the next token sees a level.
 template <class State>
 struct SeenLevels {
@@ -33,18 +39,27 @@ struct SeenLevels {
   }
 };
 
-/// The state as it stands, level l under weight l + shift; `next` is the token to be written then.
-template <class State, class Kind>
-void read_standing(const State& state, Workspace<Kind>& w, int shift,
-                   const Token<Kind>* next = nullptr) {
-  w.old_query = w.token.query;
-  state.read(
-      w, [shift](int l) { return l + shift; }, next);
-  w.read = w.old_read;
+/// Level weights are looked at when they have been read with: the read does not wait.
+template <class Kind>
+void require_finite_read(const Workspace<Kind>& w) {
+  if (all_finite(w.lambda) && all_finite(w.read)) return;
+  require_finite("a level weight", w.lambda);
   require_finite("the raw read", w.read);
 }
 
-/// What the token reads in the given order, before it is written.
+/// The state as it stands with the query w.old_query, level l under weight l + shift; `next` is the
+/// token to be written then.
+template <class State, class Kind>
+void read_standing(const State& state, Workspace<Kind>& w, int shift,
+                   const Token<Kind>* next = nullptr) {
+  state.read(
+      w, [shift](int l) { return l + shift; }, next);
+  w.read.swap(w.old_read);
+  require_finite_read(w);
+}
+
+/// What the token reads in the given order, before it is written; its query is in `query_for(w,
+/// order)`.
 template <class State, class Kind>
 void read_token(const State& state, Workspace<Kind>& w, ReadOrder order) {
   const Token<Kind>& token = w.token;
@@ -58,7 +73,7 @@ void read_token(const State& state, Workspace<Kind>& w, ReadOrder order) {
   for (Index j = 0; j < token.keys.cols(); ++j) {
     w.read += (weight * token.keys.col(j).dot(token.query)) * token.values.col(j);
   }
-  require_finite("the raw read", w.read);
+  require_finite_read(w);
 }
 
 /// From t.d_read to t.d_token and t.d_lambda, for what `read_token` read; the states are constants.

@@ -89,7 +89,7 @@ struct StreamParts {
     for (int l : stream.levels_.active_levels()) stream.levels_.transform_level(l, product);
     const Index n = stream.buffered_ * stream.leaves_;
     if constexpr (requires { product.factor(); }) {
-      stream.factors_.head(n) *= product.factor();
+      if constexpr (Stream::has_factors) stream.factors_.head(n) *= product.factor();
     } else {
       Vector<Scalar> key(stream.key_rows()), scratch(stream.key_rows());
       for (Index j = 0; j < n; ++j) {

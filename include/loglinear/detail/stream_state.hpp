@@ -52,7 +52,7 @@ class StreamState {
         buffer_level_(buffer_level(max_levels, key_rows, d_v)),
         keys_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, key_rows)),
         values_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, d_v)),
-        factors_(Vector<Scalar>::Ones(OneFactor<Kind> ? capacity() * leaves : 0)),
+        factors_(Vector<Scalar>::Ones(has_factors ? capacity() * leaves : 0)),
         bucket_(key_rows, buffer_level_ > 0 ? d_v : 0),
         recent_(make_recent<Kind>(key_rows, d_v, capacity())),
         pending_(static_cast<std::size_t>(tier_of(max_levels - 1) + 1), Product(key_rows, d_v)) {}
@@ -99,8 +99,8 @@ class StreamState {
                                     [&](bool exactly) { return measured(exactly); });
   }
 
-  /// Writes the token that the last `read` and then `require_writable` with `w` were told of, the
-  /// state being as it was then.
+  /// Writes the token that the last `require_writable` and `read` with `w` were told of, the state
+  /// being as it was then.
   void write(const Token<Kind>& token, double magnitude, Workspace<Kind>& w) {
     if (buffer_level_ == 0) {
       levels_.write(token.transition, token.keys, token.values, magnitude);
@@ -109,9 +109,10 @@ class StreamState {
     bound_products(w.growth);
     undergo(token.transition, w);
     const Index n = buffered_ * leaves_;
-    keys_.middleRows(n, leaves_) = token.keys.transpose();
-    values_.middleRows(n, leaves_) = token.values.transpose();
-    if constexpr (OneFactor<Kind>) factors_.segment(n, leaves_).setOnes();
+    // Column by column there, row by row here: the same order in memory.
+    std::copy_n(token.keys.data(), token.keys.size(), keys_.row(n).data());
+    std::copy_n(token.values.data(), token.values.size(), values_.row(n).data());
+    if constexpr (has_factors) factors_.segment(n, leaves_).setOnes();
     levels_.defer(magnitude);
     if (++buffered_ == capacity()) flush();
   }
@@ -133,12 +134,14 @@ class StreamState {
       }
     }
     if (!looks_up_p) row_dots(keys_.data(), n, key_rows(), query, w.scores.data());
-    if constexpr (OneFactor<Kind>) w.scores.head(n).array() *= factors_.head(n).array();
+    if constexpr (has_factors) w.scores.head(n).array() *= factors_.head(n).array();
+    std::array<WeightedRows<Scalar, Scalar>, most_buffer_levels> terms;
+    int levels = 0;
     for_each_buffered_level([&](int l, Index first, Index count) {
-      w.coefficients.segment(first, count) =
-          w.lambda[weight_of(l)] * w.scores.segment(first, count);
+      terms[static_cast<std::size_t>(levels++)] = {
+          values_.row(first).data(), count, {w.scores.data() + first}, w.lambda[weight_of(l)]};
     });
-    weighted_rows<true>(values_.data(), n, d_v(), d_v(), w.coefficients.data(), w.old_read.data());
+    weighted_rows<true, 8>(terms.data(), levels, d_v(), d_v(), w.old_read.data());
   }
 
   /// For the last `read` with the same weights and a cotangent d = t.d_old_read of the read:
@@ -156,7 +159,7 @@ class StreamState {
       t.d_lambda[seen] += d_level.dot(w.scores.segment(first, count));
       d_level *= w.lambda[seen];
     });
-    if constexpr (OneFactor<Kind>) d_scores.array() *= factors_.head(n).array();
+    if constexpr (has_factors) d_scores.array() *= factors_.head(n).array();
     weighted_rows<true>(keys_.data(), n, key_rows(), key_rows(), d_scores.data(),
                         t.d_old_query.data());
   }
@@ -188,7 +191,7 @@ class StreamState {
     const Index n = self.buffered_ * self.leaves_;
     part("buffered_keys", self.keys_.topRows(n));
     part("buffered_values", self.values_.topRows(n));
-    if constexpr (OneFactor<Kind>) part("buffered_factors", self.factors_.head(n));
+    if constexpr (has_factors) part("buffered_factors", self.factors_.head(n));
     if (self.buffer_level_ > 0) {
       part("recent", self.recent_);
       for (int i = 1; i <= self.last_tier(); ++i) {
@@ -223,7 +226,7 @@ class StreamState {
     const Index n = buffered_ * leaves_;
     other.keys_.topRows(n) = keys_.topRows(n).template cast<Other>();
     other.values_.topRows(n) = values_.topRows(n).template cast<Other>();
-    if constexpr (OneFactor<Kind>) other.factors_.head(n) = factors_.head(n).template cast<Other>();
+    if constexpr (has_factors) other.factors_.head(n) = factors_.head(n).template cast<Other>();
     other.buffered_ = buffered_;
     require_finite("a buffered key", other.keys_.topRows(n));
     require_finite("a buffered value", other.values_.topRows(n));
@@ -241,12 +244,15 @@ class StreamState {
   /// Levels of a tier of dense products but for the last tier, which has all higher ones.
   static constexpr int dense_tier_height = 3;
   static constexpr double most_growth = 1e9;
+  static constexpr int most_buffer_levels = 6;
+  /// Whether leaves decay by a number each, which is kept apart from their keys.
+  static constexpr bool has_factors = OneFactor<Kind> && !std::is_same_v<Kind, Identity<Scalar>>;
 
   /// b, so that B is about the smaller side of a level, but no more levels than there are.
   static int buffer_level(int max_levels, Index key_rows, Index d_v) {
     const auto side = static_cast<std::uint64_t>(std::min(key_rows, d_v));
     const int level = static_cast<int>(std::bit_width(side)) - 1;
-    return std::clamp(level, 0, std::min(6, max_levels - 1));
+    return std::clamp(level, 0, std::min(most_buffer_levels, max_levels - 1));
   }
 
   /// The tier of a level above the buffer; none without a buffer.
@@ -289,7 +295,7 @@ class StreamState {
 
   /// A buffered key as it is now.
   [[nodiscard]] Scalar key(Index leaf, Index row) const {
-    if constexpr (OneFactor<Kind>) {
+    if constexpr (has_factors) {
       return factors_[leaf] * keys_(leaf, row);
     } else {
       return keys_(leaf, row);
@@ -310,12 +316,12 @@ class StreamState {
   /// Everything but the levels undergoes a transition, and they are to undergo it later.
   void undergo(const Kind& transition, [[maybe_unused]] Workspace<Kind>& w) {
     const Index n = buffered_ * leaves_;
-    if constexpr (OneFactor<Kind>) {
+    if constexpr (has_factors) {
       factors_.head(n) *= transition.factor();
     } else if constexpr (looks_up<Kind>) {
       transition.left(keys_.topRows(n).transpose(), w.found.data());
-    } else if (n > 0) {
-      transition.left(keys_.topRows(n).transpose());
+    } else if constexpr (!OneFactor<Kind>) {
+      if (n > 0) transition.left(keys_.topRows(n).transpose());
       if constexpr (scales_values<Kind>) transition.right(values_.topRows(n));
     }
     if constexpr (looks_up<Kind>) {
@@ -329,7 +335,7 @@ class StreamState {
     }
     // Now and then, what has decayed to nothing: denormal numbers would take their time.
     if (buffered_ % 8 != 7) return;
-    clear_negligible(factors_.data(), OneFactor<Kind> ? n : 0);
+    clear_negligible(factors_.data(), has_factors ? n : 0);
     clear_negligible(keys_.data(), OneFactor<Kind> ? 0 : n * key_rows());
     clear_negligible(values_.data(), scales_values<Kind> ? n * d_v() : 0);
     recent_.clear_negligible();
@@ -381,7 +387,7 @@ class StreamState {
   /// bucket_ = sum_n key_n value_n^T
   void sum_up_buffer() {
     const Index n = buffered_ * leaves_;
-    if constexpr (OneFactor<Kind>) {
+    if constexpr (has_factors) {
       const auto factor = [&](Index j) { return factors_[j]; };
       scale<Scalar, Scalar>(keys_.data(), n, key_rows(), key_rows(), factor, nullptr);
     }

@@ -33,12 +33,18 @@ constexpr void require_vector_type() {
   }
 }
 
-/// into = in, checked: an Eigen vector, row or column, of the right size, finite.
+/// into = in, an Eigen vector, row or column, of the right size.
 template <class In, class Scalar>
-void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
+void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
   require_vector_type<Scalar, In>();
   require_size(name, in.size(), into.size());
   into.noalias() = as_column(in.derived().matrix());
+}
+
+/// The same, and finite.
+template <class In, class Scalar>
+void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
+  copy_vector(in, name, into);
   require_finite(name, into);
 }
 

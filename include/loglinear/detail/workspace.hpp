@@ -58,7 +58,6 @@ struct Workspace {
         scores(Vector<Scalar>::Zero(shape.columns)),
         pulled_p(Vector<Scalar>::Zero(layout.key_rows)),
         found(Vector<Scalar>::Zero(shape.columns)),
-        coefficients(Vector<Scalar>::Zero(shape.columns)),
         old_read(Vector<Scalar>::Zero(layout.d_v)),
         read(Vector<Scalar>::Zero(layout.d_v)),
         output(Vector<Scalar>::Zero(layout.d_v)) {}
@@ -75,7 +74,6 @@ struct Workspace {
   Vector<Scalar> scores;        // k . old_query of each buffered leaf
   Vector<Scalar> pulled_p;      // p of the token's update as the levels see it, and
   Vector<Scalar> found;         // p . k of each buffered leaf: what writing needs to know
-  Vector<Scalar> coefficients;  // the same times the leaf's level weight
   double growth = 1;            // by which the token's transition can grow a norm
   Vector<Scalar> old_read;      // their weighted sum
   Vector<Scalar> read;          // the raw read: old_read through diag(r), plus the token's own leaf

@@ -7,6 +7,7 @@
 
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/math.hpp"
+#include "loglinear/detail/softplus.hpp"
 #include "loglinear/rule.hpp"
 
 namespace loglinear {

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+#include "model.hpp"
+
+#include <utility>
+
+namespace recall {
+
+BlockImpl::BlockImpl(std::shared_ptr<Mixer> mixer, std::int64_t d_model)
+    : mixer_(std::move(mixer)), mixer_norm_(d_model), mlp_norm_(d_model), mlp_(d_model) {
+  register_module("mixer", mixer_);
+  register_module("mixer_norm", mixer_norm_);
+  register_module("mlp_norm", mlp_norm_);
+  register_module("mlp", mlp_);
+}
+
+torch::Tensor BlockImpl::forward(const torch::Tensor& x) {
+  const torch::Tensor h = x + mixer_->forward(mixer_norm_(x));
+  return h + mlp_(mlp_norm_(h));
+}
+
+ModelImpl::ModelImpl(const ModelShape& shape) : norm_(shape.sizes.d_model) {
+  constexpr double embedding_deviation = 0.02;
+  const auto draw = [&] {
+    return torch::randn({shape.vocabulary, shape.sizes.d_model}) * embedding_deviation;
+  };
+  embedding_ = register_parameter("embedding", draw());
+  head_ = shape.tied ? embedding_ : register_parameter("head", draw());
+  register_module("blocks", blocks_);
+  for (std::int64_t i = 0; i < shape.blocks; ++i) {
+    blocks_->push_back(
+        Block(make_mixer(shape.mixer, shape.weighting, shape.sizes), shape.sizes.d_model));
+  }
+  register_module("norm", norm_);
+}
+
+torch::Tensor ModelImpl::forward(const torch::Tensor& tokens, const torch::Tensor& positions) {
+  torch::Tensor x = torch::embedding(embedding_, tokens);
+  for (const auto& block : *blocks_) x = block->as<Block>()->forward(x);
+  return torch::linear(norm_(x.flatten(0, 1).index_select(0, positions)), head_);
+}
+
+std::int64_t ModelImpl::parameter_count() const {
+  std::int64_t count = 0;
+  for (const torch::Tensor& p : parameters()) count += p.numel();
+  return count;
+}
+
+}  // namespace recall

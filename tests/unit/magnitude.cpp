@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+// Checks of numbers in memory against loops over single numbers: every length that packets and
+// their remainders can have, with something wrong at every place.
+#include "loglinear/detail/magnitude.hpp"
+
+#include <cmath>
+#include <limits>
+
+#include "catch.hpp"
+#include "loglinear/detail/checks.hpp"
+#include "support.hpp"
+
+namespace {
+
+using namespace loglinear::detail;
+
+constexpr Index lengths[] = {0, 1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100};
+
+template <class Scalar>
+constexpr Scalar not_finite[] = {std::numeric_limits<Scalar>::infinity(),
+                                 -std::numeric_limits<Scalar>::infinity(),
+                                 std::numeric_limits<Scalar>::quiet_NaN()};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("the largest magnitude is that of one number, at any place", "[unit]", float,
+                   double, long double) {
+  for (const Index size : lengths) {
+    Vector<TestType> values(size);
+    for (Index i = 0; i < size; ++i) values[i] = TestType(i % 3) - 1;
+    CHECK(all_finite(values));
+    CHECK(max_abs(values) == (size == 0 ? 0 : 1));
+    for (Index i = 0; i < size; ++i) {
+      CAPTURE(size, i);
+      const TestType before = values[i];
+      for (const TestType large : {std::numeric_limits<TestType>::max(), TestType(-7)}) {
+        values[i] = large;
+        CHECK(all_finite(values));
+        CHECK(largest_magnitude(values.data(), size) == std::abs(large));
+      }
+      for (const TestType bad : not_finite<TestType>) {
+        values[i] = bad;
+        CHECK_FALSE(all_finite(values));
+        CHECK_FALSE(std::isfinite(max_abs(values)));
+      }
+      values[i] = before;
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("what lies beside a block is not looked at", "[unit]", float, double) {
+  constexpr Index rows = 19, columns = 5;
+  const TestType nan = not_finite<TestType>[2];
+  Matrix<TestType> all = Matrix<TestType>::Constant(rows + 2, columns + 2, nan);
+  auto block = all.block(1, 1, rows, columns);
+  block.setConstant(TestType(-2));
+  CHECK(all_finite(block));
+  CHECK(all_finite(block.transpose()));
+  CHECK(max_abs(block) == 2);
+  for (Index i = 0; i < rows; ++i) {
+    for (Index j = 0; j < columns; ++j) {
+      CAPTURE(i, j);
+      block(i, j) = nan;
+      CHECK_FALSE(all_finite(block));
+      CHECK_FALSE(std::isfinite(max_abs(block)));
+      CHECK_FALSE(std::isfinite(max_abs(block.row(i))));
+      CHECK_FALSE(std::isfinite(max_abs(block.cwiseAbs())));
+      block(i, j) = TestType(-2);
+    }
+  }
+}
