@@ -31,7 +31,8 @@ namespace loglinear {
 ///   average;
 /// * memory holds ceil(N/E) + 2 snapshots and (N + E) d_model numbers.
 ///
-/// Neither allocates once every snapshot has been taken with as many active levels as there are.
+/// Neither allocates once every snapshot, that of a rewind included, has been taken with as many
+/// active levels as there are.
 ///
 /// \tparam Layer_  `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
 template <class Layer_>

@@ -115,7 +115,8 @@ class RecursiveLeastSquares {
                             detail::max_abs(weights_) + largest * detail::max_abs(target_), 0.0,
                             detail::magnitude_limit<Scalar>());
 
-    for (Index j = 0; j < outputs(); ++j) weights_.col(j) += (target_[j] / denominator) * gain_;
+    gain_ /= denominator;  // the error over the denominator may be too large a number
+    for (Index j = 0; j < outputs(); ++j) weights_.col(j) += target_[j] * gain_;
     update_factors();
     ++updates_;
     return prediction_;
