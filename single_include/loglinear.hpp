@@ -1098,6 +1098,42 @@ void clear_negligible(Scalar* m, Index size) {
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_HPP
 
+// ---- loglinear/detail/resize.hpp
+
+#ifndef LOGLINEAR_DETAIL_RESIZE_HPP
+#define LOGLINEAR_DETAIL_RESIZE_HPP
+
+// Another size for a matrix that has one. Eigen's own `resize`, and with it assignment, frees the
+// old memory before it allocates the new; where that throws, the matrix would free the old memory
+// once more when it is destroyed. Here it is empty by then.
+
+namespace loglinear::detail {
+
+/// m becomes rows x columns, or a vector of so many; what it holds is not specified.
+template <class Plain, class... Sizes>
+void resize(Plain& m, Sizes... sizes) {
+  if ((sizes * ...) != m.size()) m.resize((Sizes{0} * sizes)...);
+  m.resize(sizes...);
+}
+
+/// The same, with zeros.
+template <class Plain, class... Sizes>
+void set_zero(Plain& m, Sizes... sizes) {
+  resize(m, sizes...);
+  m.setZero();
+}
+
+/// to = from, which may have another size.
+template <class Plain, class From>
+void assign(Plain& to, const Eigen::MatrixBase<From>& from) {
+  if (from.size() != to.size()) to.resize(from.rows() * 0, from.cols());
+  to = from;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_RESIZE_HPP
+
 // ---- loglinear/detail/product.hpp
 
 #ifndef LOGLINEAR_DETAIL_PRODUCT_HPP
@@ -1270,7 +1306,7 @@ void transpose_into(const From& from, To&& to) {
 /// The same into a matrix that takes its size.
 template <class From, class Scalar>
 void transpose_into(const From& from, RowMajorMatrix<Scalar>& to) {
-  to.resize(from.cols(), from.rows());
+  resize(to, from.cols(), from.rows());
   transpose_into(from, to.leftCols(from.rows()));
 }
 
@@ -1831,7 +1867,8 @@ static_assert(Transition<TransitionProduct<KeyDecay<double>, ValueDecay<double>>
 /// constexpr int, 1), `normalizes_key` (whether `KeyOnly` writes `k/|k|`, a static constexpr bool,
 /// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`)
 /// and `validate()` (throws std::invalid_argument on illegal hyperparameters). A rule never sees a
-/// state's storage.
+/// state's storage. Any of these, and copies of the rule, may throw whatever they like: the layer is
+/// then what it was before the call. Moves of a rule must not throw.
 
 namespace loglinear {
 
@@ -2865,10 +2902,11 @@ class LowRankProduct {
     return static_cast<double>(diagonal_.size()) * growth();
   }
 
-  /// m <- P m, row-major in memory; some columns at a time, so that the sums lie on the stack.
+  /// Whether `apply` can be called: it has its sums on the stack, one for each update.
+  [[nodiscard]] bool can_apply() const { return count_ <= most_on_stack; }
+  /// m <- P m, row-major in memory, some columns at a time.
   template <class Stored>
   void apply(Stored* m, Index rows, Index columns) const {
-    if (count_ > most_on_stack) fail("transitions between two flushes", count_, "at most 4096");
     std::array<Scalar, most_on_stack> found;
     const Index most = count_ == 0 ? columns : most_on_stack / count_;
     for (Index first = 0; first < columns; first += most) {
@@ -2891,7 +2929,7 @@ class LowRankProduct {
     }
   }
 
-  /// m = P, row-major.
+  /// m = P, row-major. Uses the product up: a reset must follow.
   void write_to(RowMajorMatrix<Scalar>& m) {
     for (Index j = 0; j < count_; ++j) z_.row(j) *= -u_factors_[j];
     product<Into::replace>(u_.topRows(count_).transpose(), z_.topRows(count_), m);
@@ -3406,6 +3444,16 @@ class StreamSnapshot {
 
   /// Holds nothing yet, and no layer can be restored to it.
   StreamSnapshot() = default;
+  StreamSnapshot(const StreamSnapshot&) = default;                               ///< allocates
+  StreamSnapshot(StreamSnapshot&& other) noexcept { *this = std::move(other); }  ///< leaves nothing
+  StreamSnapshot& operator=(const StreamSnapshot& other) {
+    return *this = StreamSnapshot(other);
+  }  ///< allocates; where that throws, nothing is changed
+  StreamSnapshot& operator=(StreamSnapshot&& other) noexcept {
+    auto others = other.members();
+    members().swap(others);
+    return *this;
+  }  ///< an exchange
 
   /// Tokens that the stream had taken.
   [[nodiscard]] std::uint64_t size() const noexcept {
@@ -3422,33 +3470,28 @@ class StreamSnapshot {
   /// \name For layers
   /// \{
 
-  /// Becomes what `stream` is now.
+  /// Makes room for what `stream` is now; what is held stays. \return false where another shape is
+  /// held, or nothing
+  template <class Stream>
+  [[nodiscard]] bool reserve(const Stream& stream) {
+    if (!has_shape_of(stream)) return false;
+    const auto n = static_cast<std::size_t>(stream.buffered_ * stream.leaves_);
+    levels_.reserve(static_cast<std::size_t>(
+        active_level_count(stream.levels_.size(), max_levels_) * key_rows_ * d_v_));
+    keys_.reserve(n * static_cast<std::size_t>(key_rows_));
+    values_.reserve(n * static_cast<std::size_t>(d_v_));
+    factors_.reserve(n);
+    return true;
+  }
+
+  /// Becomes what `stream` is now; what it held stays where it throws.
   template <class Stream>
   void take(const Stream& stream) {
-    max_levels_ = stream.max_levels();
-    key_rows_ = stream.key_rows();
-    d_v_ = stream.d_v();
-    leaves_ = stream.leaves_;
-    level_tokens_ = stream.levels_.size();
-    buffered_ = stream.buffered_;
-    magnitude_ = stream.levels_.magnitude();
-    growth_ = stream.growth_;
-    levels_.clear();
-    for (int l : stream.levels_.active_levels()) {
-      const Stored* const level = stream.levels_.level_data(l);
-      levels_.insert(levels_.end(), level, level + key_rows_ * d_v_);
-    }
-    const Index n = buffered_ * leaves_;
-    keys_.assign(stream.keys_.data(), stream.keys_.data() + n * key_rows_);
-    values_.assign(stream.values_.data(), stream.values_.data() + n * d_v_);
-    factors_.assign(stream.factors_.data(),
-                    stream.factors_.data() + std::min(n, stream.factors_.size()));
-    if (recent_) {
-      detail::copy_product(stream.recent_, *recent_);
+    if (!reserve(stream)) {
+      *this = StreamSnapshot(stream);
     } else {
-      recent_ = stream.recent_;
+      write(stream);
     }
-    pending_ = stream.pending_;
   }
 
   /// \throws std::invalid_argument where `stream` has another shape
@@ -3475,6 +3518,48 @@ class StreamSnapshot {
   /// \}
 
  private:
+  template <class Stream>
+  explicit StreamSnapshot(const Stream& stream)
+      : recent_(stream.recent_), pending_(stream.pending_) {
+    write(stream);
+  }
+
+  [[nodiscard]] auto members() {
+    return std::tie(max_levels_, key_rows_, d_v_, leaves_, buffered_, level_tokens_, magnitude_,
+                    growth_, levels_, keys_, values_, factors_, recent_, pending_);
+  }
+
+  template <class Stream>
+  [[nodiscard]] bool has_shape_of(const Stream& stream) const {
+    return recent_ && max_levels_ == stream.max_levels() && key_rows_ == stream.key_rows() &&
+           d_v_ == stream.d_v() && leaves_ == stream.leaves_;
+  }
+
+  /// Copies everything, products into those of the same shape.
+  template <class Stream>
+  void write(const Stream& stream) {
+    max_levels_ = stream.max_levels();
+    key_rows_ = stream.key_rows();
+    d_v_ = stream.d_v();
+    leaves_ = stream.leaves_;
+    level_tokens_ = stream.levels_.size();
+    buffered_ = stream.buffered_;
+    magnitude_ = stream.levels_.magnitude();
+    growth_ = stream.growth_;
+    levels_.clear();
+    for (int l : stream.levels_.active_levels()) {
+      const Stored* const level = stream.levels_.level_data(l);
+      levels_.insert(levels_.end(), level, level + key_rows_ * d_v_);
+    }
+    const Index n = buffered_ * leaves_;
+    keys_.assign(stream.keys_.data(), stream.keys_.data() + n * key_rows_);
+    values_.assign(stream.values_.data(), stream.values_.data() + n * d_v_);
+    factors_.assign(stream.factors_.data(),
+                    stream.factors_.data() + std::min(n, stream.factors_.size()));
+    detail::copy_product(stream.recent_, *recent_);
+    pending_ = stream.pending_;
+  }
+
   int max_levels_ = 0;
   Index key_rows_ = 0, d_v_ = 0, leaves_ = 0, buffered_ = 0;
   std::uint64_t level_tokens_ = 0;  // those that are in levels
@@ -3690,6 +3775,30 @@ class LogLinearState {
     levels_ = Storage::Zero(Index{max_levels} * d_k * d_v);
   }
 
+  /// \name Copies and moves
+  /// Assignment does not allocate between states of as many coefficients; where it throws
+  /// std::bad_alloc nothing is changed. A state that has been moved from is to be assigned to or
+  /// destroyed, nothing else.
+  /// \{
+  LogLinearState(const LogLinearState&) = default;  ///< allocates, unless `is_inline`
+  LogLinearState(LogLinearState&&) = default;       ///< does not allocate
+  LogLinearState& operator=(const LogLinearState& other) {
+    if (levels_.size() == other.levels_.size()) {
+      levels_ = other.levels_;
+    } else {  // Eigen's own assignment frees before it allocates
+      Storage levels(other.levels_);
+      levels_ = std::move(levels);
+    }
+    d_k_ = other.d_k_;
+    d_v_ = other.d_v_;
+    size_ = other.size_;
+    magnitude_ = other.magnitude_;
+    max_levels_ = other.max_levels_;
+    return *this;
+  }                                                       ///< a copy
+  LogLinearState& operator=(LogLinearState&&) = default;  ///< does not allocate
+  /// \}
+
   [[nodiscard]] int max_levels() const noexcept { return max_levels_; }  ///< number of levels M
   [[nodiscard]] Index d_k() const noexcept { return d_k_; }              ///< rows of a level
   [[nodiscard]] Index d_v() const noexcept { return d_v_; }              ///< columns of a level
@@ -3835,7 +3944,7 @@ class LogLinearState {
     const Eigen::Matrix<Accumulator, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1>
         weights = detail::as_column(lambdas);
     detail::require_finite("lambdas", weights);
-    with_columns(q, d_k_, "q", [&](const auto& query) {
+    with_columns(detail::as_column(q), d_k_, "q", [&](const auto& query) {
       auto&& read = detail::as_writable_column(out);
       read.setZero();
       for (int l : active_levels()) {
@@ -3929,10 +4038,13 @@ class LogLinearState {
   /// Lets every level undergo `transition` alone; `write` with the Identity follows.
   template <class Kind>
   void undergo_unchecked(const Kind& transition) {
+    // Allocated before anything changes.
+    [[maybe_unused]] detail::RowMajorMatrix<Accumulator> wide(detail::is_narrow<Scalar> ? d_k_ : 0,
+                                                              detail::is_narrow<Scalar> ? d_v_ : 0);
     for (int l : active_levels()) {
       auto level = view(l);
       if constexpr (detail::is_narrow<Scalar>) {
-        detail::RowMajorMatrix<Accumulator> wide = level.template cast<Accumulator>();
+        wide = level.template cast<Accumulator>();
         transition.left(wide);
         transition.right(wide);
         level = wide.template cast<Scalar>();
@@ -4290,11 +4402,13 @@ class StreamState {
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
   void copy_to(State& out) const {
-    out.copy(levels_);
-    for (int l : levels_.active_levels()) {
-      for (int i = tier_of(l); i > 0; --i) out.transform_level(l, pending(i));
-      if (buffer_level_ > 0) out.transform_level(l, recent_);
-    }
+    with_recent([&](const auto& recent) {
+      out.copy(levels_);
+      for (int l : levels_.active_levels()) {
+        for (int i = tier_of(l); i > 0; --i) out.transform_level(l, pending(i));
+        if (buffer_level_ > 0) out.transform_level(l, recent);
+      }
+    });
     for (Index token = 0; token < buffered_; ++token) {
       const Index first = token * leaves_;
       out.carry_bucket(
@@ -4398,6 +4512,21 @@ class StreamState {
     } else {
       use(pending(tier));
     }
+  }
+
+  /// Calls `use` with what has followed the last flush, in a form that applies to levels: where
+  /// that were too many updates of rank one, a dense product, which is allocated before.
+  template <class Use>
+  void with_recent(Use use) const {
+    if constexpr (requires { recent_.can_apply(); }) {
+      if (!recent_.can_apply()) {
+        Recent used_up(recent_);
+        Product dense(key_rows(), d_v());
+        dense.take(used_up);
+        return use(dense);
+      }
+    }
+    use(recent_);
   }
 
   /// A buffered key as it is now.
@@ -5616,7 +5745,7 @@ class ChunkDecay {
       if (&to != &s) to = s;
       return;
     }
-    to.resize(s.rows(), s.cols());
+    resize(to, s.rows(), s.cols());
     for (Index i = 0; i < s.rows(); ++i) {
       scaled_row<false>(total(i), s.data() + i * s.cols(), s.cols(), to.data() + i * s.cols());
     }
@@ -5842,8 +5971,8 @@ template <class Scalar>
 void invert_unit_lower(const RowMajorMatrix<Scalar>& lower, RowMajorMatrix<Scalar>& inverse,
                        RowMajorMatrix<Scalar>& scratch) {
   const Index size = lower.rows();
-  inverse.resize(size, size);
-  scratch.resize(size, size);
+  resize(inverse, size, size);
+  resize(scratch, size, size);
   const Eigen::OuterStride<> stride(size);
   invert_unit_lower<Scalar>(PartOf<const RowMajorMatrix<Scalar>>(lower.data(), size, size, stride),
                             PartOf<RowMajorMatrix<Scalar>>(inverse.data(), size, size, stride),
@@ -5923,17 +6052,17 @@ class ChunkMap {
     decay_.prepare(chunk.decay.topRows(shape_.decays > 0 ? moments_ : 0), moments_,
                    reads || shape_.steps > 0);
     if (!has_kept && (shape_.decays > 0 || shape_.steps > 0)) {
-      kept_.decayed_keys.resize(leaves_, shape_.d_k);
+      resize(kept_.decayed_keys, leaves_, shape_.d_k);
       decay_.decay_to_end(rows.k, shape_.leaves_at(), kept_.decayed_keys);
     }
     if (!has_kept && shape_.steps > 0) forward_updates(chunk, rows);
     if (!reads) return;
     folds_ = pass == Pass::reads && shape_.steps == 0 && shape_.decays <= 1;
     if (!folds_) {
-      decayed_queries_.resize(tokens_, shape_.d_k);
+      resize(decayed_queries_, tokens_, shape_.d_k);
       decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
     }
-    query_key_.resize(tokens_, leaves_);
+    resize(query_key_, tokens_, leaves_);
     decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
     if (shape_.steps > 0) forward_updated_reads(chunk, rows);
   }
@@ -5956,7 +6085,7 @@ class ChunkMap {
     if (pass_ == Pass::gradients_after_states) return;
     kept_.is_formed = shape_.steps > 0 && states > 1 && shape_.d_k <= moments_;
     if (!kept_.is_formed) return;
-    kept_.transition.setZero(shape_.d_k, shape_.d_k);
+    set_zero(kept_.transition, shape_.d_k, shape_.d_k);
     for (Index i = 0; i < shape_.d_k; ++i) kept_.transition(i, i) = decay_.total(i);
     product<Into::subtract>(written().transpose(), sought(), kept_.transition);
   }
@@ -5964,7 +6093,7 @@ class ChunkMap {
   /// to = A s, d_k x d_v, for older state n; in place where `to` is s.
   void carry(std::size_t n, const Matrix& s, Matrix& to) {
     if (kept_.is_formed) {
-      carried_.resize(s.rows(), s.cols());
+      resize(carried_, s.rows(), s.cols());
       product<Into::replace>(kept_.transition, s, carried_);
       to.swap(carried_);
       return;
@@ -6001,7 +6130,7 @@ class ChunkMap {
     if (pass_ == Pass::reads) n = 0;  // nobody asks again
     if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
     Matrix& found = kept_.found_states[n];
-    found.resize(moments_, s.cols());
+    resize(found, moments_, s.cols());
     product<Into::replace>(sought(), s, found);
     return found;
   }
@@ -6013,9 +6142,9 @@ class ChunkMap {
     const auto& k = rows.k;
     const auto p = chunk.p.topRows(moments_);
     const Moments k_at = shape_.leaves_at(), p_at = SequenceShape::lookups_at();
-    kept_.lookups.resize(moments_, shape_.d_k);
-    kept_.keys.resize(leaves_, shape_.d_k);
-    kept_.lower.resize(moments_, moments_);
+    resize(kept_.lookups, moments_, shape_.d_k);
+    resize(kept_.keys, leaves_, shape_.d_k);
+    resize(kept_.lower, moments_, moments_);
     decay_.decay_from_start(p, p_at, kept_.lookups);
     if (shape_.is_delta) {
       decay_.gram(p, p_at, k, k_at, kept_.lower);
@@ -6025,35 +6154,35 @@ class ChunkMap {
     }
     const auto u = chunk.u.topRows(moments_);
     const Moments u_at = SequenceShape::removals_at();
-    kept_.removals.resize(moments_, shape_.d_k);
-    kept_.lookup_key.resize(moments_, leaves_);
-    kept_.found.resize(moments_, shape_.d_k);
-    kept_.found_leaves.resize(moments_, leaves_);
+    resize(kept_.removals, moments_, shape_.d_k);
+    resize(kept_.lookup_key, moments_, leaves_);
+    resize(kept_.found, moments_, shape_.d_k);
+    resize(kept_.found_leaves, moments_, leaves_);
     decay_.decay_to_end(u, u_at, kept_.removals);
     decay_.gram(p, p_at, u, u_at, kept_.lower);
     decay_.gram(p, p_at, k, k_at, kept_.lookup_key);
     invert_unit_lower(kept_.lower, kept_.inverse, scratch_);
     product<Into::replace>(kept_.inverse, kept_.lookups, kept_.found);
     product<Into::replace>(kept_.inverse, kept_.lookup_key, kept_.found_leaves);
-    kept_.keys = kept_.decayed_keys;
+    assign(kept_.keys, kept_.decayed_keys);
     product<Into::subtract>(kept_.found_leaves.transpose(), kept_.removals, kept_.keys);
   }
 
   /// What they change in scores and queries.
   void forward_updated_reads(const Chunk<Scalar>& chunk, const Views& rows) {
     const Moments q_at = shape_.queries_at();
-    queries_ = decayed_queries_;
+    assign(queries_, decayed_queries_);
     if (shape_.is_delta) {
       const Moments k_at = shape_.leaves_at();
-      scores_.resize(tokens_, leaves_);
+      resize(scores_, tokens_, leaves_);
       product_within_pairs<Into::replace>(query_key_, q_at, k_at, kept_.inverse, scores_);
       clear_unseen(q_at, k_at, scores_);
       return product_of_pairs<Into::subtract>(scores_, q_at, k_at, kept_.lookups, queries_);
     }
-    query_removal_.resize(tokens_, moments_);
+    resize(query_removal_, tokens_, moments_);
     decay_.gram(rows.q, q_at, chunk.u.topRows(moments_), SequenceShape::removals_at(),
                 query_removal_);
-    scores_ = query_key_;
+    assign(scores_, query_key_);
     product<Into::subtract>(query_removal_, kept_.found_leaves, scores_);
     product<Into::subtract>(query_removal_, kept_.found, queries_);
   }
@@ -6104,9 +6233,9 @@ class Hierarchy {
 
   [[nodiscard]] const Matrix& level(int l) const { return levels_[static_cast<std::size_t>(l)]; }
   [[nodiscard]] Matrix& level(int l) { return levels_[static_cast<std::size_t>(l)]; }
-  void set_zero(int l) { level(l).setZero(d_k_, d_v_); }
+  void set_zero(int l) { detail::set_zero(level(l), d_k_, d_v_); }
   /// Memory for a level that is about to be written.
-  void allocate(int l) { level(l).resize(d_k_, d_v_); }
+  void allocate(int l) { resize(level(l), d_k_, d_v_); }
   /// One of the same shape before any token.
   [[nodiscard]] Hierarchy empty() const { return {max_levels_, d_k_, d_v_}; }
 
@@ -6269,8 +6398,8 @@ class ValueMix {
   void prepare(const Chunk<Scalar>& chunk, const RowsView<Scalar>& v) {
     tokens_ = chunk.tokens;
     if (!decays_) return;
-    ended_values_ = v;
-    decay_ = chunk.value_decay.topRows(tokens_);
+    assign(ended_values_, v);
+    assign(decay_, chunk.value_decay.topRows(tokens_));
     from_start_.row(0).setOnes();
     for (Index t = 0; t < tokens_; ++t) {
       from_start_.row(t + 1) = from_start_.row(t).cwiseProduct(decay_.row(t));
@@ -6385,7 +6514,7 @@ class ValueMix {
             const Index row = earlier.first + j;
             d_v.row(row) += d_values.row(j).cwiseProduct(halves_.earlier(leaves_at_[row]));
           }
-          reads_.resize(later.size, running_.cols());
+          resize(reads_, later.size, running_.cols());
           product<Into::replace>(w_block, earlier_.topRows(earlier.size), reads_);
           halves_.note_later(
               queries_at_, later, middle, high,
@@ -6585,13 +6714,13 @@ class ChunkStep {
 
   /// The scores under their level weights.
   const Matrix& weighted_scores(const Hierarchy<Scalar>& states) {
-    weighted_.resize(chunk_.tokens, chunk_.tokens * shape_.leaves);
+    resize(weighted_, chunk_.tokens, chunk_.tokens * shape_.leaves);
     weight_scores(mask(states), shape_.leaves, map_.scores(), rows_->lambda, weighted_);
     return weighted_;
   }
   /// lambda = what multiplies each query of the chunk where it reads level l.
   void gather_lambda(const Hierarchy<Scalar>& states, int l, Row& lambda) const {
-    lambda.resize(chunk_.tokens);
+    resize(lambda, chunk_.tokens);
     for_each_weight_of(states, l, [&](Index t, int level) {
       lambda[t] = rows_->lambda(t, level) * map_.query_factor(t);
     });
@@ -6648,10 +6777,10 @@ class ChunkMapPullback {
     decay_.start_pull_back();
     if (shape_.steps == 0) return;
     if (kept_.is_formed) {
-      d_transition_.setZero(shape_.d_k, shape_.d_k);
+      set_zero(d_transition_, shape_.d_k, shape_.d_k);
     } else {
-      d_written_transposed_.setZero(shape_.d_k, map_.moments());
-      d_sought_transposed_.setZero(shape_.d_k, map_.moments());
+      set_zero(d_written_transposed_, shape_.d_k, map_.moments());
+      set_zero(d_sought_transposed_, shape_.d_k, map_.moments());
     }
   }
 
@@ -6660,7 +6789,7 @@ class ChunkMapPullback {
     if (kept_.is_formed) {
       transpose_into(s, transposed_);
       product<Into::add>(d_s, transposed_, d_transition_);
-      carried_.resize(s.rows(), s.cols());
+      resize(carried_, s.rows(), s.cols());
       product<Into::replace>(kept_.transition.transpose(), d_s, carried_);
       d_s.swap(carried_);
       return;
@@ -6669,7 +6798,7 @@ class ChunkMapPullback {
       const bool has_found = map_.pass() == Pass::gradients_after_states;
       transpose_into(has_found ? kept_.found_states[n] : map_.find(n, s), transposed_);
       product<Into::subtract>(d_s, transposed_, d_written_transposed_);
-      carried_.resize(map_.moments(), s.cols());
+      resize(carried_, map_.moments(), s.cols());
       product<Into::replace>(map_.written(), d_s, carried_);
       transpose_into(carried_, transposed_);
       product<Into::subtract>(s, transposed_, d_sought_transposed_);
@@ -6697,8 +6826,8 @@ class ChunkMapPullback {
       }
       const auto p = chunk.p.topRows(map_.moments());
       auto d_p = gradient.p.topRows(map_.moments());
-      d_lookups_.resize(map_.moments(), shape_.d_k);
-      d_lower_.resize(map_.moments(), map_.moments());
+      resize(d_lookups_, map_.moments(), shape_.d_k);
+      resize(d_lower_, map_.moments(), map_.moments());
       if (shape_.is_delta) {
         pull_back_delta(d_scores, d_queries, d_keys);
       } else {
@@ -6751,41 +6880,41 @@ class ChunkMapPullback {
     transpose_into(kept_.lookups, transposed_);
     product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, d_scores);
     transpose_into(d_keys, transposed_);
-    scratch_.resize(map_.leaves(), map_.leaves());
+    resize(scratch_, map_.leaves(), map_.leaves());
     product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores, scratch_);
     product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, scratch_);
     transpose_into(kept_.inverse, transposed_);
     d_lower_.setZero();
     product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, d_lower_);
-    d_query_removal_.setZero(map_.tokens(), map_.leaves());
+    set_zero(d_query_removal_, map_.tokens(), map_.leaves());
     product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, d_query_removal_);
     d_scores.swap(d_query_removal_);
-    carried_.resize(map_.leaves(), shape_.d_k);
+    resize(carried_, map_.leaves(), shape_.d_k);
     product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, carried_);
     d_keys.swap(carried_);
   }
 
   /// Backwards through the general form; the names are those of the equations in chunk_map.hpp.
   void pull_back_removals(const Matrix& d_scores, const Matrix& d_queries, const Matrix& d_keys) {
-    d_query_removal_.setZero(map_.tokens(), map_.moments());
+    set_zero(d_query_removal_, map_.tokens(), map_.moments());
     transpose_into(kept_.found, transposed_);
     product<Into::subtract>(d_queries, transposed_, d_query_removal_);
     transpose_into(kept_.found_leaves, transposed_);
     product<Into::subtract>(d_scores, transposed_, d_query_removal_);
 
-    d_removals_.setZero(map_.moments(), shape_.d_k);
+    set_zero(d_removals_, map_.moments(), shape_.d_k);
     product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
 
-    d_found_.setZero(map_.moments(), shape_.d_k);
+    set_zero(d_found_, map_.moments(), shape_.d_k);
     product<Into::subtract>(map_.query_removal().transpose(), d_queries, d_found_);
     add_carries(d_found_, d_removals_);
     product<Into::replace>(kept_.inverse.transpose(), d_found_, d_lookups_);
 
-    d_found_leaves_.setZero(map_.moments(), map_.leaves());
+    set_zero(d_found_leaves_, map_.moments(), map_.leaves());
     product<Into::subtract>(map_.query_removal().transpose(), d_scores, d_found_leaves_);
     transpose_into(d_keys, transposed_);
     product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
-    d_lookup_key_.resize(map_.moments(), map_.leaves());
+    resize(d_lookup_key_, map_.moments(), map_.leaves());
     product<Into::replace>(kept_.inverse.transpose(), d_found_leaves_, d_lookup_key_);
 
     d_lower_.setZero();
@@ -6839,7 +6968,7 @@ class ChunkStepPullback {
     pull_back_advance(states, gradient, targets, d_chunk);
 
     const auto& rows = step_.rows();
-    d_weighted_.resize(tokens, tokens * shape_.leaves);
+    resize(d_weighted_, tokens, tokens * shape_.leaves);
     step_.mix().pull_back_mix(step_.weighted_scores(states), rows.v, targets.out, d_weighted_,
                               RowsTarget<Scalar>(targets.v), d_chunk.value_decay);
     pull_back_weighted_scores(step_.mask(states), shape_.leaves, step_.map().scores(), rows.lambda,
@@ -6855,7 +6984,7 @@ class ChunkStepPullback {
     const std::uint64_t before = states.count(), after = step_.count_after(states);
     const RowsView<Scalar> keys = step_.map().keys(), values = step_.mix().ended(step_.rows().v);
     RowsTarget<Scalar> d_v = targets.v;
-    d_keys_.resize(step_.chunk().tokens * shape_.leaves, shape_.d_k);
+    resize(d_keys_, step_.chunk().tokens * shape_.leaves, shape_.d_k);
     step_.for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
       transpose_into(gradient.level(l), transposed_);
       product<Into::replace>(values.middleRows(begin, size), transposed_,
@@ -6891,7 +7020,7 @@ class ChunkStepPullback {
     if (shape_.decays_values) {
       auto d_decayed = d_chunk.out.topRows(tokens);
       d_decayed = d_out;
-      decayed_reads_.setZero(tokens, shape_.d_v);
+      set_zero(decayed_reads_, tokens, shape_.d_v);
       for (int l : states.active()) {
         step_.gather_lambda(states, l, lambda_);
         product<Into::add_scaled>(queries, states.level(l), decayed_reads_, lambda_.data());
@@ -6900,11 +7029,11 @@ class ChunkStepPullback {
       step_.mix().pull_back_from_start(decayed_reads_, d_decayed, d_chunk.value_decay);
       new (&d_out) RowsView<Scalar>(view_of(d_decayed));  // how Eigen points a map elsewhere
     }
-    d_queries_transposed_.setZero(shape_.d_k, tokens);
+    set_zero(d_queries_transposed_, shape_.d_k, tokens);
     transpose_into(d_out, d_out_transposed_);
     transpose_into(queries, queries_transposed_);
-    products_.resize(shape_.d_k, tokens);
-    lambda_out_.resize(tokens, shape_.d_v);
+    resize(products_, shape_.d_k, tokens);
+    resize(lambda_out_, tokens, shape_.d_v);
     for (int l : states.active()) {
       step_.gather_lambda(states, l, lambda_);
       for (Index t = 0; t < tokens; ++t) {
@@ -6913,7 +7042,7 @@ class ChunkStepPullback {
       }
       product<Into::add>(queries.transpose(), lambda_out_, gradient.level(l));
       product<Into::replace>(states.level(l), d_out_transposed_, products_);
-      d_lambda_.setZero(tokens);
+      set_zero(d_lambda_, tokens);
       for (Index i = 0; i < shape_.d_k; ++i) {
         d_lambda_ += products_.row(i).cwiseProduct(queries_transposed_.row(i));
         d_queries_transposed_.row(i) += products_.row(i).cwiseProduct(lambda_);
@@ -7906,7 +8035,7 @@ class LayerSource final : public TokenSource<Scalar> {
   void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
     const Index n = shape_.leaves, tokens = chunk.tokens;
     project(first, tokens);
-    d_raw_.resize(tokens, raw_.cols());
+    resize(d_raw_, tokens, raw_.cols());
     auto& t = *training_;
     for (Index i = 0; i < tokens; ++i) {
       prepare(i);
@@ -7925,7 +8054,7 @@ class LayerSource final : public TokenSource<Scalar> {
 
  private:
   void project(Index first, Index tokens) {
-    raw_.resize(tokens, layer_.layout().end);
+    resize(raw_, tokens, layer_.layout().end);
     layer_.parameters().project_rows(x_.middleRows(first, tokens), raw_);
   }
   void prepare(Index t) {
@@ -8002,7 +8131,7 @@ class BlockForm {
   template <class In>
   auto forward_block(const Eigen::MatrixBase<In>& x) {
     auto out = read_block(x, layer().read_order());
-    out = out.array().tanh().matrix().eval();
+    out.array() = out.array().tanh();  // in place: nothing may throw any more
     return out;
   }
 
@@ -8270,6 +8399,18 @@ class LogLinearAttention
     set_learning_rate(options.learning_rate);
   }
 
+  /// \name Copies and moves
+  /// What throws, the allocator or a rule's own copy, changes nothing. A layer that has been moved
+  /// from, by self-assignment too, is to be assigned to or destroyed, nothing else.
+  /// \{
+  LogLinearAttention(const LogLinearAttention&) = default;  ///< allocates
+  LogLinearAttention(LogLinearAttention&&) = default;       ///< does not allocate
+  LogLinearAttention& operator=(const LogLinearAttention& other) {
+    return *this = LogLinearAttention(other);
+  }                                                               ///< a copy; allocates
+  LogLinearAttention& operator=(LogLinearAttention&&) = default;  ///< does not allocate
+  /// \}
+
   /// \name A token
   /// \{
 
@@ -8403,6 +8544,9 @@ class LogLinearAttention
     ++train_step_count_;
   }
 
+  /// Makes room in a snapshot, so that taking it does not allocate; what it holds stays. \return
+  /// false for a snapshot of another shape, which cannot be done
+  [[nodiscard]] bool reserve(Snapshot& moment) const { return moment.reserve(state_); }
   /// \throws std::invalid_argument where `restore` would
   void require_shape_of(const Snapshot& moment) const { moment.require_shape_of(state_); }
 
@@ -8467,7 +8611,8 @@ class LogLinearAttention
     return moment;
   }
   /// The same into a snapshot that exists, whatever it held. Does not allocate where it once held a
-  /// moment of the same shape with as many active levels and leaves.
+  /// moment of the same shape with as many active levels and leaves; where it does and throws
+  /// std::bad_alloc, the snapshot is what it was.
   void snapshot(Snapshot& moment) const { moment.take(state_); }
   /// Goes back, or on, to a moment of this stream or of that of another layer with the same options
   /// (a fork): what follows is what followed then, bit for bit, where the weights are what they
@@ -11632,6 +11777,17 @@ class MultiHeadAttention
     d_output_.setZero(options.d_model);
   }
 
+  /// \name Copies and moves
+  /// As those of `LogLinearAttention`.
+  /// \{
+  MultiHeadAttention(const MultiHeadAttention&) = default;  ///< allocates
+  MultiHeadAttention(MultiHeadAttention&&) = default;       ///< does not allocate
+  MultiHeadAttention& operator=(const MultiHeadAttention& other) {
+    return *this = MultiHeadAttention(other);
+  }                                                               ///< a copy; allocates
+  MultiHeadAttention& operator=(MultiHeadAttention&&) = default;  ///< does not allocate
+  /// \}
+
   /// \name A token
   /// \{
 
@@ -11692,10 +11848,15 @@ class MultiHeadAttention
     snapshot(moment);
     return moment;
   }
-  /// The same into a snapshot that exists. Does not allocate once that has grown to size.
+  /// The same into a snapshot that exists. Does not allocate once that has grown to size; where
+  /// it does and throws std::bad_alloc, the snapshot is what it was.
   void snapshot(Snapshot& moment) const {
-    moment.resize(heads_.size());
-    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].snapshot(moment[h]);
+    bool fits = moment.size() == heads_.size();
+    for (std::size_t h = 0; fits && h < heads_.size(); ++h) fits = heads_[h].reserve(moment[h]);
+    Snapshot fresh(fits ? 0 : heads_.size());
+    Snapshot& into = fits ? moment : fresh;
+    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].snapshot(into[h]);
+    if (!fits) moment.swap(fresh);
   }
   /// Goes back, or on, to a moment of this stream or of that of another layer with the same
   /// options, as `LogLinearAttention::restore`. Does not allocate. \throws std::invalid_argument
@@ -12112,7 +12273,7 @@ namespace loglinear {
 ///
 /// `phi` has length `features`, `y` length `outputs`. Errors: std::invalid_argument with name,
 /// value and legal range, before anything has changed. `predict` costs features x outputs
-/// multiplications, `update` about 2 features^2; neither allocates.
+/// multiplications, `update` about 3 features^2; neither allocates.
 template <class Scalar_ = double>
 class RecursiveLeastSquares {
  public:
@@ -12160,6 +12321,14 @@ class RecursiveLeastSquares {
     prediction_.resize(options.outputs);
     reset();
   }
+
+  RecursiveLeastSquares(const RecursiveLeastSquares&) = default;  ///< allocates
+  RecursiveLeastSquares(RecursiveLeastSquares&&) =
+      default;  ///< leaves one that can only be assigned to or destroyed
+  RecursiveLeastSquares& operator=(const RecursiveLeastSquares& other) {
+    return *this = RecursiveLeastSquares(other);
+  }                                                                     ///< all or nothing
+  RecursiveLeastSquares& operator=(RecursiveLeastSquares&&) = default;  ///< as the constructor
 
   /// Forgets every sample: Theta = 0, P = p0 I.
   void reset() {
@@ -12253,18 +12422,28 @@ class RecursiveLeastSquares {
   }
 
   /// seen = U^T phi, scaled = D seen, gain = U scaled = P phi. \return f + phi^T P phi
+  ///
+  /// Sums over a row of U may be far larger on the way than in the end, here and in
+  /// `update_factors`: they are bounded, not looked at.
   Scalar find_gain() {
-    gain_.setZero();
+    const Scalar forgetting = Scalar(options_.forgetting);  // rounded: what is added below
+    const double f = detail::to_double(forgetting), limit = detail::magnitude_limit<Scalar>();
+    const double sum = 1 + static_cast<double>(features() - 1) * detail::max_abs(upper_);
+    detail::require_between("the magnitude of U^T phi", detail::max_abs(phi_) * sum, 0.0, limit);
     for (Index j = 0; j < features(); ++j) {
       seen_[j] = phi_[j] + upper_.col(j).head(j).dot(phi_.head(j));
       scaled_[j] = diagonal_[j] * seen_[j];
+    }
+    detail::require_between("the magnitude of D U^T phi",
+                            detail::max_abs(diagonal_) * detail::max_abs(seen_), 0.0, limit);
+    detail::require_between(
+        "the magnitude of the gain before scaling",
+        std::max(1.0, detail::max_abs(seen_) / f) * detail::max_abs(scaled_) * sum, 0.0, limit);
+    gain_.setZero();
+    for (Index j = 0; j < features(); ++j) {
       gain_.head(j) += scaled_[j] * upper_.col(j).head(j);
       gain_[j] += scaled_[j];
     }
-    const Scalar forgetting = Scalar(options_.forgetting);  // rounded: what is added below
-    const double f = detail::to_double(forgetting), limit = detail::magnitude_limit<Scalar>();
-    detail::require_between("the magnitude of the gain before scaling",
-                            detail::max_abs(seen_) * detail::max_abs(gain_) / f, 0.0, limit);
     const Scalar denominator = forgetting + seen_.dot(scaled_);
     detail::require_between("phi^T P phi", detail::to_double(denominator), f, limit);
     return denominator;
@@ -12320,11 +12499,11 @@ namespace loglinear {
 ///
 /// With E = `snapshot_every`, N = `depth` and a state of A active levels:
 ///
-/// | | cost |
-/// |---|---|
-/// | `forward` | that of the layer, and a snapshot every E tokens: A/E matrices are copied a token
-/// | | `rewind` | a snapshot restored and up to E - 1 tokens repeated, (E - 1)/2 on average | |
-/// memory | ceil(N/E) + 1 snapshots and (N + E) d_model numbers |
+/// * `forward` costs what the layer's does, and a snapshot every E tokens: A/E matrices are copied
+///   a token;
+/// * `rewind` costs a snapshot, another restored, and up to E - 1 tokens repeated, (E - 1)/2 on
+///   average;
+/// * memory holds ceil(N/E) + 2 snapshots and (N + E) d_model numbers.
 ///
 /// Neither allocates once every snapshot has been taken with as many active levels as there are.
 ///
@@ -12353,6 +12532,11 @@ class Rewindable {
     inputs_.resize(layer_.d_model(), depth_ + every_);
     x_.resize(layer_.d_model());
   }
+
+  Rewindable(const Rewindable&) = default;  ///< allocates
+  Rewindable(Rewindable&&) = default;  ///< leaves one that can only be assigned to or destroyed
+  Rewindable& operator=(const Rewindable& other) { return *this = Rewindable(other); }  ///< a copy
+  Rewindable& operator=(Rewindable&&) = default;  ///< as the constructor
 
   /// `forward` of the layer. \return the output, overwritten by the next call. \throws
   /// std::invalid_argument as the layer; nothing is changed then
@@ -12406,21 +12590,31 @@ class Rewindable {
     return snapshots_[static_cast<std::size_t>(position / count(every_) % snapshots_.size())];
   }
 
-  /// Restores the last snapshot at or before `position`, and repeats the tokens since.
+  /// Restores the last snapshot at or before `position`, and repeats the tokens since; everything
+  /// stays where a token, which the layer has taken before, is refused.
   void rewind_to(std::uint64_t position) {
-    position_ = position / count(every_) * count(every_);
-    layer_.restore(snapshot_at(position_));
-    for (; position_ < position; ++position_) {
-      x_ = inputs_.col(column(position_));
-      layer_.forward(x_);
+    layer_.snapshot(present_);
+    const std::uint64_t kept = position / count(every_) * count(every_);
+    layer_.restore(snapshot_at(kept));
+    const std::exception_ptr failure = detail::caught([&] {
+      for (std::uint64_t t = kept; t < position; ++t) {
+        x_ = inputs_.col(column(t));
+        layer_.forward(x_);
+      }
+    });
+    if (failure) {
+      layer_.restore(present_);
+      std::rethrow_exception(failure);
     }
+    position_ = position;
   }
 
   Layer layer_;
   Index depth_, every_;
   std::uint64_t position_ = 0, earliest_ = 0;  // tokens since construction; how far back one can go
   std::vector<typename Layer::Snapshot> snapshots_;
-  detail::Matrix<Scalar> inputs_;  // column t mod its width: x_t
+  typename Layer::Snapshot present_{};  // what a rewind goes back to where it fails
+  detail::Matrix<Scalar> inputs_;       // column t mod its width: x_t
   Vector x_;
 };
 
@@ -12463,7 +12657,8 @@ template <class Scalar>
   const Index leaves = in.leaves(), updates = in.updates();
   for (Index t = 0; t < in.length(); ++t) {
     const std::uint64_t now = start + static_cast<std::uint64_t>(t);
-    Row query = in.q.row(t), decay = Row::Ones(in.d_v()), factors;  // of the value columns
+    Row query = in.q.row(t), decay = Row::Ones(in.d_v());  // of the value columns
+    Row key_factors(in.d_k()), value_factors(in.d_v());
     for (Index s = t; s >= 0; --s) {
       const Scalar weight =
           in.lambda(t, level_of(start + static_cast<std::uint64_t>(s), now, order, max_levels));
@@ -12482,12 +12677,12 @@ template <class Scalar>
       }
       if (in.g.cols() == 1) query *= std::exp(in.g(s, 0));
       if (in.g.size() > 0 && in.g.cols() > 1) {
-        detail::decays_of(in.g.row(s), factors);
-        query.array() *= factors.array();
+        detail::decays_of(in.g.row(s), key_factors);
+        query.array() *= key_factors.array();
       }
       if (in.g_value.size() > 0) {
-        detail::decays_of(in.g_value.row(s), factors);
-        decay.array() *= factors.array();
+        detail::decays_of(in.g_value.row(s), value_factors);
+        decay.array() *= value_factors.array();
       }
       query -= removed;
     }
@@ -12799,6 +12994,11 @@ class StreamPart {
     layer_.reset();
     layer_.advance_to(first);
   }
+
+  StreamPart(const StreamPart&) = default;  ///< allocates
+  StreamPart(StreamPart&&) = default;  ///< leaves one that can only be assigned to or destroyed
+  StreamPart& operator=(const StreamPart& other) { return *this = StreamPart(other); }  ///< a copy
+  StreamPart& operator=(StreamPart&&) = default;  ///< as the constructor
 
   /// Takes the next token: writes without an output, which would depend on the tokens before the
   /// part. \param x length d_model. \throws std::invalid_argument as `forward`; nothing is changed

@@ -129,6 +129,18 @@ class LogLinearAttention
     set_learning_rate(options.learning_rate);
   }
 
+  /// \name Copies and moves
+  /// What throws, the allocator or a rule's own copy, changes nothing. A layer that has been moved
+  /// from, by self-assignment too, is to be assigned to or destroyed, nothing else.
+  /// \{
+  LogLinearAttention(const LogLinearAttention&) = default;  ///< allocates
+  LogLinearAttention(LogLinearAttention&&) = default;       ///< does not allocate
+  LogLinearAttention& operator=(const LogLinearAttention& other) {
+    return *this = LogLinearAttention(other);
+  }                                                               ///< a copy; allocates
+  LogLinearAttention& operator=(LogLinearAttention&&) = default;  ///< does not allocate
+  /// \}
+
   /// \name A token
   /// \{
 
@@ -262,6 +274,9 @@ class LogLinearAttention
     ++train_step_count_;
   }
 
+  /// Makes room in a snapshot, so that taking it does not allocate; what it holds stays. \return
+  /// false for a snapshot of another shape, which cannot be done
+  [[nodiscard]] bool reserve(Snapshot& moment) const { return moment.reserve(state_); }
   /// \throws std::invalid_argument where `restore` would
   void require_shape_of(const Snapshot& moment) const { moment.require_shape_of(state_); }
 
@@ -326,7 +341,8 @@ class LogLinearAttention
     return moment;
   }
   /// The same into a snapshot that exists, whatever it held. Does not allocate where it once held a
-  /// moment of the same shape with as many active levels and leaves.
+  /// moment of the same shape with as many active levels and leaves; where it does and throws
+  /// std::bad_alloc, the snapshot is what it was.
   void snapshot(Snapshot& moment) const { moment.take(state_); }
   /// Goes back, or on, to a moment of this stream or of that of another layer with the same options
   /// (a fork): what follows is what followed then, bit for bit, where the weights are what they

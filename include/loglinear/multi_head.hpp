@@ -96,6 +96,17 @@ class MultiHeadAttention
     d_output_.setZero(options.d_model);
   }
 
+  /// \name Copies and moves
+  /// As those of `LogLinearAttention`.
+  /// \{
+  MultiHeadAttention(const MultiHeadAttention&) = default;  ///< allocates
+  MultiHeadAttention(MultiHeadAttention&&) = default;       ///< does not allocate
+  MultiHeadAttention& operator=(const MultiHeadAttention& other) {
+    return *this = MultiHeadAttention(other);
+  }                                                               ///< a copy; allocates
+  MultiHeadAttention& operator=(MultiHeadAttention&&) = default;  ///< does not allocate
+  /// \}
+
   /// \name A token
   /// \{
 
@@ -156,10 +167,15 @@ class MultiHeadAttention
     snapshot(moment);
     return moment;
   }
-  /// The same into a snapshot that exists. Does not allocate once that has grown to size.
+  /// The same into a snapshot that exists. Does not allocate once that has grown to size; where
+  /// it does and throws std::bad_alloc, the snapshot is what it was.
   void snapshot(Snapshot& moment) const {
-    moment.resize(heads_.size());
-    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].snapshot(moment[h]);
+    bool fits = moment.size() == heads_.size();
+    for (std::size_t h = 0; fits && h < heads_.size(); ++h) fits = heads_[h].reserve(moment[h]);
+    Snapshot fresh(fits ? 0 : heads_.size());
+    Snapshot& into = fits ? moment : fresh;
+    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].snapshot(into[h]);
+    if (!fits) moment.swap(fresh);
   }
   /// Goes back, or on, to a moment of this stream or of that of another layer with the same
   /// options, as `LogLinearAttention::restore`. Does not allocate. \throws std::invalid_argument

@@ -4,10 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <utility>
 #include <vector>
 
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/error.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/detail/vector_argument.hpp"
 
@@ -23,13 +25,14 @@ namespace loglinear {
 ///
 /// With E = `snapshot_every`, N = `depth` and a state of A active levels:
 ///
-/// | | cost |
-/// |---|---|
-/// | `forward` | that of the layer, and a snapshot every E tokens: A/E matrices are copied a token
-/// | | `rewind` | a snapshot restored and up to E - 1 tokens repeated, (E - 1)/2 on average | |
-/// memory | ceil(N/E) + 1 snapshots and (N + E) d_model numbers |
+/// * `forward` costs what the layer's does, and a snapshot every E tokens: A/E matrices are copied
+///   a token;
+/// * `rewind` costs a snapshot, another restored, and up to E - 1 tokens repeated, (E - 1)/2 on
+///   average;
+/// * memory holds ceil(N/E) + 2 snapshots and (N + E) d_model numbers.
 ///
-/// Neither allocates once every snapshot has been taken with as many active levels as there are.
+/// Neither allocates once every snapshot, that of a rewind included, has been taken with as many
+/// active levels as there are.
 ///
 /// \tparam Layer_  `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
 template <class Layer_>
@@ -56,6 +59,11 @@ class Rewindable {
     inputs_.resize(layer_.d_model(), depth_ + every_);
     x_.resize(layer_.d_model());
   }
+
+  Rewindable(const Rewindable&) = default;  ///< allocates
+  Rewindable(Rewindable&&) = default;  ///< leaves one that can only be assigned to or destroyed
+  Rewindable& operator=(const Rewindable& other) { return *this = Rewindable(other); }  ///< a copy
+  Rewindable& operator=(Rewindable&&) = default;  ///< as the constructor
 
   /// `forward` of the layer. \return the output, overwritten by the next call. \throws
   /// std::invalid_argument as the layer; nothing is changed then
@@ -109,21 +117,31 @@ class Rewindable {
     return snapshots_[static_cast<std::size_t>(position / count(every_) % snapshots_.size())];
   }
 
-  /// Restores the last snapshot at or before `position`, and repeats the tokens since.
+  /// Restores the last snapshot at or before `position`, and repeats the tokens since; everything
+  /// stays where a token, which the layer has taken before, is refused.
   void rewind_to(std::uint64_t position) {
-    position_ = position / count(every_) * count(every_);
-    layer_.restore(snapshot_at(position_));
-    for (; position_ < position; ++position_) {
-      x_ = inputs_.col(column(position_));
-      layer_.forward(x_);
+    layer_.snapshot(present_);
+    const std::uint64_t kept = position / count(every_) * count(every_);
+    layer_.restore(snapshot_at(kept));
+    const std::exception_ptr failure = detail::caught([&] {
+      for (std::uint64_t t = kept; t < position; ++t) {
+        x_ = inputs_.col(column(t));
+        layer_.forward(x_);
+      }
+    });
+    if (failure) {
+      layer_.restore(present_);
+      std::rethrow_exception(failure);
     }
+    position_ = position;
   }
 
   Layer layer_;
   Index depth_, every_;
   std::uint64_t position_ = 0, earliest_ = 0;  // tokens since construction; how far back one can go
   std::vector<typename Layer::Snapshot> snapshots_;
-  detail::Matrix<Scalar> inputs_;  // column t mod its width: x_t
+  typename Layer::Snapshot present_{};  // what a rewind goes back to where it fails
+  detail::Matrix<Scalar> inputs_;       // column t mod its width: x_t
   Vector x_;
 };
 

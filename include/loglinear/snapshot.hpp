@@ -6,11 +6,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/pending.hpp"
 #include "loglinear/detail/types.hpp"
+#include "loglinear/fenwick.hpp"
 
 namespace loglinear {
 
@@ -32,6 +35,16 @@ class StreamSnapshot {
 
   /// Holds nothing yet, and no layer can be restored to it.
   StreamSnapshot() = default;
+  StreamSnapshot(const StreamSnapshot&) = default;                               ///< allocates
+  StreamSnapshot(StreamSnapshot&& other) noexcept { *this = std::move(other); }  ///< leaves nothing
+  StreamSnapshot& operator=(const StreamSnapshot& other) {
+    return *this = StreamSnapshot(other);
+  }  ///< allocates; where that throws, nothing is changed
+  StreamSnapshot& operator=(StreamSnapshot&& other) noexcept {
+    auto others = other.members();
+    members().swap(others);
+    return *this;
+  }  ///< an exchange
 
   /// Tokens that the stream had taken.
   [[nodiscard]] std::uint64_t size() const noexcept {
@@ -48,33 +61,28 @@ class StreamSnapshot {
   /// \name For layers
   /// \{
 
-  /// Becomes what `stream` is now.
+  /// Makes room for what `stream` is now; what is held stays. \return false where another shape is
+  /// held, or nothing
+  template <class Stream>
+  [[nodiscard]] bool reserve(const Stream& stream) {
+    if (!has_shape_of(stream)) return false;
+    const auto n = static_cast<std::size_t>(stream.buffered_ * stream.leaves_);
+    levels_.reserve(static_cast<std::size_t>(
+        active_level_count(stream.levels_.size(), max_levels_) * key_rows_ * d_v_));
+    keys_.reserve(n * static_cast<std::size_t>(key_rows_));
+    values_.reserve(n * static_cast<std::size_t>(d_v_));
+    factors_.reserve(n);
+    return true;
+  }
+
+  /// Becomes what `stream` is now; what it held stays where it throws.
   template <class Stream>
   void take(const Stream& stream) {
-    max_levels_ = stream.max_levels();
-    key_rows_ = stream.key_rows();
-    d_v_ = stream.d_v();
-    leaves_ = stream.leaves_;
-    level_tokens_ = stream.levels_.size();
-    buffered_ = stream.buffered_;
-    magnitude_ = stream.levels_.magnitude();
-    growth_ = stream.growth_;
-    levels_.clear();
-    for (int l : stream.levels_.active_levels()) {
-      const Stored* const level = stream.levels_.level_data(l);
-      levels_.insert(levels_.end(), level, level + key_rows_ * d_v_);
-    }
-    const Index n = buffered_ * leaves_;
-    keys_.assign(stream.keys_.data(), stream.keys_.data() + n * key_rows_);
-    values_.assign(stream.values_.data(), stream.values_.data() + n * d_v_);
-    factors_.assign(stream.factors_.data(),
-                    stream.factors_.data() + std::min(n, stream.factors_.size()));
-    if (recent_) {
-      detail::copy_product(stream.recent_, *recent_);
+    if (!reserve(stream)) {
+      *this = StreamSnapshot(stream);
     } else {
-      recent_ = stream.recent_;
+      write(stream);
     }
-    pending_ = stream.pending_;
   }
 
   /// \throws std::invalid_argument where `stream` has another shape
@@ -101,6 +109,48 @@ class StreamSnapshot {
   /// \}
 
  private:
+  template <class Stream>
+  explicit StreamSnapshot(const Stream& stream)
+      : recent_(stream.recent_), pending_(stream.pending_) {
+    write(stream);
+  }
+
+  [[nodiscard]] auto members() {
+    return std::tie(max_levels_, key_rows_, d_v_, leaves_, buffered_, level_tokens_, magnitude_,
+                    growth_, levels_, keys_, values_, factors_, recent_, pending_);
+  }
+
+  template <class Stream>
+  [[nodiscard]] bool has_shape_of(const Stream& stream) const {
+    return recent_ && max_levels_ == stream.max_levels() && key_rows_ == stream.key_rows() &&
+           d_v_ == stream.d_v() && leaves_ == stream.leaves_;
+  }
+
+  /// Copies everything, products into those of the same shape.
+  template <class Stream>
+  void write(const Stream& stream) {
+    max_levels_ = stream.max_levels();
+    key_rows_ = stream.key_rows();
+    d_v_ = stream.d_v();
+    leaves_ = stream.leaves_;
+    level_tokens_ = stream.levels_.size();
+    buffered_ = stream.buffered_;
+    magnitude_ = stream.levels_.magnitude();
+    growth_ = stream.growth_;
+    levels_.clear();
+    for (int l : stream.levels_.active_levels()) {
+      const Stored* const level = stream.levels_.level_data(l);
+      levels_.insert(levels_.end(), level, level + key_rows_ * d_v_);
+    }
+    const Index n = buffered_ * leaves_;
+    keys_.assign(stream.keys_.data(), stream.keys_.data() + n * key_rows_);
+    values_.assign(stream.values_.data(), stream.values_.data() + n * d_v_);
+    factors_.assign(stream.factors_.data(),
+                    stream.factors_.data() + std::min(n, stream.factors_.size()));
+    detail::copy_product(stream.recent_, *recent_);
+    pending_ = stream.pending_;
+  }
+
   int max_levels_ = 0;
   Index key_rows_ = 0, d_v_ = 0, leaves_ = 0, buffered_ = 0;
   std::uint64_t level_tokens_ = 0;  // those that are in levels

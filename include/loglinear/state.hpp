@@ -9,6 +9,7 @@
 #include <limits>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 #include "loglinear/detail/carry.hpp"
 #include "loglinear/detail/checks.hpp"
@@ -114,6 +115,30 @@ class LogLinearState {
     d_v_ = d_v;
     levels_ = Storage::Zero(Index{max_levels} * d_k * d_v);
   }
+
+  /// \name Copies and moves
+  /// Assignment does not allocate between states of as many coefficients; where it throws
+  /// std::bad_alloc nothing is changed. A state that has been moved from is to be assigned to or
+  /// destroyed, nothing else.
+  /// \{
+  LogLinearState(const LogLinearState&) = default;  ///< allocates, unless `is_inline`
+  LogLinearState(LogLinearState&&) = default;       ///< does not allocate
+  LogLinearState& operator=(const LogLinearState& other) {
+    if (levels_.size() == other.levels_.size()) {
+      levels_ = other.levels_;
+    } else {  // Eigen's own assignment frees before it allocates
+      Storage levels(other.levels_);
+      levels_ = std::move(levels);
+    }
+    d_k_ = other.d_k_;
+    d_v_ = other.d_v_;
+    size_ = other.size_;
+    magnitude_ = other.magnitude_;
+    max_levels_ = other.max_levels_;
+    return *this;
+  }                                                       ///< a copy
+  LogLinearState& operator=(LogLinearState&&) = default;  ///< does not allocate
+  /// \}
 
   [[nodiscard]] int max_levels() const noexcept { return max_levels_; }  ///< number of levels M
   [[nodiscard]] Index d_k() const noexcept { return d_k_; }              ///< rows of a level
@@ -260,7 +285,7 @@ class LogLinearState {
     const Eigen::Matrix<Accumulator, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1>
         weights = detail::as_column(lambdas);
     detail::require_finite("lambdas", weights);
-    with_columns(q, d_k_, "q", [&](const auto& query) {
+    with_columns(detail::as_column(q), d_k_, "q", [&](const auto& query) {
       auto&& read = detail::as_writable_column(out);
       read.setZero();
       for (int l : active_levels()) {
@@ -354,10 +379,13 @@ class LogLinearState {
   /// Lets every level undergo `transition` alone; `write` with the Identity follows.
   template <class Kind>
   void undergo_unchecked(const Kind& transition) {
+    // Allocated before anything changes.
+    [[maybe_unused]] detail::RowMajorMatrix<Accumulator> wide(detail::is_narrow<Scalar> ? d_k_ : 0,
+                                                              detail::is_narrow<Scalar> ? d_v_ : 0);
     for (int l : active_levels()) {
       auto level = view(l);
       if constexpr (detail::is_narrow<Scalar>) {
-        detail::RowMajorMatrix<Accumulator> wide = level.template cast<Accumulator>();
+        wide = level.template cast<Accumulator>();
         transition.left(wide);
         transition.right(wide);
         level = wide.template cast<Scalar>();

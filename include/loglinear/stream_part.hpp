@@ -54,6 +54,11 @@ class StreamPart {
     layer_.advance_to(first);
   }
 
+  StreamPart(const StreamPart&) = default;  ///< allocates
+  StreamPart(StreamPart&&) = default;  ///< leaves one that can only be assigned to or destroyed
+  StreamPart& operator=(const StreamPart& other) { return *this = StreamPart(other); }  ///< a copy
+  StreamPart& operator=(StreamPart&&) = default;  ///< as the constructor
+
   /// Takes the next token: writes without an output, which would depend on the tokens before the
   /// part. \param x length d_model. \throws std::invalid_argument as `forward`; nothing is changed
   /// then. Does not allocate

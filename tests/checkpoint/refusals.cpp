@@ -141,6 +141,36 @@ TEST_CASE("Options that differ") {
                   "type is \"RecursiveLeastSquares\"; it must be \"LogLinearAttention\"");
 }
 
+TEST_CASE("A last level that does something else when it is full") {
+  using Forgetting =
+      LogLinearAttention<GLA, float, NormalizedMixture, Eigen::Dynamic, float, LastLevel::forget>;
+  using Halving =
+      LogLinearAttention<GLA, float, NormalizedMixture, Eigen::Dynamic, float, LastLevel::halve>;
+  const auto with = [](auto made) {
+    made = {.inner = {.gate_bias = 3}, .d_model = 4, .d_k = 8, .d_v = 4, .max_levels = 5};
+    return made;
+  };
+  const Layer folds = used<Layer>(options());
+  const auto forgets = used<Forgetting>(with(Forgetting::Options()));
+  const auto halves = used<Halving>(with(Halving::Options()));
+  const std::string end = ", as in the object that loads it";
+  const auto refuses_both = [&](auto layer, const auto& one, const std::string& what,
+                                const auto& other, const std::string& what_other) {
+    refuses(layer, Spoilt(one), what + end);
+    refuses(layer, Spoilt(other), what_other + end);
+  };
+  refuses_both(folds, forgets, "last_level is \"forget\"; it must not be recorded", halves,
+               "last_level is \"halve\"; it must not be recorded");
+  refuses_both(forgets, folds, "last_level is not recorded; it must be \"forget\"", halves,
+               "last_level is \"halve\"; it must be \"forget\"");
+  refuses_both(halves, folds, "last_level is not recorded; it must be \"halve\"", forgets,
+               "last_level is \"forget\"; it must be \"halve\"");
+  LogLinearState<float> plain(5, 8, 4);
+  const LogLinearState<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, LastLevel::forget>
+      windowed(5, 8, 4);
+  refuses(plain, Spoilt(windowed), "last_level is \"forget\"; it must not be recorded" + end);
+}
+
 TEST_CASE("Tensors missing, too many, of another dtype or shape") {
   Layer layer = used<Layer>(options(), 3);
   const Layer stored = used<Layer>(options());

@@ -2,6 +2,8 @@
 #ifndef LOGLINEAR_TESTS_ALLOCATION_COUNTER_HPP
 #define LOGLINEAR_TESTS_ALLOCATION_COUNTER_HPP
 
+// The C allocator of a test program, counted and made to fail.
+
 namespace test {
 
 void start_counting_allocations();
@@ -15,6 +17,18 @@ int allocations_in(Call&& call) {
   call();
   return stop_counting_allocations();
 }
+
+/// How often the allocator refuses.
+enum class Refusal {
+  once,        ///< one request, and then it has memory again
+  ever_after,  ///< that one and all that follow
+};
+/// From now on the allocator refuses request number `first`, counted from 0.
+void start_refusing_allocations(int first, Refusal refusal);
+/// The allocator works again. Returns how many requests it has refused.
+int stop_refusing_allocations();
+/// Blocks of memory in use.
+long live_allocations();
 
 }  // namespace test
 

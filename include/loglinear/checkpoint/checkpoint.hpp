@@ -46,10 +46,12 @@ class Checkpoint {
   }
 
   /// Adds an object. Copies its weights and what its stream has filled of its state. \throws
-  /// CheckpointError if a tensor of that name is there already
+  /// CheckpointError if a tensor of that name is there already; nothing is added then
   template <class Object>
   void put(const std::string& name, const Object& object) {
-    detail::PartWriter::write_object(tensors_, scope_of(name), object);
+    Tensors added;
+    detail::PartWriter::write_object(added, scope_of(name), object);
+    tensors_.add(std::move(added));
   }
 
   /// Brings an object back that was constructed with the same options. Learning rate and step count
@@ -68,7 +70,9 @@ class Checkpoint {
   template <class Object>
   [[nodiscard]] Object loaded(const std::string& name, const Object& like) {
     Object copy(like);
-    detail::PartReader::read_object(tensors_, scope_of(name), copy, read_);
+    std::set<std::string> read;
+    detail::PartReader::read_object(tensors_, scope_of(name), copy, read);
+    read_.merge(read);
     return copy;
   }
 

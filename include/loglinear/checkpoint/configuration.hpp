@@ -25,7 +25,8 @@
 
 namespace loglinear {
 
-/// Names of options and their values as text, in order.
+/// Names of options and their values as text, in order. One without text is not recorded, and must
+/// not be.
 using Configuration = std::vector<std::pair<std::string, std::string>>;
 
 namespace detail {
@@ -80,13 +81,9 @@ template <class Rule>
   return bound == OutputBound::none ? "none" : bound == OutputBound::forward ? "forward" : "always";
 }
 
-/// What the last level does, where that is not the usual.
-inline Configuration with_overflow(Configuration configuration, LastLevel overflow) {
-  if (overflow != LastLevel::fold) {
-    const bool forgets = overflow == LastLevel::forget;
-    configuration.insert(configuration.end(), {"last_level", forgets ? "forget" : "halve"});
-  }
-  return configuration;
+/// What the last level does; nothing where that is the usual.
+[[nodiscard]] inline std::string text_of(LastLevel overflow) {
+  return overflow == LastLevel::fold ? "" : overflow == LastLevel::forget ? "forget" : "halve";
 }
 
 }  // namespace detail
@@ -95,17 +92,17 @@ inline Configuration with_overflow(Configuration configuration, LastLevel overfl
 template <class Inner, class Scalar, class Weights, int MaxLevels, class Stored, LastLevel Overflow>
 [[nodiscard]] Configuration configuration_of(
     const LogLinearAttention<Inner, Scalar, Weights, MaxLevels, Stored, Overflow>& layer) {
-  return detail::with_overflow({{"type", "LogLinearAttention"},
-                                {"scalar", std::string(name_of(dtype_of<Scalar>()))},
-                                {"levels", std::string(name_of(dtype_of<Stored>()))},
-                                {"inner", detail::text_of(layer.inner())},
-                                {"level_weights", detail::text_of(layer.level_weights())},
-                                {"d_model", std::to_string(layer.d_model())},
-                                {"d_k", std::to_string(layer.d_k())},
-                                {"d_v", std::to_string(layer.output_dim())},
-                                {"max_levels", std::to_string(layer.max_levels())},
-                                {"read_order", detail::text_of(layer.read_order())}},
-                               Overflow);
+  return {{"type", "LogLinearAttention"},
+          {"scalar", std::string(name_of(dtype_of<Scalar>()))},
+          {"levels", std::string(name_of(dtype_of<Stored>()))},
+          {"inner", detail::text_of(layer.inner())},
+          {"level_weights", detail::text_of(layer.level_weights())},
+          {"d_model", std::to_string(layer.d_model())},
+          {"d_k", std::to_string(layer.d_k())},
+          {"d_v", std::to_string(layer.output_dim())},
+          {"max_levels", std::to_string(layer.max_levels())},
+          {"read_order", detail::text_of(layer.read_order())},
+          {"last_level", detail::text_of(Overflow)}};
 }
 
 /// The options of a multi-head layer that its heads do not have; `threads` is none of them.
@@ -133,12 +130,12 @@ template <class Scalar>
 template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
 [[nodiscard]] Configuration configuration_of(
     const LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overflow>& state) {
-  return detail::with_overflow({{"type", "LogLinearState"},
-                                {"scalar", std::string(name_of(dtype_of<Scalar>()))},
-                                {"max_levels", std::to_string(state.max_levels())},
-                                {"d_k", std::to_string(state.d_k())},
-                                {"d_v", std::to_string(state.d_v())}},
-                               Overflow);
+  return {{"type", "LogLinearState"},
+          {"scalar", std::string(name_of(dtype_of<Scalar>()))},
+          {"max_levels", std::to_string(state.max_levels())},
+          {"d_k", std::to_string(state.d_k())},
+          {"d_v", std::to_string(state.d_v())},
+          {"last_level", detail::text_of(Overflow)}};
 }
 
 /// The shape of a block's cache.

@@ -10,6 +10,7 @@
 /// little-endian, arrays are row-major. Python's `safetensors` reads and writes the same files.
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -74,23 +75,41 @@ inline void require_seamless(const std::map<std::string, HeaderEntry>& entries, 
   return all;
 }
 
-/// The eight bytes and the header, padded so that the data begin at a multiple of eight.
+/// A string in JSON. \throws CheckpointError unless it is UTF-8
+[[nodiscard]] inline std::string in_json(const std::string& text, const std::string& source) {
+  std::string json;
+  handling<nlohmann::json::exception>(
+      [&] { json = nlohmann::json(text).dump(); },
+      [&](const auto& error) { refuse(source, std::string("not UTF-8: ") + error.what()); });
+  return json;
+}
+template <class Numbers>
+[[nodiscard]] std::string in_json(const Numbers& numbers) {
+  std::string json;
+  for (const std::uint64_t number : numbers)
+    json += (json.empty() ? "" : ",") + std::to_string(number);
+  return '[' + json + ']';
+}
+
+/// The eight bytes and the header, padded so that the data begin at a multiple of eight. Written
+/// piece by piece: the destructor of a tree of JSON values allocates, and where that fails it ends
+/// the program.
 [[nodiscard]] inline std::string header_of(const Tensors& tensors) {
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!tensors.metadata.empty()) header["__metadata__"] = tensors.metadata;
+  const std::string& source = tensors.source;
+  std::string text;
+  const auto member = [&](const std::string& name, const std::string& json) {
+    text += (text.empty() ? "" : ",") + in_json(name, source) + ':' + json;
+  };
+  for (const auto& [key, value] : tensors.metadata) member(key, in_json(value, source));
+  if (!text.empty()) text = "\"__metadata__\":{" + text + '}';
   std::uint64_t end = 0;
   for (const auto& [name, tensor] : in_file_order(tensors)) {
     const std::uint64_t begin = std::exchange(end, end + tensor->bytes.size());
-    header[name] = {{"dtype", name_of(tensor->dtype)},
-                    {"shape", tensor->shape},
-                    {"data_offsets", {begin, end}}};
+    member(name, "{\"dtype\":\"" + std::string(name_of(tensor->dtype)) +
+                     "\",\"shape\":" + in_json(tensor->shape) +
+                     ",\"data_offsets\":" + in_json(std::array{begin, end}) + '}');
   }
-  std::string text;
-  handling<nlohmann::json::exception>([&] { text = header.dump(); },
-                                      [&](const auto& error) {
-                                        refuse(tensors.source,
-                                               std::string("not UTF-8: ") + error.what());
-                                      });
+  text = '{' + text + '}';
   text.append((8 - text.size() % 8) % 8, ' ');
   if (text.size() > longest_header) refuse(tensors.source, "the header would pass 100 MB");
   std::string bytes(8, '\0');

@@ -163,6 +163,18 @@ class Tensors {
   void add(const std::string& name, const Eigen::MatrixBase<Derived>& values) {
     add(name, values, dtype_of<typename Derived::Scalar>());
   }
+  /// Adds all tensors and metadata of another, whose text counts where both have a key. \throws
+  /// CheckpointError if a tensor of one of its names is there already; nothing is added then
+  void add(Tensors other) {
+    for (const auto& entry : other.tensors_) {
+      if (find(entry.first) != nullptr) {
+        detail::refuse_tensor(source, entry.first, "is there already");
+      }
+    }
+    tensors_.merge(other.tensors_);
+    other.metadata.merge(metadata);
+    metadata.swap(other.metadata);
+  }
 
  private:
   std::map<std::string, Tensor, std::less<>> tensors_;

@@ -62,7 +62,7 @@ template <class Layer>
 /// F16 and BF16 exactly, F64 to double exactly and to float rounded to nearest. \throws
 /// CheckpointError, the layer being unchanged then, for a weight that is missing or has another
 /// shape, a dtype without conversion, and coefficients that are not finite or too large for the
-/// layer's scalar
+/// layer's scalar. Copies the layer
 template <class Layer>
 void set_weights(Layer& layer, const Tensors& tensors, const WeightNames& names = {}) {
   using Scalar = typename Layer::Scalar;
@@ -86,7 +86,9 @@ void set_weights(Layer& layer, const Tensors& tensors, const WeightNames& names 
     }
     all.emplace_back(name, values.template reshaped<Eigen::RowMajor>(rows, columns));
   }
-  for (const auto& [name, values] : all) layer.set_weight(name, values);
+  Layer changed(layer);  // the layer itself changes all at once
+  for (const auto& [name, values] : all) changed.set_weight(name, values);
+  layer = std::move(changed);
 }
 
 /// All weights of a layer or block as tensors: a matrix in two dimensions, a vector in one, the

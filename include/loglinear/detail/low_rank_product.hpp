@@ -163,10 +163,11 @@ class LowRankProduct {
     return static_cast<double>(diagonal_.size()) * growth();
   }
 
-  /// m <- P m, row-major in memory; some columns at a time, so that the sums lie on the stack.
+  /// Whether `apply` can be called: it has its sums on the stack, one for each update.
+  [[nodiscard]] bool can_apply() const { return count_ <= most_on_stack; }
+  /// m <- P m, row-major in memory, some columns at a time.
   template <class Stored>
   void apply(Stored* m, Index rows, Index columns) const {
-    if (count_ > most_on_stack) fail("transitions between two flushes", count_, "at most 4096");
     std::array<Scalar, most_on_stack> found;
     const Index most = count_ == 0 ? columns : most_on_stack / count_;
     for (Index first = 0; first < columns; first += most) {
@@ -189,7 +190,7 @@ class LowRankProduct {
     }
   }
 
-  /// m = P, row-major.
+  /// m = P, row-major. Uses the product up: a reset must follow.
   void write_to(RowMajorMatrix<Scalar>& m) {
     for (Index j = 0; j < count_; ++j) z_.row(j) *= -u_factors_[j];
     product<Into::replace>(u_.topRows(count_).transpose(), z_.topRows(count_), m);

@@ -13,6 +13,7 @@
 #include <type_traits>
 
 #include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/resize.hpp"
 #include "loglinear/detail/types.hpp"
 
 namespace loglinear::detail {
@@ -175,7 +176,7 @@ void transpose_into(const From& from, To&& to) {
 /// The same into a matrix that takes its size.
 template <class From, class Scalar>
 void transpose_into(const From& from, RowMajorMatrix<Scalar>& to) {
-  to.resize(from.cols(), from.rows());
+  resize(to, from.cols(), from.rows());
   transpose_into(from, to.leftCols(from.rows()));
 }
 

@@ -166,11 +166,13 @@ class StreamState {
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
   void copy_to(State& out) const {
-    out.copy(levels_);
-    for (int l : levels_.active_levels()) {
-      for (int i = tier_of(l); i > 0; --i) out.transform_level(l, pending(i));
-      if (buffer_level_ > 0) out.transform_level(l, recent_);
-    }
+    with_recent([&](const auto& recent) {
+      out.copy(levels_);
+      for (int l : levels_.active_levels()) {
+        for (int i = tier_of(l); i > 0; --i) out.transform_level(l, pending(i));
+        if (buffer_level_ > 0) out.transform_level(l, recent);
+      }
+    });
     for (Index token = 0; token < buffered_; ++token) {
       const Index first = token * leaves_;
       out.carry_bucket(
@@ -274,6 +276,21 @@ class StreamState {
     } else {
       use(pending(tier));
     }
+  }
+
+  /// Calls `use` with what has followed the last flush, in a form that applies to levels: where
+  /// that were too many updates of rank one, a dense product, which is allocated before.
+  template <class Use>
+  void with_recent(Use use) const {
+    if constexpr (requires { recent_.can_apply(); }) {
+      if (!recent_.can_apply()) {
+        Recent used_up(recent_);
+        Product dense(key_rows(), d_v());
+        dense.take(used_up);
+        return use(dense);
+      }
+    }
+    use(recent_);
   }
 
   /// A buffered key as it is now.

@@ -28,7 +28,7 @@ namespace loglinear {
 ///
 /// `phi` has length `features`, `y` length `outputs`. Errors: std::invalid_argument with name,
 /// value and legal range, before anything has changed. `predict` costs features x outputs
-/// multiplications, `update` about 2 features^2; neither allocates.
+/// multiplications, `update` about 3 features^2; neither allocates.
 template <class Scalar_ = double>
 class RecursiveLeastSquares {
  public:
@@ -77,6 +77,14 @@ class RecursiveLeastSquares {
     reset();
   }
 
+  RecursiveLeastSquares(const RecursiveLeastSquares&) = default;  ///< allocates
+  RecursiveLeastSquares(RecursiveLeastSquares&&) =
+      default;  ///< leaves one that can only be assigned to or destroyed
+  RecursiveLeastSquares& operator=(const RecursiveLeastSquares& other) {
+    return *this = RecursiveLeastSquares(other);
+  }                                                                     ///< all or nothing
+  RecursiveLeastSquares& operator=(RecursiveLeastSquares&&) = default;  ///< as the constructor
+
   /// Forgets every sample: Theta = 0, P = p0 I.
   void reset() {
     weights_.setZero();
@@ -107,7 +115,8 @@ class RecursiveLeastSquares {
                             detail::max_abs(weights_) + largest * detail::max_abs(target_), 0.0,
                             detail::magnitude_limit<Scalar>());
 
-    for (Index j = 0; j < outputs(); ++j) weights_.col(j) += (target_[j] / denominator) * gain_;
+    gain_ /= denominator;  // the error over the denominator may be too large a number
+    for (Index j = 0; j < outputs(); ++j) weights_.col(j) += target_[j] * gain_;
     update_factors();
     ++updates_;
     return prediction_;
@@ -169,18 +178,28 @@ class RecursiveLeastSquares {
   }
 
   /// seen = U^T phi, scaled = D seen, gain = U scaled = P phi. \return f + phi^T P phi
+  ///
+  /// Sums over a row of U may be far larger on the way than in the end, here and in
+  /// `update_factors`: they are bounded, not looked at.
   Scalar find_gain() {
-    gain_.setZero();
+    const Scalar forgetting = Scalar(options_.forgetting);  // rounded: what is added below
+    const double f = detail::to_double(forgetting), limit = detail::magnitude_limit<Scalar>();
+    const double sum = 1 + static_cast<double>(features() - 1) * detail::max_abs(upper_);
+    detail::require_between("the magnitude of U^T phi", detail::max_abs(phi_) * sum, 0.0, limit);
     for (Index j = 0; j < features(); ++j) {
       seen_[j] = phi_[j] + upper_.col(j).head(j).dot(phi_.head(j));
       scaled_[j] = diagonal_[j] * seen_[j];
+    }
+    detail::require_between("the magnitude of D U^T phi",
+                            detail::max_abs(diagonal_) * detail::max_abs(seen_), 0.0, limit);
+    detail::require_between(
+        "the magnitude of the gain before scaling",
+        std::max(1.0, detail::max_abs(seen_) / f) * detail::max_abs(scaled_) * sum, 0.0, limit);
+    gain_.setZero();
+    for (Index j = 0; j < features(); ++j) {
       gain_.head(j) += scaled_[j] * upper_.col(j).head(j);
       gain_[j] += scaled_[j];
     }
-    const Scalar forgetting = Scalar(options_.forgetting);  // rounded: what is added below
-    const double f = detail::to_double(forgetting), limit = detail::magnitude_limit<Scalar>();
-    detail::require_between("the magnitude of the gain before scaling",
-                            detail::max_abs(seen_) * detail::max_abs(gain_) / f, 0.0, limit);
     const Scalar denominator = forgetting + seen_.dot(scaled_);
     detail::require_between("phi^T P phi", detail::to_double(denominator), f, limit);
     return denominator;

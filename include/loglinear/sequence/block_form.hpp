@@ -55,7 +55,7 @@ class BlockForm {
   template <class In>
   auto forward_block(const Eigen::MatrixBase<In>& x) {
     auto out = read_block(x, layer().read_order());
-    out = out.array().tanh().matrix().eval();
+    out.array() = out.array().tanh();  // in place: nothing may throw any more
     return out;
   }
 

@@ -35,7 +35,8 @@ template <class Scalar>
   const Index leaves = in.leaves(), updates = in.updates();
   for (Index t = 0; t < in.length(); ++t) {
     const std::uint64_t now = start + static_cast<std::uint64_t>(t);
-    Row query = in.q.row(t), decay = Row::Ones(in.d_v()), factors;  // of the value columns
+    Row query = in.q.row(t), decay = Row::Ones(in.d_v());  // of the value columns
+    Row key_factors(in.d_k()), value_factors(in.d_v());
     for (Index s = t; s >= 0; --s) {
       const Scalar weight =
           in.lambda(t, level_of(start + static_cast<std::uint64_t>(s), now, order, max_levels));
@@ -54,12 +55,12 @@ template <class Scalar>
       }
       if (in.g.cols() == 1) query *= std::exp(in.g(s, 0));
       if (in.g.size() > 0 && in.g.cols() > 1) {
-        detail::decays_of(in.g.row(s), factors);
-        query.array() *= factors.array();
+        detail::decays_of(in.g.row(s), key_factors);
+        query.array() *= key_factors.array();
       }
       if (in.g_value.size() > 0) {
-        detail::decays_of(in.g_value.row(s), factors);
-        decay.array() *= factors.array();
+        detail::decays_of(in.g_value.row(s), value_factors);
+        decay.array() *= value_factors.array();
       }
       query -= removed;
     }

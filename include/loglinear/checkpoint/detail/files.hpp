@@ -80,6 +80,8 @@ class Replacement {
       : path_(resolved(path)), temporary_(path_ + ".tmp") {}
 
   void write(const std::vector<std::span<const std::byte>>& pieces) {
+    std::string folder = std::filesystem::path(path_).parent_path().string();
+    if (folder.empty()) folder = ".";
     for (;;) {
       const Descriptor file(temporary_, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK);
       if (!file.is_open()) fail_file(errno, temporary_, "cannot be opened for writing");
@@ -91,8 +93,6 @@ class Replacement {
       }
       break;
     }
-    std::string folder = std::filesystem::path(path_).parent_path().string();
-    if (folder.empty()) folder = ".";
     const Descriptor directory(folder, O_RDONLY | O_DIRECTORY);
     if (!directory.is_open() || fsync(directory.number()) != 0) {
       fail_file(errno, folder, "cannot be written to the disk");

@@ -62,7 +62,7 @@ class PartWriter {
   static void write_object(Tensors& tensors, const std::string& scope, const Object& object) {
     if constexpr (Configured<Object>) {
       for (const auto& [option, value] : configuration_of(object)) {
-        tensors.metadata[scope + option] = value;
+        if (!value.empty()) tensors.metadata[scope + option] = value;
       }
     }
     Parts::visit(object, PartWriter(tensors, scope));
@@ -132,10 +132,11 @@ class PartReader {
                            const Configuration& wanted) {
     for (const auto& [option, value] : wanted) {
       const auto found = tensors.metadata.find(scope + option);
-      if (found != tensors.metadata.end() && found->second == value) continue;
+      if (found == tensors.metadata.end() ? value.empty() : found->second == value) continue;
       const std::string there =
           found == tensors.metadata.end() ? "not recorded" : in_quotes(found->second);
-      refuse(tensors.source, scope + option + " is " + there + "; it must be " + in_quotes(value) +
+      const std::string legal = value.empty() ? "not be recorded" : "be " + in_quotes(value);
+      refuse(tensors.source, scope + option + " is " + there + "; it must " + legal +
                                  ", as in the object that loads it");
     }
   }

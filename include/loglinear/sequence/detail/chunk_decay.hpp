@@ -80,7 +80,7 @@ class ChunkDecay {
       if (&to != &s) to = s;
       return;
     }
-    to.resize(s.rows(), s.cols());
+    resize(to, s.rows(), s.cols());
     for (Index i = 0; i < s.rows(); ++i) {
       scaled_row<false>(total(i), s.data() + i * s.cols(), s.cols(), to.data() + i * s.cols());
     }

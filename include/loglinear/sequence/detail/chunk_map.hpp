@@ -77,17 +77,17 @@ class ChunkMap {
     decay_.prepare(chunk.decay.topRows(shape_.decays > 0 ? moments_ : 0), moments_,
                    reads || shape_.steps > 0);
     if (!has_kept && (shape_.decays > 0 || shape_.steps > 0)) {
-      kept_.decayed_keys.resize(leaves_, shape_.d_k);
+      resize(kept_.decayed_keys, leaves_, shape_.d_k);
       decay_.decay_to_end(rows.k, shape_.leaves_at(), kept_.decayed_keys);
     }
     if (!has_kept && shape_.steps > 0) forward_updates(chunk, rows);
     if (!reads) return;
     folds_ = pass == Pass::reads && shape_.steps == 0 && shape_.decays <= 1;
     if (!folds_) {
-      decayed_queries_.resize(tokens_, shape_.d_k);
+      resize(decayed_queries_, tokens_, shape_.d_k);
       decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
     }
-    query_key_.resize(tokens_, leaves_);
+    resize(query_key_, tokens_, leaves_);
     decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
     if (shape_.steps > 0) forward_updated_reads(chunk, rows);
   }
@@ -110,7 +110,7 @@ class ChunkMap {
     if (pass_ == Pass::gradients_after_states) return;
     kept_.is_formed = shape_.steps > 0 && states > 1 && shape_.d_k <= moments_;
     if (!kept_.is_formed) return;
-    kept_.transition.setZero(shape_.d_k, shape_.d_k);
+    set_zero(kept_.transition, shape_.d_k, shape_.d_k);
     for (Index i = 0; i < shape_.d_k; ++i) kept_.transition(i, i) = decay_.total(i);
     product<Into::subtract>(written().transpose(), sought(), kept_.transition);
   }
@@ -118,7 +118,7 @@ class ChunkMap {
   /// to = A s, d_k x d_v, for older state n; in place where `to` is s.
   void carry(std::size_t n, const Matrix& s, Matrix& to) {
     if (kept_.is_formed) {
-      carried_.resize(s.rows(), s.cols());
+      resize(carried_, s.rows(), s.cols());
       product<Into::replace>(kept_.transition, s, carried_);
       to.swap(carried_);
       return;
@@ -155,7 +155,7 @@ class ChunkMap {
     if (pass_ == Pass::reads) n = 0;  // nobody asks again
     if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
     Matrix& found = kept_.found_states[n];
-    found.resize(moments_, s.cols());
+    resize(found, moments_, s.cols());
     product<Into::replace>(sought(), s, found);
     return found;
   }
@@ -167,9 +167,9 @@ class ChunkMap {
     const auto& k = rows.k;
     const auto p = chunk.p.topRows(moments_);
     const Moments k_at = shape_.leaves_at(), p_at = SequenceShape::lookups_at();
-    kept_.lookups.resize(moments_, shape_.d_k);
-    kept_.keys.resize(leaves_, shape_.d_k);
-    kept_.lower.resize(moments_, moments_);
+    resize(kept_.lookups, moments_, shape_.d_k);
+    resize(kept_.keys, leaves_, shape_.d_k);
+    resize(kept_.lower, moments_, moments_);
     decay_.decay_from_start(p, p_at, kept_.lookups);
     if (shape_.is_delta) {
       decay_.gram(p, p_at, k, k_at, kept_.lower);
@@ -179,35 +179,35 @@ class ChunkMap {
     }
     const auto u = chunk.u.topRows(moments_);
     const Moments u_at = SequenceShape::removals_at();
-    kept_.removals.resize(moments_, shape_.d_k);
-    kept_.lookup_key.resize(moments_, leaves_);
-    kept_.found.resize(moments_, shape_.d_k);
-    kept_.found_leaves.resize(moments_, leaves_);
+    resize(kept_.removals, moments_, shape_.d_k);
+    resize(kept_.lookup_key, moments_, leaves_);
+    resize(kept_.found, moments_, shape_.d_k);
+    resize(kept_.found_leaves, moments_, leaves_);
     decay_.decay_to_end(u, u_at, kept_.removals);
     decay_.gram(p, p_at, u, u_at, kept_.lower);
     decay_.gram(p, p_at, k, k_at, kept_.lookup_key);
     invert_unit_lower(kept_.lower, kept_.inverse, scratch_);
     product<Into::replace>(kept_.inverse, kept_.lookups, kept_.found);
     product<Into::replace>(kept_.inverse, kept_.lookup_key, kept_.found_leaves);
-    kept_.keys = kept_.decayed_keys;
+    assign(kept_.keys, kept_.decayed_keys);
     product<Into::subtract>(kept_.found_leaves.transpose(), kept_.removals, kept_.keys);
   }
 
   /// What they change in scores and queries.
   void forward_updated_reads(const Chunk<Scalar>& chunk, const Views& rows) {
     const Moments q_at = shape_.queries_at();
-    queries_ = decayed_queries_;
+    assign(queries_, decayed_queries_);
     if (shape_.is_delta) {
       const Moments k_at = shape_.leaves_at();
-      scores_.resize(tokens_, leaves_);
+      resize(scores_, tokens_, leaves_);
       product_within_pairs<Into::replace>(query_key_, q_at, k_at, kept_.inverse, scores_);
       clear_unseen(q_at, k_at, scores_);
       return product_of_pairs<Into::subtract>(scores_, q_at, k_at, kept_.lookups, queries_);
     }
-    query_removal_.resize(tokens_, moments_);
+    resize(query_removal_, tokens_, moments_);
     decay_.gram(rows.q, q_at, chunk.u.topRows(moments_), SequenceShape::removals_at(),
                 query_removal_);
-    scores_ = query_key_;
+    assign(scores_, query_key_);
     product<Into::subtract>(query_removal_, kept_.found_leaves, scores_);
     product<Into::subtract>(query_removal_, kept_.found, queries_);
   }

@@ -26,10 +26,10 @@ class ChunkMapPullback {
     decay_.start_pull_back();
     if (shape_.steps == 0) return;
     if (kept_.is_formed) {
-      d_transition_.setZero(shape_.d_k, shape_.d_k);
+      set_zero(d_transition_, shape_.d_k, shape_.d_k);
     } else {
-      d_written_transposed_.setZero(shape_.d_k, map_.moments());
-      d_sought_transposed_.setZero(shape_.d_k, map_.moments());
+      set_zero(d_written_transposed_, shape_.d_k, map_.moments());
+      set_zero(d_sought_transposed_, shape_.d_k, map_.moments());
     }
   }
 
@@ -38,7 +38,7 @@ class ChunkMapPullback {
     if (kept_.is_formed) {
       transpose_into(s, transposed_);
       product<Into::add>(d_s, transposed_, d_transition_);
-      carried_.resize(s.rows(), s.cols());
+      resize(carried_, s.rows(), s.cols());
       product<Into::replace>(kept_.transition.transpose(), d_s, carried_);
       d_s.swap(carried_);
       return;
@@ -47,7 +47,7 @@ class ChunkMapPullback {
       const bool has_found = map_.pass() == Pass::gradients_after_states;
       transpose_into(has_found ? kept_.found_states[n] : map_.find(n, s), transposed_);
       product<Into::subtract>(d_s, transposed_, d_written_transposed_);
-      carried_.resize(map_.moments(), s.cols());
+      resize(carried_, map_.moments(), s.cols());
       product<Into::replace>(map_.written(), d_s, carried_);
       transpose_into(carried_, transposed_);
       product<Into::subtract>(s, transposed_, d_sought_transposed_);
@@ -75,8 +75,8 @@ class ChunkMapPullback {
       }
       const auto p = chunk.p.topRows(map_.moments());
       auto d_p = gradient.p.topRows(map_.moments());
-      d_lookups_.resize(map_.moments(), shape_.d_k);
-      d_lower_.resize(map_.moments(), map_.moments());
+      resize(d_lookups_, map_.moments(), shape_.d_k);
+      resize(d_lower_, map_.moments(), map_.moments());
       if (shape_.is_delta) {
         pull_back_delta(d_scores, d_queries, d_keys);
       } else {
@@ -129,41 +129,41 @@ class ChunkMapPullback {
     transpose_into(kept_.lookups, transposed_);
     product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, d_scores);
     transpose_into(d_keys, transposed_);
-    scratch_.resize(map_.leaves(), map_.leaves());
+    resize(scratch_, map_.leaves(), map_.leaves());
     product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores, scratch_);
     product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, scratch_);
     transpose_into(kept_.inverse, transposed_);
     d_lower_.setZero();
     product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, d_lower_);
-    d_query_removal_.setZero(map_.tokens(), map_.leaves());
+    set_zero(d_query_removal_, map_.tokens(), map_.leaves());
     product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, d_query_removal_);
     d_scores.swap(d_query_removal_);
-    carried_.resize(map_.leaves(), shape_.d_k);
+    resize(carried_, map_.leaves(), shape_.d_k);
     product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, carried_);
     d_keys.swap(carried_);
   }
 
   /// Backwards through the general form; the names are those of the equations in chunk_map.hpp.
   void pull_back_removals(const Matrix& d_scores, const Matrix& d_queries, const Matrix& d_keys) {
-    d_query_removal_.setZero(map_.tokens(), map_.moments());
+    set_zero(d_query_removal_, map_.tokens(), map_.moments());
     transpose_into(kept_.found, transposed_);
     product<Into::subtract>(d_queries, transposed_, d_query_removal_);
     transpose_into(kept_.found_leaves, transposed_);
     product<Into::subtract>(d_scores, transposed_, d_query_removal_);
 
-    d_removals_.setZero(map_.moments(), shape_.d_k);
+    set_zero(d_removals_, map_.moments(), shape_.d_k);
     product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
 
-    d_found_.setZero(map_.moments(), shape_.d_k);
+    set_zero(d_found_, map_.moments(), shape_.d_k);
     product<Into::subtract>(map_.query_removal().transpose(), d_queries, d_found_);
     add_carries(d_found_, d_removals_);
     product<Into::replace>(kept_.inverse.transpose(), d_found_, d_lookups_);
 
-    d_found_leaves_.setZero(map_.moments(), map_.leaves());
+    set_zero(d_found_leaves_, map_.moments(), map_.leaves());
     product<Into::subtract>(map_.query_removal().transpose(), d_scores, d_found_leaves_);
     transpose_into(d_keys, transposed_);
     product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
-    d_lookup_key_.resize(map_.moments(), map_.leaves());
+    resize(d_lookup_key_, map_.moments(), map_.leaves());
     product<Into::replace>(kept_.inverse.transpose(), d_found_leaves_, d_lookup_key_);
 
     d_lower_.setZero();

@@ -126,13 +126,13 @@ class ChunkStep {
 
   /// The scores under their level weights.
   const Matrix& weighted_scores(const Hierarchy<Scalar>& states) {
-    weighted_.resize(chunk_.tokens, chunk_.tokens * shape_.leaves);
+    resize(weighted_, chunk_.tokens, chunk_.tokens * shape_.leaves);
     weight_scores(mask(states), shape_.leaves, map_.scores(), rows_->lambda, weighted_);
     return weighted_;
   }
   /// lambda = what multiplies each query of the chunk where it reads level l.
   void gather_lambda(const Hierarchy<Scalar>& states, int l, Row& lambda) const {
-    lambda.resize(chunk_.tokens);
+    resize(lambda, chunk_.tokens);
     for_each_weight_of(states, l, [&](Index t, int level) {
       lambda[t] = rows_->lambda(t, level) * map_.query_factor(t);
     });

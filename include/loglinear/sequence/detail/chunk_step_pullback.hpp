@@ -32,7 +32,7 @@ class ChunkStepPullback {
     pull_back_advance(states, gradient, targets, d_chunk);
 
     const auto& rows = step_.rows();
-    d_weighted_.resize(tokens, tokens * shape_.leaves);
+    resize(d_weighted_, tokens, tokens * shape_.leaves);
     step_.mix().pull_back_mix(step_.weighted_scores(states), rows.v, targets.out, d_weighted_,
                               RowsTarget<Scalar>(targets.v), d_chunk.value_decay);
     pull_back_weighted_scores(step_.mask(states), shape_.leaves, step_.map().scores(), rows.lambda,
@@ -48,7 +48,7 @@ class ChunkStepPullback {
     const std::uint64_t before = states.count(), after = step_.count_after(states);
     const RowsView<Scalar> keys = step_.map().keys(), values = step_.mix().ended(step_.rows().v);
     RowsTarget<Scalar> d_v = targets.v;
-    d_keys_.resize(step_.chunk().tokens * shape_.leaves, shape_.d_k);
+    resize(d_keys_, step_.chunk().tokens * shape_.leaves, shape_.d_k);
     step_.for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
       transpose_into(gradient.level(l), transposed_);
       product<Into::replace>(values.middleRows(begin, size), transposed_,
@@ -84,7 +84,7 @@ class ChunkStepPullback {
     if (shape_.decays_values) {
       auto d_decayed = d_chunk.out.topRows(tokens);
       d_decayed = d_out;
-      decayed_reads_.setZero(tokens, shape_.d_v);
+      set_zero(decayed_reads_, tokens, shape_.d_v);
       for (int l : states.active()) {
         step_.gather_lambda(states, l, lambda_);
         product<Into::add_scaled>(queries, states.level(l), decayed_reads_, lambda_.data());
@@ -93,11 +93,11 @@ class ChunkStepPullback {
       step_.mix().pull_back_from_start(decayed_reads_, d_decayed, d_chunk.value_decay);
       new (&d_out) RowsView<Scalar>(view_of(d_decayed));  // how Eigen points a map elsewhere
     }
-    d_queries_transposed_.setZero(shape_.d_k, tokens);
+    set_zero(d_queries_transposed_, shape_.d_k, tokens);
     transpose_into(d_out, d_out_transposed_);
     transpose_into(queries, queries_transposed_);
-    products_.resize(shape_.d_k, tokens);
-    lambda_out_.resize(tokens, shape_.d_v);
+    resize(products_, shape_.d_k, tokens);
+    resize(lambda_out_, tokens, shape_.d_v);
     for (int l : states.active()) {
       step_.gather_lambda(states, l, lambda_);
       for (Index t = 0; t < tokens; ++t) {
@@ -106,7 +106,7 @@ class ChunkStepPullback {
       }
       product<Into::add>(queries.transpose(), lambda_out_, gradient.level(l));
       product<Into::replace>(states.level(l), d_out_transposed_, products_);
-      d_lambda_.setZero(tokens);
+      set_zero(d_lambda_, tokens);
       for (Index i = 0; i < shape_.d_k; ++i) {
         d_lambda_ += products_.row(i).cwiseProduct(queries_transposed_.row(i));
         d_queries_transposed_.row(i) += products_.row(i).cwiseProduct(lambda_);

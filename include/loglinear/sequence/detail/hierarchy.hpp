@@ -33,9 +33,9 @@ class Hierarchy {
 
   [[nodiscard]] const Matrix& level(int l) const { return levels_[static_cast<std::size_t>(l)]; }
   [[nodiscard]] Matrix& level(int l) { return levels_[static_cast<std::size_t>(l)]; }
-  void set_zero(int l) { level(l).setZero(d_k_, d_v_); }
+  void set_zero(int l) { detail::set_zero(level(l), d_k_, d_v_); }
   /// Memory for a level that is about to be written.
-  void allocate(int l) { level(l).resize(d_k_, d_v_); }
+  void allocate(int l) { resize(level(l), d_k_, d_v_); }
   /// One of the same shape before any token.
   [[nodiscard]] Hierarchy empty() const { return {max_levels_, d_k_, d_v_}; }
 

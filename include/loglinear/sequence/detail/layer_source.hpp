@@ -72,7 +72,7 @@ class LayerSource final : public TokenSource<Scalar> {
   void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
     const Index n = shape_.leaves, tokens = chunk.tokens;
     project(first, tokens);
-    d_raw_.resize(tokens, raw_.cols());
+    resize(d_raw_, tokens, raw_.cols());
     auto& t = *training_;
     for (Index i = 0; i < tokens; ++i) {
       prepare(i);
@@ -91,7 +91,7 @@ class LayerSource final : public TokenSource<Scalar> {
 
  private:
   void project(Index first, Index tokens) {
-    raw_.resize(tokens, layer_.layout().end);
+    resize(raw_, tokens, layer_.layout().end);
     layer_.parameters().project_rows(x_.middleRows(first, tokens), raw_);
   }
   void prepare(Index t) {

@@ -54,8 +54,8 @@ template <class Scalar>
 void invert_unit_lower(const RowMajorMatrix<Scalar>& lower, RowMajorMatrix<Scalar>& inverse,
                        RowMajorMatrix<Scalar>& scratch) {
   const Index size = lower.rows();
-  inverse.resize(size, size);
-  scratch.resize(size, size);
+  resize(inverse, size, size);
+  resize(scratch, size, size);
   const Eigen::OuterStride<> stride(size);
   invert_unit_lower<Scalar>(PartOf<const RowMajorMatrix<Scalar>>(lower.data(), size, size, stride),
                             PartOf<RowMajorMatrix<Scalar>>(inverse.data(), size, size, stride),

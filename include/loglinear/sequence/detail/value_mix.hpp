@@ -34,8 +34,8 @@ class ValueMix {
   void prepare(const Chunk<Scalar>& chunk, const RowsView<Scalar>& v) {
     tokens_ = chunk.tokens;
     if (!decays_) return;
-    ended_values_ = v;
-    decay_ = chunk.value_decay.topRows(tokens_);
+    assign(ended_values_, v);
+    assign(decay_, chunk.value_decay.topRows(tokens_));
     from_start_.row(0).setOnes();
     for (Index t = 0; t < tokens_; ++t) {
       from_start_.row(t + 1) = from_start_.row(t).cwiseProduct(decay_.row(t));
@@ -150,7 +150,7 @@ class ValueMix {
             const Index row = earlier.first + j;
             d_v.row(row) += d_values.row(j).cwiseProduct(halves_.earlier(leaves_at_[row]));
           }
-          reads_.resize(later.size, running_.cols());
+          resize(reads_, later.size, running_.cols());
           product<Into::replace>(w_block, earlier_.topRows(earlier.size), reads_);
           halves_.note_later(
               queries_at_, later, middle, high,
