@@ -3480,7 +3480,7 @@ class StreamSnapshot {
         active_level_count(stream.levels_.size(), max_levels_) * key_rows_ * d_v_));
     keys_.reserve(n * static_cast<std::size_t>(key_rows_));
     values_.reserve(n * static_cast<std::size_t>(d_v_));
-    factors_.reserve(n);
+    factors_.reserve(std::min(n, static_cast<std::size_t>(stream.factors_.size())));
     return true;
   }
 
@@ -12360,7 +12360,8 @@ class RecursiveLeastSquares {
                             detail::max_abs(weights_) + largest * detail::max_abs(target_), 0.0,
                             detail::magnitude_limit<Scalar>());
 
-    for (Index j = 0; j < outputs(); ++j) weights_.col(j) += (target_[j] / denominator) * gain_;
+    gain_ /= denominator;  // the error over the denominator may be too large a number
+    for (Index j = 0; j < outputs(); ++j) weights_.col(j) += target_[j] * gain_;
     update_factors();
     ++updates_;
     return prediction_;
@@ -12505,7 +12506,8 @@ namespace loglinear {
 ///   average;
 /// * memory holds ceil(N/E) + 2 snapshots and (N + E) d_model numbers.
 ///
-/// Neither allocates once every snapshot has been taken with as many active levels as there are.
+/// Neither allocates once every snapshot, that of a rewind included, has been taken with as many
+/// active levels as there are.
 ///
 /// \tparam Layer_  `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
 template <class Layer_>
