@@ -3480,7 +3480,7 @@ class StreamSnapshot {
         active_level_count(stream.levels_.size(), max_levels_) * key_rows_ * d_v_));
     keys_.reserve(n * static_cast<std::size_t>(key_rows_));
     values_.reserve(n * static_cast<std::size_t>(d_v_));
-    factors_.reserve(n);
+    factors_.reserve(std::min(n, static_cast<std::size_t>(stream.factors_.size())));
     return true;
   }
 
