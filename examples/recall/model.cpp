@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "model.hpp"
 
+#include <cmath>
 #include <utility>
 
 namespace recall {
@@ -19,12 +20,17 @@ torch::Tensor BlockImpl::forward(const torch::Tensor& x) {
 }
 
 ModelImpl::ModelImpl(const ModelShape& shape) : norm_(shape.sizes.d_model) {
-  constexpr double embedding_deviation = 0.02;
-  const auto draw = [&] {
-    return torch::randn({shape.vocabulary, shape.sizes.d_model}) * embedding_deviation;
-  };
+  constexpr double head_deviation = 0.02;
+  const auto draw = [&] { return torch::randn({shape.vocabulary, shape.sizes.d_model}); };
+  // As large as what a mixer adds: a token is told from others through all blocks, and the first
+  // updates, which move all tokens' embeddings alike, do not drown it.
   embedding_ = register_parameter("embedding", draw());
-  head_ = shape.tied ? embedding_ : register_parameter("head", draw());
+  if (shape.tied) {
+    head_ = embedding_;
+    head_scale_ = 1 / std::sqrt(static_cast<double>(shape.sizes.d_model));
+  } else {
+    head_ = register_parameter("head", draw() * head_deviation);
+  }
   register_module("blocks", blocks_);
   for (std::int64_t i = 0; i < shape.blocks; ++i) {
     blocks_->push_back(
@@ -36,7 +42,7 @@ ModelImpl::ModelImpl(const ModelShape& shape) : norm_(shape.sizes.d_model) {
 torch::Tensor ModelImpl::forward(const torch::Tensor& tokens, const torch::Tensor& positions) {
   torch::Tensor x = torch::embedding(embedding_, tokens);
   for (const auto& block : *blocks_) x = block->as<Block>()->forward(x);
-  return torch::linear(norm_(x.flatten(0, 1).index_select(0, positions)), head_);
+  return torch::linear(norm_(x.flatten(0, 1).index_select(0, positions)) * head_scale_, head_);
 }
 
 std::int64_t ModelImpl::parameter_count() const {
