@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "model.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -22,12 +23,13 @@ torch::Tensor BlockImpl::forward(const torch::Tensor& x) {
 ModelImpl::ModelImpl(const ModelShape& shape) : norm_(shape.sizes.d_model) {
   constexpr double head_deviation = 0.02;
   const auto draw = [&] { return torch::randn({shape.vocabulary, shape.sizes.d_model}); };
-  // As large as what a mixer adds: a token is told from others through all blocks, and the first
-  // updates, which move all tokens' embeddings alike, do not drown it.
-  embedding_ = register_parameter("embedding", draw());
+  embedding_ = register_parameter("embedding", draw() * shape.embedding_deviation);
   if (shape.tied) {
     head_ = embedding_;
-    head_scale_ = 1 / std::sqrt(static_cast<double>(shape.sizes.d_model));
+    // Logits begin with a deviation of 1 at most.
+    const double deviation =
+        shape.embedding_deviation * std::sqrt(static_cast<double>(shape.sizes.d_model));
+    head_scale_ = 1 / std::max(1.0, deviation);
   } else {
     head_ = register_parameter("head", draw() * head_deviation);
   }
