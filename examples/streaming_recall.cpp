@@ -8,7 +8,8 @@
 //
 // What to look at: the lines with two and four presentations. A step trains the answer to the pair
 // just written. Where each pair comes once, the first is never asked for while the second is in the
-// state, so that no learning rate, weighting or rule teaches to keep them apart.
+// state: no step sees what one does to the answer to the other. The rule in full with equal weights
+// does not learn there either.
 
 #include <algorithm>
 #include <cmath>

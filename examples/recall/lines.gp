@@ -12,6 +12,6 @@ set xlabel x textcolor rgb '#555555'
 set ylabel y textcolor rgb '#555555'
 set bars 0.5
 stats points using 1 nooutput
-array colour[8] = ['#222222', '#c8324a', '#e08a2e', '#3a7d44', '#2f6fb3', '#8fb3d1', '#7b4fa3', '#999999']
+array colour[9] = ['#222222', '#c8324a', '#e08a2e', '#3a7d44', '#2f6fb3', '#8fb3d1', '#7b4fa3', '#c78bc0', '#999999']
 plot for [i = 0:STATS_blocks - 1] points index i using 1:2:3 with yerrorlines lw 2 pt 7 ps 0.6 \
-  lc rgb colour[1 + i % 8] title columnheader(1)
+  lc rgb colour[1 + i % 9] title columnheader(1)

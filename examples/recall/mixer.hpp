@@ -50,8 +50,8 @@ class SoftmaxAttention : public Mixer {
   ShortConvolution convolution_;
 };
 
-/// Log-linear Mamba-2 as `loglinear::LogLinearMamba2` has it, without biases, one group; with one
-/// state Mamba-2 itself.
+/// Log-linear Mamba-2 as `loglinear::LogLinearMamba2` has it, but for where the decay begins
+/// (decay_gate.hpp), without biases, one group; with one state Mamba-2 itself.
 class Mamba2 : public Mixer {
  public:
   Mamba2(const MixerShape& shape, const std::string& weighting);

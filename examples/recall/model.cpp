@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "model.hpp"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace recall {
@@ -19,12 +21,18 @@ torch::Tensor BlockImpl::forward(const torch::Tensor& x) {
 }
 
 ModelImpl::ModelImpl(const ModelShape& shape) : norm_(shape.sizes.d_model) {
-  constexpr double embedding_deviation = 0.02;
-  const auto draw = [&] {
-    return torch::randn({shape.vocabulary, shape.sizes.d_model}) * embedding_deviation;
-  };
-  embedding_ = register_parameter("embedding", draw());
-  head_ = shape.tied ? embedding_ : register_parameter("head", draw());
+  constexpr double head_deviation = 0.02;
+  const auto draw = [&] { return torch::randn({shape.vocabulary, shape.sizes.d_model}); };
+  embedding_ = register_parameter("embedding", draw() * shape.embedding_deviation);
+  if (shape.tied) {
+    head_ = embedding_;
+    // Logits begin with a deviation of 1 at most.
+    const double deviation =
+        shape.embedding_deviation * std::sqrt(static_cast<double>(shape.sizes.d_model));
+    head_scale_ = 1 / std::max(1.0, deviation);
+  } else {
+    head_ = register_parameter("head", draw() * head_deviation);
+  }
   register_module("blocks", blocks_);
   for (std::int64_t i = 0; i < shape.blocks; ++i) {
     blocks_->push_back(
@@ -36,7 +44,7 @@ ModelImpl::ModelImpl(const ModelShape& shape) : norm_(shape.sizes.d_model) {
 torch::Tensor ModelImpl::forward(const torch::Tensor& tokens, const torch::Tensor& positions) {
   torch::Tensor x = torch::embedding(embedding_, tokens);
   for (const auto& block : *blocks_) x = block->as<Block>()->forward(x);
-  return torch::linear(norm_(x.flatten(0, 1).index_select(0, positions)), head_);
+  return torch::linear(norm_(x.flatten(0, 1).index_select(0, positions)) * head_scale_, head_);
 }
 
 std::int64_t ModelImpl::parameter_count() const {

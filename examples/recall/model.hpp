@@ -30,7 +30,8 @@ TORCH_MODULE(Block);
 struct ModelShape {
   std::int64_t vocabulary = 128;
   std::int64_t blocks = 2;
-  bool tied = true;  ///< the embedding is the head
+  bool tied = false;               ///< the embedding is the head
+  double embedding_deviation = 1;  ///< of what the embedding is drawn from
   std::string mixer = "softmax";
   std::string weighting = "one_state";  ///< of the levels; softmax has none
   MixerShape sizes{};
@@ -54,6 +55,7 @@ class ModelImpl : public torch::nn::Module {
   torch::nn::ModuleList blocks_;
   RmsNorm norm_;
   torch::Tensor embedding_, head_;  // vocabulary x d_model each; the same if tied
+  double head_scale_ = 1;           // less than 1 if a tied head is large
 };
 TORCH_MODULE(Model);
 

@@ -112,8 +112,7 @@ bool parse(int argc, char** argv, Options& options, int& status) {
       ->check(whole)
       ->group("Model");
   app.add_option("--blocks", c.blocks, "Residual blocks")->check(whole)->group("Model");
-  app.add_flag("--untied{false}", c.tied, "A head of its own besides the embedding")
-      ->group("Model");
+  app.add_flag("--tied", c.tied, "The embedding is the head, too")->group("Model");
 
   app.add_option("--batch", c.batch, "Sequences of a step")->check(whole)->group("Training");
   app.add_option("--steps", c.steps, "Steps")->check(whole)->group("Training");

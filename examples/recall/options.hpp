@@ -28,7 +28,7 @@ struct Configuration {
   std::int64_t key_size = 0;  ///< of a head; 0: d_model / heads
   std::int64_t expand = 1;    ///< values of all heads / d_model
   std::int64_t blocks = 2;
-  bool tied = true;
+  bool tied = false;
 
   std::int64_t batch = 64;
   std::int64_t steps = 1000;
