@@ -58,14 +58,6 @@ mkdir -p "$runs" "$results"
 list=$build/$result.list
 : > "$list"
 
-# rate_of MIXER: its learning rate, the best of a few; docs/learning.md says which were tried.
-rate_of() {
-  case $1 in
-    gated_delta_net) echo 0.006 ;;
-    *) echo 0.003 ;;
-  esac
-}
-
 # add OPTION...: a configuration, all seeds. The first seeds of all configurations come first.
 add() {
   echo "$*" --out "$runs" >> "$list"
