@@ -84,7 +84,7 @@ show() {
   shift
   awk -f "$recall/summary.awk" "$@" "$csv"
   echo
-  awk -F , -v command="examples/recall/$result" -v seeds="$seeds" '
+  awk -F , -v command="examples/recall/$result" '
     NR == 1 { for (i = 1; i <= NF; ++i) column[$i] = i; next }
     $column["group"] == "all" {
       key = ""
@@ -93,7 +93,7 @@ show() {
     }
     END {
       for (key in spent) { ++runs; sum += spent[key] }
-      printf "`%s`, %d trainings (%d seeds), %.1f minutes of one core in all.\n", command, runs, seeds, sum / 60
+      printf "`%s`, %d trainings, %.1f minutes of one core in all.\n", command, runs, sum / 60
     }' "$csv"
 }
 
