@@ -58,14 +58,6 @@ mkdir -p "$runs" "$results"
 list=$build/$result.list
 : > "$list"
 
-# rate_of MIXER: its learning rate, the best of a few; docs/learning.md says which were tried.
-rate_of() {
-  case $1 in
-    gated_delta_net) echo 0.006 ;;
-    *) echo 0.003 ;;
-  esac
-}
-
 # add OPTION...: a configuration, all seeds. The first seeds of all configurations come first.
 add() {
   echo "$*" --out "$runs" >> "$list"
@@ -92,7 +84,7 @@ show() {
   shift
   awk -f "$recall/summary.awk" "$@" "$csv"
   echo
-  awk -F , -v command="examples/recall/$result" -v seeds="$seeds" '
+  awk -F , -v command="examples/recall/$result" '
     NR == 1 { for (i = 1; i <= NF; ++i) column[$i] = i; next }
     $column["group"] == "all" {
       key = ""
@@ -101,7 +93,7 @@ show() {
     }
     END {
       for (key in spent) { ++runs; sum += spent[key] }
-      printf "`%s`, %d trainings (%d seeds), %.1f minutes of one core in all.\n", command, runs, seeds, sum / 60
+      printf "`%s`, %d trainings, %.1f minutes of one core in all.\n", command, runs, sum / 60
     }' "$csv"
 }
 
