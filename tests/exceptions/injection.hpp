@@ -22,7 +22,7 @@ concept Injection = requires(Source& source) {
   { source.disarm() } -> std::convertible_to<int>;
 };
 
-/// Counts over the whole program, for docs/trust.md.
+/// Counts over the whole program.
 struct Tally {
   const char* what;
   long thrown = 0, operations = 0;

@@ -7,6 +7,8 @@
 // the states are still whole.
 
 #include <cmath>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "loglinear/blocks/heads.hpp"
@@ -25,10 +27,13 @@ class HeadsToken {
   /// \param in  of one token \throws std::invalid_argument where a head's inputs are not finite or
   /// its state would overflow
   HeadsToken(const HeadInputs<Scalar>& in, std::vector<State>& states) : in_(in), states_(states) {
+    heads_.reserve(states.size());
     for (Index h = 0; h < in.heads; ++h) {
       in.head(h).validate(state(h).size(), state(h).max_levels());
+      Head& written = heads_.emplace_back(prepared(h));
       with_transition(h, [&](const auto& transition) {
-        magnitudes_.push_back(state(h).require_writable(transition.norm_bound(), key(h), value(h)));
+        written.magnitude =
+            state(h).require_writable(transition.norm_bound(), written.key, written.value);
       });
     }
   }
@@ -41,12 +46,13 @@ class HeadsToken {
     });
     return out;
   }
-  /// Every state undergoes its transition and takes its leaf. Throws nothing but std::bad_alloc.
+  /// Every state undergoes its transition and takes its leaf. Neither allocates nor throws, so that
+  /// all heads take the token or none.
   void write() {
     for_each_group(in_, [&](Index first, Index end) {
       for (Index h = first; h < end; ++h) {
         with_transition(h, [&](const auto& transition) {
-          state(h).write(transition, key(h), value(h), magnitudes_[static_cast<std::size_t>(h)]);
+          state(h).write(transition, head(h).key, head(h).value, head(h).magnitude);
         });
       }
     });
@@ -54,29 +60,35 @@ class HeadsToken {
 
  private:
   [[nodiscard]] State& state(Index h) const { return states_[static_cast<std::size_t>(h)]; }
-  /// The written key, beta k or k.
-  [[nodiscard]] Vector<Scalar> key(Index h) const {
-    const Scalar strength = in_.beta.size() > 0 ? in_.beta(0, h) : Scalar(1);
-    return strength * in_.k.row(0).segment(in_.group_of(h) * in_.d_k(), in_.d_k()).transpose();
-  }
-  [[nodiscard]] Vector<Scalar> value(Index h) const {
-    return in_.v.row(0).segment(h * in_.d_v(), in_.d_v()).transpose();
-  }
+  /// What a head writes.
+  struct Head {
+    Vector<Scalar> key, value;  // beta k or k, and v
+    std::variant<ScalarDecay<Scalar>, RankOneUpdate<ScalarDecay<Scalar>>> transition;
+    double magnitude = 0;
+  };
+  [[nodiscard]] const Head& head(Index h) const { return heads_[static_cast<std::size_t>(h)]; }
 
-  template <class Use>
-  void with_transition(Index h, Use use) const {
+  [[nodiscard]] Head prepared(Index h) const {
+    const Vector<Scalar> k =
+        in_.k.row(0).segment(in_.group_of(h) * in_.d_k(), in_.d_k()).transpose();
+    const Vector<Scalar> v = in_.v.row(0).segment(h * in_.d_v(), in_.d_v()).transpose();
     const Scalar decay = std::exp(in_.g(0, h));
     if (in_.beta.size() == 0) {
       ScalarDecay<Scalar> transition(in_.d_k(), in_.d_v());
       transition.decay = decay;
-      use(transition);
-    } else {
-      RankOneUpdate<ScalarDecay<Scalar>> transition(in_.d_k(), in_.d_v());
-      transition.diagonal.decay = decay;
-      transition.u = decay * key(h);
-      transition.p = in_.k.row(0).segment(in_.group_of(h) * in_.d_k(), in_.d_k()).transpose();
-      use(transition);
+      return {k, v, std::move(transition)};
     }
+    const Scalar strength = in_.beta(0, h);
+    RankOneUpdate<ScalarDecay<Scalar>> transition(in_.d_k(), in_.d_v());
+    transition.diagonal.decay = decay;
+    transition.u = decay * (strength * k);  // the written key, decayed
+    transition.p = k;
+    return {strength * k, v, std::move(transition)};
+  }
+
+  template <class Use>
+  void with_transition(Index h, Use use) const {
+    std::visit(use, head(h).transition);
   }
 
   /// out = sum_l lambda_l S_l^T A^T q + lambda_0 (q . key) value
@@ -84,7 +96,7 @@ class HeadsToken {
     const Index levels = in_.lambda.cols() / in_.heads;
     const auto lambda = in_.lambda.row(0).segment(h * levels, levels);
     Vector<Scalar> q = in_.q.row(0).segment(in_.group_of(h) * in_.d_k(), in_.d_k()).transpose();
-    Eigen::Map<Vector<Scalar>>(out, in_.d_v()) = (lambda[0] * q.dot(key(h))) * value(h);
+    Eigen::Map<Vector<Scalar>>(out, in_.d_v()) = (lambda[0] * q.dot(head(h).key)) * head(h).value;
     with_transition(h, [&](const auto& transition) { transition.left_transposed(q); });
     Vector<Scalar> weighted(q.size());
     for (const int l : state(h).active_levels()) {
@@ -96,7 +108,7 @@ class HeadsToken {
 
   const HeadInputs<Scalar>& in_;
   std::vector<State>& states_;
-  std::vector<double> magnitudes_;
+  std::vector<Head> heads_;
 };
 
 }  // namespace loglinear::detail

@@ -137,7 +137,9 @@ class TokenMixer {
   [[nodiscard]] detail::Vector<Scalar> step(const Eigen::MatrixBase<In>& x, Cache& cache) const {
     static_assert(In::IsVectorAtCompileTime, "step takes a vector; forward takes sequences");
     const Matrix row = detail::as_column(x).transpose();
-    return forward(row, cache).row(0).transpose();
+    detail::Vector<Scalar> out = row.transpose();  // of the output's size, before the cache changes
+    out = forward(row, cache).row(0).transpose();
+    return out;
   }
 
   /// An empty cache for this block's options.
