@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Checkpoints without memory: the object and the collection of objects stay as they were.
+// Checkpoints without memory: the object, the collection of objects and the file on the disk stay
+// as they were.
 
 #include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
 
 #include "checkpoint/bytes.hpp"
 #include "exceptions/operations.hpp"
@@ -12,9 +16,32 @@ namespace {
 using namespace loglinear;
 using Layer = LogLinearAttention<GLA, float>;
 
+/// A file of its own with the layer, a copy included.
+class File {
+ public:
+  File(const test::Folder& folder, const Layer& layer)
+      : folder_(folder), path_(folder / ("layer" + std::to_string(++files))), layer_(layer) {
+    save(path_, layer_);
+  }
+  File(const File& other) : File(other.folder_, other.layer_) {}
+  File& operator=(const File&) = delete;
+
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  [[nodiscard]] std::string content() const {
+    std::ifstream file(path_, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+
+ private:
+  static inline int files = 0;
+  const test::Folder& folder_;
+  std::filesystem::path path_;
+  const Layer& layer_;
+};
+
 }  // namespace
 
-TEST_CASE("Without memory what is loaded from files stays as it was") {
+TEST_CASE("Without memory files and what is loaded from them stay as they were") {
   const test::Folder folder;
   const Layer layer = test::used_layer<Layer>(15), later = test::used_layer<Layer>(30);
   const std::filesystem::path later_path = folder / "later";
@@ -23,6 +50,9 @@ TEST_CASE("Without memory what is loaded from files stays as it was") {
   test::check_without_memory("load", layer, saved, [&](Layer& any) { load(later_path, any); });
   test::check_without_memory("load_weights", layer, saved,
                              [&](Layer& any) { load_weights(later_path, any); });
+  test::check_without_memory(
+      "save", File(folder, layer), [](const File& file) { return file.content(); },
+      [&](const File& file) { save(file.path(), later); });
 }
 
 TEST_CASE("Without memory a collection of objects stays as it was") {

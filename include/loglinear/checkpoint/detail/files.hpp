@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <limits>
+#include <new>
 #include <span>
 #include <string>
 #include <system_error>
@@ -104,6 +105,7 @@ class Replacement {
   static std::string resolved(const std::string& path) {
     std::error_code error;
     const std::filesystem::path real = std::filesystem::canonical(path, error);
+    if (error == std::errc::not_enough_memory) raise(std::bad_alloc());
     if (error) return path;
     if (!std::filesystem::is_regular_file(real)) refuse(path, "is no regular file");
     return real.string();
