@@ -31,13 +31,22 @@ void for_each_piece(const Eigen::DenseBase<Derived>& values, Visit visit) {
   }
 }
 
+/// A zero that no compiler knows: under -ffast-math, GCC takes 0 x for 0 even where it has been
+/// told that there are NaNs.
+template <class Scalar>
+[[nodiscard]] inline Scalar unknown_zero() {
+  const volatile Scalar zero(0);
+  return zero;
+}
+
 /// 0 where all numbers are finite, NaN otherwise.
 template <class Scalar>
 [[nodiscard]] Scalar zero_if_finite(const Scalar* values, Index size) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  const P zero = ei::pset1<P>(Scalar(0));
+  const Scalar nothing = unknown_zero<Scalar>();
+  const P zero = ei::pset1<P>(nothing);
   P sums[2] = {zero, zero};
   Index i = 0;
   for (; i + 2 * width <= size; i += 2 * width) {
@@ -45,7 +54,7 @@ template <class Scalar>
     sums[1] = ei::pmadd(zero, ei::ploadu<P>(values + i + width), sums[1]);
   }
   Scalar sum = ei::predux(ei::padd(sums[0], sums[1]));
-  for (; i < size; ++i) sum += Scalar(0) * values[i];
+  for (; i < size; ++i) sum += nothing * values[i];
   return sum;
 }
 
@@ -55,7 +64,8 @@ template <class Scalar>
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  const P zero = ei::pset1<P>(Scalar(0));
+  const Scalar nothing = unknown_zero<Scalar>();
+  const P zero = ei::pset1<P>(nothing);
   P largest = zero, sum = zero;
   Index i = 0;
   for (; i + width <= size; i += width) {
@@ -66,7 +76,7 @@ template <class Scalar>
   Scalar magnitude = ei::predux_max(largest), rest = ei::predux(sum);
   for (; i < size; ++i) {
     magnitude = std::max(magnitude, std::abs(values[i]));
-    rest += Scalar(0) * values[i];
+    rest += nothing * values[i];
   }
   return magnitude + rest;
 }
