@@ -1877,8 +1877,8 @@ static_assert(Transition<TransitionProduct<KeyDecay<double>, ValueDecay<double>>
 /// constexpr int, 1), `normalizes_key` (whether `KeyOnly` writes `k/|k|`, a static constexpr bool,
 /// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`)
 /// and `validate()` (throws std::invalid_argument on illegal hyperparameters). A rule never sees a
-/// state's storage. Any of these, and copies of the rule, may throw whatever they like: the layer is
-/// then what it was before the call. Moves of a rule must not throw.
+/// state's storage. Any of these, and copies of the rule, may throw whatever they like: the layer
+/// is then what it was before the call. Moves of a rule must not throw.
 
 namespace loglinear {
 
