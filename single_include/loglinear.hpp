@@ -30,6 +30,7 @@
 
 #include <Eigen/Core>
 #include <algorithm>
+#include <any>
 #include <array>
 #include <bit>
 #include <charconv>
@@ -11888,6 +11889,14 @@ class MultiHeadAttention
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].require_shape_of(moment[h]);
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].restore(moment[h]);
   }
+
+  /// Appends a part of each head, see `StreamPart`; copies the heads, allocates.
+  template <class Part>
+  void append(const std::vector<Part>& parts) {
+    std::vector<Layer> whole(heads_);
+    for (std::size_t h = 0; h < whole.size(); ++h) parts[h].append_to(whole[h]);
+    heads_.swap(whole);
+  }
   /// \}
 
   /// \name Shape, state and weights
@@ -12081,6 +12090,28 @@ struct AttentionConfig {
   }
 };
 
+template <class Scalar>
+class Attention;
+
+namespace detail {
+template <class Layer>
+class ErasedAttention;
+}
+
+/// A moment of the stream of an `Attention`, as `StreamSnapshot`: a value that refers to no layer.
+/// Made by `Attention::snapshot`.
+class AttentionSnapshot {
+ public:
+  AttentionSnapshot() = default;  ///< holds nothing yet, and no layer can be restored to it
+
+ private:
+  template <class Layer>
+  friend class detail::ErasedAttention;
+
+  AttentionMode mode_{};  // of the layer
+  std::any moment_;       // a MultiHeadAttention<Layer>::Snapshot
+};
+
 /// A layer whose mode was chosen at run time: `MultiHeadAttention` behind virtual functions, with
 /// its guarantees. A call costs one indirection; a vector argument that is not an Eigen column
 /// vector of the layer's own type is copied once more.
@@ -12119,6 +12150,23 @@ class Attention {
   }
   /// Empties all states; weights stay.
   virtual void reset() noexcept = 0;
+  /// Jumps to a later count, as `LogLinearAttention::advance_to`. \throws std::invalid_argument
+  /// unless count >= size(); nothing is changed then
+  virtual void advance_to(std::uint64_t count) = 0;
+
+  /// This moment of the stream; allocates.
+  [[nodiscard]] AttentionSnapshot snapshot() const {
+    AttentionSnapshot moment;
+    snapshot(moment);
+    return moment;
+  }
+  /// The same into a snapshot that exists. Does not allocate where that is one of this layer and
+  /// has grown to size; where it does and throws std::bad_alloc, the snapshot is what it was.
+  virtual void snapshot(AttentionSnapshot& moment) const = 0;
+  /// Goes back, or on, to a moment of this stream or of that of another layer made from the same
+  /// config, as `MultiHeadAttention::restore`. Does not allocate. \throws std::invalid_argument for
+  /// a snapshot of another mode or shape; nothing is changed then
+  virtual void restore(const AttentionSnapshot& moment) = 0;
   /// \}
 
   /// \name Shape and state
@@ -12127,6 +12175,7 @@ class Attention {
   /// What the layer was made from, with its present learning rate.
   [[nodiscard]] const AttentionConfig& config() const noexcept { return config_; }
   [[nodiscard]] Index output_dim() const noexcept { return config_.d_model; }  ///< d_model
+  [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;               ///< tokens so far
   /// The states of all heads one after the other, of constant length; allocates.
   [[nodiscard]] virtual Vector state() const = 0;
   /// The same layer with the same state and weights; allocates.
@@ -12159,6 +12208,9 @@ class Attention {
   Attention(const Attention&) = default;
 
  private:
+  template <class Scalar, class Work>
+  friend void visit_layer(Attention<Scalar>& attention, Work work);
+
   virtual const Vector& do_forward(const Vector& x) = 0;
   virtual const Vector& do_query(const Vector& x) = 0;
   virtual const Vector& do_train_one(const Vector& x, const Vector& y) = 0;
@@ -12194,6 +12246,25 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
       : Base(config), layer_(options) {}
 
   void reset() noexcept override { layer_.reset(); }
+  void advance_to(std::uint64_t count) override { layer_.advance_to(count); }
+  using Base::snapshot;
+  void snapshot(AttentionSnapshot& moment) const override {
+    if (auto* own = std::any_cast<Moment>(&moment.moment_)) {
+      layer_.snapshot(*own);
+    } else {
+      moment.moment_ = layer_.snapshot();
+    }
+    moment.mode_ = this->config().mode;
+  }
+  void restore(const AttentionSnapshot& moment) override {
+    const auto* own = std::any_cast<Moment>(&moment.moment_);
+    if (!own || moment.mode_ != this->config().mode) {
+      fail("the snapshot", moment.moment_.has_value() ? "one of another mode" : "empty",
+           "one of a layer of the same mode");
+    }
+    layer_.restore(*own);
+  }
+  std::uint64_t size() const noexcept override { return layer_.size(); }
   Vector state() const override { return layer_.state(); }
   std::unique_ptr<Base> clone() const override { return std::make_unique<ErasedAttention>(*this); }
   std::vector<std::string> weight_names() const override { return layer_.weight_names(); }
@@ -12203,8 +12274,12 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
   void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) override {
     layer_.set_weight(name, value);
   }
+  MultiHeadAttention<Layer>& layer() noexcept { return layer_; }
+  const MultiHeadAttention<Layer>& layer() const noexcept { return layer_; }
 
  private:
+  using Moment = typename MultiHeadAttention<Layer>::Snapshot;
+
   const Vector& do_forward(const Vector& x) override { return layer_.forward(x); }
   const Vector& do_query(const Vector& x) override { return layer_.query_readonly(x); }
   const Vector& do_train_one(const Vector& x, const Vector& y) override {
@@ -12233,6 +12308,35 @@ template <class Layer, class Scalar>
   return std::make_unique<ErasedAttention<Layer>>(config, options);
 }
 
+/// Calls `work.template operator()<Layer>(options)` with the layer type that a mode stands for and
+/// the options that come from the mode alone, and returns what it returns.
+template <class Scalar, class Work>
+auto with_layer_type(const AttentionMode& mode, const Work& work) {
+  using Result = decltype(work.template operator()<LinearAttention<RetNet, Scalar>>({}));
+  if (const auto* log_linear = std::get_if<LogLinear>(&mode)) {
+    const auto with_rule = [&](const auto& rule) {
+      using Layer = LogLinearAttention<std::decay_t<decltype(rule)>, Scalar>;
+      return work.template operator()<Layer>(
+          {.inner = rule,
+           .max_levels = log_linear->max_levels,
+           .level_weights = {.lambda_init = log_linear->lambda_init}});
+    };
+    return log_linear->key_only ? visit_key_only(log_linear->inner, with_rule)
+                                : visit_rule(log_linear->inner, with_rule);
+  }
+  return std::visit(
+      [&]<class Mode>(const Mode& one_state) -> Result {
+        if constexpr (!std::is_same_v<Mode, LogLinear>) {
+          return visit_rule(one_state, [&](const auto& rule) {
+            using Layer = LinearAttention<std::decay_t<decltype(rule)>, Scalar>;
+            return work.template operator()<Layer>({.inner = rule});
+          });
+        }
+        return Result();  // a LogLinear has been dealt with above
+      },
+      mode);
+}
+
 }  // namespace detail
 
 /// The layer that a config describes: `MultiHeadAttention<LinearAttention<Rule, Scalar>>`, or
@@ -12245,28 +12349,35 @@ template <class Layer, class Scalar>
 template <class Scalar = double>
 [[nodiscard]] std::unique_ptr<Attention<Scalar>> make_attention(const AttentionConfig& config) {
   config.validate();
-  if (const auto* log_linear = std::get_if<LogLinear>(&config.mode)) {
-    const auto make = [&](const auto& rule) {
-      using Layer = LogLinearAttention<std::decay_t<decltype(rule)>, Scalar>;
-      return detail::make_erased<Layer, Scalar>(
-          config, {.inner = rule,
-                   .max_levels = log_linear->max_levels,
-                   .level_weights = {.lambda_init = log_linear->lambda_init}});
-    };
-    return log_linear->key_only ? visit_key_only(log_linear->inner, make)
-                                : visit_rule(log_linear->inner, make);
-  }
-  return std::visit(
-      [&]<class Mode>(const Mode& mode) -> std::unique_ptr<Attention<Scalar>> {
-        if constexpr (!std::is_same_v<Mode, LogLinear>) {
-          return visit_rule(mode, [&](const auto& rule) {
-            using Layer = LinearAttention<std::decay_t<decltype(rule)>, Scalar>;
-            return detail::make_erased<Layer, Scalar>(config, {.inner = rule});
-          });
-        }
-        return nullptr;  // a LogLinear has been made above
-      },
-      config.mode);
+  return detail::with_layer_type<Scalar>(
+      config.mode, [&]<class Layer>(const typename MultiHeadAttention<Layer>::Options& options) {
+        return detail::make_erased<Layer, Scalar>(config, options);
+      });
+}
+
+/// Calls `work(layer)` with the `MultiHeadAttention` behind the interface, for what that offers and
+/// the interface does not, such as whole blocks of tokens. `work` is compiled for every layer type,
+/// 32 of them.
+///
+///     visit_layer(*attention, [&](auto& layer) { layer.forward_block(x, outputs); });
+template <class Scalar, class Work>
+void visit_layer(Attention<Scalar>& attention, Work work) {
+  detail::with_layer_type<Scalar>(
+      attention.config().mode,
+      [&]<class Layer>(const typename MultiHeadAttention<Layer>::Options&) {
+        auto& layer = static_cast<detail::ErasedAttention<Layer>&>(attention).layer();
+        work(layer);
+        attention.config_.learning_rate = layer.learning_rate();
+      });
+}
+/// The same, read-only.
+template <class Scalar, class Work>
+void visit_layer(const Attention<Scalar>& attention, Work work) {
+  detail::with_layer_type<Scalar>(
+      attention.config().mode,
+      [&]<class Layer>(const typename MultiHeadAttention<Layer>::Options&) {
+        work(static_cast<const detail::ErasedAttention<Layer>&>(attention).layer());
+      });
 }
 
 }  // namespace loglinear
@@ -12978,6 +13089,9 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
 
 namespace loglinear {
 
+template <class Layer>
+class MultiHeadAttention;
+
 /// How large the product of a part's transitions may be.
 enum class PartProduct {
   compact,  ///< nothing, a number or a vector: kinds whose products are of the kind, the diagonal
@@ -12999,7 +13113,7 @@ enum class PartProduct {
 /// transitions are diagonal. Others, the delta rules, need `PartProduct::matrix`: key_rows^2
 /// numbers and O(key_rows^2) a token.
 ///
-/// \tparam Layer_   `LogLinearAttention<...>` or `LinearAttention<...>`
+/// \tparam Layer_   `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
 /// \tparam product  what may be carried along
 template <class Layer_, PartProduct product = PartProduct::compact>
 class StreamPart {
@@ -13029,9 +13143,8 @@ class StreamPart {
   /// then. Does not allocate
   template <class In>
   void write(const In& x) {
-    layer_.stage(x, ReadOrder::before_push);
-    layer_.commit();
-    product_.follow(layer_.last_transition());
+    stage(x);
+    commit();
   }
 
   [[nodiscard]] std::uint64_t first() const noexcept { return first_; }  ///< tokens before the part
@@ -13059,10 +13172,76 @@ class StreamPart {
     stream.append(layer_, product_);
   }
 
+  /// \name `write` in two halves, for several heads
+  /// \{
+
+  /// Checks the next token; nothing is changed but what `commit` is to write.
+  template <class In>
+  void stage(const In& x) {
+    layer_.stage(x, ReadOrder::before_push);
+  }
+  /// Writes what was staged.
+  void commit() {
+    layer_.commit();
+    product_.follow(layer_.last_transition());
+  }
+  /// \}
+
  private:
   Layer layer_;
   detail::PendingProduct<Kind> product_;
   std::uint64_t first_;
+};
+
+/// A part of the stream of several heads: one of each, that are written and appended together.
+/// Members as above; what throws for one head changes none of them.
+template <class Head, PartProduct product>
+class StreamPart<MultiHeadAttention<Head>, product> {
+ public:
+  using Layer = MultiHeadAttention<Head>;
+
+  /// As above; of the layer only the heads are copied.
+  StreamPart(const Layer& layer, std::uint64_t first) {
+    for (int h = 0; h < layer.n_heads(); ++h) heads_.emplace_back(layer.head(h), first);
+  }
+
+  /// Takes the next token, with every head. \param x length d_model \throws std::invalid_argument
+  template <class In>
+  void write(const In& x) {
+    for (auto& head : heads_) head.stage(x);
+    for (auto& head : heads_) head.commit();
+  }
+
+  [[nodiscard]] std::uint64_t first() const noexcept {
+    return heads_.front().first();
+  }  ///< tokens before the part
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return heads_.front().size();
+  }  ///< tokens before it and in it
+
+  /// The part and the one after it become one. \throws std::invalid_argument as for one head, and
+  /// for another number of heads
+  void append(const StreamPart& later) {
+    require_heads(later.heads_.size(), heads_.size());
+    std::vector<StreamPart<Head, product>> whole(heads_);
+    for (std::size_t h = 0; h < whole.size(); ++h) whole[h].append(later.heads_[h]);
+    heads_.swap(whole);
+  }
+
+  /// Appends the part to a stream. \throws std::invalid_argument as for one head, and for another
+  /// number of heads
+  void append_to(Layer& stream) const {
+    require_heads(heads_.size(), static_cast<std::size_t>(stream.n_heads()));
+    stream.append(heads_);
+  }
+
+ private:
+  static void require_heads(std::size_t found, std::size_t wanted) {
+    detail::require_size("the heads of the part to append", static_cast<detail::Index>(found),
+                         static_cast<detail::Index>(wanted));
+  }
+
+  std::vector<StreamPart<Head, product>> heads_;
 };
 
 }  // namespace loglinear

@@ -47,6 +47,13 @@ void load(const std::filesystem::path& path, Object& object) {
   object = std::move(loaded);
 }
 
+/// The same for a layer chosen at run time (config.hpp), made from the same config; a file of the
+/// `MultiHeadAttention` that it stands for. Compiled for all rules.
+template <class Scalar>
+void load(const std::filesystem::path& path, Attention<Scalar>& attention) {
+  visit_layer(attention, [&](auto& layer) { load(path, layer); });
+}
+
 /// Writes the weights alone, as `weights_of` names and shapes them. \throws as `weights_of` and
 /// `write_safetensors`
 template <class Layer>

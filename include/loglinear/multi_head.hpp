@@ -185,6 +185,14 @@ class MultiHeadAttention
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].require_shape_of(moment[h]);
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].restore(moment[h]);
   }
+
+  /// Appends a part of each head, see `StreamPart`; copies the heads, allocates.
+  template <class Part>
+  void append(const std::vector<Part>& parts) {
+    std::vector<Layer> whole(heads_);
+    for (std::size_t h = 0; h < whole.size(); ++h) parts[h].append_to(whole[h]);
+    heads_.swap(whole);
+  }
   /// \}
 
   /// \name Shape, state and weights

@@ -2,9 +2,11 @@
 #ifndef LOGLINEAR_STREAM_PART_HPP
 #define LOGLINEAR_STREAM_PART_HPP
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/pending.hpp"
@@ -12,6 +14,9 @@
 #include "loglinear/fenwick.hpp"
 
 namespace loglinear {
+
+template <class Layer>
+class MultiHeadAttention;
 
 /// How large the product of a part's transitions may be.
 enum class PartProduct {
@@ -34,7 +39,7 @@ enum class PartProduct {
 /// transitions are diagonal. Others, the delta rules, need `PartProduct::matrix`: key_rows^2
 /// numbers and O(key_rows^2) a token.
 ///
-/// \tparam Layer_   `LogLinearAttention<...>` or `LinearAttention<...>`
+/// \tparam Layer_   `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
 /// \tparam product  what may be carried along
 template <class Layer_, PartProduct product = PartProduct::compact>
 class StreamPart {
@@ -64,9 +69,8 @@ class StreamPart {
   /// then. Does not allocate
   template <class In>
   void write(const In& x) {
-    layer_.stage(x, ReadOrder::before_push);
-    layer_.commit();
-    product_.follow(layer_.last_transition());
+    stage(x);
+    commit();
   }
 
   [[nodiscard]] std::uint64_t first() const noexcept { return first_; }  ///< tokens before the part
@@ -94,10 +98,76 @@ class StreamPart {
     stream.append(layer_, product_);
   }
 
+  /// \name `write` in two halves, for several heads
+  /// \{
+
+  /// Checks the next token; nothing is changed but what `commit` is to write.
+  template <class In>
+  void stage(const In& x) {
+    layer_.stage(x, ReadOrder::before_push);
+  }
+  /// Writes what was staged.
+  void commit() {
+    layer_.commit();
+    product_.follow(layer_.last_transition());
+  }
+  /// \}
+
  private:
   Layer layer_;
   detail::PendingProduct<Kind> product_;
   std::uint64_t first_;
+};
+
+/// A part of the stream of several heads: one of each, that are written and appended together.
+/// Members as above; what throws for one head changes none of them.
+template <class Head, PartProduct product>
+class StreamPart<MultiHeadAttention<Head>, product> {
+ public:
+  using Layer = MultiHeadAttention<Head>;
+
+  /// As above; of the layer only the heads are copied.
+  StreamPart(const Layer& layer, std::uint64_t first) {
+    for (int h = 0; h < layer.n_heads(); ++h) heads_.emplace_back(layer.head(h), first);
+  }
+
+  /// Takes the next token, with every head. \param x length d_model \throws std::invalid_argument
+  template <class In>
+  void write(const In& x) {
+    for (auto& head : heads_) head.stage(x);
+    for (auto& head : heads_) head.commit();
+  }
+
+  [[nodiscard]] std::uint64_t first() const noexcept {
+    return heads_.front().first();
+  }  ///< tokens before the part
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return heads_.front().size();
+  }  ///< tokens before it and in it
+
+  /// The part and the one after it become one. \throws std::invalid_argument as for one head, and
+  /// for another number of heads
+  void append(const StreamPart& later) {
+    require_heads(later.heads_.size(), heads_.size());
+    std::vector<StreamPart<Head, product>> whole(heads_);
+    for (std::size_t h = 0; h < whole.size(); ++h) whole[h].append(later.heads_[h]);
+    heads_.swap(whole);
+  }
+
+  /// Appends the part to a stream. \throws std::invalid_argument as for one head, and for another
+  /// number of heads
+  void append_to(Layer& stream) const {
+    require_heads(heads_.size(), static_cast<std::size_t>(stream.n_heads()));
+    stream.append(heads_);
+  }
+
+ private:
+  static void require_heads(std::size_t found, std::size_t wanted) {
+    detail::require_size("the heads of the part to append", static_cast<detail::Index>(found),
+                         static_cast<detail::Index>(wanted));
+  }
+
+  std::vector<StreamPart<Head, product>> heads_;
 };
 
 }  // namespace loglinear

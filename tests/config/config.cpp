@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "catch.hpp"
@@ -161,6 +162,70 @@ TEST_CASE("A clone goes its own way from the same place") {
     copy->reset();
     CHECK(copy->state().isZero(0));
     CHECK(test::same_bits(layer->state(), state));
+  }
+}
+
+TEST_CASE("A layer goes back to a moment of its stream, bit for bit") {
+  for (const AttentionMode& mode : all_modes()) {
+    const auto layer = make_attention<double>({.mode = mode}), other = layer->clone();
+    const auto tokens = test::Random(28).matrix<double>(40, 16);
+    for (int t = 0; t < 20; ++t) layer->forward(tokens.row(t));
+    AttentionSnapshot moment = layer->snapshot();
+    const auto rest = [&](Attention<double>& from) {
+      test::Matrix<double> outputs(20, 16);
+      for (int t = 0; t < 20; ++t) outputs.row(t) = from.forward(tokens.row(20 + t));
+      return outputs;
+    };
+    const test::Matrix<double> expected = rest(*layer);
+    CHECK(layer->size() == 40);
+    layer->restore(moment);
+    CHECK(layer->size() == 20);
+    CHECK(test::same_bits(rest(*layer), expected));
+    const AttentionSnapshot copy = moment;
+    layer->snapshot(moment);
+    other->restore(copy);
+    CHECK(test::same_bits(rest(*other), expected));
+    other->reset();
+    other->restore(moment);
+    CHECK(test::same_bits(other->state(), layer->state()));
+    other->advance_to(1000);
+    CHECK(other->size() == 1000);
+  }
+}
+
+TEST_CASE("A snapshot of another layer is refused") {
+  const auto layer = make_attention<double>({.mode = GLA{}});
+  layer->forward(Vec::Ones(16));
+  const Vec before = layer->state();
+  const auto error = [&](const AttentionSnapshot& moment) {
+    const std::string message = test::error_of([&] { layer->restore(moment); });
+    CHECK(test::same_bits(layer->state(), before));
+    return message;
+  };
+  CHECK(test::mentions(error({}), {"the snapshot is empty"}));
+  const AttentionMode others[] = {LogLinear{.inner = GLA{}, .max_levels = 1}, GatedDeltaNet{},
+                                  Mamba2{}, GLA{.gate_bias = 1}};
+  for (const AttentionMode& other : others) {
+    CHECK(test::mentions(error(make_attention<double>({.mode = other})->snapshot()),
+                         {"the snapshot is one of another mode", "of the same mode"}));
+  }
+  const AttentionConfig wider{.d_key = 5, .mode = GLA{}}, fewer{.n_heads = 3, .mode = GLA{}};
+  CHECK(test::mentions(error(make_attention<double>(wider)->snapshot()), {"d_k of the snapshot"}));
+  CHECK(test::mentions(error(make_attention<double>(fewer)->snapshot()),
+                       {"the heads of the snapshot"}));
+}
+
+TEST_CASE("The layer behind the interface") {
+  for (const AttentionMode& mode : all_modes()) {
+    const auto layer = make_attention<double>({.mode = mode, .seed = 5});
+    const Vec x = test::Random(29).vector<double>(16);
+    const Vec expected = layer->clone()->forward(x);
+    visit_layer(*layer, [&](auto& behind) {
+      CHECK(test::same_bits(behind.forward(x), expected));
+      behind.set_learning_rate(0.25);
+    });
+    CHECK(layer->learning_rate() == 0.25);
+    visit_layer(std::as_const(*layer), [&](const auto& behind) { CHECK(behind.size() == 1); });
   }
 }
 

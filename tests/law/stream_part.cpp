@@ -4,6 +4,7 @@
 
 #include "loglinear/stream_part.hpp"
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -18,9 +19,11 @@ namespace {
 using Eigen::Index;
 
 template <class Layer>
-using AnyPart =
-    StreamPart<Layer, detail::ClosedKind<typename Layer::TransitionOfLayer> ? PartProduct::compact
-                                                                            : PartProduct::matrix>;
+inline constexpr PartProduct carried_by =
+    detail::ClosedKind<typename Layer::TransitionOfLayer> ? PartProduct::compact
+                                                          : PartProduct::matrix;
+template <class Layer>
+using AnyPart = StreamPart<Layer, carried_by<Layer>>;
 
 /// Each rule, in a hierarchy that overflows and in one state.
 template <class Check>
@@ -102,6 +105,72 @@ TEST_CASE("a part is appended where it begins, or not at all", "[law]") {
   part.append_to(stream);
   CHECK(stream.size() == 12);
   CHECK(test::mentions(test::error_of([&] { part.append_to(stream); }), {"11", "12"}));
+}
+
+TEMPLATE_TEST_CASE("parts of several heads are appended together", "[law]",
+                   LogLinearAttention<GLAVector>, LogLinearAttention<GatedDeltaNet>) {
+  using Layer = MultiHeadAttention<TestType>;
+  using Part = StreamPart<Layer, carried_by<TestType>>;
+  Layer stream({.d_model = 4, .d_k = 3, .d_v = 2, .n_heads = 3, .max_levels = 4, .seed = 5});
+  const Layer layer = stream;
+  Layer one = stream;
+  const detail::Matrix<double> x = test::Random(64).matrix<double>(4, 90);
+  for (int t = 0; t < 70; ++t) one.forward(x.col(t));
+  for (int t = 0; t < 13; ++t) stream.forward(x.col(t));
+  Part middle(layer, 13), last(layer, 40), late(layer, 41);
+  for (int t = 13; t < 40; ++t) middle.write(x.col(t));
+  for (int t = 40; t < 70; ++t) last.write(x.col(t));
+  CHECK(middle.first() == 13);
+  CHECK(middle.size() == 40);
+
+  // Refused for all heads, or for the last of them alone.
+  const detail::Vector<double> before = stream.state();
+  CHECK(test::mentions(test::error_of([&] { middle.append(late); }), {"is 41", "it must be 40"}));
+  CHECK(
+      test::mentions(test::error_of([&] { last.append_to(stream); }), {"is 40", "it must be 13"}));
+  Layer fewer({.d_model = 4, .d_k = 3, .d_v = 2, .n_heads = 2, .max_levels = 4});
+  fewer.advance_to(13);
+  CHECK(test::mentions(test::error_of([&] { middle.append_to(fewer); }),
+                       {"the heads of the part to append is 3", "it must be 2"}));
+  detail::Vector<double> bad = x.col(0);
+  bad[3] = NAN;
+  CHECK(test::mentions(test::error_of([&] { middle.write(bad); }), {"x[3] is nan"}));
+  CHECK(middle.size() == 40);
+  CHECK(stream.state() == before);
+
+  middle.append(last);
+  middle.append_to(stream);
+  CHECK(stream.size() == 70);
+  // Sums of three terms rewritten at every token, by two paths.
+  const double bound = test::rounding<double>(64 * std::sqrt(70), 3);
+  CHECK(test::difference(stream.state(), one.state()) <= bound * (1 + one.state().norm()));
+  for (int t = 70; t < 90; ++t) {
+    CHECK(test::difference(stream.forward(x.col(t)), one.forward(x.col(t))) <= 1e-12);
+  }
+}
+
+TEST_CASE("a head that is refused keeps the others as they were", "[law]") {
+  using Layer = MultiHeadAttention<LogLinearAttention<KeyOnly<RetNet>, float>>;
+  Layer stream({.d_model = 1, .d_k = 1, .d_v = 1, .n_heads = 2, .max_levels = 3});
+  for (const std::string& name : stream.weight_names()) {
+    const auto old = stream.weight(name);
+    stream.set_weight(name, Eigen::MatrixXf::Zero(old.rows(), old.cols()));
+  }
+  stream.set_weight("head1.w_key", Eigen::MatrixXf::Ones(1, 1));
+  stream.set_weight("head1.w_value", Eigen::MatrixXf::Ones(1, 1));
+  const Layer layer = stream;
+  const Eigen::VectorXf large =
+      Eigen::VectorXf::Constant(1, 7e18F);  // squared, over half the limit
+  stream.forward(large);
+  StreamPart<Layer> part(layer, 1), other(layer, 2);
+  part.write(large);
+  other.write(large);
+  const auto before = stream.state();
+  CHECK(test::mentions(test::error_of([&] { part.append_to(stream); }), {"magnitude"}));
+  CHECK(stream.state() == before);
+  CHECK(stream.head(0).size() == 1);
+  CHECK(test::mentions(test::error_of([&] { part.append(other); }), {"magnitude"}));
+  CHECK(part.size() == 2);
 }
 
 TEST_CASE("parts that are too large together are refused", "[law]") {

@@ -12,6 +12,9 @@
 
 namespace loglinear {
 
+template <class Scalar>
+class Attention;
+
 /// Objects as tensors, several under names of their own: what `save` and `load` do with one, for
 /// programs that keep more in one file.
 ///
@@ -26,9 +29,10 @@ namespace loglinear {
 ///     checkpoint.require_all_read();
 ///
 /// Objects are LogLinearAttention, LinearAttention, MultiHeadAttention, LogLinearState, MixerCache,
-/// RecursiveLeastSquares, in float or double, and classes of your own with a public member `visit`
-/// as `loglinear/detail/parts.hpp` describes it. Tensors are called `<object>.<part>`, weights
-/// by `weight_names()`; an object without a name gives its parts no prefix.
+/// RecursiveLeastSquares, in float or double, layers behind `Attention`, and classes of your own
+/// with a public member `visit` as `loglinear/detail/parts.hpp` describes it. Tensors are called
+/// `<object>.<part>`, weights by `weight_names()`; an object without a name gives its parts no
+/// prefix.
 class Checkpoint {
  public:
   /// An empty one, to put objects in.
@@ -54,6 +58,13 @@ class Checkpoint {
     tensors_.add(std::move(added));
   }
 
+  /// Adds a layer chosen at run time (config.hpp), as the `MultiHeadAttention` that it stands for,
+  /// which is what a program that knows the type reads. Compiled for all rules
+  template <class Scalar>
+  void put(const std::string& name, const Attention<Scalar>& attention) {
+    visit_layer(attention, [&](const auto& layer) { put(name, layer); });
+  }
+
   /// Brings an object back that was constructed with the same options. Learning rate and step count
   /// are taken from the checkpoint too; what the last token left for inspection, such as
   /// `raw_read()`, is not. \throws CheckpointError, the object being unchanged then, for options
@@ -63,6 +74,11 @@ class Checkpoint {
   template <class Object>
   void get(const std::string& name, Object& object) {
     object = loaded(name, object);
+  }
+  /// Brings back a layer chosen at run time, made from the same config.
+  template <class Scalar>
+  void get(const std::string& name, Attention<Scalar>& attention) {
+    visit_layer(attention, [&](auto& layer) { get(name, layer); });
   }
 
   /// The same as a new object beside the one of the same options, so that several can be taken over
