@@ -961,6 +961,7 @@ void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Inde
 /// out[j] = rows[j] . q, `m q` of a row-major matrix.
 template <class Scalar>
 void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
+  if (rows == 0) return;  // m may be null, to which nothing must be added
   row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(m, 0, rows, columns, columns, {q},
                                                             {out});
 }
@@ -968,6 +969,7 @@ void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scala
 template <class Scalar>
 void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
               Scalar* out_q, Scalar* out_p) {
+  if (rows == 0) return;
   row_dots_from<widest_block<Scalar> / 2, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p},
                                                             {out_q, out_p});
 }
@@ -1332,6 +1334,11 @@ void product(const Eigen::DenseBase<A>& a, const Eigen::DenseBase<B>& b, C&& c,
   static_assert(B::IsRowMajor && Result::IsRowMajor, "b and c must be row-major");
   const A& left = a.derived();
   const B& right = b.derived();
+  if (left.rows() == 0) return;
+  if (left.cols() == 0) {  // right.data() may be null, to which nothing must be added
+    if constexpr (into == Into::replace) c.setZero();
+    return;
+  }
   const LeftOperand<Scalar> operand{left.data(), A::IsRowMajor ? left.outerStride() : Index{1},
                                     A::IsRowMajor ? Index{1} : left.outerStride(), scale};
   product_kernel<into>(operand, left.rows(), left.cols(), right.cols(), right.data(),

@@ -286,6 +286,7 @@ void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Inde
 /// out[j] = rows[j] . q, `m q` of a row-major matrix.
 template <class Scalar>
 void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
+  if (rows == 0) return;  // m may be null, to which nothing must be added
   row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(m, 0, rows, columns, columns, {q},
                                                             {out});
 }
@@ -293,6 +294,7 @@ void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scala
 template <class Scalar>
 void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
               Scalar* out_q, Scalar* out_p) {
+  if (rows == 0) return;
   row_dots_from<widest_block<Scalar> / 2, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p},
                                                             {out_q, out_p});
 }

@@ -191,6 +191,11 @@ void product(const Eigen::DenseBase<A>& a, const Eigen::DenseBase<B>& b, C&& c,
   static_assert(B::IsRowMajor && Result::IsRowMajor, "b and c must be row-major");
   const A& left = a.derived();
   const B& right = b.derived();
+  if (left.rows() == 0) return;
+  if (left.cols() == 0) {  // right.data() may be null, to which nothing must be added
+    if constexpr (into == Into::replace) c.setZero();
+    return;
+  }
   const LeftOperand<Scalar> operand{left.data(), A::IsRowMajor ? left.outerStride() : Index{1},
                                     A::IsRowMajor ? Index{1} : left.outerStride(), scale};
   product_kernel<into>(operand, left.rows(), left.cols(), right.cols(), right.data(),
