@@ -2767,6 +2767,64 @@ void pull_back_token(const State& state, const Workspace<Kind>& w, TrainingWorks
 
 #endif  // LOGLINEAR_DETAIL_READING_HPP
 
+// ---- loglinear/detail/steps_of.hpp
+
+#ifndef LOGLINEAR_DETAIL_STEPS_OF_HPP
+#define LOGLINEAR_DETAIL_STEPS_OF_HPP
+
+namespace loglinear::detail {
+
+/// What a kind is made of: its updates, whether its decays differ between key rows, and whether it
+/// decays value columns. Only the kinds of transition.hpp are known.
+template <class Kind>
+struct StepsOf {
+  static constexpr bool known = false;
+};
+struct NoSteps {
+  static constexpr bool known = true, decays = false, by_row = false, by_column = false;
+  static constexpr Index updates = 0;
+};
+template <class Scalar>
+struct StepsOf<Identity<Scalar>> : NoSteps {};
+template <class Scalar>
+struct StepsOf<ScalarDecay<Scalar>> : NoSteps {
+  static constexpr bool decays = true;
+};
+template <class Scalar>
+struct StepsOf<KeyDecay<Scalar>> : NoSteps {
+  static constexpr bool decays = true, by_row = true;
+};
+template <class Scalar>
+struct StepsOf<ValueDecay<Scalar>> : NoSteps {
+  static constexpr bool by_column = true;
+};
+template <class Diagonal>
+struct StepsOf<RankOneUpdate<Diagonal>> : StepsOf<Diagonal> {
+  static constexpr Index updates = 1;
+};
+template <class... Factors>
+struct StepsOf<TransitionProduct<Factors...>> {
+  static constexpr bool known = (StepsOf<Factors>::known && ...);
+  static constexpr bool decays = (StepsOf<Factors>::decays || ...);
+  static constexpr bool by_row = (StepsOf<Factors>::by_row || ...);
+  static constexpr bool by_column = (StepsOf<Factors>::by_column || ...);
+  static constexpr Index updates = (StepsOf<Factors>::updates + ...);
+};
+
+/// Whether a kind is made of updates of rank one and of decays of key rows alone.
+template <class Kind>
+[[nodiscard]] constexpr bool is_low_rank() {
+  if constexpr (StepsOf<Kind>::known) {
+    return !StepsOf<Kind>::by_column;
+  } else {
+    return false;
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_STEPS_OF_HPP
+
 // ---- loglinear/detail/low_rank_product.hpp
 
 #ifndef LOGLINEAR_DETAIL_LOW_RANK_PRODUCT_HPP
@@ -2783,38 +2841,11 @@ void pull_back_token(const State& state, const Workspace<Kind>& w, TrainingWorks
 
 namespace loglinear::detail {
 
-/// How many updates of rank one a kind has, and whether it is made of these and of decays of key
-/// rows alone.
-template <class Kind>
-struct LowRank {
-  static constexpr bool is_known = false;
-  static constexpr Index updates = 0;
-};
-template <class Scalar>
-struct LowRank<Identity<Scalar>> {
-  static constexpr bool is_known = true;
-  static constexpr Index updates = 0;
-};
-template <class Scalar>
-struct LowRank<ScalarDecay<Scalar>> : LowRank<Identity<Scalar>> {};
-template <class Scalar>
-struct LowRank<KeyDecay<Scalar>> : LowRank<Identity<Scalar>> {};
-template <class Diagonal>
-struct LowRank<RankOneUpdate<Diagonal>> {
-  static constexpr bool is_known = LowRank<Diagonal>::is_known;
-  static constexpr Index updates = 1;
-};
-template <class... Factors>
-struct LowRank<TransitionProduct<Factors...>> {
-  static constexpr bool is_known = (LowRank<Factors>::is_known && ...);
-  static constexpr Index updates = (LowRank<Factors>::updates + ...);
-};
-
 template <class Kind>
 class LowRankProduct {
  public:
   using Scalar = typename Kind::Scalar;
-  static constexpr Index updates = LowRank<Kind>::updates;
+  static constexpr Index updates = StepsOf<Kind>::updates;
 
   /// \param tokens  the most transitions before a reset
   LowRankProduct(Index key_rows, Index tokens)
@@ -3247,7 +3278,7 @@ using PendingProduct =
 
 /// The product of so few transitions that it need not be dense.
 template <class Kind>
-using RecentProduct = std::conditional_t<!ClosedKind<Kind> && LowRank<Kind>::is_known,
+using RecentProduct = std::conditional_t<!ClosedKind<Kind> && is_low_rank<Kind>(),
                                          LowRankProduct<Kind>, PendingProduct<Kind>>;
 
 template <class Kind>
@@ -7769,43 +7800,6 @@ template <class Scalar>
 // p^T.
 
 namespace loglinear::detail {
-
-/// What a kind is made of: its updates, whether its decays differ between key rows, and whether it
-/// decays value columns. Only the kinds of transition.hpp are known.
-template <class Kind>
-struct StepsOf {
-  static constexpr bool known = false;
-};
-struct NoSteps {
-  static constexpr bool known = true, decays = false, by_row = false, by_column = false;
-  static constexpr Index updates = 0;
-};
-template <class Scalar>
-struct StepsOf<Identity<Scalar>> : NoSteps {};
-template <class Scalar>
-struct StepsOf<ScalarDecay<Scalar>> : NoSteps {
-  static constexpr bool decays = true;
-};
-template <class Scalar>
-struct StepsOf<KeyDecay<Scalar>> : NoSteps {
-  static constexpr bool decays = true, by_row = true;
-};
-template <class Scalar>
-struct StepsOf<ValueDecay<Scalar>> : NoSteps {
-  static constexpr bool by_column = true;
-};
-template <class Diagonal>
-struct StepsOf<RankOneUpdate<Diagonal>> : StepsOf<Diagonal> {
-  static constexpr Index updates = 1;
-};
-template <class... Factors>
-struct StepsOf<TransitionProduct<Factors...>> {
-  static constexpr bool known = (StepsOf<Factors>::known && ...);
-  static constexpr bool decays = (StepsOf<Factors>::decays || ...);
-  static constexpr bool by_row = (StepsOf<Factors>::by_row || ...);
-  static constexpr bool by_column = (StepsOf<Factors>::by_column || ...);
-  static constexpr Index updates = (StepsOf<Factors>::updates + ...);
-};
 
 template <class Kind>
 [[nodiscard]] SequenceShape shape_of(Index d_k, Index d_v, Index leaves, ReadOrder order) {

@@ -21,43 +21,17 @@
 #include "loglinear/detail/kernels.hpp"
 #include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/product.hpp"
+#include "loglinear/detail/steps_of.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/transition.hpp"
 
 namespace loglinear::detail {
 
-/// How many updates of rank one a kind has, and whether it is made of these and of decays of key
-/// rows alone.
-template <class Kind>
-struct LowRank {
-  static constexpr bool is_known = false;
-  static constexpr Index updates = 0;
-};
-template <class Scalar>
-struct LowRank<Identity<Scalar>> {
-  static constexpr bool is_known = true;
-  static constexpr Index updates = 0;
-};
-template <class Scalar>
-struct LowRank<ScalarDecay<Scalar>> : LowRank<Identity<Scalar>> {};
-template <class Scalar>
-struct LowRank<KeyDecay<Scalar>> : LowRank<Identity<Scalar>> {};
-template <class Diagonal>
-struct LowRank<RankOneUpdate<Diagonal>> {
-  static constexpr bool is_known = LowRank<Diagonal>::is_known;
-  static constexpr Index updates = 1;
-};
-template <class... Factors>
-struct LowRank<TransitionProduct<Factors...>> {
-  static constexpr bool is_known = (LowRank<Factors>::is_known && ...);
-  static constexpr Index updates = (LowRank<Factors>::updates + ...);
-};
-
 template <class Kind>
 class LowRankProduct {
  public:
   using Scalar = typename Kind::Scalar;
-  static constexpr Index updates = LowRank<Kind>::updates;
+  static constexpr Index updates = StepsOf<Kind>::updates;
 
   /// \param tokens  the most transitions before a reset
   LowRankProduct(Index key_rows, Index tokens)

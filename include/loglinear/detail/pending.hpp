@@ -255,7 +255,7 @@ using PendingProduct =
 
 /// The product of so few transitions that it need not be dense.
 template <class Kind>
-using RecentProduct = std::conditional_t<!ClosedKind<Kind> && LowRank<Kind>::is_known,
+using RecentProduct = std::conditional_t<!ClosedKind<Kind> && is_low_rank<Kind>(),
                                          LowRankProduct<Kind>, PendingProduct<Kind>>;
 
 template <class Kind>
