@@ -76,14 +76,17 @@ run_all() {
   mv "$csv.new" "$csv"
 }
 
-# show TITLE AWK_OPTION...: the table of $csv that summary.awk makes, with what it cost, on standard
-# output.
+# show TITLE AWK_OPTION...: the table of $csv that summary.awk makes, on standard output.
 show() {
-  echo "$1"
+  echo "$1:"
   echo
   shift
   awk -f "$recall/summary.awk" "$@" "$csv"
   echo
+}
+
+# spent: what all that has cost.
+spent() {
   awk -F , -v command="examples/recall/$result" '
     NR == 1 { for (i = 1; i <= NF; ++i) column[$i] = i; next }
     $column["group"] == "all" {

@@ -24,6 +24,11 @@ function titled(name) {
   sub(/one_state/, "one state", name)
   return name
 }
+function heading(name, number) {
+  if (name == "test_items") return number " items"
+  if (name == "test_length") return number " tokens"
+  return name " " number
+}
 
 BEGIN {
   FS = ","
@@ -71,7 +76,7 @@ END {
   }
   printf "| |"
   for (c = 1; c <= column_count; ++c) {
-    printf " %s |", (column_count > 1 ? column " " column_name[c] : value)
+    printf " %s |", (column_count > 1 ? heading(column, column_name[c]) : value)
   }
   printf "\n|---|"
   for (c = 1; c <= column_count; ++c) printf "--:|"
