@@ -11891,9 +11891,13 @@ class MultiHeadAttention
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].restore(moment[h]);
   }
 
-  /// Appends a part of each head, see `StreamPart`; copies the heads, allocates.
+  /// Appends a part of each head, see `StreamPart`; copies the heads, allocates. \throws
+  /// std::invalid_argument for another number of heads and as `StreamPart::append_to`; nothing is
+  /// changed then
   template <class Part>
   void append(const std::vector<Part>& parts) {
+    detail::require_size("the heads of the part to append", static_cast<Index>(parts.size()),
+                         n_heads());
     std::vector<Layer> whole(heads_);
     for (std::size_t h = 0; h < whole.size(); ++h) parts[h].append_to(whole[h]);
     heads_.swap(whole);
@@ -12360,7 +12364,7 @@ template <class Scalar = double>
 /// the interface does not, such as whole blocks of tokens. `work` is compiled for every layer type,
 /// 32 of them.
 ///
-///     visit_layer(*attention, [&](auto& layer) { layer.forward_block(x, outputs); });
+///     visit_layer(*attention, [&](auto& layer) { outputs = layer.forward_block(x); });
 template <class Scalar, class Work>
 void visit_layer(Attention<Scalar>& attention, Work work) {
   detail::with_layer_type<Scalar>(
@@ -13223,7 +13227,9 @@ class StreamPart<MultiHeadAttention<Head>, product> {
   /// The part and the one after it become one. \throws std::invalid_argument as for one head, and
   /// for another number of heads
   void append(const StreamPart& later) {
-    require_heads(later.heads_.size(), heads_.size());
+    detail::require_size("the heads of the part to append",
+                         static_cast<detail::Index>(later.heads_.size()),
+                         static_cast<detail::Index>(heads_.size()));
     std::vector<StreamPart<Head, product>> whole(heads_);
     for (std::size_t h = 0; h < whole.size(); ++h) whole[h].append(later.heads_[h]);
     heads_.swap(whole);
@@ -13231,17 +13237,9 @@ class StreamPart<MultiHeadAttention<Head>, product> {
 
   /// Appends the part to a stream. \throws std::invalid_argument as for one head, and for another
   /// number of heads
-  void append_to(Layer& stream) const {
-    require_heads(heads_.size(), static_cast<std::size_t>(stream.n_heads()));
-    stream.append(heads_);
-  }
+  void append_to(Layer& stream) const { stream.append(heads_); }
 
  private:
-  static void require_heads(std::size_t found, std::size_t wanted) {
-    detail::require_size("the heads of the part to append", static_cast<detail::Index>(found),
-                         static_cast<detail::Index>(wanted));
-  }
-
   std::vector<StreamPart<Head, product>> heads_;
 };
 

@@ -335,7 +335,7 @@ template <class Scalar = double>
 /// the interface does not, such as whole blocks of tokens. `work` is compiled for every layer type,
 /// 32 of them.
 ///
-///     visit_layer(*attention, [&](auto& layer) { layer.forward_block(x, outputs); });
+///     visit_layer(*attention, [&](auto& layer) { outputs = layer.forward_block(x); });
 template <class Scalar, class Work>
 void visit_layer(Attention<Scalar>& attention, Work work) {
   detail::with_layer_type<Scalar>(

@@ -186,9 +186,13 @@ class MultiHeadAttention
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].restore(moment[h]);
   }
 
-  /// Appends a part of each head, see `StreamPart`; copies the heads, allocates.
+  /// Appends a part of each head, see `StreamPart`; copies the heads, allocates. \throws
+  /// std::invalid_argument for another number of heads and as `StreamPart::append_to`; nothing is
+  /// changed then
   template <class Part>
   void append(const std::vector<Part>& parts) {
+    detail::require_size("the heads of the part to append", static_cast<Index>(parts.size()),
+                         n_heads());
     std::vector<Layer> whole(heads_);
     for (std::size_t h = 0; h < whole.size(); ++h) parts[h].append_to(whole[h]);
     heads_.swap(whole);

@@ -148,7 +148,9 @@ class StreamPart<MultiHeadAttention<Head>, product> {
   /// The part and the one after it become one. \throws std::invalid_argument as for one head, and
   /// for another number of heads
   void append(const StreamPart& later) {
-    require_heads(later.heads_.size(), heads_.size());
+    detail::require_size("the heads of the part to append",
+                         static_cast<detail::Index>(later.heads_.size()),
+                         static_cast<detail::Index>(heads_.size()));
     std::vector<StreamPart<Head, product>> whole(heads_);
     for (std::size_t h = 0; h < whole.size(); ++h) whole[h].append(later.heads_[h]);
     heads_.swap(whole);
@@ -156,17 +158,9 @@ class StreamPart<MultiHeadAttention<Head>, product> {
 
   /// Appends the part to a stream. \throws std::invalid_argument as for one head, and for another
   /// number of heads
-  void append_to(Layer& stream) const {
-    require_heads(heads_.size(), static_cast<std::size_t>(stream.n_heads()));
-    stream.append(heads_);
-  }
+  void append_to(Layer& stream) const { stream.append(heads_); }
 
  private:
-  static void require_heads(std::size_t found, std::size_t wanted) {
-    detail::require_size("the heads of the part to append", static_cast<detail::Index>(found),
-                         static_cast<detail::Index>(wanted));
-  }
-
   std::vector<StreamPart<Head, product>> heads_;
 };
 

@@ -59,7 +59,7 @@ class Checkpoint {
   }
 
   /// Adds a layer chosen at run time (config.hpp), as the `MultiHeadAttention` that it stands for,
-  /// which is what a program that knows the type reads. Compiled for all rules
+  /// which is what a program that knows the type reads. Compiled for all rules. \throws as above
   template <class Scalar>
   void put(const std::string& name, const Attention<Scalar>& attention) {
     visit_layer(attention, [&](const auto& layer) { put(name, layer); });
@@ -75,7 +75,7 @@ class Checkpoint {
   void get(const std::string& name, Object& object) {
     object = loaded(name, object);
   }
-  /// Brings back a layer chosen at run time, made from the same config.
+  /// Brings back a layer chosen at run time, made from the same config. \throws as above
   template <class Scalar>
   void get(const std::string& name, Attention<Scalar>& attention) {
     visit_layer(attention, [&](auto& layer) { get(name, layer); });
