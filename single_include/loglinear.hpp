@@ -2955,7 +2955,7 @@ class LowRankProduct {
   [[nodiscard]] bool can_apply() const { return count_ <= most_on_stack; }
   /// m <- P m, row-major in memory, some columns at a time.
   template <class Stored>
-  void apply(Stored* m, Index rows, Index columns) const {
+  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>&) const {
     std::array<Scalar, most_on_stack> found;
     const Index most = count_ == 0 ? columns : most_on_stack / count_;
     for (Index first = 0; first < columns; first += most) {
@@ -3078,11 +3078,14 @@ class DiagonalProduct {
 
   DiagonalProduct(Index key_rows, Index d_v) : product_(key_rows, d_v) {}
 
+  /// Scalars that `apply` and `follow` need apart.
+  [[nodiscard]] static Index scratch_size(Index) { return 0; }
+
   /// P = I
   void reset() { product_.reset(); }
   /// P <- L P, and the same for r
   void follow(const Kind& later) { product_.follow(later); }
-  void follow(const DiagonalProduct& later) { product_.follow(later.product_); }
+  void follow(const DiagonalProduct& later, Vector<Scalar>&) { product_.follow(later.product_); }
   /// P = another product, which becomes I.
   void take(DiagonalProduct& other) {
     product_ = other.product_;
@@ -3106,7 +3109,7 @@ class DiagonalProduct {
 
   /// m <- P m diag(r), row-major in memory.
   template <class Stored>
-  void apply(Stored* m, Index rows, Index columns) const {
+  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>&) const {
     if constexpr (OneFactor<Kind>) {
       if (product_.factor() == Scalar(1)) return;
     }
@@ -3156,6 +3159,10 @@ class DenseProduct {
       : left_(RowMajorMatrix<Scalar>::Identity(key_rows, key_rows)),
         right_(Vector<Scalar>::Ones(d_v)) {}
 
+  /// For columns that are too long for the stack.
+  [[nodiscard]] static Index scratch_size(Index key_rows) {
+    return key_rows > most_on_stack ? 2 * columns_at_once * key_rows : 0;
+  }
   void reset() {
     left_.setIdentity();
     right_.setOnes();
@@ -3164,8 +3171,8 @@ class DenseProduct {
     later.left(left_);
     if constexpr (scales_values<Kind>) later.right(right_.transpose());
   }
-  void follow(const DenseProduct& later) {
-    later.apply(left_.data(), left_.rows(), left_.cols(), nullptr);
+  void follow(const DenseProduct& later, Vector<Scalar>& scratch) {
+    later.apply(left_.data(), left_.rows(), left_.cols(), nullptr, scratch);
     if constexpr (scales_values<Kind>) right_.array() *= later.right_.array();
   }
   void take(DenseProduct& other) {
@@ -3198,8 +3205,8 @@ class DenseProduct {
   }
 
   template <class Stored>
-  void apply(Stored* m, Index rows, Index columns) const {
-    apply(m, rows, columns, scales_values<Kind> ? right_.data() : nullptr);
+  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>& scratch) const {
+    apply(m, rows, columns, scales_values<Kind> ? right_.data() : nullptr, scratch);
   }
 
   template <class Self, class Visit>
@@ -3218,25 +3225,28 @@ class DenseProduct {
   template <class>
   friend class DenseProduct;
 
-  /// By pieces of some columns, copied to the stack; where a single column is longer than that, to
-  /// the heap.
+  static constexpr Index most_on_stack = 32 * 1024 / sizeof(Scalar);
+  static constexpr Index columns_at_once = 64;
+
+  /// By pieces of some columns, which are copied to the stack or else to `scratch`.
   template <class Stored>
-  void apply(Stored* m, Index rows, Index columns, const Scalar* of_column) const {
-    constexpr Index most = 32 * 1024 / sizeof(Scalar);
-    if (rows > most) return apply_from_heap(m, rows, columns, of_column);
-    std::array<Scalar, most> before;
-    std::array<Scalar, is_narrow<Stored> ? most : 1> after;
-    const Index whole = most / rows, width = whole > 64 ? whole / 64 * 64 : whole;
-    for (Index first = 0; first < columns; first += width) {
-      apply_to_piece(m + first, rows, std::min(width, columns - first), columns,
-                     of_column == nullptr ? nullptr : of_column + first, before.data(),
-                     after.data());
+  void apply(Stored* m, Index rows, Index columns, const Scalar* of_column,
+             Vector<Scalar>& scratch) const {
+    const auto by_pieces = [&](Index width, Scalar* before, Scalar* after) {
+      for (Index first = 0; first < columns; first += width) {
+        apply_to_piece(m + first, rows, std::min(width, columns - first), columns,
+                       of_column == nullptr ? nullptr : of_column + first, before, after);
+      }
+    };
+    if (rows > most_on_stack) {
+      by_pieces(columns_at_once, scratch.data(), scratch.data() + columns_at_once * rows);
+      return;
     }
-  }
-  template <class Stored>
-  void apply_from_heap(Stored* m, Index rows, Index columns, const Scalar* of_column) const {
-    RowMajorMatrix<Scalar> before(rows, columns), after(rows, columns);
-    apply_to_piece(m, rows, columns, columns, of_column, before.data(), after.data());
+    std::array<Scalar, most_on_stack> before;
+    std::array<Scalar, is_narrow<Stored> ? most_on_stack : 1> after;
+    const Index whole = most_on_stack / rows;
+    by_pieces(whole > columns_at_once ? whole / columns_at_once * columns_at_once : whole,
+              before.data(), after.data());
   }
   template <class Stored>
   void apply_to_piece(Stored* m, Index rows, Index columns, Index stride, const Scalar* of_column,
@@ -4158,8 +4168,9 @@ class LogLinearState {
 
   /// Lets one level undergo a `product` of transitions.
   template <class Product>
-  void transform_level(int level, const Product& product) {
-    product.apply(view(level).data(), d_k_, d_v_);
+  void transform_level(int level, const Product& product,
+                       detail::Vector<typename Product::Scalar>& scratch) {
+    product.apply(view(level).data(), d_k_, d_v_, scratch);
   }
 
   /// Adds level `from` to level `to` and clears it, as part of a carry that will merge both.
@@ -4339,6 +4350,7 @@ class StreamState {
         values_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, d_v)),
         factors_(Vector<Scalar>::Ones(has_factors ? capacity() * leaves : 0)),
         bucket_(key_rows, buffer_level_ > 0 ? d_v : 0),
+        scratch_(Product::scratch_size(key_rows)),
         recent_(make_recent<Kind>(key_rows, d_v, capacity())),
         pending_(static_cast<std::size_t>(tier_of(max_levels - 1) + 1), Product(key_rows, d_v)) {}
 
@@ -4451,11 +4463,12 @@ class StreamState {
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
   void copy_to(State& out) const {
+    Vector<Scalar> scratch(scratch_.size());
     with_recent([&](const auto& recent) {
       out.copy(levels_);
       for (int l : levels_.active_levels()) {
-        for (int i = tier_of(l); i > 0; --i) out.transform_level(l, pending(i));
-        if (buffer_level_ > 0) out.transform_level(l, recent);
+        for (int i = tier_of(l); i > 0; --i) out.transform_level(l, pending(i), scratch);
+        if (buffer_level_ > 0) out.transform_level(l, recent, scratch);
       }
     });
     for (Index token = 0; token < buffered_; ++token) {
@@ -4702,7 +4715,8 @@ class StreamState {
     for (int i = 0; i <= tier; ++i) {
       if (i > 0) pass_on(i - 1);
       for (int l : levels_.active_levels()) {
-        if (tier_of(l) == i && ((empty >> l) & 1) == 0) levels_.transform_level(l, pending(i));
+        if (tier_of(l) != i || ((empty >> l) & 1) != 0) continue;
+        levels_.transform_level(l, pending(i), scratch_);
       }
     }
     if (tier < last_tier()) pass_on(tier);
@@ -4710,7 +4724,7 @@ class StreamState {
   }
   /// What is pending for a tier whose levels have undergone it still is for the next.
   void pass_on(int tier) {
-    pending(tier + 1).follow(pending(tier));
+    pending(tier + 1).follow(pending(tier), scratch_);
     pending(tier).reset();
   }
 
@@ -4721,6 +4735,7 @@ class StreamState {
   RowMajorMatrix<Scalar> values_;
   Vector<Scalar> factors_;         // what keys are still to be multiplied by, of OneFactor kinds
   RowMajorMatrix<Scalar> bucket_;  // scratch
+  Vector<Scalar> scratch_;         // of the products
   Recent recent_;                  // P_0, the transitions of the buffered tokens
   std::vector<Product> pending_;   // P_1, P_2, ...: one for each tier but the first, whose is I
   double growth_ = 1;              // a bound of what P_0 multiplies a norm by
@@ -4813,7 +4828,9 @@ struct StreamParts {
   template <class Stream, class Product>
   static void undergo(Stream& stream, const Product& product) {
     using Scalar = typename Stream::Scalar;
-    for (int l : stream.levels_.active_levels()) stream.levels_.transform_level(l, product);
+    for (int l : stream.levels_.active_levels()) {
+      stream.levels_.transform_level(l, product, stream.scratch_);
+    }
     const Index n = stream.buffered_ * stream.leaves_;
     if constexpr (requires { product.factor(); }) {
       if constexpr (Stream::has_factors) stream.factors_.head(n) *= product.factor();
@@ -12177,7 +12194,7 @@ class Attention {
   /// \name Shape and state
   /// \{
 
-  /// What the layer was made from, with its present learning rate.
+  /// What the layer was made from.
   [[nodiscard]] const AttentionConfig& config() const noexcept { return config_; }
   [[nodiscard]] Index output_dim() const noexcept { return config_.d_model; }  ///< d_model
   [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;               ///< tokens so far
@@ -12197,14 +12214,9 @@ class Attention {
   /// Replaces one weight array. \throws std::invalid_argument for an unknown name, another shape or
   /// coefficients that are not finite
   virtual void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) = 0;
-  [[nodiscard]] double learning_rate() const noexcept {
-    return config_.learning_rate;
-  }  ///< present
+  [[nodiscard]] virtual double learning_rate() const noexcept = 0;  ///< present
   /// \throws std::invalid_argument unless finite and >= 0
-  void set_learning_rate(double learning_rate) {
-    do_set_learning_rate(learning_rate);
-    config_.learning_rate = learning_rate;
-  }
+  virtual void set_learning_rate(double learning_rate) = 0;
   /// \}
 
  protected:
@@ -12213,13 +12225,9 @@ class Attention {
   Attention(const Attention&) = default;
 
  private:
-  template <class Scalar, class Work>
-  friend void visit_layer(Attention<Scalar>& attention, Work work);
-
   virtual const Vector& do_forward(const Vector& x) = 0;
   virtual const Vector& do_query(const Vector& x) = 0;
   virtual const Vector& do_train_one(const Vector& x, const Vector& y) = 0;
-  virtual void do_set_learning_rate(double learning_rate) = 0;
 
   /// The argument itself where it has the right type, else a copy of it.
   template <class In>
@@ -12279,6 +12287,8 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
   void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) override {
     layer_.set_weight(name, value);
   }
+  double learning_rate() const noexcept override { return layer_.learning_rate(); }
+  void set_learning_rate(double learning_rate) override { layer_.set_learning_rate(learning_rate); }
   MultiHeadAttention<Layer>& layer() noexcept { return layer_; }
   const MultiHeadAttention<Layer>& layer() const noexcept { return layer_; }
 
@@ -12289,9 +12299,6 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
   const Vector& do_query(const Vector& x) override { return layer_.query_readonly(x); }
   const Vector& do_train_one(const Vector& x, const Vector& y) override {
     return layer_.train_one(x, y);
-  }
-  void do_set_learning_rate(double learning_rate) override {
-    layer_.set_learning_rate(learning_rate);
   }
 
   MultiHeadAttention<Layer> layer_;
@@ -12370,9 +12377,7 @@ void visit_layer(Attention<Scalar>& attention, Work work) {
   detail::with_layer_type<Scalar>(
       attention.config().mode,
       [&]<class Layer>(const typename MultiHeadAttention<Layer>::Options&) {
-        auto& layer = static_cast<detail::ErasedAttention<Layer>&>(attention).layer();
-        work(layer);
-        attention.config_.learning_rate = layer.learning_rate();
+        work(static_cast<detail::ErasedAttention<Layer>&>(attention).layer());
       });
 }
 /// The same, read-only.
@@ -13161,8 +13166,9 @@ class StreamPart {
   /// where this one ends, for another shape, or where numbers get out of range; nothing is changed
   /// then. Allocates
   void append(const StreamPart& later) {
+    detail::Vector<typename Kind::Scalar> scratch(product_.scratch_size(layer_.key_rows()));
     later.append_to(layer_);
-    product_.follow(later.product_);
+    product_.follow(later.product_, scratch);
   }
 
   /// Appends the part to a stream that has taken exactly the tokens before it: `stream` is then the

@@ -148,7 +148,7 @@ class Attention {
   /// \name Shape and state
   /// \{
 
-  /// What the layer was made from, with its present learning rate.
+  /// What the layer was made from.
   [[nodiscard]] const AttentionConfig& config() const noexcept { return config_; }
   [[nodiscard]] Index output_dim() const noexcept { return config_.d_model; }  ///< d_model
   [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;               ///< tokens so far
@@ -168,14 +168,9 @@ class Attention {
   /// Replaces one weight array. \throws std::invalid_argument for an unknown name, another shape or
   /// coefficients that are not finite
   virtual void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) = 0;
-  [[nodiscard]] double learning_rate() const noexcept {
-    return config_.learning_rate;
-  }  ///< present
+  [[nodiscard]] virtual double learning_rate() const noexcept = 0;  ///< present
   /// \throws std::invalid_argument unless finite and >= 0
-  void set_learning_rate(double learning_rate) {
-    do_set_learning_rate(learning_rate);
-    config_.learning_rate = learning_rate;
-  }
+  virtual void set_learning_rate(double learning_rate) = 0;
   /// \}
 
  protected:
@@ -184,13 +179,9 @@ class Attention {
   Attention(const Attention&) = default;
 
  private:
-  template <class Scalar, class Work>
-  friend void visit_layer(Attention<Scalar>& attention, Work work);
-
   virtual const Vector& do_forward(const Vector& x) = 0;
   virtual const Vector& do_query(const Vector& x) = 0;
   virtual const Vector& do_train_one(const Vector& x, const Vector& y) = 0;
-  virtual void do_set_learning_rate(double learning_rate) = 0;
 
   /// The argument itself where it has the right type, else a copy of it.
   template <class In>
@@ -250,6 +241,8 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
   void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) override {
     layer_.set_weight(name, value);
   }
+  double learning_rate() const noexcept override { return layer_.learning_rate(); }
+  void set_learning_rate(double learning_rate) override { layer_.set_learning_rate(learning_rate); }
   MultiHeadAttention<Layer>& layer() noexcept { return layer_; }
   const MultiHeadAttention<Layer>& layer() const noexcept { return layer_; }
 
@@ -260,9 +253,6 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
   const Vector& do_query(const Vector& x) override { return layer_.query_readonly(x); }
   const Vector& do_train_one(const Vector& x, const Vector& y) override {
     return layer_.train_one(x, y);
-  }
-  void do_set_learning_rate(double learning_rate) override {
-    layer_.set_learning_rate(learning_rate);
   }
 
   MultiHeadAttention<Layer> layer_;
@@ -341,9 +331,7 @@ void visit_layer(Attention<Scalar>& attention, Work work) {
   detail::with_layer_type<Scalar>(
       attention.config().mode,
       [&]<class Layer>(const typename MultiHeadAttention<Layer>::Options&) {
-        auto& layer = static_cast<detail::ErasedAttention<Layer>&>(attention).layer();
-        work(layer);
-        attention.config_.learning_rate = layer.learning_rate();
+        work(static_cast<detail::ErasedAttention<Layer>&>(attention).layer());
       });
 }
 /// The same, read-only.

@@ -450,8 +450,9 @@ class LogLinearState {
 
   /// Lets one level undergo a `product` of transitions.
   template <class Product>
-  void transform_level(int level, const Product& product) {
-    product.apply(view(level).data(), d_k_, d_v_);
+  void transform_level(int level, const Product& product,
+                       detail::Vector<typename Product::Scalar>& scratch) {
+    product.apply(view(level).data(), d_k_, d_v_, scratch);
   }
 
   /// Adds level `from` to level `to` and clears it, as part of a carry that will merge both.

@@ -82,8 +82,9 @@ class StreamPart {
   /// where this one ends, for another shape, or where numbers get out of range; nothing is changed
   /// then. Allocates
   void append(const StreamPart& later) {
+    detail::Vector<typename Kind::Scalar> scratch(product_.scratch_size(layer_.key_rows()));
     later.append_to(layer_);
-    product_.follow(later.product_);
+    product_.follow(later.product_, scratch);
   }
 
   /// Appends the part to a stream that has taken exactly the tokens before it: `stream` is then the

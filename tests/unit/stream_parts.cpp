@@ -100,7 +100,8 @@ struct Part {
   }
   void append(const Part& later) {
     detail::StreamParts::append(stream.state, later.stream.state, later.product);
-    product.follow(later.product);
+    detail::Vector<typename Kind::Scalar> scratch(product.scratch_size(stream.state.key_rows()));
+    product.follow(later.product, scratch);
   }
   Stream stream;
   detail::PendingProduct<Kind> product;

@@ -141,7 +141,7 @@ class LowRankProduct {
   [[nodiscard]] bool can_apply() const { return count_ <= most_on_stack; }
   /// m <- P m, row-major in memory, some columns at a time.
   template <class Stored>
-  void apply(Stored* m, Index rows, Index columns) const {
+  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>&) const {
     std::array<Scalar, most_on_stack> found;
     const Index most = count_ == 0 ? columns : most_on_stack / count_;
     for (Index first = 0; first < columns; first += most) {

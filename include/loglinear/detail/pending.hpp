@@ -55,11 +55,14 @@ class DiagonalProduct {
 
   DiagonalProduct(Index key_rows, Index d_v) : product_(key_rows, d_v) {}
 
+  /// Scalars that `apply` and `follow` need apart.
+  [[nodiscard]] static Index scratch_size(Index) { return 0; }
+
   /// P = I
   void reset() { product_.reset(); }
   /// P <- L P, and the same for r
   void follow(const Kind& later) { product_.follow(later); }
-  void follow(const DiagonalProduct& later) { product_.follow(later.product_); }
+  void follow(const DiagonalProduct& later, Vector<Scalar>&) { product_.follow(later.product_); }
   /// P = another product, which becomes I.
   void take(DiagonalProduct& other) {
     product_ = other.product_;
@@ -83,7 +86,7 @@ class DiagonalProduct {
 
   /// m <- P m diag(r), row-major in memory.
   template <class Stored>
-  void apply(Stored* m, Index rows, Index columns) const {
+  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>&) const {
     if constexpr (OneFactor<Kind>) {
       if (product_.factor() == Scalar(1)) return;
     }
@@ -133,6 +136,10 @@ class DenseProduct {
       : left_(RowMajorMatrix<Scalar>::Identity(key_rows, key_rows)),
         right_(Vector<Scalar>::Ones(d_v)) {}
 
+  /// For columns that are too long for the stack.
+  [[nodiscard]] static Index scratch_size(Index key_rows) {
+    return key_rows > most_on_stack ? 2 * columns_at_once * key_rows : 0;
+  }
   void reset() {
     left_.setIdentity();
     right_.setOnes();
@@ -141,8 +148,8 @@ class DenseProduct {
     later.left(left_);
     if constexpr (scales_values<Kind>) later.right(right_.transpose());
   }
-  void follow(const DenseProduct& later) {
-    later.apply(left_.data(), left_.rows(), left_.cols(), nullptr);
+  void follow(const DenseProduct& later, Vector<Scalar>& scratch) {
+    later.apply(left_.data(), left_.rows(), left_.cols(), nullptr, scratch);
     if constexpr (scales_values<Kind>) right_.array() *= later.right_.array();
   }
   void take(DenseProduct& other) {
@@ -175,8 +182,8 @@ class DenseProduct {
   }
 
   template <class Stored>
-  void apply(Stored* m, Index rows, Index columns) const {
-    apply(m, rows, columns, scales_values<Kind> ? right_.data() : nullptr);
+  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>& scratch) const {
+    apply(m, rows, columns, scales_values<Kind> ? right_.data() : nullptr, scratch);
   }
 
   template <class Self, class Visit>
@@ -195,25 +202,28 @@ class DenseProduct {
   template <class>
   friend class DenseProduct;
 
-  /// By pieces of some columns, copied to the stack; where a single column is longer than that, to
-  /// the heap.
+  static constexpr Index most_on_stack = 32 * 1024 / sizeof(Scalar);
+  static constexpr Index columns_at_once = 64;
+
+  /// By pieces of some columns, which are copied to the stack or else to `scratch`.
   template <class Stored>
-  void apply(Stored* m, Index rows, Index columns, const Scalar* of_column) const {
-    constexpr Index most = 32 * 1024 / sizeof(Scalar);
-    if (rows > most) return apply_from_heap(m, rows, columns, of_column);
-    std::array<Scalar, most> before;
-    std::array<Scalar, is_narrow<Stored> ? most : 1> after;
-    const Index whole = most / rows, width = whole > 64 ? whole / 64 * 64 : whole;
-    for (Index first = 0; first < columns; first += width) {
-      apply_to_piece(m + first, rows, std::min(width, columns - first), columns,
-                     of_column == nullptr ? nullptr : of_column + first, before.data(),
-                     after.data());
+  void apply(Stored* m, Index rows, Index columns, const Scalar* of_column,
+             Vector<Scalar>& scratch) const {
+    const auto by_pieces = [&](Index width, Scalar* before, Scalar* after) {
+      for (Index first = 0; first < columns; first += width) {
+        apply_to_piece(m + first, rows, std::min(width, columns - first), columns,
+                       of_column == nullptr ? nullptr : of_column + first, before, after);
+      }
+    };
+    if (rows > most_on_stack) {
+      by_pieces(columns_at_once, scratch.data(), scratch.data() + columns_at_once * rows);
+      return;
     }
-  }
-  template <class Stored>
-  void apply_from_heap(Stored* m, Index rows, Index columns, const Scalar* of_column) const {
-    RowMajorMatrix<Scalar> before(rows, columns), after(rows, columns);
-    apply_to_piece(m, rows, columns, columns, of_column, before.data(), after.data());
+    std::array<Scalar, most_on_stack> before;
+    std::array<Scalar, is_narrow<Stored> ? most_on_stack : 1> after;
+    const Index whole = most_on_stack / rows;
+    by_pieces(whole > columns_at_once ? whole / columns_at_once * columns_at_once : whole,
+              before.data(), after.data());
   }
   template <class Stored>
   void apply_to_piece(Stored* m, Index rows, Index columns, Index stride, const Scalar* of_column,

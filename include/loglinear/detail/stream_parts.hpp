@@ -86,7 +86,9 @@ struct StreamParts {
   template <class Stream, class Product>
   static void undergo(Stream& stream, const Product& product) {
     using Scalar = typename Stream::Scalar;
-    for (int l : stream.levels_.active_levels()) stream.levels_.transform_level(l, product);
+    for (int l : stream.levels_.active_levels()) {
+      stream.levels_.transform_level(l, product, stream.scratch_);
+    }
     const Index n = stream.buffered_ * stream.leaves_;
     if constexpr (requires { product.factor(); }) {
       if constexpr (Stream::has_factors) stream.factors_.head(n) *= product.factor();

@@ -54,6 +54,7 @@ class StreamState {
         values_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, d_v)),
         factors_(Vector<Scalar>::Ones(has_factors ? capacity() * leaves : 0)),
         bucket_(key_rows, buffer_level_ > 0 ? d_v : 0),
+        scratch_(Product::scratch_size(key_rows)),
         recent_(make_recent<Kind>(key_rows, d_v, capacity())),
         pending_(static_cast<std::size_t>(tier_of(max_levels - 1) + 1), Product(key_rows, d_v)) {}
 
@@ -166,11 +167,12 @@ class StreamState {
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
   void copy_to(State& out) const {
+    Vector<Scalar> scratch(scratch_.size());
     with_recent([&](const auto& recent) {
       out.copy(levels_);
       for (int l : levels_.active_levels()) {
-        for (int i = tier_of(l); i > 0; --i) out.transform_level(l, pending(i));
-        if (buffer_level_ > 0) out.transform_level(l, recent);
+        for (int i = tier_of(l); i > 0; --i) out.transform_level(l, pending(i), scratch);
+        if (buffer_level_ > 0) out.transform_level(l, recent, scratch);
       }
     });
     for (Index token = 0; token < buffered_; ++token) {
@@ -417,7 +419,8 @@ class StreamState {
     for (int i = 0; i <= tier; ++i) {
       if (i > 0) pass_on(i - 1);
       for (int l : levels_.active_levels()) {
-        if (tier_of(l) == i && ((empty >> l) & 1) == 0) levels_.transform_level(l, pending(i));
+        if (tier_of(l) != i || ((empty >> l) & 1) != 0) continue;
+        levels_.transform_level(l, pending(i), scratch_);
       }
     }
     if (tier < last_tier()) pass_on(tier);
@@ -425,7 +428,7 @@ class StreamState {
   }
   /// What is pending for a tier whose levels have undergone it still is for the next.
   void pass_on(int tier) {
-    pending(tier + 1).follow(pending(tier));
+    pending(tier + 1).follow(pending(tier), scratch_);
     pending(tier).reset();
   }
 
@@ -436,6 +439,7 @@ class StreamState {
   RowMajorMatrix<Scalar> values_;
   Vector<Scalar> factors_;         // what keys are still to be multiplied by, of OneFactor kinds
   RowMajorMatrix<Scalar> bucket_;  // scratch
+  Vector<Scalar> scratch_;         // of the products
   Recent recent_;                  // P_0, the transitions of the buffered tokens
   std::vector<Product> pending_;   // P_1, P_2, ...: one for each tier but the first, whose is I
   double growth_ = 1;              // a bound of what P_0 multiplies a norm by
