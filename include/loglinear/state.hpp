@@ -13,7 +13,7 @@
 
 #include "loglinear/detail/carry.hpp"
 #include "loglinear/detail/checks.hpp"
-#include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/narrow.hpp"
 #include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/product.hpp"
 #include "loglinear/detail/types.hpp"

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The inner loops of a token against loops over single numbers, for every width that blocks and
 // remainders of packets can have, wide and narrow.
-#include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/kernels/dotted_rows.hpp"
+#include "loglinear/detail/kernels/row_dots.hpp"
+#include "loglinear/detail/kernels/row_updates.hpp"
+#include "loglinear/detail/kernels/weighted_rows.hpp"
 
 #include <cmath>
 #include <vector>

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "loglinear/blocks/heads.hpp"
-#include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/kernels/weighted_rows.hpp"
 #include "loglinear/state.hpp"
 #include "loglinear/transitions/decays.hpp"
 #include "loglinear/transitions/rank_one_update.hpp"

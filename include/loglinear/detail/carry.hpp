@@ -8,7 +8,8 @@
 #include <array>
 #include <cstddef>
 
-#include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/kernels/row_updates.hpp"
+#include "loglinear/detail/kernels/weighted_rows.hpp"
 
 namespace loglinear::detail {
 

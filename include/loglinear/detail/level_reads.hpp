@@ -9,7 +9,8 @@
 #include <cstddef>
 #include <type_traits>
 
-#include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/kernels/dotted_rows.hpp"
+#include "loglinear/detail/kernels/weighted_rows.hpp"
 #include "loglinear/detail/pending.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/detail/workspace.hpp"

@@ -18,7 +18,9 @@
 #include <type_traits>
 
 #include "loglinear/detail/checks.hpp"
-#include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/kernels/negligible.hpp"
+#include "loglinear/detail/kernels/row_dots.hpp"
+#include "loglinear/detail/kernels/weighted_rows.hpp"
 #include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/product.hpp"
 #include "loglinear/detail/steps_of.hpp"

@@ -27,6 +27,10 @@ template <class Scalar>
 using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
 template <class Scalar>
 inline constexpr Index packet_size = Eigen::internal::unpacket_traits<Packet<Scalar>>::size;
+/// Packets of columns that fit in half of the registers, or a quarter where they are widened.
+template <class Scalar>
+inline constexpr int widest_block =
+    Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 16 : 8;
 
 /// Whether Eigen converts whole packets of the two.
 template <class From, class To>

@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "loglinear/detail/checks.hpp"
-#include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/kernels/row_updates.hpp"
+#include "loglinear/detail/kernels/weighted_rows.hpp"
+#include "loglinear/detail/narrow.hpp"
 #include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/product.hpp"
 #include "loglinear/detail/types.hpp"

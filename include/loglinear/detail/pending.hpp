@@ -16,8 +16,12 @@
 #include <utility>
 
 #include "loglinear/detail/checks.hpp"
-#include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/kernels/negligible.hpp"
+#include "loglinear/detail/kernels/row_dots.hpp"
+#include "loglinear/detail/kernels/row_updates.hpp"
+#include "loglinear/detail/kernels/weighted_rows.hpp"
 #include "loglinear/detail/low_rank_product.hpp"
+#include "loglinear/detail/narrow.hpp"
 #include "loglinear/detail/product.hpp"
 #include "loglinear/detail/types.hpp"
 

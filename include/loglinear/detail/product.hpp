@@ -12,7 +12,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/narrow.hpp"
 #include "loglinear/detail/resize.hpp"
 #include "loglinear/detail/types.hpp"
 

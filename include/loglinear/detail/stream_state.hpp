@@ -24,8 +24,12 @@
 #include <string>
 #include <vector>
 
-#include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/kernels/negligible.hpp"
+#include "loglinear/detail/kernels/row_dots.hpp"
+#include "loglinear/detail/kernels/row_updates.hpp"
+#include "loglinear/detail/kernels/weighted_rows.hpp"
 #include "loglinear/detail/level_reads.hpp"
+#include "loglinear/detail/narrow.hpp"
 #include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/pending.hpp"
 #include "loglinear/detail/types.hpp"

@@ -9,7 +9,8 @@
 #include <cmath>
 
 #include "loglinear/detail/checks.hpp"
-#include "loglinear/detail/kernels.hpp"
+#include "loglinear/detail/kernels/row_updates.hpp"
+#include "loglinear/detail/kernels/weighted_rows.hpp"
 #include "loglinear/detail/types.hpp"
 
 namespace loglinear {

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
+
+// m q of a row-major matrix.
+
+#include <Eigen/Core>
+#include <array>
+#include <cstddef>
+
+#include "loglinear/detail/narrow.hpp"
+#include "loglinear/detail/types.hpp"
+
+namespace loglinear::detail {
+
+/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if
+/// `Add`.
+template <int N, bool Add, class Scalar, std::size_t Vectors>
+void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
+                    const std::array<const Scalar*, Vectors>& vectors,
+                    const std::array<Scalar*, Vectors>& out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P packets[Vectors][N];
+  for (std::size_t s = 0; s < Vectors; ++s) {
+    for (int n = 0; n < N; ++n) packets[s][n] = ei::ploadu<P>(vectors[s] + first + n * width);
+  }
+  const Scalar* row = m + first;
+  for (Index j = 0; j < rows; ++j, row += stride) {
+    for (std::size_t s = 0; s < Vectors; ++s) {
+      P sum = ei::pmul(ei::ploadu<P>(row), packets[s][0]);
+      for (int n = 1; n < N; ++n) {
+        sum = ei::pmadd(ei::ploadu<P>(row + n * width), packets[s][n], sum);
+      }
+      const Scalar dot = ei::predux(sum);
+      out[s][j] = Add ? out[s][j] + dot : dot;
+    }
+  }
+}
+template <int N, bool Add, class Scalar, std::size_t Vectors>
+void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Index stride,
+                   const std::array<const Scalar*, Vectors>& vectors,
+                   const std::array<Scalar*, Vectors>& out) {
+  constexpr Index width = packet_size<Scalar>;
+  if (first + N * width <= columns) {
+    row_dots_block<N, Add>(m, first, rows, stride, vectors, out);
+    return row_dots_from<N, true>(m, first + N * width, rows, columns, stride, vectors, out);
+  }
+  if constexpr (N > 1) {
+    row_dots_from<N / 2, Add>(m, first, rows, columns, stride, vectors, out);
+  } else {
+    for (std::size_t s = 0; s < Vectors; ++s) {
+      for (Index j = 0; j < rows && (first < columns || !Add); ++j) {
+        Scalar dot(0);
+        for (Index i = first; i < columns; ++i) dot += m[j * stride + i] * vectors[s][i];
+        out[s][j] = Add ? out[s][j] + dot : dot;
+      }
+    }
+  }
+}
+
+/// out[j] = rows[j] . q, `m q` of a row-major matrix.
+template <class Scalar>
+void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
+  if (rows == 0) return;  // m may be null, to which nothing must be added
+  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(m, 0, rows, columns, columns, {q},
+                                                            {out});
+}
+/// The same with two vectors at once, and the same bits.
+template <class Scalar>
+void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
+              Scalar* out_q, Scalar* out_p) {
+  if (rows == 0) return;
+  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p},
+                                                            {out_q, out_p});
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
+
+// m^T c of row-major matrices. This and the other kernels are the inner loops of a token, on raw
+// row-major memory: on Eigen's packets, so that one text serves every instruction set and every
+// scalar (a scalar without packets is its own packet of one). They never parallelise, never
+// allocate and add in a fixed order.
+//
+// Memory is read in the order in which it lies, a whole row of a block before the next: rows that
+// take turns cost hardware prefetchers half their speed.
+
+#include <Eigen/Core>
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <type_traits>
+#include <utility>
+
+#include "loglinear/detail/narrow.hpp"
+#include "loglinear/detail/types.hpp"
+
+namespace loglinear::detail {
+
+/// A matrix to be read as `Sums` weighted sums of its rows, scale sum_i weights[i] rows[i], i <
+/// count.
+template <class Stored, class Scalar, std::size_t Sums = 1>
+struct WeightedRows {
+  const Stored* rows;
+  Index count;
+  std::array<const Scalar*, Sums> weights;
+  Scalar scale;
+};
+
+/// out[j] = the weighted sums of rows of all terms together, for N packets of columns from `first`
+/// on, added to out if `Add`. The sums stay in registers while all rows of all terms pass by; fewer
+/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
+template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                         Index stride, const std::array<Scalar*, Sums>& out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  [[maybe_unused]] constexpr Index width = packet_size<Scalar>;
+  constexpr int chains = N >= Chains ? 1 : Chains / N;
+  P sums[Sums][chains][N];
+  for (std::size_t s = 0; s < Sums; ++s) {
+    for (int c = 0; c < chains; ++c) {
+      for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
+    }
+    if (Add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
+  }
+  const auto add_row = [&](const auto& term, const Stored* row, Index i, auto c) {
+    [[maybe_unused]] P packets[N];
+    if constexpr (is_narrow<Stored>) load_packets<Scalar, N>(row, packets);
+    for (std::size_t s = 0; s < Sums; ++s) {
+      const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));
+      for (int n = 0; n < N; ++n) {
+        if constexpr (is_narrow<Stored>) {
+          sums[s][c][n] = ei::pmadd(weight, packets[n], sums[s][c][n]);
+        } else {  // loaded for each sum: few registers are left
+          sums[s][c][n] = ei::pmadd(weight, ei::ploadu<P>(row + n * width), sums[s][c][n]);
+        }
+      }
+    }
+  };
+  for (int t = 0; t < count; ++t) {
+    const WeightedRows<Stored, Scalar, Sums> term = terms[t];
+    const Stored* row = term.rows + first;
+    Index i = 0;
+    for (; i + chains <= term.count; i += chains, row += chains * stride) {
+      // Unrolled, or else the sums would not stay in registers.
+      [&]<int... C>(std::integer_sequence<int, C...>) {
+        (add_row(term, row + C * stride, i + C, std::integral_constant<int, C>{}), ...);
+      }
+      (std::make_integer_sequence<int, chains>{});
+    }
+    for (; i < term.count; ++i, row += stride)
+      add_row(term, row, i, std::integral_constant<int, 0>{});
+  }
+  for (std::size_t s = 0; s < Sums; ++s) {
+    for (int n = 0; n < N; ++n) {
+      for (int c = 1; c < chains; ++c) sums[s][0][n] = ei::padd(sums[s][0][n], sums[s][c][n]);
+    }
+    store_from_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
+  }
+}
+
+/// All columns from `first` on, N packets at a time as long as there are so many, then fewer.
+template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                        Index columns, Index stride, const std::array<Scalar*, Sums>& out) {
+  constexpr Index width = packet_size<Scalar>;
+  for (; first + N * width <= columns; first += N * width) {
+    weighted_rows_block<N, Add, Chains>(terms, count, first, stride, out);
+  }
+  // One pass rather than several over long rows: half a row after the other is no order of memory.
+  if constexpr (N == 16 && Chains == 1) {
+    const Index packets = (columns - first) / width;
+    if (packets >= 10) {
+      if (packets >= 14) {
+        weighted_rows_block<14, Add, Chains>(terms, count, first, stride, out);
+      } else if (packets >= 12) {
+        weighted_rows_block<12, Add, Chains>(terms, count, first, stride, out);
+      } else {
+        weighted_rows_block<10, Add, Chains>(terms, count, first, stride, out);
+      }
+      first += packets / 2 * 2 * width;
+    }
+  }
+  if constexpr (N > 1) {
+    weighted_rows_from<N / 2, Add, Chains>(terms, count, first, columns, stride, out);
+  } else if (first < columns) {
+    for (std::size_t s = 0; s < Sums; ++s) {
+      if (!Add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
+      for (int t = 0; t < count; ++t) {
+        const auto& [m, rows, weights, scale] = terms[t];
+        for (Index i = 0; i < rows; ++i) {
+          const Scalar weight = scale * weights[s][i];
+          for (Index j = first; j < columns; ++j) {
+            out[s][j] += weight * static_cast<Scalar>(m[i * stride + j]);
+          }
+        }
+      }
+    }
+  }
+}
+
+/// out[j] = sum over the terms of scale sum_i weights[i] rows[i][j], j < columns, added to out if
+/// `Add`: `sum_l lambda_l m_l^T c_l` over matrices of one width, in one pass over each. With one
+/// chain the rounding of a column depends on nothing but whether it lies in a whole packet.
+template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
+                   Index stride, Scalar* out) {
+  constexpr int widest = is_narrow<Stored> ? widest_block<Scalar> / 2 : widest_block<Scalar>;
+  weighted_rows_from<widest, Add, Chains, Stored, Scalar, 1>(terms, count, 0, columns, stride,
+                                                             {out});
+}
+
+/// The same of one matrix, `m^T c`.
+template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
+                   Scalar* out) {
+  const WeightedRows<Stored, Scalar> term{m, rows, {c}, Scalar(1)};
+  weighted_rows<Add, Chains>(&term, 1, columns, stride, out);
+}
+
+/// The same with two vectors at once, `m^T c` and `m^T d`.
+template <bool Add = false, int Chains = 4, class Scalar>
+void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
+                        const Scalar* d, Scalar* out_c, Scalar* out_d) {
+  const WeightedRows<Scalar, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
+  weighted_rows_from<widest_block<Scalar> / 2, Add, Chains, Scalar, Scalar, 2>(
+      &term, 1, 0, columns, stride, {out_c, out_d});
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
