@@ -211,6 +211,9 @@ using Vector = Eigen::Matrix<Scalar, Size, 1>;
 template <class Scalar>
 using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>;
 
+template <class Scalar>
+using RowMajorMatrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
 /// A view of any stride: a block of a stacked matrix, or a vector seen as one row.
 template <class Scalar>
 using ConstMatrixView = Eigen::Map<const Matrix<Scalar>, Eigen::Unaligned,
@@ -1016,9 +1019,6 @@ void assign(Plain& to, const Eigen::MatrixBase<From>& from) {
 // the same order whatever rows stand beside it.
 
 namespace loglinear::detail {
-
-template <class Scalar>
-using RowMajorMatrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 /// How a product meets what is already in its result; `add_scaled` multiplies its rows first.
 enum class Into { replace, add, subtract, add_scaled };
@@ -3413,7 +3413,7 @@ struct LevelReads {
           }
         });
       }
-      terms[count] = {stream.levels_.level_data(l),
+      terms[count] = {stream.levels_.data(l),
                       rows,
                       {query_of(w, tier)},
                       w.lambda[weight_of(l)] * kept(weight_of, l, factor)};
@@ -3467,8 +3467,7 @@ struct LevelReads {
           vector = scaled.data();
         }
       }
-      terms[count] = {stream.levels_.level_data(l), vector, weights.data(), query_of(w, tier),
-                      Scalar(0)};
+      terms[count] = {stream.levels_.data(l), vector, weights.data(), query_of(w, tier), Scalar(0)};
       of_level[count++] = {tier, seen, left};
     }
     const auto add_dotted = [&](std::size_t first, std::size_t end) {
@@ -3529,6 +3528,464 @@ struct LevelReads {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_LEVEL_READS_HPP
+
+// ---- loglinear/detail/carry.hpp
+
+#ifndef LOGLINEAR_DETAIL_CARRY_HPP
+#define LOGLINEAR_DETAIL_CARRY_HPP
+
+// The binary-counter carry that merges buckets, in one pass over the memory of their levels.
+
+namespace loglinear::detail {
+
+/// to[j] += from[j] and from[j] = 0 for `size` contiguous numbers.
+template <class Stored, class To>
+void move_into(Stored* from, Index size, To* to) {
+  using Scalar = Accumulator<To>;
+  constexpr Index width = packet_size<Scalar>;
+  Index j = 0;
+  for (; j + width <= size; j += width) {
+    store<Scalar>(to + j, Eigen::internal::padd(load<Scalar>(to + j), load<Scalar>(from + j)));
+  }
+  for (; j < size; ++j) {
+    to[j] = static_cast<To>(static_cast<Scalar>(to[j]) + static_cast<Scalar>(from[j]));
+  }
+  std::fill(from, from + size, Stored(0));
+}
+
+/// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
+/// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
+/// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
+/// memory: a row of the target stays in the nearest cache, and is rounded once if it is narrow.
+template <class Stored, class KeyAt, class Scalar>
+void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, Index count,
+           KeyAt key, const Scalar* values) {
+  constexpr Index piece = 4 * column_block;
+  const Index size = rows * columns;
+  std::array<Scalar, column_block> keys;
+  [[maybe_unused]] std::array<Scalar, is_narrow<Stored> ? piece : 1> wide;
+  for (Index i = 0; i < rows; ++i) {
+    for (Index first = 0; first < columns; first += piece) {
+      const Index length = std::min(piece, columns - first);
+      Stored* const lowest = levels + i * columns + first;
+      Stored* const target = lowest + landed * size;
+      Scalar* sums;
+      if constexpr (is_narrow<Stored>) {
+        sums = wide.data();
+        for (Index j = 0; j < length; ++j) sums[j] = static_cast<Scalar>(target[j]);
+      } else {
+        sums = target;
+      }
+      bool adds = keeps;
+      for (Index begin = 0; begin < count; begin += column_block) {
+        const Index width = std::min<Index>(column_block, count - begin);
+        for (Index n = 0; n < width; ++n) keys[static_cast<std::size_t>(n)] = key(i, begin + n);
+        const Scalar* const block = values + begin * columns + first;
+        if (width == 1) {
+          adds ? scaled_row<true>(keys[0], block, length, sums)
+               : scaled_row<false>(keys[0], block, length, sums);
+        } else if (adds) {
+          weighted_rows<true>(block, width, length, columns, keys.data(), sums);
+        } else {
+          weighted_rows<false>(block, width, length, columns, keys.data(), sums);
+        }
+        adds = true;
+      }
+      for (Stored* merged = lowest; merged < target; merged += size) {
+        move_into(merged, length, sums);
+      }
+      if constexpr (is_narrow<Stored>) {
+        for (Index j = 0; j < length; ++j) target[j] = static_cast<Stored>(sums[j]);
+      }
+    }
+  }
+}
+
+/// The same for a bucket that has been added up; `size` numbers in each matrix.
+template <class Stored, class Scalar>
+void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* bucket) {
+  constexpr Index width = packet_size<Scalar>;
+  Stored* const target = levels + landed * size;
+  const auto add_from = [&](Index j, auto sum, auto number) {
+    if (keeps) sum = Eigen::internal::padd(sum, number(target + j));
+    for (const Stored* merged = levels; merged < target; merged += size) {
+      sum = Eigen::internal::padd(sum, number(merged + j));
+    }
+    return sum;
+  };
+  Index j = 0;
+  for (; j + width <= size; j += width) {
+    store<Scalar>(target + j, add_from(j, load<Scalar>(bucket + j),
+                                       [](const Stored* from) { return load<Scalar>(from); }));
+  }
+  for (; j < size; ++j) {
+    target[j] = static_cast<Stored>(
+        add_from(j, bucket[j], [](const Stored* from) { return static_cast<Scalar>(*from); }));
+  }
+  std::fill(levels, target, Stored(0));
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_CARRY_HPP
+
+// ---- loglinear/detail/levels.hpp
+
+#ifndef LOGLINEAR_DETAIL_LEVELS_HPP
+#define LOGLINEAR_DETAIL_LEVELS_HPP
+
+// The levels of a LogLinearState with what a layer does to them. Nothing here looks at its
+// arguments but `require_writable`, `add` and `replace`, which throw before anything has changed.
+
+namespace loglinear::detail {
+
+template <class Scalar_, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
+class Levels {
+ public:
+  using Scalar = Scalar_;
+  using Accumulator = detail::Accumulator<Scalar>;
+
+  static constexpr bool has_fixed_shape =
+      KeyDim != Eigen::Dynamic && ValueDim != Eigen::Dynamic && MaxLevels != Eigen::Dynamic;
+  static constexpr Index fixed_coefficients =
+      has_fixed_shape ? Index{KeyDim} * Index{ValueDim} * Index{MaxLevels} : 0;
+  static constexpr bool is_inline =
+      has_fixed_shape &&
+      fixed_coefficients * static_cast<Index>(sizeof(Scalar)) <= Index{16 * 1024};
+
+  using Matrix = Eigen::Matrix<Scalar, KeyDim, ValueDim,
+                               ValueDim == 1 && KeyDim != 1 ? Eigen::ColMajor : Eigen::RowMajor>;
+  using ConstLevel = Eigen::Map<const Matrix>;
+  using Level = Eigen::Map<Matrix>;
+  using ConstFlat = Eigen::Map<const Vector<Scalar>>;
+
+  Levels(int max_levels, Index d_k, Index d_v) {
+    require_between("max_levels", max_levels, 1, max_level_limit);
+    require_positive("d_k", d_k);
+    require_positive("d_v", d_v);
+    constexpr Index most = std::numeric_limits<Index>::max() / Index{sizeof(Scalar)};
+    require_between("d_k", d_k, Index{1}, most / max_levels);
+    require_between("d_v", d_v, Index{1}, most / max_levels / d_k);
+    if constexpr (MaxLevels != Eigen::Dynamic) require_size("max_levels", max_levels, MaxLevels);
+    if constexpr (KeyDim != Eigen::Dynamic) require_size("d_k", d_k, KeyDim);
+    if constexpr (ValueDim != Eigen::Dynamic) require_size("d_v", d_v, ValueDim);
+    max_levels_ = max_levels;
+    d_k_ = d_k;
+    d_v_ = d_v;
+    coefficients_ = Storage::Zero(Index{max_levels} * d_k * d_v);
+  }
+  Levels(const Levels&) = default;
+  Levels(Levels&&) = default;
+  Levels& operator=(const Levels& other) {
+    if (coefficients_.size() == other.coefficients_.size()) {
+      coefficients_ = other.coefficients_;
+    } else {  // Eigen's own assignment frees before it allocates
+      Storage coefficients(other.coefficients_);
+      coefficients_ = std::move(coefficients);
+    }
+    d_k_ = other.d_k_;
+    d_v_ = other.d_v_;
+    size_ = other.size_;
+    magnitude_ = other.magnitude_;
+    max_levels_ = other.max_levels_;
+    return *this;
+  }
+  Levels& operator=(Levels&&) = default;
+
+  [[nodiscard]] int max_levels() const noexcept { return max_levels_; }
+  [[nodiscard]] Index d_k() const noexcept { return d_k_; }
+  [[nodiscard]] Index d_v() const noexcept { return d_v_; }
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+  [[nodiscard]] ActiveLevels active_levels() const noexcept { return {size_, max_levels_}; }
+  /// The running bound of the Frobenius norm of all levels and leaves together.
+  [[nodiscard]] double magnitude() const noexcept { return magnitude_; }
+
+  [[nodiscard]] ConstLevel level(int l) const { return ConstLevel(data(l), d_k_, d_v_); }
+  [[nodiscard]] Level level(int l) { return Level(data(l), d_k_, d_v_); }
+  /// The coefficients of one level, row-major.
+  [[nodiscard]] const Scalar* data(int l) const { return coefficients_.data() + l * d_k_ * d_v_; }
+  [[nodiscard]] Scalar* data(int l) { return coefficients_.data() + l * d_k_ * d_v_; }
+  /// All levels one after the other.
+  [[nodiscard]] ConstFlat flat() const noexcept {
+    return ConstFlat(coefficients_.data(), coefficients_.size());
+  }
+
+  /// The sum of the levels' Frobenius norms; and a bound of it that takes less time.
+  [[nodiscard]] double norm() const {
+    double sum = 0;
+    for (int l : active_levels()) {
+      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
+      const ConstFlat one(data(l), d_k_ * d_v_);
+      sum += to_double(one.template cast<Accumulator>().stableNorm());
+    }
+    return sum;
+  }
+  [[nodiscard]] double norm_bound() const {
+    double sum = 0;
+    for (int l : active_levels()) sum += max_abs(level(l));
+    return sum * std::sqrt(static_cast<double>(d_k_ * d_v_));
+  }
+  /// A bound of the Frobenius norm of `keys values^T`.
+  template <class Keys, class Values>
+  [[nodiscard]] static double leaf_magnitude(const Keys& keys, const Values& values) {
+    return static_cast<double>(keys.cols()) *
+           std::sqrt(static_cast<double>(keys.rows()) * static_cast<double>(values.rows())) *
+           max_abs(keys) * max_abs(values);
+  }
+
+  /// The bound of the magnitude after undergoing something that grows it by at most `growth` and a
+  /// leaf `keys values^T`. `measure(exactly)` bounds the magnitude of everything before that, what
+  /// is deferred included, in two ways.
+  template <class Keys, class Values, class Measure>
+  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values,
+                                        Measure measure) {
+    if (size_ == UINT64_MAX) fail("size", size_, "below 2^64 - 1 before a push");
+    const double leaf = leaf_magnitude(keys, values);
+    if (!is_finite(leaf)) require_finite_leaf(keys, values);
+    return bounded(growth, leaf, measure);
+  }
+  /// The same where nothing is deferred.
+  template <class Keys, class Values>
+  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values) {
+    return require_writable(growth, keys, values, own_measure());
+  }
+  /// The same bound for a leaf, or another state, of magnitude `leaf`.
+  [[nodiscard]] double bounded(double growth, double leaf) {
+    return bounded(growth, leaf, own_measure());
+  }
+
+  /// Undergoes `transition`, then pushes the leaf `keys values^T`; `magnitude` is what
+  /// `require_writable` returned for them.
+  template <class Kind, class Keys, class Values>
+  void write(const Kind& transition, const Keys& keys, const Values& values, double magnitude) {
+    undergo(transition);
+    push(keys, values, magnitude);
+  }
+  /// The leaf alone.
+  template <class Keys, class Values>
+  void push(const Keys& keys, const Values& values, double magnitude) {
+    if (values.outerStride() == d_v_) {
+      carry_bucket(
+          0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
+      magnitude_ = magnitude;
+    } else {
+      push(keys, detail::Matrix<Accumulator>(values), magnitude);
+    }
+  }
+  /// Every level undergoes `transition`; a push follows, or `defer`.
+  template <class Kind>
+  void undergo(const Kind& transition) {
+    // Allocated before anything changes.
+    [[maybe_unused]] RowMajorMatrix<Accumulator> wide(is_narrow<Scalar> ? d_k_ : 0,
+                                                      is_narrow<Scalar> ? d_v_ : 0);
+    for (int l : active_levels()) {
+      auto one = level(l);
+      if constexpr (is_narrow<Scalar>) {
+        wide = one.template cast<Accumulator>();
+        transition.left(wide);
+        transition.right(wide);
+        one = wide.template cast<Scalar>();
+      } else {
+        transition.left(one);
+        transition.right(one);
+      }
+    }
+  }
+  /// One level undergoes a `product` of transitions.
+  template <class Product>
+  void undergo(int l, const Product& product, Vector<typename Product::Scalar>& scratch) {
+    product.apply(data(l), d_k_, d_v_, scratch);
+  }
+  /// Takes note of what a leaf or a transition makes of the magnitude.
+  void defer(double magnitude) noexcept { magnitude_ = magnitude; }
+
+  /// Adds level `from` to level `to` and clears it, as part of a carry that will merge both.
+  void merge(int from, int to) { move_into(data(from), d_k_ * d_v_, data(to)); }
+  /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^l tokens, which begins at level l;
+  /// `size()` must be a multiple of 2^l, and `value_n` begins at `values + n d_v`.
+  template <class KeyAt>
+  void carry_bucket(int l, Index count, KeyAt key, const Accumulator* values) {
+    const int landed = landing(l);
+    carry(data(l), landed - l, keeps_target(landed), d_k_, d_v_, count, key, values);
+    size_ += std::uint64_t{1} << l;
+  }
+  /// The same of a bucket that has been added up, row-major.
+  void carry_bucket(int l, const Accumulator* bucket) {
+    const int landed = landing(l);
+    carry(data(l), landed - l, keeps_target(landed), d_k_ * d_v_, bucket);
+    size_ += std::uint64_t{1} << l;
+  }
+
+  void reset() noexcept {
+    coefficients_.setZero();
+    size_ = 0;
+    magnitude_ = 0;
+  }
+  /// As `LogLinearState::advance_to`.
+  void advance_to(std::uint64_t count) {
+    const int last = max_levels_ - 1;
+    const std::uint64_t carries = (count >> last) - (size_ >> last);  // into the last level
+    if (is_active_level(size_, last, max_levels_)) scale(last, kept_fraction(Overflow, carries));
+    for (int l = last - 1; l >= 0; --l) {
+      if (!is_active_level(size_, l, max_levels_)) continue;
+      const std::uint64_t first = bucket_of(size_, l, max_levels_).first;
+      const int to = level_of(first, count, ReadOrder::before_push, max_levels_);
+      if (to == l) continue;
+      if (to == last) scale(l, kept_fraction(Overflow, carries - 1));
+      merge(l, to);
+    }
+    size_ = count;
+  }
+  /// Adds levels of the same shape and count, unless the sum could overflow.
+  void add(const Levels& later) {
+    const bool fits = is_at_most(magnitude_ + later.magnitude_, magnitude_limit<Scalar>());
+    magnitude_ = bounded(1, fits ? later.magnitude_ : later.norm());
+    coefficients_ += later.coefficients_;
+  }
+
+  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
+  /// active after `size` tokens.
+  template <class LevelAt>
+  void replace(std::uint64_t size, LevelAt level_at) {
+    double magnitude = 0;
+    for (int l : ActiveLevels(size, max_levels_)) {
+      require_finite("a coefficient of the state after these tokens", level_at(l));
+      magnitude += to_double(level_at(l).stableNorm());
+    }
+    if (!is_at_most(magnitude, magnitude_limit<Scalar>())) {
+      fail("the magnitude of the state after these tokens", magnitude,
+           "within the range of the scalar type");
+    }
+    for (int l : active_levels()) level(l).setZero();
+    for (int l : ActiveLevels(size, max_levels_)) level(l) = level_at(l).template cast<Scalar>();
+    size_ = size;
+    magnitude_ = magnitude;
+  }
+  /// Becomes a copy of levels of the same shape, in the memory that there is.
+  void copy(const Levels& other) noexcept {
+    std::copy_n(other.coefficients_.data(), coefficients_.size(), coefficients_.data());
+    size_ = other.size_;
+    magnitude_ = other.magnitude_;
+  }
+  /// Becomes what it was after `size` tokens: `active` holds the levels that were active, lowest
+  /// first.
+  void restore(std::uint64_t size, double magnitude, const Scalar* active) noexcept {
+    const std::uint64_t kept = active_mask(size, max_levels_);
+    for (int l : active_levels()) {
+      if (((kept >> l) & 1) == 0) level(l).setZero();
+    }
+    for (int l : ActiveLevels(size, max_levels_)) {
+      level(l) = ConstLevel(active, d_k_, d_v_);
+      active += d_k_ * d_v_;
+    }
+    size_ = size;
+    magnitude_ = magnitude;
+  }
+
+  template <class Other>
+  [[nodiscard]] Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
+    Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> other(max_levels_, d_k_, d_v_);
+    if (max_abs(coefficients_) > magnitude_limit<Other>()) {
+      fail("the largest coefficient", max_abs(coefficients_),
+           "within the range of the scalar converted to");
+    }
+    other.coefficients_ = coefficients_.template cast<Other>();
+    other.size_ = size_;
+    other.magnitude_ = magnitude_;
+    return other;
+  }
+
+  [[nodiscard]] bool operator==(const Levels& other) const {
+    return max_levels_ == other.max_levels_ && d_k_ == other.d_k_ && d_v_ == other.d_v_ &&
+           size_ == other.size_ && coefficients_ == other.coefficients_;
+  }
+
+  /// For checkpoints: the active levels alone. An owner that defers something passes a function
+  /// that measures the norm of everything, once the levels are in place.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    visit(self, part, [&] { return self.norm(); });
+  }
+  template <class Self, class Visit, class Measure>
+  static void visit(Self& self, Visit&& part, [[maybe_unused]] Measure measure) {
+    if constexpr (is_written<Self>) self.reset();
+    const double limit = magnitude_limit<Scalar>();
+    double magnitude = std::min(self.magnitude_, limit);
+    part("size", self.size_);
+    part("magnitude", magnitude);
+    for (int l : self.active_levels()) part("level" + std::to_string(l), self.level(l));
+    if constexpr (is_written<Self>) {
+      require_between("magnitude", magnitude, 0.0, limit);
+      require_between("the magnitude of the levels", self.norm(), 0.0, limit);
+      const double measured = measure();
+      require_between("the magnitude of all tokens", measured, 0.0, limit);
+      // A bound may have lost to rounding, of which the limit leaves a factor of 4; never more.
+      self.magnitude_ = measured > 2 * magnitude ? measured : magnitude;
+    }
+  }
+
+ private:
+  template <class, int, int, int, LastLevel>
+  friend class Levels;
+
+  using Storage = Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
+
+  [[nodiscard]] auto own_measure() const {
+    return [this](bool exactly) { return exactly ? norm() : norm_bound(); };
+  }
+  /// The running bound only grows, so when it passes the limit the levels are measured before
+  /// anything is refused.
+  template <class Measure>
+  [[nodiscard]] double bounded(double growth, double leaf, Measure measure) {
+    const double limit = magnitude_limit<Scalar>();
+    double magnitude = magnitude_ * growth + leaf;
+    for (const bool exactly : {false, true}) {
+      if (is_at_most(magnitude, limit)) return magnitude;
+      magnitude_ = measure(exactly);
+      magnitude = magnitude_ * growth + leaf;
+    }
+    if (!is_at_most(magnitude, limit)) {
+      fail("the magnitude of the state after this token", magnitude,
+           "within the range of the scalar type");
+    }
+    return magnitude;
+  }
+
+  /// Where a carry that begins at level l ends.
+  [[nodiscard]] int landing(int l) const { return l + landed_level(size_ >> l, max_levels_ - l); }
+  /// Whether a carry adds to what its target holds; that can only be the last level.
+  [[nodiscard]] bool keeps_target(int landed) {
+    if (!is_active_level(size_, landed, max_levels_)) return false;
+    if constexpr (Overflow == LastLevel::halve) scale(landed, 0.5);
+    return Overflow != LastLevel::forget;
+  }
+  void scale(int l, double factor) {
+    if (factor == 1) return;
+    level(l) *= static_cast<Scalar>(static_cast<Accumulator>(factor));
+  }
+
+  Storage coefficients_;
+  Index d_k_ = 0, d_v_ = 0;
+  std::uint64_t size_ = 0;
+  double magnitude_ = 0;
+  int max_levels_ = 0;
+};
+
+/// The way to the levels of a LogLinearState, for what the library itself does with them.
+struct LevelsOf {
+  template <class State>
+  [[nodiscard]] static auto& get(State& state) noexcept {
+    return state.levels_;
+  }
+};
+template <class State>
+[[nodiscard]] auto& levels_of(State& state) noexcept {
+  return LevelsOf::get(state);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_LEVELS_HPP
 
 // ---- loglinear/snapshot.hpp
 
@@ -3659,7 +4116,7 @@ class StreamSnapshot {
     growth_ = stream.growth_;
     levels_.clear();
     for (int l : stream.levels_.active_levels()) {
-      const Stored* const level = stream.levels_.level_data(l);
+      const Stored* const level = stream.levels_.data(l);
       levels_.insert(levels_.end(), level, level + key_rows_ * d_v_);
     }
     const Index n = buffered_ * leaves_;
@@ -3685,685 +4142,6 @@ class StreamSnapshot {
 
 #endif  // LOGLINEAR_SNAPSHOT_HPP
 
-// ---- loglinear/detail/carry.hpp
-
-#ifndef LOGLINEAR_DETAIL_CARRY_HPP
-#define LOGLINEAR_DETAIL_CARRY_HPP
-
-// The binary-counter carry that merges buckets, in one pass over the memory of their levels.
-
-namespace loglinear::detail {
-
-/// to[j] += from[j] and from[j] = 0 for `size` contiguous numbers.
-template <class Stored, class To>
-void move_into(Stored* from, Index size, To* to) {
-  using Scalar = Accumulator<To>;
-  constexpr Index width = packet_size<Scalar>;
-  Index j = 0;
-  for (; j + width <= size; j += width) {
-    store<Scalar>(to + j, Eigen::internal::padd(load<Scalar>(to + j), load<Scalar>(from + j)));
-  }
-  for (; j < size; ++j) {
-    to[j] = static_cast<To>(static_cast<Scalar>(to[j]) + static_cast<Scalar>(from[j]));
-  }
-  std::fill(from, from + size, Stored(0));
-}
-
-/// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
-/// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
-/// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
-/// memory: a row of the target stays in the nearest cache, and is rounded once if it is narrow.
-template <class Stored, class KeyAt, class Scalar>
-void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, Index count,
-           KeyAt key, const Scalar* values) {
-  constexpr Index piece = 4 * column_block;
-  const Index size = rows * columns;
-  std::array<Scalar, column_block> keys;
-  [[maybe_unused]] std::array<Scalar, is_narrow<Stored> ? piece : 1> wide;
-  for (Index i = 0; i < rows; ++i) {
-    for (Index first = 0; first < columns; first += piece) {
-      const Index length = std::min(piece, columns - first);
-      Stored* const lowest = levels + i * columns + first;
-      Stored* const target = lowest + landed * size;
-      Scalar* sums;
-      if constexpr (is_narrow<Stored>) {
-        sums = wide.data();
-        for (Index j = 0; j < length; ++j) sums[j] = static_cast<Scalar>(target[j]);
-      } else {
-        sums = target;
-      }
-      bool adds = keeps;
-      for (Index begin = 0; begin < count; begin += column_block) {
-        const Index width = std::min<Index>(column_block, count - begin);
-        for (Index n = 0; n < width; ++n) keys[static_cast<std::size_t>(n)] = key(i, begin + n);
-        const Scalar* const block = values + begin * columns + first;
-        if (width == 1) {
-          adds ? scaled_row<true>(keys[0], block, length, sums)
-               : scaled_row<false>(keys[0], block, length, sums);
-        } else if (adds) {
-          weighted_rows<true>(block, width, length, columns, keys.data(), sums);
-        } else {
-          weighted_rows<false>(block, width, length, columns, keys.data(), sums);
-        }
-        adds = true;
-      }
-      for (Stored* merged = lowest; merged < target; merged += size) {
-        move_into(merged, length, sums);
-      }
-      if constexpr (is_narrow<Stored>) {
-        for (Index j = 0; j < length; ++j) target[j] = static_cast<Stored>(sums[j]);
-      }
-    }
-  }
-}
-
-/// The same for a bucket that has been added up; `size` numbers in each matrix.
-template <class Stored, class Scalar>
-void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* bucket) {
-  constexpr Index width = packet_size<Scalar>;
-  Stored* const target = levels + landed * size;
-  const auto add_from = [&](Index j, auto sum, auto number) {
-    if (keeps) sum = Eigen::internal::padd(sum, number(target + j));
-    for (const Stored* merged = levels; merged < target; merged += size) {
-      sum = Eigen::internal::padd(sum, number(merged + j));
-    }
-    return sum;
-  };
-  Index j = 0;
-  for (; j + width <= size; j += width) {
-    store<Scalar>(target + j, add_from(j, load<Scalar>(bucket + j),
-                                       [](const Stored* from) { return load<Scalar>(from); }));
-  }
-  for (; j < size; ++j) {
-    target[j] = static_cast<Stored>(
-        add_from(j, bucket[j], [](const Stored* from) { return static_cast<Scalar>(*from); }));
-  }
-  std::fill(levels, target, Stored(0));
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_CARRY_HPP
-
-// ---- loglinear/state.hpp
-
-#ifndef LOGLINEAR_STATE_HPP
-#define LOGLINEAR_STATE_HPP
-
-namespace loglinear {
-
-/// The hierarchy of log-linear attention: one `d_k x d_v` matrix for each power-of-two bucket of
-/// the past, in a shape that never changes with the stream.
-///
-/// After n pushes without overflow level l holds the sum of 2^l consecutive leaves iff bit l of n
-/// is set (Guo et al., arXiv:2506.04761, section 2); a carry beyond the last level is added into
-/// the last level, which then holds `2^(M-1) floor(n / 2^(M-1))` tokens. Nothing is ever lost, only
-/// resolution: `max_levels = floor(log2 T) + 1` covers T tokens without overflow.
-///
-/// Class invariant: `size()` says which levels are active, inactive levels are zero, every
-/// coefficient is finite. A plain value: copyable, movable, comparable, safe for concurrent const
-/// readers. Storage is contiguous, `max_levels x d_k x d_v`, row-major. It is allocated once, by
-/// the constructor; with all three sizes fixed at compile time and up to 16 KiB it lies inside the
-/// object and the heap is never used.
-///
-/// With a narrow scalar, Eigen::bfloat16 or Eigen::half, the levels are stored narrow and
-/// everything is computed in float: arguments and results are float, and a coefficient is rounded
-/// once for each operation that rewrites its level. A level in bfloat16 cannot decay by 0.999,
-/// which is rounded away at each token: use a layer, which keeps such factors apart, and let no
-/// stream `undergo` them one by one.
-///
-/// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
-///                    Eigen::NumTraits
-/// \tparam KeyDim     d_k at compile time, or Eigen::Dynamic
-/// \tparam ValueDim   d_v at compile time, or Eigen::Dynamic
-/// \tparam MaxLevels  max_levels at compile time (1 to 64), or Eigen::Dynamic
-/// \tparam Overflow   what the last level does when it is full, see `LastLevel`; sequence forms
-/// take
-///                    states that fold
-template <class Scalar_, int KeyDim = Eigen::Dynamic, int ValueDim = Eigen::Dynamic,
-          int MaxLevels = Eigen::Dynamic, LastLevel Overflow = LastLevel::fold>
-class LogLinearState {
-  static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
-                "LogLinearState needs a floating-point scalar: decays and level weights are "
-                "fractions; use float or double");
-  static_assert(MaxLevels == Eigen::Dynamic || (MaxLevels >= 1 && MaxLevels <= max_level_limit),
-                "MaxLevels must be between 1 and 64, or Eigen::Dynamic");
-  static_assert((KeyDim == Eigen::Dynamic || KeyDim >= 1) &&
-                    (ValueDim == Eigen::Dynamic || ValueDim >= 1),
-                "KeyDim and ValueDim must be at least 1, or Eigen::Dynamic");
-
- public:
-  /// What the last level does when it is full.
-  static constexpr LastLevel overflow = Overflow;
-  using Scalar = Scalar_;
-  using Index = Eigen::Index;
-  /// What arguments and results are made of: float where Scalar is narrower, else Scalar.
-  using Accumulator = detail::Accumulator<Scalar>;
-
-  /// Whether all three sizes are fixed at compile time.
-  static constexpr bool has_fixed_shape =
-      KeyDim != Eigen::Dynamic && ValueDim != Eigen::Dynamic && MaxLevels != Eigen::Dynamic;
-  /// Coefficients of all levels if they are, else 0.
-  static constexpr Index fixed_coefficients =
-      has_fixed_shape ? Index{KeyDim} * Index{ValueDim} * Index{MaxLevels} : 0;
-  /// Whether the levels lie inside the object: a fixed shape of up to 16 KiB.
-  static constexpr bool is_inline =
-      has_fixed_shape &&
-      fixed_coefficients * static_cast<Index>(sizeof(Scalar)) <= Index{16 * 1024};
-
-  /// One level, row-major.
-  using LevelMatrix =
-      Eigen::Matrix<Scalar, KeyDim, ValueDim,
-                    ValueDim == 1 && KeyDim != 1 ? Eigen::ColMajor : Eigen::RowMajor>;
-  /// A read-only view of one level; valid as long as the state is neither moved nor destroyed.
-  using ConstLevel = Eigen::Map<const LevelMatrix>;
-  /// A read-only view of the whole storage.
-  using ConstFlat = Eigen::Map<const detail::Vector<Scalar>>;
-
-  /// An empty hierarchy of the compile-time shape.
-  LogLinearState() requires has_fixed_shape : LogLinearState(MaxLevels, KeyDim, ValueDim) {}
-
-  /// An empty hierarchy.
-  /// \param max_levels  number of levels, 1 to 64
-  /// \param d_k         rows of a level, at least 1
-  /// \param d_v         columns of a level, at least 1
-  /// \throws std::invalid_argument out of these ranges, or where a size fixed at compile time
-  /// differs
-  LogLinearState(int max_levels, Index d_k, Index d_v) {
-    detail::require_between("max_levels", max_levels, 1, max_level_limit);
-    detail::require_positive("d_k", d_k);
-    detail::require_positive("d_v", d_v);
-    constexpr Index most = std::numeric_limits<Index>::max() / Index{sizeof(Scalar)};
-    detail::require_between("d_k", d_k, Index{1}, most / max_levels);
-    detail::require_between("d_v", d_v, Index{1}, most / max_levels / d_k);
-    if constexpr (MaxLevels != Eigen::Dynamic)
-      detail::require_size("max_levels", max_levels, MaxLevels);
-    if constexpr (KeyDim != Eigen::Dynamic) detail::require_size("d_k", d_k, KeyDim);
-    if constexpr (ValueDim != Eigen::Dynamic) detail::require_size("d_v", d_v, ValueDim);
-    max_levels_ = max_levels;
-    d_k_ = d_k;
-    d_v_ = d_v;
-    levels_ = Storage::Zero(Index{max_levels} * d_k * d_v);
-  }
-
-  /// \name Copies and moves
-  /// Assignment does not allocate between states of as many coefficients; where it throws
-  /// std::bad_alloc nothing is changed. A state that has been moved from is to be assigned to or
-  /// destroyed, nothing else.
-  /// \{
-  LogLinearState(const LogLinearState&) = default;  ///< allocates, unless `is_inline`
-  LogLinearState(LogLinearState&&) = default;       ///< does not allocate
-  LogLinearState& operator=(const LogLinearState& other) {
-    if (levels_.size() == other.levels_.size()) {
-      levels_ = other.levels_;
-    } else {  // Eigen's own assignment frees before it allocates
-      Storage levels(other.levels_);
-      levels_ = std::move(levels);
-    }
-    d_k_ = other.d_k_;
-    d_v_ = other.d_v_;
-    size_ = other.size_;
-    magnitude_ = other.magnitude_;
-    max_levels_ = other.max_levels_;
-    return *this;
-  }                                                       ///< a copy
-  LogLinearState& operator=(LogLinearState&&) = default;  ///< does not allocate
-  /// \}
-
-  [[nodiscard]] int max_levels() const noexcept { return max_levels_; }  ///< number of levels M
-  [[nodiscard]] Index d_k() const noexcept { return d_k_; }              ///< rows of a level
-  [[nodiscard]] Index d_v() const noexcept { return d_v_; }              ///< columns of a level
-  /// Tokens pushed since construction or `reset`.
-  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
-  /// Number of levels that hold a bucket: the set bits of `size()` while nothing overflows.
-  [[nodiscard]] int active_level_count() const noexcept {
-    return loglinear::active_level_count(size_, max_levels_);
-  }
-  /// Whether `level` holds a bucket. \throws std::invalid_argument unless 0 <= level < max_levels
-  [[nodiscard]] bool is_active(int level) const {
-    detail::require_between("level", level, 0, max_levels_ - 1);
-    return is_active_level(size_, level, max_levels_);
-  }
-  /// The active levels, newest first, for range-for.
-  [[nodiscard]] ActiveLevels active_levels() const noexcept { return {size_, max_levels_}; }
-
-  /// The matrix of one level, zero where inactive; a view, nothing is copied.
-  /// \throws std::invalid_argument unless 0 <= level < max_levels
-  [[nodiscard]] ConstLevel level(int level) const {
-    detail::require_between("level", level, 0, max_levels_ - 1);
-    return view(level);
-  }
-  /// All levels one after the other, row-major, length `max_levels * d_k * d_v`; a view.
-  [[nodiscard]] ConstFlat flat_state() const noexcept {
-    return ConstFlat(levels_.data(), levels_.size());
-  }
-
-  /// Empties all levels and sets `size()` to 0. Does not allocate.
-  void reset() noexcept {
-    levels_.setZero();
-    size_ = 0;
-    magnitude_ = 0;
-  }
-
-  /// Jumps to a later count, as if `count - size()` zero leaves had been pushed and no transition
-  /// undergone: each bucket falls whole into the level that holds its tokens then. What the last
-  /// level keeps of those it held is up to `LastLevel`. An empty state jumps to the beginning of a
-  /// part of a stream that is computed apart; see `add`. \throws std::invalid_argument unless
-  /// count >= size(); nothing is changed then. O(active levels x d_k x d_v) whatever the count.
-  /// Does not allocate
-  void advance_to(std::uint64_t count) {
-    if (count < size_) detail::fail("the count to advance to", count, "at least size()");
-    const int last = max_levels_ - 1;
-    const std::uint64_t carries = (count >> last) - (size_ >> last);  // into the last level
-    if (is_active_level(size_, last, max_levels_)) {
-      scale_level(last, kept_fraction(Overflow, carries));
-    }
-    for (int l = last - 1; l >= 0; --l) {
-      if (!is_active_level(size_, l, max_levels_)) continue;
-      const std::uint64_t first = bucket_of(size_, l, max_levels_).first;
-      const int level = level_of(first, count, ReadOrder::before_push, max_levels_);
-      if (level == l) continue;
-      if (level == last) scale_level(l, kept_fraction(Overflow, carries - 1));
-      merge_level(l, level);
-    }
-    size_ = count;
-  }
-
-  /// Adds a state of the same count, level by level: the state of a stream from those of two parts
-  /// of its leaves. So the states of consecutive parts that were computed apart make that of the
-  /// whole: the later part begins by `advance_to(n)` on an empty state, n being the tokens before
-  /// it; then
-  ///
-  ///     earlier.undergo(product);  // of all transitions of the later part, if there are any
-  ///     earlier.advance_to(later.size());
-  ///     earlier.add(later);
-  ///
-  /// is exact, for every pair of counts. \throws std::invalid_argument for another shape or count,
-  /// or where the sum could overflow; nothing is changed then. Does not allocate
-  void add(const LogLinearState& later) {
-    detail::require_size("max_levels of the state to add", later.max_levels_, max_levels_);
-    detail::require_size("d_k of the state to add", later.d_k_, d_k_);
-    detail::require_size("d_v of the state to add", later.d_v_, d_v_);
-    if (later.size_ != size_) {
-      detail::fail("size() of the state to add", later.size_, std::to_string(size_));
-    }
-    const double limit = detail::magnitude_limit<Scalar>();
-    const bool fits = detail::is_at_most(magnitude_ + later.magnitude_, limit);
-    magnitude_ = bounded(1, fits ? later.magnitude_ : later.norm(),
-                         [&](bool exactly) { return exactly ? norm() : norm_bound(); });
-    levels_ += later.levels_;
-  }
-
-  /// Appends the leaf `k v^T`: a binary-counter carry merges all active levels below the landed one
-  /// into it, in one pass, and clears them.
-  ///
-  /// \param k  length d_k, or `d_k x n` for the leaf `k v^T = sum_j k_j v_j^T`
-  /// \param v  length d_v, or `d_v x n`
-  ///
-  /// Rows are accepted where columns are; an argument may be part of this state. \throws
-  /// std::invalid_argument for a wrong size, a coefficient that is not finite, a leaf so large that
-  /// the state could overflow, or when 2^64 - 1 tokens are in; nothing is changed then. Costs one
-  /// pass over the merged levels, O(d_k d_v) amortised. Does not allocate, except to copy an
-  /// argument that is not contiguous in memory.
-  template <class Key, class Value>
-  void push_leaf(const Eigen::MatrixBase<Key>& k, const Eigen::MatrixBase<Value>& v) {
-    with_columns(k, d_k_, "k", [&](const auto& keys) {
-      with_columns(v, d_v_, "v", [&](const auto& values) {
-        detail::require_positive("the number of keys (columns of k)", keys.cols());
-        detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
-        const double magnitude = require_writable(1, keys, values);
-        push_unchecked(keys, values);
-        magnitude_ = magnitude;
-      });
-    });
-  }
-
-  /// Lets every level undergo `S <- L S diag(r)`. \throws std::invalid_argument if the transition
-  /// has another shape or is not finite or the state could overflow; nothing is changed then. Does
-  /// not allocate, unless the scalar is narrow.
-  template <Transition<detail::Accumulator<Scalar_>> Kind>
-  void undergo(const Kind& transition) {
-    if (!transition.fits(d_k_, d_v_)) {
-      detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
-    }
-    if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
-    const double magnitude = bounded(transition.norm_bound(), 0,
-                                     [&](bool exactly) { return exactly ? norm() : norm_bound(); });
-    undergo_unchecked(transition);
-    magnitude_ = magnitude;
-  }
-
-  /// The weighted read `out = sum_l lambda_l S_l^T q` over the active levels, in the order
-  /// `before_push`.
-  ///
-  /// \param q        length d_k
-  /// \param lambdas  length max_levels; weights of inactive levels are not read
-  /// \param out      length d_v, overwritten; must not overlap q or lambdas
-  ///
-  /// \throws std::invalid_argument for a wrong size or a coefficient of q or lambdas that is not
-  /// finite. O(active levels x d_k x d_v). Does not allocate, except to copy an argument that is
-  /// not contiguous in memory.
-  template <class Query, class Lambdas, class Out>
-  void query_mixed(const Eigen::MatrixBase<Query>& q, const Eigen::MatrixBase<Lambdas>& lambdas,
-                   Eigen::MatrixBase<Out> const& out) const {
-    static_assert(Query::IsVectorAtCompileTime && Lambdas::IsVectorAtCompileTime &&
-                      Out::IsVectorAtCompileTime,
-                  "query_mixed takes vectors: rows or columns whose type says so");
-    detail::require_size("q", q.size(), d_k_);
-    detail::require_size("lambdas", lambdas.size(), max_levels_);
-    detail::require_size("out", out.size(), d_v_);
-    const Eigen::Matrix<Accumulator, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1>
-        weights = detail::as_column(lambdas);
-    detail::require_finite("lambdas", weights);
-    with_columns(detail::as_column(q), d_k_, "q", [&](const auto& query) {
-      auto&& read = detail::as_writable_column(out);
-      read.setZero();
-      for (int l : active_levels()) {
-        if constexpr (detail::is_narrow<Scalar>) {
-          for (Index i = 0; i < d_k_; ++i) {
-            read += (weights[l] * query[i]) * view(l).row(i).template cast<float>().transpose();
-          }
-        } else {
-          read.noalias() += weights[l] * (view(l).transpose() * query);
-        }
-      }
-    });
-  }
-
-  /// The same stream position and levels in another scalar, coefficient by coefficient. \throws
-  /// std::invalid_argument if a coefficient is out of the other scalar's range.
-  template <class Other>
-  [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
-    LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> other(max_levels_, d_k_, d_v_);
-    if (detail::max_abs(levels_) > detail::magnitude_limit<Other>()) {
-      detail::fail("the largest coefficient", detail::max_abs(levels_),
-                   "within the range of the scalar converted to");
-    }
-    other.levels_ = levels_.template cast<Other>();
-    other.size_ = size_;
-    other.magnitude_ = magnitude_;
-    return other;
-  }
-
-  /// Whether shape, size and every coefficient are equal.
-  [[nodiscard]] bool operator==(const LogLinearState& other) const {
-    return max_levels_ == other.max_levels_ && d_k_ == other.d_k_ && d_v_ == other.d_v_ &&
-           size_ == other.size_ && levels_ == other.levels_;
-  }
-
-  /// \name For layers: a token in two steps
-  /// First `require_writable`, which throws, then one of the others, which do not.
-  /// \{
-
-  /// The bound of the state's magnitude after undergoing something that grows it by at most
-  /// `growth` and a leaf `keys values^T`. `measure(exactly)` bounds the magnitude of everything
-  /// before that, what the layer has deferred included, in two ways. \throws
-  /// std::invalid_argument as `push_leaf`
-  template <class Keys, class Values, class Measure>
-  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values,
-                                        Measure measure) {
-    if (size_ == UINT64_MAX) detail::fail("size", size_, "below 2^64 - 1 before a push");
-    const double leaf = leaf_magnitude(keys, values);
-    if (!detail::is_finite(leaf)) detail::require_finite_leaf(keys, values);
-    return bounded(growth, leaf, measure);
-  }
-  /// The same where nothing is deferred.
-  template <class Keys, class Values>
-  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values) {
-    return require_writable(growth, keys, values,
-                            [&](bool exactly) { return exactly ? norm() : norm_bound(); });
-  }
-  /// The sum of the levels' Frobenius norms; and a bound of it that takes less time.
-  [[nodiscard]] double norm() const {
-    double sum = 0;
-    for (int l : active_levels()) {
-      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
-      const ConstFlat level(view(l).data(), d_k_ * d_v_);
-      sum += detail::to_double(level.template cast<Accumulator>().stableNorm());
-    }
-    return sum;
-  }
-  [[nodiscard]] double norm_bound() const {
-    double sum = 0;
-    for (int l : active_levels()) sum += detail::max_abs(view(l));
-    return sum * std::sqrt(static_cast<double>(d_k_ * d_v_));
-  }
-
-  /// A bound of the Frobenius norm of `keys values^T`.
-  template <class Keys, class Values>
-  [[nodiscard]] static double leaf_magnitude(const Keys& keys, const Values& values) {
-    return static_cast<double>(keys.cols()) *
-           std::sqrt(static_cast<double>(keys.rows()) * static_cast<double>(values.rows())) *
-           detail::max_abs(keys) * detail::max_abs(values);
-  }
-
-  /// Undergoes `transition`, then pushes the leaf `keys values^T`; `magnitude` is what
-  /// `require_writable` returned for them.
-  template <class Kind, class Keys, class Values>
-  void write(const Kind& transition, const Keys& keys, const Values& values, double magnitude) {
-    undergo_unchecked(transition);
-    push_unchecked(keys, values);
-    magnitude_ = magnitude;
-  }
-
-  /// Lets every level undergo `transition` alone; `write` with the Identity follows.
-  template <class Kind>
-  void undergo_unchecked(const Kind& transition) {
-    // Allocated before anything changes.
-    [[maybe_unused]] detail::RowMajorMatrix<Accumulator> wide(detail::is_narrow<Scalar> ? d_k_ : 0,
-                                                              detail::is_narrow<Scalar> ? d_v_ : 0);
-    for (int l : active_levels()) {
-      auto level = view(l);
-      if constexpr (detail::is_narrow<Scalar>) {
-        wide = level.template cast<Accumulator>();
-        transition.left(wide);
-        transition.right(wide);
-        level = wide.template cast<Scalar>();
-      } else {
-        transition.left(level);
-        transition.right(level);
-      }
-    }
-  }
-
-  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
-  /// active after `size` tokens. \throws std::invalid_argument where one of them is not finite or
-  /// too large; nothing is changed then
-  template <class LevelAt>
-  void replace(std::uint64_t size, LevelAt level_at) {
-    double magnitude = 0;
-    for (int l : ActiveLevels(size, max_levels_)) {
-      detail::require_finite("a coefficient of the state after these tokens", level_at(l));
-      magnitude += detail::to_double(level_at(l).stableNorm());
-    }
-    if (!detail::is_at_most(magnitude, detail::magnitude_limit<Scalar>())) {
-      detail::fail("the magnitude of the state after these tokens", magnitude,
-                   "within the range of the scalar type");
-    }
-    for (int l : active_levels()) view(l).setZero();
-    for (int l : ActiveLevels(size, max_levels_)) view(l) = level_at(l).template cast<Scalar>();
-    size_ = size;
-    magnitude_ = magnitude;
-  }
-
-  /// The running bound of the Frobenius norm of all levels and leaves together.
-  [[nodiscard]] double magnitude() const noexcept { return magnitude_; }
-
-  /// Becomes a copy of a state of the same shape, in the memory that it has.
-  void copy(const LogLinearState& other) noexcept {
-    std::copy_n(other.levels_.data(), levels_.size(), levels_.data());
-    size_ = other.size_;
-    magnitude_ = other.magnitude_;
-  }
-  /// Becomes what it was after `size` tokens: `active` holds the levels that were active, lowest
-  /// first. Does not allocate.
-  void restore(std::uint64_t size, double magnitude, const Scalar* active) noexcept {
-    const std::uint64_t kept = active_mask(size, max_levels_);
-    for (int l : active_levels()) {
-      if (((kept >> l) & 1) == 0) view(l).setZero();
-    }
-    for (int l : ActiveLevels(size, max_levels_)) {
-      view(l) = ConstLevel(active, d_k_, d_v_);
-      active += d_k_ * d_v_;
-    }
-    size_ = size;
-    magnitude_ = magnitude;
-  }
-
-  /// Takes note of a leaf that the layer keeps for later.
-  void defer(double magnitude) noexcept { magnitude_ = magnitude; }
-
-  /// The coefficients of one level, row-major.
-  [[nodiscard]] const Scalar* level_data(int level) const {
-    return levels_.data() + level * d_k_ * d_v_;
-  }
-
-  /// Lets one level undergo a `product` of transitions.
-  template <class Product>
-  void transform_level(int level, const Product& product,
-                       detail::Vector<typename Product::Scalar>& scratch) {
-    product.apply(view(level).data(), d_k_, d_v_, scratch);
-  }
-
-  /// Adds level `from` to level `to` and clears it, as part of a carry that will merge both.
-  void merge_level(int from, int to) {
-    detail::move_into(view(from).data(), d_k_ * d_v_, view(to).data());
-  }
-
-  /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^level tokens, which begins at
-  /// `level`; `size()` must be a multiple of 2^level, and `value_n` begins at `values + n d_v`.
-  template <class KeyAt>
-  void carry_bucket(int level, Index count, KeyAt key, const Accumulator* values) {
-    const int landed = level + landed_level(size_ >> level, max_levels_ - level);
-    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps_target(landed), d_k_,
-                  d_v_, count, key, values);
-    size_ += std::uint64_t{1} << level;
-  }
-  /// The same of a bucket that has been added up, row-major.
-  void carry_bucket(int level, const Accumulator* bucket) {
-    const int landed = level + landed_level(size_ >> level, max_levels_ - level);
-    detail::carry(levels_.data() + level * d_k_ * d_v_, landed - level, keeps_target(landed),
-                  d_k_ * d_v_, bucket);
-    size_ += std::uint64_t{1} << level;
-  }
-  /// \}
-
- private:
-  template <class, int, int, int, LastLevel>
-  friend class LogLinearState;
-  friend struct detail::Parts;
-
-  /// For checkpoints: the active levels alone. An owner that defers something passes a function
-  /// that measures the norm of everything, once the levels are in place.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    visit(self, part, [&] { return self.norm(); });
-  }
-  template <class Self, class Visit, class Measure>
-  static void visit(Self& self, Visit&& part, [[maybe_unused]] Measure measure) {
-    if constexpr (detail::is_written<Self>) self.reset();
-    const double limit = detail::magnitude_limit<Scalar>();
-    double magnitude = std::min(self.magnitude_, limit);
-    part("size", self.size_);
-    part("magnitude", magnitude);
-    for (int l : self.active_levels()) part("level" + std::to_string(l), self.view(l));
-    if constexpr (detail::is_written<Self>) {
-      detail::require_between("magnitude", magnitude, 0.0, limit);
-      detail::require_between("the magnitude of the levels", self.norm(), 0.0, limit);
-      const double measured = measure();
-      detail::require_between("the magnitude of all tokens", measured, 0.0, limit);
-      // A bound may have lost to rounding, of which the limit leaves a factor of 4; never more.
-      self.magnitude_ = measured > 2 * magnitude ? measured : magnitude;
-    }
-  }
-
-  using Storage =
-      detail::Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
-  using Level = Eigen::Map<LevelMatrix>;
-
-  [[nodiscard]] ConstLevel view(int level) const {
-    return ConstLevel(levels_.data() + level * d_k_ * d_v_, d_k_, d_v_);
-  }
-  [[nodiscard]] Level view(int level) {
-    return Level(levels_.data() + level * d_k_ * d_v_, d_k_, d_v_);
-  }
-
-  /// Whether a carry adds to what its target holds; that can only be the last level.
-  [[nodiscard]] bool keeps_target(int landed) {
-    if (!is_active_level(size_, landed, max_levels_)) return false;
-    if constexpr (Overflow == LastLevel::halve) scale_level(landed, 0.5);
-    return Overflow != LastLevel::forget;
-  }
-  void scale_level(int level, double factor) {
-    if (factor == 1) return;
-    view(level) *= static_cast<Scalar>(static_cast<Accumulator>(factor));
-  }
-
-  /// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside this state.
-  template <class Derived, class Use>
-  void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name,
-                    Use use) const {
-    static_assert(std::is_same_v<typename Derived::Scalar, Accumulator>,
-                  "the argument must have the state's scalar, or float where that is narrower: "
-                  "convert it with .cast<Scalar>()");
-    if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
-      if (rows != 1 || m.cols() == 1) return with_columns(m.transpose(), rows, name, use);
-    }
-    detail::require_size(name, m.rows(), rows);
-    constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
-    using Plain =
-        std::conditional_t<is_vector, detail::Vector<Accumulator>, detail::Matrix<Accumulator>>;
-    const Eigen::Ref<const Plain> stored(m.derived());
-    detail::require_finite(name, stored);
-    const void* const begin = levels_.data();
-    const void* const end = levels_.data() + levels_.size();
-    const void* const argument = stored.data();
-    const bool is_ours = std::less_equal<>{}(begin, argument) && std::less<>{}(argument, end);
-    if (is_ours) {
-      use(Plain(stored));
-    } else {
-      use(stored);
-    }
-  }
-
-  /// The new bound of the Frobenius norm of all levels together. The running bound only grows, so
-  /// when it passes the limit the levels are measured before anything is refused.
-  template <class Measure>
-  [[nodiscard]] double bounded(double growth, double leaf, Measure measure) {
-    const double limit = detail::magnitude_limit<Scalar>();
-    double magnitude = magnitude_ * growth + leaf;
-    for (const bool exactly : {false, true}) {
-      if (detail::is_at_most(magnitude, limit)) return magnitude;
-      magnitude_ = measure(exactly);
-      magnitude = magnitude_ * growth + leaf;
-    }
-    if (!detail::is_at_most(magnitude, limit))
-      detail::fail("the magnitude of the state after this token", magnitude,
-                   "within the range of the scalar type");
-    return magnitude;
-  }
-
-  template <class Keys, class Values>
-  void push_unchecked(const Keys& keys, const Values& values) {
-    if (values.outerStride() == d_v_) {
-      carry_bucket(
-          0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
-    } else {
-      push_unchecked(keys, detail::Matrix<Accumulator>(values));
-    }
-  }
-
-  Storage levels_;
-  Index d_k_ = 0, d_v_ = 0;
-  std::uint64_t size_ = 0;
-  double magnitude_ = 0;
-  int max_levels_ = 0;
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_STATE_HPP
-
 // ---- loglinear/detail/stream_state.hpp
 
 #ifndef LOGLINEAR_DETAIL_STREAM_STATE_HPP
@@ -4374,7 +4152,8 @@ class LogLinearState {
 // * the newest tokens stand apart as they came, keys beside values, in a buffer of B = 2^b leaves
 //   in place of the b lowest levels: attending to some B/2 leaves costs less than reading b/2
 //   matrices, and one carry every B tokens less than B carries;
-// * older tokens are in a LogLinearState, which is rewritten only at such a carry, and there only
+// * older tokens are in the levels of a LogLinearState, which are rewritten only at such a carry,
+// and there only
 //   as far as the carry reaches. What higher levels have yet to undergo is kept as the product of
 //   the transitions, tier by tier: a level of tier i is still to undergo P_0 P_1 ... P_i, the
 //   latest first. A read takes its query down through these products instead.
@@ -4390,7 +4169,7 @@ class StreamState {
  public:
   static constexpr LastLevel overflow = Overflow;
   using Scalar = typename Kind::Scalar;
-  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
+  using Levels = detail::Levels<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
   using Product = PendingProduct<Kind>;
   using Recent = RecentProduct<Kind>;
 
@@ -4426,7 +4205,7 @@ class StreamState {
   /// Tokens between two such moments.
   [[nodiscard]] Index capacity() const { return Index{1} << buffer_level_; }
   /// The levels with nothing pending; all there is if nothing is buffered.
-  [[nodiscard]] State& settled_levels() {
+  [[nodiscard]] Levels& settled_levels() {
     if (buffer_level_ > 0) settle(last_tier());
     return levels_;
   }
@@ -4514,13 +4293,13 @@ class StreamState {
   }
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
-  void copy_to(State& out) const {
+  void copy_to(Levels& out) const {
     Vector<Scalar> scratch(scratch_.size());
     with_recent([&](const auto& recent) {
       out.copy(levels_);
       for (int l : levels_.active_levels()) {
-        for (int i = tier_of(l); i > 0; --i) out.transform_level(l, pending(i), scratch);
-        if (buffer_level_ > 0) out.transform_level(l, recent, scratch);
+        for (int i = tier_of(l); i > 0; --i) out.undergo(l, pending(i), scratch);
+        if (buffer_level_ > 0) out.undergo(l, recent, scratch);
       }
     });
     for (Index token = 0; token < buffered_; ++token) {
@@ -4550,7 +4329,7 @@ class StreamState {
       part("growth", self.growth_);
     }
     for (Index i = 0; i < n && is_written<Self>; ++i) {
-      const double leaf = State::leaf_magnitude(self.keys_.row(i), self.values_.row(i));
+      const double leaf = Levels::leaf_magnitude(self.keys_.row(i), self.values_.row(i));
       require_between("the magnitude of a buffered leaf", leaf, 0.0, magnitude_limit<Scalar>());
     }
     Parts::visit(self.levels_, part, [&] { return self.measured(true); });
@@ -4695,7 +4474,7 @@ class StreamState {
   /// a copy, of the plain form.
   [[nodiscard]] double measured(bool exactly) const {
     if (exactly) {
-      State plain(max_levels(), key_rows(), d_v());
+      Levels plain(max_levels(), key_rows(), d_v());
       copy_to(plain);
       return plain.norm();
     }
@@ -4753,7 +4532,7 @@ class StreamState {
     for (int l : levels_.active_levels()) {
       if (l >= landed) break;
       if (last >= 0 && tier_of(last) == tier_of(l)) {
-        levels_.merge_level(last, l);
+        levels_.merge(last, l);
         emptied |= std::uint64_t{1} << last;
       }
       last = l;
@@ -4768,7 +4547,7 @@ class StreamState {
       if (i > 0) pass_on(i - 1);
       for (int l : levels_.active_levels()) {
         if (tier_of(l) != i || ((empty >> l) & 1) != 0) continue;
-        levels_.transform_level(l, pending(i), scratch_);
+        levels_.undergo(l, pending(i), scratch_);
       }
     }
     if (tier < last_tier()) pass_on(tier);
@@ -4780,7 +4559,7 @@ class StreamState {
     pending(tier).reset();
   }
 
-  State levels_;  // the first size() - buffered_ tokens, before what is pending
+  Levels levels_;  // the first size() - buffered_ tokens, before what is pending
   Index leaves_;
   int buffer_level_;             // b; 0 for no buffer: then levels are rewritten at every token
   RowMajorMatrix<Scalar> keys_;  // one row a leaf, as it is now but for a factor
@@ -4868,7 +4647,7 @@ struct StreamParts {
       require_finite("a buffered value", whole.values_.row(j));
     }
     const double magnitude = whole.measured(true);
-    if (!is_at_most(magnitude, magnitude_limit<typename Stream::State::Scalar>())) {
+    if (!is_at_most(magnitude, magnitude_limit<typename Stream::Levels::Scalar>())) {
       fail("the magnitude of the merged state", magnitude, "within the range of the scalar type");
     }
     whole.levels_.defer(magnitude);
@@ -4881,7 +4660,7 @@ struct StreamParts {
   static void undergo(Stream& stream, const Product& product) {
     using Scalar = typename Stream::Scalar;
     for (int l : stream.levels_.active_levels()) {
-      stream.levels_.transform_level(l, product, stream.scratch_);
+      stream.levels_.undergo(l, product, stream.scratch_);
     }
     const Index n = stream.buffered_ * stream.leaves_;
     if constexpr (requires { product.factor(); }) {
@@ -7709,6 +7488,302 @@ class InputSource final : public TokenSource<Scalar> {
 
 #endif  // LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
 
+// ---- loglinear/state.hpp
+
+#ifndef LOGLINEAR_STATE_HPP
+#define LOGLINEAR_STATE_HPP
+
+namespace loglinear {
+
+/// The hierarchy of log-linear attention: one `d_k x d_v` matrix for each power-of-two bucket of
+/// the past, in a shape that never changes with the stream.
+///
+/// After n pushes without overflow level l holds the sum of 2^l consecutive leaves iff bit l of n
+/// is set (Guo et al., arXiv:2506.04761, section 2); a carry beyond the last level is added into
+/// the last level, which then holds `2^(M-1) floor(n / 2^(M-1))` tokens. Nothing is ever lost, only
+/// resolution: `max_levels = floor(log2 T) + 1` covers T tokens without overflow.
+///
+/// Class invariant: `size()` says which levels are active, inactive levels are zero, every
+/// coefficient is finite. A plain value: copyable, movable, comparable, safe for concurrent const
+/// readers. Storage is contiguous, `max_levels x d_k x d_v`, row-major. It is allocated once, by
+/// the constructor; with all three sizes fixed at compile time and up to 16 KiB it lies inside the
+/// object and the heap is never used.
+///
+/// With a narrow scalar, Eigen::bfloat16 or Eigen::half, the levels are stored narrow and
+/// everything is computed in float: arguments and results are float, and a coefficient is rounded
+/// once for each operation that rewrites its level. A level in bfloat16 cannot decay by 0.999,
+/// which is rounded away at each token: use a layer, which keeps such factors apart, and let no
+/// stream `undergo` them one by one.
+///
+/// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
+///                    Eigen::NumTraits
+/// \tparam KeyDim     d_k at compile time, or Eigen::Dynamic
+/// \tparam ValueDim   d_v at compile time, or Eigen::Dynamic
+/// \tparam MaxLevels  max_levels at compile time (1 to 64), or Eigen::Dynamic
+/// \tparam Overflow   what the last level does when it is full, see `LastLevel`; sequence forms
+///                    take states that fold
+template <class Scalar_, int KeyDim = Eigen::Dynamic, int ValueDim = Eigen::Dynamic,
+          int MaxLevels = Eigen::Dynamic, LastLevel Overflow = LastLevel::fold>
+class LogLinearState {
+  static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
+                "LogLinearState needs a floating-point scalar: decays and level weights are "
+                "fractions; use float or double");
+  static_assert(MaxLevels == Eigen::Dynamic || (MaxLevels >= 1 && MaxLevels <= max_level_limit),
+                "MaxLevels must be between 1 and 64, or Eigen::Dynamic");
+  static_assert((KeyDim == Eigen::Dynamic || KeyDim >= 1) &&
+                    (ValueDim == Eigen::Dynamic || ValueDim >= 1),
+                "KeyDim and ValueDim must be at least 1, or Eigen::Dynamic");
+  using Levels = detail::Levels<Scalar_, KeyDim, ValueDim, MaxLevels, Overflow>;
+
+ public:
+  /// What the last level does when it is full.
+  static constexpr LastLevel overflow = Overflow;
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+  /// What arguments and results are made of: float where Scalar is narrower, else Scalar.
+  using Accumulator = detail::Accumulator<Scalar>;
+
+  /// Whether all three sizes are fixed at compile time.
+  static constexpr bool has_fixed_shape = Levels::has_fixed_shape;
+  /// Coefficients of all levels if they are, else 0.
+  static constexpr Index fixed_coefficients = Levels::fixed_coefficients;
+  /// Whether the levels lie inside the object: a fixed shape of up to 16 KiB.
+  static constexpr bool is_inline = Levels::is_inline;
+
+  /// One level, row-major.
+  using LevelMatrix = typename Levels::Matrix;
+  /// A read-only view of one level; valid as long as the state is neither moved nor destroyed.
+  using ConstLevel = typename Levels::ConstLevel;
+  /// A read-only view of the whole storage.
+  using ConstFlat = typename Levels::ConstFlat;
+
+  /// An empty hierarchy of the compile-time shape.
+  LogLinearState() requires has_fixed_shape : LogLinearState(MaxLevels, KeyDim, ValueDim) {}
+
+  /// An empty hierarchy.
+  /// \param max_levels  number of levels, 1 to 64
+  /// \param d_k         rows of a level, at least 1
+  /// \param d_v         columns of a level, at least 1
+  /// \throws std::invalid_argument out of these ranges, or where a size fixed at compile time
+  /// differs
+  LogLinearState(int max_levels, Index d_k, Index d_v) : levels_(max_levels, d_k, d_v) {}
+
+  /// \name Copies and moves
+  /// Assignment does not allocate between states of as many coefficients; where it throws
+  /// std::bad_alloc nothing is changed. A state that has been moved from is to be assigned to or
+  /// destroyed, nothing else.
+  /// \{
+  LogLinearState(const LogLinearState&) = default;             ///< allocates, unless `is_inline`
+  LogLinearState(LogLinearState&&) = default;                  ///< does not allocate
+  LogLinearState& operator=(const LogLinearState&) = default;  ///< a copy
+  LogLinearState& operator=(LogLinearState&&) = default;       ///< does not allocate
+  /// \}
+
+  [[nodiscard]] int max_levels() const noexcept {
+    return levels_.max_levels();
+  }                                                                   ///< number of levels M
+  [[nodiscard]] Index d_k() const noexcept { return levels_.d_k(); }  ///< rows of a level
+  [[nodiscard]] Index d_v() const noexcept { return levels_.d_v(); }  ///< columns of a level
+  /// Tokens pushed since construction or `reset`.
+  [[nodiscard]] std::uint64_t size() const noexcept { return levels_.size(); }
+  /// Number of levels that hold a bucket: the set bits of `size()` while nothing overflows.
+  [[nodiscard]] int active_level_count() const noexcept {
+    return loglinear::active_level_count(size(), max_levels());
+  }
+  /// Whether `level` holds a bucket. \throws std::invalid_argument unless 0 <= level < max_levels
+  [[nodiscard]] bool is_active(int level) const {
+    detail::require_between("level", level, 0, max_levels() - 1);
+    return is_active_level(size(), level, max_levels());
+  }
+  /// The active levels, newest first, for range-for.
+  [[nodiscard]] ActiveLevels active_levels() const noexcept { return levels_.active_levels(); }
+
+  /// The matrix of one level, zero where inactive; a view, nothing is copied.
+  /// \throws std::invalid_argument unless 0 <= level < max_levels
+  [[nodiscard]] ConstLevel level(int level) const {
+    detail::require_between("level", level, 0, max_levels() - 1);
+    return levels_.level(level);
+  }
+  /// All levels one after the other, row-major, length `max_levels * d_k * d_v`; a view.
+  [[nodiscard]] ConstFlat flat_state() const noexcept { return levels_.flat(); }
+
+  /// Empties all levels and sets `size()` to 0. Does not allocate.
+  void reset() noexcept { levels_.reset(); }
+
+  /// Jumps to a later count, as if `count - size()` zero leaves had been pushed and no transition
+  /// undergone: each bucket falls whole into the level that holds its tokens then. What the last
+  /// level keeps of those it held is up to `LastLevel`. An empty state jumps to the beginning of a
+  /// part of a stream that is computed apart; see `add`. \throws std::invalid_argument unless
+  /// count >= size(); nothing is changed then. O(active levels x d_k x d_v) whatever the count.
+  /// Does not allocate
+  void advance_to(std::uint64_t count) {
+    if (count < size()) detail::fail("the count to advance to", count, "at least size()");
+    levels_.advance_to(count);
+  }
+
+  /// Adds a state of the same count, level by level: the state of a stream from those of two parts
+  /// of its leaves. So the states of consecutive parts that were computed apart make that of the
+  /// whole: the later part begins by `advance_to(n)` on an empty state, n being the tokens before
+  /// it; then
+  ///
+  ///     earlier.undergo(product);  // of all transitions of the later part, if there are any
+  ///     earlier.advance_to(later.size());
+  ///     earlier.add(later);
+  ///
+  /// is exact, for every pair of counts. \throws std::invalid_argument for another shape or count,
+  /// or where the sum could overflow; nothing is changed then. Does not allocate
+  void add(const LogLinearState& later) {
+    detail::require_size("max_levels of the state to add", later.max_levels(), max_levels());
+    detail::require_size("d_k of the state to add", later.d_k(), d_k());
+    detail::require_size("d_v of the state to add", later.d_v(), d_v());
+    if (later.size() != size()) {
+      detail::fail("size() of the state to add", later.size(), std::to_string(size()));
+    }
+    levels_.add(later.levels_);
+  }
+
+  /// Appends the leaf `k v^T`: a binary-counter carry merges all active levels below the landed one
+  /// into it, in one pass, and clears them.
+  ///
+  /// \param k  length d_k, or `d_k x n` for the leaf `k v^T = sum_j k_j v_j^T`
+  /// \param v  length d_v, or `d_v x n`
+  ///
+  /// Rows are accepted where columns are; an argument may be part of this state. \throws
+  /// std::invalid_argument for a wrong size, a coefficient that is not finite, a leaf so large that
+  /// the state could overflow, or when 2^64 - 1 tokens are in; nothing is changed then. Costs one
+  /// pass over the merged levels, O(d_k d_v) amortised. Does not allocate, except to copy an
+  /// argument that is not contiguous in memory.
+  template <class Key, class Value>
+  void push_leaf(const Eigen::MatrixBase<Key>& k, const Eigen::MatrixBase<Value>& v) {
+    with_columns(k, d_k(), "k", [&](const auto& keys) {
+      with_columns(v, d_v(), "v", [&](const auto& values) {
+        detail::require_positive("the number of keys (columns of k)", keys.cols());
+        detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
+        levels_.push(keys, values, levels_.require_writable(1, keys, values));
+      });
+    });
+  }
+
+  /// Lets every level undergo `S <- L S diag(r)`. \throws std::invalid_argument if the transition
+  /// has another shape or is not finite or the state could overflow; nothing is changed then. Does
+  /// not allocate, unless the scalar is narrow.
+  template <Transition<detail::Accumulator<Scalar_>> Kind>
+  void undergo(const Kind& transition) {
+    if (!transition.fits(d_k(), d_v())) {
+      detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
+    }
+    if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
+    const double magnitude = levels_.bounded(transition.norm_bound(), 0);
+    levels_.undergo(transition);
+    levels_.defer(magnitude);
+  }
+
+  /// The weighted read `out = sum_l lambda_l S_l^T q` over the active levels, in the order
+  /// `before_push`.
+  ///
+  /// \param q        length d_k
+  /// \param lambdas  length max_levels; weights of inactive levels are not read
+  /// \param out      length d_v, overwritten; must not overlap q or lambdas
+  ///
+  /// \throws std::invalid_argument for a wrong size or a coefficient of q or lambdas that is not
+  /// finite. O(active levels x d_k x d_v). Does not allocate, except to copy an argument that is
+  /// not contiguous in memory.
+  template <class Query, class Lambdas, class Out>
+  void query_mixed(const Eigen::MatrixBase<Query>& q, const Eigen::MatrixBase<Lambdas>& lambdas,
+                   Eigen::MatrixBase<Out> const& out) const {
+    static_assert(Query::IsVectorAtCompileTime && Lambdas::IsVectorAtCompileTime &&
+                      Out::IsVectorAtCompileTime,
+                  "query_mixed takes vectors: rows or columns whose type says so");
+    detail::require_size("q", q.size(), d_k());
+    detail::require_size("lambdas", lambdas.size(), max_levels());
+    detail::require_size("out", out.size(), d_v());
+    const Eigen::Matrix<Accumulator, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1>
+        weights = detail::as_column(lambdas);
+    detail::require_finite("lambdas", weights);
+    with_columns(detail::as_column(q), d_k(), "q", [&](const auto& query) {
+      auto&& read = detail::as_writable_column(out);
+      read.setZero();
+      for (int l : active_levels()) {
+        const auto level = levels_.level(l);
+        if constexpr (detail::is_narrow<Scalar>) {
+          for (Index i = 0; i < d_k(); ++i) {
+            read += (weights[l] * query[i]) * level.row(i).template cast<float>().transpose();
+          }
+        } else {
+          read.noalias() += weights[l] * (level.transpose() * query);
+        }
+      }
+    });
+  }
+
+  /// The same stream position and levels in another scalar, coefficient by coefficient. \throws
+  /// std::invalid_argument if a coefficient is out of the other scalar's range.
+  template <class Other>
+  [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
+    return LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow>(
+        levels_.template cast<Other>());
+  }
+
+  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
+  /// active after `size` tokens. \throws std::invalid_argument where one of them is not finite or
+  /// too large; nothing is changed then
+  template <class LevelAt>
+  void replace(std::uint64_t size, LevelAt level_at) {
+    levels_.replace(size, level_at);
+  }
+
+  /// Whether shape, size and every coefficient are equal.
+  [[nodiscard]] bool operator==(const LogLinearState&) const = default;
+
+ private:
+  template <class, int, int, int, LastLevel>
+  friend class LogLinearState;
+  friend struct detail::Parts;
+  friend struct detail::LevelsOf;
+
+  explicit LogLinearState(Levels levels) : levels_(std::move(levels)) {}
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    detail::Parts::visit(self.levels_, part);
+  }
+
+  /// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside this state.
+  template <class Derived, class Use>
+  void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name,
+                    Use use) const {
+    static_assert(std::is_same_v<typename Derived::Scalar, Accumulator>,
+                  "the argument must have the state's scalar, or float where that is narrower: "
+                  "convert it with .cast<Scalar>()");
+    if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
+      if (rows != 1 || m.cols() == 1) return with_columns(m.transpose(), rows, name, use);
+    }
+    detail::require_size(name, m.rows(), rows);
+    constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
+    using Plain =
+        std::conditional_t<is_vector, detail::Vector<Accumulator>, detail::Matrix<Accumulator>>;
+    const Eigen::Ref<const Plain> stored(m.derived());
+    detail::require_finite(name, stored);
+    const ConstFlat own = levels_.flat();
+    const void* const begin = own.data();
+    const void* const end = own.data() + own.size();
+    const void* const argument = stored.data();
+    const bool is_ours = std::less_equal<>{}(begin, argument) && std::less<>{}(argument, end);
+    if (is_ours) {
+      use(Plain(stored));
+    } else {
+      use(stored);
+    }
+  }
+
+  Levels levels_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_STATE_HPP
+
 // ---- loglinear/sequence/chunkwise.hpp
 
 #ifndef LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
@@ -7730,10 +7805,10 @@ inline Index chunk_size_of(const ChunkwiseOptions& options) {
   return static_cast<Index>(std::bit_floor(static_cast<std::uint64_t>(options.chunk_size)));
 }
 
-template <class Stored, int KeyDim, int ValueDim, int MaxLevels>
-Hierarchy<Accumulator<Stored>> hierarchy_of(
-    const LogLinearState<Stored, KeyDim, ValueDim, MaxLevels>& state) {
-  using Scalar = Accumulator<Stored>;
+/// The levels of a state, or of a layer, as a sequence form has them.
+template <class State>
+auto hierarchy_of(const State& state) {
+  using Scalar = typename State::Accumulator;
   Hierarchy<Scalar> levels(state.max_levels(), state.d_k(), state.d_v(), state.size());
   for (int l : state.active_levels()) levels.level(l) = state.level(l).template cast<Scalar>();
   return levels;
@@ -8662,7 +8737,7 @@ class LogLinearAttention
   /// out. By value: allocates and copies all levels.
   [[nodiscard]] State log_linear_state() const {
     State out(state_.max_levels(), state_.key_rows(), state_.d_v());
-    state_.copy_to(out);
+    state_.copy_to(detail::levels_of(out));
     return out;
   }
   /// The same into a state of the same shape, without allocating. \throws std::invalid_argument for
@@ -8671,7 +8746,7 @@ class LogLinearAttention
     detail::require_size("max_levels of out", out.max_levels(), state_.max_levels());
     detail::require_size("d_k of out", out.d_k(), state_.key_rows());
     detail::require_size("d_v of out", out.d_v(), state_.d_v());
-    state_.copy_to(out);
+    state_.copy_to(detail::levels_of(out));
   }
   /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
   /// `log_linear_state().flat_state()`.
@@ -12446,6 +12521,365 @@ void visit_layer(const Attention<Scalar>& attention, Work work) {
 
 #endif  // LOGLINEAR_CONFIG_HPP
 
+// ---- loglinear/detail/mode_entries.hpp
+
+#ifndef LOGLINEAR_DETAIL_MODE_ENTRIES_HPP
+#define LOGLINEAR_DETAIL_MODE_ENTRIES_HPP
+
+// The table of all modes: their names in a text and those of their hyperparameters.
+
+namespace loglinear::detail {
+
+/// A hyperparameter: its name in the text and its place in the mode.
+template <class Mode, class Value>
+struct ModeArgument {
+  std::string_view name;
+  Value Mode::*member;
+};
+template <class Mode, class Value>
+[[nodiscard]] constexpr ModeArgument<Mode, Value> arg(std::string_view name, Value Mode::*member) {
+  return {name, member};
+}
+
+/// A mode: its name in the text and its hyperparameters, which its `validate` checks one by one.
+template <class... Arguments>
+struct ModeEntry {
+  std::string_view name;
+  std::tuple<Arguments...> arguments;
+};
+template <class... Arguments>
+[[nodiscard]] constexpr ModeEntry<Arguments...> entry(std::string_view name,
+                                                      Arguments... arguments) {
+  return {name, {arguments...}};
+}
+
+// Every mode. A new one is an alternative of `InnerMode` and a line here.
+template <class Mode>
+inline constexpr auto mode_entry = nullptr;
+template <>
+inline constexpr auto mode_entry<RetNet> = entry("retnet", arg("gamma", &RetNet::gamma));
+template <>
+inline constexpr auto mode_entry<Hawk> = entry("hawk", arg("gate_bias", &Hawk::gate_bias),
+                                               arg("input_bias", &Hawk::input_bias));
+template <>
+inline constexpr auto mode_entry<GLA> = entry("gla", arg("gate_bias", &GLA::gate_bias));
+template <>
+inline constexpr auto mode_entry<GLAVector> = entry("gla_vector",
+                                                    arg("gate_bias", &GLAVector::gate_bias));
+template <>
+inline constexpr auto mode_entry<DeltaNet> = entry("delta_net");
+template <>
+inline constexpr auto mode_entry<GatedDeltaNet> =
+    entry("gated_delta_net", arg("beta_scale", &GatedDeltaNet::beta_scale),
+          arg("beta", &GatedDeltaNet::beta), arg("gate_bias", &GatedDeltaNet::gate_bias),
+          arg("beta_bias", &GatedDeltaNet::beta_bias));
+template <>
+inline constexpr auto mode_entry<RWKV> = entry("rwkv", arg("initial_decay", &RWKV::initial_decay),
+                                               arg("gate_bias", &RWKV::gate_bias));
+template <>
+inline constexpr auto mode_entry<MLSTM> = entry("mlstm", arg("gate_bias", &MLSTM::gate_bias),
+                                                arg("input_bias", &MLSTM::input_bias));
+template <>
+inline constexpr auto mode_entry<DeltaProductMode> = entry(
+    "delta_product", arg("n_compositions", &DeltaProductMode::n_compositions),
+    arg("reflections", &DeltaProductMode::reflections),
+    arg("gate_bias", &DeltaProductMode::gate_bias), arg("beta_bias", &DeltaProductMode::beta_bias));
+template <>
+inline constexpr auto mode_entry<RWKV7> = entry("rwkv7", arg("decay_first", &RWKV7::decay_first),
+                                                arg("gate_bias", &RWKV7::gate_bias),
+                                                arg("iclr_bias", &RWKV7::iclr_bias));
+template <>
+inline constexpr auto mode_entry<HGRN2> = entry("hgrn2", arg("lower_bound", &HGRN2::lower_bound),
+                                                arg("gate_bias", &HGRN2::gate_bias));
+template <>
+inline constexpr auto mode_entry<Mamba2> = entry("mamba2",
+                                                 arg("initial_a_log", &Mamba2::initial_a_log),
+                                                 arg("initial_dt_bias", &Mamba2::initial_dt_bias));
+template <>
+inline constexpr auto mode_entry<LogLinear> = entry("log_linear",
+                                                    arg("max_levels", &LogLinear::max_levels),
+                                                    arg("lambda_init", &LogLinear::lambda_init),
+                                                    arg("key_only", &LogLinear::key_only));
+
+// The words of values that are not numbers, by the value's number.
+inline constexpr std::array<std::string_view, 2> bool_words = {"false", "true"};
+inline constexpr std::array<std::string_view, 2> beta_words = {"fixed", "per_token"};
+[[nodiscard]] constexpr const auto& words_of(bool) {
+  return bool_words;
+}
+[[nodiscard]] constexpr const auto& words_of(Beta) {
+  return beta_words;
+}
+
+/// The default of `LogLinear::lambda_init`: a word, since it follows another argument.
+inline constexpr std::string_view inverse_levels = "1/max_levels";
+
+template <class Mode>
+concept HasModeEntry = !std::is_null_pointer_v<std::remove_cv_t<decltype(mode_entry<Mode>)>>;
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_MODE_ENTRIES_HPP
+
+// ---- loglinear/mode_syntax_error.hpp
+
+#ifndef LOGLINEAR_MODE_SYNTAX_ERROR_HPP
+#define LOGLINEAR_MODE_SYNTAX_ERROR_HPP
+
+/// \file
+/// What is wrong with the text of a mode.
+
+namespace loglinear {
+
+/// What `parse_mode` throws: a std::invalid_argument whose message says at which column what was
+/// found and what would have been legal there.
+class ModeSyntaxError : public std::invalid_argument {
+ public:
+  /// \param column as `column()` \param what what was found and what would have been legal
+  ModeSyntaxError(std::size_t column, const std::string& what)
+      : std::invalid_argument("loglinear: mode, column " + std::to_string(column) + ": " + what),
+        column_(column) {}
+
+  /// Where in the text: 1 is its first byte, its size + 1 its end.
+  [[nodiscard]] std::size_t column() const noexcept { return column_; }
+
+ private:
+  std::size_t column_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_SYNTAX_ERROR_HPP
+
+// ---- loglinear/detail/mode_reader.hpp
+
+#ifndef LOGLINEAR_DETAIL_MODE_READER_HPP
+#define LOGLINEAR_DETAIL_MODE_READER_HPP
+
+// From a text to the mode that it describes; the grammar stands at the top of mode_text.hpp.
+
+namespace loglinear::detail {
+
+/// "one of a, b, c", or the only name.
+[[nodiscard]] inline std::string one_of(const std::vector<std::string_view>& names) {
+  std::string list(names.size() > 1 ? "one of " : "");
+  for (const std::string_view& name : names) {
+    list.append(&name == names.data() ? "" : ", ").append(name);
+  }
+  return list;
+}
+
+/// The names of a variant's modes.
+template <class... Modes>
+[[nodiscard]] std::vector<std::string_view> names_of(std::type_identity<std::variant<Modes...>>) {
+  return {mode_entry<Modes>.name...};
+}
+
+/// Reads one text from left to right.
+class ModeReader {
+ public:
+  explicit ModeReader(std::string_view text) : text_(text) { advance(); }
+
+  /// The whole text as one of the variant's modes.
+  template <class Variant>
+  [[nodiscard]] Variant read_all() {
+    Variant mode = read_mode(std::type_identity<Variant>{});
+    if (!token_.empty()) fail("the end");
+    return mode;
+  }
+
+ private:
+  template <class... Modes>
+  [[nodiscard]] std::variant<Modes...> read_mode(std::type_identity<std::variant<Modes...>> type) {
+    std::optional<std::variant<Modes...>> mode;
+    const auto try_mode = [&]<class Mode>(std::type_identity<Mode>) {
+      if (mode || token_ != mode_entry<Mode>.name) return;
+      advance();
+      mode = read_arguments<Mode>();
+    };
+    (try_mode(std::type_identity<Modes>{}), ...);
+    if (mode) return *mode;
+    if (token_ == mode_entry<LogLinear>.name) {
+      fail("an inner mode, since log_linear cannot be inside log_linear: " +
+           one_of(names_of(type)));
+    }
+    fail("a mode: " + one_of(names_of(type)));
+  }
+
+  template <class Mode>
+  [[nodiscard]] Mode read_arguments() {
+    constexpr bool has_inner = std::is_same_v<Mode, LogLinear>;
+    Mode mode{};
+    if (!accept("(")) {
+      if constexpr (has_inner) fail("\"(\" and an inner mode");
+      return mode;
+    }
+    if constexpr (has_inner) mode.inner = read_mode(std::type_identity<InnerMode>{});
+    if (!has_inner && accept(")")) return mode;
+    std::vector<std::string_view> given;
+    bool first = !has_inner;
+    while (first || !accept(")")) {
+      if (!first && !accept(",")) fail("\",\" or \")\"");
+      read_argument(mode, given);
+      first = false;
+    }
+    return mode;
+  }
+
+  template <class Mode>
+  void read_argument(Mode& mode, std::vector<std::string_view>& given) {
+    std::vector<std::string_view> open;  // arguments that may still come
+    bool is_read = false;
+    const auto try_argument = [&](const auto& argument) {
+      const bool is_given = std::find(given.begin(), given.end(), argument.name) != given.end();
+      if (!is_given) open.push_back(argument.name);
+      if (is_read || is_given || token_ != argument.name) return;
+      given.push_back(argument.name);
+      advance();
+      if (!accept("=")) fail("\"=\" and a value");
+      read_value(mode.*argument.member, mode);
+      is_read = true;
+    };
+    std::apply([&](const auto&... arguments) { (try_argument(arguments), ...); },
+               mode_entry<Mode>.arguments);
+    if (is_read) return;
+    const std::string expected = open.empty() ? "\")\"" : "an argument: " + one_of(open);
+    const bool again = std::find(given.begin(), given.end(), token_) != given.end();
+    fail(again ? "each argument once, now " + expected : expected);
+  }
+
+  /// The value of one of the mode's members, which the mode must then find valid.
+  template <class Value, class Mode>
+  void read_value(Value& value, const Mode& mode) {
+    parse(value);
+    handling<std::invalid_argument>(
+        [&] { validate_rule(mode); },
+        [&](const auto& error) {
+          raise(ModeSyntaxError(column(), std::string(error.what()).substr(prefix.size())));
+        });
+    advance();
+  }
+
+  void parse(double& value) const { parse_number(value, "a number"); }
+  void parse(int& value) const { parse_number(value, "a whole number"); }
+  void parse(std::optional<double>& value) const {
+    value.reset();
+    if (token_ == inverse_levels) return;
+    parse_number(value.emplace(), "a number or 1/max_levels");
+  }
+  template <class Value>
+  void parse(Value& value) const {
+    const auto& words = words_of(value);
+    const auto word = std::find(words.begin(), words.end(), token_);
+    if (word == words.end()) fail(one_of({words.begin(), words.end()}));
+    value = static_cast<Value>(word - words.begin());
+  }
+  template <class Number>
+  void parse_number(Number& value, const char* expected) const {
+    const char* const end = token_.data() + token_.size();
+    const auto [stop, error] = std::from_chars(token_.data(), end, value);
+    if (error == std::errc::result_out_of_range) fail(std::string(expected) + " within its range");
+    if (error != std::errc{} || stop != end) fail(expected);
+  }
+
+  /// Goes to the next token: a word or number, one other character, or empty at the end.
+  void advance() {
+    const char* const word_characters =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-/";
+    position_ =
+        std::min(text_.find_first_not_of(" \t\n\v\f\r", position_ + token_.size()), text_.size());
+    const std::string_view rest = text_.substr(position_);
+    const std::size_t word = std::min(rest.find_first_not_of(word_characters), rest.size());
+    token_ = rest.substr(0, std::max<std::size_t>(word, 1));
+  }
+  bool accept(std::string_view wanted) {
+    if (token_ != wanted) return false;
+    advance();
+    return true;
+  }
+
+  [[nodiscard]] std::size_t column() const { return position_ + 1; }
+  [[noreturn]] void fail(const std::string& expected) const {
+    raise(ModeSyntaxError(column(), "found " + quoted(token_) + "; expected " + expected));
+  }
+
+  /// A token for a message: printable and short.
+  [[nodiscard]] static std::string quoted(std::string_view token) {
+    constexpr std::size_t longest = 40;
+    if (token.empty()) return "the end";
+    std::string text = "\"";
+    for (const char c : token.substr(0, longest)) {
+      const auto byte = static_cast<unsigned char>(c);
+      if (byte >= 0x20 && byte < 0x7F) {
+        text += c;
+      } else {
+        text.append("\\x").append({"0123456789ABCDEF"[byte >> 4], "0123456789ABCDEF"[byte & 15]});
+      }
+    }
+    return text + (token.size() > longest ? "...\"" : "\"");
+  }
+
+  static constexpr std::string_view prefix = "loglinear: ";
+
+  std::string_view text_, token_;
+  std::size_t position_ = 0;  // of the token
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_MODE_READER_HPP
+
+// ---- loglinear/detail/mode_writer.hpp
+
+#ifndef LOGLINEAR_DETAIL_MODE_WRITER_HPP
+#define LOGLINEAR_DETAIL_MODE_WRITER_HPP
+
+// From a mode to its text.
+
+namespace loglinear::detail {
+
+[[nodiscard]] inline std::string value_to_text(double value) {
+  std::array<char, 32> buffer;
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
+  return {buffer.data(), end};
+}
+[[nodiscard]] inline std::string value_to_text(int value) {
+  return std::to_string(value);
+}
+[[nodiscard]] inline std::string value_to_text(const std::optional<double>& value) {
+  return value ? value_to_text(*value) : std::string(inverse_levels);
+}
+template <class Value>
+[[nodiscard]] std::string value_to_text(Value value) {
+  return std::string(words_of(value)[static_cast<std::size_t>(value)]);
+}
+
+/// A mode as text, with all its arguments or only with those that do not print as the defaults do.
+template <class Mode>
+[[nodiscard]] std::string mode_to_text(const Mode& mode, bool with_defaults) {
+  std::string arguments;
+  const auto add = [&](const std::string& argument) {
+    arguments += (arguments.empty() ? "" : ", ") + argument;
+  };
+  if constexpr (std::is_same_v<Mode, LogLinear>) {
+    add(std::visit([](const auto& inner) { return mode_to_text(inner, false); }, mode.inner));
+  }
+  const auto add_argument = [&](const auto& argument) {
+    const std::string value = value_to_text(mode.*argument.member);
+    if (with_defaults || value != value_to_text(Mode{}.*argument.member)) {
+      add(std::string(argument.name) + '=' + value);
+    }
+  };
+  std::apply([&](const auto&... argument) { (add_argument(argument), ...); },
+             mode_entry<Mode>.arguments);
+  std::string text(mode_entry<Mode>.name);
+  return arguments.empty() ? text : text + '(' + arguments + ')';
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_MODE_WRITER_HPP
+
 // ---- loglinear/readout/recursive_least_squares.hpp
 
 #ifndef LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP
@@ -13118,14 +13552,15 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
       }
       keys.col(j) *= in.beta(t, j);
     }
-    const double magnitude = state.require_writable(transition.norm_bound(), keys, values);
-    state.undergo_unchecked(transition);
+    auto& levels = detail::levels_of(state);
+    const double magnitude = levels.require_writable(transition.norm_bound(), keys, values);
+    levels.undergo(transition);
     const Row query = in.q.row(t);
     out.row(t) = (in.lambda(t, 0) * (query * keys)) * values.transpose();
     for (int l : state.active_levels()) {
       out.row(t) += in.lambda(t, l + 1) * Row(query * state.level(l));
     }
-    state.write(Identity<Scalar>(state.d_k(), state.d_v()), keys, values, magnitude);
+    levels.push(keys, values, magnitude);
   }
   return out;
 }
@@ -13348,316 +13783,6 @@ class StreamPart<MultiHeadAttention<Head>, product> {
 /// `1/max_levels`. All names stand in one table, `detail::mode_entry`.
 
 namespace loglinear {
-
-/// What `parse_mode` throws: a std::invalid_argument whose message says at which column what was
-/// found and what would have been legal there.
-class ModeSyntaxError : public std::invalid_argument {
- public:
-  /// \param column as `column()` \param what what was found and what would have been legal
-  ModeSyntaxError(std::size_t column, const std::string& what)
-      : std::invalid_argument("loglinear: mode, column " + std::to_string(column) + ": " + what),
-        column_(column) {}
-
-  /// Where in the text: 1 is its first byte, its size + 1 its end.
-  [[nodiscard]] std::size_t column() const noexcept { return column_; }
-
- private:
-  std::size_t column_;
-};
-
-namespace detail {
-
-/// A hyperparameter: its name in the text and its place in the mode.
-template <class Mode, class Value>
-struct ModeArgument {
-  std::string_view name;
-  Value Mode::*member;
-};
-template <class Mode, class Value>
-[[nodiscard]] constexpr ModeArgument<Mode, Value> arg(std::string_view name, Value Mode::*member) {
-  return {name, member};
-}
-
-/// A mode: its name in the text and its hyperparameters, which its `validate` checks one by one.
-template <class... Arguments>
-struct ModeEntry {
-  std::string_view name;
-  std::tuple<Arguments...> arguments;
-};
-template <class... Arguments>
-[[nodiscard]] constexpr ModeEntry<Arguments...> entry(std::string_view name,
-                                                      Arguments... arguments) {
-  return {name, {arguments...}};
-}
-
-// Every mode. A new one is an alternative of `InnerMode` and a line here.
-template <class Mode>
-inline constexpr auto mode_entry = nullptr;
-template <>
-inline constexpr auto mode_entry<RetNet> = entry("retnet", arg("gamma", &RetNet::gamma));
-template <>
-inline constexpr auto mode_entry<Hawk> = entry("hawk", arg("gate_bias", &Hawk::gate_bias),
-                                               arg("input_bias", &Hawk::input_bias));
-template <>
-inline constexpr auto mode_entry<GLA> = entry("gla", arg("gate_bias", &GLA::gate_bias));
-template <>
-inline constexpr auto mode_entry<GLAVector> = entry("gla_vector",
-                                                    arg("gate_bias", &GLAVector::gate_bias));
-template <>
-inline constexpr auto mode_entry<DeltaNet> = entry("delta_net");
-template <>
-inline constexpr auto mode_entry<GatedDeltaNet> =
-    entry("gated_delta_net", arg("beta_scale", &GatedDeltaNet::beta_scale),
-          arg("beta", &GatedDeltaNet::beta), arg("gate_bias", &GatedDeltaNet::gate_bias),
-          arg("beta_bias", &GatedDeltaNet::beta_bias));
-template <>
-inline constexpr auto mode_entry<RWKV> = entry("rwkv", arg("initial_decay", &RWKV::initial_decay),
-                                               arg("gate_bias", &RWKV::gate_bias));
-template <>
-inline constexpr auto mode_entry<MLSTM> = entry("mlstm", arg("gate_bias", &MLSTM::gate_bias),
-                                                arg("input_bias", &MLSTM::input_bias));
-template <>
-inline constexpr auto mode_entry<DeltaProductMode> = entry(
-    "delta_product", arg("n_compositions", &DeltaProductMode::n_compositions),
-    arg("reflections", &DeltaProductMode::reflections),
-    arg("gate_bias", &DeltaProductMode::gate_bias), arg("beta_bias", &DeltaProductMode::beta_bias));
-template <>
-inline constexpr auto mode_entry<RWKV7> = entry("rwkv7", arg("decay_first", &RWKV7::decay_first),
-                                                arg("gate_bias", &RWKV7::gate_bias),
-                                                arg("iclr_bias", &RWKV7::iclr_bias));
-template <>
-inline constexpr auto mode_entry<HGRN2> = entry("hgrn2", arg("lower_bound", &HGRN2::lower_bound),
-                                                arg("gate_bias", &HGRN2::gate_bias));
-template <>
-inline constexpr auto mode_entry<Mamba2> = entry("mamba2",
-                                                 arg("initial_a_log", &Mamba2::initial_a_log),
-                                                 arg("initial_dt_bias", &Mamba2::initial_dt_bias));
-template <>
-inline constexpr auto mode_entry<LogLinear> = entry("log_linear",
-                                                    arg("max_levels", &LogLinear::max_levels),
-                                                    arg("lambda_init", &LogLinear::lambda_init),
-                                                    arg("key_only", &LogLinear::key_only));
-
-// The words of values that are not numbers, by the value's number.
-inline constexpr std::array<std::string_view, 2> bool_words = {"false", "true"};
-inline constexpr std::array<std::string_view, 2> beta_words = {"fixed", "per_token"};
-[[nodiscard]] constexpr const auto& words_of(bool) {
-  return bool_words;
-}
-[[nodiscard]] constexpr const auto& words_of(Beta) {
-  return beta_words;
-}
-
-/// The default of `LogLinear::lambda_init`: a word, since it follows another argument.
-inline constexpr std::string_view inverse_levels = "1/max_levels";
-
-/// "one of a, b, c", or the only name.
-[[nodiscard]] inline std::string one_of(const std::vector<std::string_view>& names) {
-  std::string list(names.size() > 1 ? "one of " : "");
-  for (const std::string_view& name : names) {
-    list.append(&name == names.data() ? "" : ", ").append(name);
-  }
-  return list;
-}
-
-/// The names of a variant's modes.
-template <class... Modes>
-[[nodiscard]] std::vector<std::string_view> names_of(std::type_identity<std::variant<Modes...>>) {
-  return {mode_entry<Modes>.name...};
-}
-
-/// Reads one text from left to right.
-class ModeReader {
- public:
-  explicit ModeReader(std::string_view text) : text_(text) { advance(); }
-
-  /// The whole text as one of the variant's modes.
-  template <class Variant>
-  [[nodiscard]] Variant read_all() {
-    Variant mode = read_mode(std::type_identity<Variant>{});
-    if (!token_.empty()) fail("the end");
-    return mode;
-  }
-
- private:
-  template <class... Modes>
-  [[nodiscard]] std::variant<Modes...> read_mode(std::type_identity<std::variant<Modes...>> type) {
-    std::optional<std::variant<Modes...>> mode;
-    const auto try_mode = [&]<class Mode>(std::type_identity<Mode>) {
-      if (mode || token_ != mode_entry<Mode>.name) return;
-      advance();
-      mode = read_arguments<Mode>();
-    };
-    (try_mode(std::type_identity<Modes>{}), ...);
-    if (mode) return *mode;
-    if (token_ == mode_entry<LogLinear>.name) {
-      fail("an inner mode, since log_linear cannot be inside log_linear: " +
-           one_of(names_of(type)));
-    }
-    fail("a mode: " + one_of(names_of(type)));
-  }
-
-  template <class Mode>
-  [[nodiscard]] Mode read_arguments() {
-    constexpr bool has_inner = std::is_same_v<Mode, LogLinear>;
-    Mode mode{};
-    if (!accept("(")) {
-      if constexpr (has_inner) fail("\"(\" and an inner mode");
-      return mode;
-    }
-    if constexpr (has_inner) mode.inner = read_mode(std::type_identity<InnerMode>{});
-    if (!has_inner && accept(")")) return mode;
-    std::vector<std::string_view> given;
-    bool first = !has_inner;
-    while (first || !accept(")")) {
-      if (!first && !accept(",")) fail("\",\" or \")\"");
-      read_argument(mode, given);
-      first = false;
-    }
-    return mode;
-  }
-
-  template <class Mode>
-  void read_argument(Mode& mode, std::vector<std::string_view>& given) {
-    std::vector<std::string_view> open;  // arguments that may still come
-    bool is_read = false;
-    const auto try_argument = [&](const auto& argument) {
-      const bool is_given = std::find(given.begin(), given.end(), argument.name) != given.end();
-      if (!is_given) open.push_back(argument.name);
-      if (is_read || is_given || token_ != argument.name) return;
-      given.push_back(argument.name);
-      advance();
-      if (!accept("=")) fail("\"=\" and a value");
-      read_value(mode.*argument.member, mode);
-      is_read = true;
-    };
-    std::apply([&](const auto&... arguments) { (try_argument(arguments), ...); },
-               mode_entry<Mode>.arguments);
-    if (is_read) return;
-    const std::string expected = open.empty() ? "\")\"" : "an argument: " + one_of(open);
-    const bool again = std::find(given.begin(), given.end(), token_) != given.end();
-    fail(again ? "each argument once, now " + expected : expected);
-  }
-
-  /// The value of one of the mode's members, which the mode must then find valid.
-  template <class Value, class Mode>
-  void read_value(Value& value, const Mode& mode) {
-    parse(value);
-    handling<std::invalid_argument>(
-        [&] { validate_rule(mode); },
-        [&](const auto& error) {
-          raise(ModeSyntaxError(column(), std::string(error.what()).substr(prefix.size())));
-        });
-    advance();
-  }
-
-  void parse(double& value) const { parse_number(value, "a number"); }
-  void parse(int& value) const { parse_number(value, "a whole number"); }
-  void parse(std::optional<double>& value) const {
-    value.reset();
-    if (token_ == inverse_levels) return;
-    parse_number(value.emplace(), "a number or 1/max_levels");
-  }
-  template <class Value>
-  void parse(Value& value) const {
-    const auto& words = words_of(value);
-    const auto word = std::find(words.begin(), words.end(), token_);
-    if (word == words.end()) fail(one_of({words.begin(), words.end()}));
-    value = static_cast<Value>(word - words.begin());
-  }
-  template <class Number>
-  void parse_number(Number& value, const char* expected) const {
-    const char* const end = token_.data() + token_.size();
-    const auto [stop, error] = std::from_chars(token_.data(), end, value);
-    if (error == std::errc::result_out_of_range) fail(std::string(expected) + " within its range");
-    if (error != std::errc{} || stop != end) fail(expected);
-  }
-
-  /// Goes to the next token: a word or number, one other character, or empty at the end.
-  void advance() {
-    const char* const word_characters =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-/";
-    position_ =
-        std::min(text_.find_first_not_of(" \t\n\v\f\r", position_ + token_.size()), text_.size());
-    const std::string_view rest = text_.substr(position_);
-    const std::size_t word = std::min(rest.find_first_not_of(word_characters), rest.size());
-    token_ = rest.substr(0, std::max<std::size_t>(word, 1));
-  }
-  bool accept(std::string_view wanted) {
-    if (token_ != wanted) return false;
-    advance();
-    return true;
-  }
-
-  [[nodiscard]] std::size_t column() const { return position_ + 1; }
-  [[noreturn]] void fail(const std::string& expected) const {
-    raise(ModeSyntaxError(column(), "found " + quoted(token_) + "; expected " + expected));
-  }
-
-  /// A token for a message: printable and short.
-  [[nodiscard]] static std::string quoted(std::string_view token) {
-    constexpr std::size_t longest = 40;
-    if (token.empty()) return "the end";
-    std::string text = "\"";
-    for (const char c : token.substr(0, longest)) {
-      const auto byte = static_cast<unsigned char>(c);
-      if (byte >= 0x20 && byte < 0x7F) {
-        text += c;
-      } else {
-        text.append("\\x").append({"0123456789ABCDEF"[byte >> 4], "0123456789ABCDEF"[byte & 15]});
-      }
-    }
-    return text + (token.size() > longest ? "...\"" : "\"");
-  }
-
-  static constexpr std::string_view prefix = "loglinear: ";
-
-  std::string_view text_, token_;
-  std::size_t position_ = 0;  // of the token
-};
-
-[[nodiscard]] inline std::string value_to_text(double value) {
-  std::array<char, 32> buffer;
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
-  return {buffer.data(), end};
-}
-[[nodiscard]] inline std::string value_to_text(int value) {
-  return std::to_string(value);
-}
-[[nodiscard]] inline std::string value_to_text(const std::optional<double>& value) {
-  return value ? value_to_text(*value) : std::string(inverse_levels);
-}
-template <class Value>
-[[nodiscard]] std::string value_to_text(Value value) {
-  return std::string(words_of(value)[static_cast<std::size_t>(value)]);
-}
-
-/// A mode as text, with all its arguments or only with those that do not print as the defaults do.
-template <class Mode>
-[[nodiscard]] std::string mode_to_text(const Mode& mode, bool with_defaults) {
-  std::string arguments;
-  const auto add = [&](const std::string& argument) {
-    arguments += (arguments.empty() ? "" : ", ") + argument;
-  };
-  if constexpr (std::is_same_v<Mode, LogLinear>) {
-    add(std::visit([](const auto& inner) { return mode_to_text(inner, false); }, mode.inner));
-  }
-  const auto add_argument = [&](const auto& argument) {
-    const std::string value = value_to_text(mode.*argument.member);
-    if (with_defaults || value != value_to_text(Mode{}.*argument.member)) {
-      add(std::string(argument.name) + '=' + value);
-    }
-  };
-  std::apply([&](const auto&... argument) { (add_argument(argument), ...); },
-             mode_entry<Mode>.arguments);
-  std::string text(mode_entry<Mode>.name);
-  return arguments.empty() ? text : text + '(' + arguments + ')';
-}
-
-template <class Mode>
-concept HasModeEntry = !std::is_null_pointer_v<std::remove_cv_t<decltype(mode_entry<Mode>)>>;
-
-}  // namespace detail
 
 /// A mode as text, with those arguments that differ from their defaults; `parse_mode` reads the
 /// same mode back, bit for bit, if it is valid.

@@ -311,7 +311,7 @@ class LogLinearAttention
   /// out. By value: allocates and copies all levels.
   [[nodiscard]] State log_linear_state() const {
     State out(state_.max_levels(), state_.key_rows(), state_.d_v());
-    state_.copy_to(out);
+    state_.copy_to(detail::levels_of(out));
     return out;
   }
   /// The same into a state of the same shape, without allocating. \throws std::invalid_argument for
@@ -320,7 +320,7 @@ class LogLinearAttention
     detail::require_size("max_levels of out", out.max_levels(), state_.max_levels());
     detail::require_size("d_k of out", out.d_k(), state_.key_rows());
     detail::require_size("d_v of out", out.d_v(), state_.d_v());
-    state_.copy_to(out);
+    state_.copy_to(detail::levels_of(out));
   }
   /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
   /// `log_linear_state().flat_state()`.

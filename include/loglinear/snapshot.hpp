@@ -139,7 +139,7 @@ class StreamSnapshot {
     growth_ = stream.growth_;
     levels_.clear();
     for (int l : stream.levels_.active_levels()) {
-      const Stored* const level = stream.levels_.level_data(l);
+      const Stored* const level = stream.levels_.data(l);
       levels_.insert(levels_.end(), level, level + key_rows_ * d_v_);
     }
     const Index n = buffered_ * leaves_;

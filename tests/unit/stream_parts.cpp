@@ -9,6 +9,7 @@
 
 #include "catch.hpp"
 #include "loglinear/detail/stream_state.hpp"
+#include "loglinear/state.hpp"
 #include "random_kinds.hpp"
 #include "support.hpp"
 
@@ -30,6 +31,7 @@ struct Stream {
   using Kind = Kind_;
   using Scalar = typename Kind::Scalar;
   using State = detail::StreamState<Kind, Eigen::Dynamic, Stored, overflow>;
+  using Plain = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, overflow>;
 
   Stream(int max_levels, Index key_rows, Index d_v)
       : state(max_levels, key_rows, d_v, 1),
@@ -44,9 +46,9 @@ struct Stream {
     state.write(token, state.require_writable(token, w), w);
   }
   /// Not inlined: GCC 12 would see a pointer used after free where there is none.
-  [[nodiscard, gnu::noinline]] typename State::State plain() const {
-    typename State::State out(state.max_levels(), state.key_rows(), state.d_v());
-    state.copy_to(out);
+  [[nodiscard, gnu::noinline]] Plain plain() const {
+    Plain out(state.max_levels(), state.key_rows(), state.d_v());
+    state.copy_to(detail::levels_of(out));
     return out;
   }
 
@@ -152,8 +154,9 @@ void merge() {
       }
       const double after = difference_of(whole.stream.plain(), one.plain());
       CHECK(after <= rounding);
-      const auto scale = static_cast<double>(one.plain().norm() + 1) *
-                         static_cast<double>(one.w.old_query.norm() + 1);
+      const auto scale =
+          static_cast<double>(one.plain().flat_state().template cast<double>().norm() + 1) *
+          static_cast<double>(one.w.old_query.norm() + 1);
       CHECK(static_cast<double>(difference(whole.stream.w.old_read, one.w.old_read)) <=
             rounding * scale);
     }

@@ -3,6 +3,7 @@
 // their pullback and the plain form, token by token, for every kind of transition, over streams
 // long enough that levels of every tier are merged, and past the last level.
 #include "loglinear/detail/stream_state.hpp"
+#include "loglinear/state.hpp"
 
 #include <cmath>
 #include <type_traits>
@@ -31,6 +32,7 @@ template <template <class> class KindOf, class Scalar, class Stored,
 void compare_one(bool gentle) {
   using Wide = std::conditional_t<std::is_same_v<Scalar, float>, double, long double>;
   using Kind = KindOf<Scalar>;
+  using Plain = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, overflow>;
   for (const auto [key_rows, d_v, max_levels, tokens] : shapes) {
     CAPTURE(key_rows, d_v, max_levels, gentle);
     test::Random random(11);
@@ -94,12 +96,12 @@ void compare_one(bool gentle) {
       oracle.write(wide_kind, token.keys.template cast<Wide>().eval(),
                    token.values.template cast<Wide>().eval());
       if (n % 5 != 0 && n % 16 != 15) continue;
-      typename decltype(state)::State plain(max_levels, key_rows, d_v);
-      state.copy_to(plain);
+      Plain plain(max_levels, key_rows, d_v);
+      state.copy_to(detail::levels_of(plain));
       auto settled = state;
       static_cast<void>(settled.settled_levels());
-      typename decltype(state)::State settled_plain(max_levels, key_rows, d_v);
-      settled.copy_to(settled_plain);
+      Plain settled_plain(max_levels, key_rows, d_v);
+      settled.copy_to(detail::levels_of(settled_plain));
       exact &= plain.size() == static_cast<std::uint64_t>(n) + 1 && state.size() == plain.size();
       for (int l = 0; l < max_levels; ++l) {
         const auto& level = oracle.levels()[static_cast<std::size_t>(l)];

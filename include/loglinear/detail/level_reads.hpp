@@ -55,7 +55,7 @@ struct LevelReads {
           }
         });
       }
-      terms[count] = {stream.levels_.level_data(l),
+      terms[count] = {stream.levels_.data(l),
                       rows,
                       {query_of(w, tier)},
                       w.lambda[weight_of(l)] * kept(weight_of, l, factor)};
@@ -109,8 +109,7 @@ struct LevelReads {
           vector = scaled.data();
         }
       }
-      terms[count] = {stream.levels_.level_data(l), vector, weights.data(), query_of(w, tier),
-                      Scalar(0)};
+      terms[count] = {stream.levels_.data(l), vector, weights.data(), query_of(w, tier), Scalar(0)};
       of_level[count++] = {tier, seen, left};
     }
     const auto add_dotted = [&](std::size_t first, std::size_t end) {

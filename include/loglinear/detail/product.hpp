@@ -18,9 +18,6 @@
 
 namespace loglinear::detail {
 
-template <class Scalar>
-using RowMajorMatrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
 /// How a product meets what is already in its result; `add_scaled` multiplies its rows first.
 enum class Into { replace, add, subtract, add_scaled };
 

@@ -74,7 +74,7 @@ struct StreamParts {
       require_finite("a buffered value", whole.values_.row(j));
     }
     const double magnitude = whole.measured(true);
-    if (!is_at_most(magnitude, magnitude_limit<typename Stream::State::Scalar>())) {
+    if (!is_at_most(magnitude, magnitude_limit<typename Stream::Levels::Scalar>())) {
       fail("the magnitude of the merged state", magnitude, "within the range of the scalar type");
     }
     whole.levels_.defer(magnitude);
@@ -87,7 +87,7 @@ struct StreamParts {
   static void undergo(Stream& stream, const Product& product) {
     using Scalar = typename Stream::Scalar;
     for (int l : stream.levels_.active_levels()) {
-      stream.levels_.transform_level(l, product, stream.scratch_);
+      stream.levels_.undergo(l, product, stream.scratch_);
     }
     const Index n = stream.buffered_ * stream.leaves_;
     if constexpr (requires { product.factor(); }) {

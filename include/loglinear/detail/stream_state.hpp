@@ -7,7 +7,8 @@
 // * the newest tokens stand apart as they came, keys beside values, in a buffer of B = 2^b leaves
 //   in place of the b lowest levels: attending to some B/2 leaves costs less than reading b/2
 //   matrices, and one carry every B tokens less than B carries;
-// * older tokens are in a LogLinearState, which is rewritten only at such a carry, and there only
+// * older tokens are in the levels of a LogLinearState, which are rewritten only at such a carry,
+// and there only
 //   as far as the carry reaches. What higher levels have yet to undergo is kept as the product of
 //   the transitions, tier by tier: a level of tier i is still to undergo P_0 P_1 ... P_i, the
 //   latest first. A read takes its query down through these products instead.
@@ -29,6 +30,7 @@
 #include "loglinear/detail/kernels/row_updates.hpp"
 #include "loglinear/detail/kernels/weighted_rows.hpp"
 #include "loglinear/detail/level_reads.hpp"
+#include "loglinear/detail/levels.hpp"
 #include "loglinear/detail/narrow.hpp"
 #include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/pending.hpp"
@@ -36,7 +38,6 @@
 #include "loglinear/detail/workspace.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/snapshot.hpp"
-#include "loglinear/state.hpp"
 
 namespace loglinear::detail {
 
@@ -46,7 +47,7 @@ class StreamState {
  public:
   static constexpr LastLevel overflow = Overflow;
   using Scalar = typename Kind::Scalar;
-  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
+  using Levels = detail::Levels<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
   using Product = PendingProduct<Kind>;
   using Recent = RecentProduct<Kind>;
 
@@ -82,7 +83,7 @@ class StreamState {
   /// Tokens between two such moments.
   [[nodiscard]] Index capacity() const { return Index{1} << buffer_level_; }
   /// The levels with nothing pending; all there is if nothing is buffered.
-  [[nodiscard]] State& settled_levels() {
+  [[nodiscard]] Levels& settled_levels() {
     if (buffer_level_ > 0) settle(last_tier());
     return levels_;
   }
@@ -170,13 +171,13 @@ class StreamState {
   }
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
-  void copy_to(State& out) const {
+  void copy_to(Levels& out) const {
     Vector<Scalar> scratch(scratch_.size());
     with_recent([&](const auto& recent) {
       out.copy(levels_);
       for (int l : levels_.active_levels()) {
-        for (int i = tier_of(l); i > 0; --i) out.transform_level(l, pending(i), scratch);
-        if (buffer_level_ > 0) out.transform_level(l, recent, scratch);
+        for (int i = tier_of(l); i > 0; --i) out.undergo(l, pending(i), scratch);
+        if (buffer_level_ > 0) out.undergo(l, recent, scratch);
       }
     });
     for (Index token = 0; token < buffered_; ++token) {
@@ -206,7 +207,7 @@ class StreamState {
       part("growth", self.growth_);
     }
     for (Index i = 0; i < n && is_written<Self>; ++i) {
-      const double leaf = State::leaf_magnitude(self.keys_.row(i), self.values_.row(i));
+      const double leaf = Levels::leaf_magnitude(self.keys_.row(i), self.values_.row(i));
       require_between("the magnitude of a buffered leaf", leaf, 0.0, magnitude_limit<Scalar>());
     }
     Parts::visit(self.levels_, part, [&] { return self.measured(true); });
@@ -351,7 +352,7 @@ class StreamState {
   /// a copy, of the plain form.
   [[nodiscard]] double measured(bool exactly) const {
     if (exactly) {
-      State plain(max_levels(), key_rows(), d_v());
+      Levels plain(max_levels(), key_rows(), d_v());
       copy_to(plain);
       return plain.norm();
     }
@@ -409,7 +410,7 @@ class StreamState {
     for (int l : levels_.active_levels()) {
       if (l >= landed) break;
       if (last >= 0 && tier_of(last) == tier_of(l)) {
-        levels_.merge_level(last, l);
+        levels_.merge(last, l);
         emptied |= std::uint64_t{1} << last;
       }
       last = l;
@@ -424,7 +425,7 @@ class StreamState {
       if (i > 0) pass_on(i - 1);
       for (int l : levels_.active_levels()) {
         if (tier_of(l) != i || ((empty >> l) & 1) != 0) continue;
-        levels_.transform_level(l, pending(i), scratch_);
+        levels_.undergo(l, pending(i), scratch_);
       }
     }
     if (tier < last_tier()) pass_on(tier);
@@ -436,7 +437,7 @@ class StreamState {
     pending(tier).reset();
   }
 
-  State levels_;  // the first size() - buffered_ tokens, before what is pending
+  Levels levels_;  // the first size() - buffered_ tokens, before what is pending
   Index leaves_;
   int buffer_level_;             // b; 0 for no buffer: then levels are rewritten at every token
   RowMajorMatrix<Scalar> keys_;  // one row a leaf, as it is now but for a factor

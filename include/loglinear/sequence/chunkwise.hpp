@@ -27,10 +27,10 @@ inline Index chunk_size_of(const ChunkwiseOptions& options) {
   return static_cast<Index>(std::bit_floor(static_cast<std::uint64_t>(options.chunk_size)));
 }
 
-template <class Stored, int KeyDim, int ValueDim, int MaxLevels>
-Hierarchy<Accumulator<Stored>> hierarchy_of(
-    const LogLinearState<Stored, KeyDim, ValueDim, MaxLevels>& state) {
-  using Scalar = Accumulator<Stored>;
+/// The levels of a state, or of a layer, as a sequence form has them.
+template <class State>
+auto hierarchy_of(const State& state) {
+  using Scalar = typename State::Accumulator;
   Hierarchy<Scalar> levels(state.max_levels(), state.d_k(), state.d_v(), state.size());
   for (int l : state.active_levels()) levels.level(l) = state.level(l).template cast<Scalar>();
   return levels;

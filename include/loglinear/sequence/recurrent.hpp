@@ -117,14 +117,15 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
       }
       keys.col(j) *= in.beta(t, j);
     }
-    const double magnitude = state.require_writable(transition.norm_bound(), keys, values);
-    state.undergo_unchecked(transition);
+    auto& levels = detail::levels_of(state);
+    const double magnitude = levels.require_writable(transition.norm_bound(), keys, values);
+    levels.undergo(transition);
     const Row query = in.q.row(t);
     out.row(t) = (in.lambda(t, 0) * (query * keys)) * values.transpose();
     for (int l : state.active_levels()) {
       out.row(t) += in.lambda(t, l + 1) * Row(query * state.level(l));
     }
-    state.write(Identity<Scalar>(state.d_k(), state.d_v()), keys, values, magnitude);
+    levels.push(keys, values, magnitude);
   }
   return out;
 }

@@ -53,10 +53,14 @@ struct Head {
   return in;
 }
 
-/// A head of a tensor that `has_rows`; without rows for an undefined one.
+/// A head of a tensor that `has_rows`; without rows for an undefined one, and for an empty one, whose
+/// memory may be null.
 template <class Scalar>
 [[nodiscard]] RowsView<Scalar> rows_of(const at::Tensor& tensor, const Head& at) {
   if (!tensor.defined()) return {nullptr, 0, 0, Eigen::OuterStride<>(0)};
+  if (tensor.numel() == 0) {
+    return {nullptr, tensor.size(1), tensor.size(3), Eigen::OuterStride<>(tensor.size(3))};
+  }
   const Scalar* const first =
       tensor.data_ptr<Scalar>() + at.batch * tensor.stride(0) + at.head * tensor.stride(2);
   const Index stride = tensor.size(1) > 1 ? tensor.stride(1) : tensor.size(3);
