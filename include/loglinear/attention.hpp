@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/narrow.hpp"
 #include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/preparation.hpp"
 #include "loglinear/detail/reading.hpp"

@@ -10,6 +10,8 @@
 
 #include "loglinear/detail/kernels/row_updates.hpp"
 #include "loglinear/detail/kernels/weighted_rows.hpp"
+#include "loglinear/detail/narrow.hpp"
+#include "loglinear/detail/types.hpp"
 
 namespace loglinear::detail {
 

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "loglinear/detail/kernels/row_updates.hpp"
 #include "loglinear/sequence/detail/chunk.hpp"
 #include "loglinear/sequence/detail/gram_by_halves.hpp"
 #include "loglinear/sequence/detail/pairs.hpp"

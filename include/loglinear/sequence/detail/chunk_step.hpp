@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "loglinear/detail/kernels/negligible.hpp"
 #include "loglinear/sequence/detail/chunk.hpp"
 #include "loglinear/sequence/detail/chunk_map.hpp"
 #include "loglinear/sequence/detail/hierarchy.hpp"

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "loglinear/detail/kernels/negligible.hpp"
+#include "loglinear/detail/kernels/row_updates.hpp"
 #include "loglinear/sequence/detail/chunk_map_pullback.hpp"
 #include "loglinear/sequence/detail/chunk_step.hpp"
 
