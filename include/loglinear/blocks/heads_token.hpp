@@ -32,8 +32,8 @@ class HeadsToken {
       in.head(h).validate(state(h).size(), state(h).max_levels());
       Head& written = heads_.emplace_back(prepared(h));
       with_transition(h, [&](const auto& transition) {
-        written.magnitude =
-            state(h).require_writable(transition.norm_bound(), written.key, written.value);
+        written.magnitude = levels_of(state(h)).require_writable(transition.norm_bound(),
+                                                                 written.key, written.value);
       });
     }
   }
@@ -52,7 +52,7 @@ class HeadsToken {
     for_each_group(in_, [&](Index first, Index end) {
       for (Index h = first; h < end; ++h) {
         with_transition(h, [&](const auto& transition) {
-          state(h).write(transition, head(h).key, head(h).value, head(h).magnitude);
+          levels_of(state(h)).write(transition, head(h).key, head(h).value, head(h).magnitude);
         });
       }
     });
