@@ -125,7 +125,7 @@ void check_reads() {
         layer.forward(x);
         standing.restore(layer.snapshot());  // after the push, read as it stands
         standing.query_readonly(x);
-        const double size = 1 + layer.log_linear_state().norm() * 16;
+        const double size = 1 + layer.state().norm() * 16;
         worst = std::max(worst, test::difference(layer.raw_read(), standing.raw_read()) / size);
       }
       CHECK(worst <= test::rounding<double>(64, 5));
