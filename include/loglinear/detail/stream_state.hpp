@@ -8,10 +8,9 @@
 //   in place of the b lowest levels: attending to some B/2 leaves costs less than reading b/2
 //   matrices, and one carry every B tokens less than B carries;
 // * older tokens are in the levels of a LogLinearState, which are rewritten only at such a carry,
-// and there only
-//   as far as the carry reaches. What higher levels have yet to undergo is kept as the product of
-//   the transitions, tier by tier: a level of tier i is still to undergo P_0 P_1 ... P_i, the
-//   latest first. A read takes its query down through these products instead.
+//   and there only as far as the carry reaches. What higher levels have yet to undergo is kept as
+//   the product of the transitions, tier by tier: a level of tier i is still to undergo P_0 P_1 ...
+//   P_i, the latest first. A read takes its query down through these products instead.
 //
 // Diagonal products are cheap, so each level is a tier of its own. A dense one costs as much as a
 // level to read: there are few tiers, the first of which takes part in every flush.

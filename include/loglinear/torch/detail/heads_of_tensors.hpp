@@ -53,8 +53,8 @@ struct Head {
   return in;
 }
 
-/// A head of a tensor that `has_rows`; without rows for an undefined one, and for an empty one, whose
-/// memory may be null.
+/// A head of a tensor that `has_rows`; without rows for an undefined one, and for an empty one,
+/// whose memory may be null.
 template <class Scalar>
 [[nodiscard]] RowsView<Scalar> rows_of(const at::Tensor& tensor, const Head& at) {
   if (!tensor.defined()) return {nullptr, 0, 0, Eigen::OuterStride<>(0)};
