@@ -3635,7 +3635,8 @@ void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* buc
 #define LOGLINEAR_DETAIL_LEVELS_HPP
 
 // The levels of a LogLinearState with what a layer does to them. Nothing here looks at its
-// arguments but `require_writable`, `add` and `replace`, which throw before anything has changed.
+// arguments but the constructor, `require_writable`, `bounded`, `add`, `replace` and `cast`, which
+// throw before anything has changed: what else must hold is checked in state.hpp or by the layer.
 
 namespace loglinear::detail {
 

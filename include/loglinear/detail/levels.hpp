@@ -3,7 +3,8 @@
 #define LOGLINEAR_DETAIL_LEVELS_HPP
 
 // The levels of a LogLinearState with what a layer does to them. Nothing here looks at its
-// arguments but `require_writable`, `add` and `replace`, which throw before anything has changed.
+// arguments but the constructor, `require_writable`, `bounded`, `add`, `replace` and `cast`, which
+// throw before anything has changed: what else must hold is checked in state.hpp or by the layer.
 
 #include <algorithm>
 #include <cmath>
