@@ -494,7 +494,7 @@ template <class Scalar>
   }
   Scalar magnitude = ei::predux_max(largest), rest = ei::predux(sum);
   for (; i < size; ++i) {
-    magnitude = std::max(magnitude, std::abs(values[i]));
+    magnitude = (std::max)(magnitude, std::abs(values[i]));
     rest += nothing * values[i];
   }
   return magnitude + rest;
@@ -620,9 +620,9 @@ void require_finite_leaf(const Keys& keys, const Values& values) {
 template <class Scalar>
 [[nodiscard]] constexpr double magnitude_limit() {
   if constexpr (std::is_same_v<Scalar, float>) {
-    return static_cast<double>(std::numeric_limits<float>::max()) / 4;
+    return static_cast<double>((std::numeric_limits<float>::max)()) / 4;
   } else if constexpr (std::is_floating_point_v<Scalar>) {
-    return std::numeric_limits<double>::max() / 4;
+    return (std::numeric_limits<double>::max)() / 4;
   } else {
     return to_double(Eigen::NumTraits<Scalar>::highest()) / 4;
   }
@@ -1123,7 +1123,7 @@ void product_kernel(const LeftOperand<Scalar>& a, Index rows, Index depth, Index
 template <class Scalar>
 [[nodiscard]] constexpr Index whole_packets(Index columns, Index available) {
   constexpr Index width = 2 * packet_size<Scalar>;
-  return std::min(available, (columns + width - 1) / width * width);
+  return (std::min)(available, (columns + width - 1) / width * width);
 }
 
 // A packet of Eigen's carries an alignment that GCC drops, and says so, where it is a template
@@ -1266,7 +1266,7 @@ namespace loglinear::detail {
 /// hundred times as long over denormal numbers; a state that decays would end in them.
 template <class Scalar>
 inline constexpr Scalar negligible_magnitude =
-    std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon();
+    (std::numeric_limits<Scalar>::min)() / std::numeric_limits<Scalar>::epsilon();
 
 /// Clears what has decayed to nothing; dual numbers and narrow ones are left as they are.
 template <class Scalar>
@@ -1504,7 +1504,8 @@ struct TransitionProduct {
   /// Bounds what each factor leaves to the next, too: a later one may shrink it again.
   [[nodiscard]] double norm_bound() const {
     return std::apply(
-        [](const auto&... factor) { return (std::max(1.0, factor.norm_bound()) * ...); }, factors);
+        [](const auto&... factor) { return ((std::max)(1.0, factor.norm_bound()) * ...); },
+        factors);
   }
   [[nodiscard]] bool all_finite() const {
     return std::apply([](const auto&... factor) { return (factor.all_finite() && ...); }, factors);
@@ -1589,7 +1590,7 @@ struct RankOneUpdate {
   /// m <- D m - u (p^T m), a block of columns at a time so that p^T m fits on the stack.
   void left(auto&& m) const {
     for (Eigen::Index first = 0; first < m.cols(); first += found_block) {
-      const Eigen::Index width = std::min<Eigen::Index>(found_block, m.cols() - first);
+      const Eigen::Index width = (std::min<Eigen::Index>)(found_block, m.cols() - first);
       auto block = m.middleCols(first, width);
       Found found(width);
       if constexpr (detail::is_row_major_memory<decltype(m)>) {
@@ -1644,12 +1645,12 @@ struct RankOneUpdate {
     if constexpr (requires { diagonal.factor(); }) {
       if (detail::is_at_most(uu, 2) && detail::is_at_most(pp, 2) && pp > 1e-6) {
         const double a = detail::to_double(diagonal.factor()), up = detail::to_double(u.dot(p));
-        const double across = std::max(0.0, uu * pp - up * up);
-        return std::max(std::abs(a), std::abs(a - up)) + std::sqrt(across);
+        const double across = (std::max)(0.0, uu * pp - up * up);
+        return (std::max)(std::abs(a), std::abs(a - up)) + std::sqrt(across);
       }
     }
     return diagonal.norm_bound() +
-           std::max(1.0, detail::to_double(u.stableNorm())) * detail::to_double(p.stableNorm());
+           (std::max)(1.0, detail::to_double(u.stableNorm())) * detail::to_double(p.stableNorm());
   }
   [[nodiscard]] bool all_finite() const {
     return diagonal.all_finite() && detail::all_finite(u) && detail::all_finite(p);
@@ -2011,7 +2012,7 @@ class Parameters {
     require_finite("the gradient", gradient.projections_);
     require_finite("the gradient", gradient.free_);
     const double step =
-        learning_rate * std::max(max_abs(gradient.projections_), max_abs(gradient.free_));
+        learning_rate * (std::max)(max_abs(gradient.projections_), max_abs(gradient.free_));
     if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) measure();
     if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) {
       fail("the largest weight after this step", magnitude_ + step,
@@ -2036,9 +2037,9 @@ class Parameters {
     const double rate = learning_rate * largest_x, limit = magnitude_limit<Scalar>();
     require_between("the learning rate times the largest gradient of a projection",
                     learning_rate * largest, 0.0, limit);
-    require_between("the learning rate times the largest |x|, or 1,", std::max(rate, learning_rate),
-                    0.0, limit);
-    const double step = std::max(rate * largest, learning_rate * largest_free);
+    require_between("the learning rate times the largest |x|, or 1,",
+                    (std::max)(rate, learning_rate), 0.0, limit);
+    const double step = (std::max)(rate * largest, learning_rate * largest_free);
     if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) measure();
     if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) {
       fail("the largest weight after this step", magnitude_ + step,
@@ -2139,7 +2140,7 @@ class Parameters {
     fail("weight name", name, legal);
   }
 
-  void measure() { magnitude_ = std::max(max_abs(projections_), max_abs(free_)); }
+  void measure() { magnitude_ = (std::max)(max_abs(projections_), max_abs(free_)); }
 
   std::vector<Array> arrays_;
   Matrix<Scalar> projections_;  // column-major: W x runs along contiguous outputs
@@ -2323,7 +2324,7 @@ enum class ReadOrder {
 /// The level at which the next leaf lands when `count` tokens have been pushed:
 /// `min(countr_one(count), max_levels - 1)`. All active levels below it are merged into it.
 [[nodiscard]] constexpr int landed_level(std::uint64_t count, int max_levels) noexcept {
-  return std::min(std::countr_one(count), max_levels - 1);
+  return (std::min)(std::countr_one(count), max_levels - 1);
 }
 
 /// Bit l is set iff level l holds a bucket after `count` tokens: the bits of `count`, with the last
@@ -2347,7 +2348,7 @@ enum class ReadOrder {
 /// The fewest levels that hold `length` tokens without overflow, `floor(log2(length)) + 1`; 1 for
 /// an empty stream.
 [[nodiscard]] constexpr int levels_needed(std::uint64_t length) noexcept {
-  return std::max(1, static_cast<int>(std::bit_width(length)));
+  return (std::max)(1, static_cast<int>(std::bit_width(length)));
 }
 
 /// The level of token `s` seen from token `t >= s` (tokens are numbered from 0), clamped to the
@@ -2361,7 +2362,7 @@ enum class ReadOrder {
     const std::uint64_t next = t + 1;  // 2^64 wraps to 0; every token is then 64 bits away
     level = next == 0 ? max_level_limit : static_cast<int>(std::bit_width(next ^ s)) - 1;
   }
-  return std::min(level, level_weight_count(order, max_levels) - 1);
+  return (std::min)(level, level_weight_count(order, max_levels) - 1);
 }
 
 /// The consecutive tokens `[first, first + size)` that one level holds.
@@ -2418,7 +2419,8 @@ class ActiveLevels {
 [[nodiscard]] constexpr int seen_level(ReadOrder order, int level, std::uint64_t count,
                                        int max_levels) noexcept {
   if (order == ReadOrder::current_apart) return level + 1;
-  return order == ReadOrder::after_push ? std::max(level, landed_level(count, max_levels)) : level;
+  return order == ReadOrder::after_push ? (std::max)(level, landed_level(count, max_levels))
+                                        : level;
 }
 
 /// The weight index under which a read at the next token sees that token's own leaf, or -1 where
@@ -2996,7 +2998,7 @@ class LowRankProduct {
 
   /// By how much coefficients about grow, and norms at most.
   [[nodiscard]] double growth() const {
-    return std::max(1.0, max_abs(diagonal_)) +
+    return (std::max)(1.0, max_abs(diagonal_)) +
            static_cast<double>(count_) * max_abs(u_.topRows(count_)) * max_abs(z_.topRows(count_));
   }
   [[nodiscard]] double norm_bound() const {
@@ -3011,7 +3013,7 @@ class LowRankProduct {
     std::array<Scalar, most_on_stack> found;
     const Index most = count_ == 0 ? columns : most_on_stack / count_;
     for (Index first = 0; first < columns; first += most) {
-      const Index piece = std::min(most, columns - first);
+      const Index piece = (std::min)(most, columns - first);
       Eigen::Map<RowMajorMatrix<Stored>, 0, Eigen::OuterStride<>> s(m + first, rows, piece,
                                                                     Eigen::OuterStride<>(columns));
       Eigen::Map<RowMajorMatrix<Scalar>> sums(found.data(), count_, piece);
@@ -3157,7 +3159,7 @@ class DiagonalProduct {
   [[nodiscard]] Scalar factor() const requires OneFactor<Kind> { return product_.factor(); }
   /// By how much a norm can grow, an upper bound; and by how much coefficients about do, 1 or more.
   [[nodiscard]] double norm_bound() const { return product_.norm_bound(); }
-  [[nodiscard]] double growth() const { return std::max(1.0, norm_bound()); }
+  [[nodiscard]] double growth() const { return (std::max)(1.0, norm_bound()); }
 
   /// m <- P m diag(r), row-major in memory.
   template <class Stored>
@@ -3253,7 +3255,7 @@ class DenseProduct {
     return static_cast<double>(left_.rows()) * max_abs(left_) * max_abs(right_);
   }
   [[nodiscard]] double growth() const {
-    return std::max(1.0, max_abs(left_)) * std::max(1.0, max_abs(right_));
+    return (std::max)(1.0, max_abs(left_)) * (std::max)(1.0, max_abs(right_));
   }
 
   template <class Stored>
@@ -3286,7 +3288,7 @@ class DenseProduct {
              Vector<Scalar>& scratch) const {
     const auto by_pieces = [&](Index width, Scalar* before, Scalar* after) {
       for (Index first = 0; first < columns; first += width) {
-        apply_to_piece(m + first, rows, std::min(width, columns - first), columns,
+        apply_to_piece(m + first, rows, (std::min)(width, columns - first), columns,
                        of_column == nullptr ? nullptr : of_column + first, before, after);
       }
     };
@@ -3566,7 +3568,7 @@ void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, In
   [[maybe_unused]] std::array<Scalar, is_narrow<Stored> ? piece : 1> wide;
   for (Index i = 0; i < rows; ++i) {
     for (Index first = 0; first < columns; first += piece) {
-      const Index length = std::min(piece, columns - first);
+      const Index length = (std::min)(piece, columns - first);
       Stored* const lowest = levels + i * columns + first;
       Stored* const target = lowest + landed * size;
       Scalar* sums;
@@ -3578,7 +3580,7 @@ void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, In
       }
       bool adds = keeps;
       for (Index begin = 0; begin < count; begin += column_block) {
-        const Index width = std::min<Index>(column_block, count - begin);
+        const Index width = (std::min<Index>)(column_block, count - begin);
         for (Index n = 0; n < width; ++n) keys[static_cast<std::size_t>(n)] = key(i, begin + n);
         const Scalar* const block = values + begin * columns + first;
         if (width == 1) {
@@ -3664,7 +3666,7 @@ class Levels {
     require_between("max_levels", max_levels, 1, max_level_limit);
     require_positive("d_k", d_k);
     require_positive("d_v", d_v);
-    constexpr Index most = std::numeric_limits<Index>::max() / Index{sizeof(Scalar)};
+    constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
     require_between("d_k", d_k, Index{1}, most / max_levels);
     require_between("d_v", d_v, Index{1}, most / max_levels / d_k);
     if constexpr (MaxLevels != Eigen::Dynamic) require_size("max_levels", max_levels, MaxLevels);
@@ -3911,7 +3913,7 @@ class Levels {
   static void visit(Self& self, Visit&& part, [[maybe_unused]] Measure measure) {
     if constexpr (is_written<Self>) self.reset();
     const double limit = magnitude_limit<Scalar>();
-    double magnitude = std::min(self.magnitude_, limit);
+    double magnitude = (std::min)(self.magnitude_, limit);
     part("size", self.size_);
     part("magnitude", magnitude);
     for (int l : self.active_levels()) part("level" + std::to_string(l), self.level(l));
@@ -4049,7 +4051,7 @@ class StreamSnapshot {
         active_level_count(stream.levels_.size(), max_levels_) * key_rows_ * d_v_));
     keys_.reserve(n * static_cast<std::size_t>(key_rows_));
     values_.reserve(n * static_cast<std::size_t>(d_v_));
-    factors_.reserve(std::min(n, static_cast<std::size_t>(stream.factors_.size())));
+    factors_.reserve((std::min)(n, static_cast<std::size_t>(stream.factors_.size())));
     return true;
   }
 
@@ -4124,7 +4126,7 @@ class StreamSnapshot {
     keys_.assign(stream.keys_.data(), stream.keys_.data() + n * key_rows_);
     values_.assign(stream.values_.data(), stream.values_.data() + n * d_v_);
     factors_.assign(stream.factors_.data(),
-                    stream.factors_.data() + std::min(n, stream.factors_.size()));
+                    stream.factors_.data() + (std::min)(n, stream.factors_.size()));
     detail::copy_product(stream.recent_, *recent_);
     pending_ = stream.pending_;
   }
@@ -4195,7 +4197,7 @@ class StreamState {
   [[nodiscard]] ReadShape read_shape() const {
     Index sums = keys_.rows();
     if constexpr (requires { recent_.score_columns(); }) {
-      sums = std::max(sums, recent_.score_columns());
+      sums = (std::max)(sums, recent_.score_columns());
     }
     return {max_levels(), sums, static_cast<Index>(pending_.size())};
   }
@@ -4379,9 +4381,9 @@ class StreamState {
 
   /// b, so that B is about the smaller side of a level, but no more levels than there are.
   static int buffer_level(int max_levels, Index key_rows, Index d_v) {
-    const auto side = static_cast<std::uint64_t>(std::min(key_rows, d_v));
+    const auto side = static_cast<std::uint64_t>((std::min)(key_rows, d_v));
     const int level = static_cast<int>(std::bit_width(side)) - 1;
-    return std::clamp(level, 0, std::min(most_buffer_levels, max_levels - 1));
+    return std::clamp(level, 0, (std::min)(most_buffer_levels, max_levels - 1));
   }
 
   /// The tier of a level above the buffer; none without a buffer.
@@ -4389,7 +4391,7 @@ class StreamState {
     if (buffer_level_ == 0) return -1;
     const int above = level - buffer_level_;
     if (Product::is_diagonal) return above;
-    return is_narrow<Stored> ? above / dense_tier_height : std::min(above / dense_tier_height, 1);
+    return is_narrow<Stored> ? above / dense_tier_height : (std::min)(above / dense_tier_height, 1);
   }
   [[nodiscard]] int last_tier() const { return tier_of(max_levels() - 1); }
   [[nodiscard]] const Product& pending(int tier) const {
@@ -4478,8 +4480,8 @@ class StreamState {
       copy_to(plain);
       return plain.norm();
     }
-    double product = std::max(1.0, recent_.norm_bound());
-    for (int i = 1; i <= last_tier(); ++i) product *= std::max(1.0, pending(i).norm_bound());
+    double product = (std::max)(1.0, recent_.norm_bound());
+    for (int i = 1; i <= last_tier(); ++i) product *= (std::max)(1.0, pending(i).norm_bound());
     const Index n = buffered_ * leaves_;
     const double buffer = static_cast<double>(n) *
                           std::sqrt(static_cast<double>(key_rows() * d_v())) *
@@ -4491,12 +4493,12 @@ class StreamState {
   /// grow, levels are rewritten in time.
   void bound_products(double growth) {
     if (buffer_level_ == 0) return;
-    growth_ *= std::max(1.0, growth);
+    growth_ *= (std::max)(1.0, growth);
     if (is_at_most(growth_, most_growth)) return;
-    growth_ = recent_.growth() * std::max(1.0, growth);
+    growth_ = recent_.growth() * (std::max)(1.0, growth);
     if (is_at_most(growth_, most_growth)) return;
     settle(last_tier());
-    growth_ = std::max(1.0, growth);
+    growth_ = (std::max)(1.0, growth);
   }
 
   /// All buffered leaves become one bucket of the level above the buffer.
@@ -5022,7 +5024,7 @@ struct MeanMixture {
   /// is the token's own leaf. Dividing by a power of two rounds nothing.
   template <class Scalar>
   [[nodiscard]] Scalar tokens(Eigen::Index i, Eigen::Index n) const {
-    const auto level = static_cast<int>(n > max_levels ? std::max(i - 1, Eigen::Index{0}) : i);
+    const auto level = static_cast<int>(n > max_levels ? (std::max)(i - 1, Eigen::Index{0}) : i);
     return static_cast<Scalar>(static_cast<double>(std::uint64_t{1} << level));
   }
 };
@@ -5128,7 +5130,7 @@ struct Moments {
   [[nodiscard]] Index operator[](Index i) const { return first + i / rows * stride; }
   /// How many of `count` rows lie before `moment`.
   [[nodiscard]] Index count_before(Index moment, Index count) const {
-    return moment <= first ? 0 : std::min(count, ((moment - 1 - first) / stride + 1) * rows);
+    return moment <= first ? 0 : (std::min)(count, ((moment - 1 - first) / stride + 1) * rows);
   }
   /// How many of `count` rows lie at or before `moment`.
   [[nodiscard]] Index count_until(Index moment, Index count) const {
@@ -5150,7 +5152,7 @@ struct SequenceShape {
   ReadOrder order = ReadOrder::current_apart;
 
   /// Moments a token takes: one an update.
-  [[nodiscard]] Index moments() const { return std::max(steps, Index{1}); }
+  [[nodiscard]] Index moments() const { return (std::max)(steps, Index{1}); }
 
   [[nodiscard]] Moments queries_at() const {
     return {order == ReadOrder::before_push ? -1 : moments() - 1, moments()};
@@ -5500,7 +5502,7 @@ inline constexpr Index pair_rows = 12;
 template <class Visit>
 void for_each_pair_block(Moments a, Index rows, Moments b, Index columns, Visit visit) {
   for (Index i = 0; i < rows; i += pair_rows) {
-    const Index size = std::min(pair_rows, rows - i);
+    const Index size = (std::min)(pair_rows, rows - i);
     visit(i, size, b.count_until(a[i + size - 1], columns));
   }
 }
@@ -5531,7 +5533,7 @@ template <Into into, class Pairs, class Left, class Result>
 void product_of_transposed_pairs(const Pairs& pairs, Moments a, Moments b, const Left& left,
                                  Result&& c) {
   for (Index j = 0; j < pairs.cols(); j += pair_rows) {
-    const Index columns = std::min(pair_rows, pairs.cols() - j);
+    const Index columns = (std::min)(pair_rows, pairs.cols() - j);
     const Index unseen = a.count_before(b[j], pairs.rows()), rows = pairs.rows() - unseen;
     product<into>(pairs.block(unseen, j, rows, columns).transpose(), left.middleRows(unseen, rows),
                   c.middleRows(j, columns));
@@ -5917,7 +5919,7 @@ class ChunkMap {
   ChunkMap(const SequenceShape& shape, Index capacity)
       : shape_(shape),
         decay_(shape.d_k, shape.decays, capacity * shape.moments(),
-               capacity * std::max(shape.moments(), shape.leaves)) {}
+               capacity * (std::max)(shape.moments(), shape.leaves)) {}
 
   /// What a pass over a chunk is for: its states alone, reads as well, or gradients, which a pass
   /// for states may have preceded.
@@ -6196,7 +6198,7 @@ struct LevelMask {
     for (std::uint64_t begin = first, next = 0; begin < end; begin = next) {
       const int bit = static_cast<int>(std::bit_width(begin ^ end)) - 1;  // begin's bucket of `end`
       next = ((begin >> bit) + 1) << bit;
-      visit(std::min(bit + shift, last), static_cast<Index>(begin - first),
+      visit((std::min)(bit + shift, last), static_cast<Index>(begin - first),
             static_cast<Index>(next - begin));
     }
     if (is_apart) visit(0, t, Index{1});
@@ -7004,7 +7006,7 @@ class ChunkwiseRun {
   ChunkwiseRun(TokenSource<Scalar>& source, Index chunk_size, Index weights)
       : source_(source),
         chunk_size_(chunk_size),
-        capacity_(std::min(chunk_size, source.length())),
+        capacity_((std::min)(chunk_size, source.length())),
         weights_(weights),
         step_(source.shape(), capacity_, weights) {}
 
@@ -7062,7 +7064,7 @@ class ChunkwiseRun {
   /// The chunk that begins with token `first`, up to the next multiple of its size in the stream.
   void load(Index first, const Hierarchy<Scalar>& states, Pass pass) {
     const auto into = static_cast<Index>(states.count() % static_cast<std::uint64_t>(chunk_size_));
-    step_.load(source_, first, std::min(chunk_size_ - into, source_.length() - first), pass);
+    step_.load(source_, first, (std::min)(chunk_size_ - into, source_.length() - first), pass);
   }
 
   void pull_back_chunk(Index first, const Hierarchy<Scalar>& states,
@@ -7198,7 +7200,7 @@ struct SequenceInputs {
   [[nodiscard]] static int levels_read(std::uint64_t start, Eigen::Index length, int max_levels) {
     if (length == 0) return 0;
     const std::uint64_t last = start + static_cast<std::uint64_t>(length) - 1;
-    return std::min(static_cast<int>(std::bit_width(last)), max_levels) + 1;
+    return (std::min)(static_cast<int>(std::bit_width(last)), max_levels) + 1;
   }
 
   /// \throws std::invalid_argument where shapes do not fit together, lambda has too few columns for
@@ -7212,7 +7214,7 @@ struct SequenceInputs {
   void require_shapes(std::uint64_t start, int max_levels) const {
     const Eigen::Index tokens = length();
     if (tokens == 0) return;
-    const std::uint64_t room = std::numeric_limits<std::uint64_t>::max() - start;
+    const std::uint64_t room = (std::numeric_limits<std::uint64_t>::max)() - start;
     if (static_cast<std::uint64_t>(tokens) > room) {
       detail::fail("the number of tokens (rows of q)", tokens,
                    "at most " + std::to_string(room) + " after " + std::to_string(start));
@@ -7371,7 +7373,7 @@ class InputSource final : public TokenSource<Scalar> {
     const auto k = view_of(in_.k.middleRows(first * leaves_, rows));
     const auto v = view_of(in_.v.middleRows(first * leaves_, rows));
     const auto lambda = view_of(in_.lambda.block(first, 0, tokens, weights_));
-    const Index moments = std::max(updates_, Index{1});
+    const Index moments = (std::max)(updates_, Index{1});
     if (in_.g.size() > 0) {
       if (moments == 1) {
         decays_of(in_.g.middleRows(first, tokens), chunk.decay.topRows(tokens));
@@ -7416,7 +7418,7 @@ class InputSource final : public TokenSource<Scalar> {
   }
 
   void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
-    const Index tokens = chunk.tokens, moments = std::max(updates_, Index{1});
+    const Index tokens = chunk.tokens, moments = (std::max)(updates_, Index{1});
     if (is_delta()) pull_back_strengths(first, chunk, gradient);
     auto& to = *gradients_;
     to.lambda.block(first, 0, tokens, weights_) = gradient.lambda.topRows(tokens);
@@ -8350,7 +8352,7 @@ class BlockForm {
     detail::Rollback rollback(state);
     if constexpr (detail::StepsOf<typename Layer::TransitionOfLayer>::known) {
       // The chunkwise form takes over where the layer has nothing buffered, and leaves it so.
-      const Eigen::Index head = std::min(state.until_flushed(), length),
+      const Eigen::Index head = (std::min)(state.until_flushed(), length),
                          tail = (length - head) % state.capacity();
       one_by_one(0, head);
       read_chunkwise(rows.middleRows(head, length - head - tail), order, reads, head);
@@ -9055,7 +9057,7 @@ template <class Scalar>
 void fill_step_bias(Matrix<Scalar>& array, const StepRange& range, Xorshift64& random) {
   fill(array, [&] {
     const double low = std::log(range.smallest), high = std::log(range.largest);
-    const double step = std::max(std::exp(low + random.uniform() * (high - low)), range.floor);
+    const double step = (std::max)(std::exp(low + random.uniform() * (high - low)), range.floor);
     return step + std::log(-std::expm1(-step));
   });
 }
@@ -9094,7 +9096,7 @@ template <class Scalar>
 /// log(1 + exp(z)), stable for any z.
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> softplus_of(const RowMajorMatrix<Scalar>& z) {
-  return z.array().max(Scalar(0)) + (-z.array().abs()).exp().log1p();
+  return (z.array().max)(Scalar(0)) + (-z.array().abs()).exp().log1p();
 }
 
 /// The decay gate of Mamba-2 and Gated DeltaNet: a step size and the log decay it makes,
@@ -9303,14 +9305,14 @@ void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOper
                        Index columns, Scalar* c, Index c_stride) {
   constexpr Index most_rows = 96, most_depth = 256, most_columns = 64;
   const bool packs_left = a.column != 1;
-  const Index rows_at_once = packs_left ? most_rows : std::max(rows, Index{1});
-  RowMajorMatrix<Scalar> left(packs_left ? std::min(rows, most_rows) : 0,
-                              std::min(depth, most_depth));
-  RowMajorMatrix<Scalar> right(std::min(depth, most_depth), std::min(columns, most_columns));
+  const Index rows_at_once = packs_left ? most_rows : (std::max)(rows, Index{1});
+  RowMajorMatrix<Scalar> left(packs_left ? (std::min)(rows, most_rows) : 0,
+                              (std::min)(depth, most_depth));
+  RowMajorMatrix<Scalar> right((std::min)(depth, most_depth), (std::min)(columns, most_columns));
   for (Index p = 0; p < depth; p += most_depth) {
-    const Index height = std::min(most_depth, depth - p);
+    const Index height = (std::min)(most_depth, depth - p);
     for (Index i = 0; i < rows; i += rows_at_once) {
-      const Index count = std::min(rows_at_once, rows - i);
+      const Index count = (std::min)(rows_at_once, rows - i);
       LeftOperand<Scalar> block{a.data + i * a.row + p * a.column, a.row, a.column};
       if (packs_left) {
         for (Index m = 0; m < height; ++m) {
@@ -9319,7 +9321,7 @@ void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOper
         block = {left.data(), left.outerStride(), 1};
       }
       for (Index j = 0; j < columns; j += most_columns) {
-        const Index width = std::min(most_columns, columns - j);
+        const Index width = (std::min)(most_columns, columns - j);
         const Scalar* const from = b.data + p * b.row + j * b.column;
         for (Index m = 0; m < height; ++m) {
           for (Index n = 0; n < width; ++n) right(m, n) = from[m * b.row + n * b.column];
@@ -9573,7 +9575,7 @@ template <class Scalar>
                                                 HeadTapes<Scalar> tapes = nullptr) {
   const int needed = levels_needed(static_cast<std::uint64_t>(in.length()));
   return read_heads_from<Scalar>(in, options, tapes, [&](Index) {
-    return LogLinearState<Scalar>(std::min(max_levels, needed), in.d_k(), in.d_v());
+    return LogLinearState<Scalar>((std::min)(max_levels, needed), in.d_k(), in.d_v());
   });
 }
 
@@ -12787,10 +12789,10 @@ class ModeReader {
     const char* const word_characters =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-/";
     position_ =
-        std::min(text_.find_first_not_of(" \t\n\v\f\r", position_ + token_.size()), text_.size());
+        (std::min)(text_.find_first_not_of(" \t\n\v\f\r", position_ + token_.size()), text_.size());
     const std::string_view rest = text_.substr(position_);
-    const std::size_t word = std::min(rest.find_first_not_of(word_characters), rest.size());
-    token_ = rest.substr(0, std::max<std::size_t>(word, 1));
+    const std::size_t word = (std::min)(rest.find_first_not_of(word_characters), rest.size());
+    token_ = rest.substr(0, (std::max<std::size_t>)(word, 1));
   }
   bool accept(std::string_view wanted) {
     if (token_ != wanted) return false;
@@ -12933,7 +12935,7 @@ class RecursiveLeastSquares {
       detail::fail("initial_covariance", p0, "finite and positive");
     }
     // Below its smallest normal number a scalar rounds to 0 or divides to infinity.
-    const double smallest = detail::to_double(std::numeric_limits<Scalar>::min());
+    const double smallest = detail::to_double((std::numeric_limits<Scalar>::min)());
     detail::require_between("forgetting", options.forgetting, smallest, 1.0);
     detail::require_between("initial_covariance", p0, smallest, limit);
     if (options.max_covariance == 0) options_.max_covariance = p0;
@@ -13023,7 +13025,7 @@ class RecursiveLeastSquares {
     part("diagonal", self.diagonal_);
     part("update_count", self.updates_);
     if constexpr (detail::is_written<Self>) {
-      constexpr Scalar smallest = std::numeric_limits<Scalar>::min();
+      constexpr Scalar smallest = (std::numeric_limits<Scalar>::min)();
       const double limit = detail::magnitude_limit<Scalar>();
       detail::require_between("the largest weight", detail::max_abs(self.weights_), 0.0, limit);
       detail::require_between("the largest of U", detail::max_abs(self.upper_), 0.0, limit);
@@ -13068,7 +13070,7 @@ class RecursiveLeastSquares {
                             detail::max_abs(diagonal_) * detail::max_abs(seen_), 0.0, limit);
     detail::require_between(
         "the magnitude of the gain before scaling",
-        std::max(1.0, detail::max_abs(seen_) / f) * detail::max_abs(scaled_) * sum, 0.0, limit);
+        (std::max)(1.0, detail::max_abs(seen_) / f) * detail::max_abs(scaled_) * sum, 0.0, limit);
     gain_.setZero();
     for (Index j = 0; j < features(); ++j) {
       gain_.head(j) += scaled_[j] * upper_.col(j).head(j);
@@ -13083,7 +13085,7 @@ class RecursiveLeastSquares {
   void update_factors() {
     const Scalar f = Scalar(options_.forgetting), ceiling = Scalar(options_.max_covariance);
     const Scalar smallest =
-        std::numeric_limits<Scalar>::min();  // underflow would freeze a direction
+        (std::numeric_limits<Scalar>::min)();  // underflow would freeze a direction
     Scalar before = f;
     gain_.setZero();
     for (Index j = 0; j < features(); ++j) {
@@ -13330,8 +13332,8 @@ template <class Scalar>
 template <class Scalar>
 [[nodiscard]] detail::RowMajorMatrix<Scalar> dense(const SequenceInputs<Scalar>& in) {
   return dense(in, LogLinearState<Scalar>(levels_needed(static_cast<std::uint64_t>(in.length())),
-                                          std::max<Eigen::Index>(1, in.d_k()),
-                                          std::max<Eigen::Index>(1, in.d_v())));
+                                          (std::max<Eigen::Index>)(1, in.d_k()),
+                                          (std::max<Eigen::Index>)(1, in.d_v())));
 }
 
 }  // namespace loglinear
@@ -13486,17 +13488,17 @@ class SequenceTransition {
   [[nodiscard]] double norm_bound() const {
     const Index updates = in_.updates();
     double bound = 1;
-    if (in_.g.size() > 0) bound = std::max(bound, std::exp(to_double(in_.g.row(t_).maxCoeff())));
+    if (in_.g.size() > 0) bound = (std::max)(bound, std::exp(to_double(in_.g.row(t_).maxCoeff())));
     for (Index j = 0; j < updates; ++j) {
       const bool is_delta = in_.beta.size() > 0;
       const Row u = is_delta ? Row(in_.beta(t_, j) * in_.k.row(t_ * updates + j))
                              : Row(in_.u.row(t_ * updates + j));
       const double looked_up =
           to_double((is_delta ? in_.k : in_.p).row(t_ * updates + j).stableNorm());
-      bound *= 1 + std::max(1.0, to_double(u.stableNorm())) * looked_up;
+      bound *= 1 + (std::max)(1.0, to_double(u.stableNorm())) * looked_up;
     }
     if (in_.g_value.size() > 0) {
-      bound *= std::max(1.0, std::exp(to_double(in_.g_value.row(t_).maxCoeff())));
+      bound *= (std::max)(1.0, std::exp(to_double(in_.g_value.row(t_).maxCoeff())));
     }
     return bound;
   }

@@ -58,7 +58,7 @@ enum class ReadOrder {
 /// The level at which the next leaf lands when `count` tokens have been pushed:
 /// `min(countr_one(count), max_levels - 1)`. All active levels below it are merged into it.
 [[nodiscard]] constexpr int landed_level(std::uint64_t count, int max_levels) noexcept {
-  return std::min(std::countr_one(count), max_levels - 1);
+  return (std::min)(std::countr_one(count), max_levels - 1);
 }
 
 /// Bit l is set iff level l holds a bucket after `count` tokens: the bits of `count`, with the last
@@ -82,7 +82,7 @@ enum class ReadOrder {
 /// The fewest levels that hold `length` tokens without overflow, `floor(log2(length)) + 1`; 1 for
 /// an empty stream.
 [[nodiscard]] constexpr int levels_needed(std::uint64_t length) noexcept {
-  return std::max(1, static_cast<int>(std::bit_width(length)));
+  return (std::max)(1, static_cast<int>(std::bit_width(length)));
 }
 
 /// The level of token `s` seen from token `t >= s` (tokens are numbered from 0), clamped to the
@@ -96,7 +96,7 @@ enum class ReadOrder {
     const std::uint64_t next = t + 1;  // 2^64 wraps to 0; every token is then 64 bits away
     level = next == 0 ? max_level_limit : static_cast<int>(std::bit_width(next ^ s)) - 1;
   }
-  return std::min(level, level_weight_count(order, max_levels) - 1);
+  return (std::min)(level, level_weight_count(order, max_levels) - 1);
 }
 
 /// The consecutive tokens `[first, first + size)` that one level holds.
@@ -153,7 +153,8 @@ class ActiveLevels {
 [[nodiscard]] constexpr int seen_level(ReadOrder order, int level, std::uint64_t count,
                                        int max_levels) noexcept {
   if (order == ReadOrder::current_apart) return level + 1;
-  return order == ReadOrder::after_push ? std::max(level, landed_level(count, max_levels)) : level;
+  return order == ReadOrder::after_push ? (std::max)(level, landed_level(count, max_levels))
+                                        : level;
 }
 
 /// The weight index under which a read at the next token sees that token's own leaf, or -1 where

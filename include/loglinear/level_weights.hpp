@@ -149,7 +149,7 @@ struct MeanMixture {
   /// is the token's own leaf. Dividing by a power of two rounds nothing.
   template <class Scalar>
   [[nodiscard]] Scalar tokens(Eigen::Index i, Eigen::Index n) const {
-    const auto level = static_cast<int>(n > max_levels ? std::max(i - 1, Eigen::Index{0}) : i);
+    const auto level = static_cast<int>(n > max_levels ? (std::max)(i - 1, Eigen::Index{0}) : i);
     return static_cast<Scalar>(static_cast<double>(std::uint64_t{1} << level));
   }
 };

@@ -71,7 +71,7 @@ class StreamSnapshot {
         active_level_count(stream.levels_.size(), max_levels_) * key_rows_ * d_v_));
     keys_.reserve(n * static_cast<std::size_t>(key_rows_));
     values_.reserve(n * static_cast<std::size_t>(d_v_));
-    factors_.reserve(std::min(n, static_cast<std::size_t>(stream.factors_.size())));
+    factors_.reserve((std::min)(n, static_cast<std::size_t>(stream.factors_.size())));
     return true;
   }
 
@@ -146,7 +146,7 @@ class StreamSnapshot {
     keys_.assign(stream.keys_.data(), stream.keys_.data() + n * key_rows_);
     values_.assign(stream.values_.data(), stream.values_.data() + n * d_v_);
     factors_.assign(stream.factors_.data(),
-                    stream.factors_.data() + std::min(n, stream.factors_.size()));
+                    stream.factors_.data() + (std::min)(n, stream.factors_.size()));
     detail::copy_product(stream.recent_, *recent_);
     pending_ = stream.pending_;
   }

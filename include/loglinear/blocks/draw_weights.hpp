@@ -92,7 +92,7 @@ template <class Scalar>
 void fill_step_bias(Matrix<Scalar>& array, const StepRange& range, Xorshift64& random) {
   fill(array, [&] {
     const double low = std::log(range.smallest), high = std::log(range.largest);
-    const double step = std::max(std::exp(low + random.uniform() * (high - low)), range.floor);
+    const double step = (std::max)(std::exp(low + random.uniform() * (high - low)), range.floor);
     return step + std::log(-std::expm1(-step));
   });
 }

@@ -33,7 +33,7 @@ template <class Scalar>
 /// log(1 + exp(z)), stable for any z.
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> softplus_of(const RowMajorMatrix<Scalar>& z) {
-  return z.array().max(Scalar(0)) + (-z.array().abs()).exp().log1p();
+  return (z.array().max)(Scalar(0)) + (-z.array().abs()).exp().log1p();
 }
 
 /// The decay gate of Mamba-2 and Gated DeltaNet: a step size and the log decay it makes,

@@ -96,7 +96,7 @@ template <class Scalar>
                                                 HeadTapes<Scalar> tapes = nullptr) {
   const int needed = levels_needed(static_cast<std::uint64_t>(in.length()));
   return read_heads_from<Scalar>(in, options, tapes, [&](Index) {
-    return LogLinearState<Scalar>(std::min(max_levels, needed), in.d_k(), in.d_v());
+    return LogLinearState<Scalar>((std::min)(max_levels, needed), in.d_k(), in.d_v());
   });
 }
 

@@ -28,14 +28,14 @@ void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOper
                        Index columns, Scalar* c, Index c_stride) {
   constexpr Index most_rows = 96, most_depth = 256, most_columns = 64;
   const bool packs_left = a.column != 1;
-  const Index rows_at_once = packs_left ? most_rows : std::max(rows, Index{1});
-  RowMajorMatrix<Scalar> left(packs_left ? std::min(rows, most_rows) : 0,
-                              std::min(depth, most_depth));
-  RowMajorMatrix<Scalar> right(std::min(depth, most_depth), std::min(columns, most_columns));
+  const Index rows_at_once = packs_left ? most_rows : (std::max)(rows, Index{1});
+  RowMajorMatrix<Scalar> left(packs_left ? (std::min)(rows, most_rows) : 0,
+                              (std::min)(depth, most_depth));
+  RowMajorMatrix<Scalar> right((std::min)(depth, most_depth), (std::min)(columns, most_columns));
   for (Index p = 0; p < depth; p += most_depth) {
-    const Index height = std::min(most_depth, depth - p);
+    const Index height = (std::min)(most_depth, depth - p);
     for (Index i = 0; i < rows; i += rows_at_once) {
-      const Index count = std::min(rows_at_once, rows - i);
+      const Index count = (std::min)(rows_at_once, rows - i);
       LeftOperand<Scalar> block{a.data + i * a.row + p * a.column, a.row, a.column};
       if (packs_left) {
         for (Index m = 0; m < height; ++m) {
@@ -44,7 +44,7 @@ void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOper
         block = {left.data(), left.outerStride(), 1};
       }
       for (Index j = 0; j < columns; j += most_columns) {
-        const Index width = std::min(most_columns, columns - j);
+        const Index width = (std::min)(most_columns, columns - j);
         const Scalar* const from = b.data + p * b.row + j * b.column;
         for (Index m = 0; m < height; ++m) {
           for (Index n = 0; n < width; ++n) right(m, n) = from[m * b.row + n * b.column];

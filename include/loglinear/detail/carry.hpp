@@ -43,7 +43,7 @@ void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, In
   [[maybe_unused]] std::array<Scalar, is_narrow<Stored> ? piece : 1> wide;
   for (Index i = 0; i < rows; ++i) {
     for (Index first = 0; first < columns; first += piece) {
-      const Index length = std::min(piece, columns - first);
+      const Index length = (std::min)(piece, columns - first);
       Stored* const lowest = levels + i * columns + first;
       Stored* const target = lowest + landed * size;
       Scalar* sums;
@@ -55,7 +55,7 @@ void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, In
       }
       bool adds = keeps;
       for (Index begin = 0; begin < count; begin += column_block) {
-        const Index width = std::min<Index>(column_block, count - begin);
+        const Index width = (std::min<Index>)(column_block, count - begin);
         for (Index n = 0; n < width; ++n) keys[static_cast<std::size_t>(n)] = key(i, begin + n);
         const Scalar* const block = values + begin * columns + first;
         if (width == 1) {

@@ -127,9 +127,9 @@ void require_finite_leaf(const Keys& keys, const Values& values) {
 template <class Scalar>
 [[nodiscard]] constexpr double magnitude_limit() {
   if constexpr (std::is_same_v<Scalar, float>) {
-    return static_cast<double>(std::numeric_limits<float>::max()) / 4;
+    return static_cast<double>((std::numeric_limits<float>::max)()) / 4;
   } else if constexpr (std::is_floating_point_v<Scalar>) {
-    return std::numeric_limits<double>::max() / 4;
+    return (std::numeric_limits<double>::max)() / 4;
   } else {
     return to_double(Eigen::NumTraits<Scalar>::highest()) / 4;
   }

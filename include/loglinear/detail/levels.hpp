@@ -46,7 +46,7 @@ class Levels {
     require_between("max_levels", max_levels, 1, max_level_limit);
     require_positive("d_k", d_k);
     require_positive("d_v", d_v);
-    constexpr Index most = std::numeric_limits<Index>::max() / Index{sizeof(Scalar)};
+    constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
     require_between("d_k", d_k, Index{1}, most / max_levels);
     require_between("d_v", d_v, Index{1}, most / max_levels / d_k);
     if constexpr (MaxLevels != Eigen::Dynamic) require_size("max_levels", max_levels, MaxLevels);
@@ -293,7 +293,7 @@ class Levels {
   static void visit(Self& self, Visit&& part, [[maybe_unused]] Measure measure) {
     if constexpr (is_written<Self>) self.reset();
     const double limit = magnitude_limit<Scalar>();
-    double magnitude = std::min(self.magnitude_, limit);
+    double magnitude = (std::min)(self.magnitude_, limit);
     part("size", self.size_);
     part("magnitude", magnitude);
     for (int l : self.active_levels()) part("level" + std::to_string(l), self.level(l));

@@ -132,7 +132,7 @@ class LowRankProduct {
 
   /// By how much coefficients about grow, and norms at most.
   [[nodiscard]] double growth() const {
-    return std::max(1.0, max_abs(diagonal_)) +
+    return (std::max)(1.0, max_abs(diagonal_)) +
            static_cast<double>(count_) * max_abs(u_.topRows(count_)) * max_abs(z_.topRows(count_));
   }
   [[nodiscard]] double norm_bound() const {
@@ -147,7 +147,7 @@ class LowRankProduct {
     std::array<Scalar, most_on_stack> found;
     const Index most = count_ == 0 ? columns : most_on_stack / count_;
     for (Index first = 0; first < columns; first += most) {
-      const Index piece = std::min(most, columns - first);
+      const Index piece = (std::min)(most, columns - first);
       Eigen::Map<RowMajorMatrix<Stored>, 0, Eigen::OuterStride<>> s(m + first, rows, piece,
                                                                     Eigen::OuterStride<>(columns));
       Eigen::Map<RowMajorMatrix<Scalar>> sums(found.data(), count_, piece);

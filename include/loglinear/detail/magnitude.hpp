@@ -75,7 +75,7 @@ template <class Scalar>
   }
   Scalar magnitude = ei::predux_max(largest), rest = ei::predux(sum);
   for (; i < size; ++i) {
-    magnitude = std::max(magnitude, std::abs(values[i]));
+    magnitude = (std::max)(magnitude, std::abs(values[i]));
     rest += nothing * values[i];
   }
   return magnitude + rest;

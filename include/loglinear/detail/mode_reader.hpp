@@ -151,10 +151,10 @@ class ModeReader {
     const char* const word_characters =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-/";
     position_ =
-        std::min(text_.find_first_not_of(" \t\n\v\f\r", position_ + token_.size()), text_.size());
+        (std::min)(text_.find_first_not_of(" \t\n\v\f\r", position_ + token_.size()), text_.size());
     const std::string_view rest = text_.substr(position_);
-    const std::size_t word = std::min(rest.find_first_not_of(word_characters), rest.size());
-    token_ = rest.substr(0, std::max<std::size_t>(word, 1));
+    const std::size_t word = (std::min)(rest.find_first_not_of(word_characters), rest.size());
+    token_ = rest.substr(0, (std::max<std::size_t>)(word, 1));
   }
   bool accept(std::string_view wanted) {
     if (token_ != wanted) return false;

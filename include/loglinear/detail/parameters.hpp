@@ -108,7 +108,7 @@ class Parameters {
     require_finite("the gradient", gradient.projections_);
     require_finite("the gradient", gradient.free_);
     const double step =
-        learning_rate * std::max(max_abs(gradient.projections_), max_abs(gradient.free_));
+        learning_rate * (std::max)(max_abs(gradient.projections_), max_abs(gradient.free_));
     if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) measure();
     if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) {
       fail("the largest weight after this step", magnitude_ + step,
@@ -133,9 +133,9 @@ class Parameters {
     const double rate = learning_rate * largest_x, limit = magnitude_limit<Scalar>();
     require_between("the learning rate times the largest gradient of a projection",
                     learning_rate * largest, 0.0, limit);
-    require_between("the learning rate times the largest |x|, or 1,", std::max(rate, learning_rate),
-                    0.0, limit);
-    const double step = std::max(rate * largest, learning_rate * largest_free);
+    require_between("the learning rate times the largest |x|, or 1,",
+                    (std::max)(rate, learning_rate), 0.0, limit);
+    const double step = (std::max)(rate * largest, learning_rate * largest_free);
     if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) measure();
     if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) {
       fail("the largest weight after this step", magnitude_ + step,
@@ -236,7 +236,7 @@ class Parameters {
     fail("weight name", name, legal);
   }
 
-  void measure() { magnitude_ = std::max(max_abs(projections_), max_abs(free_)); }
+  void measure() { magnitude_ = (std::max)(max_abs(projections_), max_abs(free_)); }
 
   std::vector<Array> arrays_;
   Matrix<Scalar> projections_;  // column-major: W x runs along contiguous outputs

@@ -86,7 +86,7 @@ class DiagonalProduct {
   [[nodiscard]] Scalar factor() const requires OneFactor<Kind> { return product_.factor(); }
   /// By how much a norm can grow, an upper bound; and by how much coefficients about do, 1 or more.
   [[nodiscard]] double norm_bound() const { return product_.norm_bound(); }
-  [[nodiscard]] double growth() const { return std::max(1.0, norm_bound()); }
+  [[nodiscard]] double growth() const { return (std::max)(1.0, norm_bound()); }
 
   /// m <- P m diag(r), row-major in memory.
   template <class Stored>
@@ -182,7 +182,7 @@ class DenseProduct {
     return static_cast<double>(left_.rows()) * max_abs(left_) * max_abs(right_);
   }
   [[nodiscard]] double growth() const {
-    return std::max(1.0, max_abs(left_)) * std::max(1.0, max_abs(right_));
+    return (std::max)(1.0, max_abs(left_)) * (std::max)(1.0, max_abs(right_));
   }
 
   template <class Stored>
@@ -215,7 +215,7 @@ class DenseProduct {
              Vector<Scalar>& scratch) const {
     const auto by_pieces = [&](Index width, Scalar* before, Scalar* after) {
       for (Index first = 0; first < columns; first += width) {
-        apply_to_piece(m + first, rows, std::min(width, columns - first), columns,
+        apply_to_piece(m + first, rows, (std::min)(width, columns - first), columns,
                        of_column == nullptr ? nullptr : of_column + first, before, after);
       }
     };

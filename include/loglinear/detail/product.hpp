@@ -121,7 +121,7 @@ void product_kernel(const LeftOperand<Scalar>& a, Index rows, Index depth, Index
 template <class Scalar>
 [[nodiscard]] constexpr Index whole_packets(Index columns, Index available) {
   constexpr Index width = 2 * packet_size<Scalar>;
-  return std::min(available, (columns + width - 1) / width * width);
+  return (std::min)(available, (columns + width - 1) / width * width);
 }
 
 // A packet of Eigen's carries an alignment that GCC drops, and says so, where it is a template

@@ -72,7 +72,7 @@ class StreamState {
   [[nodiscard]] ReadShape read_shape() const {
     Index sums = keys_.rows();
     if constexpr (requires { recent_.score_columns(); }) {
-      sums = std::max(sums, recent_.score_columns());
+      sums = (std::max)(sums, recent_.score_columns());
     }
     return {max_levels(), sums, static_cast<Index>(pending_.size())};
   }
@@ -256,9 +256,9 @@ class StreamState {
 
   /// b, so that B is about the smaller side of a level, but no more levels than there are.
   static int buffer_level(int max_levels, Index key_rows, Index d_v) {
-    const auto side = static_cast<std::uint64_t>(std::min(key_rows, d_v));
+    const auto side = static_cast<std::uint64_t>((std::min)(key_rows, d_v));
     const int level = static_cast<int>(std::bit_width(side)) - 1;
-    return std::clamp(level, 0, std::min(most_buffer_levels, max_levels - 1));
+    return std::clamp(level, 0, (std::min)(most_buffer_levels, max_levels - 1));
   }
 
   /// The tier of a level above the buffer; none without a buffer.
@@ -266,7 +266,7 @@ class StreamState {
     if (buffer_level_ == 0) return -1;
     const int above = level - buffer_level_;
     if (Product::is_diagonal) return above;
-    return is_narrow<Stored> ? above / dense_tier_height : std::min(above / dense_tier_height, 1);
+    return is_narrow<Stored> ? above / dense_tier_height : (std::min)(above / dense_tier_height, 1);
   }
   [[nodiscard]] int last_tier() const { return tier_of(max_levels() - 1); }
   [[nodiscard]] const Product& pending(int tier) const {
@@ -355,8 +355,8 @@ class StreamState {
       copy_to(plain);
       return plain.norm();
     }
-    double product = std::max(1.0, recent_.norm_bound());
-    for (int i = 1; i <= last_tier(); ++i) product *= std::max(1.0, pending(i).norm_bound());
+    double product = (std::max)(1.0, recent_.norm_bound());
+    for (int i = 1; i <= last_tier(); ++i) product *= (std::max)(1.0, pending(i).norm_bound());
     const Index n = buffered_ * leaves_;
     const double buffer = static_cast<double>(n) *
                           std::sqrt(static_cast<double>(key_rows() * d_v())) *
@@ -368,12 +368,12 @@ class StreamState {
   /// grow, levels are rewritten in time.
   void bound_products(double growth) {
     if (buffer_level_ == 0) return;
-    growth_ *= std::max(1.0, growth);
+    growth_ *= (std::max)(1.0, growth);
     if (is_at_most(growth_, most_growth)) return;
-    growth_ = recent_.growth() * std::max(1.0, growth);
+    growth_ = recent_.growth() * (std::max)(1.0, growth);
     if (is_at_most(growth_, most_growth)) return;
     settle(last_tier());
-    growth_ = std::max(1.0, growth);
+    growth_ = (std::max)(1.0, growth);
   }
 
   /// All buffered leaves become one bucket of the level above the buffer.

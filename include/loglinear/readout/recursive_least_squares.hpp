@@ -59,7 +59,7 @@ class RecursiveLeastSquares {
       detail::fail("initial_covariance", p0, "finite and positive");
     }
     // Below its smallest normal number a scalar rounds to 0 or divides to infinity.
-    const double smallest = detail::to_double(std::numeric_limits<Scalar>::min());
+    const double smallest = detail::to_double((std::numeric_limits<Scalar>::min)());
     detail::require_between("forgetting", options.forgetting, smallest, 1.0);
     detail::require_between("initial_covariance", p0, smallest, limit);
     if (options.max_covariance == 0) options_.max_covariance = p0;
@@ -149,7 +149,7 @@ class RecursiveLeastSquares {
     part("diagonal", self.diagonal_);
     part("update_count", self.updates_);
     if constexpr (detail::is_written<Self>) {
-      constexpr Scalar smallest = std::numeric_limits<Scalar>::min();
+      constexpr Scalar smallest = (std::numeric_limits<Scalar>::min)();
       const double limit = detail::magnitude_limit<Scalar>();
       detail::require_between("the largest weight", detail::max_abs(self.weights_), 0.0, limit);
       detail::require_between("the largest of U", detail::max_abs(self.upper_), 0.0, limit);
@@ -194,7 +194,7 @@ class RecursiveLeastSquares {
                             detail::max_abs(diagonal_) * detail::max_abs(seen_), 0.0, limit);
     detail::require_between(
         "the magnitude of the gain before scaling",
-        std::max(1.0, detail::max_abs(seen_) / f) * detail::max_abs(scaled_) * sum, 0.0, limit);
+        (std::max)(1.0, detail::max_abs(seen_) / f) * detail::max_abs(scaled_) * sum, 0.0, limit);
     gain_.setZero();
     for (Index j = 0; j < features(); ++j) {
       gain_.head(j) += scaled_[j] * upper_.col(j).head(j);
@@ -209,7 +209,7 @@ class RecursiveLeastSquares {
   void update_factors() {
     const Scalar f = Scalar(options_.forgetting), ceiling = Scalar(options_.max_covariance);
     const Scalar smallest =
-        std::numeric_limits<Scalar>::min();  // underflow would freeze a direction
+        (std::numeric_limits<Scalar>::min)();  // underflow would freeze a direction
     Scalar before = f;
     gain_.setZero();
     for (Index j = 0; j < features(); ++j) {

@@ -118,7 +118,7 @@ class BlockForm {
     detail::Rollback rollback(state);
     if constexpr (detail::StepsOf<typename Layer::TransitionOfLayer>::known) {
       // The chunkwise form takes over where the layer has nothing buffered, and leaves it so.
-      const Eigen::Index head = std::min(state.until_flushed(), length),
+      const Eigen::Index head = (std::min)(state.until_flushed(), length),
                          tail = (length - head) % state.capacity();
       one_by_one(0, head);
       read_chunkwise(rows.middleRows(head, length - head - tail), order, reads, head);

@@ -77,8 +77,8 @@ template <class Scalar>
 template <class Scalar>
 [[nodiscard]] detail::RowMajorMatrix<Scalar> dense(const SequenceInputs<Scalar>& in) {
   return dense(in, LogLinearState<Scalar>(levels_needed(static_cast<std::uint64_t>(in.length())),
-                                          std::max<Eigen::Index>(1, in.d_k()),
-                                          std::max<Eigen::Index>(1, in.d_v())));
+                                          (std::max<Eigen::Index>)(1, in.d_k()),
+                                          (std::max<Eigen::Index>)(1, in.d_v())));
 }
 
 }  // namespace loglinear

@@ -120,7 +120,7 @@ struct SequenceInputs {
   [[nodiscard]] static int levels_read(std::uint64_t start, Eigen::Index length, int max_levels) {
     if (length == 0) return 0;
     const std::uint64_t last = start + static_cast<std::uint64_t>(length) - 1;
-    return std::min(static_cast<int>(std::bit_width(last)), max_levels) + 1;
+    return (std::min)(static_cast<int>(std::bit_width(last)), max_levels) + 1;
   }
 
   /// \throws std::invalid_argument where shapes do not fit together, lambda has too few columns for
@@ -134,7 +134,7 @@ struct SequenceInputs {
   void require_shapes(std::uint64_t start, int max_levels) const {
     const Eigen::Index tokens = length();
     if (tokens == 0) return;
-    const std::uint64_t room = std::numeric_limits<std::uint64_t>::max() - start;
+    const std::uint64_t room = (std::numeric_limits<std::uint64_t>::max)() - start;
     if (static_cast<std::uint64_t>(tokens) > room) {
       detail::fail("the number of tokens (rows of q)", tokens,
                    "at most " + std::to_string(room) + " after " + std::to_string(start));

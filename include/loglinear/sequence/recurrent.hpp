@@ -51,17 +51,17 @@ class SequenceTransition {
   [[nodiscard]] double norm_bound() const {
     const Index updates = in_.updates();
     double bound = 1;
-    if (in_.g.size() > 0) bound = std::max(bound, std::exp(to_double(in_.g.row(t_).maxCoeff())));
+    if (in_.g.size() > 0) bound = (std::max)(bound, std::exp(to_double(in_.g.row(t_).maxCoeff())));
     for (Index j = 0; j < updates; ++j) {
       const bool is_delta = in_.beta.size() > 0;
       const Row u = is_delta ? Row(in_.beta(t_, j) * in_.k.row(t_ * updates + j))
                              : Row(in_.u.row(t_ * updates + j));
       const double looked_up =
           to_double((is_delta ? in_.k : in_.p).row(t_ * updates + j).stableNorm());
-      bound *= 1 + std::max(1.0, to_double(u.stableNorm())) * looked_up;
+      bound *= 1 + (std::max)(1.0, to_double(u.stableNorm())) * looked_up;
     }
     if (in_.g_value.size() > 0) {
-      bound *= std::max(1.0, std::exp(to_double(in_.g_value.row(t_).maxCoeff())));
+      bound *= (std::max)(1.0, std::exp(to_double(in_.g_value.row(t_).maxCoeff())));
     }
     return bound;
   }

@@ -71,7 +71,8 @@ struct TransitionProduct {
   /// Bounds what each factor leaves to the next, too: a later one may shrink it again.
   [[nodiscard]] double norm_bound() const {
     return std::apply(
-        [](const auto&... factor) { return (std::max(1.0, factor.norm_bound()) * ...); }, factors);
+        [](const auto&... factor) { return ((std::max)(1.0, factor.norm_bound()) * ...); },
+        factors);
   }
   [[nodiscard]] bool all_finite() const {
     return std::apply([](const auto&... factor) { return (factor.all_finite() && ...); }, factors);

@@ -40,7 +40,7 @@ struct RankOneUpdate {
   /// m <- D m - u (p^T m), a block of columns at a time so that p^T m fits on the stack.
   void left(auto&& m) const {
     for (Eigen::Index first = 0; first < m.cols(); first += found_block) {
-      const Eigen::Index width = std::min<Eigen::Index>(found_block, m.cols() - first);
+      const Eigen::Index width = (std::min<Eigen::Index>)(found_block, m.cols() - first);
       auto block = m.middleCols(first, width);
       Found found(width);
       if constexpr (detail::is_row_major_memory<decltype(m)>) {
@@ -95,12 +95,12 @@ struct RankOneUpdate {
     if constexpr (requires { diagonal.factor(); }) {
       if (detail::is_at_most(uu, 2) && detail::is_at_most(pp, 2) && pp > 1e-6) {
         const double a = detail::to_double(diagonal.factor()), up = detail::to_double(u.dot(p));
-        const double across = std::max(0.0, uu * pp - up * up);
-        return std::max(std::abs(a), std::abs(a - up)) + std::sqrt(across);
+        const double across = (std::max)(0.0, uu * pp - up * up);
+        return (std::max)(std::abs(a), std::abs(a - up)) + std::sqrt(across);
       }
     }
     return diagonal.norm_bound() +
-           std::max(1.0, detail::to_double(u.stableNorm())) * detail::to_double(p.stableNorm());
+           (std::max)(1.0, detail::to_double(u.stableNorm())) * detail::to_double(p.stableNorm());
   }
   [[nodiscard]] bool all_finite() const {
     return diagonal.all_finite() && detail::all_finite(u) && detail::all_finite(p);

@@ -75,7 +75,7 @@ template <class Scalar>
   if (value == 0) return value;
   int exponent = 0;
   std::frexp(value, &exponent);
-  const int unit = std::max(exponent - digits, lowest);
+  const int unit = (std::max)(exponent - digits, lowest);
   const double scaled = std::ldexp(value, -unit);
   const double down = std::floor(scaled), rest = scaled - down;
   const bool is_odd = std::fmod(down, 2) != 0;

@@ -126,7 +126,7 @@ class HeaderReader {
   bool parse_error(std::size_t position, const std::string&, const std::exception& error) {
     std::string_view what =
         error.what();  // "[json.exception.parse_error.101] parse error at ...: "
-    what.remove_prefix(std::min(what.find(": "), what.size()));
+    what.remove_prefix((std::min)(what.find(": "), what.size()));
     return stop("the header is not JSON at byte " + std::to_string(position) + std::string(what));
   }
 

@@ -17,7 +17,7 @@ namespace loglinear::detail {
 /// hundred times as long over denormal numbers; a state that decays would end in them.
 template <class Scalar>
 inline constexpr Scalar negligible_magnitude =
-    std::numeric_limits<Scalar>::min() / std::numeric_limits<Scalar>::epsilon();
+    (std::numeric_limits<Scalar>::min)() / std::numeric_limits<Scalar>::epsilon();
 
 /// Clears what has decayed to nothing; dual numbers and narrow ones are left as they are.
 template <class Scalar>

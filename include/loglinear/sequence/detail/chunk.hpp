@@ -23,7 +23,7 @@ struct Moments {
   [[nodiscard]] Index operator[](Index i) const { return first + i / rows * stride; }
   /// How many of `count` rows lie before `moment`.
   [[nodiscard]] Index count_before(Index moment, Index count) const {
-    return moment <= first ? 0 : std::min(count, ((moment - 1 - first) / stride + 1) * rows);
+    return moment <= first ? 0 : (std::min)(count, ((moment - 1 - first) / stride + 1) * rows);
   }
   /// How many of `count` rows lie at or before `moment`.
   [[nodiscard]] Index count_until(Index moment, Index count) const {
@@ -45,7 +45,7 @@ struct SequenceShape {
   ReadOrder order = ReadOrder::current_apart;
 
   /// Moments a token takes: one an update.
-  [[nodiscard]] Index moments() const { return std::max(steps, Index{1}); }
+  [[nodiscard]] Index moments() const { return (std::max)(steps, Index{1}); }
 
   [[nodiscard]] Moments queries_at() const {
     return {order == ReadOrder::before_push ? -1 : moments() - 1, moments()};

@@ -45,7 +45,7 @@ class ChunkMap {
   ChunkMap(const SequenceShape& shape, Index capacity)
       : shape_(shape),
         decay_(shape.d_k, shape.decays, capacity * shape.moments(),
-               capacity * std::max(shape.moments(), shape.leaves)) {}
+               capacity * (std::max)(shape.moments(), shape.leaves)) {}
 
   /// What a pass over a chunk is for: its states alone, reads as well, or gradients, which a pass
   /// for states may have preceded.

@@ -48,7 +48,7 @@ class ChunkwiseRun {
   ChunkwiseRun(TokenSource<Scalar>& source, Index chunk_size, Index weights)
       : source_(source),
         chunk_size_(chunk_size),
-        capacity_(std::min(chunk_size, source.length())),
+        capacity_((std::min)(chunk_size, source.length())),
         weights_(weights),
         step_(source.shape(), capacity_, weights) {}
 
@@ -106,7 +106,7 @@ class ChunkwiseRun {
   /// The chunk that begins with token `first`, up to the next multiple of its size in the stream.
   void load(Index first, const Hierarchy<Scalar>& states, Pass pass) {
     const auto into = static_cast<Index>(states.count() % static_cast<std::uint64_t>(chunk_size_));
-    step_.load(source_, first, std::min(chunk_size_ - into, source_.length() - first), pass);
+    step_.load(source_, first, (std::min)(chunk_size_ - into, source_.length() - first), pass);
   }
 
   void pull_back_chunk(Index first, const Hierarchy<Scalar>& states,

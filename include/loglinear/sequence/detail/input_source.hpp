@@ -56,7 +56,7 @@ class InputSource final : public TokenSource<Scalar> {
     const auto k = view_of(in_.k.middleRows(first * leaves_, rows));
     const auto v = view_of(in_.v.middleRows(first * leaves_, rows));
     const auto lambda = view_of(in_.lambda.block(first, 0, tokens, weights_));
-    const Index moments = std::max(updates_, Index{1});
+    const Index moments = (std::max)(updates_, Index{1});
     if (in_.g.size() > 0) {
       if (moments == 1) {
         decays_of(in_.g.middleRows(first, tokens), chunk.decay.topRows(tokens));
@@ -101,7 +101,7 @@ class InputSource final : public TokenSource<Scalar> {
   }
 
   void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
-    const Index tokens = chunk.tokens, moments = std::max(updates_, Index{1});
+    const Index tokens = chunk.tokens, moments = (std::max)(updates_, Index{1});
     if (is_delta()) pull_back_strengths(first, chunk, gradient);
     auto& to = *gradients_;
     to.lambda.block(first, 0, tokens, weights_) = gradient.lambda.topRows(tokens);

@@ -35,7 +35,7 @@ struct LevelMask {
     for (std::uint64_t begin = first, next = 0; begin < end; begin = next) {
       const int bit = static_cast<int>(std::bit_width(begin ^ end)) - 1;  // begin's bucket of `end`
       next = ((begin >> bit) + 1) << bit;
-      visit(std::min(bit + shift, last), static_cast<Index>(begin - first),
+      visit((std::min)(bit + shift, last), static_cast<Index>(begin - first),
             static_cast<Index>(next - begin));
     }
     if (is_apart) visit(0, t, Index{1});

@@ -21,7 +21,7 @@ inline constexpr Index pair_rows = 12;
 template <class Visit>
 void for_each_pair_block(Moments a, Index rows, Moments b, Index columns, Visit visit) {
   for (Index i = 0; i < rows; i += pair_rows) {
-    const Index size = std::min(pair_rows, rows - i);
+    const Index size = (std::min)(pair_rows, rows - i);
     visit(i, size, b.count_until(a[i + size - 1], columns));
   }
 }
@@ -52,7 +52,7 @@ template <Into into, class Pairs, class Left, class Result>
 void product_of_transposed_pairs(const Pairs& pairs, Moments a, Moments b, const Left& left,
                                  Result&& c) {
   for (Index j = 0; j < pairs.cols(); j += pair_rows) {
-    const Index columns = std::min(pair_rows, pairs.cols() - j);
+    const Index columns = (std::min)(pair_rows, pairs.cols() - j);
     const Index unseen = a.count_before(b[j], pairs.rows()), rows = pairs.rows() - unseen;
     product<into>(pairs.block(unseen, j, rows, columns).transpose(), left.middleRows(unseen, rows),
                   c.middleRows(j, columns));
