@@ -2,6 +2,8 @@
 #ifndef LOGLINEAR_STATE_HPP
 #define LOGLINEAR_STATE_HPP
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -208,9 +210,9 @@ class LogLinearState {
   /// \param lambdas  length max_levels; weights of inactive levels are not read
   /// \param out      length d_v, overwritten; must not overlap q or lambdas
   ///
-  /// \throws std::invalid_argument for a wrong size or a coefficient of q or lambdas that is not
-  /// finite. O(active levels x d_k x d_v). Does not allocate, except to copy an argument that is
-  /// not contiguous in memory.
+  /// \throws std::invalid_argument for a wrong size, a coefficient of q or lambdas that is not
+  /// finite, or where the read would not be finite; `out` is as it was then. O(active levels x d_k
+  /// x d_v). Does not allocate, except to copy an argument that is not contiguous in memory.
   template <class Query, class Lambdas, class Out>
   void query_mixed(const Eigen::MatrixBase<Query>& q, const Eigen::MatrixBase<Lambdas>& lambdas,
                    Eigen::MatrixBase<Out> const& out) const {
@@ -225,6 +227,7 @@ class LogLinearState {
     detail::require_finite("lambdas", weights);
     with_columns(detail::as_column(q), d_k(), "q", [&](const auto& query) {
       auto&& read = detail::as_writable_column(out);
+      if (!reads_finite(query, weights)) return read_large(query, weights, read);
       read.setZero();
       for (int l : active_levels()) {
         const auto level = levels_.level(l);
@@ -270,6 +273,37 @@ class LogLinearState {
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
     detail::Parts::visit(self.levels_, part);
+  }
+
+  /// Whether a read under these weights is finite whatever the levels are in detail.
+  template <class Query, class Weights>
+  [[nodiscard]] bool reads_finite(const Query& query, const Weights& weights) const {
+    const double sum =
+        detail::max_abs(weights) * detail::max_abs(query) * std::sqrt(static_cast<double>(d_k()));
+    return detail::is_at_most(sum * (std::max)(1.0, levels_.magnitude()),
+                              detail::magnitude_limit<Accumulator>());
+  }
+  /// The read of numbers so large that it may not be finite: throws before anything is written.
+  template <class Query, class Weights, class Out>
+  void read_large(const Query& query, const Weights& weights, Out&& out) const {
+    const auto coefficient = [&](Index j) {
+      Accumulator sum(0);
+      for (int l : active_levels()) {
+        const auto level = levels_.level(l);
+        Accumulator of_level(0);
+        for (Index i = 0; i < d_k(); ++i) {
+          of_level += static_cast<Accumulator>(level(i, j)) * query[i];
+        }
+        sum += weights[l] * of_level;
+      }
+      return sum;
+    };
+    for (Index j = 0; j < d_v(); ++j) {
+      if (detail::is_finite(coefficient(j))) continue;
+      detail::fail("the read [" + std::to_string(j) + "]", detail::to_double(coefficient(j)),
+                   "finite: a result leaves the range of the scalar type");
+    }
+    for (Index j = 0; j < d_v(); ++j) out[j] = coefficient(j);
   }
 
   /// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside this state.

@@ -105,16 +105,8 @@ class Parameters {
   /// W -= learning_rate * the gradient, of the same layout. \throws std::invalid_argument where a
   /// weight would not be finite; nothing is changed then
   void descend(double learning_rate, const Parameters& gradient) {
-    require_finite("the gradient", gradient.projections_);
-    require_finite("the gradient", gradient.free_);
-    const double step =
-        learning_rate * (std::max)(max_abs(gradient.projections_), max_abs(gradient.free_));
-    if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) measure();
-    if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) {
-      fail("the largest weight after this step", magnitude_ + step,
-           "within the range of the scalar type");
-    }
-    magnitude_ += step;
+    gradient.require_finite_gradient();
+    admit_step(learning_rate, max_abs(gradient.projections_), 1, max_abs(gradient.free_));
     if (learning_rate == 0) return;
     projections_ -= Scalar(learning_rate) * gradient.projections_;
     free_ -= Scalar(learning_rate) * gradient.free_;
@@ -123,25 +115,18 @@ class Parameters {
   /// Throws unless the step of `descend` leaves every weight finite.
   void require_descendable(double learning_rate, const Vector<Scalar>& d_raw,
                            const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
-    const double largest = max_abs(d_raw), largest_free = max_abs(d_free), largest_x = max_abs(x);
+    const double largest = max_abs(d_raw), largest_free = max_abs(d_free);
     if (!is_finite(largest) || !is_finite(largest_free)) {
       require_finite("the gradient", d_raw);
       require_finite("the gradient", d_free);
     }
-    // An infinite rate would turn a gradient of 0 into NaN. `descend` multiplies d_raw first: x may
-    // be so small that only their product is finite.
-    const double rate = learning_rate * largest_x, limit = magnitude_limit<Scalar>();
-    require_between("the learning rate times the largest gradient of a projection",
-                    learning_rate * largest, 0.0, limit);
-    require_between("the learning rate times the largest |x|, or 1,",
-                    (std::max)(rate, learning_rate), 0.0, limit);
-    const double step = (std::max)(rate * largest, learning_rate * largest_free);
-    if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) measure();
-    if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) {
-      fail("the largest weight after this step", magnitude_ + step,
-           "within the range of the scalar type");
-    }
-    magnitude_ += step;
+    admit_step(learning_rate, largest, max_abs(x), largest_free);
+  }
+
+  /// Throws unless every number is finite, as those of a gradient.
+  void require_finite_gradient() const {
+    require_finite("the gradient", projections_);
+    require_finite("the gradient", free_);
   }
 
   /// W -= learning_rate * d_raw x^T and free -= learning_rate * d_free; d_raw is scaled on the way.
@@ -234,6 +219,26 @@ class Parameters {
     std::string legal = "one of";
     for (const Array& array : arrays_) legal += ' ' + array.name;
     fail("weight name", name, legal);
+  }
+
+  /// Every step of the weights passes here: throws unless it leaves all of them finite. A gradient
+  /// of the projections is the product of something up to `largest` and something up to
+  /// `largest_x`.
+  void admit_step(double learning_rate, double largest, double largest_x, double largest_free) {
+    // An infinite rate would turn a gradient of 0 into NaN. `descend` multiplies d_raw first: x may
+    // be so small that only their product is finite.
+    const double rate = learning_rate * largest_x, limit = magnitude_limit<Scalar>();
+    require_between("the learning rate times the largest gradient of a projection",
+                    learning_rate * largest, 0.0, limit);
+    require_between("the learning rate times the largest |x|, or 1,",
+                    (std::max)(rate, learning_rate), 0.0, limit);
+    const double step = (std::max)(rate * largest, learning_rate * largest_free);
+    if (!is_at_most(magnitude_ + step, limit)) measure();
+    if (!is_at_most(magnitude_ + step, limit)) {
+      fail("the largest weight after this step", magnitude_ + step,
+           "within the range of the scalar type");
+    }
+    magnitude_ += step;
   }
 
   void measure() { magnitude_ = (std::max)(max_abs(projections_), max_abs(free_)); }

@@ -155,6 +155,8 @@ class BlockForm {
     detail::ChunkwiseTape<Scalar> tape;
     run.forward(states, &tape, false);
     run.gradient(tape, d_states);
+    detail::require_finite("the gradient of x", gradient.x);
+    gradient.weights.require_finite_gradient();
     return gradient;
   }
   /// \}

@@ -103,7 +103,7 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size)
 /// \param tape     takes what a gradient needs, if given
 /// \return the reads, T x d_v
 /// \throws std::invalid_argument as `SequenceInputs::validate`, for a chunk size below 1, or where
-/// the state would overflow; nothing is changed then
+/// the state would overflow or a read would not be finite; nothing is changed then
 ///
 /// For chunks of C tokens `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token; memory beyond
 /// inputs and outputs is O(C^2 + C d + levels d_k d_v), allocated at every call.

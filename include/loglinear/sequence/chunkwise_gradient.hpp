@@ -18,8 +18,8 @@ namespace loglinear {
 ///                 differentiated in pieces. Only with a tape of a pass that had a state.
 /// \return the gradients, log decays being differentiated as such; with a log decay of -infinity
 ///         that gradient is 0
-/// \throws std::invalid_argument for inputs of another shape than the tape's, or for a d_out or
-/// d_final of another shape or that is not finite
+/// \throws std::invalid_argument for inputs of another shape than the tape's, for a d_out or
+/// d_final of another shape or that is not finite, or where a gradient would not be finite
 ///
 /// About two and a half times the products of `chunkwise`. States between those on the tape are
 /// computed again: memory O(T d + T / C d_k d_v) altogether.
@@ -61,6 +61,7 @@ template <class Scalar>
   for (int l : d_states.active()) {  // none without a state
     gradients.state.row(l) = d_states.level(l).template reshaped<Eigen::RowMajor>();
   }
+  detail::require_finite_gradient("the state", gradients.state);
   return gradients;
 }
 

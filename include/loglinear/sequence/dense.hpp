@@ -2,6 +2,7 @@
 #ifndef LOGLINEAR_SEQUENCE_DENSE_HPP
 #define LOGLINEAR_SEQUENCE_DENSE_HPP
 
+#include "loglinear/sequence/detail/results.hpp"
 #include "loglinear/sequence/inputs.hpp"
 #include "loglinear/state.hpp"
 
@@ -17,7 +18,8 @@ namespace loglinear {
 /// \param initial  the state before them, which is read, not changed; its size says where the
 ///                 stream stands
 /// \return the reads, T x d_v
-/// \throws std::invalid_argument as `SequenceInputs::validate`. O(T^2 (d_k + d_v)); allocates.
+/// \throws std::invalid_argument as `SequenceInputs::validate`, or where a read would not be
+/// finite. O(T^2 (d_k + d_v)); allocates.
 template <class Scalar>
 [[nodiscard]] detail::RowMajorMatrix<Scalar> dense(const SequenceInputs<Scalar>& in,
                                                    const LogLinearState<Scalar>& initial) {
@@ -70,6 +72,7 @@ template <class Scalar>
       out.row(t) += weight * decay.cwiseProduct(Row(query * initial.level(l)));
     }
   }
+  detail::require_finite_reads(out, 0);
   return out;
 }
 

@@ -122,6 +122,8 @@ class MultiHeadBlockForm {
       head.x.resize(0, 0);
     }
     gradient.heads = std::move(heads);
+    detail::require_finite("the gradient of x", gradient.x);
+    detail::require_finite("the gradient of w_out", gradient.w_out);
     return gradient;
   }
 };

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "loglinear/detail/levels_rollback.hpp"
+#include "loglinear/sequence/detail/results.hpp"
 #include "loglinear/sequence/inputs.hpp"
 #include "loglinear/state.hpp"
 #include "loglinear/transition.hpp"
@@ -89,9 +91,10 @@ class SequenceTransition {
 /// \param in     the tokens
 /// \param state  the state before them, and in the end the one after the last push
 /// \return the reads, T x d_v
-/// \throws std::invalid_argument as `SequenceInputs::validate`, before anything has changed, or
-/// where the state would overflow: `state` then holds the tokens before that.
-/// O(T levels d_k d_v); allocates.
+/// \throws std::invalid_argument as `SequenceInputs::validate`, or where the state would overflow
+/// or a read would not be finite; nothing is changed then
+///
+/// O(T levels d_k d_v); allocates, a copy of the active levels among the rest.
 template <class Scalar>
 detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
                                          LogLinearState<Scalar>& state) {
@@ -106,6 +109,8 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
   detail::RowMajorMatrix<Scalar> out(in.length(), state.d_v());
   detail::SequenceTransition<Scalar> transition(in);
   detail::Matrix<Scalar> keys(state.d_k(), leaves), values(state.d_v(), leaves);
+  auto& levels = detail::levels_of(state);
+  detail::LevelsRollback rollback(levels);
   for (Index t = 0; t < in.length(); ++t) {
     transition.move_to(t);
     keys = in.k.middleRows(t * leaves, leaves).transpose();
@@ -117,7 +122,6 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
       }
       keys.col(j) *= in.beta(t, j);
     }
-    auto& levels = detail::levels_of(state);
     const double magnitude = levels.require_writable(transition.norm_bound(), keys, values);
     levels.undergo(transition);
     const Row query = in.q.row(t);
@@ -125,8 +129,10 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
     for (int l : state.active_levels()) {
       out.row(t) += in.lambda(t, l + 1) * Row(query * state.level(l));
     }
+    detail::require_finite_reads(out.row(t), t);
     levels.push(keys, values, magnitude);
   }
+  rollback.keep();
   return out;
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "loglinear/sequence/detail/chunk.hpp"
+#include "loglinear/sequence/detail/results.hpp"
 #include "loglinear/sequence/inputs.hpp"
 
 namespace loglinear::detail {
@@ -86,7 +87,9 @@ class InputSource final : public TokenSource<Scalar> {
   }
 
   void take_out(Index first, const Chunk<Scalar>& chunk) override {
-    if (out_ != nullptr) out_->middleRows(first, chunk.tokens) = chunk.out.topRows(chunk.tokens);
+    if (out_ == nullptr) return;
+    require_finite_reads(chunk.out.topRows(chunk.tokens), first);
+    out_->middleRows(first, chunk.tokens) = chunk.out.topRows(chunk.tokens);
   }
 
   typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
@@ -116,6 +119,7 @@ class InputSource final : public TokenSource<Scalar> {
       to.u.middleRows(first * updates_, rows) = gradient.u.topRows(rows);
       to.p.middleRows(first * updates_, rows) = gradient.p.topRows(rows);
     }
+    require_finite_gradients(first, tokens);
   }
 
  private:
@@ -128,6 +132,23 @@ class InputSource final : public TokenSource<Scalar> {
     return finite(in_.q) && finite(in_.k) && finite(in_.v) && finite(in_.g) &&
            finite(in_.g_value) && finite(in_.beta) && finite(in_.u) && finite(in_.p) &&
            all_finite(in_.lambda.block(first, 0, tokens, weights_));
+  }
+
+  void require_finite_gradients(Index first, Index tokens) const {
+    const auto require = [&](const char* name, const Matrix& all) {
+      const Index each = all.rows() / in_.length();
+      require_finite_gradient(name, all.middleRows(first * each, tokens * each), first * each);
+    };
+    const auto& to = *gradients_;
+    require("q", to.q);
+    require("k", to.k);
+    require("v", to.v);
+    require("lambda", to.lambda);
+    require("g", to.g);
+    require("g_value", to.g_value);
+    require("beta", to.beta);
+    require("u", to.u);
+    require("p", to.p);
   }
 
   [[nodiscard]] bool is_delta() const { return in_.beta.size() > 0; }

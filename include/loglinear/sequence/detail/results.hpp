@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
+
+// Finite tokens can have results that are not finite. Every form looks at what it has computed,
+// while it is still in the cache, and refuses the tokens before it changes a state.
+
+#include <string>
+#include <string_view>
+
+#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/types.hpp"
+
+namespace loglinear::detail {
+
+/// Throws unless all rows are finite; `first` is the number of the first one.
+template <class Rows>
+void require_finite_rows(std::string_view what, const Rows& rows, Index first) {
+  if (all_finite(rows)) return;
+  for (Index i = 0; i < rows.rows(); ++i) {
+    for (Index j = 0; j < rows.cols(); ++j) {
+      if (is_finite(rows(i, j))) continue;
+      fail(std::string(what) + std::to_string(first + i) + ", column " + std::to_string(j) + ",",
+           to_double(rows(i, j)), "finite: a result leaves the range of the scalar type");
+    }
+  }
+}
+
+/// The same for reads, from token `first` on.
+template <class Rows>
+void require_finite_reads(const Rows& reads, Index first) {
+  require_finite_rows("the read of token ", reads, first);
+}
+
+/// The same for the rows of a gradient.
+template <class Rows>
+void require_finite_gradient(std::string_view name, const Rows& rows, Index first = 0) {
+  if (all_finite(rows)) return;
+  require_finite_rows("the gradient of " + std::string(name) + ", row ", rows, first);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
