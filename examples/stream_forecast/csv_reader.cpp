@@ -63,10 +63,10 @@ bool CsvReader::read(CsvRow& row) {
   row.index = rows_++;
   require_fields();
   if (fields_.size() != names_.size()) {
-    fail_at(std::min(fields_.size(), names_.size()),
-            "the row has " + std::to_string(fields_.size()) +
-                (fields_.size() == 1 ? " field" : " fields") + ", " +
-                std::to_string(names_.size()) + " are expected");
+    const std::size_t there = fields_.size(), wanted = names_.size();
+    fail_at(std::min(there, wanted),
+            "the row has " + std::to_string(there) + (there == 1 ? " field, " : " fields, ") +
+                std::to_string(wanted) + (wanted == 1 ? " is expected" : " are expected"));
   }
   row.values.resize(selected_.size());
   for (std::size_t i = 0; i < selected_.size(); ++i) {

@@ -44,9 +44,13 @@ std::string wrong_picture(const std::string& file) {
                                                 : "'" + file + "' ends neither in .png nor in .svg";
 }
 
+bool is_tab(const std::string& text) {
+  return text == "tab" || text == "\\t";
+}
+
 std::string wrong_delimiter(const std::string& text) {
   const bool one = text.size() == 1 && text[0] != '"' && text[0] != '\n' && text[0] != '\r';
-  return one || text == "tab" ? "" : "'" + text + "' is neither one character nor 'tab'";
+  return one || is_tab(text) ? "" : "'" + text + "' is neither one character nor 'tab'";
 }
 
 /// CLI::Range lets NaN pass: no comparison with it is true.
@@ -280,7 +284,7 @@ Parsed parse_options(int argc, const char* const* argv) {
 
   if (o.save_every > 0 && o.save.empty()) return refuse("--save-every needs --save");
   o.has_header = !no_header;
-  if (!delimiter.empty()) o.delimiter = delimiter == "tab" ? '\t' : delimiter[0];
+  if (!delimiter.empty()) o.delimiter = is_tab(delimiter) ? '\t' : delimiter[0];
   if (!periods.empty()) o.periods.clear();
   for (const std::string& text : periods) {
     if (text == "none" && periods.size() > 1)

@@ -12,6 +12,8 @@
 #include <limits>
 #include <sstream>
 
+#include "shown.hpp"
+
 namespace stream_forecast {
 
 namespace {
@@ -24,6 +26,11 @@ std::string quoted(const std::string& text) {
     result += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
   }
   return result + "'";
+}
+
+/// gnuplot would take "~" for a folder and "|" for a program.
+std::string plain_path(const std::string& path) {
+  return path.starts_with('/') ? path : "./" + path;
 }
 
 /// 1, 2 or 5 times a power of ten, the smallest of which six cover `range`.
@@ -77,7 +84,8 @@ struct Range {
 std::string script(const Options& options, const std::string& target,
                    const Ring<PlotPoint>& points) {
   const bool svg = options.plot.ends_with("svg") || options.plot.ends_with("SVG");
-  const std::string title = target + ", forecast " + std::to_string(options.horizon) +
+  const std::string title = (target.size() > 40 ? shown(target) : target) + ", forecast " +
+                            std::to_string(options.horizon) +
                             (options.horizon == 1 ? " row ahead" : " rows ahead");
   const Range values(points, [](const PlotPoint& p) { return std::array{p.label, p.prediction}; });
   const Range errors(points, [](const PlotPoint& p) {
@@ -88,7 +96,7 @@ std::string script(const Options& options, const std::string& target,
   s << "set encoding utf8\n"
     << (svg ? "set terminal svg size 1200,720 font 'sans,15' background 'white'\n"
             : "set terminal pngcairo size 1600,960 font 'sans,15' background 'white'\n")
-    << "set output " << quoted(options.plot) << '\n';
+    << "set output " << quoted(plain_path(options.plot)) << '\n';
   write_data(s, points);
   s << "set border 3 lc rgb '#888888'\n"
        "set tics nomirror out scale 0.6 textcolor rgb '#555555'\n"
