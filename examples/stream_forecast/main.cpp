@@ -184,7 +184,8 @@ int run(const Options& options) {
     print_report(standings, position.rows, options.horizon);
   } else {
     status = fail(input_wrong, source.name() + ": " + std::to_string(position.rows) +
-                                   " rows are too few to score a forecast: the warm-up takes " +
+                                   (position.rows == 1 ? " row is" : " rows are") +
+                                   " too few to score a forecast: the warm-up takes " +
                                    std::to_string(options.warm_up) + " and the horizon " +
                                    std::to_string(options.horizon) + "; see --warm-up");
   }
