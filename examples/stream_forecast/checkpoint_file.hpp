@@ -2,7 +2,11 @@
 #ifndef STREAM_FORECAST_CHECKPOINT_FILE_HPP
 #define STREAM_FORECAST_CHECKPOINT_FILE_HPP
 
+#include <Eigen/Core>
+#include <algorithm>
 #include <loglinear/checkpoint/checkpoint.hpp>
+#include <loglinear/detail/checks.hpp>
+#include <loglinear/detail/parts.hpp>
 #include <string>
 
 #include "csv_reader.hpp"
@@ -10,10 +14,37 @@
 
 namespace stream_forecast {
 
+/// The last row of an input that ended within it. It is not learnt by what is saved: whoever goes
+/// on may get the whole row.
+struct UnfinishedRow {
+  std::string text;
+
+  /// For checkpoints: a number a byte, because it may be no text at all.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    Eigen::VectorXd bytes;
+    if constexpr (loglinear::detail::is_written<Self>) {
+      part("bytes", bytes);
+      self.text.clear();
+      for (const double byte : bytes) {
+        loglinear::detail::require_between("a byte", byte, 0.0, 255.0);
+        self.text += static_cast<char>(static_cast<unsigned char>(byte));
+      }
+    } else {
+      bytes.resize(static_cast<Eigen::Index>(self.text.size()));
+      std::transform(self.text.begin(), self.text.end(), bytes.begin(),
+                     [](char c) { return static_cast<unsigned char>(c); });
+      part("bytes", bytes);
+    }
+  }
+};
+
 /// Where the program stands, beside its pipeline.
 struct Position {
   std::uint64_t rows = 0, bad_rows = 0;
   CsvPosition input;
+  std::uint64_t columns = 0;  ///< of the input
+  UnfinishedRow unfinished;
   std::uint64_t predictions = 0;  ///< bytes of the predictions file
 
   /// For checkpoints.
@@ -23,6 +54,13 @@ struct Position {
     part("bad_rows", self.bad_rows);
     part("input_bytes", self.input.bytes);
     part("input_rows", self.input.rows);
+    part("input_columns", self.columns);
+    if constexpr (loglinear::detail::is_written<Self>) {
+      loglinear::detail::require_between("the number of input columns", self.columns,
+                                         std::uint64_t{1},
+                                         std::uint64_t{CsvReader::longest_line} + 1);
+    }
+    part("unfinished", self.unfinished);
     part("predictions_bytes", self.predictions);
   }
 };

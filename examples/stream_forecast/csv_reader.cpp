@@ -3,49 +3,31 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
-#include <cstdlib>
+#include <map>
 #include <utility>
+
+#include "csv_hints.hpp"
+#include "shown.hpp"
 
 namespace stream_forecast {
 
-namespace {
-
-bool is_space(char c) {
-  return c == ' ' || c == '\t';
-}
-
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
-  return text;
-}
-
-/// Text from outside, fit for a terminal: short and without control characters.
-std::string shown(std::string_view text) {
-  constexpr std::size_t longest = 40;
-  std::string result = "'";
-  for (char c : text.substr(0, longest)) {
-    result += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-  }
-  return result + (text.size() > longest ? "...'" : "'");
-}
-
-}  // namespace
-
 CsvReader::CsvReader(std::istream& in, std::string file, CsvFormat format)
-    : in_(in), file_(std::move(file)), format_(format) {
-  do {
-    if (!next_line()) {
-      line_ = std::max<std::uint64_t>(line_, 1);
-      fail("the input is empty");
-    }
-  } while (trimmed(text_).empty());
-  split();
-  for (std::size_t i = 0; i < field_count_; ++i) {
-    names_.push_back(format_.has_header ? std::string(trimmed(fields_[i])) : std::to_string(i + 1));
+    : lines_(in), in_(in), file_(std::move(file)), format_(format) {
+  const TextLine* const first = next_line_not_blank();
+  if (first == nullptr) {
+    if (in_.bad()) fail_reading();
+    line_ = std::max<std::uint64_t>(line_, 1);
+    fail("the input is empty");
   }
-  holds_first_row_ = !format_.has_header;
+  first_line_ = first->text;
+  if (format_.has_header) {
+    (void)next_row();
+    require_fields();
+    for (std::size_t i = 0; i < fields_.size(); ++i) names_.emplace_back(trimmed(fields_[i]));
+  } else {
+    const std::size_t columns = format_.columns > 0 ? format_.columns : usual_columns();
+    for (std::size_t i = 1; i <= columns; ++i) names_.push_back(std::to_string(i));
+  }
 }
 
 void CsvReader::select(const std::vector<std::string>& columns) {
@@ -70,150 +52,215 @@ void CsvReader::select(const std::vector<std::string>& columns) {
       selected_.push_back(position - 1);
       continue;
     }
-    std::string known;
-    for (const std::string& name : names_) known += (known.empty() ? "" : ", ") + shown(name);
-    fail("there is no column " + shown(wanted) + "; the columns are " + known);
+    fail("there is no column " + shown(wanted) + "; the columns are " + shown(names_) +
+         delimiter_hint(first_line_, first_line_, {}, format_.delimiter));
   }
 }
 
 bool CsvReader::read(CsvRow& row) {
-  if (holds_first_row_) {
-    holds_first_row_ = false;
-  } else {
-    do {
-      if (!next_line()) return false;
-    } while (trimmed(text_).empty());
-  }
+  if (!next_row()) return false;
   row.line = line_;
   row.index = rows_++;
-  split();
-  if (field_count_ != names_.size()) {
-    fail_at(std::min(field_count_, names_.size()), "the row has " + std::to_string(field_count_) +
-                                                       (field_count_ == 1 ? " field" : " fields") +
-                                                       ", " + std::to_string(names_.size()) +
-                                                       " are expected");
+  require_fields();
+  if (fields_.size() != names_.size()) {
+    const std::size_t there = fields_.size(), wanted = names_.size();
+    fail_at(std::min(there, wanted),
+            "the row has " + std::to_string(there) + (there == 1 ? " field, " : " fields, ") +
+                std::to_string(wanted) + (wanted == 1 ? " is expected" : " are expected"));
   }
   row.values.resize(selected_.size());
-  for (std::size_t i = 0; i < selected_.size(); ++i) row.values[i] = number(selected_[i]);
+  for (std::size_t i = 0; i < selected_.size(); ++i) {
+    const std::string& cell = fields_[selected_[i]];
+    const std::string problem = parse_number(cell, row.values[i]);
+    if (!problem.empty()) fail_at(selected_[i], problem, cell);
+  }
   return true;
 }
 
 void CsvReader::skip_to(const CsvPosition& position) {
-  bool ended = false;
-  while (bytes_ < position.bytes && !ended) {
-    try {
-      ended = !next_line();
-    } catch (const InputError&) {  // a line too long had been skipped before, too
-      if (!can_go_on()) throw;
-    }
-  }
+  while (lines_.ahead() != nullptr && lines_.ahead()->end <= position.bytes) pass_line();
   if (bytes_ != position.bytes) {
+    if (in_.bad()) fail_reading();
+    if (bytes_ < position.bytes && lines_.ahead() != nullptr) pass_line();
     fail("no line ends at byte " + std::to_string(position.bytes) +
          ", where the checkpoint left the input: it is another one");
   }
   rows_ = position.rows;
-  holds_first_row_ = false;
 }
 
-bool CsvReader::next_line() {
-  text_.clear();
-  std::streambuf* const buffer = in_.rdbuf();
-  bool any = false, too_long = false;
-  constexpr int end_of_input = std::char_traits<char>::eof();
-  const auto next_byte = [&] {
-    try {
-      return buffer->sbumpc();
-    } catch (const std::ios_base::failure&) {  // what the standard library makes of a read error
-      in_.setstate(std::ios::badbit);
-      fail("reading failed");
+void CsvReader::continue_from(const CsvPosition& position, const std::string& unfinished) {
+  rows_ = position.rows;
+  if (is_blank(unfinished)) return;
+  const TextLine* const next = next_line_not_blank();
+  // Of a quoted field with line ends inside, the first line will do.
+  if (next != nullptr && next->text.starts_with(unfinished.substr(0, unfinished.find('\n'))))
+    return;
+  lines_.insert({.text = unfinished, .number = line_, .end = bytes_, .whole = next != nullptr});
+}
+
+/// Whether a line is no row. Between tabs or spaces a row of empty cells is nothing but those.
+bool CsvReader::is_blank(const std::string& text) const {
+  return std::all_of(text.begin(), text.end(), [&](char c) {
+    return (is_space(c) || c == '\x1A') && c != format_.delimiter;
+  });
+}
+
+void CsvReader::pass_line() {
+  const TextLine& line = *lines_.ahead();
+  line_ = line.number;
+  bytes_ = line.end;
+  lines_.pass();
+}
+
+/// Passes blank lines. \return the next other one, not yet passed; nullptr at the end
+const TextLine* CsvReader::next_line_not_blank() {
+  for (;;) {
+    const TextLine* const line = lines_.ahead();
+    if (line == nullptr) return nullptr;
+    if (line->number == 1) {
+      const std::string encoding = wide_encoding(line->text.substr(0, 4));
+      if (encoding == "UTF-16" || encoding == "UTF-32") {
+        line_ = 1;
+        fail("the input is " + encoding + ", not UTF-8; " + encoding_advice(encoding));
+      }
     }
-  };
-  for (int c = next_byte();; c = next_byte()) {
-    if (c == end_of_input) {
-      in_.setstate(std::ios::eofbit);
-      break;
-    }
-    any = true;
-    ++bytes_;
-    if (c == '\n') break;
-    too_long = too_long || text_.size() == longest_line;
-    if (!too_long) text_ += static_cast<char>(c);
+    if (line->too_long || !is_blank(line->text)) return line;
+    pass_line();
   }
-  if (!any) return false;
-  ++line_;
-  if (line_ == 1 && text_.starts_with("\xEF\xBB\xBF")) text_.erase(0, 3);
-  if (!text_.empty() && text_.back() == '\r') text_.pop_back();
-  if (too_long) {
-    ++rows_;
-    fail("the line is longer than " + std::to_string(longest_line) + " bytes");
+}
+
+/// Takes the next row's text and fields, right or wrong. \return false at the end of the input
+bool CsvReader::next_row() {
+  const TextLine* const line = next_line_not_blank();
+  if (line == nullptr) {
+    if (in_.bad()) fail_reading();
+    return false;
   }
+  const std::uint64_t number = line->number;
+  text_ = line->text;
+  whole_ = line->whole;
+  too_long_ = line->too_long;
+  fault_ = too_long_ ? FieldFault::none : fields_.split(text_, format_.delimiter);
+  const std::size_t lines = fault_ == FieldFault::open_quote ? join_lines() : 1;
+  for (std::size_t i = 0; i < lines; ++i) pass_line();
+  line_ = number;
   return true;
 }
 
-void CsvReader::split() {
-  field_count_ = 0;
-  std::size_t at = 0;
-  do {
-    if (fields_.size() == field_count_) fields_.emplace_back();
-    std::string& field = fields_[field_count_];
-    field.clear();
-    std::size_t start = at;
-    while (start < text_.size() && is_space(text_[start]) && text_[start] != format_.delimiter) {
-      ++start;
+/// Looks for the end of a quoted field on the lines after its first. \return the row's lines: one,
+/// and the row is at fault, if the quote seems to be forgotten
+std::size_t CsvReader::join_lines() {
+  std::string joined = text_;
+  std::size_t lines = 1;
+  for (; lines < most_lines; ++lines) {
+    const TextLine* const line = lines_.ahead(lines);
+    if (line == nullptr) {  // it may end in what is yet to be written
+      text_ = std::move(joined);
+      whole_ = false;
+      return lines;
     }
-    if (start < text_.size() && text_[start] == '"') {
-      at = start + 1;
-      for (;; ++at) {
-        if (at == text_.size()) fail_at(field_count_, "the quoted field does not end on its line");
-        if (text_[at] != '"') {
-          field += text_[at];
-        } else if (at + 1 < text_.size() && text_[at + 1] == '"') {
-          field += text_[at++];
-        } else {
-          break;
-        }
-      }
-      ++at;
-      while (at < text_.size() && is_space(text_[at]) && text_[at] != format_.delimiter) ++at;
-      if (at < text_.size() && text_[at] != format_.delimiter) {
-        fail_at(field_count_, "text follows the closing quote");
-      }
-    } else {
-      const std::size_t end = std::min(text_.find(format_.delimiter, at), text_.size());
-      field.assign(text_, at, end - at);
-      at = end;
-    }
-    ++field_count_;
-  } while (at++ < text_.size());
+    if (line->too_long || joined.size() + line->text.size() >= longest_line) break;
+    joined += '\n' + line->text;
+    const FieldFault fault = other_fields_.split(joined, format_.delimiter);
+    if (fault == FieldFault::open_quote && !is_good_row(line->text)) continue;
+    if (fault != FieldFault::none) break;
+    whole_ = line->whole;
+    text_ = std::move(joined);
+    fault_ = fields_.split(text_, format_.delimiter);
+    return lines + 1;
+  }
+  return 1;
 }
 
-double CsvReader::number(std::size_t column) const {
-  const std::string_view text = trimmed(fields_[column]);
-  if (text.empty()) fail_at(column, "the cell is empty");
-  const bool plus = text.size() > 1 && text[0] == '+' && text[1] != '-';
-  const char* const first = text.data() + (plus ? 1 : 0);
-  const char* const last = text.data() + text.size();
-  double value = 0;
-  const auto [end, error] = std::from_chars(first, last, value);
-  if (end != last || error == std::errc::invalid_argument) {
-    fail_at(column, shown(text) + " is not a number");
+bool CsvReader::is_good_row(const std::string& text) {
+  double ignored = 0;
+  return other_fields_.split(text, format_.delimiter) == FieldFault::none && !names_.empty() &&
+         other_fields_.size() == names_.size() &&
+         std::all_of(selected_.begin(), selected_.end(), [&](std::size_t column) {
+           return parse_number(other_fields_[column], ignored).empty();
+         });
+}
+
+/// The number of columns where no header says it.
+std::size_t CsvReader::usual_columns() {
+  const std::size_t sample = format_.skip_bad_rows ? 100 : 1;
+  constexpr std::size_t cost_of_line = 64;  // beside its text: memory stays constant here, too
+  std::map<std::size_t, std::size_t> frequencies;  // of numbers of fields
+  std::size_t most = 0, rows = 0, bytes = 0;
+  for (std::size_t i = 0; rows < sample && most <= sample / 2 && bytes < longest_line; ++i) {
+    const TextLine* const line = lines_.ahead(i);
+    if (line == nullptr) break;
+    bytes += line->text.size() + cost_of_line;
+    if (is_blank(line->text) || line->too_long) continue;
+    if (other_fields_.split(line->text, format_.delimiter) == FieldFault::none) {
+      ++rows;
+      most = std::max(most, ++frequencies[other_fields_.size()]);
+    } else if (!format_.skip_bad_rows) {
+      break;
+    }
   }
-  // Out of range may also mean too small, which is as good as 0.
-  if (error == std::errc::result_out_of_range)
-    value = std::strtod(std::string(text).c_str(), nullptr);
-  if (!std::isfinite(value)) fail_at(column, shown(text) + " is not finite");
-  if (std::abs(value) > largest_number) fail_at(column, shown(text) + " is beyond 1e100");
-  return value;
+  std::size_t columns = 0;  // of two that are as frequent, the larger: rows are cut, not grown
+  for (const auto& [fields, frequency] : frequencies) {
+    if (frequency == most) columns = fields;
+  }
+  return columns > 0 ? columns : columns_of_next_row();
+}
+
+/// Those of a row that is not passed; it may have quoted fields with line ends inside.
+std::size_t CsvReader::columns_of_next_row() {
+  const std::uint64_t bytes = bytes_;
+  (void)next_row();
+  require_fields();
+  lines_.insert({.text = text_, .number = line_, .end = bytes_, .whole = whole_});
+  bytes_ = bytes;
+  return fields_.size();
+}
+
+/// \throws InputError if the current row cannot be taken apart
+void CsvReader::require_fields() const {
+  if (format_.has_header && names_.empty()) {
+    const std::string encoding = wide_encoding(text_);
+    if (!encoding.empty()) {
+      fail("the header has NUL bytes; if the input is " + encoding + ", " +
+           encoding_advice(encoding));
+    }
+  }
+  if (too_long_) {
+    fail("the line is longer than " + std::to_string(longest_line) + " bytes" +
+         carriage_return_hint(text_));
+  }
+  const std::size_t last = std::max<std::size_t>(fields_.size(), 1) - 1;
+  switch (fault_) {
+    case FieldFault::none:
+      return;
+    case FieldFault::open_quote:
+      fail_at(last, "the quoted field does not end on its line, nor soon after it");
+    case FieldFault::text_after_quote:
+      fail_at(last, "text follows the closing quote");
+    case FieldFault::carriage_return:
+      fail_at(last, "a carriage return stands outside quotes");
+  }
 }
 
 void CsvReader::fail(const std::string& problem) const {
   throw InputError(file_, line_, problem);
 }
 
-void CsvReader::fail_at(std::size_t column, const std::string& problem) const {
+/// Says what is wrong with the current row, and what may be the reason.
+void CsvReader::fail_at(std::size_t column, const std::string& problem,
+                        std::string_view cell) const {
   std::string where = "column " + std::to_string(column + 1);
   if (format_.has_header && column < names_.size()) where += " (" + shown(names_[column]) + ")";
-  fail(where + ": " + problem);
+  std::string hint = carriage_return_hint(text_);
+  if (hint.empty()) hint = nul_hint(text_);
+  if (hint.empty()) hint = delimiter_hint(first_line_, text_, cell, format_.delimiter);
+  if (hint.empty() && !whole_) hint = "; the input ends within this row, without a line end";
+  fail(where + ": " + problem + hint);
+}
+
+void CsvReader::fail_reading() {
+  failed_ = true;
+  fail("reading failed");
 }
 
 }  // namespace stream_forecast

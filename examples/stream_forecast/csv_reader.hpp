@@ -4,9 +4,10 @@
 
 // Numbers out of a CSV stream, a row at a time and in constant memory.
 //
-// Accepted: a byte-order mark, LF and CRLF, a last line without either, blank lines, quoted fields
-// with doubled quotes inside, spaces around numbers, any other text in columns nobody asked for. A
-// quoted field must end on its line: a forgotten quote would otherwise swallow an endless stream.
+// Accepted: a byte-order mark, LF and CRLF, a last line without either, a final ^Z, blank lines,
+// quoted fields with doubled quotes and line ends inside, spaces around numbers, any other text in
+// columns nobody asked for. A forgotten quote must not swallow an endless stream: a quoted field
+// ends within a hundred lines, none of which, before the last, is a good row by itself.
 
 #include <cstdint>
 #include <istream>
@@ -14,6 +15,10 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "csv_fields.hpp"
+#include "csv_number.hpp"
+#include "text_lines.hpp"
 
 namespace stream_forecast {
 
@@ -28,12 +33,16 @@ class InputError : public std::runtime_error {
 struct CsvFormat {
   char delimiter = ',';
   bool has_header = true;
+  /// Without a header: the number of columns if that is known. Otherwise it is that of the first
+  /// row, or, if rows may be bad, that of most of the first hundred.
+  std::size_t columns = 0;
+  bool skip_bad_rows = false;
 };
 
 /// The numbers of one row in the order in which the columns were asked for.
 struct CsvRow {
   std::vector<double> values;
-  std::uint64_t line = 0;   ///< in the file, from 1
+  std::uint64_t line = 0;   ///< its first in the file, from 1
   std::uint64_t index = 0;  ///< among all data rows, good or bad, from 0
 };
 
@@ -46,7 +55,7 @@ struct CsvPosition {
 class CsvReader {
  public:
   /// Reads the header. `file` is the name that messages use.
-  /// \throws InputError for an empty input or a malformed header
+  /// \throws InputError for an empty input, a malformed header, or text that is not UTF-8
   CsvReader(std::istream& in, std::string file, CsvFormat format = {});
 
   /// Names of the columns; their numbers from 1 if there is no header.
@@ -60,42 +69,60 @@ class CsvReader {
   /// \throws InputError for a malformed row, after which reading can go on with the next
   bool read(CsvRow& row);
 
+  /// The text of the last row that was read, good or bad, and whether it had its end: the last of
+  /// an input may be half a row.
+  [[nodiscard]] const std::string& row_text() const { return text_; }
+  [[nodiscard]] bool row_is_whole() const { return whole_; }
+
   [[nodiscard]] CsvPosition position() const { return {bytes_, rows_}; }
   /// Goes on where another reader of the same input stood: skips what that had read. \throws
   /// InputError if no line of the input ends there
   void skip_to(const CsvPosition& position);
-  /// Goes on with rows that follow those of another reader; the header came again before them.
-  void continue_from(const CsvPosition& position) { rows_ = position.rows; }
+  /// Goes on with rows that follow those of another reader; the header came again before them. If
+  /// that reader's last row had no end, `unfinished` is its text: the first row here replaces it if
+  /// it begins like it, else it was whole and comes first.
+  void continue_from(const CsvPosition& position, const std::string& unfinished = {});
 
   /// False once the input itself, not a row of it, has failed.
-  [[nodiscard]] bool can_go_on() const { return !in_.bad(); }
+  [[nodiscard]] bool can_go_on() const { return !failed_; }
 
   [[nodiscard]] const std::string& file() const { return file_; }
   [[nodiscard]] std::uint64_t line() const { return line_; }
   [[nodiscard]] std::uint64_t bytes_read() const { return bytes_; }
 
   /// A longer line is an error: memory stays constant whatever arrives.
-  static constexpr std::size_t longest_line = std::size_t{1} << 20;
-  /// A larger number is an error: squares of numbers must stay finite.
-  static constexpr double largest_number = 1e100;
+  static constexpr std::size_t longest_line = TextLines::longest;
+  /// A quoted field that spans more lines is an error.
+  static constexpr std::size_t most_lines = 100;
+  static constexpr double largest_number = stream_forecast::largest_number;
 
  private:
-  bool next_line();
-  void split();
-  [[nodiscard]] double number(std::size_t column) const;
+  [[nodiscard]] bool is_blank(const std::string& text) const;
+  const TextLine* next_line_not_blank();
+  [[nodiscard]] bool next_row();
+  [[nodiscard]] std::size_t join_lines();
+  [[nodiscard]] bool is_good_row(const std::string& text);
+  [[nodiscard]] std::size_t usual_columns();
+  [[nodiscard]] std::size_t columns_of_next_row();
+  void pass_line();
+  void require_fields() const;
   [[noreturn]] void fail(const std::string& problem) const;
-  [[noreturn]] void fail_at(std::size_t column, const std::string& problem) const;
+  [[noreturn]] void fail_at(std::size_t column, const std::string& problem,
+                            std::string_view cell = {}) const;
+  [[noreturn]] void fail_reading();
 
-  std::istream& in_;
+  TextLines lines_;
+  const std::istream& in_;
   std::string file_;
   CsvFormat format_;
+  std::string first_line_;
   std::vector<std::string> names_;
   std::vector<std::size_t> selected_;
-  std::string text_;                 // the current line
-  std::vector<std::string> fields_;  // its fields, unquoted; only the first `field_count_` count
-  std::size_t field_count_ = 0;
+  std::string text_;  // the current row
+  CsvFields fields_, other_fields_;
+  FieldFault fault_ = FieldFault::none;
+  bool whole_ = true, too_long_ = false, failed_ = false;
   std::uint64_t line_ = 0, bytes_ = 0, rows_ = 0;
-  bool holds_first_row_ = false;  // without a header the first line is data already read
 };
 
 }  // namespace stream_forecast

@@ -1,25 +1,21 @@
 // SPDX-License-Identifier: MIT
 // stream_forecast: forecasts a CSV stream by log-linear attention into least squares.
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <csignal>
 #include <cstdio>
 #include <exception>
-#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
 
 #include "checkpoint_file.hpp"
 #include "csv_reader.hpp"
-#include "descriptor_buffer.hpp"
 #include "options.hpp"
+#include "output_files.hpp"
 #include "pipeline.hpp"
 #include "plot.hpp"
 #include "predictions.hpp"
 #include "progress.hpp"
+#include "source.hpp"
 
 namespace stream_forecast {
 
@@ -43,50 +39,30 @@ int fail(int status, const std::string& message) {
   return status;
 }
 
-/// Where the input comes from: a file, or standard input as "-".
-class Source {
- public:
-  explicit Source(const std::string& path)
-      : name_(path == "-" ? "standard input" : path),
-        descriptor_(path == "-" ? STDIN_FILENO : open(path.c_str(), O_RDONLY | O_CLOEXEC)),
-        buffer_(descriptor_, interrupted),
-        stream_(&buffer_) {
-    struct stat about {};
-    if (descriptor_ < 0 || fstat(descriptor_, &about) != 0 || S_ISDIR(about.st_mode)) return;
-    good_ = true;
-    if (S_ISREG(about.st_mode)) bytes_ = static_cast<std::uint64_t>(about.st_size);
-  }
-  ~Source() {
-    if (descriptor_ > STDIN_FILENO) close(descriptor_);
-  }
-  Source(const Source&) = delete;
-  Source& operator=(const Source&) = delete;
-
-  [[nodiscard]] bool good() const { return good_; }
-  [[nodiscard]] const std::string& name() const { return name_; }
-  [[nodiscard]] std::uint64_t bytes() const { return bytes_; }  // 0: unknown
-  [[nodiscard]] std::istream& stream() { return stream_; }
-
- private:
-  std::string name_;
-  int descriptor_;
-  DescriptorBuffer buffer_;
-  std::istream stream_;
-  std::uint64_t bytes_ = 0;
-  bool good_ = false;
-};
-
 int run(const Options& options) {
   stop_on_interrupt();
-  Source source(options.file);
+  Source source(options.file, interrupted);
   if (!source.good()) return fail(input_wrong, source.name() + ": cannot be opened for reading");
+  require_distinct_files(options, source.descriptor());
   const bool can_plot = options.plot.empty() || in_path("gnuplot");
   if (!can_plot) {
     fail(0, "gnuplot is not installed, so there will be no " + options.plot +
                 " (Debian: apt install gnuplot-nox)");
   }
 
-  CsvReader reader(source.stream(), source.name(), {options.delimiter, options.has_header});
+  Position position;
+  Task task{options};
+  std::optional<loglinear::Checkpoint> checkpoint;
+  if (!options.load.empty()) {
+    checkpoint = read_checkpoint(options.load);
+    checkpoint->get("task", task);
+    checkpoint->get("position", position);
+  }
+  CsvReader reader(source.stream(), source.name(),
+                   {.delimiter = options.delimiter,
+                    .has_header = options.has_header,
+                    .columns = static_cast<std::size_t>(position.columns),
+                    .skip_bad_rows = options.skip_bad_rows});
   const std::string target = options.target.empty() ? reader.columns().back() : options.target;
   std::vector<std::string> columns{options.target};
   columns.insert(columns.end(), options.features.begin(), options.features.end());
@@ -107,65 +83,75 @@ int run(const Options& options) {
     points.push({outcome.time + 1, *outcome.label, outcome.forecasts[log_linear],
                  outcome.forecasts[least_squares]});
   });
-  for (const std::string& output : {options.predictions, options.save}) {
-    std::error_code none;  // neither need exist
-    if (!output.empty() && std::filesystem::equivalent(options.file, output, none)) {
-      return fail(input_wrong, output + ": is the input itself");
-    }
-  }
-  if (!options.save.empty() && options.save == options.predictions) {
-    return fail(input_wrong, options.save + ": cannot take both predictions and checkpoints");
-  }
-  Position position;
-  Task task{options};
-  if (!options.load.empty()) {
-    loglinear::Checkpoint checkpoint = read_checkpoint(options.load);
-    checkpoint.get("task", task);
-    checkpoint.get("position", position);
-    checkpoint.get("lines", lines);
-    checkpoint.get("plot", points);
-    pipeline->load(checkpoint);
-    checkpoint.require_all_read();
+  if (checkpoint) {
+    checkpoint->get("lines", lines);
+    checkpoint->get("plot", points);
+    pipeline->load(*checkpoint);
+    checkpoint->require_all_read();
+    checkpoint.reset();
     if (options.file == "-") {
-      reader.continue_from(position.input);
+      reader.continue_from(position.input, position.unfinished.text);
     } else {
       reader.skip_to(position.input);
+      position.unfinished.text.clear();
     }
+  } else {
+    position.input = reader.position();
   }
+  position.columns = reader.columns().size();
   if (!options.predictions.empty()) {
     predictions.emplace(options.predictions, pipeline->standings(), position.predictions);
     if (!predictions->good()) return fail(input_wrong, options.predictions + ": cannot be written");
   }
   int status = 0;
+  bool saved_at_end = false;
   // A run that cannot save goes on, and says in the end that it failed.
   const auto save = [&] {
     try {
       position.predictions = predictions ? predictions->sync() : 0;
-      loglinear::Checkpoint checkpoint;
-      checkpoint.put("task", task);
-      checkpoint.put("position", position);
-      checkpoint.put("lines", lines);
-      checkpoint.put("plot", points);
-      pipeline->save(checkpoint);
-      write_checkpoint(options.save, checkpoint);
+      loglinear::Checkpoint all;
+      all.put("task", task);
+      all.put("position", position);
+      all.put("lines", lines);
+      all.put("plot", points);
+      pipeline->save(all);
+      write_checkpoint(options.save, all);
     } catch (const std::exception& error) {
       bar.clear();
       status = fail(output_failed, error.what());
     }
   };
+  // A last row without its end may be half a row. What is saved is from before it.
+  const auto save_before_unfinished = [&] {
+    if (options.save.empty() || reader.row_is_whole()) return;
+    position.unfinished.text = reader.row_text();
+    save();
+    saved_at_end = true;
+  };
 
   CsvRow cells;
   Row row;
+  std::string first_problem;
   for (;;) {
     try {
       if (!reader.read(cells) || interrupted) break;  // the last line may be half a line
     } catch (const InputError& error) {
       if (interrupted) break;
-      if (!options.skip_bad_rows || !reader.can_go_on()) throw;
+      if (!reader.can_go_on()) throw;
+      if (position.rows > 0) save_before_unfinished();
+      if (saved_at_end) {
+        bar.clear();
+        fail(0, std::string(error.what()) + "; it is left to the run that goes on");
+        break;
+      }
+      if (!options.skip_bad_rows) throw;
+      if (first_problem.empty()) first_problem = error.what();
       ++position.bad_rows;
       position.input = reader.position();
+      position.unfinished.text.clear();
       continue;
     }
+    save_before_unfinished();
     row.target = cells.values[0];
     row.features.assign(cells.values.begin() + 1, cells.values.end());
     row.time = cells.index;
@@ -177,13 +163,16 @@ int run(const Options& options) {
     }
     bar.update(++position.rows, reader.bytes_read());
     position.input = reader.position();
-    if (options.save_every > 0 && position.rows % options.save_every == 0) save();
+    position.unfinished.text.clear();
+    if (options.save_every > 0 && position.rows % options.save_every == 0 && !saved_at_end) save();
   }
-  if (position.rows == 0)
-    throw InputError(reader.file(), reader.line(),
-                     "there is no row of data" +
-                         std::string(position.bad_rows > 0 ? " that is not malformed" : ""));
-  if (!options.save.empty()) save();
+  if (position.rows == 0) {
+    std::string problem = "there is no row of data";
+    if (position.bad_rows > 0) problem += " that is not malformed";
+    if (!first_problem.empty()) problem += "; the first is " + first_problem;
+    throw InputError(reader.file(), reader.line(), problem);
+  }
+  if (!options.save.empty() && !saved_at_end) save();
   pipeline->finish();
   bar.clear();
 
@@ -195,7 +184,8 @@ int run(const Options& options) {
     print_report(standings, position.rows, options.horizon);
   } else {
     status = fail(input_wrong, source.name() + ": " + std::to_string(position.rows) +
-                                   " rows are too few to score a forecast: the warm-up takes " +
+                                   (position.rows == 1 ? " row is" : " rows are") +
+                                   " too few to score a forecast: the warm-up takes " +
                                    std::to_string(options.warm_up) + " and the horizon " +
                                    std::to_string(options.horizon) + "; see --warm-up");
   }

@@ -44,9 +44,13 @@ std::string wrong_picture(const std::string& file) {
                                                 : "'" + file + "' ends neither in .png nor in .svg";
 }
 
+bool is_tab(const std::string& text) {
+  return text == "tab" || text == "\\t";
+}
+
 std::string wrong_delimiter(const std::string& text) {
   const bool one = text.size() == 1 && text[0] != '"' && text[0] != '\n' && text[0] != '\r';
-  return one || text == "tab" ? "" : "'" + text + "' is neither one character nor 'tab'";
+  return one || is_tab(text) ? "" : "'" + text + "' is neither one character nor 'tab'";
 }
 
 /// CLI::Range lets NaN pass: no comparison with it is true.
@@ -119,6 +123,7 @@ half a row, 8 some 0.03 %; rwkv and rwkv7 likewise forget the slower the larger 
 only writes k v^T (k normalised if the rule does): no decay, no gate.
 
 Progress goes to standard output at doubling intervals; its loss is the absolute error.
+Predictions, plot, checkpoint, input and standard output must be files of their own.
 Exit status: 0, all well; 1, a file asked for could not be written; 2, wrong options or input.
 
 One step ahead on the shipped data, then one day ahead:
@@ -155,13 +160,16 @@ Parsed parse_options(int argc, const char* const* argv) {
       ->group(input)
       ->take_all()
       ->allow_extra_args(false);
-  app.add_option("--delimiter", delimiter, "between fields: one character or 'tab' (default: ,)")
+  app.add_option("--delimiter", delimiter,
+                 "between fields: one character, 'tab' or '\\t' (default: ,)")
       ->group(input)
       ->check(check(wrong_delimiter, "delimiter"));
   app.add_flag("--no-header", no_header, "the first line is data; columns go by number")
       ->group(input);
-  app.add_flag("--skip-bad-rows", o.skip_bad_rows,
-               "skip and count malformed rows instead of stopping; they still move the clock")
+  app.add_flag(
+         "--skip-bad-rows", o.skip_bad_rows,
+         "skip and count malformed rows instead of stopping; they still move the clock; without "
+         "a header most of the first 100 rows say how many columns there are")
       ->group(input);
 
   const char* task = "Task and inputs";
@@ -255,7 +263,8 @@ Parsed parse_options(int argc, const char* const* argv) {
   const char* checkpoints = "Checkpoints";
   app.add_option("--save", o.save,
                  "write a checkpoint to this file at the end of the input; it replaces the file in "
-                 "one step")
+                 "one step; a last line without its newline is used, but not saved: --load reads "
+                 "it again")
       ->group(checkpoints);
   app.add_option("--save-every", o.save_every, "write it every so many rows, too; 0: do not")
       ->capture_default_str()
@@ -264,7 +273,8 @@ Parsed parse_options(int argc, const char* const* argv) {
   app.add_option("--load", o.load,
                  "go on from this checkpoint, made with the same options: the rows of FILE that it "
                  "has seen are skipped, '-' is taken to begin with the header and the row after "
-                 "them, and the predictions file is continued")
+                 "them, and the predictions file is continued; a last row that had no newline may "
+                 "come again, whole")
       ->group(checkpoints);
 
   const auto refuse = [](const std::string& message) {
@@ -280,7 +290,7 @@ Parsed parse_options(int argc, const char* const* argv) {
 
   if (o.save_every > 0 && o.save.empty()) return refuse("--save-every needs --save");
   o.has_header = !no_header;
-  if (!delimiter.empty()) o.delimiter = delimiter == "tab" ? '\t' : delimiter[0];
+  if (!delimiter.empty()) o.delimiter = is_tab(delimiter) ? '\t' : delimiter[0];
   if (!periods.empty()) o.periods.clear();
   for (const std::string& text : periods) {
     if (text == "none" && periods.size() > 1)

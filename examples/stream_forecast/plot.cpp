@@ -9,8 +9,12 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <limits>
 #include <sstream>
+
+#include "shown.hpp"
 
 namespace stream_forecast {
 
@@ -24,6 +28,17 @@ std::string quoted(const std::string& text) {
     result += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
   }
   return result + "'";
+}
+
+/// The ending may be in capitals.
+bool is_svg(const std::string& path) {
+  const char letter = path[path.size() - 3];  // the options let .png and .svg pass
+  return letter == 's' || letter == 'S';
+}
+
+/// gnuplot would take "~" for a folder and "|" for a program.
+std::string plain_path(const std::string& path) {
+  return path.starts_with('/') ? path : "./" + path;
 }
 
 /// 1, 2 or 5 times a power of ten, the smallest of which six cover `range`.
@@ -76,8 +91,9 @@ struct Range {
 
 std::string script(const Options& options, const std::string& target,
                    const Ring<PlotPoint>& points) {
-  const bool svg = options.plot.ends_with("svg") || options.plot.ends_with("SVG");
-  const std::string title = target + ", forecast " + std::to_string(options.horizon) +
+  const bool svg = is_svg(options.plot);
+  const std::string title = (target.size() > 40 ? shown(target) : target) + ", forecast " +
+                            std::to_string(options.horizon) +
                             (options.horizon == 1 ? " row ahead" : " rows ahead");
   const Range values(points, [](const PlotPoint& p) { return std::array{p.label, p.prediction}; });
   const Range errors(points, [](const PlotPoint& p) {
@@ -88,7 +104,7 @@ std::string script(const Options& options, const std::string& target,
   s << "set encoding utf8\n"
     << (svg ? "set terminal svg size 1200,720 font 'sans,15' background 'white'\n"
             : "set terminal pngcairo size 1600,960 font 'sans,15' background 'white'\n")
-    << "set output " << quoted(options.plot) << '\n';
+    << "set output " << quoted(plain_path(options.plot)) << '\n';
   write_data(s, points);
   s << "set border 3 lc rgb '#888888'\n"
        "set tics nomirror out scale 0.6 textcolor rgb '#555555'\n"
@@ -119,6 +135,19 @@ std::string script(const Options& options, const std::string& target,
   return s.str();
 }
 
+/// Whether a file ends as a picture does. gnuplot does not tell of a full disk.
+bool is_whole_picture(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (!std::filesystem::is_regular_file(status)) return std::filesystem::exists(status);
+  constexpr std::streamoff tail = 16;
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file || file.tellg() < tail) return false;
+  std::string end(tail, ' ');
+  file.seekg(-tail, std::ios::end).read(end.data(), tail);
+  return file && end.find(is_svg(path) ? "</svg>" : "IEND") != std::string::npos;
+}
+
 }  // namespace
 
 bool in_path(const std::string& program) {
@@ -138,7 +167,7 @@ bool draw(const Options& options, const std::string& target, const Ring<PlotPoin
   if (good) {
     const std::string text = script(options, target, points);
     good = std::fwrite(text.data(), 1, text.size(), gnuplot) == text.size();
-    good = pclose(gnuplot) == 0 && good;
+    good = pclose(gnuplot) == 0 && good && is_whole_picture(options.plot);
   }
   std::signal(SIGPIPE, previous);
   return good;

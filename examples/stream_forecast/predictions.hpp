@@ -56,9 +56,11 @@ class PredictionsFile {
   bool good() { return static_cast<bool>(out_.flush()); }
 
   /// Brings everything so far to the disk, before a checkpoint refers to it. \return its bytes; 0
-  /// if it is no file that could be continued
+  /// if it is no file that could be continued. \throws std::runtime_error if not all of it could be
+  /// written: a checkpoint that forgets what had been written would make the next run begin anew
   std::uint64_t sync() {
-    if (!good() || !is_regular()) return 0;
+    if (!good()) throw std::runtime_error(path_ + ": cannot be written, so nothing is saved");
+    if (!is_regular()) return 0;
     const int descriptor = open(path_.c_str(), O_WRONLY | O_CLOEXEC);
     if (descriptor >= 0) {
       fsync(descriptor);

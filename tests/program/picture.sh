@@ -28,4 +28,21 @@ grep -q 'forecast 48 rows ahead' p.SVG || complain "no title"
 yes 5 | head -n 200 | "$program" --no-header --period none --plot flat.png - > out 2> err ||
   complain "a constant: $(cat err)"
 [ -s err ] && complain "gnuplot complains about a constant: $(cat err)"
+
+# gnuplot itself does not tell of a full disk.
+for picture in full.png full.svg; do
+  (
+    trap '' XFSZ
+    ulimit -f 16
+    "$program" "$taylor" --plot $picture > out 2> err
+    [ $? -eq 1 ] && grep -q "$picture: gnuplot could not draw it" err || complain "a full disk: $(cat err)"
+    finish
+  ) || failures=$((failures + 1))
+done
+"$program" "$taylor" --plot nowhere/p.png > out 2> err
+[ $? -eq 1 ] && grep -q 'nowhere/p.png: gnuplot could not draw it' err || complain "no folder: $(cat err)"
+for picture in '~p.png' '|p.png'; do
+  "$program" "$taylor" --plot "$picture" > out 2> err || complain "$picture: $(cat err)"
+  [ -s "$picture" ] || complain "$picture is not there"
+done
 finish

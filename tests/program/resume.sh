@@ -111,4 +111,19 @@ grep -q '^log-linear attention' out || complain "no table without a checkpoint"
 ) || failures=$((failures + 1))
 cmp -s s old || complain "a checkpoint that could not be written spoilt the old one"
 [ ! -e s.tmp ] || complain "a checkpoint that could not be written was left behind"
+
+# Predictions that cannot be written stop the saving: the next run must find what had been written.
+set -- --period none --lags 1 --d-v 1 --inner 'log_linear(gla, max_levels=2)'
+"$program" "$taylor" "$@" --predictions whole.csv > out || complain "a small layer"
+head -n 801 "$taylor" > short.csv
+"$program" short.csv "$@" --predictions p.csv --save s > out || complain "a small layer, saved"
+[ "$(wc -c < s)" -lt 51200 ] || complain "the test: the checkpoint is too large"
+(
+  trap '' XFSZ
+  ulimit -f 200
+  expect 1 'p.csv: cannot be written, so nothing is saved' "$taylor" "$@" --predictions p.csv --load s --save s
+  finish
+) || failures=$((failures + 1))
+"$program" "$taylor" "$@" --predictions p.csv --load s > out 2> err || complain "$(cat err)"
+cmp -s whole.csv p.csv || complain "predictions were lost when the disk was full"
 finish

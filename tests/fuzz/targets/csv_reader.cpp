@@ -33,7 +33,9 @@ std::optional<CsvRow> next(CsvReader& reader) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   fuzz::Bytes bytes(data, size);
   const auto choice = bytes.take<std::uint8_t>();
-  const CsvFormat format{.delimiter = ",;\t "[choice & 3], .has_header = (choice & 4) != 0};
+  CsvFormat format{.delimiter = ",;\t "[choice & 3],
+                   .has_header = (choice & 4) != 0,
+                   .skip_bad_rows = (choice & 16) != 0};
   const std::string text(bytes.rest().begin(), bytes.rest().end());
   try {
     std::istringstream in(text), again(text);
@@ -57,6 +59,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     fuzz::require(reader.bytes_read() <= text.size(), "bytes are counted");
     if (rows == 0) return 0;
+    format.columns = reader.columns().size();
     CsvReader other(again, "in", format);
     other.select(columns);
     other.skip_to(reader.position());
