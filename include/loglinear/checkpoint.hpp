@@ -11,9 +11,11 @@
 ///
 ///     save("stream.safetensors", layer);         // weights, state, counters
 ///     load("stream.safetensors", layer);         // into a layer of the same options
-///     load_weights("model.safetensors", layer, {{"w_key", "attn.k_proj.weight"}});
+///     load_weights("weights.safetensors", layer, {{"w_key", "attn.k_proj.weight"}});
+///     load_weights("model.safetensors", block, {}, {.prefix = "backbone.layers.3.mixer."});
 
 #include <filesystem>
+#include <string>
 #include <utility>
 
 #include "loglinear/checkpoint/checkpoint.hpp"
@@ -58,15 +60,17 @@ void load(const std::filesystem::path& path, Attention<Scalar>& attention) {
 /// `write_safetensors`
 template <class Layer>
 void save_weights(const std::filesystem::path& path, const Layer& layer,
-                  const WeightNames& names = {}, DType dtype = dtype_of<typename Layer::Scalar>()) {
-  write_safetensors(path, weights_of(layer, names, dtype));
+                  const WeightNames& names = {}, DType dtype = dtype_of<typename Layer::Scalar>(),
+                  const std::string& prefix = {}) {
+  write_safetensors(path, weights_of(layer, names, dtype, prefix));
 }
 
 /// Takes the weights alone, from a checkpoint or from any other safetensors file. \throws as
 /// `read_safetensors` and `set_weights`; the layer is unchanged then
 template <class Layer>
-void load_weights(const std::filesystem::path& path, Layer& layer, const WeightNames& names = {}) {
-  set_weights(layer, read_safetensors(path), names);
+void load_weights(const std::filesystem::path& path, Layer& layer, const WeightNames& names = {},
+                  const WeightOptions& options = {}) {
+  set_weights(layer, read_safetensors(path), names, options);
 }
 
 }  // namespace loglinear

@@ -2,9 +2,11 @@
 #ifndef LOGLINEAR_CHECKPOINT_ERROR_HPP
 #define LOGLINEAR_CHECKPOINT_ERROR_HPP
 
+#include <cstddef>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "loglinear/detail/error.hpp"
 
@@ -27,6 +29,19 @@ namespace detail {
     result += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
   }
   return result + (text.size() > longest ? "...\"" : "\"");
+}
+
+/// Several names in quotes, as many as a message can bear, and the number of the others.
+[[nodiscard]] inline std::string in_quotes(const std::vector<std::string>& names) {
+  constexpr std::size_t longest = 300;
+  std::string result;
+  std::size_t shown = 0;
+  while (shown < names.size() && result.size() < longest) {
+    result += (shown == 0 ? "" : " ") + in_quotes(std::string_view(names[shown]));
+    ++shown;
+  }
+  const std::size_t others = names.size() - shown;
+  return result + (others == 0 ? "" : " and " + std::to_string(others) + " others");
 }
 
 /// Raises CheckpointError: "loglinear: <source>: <problem>".

@@ -59,14 +59,10 @@ class Tensors {
   /// The tensor called `name`. \throws CheckpointError, which lists the names there are
   [[nodiscard]] const Tensor& operator[](std::string_view name) const {
     if (const Tensor* tensor = find(name)) return *tensor;
-    constexpr std::size_t most = 40;
-    std::string known;
-    std::size_t count = 0;
-    for (const auto& entry : tensors_) {
-      if (++count <= most) known += ' ' + detail::in_quotes(entry.first);
-    }
-    if (count > most) known += " and " + std::to_string(count - most) + " others";
-    detail::refuse_tensor(source, name, "is missing; there are" + (count ? known : " none"));
+    const std::vector<std::string> known = names();
+    detail::refuse_tensor(
+        source, name,
+        "is missing; there are " + (known.empty() ? "none" : detail::in_quotes(known)));
   }
 
   /// A tensor as a matrix: its first dimension are the rows, all others together the columns; a

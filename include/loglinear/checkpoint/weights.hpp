@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <set>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -19,6 +22,20 @@ namespace loglinear {
 /// same name in both.
 using WeightNames = std::map<std::string, std::string>;
 
+/// Where in a larger file the weights of one layer stand.
+///
+///     load_weights("model.safetensors", block, {}, {.prefix = "backbone.layers.3.mixer."});
+struct WeightOptions {
+  /// What the file puts before every name, the dot included; also before those of a WeightNames.
+  std::string prefix = {};
+  /// Whether the file may hold tensors under the prefix that are no weights of the layer. They
+  /// often belong to an option that is off, such as a bias, and without them the layer computes
+  /// something else. Where nothing is said they are refused, but for two files that hold more by
+  /// nature: one that is read by a WeightNames without a prefix, and a checkpoint that `save`
+  /// wrote.
+  std::optional<bool> allow_surplus = {};
+};
+
 namespace detail {
 
 /// The dimensions of more than one: `[n, 1, k]`, `n x k` and, for n = 1, `[k]` hold the same.
@@ -30,7 +47,8 @@ namespace detail {
 /// What the file calls each weight, in the order of `weight_names()`.
 template <class Layer>
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> named_in_file(
-    const Layer& layer, const WeightNames& names, const std::string& source) {
+    const Layer& layer, const WeightNames& names, const std::string& prefix,
+    const std::string& source) {
   const std::vector<std::string> own = layer.weight_names();
   for (const auto& entry : names) {
     if (std::find(own.begin(), own.end(), entry.first) == own.end()) {
@@ -40,9 +58,54 @@ template <class Layer>
   std::vector<std::pair<std::string, std::string>> all;
   for (const std::string& name : own) {
     const auto found = names.find(name);
-    all.emplace_back(name, found == names.end() ? name : found->second);
+    all.emplace_back(name, prefix + (found == names.end() ? name : found->second));
   }
   return all;
+}
+
+/// The names under a prefix, without it.
+[[nodiscard]] inline std::vector<std::string> names_under(const std::string& prefix,
+                                                          const Tensors& tensors) {
+  std::vector<std::string> all;
+  for (const std::string& name : tensors.names()) {
+    if (name.starts_with(prefix)) all.push_back(name.substr(prefix.size()));
+  }
+  return all;
+}
+
+/// A weight's tensor. \throws CheckpointError, which lists what stands beside it
+[[nodiscard]] inline const Tensor& required(const Tensors& tensors, const std::string& name,
+                                            const std::string& prefix) {
+  const Tensor* const tensor = tensors.find(name);
+  if (tensor != nullptr) return *tensor;
+  const std::vector<std::string> beside = names_under(prefix, tensors);
+  if (prefix.empty() || beside.empty()) return tensors[name];
+  refuse_tensor(tensors.source, name,
+                "is missing; under " + in_quotes(prefix) + " there are " + in_quotes(beside));
+}
+
+/// Throws if a tensor under the prefix is none of those that the weights are read from.
+inline void refuse_surplus(const Tensors& tensors, const std::string& prefix,
+                           const std::vector<std::pair<std::string, std::string>>& weights) {
+  std::set<std::string> read;
+  for (const auto& weight : weights) read.insert(weight.second.substr(prefix.size()));
+  std::vector<std::string> surplus = names_under(prefix, tensors);
+  std::erase_if(surplus, [&](const std::string& name) { return read.contains(name); });
+  if (surplus.empty()) return;
+  const std::string where = prefix.empty() ? "" : "under " + in_quotes(prefix) + ' ';
+  refuse(tensors.source,
+         where + "there are tensors that are no weights of the layer: " + in_quotes(surplus) +
+             "; an option that is off may need them, and allow_surplus = true "
+             "leaves them alone");
+}
+
+/// Whether tensors besides the weights are expected; see WeightOptions.
+[[nodiscard]] inline bool may_have_surplus(const Tensors& tensors, const WeightNames& names,
+                                           const WeightOptions& options) {
+  if (options.allow_surplus) return *options.allow_surplus;
+  const auto format = tensors.metadata.find("format");
+  const bool is_checkpoint = format != tensors.metadata.end() && format->second == "loglinear";
+  return is_checkpoint || (options.prefix.empty() && !names.empty());
 }
 
 /// A state_dict has the weight of a depthwise convolution in three dimensions.
@@ -52,23 +115,27 @@ template <class Layer>
 
 }  // namespace detail
 
-/// Sets all weights of a layer from tensors that anybody wrote, PyTorch for instance; tensors that
-/// the layer does not know are left alone, and so are its state and counters.
+/// Sets all weights of a layer from tensors that anybody wrote, PyTorch for instance; its state and
+/// counters are left alone.
 ///
 /// \param layer  any layer or block with `weight_names`, `weight` and `set_weight`
 /// \param names  where the file's names differ from `weight_names()`
+/// \param options  what stands before the names, and whether other tensors may stand beside them
 ///
 /// Shapes must agree but for dimensions of 1. Numbers are converted as by `Tensors::matrix`: F32,
 /// F16 and BF16 exactly, F64 to double exactly and to float rounded to nearest. \throws
 /// CheckpointError, the layer being unchanged then, for a weight that is missing or has another
-/// shape, a dtype without conversion, and coefficients that are not finite or too large for the
-/// layer's scalar. Copies the layer
+/// shape, a tensor that is no weight where WeightOptions does not allow it, a dtype without
+/// conversion, and coefficients that are not finite or too large for the layer's scalar. Copies the
+/// layer
 template <class Layer>
-void set_weights(Layer& layer, const Tensors& tensors, const WeightNames& names = {}) {
+void set_weights(Layer& layer, const Tensors& tensors, const WeightNames& names = {},
+                 const WeightOptions& options = {}) {
   using Scalar = typename Layer::Scalar;
+  const auto weights = detail::named_in_file(layer, names, options.prefix, tensors.source);
   std::vector<std::pair<std::string, detail::RowMajorMatrix<Scalar>>> all;
-  for (const auto& [name, in_file] : detail::named_in_file(layer, names, tensors.source)) {
-    const Tensor& tensor = tensors[in_file];
+  for (const auto& [name, in_file] : weights) {
+    const Tensor& tensor = detail::required(tensors, in_file, options.prefix);
     const auto rows = layer.weight(name).rows(), columns = layer.weight(name).cols();
     const std::vector<std::uint64_t> shape{static_cast<std::uint64_t>(rows),
                                            static_cast<std::uint64_t>(columns)};
@@ -86,6 +153,9 @@ void set_weights(Layer& layer, const Tensors& tensors, const WeightNames& names 
     }
     all.emplace_back(name, values.template reshaped<Eigen::RowMajor>(rows, columns));
   }
+  if (!detail::may_have_surplus(tensors, names, options)) {
+    detail::refuse_surplus(tensors, options.prefix, weights);
+  }
   Layer changed(layer);  // the layer itself changes all at once
   for (const auto& [name, values] : all) changed.set_weight(name, values);
   layer = std::move(changed);
@@ -94,13 +164,15 @@ void set_weights(Layer& layer, const Tensors& tensors, const WeightNames& names 
 /// All weights of a layer or block as tensors: a matrix in two dimensions, a vector in one, the
 /// weight of a depthwise convolution (`...conv1d.weight`) as `[channels, 1, taps]`, so that
 /// PyTorch's `load_state_dict` takes them. \param names  what the file is to call them, where that
-/// is not `weight_names()` \param dtype  F64, F32, F16 or BF16; see `Tensors::add` \throws
-/// CheckpointError for another, and for weights too large for it
+/// is not `weight_names()` \param dtype  F64, F32, F16 or BF16; see `Tensors::add` \param prefix
+/// what stands before every name, the dot included; several layers join by `Tensors::add` \throws
+/// CheckpointError for another DType, and for weights too large for it
 template <class Layer>
 [[nodiscard]] Tensors weights_of(const Layer& layer, const WeightNames& names = {},
-                                 DType dtype = dtype_of<typename Layer::Scalar>()) {
+                                 DType dtype = dtype_of<typename Layer::Scalar>(),
+                                 const std::string& prefix = {}) {
   Tensors tensors;
-  for (const auto& [name, in_file] : detail::named_in_file(layer, names, tensors.source)) {
+  for (const auto& [name, in_file] : detail::named_in_file(layer, names, prefix, tensors.source)) {
     Tensors one;
     one.add(in_file, layer.weight(name), dtype);
     Tensor tensor = one[in_file];
