@@ -37,7 +37,7 @@ class Xorshift64 {
   /// Standard normal, `sqrt(-2 ln u1) cos(2 pi u2)`; takes two uniforms, u1 redrawn while 0.
   double normal() noexcept {
     double u1 = uniform();
-    while (u1 == 0) u1 = uniform();
+    while (!(u1 > 0)) u1 = uniform();
     const double u2 = uniform();
     return std::sqrt(-2 * std::log(u1)) * std::cos(2 * std::numbers::pi * u2);
   }

@@ -33,7 +33,7 @@ inline Index expanded(std::string_view name, double factor, std::string_view siz
   require_positive_number(name, factor);
   const double product = factor * static_cast<double>(size);
   if (!(product >= 1) || !(product <= static_cast<double>(largest_dimension)) ||
-      product != std::floor(product)) {
+      product > std::floor(product)) {
     fail(name, factor,
          "a number that makes a whole dimension of at least 1 when multiplied by " +
              std::string(size_name) + ", " + std::to_string(size));

@@ -174,7 +174,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
     };
     detail::fill(w.append("A_log", heads, 1), [&] {
       double rate = 0;
-      while (rate == 0) rate = 16 * random.uniform();
+      while (!(rate > 0)) rate = 16 * random.uniform();
       return std::log(rate);
     });
     detail::fill_step_bias(w.append("dt_bias", heads, 1), detail::steps_of(o), random);

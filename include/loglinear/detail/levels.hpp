@@ -343,11 +343,11 @@ class Levels {
     return Overflow != LastLevel::forget;
   }
   void scale(int l, double factor) {
-    if (factor == 1) return;
+    if (is_exactly(factor, 1.0)) return;
     level(l) *= static_cast<Scalar>(static_cast<Accumulator>(factor));
   }
 
-  Storage coefficients_;
+  Storage coefficients_{};
   Index d_k_ = 0, d_v_ = 0;
   std::uint64_t size_ = 0;
   double magnitude_ = 0;

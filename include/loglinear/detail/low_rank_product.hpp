@@ -179,7 +179,8 @@ class LowRankProduct {
     std::int64_t updates_so_far = self.count_;
     part("updates", updates_so_far);
     require_between("updates", updates_so_far, std::int64_t{0}, std::int64_t{self.z_.rows()});
-    if constexpr (is_written<Self>) self.count_ = static_cast<Index>(updates_so_far);
+    if constexpr (is_written<Self>)
+      self.count_ = static_cast<decltype(self.count_)>(updates_so_far);
     part("diagonal", self.diagonal_);
     part("u", self.u_.topRows(self.count_));
     part("u_factors", self.u_factors_.head(self.count_));

@@ -185,7 +185,7 @@ class ModeReader {
 
   static constexpr std::string_view prefix = "loglinear: ";
 
-  std::string_view text_, token_;
+  std::string_view text_, token_{};
   std::size_t position_ = 0;  // of the token
 };
 

@@ -47,7 +47,7 @@ template <class Scalar, class Stored>
   } else if constexpr (casts_packets<Stored, Scalar>) {
     return ei::pcast<Packet<Stored>, Packet<Scalar>>(ei::ploadu<Packet<Stored>>(from));
   } else {
-    alignas(64) Scalar wide[packet_size<Scalar>];
+    alignas(64) Scalar wide[array_size(packet_size<Scalar>)];
     for (Index i = 0; i < packet_size<Scalar>; ++i) wide[i] = static_cast<Scalar>(from[i]);
     return ei::pload<Packet<Scalar>>(wide);
   }
@@ -62,7 +62,7 @@ inline void store(Stored* to, const Packet<Scalar>& packet) {
   } else if constexpr (casts_packets<Scalar, Stored>) {
     ei::pstoreu(to, ei::pcast<Packet<Scalar>, Packet<Stored>>(packet));
   } else {
-    alignas(64) Scalar wide[packet_size<Scalar>];
+    alignas(64) Scalar wide[array_size(packet_size<Scalar>)];
     ei::pstore(wide, packet);
     for (Index i = 0; i < packet_size<Scalar>; ++i) to[i] = static_cast<Stored>(wide[i]);
   }
@@ -92,7 +92,7 @@ struct VectorOf {
 
 /// N packets of consecutive numbers, widened, perhaps in pairs.
 template <class Scalar, int N, class Stored>
-inline void load_packets(const Stored* from, Packet<Scalar> (&packets)[N]) {
+inline void load_packets(const Stored* from, Packet<Scalar> (&packets)[array_size(N)]) {
   constexpr Index width = packet_size<Scalar>;
   if constexpr (comes_in_pairs<Stored, N>) {
 #if defined(__GNUC__)
@@ -110,11 +110,11 @@ inline void load_packets(const Stored* from, Packet<Scalar> (&packets)[N]) {
 
 /// N packets of consecutive numbers in the order in which `load_packets` brings those of `Stored`.
 template <class Stored, int N, class Scalar>
-inline void load_in_order_of(const Scalar* from, Packet<Scalar> (&packets)[N]) {
+inline void load_in_order_of(const Scalar* from, Packet<Scalar> (&packets)[array_size(N)]) {
   namespace ei = Eigen::internal;
   constexpr Index width = packet_size<Scalar>;
   if constexpr (comes_in_pairs<Stored, N>) {
-    alignas(64) Scalar even[width], odd[width];
+    alignas(64) Scalar even[array_size(width)], odd[array_size(width)];
     for (int n = 0; n < N; n += 2, from += 2 * width) {
       for (Index i = 0; i < width; ++i) {
         even[i] = from[2 * i];
@@ -130,11 +130,11 @@ inline void load_in_order_of(const Scalar* from, Packet<Scalar> (&packets)[N]) {
 
 /// Stores packets that are in that order as consecutive numbers.
 template <class Stored, int N, class Scalar>
-inline void store_from_order_of(Scalar* to, const Packet<Scalar> (&packets)[N]) {
+inline void store_from_order_of(Scalar* to, const Packet<Scalar> (&packets)[array_size(N)]) {
   namespace ei = Eigen::internal;
   constexpr Index width = packet_size<Scalar>;
   if constexpr (comes_in_pairs<Stored, N>) {
-    alignas(64) Scalar even[width], odd[width];
+    alignas(64) Scalar even[array_size(width)], odd[array_size(width)];
     for (int n = 0; n < N; n += 2, to += 2 * width) {
       ei::pstore(even, packets[n]);
       ei::pstore(odd, packets[n + 1]);

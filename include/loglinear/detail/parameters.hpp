@@ -115,7 +115,7 @@ class Parameters {
            "within the range of the scalar type");
     }
     magnitude_ += step;
-    if (learning_rate == 0) return;
+    if (is_exactly(learning_rate, 0.0)) return;
     projections_ -= Scalar(learning_rate) * gradient.projections_;
     free_ -= Scalar(learning_rate) * gradient.free_;
   }
@@ -238,9 +238,9 @@ class Parameters {
 
   void measure() { magnitude_ = (std::max)(max_abs(projections_), max_abs(free_)); }
 
-  std::vector<Array> arrays_;
-  Matrix<Scalar> projections_;  // column-major: W x runs along contiguous outputs
-  Vector<Scalar> free_;
+  std::vector<Array> arrays_{};
+  Matrix<Scalar> projections_{};  // column-major: W x runs along contiguous outputs
+  Vector<Scalar> free_{};
   Index d_model_, projected_ = 0, free_size_ = 0;
   double magnitude_ = 0;  // an upper bound of every weight's absolute value
 };

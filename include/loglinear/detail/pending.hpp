@@ -92,7 +92,7 @@ class DiagonalProduct {
   template <class Stored>
   void apply(Stored* m, Index rows, Index columns, Vector<Scalar>&) const {
     if constexpr (OneFactor<Kind>) {
-      if (product_.factor() == Scalar(1)) return;
+      if (is_exactly(product_.factor(), Scalar(1))) return;
     }
     scale(
         m, rows, columns, columns, [&](Index i) { return product_.row_factor(i); },
@@ -223,8 +223,8 @@ class DenseProduct {
       by_pieces(columns_at_once, scratch.data(), scratch.data() + columns_at_once * rows);
       return;
     }
-    std::array<Scalar, most_on_stack> before;
-    std::array<Scalar, is_narrow<Stored> ? most_on_stack : 1> after;
+    std::array<Scalar, array_size(most_on_stack)> before;
+    std::array<Scalar, is_narrow<Stored> ? array_size(most_on_stack) : 1> after;
     const Index whole = most_on_stack / rows;
     by_pieces(whole > columns_at_once ? whole / columns_at_once * columns_at_once : whole,
               before.data(), after.data());

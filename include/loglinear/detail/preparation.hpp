@@ -107,7 +107,7 @@ class Preparation {
 
   Inner inner_;
   Weights weights_;
-  Layout layout_;
+  Layout layout_{};
   Parameters<Scalar> parameters_;
   int weight_count_;
 };

@@ -37,13 +37,13 @@ inline void product_tile(const LeftOperand<Scalar>& a, Index depth, const Scalar
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  P sums[Rows][Packets];
+  P sums[array_size(Rows)][array_size(Packets)];
   for (int i = 0; i < Rows; ++i) {
     for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pset1<P>(Scalar(0));
   }
   const Scalar* column = a.data;
   for (Index p = 0; p < depth; ++p, column += a.column, b += b_stride) {
-    P right[Packets];
+    P right[array_size(Packets)];
     for (int n = 0; n < Packets; ++n) right[n] = ei::ploadu<P>(b + n * width);
     for (int i = 0; i < Rows; ++i) {
       const P left = ei::pset1<P>(column[i * a.row]);

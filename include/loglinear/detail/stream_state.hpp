@@ -193,7 +193,8 @@ class StreamState {
     std::int64_t buffered = self.buffered_;  // the same in a file whatever Index is
     part("buffered", buffered);
     require_between("buffered", buffered, std::int64_t{0}, std::int64_t{self.capacity() - 1});
-    if constexpr (is_written<Self>) self.buffered_ = static_cast<Index>(buffered);
+    if constexpr (is_written<Self>)
+      self.buffered_ = static_cast<decltype(self.buffered_)>(buffered);
     const Index n = self.buffered_ * self.leaves_;
     part("buffered_keys", self.keys_.topRows(n));
     part("buffered_values", self.values_.topRows(n));

@@ -5,6 +5,8 @@
 // Eigen spellings used throughout, and conversions between scalars.
 
 #include <Eigen/Core>
+#include <cstddef>
+#include <functional>
 #include <type_traits>
 
 #include "loglinear/detail/same_flags.hpp"
@@ -47,6 +49,17 @@ inline constexpr bool is_column_major_memory = is_memory<Type, false>;
 inline constexpr int column_block = 64;
 template <class Scalar>
 using BlockBuffer = Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, column_block, 1>;
+
+/// A count that is not negative as the bound of an array.
+[[nodiscard]] constexpr std::size_t array_size(Index count) {
+  return static_cast<std::size_t>(count);
+}
+
+/// Whether two numbers are the same to the last bit, where that is what is meant.
+template <class Scalar>
+[[nodiscard]] constexpr bool is_exactly(const Scalar& value, const Scalar& expected) {
+  return std::equal_to<>{}(value, expected);
+}
 
 /// The value of a scalar as a double, for bounds and messages: also of dual numbers (`.value()`)
 /// and of the narrow floating-point types.

@@ -36,8 +36,8 @@ struct DeltaProduct {
   static constexpr bool normalizes_key = true;
 
   template <class Scalar>
-  using Transition =
-      RepeatedProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>, Compositions>;
+  using Transition = RepeatedProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>,
+                                     detail::array_size(Compositions)>;
 
   [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
     return {projection("w_gate", 1), projection("w_comp_keys", Compositions * d_k),

@@ -29,7 +29,7 @@ void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
     into = from.exp();
     for (Index i = 0; i < from.rows(); ++i) {
       for (Index j = 0; j < from.cols(); ++j) {
-        if (from(i, j) == lowest) into(i, j) = Scalar(0);
+        if (is_exactly<Scalar>(from(i, j), lowest)) into(i, j) = Scalar(0);
       }
     }
   };
@@ -197,7 +197,8 @@ struct SequenceInputs {
     const Scalar lowest = -std::numeric_limits<Scalar>::infinity();
     for (Eigen::Index i = 0; i < values.rows(); ++i) {
       for (Eigen::Index j = 0; j < values.cols(); ++j) {
-        if (detail::is_finite(values(i, j)) || values(i, j) == lowest) continue;
+        if (detail::is_finite(values(i, j)) || detail::is_exactly<Scalar>(values(i, j), lowest))
+          continue;
         detail::fail(std::string(name) + "[" + std::to_string(i) + ", " + std::to_string(j) + "]",
                      detail::to_double(values(i, j)), "finite or -infinity");
       }

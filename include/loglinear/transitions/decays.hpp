@@ -50,7 +50,7 @@ struct ScalarDecay {
 
   [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
   void left(auto&& m) const {
-    if (decay != Scalar(1)) m *= decay;
+    if (!detail::is_exactly(decay, Scalar(1))) m *= decay;
   }
   void left_transposed(auto&& q) const { q *= decay; }
   void right(auto&& /*m*/) const {}

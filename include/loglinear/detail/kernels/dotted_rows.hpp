@@ -39,7 +39,7 @@ void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first
     std::fill(sums, sums + band, zero);
     for (int term = 0; term < count; ++term) {
       auto& [m, vector, weights, duals, found] = terms[term];
-      P d[N], packets[N], along[2] = {zero, zero};
+      P d[array_size(N)], packets[array_size(N)], along[2] = {zero, zero};
       load_in_order_of<Stored, N, Scalar>(vector + first, d);
       const Stored* row = m + top * stride + first;
       for (Index i = 0; i < height; ++i, row += stride) {

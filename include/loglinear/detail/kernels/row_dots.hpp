@@ -22,7 +22,7 @@ void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  P packets[Vectors][N];
+  P packets[Vectors][array_size(N)];
   for (std::size_t s = 0; s < Vectors; ++s) {
     for (int n = 0; n < N; ++n) packets[s][n] = ei::ploadu<P>(vectors[s] + first + n * width);
   }

@@ -42,7 +42,7 @@ void scale_and_add_outer_from(Scalar* m, Index first, Index rows, Index columns,
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
   for (; first + N * width <= columns; first += N * width) {
-    P along[N];
+    P along[array_size(N)];
     for (int n = 0; n < N; ++n) along[n] = ei::ploadu<P>(v + first + n * width);
     Scalar* row = m + first;
     for (Index i = 0; i < rows; ++i, row += stride) {

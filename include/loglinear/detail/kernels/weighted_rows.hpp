@@ -42,7 +42,7 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
   using P = Packet<Scalar>;
   [[maybe_unused]] constexpr Index width = packet_size<Scalar>;
   constexpr int chains = N >= Chains ? 1 : Chains / N;
-  P sums[Sums][chains][N];
+  P sums[Sums][array_size(chains)][array_size(N)];
   for (std::size_t s = 0; s < Sums; ++s) {
     for (int c = 0; c < chains; ++c) {
       for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
@@ -50,7 +50,7 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
     if (Add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
   }
   const auto add_row = [&](const auto& term, const Stored* row, Index i, auto c) {
-    [[maybe_unused]] P packets[N];
+    [[maybe_unused]] P packets[array_size(N)];
     if constexpr (is_narrow<Stored>) load_packets<Scalar, N>(row, packets);
     for (std::size_t s = 0; s < Sums; ++s) {
       const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));

@@ -53,13 +53,13 @@ class ChunkMap {
 
   /// What a pass for states computes.
   struct Kept {
-    Matrix decayed_keys;                  // k D
-    Matrix lookups, removals;             // p D, u D
-    Matrix lower, lookup_key;             // L = <p, u>_D, <p, k>_D
-    Matrix inverse, found, found_leaves;  // T, T p D, T <p, k>_D
-    Matrix keys, transition;              // the matrices of the same names; A only if `is_formed`
+    Matrix decayed_keys{};                      // k D
+    Matrix lookups{}, removals{};               // p D, u D
+    Matrix lower{}, lookup_key{};               // L = <p, u>_D, <p, k>_D
+    Matrix inverse{}, found{}, found_leaves{};  // T, T p D, T <p, k>_D
+    Matrix keys{}, transition{};  // the matrices of the same names; A only if `is_formed`
     bool is_formed = false;
-    std::vector<Matrix> found_states;  // F S of each older state, F p D for delta rules; if not
+    std::vector<Matrix> found_states{};  // F S of each older state, F p D for delta rules; if not
   };
   /// Exchanges what is kept: after a pass for states, and before the one for gradients that it
   /// precedes.
@@ -218,11 +218,11 @@ class ChunkMap {
   Index tokens_ = 0, leaves_ = 0, moments_ = 0;
   Pass pass_ = Pass::states;
   bool folds_ = false;  // queries are left as they are, their decay is in `query_factor`
-  Kept kept_;
-  Matrix decayed_queries_, query_key_;  // q D, <q, k>_D
-  Matrix query_removal_;                // <q, u>_D
-  Matrix scores_, queries_;
-  Matrix scratch_, carried_;
+  Kept kept_{};
+  Matrix decayed_queries_{}, query_key_{};  // q D, <q, k>_D
+  Matrix query_removal_{};                  // <q, u>_D
+  Matrix scores_{}, queries_{};
+  Matrix scratch_{}, carried_{};
 };
 
 }  // namespace loglinear::detail

@@ -157,8 +157,8 @@ class ChunkStep {
   std::optional<Views> rows_{};
   ChunkMap<Scalar> map_;
   ValueMix<Scalar> mix_;
-  Matrix weighted_;
-  Row lambda_;
+  Matrix weighted_{};
+  Row lambda_{};
 };
 
 }  // namespace loglinear::detail

@@ -19,6 +19,8 @@ class InputSource final : public TokenSource<Scalar> {
 
   InputSource(const SequenceInputs<Scalar>& in, Index weights)
       : in_(in), weights_(weights), leaves_(in.leaves()), updates_(in.updates()) {}
+  InputSource(const InputSource&) = delete;
+  InputSource& operator=(const InputSource&) = delete;
 
   /// Where reads go; nowhere before it is called.
   void read_into(Matrix& out) { out_ = &out; }

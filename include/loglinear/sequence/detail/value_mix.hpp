@@ -223,8 +223,8 @@ class ValueMix {
   Moments queries_at_, leaves_at_;
   Index tokens_ = 0;
   HalfDecays<Scalar> halves_;
-  Matrix decay_, from_start_, to_end_, ended_values_;
-  Matrix later_, earlier_, d_earlier_, earlier_transposed_, values_transposed_, reads_, notes_;
+  Matrix decay_{}, from_start_, to_end_, ended_values_{};
+  Matrix later_, earlier_, d_earlier_, earlier_transposed_, values_transposed_{}, reads_{}, notes_;
   Eigen::Matrix<Scalar, 1, Eigen::Dynamic> running_, sum_;
 };
 
