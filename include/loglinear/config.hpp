@@ -85,7 +85,7 @@ class AttentionSnapshot {
   friend class detail::ErasedAttention;
 
   AttentionMode mode_{};  // of the layer
-  std::any moment_;       // a MultiHeadAttention<Layer>::Snapshot
+  std::any moment_{};     // a MultiHeadAttention<Layer>::Snapshot
 };
 
 /// A layer whose mode was chosen at run time: `MultiHeadAttention` behind virtual functions, with

@@ -324,11 +324,11 @@ class MultiHeadAttention
 
   OutputBound bound_;
   int threads_;
-  std::vector<Layer> heads_;
+  std::vector<Layer> heads_{};
   detail::Parameters<Scalar> out_;
-  Vector reads_, d_reads_, output_, target_, d_output_;
+  Vector reads_{}, d_reads_{}, output_{}, target_{}, d_output_{};
   Vector no_free_{};
-  std::vector<std::exception_ptr> failures_;
+  std::vector<std::exception_ptr> failures_{};
 };
 
 }  // namespace loglinear

@@ -139,10 +139,10 @@ class Rewindable {
   Layer layer_;
   Index depth_, every_;
   std::uint64_t position_ = 0, earliest_ = 0;  // tokens since construction; how far back one can go
-  std::vector<typename Layer::Snapshot> snapshots_;
+  std::vector<typename Layer::Snapshot> snapshots_{};
   typename Layer::Snapshot present_{};  // what a rewind goes back to where it fails
-  detail::Matrix<Scalar> inputs_;       // column t mod its width: x_t
-  Vector x_;
+  detail::Matrix<Scalar> inputs_{};     // column t mod its width: x_t
+  Vector x_{};
 };
 
 }  // namespace loglinear

@@ -155,10 +155,10 @@ class StreamSnapshot {
   Index key_rows_ = 0, d_v_ = 0, leaves_ = 0, buffered_ = 0;
   std::uint64_t level_tokens_ = 0;  // those that are in levels
   double magnitude_ = 0, growth_ = 1;
-  std::vector<Stored> levels_;  // the active ones, lowest first
-  std::vector<Scalar> keys_, values_, factors_;
-  std::optional<detail::RecentProduct<Kind>> recent_;
-  std::vector<detail::PendingProduct<Kind>> pending_;
+  std::vector<Stored> levels_{};  // the active ones, lowest first
+  std::vector<Scalar> keys_{}, values_{}, factors_{};
+  std::optional<detail::RecentProduct<Kind>> recent_{};
+  std::vector<detail::PendingProduct<Kind>> pending_{};
 };
 
 }  // namespace loglinear

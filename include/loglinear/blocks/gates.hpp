@@ -40,7 +40,7 @@ template <class Scalar>
 /// `step = softplus(raw + dt_bias)`, `g = -exp(A_log) step`; T x heads each.
 template <class Scalar>
 struct DecayGate {
-  RowMajorMatrix<Scalar> step, g;
+  RowMajorMatrix<Scalar> step{}, g{};
 
   DecayGate() = default;
   DecayGate(const RowMajorMatrix<Scalar>& raw, const Matrix<Scalar>& dt_bias,

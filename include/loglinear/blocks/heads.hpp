@@ -21,12 +21,12 @@ template <class Scalar>
 struct HeadInputs {
   using Rows = typename SequenceInputs<Scalar>::Rows;
 
-  Index groups = 1, heads = 1;    // heads is a multiple of groups
-  RowMajorMatrix<Scalar> q, k;    // T x (groups d_k)
-  RowMajorMatrix<Scalar> v;       // T x (heads d_v)
-  RowMajorMatrix<Scalar> lambda;  // T x (heads levels)
-  RowMajorMatrix<Scalar> g;       // T x heads
-  RowMajorMatrix<Scalar> beta;    // T x heads, or empty: no delta rule
+  Index groups = 1, heads = 1;      // heads is a multiple of groups
+  RowMajorMatrix<Scalar> q{}, k{};  // T x (groups d_k)
+  RowMajorMatrix<Scalar> v{};       // T x (heads d_v)
+  RowMajorMatrix<Scalar> lambda{};  // T x (heads levels)
+  RowMajorMatrix<Scalar> g{};       // T x heads
+  RowMajorMatrix<Scalar> beta{};    // T x heads, or empty: no delta rule
 
   [[nodiscard]] Index length() const { return v.rows(); }
   [[nodiscard]] Index d_k() const { return k.cols() / groups; }

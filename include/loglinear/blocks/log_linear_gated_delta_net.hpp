@@ -119,11 +119,11 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
 
   /// Everything of a forward pass that its gradient needs.
   struct Front {
-    std::vector<Matrix> convolved;  // inputs of the convolutions, history first
-    std::array<Matrix, 3> mixed;    // q, k and v before silu
-    Matrix dl, output_gate;
-    detail::DecayGate<Scalar> gate;
-    detail::HeadInputs<Scalar> heads;
+    std::vector<Matrix> convolved{};  // inputs of the convolutions, history first
+    std::array<Matrix, 3> mixed{};    // q, k and v before silu
+    Matrix dl{}, output_gate{};
+    detail::DecayGate<Scalar> gate{};
+    detail::HeadInputs<Scalar> heads{};
   };
 
   static Index value_heads(const Options& o) {

@@ -111,12 +111,12 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
 
   /// Everything of a forward pass that its gradient needs.
   struct Front {
-    Matrix projected;               // in_proj's output
-    std::vector<Matrix> convolved;  // inputs of the convolution, history first
-    Matrix mixed;                   // its output before silu
-    Matrix x;                       // T x inner
-    detail::DecayGate<Scalar> gate;
-    detail::HeadInputs<Scalar> heads;
+    Matrix projected{};               // in_proj's output
+    std::vector<Matrix> convolved{};  // inputs of the convolution, history first
+    Matrix mixed{};                   // its output before silu
+    Matrix x{};                       // T x inner
+    detail::DecayGate<Scalar> gate{};
+    detail::HeadInputs<Scalar> heads{};
   };
 
   /// Where the parts of in_proj's rows begin.

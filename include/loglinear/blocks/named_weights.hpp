@@ -66,7 +66,7 @@ class NamedWeights {
   }
 
  private:
-  std::vector<std::pair<std::string, Matrix>> arrays_;
+  std::vector<std::pair<std::string, Matrix>> arrays_{};
 };
 
 }  // namespace loglinear

@@ -35,9 +35,9 @@ struct MixerShape {
 /// A gradient on its way back from a block's output to what `read_heads` read.
 template <class Scalar>
 struct ReadsGradient {
-  RowMajorMatrix<Scalar> reads;   // T x (heads d_v)
-  RowMajorMatrix<Scalar> gate;    // of the output gate before silu, likewise
-  RowMajorMatrix<Scalar> direct;  // of what reaches the output past the heads, likewise
+  RowMajorMatrix<Scalar> reads{};   // T x (heads d_v)
+  RowMajorMatrix<Scalar> gate{};    // of the output gate before silu, likewise
+  RowMajorMatrix<Scalar> direct{};  // of what reaches the output past the heads, likewise
 };
 
 }  // namespace detail

@@ -118,8 +118,8 @@ class Checkpoint {
                        "load_weights");
   }
 
-  Tensors tensors_;
-  std::set<std::string> read_;
+  Tensors tensors_{};
+  std::set<std::string> read_{};
 };
 
 }  // namespace loglinear

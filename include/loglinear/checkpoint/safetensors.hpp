@@ -133,7 +133,7 @@ template <class Numbers>
     detail::refuse(source, "has " + size + " bytes; a safetensors file has at least 8");
   }
   const auto length = detail::number_at<std::uint64_t>(file.data());
-  const auto rest = static_cast<std::uint64_t>(file.size()) - 8;
+  const std::uint64_t rest = file.size() - 8;
   if (length > rest || length > detail::longest_header) {
     detail::refuse(source, "the header's length is " + std::to_string(length) +
                                "; it must be at most 100000000 and fit in the file of " + size +

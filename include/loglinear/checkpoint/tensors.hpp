@@ -40,8 +40,8 @@ struct Tensor {
 /// and writes files; this header knows neither files nor JSON.
 class Tensors {
  public:
-  std::map<std::string, std::string> metadata;  ///< the file's `__metadata__`
-  std::string source = "tensors";               ///< where they come from, for messages: the path
+  std::map<std::string, std::string> metadata{};  ///< the file's `__metadata__`
+  std::string source = "tensors";                 ///< where they come from, for messages: the path
 
   /// All names, sorted.
   [[nodiscard]] std::vector<std::string> names() const {
@@ -177,7 +177,7 @@ class Tensors {
   }
 
  private:
-  std::map<std::string, Tensor, std::less<>> tensors_;
+  std::map<std::string, Tensor, std::less<>> tensors_{};
 };
 
 }  // namespace loglinear

@@ -62,7 +62,7 @@ class RecursiveLeastSquares {
     const double smallest = detail::to_double((std::numeric_limits<Scalar>::min)());
     detail::require_between("forgetting", options.forgetting, smallest, 1.0);
     detail::require_between("initial_covariance", p0, smallest, limit);
-    if (options.max_covariance == 0) options_.max_covariance = p0;
+    if (detail::is_exactly(options.max_covariance, 0.0)) options_.max_covariance = p0;
     detail::require_between("max_covariance", options_.max_covariance, p0, limit);
     const Index n = options.features;
     weights_.resize(n, options.outputs);
@@ -227,10 +227,10 @@ class RecursiveLeastSquares {
   }
 
   Options options_;
-  Matrix weights_;
-  Matrix upper_;  // U; its diagonal is 1, what lies below is never read
-  Vector diagonal_;
-  Vector phi_, seen_, scaled_, gain_, target_, prediction_;
+  Matrix weights_{};
+  Matrix upper_{};  // U; its diagonal is 1, what lies below is never read
+  Vector diagonal_{};
+  Vector phi_{}, seen_{}, scaled_{}, gain_{}, target_{}, prediction_{};
   std::uint64_t updates_ = 0;
 };
 

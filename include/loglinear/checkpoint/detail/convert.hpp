@@ -72,15 +72,15 @@ template <class Scalar>
 /// A finite value to `digits` significant binary digits and to a multiple of 2^lowest, ties to
 /// even. In one step: double to float to half would round twice.
 [[nodiscard]] inline double rounded_to(int digits, int lowest, double value) {
-  if (value == 0) return value;
+  if (is_exactly(value, 0.0)) return value;
   int exponent = 0;
   std::frexp(value, &exponent);
   const int unit = (std::max)(exponent - digits, lowest);
   const double scaled = std::ldexp(value, -unit);
   const double down = std::floor(scaled), rest = scaled - down;
-  const bool is_odd = std::fmod(down, 2) != 0;
-  const double near = rest > 0.5 || (rest == 0.5 && is_odd) ? down + 1 : down;
-  return std::copysign(std::ldexp(near, unit), value);
+  const bool is_odd = !is_exactly(std::fmod(down, 2), 0.0);
+  const double nearest = rest > 0.5 || (is_exactly(rest, 0.5) && is_odd) ? down + 1 : down;
+  return std::copysign(std::ldexp(nearest, unit), value);
 }
 
 /// Writes one coefficient as F64, F32, F16 or BF16. \return whether it is finite there
@@ -98,13 +98,13 @@ bool encode(Scalar value, DType dtype, std::byte* bytes) {
   }
   if (!std::isfinite(wide)) return false;
   if (dtype == DType::f16) {
-    const double near = rounded_to(11, -24, wide);
-    const Eigen::half half(static_cast<float>(near));
-    return put(Eigen::numext::bit_cast<std::uint16_t>(half), std::abs(near) <= 65504);
+    const double nearest = rounded_to(11, -24, wide);
+    const Eigen::half half(static_cast<float>(nearest));
+    return put(Eigen::numext::bit_cast<std::uint16_t>(half), std::abs(nearest) <= 65504);
   }
-  const auto near = static_cast<float>(rounded_to(8, -133, wide));
-  return put(static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(near) >> 16),
-             std::isfinite(near));
+  const auto nearest = static_cast<float>(rounded_to(8, -133, wide));
+  return put(static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(nearest) >> 16),
+             std::isfinite(nearest));
 }
 
 }  // namespace loglinear::detail

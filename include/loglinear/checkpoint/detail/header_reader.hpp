@@ -24,18 +24,18 @@ namespace loglinear::detail {
 
 /// What a header says about one tensor.
 struct HeaderEntry {
-  std::optional<DType> dtype;
-  std::optional<std::vector<std::uint64_t>> shape;
-  std::optional<std::vector<std::uint64_t>> data_offsets;  // two of them
+  std::optional<DType> dtype{};
+  std::optional<std::vector<std::uint64_t>> shape{};
+  std::optional<std::vector<std::uint64_t>> data_offsets{};  // two of them
 };
 
 /// A handler of nlohmann's SAX parser, which stops where a member function returns false; `problem`
 /// then says why.
 class HeaderReader {
  public:
-  std::map<std::string, HeaderEntry> entries;
-  std::map<std::string, std::string> metadata;
-  std::string problem;
+  std::map<std::string, HeaderEntry> entries{};
+  std::map<std::string, std::string> metadata{};
+  std::string problem{};
 
   bool start_object(std::size_t) {
     if (place_ == Place::outside) return enter(Place::top);
@@ -169,8 +169,8 @@ class HeaderReader {
   }
 
   Place place_ = Place::outside;
-  std::string name_;                // of the tensor
-  std::optional<std::string> key_;  // in the innermost object
+  std::string name_{};                // of the tensor
+  std::optional<std::string> key_{};  // in the innermost object
   bool has_metadata_ = false;
 };
 

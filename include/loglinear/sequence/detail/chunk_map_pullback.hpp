@@ -177,11 +177,11 @@ class ChunkMapPullback {
   const typename ChunkMap<Scalar>::Kept& kept_;
   ChunkDecay<Scalar>& decay_;
   SequenceShape shape_;
-  Matrix d_transition_;                                // where A is formed
-  Matrix d_written_transposed_, d_sought_transposed_;  // where it is not
-  Matrix d_lookups_, d_removals_, d_lower_, d_query_removal_, d_lookup_key_;
-  Matrix d_found_, d_found_leaves_;
-  Matrix scratch_, carried_, transposed_;
+  Matrix d_transition_{};                                  // where A is formed
+  Matrix d_written_transposed_{}, d_sought_transposed_{};  // where it is not
+  Matrix d_lookups_{}, d_removals_{}, d_lower_{}, d_query_removal_{}, d_lookup_key_{};
+  Matrix d_found_{}, d_found_leaves_{};
+  Matrix scratch_{}, carried_{}, transposed_{};
 };
 
 }  // namespace loglinear::detail

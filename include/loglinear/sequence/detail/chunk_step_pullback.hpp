@@ -122,10 +122,10 @@ class ChunkStepPullback {
   ChunkStep<Scalar>& step_;
   ChunkMapPullback<Scalar> map_;
   SequenceShape shape_;
-  Matrix lambda_out_;
-  Row lambda_, d_lambda_;
-  Matrix d_weighted_, d_queries_, d_keys_, carried_, transposed_, decayed_reads_;
-  Matrix d_queries_transposed_, d_out_transposed_, queries_transposed_, products_;
+  Matrix lambda_out_{};
+  Row lambda_{}, d_lambda_{};
+  Matrix d_weighted_{}, d_queries_{}, d_keys_{}, carried_{}, transposed_{}, decayed_reads_{};
+  Matrix d_queries_transposed_{}, d_out_transposed_{}, queries_transposed_{}, products_{};
 };
 
 }  // namespace loglinear::detail
