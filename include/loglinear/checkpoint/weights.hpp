@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -80,9 +79,9 @@ void set_weights(Layer& layer, const Tensors& tensors, const WeightNames& names 
     detail::RowMajorMatrix<Scalar> values = tensors.template matrix<Scalar>(in_file);
     const double limit = detail::magnitude_limit<Scalar>(), largest = detail::max_abs(values);
     if (largest > limit) {
-      std::ostringstream problem;
-      problem << "its largest coefficient is " << largest << "; it must be at most " << limit;
-      detail::refuse_tensor(tensors.source, in_file, problem.str());
+      detail::refuse_tensor(
+          tensors.source, in_file,
+          detail::Text("its largest coefficient is ", largest, "; it must be at most ", limit));
     }
     all.emplace_back(name, values.template reshaped<Eigen::RowMajor>(rows, columns));
   }
