@@ -201,7 +201,8 @@ TEST_CASE("Weights under other names, in other dtypes, from other shapes") {
   refuses(replaced("w_query", random.matrix<double>(3, 2)), names,
           "tensor \"w_query\": is F64[3, 2]; w_query is [2, 3]");
   refuses(replaced("w_value", test::Matrix<double>::Constant(2, 3, 1e308)), names,
-          "tensor \"w_value\": its largest coefficient is 1e+308; it must be at most 4.49423e+307");
+          "tensor \"w_value\": its largest coefficient is 1e+308; it must be at most "
+          "4.4942328371557893e+307");
   // A single row or column may be a vector, and the other way round.
   set_weights(layer, replaced("w_dt", test::Vector<double>(random.vector<double>(3))), names);
   set_weights(layer, replaced("A_log", random.matrix<double>(1, 1)), names);

@@ -268,16 +268,17 @@ TEST_CASE("Magnitudes that would overflow at once, or later") {
   Layer layer = used<Layer>(options(), 3);
   const Layer stored = used<Layer>(options());
   const float large = 3e38f;
-  CHECK(test::mentions(test::error_of([&] {
-                         test::load_bytes(Spoilt(stored).number("w_key", 0, large).bytes(), layer);
-                       }),
-                       {"the largest weight is 3e+38; it must be between 0 and 8.5"}));
+  CHECK(test::mentions(
+      test::error_of(
+          [&] { test::load_bytes(Spoilt(stored).number("w_key", 0, large).bytes(), layer); }),
+      {"the largest weight is 3.0000000054977558e+38; it must be between 0 and 8.5"}));
   refuses(layer, Spoilt(stored).number("state.level3", 5, large),
-          "state: the magnitude of the levels is 3e+38; it must be between 0 and 8.50706e+37");
+          "state: the magnitude of the levels is 3.0000000054977558e+38; it must be between 0 and "
+          "8.5070586659632215e+37");
   refuses(layer, Spoilt(stored).number("state.magnitude", 0, -1.0),
-          "state: magnitude is -1; it must be between 0 and 8.50706e+37");
+          "state: magnitude is -1; it must be between 0 and 8.5070586659632215e+37");
   refuses(layer, Spoilt(stored).number("state.magnitude", 0, 1e39),
-          "state: magnitude is 1e+39; it must be between 0 and 8.50706e+37");
+          "state: magnitude is 1e+39; it must be between 0 and 8.5070586659632215e+37");
   CHECK(test::mentions(test::error_of([&] {
                          test::load_bytes(Spoilt(stored)
                                               .number("state.buffered_keys", 0, large)
@@ -313,11 +314,11 @@ TEST_CASE("A readout's factors") {
   readout.update(Eigen::Vector3d(1, 2, 3), Eigen::VectorXd::Ones(1));
   const Readout stored(readout);
   refuses(readout, Spoilt(stored).number("diagonal", 1, 0.0),
-          "the smallest of D is 0; it must be between 2.22507e-308 and 10");
+          "the smallest of D is 0; it must be between 2.2250738585072014e-308 and 10");
   refuses(readout, Spoilt(stored).number("diagonal", 1, -1.0),
-          "the smallest of D is -1; it must be between 2.22507e-308 and 10");
+          "the smallest of D is -1; it must be between 2.2250738585072014e-308 and 10");
   refuses(readout, Spoilt(stored).number("diagonal", 1, 10.5),
-          "the largest of D is 10.5; it must be between 2.22507e-308 and 10");
+          "the largest of D is 10.5; it must be between 2.2250738585072014e-308 and 10");
   refuses(readout, Spoilt(stored).number("upper", 3, 0.5),
           "U is another matrix; it must be unit upper triangular");
   refuses(readout, Spoilt(stored).number("upper", 0, 2.0),

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -87,11 +86,10 @@ class Tensors {
     for (Eigen::Index i = 0; i < values.size(); ++i) {
       values.data()[i] = detail::decoded<Scalar>(tensor.dtype, tensor.bytes.data() + i * step);
       if (!detail::is_finite(values.data()[i])) {
-        std::ostringstream problem;
-        problem << "coefficient " << i << " is "
-                << detail::decoded<double>(tensor.dtype, tensor.bytes.data() + i * step)
-                << "; it must be finite in the scalar converted to";
-        detail::refuse_tensor(source, name, problem.str());
+        const auto value = detail::decoded<double>(tensor.dtype, tensor.bytes.data() + i * step);
+        detail::refuse_tensor(source, name,
+                              detail::Text("coefficient ", i, " is ", value,
+                                           "; it must be finite in the scalar converted to"));
       }
     }
     return values;
@@ -147,10 +145,9 @@ class Tensors {
     for (Eigen::Index i = 0; i < stored.size(); ++i) {
       std::byte* const to = tensor.bytes.data() + static_cast<std::size_t>(i) * step;
       if (detail::encode(stored.data()[i], dtype, to)) continue;
-      std::ostringstream problem;
-      problem << "coefficient " << i << " is " << stored.data()[i] << "; it must be finite as "
-              << name_of(dtype);
-      detail::refuse_tensor(source, name, problem.str());
+      detail::refuse_tensor(source, name,
+                            detail::Text("coefficient ", i, " is ", stored.data()[i],
+                                         "; it must be finite as ", name_of(dtype)));
     }
     add(name, std::move(tensor));
   }

@@ -7,7 +7,6 @@
 #include <map>
 #include <optional>
 #include <set>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -147,9 +146,9 @@ void set_weights(Layer& layer, const Tensors& tensors, const WeightNames& names 
     detail::RowMajorMatrix<Scalar> values = tensors.template matrix<Scalar>(in_file);
     const double limit = detail::magnitude_limit<Scalar>(), largest = detail::max_abs(values);
     if (largest > limit) {
-      std::ostringstream problem;
-      problem << "its largest coefficient is " << largest << "; it must be at most " << limit;
-      detail::refuse_tensor(tensors.source, in_file, problem.str());
+      detail::refuse_tensor(
+          tensors.source, in_file,
+          detail::Text("its largest coefficient is ", largest, "; it must be at most ", limit));
     }
     all.emplace_back(name, values.template reshaped<Eigen::RowMajor>(rows, columns));
   }

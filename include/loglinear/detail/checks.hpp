@@ -9,14 +9,15 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <exception>
 #include <limits>
-#include <sstream>
 #include <stdexcept>
 #include <string_view>
 #include <type_traits>
 
 #include "loglinear/detail/error.hpp"
 #include "loglinear/detail/magnitude.hpp"
+#include "loglinear/detail/text.hpp"
 #include "loglinear/detail/types.hpp"
 
 #if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
@@ -25,13 +26,35 @@
 
 namespace loglinear::detail {
 
-/// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>".
-template <class Value>
+#ifndef __cpp_exceptions
+/// Stands for std::invalid_argument where exceptions are off, for that brings 70 KB of code along.
+class InvalidArgument final : public std::exception {
+ public:
+  explicit InvalidArgument(const Text& text) : text_(text) {}
+  [[nodiscard]] const char* what() const noexcept override { return text_.c_str(); }
+
+ private:
+  Text text_;
+};
+#endif
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_with(std::string_view argument,
+                                                             std::string_view value,
+                                                             std::string_view legal) {
+  const Text text("loglinear: ", argument, " is ", value, "; it must be ", legal);
+#ifdef __cpp_exceptions
+  raise(std::invalid_argument(text.c_str()));
+#else
+  raise(InvalidArgument(text));
+#endif
+}
+
+/// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>". What is legal may
+/// come in parts, words and numbers.
+template <class Value, class... Legal>
 [[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
-                                                 std::string_view legal) {
-  std::ostringstream message;
-  message << "loglinear: " << argument << " is " << value << "; it must be " << legal;
-  raise(std::invalid_argument(message.str()));
+                                                 const Legal&... legal) {
+  fail_with(argument, Text(value), Text(legal...));
 }
 
 inline void require_positive(std::string_view argument, Index value) {
@@ -39,11 +62,7 @@ inline void require_positive(std::string_view argument, Index value) {
 }
 
 inline void require_size(std::string_view argument, Index size, Index expected) {
-  if (size == expected) return;
-  std::ostringstream name, legal;
-  name << "the size of " << argument;
-  legal << expected;
-  fail(name.str(), size, legal.str());
+  if (size != expected) fail(Text("the size of ", argument), size, expected);
 }
 
 /// Whether a scalar is neither infinite nor NaN. For float and double by the bits, so that no
@@ -72,9 +91,7 @@ template <class Value, class Bound>
 void require_between(std::string_view argument, const Value& value, const Bound& low,
                      const Bound& high) {
   if (value >= low && value <= high) return;  // also refuses NaN
-  std::ostringstream legal;
-  legal << "between " << low << " and " << high;
-  fail(argument, value, legal.str());
+  fail(argument, value, "between ", low, " and ", high);
 }
 
 /// Whether all coefficients of a vector or matrix are finite.
@@ -107,11 +124,9 @@ void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& 
   for (Index j = 0; j < values.cols(); ++j) {
     for (Index i = 0; i < values.rows(); ++i) {
       if (is_finite(values.derived().coeff(i, j))) continue;
-      std::ostringstream name;
-      name << argument << '[' << i;
-      if (values.cols() > 1) name << ", " << j;
-      name << ']';
-      fail(name.str(), to_double(values.derived().coeff(i, j)), "finite");
+      const Text name =
+          values.cols() > 1 ? Text(argument, "[", i, ", ", j, "]") : Text(argument, "[", i, "]");
+      fail(name, to_double(values.derived().coeff(i, j)), "finite");
     }
   }
 }

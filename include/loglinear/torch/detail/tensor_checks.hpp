@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <locale>
 #include <sstream>
 #include <string>
 
@@ -16,6 +17,15 @@
 #include "loglinear/torch/tensor_inputs.hpp"
 
 namespace loglinear::detail {
+
+/// A value of LibTorch as LibTorch prints it, under any locale.
+template <class Value>
+[[nodiscard]] std::string printed(const Value& value) {
+  std::ostringstream text;
+  text.imbue(std::locale::classic());
+  text << value;
+  return text.str();
+}
 
 /// What may differ from the shape that `require_shape` is given.
 enum class Leeway { none, several_rows, more_columns };
@@ -35,14 +45,14 @@ inline void require_shape(const char* name, const at::Tensor& tensor, at::IntArr
   bool is_legal = sizes.size() == legal.size();
   for (std::size_t i = 0; is_legal && i < legal.size(); ++i) is_legal = fits(i);
   if (is_legal) return;
-  std::ostringstream text;
+  std::string text;
   for (std::size_t i = 0; i < legal.size(); ++i) {
-    text << (i == 0 ? "[" : ", ") << legal[i];
-    if (leeway == Leeway::several_rows && i == 1) text << " n";
-    if (leeway == Leeway::more_columns && i + 1 == legal.size()) text << " or more";
+    text += (i == 0 ? "[" : ", ") + std::to_string(legal[i]);
+    if (leeway == Leeway::several_rows && i == 1) text += " n";
+    if (leeway == Leeway::more_columns && i + 1 == legal.size()) text += " or more";
   }
-  text << (leeway == Leeway::several_rows ? "], n at least 1" : "]");
-  fail(std::string("the shape of ") + name, sizes, text.str());
+  text += leeway == Leeway::several_rows ? "], n at least 1" : "]";
+  fail(Text("the shape of ", name), printed(sizes), text);
 }
 
 /// Throws unless all that is given lies on the CPU as strided numbers of one type, float or double.
@@ -59,14 +69,16 @@ inline void require_kinds(const TensorInputs& in) {
     const at::Tensor& tensor = in.*tensor_members[i];
     if (!tensor.defined()) continue;
     const std::string name = tensor_names[i];
-    if (!tensor.device().is_cpu()) fail("the device of " + name, tensor.device(), "cpu");
-    if (tensor.layout() != at::kStrided) fail("the layout of " + name, tensor.layout(), "Strided");
+    if (!tensor.device().is_cpu()) fail("the device of " + name, printed(tensor.device()), "cpu");
+    if (tensor.layout() != at::kStrided)
+      fail("the layout of " + name, printed(tensor.layout()), "Strided");
     const at::ScalarType type = tensor.scalar_type();
     if (type != at::kFloat && type != at::kDouble) {
-      fail("the dtype of " + name, type, "Float or Double");
+      fail("the dtype of " + name, printed(type), "Float or Double");
     }
     if (type != in.q.scalar_type()) {
-      fail("the dtype of " + name, type, std::string(toString(in.q.scalar_type())) + ", as of q");
+      fail("the dtype of " + name, printed(type),
+           std::string(toString(in.q.scalar_type())) + ", as of q");
     }
   }
 }
@@ -75,7 +87,7 @@ inline void require_kinds(const TensorInputs& in) {
 inline void require_shapes(const TensorInputs& in) {
   const auto four = [](const char* name, const at::Tensor& tensor, const char* legal) {
     if (tensor.dim() != 4 || tensor.size(3) < 1) {
-      fail(std::string("the shape of ") + name, tensor.sizes(), legal);
+      fail(Text("the shape of ", name), printed(tensor.sizes()), legal);
     }
   };
   four("q", in.q, "[B, T, H, d_k], d_k at least 1");
