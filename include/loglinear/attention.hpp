@@ -326,7 +326,8 @@ class LogLinearAttention
   /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
   /// `log_linear_state().flat_state()`.
   [[nodiscard]] Vector state() const {
-    return log_linear_state().flat_state().template cast<Scalar>();
+    const State plain = log_linear_state();
+    return plain.flat_state().template cast<Scalar>();
   }
   /// Jumps to a later count, as if the tokens up to it had written nothing and had no transition:
   /// what is remembered ages and merges as it would have, in no time. Costs a pass over the active
@@ -379,13 +380,19 @@ class LogLinearAttention
   [[nodiscard]] std::vector<std::string> weight_names() const {
     return preparation_.parameters().names();
   }
-  /// One weight array, `outputs x d_model`, or `1 x n` for a free vector; a read-only view.
-  /// \throws std::invalid_argument for a name that is not in `weight_names()`
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const {
+  /// One weight array, `outputs x d_model`, or `1 x n` for a free vector; a read-only view, valid
+  /// as long as the layer is neither moved nor destroyed. \throws std::invalid_argument for a name
+  /// that is not in `weight_names()`
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
     return preparation_.parameters().get(name);
   }
-  /// Replaces one weight array by a matrix of the same shape. \throws std::invalid_argument for an
-  /// unknown name, another shape or coefficients that are not finite
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
+    return preparation_.parameters().get(name);
+  }
+  /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
+  /// Allocates a copy of it. \throws std::invalid_argument for an unknown name, another shape or
+  /// coefficients that are not finite; nothing is changed then
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     preparation_.parameters().set(name, value);

@@ -163,7 +163,8 @@ class Attention {
 
   /// `head0.w_key`, ..., `w_out`, in the order in which they are drawn.
   [[nodiscard]] virtual std::vector<std::string> weight_names() const = 0;
-  /// One weight array; a read-only view. \throws std::invalid_argument for an unknown name
+  /// One weight array; a read-only view, valid as long as the layer. \throws std::invalid_argument
+  /// for an unknown name
   [[nodiscard]] virtual detail::ConstMatrixView<Scalar> weight(std::string_view name) const = 0;
   /// Replaces one weight array. \throws std::invalid_argument for an unknown name, another shape or
   /// coefficients that are not finite

@@ -7,17 +7,43 @@
 ///
 /// A stream of `count` tokens is kept like a binary counter: level l holds the bucket of 2^l
 /// consecutive tokens that bit l of `count` stands for (Guo et al., arXiv:2506.04761, section 2).
-/// With `max_levels` levels everything older folds into the last one. All functions are constexpr,
-/// do not allocate and do not throw; they need no Eigen.
+/// With `max_levels` levels everything older folds into the last one. All functions are constexpr
+/// and need no Eigen. They throw std::invalid_argument unless `max_levels` is 1 to 64 and a level
+/// is one of those, and do not allocate otherwise; in a constant expression that is an error of the
+/// compiler.
 
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "loglinear/detail/error.hpp"
 
 namespace loglinear {
 
 /// The most levels a hierarchy can have: one for each bit of a 64-bit token count.
 inline constexpr int max_level_limit = 64;
+
+namespace detail {
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void refuse_level(const char* argument, int value,
+                                                                int least, int most) {
+  raise(std::invalid_argument("loglinear: " + std::string(argument) + " is " +
+                              std::to_string(value) + "; it must be between " +
+                              std::to_string(least) + " and " + std::to_string(most)));
+}
+constexpr void require_level_count(int max_levels) {
+  if (max_levels < 1 || max_levels > max_level_limit) {
+    refuse_level("max_levels", max_levels, 1, max_level_limit);
+  }
+}
+/// `max_levels` must have been checked.
+constexpr void require_level(int level, int max_levels) {
+  if (level < 0 || level >= max_levels) refuse_level("level", level, 0, max_levels - 1);
+}
+
+}  // namespace detail
 
 /// What the last level does with what it holds when a carry adds another bucket of
 /// `2^(max_levels - 1)` tokens to it.
@@ -51,31 +77,35 @@ enum class ReadOrder {
 };
 
 /// Number of level weights a read over `max_levels` levels takes: one more for `current_apart`.
-[[nodiscard]] constexpr int level_weight_count(ReadOrder order, int max_levels) noexcept {
+[[nodiscard]] constexpr int level_weight_count(ReadOrder order, int max_levels) {
+  detail::require_level_count(max_levels);
   return order == ReadOrder::current_apart ? max_levels + 1 : max_levels;
 }
 
 /// The level at which the next leaf lands when `count` tokens have been pushed:
 /// `min(countr_one(count), max_levels - 1)`. All active levels below it are merged into it.
-[[nodiscard]] constexpr int landed_level(std::uint64_t count, int max_levels) noexcept {
+[[nodiscard]] constexpr int landed_level(std::uint64_t count, int max_levels) {
+  detail::require_level_count(max_levels);
   return (std::min)(std::countr_one(count), max_levels - 1);
 }
 
 /// Bit l is set iff level l holds a bucket after `count` tokens: the bits of `count`, with the last
 /// level active iff `count >= 2^(max_levels - 1)`.
-[[nodiscard]] constexpr std::uint64_t active_mask(std::uint64_t count, int max_levels) noexcept {
+[[nodiscard]] constexpr std::uint64_t active_mask(std::uint64_t count, int max_levels) {
+  detail::require_level_count(max_levels);
   const std::uint64_t last = std::uint64_t{1} << (max_levels - 1);
   return (count & (last - 1)) | (count >= last ? last : 0);
 }
 
 /// Whether level `level` holds a bucket after `count` tokens.
-[[nodiscard]] constexpr bool is_active_level(std::uint64_t count, int level,
-                                             int max_levels) noexcept {
-  return ((active_mask(count, max_levels) >> level) & 1u) != 0;
+[[nodiscard]] constexpr bool is_active_level(std::uint64_t count, int level, int max_levels) {
+  const std::uint64_t mask = active_mask(count, max_levels);
+  detail::require_level(level, max_levels);
+  return ((mask >> level) & 1u) != 0;
 }
 
 /// Number of levels that hold a bucket after `count` tokens: the set bits of `active_mask`.
-[[nodiscard]] constexpr int active_level_count(std::uint64_t count, int max_levels) noexcept {
+[[nodiscard]] constexpr int active_level_count(std::uint64_t count, int max_levels) {
   return std::popcount(active_mask(count, max_levels));
 }
 
@@ -89,7 +119,7 @@ enum class ReadOrder {
 /// last level: `max_levels - 1`, or `max_levels` for `current_apart`. In the order `before_push`
 /// a token does not see itself: `s < t` there.
 [[nodiscard]] constexpr int level_of(std::uint64_t s, std::uint64_t t, ReadOrder order,
-                                     int max_levels) noexcept {
+                                     int max_levels) {
   int level = static_cast<int>(std::bit_width(t ^ s));
   if (order == ReadOrder::before_push) level -= 1;
   if (order == ReadOrder::after_push) {
@@ -107,7 +137,9 @@ struct Bucket {
 };
 
 /// The bucket that level `level` holds after `count` tokens; its `size` is 0 when inactive.
-[[nodiscard]] constexpr Bucket bucket_of(std::uint64_t count, int level, int max_levels) noexcept {
+[[nodiscard]] constexpr Bucket bucket_of(std::uint64_t count, int level, int max_levels) {
+  detail::require_level_count(max_levels);
+  detail::require_level(level, max_levels);
   const std::uint64_t unit = std::uint64_t{1} << level;
   if (level == max_levels - 1) return {level, 0, count & ~(unit - 1)};
   return {level, count & ~(2 * unit - 1), count & unit};
@@ -118,7 +150,7 @@ struct Bucket {
 class ActiveLevels {
  public:
   /// The levels after `count` tokens.
-  constexpr ActiveLevels(std::uint64_t count, int max_levels) noexcept
+  constexpr ActiveLevels(std::uint64_t count, int max_levels)
       : mask_(active_mask(count, max_levels)) {}
 
   /// Walks the set bits of the mask upwards.
@@ -151,7 +183,9 @@ class ActiveLevels {
 /// `count` tokens pushed: where the bucket is (`before_push`), where the carry takes it
 /// (`after_push`), or one above (`current_apart`).
 [[nodiscard]] constexpr int seen_level(ReadOrder order, int level, std::uint64_t count,
-                                       int max_levels) noexcept {
+                                       int max_levels) {
+  detail::require_level_count(max_levels);
+  detail::require_level(level, max_levels);
   if (order == ReadOrder::current_apart) return level + 1;
   return order == ReadOrder::after_push ? (std::max)(level, landed_level(count, max_levels))
                                         : level;
@@ -159,8 +193,8 @@ class ActiveLevels {
 
 /// The weight index under which a read at the next token sees that token's own leaf, or -1 where
 /// it does not (`before_push`).
-[[nodiscard]] constexpr int seen_leaf_level(ReadOrder order, std::uint64_t count,
-                                            int max_levels) noexcept {
+[[nodiscard]] constexpr int seen_leaf_level(ReadOrder order, std::uint64_t count, int max_levels) {
+  detail::require_level_count(max_levels);
   if (order == ReadOrder::before_push) return -1;
   return order == ReadOrder::after_push ? landed_level(count, max_levels) : 0;
 }

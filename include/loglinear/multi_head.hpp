@@ -231,12 +231,18 @@ class MultiHeadAttention
     names.emplace_back("w_out");
     return names;
   }
-  /// One weight array; a read-only view. \throws std::invalid_argument for an unknown name
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const {
+  /// One weight array; a read-only view, valid as long as the layer is neither moved nor destroyed.
+  /// \throws std::invalid_argument for an unknown name
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
     const auto [index, rest] = split(name);
     return index < 0 ? out_.get(rest) : head(index).weight(rest);
   }
-  /// Replaces one weight array. \throws std::invalid_argument as `LogLinearAttention::set_weight`
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
+    return weight(name);
+  }
+  /// Replaces one weight array; allocates. \throws std::invalid_argument as
+  /// `LogLinearAttention::set_weight`
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const auto [index, rest] = split(name);

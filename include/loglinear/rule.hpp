@@ -57,7 +57,8 @@ struct Parameter {
 }
 
 /// What a rule reads: the projections of one token. `Vec` is a read-only or a writable view; with a
-/// writable one the same struct receives the gradient.
+/// writable one the same struct receives the gradient. Views are of the layer's memory and valid
+/// within the call alone: a rule that keeps one must copy its numbers.
 template <class Vec>
 struct Projections {
   Vec k;     ///< W_k x, length d_k

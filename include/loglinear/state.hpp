@@ -125,12 +125,16 @@ class LogLinearState {
 
   /// The matrix of one level, zero where inactive; a view, nothing is copied.
   /// \throws std::invalid_argument unless 0 <= level < max_levels
-  [[nodiscard]] ConstLevel level(int level) const {
+  [[nodiscard]] ConstLevel level(int level) const& {
     detail::require_between("level", level, 0, max_levels() - 1);
     return levels_.level(level);
   }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] LevelMatrix level(int level) const&& { return this->level(level); }
   /// All levels one after the other, row-major, length `max_levels * d_k * d_v`; a view.
-  [[nodiscard]] ConstFlat flat_state() const noexcept { return levels_.flat(); }
+  [[nodiscard]] ConstFlat flat_state() const& noexcept { return levels_.flat(); }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Vector<Scalar> flat_state() const&& { return levels_.flat(); }
 
   /// Empties all levels and sets `size()` to 0. Does not allocate.
   void reset() noexcept { levels_.reset(); }

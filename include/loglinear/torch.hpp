@@ -48,7 +48,7 @@ template <class Scalar>
 /// Without lambda there is one state, as in plain linear attention, at its cost: the same as a
 /// lambda of ones, up to rounding.
 ///
-/// \param in       the tensors, shaped as `TensorInputs` says
+/// \param given    the tensors, shaped as `TensorInputs` says
 /// \param options  the size of chunks
 /// \return the reads, [B, T, H, d_v], contiguous, of the inputs' dtype
 /// \throws std::invalid_argument for a tensor that is missing, of another shape, dtype, device or
@@ -61,8 +61,9 @@ template <class Scalar>
 /// bits on any number of them. Where a gradient is asked for, autograd keeps the tensors and
 /// O(T / C d_k d_v) numbers a head. Tensors that are changed in place between the two passes are
 /// detected by autograd. Second derivatives are refused when they are asked for.
-[[nodiscard]] inline at::Tensor chunkwise(const TensorInputs& in,
+[[nodiscard]] inline at::Tensor chunkwise(const TensorInputs& given,
                                           const ChunkwiseOptions& options = {}) {
+  const TensorInputs in = detail::without_absent(given);
   detail::chunk_size_of(options);
   detail::require_kinds(in);
   detail::require_shapes(in);

@@ -204,8 +204,8 @@ TEMPLATE_TEST_CASE("Sequences and blocks of the paper likewise", "", float, doub
                lambda = edge_rows(length, 6), g = edge_rows(length, random.below(2) == 0 ? 1 : 3),
                beta = edge_rows(length, 1);
     SequenceInputs<Scalar> in{q, k, v, lambda};
-    if (random.below(2) == 0) new (&in) SequenceInputs<Scalar>{q, k, v, lambda, g};
-    if (random.below(2) == 0) new (&in) SequenceInputs<Scalar>{q, k, v, lambda, g, Rows(), beta};
+    if (random.below(2) == 0) in = {q, k, v, lambda, g};
+    if (random.below(2) == 0) in = {q, k, v, lambda, g, Rows(), beta};
     const std::string error = test::error_of([&] { chunkwise(in, state, {.chunk_size = 4}); });
     CHECK((error.empty() || state == before));
     CHECK(state.flat_state().allFinite());

@@ -91,15 +91,20 @@ TEST_CASE("sequences that are parts of larger matrices", "[law]") {
     const auto middle = [](const Array<double>& part, const Array<double>& all) {
       return all.block(all.size() > 0 ? 1 : 0, all.size() > 0 ? 2 : 0, part.rows(), part.cols());
     };
-    const SequenceInputs<double> parts{.q = middle(t.q, large.q),
-                                       .k = middle(t.k, large.k),
-                                       .v = middle(t.v, large.v),
-                                       .lambda = middle(t.lambda, large.lambda),
-                                       .g = middle(t.g, large.g),
-                                       .g_value = middle(t.g_value, large.g_value),
-                                       .beta = middle(t.beta, large.beta),
-                                       .u = middle(t.u, large.u),
-                                       .p = middle(t.p, large.p)};
+    // By name: a part without one is copied.
+    const auto q = middle(t.q, large.q), k = middle(t.k, large.k), v = middle(t.v, large.v),
+               lambda = middle(t.lambda, large.lambda), g = middle(t.g, large.g),
+               g_value = middle(t.g_value, large.g_value), beta = middle(t.beta, large.beta),
+               u = middle(t.u, large.u), p = middle(t.p, large.p);
+    const SequenceInputs<double> parts{.q = q,
+                                       .k = k,
+                                       .v = v,
+                                       .lambda = lambda,
+                                       .g = g,
+                                       .g_value = g_value,
+                                       .beta = beta,
+                                       .u = u,
+                                       .p = p};
     CHECK(parts.q.data() == &large.q(1, 2));  // nothing is copied
     check_same(t.inputs(), parts, initial);
   }

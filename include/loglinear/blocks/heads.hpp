@@ -19,8 +19,6 @@ namespace loglinear::detail {
 /// The inputs of all heads side by side, a row a token; or their gradients.
 template <class Scalar>
 struct HeadInputs {
-  using Rows = typename SequenceInputs<Scalar>::Rows;
-
   Index groups = 1, heads = 1;      // heads is a multiple of groups
   RowMajorMatrix<Scalar> q{}, k{};  // T x (groups d_k)
   RowMajorMatrix<Scalar> v{};       // T x (heads d_v)
@@ -33,11 +31,11 @@ struct HeadInputs {
   [[nodiscard]] Index d_v() const { return v.cols() / heads; }
   [[nodiscard]] Index group_of(Index head) const { return head / (heads / groups); }
 
-  /// One head as a sequence; refers to these arrays.
+  /// One head as a sequence: views of these arrays.
   [[nodiscard]] SequenceInputs<Scalar> head(Index h) const {
-    const auto part = [](const RowMajorMatrix<Scalar>& all, Index parts, Index which) -> Rows {
+    const auto part = [](const RowMajorMatrix<Scalar>& all, Index parts, Index which) {
       const Index width = all.cols() / parts;
-      return all.middleCols(which * width, width);
+      return view_of(all.middleCols(which * width, width));
     };
     return {.q = part(q, groups, group_of(h)),
             .k = part(k, groups, group_of(h)),
@@ -123,7 +121,7 @@ template <class Scalar>
     for (Index h = first; h < end; ++h) {
       const SequenceGradients<Scalar> of_head =
           chunkwise_gradient<Scalar>(in.head(h), tapes[static_cast<std::size_t>(h)],
-                                     d_reads.middleCols(h * in.d_v(), in.d_v()));
+                                     view_of(d_reads.middleCols(h * in.d_v(), in.d_v())));
       part(d.q, in.groups, in.group_of(h)) += of_head.q;
       part(d.k, in.groups, in.group_of(h)) += of_head.k;
       part(d.v, in.heads, h) = of_head.v;

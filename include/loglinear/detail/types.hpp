@@ -29,6 +29,10 @@ template <class Scalar>
 using ConstMatrixView = Eigen::Map<const Matrix<Scalar>, Eigen::Unaligned,
                                    Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
 
+/// Rows that lie somewhere, contiguous each.
+template <class Scalar>
+using RowsView = Eigen::Map<const RowMajorMatrix<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
+
 /// Whether a matrix lies in memory row by row, or column by column, so that kernels may work on it.
 template <class Type, bool row_major>
 inline constexpr bool is_memory = [] {

@@ -144,8 +144,7 @@ class BlockForm {
     BlockGradient<Scalar> gradient{detail::RowMajorMatrix<Scalar>::Zero(rows.rows(), rows.cols()),
                                    layer().preparation_.parameters().zeros()};
     if (rows.rows() == 0) return gradient;
-    Eigen::Ref<const detail::RowMajorMatrix<Scalar>> view(rows);
-    auto source = source_of(view, order);
+    auto source = source_of(detail::view_of(rows), order);
     source.differentiate(d_reads, layer().training_, gradient);
     detail::Hierarchy<Scalar> states = detail::hierarchy_of(before),
                               d_states(before.max_levels(), before.d_k(), before.d_v(),
@@ -199,8 +198,7 @@ class BlockForm {
     using Scalar = typename Layer::Scalar;
     if (rows.rows() == 0) return;
     auto& levels = layer().state_.settled_levels();
-    Eigen::Ref<const detail::RowMajorMatrix<Scalar>> view(rows);
-    auto source = source_of(view, order);
+    auto source = source_of(detail::view_of(rows), order);
     source.read_into(reads, first);
     detail::Hierarchy<Scalar> states = detail::hierarchy_of(levels);
     detail::ChunkwiseRun<Scalar>(source, block_chunk_size, weights()).forward(states);

@@ -15,9 +15,13 @@ template <class Scalar>
 struct BlockGradient {
   detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x d_model
 
-  /// With respect to one weight array, by its name in the layer; a read-only view.
-  /// \throws std::invalid_argument for a name that is not one of the layer's weights
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const {
+  /// With respect to one weight array, by its name in the layer; a read-only view, valid as long as
+  /// this object. \throws std::invalid_argument for a name that is not one of the layer's weights
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
+    return weights.get(name);
+  }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
     return weights.get(name);
   }
 

@@ -27,7 +27,7 @@ template <class Scalar>
 [[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
     const SequenceInputs<Scalar>& in, const SequenceTape<Scalar>& tape,
     const typename SequenceInputs<Scalar>::Rows& d_out,
-    const typename SequenceInputs<Scalar>::Rows& d_final = detail::RowMajorMatrix<Scalar>()) {
+    const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
   const Eigen::Index size = tape.d_k * tape.d_v;
   detail::require_size("the sequence (tokens)", in.length(), tape.length);
   in.require_shapes(tape.start, tape.max_levels);
@@ -55,7 +55,7 @@ template <class Scalar>
     const auto weights = in.levels_read(tape.start, in.length(), tape.max_levels);
     detail::InputSource<Scalar> source(in, weights);
     source.require_numbers();
-    source.differentiate(d_out, gradients);
+    source.differentiate(detail::view_of(d_out), gradients);
     detail::ChunkwiseRun<Scalar>(source, tape.chunk_size, weights).gradient(tape.states, d_states);
   }
   for (int l : d_states.active()) {  // none without a state
@@ -88,7 +88,7 @@ template <class Scalar>
 [[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
     const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& initial,
     const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {},
-    const typename SequenceInputs<Scalar>::Rows& d_final = detail::RowMajorMatrix<Scalar>()) {
+    const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   detail::require_shapes(in, initial);
   SequenceTape<Scalar> tape = detail::tape_of(in, initial, chunk_size);

@@ -55,8 +55,8 @@ template <class Scalar>
         removed = query.dot(in.u.row(s * updates + j)) * in.p.row(s * updates + j);
         if (j > 0) query -= removed;
       }
-      if (in.g.cols() == 1) query *= std::exp(in.g(s, 0));
-      if (in.g.size() > 0 && in.g.cols() > 1) {
+      if (!in.g.is_absent() && in.g.cols() == 1) query *= std::exp(in.g(s, 0));
+      if (!in.g.is_absent() && in.g.cols() > 1) {
         detail::decays_of(in.g.row(s), key_factors);
         query.array() *= key_factors.array();
       }

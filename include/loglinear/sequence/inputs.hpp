@@ -14,6 +14,7 @@
 #include "loglinear/detail/product.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/fenwick.hpp"
+#include "loglinear/sequence/array.hpp"
 
 namespace loglinear {
 
@@ -54,8 +55,8 @@ void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
 ///     level(t, s) = bit_width(t ^ s), tokens numbered from the stream's beginning
 ///
 /// (Guo et al., arXiv:2506.04761, equations 4 and 5; the read order `current_apart`). What is given
-/// decides the rule; absent arrays are empty, and keys are used as they are: nothing is normalised
-/// or scaled by 1/sqrt(d_k).
+/// decides the rule; an array without coefficients is absent, whatever its shape. Keys are used as
+/// they are: nothing is normalised or scaled by 1/sqrt(d_k).
 ///
 /// | rule                     | arrays besides q, k, v, lambda  | A_t                                                     | C_t                                            |
 /// |--------------------------|---------------------------------|---------------------------------------------------------|------------------------------------------------|
@@ -77,23 +78,24 @@ void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
 /// beta, `update_rule` is which of them are given, `scale` belongs into q). Those have batch and
 /// head dimensions and T x d in between: a head of one sequence here is one block of such a tensor.
 ///
-/// Each member refers to the caller's matrix where that is row-major with contiguous rows (maps and
-/// blocks included) and to a copy otherwise; it must outlive this struct.
+/// Each member is a `SequenceArray`: a view of the caller's named matrix where that is row-major with
+/// contiguous rows (maps and blocks included), which must then outlive this struct, and a matrix of
+/// its own otherwise. The struct is a plain value: copies are of views or deep, as each member is.
 // clang-format on
 template <class Scalar>
 struct SequenceInputs {
   using Matrix = detail::RowMajorMatrix<Scalar>;
-  using Rows = Eigen::Ref<const Matrix>;
+  using Rows = SequenceArray<Scalar>;
 
-  Rows q;                   ///< queries, T x d_k
-  Rows k;                   ///< keys, T x d_k, or n rows a token
-  Rows v;                   ///< values, T x d_v, or n rows a token
-  Rows lambda;              ///< level weights, T x levels, any finite numbers; see `levels_read`
-  Rows g = Matrix();        ///< log decays, T x 1 or T x d_k; -infinity forgets everything
-  Rows g_value = Matrix();  ///< log decays of value columns, T x d_v; likewise
-  Rows beta = Matrix();     ///< strengths of the delta rule, T x n; not together with u and p
-  Rows u = Matrix();        ///< what an update writes back, T x d_k, or m rows a token
-  Rows p = Matrix();        ///< what an update looks up, like u
+  Rows q;             ///< queries, T x d_k
+  Rows k;             ///< keys, T x d_k, or n rows a token
+  Rows v;             ///< values, T x d_v, or n rows a token
+  Rows lambda;        ///< level weights, T x levels, any finite numbers; see `levels_read`
+  Rows g = {};        ///< log decays, T x 1 or T x d_k; -infinity forgets everything
+  Rows g_value = {};  ///< log decays of value columns, T x d_v; likewise
+  Rows beta = {};     ///< strengths of the delta rule, T x n; not together with u and p
+  Rows u = {};        ///< what an update writes back, T x d_k, or m rows a token
+  Rows p = {};        ///< what an update looks up, like u
 
   [[nodiscard]] Eigen::Index length() const { return q.rows(); }  ///< T
   [[nodiscard]] Eigen::Index d_k() const { return q.cols(); }     ///< columns of q and k
@@ -102,22 +104,28 @@ struct SequenceInputs {
   [[nodiscard]] Eigen::Index leaves() const { return length() == 0 ? 1 : k.rows() / length(); }
   /// Rank-one updates a token: m, or n with beta.
   [[nodiscard]] Eigen::Index updates() const {
-    return beta.size() > 0 ? leaves() : length() == 0 ? 0 : u.rows() / length();
+    if (!beta.is_absent()) return leaves();
+    return length() == 0 || u.is_absent() ? 0 : u.rows() / length();
   }
 
-  /// The tokens [first, first + count) alone; refers to the same memory.
-  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const {
-    const auto rows = [&](const Rows& all) -> Rows {
-      const Eigen::Index each = length() == 0 ? 0 : all.rows() / length();
-      return all.middleRows(first * each, count * each);
-    };
-    return {rows(q),       rows(k),    rows(v), rows(lambda), rows(g),
-            rows(g_value), rows(beta), rows(u), rows(p)};
+  /// The tokens [first, first + count) alone, views of these arrays, which must outlive them.
+  /// \throws std::invalid_argument unless 0 <= first, 0 <= count and first + count <= length(), or
+  /// for an array whose rows are not so many a token
+  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const& {
+    return slice_of<false>(*this, first, count);
+  }
+  /// The same of a temporary; what that owns is copied.
+  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) && {
+    return slice_of<true>(*this, first, count);
   }
 
   /// Columns of lambda that tokens [start, start + T) of a stream read with `max_levels` levels of
   /// state: 1 for the token's own leaf, and one for each level that any of them can see.
+  /// \throws std::invalid_argument unless length >= 0, start + length < 2^64 and max_levels is 1 to
+  /// 64
   [[nodiscard]] static int levels_read(std::uint64_t start, Eigen::Index length, int max_levels) {
+    detail::require_level_count(max_levels);
+    require_room(start, length);
     if (length == 0) return 0;
     const std::uint64_t last = start + static_cast<std::uint64_t>(length) - 1;
     return (std::min)(static_cast<int>(std::bit_width(last)), max_levels) + 1;
@@ -133,12 +141,8 @@ struct SequenceInputs {
   /// The part of `validate` about shapes.
   void require_shapes(std::uint64_t start, int max_levels) const {
     const Eigen::Index tokens = length();
-    if (tokens == 0) return;
-    const std::uint64_t room = (std::numeric_limits<std::uint64_t>::max)() - start;
-    if (static_cast<std::uint64_t>(tokens) > room) {
-      detail::fail("the number of tokens (rows of q)", tokens,
-                   "at most " + std::to_string(room) + " after " + std::to_string(start));
-    }
+    if (tokens == 0) return require_no_rows();
+    require_room(start, tokens);
     detail::require_positive("d_k (columns of q)", d_k());
     detail::require_positive("d_v (columns of v)", d_v());
     detail::require_size("k (columns)", k.cols(), d_k());
@@ -151,20 +155,20 @@ struct SequenceInputs {
                    "at least " + std::to_string(needed) + " for tokens " + std::to_string(start) +
                        " to " + std::to_string(start + static_cast<std::uint64_t>(tokens) - 1));
     }
-    if (g.size() > 0) {
+    if (!g.is_absent()) {
       detail::require_size("g (rows)", g.rows(), tokens);
       if (g.cols() != 1) detail::require_size("g (columns, unless 1)", g.cols(), d_k());
     }
-    if (g_value.size() > 0) {
+    if (!g_value.is_absent()) {
       detail::require_size("g_value (rows)", g_value.rows(), tokens);
       detail::require_size("g_value (columns)", g_value.cols(), d_v());
     }
-    if (beta.size() > 0) {
+    if (!beta.is_absent()) {
       detail::require_size("beta (rows)", beta.rows(), tokens);
       detail::require_size("beta (columns)", beta.cols(), leaves());
       detail::require_size("u and p, with beta given,", u.size() + p.size(), 0);
     }
-    if (u.size() > 0 || p.size() > 0) {
+    if (!u.is_absent() || !p.is_absent()) {
       detail::require_size("u (columns)", u.cols(), d_k());
       detail::require_size("p (columns)", p.cols(), d_k());
       require_rows("u", u.rows());
@@ -187,10 +191,51 @@ struct SequenceInputs {
   }
 
  private:
+  static void require_room(std::uint64_t start, Eigen::Index tokens) {
+    const std::uint64_t room = (std::numeric_limits<std::uint64_t>::max)() - start;
+    if (tokens >= 0 && static_cast<std::uint64_t>(tokens) <= room) return;
+    detail::fail(
+        "the number of tokens (rows of q)", tokens,
+        "at least 0 and at most " + std::to_string(room) + " after " + std::to_string(start));
+  }
   void require_rows(const char* name, Eigen::Index rows) const {
     if (rows > 0 && rows % length() == 0) return;
     detail::fail(std::string("the number of rows of ") + name, rows,
                  "a multiple of the number of tokens, " + std::to_string(length()));
+  }
+  /// Without tokens nothing else may have any coefficients.
+  void require_no_rows() const {
+    const auto none = [](const char* name, const Rows& rows) {
+      if (rows.is_absent()) return;
+      detail::fail(std::string("the number of rows of ") + name, rows.rows(),
+                   "0, as q has no tokens");
+    };
+    none("k", k);
+    none("v", v);
+    none("lambda", lambda);
+    none("g", g);
+    none("g_value", g_value);
+    none("beta", beta);
+    none("u", u);
+    none("p", p);
+  }
+  template <bool copies_owned>
+  [[nodiscard]] static SequenceInputs slice_of(const SequenceInputs& in, Eigen::Index first,
+                                               Eigen::Index count) {
+    detail::require_between("the first token of the slice", first, Eigen::Index{0}, in.length());
+    detail::require_between("the number of tokens of the slice", count, Eigen::Index{0},
+                            in.length() - first);
+    const auto rows = [&](const char* name, const Rows& all) -> Rows {
+      if (in.length() == 0 || all.is_absent()) return all;
+      in.require_rows(name, all.rows());
+      const Eigen::Index each = all.rows() / in.length();
+      const auto part = all.middleRows(first * each, count * each);
+      if (copies_owned && all.owns()) return Matrix(part);
+      return part;
+    };
+    return {rows("q", in.q),           rows("k", in.k), rows("v", in.v),
+            rows("lambda", in.lambda), rows("g", in.g), rows("g_value", in.g_value),
+            rows("beta", in.beta),     rows("u", in.u), rows("p", in.p)};
   }
   static void require_log_decays(const char* name, const Rows& values) {
     if (detail::all_finite(values)) return;

@@ -73,8 +73,9 @@ template <class Scalar>
   Eigen::Index state_rows = 0;
   for (std::size_t n = 0; n < initial.size(); ++n) {
     const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
-    SequenceGradients<Scalar> part = chunkwise_gradient(in.slice(first, count), initial[n],
-                                                        d_out.middleRows(first, count), options);
+    const auto d_part = d_out.middleRows(first, count);  // by name: it is not copied
+    SequenceGradients<Scalar> part =
+        chunkwise_gradient(in.slice(first, count), initial[n], d_part, options);
     const auto put = [&](auto& into, const auto& from) {
       if (count == 0 || from.size() == 0) return;
       const Eigen::Index each = from.rows() / count;

@@ -18,7 +18,9 @@ namespace detail {
 template <class Scalar>
 class SequenceTransition {
  public:
+  /// `in` must outlive it.
   explicit SequenceTransition(const SequenceInputs<Scalar>& in) : in_(in) {}
+  explicit SequenceTransition(const SequenceInputs<Scalar>&&) = delete;
   void move_to(Index t) { t_ = t; }
 
   /// m <- L m

@@ -11,7 +11,7 @@ namespace loglinear {
 
 /// Sequences of T tokens, B of them with H heads each, as tensors: `SequenceInputs` of every head,
 /// under the same names; its table says which of them make which rule. What is absent stays an
-/// undefined tensor.
+/// undefined tensor; beside tokens one without numbers, of whatever shape, is absent too.
 ///
 /// All are float or all double, on the CPU, strided. Nothing is copied unless a tensor's last
 /// dimension is not contiguous, or tokens share memory (a stride of 0 along T, as `expand` makes),

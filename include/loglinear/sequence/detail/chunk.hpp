@@ -57,9 +57,7 @@ struct SequenceShape {
   [[nodiscard]] static Moments removals_at() { return {0, 1}; }
 };
 
-/// Rows that lie somewhere, contiguous each.
-template <class Scalar>
-using RowsView = Eigen::Map<const RowMajorMatrix<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
+/// The rows of a matrix where they are.
 template <class Rows>
 [[nodiscard]] RowsView<typename Rows::Scalar> view_of(const Rows& rows) {
   static_assert(Rows::IsRowMajor);

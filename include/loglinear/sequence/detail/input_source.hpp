@@ -3,6 +3,7 @@
 #define LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
 
 #include <cmath>
+#include <optional>
 
 #include "loglinear/sequence/detail/chunk.hpp"
 #include "loglinear/sequence/detail/results.hpp"
@@ -18,16 +19,18 @@ class InputSource final : public TokenSource<Scalar> {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
 
+  /// `in` must outlive it.
   InputSource(const SequenceInputs<Scalar>& in, Index weights)
       : in_(in), weights_(weights), leaves_(in.leaves()), updates_(in.updates()) {}
+  InputSource(const SequenceInputs<Scalar>&&, Index) = delete;
   InputSource(const InputSource&) = delete;
   InputSource& operator=(const InputSource&) = delete;
 
   /// Where reads go; nowhere before it is called.
   void read_into(Matrix& out) { out_ = &out; }
   /// Where gradients come from and go.
-  void differentiate(const Eigen::Ref<const Matrix>& d_out, SequenceGradients<Scalar>& gradients) {
-    d_out_ = &d_out;
+  void differentiate(const RowsView<Scalar>& d_out, SequenceGradients<Scalar>& gradients) {
+    d_out_.emplace(d_out);
     gradients_ = &gradients;
   }
 
@@ -188,7 +191,7 @@ class InputSource final : public TokenSource<Scalar> {
   Index weights_, leaves_, updates_;
   bool is_checked_ = false;
   Matrix* out_ = nullptr;
-  const Eigen::Ref<const Matrix>* d_out_ = nullptr;
+  std::optional<RowsView<Scalar>> d_out_{};
   SequenceGradients<Scalar>* gradients_ = nullptr;
 };
 

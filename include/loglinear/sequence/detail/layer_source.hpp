@@ -16,11 +16,12 @@ namespace loglinear::detail {
 template <class Inner, class Scalar, class Weights>
 class LayerSource final : public TokenSource<Scalar> {
  public:
-  using Rows = Eigen::Ref<const RowMajorMatrix<Scalar>>;
   using Layer = Preparation<Inner, Scalar, Weights>;
   using Kind = typename Layer::Kind;
 
-  LayerSource(const Layer& layer, const Rows& x, ReadOrder order, typename Layer::Read workspace)
+  /// `layer` and the rows of `x` must outlive it.
+  LayerSource(const Layer& layer, const RowsView<Scalar>& x, ReadOrder order,
+              typename Layer::Read workspace)
       : layer_(layer),
         x_(x),
         shape_(shape_of<Kind>(layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
@@ -104,7 +105,7 @@ class LayerSource final : public TokenSource<Scalar> {
   }
 
   const Layer& layer_;
-  const Rows& x_;
+  RowsView<Scalar> x_;
   SequenceShape shape_;
   TransitionSteps<Kind> steps_;
   typename Layer::Read workspace_;

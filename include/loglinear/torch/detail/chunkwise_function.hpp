@@ -42,11 +42,10 @@ template <class Scalar>
 template <class Scalar>
 [[nodiscard]] SequenceInputs<Scalar> head_of(const TensorInputs& in, const Head& at,
                                              const RowMajorMatrix<Scalar>& weights_of_one) {
-  using Rows = typename SequenceInputs<Scalar>::Rows;
   return {rows_of<Scalar>(in.q, at),
           rows_of<Scalar>(in.k, at),
           rows_of<Scalar>(in.v, at),
-          in.lambda.defined() ? Rows(rows_of<Scalar>(in.lambda, at)) : Rows(weights_of_one),
+          in.lambda.defined() ? rows_of<Scalar>(in.lambda, at) : view_of(weights_of_one),
           rows_of<Scalar>(in.g, at),
           rows_of<Scalar>(in.g_value, at),
           rows_of<Scalar>(in.beta, at),

@@ -19,6 +19,17 @@ inline constexpr std::array<at::Tensor TensorInputs::*, 9> tensor_members = {
 inline constexpr std::array<const char*, 9> tensor_names = {"q",       "k",    "v", "lambda", "g",
                                                             "g_value", "beta", "u", "p"};
 
+/// The same without tensors that have no numbers although there are tokens: they are absent, as
+/// arrays of size 0 are. q, k and v stay, which have to be there.
+[[nodiscard]] inline TensorInputs without_absent(TensorInputs in) {
+  if (!in.q.defined() || in.q.numel() == 0) return in;
+  for (std::size_t i = 3; i < tensor_members.size(); ++i) {
+    at::Tensor& tensor = in.*tensor_members[i];
+    if (tensor.defined() && tensor.numel() == 0) tensor = at::Tensor();
+  }
+  return in;
+}
+
 /// Which tensors are given: autograd takes a list of those alone, in the order of the struct.
 class GivenTensors {
  public:
