@@ -30,7 +30,7 @@ class MemoryBytes {
 
   [[nodiscard]] std::uint64_t size() const { return bytes_.size(); }
   void read(std::uint64_t begin, std::span<std::byte> bytes) const {
-    const auto from = bytes_.subspan(static_cast<std::size_t>(begin), bytes.size());
+    const auto from = bytes_.subspan(begin, bytes.size());
     std::copy(from.begin(), from.end(), bytes.begin());
   }
 
@@ -106,7 +106,7 @@ template <class Bytes>
     refuse(source, "the header's length is " + std::to_string(length) +
                        "; it must be at most 100000000 and fit in the file of " + size + " bytes");
   }
-  std::string text(static_cast<std::size_t>(length), '\0');
+  std::string text(length, '\0');
   bytes.read(8, std::as_writable_bytes(std::span(text)));
   HeaderReader header = parsed_header(text, source);
   require_seamless(header.entries, rest - length, source);
@@ -126,7 +126,7 @@ template <class Bytes>
   auto tensor = described.begin();
   for (const auto& [name, entry] : header.entries) {
     const std::uint64_t begin = (*entry.data_offsets)[0], end = (*entry.data_offsets)[1];
-    tensor->bytes.resize(static_cast<std::size_t>(end - begin));
+    tensor->bytes.resize(end - begin);
     bytes.read(8 + length + begin, tensor->bytes);
     tensors.add(name, std::move(*tensor++));
   }
