@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <span>
 #include <stdexcept>
@@ -25,6 +27,16 @@ inline std::string file_of(const loglinear::Tensors& tensors) {
     const auto* const data = reinterpret_cast<const char*>(entry.second->bytes.data());
     bytes.append(data, entry.second->bytes.size());
   }
+  return bytes;
+}
+
+/// A file with this header, whatever it says, and as many bytes of data, 1, 2, 3, ...
+inline std::string with_header(const std::string& header, std::size_t data = 0) {
+  std::string bytes(8, '\0');
+  const std::uint64_t length = header.size();
+  std::memcpy(bytes.data(), &length, 8);
+  bytes += header;
+  for (std::size_t i = 0; i < data; ++i) bytes += static_cast<char>(i + 1);
   return bytes;
 }
 

@@ -23,6 +23,7 @@ void convert(const std::string& from, const std::string& to) {
   out.metadata = in.metadata;
   for (const std::string& name : in.names()) {
     out.add(name, in[name]);
+    if (in[name].dtype > DType::boolean) continue;  // carried
     const auto values = in.matrix<double>(name);
     out.add(name + ".double", values);
     if (is_exact_in<float>(in[name].dtype)) out.add(name + ".float", in.matrix<float>(name));

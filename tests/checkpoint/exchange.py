@@ -16,6 +16,7 @@ from fractions import Fraction
 
 CODES = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "U64": "Q", "I32": "i", "U8": "B"}
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U64": 8, "I32": 4, "U8": 1}
+CARRIED = ("F4", "C64", "F8_E8M0", "Q13 of tomorrow")  # never converted
 
 
 def bf16_bits(value):
@@ -77,8 +78,9 @@ def read(path):
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         begin, stop = entry["data_offsets"]
         assert begin == end, "a hole or an overlap before " + name
-        assert begin % SIZES[entry["dtype"]] == 0, name + " is not aligned"
-        assert stop - begin == SIZES[entry["dtype"]] * math.prod(entry["shape"]), name
+        if entry["dtype"] not in CARRIED:
+            assert begin % SIZES[entry["dtype"]] == 0, name + " is not aligned"
+            assert stop - begin == SIZES[entry["dtype"]] * math.prod(entry["shape"]), name
         tensors[name] = (entry["dtype"], entry["shape"], data[begin:stop])
         end = stop
     assert end == len(data)
@@ -101,6 +103,11 @@ def check_conversions(run, folder):
         "upper": ("BF16", [10, 100], pack("BF16", uppers)),
         "signed": ("I64", [], pack("I64", [-12345678901])),
         "unsigned": ("U64", [0, 4], b""),
+        "pairs": ("C64", [2], bytes(range(16))),
+        "nibbles": ("F4", [2, 3], bytes([1, 2, 3])),
+        "exponents": ("F8_E8M0", [5], bytes([0, 127, 255, 1, 2])),
+        "unheard of": ("Q13 of tomorrow", [3, 3], bytes(range(17))),
+        "": ("F32", [1], pack("F32", [2.5])),
         "näme \"with\" \\ and \n": ("I32", [2], pack("I32", [-1, 2**31 - 1])),
     }
     write(folder + "/given", given, {"who": "python", "naïve": "\u2713"})
@@ -109,6 +116,8 @@ def check_conversions(run, folder):
     assert metadata == {"who": "python", "naïve": "\u2713"}
     for name, (dtype, shape, data) in given.items():
         assert made[name] == (dtype, shape, data), name
+        if dtype in CARRIED:
+            continue
         assert made[name + ".double"][2] == pack("F64", [float(v) for v in unpack(dtype, data)]), name
         if dtype in ("F32", "F16", "BF16", "U8"):
             assert made[name + ".float"][2] == pack("F32", unpack(dtype, data)), name

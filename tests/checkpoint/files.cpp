@@ -171,6 +171,30 @@ TEST_CASE("Only regular files are replaced; links are followed and permissions s
   }
 }
 
+TEST_CASE("A file that is long and no safetensors file is refused before its data are read") {
+  const test::Folder folder;
+  const auto refuses = [&](const std::string& begin, const std::string& message) {
+    const fs::path path = folder / "long";
+    std::ofstream(path, std::ios::binary) << begin;
+    std::error_code error;
+    fs::resize_file(path, std::uintmax_t{1} << 42, error);  // 4 TiB, none of them on the disk
+    if (error) return;
+    CHECK(test::mentions(test::error_of([&] { (void)loglinear::read_safetensors(path); }),
+                         {"loglinear: " + path.string() + ": " + message}));
+  };
+  refuses("", "the header must begin with {");
+  refuses("GGUF\x03", "the header's length is 14064895815; it must be at most 100000000");
+  refuses("not a safetensors file", "the header's length is ");
+  refuses(test::with_header("{}"), "the tensors end at byte 0 of 4398046511094 bytes of data");
+  refuses(
+      test::with_header(R"({"t":{"dtype":"F32","shape":[4],"data_offsets":[0,4398046510000]}})"),
+      "the tensors end at byte 4398046510000 of ");
+  // As long as the file, and longer than its shape.
+  refuses(
+      test::with_header(R"({"t":{"dtype":"F32","shape":[4],"data_offsets":[0,4398046511030]}})"),
+      "tensor \"t\": is F32[4] and has 4398046511030 bytes; it must have 16");
+}
+
 TEST_CASE("What the system refuses is a std::system_error with the path") {
   const test::Folder folder;
   LogLinearState<double> state = state_of(1);

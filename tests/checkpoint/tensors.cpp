@@ -136,9 +136,8 @@ TEST_CASE("Shapes: vectors have one dimension, matrices two; the first are the r
   convolution.shape = {3, 1, 4};
   tensors.add("c", convolution);
   CHECK(test::same_bits(tensors.matrix<float>("c"), matrix));
-  for (const char* const name : {"", "__metadata__"}) {
-    CHECK(test::mentions(test::error_of([&] { tensors.add(name, matrix); }), {"is no legal name"}));
-  }
+  CHECK(test::mentions(test::error_of([&] { tensors.add("__metadata__", matrix); }),
+                       {"is no legal name"}));
   CHECK(test::error_of([&] { tensors.add("m", matrix); }) ==
         "loglinear: tensors: tensor \"m\": is there already");
 }

@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <string_view>
 #include <type_traits>
 
@@ -29,8 +28,17 @@ enum class DType {
   u16,      ///< `"U16"`
   u8,       ///< `"U8"`
   boolean,  ///< a byte, `"BOOL"`
-  f8_e5m2,  ///< `"F8_E5M2"`, carried but not converted
-  f8_e4m3,  ///< `"F8_E4M3"`, carried but not converted
+  // What follows is carried, and not converted.
+  f8_e5m2,      ///< `"F8_E5M2"`
+  f8_e4m3,      ///< `"F8_E4M3"`
+  f8_e8m0,      ///< `"F8_E8M0"`
+  f8_e4m3fnuz,  ///< `"F8_E4M3FNUZ"`
+  f8_e5m2fnuz,  ///< `"F8_E5M2FNUZ"`
+  f6_e2m3,      ///< `"F6_E2M3"`, four in three bytes
+  f6_e3m2,      ///< `"F6_E3M2"`, four in three bytes
+  f4,           ///< `"F4"`, two in a byte
+  c64,          ///< two floats, `"C64"`
+  other,        ///< any other name; `Tensor::other_dtype` has it
 };
 
 namespace detail {
@@ -40,49 +48,39 @@ static_assert(std::endian::native == std::endian::little,
 
 struct DTypeEntry {
   std::string_view name;
-  std::uint64_t bytes;
+  std::uint64_t bits;
 };
-/// By the value's number.
-inline constexpr std::array<DTypeEntry, 15> dtypes = {{{"F64", 8},
-                                                       {"F32", 4},
-                                                       {"F16", 2},
-                                                       {"BF16", 2},
-                                                       {"I64", 8},
-                                                       {"I32", 4},
-                                                       {"I16", 2},
-                                                       {"I8", 1},
-                                                       {"U64", 8},
-                                                       {"U32", 4},
-                                                       {"U16", 2},
-                                                       {"U8", 1},
-                                                       {"BOOL", 1},
-                                                       {"F8_E5M2", 1},
-                                                       {"F8_E4M3", 1}}};
-
-[[nodiscard]] inline std::string dtype_names() {
-  std::string names;
-  for (const DTypeEntry& entry : dtypes) {
-    names.append(names.empty() ? "one of " : ", ").append(entry.name);
-  }
-  return names;
-}
+/// By the value's number; `other` has none.
+inline constexpr std::array<DTypeEntry, 22> dtypes = {{
+    {"F64", 64},    {"F32", 32},        {"F16", 16},        {"BF16", 16},   {"I64", 64},
+    {"I32", 32},    {"I16", 16},        {"I8", 8},          {"U64", 64},    {"U32", 32},
+    {"U16", 16},    {"U8", 8},          {"BOOL", 8},        {"F8_E5M2", 8}, {"F8_E4M3", 8},
+    {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6},
+    {"F4", 4},      {"C64", 64},
+}};
+static_assert(dtypes.size() == static_cast<std::size_t>(DType::other));
 
 template <class>
 inline constexpr bool is_no_dtype = false;
 
 }  // namespace detail
 
-/// The name in a file, such as `"BF16"`.
+/// The name in a file, such as `"BF16"`; `"other"` for DType::other, which has many.
 [[nodiscard]] constexpr std::string_view name_of(DType dtype) {
-  return detail::dtypes[static_cast<std::size_t>(dtype)].name;
+  return dtype == DType::other ? "other" : detail::dtypes[static_cast<std::size_t>(dtype)].name;
 }
 
-/// Bytes of one coefficient.
+/// Bits of one coefficient; 0 for DType::other, of which nothing is known.
+[[nodiscard]] constexpr std::uint64_t bits_of(DType dtype) {
+  return dtype == DType::other ? 0 : detail::dtypes[static_cast<std::size_t>(dtype)].bits;
+}
+
+/// Bytes of one coefficient; 0 where that is no whole number, and for DType::other.
 [[nodiscard]] constexpr std::uint64_t size_of(DType dtype) {
-  return detail::dtypes[static_cast<std::size_t>(dtype)].bytes;
+  return bits_of(dtype) / 8;
 }
 
-/// The DType of that name, or nothing.
+/// The DType of that name; nothing for a name that only DType::other can carry.
 [[nodiscard]] constexpr std::optional<DType> dtype_from(std::string_view name) {
   for (std::size_t i = 0; i < detail::dtypes.size(); ++i) {
     if (detail::dtypes[i].name == name) return static_cast<DType>(i);
@@ -92,7 +90,7 @@ inline constexpr bool is_no_dtype = false;
 
 /// Whether a coefficient is a floating-point number.
 [[nodiscard]] constexpr bool is_floating_point(DType dtype) {
-  return dtype <= DType::bf16 || dtype >= DType::f8_e5m2;
+  return dtype <= DType::bf16 || (dtype >= DType::f8_e5m2 && dtype <= DType::f4);
 }
 
 /// The DType that holds a C++ number exactly: float, double, Eigen::bfloat16, Eigen::half or an

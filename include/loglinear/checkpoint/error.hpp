@@ -21,14 +21,28 @@ class CheckpointError : public std::invalid_argument {
 
 namespace detail {
 
-/// Names from a file, fit for a message: short and without control characters.
-[[nodiscard]] inline std::string in_quotes(std::string_view text) {
-  constexpr std::size_t longest = 80;
-  std::string result = "\"";
-  for (const char c : text.substr(0, longest)) {
-    result += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
+/// Text from a file, fit for a message: without control characters and not longer than `longest`
+/// bytes of whole UTF-8 characters.
+[[nodiscard]] inline std::string shortened(std::string_view text, std::size_t longest = 80) {
+  const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(text[at]); };
+  std::size_t end = text.size();
+  if (end > longest) {
+    end = longest;
+    while (end > 0 && (byte(end) & 0xC0u) == 0x80u) --end;
   }
-  return result + (text.size() > longest ? "...\"" : "\"");
+  std::string result;
+  for (std::size_t at = 0; at < end; ++at) {
+    const bool is_wide_control = byte(at) == 0xC2u && at + 1 < end && byte(at + 1) < 0xA0u;
+    const bool is_control = byte(at) < 0x20u || byte(at) == 0x7Fu || is_wide_control;
+    result += is_control ? '?' : text[at];
+    if (is_wide_control) ++at;
+  }
+  return result + (end < text.size() ? "..." : "");
+}
+
+/// A name from a file, fit for a message.
+[[nodiscard]] inline std::string in_quotes(std::string_view text) {
+  return '"' + shortened(text) + '"';
 }
 
 /// Several names in quotes, as many as a message can bear, and the number of the others.

@@ -15,7 +15,6 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
@@ -23,54 +22,21 @@
 #include <vector>
 
 #include "loglinear/checkpoint/detail/files.hpp"
-#include "loglinear/checkpoint/detail/header_reader.hpp"
+#include "loglinear/checkpoint/detail/tensor_reader.hpp"
 #include "loglinear/checkpoint/tensors.hpp"
 
 namespace loglinear {
 
 namespace detail {
 
-/// As in the reference implementation: a longer header is refused before it is read.
-inline constexpr std::uint64_t longest_header = 100'000'000;
-
-/// Throws unless the tensors lie one after the other in all `size` bytes of data.
-inline void require_seamless(const std::map<std::string, HeaderEntry>& entries, std::uint64_t size,
-                             const std::string& source) {
-  std::vector<const std::pair<const std::string, HeaderEntry>*> sorted;
-  for (const auto& entry : entries) sorted.push_back(&entry);
-  const auto offsets = [](const auto* entry) { return *entry->second.data_offsets; };
-  std::sort(sorted.begin(), sorted.end(),
-            [&](const auto* a, const auto* b) { return offsets(a) < offsets(b); });
-  std::uint64_t end = 0;
-  for (const auto* entry : sorted) {
-    const std::uint64_t from = offsets(entry)[0], to = offsets(entry)[1];
-    const std::string range =
-        "data_offsets are " + std::to_string(from) + " to " + std::to_string(to) + "; ";
-    if (from > to || to > size) {
-      refuse_tensor(
-          source, entry->first,
-          range + "they must rise and end within the " + std::to_string(size) + " bytes of data");
-    }
-    if (from != end) {
-      const char* const what = from < end ? "they overlap those of another tensor, which end at "
-                                          : "there is a hole before them, which begins at ";
-      refuse_tensor(source, entry->first, range + what + std::to_string(end));
-    }
-    end = to;
-  }
-  if (end != size) {
-    refuse(source, "the tensors end at byte " + std::to_string(end) + " of " +
-                       std::to_string(size) + " bytes of data; nothing may follow them");
-  }
-}
-
-/// The order of a file: wide coefficients first, so that all are aligned, then by name.
+/// The order of a file: wide coefficients first, so that all are aligned, then by name. Those of
+/// unknown width are last.
 [[nodiscard]] inline std::vector<std::pair<std::string, const Tensor*>> in_file_order(
     const Tensors& tensors) {
   std::vector<std::pair<std::string, const Tensor*>> all;
   for (const std::string& name : tensors.names()) all.emplace_back(name, tensors.find(name));
   std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
-    return size_of(a.second->dtype) > size_of(b.second->dtype);
+    return bits_of(a.second->dtype) > bits_of(b.second->dtype);
   });
   return all;
 }
@@ -105,8 +71,8 @@ template <class Numbers>
   std::uint64_t end = 0;
   for (const auto& [name, tensor] : in_file_order(tensors)) {
     const std::uint64_t begin = std::exchange(end, end + tensor->bytes.size());
-    member(name, "{\"dtype\":\"" + std::string(name_of(tensor->dtype)) +
-                     "\",\"shape\":" + in_json(tensor->shape) +
+    member(name, "{\"dtype\":" + in_json(std::string(tensor->dtype_name()), source) +
+                     ",\"shape\":" + in_json(tensor->shape) +
                      ",\"data_offsets\":" + in_json(std::array{begin, end}) + '}');
   }
   text = '{' + text + '}';
@@ -120,59 +86,32 @@ template <class Numbers>
 
 }  // namespace detail
 
-/// The tensors of a safetensors file that lies in memory.
+/// The tensors of a safetensors file that lies in memory, as the reference implementation reads it.
+/// Dtypes that the library does not know are carried (DType::other); keys of a tensor's entry that
+/// the format does not know are ignored.
 /// \param source  what messages call it
 /// \throws CheckpointError for a header longer than the file or than 100 MB, one that is not the
-/// JSON described above, names or keys that are there twice, unknown dtypes, shapes whose product
-/// overflows or does not fit the bytes, and data that overlap, leave a hole, or end before or
-/// beyond the file. Copies every tensor
+/// JSON described above, names or keys that are there twice, shapes whose product overflows or does
+/// not fit the bytes, and data that overlap, leave a hole, or end before or beyond the file; no
+/// message grows with the file. Copies every tensor, and allocates nothing for what is not there
 [[nodiscard]] inline Tensors parse_safetensors(std::span<const std::byte> file,
                                                const std::string& source = "safetensors") {
-  const std::string size = std::to_string(file.size());
-  if (file.size() < 8) {
-    detail::refuse(source, "has " + size + " bytes; a safetensors file has at least 8");
-  }
-  const auto length = detail::number_at<std::uint64_t>(file.data());
-  const std::uint64_t rest = file.size() - 8;
-  if (length > rest || length > detail::longest_header) {
-    detail::refuse(source, "the header's length is " + std::to_string(length) +
-                               "; it must be at most 100000000 and fit in the file of " + size +
-                               " bytes");
-  }
-  const auto header = file.subspan(8, static_cast<std::size_t>(length));
-  const auto data = file.subspan(8 + static_cast<std::size_t>(length));
-  const auto* const text = reinterpret_cast<const char*>(header.data());
-  if (header.empty() || *text != '{') detail::refuse(source, "the header must begin with {");
-  detail::HeaderReader reader;
-  if (!nlohmann::json::sax_parse(text, text + header.size(), &reader)) {
-    detail::refuse(source, reader.problem);
-  }
-  detail::require_seamless(reader.entries, data.size(), source);
-
-  Tensors tensors;
-  tensors.source = source;
-  tensors.metadata = std::move(reader.metadata);
-  for (auto& [name, entry] : reader.entries) {
-    const auto from = static_cast<std::ptrdiff_t>((*entry.data_offsets)[0]);
-    const auto to = static_cast<std::ptrdiff_t>((*entry.data_offsets)[1]);
-    tensors.add(name, {.dtype = *entry.dtype,
-                       .shape = std::move(*entry.shape),
-                       .bytes = {data.begin() + from, data.begin() + to}});
-  }
-  return tensors;
+  return detail::read_tensors(detail::MemoryBytes(file), source);
 }
 
-/// Reads a safetensors file whole, whoever wrote it.
+/// Reads a safetensors file, whoever wrote it.
 /// \throws std::system_error where it cannot be read, CheckpointError as `parse_safetensors`.
-/// Needs twice the memory of the file
+/// Needs as much memory as the file is long, and what is no safetensors file is refused before that
 [[nodiscard]] inline Tensors read_safetensors(const std::filesystem::path& path) {
-  return parse_safetensors(detail::read_file(path.string()), path.string());
+  return detail::read_tensors(detail::FileBytes(path.string()), path.string());
 }
 
 /// Writes a safetensors file, replacing one that is there in one step: a crash at any moment leaves
 /// the old file or the new one, whole and on the disk, and at most `<path>.tmp` beside it. The same
-/// tensors always give the same bytes. Links are followed; the old file's permissions stay.
-/// \throws std::system_error where it cannot be written, the old file being untouched then;
+/// tensors always give the same bytes. Links are followed and stay, also where they lead to no file
+/// yet; the old file's permissions stay.
+/// \throws std::system_error where it cannot be written, the old file being untouched then, with
+/// ELOOP for a link that leads to itself;
 /// CheckpointError where the path is no regular file or a name is not UTF-8
 inline void write_safetensors(const std::filesystem::path& path, const Tensors& tensors) {
   const std::string header = detail::header_of(tensors);

@@ -2,10 +2,12 @@
 #ifndef LOGLINEAR_CHECKPOINT_TENSORS_HPP
 #define LOGLINEAR_CHECKPOINT_TENSORS_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -24,16 +26,61 @@ struct Tensor {
   DType dtype = DType::f32;          ///< what a coefficient is
   std::vector<std::uint64_t> shape;  ///< its dimensions; none for a single number
   std::vector<std::byte> bytes;      ///< the coefficients, the last index running fastest
+  std::string other_dtype = {};      ///< the file's name for a dtype that is DType::other
 
-  /// `"F32[8, 64]"`, for messages.
+  /// What the file calls the dtype.
+  [[nodiscard]] std::string_view dtype_name() const {
+    return dtype == DType::other ? std::string_view(other_dtype) : name_of(dtype);
+  }
+
+  /// `"F32[8, 64]"`, for messages: long names and shapes are cut.
   [[nodiscard]] std::string description() const {
-    std::string text(name_of(dtype));
-    for (std::size_t i = 0; i < shape.size(); ++i) {
-      text += (i == 0 ? "[" : ", ") + std::to_string(shape[i]);
+    constexpr std::size_t most = 8;
+    std::string text = detail::shortened(dtype_name()) + '[';
+    for (std::size_t i = 0; i < (std::min)(shape.size(), most); ++i) {
+      text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
     }
-    return text + (shape.empty() ? "[]" : "]");
+    if (shape.size() > most) text += ", ...: " + std::to_string(shape.size()) + " dimensions";
+    return text + ']';
   }
 };
+
+namespace detail {
+
+/// The bytes that a tensor's shape asks for, as many whole ones as its bits need; nothing where its
+/// dtype is unknown. \throws CheckpointError for a product that overflows
+[[nodiscard]] inline std::optional<std::uint64_t> legal_size(const Tensor& tensor,
+                                                             std::string_view name,
+                                                             std::string_view source) {
+  bool is_empty = false;
+  std::uint64_t product = 1;
+  const auto multiply = [&](std::uint64_t factor) {
+    if (product > std::uint64_t{PTRDIFF_MAX} / factor) {
+      refuse_tensor(source, name, "is " + tensor.description() + ", more than memory can hold");
+    }
+    product *= factor;
+  };
+  for (const std::uint64_t length : tensor.shape) {
+    is_empty = is_empty || length == 0;
+    if (length > 0) multiply(length);
+  }
+  if (tensor.dtype == DType::other) return {};
+  if (is_empty) return 0;
+  multiply(bits_of(tensor.dtype));
+  return product / 8 + (product % 8 == 0 ? 0 : 1);
+}
+
+/// Throws unless a tensor of this dtype and shape may have as many bytes.
+inline void require_legal_size(const Tensor& tensor, std::uint64_t bytes, std::string_view name,
+                               std::string_view source) {
+  const std::optional<std::uint64_t> legal = legal_size(tensor, name, source);
+  if (!legal || *legal == bytes) return;
+  refuse_tensor(source, name,
+                "is " + tensor.description() + " and has " + std::to_string(bytes) +
+                    " bytes; it must have " + std::to_string(*legal));
+}
+
+}  // namespace detail
 
 /// Named arrays and some text: what a safetensors file holds, in memory. `safetensors.hpp` reads
 /// and writes files; this header knows neither files nor JSON.
@@ -95,31 +142,18 @@ class Tensors {
     return values;
   }
 
-  /// Adds a tensor. \throws CheckpointError for a name that is empty, `__metadata__` or there
-  /// already, and where shape and number of bytes do not agree
+  /// Adds a tensor. \throws CheckpointError for a name that is `__metadata__` or there already, and
+  /// where shape and number of bytes do not agree; they cannot be compared for DType::other, whose
+  /// `other_dtype` must be the name of no other DType
   void add(const std::string& name, Tensor tensor) {
-    if (name.empty() || name == "__metadata__") {
-      detail::refuse_tensor(source, name, "is no legal name");
-    }
+    if (name == "__metadata__") detail::refuse_tensor(source, name, "is no legal name");
     if (find(name) != nullptr) detail::refuse_tensor(source, name, "is there already");
-    std::uint64_t bytes = size_of(tensor.dtype);
-    bool is_empty = false;
-    for (const std::uint64_t length : tensor.shape) {
-      constexpr std::uint64_t most = PTRDIFF_MAX;
-      is_empty = is_empty || length == 0;
-      if (length > 0 && bytes > most / length) {
-        detail::refuse_tensor(source, name,
-                              "is " + tensor.description() + ", more than memory can hold");
-      }
-      if (length > 0) bytes *= length;
-    }
-    if (is_empty) bytes = 0;
-    if (bytes != tensor.bytes.size()) {
+    if (tensor.dtype == DType::other && dtype_from(tensor.other_dtype)) {
       detail::refuse_tensor(source, name,
-                            "is " + tensor.description() + " and has " +
-                                std::to_string(tensor.bytes.size()) + " bytes; it must have " +
-                                std::to_string(bytes));
+                            "is of DType::other called " + detail::in_quotes(tensor.other_dtype) +
+                                "; it must not be the name of another DType");
     }
+    detail::require_legal_size(tensor, tensor.bytes.size(), name, source);
     tensors_.emplace(name, std::move(tensor));
   }
 

@@ -58,15 +58,13 @@ template <class Scalar>
     case DType::u8:
     case DType::boolean:
       return static_cast<Scalar>(number_at<std::uint8_t>(bytes));
-    case DType::f8_e5m2:
-    case DType::f8_e4m3:
-      break;
+    default:
+      return std::numeric_limits<Scalar>::quiet_NaN();
   }
-  return std::numeric_limits<Scalar>::quiet_NaN();
 }
 
 [[nodiscard]] constexpr bool is_convertible(DType dtype) {
-  return dtype != DType::f8_e5m2 && dtype != DType::f8_e4m3;
+  return dtype <= DType::boolean;
 }
 
 /// A finite value to `digits` significant binary digits and to a multiple of 2^lowest, ties to

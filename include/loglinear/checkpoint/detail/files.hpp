@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_CHECKPOINT_DETAIL_FILES_HPP
 #define LOGLINEAR_CHECKPOINT_DETAIL_FILES_HPP
 
-// Whole files in, and out so that a crash at any moment leaves the old file or the new one. POSIX.
+// Files in, and out so that a crash at any moment leaves the old file or the new one. POSIX.
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -11,9 +11,8 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
-#include <limits>
-#include <new>
 #include <span>
 #include <string>
 #include <system_error>
@@ -49,25 +48,38 @@ class Descriptor {
   int number_ = -1;
 };
 
-/// All of a regular file.
-[[nodiscard]] inline std::vector<std::byte> read_file(const std::string& path) {
-  const Descriptor file(path, O_RDONLY | O_NONBLOCK);  // a pipe must not make it wait
-  if (!file.is_open()) fail_file(errno, path, "cannot be opened for reading");
-  struct stat about {};
-  if (fstat(file.number(), &about) != 0) fail_file(errno, path, "cannot be read");
-  if (!S_ISREG(about.st_mode)) refuse(path, "is no regular file");
-  std::vector<std::byte> bytes(static_cast<std::size_t>(about.st_size));
-  std::size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t count = read(file.number(), bytes.data() + done, bytes.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail_file(errno, path, "cannot be read");
-    if (count == 0) break;  // it has been cut since
-    done += static_cast<std::size_t>(count);
+/// A regular file to read from.
+class FileBytes {
+ public:
+  explicit FileBytes(const std::string& path)
+      : path_(path), file_(path, O_RDONLY | O_NONBLOCK) {  // a pipe must not make it wait
+    if (!file_.is_open()) fail_file(errno, path_, "cannot be opened for reading");
+    struct stat about {};
+    if (fstat(file_.number(), &about) != 0) fail_file(errno, path_, "cannot be read");
+    if (!S_ISREG(about.st_mode)) refuse(path_, "is no regular file");
+    size_ = static_cast<std::uint64_t>(about.st_size);
   }
-  bytes.resize(done);
-  return bytes;
-}
+
+  [[nodiscard]] std::uint64_t size() const { return size_; }
+
+  /// Fills `bytes` with those from `begin` on.
+  void read(std::uint64_t begin, std::span<std::byte> bytes) const {
+    while (!bytes.empty()) {
+      const ssize_t count =
+          pread(file_.number(), bytes.data(), bytes.size(), static_cast<off_t>(begin));
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) fail_file(errno, path_, "cannot be read");
+      if (count == 0) refuse(path_, "has become shorter while it was read");
+      begin += static_cast<std::uint64_t>(count);
+      bytes = bytes.subspan(static_cast<std::size_t>(count));
+    }
+  }
+
+ private:
+  std::string path_;
+  Descriptor file_;
+  std::uint64_t size_ = 0;
+};
 
 /// Replaces a file, or makes it.
 ///
@@ -101,14 +113,25 @@ class Replacement {
   }
 
  private:
-  /// Where the bytes really go: a link's target. Only a regular file is ever replaced.
+  /// Where the bytes really go: to the end of a chain of links, where a file is or will be. Only a
+  /// regular file is ever replaced.
   static std::string resolved(const std::string& path) {
-    std::error_code error;
-    const std::filesystem::path real = std::filesystem::canonical(path, error);
-    if (error == std::errc::not_enough_memory) raise(std::bad_alloc());
-    if (error) return path;
-    if (!std::filesystem::is_regular_file(real)) refuse(path, "is no regular file");
-    return real.string();
+    constexpr int most_links = 40;  // as many as Linux follows
+    struct stat about {};
+    if (stat(path.c_str(), &about) == 0 && !S_ISREG(about.st_mode)) {
+      refuse(path, "is no regular file");
+    }
+    std::filesystem::path real = path;
+    for (int links = 0; links <= most_links; ++links) {
+      const bool is_there = lstat(real.c_str(), &about) == 0;
+      if (!is_there && errno != ENOENT) fail_file(errno, path, "cannot be followed to a file");
+      if (!is_there || !S_ISLNK(about.st_mode)) return real.string();
+      std::error_code error;
+      const std::filesystem::path target = std::filesystem::read_symlink(real, error);
+      if (error) fail_file(error.value(), path, "cannot be followed to a file");
+      real = real.parent_path() / target;
+    }
+    fail_file(ELOOP, path, "cannot be followed to a file");
   }
 
   /// Waits for the lock. \return whether the file locked still has its name

@@ -2,8 +2,8 @@
 #ifndef LOGLINEAR_CHECKPOINT_DETAIL_HEADER_READER_HPP
 #define LOGLINEAR_CHECKPOINT_DETAIL_HEADER_READER_HPP
 
-// The JSON header of a safetensors file, event by event: whatever is not exactly as the format says
-// is refused where it stands, and nothing grows beyond the header itself.
+// The JSON header of a safetensors file, event by event: whatever is not as the reference
+// implementation takes it is refused where it stands, and nothing grows beyond the header itself.
 
 #include <algorithm>
 #include <array>
@@ -25,6 +25,7 @@ namespace loglinear::detail {
 /// What a header says about one tensor.
 struct HeaderEntry {
   std::optional<DType> dtype{};
+  std::string other_dtype{};
   std::optional<std::vector<std::uint64_t>> shape{};
   std::optional<std::vector<std::uint64_t>> data_offsets{};  // two of them
 };
@@ -38,6 +39,7 @@ class HeaderReader {
   std::string problem{};
 
   bool start_object(std::size_t) {
+    if (skips()) return skip_into();
     if (place_ == Place::outside) return enter(Place::top);
     if (place_ == Place::top && key_) {
       return enter(name_ == "__metadata__" ? Place::metadata : Place::tensor);
@@ -46,6 +48,7 @@ class HeaderReader {
   }
 
   bool key(std::string& text) {
+    if (skipped_ > 0) return true;
     key_ = text;
     switch (place_) {
       case Place::top: {
@@ -60,23 +63,24 @@ class HeaderReader {
         if (metadata.try_emplace(text).second) return true;
         return stop(where() + "is there twice");
       default:
-        if (text == "dtype" || text == "shape" || text == "data_offsets") return true;
-        return stop(where() + "is unknown; a tensor has dtype, shape and data_offsets");
+        return true;
     }
   }
 
   bool string(std::string& text) {
+    if (skips()) return true;
     if (place_ == Place::metadata) {
       metadata[*key_] = text;
       return true;
     }
     if (place_ != Place::tensor || key_ != "dtype") return unexpected("a string");
-    const std::optional<DType> dtype = dtype_from(text);
-    if (!dtype) return stop(where() + "is " + in_quotes(text) + "; it must be " + dtype_names());
-    return once(entry().dtype, *dtype);
+    const DType dtype = dtype_from(text).value_or(DType::other);
+    if (dtype == DType::other) entry().other_dtype = text;
+    return once(entry().dtype, dtype);
   }
 
   bool start_array(std::size_t) {
+    if (skips()) return skip_into();
     if (place_ == Place::tensor && key_ == "shape") {
       place_ = Place::array;
       return once(entry().shape, std::vector<std::uint64_t>{});
@@ -88,17 +92,20 @@ class HeaderReader {
     return unexpected("an array");
   }
   bool end_array() {
+    if (skipped_ > 0) return skip_out();
     place_ = Place::tensor;
     return true;
   }
 
   bool number_unsigned(std::uint64_t number) {
+    if (skips()) return true;
     if (place_ != Place::array) return unexpected("a number");
     (key_ == "shape" ? entry().shape : entry().data_offsets)->push_back(number);
     return true;
   }
 
   bool end_object() {
+    if (skipped_ > 0) return skip_out();
     if (place_ == Place::tensor) {
       const HeaderEntry& done = entry();
       key_.reset();
@@ -115,23 +122,48 @@ class HeaderReader {
     return true;
   }
 
-  bool null() { return unexpected("null"); }
-  bool boolean(bool) { return unexpected("true or false"); }
-  bool number_integer(std::int64_t) { return unexpected("a negative number"); }
-  bool number_float(double, const std::string&) { return unexpected("a number that is not whole"); }
+  bool null() {
+    return (place_ == Place::top && name_ == "__metadata__") || skips() || unexpected("null");
+  }
+  bool boolean(bool) { return skips() || unexpected("true or false"); }
+  bool number_integer(std::int64_t) { return skips() || unexpected("a negative number"); }
+  bool number_float(double, const std::string&) {
+    return skips() || unexpected("a number that is not whole or too large");
+  }
   template <class Binary>
   bool binary(Binary&) {
     return unexpected("binary data");
   }
   bool parse_error(std::size_t position, const std::string&, const std::exception& error) {
-    std::string_view what =
-        error.what();  // "[json.exception.parse_error.101] parse error at ...: "
+    // "[json.exception.parse_error.101] parse error at ...: problem; last read: '...'"
+    std::string_view what = error.what();
     what.remove_prefix((std::min)(what.find(": "), what.size()));
-    return stop("the header is not JSON at byte " + std::to_string(position) + std::string(what));
+    what = what.substr(0, what.find("; last read: "));
+    return stop("the header is not JSON at byte " + std::to_string(position) +
+                shortened(what, 160));
   }
 
  private:
   enum class Place { outside, top, metadata, tensor, array };
+  /// As many arrays and objects within each other as the reference implementation reads.
+  static constexpr int deepest = 127;
+
+  /// Whether a value belongs to a key that the format does not know, and is ignored.
+  [[nodiscard]] bool skips() const {
+    return skipped_ > 0 || (place_ == Place::tensor && key_ && key_ != "dtype" && key_ != "shape" &&
+                            key_ != "data_offsets");
+  }
+  bool skip_into() {
+    constexpr int around = 2;  // the header and the tensor
+    if (++skipped_ + around <= deepest) return true;
+    return stop("tensor " + in_quotes(name_) + ": " + in_quotes(*key_) +
+                " is nested too deeply; it must be at most " + std::to_string(deepest) +
+                " levels of the header");
+  }
+  bool skip_out() {
+    --skipped_;
+    return true;
+  }
 
   HeaderEntry& entry() { return entries[name_]; }
 
@@ -170,7 +202,8 @@ class HeaderReader {
 
   Place place_ = Place::outside;
   std::string name_{};                // of the tensor
-  std::optional<std::string> key_{};  // in the innermost object
+  std::optional<std::string> key_{};  // in the innermost object that is not ignored
+  int skipped_ = 0;                   // ignored objects and arrays that are open
   bool has_metadata_ = false;
 };
 
