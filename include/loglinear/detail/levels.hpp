@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "loglinear/detail/carry.hpp"
@@ -291,7 +292,11 @@ class Levels {
       fail("the largest coefficient", max_abs(coefficients_),
            "within the range of the scalar converted to");
     }
-    other.coefficients_ = coefficients_.template cast<Other>();
+    if constexpr (std::is_same_v<Accumulator, detail::Accumulator<Other>>) {
+      convert(coefficients_.data(), coefficients_.size(), other.coefficients_.data());
+    } else {
+      other.coefficients_ = coefficients_.template cast<Other>();
+    }
     other.size_ = size_;
     other.magnitude_ = magnitude_;
     return other;

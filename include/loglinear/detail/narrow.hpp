@@ -6,6 +6,7 @@
 // in registers. Everything else is stored as it is.
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <type_traits>
@@ -70,7 +71,11 @@ void convert(const From* from, Index size, To* to) {
     for (Index j = 0; j + width < size; j += width) store<Scalar>(to + j, load<Scalar>(from + j));
     store<Scalar>(to + size - width, load<Scalar>(from + size - width));
   } else {
-    for (Index j = 0; j < size; ++j) to[j] = static_cast<To>(static_cast<Scalar>(from[j]));
+    From some[packet_length<Scalar>] = {};
+    To converted[packet_length<Scalar>];
+    std::copy_n(from, size, some);
+    store<Scalar>(converted, load<Scalar>(some));
+    std::copy_n(converted, size, to);
   }
 }
 
