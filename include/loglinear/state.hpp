@@ -232,15 +232,12 @@ class LogLinearState {
     with_columns(detail::as_column(q), d_k(), "q", [&](const auto& query) {
       auto&& read = detail::as_writable_column(out);
       if (!reads_finite(query, weights)) return read_large(query, weights, read);
-      read.setZero();
-      for (int l : active_levels()) {
-        const auto level = levels_.level(l);
-        if constexpr (detail::is_narrow<Scalar>) {
-          for (Index i = 0; i < d_k(); ++i) {
-            read += (weights[l] * query[i]) * level.row(i).template cast<float>().transpose();
-          }
-        } else {
-          read.noalias() += weights[l] * (level.transpose() * query);
+      if constexpr (detail::is_narrow<Scalar>) {
+        levels_.read(query.data(), weights.data(), read);
+      } else {
+        read.setZero();
+        for (int l : active_levels()) {
+          read.noalias() += weights[l] * (levels_.level(l).transpose() * query);
         }
       }
     });

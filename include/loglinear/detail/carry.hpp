@@ -15,18 +15,23 @@
 
 namespace loglinear::detail {
 
-/// to[j] += from[j] and from[j] = 0 for `size` contiguous numbers.
+/// to[j] += from[j] for `size` contiguous numbers.
 template <class Stored, class To>
-void move_into(Stored* from, Index size, To* to) {
+void add_to(const Stored* from, Index size, To* to) {
   using Scalar = Accumulator<To>;
   constexpr Index width = packet_size<Scalar>;
   Index j = 0;
   for (; j + width <= size; j += width) {
     store<Scalar>(to + j, Eigen::internal::padd(load<Scalar>(to + j), load<Scalar>(from + j)));
   }
-  for (; j < size; ++j) {
-    to[j] = static_cast<To>(static_cast<Scalar>(to[j]) + static_cast<Scalar>(from[j]));
-  }
+  Scalar buffer[packet_length<Scalar>];
+  const Scalar* rest = j < size ? wide_rest<Scalar>(from, j, size, buffer) : nullptr;
+  for (; j < size; ++j) to[j] = static_cast<To>(static_cast<Scalar>(to[j]) + *rest++);
+}
+/// The same, and from[j] = 0.
+template <class Stored, class To>
+void move_into(Stored* from, Index size, To* to) {
+  add_to(from, size, to);
   std::fill(from, from + size, Stored(0));
 }
 
@@ -49,7 +54,7 @@ void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, In
       Scalar* sums;
       if constexpr (is_narrow<Stored>) {
         sums = wide.data();
-        for (Index j = 0; j < length; ++j) sums[j] = static_cast<Scalar>(target[j]);
+        if (keeps) convert(target, length, sums);
       } else {
         sums = target;
       }
@@ -71,9 +76,7 @@ void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, In
       for (Stored* merged = lowest; merged < target; merged += size) {
         move_into(merged, length, sums);
       }
-      if constexpr (is_narrow<Stored>) {
-        for (Index j = 0; j < length; ++j) target[j] = static_cast<Stored>(sums[j]);
-      }
+      if constexpr (is_narrow<Stored>) convert(sums, length, target);
     }
   }
 }

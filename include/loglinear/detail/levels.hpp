@@ -7,14 +7,19 @@
 // throw before anything has changed: what else must hold is checked in state.hpp or by the layer.
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "loglinear/detail/carry.hpp"
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/kernels/row_updates.hpp"
+#include "loglinear/detail/kernels/weighted_rows.hpp"
 #include "loglinear/detail/narrow.hpp"
 #include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/types.hpp"
@@ -97,9 +102,7 @@ class Levels {
   [[nodiscard]] double norm() const {
     double sum = 0;
     for (int l : active_levels()) {
-      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
-      const ConstFlat one(data(l), d_k_ * d_v_);
-      sum += to_double(one.template cast<Accumulator>().stableNorm());
+      sum += norm_of(data(l), d_k_ * d_v_);
     }
     return sum;
   }
@@ -137,6 +140,23 @@ class Levels {
     return bounded(growth, leaf, own_measure());
   }
 
+  /// out = sum_l weights[l] S_l^T query over the active levels.
+  template <class Out>
+  void read(const Accumulator* query, const Accumulator* weights, Out&& out) const {
+    constexpr Index piece = 4 * column_block;
+    std::array<WeightedRows<Scalar, Accumulator>, max_level_limit> terms;
+    std::array<Accumulator, piece> sums;
+    for (Index first = 0; first < d_v_; first += piece) {
+      const Index length = (std::min)(piece, d_v_ - first);
+      std::size_t count = 0;
+      for (int l : active_levels()) {
+        terms[count++] = {data(l) + first, d_k_, {query}, weights[l]};
+      }
+      weighted_rows(terms.data(), static_cast<int>(count), length, d_v_, sums.data());
+      out.segment(first, length) = Eigen::Map<const Vector<Accumulator>>(sums.data(), length);
+    }
+  }
+
   /// Undergoes `transition`, then pushes the leaf `keys values^T`; `magnitude` is what
   /// `require_writable` returned for them.
   template <class Kind, class Keys, class Values>
@@ -162,13 +182,13 @@ class Levels {
     [[maybe_unused]] RowMajorMatrix<Accumulator> wide(is_narrow<Scalar> ? d_k_ : 0,
                                                       is_narrow<Scalar> ? d_v_ : 0);
     for (int l : active_levels()) {
-      auto one = level(l);
       if constexpr (is_narrow<Scalar>) {
-        wide = one.template cast<Accumulator>();
+        convert(data(l), wide.size(), wide.data());
         transition.left(wide);
         transition.right(wide);
-        one = wide.template cast<Scalar>();
+        convert(wide.data(), wide.size(), data(l));
       } else {
+        auto one = level(l);
         transition.left(one);
         transition.right(one);
       }
@@ -223,7 +243,7 @@ class Levels {
   void add(const Levels& later) {
     const bool fits = is_at_most(magnitude_ + later.magnitude_, magnitude_limit<Scalar>());
     magnitude_ = bounded(1, fits ? later.magnitude_ : later.norm());
-    coefficients_ += later.coefficients_;
+    add_to(later.coefficients_.data(), coefficients_.size(), coefficients_.data());
   }
 
   /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
@@ -272,7 +292,11 @@ class Levels {
       fail("the largest coefficient", max_abs(coefficients_),
            "within the range of the scalar converted to");
     }
-    other.coefficients_ = coefficients_.template cast<Other>();
+    if constexpr (std::is_same_v<Accumulator, detail::Accumulator<Other>>) {
+      convert(coefficients_.data(), coefficients_.size(), other.coefficients_.data());
+    } else {
+      other.coefficients_ = coefficients_.template cast<Other>();
+    }
     other.size_ = size_;
     other.magnitude_ = magnitude_;
     return other;
@@ -313,6 +337,26 @@ class Levels {
 
   using Storage = Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
 
+  /// The Frobenius norm of one level.
+  [[nodiscard]] static double norm_of(const Scalar* m, Index size) {
+    if constexpr (is_narrow<Scalar>) {
+      constexpr Index piece = 4 * column_block;
+      std::array<Accumulator, piece> wide;
+      double norm = 0;
+      for (Index first = 0; first < size; first += piece) {
+        const Index length = (std::min)(piece, size - first);
+        convert(m + first, length, wide.data());
+        norm = std::hypot(
+            norm,
+            to_double(Eigen::Map<const Vector<Accumulator>>(wide.data(), length).stableNorm()));
+      }
+      return norm;
+    } else {
+      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
+      return to_double(ConstFlat(m, size).stableNorm());
+    }
+  }
+
   [[nodiscard]] auto own_measure() const {
     return [this](bool exactly) { return exactly ? norm() : norm_bound(); };
   }
@@ -344,7 +388,9 @@ class Levels {
   }
   void scale(int l, double factor) {
     if (is_exactly(factor, 1.0)) return;
-    level(l) *= static_cast<Scalar>(static_cast<Accumulator>(factor));
+    const auto wide = static_cast<Accumulator>(factor);
+    detail::scale<Scalar, Accumulator>(
+        data(l), 1, d_k_ * d_v_, d_k_ * d_v_, [&](Index) { return wide; }, nullptr);
   }
 
   Storage coefficients_{};

@@ -21,6 +21,7 @@
 #include "loglinear/detail/kernels/negligible.hpp"
 #include "loglinear/detail/kernels/row_dots.hpp"
 #include "loglinear/detail/kernels/weighted_rows.hpp"
+#include "loglinear/detail/narrow.hpp"
 #include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/product.hpp"
 #include "loglinear/detail/steps_of.hpp"
@@ -144,24 +145,23 @@ class LowRankProduct {
   /// m <- P m, row-major in memory, some columns at a time.
   template <class Stored>
   void apply(Stored* m, Index rows, Index columns, Vector<Scalar>&) const {
-    std::array<Scalar, most_on_stack> found;
-    const Index most = count_ == 0 ? columns : most_on_stack / count_;
+    std::array<Scalar, most_on_stack> found, one_row;
+    const Index most = most_on_stack / (std::max)(count_, Index{1});
     for (Index first = 0; first < columns; first += most) {
       const Index piece = (std::min)(most, columns - first);
-      Eigen::Map<RowMajorMatrix<Stored>, 0, Eigen::OuterStride<>> s(m + first, rows, piece,
-                                                                    Eigen::OuterStride<>(columns));
       Eigen::Map<RowMajorMatrix<Scalar>> sums(found.data(), count_, piece);
+      Eigen::Map<Vector<Scalar>> row(one_row.data(), piece);
       sums.setZero();
-      for (Index j = 0; j < count_; ++j) {
-        for (Index i = 0; i < rows; ++i) sums.row(j) += z_(j, i) * s.row(i).template cast<Scalar>();
-        sums.row(j) *= u_factors_[j];
-      }
       for (Index i = 0; i < rows; ++i) {
-        for (Index c = 0; c < piece; ++c) {
-          Scalar changed = diagonal_[i] * static_cast<Scalar>(s(i, c));
-          for (Index j = 0; j < count_; ++j) changed -= u_(j, i) * sums(j, c);
-          s(i, c) = static_cast<Stored>(changed);
-        }
+        convert(m + first + i * columns, piece, row.data());
+        for (Index j = 0; j < count_; ++j) sums.row(j) += z_(j, i) * row.transpose();
+      }
+      for (Index j = 0; j < count_; ++j) sums.row(j) *= u_factors_[j];
+      for (Index i = 0; i < rows; ++i) {
+        convert(m + first + i * columns, piece, row.data());
+        row *= diagonal_[i];
+        for (Index j = 0; j < count_; ++j) row -= u_(j, i) * sums.row(j).transpose();
+        convert(row.data(), piece, m + first + i * columns);
       }
     }
   }

@@ -18,8 +18,9 @@ namespace loglinear::detail {
 /// Whether the passes below work on an expression: numbers with packets, piece by piece in memory.
 template <class Derived>
 inline constexpr bool has_pieces =
-    std::is_floating_point_v<typename Derived::Scalar> &&
-    (Derived::Flags & Eigen::DirectAccessBit) != 0 && Derived::InnerStrideAtCompileTime == 1;
+    (std::is_floating_point_v<typename Derived::Scalar> ||
+     is_narrow<typename Derived::Scalar>)&&(Derived::Flags& Eigen::DirectAccessBit) != 0 &&
+    Derived::InnerStrideAtCompileTime == 1;
 
 /// Calls `visit(first, count)` for the pieces of memory in which a vector or matrix lies.
 template <class Derived, class Visit>
@@ -40,8 +41,9 @@ template <class Scalar>
 }
 
 /// 0 where all numbers are finite, NaN otherwise.
-template <class Scalar>
-[[nodiscard]] Scalar zero_if_finite(const Scalar* values, Index size) {
+template <class Stored>
+[[nodiscard]] auto zero_if_finite(const Stored* values, Index size) {
+  using Scalar = Accumulator<Stored>;
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
@@ -50,17 +52,18 @@ template <class Scalar>
   P sums[2] = {zero, zero};
   Index i = 0;
   for (; i + 2 * width <= size; i += 2 * width) {
-    sums[0] = ei::pmadd(zero, ei::ploadu<P>(values + i), sums[0]);
-    sums[1] = ei::pmadd(zero, ei::ploadu<P>(values + i + width), sums[1]);
+    sums[0] = ei::pmadd(zero, load<Scalar>(values + i), sums[0]);
+    sums[1] = ei::pmadd(zero, load<Scalar>(values + i + width), sums[1]);
   }
   Scalar sum = ei::predux(ei::padd(sums[0], sums[1]));
-  for (; i < size; ++i) sum += nothing * values[i];
+  for (; i < size; ++i) sum += nothing * static_cast<Scalar>(values[i]);
   return sum;
 }
 
 /// The largest absolute value, 0 for nothing, NaN where a number is not finite.
-template <class Scalar>
-[[nodiscard]] Scalar largest_magnitude(const Scalar* values, Index size) {
+template <class Stored>
+[[nodiscard]] auto largest_magnitude(const Stored* values, Index size) {
+  using Scalar = Accumulator<Stored>;
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
@@ -69,14 +72,15 @@ template <class Scalar>
   P largest = zero, sum = zero;
   Index i = 0;
   for (; i + width <= size; i += width) {
-    const P x = ei::ploadu<P>(values + i);
+    const P x = load<Scalar>(values + i);
     largest = ei::pmax(largest, ei::pabs(x));
     sum = ei::pmadd(zero, x, sum);
   }
   Scalar magnitude = ei::predux_max(largest), rest = ei::predux(sum);
   for (; i < size; ++i) {
-    magnitude = (std::max)(magnitude, std::abs(values[i]));
-    rest += nothing * values[i];
+    const auto x = static_cast<Scalar>(values[i]);
+    magnitude = (std::max)(magnitude, std::abs(x));
+    rest += nothing * x;
   }
   return magnitude + rest;
 }

@@ -6,11 +6,12 @@
 // in registers. Everything else is stored as it is.
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <bit>
-#include <cstdint>
-#include <cstring>
+#include <cstddef>
 #include <type_traits>
 
+#include "loglinear/detail/narrow_bits.hpp"
 #include "loglinear/detail/types.hpp"
 
 namespace loglinear::detail {
@@ -23,20 +24,13 @@ inline constexpr bool is_narrow =
 template <class Stored>
 using Accumulator = std::conditional_t<is_narrow<Stored>, float, Stored>;
 
+/// Numbers in a packet, as the size of an array.
 template <class Scalar>
-using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
-template <class Scalar>
-inline constexpr Index packet_size = Eigen::internal::unpacket_traits<Packet<Scalar>>::size;
-/// Packets of columns that fit in half of the registers, or a quarter where they are widened.
+inline constexpr auto packet_length = static_cast<std::size_t>(packet_size<Scalar>);
+/// Packets of columns that fit in half of the registers.
 template <class Scalar>
 inline constexpr int widest_block =
     Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 16 : 8;
-
-/// Whether Eigen converts whole packets of the two.
-template <class From, class To>
-inline constexpr bool casts_packets =
-    Eigen::internal::type_casting_traits<From, To>::VectorizedCast == 1 &&
-    packet_size<From> == packet_size<To>;
 
 /// A packet of consecutive numbers, widened.
 template <class Scalar, class Stored>
@@ -44,10 +38,10 @@ template <class Scalar, class Stored>
   namespace ei = Eigen::internal;
   if constexpr (!is_narrow<Stored>) {
     return ei::ploadu<Packet<Scalar>>(from);
-  } else if constexpr (casts_packets<Stored, Scalar>) {
-    return ei::pcast<Packet<Stored>, Packet<Scalar>>(ei::ploadu<Packet<Stored>>(from));
+  } else if constexpr (converts_packets) {
+    return widen_packet(from);
   } else {
-    alignas(64) Scalar wide[array_size(packet_size<Scalar>)];
+    alignas(64) Scalar wide[packet_length<Scalar>];
     for (Index i = 0; i < packet_size<Scalar>; ++i) wide[i] = static_cast<Scalar>(from[i]);
     return ei::pload<Packet<Scalar>>(wide);
   }
@@ -59,64 +53,86 @@ inline void store(Stored* to, const Packet<Scalar>& packet) {
   namespace ei = Eigen::internal;
   if constexpr (!is_narrow<Stored>) {
     ei::pstoreu(to, packet);
-  } else if constexpr (casts_packets<Scalar, Stored>) {
-    ei::pstoreu(to, ei::pcast<Packet<Scalar>, Packet<Stored>>(packet));
+  } else if constexpr (converts_packets) {
+    round_packet(to, packet);
   } else {
-    alignas(64) Scalar wide[array_size(packet_size<Scalar>)];
+    alignas(64) Scalar wide[packet_length<Scalar>];
     ei::pstore(wide, packet);
     for (Index i = 0; i < packet_size<Scalar>; ++i) to[i] = static_cast<Stored>(wide[i]);
   }
 }
 
-// A bfloat16 is the upper half of a float, so two of them in a word are widened by a shift and a
-// mask; but then the even ones come in one packet and the odd ones in another. That is no matter as
-// long as everything that meets them is in the same order.
-
-/// Whether N packets come in pairs of even and odd numbers.
-template <class Stored, int N>
-inline constexpr bool comes_in_pairs =
-#if defined(__GNUC__)
-    std::is_same_v<Stored, Eigen::bfloat16>&& N % 2 == 0 && packet_size<float> > 1 &&
-    std::endian::native == std::endian::little;
-#else
-    false;
-#endif
-
-#if defined(__GNUC__)
-/// `count` integers in one register, in the vector extension of GCC and Clang.
-template <class Integer, int count>
-struct VectorOf {
-  typedef Integer Type __attribute__((vector_size(count * sizeof(Integer))));
-};
-#endif
-
-/// N packets of consecutive numbers, widened, perhaps in pairs.
-template <class Scalar, int N, class Stored>
-inline void load_packets(const Stored* from, Packet<Scalar> (&packets)[array_size(N)]) {
+/// to[j] = from[j], widened or rounded. The last packet may overlap the one before it.
+template <class From, class To>
+void convert(const From* from, Index size, To* to) {
+  using Scalar = Accumulator<To>;
   constexpr Index width = packet_size<Scalar>;
-  if constexpr (comes_in_pairs<Stored, N>) {
-#if defined(__GNUC__)
-    typename VectorOf<std::uint32_t, static_cast<int>(width)>::Type words;
-    for (int n = 0; n < N; n += 2) {
-      std::memcpy(&words, static_cast<const void*>(from + n * width), sizeof words);
-      packets[n] = std::bit_cast<Packet<Scalar>>(words << 16);
-      packets[n + 1] = std::bit_cast<Packet<Scalar>>(words & 0xFFFF0000u);
-    }
-#endif
+  if (size >= width) {
+    for (Index j = 0; j + width < size; j += width) store<Scalar>(to + j, load<Scalar>(from + j));
+    store<Scalar>(to + size - width, load<Scalar>(from + size - width));
   } else {
-    for (int n = 0; n < N; ++n) packets[n] = load<Scalar>(from + n * width);
+    From some[packet_length<Scalar>] = {};
+    To converted[packet_length<Scalar>];
+    std::copy_n(from, size, some);
+    store<Scalar>(converted, load<Scalar>(some));
+    std::copy_n(converted, size, to);
   }
 }
 
-/// N packets of consecutive numbers in the order in which `load_packets` brings those of `Stored`.
-template <class Stored, int N, class Scalar>
-inline void load_in_order_of(const Scalar* from, Packet<Scalar> (&packets)[array_size(N)]) {
-  namespace ei = Eigen::internal;
+/// The numbers of a row from `first` on, which are fewer than a packet: where they lie, or widened
+/// in `buffer`.
+template <class Scalar, class Stored>
+[[nodiscard]] inline const Scalar* wide_rest(const Stored* row, Index first, Index columns,
+                                             Scalar (&buffer)[packet_length<Scalar>]) {
   constexpr Index width = packet_size<Scalar>;
+  if constexpr (!is_narrow<Stored>) {
+    return row + first;
+  } else if (columns >= width) {
+    Eigen::internal::pstoreu(buffer, load<Scalar>(row + columns - width));
+    return buffer + width - (columns - first);
+  } else {
+    convert(row + first, columns - first, buffer);
+    return buffer;
+  }
+}
+
+// Two narrow numbers lie in a word, from which shifts and masks widen them where no instruction
+// does; but then the even ones come in one packet and the odd ones in another. That is no matter as
+// long as everything that meets them is in the same order.
+
+/// Whether N packets come in pairs of even and odd numbers.
+template <class Stored, std::size_t N>
+inline constexpr bool comes_in_pairs =
+    is_narrow<Stored>&& converts_packets&& N % 2 == 0 &&
+    !(std::is_same_v<Stored, Eigen::half> && has_half_instructions) &&
+    std::endian::native == std::endian::little;
+
+/// Calls `use(n, packet)` for N packets of consecutive numbers, widened, perhaps in pairs.
+template <class Scalar, std::size_t N, class Stored, class Use>
+inline void for_each_packet(const Stored* from, Use use) {
+  constexpr std::size_t width = packet_length<Scalar>;
   if constexpr (comes_in_pairs<Stored, N>) {
-    alignas(64) Scalar even[array_size(width)], odd[array_size(width)];
-    for (int n = 0; n < N; n += 2, from += 2 * width) {
-      for (Index i = 0; i < width; ++i) {
+    for (std::size_t n = 0; n < N; n += 2) {
+      Packet<Scalar> even, odd;
+      widen_pair(from + n * width, even, odd);
+      use(n, even);
+      use(n + 1, odd);
+    }
+  } else {
+    for (std::size_t n = 0; n < N; ++n) use(n, load<Scalar>(from + n * width));
+  }
+}
+
+/// N packets of consecutive numbers in the order in which `for_each_packet` brings those of
+/// `Stored`.
+template <class Stored, std::size_t N, class Scalar>
+inline void load_in_order_of(const Scalar* from, Packet<Scalar> (&packets)[N]) {
+  namespace ei = Eigen::internal;
+  constexpr std::size_t width = packet_length<Scalar>;
+  if constexpr (comes_in_pairs<Stored, N>) {
+    alignas(64) Scalar even[width], odd[width];
+    for (std::size_t n = 0; n < N; n += 2, from += 2 * width) {
+      for (std::size_t i = 0; i < width; ++i) {
         even[i] = from[2 * i];
         odd[i] = from[2 * i + 1];
       }
@@ -124,27 +140,27 @@ inline void load_in_order_of(const Scalar* from, Packet<Scalar> (&packets)[array
       packets[n + 1] = ei::pload<Packet<Scalar>>(odd);
     }
   } else {
-    for (int n = 0; n < N; ++n) packets[n] = ei::ploadu<Packet<Scalar>>(from + n * width);
+    for (std::size_t n = 0; n < N; ++n) packets[n] = ei::ploadu<Packet<Scalar>>(from + n * width);
   }
 }
 
 /// Stores packets that are in that order as consecutive numbers.
-template <class Stored, int N, class Scalar>
-inline void store_from_order_of(Scalar* to, const Packet<Scalar> (&packets)[array_size(N)]) {
+template <class Stored, std::size_t N, class Scalar>
+inline void store_from_order_of(Scalar* to, const Packet<Scalar> (&packets)[N]) {
   namespace ei = Eigen::internal;
-  constexpr Index width = packet_size<Scalar>;
+  constexpr std::size_t width = packet_length<Scalar>;
   if constexpr (comes_in_pairs<Stored, N>) {
-    alignas(64) Scalar even[array_size(width)], odd[array_size(width)];
-    for (int n = 0; n < N; n += 2, to += 2 * width) {
+    alignas(64) Scalar even[width], odd[width];
+    for (std::size_t n = 0; n < N; n += 2, to += 2 * width) {
       ei::pstore(even, packets[n]);
       ei::pstore(odd, packets[n + 1]);
-      for (Index i = 0; i < width; ++i) {
+      for (std::size_t i = 0; i < width; ++i) {
         to[2 * i] = even[i];
         to[2 * i + 1] = odd[i];
       }
     }
   } else {
-    for (int n = 0; n < N; ++n) ei::pstoreu(to + n * width, packets[n]);
+    for (std::size_t n = 0; n < N; ++n) ei::pstoreu(to + n * width, packets[n]);
   }
 }
 

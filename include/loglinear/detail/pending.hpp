@@ -233,15 +233,14 @@ class DenseProduct {
   void apply_to_piece(Stored* m, Index rows, Index columns, Index stride, const Scalar* of_column,
                       Scalar* before, Scalar* after) const {
     using Piece = Eigen::Map<RowMajorMatrix<Scalar>, 0, Eigen::OuterStride<>>;
-    Eigen::Map<RowMajorMatrix<Stored>, 0, Eigen::OuterStride<>> target(
-        m, rows, columns, Eigen::OuterStride<>(stride));
     Piece old(before, rows, columns, Eigen::OuterStride<>(columns));
-    old = target.template cast<Scalar>();
+    for (Index i = 0; i < rows; ++i) convert(m + i * stride, columns, &old(i, 0));
     if constexpr (is_narrow<Stored>) {
       Piece changed(after, rows, columns, Eigen::OuterStride<>(columns));
       write_product(old, changed, of_column);
-      target = changed.template cast<Stored>();
+      for (Index i = 0; i < rows; ++i) convert(&changed(i, 0), columns, m + i * stride);
     } else {
+      Piece target(m, rows, columns, Eigen::OuterStride<>(stride));
       write_product(old, target, of_column);
     }
   }

@@ -6,6 +6,7 @@
 
 #include <Eigen/Core>
 #include <algorithm>
+#include <cstddef>
 #include <type_traits>
 
 #include "loglinear/detail/narrow.hpp"
@@ -39,13 +40,14 @@ void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first
     std::fill(sums, sums + band, zero);
     for (int term = 0; term < count; ++term) {
       auto& [m, vector, weights, duals, found] = terms[term];
-      P d[array_size(N)], packets[array_size(N)], along[2] = {zero, zero};
+      P d[array_size(N)], along[2] = {zero, zero};
       load_in_order_of<Stored, N, Scalar>(vector + first, d);
       const Stored* row = m + top * stride + first;
       for (Index i = 0; i < height; ++i, row += stride) {
-        load_packets<Scalar, N>(row, packets);
-        P dot = ei::pmul(packets[0], d[0]);
-        for (int n = 1; n < N; ++n) dot = ei::pmadd(packets[n], d[n], dot);
+        P dot = zero;
+        for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
+          dot = n == 0 ? ei::pmul(packet, d[0]) : ei::pmadd(packet, d[n], dot);
+        });
         sums[i] = ei::pmadd(ei::pset1<P>(weights[top + i]), dot, sums[i]);
         along[i % 2] = ei::pmadd(ei::pset1<P>(duals[top + i]), dot, along[i % 2]);
       }
@@ -68,13 +70,13 @@ void dotted_rows_from(DottedRows<Stored, Scalar>* terms, int count, Index first,
   if constexpr (N > 1) {
     dotted_rows_from<N / 2>(terms, count, first, rows, columns, stride, out);
   } else {
+    Scalar buffer[packet_length<Scalar>];
     for (int term = 0; term < count && first < columns; ++term) {
       auto& [m, vector, weights, duals, found] = terms[term];
       for (Index i = 0; i < rows; ++i) {
         Scalar dot(0);
-        for (Index j = first; j < columns; ++j) {
-          dot += static_cast<Scalar>(m[i * stride + j]) * vector[j];
-        }
+        const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
+        for (Index j = first; j < columns; ++j) dot += rest[j - first] * vector[j];
         out[i] += weights[i] * dot;
         found += duals[i] * dot;
       }

@@ -94,15 +94,21 @@ template <class Stored, class Scalar, class ScaleOfRow>
 void scale(Stored* m, Index rows, Index columns, Index stride, ScaleOfRow scale_of,
            const Scalar* of_column) {
   namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
   for (Index i = 0; i < rows; ++i, m += stride) {
     const Scalar scale_of_row = scale_of(i);
-    const Packet<Scalar> factor = ei::pset1<Packet<Scalar>>(scale_of_row);
+    const P factor = ei::pset1<P>(scale_of_row);
+    const auto scaled_at = [&](Index j) {
+      const P scaled = ei::pmul(factor, load<Scalar>(m + j));
+      return of_column == nullptr ? scaled : ei::pmul(scaled, load<Scalar>(of_column + j));
+    };
     Index j = 0;
-    for (; j + width <= columns; j += width) {
-      Packet<Scalar> scaled = ei::pmul(factor, load<Scalar>(m + j));
-      if (of_column != nullptr) scaled = ei::pmul(scaled, load<Scalar>(of_column + j));
-      store<Scalar>(m + j, scaled);
+    if (columns >= width) {  // the last packet, which may overlap the one before it
+      const P last = scaled_at(columns - width);
+      for (; j + width < columns; j += width) store<Scalar>(m + j, scaled_at(j));
+      store<Scalar>(m + columns - width, last);
+      continue;
     }
     for (; j < columns; ++j) {
       Scalar scaled = scale_of_row * static_cast<Scalar>(m[j]);

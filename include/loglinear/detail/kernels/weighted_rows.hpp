@@ -40,7 +40,6 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
                          Index stride, const std::array<Scalar*, Sums>& out) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
-  [[maybe_unused]] constexpr Index width = packet_size<Scalar>;
   constexpr int chains = N >= Chains ? 1 : Chains / N;
   P sums[Sums][array_size(chains)][array_size(N)];
   for (std::size_t s = 0; s < Sums; ++s) {
@@ -50,17 +49,11 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
     if (Add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
   }
   const auto add_row = [&](const auto& term, const Stored* row, Index i, auto c) {
-    [[maybe_unused]] P packets[array_size(N)];
-    if constexpr (is_narrow<Stored>) load_packets<Scalar, N>(row, packets);
-    for (std::size_t s = 0; s < Sums; ++s) {
+    for (std::size_t s = 0; s < Sums; ++s) {  // loaded for each sum: few registers are left
       const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));
-      for (int n = 0; n < N; ++n) {
-        if constexpr (is_narrow<Stored>) {
-          sums[s][c][n] = ei::pmadd(weight, packets[n], sums[s][c][n]);
-        } else {  // loaded for each sum: few registers are left
-          sums[s][c][n] = ei::pmadd(weight, ei::ploadu<P>(row + n * width), sums[s][c][n]);
-        }
-      }
+      for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
+        sums[s][c][n] = ei::pmadd(weight, packet, sums[s][c][n]);
+      });
     }
   };
   for (int t = 0; t < count; ++t) {
@@ -110,15 +103,15 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
   if constexpr (N > 1) {
     weighted_rows_from<N / 2, Add, Chains>(terms, count, first, columns, stride, out);
   } else if (first < columns) {
+    Scalar buffer[packet_length<Scalar>];
     for (std::size_t s = 0; s < Sums; ++s) {
       if (!Add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
       for (int t = 0; t < count; ++t) {
         const auto& [m, rows, weights, scale] = terms[t];
         for (Index i = 0; i < rows; ++i) {
           const Scalar weight = scale * weights[s][i];
-          for (Index j = first; j < columns; ++j) {
-            out[s][j] += weight * static_cast<Scalar>(m[i * stride + j]);
-          }
+          const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
+          for (Index j = first; j < columns; ++j) out[s][j] += weight * rest[j - first];
         }
       }
     }
@@ -131,9 +124,8 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
 template <bool Add = false, int Chains = 4, class Stored, class Scalar>
 void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
                    Index stride, Scalar* out) {
-  constexpr int widest = is_narrow<Stored> ? widest_block<Scalar> / 2 : widest_block<Scalar>;
-  weighted_rows_from<widest, Add, Chains, Stored, Scalar, 1>(terms, count, 0, columns, stride,
-                                                             {out});
+  weighted_rows_from<widest_block<Scalar>, Add, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
+                                                                           stride, {out});
 }
 
 /// The same of one matrix, `m^T c`.
