@@ -184,8 +184,8 @@ class LogLinearState {
   /// argument that is not contiguous in memory.
   template <class Key, class Value>
   void push_leaf(const Eigen::MatrixBase<Key>& k, const Eigen::MatrixBase<Value>& v) {
-    with_columns(k, d_k(), "k", [&](const auto& keys) {
-      with_columns(v, d_v(), "v", [&](const auto& values) {
+    with_columns<KeyDim>(k, d_k(), "k", [&](const auto& keys) {
+      with_columns<ValueDim>(v, d_v(), "v", [&](const auto& values) {
         detail::require_positive("the number of keys (columns of k)", keys.cols());
         detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
         levels_.push(keys, values, levels_.require_writable(1, keys, values));
@@ -229,7 +229,7 @@ class LogLinearState {
     const Eigen::Matrix<Accumulator, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1>
         weights = detail::as_column(lambdas);
     detail::require_finite("lambdas", weights);
-    with_columns(detail::as_column(q), d_k(), "q", [&](const auto& query) {
+    with_columns<KeyDim>(detail::as_column(q), d_k(), "q", [&](const auto& query) {
       auto&& read = detail::as_writable_column(out);
       if (!reads_finite(query, weights)) return read_large(query, weights, read);
       if constexpr (detail::is_narrow<Scalar>) {
@@ -308,19 +308,22 @@ class LogLinearState {
   }
 
   /// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside this state.
-  template <class Derived, class Use>
+  template <int Dim, class Derived, class Use>
   void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name,
                     Use use) const {
     static_assert(std::is_same_v<typename Derived::Scalar, Accumulator>,
                   "the argument must have the state's scalar, or float where that is narrower: "
                   "convert it with .cast<Scalar>()");
     if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
-      if (rows != 1 || m.cols() == 1) return with_columns(m.transpose(), rows, name, use);
+      if (rows != 1 || m.cols() == 1) return with_columns<Dim>(m.transpose(), rows, name, use);
     }
     detail::require_size(name, m.rows(), rows);
     constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
-    using Plain =
-        std::conditional_t<is_vector, detail::Vector<Accumulator>, detail::Matrix<Accumulator>>;
+    // Of the state's own size where that is known, so that nothing can allocate; another size was
+    // refused above, but only when the program runs.
+    constexpr int given = Derived::RowsAtCompileTime;
+    using Plain = Eigen::Matrix<Accumulator, given == Eigen::Dynamic || given == Dim ? Dim : given,
+                                is_vector ? 1 : Eigen::Dynamic, Eigen::ColMajor>;
     const Eigen::Ref<const Plain> stored(m.derived());
     detail::require_finite(name, stored);
     const ConstFlat own = levels_.flat();

@@ -167,13 +167,14 @@ class Levels {
   /// The leaf alone.
   template <class Keys, class Values>
   void push(const Keys& keys, const Values& values, double magnitude) {
-    if (values.outerStride() == d_v_) {
-      carry_bucket(
-          0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
-      magnitude_ = magnitude;
-    } else {
-      push(keys, detail::Matrix<Accumulator>(values), magnitude);
+    if constexpr (Values::ColsAtCompileTime != 1) {
+      if (values.outerStride() != d_v_) {
+        return push(keys, detail::Matrix<Accumulator>(values), magnitude);
+      }
     }
+    carry_bucket(
+        0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
+    magnitude_ = magnitude;
   }
   /// Every level undergoes `transition`; a push follows, or `defer`.
   template <class Kind>

@@ -15,6 +15,7 @@
 #include <type_traits>
 
 #include "loglinear/checkpoint/dtype.hpp"
+#include "loglinear/detail/types.hpp"
 
 namespace loglinear::detail {
 
