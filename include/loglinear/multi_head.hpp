@@ -11,6 +11,7 @@
 
 #include "loglinear/attention.hpp"
 #include "loglinear/detail/error.hpp"
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/detail/parts.hpp"
 #include "loglinear/linear_attention.hpp"
 #include "loglinear/sequence/multi_head_block.hpp"
@@ -113,6 +114,7 @@ class MultiHeadAttention
   /// All heads read and write. \return the output, length d_model, overwritten by the next call
   template <class In>
   const Vector& forward(const In& x) {
+    const detail::FlushToZero<Scalar> flush;
     stage(x, heads_.front().read_order());
     combine(is_bounded());
     for_each_head([](Layer& head, Index) { head.commit(); });
@@ -122,6 +124,7 @@ class MultiHeadAttention
   /// All heads read the state as it stands; nothing changes. \return as `forward`
   template <class In>
   const Vector& query_readonly(const In& x) {
+    const detail::FlushToZero<Scalar> flush;
     for_each_head([&](Layer& head, Index begin) {
       head.query_readonly(x);
       reads_.segment(begin, d_v()) = head.raw_read();
@@ -135,6 +138,7 @@ class MultiHeadAttention
   /// o
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
+    const detail::FlushToZero<Scalar> flush;
     detail::load_vector(y, "y", target_);
     stage(x, heads_.front().training_order());
     const bool bounded = is_bounded();
@@ -239,6 +243,7 @@ class MultiHeadAttention
   /// Replaces one weight array. \throws std::invalid_argument as `LogLinearAttention::set_weight`
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const detail::FlushToZero<Scalar> flush;
     const auto [index, rest] = split(name);
     if (index < 0) {
       out_.set(rest, value);

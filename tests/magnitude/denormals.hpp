@@ -18,23 +18,23 @@
 
 namespace test {
 
-/// Whether the processor tells, and the library can do something about it.
-#if defined(__SSE2_MATH__) && !defined(LOGLINEAR_KEEP_DENORMALS)
-inline constexpr bool sees_denormals = true;
+#if defined(__SSE2_MATH__)
+inline constexpr bool sees_denormals = true;  ///< whether the processor tells
+inline constexpr unsigned all_exception_flags = 0x3F, denormal_flag = 2;
 
-[[nodiscard]] inline unsigned exception_flags() {
+[[nodiscard]] inline unsigned control_register() {
   unsigned word;
   __asm__ volatile("stmxcsr %0" : "=m"(word) : : "memory");
-  return word & 0x3Fu;
+  return word;
 }
-inline void clear_exception_flags() {
-  unsigned word;
-  __asm__ volatile("stmxcsr %0" : "=m"(word) : : "memory");
-  word &= ~0x3Fu;
+inline void set_control_register(unsigned word) {
   __asm__ volatile("ldmxcsr %0" : : "m"(word) : "memory");
 }
+inline void clear_exception_flags() {
+  set_control_register(control_register() & ~all_exception_flags);
+}
 [[nodiscard]] inline bool met_a_denormal() {
-  return (exception_flags() & 2u) != 0;
+  return (control_register() & denormal_flag) != 0;
 }
 #else
 inline constexpr bool sees_denormals = false;

@@ -47,7 +47,7 @@ void stream(DenormalWatch& watch, Layer layer,
             const std::vector<test::Vector<typename Layer::Scalar>>& x) {
   using Scalar = typename Layer::Scalar;
   typename Layer::Snapshot moment = layer.snapshot();
-  test::Vector<Scalar> out(layer.output_dim());
+  test::Vector<Scalar> out = test::Vector<Scalar>::Zero(layer.output_dim());
   const test::Vector<Scalar> target = test::Vector<Scalar>::Constant(layer.output_dim(), 0.5);
   bool is_normal = true;
   std::size_t t = 0;

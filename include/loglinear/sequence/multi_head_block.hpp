@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/sequence/block_form.hpp"
 
 namespace loglinear {
@@ -31,6 +32,7 @@ class MultiHeadBlockForm {
   /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
   template <class In>
   Matrix forward_block(const Eigen::MatrixBase<In>& x) {
+    const detail::FlushToZero<Scalar> flush;
     detail::Rollback rollback(layer().heads_);
     const Matrix reads = read_block(x, order());
     Matrix out = combine(reads);
@@ -42,6 +44,7 @@ class MultiHeadBlockForm {
   template <class In, class DOut>
   [[nodiscard]] MultiHeadBlockGradient<Scalar> block_gradient(
       const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
+    const detail::FlushToZero<Scalar> flush;
     detail::require_size("d_out (rows)", d_out.rows(), x.rows());
     detail::require_size("d_out (columns)", d_out.cols(), layer().output_dim());
     detail::require_finite("d_out", d_out);
@@ -55,6 +58,7 @@ class MultiHeadBlockForm {
   /// tokens of the stream; see `BlockForm::train_block`. \param y T x d_model
   template <class In, class Target>
   Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+    const detail::FlushToZero<Scalar> flush;
     detail::require_size("y (rows)", y.rows(), x.rows());
     detail::require_size("y (columns)", y.cols(), layer().output_dim());
     detail::require_finite("y", y);
