@@ -25,7 +25,6 @@
 #include <variant>
 #include <vector>
 
-#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/mode.hpp"
 #include "loglinear/multi_head.hpp"
 
@@ -112,20 +111,17 @@ class Attention {
   /// All heads read and write. \param x any Eigen vector of length d_model, finite
   template <class In>
   const Vector& forward(const In& x) {
-    const detail::FlushToZero<Scalar> flush;
     return do_forward(as_vector(x, "x", x_));
   }
   /// All heads read the state as it stands; nothing changes.
   template <class In>
   const Vector& query(const In& x) {
-    const detail::FlushToZero<Scalar> flush;
     return do_query(as_vector(x, "x", x_));
   }
   /// One step of gradient descent on `1/2 |o - y|^2` and one token of the stream. \param y target,
   /// length d_model, finite \return the output o from before the step
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
-    const detail::FlushToZero<Scalar> flush;
     return do_train_one(as_vector(x, "x", x_), as_vector(y, "y", y_));
   }
   /// Empties all states; weights stay.

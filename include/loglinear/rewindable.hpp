@@ -10,7 +10,6 @@
 
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/error.hpp"
-#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/detail/vector_argument.hpp"
 
@@ -70,7 +69,6 @@ class Rewindable {
   /// std::invalid_argument as the layer; nothing is changed then
   template <class In>
   const Vector& forward(const In& x) {
-    const detail::FlushToZero<Scalar> flush;
     detail::load_vector(x, "x", x_);
     if (position_ % count(every_) == 0) layer_.snapshot(snapshot_at(position_));
     const Vector& output = layer_.forward(x_);

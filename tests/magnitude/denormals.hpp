@@ -106,9 +106,8 @@ struct Fading {
 template <class Scalar>
 [[nodiscard]] std::vector<Fading> fading_streams() {
   constexpr bool is_float = std::is_same_v<Scalar, float>;
-  std::vector<Fading> all = {{1, is_float ? 0.9 : 0.5, 1100},
-                             {is_float ? 1e-30 : 1e-300, 0.99, 2100},
-                             {1, 0, 600}};
+  std::vector<Fading> all = {
+      {1, is_float ? 0.9 : 0.5, 1100}, {is_float ? 1e-30 : 1e-300, 0.99, 2100}, {1, 0, 600}};
   const double decades = is_float ? 38 : 308;
   for (const double part : {1.17, 1.0, 0.98, 0.9, 0.7, 0.6, 0.52, 0.5, 0.4, 0.34, 0.29, 0.2, 0.1,
                             0.03, 0.0, -0.03, -0.2, -0.5, -1.0}) {

@@ -37,8 +37,7 @@ void check_kind() {
       watch("query_mixed, faint", [&] { state.query_mixed(x.head(5), lambda, out); });
       is_normal = is_normal && test::has_no_denormals(out);
       if (!std::is_same_v<Stored, Eigen::half>) {
-        is_normal = is_normal &&
-                    test::has_no_denormals(state.flat_state().template cast<Scalar>());
+        is_normal = is_normal && test::has_no_denormals(state.flat_state().template cast<Scalar>());
       }
     }
     later.reset();
@@ -50,7 +49,7 @@ void check_kind() {
     watch("replace", [&] {
       later.replace(state.size(), [&](int l) { return state.level(l).template cast<Scalar>(); });
     });
-    watch("cast", [&] { CHECK(state.template cast<float>().size() == state.size()); });
+    watch("cast", [&] { static_cast<void>(state.template cast<float>()); });
   }
   CHECK(watch.met() == "");
   CHECK(is_normal);

@@ -79,23 +79,29 @@ inline constexpr bool flushes_to_zero = FloatingPointControl::can_flush &&
 /// While it lives, this thread takes denormal numbers for zero. It leaves the mode as it found it,
 /// with the exception flags that operations have raised meanwhile. One inside another costs a look
 /// at the register.
+///
+/// A thread takes over the mode of the one that starts it and keeps it: pause while others start.
 template <class Scalar>
 class FlushToZero {
   using Control = FloatingPointControl;
 
  public:
-  FlushToZero() noexcept {
+  FlushToZero() noexcept { resume(); }
+  FlushToZero(const FlushToZero&) = delete;
+  FlushToZero& operator=(const FlushToZero&) = delete;
+  ~FlushToZero() { pause(); }
+
+  /// Back to the mode that it found.
+  void pause() noexcept {
+    if constexpr (flushes_to_zero<Scalar>) {
+      if (added_ != 0) Control::write(Control::read() & ~added_);
+    }
+  }
+  void resume() noexcept {
     if constexpr (flushes_to_zero<Scalar>) {
       const Control::Word before = Control::read();
       added_ = Control::flush & ~before;
       if (added_ != 0) Control::write(before | Control::flush);
-    }
-  }
-  FlushToZero(const FlushToZero&) = delete;
-  FlushToZero& operator=(const FlushToZero&) = delete;
-  ~FlushToZero() {
-    if constexpr (flushes_to_zero<Scalar>) {
-      if (added_ != 0) Control::write(Control::read() & ~added_);
     }
   }
 
