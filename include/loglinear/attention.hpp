@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/detail/narrow.hpp"
 #include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/preparation.hpp"
@@ -85,6 +86,7 @@ class LogLinearAttention
 
   using Kind = typename Inner::template Transition<Scalar_>;
   using Preparation = detail::Preparation<Inner, Scalar_, Weights>;
+  using Flush = detail::FlushToZero<Scalar_>;
 
  public:
   using Scalar = Scalar_;
@@ -150,8 +152,9 @@ class LogLinearAttention
   /// \return the output, length d_v
   template <class In>
   const Vector& forward(const In& x) {
-    stage(x, read_order_);
-    commit();
+    const Flush flush;
+    prepare(x, read_order_);
+    write();
     return bound(workspace_);
   }
   /// The same, into the caller's vector of length d_v.
@@ -177,6 +180,7 @@ class LogLinearAttention
   /// \return the output, which lies in the workspace
   template <class In>
   const Vector& query_readonly(const In& x, Workspace& workspace) const {
+    const Flush flush;
     detail::require_size("the workspace's x", workspace.x.size(), d_model());
     detail::require_size("the workspace's projections", workspace.raw.size(), layout().end);
     detail::require_size("the workspace's query", workspace.old_query.size(), layout().key_rows);
@@ -202,12 +206,13 @@ class LogLinearAttention
   /// \return the output o from before the step
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
+    const Flush flush;
     detail::load_vector(y, "y", training_.target);
-    stage(x, training_order());
+    prepare(x, training_order());
     const Vector& o = bound(workspace_);
     training_.d_read = (o - training_.target).array() * (1 - o.array().square());
-    stage_gradient(training_.d_read);
-    commit();
+    pull_back();
+    write();
     return o;
   }
   /// The same, into the caller's vector of length d_v.
@@ -230,14 +235,8 @@ class LogLinearAttention
   /// tanh
   template <class In>
   const Vector& stage(const In& x, ReadOrder order) {
-    detail::copy_vector(x, "x", workspace_.x);
-    preparation_.project(workspace_, 0);
-    preparation_.prepare_leaf(workspace_);
-    staged_magnitude_ = state_.require_writable(workspace_.token, workspace_);
-    preparation_.prepare_read(workspace_, detail::query_for(workspace_, order));
-    detail::read_token(state_, workspace_, order);
-    staged_order_ = order;
-    learns_ = false;
+    const Flush flush;
+    prepare(x, order);
     return workspace_.read;
   }
 
@@ -245,23 +244,15 @@ class LogLinearAttention
   /// the staged order must not be `before_push`.
   template <class Derived>
   void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
+    const Flush flush;
     training_.d_read = d_read;
-    detail::pull_back_token(state_, workspace_, training_, staged_order_);
-    preparation_.pull_back(workspace_, training_);
-    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
-                                                  training_.d_free);
-    learns_ = true;
+    pull_back();
   }
 
   /// Steps the weights if a gradient was staged, and writes the staged token to the state.
   void commit() {
-    if (learns_) {
-      preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
-                                        training_.d_free);
-      ++train_step_count_;
-      learns_ = false;
-    }
-    state_.write(workspace_.token, staged_magnitude_, workspace_);
+    const Flush flush;
+    write();
   }
 
   /// The order in which training reads: `after_push`, or `current_apart` if that is the layer's.
@@ -271,6 +262,7 @@ class LogLinearAttention
 
   /// One step of gradient descent. \throws std::invalid_argument where a weight would not be finite
   void descend(const BlockGradient<Scalar>& gradient) {
+    const Flush flush;
     preparation_.parameters().descend(learning_rate_, gradient.weights);
     ++train_step_count_;
   }
@@ -287,6 +279,7 @@ class LogLinearAttention
   /// transitions; see `StreamPart`.
   template <class Product>
   void append(const LogLinearAttention& later, const Product& product) {
+    const Flush flush;
     detail::StreamParts::append(state_, later.state_, product);
   }
 
@@ -311,6 +304,7 @@ class LogLinearAttention
   /// The hierarchy in its plain form, with everything that the layer keeps apart or defers written
   /// out. By value: allocates and copies all levels.
   [[nodiscard]] State log_linear_state() const {
+    const Flush flush;
     State out(state_.max_levels(), state_.key_rows(), state_.d_v());
     state_.copy_to(detail::levels_of(out));
     return out;
@@ -318,6 +312,7 @@ class LogLinearAttention
   /// The same into a state of the same shape, without allocating. \throws std::invalid_argument for
   /// another shape
   void log_linear_state(State& out) const {
+    const Flush flush;
     detail::require_size("max_levels of out", out.max_levels(), state_.max_levels());
     detail::require_size("d_k of out", out.d_k(), state_.key_rows());
     detail::require_size("d_v of out", out.d_v(), state_.d_v());
@@ -326,6 +321,7 @@ class LogLinearAttention
   /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
   /// `log_linear_state().flat_state()`.
   [[nodiscard]] Vector state() const {
+    const Flush flush;
     const State plain = log_linear_state();
     return plain.flat_state().template cast<Scalar>();
   }
@@ -333,7 +329,10 @@ class LogLinearAttention
   /// what is remembered ages and merges as it would have, in no time. Costs a pass over the active
   /// levels, does not allocate. \throws std::invalid_argument unless count >= size(); nothing is
   /// changed then
-  void advance_to(std::uint64_t count) { detail::StreamParts::advance(state_, count); }
+  void advance_to(std::uint64_t count) {
+    const Flush flush;
+    detail::StreamParts::advance(state_, count);
+  }
 
   /// This moment of the stream, to come back to: continuations can be tried and taken back. Costs a
   /// copy of the active levels, the newest leaves and what is pending; allocates.
@@ -395,6 +394,7 @@ class LogLinearAttention
   /// coefficients that are not finite; nothing is changed then
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const Flush flush;
     preparation_.parameters().set(name, value);
   }
   [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }  ///< of train_one
@@ -422,6 +422,7 @@ class LogLinearAttention
   template <class Other, class OtherStored = Other>
   [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> cast()
       const {
+    const detail::FlushToZero<Other> flush;
     LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> other(
         {.inner = inner(),
          .d_model = d_model(),
@@ -467,6 +468,35 @@ class LogLinearAttention
   void require_output(const Eigen::MatrixBase<Out>& out) const {
     detail::require_vector_type<Scalar, Out>();
     detail::require_size("out", out.size(), output_dim());
+  }
+
+  /// What `stage`, `stage_gradient` and `commit` do, for those who see to denormal numbers.
+  template <class In>
+  void prepare(const In& x, ReadOrder order) {
+    detail::copy_vector(x, "x", workspace_.x);
+    preparation_.project(workspace_, 0);
+    preparation_.prepare_leaf(workspace_);
+    staged_magnitude_ = state_.require_writable(workspace_.token, workspace_);
+    preparation_.prepare_read(workspace_, detail::query_for(workspace_, order));
+    detail::read_token(state_, workspace_, order);
+    staged_order_ = order;
+    learns_ = false;
+  }
+  void pull_back() {
+    detail::pull_back_token(state_, workspace_, training_, staged_order_);
+    preparation_.pull_back(workspace_, training_);
+    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
+                                                  training_.d_free);
+    learns_ = true;
+  }
+  void write() {
+    if (learns_) {
+      preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
+                                        training_.d_free);
+      ++train_step_count_;
+      learns_ = false;
+    }
+    state_.write(workspace_.token, staged_magnitude_, workspace_);
   }
 
   static const Vector& bound(Workspace& w) {

@@ -11,6 +11,7 @@
 
 #include "loglinear/attention.hpp"
 #include "loglinear/detail/error.hpp"
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/detail/parts.hpp"
 #include "loglinear/linear_attention.hpp"
 #include "loglinear/sequence/multi_head_block.hpp"
@@ -41,6 +42,7 @@ enum class OutputBound {
 template <class Layer_>
 class MultiHeadAttention
     : public MultiHeadBlockForm<MultiHeadAttention<Layer_>, typename Layer_::Scalar> {
+  using Flush = detail::FlushToZero<typename Layer_::Scalar>;
   static_assert(detail::StreamingLayer<Layer_>,
                 "MultiHeadAttention takes a layer: LogLinearAttention<Rule> or "
                 "LinearAttention<Rule>");
@@ -113,16 +115,18 @@ class MultiHeadAttention
   /// All heads read and write. \return the output, length d_model, overwritten by the next call
   template <class In>
   const Vector& forward(const In& x) {
-    stage(x, heads_.front().read_order());
+    Flush flush;
+    stage(x, heads_.front().read_order(), flush);
     combine(is_bounded());
-    for_each_head([](Layer& head, Index) { head.commit(); });
+    for_each_head(flush, [](Layer& head, Index) { head.commit(); });
     return output_;
   }
 
   /// All heads read the state as it stands; nothing changes. \return as `forward`
   template <class In>
   const Vector& query_readonly(const In& x) {
-    for_each_head([&](Layer& head, Index begin) {
+    Flush flush;
+    for_each_head(flush, [&](Layer& head, Index begin) {
       head.query_readonly(x);
       reads_.segment(begin, d_v()) = head.raw_read();
     });
@@ -135,18 +139,20 @@ class MultiHeadAttention
   /// o
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
+    Flush flush;
     detail::load_vector(y, "y", target_);
-    stage(x, heads_.front().training_order());
+    stage(x, heads_.front().training_order(), flush);
     const bool bounded = is_bounded();
     combine(bounded);
     d_output_ = output_ - target_;
     if (bounded) d_output_.array() *= 1 - output_.array().square();
     d_reads_.noalias() = out_.get("w_out").transpose() * d_output_;
-    for_each_head(
-        [&](Layer& head, Index begin) { head.stage_gradient(d_reads_.segment(begin, d_v())); });
+    for_each_head(flush, [&](Layer& head, Index begin) {
+      head.stage_gradient(d_reads_.segment(begin, d_v()));
+    });
     out_.require_descendable(learning_rate(), d_output_, reads_, no_free_);
     out_.descend(learning_rate(), d_output_, reads_, no_free_);
-    for_each_head([](Layer& head, Index) { head.commit(); });
+    for_each_head(flush, [](Layer& head, Index) { head.commit(); });
     return output_;
   }
 
@@ -245,6 +251,7 @@ class MultiHeadAttention
   /// `LogLinearAttention::set_weight`
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    Flush flush;
     const auto [index, rest] = split(name);
     if (index < 0) {
       out_.set(rest, value);
@@ -299,9 +306,10 @@ class MultiHeadAttention
   }
 
   template <class In>
-  void stage(const In& x, ReadOrder order) {
-    for_each_head(
-        [&](Layer& head, Index begin) { reads_.segment(begin, d_v()) = head.stage(x, order); });
+  void stage(const In& x, ReadOrder order, Flush& flush) {
+    for_each_head(flush, [&](Layer& head, Index begin) {
+      reads_.segment(begin, d_v()) = head.stage(x, order);
+    });
   }
 
   void combine(bool bounded) {
@@ -313,16 +321,18 @@ class MultiHeadAttention
   /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to; then throws
   /// what the first failing head threw.
   template <class Work>
-  void for_each_head(Work work) {
+  void for_each_head(Flush& flush, Work work) {
     const int count = n_heads();
     const auto one = [&](int h) {
       const auto index = static_cast<std::size_t>(h);
       failures_[index] = detail::caught([&] { work(heads_[index], h * d_v()); });
     };
+    if (threads_ > 1) flush.pause();
 #ifdef _OPENMP
 #  pragma omp parallel for num_threads(threads_) if (threads_ > 1)
 #endif
     for (int h = 0; h < count; ++h) one(h);
+    if (threads_ > 1) flush.resume();
     for (const std::exception_ptr& failure : failures_) {
       if (failure) std::rethrow_exception(failure);
     }

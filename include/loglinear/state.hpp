@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/detail/levels.hpp"
 #include "loglinear/detail/narrow.hpp"
 #include "loglinear/detail/parts.hpp"
@@ -59,6 +60,7 @@ class LogLinearState {
                     (ValueDim == Eigen::Dynamic || ValueDim >= 1),
                 "KeyDim and ValueDim must be at least 1, or Eigen::Dynamic");
   using Levels = detail::Levels<Scalar_, KeyDim, ValueDim, MaxLevels, Overflow>;
+  using Flush = detail::FlushToZero<detail::Accumulator<Scalar_>>;
 
  public:
   /// What the last level does when it is full.
@@ -146,6 +148,7 @@ class LogLinearState {
   /// count >= size(); nothing is changed then. O(active levels x d_k x d_v) whatever the count.
   /// Does not allocate
   void advance_to(std::uint64_t count) {
+    const Flush flush;
     if (count < size()) detail::fail("the count to advance to", count, "at least size()");
     levels_.advance_to(count);
   }
@@ -162,6 +165,7 @@ class LogLinearState {
   /// is exact, for every pair of counts. \throws std::invalid_argument for another shape or count,
   /// or where the sum could overflow; nothing is changed then. Does not allocate
   void add(const LogLinearState& later) {
+    const Flush flush;
     detail::require_size("max_levels of the state to add", later.max_levels(), max_levels());
     detail::require_size("d_k of the state to add", later.d_k(), d_k());
     detail::require_size("d_v of the state to add", later.d_v(), d_v());
@@ -184,6 +188,7 @@ class LogLinearState {
   /// argument that is not contiguous in memory.
   template <class Key, class Value>
   void push_leaf(const Eigen::MatrixBase<Key>& k, const Eigen::MatrixBase<Value>& v) {
+    const Flush flush;
     with_columns<KeyDim>(k, d_k(), "k", [&](const auto& keys) {
       with_columns<ValueDim>(v, d_v(), "v", [&](const auto& values) {
         detail::require_positive("the number of keys (columns of k)", keys.cols());
@@ -198,6 +203,7 @@ class LogLinearState {
   /// not allocate, unless the scalar is narrow.
   template <Transition<detail::Accumulator<Scalar_>> Kind>
   void undergo(const Kind& transition) {
+    const Flush flush;
     if (!transition.fits(d_k(), d_v())) {
       detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
     }
@@ -220,6 +226,7 @@ class LogLinearState {
   template <class Query, class Lambdas, class Out>
   void query_mixed(const Eigen::MatrixBase<Query>& q, const Eigen::MatrixBase<Lambdas>& lambdas,
                    Eigen::MatrixBase<Out> const& out) const {
+    const Flush flush;
     static_assert(Query::IsVectorAtCompileTime && Lambdas::IsVectorAtCompileTime &&
                       Out::IsVectorAtCompileTime,
                   "query_mixed takes vectors: rows or columns whose type says so");
@@ -247,6 +254,7 @@ class LogLinearState {
   /// std::invalid_argument if a coefficient is out of the other scalar's range.
   template <class Other>
   [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
+    const detail::FlushToZero<detail::Accumulator<Other>> flush;
     return LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow>(
         levels_.template cast<Other>());
   }
@@ -256,6 +264,7 @@ class LogLinearState {
   /// too large; nothing is changed then
   template <class LevelAt>
   void replace(std::uint64_t size, LevelAt level_at) {
+    const Flush flush;
     levels_.replace(size, level_at);
   }
 

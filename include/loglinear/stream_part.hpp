@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/detail/pending.hpp"
 #include "loglinear/detail/types.hpp"
 #include "loglinear/fenwick.hpp"
@@ -44,6 +45,7 @@ enum class PartProduct {
 template <class Layer_, PartProduct product = PartProduct::compact>
 class StreamPart {
   using Kind = typename Layer_::TransitionOfLayer;
+  using Flush = detail::FlushToZero<typename Layer_::Scalar>;
   static_assert(detail::ClosedKind<Kind> || product == PartProduct::matrix,
                 "the transitions of this rule multiply to a d_k x d_k matrix, which a part of a "
                 "stream must carry along: say so by StreamPart<Layer, PartProduct::matrix>");
@@ -69,6 +71,7 @@ class StreamPart {
   /// then. Does not allocate
   template <class In>
   void write(const In& x) {
+    const Flush flush;
     stage(x);
     commit();
   }
@@ -82,6 +85,7 @@ class StreamPart {
   /// where this one ends, for another shape, or where numbers get out of range; nothing is changed
   /// then. Allocates
   void append(const StreamPart& later) {
+    const Flush flush;
     detail::Vector<typename Kind::Scalar> scratch(product_.scratch_size(layer_.key_rows()));
     later.append_to(layer_);
     product_.follow(later.product_, scratch);
@@ -109,6 +113,7 @@ class StreamPart {
   }
   /// Writes what was staged.
   void commit() {
+    const Flush flush;
     layer_.commit();
     product_.follow(layer_.last_transition());
   }

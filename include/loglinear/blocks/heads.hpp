@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/detail/product.hpp"
 #include "loglinear/sequence/chunkwise.hpp"
 #include "loglinear/sequence/chunkwise_gradient.hpp"
@@ -51,7 +52,10 @@ struct HeadInputs {
 template <class Scalar, class Use>
 void for_each_group(const HeadInputs<Scalar>& in, Use use) {
   const Index width = in.heads / in.groups;
-  for (Index group = 0; group < in.groups; ++group) use(group * width, (group + 1) * width);
+  for (Index group = 0; group < in.groups; ++group) {
+    const FlushToZero<Scalar> flush;  // of the thread
+    use(group * width, (group + 1) * width);
+  }
 }
 
 /// What a gradient needs of each head, or nullptr where none will be asked for.

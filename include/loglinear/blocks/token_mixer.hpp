@@ -11,6 +11,7 @@
 #include "loglinear/blocks/heads_token.hpp"
 #include "loglinear/blocks/mixer_cache.hpp"
 #include "loglinear/blocks/named_weights.hpp"
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/detail/parts.hpp"
 
 namespace loglinear {
@@ -83,6 +84,7 @@ class TokenMixer {
   /// nothing is changed then
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const detail::FlushToZero<Scalar> flush;
     typename NamedWeights<Scalar>::Matrix& old = weights_[name];
     typename NamedWeights<Scalar>::Matrix given = value;
     if (old.cols() == 1 && given.rows() == 1) given.transposeInPlace();
@@ -101,6 +103,7 @@ class TokenMixer {
   /// \throws std::invalid_argument for a wrong size, a coefficient that is not finite, or where
   /// finite input overflows on the way. O(T log T), by the chunkwise form
   [[nodiscard]] Matrix forward(const Rows& x) const {
+    const detail::FlushToZero<Scalar> flush;
     const Matrix tokens = checked(x);
     const auto front = mixer().front(tokens, empty_convolutions());
     return finished(front, detail::read_heads(front.heads, max_levels(), chunks()));
@@ -111,6 +114,7 @@ class TokenMixer {
   /// \throws std::invalid_argument as above, for a cache of another shape, or where a state would
   /// overflow; the cache is unchanged then. A piece of more than one token copies the states.
   [[nodiscard]] Matrix forward(const Rows& x, Cache& cache) const {
+    const detail::FlushToZero<Scalar> flush;
     const Matrix tokens = checked(x);
     require_fitting(cache);
     if (tokens.rows() == 0) return tokens;
@@ -230,6 +234,7 @@ class TokenMixer {
   [[nodiscard]] MixerGradients<Scalar> gradient_of(const Rows& x, const Rows& d_out,
                                                    const std::vector<Matrix>& convolutions,
                                                    Read read) const {
+    const detail::FlushToZero<Scalar> flush;
     const Matrix tokens = checked(x);
     detail::require_size("d_out (rows)", d_out.rows(), tokens.rows());
     detail::require_size("d_out (columns)", d_out.cols(), shape_.hidden_size);

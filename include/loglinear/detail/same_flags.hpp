@@ -56,6 +56,9 @@ constexpr const char* flags_of_this_file =
 #  ifdef EIGEN_DEFAULT_TO_ROW_MAJOR
     ", EIGEN_DEFAULT_TO_ROW_MAJOR"
 #  endif
+#  ifdef LOGLINEAR_KEEP_DENORMALS
+    ", LOGLINEAR_KEEP_DENORMALS"
+#  endif
     ;
 
 [[maybe_unused]] const bool has_same_flags = [] {

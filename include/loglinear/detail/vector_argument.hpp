@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/detail/types.hpp"
 
 namespace loglinear::detail {
@@ -44,6 +45,7 @@ void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
 /// The same, and finite.
 template <class In, class Scalar>
 void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
+  const FlushToZero<Scalar> flush;
   copy_vector(in, name, into);
   require_finite(name, into);
 }

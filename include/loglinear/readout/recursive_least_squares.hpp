@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/detail/parts.hpp"
 #include "loglinear/detail/types.hpp"
 
@@ -97,6 +98,7 @@ class RecursiveLeastSquares {
   /// Theta^T phi. \return a reference, overwritten by the next call; length outputs
   template <class Features>
   const Vector& predict(const Eigen::MatrixBase<Features>& phi) {
+    const detail::FlushToZero<Scalar> flush;
     load(phi, "phi", phi_);
     predict_loaded();
     return prediction_;
@@ -105,6 +107,7 @@ class RecursiveLeastSquares {
   /// Learns one sample. \return the prediction from before it, as `predict(phi)` would have given
   template <class Features, class Target>
   const Vector& update(const Eigen::MatrixBase<Features>& phi, const Eigen::MatrixBase<Target>& y) {
+    const detail::FlushToZero<Scalar> flush;
     load(phi, "phi", phi_);
     load(y, "y", target_);
     predict_loaded();
@@ -131,6 +134,7 @@ class RecursiveLeastSquares {
   [[nodiscard]] Index outputs() const noexcept { return weights_.cols(); }        ///< length of y
   /// P = U D U^T, symmetric and positive definite; allocates, features^3 operations.
   [[nodiscard]] Matrix covariance() const {
+    const detail::FlushToZero<Scalar> flush;
     const Matrix u = upper_.template triangularView<Eigen::UnitUpper>();
     return u * diagonal_.asDiagonal() * u.transpose();
   }

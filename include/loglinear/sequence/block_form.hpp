@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/sequence/block_gradient.hpp"
 #include "loglinear/sequence/chunkwise.hpp"
 #include "loglinear/sequence/detail/layer_source.hpp"
@@ -54,6 +55,7 @@ class BlockForm {
   /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_v
   template <class In>
   auto forward_block(const Eigen::MatrixBase<In>& x) {
+    const detail::FlushToZero<typename Layer::Scalar> flush;
     auto out = read_block(x, layer().read_order());
     out.array() = out.array().tanh();  // in place: nothing may throw any more
     return out;
@@ -66,6 +68,7 @@ class BlockForm {
   [[nodiscard]] auto block_gradient(const Eigen::MatrixBase<In>& x,
                                     const Eigen::MatrixBase<DOut>& d_out) const {
     using Scalar = typename Layer::Scalar;
+    const detail::FlushToZero<Scalar> flush;
     Layer copy(layer());
     const detail::RowMajorMatrix<Scalar> out = copy.forward_block(x);
     detail::require_size("d_out (rows)", d_out.rows(), out.rows());
@@ -82,6 +85,7 @@ class BlockForm {
   /// \param y T x d_v, finite \return the outputs o from before the step, T x d_v
   template <class In, class Target>
   auto train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+    const detail::FlushToZero<typename Layer::Scalar> flush;
     detail::require_size("y (rows)", y.rows(), x.rows());
     detail::require_size("y (columns)", y.cols(), layer().output_dim());
     detail::require_finite("y", y);
@@ -105,13 +109,15 @@ class BlockForm {
   auto read_block(const Eigen::MatrixBase<In>& x, ReadOrder order) {
     require_fold();
     using Scalar = typename Layer::Scalar;
+    const detail::FlushToZero<Scalar> flush;
     const typename detail::RowMajorMatrix<Scalar> rows = checked(x);
     const Eigen::Index length = rows.rows();
     detail::RowMajorMatrix<Scalar> reads(length, layer().output_dim());
     const auto one_by_one = [&](Eigen::Index first, Eigen::Index count) {
       for (Eigen::Index t = first; t < first + count; ++t) {
-        reads.row(t) = layer().stage(rows.row(t), order).transpose();
-        layer().commit();
+        layer().prepare(rows.row(t), order);
+        reads.row(t) = layer().raw_read().transpose();
+        layer().write();
       }
     };
     auto& state = layer().state_;
@@ -140,6 +146,7 @@ class BlockForm {
     static_assert(detail::StepsOf<Kind>::known,
                   "gradients of a block need one of the kinds of transition in "
                   "loglinear/transition.hpp: build the rule's kind from them");
+    const detail::FlushToZero<Scalar> flush;
     const detail::RowMajorMatrix<Scalar> rows = checked(x);
     BlockGradient<Scalar> gradient{detail::RowMajorMatrix<Scalar>::Zero(rows.rows(), rows.cols()),
                                    layer().preparation_.parameters().zeros()};

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/sequence/detail/chunkwise_run.hpp"
 #include "loglinear/sequence/detail/input_source.hpp"
 #include "loglinear/sequence/inputs.hpp"
@@ -112,6 +113,7 @@ detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
                                          LogLinearState<Scalar>& state,
                                          const ChunkwiseOptions& options = {},
                                          SequenceTape<Scalar>* tape = nullptr) {
+  const detail::FlushToZero<Scalar> flush;
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   detail::require_shapes(in, state);
   detail::Hierarchy<Scalar> states = detail::hierarchy_of(state);
@@ -141,6 +143,7 @@ template <class Scalar>
 [[nodiscard]] detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
                                                        const ChunkwiseOptions& options = {},
                                                        SequenceTape<Scalar>* tape = nullptr) {
+  const detail::FlushToZero<Scalar> flush;
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   in.require_shapes(0, max_level_limit);
   detail::Hierarchy<Scalar> states(max_level_limit, in.d_k(), in.d_v());

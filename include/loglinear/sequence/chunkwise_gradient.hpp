@@ -2,6 +2,7 @@
 #ifndef LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
 #define LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
 
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/sequence/chunkwise.hpp"
 
 namespace loglinear {
@@ -28,6 +29,7 @@ template <class Scalar>
     const SequenceInputs<Scalar>& in, const SequenceTape<Scalar>& tape,
     const typename SequenceInputs<Scalar>::Rows& d_out,
     const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
+  const detail::FlushToZero<Scalar> flush;
   const Eigen::Index size = tape.d_k * tape.d_v;
   detail::require_size("the sequence (tokens)", in.length(), tape.length);
   in.require_shapes(tape.start, tape.max_levels);
@@ -89,6 +91,7 @@ template <class Scalar>
     const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& initial,
     const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {},
     const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
+  const detail::FlushToZero<Scalar> flush;
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   detail::require_shapes(in, initial);
   SequenceTape<Scalar> tape = detail::tape_of(in, initial, chunk_size);
@@ -101,6 +104,7 @@ template <class Scalar>
 [[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
     const SequenceInputs<Scalar>& in, const typename SequenceInputs<Scalar>::Rows& d_out,
     const ChunkwiseOptions& options = {}) {
+  const detail::FlushToZero<Scalar> flush;
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   in.require_shapes(0, max_level_limit);
   SequenceTape<Scalar> tape = detail::tape_of(in, chunk_size);

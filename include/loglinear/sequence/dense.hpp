@@ -2,6 +2,7 @@
 #ifndef LOGLINEAR_SEQUENCE_DENSE_HPP
 #define LOGLINEAR_SEQUENCE_DENSE_HPP
 
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/sequence/detail/results.hpp"
 #include "loglinear/sequence/inputs.hpp"
 #include "loglinear/state.hpp"
@@ -26,6 +27,7 @@ template <class Scalar>
   using Eigen::Index;
   using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
   constexpr auto order = ReadOrder::current_apart;
+  const detail::FlushToZero<Scalar> flush;
   const std::uint64_t start = initial.size();
   const int max_levels = initial.max_levels();
   if (in.length() > 0) {

@@ -134,6 +134,7 @@ struct SequenceInputs {
   /// \throws std::invalid_argument where shapes do not fit together, lambda has too few columns for
   /// tokens from `start` on, or a number is not finite (g and g_value may be -infinity)
   void validate(std::uint64_t start, int max_levels) const {
+    const detail::FlushToZero<Scalar> flush;
     require_shapes(start, max_levels);
     require_numbers(levels_read(start, length(), max_levels));
   }

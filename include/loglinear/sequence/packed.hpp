@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/sequence/chunkwise.hpp"
 #include "loglinear/sequence/chunkwise_gradient.hpp"
 
@@ -46,6 +47,7 @@ detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
                                          const std::vector<Eigen::Index>& cu_seqlens,
                                          std::vector<LogLinearState<Scalar>>& states,
                                          const ChunkwiseOptions& options = {}) {
+  const detail::FlushToZero<Scalar> flush;
   detail::require_cuts(cu_seqlens, in.length(), states.size());
   std::vector<LogLinearState<Scalar>> after = states;
   detail::RowMajorMatrix<Scalar> out(in.length(), in.d_v());
@@ -66,6 +68,7 @@ template <class Scalar>
     const SequenceInputs<Scalar>& in, const std::vector<Eigen::Index>& cu_seqlens,
     const std::vector<LogLinearState<Scalar>>& initial,
     const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {}) {
+  const detail::FlushToZero<Scalar> flush;
   detail::require_cuts(cu_seqlens, in.length(), initial.size());
   detail::require_size("d_out (rows)", d_out.rows(), in.length());
   auto all = SequenceGradients<Scalar>::sized_like(in);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/detail/levels_rollback.hpp"
 #include "loglinear/sequence/detail/results.hpp"
 #include "loglinear/sequence/inputs.hpp"
@@ -102,6 +103,7 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
                                          LogLinearState<Scalar>& state) {
   using Eigen::Index;
   using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  const detail::FlushToZero<Scalar> flush;
   if (in.length() > 0) {
     detail::require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
     detail::require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());

@@ -2,12 +2,13 @@
 #ifndef LOGLINEAR_DETAIL_KERNELS_NEGLIGIBLE_HPP
 #define LOGLINEAR_DETAIL_KERNELS_NEGLIGIBLE_HPP
 
-// What has decayed to nothing.
+// What has decayed to nothing, where denormal numbers are not taken for zero anyway.
 
 #include <cmath>
 #include <limits>
 #include <type_traits>
 
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/detail/types.hpp"
 
 namespace loglinear::detail {
@@ -19,10 +20,11 @@ template <class Scalar>
 inline constexpr Scalar negligible_magnitude =
     (std::numeric_limits<Scalar>::min)() / std::numeric_limits<Scalar>::epsilon();
 
-/// Clears what has decayed to nothing; dual numbers and narrow ones are left as they are.
+/// Clears what has decayed to nothing where `FlushToZero` does nothing; dual numbers and narrow ones
+/// are left as they are.
 template <class Scalar>
-void clear_negligible(Scalar* m, Index size) {
-  if constexpr (std::is_floating_point_v<Scalar>) {
+void clear_negligible([[maybe_unused]] Scalar* m, [[maybe_unused]] Index size) {
+  if constexpr (std::is_floating_point_v<Scalar> && !flushes_to_zero<Scalar>) {
     for (Index j = 0; j < size; ++j) {
       m[j] = std::abs(m[j]) < negligible_magnitude<Scalar> ? Scalar(0) : m[j];
     }

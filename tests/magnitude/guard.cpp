@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT
+// The mode in which denormal numbers are zero lasts as long as a call and is left as it was found.
+
+#include "loglinear/detail/flush_to_zero.hpp"
+
+#include <cfenv>
+#include <limits>
+#include <stdexcept>
+#include <thread>
+
+#include "catch.hpp"
+#include "loglinear/loglinear.hpp"
+#include "magnitude/denormals.hpp"
+
+namespace {
+
+using namespace loglinear;
+using detail::FlushToZero;
+using Control = detail::FloatingPointControl;
+
+/// A product that the compiler does not work out itself.
+template <class Scalar>
+Scalar product(Scalar left, Scalar right) {
+  volatile Scalar a = left, b = right;
+  volatile Scalar result = a * b;
+  return result;
+}
+template <class Scalar>
+bool flushes_results() {
+  return product(std::numeric_limits<Scalar>::min(), Scalar(0.5)) == 0;
+}
+template <class Scalar>
+bool flushes_operands() {
+  return product(std::numeric_limits<Scalar>::denorm_min(), Scalar(0x1p100F)) == 0;
+}
+template <class Scalar>
+bool flushes() {
+  return flushes_results<Scalar>() && flushes_operands<Scalar>();
+}
+template <class Scalar>
+bool keeps() {
+  return !flushes_results<Scalar>() && !flushes_operands<Scalar>();
+}
+Control::Word mode() {
+  return Control::read() & Control::flush;
+}
+
+/// A rule that says in which mode it was asked.
+struct Watched : GLA {
+  static inline bool flushed = false;
+  static inline bool throws = false;
+  void prepare(const auto& in, auto& token) const {
+    flushed = flushes<float>();
+    if (throws) throw std::runtime_error("no");
+    GLA::prepare(in, token);
+  }
+};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("Denormal numbers are zero while a guard lives", "[magnitude]", float, double) {
+  if (!detail::flushes_to_zero<TestType>) return;
+  CHECK(keeps<TestType>());
+  {
+    const FlushToZero<TestType> flush;
+    CHECK(flushes<TestType>());
+    {
+      const FlushToZero<TestType> again;
+      CHECK(flushes<TestType>());
+    }
+    CHECK(flushes<TestType>());
+  }
+  CHECK(keeps<TestType>());
+}
+
+TEST_CASE("A guard for other scalars leaves everything as it is", "[magnitude]") {
+  const FlushToZero<long double> flush;
+  CHECK(keeps<float>());
+  CHECK_FALSE(detail::flushes_to_zero<long double>);
+}
+
+TEST_CASE("A guard leaves the mode of the program as it found it", "[magnitude]") {
+  if (!Control::can_flush) return;
+  const Control::Word before = Control::read();
+  // Each of its bits alone, none, and all.
+  for (Control::Word bits = 0; bits <= Control::flush;
+       bits = (bits - Control::flush) & Control::flush) {
+    Control::write((before & ~Control::flush) | bits);
+    {
+      FlushToZero<float> flush;
+      CHECK(mode() == Control::flush);
+      flush.pause();
+      CHECK(mode() == bits);
+      flush.resume();
+      CHECK(mode() == Control::flush);
+    }
+    CHECK(mode() == bits);
+    if (bits == Control::flush) break;
+  }
+  Control::write(before);
+}
+
+TEST_CASE("A guard keeps rounding modes and exception flags", "[magnitude]") {
+  std::feclearexcept(FE_ALL_EXCEPT);
+  {
+    const FlushToZero<double> flush;
+    static_cast<void>(product(std::numeric_limits<double>::max(), 2.0));
+    std::fesetround(FE_UPWARD);
+  }
+  CHECK(std::fetestexcept(FE_OVERFLOW) != 0);
+  CHECK(std::fetestexcept(FE_INVALID) == 0);
+  CHECK(std::fegetround() == FE_UPWARD);
+  std::fesetround(FE_TONEAREST);
+
+  std::feclearexcept(FE_ALL_EXCEPT);
+  std::feraiseexcept(FE_DIVBYZERO);
+  {
+    const FlushToZero<double> flush;
+    static_cast<void>(product(std::numeric_limits<double>::infinity(), 0.0));
+  }
+  CHECK(std::fetestexcept(FE_DIVBYZERO) != 0);
+  CHECK(std::fetestexcept(FE_INVALID) != 0);
+  std::feclearexcept(FE_ALL_EXCEPT);
+}
+
+TEST_CASE("A rule is asked in that mode, and an exception ends it", "[magnitude]") {
+  if (!Control::can_flush) return;
+  LogLinearAttention<Watched, float> layer({.d_model = 3, .d_k = 2, .d_v = 2});
+  const test::Vector<float> x = test::Vector<float>::Ones(3);
+  layer.forward(x);
+  CHECK(Watched::flushed);
+  CHECK(keeps<float>());
+  Watched::throws = true;
+  CHECK_THROWS_AS(layer.forward(x), std::runtime_error);
+  CHECK(keeps<float>());
+  CHECK_THROWS_AS(layer.forward_block(test::Matrix<float>::Ones(9, 3)), std::runtime_error);
+  CHECK(keeps<float>());
+  Watched::throws = false;
+  CHECK_THROWS_AS(layer.forward(test::Vector<float>::Ones(4).eval()), std::invalid_argument);
+  CHECK(keeps<float>());
+}
+
+TEST_CASE("The mode is that of one thread", "[magnitude]") {
+  if (!Control::can_flush) return;
+  bool kept = false, flushed = false;
+  std::thread other([&] {
+    kept = keeps<float>();
+    const FlushToZero<float> flush;
+    flushed = flushes<float>();
+  });
+  other.join();
+  CHECK(kept);
+  CHECK(flushed);
+  CHECK(keeps<float>());
+}
+
+TEST_CASE("Denormal input counts as zero", "[magnitude]") {
+  if (!Control::can_flush) return;
+  LogLinearAttention<GatedDeltaNet, float> layer({.d_model = 3, .d_k = 2, .d_v = 2}), other = layer;
+  const test::Vector<float> tiny =
+      test::Vector<float>::Constant(3, std::numeric_limits<float>::min() / 2);
+  for (int t = 0; t < 40; ++t) {
+    CHECK(test::same_bits(layer.forward(tiny), other.forward(test::Vector<float>::Zero(3))));
+  }
+  CHECK(test::same_bits(layer.state(), other.state()));
+
+  LogLinearState<float> state(4, 2, 2);
+  const test::Vector<float> one = test::Vector<float>::Ones(2);
+  state.push_leaf(tiny.head(2), one);
+  CHECK(state.flat_state().isZero(0));
+  state.push_leaf(Eigen::Vector2f(1e-20F, 1), Eigen::Vector2f(1e-20F, 1));
+  CHECK(state.level(1)(0, 0) == 0);
+  CHECK(state.level(1)(0, 1) == 1e-20F);
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+// No operation of several heads meets a denormal number, on whichever thread it runs, and the
+// threads that OpenMP keeps are left in the mode of the program.
+
+#include "loglinear/multi_head.hpp"
+
+#ifdef _OPENMP
+#  include <omp.h>
+#endif
+
+#include <algorithm>
+
+#include "loglinear/rewindable.hpp"
+#include "magnitude/layers.hpp"
+
+using namespace magnitude;
+
+namespace {
+
+constexpr int threads = 3;
+
+/// Calls `work` on every thread of OpenMP's team.
+template <class Work>
+void on_each_thread([[maybe_unused]] int team, Work work) {
+#ifdef _OPENMP
+#  pragma omp parallel num_threads(team)
+#endif
+  work();
+}
+
+/// Whether any thread of the team met a denormal number in `operation`.
+template <class Operation>
+void watch_team(DenormalWatch& watch, int team, const char* name, Operation operation) {
+  on_each_thread(team, [] { test::clear_exception_flags(); });
+  watch(name, [&] {
+    try {
+      operation();
+    } catch (const std::invalid_argument&) {
+    }
+    bool any = false;
+    on_each_thread(team, [&] {
+      if (!test::met_a_denormal()) return;
+#ifdef _OPENMP
+#  pragma omp critical
+#endif
+      any = true;
+    });
+    test::clear_exception_flags();
+    if (any) {  // an operation that the watch sees
+      volatile float denormal = std::numeric_limits<float>::denorm_min();
+      denormal = denormal * 3.0F;
+    }
+  });
+}
+
+template <class Layer>
+void check_heads(int team) {
+  using Scalar = typename Layer::Scalar;
+  using Heads = MultiHeadAttention<Layer>;
+  Heads heads({.d_model = 5, .d_k = 8, .d_v = 9, .threads = team});
+  laws::Normal normal(12);
+  for (int weights = 0; weights < 2; ++weights) {
+    DenormalWatch watch;
+    test::Random random(13);
+    bool is_normal = true;
+    for (const test::Fading& fading : test::fading_streams<Scalar>()) {
+      auto x = fading.inputs<Scalar>(random, 5);
+      x.resize(std::min<std::size_t>(x.size(), 400));
+      Heads layer = heads;
+      test::Vector<Scalar> out = test::Vector<Scalar>::Zero(5);
+      for (std::size_t t = 0; t < x.size(); ++t) {
+        watch_team(watch, team, "forward", [&] { out = layer.forward(x[t]); });
+        is_normal = is_normal && test::has_no_denormals(out);
+        watch_team(watch, team, "query_readonly", [&] { out = layer.query_readonly(x[t]); });
+        is_normal = is_normal && test::has_no_denormals(out);
+        if (t % 3 == 0) {
+          watch_team(watch, team, "train_one", [&] { layer.train_one(x[t], 0.5 * x[t]); });
+        }
+        if (t % 50 == 49) {
+          const auto block = rows_of(x, t - 49, 50);
+          watch_team(watch, team, "block_gradient", [&] {
+            is_normal = is_normal && test::has_no_denormals(layer.block_gradient(block, block).x);
+          });
+          watch_team(watch, team, "forward_block", [&] { layer.forward_block(block); });
+          watch_team(watch, team, "train_block", [&] { layer.train_block(block, block); });
+        }
+      }
+      watch_team(watch, team, "advance_to", [&] { layer.advance_to(layer.size() + 77); });
+      watch_team(watch, team, "state",
+                 [&] { is_normal = is_normal && test::has_no_denormals(layer.state()); });
+    }
+    CHECK(watch.met() == "");
+    CHECK(is_normal);
+    laws::set_order_one_weights(heads, normal);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("The watch sees what other threads meet", "[magnitude]") {
+  if (!test::sees_denormals) return;
+  DenormalWatch watch;
+  watch_team(watch, threads, "one of them", [&] {
+    on_each_thread(threads, [] {
+#ifdef _OPENMP
+      if (omp_get_thread_num() != omp_get_num_threads() - 1) return;
+#endif
+      volatile float denormal = std::numeric_limits<float>::denorm_min();
+      denormal = denormal * 3.0F;
+    });
+  });
+  CHECK(watch.met() == "one of them");
+}
+
+TEMPLATE_TEST_CASE("No operation of several heads meets a denormal number", "[magnitude]", float,
+                   double) {
+  for (const int team : {1, threads}) {
+    check_heads<LogLinearAttention<GLA, TestType>>(team);
+    check_heads<LogLinearAttention<GatedDeltaNet, TestType>>(team);
+    check_heads<LinearAttention<GLAVector, TestType>>(team);
+  }
+}
+
+TEST_CASE("The threads of a team stay in the mode of the program", "[magnitude]") {
+  // The first parallel region of this many threads starts some of them.
+  constexpr int team = 7;
+  MultiHeadAttention<LogLinearAttention<GLA, float>> heads(
+      {.d_model = 5, .d_k = 8, .d_v = 9, .n_heads = team, .threads = team});
+  const test::Vector<float> x = test::Vector<float>::Ones(5);
+  heads.forward(x);
+  heads.train_one(x, x);
+  heads.query_readonly(x);
+  static_cast<void>(heads.forward_block(test::Matrix<float>::Ones(9, 5)));
+  int changed = 0;
+  on_each_thread(team, [&] {
+    volatile float denormal = std::numeric_limits<float>::denorm_min();
+    denormal = denormal * 3.0F;
+    const bool is_kept = denormal != 0;
+#ifdef _OPENMP
+#  pragma omp critical
+#endif
+    changed += is_kept ? 0 : 1;
+  });
+  CHECK(changed == 0);
+}
+
+TEMPLATE_TEST_CASE("Nor does a stream that can be taken back", "[magnitude]", float, double) {
+  using Layer = LogLinearAttention<GatedDeltaNet, TestType>;
+  DenormalWatch watch;
+  test::Random random(14);
+  for (const test::Fading& fading : test::fading_streams<TestType>()) {
+    Rewindable<Layer> stream(Layer({.d_model = 5, .d_k = 8, .d_v = 9}), {.depth = 20});
+    int t = 0;
+    for (const auto& x : fading.inputs<TestType>(random, 5)) {
+      watch("forward", [&] { stream.forward(x); });
+      if (++t % 20 == 0) watch("rewind", [&] { stream.rewind(stream.rewindable() / 2); });
+    }
+  }
+  CHECK(watch.met() == "");
+}

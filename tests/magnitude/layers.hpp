@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_TESTS_MAGNITUDE_LAYERS_HPP
+#define LOGLINEAR_TESTS_MAGNITUDE_LAYERS_HPP
+
+// Everything that can be done with a layer, on streams of every magnitude.
+
+#include "catch.hpp"
+#include "law/rules.hpp"
+#include "loglinear/stream_part.hpp"
+#include "magnitude/denormals.hpp"
+
+namespace magnitude {
+
+using namespace loglinear;
+using Eigen::Index;
+using test::DenormalWatch;
+
+/// The rules of the laws, and gates of about one half a token, which is what they are by default.
+template <class Use>
+void for_each_rule(Use use) {
+  laws::for_each_rule(use);
+  use(RetNet{.gamma = 0.5}, "RetNet(one half)");
+  use(GLA{}, "GLA(one half)");
+  use(GLAVector{}, "GLAVector(one half)");
+  use(GLAVector{.gate_bias = -5}, "GLAVector(-5)");
+  use(GatedDeltaNet{}, "GatedDeltaNet(one half)");
+  use(GatedDeltaNet{.gate_bias = -5}, "GatedDeltaNet(-5)");
+  use(Hawk{}, "Hawk(one half)");
+  use(DeltaProduct<2>{}, "DeltaProduct<2>(one half)");
+  use(RWKV7{}, "RWKV7(one half)");
+  use(Mamba2{.initial_dt_bias = 2}, "Mamba2(fast)");
+}
+
+template <class Scalar>
+[[nodiscard]] detail::RowMajorMatrix<Scalar> rows_of(const std::vector<test::Vector<Scalar>>& x,
+                                                     std::size_t first, std::size_t count) {
+  detail::RowMajorMatrix<Scalar> rows(static_cast<Index>(count), x.front().size());
+  for (std::size_t t = 0; t < count; ++t) {
+    rows.row(static_cast<Index>(t)) = x[first + t].transpose();
+  }
+  return rows;
+}
+
+/// Tokens one by one, in every way.
+template <class Layer>
+void stream(DenormalWatch& watch, Layer layer,
+            const std::vector<test::Vector<typename Layer::Scalar>>& x) {
+  using Scalar = typename Layer::Scalar;
+  typename Layer::Snapshot moment = layer.snapshot();
+  test::Vector<Scalar> out = test::Vector<Scalar>::Zero(layer.output_dim());
+  const test::Vector<Scalar> target = test::Vector<Scalar>::Constant(layer.output_dim(), 0.5);
+  bool is_normal = true;
+  std::size_t t = 0;
+  for (const test::Vector<Scalar>& x_t : x) {
+    watch("query_readonly", [&] { out = layer.query_readonly(x_t); });
+    is_normal = is_normal && test::has_no_denormals(out);
+    if (t % 3 == 2) {
+      watch("train_one", [&] { out = layer.train_one(x_t, target); });
+    } else {
+      watch("forward", [&] { layer.forward(x_t, out); });
+    }
+    is_normal = is_normal && test::has_no_denormals(out);
+    if (t % 16 == 9) {
+      watch("snapshot", [&] { layer.snapshot(moment); });
+      watch("restore", [&] { layer.restore(moment); });
+      test::Vector<Scalar> state;
+      watch("state", [&] { state = layer.state(); });
+      is_normal = is_normal && test::has_no_denormals(state);
+    }
+    if (t % 200 == 199) watch("advance_to", [&] { layer.advance_to(layer.size() + 21); });
+    ++t;
+  }
+  CHECK(is_normal);
+}
+
+/// Blocks of tokens, between tokens.
+template <class Layer>
+void blocks(DenormalWatch& watch, Layer layer,
+            const std::vector<test::Vector<typename Layer::Scalar>>& x) {
+  using Rows = detail::RowMajorMatrix<typename Layer::Scalar>;
+  for (std::size_t first = 0; first + 143 <= x.size(); first += 143) {
+    const Rows block = rows_of(x, first, 143);
+    const Rows like_out = Rows::Constant(143, layer.output_dim(), 0.1);
+    Rows out;
+    watch("block_gradient", [&] {
+      const auto gradient = layer.block_gradient(block, like_out);
+      CHECK(test::has_no_denormals(gradient.x));
+    });
+    if (first % 2 == 0) {
+      watch("forward_block", [&] { out = layer.forward_block(block); });
+    } else {
+      watch("train_block", [&] { out = layer.train_block(block, like_out); });
+    }
+    CHECK(test::has_no_denormals(out));
+    watch("forward after a block", [&] { layer.forward(x[first]); });
+  }
+}
+
+/// Parts of a stream that are computed apart.
+template <class Layer>
+void parts(DenormalWatch& watch, Layer layer,
+           const std::vector<test::Vector<typename Layer::Scalar>>& x) {
+  constexpr PartProduct product = detail::ClosedKind<typename Layer::TransitionOfLayer>
+                                      ? PartProduct::compact
+                                      : PartProduct::matrix;
+  using Part = StreamPart<Layer, product>;
+  const std::size_t third = x.size() / 3;
+  for (std::size_t t = 0; t < third; ++t) {
+    watch("forward", [&] { layer.forward(x[t]); });
+  }
+  Part middle(layer, layer.size());
+  for (std::size_t t = third; t < 2 * third; ++t) {
+    watch("StreamPart::write", [&] { middle.write(x[t]); });
+  }
+  Part last(layer, middle.size());
+  for (std::size_t t = 2 * third; t < x.size(); ++t) {
+    watch("StreamPart::write", [&] { last.write(x[t]); });
+  }
+  watch("StreamPart::append", [&] { middle.append(last); });
+  watch("StreamPart::append_to", [&] { middle.append_to(layer); });
+  CHECK(test::has_no_denormals(layer.state()));
+}
+
+/// A layer of each rule, with the weights that it starts with and with weights of order 1.
+template <class Scalar, class Stored, class Use>
+void for_each_layer(Use use) {
+  for_each_rule([&]<class Inner>(const Inner& inner, const char* name) {
+    INFO(name);
+    LogLinearAttention<Inner, Scalar, NormalizedMixture, Eigen::Dynamic, Stored> layer(
+        {.inner = inner, .d_model = 5, .d_k = 8, .d_v = 9, .max_levels = 8});
+    use(layer);
+    laws::Normal normal(5);
+    laws::set_order_one_weights(layer, normal);
+    use(layer);
+  });
+}
+
+}  // namespace magnitude
+
+#endif  // LOGLINEAR_TESTS_MAGNITUDE_LAYERS_HPP
