@@ -22,7 +22,8 @@ void randomise(Block& block, Random& random) {
   }
 }
 
-/// The first is plain; the second has few level weights, so that tokens fold into the last level.
+/// The first is plain; the others have every option somewhere, and few level weights, so that
+/// tokens fold into the last level.
 inline std::vector<loglinear::LogLinearMamba2Options> mamba2_cases() {
   return {{.hidden_size = 4,
            .expand = 1.5,
@@ -38,8 +39,9 @@ inline std::vector<loglinear::LogLinearMamba2Options> mamba2_cases() {
            .state_size = 2,
            .n_groups = 2,
            .conv_kernel = 3,
-           .use_conv_bias = true,
-           .use_bias = false,
+           .use_conv_bias = false,
+           .use_bias = true,
+           .norm_per_group = false,
            .norm_eps = 0.01,
            .num_levels = 3,
            .scale = 0.5,
@@ -51,7 +53,36 @@ inline std::vector<loglinear::LogLinearMamba2Options> mamba2_cases() {
            .state_size = 1,
            .n_groups = 2,
            .conv_kernel = 1,
-           .num_levels = 2}};
+           .num_levels = 2},
+          {.hidden_size = 4,
+           .expand = 3,
+           .num_heads = 6,
+           .head_dim = 2,
+           .state_size = 2,
+           .n_groups = 3,
+           .use_bias = true,
+           .D_has_hdim = true,
+           .norm_eps = 0.1,
+           .num_levels = 4},
+          {.hidden_size = 2,
+           .expand = 4,
+           .num_heads = 4,
+           .head_dim = 2,
+           .state_size = 2,
+           .n_groups = 2,
+           .use_conv_bias = false,
+           .D_has_hdim = true,
+           .norm_before_gate = true,
+           .num_levels = 3},
+          {.hidden_size = 2,
+           .expand = 2,
+           .num_heads = 2,
+           .head_dim = 2,
+           .state_size = 2,
+           .n_groups = 2,
+           .norm_before_gate = true,
+           .norm_per_group = false,
+           .num_levels = 3}};
 }
 
 /// The first is plain; the others have every option, and few level weights.

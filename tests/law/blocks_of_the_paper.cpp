@@ -279,8 +279,8 @@ TEST_CASE("LogLinearMamba2 refuses bad input") {
   CHECK(mentions(error([](auto& o) { o.norm_eps = 0; }), {"norm_eps", "positive"}));
   CHECK(mentions(error([](auto& o) { o.scale = NAN; }), {"scale", "finite"}));
   CHECK(mentions(error([](auto& o) { o.initializer_range = -1; }), {"initializer_range"}));
-  CHECK(mentions(error([](auto& o) { o.time_step_min = 1; }), {"time_step_min", "time_step_max"}));
-  CHECK(mentions(error([](auto& o) { o.time_step_floor = 0; }), {"time_step_floor"}));
+  CHECK(mentions(error([](auto& o) { o.dt_min = 1; }), {"dt_min", "dt_max"}));
+  CHECK(mentions(error([](auto& o) { o.dt_init_floor = 0; }), {"dt_init_floor"}));
   CHECK(mentions(error([](auto& o) { o.seed = 0; }), {"seed"}));
 }
 
@@ -312,10 +312,9 @@ TEST_CASE("LogLinearMamba2's weights begin as flash-linear-attention's") {
   const loglinear::LogLinearMamba2Options options{
       .hidden_size = 40, .num_heads = 8, .head_dim = 10, .state_size = 16};
   const Mamba2 block(options), same(options);
-  CHECK(block.weight_names() == std::vector<std::string>{"dt_bias", "A_log", "L", "D",
-                                                         "conv1d.weight", "in_proj.weight",
-                                                         "in_proj.bias", "norm.weight",
-                                                         "out_proj.weight", "out_proj.bias"});
+  CHECK(block.weight_names() ==
+        std::vector<std::string>{"dt_bias", "A_log", "L", "D", "conv1d.weight", "conv1d.bias",
+                                 "in_proj.weight", "norm.weight", "out_proj.weight"});
   for (const std::string& name : block.weight_names()) {
     CHECK(block.weight(name) == same.weight(name));
   }
@@ -325,7 +324,7 @@ TEST_CASE("LogLinearMamba2's weights begin as flash-linear-attention's") {
   CHECK(block.weight("L").isOnes(0));
   CHECK(block.weight("D").isOnes(0));
   CHECK(block.weight("norm.weight").isOnes(0));
-  CHECK(block.weight("in_proj.bias").isZero(0));
+  CHECK(block.weight("conv1d.bias").isZero(0));
   for (Index h = 0; h < 8; ++h) {
     CHECK(block.weight("A_log")(h, 0) == std::log(static_cast<double>(h + 1)));
     const double step = test::softplus(block.weight("dt_bias")(h, 0));
@@ -369,7 +368,7 @@ TEST_CASE("LogLinearGatedDeltaNet refuses bad input") {
   CHECK(mentions(error([](auto& o) { o.conv_size = 0; }), {"conv_size"}));
   CHECK(mentions(error([](auto& o) { o.num_levels = 1; }), {"num_levels", "between 2 and 65"}));
   CHECK(mentions(error([](auto& o) { o.norm_eps = -1; }), {"norm_eps", "positive"}));
-  CHECK(mentions(error([](auto& o) { o.time_step_max = 0; }), {"time_step_max"}));
+  CHECK(mentions(error([](auto& o) { o.dt_max = 0; }), {"dt_max"}));
   CHECK(mentions(error([](auto& o) { o.seed = 0; }), {"seed"}));
 }
 

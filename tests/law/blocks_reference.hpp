@@ -114,14 +114,20 @@ inline Array reference(const loglinear::LogLinearMamba2<double>& block, const Ar
         loglinear::dense<double>({.q = q, .k = k, .v = v, .lambda = lambda, .g = g}, empty);
     for (Index t = 0; t < x.rows(); ++t) {
       for (Index i = 0; i < o.head_dim; ++i) {
-        y(t, first + i) = reads(t, i) + block.weight("D")(h, 0) * mixed(t, first + i);
+        const double skip = block.weight("D")(o.D_has_hdim ? first + i : h, 0);
+        y(t, first + i) = reads(t, i) + skip * mixed(t, first + i);
       }
     }
   }
+  const Index run = o.norm_per_group ? inner / o.n_groups : inner;
   for (Index t = 0; t < x.rows(); ++t) {
-    for (Index i = 0; i < inner; ++i) y(t, i) *= silu(all(t, i));
-    normalise(y, t, 0, inner, o.norm_eps);
+    const auto pass_gate = [&] {
+      for (Index i = 0; i < inner; ++i) y(t, i) *= silu(all(t, i));
+    };
+    if (!o.norm_before_gate) pass_gate();
+    for (Index first = 0; first < inner; first += run) normalise(y, t, first, run, o.norm_eps);
     for (Index i = 0; i < inner; ++i) y(t, i) *= block.weight("norm.weight")(i, 0);
+    if (o.norm_before_gate) pass_gate();
   }
   return project(y, block.weight("out_proj.weight"), optional("out_proj.bias", o.use_bias));
 }

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <string_view>
 
@@ -26,6 +27,11 @@ inline void require_dimension(std::string_view name, Index value) {
 }
 inline void require_positive_number(std::string_view name, double value) {
   if (!(value > 0) || !is_finite(value)) fail(name, value, "finite and positive");
+}
+/// Whether a number is finite as a Scalar, too.
+template <class Scalar>
+[[nodiscard]] bool fits(double value) {
+  return is_at_most(std::abs(value), static_cast<double>((std::numeric_limits<Scalar>::max)()));
 }
 /// factor * size, an expanded dimension. \throws std::invalid_argument unless it is whole
 inline Index expanded(std::string_view name, double factor, std::string_view size_name,
@@ -48,10 +54,16 @@ void fill(Matrix<Scalar>& array, Draw draw) {
     for (Index j = 0; j < array.cols(); ++j) array(i, j) = static_cast<Scalar>(draw());
   }
 }
-/// Normal with mean 0.
+/// Normal with mean 0. \throws std::invalid_argument for a number too large for Scalar
 template <class Scalar>
 void fill_normal(Matrix<Scalar>& array, double deviation, Xorshift64& random) {
-  fill(array, [&] { return deviation * random.normal(); });
+  fill(array, [&] {
+    const double value = deviation * random.normal();
+    if (!fits<Scalar>(value)) {
+      fail("initializer_range", deviation, "so small that weights are finite in their scalar");
+    }
+    return value;
+  });
 }
 /// Uniform within 1 / sqrt(inputs) of 0.
 template <class Scalar>
@@ -65,31 +77,36 @@ struct StepRange {
   double smallest, largest, floor;
 
   void validate() const {
-    require_positive_number("time_step_min", smallest);
-    require_positive_number("time_step_max", largest);
-    require_positive_number("time_step_floor", floor);
-    if (smallest > largest) fail("time_step_min", smallest, "at most time_step_max");
+    require_positive_number("dt_min", smallest);
+    require_positive_number("dt_max", largest);
+    require_positive_number("dt_init_floor", floor);
+    if (smallest > largest) fail("dt_min", smallest, "at most dt_max");
   }
 };
 template <class Options>
 [[nodiscard]] StepRange steps_of(const Options& o) {
-  return {.smallest = o.time_step_min, .largest = o.time_step_max, .floor = o.time_step_floor};
+  return {.smallest = o.dt_min, .largest = o.dt_max, .floor = o.dt_init_floor};
 }
 
 /// What all blocks have as options.
-template <class Options>
+template <class Scalar, class Options>
 void require_common_options(const Options& o) {
   require_between("num_levels", o.num_levels, 2, max_level_limit + 1);
   require_positive("chunk_size", o.chunk_size);
-  require_finite_value("scale", o.scale);
-  require_positive_number("norm_eps", o.norm_eps);
+  if (!fits<Scalar>(o.scale)) fail("scale", o.scale, "finite in the block's scalar");
+  if (!fits<Scalar>(o.norm_eps) || !(static_cast<Scalar>(o.norm_eps) > Scalar(0))) {
+    fail("norm_eps", o.norm_eps, "finite and positive in the block's scalar");
+  }
   require_positive_number("initializer_range", o.initializer_range);
   steps_of(o).validate();
 }
 
 /// dt_bias such that softplus(dt_bias) is log-uniform in [smallest, largest], at least floor.
+/// \throws std::invalid_argument for steps too large for Scalar
 template <class Scalar>
 void fill_step_bias(Matrix<Scalar>& array, const StepRange& range, Xorshift64& random) {
+  const double most = (std::max)(range.largest, range.floor);
+  if (!fits<Scalar>(most)) fail("dt_max or dt_init_floor", most, "finite in the block's scalar");
   fill(array, [&] {
     const double low = std::log(range.smallest), high = std::log(range.largest);
     const double step = (std::max)(std::exp(low + random.uniform() * (high - low)), range.floor);

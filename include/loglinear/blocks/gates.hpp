@@ -6,6 +6,8 @@
 // each with its pullback: silu, the decay gate, the level weights, unit keys.
 
 #include <cmath>
+#include <string>
+#include <string_view>
 
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/product.hpp"
@@ -63,7 +65,9 @@ struct DecayGate {
       const Scalar rate = std::exp(a_log(h, 0));
       if (!is_finite(rate)) continue;  // exact forgetting, whatever the step
       d_raw.col(h) -= rate * d_g.col(h);
-      d_a_log(h, 0) += d_g.col(h).dot(g.col(h));
+      for (Index t = 0; t < g.rows(); ++t) {
+        if (is_finite(g(t, h))) d_a_log(h, 0) += d_g(t, h) * g(t, h);
+      }
     }
     d_raw.array() *= -(-step.array()).expm1();  // sg(z) = 1 - exp(-softplus(z))
     d_dt_bias += d_raw.colwise().sum().transpose();
@@ -102,12 +106,16 @@ template <class Scalar>
 /// Added to the squared length of a key or query before it is made a unit vector.
 inline constexpr double unit_rows_epsilon = 1e-6;
 
-/// `x / sqrt(|x|^2 + 1e-6)` for each run of `width` columns of a row.
+/// `x / sqrt(|x|^2 + 1e-6)` for each run of `width` columns of a row. \throws
+/// std::invalid_argument, which names a run `what`, where a square overflows
 template <class Scalar>
-[[nodiscard]] RowMajorMatrix<Scalar> unit_rows(RowMajorMatrix<Scalar> x, Index width) {
+[[nodiscard]] RowMajorMatrix<Scalar> unit_rows(RowMajorMatrix<Scalar> x, Index width,
+                                               std::string_view what) {
   Eigen::Map<RowMajorMatrix<Scalar>> runs(x.data(), x.size() / width, width);
   for (Index i = 0; i < runs.rows(); ++i) {
-    runs.row(i) /= std::sqrt(runs.row(i).squaredNorm() + Scalar(unit_rows_epsilon));
+    const Scalar squared = runs.row(i).squaredNorm();
+    if (!is_finite(squared)) fail("the squared length of " + std::string(what), squared, "finite");
+    runs.row(i) /= std::sqrt(squared + Scalar(unit_rows_epsilon));
   }
   return x;
 }

@@ -4,7 +4,6 @@
 
 #include <array>
 #include <cmath>
-#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -13,33 +12,10 @@
 #include "loglinear/blocks/gated_rms_norm.hpp"
 #include "loglinear/blocks/gates.hpp"
 #include "loglinear/blocks/linear.hpp"
+#include "loglinear/blocks/log_linear_gated_delta_net_options.hpp"
 #include "loglinear/blocks/token_mixer.hpp"
 
 namespace loglinear {
-
-/// How to build a `LogLinearGatedDeltaNet`; the defaults are those of flash-linear-attention's
-/// GatedDeltaNet layer.
-struct LogLinearGatedDeltaNetOptions {
-  Eigen::Index hidden_size = 2048;  ///< of inputs and outputs
-  double expand_v = 2;              ///< expand_v * head_dim is d_v, a whole number
-  Eigen::Index num_heads = 6;       ///< of queries and keys
-  Eigen::Index num_v_heads = 0;   ///< of values and states, a multiple of num_heads; 0 for as many
-  Eigen::Index head_dim = 256;    ///< keys of a head, d_k
-  bool use_gate = true;           ///< whether there is an output gate, `g_proj`
-  bool use_short_conv = true;     ///< without, silu alone
-  bool allow_neg_eigval = false;  ///< beta in (0, 2) instead of (0, 1)
-  Eigen::Index conv_size = 4;     ///< taps of the short convolutions
-  bool conv_bias = false;         ///< whether there are `q_conv1d.bias` and so on
-  double norm_eps = 1e-5;         ///< of the gated norm, > 0
-  int num_levels = 15;            ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
-  double scale = 1;               ///< of the unit queries, finite
-  Eigen::Index chunk_size = 64;   ///< of the chunkwise form; changes rounding only
-  double initializer_range = 0.02;  ///< standard deviation of projections and convolutions, > 0
-  double time_step_min = 0.001;     ///< where step sizes begin, > 0
-  double time_step_max = 0.1;       ///< and end
-  double time_step_floor = 1e-4;    ///< the least of them, > 0
-  std::uint64_t seed = 42;          ///< of all weights, at least 1
-};
 
 // clang-format off
 /// Log-linear Gated DeltaNet, the paper's second case study as a complete token mixer.
@@ -53,7 +29,7 @@ struct LogLinearGatedDeltaNetOptions {
 ///
 /// Guo et al., arXiv:2506.04761, section 3.4 and appendix; Yang, Kautz, Hatamizadeh,
 /// arXiv:2412.06464. Names, shapes and orders are those of flash-linear-attention's `GatedDeltaNet`
-/// and, for `L` and `l_proj`, of the paper's layer over it. With H = num_heads, V = num_v_heads,
+/// and, for `L` and `l_proj`, of `HGatedDeltaNet`, the paper's layer over it. With H = num_heads, V = num_v_heads,
 /// n = num_levels, K = conv_size:
 ///
 /// | name                           | shape                             | begins as                               |
@@ -72,10 +48,12 @@ struct LogLinearGatedDeltaNetOptions {
 /// | o_proj.weight                  | hidden_size x V d_v               | uniform within 1 / sqrt(V d_v)          |
 /// | l_proj.weight                  | V n x hidden_size                 | normal, initializer_range               |
 ///
-/// A query-key head serves num_v_heads / num_heads value heads, neighbours.
+/// A query-key head serves num_v_heads / num_heads value heads, neighbours. A published model has
+/// the weights under `model.layers.N.attn.`; docs/migration.md shows how to load them.
 ///
 /// What differs from those layers: no attention mask and no packed sequences; the number of level
-/// weights is an option and streams may be longer than it (the last level takes the rest); with
+/// weights is an option and streams may be longer than it (the last level takes the rest); the
+/// paper's layer ignores allow_neg_eigval, where this block and GatedDeltaNet obey it; with
 /// num_v_heads above num_heads, which the paper's layer has not, L and l_proj go by value heads;
 /// the paper's layer scales queries by 1 / sqrt(head_dim) and level weights by sqrt(head_dim),
 /// which cancel, so that `scale` is 1 here, where GatedDeltaNet itself has 1 / sqrt(head_dim); a
@@ -105,7 +83,9 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
   /// Allocates and draws all weights, in the table's order. \throws std::invalid_argument for an
   /// option out of its range
   explicit LogLinearGatedDeltaNet(const Options& options)
-      : Base(shape_of(checked(options)), initial_weights(checked(options))), options_(options) {}
+      : Base(shape_of(detail::checked<Scalar>(options)),
+             initial_weights(detail::checked<Scalar>(options))),
+        options_(options) {}
 
   /// What the block was built with.
   [[nodiscard]] const Options& options() const { return options_; }
@@ -113,7 +93,6 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
  private:
   friend Base;
   using Index = Eigen::Index;
-  static constexpr auto order = detail::GateOrder::norm_first;
   /// The paths that a short convolution may lie on; the first letter of their weights' names.
   static constexpr std::array<const char*, 3> paths = {"q", "k", "v"};
 
@@ -126,37 +105,17 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
     detail::HeadInputs<Scalar> heads;
   };
 
-  static Index value_heads(const Options& o) {
-    return o.num_v_heads == 0 ? o.num_heads : o.num_v_heads;
-  }
-  static Index value_dim(const Options& o) {
-    return detail::expanded("expand_v", o.expand_v, "head_dim", o.head_dim);
-  }
   /// Columns of q, k and v.
   static std::array<Index, 3> widths(const Options& o) {
     const Index keys = o.num_heads * o.head_dim;
-    return {keys, keys, value_heads(o) * value_dim(o)};
-  }
-  static const Options& checked(const Options& o) {
-    detail::require_dimension("hidden_size", o.hidden_size);
-    detail::require_dimension("num_heads", o.num_heads);
-    detail::require_dimension("head_dim", o.head_dim);
-    detail::require_dimension("conv_size", o.conv_size);
-    detail::require_between("num_v_heads", o.num_v_heads, Index{0}, detail::largest_dimension);
-    if (o.num_v_heads % o.num_heads != 0) {
-      detail::fail("num_v_heads", o.num_v_heads,
-                   "a multiple of num_heads, " + std::to_string(o.num_heads));
-    }
-    static_cast<void>(value_dim(o));
-    detail::require_common_options(o);
-    return o;
+    return {keys, keys, detail::value_heads(o) * detail::value_dim(o)};
   }
   static detail::MixerShape shape_of(const Options& o) {
     const auto columns = widths(o);
     detail::MixerShape shape{.hidden_size = o.hidden_size,
-                             .heads = value_heads(o),
+                             .heads = detail::value_heads(o),
                              .d_k = o.head_dim,
-                             .d_v = value_dim(o),
+                             .d_v = detail::value_dim(o),
                              .num_levels = o.num_levels,
                              .conv_kernel = o.conv_size,
                              .chunk_size = o.chunk_size};
@@ -165,7 +124,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
   }
 
   static NamedWeights<Scalar> initial_weights(const Options& o) {
-    const Index heads = value_heads(o), d_v = value_dim(o);
+    const Index heads = detail::value_heads(o), d_v = detail::value_dim(o);
     const auto columns = widths(o);
     Xorshift64 random(o.seed);
     NamedWeights<Scalar> w;
@@ -212,15 +171,16 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
       f.convolved.push_back(detail::after(history[i], f.mixed[i]));
       f.mixed[i] = detail::convolve(f.convolved[i], w[path + "_conv1d.weight"],
                                     w.find(path + "_conv1d.bias"));
+      detail::require_finite("the convolution of " + path, f.mixed[i]);
     }
     f.dl = project(u, "l_proj.weight");
     if (options_.use_gate) f.output_gate = project(u, "g_proj.weight");
     f.gate = detail::DecayGate<Scalar>(project(u, "a_proj.weight"), w["dt_bias"], w["A_log"]);
     f.heads.groups = options_.num_heads;
-    f.heads.heads = value_heads(options_);
-    f.heads.q = Scalar(options_.scale) *
-                detail::unit_rows<Scalar>(detail::silu_of(f.mixed[0]), options_.head_dim);
-    f.heads.k = detail::unit_rows<Scalar>(detail::silu_of(f.mixed[1]), options_.head_dim);
+    f.heads.heads = detail::value_heads(options_);
+    f.heads.q = Scalar(options_.scale) * detail::unit_rows<Scalar>(detail::silu_of(f.mixed[0]),
+                                                                   options_.head_dim, "a query");
+    f.heads.k = detail::unit_rows<Scalar>(detail::silu_of(f.mixed[1]), options_.head_dim, "a key");
     f.heads.v = detail::silu_of(f.mixed[2]);
     f.heads.beta = strongest() * detail::sigmoid_of(project(u, "b_proj.weight"));
     f.heads.g = f.gate.g;
@@ -229,25 +189,20 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
   }
 
   [[nodiscard]] Matrix back(const Front& f, const Matrix& reads) const {
-    const auto& w = this->weights();
-    const Matrix normed =
-        detail::gated_rms_norm(order, reads, f.output_gate, w["o_norm.weight"], options_.norm_eps);
-    return detail::linear<Scalar>(normed, w["o_proj.weight"], nullptr);
+    const Matrix normed = norm()(reads, f.output_gate);
+    return detail::linear<Scalar>(normed, this->weights()["o_proj.weight"], nullptr);
   }
 
   [[nodiscard]] detail::ReadsGradient<Scalar> back_gradient(const Front& f, const Matrix& reads,
                                                             const Matrix& d_out,
                                                             NamedWeights<Scalar>& d_w) const {
     const auto& w = this->weights();
-    const Matrix normed =
-        detail::gated_rms_norm(order, reads, f.output_gate, w["o_norm.weight"], options_.norm_eps);
+    const Matrix normed = norm()(reads, f.output_gate);
     Matrix d_normed = Matrix::Zero(normed.rows(), normed.cols());
     detail::linear_pullback<Scalar>(normed, w["o_proj.weight"], d_out, d_normed,
                                     d_w["o_proj.weight"], nullptr);
     detail::ReadsGradient<Scalar> d;
-    d.reads =
-        detail::gated_rms_norm_pullback(order, reads, f.output_gate, w["o_norm.weight"],
-                                        options_.norm_eps, d_normed, d.gate, d_w["o_norm.weight"]);
+    d.reads = norm().pullback(reads, f.output_gate, d_normed, d.gate, d_w["o_norm.weight"]);
     return d;
   }
 
@@ -284,6 +239,11 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
     if (options_.use_gate) add_projection("g_proj.weight", d.gate);
   }
 
+  /// Over each head's values.
+  [[nodiscard]] detail::GatedRmsNorm<Scalar> norm() const {
+    const auto& weight = this->weights()["o_norm.weight"];
+    return {detail::GateOrder::norm_first, weight.rows(), options_.norm_eps, weight};
+  }
   /// What beta stays below.
   [[nodiscard]] Scalar strongest() const { return Scalar(options_.allow_neg_eigval ? 2 : 1); }
 

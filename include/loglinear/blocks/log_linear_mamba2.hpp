@@ -3,8 +3,6 @@
 #define LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_HPP
 
 #include <cmath>
-#include <cstdint>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -13,32 +11,10 @@
 #include "loglinear/blocks/gated_rms_norm.hpp"
 #include "loglinear/blocks/gates.hpp"
 #include "loglinear/blocks/linear.hpp"
+#include "loglinear/blocks/log_linear_mamba2_options.hpp"
 #include "loglinear/blocks/token_mixer.hpp"
 
 namespace loglinear {
-
-/// How to build a `LogLinearMamba2`; the defaults are those of flash-linear-attention's layer, the
-/// last six those of its model.
-struct LogLinearMamba2Options {
-  Eigen::Index hidden_size = 2048;  ///< of inputs and outputs
-  double expand = 2;                ///< expand * hidden_size is the inner size, a whole number
-  Eigen::Index num_heads = 64;      ///< num_heads * head_dim is the inner size
-  Eigen::Index head_dim = 64;       ///< values of a head, d_v
-  Eigen::Index state_size = 128;    ///< keys of a head, d_k
-  Eigen::Index n_groups = 1;        ///< heads / n_groups heads share B and C; divides num_heads
-  Eigen::Index conv_kernel = 4;     ///< taps of the short convolution
-  bool use_conv_bias = false;       ///< whether there is `conv1d.bias`
-  bool use_bias = true;             ///< whether there are `in_proj.bias` and `out_proj.bias`
-  double norm_eps = 1e-5;           ///< of the gated norm, > 0
-  int num_levels = 15;              ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
-  double scale = 1;                 ///< of the queries C, finite
-  Eigen::Index chunk_size = 64;     ///< of the chunkwise form; changes rounding only
-  double initializer_range = 0.02;  ///< standard deviation of projections and convolution, > 0
-  double time_step_min = 0.001;     ///< where step sizes begin, > 0
-  double time_step_max = 0.1;       ///< and end
-  double time_step_floor = 1e-4;    ///< the least of them, > 0
-  std::uint64_t seed = 42;          ///< of all weights, at least 1
-};
 
 // clang-format off
 /// Log-linear Mamba-2, the paper's first case study as a complete token mixer.
@@ -47,7 +23,7 @@ struct LogLinearMamba2Options {
 ///     [x | B | C] <- silu(conv1d([x | B | C]))
 ///     Delta = softplus(dt + dt_bias),   g = -exp(A_log) Delta,   lambda = softplus(L . dl)
 ///     y = hierarchy(q = scale C, k = B, v = Delta x, g, lambda) + D x,  head by head
-///     out = W_out rms(y . silu(z)) + b_out
+///     out = W_out rms(y . silu(z)) + b_out,  with norm_before_gate W_out (rms(y) . silu(z)) + b_out
 ///
 /// Guo et al., arXiv:2506.04761, section 3.4 and appendix; Dao and Gu, arXiv:2405.21060. Names,
 /// shapes and orders are those of flash-linear-attention's `LogLinearMamba2`, where a state_dict
@@ -59,7 +35,7 @@ struct LogLinearMamba2Options {
 /// | dt_bias         | H                              | step sizes log-uniform in 0.001 ... 0.1 |
 /// | A_log           | H                              | log(1), ..., log(H)                    |
 /// | L               | H x n                          | 1                                      |
-/// | D               | H                              | 1                                      |
+/// | D               | H, with D_has_hdim I           | 1                                      |
 /// | conv1d.weight   | channels x K (channels, 1, K)  | normal, initializer_range              |
 /// | conv1d.bias     | channels, with use_conv_bias   | 0                                      |
 /// | in_proj.weight  | (I + channels + H + H n) x hidden_size | normal, initializer_range      |
@@ -70,12 +46,14 @@ struct LogLinearMamba2Options {
 ///
 /// Rows of in_proj are z (I), x (I), B and C (n_groups * state_size each), dt (H), dl (H n).
 ///
+/// A published model has them under `backbone.layers.N.mixer.`; docs/migration.md shows how to load
+/// them. The paper's own `HAttentionMixer` is this block with norm_per_group = false.
+///
 /// What differs from that layer: no attention mask, no packed sequences and no cap on step sizes
-/// (`time_step_limit`, which it refuses as well); silu and the gated norm are not optional; the
-/// number of level weights is an option and streams may be longer than it (the last level takes the
-/// rest), where that layer ends; its operator has multiplied queries by 1 / sqrt(state_size) in
-/// some versions, which is `scale` here; a model of N layers divides out_proj by sqrt(2 N) at the
-/// start, this does not; everything is computed in Scalar.
+/// (`dt_limit`, which it refuses as well); silu and the gated norm are not optional (`hidden_act`,
+/// `rmsnorm`); the number of level weights is an option and streams may be longer than it (the last
+/// level takes the rest), where that layer ends; a model of N layers divides out_proj by sqrt(2 N)
+/// at the start, this does not; everything is computed in Scalar.
 ///
 /// Use and errors as `TokenMixer`:
 ///
@@ -100,7 +78,9 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
   /// Allocates and draws all weights, in the table's order. \throws std::invalid_argument for an
   /// option out of its range
   explicit LogLinearMamba2(const Options& options)
-      : Base(shape_of(checked(options)), initial_weights(checked(options))), options_(options) {}
+      : Base(shape_of(detail::checked<Scalar>(options)),
+             initial_weights(detail::checked<Scalar>(options))),
+        options_(options) {}
 
   /// What the block was built with.
   [[nodiscard]] const Options& options() const { return options_; }
@@ -108,6 +88,7 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
  private:
   friend Base;
   using Index = Eigen::Index;
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
 
   /// Everything of a forward pass that its gradient needs.
   struct Front {
@@ -133,25 +114,6 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
     [[nodiscard]] Index total() const { return dl() + levels; }
   };
 
-  static const Options& checked(const Options& o) {
-    detail::require_dimension("hidden_size", o.hidden_size);
-    detail::require_dimension("num_heads", o.num_heads);
-    detail::require_dimension("head_dim", o.head_dim);
-    detail::require_dimension("state_size", o.state_size);
-    detail::require_dimension("conv_kernel", o.conv_kernel);
-    detail::require_between("n_groups", o.n_groups, Index{1}, o.num_heads);
-    if (o.num_heads % o.n_groups != 0) {
-      detail::fail("n_groups", o.n_groups,
-                   "a divisor of num_heads, " + std::to_string(o.num_heads));
-    }
-    const Index inner = detail::expanded("expand", o.expand, "hidden_size", o.hidden_size);
-    if (o.num_heads * o.head_dim != inner) {
-      detail::fail("num_heads * head_dim", o.num_heads * o.head_dim,
-                   "expand * hidden_size, " + std::to_string(inner));
-    }
-    detail::require_common_options(o);
-    return o;
-  }
   static detail::MixerShape shape_of(const Options& o) {
     return {.hidden_size = o.hidden_size,
             .heads = o.num_heads,
@@ -170,7 +132,7 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
     double rate = 0;
     detail::fill(w.append("A_log", o.num_heads, 1), [&] { return std::log(++rate); });
     w.append("L", o.num_heads, o.num_levels).setOnes();
-    w.append("D", o.num_heads, 1).setOnes();
+    w.append("D", o.D_has_hdim ? columns.inner : columns.heads, 1).setOnes();
     detail::fill_normal(w.append("conv1d.weight", columns.conv, o.conv_kernel), o.initializer_range,
                         random);
     if (o.use_conv_bias) w.append("conv1d.bias", columns.conv, 1);
@@ -192,6 +154,7 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
     f.convolved.push_back(
         detail::after(history[0], f.projected.middleCols(columns.inner, columns.conv)));
     f.mixed = detail::convolve(f.convolved[0], w["conv1d.weight"], w.find("conv1d.bias"));
+    detail::require_finite("the convolution of x", f.mixed);
     const Matrix mixed = detail::silu_of(f.mixed);
     f.x = mixed.leftCols(columns.inner);
     f.gate = detail::DecayGate<Scalar>(f.projected.middleCols(columns.dt(), columns.heads),
@@ -210,32 +173,24 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
 
   [[nodiscard]] Matrix back(const Front& f, const Matrix& reads) const {
     const auto& w = this->weights();
-    const Matrix normed =
-        detail::gated_rms_norm(detail::GateOrder::gate_first, with_skip(f, reads), output_gate(f),
-                               w["norm.weight"], options_.norm_eps);
+    const Matrix normed = norm()(with_skip(f, reads), output_gate(f));
     return detail::linear(normed, w["out_proj.weight"], w.find("out_proj.bias"));
   }
 
   [[nodiscard]] detail::ReadsGradient<Scalar> back_gradient(const Front& f, const Matrix& reads,
                                                             const Matrix& d_out,
                                                             NamedWeights<Scalar>& d_w) const {
-    constexpr auto order = detail::GateOrder::gate_first;
     const auto& w = this->weights();
     const Matrix y = with_skip(f, reads), z = output_gate(f);
-    const Matrix normed = detail::gated_rms_norm(order, y, z, w["norm.weight"], options_.norm_eps);
+    const Matrix normed = norm()(y, z);
     Matrix d_normed = Matrix::Zero(normed.rows(), normed.cols());
     detail::linear_pullback(normed, w["out_proj.weight"], d_out, d_normed, d_w["out_proj.weight"],
                             d_w.find("out_proj.bias"));
     detail::ReadsGradient<Scalar> d;
-    d.reads = detail::gated_rms_norm_pullback(order, y, z, w["norm.weight"], options_.norm_eps,
-                                              d_normed, d.gate, d_w["norm.weight"]);
-    d.direct = d.reads;
-    const Index width = options_.head_dim;
-    for (Index h = 0; h < options_.num_heads; ++h) {
-      d_w["D"](h, 0) +=
-          d.reads.middleCols(h * width, width).cwiseProduct(f.x.middleCols(h * width, width)).sum();
-      d.direct.middleCols(h * width, width) *= w["D"](h, 0);
-    }
+    d.reads = norm().pullback(y, z, d_normed, d.gate, d_w["norm.weight"]);
+    d.direct = d.reads.array().rowwise() * skips().array();
+    const Row d_skips = d.reads.cwiseProduct(f.x).colwise().sum();
+    d_w["D"] += summed_for_skips(d_skips);
     return d;
   }
 
@@ -276,15 +231,31 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
       values.middleCols(h * width, width).array().colwise() *= factors.col(h).array();
     }
   }
+  /// D as one number for each column of x.
+  [[nodiscard]] Row skips() const {
+    const auto& skip = this->weights()["D"];
+    return skip.transpose().replicate(columns_of_a_skip(), 1).reshaped(1, Columns(options_).inner);
+  }
+  /// The pullback of `skips`.
+  [[nodiscard]] detail::Matrix<Scalar> summed_for_skips(const Row& d) const {
+    return d.reshaped(columns_of_a_skip(), d.size() / columns_of_a_skip())
+        .colwise()
+        .sum()
+        .transpose();
+  }
+  [[nodiscard]] Index columns_of_a_skip() const {
+    return options_.D_has_hdim ? 1 : options_.head_dim;
+  }
   /// reads + D x
   [[nodiscard]] Matrix with_skip(const Front& f, const Matrix& reads) const {
-    const Index width = options_.head_dim;
-    Matrix y = reads;
-    for (Index h = 0; h < options_.num_heads; ++h) {
-      y.middleCols(h * width, width) +=
-          this->weights()["D"](h, 0) * f.x.middleCols(h * width, width);
-    }
-    return y;
+    return reads.array() + f.x.array().rowwise() * skips().array();
+  }
+  [[nodiscard]] detail::GatedRmsNorm<Scalar> norm() const {
+    const auto order =
+        options_.norm_before_gate ? detail::GateOrder::norm_first : detail::GateOrder::gate_first;
+    const auto& weight = this->weights()["norm.weight"];
+    const Index runs = options_.norm_per_group ? options_.n_groups : 1;
+    return {order, weight.rows() / runs, options_.norm_eps, weight};
   }
   [[nodiscard]] Matrix output_gate(const Front& f) const {
     return f.projected.leftCols(Columns(options_).inner);

@@ -11,6 +11,7 @@
 #include "loglinear/blocks/heads_token.hpp"
 #include "loglinear/blocks/mixer_cache.hpp"
 #include "loglinear/blocks/named_weights.hpp"
+#include "loglinear/detail/parts.hpp"
 
 namespace loglinear {
 
@@ -153,7 +154,8 @@ class TokenMixer {
   /// The gradients of `sum(d_out * forward(x))` with respect to x and every weight; computes the
   /// forward pass on the way.
   /// \param x, d_out  T x hidden_size each
-  /// \throws std::invalid_argument as `forward`. Memory O(T) beside the weights' gradients
+  /// \throws std::invalid_argument as `forward`, or where a gradient overflows. Memory O(T) beside
+  /// the weights' gradients
   [[nodiscard]] MixerGradients<Scalar> gradient(const Rows& x, const Rows& d_out) const {
     return gradient_of(x, d_out, empty_convolutions(), [&](const auto& heads, auto& tapes) {
       return detail::read_heads(heads, max_levels(), chunks(), &tapes);
@@ -193,6 +195,21 @@ class TokenMixer {
   /// \}
 
  private:
+  friend struct detail::Parts;
+
+  /// For checkpoints: the weights. Streams are in caches.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (const std::string& name : self.weights_.names()) {
+      auto& array = self.weights_[name];
+      if (array.cols() == 1) {
+        part(name, array.col(0));
+      } else {
+        part(name, array);
+      }
+    }
+  }
+
   [[nodiscard]] const Mixer& mixer() const { return static_cast<const Mixer&>(*this); }
   [[nodiscard]] int max_levels() const { return shape_.num_levels - 1; }
   [[nodiscard]] ChunkwiseOptions chunks() const { return {.chunk_size = shape_.chunk_size}; }
@@ -224,9 +241,14 @@ class TokenMixer {
     std::vector<SequenceTape<Scalar>> tapes(static_cast<std::size_t>(shape_.heads));
     const Matrix reads = read(front.heads, tapes);
     const detail::ReadsGradient<Scalar> d = mixer().back_gradient(front, reads, d_out, all.weights);
+    detail::require_finite("the gradient of the reads", d.reads);
     const detail::HeadInputs<Scalar> d_heads =
         detail::read_heads_gradient(front.heads, d.reads, tapes);
     mixer().front_gradient(front, tokens, d, d_heads, all.x, all.weights);
+    detail::require_finite("the gradient of x", all.x);
+    for (const std::string& name : all.weights.names()) {
+      detail::require_finite("the gradient of " + name, all.weights[name]);
+    }
     return all;
   }
   [[nodiscard]] std::vector<Matrix> empty_convolutions() const {
