@@ -17,6 +17,7 @@
 
 #include "loglinear/attention.hpp"
 #include "loglinear/blocks/mixer_cache.hpp"
+#include "loglinear/checkpoint/block_configuration.hpp"
 #include "loglinear/checkpoint/dtype.hpp"
 #include "loglinear/mode_text.hpp"
 #include "loglinear/multi_head.hpp"
