@@ -28,9 +28,10 @@ class Attention;
 ///     checkpoint.get("readout", readout);
 ///     checkpoint.require_all_read();
 ///
-/// Objects are LogLinearAttention, LinearAttention, MultiHeadAttention, LogLinearState, the blocks of
-/// the paper, MixerCache, RecursiveLeastSquares, in float or double, layers behind `Attention`, and classes of your own
-/// with a public member `visit` as `loglinear/detail/parts.hpp` describes it. Tensors are called
+/// Objects are LogLinearAttention, LinearAttention, MultiHeadAttention, LogLinearState, the blocks
+/// of the paper, MixerCache, RecursiveLeastSquares, in float or double, layers behind `Attention`,
+/// and classes of your own with a public member `visit` as `loglinear/detail/parts.hpp` describes
+/// it. Tensors are called
 /// `<object>.<part>`, weights by `weight_names()`; an object without a name gives its parts no
 /// prefix.
 class Checkpoint {
