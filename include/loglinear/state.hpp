@@ -328,10 +328,10 @@ class LogLinearState {
     }
     detail::require_size(name, m.rows(), rows);
     constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
-    // Of the state's own size where that is known, so that nothing can allocate; another size was
-    // refused above, but only when the program runs.
+    // A vector of the state's own size where that is known, so that nothing can allocate.
     constexpr int given = Derived::RowsAtCompileTime;
-    using Plain = Eigen::Matrix<Accumulator, given == Eigen::Dynamic || given == Dim ? Dim : given,
+    constexpr bool is_own = is_vector && (given == Eigen::Dynamic || given == Dim);
+    using Plain = Eigen::Matrix<Accumulator, is_own ? Dim : Eigen::Dynamic,
                                 is_vector ? 1 : Eigen::Dynamic, Eigen::ColMajor>;
     const Eigen::Ref<const Plain> stored(m.derived());
     detail::require_finite(name, stored);
