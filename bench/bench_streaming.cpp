@@ -22,6 +22,7 @@
 #include <memory>
 
 #include "../tests/eager_state.hpp"
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/detail/stream_state.hpp"
 #include "samples.hpp"
 #include "streaming_tokens.hpp"
@@ -48,6 +49,7 @@ class Optimised {
 
   const detail::Vector<Scalar>& step(const Token<Kind>& token,
                                      const detail::Vector<Scalar>& lambda) {
+    const detail::FlushToZero<Scalar> flush;  // as layers do
     const int levels = state_.max_levels();
     w_.lambda = lambda.head(levels);
     w_.old_query = token.query;

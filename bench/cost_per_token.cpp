@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/detail/stream_state.hpp"
 #include "streaming_tokens.hpp"
 
@@ -41,6 +42,7 @@ class Stream {
     const std::uint64_t begin = state_.size();
     const auto start = Clock::now();
     for (std::uint64_t t = begin; t < end; ++t) {
+      const detail::FlushToZero<float> flush;  // as layers do
       const Token<Kind>& token = tokens_.token(t);
       w_.lambda = tokens_.lambda(t).head(state_.max_levels());
       w_.old_query = token.query;

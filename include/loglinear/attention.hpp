@@ -52,7 +52,8 @@ concept StreamingLayer = requires {
 /// Errors: std::invalid_argument with the argument's name, value and legal range, before anything
 /// has changed. It is thrown for wrong sizes, input that is not finite, and finite input whose
 /// projections, gates, leaf, read or weights would overflow; a NaN never enters a state or a
-/// weight.
+/// weight. Numbers below std::numeric_limits<Scalar>::min() count as zero, in rules of your own
+/// too, see docs/numerics.md.
 ///
 /// A token costs one product with the stacked weights, `(2 d_k + d_v + M + own) d_model`, one read
 /// of the active levels and O(1) amortised merges; a training step reads the levels once more.

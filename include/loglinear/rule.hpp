@@ -23,8 +23,10 @@
 /// constexpr int, 1), `normalizes_key` (whether `KeyOnly` writes `k/|k|`, a static constexpr bool,
 /// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`)
 /// and `validate()` (throws std::invalid_argument on illegal hyperparameters). A rule never sees a
-/// state's storage. Any of these, and copies of the rule, may throw whatever they like: the layer
-/// is then what it was before the call. Moves of a rule must not throw.
+/// state's storage. Layers call it in a mode in which denormal numbers are zero (docs/numerics.md),
+/// and threads that it started would stay in it. Any of these, and copies of the rule, may throw
+/// whatever they like: the layer is then what it was before the call. Moves of a rule must not
+/// throw.
 
 #include <array>
 #include <concepts>

@@ -41,6 +41,8 @@ namespace loglinear {
 /// which is rounded away at each token: use a layer, which keeps such factors apart, and let no
 /// stream `undergo` them one by one.
 ///
+/// Numbers below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
+///
 /// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
 ///                    Eigen::NumTraits
 /// \tparam KeyDim     d_k at compile time, or Eigen::Dynamic

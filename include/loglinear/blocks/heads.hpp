@@ -48,7 +48,8 @@ struct HeadInputs {
 };
 
 /// Calls `use(first, end)` for the heads [first, end) of each group. The calls share nothing they
-/// write, so that they may run on threads of their own.
+/// write, so that they may run on threads of their own; such threads must not be started while a
+/// `FlushToZero` lives.
 template <class Scalar, class Use>
 void for_each_group(const HeadInputs<Scalar>& in, Use use) {
   const Index width = in.heads / in.groups;

@@ -56,7 +56,8 @@ struct ReadsGradient {
 /// own; what is older stays in the last level, under the last weight. More weights than a sequence
 /// needs are never read.
 ///
-/// Const member functions may run at the same time, on different caches. They allocate.
+/// Const member functions may run at the same time, on different caches. They allocate. Numbers
+/// below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
 ///
 /// \tparam Scalar_  float or double
 /// \tparam Mixer    the block, which derives from this class and supplies its two ends: `front` and

@@ -66,7 +66,9 @@ struct FloatingPointControl {
   static constexpr bool can_flush = false;
   using Word = unsigned;
   static constexpr Word flush = 0;
-  [[nodiscard]] static Word read() noexcept { return 0; }
+  [[nodiscard]] static Word read() noexcept {
+    return 0;
+  }
   static void write(Word) noexcept {}
 #endif
 };
@@ -74,7 +76,8 @@ struct FloatingPointControl {
 /// Whether `FlushToZero<Scalar>` does anything.
 template <class Scalar>
 inline constexpr bool flushes_to_zero = FloatingPointControl::can_flush &&
-    (std::is_same_v<Scalar, float> || std::is_same_v<Scalar, double>);
+                                        (std::is_same_v<Scalar, float> ||
+                                         std::is_same_v<Scalar, double>);
 
 /// While it lives, this thread takes denormal numbers for zero. It leaves the mode as it found it,
 /// with the exception flags that operations have raised meanwhile. One inside another costs a look

@@ -29,7 +29,8 @@ namespace loglinear {
 ///
 /// `phi` has length `features`, `y` length `outputs`. Errors: std::invalid_argument with name,
 /// value and legal range, before anything has changed. `predict` costs features x outputs
-/// multiplications, `update` about 3 features^2; neither allocates.
+/// multiplications, `update` about 3 features^2; neither allocates. Numbers below
+/// std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
 template <class Scalar_ = double>
 class RecursiveLeastSquares {
  public:

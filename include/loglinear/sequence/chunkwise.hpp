@@ -94,9 +94,8 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size)
 /// in O(T log T).
 ///
 /// Gives the numbers of `dense` and `recurrent` to rounding, for every combination of inputs. A
-/// prompt in pieces of any sizes, or token by token, gives those of one pass. Once a chunk, what
-/// older levels hold below min() / epsilon() of the scalar (1e-31 in float) becomes 0: denormal
-/// numbers would cost several times the time.
+/// prompt in pieces of any sizes, or token by token, gives those of one pass. Numbers below
+/// std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
 ///
 /// \param in       the tokens
 /// \param state    the state before them, and in the end the one after the last push

@@ -20,8 +20,8 @@ template <class Scalar>
 inline constexpr Scalar negligible_magnitude =
     (std::numeric_limits<Scalar>::min)() / std::numeric_limits<Scalar>::epsilon();
 
-/// Clears what has decayed to nothing where `FlushToZero` does nothing; dual numbers and narrow ones
-/// are left as they are.
+/// Clears what has decayed to nothing where `FlushToZero` does nothing; dual numbers and narrow
+/// ones are left as they are.
 template <class Scalar>
 void clear_negligible([[maybe_unused]] Scalar* m, [[maybe_unused]] Index size) {
   if constexpr (std::is_floating_point_v<Scalar> && !flushes_to_zero<Scalar>) {
