@@ -147,7 +147,9 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
       detail::fail("num_v_heads", o.num_v_heads,
                    "a multiple of num_heads, " + std::to_string(o.num_heads));
     }
-    static_cast<void>(value_dim(o));
+    detail::require_dimension("num_heads * head_dim", o.num_heads * o.head_dim);
+    detail::require_dimension("the number of value heads times expand_v * head_dim",
+                              value_heads(o) * value_dim(o));
     detail::require_common_options(o);
     return o;
   }

@@ -149,6 +149,7 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
       detail::fail("num_heads * head_dim", o.num_heads * o.head_dim,
                    "expand * hidden_size, " + std::to_string(inner));
     }
+    detail::require_dimension("n_groups * state_size", o.n_groups * o.state_size);
     detail::require_common_options(o);
     return o;
   }
