@@ -108,9 +108,9 @@ class LogLinearAttention
   /// How to build a layer; d_model, d_k and d_v must be given.
   struct Options {
     Inner inner{};      ///< the rule with its hyperparameters
-    Index d_model = 0;  ///< length of x, at least 1
-    Index d_k = 0;      ///< length of keys and queries, at least 1
-    Index d_v = 0;      ///< length of values and outputs, at least 1
+    Index d_model = 0;  ///< length of x, 1 to 2^26
+    Index d_k = 0;      ///< length of keys and queries, 1 to 2^26
+    Index d_v = 0;      ///< length of values and outputs, 1 to 2^26
     int max_levels = MaxLevels == Eigen::Dynamic ? 32 : MaxLevels;  ///< 1 to 64
     Weights level_weights{};                        ///< lambda_init, tau, ... of the policy
     ReadOrder read_order = ReadOrder::before_push;  ///< what `forward` reads
@@ -169,6 +169,7 @@ class LogLinearAttention
   /// changes. With `current_apart` weights, level l counts lambda_{l+1}. \return the output
   template <class In>
   const Vector& query_readonly(const In& x) {
+    drop_staged();  // its place is used
     return std::as_const(*this).query_readonly(x, workspace_);
   }
   /// The same, into the caller's vector of length d_v.
@@ -213,6 +214,7 @@ class LogLinearAttention
     const Vector& o = bound(workspace_);
     training_.d_read = (o - training_.target).array() * (1 - o.array().square());
     pull_back();
+    descend();
     write();
     return o;
   }
@@ -224,35 +226,54 @@ class LogLinearAttention
   }
 
   /// Empties the state; weights and the step counter stay.
-  void reset() noexcept { state_.reset(); }
+  void reset() noexcept {
+    drop_staged();
+    state_.reset();
+  }
   /// \}
 
   /// \name A token in stages, for layers made of layers
   /// `stage`, then `stage_gradient` to learn, then `commit`: only the last one changes the layer,
-  /// and it does not throw, so that many layers can take a token together or not at all.
+  /// and after `stage` it does not throw, so that many layers can take a token together or not at
+  /// all. Whatever else changes the stream, or uses the same memory (`query_readonly(x)`), drops
+  /// what was staged. Out of turn they throw std::invalid_argument; nothing is changed then.
   /// \{
 
   /// Prepares a token and reads; nothing changes yet. \return the raw read, length d_v, without
-  /// tanh
+  /// tanh. \throws std::invalid_argument as `forward`, or for the order `current_apart` of a layer
+  /// that was not made for it
   template <class In>
   const Vector& stage(const In& x, ReadOrder order) {
     const Flush flush;
+    require_order(order);
     prepare(x, order);
+    staged_ = Staged::token;
     return workspace_.read;
   }
 
-  /// From the gradient with respect to the staged raw read, length d_v, to that of every weight;
-  /// the staged order must not be `before_push`.
+  /// From the gradient with respect to the staged raw read, length d_v, to that of every weight.
+  /// \throws std::invalid_argument for another length, where no token is staged, or where it is in
+  /// the order `before_push`, which does not read what the token writes
   template <class Derived>
   void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
     const Flush flush;
-    training_.d_read = d_read;
+    require_staged();
+    if (staged_order_ == ReadOrder::before_push) {
+      detail::fail("the order of the staged token", "before_push",
+                   "after_push or current_apart, to learn from it");
+    }
+    staged_ = Staged::token;
+    detail::copy_vector(d_read.derived(), "the gradient of the read", training_.d_read);
     pull_back();
+    staged_ = Staged::token_and_gradient;
   }
 
   /// Steps the weights if a gradient was staged, and writes the staged token to the state.
+  /// \throws std::invalid_argument where no token is staged
   void commit() {
     const Flush flush;
+    require_staged();
+    if (staged_ == Staged::token_and_gradient) descend();
     write();
   }
 
@@ -261,7 +282,8 @@ class LogLinearAttention
     return read_order_ == ReadOrder::current_apart ? read_order_ : ReadOrder::after_push;
   }
 
-  /// One step of gradient descent. \throws std::invalid_argument where a weight would not be finite
+  /// One step of gradient descent. \throws std::invalid_argument for the gradient of a layer with
+  /// other weights, or where a weight would not be finite; nothing is changed then
   void descend(const BlockGradient<Scalar>& gradient) {
     const Flush flush;
     preparation_.parameters().descend(learning_rate_, gradient.weights);
@@ -281,6 +303,7 @@ class LogLinearAttention
   template <class Product>
   void append(const LogLinearAttention& later, const Product& product) {
     const Flush flush;
+    drop_staged();
     detail::StreamParts::append(state_, later.state_, product);
   }
 
@@ -332,6 +355,7 @@ class LogLinearAttention
   /// changed then
   void advance_to(std::uint64_t count) {
     const Flush flush;
+    drop_staged();
     detail::StreamParts::advance(state_, count);
   }
 
@@ -346,14 +370,15 @@ class LogLinearAttention
   /// moment of the same shape with as many active levels and leaves; where it does and throws
   /// std::bad_alloc, the snapshot is what it was.
   void snapshot(Snapshot& moment) const { moment.take(state_); }
-  /// Goes back, or on, to a moment of this stream or of that of another layer with the same options
-  /// (a fork): what follows is what followed then, bit for bit, where the weights are what they
-  /// were. Weights and the step counter stay, and a staged token is no longer to be committed. Does
-  /// not allocate. \throws std::invalid_argument for a snapshot of another shape, or one that holds
-  /// nothing; nothing is changed then
+  /// Goes back, or on, to a moment of this stream or of that of another layer (a fork): what
+  /// follows is what followed then, bit for bit, where weights and hyperparameters are what they
+  /// were. Those of this layer stay, as does the step counter: a snapshot holds what a stream
+  /// remembers, and any layer takes it whose states have the same shape. A staged token is dropped.
+  /// Does not allocate. \throws std::invalid_argument for a snapshot of another shape, or one that
+  /// holds nothing; nothing is changed then
   void restore(const Snapshot& moment) {
-    moment.require_shape_of(state_);
     moment.restore(state_);
+    drop_staged();
   }
   [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }    ///< tokens so far
   [[nodiscard]] int max_levels() const noexcept { return state_.max_levels(); }  ///< M
@@ -452,18 +477,35 @@ class LogLinearAttention
     part("state", self.state_);
     part("learning_rate", self.learning_rate_);
     part("train_step_count", self.train_step_count_);
-    if constexpr (detail::is_written<Self>) self.set_learning_rate(self.learning_rate_);
+    if constexpr (detail::is_written<Self>) {
+      self.drop_staged();
+      self.set_learning_rate(self.learning_rate_);
+    }
   }
 
   static const Options& checked(const Options& options) {
-    detail::require_positive("d_model", options.d_model);
-    detail::require_positive("d_k", options.d_k);
-    detail::require_positive("d_v", options.d_v);
+    detail::require_length("d_model", options.d_model);
+    detail::require_length("d_k", options.d_k);
+    detail::require_length("d_v", options.d_v);
     detail::require_between("max_levels", options.max_levels, 1, max_level_limit);
     return options;
   }
 
   [[nodiscard]] const detail::Layout& layout() const { return preparation_.layout(); }
+
+  void drop_staged() noexcept { staged_ = Staged::nothing; }
+  /// There is one more weight in the order `current_apart`.
+  void require_order(ReadOrder order) const {
+    if (order == ReadOrder::current_apart && read_order_ != order) {
+      detail::fail("the read order", "current_apart",
+                   "before_push or after_push, unless it is the layer's own");
+    }
+  }
+  void require_staged() const {
+    if (staged_ == Staged::nothing) {
+      detail::fail("the staged token", "absent", "there: `stage` comes first, once a token");
+    }
+  }
 
   template <class Out>
   void require_output(const Eigen::MatrixBase<Out>& out) const {
@@ -474,6 +516,7 @@ class LogLinearAttention
   /// What `stage`, `stage_gradient` and `commit` do, for those who see to denormal numbers.
   template <class In>
   void prepare(const In& x, ReadOrder order) {
+    drop_staged();
     detail::copy_vector(x, "x", workspace_.x);
     preparation_.project(workspace_, 0);
     preparation_.prepare_leaf(workspace_);
@@ -481,22 +524,20 @@ class LogLinearAttention
     preparation_.prepare_read(workspace_, detail::query_for(workspace_, order));
     detail::read_token(state_, workspace_, order);
     staged_order_ = order;
-    learns_ = false;
   }
   void pull_back() {
     detail::pull_back_token(state_, workspace_, training_, staged_order_);
     preparation_.pull_back(workspace_, training_);
     preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
                                                   training_.d_free);
-    learns_ = true;
+  }
+  void descend() {
+    preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
+                                      training_.d_free);
+    ++train_step_count_;
   }
   void write() {
-    if (learns_) {
-      preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
-                                        training_.d_free);
-      ++train_step_count_;
-      learns_ = false;
-    }
+    drop_staged();
     state_.write(workspace_.token, staged_magnitude_, workspace_);
   }
 
@@ -514,7 +555,7 @@ class LogLinearAttention
   std::uint64_t train_step_count_ = 0;
   ReadOrder staged_order_ = ReadOrder::before_push;
   double staged_magnitude_ = 0;
-  bool learns_ = false;
+  enum class Staged { nothing, token, token_and_gradient } staged_ = Staged::nothing;
 };
 
 }  // namespace loglinear

@@ -44,23 +44,24 @@ namespace loglinear {
 
 /// A multi-head layer as a value.
 struct AttentionConfig {
-  Eigen::Index d_model = 16;                     ///< length of x and of the output, at least 1
-  int n_heads = 4;                               ///< at least 1
-  Eigen::Index d_key = 4;                        ///< length of a head's keys, at least 1
-  Eigen::Index d_value = 4;                      ///< length of a head's values, at least 1
+  Eigen::Index d_model = 16;                     ///< length of x and of the output, 1 to 2^26
+  int n_heads = 4;                               ///< at least 1; n_heads d_value at most 2^26
+  Eigen::Index d_key = 4;                        ///< length of a head's keys, 1 to 2^26
+  Eigen::Index d_value = 4;                      ///< length of a head's values, 1 to 2^26
   AttentionMode mode = RetNet{};                 ///< the rule and what it is applied to
   std::uint64_t seed = 42;                       ///< of all weights, at least 1
   ReadOrder read_order = ReadOrder::after_push;  ///< what `forward` reads
   double learning_rate = 0.05;                   ///< of `train_one`, finite and >= 0
   std::optional<OutputBound> bound{};            ///< `output_bound_of(mode)` unless given
-  int threads = 1;                               ///< as in `MultiHeadAttention`, at least 1
+  int threads = 1;                               ///< at least 1; see `Attention::threads_used`
 
   /// \throws std::invalid_argument naming the first member that is out of its range
   void validate() const {
-    detail::require_positive("d_model", d_model);
+    detail::require_length("d_model", d_model);
     detail::require_positive("n_heads", n_heads);
-    detail::require_positive("d_key", d_key);
-    detail::require_positive("d_value", d_value);
+    detail::require_length("d_key", d_key);
+    detail::require_length("d_value", d_value);
+    detail::require_length("n_heads * d_value", n_heads * d_value);
     detail::require_positive("threads", threads);
     loglinear::validate(mode);
   }
@@ -84,8 +85,7 @@ class AttentionSnapshot {
   template <class Layer>
   friend class detail::ErasedAttention;
 
-  AttentionMode mode_{};  // of the layer
-  std::any moment_{};     // a MultiHeadAttention<Layer>::Snapshot
+  std::any moment_{};  // a MultiHeadAttention<Layer>::Snapshot
 };
 
 /// A layer whose mode was chosen at run time: `MultiHeadAttention` behind virtual functions, with
@@ -98,6 +98,17 @@ class Attention {
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
   using Matrix = detail::Matrix<Scalar>;
+
+  /// Memory for `query` const: one for each thread, from `make_workspace`.
+  class Workspace {
+   private:
+    friend class Attention;
+    template <class Layer>
+    friend class detail::ErasedAttention;
+
+    Vector x_;         // where x is copied to, unless it is a Vector
+    std::any memory_;  // a MultiHeadAttention<Layer>::Workspace
+  };
 
   virtual ~Attention() = default;
   Attention& operator=(const Attention&) = delete;
@@ -113,16 +124,44 @@ class Attention {
   const Vector& forward(const In& x) {
     return do_forward(as_vector(x, "x", x_));
   }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Out>
+  void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = forward(x);
+  }
   /// All heads read the state as it stands; nothing changes.
   template <class In>
   const Vector& query(const In& x) {
     return do_query(as_vector(x, "x", x_));
   }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Out>
+  void query(const In& x, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = query(x);
+  }
+  /// The same with the caller's memory; safe from several threads, a workspace each. \return the
+  /// output, which lies in the workspace. \throws std::invalid_argument also for a workspace of a
+  /// layer of another kind or shape
+  template <class In>
+  const Vector& query(const In& x, Workspace& workspace) const {
+    detail::require_size("the workspace's x", workspace.x_.size(), output_dim());
+    return do_query(as_vector(x, "x", workspace.x_), workspace);
+  }
+  /// Memory for it; allocates.
+  [[nodiscard]] virtual Workspace make_workspace() const = 0;
   /// One step of gradient descent on `1/2 |o - y|^2` and one token of the stream. \param y target,
   /// length d_model, finite \return the output o from before the step
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
     return do_train_one(as_vector(x, "x", x_), as_vector(y, "y", y_));
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Target, class Out>
+  void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = train_one(x, y);
   }
   /// Empties all states; weights stay.
   virtual void reset() noexcept = 0;
@@ -139,9 +178,10 @@ class Attention {
   /// The same into a snapshot that exists. Does not allocate where that is one of this layer and
   /// has grown to size; where it does and throws std::bad_alloc, the snapshot is what it was.
   virtual void snapshot(AttentionSnapshot& moment) const = 0;
-  /// Goes back, or on, to a moment of this stream or of that of another layer made from the same
-  /// config, as `MultiHeadAttention::restore`. Does not allocate. \throws std::invalid_argument for
-  /// a snapshot of another mode or shape; nothing is changed then
+  /// Goes back, or on, to a moment of this stream or of that of another layer, as
+  /// `MultiHeadAttention::restore`: hyperparameters and weights are no part of it and stay. Does
+  /// not allocate. \throws std::invalid_argument for a snapshot of another shape or kind of
+  /// transition, or one that holds nothing; nothing is changed then
   virtual void restore(const AttentionSnapshot& moment) = 0;
   /// \}
 
@@ -152,6 +192,8 @@ class Attention {
   [[nodiscard]] const AttentionConfig& config() const noexcept { return config_; }
   [[nodiscard]] Index output_dim() const noexcept { return config_.d_model; }  ///< d_model
   [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;               ///< tokens so far
+  /// As `MultiHeadAttention::threads_used`.
+  [[nodiscard]] virtual int threads_used() const noexcept = 0;
   /// The states of all heads one after the other, of constant length; allocates.
   [[nodiscard]] virtual Vector state() const = 0;
   /// The same layer with the same state and weights; allocates.
@@ -166,8 +208,8 @@ class Attention {
   /// One weight array; a read-only view, valid as long as the layer. \throws std::invalid_argument
   /// for an unknown name
   [[nodiscard]] virtual detail::ConstMatrixView<Scalar> weight(std::string_view name) const = 0;
-  /// Replaces one weight array. \throws std::invalid_argument for an unknown name, another shape or
-  /// coefficients that are not finite
+  /// Replaces one weight array; allocates. \throws std::invalid_argument for an unknown name,
+  /// another shape or coefficients that are not finite
   virtual void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) = 0;
   [[nodiscard]] virtual double learning_rate() const noexcept = 0;  ///< present
   /// \throws std::invalid_argument unless finite and >= 0
@@ -182,7 +224,14 @@ class Attention {
  private:
   virtual const Vector& do_forward(const Vector& x) = 0;
   virtual const Vector& do_query(const Vector& x) = 0;
+  virtual const Vector& do_query(const Vector& x, Workspace& workspace) const = 0;
   virtual const Vector& do_train_one(const Vector& x, const Vector& y) = 0;
+
+  template <class Out>
+  void require_output(const Eigen::MatrixBase<Out>& out) const {
+    detail::require_vector_type<Scalar, Out>();
+    detail::require_size("out", out.size(), output_dim());
+  }
 
   /// The argument itself where it has the right type, else a copy of it.
   template <class In>
@@ -208,6 +257,7 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
   using Base = Attention<typename Layer::Scalar>;
   using typename Base::Matrix;
   using typename Base::Vector;
+  using typename Base::Workspace;
 
   ErasedAttention(const AttentionConfig& config,
                   const typename MultiHeadAttention<Layer>::Options& options)
@@ -222,17 +272,23 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
     } else {
       moment.moment_ = layer_.snapshot();
     }
-    moment.mode_ = this->config().mode;
   }
   void restore(const AttentionSnapshot& moment) override {
     const auto* own = std::any_cast<Moment>(&moment.moment_);
-    if (!own || moment.mode_ != this->config().mode) {
-      fail("the snapshot", moment.moment_.has_value() ? "one of another mode" : "empty",
-           "one of a layer of the same mode");
+    if (own == nullptr) {
+      fail("the snapshot", moment.moment_.has_value() ? "one of another kind of layer" : "empty",
+           "one that was taken from a layer with the same kind of transition");
     }
     layer_.restore(*own);
   }
+  Workspace make_workspace() const override {
+    Workspace workspace;
+    workspace.x_ = Vector::Zero(this->output_dim());
+    workspace.memory_ = layer_.make_workspace();
+    return workspace;
+  }
   std::uint64_t size() const noexcept override { return layer_.size(); }
+  int threads_used() const noexcept override { return layer_.threads_used(); }
   Vector state() const override { return layer_.state(); }
   std::unique_ptr<Base> clone() const override { return std::make_unique<ErasedAttention>(*this); }
   std::vector<std::string> weight_names() const override { return layer_.weight_names(); }
@@ -252,6 +308,16 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
 
   const Vector& do_forward(const Vector& x) override { return layer_.forward(x); }
   const Vector& do_query(const Vector& x) override { return layer_.query_readonly(x); }
+  const Vector& do_query(const Vector& x, Workspace& workspace) const override {
+    auto* const own =
+        std::any_cast<typename MultiHeadAttention<Layer>::Workspace>(&workspace.memory_);
+    if (own == nullptr) {
+      fail("the workspace",
+           workspace.memory_.has_value() ? "one of another kind of layer" : "empty",
+           "made by make_workspace of such a layer");
+    }
+    return layer_.query_readonly(x, *own);
+  }
   const Vector& do_train_one(const Vector& x, const Vector& y) override {
     return layer_.train_one(x, y);
   }

@@ -2,6 +2,7 @@
 #ifndef LOGLINEAR_MULTI_HEAD_HPP
 #define LOGLINEAR_MULTI_HEAD_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -31,8 +32,9 @@ enum class OutputBound {
 /// `forward` reads in the heads' order, which here is `after_push` unless the options say
 /// otherwise; `query_readonly` reads the state as it stands. Weights are drawn head by head from
 /// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 and OpenMP switched on in the
-/// compiler the heads of a token run in parallel; each head's arithmetic is its own, so that the
-/// bits do not depend on the number of threads.
+/// compiler the heads of a token run in parallel, and otherwise one after the other:
+/// `threads_used()` tells. Each head's arithmetic is its own, so that the bits do not depend on the
+/// number of threads.
 ///
 /// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
 /// head changes none of them. Nothing allocates after construction but `state()`; with several
@@ -55,20 +57,27 @@ class MultiHeadAttention
   /// A moment of the stream, one of each head.
   using Snapshot = std::vector<typename Layer::Snapshot>;
 
+  /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
+  struct Workspace {
+    typename Layer::Workspace head;  ///< of one head after the other
+    Vector reads;                    ///< of all heads
+    Vector output;                   ///< what is returned
+  };
+
   /// How to build a layer of heads; d_model, d_k and d_v must be given.
   struct Options {
     typename Layer::InnerRuleOfLayer inner{};  ///< the rule with its hyperparameters
-    Index d_model = 0;                         ///< length of x and of the output, at least 1
-    Index d_k = 0;                             ///< length of a head's keys, at least 1
-    Index d_v = 0;                             ///< length of a head's values, at least 1
-    int n_heads = 4;                           ///< at least 1
+    Index d_model = 0;                         ///< length of x and of the output, 1 to 2^26
+    Index d_k = 0;                             ///< length of a head's keys, 1 to 2^26
+    Index d_v = 0;                             ///< length of a head's values, 1 to 2^26
+    int n_heads = 4;                           ///< at least 1; n_heads d_v at most 2^26
     int max_levels = typename Layer::Options{}.max_levels;  ///< of every head, 1 to 64
     typename Layer::LevelWeightsOfLayer level_weights{};    ///< the policy of every head
     ReadOrder read_order = ReadOrder::after_push;           ///< what `forward` reads
     double learning_rate = 0.05;                            ///< of the heads and of W_out
     std::uint64_t seed = 42;                                ///< of all weights
     OutputBound bound = OutputBound::always;                ///< where the tanh is
-    int threads = 1;  ///< at least 1; more has an effect with OpenMP
+    int threads = 1;  ///< at least 1; `threads_used()` says how many they are in this program
   };
 
   /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
@@ -121,6 +130,12 @@ class MultiHeadAttention
     for_each_head(flush, [](Layer& head, Index) { head.commit(); });
     return output_;
   }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Out>
+  void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = forward(x);
+  }
 
   /// All heads read the state as it stands; nothing changes. \return as `forward`
   template <class In>
@@ -132,6 +147,31 @@ class MultiHeadAttention
     });
     combine(bound_ == OutputBound::always);
     return output_;
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Out>
+  void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = query_readonly(x);
+  }
+  /// The same with the caller's memory, one head after the other; safe from several threads, a
+  /// workspace each. \return the output, which lies in the workspace. \throws
+  /// std::invalid_argument also for a workspace of a layer of another shape
+  template <class In>
+  const Vector& query_readonly(const In& x, Workspace& workspace) const {
+    detail::require_size("the workspace's reads", workspace.reads.size(), reads_.size());
+    detail::require_size("the workspace's output", workspace.output.size(), output_dim());
+    for (int h = 0; h < n_heads(); ++h) {
+      head(h).query_readonly(x, workspace.head);
+      workspace.reads.segment(h * d_v(), d_v()) = workspace.head.read;
+    }
+    combine(workspace.reads, workspace.output, bound_ == OutputBound::always);
+    return workspace.output;
+  }
+  /// Memory for it; allocates.
+  [[nodiscard]] Workspace make_workspace() const {
+    return {heads_.front().make_workspace(), Vector::Zero(reads_.size()),
+            Vector::Zero(output_.size())};
   }
 
   /// One step of gradient descent on `1/2 |o - y|^2` through W_out into every head, and one token
@@ -154,6 +194,12 @@ class MultiHeadAttention
     out_.descend(learning_rate(), d_output_, reads_, no_free_);
     for_each_head(flush, [](Layer& head, Index) { head.commit(); });
     return output_;
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Target, class Out>
+  void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = train_one(x, y);
   }
 
   /// Empties all states; weights stay.
@@ -183,10 +229,11 @@ class MultiHeadAttention
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].snapshot(into[h]);
     if (!fits) moment.swap(fresh);
   }
-  /// Goes back, or on, to a moment of this stream or of that of another layer with the same
-  /// options, as `LogLinearAttention::restore`. Does not allocate. \throws std::invalid_argument
-  /// for a snapshot of another shape; nothing is changed then
+  /// Goes back, or on, to a moment of this stream or of that of another layer, as
+  /// `LogLinearAttention::restore`. Does not allocate. \throws std::invalid_argument for a snapshot
+  /// of another shape, or one that holds nothing; nothing is changed then
   void restore(const Snapshot& moment) {
+    if (moment.empty()) detail::fail("the snapshot", "empty", "one that a layer has taken");
     detail::require_size("the heads of the snapshot", static_cast<Index>(moment.size()), n_heads());
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].require_shape_of(moment[h]);
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].restore(moment[h]);
@@ -214,6 +261,15 @@ class MultiHeadAttention
   }  ///< tokens so far
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
   [[nodiscard]] OutputBound bound() const noexcept { return bound_; }  ///< where the tanh is
+  /// Threads that the heads of a token run on: as many as the options say, but no more than there
+  /// are heads, and 1 where the compiler's OpenMP is off.
+  [[nodiscard]] int threads_used() const noexcept {
+#ifdef _OPENMP
+    return (std::min)(threads_, n_heads());
+#else
+    return 1;
+#endif
+  }
   /// One head, read-only. \throws std::invalid_argument unless 0 <= index < n_heads
   [[nodiscard]] const Layer& head(int index) const {
     detail::require_between("head", index, 0, n_heads() - 1);
@@ -285,16 +341,25 @@ class MultiHeadAttention
   }
 
   /// Whether `forward` and `train_one` bound the output.
-  [[nodiscard]] bool is_bounded() const { return bound_ != OutputBound::none; }
+  [[nodiscard]] bool is_bounded() const {
+    return bound_ != OutputBound::none;
+  }
 
   /// The width of W_out's input.
   static Index checked(const Options& options) {
+    detail::require_length("d_model", options.d_model);
+    detail::require_length("d_k", options.d_k);
+    detail::require_length("d_v", options.d_v);
     detail::require_positive("n_heads", options.n_heads);
     detail::require_positive("threads", options.threads);
-    return options.n_heads * options.d_v;
+    const Index width = options.n_heads * options.d_v;
+    detail::require_length("n_heads * d_v", width);
+    return width;
   }
 
-  [[nodiscard]] Index d_v() const { return heads_.front().output_dim(); }
+  [[nodiscard]] Index d_v() const {
+    return heads_.front().output_dim();
+  }
 
   /// Which head a weight name belongs to, -1 for none, and its name there.
   [[nodiscard]] std::pair<int, std::string_view> split(std::string_view name) const {
@@ -313,9 +378,18 @@ class MultiHeadAttention
   }
 
   void combine(bool bounded) {
-    out_.project(reads_, output_);
-    detail::require_finite("the output", output_);
-    if (bounded) output_ = output_.array().tanh();
+    combine(reads_, output_, bounded);
+  }
+  void combine(const Vector& reads, Vector& output, bool bounded) const {
+    out_.project(reads, output);
+    detail::require_finite("the output", output);
+    if (bounded) output = output.array().tanh();
+  }
+
+  template <class Out>
+  void require_output(const Eigen::MatrixBase<Out>& out) const {
+    detail::require_vector_type<Scalar, Out>();
+    detail::require_size("out", out.size(), output_dim());
   }
 
   /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to; then throws
@@ -329,7 +403,7 @@ class MultiHeadAttention
     };
     if (threads_ > 1) flush.pause();
 #ifdef _OPENMP
-#  pragma omp parallel for num_threads(threads_) if (threads_ > 1)
+#  pragma omp parallel for num_threads(threads_used()) if (threads_used() > 1)
 #endif
     for (int h = 0; h < count; ++h) one(h);
     if (threads_ > 1) flush.resume();

@@ -2,6 +2,7 @@
 #ifndef LOGLINEAR_REWINDABLE_HPP
 #define LOGLINEAR_REWINDABLE_HPP
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -29,10 +30,13 @@ namespace loglinear {
 ///   a token;
 /// * `rewind` costs a snapshot, another restored, and up to E - 1 tokens repeated, (E - 1)/2 on
 ///   average;
-/// * memory holds ceil(N/E) + 2 snapshots and (N + E) d_model numbers.
+/// * memory holds ceil(N/E) + 2 snapshots and (N + E) d_model numbers, or those of the tokens so
+///   far where these are fewer.
 ///
 /// Neither allocates once every snapshot, that of a rewind included, has been taken with as many
-/// active levels as there are.
+/// active levels as there are. For any N and E up to 2^63 - 1, room for up to 1024 tokens is made
+/// by the constructor, more as they come. So "never" is an E like any other: a rewind then repeats
+/// the stream from its beginning, of which every input is kept.
 ///
 /// \tparam Layer_  `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
 template <class Layer_>
@@ -46,7 +50,7 @@ class Rewindable {
   /// How much is kept; depth must be given.
   struct Options {
     Index depth = 0;            ///< tokens that can be taken back at any time, at least 1
-    Index snapshot_every = 16;  ///< tokens from one snapshot to the next, at least 1
+    Index snapshot_every = 16;  ///< tokens from one snapshot to the next, at least 1, no bound
   };
 
   /// Takes over a layer with its stream, of which nothing can be taken back yet. \throws
@@ -55,8 +59,8 @@ class Rewindable {
       : layer_(std::move(layer)), depth_(options.depth), every_(options.snapshot_every) {
     detail::require_positive("depth", depth_);
     detail::require_positive("snapshot_every", every_);
-    snapshots_.resize(static_cast<std::size_t>((depth_ + every_ - 1) / every_ + 1));
-    inputs_.resize(layer_.d_model(), depth_ + every_);
+    snapshots_.resize(static_cast<std::size_t>((std::min)(most_snapshots(), first_room)));
+    inputs_.resize(layer_.d_model(), static_cast<Index>((std::min)(most_inputs(), first_room)));
     x_.resize(layer_.d_model());
   }
 
@@ -70,6 +74,7 @@ class Rewindable {
   template <class In>
   const Vector& forward(const In& x) {
     detail::load_vector(x, "x", x_);
+    make_room();
     if (position_ % count(every_) == 0) layer_.snapshot(snapshot_at(position_));
     const Vector& output = layer_.forward(x_);
     inputs_.col(column(position_)) = x_;
@@ -107,6 +112,32 @@ class Rewindable {
   }
 
  private:
+  static constexpr std::uint64_t first_room = 1024;
+
+  /// The width of the ring of inputs, and the length of that of snapshots, in the end.
+  [[nodiscard]] std::uint64_t most_inputs() const { return count(depth_) + count(every_); }
+  [[nodiscard]] std::uint64_t most_snapshots() const {
+    return (count(depth_) - 1) / count(every_) + 2;
+  }
+  /// Lets the rings grow before the next token where they are full for the first time, and so not
+  /// yet bent: every input and every snapshot stays at its place.
+  void make_room() {
+    const auto doubled = [](std::uint64_t room, std::uint64_t most) {
+      return (std::min)(2 * room, most);
+    };
+    const auto inputs = count(inputs_.cols());
+    if (position_ >= inputs && inputs < most_inputs()) {
+      detail::Matrix<Scalar> more(inputs_.rows(),
+                                  static_cast<Index>(doubled(inputs, most_inputs())));
+      more.leftCols(inputs_.cols()) = inputs_;
+      inputs_.swap(more);
+    }
+    const std::uint64_t snapshots = snapshots_.size();
+    if (position_ / count(every_) >= snapshots && snapshots < most_snapshots()) {
+      snapshots_.resize(static_cast<std::size_t>(doubled(snapshots, most_snapshots())));
+    }
+  }
+
   [[nodiscard]] static std::uint64_t count(Index tokens) {
     return static_cast<std::uint64_t>(tokens);
   }

@@ -18,7 +18,9 @@
 namespace loglinear {
 
 /// A moment of a stream: what a layer remembers, in its internal form, so that a layer that is
-/// restored to it goes on bit for bit as it did from there. Weights are no part of it.
+/// restored to it goes on bit for bit as it did from there. Weights are no part of it, and neither
+/// are hyperparameters: every layer takes it whose states have this shape, max_levels, d_k and d_v
+/// and as many leaves a token, and whose rule has this kind of transition.
 ///
 /// It holds the active levels, the leaves that stand apart and the products of transitions that
 /// levels have yet to undergo, and nothing of inactive levels: about `active_level_count()`
@@ -85,18 +87,20 @@ class StreamSnapshot {
     }
   }
 
-  /// \throws std::invalid_argument where `stream` has another shape
+  /// \throws std::invalid_argument where nothing is held, or `stream` has another shape
   template <class Stream>
   void require_shape_of(const Stream& stream) const {
+    if (!recent_) detail::fail("the snapshot", "empty", "one that a layer has taken");
     detail::require_size("max_levels of the snapshot", max_levels_, stream.max_levels());
     detail::require_size("d_k of the snapshot", key_rows_, stream.key_rows());
     detail::require_size("d_v of the snapshot", d_v_, stream.d_v());
     detail::require_size("the leaves of a token of the snapshot", leaves_, stream.leaves_);
   }
 
-  /// Makes `stream`, which must have the same shape, what it was.
+  /// Makes `stream` what it was. \throws std::invalid_argument as `require_shape_of`
   template <class Stream>
   void restore(Stream& stream) const {
+    require_shape_of(stream);
     stream.levels_.restore(level_tokens_, magnitude_, levels_.data());
     std::copy(keys_.begin(), keys_.end(), stream.keys_.data());
     std::copy(values_.begin(), values_.end(), stream.values_.data());

@@ -262,12 +262,15 @@ class LogLinearState {
   }
 
   /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
-  /// active after `size` tokens. \throws std::invalid_argument where one of them is not finite or
-  /// too large; nothing is changed then
+  /// active after `size` tokens, and may be part of this state. \throws std::invalid_argument where
+  /// one of them is not d_k x d_v, not finite or too large; nothing is changed then. Allocates,
+  /// unless `is_inline`
   template <class LevelAt>
   void replace(std::uint64_t size, LevelAt level_at) {
     const Flush flush;
-    levels_.replace(size, level_at);
+    Levels levels(max_levels(), d_k(), d_v());
+    levels.replace(size, level_at);
+    levels_ = std::move(levels);
   }
 
   /// Whether shape, size and every coefficient are equal.

@@ -79,6 +79,14 @@ TEST_CASE("A config that is not valid is refused by name") {
   CHECK(test::mentions(error({.d_key = 0}), {"d_key is 0", "at least 1"}));
   CHECK(test::mentions(error({.d_value = 0}), {"d_value is 0", "at least 1"}));
   CHECK(test::mentions(error({.threads = 0}), {"threads is 0", "at least 1"}));
+  for (const Eigen::Index size : {Eigen::Index{1} << 32, Eigen::Index{1} << 62, INT64_MAX}) {
+    const std::string value = " is " + std::to_string(size);
+    CHECK(test::mentions(error({.d_model = size}), {"d_model" + value, "at most 67108864"}));
+    CHECK(test::mentions(error({.d_key = size}), {"d_key" + value, "at most 67108864"}));
+    CHECK(test::mentions(error({.d_value = size}), {"d_value" + value, "at most 67108864"}));
+  }
+  CHECK(test::mentions(error({.n_heads = INT_MAX, .d_value = 1 << 26}),
+                       {"n_heads * d_value is 144115188008747008", "at most 67108864"}));
   CHECK(test::mentions(error({.seed = 0}), {"seed", "0"}));
   CHECK(test::mentions(error({.learning_rate = -1}), {"learning_rate is -1", "at least 0"}));
   CHECK(test::mentions(error({.mode = RetNet{.gamma = 1.5}}), {"RetNet::gamma is 1.5", "(0, 1]"}));
@@ -193,7 +201,7 @@ TEST_CASE("A layer goes back to a moment of its stream, bit for bit") {
   }
 }
 
-TEST_CASE("A snapshot of another layer is refused") {
+TEST_CASE("A snapshot of another kind of layer is refused, one of other hyperparameters is not") {
   const auto layer = make_attention<double>({.mode = GLA{}});
   layer->forward(Vec::Ones(16));
   const Vec before = layer->state();
@@ -203,16 +211,68 @@ TEST_CASE("A snapshot of another layer is refused") {
     return message;
   };
   CHECK(test::mentions(error({}), {"the snapshot is empty"}));
-  const AttentionMode others[] = {LogLinear{.inner = GLA{}, .max_levels = 1}, GatedDeltaNet{},
-                                  Mamba2{}, GLA{.gate_bias = 1}};
+  const AttentionMode others[] = {LogLinear{.inner = GatedDeltaNet{}, .max_levels = 1},
+                                  GatedDeltaNet{}, GLAVector{}, RWKV7{}};
   for (const AttentionMode& other : others) {
-    CHECK(test::mentions(error(make_attention<double>({.mode = other})->snapshot()),
-                         {"the snapshot is one of another mode", "of the same mode"}));
+    CHECK(test::mentions(
+        error(make_attention<double>({.mode = other})->snapshot()),
+        {"the snapshot is one of another kind of layer", "the same kind of transition"}));
   }
+  CHECK(
+      test::mentions(error(make_attention<double>({.mode = LogLinear{.inner = GLA{}}})->snapshot()),
+                     {"max_levels of the snapshot"}));
   const AttentionConfig wider{.d_key = 5, .mode = GLA{}}, fewer{.n_heads = 3, .mode = GLA{}};
   CHECK(test::mentions(error(make_attention<double>(wider)->snapshot()), {"d_k of the snapshot"}));
   CHECK(test::mentions(error(make_attention<double>(fewer)->snapshot()),
                        {"the heads of the snapshot"}));
+  // As between layers: a snapshot is of a stream, and hyperparameters and weights are not.
+  for (const AttentionMode& other : {AttentionMode(GLA{.gate_bias = 1}), AttentionMode(RetNet{})}) {
+    const auto accepted = make_attention<double>({.mode = other, .seed = 5});
+    const Vec w_out = accepted->weight("w_out").col(0);
+    accepted->restore(layer->snapshot());
+    CHECK(test::same_bits(accepted->state(), before));
+    CHECK(test::same_bits(Vec(accepted->weight("w_out").col(0)), w_out));
+    CHECK(accepted->config().mode == other);
+  }
+}
+
+TEST_CASE("Into the caller's vector, and with the caller's memory") {
+  for (const AttentionMode& mode : all_modes()) {
+    const auto layer = make_attention<double>({.mode = mode, .seed = 5});
+    const auto twin = layer->clone();
+    auto workspace = layer->make_workspace();
+    test::Random random(31);
+    Eigen::MatrixXd out(3, 16);
+    for (int t = 0; t < 5; ++t) {
+      const Vec x = random.vector<double>(16), y = random.vector<double>(16) / 2;
+      layer->forward(x, out.row(0));
+      CHECK(test::same_bits(Vec(out.row(0)), twin->forward(x)));
+      layer->query(x, out.row(1));
+      CHECK(test::same_bits(Vec(out.row(1)), twin->query(x)));
+      CHECK(test::same_bits(std::as_const(*layer).query(x.transpose(), workspace), twin->query(x)));
+      layer->train_one(x, y, out.row(2));
+      CHECK(test::same_bits(Vec(out.row(2)), twin->train_one(x, y)));
+    }
+    CHECK(test::same_bits(layer->state(), twin->state()));
+    Vec small(15);
+    CHECK(test::mentions(test::error_of([&] { layer->forward(Vec::Ones(16), small); }),
+                         {"size of out is 15", "16"}));
+    CHECK(test::mentions(test::error_of([&] { layer->query(Vec::Ones(16), small); }),
+                         {"size of out is 15"}));
+    CHECK(test::mentions(
+        test::error_of([&] { layer->train_one(Vec::Ones(16), Vec::Ones(16), small); }),
+        {"size of out is 15"}));
+    CHECK(layer->size() == twin->size());
+    Attention<double>::Workspace empty;
+    CHECK(test::error_of([&] { std::as_const(*layer).query(Vec::Ones(16), empty); }) != "");
+  }
+  const auto layer = make_attention<double>({.mode = GLA{}});
+  auto other = make_attention<double>({.mode = GatedDeltaNet{}})->make_workspace();
+  auto wider = make_attention<double>({.d_key = 5, .mode = GLA{}})->make_workspace();
+  CHECK(test::mentions(test::error_of([&] { std::as_const(*layer).query(Vec::Ones(16), other); }),
+                       {"the workspace is one of another kind of layer"}));
+  CHECK(test::mentions(test::error_of([&] { std::as_const(*layer).query(Vec::Ones(16), wider); }),
+                       {"the workspace's"}));
 }
 
 TEST_CASE("The layer behind the interface") {
@@ -241,6 +301,9 @@ TEST_CASE("Read order, threads and bound reach the layer") {
     CHECK(output.cwiseAbs().maxCoeff() > 0);
     CHECK(first_output({.mode = mode, .read_order = ReadOrder::before_push}).isZero(0));
     CHECK(test::same_bits(output, first_output({.mode = mode, .threads = 3})));
+    CHECK(make_attention<double>({.mode = mode})->threads_used() == 1);
+    const int used = make_attention<double>({.mode = mode, .threads = 3})->threads_used();
+    CHECK((used == 1 || used == 3));  // the factory may be compiled without OpenMP
     const Vec raw = first_output({.mode = mode, .bound = OutputBound::none});
     const bool bounded = output_bound_of(mode) != OutputBound::none;
     CHECK(test::same_bits(output, bounded ? Vec(raw.array().tanh()) : raw));

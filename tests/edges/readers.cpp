@@ -7,6 +7,7 @@
 
 #include "catch.hpp"
 #include "checkpoint/bytes.hpp"
+#include "factory.hpp"
 #include "loglinear/blocks.hpp"
 #include "loglinear/loglinear.hpp"
 
@@ -87,9 +88,25 @@ TEST_CASE("Everything const of several heads, a state and a block likewise") {
   const Eigen::VectorXd q = random.vector<double>(8), lambda = random.vector<double>(5);
   Eigen::VectorXd read(9);
   readable.query_mixed(q, lambda, read);
+  std::vector<Eigen::VectorXd> answers;
+  for (Index i = 0; i < 5; ++i) answers.push_back(mine.query_readonly(x.row(i).head(5)));
+  const auto chosen = make_attention<double>({.d_model = 5, .mode = LogLinear{.inner = GLA{}}});
+  for (int t = 0; t < 9; ++t) chosen->forward(random.vector<double>(5));
+  std::vector<Eigen::VectorXd> chosen_answers;
+  for (Index i = 0; i < 5; ++i) chosen_answers.push_back(chosen->query(x.row(i).head(5)));
+  const Attention<double>& readable_chosen = *chosen;
   const std::string file = test::saved(heads);
   const Eigen::VectorXd flat = heads.state();
   CHECK(all_read([&](int) {
+    auto workspace = heads.make_workspace();
+    auto chosen_workspace = readable_chosen.make_workspace();
+    bool same = true;
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+      const auto input = x.row(static_cast<Index>(i)).head(5);
+      same = same && test::same_bits(heads.query_readonly(input, workspace), answers[i]) &&
+             test::same_bits(readable_chosen.query(input, chosen_workspace), chosen_answers[i]);
+    }
+    if (!same) return false;
     Eigen::VectorXd mine_read(9);
     readable.query_mixed(q, lambda, mine_read);
     auto cache = block.make_cache();

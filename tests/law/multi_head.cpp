@@ -150,6 +150,62 @@ TEMPLATE_TEST_CASE("nor in long streams, blocks and streams restored elsewhere",
   }
 }
 
+TEST_CASE("how many threads there are is no secret", "[law]") {
+  using Layer = LogLinearAttention<GLA>;
+#ifdef _OPENMP
+  constexpr bool has_threads = true;
+#else
+  constexpr bool has_threads = false;
+#endif
+  for (const int threads : {1, 2, 3, 8}) {
+    const MultiHeadAttention<Layer> layer(small<Layer>(OutputBound::none, threads));
+    CHECK(layer.threads_used() == (has_threads ? std::min(threads, 3) : 1));
+  }
+}
+
+TEMPLATE_TEST_CASE("into the caller's vector, and with the caller's memory", "[law]",
+                   LogLinearAttention<GatedDeltaNet>, (LogLinearAttention<GLA, float>),
+                   LinearAttention<Hawk>) {
+  using Layer = TestType;
+  using Scalar = typename Layer::Scalar;
+  using Vector = detail::Vector<Scalar>;
+  for (const OutputBound bound : {OutputBound::none, OutputBound::forward, OutputBound::always}) {
+    MultiHeadAttention<Layer> layer(small<Layer>(bound, 2));
+    Normal normal(43);
+    set_order_one_weights(layer, normal);
+    auto twin = layer;
+    const auto& shared = layer;
+    auto workspace = shared.make_workspace();
+    detail::Matrix<Scalar> out(3, 5);
+    for (int t = 0; t < 9; ++t) {
+      const Vector x = normal.vector<Scalar>(5, 1), y = normal.vector<Scalar>(5, 0.5);
+      layer.forward(x, out.row(0));
+      CHECK(Vector(out.row(0)) == twin.forward(x));
+      layer.query_readonly(x, out.row(1));
+      CHECK(Vector(out.row(1)) == twin.query_readonly(x));
+      CHECK(shared.query_readonly(x.transpose(), workspace) == twin.query_readonly(x));
+      layer.train_one(x, y, out.row(2));
+      CHECK(Vector(out.row(2)) == twin.train_one(x, y));
+    }
+    CHECK(layer.state() == twin.state());
+    Vector small_out(4);
+    const Vector x = Vector::Ones(5);
+    CHECK_THROWS_AS(layer.forward(x, small_out), std::invalid_argument);
+    CHECK_THROWS_AS(layer.query_readonly(x, small_out), std::invalid_argument);
+    CHECK_THROWS_AS(layer.train_one(x, x, small_out), std::invalid_argument);
+    CHECK_THROWS_AS(shared.query_readonly(Vector(4), workspace), std::invalid_argument);
+    auto options = small<Layer>(bound);
+    options.n_heads = 2;
+    auto fewer = MultiHeadAttention<Layer>(options).make_workspace();
+    CHECK_THROWS_AS(shared.query_readonly(x, fewer), std::invalid_argument);
+    options = small<Layer>(bound);
+    options.d_model = 6;
+    auto wider = MultiHeadAttention<Layer>(options).make_workspace();
+    CHECK_THROWS_AS(shared.query_readonly(x, wider), std::invalid_argument);
+    CHECK(layer.state() == twin.state());
+  }
+}
+
 TEST_CASE("what fails in one head changes none", "[law]") {
   using Layer = LogLinearAttention<RWKV>;
   for (const int threads : {1, 3}) {

@@ -132,7 +132,10 @@ TEST_CASE("snapshots of another shape are refused by name, and change nothing", 
   other = options;
   other.d_v = 1;
   CHECK(test::mentions(refusal(One(other).snapshot()), {"d_v of the snapshot is 1", "5"}));
-  CHECK(test::mentions(refusal({}), {"max_levels of the snapshot is 0"}));
+  CHECK(test::mentions(refusal({}), {"the snapshot is empty", "one that a layer has taken"}));
+  One::Snapshot moved_from = layer.snapshot();
+  const One::Snapshot moved_to = std::move(moved_from);
+  CHECK(test::mentions(refusal(moved_from), {"the snapshot is empty"}));
 
   Heads heads({.d_model = 3, .d_k = 4, .d_v = 5, .n_heads = 2});
   heads.forward(Eigen::Vector3d(1, 2, 3));
@@ -140,6 +143,10 @@ TEST_CASE("snapshots of another shape are refused by name, and change nothing", 
   auto moment = Heads({.d_model = 3, .d_k = 4, .d_v = 5, .n_heads = 3}).snapshot();
   const auto refused = [&] { return test::error_of([&] { heads.restore(moment); }); };
   CHECK(test::mentions(refused(), {"the heads of the snapshot is 3", "2"}));
+  moment.clear();
+  CHECK(test::mentions(refused(), {"the snapshot is empty"}));
+  moment.resize(2);
+  CHECK(test::mentions(refused(), {"the snapshot is empty"}));
   moment = heads.snapshot();
   heads.forward(Eigen::Vector3d(1, 2, 3));
   const auto later = heads.state();
@@ -147,6 +154,31 @@ TEST_CASE("snapshots of another shape are refused by name, and change nothing", 
   CHECK(test::mentions(refused(), {"the snapshot is"}));
   CHECK(heads.state() == later);
   CHECK(heads.state() != state);
+}
+
+TEST_CASE("a snapshot is of a stream: the hyperparameters and weights of a layer stay", "[law]") {
+  using Layer = LogLinearAttention<GLA>;
+  const Eigen::Vector3d x(1, 2, 3);
+  const auto make = [](double gate_bias, std::uint64_t seed) {
+    return Layer({.inner = {.gate_bias = gate_bias},
+                  .d_model = 3,
+                  .d_k = 4,
+                  .d_v = 5,
+                  .max_levels = 6,
+                  .seed = seed});
+  };
+  Layer layer = make(0, 1), other = make(5, 2);
+  for (int t = 0; t < 11; ++t) layer.forward(x);
+  const auto w_key = Eigen::MatrixXd(other.weight("w_key"));
+  other.restore(layer.snapshot());
+  CHECK(other.state() == layer.state());
+  CHECK(other.size() == 11);
+  CHECK(other.inner().gate_bias == 5);
+  CHECK(other.weight("w_key") == w_key);
+  // Another rule with the same kind of transition likewise.
+  LogLinearAttention<RetNet> retention({.d_model = 3, .d_k = 4, .d_v = 5, .max_levels = 6});
+  retention.restore(layer.snapshot());
+  CHECK(retention.state() == layer.state());
 }
 
 TEMPLATE_TEST_CASE("several heads come back together", "[law]", LogLinearAttention<GatedDeltaNet>,

@@ -66,7 +66,9 @@ const LogLinearGatedDeltaNetOptions& checked(const LogLinearGatedDeltaNetOptions
   if (o.num_v_heads % o.num_heads != 0) {
     fail("num_v_heads", o.num_v_heads, "a multiple of num_heads, " + std::to_string(o.num_heads));
   }
-  static_cast<void>(value_dim(o));
+  require_dimension("num_heads * head_dim", o.num_heads * o.head_dim);
+  require_dimension("the number of value heads times expand_v * head_dim",
+                    value_heads(o) * value_dim(o));
   require_common_options<Scalar>(o);
   return o;
 }

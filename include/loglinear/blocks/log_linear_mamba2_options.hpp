@@ -68,6 +68,7 @@ const LogLinearMamba2Options& checked(const LogLinearMamba2Options& o) {
     fail("num_heads * head_dim", o.num_heads * o.head_dim,
          "expand * hidden_size, " + std::to_string(inner));
   }
+  require_dimension("n_groups * state_size", o.n_groups * o.state_size);
   require_common_options<Scalar>(o);
   return o;
 }

@@ -12,6 +12,7 @@
 #include <exception>
 #include <limits>
 #include <stdexcept>
+#include <string>
 #include <string_view>
 #include <type_traits>
 
@@ -59,6 +60,17 @@ template <class Value, class... Legal>
 
 inline void require_positive(std::string_view argument, Index value) {
   if (value < 1) fail(argument, value, "at least 1");
+}
+
+/// The largest d_model, d_k, d_v or n_heads d_v of a layer: two of them, 64 levels and the bytes of
+/// a number multiply to an Index.
+inline constexpr Index largest_length = Index{1} << (sizeof(Index) < 8 ? 20 : 26);
+
+inline void require_length(std::string_view argument, Index value) {
+  require_positive(argument, value);
+  if (value > largest_length) {
+    fail(argument, value, "at most " + std::to_string(largest_length));
+  }
 }
 
 inline void require_size(std::string_view argument, Index size, Index expected) {

@@ -253,6 +253,8 @@ class Levels {
   void replace(std::uint64_t size, LevelAt level_at) {
     double magnitude = 0;
     for (int l : ActiveLevels(size, max_levels_)) {
+      require_size("a level after these tokens (rows)", level_at(l).rows(), d_k_);
+      require_size("a level after these tokens (columns)", level_at(l).cols(), d_v_);
       require_finite("a coefficient of the state after these tokens", level_at(l));
       magnitude += to_double(level_at(l).stableNorm());
     }

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,9 +30,15 @@ class Parameters {
   explicit Parameters(Index d_model) : d_model_(d_model) {}
 
   /// Appends an array; returns where it begins in the stacked projections or free vectors.
+  /// \throws std::invalid_argument where it has fewer than no rows, or its bytes are no Index
   Index append(const Parameter& shape) {
     Index& end = shape.is_projection ? projected_ : free_size_;
-    const Index begin = end;
+    const Index begin = end, columns = shape.is_projection ? d_model_ : Index{1};
+    constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
+    if (shape.rows < 0 || shape.rows > most / columns - end) {
+      fail("the number of rows of " + std::string(shape.name), shape.rows,
+           "between 0 and " + std::to_string(most / columns - end));
+    }
     end += shape.rows;
     if (shape.rows > 0) arrays_.push_back({std::string(shape.name), shape, begin});
     return begin;
@@ -102,9 +109,10 @@ class Parameters {
   }
   void add_free(const Vector<Scalar>& d_free) { free_ += d_free; }
 
-  /// W -= learning_rate * the gradient, of the same layout. \throws std::invalid_argument where a
-  /// weight would not be finite; nothing is changed then
+  /// W -= learning_rate * the gradient. \throws std::invalid_argument for the gradient of other
+  /// arrays, or where a weight would not be finite; nothing is changed then
   void descend(double learning_rate, const Parameters& gradient) {
+    require_same_arrays(gradient);
     gradient.require_finite_gradient();
     admit_step(learning_rate, max_abs(gradient.projections_), 1, max_abs(gradient.free_));
     if (is_exactly(learning_rate, 0.0)) return;
@@ -239,6 +247,21 @@ class Parameters {
            "within the range of the scalar type");
     }
     magnitude_ += step;
+  }
+
+  /// Throws unless the other has arrays of the same names and shapes.
+  void require_same_arrays(const Parameters& other) const {
+    require_size("the gradient (columns, d_model)", other.d_model_, d_model_);
+    require_size("the gradient (arrays)", static_cast<Index>(other.arrays_.size()),
+                 static_cast<Index>(arrays_.size()));
+    for (std::size_t i = 0; i < arrays_.size(); ++i) {
+      const Array &own = arrays_[i], &others = other.arrays_[i];
+      if (others.name != own.name) fail("an array of the gradient", others.name, own.name);
+      require_size("the gradient of " + own.name + " (rows)", others.shape.rows, own.shape.rows);
+    }
+    require_size("the gradient (rows of projections)", other.projections_.rows(),
+                 projections_.rows());
+    require_size("the gradient (free vectors)", other.free_.size(), free_.size());
   }
 
   void measure() { magnitude_ = (std::max)(max_abs(projections_), max_abs(free_)); }

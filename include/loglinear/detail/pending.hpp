@@ -62,6 +62,7 @@ class DiagonalProduct {
   /// Scalars that `apply` and `follow` need apart.
   [[nodiscard]] static Index scratch_size(Index) { return 0; }
 
+  [[nodiscard]] bool fits(Index key_rows, Index d_v) const { return product_.fits(key_rows, d_v); }
   /// P = I
   void reset() { product_.reset(); }
   /// P <- L P, and the same for r
@@ -143,6 +144,9 @@ class DenseProduct {
   /// For columns that are too long for the stack.
   [[nodiscard]] static Index scratch_size(Index key_rows) {
     return key_rows > most_on_stack ? 2 * columns_at_once * key_rows : 0;
+  }
+  [[nodiscard]] bool fits(Index key_rows, Index d_v) const {
+    return left_.rows() == key_rows && right_.size() == d_v;
   }
   void reset() {
     left_.setIdentity();

@@ -51,6 +51,9 @@ struct StreamParts {
     require_size("max_levels of the later part", later.max_levels(), earlier.max_levels());
     require_size("d_k of the later part", later.key_rows(), earlier.key_rows());
     require_size("d_v of the later part", later.d_v(), earlier.d_v());
+    if (!product.fits(earlier.key_rows(), earlier.d_v())) {
+      fail("the product of the later part", "of another shape", "made for this layer's states");
+    }
     Stream whole(earlier), rest(later);
     static_cast<void>(whole.settled_levels());
     static_cast<void>(rest.settled_levels());

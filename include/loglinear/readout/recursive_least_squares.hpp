@@ -41,8 +41,8 @@ class RecursiveLeastSquares {
 
   /// How to build one; `features` must be given.
   struct Options {
-    Index features = 0;               ///< length of phi, at least 1
-    Index outputs = 1;                ///< length of y, at least 1
+    Index features = 0;               ///< length of phi, 1 to 2^26
+    Index outputs = 1;                ///< length of y, 1 to 2^26
     double forgetting = 1;            ///< f in (0, 1]; samples count over some 1 / (1 - f) steps
     double initial_covariance = 100;  ///< p0 > 0; the smaller, the stronger the pull towards 0
     double max_covariance = 0;        ///< bound of D, >= p0; 0 stands for p0
@@ -50,8 +50,8 @@ class RecursiveLeastSquares {
 
   /// Allocates everything. \throws std::invalid_argument for an option out of its range
   explicit RecursiveLeastSquares(const Options& options) : options_(options) {
-    detail::require_positive("features", options.features);
-    detail::require_positive("outputs", options.outputs);
+    detail::require_length("features", options.features);
+    detail::require_length("outputs", options.outputs);
     const double p0 = options.initial_covariance;
     const double limit = detail::magnitude_limit<Scalar>();
     if (!(options.forgetting > 0 && detail::is_at_most(options.forgetting, 1))) {

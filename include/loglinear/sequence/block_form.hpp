@@ -9,6 +9,7 @@
 
 #include "loglinear/detail/checks.hpp"
 #include "loglinear/detail/flush_to_zero.hpp"
+#include "loglinear/sequence/array.hpp"
 #include "loglinear/sequence/block_gradient.hpp"
 #include "loglinear/sequence/chunkwise.hpp"
 #include "loglinear/sequence/detail/layer_source.hpp"
@@ -104,13 +105,16 @@ class BlockForm {
   /// \name For layers made of layers
   /// \{
 
-  /// Reads in the given order and writes the whole block. \return the raw reads, T x d_v
+  /// Reads in the given order and writes the whole block. \return the raw reads, T x d_v. \throws
+  /// std::invalid_argument as `stage` of a token; nothing is changed then
   template <class In>
   auto read_block(const Eigen::MatrixBase<In>& x, ReadOrder order) {
     require_fold();
     using Scalar = typename Layer::Scalar;
     const detail::FlushToZero<Scalar> flush;
+    layer().require_order(order);
     const typename detail::RowMajorMatrix<Scalar> rows = checked(x);
+    layer().drop_staged();
     const Eigen::Index length = rows.rows();
     detail::RowMajorMatrix<Scalar> reads(length, layer().output_dim());
     const auto one_by_one = [&](Eigen::Index first, Eigen::Index count) {
@@ -137,7 +141,8 @@ class BlockForm {
   }
 
   /// From the gradient of the raw reads of a block, read in the given order from the state
-  /// `before` it, to that of x and every weight.
+  /// `before` it, to that of x and every weight. \throws std::invalid_argument as `read_block`, or
+  /// for a state or a gradient of another shape
   template <class State, class In, class DReads>
   [[nodiscard]] auto pull_back_block(const State& before, const Eigen::MatrixBase<In>& x,
                                      ReadOrder order, const DReads& d_reads) const {
@@ -147,12 +152,21 @@ class BlockForm {
                   "gradients of a block need one of the kinds of transition in "
                   "loglinear/transition.hpp: build the rule's kind from them");
     const detail::FlushToZero<Scalar> flush;
+    layer().require_order(order);
     const detail::RowMajorMatrix<Scalar> rows = checked(x);
+    detail::require_size("max_levels of the state before the block", before.max_levels(),
+                         layer().max_levels());
+    detail::require_size("d_k of the state before the block", before.d_k(), layer().key_rows());
+    detail::require_size("d_v of the state before the block", before.d_v(), layer().output_dim());
+    detail::require_size("the gradient of the reads (rows)", d_reads.rows(), rows.rows());
+    detail::require_size("the gradient of the reads (columns)", d_reads.cols(),
+                         layer().output_dim());
+    const SequenceArray<Scalar> d_rows(d_reads);  // a copy, unless they lie row by row
     BlockGradient<Scalar> gradient{detail::RowMajorMatrix<Scalar>::Zero(rows.rows(), rows.cols()),
                                    layer().preparation_.parameters().zeros()};
     if (rows.rows() == 0) return gradient;
     auto source = source_of(detail::view_of(rows), order);
-    source.differentiate(d_reads, layer().training_, gradient);
+    source.differentiate(d_rows, layer().training_, gradient);
     detail::Hierarchy<Scalar> states = detail::hierarchy_of(before),
                               d_states(before.max_levels(), before.d_k(), before.d_v(),
                                        before.size() + static_cast<std::uint64_t>(rows.rows()));

@@ -120,7 +120,7 @@ detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
   detail::RowMajorMatrix<Scalar> out =
       detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
   if (in.length() > 0) {
-    state.replace(
+    detail::levels_of(state).replace(
         states.count(), [&](int l) -> const auto& { return states.level(l); });
   }
   if (tape != nullptr) *tape = std::move(kept);

@@ -34,9 +34,9 @@ class LayerSource final : public TokenSource<Scalar> {
     first_read_ = first;
   }
   /// Where gradients of the reads come from, and those of everything else go.
-  void differentiate(const RowMajorMatrix<Scalar>& d_reads, typename Layer::Gradient gradient,
+  void differentiate(const RowsView<Scalar>& d_reads, typename Layer::Gradient gradient,
                      BlockGradient<Scalar>& to) {
-    d_reads_ = &d_reads;
+    d_reads_.emplace(d_reads);
     training_.emplace(std::move(gradient));
     to_ = &to;
   }
@@ -113,7 +113,7 @@ class LayerSource final : public TokenSource<Scalar> {
   RowMajorMatrix<Scalar> raw_, d_raw_;
   RowMajorMatrix<Scalar>* reads_ = nullptr;
   Index first_read_ = 0;
-  const RowMajorMatrix<Scalar>* d_reads_ = nullptr;
+  std::optional<RowsView<Scalar>> d_reads_{};
   BlockGradient<Scalar>* to_ = nullptr;
 };
 
