@@ -47,7 +47,6 @@
 #include <memory>
 #include <numbers>
 #include <optional>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -174,6 +173,9 @@ constexpr const char* flags_of_this_file =
 #  ifdef EIGEN_DEFAULT_TO_ROW_MAJOR
     ", EIGEN_DEFAULT_TO_ROW_MAJOR"
 #  endif
+#  ifdef LOGLINEAR_KEEP_DENORMALS
+    ", LOGLINEAR_KEEP_DENORMALS"
+#  endif
     ;
 
 [[maybe_unused]] const bool has_same_flags = [] {
@@ -219,6 +221,10 @@ template <class Scalar>
 using ConstMatrixView = Eigen::Map<const Matrix<Scalar>, Eigen::Unaligned,
                                    Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
 
+/// Rows that lie somewhere, contiguous each.
+template <class Scalar>
+using RowsView = Eigen::Map<const RowMajorMatrix<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
+
 /// Whether a matrix lies in memory row by row, or column by column, so that kernels may work on it.
 template <class Type, bool row_major>
 inline constexpr bool is_memory = [] {
@@ -239,6 +245,17 @@ inline constexpr bool is_column_major_memory = is_memory<Type, false>;
 inline constexpr int column_block = 64;
 template <class Scalar>
 using BlockBuffer = Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, column_block, 1>;
+
+/// A count that is not negative as the bound of an array.
+[[nodiscard]] constexpr std::size_t array_size(Index count) {
+  return static_cast<std::size_t>(count);
+}
+
+/// Whether two numbers are the same to the last bit, where that is what is meant.
+template <class Scalar>
+[[nodiscard]] constexpr bool is_exactly(const Scalar& value, const Scalar& expected) {
+  return std::equal_to<>{}(value, expected);
+}
 
 /// The value of a scalar as a double, for bounds and messages: also of dual numbers (`.value()`)
 /// and of the narrow floating-point types.
@@ -276,6 +293,162 @@ template <class Derived>
 
 #endif  // LOGLINEAR_DETAIL_TYPES_HPP
 
+// ---- loglinear/detail/narrow_bits.hpp
+
+#ifndef LOGLINEAR_DETAIL_NARROW_BITS_HPP
+#define LOGLINEAR_DETAIL_NARROW_BITS_HPP
+
+// A whole packet of float from as many half or bfloat16 numbers, and back: rounded to nearest, ties
+// to even, infinite what is too large, NaN what is NaN. Bits do not depend on whether the processor
+// flushes denormal numbers (FTZ, DAZ): a denormal half is a normal float, and these formulas never
+// let a denormal float meet arithmetic; bfloat16 numbers are moved as integers.
+//
+// Half numbers take one instruction where there is F16C or AVX-512. Everything else is shifts,
+// masks and sums in the vector extension of GCC and Clang, on every instruction set.
+
+#if defined(__GNUC__) && defined(EIGEN_VECTORIZE_AVX512)
+#  include <immintrin.h>
+#  define LOGLINEAR_HALF_INSTRUCTIONS 16  // numbers that one instruction widens or rounds
+#elif defined(__GNUC__) && defined(EIGEN_VECTORIZE_AVX) && defined(__F16C__)
+#  include <immintrin.h>
+#  define LOGLINEAR_HALF_INSTRUCTIONS 8
+#else
+#  define LOGLINEAR_HALF_INSTRUCTIONS 0
+#endif
+
+namespace loglinear::detail {
+
+template <class Scalar>
+using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
+template <class Scalar>
+inline constexpr Index packet_size = Eigen::internal::unpacket_traits<Packet<Scalar>>::size;
+
+/// Whether the functions below exist.
+inline constexpr bool converts_packets =
+#if defined(__GNUC__)
+    packet_size<float> > 1;
+#else
+    false;
+#endif
+
+/// Whether one instruction widens or rounds a packet of half numbers.
+inline constexpr bool has_half_instructions = LOGLINEAR_HALF_INSTRUCTIONS > 0;
+
+#if defined(__GNUC__)
+
+/// `count` integers in one register, in the vector extension of GCC and Clang.
+template <class Integer, int count>
+struct VectorOf {
+  typedef Integer Type __attribute__((vector_size(count * sizeof(Integer))));
+};
+using Words = VectorOf<std::uint32_t, static_cast<int>(packet_size<float>)>::Type;
+using SignedWords = VectorOf<std::int32_t, static_cast<int>(packet_size<float>)>::Type;
+using NarrowWords = VectorOf<std::uint16_t, static_cast<int>(packet_size<float>)>::Type;
+
+/// Where a < b, of words below 2^31.
+[[nodiscard]] inline SignedWords is_less(const Words& a, const Words& b) {
+  return std::bit_cast<SignedWords>(a) < std::bit_cast<SignedWords>(b);
+}
+
+/// The float numbers of half ones whose signs are in place, and whose exponents and fractions are
+/// where those of a float are.
+[[nodiscard]] inline Packet<float> widen_half(const Words& sign, const Words& magnitude) {
+  namespace ei = Eigen::internal;
+  using P = Packet<float>;
+  // 2^112 x for normal numbers, and infinity and NaN for what they are. A denormal number
+  // m 2^-24 now is y = 2^97 + m 2^87, but should be 2 y - 2^98.
+  const P y = std::bit_cast<P>(magnitude | (224u << 23));
+  const P excess = ei::pmin(ei::psub(y, ei::pset1<P>(0x1p98F)), ei::pset1<P>(0.0F));
+  const P x = ei::pmul(ei::padd(y, excess), ei::pset1<P>(0x1p-112F));
+  return std::bit_cast<P>(std::bit_cast<Words>(x) | sign);
+}
+
+/// The half numbers of float ones, in the lower bits of words.
+[[nodiscard]] inline Words round_to_half(const Packet<float>& x) {
+  namespace ei = Eigen::internal;
+  using P = Packet<float>;
+  const Words bits = std::bit_cast<Words>(x);
+  const Words magnitude = bits & 0x7FFFFFFFu, sign = (bits ^ magnitude) >> 16;
+  // Infinity and NaN are taken for 2^16, which becomes infinity.
+  const Words limit = Words{} + 0x47800000u;
+  const Words finite = is_less(limit, magnitude) ? limit : magnitude;
+  const Words normal = (finite - (112u << 23) + 0xFFFu + ((finite >> 13) & 1u)) >> 13;
+  // The last digit of 1/2 + x is that of a denormal half.
+  const Words sum = std::bit_cast<Words>(ei::padd(std::bit_cast<P>(finite), ei::pset1<P>(0.5F)));
+  const Words denormal = sum - (126u << 23);
+  const Words nan = is_less(Words{} + 0x7F800000u, magnitude) ? Words{} + 0x200u : Words{};
+  return (is_less(finite, Words{} + (113u << 23)) ? denormal : normal) | nan | sign;
+}
+
+/// The bfloat16 numbers of float ones, in the lower bits of words.
+[[nodiscard]] inline Words round_to_bfloat16(const Packet<float>& x) {
+  const Words bits = std::bit_cast<Words>(x);
+  const Words rounded = bits + 0x7FFFu + ((bits >> 16) & 1u);
+  const SignedWords is_nan = is_less(Words{} + 0x7F800000u, bits & 0x7FFFFFFFu);
+  return (is_nan ? bits | 0x400000u : rounded) >> 16;
+}
+
+/// A packet from consecutive narrow numbers.
+[[nodiscard]] inline Packet<float> widen_packet(const Eigen::bfloat16* from) {
+  NarrowWords narrow;
+  std::memcpy(&narrow, static_cast<const void*>(from), sizeof narrow);
+  return std::bit_cast<Packet<float>>(__builtin_convertvector(narrow, Words) << 16);
+}
+[[nodiscard]] inline Packet<float> widen_packet(const Eigen::half* from) {
+#  if LOGLINEAR_HALF_INSTRUCTIONS == 16
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+#  elif LOGLINEAR_HALF_INSTRUCTIONS == 8
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#  else
+  NarrowWords narrow;
+  std::memcpy(&narrow, static_cast<const void*>(from), sizeof narrow);
+  const Words bits = __builtin_convertvector(narrow, Words);
+  return widen_half((bits << 16) & 0x80000000u, (bits << 13) & 0x0FFFE000u);
+#  endif
+}
+
+/// Consecutive narrow numbers from a packet, rounded.
+inline void round_packet(Eigen::bfloat16* to, const Packet<float>& packet) {
+  const NarrowWords narrow = __builtin_convertvector(round_to_bfloat16(packet), NarrowWords);
+  std::memcpy(static_cast<void*>(to), &narrow, sizeof narrow);
+}
+inline void round_packet(Eigen::half* to, const Packet<float>& packet) {
+#  if LOGLINEAR_HALF_INSTRUCTIONS == 16
+  // With all lanes named: without optimisation GCC 12's _mm512_cvtps_ph warns of a sign.
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                      _mm512_maskz_cvtps_ph(__mmask16{0xFFFF}, packet, _MM_FROUND_TO_NEAREST_INT));
+#  elif LOGLINEAR_HALF_INSTRUCTIONS == 8
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                   _mm256_cvtps_ph(packet, _MM_FROUND_TO_NEAREST_INT));
+#  else
+  const NarrowWords narrow = __builtin_convertvector(round_to_half(packet), NarrowWords);
+  std::memcpy(static_cast<void*>(to), &narrow, sizeof narrow);
+#  endif
+}
+
+/// Two packets of the numbers in one register, the even ones and the odd ones: a shift and a mask
+/// each, where consecutive ones would have to be spread over two registers.
+inline void widen_pair(const Eigen::bfloat16* from, Packet<float>& even, Packet<float>& odd) {
+  Words words;
+  std::memcpy(&words, static_cast<const void*>(from), sizeof words);
+  even = std::bit_cast<Packet<float>>(words << 16);
+  odd = std::bit_cast<Packet<float>>(words & 0xFFFF0000u);
+}
+inline void widen_pair(const Eigen::half* from, Packet<float>& even, Packet<float>& odd) {
+  Words words;
+  std::memcpy(&words, static_cast<const void*>(from), sizeof words);
+  even = widen_half((words << 16) & 0x80000000u, (words << 13) & 0x0FFFE000u);
+  odd = widen_half(words & 0x80000000u, (words >> 3) & 0x0FFFE000u);
+}
+
+#endif
+
+}  // namespace loglinear::detail
+
+#undef LOGLINEAR_HALF_INSTRUCTIONS
+
+#endif  // LOGLINEAR_DETAIL_NARROW_BITS_HPP
+
 // ---- loglinear/detail/narrow.hpp
 
 #ifndef LOGLINEAR_DETAIL_NARROW_HPP
@@ -294,20 +467,13 @@ inline constexpr bool is_narrow =
 template <class Stored>
 using Accumulator = std::conditional_t<is_narrow<Stored>, float, Stored>;
 
+/// Numbers in a packet, as the size of an array.
 template <class Scalar>
-using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
-template <class Scalar>
-inline constexpr Index packet_size = Eigen::internal::unpacket_traits<Packet<Scalar>>::size;
-/// Packets of columns that fit in half of the registers, or a quarter where they are widened.
+inline constexpr auto packet_length = static_cast<std::size_t>(packet_size<Scalar>);
+/// Packets of columns that fit in half of the registers.
 template <class Scalar>
 inline constexpr int widest_block =
     Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 16 : 8;
-
-/// Whether Eigen converts whole packets of the two.
-template <class From, class To>
-inline constexpr bool casts_packets =
-    Eigen::internal::type_casting_traits<From, To>::VectorizedCast == 1 &&
-    packet_size<From> == packet_size<To>;
 
 /// A packet of consecutive numbers, widened.
 template <class Scalar, class Stored>
@@ -315,10 +481,10 @@ template <class Scalar, class Stored>
   namespace ei = Eigen::internal;
   if constexpr (!is_narrow<Stored>) {
     return ei::ploadu<Packet<Scalar>>(from);
-  } else if constexpr (casts_packets<Stored, Scalar>) {
-    return ei::pcast<Packet<Stored>, Packet<Scalar>>(ei::ploadu<Packet<Stored>>(from));
+  } else if constexpr (converts_packets) {
+    return widen_packet(from);
   } else {
-    alignas(64) Scalar wide[packet_size<Scalar>];
+    alignas(64) Scalar wide[packet_length<Scalar>];
     for (Index i = 0; i < packet_size<Scalar>; ++i) wide[i] = static_cast<Scalar>(from[i]);
     return ei::pload<Packet<Scalar>>(wide);
   }
@@ -330,64 +496,86 @@ inline void store(Stored* to, const Packet<Scalar>& packet) {
   namespace ei = Eigen::internal;
   if constexpr (!is_narrow<Stored>) {
     ei::pstoreu(to, packet);
-  } else if constexpr (casts_packets<Scalar, Stored>) {
-    ei::pstoreu(to, ei::pcast<Packet<Scalar>, Packet<Stored>>(packet));
+  } else if constexpr (converts_packets) {
+    round_packet(to, packet);
   } else {
-    alignas(64) Scalar wide[packet_size<Scalar>];
+    alignas(64) Scalar wide[packet_length<Scalar>];
     ei::pstore(wide, packet);
     for (Index i = 0; i < packet_size<Scalar>; ++i) to[i] = static_cast<Stored>(wide[i]);
   }
 }
 
-// A bfloat16 is the upper half of a float, so two of them in a word are widened by a shift and a
-// mask; but then the even ones come in one packet and the odd ones in another. That is no matter as
-// long as everything that meets them is in the same order.
-
-/// Whether N packets come in pairs of even and odd numbers.
-template <class Stored, int N>
-inline constexpr bool comes_in_pairs =
-#if defined(__GNUC__)
-    std::is_same_v<Stored, Eigen::bfloat16>&& N % 2 == 0 && packet_size<float> > 1 &&
-    std::endian::native == std::endian::little;
-#else
-    false;
-#endif
-
-#if defined(__GNUC__)
-/// `count` integers in one register, in the vector extension of GCC and Clang.
-template <class Integer, int count>
-struct VectorOf {
-  typedef Integer Type __attribute__((vector_size(count * sizeof(Integer))));
-};
-#endif
-
-/// N packets of consecutive numbers, widened, perhaps in pairs.
-template <class Scalar, int N, class Stored>
-inline void load_packets(const Stored* from, Packet<Scalar> (&packets)[N]) {
+/// to[j] = from[j], widened or rounded. The last packet may overlap the one before it.
+template <class From, class To>
+void convert(const From* from, Index size, To* to) {
+  using Scalar = Accumulator<To>;
   constexpr Index width = packet_size<Scalar>;
-  if constexpr (comes_in_pairs<Stored, N>) {
-#if defined(__GNUC__)
-    typename VectorOf<std::uint32_t, static_cast<int>(width)>::Type words;
-    for (int n = 0; n < N; n += 2) {
-      std::memcpy(&words, static_cast<const void*>(from + n * width), sizeof words);
-      packets[n] = std::bit_cast<Packet<Scalar>>(words << 16);
-      packets[n + 1] = std::bit_cast<Packet<Scalar>>(words & 0xFFFF0000u);
-    }
-#endif
+  if (size >= width) {
+    for (Index j = 0; j + width < size; j += width) store<Scalar>(to + j, load<Scalar>(from + j));
+    store<Scalar>(to + size - width, load<Scalar>(from + size - width));
   } else {
-    for (int n = 0; n < N; ++n) packets[n] = load<Scalar>(from + n * width);
+    From some[packet_length<Scalar>] = {};
+    To converted[packet_length<Scalar>];
+    std::copy_n(from, size, some);
+    store<Scalar>(converted, load<Scalar>(some));
+    std::copy_n(converted, size, to);
   }
 }
 
-/// N packets of consecutive numbers in the order in which `load_packets` brings those of `Stored`.
-template <class Stored, int N, class Scalar>
+/// The numbers of a row from `first` on, which are fewer than a packet: where they lie, or widened
+/// in `buffer`.
+template <class Scalar, class Stored>
+[[nodiscard]] inline const Scalar* wide_rest(const Stored* row, Index first, Index columns,
+                                             Scalar (&buffer)[packet_length<Scalar>]) {
+  constexpr Index width = packet_size<Scalar>;
+  if constexpr (!is_narrow<Stored>) {
+    return row + first;
+  } else if (columns >= width) {
+    Eigen::internal::pstoreu(buffer, load<Scalar>(row + columns - width));
+    return buffer + width - (columns - first);
+  } else {
+    convert(row + first, columns - first, buffer);
+    return buffer;
+  }
+}
+
+// Two narrow numbers lie in a word, from which shifts and masks widen them where no instruction
+// does; but then the even ones come in one packet and the odd ones in another. That is no matter as
+// long as everything that meets them is in the same order.
+
+/// Whether N packets come in pairs of even and odd numbers.
+template <class Stored, std::size_t N>
+inline constexpr bool comes_in_pairs =
+    is_narrow<Stored>&& converts_packets&& N % 2 == 0 &&
+    !(std::is_same_v<Stored, Eigen::half> && has_half_instructions) &&
+    std::endian::native == std::endian::little;
+
+/// Calls `use(n, packet)` for N packets of consecutive numbers, widened, perhaps in pairs.
+template <class Scalar, std::size_t N, class Stored, class Use>
+inline void for_each_packet(const Stored* from, Use use) {
+  constexpr std::size_t width = packet_length<Scalar>;
+  if constexpr (comes_in_pairs<Stored, N>) {
+    for (std::size_t n = 0; n < N; n += 2) {
+      Packet<Scalar> even, odd;
+      widen_pair(from + n * width, even, odd);
+      use(n, even);
+      use(n + 1, odd);
+    }
+  } else {
+    for (std::size_t n = 0; n < N; ++n) use(n, load<Scalar>(from + n * width));
+  }
+}
+
+/// N packets of consecutive numbers in the order in which `for_each_packet` brings those of
+/// `Stored`.
+template <class Stored, std::size_t N, class Scalar>
 inline void load_in_order_of(const Scalar* from, Packet<Scalar> (&packets)[N]) {
   namespace ei = Eigen::internal;
-  constexpr Index width = packet_size<Scalar>;
+  constexpr std::size_t width = packet_length<Scalar>;
   if constexpr (comes_in_pairs<Stored, N>) {
     alignas(64) Scalar even[width], odd[width];
-    for (int n = 0; n < N; n += 2, from += 2 * width) {
-      for (Index i = 0; i < width; ++i) {
+    for (std::size_t n = 0; n < N; n += 2, from += 2 * width) {
+      for (std::size_t i = 0; i < width; ++i) {
         even[i] = from[2 * i];
         odd[i] = from[2 * i + 1];
       }
@@ -395,27 +583,27 @@ inline void load_in_order_of(const Scalar* from, Packet<Scalar> (&packets)[N]) {
       packets[n + 1] = ei::pload<Packet<Scalar>>(odd);
     }
   } else {
-    for (int n = 0; n < N; ++n) packets[n] = ei::ploadu<Packet<Scalar>>(from + n * width);
+    for (std::size_t n = 0; n < N; ++n) packets[n] = ei::ploadu<Packet<Scalar>>(from + n * width);
   }
 }
 
 /// Stores packets that are in that order as consecutive numbers.
-template <class Stored, int N, class Scalar>
+template <class Stored, std::size_t N, class Scalar>
 inline void store_from_order_of(Scalar* to, const Packet<Scalar> (&packets)[N]) {
   namespace ei = Eigen::internal;
-  constexpr Index width = packet_size<Scalar>;
+  constexpr std::size_t width = packet_length<Scalar>;
   if constexpr (comes_in_pairs<Stored, N>) {
     alignas(64) Scalar even[width], odd[width];
-    for (int n = 0; n < N; n += 2, to += 2 * width) {
+    for (std::size_t n = 0; n < N; n += 2, to += 2 * width) {
       ei::pstore(even, packets[n]);
       ei::pstore(odd, packets[n + 1]);
-      for (Index i = 0; i < width; ++i) {
+      for (std::size_t i = 0; i < width; ++i) {
         to[2 * i] = even[i];
         to[2 * i + 1] = odd[i];
       }
     }
   } else {
-    for (int n = 0; n < N; ++n) ei::pstoreu(to + n * width, packets[n]);
+    for (std::size_t n = 0; n < N; ++n) ei::pstoreu(to + n * width, packets[n]);
   }
 }
 
@@ -437,8 +625,9 @@ namespace loglinear::detail {
 /// Whether the passes below work on an expression: numbers with packets, piece by piece in memory.
 template <class Derived>
 inline constexpr bool has_pieces =
-    std::is_floating_point_v<typename Derived::Scalar> &&
-    (Derived::Flags & Eigen::DirectAccessBit) != 0 && Derived::InnerStrideAtCompileTime == 1;
+    (std::is_floating_point_v<typename Derived::Scalar> ||
+     is_narrow<typename Derived::Scalar>)&&(Derived::Flags& Eigen::DirectAccessBit) != 0 &&
+    Derived::InnerStrideAtCompileTime == 1;
 
 /// Calls `visit(first, count)` for the pieces of memory in which a vector or matrix lies.
 template <class Derived, class Visit>
@@ -459,8 +648,9 @@ template <class Scalar>
 }
 
 /// 0 where all numbers are finite, NaN otherwise.
-template <class Scalar>
-[[nodiscard]] Scalar zero_if_finite(const Scalar* values, Index size) {
+template <class Stored>
+[[nodiscard]] auto zero_if_finite(const Stored* values, Index size) {
+  using Scalar = Accumulator<Stored>;
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
@@ -469,17 +659,18 @@ template <class Scalar>
   P sums[2] = {zero, zero};
   Index i = 0;
   for (; i + 2 * width <= size; i += 2 * width) {
-    sums[0] = ei::pmadd(zero, ei::ploadu<P>(values + i), sums[0]);
-    sums[1] = ei::pmadd(zero, ei::ploadu<P>(values + i + width), sums[1]);
+    sums[0] = ei::pmadd(zero, load<Scalar>(values + i), sums[0]);
+    sums[1] = ei::pmadd(zero, load<Scalar>(values + i + width), sums[1]);
   }
   Scalar sum = ei::predux(ei::padd(sums[0], sums[1]));
-  for (; i < size; ++i) sum += nothing * values[i];
+  for (; i < size; ++i) sum += nothing * static_cast<Scalar>(values[i]);
   return sum;
 }
 
 /// The largest absolute value, 0 for nothing, NaN where a number is not finite.
-template <class Scalar>
-[[nodiscard]] Scalar largest_magnitude(const Scalar* values, Index size) {
+template <class Stored>
+[[nodiscard]] auto largest_magnitude(const Stored* values, Index size) {
+  using Scalar = Accumulator<Stored>;
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
@@ -488,14 +679,15 @@ template <class Scalar>
   P largest = zero, sum = zero;
   Index i = 0;
   for (; i + width <= size; i += width) {
-    const P x = ei::ploadu<P>(values + i);
+    const P x = load<Scalar>(values + i);
     largest = ei::pmax(largest, ei::pabs(x));
     sum = ei::pmadd(zero, x, sum);
   }
   Scalar magnitude = ei::predux_max(largest), rest = ei::predux(sum);
   for (; i < size; ++i) {
-    magnitude = (std::max)(magnitude, std::abs(values[i]));
-    rest += nothing * values[i];
+    const auto x = static_cast<Scalar>(values[i]);
+    magnitude = (std::max)(magnitude, std::abs(x));
+    rest += nothing * x;
   }
   return magnitude + rest;
 }
@@ -503,6 +695,260 @@ template <class Scalar>
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_MAGNITUDE_HPP
+
+// ---- loglinear/detail/decimal.hpp
+
+#ifndef LOGLINEAR_DETAIL_DECIMAL_HPP
+#define LOGLINEAR_DETAIL_DECIMAL_HPP
+
+// Numbers as text for messages: the shortest decimal that reads back as the same number. The
+// standard library's way brings tables of 100 KB, or follows the locale.
+
+namespace loglinear::detail {
+
+/// A natural number below 2^1280, for exact arithmetic on any double: none needs more than 1140
+/// bits.
+class Natural {
+ public:
+  constexpr explicit Natural(std::uint64_t value)
+      : words_{static_cast<std::uint32_t>(value), static_cast<std::uint32_t>(value >> 32)} {}
+
+  constexpr void multiply(std::uint32_t factor) {
+    std::uint64_t carry = 0;
+    for (std::uint32_t& word : words_) {
+      carry += std::uint64_t{word} * factor;
+      word = static_cast<std::uint32_t>(carry);
+      carry >>= 32;
+    }
+  }
+  constexpr void shift(int bits) {  // multiplies by 2^bits
+    for (; bits >= 31; bits -= 31) multiply(std::uint32_t{1} << 31);
+    multiply(std::uint32_t{1} << bits);
+  }
+  constexpr void add(const Natural& other) {
+    std::uint64_t carry = 0;
+    for (std::size_t i = 0; i < words_.size(); ++i) {
+      carry += std::uint64_t{words_[i]} + other.words_[i];
+      words_[i] = static_cast<std::uint32_t>(carry);
+      carry >>= 32;
+    }
+  }
+  constexpr void subtract(const Natural& other) {  // one that is not larger
+    std::uint64_t borrow = 0;
+    for (std::size_t i = 0; i < words_.size(); ++i) {
+      const std::uint64_t difference = std::uint64_t{words_[i]} - other.words_[i] - borrow;
+      words_[i] = static_cast<std::uint32_t>(difference);
+      borrow = difference >> 63;
+    }
+  }
+  /// Negative, 0 or positive, as the first is smaller, the same or larger.
+  [[nodiscard]] static constexpr int compare(const Natural& a, const Natural& b) {
+    for (std::size_t i = a.words_.size(); i-- > 0;) {
+      if (a.words_[i] != b.words_[i]) return a.words_[i] < b.words_[i] ? -1 : 1;
+    }
+    return 0;
+  }
+
+ private:
+  std::array<std::uint32_t, 40> words_;
+};
+
+/// 0.d1 d2 ... dn * 10^exponent
+struct Digits {
+  std::array<char, 20> digit{};
+  int count = 0, exponent = 0;
+};
+
+/// The shortest digits nearer to a number than to its neighbours, and of these the nearest: the
+/// free-format algorithm of Steele and White, 1990.
+/// \param mantissa  at least 1
+/// \param uneven    whether the lower neighbour is half as far away as the upper one
+[[nodiscard]] constexpr Digits shortest_digits(std::uint64_t mantissa, int exponent, bool uneven) {
+  // The number is rest / one; the numbers that are rounded to it reach up by above / one and down
+  // by below / one, ends included where the mantissa is even.
+  Natural rest(mantissa), one(1), above(1), below(1);
+  rest.shift(exponent > 0 ? exponent : 0);
+  above.shift(exponent > 0 ? exponent : 0);
+  one.shift(exponent < 0 ? -exponent : 0);
+  below = above;
+  rest.shift(uneven ? 2 : 1);
+  one.shift(uneven ? 2 : 1);
+  above.shift(uneven ? 1 : 0);
+  const int closed = mantissa % 2 == 0 ? 1 : 0;
+  const auto reaches_one = [&] {
+    Natural end = rest;
+    end.add(above);
+    return Natural::compare(end, one) + closed > 0;
+  };
+  const auto next_place = [&] {
+    for (Natural* number : {&rest, &above, &below}) number->multiply(10);
+  };
+  Digits found;
+  for (; reaches_one(); ++found.exponent) one.multiply(10);
+  for (;; --found.exponent) {
+    const Natural kept[] = {rest, above, below};
+    next_place();
+    if (!reaches_one()) continue;
+    rest = kept[0];
+    above = kept[1];
+    below = kept[2];
+    break;
+  }
+  for (;;) {
+    next_place();
+    char digit = '0';
+    for (; Natural::compare(rest, one) >= 0; ++digit) rest.subtract(one);
+    const bool low = Natural::compare(rest, below) - closed < 0, high = reaches_one();
+    if (low || high) {
+      Natural twice = rest;
+      twice.multiply(2);
+      const int half = Natural::compare(twice, one);
+      if (high && (!low || half > 0 || (half == 0 && digit % 2 != 0))) ++digit;
+    }
+    found.digit[static_cast<std::size_t>(found.count++)] = digit;
+    if (low || high) return found;
+  }
+}
+
+/// A float or a double as text.
+class Decimal {
+ public:
+  constexpr explicit Decimal(double value) { write(value); }
+  constexpr explicit Decimal(float value) { write(value); }
+
+  [[nodiscard]] constexpr std::string_view text() const {
+    return {text_.data(), static_cast<std::size_t>(size_)};
+  }
+
+ private:
+  template <class Float>
+  constexpr void write(Float value) {
+    static_assert(std::numeric_limits<Float>::is_iec559 && sizeof(Float) <= 8);
+    using Bits = std::conditional_t<sizeof(Float) == 8, std::uint64_t, std::uint32_t>;
+    constexpr int width = std::numeric_limits<Float>::digits - 1;  // of the stored mantissa
+    constexpr Bits hidden = Bits{1} << width;
+    constexpr int special = 2 * std::numeric_limits<Float>::max_exponent - 1;
+    const Bits bits = std::bit_cast<Bits>(value);
+    const Bits fraction = bits % hidden;
+    const int exponent = static_cast<int>(bits >> width) & special;
+    if (exponent == special && fraction != 0) return put("nan");
+    if (bits >> (8 * sizeof(Float) - 1) != 0) put("-");
+    if (exponent == special) return put("inf");
+    if (exponent == 0 && fraction == 0) return put("0");
+    constexpr int bias = std::numeric_limits<Float>::max_exponent - 1 + width;
+    put(shortest_digits(exponent == 0 ? fraction : fraction + hidden,
+                        (exponent == 0 ? 1 : exponent) - bias, fraction == 0 && exponent > 1));
+  }
+
+  constexpr void put(char c) { text_[static_cast<std::size_t>(size_++)] = c; }
+  constexpr void put(std::string_view text) {
+    for (const char c : text) put(c);
+  }
+  constexpr void put_zeros(int count) {
+    for (int i = 0; i < count; ++i) put('0');
+  }
+  constexpr void put(const Digits& number, int first, int end) {
+    for (int i = first; i < end; ++i) put(number.digit[static_cast<std::size_t>(i)]);
+  }
+  /// Numbers from 0.0001 to 10^16 are written out, others have an exponent.
+  constexpr void put(const Digits& number) {
+    const int point = number.exponent, count = number.count;
+    if (point > -4 && point <= 0) {
+      put("0.");
+      put_zeros(-point);
+      return put(number, 0, count);
+    }
+    const bool is_written_out = point > 0 && point <= 16;
+    const int whole = !is_written_out ? 1 : point < count ? point : count;
+    put(number, 0, whole);
+    if (is_written_out) put_zeros(point - whole);
+    if (count > whole) put('.');
+    put(number, whole, count);
+    if (is_written_out) return;
+    int exponent = point - 1;
+    put(exponent < 0 ? "e-" : "e+");
+    if (exponent < 0) exponent = -exponent;
+    if (exponent >= 100) put(static_cast<char>('0' + exponent / 100));
+    put(static_cast<char>('0' + exponent / 10 % 10));
+    put(static_cast<char>('0' + exponent % 10));
+  }
+
+  std::array<char, 32> text_{};
+  int size_ = 0;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_DECIMAL_HPP
+
+// ---- loglinear/detail/text.hpp
+
+#ifndef LOGLINEAR_DETAIL_TEXT_HPP
+#define LOGLINEAR_DETAIL_TEXT_HPP
+
+// Messages put together from words and numbers, the same under every locale.
+
+namespace loglinear::detail {
+
+#ifdef __cpp_exceptions
+using TextStorage = std::string;
+#else
+/// A string of at most 511 characters, the rest is lost: where exceptions are off a message takes
+/// no heap, and no code that throws.
+class TextStorage {
+ public:
+  void append(std::string_view text) {
+    for (const char c : text) {
+      if (size_ + 1 < characters_.size()) characters_[size_++] = c;
+    }
+  }
+  [[nodiscard]] const char* c_str() const { return characters_.data(); }
+  [[nodiscard]] operator std::string_view() const { return {characters_.data(), size_}; }
+
+ private:
+  std::array<char, 512> characters_{};
+  std::size_t size_ = 0;
+};
+#endif
+
+/// Its parts one after the other: `Text("at most ", n, " tokens")`. Numbers are written in the
+/// shortest way that reads back as the same number.
+class Text {
+ public:
+  template <class... Parts>
+  explicit Text(const Parts&... parts) {
+    (append(parts), ...);
+  }
+
+  [[nodiscard]] const char* c_str() const { return storage_.c_str(); }
+  [[nodiscard]] operator std::string_view() const { return storage_; }
+
+ private:
+  template <class Part>
+  void append(const Part& part) {
+    if constexpr (std::is_convertible_v<const Part&, std::string_view>) {
+      storage_.append(static_cast<std::string_view>(part));
+    } else if constexpr (std::is_integral_v<Part>) {
+      append_integer(part);
+    } else if constexpr (std::is_same_v<Part, float>) {
+      storage_.append(Decimal(part).text());
+    } else {
+      storage_.append(Decimal(to_double(part)).text());
+    }
+  }
+  template <class Integer>
+  void append_integer(Integer value) {
+    std::array<char, 24> digits;
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), +value).ptr;
+    storage_.append({digits.data(), static_cast<std::size_t>(end - digits.data())});
+  }
+
+  TextStorage storage_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_TEXT_HPP
 
 // ---- loglinear/detail/checks.hpp
 
@@ -518,25 +964,54 @@ template <class Scalar>
 
 namespace loglinear::detail {
 
-/// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>".
-template <class Value>
+#ifndef __cpp_exceptions
+/// Stands for std::invalid_argument where exceptions are off, for that brings 70 KB of code along.
+class InvalidArgument final : public std::exception {
+ public:
+  explicit InvalidArgument(const Text& text) : text_(text) {}
+  [[nodiscard]] const char* what() const noexcept override { return text_.c_str(); }
+
+ private:
+  Text text_;
+};
+#endif
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_with(std::string_view argument,
+                                                             std::string_view value,
+                                                             std::string_view legal) {
+  const Text text("loglinear: ", argument, " is ", value, "; it must be ", legal);
+#ifdef __cpp_exceptions
+  raise(std::invalid_argument(text.c_str()));
+#else
+  raise(InvalidArgument(text));
+#endif
+}
+
+/// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>". What is legal may
+/// come in parts, words and numbers.
+template <class Value, class... Legal>
 [[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
-                                                 std::string_view legal) {
-  std::ostringstream message;
-  message << "loglinear: " << argument << " is " << value << "; it must be " << legal;
-  raise(std::invalid_argument(message.str()));
+                                                 const Legal&... legal) {
+  fail_with(argument, Text(value), Text(legal...));
 }
 
 inline void require_positive(std::string_view argument, Index value) {
   if (value < 1) fail(argument, value, "at least 1");
 }
 
+/// The largest d_model, d_k, d_v or n_heads d_v of a layer: two of them, 64 levels and the bytes of
+/// a number multiply to an Index.
+inline constexpr Index largest_length = Index{1} << (sizeof(Index) < 8 ? 20 : 26);
+
+inline void require_length(std::string_view argument, Index value) {
+  require_positive(argument, value);
+  if (value > largest_length) {
+    fail(argument, value, "at most " + std::to_string(largest_length));
+  }
+}
+
 inline void require_size(std::string_view argument, Index size, Index expected) {
-  if (size == expected) return;
-  std::ostringstream name, legal;
-  name << "the size of " << argument;
-  legal << expected;
-  fail(name.str(), size, legal.str());
+  if (size != expected) fail(Text("the size of ", argument), size, expected);
 }
 
 /// Whether a scalar is neither infinite nor NaN. For float and double by the bits, so that no
@@ -565,9 +1040,7 @@ template <class Value, class Bound>
 void require_between(std::string_view argument, const Value& value, const Bound& low,
                      const Bound& high) {
   if (value >= low && value <= high) return;  // also refuses NaN
-  std::ostringstream legal;
-  legal << "between " << low << " and " << high;
-  fail(argument, value, legal.str());
+  fail(argument, value, "between ", low, " and ", high);
 }
 
 /// Whether all coefficients of a vector or matrix are finite.
@@ -600,11 +1073,9 @@ void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& 
   for (Index j = 0; j < values.cols(); ++j) {
     for (Index i = 0; i < values.rows(); ++i) {
       if (is_finite(values.derived().coeff(i, j))) continue;
-      std::ostringstream name;
-      name << argument << '[' << i;
-      if (values.cols() > 1) name << ", " << j;
-      name << ']';
-      fail(name.str(), to_double(values.derived().coeff(i, j)), "finite");
+      const Text name =
+          values.cols() > 1 ? Text(argument, "[", i, ", ", j, "]") : Text(argument, "[", i, "]");
+      fail(name, to_double(values.derived().coeff(i, j)), "finite");
     }
   }
 }
@@ -651,6 +1122,127 @@ template <class Derived>
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_CHECKS_HPP
+
+// ---- loglinear/detail/flush_to_zero.hpp
+
+#ifndef LOGLINEAR_DETAIL_FLUSH_TO_ZERO_HPP
+#define LOGLINEAR_DETAIL_FLUSH_TO_ZERO_HPP
+
+// Denormal numbers are those below the smallest normal one, 1e-38 in float. Many processors take a
+// hundred times as long over each of them, and a stream that fades away ends in them. So the
+// library takes them for zero, operands as well as results, for as long as a call of it lasts.
+//
+// LOGLINEAR_KEEP_DENORMALS leaves the processor's mode alone. So does the library for scalars other
+// than float and double, and on processors that are not known here.
+
+#if !defined(LOGLINEAR_KEEP_DENORMALS) && defined(__GNUC__)
+#  if defined(__SSE2_MATH__) && (defined(__x86_64__) || defined(__SSE3__))
+#    define LOGLINEAR_FLUSHES_BY_MXCSR
+#  elif defined(__aarch64__)
+#    define LOGLINEAR_FLUSHES_BY_FPCR
+#  elif defined(__arm__) && defined(__ARM_FP) && !defined(__SOFTFP__)
+#    define LOGLINEAR_FLUSHES_BY_FPSCR
+#  endif
+#endif
+
+namespace loglinear::detail {
+
+/// The register of this thread that says how floating-point numbers are computed. The bits of
+/// `flush` take denormal numbers for zero. Others are flags that operations raise meanwhile.
+struct FloatingPointControl {
+#if defined(LOGLINEAR_FLUSHES_BY_MXCSR)
+  static constexpr bool can_flush = true;
+  using Word = unsigned;
+  static constexpr Word flush = 0x8040;  // results (FTZ) and operands (DAZ)
+  [[nodiscard]] static Word read() noexcept {
+    Word word;
+    __asm__ volatile("stmxcsr %0" : "=m"(word) : : "memory");
+    return word;
+  }
+  static void write(Word word) noexcept {
+    __asm__ volatile("ldmxcsr %0" : : "m"(word) : "memory");
+  }
+#elif defined(LOGLINEAR_FLUSHES_BY_FPCR)
+  static constexpr bool can_flush = true;
+  using Word = unsigned long;
+  static constexpr Word flush = 1ul << 24;  // FZ, both
+  [[nodiscard]] static Word read() noexcept {
+    Word word;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(word) : : "memory");
+    return word;
+  }
+  static void write(Word word) noexcept {
+    __asm__ volatile("msr fpcr, %0" : : "r"(word) : "memory");
+  }
+#elif defined(LOGLINEAR_FLUSHES_BY_FPSCR)
+  static constexpr bool can_flush = true;
+  using Word = unsigned;
+  static constexpr Word flush = 1u << 24;  // FZ, both
+  [[nodiscard]] static Word read() noexcept {
+    Word word;
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(word) : : "memory");
+    return word;
+  }
+  static void write(Word word) noexcept {
+    __asm__ volatile("vmsr fpscr, %0" : : "r"(word) : "memory");
+  }
+#else
+  static constexpr bool can_flush = false;
+  using Word = unsigned;
+  static constexpr Word flush = 0;
+  [[nodiscard]] static Word read() noexcept {
+    return 0;
+  }
+  static void write(Word) noexcept {}
+#endif
+};
+
+/// Whether `FlushToZero<Scalar>` does anything.
+template <class Scalar>
+inline constexpr bool flushes_to_zero = FloatingPointControl::can_flush &&
+                                        (std::is_same_v<Scalar, float> ||
+                                         std::is_same_v<Scalar, double>);
+
+/// While it lives, this thread takes denormal numbers for zero. It leaves the mode as it found it,
+/// with the exception flags that operations have raised meanwhile. One inside another costs a look
+/// at the register.
+///
+/// A thread takes over the mode of the one that starts it and keeps it: pause while others start.
+template <class Scalar>
+class FlushToZero {
+  using Control = FloatingPointControl;
+
+ public:
+  FlushToZero() noexcept { resume(); }
+  FlushToZero(const FlushToZero&) = delete;
+  FlushToZero& operator=(const FlushToZero&) = delete;
+  ~FlushToZero() { pause(); }
+
+  /// Back to the mode that it found.
+  void pause() noexcept {
+    if constexpr (flushes_to_zero<Scalar>) {
+      if (added_ != 0) Control::write(Control::read() & ~added_);
+    }
+  }
+  void resume() noexcept {
+    if constexpr (flushes_to_zero<Scalar>) {
+      const Control::Word before = Control::read();
+      added_ = Control::flush & ~before;
+      if (added_ != 0) Control::write(before | Control::flush);
+    }
+  }
+
+ private:
+  Control::Word added_ = 0;  // the bits that were not set before
+};
+
+}  // namespace loglinear::detail
+
+#undef LOGLINEAR_FLUSHES_BY_MXCSR
+#undef LOGLINEAR_FLUSHES_BY_FPCR
+#undef LOGLINEAR_FLUSHES_BY_FPSCR
+
+#endif  // LOGLINEAR_DETAIL_FLUSH_TO_ZERO_HPP
 
 // ---- loglinear/detail/parts.hpp
 
@@ -731,7 +1323,7 @@ void scale_and_add_outer_from(Scalar* m, Index first, Index rows, Index columns,
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
   for (; first + N * width <= columns; first += N * width) {
-    P along[N];
+    P along[array_size(N)];
     for (int n = 0; n < N; ++n) along[n] = ei::ploadu<P>(v + first + n * width);
     Scalar* row = m + first;
     for (Index i = 0; i < rows; ++i, row += stride) {
@@ -783,15 +1375,21 @@ template <class Stored, class Scalar, class ScaleOfRow>
 void scale(Stored* m, Index rows, Index columns, Index stride, ScaleOfRow scale_of,
            const Scalar* of_column) {
   namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
   for (Index i = 0; i < rows; ++i, m += stride) {
     const Scalar scale_of_row = scale_of(i);
-    const Packet<Scalar> factor = ei::pset1<Packet<Scalar>>(scale_of_row);
+    const P factor = ei::pset1<P>(scale_of_row);
+    const auto scaled_at = [&](Index j) {
+      const P scaled = ei::pmul(factor, load<Scalar>(m + j));
+      return of_column == nullptr ? scaled : ei::pmul(scaled, load<Scalar>(of_column + j));
+    };
     Index j = 0;
-    for (; j + width <= columns; j += width) {
-      Packet<Scalar> scaled = ei::pmul(factor, load<Scalar>(m + j));
-      if (of_column != nullptr) scaled = ei::pmul(scaled, load<Scalar>(of_column + j));
-      store<Scalar>(m + j, scaled);
+    if (columns >= width) {  // the last packet, which may overlap the one before it
+      const P last = scaled_at(columns - width);
+      for (; j + width < columns; j += width) store<Scalar>(m + j, scaled_at(j));
+      store<Scalar>(m + columns - width, last);
+      continue;
     }
     for (; j < columns; ++j) {
       Scalar scaled = scale_of_row * static_cast<Scalar>(m[j]);
@@ -853,9 +1451,8 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
                          Index stride, const std::array<Scalar*, Sums>& out) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
-  [[maybe_unused]] constexpr Index width = packet_size<Scalar>;
   constexpr int chains = N >= Chains ? 1 : Chains / N;
-  P sums[Sums][chains][N];
+  P sums[Sums][array_size(chains)][array_size(N)];
   for (std::size_t s = 0; s < Sums; ++s) {
     for (int c = 0; c < chains; ++c) {
       for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
@@ -863,17 +1460,11 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
     if (Add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
   }
   const auto add_row = [&](const auto& term, const Stored* row, Index i, auto c) {
-    [[maybe_unused]] P packets[N];
-    if constexpr (is_narrow<Stored>) load_packets<Scalar, N>(row, packets);
-    for (std::size_t s = 0; s < Sums; ++s) {
+    for (std::size_t s = 0; s < Sums; ++s) {  // loaded for each sum: few registers are left
       const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));
-      for (int n = 0; n < N; ++n) {
-        if constexpr (is_narrow<Stored>) {
-          sums[s][c][n] = ei::pmadd(weight, packets[n], sums[s][c][n]);
-        } else {  // loaded for each sum: few registers are left
-          sums[s][c][n] = ei::pmadd(weight, ei::ploadu<P>(row + n * width), sums[s][c][n]);
-        }
-      }
+      for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
+        sums[s][c][n] = ei::pmadd(weight, packet, sums[s][c][n]);
+      });
     }
   };
   for (int t = 0; t < count; ++t) {
@@ -923,15 +1514,15 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
   if constexpr (N > 1) {
     weighted_rows_from<N / 2, Add, Chains>(terms, count, first, columns, stride, out);
   } else if (first < columns) {
+    Scalar buffer[packet_length<Scalar>];
     for (std::size_t s = 0; s < Sums; ++s) {
       if (!Add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
       for (int t = 0; t < count; ++t) {
         const auto& [m, rows, weights, scale] = terms[t];
         for (Index i = 0; i < rows; ++i) {
           const Scalar weight = scale * weights[s][i];
-          for (Index j = first; j < columns; ++j) {
-            out[s][j] += weight * static_cast<Scalar>(m[i * stride + j]);
-          }
+          const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
+          for (Index j = first; j < columns; ++j) out[s][j] += weight * rest[j - first];
         }
       }
     }
@@ -944,9 +1535,8 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
 template <bool Add = false, int Chains = 4, class Stored, class Scalar>
 void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
                    Index stride, Scalar* out) {
-  constexpr int widest = is_narrow<Stored> ? widest_block<Scalar> / 2 : widest_block<Scalar>;
-  weighted_rows_from<widest, Add, Chains, Stored, Scalar, 1>(terms, count, 0, columns, stride,
-                                                             {out});
+  weighted_rows_from<widest_block<Scalar>, Add, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
+                                                                           stride, {out});
 }
 
 /// The same of one matrix, `m^T c`.
@@ -1039,13 +1629,13 @@ inline void product_tile(const LeftOperand<Scalar>& a, Index depth, const Scalar
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  P sums[Rows][Packets];
+  P sums[array_size(Rows)][array_size(Packets)];
   for (int i = 0; i < Rows; ++i) {
     for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pset1<P>(Scalar(0));
   }
   const Scalar* column = a.data;
   for (Index p = 0; p < depth; ++p, column += a.column, b += b_stride) {
-    P right[Packets];
+    P right[array_size(Packets)];
     for (int n = 0; n < Packets; ++n) right[n] = ei::ploadu<P>(b + n * width);
     for (int i = 0; i < Rows; ++i) {
       const P left = ei::pset1<P>(column[i * a.row]);
@@ -1239,7 +1829,7 @@ class Xorshift64 {
   /// Standard normal, `sqrt(-2 ln u1) cos(2 pi u2)`; takes two uniforms, u1 redrawn while 0.
   double normal() noexcept {
     double u1 = uniform();
-    while (u1 == 0) u1 = uniform();
+    while (!(u1 > 0)) u1 = uniform();
     const double u2 = uniform();
     return std::sqrt(-2 * std::log(u1)) * std::cos(2 * std::numbers::pi * u2);
   }
@@ -1257,7 +1847,7 @@ class Xorshift64 {
 #ifndef LOGLINEAR_DETAIL_KERNELS_NEGLIGIBLE_HPP
 #define LOGLINEAR_DETAIL_KERNELS_NEGLIGIBLE_HPP
 
-// What has decayed to nothing.
+// What has decayed to nothing, where denormal numbers are not taken for zero anyway.
 
 namespace loglinear::detail {
 
@@ -1268,10 +1858,11 @@ template <class Scalar>
 inline constexpr Scalar negligible_magnitude =
     (std::numeric_limits<Scalar>::min)() / std::numeric_limits<Scalar>::epsilon();
 
-/// Clears what has decayed to nothing; dual numbers and narrow ones are left as they are.
+/// Clears what has decayed to nothing where `FlushToZero` does nothing; dual numbers and narrow
+/// ones are left as they are.
 template <class Scalar>
-void clear_negligible(Scalar* m, Index size) {
-  if constexpr (std::is_floating_point_v<Scalar>) {
+void clear_negligible([[maybe_unused]] Scalar* m, [[maybe_unused]] Index size) {
+  if constexpr (std::is_floating_point_v<Scalar> && !flushes_to_zero<Scalar>) {
     for (Index j = 0; j < size; ++j) {
       m[j] = std::abs(m[j]) < negligible_magnitude<Scalar> ? Scalar(0) : m[j];
     }
@@ -1328,7 +1919,7 @@ struct ScalarDecay {
 
   [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
   void left(auto&& m) const {
-    if (decay != Scalar(1)) m *= decay;
+    if (!detail::is_exactly(decay, Scalar(1))) m *= decay;
   }
   void left_transposed(auto&& q) const { q *= decay; }
   void right(auto&& /*m*/) const {}
@@ -1772,8 +2363,10 @@ static_assert(Transition<TransitionProduct<KeyDecay<double>, ValueDecay<double>>
 /// constexpr int, 1), `normalizes_key` (whether `KeyOnly` writes `k/|k|`, a static constexpr bool,
 /// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`)
 /// and `validate()` (throws std::invalid_argument on illegal hyperparameters). A rule never sees a
-/// state's storage. Any of these, and copies of the rule, may throw whatever they like: the layer
-/// is then what it was before the call. Moves of a rule must not throw.
+/// state's storage. Layers call it in a mode in which denormal numbers are zero (docs/numerics.md),
+/// and threads that it started would stay in it. Any of these, and copies of the rule, may throw
+/// whatever they like: the layer is then what it was before the call. Moves of a rule must not
+/// throw.
 
 namespace loglinear {
 
@@ -1797,7 +2390,8 @@ struct Parameter {
 }
 
 /// What a rule reads: the projections of one token. `Vec` is a read-only or a writable view; with a
-/// writable one the same struct receives the gradient.
+/// writable one the same struct receives the gradient. Views are of the layer's memory and valid
+/// within the call alone: a rule that keeps one must copy its numbers.
 template <class Vec>
 struct Projections {
   Vec k;     ///< W_k x, length d_k
@@ -1933,9 +2527,15 @@ class Parameters {
   explicit Parameters(Index d_model) : d_model_(d_model) {}
 
   /// Appends an array; returns where it begins in the stacked projections or free vectors.
+  /// \throws std::invalid_argument where it has fewer than no rows, or its bytes are no Index
   Index append(const Parameter& shape) {
     Index& end = shape.is_projection ? projected_ : free_size_;
-    const Index begin = end;
+    const Index begin = end, columns = shape.is_projection ? d_model_ : Index{1};
+    constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
+    if (shape.rows < 0 || shape.rows > most / columns - end) {
+      fail("the number of rows of " + std::string(shape.name), shape.rows,
+           "between 0 and " + std::to_string(most / columns - end));
+    }
     end += shape.rows;
     if (shape.rows > 0) arrays_.push_back({std::string(shape.name), shape, begin});
     return begin;
@@ -2006,20 +2606,13 @@ class Parameters {
   }
   void add_free(const Vector<Scalar>& d_free) { free_ += d_free; }
 
-  /// W -= learning_rate * the gradient, of the same layout. \throws std::invalid_argument where a
-  /// weight would not be finite; nothing is changed then
+  /// W -= learning_rate * the gradient. \throws std::invalid_argument for the gradient of other
+  /// arrays, or where a weight would not be finite; nothing is changed then
   void descend(double learning_rate, const Parameters& gradient) {
-    require_finite("the gradient", gradient.projections_);
-    require_finite("the gradient", gradient.free_);
-    const double step =
-        learning_rate * (std::max)(max_abs(gradient.projections_), max_abs(gradient.free_));
-    if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) measure();
-    if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) {
-      fail("the largest weight after this step", magnitude_ + step,
-           "within the range of the scalar type");
-    }
-    magnitude_ += step;
-    if (learning_rate == 0) return;
+    require_same_arrays(gradient);
+    gradient.require_finite_gradient();
+    admit_step(learning_rate, max_abs(gradient.projections_), 1, max_abs(gradient.free_));
+    if (is_exactly(learning_rate, 0.0)) return;
     projections_ -= Scalar(learning_rate) * gradient.projections_;
     free_ -= Scalar(learning_rate) * gradient.free_;
   }
@@ -2027,25 +2620,18 @@ class Parameters {
   /// Throws unless the step of `descend` leaves every weight finite.
   void require_descendable(double learning_rate, const Vector<Scalar>& d_raw,
                            const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
-    const double largest = max_abs(d_raw), largest_free = max_abs(d_free), largest_x = max_abs(x);
+    const double largest = max_abs(d_raw), largest_free = max_abs(d_free);
     if (!is_finite(largest) || !is_finite(largest_free)) {
       require_finite("the gradient", d_raw);
       require_finite("the gradient", d_free);
     }
-    // An infinite rate would turn a gradient of 0 into NaN. `descend` multiplies d_raw first: x may
-    // be so small that only their product is finite.
-    const double rate = learning_rate * largest_x, limit = magnitude_limit<Scalar>();
-    require_between("the learning rate times the largest gradient of a projection",
-                    learning_rate * largest, 0.0, limit);
-    require_between("the learning rate times the largest |x|, or 1,",
-                    (std::max)(rate, learning_rate), 0.0, limit);
-    const double step = (std::max)(rate * largest, learning_rate * largest_free);
-    if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) measure();
-    if (!is_at_most(magnitude_ + step, magnitude_limit<Scalar>())) {
-      fail("the largest weight after this step", magnitude_ + step,
-           "within the range of the scalar type");
-    }
-    magnitude_ += step;
+    admit_step(learning_rate, largest, max_abs(x), largest_free);
+  }
+
+  /// Throws unless every number is finite, as those of a gradient.
+  void require_finite_gradient() const {
+    require_finite("the gradient", projections_);
+    require_finite("the gradient", free_);
   }
 
   /// W -= learning_rate * d_raw x^T and free -= learning_rate * d_free; d_raw is scaled on the way.
@@ -2140,11 +2726,46 @@ class Parameters {
     fail("weight name", name, legal);
   }
 
+  /// Every step of the weights passes here: throws unless it leaves all of them finite. A gradient
+  /// of the projections is the product of something up to `largest` and something up to
+  /// `largest_x`.
+  void admit_step(double learning_rate, double largest, double largest_x, double largest_free) {
+    // An infinite rate would turn a gradient of 0 into NaN. `descend` multiplies d_raw first: x may
+    // be so small that only their product is finite.
+    const double rate = learning_rate * largest_x, limit = magnitude_limit<Scalar>();
+    require_between("the learning rate times the largest gradient of a projection",
+                    learning_rate * largest, 0.0, limit);
+    require_between("the learning rate times the largest |x|, or 1,",
+                    (std::max)(rate, learning_rate), 0.0, limit);
+    const double step = (std::max)(rate * largest, learning_rate * largest_free);
+    if (!is_at_most(magnitude_ + step, limit)) measure();
+    if (!is_at_most(magnitude_ + step, limit)) {
+      fail("the largest weight after this step", magnitude_ + step,
+           "within the range of the scalar type");
+    }
+    magnitude_ += step;
+  }
+
+  /// Throws unless the other has arrays of the same names and shapes.
+  void require_same_arrays(const Parameters& other) const {
+    require_size("the gradient (columns, d_model)", other.d_model_, d_model_);
+    require_size("the gradient (arrays)", static_cast<Index>(other.arrays_.size()),
+                 static_cast<Index>(arrays_.size()));
+    for (std::size_t i = 0; i < arrays_.size(); ++i) {
+      const Array &own = arrays_[i], &others = other.arrays_[i];
+      if (others.name != own.name) fail("an array of the gradient", others.name, own.name);
+      require_size("the gradient of " + own.name + " (rows)", others.shape.rows, own.shape.rows);
+    }
+    require_size("the gradient (rows of projections)", other.projections_.rows(),
+                 projections_.rows());
+    require_size("the gradient (free vectors)", other.free_.size(), free_.size());
+  }
+
   void measure() { magnitude_ = (std::max)(max_abs(projections_), max_abs(free_)); }
 
-  std::vector<Array> arrays_;
-  Matrix<Scalar> projections_;  // column-major: W x runs along contiguous outputs
-  Vector<Scalar> free_;
+  std::vector<Array> arrays_{};
+  Matrix<Scalar> projections_{};  // column-major: W x runs along contiguous outputs
+  Vector<Scalar> free_{};
   Index d_model_, projected_ = 0, free_size_ = 0;
   double magnitude_ = 0;  // an upper bound of every weight's absolute value
 };
@@ -2277,13 +2898,35 @@ struct TrainingWorkspace {
 ///
 /// A stream of `count` tokens is kept like a binary counter: level l holds the bucket of 2^l
 /// consecutive tokens that bit l of `count` stands for (Guo et al., arXiv:2506.04761, section 2).
-/// With `max_levels` levels everything older folds into the last one. All functions are constexpr,
-/// do not allocate and do not throw; they need no Eigen.
+/// With `max_levels` levels everything older folds into the last one. All functions are constexpr
+/// and need no Eigen. They throw std::invalid_argument unless `max_levels` is 1 to 64 and a level
+/// is one of those, and do not allocate otherwise; in a constant expression that is an error of the
+/// compiler.
 
 namespace loglinear {
 
 /// The most levels a hierarchy can have: one for each bit of a 64-bit token count.
 inline constexpr int max_level_limit = 64;
+
+namespace detail {
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void refuse_level(const char* argument, int value,
+                                                                int least, int most) {
+  raise(std::invalid_argument("loglinear: " + std::string(argument) + " is " +
+                              std::to_string(value) + "; it must be between " +
+                              std::to_string(least) + " and " + std::to_string(most)));
+}
+constexpr void require_level_count(int max_levels) {
+  if (max_levels < 1 || max_levels > max_level_limit) {
+    refuse_level("max_levels", max_levels, 1, max_level_limit);
+  }
+}
+/// `max_levels` must have been checked.
+constexpr void require_level(int level, int max_levels) {
+  if (level < 0 || level >= max_levels) refuse_level("level", level, 0, max_levels - 1);
+}
+
+}  // namespace detail
 
 /// What the last level does with what it holds when a carry adds another bucket of
 /// `2^(max_levels - 1)` tokens to it.
@@ -2317,31 +2960,35 @@ enum class ReadOrder {
 };
 
 /// Number of level weights a read over `max_levels` levels takes: one more for `current_apart`.
-[[nodiscard]] constexpr int level_weight_count(ReadOrder order, int max_levels) noexcept {
+[[nodiscard]] constexpr int level_weight_count(ReadOrder order, int max_levels) {
+  detail::require_level_count(max_levels);
   return order == ReadOrder::current_apart ? max_levels + 1 : max_levels;
 }
 
 /// The level at which the next leaf lands when `count` tokens have been pushed:
 /// `min(countr_one(count), max_levels - 1)`. All active levels below it are merged into it.
-[[nodiscard]] constexpr int landed_level(std::uint64_t count, int max_levels) noexcept {
+[[nodiscard]] constexpr int landed_level(std::uint64_t count, int max_levels) {
+  detail::require_level_count(max_levels);
   return (std::min)(std::countr_one(count), max_levels - 1);
 }
 
 /// Bit l is set iff level l holds a bucket after `count` tokens: the bits of `count`, with the last
 /// level active iff `count >= 2^(max_levels - 1)`.
-[[nodiscard]] constexpr std::uint64_t active_mask(std::uint64_t count, int max_levels) noexcept {
+[[nodiscard]] constexpr std::uint64_t active_mask(std::uint64_t count, int max_levels) {
+  detail::require_level_count(max_levels);
   const std::uint64_t last = std::uint64_t{1} << (max_levels - 1);
   return (count & (last - 1)) | (count >= last ? last : 0);
 }
 
 /// Whether level `level` holds a bucket after `count` tokens.
-[[nodiscard]] constexpr bool is_active_level(std::uint64_t count, int level,
-                                             int max_levels) noexcept {
-  return ((active_mask(count, max_levels) >> level) & 1u) != 0;
+[[nodiscard]] constexpr bool is_active_level(std::uint64_t count, int level, int max_levels) {
+  const std::uint64_t mask = active_mask(count, max_levels);
+  detail::require_level(level, max_levels);
+  return ((mask >> level) & 1u) != 0;
 }
 
 /// Number of levels that hold a bucket after `count` tokens: the set bits of `active_mask`.
-[[nodiscard]] constexpr int active_level_count(std::uint64_t count, int max_levels) noexcept {
+[[nodiscard]] constexpr int active_level_count(std::uint64_t count, int max_levels) {
   return std::popcount(active_mask(count, max_levels));
 }
 
@@ -2355,7 +3002,7 @@ enum class ReadOrder {
 /// last level: `max_levels - 1`, or `max_levels` for `current_apart`. In the order `before_push`
 /// a token does not see itself: `s < t` there.
 [[nodiscard]] constexpr int level_of(std::uint64_t s, std::uint64_t t, ReadOrder order,
-                                     int max_levels) noexcept {
+                                     int max_levels) {
   int level = static_cast<int>(std::bit_width(t ^ s));
   if (order == ReadOrder::before_push) level -= 1;
   if (order == ReadOrder::after_push) {
@@ -2373,7 +3020,9 @@ struct Bucket {
 };
 
 /// The bucket that level `level` holds after `count` tokens; its `size` is 0 when inactive.
-[[nodiscard]] constexpr Bucket bucket_of(std::uint64_t count, int level, int max_levels) noexcept {
+[[nodiscard]] constexpr Bucket bucket_of(std::uint64_t count, int level, int max_levels) {
+  detail::require_level_count(max_levels);
+  detail::require_level(level, max_levels);
   const std::uint64_t unit = std::uint64_t{1} << level;
   if (level == max_levels - 1) return {level, 0, count & ~(unit - 1)};
   return {level, count & ~(2 * unit - 1), count & unit};
@@ -2384,7 +3033,7 @@ struct Bucket {
 class ActiveLevels {
  public:
   /// The levels after `count` tokens.
-  constexpr ActiveLevels(std::uint64_t count, int max_levels) noexcept
+  constexpr ActiveLevels(std::uint64_t count, int max_levels)
       : mask_(active_mask(count, max_levels)) {}
 
   /// Walks the set bits of the mask upwards.
@@ -2417,7 +3066,9 @@ class ActiveLevels {
 /// `count` tokens pushed: where the bucket is (`before_push`), where the carry takes it
 /// (`after_push`), or one above (`current_apart`).
 [[nodiscard]] constexpr int seen_level(ReadOrder order, int level, std::uint64_t count,
-                                       int max_levels) noexcept {
+                                       int max_levels) {
+  detail::require_level_count(max_levels);
+  detail::require_level(level, max_levels);
   if (order == ReadOrder::current_apart) return level + 1;
   return order == ReadOrder::after_push ? (std::max)(level, landed_level(count, max_levels))
                                         : level;
@@ -2425,8 +3076,8 @@ class ActiveLevels {
 
 /// The weight index under which a read at the next token sees that token's own leaf, or -1 where
 /// it does not (`before_push`).
-[[nodiscard]] constexpr int seen_leaf_level(ReadOrder order, std::uint64_t count,
-                                            int max_levels) noexcept {
+[[nodiscard]] constexpr int seen_leaf_level(ReadOrder order, std::uint64_t count, int max_levels) {
+  detail::require_level_count(max_levels);
   if (order == ReadOrder::before_push) return -1;
   return order == ReadOrder::after_push ? landed_level(count, max_levels) : 0;
 }
@@ -2465,6 +3116,7 @@ class Preparation {
     layout_.d_k = d_k;
     layout_.d_v = d_v;
     layout_.key_rows = key_rows_of(inner_, d_k);
+    require_length("key_rows(d_k) of the rule", layout_.key_rows);
     parameters_.append(projection("w_key", d_k));
     layout_.v = parameters_.append(projection("w_value", d_v));
     layout_.q = parameters_.append(projection("w_query", d_k));
@@ -2537,7 +3189,7 @@ class Preparation {
 
   Inner inner_;
   Weights weights_;
-  Layout layout_;
+  Layout layout_{};
   Parameters<Scalar> parameters_;
   int weight_count_;
 };
@@ -2673,7 +3325,7 @@ void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  P packets[Vectors][N];
+  P packets[Vectors][array_size(N)];
   for (std::size_t s = 0; s < Vectors; ++s) {
     for (int n = 0; n < N; ++n) packets[s][n] = ei::ploadu<P>(vectors[s] + first + n * width);
   }
@@ -2766,13 +3418,14 @@ void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first
     std::fill(sums, sums + band, zero);
     for (int term = 0; term < count; ++term) {
       auto& [m, vector, weights, duals, found] = terms[term];
-      P d[N], packets[N], along[2] = {zero, zero};
+      P d[array_size(N)], along[2] = {zero, zero};
       load_in_order_of<Stored, N, Scalar>(vector + first, d);
       const Stored* row = m + top * stride + first;
       for (Index i = 0; i < height; ++i, row += stride) {
-        load_packets<Scalar, N>(row, packets);
-        P dot = ei::pmul(packets[0], d[0]);
-        for (int n = 1; n < N; ++n) dot = ei::pmadd(packets[n], d[n], dot);
+        P dot = zero;
+        for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
+          dot = n == 0 ? ei::pmul(packet, d[0]) : ei::pmadd(packet, d[n], dot);
+        });
         sums[i] = ei::pmadd(ei::pset1<P>(weights[top + i]), dot, sums[i]);
         along[i % 2] = ei::pmadd(ei::pset1<P>(duals[top + i]), dot, along[i % 2]);
       }
@@ -2795,13 +3448,13 @@ void dotted_rows_from(DottedRows<Stored, Scalar>* terms, int count, Index first,
   if constexpr (N > 1) {
     dotted_rows_from<N / 2>(terms, count, first, rows, columns, stride, out);
   } else {
+    Scalar buffer[packet_length<Scalar>];
     for (int term = 0; term < count && first < columns; ++term) {
       auto& [m, vector, weights, duals, found] = terms[term];
       for (Index i = 0; i < rows; ++i) {
         Scalar dot(0);
-        for (Index j = first; j < columns; ++j) {
-          dot += static_cast<Scalar>(m[i * stride + j]) * vector[j];
-        }
+        const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
+        for (Index j = first; j < columns; ++j) dot += rest[j - first] * vector[j];
         out[i] += weights[i] * dot;
         found += duals[i] * dot;
       }
@@ -3010,24 +3663,23 @@ class LowRankProduct {
   /// m <- P m, row-major in memory, some columns at a time.
   template <class Stored>
   void apply(Stored* m, Index rows, Index columns, Vector<Scalar>&) const {
-    std::array<Scalar, most_on_stack> found;
-    const Index most = count_ == 0 ? columns : most_on_stack / count_;
+    std::array<Scalar, most_on_stack> found, one_row;
+    const Index most = most_on_stack / (std::max)(count_, Index{1});
     for (Index first = 0; first < columns; first += most) {
       const Index piece = (std::min)(most, columns - first);
-      Eigen::Map<RowMajorMatrix<Stored>, 0, Eigen::OuterStride<>> s(m + first, rows, piece,
-                                                                    Eigen::OuterStride<>(columns));
       Eigen::Map<RowMajorMatrix<Scalar>> sums(found.data(), count_, piece);
+      Eigen::Map<Vector<Scalar>> row(one_row.data(), piece);
       sums.setZero();
-      for (Index j = 0; j < count_; ++j) {
-        for (Index i = 0; i < rows; ++i) sums.row(j) += z_(j, i) * s.row(i).template cast<Scalar>();
-        sums.row(j) *= u_factors_[j];
-      }
       for (Index i = 0; i < rows; ++i) {
-        for (Index c = 0; c < piece; ++c) {
-          Scalar changed = diagonal_[i] * static_cast<Scalar>(s(i, c));
-          for (Index j = 0; j < count_; ++j) changed -= u_(j, i) * sums(j, c);
-          s(i, c) = static_cast<Stored>(changed);
-        }
+        convert(m + first + i * columns, piece, row.data());
+        for (Index j = 0; j < count_; ++j) sums.row(j) += z_(j, i) * row.transpose();
+      }
+      for (Index j = 0; j < count_; ++j) sums.row(j) *= u_factors_[j];
+      for (Index i = 0; i < rows; ++i) {
+        convert(m + first + i * columns, piece, row.data());
+        row *= diagonal_[i];
+        for (Index j = 0; j < count_; ++j) row -= u_(j, i) * sums.row(j).transpose();
+        convert(row.data(), piece, m + first + i * columns);
       }
     }
   }
@@ -3045,7 +3697,8 @@ class LowRankProduct {
     std::int64_t updates_so_far = self.count_;
     part("updates", updates_so_far);
     require_between("updates", updates_so_far, std::int64_t{0}, std::int64_t{self.z_.rows()});
-    if constexpr (is_written<Self>) self.count_ = static_cast<Index>(updates_so_far);
+    if constexpr (is_written<Self>)
+      self.count_ = static_cast<decltype(self.count_)>(updates_so_far);
     part("diagonal", self.diagonal_);
     part("u", self.u_.topRows(self.count_));
     part("u_factors", self.u_factors_.head(self.count_));
@@ -3135,6 +3788,7 @@ class DiagonalProduct {
   /// Scalars that `apply` and `follow` need apart.
   [[nodiscard]] static Index scratch_size(Index) { return 0; }
 
+  [[nodiscard]] bool fits(Index key_rows, Index d_v) const { return product_.fits(key_rows, d_v); }
   /// P = I
   void reset() { product_.reset(); }
   /// P <- L P, and the same for r
@@ -3165,7 +3819,7 @@ class DiagonalProduct {
   template <class Stored>
   void apply(Stored* m, Index rows, Index columns, Vector<Scalar>&) const {
     if constexpr (OneFactor<Kind>) {
-      if (product_.factor() == Scalar(1)) return;
+      if (is_exactly(product_.factor(), Scalar(1))) return;
     }
     scale(
         m, rows, columns, columns, [&](Index i) { return product_.row_factor(i); },
@@ -3216,6 +3870,9 @@ class DenseProduct {
   /// For columns that are too long for the stack.
   [[nodiscard]] static Index scratch_size(Index key_rows) {
     return key_rows > most_on_stack ? 2 * columns_at_once * key_rows : 0;
+  }
+  [[nodiscard]] bool fits(Index key_rows, Index d_v) const {
+    return left_.rows() == key_rows && right_.size() == d_v;
   }
   void reset() {
     left_.setIdentity();
@@ -3296,8 +3953,8 @@ class DenseProduct {
       by_pieces(columns_at_once, scratch.data(), scratch.data() + columns_at_once * rows);
       return;
     }
-    std::array<Scalar, most_on_stack> before;
-    std::array<Scalar, is_narrow<Stored> ? most_on_stack : 1> after;
+    std::array<Scalar, array_size(most_on_stack)> before;
+    std::array<Scalar, is_narrow<Stored> ? array_size(most_on_stack) : 1> after;
     const Index whole = most_on_stack / rows;
     by_pieces(whole > columns_at_once ? whole / columns_at_once * columns_at_once : whole,
               before.data(), after.data());
@@ -3306,15 +3963,14 @@ class DenseProduct {
   void apply_to_piece(Stored* m, Index rows, Index columns, Index stride, const Scalar* of_column,
                       Scalar* before, Scalar* after) const {
     using Piece = Eigen::Map<RowMajorMatrix<Scalar>, 0, Eigen::OuterStride<>>;
-    Eigen::Map<RowMajorMatrix<Stored>, 0, Eigen::OuterStride<>> target(
-        m, rows, columns, Eigen::OuterStride<>(stride));
     Piece old(before, rows, columns, Eigen::OuterStride<>(columns));
-    old = target.template cast<Scalar>();
+    for (Index i = 0; i < rows; ++i) convert(m + i * stride, columns, &old(i, 0));
     if constexpr (is_narrow<Stored>) {
       Piece changed(after, rows, columns, Eigen::OuterStride<>(columns));
       write_product(old, changed, of_column);
-      target = changed.template cast<Stored>();
+      for (Index i = 0; i < rows; ++i) convert(&changed(i, 0), columns, m + i * stride);
     } else {
+      Piece target(m, rows, columns, Eigen::OuterStride<>(stride));
       write_product(old, target, of_column);
     }
   }
@@ -3540,18 +4196,23 @@ struct LevelReads {
 
 namespace loglinear::detail {
 
-/// to[j] += from[j] and from[j] = 0 for `size` contiguous numbers.
+/// to[j] += from[j] for `size` contiguous numbers.
 template <class Stored, class To>
-void move_into(Stored* from, Index size, To* to) {
+void add_to(const Stored* from, Index size, To* to) {
   using Scalar = Accumulator<To>;
   constexpr Index width = packet_size<Scalar>;
   Index j = 0;
   for (; j + width <= size; j += width) {
     store<Scalar>(to + j, Eigen::internal::padd(load<Scalar>(to + j), load<Scalar>(from + j)));
   }
-  for (; j < size; ++j) {
-    to[j] = static_cast<To>(static_cast<Scalar>(to[j]) + static_cast<Scalar>(from[j]));
-  }
+  Scalar buffer[packet_length<Scalar>];
+  const Scalar* rest = j < size ? wide_rest<Scalar>(from, j, size, buffer) : nullptr;
+  for (; j < size; ++j) to[j] = static_cast<To>(static_cast<Scalar>(to[j]) + *rest++);
+}
+/// The same, and from[j] = 0.
+template <class Stored, class To>
+void move_into(Stored* from, Index size, To* to) {
+  add_to(from, size, to);
   std::fill(from, from + size, Stored(0));
 }
 
@@ -3574,7 +4235,7 @@ void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, In
       Scalar* sums;
       if constexpr (is_narrow<Stored>) {
         sums = wide.data();
-        for (Index j = 0; j < length; ++j) sums[j] = static_cast<Scalar>(target[j]);
+        if (keeps) convert(target, length, sums);
       } else {
         sums = target;
       }
@@ -3596,9 +4257,7 @@ void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, In
       for (Stored* merged = lowest; merged < target; merged += size) {
         move_into(merged, length, sums);
       }
-      if constexpr (is_narrow<Stored>) {
-        for (Index j = 0; j < length; ++j) target[j] = static_cast<Stored>(sums[j]);
-      }
+      if constexpr (is_narrow<Stored>) convert(sums, length, target);
     }
   }
 }
@@ -3717,9 +4376,7 @@ class Levels {
   [[nodiscard]] double norm() const {
     double sum = 0;
     for (int l : active_levels()) {
-      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
-      const ConstFlat one(data(l), d_k_ * d_v_);
-      sum += to_double(one.template cast<Accumulator>().stableNorm());
+      sum += norm_of(data(l), d_k_ * d_v_);
     }
     return sum;
   }
@@ -3757,6 +4414,23 @@ class Levels {
     return bounded(growth, leaf, own_measure());
   }
 
+  /// out = sum_l weights[l] S_l^T query over the active levels.
+  template <class Out>
+  void read(const Accumulator* query, const Accumulator* weights, Out&& out) const {
+    constexpr Index piece = 4 * column_block;
+    std::array<WeightedRows<Scalar, Accumulator>, max_level_limit> terms;
+    std::array<Accumulator, piece> sums;
+    for (Index first = 0; first < d_v_; first += piece) {
+      const Index length = (std::min)(piece, d_v_ - first);
+      std::size_t count = 0;
+      for (int l : active_levels()) {
+        terms[count++] = {data(l) + first, d_k_, {query}, weights[l]};
+      }
+      weighted_rows(terms.data(), static_cast<int>(count), length, d_v_, sums.data());
+      out.segment(first, length) = Eigen::Map<const Vector<Accumulator>>(sums.data(), length);
+    }
+  }
+
   /// Undergoes `transition`, then pushes the leaf `keys values^T`; `magnitude` is what
   /// `require_writable` returned for them.
   template <class Kind, class Keys, class Values>
@@ -3767,13 +4441,14 @@ class Levels {
   /// The leaf alone.
   template <class Keys, class Values>
   void push(const Keys& keys, const Values& values, double magnitude) {
-    if (values.outerStride() == d_v_) {
-      carry_bucket(
-          0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
-      magnitude_ = magnitude;
-    } else {
-      push(keys, detail::Matrix<Accumulator>(values), magnitude);
+    if constexpr (Values::ColsAtCompileTime != 1) {
+      if (values.outerStride() != d_v_) {
+        return push(keys, detail::Matrix<Accumulator>(values), magnitude);
+      }
     }
+    carry_bucket(
+        0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
+    magnitude_ = magnitude;
   }
   /// Every level undergoes `transition`; a push follows, or `defer`.
   template <class Kind>
@@ -3782,13 +4457,13 @@ class Levels {
     [[maybe_unused]] RowMajorMatrix<Accumulator> wide(is_narrow<Scalar> ? d_k_ : 0,
                                                       is_narrow<Scalar> ? d_v_ : 0);
     for (int l : active_levels()) {
-      auto one = level(l);
       if constexpr (is_narrow<Scalar>) {
-        wide = one.template cast<Accumulator>();
+        convert(data(l), wide.size(), wide.data());
         transition.left(wide);
         transition.right(wide);
-        one = wide.template cast<Scalar>();
+        convert(wide.data(), wide.size(), data(l));
       } else {
+        auto one = level(l);
         transition.left(one);
         transition.right(one);
       }
@@ -3843,7 +4518,7 @@ class Levels {
   void add(const Levels& later) {
     const bool fits = is_at_most(magnitude_ + later.magnitude_, magnitude_limit<Scalar>());
     magnitude_ = bounded(1, fits ? later.magnitude_ : later.norm());
-    coefficients_ += later.coefficients_;
+    add_to(later.coefficients_.data(), coefficients_.size(), coefficients_.data());
   }
 
   /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
@@ -3852,6 +4527,8 @@ class Levels {
   void replace(std::uint64_t size, LevelAt level_at) {
     double magnitude = 0;
     for (int l : ActiveLevels(size, max_levels_)) {
+      require_size("a level after these tokens (rows)", level_at(l).rows(), d_k_);
+      require_size("a level after these tokens (columns)", level_at(l).cols(), d_v_);
       require_finite("a coefficient of the state after these tokens", level_at(l));
       magnitude += to_double(level_at(l).stableNorm());
     }
@@ -3892,7 +4569,11 @@ class Levels {
       fail("the largest coefficient", max_abs(coefficients_),
            "within the range of the scalar converted to");
     }
-    other.coefficients_ = coefficients_.template cast<Other>();
+    if constexpr (std::is_same_v<Accumulator, detail::Accumulator<Other>>) {
+      convert(coefficients_.data(), coefficients_.size(), other.coefficients_.data());
+    } else {
+      other.coefficients_ = coefficients_.template cast<Other>();
+    }
     other.size_ = size_;
     other.magnitude_ = magnitude_;
     return other;
@@ -3933,6 +4614,26 @@ class Levels {
 
   using Storage = Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
 
+  /// The Frobenius norm of one level.
+  [[nodiscard]] static double norm_of(const Scalar* m, Index size) {
+    if constexpr (is_narrow<Scalar>) {
+      constexpr Index piece = 4 * column_block;
+      std::array<Accumulator, piece> wide;
+      double norm = 0;
+      for (Index first = 0; first < size; first += piece) {
+        const Index length = (std::min)(piece, size - first);
+        convert(m + first, length, wide.data());
+        norm = std::hypot(
+            norm,
+            to_double(Eigen::Map<const Vector<Accumulator>>(wide.data(), length).stableNorm()));
+      }
+      return norm;
+    } else {
+      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
+      return to_double(ConstFlat(m, size).stableNorm());
+    }
+  }
+
   [[nodiscard]] auto own_measure() const {
     return [this](bool exactly) { return exactly ? norm() : norm_bound(); };
   }
@@ -3963,11 +4664,13 @@ class Levels {
     return Overflow != LastLevel::forget;
   }
   void scale(int l, double factor) {
-    if (factor == 1) return;
-    level(l) *= static_cast<Scalar>(static_cast<Accumulator>(factor));
+    if (is_exactly(factor, 1.0)) return;
+    const auto wide = static_cast<Accumulator>(factor);
+    detail::scale<Scalar, Accumulator>(
+        data(l), 1, d_k_ * d_v_, d_k_ * d_v_, [&](Index) { return wide; }, nullptr);
   }
 
-  Storage coefficients_;
+  Storage coefficients_{};
   Index d_k_ = 0, d_v_ = 0;
   std::uint64_t size_ = 0;
   double magnitude_ = 0;
@@ -3998,7 +4701,9 @@ template <class State>
 namespace loglinear {
 
 /// A moment of a stream: what a layer remembers, in its internal form, so that a layer that is
-/// restored to it goes on bit for bit as it did from there. Weights are no part of it.
+/// restored to it goes on bit for bit as it did from there. Weights are no part of it, and neither
+/// are hyperparameters: every layer takes it whose states have this shape, max_levels, d_k and d_v
+/// and as many leaves a token, and whose rule has this kind of transition.
 ///
 /// It holds the active levels, the leaves that stand apart and the products of transitions that
 /// levels have yet to undergo, and nothing of inactive levels: about `active_level_count()`
@@ -4065,18 +4770,20 @@ class StreamSnapshot {
     }
   }
 
-  /// \throws std::invalid_argument where `stream` has another shape
+  /// \throws std::invalid_argument where nothing is held, or `stream` has another shape
   template <class Stream>
   void require_shape_of(const Stream& stream) const {
+    if (!recent_) detail::fail("the snapshot", "empty", "one that a layer has taken");
     detail::require_size("max_levels of the snapshot", max_levels_, stream.max_levels());
     detail::require_size("d_k of the snapshot", key_rows_, stream.key_rows());
     detail::require_size("d_v of the snapshot", d_v_, stream.d_v());
     detail::require_size("the leaves of a token of the snapshot", leaves_, stream.leaves_);
   }
 
-  /// Makes `stream`, which must have the same shape, what it was.
+  /// Makes `stream` what it was. \throws std::invalid_argument as `require_shape_of`
   template <class Stream>
   void restore(Stream& stream) const {
+    require_shape_of(stream);
     stream.levels_.restore(level_tokens_, magnitude_, levels_.data());
     std::copy(keys_.begin(), keys_.end(), stream.keys_.data());
     std::copy(values_.begin(), values_.end(), stream.values_.data());
@@ -4135,10 +4842,10 @@ class StreamSnapshot {
   Index key_rows_ = 0, d_v_ = 0, leaves_ = 0, buffered_ = 0;
   std::uint64_t level_tokens_ = 0;  // those that are in levels
   double magnitude_ = 0, growth_ = 1;
-  std::vector<Stored> levels_;  // the active ones, lowest first
-  std::vector<Scalar> keys_, values_, factors_;
-  std::optional<detail::RecentProduct<Kind>> recent_;
-  std::vector<detail::PendingProduct<Kind>> pending_;
+  std::vector<Stored> levels_{};  // the active ones, lowest first
+  std::vector<Scalar> keys_{}, values_{}, factors_{};
+  std::optional<detail::RecentProduct<Kind>> recent_{};
+  std::vector<detail::PendingProduct<Kind>> pending_{};
 };
 
 }  // namespace loglinear
@@ -4318,7 +5025,8 @@ class StreamState {
     std::int64_t buffered = self.buffered_;  // the same in a file whatever Index is
     part("buffered", buffered);
     require_between("buffered", buffered, std::int64_t{0}, std::int64_t{self.capacity() - 1});
-    if constexpr (is_written<Self>) self.buffered_ = static_cast<Index>(buffered);
+    if constexpr (is_written<Self>)
+      self.buffered_ = static_cast<decltype(self.buffered_)>(buffered);
     const Index n = self.buffered_ * self.leaves_;
     part("buffered_keys", self.keys_.topRows(n));
     part("buffered_values", self.values_.topRows(n));
@@ -4626,6 +5334,9 @@ struct StreamParts {
     require_size("max_levels of the later part", later.max_levels(), earlier.max_levels());
     require_size("d_k of the later part", later.key_rows(), earlier.key_rows());
     require_size("d_v of the later part", later.d_v(), earlier.d_v());
+    if (!product.fits(earlier.key_rows(), earlier.d_v())) {
+      fail("the product of the later part", "of another shape", "made for this layer's states");
+    }
     Stream whole(earlier), rest(later);
     static_cast<void>(whole.settled_levels());
     static_cast<void>(rest.settled_levels());
@@ -4724,6 +5435,7 @@ void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
 /// The same, and finite.
 template <class In, class Scalar>
 void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
+  const FlushToZero<Scalar> flush;
   copy_vector(in, name, into);
   require_finite(name, into);
 }
@@ -5087,6 +5799,171 @@ static_assert(LevelWeights<UnitWeights, double>);
 
 #endif  // LOGLINEAR_LEVEL_WEIGHTS_HPP
 
+// ---- loglinear/sequence/array.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_ARRAY_HPP
+#define LOGLINEAR_SEQUENCE_ARRAY_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// Whether the numbers of an Eigen object lie elsewhere, so that they outlive it.
+template <class Type>
+inline constexpr bool refers_elsewhere = false;
+template <class Plain, int Options, class Stride>
+inline constexpr bool refers_elsewhere<Eigen::Map<Plain, Options, Stride>> = true;
+template <class Plain, int Options, class Stride>  // a Ref to const may hold a copy
+inline constexpr bool refers_elsewhere<Eigen::Ref<Plain, Options, Stride>> =
+    !std::is_const_v<Plain>;
+template <class All, int Rows, int Columns, bool inner>
+inline constexpr bool refers_elsewhere<Eigen::Block<All, Rows, Columns, inner>> =
+    refers_elsewhere<std::remove_const_t<All>>;
+template <class All, int Size>
+inline constexpr bool refers_elsewhere<Eigen::VectorBlock<All, Size>> =
+    refers_elsewhere<std::remove_const_t<All>>;
+
+/// Whether an Eigen object is a column in memory, of any stride.
+template <class Type>
+inline constexpr bool is_column_memory = [] {
+  if constexpr (requires { Type::InnerStrideAtCompileTime; }) {
+    return Type::ColsAtCompileTime == 1 && (Type::Flags & Eigen::DirectAccessBit) != 0;
+  } else {
+    return false;
+  }
+}();
+
+/// Whether an argument of type In&& can be viewed where it is.
+template <class In, class Type = std::remove_cvref_t<In>>
+inline constexpr bool can_be_viewed = (is_row_major_memory<Type> ||
+                                       is_column_memory<Type>)&&(std::is_lvalue_reference_v<In> ||
+                                                                 refers_elsewhere<Type>);
+
+/// The rows of a matrix, or of a column, where they are.
+template <class In>
+[[nodiscard]] RowsView<typename In::Scalar> rows_in_place(const In& in) {
+  const Index stride = is_column_memory<In> ? in.innerStride() : in.outerStride();
+  return {in.data(), in.rows(), in.cols(), Eigen::OuterStride<>(stride)};
+}
+
+/// A matrix, vector or expression of Eigen's.
+template <class Type>
+concept EigenObject = decltype(is_eigen(std::declval<std::remove_cvref_t<Type>*>()))::value;
+/// Memory that is not Eigen's: std::vector, std::array, std::span.
+template <class Type>
+concept OtherMemory = !EigenObject<Type> && requires(const Type& memory) {
+  memory.data();
+  memory.size();
+};
+
+/// What a SequenceArray owns; a base of it so that it is there before the view of it.
+template <class Scalar>
+struct OwnedRows {
+  RowMajorMatrix<Scalar> owned_;
+};
+
+}  // namespace detail
+
+/// One array of a sequence, a row a token: a view of the caller's numbers where they can be read as
+/// they lie, and else a matrix of its own.
+///
+/// * A named object with contiguous rows is viewed and must outlive this one: a row-major matrix, a
+///   Map, Ref or Block of such a matrix, a column of any stride.
+/// * A Map is viewed also where it has no name, and so are a Ref that can be written to and a Block
+///   of either.
+/// * A temporary row-major matrix is moved in.
+/// * Anything else is copied: column-major matrices, expressions, other strides, and a part of a
+///   matrix that has no name, since the matrix itself may be a temporary. Give the part a name to
+///   have it viewed, `const auto part = all.middleRows(8, 4)`.
+///
+/// Copies of a view are views of the same memory, copies of what is owned are its own. What has
+/// been moved from is absent. An array without coefficients is absent, whatever its shape.
+///
+/// It is itself an Eigen expression, read-only; what is made of it, such as `in.q.row(0)`, refers
+/// to it.
+///
+/// \tparam Scalar_  float, double, ...: that of everything it is made from
+template <class Scalar_>
+class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::RowsView<Scalar_> {
+  using Owned = detail::OwnedRows<Scalar_>;
+  using View = detail::RowsView<Scalar_>;
+
+ public:
+  using Scalar = Scalar_;
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+
+  /// Absent. Does not allocate.
+  SequenceArray() noexcept : View(nothing()) {}
+
+  /// Any Eigen matrix or vector of this scalar. Allocates where the table above says that it holds
+  /// a copy.
+  template <detail::EigenObject In>
+  requires(!std::is_same_v<std::remove_cvref_t<In>, SequenceArray>) SequenceArray(In&& in)
+      : SequenceArray(Views<In>(), std::forward<In>(in)) {}
+
+  /// Refuses memory that is not of Eigen, with advice.
+  template <detail::OtherMemory In>
+  SequenceArray(const In&) : View(nothing()) {
+    static_assert(detail::EigenObject<In>,
+                  "an array of a sequence is an Eigen matrix or vector: wrap other memory, "
+                  "Eigen::Map<const Eigen::VectorXd>(data, size)");
+  }
+
+  SequenceArray(const SequenceArray& other)
+      : Owned(other),
+        View(owns() ? detail::rows_in_place(this->owned_) : static_cast<const View&>(other)) {}
+  SequenceArray(SequenceArray&& other) noexcept
+      : Owned(std::move(other)), View(static_cast<const View&>(other)) {
+    std::destroy_at(&other);
+    std::construct_at(&other);
+  }
+  SequenceArray& operator=(SequenceArray other) noexcept {
+    std::destroy_at(this);
+    return *std::construct_at(this, std::move(other));
+  }
+  ~SequenceArray() = default;
+
+  /// Whether it has no coefficients: what was not given.
+  [[nodiscard]] bool is_absent() const noexcept { return this->size() == 0; }
+  /// Whether the coefficients are its own.
+  [[nodiscard]] bool owns() const noexcept { return this->owned_.size() > 0; }
+
+ private:
+  template <class In>
+  using Views = std::bool_constant<detail::can_be_viewed<In>>;
+
+  template <class In>
+  SequenceArray(std::true_type, const In& in) : View(detail::rows_in_place(in)) {
+    require_scalar<In>();
+  }
+  template <class In>
+  SequenceArray(std::false_type, In&& in)
+      : Owned{evaluated(std::forward<In>(in))}, View(detail::rows_in_place(this->owned_)) {}
+
+  [[nodiscard]] static View nothing() noexcept { return {nullptr, 0, 0, Eigen::OuterStride<>(0)}; }
+
+  template <class In>
+  [[nodiscard]] static Matrix evaluated(In&& in) {
+    require_scalar<std::remove_cvref_t<In>>();
+    if constexpr (std::is_base_of_v<Eigen::ArrayBase<std::remove_cvref_t<In>>,
+                                    std::remove_cvref_t<In>>) {
+      return in.matrix();
+    } else {
+      return Matrix(std::forward<In>(in));
+    }
+  }
+  template <class In>
+  static constexpr void require_scalar() {
+    static_assert(std::is_same_v<typename In::Scalar, Scalar>,
+                  "an array of a sequence must have the scalar of its SequenceInputs: convert it "
+                  "with .cast<Scalar>()");
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_ARRAY_HPP
+
 // ---- loglinear/sequence/block_gradient.hpp
 
 #ifndef LOGLINEAR_SEQUENCE_BLOCK_GRADIENT_HPP
@@ -5099,9 +5976,13 @@ template <class Scalar>
 struct BlockGradient {
   detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x d_model
 
-  /// With respect to one weight array, by its name in the layer; a read-only view.
-  /// \throws std::invalid_argument for a name that is not one of the layer's weights
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const {
+  /// With respect to one weight array, by its name in the layer; a read-only view, valid as long as
+  /// this object. \throws std::invalid_argument for a name that is not one of the layer's weights
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
+    return weights.get(name);
+  }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
     return weights.get(name);
   }
 
@@ -5164,9 +6045,7 @@ struct SequenceShape {
   [[nodiscard]] static Moments removals_at() { return {0, 1}; }
 };
 
-/// Rows that lie somewhere, contiguous each.
-template <class Scalar>
-using RowsView = Eigen::Map<const RowMajorMatrix<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
+/// The rows of a matrix where they are.
 template <class Rows>
 [[nodiscard]] RowsView<typename Rows::Scalar> view_of(const Rows& rows) {
   static_assert(Rows::IsRowMajor);
@@ -5927,13 +6806,13 @@ class ChunkMap {
 
   /// What a pass for states computes.
   struct Kept {
-    Matrix decayed_keys;                  // k D
-    Matrix lookups, removals;             // p D, u D
-    Matrix lower, lookup_key;             // L = <p, u>_D, <p, k>_D
-    Matrix inverse, found, found_leaves;  // T, T p D, T <p, k>_D
-    Matrix keys, transition;              // the matrices of the same names; A only if `is_formed`
+    Matrix decayed_keys{};                      // k D
+    Matrix lookups{}, removals{};               // p D, u D
+    Matrix lower{}, lookup_key{};               // L = <p, u>_D, <p, k>_D
+    Matrix inverse{}, found{}, found_leaves{};  // T, T p D, T <p, k>_D
+    Matrix keys{}, transition{};  // the matrices of the same names; A only if `is_formed`
     bool is_formed = false;
-    std::vector<Matrix> found_states;  // F S of each older state, F p D for delta rules; if not
+    std::vector<Matrix> found_states{};  // F S of each older state, F p D for delta rules; if not
   };
   /// Exchanges what is kept: after a pass for states, and before the one for gradients that it
   /// precedes.
@@ -6092,11 +6971,11 @@ class ChunkMap {
   Index tokens_ = 0, leaves_ = 0, moments_ = 0;
   Pass pass_ = Pass::states;
   bool folds_ = false;  // queries are left as they are, their decay is in `query_factor`
-  Kept kept_;
-  Matrix decayed_queries_, query_key_;  // q D, <q, k>_D
-  Matrix query_removal_;                // <q, u>_D
-  Matrix scores_, queries_;
-  Matrix scratch_, carried_;
+  Kept kept_{};
+  Matrix decayed_queries_{}, query_key_{};  // q D, <q, k>_D
+  Matrix query_removal_{};                  // <q, u>_D
+  Matrix scores_{}, queries_{};
+  Matrix scratch_{}, carried_{};
 };
 
 }  // namespace loglinear::detail
@@ -6486,8 +7365,8 @@ class ValueMix {
   Moments queries_at_, leaves_at_;
   Index tokens_ = 0;
   HalfDecays<Scalar> halves_;
-  Matrix decay_, from_start_, to_end_, ended_values_;
-  Matrix later_, earlier_, d_earlier_, earlier_transposed_, values_transposed_, reads_, notes_;
+  Matrix decay_{}, from_start_, to_end_, ended_values_{};
+  Matrix later_, earlier_, d_earlier_, earlier_transposed_, values_transposed_{}, reads_{}, notes_;
   Eigen::Matrix<Scalar, 1, Eigen::Dynamic> running_, sum_;
 };
 
@@ -6643,8 +7522,8 @@ class ChunkStep {
   std::optional<Views> rows_{};
   ChunkMap<Scalar> map_;
   ValueMix<Scalar> mix_;
-  Matrix weighted_;
-  Row lambda_;
+  Matrix weighted_{};
+  Row lambda_{};
 };
 
 }  // namespace loglinear::detail
@@ -6827,11 +7706,11 @@ class ChunkMapPullback {
   const typename ChunkMap<Scalar>::Kept& kept_;
   ChunkDecay<Scalar>& decay_;
   SequenceShape shape_;
-  Matrix d_transition_;                                // where A is formed
-  Matrix d_written_transposed_, d_sought_transposed_;  // where it is not
-  Matrix d_lookups_, d_removals_, d_lower_, d_query_removal_, d_lookup_key_;
-  Matrix d_found_, d_found_leaves_;
-  Matrix scratch_, carried_, transposed_;
+  Matrix d_transition_{};                                  // where A is formed
+  Matrix d_written_transposed_{}, d_sought_transposed_{};  // where it is not
+  Matrix d_lookups_{}, d_removals_{}, d_lower_{}, d_query_removal_{}, d_lookup_key_{};
+  Matrix d_found_{}, d_found_leaves_{};
+  Matrix scratch_{}, carried_{}, transposed_{};
 };
 
 }  // namespace loglinear::detail
@@ -6955,10 +7834,10 @@ class ChunkStepPullback {
   ChunkStep<Scalar>& step_;
   ChunkMapPullback<Scalar> map_;
   SequenceShape shape_;
-  Matrix lambda_out_;
-  Row lambda_, d_lambda_;
-  Matrix d_weighted_, d_queries_, d_keys_, carried_, transposed_, decayed_reads_;
-  Matrix d_queries_transposed_, d_out_transposed_, queries_transposed_, products_;
+  Matrix lambda_out_{};
+  Row lambda_{}, d_lambda_{};
+  Matrix d_weighted_{}, d_queries_{}, d_keys_{}, carried_{}, transposed_{}, decayed_reads_{};
+  Matrix d_queries_transposed_{}, d_out_transposed_{}, queries_transposed_{}, products_{};
 };
 
 }  // namespace loglinear::detail
@@ -7087,6 +7966,46 @@ class ChunkwiseRun {
 
 #endif  // LOGLINEAR_SEQUENCE_DETAIL_CHUNKWISE_RUN_HPP
 
+// ---- loglinear/sequence/detail/results.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
+
+// Finite tokens can have results that are not finite. Every form looks at what it has computed,
+// while it is still in the cache, and refuses the tokens before it changes a state.
+
+namespace loglinear::detail {
+
+/// Throws unless all rows are finite; `first` is the number of the first one.
+template <class Rows>
+void require_finite_rows(std::string_view what, const Rows& rows, Index first) {
+  if (all_finite(rows)) return;
+  for (Index i = 0; i < rows.rows(); ++i) {
+    for (Index j = 0; j < rows.cols(); ++j) {
+      if (is_finite(rows(i, j))) continue;
+      fail(std::string(what) + std::to_string(first + i) + ", column " + std::to_string(j) + ",",
+           to_double(rows(i, j)), "finite: a result leaves the range of the scalar type");
+    }
+  }
+}
+
+/// The same for reads, from token `first` on.
+template <class Rows>
+void require_finite_reads(const Rows& reads, Index first) {
+  require_finite_rows("the read of token ", reads, first);
+}
+
+/// The same for the rows of a gradient.
+template <class Rows>
+void require_finite_gradient(std::string_view name, const Rows& rows, Index first = 0) {
+  if (all_finite(rows)) return;
+  require_finite_rows("the gradient of " + std::string(name) + ", row ", rows, first);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
+
 // ---- loglinear/sequence/inputs.hpp
 
 #ifndef LOGLINEAR_SEQUENCE_INPUTS_HPP
@@ -7109,7 +8028,7 @@ void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
     into = from.exp();
     for (Index i = 0; i < from.rows(); ++i) {
       for (Index j = 0; j < from.cols(); ++j) {
-        if (from(i, j) == lowest) into(i, j) = Scalar(0);
+        if (is_exactly<Scalar>(from(i, j), lowest)) into(i, j) = Scalar(0);
       }
     }
   };
@@ -7134,8 +8053,8 @@ void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
 ///     level(t, s) = bit_width(t ^ s), tokens numbered from the stream's beginning
 ///
 /// (Guo et al., arXiv:2506.04761, equations 4 and 5; the read order `current_apart`). What is given
-/// decides the rule; absent arrays are empty, and keys are used as they are: nothing is normalised
-/// or scaled by 1/sqrt(d_k).
+/// decides the rule; an array without coefficients is absent, whatever its shape. Keys are used as
+/// they are: nothing is normalised or scaled by 1/sqrt(d_k).
 ///
 /// | rule                     | arrays besides q, k, v, lambda  | A_t                                                     | C_t                                            |
 /// |--------------------------|---------------------------------|---------------------------------------------------------|------------------------------------------------|
@@ -7157,23 +8076,24 @@ void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
 /// beta, `update_rule` is which of them are given, `scale` belongs into q). Those have batch and
 /// head dimensions and T x d in between: a head of one sequence here is one block of such a tensor.
 ///
-/// Each member refers to the caller's matrix where that is row-major with contiguous rows (maps and
-/// blocks included) and to a copy otherwise; it must outlive this struct.
+/// Each member is a `SequenceArray`: a view of the caller's named matrix where that is row-major with
+/// contiguous rows (maps and blocks included), which must then outlive this struct, and a matrix of
+/// its own otherwise. The struct is a plain value: copies are of views or deep, as each member is.
 // clang-format on
 template <class Scalar>
 struct SequenceInputs {
   using Matrix = detail::RowMajorMatrix<Scalar>;
-  using Rows = Eigen::Ref<const Matrix>;
+  using Rows = SequenceArray<Scalar>;
 
-  Rows q;                   ///< queries, T x d_k
-  Rows k;                   ///< keys, T x d_k, or n rows a token
-  Rows v;                   ///< values, T x d_v, or n rows a token
-  Rows lambda;              ///< level weights, T x levels, any finite numbers; see `levels_read`
-  Rows g = Matrix();        ///< log decays, T x 1 or T x d_k; -infinity forgets everything
-  Rows g_value = Matrix();  ///< log decays of value columns, T x d_v; likewise
-  Rows beta = Matrix();     ///< strengths of the delta rule, T x n; not together with u and p
-  Rows u = Matrix();        ///< what an update writes back, T x d_k, or m rows a token
-  Rows p = Matrix();        ///< what an update looks up, like u
+  Rows q;             ///< queries, T x d_k
+  Rows k;             ///< keys, T x d_k, or n rows a token
+  Rows v;             ///< values, T x d_v, or n rows a token
+  Rows lambda;        ///< level weights, T x levels, any finite numbers; see `levels_read`
+  Rows g = {};        ///< log decays, T x 1 or T x d_k; -infinity forgets everything
+  Rows g_value = {};  ///< log decays of value columns, T x d_v; likewise
+  Rows beta = {};     ///< strengths of the delta rule, T x n; not together with u and p
+  Rows u = {};        ///< what an update writes back, T x d_k, or m rows a token
+  Rows p = {};        ///< what an update looks up, like u
 
   [[nodiscard]] Eigen::Index length() const { return q.rows(); }  ///< T
   [[nodiscard]] Eigen::Index d_k() const { return q.cols(); }     ///< columns of q and k
@@ -7182,22 +8102,28 @@ struct SequenceInputs {
   [[nodiscard]] Eigen::Index leaves() const { return length() == 0 ? 1 : k.rows() / length(); }
   /// Rank-one updates a token: m, or n with beta.
   [[nodiscard]] Eigen::Index updates() const {
-    return beta.size() > 0 ? leaves() : length() == 0 ? 0 : u.rows() / length();
+    if (!beta.is_absent()) return leaves();
+    return length() == 0 || u.is_absent() ? 0 : u.rows() / length();
   }
 
-  /// The tokens [first, first + count) alone; refers to the same memory.
-  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const {
-    const auto rows = [&](const Rows& all) -> Rows {
-      const Eigen::Index each = length() == 0 ? 0 : all.rows() / length();
-      return all.middleRows(first * each, count * each);
-    };
-    return {rows(q),       rows(k),    rows(v), rows(lambda), rows(g),
-            rows(g_value), rows(beta), rows(u), rows(p)};
+  /// The tokens [first, first + count) alone, views of these arrays, which must outlive them.
+  /// \throws std::invalid_argument unless 0 <= first, 0 <= count and first + count <= length(), or
+  /// for an array whose rows are not so many a token
+  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const& {
+    return slice_of<false>(*this, first, count);
+  }
+  /// The same of a temporary; what that owns is copied.
+  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) && {
+    return slice_of<true>(*this, first, count);
   }
 
   /// Columns of lambda that tokens [start, start + T) of a stream read with `max_levels` levels of
   /// state: 1 for the token's own leaf, and one for each level that any of them can see.
+  /// \throws std::invalid_argument unless length >= 0, start + length < 2^64 and max_levels is 1 to
+  /// 64
   [[nodiscard]] static int levels_read(std::uint64_t start, Eigen::Index length, int max_levels) {
+    detail::require_level_count(max_levels);
+    require_room(start, length);
     if (length == 0) return 0;
     const std::uint64_t last = start + static_cast<std::uint64_t>(length) - 1;
     return (std::min)(static_cast<int>(std::bit_width(last)), max_levels) + 1;
@@ -7206,6 +8132,7 @@ struct SequenceInputs {
   /// \throws std::invalid_argument where shapes do not fit together, lambda has too few columns for
   /// tokens from `start` on, or a number is not finite (g and g_value may be -infinity)
   void validate(std::uint64_t start, int max_levels) const {
+    const detail::FlushToZero<Scalar> flush;
     require_shapes(start, max_levels);
     require_numbers(levels_read(start, length(), max_levels));
   }
@@ -7213,12 +8140,8 @@ struct SequenceInputs {
   /// The part of `validate` about shapes.
   void require_shapes(std::uint64_t start, int max_levels) const {
     const Eigen::Index tokens = length();
-    if (tokens == 0) return;
-    const std::uint64_t room = (std::numeric_limits<std::uint64_t>::max)() - start;
-    if (static_cast<std::uint64_t>(tokens) > room) {
-      detail::fail("the number of tokens (rows of q)", tokens,
-                   "at most " + std::to_string(room) + " after " + std::to_string(start));
-    }
+    if (tokens == 0) return require_no_rows();
+    require_room(start, tokens);
     detail::require_positive("d_k (columns of q)", d_k());
     detail::require_positive("d_v (columns of v)", d_v());
     detail::require_size("k (columns)", k.cols(), d_k());
@@ -7231,20 +8154,20 @@ struct SequenceInputs {
                    "at least " + std::to_string(needed) + " for tokens " + std::to_string(start) +
                        " to " + std::to_string(start + static_cast<std::uint64_t>(tokens) - 1));
     }
-    if (g.size() > 0) {
+    if (!g.is_absent()) {
       detail::require_size("g (rows)", g.rows(), tokens);
       if (g.cols() != 1) detail::require_size("g (columns, unless 1)", g.cols(), d_k());
     }
-    if (g_value.size() > 0) {
+    if (!g_value.is_absent()) {
       detail::require_size("g_value (rows)", g_value.rows(), tokens);
       detail::require_size("g_value (columns)", g_value.cols(), d_v());
     }
-    if (beta.size() > 0) {
+    if (!beta.is_absent()) {
       detail::require_size("beta (rows)", beta.rows(), tokens);
       detail::require_size("beta (columns)", beta.cols(), leaves());
       detail::require_size("u and p, with beta given,", u.size() + p.size(), 0);
     }
-    if (u.size() > 0 || p.size() > 0) {
+    if (!u.is_absent() || !p.is_absent()) {
       detail::require_size("u (columns)", u.cols(), d_k());
       detail::require_size("p (columns)", p.cols(), d_k());
       require_rows("u", u.rows());
@@ -7267,17 +8190,59 @@ struct SequenceInputs {
   }
 
  private:
+  static void require_room(std::uint64_t start, Eigen::Index tokens) {
+    const std::uint64_t room = (std::numeric_limits<std::uint64_t>::max)() - start;
+    if (tokens >= 0 && static_cast<std::uint64_t>(tokens) <= room) return;
+    detail::fail(
+        "the number of tokens (rows of q)", tokens,
+        "at least 0 and at most " + std::to_string(room) + " after " + std::to_string(start));
+  }
   void require_rows(const char* name, Eigen::Index rows) const {
     if (rows > 0 && rows % length() == 0) return;
     detail::fail(std::string("the number of rows of ") + name, rows,
                  "a multiple of the number of tokens, " + std::to_string(length()));
+  }
+  /// Without tokens nothing else may have any coefficients.
+  void require_no_rows() const {
+    const auto none = [](const char* name, const Rows& rows) {
+      if (rows.is_absent()) return;
+      detail::fail(std::string("the number of rows of ") + name, rows.rows(),
+                   "0, as q has no tokens");
+    };
+    none("k", k);
+    none("v", v);
+    none("lambda", lambda);
+    none("g", g);
+    none("g_value", g_value);
+    none("beta", beta);
+    none("u", u);
+    none("p", p);
+  }
+  template <bool copies_owned>
+  [[nodiscard]] static SequenceInputs slice_of(const SequenceInputs& in, Eigen::Index first,
+                                               Eigen::Index count) {
+    detail::require_between("the first token of the slice", first, Eigen::Index{0}, in.length());
+    detail::require_between("the number of tokens of the slice", count, Eigen::Index{0},
+                            in.length() - first);
+    const auto rows = [&](const char* name, const Rows& all) -> Rows {
+      if (in.length() == 0 || all.is_absent()) return all;
+      in.require_rows(name, all.rows());
+      const Eigen::Index each = all.rows() / in.length();
+      const auto part = all.middleRows(first * each, count * each);
+      if (copies_owned && all.owns()) return Matrix(part);
+      return part;
+    };
+    return {rows("q", in.q),           rows("k", in.k), rows("v", in.v),
+            rows("lambda", in.lambda), rows("g", in.g), rows("g_value", in.g_value),
+            rows("beta", in.beta),     rows("u", in.u), rows("p", in.p)};
   }
   static void require_log_decays(const char* name, const Rows& values) {
     if (detail::all_finite(values)) return;
     const Scalar lowest = -std::numeric_limits<Scalar>::infinity();
     for (Eigen::Index i = 0; i < values.rows(); ++i) {
       for (Eigen::Index j = 0; j < values.cols(); ++j) {
-        if (detail::is_finite(values(i, j)) || values(i, j) == lowest) continue;
+        if (detail::is_finite(values(i, j)) || detail::is_exactly<Scalar>(values(i, j), lowest))
+          continue;
         detail::fail(std::string(name) + "[" + std::to_string(i) + ", " + std::to_string(j) + "]",
                      detail::to_double(values(i, j)), "finite or -infinity");
       }
@@ -7334,14 +8299,18 @@ class InputSource final : public TokenSource<Scalar> {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
 
+  /// `in` must outlive it.
   InputSource(const SequenceInputs<Scalar>& in, Index weights)
       : in_(in), weights_(weights), leaves_(in.leaves()), updates_(in.updates()) {}
+  InputSource(const SequenceInputs<Scalar>&&, Index) = delete;
+  InputSource(const InputSource&) = delete;
+  InputSource& operator=(const InputSource&) = delete;
 
   /// Where reads go; nowhere before it is called.
   void read_into(Matrix& out) { out_ = &out; }
   /// Where gradients come from and go.
-  void differentiate(const Eigen::Ref<const Matrix>& d_out, SequenceGradients<Scalar>& gradients) {
-    d_out_ = &d_out;
+  void differentiate(const RowsView<Scalar>& d_out, SequenceGradients<Scalar>& gradients) {
+    d_out_.emplace(d_out);
     gradients_ = &gradients;
   }
 
@@ -7403,7 +8372,9 @@ class InputSource final : public TokenSource<Scalar> {
   }
 
   void take_out(Index first, const Chunk<Scalar>& chunk) override {
-    if (out_ != nullptr) out_->middleRows(first, chunk.tokens) = chunk.out.topRows(chunk.tokens);
+    if (out_ == nullptr) return;
+    require_finite_reads(chunk.out.topRows(chunk.tokens), first);
+    out_->middleRows(first, chunk.tokens) = chunk.out.topRows(chunk.tokens);
   }
 
   typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
@@ -7433,6 +8404,7 @@ class InputSource final : public TokenSource<Scalar> {
       to.u.middleRows(first * updates_, rows) = gradient.u.topRows(rows);
       to.p.middleRows(first * updates_, rows) = gradient.p.topRows(rows);
     }
+    require_finite_gradients(first, tokens);
   }
 
  private:
@@ -7445,6 +8417,23 @@ class InputSource final : public TokenSource<Scalar> {
     return finite(in_.q) && finite(in_.k) && finite(in_.v) && finite(in_.g) &&
            finite(in_.g_value) && finite(in_.beta) && finite(in_.u) && finite(in_.p) &&
            all_finite(in_.lambda.block(first, 0, tokens, weights_));
+  }
+
+  void require_finite_gradients(Index first, Index tokens) const {
+    const auto require = [&](const char* name, const Matrix& all) {
+      const Index each = all.rows() / in_.length();
+      require_finite_gradient(name, all.middleRows(first * each, tokens * each), first * each);
+    };
+    const auto& to = *gradients_;
+    require("q", to.q);
+    require("k", to.k);
+    require("v", to.v);
+    require("lambda", to.lambda);
+    require("g", to.g);
+    require("g_value", to.g_value);
+    require("beta", to.beta);
+    require("u", to.u);
+    require("p", to.p);
   }
 
   [[nodiscard]] bool is_delta() const { return in_.beta.size() > 0; }
@@ -7482,7 +8471,7 @@ class InputSource final : public TokenSource<Scalar> {
   Index weights_, leaves_, updates_;
   bool is_checked_ = false;
   Matrix* out_ = nullptr;
-  const Eigen::Ref<const Matrix>* d_out_ = nullptr;
+  std::optional<RowsView<Scalar>> d_out_{};
   SequenceGradients<Scalar>* gradients_ = nullptr;
 };
 
@@ -7517,6 +8506,8 @@ namespace loglinear {
 /// which is rounded away at each token: use a layer, which keeps such factors apart, and let no
 /// stream `undergo` them one by one.
 ///
+/// Numbers below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
+///
 /// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
 ///                    Eigen::NumTraits
 /// \tparam KeyDim     d_k at compile time, or Eigen::Dynamic
@@ -7536,6 +8527,7 @@ class LogLinearState {
                     (ValueDim == Eigen::Dynamic || ValueDim >= 1),
                 "KeyDim and ValueDim must be at least 1, or Eigen::Dynamic");
   using Levels = detail::Levels<Scalar_, KeyDim, ValueDim, MaxLevels, Overflow>;
+  using Flush = detail::FlushToZero<detail::Accumulator<Scalar_>>;
 
  public:
   /// What the last level does when it is full.
@@ -7602,12 +8594,16 @@ class LogLinearState {
 
   /// The matrix of one level, zero where inactive; a view, nothing is copied.
   /// \throws std::invalid_argument unless 0 <= level < max_levels
-  [[nodiscard]] ConstLevel level(int level) const {
+  [[nodiscard]] ConstLevel level(int level) const& {
     detail::require_between("level", level, 0, max_levels() - 1);
     return levels_.level(level);
   }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] LevelMatrix level(int level) const&& { return this->level(level); }
   /// All levels one after the other, row-major, length `max_levels * d_k * d_v`; a view.
-  [[nodiscard]] ConstFlat flat_state() const noexcept { return levels_.flat(); }
+  [[nodiscard]] ConstFlat flat_state() const& noexcept { return levels_.flat(); }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Vector<Scalar> flat_state() const&& { return levels_.flat(); }
 
   /// Empties all levels and sets `size()` to 0. Does not allocate.
   void reset() noexcept { levels_.reset(); }
@@ -7619,6 +8615,7 @@ class LogLinearState {
   /// count >= size(); nothing is changed then. O(active levels x d_k x d_v) whatever the count.
   /// Does not allocate
   void advance_to(std::uint64_t count) {
+    const Flush flush;
     if (count < size()) detail::fail("the count to advance to", count, "at least size()");
     levels_.advance_to(count);
   }
@@ -7635,6 +8632,7 @@ class LogLinearState {
   /// is exact, for every pair of counts. \throws std::invalid_argument for another shape or count,
   /// or where the sum could overflow; nothing is changed then. Does not allocate
   void add(const LogLinearState& later) {
+    const Flush flush;
     detail::require_size("max_levels of the state to add", later.max_levels(), max_levels());
     detail::require_size("d_k of the state to add", later.d_k(), d_k());
     detail::require_size("d_v of the state to add", later.d_v(), d_v());
@@ -7657,8 +8655,9 @@ class LogLinearState {
   /// argument that is not contiguous in memory.
   template <class Key, class Value>
   void push_leaf(const Eigen::MatrixBase<Key>& k, const Eigen::MatrixBase<Value>& v) {
-    with_columns(k, d_k(), "k", [&](const auto& keys) {
-      with_columns(v, d_v(), "v", [&](const auto& values) {
+    const Flush flush;
+    with_columns<KeyDim>(k, d_k(), "k", [&](const auto& keys) {
+      with_columns<ValueDim>(v, d_v(), "v", [&](const auto& values) {
         detail::require_positive("the number of keys (columns of k)", keys.cols());
         detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
         levels_.push(keys, values, levels_.require_writable(1, keys, values));
@@ -7671,6 +8670,7 @@ class LogLinearState {
   /// not allocate, unless the scalar is narrow.
   template <Transition<detail::Accumulator<Scalar_>> Kind>
   void undergo(const Kind& transition) {
+    const Flush flush;
     if (!transition.fits(d_k(), d_v())) {
       detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
     }
@@ -7687,12 +8687,13 @@ class LogLinearState {
   /// \param lambdas  length max_levels; weights of inactive levels are not read
   /// \param out      length d_v, overwritten; must not overlap q or lambdas
   ///
-  /// \throws std::invalid_argument for a wrong size or a coefficient of q or lambdas that is not
-  /// finite. O(active levels x d_k x d_v). Does not allocate, except to copy an argument that is
-  /// not contiguous in memory.
+  /// \throws std::invalid_argument for a wrong size, a coefficient of q or lambdas that is not
+  /// finite, or where the read would not be finite; `out` is as it was then. O(active levels x d_k
+  /// x d_v). Does not allocate, except to copy an argument that is not contiguous in memory.
   template <class Query, class Lambdas, class Out>
   void query_mixed(const Eigen::MatrixBase<Query>& q, const Eigen::MatrixBase<Lambdas>& lambdas,
                    Eigen::MatrixBase<Out> const& out) const {
+    const Flush flush;
     static_assert(Query::IsVectorAtCompileTime && Lambdas::IsVectorAtCompileTime &&
                       Out::IsVectorAtCompileTime,
                   "query_mixed takes vectors: rows or columns whose type says so");
@@ -7702,17 +8703,15 @@ class LogLinearState {
     const Eigen::Matrix<Accumulator, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1>
         weights = detail::as_column(lambdas);
     detail::require_finite("lambdas", weights);
-    with_columns(detail::as_column(q), d_k(), "q", [&](const auto& query) {
+    with_columns<KeyDim>(detail::as_column(q), d_k(), "q", [&](const auto& query) {
       auto&& read = detail::as_writable_column(out);
-      read.setZero();
-      for (int l : active_levels()) {
-        const auto level = levels_.level(l);
-        if constexpr (detail::is_narrow<Scalar>) {
-          for (Index i = 0; i < d_k(); ++i) {
-            read += (weights[l] * query[i]) * level.row(i).template cast<float>().transpose();
-          }
-        } else {
-          read.noalias() += weights[l] * (level.transpose() * query);
+      if (!reads_finite(query, weights)) return read_large(query, weights, read);
+      if constexpr (detail::is_narrow<Scalar>) {
+        levels_.read(query.data(), weights.data(), read);
+      } else {
+        read.setZero();
+        for (int l : active_levels()) {
+          read.noalias() += weights[l] * (levels_.level(l).transpose() * query);
         }
       }
     });
@@ -7722,16 +8721,21 @@ class LogLinearState {
   /// std::invalid_argument if a coefficient is out of the other scalar's range.
   template <class Other>
   [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
+    const detail::FlushToZero<detail::Accumulator<Other>> flush;
     return LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow>(
         levels_.template cast<Other>());
   }
 
   /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
-  /// active after `size` tokens. \throws std::invalid_argument where one of them is not finite or
-  /// too large; nothing is changed then
+  /// active after `size` tokens, and may be part of this state. \throws std::invalid_argument where
+  /// one of them is not d_k x d_v, not finite or too large; nothing is changed then. Allocates,
+  /// unless `is_inline`
   template <class LevelAt>
   void replace(std::uint64_t size, LevelAt level_at) {
-    levels_.replace(size, level_at);
+    const Flush flush;
+    Levels levels(max_levels(), d_k(), d_v());
+    levels.replace(size, level_at);
+    levels_ = std::move(levels);
   }
 
   /// Whether shape, size and every coefficient are equal.
@@ -7751,20 +8755,54 @@ class LogLinearState {
     detail::Parts::visit(self.levels_, part);
   }
 
+  /// Whether a read under these weights is finite whatever the levels are in detail.
+  template <class Query, class Weights>
+  [[nodiscard]] bool reads_finite(const Query& query, const Weights& weights) const {
+    const double sum =
+        detail::max_abs(weights) * detail::max_abs(query) * std::sqrt(static_cast<double>(d_k()));
+    return detail::is_at_most(sum * (std::max)(1.0, levels_.magnitude()),
+                              detail::magnitude_limit<Accumulator>());
+  }
+  /// The read of numbers so large that it may not be finite: throws before anything is written.
+  template <class Query, class Weights, class Out>
+  void read_large(const Query& query, const Weights& weights, Out&& out) const {
+    const auto coefficient = [&](Index j) {
+      Accumulator sum(0);
+      for (int l : active_levels()) {
+        const auto level = levels_.level(l);
+        Accumulator of_level(0);
+        for (Index i = 0; i < d_k(); ++i) {
+          of_level += static_cast<Accumulator>(level(i, j)) * query[i];
+        }
+        sum += weights[l] * of_level;
+      }
+      return sum;
+    };
+    for (Index j = 0; j < d_v(); ++j) {
+      if (detail::is_finite(coefficient(j))) continue;
+      detail::fail("the read [" + std::to_string(j) + "]", detail::to_double(coefficient(j)),
+                   "finite: a result leaves the range of the scalar type");
+    }
+    for (Index j = 0; j < d_v(); ++j) out[j] = coefficient(j);
+  }
+
   /// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside this state.
-  template <class Derived, class Use>
+  template <int Dim, class Derived, class Use>
   void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name,
                     Use use) const {
     static_assert(std::is_same_v<typename Derived::Scalar, Accumulator>,
                   "the argument must have the state's scalar, or float where that is narrower: "
                   "convert it with .cast<Scalar>()");
     if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
-      if (rows != 1 || m.cols() == 1) return with_columns(m.transpose(), rows, name, use);
+      if (rows != 1 || m.cols() == 1) return with_columns<Dim>(m.transpose(), rows, name, use);
     }
     detail::require_size(name, m.rows(), rows);
     constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
-    using Plain =
-        std::conditional_t<is_vector, detail::Vector<Accumulator>, detail::Matrix<Accumulator>>;
+    // A vector of the state's own size where that is known, so that nothing can allocate.
+    constexpr int given = Derived::RowsAtCompileTime;
+    constexpr bool is_own = is_vector && (given == Eigen::Dynamic || given == Dim);
+    using Plain = Eigen::Matrix<Accumulator, is_own ? Dim : Eigen::Dynamic,
+                                is_vector ? 1 : Eigen::Dynamic, Eigen::ColMajor>;
     const Eigen::Ref<const Plain> stored(m.derived());
     detail::require_finite(name, stored);
     const ConstFlat own = levels_.flat();
@@ -7873,9 +8911,8 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size)
 /// in O(T log T).
 ///
 /// Gives the numbers of `dense` and `recurrent` to rounding, for every combination of inputs. A
-/// prompt in pieces of any sizes, or token by token, gives those of one pass. Once a chunk, what
-/// older levels hold below min() / epsilon() of the scalar (1e-31 in float) becomes 0: denormal
-/// numbers would cost several times the time.
+/// prompt in pieces of any sizes, or token by token, gives those of one pass. Numbers below
+/// std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
 ///
 /// \param in       the tokens
 /// \param state    the state before them, and in the end the one after the last push
@@ -7883,7 +8920,7 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size)
 /// \param tape     takes what a gradient needs, if given
 /// \return the reads, T x d_v
 /// \throws std::invalid_argument as `SequenceInputs::validate`, for a chunk size below 1, or where
-/// the state would overflow; nothing is changed then
+/// the state would overflow or a read would not be finite; nothing is changed then
 ///
 /// For chunks of C tokens `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token; memory beyond
 /// inputs and outputs is O(C^2 + C d + levels d_k d_v), allocated at every call.
@@ -7892,6 +8929,7 @@ detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
                                          LogLinearState<Scalar>& state,
                                          const ChunkwiseOptions& options = {},
                                          SequenceTape<Scalar>* tape = nullptr) {
+  const detail::FlushToZero<Scalar> flush;
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   detail::require_shapes(in, state);
   detail::Hierarchy<Scalar> states = detail::hierarchy_of(state);
@@ -7899,7 +8937,7 @@ detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
   detail::RowMajorMatrix<Scalar> out =
       detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
   if (in.length() > 0) {
-    state.replace(
+    detail::levels_of(state).replace(
         states.count(), [&](int l) -> const auto& { return states.level(l); });
   }
   if (tape != nullptr) *tape = std::move(kept);
@@ -7921,6 +8959,7 @@ template <class Scalar>
 [[nodiscard]] detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
                                                        const ChunkwiseOptions& options = {},
                                                        SequenceTape<Scalar>* tape = nullptr) {
+  const detail::FlushToZero<Scalar> flush;
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   in.require_shapes(0, max_level_limit);
   detail::Hierarchy<Scalar> states(max_level_limit, in.d_k(), in.d_v());
@@ -8137,11 +9176,12 @@ namespace loglinear::detail {
 template <class Inner, class Scalar, class Weights>
 class LayerSource final : public TokenSource<Scalar> {
  public:
-  using Rows = Eigen::Ref<const RowMajorMatrix<Scalar>>;
   using Layer = Preparation<Inner, Scalar, Weights>;
   using Kind = typename Layer::Kind;
 
-  LayerSource(const Layer& layer, const Rows& x, ReadOrder order, typename Layer::Read workspace)
+  /// `layer` and the rows of `x` must outlive it.
+  LayerSource(const Layer& layer, const RowsView<Scalar>& x, ReadOrder order,
+              typename Layer::Read workspace)
       : layer_(layer),
         x_(x),
         shape_(shape_of<Kind>(layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
@@ -8154,9 +9194,9 @@ class LayerSource final : public TokenSource<Scalar> {
     first_read_ = first;
   }
   /// Where gradients of the reads come from, and those of everything else go.
-  void differentiate(const RowMajorMatrix<Scalar>& d_reads, typename Layer::Gradient gradient,
+  void differentiate(const RowsView<Scalar>& d_reads, typename Layer::Gradient gradient,
                      BlockGradient<Scalar>& to) {
-    d_reads_ = &d_reads;
+    d_reads_.emplace(d_reads);
     training_.emplace(std::move(gradient));
     to_ = &to;
   }
@@ -8225,7 +9265,7 @@ class LayerSource final : public TokenSource<Scalar> {
   }
 
   const Layer& layer_;
-  const Rows& x_;
+  RowsView<Scalar> x_;
   SequenceShape shape_;
   TransitionSteps<Kind> steps_;
   typename Layer::Read workspace_;
@@ -8233,7 +9273,7 @@ class LayerSource final : public TokenSource<Scalar> {
   RowMajorMatrix<Scalar> raw_, d_raw_;
   RowMajorMatrix<Scalar>* reads_ = nullptr;
   Index first_read_ = 0;
-  const RowMajorMatrix<Scalar>* d_reads_ = nullptr;
+  std::optional<RowsView<Scalar>> d_reads_{};
   BlockGradient<Scalar>* to_ = nullptr;
 };
 
@@ -8288,6 +9328,7 @@ class BlockForm {
   /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_v
   template <class In>
   auto forward_block(const Eigen::MatrixBase<In>& x) {
+    const detail::FlushToZero<typename Layer::Scalar> flush;
     auto out = read_block(x, layer().read_order());
     out.array() = out.array().tanh();  // in place: nothing may throw any more
     return out;
@@ -8300,6 +9341,7 @@ class BlockForm {
   [[nodiscard]] auto block_gradient(const Eigen::MatrixBase<In>& x,
                                     const Eigen::MatrixBase<DOut>& d_out) const {
     using Scalar = typename Layer::Scalar;
+    const detail::FlushToZero<Scalar> flush;
     Layer copy(layer());
     const detail::RowMajorMatrix<Scalar> out = copy.forward_block(x);
     detail::require_size("d_out (rows)", d_out.rows(), out.rows());
@@ -8316,6 +9358,7 @@ class BlockForm {
   /// \param y T x d_v, finite \return the outputs o from before the step, T x d_v
   template <class In, class Target>
   auto train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+    const detail::FlushToZero<typename Layer::Scalar> flush;
     detail::require_size("y (rows)", y.rows(), x.rows());
     detail::require_size("y (columns)", y.cols(), layer().output_dim());
     detail::require_finite("y", y);
@@ -8334,18 +9377,23 @@ class BlockForm {
   /// \name For layers made of layers
   /// \{
 
-  /// Reads in the given order and writes the whole block. \return the raw reads, T x d_v
+  /// Reads in the given order and writes the whole block. \return the raw reads, T x d_v. \throws
+  /// std::invalid_argument as `stage` of a token; nothing is changed then
   template <class In>
   auto read_block(const Eigen::MatrixBase<In>& x, ReadOrder order) {
     require_fold();
     using Scalar = typename Layer::Scalar;
+    const detail::FlushToZero<Scalar> flush;
+    layer().require_order(order);
     const typename detail::RowMajorMatrix<Scalar> rows = checked(x);
+    layer().drop_staged();
     const Eigen::Index length = rows.rows();
     detail::RowMajorMatrix<Scalar> reads(length, layer().output_dim());
     const auto one_by_one = [&](Eigen::Index first, Eigen::Index count) {
       for (Eigen::Index t = first; t < first + count; ++t) {
-        reads.row(t) = layer().stage(rows.row(t), order).transpose();
-        layer().commit();
+        layer().prepare(rows.row(t), order);
+        reads.row(t) = layer().raw_read().transpose();
+        layer().write();
       }
     };
     auto& state = layer().state_;
@@ -8365,7 +9413,8 @@ class BlockForm {
   }
 
   /// From the gradient of the raw reads of a block, read in the given order from the state
-  /// `before` it, to that of x and every weight.
+  /// `before` it, to that of x and every weight. \throws std::invalid_argument as `read_block`, or
+  /// for a state or a gradient of another shape
   template <class State, class In, class DReads>
   [[nodiscard]] auto pull_back_block(const State& before, const Eigen::MatrixBase<In>& x,
                                      ReadOrder order, const DReads& d_reads) const {
@@ -8374,13 +9423,22 @@ class BlockForm {
     static_assert(detail::StepsOf<Kind>::known,
                   "gradients of a block need one of the kinds of transition in "
                   "loglinear/transition.hpp: build the rule's kind from them");
+    const detail::FlushToZero<Scalar> flush;
+    layer().require_order(order);
     const detail::RowMajorMatrix<Scalar> rows = checked(x);
+    detail::require_size("max_levels of the state before the block", before.max_levels(),
+                         layer().max_levels());
+    detail::require_size("d_k of the state before the block", before.d_k(), layer().key_rows());
+    detail::require_size("d_v of the state before the block", before.d_v(), layer().output_dim());
+    detail::require_size("the gradient of the reads (rows)", d_reads.rows(), rows.rows());
+    detail::require_size("the gradient of the reads (columns)", d_reads.cols(),
+                         layer().output_dim());
+    const SequenceArray<Scalar> d_rows(d_reads);  // a copy, unless they lie row by row
     BlockGradient<Scalar> gradient{detail::RowMajorMatrix<Scalar>::Zero(rows.rows(), rows.cols()),
                                    layer().preparation_.parameters().zeros()};
     if (rows.rows() == 0) return gradient;
-    Eigen::Ref<const detail::RowMajorMatrix<Scalar>> view(rows);
-    auto source = source_of(view, order);
-    source.differentiate(d_reads, layer().training_, gradient);
+    auto source = source_of(detail::view_of(rows), order);
+    source.differentiate(d_rows, layer().training_, gradient);
     detail::Hierarchy<Scalar> states = detail::hierarchy_of(before),
                               d_states(before.max_levels(), before.d_k(), before.d_v(),
                                        before.size() + static_cast<std::uint64_t>(rows.rows()));
@@ -8389,6 +9447,8 @@ class BlockForm {
     detail::ChunkwiseTape<Scalar> tape;
     run.forward(states, &tape, false);
     run.gradient(tape, d_states);
+    detail::require_finite("the gradient of x", gradient.x);
+    gradient.weights.require_finite_gradient();
     return gradient;
   }
   /// \}
@@ -8431,8 +9491,7 @@ class BlockForm {
     using Scalar = typename Layer::Scalar;
     if (rows.rows() == 0) return;
     auto& levels = layer().state_.settled_levels();
-    Eigen::Ref<const detail::RowMajorMatrix<Scalar>> view(rows);
-    auto source = source_of(view, order);
+    auto source = source_of(detail::view_of(rows), order);
     source.read_into(reads, first);
     detail::Hierarchy<Scalar> states = detail::hierarchy_of(levels);
     detail::ChunkwiseRun<Scalar>(source, block_chunk_size, weights()).forward(states);
@@ -8478,7 +9537,8 @@ concept StreamingLayer = requires {
 /// Errors: std::invalid_argument with the argument's name, value and legal range, before anything
 /// has changed. It is thrown for wrong sizes, input that is not finite, and finite input whose
 /// projections, gates, leaf, read or weights would overflow; a NaN never enters a state or a
-/// weight.
+/// weight. Numbers below std::numeric_limits<Scalar>::min() count as zero, in rules of your own
+/// too, see docs/numerics.md.
 ///
 /// A token costs one product with the stacked weights, `(2 d_k + d_v + M + own) d_model`, one read
 /// of the active levels and O(1) amortised merges; a training step reads the levels once more.
@@ -8512,6 +9572,7 @@ class LogLinearAttention
 
   using Kind = typename Inner::template Transition<Scalar_>;
   using Preparation = detail::Preparation<Inner, Scalar_, Weights>;
+  using Flush = detail::FlushToZero<Scalar_>;
 
  public:
   using Scalar = Scalar_;
@@ -8532,9 +9593,9 @@ class LogLinearAttention
   /// How to build a layer; d_model, d_k and d_v must be given.
   struct Options {
     Inner inner{};      ///< the rule with its hyperparameters
-    Index d_model = 0;  ///< length of x, at least 1
-    Index d_k = 0;      ///< length of keys and queries, at least 1
-    Index d_v = 0;      ///< length of values and outputs, at least 1
+    Index d_model = 0;  ///< length of x, 1 to 2^26
+    Index d_k = 0;      ///< length of keys and queries, 1 to 2^26
+    Index d_v = 0;      ///< length of values and outputs, 1 to 2^26
     int max_levels = MaxLevels == Eigen::Dynamic ? 32 : MaxLevels;  ///< 1 to 64
     Weights level_weights{};                        ///< lambda_init, tau, ... of the policy
     ReadOrder read_order = ReadOrder::before_push;  ///< what `forward` reads
@@ -8577,8 +9638,9 @@ class LogLinearAttention
   /// \return the output, length d_v
   template <class In>
   const Vector& forward(const In& x) {
-    stage(x, read_order_);
-    commit();
+    const Flush flush;
+    prepare(x, read_order_);
+    write();
     return bound(workspace_);
   }
   /// The same, into the caller's vector of length d_v.
@@ -8592,6 +9654,7 @@ class LogLinearAttention
   /// changes. With `current_apart` weights, level l counts lambda_{l+1}. \return the output
   template <class In>
   const Vector& query_readonly(const In& x) {
+    drop_staged();  // its place is used
     return std::as_const(*this).query_readonly(x, workspace_);
   }
   /// The same, into the caller's vector of length d_v.
@@ -8604,6 +9667,7 @@ class LogLinearAttention
   /// \return the output, which lies in the workspace
   template <class In>
   const Vector& query_readonly(const In& x, Workspace& workspace) const {
+    const Flush flush;
     detail::require_size("the workspace's x", workspace.x.size(), d_model());
     detail::require_size("the workspace's projections", workspace.raw.size(), layout().end);
     detail::require_size("the workspace's query", workspace.old_query.size(), layout().key_rows);
@@ -8629,12 +9693,14 @@ class LogLinearAttention
   /// \return the output o from before the step
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
+    const Flush flush;
     detail::load_vector(y, "y", training_.target);
-    stage(x, training_order());
+    prepare(x, training_order());
     const Vector& o = bound(workspace_);
     training_.d_read = (o - training_.target).array() * (1 - o.array().square());
-    stage_gradient(training_.d_read);
-    commit();
+    pull_back();
+    descend();
+    write();
     return o;
   }
   /// The same, into the caller's vector of length d_v.
@@ -8645,50 +9711,55 @@ class LogLinearAttention
   }
 
   /// Empties the state; weights and the step counter stay.
-  void reset() noexcept { state_.reset(); }
+  void reset() noexcept {
+    drop_staged();
+    state_.reset();
+  }
   /// \}
 
   /// \name A token in stages, for layers made of layers
   /// `stage`, then `stage_gradient` to learn, then `commit`: only the last one changes the layer,
-  /// and it does not throw, so that many layers can take a token together or not at all.
+  /// and after `stage` it does not throw, so that many layers can take a token together or not at
+  /// all. Whatever else changes the stream, or uses the same memory (`query_readonly(x)`), drops
+  /// what was staged. Out of turn they throw std::invalid_argument; nothing is changed then.
   /// \{
 
   /// Prepares a token and reads; nothing changes yet. \return the raw read, length d_v, without
-  /// tanh
+  /// tanh. \throws std::invalid_argument as `forward`, or for the order `current_apart` of a layer
+  /// that was not made for it
   template <class In>
   const Vector& stage(const In& x, ReadOrder order) {
-    detail::copy_vector(x, "x", workspace_.x);
-    preparation_.project(workspace_, 0);
-    preparation_.prepare_leaf(workspace_);
-    staged_magnitude_ = state_.require_writable(workspace_.token, workspace_);
-    preparation_.prepare_read(workspace_, detail::query_for(workspace_, order));
-    detail::read_token(state_, workspace_, order);
-    staged_order_ = order;
-    learns_ = false;
+    const Flush flush;
+    require_order(order);
+    prepare(x, order);
+    staged_ = Staged::token;
     return workspace_.read;
   }
 
-  /// From the gradient with respect to the staged raw read, length d_v, to that of every weight;
-  /// the staged order must not be `before_push`.
+  /// From the gradient with respect to the staged raw read, length d_v, to that of every weight.
+  /// \throws std::invalid_argument for another length, where no token is staged, or where it is in
+  /// the order `before_push`, which does not read what the token writes
   template <class Derived>
   void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
-    training_.d_read = d_read;
-    detail::pull_back_token(state_, workspace_, training_, staged_order_);
-    preparation_.pull_back(workspace_, training_);
-    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
-                                                  training_.d_free);
-    learns_ = true;
+    const Flush flush;
+    require_staged();
+    if (staged_order_ == ReadOrder::before_push) {
+      detail::fail("the order of the staged token", "before_push",
+                   "after_push or current_apart, to learn from it");
+    }
+    staged_ = Staged::token;
+    detail::copy_vector(d_read.derived(), "the gradient of the read", training_.d_read);
+    pull_back();
+    staged_ = Staged::token_and_gradient;
   }
 
   /// Steps the weights if a gradient was staged, and writes the staged token to the state.
+  /// \throws std::invalid_argument where no token is staged
   void commit() {
-    if (learns_) {
-      preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
-                                        training_.d_free);
-      ++train_step_count_;
-      learns_ = false;
-    }
-    state_.write(workspace_.token, staged_magnitude_, workspace_);
+    const Flush flush;
+    require_staged();
+    if (staged_ == Staged::token_and_gradient) descend();
+    write();
   }
 
   /// The order in which training reads: `after_push`, or `current_apart` if that is the layer's.
@@ -8696,8 +9767,10 @@ class LogLinearAttention
     return read_order_ == ReadOrder::current_apart ? read_order_ : ReadOrder::after_push;
   }
 
-  /// One step of gradient descent. \throws std::invalid_argument where a weight would not be finite
+  /// One step of gradient descent. \throws std::invalid_argument for the gradient of a layer with
+  /// other weights, or where a weight would not be finite; nothing is changed then
   void descend(const BlockGradient<Scalar>& gradient) {
+    const Flush flush;
     preparation_.parameters().descend(learning_rate_, gradient.weights);
     ++train_step_count_;
   }
@@ -8714,6 +9787,8 @@ class LogLinearAttention
   /// transitions; see `StreamPart`.
   template <class Product>
   void append(const LogLinearAttention& later, const Product& product) {
+    const Flush flush;
+    drop_staged();
     detail::StreamParts::append(state_, later.state_, product);
   }
 
@@ -8738,6 +9813,7 @@ class LogLinearAttention
   /// The hierarchy in its plain form, with everything that the layer keeps apart or defers written
   /// out. By value: allocates and copies all levels.
   [[nodiscard]] State log_linear_state() const {
+    const Flush flush;
     State out(state_.max_levels(), state_.key_rows(), state_.d_v());
     state_.copy_to(detail::levels_of(out));
     return out;
@@ -8745,6 +9821,7 @@ class LogLinearAttention
   /// The same into a state of the same shape, without allocating. \throws std::invalid_argument for
   /// another shape
   void log_linear_state(State& out) const {
+    const Flush flush;
     detail::require_size("max_levels of out", out.max_levels(), state_.max_levels());
     detail::require_size("d_k of out", out.d_k(), state_.key_rows());
     detail::require_size("d_v of out", out.d_v(), state_.d_v());
@@ -8753,13 +9830,19 @@ class LogLinearAttention
   /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
   /// `log_linear_state().flat_state()`.
   [[nodiscard]] Vector state() const {
-    return log_linear_state().flat_state().template cast<Scalar>();
+    const Flush flush;
+    const State plain = log_linear_state();
+    return plain.flat_state().template cast<Scalar>();
   }
   /// Jumps to a later count, as if the tokens up to it had written nothing and had no transition:
   /// what is remembered ages and merges as it would have, in no time. Costs a pass over the active
   /// levels, does not allocate. \throws std::invalid_argument unless count >= size(); nothing is
   /// changed then
-  void advance_to(std::uint64_t count) { detail::StreamParts::advance(state_, count); }
+  void advance_to(std::uint64_t count) {
+    const Flush flush;
+    drop_staged();
+    detail::StreamParts::advance(state_, count);
+  }
 
   /// This moment of the stream, to come back to: continuations can be tried and taken back. Costs a
   /// copy of the active levels, the newest leaves and what is pending; allocates.
@@ -8772,14 +9855,15 @@ class LogLinearAttention
   /// moment of the same shape with as many active levels and leaves; where it does and throws
   /// std::bad_alloc, the snapshot is what it was.
   void snapshot(Snapshot& moment) const { moment.take(state_); }
-  /// Goes back, or on, to a moment of this stream or of that of another layer with the same options
-  /// (a fork): what follows is what followed then, bit for bit, where the weights are what they
-  /// were. Weights and the step counter stay, and a staged token is no longer to be committed. Does
-  /// not allocate. \throws std::invalid_argument for a snapshot of another shape, or one that holds
-  /// nothing; nothing is changed then
+  /// Goes back, or on, to a moment of this stream or of that of another layer (a fork): what
+  /// follows is what followed then, bit for bit, where weights and hyperparameters are what they
+  /// were. Those of this layer stay, as does the step counter: a snapshot holds what a stream
+  /// remembers, and any layer takes it whose states have the same shape. A staged token is dropped.
+  /// Does not allocate. \throws std::invalid_argument for a snapshot of another shape, or one that
+  /// holds nothing; nothing is changed then
   void restore(const Snapshot& moment) {
-    moment.require_shape_of(state_);
     moment.restore(state_);
+    drop_staged();
   }
   [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }    ///< tokens so far
   [[nodiscard]] int max_levels() const noexcept { return state_.max_levels(); }  ///< M
@@ -8806,15 +9890,22 @@ class LogLinearAttention
   [[nodiscard]] std::vector<std::string> weight_names() const {
     return preparation_.parameters().names();
   }
-  /// One weight array, `outputs x d_model`, or `1 x n` for a free vector; a read-only view.
-  /// \throws std::invalid_argument for a name that is not in `weight_names()`
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const {
+  /// One weight array, `outputs x d_model`, or `1 x n` for a free vector; a read-only view, valid
+  /// as long as the layer is neither moved nor destroyed. \throws std::invalid_argument for a name
+  /// that is not in `weight_names()`
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
     return preparation_.parameters().get(name);
   }
-  /// Replaces one weight array by a matrix of the same shape. \throws std::invalid_argument for an
-  /// unknown name, another shape or coefficients that are not finite
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
+    return preparation_.parameters().get(name);
+  }
+  /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
+  /// Allocates a copy of it. \throws std::invalid_argument for an unknown name, another shape or
+  /// coefficients that are not finite; nothing is changed then
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const Flush flush;
     preparation_.parameters().set(name, value);
   }
   [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }  ///< of train_one
@@ -8842,6 +9933,7 @@ class LogLinearAttention
   template <class Other, class OtherStored = Other>
   [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> cast()
       const {
+    const detail::FlushToZero<Other> flush;
     LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> other(
         {.inner = inner(),
          .d_model = d_model(),
@@ -8870,23 +9962,68 @@ class LogLinearAttention
     part("state", self.state_);
     part("learning_rate", self.learning_rate_);
     part("train_step_count", self.train_step_count_);
-    if constexpr (detail::is_written<Self>) self.set_learning_rate(self.learning_rate_);
+    if constexpr (detail::is_written<Self>) {
+      self.drop_staged();
+      self.set_learning_rate(self.learning_rate_);
+    }
   }
 
   static const Options& checked(const Options& options) {
-    detail::require_positive("d_model", options.d_model);
-    detail::require_positive("d_k", options.d_k);
-    detail::require_positive("d_v", options.d_v);
+    detail::require_length("d_model", options.d_model);
+    detail::require_length("d_k", options.d_k);
+    detail::require_length("d_v", options.d_v);
     detail::require_between("max_levels", options.max_levels, 1, max_level_limit);
     return options;
   }
 
   [[nodiscard]] const detail::Layout& layout() const { return preparation_.layout(); }
 
+  void drop_staged() noexcept { staged_ = Staged::nothing; }
+  /// There is one more weight in the order `current_apart`.
+  void require_order(ReadOrder order) const {
+    if (order == ReadOrder::current_apart && read_order_ != order) {
+      detail::fail("the read order", "current_apart",
+                   "before_push or after_push, unless it is the layer's own");
+    }
+  }
+  void require_staged() const {
+    if (staged_ == Staged::nothing) {
+      detail::fail("the staged token", "absent", "there: `stage` comes first, once a token");
+    }
+  }
+
   template <class Out>
   void require_output(const Eigen::MatrixBase<Out>& out) const {
     detail::require_vector_type<Scalar, Out>();
     detail::require_size("out", out.size(), output_dim());
+  }
+
+  /// What `stage`, `stage_gradient` and `commit` do, for those who see to denormal numbers.
+  template <class In>
+  void prepare(const In& x, ReadOrder order) {
+    drop_staged();
+    detail::copy_vector(x, "x", workspace_.x);
+    preparation_.project(workspace_, 0);
+    preparation_.prepare_leaf(workspace_);
+    staged_magnitude_ = state_.require_writable(workspace_.token, workspace_);
+    preparation_.prepare_read(workspace_, detail::query_for(workspace_, order));
+    detail::read_token(state_, workspace_, order);
+    staged_order_ = order;
+  }
+  void pull_back() {
+    detail::pull_back_token(state_, workspace_, training_, staged_order_);
+    preparation_.pull_back(workspace_, training_);
+    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
+                                                  training_.d_free);
+  }
+  void descend() {
+    preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
+                                      training_.d_free);
+    ++train_step_count_;
+  }
+  void write() {
+    drop_staged();
+    state_.write(workspace_.token, staged_magnitude_, workspace_);
   }
 
   static const Vector& bound(Workspace& w) {
@@ -8903,7 +10040,7 @@ class LogLinearAttention
   std::uint64_t train_step_count_ = 0;
   ReadOrder staged_order_ = ReadOrder::before_push;
   double staged_magnitude_ = 0;
-  bool learns_ = false;
+  enum class Staged { nothing, token, token_and_gradient } staged_ = Staged::nothing;
 };
 
 }  // namespace loglinear
@@ -8992,13 +10129,18 @@ inline void require_dimension(std::string_view name, Index value) {
 inline void require_positive_number(std::string_view name, double value) {
   if (!(value > 0) || !is_finite(value)) fail(name, value, "finite and positive");
 }
+/// Whether a number is finite as a Scalar, too.
+template <class Scalar>
+[[nodiscard]] bool fits(double value) {
+  return is_at_most(std::abs(value), static_cast<double>((std::numeric_limits<Scalar>::max)()));
+}
 /// factor * size, an expanded dimension. \throws std::invalid_argument unless it is whole
 inline Index expanded(std::string_view name, double factor, std::string_view size_name,
                       Index size) {
   require_positive_number(name, factor);
   const double product = factor * static_cast<double>(size);
   if (!(product >= 1) || !(product <= static_cast<double>(largest_dimension)) ||
-      product != std::floor(product)) {
+      product > std::floor(product)) {
     fail(name, factor,
          "a number that makes a whole dimension of at least 1 when multiplied by " +
              std::string(size_name) + ", " + std::to_string(size));
@@ -9013,10 +10155,16 @@ void fill(Matrix<Scalar>& array, Draw draw) {
     for (Index j = 0; j < array.cols(); ++j) array(i, j) = static_cast<Scalar>(draw());
   }
 }
-/// Normal with mean 0.
+/// Normal with mean 0. \throws std::invalid_argument for a number too large for Scalar
 template <class Scalar>
 void fill_normal(Matrix<Scalar>& array, double deviation, Xorshift64& random) {
-  fill(array, [&] { return deviation * random.normal(); });
+  fill(array, [&] {
+    const double value = deviation * random.normal();
+    if (!fits<Scalar>(value)) {
+      fail("initializer_range", deviation, "so small that weights are finite in their scalar");
+    }
+    return value;
+  });
 }
 /// Uniform within 1 / sqrt(inputs) of 0.
 template <class Scalar>
@@ -9030,31 +10178,36 @@ struct StepRange {
   double smallest, largest, floor;
 
   void validate() const {
-    require_positive_number("time_step_min", smallest);
-    require_positive_number("time_step_max", largest);
-    require_positive_number("time_step_floor", floor);
-    if (smallest > largest) fail("time_step_min", smallest, "at most time_step_max");
+    require_positive_number("dt_min", smallest);
+    require_positive_number("dt_max", largest);
+    require_positive_number("dt_init_floor", floor);
+    if (smallest > largest) fail("dt_min", smallest, "at most dt_max");
   }
 };
 template <class Options>
 [[nodiscard]] StepRange steps_of(const Options& o) {
-  return {.smallest = o.time_step_min, .largest = o.time_step_max, .floor = o.time_step_floor};
+  return {.smallest = o.dt_min, .largest = o.dt_max, .floor = o.dt_init_floor};
 }
 
 /// What all blocks have as options.
-template <class Options>
+template <class Scalar, class Options>
 void require_common_options(const Options& o) {
   require_between("num_levels", o.num_levels, 2, max_level_limit + 1);
   require_positive("chunk_size", o.chunk_size);
-  require_finite_value("scale", o.scale);
-  require_positive_number("norm_eps", o.norm_eps);
+  if (!fits<Scalar>(o.scale)) fail("scale", o.scale, "finite in the block's scalar");
+  if (!fits<Scalar>(o.norm_eps) || !(static_cast<Scalar>(o.norm_eps) > Scalar(0))) {
+    fail("norm_eps", o.norm_eps, "finite and positive in the block's scalar");
+  }
   require_positive_number("initializer_range", o.initializer_range);
   steps_of(o).validate();
 }
 
 /// dt_bias such that softplus(dt_bias) is log-uniform in [smallest, largest], at least floor.
+/// \throws std::invalid_argument for steps too large for Scalar
 template <class Scalar>
 void fill_step_bias(Matrix<Scalar>& array, const StepRange& range, Xorshift64& random) {
+  const double most = (std::max)(range.largest, range.floor);
+  if (!fits<Scalar>(most)) fail("dt_max or dt_init_floor", most, "finite in the block's scalar");
   fill(array, [&] {
     const double low = std::log(range.smallest), high = std::log(range.largest);
     const double step = (std::max)(std::exp(low + random.uniform() * (high - low)), range.floor);
@@ -9103,7 +10256,7 @@ template <class Scalar>
 /// `step = softplus(raw + dt_bias)`, `g = -exp(A_log) step`; T x heads each.
 template <class Scalar>
 struct DecayGate {
-  RowMajorMatrix<Scalar> step, g;
+  RowMajorMatrix<Scalar> step{}, g{};
 
   DecayGate() = default;
   DecayGate(const RowMajorMatrix<Scalar>& raw, const Matrix<Scalar>& dt_bias,
@@ -9126,7 +10279,9 @@ struct DecayGate {
       const Scalar rate = std::exp(a_log(h, 0));
       if (!is_finite(rate)) continue;  // exact forgetting, whatever the step
       d_raw.col(h) -= rate * d_g.col(h);
-      d_a_log(h, 0) += d_g.col(h).dot(g.col(h));
+      for (Index t = 0; t < g.rows(); ++t) {
+        if (is_finite(g(t, h))) d_a_log(h, 0) += d_g(t, h) * g(t, h);
+      }
     }
     d_raw.array() *= -(-step.array()).expm1();  // sg(z) = 1 - exp(-softplus(z))
     d_dt_bias += d_raw.colwise().sum().transpose();
@@ -9165,12 +10320,16 @@ template <class Scalar>
 /// Added to the squared length of a key or query before it is made a unit vector.
 inline constexpr double unit_rows_epsilon = 1e-6;
 
-/// `x / sqrt(|x|^2 + 1e-6)` for each run of `width` columns of a row.
+/// `x / sqrt(|x|^2 + 1e-6)` for each run of `width` columns of a row. \throws
+/// std::invalid_argument, which names a run `what`, where a square overflows
 template <class Scalar>
-[[nodiscard]] RowMajorMatrix<Scalar> unit_rows(RowMajorMatrix<Scalar> x, Index width) {
+[[nodiscard]] RowMajorMatrix<Scalar> unit_rows(RowMajorMatrix<Scalar> x, Index width,
+                                               std::string_view what) {
   Eigen::Map<RowMajorMatrix<Scalar>> runs(x.data(), x.size() / width, width);
   for (Index i = 0; i < runs.rows(); ++i) {
-    runs.row(i) /= std::sqrt(runs.row(i).squaredNorm() + Scalar(unit_rows_epsilon));
+    const Scalar squared = runs.row(i).squaredNorm();
+    if (!is_finite(squared)) fail("the squared length of " + std::string(what), squared, "finite");
+    runs.row(i) /= std::sqrt(squared + Scalar(unit_rows_epsilon));
   }
   return x;
 }
@@ -9200,80 +10359,91 @@ template <class Scalar>
 
 // The gated norm before a block's output projection, over runs of n columns of a row:
 //     rms(u)_i = w_i u_i / sqrt(mean(u^2) + eps)
-//     gate first:  rms(y silu(z)),   as flash-linear-attention's
-//     RMSNormGated(norm_before_gate=False) norm first:  rms(y) silu(z),   as its FusedRMSNormGated;
-//     without z, rms(y)
+//     gate first:  rms(y silu(z)),  as flash-linear-attention's RMSNormGated
+//     norm first:  rms(y) silu(z),  as its FusedRMSNormGated; without z, rms(y)
+// w has a number for each column of one run or of several; it repeats along the row.
 
 namespace loglinear::detail {
 
-/// w u / sqrt(mean(u^2) + eps) over runs of `weight.rows()` columns.
-template <class Scalar>
-[[nodiscard]] RowMajorMatrix<Scalar> rms_norm(RowMajorMatrix<Scalar> u,
-                                              const Matrix<Scalar>& weight, double eps) {
-  const Index width = weight.rows();
-  Eigen::Map<RowMajorMatrix<Scalar>> runs(u.data(), u.size() / width, width);
-  for (Index i = 0; i < runs.rows(); ++i) {
-    const Scalar mean = runs.row(i).squaredNorm() / static_cast<Scalar>(width);
-    runs.row(i).array() *=
-        weight.col(0).transpose().array() / std::sqrt(mean + static_cast<Scalar>(eps));
-  }
-  return u;
-}
-/// Its pullback; adds to the gradient of w. \return with respect to u
-template <class Scalar>
-[[nodiscard]] RowMajorMatrix<Scalar> rms_norm_pullback(const RowMajorMatrix<Scalar>& u,
-                                                       const Matrix<Scalar>& weight, double eps,
-                                                       RowMajorMatrix<Scalar> d,
-                                                       Matrix<Scalar>& d_weight) {
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
-  const Index width = weight.rows();
-  const Eigen::Map<const RowMajorMatrix<Scalar>> from(u.data(), u.size() / width, width);
-  Eigen::Map<RowMajorMatrix<Scalar>> runs(d.data(), d.size() / width, width);
-  Row unit(width), d_unit(width);
-  for (Index i = 0; i < runs.rows(); ++i) {
-    const Scalar mean = from.row(i).squaredNorm() / static_cast<Scalar>(width);
-    const Scalar inverse = Scalar(1) / std::sqrt(mean + static_cast<Scalar>(eps));
-    unit = inverse * from.row(i);
-    d_weight.col(0) += runs.row(i).cwiseProduct(unit).transpose();
-    d_unit = runs.row(i).cwiseProduct(weight.col(0).transpose());
-    const Scalar along = unit.dot(d_unit) / static_cast<Scalar>(width);
-    runs.row(i) = inverse * (d_unit - along * unit);
-  }
-  return d;
-}
-
 enum class GateOrder { gate_first, norm_first };
 
-/// \param z  as y, or empty for no gate
 template <class Scalar>
-[[nodiscard]] RowMajorMatrix<Scalar> gated_rms_norm(GateOrder order,
-                                                    const RowMajorMatrix<Scalar>& y,
-                                                    const RowMajorMatrix<Scalar>& z,
-                                                    const Matrix<Scalar>& weight, double eps) {
-  if (z.size() == 0) return rms_norm<Scalar>(y, weight, eps);
-  const RowMajorMatrix<Scalar> gate = silu_of(z);
-  if (order == GateOrder::gate_first) {
-    return rms_norm<Scalar>(y.cwiseProduct(gate), weight, eps);
+class GatedRmsNorm {
+ public:
+  using Rows = RowMajorMatrix<Scalar>;
+
+  /// \param width   columns of a run, which divide the weight's rows
+  /// \param weight  n x 1; the columns of what is normalised are a multiple of n. Is referred to
+  GatedRmsNorm(GateOrder order, Index width, double eps, const Matrix<Scalar>& weight)
+      : order_(order), width_(width), eps_(static_cast<Scalar>(eps)), weight_(weight) {}
+
+  /// \param z  as y, or empty for no gate \throws std::invalid_argument where a square overflows
+  [[nodiscard]] Rows operator()(const Rows& y, const Rows& z) const {
+    if (z.size() == 0) return normalised(y);
+    const Rows gate = silu_of(z);
+    if (order_ == GateOrder::gate_first) return normalised(y.cwiseProduct(gate));
+    return normalised(y).cwiseProduct(gate);
   }
-  return rms_norm<Scalar>(y, weight, eps).cwiseProduct(gate);
-}
-/// Its pullback; adds to the gradient of w and sets that of z. \return with respect to y
-template <class Scalar>
-[[nodiscard]] RowMajorMatrix<Scalar> gated_rms_norm_pullback(
-    GateOrder order, const RowMajorMatrix<Scalar>& y, const RowMajorMatrix<Scalar>& z,
-    const Matrix<Scalar>& weight, double eps, const RowMajorMatrix<Scalar>& d,
-    RowMajorMatrix<Scalar>& d_z, Matrix<Scalar>& d_weight) {
-  if (z.size() == 0) return rms_norm_pullback<Scalar>(y, weight, eps, d, d_weight);
-  const RowMajorMatrix<Scalar> gate = silu_of(z), slope = silu_slope(z);
-  if (order == GateOrder::gate_first) {
-    const RowMajorMatrix<Scalar> d_u =
-        rms_norm_pullback<Scalar>(y.cwiseProduct(gate), weight, eps, d, d_weight);
-    d_z = d_u.cwiseProduct(y).cwiseProduct(slope);
-    return d_u.cwiseProduct(gate);
+
+  /// Adds to the gradient of the weight and sets that of z. \return with respect to y
+  [[nodiscard]] Rows pullback(const Rows& y, const Rows& z, const Rows& d, Rows& d_z,
+                              Matrix<Scalar>& d_weight) const {
+    if (z.size() == 0) return normalised_pullback(y, d, d_weight);
+    const Rows gate = silu_of(z), slope = silu_slope(z);
+    if (order_ == GateOrder::gate_first) {
+      const Rows d_u = normalised_pullback(y.cwiseProduct(gate), d, d_weight);
+      d_z = d_u.cwiseProduct(y).cwiseProduct(slope);
+      return d_u.cwiseProduct(gate);
+    }
+    d_z = d.cwiseProduct(normalised(y)).cwiseProduct(slope);
+    return normalised_pullback(y, d.cwiseProduct(gate), d_weight);
   }
-  d_z = d.cwiseProduct(rms_norm<Scalar>(y, weight, eps)).cwiseProduct(slope);
-  return rms_norm_pullback<Scalar>(y, weight, eps, d.cwiseProduct(gate), d_weight);
-}
+
+ private:
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+
+  /// The part of the weight that run i meets.
+  template <class Weight>
+  [[nodiscard]] auto of_run(Weight& weight, Index i) const {
+    return weight.col(0).segment(i * width_ % weight.rows(), width_);
+  }
+  /// 1 / sqrt(mean(run^2) + eps)
+  template <class Run>
+  [[nodiscard]] Scalar inverse_root(const Run& run) const {
+    const Scalar mean = run.squaredNorm() / static_cast<Scalar>(width_);
+    if (!is_finite(mean)) fail("the mean square of the reads under the norm", mean, "finite");
+    return Scalar(1) / std::sqrt(mean + eps_);
+  }
+
+  [[nodiscard]] Rows normalised(Rows u) const {
+    Eigen::Map<Rows> runs(u.data(), u.size() / width_, width_);
+    for (Index i = 0; i < runs.rows(); ++i) {
+      const Scalar inverse = inverse_root(runs.row(i));
+      runs.row(i).array() *= inverse * of_run(weight_, i).transpose().array();
+    }
+    return u;
+  }
+  /// Adds to the gradient of the weight. \return with respect to u
+  [[nodiscard]] Rows normalised_pullback(const Rows& u, Rows d, Matrix<Scalar>& d_weight) const {
+    const Eigen::Map<const Rows> from(u.data(), u.size() / width_, width_);
+    Eigen::Map<Rows> runs(d.data(), d.size() / width_, width_);
+    Row unit(width_), d_unit(width_);
+    for (Index i = 0; i < runs.rows(); ++i) {
+      const Scalar inverse = inverse_root(from.row(i));
+      unit = inverse * from.row(i);
+      of_run(d_weight, i) += runs.row(i).cwiseProduct(unit).transpose();
+      d_unit = runs.row(i).cwiseProduct(of_run(weight_, i).transpose());
+      const Scalar along = unit.dot(d_unit) / static_cast<Scalar>(width_);
+      runs.row(i) = inverse * (d_unit - along * unit);
+    }
+    return d;
+  }
+
+  GateOrder order_;
+  Index width_;
+  Scalar eps_;
+  const Matrix<Scalar>& weight_;
+};
 
 }  // namespace loglinear::detail
 
@@ -9373,6 +10543,82 @@ void linear_pullback(const RowMajorMatrix<Scalar>& x, const Matrix<Scalar>& weig
 
 #endif  // LOGLINEAR_BLOCKS_LINEAR_HPP
 
+// ---- loglinear/blocks/log_linear_gated_delta_net_options.hpp
+
+#ifndef LOGLINEAR_BLOCKS_LOG_LINEAR_GATED_DELTA_NET_OPTIONS_HPP
+#define LOGLINEAR_BLOCKS_LOG_LINEAR_GATED_DELTA_NET_OPTIONS_HPP
+
+namespace loglinear {
+
+/// How to build a `LogLinearGatedDeltaNet`, under the names of flash-linear-attention.
+///
+/// The defaults are those of its *model* configuration, `GatedDeltaNetConfig`, which is also that
+/// of the paper's `HGatedDeltaNet`, because published weights come out of models; `of_layer()` has
+/// those of the bare layer. Take every option but `allow_neg_eigval` from the `config.json` beside
+/// the weights: a file cannot tell `norm_eps`, `num_heads` with head_dim, and `scale`, and they
+/// change the numbers.
+struct LogLinearGatedDeltaNetOptions {
+  Eigen::Index hidden_size = 2048;  ///< of inputs and outputs
+  double expand_v = 2;              ///< expand_v * head_dim is d_v, a whole number
+  Eigen::Index num_heads = 6;       ///< of queries and keys
+  Eigen::Index num_v_heads = 0;  ///< of values and states, a multiple of num_heads; 0 for as many
+  Eigen::Index head_dim = 256;   ///< keys of a head, d_k
+  bool use_gate = true;          ///< whether there is an output gate, `g_proj`
+  bool use_short_conv = true;    ///< without, silu alone
+  /// beta in (0, 2) instead of (0, 1). The paper's `HGatedDeltaNet` ignores this option, whatever
+  /// its configuration says: leave it false for weights of that layer, or the numbers are others.
+  /// It is for blocks that were trained with it here.
+  bool allow_neg_eigval = false;
+  Eigen::Index conv_size = 4;       ///< taps of the short convolutions
+  bool conv_bias = false;           ///< whether there are `q_conv1d.bias` and so on
+  double norm_eps = 1e-6;           ///< of the gated norm, > 0 also as Scalar
+  int num_levels = 15;              ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
+  double scale = 1;                 ///< of the unit queries, finite also as Scalar
+  Eigen::Index chunk_size = 64;     ///< of the chunkwise form; changes rounding only
+  double initializer_range = 0.02;  ///< standard deviation of projections and convolutions, > 0
+  double dt_min = 0.001;            ///< where step sizes begin, > 0
+  double dt_max = 0.1;              ///< and end
+  double dt_init_floor = 1e-4;      ///< the least of them, > 0
+  std::uint64_t seed = 42;          ///< of all weights, at least 1
+
+  /// The defaults of flash-linear-attention's layer where it is built without a model: norm_eps is
+  /// 1e-5.
+  [[nodiscard]] static LogLinearGatedDeltaNetOptions of_layer() { return {.norm_eps = 1e-5}; }
+};
+
+namespace detail {
+
+[[nodiscard]] inline Index value_heads(const LogLinearGatedDeltaNetOptions& o) {
+  return o.num_v_heads == 0 ? o.num_heads : o.num_v_heads;
+}
+[[nodiscard]] inline Index value_dim(const LogLinearGatedDeltaNetOptions& o) {
+  return expanded("expand_v", o.expand_v, "head_dim", o.head_dim);
+}
+
+/// \throws std::invalid_argument for an option out of its range
+template <class Scalar>
+const LogLinearGatedDeltaNetOptions& checked(const LogLinearGatedDeltaNetOptions& o) {
+  require_dimension("hidden_size", o.hidden_size);
+  require_dimension("num_heads", o.num_heads);
+  require_dimension("head_dim", o.head_dim);
+  require_dimension("conv_size", o.conv_size);
+  require_between("num_v_heads", o.num_v_heads, Index{0}, largest_dimension);
+  if (o.num_v_heads % o.num_heads != 0) {
+    fail("num_v_heads", o.num_v_heads, "a multiple of num_heads, " + std::to_string(o.num_heads));
+  }
+  require_dimension("num_heads * head_dim", o.num_heads * o.head_dim);
+  require_dimension("the number of value heads times expand_v * head_dim",
+                    value_heads(o) * value_dim(o));
+  require_common_options<Scalar>(o);
+  return o;
+}
+
+}  // namespace detail
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BLOCKS_LOG_LINEAR_GATED_DELTA_NET_OPTIONS_HPP
+
 // ---- loglinear/sequence/chunkwise_gradient.hpp
 
 #ifndef LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
@@ -9392,8 +10638,8 @@ namespace loglinear {
 ///                 differentiated in pieces. Only with a tape of a pass that had a state.
 /// \return the gradients, log decays being differentiated as such; with a log decay of -infinity
 ///         that gradient is 0
-/// \throws std::invalid_argument for inputs of another shape than the tape's, or for a d_out or
-/// d_final of another shape or that is not finite
+/// \throws std::invalid_argument for inputs of another shape than the tape's, for a d_out or
+/// d_final of another shape or that is not finite, or where a gradient would not be finite
 ///
 /// About two and a half times the products of `chunkwise`. States between those on the tape are
 /// computed again: memory O(T d + T / C d_k d_v) altogether.
@@ -9401,7 +10647,8 @@ template <class Scalar>
 [[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
     const SequenceInputs<Scalar>& in, const SequenceTape<Scalar>& tape,
     const typename SequenceInputs<Scalar>::Rows& d_out,
-    const typename SequenceInputs<Scalar>::Rows& d_final = detail::RowMajorMatrix<Scalar>()) {
+    const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
+  const detail::FlushToZero<Scalar> flush;
   const Eigen::Index size = tape.d_k * tape.d_v;
   detail::require_size("the sequence (tokens)", in.length(), tape.length);
   in.require_shapes(tape.start, tape.max_levels);
@@ -9429,12 +10676,13 @@ template <class Scalar>
     const auto weights = in.levels_read(tape.start, in.length(), tape.max_levels);
     detail::InputSource<Scalar> source(in, weights);
     source.require_numbers();
-    source.differentiate(d_out, gradients);
+    source.differentiate(detail::view_of(d_out), gradients);
     detail::ChunkwiseRun<Scalar>(source, tape.chunk_size, weights).gradient(tape.states, d_states);
   }
   for (int l : d_states.active()) {  // none without a state
     gradients.state.row(l) = d_states.level(l).template reshaped<Eigen::RowMajor>();
   }
+  detail::require_finite_gradient("the state", gradients.state);
   return gradients;
 }
 
@@ -9461,7 +10709,8 @@ template <class Scalar>
 [[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
     const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& initial,
     const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {},
-    const typename SequenceInputs<Scalar>::Rows& d_final = detail::RowMajorMatrix<Scalar>()) {
+    const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
+  const detail::FlushToZero<Scalar> flush;
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   detail::require_shapes(in, initial);
   SequenceTape<Scalar> tape = detail::tape_of(in, initial, chunk_size);
@@ -9474,6 +10723,7 @@ template <class Scalar>
 [[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
     const SequenceInputs<Scalar>& in, const typename SequenceInputs<Scalar>::Rows& d_out,
     const ChunkwiseOptions& options = {}) {
+  const detail::FlushToZero<Scalar> flush;
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   in.require_shapes(0, max_level_limit);
   SequenceTape<Scalar> tape = detail::tape_of(in, chunk_size);
@@ -9498,25 +10748,23 @@ namespace loglinear::detail {
 /// The inputs of all heads side by side, a row a token; or their gradients.
 template <class Scalar>
 struct HeadInputs {
-  using Rows = typename SequenceInputs<Scalar>::Rows;
-
-  Index groups = 1, heads = 1;    // heads is a multiple of groups
-  RowMajorMatrix<Scalar> q, k;    // T x (groups d_k)
-  RowMajorMatrix<Scalar> v;       // T x (heads d_v)
-  RowMajorMatrix<Scalar> lambda;  // T x (heads levels)
-  RowMajorMatrix<Scalar> g;       // T x heads
-  RowMajorMatrix<Scalar> beta;    // T x heads, or empty: no delta rule
+  Index groups = 1, heads = 1;      // heads is a multiple of groups
+  RowMajorMatrix<Scalar> q{}, k{};  // T x (groups d_k)
+  RowMajorMatrix<Scalar> v{};       // T x (heads d_v)
+  RowMajorMatrix<Scalar> lambda{};  // T x (heads levels)
+  RowMajorMatrix<Scalar> g{};       // T x heads
+  RowMajorMatrix<Scalar> beta{};    // T x heads, or empty: no delta rule
 
   [[nodiscard]] Index length() const { return v.rows(); }
   [[nodiscard]] Index d_k() const { return k.cols() / groups; }
   [[nodiscard]] Index d_v() const { return v.cols() / heads; }
   [[nodiscard]] Index group_of(Index head) const { return head / (heads / groups); }
 
-  /// One head as a sequence; refers to these arrays.
+  /// One head as a sequence: views of these arrays.
   [[nodiscard]] SequenceInputs<Scalar> head(Index h) const {
-    const auto part = [](const RowMajorMatrix<Scalar>& all, Index parts, Index which) -> Rows {
+    const auto part = [](const RowMajorMatrix<Scalar>& all, Index parts, Index which) {
       const Index width = all.cols() / parts;
-      return all.middleCols(which * width, width);
+      return view_of(all.middleCols(which * width, width));
     };
     return {.q = part(q, groups, group_of(h)),
             .k = part(k, groups, group_of(h)),
@@ -9528,11 +10776,15 @@ struct HeadInputs {
 };
 
 /// Calls `use(first, end)` for the heads [first, end) of each group. The calls share nothing they
-/// write, so that they may run on threads of their own.
+/// write, so that they may run on threads of their own; such threads must not be started while a
+/// `FlushToZero` lives.
 template <class Scalar, class Use>
 void for_each_group(const HeadInputs<Scalar>& in, Use use) {
   const Index width = in.heads / in.groups;
-  for (Index group = 0; group < in.groups; ++group) use(group * width, (group + 1) * width);
+  for (Index group = 0; group < in.groups; ++group) {
+    const FlushToZero<Scalar> flush;  // of the thread
+    use(group * width, (group + 1) * width);
+  }
 }
 
 /// What a gradient needs of each head, or nullptr where none will be asked for.
@@ -9602,7 +10854,7 @@ template <class Scalar>
     for (Index h = first; h < end; ++h) {
       const SequenceGradients<Scalar> of_head =
           chunkwise_gradient<Scalar>(in.head(h), tapes[static_cast<std::size_t>(h)],
-                                     d_reads.middleCols(h * in.d_v(), in.d_v()));
+                                     view_of(d_reads.middleCols(h * in.d_v(), in.d_v())));
       part(d.q, in.groups, in.group_of(h)) += of_head.q;
       part(d.k, in.groups, in.group_of(h)) += of_head.k;
       part(d.v, in.heads, h) = of_head.v;
@@ -9860,7 +11112,7 @@ class NamedWeights {
   }
 
  private:
-  std::vector<std::pair<std::string, Matrix>> arrays_;
+  std::vector<std::pair<std::string, Matrix>> arrays_{};
 };
 
 }  // namespace loglinear
@@ -9895,9 +11147,9 @@ struct MixerShape {
 /// A gradient on its way back from a block's output to what `read_heads` read.
 template <class Scalar>
 struct ReadsGradient {
-  RowMajorMatrix<Scalar> reads;   // T x (heads d_v)
-  RowMajorMatrix<Scalar> gate;    // of the output gate before silu, likewise
-  RowMajorMatrix<Scalar> direct;  // of what reaches the output past the heads, likewise
+  RowMajorMatrix<Scalar> reads{};   // T x (heads d_v)
+  RowMajorMatrix<Scalar> gate{};    // of the output gate before silu, likewise
+  RowMajorMatrix<Scalar> direct{};  // of what reaches the output past the heads, likewise
 };
 
 }  // namespace detail
@@ -9914,7 +11166,8 @@ struct ReadsGradient {
 /// own; what is older stays in the last level, under the last weight. More weights than a sequence
 /// needs are never read.
 ///
-/// Const member functions may run at the same time, on different caches. They allocate.
+/// Const member functions may run at the same time, on different caches. They allocate. Numbers
+/// below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
 ///
 /// \tparam Scalar_  float or double
 /// \tparam Mixer    the block, which derives from this class and supplies its two ends: `front` and
@@ -9942,6 +11195,7 @@ class TokenMixer {
   /// nothing is changed then
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const detail::FlushToZero<Scalar> flush;
     typename NamedWeights<Scalar>::Matrix& old = weights_[name];
     typename NamedWeights<Scalar>::Matrix given = value;
     if (old.cols() == 1 && given.rows() == 1) given.transposeInPlace();
@@ -9960,6 +11214,7 @@ class TokenMixer {
   /// \throws std::invalid_argument for a wrong size, a coefficient that is not finite, or where
   /// finite input overflows on the way. O(T log T), by the chunkwise form
   [[nodiscard]] Matrix forward(const Rows& x) const {
+    const detail::FlushToZero<Scalar> flush;
     const Matrix tokens = checked(x);
     const auto front = mixer().front(tokens, empty_convolutions());
     return finished(front, detail::read_heads(front.heads, max_levels(), chunks()));
@@ -9970,6 +11225,7 @@ class TokenMixer {
   /// \throws std::invalid_argument as above, for a cache of another shape, or where a state would
   /// overflow; the cache is unchanged then. A piece of more than one token copies the states.
   [[nodiscard]] Matrix forward(const Rows& x, Cache& cache) const {
+    const detail::FlushToZero<Scalar> flush;
     const Matrix tokens = checked(x);
     require_fitting(cache);
     if (tokens.rows() == 0) return tokens;
@@ -10013,7 +11269,8 @@ class TokenMixer {
   /// The gradients of `sum(d_out * forward(x))` with respect to x and every weight; computes the
   /// forward pass on the way.
   /// \param x, d_out  T x hidden_size each
-  /// \throws std::invalid_argument as `forward`. Memory O(T) beside the weights' gradients
+  /// \throws std::invalid_argument as `forward`, or where a gradient overflows. Memory O(T) beside
+  /// the weights' gradients
   [[nodiscard]] MixerGradients<Scalar> gradient(const Rows& x, const Rows& d_out) const {
     return gradient_of(x, d_out, empty_convolutions(), [&](const auto& heads, auto& tapes) {
       return detail::read_heads(heads, max_levels(), chunks(), &tapes);
@@ -10053,6 +11310,21 @@ class TokenMixer {
   /// \}
 
  private:
+  friend struct detail::Parts;
+
+  /// For checkpoints: the weights. Streams are in caches.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (const std::string& name : self.weights_.names()) {
+      auto& array = self.weights_[name];
+      if (array.cols() == 1) {
+        part(name, array.col(0));
+      } else {
+        part(name, array);
+      }
+    }
+  }
+
   [[nodiscard]] const Mixer& mixer() const { return static_cast<const Mixer&>(*this); }
   [[nodiscard]] int max_levels() const { return shape_.num_levels - 1; }
   [[nodiscard]] ChunkwiseOptions chunks() const { return {.chunk_size = shape_.chunk_size}; }
@@ -10073,6 +11345,7 @@ class TokenMixer {
   [[nodiscard]] MixerGradients<Scalar> gradient_of(const Rows& x, const Rows& d_out,
                                                    const std::vector<Matrix>& convolutions,
                                                    Read read) const {
+    const detail::FlushToZero<Scalar> flush;
     const Matrix tokens = checked(x);
     detail::require_size("d_out (rows)", d_out.rows(), tokens.rows());
     detail::require_size("d_out (columns)", d_out.cols(), shape_.hidden_size);
@@ -10084,9 +11357,14 @@ class TokenMixer {
     std::vector<SequenceTape<Scalar>> tapes(static_cast<std::size_t>(shape_.heads));
     const Matrix reads = read(front.heads, tapes);
     const detail::ReadsGradient<Scalar> d = mixer().back_gradient(front, reads, d_out, all.weights);
+    detail::require_finite("the gradient of the reads", d.reads);
     const detail::HeadInputs<Scalar> d_heads =
         detail::read_heads_gradient(front.heads, d.reads, tapes);
     mixer().front_gradient(front, tokens, d, d_heads, all.x, all.weights);
+    detail::require_finite("the gradient of x", all.x);
+    for (const std::string& name : all.weights.names()) {
+      detail::require_finite("the gradient of " + name, all.weights[name]);
+    }
     return all;
   }
   [[nodiscard]] std::vector<Matrix> empty_convolutions() const {
@@ -10126,30 +11404,6 @@ class TokenMixer {
 
 namespace loglinear {
 
-/// How to build a `LogLinearGatedDeltaNet`; the defaults are those of flash-linear-attention's
-/// GatedDeltaNet layer.
-struct LogLinearGatedDeltaNetOptions {
-  Eigen::Index hidden_size = 2048;  ///< of inputs and outputs
-  double expand_v = 2;              ///< expand_v * head_dim is d_v, a whole number
-  Eigen::Index num_heads = 6;       ///< of queries and keys
-  Eigen::Index num_v_heads = 0;   ///< of values and states, a multiple of num_heads; 0 for as many
-  Eigen::Index head_dim = 256;    ///< keys of a head, d_k
-  bool use_gate = true;           ///< whether there is an output gate, `g_proj`
-  bool use_short_conv = true;     ///< without, silu alone
-  bool allow_neg_eigval = false;  ///< beta in (0, 2) instead of (0, 1)
-  Eigen::Index conv_size = 4;     ///< taps of the short convolutions
-  bool conv_bias = false;         ///< whether there are `q_conv1d.bias` and so on
-  double norm_eps = 1e-5;         ///< of the gated norm, > 0
-  int num_levels = 15;            ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
-  double scale = 1;               ///< of the unit queries, finite
-  Eigen::Index chunk_size = 64;   ///< of the chunkwise form; changes rounding only
-  double initializer_range = 0.02;  ///< standard deviation of projections and convolutions, > 0
-  double time_step_min = 0.001;     ///< where step sizes begin, > 0
-  double time_step_max = 0.1;       ///< and end
-  double time_step_floor = 1e-4;    ///< the least of them, > 0
-  std::uint64_t seed = 42;          ///< of all weights, at least 1
-};
-
 // clang-format off
 /// Log-linear Gated DeltaNet, the paper's second case study as a complete token mixer.
 ///
@@ -10162,7 +11416,7 @@ struct LogLinearGatedDeltaNetOptions {
 ///
 /// Guo et al., arXiv:2506.04761, section 3.4 and appendix; Yang, Kautz, Hatamizadeh,
 /// arXiv:2412.06464. Names, shapes and orders are those of flash-linear-attention's `GatedDeltaNet`
-/// and, for `L` and `l_proj`, of the paper's layer over it. With H = num_heads, V = num_v_heads,
+/// and, for `L` and `l_proj`, of `HGatedDeltaNet`, the paper's layer over it. With H = num_heads, V = num_v_heads,
 /// n = num_levels, K = conv_size:
 ///
 /// | name                           | shape                             | begins as                               |
@@ -10181,10 +11435,12 @@ struct LogLinearGatedDeltaNetOptions {
 /// | o_proj.weight                  | hidden_size x V d_v               | uniform within 1 / sqrt(V d_v)          |
 /// | l_proj.weight                  | V n x hidden_size                 | normal, initializer_range               |
 ///
-/// A query-key head serves num_v_heads / num_heads value heads, neighbours.
+/// A query-key head serves num_v_heads / num_heads value heads, neighbours. A published model has
+/// the weights under `model.layers.N.attn.`; docs/migration.md shows how to load them.
 ///
 /// What differs from those layers: no attention mask and no packed sequences; the number of level
-/// weights is an option and streams may be longer than it (the last level takes the rest); with
+/// weights is an option and streams may be longer than it (the last level takes the rest); the
+/// paper's layer ignores allow_neg_eigval, where this block and GatedDeltaNet obey it; with
 /// num_v_heads above num_heads, which the paper's layer has not, L and l_proj go by value heads;
 /// the paper's layer scales queries by 1 / sqrt(head_dim) and level weights by sqrt(head_dim),
 /// which cancel, so that `scale` is 1 here, where GatedDeltaNet itself has 1 / sqrt(head_dim); a
@@ -10214,7 +11470,9 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
   /// Allocates and draws all weights, in the table's order. \throws std::invalid_argument for an
   /// option out of its range
   explicit LogLinearGatedDeltaNet(const Options& options)
-      : Base(shape_of(checked(options)), initial_weights(checked(options))), options_(options) {}
+      : Base(shape_of(detail::checked<Scalar>(options)),
+             initial_weights(detail::checked<Scalar>(options))),
+        options_(options) {}
 
   /// What the block was built with.
   [[nodiscard]] const Options& options() const { return options_; }
@@ -10222,50 +11480,29 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
  private:
   friend Base;
   using Index = Eigen::Index;
-  static constexpr auto order = detail::GateOrder::norm_first;
   /// The paths that a short convolution may lie on; the first letter of their weights' names.
   static constexpr std::array<const char*, 3> paths = {"q", "k", "v"};
 
   /// Everything of a forward pass that its gradient needs.
   struct Front {
-    std::vector<Matrix> convolved;  // inputs of the convolutions, history first
-    std::array<Matrix, 3> mixed;    // q, k and v before silu
-    Matrix dl, output_gate;
-    detail::DecayGate<Scalar> gate;
-    detail::HeadInputs<Scalar> heads;
+    std::vector<Matrix> convolved{};  // inputs of the convolutions, history first
+    std::array<Matrix, 3> mixed{};    // q, k and v before silu
+    Matrix dl{}, output_gate{};
+    detail::DecayGate<Scalar> gate{};
+    detail::HeadInputs<Scalar> heads{};
   };
 
-  static Index value_heads(const Options& o) {
-    return o.num_v_heads == 0 ? o.num_heads : o.num_v_heads;
-  }
-  static Index value_dim(const Options& o) {
-    return detail::expanded("expand_v", o.expand_v, "head_dim", o.head_dim);
-  }
   /// Columns of q, k and v.
   static std::array<Index, 3> widths(const Options& o) {
     const Index keys = o.num_heads * o.head_dim;
-    return {keys, keys, value_heads(o) * value_dim(o)};
-  }
-  static const Options& checked(const Options& o) {
-    detail::require_dimension("hidden_size", o.hidden_size);
-    detail::require_dimension("num_heads", o.num_heads);
-    detail::require_dimension("head_dim", o.head_dim);
-    detail::require_dimension("conv_size", o.conv_size);
-    detail::require_between("num_v_heads", o.num_v_heads, Index{0}, detail::largest_dimension);
-    if (o.num_v_heads % o.num_heads != 0) {
-      detail::fail("num_v_heads", o.num_v_heads,
-                   "a multiple of num_heads, " + std::to_string(o.num_heads));
-    }
-    static_cast<void>(value_dim(o));
-    detail::require_common_options(o);
-    return o;
+    return {keys, keys, detail::value_heads(o) * detail::value_dim(o)};
   }
   static detail::MixerShape shape_of(const Options& o) {
     const auto columns = widths(o);
     detail::MixerShape shape{.hidden_size = o.hidden_size,
-                             .heads = value_heads(o),
+                             .heads = detail::value_heads(o),
                              .d_k = o.head_dim,
-                             .d_v = value_dim(o),
+                             .d_v = detail::value_dim(o),
                              .num_levels = o.num_levels,
                              .conv_kernel = o.conv_size,
                              .chunk_size = o.chunk_size};
@@ -10274,7 +11511,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
   }
 
   static NamedWeights<Scalar> initial_weights(const Options& o) {
-    const Index heads = value_heads(o), d_v = value_dim(o);
+    const Index heads = detail::value_heads(o), d_v = detail::value_dim(o);
     const auto columns = widths(o);
     Xorshift64 random(o.seed);
     NamedWeights<Scalar> w;
@@ -10283,7 +11520,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
     };
     detail::fill(w.append("A_log", heads, 1), [&] {
       double rate = 0;
-      while (rate == 0) rate = 16 * random.uniform();
+      while (!(rate > 0)) rate = 16 * random.uniform();
       return std::log(rate);
     });
     detail::fill_step_bias(w.append("dt_bias", heads, 1), detail::steps_of(o), random);
@@ -10321,15 +11558,16 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
       f.convolved.push_back(detail::after(history[i], f.mixed[i]));
       f.mixed[i] = detail::convolve(f.convolved[i], w[path + "_conv1d.weight"],
                                     w.find(path + "_conv1d.bias"));
+      detail::require_finite("the convolution of " + path, f.mixed[i]);
     }
     f.dl = project(u, "l_proj.weight");
     if (options_.use_gate) f.output_gate = project(u, "g_proj.weight");
     f.gate = detail::DecayGate<Scalar>(project(u, "a_proj.weight"), w["dt_bias"], w["A_log"]);
     f.heads.groups = options_.num_heads;
-    f.heads.heads = value_heads(options_);
-    f.heads.q = Scalar(options_.scale) *
-                detail::unit_rows<Scalar>(detail::silu_of(f.mixed[0]), options_.head_dim);
-    f.heads.k = detail::unit_rows<Scalar>(detail::silu_of(f.mixed[1]), options_.head_dim);
+    f.heads.heads = detail::value_heads(options_);
+    f.heads.q = Scalar(options_.scale) * detail::unit_rows<Scalar>(detail::silu_of(f.mixed[0]),
+                                                                   options_.head_dim, "a query");
+    f.heads.k = detail::unit_rows<Scalar>(detail::silu_of(f.mixed[1]), options_.head_dim, "a key");
     f.heads.v = detail::silu_of(f.mixed[2]);
     f.heads.beta = strongest() * detail::sigmoid_of(project(u, "b_proj.weight"));
     f.heads.g = f.gate.g;
@@ -10338,25 +11576,20 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
   }
 
   [[nodiscard]] Matrix back(const Front& f, const Matrix& reads) const {
-    const auto& w = this->weights();
-    const Matrix normed =
-        detail::gated_rms_norm(order, reads, f.output_gate, w["o_norm.weight"], options_.norm_eps);
-    return detail::linear<Scalar>(normed, w["o_proj.weight"], nullptr);
+    const Matrix normed = norm()(reads, f.output_gate);
+    return detail::linear<Scalar>(normed, this->weights()["o_proj.weight"], nullptr);
   }
 
   [[nodiscard]] detail::ReadsGradient<Scalar> back_gradient(const Front& f, const Matrix& reads,
                                                             const Matrix& d_out,
                                                             NamedWeights<Scalar>& d_w) const {
     const auto& w = this->weights();
-    const Matrix normed =
-        detail::gated_rms_norm(order, reads, f.output_gate, w["o_norm.weight"], options_.norm_eps);
+    const Matrix normed = norm()(reads, f.output_gate);
     Matrix d_normed = Matrix::Zero(normed.rows(), normed.cols());
     detail::linear_pullback<Scalar>(normed, w["o_proj.weight"], d_out, d_normed,
                                     d_w["o_proj.weight"], nullptr);
     detail::ReadsGradient<Scalar> d;
-    d.reads =
-        detail::gated_rms_norm_pullback(order, reads, f.output_gate, w["o_norm.weight"],
-                                        options_.norm_eps, d_normed, d.gate, d_w["o_norm.weight"]);
+    d.reads = norm().pullback(reads, f.output_gate, d_normed, d.gate, d_w["o_norm.weight"]);
     return d;
   }
 
@@ -10393,6 +11626,11 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
     if (options_.use_gate) add_projection("g_proj.weight", d.gate);
   }
 
+  /// Over each head's values.
+  [[nodiscard]] detail::GatedRmsNorm<Scalar> norm() const {
+    const auto& weight = this->weights()["o_norm.weight"];
+    return {detail::GateOrder::norm_first, weight.rows(), options_.norm_eps, weight};
+  }
   /// What beta stays below.
   [[nodiscard]] Scalar strongest() const { return Scalar(options_.allow_neg_eigval ? 2 : 1); }
 
@@ -10403,15 +11641,19 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
 
 #endif  // LOGLINEAR_BLOCKS_LOG_LINEAR_GATED_DELTA_NET_HPP
 
-// ---- loglinear/blocks/log_linear_mamba2.hpp
+// ---- loglinear/blocks/log_linear_mamba2_options.hpp
 
-#ifndef LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_HPP
-#define LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_HPP
+#ifndef LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_OPTIONS_HPP
+#define LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_OPTIONS_HPP
 
 namespace loglinear {
 
-/// How to build a `LogLinearMamba2`; the defaults are those of flash-linear-attention's layer, the
-/// last six those of its model.
+/// How to build a `LogLinearMamba2`, under the names of flash-linear-attention.
+///
+/// The defaults are those of its *model* configuration, `LogLinearMamba2Config`, because published
+/// weights come out of models; `of_layer()` has those of the bare layer. Take every option from the
+/// `config.json` beside the weights: a file cannot tell `norm_eps`, `norm_before_gate`,
+/// `norm_per_group`, `n_groups` with state_size, and `scale`, and they change the numbers.
 struct LogLinearMamba2Options {
   Eigen::Index hidden_size = 2048;  ///< of inputs and outputs
   double expand = 2;                ///< expand * hidden_size is the inner size, a whole number
@@ -10420,18 +11662,67 @@ struct LogLinearMamba2Options {
   Eigen::Index state_size = 128;    ///< keys of a head, d_k
   Eigen::Index n_groups = 1;        ///< heads / n_groups heads share B and C; divides num_heads
   Eigen::Index conv_kernel = 4;     ///< taps of the short convolution
-  bool use_conv_bias = false;       ///< whether there is `conv1d.bias`
-  bool use_bias = true;             ///< whether there are `in_proj.bias` and `out_proj.bias`
-  double norm_eps = 1e-5;           ///< of the gated norm, > 0
+  bool use_conv_bias = true;        ///< whether there is `conv1d.bias`
+  bool use_bias = false;            ///< whether there are `in_proj.bias` and `out_proj.bias`
+  bool D_has_hdim = false;          ///< whether D has a number for each value of a head
+  bool norm_before_gate = false;    ///< rms(y) . silu(z) instead of rms(y . silu(z))
+  /// Whether the norm's mean square is over the inner size / n_groups values of each group, as in
+  /// flash-linear-attention since 5 April 2026 (commit 0a484709) and in mamba_ssm, instead of over
+  /// all of a token's, as before and in the paper's code. The same where n_groups is 1.
+  bool norm_per_group = true;
+  double norm_eps = 1e-5;           ///< of the gated norm, > 0 also as Scalar
   int num_levels = 15;              ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
-  double scale = 1;                 ///< of the queries C, finite
+  double scale = 1;                 ///< of the queries C, finite also as Scalar
   Eigen::Index chunk_size = 64;     ///< of the chunkwise form; changes rounding only
   double initializer_range = 0.02;  ///< standard deviation of projections and convolution, > 0
-  double time_step_min = 0.001;     ///< where step sizes begin, > 0
-  double time_step_max = 0.1;       ///< and end
-  double time_step_floor = 1e-4;    ///< the least of them, > 0
+  double dt_min = 0.001;            ///< where step sizes begin, > 0
+  double dt_max = 0.1;              ///< and end
+  double dt_init_floor = 1e-4;      ///< the least of them, > 0
   std::uint64_t seed = 42;          ///< of all weights, at least 1
+
+  /// The defaults of flash-linear-attention's layer where it is built without a model: biases in
+  /// the projections, none in the convolution.
+  [[nodiscard]] static LogLinearMamba2Options of_layer() {
+    return {.use_conv_bias = false, .use_bias = true};
+  }
 };
+
+namespace detail {
+
+/// \throws std::invalid_argument for an option out of its range
+template <class Scalar>
+const LogLinearMamba2Options& checked(const LogLinearMamba2Options& o) {
+  require_dimension("hidden_size", o.hidden_size);
+  require_dimension("num_heads", o.num_heads);
+  require_dimension("head_dim", o.head_dim);
+  require_dimension("state_size", o.state_size);
+  require_dimension("conv_kernel", o.conv_kernel);
+  require_between("n_groups", o.n_groups, Index{1}, o.num_heads);
+  if (o.num_heads % o.n_groups != 0) {
+    fail("n_groups", o.n_groups, "a divisor of num_heads, " + std::to_string(o.num_heads));
+  }
+  const Index inner = expanded("expand", o.expand, "hidden_size", o.hidden_size);
+  if (o.num_heads * o.head_dim != inner) {
+    fail("num_heads * head_dim", o.num_heads * o.head_dim,
+         "expand * hidden_size, " + std::to_string(inner));
+  }
+  require_dimension("n_groups * state_size", o.n_groups * o.state_size);
+  require_common_options<Scalar>(o);
+  return o;
+}
+
+}  // namespace detail
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_OPTIONS_HPP
+
+// ---- loglinear/blocks/log_linear_mamba2.hpp
+
+#ifndef LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_HPP
+#define LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_HPP
+
+namespace loglinear {
 
 // clang-format off
 /// Log-linear Mamba-2, the paper's first case study as a complete token mixer.
@@ -10440,7 +11731,7 @@ struct LogLinearMamba2Options {
 ///     [x | B | C] <- silu(conv1d([x | B | C]))
 ///     Delta = softplus(dt + dt_bias),   g = -exp(A_log) Delta,   lambda = softplus(L . dl)
 ///     y = hierarchy(q = scale C, k = B, v = Delta x, g, lambda) + D x,  head by head
-///     out = W_out rms(y . silu(z)) + b_out
+///     out = W_out rms(y . silu(z)) + b_out,  with norm_before_gate W_out (rms(y) . silu(z)) + b_out
 ///
 /// Guo et al., arXiv:2506.04761, section 3.4 and appendix; Dao and Gu, arXiv:2405.21060. Names,
 /// shapes and orders are those of flash-linear-attention's `LogLinearMamba2`, where a state_dict
@@ -10452,7 +11743,7 @@ struct LogLinearMamba2Options {
 /// | dt_bias         | H                              | step sizes log-uniform in 0.001 ... 0.1 |
 /// | A_log           | H                              | log(1), ..., log(H)                    |
 /// | L               | H x n                          | 1                                      |
-/// | D               | H                              | 1                                      |
+/// | D               | H, with D_has_hdim I           | 1                                      |
 /// | conv1d.weight   | channels x K (channels, 1, K)  | normal, initializer_range              |
 /// | conv1d.bias     | channels, with use_conv_bias   | 0                                      |
 /// | in_proj.weight  | (I + channels + H + H n) x hidden_size | normal, initializer_range      |
@@ -10463,12 +11754,14 @@ struct LogLinearMamba2Options {
 ///
 /// Rows of in_proj are z (I), x (I), B and C (n_groups * state_size each), dt (H), dl (H n).
 ///
+/// A published model has them under `backbone.layers.N.mixer.`; docs/migration.md shows how to load
+/// them. The paper's own `HAttentionMixer` is this block with norm_per_group = false.
+///
 /// What differs from that layer: no attention mask, no packed sequences and no cap on step sizes
-/// (`time_step_limit`, which it refuses as well); silu and the gated norm are not optional; the
-/// number of level weights is an option and streams may be longer than it (the last level takes the
-/// rest), where that layer ends; its operator has multiplied queries by 1 / sqrt(state_size) in
-/// some versions, which is `scale` here; a model of N layers divides out_proj by sqrt(2 N) at the
-/// start, this does not; everything is computed in Scalar.
+/// (`dt_limit`, which it refuses as well); silu and the gated norm are not optional (`hidden_act`,
+/// `rmsnorm`); the number of level weights is an option and streams may be longer than it (the last
+/// level takes the rest), where that layer ends; a model of N layers divides out_proj by sqrt(2 N)
+/// at the start, this does not; everything is computed in Scalar.
 ///
 /// Use and errors as `TokenMixer`:
 ///
@@ -10493,7 +11786,9 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
   /// Allocates and draws all weights, in the table's order. \throws std::invalid_argument for an
   /// option out of its range
   explicit LogLinearMamba2(const Options& options)
-      : Base(shape_of(checked(options)), initial_weights(checked(options))), options_(options) {}
+      : Base(shape_of(detail::checked<Scalar>(options)),
+             initial_weights(detail::checked<Scalar>(options))),
+        options_(options) {}
 
   /// What the block was built with.
   [[nodiscard]] const Options& options() const { return options_; }
@@ -10501,15 +11796,16 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
  private:
   friend Base;
   using Index = Eigen::Index;
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
 
   /// Everything of a forward pass that its gradient needs.
   struct Front {
-    Matrix projected;               // in_proj's output
-    std::vector<Matrix> convolved;  // inputs of the convolution, history first
-    Matrix mixed;                   // its output before silu
-    Matrix x;                       // T x inner
-    detail::DecayGate<Scalar> gate;
-    detail::HeadInputs<Scalar> heads;
+    Matrix projected{};               // in_proj's output
+    std::vector<Matrix> convolved{};  // inputs of the convolution, history first
+    Matrix mixed{};                   // its output before silu
+    Matrix x{};                       // T x inner
+    detail::DecayGate<Scalar> gate{};
+    detail::HeadInputs<Scalar> heads{};
   };
 
   /// Where the parts of in_proj's rows begin.
@@ -10526,25 +11822,6 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
     [[nodiscard]] Index total() const { return dl() + levels; }
   };
 
-  static const Options& checked(const Options& o) {
-    detail::require_dimension("hidden_size", o.hidden_size);
-    detail::require_dimension("num_heads", o.num_heads);
-    detail::require_dimension("head_dim", o.head_dim);
-    detail::require_dimension("state_size", o.state_size);
-    detail::require_dimension("conv_kernel", o.conv_kernel);
-    detail::require_between("n_groups", o.n_groups, Index{1}, o.num_heads);
-    if (o.num_heads % o.n_groups != 0) {
-      detail::fail("n_groups", o.n_groups,
-                   "a divisor of num_heads, " + std::to_string(o.num_heads));
-    }
-    const Index inner = detail::expanded("expand", o.expand, "hidden_size", o.hidden_size);
-    if (o.num_heads * o.head_dim != inner) {
-      detail::fail("num_heads * head_dim", o.num_heads * o.head_dim,
-                   "expand * hidden_size, " + std::to_string(inner));
-    }
-    detail::require_common_options(o);
-    return o;
-  }
   static detail::MixerShape shape_of(const Options& o) {
     return {.hidden_size = o.hidden_size,
             .heads = o.num_heads,
@@ -10563,7 +11840,7 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
     double rate = 0;
     detail::fill(w.append("A_log", o.num_heads, 1), [&] { return std::log(++rate); });
     w.append("L", o.num_heads, o.num_levels).setOnes();
-    w.append("D", o.num_heads, 1).setOnes();
+    w.append("D", o.D_has_hdim ? columns.inner : columns.heads, 1).setOnes();
     detail::fill_normal(w.append("conv1d.weight", columns.conv, o.conv_kernel), o.initializer_range,
                         random);
     if (o.use_conv_bias) w.append("conv1d.bias", columns.conv, 1);
@@ -10585,6 +11862,7 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
     f.convolved.push_back(
         detail::after(history[0], f.projected.middleCols(columns.inner, columns.conv)));
     f.mixed = detail::convolve(f.convolved[0], w["conv1d.weight"], w.find("conv1d.bias"));
+    detail::require_finite("the convolution of x", f.mixed);
     const Matrix mixed = detail::silu_of(f.mixed);
     f.x = mixed.leftCols(columns.inner);
     f.gate = detail::DecayGate<Scalar>(f.projected.middleCols(columns.dt(), columns.heads),
@@ -10603,32 +11881,24 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
 
   [[nodiscard]] Matrix back(const Front& f, const Matrix& reads) const {
     const auto& w = this->weights();
-    const Matrix normed =
-        detail::gated_rms_norm(detail::GateOrder::gate_first, with_skip(f, reads), output_gate(f),
-                               w["norm.weight"], options_.norm_eps);
+    const Matrix normed = norm()(with_skip(f, reads), output_gate(f));
     return detail::linear(normed, w["out_proj.weight"], w.find("out_proj.bias"));
   }
 
   [[nodiscard]] detail::ReadsGradient<Scalar> back_gradient(const Front& f, const Matrix& reads,
                                                             const Matrix& d_out,
                                                             NamedWeights<Scalar>& d_w) const {
-    constexpr auto order = detail::GateOrder::gate_first;
     const auto& w = this->weights();
     const Matrix y = with_skip(f, reads), z = output_gate(f);
-    const Matrix normed = detail::gated_rms_norm(order, y, z, w["norm.weight"], options_.norm_eps);
+    const Matrix normed = norm()(y, z);
     Matrix d_normed = Matrix::Zero(normed.rows(), normed.cols());
     detail::linear_pullback(normed, w["out_proj.weight"], d_out, d_normed, d_w["out_proj.weight"],
                             d_w.find("out_proj.bias"));
     detail::ReadsGradient<Scalar> d;
-    d.reads = detail::gated_rms_norm_pullback(order, y, z, w["norm.weight"], options_.norm_eps,
-                                              d_normed, d.gate, d_w["norm.weight"]);
-    d.direct = d.reads;
-    const Index width = options_.head_dim;
-    for (Index h = 0; h < options_.num_heads; ++h) {
-      d_w["D"](h, 0) +=
-          d.reads.middleCols(h * width, width).cwiseProduct(f.x.middleCols(h * width, width)).sum();
-      d.direct.middleCols(h * width, width) *= w["D"](h, 0);
-    }
+    d.reads = norm().pullback(y, z, d_normed, d.gate, d_w["norm.weight"]);
+    d.direct = d.reads.array().rowwise() * skips().array();
+    const Row d_skips = d.reads.cwiseProduct(f.x).colwise().sum();
+    d_w["D"] += summed_for_skips(d_skips);
     return d;
   }
 
@@ -10669,15 +11939,31 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
       values.middleCols(h * width, width).array().colwise() *= factors.col(h).array();
     }
   }
+  /// D as one number for each column of x.
+  [[nodiscard]] Row skips() const {
+    const auto& skip = this->weights()["D"];
+    return skip.transpose().replicate(columns_of_a_skip(), 1).reshaped(1, Columns(options_).inner);
+  }
+  /// The pullback of `skips`.
+  [[nodiscard]] detail::Matrix<Scalar> summed_for_skips(const Row& d) const {
+    return d.reshaped(columns_of_a_skip(), d.size() / columns_of_a_skip())
+        .colwise()
+        .sum()
+        .transpose();
+  }
+  [[nodiscard]] Index columns_of_a_skip() const {
+    return options_.D_has_hdim ? 1 : options_.head_dim;
+  }
   /// reads + D x
   [[nodiscard]] Matrix with_skip(const Front& f, const Matrix& reads) const {
-    const Index width = options_.head_dim;
-    Matrix y = reads;
-    for (Index h = 0; h < options_.num_heads; ++h) {
-      y.middleCols(h * width, width) +=
-          this->weights()["D"](h, 0) * f.x.middleCols(h * width, width);
-    }
-    return y;
+    return reads.array() + f.x.array().rowwise() * skips().array();
+  }
+  [[nodiscard]] detail::GatedRmsNorm<Scalar> norm() const {
+    const auto order =
+        options_.norm_before_gate ? detail::GateOrder::norm_first : detail::GateOrder::gate_first;
+    const auto& weight = this->weights()["norm.weight"];
+    const Index runs = options_.norm_per_group ? options_.n_groups : 1;
+    return {order, weight.rows() / runs, options_.norm_eps, weight};
   }
   [[nodiscard]] Matrix output_gate(const Front& f) const {
     return f.projected.leftCols(Columns(options_).inner);
@@ -10777,8 +12063,8 @@ struct DeltaProduct {
   static constexpr bool normalizes_key = true;
 
   template <class Scalar>
-  using Transition =
-      RepeatedProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>, Compositions>;
+  using Transition = RepeatedProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>,
+                                     detail::array_size(Compositions)>;
 
   [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
     return {projection("w_gate", 1), projection("w_comp_keys", Compositions * d_k),
@@ -11757,13 +13043,15 @@ struct MultiHeadBlockGradient {
 template <class Layer, class Scalar>
 class MultiHeadBlockForm {
   using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Flush = detail::FlushToZero<Scalar>;
 
  public:
   /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
   template <class In>
   Matrix forward_block(const Eigen::MatrixBase<In>& x) {
+    Flush flush;
     detail::Rollback rollback(layer().heads_);
-    const Matrix reads = read_block(x, order());
+    const Matrix reads = read_block(x, order(), flush);
     Matrix out = combine(reads);
     rollback.keep();
     return out;
@@ -11773,27 +13061,31 @@ class MultiHeadBlockForm {
   template <class In, class DOut>
   [[nodiscard]] MultiHeadBlockGradient<Scalar> block_gradient(
       const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
+    Flush flush;
     detail::require_size("d_out (rows)", d_out.rows(), x.rows());
     detail::require_size("d_out (columns)", d_out.cols(), layer().output_dim());
     detail::require_finite("d_out", d_out);
     Layer copied(layer());
     MultiHeadBlockForm& copy = copied;
-    const Matrix reads = copy.read_block(x, order());
-    return copy.pull_back(layer().heads_, x, order(), reads, copy.combine(reads), Matrix(d_out));
+    const Matrix reads = copy.read_block(x, order(), flush);
+    return copy.pull_back(layer().heads_, x, order(), reads, copy.combine(reads), Matrix(d_out),
+                          flush);
   }
 
   /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
   /// tokens of the stream; see `BlockForm::train_block`. \param y T x d_model
   template <class In, class Target>
   Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+    Flush flush;
     detail::require_size("y (rows)", y.rows(), x.rows());
     detail::require_size("y (columns)", y.cols(), layer().output_dim());
     detail::require_finite("y", y);
     const ReadOrder training = layer().heads_.front().training_order();
     detail::Rollback rollback(layer().heads_);
-    const Matrix reads = read_block(x, training);
+    const Matrix reads = read_block(x, training, flush);
     const Matrix out = combine(reads);
-    const auto gradient = pull_back(rollback.before(), x, training, reads, out, Matrix(out - y));
+    const auto gradient =
+        pull_back(rollback.before(), x, training, reads, out, Matrix(out - y), flush);
     auto d_out = layer().out_.zeros();
     d_out.set("w_out", gradient.w_out);
     for (std::size_t h = 0; h < gradient.heads.size(); ++h) {
@@ -11811,10 +13103,10 @@ class MultiHeadBlockForm {
 
   /// The raw reads of all heads side by side, T x n_heads d_v.
   template <class In>
-  [[nodiscard]] Matrix read_block(const Eigen::MatrixBase<In>& x, ReadOrder order) {
+  [[nodiscard]] Matrix read_block(const Eigen::MatrixBase<In>& x, ReadOrder order, Flush& flush) {
     Matrix reads(x.rows(), layer().reads_.size());
     const Eigen::Index d_v = layer().d_v();
-    layer().for_each_head([&](auto& head, Eigen::Index begin) {
+    layer().for_each_head(flush, [&](auto& head, Eigen::Index begin) {
       reads.middleCols(begin, d_v) = head.read_block(x, order);
     });
     return reads;
@@ -11834,7 +13126,8 @@ class MultiHeadBlockForm {
   [[nodiscard]] MultiHeadBlockGradient<Scalar> pull_back(const Heads& before,
                                                          const Eigen::MatrixBase<In>& x,
                                                          ReadOrder order, const Matrix& reads,
-                                                         const Matrix& out, Matrix d_out) {
+                                                         const Matrix& out, Matrix d_out,
+                                                         Flush& flush) {
     if (layer().is_bounded()) d_out.array() *= 1 - out.array().square();
     Matrix d_reads(reads.rows(), reads.cols());
     layer().out_.project_rows_back(d_out, d_reads);
@@ -11843,7 +13136,7 @@ class MultiHeadBlockForm {
     std::vector<BlockGradient<Scalar>> heads;
     for (const auto& head : before) heads.push_back({{}, head.weights_like_zero()});
     const Eigen::Index d_v = layer().d_v();
-    layer().for_each_head([&](auto&, Eigen::Index begin) {
+    layer().for_each_head(flush, [&](auto&, Eigen::Index begin) {
       const auto h = static_cast<std::size_t>(begin / d_v);
       const Matrix d_head = d_reads.middleCols(begin, d_v);
       heads[h] = before[h].pull_back_block(before[h].log_linear_state(), x, order, d_head);
@@ -11853,6 +13146,8 @@ class MultiHeadBlockForm {
       head.x.resize(0, 0);
     }
     gradient.heads = std::move(heads);
+    detail::require_finite("the gradient of x", gradient.x);
+    detail::require_finite("the gradient of w_out", gradient.w_out);
     return gradient;
   }
 };
@@ -11881,8 +13176,9 @@ enum class OutputBound {
 /// `forward` reads in the heads' order, which here is `after_push` unless the options say
 /// otherwise; `query_readonly` reads the state as it stands. Weights are drawn head by head from
 /// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 and OpenMP switched on in the
-/// compiler the heads of a token run in parallel; each head's arithmetic is its own, so that the
-/// bits do not depend on the number of threads.
+/// compiler the heads of a token run in parallel, and otherwise one after the other:
+/// `threads_used()` tells. Each head's arithmetic is its own, so that the bits do not depend on the
+/// number of threads.
 ///
 /// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
 /// head changes none of them. Nothing allocates after construction but `state()`; with several
@@ -11892,6 +13188,7 @@ enum class OutputBound {
 template <class Layer_>
 class MultiHeadAttention
     : public MultiHeadBlockForm<MultiHeadAttention<Layer_>, typename Layer_::Scalar> {
+  using Flush = detail::FlushToZero<typename Layer_::Scalar>;
   static_assert(detail::StreamingLayer<Layer_>,
                 "MultiHeadAttention takes a layer: LogLinearAttention<Rule> or "
                 "LinearAttention<Rule>");
@@ -11904,20 +13201,27 @@ class MultiHeadAttention
   /// A moment of the stream, one of each head.
   using Snapshot = std::vector<typename Layer::Snapshot>;
 
+  /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
+  struct Workspace {
+    typename Layer::Workspace head;  ///< of one head after the other
+    Vector reads;                    ///< of all heads
+    Vector output;                   ///< what is returned
+  };
+
   /// How to build a layer of heads; d_model, d_k and d_v must be given.
   struct Options {
     typename Layer::InnerRuleOfLayer inner{};  ///< the rule with its hyperparameters
-    Index d_model = 0;                         ///< length of x and of the output, at least 1
-    Index d_k = 0;                             ///< length of a head's keys, at least 1
-    Index d_v = 0;                             ///< length of a head's values, at least 1
-    int n_heads = 4;                           ///< at least 1
+    Index d_model = 0;                         ///< length of x and of the output, 1 to 2^26
+    Index d_k = 0;                             ///< length of a head's keys, 1 to 2^26
+    Index d_v = 0;                             ///< length of a head's values, 1 to 2^26
+    int n_heads = 4;                           ///< at least 1; n_heads d_v at most 2^26
     int max_levels = typename Layer::Options{}.max_levels;  ///< of every head, 1 to 64
     typename Layer::LevelWeightsOfLayer level_weights{};    ///< the policy of every head
     ReadOrder read_order = ReadOrder::after_push;           ///< what `forward` reads
     double learning_rate = 0.05;                            ///< of the heads and of W_out
     std::uint64_t seed = 42;                                ///< of all weights
     OutputBound bound = OutputBound::always;                ///< where the tanh is
-    int threads = 1;  ///< at least 1; more has an effect with OpenMP
+    int threads = 1;  ///< at least 1; `threads_used()` says how many they are in this program
   };
 
   /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
@@ -11964,21 +13268,54 @@ class MultiHeadAttention
   /// All heads read and write. \return the output, length d_model, overwritten by the next call
   template <class In>
   const Vector& forward(const In& x) {
-    stage(x, heads_.front().read_order());
+    Flush flush;
+    stage(x, heads_.front().read_order(), flush);
     combine(is_bounded());
-    for_each_head([](Layer& head, Index) { head.commit(); });
+    for_each_head(flush, [](Layer& head, Index) { head.commit(); });
     return output_;
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Out>
+  void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = forward(x);
   }
 
   /// All heads read the state as it stands; nothing changes. \return as `forward`
   template <class In>
   const Vector& query_readonly(const In& x) {
-    for_each_head([&](Layer& head, Index begin) {
+    Flush flush;
+    for_each_head(flush, [&](Layer& head, Index begin) {
       head.query_readonly(x);
       reads_.segment(begin, d_v()) = head.raw_read();
     });
     combine(bound_ == OutputBound::always);
     return output_;
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Out>
+  void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = query_readonly(x);
+  }
+  /// The same with the caller's memory, one head after the other; safe from several threads, a
+  /// workspace each. \return the output, which lies in the workspace. \throws
+  /// std::invalid_argument also for a workspace of a layer of another shape
+  template <class In>
+  const Vector& query_readonly(const In& x, Workspace& workspace) const {
+    detail::require_size("the workspace's reads", workspace.reads.size(), reads_.size());
+    detail::require_size("the workspace's output", workspace.output.size(), output_dim());
+    for (int h = 0; h < n_heads(); ++h) {
+      head(h).query_readonly(x, workspace.head);
+      workspace.reads.segment(h * d_v(), d_v()) = workspace.head.read;
+    }
+    combine(workspace.reads, workspace.output, bound_ == OutputBound::always);
+    return workspace.output;
+  }
+  /// Memory for it; allocates.
+  [[nodiscard]] Workspace make_workspace() const {
+    return {heads_.front().make_workspace(), Vector::Zero(reads_.size()),
+            Vector::Zero(output_.size())};
   }
 
   /// One step of gradient descent on `1/2 |o - y|^2` through W_out into every head, and one token
@@ -11986,19 +13323,27 @@ class MultiHeadAttention
   /// o
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
+    Flush flush;
     detail::load_vector(y, "y", target_);
-    stage(x, heads_.front().training_order());
+    stage(x, heads_.front().training_order(), flush);
     const bool bounded = is_bounded();
     combine(bounded);
     d_output_ = output_ - target_;
     if (bounded) d_output_.array() *= 1 - output_.array().square();
     d_reads_.noalias() = out_.get("w_out").transpose() * d_output_;
-    for_each_head(
-        [&](Layer& head, Index begin) { head.stage_gradient(d_reads_.segment(begin, d_v())); });
+    for_each_head(flush, [&](Layer& head, Index begin) {
+      head.stage_gradient(d_reads_.segment(begin, d_v()));
+    });
     out_.require_descendable(learning_rate(), d_output_, reads_, no_free_);
     out_.descend(learning_rate(), d_output_, reads_, no_free_);
-    for_each_head([](Layer& head, Index) { head.commit(); });
+    for_each_head(flush, [](Layer& head, Index) { head.commit(); });
     return output_;
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Target, class Out>
+  void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = train_one(x, y);
   }
 
   /// Empties all states; weights stay.
@@ -12028,10 +13373,11 @@ class MultiHeadAttention
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].snapshot(into[h]);
     if (!fits) moment.swap(fresh);
   }
-  /// Goes back, or on, to a moment of this stream or of that of another layer with the same
-  /// options, as `LogLinearAttention::restore`. Does not allocate. \throws std::invalid_argument
-  /// for a snapshot of another shape; nothing is changed then
+  /// Goes back, or on, to a moment of this stream or of that of another layer, as
+  /// `LogLinearAttention::restore`. Does not allocate. \throws std::invalid_argument for a snapshot
+  /// of another shape, or one that holds nothing; nothing is changed then
   void restore(const Snapshot& moment) {
+    if (moment.empty()) detail::fail("the snapshot", "empty", "one that a layer has taken");
     detail::require_size("the heads of the snapshot", static_cast<Index>(moment.size()), n_heads());
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].require_shape_of(moment[h]);
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].restore(moment[h]);
@@ -12059,6 +13405,15 @@ class MultiHeadAttention
   }  ///< tokens so far
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
   [[nodiscard]] OutputBound bound() const noexcept { return bound_; }  ///< where the tanh is
+  /// Threads that the heads of a token run on: as many as the options say, but no more than there
+  /// are heads, and 1 where the compiler's OpenMP is off.
+  [[nodiscard]] int threads_used() const noexcept {
+#ifdef _OPENMP
+    return (std::min)(threads_, n_heads());
+#else
+    return 1;
+#endif
+  }
   /// One head, read-only. \throws std::invalid_argument unless 0 <= index < n_heads
   [[nodiscard]] const Layer& head(int index) const {
     detail::require_between("head", index, 0, n_heads() - 1);
@@ -12082,14 +13437,21 @@ class MultiHeadAttention
     names.emplace_back("w_out");
     return names;
   }
-  /// One weight array; a read-only view. \throws std::invalid_argument for an unknown name
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const {
+  /// One weight array; a read-only view, valid as long as the layer is neither moved nor destroyed.
+  /// \throws std::invalid_argument for an unknown name
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
     const auto [index, rest] = split(name);
     return index < 0 ? out_.get(rest) : head(index).weight(rest);
   }
-  /// Replaces one weight array. \throws std::invalid_argument as `LogLinearAttention::set_weight`
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
+    return weight(name);
+  }
+  /// Replaces one weight array; allocates. \throws std::invalid_argument as
+  /// `LogLinearAttention::set_weight`
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    Flush flush;
     const auto [index, rest] = split(name);
     if (index < 0) {
       out_.set(rest, value);
@@ -12123,16 +13485,25 @@ class MultiHeadAttention
   }
 
   /// Whether `forward` and `train_one` bound the output.
-  [[nodiscard]] bool is_bounded() const { return bound_ != OutputBound::none; }
+  [[nodiscard]] bool is_bounded() const {
+    return bound_ != OutputBound::none;
+  }
 
   /// The width of W_out's input.
   static Index checked(const Options& options) {
+    detail::require_length("d_model", options.d_model);
+    detail::require_length("d_k", options.d_k);
+    detail::require_length("d_v", options.d_v);
     detail::require_positive("n_heads", options.n_heads);
     detail::require_positive("threads", options.threads);
-    return options.n_heads * options.d_v;
+    const Index width = options.n_heads * options.d_v;
+    detail::require_length("n_heads * d_v", width);
+    return width;
   }
 
-  [[nodiscard]] Index d_v() const { return heads_.front().output_dim(); }
+  [[nodiscard]] Index d_v() const {
+    return heads_.front().output_dim();
+  }
 
   /// Which head a weight name belongs to, -1 for none, and its name there.
   [[nodiscard]] std::pair<int, std::string_view> split(std::string_view name) const {
@@ -12144,30 +13515,42 @@ class MultiHeadAttention
   }
 
   template <class In>
-  void stage(const In& x, ReadOrder order) {
-    for_each_head(
-        [&](Layer& head, Index begin) { reads_.segment(begin, d_v()) = head.stage(x, order); });
+  void stage(const In& x, ReadOrder order, Flush& flush) {
+    for_each_head(flush, [&](Layer& head, Index begin) {
+      reads_.segment(begin, d_v()) = head.stage(x, order);
+    });
   }
 
   void combine(bool bounded) {
-    out_.project(reads_, output_);
-    detail::require_finite("the output", output_);
-    if (bounded) output_ = output_.array().tanh();
+    combine(reads_, output_, bounded);
+  }
+  void combine(const Vector& reads, Vector& output, bool bounded) const {
+    out_.project(reads, output);
+    detail::require_finite("the output", output);
+    if (bounded) output = output.array().tanh();
+  }
+
+  template <class Out>
+  void require_output(const Eigen::MatrixBase<Out>& out) const {
+    detail::require_vector_type<Scalar, Out>();
+    detail::require_size("out", out.size(), output_dim());
   }
 
   /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to; then throws
   /// what the first failing head threw.
   template <class Work>
-  void for_each_head(Work work) {
+  void for_each_head(Flush& flush, Work work) {
     const int count = n_heads();
     const auto one = [&](int h) {
       const auto index = static_cast<std::size_t>(h);
       failures_[index] = detail::caught([&] { work(heads_[index], h * d_v()); });
     };
+    if (threads_ > 1) flush.pause();
 #ifdef _OPENMP
-#  pragma omp parallel for num_threads(threads_) if (threads_ > 1)
+#  pragma omp parallel for num_threads(threads_used()) if (threads_used() > 1)
 #endif
     for (int h = 0; h < count; ++h) one(h);
+    if (threads_ > 1) flush.resume();
     for (const std::exception_ptr& failure : failures_) {
       if (failure) std::rethrow_exception(failure);
     }
@@ -12175,11 +13558,11 @@ class MultiHeadAttention
 
   OutputBound bound_;
   int threads_;
-  std::vector<Layer> heads_;
+  std::vector<Layer> heads_{};
   detail::Parameters<Scalar> out_;
-  Vector reads_, d_reads_, output_, target_, d_output_;
+  Vector reads_{}, d_reads_{}, output_{}, target_{}, d_output_{};
   Vector no_free_{};
-  std::vector<std::exception_ptr> failures_;
+  std::vector<std::exception_ptr> failures_{};
 };
 
 }  // namespace loglinear
@@ -12219,23 +13602,24 @@ namespace loglinear {
 
 /// A multi-head layer as a value.
 struct AttentionConfig {
-  Eigen::Index d_model = 16;                     ///< length of x and of the output, at least 1
-  int n_heads = 4;                               ///< at least 1
-  Eigen::Index d_key = 4;                        ///< length of a head's keys, at least 1
-  Eigen::Index d_value = 4;                      ///< length of a head's values, at least 1
+  Eigen::Index d_model = 16;                     ///< length of x and of the output, 1 to 2^26
+  int n_heads = 4;                               ///< at least 1; n_heads d_value at most 2^26
+  Eigen::Index d_key = 4;                        ///< length of a head's keys, 1 to 2^26
+  Eigen::Index d_value = 4;                      ///< length of a head's values, 1 to 2^26
   AttentionMode mode = RetNet{};                 ///< the rule and what it is applied to
   std::uint64_t seed = 42;                       ///< of all weights, at least 1
   ReadOrder read_order = ReadOrder::after_push;  ///< what `forward` reads
   double learning_rate = 0.05;                   ///< of `train_one`, finite and >= 0
   std::optional<OutputBound> bound{};            ///< `output_bound_of(mode)` unless given
-  int threads = 1;                               ///< as in `MultiHeadAttention`, at least 1
+  int threads = 1;                               ///< at least 1; see `Attention::threads_used`
 
   /// \throws std::invalid_argument naming the first member that is out of its range
   void validate() const {
-    detail::require_positive("d_model", d_model);
+    detail::require_length("d_model", d_model);
     detail::require_positive("n_heads", n_heads);
-    detail::require_positive("d_key", d_key);
-    detail::require_positive("d_value", d_value);
+    detail::require_length("d_key", d_key);
+    detail::require_length("d_value", d_value);
+    detail::require_length("n_heads * d_value", n_heads * d_value);
     detail::require_positive("threads", threads);
     loglinear::validate(mode);
   }
@@ -12259,8 +13643,7 @@ class AttentionSnapshot {
   template <class Layer>
   friend class detail::ErasedAttention;
 
-  AttentionMode mode_{};  // of the layer
-  std::any moment_;       // a MultiHeadAttention<Layer>::Snapshot
+  std::any moment_{};  // a MultiHeadAttention<Layer>::Snapshot
 };
 
 /// A layer whose mode was chosen at run time: `MultiHeadAttention` behind virtual functions, with
@@ -12273,6 +13656,17 @@ class Attention {
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
   using Matrix = detail::Matrix<Scalar>;
+
+  /// Memory for `query` const: one for each thread, from `make_workspace`.
+  class Workspace {
+   private:
+    friend class Attention;
+    template <class Layer>
+    friend class detail::ErasedAttention;
+
+    Vector x_;         // where x is copied to, unless it is a Vector
+    std::any memory_;  // a MultiHeadAttention<Layer>::Workspace
+  };
 
   virtual ~Attention() = default;
   Attention& operator=(const Attention&) = delete;
@@ -12288,16 +13682,44 @@ class Attention {
   const Vector& forward(const In& x) {
     return do_forward(as_vector(x, "x", x_));
   }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Out>
+  void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = forward(x);
+  }
   /// All heads read the state as it stands; nothing changes.
   template <class In>
   const Vector& query(const In& x) {
     return do_query(as_vector(x, "x", x_));
   }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Out>
+  void query(const In& x, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = query(x);
+  }
+  /// The same with the caller's memory; safe from several threads, a workspace each. \return the
+  /// output, which lies in the workspace. \throws std::invalid_argument also for a workspace of a
+  /// layer of another kind or shape
+  template <class In>
+  const Vector& query(const In& x, Workspace& workspace) const {
+    detail::require_size("the workspace's x", workspace.x_.size(), output_dim());
+    return do_query(as_vector(x, "x", workspace.x_), workspace);
+  }
+  /// Memory for it; allocates.
+  [[nodiscard]] virtual Workspace make_workspace() const = 0;
   /// One step of gradient descent on `1/2 |o - y|^2` and one token of the stream. \param y target,
   /// length d_model, finite \return the output o from before the step
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
     return do_train_one(as_vector(x, "x", x_), as_vector(y, "y", y_));
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Target, class Out>
+  void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = train_one(x, y);
   }
   /// Empties all states; weights stay.
   virtual void reset() noexcept = 0;
@@ -12314,9 +13736,10 @@ class Attention {
   /// The same into a snapshot that exists. Does not allocate where that is one of this layer and
   /// has grown to size; where it does and throws std::bad_alloc, the snapshot is what it was.
   virtual void snapshot(AttentionSnapshot& moment) const = 0;
-  /// Goes back, or on, to a moment of this stream or of that of another layer made from the same
-  /// config, as `MultiHeadAttention::restore`. Does not allocate. \throws std::invalid_argument for
-  /// a snapshot of another mode or shape; nothing is changed then
+  /// Goes back, or on, to a moment of this stream or of that of another layer, as
+  /// `MultiHeadAttention::restore`: hyperparameters and weights are no part of it and stay. Does
+  /// not allocate. \throws std::invalid_argument for a snapshot of another shape or kind of
+  /// transition, or one that holds nothing; nothing is changed then
   virtual void restore(const AttentionSnapshot& moment) = 0;
   /// \}
 
@@ -12327,6 +13750,8 @@ class Attention {
   [[nodiscard]] const AttentionConfig& config() const noexcept { return config_; }
   [[nodiscard]] Index output_dim() const noexcept { return config_.d_model; }  ///< d_model
   [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;               ///< tokens so far
+  /// As `MultiHeadAttention::threads_used`.
+  [[nodiscard]] virtual int threads_used() const noexcept = 0;
   /// The states of all heads one after the other, of constant length; allocates.
   [[nodiscard]] virtual Vector state() const = 0;
   /// The same layer with the same state and weights; allocates.
@@ -12338,10 +13763,11 @@ class Attention {
 
   /// `head0.w_key`, ..., `w_out`, in the order in which they are drawn.
   [[nodiscard]] virtual std::vector<std::string> weight_names() const = 0;
-  /// One weight array; a read-only view. \throws std::invalid_argument for an unknown name
+  /// One weight array; a read-only view, valid as long as the layer. \throws std::invalid_argument
+  /// for an unknown name
   [[nodiscard]] virtual detail::ConstMatrixView<Scalar> weight(std::string_view name) const = 0;
-  /// Replaces one weight array. \throws std::invalid_argument for an unknown name, another shape or
-  /// coefficients that are not finite
+  /// Replaces one weight array; allocates. \throws std::invalid_argument for an unknown name,
+  /// another shape or coefficients that are not finite
   virtual void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) = 0;
   [[nodiscard]] virtual double learning_rate() const noexcept = 0;  ///< present
   /// \throws std::invalid_argument unless finite and >= 0
@@ -12356,7 +13782,14 @@ class Attention {
  private:
   virtual const Vector& do_forward(const Vector& x) = 0;
   virtual const Vector& do_query(const Vector& x) = 0;
+  virtual const Vector& do_query(const Vector& x, Workspace& workspace) const = 0;
   virtual const Vector& do_train_one(const Vector& x, const Vector& y) = 0;
+
+  template <class Out>
+  void require_output(const Eigen::MatrixBase<Out>& out) const {
+    detail::require_vector_type<Scalar, Out>();
+    detail::require_size("out", out.size(), output_dim());
+  }
 
   /// The argument itself where it has the right type, else a copy of it.
   template <class In>
@@ -12382,6 +13815,7 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
   using Base = Attention<typename Layer::Scalar>;
   using typename Base::Matrix;
   using typename Base::Vector;
+  using typename Base::Workspace;
 
   ErasedAttention(const AttentionConfig& config,
                   const typename MultiHeadAttention<Layer>::Options& options)
@@ -12396,17 +13830,23 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
     } else {
       moment.moment_ = layer_.snapshot();
     }
-    moment.mode_ = this->config().mode;
   }
   void restore(const AttentionSnapshot& moment) override {
     const auto* own = std::any_cast<Moment>(&moment.moment_);
-    if (!own || moment.mode_ != this->config().mode) {
-      fail("the snapshot", moment.moment_.has_value() ? "one of another mode" : "empty",
-           "one of a layer of the same mode");
+    if (own == nullptr) {
+      fail("the snapshot", moment.moment_.has_value() ? "one of another kind of layer" : "empty",
+           "one that was taken from a layer with the same kind of transition");
     }
     layer_.restore(*own);
   }
+  Workspace make_workspace() const override {
+    Workspace workspace;
+    workspace.x_ = Vector::Zero(this->output_dim());
+    workspace.memory_ = layer_.make_workspace();
+    return workspace;
+  }
   std::uint64_t size() const noexcept override { return layer_.size(); }
+  int threads_used() const noexcept override { return layer_.threads_used(); }
   Vector state() const override { return layer_.state(); }
   std::unique_ptr<Base> clone() const override { return std::make_unique<ErasedAttention>(*this); }
   std::vector<std::string> weight_names() const override { return layer_.weight_names(); }
@@ -12426,6 +13866,16 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
 
   const Vector& do_forward(const Vector& x) override { return layer_.forward(x); }
   const Vector& do_query(const Vector& x) override { return layer_.query_readonly(x); }
+  const Vector& do_query(const Vector& x, Workspace& workspace) const override {
+    auto* const own =
+        std::any_cast<typename MultiHeadAttention<Layer>::Workspace>(&workspace.memory_);
+    if (own == nullptr) {
+      fail("the workspace",
+           workspace.memory_.has_value() ? "one of another kind of layer" : "empty",
+           "made by make_workspace of such a layer");
+    }
+    return layer_.query_readonly(x, *own);
+  }
   const Vector& do_train_one(const Vector& x, const Vector& y) override {
     return layer_.train_one(x, y);
   }
@@ -12522,6 +13972,51 @@ void visit_layer(const Attention<Scalar>& attention, Work work) {
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_CONFIG_HPP
+
+// ---- loglinear/detail/levels_rollback.hpp
+
+#ifndef LOGLINEAR_DETAIL_LEVELS_ROLLBACK_HPP
+#define LOGLINEAR_DETAIL_LEVELS_ROLLBACK_HPP
+
+namespace loglinear::detail {
+
+/// Puts levels back as they were, unless it is told to keep what has become of them. Copies the
+/// active levels alone; allocates.
+template <class Levels>
+class LevelsRollback {
+ public:
+  explicit LevelsRollback(Levels& levels)
+      : levels_(levels), size_(levels.size()), magnitude_(levels.magnitude()) {
+    const Index each = levels.d_k() * levels.d_v();
+    Index count = 0;
+    for ([[maybe_unused]] int l : levels.active_levels()) ++count;
+    active_.resize(count * each);
+    Index first = 0;
+    for (int l : levels.active_levels()) {
+      active_.segment(first, each) = Eigen::Map<const Coefficients>(levels.data(l), each);
+      first += each;
+    }
+  }
+  LevelsRollback(const LevelsRollback&) = delete;
+  LevelsRollback& operator=(const LevelsRollback&) = delete;
+  ~LevelsRollback() {
+    if (!keeps_) levels_.restore(size_, magnitude_, active_.data());
+  }
+  void keep() noexcept { keeps_ = true; }
+
+ private:
+  using Coefficients = Vector<typename Levels::Scalar>;
+
+  Levels& levels_;
+  std::uint64_t size_;
+  double magnitude_;
+  Coefficients active_{};
+  bool keeps_ = false;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_LEVELS_ROLLBACK_HPP
 
 // ---- loglinear/detail/mode_entries.hpp
 
@@ -12823,7 +14318,7 @@ class ModeReader {
 
   static constexpr std::string_view prefix = "loglinear: ";
 
-  std::string_view text_, token_;
+  std::string_view text_, token_{};
   std::size_t position_ = 0;  // of the token
 };
 
@@ -12904,7 +14399,8 @@ namespace loglinear {
 ///
 /// `phi` has length `features`, `y` length `outputs`. Errors: std::invalid_argument with name,
 /// value and legal range, before anything has changed. `predict` costs features x outputs
-/// multiplications, `update` about 3 features^2; neither allocates.
+/// multiplications, `update` about 3 features^2; neither allocates. Numbers below
+/// std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
 template <class Scalar_ = double>
 class RecursiveLeastSquares {
  public:
@@ -12915,8 +14411,8 @@ class RecursiveLeastSquares {
 
   /// How to build one; `features` must be given.
   struct Options {
-    Index features = 0;               ///< length of phi, at least 1
-    Index outputs = 1;                ///< length of y, at least 1
+    Index features = 0;               ///< length of phi, 1 to 2^26
+    Index outputs = 1;                ///< length of y, 1 to 2^26
     double forgetting = 1;            ///< f in (0, 1]; samples count over some 1 / (1 - f) steps
     double initial_covariance = 100;  ///< p0 > 0; the smaller, the stronger the pull towards 0
     double max_covariance = 0;        ///< bound of D, >= p0; 0 stands for p0
@@ -12924,8 +14420,8 @@ class RecursiveLeastSquares {
 
   /// Allocates everything. \throws std::invalid_argument for an option out of its range
   explicit RecursiveLeastSquares(const Options& options) : options_(options) {
-    detail::require_positive("features", options.features);
-    detail::require_positive("outputs", options.outputs);
+    detail::require_length("features", options.features);
+    detail::require_length("outputs", options.outputs);
     const double p0 = options.initial_covariance;
     const double limit = detail::magnitude_limit<Scalar>();
     if (!(options.forgetting > 0 && detail::is_at_most(options.forgetting, 1))) {
@@ -12938,7 +14434,7 @@ class RecursiveLeastSquares {
     const double smallest = detail::to_double((std::numeric_limits<Scalar>::min)());
     detail::require_between("forgetting", options.forgetting, smallest, 1.0);
     detail::require_between("initial_covariance", p0, smallest, limit);
-    if (options.max_covariance == 0) options_.max_covariance = p0;
+    if (detail::is_exactly(options.max_covariance, 0.0)) options_.max_covariance = p0;
     detail::require_between("max_covariance", options_.max_covariance, p0, limit);
     const Index n = options.features;
     weights_.resize(n, options.outputs);
@@ -12973,6 +14469,7 @@ class RecursiveLeastSquares {
   /// Theta^T phi. \return a reference, overwritten by the next call; length outputs
   template <class Features>
   const Vector& predict(const Eigen::MatrixBase<Features>& phi) {
+    const detail::FlushToZero<Scalar> flush;
     load(phi, "phi", phi_);
     predict_loaded();
     return prediction_;
@@ -12981,6 +14478,7 @@ class RecursiveLeastSquares {
   /// Learns one sample. \return the prediction from before it, as `predict(phi)` would have given
   template <class Features, class Target>
   const Vector& update(const Eigen::MatrixBase<Features>& phi, const Eigen::MatrixBase<Target>& y) {
+    const detail::FlushToZero<Scalar> flush;
     load(phi, "phi", phi_);
     load(y, "y", target_);
     predict_loaded();
@@ -13007,6 +14505,7 @@ class RecursiveLeastSquares {
   [[nodiscard]] Index outputs() const noexcept { return weights_.cols(); }        ///< length of y
   /// P = U D U^T, symmetric and positive definite; allocates, features^3 operations.
   [[nodiscard]] Matrix covariance() const {
+    const detail::FlushToZero<Scalar> flush;
     const Matrix u = upper_.template triangularView<Eigen::UnitUpper>();
     return u * diagonal_.asDiagonal() * u.transpose();
   }
@@ -13103,10 +14602,10 @@ class RecursiveLeastSquares {
   }
 
   Options options_;
-  Matrix weights_;
-  Matrix upper_;  // U; its diagonal is 1, what lies below is never read
-  Vector diagonal_;
-  Vector phi_, seen_, scaled_, gain_, target_, prediction_;
+  Matrix weights_{};
+  Matrix upper_{};  // U; its diagonal is 1, what lies below is never read
+  Vector diagonal_{};
+  Vector phi_{}, seen_{}, scaled_{}, gain_{}, target_{}, prediction_{};
   std::uint64_t updates_ = 0;
 };
 
@@ -13135,10 +14634,13 @@ namespace loglinear {
 ///   a token;
 /// * `rewind` costs a snapshot, another restored, and up to E - 1 tokens repeated, (E - 1)/2 on
 ///   average;
-/// * memory holds ceil(N/E) + 2 snapshots and (N + E) d_model numbers.
+/// * memory holds ceil(N/E) + 2 snapshots and (N + E) d_model numbers, or those of the tokens so
+///   far where these are fewer.
 ///
 /// Neither allocates once every snapshot, that of a rewind included, has been taken with as many
-/// active levels as there are.
+/// active levels as there are. For any N and E up to 2^63 - 1, room for up to 1024 tokens is made
+/// by the constructor, more as they come. So "never" is an E like any other: a rewind then repeats
+/// the stream from its beginning, of which every input is kept.
 ///
 /// \tparam Layer_  `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
 template <class Layer_>
@@ -13152,7 +14654,7 @@ class Rewindable {
   /// How much is kept; depth must be given.
   struct Options {
     Index depth = 0;            ///< tokens that can be taken back at any time, at least 1
-    Index snapshot_every = 16;  ///< tokens from one snapshot to the next, at least 1
+    Index snapshot_every = 16;  ///< tokens from one snapshot to the next, at least 1, no bound
   };
 
   /// Takes over a layer with its stream, of which nothing can be taken back yet. \throws
@@ -13161,8 +14663,8 @@ class Rewindable {
       : layer_(std::move(layer)), depth_(options.depth), every_(options.snapshot_every) {
     detail::require_positive("depth", depth_);
     detail::require_positive("snapshot_every", every_);
-    snapshots_.resize(static_cast<std::size_t>((depth_ + every_ - 1) / every_ + 1));
-    inputs_.resize(layer_.d_model(), depth_ + every_);
+    snapshots_.resize(static_cast<std::size_t>((std::min)(most_snapshots(), first_room)));
+    inputs_.resize(layer_.d_model(), static_cast<Index>((std::min)(most_inputs(), first_room)));
     x_.resize(layer_.d_model());
   }
 
@@ -13176,6 +14678,7 @@ class Rewindable {
   template <class In>
   const Vector& forward(const In& x) {
     detail::load_vector(x, "x", x_);
+    make_room();
     if (position_ % count(every_) == 0) layer_.snapshot(snapshot_at(position_));
     const Vector& output = layer_.forward(x_);
     inputs_.col(column(position_)) = x_;
@@ -13213,6 +14716,32 @@ class Rewindable {
   }
 
  private:
+  static constexpr std::uint64_t first_room = 1024;
+
+  /// The width of the ring of inputs, and the length of that of snapshots, in the end.
+  [[nodiscard]] std::uint64_t most_inputs() const { return count(depth_) + count(every_); }
+  [[nodiscard]] std::uint64_t most_snapshots() const {
+    return (count(depth_) - 1) / count(every_) + 2;
+  }
+  /// Lets the rings grow before the next token where they are full for the first time, and so not
+  /// yet bent: every input and every snapshot stays at its place.
+  void make_room() {
+    const auto doubled = [](std::uint64_t room, std::uint64_t most) {
+      return (std::min)(2 * room, most);
+    };
+    const auto inputs = count(inputs_.cols());
+    if (position_ >= inputs && inputs < most_inputs()) {
+      detail::Matrix<Scalar> more(inputs_.rows(),
+                                  static_cast<Index>(doubled(inputs, most_inputs())));
+      more.leftCols(inputs_.cols()) = inputs_;
+      inputs_.swap(more);
+    }
+    const std::uint64_t snapshots = snapshots_.size();
+    if (position_ / count(every_) >= snapshots && snapshots < most_snapshots()) {
+      snapshots_.resize(static_cast<std::size_t>(doubled(snapshots, most_snapshots())));
+    }
+  }
+
   [[nodiscard]] static std::uint64_t count(Index tokens) {
     return static_cast<std::uint64_t>(tokens);
   }
@@ -13245,10 +14774,10 @@ class Rewindable {
   Layer layer_;
   Index depth_, every_;
   std::uint64_t position_ = 0, earliest_ = 0;  // tokens since construction; how far back one can go
-  std::vector<typename Layer::Snapshot> snapshots_;
+  std::vector<typename Layer::Snapshot> snapshots_{};
   typename Layer::Snapshot present_{};  // what a rewind goes back to where it fails
-  detail::Matrix<Scalar> inputs_;       // column t mod its width: x_t
-  Vector x_;
+  detail::Matrix<Scalar> inputs_{};     // column t mod its width: x_t
+  Vector x_{};
 };
 
 }  // namespace loglinear
@@ -13272,13 +14801,15 @@ namespace loglinear {
 /// \param initial  the state before them, which is read, not changed; its size says where the
 ///                 stream stands
 /// \return the reads, T x d_v
-/// \throws std::invalid_argument as `SequenceInputs::validate`. O(T^2 (d_k + d_v)); allocates.
+/// \throws std::invalid_argument as `SequenceInputs::validate`, or where a read would not be
+/// finite. O(T^2 (d_k + d_v)); allocates.
 template <class Scalar>
 [[nodiscard]] detail::RowMajorMatrix<Scalar> dense(const SequenceInputs<Scalar>& in,
                                                    const LogLinearState<Scalar>& initial) {
   using Eigen::Index;
   using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
   constexpr auto order = ReadOrder::current_apart;
+  const detail::FlushToZero<Scalar> flush;
   const std::uint64_t start = initial.size();
   const int max_levels = initial.max_levels();
   if (in.length() > 0) {
@@ -13308,8 +14839,8 @@ template <class Scalar>
         removed = query.dot(in.u.row(s * updates + j)) * in.p.row(s * updates + j);
         if (j > 0) query -= removed;
       }
-      if (in.g.cols() == 1) query *= std::exp(in.g(s, 0));
-      if (in.g.size() > 0 && in.g.cols() > 1) {
+      if (!in.g.is_absent() && in.g.cols() == 1) query *= std::exp(in.g(s, 0));
+      if (!in.g.is_absent() && in.g.cols() > 1) {
         detail::decays_of(in.g.row(s), key_factors);
         query.array() *= key_factors.array();
       }
@@ -13325,6 +14856,7 @@ template <class Scalar>
       out.row(t) += weight * decay.cwiseProduct(Row(query * initial.level(l)));
     }
   }
+  detail::require_finite_reads(out, 0);
   return out;
 }
 
@@ -13381,6 +14913,7 @@ detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
                                          const std::vector<Eigen::Index>& cu_seqlens,
                                          std::vector<LogLinearState<Scalar>>& states,
                                          const ChunkwiseOptions& options = {}) {
+  const detail::FlushToZero<Scalar> flush;
   detail::require_cuts(cu_seqlens, in.length(), states.size());
   std::vector<LogLinearState<Scalar>> after = states;
   detail::RowMajorMatrix<Scalar> out(in.length(), in.d_v());
@@ -13401,6 +14934,7 @@ template <class Scalar>
     const SequenceInputs<Scalar>& in, const std::vector<Eigen::Index>& cu_seqlens,
     const std::vector<LogLinearState<Scalar>>& initial,
     const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {}) {
+  const detail::FlushToZero<Scalar> flush;
   detail::require_cuts(cu_seqlens, in.length(), initial.size());
   detail::require_size("d_out (rows)", d_out.rows(), in.length());
   auto all = SequenceGradients<Scalar>::sized_like(in);
@@ -13408,8 +14942,9 @@ template <class Scalar>
   Eigen::Index state_rows = 0;
   for (std::size_t n = 0; n < initial.size(); ++n) {
     const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
-    SequenceGradients<Scalar> part = chunkwise_gradient(in.slice(first, count), initial[n],
-                                                        d_out.middleRows(first, count), options);
+    const auto d_part = d_out.middleRows(first, count);  // by name: it is not copied
+    SequenceGradients<Scalar> part =
+        chunkwise_gradient(in.slice(first, count), initial[n], d_part, options);
     const auto put = [&](auto& into, const auto& from) {
       if (count == 0 || from.size() == 0) return;
       const Eigen::Index each = from.rows() / count;
@@ -13453,7 +14988,9 @@ namespace detail {
 template <class Scalar>
 class SequenceTransition {
  public:
+  /// `in` must outlive it.
   explicit SequenceTransition(const SequenceInputs<Scalar>& in) : in_(in) {}
+  explicit SequenceTransition(const SequenceInputs<Scalar>&&) = delete;
   void move_to(Index t) { t_ = t; }
 
   /// m <- L m
@@ -13526,14 +15063,16 @@ class SequenceTransition {
 /// \param in     the tokens
 /// \param state  the state before them, and in the end the one after the last push
 /// \return the reads, T x d_v
-/// \throws std::invalid_argument as `SequenceInputs::validate`, before anything has changed, or
-/// where the state would overflow: `state` then holds the tokens before that.
-/// O(T levels d_k d_v); allocates.
+/// \throws std::invalid_argument as `SequenceInputs::validate`, or where the state would overflow
+/// or a read would not be finite; nothing is changed then
+///
+/// O(T levels d_k d_v); allocates, a copy of the active levels among the rest.
 template <class Scalar>
 detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
                                          LogLinearState<Scalar>& state) {
   using Eigen::Index;
   using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  const detail::FlushToZero<Scalar> flush;
   if (in.length() > 0) {
     detail::require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
     detail::require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());
@@ -13543,6 +15082,8 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
   detail::RowMajorMatrix<Scalar> out(in.length(), state.d_v());
   detail::SequenceTransition<Scalar> transition(in);
   detail::Matrix<Scalar> keys(state.d_k(), leaves), values(state.d_v(), leaves);
+  auto& levels = detail::levels_of(state);
+  detail::LevelsRollback rollback(levels);
   for (Index t = 0; t < in.length(); ++t) {
     transition.move_to(t);
     keys = in.k.middleRows(t * leaves, leaves).transpose();
@@ -13554,7 +15095,6 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
       }
       keys.col(j) *= in.beta(t, j);
     }
-    auto& levels = detail::levels_of(state);
     const double magnitude = levels.require_writable(transition.norm_bound(), keys, values);
     levels.undergo(transition);
     const Row query = in.q.row(t);
@@ -13562,8 +15102,10 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
     for (int l : state.active_levels()) {
       out.row(t) += in.lambda(t, l + 1) * Row(query * state.level(l));
     }
+    detail::require_finite_reads(out.row(t), t);
     levels.push(keys, values, magnitude);
   }
+  rollback.keep();
   return out;
 }
 
@@ -13617,6 +15159,7 @@ enum class PartProduct {
 template <class Layer_, PartProduct product = PartProduct::compact>
 class StreamPart {
   using Kind = typename Layer_::TransitionOfLayer;
+  using Flush = detail::FlushToZero<typename Layer_::Scalar>;
   static_assert(detail::ClosedKind<Kind> || product == PartProduct::matrix,
                 "the transitions of this rule multiply to a d_k x d_k matrix, which a part of a "
                 "stream must carry along: say so by StreamPart<Layer, PartProduct::matrix>");
@@ -13642,6 +15185,7 @@ class StreamPart {
   /// then. Does not allocate
   template <class In>
   void write(const In& x) {
+    const Flush flush;
     stage(x);
     commit();
   }
@@ -13655,6 +15199,7 @@ class StreamPart {
   /// where this one ends, for another shape, or where numbers get out of range; nothing is changed
   /// then. Allocates
   void append(const StreamPart& later) {
+    const Flush flush;
     detail::Vector<typename Kind::Scalar> scratch(product_.scratch_size(layer_.key_rows()));
     later.append_to(layer_);
     product_.follow(later.product_, scratch);
@@ -13682,6 +15227,7 @@ class StreamPart {
   }
   /// Writes what was staged.
   void commit() {
+    const Flush flush;
     layer_.commit();
     product_.follow(layer_.last_transition());
   }
