@@ -171,8 +171,7 @@ TEST_CASE("A snapshot that was moved from holds nothing, and can be taken anew")
   auto moment = layer.snapshot();
   const auto kept = std::move(moment);
   CHECK(moment.size() == 0);
-  CHECK(test::mentions(test::error_of([&] { layer.restore(moment); }),
-                       {"max_levels of the snapshot is 0"}));
+  CHECK(test::mentions(test::error_of([&] { layer.restore(moment); }), {"the snapshot is empty"}));
   layer.forward(Eigen::VectorXd::Ones(5));
   const std::string later = test::saved(layer);
   layer.snapshot(moment);
@@ -191,5 +190,9 @@ TEST_CASE("Caches of blocks: to itself, and moved from") {
     static_cast<void>(block.step(Eigen::VectorXd::LinSpaced(6, 0, 1), any));
   };
   step(cache);
+  Cache moved_from = cache;
+  const Cache moved_to = std::move(moved_from);
+  CHECK((moved_from.size() == 0 && moved_from.num_heads() == 0 && moved_to.size() == 1));
+  CHECK(test::mentions(test::error_of([&] { step(moved_from); }), {"cache is of another shape"}));
   check(cache, block.make_cache(), saved, step);
 }

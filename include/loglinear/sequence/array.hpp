@@ -160,8 +160,8 @@ class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::RowsVie
   template <class In>
   static constexpr void require_scalar() {
     static_assert(std::is_same_v<typename In::Scalar, Scalar>,
-                  "an array of a sequence must have the scalar of its SequenceInputs: convert it "
-                  "with .cast<Scalar>()");
+                  "an array of a sequence must have the scalar of its SequenceInputs or block: "
+                  "convert it with .cast<Scalar>()");
   }
 };
 
