@@ -12,7 +12,8 @@
 //   vs_eager                time of the straightforward form over the step's
 //   vs_linear               the step's time over that of one state
 //   vs_scalar               the step's time over that of the scalar gate in float
-//   vs_float                where levels are bfloat16: the step's time with float levels over it
+//   vs_float                where levels are bfloat16 or half: the step's time with float levels
+//                           over it
 //   vs_slow_decay           where gates decay by 0.7, to nothing: the time over that of slow decay
 //   p50, p99, worst         nanoseconds of single steps over 2^20 tokens
 
@@ -20,6 +21,7 @@
 
 #include <chrono>
 #include <memory>
+#include <type_traits>
 
 #include "../tests/eager_state.hpp"
 #include "loglinear/detail/flush_to_zero.hpp"
@@ -161,13 +163,18 @@ double mean_active_levels(std::uint64_t begin) {
   return levels / static_cast<double>(window);
 }
 
+/// What values are multiplied by. The tokens of these streams repeat, so their sums grow as their
+/// count does, and those of full-size values pass the range of half levels.
+template <class Stored>
+inline constexpr double value_size = std::is_same_v<Stored, Eigen::half> ? 1.0 / 256 : 1;
+
 template <class Kind, class Stored = typename Kind::Scalar>
 void step(benchmark::State& state) {
   using Scalar = typename Kind::Scalar;
   using ScalarGate = ScalarDecay<float>;
   const Index d = state.range(0);
   const auto begin = static_cast<std::uint64_t>(state.range(1));
-  const Tokens<Kind> tokens(d, max_levels);
+  const Tokens<Kind> tokens(d, max_levels, bench::slow_decay, value_size<Stored>);
   const Tokens<ScalarGate> scalar_tokens(d, max_levels);
   Stream<Optimised<Kind, Stored>, Kind> ours(tokens, d, max_levels, begin);
   Stream<Optimised<Kind, Stored>, Kind> linear(tokens, d, 1, begin);
@@ -269,6 +276,8 @@ BENCHMARK(step<ValueDecay<float>>)->Name("step/value")->Apply(windows);
 BENCHMARK(step<Delta>)->Name("step/delta")->Apply(windows);
 BENCHMARK(step<ScalarDecay<float>, Eigen::bfloat16>)->Name("bfloat16/scalar")->Apply(one_window);
 BENCHMARK(step<Delta, Eigen::bfloat16>)->Name("bfloat16/delta")->Apply(one_window);
+BENCHMARK(step<ScalarDecay<float>, Eigen::half>)->Name("half/scalar")->Apply(one_window);
+BENCHMARK(step<Delta, Eigen::half>)->Name("half/delta")->Apply(one_window);
 BENCHMARK(fading<ScalarDecay<float>>)->Name("fading/scalar")->Apply(one_window);
 BENCHMARK(fading<KeyDecay<float>>)->Name("fading/key")->Apply(one_window);
 BENCHMARK(fading<Delta>)->Name("fading/delta")->Apply(one_window);

@@ -55,12 +55,13 @@ struct Tokens {
   using Scalar = typename Kind::Scalar;
   static constexpr std::size_t count = 64;
 
-  Tokens(Index d, int max_levels, double decay = slow_decay) {
+  Tokens(Index d, int max_levels, double decay = slow_decay, double value_size = 1) {
     std::srand(1);
     for (std::size_t i = 0; i < count; ++i) {
       loglinear::Token<Kind> token(d, d, 1);
       token.keys.setRandom();
       token.values.setRandom();
+      token.values *= static_cast<Scalar>(value_size);
       token.query.setRandom();
       set_token(token, decay);
       tokens.push_back(token);

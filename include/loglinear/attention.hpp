@@ -64,8 +64,14 @@ concept StreamingLayer = requires {
 /// \tparam Weights    the level weights, see level_weights.hpp
 /// \tparam MaxLevels  the number of levels at compile time, or Eigen::Dynamic
 /// \tparam Stored     what levels are stored as: Scalar, or with float Eigen::bfloat16 or
-///                    Eigen::half, which halve the memory of the levels and the time to read them;
-///                    docs/numerics.md says what that costs in accuracy
+///                    Eigen::half, which halve the memory of the levels. On an AMD Zen 4 a read
+///                    of bfloat16 levels takes READBF times as long as one of float levels, and
+///                    half levels READHALF times where the compiler may use F16C or AVX-512
+///                    (-march=x86-64-v3 or -v4), but SLOWHALF times where it may not. Half levels
+///                    overflow on ordinary streams: a token that takes the norm of the state above
+///                    65504 / 4 is refused, in mid-stream, as keys and values of 64 coefficients
+///                    of size 1 do after 255 equal tokens; bfloat16 has the range of float.
+///                    docs/numerics.md shows both, and what narrow levels cost in accuracy
 /// \tparam Overflow   what the last level does when it is full, see `LastLevel`; blocks of tokens
 ///                    need `LastLevel::fold`
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
@@ -444,7 +450,7 @@ class LogLinearAttention
 
   /// The same layer, weights, state and counters in another scalar, or in one that is computed with
   /// and another that is stored; allocates. \throws std::invalid_argument if a number is out of the
-  /// other scalar's range
+  /// other scalar's range, of which levels may fill a quarter: 16376 in half
   template <class Other, class OtherStored = Other>
   [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> cast()
       const {

@@ -2,6 +2,7 @@
 // States and layers whose levels are stored in bfloat16 and half: float but for the rounding of
 // what is stored.
 #include <limits>
+#include <string>
 
 #include "catch.hpp"
 #include "loglinear/loglinear.hpp"
@@ -108,6 +109,28 @@ TEMPLATE_TEST_CASE("what does not fit in a narrow state is refused", "[law]", Ei
   CHECK(test::mentions(test::error_of([&] { narrow.push_leaf(one, large); }),
                        {"magnitude", "30000", "range of the scalar"}));
   CHECK(narrow == before);
+}
+
+TEST_CASE("a layer with half levels refuses in mid-stream what would overflow", "[law]") {
+  constexpr Eigen::Index d = 16;
+  LogLinearAttention<RetNet, float, NormalizedMixture, Eigen::Dynamic, Eigen::half> layer(
+      {.inner = {.gamma = 1}, .d_model = d, .d_k = d, .d_v = d, .max_levels = 20});
+  const test::Matrix<float> identity = test::Matrix<float>::Identity(d, d);
+  for (const char* name : {"w_key", "w_value", "w_query"}) layer.set_weight(name, identity);
+  auto bfloat16 = layer.cast<float, Eigen::bfloat16>();
+  // Each token adds 16 to a norm that may be 65504 / 4.
+  const test::Vector<float> x = test::Vector<float>::Ones(d);
+  std::string error;
+  while (error.empty() && layer.size() < 2000) {
+    error = test::error_of([&] { layer.forward(x); });
+    bfloat16.forward(x);
+  }
+  CHECK(test::mentions(error, {"the magnitude of the state after this token", "range"}));
+  CHECK(layer.size() == 1023);
+  CHECK(bfloat16.size() == 1024);
+  layer.reset();
+  layer.forward(x);
+  CHECK(layer.size() == 1);
 }
 
 TEST_CASE("layers with narrow levels read what float ones do, rounded", "[law]") {

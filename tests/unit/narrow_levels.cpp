@@ -143,4 +143,16 @@ TEST_CASE("a half state refuses when the sums of a stream grow too large", "") {
     CHECK(half.size() == static_cast<std::uint64_t>(taken));
     bfloat16.push_leaf(k, k);
   }
+  // Random signs: sums of T tokens are about sqrt(T), and their norms d sqrt(T) in the widest
+  // level.
+  LogLinearState<Eigen::half> random_signs(20, 128, 128);
+  test::Random random(1);
+  const auto signs = [&] { return random.vector<float>(128).array().sign().matrix().eval(); };
+  int tokens = 0;
+  while (tokens < 20000 &&
+         test::error_of([&] { random_signs.push_leaf(signs(), signs()); }).empty()) {
+    ++tokens;
+  }
+  CHECK(tokens > 3000);
+  CHECK(tokens < 4200);
 }
