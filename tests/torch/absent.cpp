@@ -28,7 +28,7 @@ TEST_CASE("a tensor without numbers is absent", "[torch]") {
   }
   // Without level weights there is one state.
   TensorInputs one_state = plain, empty = plain;
-  one_state.lambda = {};
+  one_state.lambda = at::Tensor();
   empty.lambda = plain.lambda.narrow(3, 0, 0);
   CHECK(at::equal(chunkwise(empty), chunkwise(one_state)));
 }
