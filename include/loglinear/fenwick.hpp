@@ -10,6 +10,8 @@
 /// With `max_levels` levels everything older folds into the last one. All functions are constexpr,
 /// do not allocate and do not throw; they need no Eigen.
 
+#include "loglinear/detail/cpp20.hpp"
+
 #include <algorithm>
 #include <bit>
 #include <cstdint>
