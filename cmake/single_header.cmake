@@ -41,6 +41,11 @@ function(take header)
   return(PROPAGATE done system_includes body)
 endfunction()
 
+# What refuses an older standard comes before all that an older standard could stumble over.
+take("loglinear/detail/cpp20.hpp")
+set(standard "${body}")
+set(body "")
+
 file(GLOB_RECURSE headers RELATIVE "${root}/include" "${root}/include/loglinear/*.hpp")
 list(FILTER headers EXCLUDE REGEX "^loglinear/(checkpoint|torch)")  # need other libraries
 list(SORT headers)
@@ -69,5 +74,6 @@ file(WRITE "${OUTPUT}" "// SPDX-License-Identifier: MIT
 //
 // ${licence}
 
+${standard}
 ${system_includes}
 ${body}")

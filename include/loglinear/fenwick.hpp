@@ -12,6 +12,8 @@
 /// is one of those, and do not allocate otherwise; in a constant expression that is an error of the
 /// compiler.
 
+#include "loglinear/detail/cpp20.hpp"
+
 #include <algorithm>
 #include <bit>
 #include <cstdint>

@@ -5,6 +5,8 @@
 /// \file
 /// What is wrong with the text of a mode.
 
+#include "loglinear/detail/cpp20.hpp"
+
 #include <cstddef>
 #include <stdexcept>
 #include <string>

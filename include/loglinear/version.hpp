@@ -2,6 +2,8 @@
 #ifndef LOGLINEAR_VERSION_HPP
 #define LOGLINEAR_VERSION_HPP
 
+#include "loglinear/detail/cpp20.hpp"
+
 /// \file
 /// The library's version; CMake reads it from here.
 

@@ -272,9 +272,12 @@ TEST_CASE("Magnitudes that would overflow at once, or later") {
       test::error_of(
           [&] { test::load_bytes(Spoilt(stored).number("w_key", 0, large).bytes(), layer); }),
       {"the largest weight is 3.0000000054977558e+38; it must be between 0 and 8.5"}));
-  refuses(layer, Spoilt(stored).number("state.level3", 5, large),
-          "state: the magnitude of the levels is 3.0000000054977558e+38; it must be between 0 and "
-          "8.5070586659632215e+37");
+  CHECK(test::mentions(test::error_of([&] {
+                         test::load_bytes(Spoilt(stored).number("state.level3", 5, large).bytes(),
+                                          layer);
+                       }),
+                       {"state: the magnitude of the levels is ",
+                        "e+38; it must be between 0 and 8.5070586659632215e+37"}));
   refuses(layer, Spoilt(stored).number("state.magnitude", 0, -1.0),
           "state: magnitude is -1; it must be between 0 and 8.5070586659632215e+37");
   refuses(layer, Spoilt(stored).number("state.magnitude", 0, 1e39),

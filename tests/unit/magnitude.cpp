@@ -69,3 +69,20 @@ TEMPLATE_TEST_CASE("what lies beside a block is not looked at", "[unit]", float,
     }
   }
 }
+
+TEMPLATE_TEST_CASE("narrow numbers are finite unless their exponent is all ones, at any place",
+                   "[unit]", Eigen::half, Eigen::bfloat16) {
+  for (const Index size : lengths) {
+    Vector<TestType> values = Vector<TestType>::Constant(size, TestType(-2.f));
+    CHECK(all_finite(values));
+    CHECK(max_abs(values) == (size == 0 ? 0 : 2));
+    for (Index i = 0; i < size; ++i) {
+      for (int bits = 0; bits < 0x10000; bits += i % 7 == 0 ? 1 : 61) {
+        values[i] = Eigen::numext::bit_cast<TestType>(static_cast<std::uint16_t>(bits));
+        const bool finite = std::isfinite(static_cast<float>(values[i]));
+        if (are_finite(values.data(), size) != finite) FAIL(size << ' ' << i << ' ' << bits);
+      }
+      values[i] = TestType(-2.f);
+    }
+  }
+}

@@ -2,6 +2,8 @@
 #ifndef LOGLINEAR_CHECKPOINT_DTYPE_HPP
 #define LOGLINEAR_CHECKPOINT_DTYPE_HPP
 
+#include "loglinear/detail/cpp20.hpp"
+
 #include <Eigen/Core>
 #include <array>
 #include <bit>

@@ -6,7 +6,6 @@
 // value received and the legal range.
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <exception>
@@ -77,32 +76,25 @@ inline void require_size(std::string_view argument, Index size, Index expected) 
   if (size != expected) fail(Text("the size of ", argument), size, expected);
 }
 
-/// Whether a scalar is neither infinite nor NaN. For float and double by the bits, so that no
-/// compiler flag can optimise it away.
-template <class Scalar>
-[[nodiscard]] constexpr bool is_finite(const Scalar& value) {
-  if constexpr (std::is_same_v<Scalar, double>) {
-    constexpr std::uint64_t exponent = 0x7FF0000000000000u;
-    return (std::bit_cast<std::uint64_t>(value) & exponent) != exponent;
-  } else if constexpr (std::is_same_v<Scalar, float>) {
-    constexpr std::uint32_t exponent = 0x7F800000u;
-    return (std::bit_cast<std::uint32_t>(value) & exponent) != exponent;
-  } else if constexpr (std::is_floating_point_v<Scalar>) {
-    return value - value == Scalar(0);
-  } else {
-    return is_finite(to_double(value));
-  }
-}
-
 /// Whether value <= limit; NaN is not.
 [[nodiscard]] inline bool is_at_most(double value, double limit) {
   return is_finite(value) && value <= limit;
 }
 
+/// Whether a value is no NaN, which no comparison would like.
+template <class Value>
+[[nodiscard]] bool is_number(const Value& value) {
+  if constexpr (std::is_integral_v<Value>) {
+    return true;
+  } else {
+    return !std::isnan(to_double(value));
+  }
+}
+
 template <class Value, class Bound>
 void require_between(std::string_view argument, const Value& value, const Bound& low,
                      const Bound& high) {
-  if (value >= low && value <= high) return;  // also refuses NaN
+  if (is_number(value) && value >= low && value <= high) return;
   fail(argument, value, "between ", low, " and ", high);
 }
 
@@ -111,9 +103,8 @@ template <class Derived>
 [[nodiscard]] bool all_finite(const Eigen::DenseBase<Derived>& values) {
   bool finite = true;
   if constexpr (has_pieces<Derived>) {
-    for_each_piece(values, [&](const auto* from, Index size) {
-      finite = finite && is_finite(zero_if_finite(from, size));
-    });
+    for_each_piece(
+        values, [&](const auto* from, Index size) { finite = finite && are_finite(from, size); });
   } else {
     for (Index j = 0; j < values.cols(); ++j) {
       for (Index i = 0; i < values.rows(); ++i) {

@@ -5,6 +5,8 @@
 // Numbers as text for messages: the shortest decimal that reads back as the same number. The
 // standard library's way brings tables of 100 KB, or follows the locale.
 
+#include "loglinear/detail/cpp20.hpp"
+
 #include <array>
 #include <bit>
 #include <cstddef>

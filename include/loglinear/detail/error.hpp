@@ -4,6 +4,8 @@
 
 // How an error leaves the library: through `raise`, and from there through LOGLINEAR_THROW.
 
+#include "loglinear/detail/cpp20.hpp"
+
 #include <cstdio>
 #include <cstdlib>
 #include <exception>

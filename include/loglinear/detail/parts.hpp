@@ -18,6 +18,8 @@
 // invariants. It throws std::invalid_argument, and the object is then good for nothing: it should
 // be a copy.
 
+#include "loglinear/detail/cpp20.hpp"
+
 #include <type_traits>
 #include <utility>
 

@@ -6,6 +6,8 @@
 // old memory before it allocates the new; where that throws, the matrix would free the old memory
 // once more when it is destroyed. Here it is empty by then.
 
+#include "loglinear/detail/cpp20.hpp"
+
 #include <Eigen/Core>
 
 namespace loglinear::detail {

@@ -12,6 +12,8 @@
 // LOGLINEAR_ALLOW_MIXED_FLAGS turns that off, for programs that keep such objects apart by other
 // means.
 
+#include "loglinear/detail/cpp20.hpp"
+
 #include <Eigen/Core>
 #include <cstdio>
 #include <cstdlib>

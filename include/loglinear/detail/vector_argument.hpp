@@ -22,13 +22,19 @@ template <class Scalar, class Argument>
 constexpr void require_vector_type() {
   using Type = std::remove_cvref_t<Argument>;
   constexpr bool eigen = decltype(is_eigen(std::declval<Type*>()))::value;
-  static_assert(eigen,
+  static_assert(eigen || !std::is_same_v<Scalar, double>,
                 "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
                 "Eigen::VectorXd>(data, size)");
+  static_assert(eigen || !std::is_same_v<Scalar, float>,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorXf>(data, size)");
+  static_assert(eigen || std::is_same_v<Scalar, double> || std::is_same_v<Scalar, float>,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorX<Scalar>>(data, size)");
   if constexpr (eigen) {
     static_assert(Type::IsVectorAtCompileTime,
                   "a layer takes vectors: rows or columns whose type says so, such as m.row(i), "
-                  "m.col(i) or Eigen::VectorXd");
+                  "m.col(i) or Eigen::VectorX<Scalar>");
     static_assert(std::is_same_v<typename Type::Scalar, Scalar>,
                   "the vector must have the layer's scalar: convert it with .cast<Scalar>()");
   }
