@@ -99,6 +99,8 @@ template <class Scalar, class Stored>
 // Two narrow numbers lie in a word, from which shifts and masks widen them where no instruction
 // does; but then the even ones come in one packet and the odd ones in another. That is no matter as
 // long as everything that meets them is in the same order.
+//
+// These functions are always inlined: sums whose address goes to a call leave their registers.
 
 /// Whether N packets come in pairs of even and odd numbers.
 template <class Stored, std::size_t N>
@@ -109,7 +111,7 @@ inline constexpr bool comes_in_pairs =
 
 /// Calls `use(n, packet)` for N packets of consecutive numbers, widened, perhaps in pairs.
 template <class Scalar, std::size_t N, class Stored, class Use>
-inline void for_each_packet(const Stored* from, Use use) {
+[[gnu::always_inline]] inline void for_each_packet(const Stored* from, Use use) {
   constexpr std::size_t width = packet_length<Scalar>;
   if constexpr (comes_in_pairs<Stored, N>) {
     for (std::size_t n = 0; n < N; n += 2) {
@@ -126,7 +128,8 @@ inline void for_each_packet(const Stored* from, Use use) {
 /// N packets of consecutive numbers in the order in which `for_each_packet` brings those of
 /// `Stored`.
 template <class Stored, std::size_t N, class Scalar>
-inline void load_in_order_of(const Scalar* from, Packet<Scalar> (&packets)[N]) {
+[[gnu::always_inline]] inline void load_in_order_of(const Scalar* from,
+                                                    Packet<Scalar> (&packets)[N]) {
   namespace ei = Eigen::internal;
   constexpr std::size_t width = packet_length<Scalar>;
   if constexpr (comes_in_pairs<Stored, N>) {
@@ -146,7 +149,8 @@ inline void load_in_order_of(const Scalar* from, Packet<Scalar> (&packets)[N]) {
 
 /// Stores packets that are in that order as consecutive numbers.
 template <class Stored, std::size_t N, class Scalar>
-inline void store_from_order_of(Scalar* to, const Packet<Scalar> (&packets)[N]) {
+[[gnu::always_inline]] inline void store_from_order_of(Scalar* to,
+                                                       const Packet<Scalar> (&packets)[N]) {
   namespace ei = Eigen::internal;
   constexpr std::size_t width = packet_length<Scalar>;
   if constexpr (comes_in_pairs<Stored, N>) {
