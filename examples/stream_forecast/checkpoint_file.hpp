@@ -43,7 +43,7 @@ struct UnfinishedRow {
 struct Position {
   std::uint64_t rows = 0, bad_rows = 0;
   CsvPosition input;
-  std::uint64_t columns = 0;  ///< of the input
+  std::uint64_t columns = 0;  ///< of the input; 0 while nothing but an unfinished row tells them
   UnfinishedRow unfinished;
   std::uint64_t predictions = 0;  ///< bytes of the predictions file
 
@@ -57,7 +57,7 @@ struct Position {
     part("input_columns", self.columns);
     if constexpr (loglinear::detail::is_written<Self>) {
       loglinear::detail::require_between("the number of input columns", self.columns,
-                                         std::uint64_t{1},
+                                         std::uint64_t{0},
                                          std::uint64_t{CsvReader::longest_line} + 1);
     }
     part("unfinished", self.unfinished);

@@ -137,23 +137,29 @@ bool CsvReader::next_row() {
     return false;
   }
   const std::uint64_t number = line->number;
-  text_ = line->text;
-  whole_ = line->whole;
-  too_long_ = line->too_long;
-  fault_ = too_long_ ? FieldFault::none : fields_.split(text_, format_.delimiter);
-  const std::size_t lines = fault_ == FieldFault::open_quote ? join_lines() : 1;
-  for (std::size_t i = 0; i < lines; ++i) pass_line();
+  for (std::size_t lines = look_at_row(0); lines > 0; --lines) pass_line();
   line_ = number;
   return true;
 }
 
+/// Takes the text and the fields, right or wrong, of the row that begins after so many other lines,
+/// none of which it passes. \return the row's lines
+std::size_t CsvReader::look_at_row(std::size_t others) {
+  const TextLine& line = *lines_.ahead(others);
+  text_ = line.text;
+  whole_ = line.whole;
+  too_long_ = line.too_long;
+  fault_ = too_long_ ? FieldFault::none : fields_.split(text_, format_.delimiter);
+  return fault_ == FieldFault::open_quote ? join_lines(others) : 1;
+}
+
 /// Looks for the end of a quoted field on the lines after its first. \return the row's lines: one,
 /// and the row is at fault, if the quote seems to be forgotten
-std::size_t CsvReader::join_lines() {
+std::size_t CsvReader::join_lines(std::size_t others) {
   std::string joined = text_;
   std::size_t lines = 1;
   for (; lines < most_lines; ++lines) {
-    const TextLine* const line = lines_.ahead(lines);
+    const TextLine* const line = lines_.ahead(others + lines);
     if (line == nullptr) {  // it may end in what is yet to be written
       text_ = std::move(joined);
       whole_ = false;
@@ -186,33 +192,34 @@ std::size_t CsvReader::usual_columns() {
   const std::size_t sample = format_.skip_bad_rows ? 100 : 1;
   constexpr std::size_t cost_of_line = 64;  // beside its text: memory stays constant here, too
   std::map<std::size_t, std::size_t> frequencies;  // of numbers of fields
-  std::size_t most = 0, rows = 0, bytes = 0;
-  for (std::size_t i = 0; rows < sample && most <= sample / 2 && bytes < longest_line; ++i) {
-    const TextLine* const line = lines_.ahead(i);
+  std::size_t most = 0, rows = 0, bytes = 0, at = 0;
+  while (rows < sample && most <= sample / 2 && bytes < longest_line) {
+    const TextLine* const line = lines_.ahead(at);
     if (line == nullptr) break;
-    bytes += line->text.size() + cost_of_line;
-    if (is_blank(line->text) || line->too_long) continue;
-    if (other_fields_.split(line->text, format_.delimiter) == FieldFault::none) {
+    if (!line->too_long && is_blank(line->text)) {
+      bytes += line->text.size() + cost_of_line;
+      ++at;
+      continue;
+    }
+    const std::size_t lines = look_at_row(at);
+    const bool is_row = fault_ == FieldFault::none && !too_long_;
+    if (is_row) {
       ++rows;
-      most = std::max(most, ++frequencies[other_fields_.size()]);
+      most = std::max(most, ++frequencies[fields_.size()]);
     } else if (!format_.skip_bad_rows) {
       break;
     }
+    bytes += (is_row ? text_.size() : line->text.size()) + cost_of_line;
+    at += is_row ? lines : 1;
   }
   std::size_t columns = 0;  // of two that are as frequent, the larger: rows are cut, not grown
   for (const auto& [fields, frequency] : frequencies) {
     if (frequency == most) columns = fields;
   }
-  return columns > 0 ? columns : columns_of_next_row();
-}
-
-/// Those of a row that is not passed; it may have quoted fields with line ends inside.
-std::size_t CsvReader::columns_of_next_row() {
-  const std::uint64_t bytes = bytes_;
-  (void)next_row();
+  if (columns > 0) return columns;
+  (void)look_at_row(0);
+  line_ = lines_.ahead()->number;
   require_fields();
-  lines_.insert({.text = text_, .number = line_, .end = bytes_, .whole = whole_});
-  bytes_ = bytes;
   return fields_.size();
 }
 

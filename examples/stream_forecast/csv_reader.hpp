@@ -100,10 +100,10 @@ class CsvReader {
   [[nodiscard]] bool is_blank(const std::string& text) const;
   const TextLine* next_line_not_blank();
   [[nodiscard]] bool next_row();
-  [[nodiscard]] std::size_t join_lines();
+  std::size_t look_at_row(std::size_t others);
+  [[nodiscard]] std::size_t join_lines(std::size_t others);
   [[nodiscard]] bool is_good_row(const std::string& text);
   [[nodiscard]] std::size_t usual_columns();
-  [[nodiscard]] std::size_t columns_of_next_row();
   void pass_line();
   void require_fields() const;
   [[noreturn]] void fail(const std::string& problem) const;

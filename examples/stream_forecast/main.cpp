@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
 // stream_forecast: forecasts a CSV stream by log-linear attention into least squares.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -32,6 +35,18 @@ void stop_on_interrupt() {
   action.sa_flags =
       static_cast<int>(SA_RESETHAND);  // a second one ends the program; no read is restarted
   sigaction(SIGINT, &action, nullptr);
+}
+
+/// What the program says must not end in a file that was opened in the place of a closed standard
+/// stream; writing to that fails.
+void occupy_closed_streams() {
+  for (const int stream : {STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(stream, F_GETFD) >= 0) continue;
+    const int null = open("/dev/null", O_RDONLY);
+    if (null < 0 || null == stream) continue;
+    dup2(null, stream);
+    close(null);
+  }
 }
 
 int fail(int status, const std::string& message) {
@@ -98,7 +113,6 @@ int run(const Options& options) {
   } else {
     position.input = reader.position();
   }
-  position.columns = reader.columns().size();
   if (!options.predictions.empty()) {
     predictions.emplace(options.predictions, pipeline->standings(), position.predictions);
     if (!predictions->good()) return fail(input_wrong, options.predictions + ": cannot be written");
@@ -109,6 +123,7 @@ int run(const Options& options) {
   const auto save = [&] {
     try {
       position.predictions = predictions ? predictions->sync() : 0;
+      position.columns = position.rows > 0 ? reader.columns().size() : 0;
       loglinear::Checkpoint all;
       all.put("task", task);
       all.put("position", position);
@@ -207,6 +222,7 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
   using namespace stream_forecast;
   try {
+    occupy_closed_streams();
     const Parsed parsed = parse_options(argc, argv);
     return parsed.options ? run(*parsed.options) : parsed.exit_status;
   } catch (const std::exception& error) {

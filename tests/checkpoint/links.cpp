@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Symbolic links: the file that they lead to is written, whether it is there or not, and they stay
 // links.
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <system_error>
 
@@ -116,6 +118,55 @@ TEST_CASE("A link that leads to itself is refused by name") {
   for (const char* const name : {"self", "a", "b", "into", "beneath"}) {
     CHECK(fs::is_symlink(fs::symlink_status(folder / name)));
   }
+}
+
+TEST_CASE("A link of the system to an open file leads to its name, if it has one") {
+  const test::Folder folder;
+  write(folder / "named", 1);
+  const int named = open((folder / "named").c_str(), O_RDONLY);
+  const auto link_to = [](int descriptor) {
+    return fs::path("/proc/self/fd") / std::to_string(descriptor);
+  };
+  if (fs::is_symlink(fs::symlink_status(link_to(named)))) {
+    write(link_to(named), 2);
+    CHECK(number_in(folder / "named") == 2);
+    write(folder / "lost", 1);
+    const int lost = open((folder / "lost").c_str(), O_RDWR);
+    fs::remove(folder / "lost");
+    CHECK(test::mentions(test::error_of([&] { write(link_to(lost), 3); }),
+                         {link_to(lost).string(), "has no name any more"}));
+    CHECK(number_in(link_to(lost)) == 1);
+    fs::create_symlink(link_to(lost), folder / "indirect");
+    CHECK(test::mentions(test::error_of([&] { write(folder / "indirect", 3); }),
+                         {"indirect", "has no name any more"}));
+    close(lost);
+    fs::remove(folder / "indirect");
+    CHECK(std::distance(fs::directory_iterator(folder / ""), fs::directory_iterator()) == 1);
+  }
+  close(named);
+}
+
+TEST_CASE("An empty path names no file, and leaves what stands where it would begin") {
+  const test::Folder folder;
+  const fs::path before = fs::current_path();
+  std::ofstream(folder / ".tmp") << "text";
+  fs::current_path(folder / "");
+  const auto [code, message] = failure([&] { write("", 1); });
+  fs::current_path(before);
+  CHECK(code == std::errc::no_such_file_or_directory);
+  CHECK(fs::file_size(folder / ".tmp") == 4);
+}
+
+TEST_CASE("A folder that cannot be read keeps the old file") {
+  if (geteuid() == 0) return;  // nothing is closed to the superuser
+  const test::Folder folder;
+  fs::create_directory(folder / "drop");
+  write(folder / "drop/s", 1);
+  fs::permissions(folder / "drop", fs::perms::owner_write | fs::perms::owner_exec);
+  CHECK(failure([&] { write(folder / "drop/s", 2); }).first == std::errc::permission_denied);
+  CHECK(number_in(folder / "drop/s") == 1);
+  fs::permissions(folder / "drop", fs::perms::owner_all);
+  CHECK(!fs::exists(folder / "drop/s.tmp"));
 }
 
 TEST_CASE("A link to where nothing can be written stays, and says why") {

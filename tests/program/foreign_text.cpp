@@ -208,6 +208,32 @@ TEST_CASE("Without a header most of the first rows say how many columns there ar
   CHECK(table_of("\"a\nb\",1\n\"c\",2\n", bare).lines == Counts{1, 3});
 }
 
+TEST_CASE("Without a header a row of several lines is one of the first rows") {
+  for (const char* const text : {"a\nb", "a\nb,c\nd", "a, 1\nb, x\n", "\n\n", "a\n\"\"b\n,,,,"}) {
+    std::string rows;
+    Numbers values;
+    for (int i = 1; i <= 150; ++i) {
+      rows += std::to_string(i) + ",\"" + text + "\"," + std::to_string(i) + '\n';
+      values.push_back(i);
+    }
+    CHECK(table_of(rows, bare_skipping).values == values);
+    CHECK(table_of(rows, bare).values == values);
+    for (const char* const first : {"1\n", "1,2,3,4\n", "1,\"2\"x\n", "#\n#\n"}) {
+      const Table table = table_of(first + rows, bare_skipping);
+      CHECK(table.values == values);
+      CHECK(table.bad.size() == (std::string(first) == "#\n#\n" ? 2 : 1));
+    }
+  }
+  // A forgotten quote does not hide the rows after it.
+  std::string rows = "1,\"2\n";
+  Numbers values;
+  for (int i = 1; i <= 150; ++i) {
+    rows += "1," + std::to_string(i) + '\n';
+    values.push_back(i);
+  }
+  CHECK(table_of(rows, bare_skipping).values == values);
+}
+
 TEST_CASE("A quoted field with line ends is one field of one row") {
   const Table table =
       table_of("note,b\n\"one\ntwo\",1\nx,2\n\"a\r\n\r\n\"\"b\"\" \",3\n\"\n\",4\n");

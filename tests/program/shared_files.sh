@@ -134,4 +134,17 @@ if command -v gnuplot > /dev/null; then
   # shellcheck disable=SC2086
   expect 1 'nowhere/p.png: gnuplot could not draw it' $small in.csv --plot nowhere/p.png
 fi
+# A file that is opened where standard output or standard error is closed is not that stream.
+# shellcheck disable=SC2086
+"$program" $small in.csv --predictions right > out 2> err || complain "$(cat err)"
+# shellcheck disable=SC2086
+"$program" $small - --predictions p < in.csv >&- 2> err && complain "standard output is closed: exit status 0"
+cmp -s right p || complain "standard output is closed, and the predictions have what it would say"
+# shellcheck disable=SC2086
+"$program" $small - --predictions p < in.csv > out 2>&- || complain "standard error is closed: exit status $?"
+cmp -s right p || complain "standard error is closed, and the predictions are others"
+# shellcheck disable=SC2086
+"$program" $small in.csv --predictions p <&- >&- 2>&- && complain "all is closed: exit status 0"
+cmp -s right p || complain "all is closed, and the predictions are others"
+
 finish

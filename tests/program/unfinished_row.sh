@@ -107,4 +107,25 @@ go 'half a row on standard input' - "$@" --predictions part.out --save s < piece
 { head -n 1 whole.csv; sed -n '301,$p' whole.csv; } > piece
 go 'half a row on standard input, whole' - "$@" --predictions part.out --load s < piece
 same_end 'half a row on standard input'
+# The first row may be half of one, too. Without a header it does not say how many columns there are.
+awk 'NR > 1 { print NR ",7," $1 }' whole.csv > bare.csv
+for skipping in '' --skip-bad-rows; do
+  for part in '2,7' '2' '2,7,1'; do
+    # shellcheck disable=SC2086
+    go 'without a header' bare.csv --no-header $skipping "$@" --predictions bare.out
+    printf %s "$part" > in.csv
+    rm -f part.out s
+    # shellcheck disable=SC2086
+    "$program" in.csv --no-header $skipping "$@" --predictions part.out --save s > out 2> err
+    grep -q 'too few to score' err || complain "half a first row, $part: $(cat err)"
+    cp s s.kept
+    # shellcheck disable=SC2086
+    go "the first row, from $part" bare.csv --no-header $skipping "$@" --predictions part.out --load s --save s
+    cmp -s bare.out part.out || complain "the first row, from $part: other predictions"
+    # shellcheck disable=SC2086
+    go "the first row, from $part and standard input" - --no-header $skipping "$@" --predictions part.out --load s.kept < bare.csv
+    cmp -s bare.out part.out || complain "the first row, from $part and standard input: other predictions"
+  done
+done
+
 finish

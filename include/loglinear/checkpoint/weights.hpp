@@ -31,7 +31,8 @@ struct WeightOptions {
   /// often belong to an option that is off, such as a bias, and without them the layer computes
   /// something else. Where nothing is said they are refused, but for two files that hold more by
   /// nature: one that is read by a WeightNames without a prefix, and a checkpoint that `save`
-  /// wrote.
+  /// wrote, with the stream of a layer or with other objects. A block has no stream of its own, so
+  /// that what its checkpoint holds are weights.
   std::optional<bool> allow_surplus = {};
 };
 
@@ -83,13 +84,38 @@ template <class Layer>
                 "is missing; under " + in_quotes(prefix) + " there are " + in_quotes(beside));
 }
 
+/// A layer that keeps its stream itself; that of a block is in a cache.
+template <class Layer>
+concept KeepsStream = requires(Layer& layer) {
+  layer.reset();
+};
+
+/// Whether a file is a checkpoint that `save` wrote.
+[[nodiscard]] inline bool is_checkpoint(const Tensors& tensors) {
+  const auto format = tensors.metadata.find("format");
+  return format != tensors.metadata.end() && format->second == "loglinear";
+}
+
+/// Whether a name under a prefix is a part of an object that a checkpoint holds beside the layer,
+/// as a block's cache: the metadata tell what each object is.
+[[nodiscard]] inline bool is_of_other_object(const Tensors& tensors, const std::string& prefix,
+                                             const std::string& name) {
+  for (std::size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
+    if (tensors.metadata.contains(prefix + name.substr(0, dot) + ".type")) return true;
+  }
+  return false;
+}
+
 /// Throws if a tensor under the prefix is none of those that the weights are read from.
 inline void refuse_surplus(const Tensors& tensors, const std::string& prefix,
                            const std::vector<std::pair<std::string, std::string>>& weights) {
   std::set<std::string> read;
   for (const auto& weight : weights) read.insert(weight.second.substr(prefix.size()));
   std::vector<std::string> surplus = names_under(prefix, tensors);
-  std::erase_if(surplus, [&](const std::string& name) { return read.contains(name); });
+  const bool has_objects = is_checkpoint(tensors);
+  std::erase_if(surplus, [&](const std::string& name) {
+    return read.contains(name) || (has_objects && is_of_other_object(tensors, prefix, name));
+  });
   if (surplus.empty()) return;
   const std::string where = prefix.empty() ? "" : "under " + in_quotes(prefix) + ' ';
   refuse(tensors.source,
@@ -99,12 +125,12 @@ inline void refuse_surplus(const Tensors& tensors, const std::string& prefix,
 }
 
 /// Whether tensors besides the weights are expected; see WeightOptions.
-[[nodiscard]] inline bool may_have_surplus(const Tensors& tensors, const WeightNames& names,
-                                           const WeightOptions& options) {
+template <class Layer>
+[[nodiscard]] bool may_have_surplus(const Tensors& tensors, const WeightNames& names,
+                                    const WeightOptions& options) {
   if (options.allow_surplus) return *options.allow_surplus;
-  const auto format = tensors.metadata.find("format");
-  const bool is_checkpoint = format != tensors.metadata.end() && format->second == "loglinear";
-  return is_checkpoint || (options.prefix.empty() && !names.empty());
+  if (is_checkpoint(tensors)) return KeepsStream<Layer>;
+  return options.prefix.empty() && !names.empty();
 }
 
 /// A state_dict has the weight of a depthwise convolution in three dimensions.
@@ -152,7 +178,7 @@ void set_weights(Layer& layer, const Tensors& tensors, const WeightNames& names 
     }
     all.emplace_back(name, values.template reshaped<Eigen::RowMajor>(rows, columns));
   }
-  if (!detail::may_have_surplus(tensors, names, options)) {
+  if (!detail::may_have_surplus<Layer>(tensors, names, options)) {
     detail::refuse_surplus(tensors, options.prefix, weights);
   }
   Layer changed(layer);  // the layer itself changes all at once

@@ -99,16 +99,15 @@ class Replacement {
       const Descriptor file(temporary_, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK);
       if (!file.is_open()) fail_file(errno, temporary_, "cannot be opened for writing");
       if (!lock(file)) continue;  // another writer has renamed it meanwhile
-      const int error = fill(file, pieces);
+      // A folder that may not be opened must be known before the old file is gone.
+      const Descriptor directory(folder, O_RDONLY | O_DIRECTORY);
+      const int error = directory.is_open() ? fill(file, pieces) : errno;
       if (error != 0) {
         unlink(temporary_.c_str());
         fail_file(error, temporary_, "cannot be written");
       }
-      break;
-    }
-    const Descriptor directory(folder, O_RDONLY | O_DIRECTORY);
-    if (!directory.is_open() || fsync(directory.number()) != 0) {
-      fail_file(errno, folder, "cannot be written to the disk");
+      if (fsync(directory.number()) != 0) fail_file(errno, folder, "cannot be written to the disk");
+      return;
     }
   }
 
@@ -117,14 +116,18 @@ class Replacement {
   /// regular file is ever replaced.
   static std::string resolved(const std::string& path) {
     constexpr int most_links = 40;  // as many as Linux follows
+    if (path.empty()) fail_file(ENOENT, path, "names no file");
     struct stat about {};
-    if (stat(path.c_str(), &about) == 0 && !S_ISREG(about.st_mode)) {
-      refuse(path, "is no regular file");
-    }
+    const bool leads_to_file = stat(path.c_str(), &about) == 0;
+    if (leads_to_file && !S_ISREG(about.st_mode)) refuse(path, "is no regular file");
     std::filesystem::path real = path;
     for (int links = 0; links <= most_links; ++links) {
       const bool is_there = lstat(real.c_str(), &about) == 0;
       if (!is_there && errno != ENOENT) fail_file(errno, path, "cannot be followed to a file");
+      if (!is_there && leads_to_file &&
+          links > 0) {  // as /proc/self/fd/3 where 3 is a deleted file
+        refuse(path, "leads to a file that has no name any more, so that none can replace it");
+      }
       if (!is_there || !S_ISLNK(about.st_mode)) return real.string();
       std::error_code error;
       const std::filesystem::path target = std::filesystem::read_symlink(real, error);

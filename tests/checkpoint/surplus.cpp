@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+// Weights out of checkpoints that `save` or `Checkpoint` wrote: what is no weight of the block is
+// refused there, too, unless it belongs to another object.
+#include <string>
+#include <vector>
+
+#include "bytes.hpp"
+#include "catch.hpp"
+#include "law/blocks_cases.hpp"
+#include "loglinear/loglinear.hpp"
+
+namespace {
+
+using namespace loglinear;
+
+/// Whether a block's weights are those of another, all of them.
+template <class Block>
+bool same(const Block& a, const Block& b) {
+  bool same = a.weight_names() == b.weight_names();
+  for (const std::string& name : a.weight_names()) same = same && a.weight(name) == b.weight(name);
+  return same;
+}
+
+/// A checkpoint of a block with an option, read by one without it.
+template <class Block>
+void check(const typename Block::Options& on, const typename Block::Options& off,
+           const std::vector<std::string>& surplus) {
+  test::Random random(3);
+  Block saved(on), plain(off);
+  test::randomise(saved, random);
+  test::randomise(plain, random);
+  const test::Folder folder;
+  save(folder / "alone", saved);
+  Checkpoint several;
+  several.put("", plain);
+  several.put("cache", plain.make_cache());
+  several.put("mixer", saved);
+  several.put("mixer.cache", saved.make_cache());
+  several.put("mixers", saved);
+  write_safetensors(folder / "several", several.tensors());
+  const std::pair<const char*, const char*> places[] = {{"alone", ""}, {"several", "mixer."}};
+  for (const auto& [file, prefix] : places) {
+    CAPTURE(file);
+    Block without(off);
+    const Block before = without;
+    const std::string error =
+        test::error_of([&] { load_weights(folder / file, without, {}, {.prefix = prefix}); });
+    CHECK(test::mentions(error, {"no weights of the layer"}));
+    for (const std::string& name : surplus) CHECK(test::mentions(error, {name}));
+    CHECK(!test::mentions(error, {"cache"}));
+    CHECK(same(without, before));
+    const auto names = WeightNames{{"A_log", "A_log"}};
+    CHECK(!test::error_of([&] {
+             load_weights(folder / file, without, names, {.prefix = prefix});
+           }).empty());
+    CHECK(same(without, before));
+
+    Block with(on);
+    load_weights(folder / file, with, {}, {.prefix = prefix});
+    CHECK(same(with, saved));
+    load_weights(folder / file, without, {}, {.prefix = prefix, .allow_surplus = true});
+    CHECK(without.weight("A_log") == saved.weight("A_log"));
+  }
+  // Other objects beside the block are none of its weights.
+  Block loaded(off);
+  load_weights(folder / "several", loaded);
+  CHECK(same(loaded, plain));
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("A checkpoint of a block whose option is off here is refused by name", "", float,
+                   double) {
+  const LogLinearMamba2Options mamba{.hidden_size = 4,
+                                     .num_heads = 2,
+                                     .head_dim = 4,
+                                     .state_size = 2,
+                                     .use_bias = true,
+                                     .num_levels = 3};
+  auto off = mamba;
+  off.use_conv_bias = false;
+  check<LogLinearMamba2<TestType>>(mamba, off, {"conv1d.bias"});
+  off = mamba;
+  off.use_bias = false;
+  check<LogLinearMamba2<TestType>>(mamba, off, {"in_proj.bias", "out_proj.bias"});
+
+  const LogLinearGatedDeltaNetOptions delta{
+      .hidden_size = 4, .num_heads = 2, .head_dim = 2, .conv_bias = true, .num_levels = 3};
+  auto without = delta;
+  without.use_gate = false;
+  check<LogLinearGatedDeltaNet<TestType>>(delta, without, {"g_proj.weight"});
+  without = delta;
+  without.conv_bias = false;
+  check<LogLinearGatedDeltaNet<TestType>>(delta, without, {"q_conv1d.bias"});
+  without = delta;
+  without.use_short_conv = false;
+  check<LogLinearGatedDeltaNet<TestType>>(delta, without, {"v_conv1d.weight"});
+}
