@@ -21,6 +21,13 @@ bool same(const Block& a, const Block& b) {
   return same;
 }
 
+/// What `load_weights` says against a file.
+template <class Block>
+std::string refusal(const std::filesystem::path& path, Block& block, const WeightNames& names,
+                    const std::string& prefix) {
+  return test::error_of([&] { load_weights(path, block, names, {.prefix = prefix}); });
+}
+
 /// A checkpoint of a block with an option, read by one without it.
 template <class Block>
 void check(const typename Block::Options& on, const typename Block::Options& off,
@@ -43,16 +50,12 @@ void check(const typename Block::Options& on, const typename Block::Options& off
     CAPTURE(file);
     Block without(off);
     const Block before = without;
-    const std::string error =
-        test::error_of([&] { load_weights(folder / file, without, {}, {.prefix = prefix}); });
+    const std::string error = refusal(folder / file, without, {}, prefix);
     CHECK(test::mentions(error, {"no weights of the layer"}));
     for (const std::string& name : surplus) CHECK(test::mentions(error, {name}));
     CHECK(!test::mentions(error, {"cache"}));
     CHECK(same(without, before));
-    const auto names = WeightNames{{"A_log", "A_log"}};
-    CHECK(!test::error_of([&] {
-             load_weights(folder / file, without, names, {.prefix = prefix});
-           }).empty());
+    CHECK(!refusal(folder / file, without, {{"A_log", "A_log"}}, prefix).empty());
     CHECK(same(without, before));
 
     Block with(on);
