@@ -29,9 +29,9 @@ class MixerCache {
  public:
   using Matrix = detail::RowMajorMatrix<Scalar>;
 
-  /// Tokens seen since the cache was made or reset.
-  [[nodiscard]] std::uint64_t size() const { return states_.front().size(); }
-  /// Number of heads, at least 1.
+  /// Tokens seen since the cache was made or reset; 0 for one that has been moved from.
+  [[nodiscard]] std::uint64_t size() const { return states_.empty() ? 0 : states_.front().size(); }
+  /// Number of heads, at least 1; 0 for a cache that has been moved from, which no block takes.
   [[nodiscard]] Eigen::Index num_heads() const { return static_cast<Eigen::Index>(states_.size()); }
   /// The hierarchy of one head. \throws std::invalid_argument unless 0 <= head < num_heads
   [[nodiscard]] const LogLinearState<Scalar>& state(Eigen::Index head) const {
