@@ -241,8 +241,9 @@ class LogLinearAttention
   /// \name A token in stages, for layers made of layers
   /// `stage`, then `stage_gradient` to learn, then `commit`: only the last one changes the layer,
   /// and after `stage` it does not throw, so that many layers can take a token together or not at
-  /// all. Whatever else changes the stream, or uses the same memory (`query_readonly(x)`), drops
-  /// what was staged. Out of turn they throw std::invalid_argument; nothing is changed then.
+  /// all. Whatever else changes the stream, the weights or the learning rate, or uses the same
+  /// memory (`query_readonly(x)`), drops what was staged. Out of turn they throw
+  /// std::invalid_argument; nothing is changed then.
   /// \{
 
   /// Prepares a token and reads; nothing changes yet. \return the raw read, length d_v, without
@@ -293,6 +294,7 @@ class LogLinearAttention
   void descend(const BlockGradient<Scalar>& gradient) {
     const Flush flush;
     preparation_.parameters().descend(learning_rate_, gradient.weights);
+    drop_staged();
     ++train_step_count_;
   }
 
@@ -319,7 +321,10 @@ class LogLinearAttention
   }
 
   /// Draws all weights anew, in the order of `weight_names()`.
-  void draw_weights(Xorshift64& random) { preparation_.parameters().draw(random); }
+  void draw_weights(Xorshift64& random) {
+    drop_staged();
+    preparation_.parameters().draw(random);
+  }
   /// \}
 
   /// \name What the last `forward`, `query_readonly(x)` or `train_one` saw
@@ -428,6 +433,7 @@ class LogLinearAttention
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const Flush flush;
     preparation_.parameters().set(name, value);
+    drop_staged();
   }
   [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }  ///< of train_one
   /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are
@@ -436,6 +442,7 @@ class LogLinearAttention
       detail::fail("learning_rate", learning_rate, "finite and at least 0");
     }
     learning_rate_ = learning_rate;
+    drop_staged();
   }
   /// Calls of `train_one` since construction or `reset_train_step_count`.
   [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }

@@ -159,6 +159,7 @@ class MultiHeadAttention
   /// std::invalid_argument also for a workspace of a layer of another shape
   template <class In>
   const Vector& query_readonly(const In& x, Workspace& workspace) const {
+    const Flush flush;
     detail::require_size("the workspace's reads", workspace.reads.size(), reads_.size());
     detail::require_size("the workspace's output", workspace.output.size(), output_dim());
     for (int h = 0; h < n_heads(); ++h) {

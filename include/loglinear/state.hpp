@@ -94,8 +94,8 @@ class LogLinearState {
 
   /// An empty hierarchy.
   /// \param max_levels  number of levels, 1 to 64
-  /// \param d_k         rows of a level, at least 1
-  /// \param d_v         columns of a level, at least 1
+  /// \param d_k         rows of a level, 1 to 2^26
+  /// \param d_v         columns of a level, 1 to 2^26
   /// \throws std::invalid_argument out of these ranges, or where a size fixed at compile time
   /// differs
   LogLinearState(int max_levels, Index d_k, Index d_v) : levels_(max_levels, d_k, d_v) {}

@@ -206,6 +206,26 @@ TEST_CASE("sequence: a state of another shape") {
                  LogLinearState<double>(max_levels, d_k, 2));
 }
 
+TEST_CASE("sequence: packed sequences with a state of another shape, though one has no token") {
+  const test::Matrix<double> rows = test::Matrix<double>::Ones(6, 2),
+                             lambda = test::Matrix<double>::Ones(6, 4);
+  const SequenceInputs<double> in{rows, rows, rows, lambda};
+  const std::vector<Eigen::Index> cuts{0, 3, 3, 6};
+  const auto refused = [&](const LogLinearState<double>& middle, const char* message) {
+    const LogLinearState<double> good(3, 2, 2);
+    std::vector<LogLinearState<double>> states{good, middle, good};
+    CHECK(test::mentions(test::error_of([&] { chunkwise(in, cuts, states); }), {message}));
+    CHECK(states[0] == good);
+    CHECK(test::mentions(
+        test::error_of([&] { static_cast<void>(chunkwise_gradient(in, cuts, states, rows)); }),
+        {message}));
+  };
+  refused(LogLinearState<double>(3, 5, 2), "d_k of state 1 is 5; it must be that of state 0, 2");
+  refused(LogLinearState<double>(3, 2, 1), "d_v of state 1 is 1; it must be that of state 0, 2");
+  const std::vector<LogLinearState<double>> of_other_levels{{3, 2, 2}, {1, 2, 2}, {5, 2, 2}};
+  CHECK(chunkwise_gradient(in, cuts, of_other_levels, rows).state.rows() == 9);
+}
+
 TEST_CASE("sequence: cotangents of another shape or not finite") {
   const Tokens tokens = good(test::Update::delta);
   const LogLinearState<double> state = good_state();

@@ -128,6 +128,34 @@ TEMPLATE_TEST_CASE("stages: gradients out of turn and of other lengths", "", flo
   CHECK(go_on_alike(layer, expected));
 }
 
+TEMPLATE_TEST_CASE("stages: other weights or another learning rate drop what was staged", "", float,
+                   double) {
+  using Vector = test::Vector<TestType>;
+  using Layer = LogLinearAttention<GatedDeltaNet, TestType>;
+  const Vector x = Vector::Ones(5);
+  const auto drops = [&](auto change) {
+    Layer layer({.d_model = 5, .d_k = 4, .d_v = 3});
+    layer.stage(x, ReadOrder::after_push);
+    layer.stage_gradient(Vector::Ones(3));
+    change(layer);
+    const test::Matrix<TestType> weight = layer.weight("w_key");
+    CHECK(test::mentions(test::error_of([&] { layer.commit(); }), {"staged token is absent"}));
+    CHECK((layer.weight("w_key") == weight && layer.size() == 0));
+  };
+  drops([](Layer& layer) { layer.set_learning_rate(1e308); });
+  drops([](Layer& layer) {
+    const TestType large = std::numeric_limits<TestType>::max() / 5;
+    layer.set_weight("w_key", test::Matrix<TestType>::Constant(4, 5, large));
+  });
+  drops([&](Layer& layer) {
+    layer.descend(Layer(layer).block_gradient(x.transpose(), Vector::Ones(3).transpose()));
+  });
+  drops([](Layer& layer) {
+    Xorshift64 random(7);
+    layer.draw_weights(random);
+  });
+}
+
 TEST_CASE("stages: a read order that the layer has no weights for") {
   auto layer = make();
   layer.forward(input<double>(0));
@@ -194,6 +222,9 @@ TEST_CASE("stages: blocks with a state or a gradient of another shape") {
   CHECK(test::mentions(error(State(7, 4, 3), 4, 3), {"max_levels of the state before", "is 7"}));
   CHECK(test::mentions(error(State(8, 5, 3), 4, 3), {"d_k of the state before", "is 5"}));
   CHECK(test::mentions(error(State(8, 4, 2), 4, 3), {"d_v of the state before", "is 2"}));
+  State full(8, 4, 3);
+  full.advance_to(std::numeric_limits<std::uint64_t>::max() - 1);
+  CHECK(test::mentions(error(full, 4, 3), {"number of tokens is 4", "at most 2^64 - 1"}));
   CHECK(test::mentions(error(State(8, 4, 3), 5, 3), {"gradient of the reads (rows) is 5"}));
   CHECK(test::mentions(error(State(8, 4, 3), 4, 4), {"gradient of the reads (columns) is 4"}));
 }
@@ -240,6 +271,17 @@ TEMPLATE_TEST_CASE("replace: levels of another shape or not finite, and of the s
   LogLinearState<Scalar, 4, 3, 5> fixed;
   fixed.replace(6, [&](int) { return Level::Ones(4, 3); });
   CHECK(fixed.level(2) == Level::Ones(4, 3));
+  const Eigen::Matrix<Scalar, 4, 3> known = Eigen::Matrix<Scalar, 4, 3>::Random();
+  const Eigen::Matrix<Scalar, 4, 3, Eigen::RowMajor> by_rows = known;
+  state.replace(6, [&](int) { return known; });
+  CHECK(state.level(2) == known);
+  state.replace(
+      6, [&](int) -> const auto& { return by_rows; });
+  CHECK(state.level(1) == known);
+  fixed.replace(6, [&](int) { return known; });
+  CHECK(fixed.level(2) == known);
+  fixed.replace(6, [&](int) { return -by_rows; });
+  CHECK(fixed.level(1) == -known);
   CHECK(test::error_of([&] { fixed.replace(6, [&](int) { return Level::Ones(3, 4).eval(); }); }) !=
         "");
 }

@@ -2,6 +2,7 @@
 // Assignment to itself, exchange with itself, and objects that were moved from: they can be
 // assigned to and destroyed.
 
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -195,4 +196,9 @@ TEST_CASE("Caches of blocks: to itself, and moved from") {
   CHECK((moved_from.size() == 0 && moved_from.num_heads() == 0 && moved_to.size() == 1));
   CHECK(test::mentions(test::error_of([&] { step(moved_from); }), {"cache is of another shape"}));
   check(cache, block.make_cache(), saved, step);
+  const Cache moved(std::move(cache));
+  CHECK((cache.size() == 0 && cache.num_heads() == 0));
+  CHECK_THROWS_AS(block.forward(Eigen::MatrixXd::Ones(1, 6), cache), std::invalid_argument);
+  cache = moved;
+  CHECK(cache == moved);
 }

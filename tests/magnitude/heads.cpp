@@ -9,6 +9,7 @@
 #endif
 
 #include <algorithm>
+#include <utility>
 
 #include "loglinear/rewindable.hpp"
 #include "magnitude/layers.hpp"
@@ -67,12 +68,17 @@ void check_heads(int team) {
       auto x = fading.inputs<Scalar>(random, 5);
       x.resize(std::min<std::size_t>(x.size(), 400));
       Heads layer = heads;
+      auto workspace = layer.make_workspace();
       test::Vector<Scalar> out = test::Vector<Scalar>::Zero(5);
       for (std::size_t t = 0; t < x.size(); ++t) {
         watch_team(watch, team, "forward", [&] { out = layer.forward(x[t]); });
         is_normal = is_normal && test::has_no_denormals(out);
         watch_team(watch, team, "query_readonly", [&] { out = layer.query_readonly(x[t]); });
         is_normal = is_normal && test::has_no_denormals(out);
+        const test::Vector<Scalar> expected = out;
+        watch_team(watch, team, "query_readonly const",
+                   [&] { out = std::as_const(layer).query_readonly(x[t], workspace); });
+        is_normal = is_normal && out == expected;
         if (t % 3 == 0) {
           watch_team(watch, team, "train_one", [&] { layer.train_one(x[t], 0.5 * x[t]); });
         }

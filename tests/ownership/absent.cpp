@@ -2,6 +2,7 @@
 // An array without coefficients is absent, whatever its shape: every form gives what it gives
 // without that array, and refuses alike where the array is needed.
 
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -186,5 +187,12 @@ TEMPLATE_TEST_CASE("absent: everything, and no tokens of given widths", "", floa
     std::vector<LogLinearState<TestType>> states;
     CHECK(chunkwise(in, {0}, states).rows() == 0);
     CHECK(state.size() == 0);
+  }
+  for (const Index width : {Index{1} << 40, Index{1} << 62, std::numeric_limits<Index>::max()}) {
+    const Array<TestType> wide(0, width);  // no memory, however wide
+    const SequenceInputs<TestType> in{wide, wide, wide, wide};
+    CHECK(dense(in).cols() == width);
+    CHECK(chunkwise(in).cols() == width);
+    CHECK(chunkwise_gradient(in, wide).k.cols() == width);
   }
 }

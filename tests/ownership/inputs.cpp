@@ -11,6 +11,7 @@
 
 using Eigen::Index;
 using loglinear::LogLinearState;
+using loglinear::SequenceArray;
 using loglinear::SequenceInputs;
 using test::Array;
 using test::Tokens;
@@ -157,7 +158,25 @@ TEMPLATE_TEST_CASE("inputs: parts of what is owned, and of a temporary", "", flo
     const SequenceInputs<TestType> of_temporary = from_temporaries(t).slice(3, 20).slice(2, 9);
     CHECK(test::same_bits(chunkwise(of_named), chunkwise(t.inputs().slice(5, 9))));
     CHECK(test::same_bits(chunkwise(of_temporary), chunkwise(t.inputs().slice(5, 9))));
+    const auto constant = [&]() -> const SequenceInputs<TestType> { return from_columns(t); };
+    const SequenceInputs<TestType> of_constant = constant().slice(5, 9);
+    CHECK(test::same_bits(chunkwise(of_constant), chunkwise(t.inputs().slice(5, 9))));
   }
+}
+
+TEMPLATE_TEST_CASE("inputs: arrays made of parts of another's", "", float, double) {
+  const auto t = tokens_of<TestType>(true);
+  SequenceInputs<TestType> in = from_columns(t);
+  in.q = from_columns(t).q.topRows(length);
+  in.k = from_temporaries(t).k.block(0, 0, 2 * length, d_k);
+  in.v = from_columns(t).v.leftCols(d_v).middleRows(0, 2 * length);
+  in.g = from_columns(t).g.col(0);
+  in.beta = from_columns(t).beta.transpose().transpose();
+  check_same(in, t);
+  const SequenceArray<TestType> whole = test::Matrix<TestType>(t.q);
+  const auto named = whole.middleRows(3, 4);
+  CHECK(SequenceArray<TestType>(named).data() == whole.data() + 3 * d_k);
+  CHECK(SequenceArray<TestType>(whole.middleRows(3, 4)).owns());
 }
 
 TEST_CASE("inputs: a part that is not there") {

@@ -49,10 +49,9 @@ class Levels {
 
   Levels(int max_levels, Index d_k, Index d_v) {
     require_between("max_levels", max_levels, 1, max_level_limit);
-    require_positive("d_k", d_k);
-    require_positive("d_v", d_v);
+    require_length("d_k", d_k);
+    require_length("d_v", d_v);
     constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
-    require_between("d_k", d_k, Index{1}, most / max_levels);
     require_between("d_v", d_v, Index{1}, most / max_levels / d_k);
     if constexpr (MaxLevels != Eigen::Dynamic) require_size("max_levels", max_levels, MaxLevels);
     if constexpr (KeyDim != Eigen::Dynamic) require_size("d_k", d_k, KeyDim);
@@ -256,7 +255,8 @@ class Levels {
       require_size("a level after these tokens (rows)", level_at(l).rows(), d_k_);
       require_size("a level after these tokens (columns)", level_at(l).cols(), d_v_);
       require_finite("a coefficient of the state after these tokens", level_at(l));
-      magnitude += to_double(level_at(l).stableNorm());
+      // As a vector, as in `norm_of`.
+      magnitude += to_double(level_at(l).template reshaped<Eigen::AutoOrder>().stableNorm());
     }
     if (!is_at_most(magnitude, magnitude_limit<Scalar>())) {
       fail("the magnitude of the state after these tokens", magnitude,

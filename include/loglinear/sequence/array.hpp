@@ -13,11 +13,21 @@ namespace loglinear {
 
 namespace detail {
 
+/// The stride of a SequenceArray, which tells its type from every other map: its numbers may be its
+/// own.
+class ArrayStride : public Eigen::OuterStride<> {
+ public:
+  using Eigen::OuterStride<>::OuterStride;
+};
+template <class Scalar>
+using ArrayView = Eigen::Map<const RowMajorMatrix<Scalar>, Eigen::Unaligned, ArrayStride>;
+
 /// Whether the numbers of an Eigen object lie elsewhere, so that they outlive it.
 template <class Type>
 inline constexpr bool refers_elsewhere = false;
 template <class Plain, int Options, class Stride>
-inline constexpr bool refers_elsewhere<Eigen::Map<Plain, Options, Stride>> = true;
+inline constexpr bool refers_elsewhere<Eigen::Map<Plain, Options, Stride>> =
+    !std::is_same_v<Stride, ArrayStride>;
 template <class Plain, int Options, class Stride>  // a Ref to const may hold a copy
 inline constexpr bool refers_elsewhere<Eigen::Ref<Plain, Options, Stride>> =
     !std::is_const_v<Plain>;
@@ -27,6 +37,18 @@ inline constexpr bool refers_elsewhere<Eigen::Block<All, Rows, Columns, inner>> 
 template <class All, int Size>
 inline constexpr bool refers_elsewhere<Eigen::VectorBlock<All, Size>> =
     refers_elsewhere<std::remove_const_t<All>>;
+
+/// Whether an Eigen object may hold a copy of what it was made from, which ends with it.
+template <class Type>
+inline constexpr bool may_hold_a_copy = false;
+template <class Plain, int Options, class Stride>
+inline constexpr bool may_hold_a_copy<Eigen::Ref<const Plain, Options, Stride>> = true;
+template <class All, int Rows, int Columns, bool inner>
+inline constexpr bool may_hold_a_copy<Eigen::Block<All, Rows, Columns, inner>> =
+    may_hold_a_copy<std::remove_const_t<All>>;
+template <class All, int Size>
+inline constexpr bool may_hold_a_copy<Eigen::VectorBlock<All, Size>> =
+    may_hold_a_copy<std::remove_const_t<All>>;
 
 /// Whether an Eigen object is a column in memory, of any stride.
 template <class Type>
@@ -41,14 +63,14 @@ inline constexpr bool is_column_memory = [] {
 /// Whether an argument of type In&& can be viewed where it is.
 template <class In, class Type = std::remove_cvref_t<In>>
 inline constexpr bool can_be_viewed = (is_row_major_memory<Type> ||
-                                       is_column_memory<Type>)&&(std::is_lvalue_reference_v<In> ||
-                                                                 refers_elsewhere<Type>);
+                                       is_column_memory<Type>)&&!may_hold_a_copy<Type> &&
+                                      (std::is_lvalue_reference_v<In> || refers_elsewhere<Type>);
 
 /// The rows of a matrix, or of a column, where they are.
 template <class In>
-[[nodiscard]] RowsView<typename In::Scalar> rows_in_place(const In& in) {
+[[nodiscard]] ArrayView<typename In::Scalar> rows_in_place(const In& in) {
   const Index stride = is_column_memory<In> ? in.innerStride() : in.outerStride();
-  return {in.data(), in.rows(), in.cols(), Eigen::OuterStride<>(stride)};
+  return {in.data(), in.rows(), in.cols(), ArrayStride(stride)};
 }
 
 /// A matrix, vector or expression of Eigen's.
@@ -77,6 +99,8 @@ struct OwnedRows {
 /// * A Map is viewed also where it has no name, and so are a Ref that can be written to and a Block
 ///   of either.
 /// * A temporary row-major matrix is moved in.
+/// * A Ref to const is copied, with a name too: as the parameter of a function it may hold a copy
+///   that ends with the call.
 /// * Anything else is copied: column-major matrices, expressions, other strides, and a part of a
 ///   matrix that has no name, since the matrix itself may be a temporary. Give the part a name to
 ///   have it viewed, `const auto part = all.middleRows(8, 4)`.
@@ -85,13 +109,13 @@ struct OwnedRows {
 /// been moved from is absent. An array without coefficients is absent, whatever its shape.
 ///
 /// It is itself an Eigen expression, read-only; what is made of it, such as `in.q.row(0)`, refers
-/// to it.
+/// to it. Another array that is made of such a part copies it, unless the part has a name.
 ///
 /// \tparam Scalar_  float, double, ...: that of everything it is made from
 template <class Scalar_>
-class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::RowsView<Scalar_> {
+class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::ArrayView<Scalar_> {
   using Owned = detail::OwnedRows<Scalar_>;
-  using View = detail::RowsView<Scalar_>;
+  using View = detail::ArrayView<Scalar_>;
 
  public:
   using Scalar = Scalar_;
@@ -145,7 +169,7 @@ class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::RowsVie
   SequenceArray(std::false_type, In&& in)
       : Owned{evaluated(std::forward<In>(in))}, View(detail::rows_in_place(this->owned_)) {}
 
-  [[nodiscard]] static View nothing() noexcept { return {nullptr, 0, 0, Eigen::OuterStride<>(0)}; }
+  [[nodiscard]] static View nothing() noexcept { return {nullptr, 0, 0, detail::ArrayStride(0)}; }
 
   template <class In>
   [[nodiscard]] static Matrix evaluated(In&& in) {

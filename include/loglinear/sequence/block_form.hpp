@@ -113,7 +113,7 @@ class BlockForm {
     using Scalar = typename Layer::Scalar;
     const detail::FlushToZero<Scalar> flush;
     layer().require_order(order);
-    const typename detail::RowMajorMatrix<Scalar> rows = checked(x);
+    const typename detail::RowMajorMatrix<Scalar> rows = checked(x, layer().size());
     layer().drop_staged();
     const Eigen::Index length = rows.rows();
     detail::RowMajorMatrix<Scalar> reads(length, layer().output_dim());
@@ -153,7 +153,7 @@ class BlockForm {
                   "loglinear/transition.hpp: build the rule's kind from them");
     const detail::FlushToZero<Scalar> flush;
     layer().require_order(order);
-    const detail::RowMajorMatrix<Scalar> rows = checked(x);
+    const detail::RowMajorMatrix<Scalar> rows = checked(x, before.size());
     detail::require_size("max_levels of the state before the block", before.max_levels(),
                          layer().max_levels());
     detail::require_size("d_k of the state before the block", before.d_k(), layer().key_rows());
@@ -166,7 +166,7 @@ class BlockForm {
                                    layer().preparation_.parameters().zeros()};
     if (rows.rows() == 0) return gradient;
     auto source = source_of(detail::view_of(rows), order);
-    source.differentiate(d_rows, layer().training_, gradient);
+    source.differentiate(detail::view_of(d_rows), layer().training_, gradient);
     detail::Hierarchy<Scalar> states = detail::hierarchy_of(before),
                               d_states(before.max_levels(), before.d_k(), before.d_v(),
                                        before.size() + static_cast<std::uint64_t>(rows.rows()));
@@ -194,14 +194,15 @@ class BlockForm {
   [[nodiscard]] const Layer& layer() const { return static_cast<const Layer&>(*this); }
   [[nodiscard]] Eigen::Index weights() const { return layer().preparation_.weight_count(); }
 
+  /// The block after `before` tokens.
   template <class In>
-  [[nodiscard]] auto checked(const Eigen::MatrixBase<In>& x) const {
+  [[nodiscard]] auto checked(const Eigen::MatrixBase<In>& x, std::uint64_t before) const {
     using Scalar = typename Layer::Scalar;
     static_assert(std::is_same_v<typename In::Scalar, Scalar>,
                   "the block must have the layer's scalar: convert it with .cast<Scalar>()");
     detail::require_size("x (columns)", x.cols(), layer().d_model());
     detail::require_finite("x", x);
-    if (static_cast<std::uint64_t>(x.rows()) > UINT64_MAX - layer().size()) {
+    if (static_cast<std::uint64_t>(x.rows()) > UINT64_MAX - before) {
       detail::fail("the number of tokens", x.rows(), "at most 2^64 - 1 together with those before");
     }
     return detail::RowMajorMatrix<Scalar>(x);

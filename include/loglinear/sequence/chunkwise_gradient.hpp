@@ -30,7 +30,7 @@ template <class Scalar>
     const typename SequenceInputs<Scalar>::Rows& d_out,
     const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
   const detail::FlushToZero<Scalar> flush;
-  const Eigen::Index size = tape.d_k * tape.d_v;
+  const Eigen::Index size = tape.has_state ? tape.d_k * tape.d_v : 0;
   detail::require_size("the sequence (tokens)", in.length(), tape.length);
   in.require_shapes(tape.start, tape.max_levels);
   detail::require_size("d_out (rows)", d_out.rows(), in.length());

@@ -81,9 +81,11 @@ template <class Scalar>
 /// The same from an empty state with as many levels as the sequence needs.
 template <class Scalar>
 [[nodiscard]] detail::RowMajorMatrix<Scalar> dense(const SequenceInputs<Scalar>& in) {
+  const auto width = [&](Eigen::Index columns) {  // of tokens; without any, no memory is needed
+    return in.length() == 0 ? Eigen::Index{1} : (std::max<Eigen::Index>)(1, columns);
+  };
   return dense(in, LogLinearState<Scalar>(levels_needed(static_cast<std::uint64_t>(in.length())),
-                                          (std::max<Eigen::Index>)(1, in.d_k()),
-                                          (std::max<Eigen::Index>)(1, in.d_v())));
+                                          width(in.d_k()), width(in.d_v())));
 }
 
 }  // namespace loglinear

@@ -115,7 +115,7 @@ struct SequenceInputs {
     return slice_of<false>(*this, first, count);
   }
   /// The same of a temporary; what that owns is copied.
-  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) && {
+  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const&& {
     return slice_of<true>(*this, first, count);
   }
 

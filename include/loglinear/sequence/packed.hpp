@@ -29,6 +29,21 @@ inline void require_cuts(const std::vector<Index>& cu_seqlens, Index length, std
   }
 }
 
+/// Throws unless all states have the same d_k and d_v; a sequence without tokens says nothing of
+/// them.
+template <class Scalar>
+void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
+  for (std::size_t n = 1; n < states.size(); ++n) {
+    const auto require = [&](const char* what, Index size, Index first) {
+      if (size == first) return;
+      fail(std::string(what) + " of state " + std::to_string(n), size,
+           "that of state 0, " + std::to_string(first));
+    };
+    require("d_k", states[n].d_k(), states[0].d_k());
+    require("d_v", states[n].d_v(), states[0].d_v());
+  }
+}
+
 }  // namespace detail
 
 /// Several sequences of different lengths, packed one after the other into one set of inputs, as
@@ -41,7 +56,7 @@ inline void require_cuts(const std::vector<Index>& cu_seqlens, Index length, std
 /// \param options     the size of chunks
 /// \return the reads, T x d_v
 /// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
-/// or unless there is one state for each; nothing is changed then
+/// or unless there is one state for each, all of the same d_k and d_v; nothing is changed then
 template <class Scalar>
 detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
                                          const std::vector<Eigen::Index>& cu_seqlens,
@@ -49,6 +64,7 @@ detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
                                          const ChunkwiseOptions& options = {}) {
   const detail::FlushToZero<Scalar> flush;
   detail::require_cuts(cu_seqlens, in.length(), states.size());
+  detail::require_same_shape(states);
   std::vector<LogLinearState<Scalar>> after = states;
   detail::RowMajorMatrix<Scalar> out(in.length(), in.d_v());
   for (std::size_t n = 0; n < states.size(); ++n) {
@@ -70,6 +86,7 @@ template <class Scalar>
     const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {}) {
   const detail::FlushToZero<Scalar> flush;
   detail::require_cuts(cu_seqlens, in.length(), initial.size());
+  detail::require_same_shape(initial);
   detail::require_size("d_out (rows)", d_out.rows(), in.length());
   auto all = SequenceGradients<Scalar>::sized_like(in);
   std::vector<detail::RowMajorMatrix<Scalar>> states;
