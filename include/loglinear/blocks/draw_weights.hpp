@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <string_view>
 
@@ -83,6 +84,9 @@ void require_common_options(const Options& o) {
   require_positive("chunk_size", o.chunk_size);
   require_finite_value("scale", o.scale);
   require_positive_number("norm_eps", o.norm_eps);
+  if (o.norm_eps < static_cast<double>((std::numeric_limits<float>::min)())) {
+    fail("norm_eps", o.norm_eps, "at least 1.18e-38: in float, what is below counts as zero");
+  }
   require_positive_number("initializer_range", o.initializer_range);
   steps_of(o).validate();
 }

@@ -29,7 +29,7 @@ struct LogLinearMamba2Options {
   Eigen::Index conv_kernel = 4;     ///< taps of the short convolution
   bool use_conv_bias = false;       ///< whether there is `conv1d.bias`
   bool use_bias = true;             ///< whether there are `in_proj.bias` and `out_proj.bias`
-  double norm_eps = 1e-5;           ///< of the gated norm, > 0
+  double norm_eps = 1e-5;           ///< of the gated norm, >= 1.18e-38
   int num_levels = 15;              ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
   double scale = 1;                 ///< of the queries C, finite
   Eigen::Index chunk_size = 64;     ///< of the chunkwise form; changes rounding only
