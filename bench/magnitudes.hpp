@@ -4,6 +4,7 @@
 
 // Inputs of several magnitudes, and a table of what they cost over inputs of full size.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <limits>

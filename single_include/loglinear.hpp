@@ -28,6 +28,21 @@
 // OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
 // SOFTWARE.
 
+
+// ---- loglinear/detail/cpp20.hpp
+
+#ifndef LOGLINEAR_DETAIL_CPP20_HPP
+#define LOGLINEAR_DETAIL_CPP20_HPP
+
+// The first thing that a compiler says about an older standard is a sentence: every header begins
+// with this one or with one that does.
+
+#if (defined(_MSVC_LANG) ? _MSVC_LANG : __cplusplus) < 202002L
+#  error "loglinear needs C++20: compile with -std=c++20, or /std:c++20 for Visual C++"
+#endif
+
+#endif  // LOGLINEAR_DETAIL_CPP20_HPP
+
 #include <Eigen/Core>
 #include <algorithm>
 #include <any>
@@ -542,6 +557,8 @@ template <class Scalar, class Stored>
 // Two narrow numbers lie in a word, from which shifts and masks widen them where no instruction
 // does; but then the even ones come in one packet and the odd ones in another. That is no matter as
 // long as everything that meets them is in the same order.
+//
+// These functions are always inlined: sums whose address goes to a call leave their registers.
 
 /// Whether N packets come in pairs of even and odd numbers.
 template <class Stored, std::size_t N>
@@ -552,7 +569,7 @@ inline constexpr bool comes_in_pairs =
 
 /// Calls `use(n, packet)` for N packets of consecutive numbers, widened, perhaps in pairs.
 template <class Scalar, std::size_t N, class Stored, class Use>
-inline void for_each_packet(const Stored* from, Use use) {
+[[gnu::always_inline]] inline void for_each_packet(const Stored* from, Use use) {
   constexpr std::size_t width = packet_length<Scalar>;
   if constexpr (comes_in_pairs<Stored, N>) {
     for (std::size_t n = 0; n < N; n += 2) {
@@ -569,7 +586,8 @@ inline void for_each_packet(const Stored* from, Use use) {
 /// N packets of consecutive numbers in the order in which `for_each_packet` brings those of
 /// `Stored`.
 template <class Stored, std::size_t N, class Scalar>
-inline void load_in_order_of(const Scalar* from, Packet<Scalar> (&packets)[N]) {
+[[gnu::always_inline]] inline void load_in_order_of(const Scalar* from,
+                                                    Packet<Scalar> (&packets)[N]) {
   namespace ei = Eigen::internal;
   constexpr std::size_t width = packet_length<Scalar>;
   if constexpr (comes_in_pairs<Stored, N>) {
@@ -589,7 +607,8 @@ inline void load_in_order_of(const Scalar* from, Packet<Scalar> (&packets)[N]) {
 
 /// Stores packets that are in that order as consecutive numbers.
 template <class Stored, std::size_t N, class Scalar>
-inline void store_from_order_of(Scalar* to, const Packet<Scalar> (&packets)[N]) {
+[[gnu::always_inline]] inline void store_from_order_of(Scalar* to,
+                                                       const Packet<Scalar> (&packets)[N]) {
   namespace ei = Eigen::internal;
   constexpr std::size_t width = packet_length<Scalar>;
   if constexpr (comes_in_pairs<Stored, N>) {
@@ -616,9 +635,9 @@ inline void store_from_order_of(Scalar* to, const Packet<Scalar> (&packets)[N]) 
 #ifndef LOGLINEAR_DETAIL_MAGNITUDE_HPP
 #define LOGLINEAR_DETAIL_MAGNITUDE_HPP
 
-// Whether numbers in memory are all finite, and how large they are: one pass on Eigen's packets.
-// 0 x is 0 unless x is infinite or NaN; packets of floating-point numbers have no other test that
-// is quick on every instruction set.
+// Whether numbers in memory are all finite, and how large they are: one pass on packets. Only bits
+// are looked at where a number may be infinite or NaN, so that no compiler flag removes the test
+// and no floating-point exception is raised.
 
 namespace loglinear::detail {
 
@@ -639,32 +658,62 @@ void for_each_piece(const Eigen::DenseBase<Derived>& values, Visit visit) {
   }
 }
 
-/// A zero that no compiler knows: under -ffast-math, GCC takes 0 x for 0 even where it has been
-/// told that there are NaNs.
+/// Whether a scalar is neither infinite nor NaN.
 template <class Scalar>
-[[nodiscard]] inline Scalar unknown_zero() {
-  const volatile Scalar zero(0);
-  return zero;
+[[nodiscard]] constexpr bool is_finite(const Scalar& value) {
+  if constexpr (std::is_same_v<Scalar, double>) {
+    constexpr std::uint64_t exponent = 0x7FF0000000000000u;
+    return (std::bit_cast<std::uint64_t>(value) & exponent) != exponent;
+  } else if constexpr (std::is_same_v<Scalar, float>) {
+    constexpr std::uint32_t exponent = 0x7F800000u;
+    return (std::bit_cast<std::uint32_t>(value) & exponent) != exponent;
+  } else if constexpr (std::is_floating_point_v<Scalar>) {
+    return std::isfinite(value);
+  } else {
+    return is_finite(to_double(value));
+  }
 }
 
-/// 0 where all numbers are finite, NaN otherwise.
-template <class Stored>
-[[nodiscard]] auto zero_if_finite(const Stored* values, Index size) {
-  using Scalar = Accumulator<Stored>;
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  const Scalar nothing = unknown_zero<Scalar>();
-  const P zero = ei::pset1<P>(nothing);
-  P sums[2] = {zero, zero};
+/// Binary digits after the first of a number whose bits the passes below know, else 0.
+template <class Scalar>
+inline constexpr int mantissa_bits = std::is_same_v<Scalar, double>            ? 52
+                                     : std::is_same_v<Scalar, float>           ? 23
+                                     : std::is_same_v<Scalar, Eigen::half>     ? 10
+                                     : std::is_same_v<Scalar, Eigen::bfloat16> ? 7
+                                                                               : 0;
+
+/// Whether all numbers are finite. The exponent of those that are not is all ones, so that one more
+/// in its last place carries into the sign bit.
+template <class Scalar>
+[[nodiscard]] bool are_finite(const Scalar* values, Index size) {
   Index i = 0;
-  for (; i + 2 * width <= size; i += 2 * width) {
-    sums[0] = ei::pmadd(zero, load<Scalar>(values + i), sums[0]);
-    sums[1] = ei::pmadd(zero, load<Scalar>(values + i + width), sums[1]);
+#if defined(__GNUC__)
+  constexpr int mantissa = mantissa_bits<Scalar>;
+  if constexpr (mantissa != 0) {
+    using Bits =
+        std::conditional_t<sizeof(Scalar) == 8, std::uint64_t,
+                           std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint16_t>>;
+    constexpr Index width = packet_size<float> * Index{sizeof(float)} / Index{sizeof(Scalar)};
+    using Packet = typename VectorOf<Bits, static_cast<int>(width)>::Type;
+    constexpr auto last_place = static_cast<Bits>(Bits{1} << mantissa);
+    constexpr auto magnitude = static_cast<Bits>((std::numeric_limits<Bits>::max)() >> 1);
+    Packet carries[2] = {Packet{}, Packet{}};
+    for (; i + 2 * width <= size; i += 2 * width) {
+      Packet even, odd;
+      std::memcpy(&even, static_cast<const void*>(values + i), sizeof even);
+      std::memcpy(&odd, static_cast<const void*>(values + i + width), sizeof odd);
+      carries[0] |= (even & magnitude) + last_place;
+      carries[1] |= (odd & magnitude) + last_place;
+    }
+    carries[0] |= carries[1];
+    Bits carry = 0;
+    for (Index n = 0; n < width; ++n) carry = static_cast<Bits>(carry | carries[0][n]);
+    if (carry > magnitude) return false;
   }
-  Scalar sum = ei::predux(ei::padd(sums[0], sums[1]));
-  for (; i < size; ++i) sum += nothing * static_cast<Scalar>(values[i]);
-  return sum;
+#endif
+  bool finite = true;
+  for (; i < size; ++i) finite = finite && is_finite(values[i]);
+  return finite;
 }
 
 /// The largest absolute value, 0 for nothing, NaN where a number is not finite.
@@ -674,22 +723,21 @@ template <class Stored>
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  const Scalar nothing = unknown_zero<Scalar>();
-  const P zero = ei::pset1<P>(nothing);
-  P largest = zero, sum = zero;
-  Index i = 0;
-  for (; i + width <= size; i += width) {
-    const P x = load<Scalar>(values + i);
-    largest = ei::pmax(largest, ei::pabs(x));
-    sum = ei::pmadd(zero, x, sum);
+  constexpr Index block = 512;  // stays in the cache between the two passes
+  Scalar magnitude(0);
+  for (Index first = 0; first < size; first += block) {
+    const Index end = (std::min)(first + block, size);
+    if (!are_finite(values + first, end - first)) return std::numeric_limits<Scalar>::quiet_NaN();
+    P largest = ei::pset1<P>(magnitude);
+    Index i = first;
+    for (; i + width <= end; i += width) {
+      largest = ei::pmax(largest, ei::pabs(load<Scalar>(values + i)));
+    }
+    magnitude = ei::predux_max(largest);
+    for (; i < end; ++i)
+      magnitude = (std::max)(magnitude, std::abs(static_cast<Scalar>(values[i])));
   }
-  Scalar magnitude = ei::predux_max(largest), rest = ei::predux(sum);
-  for (; i < size; ++i) {
-    const auto x = static_cast<Scalar>(values[i]);
-    magnitude = (std::max)(magnitude, std::abs(x));
-    rest += nothing * x;
-  }
-  return magnitude + rest;
+  return magnitude;
 }
 
 }  // namespace loglinear::detail
@@ -1014,32 +1062,25 @@ inline void require_size(std::string_view argument, Index size, Index expected) 
   if (size != expected) fail(Text("the size of ", argument), size, expected);
 }
 
-/// Whether a scalar is neither infinite nor NaN. For float and double by the bits, so that no
-/// compiler flag can optimise it away.
-template <class Scalar>
-[[nodiscard]] constexpr bool is_finite(const Scalar& value) {
-  if constexpr (std::is_same_v<Scalar, double>) {
-    constexpr std::uint64_t exponent = 0x7FF0000000000000u;
-    return (std::bit_cast<std::uint64_t>(value) & exponent) != exponent;
-  } else if constexpr (std::is_same_v<Scalar, float>) {
-    constexpr std::uint32_t exponent = 0x7F800000u;
-    return (std::bit_cast<std::uint32_t>(value) & exponent) != exponent;
-  } else if constexpr (std::is_floating_point_v<Scalar>) {
-    return value - value == Scalar(0);
-  } else {
-    return is_finite(to_double(value));
-  }
-}
-
 /// Whether value <= limit; NaN is not.
 [[nodiscard]] inline bool is_at_most(double value, double limit) {
   return is_finite(value) && value <= limit;
 }
 
+/// Whether a value is no NaN, which no comparison would like.
+template <class Value>
+[[nodiscard]] bool is_number(const Value& value) {
+  if constexpr (std::is_integral_v<Value>) {
+    return true;
+  } else {
+    return !std::isnan(to_double(value));
+  }
+}
+
 template <class Value, class Bound>
 void require_between(std::string_view argument, const Value& value, const Bound& low,
                      const Bound& high) {
-  if (value >= low && value <= high) return;  // also refuses NaN
+  if (is_number(value) && value >= low && value <= high) return;
   fail(argument, value, "between ", low, " and ", high);
 }
 
@@ -1048,9 +1089,8 @@ template <class Derived>
 [[nodiscard]] bool all_finite(const Eigen::DenseBase<Derived>& values) {
   bool finite = true;
   if constexpr (has_pieces<Derived>) {
-    for_each_piece(values, [&](const auto* from, Index size) {
-      finite = finite && is_finite(zero_if_finite(from, size));
-    });
+    for_each_piece(
+        values, [&](const auto* from, Index size) { finite = finite && are_finite(from, size); });
   } else {
     for (Index j = 0; j < values.cols(); ++j) {
       for (Index i = 0; i < values.rows(); ++i) {
@@ -4323,10 +4363,9 @@ class Levels {
 
   Levels(int max_levels, Index d_k, Index d_v) {
     require_between("max_levels", max_levels, 1, max_level_limit);
-    require_positive("d_k", d_k);
-    require_positive("d_v", d_v);
+    require_length("d_k", d_k);
+    require_length("d_v", d_v);
     constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
-    require_between("d_k", d_k, Index{1}, most / max_levels);
     require_between("d_v", d_v, Index{1}, most / max_levels / d_k);
     if constexpr (MaxLevels != Eigen::Dynamic) require_size("max_levels", max_levels, MaxLevels);
     if constexpr (KeyDim != Eigen::Dynamic) require_size("d_k", d_k, KeyDim);
@@ -4530,7 +4569,8 @@ class Levels {
       require_size("a level after these tokens (rows)", level_at(l).rows(), d_k_);
       require_size("a level after these tokens (columns)", level_at(l).cols(), d_v_);
       require_finite("a coefficient of the state after these tokens", level_at(l));
-      magnitude += to_double(level_at(l).stableNorm());
+      // As a vector, as in `norm_of`.
+      magnitude += to_double(level_at(l).template reshaped<Eigen::AutoOrder>().stableNorm());
     }
     if (!is_at_most(magnitude, magnitude_limit<Scalar>())) {
       fail("the magnitude of the state after these tokens", magnitude,
@@ -5412,13 +5452,19 @@ template <class Scalar, class Argument>
 constexpr void require_vector_type() {
   using Type = std::remove_cvref_t<Argument>;
   constexpr bool eigen = decltype(is_eigen(std::declval<Type*>()))::value;
-  static_assert(eigen,
+  static_assert(eigen || !std::is_same_v<Scalar, double>,
                 "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
                 "Eigen::VectorXd>(data, size)");
+  static_assert(eigen || !std::is_same_v<Scalar, float>,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorXf>(data, size)");
+  static_assert(eigen || std::is_same_v<Scalar, double> || std::is_same_v<Scalar, float>,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorX<Scalar>>(data, size)");
   if constexpr (eigen) {
     static_assert(Type::IsVectorAtCompileTime,
                   "a layer takes vectors: rows or columns whose type says so, such as m.row(i), "
-                  "m.col(i) or Eigen::VectorXd");
+                  "m.col(i) or Eigen::VectorX<Scalar>");
     static_assert(std::is_same_v<typename Type::Scalar, Scalar>,
                   "the vector must have the layer's scalar: convert it with .cast<Scalar>()");
   }
@@ -5628,8 +5674,8 @@ struct NormalizedMixture {
     return {projection("w_lambda", n)};
   }
 
-  /// \throws std::invalid_argument unless lambda_init is finite and tau and 1 / tau are finite and
-  /// positive, as numbers of the layer's scalar
+  /// \throws std::invalid_argument unless lambda_init is finite, tau at least the smallest normal
+  /// number and tau and 1 / tau finite, as numbers of the layer's scalar
   template <class Scalar>
   void resolve(int max_levels) {
     if (!lambda_init) lambda_init = 1.0 / max_levels;
@@ -5637,9 +5683,12 @@ struct NormalizedMixture {
       detail::fail("lambda_init", *lambda_init, "finite in the layer's scalar");
     }
     const auto temperature = static_cast<Scalar>(tau);
-    if (!(temperature > Scalar(0)) || !detail::is_finite(temperature) ||
+    const Scalar smallest = (std::numeric_limits<Scalar>::min)();  // what is below counts as zero
+    if (!(temperature > Scalar(0)) || temperature < smallest || !detail::is_finite(temperature) ||
         !detail::is_finite(Scalar(1) / temperature)) {
-      detail::fail("tau", tau, "finite and positive in the layer's scalar, and so 1 / tau");
+      detail::fail(
+          "tau", tau,
+          "finite, positive and no denormal number in the layer's scalar, and 1 / tau finite");
     }
   }
 
@@ -5808,11 +5857,21 @@ namespace loglinear {
 
 namespace detail {
 
+/// The stride of a SequenceArray, which tells its type from every other map: its numbers may be its
+/// own.
+class ArrayStride : public Eigen::OuterStride<> {
+ public:
+  using Eigen::OuterStride<>::OuterStride;
+};
+template <class Scalar>
+using ArrayView = Eigen::Map<const RowMajorMatrix<Scalar>, Eigen::Unaligned, ArrayStride>;
+
 /// Whether the numbers of an Eigen object lie elsewhere, so that they outlive it.
 template <class Type>
 inline constexpr bool refers_elsewhere = false;
 template <class Plain, int Options, class Stride>
-inline constexpr bool refers_elsewhere<Eigen::Map<Plain, Options, Stride>> = true;
+inline constexpr bool refers_elsewhere<Eigen::Map<Plain, Options, Stride>> =
+    !std::is_same_v<Stride, ArrayStride>;
 template <class Plain, int Options, class Stride>  // a Ref to const may hold a copy
 inline constexpr bool refers_elsewhere<Eigen::Ref<Plain, Options, Stride>> =
     !std::is_const_v<Plain>;
@@ -5822,6 +5881,18 @@ inline constexpr bool refers_elsewhere<Eigen::Block<All, Rows, Columns, inner>> 
 template <class All, int Size>
 inline constexpr bool refers_elsewhere<Eigen::VectorBlock<All, Size>> =
     refers_elsewhere<std::remove_const_t<All>>;
+
+/// Whether an Eigen object may hold a copy of what it was made from, which ends with it.
+template <class Type>
+inline constexpr bool may_hold_a_copy = false;
+template <class Plain, int Options, class Stride>
+inline constexpr bool may_hold_a_copy<Eigen::Ref<const Plain, Options, Stride>> = true;
+template <class All, int Rows, int Columns, bool inner>
+inline constexpr bool may_hold_a_copy<Eigen::Block<All, Rows, Columns, inner>> =
+    may_hold_a_copy<std::remove_const_t<All>>;
+template <class All, int Size>
+inline constexpr bool may_hold_a_copy<Eigen::VectorBlock<All, Size>> =
+    may_hold_a_copy<std::remove_const_t<All>>;
 
 /// Whether an Eigen object is a column in memory, of any stride.
 template <class Type>
@@ -5836,14 +5907,14 @@ inline constexpr bool is_column_memory = [] {
 /// Whether an argument of type In&& can be viewed where it is.
 template <class In, class Type = std::remove_cvref_t<In>>
 inline constexpr bool can_be_viewed = (is_row_major_memory<Type> ||
-                                       is_column_memory<Type>)&&(std::is_lvalue_reference_v<In> ||
-                                                                 refers_elsewhere<Type>);
+                                       is_column_memory<Type>)&&!may_hold_a_copy<Type> &&
+                                      (std::is_lvalue_reference_v<In> || refers_elsewhere<Type>);
 
 /// The rows of a matrix, or of a column, where they are.
 template <class In>
-[[nodiscard]] RowsView<typename In::Scalar> rows_in_place(const In& in) {
+[[nodiscard]] ArrayView<typename In::Scalar> rows_in_place(const In& in) {
   const Index stride = is_column_memory<In> ? in.innerStride() : in.outerStride();
-  return {in.data(), in.rows(), in.cols(), Eigen::OuterStride<>(stride)};
+  return {in.data(), in.rows(), in.cols(), ArrayStride(stride)};
 }
 
 /// A matrix, vector or expression of Eigen's.
@@ -5872,6 +5943,8 @@ struct OwnedRows {
 /// * A Map is viewed also where it has no name, and so are a Ref that can be written to and a Block
 ///   of either.
 /// * A temporary row-major matrix is moved in.
+/// * A Ref to const is copied, with a name too: as the parameter of a function it may hold a copy
+///   that ends with the call.
 /// * Anything else is copied: column-major matrices, expressions, other strides, and a part of a
 ///   matrix that has no name, since the matrix itself may be a temporary. Give the part a name to
 ///   have it viewed, `const auto part = all.middleRows(8, 4)`.
@@ -5880,13 +5953,13 @@ struct OwnedRows {
 /// been moved from is absent. An array without coefficients is absent, whatever its shape.
 ///
 /// It is itself an Eigen expression, read-only; what is made of it, such as `in.q.row(0)`, refers
-/// to it.
+/// to it. Another array that is made of such a part copies it, unless the part has a name.
 ///
 /// \tparam Scalar_  float, double, ...: that of everything it is made from
 template <class Scalar_>
-class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::RowsView<Scalar_> {
+class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::ArrayView<Scalar_> {
   using Owned = detail::OwnedRows<Scalar_>;
-  using View = detail::RowsView<Scalar_>;
+  using View = detail::ArrayView<Scalar_>;
 
  public:
   using Scalar = Scalar_;
@@ -5940,7 +6013,7 @@ class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::RowsVie
   SequenceArray(std::false_type, In&& in)
       : Owned{evaluated(std::forward<In>(in))}, View(detail::rows_in_place(this->owned_)) {}
 
-  [[nodiscard]] static View nothing() noexcept { return {nullptr, 0, 0, Eigen::OuterStride<>(0)}; }
+  [[nodiscard]] static View nothing() noexcept { return {nullptr, 0, 0, detail::ArrayStride(0)}; }
 
   template <class In>
   [[nodiscard]] static Matrix evaluated(In&& in) {
@@ -5955,8 +6028,8 @@ class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::RowsVie
   template <class In>
   static constexpr void require_scalar() {
     static_assert(std::is_same_v<typename In::Scalar, Scalar>,
-                  "an array of a sequence must have the scalar of its SequenceInputs: convert it "
-                  "with .cast<Scalar>()");
+                  "an array of a sequence must have the scalar of its SequenceInputs or block: "
+                  "convert it with .cast<Scalar>()");
   }
 };
 
@@ -8113,7 +8186,7 @@ struct SequenceInputs {
     return slice_of<false>(*this, first, count);
   }
   /// The same of a temporary; what that owns is copied.
-  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) && {
+  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const&& {
     return slice_of<true>(*this, first, count);
   }
 
@@ -8504,7 +8577,10 @@ namespace loglinear {
 /// everything is computed in float: arguments and results are float, and a coefficient is rounded
 /// once for each operation that rewrites its level. A level in bfloat16 cannot decay by 0.999,
 /// which is rounded away at each token: use a layer, which keeps such factors apart, and let no
-/// stream `undergo` them one by one.
+/// stream `undergo` them one by one. Half numbers end at 65504, and what would take the sum of the
+/// levels' Frobenius norms above a quarter of that is refused, in mid-stream: equal leaves of unit
+/// vectors after 16,376 of them, of vectors of 64 coefficients of size 1 after 255. bfloat16 has
+/// the range of float.
 ///
 /// Numbers below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
 ///
@@ -8556,8 +8632,8 @@ class LogLinearState {
 
   /// An empty hierarchy.
   /// \param max_levels  number of levels, 1 to 64
-  /// \param d_k         rows of a level, at least 1
-  /// \param d_v         columns of a level, at least 1
+  /// \param d_k         rows of a level, 1 to 2^26
+  /// \param d_v         columns of a level, 1 to 2^26
   /// \throws std::invalid_argument out of these ranges, or where a size fixed at compile time
   /// differs
   LogLinearState(int max_levels, Index d_k, Index d_v) : levels_(max_levels, d_k, d_v) {}
@@ -9385,7 +9461,7 @@ class BlockForm {
     using Scalar = typename Layer::Scalar;
     const detail::FlushToZero<Scalar> flush;
     layer().require_order(order);
-    const typename detail::RowMajorMatrix<Scalar> rows = checked(x);
+    const typename detail::RowMajorMatrix<Scalar> rows = checked(x, layer().size());
     layer().drop_staged();
     const Eigen::Index length = rows.rows();
     detail::RowMajorMatrix<Scalar> reads(length, layer().output_dim());
@@ -9425,7 +9501,7 @@ class BlockForm {
                   "loglinear/transition.hpp: build the rule's kind from them");
     const detail::FlushToZero<Scalar> flush;
     layer().require_order(order);
-    const detail::RowMajorMatrix<Scalar> rows = checked(x);
+    const detail::RowMajorMatrix<Scalar> rows = checked(x, before.size());
     detail::require_size("max_levels of the state before the block", before.max_levels(),
                          layer().max_levels());
     detail::require_size("d_k of the state before the block", before.d_k(), layer().key_rows());
@@ -9438,7 +9514,7 @@ class BlockForm {
                                    layer().preparation_.parameters().zeros()};
     if (rows.rows() == 0) return gradient;
     auto source = source_of(detail::view_of(rows), order);
-    source.differentiate(d_rows, layer().training_, gradient);
+    source.differentiate(detail::view_of(d_rows), layer().training_, gradient);
     detail::Hierarchy<Scalar> states = detail::hierarchy_of(before),
                               d_states(before.max_levels(), before.d_k(), before.d_v(),
                                        before.size() + static_cast<std::uint64_t>(rows.rows()));
@@ -9466,14 +9542,15 @@ class BlockForm {
   [[nodiscard]] const Layer& layer() const { return static_cast<const Layer&>(*this); }
   [[nodiscard]] Eigen::Index weights() const { return layer().preparation_.weight_count(); }
 
+  /// The block after `before` tokens.
   template <class In>
-  [[nodiscard]] auto checked(const Eigen::MatrixBase<In>& x) const {
+  [[nodiscard]] auto checked(const Eigen::MatrixBase<In>& x, std::uint64_t before) const {
     using Scalar = typename Layer::Scalar;
     static_assert(std::is_same_v<typename In::Scalar, Scalar>,
                   "the block must have the layer's scalar: convert it with .cast<Scalar>()");
     detail::require_size("x (columns)", x.cols(), layer().d_model());
     detail::require_finite("x", x);
-    if (static_cast<std::uint64_t>(x.rows()) > UINT64_MAX - layer().size()) {
+    if (static_cast<std::uint64_t>(x.rows()) > UINT64_MAX - before) {
       detail::fail("the number of tokens", x.rows(), "at most 2^64 - 1 together with those before");
     }
     return detail::RowMajorMatrix<Scalar>(x);
@@ -9549,8 +9626,14 @@ concept StreamingLayer = requires {
 /// \tparam Weights    the level weights, see level_weights.hpp
 /// \tparam MaxLevels  the number of levels at compile time, or Eigen::Dynamic
 /// \tparam Stored     what levels are stored as: Scalar, or with float Eigen::bfloat16 or
-///                    Eigen::half, which halve the memory of the levels and the time to read them;
-///                    docs/numerics.md says what that costs in accuracy
+///                    Eigen::half, which halve the memory of the levels. On an AMD Zen 4 a read
+///                    takes 0.6 to 1.0 times as long from bfloat16 levels as from float ones, and
+///                    0.8 to 1.2 times with a delta rule; from half levels 0.7 to 0.9 times with
+///                    -march=x86-64-v3, 1.0 to 1.2 times with v4, but 3 to 4 times without F16C.
+///                    Half levels overflow on ordinary streams: a token that takes the norm of the
+///                    state above 65504 / 4 is refused, in mid-stream, as the 256th of equal tokens
+///                    is whose keys and values are 64 coefficients of size 1. bfloat16 has the
+///                    range of float. See docs/numerics.md, also for what both cost in accuracy
 /// \tparam Overflow   what the last level does when it is full, see `LastLevel`; blocks of tokens
 ///                    need `LastLevel::fold`
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
@@ -9720,8 +9803,9 @@ class LogLinearAttention
   /// \name A token in stages, for layers made of layers
   /// `stage`, then `stage_gradient` to learn, then `commit`: only the last one changes the layer,
   /// and after `stage` it does not throw, so that many layers can take a token together or not at
-  /// all. Whatever else changes the stream, or uses the same memory (`query_readonly(x)`), drops
-  /// what was staged. Out of turn they throw std::invalid_argument; nothing is changed then.
+  /// all. Whatever else changes the stream, the weights or the learning rate, or uses the same
+  /// memory (`query_readonly(x)`), drops what was staged. Out of turn they throw
+  /// std::invalid_argument; nothing is changed then.
   /// \{
 
   /// Prepares a token and reads; nothing changes yet. \return the raw read, length d_v, without
@@ -9772,6 +9856,7 @@ class LogLinearAttention
   void descend(const BlockGradient<Scalar>& gradient) {
     const Flush flush;
     preparation_.parameters().descend(learning_rate_, gradient.weights);
+    drop_staged();
     ++train_step_count_;
   }
 
@@ -9798,7 +9883,10 @@ class LogLinearAttention
   }
 
   /// Draws all weights anew, in the order of `weight_names()`.
-  void draw_weights(Xorshift64& random) { preparation_.parameters().draw(random); }
+  void draw_weights(Xorshift64& random) {
+    drop_staged();
+    preparation_.parameters().draw(random);
+  }
   /// \}
 
   /// \name What the last `forward`, `query_readonly(x)` or `train_one` saw
@@ -9907,6 +9995,7 @@ class LogLinearAttention
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const Flush flush;
     preparation_.parameters().set(name, value);
+    drop_staged();
   }
   [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }  ///< of train_one
   /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are
@@ -9915,6 +10004,7 @@ class LogLinearAttention
       detail::fail("learning_rate", learning_rate, "finite and at least 0");
     }
     learning_rate_ = learning_rate;
+    drop_staged();
   }
   /// Calls of `train_one` since construction or `reset_train_step_count`.
   [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
@@ -9929,7 +10019,7 @@ class LogLinearAttention
 
   /// The same layer, weights, state and counters in another scalar, or in one that is computed with
   /// and another that is stored; allocates. \throws std::invalid_argument if a number is out of the
-  /// other scalar's range
+  /// other scalar's range, of which levels may fill a quarter: 16376 in half
   template <class Other, class OtherStored = Other>
   [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> cast()
       const {
@@ -10195,8 +10285,11 @@ void require_common_options(const Options& o) {
   require_between("num_levels", o.num_levels, 2, max_level_limit + 1);
   require_positive("chunk_size", o.chunk_size);
   if (!fits<Scalar>(o.scale)) fail("scale", o.scale, "finite in the block's scalar");
-  if (!fits<Scalar>(o.norm_eps) || !(static_cast<Scalar>(o.norm_eps) > Scalar(0))) {
-    fail("norm_eps", o.norm_eps, "finite and positive in the block's scalar");
+  // A denormal number counts as zero.
+  if (!fits<Scalar>(o.norm_eps) ||
+      !(static_cast<Scalar>(o.norm_eps) >= (std::numeric_limits<Scalar>::min)())) {
+    fail("norm_eps", o.norm_eps,
+         "a finite and positive number, not denormal, in the block's scalar");
   }
   require_positive_number("initializer_range", o.initializer_range);
   steps_of(o).validate();
@@ -10571,7 +10664,7 @@ struct LogLinearGatedDeltaNetOptions {
   bool allow_neg_eigval = false;
   Eigen::Index conv_size = 4;       ///< taps of the short convolutions
   bool conv_bias = false;           ///< whether there are `q_conv1d.bias` and so on
-  double norm_eps = 1e-6;           ///< of the gated norm, > 0 also as Scalar
+  double norm_eps = 1e-6;           ///< of the gated norm, > 0 and normal as Scalar
   int num_levels = 15;              ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
   double scale = 1;                 ///< of the unit queries, finite also as Scalar
   Eigen::Index chunk_size = 64;     ///< of the chunkwise form; changes rounding only
@@ -10649,7 +10742,7 @@ template <class Scalar>
     const typename SequenceInputs<Scalar>::Rows& d_out,
     const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
   const detail::FlushToZero<Scalar> flush;
-  const Eigen::Index size = tape.d_k * tape.d_v;
+  const Eigen::Index size = tape.has_state ? tape.d_k * tape.d_v : 0;
   detail::require_size("the sequence (tokens)", in.length(), tape.length);
   in.require_shapes(tape.start, tape.max_levels);
   detail::require_size("d_out (rows)", d_out.rows(), in.length());
@@ -10999,9 +11092,9 @@ class MixerCache {
  public:
   using Matrix = detail::RowMajorMatrix<Scalar>;
 
-  /// Tokens seen since the cache was made or reset.
-  [[nodiscard]] std::uint64_t size() const { return states_.front().size(); }
-  /// Number of heads, at least 1.
+  /// Tokens seen since the cache was made or reset; 0 of one that was moved from.
+  [[nodiscard]] std::uint64_t size() const { return states_.empty() ? 0 : states_.front().size(); }
+  /// Number of heads, at least 1; 0 of one that was moved from, which every block refuses.
   [[nodiscard]] Eigen::Index num_heads() const { return static_cast<Eigen::Index>(states_.size()); }
   /// The hierarchy of one head. \throws std::invalid_argument unless 0 <= head < num_heads
   [[nodiscard]] const LogLinearState<Scalar>& state(Eigen::Index head) const {
@@ -11670,7 +11763,7 @@ struct LogLinearMamba2Options {
   /// flash-linear-attention since 5 April 2026 (commit 0a484709) and in mamba_ssm, instead of over
   /// all of a token's, as before and in the paper's code. The same where n_groups is 1.
   bool norm_per_group = true;
-  double norm_eps = 1e-5;           ///< of the gated norm, > 0 also as Scalar
+  double norm_eps = 1e-5;           ///< of the gated norm, > 0 and normal as Scalar
   int num_levels = 15;              ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
   double scale = 1;                 ///< of the queries C, finite also as Scalar
   Eigen::Index chunk_size = 64;     ///< of the chunkwise form; changes rounding only
@@ -13303,6 +13396,7 @@ class MultiHeadAttention
   /// std::invalid_argument also for a workspace of a layer of another shape
   template <class In>
   const Vector& query_readonly(const In& x, Workspace& workspace) const {
+    const Flush flush;
     detail::require_size("the workspace's reads", workspace.reads.size(), reads_.size());
     detail::require_size("the workspace's output", workspace.output.size(), output_dim());
     for (int h = 0; h < n_heads(); ++h) {
@@ -14863,9 +14957,11 @@ template <class Scalar>
 /// The same from an empty state with as many levels as the sequence needs.
 template <class Scalar>
 [[nodiscard]] detail::RowMajorMatrix<Scalar> dense(const SequenceInputs<Scalar>& in) {
+  const auto width = [&](Eigen::Index columns) {  // of tokens; without any, no memory is needed
+    return in.length() == 0 ? Eigen::Index{1} : (std::max<Eigen::Index>)(1, columns);
+  };
   return dense(in, LogLinearState<Scalar>(levels_needed(static_cast<std::uint64_t>(in.length())),
-                                          (std::max<Eigen::Index>)(1, in.d_k()),
-                                          (std::max<Eigen::Index>)(1, in.d_v())));
+                                          width(in.d_k()), width(in.d_v())));
 }
 
 }  // namespace loglinear
@@ -14895,6 +14991,21 @@ inline void require_cuts(const std::vector<Index>& cu_seqlens, Index length, std
   }
 }
 
+/// Throws unless all states have the same d_k and d_v; a sequence without tokens says nothing of
+/// them.
+template <class Scalar>
+void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
+  for (std::size_t n = 1; n < states.size(); ++n) {
+    const auto require = [&](const char* what, Index size, Index first) {
+      if (size == first) return;
+      fail(std::string(what) + " of state " + std::to_string(n), size,
+           "that of state 0, " + std::to_string(first));
+    };
+    require("d_k", states[n].d_k(), states[0].d_k());
+    require("d_v", states[n].d_v(), states[0].d_v());
+  }
+}
+
 }  // namespace detail
 
 /// Several sequences of different lengths, packed one after the other into one set of inputs, as
@@ -14907,7 +15018,7 @@ inline void require_cuts(const std::vector<Index>& cu_seqlens, Index length, std
 /// \param options     the size of chunks
 /// \return the reads, T x d_v
 /// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
-/// or unless there is one state for each; nothing is changed then
+/// or unless there is one state for each, all of the same d_k and d_v; nothing is changed then
 template <class Scalar>
 detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
                                          const std::vector<Eigen::Index>& cu_seqlens,
@@ -14915,6 +15026,7 @@ detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
                                          const ChunkwiseOptions& options = {}) {
   const detail::FlushToZero<Scalar> flush;
   detail::require_cuts(cu_seqlens, in.length(), states.size());
+  detail::require_same_shape(states);
   std::vector<LogLinearState<Scalar>> after = states;
   detail::RowMajorMatrix<Scalar> out(in.length(), in.d_v());
   for (std::size_t n = 0; n < states.size(); ++n) {
@@ -14936,6 +15048,7 @@ template <class Scalar>
     const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {}) {
   const detail::FlushToZero<Scalar> flush;
   detail::require_cuts(cu_seqlens, in.length(), initial.size());
+  detail::require_same_shape(initial);
   detail::require_size("d_out (rows)", d_out.rows(), in.length());
   auto all = SequenceGradients<Scalar>::sized_like(in);
   std::vector<detail::RowMajorMatrix<Scalar>> states;

@@ -19,6 +19,7 @@
 #include <array>
 #include <concepts>
 #include <cstdint>
+#include <limits>
 #include <optional>
 
 #include "loglinear/detail/checks.hpp"
@@ -41,8 +42,8 @@ struct NormalizedMixture {
     return {projection("w_lambda", n)};
   }
 
-  /// \throws std::invalid_argument unless lambda_init is finite and tau and 1 / tau are finite and
-  /// positive, as numbers of the layer's scalar
+  /// \throws std::invalid_argument unless lambda_init is finite, tau at least the smallest normal
+  /// number and tau and 1 / tau finite, as numbers of the layer's scalar
   template <class Scalar>
   void resolve(int max_levels) {
     if (!lambda_init) lambda_init = 1.0 / max_levels;
@@ -50,9 +51,12 @@ struct NormalizedMixture {
       detail::fail("lambda_init", *lambda_init, "finite in the layer's scalar");
     }
     const auto temperature = static_cast<Scalar>(tau);
-    if (!(temperature > Scalar(0)) || !detail::is_finite(temperature) ||
+    const Scalar smallest = (std::numeric_limits<Scalar>::min)();  // what is below counts as zero
+    if (!(temperature > Scalar(0)) || temperature < smallest || !detail::is_finite(temperature) ||
         !detail::is_finite(Scalar(1) / temperature)) {
-      detail::fail("tau", tau, "finite and positive in the layer's scalar, and so 1 / tau");
+      detail::fail(
+          "tau", tau,
+          "finite, positive and no denormal number in the layer's scalar, and 1 / tau finite");
     }
   }
 

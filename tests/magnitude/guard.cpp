@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "catch.hpp"
+#include "loglinear/blocks.hpp"
 #include "loglinear/loglinear.hpp"
 #include "magnitude/denormals.hpp"
 
@@ -153,6 +154,37 @@ TEST_CASE("The mode is that of one thread", "[magnitude]") {
   CHECK(kept);
   CHECK(flushed);
   CHECK(keeps<float>());
+}
+
+TEMPLATE_TEST_CASE("A divisor that is a denormal number is refused", "[magnitude]", float, double) {
+  using Layer = LogLinearAttention<GLA, TestType>;
+  const auto smallest = static_cast<double>(std::numeric_limits<TestType>::min());
+  const test::Vector<TestType> x = test::Vector<TestType>::Zero(3);
+  const auto with_tau = [&](double tau) {
+    Layer layer({.d_model = 3, .d_k = 2, .d_v = 2, .level_weights = {.tau = tau}});
+    for (int t = 0; t < 9; ++t) layer.train_one(x, x.head(2));
+    return layer.lambda().allFinite();
+  };
+  CHECK(with_tau(smallest));
+  CHECK(test::mentions(test::error_of([&] { with_tau(smallest / 2); }), {"tau", "denormal"}));
+  CHECK(test::mentions(test::error_of([&] { with_tau(0); }), {"tau", "positive"}));
+
+  const auto with_eps = [&](double eps) {
+    const LogLinearMamba2<TestType> mamba({.hidden_size = 3,
+                                           .expand = 2,
+                                           .num_heads = 2,
+                                           .head_dim = 3,
+                                           .state_size = 2,
+                                           .norm_eps = eps});
+    const LogLinearGatedDeltaNet<TestType> net(
+        {.hidden_size = 3, .num_heads = 2, .head_dim = 2, .norm_eps = eps});
+    const test::Matrix<TestType> rows = test::Matrix<TestType>::Zero(4, 3);
+    CHECK(net.forward(rows).isZero(0));
+    CHECK(mamba.gradient(rows, rows).x.isZero(0));
+    return mamba.forward(rows).isZero(0);
+  };
+  CHECK(with_eps(1.2e-38));
+  CHECK(test::mentions(test::error_of([&] { with_eps(1.1e-38); }), {"norm_eps", "1.18e-38"}));
 }
 
 TEST_CASE("Denormal input counts as zero", "[magnitude]") {

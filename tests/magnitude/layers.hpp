@@ -80,7 +80,7 @@ void blocks(DenormalWatch& watch, Layer layer,
   using Rows = detail::RowMajorMatrix<typename Layer::Scalar>;
   for (std::size_t first = 0; first + 143 <= x.size(); first += 143) {
     const Rows block = rows_of(x, first, 143);
-    const Rows like_out = Rows::Constant(143, layer.output_dim(), 0.1);
+    const Rows like_out = Rows::Constant(143, layer.output_dim(), typename Layer::Scalar(0.1));
     Rows out;
     watch("block_gradient", [&] {
       const auto gradient = layer.block_gradient(block, like_out);

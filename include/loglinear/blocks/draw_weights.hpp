@@ -94,8 +94,11 @@ void require_common_options(const Options& o) {
   require_between("num_levels", o.num_levels, 2, max_level_limit + 1);
   require_positive("chunk_size", o.chunk_size);
   if (!fits<Scalar>(o.scale)) fail("scale", o.scale, "finite in the block's scalar");
-  if (!fits<Scalar>(o.norm_eps) || !(static_cast<Scalar>(o.norm_eps) > Scalar(0))) {
-    fail("norm_eps", o.norm_eps, "finite and positive in the block's scalar");
+  // A denormal number counts as zero.
+  if (!fits<Scalar>(o.norm_eps) ||
+      !(static_cast<Scalar>(o.norm_eps) >= (std::numeric_limits<Scalar>::min)())) {
+    fail("norm_eps", o.norm_eps,
+         "a finite and positive number, not denormal, in the block's scalar");
   }
   require_positive_number("initializer_range", o.initializer_range);
   steps_of(o).validate();

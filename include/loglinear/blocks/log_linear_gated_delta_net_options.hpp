@@ -31,7 +31,7 @@ struct LogLinearGatedDeltaNetOptions {
   bool allow_neg_eigval = false;
   Eigen::Index conv_size = 4;       ///< taps of the short convolutions
   bool conv_bias = false;           ///< whether there are `q_conv1d.bias` and so on
-  double norm_eps = 1e-6;           ///< of the gated norm, > 0 also as Scalar
+  double norm_eps = 1e-6;           ///< of the gated norm, > 0 and normal as Scalar
   int num_levels = 15;              ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
   double scale = 1;                 ///< of the unit queries, finite also as Scalar
   Eigen::Index chunk_size = 64;     ///< of the chunkwise form; changes rounding only

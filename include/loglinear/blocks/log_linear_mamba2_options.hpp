@@ -32,7 +32,7 @@ struct LogLinearMamba2Options {
   /// flash-linear-attention since 5 April 2026 (commit 0a484709) and in mamba_ssm, instead of over
   /// all of a token's, as before and in the paper's code. The same where n_groups is 1.
   bool norm_per_group = true;
-  double norm_eps = 1e-5;           ///< of the gated norm, > 0 also as Scalar
+  double norm_eps = 1e-5;           ///< of the gated norm, > 0 and normal as Scalar
   int num_levels = 15;              ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
   double scale = 1;                 ///< of the queries C, finite also as Scalar
   Eigen::Index chunk_size = 64;     ///< of the chunkwise form; changes rounding only
