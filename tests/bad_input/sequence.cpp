@@ -271,6 +271,34 @@ TEST_CASE("sequence: a tape of other tokens") {
   CHECK(test::mentions(error(other), {"columns of lambda) is 5;", "at least 7"}));
 }
 
+TEST_CASE("sequence: a tape that has been changed") {
+  const test::Matrix<double> rows = test::Matrix<double>::Ones(37, 2),
+                             lambda = test::Matrix<double>::Ones(37, 8);
+  const SequenceInputs<double> in{rows, rows, rows, lambda};
+  LogLinearState<double> state(7, 2, 2);
+  SequenceTape<double> tape, shorter;
+  chunkwise(in.slice(0, 20), state, {.chunk_size = 8}, &shorter);
+  state.reset();
+  chunkwise(in, state, {.chunk_size = 8}, &tape);
+  const auto error = [&](auto change) {
+    SequenceTape<double> changed = tape;
+    change(changed);
+    return test::error_of([&] { static_cast<void>(chunkwise_gradient(in, changed, rows)); });
+  };
+  CHECK(error([](auto&) {}).empty());
+  for (const Eigen::Index size : {Index{0}, Index{-8}, Index{7}, Index{4}, Index{1} << 62}) {
+    CHECK(error([&](auto& t) { t.chunk_size = size; }) != "");
+  }
+  CHECK(error([](auto& t) { t.start = 5; }) != "");
+  CHECK(error([](auto& t) { t.max_levels = 9; }) != "");
+  CHECK(error([](auto& t) { t.max_levels = 0; }) != "");
+  CHECK(error([](auto& t) { t.states = {}; }) != "");
+  CHECK(error([&](auto& t) { t.states = shorter.states; }) != "");
+  CHECK(error([](auto& t) { t.states.interval = 0; }) != "");
+  CHECK(error([](auto& t) { t.states.kept.pop_back(); }) != "");
+  CHECK(error([](auto& t) { t.states.begins[1] = 3; }) != "");
+}
+
 TEST_CASE("sequence: finite tokens under which the state overflows") {
   // The state grows by a factor e^300 a token and passes the largest number at the third.
   const test::Kind kind{.decay = test::Decay::scalar};

@@ -5,6 +5,7 @@
 #include <functional>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "catch.hpp"
@@ -186,6 +187,23 @@ TEST_CASE("LogLinearState: a transition with a coefficient that is not finite") 
   ScalarDecay<double> growth(3, 4);
   growth.decay = 1e308;
   refuses([&](State& s) { s.undergo(growth); }, {"magnitude of the state", "range"});
+}
+
+TEMPLATE_TEST_CASE("LogLinearState: an update of the largest numbers there are", "", float,
+                   double) {
+  using Vector = test::Vector<TestType>;
+  LogLinearState<TestType> state(3, 2, 2);
+  state.push_leaf(Vector::Ones(2), Vector::Ones(2));
+  const auto before = state;
+  for (const TestType part : {1, 2, 3}) {
+    RankOneUpdate<Identity<TestType>> update(2, 2);
+    update.u.setConstant(std::numeric_limits<TestType>::max() / part);
+    update.p.setConstant(2);
+    CHECK(test::mentions(test::error_of([&] { state.undergo(update); }), {"magnitude"}));
+    std::swap(update.u, update.p);
+    CHECK(test::mentions(test::error_of([&] { state.undergo(update); }), {"magnitude"}));
+    CHECK(state == before);
+  }
 }
 
 TEST_CASE("LogLinearState: a transition of another shape") {

@@ -173,6 +173,17 @@ template <class Derived>
   return largest;
 }
 
+/// The Frobenius norm of a vector or matrix. Of a quarter of it and so four times that, because
+/// Eigen divides by the largest coefficient: 1 over the largest numbers lies below the normal ones,
+/// and is 0 where those are flushed. As a vector, because Eigen 3.4 asserts in the stableNorm of a
+/// matrix of fixed size.
+template <class Derived>
+[[nodiscard]] double stable_norm(const Eigen::MatrixBase<Derived>& values) {
+  using Scalar = typename Derived::Scalar;
+  const auto quarter = Scalar(0.25) * values.derived();
+  return 4 * to_double(quarter.template reshaped<Eigen::AutoOrder>().stableNorm());
+}
+
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_CHECKS_HPP

@@ -255,8 +255,7 @@ class Levels {
       require_size("a level after these tokens (rows)", level_at(l).rows(), d_k_);
       require_size("a level after these tokens (columns)", level_at(l).cols(), d_v_);
       require_finite("a coefficient of the state after these tokens", level_at(l));
-      // As a vector, as in `norm_of`.
-      magnitude += to_double(level_at(l).template reshaped<Eigen::AutoOrder>().stableNorm());
+      magnitude += stable_norm(level_at(l));
     }
     if (!is_at_most(magnitude, magnitude_limit<Scalar>())) {
       fail("the magnitude of the state after these tokens", magnitude,
@@ -349,14 +348,12 @@ class Levels {
       for (Index first = 0; first < size; first += piece) {
         const Index length = (std::min)(piece, size - first);
         convert(m + first, length, wide.data());
-        norm = std::hypot(
-            norm,
-            to_double(Eigen::Map<const Vector<Accumulator>>(wide.data(), length).stableNorm()));
+        norm = std::hypot(norm,
+                          stable_norm(Eigen::Map<const Vector<Accumulator>>(wide.data(), length)));
       }
       return norm;
     } else {
-      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
-      return to_double(ConstFlat(m, size).stableNorm());
+      return stable_norm(ConstFlat(m, size));
     }
   }
 

@@ -2,10 +2,47 @@
 #ifndef LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
 #define LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
 
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
 #include "loglinear/detail/flush_to_zero.hpp"
 #include "loglinear/sequence/chunkwise.hpp"
 
 namespace loglinear {
+
+namespace detail {
+
+/// Throws unless the states of a tape, whose members anybody can write to, are those before the
+/// chunks that it speaks of.
+template <class Scalar>
+void require_whole(const SequenceTape<Scalar>& tape) {
+  require_level_count(tape.max_levels);
+  require_positive("chunk_size of the tape", tape.chunk_size);
+  const ChunkwiseTape<Scalar>& states = tape.states;
+  const auto interval = static_cast<std::size_t>((std::max)(states.interval, 1));
+  const std::size_t chunks = states.begins.size();
+  bool fits = states.interval > 0 && states.kept.size() == (chunks + interval - 1) / interval &&
+              std::has_single_bit(static_cast<std::uint64_t>(tape.chunk_size));
+  Index first = 0;
+  for (std::size_t n = 0; fits && n < chunks; ++n) {
+    const std::uint64_t count = tape.start + static_cast<std::uint64_t>(first);
+    fits = first < tape.length && states.begins[n] == first;
+    if (n % interval == 0) {
+      const Hierarchy<Scalar>& before = states.kept[n / interval];
+      fits =
+          fits && before.count() == count && before.has_shape(tape.max_levels, tape.d_k, tape.d_v);
+    }
+    const auto into = static_cast<Index>(count % static_cast<std::uint64_t>(tape.chunk_size));
+    first += (std::min)(tape.chunk_size - into, tape.length - first);
+  }
+  if (!fits || first != tape.length) {
+    fail("the tape", "changed or of other tokens", "as `chunkwise` left it");
+  }
+}
+
+}  // namespace detail
 
 /// The gradient of `sum(d_out * out)`, the reads of a sequence under any cotangent, with respect to
 /// every input, chunk by chunk from the last to the first.
@@ -19,7 +56,8 @@ namespace loglinear {
 ///                 differentiated in pieces. Only with a tape of a pass that had a state.
 /// \return the gradients, log decays being differentiated as such; with a log decay of -infinity
 ///         that gradient is 0
-/// \throws std::invalid_argument for inputs of another shape than the tape's, for a d_out or
+/// \throws std::invalid_argument for inputs of another shape than the tape's or a tape that has
+/// been changed, for a d_out or
 /// d_final of another shape or that is not finite, or where a gradient would not be finite
 ///
 /// About two and a half times the products of `chunkwise`. States between those on the tape are
@@ -39,6 +77,7 @@ template <class Scalar>
     detail::require_size("v (columns)", in.d_v(), tape.d_v);
     detail::require_size("d_out (columns)", d_out.cols(), in.d_v());
   }
+  detail::require_whole(tape);
   detail::require_finite("d_out", d_out);
   if (d_final.size() > 0) {
     detail::require_size("d_final (rows)", d_final.rows(), tape.has_state ? tape.max_levels : 0);

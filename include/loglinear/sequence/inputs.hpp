@@ -232,7 +232,7 @@ struct SequenceInputs {
       const Eigen::Index each = all.rows() / in.length();
       const auto part = all.middleRows(first * each, count * each);
       if (copies_owned && all.owns()) return Matrix(part);
-      return part;
+      return Rows(part);  // by its name: it is viewed
     };
     return {rows("q", in.q),           rows("k", in.k), rows("v", in.v),
             rows("lambda", in.lambda), rows("g", in.g), rows("g_value", in.g_value),

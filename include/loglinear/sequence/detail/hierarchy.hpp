@@ -26,6 +26,9 @@ class Hierarchy {
         levels_(static_cast<std::size_t>(max_levels)) {}
 
   [[nodiscard]] int max_levels() const { return max_levels_; }
+  [[nodiscard]] bool has_shape(int max_levels, Index d_k, Index d_v) const {
+    return max_levels_ == max_levels && d_k_ == d_k && d_v_ == d_v;
+  }
   [[nodiscard]] std::uint64_t count() const { return count_; }
   void set_count(std::uint64_t count) { count_ = count; }
   [[nodiscard]] ActiveLevels active() const { return {count_, max_levels_}; }
