@@ -1159,6 +1159,17 @@ template <class Derived>
   return largest;
 }
 
+/// The Frobenius norm of a vector or matrix. Of a quarter of it and so four times that, because
+/// Eigen divides by the largest coefficient: 1 over the largest numbers lies below the normal ones,
+/// and is 0 where those are flushed. As a vector, because Eigen 3.4 asserts in the stableNorm of a
+/// matrix of fixed size.
+template <class Derived>
+[[nodiscard]] double stable_norm(const Eigen::MatrixBase<Derived>& values) {
+  using Scalar = typename Derived::Scalar;
+  const auto quarter = Scalar(0.25) * values.derived();
+  return 4 * to_double(quarter.template reshaped<Eigen::AutoOrder>().stableNorm());
+}
+
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_CHECKS_HPP
@@ -2280,8 +2291,7 @@ struct RankOneUpdate {
         return (std::max)(std::abs(a), std::abs(a - up)) + std::sqrt(across);
       }
     }
-    return diagonal.norm_bound() +
-           (std::max)(1.0, detail::to_double(u.stableNorm())) * detail::to_double(p.stableNorm());
+    return diagonal.norm_bound() + (std::max)(1.0, detail::stable_norm(u)) * detail::stable_norm(p);
   }
   [[nodiscard]] bool all_finite() const {
     return diagonal.all_finite() && detail::all_finite(u) && detail::all_finite(p);
@@ -4569,8 +4579,7 @@ class Levels {
       require_size("a level after these tokens (rows)", level_at(l).rows(), d_k_);
       require_size("a level after these tokens (columns)", level_at(l).cols(), d_v_);
       require_finite("a coefficient of the state after these tokens", level_at(l));
-      // As a vector, as in `norm_of`.
-      magnitude += to_double(level_at(l).template reshaped<Eigen::AutoOrder>().stableNorm());
+      magnitude += stable_norm(level_at(l));
     }
     if (!is_at_most(magnitude, magnitude_limit<Scalar>())) {
       fail("the magnitude of the state after these tokens", magnitude,
@@ -4663,14 +4672,12 @@ class Levels {
       for (Index first = 0; first < size; first += piece) {
         const Index length = (std::min)(piece, size - first);
         convert(m + first, length, wide.data());
-        norm = std::hypot(
-            norm,
-            to_double(Eigen::Map<const Vector<Accumulator>>(wide.data(), length).stableNorm()));
+        norm = std::hypot(norm,
+                          stable_norm(Eigen::Map<const Vector<Accumulator>>(wide.data(), length)));
       }
       return norm;
     } else {
-      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
-      return to_double(ConstFlat(m, size).stableNorm());
+      return stable_norm(ConstFlat(m, size));
     }
   }
 
@@ -7077,6 +7084,9 @@ class Hierarchy {
         levels_(static_cast<std::size_t>(max_levels)) {}
 
   [[nodiscard]] int max_levels() const { return max_levels_; }
+  [[nodiscard]] bool has_shape(int max_levels, Index d_k, Index d_v) const {
+    return max_levels_ == max_levels && d_k_ == d_k && d_v_ == d_v;
+  }
   [[nodiscard]] std::uint64_t count() const { return count_; }
   void set_count(std::uint64_t count) { count_ = count; }
   [[nodiscard]] ActiveLevels active() const { return {count_, max_levels_}; }
@@ -8303,7 +8313,7 @@ struct SequenceInputs {
       const Eigen::Index each = all.rows() / in.length();
       const auto part = all.middleRows(first * each, count * each);
       if (copies_owned && all.owns()) return Matrix(part);
-      return part;
+      return Rows(part);  // by its name: it is viewed
     };
     return {rows("q", in.q),           rows("k", in.k), rows("v", in.v),
             rows("lambda", in.lambda), rows("g", in.g), rows("g_value", in.g_value),
@@ -10719,6 +10729,38 @@ const LogLinearGatedDeltaNetOptions& checked(const LogLinearGatedDeltaNetOptions
 
 namespace loglinear {
 
+namespace detail {
+
+/// Throws unless the states of a tape, whose members anybody can write to, are those before the
+/// chunks that it speaks of.
+template <class Scalar>
+void require_whole(const SequenceTape<Scalar>& tape) {
+  require_level_count(tape.max_levels);
+  require_positive("chunk_size of the tape", tape.chunk_size);
+  const ChunkwiseTape<Scalar>& states = tape.states;
+  const auto interval = static_cast<std::size_t>((std::max)(states.interval, 1));
+  const std::size_t chunks = states.begins.size();
+  bool fits = states.interval > 0 && states.kept.size() == (chunks + interval - 1) / interval &&
+              std::has_single_bit(static_cast<std::uint64_t>(tape.chunk_size));
+  Index first = 0;
+  for (std::size_t n = 0; fits && n < chunks; ++n) {
+    const std::uint64_t count = tape.start + static_cast<std::uint64_t>(first);
+    fits = first < tape.length && states.begins[n] == first;
+    if (n % interval == 0) {
+      const Hierarchy<Scalar>& before = states.kept[n / interval];
+      fits =
+          fits && before.count() == count && before.has_shape(tape.max_levels, tape.d_k, tape.d_v);
+    }
+    const auto into = static_cast<Index>(count % static_cast<std::uint64_t>(tape.chunk_size));
+    first += (std::min)(tape.chunk_size - into, tape.length - first);
+  }
+  if (!fits || first != tape.length) {
+    fail("the tape", "changed or of other tokens", "as `chunkwise` left it");
+  }
+}
+
+}  // namespace detail
+
 /// The gradient of `sum(d_out * out)`, the reads of a sequence under any cotangent, with respect to
 /// every input, chunk by chunk from the last to the first.
 ///
@@ -10731,7 +10773,8 @@ namespace loglinear {
 ///                 differentiated in pieces. Only with a tape of a pass that had a state.
 /// \return the gradients, log decays being differentiated as such; with a log decay of -infinity
 ///         that gradient is 0
-/// \throws std::invalid_argument for inputs of another shape than the tape's, for a d_out or
+/// \throws std::invalid_argument for inputs of another shape than the tape's or a tape that has
+/// been changed, for a d_out or
 /// d_final of another shape or that is not finite, or where a gradient would not be finite
 ///
 /// About two and a half times the products of `chunkwise`. States between those on the tape are
@@ -10751,6 +10794,7 @@ template <class Scalar>
     detail::require_size("v (columns)", in.d_v(), tape.d_v);
     detail::require_size("d_out (columns)", d_out.cols(), in.d_v());
   }
+  detail::require_whole(tape);
   detail::require_finite("d_out", d_out);
   if (d_final.size() > 0) {
     detail::require_size("d_final (rows)", d_final.rows(), tape.has_state ? tape.max_levels : 0);
@@ -15143,9 +15187,8 @@ class SequenceTransition {
       const bool is_delta = in_.beta.size() > 0;
       const Row u = is_delta ? Row(in_.beta(t_, j) * in_.k.row(t_ * updates + j))
                              : Row(in_.u.row(t_ * updates + j));
-      const double looked_up =
-          to_double((is_delta ? in_.k : in_.p).row(t_ * updates + j).stableNorm());
-      bound *= 1 + (std::max)(1.0, to_double(u.stableNorm())) * looked_up;
+      const double looked_up = stable_norm((is_delta ? in_.k : in_.p).row(t_ * updates + j));
+      bound *= 1 + (std::max)(1.0, stable_norm(u)) * looked_up;
     }
     if (in_.g_value.size() > 0) {
       bound *= (std::max)(1.0, std::exp(to_double(in_.g_value.row(t_).maxCoeff())));
