@@ -215,7 +215,8 @@ class LogLinearAttention
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
     const Flush flush;
-    detail::load_vector(y, "y", training_.target);
+    detail::copy_vector(y, "y", training_.target);
+    detail::require_finite("y", training_.target);
     prepare(x, training_order());
     const Vector& o = bound(workspace_);
     training_.d_read = (o - training_.target).array() * (1 - o.array().square());
