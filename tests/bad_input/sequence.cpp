@@ -310,16 +310,17 @@ TEST_CASE("sequence: finite tokens under which the state overflows") {
     const std::string error =
         test::error_of([&] { chunkwise(tokens.inputs(), state, {chunk_size}); });
     CAPTURE(error);
-    CHECK(test::mentions(error, {"the state after these tokens"}));
+    // Whichever of the two is met first.
+    CHECK((test::mentions(error, {"the read of token 2", "finite"}) ||
+           test::mentions(error, {"the state after these tokens"})));
     CHECK(state.size() == start);
     CHECK(test::same_bits(state.flat_state(), good_state().flat_state()));
   }
-  // The recurrent form keeps the tokens before the first that cannot be written.
-  LogLinearState<double> state = good_state(), two_tokens = good_state();
+  // The recurrent form takes back the tokens before the first that cannot be written.
+  LogLinearState<double> state = good_state();
   CHECK(test::mentions(test::error_of([&] { recurrent(tokens.inputs(), state); }),
                        {"magnitude of the state after this token"}));
-  recurrent(tokens.inputs().slice(0, 2), two_tokens);
-  CHECK(state == two_tokens);
+  CHECK(state == good_state());
 
   // So does one leaf that is too large by itself.
   Tokens huge = good(test::Update::delta);
@@ -327,7 +328,7 @@ TEST_CASE("sequence: finite tokens under which the state overflows") {
   huge.v *= 1e200;
   state = good_state();
   CHECK(test::mentions(test::error_of([&] { chunkwise(huge.inputs(), state); }),
-                       {"the state after these tokens"}));
+                       {"the read of token 0", "finite"}));
   CHECK(test::same_bits(state.flat_state(), good_state().flat_state()));
 }
 
