@@ -195,7 +195,7 @@ TEMPLATE_TEST_CASE("LogLinearState: an update of the largest numbers there are",
   LogLinearState<TestType> state(3, 2, 2);
   state.push_leaf(Vector::Ones(2), Vector::Ones(2));
   const auto before = state;
-  for (const TestType part : {1, 2, 3}) {
+  for (const TestType part : {TestType(1), TestType(2), TestType(3)}) {
     RankOneUpdate<Identity<TestType>> update(2, 2);
     update.u.setConstant(std::numeric_limits<TestType>::max() / part);
     update.p.setConstant(2);
