@@ -86,7 +86,7 @@ struct NormalizedMixture {
       Eigen::Index largest;
       lambda.maxCoeff(&largest);
       const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
-      slope = (Scalar(1) + (-slope).exp()).inverse() / sum;
+      slope = detail::sigmoids(slope) / sum;
     }
     d_raw.array() *= (d_lambda.array() - mean) / Scalar(tau);
   }
@@ -173,9 +173,7 @@ struct SoftplusWeights {
 
   void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
                 auto& d_free) const {
-    using Scalar = typename std::decay_t<decltype(raw)>::Scalar;
-    d_free = d_lambda.array() *
-             (Scalar(1) + (-(free.array() * raw.array())).exp()).inverse();  // softplus' = sg
+    d_free = d_lambda.array() * detail::sigmoids(free.array() * raw.array());  // softplus' = sg
     d_raw = d_free.cwiseProduct(free);
     d_free.array() *= raw.array();
   }

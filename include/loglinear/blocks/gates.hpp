@@ -8,7 +8,9 @@
 #include <cmath>
 
 #include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/math.hpp"
 #include "loglinear/detail/product.hpp"
+#include "loglinear/detail/softplus.hpp"
 #include "loglinear/detail/types.hpp"
 
 namespace loglinear::detail {
@@ -16,12 +18,12 @@ namespace loglinear::detail {
 /// sg(z) = 1 / (1 + exp(-z)).
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> sigmoid_of(const RowMajorMatrix<Scalar>& z) {
-  return Scalar(1) / (Scalar(1) + (-z.array()).exp());
+  return sigmoids(z.array());
 }
 /// z sg(z).
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> silu_of(const RowMajorMatrix<Scalar>& z) {
-  return z.array() / (Scalar(1) + (-z.array()).exp());
+  return z.array() / (Scalar(1) + exp_of_negative(z.array()));
 }
 /// The derivative of z sg(z).
 template <class Scalar>
@@ -33,7 +35,17 @@ template <class Scalar>
 /// log(1 + exp(z)), stable for any z.
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> softplus_of(const RowMajorMatrix<Scalar>& z) {
-  return (z.array().max)(Scalar(0)) + (-z.array().abs()).exp().log1p();
+  RowMajorMatrix<Scalar> out = z;
+  auto values = out.array();
+  softplus(values, values);
+  return out;
+}
+
+/// sg(z) = 1 - exp(-softplus(z)), from softplus(z). Eigen's expm1 divides 0 by 0 on the way.
+template <class Softplus>
+[[nodiscard]] auto softplus_slope(const Eigen::ArrayBase<Softplus>& softplus) {
+  using Scalar = typename Softplus::Scalar;
+  return softplus.derived().unaryExpr([](Scalar value) { return -std::expm1(-value); });
 }
 
 /// The decay gate of Mamba-2 and Gated DeltaNet: a step size and the log decay it makes,
@@ -65,7 +77,7 @@ struct DecayGate {
       d_raw.col(h) -= rate * d_g.col(h);
       d_a_log(h, 0) += d_g.col(h).dot(g.col(h));
     }
-    d_raw.array() *= -(-step.array()).expm1();  // sg(z) = 1 - exp(-softplus(z))
+    d_raw.array() *= softplus_slope(step.array());
     d_dt_bias += d_raw.colwise().sum().transpose();
     return d_raw;
   }
@@ -89,7 +101,7 @@ template <class Scalar>
                                                             const RowMajorMatrix<Scalar>& lambda,
                                                             const RowMajorMatrix<Scalar>& d_lambda,
                                                             Matrix<Scalar>& d_scale) {
-  RowMajorMatrix<Scalar> d = d_lambda.array() * -(-lambda.array()).expm1();
+  RowMajorMatrix<Scalar> d = d_lambda.array() * softplus_slope(lambda.array());
   for (Index h = 0; h < scale.rows(); ++h) {
     auto of_head = d.middleCols(h * scale.cols(), scale.cols());
     d_scale.row(h) +=

@@ -141,24 +141,41 @@ template <class Scalar>
   }
 }
 
-/// The largest absolute value, as a double; 0 for nothing, not finite where a coefficient is not.
+/// The larger of two magnitudes; NaN where one of them is not finite.
+[[nodiscard]] inline double larger_magnitude(double a, double b) {
+  if (!is_finite(a) || !is_finite(b)) return std::numeric_limits<double>::quiet_NaN();
+  return (std::max)(a, b);
+}
+
+/// The largest absolute value, as a double; 0 for nothing, NaN where a coefficient is not finite.
 template <class Derived>
 [[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
   double largest = 0;
   if constexpr (has_pieces<Derived>) {
     for_each_piece(values, [&](const auto* from, Index size) {
-      const double of_piece = to_double(largest_magnitude(from, size));
-      if (is_finite(largest) && !(of_piece <= largest)) largest = of_piece;
+      largest = larger_magnitude(largest, to_double(largest_magnitude(from, size)));
     });
   } else {
     for (Index j = 0; j < values.cols(); ++j) {
       for (Index i = 0; i < values.rows(); ++i) {
-        const double magnitude = std::abs(to_double(values.derived().coeff(i, j)));
-        if (is_finite(largest) && !(magnitude <= largest)) largest = magnitude;
+        largest = larger_magnitude(largest, std::abs(to_double(values.derived().coeff(i, j))));
       }
     }
   }
   return largest;
+}
+
+/// The Euclidean norm, also where its square would overflow or underflow; not finite where a
+/// coefficient is not. Eigen's stableNorm divides by denormal numbers on the way.
+template <class Derived>
+[[nodiscard]] double norm_of(const Eigen::MatrixBase<Derived>& values) {
+  using Scalar = typename Derived::Scalar;
+  using std::sqrt;
+  constexpr double safe = std::is_same_v<Scalar, float> ? 0x1p40 : 0x1p300;
+  const double largest = max_abs(values);
+  if (!is_finite(largest) || is_exactly(largest, 0.0)) return largest;
+  if (largest < safe && largest > 1 / safe) return to_double(sqrt(values.squaredNorm()));
+  return largest * to_double(sqrt((values / static_cast<Scalar>(largest)).squaredNorm()));
 }
 
 }  // namespace loglinear::detail

@@ -97,9 +97,8 @@ class Levels {
   [[nodiscard]] double norm() const {
     double sum = 0;
     for (int l : active_levels()) {
-      // As a vector: Eigen 3.4 asserts in the stableNorm of a matrix of fixed size.
       const ConstFlat one(data(l), d_k_ * d_v_);
-      sum += to_double(one.template cast<Accumulator>().stableNorm());
+      sum += norm_of(one.template cast<Accumulator>());
     }
     return sum;
   }
@@ -234,7 +233,7 @@ class Levels {
     double magnitude = 0;
     for (int l : ActiveLevels(size, max_levels_)) {
       require_finite("a coefficient of the state after these tokens", level_at(l));
-      magnitude += to_double(level_at(l).stableNorm());
+      magnitude += norm_of(level_at(l));
     }
     if (!is_at_most(magnitude, magnitude_limit<Scalar>())) {
       fail("the magnitude of the state after these tokens", magnitude,

@@ -6,6 +6,7 @@
 // derivatives where they are not obvious.
 
 #include <cmath>
+#include <limits>
 #include <type_traits>
 
 #include "loglinear/detail/checks.hpp"
@@ -20,6 +21,28 @@ template <class Scalar>
   if (z >= Scalar(0)) return Scalar(1) / (Scalar(1) + exp(-z));
   const Scalar e = exp(z);
   return e / (Scalar(1) + e);
+}
+
+/// exp(-z) of an array of floating-point numbers; where it would overflow, a number that is nearly
+/// as large. NaN stays NaN.
+template <class Z>
+[[nodiscard]] auto exp_of_negative(const Eigen::ArrayBase<Z>& z) {
+  using Scalar = typename Z::Scalar;
+  constexpr auto lowest = static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
+  const auto bound = Z::PlainObject::Constant(z.rows(), z.cols(), lowest);
+  using Larger = Eigen::internal::scalar_max_op<Scalar, Scalar, Eigen::PropagateNaN>;
+  return (-z.derived().binaryExpr(bound, Larger())).exp();
+}
+
+/// sg(z) of an array, coefficient by coefficient.
+template <class Z>
+[[nodiscard]] auto sigmoids(const Eigen::ArrayBase<Z>& z) {
+  using Scalar = typename Z::Scalar;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    return (Scalar(1) + exp_of_negative(z)).inverse();
+  } else {
+    return z.derived().unaryExpr([](const Scalar& value) { return sigmoid<Scalar>(value); });
+  }
 }
 
 /// out = sg(z + bias), coefficient by coefficient; `out` may be a temporary view.

@@ -56,9 +56,8 @@ class SequenceTransition {
       const bool is_delta = in_.beta.size() > 0;
       const Row u = is_delta ? Row(in_.beta(t_, j) * in_.k.row(t_ * updates + j))
                              : Row(in_.u.row(t_ * updates + j));
-      const double looked_up =
-          to_double((is_delta ? in_.k : in_.p).row(t_ * updates + j).stableNorm());
-      bound *= 1 + (std::max)(1.0, to_double(u.stableNorm())) * looked_up;
+      const double looked_up = norm_of((is_delta ? in_.k : in_.p).row(t_ * updates + j));
+      bound *= 1 + (std::max)(1.0, norm_of(u)) * looked_up;
     }
     if (in_.g_value.size() > 0) {
       bound *= (std::max)(1.0, std::exp(to_double(in_.g_value.row(t_).maxCoeff())));

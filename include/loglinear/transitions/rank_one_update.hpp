@@ -99,8 +99,7 @@ struct RankOneUpdate {
         return (std::max)(std::abs(a), std::abs(a - up)) + std::sqrt(across);
       }
     }
-    return diagonal.norm_bound() +
-           (std::max)(1.0, detail::to_double(u.stableNorm())) * detail::to_double(p.stableNorm());
+    return diagonal.norm_bound() + (std::max)(1.0, detail::norm_of(u)) * detail::norm_of(p);
   }
   [[nodiscard]] bool all_finite() const {
     return diagonal.all_finite() && detail::all_finite(u) && detail::all_finite(p);
