@@ -140,68 +140,135 @@ void handling(Work work, [[maybe_unused]] Handle handle) {
 #define LOGLINEAR_DETAIL_SAME_FLAGS_HPP
 
 // All source files of a program must be compiled with the same flags where these change what the
-// templates of Eigen and of this library become: instruction set, alignment, exceptions,
+// templates of Eigen and of this library become: instruction set, sizes and alignments, exceptions,
 // Eigen's storage order. The linker keeps one copy of each template and would mix them
-// silently: wrong alignment, instructions that the machine lacks, errors that nobody can catch.
+// silently: wrong offsets, instructions that the machine lacks, errors that nobody can catch.
 //
 // Linkers have no common way to notice, so the program itself does: before main() each source file
-// compares its flags with those of the first, and where they differ the program says so and aborts.
-// LOGLINEAR_ALLOW_MIXED_FLAGS turns that off, for programs that keep such objects apart by other
-// means.
+// compares what its flags made with what those of the first made, and where they differ the program
+// says so and aborts. LOGLINEAR_ALLOW_MIXED_FLAGS turns that off, for programs that keep such
+// objects apart by other means.
 
 #ifndef LOGLINEAR_ALLOW_MIXED_FLAGS
 
 namespace loglinear::detail {
 
-inline const char* flags_of_first_file = nullptr;
+inline const int* facts_of_first_file = nullptr;
 
 namespace {
 
-constexpr const char* flags_of_this_file =
-#  if defined(__AVX512F__)
-    "AVX-512"
+constexpr const char* instruction_sets[] = {"the baseline", "SSE4.1",  "AVX", "AVX2",
+                                            "AVX2 and FMA", "AVX-512", "SVE"};
+constexpr int instruction_set =
+#  if defined(__ARM_FEATURE_SVE)
+    6;
+#  elif defined(__AVX512F__)
+    5;
 #  elif defined(__AVX2__) && defined(__FMA__)
-    "AVX2 with FMA"
+    4;
 #  elif defined(__AVX2__)
-    "AVX2"
+    3;
 #  elif defined(__AVX__)
-    "AVX"
+    2;
 #  elif defined(__SSE4_1__)
-    "SSE4.1"
-#  elif defined(__ARM_FEATURE_SVE)
-    "SVE"
+    1;
 #  else
-    "the baseline instruction set"
+    0;
 #  endif
-#  if EIGEN_MAX_ALIGN_BYTES >= 64
-    ", 64-byte alignment"
-#  elif EIGEN_MAX_ALIGN_BYTES >= 32
-    ", 32-byte alignment"
-#  elif EIGEN_MAX_ALIGN_BYTES >= 16
-    ", 16-byte alignment"
-#  else
-    ", no vectorisation by Eigen"
-#  endif
-#  ifndef __cpp_exceptions
-    ", -fno-exceptions"
-#  endif
-#  ifdef EIGEN_DEFAULT_TO_ROW_MAJOR
-    ", EIGEN_DEFAULT_TO_ROW_MAJOR"
-#  endif
-#  ifdef LOGLINEAR_KEEP_DENORMALS
-    ", LOGLINEAR_KEEP_DENORMALS"
-#  endif
-    ;
 
-[[maybe_unused]] const bool has_same_flags = [] {
-  if (flags_of_first_file == nullptr) flags_of_first_file = flags_of_this_file;
-  if (std::strcmp(flags_of_first_file, flags_of_this_file) == 0) return true;
-  std::fprintf(stderr,
-               "loglinear: source files of one program were compiled with different flags, some "
-               "with %s, some with %s\n",
-               flags_of_first_file, flags_of_this_file);
+constexpr int has_exceptions =
+#  ifdef __cpp_exceptions
+    1;
+#  else
+    0;
+#  endif
+
+constexpr int keeps_denormals =
+#  ifdef LOGLINEAR_KEEP_DENORMALS
+    1;
+#  else
+    0;
+#  endif
+
+enum Enumeration { enumerator };
+struct Padded {
+  char first;
+  double second;
+};
+
+/// Every macro and flag that changes a layout shows in one of these, whatever its name; in the
+/// order of their names.
+constexpr int facts_of_this_file[] = {
+    instruction_set,
+    has_exceptions,
+    keeps_denormals,
+    sizeof(Eigen::Index),
+    static_cast<int>(alignof(Eigen::Matrix<float, 4, 1>)),
+    static_cast<int>(alignof(Eigen::Matrix<double, 4, 1>)),
+    static_cast<int>(alignof(Eigen::Matrix<double, 8, 1>)),
+    EIGEN_DEFAULT_ALIGN_BYTES,
+    EIGEN_MALLOC_ALREADY_ALIGNED,
+    Eigen::internal::packet_traits<float>::size,
+    Eigen::MatrixXd::IsRowMajor ? 1 : 0,
+    sizeof(Enumeration),
+    sizeof(Padded),
+    sizeof(long double),
+    sizeof(std::vector<int>),
+    sizeof(std::string),
+};
+constexpr const char* names_of_facts[] = {
+    "the instruction set",
+    "whether there are exceptions",
+    "whether LOGLINEAR_KEEP_DENORMALS is defined",
+    "sizeof(Eigen::Index)",
+    "alignof(Eigen::Vector4f)",
+    "alignof(Eigen::Vector4d)",
+    "alignof(Eigen::Matrix<double, 8, 1>)",
+    "EIGEN_DEFAULT_ALIGN_BYTES",
+    "EIGEN_MALLOC_ALREADY_ALIGNED",
+    "the size of Eigen's packets of float",
+    "whether Eigen's matrices are row-major",
+    "the size of an enumeration",
+    "the size of a struct of char and double",
+    "sizeof(long double)",
+    "sizeof(std::vector<int>)",
+    "sizeof(std::string)",
+};
+constexpr int count_of_facts = sizeof names_of_facts / sizeof *names_of_facts;
+static_assert(sizeof facts_of_this_file == count_of_facts * sizeof(int));
+
+/// Aborts unless this file's facts are those of the first.
+inline bool require_same_flags() {
+  if (facts_of_first_file == nullptr) facts_of_first_file = facts_of_this_file;
+  int different = 0;
+  for (int i = 0; i < count_of_facts; ++i) {
+    const int first = facts_of_first_file[i], own = facts_of_this_file[i];
+    if (first == own) continue;
+    std::fprintf(stderr, "%s%s is ",
+                 different++ == 0 ? "loglinear: source files of one program were compiled with "
+                                    "different flags: "
+                                  : "; ",
+                 names_of_facts[i]);
+    if (i == 0) {
+      std::fprintf(stderr, "%s in some and %s in others", instruction_sets[first],
+                   instruction_sets[own]);
+    } else {
+      std::fprintf(stderr, "%d in some and %d in others", first, own);
+    }
+  }
+  if (different == 0) return true;
+  std::fprintf(stderr, "\n");
   std::abort();
-}();
+}
+
+#  if defined(__GNUC__) && defined(__ELF__)
+// Before the objects of any source file are made.
+[[gnu::constructor(101)]] inline void check_flags() {
+  (void)require_same_flags();
+}
+#  else
+[[maybe_unused]] const bool has_same_flags = require_same_flags();
+#  endif
 
 }  // namespace
 
@@ -1139,35 +1206,42 @@ template <class Scalar>
   }
 }
 
-/// The largest absolute value, as a double; 0 for nothing, not finite where a coefficient is not.
+/// The larger of two magnitudes; NaN where one of them is not finite.
+[[nodiscard]] inline double larger_magnitude(double a, double b) {
+  if (!is_finite(a) || !is_finite(b)) return std::numeric_limits<double>::quiet_NaN();
+  return (std::max)(a, b);
+}
+
+/// The largest absolute value, as a double; 0 for nothing, NaN where a coefficient is not finite.
 template <class Derived>
 [[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
   double largest = 0;
   if constexpr (has_pieces<Derived>) {
     for_each_piece(values, [&](const auto* from, Index size) {
-      const double of_piece = to_double(largest_magnitude(from, size));
-      if (is_finite(largest) && !(of_piece <= largest)) largest = of_piece;
+      largest = larger_magnitude(largest, to_double(largest_magnitude(from, size)));
     });
   } else {
     for (Index j = 0; j < values.cols(); ++j) {
       for (Index i = 0; i < values.rows(); ++i) {
-        const double magnitude = std::abs(to_double(values.derived().coeff(i, j)));
-        if (is_finite(largest) && !(magnitude <= largest)) largest = magnitude;
+        largest = larger_magnitude(largest, std::abs(to_double(values.derived().coeff(i, j))));
       }
     }
   }
   return largest;
 }
 
-/// The Frobenius norm of a vector or matrix. Of a quarter of it and so four times that, because
-/// Eigen divides by the largest coefficient: 1 over the largest numbers lies below the normal ones,
-/// and is 0 where those are flushed. As a vector, because Eigen 3.4 asserts in the stableNorm of a
-/// matrix of fixed size.
+/// The Frobenius norm of a vector or matrix, also where its square would overflow or underflow; not
+/// finite where a coefficient is not. Eigen's stableNorm multiplies by 1 over the largest
+/// coefficient: that of the largest numbers is denormal, and is 0 where those are flushed.
 template <class Derived>
 [[nodiscard]] double stable_norm(const Eigen::MatrixBase<Derived>& values) {
   using Scalar = typename Derived::Scalar;
-  const auto quarter = Scalar(0.25) * values.derived();
-  return 4 * to_double(quarter.template reshaped<Eigen::AutoOrder>().stableNorm());
+  using std::sqrt;
+  constexpr double safe = std::is_same_v<Scalar, float> ? 0x1p40 : 0x1p300;
+  const double largest = max_abs(values);
+  if (!is_finite(largest) || is_exactly(largest, 0.0)) return largest;
+  if (largest < safe && largest > 1 / safe) return to_double(sqrt(values.squaredNorm()));
+  return largest * to_double(sqrt((values / static_cast<Scalar>(largest)).squaredNorm()));
 }
 
 }  // namespace loglinear::detail
@@ -5516,6 +5590,28 @@ template <class Scalar>
   return e / (Scalar(1) + e);
 }
 
+/// exp(-z) of an array of floating-point numbers; where it would overflow, a number that is nearly
+/// as large. NaN stays NaN.
+template <class Z>
+[[nodiscard]] auto exp_of_negative(const Eigen::ArrayBase<Z>& z) {
+  using Scalar = typename Z::Scalar;
+  constexpr auto lowest = static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
+  const auto bound = Z::PlainObject::Constant(z.rows(), z.cols(), lowest);
+  using Larger = Eigen::internal::scalar_max_op<Scalar, Scalar, Eigen::PropagateNaN>;
+  return (-z.derived().binaryExpr(bound, Larger())).exp();
+}
+
+/// sg(z) of an array, coefficient by coefficient.
+template <class Z>
+[[nodiscard]] auto sigmoids(const Eigen::ArrayBase<Z>& z) {
+  using Scalar = typename Z::Scalar;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    return (Scalar(1) + exp_of_negative(z)).inverse();
+  } else {
+    return z.derived().unaryExpr([](const Scalar& value) { return sigmoid<Scalar>(value); });
+  }
+}
+
 /// out = sg(z + bias), coefficient by coefficient; `out` may be a temporary view.
 template <class In, class Out>
 void sigmoid(const Eigen::MatrixBase<In>& z, double bias, Eigen::MatrixBase<Out> const& out) {
@@ -5695,7 +5791,7 @@ struct NormalizedMixture {
         !detail::is_finite(Scalar(1) / temperature)) {
       detail::fail(
           "tau", tau,
-          "finite, positive and no denormal number in the layer's scalar, and 1 / tau finite");
+          "finite and positive, no denormal number in the layer's scalar, and 1 / tau finite");
     }
   }
 
@@ -5729,7 +5825,7 @@ struct NormalizedMixture {
       Eigen::Index largest;
       lambda.maxCoeff(&largest);
       const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
-      slope = (Scalar(1) + (-slope).exp()).inverse() / sum;
+      slope = detail::sigmoids(slope) / sum;
     }
     d_raw.array() *= (d_lambda.array() - mean) / Scalar(tau);
   }
@@ -5816,9 +5912,7 @@ struct SoftplusWeights {
 
   void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
                 auto& d_free) const {
-    using Scalar = typename std::decay_t<decltype(raw)>::Scalar;
-    d_free = d_lambda.array() *
-             (Scalar(1) + (-(free.array() * raw.array())).exp()).inverse();  // softplus' = sg
+    d_free = d_lambda.array() * detail::sigmoids(free.array() * raw.array());  // softplus' = sg
     d_raw = d_free.cwiseProduct(free);
     d_free.array() *= raw.array();
   }
@@ -9787,7 +9881,8 @@ class LogLinearAttention
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
     const Flush flush;
-    detail::load_vector(y, "y", training_.target);
+    detail::copy_vector(y, "y", training_.target);
+    detail::require_finite("y", training_.target);
     prepare(x, training_order());
     const Vector& o = bound(workspace_);
     training_.d_read = (o - training_.target).array() * (1 - o.array().square());
@@ -10335,12 +10430,12 @@ namespace loglinear::detail {
 /// sg(z) = 1 / (1 + exp(-z)).
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> sigmoid_of(const RowMajorMatrix<Scalar>& z) {
-  return Scalar(1) / (Scalar(1) + (-z.array()).exp());
+  return sigmoids(z.array());
 }
 /// z sg(z).
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> silu_of(const RowMajorMatrix<Scalar>& z) {
-  return z.array() / (Scalar(1) + (-z.array()).exp());
+  return z.array() / (Scalar(1) + exp_of_negative(z.array()));
 }
 /// The derivative of z sg(z).
 template <class Scalar>
@@ -10352,7 +10447,17 @@ template <class Scalar>
 /// log(1 + exp(z)), stable for any z.
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> softplus_of(const RowMajorMatrix<Scalar>& z) {
-  return (z.array().max)(Scalar(0)) + (-z.array().abs()).exp().log1p();
+  RowMajorMatrix<Scalar> out = z;
+  auto values = out.array();
+  softplus(values, values);
+  return out;
+}
+
+/// sg(z) = 1 - exp(-softplus(z)), from softplus(z). Eigen's expm1 divides 0 by 0 on the way.
+template <class Softplus>
+[[nodiscard]] auto softplus_slope(const Eigen::ArrayBase<Softplus>& softplus) {
+  using Scalar = typename Softplus::Scalar;
+  return softplus.derived().unaryExpr([](Scalar value) { return -std::expm1(-value); });
 }
 
 /// The decay gate of Mamba-2 and Gated DeltaNet: a step size and the log decay it makes,
@@ -10386,7 +10491,7 @@ struct DecayGate {
         if (is_finite(g(t, h))) d_a_log(h, 0) += d_g(t, h) * g(t, h);
       }
     }
-    d_raw.array() *= -(-step.array()).expm1();  // sg(z) = 1 - exp(-softplus(z))
+    d_raw.array() *= softplus_slope(step.array());
     d_dt_bias += d_raw.colwise().sum().transpose();
     return d_raw;
   }
@@ -10410,7 +10515,7 @@ template <class Scalar>
                                                             const RowMajorMatrix<Scalar>& lambda,
                                                             const RowMajorMatrix<Scalar>& d_lambda,
                                                             Matrix<Scalar>& d_scale) {
-  RowMajorMatrix<Scalar> d = d_lambda.array() * -(-lambda.array()).expm1();
+  RowMajorMatrix<Scalar> d = d_lambda.array() * softplus_slope(lambda.array());
   for (Index h = 0; h < scale.rows(); ++h) {
     auto of_head = d.middleCols(h * scale.cols(), scale.cols());
     d_scale.row(h) +=

@@ -56,7 +56,7 @@ struct NormalizedMixture {
         !detail::is_finite(Scalar(1) / temperature)) {
       detail::fail(
           "tau", tau,
-          "finite, positive and no denormal number in the layer's scalar, and 1 / tau finite");
+          "finite and positive, no denormal number in the layer's scalar, and 1 / tau finite");
     }
   }
 
