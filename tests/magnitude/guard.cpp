@@ -187,6 +187,29 @@ TEMPLATE_TEST_CASE("A divisor that is a denormal number is refused", "[magnitude
   CHECK(test::mentions(test::error_of([&] { with_eps(smallest / 2); }), {"norm_eps", "denormal"}));
 }
 
+TEMPLATE_TEST_CASE("Norms of the largest and the smallest numbers are right all the same",
+                   "[magnitude]", float, double) {
+  const FlushToZero<TestType> flush;
+  using Limits = std::numeric_limits<TestType>;
+  for (const TestType scale : {Limits::max() / 2, Limits::max() / 8, TestType(1),
+                               1024 * Limits::min(), 4 * Limits::min()}) {
+    const Eigen::Matrix<TestType, 4, 1> v(scale, -scale / 2, scale / 2, 0);
+    const double expected = static_cast<double>(scale) * std::sqrt(1.5);
+    CHECK(std::abs(detail::stable_norm(v) / expected - 1) <= 4 * test::epsilon<TestType>());
+  }
+  Eigen::Matrix<TestType, 2, 1> v(1, Limits::infinity());
+  CHECK_FALSE(detail::is_finite(detail::stable_norm(v)));
+  v[1] = Limits::quiet_NaN();
+  CHECK_FALSE(detail::is_finite(detail::stable_norm(v)));
+  CHECK(detail::stable_norm(test::Vector<TestType>()) == 0);
+
+  LogLinearState<TestType> state(2, 1, 1);
+  const auto largest = [](int) {
+    return test::Matrix<TestType>::Constant(1, 1, Limits::max() / 2).eval();
+  };
+  CHECK(test::mentions(test::error_of([&] { state.replace(1, largest); }), {"magnitude"}));
+}
+
 TEST_CASE("Denormal input counts as zero", "[magnitude]") {
   if (!Control::can_flush) return;
   LogLinearAttention<GatedDeltaNet, float> layer({.d_model = 3, .d_k = 2, .d_v = 2}), other = layer;

@@ -143,24 +143,16 @@ TEMPLATE_TEST_CASE("All sequence forms give the same numbers where some are deno
   int compared = 0;
   for_each_sequence<Scalar>(
       [&](const Tokens<Scalar>& tokens, const LogLinearState<Scalar>& initial, std::size_t n) {
-        if (n % 3 != 0) return;
+        if (n % 3 != 0 || detail::max_abs(tokens.v) > 1 || detail::max_abs(tokens.q) > 1) return;
+        if (detail::max_abs(tokens.k) > 1) return;
         const auto in = tokens.inputs();
         LogLinearState<Scalar> by_tokens = initial, by_chunks = initial;
-        Array<Scalar> oracle, tokenwise, chunked;
-        if (!test::error_of([&] {
-               tokenwise = recurrent(in, by_tokens);
-               chunked = chunkwise(in, by_chunks);
-               oracle = dense(in, initial);
-             }).empty()) {
-          return;  // too large
-        }
-        if (!oracle.allFinite()) return;
+        const Array<Scalar> oracle = dense(in, initial), tokenwise = recurrent(in, by_tokens),
+                            chunked = chunkwise(in, by_chunks);
         // Where a number is denormal all of it is lost, in any of some sums of products.
         constexpr double smallest = static_cast<double>(std::numeric_limits<Scalar>::min());
-        const double other = std::max({1.0, detail::max_abs(tokens.q), detail::max_abs(tokens.v)});
-        const double lost = 1000 * smallest * other * other;
         const double scale = std::max(detail::max_abs(oracle), largest_term(tokens, initial));
-        const double allowed = rounding<Scalar>(100, 4) * scale + lost;
+        const double allowed = rounding<Scalar>(100, 4) * scale + 1000 * smallest;
         CHECK(static_cast<double>(test::difference(tokenwise, oracle)) <= allowed);
         CHECK(static_cast<double>(test::difference(chunked, oracle)) <= allowed);
         ++compared;
