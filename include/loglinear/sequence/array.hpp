@@ -86,7 +86,7 @@ concept OtherMemory = !EigenObject<Type> && requires(const Type& memory) {
 /// What a SequenceArray owns; a base of it so that it is there before the view of it.
 template <class Scalar>
 struct OwnedRows {
-  RowMajorMatrix<Scalar> owned_;
+  RowMajorMatrix<Scalar> owned_{};
 };
 
 }  // namespace detail
