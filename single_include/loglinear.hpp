@@ -4329,9 +4329,12 @@ void add_to(const Stored* from, Index size, To* to) {
   for (; j + width <= size; j += width) {
     store<Scalar>(to + j, Eigen::internal::padd(load<Scalar>(to + j), load<Scalar>(from + j)));
   }
+  if (j == size) return;
   Scalar buffer[packet_length<Scalar>];
-  const Scalar* rest = j < size ? wide_rest<Scalar>(from, j, size, buffer) : nullptr;
-  for (; j < size; ++j) to[j] = static_cast<To>(static_cast<Scalar>(to[j]) + *rest++);
+  const Scalar* const rest = wide_rest<Scalar>(from, j, size, buffer);
+  for (Index i = 0; i < size - j; ++i) {
+    to[j + i] = static_cast<To>(static_cast<Scalar>(to[j + i]) + rest[i]);
+  }
 }
 /// The same, and from[j] = 0.
 template <class Stored, class To>
@@ -6031,7 +6034,7 @@ concept OtherMemory = !EigenObject<Type> && requires(const Type& memory) {
 /// What a SequenceArray owns; a base of it so that it is there before the view of it.
 template <class Scalar>
 struct OwnedRows {
-  RowMajorMatrix<Scalar> owned_;
+  RowMajorMatrix<Scalar> owned_{};
 };
 
 }  // namespace detail
