@@ -8600,20 +8600,20 @@ class InputSource final : public TokenSource<Scalar> {
   }
 
   void require_finite_gradients(Index first, Index tokens) const {
-    const auto require = [&](const char* name, const Matrix& all) {
+    const auto require_one = [&](const char* name, const Matrix& all) {
       const Index each = all.rows() / in_.length();
       require_finite_gradient(name, all.middleRows(first * each, tokens * each), first * each);
     };
     const auto& to = *gradients_;
-    require("q", to.q);
-    require("k", to.k);
-    require("v", to.v);
-    require("lambda", to.lambda);
-    require("g", to.g);
-    require("g_value", to.g_value);
-    require("beta", to.beta);
-    require("u", to.u);
-    require("p", to.p);
+    require_one("q", to.q);
+    require_one("k", to.k);
+    require_one("v", to.v);
+    require_one("lambda", to.lambda);
+    require_one("g", to.g);
+    require_one("g_value", to.g_value);
+    require_one("beta", to.beta);
+    require_one("u", to.u);
+    require_one("p", to.p);
   }
 
   [[nodiscard]] bool is_delta() const { return in_.beta.size() > 0; }
@@ -15148,13 +15148,13 @@ inline void require_cuts(const std::vector<Index>& cu_seqlens, Index length, std
 template <class Scalar>
 void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
   for (std::size_t n = 1; n < states.size(); ++n) {
-    const auto require = [&](const char* what, Index size, Index first) {
+    const auto require_equal = [&](const char* what, Index size, Index first) {
       if (size == first) return;
       fail(std::string(what) + " of state " + std::to_string(n), size,
            "that of state 0, " + std::to_string(first));
     };
-    require("d_k", states[n].d_k(), states[0].d_k());
-    require("d_v", states[n].d_v(), states[0].d_v());
+    require_equal("d_k", states[n].d_k(), states[0].d_k());
+    require_equal("d_v", states[n].d_v(), states[0].d_v());
   }
 }
 

@@ -34,13 +34,13 @@ inline void require_cuts(const std::vector<Index>& cu_seqlens, Index length, std
 template <class Scalar>
 void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
   for (std::size_t n = 1; n < states.size(); ++n) {
-    const auto require = [&](const char* what, Index size, Index first) {
+    const auto require_equal = [&](const char* what, Index size, Index first) {
       if (size == first) return;
       fail(std::string(what) + " of state " + std::to_string(n), size,
            "that of state 0, " + std::to_string(first));
     };
-    require("d_k", states[n].d_k(), states[0].d_k());
-    require("d_v", states[n].d_v(), states[0].d_v());
+    require_equal("d_k", states[n].d_k(), states[0].d_k());
+    require_equal("d_v", states[n].d_v(), states[0].d_v());
   }
 }
 

@@ -140,20 +140,20 @@ class InputSource final : public TokenSource<Scalar> {
   }
 
   void require_finite_gradients(Index first, Index tokens) const {
-    const auto require = [&](const char* name, const Matrix& all) {
+    const auto require_one = [&](const char* name, const Matrix& all) {
       const Index each = all.rows() / in_.length();
       require_finite_gradient(name, all.middleRows(first * each, tokens * each), first * each);
     };
     const auto& to = *gradients_;
-    require("q", to.q);
-    require("k", to.k);
-    require("v", to.v);
-    require("lambda", to.lambda);
-    require("g", to.g);
-    require("g_value", to.g_value);
-    require("beta", to.beta);
-    require("u", to.u);
-    require("p", to.p);
+    require_one("q", to.q);
+    require_one("k", to.k);
+    require_one("v", to.v);
+    require_one("lambda", to.lambda);
+    require_one("g", to.g);
+    require_one("g_value", to.g_value);
+    require_one("beta", to.beta);
+    require_one("u", to.u);
+    require_one("p", to.p);
   }
 
   [[nodiscard]] bool is_delta() const { return in_.beta.size() > 0; }
