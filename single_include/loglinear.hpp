@@ -134,6 +134,308 @@ void handling(Work work, [[maybe_unused]] Handle handle) {
 
 #endif  // LOGLINEAR_DETAIL_ERROR_HPP
 
+// ---- loglinear/detail/decimal.hpp
+
+#ifndef LOGLINEAR_DETAIL_DECIMAL_HPP
+#define LOGLINEAR_DETAIL_DECIMAL_HPP
+
+// Numbers as text for messages: the shortest decimal that reads back as the same number. The
+// standard library's way brings tables of 100 KB, or follows the locale.
+
+namespace loglinear::detail {
+
+/// A natural number below 2^1280, for exact arithmetic on any double: none needs more than 1140
+/// bits.
+class Natural {
+ public:
+  constexpr explicit Natural(std::uint64_t value)
+      : words_{static_cast<std::uint32_t>(value), static_cast<std::uint32_t>(value >> 32)} {}
+
+  constexpr void multiply(std::uint32_t factor) {
+    std::uint64_t carry = 0;
+    for (std::uint32_t& word : words_) {
+      carry += std::uint64_t{word} * factor;
+      word = static_cast<std::uint32_t>(carry);
+      carry >>= 32;
+    }
+  }
+  constexpr void shift(int bits) {  // multiplies by 2^bits
+    for (; bits >= 31; bits -= 31) multiply(std::uint32_t{1} << 31);
+    multiply(std::uint32_t{1} << bits);
+  }
+  constexpr void add(const Natural& other) {
+    std::uint64_t carry = 0;
+    for (std::size_t i = 0; i < words_.size(); ++i) {
+      carry += std::uint64_t{words_[i]} + other.words_[i];
+      words_[i] = static_cast<std::uint32_t>(carry);
+      carry >>= 32;
+    }
+  }
+  constexpr void subtract(const Natural& other) {  // one that is not larger
+    std::uint64_t borrow = 0;
+    for (std::size_t i = 0; i < words_.size(); ++i) {
+      const std::uint64_t difference = std::uint64_t{words_[i]} - other.words_[i] - borrow;
+      words_[i] = static_cast<std::uint32_t>(difference);
+      borrow = difference >> 63;
+    }
+  }
+  /// Negative, 0 or positive, as the first is smaller, the same or larger.
+  [[nodiscard]] static constexpr int compare(const Natural& a, const Natural& b) {
+    for (std::size_t i = a.words_.size(); i-- > 0;) {
+      if (a.words_[i] != b.words_[i]) return a.words_[i] < b.words_[i] ? -1 : 1;
+    }
+    return 0;
+  }
+
+ private:
+  std::array<std::uint32_t, 40> words_;
+};
+
+/// 0.d1 d2 ... dn * 10^exponent
+struct Digits {
+  std::array<char, 20> digit{};
+  int count = 0, exponent = 0;
+};
+
+/// The shortest digits nearer to a number than to its neighbours, and of these the nearest: the
+/// free-format algorithm of Steele and White, 1990.
+/// \param mantissa  at least 1
+/// \param uneven    whether the lower neighbour is half as far away as the upper one
+[[nodiscard]] constexpr Digits shortest_digits(std::uint64_t mantissa, int exponent, bool uneven) {
+  // The number is rest / one; the numbers that are rounded to it reach up by above / one and down
+  // by below / one, ends included where the mantissa is even.
+  Natural rest(mantissa), one(1), above(1), below(1);
+  rest.shift(exponent > 0 ? exponent : 0);
+  above.shift(exponent > 0 ? exponent : 0);
+  one.shift(exponent < 0 ? -exponent : 0);
+  below = above;
+  rest.shift(uneven ? 2 : 1);
+  one.shift(uneven ? 2 : 1);
+  above.shift(uneven ? 1 : 0);
+  const int closed = mantissa % 2 == 0 ? 1 : 0;
+  const auto reaches_one = [&] {
+    Natural end = rest;
+    end.add(above);
+    return Natural::compare(end, one) + closed > 0;
+  };
+  const auto next_place = [&] {
+    for (Natural* number : {&rest, &above, &below}) number->multiply(10);
+  };
+  Digits found;
+  for (; reaches_one(); ++found.exponent) one.multiply(10);
+  for (;; --found.exponent) {
+    const Natural kept[] = {rest, above, below};
+    next_place();
+    if (!reaches_one()) continue;
+    rest = kept[0];
+    above = kept[1];
+    below = kept[2];
+    break;
+  }
+  for (;;) {
+    next_place();
+    char digit = '0';
+    for (; Natural::compare(rest, one) >= 0; ++digit) rest.subtract(one);
+    const bool low = Natural::compare(rest, below) - closed < 0, high = reaches_one();
+    if (low || high) {
+      Natural twice = rest;
+      twice.multiply(2);
+      const int half = Natural::compare(twice, one);
+      if (high && (!low || half > 0 || (half == 0 && digit % 2 != 0))) ++digit;
+    }
+    found.digit[static_cast<std::size_t>(found.count++)] = digit;
+    if (low || high) return found;
+  }
+}
+
+/// A float or a double as text.
+class Decimal {
+ public:
+  constexpr explicit Decimal(double value) { write(value); }
+  constexpr explicit Decimal(float value) { write(value); }
+
+  [[nodiscard]] constexpr std::string_view text() const {
+    return {text_.data(), static_cast<std::size_t>(size_)};
+  }
+
+ private:
+  template <class Float>
+  constexpr void write(Float value) {
+    static_assert(std::numeric_limits<Float>::is_iec559 && sizeof(Float) <= 8);
+    using Bits = std::conditional_t<sizeof(Float) == 8, std::uint64_t, std::uint32_t>;
+    constexpr int width = std::numeric_limits<Float>::digits - 1;  // of the stored mantissa
+    constexpr Bits hidden = Bits{1} << width;
+    constexpr int special = 2 * std::numeric_limits<Float>::max_exponent - 1;
+    const Bits bits = std::bit_cast<Bits>(value);
+    const Bits fraction = bits % hidden;
+    const int exponent = static_cast<int>(bits >> width) & special;
+    if (exponent == special && fraction != 0) return put("nan");
+    if (bits >> (8 * sizeof(Float) - 1) != 0) put("-");
+    if (exponent == special) return put("inf");
+    if (exponent == 0 && fraction == 0) return put("0");
+    constexpr int bias = std::numeric_limits<Float>::max_exponent - 1 + width;
+    put(shortest_digits(exponent == 0 ? fraction : fraction + hidden,
+                        (exponent == 0 ? 1 : exponent) - bias, fraction == 0 && exponent > 1));
+  }
+
+  constexpr void put(char c) { text_[static_cast<std::size_t>(size_++)] = c; }
+  constexpr void put(std::string_view text) {
+    for (const char c : text) put(c);
+  }
+  constexpr void put_zeros(int count) {
+    for (int i = 0; i < count; ++i) put('0');
+  }
+  constexpr void put(const Digits& number, int first, int end) {
+    for (int i = first; i < end; ++i) put(number.digit[static_cast<std::size_t>(i)]);
+  }
+  /// Numbers from 0.0001 to 10^16 are written out, others have an exponent.
+  constexpr void put(const Digits& number) {
+    const int point = number.exponent, count = number.count;
+    if (point > -4 && point <= 0) {
+      put("0.");
+      put_zeros(-point);
+      return put(number, 0, count);
+    }
+    const bool is_written_out = point > 0 && point <= 16;
+    const int whole = !is_written_out ? 1 : point < count ? point : count;
+    put(number, 0, whole);
+    if (is_written_out) put_zeros(point - whole);
+    if (count > whole) put('.');
+    put(number, whole, count);
+    if (is_written_out) return;
+    int exponent = point - 1;
+    put(exponent < 0 ? "e-" : "e+");
+    if (exponent < 0) exponent = -exponent;
+    if (exponent >= 100) put(static_cast<char>('0' + exponent / 100));
+    put(static_cast<char>('0' + exponent / 10 % 10));
+    put(static_cast<char>('0' + exponent % 10));
+  }
+
+  std::array<char, 32> text_{};
+  int size_ = 0;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_DECIMAL_HPP
+
+// ---- loglinear/detail/text.hpp
+
+#ifndef LOGLINEAR_DETAIL_TEXT_HPP
+#define LOGLINEAR_DETAIL_TEXT_HPP
+
+// Messages put together from words and numbers, the same under every locale.
+
+namespace loglinear::detail {
+
+template <class Scalar>
+[[nodiscard]] double to_double(const Scalar& value);  // in types.hpp
+
+#ifdef __cpp_exceptions
+using TextStorage = std::string;
+#else
+/// A string of at most 511 characters, the rest is lost: where exceptions are off a message takes
+/// no heap, and no code that throws.
+class TextStorage {
+ public:
+  void append(std::string_view text) {
+    for (const char c : text) {
+      if (size_ + 1 < characters_.size()) characters_[size_++] = c;
+    }
+  }
+  [[nodiscard]] const char* c_str() const { return characters_.data(); }
+  [[nodiscard]] operator std::string_view() const { return {characters_.data(), size_}; }
+
+ private:
+  std::array<char, 512> characters_{};
+  std::size_t size_ = 0;
+};
+#endif
+
+/// Its parts one after the other: `Text("at most ", n, " tokens")`. Numbers are written in the
+/// shortest way that reads back as the same number.
+class Text {
+ public:
+  template <class... Parts>
+  explicit Text(const Parts&... parts) {
+    (append(parts), ...);
+  }
+
+  [[nodiscard]] const char* c_str() const { return storage_.c_str(); }
+  [[nodiscard]] operator std::string_view() const { return storage_; }
+
+ private:
+  template <class Part>
+  void append(const Part& part) {
+    if constexpr (std::is_convertible_v<const Part&, std::string_view>) {
+      storage_.append(static_cast<std::string_view>(part));
+    } else if constexpr (std::is_integral_v<Part>) {
+      append_integer(part);
+    } else if constexpr (std::is_same_v<Part, float>) {
+      storage_.append(Decimal(part).text());
+    } else {
+      storage_.append(Decimal(to_double(part)).text());
+    }
+  }
+  template <class Integer>
+  void append_integer(Integer value) {
+    std::array<char, 24> digits;
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), +value).ptr;
+    storage_.append({digits.data(), static_cast<std::size_t>(end - digits.data())});
+  }
+
+  TextStorage storage_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_TEXT_HPP
+
+// ---- loglinear/detail/fail.hpp
+
+#ifndef LOGLINEAR_DETAIL_FAIL_HPP
+#define LOGLINEAR_DETAIL_FAIL_HPP
+
+// How an argument is refused. Needs no Eigen, and no streams, locales or heap where exceptions are
+// off.
+
+namespace loglinear::detail {
+
+#ifndef __cpp_exceptions
+/// Stands for std::invalid_argument where exceptions are off, for that brings 70 KB of code along.
+class InvalidArgument final : public std::exception {
+ public:
+  explicit InvalidArgument(const Text& text) : text_(text) {}
+  [[nodiscard]] const char* what() const noexcept override { return text_.c_str(); }
+
+ private:
+  Text text_;
+};
+#endif
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_with(std::string_view argument,
+                                                             std::string_view value,
+                                                             std::string_view legal) {
+  const Text text("loglinear: ", argument, " is ", value, "; it must be ", legal);
+#ifdef __cpp_exceptions
+  raise(std::invalid_argument(text.c_str()));
+#else
+  raise(InvalidArgument(text));
+#endif
+}
+
+/// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>". What is legal may
+/// come in parts, words and numbers.
+template <class Value, class... Legal>
+[[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
+                                                 const Legal&... legal) {
+  fail_with(argument, Text(value), Text(legal...));
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_FAIL_HPP
+
 // ---- loglinear/detail/same_flags.hpp
 
 #ifndef LOGLINEAR_DETAIL_SAME_FLAGS_HPP
@@ -811,260 +1113,6 @@ template <class Stored>
 
 #endif  // LOGLINEAR_DETAIL_MAGNITUDE_HPP
 
-// ---- loglinear/detail/decimal.hpp
-
-#ifndef LOGLINEAR_DETAIL_DECIMAL_HPP
-#define LOGLINEAR_DETAIL_DECIMAL_HPP
-
-// Numbers as text for messages: the shortest decimal that reads back as the same number. The
-// standard library's way brings tables of 100 KB, or follows the locale.
-
-namespace loglinear::detail {
-
-/// A natural number below 2^1280, for exact arithmetic on any double: none needs more than 1140
-/// bits.
-class Natural {
- public:
-  constexpr explicit Natural(std::uint64_t value)
-      : words_{static_cast<std::uint32_t>(value), static_cast<std::uint32_t>(value >> 32)} {}
-
-  constexpr void multiply(std::uint32_t factor) {
-    std::uint64_t carry = 0;
-    for (std::uint32_t& word : words_) {
-      carry += std::uint64_t{word} * factor;
-      word = static_cast<std::uint32_t>(carry);
-      carry >>= 32;
-    }
-  }
-  constexpr void shift(int bits) {  // multiplies by 2^bits
-    for (; bits >= 31; bits -= 31) multiply(std::uint32_t{1} << 31);
-    multiply(std::uint32_t{1} << bits);
-  }
-  constexpr void add(const Natural& other) {
-    std::uint64_t carry = 0;
-    for (std::size_t i = 0; i < words_.size(); ++i) {
-      carry += std::uint64_t{words_[i]} + other.words_[i];
-      words_[i] = static_cast<std::uint32_t>(carry);
-      carry >>= 32;
-    }
-  }
-  constexpr void subtract(const Natural& other) {  // one that is not larger
-    std::uint64_t borrow = 0;
-    for (std::size_t i = 0; i < words_.size(); ++i) {
-      const std::uint64_t difference = std::uint64_t{words_[i]} - other.words_[i] - borrow;
-      words_[i] = static_cast<std::uint32_t>(difference);
-      borrow = difference >> 63;
-    }
-  }
-  /// Negative, 0 or positive, as the first is smaller, the same or larger.
-  [[nodiscard]] static constexpr int compare(const Natural& a, const Natural& b) {
-    for (std::size_t i = a.words_.size(); i-- > 0;) {
-      if (a.words_[i] != b.words_[i]) return a.words_[i] < b.words_[i] ? -1 : 1;
-    }
-    return 0;
-  }
-
- private:
-  std::array<std::uint32_t, 40> words_;
-};
-
-/// 0.d1 d2 ... dn * 10^exponent
-struct Digits {
-  std::array<char, 20> digit{};
-  int count = 0, exponent = 0;
-};
-
-/// The shortest digits nearer to a number than to its neighbours, and of these the nearest: the
-/// free-format algorithm of Steele and White, 1990.
-/// \param mantissa  at least 1
-/// \param uneven    whether the lower neighbour is half as far away as the upper one
-[[nodiscard]] constexpr Digits shortest_digits(std::uint64_t mantissa, int exponent, bool uneven) {
-  // The number is rest / one; the numbers that are rounded to it reach up by above / one and down
-  // by below / one, ends included where the mantissa is even.
-  Natural rest(mantissa), one(1), above(1), below(1);
-  rest.shift(exponent > 0 ? exponent : 0);
-  above.shift(exponent > 0 ? exponent : 0);
-  one.shift(exponent < 0 ? -exponent : 0);
-  below = above;
-  rest.shift(uneven ? 2 : 1);
-  one.shift(uneven ? 2 : 1);
-  above.shift(uneven ? 1 : 0);
-  const int closed = mantissa % 2 == 0 ? 1 : 0;
-  const auto reaches_one = [&] {
-    Natural end = rest;
-    end.add(above);
-    return Natural::compare(end, one) + closed > 0;
-  };
-  const auto next_place = [&] {
-    for (Natural* number : {&rest, &above, &below}) number->multiply(10);
-  };
-  Digits found;
-  for (; reaches_one(); ++found.exponent) one.multiply(10);
-  for (;; --found.exponent) {
-    const Natural kept[] = {rest, above, below};
-    next_place();
-    if (!reaches_one()) continue;
-    rest = kept[0];
-    above = kept[1];
-    below = kept[2];
-    break;
-  }
-  for (;;) {
-    next_place();
-    char digit = '0';
-    for (; Natural::compare(rest, one) >= 0; ++digit) rest.subtract(one);
-    const bool low = Natural::compare(rest, below) - closed < 0, high = reaches_one();
-    if (low || high) {
-      Natural twice = rest;
-      twice.multiply(2);
-      const int half = Natural::compare(twice, one);
-      if (high && (!low || half > 0 || (half == 0 && digit % 2 != 0))) ++digit;
-    }
-    found.digit[static_cast<std::size_t>(found.count++)] = digit;
-    if (low || high) return found;
-  }
-}
-
-/// A float or a double as text.
-class Decimal {
- public:
-  constexpr explicit Decimal(double value) { write(value); }
-  constexpr explicit Decimal(float value) { write(value); }
-
-  [[nodiscard]] constexpr std::string_view text() const {
-    return {text_.data(), static_cast<std::size_t>(size_)};
-  }
-
- private:
-  template <class Float>
-  constexpr void write(Float value) {
-    static_assert(std::numeric_limits<Float>::is_iec559 && sizeof(Float) <= 8);
-    using Bits = std::conditional_t<sizeof(Float) == 8, std::uint64_t, std::uint32_t>;
-    constexpr int width = std::numeric_limits<Float>::digits - 1;  // of the stored mantissa
-    constexpr Bits hidden = Bits{1} << width;
-    constexpr int special = 2 * std::numeric_limits<Float>::max_exponent - 1;
-    const Bits bits = std::bit_cast<Bits>(value);
-    const Bits fraction = bits % hidden;
-    const int exponent = static_cast<int>(bits >> width) & special;
-    if (exponent == special && fraction != 0) return put("nan");
-    if (bits >> (8 * sizeof(Float) - 1) != 0) put("-");
-    if (exponent == special) return put("inf");
-    if (exponent == 0 && fraction == 0) return put("0");
-    constexpr int bias = std::numeric_limits<Float>::max_exponent - 1 + width;
-    put(shortest_digits(exponent == 0 ? fraction : fraction + hidden,
-                        (exponent == 0 ? 1 : exponent) - bias, fraction == 0 && exponent > 1));
-  }
-
-  constexpr void put(char c) { text_[static_cast<std::size_t>(size_++)] = c; }
-  constexpr void put(std::string_view text) {
-    for (const char c : text) put(c);
-  }
-  constexpr void put_zeros(int count) {
-    for (int i = 0; i < count; ++i) put('0');
-  }
-  constexpr void put(const Digits& number, int first, int end) {
-    for (int i = first; i < end; ++i) put(number.digit[static_cast<std::size_t>(i)]);
-  }
-  /// Numbers from 0.0001 to 10^16 are written out, others have an exponent.
-  constexpr void put(const Digits& number) {
-    const int point = number.exponent, count = number.count;
-    if (point > -4 && point <= 0) {
-      put("0.");
-      put_zeros(-point);
-      return put(number, 0, count);
-    }
-    const bool is_written_out = point > 0 && point <= 16;
-    const int whole = !is_written_out ? 1 : point < count ? point : count;
-    put(number, 0, whole);
-    if (is_written_out) put_zeros(point - whole);
-    if (count > whole) put('.');
-    put(number, whole, count);
-    if (is_written_out) return;
-    int exponent = point - 1;
-    put(exponent < 0 ? "e-" : "e+");
-    if (exponent < 0) exponent = -exponent;
-    if (exponent >= 100) put(static_cast<char>('0' + exponent / 100));
-    put(static_cast<char>('0' + exponent / 10 % 10));
-    put(static_cast<char>('0' + exponent % 10));
-  }
-
-  std::array<char, 32> text_{};
-  int size_ = 0;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_DECIMAL_HPP
-
-// ---- loglinear/detail/text.hpp
-
-#ifndef LOGLINEAR_DETAIL_TEXT_HPP
-#define LOGLINEAR_DETAIL_TEXT_HPP
-
-// Messages put together from words and numbers, the same under every locale.
-
-namespace loglinear::detail {
-
-#ifdef __cpp_exceptions
-using TextStorage = std::string;
-#else
-/// A string of at most 511 characters, the rest is lost: where exceptions are off a message takes
-/// no heap, and no code that throws.
-class TextStorage {
- public:
-  void append(std::string_view text) {
-    for (const char c : text) {
-      if (size_ + 1 < characters_.size()) characters_[size_++] = c;
-    }
-  }
-  [[nodiscard]] const char* c_str() const { return characters_.data(); }
-  [[nodiscard]] operator std::string_view() const { return {characters_.data(), size_}; }
-
- private:
-  std::array<char, 512> characters_{};
-  std::size_t size_ = 0;
-};
-#endif
-
-/// Its parts one after the other: `Text("at most ", n, " tokens")`. Numbers are written in the
-/// shortest way that reads back as the same number.
-class Text {
- public:
-  template <class... Parts>
-  explicit Text(const Parts&... parts) {
-    (append(parts), ...);
-  }
-
-  [[nodiscard]] const char* c_str() const { return storage_.c_str(); }
-  [[nodiscard]] operator std::string_view() const { return storage_; }
-
- private:
-  template <class Part>
-  void append(const Part& part) {
-    if constexpr (std::is_convertible_v<const Part&, std::string_view>) {
-      storage_.append(static_cast<std::string_view>(part));
-    } else if constexpr (std::is_integral_v<Part>) {
-      append_integer(part);
-    } else if constexpr (std::is_same_v<Part, float>) {
-      storage_.append(Decimal(part).text());
-    } else {
-      storage_.append(Decimal(to_double(part)).text());
-    }
-  }
-  template <class Integer>
-  void append_integer(Integer value) {
-    std::array<char, 24> digits;
-    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), +value).ptr;
-    storage_.append({digits.data(), static_cast<std::size_t>(end - digits.data())});
-  }
-
-  TextStorage storage_{};
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_TEXT_HPP
-
 // ---- loglinear/detail/checks.hpp
 
 #ifndef LOGLINEAR_DETAIL_CHECKS_HPP
@@ -1079,37 +1127,6 @@ class Text {
 
 namespace loglinear::detail {
 
-#ifndef __cpp_exceptions
-/// Stands for std::invalid_argument where exceptions are off, for that brings 70 KB of code along.
-class InvalidArgument final : public std::exception {
- public:
-  explicit InvalidArgument(const Text& text) : text_(text) {}
-  [[nodiscard]] const char* what() const noexcept override { return text_.c_str(); }
-
- private:
-  Text text_;
-};
-#endif
-
-[[noreturn, gnu::cold, gnu::noinline]] inline void fail_with(std::string_view argument,
-                                                             std::string_view value,
-                                                             std::string_view legal) {
-  const Text text("loglinear: ", argument, " is ", value, "; it must be ", legal);
-#ifdef __cpp_exceptions
-  raise(std::invalid_argument(text.c_str()));
-#else
-  raise(InvalidArgument(text));
-#endif
-}
-
-/// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>". What is legal may
-/// come in parts, words and numbers.
-template <class Value, class... Legal>
-[[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
-                                                 const Legal&... legal) {
-  fail_with(argument, Text(value), Text(legal...));
-}
-
 inline void require_positive(std::string_view argument, Index value) {
   if (value < 1) fail(argument, value, "at least 1");
 }
@@ -1121,7 +1138,7 @@ inline constexpr Index largest_length = Index{1} << (sizeof(Index) < 8 ? 20 : 26
 inline void require_length(std::string_view argument, Index value) {
   require_positive(argument, value);
   if (value > largest_length) {
-    fail(argument, value, "at most " + std::to_string(largest_length));
+    fail(argument, value, "at most ", largest_length);
   }
 }
 
@@ -3034,20 +3051,14 @@ inline constexpr int max_level_limit = 64;
 
 namespace detail {
 
-[[noreturn, gnu::cold, gnu::noinline]] inline void refuse_level(const char* argument, int value,
-                                                                int least, int most) {
-  raise(std::invalid_argument("loglinear: " + std::string(argument) + " is " +
-                              std::to_string(value) + "; it must be between " +
-                              std::to_string(least) + " and " + std::to_string(most)));
-}
 constexpr void require_level_count(int max_levels) {
   if (max_levels < 1 || max_levels > max_level_limit) {
-    refuse_level("max_levels", max_levels, 1, max_level_limit);
+    fail("max_levels", max_levels, "between 1 and ", max_level_limit);
   }
 }
 /// `max_levels` must have been checked.
 constexpr void require_level(int level, int max_levels) {
-  if (level < 0 || level >= max_levels) refuse_level("level", level, 0, max_levels - 1);
+  if (level < 0 || level >= max_levels) fail("level", level, "between 0 and ", max_levels - 1);
 }
 
 }  // namespace detail
@@ -8820,7 +8831,7 @@ class LogLinearState {
     detail::require_size("d_k of the state to add", later.d_k(), d_k());
     detail::require_size("d_v of the state to add", later.d_v(), d_v());
     if (later.size() != size()) {
-      detail::fail("size() of the state to add", later.size(), std::to_string(size()));
+      detail::fail("size() of the state to add", later.size(), size());
     }
     levels_.add(later.levels_);
   }
@@ -8963,7 +8974,7 @@ class LogLinearState {
     };
     for (Index j = 0; j < d_v(); ++j) {
       if (detail::is_finite(coefficient(j))) continue;
-      detail::fail("the read [" + std::to_string(j) + "]", detail::to_double(coefficient(j)),
+      detail::fail(detail::Text("the read [", j, "]"), detail::to_double(coefficient(j)),
                    "finite: a result leaves the range of the scalar type");
     }
     for (Index j = 0; j < d_v(); ++j) out[j] = coefficient(j);

@@ -20,7 +20,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "loglinear/detail/error.hpp"
+#include "loglinear/detail/fail.hpp"
 
 namespace loglinear {
 
@@ -29,20 +29,14 @@ inline constexpr int max_level_limit = 64;
 
 namespace detail {
 
-[[noreturn, gnu::cold, gnu::noinline]] inline void refuse_level(const char* argument, int value,
-                                                                int least, int most) {
-  raise(std::invalid_argument("loglinear: " + std::string(argument) + " is " +
-                              std::to_string(value) + "; it must be between " +
-                              std::to_string(least) + " and " + std::to_string(most)));
-}
 constexpr void require_level_count(int max_levels) {
   if (max_levels < 1 || max_levels > max_level_limit) {
-    refuse_level("max_levels", max_levels, 1, max_level_limit);
+    fail("max_levels", max_levels, "between 1 and ", max_level_limit);
   }
 }
 /// `max_levels` must have been checked.
 constexpr void require_level(int level, int max_levels) {
-  if (level < 0 || level >= max_levels) refuse_level("level", level, 0, max_levels - 1);
+  if (level < 0 || level >= max_levels) fail("level", level, "between 0 and ", max_levels - 1);
 }
 
 }  // namespace detail

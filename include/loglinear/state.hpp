@@ -175,7 +175,7 @@ class LogLinearState {
     detail::require_size("d_k of the state to add", later.d_k(), d_k());
     detail::require_size("d_v of the state to add", later.d_v(), d_v());
     if (later.size() != size()) {
-      detail::fail("size() of the state to add", later.size(), std::to_string(size()));
+      detail::fail("size() of the state to add", later.size(), size());
     }
     levels_.add(later.levels_);
   }
@@ -318,7 +318,7 @@ class LogLinearState {
     };
     for (Index j = 0; j < d_v(); ++j) {
       if (detail::is_finite(coefficient(j))) continue;
-      detail::fail("the read [" + std::to_string(j) + "]", detail::to_double(coefficient(j)),
+      detail::fail(detail::Text("the read [", j, "]"), detail::to_double(coefficient(j)),
                    "finite: a result leaves the range of the scalar type");
     }
     for (Index j = 0; j < d_v(); ++j) out[j] = coefficient(j);

@@ -15,7 +15,7 @@
 #include <string_view>
 #include <type_traits>
 
-#include "loglinear/detail/error.hpp"
+#include "loglinear/detail/fail.hpp"
 #include "loglinear/detail/magnitude.hpp"
 #include "loglinear/detail/text.hpp"
 #include "loglinear/detail/types.hpp"
@@ -25,37 +25,6 @@
 #endif
 
 namespace loglinear::detail {
-
-#ifndef __cpp_exceptions
-/// Stands for std::invalid_argument where exceptions are off, for that brings 70 KB of code along.
-class InvalidArgument final : public std::exception {
- public:
-  explicit InvalidArgument(const Text& text) : text_(text) {}
-  [[nodiscard]] const char* what() const noexcept override { return text_.c_str(); }
-
- private:
-  Text text_;
-};
-#endif
-
-[[noreturn, gnu::cold, gnu::noinline]] inline void fail_with(std::string_view argument,
-                                                             std::string_view value,
-                                                             std::string_view legal) {
-  const Text text("loglinear: ", argument, " is ", value, "; it must be ", legal);
-#ifdef __cpp_exceptions
-  raise(std::invalid_argument(text.c_str()));
-#else
-  raise(InvalidArgument(text));
-#endif
-}
-
-/// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>". What is legal may
-/// come in parts, words and numbers.
-template <class Value, class... Legal>
-[[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
-                                                 const Legal&... legal) {
-  fail_with(argument, Text(value), Text(legal...));
-}
 
 inline void require_positive(std::string_view argument, Index value) {
   if (value < 1) fail(argument, value, "at least 1");
@@ -68,7 +37,7 @@ inline constexpr Index largest_length = Index{1} << (sizeof(Index) < 8 ? 20 : 26
 inline void require_length(std::string_view argument, Index value) {
   require_positive(argument, value);
   if (value > largest_length) {
-    fail(argument, value, "at most " + std::to_string(largest_length));
+    fail(argument, value, "at most ", largest_length);
   }
 }
 

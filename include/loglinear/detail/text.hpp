@@ -12,9 +12,11 @@
 #include <type_traits>
 
 #include "loglinear/detail/decimal.hpp"
-#include "loglinear/detail/types.hpp"
 
 namespace loglinear::detail {
+
+template <class Scalar>
+[[nodiscard]] double to_double(const Scalar& value);  // in types.hpp
 
 #ifdef __cpp_exceptions
 using TextStorage = std::string;
