@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "loglinear/detail/types.hpp"
 
 using loglinear::detail::Decimal;
 using loglinear::detail::Text;
