@@ -5604,13 +5604,17 @@ template <class Scalar>
   return e / (Scalar(1) + e);
 }
 
+/// Below this, exp(-z) overflows, or nearly so.
+template <class Scalar>
+inline constexpr auto lowest_exponent =
+    static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
+
 /// exp(-z) of an array of floating-point numbers; where it would overflow, a number that is nearly
 /// as large. NaN stays NaN.
 template <class Z>
 [[nodiscard]] auto exp_of_negative(const Eigen::ArrayBase<Z>& z) {
   using Scalar = typename Z::Scalar;
-  constexpr auto lowest = static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
-  const auto bound = Z::PlainObject::Constant(z.rows(), z.cols(), lowest);
+  const auto bound = Z::PlainObject::Constant(z.rows(), z.cols(), lowest_exponent<Scalar>);
   using Larger = Eigen::internal::scalar_max_op<Scalar, Scalar, Eigen::PropagateNaN>;
   return (-z.derived().binaryExpr(bound, Larger())).exp();
 }
@@ -10449,7 +10453,11 @@ template <class Scalar>
 /// z sg(z).
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> silu_of(const RowMajorMatrix<Scalar>& z) {
-  return z.array() / (Scalar(1) + exp_of_negative(z.array()));
+  RowMajorMatrix<Scalar> out = z.array() / (Scalar(1) + exp_of_negative(z.array()));
+  for (Index i = 0; i < z.size(); ++i) {  // where exp(-z) overflows the quotient is 0
+    if (z.data()[i] < lowest_exponent<Scalar>) out.data()[i] = Scalar(0);
+  }
+  return out;
 }
 /// The derivative of z sg(z).
 template <class Scalar>

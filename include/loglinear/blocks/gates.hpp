@@ -25,7 +25,11 @@ template <class Scalar>
 /// z sg(z).
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> silu_of(const RowMajorMatrix<Scalar>& z) {
-  return z.array() / (Scalar(1) + exp_of_negative(z.array()));
+  RowMajorMatrix<Scalar> out = z.array() / (Scalar(1) + exp_of_negative(z.array()));
+  for (Index i = 0; i < z.size(); ++i) {  // where exp(-z) overflows the quotient is 0
+    if (z.data()[i] < lowest_exponent<Scalar>) out.data()[i] = Scalar(0);
+  }
+  return out;
 }
 /// The derivative of z sg(z).
 template <class Scalar>

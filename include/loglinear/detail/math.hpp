@@ -23,13 +23,17 @@ template <class Scalar>
   return e / (Scalar(1) + e);
 }
 
+/// Below this, exp(-z) overflows, or nearly so.
+template <class Scalar>
+inline constexpr auto lowest_exponent =
+    static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
+
 /// exp(-z) of an array of floating-point numbers; where it would overflow, a number that is nearly
 /// as large. NaN stays NaN.
 template <class Z>
 [[nodiscard]] auto exp_of_negative(const Eigen::ArrayBase<Z>& z) {
   using Scalar = typename Z::Scalar;
-  constexpr auto lowest = static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
-  const auto bound = Z::PlainObject::Constant(z.rows(), z.cols(), lowest);
+  const auto bound = Z::PlainObject::Constant(z.rows(), z.cols(), lowest_exponent<Scalar>);
   using Larger = Eigen::internal::scalar_max_op<Scalar, Scalar, Eigen::PropagateNaN>;
   return (-z.derived().binaryExpr(bound, Larger())).exp();
 }
