@@ -13,7 +13,7 @@
 #include <memory>
 #include <vector>
 
-#include "loglinear/config.hpp"
+#include "loglinear/mode/attention.hpp"
 #include "samples.hpp"
 
 namespace {

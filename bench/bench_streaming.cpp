@@ -24,8 +24,8 @@
 #include <type_traits>
 
 #include "../tests/eager_state.hpp"
-#include "loglinear/detail/flush_to_zero.hpp"
-#include "loglinear/detail/stream_state.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
+#include "loglinear/stream/detail/stream_state.hpp"
 #include "samples.hpp"
 #include "streaming_tokens.hpp"
 

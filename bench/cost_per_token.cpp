@@ -13,8 +13,8 @@
 #include <cstdlib>
 #include <vector>
 
-#include "loglinear/detail/flush_to_zero.hpp"
-#include "loglinear/detail/stream_state.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
+#include "loglinear/stream/detail/stream_state.hpp"
 #include "streaming_tokens.hpp"
 
 namespace {

@@ -13,8 +13,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "loglinear/detail/stream_state.hpp"
 #include "loglinear/random.hpp"
+#include "loglinear/stream/detail/stream_state.hpp"
 
 namespace {
 

@@ -12,7 +12,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "loglinear/detail/types.hpp"
+#include "loglinear/detail/base/types.hpp"
 
 namespace bench {
 

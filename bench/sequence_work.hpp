@@ -36,7 +36,7 @@ inline double useful_work(Index length, Index d_k, Index d_v) {
 }
 
 /// Operations a token of the delta rule in WY form, with the names of
-/// loglinear/sequence/detail/chunk_map.hpp, for chunks of C = 64 tokens that see m older levels:
+/// loglinear/chunks/chunk_map.hpp, for chunks of C = 64 tokens that see m older levels:
 ///
 ///     <q, k>  and queries -= scores P, keys = T^T K, each half of C x C x d_k  3 * 2 d_k (C + 1)/2
 ///     <p, k>, strictly below the diagonal                                      2 d_k (C - 1)/2

@@ -7,7 +7,7 @@
 
 #include <vector>
 
-#include "loglinear/multi_head.hpp"
+#include "loglinear/layer/multi_head_attention.hpp"
 #include "loglinear/rules/gla.hpp"
 #include "samples.hpp"
 

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "loglinear/detail/workspace.hpp"
-#include "loglinear/rule.hpp"
-#include "loglinear/transition.hpp"
+#include "loglinear/rules/rule.hpp"
+#include "loglinear/stream/detail/workspace.hpp"
+#include "loglinear/transitions/transition.hpp"
 
 namespace bench {
 

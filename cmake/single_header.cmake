@@ -42,7 +42,7 @@ function(take header)
 endfunction()
 
 # What refuses an older standard comes before all that an older standard could stumble over.
-take("loglinear/detail/cpp20.hpp")
+take("loglinear/detail/base/cpp20.hpp")
 set(standard "${body}")
 set(body "")
 
@@ -69,7 +69,7 @@ file(WRITE "${OUTPUT}" "// SPDX-License-Identifier: MIT
 // loglinear ${version}: log-linear attention, header-only, on Eigen. One file for C++20 and Eigen 3.4 or 5.
 //
 // The whole library: what loglinear/loglinear.hpp includes, and the modes chosen at run time
-// (loglinear/config.hpp and loglinear/mode_text.hpp), which a copied file could not include.
+// (loglinear/mode/attention.hpp and loglinear/mode/mode_text.hpp), which a copied file could not include.
 // Generated from the folder include/loglinear by cmake/single_header.cmake: change it there.
 //
 // ${licence}

@@ -10,7 +10,7 @@
 #include <exception>
 #include <fstream>
 #include <loglinear/fenwick.hpp>
-#include <loglinear/mode_text.hpp>
+#include <loglinear/mode/mode_text.hpp>
 #include <memory>
 #include <string>
 #include <vector>

@@ -16,7 +16,7 @@
 /// The errors of the library end here: a real device would log and restart.
 #define LOGLINEAR_THROW(error) (std::printf("refused: %s\n", (error).what()), std::exit(0))
 
-#include <loglinear/state.hpp>
+#include <loglinear/stream/log_linear_state.hpp>
 
 namespace {
 

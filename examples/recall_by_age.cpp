@@ -9,7 +9,7 @@
 
 #include <cstdio>
 #include <loglinear/fenwick.hpp>
-#include <loglinear/state.hpp>
+#include <loglinear/stream/log_linear_state.hpp>
 #include <random>
 
 namespace {

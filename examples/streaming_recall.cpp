@@ -15,7 +15,7 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
-#include <loglinear/attention.hpp>
+#include <loglinear/layer/log_linear_attention.hpp>
 #include <loglinear/rules/gated_delta_net.hpp>
 #include <loglinear/rules/key_only.hpp>
 #include <numbers>

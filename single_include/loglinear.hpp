@@ -3,7 +3,7 @@
 // loglinear 0.1.0: log-linear attention, header-only, on Eigen. One file for C++20 and Eigen 3.4 or 5.
 //
 // The whole library: what loglinear/loglinear.hpp includes, and the modes chosen at run time
-// (loglinear/config.hpp and loglinear/mode_text.hpp), which a copied file could not include.
+// (loglinear/mode/attention.hpp and loglinear/mode/mode_text.hpp), which a copied file could not include.
 // Generated from the folder include/loglinear by cmake/single_header.cmake: change it there.
 //
 // MIT License
@@ -29,10 +29,10 @@
 // SOFTWARE.
 
 
-// ---- loglinear/detail/cpp20.hpp
+// ---- loglinear/detail/base/cpp20.hpp
 
-#ifndef LOGLINEAR_DETAIL_CPP20_HPP
-#define LOGLINEAR_DETAIL_CPP20_HPP
+#ifndef LOGLINEAR_DETAIL_BASE_CPP20_HPP
+#define LOGLINEAR_DETAIL_BASE_CPP20_HPP
 
 // The first thing that a compiler says about an older standard is a sentence: every header begins
 // with this one or with one that does.
@@ -41,7 +41,7 @@
 #  error "loglinear needs C++20: compile with -std=c++20, or /std:c++20 for Visual C++"
 #endif
 
-#endif  // LOGLINEAR_DETAIL_CPP20_HPP
+#endif  // LOGLINEAR_DETAIL_BASE_CPP20_HPP
 
 #include <Eigen/Core>
 #include <algorithm>
@@ -72,374 +72,10 @@
 #include <variant>
 #include <vector>
 
-// ---- loglinear/detail/error.hpp
+// ---- loglinear/detail/base/same_flags.hpp
 
-#ifndef LOGLINEAR_DETAIL_ERROR_HPP
-#define LOGLINEAR_DETAIL_ERROR_HPP
-
-// How an error leaves the library: through `raise`, and from there through LOGLINEAR_THROW.
-
-/// What happens to an error, a `const std::exception&` whose `what()` says everything: it is
-/// thrown, or printed before std::abort() where exceptions are off (-fno-exceptions). Define this
-/// macro before the first include, the same in the whole program, to do something else; it must not
-/// return, and the program is aborted if it does.
-///
-///     #define LOGLINEAR_THROW(error) my_panic((error).what())
-#ifndef LOGLINEAR_THROW
-#  ifdef __cpp_exceptions
-#    define LOGLINEAR_THROW(error) throw error
-#  else
-#    define LOGLINEAR_THROW(error) std::fprintf(stderr, "%s\n", (error).what())
-#  endif
-#endif
-
-namespace loglinear::detail {
-
-template <class Error>
-[[noreturn]] void raise([[maybe_unused]] const Error& error) {
-  LOGLINEAR_THROW(error);
-  std::abort();
-}
-
-/// What `work()` throws, or nothing. Where exceptions are off an error does not come back.
-template <class Work>
-[[nodiscard]] std::exception_ptr caught(Work work) {
-#ifdef __cpp_exceptions
-  try {
-    work();
-  } catch (...) {
-    return std::current_exception();
-  }
-#else
-  work();
-#endif
-  return nullptr;
-}
-
-/// Calls `work()`, and `handle(error)` with the `Error` that it throws.
-template <class Error, class Work, class Handle>
-void handling(Work work, [[maybe_unused]] Handle handle) {
-#ifdef __cpp_exceptions
-  try {
-    work();
-  } catch (const Error& error) {
-    handle(error);
-  }
-#else
-  work();
-#endif
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_ERROR_HPP
-
-// ---- loglinear/detail/decimal.hpp
-
-#ifndef LOGLINEAR_DETAIL_DECIMAL_HPP
-#define LOGLINEAR_DETAIL_DECIMAL_HPP
-
-// Numbers as text for messages: the shortest decimal that reads back as the same number. The
-// standard library's way brings tables of 100 KB, or follows the locale.
-
-namespace loglinear::detail {
-
-/// A natural number below 2^1280, for exact arithmetic on any double: none needs more than 1140
-/// bits.
-class Natural {
- public:
-  constexpr explicit Natural(std::uint64_t value)
-      : words_{static_cast<std::uint32_t>(value), static_cast<std::uint32_t>(value >> 32)} {}
-
-  constexpr void multiply(std::uint32_t factor) {
-    std::uint64_t carry = 0;
-    for (std::uint32_t& word : words_) {
-      carry += std::uint64_t{word} * factor;
-      word = static_cast<std::uint32_t>(carry);
-      carry >>= 32;
-    }
-  }
-  constexpr void shift(int bits) {  // multiplies by 2^bits
-    for (; bits >= 31; bits -= 31) multiply(std::uint32_t{1} << 31);
-    multiply(std::uint32_t{1} << bits);
-  }
-  constexpr void add(const Natural& other) {
-    std::uint64_t carry = 0;
-    for (std::size_t i = 0; i < words_.size(); ++i) {
-      carry += std::uint64_t{words_[i]} + other.words_[i];
-      words_[i] = static_cast<std::uint32_t>(carry);
-      carry >>= 32;
-    }
-  }
-  constexpr void subtract(const Natural& other) {  // one that is not larger
-    std::uint64_t borrow = 0;
-    for (std::size_t i = 0; i < words_.size(); ++i) {
-      const std::uint64_t difference = std::uint64_t{words_[i]} - other.words_[i] - borrow;
-      words_[i] = static_cast<std::uint32_t>(difference);
-      borrow = difference >> 63;
-    }
-  }
-  /// Negative, 0 or positive, as the first is smaller, the same or larger.
-  [[nodiscard]] static constexpr int compare(const Natural& a, const Natural& b) {
-    for (std::size_t i = a.words_.size(); i-- > 0;) {
-      if (a.words_[i] != b.words_[i]) return a.words_[i] < b.words_[i] ? -1 : 1;
-    }
-    return 0;
-  }
-
- private:
-  std::array<std::uint32_t, 40> words_;
-};
-
-/// 0.d1 d2 ... dn * 10^exponent
-struct Digits {
-  std::array<char, 20> digit{};
-  int count = 0, exponent = 0;
-};
-
-/// The shortest digits nearer to a number than to its neighbours, and of these the nearest: the
-/// free-format algorithm of Steele and White, 1990.
-/// \param mantissa  at least 1
-/// \param uneven    whether the lower neighbour is half as far away as the upper one
-[[nodiscard]] constexpr Digits shortest_digits(std::uint64_t mantissa, int exponent, bool uneven) {
-  // The number is rest / one; the numbers that are rounded to it reach up by above / one and down
-  // by below / one, ends included where the mantissa is even.
-  Natural rest(mantissa), one(1), above(1), below(1);
-  rest.shift(exponent > 0 ? exponent : 0);
-  above.shift(exponent > 0 ? exponent : 0);
-  one.shift(exponent < 0 ? -exponent : 0);
-  below = above;
-  rest.shift(uneven ? 2 : 1);
-  one.shift(uneven ? 2 : 1);
-  above.shift(uneven ? 1 : 0);
-  const int closed = mantissa % 2 == 0 ? 1 : 0;
-  const auto reaches_one = [&] {
-    Natural end = rest;
-    end.add(above);
-    return Natural::compare(end, one) + closed > 0;
-  };
-  const auto next_place = [&] {
-    for (Natural* number : {&rest, &above, &below}) number->multiply(10);
-  };
-  Digits found;
-  for (; reaches_one(); ++found.exponent) one.multiply(10);
-  for (;; --found.exponent) {
-    const Natural kept[] = {rest, above, below};
-    next_place();
-    if (!reaches_one()) continue;
-    rest = kept[0];
-    above = kept[1];
-    below = kept[2];
-    break;
-  }
-  for (;;) {
-    next_place();
-    char digit = '0';
-    for (; Natural::compare(rest, one) >= 0; ++digit) rest.subtract(one);
-    const bool low = Natural::compare(rest, below) - closed < 0, high = reaches_one();
-    if (low || high) {
-      Natural twice = rest;
-      twice.multiply(2);
-      const int half = Natural::compare(twice, one);
-      if (high && (!low || half > 0 || (half == 0 && digit % 2 != 0))) ++digit;
-    }
-    found.digit[static_cast<std::size_t>(found.count++)] = digit;
-    if (low || high) return found;
-  }
-}
-
-/// A float or a double as text.
-class Decimal {
- public:
-  constexpr explicit Decimal(double value) { write(value); }
-  constexpr explicit Decimal(float value) { write(value); }
-
-  [[nodiscard]] constexpr std::string_view text() const {
-    return {text_.data(), static_cast<std::size_t>(size_)};
-  }
-
- private:
-  template <class Float>
-  constexpr void write(Float value) {
-    static_assert(std::numeric_limits<Float>::is_iec559 && sizeof(Float) <= 8);
-    using Bits = std::conditional_t<sizeof(Float) == 8, std::uint64_t, std::uint32_t>;
-    constexpr int width = std::numeric_limits<Float>::digits - 1;  // of the stored mantissa
-    constexpr Bits hidden = Bits{1} << width;
-    constexpr int special = 2 * std::numeric_limits<Float>::max_exponent - 1;
-    const Bits bits = std::bit_cast<Bits>(value);
-    const Bits fraction = bits % hidden;
-    const int exponent = static_cast<int>(bits >> width) & special;
-    if (exponent == special && fraction != 0) return put("nan");
-    if (bits >> (8 * sizeof(Float) - 1) != 0) put("-");
-    if (exponent == special) return put("inf");
-    if (exponent == 0 && fraction == 0) return put("0");
-    constexpr int bias = std::numeric_limits<Float>::max_exponent - 1 + width;
-    put(shortest_digits(exponent == 0 ? fraction : fraction + hidden,
-                        (exponent == 0 ? 1 : exponent) - bias, fraction == 0 && exponent > 1));
-  }
-
-  constexpr void put(char c) { text_[static_cast<std::size_t>(size_++)] = c; }
-  constexpr void put(std::string_view text) {
-    for (const char c : text) put(c);
-  }
-  constexpr void put_zeros(int count) {
-    for (int i = 0; i < count; ++i) put('0');
-  }
-  constexpr void put(const Digits& number, int first, int end) {
-    for (int i = first; i < end; ++i) put(number.digit[static_cast<std::size_t>(i)]);
-  }
-  /// Numbers from 0.0001 to 10^16 are written out, others have an exponent.
-  constexpr void put(const Digits& number) {
-    const int point = number.exponent, count = number.count;
-    if (point > -4 && point <= 0) {
-      put("0.");
-      put_zeros(-point);
-      return put(number, 0, count);
-    }
-    const bool is_written_out = point > 0 && point <= 16;
-    const int whole = !is_written_out ? 1 : point < count ? point : count;
-    put(number, 0, whole);
-    if (is_written_out) put_zeros(point - whole);
-    if (count > whole) put('.');
-    put(number, whole, count);
-    if (is_written_out) return;
-    int exponent = point - 1;
-    put(exponent < 0 ? "e-" : "e+");
-    if (exponent < 0) exponent = -exponent;
-    if (exponent >= 100) put(static_cast<char>('0' + exponent / 100));
-    put(static_cast<char>('0' + exponent / 10 % 10));
-    put(static_cast<char>('0' + exponent % 10));
-  }
-
-  std::array<char, 32> text_{};
-  int size_ = 0;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_DECIMAL_HPP
-
-// ---- loglinear/detail/text.hpp
-
-#ifndef LOGLINEAR_DETAIL_TEXT_HPP
-#define LOGLINEAR_DETAIL_TEXT_HPP
-
-// Messages put together from words and numbers, the same under every locale.
-
-namespace loglinear::detail {
-
-template <class Scalar>
-[[nodiscard]] double to_double(const Scalar& value);  // in types.hpp
-
-#ifdef __cpp_exceptions
-using TextStorage = std::string;
-#else
-/// A string of at most 511 characters, the rest is lost: where exceptions are off a message takes
-/// no heap, and no code that throws.
-class TextStorage {
- public:
-  void append(std::string_view text) {
-    for (const char c : text) {
-      if (size_ + 1 < characters_.size()) characters_[size_++] = c;
-    }
-  }
-  [[nodiscard]] const char* c_str() const { return characters_.data(); }
-  [[nodiscard]] operator std::string_view() const { return {characters_.data(), size_}; }
-
- private:
-  std::array<char, 512> characters_{};
-  std::size_t size_ = 0;
-};
-#endif
-
-/// Its parts one after the other: `Text("at most ", n, " tokens")`. Numbers are written in the
-/// shortest way that reads back as the same number.
-class Text {
- public:
-  template <class... Parts>
-  explicit Text(const Parts&... parts) {
-    (append(parts), ...);
-  }
-
-  [[nodiscard]] const char* c_str() const { return storage_.c_str(); }
-  [[nodiscard]] operator std::string_view() const { return storage_; }
-
- private:
-  template <class Part>
-  void append(const Part& part) {
-    if constexpr (std::is_convertible_v<const Part&, std::string_view>) {
-      storage_.append(static_cast<std::string_view>(part));
-    } else if constexpr (std::is_integral_v<Part>) {
-      append_integer(part);
-    } else if constexpr (std::is_same_v<Part, float>) {
-      storage_.append(Decimal(part).text());
-    } else {
-      storage_.append(Decimal(to_double(part)).text());
-    }
-  }
-  template <class Integer>
-  void append_integer(Integer value) {
-    std::array<char, 24> digits;
-    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), +value).ptr;
-    storage_.append({digits.data(), static_cast<std::size_t>(end - digits.data())});
-  }
-
-  TextStorage storage_{};
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_TEXT_HPP
-
-// ---- loglinear/detail/fail.hpp
-
-#ifndef LOGLINEAR_DETAIL_FAIL_HPP
-#define LOGLINEAR_DETAIL_FAIL_HPP
-
-// How an argument is refused. Needs no Eigen, and no streams, locales or heap where exceptions are
-// off.
-
-namespace loglinear::detail {
-
-#ifndef __cpp_exceptions
-/// Stands for std::invalid_argument where exceptions are off, for that brings 70 KB of code along.
-class InvalidArgument final : public std::exception {
- public:
-  explicit InvalidArgument(const Text& text) : text_(text) {}
-  [[nodiscard]] const char* what() const noexcept override { return text_.c_str(); }
-
- private:
-  Text text_;
-};
-#endif
-
-[[noreturn, gnu::cold, gnu::noinline]] inline void fail_with(std::string_view argument,
-                                                             std::string_view value,
-                                                             std::string_view legal) {
-  const Text text("loglinear: ", argument, " is ", value, "; it must be ", legal);
-#ifdef __cpp_exceptions
-  raise(std::invalid_argument(text.c_str()));
-#else
-  raise(InvalidArgument(text));
-#endif
-}
-
-/// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>". What is legal may
-/// come in parts, words and numbers.
-template <class Value, class... Legal>
-[[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
-                                                 const Legal&... legal) {
-  fail_with(argument, Text(value), Text(legal...));
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_FAIL_HPP
-
-// ---- loglinear/detail/same_flags.hpp
-
-#ifndef LOGLINEAR_DETAIL_SAME_FLAGS_HPP
-#define LOGLINEAR_DETAIL_SAME_FLAGS_HPP
+#ifndef LOGLINEAR_DETAIL_BASE_SAME_FLAGS_HPP
+#define LOGLINEAR_DETAIL_BASE_SAME_FLAGS_HPP
 
 // All source files of a program must be compiled with the same flags where these change what the
 // templates of Eigen and of this library become: instruction set, sizes and alignments, exceptions,
@@ -578,12 +214,12 @@ inline bool require_same_flags() {
 
 #endif
 
-#endif  // LOGLINEAR_DETAIL_SAME_FLAGS_HPP
+#endif  // LOGLINEAR_DETAIL_BASE_SAME_FLAGS_HPP
 
-// ---- loglinear/detail/types.hpp
+// ---- loglinear/detail/base/types.hpp
 
-#ifndef LOGLINEAR_DETAIL_TYPES_HPP
-#define LOGLINEAR_DETAIL_TYPES_HPP
+#ifndef LOGLINEAR_DETAIL_BASE_TYPES_HPP
+#define LOGLINEAR_DETAIL_BASE_TYPES_HPP
 
 // Eigen spellings used throughout, and conversions between scalars.
 
@@ -675,12 +311,12 @@ template <class Derived>
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_TYPES_HPP
+#endif  // LOGLINEAR_DETAIL_BASE_TYPES_HPP
 
-// ---- loglinear/detail/narrow_bits.hpp
+// ---- loglinear/detail/base/narrow_bits.hpp
 
-#ifndef LOGLINEAR_DETAIL_NARROW_BITS_HPP
-#define LOGLINEAR_DETAIL_NARROW_BITS_HPP
+#ifndef LOGLINEAR_DETAIL_BASE_NARROW_BITS_HPP
+#define LOGLINEAR_DETAIL_BASE_NARROW_BITS_HPP
 
 // A whole packet of float from as many half or bfloat16 numbers, and back: rounded to nearest, ties
 // to even, infinite what is too large, NaN what is NaN. Bits do not depend on whether the processor
@@ -831,12 +467,12 @@ inline void widen_pair(const Eigen::half* from, Packet<float>& even, Packet<floa
 
 #undef LOGLINEAR_HALF_INSTRUCTIONS
 
-#endif  // LOGLINEAR_DETAIL_NARROW_BITS_HPP
+#endif  // LOGLINEAR_DETAIL_BASE_NARROW_BITS_HPP
 
-// ---- loglinear/detail/narrow.hpp
+// ---- loglinear/detail/base/narrow.hpp
 
-#ifndef LOGLINEAR_DETAIL_NARROW_HPP
-#define LOGLINEAR_DETAIL_NARROW_HPP
+#ifndef LOGLINEAR_DETAIL_BASE_NARROW_HPP
+#define LOGLINEAR_DETAIL_BASE_NARROW_HPP
 
 // Numbers that are stored narrower than they are computed with: bfloat16 and half in memory, float
 // in registers. Everything else is stored as it is.
@@ -997,715 +633,12 @@ template <class Stored, std::size_t N, class Scalar>
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_NARROW_HPP
+#endif  // LOGLINEAR_DETAIL_BASE_NARROW_HPP
 
-// ---- loglinear/detail/magnitude.hpp
+// ---- loglinear/detail/base/resize.hpp
 
-#ifndef LOGLINEAR_DETAIL_MAGNITUDE_HPP
-#define LOGLINEAR_DETAIL_MAGNITUDE_HPP
-
-// Whether numbers in memory are all finite, and how large they are: one pass on packets. Only bits
-// are looked at where a number may be infinite or NaN, so that no compiler flag removes the test
-// and no floating-point exception is raised.
-
-namespace loglinear::detail {
-
-/// Whether the passes below work on an expression: numbers with packets, piece by piece in memory.
-template <class Derived>
-inline constexpr bool has_pieces =
-    (std::is_floating_point_v<typename Derived::Scalar> ||
-     is_narrow<typename Derived::Scalar>)&&(Derived::Flags& Eigen::DirectAccessBit) != 0 &&
-    Derived::InnerStrideAtCompileTime == 1;
-
-/// Calls `visit(first, count)` for the pieces of memory in which a vector or matrix lies.
-template <class Derived, class Visit>
-void for_each_piece(const Eigen::DenseBase<Derived>& values, Visit visit) {
-  const auto& m = values.derived();
-  if (m.outerStride() == m.innerSize()) return visit(m.data(), m.size());
-  for (Index outer = 0; outer < m.outerSize(); ++outer) {
-    visit(m.data() + outer * m.outerStride(), m.innerSize());
-  }
-}
-
-/// Whether a scalar is neither infinite nor NaN.
-template <class Scalar>
-[[nodiscard]] constexpr bool is_finite(const Scalar& value) {
-  if constexpr (std::is_same_v<Scalar, double>) {
-    constexpr std::uint64_t exponent = 0x7FF0000000000000u;
-    return (std::bit_cast<std::uint64_t>(value) & exponent) != exponent;
-  } else if constexpr (std::is_same_v<Scalar, float>) {
-    constexpr std::uint32_t exponent = 0x7F800000u;
-    return (std::bit_cast<std::uint32_t>(value) & exponent) != exponent;
-  } else if constexpr (std::is_floating_point_v<Scalar>) {
-    return std::isfinite(value);
-  } else {
-    return is_finite(to_double(value));
-  }
-}
-
-/// Binary digits after the first of a number whose bits the passes below know, else 0.
-template <class Scalar>
-inline constexpr int mantissa_bits = std::is_same_v<Scalar, double>            ? 52
-                                     : std::is_same_v<Scalar, float>           ? 23
-                                     : std::is_same_v<Scalar, Eigen::half>     ? 10
-                                     : std::is_same_v<Scalar, Eigen::bfloat16> ? 7
-                                                                               : 0;
-
-/// Whether all numbers are finite. The exponent of those that are not is all ones, so that one more
-/// in its last place carries into the sign bit.
-template <class Scalar>
-[[nodiscard]] bool are_finite(const Scalar* values, Index size) {
-  Index i = 0;
-#if defined(__GNUC__)
-  constexpr int mantissa = mantissa_bits<Scalar>;
-  if constexpr (mantissa != 0) {
-    using Bits =
-        std::conditional_t<sizeof(Scalar) == 8, std::uint64_t,
-                           std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint16_t>>;
-    constexpr Index width = packet_size<float> * Index{sizeof(float)} / Index{sizeof(Scalar)};
-    using Packet = typename VectorOf<Bits, static_cast<int>(width)>::Type;
-    constexpr auto last_place = static_cast<Bits>(Bits{1} << mantissa);
-    constexpr auto magnitude = static_cast<Bits>((std::numeric_limits<Bits>::max)() >> 1);
-    Packet carries[2] = {Packet{}, Packet{}};
-    for (; i + 2 * width <= size; i += 2 * width) {
-      Packet even, odd;
-      std::memcpy(&even, static_cast<const void*>(values + i), sizeof even);
-      std::memcpy(&odd, static_cast<const void*>(values + i + width), sizeof odd);
-      carries[0] |= (even & magnitude) + last_place;
-      carries[1] |= (odd & magnitude) + last_place;
-    }
-    carries[0] |= carries[1];
-    Bits carry = 0;
-    for (Index n = 0; n < width; ++n) carry = static_cast<Bits>(carry | carries[0][n]);
-    if (carry > magnitude) return false;
-  }
-#endif
-  bool finite = true;
-  for (; i < size; ++i) finite = finite && is_finite(values[i]);
-  return finite;
-}
-
-/// The largest absolute value, 0 for nothing, NaN where a number is not finite.
-template <class Stored>
-[[nodiscard]] auto largest_magnitude(const Stored* values, Index size) {
-  using Scalar = Accumulator<Stored>;
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  constexpr Index block = 512;  // stays in the cache between the two passes
-  Scalar magnitude(0);
-  for (Index first = 0; first < size; first += block) {
-    const Index end = (std::min)(first + block, size);
-    if (!are_finite(values + first, end - first)) return std::numeric_limits<Scalar>::quiet_NaN();
-    P largest = ei::pset1<P>(magnitude);
-    Index i = first;
-    for (; i + width <= end; i += width) {
-      largest = ei::pmax(largest, ei::pabs(load<Scalar>(values + i)));
-    }
-    magnitude = ei::predux_max(largest);
-    for (; i < end; ++i)
-      magnitude = (std::max)(magnitude, std::abs(static_cast<Scalar>(values[i])));
-  }
-  return magnitude;
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_MAGNITUDE_HPP
-
-// ---- loglinear/detail/checks.hpp
-
-#ifndef LOGLINEAR_DETAIL_CHECKS_HPP
-#define LOGLINEAR_DETAIL_CHECKS_HPP
-
-// Run-time checks of arguments. Every failure leaves through `fail`, which names the argument, the
-// value received and the legal range.
-
-#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
-#  error "loglinear: -ffast-math removes the checks for NaN; add -fno-finite-math-only"
-#endif
-
-namespace loglinear::detail {
-
-inline void require_positive(std::string_view argument, Index value) {
-  if (value < 1) fail(argument, value, "at least 1");
-}
-
-/// The largest d_model, d_k, d_v or n_heads d_v of a layer: two of them, 64 levels and the bytes of
-/// a number multiply to an Index.
-inline constexpr Index largest_length = Index{1} << (sizeof(Index) < 8 ? 20 : 26);
-
-inline void require_length(std::string_view argument, Index value) {
-  require_positive(argument, value);
-  if (value > largest_length) {
-    fail(argument, value, "at most ", largest_length);
-  }
-}
-
-inline void require_size(std::string_view argument, Index size, Index expected) {
-  if (size != expected) fail(Text("the size of ", argument), size, expected);
-}
-
-/// Whether value <= limit; NaN is not.
-[[nodiscard]] inline bool is_at_most(double value, double limit) {
-  return is_finite(value) && value <= limit;
-}
-
-/// Whether a value is no NaN, which no comparison would like.
-template <class Value>
-[[nodiscard]] bool is_number(const Value& value) {
-  if constexpr (std::is_integral_v<Value>) {
-    return true;
-  } else {
-    return !std::isnan(to_double(value));
-  }
-}
-
-template <class Value, class Bound>
-void require_between(std::string_view argument, const Value& value, const Bound& low,
-                     const Bound& high) {
-  if (is_number(value) && value >= low && value <= high) return;
-  fail(argument, value, "between ", low, " and ", high);
-}
-
-/// Whether all coefficients of a vector or matrix are finite.
-template <class Derived>
-[[nodiscard]] bool all_finite(const Eigen::DenseBase<Derived>& values) {
-  bool finite = true;
-  if constexpr (has_pieces<Derived>) {
-    for_each_piece(
-        values, [&](const auto* from, Index size) { finite = finite && are_finite(from, size); });
-  } else {
-    for (Index j = 0; j < values.cols(); ++j) {
-      for (Index i = 0; i < values.rows(); ++i) {
-        finite = finite && is_finite(values.derived().coeff(i, j));
-      }
-    }
-  }
-  return finite;
-}
-
-/// Throws unless one number is finite.
-inline void require_finite_value(std::string_view argument, double value) {
-  if (!is_finite(value)) fail(argument, value, "finite");
-}
-
-/// Throws unless all coefficients are finite; names the first that is not.
-template <class Derived>
-void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& values) {
-  if (all_finite(values)) return;
-  for (Index j = 0; j < values.cols(); ++j) {
-    for (Index i = 0; i < values.rows(); ++i) {
-      if (is_finite(values.derived().coeff(i, j))) continue;
-      const Text name =
-          values.cols() > 1 ? Text(argument, "[", i, ", ", j, "]") : Text(argument, "[", i, "]");
-      fail(name, to_double(values.derived().coeff(i, j)), "finite");
-    }
-  }
-}
-
-template <class Keys, class Values>
-void require_finite_leaf(const Keys& keys, const Values& values) {
-  require_finite("a written key", keys);
-  require_finite("a written value", values);
-}
-
-/// Magnitudes above this are refused before they are written: two of them still add up to a finite
-/// number.
-template <class Scalar>
-[[nodiscard]] constexpr double magnitude_limit() {
-  if constexpr (std::is_same_v<Scalar, float>) {
-    return static_cast<double>((std::numeric_limits<float>::max)()) / 4;
-  } else if constexpr (std::is_floating_point_v<Scalar>) {
-    return (std::numeric_limits<double>::max)() / 4;
-  } else {
-    return to_double(Eigen::NumTraits<Scalar>::highest()) / 4;
-  }
-}
-
-/// The larger of two magnitudes; NaN where one of them is not finite.
-[[nodiscard]] inline double larger_magnitude(double a, double b) {
-  if (!is_finite(a) || !is_finite(b)) return std::numeric_limits<double>::quiet_NaN();
-  return (std::max)(a, b);
-}
-
-/// The largest absolute value, as a double; 0 for nothing, NaN where a coefficient is not finite.
-template <class Derived>
-[[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
-  double largest = 0;
-  if constexpr (has_pieces<Derived>) {
-    for_each_piece(values, [&](const auto* from, Index size) {
-      largest = larger_magnitude(largest, to_double(largest_magnitude(from, size)));
-    });
-  } else {
-    for (Index j = 0; j < values.cols(); ++j) {
-      for (Index i = 0; i < values.rows(); ++i) {
-        largest = larger_magnitude(largest, std::abs(to_double(values.derived().coeff(i, j))));
-      }
-    }
-  }
-  return largest;
-}
-
-/// The Frobenius norm of a vector or matrix, also where its square would overflow or underflow; not
-/// finite where a coefficient is not. Eigen's stableNorm multiplies by 1 over the largest
-/// coefficient: that of the largest numbers is denormal, and is 0 where those are flushed.
-template <class Derived>
-[[nodiscard]] double stable_norm(const Eigen::MatrixBase<Derived>& values) {
-  using Scalar = typename Derived::Scalar;
-  using std::sqrt;
-  constexpr double safe = std::is_same_v<Scalar, float> ? 0x1p40 : 0x1p300;
-  const double largest = max_abs(values);
-  if (!is_finite(largest) || is_exactly(largest, 0.0)) return largest;
-  if (largest < safe && largest > 1 / safe) return to_double(sqrt(values.squaredNorm()));
-  return largest * to_double(sqrt((values / static_cast<Scalar>(largest)).squaredNorm()));
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_CHECKS_HPP
-
-// ---- loglinear/detail/flush_to_zero.hpp
-
-#ifndef LOGLINEAR_DETAIL_FLUSH_TO_ZERO_HPP
-#define LOGLINEAR_DETAIL_FLUSH_TO_ZERO_HPP
-
-// Denormal numbers are those below the smallest normal one, 1e-38 in float. Many processors take a
-// hundred times as long over each of them, and a stream that fades away ends in them. So the
-// library takes them for zero, operands as well as results, for as long as a call of it lasts.
-//
-// LOGLINEAR_KEEP_DENORMALS leaves the processor's mode alone. So does the library for scalars other
-// than float and double, and on processors that are not known here.
-
-#if !defined(LOGLINEAR_KEEP_DENORMALS) && defined(__GNUC__)
-#  if defined(__SSE2_MATH__) && (defined(__x86_64__) || defined(__SSE3__))
-#    define LOGLINEAR_FLUSHES_BY_MXCSR
-#  elif defined(__aarch64__)
-#    define LOGLINEAR_FLUSHES_BY_FPCR
-#  elif defined(__arm__) && defined(__ARM_FP) && !defined(__SOFTFP__)
-#    define LOGLINEAR_FLUSHES_BY_FPSCR
-#  endif
-#endif
-
-namespace loglinear::detail {
-
-/// The register of this thread that says how floating-point numbers are computed. The bits of
-/// `flush` take denormal numbers for zero. Others are flags that operations raise meanwhile.
-struct FloatingPointControl {
-#if defined(LOGLINEAR_FLUSHES_BY_MXCSR)
-  static constexpr bool can_flush = true;
-  using Word = unsigned;
-  static constexpr Word flush = 0x8040;  // results (FTZ) and operands (DAZ)
-  [[nodiscard]] static Word read() noexcept {
-    Word word;
-    __asm__ volatile("stmxcsr %0" : "=m"(word) : : "memory");
-    return word;
-  }
-  static void write(Word word) noexcept {
-    __asm__ volatile("ldmxcsr %0" : : "m"(word) : "memory");
-  }
-#elif defined(LOGLINEAR_FLUSHES_BY_FPCR)
-  static constexpr bool can_flush = true;
-  using Word = unsigned long;
-  static constexpr Word flush = 1ul << 24;  // FZ, both
-  [[nodiscard]] static Word read() noexcept {
-    Word word;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(word) : : "memory");
-    return word;
-  }
-  static void write(Word word) noexcept {
-    __asm__ volatile("msr fpcr, %0" : : "r"(word) : "memory");
-  }
-#elif defined(LOGLINEAR_FLUSHES_BY_FPSCR)
-  static constexpr bool can_flush = true;
-  using Word = unsigned;
-  static constexpr Word flush = 1u << 24;  // FZ, both
-  [[nodiscard]] static Word read() noexcept {
-    Word word;
-    __asm__ volatile("vmrs %0, fpscr" : "=r"(word) : : "memory");
-    return word;
-  }
-  static void write(Word word) noexcept {
-    __asm__ volatile("vmsr fpscr, %0" : : "r"(word) : "memory");
-  }
-#else
-  static constexpr bool can_flush = false;
-  using Word = unsigned;
-  static constexpr Word flush = 0;
-  [[nodiscard]] static Word read() noexcept {
-    return 0;
-  }
-  static void write(Word) noexcept {}
-#endif
-};
-
-/// Whether `FlushToZero<Scalar>` does anything.
-template <class Scalar>
-inline constexpr bool flushes_to_zero = FloatingPointControl::can_flush &&
-                                        (std::is_same_v<Scalar, float> ||
-                                         std::is_same_v<Scalar, double>);
-
-/// While it lives, this thread takes denormal numbers for zero. It leaves the mode as it found it,
-/// with the exception flags that operations have raised meanwhile. One inside another costs a look
-/// at the register.
-///
-/// A thread takes over the mode of the one that starts it and keeps it: pause while others start.
-template <class Scalar>
-class FlushToZero {
-  using Control = FloatingPointControl;
-
- public:
-  FlushToZero() noexcept { resume(); }
-  FlushToZero(const FlushToZero&) = delete;
-  FlushToZero& operator=(const FlushToZero&) = delete;
-  ~FlushToZero() { pause(); }
-
-  /// Back to the mode that it found.
-  void pause() noexcept {
-    if constexpr (flushes_to_zero<Scalar>) {
-      if (added_ != 0) Control::write(Control::read() & ~added_);
-    }
-  }
-  void resume() noexcept {
-    if constexpr (flushes_to_zero<Scalar>) {
-      const Control::Word before = Control::read();
-      added_ = Control::flush & ~before;
-      if (added_ != 0) Control::write(before | Control::flush);
-    }
-  }
-
- private:
-  Control::Word added_ = 0;  // the bits that were not set before
-};
-
-}  // namespace loglinear::detail
-
-#undef LOGLINEAR_FLUSHES_BY_MXCSR
-#undef LOGLINEAR_FLUSHES_BY_FPCR
-#undef LOGLINEAR_FLUSHES_BY_FPSCR
-
-#endif  // LOGLINEAR_DETAIL_FLUSH_TO_ZERO_HPP
-
-// ---- loglinear/detail/parts.hpp
-
-#ifndef LOGLINEAR_DETAIL_PARTS_HPP
-#define LOGLINEAR_DETAIL_PARTS_HPP
-
-// The way into a class for what stores an object and brings it back, see checkpoint.hpp. A class
-// names its parts in one static member:
-//
-//     template <class Self, class Visit>
-//     static void visit(Self& self, Visit&& part) {
-//       part("count", self.count_);               // numbers
-//       part("values", self.values_.head(n));     // Eigen vectors, matrices and views of them
-//       part("inside", self.inside_);             // objects that have parts; "" adds no name
-//     }
-//
-// everything on which the object's future depends, and nothing else. A const Self is read. Any
-// other is written to, part by part in this order; therefore numbers stand before the parts whose
-// sizes depend on them and are checked in between, and in the end `visit` checks the class
-// invariants. It throws std::invalid_argument, and the object is then good for nothing: it should
-// be a copy.
-
-namespace loglinear::detail {
-
-/// A friend of each such class.
-struct Parts {
-  template <class Object, class... Arguments>
-  static void visit(Object& object, Arguments&&... arguments) {
-    std::remove_const_t<Object>::visit(object, std::forward<Arguments>(arguments)...);
-  }
-};
-
-/// Whether `visit` writes to the parts.
-template <class Self>
-inline constexpr bool is_written = !std::is_const_v<Self>;
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_PARTS_HPP
-
-// ---- loglinear/detail/kernels/row_updates.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_ROW_UPDATES_HPP
-#define LOGLINEAR_DETAIL_KERNELS_ROW_UPDATES_HPP
-
-// Rows scaled, and updates of rank one.
-
-namespace loglinear::detail {
-
-/// rows[j] = factor factors rows[j] - found[j] u, where factors is 1 for all if it is null.
-template <class Scalar>
-void update_rows(Scalar* m, Index rows, Index columns, Index stride, const Scalar& factor,
-                 const Scalar* factors, const Scalar* u, const Scalar* found) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  for (Index j = 0; j < rows; ++j, m += stride) {
-    const P minus = ei::pset1<P>(-found[j]), common = ei::pset1<P>(factor);
-    Index i = 0;
-    for (; i + width <= columns; i += width) {
-      P old = ei::pmul(common, ei::ploadu<P>(m + i));
-      if (factors != nullptr) old = ei::pmul(old, ei::ploadu<P>(factors + i));
-      ei::pstoreu(m + i, ei::pmadd(minus, ei::ploadu<P>(u + i), old));
-    }
-    for (; i < columns; ++i) {
-      m[i] *= factor;
-      if (factors != nullptr) m[i] *= factors[i];
-      m[i] -= found[j] * u[i];
-    }
-  }
-}
-
-/// m[i][j] = scale(i) m[i][j] + c[i] v[j] for N packets of columns at a time, v in registers.
-template <int N, class Scalar, class ScaleOfRow>
-void scale_and_add_outer_from(Scalar* m, Index first, Index rows, Index columns, Index stride,
-                              const ScaleOfRow& scale, const Scalar* c, const Scalar* v) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  for (; first + N * width <= columns; first += N * width) {
-    P along[array_size(N)];
-    for (int n = 0; n < N; ++n) along[n] = ei::ploadu<P>(v + first + n * width);
-    Scalar* row = m + first;
-    for (Index i = 0; i < rows; ++i, row += stride) {
-      const P old = ei::pset1<P>(scale(i)), factor = ei::pset1<P>(c[i]);
-      for (int n = 0; n < N; ++n) {
-        Scalar* const at = row + n * width;
-        ei::pstoreu(at, ei::pmadd(factor, along[n], ei::pmul(old, ei::ploadu<P>(at))));
-      }
-    }
-  }
-  if constexpr (N > 1) {
-    scale_and_add_outer_from<N / 2>(m, first, rows, columns, stride, scale, c, v);
-  } else {
-    for (Index i = 0; i < rows && first < columns; ++i) {
-      const Scalar scale_of_row = scale(i);
-      for (Index j = first; j < columns; ++j) {
-        m[i * stride + j] = c[i] * v[j] + scale_of_row * m[i * stride + j];
-      }
-    }
-  }
-}
-
-/// m[i][j] = scale(i) m[i][j] + c[i] v[j], j < columns: rows scaled, then a rank-one update.
-template <class Scalar, class ScaleOfRow>
-void scale_and_add_outer(Scalar* m, Index rows, Index columns, Index stride,
-                         const ScaleOfRow& scale, const Scalar* c, const Scalar* v) {
-  scale_and_add_outer_from<8>(m, Index{0}, rows, columns, stride, scale, c, v);
-}
-
-/// m[i][j] += c[i] v[j], j < columns: a rank-one update of a row-major matrix.
-template <class Scalar>
-void add_outer(Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
-               const Scalar* v) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  for (Index i = 0; i < rows; ++i, m += stride) {
-    const P factor = ei::pset1<P>(c[i]);
-    Index j = 0;
-    for (; j + width <= columns; j += width) {
-      ei::pstoreu(m + j, ei::pmadd(factor, ei::ploadu<P>(v + j), ei::ploadu<P>(m + j)));
-    }
-    for (; j < columns; ++j) m[j] += c[i] * v[j];
-  }
-}
-
-/// m[i][j] *= scale_of(i) of_column[j], the latter 1 for all where it is null.
-template <class Stored, class Scalar, class ScaleOfRow>
-void scale(Stored* m, Index rows, Index columns, Index stride, ScaleOfRow scale_of,
-           const Scalar* of_column) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  for (Index i = 0; i < rows; ++i, m += stride) {
-    const Scalar scale_of_row = scale_of(i);
-    const P factor = ei::pset1<P>(scale_of_row);
-    const auto scaled_at = [&](Index j) {
-      const P scaled = ei::pmul(factor, load<Scalar>(m + j));
-      return of_column == nullptr ? scaled : ei::pmul(scaled, load<Scalar>(of_column + j));
-    };
-    Index j = 0;
-    if (columns >= width) {  // the last packet, which may overlap the one before it
-      const P last = scaled_at(columns - width);
-      for (; j + width < columns; j += width) store<Scalar>(m + j, scaled_at(j));
-      store<Scalar>(m + columns - width, last);
-      continue;
-    }
-    for (; j < columns; ++j) {
-      Scalar scaled = scale_of_row * static_cast<Scalar>(m[j]);
-      if (of_column != nullptr) scaled *= of_column[j];
-      m[j] = static_cast<Stored>(scaled);
-    }
-  }
-}
-
-/// to[j] = c from[j], added to to[j] if `Add`: a bucket of one leaf, row by row.
-template <bool Add, class Scalar>
-void scaled_row(const Scalar& c, const Scalar* from, Index size, Scalar* to) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  const P factor = ei::pset1<P>(c), zero = ei::pset1<P>(Scalar(0));
-  Index j = 0;
-  for (; j + width <= size; j += width) {
-    const P old = Add ? ei::ploadu<P>(to + j) : zero;
-    ei::pstoreu(to + j, ei::pmadd(factor, ei::ploadu<P>(from + j), old));
-  }
-  for (; j < size; ++j) to[j] = c * from[j] + (Add ? to[j] : Scalar(0));
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_ROW_UPDATES_HPP
-
-// ---- loglinear/detail/kernels/weighted_rows.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
-
-// m^T c of row-major matrices. This and the other kernels are the inner loops of a token, on raw
-// row-major memory: on Eigen's packets, so that one text serves every instruction set and every
-// scalar (a scalar without packets is its own packet of one). They never parallelise, never
-// allocate and add in a fixed order.
-//
-// Memory is read in the order in which it lies, a whole row of a block before the next: rows that
-// take turns cost hardware prefetchers half their speed.
-
-namespace loglinear::detail {
-
-/// A matrix to be read as `Sums` weighted sums of its rows, scale sum_i weights[i] rows[i], i <
-/// count.
-template <class Stored, class Scalar, std::size_t Sums = 1>
-struct WeightedRows {
-  const Stored* rows;
-  Index count;
-  std::array<const Scalar*, Sums> weights;
-  Scalar scale;
-};
-
-/// out[j] = the weighted sums of rows of all terms together, for N packets of columns from `first`
-/// on, added to out if `Add`. The sums stay in registers while all rows of all terms pass by; fewer
-/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
-template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
-void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                         Index stride, const std::array<Scalar*, Sums>& out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr int chains = N >= Chains ? 1 : Chains / N;
-  P sums[Sums][array_size(chains)][array_size(N)];
-  for (std::size_t s = 0; s < Sums; ++s) {
-    for (int c = 0; c < chains; ++c) {
-      for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
-    }
-    if (Add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
-  }
-  const auto add_row = [&](const auto& term, const Stored* row, Index i, auto c) {
-    for (std::size_t s = 0; s < Sums; ++s) {  // loaded for each sum: few registers are left
-      const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));
-      for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
-        sums[s][c][n] = ei::pmadd(weight, packet, sums[s][c][n]);
-      });
-    }
-  };
-  for (int t = 0; t < count; ++t) {
-    const WeightedRows<Stored, Scalar, Sums> term = terms[t];
-    const Stored* row = term.rows + first;
-    Index i = 0;
-    for (; i + chains <= term.count; i += chains, row += chains * stride) {
-      // Unrolled, or else the sums would not stay in registers.
-      [&]<int... C>(std::integer_sequence<int, C...>) {
-        (add_row(term, row + C * stride, i + C, std::integral_constant<int, C>{}), ...);
-      }
-      (std::make_integer_sequence<int, chains>{});
-    }
-    for (; i < term.count; ++i, row += stride)
-      add_row(term, row, i, std::integral_constant<int, 0>{});
-  }
-  for (std::size_t s = 0; s < Sums; ++s) {
-    for (int n = 0; n < N; ++n) {
-      for (int c = 1; c < chains; ++c) sums[s][0][n] = ei::padd(sums[s][0][n], sums[s][c][n]);
-    }
-    store_from_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
-  }
-}
-
-/// All columns from `first` on, N packets at a time as long as there are so many, then fewer.
-template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
-void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                        Index columns, Index stride, const std::array<Scalar*, Sums>& out) {
-  constexpr Index width = packet_size<Scalar>;
-  for (; first + N * width <= columns; first += N * width) {
-    weighted_rows_block<N, Add, Chains>(terms, count, first, stride, out);
-  }
-  // One pass rather than several over long rows: half a row after the other is no order of memory.
-  if constexpr (N == 16 && Chains == 1) {
-    const Index packets = (columns - first) / width;
-    if (packets >= 10) {
-      if (packets >= 14) {
-        weighted_rows_block<14, Add, Chains>(terms, count, first, stride, out);
-      } else if (packets >= 12) {
-        weighted_rows_block<12, Add, Chains>(terms, count, first, stride, out);
-      } else {
-        weighted_rows_block<10, Add, Chains>(terms, count, first, stride, out);
-      }
-      first += packets / 2 * 2 * width;
-    }
-  }
-  if constexpr (N > 1) {
-    weighted_rows_from<N / 2, Add, Chains>(terms, count, first, columns, stride, out);
-  } else if (first < columns) {
-    Scalar buffer[packet_length<Scalar>];
-    for (std::size_t s = 0; s < Sums; ++s) {
-      if (!Add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
-      for (int t = 0; t < count; ++t) {
-        const auto& [m, rows, weights, scale] = terms[t];
-        for (Index i = 0; i < rows; ++i) {
-          const Scalar weight = scale * weights[s][i];
-          const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
-          for (Index j = first; j < columns; ++j) out[s][j] += weight * rest[j - first];
-        }
-      }
-    }
-  }
-}
-
-/// out[j] = sum over the terms of scale sum_i weights[i] rows[i][j], j < columns, added to out if
-/// `Add`: `sum_l lambda_l m_l^T c_l` over matrices of one width, in one pass over each. With one
-/// chain the rounding of a column depends on nothing but whether it lies in a whole packet.
-template <bool Add = false, int Chains = 4, class Stored, class Scalar>
-void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
-                   Index stride, Scalar* out) {
-  weighted_rows_from<widest_block<Scalar>, Add, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
-                                                                           stride, {out});
-}
-
-/// The same of one matrix, `m^T c`.
-template <bool Add = false, int Chains = 4, class Stored, class Scalar>
-void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
-                   Scalar* out) {
-  const WeightedRows<Stored, Scalar> term{m, rows, {c}, Scalar(1)};
-  weighted_rows<Add, Chains>(&term, 1, columns, stride, out);
-}
-
-/// The same with two vectors at once, `m^T c` and `m^T d`.
-template <bool Add = false, int Chains = 4, class Scalar>
-void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
-                        const Scalar* d, Scalar* out_c, Scalar* out_d) {
-  const WeightedRows<Scalar, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
-  weighted_rows_from<widest_block<Scalar> / 2, Add, Chains, Scalar, Scalar, 2>(
-      &term, 1, 0, columns, stride, {out_c, out_d});
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
-
-// ---- loglinear/detail/resize.hpp
-
-#ifndef LOGLINEAR_DETAIL_RESIZE_HPP
-#define LOGLINEAR_DETAIL_RESIZE_HPP
+#ifndef LOGLINEAR_DETAIL_BASE_RESIZE_HPP
+#define LOGLINEAR_DETAIL_BASE_RESIZE_HPP
 
 // Another size for a matrix that has one. Eigen's own `resize`, and with it assignment, frees the
 // old memory before it allocates the new; where that throws, the matrix would free the old memory
@@ -1736,12 +669,12 @@ void assign(Plain& to, const Eigen::MatrixBase<From>& from) {
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_RESIZE_HPP
+#endif  // LOGLINEAR_DETAIL_BASE_RESIZE_HPP
 
-// ---- loglinear/detail/product.hpp
+// ---- loglinear/detail/base/product.hpp
 
-#ifndef LOGLINEAR_DETAIL_PRODUCT_HPP
-#define LOGLINEAR_DETAIL_PRODUCT_HPP
+#ifndef LOGLINEAR_DETAIL_BASE_PRODUCT_HPP
+#define LOGLINEAR_DETAIL_BASE_PRODUCT_HPP
 
 // Matrix products of the sequence form: operands of some 64 to 128 rows and columns that lie in the
 // nearest caches, so nothing is packed. A tile of the result stays in registers while the rows of
@@ -1935,54 +868,2390 @@ void product(const Eigen::DenseBase<A>& a, const Eigen::DenseBase<B>& b, C&& c,
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_PRODUCT_HPP
+#endif  // LOGLINEAR_DETAIL_BASE_PRODUCT_HPP
 
-// ---- loglinear/random.hpp
+// ---- loglinear/detail/base/error.hpp
 
-#ifndef LOGLINEAR_RANDOM_HPP
-#define LOGLINEAR_RANDOM_HPP
+#ifndef LOGLINEAR_DETAIL_BASE_ERROR_HPP
+#define LOGLINEAR_DETAIL_BASE_ERROR_HPP
 
-/// \file
-/// The generator behind every initial weight: the same seed gives the same weights everywhere.
+// How an error leaves the library: through `raise`, and from there through LOGLINEAR_THROW.
 
-namespace loglinear {
+/// What happens to an error, a `const std::exception&` whose `what()` says everything: it is
+/// thrown, or printed before std::abort() where exceptions are off (-fno-exceptions). Define this
+/// macro before the first include, the same in the whole program, to do something else; it must not
+/// return, and the program is aborted if it does.
+///
+///     #define LOGLINEAR_THROW(error) my_panic((error).what())
+#ifndef LOGLINEAR_THROW
+#  ifdef __cpp_exceptions
+#    define LOGLINEAR_THROW(error) throw error
+#  else
+#    define LOGLINEAR_THROW(error) std::fprintf(stderr, "%s\n", (error).what())
+#  endif
+#endif
 
-/// Marsaglia's 64-bit xorshift (13, 7, 17) with normals by Box and Muller. Its state must never be
-/// zero. Does not allocate.
-class Xorshift64 {
+namespace loglinear::detail {
+
+template <class Error>
+[[noreturn]] void raise([[maybe_unused]] const Error& error) {
+  LOGLINEAR_THROW(error);
+  std::abort();
+}
+
+/// What `work()` throws, or nothing. Where exceptions are off an error does not come back.
+template <class Work>
+[[nodiscard]] std::exception_ptr caught(Work work) {
+#ifdef __cpp_exceptions
+  try {
+    work();
+  } catch (...) {
+    return std::current_exception();
+  }
+#else
+  work();
+#endif
+  return nullptr;
+}
+
+/// Calls `work()`, and `handle(error)` with the `Error` that it throws.
+template <class Error, class Work, class Handle>
+void handling(Work work, [[maybe_unused]] Handle handle) {
+#ifdef __cpp_exceptions
+  try {
+    work();
+  } catch (const Error& error) {
+    handle(error);
+  }
+#else
+  work();
+#endif
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_ERROR_HPP
+
+// ---- loglinear/detail/base/decimal.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_DECIMAL_HPP
+#define LOGLINEAR_DETAIL_BASE_DECIMAL_HPP
+
+// Numbers as text for messages: the shortest decimal that reads back as the same number. The
+// standard library's way brings tables of 100 KB, or follows the locale.
+
+namespace loglinear::detail {
+
+/// A natural number below 2^1280, for exact arithmetic on any double: none needs more than 1140
+/// bits.
+class Natural {
  public:
-  /// \param seed any value but 0
-  /// \throws std::invalid_argument if `seed` is 0: the generator would return zeros for ever
-  explicit Xorshift64(std::uint64_t seed) : state_(seed) {
-    if (seed == 0) detail::fail("seed", seed, "at least 1");
+  constexpr explicit Natural(std::uint64_t value)
+      : words_{static_cast<std::uint32_t>(value), static_cast<std::uint32_t>(value >> 32)} {}
+
+  constexpr void multiply(std::uint32_t factor) {
+    std::uint64_t carry = 0;
+    for (std::uint32_t& word : words_) {
+      carry += std::uint64_t{word} * factor;
+      word = static_cast<std::uint32_t>(carry);
+      carry >>= 32;
+    }
   }
-
-  /// The next 64 bits.
-  std::uint64_t next() noexcept {
-    state_ ^= state_ << 13;
-    state_ ^= state_ >> 7;
-    state_ ^= state_ << 17;
-    return state_;
+  constexpr void shift(int bits) {  // multiplies by 2^bits
+    for (; bits >= 31; bits -= 31) multiply(std::uint32_t{1} << 31);
+    multiply(std::uint32_t{1} << bits);
   }
-
-  /// Uniform in [0, 1): the upper 53 bits over 2^53.
-  double uniform() noexcept { return static_cast<double>(next() >> 11) * 0x1p-53; }
-
-  /// Standard normal, `sqrt(-2 ln u1) cos(2 pi u2)`; takes two uniforms, u1 redrawn while 0.
-  double normal() noexcept {
-    double u1 = uniform();
-    while (!(u1 > 0)) u1 = uniform();
-    const double u2 = uniform();
-    return std::sqrt(-2 * std::log(u1)) * std::cos(2 * std::numbers::pi * u2);
+  constexpr void add(const Natural& other) {
+    std::uint64_t carry = 0;
+    for (std::size_t i = 0; i < words_.size(); ++i) {
+      carry += std::uint64_t{words_[i]} + other.words_[i];
+      words_[i] = static_cast<std::uint32_t>(carry);
+      carry >>= 32;
+    }
+  }
+  constexpr void subtract(const Natural& other) {  // one that is not larger
+    std::uint64_t borrow = 0;
+    for (std::size_t i = 0; i < words_.size(); ++i) {
+      const std::uint64_t difference = std::uint64_t{words_[i]} - other.words_[i] - borrow;
+      words_[i] = static_cast<std::uint32_t>(difference);
+      borrow = difference >> 63;
+    }
+  }
+  /// Negative, 0 or positive, as the first is smaller, the same or larger.
+  [[nodiscard]] static constexpr int compare(const Natural& a, const Natural& b) {
+    for (std::size_t i = a.words_.size(); i-- > 0;) {
+      if (a.words_[i] != b.words_[i]) return a.words_[i] < b.words_[i] ? -1 : 1;
+    }
+    return 0;
   }
 
  private:
-  std::uint64_t state_;
+  std::array<std::uint32_t, 40> words_;
 };
+
+/// 0.d1 d2 ... dn * 10^exponent
+struct Digits {
+  std::array<char, 20> digit{};
+  int count = 0, exponent = 0;
+};
+
+/// The shortest digits nearer to a number than to its neighbours, and of these the nearest: the
+/// free-format algorithm of Steele and White, 1990.
+/// \param mantissa  at least 1
+/// \param uneven    whether the lower neighbour is half as far away as the upper one
+[[nodiscard]] constexpr Digits shortest_digits(std::uint64_t mantissa, int exponent, bool uneven) {
+  // The number is rest / one; the numbers that are rounded to it reach up by above / one and down
+  // by below / one, ends included where the mantissa is even.
+  Natural rest(mantissa), one(1), above(1), below(1);
+  rest.shift(exponent > 0 ? exponent : 0);
+  above.shift(exponent > 0 ? exponent : 0);
+  one.shift(exponent < 0 ? -exponent : 0);
+  below = above;
+  rest.shift(uneven ? 2 : 1);
+  one.shift(uneven ? 2 : 1);
+  above.shift(uneven ? 1 : 0);
+  const int closed = mantissa % 2 == 0 ? 1 : 0;
+  const auto reaches_one = [&] {
+    Natural end = rest;
+    end.add(above);
+    return Natural::compare(end, one) + closed > 0;
+  };
+  const auto next_place = [&] {
+    for (Natural* number : {&rest, &above, &below}) number->multiply(10);
+  };
+  Digits found;
+  for (; reaches_one(); ++found.exponent) one.multiply(10);
+  for (;; --found.exponent) {
+    const Natural kept[] = {rest, above, below};
+    next_place();
+    if (!reaches_one()) continue;
+    rest = kept[0];
+    above = kept[1];
+    below = kept[2];
+    break;
+  }
+  for (;;) {
+    next_place();
+    char digit = '0';
+    for (; Natural::compare(rest, one) >= 0; ++digit) rest.subtract(one);
+    const bool low = Natural::compare(rest, below) - closed < 0, high = reaches_one();
+    if (low || high) {
+      Natural twice = rest;
+      twice.multiply(2);
+      const int half = Natural::compare(twice, one);
+      if (high && (!low || half > 0 || (half == 0 && digit % 2 != 0))) ++digit;
+    }
+    found.digit[static_cast<std::size_t>(found.count++)] = digit;
+    if (low || high) return found;
+  }
+}
+
+/// A float or a double as text.
+class Decimal {
+ public:
+  constexpr explicit Decimal(double value) { write(value); }
+  constexpr explicit Decimal(float value) { write(value); }
+
+  [[nodiscard]] constexpr std::string_view text() const {
+    return {text_.data(), static_cast<std::size_t>(size_)};
+  }
+
+ private:
+  template <class Float>
+  constexpr void write(Float value) {
+    static_assert(std::numeric_limits<Float>::is_iec559 && sizeof(Float) <= 8);
+    using Bits = std::conditional_t<sizeof(Float) == 8, std::uint64_t, std::uint32_t>;
+    constexpr int width = std::numeric_limits<Float>::digits - 1;  // of the stored mantissa
+    constexpr Bits hidden = Bits{1} << width;
+    constexpr int special = 2 * std::numeric_limits<Float>::max_exponent - 1;
+    const Bits bits = std::bit_cast<Bits>(value);
+    const Bits fraction = bits % hidden;
+    const int exponent = static_cast<int>(bits >> width) & special;
+    if (exponent == special && fraction != 0) return put("nan");
+    if (bits >> (8 * sizeof(Float) - 1) != 0) put("-");
+    if (exponent == special) return put("inf");
+    if (exponent == 0 && fraction == 0) return put("0");
+    constexpr int bias = std::numeric_limits<Float>::max_exponent - 1 + width;
+    put(shortest_digits(exponent == 0 ? fraction : fraction + hidden,
+                        (exponent == 0 ? 1 : exponent) - bias, fraction == 0 && exponent > 1));
+  }
+
+  constexpr void put(char c) { text_[static_cast<std::size_t>(size_++)] = c; }
+  constexpr void put(std::string_view text) {
+    for (const char c : text) put(c);
+  }
+  constexpr void put_zeros(int count) {
+    for (int i = 0; i < count; ++i) put('0');
+  }
+  constexpr void put(const Digits& number, int first, int end) {
+    for (int i = first; i < end; ++i) put(number.digit[static_cast<std::size_t>(i)]);
+  }
+  /// Numbers from 0.0001 to 10^16 are written out, others have an exponent.
+  constexpr void put(const Digits& number) {
+    const int point = number.exponent, count = number.count;
+    if (point > -4 && point <= 0) {
+      put("0.");
+      put_zeros(-point);
+      return put(number, 0, count);
+    }
+    const bool is_written_out = point > 0 && point <= 16;
+    const int whole = !is_written_out ? 1 : point < count ? point : count;
+    put(number, 0, whole);
+    if (is_written_out) put_zeros(point - whole);
+    if (count > whole) put('.');
+    put(number, whole, count);
+    if (is_written_out) return;
+    int exponent = point - 1;
+    put(exponent < 0 ? "e-" : "e+");
+    if (exponent < 0) exponent = -exponent;
+    if (exponent >= 100) put(static_cast<char>('0' + exponent / 100));
+    put(static_cast<char>('0' + exponent / 10 % 10));
+    put(static_cast<char>('0' + exponent % 10));
+  }
+
+  std::array<char, 32> text_{};
+  int size_ = 0;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_DECIMAL_HPP
+
+// ---- loglinear/detail/base/text.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_TEXT_HPP
+#define LOGLINEAR_DETAIL_BASE_TEXT_HPP
+
+// Messages put together from words and numbers, the same under every locale.
+
+namespace loglinear::detail {
+
+template <class Scalar>
+[[nodiscard]] double to_double(const Scalar& value);  // in types.hpp
+
+#ifdef __cpp_exceptions
+using TextStorage = std::string;
+#else
+/// A string of at most 511 characters, the rest is lost: where exceptions are off a message takes
+/// no heap, and no code that throws.
+class TextStorage {
+ public:
+  void append(std::string_view text) {
+    for (const char c : text) {
+      if (size_ + 1 < characters_.size()) characters_[size_++] = c;
+    }
+  }
+  [[nodiscard]] const char* c_str() const { return characters_.data(); }
+  [[nodiscard]] operator std::string_view() const { return {characters_.data(), size_}; }
+
+ private:
+  std::array<char, 512> characters_{};
+  std::size_t size_ = 0;
+};
+#endif
+
+/// Its parts one after the other: `Text("at most ", n, " tokens")`. Numbers are written in the
+/// shortest way that reads back as the same number.
+class Text {
+ public:
+  template <class... Parts>
+  explicit Text(const Parts&... parts) {
+    (append(parts), ...);
+  }
+
+  [[nodiscard]] const char* c_str() const { return storage_.c_str(); }
+  [[nodiscard]] operator std::string_view() const { return storage_; }
+
+ private:
+  template <class Part>
+  void append(const Part& part) {
+    if constexpr (std::is_convertible_v<const Part&, std::string_view>) {
+      storage_.append(static_cast<std::string_view>(part));
+    } else if constexpr (std::is_integral_v<Part>) {
+      append_integer(part);
+    } else if constexpr (std::is_same_v<Part, float>) {
+      storage_.append(Decimal(part).text());
+    } else {
+      storage_.append(Decimal(to_double(part)).text());
+    }
+  }
+  template <class Integer>
+  void append_integer(Integer value) {
+    std::array<char, 24> digits;
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), +value).ptr;
+    storage_.append({digits.data(), static_cast<std::size_t>(end - digits.data())});
+  }
+
+  TextStorage storage_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_TEXT_HPP
+
+// ---- loglinear/detail/base/fail.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_FAIL_HPP
+#define LOGLINEAR_DETAIL_BASE_FAIL_HPP
+
+// How an argument is refused. Needs no Eigen, and no streams, locales or heap where exceptions are
+// off.
+
+namespace loglinear::detail {
+
+#ifndef __cpp_exceptions
+/// Stands for std::invalid_argument where exceptions are off, for that brings 70 KB of code along.
+class InvalidArgument final : public std::exception {
+ public:
+  explicit InvalidArgument(const Text& text) : text_(text) {}
+  [[nodiscard]] const char* what() const noexcept override { return text_.c_str(); }
+
+ private:
+  Text text_;
+};
+#endif
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_with(std::string_view argument,
+                                                             std::string_view value,
+                                                             std::string_view legal) {
+  const Text text("loglinear: ", argument, " is ", value, "; it must be ", legal);
+#ifdef __cpp_exceptions
+  raise(std::invalid_argument(text.c_str()));
+#else
+  raise(InvalidArgument(text));
+#endif
+}
+
+/// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>". What is legal may
+/// come in parts, words and numbers.
+template <class Value, class... Legal>
+[[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
+                                                 const Legal&... legal) {
+  fail_with(argument, Text(value), Text(legal...));
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_FAIL_HPP
+
+// ---- loglinear/fenwick.hpp
+
+#ifndef LOGLINEAR_FENWICK_HPP
+#define LOGLINEAR_FENWICK_HPP
+
+/// \file
+/// Level arithmetic: which power-of-two bucket of the past holds which token.
+///
+/// A stream of `count` tokens is kept like a binary counter: level l holds the bucket of 2^l
+/// consecutive tokens that bit l of `count` stands for (Guo et al., arXiv:2506.04761, section 2).
+/// With `max_levels` levels everything older folds into the last one. All functions are constexpr
+/// and need no Eigen. They throw std::invalid_argument unless `max_levels` is 1 to 64 and a level
+/// is one of those, and do not allocate otherwise; in a constant expression that is an error of the
+/// compiler.
+
+namespace loglinear {
+
+/// The most levels a hierarchy can have: one for each bit of a 64-bit token count.
+inline constexpr int max_level_limit = 64;
+
+namespace detail {
+
+constexpr void require_level_count(int max_levels) {
+  if (max_levels < 1 || max_levels > max_level_limit) {
+    fail("max_levels", max_levels, "between 1 and ", max_level_limit);
+  }
+}
+/// `max_levels` must have been checked.
+constexpr void require_level(int level, int max_levels) {
+  if (level < 0 || level >= max_levels) fail("level", level, "between 0 and ", max_levels - 1);
+}
+
+}  // namespace detail
+
+/// What the last level does with what it holds when a carry adds another bucket of
+/// `2^(max_levels - 1)` tokens to it.
+enum class LastLevel {
+  fold,    ///< keeps it, and adds: nothing is ever lost, only resolution
+  forget,  ///< drops it: the last level holds the newest such bucket alone
+  halve,   ///< keeps half: a bucket counts 1, 1/2, 1/4, ... as newer ones come
+};
+
+/// The fraction of what the last level holds that is left after `carries` more buckets.
+[[nodiscard]] constexpr double kept_fraction(LastLevel policy, std::uint64_t carries) noexcept {
+  if (policy == LastLevel::fold || carries == 0) return 1;
+  if (policy == LastLevel::forget || carries > 1074) return 0;  // 2^-1074: the smallest double
+  double fraction = 1;
+  for (; carries > 0; --carries) fraction /= 2;
+  return fraction;
+}
+
+/// What a read at token t sees. The three orders of the field are easily confused; every layer and
+/// every function here that reads names the one it uses.
+enum class ReadOrder {
+  /// All earlier tokens, before this token's transition: token s is at level
+  /// `bit_width(t ^ s) - 1`. M levels, M weights.
+  before_push,
+  /// Everything after this token's transition, carry and leaf: token s is at level
+  /// `bit_width((t + 1) ^ s) - 1`. M levels, M weights.
+  after_push,
+  /// The paper's order: the transition is applied and this token's own leaf stands apart as level
+  /// 0, the buckets above it: token s is at level `bit_width(t ^ s)`. M levels, M + 1 weights.
+  current_apart,
+};
+
+/// Number of level weights a read over `max_levels` levels takes: one more for `current_apart`.
+[[nodiscard]] constexpr int level_weight_count(ReadOrder order, int max_levels) {
+  detail::require_level_count(max_levels);
+  return order == ReadOrder::current_apart ? max_levels + 1 : max_levels;
+}
+
+/// The level at which the next leaf lands when `count` tokens have been pushed:
+/// `min(countr_one(count), max_levels - 1)`. All active levels below it are merged into it.
+[[nodiscard]] constexpr int landed_level(std::uint64_t count, int max_levels) {
+  detail::require_level_count(max_levels);
+  return (std::min)(std::countr_one(count), max_levels - 1);
+}
+
+/// Bit l is set iff level l holds a bucket after `count` tokens: the bits of `count`, with the last
+/// level active iff `count >= 2^(max_levels - 1)`.
+[[nodiscard]] constexpr std::uint64_t active_mask(std::uint64_t count, int max_levels) {
+  detail::require_level_count(max_levels);
+  const std::uint64_t last = std::uint64_t{1} << (max_levels - 1);
+  return (count & (last - 1)) | (count >= last ? last : 0);
+}
+
+/// Whether level `level` holds a bucket after `count` tokens.
+[[nodiscard]] constexpr bool is_active_level(std::uint64_t count, int level, int max_levels) {
+  const std::uint64_t mask = active_mask(count, max_levels);
+  detail::require_level(level, max_levels);
+  return ((mask >> level) & 1u) != 0;
+}
+
+/// Number of levels that hold a bucket after `count` tokens: the set bits of `active_mask`.
+[[nodiscard]] constexpr int active_level_count(std::uint64_t count, int max_levels) {
+  return std::popcount(active_mask(count, max_levels));
+}
+
+/// The fewest levels that hold `length` tokens without overflow, `floor(log2(length)) + 1`; 1 for
+/// an empty stream.
+[[nodiscard]] constexpr int levels_needed(std::uint64_t length) noexcept {
+  return (std::max)(1, static_cast<int>(std::bit_width(length)));
+}
+
+/// The level of token `s` seen from token `t >= s` (tokens are numbered from 0), clamped to the
+/// last level: `max_levels - 1`, or `max_levels` for `current_apart`. In the order `before_push`
+/// a token does not see itself: `s < t` there.
+[[nodiscard]] constexpr int level_of(std::uint64_t s, std::uint64_t t, ReadOrder order,
+                                     int max_levels) {
+  int level = static_cast<int>(std::bit_width(t ^ s));
+  if (order == ReadOrder::before_push) level -= 1;
+  if (order == ReadOrder::after_push) {
+    const std::uint64_t next = t + 1;  // 2^64 wraps to 0; every token is then 64 bits away
+    level = next == 0 ? max_level_limit : static_cast<int>(std::bit_width(next ^ s)) - 1;
+  }
+  return (std::min)(level, level_weight_count(order, max_levels) - 1);
+}
+
+/// The consecutive tokens `[first, first + size)` that one level holds.
+struct Bucket {
+  int level;            ///< the level that holds them
+  std::uint64_t first;  ///< the oldest token
+  std::uint64_t size;   ///< how many: 2^level, but for the last level, which also takes overflow
+};
+
+/// The bucket that level `level` holds after `count` tokens; its `size` is 0 when inactive.
+[[nodiscard]] constexpr Bucket bucket_of(std::uint64_t count, int level, int max_levels) {
+  detail::require_level_count(max_levels);
+  detail::require_level(level, max_levels);
+  const std::uint64_t unit = std::uint64_t{1} << level;
+  if (level == max_levels - 1) return {level, 0, count & ~(unit - 1)};
+  return {level, count & ~(2 * unit - 1), count & unit};
+}
+
+/// The levels that hold a bucket after `count` tokens, newest (lowest) first, for range-for:
+/// `for (int level : ActiveLevels(count, max_levels))`. One step costs one bit scan.
+class ActiveLevels {
+ public:
+  /// The levels after `count` tokens.
+  constexpr ActiveLevels(std::uint64_t count, int max_levels)
+      : mask_(active_mask(count, max_levels)) {}
+
+  /// Walks the set bits of the mask upwards.
+  class Iterator {
+   public:
+    /// At the lowest set bit of `mask`; 0 is the end.
+    constexpr explicit Iterator(std::uint64_t mask) noexcept : mask_(mask) {}
+    /// The level.
+    constexpr int operator*() const noexcept { return std::countr_zero(mask_); }
+    /// To the next level.
+    constexpr Iterator& operator++() noexcept {
+      mask_ &= mask_ - 1;
+      return *this;
+    }
+    /// Whether both are at the same level of the same stream.
+    constexpr bool operator==(const Iterator&) const noexcept = default;
+
+   private:
+    std::uint64_t mask_;
+  };
+
+  [[nodiscard]] constexpr Iterator begin() const noexcept { return Iterator(mask_); }  ///< newest
+  [[nodiscard]] constexpr Iterator end() const noexcept { return Iterator(0); }        ///< the end
+
+ private:
+  std::uint64_t mask_;
+};
+
+/// The weight index under which a read at the next token sees the bucket now at level `level`, with
+/// `count` tokens pushed: where the bucket is (`before_push`), where the carry takes it
+/// (`after_push`), or one above (`current_apart`).
+[[nodiscard]] constexpr int seen_level(ReadOrder order, int level, std::uint64_t count,
+                                       int max_levels) {
+  detail::require_level_count(max_levels);
+  detail::require_level(level, max_levels);
+  if (order == ReadOrder::current_apart) return level + 1;
+  return order == ReadOrder::after_push ? (std::max)(level, landed_level(count, max_levels))
+                                        : level;
+}
+
+/// The weight index under which a read at the next token sees that token's own leaf, or -1 where
+/// it does not (`before_push`).
+[[nodiscard]] constexpr int seen_leaf_level(ReadOrder order, std::uint64_t count, int max_levels) {
+  detail::require_level_count(max_levels);
+  if (order == ReadOrder::before_push) return -1;
+  return order == ReadOrder::after_push ? landed_level(count, max_levels) : 0;
+}
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_RANDOM_HPP
+#endif  // LOGLINEAR_FENWICK_HPP
+
+// ---- loglinear/chunks/chunk.hpp
+
+#ifndef LOGLINEAR_CHUNKS_CHUNK_HPP
+#define LOGLINEAR_CHUNKS_CHUNK_HPP
+
+// The tokens of one chunk, and where they come from. The chunkwise algorithm sees nothing else: it
+// is compiled once a scalar, whatever rule or interface fills the chunks.
+
+namespace loglinear::detail {
+
+/// When the rows of an array happen within a chunk: `rows` of them at moment `first`, as many
+/// `stride` moments later, and so on. A query sees what was written up to and including its moment.
+struct Moments {
+  Index first = 0, stride = 1, rows = 1;
+
+  [[nodiscard]] Index operator[](Index i) const { return first + i / rows * stride; }
+  /// How many of `count` rows lie before `moment`.
+  [[nodiscard]] Index count_before(Index moment, Index count) const {
+    return moment <= first ? 0 : (std::min)(count, ((moment - 1 - first) / stride + 1) * rows);
+  }
+  /// How many of `count` rows lie at or before `moment`.
+  [[nodiscard]] Index count_until(Index moment, Index count) const {
+    return count_before(moment + 1, count);
+  }
+  /// Whether row i happens at moment `first + i`.
+  [[nodiscard]] bool is_dense() const { return stride == 1 && rows == 1; }
+};
+
+/// The transition of a token, taken apart: an optional decay of every value column, and `steps`
+/// updates `D_j - u_j p_j^T` one after the other, or one decay D alone where `steps` is 0.
+struct SequenceShape {
+  Index d_k = 0, d_v = 0;
+  Index leaves = 1;            // keys and values a token writes
+  Index steps = 0;             // rank-one updates a token
+  Index decays = 0;            // coefficients of each D: 0 for D = I, 1, or d_k
+  bool decays_values = false;  // whether value columns decay too
+  bool is_delta = false;       // whether leaf j is written right after update j, and u_j is its key
+  ReadOrder order = ReadOrder::current_apart;
+
+  /// Moments a token takes: one an update.
+  [[nodiscard]] Index moments() const { return (std::max)(steps, Index{1}); }
+
+  [[nodiscard]] Moments queries_at() const {
+    return {order == ReadOrder::before_push ? -1 : moments() - 1, moments()};
+  }
+  [[nodiscard]] Moments leaves_at() const {
+    return is_delta ? Moments{0, 1} : Moments{moments() - 1, moments(), leaves};
+  }
+  [[nodiscard]] static Moments lookups_at() { return {-1, 1}; }  // p^T S of the state before
+  [[nodiscard]] static Moments removals_at() { return {0, 1}; }
+};
+
+/// The rows of a matrix where they are.
+template <class Rows>
+[[nodiscard]] RowsView<typename Rows::Scalar> view_of(const Rows& rows) {
+  static_assert(Rows::IsRowMajor);
+  return {rows.data(), rows.rows(), rows.cols(), Eigen::OuterStride<>(rows.outerStride())};
+}
+
+/// The same to be written to.
+template <class Scalar>
+using RowsTarget = Eigen::Map<RowMajorMatrix<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
+template <class Rows>
+[[nodiscard]] RowsTarget<typename std::remove_cvref_t<Rows>::Scalar> target_of(Rows&& rows) {
+  static_assert(std::remove_cvref_t<Rows>::IsRowMajor);
+  return {rows.data(), rows.rows(), rows.cols(), Eigen::OuterStride<>(rows.outerStride())};
+}
+
+/// Up to `capacity` consecutive tokens, a row each (`leaves` or `moments` rows where said so); or
+/// the gradient with respect to them, with decays as logarithms.
+template <class Scalar>
+struct Chunk {
+  Chunk(const SequenceShape& shape, Index capacity, Index weights)
+      : q(capacity, shape.d_k),
+        k(capacity * shape.leaves, shape.d_k),
+        v(capacity * shape.leaves, shape.d_v),
+        decay(shape.decays > 0 ? capacity * shape.moments() : 0, shape.decays),
+        value_decay(shape.decays_values ? capacity : 0, shape.d_v),
+        u(shape.is_delta ? 0 : capacity * shape.steps, shape.d_k),
+        p(capacity * shape.steps, shape.d_k),
+        lambda(capacity, weights),
+        out(capacity, shape.d_v) {}
+
+  RowMajorMatrix<Scalar> q;            // queries
+  RowMajorMatrix<Scalar> k, v;         // leaves
+  RowMajorMatrix<Scalar> decay;        // of each moment
+  RowMajorMatrix<Scalar> value_decay;  // of each token
+  RowMajorMatrix<Scalar> u, p;         // of each moment; u is k for delta rules
+  RowMajorMatrix<Scalar> lambda;       // level weights
+  RowMajorMatrix<Scalar> out;          // reads
+  Index tokens = 0;                    // of the capacity, those in use
+
+  /// The queries, leaves and level weights in use: those above, or where the source has them.
+  struct Views {
+    RowsView<Scalar> q, k, v, lambda;
+  };
+  [[nodiscard]] Views own_views() const {
+    const Index rows = tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
+    return {view_of(q.topRows(tokens)), view_of(k.topRows(rows)), view_of(v.topRows(rows)),
+            view_of(lambda.topRows(tokens))};
+  }
+
+  /// For a gradient: where those of the queries and leaves are to be written, and where that of the
+  /// reads is.
+  struct Targets {
+    RowsTarget<Scalar> q, k, v;
+    RowsView<Scalar> out;
+  };
+  [[nodiscard]] Targets own_targets(const RowsView<Scalar>& d_out) {
+    const Index rows = tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
+    return {target_of(q.topRows(tokens)), target_of(k.topRows(rows)), target_of(v.topRows(rows)),
+            d_out};
+  }
+};
+
+/// Fills chunks and takes what was computed from them.
+template <class Scalar>
+class TokenSource {
+ public:
+  virtual ~TokenSource() = default;
+  [[nodiscard]] virtual SequenceShape shape() const = 0;
+  [[nodiscard]] virtual Index length() const = 0;
+  /// Fills everything but `out` with the tokens from `first` on, `chunk.tokens` of them; q, k, v
+  /// and lambda need not be filled where the result says where else they are.
+  virtual typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) = 0;
+  /// Takes `chunk.out`.
+  virtual void take_out(Index first, const Chunk<Scalar>& chunk) = 0;
+  /// Says where the gradient with respect to `out` is, and where those of q, k and v are to be
+  /// written: in `gradient` or elsewhere. `chunk` is loaded.
+  virtual typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
+                                                        Chunk<Scalar>& gradient) = 0;
+  /// Takes what has been written, and everything else in `gradient`; the last such call for these
+  /// tokens.
+  virtual void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) = 0;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNK_HPP
+
+// ---- loglinear/chunks/halves.hpp
+
+#ifndef LOGLINEAR_CHUNKS_HALVES_HPP
+#define LOGLINEAR_CHUNKS_HALVES_HPP
+
+// Vector decays between pairs of rows. D(b+1..a) does not split into a part of b and a part of a
+// over a whole chunk: it would be a quotient of cumulative products. Between the two halves of a
+// stretch of moments it does: D passes through the middle, and both parts are products. The rows of
+// the later half meet those of the earlier half in one matrix product; each half is then a stretch
+// of its own, and the shortest stretches are summed directly.
+
+namespace loglinear::detail {
+
+/// Consecutive rows.
+struct RowRange {
+  Index first, size;
+};
+/// The rows, of `count`, that happen in [low, high).
+[[nodiscard]] inline RowRange rows_between(Moments m, Index low, Index high, Index count) {
+  const Index first = m.count_before(low, count);
+  return {first, m.count_before(high, count) - first};
+}
+
+inline constexpr Index shortest_stretch = 8;
+
+/// Halves [low, high): `between(low, middle, high)` for each pair of halves, `direct(low, high)`
+/// for each stretch that is short enough.
+template <class Direct, class Between>
+void visit_halves(Index low, Index high, Direct direct, Between between) {
+  if (high - low <= shortest_stretch) return direct(low, high);
+  const auto half = std::bit_ceil(static_cast<std::uint64_t>(high - low)) / 2;
+  const Index middle = low + static_cast<Index>(half);
+  between(low, middle, high);
+  visit_halves(low, middle, direct, between);
+  visit_halves(middle, high, direct, between);
+}
+
+/// The two parts of the decays between the halves of a stretch.
+template <class Scalar>
+class HalfDecays {
+ public:
+  HalfDecays(Index moments, Index columns) : later_(moments, columns), earlier_(moments, columns) {}
+
+  template <class Decay>
+  void prepare(const Decay& decay, Index low, Index middle, Index high) {
+    low_ = low;
+    middle_ = middle;
+    later_.row(0) = decay.row(middle);
+    for (Index m = middle + 1; m < high; ++m) {
+      later_.row(m - middle) = later_.row(m - middle - 1).cwiseProduct(decay.row(m));
+    }
+    earlier_.row(middle - 1 - low).setOnes();
+    for (Index m = middle - 1; m > low; --m) {
+      earlier_.row(m - 1 - low) = earlier_.row(m - low).cwiseProduct(decay.row(m));
+    }
+  }
+  /// D(middle..a) for a in the later half.
+  [[nodiscard]] auto later(Index a) const { return later_.row(a - middle_); }
+  /// D(b+1..middle-1) for b in the earlier half.
+  [[nodiscard]] auto earlier(Index b) const { return earlier_.row(b - low_); }
+
+  /// Adds to the gradient of the log decays what rows of the later half say: what row i has counts
+  /// for the moments from the middle up to a_i.
+  template <class NoteOf, class Row, class DLog>
+  static void note_later(Moments a, RowRange rows, Index middle, Index high, NoteOf note_of,
+                         Row& sum, DLog& d_log) {
+    sum.setZero();
+    for (Index m = high - 1, i = rows.size; m >= middle; --m) {
+      for (; i > 0 && a[rows.first + i - 1] == m; --i) sum += note_of(i - 1);
+      d_log.row(m) += sum;
+    }
+  }
+  /// Likewise of the earlier half: what row j has counts for the moments after b_j.
+  template <class NoteOf, class Row, class DLog>
+  static void note_earlier(Moments b, RowRange rows, Index low, Index middle, NoteOf note_of,
+                           Row& sum, DLog& d_log) {
+    sum.setZero();
+    for (Index m = low + 1, j = 0; m < middle; ++m) {
+      for (; j < rows.size && b[rows.first + j] < m; ++j) sum += note_of(j);
+      d_log.row(m) += sum;
+    }
+  }
+
+ private:
+  RowMajorMatrix<Scalar> later_, earlier_;
+  Index low_ = 0, middle_ = 0;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_HALVES_HPP
+
+// ---- loglinear/chunks/gram_by_halves.hpp
+
+#ifndef LOGLINEAR_CHUNKS_GRAM_BY_HALVES_HPP
+#define LOGLINEAR_CHUNKS_GRAM_BY_HALVES_HPP
+
+namespace loglinear::detail {
+
+/// g(i, j) = x_i^T diag(D(b_j+1..a_i)) y_j with a decay of its own for every key row.
+template <class Scalar>
+class GramByHalves {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  /// For up to `moments` moments and `rows` rows on either side.
+  GramByHalves(Index d_k, Index moments, Index rows)
+      : halves_(moments, d_k),
+        left_(rows, d_k),
+        right_(rows, d_k),
+        right_transposed_(d_k, rows),
+        d_left_(rows, d_k),
+        d_right_(rows, d_k),
+        running_(1, d_k),
+        sum_(1, d_k),
+        notes_(shortest_stretch, d_k) {}
+
+  /// Fills g, `x.rows() x y.rows()`, for moments [0, N) with the decays `decay`, N x d_k.
+  template <class Decay, class Left, class Right, class Result>
+  void gram(const Decay& decay, const Left& x, Moments a, const Right& y, Moments b, Result& g) {
+    g.setZero();
+    visit_halves(
+        0, decay.rows(),
+        [&](Index low, Index high) {
+          const RowRange rows = rows_between(a, low, high, x.rows());
+          for (Index i = rows.first; i < rows.first + rows.size; ++i) {
+            for_each_earlier(decay, a[i], low, y.rows(), b, [&](Index j, Index) {
+              g(i, j) = x.row(i).cwiseProduct(running_).dot(y.row(j));
+            });
+          }
+        },
+        [&](Index low, Index middle, Index high) {
+          const RowRange later = rows_between(a, middle, high, x.rows());
+          const RowRange earlier = rows_between(b, low, middle, y.rows());
+          meet(decay, low, middle, high, x, a, later, y, b, earlier);
+          auto transposed = right_transposed_.leftCols(earlier.size);
+          transpose_into(right_.topRows(earlier.size), transposed);
+          product<Into::replace>(left_.topRows(later.size), transposed,
+                                 g.block(later.first, earlier.first, later.size, earlier.size));
+        });
+  }
+
+  /// The pullback: adds to `d_x`, `d_y` and the gradient of the log decays.
+  template <class Decay, class Left, class Right, class Result, class DLeft, class DRight,
+            class DLog>
+  void pull_back(const Decay& decay, const Left& x, Moments a, const Right& y, Moments b,
+                 const Result& d_g, DLeft& d_x, DRight& d_y, DLog& d_log) {
+    visit_halves(
+        0, decay.rows(),
+        [&](Index low, Index high) {
+          const RowRange rows = rows_between(a, low, high, x.rows());
+          for (Index i = rows.first; i < rows.first + rows.size; ++i) {
+            notes_.setZero();
+            for_each_earlier(decay, a[i], low, y.rows(), b, [&](Index j, Index moment) {
+              d_x.row(i) += d_g(i, j) * running_.cwiseProduct(y.row(j));
+              sum_ = d_g(i, j) * running_.cwiseProduct(x.row(i));
+              d_y.row(j) += sum_;
+              notes_.row(moment - low) += sum_.cwiseProduct(y.row(j));
+            });
+            sum_.setZero();
+            for (Index moment = low + 1; moment <= a[i]; ++moment) {
+              sum_ += notes_.row(moment - 1 - low);
+              d_log.row(moment) += sum_;
+            }
+          }
+        },
+        [&](Index low, Index middle, Index high) {
+          const RowRange later = rows_between(a, middle, high, x.rows());
+          const RowRange earlier = rows_between(b, low, middle, y.rows());
+          meet(decay, low, middle, high, x, a, later, y, b, earlier);
+          const auto d_block = d_g.block(later.first, earlier.first, later.size, earlier.size);
+          auto d_left = d_left_.topRows(later.size), d_right = d_right_.topRows(earlier.size);
+          product<Into::replace>(d_block, right_.topRows(earlier.size), d_left);
+          product<Into::replace>(d_block.transpose(), left_.topRows(later.size), d_right);
+          halves_.note_later(
+              a, later, middle, high,
+              [&](Index i) { return left_.row(i).cwiseProduct(d_left.row(i)); }, sum_, d_log);
+          halves_.note_earlier(
+              b, earlier, low, middle,
+              [&](Index j) { return right_.row(j).cwiseProduct(d_right.row(j)); }, sum_, d_log);
+          for (Index i = 0; i < later.size; ++i) {
+            const Index row = later.first + i;
+            d_x.row(row) += d_left.row(i).cwiseProduct(halves_.later(a[row]));
+          }
+          for (Index j = 0; j < earlier.size; ++j) {
+            const Index row = earlier.first + j;
+            d_y.row(row) += d_right.row(j).cwiseProduct(halves_.earlier(b[row]));
+          }
+        });
+  }
+
+ private:
+  /// Calls `visit(j, b_j)` for the rows of [low, a], the newest first, with D(b_j+1..a) in
+  /// `running_`.
+  template <class Decay, class Visit>
+  void for_each_earlier(const Decay& decay, Index a, Index low, Index count, Moments b,
+                        Visit visit) {
+    running_.setOnes();
+    for (Index moment = a; moment >= low; --moment) {
+      const RowRange rows = rows_between(b, moment, moment + 1, count);
+      for (Index j = rows.first; j < rows.first + rows.size; ++j) visit(j, moment);
+      running_.array() *= decay.row(moment).array();
+    }
+  }
+
+  /// The rows of both halves as they are in the middle.
+  template <class Decay, class Left, class Right>
+  void meet(const Decay& decay, Index low, Index middle, Index high, const Left& x, Moments a,
+            RowRange later, const Right& y, Moments b, RowRange earlier) {
+    halves_.prepare(decay, low, middle, high);
+    for (Index i = 0; i < later.size; ++i) {
+      const Index row = later.first + i;
+      left_.row(i) = x.row(row).cwiseProduct(halves_.later(a[row]));
+    }
+    for (Index j = 0; j < earlier.size; ++j) {
+      const Index row = earlier.first + j;
+      right_.row(j) = y.row(row).cwiseProduct(halves_.earlier(b[row]));
+    }
+  }
+
+  HalfDecays<Scalar> halves_;
+  Matrix left_, right_, right_transposed_, d_left_, d_right_;
+  Eigen::Matrix<Scalar, 1, Eigen::Dynamic> running_, sum_;
+  Matrix notes_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_GRAM_BY_HALVES_HPP
+
+// ---- loglinear/chunks/pairs.hpp
+
+#ifndef LOGLINEAR_CHUNKS_PAIRS_HPP
+#define LOGLINEAR_CHUNKS_PAIRS_HPP
+
+// Products with a matrix of pairs: one row for each of what happens at moments a, a column for each
+// of what happens at moments b, and only pairs with b_j <= a_i count. That is about half of them; a
+// block of rows at a time, the other half is left out. Coefficients that do not count may be
+// written; where they are read, they must be zero.
+
+namespace loglinear::detail {
+
+inline constexpr Index pair_rows = 12;
+
+/// Calls `visit(first row, rows, columns that the last of them sees)`.
+template <class Visit>
+void for_each_pair_block(Moments a, Index rows, Moments b, Index columns, Visit visit) {
+  for (Index i = 0; i < rows; i += pair_rows) {
+    const Index size = (std::min)(pair_rows, rows - i);
+    visit(i, size, b.count_until(a[i + size - 1], columns));
+  }
+}
+
+/// pairs (+-)= x y^T where they count.
+template <Into into, class X, class YTransposed, class Pairs>
+void product_to_pairs(const X& x, Moments a, const YTransposed& y_transposed, Moments b,
+                      Pairs&& pairs) {
+  using Scalar = typename X::Scalar;
+  const Index columns = y_transposed.cols();
+  for_each_pair_block(a, x.rows(), b, columns, [&](Index i, Index rows, Index seen) {
+    const Index wide = whole_packets<Scalar>(seen, columns);
+    product<into>(x.middleRows(i, rows), y_transposed.leftCols(wide),
+                  pairs.block(i, 0, rows, wide));
+  });
+}
+
+/// c (+-)= pairs right.
+template <Into into, class Pairs, class Right, class Result>
+void product_of_pairs(const Pairs& pairs, Moments a, Moments b, const Right& right, Result&& c) {
+  for_each_pair_block(a, pairs.rows(), b, pairs.cols(), [&](Index i, Index rows, Index seen) {
+    product<into>(pairs.block(i, 0, rows, seen), right.topRows(seen), c.middleRows(i, rows));
+  });
+}
+
+/// c (+-)= pairs^T left.
+template <Into into, class Pairs, class Left, class Result>
+void product_of_transposed_pairs(const Pairs& pairs, Moments a, Moments b, const Left& left,
+                                 Result&& c) {
+  for (Index j = 0; j < pairs.cols(); j += pair_rows) {
+    const Index columns = (std::min)(pair_rows, pairs.cols() - j);
+    const Index unseen = a.count_before(b[j], pairs.rows()), rows = pairs.rows() - unseen;
+    product<into>(pairs.block(unseen, j, rows, columns).transpose(), left.middleRows(unseen, rows),
+                  c.middleRows(j, columns));
+  }
+}
+
+/// result (+-)= pairs lower, or what counts of pairs upper, where the result counts: neither
+/// triangle has anything between what a row sees and what it does not.
+template <Into into, class Pairs, class Triangle, class Result>
+void product_within_pairs(const Pairs& pairs, Moments a, Moments b, const Triangle& triangle,
+                          Result&& result) {
+  using Scalar = typename Pairs::Scalar;
+  for_each_pair_block(a, pairs.rows(), b, pairs.cols(), [&](Index i, Index rows, Index seen) {
+    const Index wide = whole_packets<Scalar>(seen, pairs.cols());
+    product<into>(pairs.block(i, 0, rows, seen), triangle.topLeftCorner(seen, wide),
+                  result.block(i, 0, rows, wide));
+  });
+}
+
+/// Clears the pairs that do not count.
+template <class Pairs>
+void clear_unseen(Moments a, Moments b, Pairs&& pairs) {
+  using Scalar = typename std::remove_cvref_t<Pairs>::Scalar;
+  for (Index i = 0; i < pairs.rows(); ++i) {
+    Scalar* const row = pairs.data() + i * pairs.outerStride();
+    std::fill(row + b.count_until(a[i], pairs.cols()), row + pairs.cols(), Scalar(0));
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_PAIRS_HPP
+
+// ---- loglinear/detail/kernels/row_updates.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_ROW_UPDATES_HPP
+#define LOGLINEAR_DETAIL_KERNELS_ROW_UPDATES_HPP
+
+// Rows scaled, and updates of rank one.
+
+namespace loglinear::detail {
+
+/// rows[j] = factor factors rows[j] - found[j] u, where factors is 1 for all if it is null.
+template <class Scalar>
+void update_rows(Scalar* m, Index rows, Index columns, Index stride, const Scalar& factor,
+                 const Scalar* factors, const Scalar* u, const Scalar* found) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  for (Index j = 0; j < rows; ++j, m += stride) {
+    const P minus = ei::pset1<P>(-found[j]), common = ei::pset1<P>(factor);
+    Index i = 0;
+    for (; i + width <= columns; i += width) {
+      P old = ei::pmul(common, ei::ploadu<P>(m + i));
+      if (factors != nullptr) old = ei::pmul(old, ei::ploadu<P>(factors + i));
+      ei::pstoreu(m + i, ei::pmadd(minus, ei::ploadu<P>(u + i), old));
+    }
+    for (; i < columns; ++i) {
+      m[i] *= factor;
+      if (factors != nullptr) m[i] *= factors[i];
+      m[i] -= found[j] * u[i];
+    }
+  }
+}
+
+/// m[i][j] = scale(i) m[i][j] + c[i] v[j] for N packets of columns at a time, v in registers.
+template <int N, class Scalar, class ScaleOfRow>
+void scale_and_add_outer_from(Scalar* m, Index first, Index rows, Index columns, Index stride,
+                              const ScaleOfRow& scale, const Scalar* c, const Scalar* v) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  for (; first + N * width <= columns; first += N * width) {
+    P along[array_size(N)];
+    for (int n = 0; n < N; ++n) along[n] = ei::ploadu<P>(v + first + n * width);
+    Scalar* row = m + first;
+    for (Index i = 0; i < rows; ++i, row += stride) {
+      const P old = ei::pset1<P>(scale(i)), factor = ei::pset1<P>(c[i]);
+      for (int n = 0; n < N; ++n) {
+        Scalar* const at = row + n * width;
+        ei::pstoreu(at, ei::pmadd(factor, along[n], ei::pmul(old, ei::ploadu<P>(at))));
+      }
+    }
+  }
+  if constexpr (N > 1) {
+    scale_and_add_outer_from<N / 2>(m, first, rows, columns, stride, scale, c, v);
+  } else {
+    for (Index i = 0; i < rows && first < columns; ++i) {
+      const Scalar scale_of_row = scale(i);
+      for (Index j = first; j < columns; ++j) {
+        m[i * stride + j] = c[i] * v[j] + scale_of_row * m[i * stride + j];
+      }
+    }
+  }
+}
+
+/// m[i][j] = scale(i) m[i][j] + c[i] v[j], j < columns: rows scaled, then a rank-one update.
+template <class Scalar, class ScaleOfRow>
+void scale_and_add_outer(Scalar* m, Index rows, Index columns, Index stride,
+                         const ScaleOfRow& scale, const Scalar* c, const Scalar* v) {
+  scale_and_add_outer_from<8>(m, Index{0}, rows, columns, stride, scale, c, v);
+}
+
+/// m[i][j] += c[i] v[j], j < columns: a rank-one update of a row-major matrix.
+template <class Scalar>
+void add_outer(Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
+               const Scalar* v) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  for (Index i = 0; i < rows; ++i, m += stride) {
+    const P factor = ei::pset1<P>(c[i]);
+    Index j = 0;
+    for (; j + width <= columns; j += width) {
+      ei::pstoreu(m + j, ei::pmadd(factor, ei::ploadu<P>(v + j), ei::ploadu<P>(m + j)));
+    }
+    for (; j < columns; ++j) m[j] += c[i] * v[j];
+  }
+}
+
+/// m[i][j] *= scale_of(i) of_column[j], the latter 1 for all where it is null.
+template <class Stored, class Scalar, class ScaleOfRow>
+void scale(Stored* m, Index rows, Index columns, Index stride, ScaleOfRow scale_of,
+           const Scalar* of_column) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  for (Index i = 0; i < rows; ++i, m += stride) {
+    const Scalar scale_of_row = scale_of(i);
+    const P factor = ei::pset1<P>(scale_of_row);
+    const auto scaled_at = [&](Index j) {
+      const P scaled = ei::pmul(factor, load<Scalar>(m + j));
+      return of_column == nullptr ? scaled : ei::pmul(scaled, load<Scalar>(of_column + j));
+    };
+    Index j = 0;
+    if (columns >= width) {  // the last packet, which may overlap the one before it
+      const P last = scaled_at(columns - width);
+      for (; j + width < columns; j += width) store<Scalar>(m + j, scaled_at(j));
+      store<Scalar>(m + columns - width, last);
+      continue;
+    }
+    for (; j < columns; ++j) {
+      Scalar scaled = scale_of_row * static_cast<Scalar>(m[j]);
+      if (of_column != nullptr) scaled *= of_column[j];
+      m[j] = static_cast<Stored>(scaled);
+    }
+  }
+}
+
+/// to[j] = c from[j], added to to[j] if `Add`: a bucket of one leaf, row by row.
+template <bool Add, class Scalar>
+void scaled_row(const Scalar& c, const Scalar* from, Index size, Scalar* to) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const P factor = ei::pset1<P>(c), zero = ei::pset1<P>(Scalar(0));
+  Index j = 0;
+  for (; j + width <= size; j += width) {
+    const P old = Add ? ei::ploadu<P>(to + j) : zero;
+    ei::pstoreu(to + j, ei::pmadd(factor, ei::ploadu<P>(from + j), old));
+  }
+  for (; j < size; ++j) to[j] = c * from[j] + (Add ? to[j] : Scalar(0));
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_ROW_UPDATES_HPP
+
+// ---- loglinear/chunks/chunk_decay.hpp
+
+#ifndef LOGLINEAR_CHUNKS_CHUNK_DECAY_HPP
+#define LOGLINEAR_CHUNKS_CHUNK_DECAY_HPP
+
+// The diagonal decays within a chunk of N moments: D(b+1..a), the product of the decays of the
+// moments after b up to a, is what something written at moment b has gone through at moment a.
+// Every product is built from factors, never as a quotient, so that a decay of 0 or 1e-30 is as
+// good as any other. Gradients are with respect to the logarithms of the decays and sum up terms
+// without cancelling any.
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class ChunkDecay {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  /// `decays` as in SequenceShape (0, 1 or d_k), for up to `moments` moments and `rows` rows.
+  ChunkDecay(Index d_k, Index decays, Index moments, Index rows)
+      : per_row_(decays > 1),
+        decays_(decays),
+        decay_(decays > 0 ? moments : 0, decays),
+        from_start_(moments + 1, decays),
+        to_end_(moments, decays),
+        between_(has_scalar() ? moments + 1 : 0, moments),
+        right_transposed_(d_k, rows),
+        halves_(d_k, per_row_ ? moments : 1, per_row_ ? rows : 1),
+        d_until_(moments + 1, decays),
+        d_after_(moments, decays),
+        d_log_(decays > 0 ? moments : 0, decays),
+        sums_(moments) {}
+
+  /// The decays of the chunk's N moments, N x decays; those between pairs only where `gram` needs
+  /// them.
+  template <class Decays>
+  void prepare(const Decays& decay, Index moments, bool needs_pairs) {
+    moments_ = moments;
+    if (decays_ == 0) return;
+    decay_.topRows(moments) = decay;
+    from_start_.row(0).setOnes();
+    to_end_.row(moments - 1).setOnes();
+    if (has_scalar()) return prepare_scalar(needs_pairs);
+    for (Index a = 0; a < moments; ++a) {
+      from_start_.row(a + 1) = from_start_.row(a).cwiseProduct(decay.row(a));
+    }
+    for (Index b = moments - 1; b > 0; --b) {
+      to_end_.row(b - 1) = to_end_.row(b).cwiseProduct(decay.row(b));
+    }
+  }
+
+  /// to_i = D(0..a_i) x_i: rows at moments a, as what stood before the chunk meets them.
+  template <class Rows, class To>
+  void decay_from_start(const Rows& x, Moments a, To&& to) const {
+    scale_rows(
+        x, from_start_, [&](Index i) { return a[i] + 1; }, to);
+  }
+  /// to_j = D(b_j+1..N-1) y_j: rows written at moments b, as they are at the end of the chunk.
+  template <class Rows, class To>
+  void decay_to_end(const Rows& y, Moments b, To&& to) const {
+    scale_rows(
+        y, to_end_, [&](Index j) { return b[j]; }, to);
+  }
+  /// The factor of `decay_from_start` at moment a, where there is one for all rows.
+  [[nodiscard]] Scalar factor_from_start(Index a) const {
+    return decays_ == 0 ? Scalar(1) : from_start_(a + 1, 0);
+  }
+  /// Coefficient i of D(0..N-1), the decay of the whole chunk.
+  [[nodiscard]] Scalar total(Index i) const {
+    return decays_ == 0 ? Scalar(1) : from_start_(moments_, decays_ == 1 ? 0 : i);
+  }
+  /// to = D(0..N-1) s; in place where `to` is s.
+  void decay_state(const Matrix& s, Matrix& to) const {
+    if (decays_ == 0) {
+      if (&to != &s) to = s;
+      return;
+    }
+    resize(to, s.rows(), s.cols());
+    for (Index i = 0; i < s.rows(); ++i) {
+      scaled_row<false>(total(i), s.data() + i * s.cols(), s.cols(), to.data() + i * s.cols());
+    }
+  }
+
+  /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0.
+  template <class Left, class Right, class Result>
+  void gram(const Left& x, Moments a, const Right& y, Moments b, Result&& g) {
+    if (per_row_) return halves_.gram(decay_.topRows(moments_), x, a, y, b, g);
+    transpose_into(y, right_transposed_.leftCols(y.rows()));
+    product_to_pairs<Into::replace>(x, a, right_transposed_.leftCols(y.rows()), b, g);
+    decay_pairs(g, a, b);
+  }
+
+  /// The pullback of `gram`: adds to `d_x`, `d_y` and the gradient of the decays; `d_g` is changed.
+  template <class Left, class Right, class Result, class DResult, class DLeft, class DRight>
+  void pull_back_gram(const Left& x, Moments a, const Right& y, Moments b, const Result& g,
+                      DResult&& d_g, DLeft&& d_x, DRight&& d_y) {
+    if (per_row_) {
+      auto d_log = d_log_.topRows(moments_);
+      return halves_.pull_back(decay_.topRows(moments_), x, a, y, b, d_g, d_x, d_y, d_log);
+    }
+    if (has_scalar()) note_pairs(g, d_g, a, b);
+    decay_pairs(d_g, a, b);
+    product_of_pairs<Into::add>(d_g, a, b, y, d_x);
+    product_of_transposed_pairs<Into::add>(d_g, a, b, x, d_y);
+  }
+
+  /// Before the pullbacks of one chunk.
+  void start_pull_back() {
+    d_until_.setZero();
+    d_after_.setZero();
+    d_log_.setZero();
+  }
+  /// The pullback of `decay_from_start`, d_x = D d_decayed, given the decayed rows.
+  template <class Rows, class DRows, class To>
+  void pull_back_from_start(const Rows& decayed, Moments a, const DRows& d_decayed, To&& d_x) {
+    note_rows(decayed, d_decayed, [&](Index i) { return d_until_.row(a[i] + 1); });
+    decay_from_start(d_decayed, a, d_x);
+  }
+  /// The pullback of `decay_to_end`, likewise.
+  template <class Rows, class DRows, class To>
+  void pull_back_to_end(const Rows& decayed, Moments b, const DRows& d_decayed, To&& d_y) {
+    note_rows(decayed, d_decayed, [&](Index j) { return d_after_.row(b[j]); });
+    decay_to_end(d_decayed, b, d_y);
+  }
+  /// Notes a gradient with respect to the logarithm of `total(i)`.
+  void pull_back_total(Index i, const Scalar& d_log) {
+    if (decays_ > 0) d_until_(moments_, decays_ == 1 ? 0 : i) += d_log;
+  }
+  /// Adds all that was noted to the gradient with respect to log decays, N x decays.
+  template <class DDecays>
+  void finish_pull_back(DDecays&& d_log_decay) {
+    if (decays_ == 0) return;
+    const auto accumulate = [&](Matrix& notes, Index row, Index before, Index moment) {
+      for (Index i = 0; i < decays_; ++i) {
+        if (before >= 0 && before <= moments_) notes(row, i) += notes(before, i);
+        d_log_(moment, i) += notes(row, i);
+      }
+    };
+    for (Index t = moments_ - 1; t >= 0; --t) accumulate(d_until_, t + 1, t + 2, t);
+    for (Index t = 1; t < moments_; ++t) accumulate(d_after_, t - 1, t - 2, t);
+    d_log_decay += d_log_.topRows(moments_);
+  }
+
+ private:
+  void prepare_scalar(bool needs_pairs) {
+    for (Index a = 0; a < moments_; ++a) {
+      const Scalar decay = decay_.data()[a];
+      from_start_.data()[a + 1] = from_start_.data()[a] * decay;
+      if (!needs_pairs) continue;
+      const Scalar* const before = between_.data() + a * between_.cols();
+      Scalar* const now = between_.data() + (a + 1) * between_.cols();
+      for (Index b = 0; b < a; ++b) now[b] = decay * before[b];
+      now[a] = Scalar(1);
+    }
+    for (Index b = moments_ - 1; b > 0; --b) {
+      to_end_.data()[b - 1] = to_end_.data()[b] * decay_.data()[b];
+    }
+  }
+
+  [[nodiscard]] bool has_scalar() const { return decays_ == 1; }
+
+  /// to_i = factors.row(row_of(i)) x_i; in place where `to` is x.
+  template <class Rows, class RowOf, class To>
+  void scale_rows(const Rows& x, const Matrix& factors, RowOf row_of, To& to) const {
+    if (decays_ == 0) {
+      if (to.data() != x.data()) to = x;
+      return;
+    }
+    for (Index i = 0; i < x.rows(); ++i) {
+      if (decays_ == 1) {
+        scaled_row<false>(factors(row_of(i), 0), x.data() + i * x.outerStride(), x.cols(),
+                          to.data() + i * to.outerStride());
+      } else {
+        to.row(i) = x.row(i).cwiseProduct(factors.row(row_of(i)));
+      }
+    }
+  }
+
+  template <class Rows, class DRows, class NoteOf>
+  void note_rows(const Rows& x, const DRows& d_x, NoteOf note_of) {
+    for (Index i = 0; decays_ > 0 && i < x.rows(); ++i) {
+      auto into = note_of(i);
+      if (decays_ == 1) {
+        into[0] += x.row(i).dot(d_x.row(i));
+      } else {
+        into += x.row(i).cwiseProduct(d_x.row(i));
+      }
+    }
+  }
+
+  /// Multiplies each pair by its decay, and clears it where the right row is not seen.
+  template <class Pairs>
+  void decay_pairs(Pairs& g, Moments a, Moments b) const {
+    if (!has_scalar()) return clear_unseen(a, b, g);
+    for (Index i = 0; i < g.rows(); ++i) {
+      const Index seen = b.count_until(a[i], g.cols());
+      Scalar* const row = g.data() + i * g.outerStride();
+      const Scalar* const decay = &between_(a[i] + 1, 0);
+      if (b.is_dense()) {
+        // All columns, so that the loop has no rest: what is not seen may be anything.
+        for (Index j = 0; j < g.cols(); ++j) {
+          const Scalar decayed = row[j] * decay[j];
+          row[j] = j < seen ? decayed : Scalar(0);
+        }
+      } else {
+        for (Index j = 0; j < seen; ++j) row[j] *= decay[b[j]];
+        std::fill(row + seen, row + g.cols(), Scalar(0));
+      }
+    }
+  }
+
+  /// A pair counts for all moments after b_j up to a_i. From the last moment down, `sums_` holds at
+  /// each moment what the rows at or after this one have from what was written then.
+  template <class Pairs, class DPairs>
+  void note_pairs(const Pairs& g, const DPairs& d_g, Moments a, Moments b) {
+    sums_.setZero();
+    for (Index moment = moments_ - 1, i = g.rows(); moment > 0; --moment) {
+      for (; i > 0 && a[i - 1] >= moment; --i) {
+        const Index seen = b.count_until(a[i - 1], g.cols());
+        if (b.is_dense()) {
+          sums_.segment(b.first, seen) +=
+              g.row(i - 1).head(seen).cwiseProduct(d_g.row(i - 1).head(seen)).transpose();
+        } else {
+          for (Index j = 0; j < seen; ++j) sums_[b[j]] += g(i - 1, j) * d_g(i - 1, j);
+        }
+      }
+      d_log_(moment, 0) += sums_.head(moment).sum();
+    }
+  }
+
+  bool per_row_;
+  Index decays_, moments_ = 0;
+  Matrix decay_;
+  Matrix from_start_;  // row a + 1: D(0..a)
+  Matrix to_end_;      // row b: D(b+1..N-1)
+  Matrix between_;     // one decay for all rows: D(b+1..a) at row a + 1, column b <= a
+  Matrix right_transposed_;
+  GramByHalves<Scalar> halves_;
+  Matrix d_until_;  // row a + 1: what counts for the moments up to a
+  Matrix d_after_;  // row b: what counts for the moments after b
+  Matrix d_log_;
+  Vector<Scalar> sums_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNK_DECAY_HPP
+
+// ---- loglinear/chunks/triangular.hpp
+
+#ifndef LOGLINEAR_CHUNKS_TRIANGULAR_HPP
+#define LOGLINEAR_CHUNKS_TRIANGULAR_HPP
+
+namespace loglinear::detail {
+
+/// A view of part of a row-major matrix, of one type whatever it is a part of.
+template <class Matrix>
+using PartOf = Eigen::Map<Matrix, Eigen::Unaligned, Eigen::OuterStride<>>;
+template <class Matrix>
+[[nodiscard]] PartOf<Matrix> part(PartOf<Matrix> m, Index row, Index column, Index rows,
+                                  Index columns) {
+  return {m.data() + row * m.outerStride() + column, rows, columns,
+          Eigen::OuterStride<>(m.outerStride())};
+}
+
+/// inverse = (I + strictly lower part of `lower`)^-1, by halves:
+///
+///     [ A 0 ]^-1   [     A^-1        0   ]
+///     [ B C ]    = [ -C^-1 B A^-1   C^-1 ]
+///
+/// `scratch` has the same size as both.
+template <class Scalar>
+void invert_unit_lower(PartOf<const RowMajorMatrix<Scalar>> lower,
+                       PartOf<RowMajorMatrix<Scalar>> inverse,
+                       PartOf<RowMajorMatrix<Scalar>> scratch) {
+  constexpr Index shortest = 16;
+  const Index size = lower.rows();
+  if (size <= shortest) {
+    for (Index i = 0; i < size; ++i) {
+      auto row = inverse.row(i);
+      row.setZero();
+      for (Index j = 0; j < i; ++j) row.head(j + 1) -= lower(i, j) * inverse.row(j).head(j + 1);
+      row[i] = Scalar(1);
+    }
+    return;
+  }
+  const Index half = (size / 2 + shortest - 1) / shortest * shortest, rest = size - half;
+  const auto first = [&](const auto& m) { return part(m, 0, 0, half, half); };
+  const auto below = [&](const auto& m) { return part(m, half, 0, rest, half); };
+  const auto second = [&](const auto& m) { return part(m, half, half, rest, rest); };
+  invert_unit_lower<Scalar>(first(lower), first(inverse), first(scratch));
+  invert_unit_lower<Scalar>(second(lower), second(inverse), second(scratch));
+  product<Into::replace>(below(lower), first(inverse), below(scratch));
+  inverse.topRightCorner(half, rest).setZero();
+  below(inverse).setZero();
+  product<Into::subtract>(second(inverse), below(scratch), below(inverse));
+}
+
+/// The same for whole matrices; sizes `inverse` and `scratch`.
+template <class Scalar>
+void invert_unit_lower(const RowMajorMatrix<Scalar>& lower, RowMajorMatrix<Scalar>& inverse,
+                       RowMajorMatrix<Scalar>& scratch) {
+  const Index size = lower.rows();
+  resize(inverse, size, size);
+  resize(scratch, size, size);
+  const Eigen::OuterStride<> stride(size);
+  invert_unit_lower<Scalar>(PartOf<const RowMajorMatrix<Scalar>>(lower.data(), size, size, stride),
+                            PartOf<RowMajorMatrix<Scalar>>(inverse.data(), size, size, stride),
+                            PartOf<RowMajorMatrix<Scalar>>(scratch.data(), size, size, stride));
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_TRIANGULAR_HPP
+
+// ---- loglinear/chunks/chunk_map.hpp
+
+#ifndef LOGLINEAR_CHUNKS_CHUNK_MAP_HPP
+#define LOGLINEAR_CHUNKS_CHUNK_MAP_HPP
+
+// What a chunk of tokens does, as four matrices, whatever the transitions are:
+//
+//     scores    C x Cn    q_t^T A_t ... A_{s+1} k_s of each query and leaf of the chunk
+//     queries   C x d_k   (A_t ... A_0)^T q_t: what meets the states from before the chunk
+//     keys      Cn x d_k  A_{C-1} ... A_{s+1} k_s: the leaves as they are at the end of the chunk
+//     A         d_k x d_k A_{C-1} ... A_0: what the older states undergo
+//
+// With D the decays of chunk_decay.hpp and <x, y>_D the Gram matrix of rows decayed in between, a
+// diagonal transition gives them at once: <q, k>_D, q D, k D and D. Rank-one updates D - u p^T
+// remove what the rows p find. With L = <p, u>_D, strictly lower triangular, and T = (I + L)^-1
+// (the WY form; Yang et al., arXiv:2406.06484, section 3, and arXiv:2412.06464, section 3.3),
+//
+//     found    F = T (p D),  T <p, k>_D       what p finds of older states, and of the leaves
+//     scores   = <q, k>_D - <q, u>_D T <p, k>_D         queries = q D - <q, u>_D F
+//     keys     = k D - (T <p, k>_D)^T u D               A       = D - (u D)^T F
+//
+// In the delta rules u is the leaf's own key. Then <p, k>_D = L and I - T L = T, so that
+//
+//     scores   = <q, k>_D T         keys = T^T k D
+//     queries  = q D - scores p D   A    = D - keys^T p D
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class ChunkMap {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+  using Views = typename Chunk<Scalar>::Views;
+
+  ChunkMap(const SequenceShape& shape, Index capacity)
+      : shape_(shape),
+        decay_(shape.d_k, shape.decays, capacity * shape.moments(),
+               capacity * (std::max)(shape.moments(), shape.leaves)) {}
+
+  /// What a pass over a chunk is for: its states alone, reads as well, or gradients, which a pass
+  /// for states may have preceded.
+  enum class Pass { states, reads, gradients, gradients_after_states };
+
+  /// What a pass for states computes.
+  struct Kept {
+    Matrix decayed_keys{};                      // k D
+    Matrix lookups{}, removals{};               // p D, u D
+    Matrix lower{}, lookup_key{};               // L = <p, u>_D, <p, k>_D
+    Matrix inverse{}, found{}, found_leaves{};  // T, T p D, T <p, k>_D
+    Matrix keys{}, transition{};  // the matrices of the same names; A only if `is_formed`
+    bool is_formed = false;
+    std::vector<Matrix> found_states{};  // F S of each older state, F p D for delta rules; if not
+  };
+  /// Exchanges what is kept: after a pass for states, and before the one for gradients that it
+  /// precedes.
+  void swap_kept(Kept& kept) { std::swap(kept_, kept); }
+
+  /// Computes the four matrices, or only `keys` and A for states alone. `rows` must stay where they
+  /// are while the matrices are in use.
+  void forward(const Chunk<Scalar>& chunk, const Views& rows, Pass pass) {
+    pass_ = pass;
+    rows_.emplace(rows);
+    tokens_ = chunk.tokens;
+    leaves_ = tokens_ * shape_.leaves;
+    moments_ = tokens_ * shape_.moments();
+    const bool reads = pass != Pass::states, has_kept = pass == Pass::gradients_after_states;
+    decay_.prepare(chunk.decay.topRows(shape_.decays > 0 ? moments_ : 0), moments_,
+                   reads || shape_.steps > 0);
+    if (!has_kept && (shape_.decays > 0 || shape_.steps > 0)) {
+      resize(kept_.decayed_keys, leaves_, shape_.d_k);
+      decay_.decay_to_end(rows.k, shape_.leaves_at(), kept_.decayed_keys);
+    }
+    if (!has_kept && shape_.steps > 0) forward_updates(chunk, rows);
+    if (!reads) return;
+    folds_ = pass == Pass::reads && shape_.steps == 0 && shape_.decays <= 1;
+    if (!folds_) {
+      resize(decayed_queries_, tokens_, shape_.d_k);
+      decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
+    }
+    resize(query_key_, tokens_, leaves_);
+    decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
+    if (shape_.steps > 0) forward_updated_reads(chunk, rows);
+  }
+
+  [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
+  /// Row t times `query_factor(t)` is what meets older states.
+  [[nodiscard]] RowsView<Scalar> queries() const {
+    return folds_ ? rows_->q : view_of(shape_.steps ? queries_ : decayed_queries_);
+  }
+  [[nodiscard]] Scalar query_factor(Index t) const {
+    return folds_ ? decay_.factor_from_start(shape_.queries_at()[t]) : Scalar(1);
+  }
+  [[nodiscard]] RowsView<Scalar> keys() const {
+    if (shape_.steps > 0) return view_of(kept_.keys);
+    return shape_.decays > 0 ? view_of(kept_.decayed_keys) : rows_->k;
+  }
+
+  /// Before any `carry`, or its pullback, of so many states: decides whether A is worth forming.
+  void prepare_carry(Index states) {
+    if (pass_ == Pass::gradients_after_states) return;
+    kept_.is_formed = shape_.steps > 0 && states > 1 && shape_.d_k <= moments_;
+    if (!kept_.is_formed) return;
+    set_zero(kept_.transition, shape_.d_k, shape_.d_k);
+    for (Index i = 0; i < shape_.d_k; ++i) kept_.transition(i, i) = decay_.total(i);
+    product<Into::subtract>(written().transpose(), sought(), kept_.transition);
+  }
+
+  /// to = A s, d_k x d_v, for older state n; in place where `to` is s.
+  void carry(std::size_t n, const Matrix& s, Matrix& to) {
+    if (kept_.is_formed) {
+      resize(carried_, s.rows(), s.cols());
+      product<Into::replace>(kept_.transition, s, carried_);
+      to.swap(carried_);
+      return;
+    }
+    const Matrix* const found = shape_.steps > 0 ? &find(n, s) : nullptr;
+    decay_.decay_state(s, to);
+    if (found != nullptr) product<Into::subtract>(written().transpose(), *found, to);
+  }
+
+  /// \name For the pullback
+  /// \{
+
+  [[nodiscard]] const SequenceShape& shape() const { return shape_; }
+  [[nodiscard]] ChunkDecay<Scalar>& decay() { return decay_; }
+  [[nodiscard]] Pass pass() const { return pass_; }
+  [[nodiscard]] const Kept& kept() const { return kept_; }
+  [[nodiscard]] Index tokens() const { return tokens_; }
+  [[nodiscard]] Index leaves() const { return leaves_; }
+  [[nodiscard]] Index moments() const { return moments_; }
+  [[nodiscard]] const Matrix& decayed_queries() const { return decayed_queries_; }  // q D
+  [[nodiscard]] const Matrix& query_key() const { return query_key_; }              // <q, k>_D
+  [[nodiscard]] const Matrix& query_removal() const { return query_removal_; }      // <q, u>_D
+
+  /// A = D - written^T sought.
+  [[nodiscard]] const Matrix& written() const {
+    return shape_.is_delta ? kept_.keys : kept_.removals;
+  }
+  [[nodiscard]] const Matrix& sought() const {
+    return shape_.is_delta ? kept_.lookups : kept_.found;
+  }
+
+  /// What rank-one updates find of older state n.
+  const Matrix& find(std::size_t n, const Matrix& s) {
+    if (pass_ == Pass::reads) n = 0;  // nobody asks again
+    if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
+    Matrix& found = kept_.found_states[n];
+    resize(found, moments_, s.cols());
+    product<Into::replace>(sought(), s, found);
+    return found;
+  }
+  /// \}
+
+ private:
+  /// What rank-one updates need, whether anything is read or not.
+  void forward_updates(const Chunk<Scalar>& chunk, const Views& rows) {
+    const auto& k = rows.k;
+    const auto p = chunk.p.topRows(moments_);
+    const Moments k_at = shape_.leaves_at(), p_at = SequenceShape::lookups_at();
+    resize(kept_.lookups, moments_, shape_.d_k);
+    resize(kept_.keys, leaves_, shape_.d_k);
+    resize(kept_.lower, moments_, moments_);
+    decay_.decay_from_start(p, p_at, kept_.lookups);
+    if (shape_.is_delta) {
+      decay_.gram(p, p_at, k, k_at, kept_.lower);
+      invert_unit_lower(kept_.lower, kept_.inverse, scratch_);
+      return product_of_transposed_pairs<Into::replace>(kept_.inverse, k_at, k_at,
+                                                        kept_.decayed_keys, kept_.keys);
+    }
+    const auto u = chunk.u.topRows(moments_);
+    const Moments u_at = SequenceShape::removals_at();
+    resize(kept_.removals, moments_, shape_.d_k);
+    resize(kept_.lookup_key, moments_, leaves_);
+    resize(kept_.found, moments_, shape_.d_k);
+    resize(kept_.found_leaves, moments_, leaves_);
+    decay_.decay_to_end(u, u_at, kept_.removals);
+    decay_.gram(p, p_at, u, u_at, kept_.lower);
+    decay_.gram(p, p_at, k, k_at, kept_.lookup_key);
+    invert_unit_lower(kept_.lower, kept_.inverse, scratch_);
+    product<Into::replace>(kept_.inverse, kept_.lookups, kept_.found);
+    product<Into::replace>(kept_.inverse, kept_.lookup_key, kept_.found_leaves);
+    assign(kept_.keys, kept_.decayed_keys);
+    product<Into::subtract>(kept_.found_leaves.transpose(), kept_.removals, kept_.keys);
+  }
+
+  /// What they change in scores and queries.
+  void forward_updated_reads(const Chunk<Scalar>& chunk, const Views& rows) {
+    const Moments q_at = shape_.queries_at();
+    assign(queries_, decayed_queries_);
+    if (shape_.is_delta) {
+      const Moments k_at = shape_.leaves_at();
+      resize(scores_, tokens_, leaves_);
+      product_within_pairs<Into::replace>(query_key_, q_at, k_at, kept_.inverse, scores_);
+      clear_unseen(q_at, k_at, scores_);
+      return product_of_pairs<Into::subtract>(scores_, q_at, k_at, kept_.lookups, queries_);
+    }
+    resize(query_removal_, tokens_, moments_);
+    decay_.gram(rows.q, q_at, chunk.u.topRows(moments_), SequenceShape::removals_at(),
+                query_removal_);
+    assign(scores_, query_key_);
+    product<Into::subtract>(query_removal_, kept_.found_leaves, scores_);
+    product<Into::subtract>(query_removal_, kept_.found, queries_);
+  }
+
+  SequenceShape shape_;
+  ChunkDecay<Scalar> decay_;
+  std::optional<Views> rows_{};
+  Index tokens_ = 0, leaves_ = 0, moments_ = 0;
+  Pass pass_ = Pass::states;
+  bool folds_ = false;  // queries are left as they are, their decay is in `query_factor`
+  Kept kept_{};
+  Matrix decayed_queries_{}, query_key_{};  // q D, <q, k>_D
+  Matrix query_removal_{};                  // <q, u>_D
+  Matrix scores_{}, queries_{};
+  Matrix scratch_{}, carried_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNK_MAP_HPP
+
+// ---- loglinear/chunks/chunk_map_pullback.hpp
+
+#ifndef LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
+#define LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
+
+namespace loglinear::detail {
+
+/// From the gradients of the four matrices of chunk_map.hpp to those of the tokens that they are
+/// made of: `start`, then `carry` for every older state, then `finish`.
+template <class Scalar>
+class ChunkMapPullback {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+  using Views = typename Chunk<Scalar>::Views;
+  using Pass = typename ChunkMap<Scalar>::Pass;
+
+  /// \param map  whose matrices are those of the chunk at hand, made for gradients
+  explicit ChunkMapPullback(ChunkMap<Scalar>& map)
+      : map_(map), kept_(map.kept()), decay_(map.decay()), shape_(map.shape()) {}
+
+  /// After `ChunkMap::prepare_carry`.
+  void start() {
+    decay_.start_pull_back();
+    if (shape_.steps == 0) return;
+    if (kept_.is_formed) {
+      set_zero(d_transition_, shape_.d_k, shape_.d_k);
+    } else {
+      set_zero(d_written_transposed_, shape_.d_k, map_.moments());
+      set_zero(d_sought_transposed_, shape_.d_k, map_.moments());
+    }
+  }
+
+  /// d_s <- A^T d_s for older state n, s before the chunk, and what that says of A.
+  void carry(std::size_t n, const Matrix& s, Matrix& d_s) {
+    if (kept_.is_formed) {
+      transpose_into(s, transposed_);
+      product<Into::add>(d_s, transposed_, d_transition_);
+      resize(carried_, s.rows(), s.cols());
+      product<Into::replace>(kept_.transition.transpose(), d_s, carried_);
+      d_s.swap(carried_);
+      return;
+    }
+    if (shape_.steps > 0) {
+      const bool has_found = map_.pass() == Pass::gradients_after_states;
+      transpose_into(has_found ? kept_.found_states[n] : map_.find(n, s), transposed_);
+      product<Into::subtract>(d_s, transposed_, d_written_transposed_);
+      resize(carried_, map_.moments(), s.cols());
+      product<Into::replace>(map_.written(), d_s, carried_);
+      transpose_into(carried_, transposed_);
+      product<Into::subtract>(s, transposed_, d_sought_transposed_);
+    }
+    decay_.decay_state(d_s, d_s);
+    for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
+      decay_.pull_back_total(i, s.row(i).dot(d_s.row(i)));
+    }
+    if (shape_.steps > 0) product<Into::subtract>(map_.sought().transpose(), carried_, d_s);
+  }
+
+  /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
+  /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
+  void finish(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
+              Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
+              Chunk<Scalar>& gradient) {
+    const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
+    const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
+    const auto& q = rows.q;
+    const auto& k = rows.k;
+    RowsTarget<Scalar> d_q = targets.q, d_k = targets.k;
+    if (shape_.steps > 0) {
+      for (Index i = 0; kept_.is_formed && i < shape_.d_k; ++i) {
+        decay_.pull_back_total(i, d_transition_(i, i) * decay_.total(i));
+      }
+      const auto p = chunk.p.topRows(map_.moments());
+      auto d_p = gradient.p.topRows(map_.moments());
+      resize(d_lookups_, map_.moments(), shape_.d_k);
+      resize(d_lower_, map_.moments(), map_.moments());
+      if (shape_.is_delta) {
+        pull_back_delta(d_scores, d_queries, d_keys);
+      } else {
+        pull_back_removals(d_scores, d_queries, d_keys);
+      }
+      decay_.pull_back_from_start(kept_.lookups, p_at, d_lookups_, d_p);
+      decay_.pull_back_to_end(kept_.decayed_keys, k_at, d_keys, d_k);
+      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+      if (shape_.is_delta) {
+        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
+      } else {
+        const auto u = chunk.u.topRows(map_.moments());
+        auto d_u = gradient.u.topRows(map_.moments());
+        decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
+        decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
+        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
+        decay_.pull_back_gram(q, q_at, u, u_at, map_.query_removal(), d_query_removal_, d_q, d_u);
+      }
+    } else {
+      decay_.pull_back_to_end(map_.keys(), k_at, d_keys, d_k);
+      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+    }
+    decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k);
+    decay_.finish_pull_back(gradient.decay.topRows(shape_.decays > 0 ? map_.moments() : 0));
+  }
+
+ private:
+  /// Adds what the states say of A = D - written^T sought to the gradients of the two.
+  void add_carries(Matrix& d_sought, Matrix& d_written) {
+    if (kept_.is_formed) {
+      product<Into::subtract>(map_.written(), d_transition_, d_sought);
+      transpose_into(d_transition_, transposed_);
+      product<Into::subtract>(map_.sought(), transposed_, d_written);
+    } else {
+      transpose_into(d_sought_transposed_, transposed_);
+      d_sought += transposed_;
+      transpose_into(d_written_transposed_, transposed_);
+      d_written += transposed_;
+    }
+  }
+
+  /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
+  /// with T = (I + L)^-1: dL = -T^T dT T^T = -(scores^T d_scores + keys d_keys^T) T^T. On return
+  /// d_scores is dG and d_keys is dK.
+  void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
+    const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
+    d_lookups_.setZero();
+    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries, d_lookups_);
+    add_carries(d_lookups_, d_keys);
+    transpose_into(kept_.lookups, transposed_);
+    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, d_scores);
+    transpose_into(d_keys, transposed_);
+    resize(scratch_, map_.leaves(), map_.leaves());
+    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores, scratch_);
+    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, scratch_);
+    transpose_into(kept_.inverse, transposed_);
+    d_lower_.setZero();
+    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, d_lower_);
+    set_zero(d_query_removal_, map_.tokens(), map_.leaves());
+    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, d_query_removal_);
+    d_scores.swap(d_query_removal_);
+    resize(carried_, map_.leaves(), shape_.d_k);
+    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, carried_);
+    d_keys.swap(carried_);
+  }
+
+  /// Backwards through the general form; the names are those of the equations in chunk_map.hpp.
+  void pull_back_removals(const Matrix& d_scores, const Matrix& d_queries, const Matrix& d_keys) {
+    set_zero(d_query_removal_, map_.tokens(), map_.moments());
+    transpose_into(kept_.found, transposed_);
+    product<Into::subtract>(d_queries, transposed_, d_query_removal_);
+    transpose_into(kept_.found_leaves, transposed_);
+    product<Into::subtract>(d_scores, transposed_, d_query_removal_);
+
+    set_zero(d_removals_, map_.moments(), shape_.d_k);
+    product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
+
+    set_zero(d_found_, map_.moments(), shape_.d_k);
+    product<Into::subtract>(map_.query_removal().transpose(), d_queries, d_found_);
+    add_carries(d_found_, d_removals_);
+    product<Into::replace>(kept_.inverse.transpose(), d_found_, d_lookups_);
+
+    set_zero(d_found_leaves_, map_.moments(), map_.leaves());
+    product<Into::subtract>(map_.query_removal().transpose(), d_scores, d_found_leaves_);
+    transpose_into(d_keys, transposed_);
+    product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
+    resize(d_lookup_key_, map_.moments(), map_.leaves());
+    product<Into::replace>(kept_.inverse.transpose(), d_found_leaves_, d_lookup_key_);
+
+    d_lower_.setZero();
+    transpose_into(kept_.found, transposed_);
+    product<Into::subtract>(d_lookups_, transposed_, d_lower_);
+    transpose_into(kept_.found_leaves, transposed_);
+    product<Into::subtract>(d_lookup_key_, transposed_, d_lower_);
+  }
+
+  ChunkMap<Scalar>& map_;
+  const typename ChunkMap<Scalar>::Kept& kept_;
+  ChunkDecay<Scalar>& decay_;
+  SequenceShape shape_;
+  Matrix d_transition_{};                                  // where A is formed
+  Matrix d_written_transposed_{}, d_sought_transposed_{};  // where it is not
+  Matrix d_lookups_{}, d_removals_{}, d_lower_{}, d_query_removal_{}, d_lookup_key_{};
+  Matrix d_found_{}, d_found_leaves_{};
+  Matrix scratch_{}, carried_{}, transposed_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
+
+// ---- loglinear/chunks/hierarchy.hpp
+
+#ifndef LOGLINEAR_CHUNKS_HIERARCHY_HPP
+#define LOGLINEAR_CHUNKS_HIERARCHY_HPP
+
+namespace loglinear::detail {
+
+/// The levels that the chunkwise algorithm works on, a matrix each, allocated when first active;
+/// or the gradient with respect to them.
+template <class Scalar>
+class Hierarchy {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  Hierarchy(int max_levels, Index d_k, Index d_v, std::uint64_t count = 0)
+      : max_levels_(max_levels),
+        d_k_(d_k),
+        d_v_(d_v),
+        count_(count),
+        levels_(static_cast<std::size_t>(max_levels)) {}
+
+  [[nodiscard]] int max_levels() const { return max_levels_; }
+  [[nodiscard]] bool has_shape(int max_levels, Index d_k, Index d_v) const {
+    return max_levels_ == max_levels && d_k_ == d_k && d_v_ == d_v;
+  }
+  [[nodiscard]] std::uint64_t count() const { return count_; }
+  void set_count(std::uint64_t count) { count_ = count; }
+  [[nodiscard]] ActiveLevels active() const { return {count_, max_levels_}; }
+  [[nodiscard]] Bucket bucket(int level) const { return bucket_of(count_, level, max_levels_); }
+
+  [[nodiscard]] const Matrix& level(int l) const { return levels_[static_cast<std::size_t>(l)]; }
+  [[nodiscard]] Matrix& level(int l) { return levels_[static_cast<std::size_t>(l)]; }
+  void set_zero(int l) { detail::set_zero(level(l), d_k_, d_v_); }
+  /// Memory for a level that is about to be written.
+  void allocate(int l) { resize(level(l), d_k_, d_v_); }
+  /// One of the same shape before any token.
+  [[nodiscard]] Hierarchy empty() const { return {max_levels_, d_k_, d_v_}; }
+
+  /// The active levels alone, at the same count.
+  [[nodiscard]] Hierarchy snapshot() const {
+    Hierarchy copy(max_levels_, d_k_, d_v_);
+    copy.become(*this);
+    return copy;
+  }
+  /// Takes over the count and the active levels of another of the same shape, in the memory that
+  /// this one has.
+  void become(const Hierarchy& other) {
+    count_ = other.count_;
+    for (int l : active()) level(l) = other.level(l);
+  }
+
+  /// The level whose bucket, after `count` tokens, holds token s.
+  [[nodiscard]] int holder(std::uint64_t count, std::uint64_t s) const {
+    return level_of(s, count, ReadOrder::before_push, max_levels_);
+  }
+
+ private:
+  int max_levels_;
+  Index d_k_, d_v_;
+  std::uint64_t count_;
+  std::vector<Matrix> levels_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_HIERARCHY_HPP
+
+// ---- loglinear/chunks/level_mask.hpp
+
+#ifndef LOGLINEAR_CHUNKS_LEVEL_MASK_HPP
+#define LOGLINEAR_CHUNKS_LEVEL_MASK_HPP
+
+// Which level weight a query gives to what: to each earlier token of its own chunk, and to each
+// bucket that is older than the chunk.
+
+namespace loglinear::detail {
+
+/// The levels as tokens of one chunk see them; `first` is the absolute position of its first.
+struct LevelMask {
+  ReadOrder order;
+  int max_levels;
+  std::uint64_t first;
+
+  /// The level under which query t of the chunk sees the bucket that begins at token `bucket`.
+  [[nodiscard]] int level(std::uint64_t bucket, Index t) const {
+    return level_of(bucket, first + static_cast<std::uint64_t>(t), order, max_levels);
+  }
+
+  /// Calls `visit(level, begin, size)` for the stretches of the chunk that query t sees under one
+  /// level, the oldest first; tokens are counted from the beginning of the chunk.
+  template <class Visit>
+  void for_each_stretch(Index t, Visit visit) const {
+    const bool is_apart = order == ReadOrder::current_apart;
+    const int shift = is_apart ? 1 : 0, last = level_weight_count(order, max_levels) - 1;
+    const std::uint64_t end = first + static_cast<std::uint64_t>(t) + (sees_itself() ? 1 : 0);
+    for (std::uint64_t begin = first, next = 0; begin < end; begin = next) {
+      const int bit = static_cast<int>(std::bit_width(begin ^ end)) - 1;  // begin's bucket of `end`
+      next = ((begin >> bit) + 1) << bit;
+      visit((std::min)(bit + shift, last), static_cast<Index>(begin - first),
+            static_cast<Index>(next - begin));
+    }
+    if (is_apart) visit(0, t, Index{1});
+  }
+
+  /// Whether a query's own token counts among those of its level 0.
+  [[nodiscard]] bool sees_itself() const { return order == ReadOrder::after_push; }
+  /// Columns of the chunk that query t sees, of `leaves` a token.
+  [[nodiscard]] Index seen(Index t, Index leaves) const {
+    return (t + (order == ReadOrder::before_push ? 0 : 1)) * leaves;
+  }
+};
+
+/// Calls `visit(t, level, from, to, size)` for the coefficients of row t of `scores` and of
+/// `weighted` that stand under one level, `leaves` columns a token; clears what of `weighted` is
+/// not seen.
+template <class Scores, class Weighted, class Visit>
+void for_each_run_of_scores(const LevelMask& mask, Index leaves, const Scores& scores,
+                            Weighted& weighted, Visit visit) {
+  using Scalar = typename Weighted::Scalar;
+  for (Index t = 0; t < scores.rows(); ++t) {
+    Scalar* const to = &weighted(t, 0);
+    const Scalar* const from = &scores(t, 0);
+    mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
+      visit(t, level, from + begin * leaves, to + begin * leaves, size * leaves);
+    });
+    std::fill(to + mask.seen(t, leaves), to + scores.cols(), Scalar(0));
+  }
+}
+
+/// weighted(t, s) = lambda(t, level of s) scores(t, s); 0 where s is not seen.
+template <class Scores, class Lambda, class Weighted>
+void weight_scores(const LevelMask& mask, Index leaves, const Scores& scores, const Lambda& lambda,
+                   Weighted& weighted) {
+  using Scalar = typename Weighted::Scalar;
+  for_each_run_of_scores(mask, leaves, scores, weighted,
+                         [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
+                           const Scalar weight = lambda(t, level);
+                           for (Index s = 0; s < size; ++s) to[s] = weight * from[s];
+                         });
+}
+
+/// The pullback of `weight_scores`: d_weighted becomes the gradient of the scores; d_lambda is
+/// added to.
+template <class Scores, class Lambda, class Weighted, class DLambda>
+void pull_back_weighted_scores(const LevelMask& mask, Index leaves, const Scores& scores,
+                               const Lambda& lambda, Weighted& d_weighted, DLambda&& d_lambda) {
+  using Scalar = typename Weighted::Scalar;
+  for_each_run_of_scores(mask, leaves, scores, d_weighted,
+                         [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
+                           const Scalar weight = lambda(t, level);
+                           Scalar sum(0);
+                           for (Index s = 0; s < size; ++s) {
+                             sum += to[s] * from[s];
+                             to[s] *= weight;
+                           }
+                           d_lambda(t, level) += sum;
+                         });
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_LEVEL_MASK_HPP
+
+// ---- loglinear/chunks/value_mix.hpp
+
+#ifndef LOGLINEAR_CHUNKS_VALUE_MIX_HPP
+#define LOGLINEAR_CHUNKS_VALUE_MIX_HPP
+
+namespace loglinear::detail {
+
+/// The values of a chunk under their weights, o_t = sum_s w(t, s) R(s+1..t) v_s, with R the decays
+/// of the value columns where there are any; and what those do to everything that crosses the
+/// chunk's ends. Moments are tokens here.
+template <class Scalar>
+class ValueMix {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  ValueMix(const SequenceShape& shape, Index capacity)
+      : decays_(shape.decays_values),
+        queries_at_{shape.order == ReadOrder::before_push ? Index{-1} : Index{0}, 1},
+        leaves_at_{0, 1, shape.leaves},
+        halves_(decays_ ? capacity : 0, shape.d_v),
+        from_start_(decays_ ? capacity + 1 : 0, shape.d_v),
+        to_end_(decays_ ? capacity : 0, shape.d_v),
+        later_(decays_ ? capacity : 0, shape.d_v),
+        earlier_(decays_ ? capacity * shape.leaves : 0, shape.d_v),
+        d_earlier_(decays_ ? capacity * shape.leaves : 0, shape.d_v),
+        earlier_transposed_(decays_ ? shape.d_v : 0, capacity * shape.leaves),
+        notes_(decays_ ? shortest_stretch : 0, shape.d_v),
+        running_(1, shape.d_v),
+        sum_(1, shape.d_v) {}
+
+  /// \param v  the values of the chunk
+  void prepare(const Chunk<Scalar>& chunk, const RowsView<Scalar>& v) {
+    tokens_ = chunk.tokens;
+    if (!decays_) return;
+    assign(ended_values_, v);
+    assign(decay_, chunk.value_decay.topRows(tokens_));
+    from_start_.row(0).setOnes();
+    for (Index t = 0; t < tokens_; ++t) {
+      from_start_.row(t + 1) = from_start_.row(t).cwiseProduct(decay_.row(t));
+    }
+    to_end_.row(tokens_ - 1).setOnes();
+    for (Index t = tokens_ - 1; t > 0; --t) {
+      to_end_.row(t - 1) = to_end_.row(t).cwiseProduct(decay_.row(t));
+    }
+    for (Index j = 0; j < ended_values_.rows(); ++j) {
+      ended_values_.row(j).array() *= to_end_.row(leaves_at_[j]).array();
+    }
+  }
+
+  /// The values as they are at the end of the chunk: `v` itself where none decay.
+  [[nodiscard]] RowsView<Scalar> ended(const RowsView<Scalar>& v) const {
+    return decays_ ? view_of(ended_values_) : v;
+  }
+
+  /// o_t <- R(0..t) o_t: what is read of the states from before the chunk.
+  template <class Rows>
+  void decay_from_start(Rows&& o) const {
+    for (Index t = 0; decays_ && t < o.rows(); ++t) {
+      o.row(t).array() *= from_start_.row(queries_at_[t] + 1).array();
+    }
+  }
+  /// s <- s R(0..C-1).
+  void carry(Matrix& s) const {
+    for (Index i = 0; decays_ && i < s.rows(); ++i) {
+      s.row(i).array() *= from_start_.row(tokens_).array();
+    }
+  }
+
+  /// out += the mix under the lower triangular weights w.
+  template <class Values, class Out>
+  void add_mix(const Matrix& w, const Values& v, Out&& out) {
+    if (!decays_) {
+      return product_of_pairs<Into::add>(w, queries_at_, leaves_at_, v, out);
+    }
+    visit_halves(
+        0, tokens_,
+        [&](Index low, Index high) {
+          const RowRange rows = rows_between(queries_at_, low, high, tokens_);
+          for (Index t = rows.first; t < rows.first + rows.size; ++t) {
+            for_each_earlier(queries_at_[t], low, [&](Index j, Index) {
+              out.row(t) += w(t, j) * running_.cwiseProduct(v.row(j));
+            });
+          }
+        },
+        [&](Index low, Index middle, Index high) {
+          const RowRange later = rows_between(queries_at_, middle, high, tokens_);
+          const RowRange earlier = meet(v, low, middle, high);
+          auto reads = later_.topRows(later.size);
+          product<Into::replace>(w.block(later.first, earlier.first, later.size, earlier.size),
+                                 earlier_.topRows(earlier.size), reads);
+          for (Index i = 0; i < later.size; ++i) {
+            const Index t = later.first + i;
+            out.row(t) += reads.row(i).cwiseProduct(halves_.later(queries_at_[t]));
+          }
+        });
+  }
+
+  /// The pullback of `add_mix`: fills d_w, at least its lower triangle, adds to d_v and to the
+  /// gradient of the log decays.
+  template <class Values, class DOut, class DValues, class DLog>
+  void pull_back_mix(const Matrix& w, const Values& v, const DOut& d_out, Matrix& d_w,
+                     DValues&& d_v, DLog&& d_log) {
+    if (!decays_) {
+      transpose_into(v, values_transposed_);
+      product_to_pairs<Into::replace>(d_out, queries_at_, values_transposed_, leaves_at_, d_w);
+      product_of_transposed_pairs<Into::add>(w, queries_at_, leaves_at_, d_out, d_v);
+      return;
+    }
+    d_w.setZero();
+    visit_halves(
+        0, tokens_,
+        [&](Index low, Index high) {
+          const RowRange rows = rows_between(queries_at_, low, high, tokens_);
+          for (Index t = rows.first; t < rows.first + rows.size; ++t) {
+            notes_.setZero();
+            for_each_earlier(queries_at_[t], low, [&](Index j, Index moment) {
+              sum_ = running_.cwiseProduct(d_out.row(t));
+              d_w(t, j) = sum_.dot(v.row(j));
+              sum_ *= w(t, j);
+              d_v.row(j) += sum_;
+              notes_.row(moment - low) += sum_.cwiseProduct(v.row(j));
+            });
+            sum_.setZero();
+            for (Index moment = low + 1; moment <= queries_at_[t]; ++moment) {
+              sum_ += notes_.row(moment - 1 - low);
+              d_log.row(moment) += sum_;
+            }
+          }
+        },
+        [&](Index low, Index middle, Index high) {
+          const RowRange later = rows_between(queries_at_, middle, high, tokens_);
+          const RowRange earlier = meet(v, low, middle, high);
+          const auto w_block = w.block(later.first, earlier.first, later.size, earlier.size);
+          auto d_reads = later_.topRows(later.size), d_values = d_earlier_.topRows(earlier.size);
+          for (Index i = 0; i < later.size; ++i) {
+            const Index t = later.first + i;
+            d_reads.row(i) = d_out.row(t).cwiseProduct(halves_.later(queries_at_[t]));
+          }
+          auto transposed = earlier_transposed_.leftCols(earlier.size);
+          transpose_into(earlier_.topRows(earlier.size), transposed);
+          product<Into::replace>(d_reads, transposed,
+                                 d_w.block(later.first, earlier.first, later.size, earlier.size));
+          product<Into::replace>(w_block.transpose(), d_reads, d_values);
+          halves_.note_earlier(
+              leaves_at_, earlier, low, middle,
+              [&](Index j) { return earlier_.row(j).cwiseProduct(d_values.row(j)); }, sum_, d_log);
+          for (Index j = 0; j < earlier.size; ++j) {
+            const Index row = earlier.first + j;
+            d_v.row(row) += d_values.row(j).cwiseProduct(halves_.earlier(leaves_at_[row]));
+          }
+          resize(reads_, later.size, running_.cols());
+          product<Into::replace>(w_block, earlier_.topRows(earlier.size), reads_);
+          halves_.note_later(
+              queries_at_, later, middle, high,
+              [&](Index i) { return reads_.row(i).cwiseProduct(d_reads.row(i)); }, sum_, d_log);
+        });
+  }
+
+  /// The pullback of `decay_from_start`, given the decayed reads.
+  template <class Rows, class DRows, class DLog>
+  void pull_back_from_start(const Rows& decayed, DRows&& d_o, DLog&& d_log) {
+    if (!decays_) return;
+    sum_.setZero();
+    for (Index t = tokens_ - 1; t >= 0; --t) {
+      sum_ += decayed.row(t).cwiseProduct(d_o.row(t));
+      if (queries_at_[t] >= 0) d_log.row(queries_at_[t]) += sum_;
+    }
+    decay_from_start(d_o);
+  }
+  /// The pullback of `ended`: d_v <- R d_v.
+  template <class DValues, class DLog>
+  void pull_back_to_end(DValues&& d_v, DLog&& d_log) {
+    if (!decays_) return;
+    sum_.setZero();
+    for (Index t = 1; t < tokens_; ++t) {
+      for (Index j = (t - 1) * leaves_at_.rows; j < t * leaves_at_.rows; ++j) {
+        sum_ += ended_values_.row(j).cwiseProduct(d_v.row(j));
+      }
+      d_log.row(t) += sum_;
+    }
+    for (Index j = 0; j < d_v.rows(); ++j) {
+      d_v.row(j).array() *= to_end_.row(leaves_at_[j]).array();
+    }
+  }
+  /// The pullback of `carry`, given the state after the chunk.
+  template <class DLog>
+  void pull_back_carry(const Matrix& carried, Matrix& d_s, DLog&& d_log) {
+    if (!decays_) return;
+    sum_ = carried.cwiseProduct(d_s).colwise().sum();
+    for (Index t = 0; t < tokens_; ++t) d_log.row(t) += sum_;
+    carry(d_s);
+  }
+
+ private:
+  /// Calls `visit(j, token)` for the leaves of the tokens in [low, t], the newest first, with
+  /// R(token+1..t) in `running_`.
+  template <class Visit>
+  void for_each_earlier(Index t, Index low, Visit visit) {
+    running_.setOnes();
+    for (Index token = t; token >= low; --token) {
+      for (Index j = token * leaves_at_.rows; j < (token + 1) * leaves_at_.rows; ++j) {
+        visit(j, token);
+      }
+      running_.array() *= decay_.row(token).array();
+    }
+  }
+
+  /// The values of the earlier half as they are in the middle.
+  template <class Values>
+  RowRange meet(const Values& v, Index low, Index middle, Index high) {
+    halves_.prepare(decay_, low, middle, high);
+    const RowRange earlier = rows_between(leaves_at_, low, middle, v.rows());
+    for (Index j = 0; j < earlier.size; ++j) {
+      const Index row = earlier.first + j;
+      earlier_.row(j) = v.row(row).cwiseProduct(halves_.earlier(leaves_at_[row]));
+    }
+    return earlier;
+  }
+
+  bool decays_;
+  Moments queries_at_, leaves_at_;
+  Index tokens_ = 0;
+  HalfDecays<Scalar> halves_;
+  Matrix decay_{}, from_start_, to_end_, ended_values_{};
+  Matrix later_, earlier_, d_earlier_, earlier_transposed_, values_transposed_{}, reads_{}, notes_;
+  Eigen::Matrix<Scalar, 1, Eigen::Dynamic> running_, sum_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_VALUE_MIX_HPP
+
+// ---- loglinear/detail/base/flush_to_zero.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_FLUSH_TO_ZERO_HPP
+#define LOGLINEAR_DETAIL_BASE_FLUSH_TO_ZERO_HPP
+
+// Denormal numbers are those below the smallest normal one, 1e-38 in float. Many processors take a
+// hundred times as long over each of them, and a stream that fades away ends in them. So the
+// library takes them for zero, operands as well as results, for as long as a call of it lasts.
+//
+// LOGLINEAR_KEEP_DENORMALS leaves the processor's mode alone. So does the library for scalars other
+// than float and double, and on processors that are not known here.
+
+#if !defined(LOGLINEAR_KEEP_DENORMALS) && defined(__GNUC__)
+#  if defined(__SSE2_MATH__) && (defined(__x86_64__) || defined(__SSE3__))
+#    define LOGLINEAR_FLUSHES_BY_MXCSR
+#  elif defined(__aarch64__)
+#    define LOGLINEAR_FLUSHES_BY_FPCR
+#  elif defined(__arm__) && defined(__ARM_FP) && !defined(__SOFTFP__)
+#    define LOGLINEAR_FLUSHES_BY_FPSCR
+#  endif
+#endif
+
+namespace loglinear::detail {
+
+/// The register of this thread that says how floating-point numbers are computed. The bits of
+/// `flush` take denormal numbers for zero. Others are flags that operations raise meanwhile.
+struct FloatingPointControl {
+#if defined(LOGLINEAR_FLUSHES_BY_MXCSR)
+  static constexpr bool can_flush = true;
+  using Word = unsigned;
+  static constexpr Word flush = 0x8040;  // results (FTZ) and operands (DAZ)
+  [[nodiscard]] static Word read() noexcept {
+    Word word;
+    __asm__ volatile("stmxcsr %0" : "=m"(word) : : "memory");
+    return word;
+  }
+  static void write(Word word) noexcept {
+    __asm__ volatile("ldmxcsr %0" : : "m"(word) : "memory");
+  }
+#elif defined(LOGLINEAR_FLUSHES_BY_FPCR)
+  static constexpr bool can_flush = true;
+  using Word = unsigned long;
+  static constexpr Word flush = 1ul << 24;  // FZ, both
+  [[nodiscard]] static Word read() noexcept {
+    Word word;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(word) : : "memory");
+    return word;
+  }
+  static void write(Word word) noexcept {
+    __asm__ volatile("msr fpcr, %0" : : "r"(word) : "memory");
+  }
+#elif defined(LOGLINEAR_FLUSHES_BY_FPSCR)
+  static constexpr bool can_flush = true;
+  using Word = unsigned;
+  static constexpr Word flush = 1u << 24;  // FZ, both
+  [[nodiscard]] static Word read() noexcept {
+    Word word;
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(word) : : "memory");
+    return word;
+  }
+  static void write(Word word) noexcept {
+    __asm__ volatile("vmsr fpscr, %0" : : "r"(word) : "memory");
+  }
+#else
+  static constexpr bool can_flush = false;
+  using Word = unsigned;
+  static constexpr Word flush = 0;
+  [[nodiscard]] static Word read() noexcept {
+    return 0;
+  }
+  static void write(Word) noexcept {}
+#endif
+};
+
+/// Whether `FlushToZero<Scalar>` does anything.
+template <class Scalar>
+inline constexpr bool flushes_to_zero = FloatingPointControl::can_flush &&
+                                        (std::is_same_v<Scalar, float> ||
+                                         std::is_same_v<Scalar, double>);
+
+/// While it lives, this thread takes denormal numbers for zero. It leaves the mode as it found it,
+/// with the exception flags that operations have raised meanwhile. One inside another costs a look
+/// at the register.
+///
+/// A thread takes over the mode of the one that starts it and keeps it: pause while others start.
+template <class Scalar>
+class FlushToZero {
+  using Control = FloatingPointControl;
+
+ public:
+  FlushToZero() noexcept { resume(); }
+  FlushToZero(const FlushToZero&) = delete;
+  FlushToZero& operator=(const FlushToZero&) = delete;
+  ~FlushToZero() { pause(); }
+
+  /// Back to the mode that it found.
+  void pause() noexcept {
+    if constexpr (flushes_to_zero<Scalar>) {
+      if (added_ != 0) Control::write(Control::read() & ~added_);
+    }
+  }
+  void resume() noexcept {
+    if constexpr (flushes_to_zero<Scalar>) {
+      const Control::Word before = Control::read();
+      added_ = Control::flush & ~before;
+      if (added_ != 0) Control::write(before | Control::flush);
+    }
+  }
+
+ private:
+  Control::Word added_ = 0;  // the bits that were not set before
+};
+
+}  // namespace loglinear::detail
+
+#undef LOGLINEAR_FLUSHES_BY_MXCSR
+#undef LOGLINEAR_FLUSHES_BY_FPCR
+#undef LOGLINEAR_FLUSHES_BY_FPSCR
+
+#endif  // LOGLINEAR_DETAIL_BASE_FLUSH_TO_ZERO_HPP
 
 // ---- loglinear/detail/kernels/negligible.hpp
 
@@ -2014,6 +3283,677 @@ void clear_negligible([[maybe_unused]] Scalar* m, [[maybe_unused]] Index size) {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_NEGLIGIBLE_HPP
+
+// ---- loglinear/chunks/chunk_step.hpp
+
+#ifndef LOGLINEAR_CHUNKS_CHUNK_STEP_HPP
+#define LOGLINEAR_CHUNKS_CHUNK_STEP_HPP
+
+// What the chunkwise algorithm does with one chunk (Guo et al., arXiv:2506.04761, section 3.3 and
+// algorithm 1). With the matrices of chunk_map.hpp a chunk
+//
+//     reads      out = (scores . level weights) values + sum_l diag(lambda_l) queries S_l
+//     advances   S_l <- A S_l for every older level, those that merge are added together, and
+//                S_l += keys^T values for the stretch of the chunk that level l now holds
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class ChunkStep {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  using Views = typename Chunk<Scalar>::Views;
+  using Pass = typename ChunkMap<Scalar>::Pass;
+
+  /// \param capacity  the most tokens of a chunk
+  /// \param weights   columns of the level weights
+  ChunkStep(const SequenceShape& shape, Index capacity, Index weights)
+      : shape_(shape),
+        chunk_(shape, capacity, weights),
+        map_(shape, capacity),
+        mix_(shape, capacity) {}
+
+  /// Takes the `tokens` tokens from `first` on.
+  void load(TokenSource<Scalar>& source, Index first, Index tokens, Pass pass) {
+    chunk_.tokens = tokens;
+    rows_.emplace(source.load(first, chunk_));
+    map_.forward(chunk_, *rows_, pass);
+    mix_.prepare(chunk_, rows_->v);
+  }
+
+  /// The reads of its tokens, to `chunk().out`.
+  void read(const Hierarchy<Scalar>& states) {
+    auto out = chunk_.out.topRows(chunk_.tokens);
+    out.setZero();
+    for (int l : states.active()) {
+      gather_lambda(states, l, lambda_);
+      product<Into::add_scaled>(map_.queries(), states.level(l), out, lambda_.data());
+    }
+    mix_.decay_from_start(out);
+    mix_.add_mix(weighted_scores(states), rows_->v, out);
+  }
+
+  /// The states after the chunk from those before it; in place where they are the same.
+  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
+    const std::uint64_t before = states.count(), after = count_after(states);
+    const ActiveLevels active = states.active();
+    map_.prepare_carry(active_level_count(before, states.max_levels()));
+    std::uint64_t filled = 0;
+    const auto take = [&](int l) {
+      const bool has = (filled >> l) & 1u;
+      filled |= std::uint64_t{1} << l;
+      return has;
+    };
+    std::size_t n = 0;
+    for (int l : active) {
+      map_.carry(n++, states.level(l), next.level(l));
+      mix_.carry(next.level(l));
+      clear_negligible(next.level(l).data(), next.level(l).size());
+      if (states.holder(after, states.bucket(l).first) == l) take(l);
+    }
+    for (int l : active) {
+      const int holder = states.holder(after, states.bucket(l).first);
+      if (holder == l) continue;
+      if (take(holder)) {
+        next.level(holder) += next.level(l);
+      } else {
+        next.level(holder).swap(next.level(l));
+      }
+    }
+    const RowsView<Scalar> keys = map_.keys(), values = mix_.ended(rows_->v);
+    for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
+      const auto left = keys.middleRows(begin, size).transpose();
+      const auto right = values.middleRows(begin, size);
+      if (take(l)) {
+        product<Into::add>(left, right, next.level(l));
+      } else {
+        next.allocate(l);
+        product<Into::replace>(left, right, next.level(l));
+      }
+    });
+    next.set_count(after);
+  }
+
+  [[nodiscard]] const Chunk<Scalar>& chunk() const { return chunk_; }
+  [[nodiscard]] ChunkMap<Scalar>& map() { return map_; }
+
+  /// \name For the pullback
+  /// \{
+
+  [[nodiscard]] const SequenceShape& shape() const { return shape_; }
+  [[nodiscard]] const Views& rows() const { return *rows_; }
+  [[nodiscard]] ValueMix<Scalar>& mix() { return mix_; }
+
+  [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
+    return {shape_.order, states.max_levels(), states.count()};
+  }
+  [[nodiscard]] std::uint64_t count_after(const Hierarchy<Scalar>& states) const {
+    return states.count() + static_cast<std::uint64_t>(chunk_.tokens);
+  }
+  /// The rows of keys and values of each stretch of the chunk that a level holds after it.
+  template <class Visit>
+  void for_each_new_stretch(int max_levels, std::uint64_t before, Visit visit) const {
+    const LevelMask after{ReadOrder::before_push, max_levels, before};
+    after.for_each_stretch(chunk_.tokens, [&](int level, Index begin, Index size) {
+      visit(level, begin * shape_.leaves, size * shape_.leaves);
+    });
+  }
+
+  /// The scores under their level weights.
+  const Matrix& weighted_scores(const Hierarchy<Scalar>& states) {
+    resize(weighted_, chunk_.tokens, chunk_.tokens * shape_.leaves);
+    weight_scores(mask(states), shape_.leaves, map_.scores(), rows_->lambda, weighted_);
+    return weighted_;
+  }
+  /// lambda = what multiplies each query of the chunk where it reads level l.
+  void gather_lambda(const Hierarchy<Scalar>& states, int l, Row& lambda) const {
+    resize(lambda, chunk_.tokens);
+    for_each_weight_of(states, l, [&](Index t, int level) {
+      lambda[t] = rows_->lambda(t, level) * map_.query_factor(t);
+    });
+  }
+  /// Calls `visit(t, column of its level weights)` for each token t that reads level l of `states`.
+  /// A bucket's level never falls while tokens pass, so that equal ends mean one level for all.
+  template <class Visit>
+  void for_each_weight_of(const Hierarchy<Scalar>& states, int l, Visit visit) const {
+    const std::uint64_t bucket = states.bucket(l).first;
+    const LevelMask levels = mask(states);
+    const int first = levels.level(bucket, 0), last = levels.level(bucket, chunk_.tokens - 1);
+    for (Index t = 0; t < chunk_.tokens; ++t) {
+      visit(t, first == last ? first : levels.level(bucket, t));
+    }
+  }
+  /// \}
+
+ private:
+  SequenceShape shape_;
+  Chunk<Scalar> chunk_;
+  std::optional<Views> rows_{};
+  ChunkMap<Scalar> map_;
+  ValueMix<Scalar> mix_;
+  Matrix weighted_{};
+  Row lambda_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNK_STEP_HPP
+
+// ---- loglinear/chunks/chunk_step_pullback.hpp
+
+#ifndef LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP
+#define LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP
+
+namespace loglinear::detail {
+
+/// The two halves of a chunk's step backwards, in reverse order.
+template <class Scalar>
+class ChunkStepPullback {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+  using Row = typename ChunkStep<Scalar>::Row;
+  using Targets = typename Chunk<Scalar>::Targets;
+
+  /// \param step  which will have loaded, for gradients, the chunk at hand
+  explicit ChunkStepPullback(ChunkStep<Scalar>& step)
+      : step_(step), map_(step.map()), shape_(step.shape()) {}
+
+  /// From the gradient of the states after the chunk and of its reads to that of `states`, those
+  /// before it, in `gradient`, and of the chunk in `d_chunk` and at `targets`.
+  void operator()(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                  const Targets& targets, Chunk<Scalar>& d_chunk) {
+    const Index tokens = step_.chunk().tokens;
+    step_.map().prepare_carry(active_level_count(states.count(), states.max_levels()));
+    map_.start();
+    pull_back_advance(states, gradient, targets, d_chunk);
+
+    const auto& rows = step_.rows();
+    resize(d_weighted_, tokens, tokens * shape_.leaves);
+    step_.mix().pull_back_mix(step_.weighted_scores(states), rows.v, targets.out, d_weighted_,
+                              RowsTarget<Scalar>(targets.v), d_chunk.value_decay);
+    pull_back_weighted_scores(step_.mask(states), shape_.leaves, step_.map().scores(), rows.lambda,
+                              d_weighted_, d_chunk.lambda);
+    pull_back_reads(states, gradient, targets.out, d_chunk);
+    map_.finish(step_.chunk(), rows, d_weighted_, d_queries_, d_keys_, targets, d_chunk);
+  }
+
+ private:
+  /// Writes the gradients of the keys and values as far as they are of the states after the chunk.
+  void pull_back_advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                         const Targets& targets, Chunk<Scalar>& d_chunk) {
+    const std::uint64_t before = states.count(), after = step_.count_after(states);
+    const RowsView<Scalar> keys = step_.map().keys(), values = step_.mix().ended(step_.rows().v);
+    RowsTarget<Scalar> d_v = targets.v;
+    resize(d_keys_, step_.chunk().tokens * shape_.leaves, shape_.d_k);
+    step_.for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
+      transpose_into(gradient.level(l), transposed_);
+      product<Into::replace>(values.middleRows(begin, size), transposed_,
+                             d_keys_.middleRows(begin, size));
+      product<Into::replace>(keys.middleRows(begin, size), gradient.level(l),
+                             d_v.middleRows(begin, size));
+    });
+    step_.mix().pull_back_to_end(d_v, d_chunk.value_decay);
+
+    for (int l : states.active()) {
+      const int holder = states.holder(after, states.bucket(l).first);
+      if (holder != l) gradient.level(l) = gradient.level(holder);
+    }
+    gradient.set_count(before);
+    std::size_t n = 0;
+    for (int l : states.active()) {
+      if (shape_.decays_values) {
+        step_.map().carry(n, states.level(l), carried_);
+        step_.mix().carry(carried_);
+        step_.mix().pull_back_carry(carried_, gradient.level(l), d_chunk.value_decay);
+      }
+      map_.carry(n++, states.level(l), gradient.level(l));
+      clear_negligible(gradient.level(l).data(), gradient.level(l).size());
+    }
+  }
+
+  /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
+  /// be: z = S_l d_out^T, d_queries^T += z diag(lambda_l), d_lambda_l = rows of queries . z.
+  void pull_back_reads(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                       RowsView<Scalar> d_out, Chunk<Scalar>& d_chunk) {
+    const Index tokens = step_.chunk().tokens;
+    const RowsView<Scalar> queries = step_.map().queries();
+    if (shape_.decays_values) {
+      auto d_decayed = d_chunk.out.topRows(tokens);
+      d_decayed = d_out;
+      set_zero(decayed_reads_, tokens, shape_.d_v);
+      for (int l : states.active()) {
+        step_.gather_lambda(states, l, lambda_);
+        product<Into::add_scaled>(queries, states.level(l), decayed_reads_, lambda_.data());
+      }
+      step_.mix().decay_from_start(decayed_reads_);
+      step_.mix().pull_back_from_start(decayed_reads_, d_decayed, d_chunk.value_decay);
+      new (&d_out) RowsView<Scalar>(view_of(d_decayed));  // how Eigen points a map elsewhere
+    }
+    set_zero(d_queries_transposed_, shape_.d_k, tokens);
+    transpose_into(d_out, d_out_transposed_);
+    transpose_into(queries, queries_transposed_);
+    resize(products_, shape_.d_k, tokens);
+    resize(lambda_out_, tokens, shape_.d_v);
+    for (int l : states.active()) {
+      step_.gather_lambda(states, l, lambda_);
+      for (Index t = 0; t < tokens; ++t) {
+        scaled_row<false>(lambda_[t], d_out.data() + t * d_out.outerStride(), shape_.d_v,
+                          lambda_out_.data() + t * shape_.d_v);
+      }
+      product<Into::add>(queries.transpose(), lambda_out_, gradient.level(l));
+      product<Into::replace>(states.level(l), d_out_transposed_, products_);
+      set_zero(d_lambda_, tokens);
+      for (Index i = 0; i < shape_.d_k; ++i) {
+        d_lambda_ += products_.row(i).cwiseProduct(queries_transposed_.row(i));
+        d_queries_transposed_.row(i) += products_.row(i).cwiseProduct(lambda_);
+      }
+      step_.for_each_weight_of(
+          states, l, [&](Index t, int level) { d_chunk.lambda(t, level) += d_lambda_[t]; });
+    }
+    transpose_into(d_queries_transposed_, d_queries_);
+  }
+
+  ChunkStep<Scalar>& step_;
+  ChunkMapPullback<Scalar> map_;
+  SequenceShape shape_;
+  Matrix lambda_out_{};
+  Row lambda_{}, d_lambda_{};
+  Matrix d_weighted_{}, d_queries_{}, d_keys_{}, carried_{}, transposed_{}, decayed_reads_{};
+  Matrix d_queries_transposed_{}, d_out_transposed_{}, queries_transposed_{}, products_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP
+
+// ---- loglinear/chunks/chunkwise_run.hpp
+
+#ifndef LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP
+#define LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP
+
+// The chunkwise algorithm: one chunk after the other, by the steps of chunk_step.hpp; backwards,
+// their pullbacks from the last to the first. Chunks are stretches of 2^c tokens between absolute
+// positions that are multiples of 2^c, so that every bucket of 2^c tokens or more is a union of
+// chunks.
+
+namespace loglinear::detail {
+
+/// What a forward pass keeps for its gradient: where chunks begin, and the states before one in
+/// `interval` of them. The interval is about the number of levels, so that all states together are
+/// O(T / C) matrices.
+template <class Scalar>
+struct ChunkwiseTape {
+  int interval = 1;
+  std::vector<Index> begins;
+  std::vector<Hierarchy<Scalar>> kept;
+
+  /// Before the first chunk of so many.
+  void start(Index chunks) {
+    interval = 2 + static_cast<int>(std::bit_width(static_cast<std::uint64_t>(chunks)));
+    begins.clear();
+    kept.clear();
+  }
+  void note(Index first, const Hierarchy<Scalar>& states) {
+    if (begins.size() % static_cast<std::size_t>(interval) == 0) kept.push_back(states.snapshot());
+    begins.push_back(first);
+  }
+};
+
+template <class Scalar>
+class ChunkwiseRun {
+ public:
+  /// \param chunk_size  tokens of a chunk, a power of two
+  /// \param weights     columns of the level weights
+  ChunkwiseRun(TokenSource<Scalar>& source, Index chunk_size, Index weights)
+      : source_(source),
+        chunk_size_(chunk_size),
+        capacity_((std::min)(chunk_size, source.length())),
+        weights_(weights),
+        step_(source.shape(), capacity_, weights) {}
+
+  /// Reads and writes all tokens; `states` holds the older ones and then those as well. With a tape
+  /// it keeps what `gradient` needs; without `reads` nothing is read.
+  void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape = nullptr,
+               bool reads = true) {
+    if (tape != nullptr) tape->start(source_.length() / chunk_size_ + 2);
+    for (Index first = 0; first < source_.length(); first += step_.chunk().tokens) {
+      if (tape != nullptr) tape->note(first, states);
+      load(first, states, reads ? Pass::reads : Pass::states);
+      if (reads) {
+        step_.read(states);
+        source_.take_out(first, step_.chunk());
+      }
+      step_.advance(states, states);
+    }
+  }
+
+  /// From the gradient with respect to the reads, which the source gives, and to the final states
+  /// to that of everything: `gradient` holds those states' at first, those of the initial ones in
+  /// the end. The states between those on the tape are computed again.
+  void gradient(const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
+    ChunkStepPullback<Scalar> pull_back(step_);
+    Chunk<Scalar> d_chunk(source_.shape(), capacity_, weights_);
+    std::vector<Hierarchy<Scalar>> before;  // each chunk between two that are on the tape
+    std::vector<typename ChunkMap<Scalar>::Kept> kept;
+    std::size_t end = tape.begins.size();
+    for (std::size_t n = tape.kept.size(); n-- > 0;) {
+      const std::size_t begin = n * static_cast<std::size_t>(tape.interval);
+      if (before.size() < end - begin - 1) before.resize(end - begin - 1, gradient.empty());
+      const auto before_chunk = [&](std::size_t i) -> const Hierarchy<Scalar>& {
+        return i == begin ? tape.kept[n] : before[i - begin - 1];
+      };
+      if (kept.size() < before.size()) kept.resize(before.size());
+      for (std::size_t i = begin; i + 1 < end; ++i) {
+        load(tape.begins[i], before_chunk(i), Pass::states);
+        step_.advance(before_chunk(i), before[i - begin]);
+        step_.map().swap_kept(kept[i - begin]);
+      }
+      for (std::size_t i = end; i-- > begin;) {
+        const bool is_kept = i + 1 < end;
+        if (is_kept) step_.map().swap_kept(kept[i - begin]);
+        load(tape.begins[i], before_chunk(i),
+             is_kept ? Pass::gradients_after_states : Pass::gradients);
+        pull_back_chunk(tape.begins[i], before_chunk(i), pull_back, gradient, d_chunk);
+      }
+      end = begin;
+    }
+  }
+
+ private:
+  using Pass = typename ChunkStep<Scalar>::Pass;
+
+  /// The chunk that begins with token `first`, up to the next multiple of its size in the stream.
+  void load(Index first, const Hierarchy<Scalar>& states, Pass pass) {
+    const auto into = static_cast<Index>(states.count() % static_cast<std::uint64_t>(chunk_size_));
+    step_.load(source_, first, (std::min)(chunk_size_ - into, source_.length() - first), pass);
+  }
+
+  void pull_back_chunk(Index first, const Hierarchy<Scalar>& states,
+                       ChunkStepPullback<Scalar>& pull_back, Hierarchy<Scalar>& gradient,
+                       Chunk<Scalar>& d_chunk) {
+    d_chunk.tokens = step_.chunk().tokens;
+    d_chunk.lambda.setZero();
+    d_chunk.decay.setZero();
+    d_chunk.value_decay.setZero();
+    pull_back(states, gradient, source_.open_gradient(first, step_.chunk(), d_chunk), d_chunk);
+    source_.take_gradient(first, step_.chunk(), d_chunk);
+  }
+
+  TokenSource<Scalar>& source_;
+  Index chunk_size_, capacity_, weights_;
+  ChunkStep<Scalar> step_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP
+
+// ---- loglinear/detail/base/magnitude.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_MAGNITUDE_HPP
+#define LOGLINEAR_DETAIL_BASE_MAGNITUDE_HPP
+
+// Whether numbers in memory are all finite, and how large they are: one pass on packets. Only bits
+// are looked at where a number may be infinite or NaN, so that no compiler flag removes the test
+// and no floating-point exception is raised.
+
+namespace loglinear::detail {
+
+/// Whether the passes below work on an expression: numbers with packets, piece by piece in memory.
+template <class Derived>
+inline constexpr bool has_pieces =
+    (std::is_floating_point_v<typename Derived::Scalar> ||
+     is_narrow<typename Derived::Scalar>)&&(Derived::Flags& Eigen::DirectAccessBit) != 0 &&
+    Derived::InnerStrideAtCompileTime == 1;
+
+/// Calls `visit(first, count)` for the pieces of memory in which a vector or matrix lies.
+template <class Derived, class Visit>
+void for_each_piece(const Eigen::DenseBase<Derived>& values, Visit visit) {
+  const auto& m = values.derived();
+  if (m.outerStride() == m.innerSize()) return visit(m.data(), m.size());
+  for (Index outer = 0; outer < m.outerSize(); ++outer) {
+    visit(m.data() + outer * m.outerStride(), m.innerSize());
+  }
+}
+
+/// Whether a scalar is neither infinite nor NaN.
+template <class Scalar>
+[[nodiscard]] constexpr bool is_finite(const Scalar& value) {
+  if constexpr (std::is_same_v<Scalar, double>) {
+    constexpr std::uint64_t exponent = 0x7FF0000000000000u;
+    return (std::bit_cast<std::uint64_t>(value) & exponent) != exponent;
+  } else if constexpr (std::is_same_v<Scalar, float>) {
+    constexpr std::uint32_t exponent = 0x7F800000u;
+    return (std::bit_cast<std::uint32_t>(value) & exponent) != exponent;
+  } else if constexpr (std::is_floating_point_v<Scalar>) {
+    return std::isfinite(value);
+  } else {
+    return is_finite(to_double(value));
+  }
+}
+
+/// Binary digits after the first of a number whose bits the passes below know, else 0.
+template <class Scalar>
+inline constexpr int mantissa_bits = std::is_same_v<Scalar, double>            ? 52
+                                     : std::is_same_v<Scalar, float>           ? 23
+                                     : std::is_same_v<Scalar, Eigen::half>     ? 10
+                                     : std::is_same_v<Scalar, Eigen::bfloat16> ? 7
+                                                                               : 0;
+
+/// Whether all numbers are finite. The exponent of those that are not is all ones, so that one more
+/// in its last place carries into the sign bit.
+template <class Scalar>
+[[nodiscard]] bool are_finite(const Scalar* values, Index size) {
+  Index i = 0;
+#if defined(__GNUC__)
+  constexpr int mantissa = mantissa_bits<Scalar>;
+  if constexpr (mantissa != 0) {
+    using Bits =
+        std::conditional_t<sizeof(Scalar) == 8, std::uint64_t,
+                           std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint16_t>>;
+    constexpr Index width = packet_size<float> * Index{sizeof(float)} / Index{sizeof(Scalar)};
+    using Packet = typename VectorOf<Bits, static_cast<int>(width)>::Type;
+    constexpr auto last_place = static_cast<Bits>(Bits{1} << mantissa);
+    constexpr auto magnitude = static_cast<Bits>((std::numeric_limits<Bits>::max)() >> 1);
+    Packet carries[2] = {Packet{}, Packet{}};
+    for (; i + 2 * width <= size; i += 2 * width) {
+      Packet even, odd;
+      std::memcpy(&even, static_cast<const void*>(values + i), sizeof even);
+      std::memcpy(&odd, static_cast<const void*>(values + i + width), sizeof odd);
+      carries[0] |= (even & magnitude) + last_place;
+      carries[1] |= (odd & magnitude) + last_place;
+    }
+    carries[0] |= carries[1];
+    Bits carry = 0;
+    for (Index n = 0; n < width; ++n) carry = static_cast<Bits>(carry | carries[0][n]);
+    if (carry > magnitude) return false;
+  }
+#endif
+  bool finite = true;
+  for (; i < size; ++i) finite = finite && is_finite(values[i]);
+  return finite;
+}
+
+/// The largest absolute value, 0 for nothing, NaN where a number is not finite.
+template <class Stored>
+[[nodiscard]] auto largest_magnitude(const Stored* values, Index size) {
+  using Scalar = Accumulator<Stored>;
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  constexpr Index block = 512;  // stays in the cache between the two passes
+  Scalar magnitude(0);
+  for (Index first = 0; first < size; first += block) {
+    const Index end = (std::min)(first + block, size);
+    if (!are_finite(values + first, end - first)) return std::numeric_limits<Scalar>::quiet_NaN();
+    P largest = ei::pset1<P>(magnitude);
+    Index i = first;
+    for (; i + width <= end; i += width) {
+      largest = ei::pmax(largest, ei::pabs(load<Scalar>(values + i)));
+    }
+    magnitude = ei::predux_max(largest);
+    for (; i < end; ++i)
+      magnitude = (std::max)(magnitude, std::abs(static_cast<Scalar>(values[i])));
+  }
+  return magnitude;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_MAGNITUDE_HPP
+
+// ---- loglinear/detail/base/checks.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_CHECKS_HPP
+#define LOGLINEAR_DETAIL_BASE_CHECKS_HPP
+
+// Run-time checks of arguments. Every failure leaves through `fail`, which names the argument, the
+// value received and the legal range.
+
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#  error "loglinear: -ffast-math removes the checks for NaN; add -fno-finite-math-only"
+#endif
+
+namespace loglinear::detail {
+
+inline void require_positive(std::string_view argument, Index value) {
+  if (value < 1) fail(argument, value, "at least 1");
+}
+
+/// The largest d_model, d_k, d_v or n_heads d_v of a layer: two of them, 64 levels and the bytes of
+/// a number multiply to an Index.
+inline constexpr Index largest_length = Index{1} << (sizeof(Index) < 8 ? 20 : 26);
+
+inline void require_length(std::string_view argument, Index value) {
+  require_positive(argument, value);
+  if (value > largest_length) {
+    fail(argument, value, "at most ", largest_length);
+  }
+}
+
+inline void require_size(std::string_view argument, Index size, Index expected) {
+  if (size != expected) fail(Text("the size of ", argument), size, expected);
+}
+
+/// Whether value <= limit; NaN is not.
+[[nodiscard]] inline bool is_at_most(double value, double limit) {
+  return is_finite(value) && value <= limit;
+}
+
+/// Whether a value is no NaN, which no comparison would like.
+template <class Value>
+[[nodiscard]] bool is_number(const Value& value) {
+  if constexpr (std::is_integral_v<Value>) {
+    return true;
+  } else {
+    return !std::isnan(to_double(value));
+  }
+}
+
+template <class Value, class Bound>
+void require_between(std::string_view argument, const Value& value, const Bound& low,
+                     const Bound& high) {
+  if (is_number(value) && value >= low && value <= high) return;
+  fail(argument, value, "between ", low, " and ", high);
+}
+
+/// Whether all coefficients of a vector or matrix are finite.
+template <class Derived>
+[[nodiscard]] bool all_finite(const Eigen::DenseBase<Derived>& values) {
+  bool finite = true;
+  if constexpr (has_pieces<Derived>) {
+    for_each_piece(
+        values, [&](const auto* from, Index size) { finite = finite && are_finite(from, size); });
+  } else {
+    for (Index j = 0; j < values.cols(); ++j) {
+      for (Index i = 0; i < values.rows(); ++i) {
+        finite = finite && is_finite(values.derived().coeff(i, j));
+      }
+    }
+  }
+  return finite;
+}
+
+/// Throws unless one number is finite.
+inline void require_finite_value(std::string_view argument, double value) {
+  if (!is_finite(value)) fail(argument, value, "finite");
+}
+
+/// Throws unless all coefficients are finite; names the first that is not.
+template <class Derived>
+void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& values) {
+  if (all_finite(values)) return;
+  for (Index j = 0; j < values.cols(); ++j) {
+    for (Index i = 0; i < values.rows(); ++i) {
+      if (is_finite(values.derived().coeff(i, j))) continue;
+      const Text name =
+          values.cols() > 1 ? Text(argument, "[", i, ", ", j, "]") : Text(argument, "[", i, "]");
+      fail(name, to_double(values.derived().coeff(i, j)), "finite");
+    }
+  }
+}
+
+template <class Keys, class Values>
+void require_finite_leaf(const Keys& keys, const Values& values) {
+  require_finite("a written key", keys);
+  require_finite("a written value", values);
+}
+
+/// Magnitudes above this are refused before they are written: two of them still add up to a finite
+/// number.
+template <class Scalar>
+[[nodiscard]] constexpr double magnitude_limit() {
+  if constexpr (std::is_same_v<Scalar, float>) {
+    return static_cast<double>((std::numeric_limits<float>::max)()) / 4;
+  } else if constexpr (std::is_floating_point_v<Scalar>) {
+    return (std::numeric_limits<double>::max)() / 4;
+  } else {
+    return to_double(Eigen::NumTraits<Scalar>::highest()) / 4;
+  }
+}
+
+/// The larger of two magnitudes; NaN where one of them is not finite.
+[[nodiscard]] inline double larger_magnitude(double a, double b) {
+  if (!is_finite(a) || !is_finite(b)) return std::numeric_limits<double>::quiet_NaN();
+  return (std::max)(a, b);
+}
+
+/// The largest absolute value, as a double; 0 for nothing, NaN where a coefficient is not finite.
+template <class Derived>
+[[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
+  double largest = 0;
+  if constexpr (has_pieces<Derived>) {
+    for_each_piece(values, [&](const auto* from, Index size) {
+      largest = larger_magnitude(largest, to_double(largest_magnitude(from, size)));
+    });
+  } else {
+    for (Index j = 0; j < values.cols(); ++j) {
+      for (Index i = 0; i < values.rows(); ++i) {
+        largest = larger_magnitude(largest, std::abs(to_double(values.derived().coeff(i, j))));
+      }
+    }
+  }
+  return largest;
+}
+
+/// The Frobenius norm of a vector or matrix, also where its square would overflow or underflow; not
+/// finite where a coefficient is not. Eigen's stableNorm multiplies by 1 over the largest
+/// coefficient: that of the largest numbers is denormal, and is 0 where those are flushed.
+template <class Derived>
+[[nodiscard]] double stable_norm(const Eigen::MatrixBase<Derived>& values) {
+  using Scalar = typename Derived::Scalar;
+  using std::sqrt;
+  constexpr double safe = std::is_same_v<Scalar, float> ? 0x1p40 : 0x1p300;
+  const double largest = max_abs(values);
+  if (!is_finite(largest) || is_exactly(largest, 0.0)) return largest;
+  if (largest < safe && largest > 1 / safe) return to_double(sqrt(values.squaredNorm()));
+  return largest * to_double(sqrt((values / static_cast<Scalar>(largest)).squaredNorm()));
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_CHECKS_HPP
 
 // ---- loglinear/transitions/decays.hpp
 
@@ -2288,6 +4228,148 @@ using RepeatedProduct =
 
 #endif  // LOGLINEAR_TRANSITIONS_PRODUCT_HPP
 
+// ---- loglinear/detail/kernels/weighted_rows.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
+
+// m^T c of row-major matrices. This and the other kernels are the inner loops of a token, on raw
+// row-major memory: on Eigen's packets, so that one text serves every instruction set and every
+// scalar (a scalar without packets is its own packet of one). They never parallelise, never
+// allocate and add in a fixed order.
+//
+// Memory is read in the order in which it lies, a whole row of a block before the next: rows that
+// take turns cost hardware prefetchers half their speed.
+
+namespace loglinear::detail {
+
+/// A matrix to be read as `Sums` weighted sums of its rows, scale sum_i weights[i] rows[i], i <
+/// count.
+template <class Stored, class Scalar, std::size_t Sums = 1>
+struct WeightedRows {
+  const Stored* rows;
+  Index count;
+  std::array<const Scalar*, Sums> weights;
+  Scalar scale;
+};
+
+/// out[j] = the weighted sums of rows of all terms together, for N packets of columns from `first`
+/// on, added to out if `Add`. The sums stay in registers while all rows of all terms pass by; fewer
+/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
+template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                         Index stride, const std::array<Scalar*, Sums>& out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr int chains = N >= Chains ? 1 : Chains / N;
+  P sums[Sums][array_size(chains)][array_size(N)];
+  for (std::size_t s = 0; s < Sums; ++s) {
+    for (int c = 0; c < chains; ++c) {
+      for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
+    }
+    if (Add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
+  }
+  const auto add_row = [&](const auto& term, const Stored* row, Index i, auto c) {
+    for (std::size_t s = 0; s < Sums; ++s) {  // loaded for each sum: few registers are left
+      const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));
+      for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
+        sums[s][c][n] = ei::pmadd(weight, packet, sums[s][c][n]);
+      });
+    }
+  };
+  for (int t = 0; t < count; ++t) {
+    const WeightedRows<Stored, Scalar, Sums> term = terms[t];
+    const Stored* row = term.rows + first;
+    Index i = 0;
+    for (; i + chains <= term.count; i += chains, row += chains * stride) {
+      // Unrolled, or else the sums would not stay in registers.
+      [&]<int... C>(std::integer_sequence<int, C...>) {
+        (add_row(term, row + C * stride, i + C, std::integral_constant<int, C>{}), ...);
+      }
+      (std::make_integer_sequence<int, chains>{});
+    }
+    for (; i < term.count; ++i, row += stride)
+      add_row(term, row, i, std::integral_constant<int, 0>{});
+  }
+  for (std::size_t s = 0; s < Sums; ++s) {
+    for (int n = 0; n < N; ++n) {
+      for (int c = 1; c < chains; ++c) sums[s][0][n] = ei::padd(sums[s][0][n], sums[s][c][n]);
+    }
+    store_from_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
+  }
+}
+
+/// All columns from `first` on, N packets at a time as long as there are so many, then fewer.
+template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                        Index columns, Index stride, const std::array<Scalar*, Sums>& out) {
+  constexpr Index width = packet_size<Scalar>;
+  for (; first + N * width <= columns; first += N * width) {
+    weighted_rows_block<N, Add, Chains>(terms, count, first, stride, out);
+  }
+  // One pass rather than several over long rows: half a row after the other is no order of memory.
+  if constexpr (N == 16 && Chains == 1) {
+    const Index packets = (columns - first) / width;
+    if (packets >= 10) {
+      if (packets >= 14) {
+        weighted_rows_block<14, Add, Chains>(terms, count, first, stride, out);
+      } else if (packets >= 12) {
+        weighted_rows_block<12, Add, Chains>(terms, count, first, stride, out);
+      } else {
+        weighted_rows_block<10, Add, Chains>(terms, count, first, stride, out);
+      }
+      first += packets / 2 * 2 * width;
+    }
+  }
+  if constexpr (N > 1) {
+    weighted_rows_from<N / 2, Add, Chains>(terms, count, first, columns, stride, out);
+  } else if (first < columns) {
+    Scalar buffer[packet_length<Scalar>];
+    for (std::size_t s = 0; s < Sums; ++s) {
+      if (!Add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
+      for (int t = 0; t < count; ++t) {
+        const auto& [m, rows, weights, scale] = terms[t];
+        for (Index i = 0; i < rows; ++i) {
+          const Scalar weight = scale * weights[s][i];
+          const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
+          for (Index j = first; j < columns; ++j) out[s][j] += weight * rest[j - first];
+        }
+      }
+    }
+  }
+}
+
+/// out[j] = sum over the terms of scale sum_i weights[i] rows[i][j], j < columns, added to out if
+/// `Add`: `sum_l lambda_l m_l^T c_l` over matrices of one width, in one pass over each. With one
+/// chain the rounding of a column depends on nothing but whether it lies in a whole packet.
+template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
+                   Index stride, Scalar* out) {
+  weighted_rows_from<widest_block<Scalar>, Add, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
+                                                                           stride, {out});
+}
+
+/// The same of one matrix, `m^T c`.
+template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
+                   Scalar* out) {
+  const WeightedRows<Stored, Scalar> term{m, rows, {c}, Scalar(1)};
+  weighted_rows<Add, Chains>(&term, 1, columns, stride, out);
+}
+
+/// The same with two vectors at once, `m^T c` and `m^T d`.
+template <bool Add = false, int Chains = 4, class Scalar>
+void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
+                        const Scalar* d, Scalar* out_c, Scalar* out_d) {
+  const WeightedRows<Scalar, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
+  weighted_rows_from<widest_block<Scalar> / 2, Add, Chains, Scalar, Scalar, 2>(
+      &term, 1, 0, columns, stride, {out_c, out_d});
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
+
 // ---- loglinear/transitions/rank_one_update.hpp
 
 #ifndef LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
@@ -2407,10 +4489,10 @@ inline constexpr bool is_rank_one_update<RankOneUpdate<Diagonal>> = true;
 
 #endif  // LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
 
-// ---- loglinear/transition.hpp
+// ---- loglinear/transitions/transition.hpp
 
-#ifndef LOGLINEAR_TRANSITION_HPP
-#define LOGLINEAR_TRANSITION_HPP
+#ifndef LOGLINEAR_TRANSITIONS_TRANSITION_HPP
+#define LOGLINEAR_TRANSITIONS_TRANSITION_HPP
 
 /// \file
 /// What an inner rule does to every older state at a token: a linear map `S <- L S diag(r)` shared
@@ -2476,12 +4558,748 @@ static_assert(Transition<TransitionProduct<KeyDecay<double>, ValueDecay<double>>
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_TRANSITION_HPP
+#endif  // LOGLINEAR_TRANSITIONS_TRANSITION_HPP
 
-// ---- loglinear/rule.hpp
+// ---- loglinear/transitions/detail/steps_of.hpp
 
-#ifndef LOGLINEAR_RULE_HPP
-#define LOGLINEAR_RULE_HPP
+#ifndef LOGLINEAR_TRANSITIONS_DETAIL_STEPS_OF_HPP
+#define LOGLINEAR_TRANSITIONS_DETAIL_STEPS_OF_HPP
+
+namespace loglinear::detail {
+
+/// What a kind is made of: its updates, whether its decays differ between key rows, and whether it
+/// decays value columns. Only the kinds of transition.hpp are known.
+template <class Kind>
+struct StepsOf {
+  static constexpr bool known = false;
+};
+struct NoSteps {
+  static constexpr bool known = true, decays = false, by_row = false, by_column = false;
+  static constexpr Index updates = 0;
+};
+template <class Scalar>
+struct StepsOf<Identity<Scalar>> : NoSteps {};
+template <class Scalar>
+struct StepsOf<ScalarDecay<Scalar>> : NoSteps {
+  static constexpr bool decays = true;
+};
+template <class Scalar>
+struct StepsOf<KeyDecay<Scalar>> : NoSteps {
+  static constexpr bool decays = true, by_row = true;
+};
+template <class Scalar>
+struct StepsOf<ValueDecay<Scalar>> : NoSteps {
+  static constexpr bool by_column = true;
+};
+template <class Diagonal>
+struct StepsOf<RankOneUpdate<Diagonal>> : StepsOf<Diagonal> {
+  static constexpr Index updates = 1;
+};
+template <class... Factors>
+struct StepsOf<TransitionProduct<Factors...>> {
+  static constexpr bool known = (StepsOf<Factors>::known && ...);
+  static constexpr bool decays = (StepsOf<Factors>::decays || ...);
+  static constexpr bool by_row = (StepsOf<Factors>::by_row || ...);
+  static constexpr bool by_column = (StepsOf<Factors>::by_column || ...);
+  static constexpr Index updates = (StepsOf<Factors>::updates + ...);
+};
+
+/// Whether a kind is made of updates of rank one and of decays of key rows alone.
+template <class Kind>
+[[nodiscard]] constexpr bool is_low_rank() {
+  if constexpr (StepsOf<Kind>::known) {
+    return !StepsOf<Kind>::by_column;
+  } else {
+    return false;
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_TRANSITIONS_DETAIL_STEPS_OF_HPP
+
+// ---- loglinear/chunks/transition_steps.hpp
+
+#ifndef LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+#define LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+
+// The kinds of transition as the chunkwise form takes them apart: decays of value columns, and
+// updates D - u p^T one after the other. A decay E before an update goes into it,
+// (D - u p^T) E = D E - u (E p)^T, and one after the last update too, F (D - u p^T) = F D - (F u)
+// p^T.
+
+namespace loglinear::detail {
+
+template <class Kind>
+[[nodiscard]] SequenceShape shape_of(Index d_k, Index d_v, Index leaves, ReadOrder order) {
+  using Steps = StepsOf<Kind>;
+  return {.d_k = d_k,
+          .d_v = d_v,
+          .leaves = leaves,
+          .steps = Steps::updates,
+          .decays = !Steps::decays  ? 0
+                    : Steps::by_row ? d_k
+                                    : 1,
+          .decays_values = Steps::by_column,
+          .is_delta = false,
+          .order = order};
+}
+
+/// Writes the transition of token t into a chunk, and reads its gradient back.
+template <class Kind>
+class TransitionSteps {
+ public:
+  using Scalar = typename Kind::Scalar;
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  using Steps = StepsOf<Kind>;
+
+  explicit TransitionSteps(const SequenceShape& shape)
+      : moments_(shape.moments()), before_(shape.decays), after_(shape.decays) {}
+
+  void write(const Kind& kind, Chunk<Scalar>& chunk, Index t) {
+    moment_ = t * moments_;
+    if constexpr (Steps::by_column) chunk.value_decay.row(t).setOnes();
+    before_.setOnes();
+    for_each_factor(kind, [&](const auto& factor) { append(factor, chunk, t); });
+    if constexpr (Steps::updates == 0) {
+      if (Steps::decays) chunk.decay.row(moment_) = before_;
+    } else if constexpr (Steps::decays) {
+      chunk.decay.row(moment_ - 1).array() *= before_.array();
+      scale(before_, chunk.u.row(moment_ - 1));
+    }
+  }
+
+  /// From the gradient of the chunk, log decays and the rows u and p as they stand in it, to that
+  /// of the kind's own members. A decay of 0 gets gradient 0: its logarithm has none.
+  void pull_back(const Kind& kind, const Chunk<Scalar>& chunk, const Chunk<Scalar>& gradient,
+                 Index t, Kind& d_kind) {
+    // `after_` is the decay after the last update.
+    after_.setOnes();
+    before_.setOnes();
+    Index updates = 0;
+    for_each_factor(kind, [&](const auto& factor) {
+      updates += StepsOf<std::remove_cvref_t<decltype(factor)>>::updates;
+      if (updates == Steps::updates && Steps::updates > 0) decay_of(factor, after_);
+    });
+    moment_ = t * moments_;
+    for_each_factor_pair(kind, d_kind, [&](const auto& factor, auto& d_factor) {
+      pull_back_factor(factor, chunk, gradient, t, d_factor);
+    });
+  }
+
+ private:
+  template <class Visit>
+  static void for_each_factor(const Kind& kind, Visit visit) {
+    if constexpr (requires { kind.factors; }) {
+      std::apply([&](const auto&... factor) { (visit(factor), ...); }, kind.factors);
+    } else {
+      visit(kind);
+    }
+  }
+  template <class Visit>
+  static void for_each_factor_pair(const Kind& kind, Kind& d_kind, Visit visit) {
+    if constexpr (requires { kind.factors; }) {
+      [&]<std::size_t... J>(std::index_sequence<J...>) {
+        (visit(std::get<J>(kind.factors), std::get<J>(d_kind.factors)), ...);
+      }
+      (std::make_index_sequence<Kind::count>{});
+    } else {
+      visit(kind, d_kind);
+    }
+  }
+
+  /// decay *= the diagonal of a pure decay; those of updates are not.
+  static void decay_of(const Identity<Scalar>&, Row&) {}
+  static void decay_of(const ValueDecay<Scalar>&, Row&) {}
+  static void decay_of(const ScalarDecay<Scalar>& d, Row& decay) { decay *= d.decay; }
+  static void decay_of(const KeyDecay<Scalar>& d, Row& decay) {
+    decay.array() *= d.decay.transpose().array();
+  }
+  template <class Diagonal>
+  static void decay_of(const RankOneUpdate<Diagonal>&, Row&) {}
+
+  /// row *= decay, which may be one number for all of it.
+  template <class Target>
+  static void scale(const Row& decay, Target&& row) {
+    if (decay.size() == 1) {
+      row *= decay[0];
+    } else if (decay.size() > 1) {
+      row.array() *= decay.array();
+    }
+  }
+
+  template <class Factor>
+  void append(const Factor& factor, Chunk<Scalar>&, Index) {
+    decay_of(factor, before_);
+  }
+  void append(const ValueDecay<Scalar>& factor, Chunk<Scalar>& chunk, Index t) {
+    chunk.value_decay.row(t).array() *= factor.decay.transpose().array();
+  }
+  template <class Diagonal>
+  void append(const RankOneUpdate<Diagonal>& factor, Chunk<Scalar>& chunk, Index) {
+    chunk.u.row(moment_) = factor.u.transpose();
+    chunk.p.row(moment_) = factor.p.transpose();
+    scale(before_, chunk.p.row(moment_));
+    decay_of(factor.diagonal, before_);
+    if (Steps::decays) chunk.decay.row(moment_) = before_;
+    before_.setOnes();
+    ++moment_;
+  }
+
+  static void divide(const Scalar& d_log, const Scalar& decay, Scalar& d_decay) {
+    d_decay = decay == Scalar(0) ? Scalar(0) : d_log / decay;
+  }
+  static void take(const Row&, const Identity<Scalar>&, Identity<Scalar>&) {}
+  static void take(const Row& d_log, const ScalarDecay<Scalar>& d, ScalarDecay<Scalar>& gradient) {
+    divide(d_log.sum(), d.decay, gradient.decay);
+  }
+  static void take(const Row& d_log, const KeyDecay<Scalar>& d, KeyDecay<Scalar>& gradient) {
+    for (Index i = 0; i < d.decay.size(); ++i) divide(d_log[i], d.decay[i], gradient.decay[i]);
+  }
+
+  /// x . dx, for all rows together or each for itself.
+  template <class A, class B>
+  [[nodiscard]] Row dots(const A& x, const B& d_x) const {
+    if (before_.size() == 1) return Row::Constant(1, x.dot(d_x));
+    return x.cwiseProduct(d_x);
+  }
+
+  /// A pure decay: part of its moment's D, and of p if an update follows, else of u.
+  template <class Factor>
+  void pull_back_factor(const Factor& factor, const Chunk<Scalar>& chunk,
+                        const Chunk<Scalar>& gradient, Index t, Factor& d_factor) {
+    if constexpr (StepsOf<Factor>::decays) {
+      const bool is_last = Steps::updates > 0 && moment_ == (t + 1) * moments_;
+      const Index m = is_last ? moment_ - 1 : moment_;
+      Row d_log = gradient.decay.row(m);
+      if (is_last) {
+        d_log += dots(chunk.u.row(m), gradient.u.row(m));
+      } else if (Steps::updates > 0) {
+        d_log += dots(chunk.p.row(m), gradient.p.row(m));
+        decay_of(factor, before_);
+      }
+      take(d_log, factor, d_factor);
+    }
+  }
+  void pull_back_factor(const ValueDecay<Scalar>& factor, const Chunk<Scalar>&,
+                        const Chunk<Scalar>& gradient, Index t, ValueDecay<Scalar>& d_factor) {
+    for (Index j = 0; j < factor.decay.size(); ++j) {
+      divide(gradient.value_decay(t, j), factor.decay[j], d_factor.decay[j]);
+    }
+  }
+  template <class Diagonal>
+  void pull_back_factor(const RankOneUpdate<Diagonal>& factor, const Chunk<Scalar>&,
+                        const Chunk<Scalar>& gradient, Index t, RankOneUpdate<Diagonal>& d_factor) {
+    const Index m = moment_++;
+    if constexpr (StepsOf<Diagonal>::decays) {
+      take(gradient.decay.row(m), factor.diagonal, d_factor.diagonal);
+    }
+    d_factor.u = gradient.u.row(m).transpose();
+    d_factor.p = gradient.p.row(m).transpose();
+    scale(before_, d_factor.p.transpose());
+    if (moment_ == (t + 1) * moments_) scale(after_, d_factor.u.transpose());
+    before_.setOnes();
+  }
+
+  Index moments_, moment_ = 0;
+  Row before_, after_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+
+// ---- loglinear/detail/base/math.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_MATH_HPP
+#define LOGLINEAR_DETAIL_BASE_MATH_HPP
+
+// The few functions that rules and level weights are made of, for any scalar, with their
+// derivatives where they are not obvious.
+
+namespace loglinear::detail {
+
+/// sg(z) = 1 / (1 + exp(-z)), the logistic sigmoid; never overflows into NaN.
+template <class Scalar>
+[[nodiscard]] Scalar sigmoid(const Scalar& z) {
+  using std::exp;
+  if (z >= Scalar(0)) return Scalar(1) / (Scalar(1) + exp(-z));
+  const Scalar e = exp(z);
+  return e / (Scalar(1) + e);
+}
+
+/// Below this, exp(-z) overflows, or nearly so.
+template <class Scalar>
+inline constexpr auto lowest_exponent =
+    static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
+
+/// exp(-z) of an array of floating-point numbers; where it would overflow, a number that is nearly
+/// as large. NaN stays NaN.
+template <class Z>
+[[nodiscard]] auto exp_of_negative(const Eigen::ArrayBase<Z>& z) {
+  using Scalar = typename Z::Scalar;
+  const auto bound = Z::PlainObject::Constant(z.rows(), z.cols(), lowest_exponent<Scalar>);
+  using Larger = Eigen::internal::scalar_max_op<Scalar, Scalar, Eigen::PropagateNaN>;
+  return (-z.derived().binaryExpr(bound, Larger())).exp();
+}
+
+/// sg(z) of an array, coefficient by coefficient.
+template <class Z>
+[[nodiscard]] auto sigmoids(const Eigen::ArrayBase<Z>& z) {
+  using Scalar = typename Z::Scalar;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    return (Scalar(1) + exp_of_negative(z)).inverse();
+  } else {
+    return z.derived().unaryExpr([](const Scalar& value) { return sigmoid<Scalar>(value); });
+  }
+}
+
+/// out = sg(z + bias), coefficient by coefficient; `out` may be a temporary view.
+template <class In, class Out>
+void sigmoid(const Eigen::MatrixBase<In>& z, double bias, Eigen::MatrixBase<Out> const& out) {
+  using Scalar = typename In::Scalar;
+  as_writable_column(out) = z.unaryExpr(
+      [offset = Scalar(bias)](const Scalar& value) { return sigmoid<Scalar>(value + offset); });
+}
+
+/// Keys shorter than this are taken for zero and normalise to zero.
+inline constexpr double zero_key_norm = 1e-12;
+
+/// |raw| = scale * norm, with the largest coefficient as the scale: neither overflows or underflows
+/// where |raw|^2 would.
+template <class Scalar>
+struct ScaledNorm {
+  Scalar scale, norm;
+  [[nodiscard]] bool is_zero() const { return to_double(scale) * to_double(norm) < zero_key_norm; }
+};
+template <class Raw>
+[[nodiscard]] ScaledNorm<typename Raw::Scalar> scaled_norm(const Eigen::MatrixBase<Raw>& raw) {
+  using Scalar = typename Raw::Scalar;
+  using std::sqrt;
+  const auto scale = static_cast<Scalar>(max_abs(raw));
+  if (!(scale > Scalar(0))) return {Scalar(1), Scalar(0)};
+  return {scale, sqrt((raw / scale).squaredNorm())};
+}
+
+/// out = raw / |raw|, or 0 where |raw| < 1e-12.
+template <class Raw, class Out>
+void unit_vector(const Eigen::MatrixBase<Raw>& raw, Eigen::MatrixBase<Out> const& out_) {
+  auto&& out = as_writable_column(out_);
+  const auto length = scaled_norm(raw);
+  if (length.is_zero()) {
+    out.setZero();
+  } else {
+    out = raw / length.scale / length.norm;
+  }
+}
+
+/// The pullback of `unit_vector`: d_raw = (d_unit - unit (unit . d_unit)) / |raw|. Where the key
+/// was taken for zero, d_unit passes unchanged, so that learning can leave the origin.
+template <class Raw, class Unit, class Cotangent, class Out>
+void unit_vector_pullback(const Eigen::MatrixBase<Raw>& raw, const Eigen::MatrixBase<Unit>& unit,
+                          const Eigen::MatrixBase<Cotangent>& d_unit,
+                          Eigen::MatrixBase<Out> const& out_) {
+  using Scalar = typename Raw::Scalar;
+  auto&& out = as_writable_column(out_);
+  const auto length = scaled_norm(raw);
+  if (length.is_zero()) {
+    out = d_unit;
+  } else {
+    const Scalar along = unit.dot(d_unit);
+    out = (d_unit - along * unit) / length.norm / length.scale;
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_MATH_HPP
+
+// ---- loglinear/detail/base/parts.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_PARTS_HPP
+#define LOGLINEAR_DETAIL_BASE_PARTS_HPP
+
+// The way into a class for what stores an object and brings it back, see checkpoint.hpp. A class
+// names its parts in one static member:
+//
+//     template <class Self, class Visit>
+//     static void visit(Self& self, Visit&& part) {
+//       part("count", self.count_);               // numbers
+//       part("values", self.values_.head(n));     // Eigen vectors, matrices and views of them
+//       part("inside", self.inside_);             // objects that have parts; "" adds no name
+//     }
+//
+// everything on which the object's future depends, and nothing else. A const Self is read. Any
+// other is written to, part by part in this order; therefore numbers stand before the parts whose
+// sizes depend on them and are checked in between, and in the end `visit` checks the class
+// invariants. It throws std::invalid_argument, and the object is then good for nothing: it should
+// be a copy.
+
+namespace loglinear::detail {
+
+/// A friend of each such class.
+struct Parts {
+  template <class Object, class... Arguments>
+  static void visit(Object& object, Arguments&&... arguments) {
+    std::remove_const_t<Object>::visit(object, std::forward<Arguments>(arguments)...);
+  }
+};
+
+/// Whether `visit` writes to the parts.
+template <class Self>
+inline constexpr bool is_written = !std::is_const_v<Self>;
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_PARTS_HPP
+
+// ---- loglinear/detail/base/softplus.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
+#define LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
+
+// softplus(z) = log(1 + exp(z)), of one number of any scalar and of an array, which level weights
+// wait for at every token.
+
+namespace loglinear::detail {
+
+/// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
+inline constexpr int softplus_linear_from = 20;
+
+template <class Scalar>
+[[nodiscard]] Scalar softplus(const Scalar& z) {
+  using std::exp;
+  if (z > Scalar(softplus_linear_from)) return z;
+  const Scalar e = exp(z);
+  if (z < Scalar(-softplus_linear_from)) return e;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    return std::log1p(e);
+  } else {  // dual numbers have no log1p
+    using std::log;
+    return log(Scalar(1) + e);
+  }
+}
+
+/// log(1 + e) for e in [0, 1], to rounding: 2 artanh(s) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...) with
+/// s = e / (2 + e), at most 1/3, so that each term gives log2(9) bits. Even and odd terms are
+/// summed side by side.
+template <class Scalar>
+[[nodiscard]] Packet<Scalar> log1p_up_to_1(const Packet<Scalar>& e) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr int terms = std::numeric_limits<Scalar>::digits / 6 * 2;  // even, and 3 bits each
+  const auto coefficient = [](int n) { return ei::pset1<P>(Scalar(2) / Scalar(2 * n + 1)); };
+  const P s = ei::pdiv(e, ei::padd(ei::pset1<P>(Scalar(2)), e));
+  const P square = ei::pmul(s, s), fourth = ei::pmul(square, square);
+  P even = coefficient(terms - 2), odd = coefficient(terms - 1);
+  for (int n = terms - 4; n >= 0; n -= 2) {
+    even = ei::pmadd(even, fourth, coefficient(n));
+    odd = ei::pmadd(odd, fourth, coefficient(n + 1));
+  }
+  return ei::pmul(s, ei::pmadd(square, odd, even));
+}
+
+/// softplus of an array in memory, `out` may be `z` itself. Where a number is far out, all are done
+/// one by one, as is what a packet is too wide for: softplus(z) = max(z, 0) + log(1 + exp(-|z|)).
+template <class In, class Out>
+void softplus(const Eigen::ArrayBase<In>& z, Eigen::ArrayBase<Out>& out) {
+  using Scalar = typename In::Scalar;
+  namespace ei = Eigen::internal;
+  out = z;
+  Scalar* const values = out.derived().data();
+  const Index size = out.size();
+  Index i = 0;
+  if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
+    static_assert(Out::InnerStrideAtCompileTime == 1);
+    using P = Packet<Scalar>;
+    const bool none_far_out = size > 0 && out.abs().maxCoeff() <= Scalar(softplus_linear_from);
+    for (; none_far_out && i + packet_size<Scalar> <= size; i += packet_size<Scalar>) {
+      const P x = ei::ploadu<P>(values + i);
+      const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
+      ei::pstoreu(values + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
+    }
+  }
+  for (; i < size; ++i) values[i] = softplus<Scalar>(values[i]);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
+
+// ---- loglinear/detail/base/vector_argument.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
+#define LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
+
+// How a layer takes a vector: any Eigen expression, row or column, checked and copied once.
+
+namespace loglinear::detail {
+
+template <class Derived>
+std::true_type is_eigen(const Eigen::EigenBase<Derived>*);
+std::false_type is_eigen(const void*);
+
+/// Refuses, with advice, whatever is not an Eigen vector of the right scalar.
+template <class Scalar, class Argument>
+constexpr void require_vector_type() {
+  using Type = std::remove_cvref_t<Argument>;
+  constexpr bool eigen = decltype(is_eigen(std::declval<Type*>()))::value;
+  static_assert(eigen || !std::is_same_v<Scalar, double>,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorXd>(data, size)");
+  static_assert(eigen || !std::is_same_v<Scalar, float>,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorXf>(data, size)");
+  static_assert(eigen || std::is_same_v<Scalar, double> || std::is_same_v<Scalar, float>,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorX<Scalar>>(data, size)");
+  if constexpr (eigen) {
+    static_assert(Type::IsVectorAtCompileTime,
+                  "a layer takes vectors: rows or columns whose type says so, such as m.row(i), "
+                  "m.col(i) or Eigen::VectorX<Scalar>");
+    static_assert(std::is_same_v<typename Type::Scalar, Scalar>,
+                  "the vector must have the layer's scalar: convert it with .cast<Scalar>()");
+  }
+}
+
+/// into = in, an Eigen vector, row or column, of the right size.
+template <class In, class Scalar>
+void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
+  require_vector_type<Scalar, In>();
+  require_size(name, in.size(), into.size());
+  into.noalias() = as_column(in.derived().matrix());
+}
+
+/// The same, and finite.
+template <class In, class Scalar>
+void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
+  const FlushToZero<Scalar> flush;
+  copy_vector(in, name, into);
+  require_finite(name, into);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
+
+// ---- loglinear/detail/kernels/dotted_rows.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
+
+// m d of several row-major matrices, and what each has to do with a vector: the pullback of a read.
+
+namespace loglinear::detail {
+
+/// A matrix to be multiplied by a vector: row i counts weights[i] times in the sum over all terms,
+/// and duals[i] times in what is found of this term.
+template <class Stored, class Scalar>
+struct DottedRows {
+  const Stored* rows;
+  const Scalar* vector;
+  const Scalar* weights;
+  const Scalar* duals;
+  Scalar found;
+};
+
+/// The part of N packets of columns, from `first` on.
+template <int N, class Stored, class Scalar>
+void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
+                       Index stride, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index band = 8;  // rows of all terms before their sums are added up across
+  const P zero = ei::pset1<P>(Scalar(0));
+  // With a constant height the loops unroll, and sums and `along` stay in registers; the latter in
+  // two chains.
+  const auto add_band = [&](Index top, auto height) {
+    P sums[band];
+    std::fill(sums, sums + band, zero);
+    for (int term = 0; term < count; ++term) {
+      auto& [m, vector, weights, duals, found] = terms[term];
+      P d[array_size(N)], along[2] = {zero, zero};
+      load_in_order_of<Stored, N, Scalar>(vector + first, d);
+      const Stored* row = m + top * stride + first;
+      for (Index i = 0; i < height; ++i, row += stride) {
+        P dot = zero;
+        for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
+          dot = n == 0 ? ei::pmul(packet, d[0]) : ei::pmadd(packet, d[n], dot);
+        });
+        sums[i] = ei::pmadd(ei::pset1<P>(weights[top + i]), dot, sums[i]);
+        along[i % 2] = ei::pmadd(ei::pset1<P>(duals[top + i]), dot, along[i % 2]);
+      }
+      found += ei::predux(ei::padd(along[0], along[1]));
+    }
+    for (Index i = 0; i < height; ++i) out[top + i] += ei::predux(sums[i]);
+  };
+  Index top = 0;
+  for (; top + band <= rows; top += band) add_band(top, std::integral_constant<Index, band>{});
+  if (top < rows) add_band(top, rows - top);
+}
+
+template <int N, class Stored, class Scalar>
+void dotted_rows_from(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
+                      Index columns, Index stride, Scalar* out) {
+  constexpr Index width = packet_size<Scalar>;
+  for (; first + N * width <= columns; first += N * width) {
+    dotted_rows_block<N>(terms, count, first, rows, stride, out);
+  }
+  if constexpr (N > 1) {
+    dotted_rows_from<N / 2>(terms, count, first, rows, columns, stride, out);
+  } else {
+    Scalar buffer[packet_length<Scalar>];
+    for (int term = 0; term < count && first < columns; ++term) {
+      auto& [m, vector, weights, duals, found] = terms[term];
+      for (Index i = 0; i < rows; ++i) {
+        Scalar dot(0);
+        const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
+        for (Index j = first; j < columns; ++j) dot += rest[j - first] * vector[j];
+        out[i] += weights[i] * dot;
+        found += duals[i] * dot;
+      }
+    }
+  }
+}
+
+/// out[i] += sum over the terms of weights[i] (rows[i] . vector), and for each term found += sum_i
+/// duals[i] (rows[i] . vector): `sum_l diag(w_l) m_l d_l` and `q_l^T m_l d_l` in one pass.
+template <class Stored, class Scalar>
+void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
+                 Index stride, Scalar* out) {
+  dotted_rows_from<8>(terms, count, Index{0}, rows, columns, stride, out);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
+
+// ---- loglinear/detail/kernels/row_dots.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
+
+// m q of a row-major matrix.
+
+namespace loglinear::detail {
+
+/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if
+/// `Add`.
+template <int N, bool Add, class Scalar, std::size_t Vectors>
+void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
+                    const std::array<const Scalar*, Vectors>& vectors,
+                    const std::array<Scalar*, Vectors>& out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P packets[Vectors][array_size(N)];
+  for (std::size_t s = 0; s < Vectors; ++s) {
+    for (int n = 0; n < N; ++n) packets[s][n] = ei::ploadu<P>(vectors[s] + first + n * width);
+  }
+  const Scalar* row = m + first;
+  for (Index j = 0; j < rows; ++j, row += stride) {
+    for (std::size_t s = 0; s < Vectors; ++s) {
+      P sum = ei::pmul(ei::ploadu<P>(row), packets[s][0]);
+      for (int n = 1; n < N; ++n) {
+        sum = ei::pmadd(ei::ploadu<P>(row + n * width), packets[s][n], sum);
+      }
+      const Scalar dot = ei::predux(sum);
+      out[s][j] = Add ? out[s][j] + dot : dot;
+    }
+  }
+}
+template <int N, bool Add, class Scalar, std::size_t Vectors>
+void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Index stride,
+                   const std::array<const Scalar*, Vectors>& vectors,
+                   const std::array<Scalar*, Vectors>& out) {
+  constexpr Index width = packet_size<Scalar>;
+  if (first + N * width <= columns) {
+    row_dots_block<N, Add>(m, first, rows, stride, vectors, out);
+    return row_dots_from<N, true>(m, first + N * width, rows, columns, stride, vectors, out);
+  }
+  if constexpr (N > 1) {
+    row_dots_from<N / 2, Add>(m, first, rows, columns, stride, vectors, out);
+  } else {
+    for (std::size_t s = 0; s < Vectors; ++s) {
+      for (Index j = 0; j < rows && (first < columns || !Add); ++j) {
+        Scalar dot(0);
+        for (Index i = first; i < columns; ++i) dot += m[j * stride + i] * vectors[s][i];
+        out[s][j] = Add ? out[s][j] + dot : dot;
+      }
+    }
+  }
+}
+
+/// out[j] = rows[j] . q, `m q` of a row-major matrix.
+template <class Scalar>
+void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
+  if (rows == 0) return;  // m may be null, to which nothing must be added
+  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(m, 0, rows, columns, columns, {q},
+                                                            {out});
+}
+/// The same with two vectors at once, and the same bits.
+template <class Scalar>
+void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
+              Scalar* out_q, Scalar* out_p) {
+  if (rows == 0) return;
+  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p},
+                                                            {out_q, out_p});
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
+
+// ---- loglinear/random.hpp
+
+#ifndef LOGLINEAR_RANDOM_HPP
+#define LOGLINEAR_RANDOM_HPP
+
+/// \file
+/// The generator behind every initial weight: the same seed gives the same weights everywhere.
+
+namespace loglinear {
+
+/// Marsaglia's 64-bit xorshift (13, 7, 17) with normals by Box and Muller. Its state must never be
+/// zero. Does not allocate.
+class Xorshift64 {
+ public:
+  /// \param seed any value but 0
+  /// \throws std::invalid_argument if `seed` is 0: the generator would return zeros for ever
+  explicit Xorshift64(std::uint64_t seed) : state_(seed) {
+    if (seed == 0) detail::fail("seed", seed, "at least 1");
+  }
+
+  /// The next 64 bits.
+  std::uint64_t next() noexcept {
+    state_ ^= state_ << 13;
+    state_ ^= state_ >> 7;
+    state_ ^= state_ << 17;
+    return state_;
+  }
+
+  /// Uniform in [0, 1): the upper 53 bits over 2^53.
+  double uniform() noexcept { return static_cast<double>(next() >> 11) * 0x1p-53; }
+
+  /// Standard normal, `sqrt(-2 ln u1) cos(2 pi u2)`; takes two uniforms, u1 redrawn while 0.
+  double normal() noexcept {
+    double u1 = uniform();
+    while (!(u1 > 0)) u1 = uniform();
+    const double u2 = uniform();
+    return std::sqrt(-2 * std::log(u1)) * std::cos(2 * std::numbers::pi * u2);
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RANDOM_HPP
+
+// ---- loglinear/rules/rule.hpp
+
+#ifndef LOGLINEAR_RULES_RULE_HPP
+#define LOGLINEAR_RULES_RULE_HPP
 
 /// \file
 /// What an inner rule is: the preparation that turns the projections of one token into the leaf it
@@ -2650,12 +5468,12 @@ concept InnerRule = std::copyable<Rule> && HasTransition<Rule, Scalar> && HasPar
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_RULE_HPP
+#endif  // LOGLINEAR_RULES_RULE_HPP
 
-// ---- loglinear/detail/parameters.hpp
+// ---- loglinear/layer/detail/parameters.hpp
 
-#ifndef LOGLINEAR_DETAIL_PARAMETERS_HPP
-#define LOGLINEAR_DETAIL_PARAMETERS_HPP
+#ifndef LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP
+#define LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP
 
 // The weights of a layer: all projections of x stacked into one matrix, so that a token costs one
 // product and a training step one rank-one update, and all free vectors in one more.
@@ -2913,12 +5731,41 @@ class Parameters {
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_PARAMETERS_HPP
+#endif  // LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP
 
-// ---- loglinear/detail/workspace.hpp
+// ---- loglinear/layer/block_gradient.hpp
 
-#ifndef LOGLINEAR_DETAIL_WORKSPACE_HPP
-#define LOGLINEAR_DETAIL_WORKSPACE_HPP
+#ifndef LOGLINEAR_LAYER_BLOCK_GRADIENT_HPP
+#define LOGLINEAR_LAYER_BLOCK_GRADIENT_HPP
+
+namespace loglinear {
+
+/// The gradient of a loss over a block of T tokens with respect to what the layer was given.
+template <class Scalar>
+struct BlockGradient {
+  detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x d_model
+
+  /// With respect to one weight array, by its name in the layer; a read-only view, valid as long as
+  /// this object. \throws std::invalid_argument for a name that is not one of the layer's weights
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
+    return weights.get(name);
+  }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
+    return weights.get(name);
+  }
+
+  detail::Parameters<Scalar> weights;  ///< all of them, in the layer's own layout
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_BLOCK_GRADIENT_HPP
+
+// ---- loglinear/stream/detail/workspace.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_WORKSPACE_HPP
+#define LOGLINEAR_STREAM_DETAIL_WORKSPACE_HPP
 
 // The memory in which a layer works on one token, sized once so that no call allocates.
 
@@ -3027,204 +5874,12 @@ struct TrainingWorkspace {
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_WORKSPACE_HPP
+#endif  // LOGLINEAR_STREAM_DETAIL_WORKSPACE_HPP
 
-// ---- loglinear/fenwick.hpp
+// ---- loglinear/layer/detail/preparation.hpp
 
-#ifndef LOGLINEAR_FENWICK_HPP
-#define LOGLINEAR_FENWICK_HPP
-
-/// \file
-/// Level arithmetic: which power-of-two bucket of the past holds which token.
-///
-/// A stream of `count` tokens is kept like a binary counter: level l holds the bucket of 2^l
-/// consecutive tokens that bit l of `count` stands for (Guo et al., arXiv:2506.04761, section 2).
-/// With `max_levels` levels everything older folds into the last one. All functions are constexpr
-/// and need no Eigen. They throw std::invalid_argument unless `max_levels` is 1 to 64 and a level
-/// is one of those, and do not allocate otherwise; in a constant expression that is an error of the
-/// compiler.
-
-namespace loglinear {
-
-/// The most levels a hierarchy can have: one for each bit of a 64-bit token count.
-inline constexpr int max_level_limit = 64;
-
-namespace detail {
-
-constexpr void require_level_count(int max_levels) {
-  if (max_levels < 1 || max_levels > max_level_limit) {
-    fail("max_levels", max_levels, "between 1 and ", max_level_limit);
-  }
-}
-/// `max_levels` must have been checked.
-constexpr void require_level(int level, int max_levels) {
-  if (level < 0 || level >= max_levels) fail("level", level, "between 0 and ", max_levels - 1);
-}
-
-}  // namespace detail
-
-/// What the last level does with what it holds when a carry adds another bucket of
-/// `2^(max_levels - 1)` tokens to it.
-enum class LastLevel {
-  fold,    ///< keeps it, and adds: nothing is ever lost, only resolution
-  forget,  ///< drops it: the last level holds the newest such bucket alone
-  halve,   ///< keeps half: a bucket counts 1, 1/2, 1/4, ... as newer ones come
-};
-
-/// The fraction of what the last level holds that is left after `carries` more buckets.
-[[nodiscard]] constexpr double kept_fraction(LastLevel policy, std::uint64_t carries) noexcept {
-  if (policy == LastLevel::fold || carries == 0) return 1;
-  if (policy == LastLevel::forget || carries > 1074) return 0;  // 2^-1074: the smallest double
-  double fraction = 1;
-  for (; carries > 0; --carries) fraction /= 2;
-  return fraction;
-}
-
-/// What a read at token t sees. The three orders of the field are easily confused; every layer and
-/// every function here that reads names the one it uses.
-enum class ReadOrder {
-  /// All earlier tokens, before this token's transition: token s is at level
-  /// `bit_width(t ^ s) - 1`. M levels, M weights.
-  before_push,
-  /// Everything after this token's transition, carry and leaf: token s is at level
-  /// `bit_width((t + 1) ^ s) - 1`. M levels, M weights.
-  after_push,
-  /// The paper's order: the transition is applied and this token's own leaf stands apart as level
-  /// 0, the buckets above it: token s is at level `bit_width(t ^ s)`. M levels, M + 1 weights.
-  current_apart,
-};
-
-/// Number of level weights a read over `max_levels` levels takes: one more for `current_apart`.
-[[nodiscard]] constexpr int level_weight_count(ReadOrder order, int max_levels) {
-  detail::require_level_count(max_levels);
-  return order == ReadOrder::current_apart ? max_levels + 1 : max_levels;
-}
-
-/// The level at which the next leaf lands when `count` tokens have been pushed:
-/// `min(countr_one(count), max_levels - 1)`. All active levels below it are merged into it.
-[[nodiscard]] constexpr int landed_level(std::uint64_t count, int max_levels) {
-  detail::require_level_count(max_levels);
-  return (std::min)(std::countr_one(count), max_levels - 1);
-}
-
-/// Bit l is set iff level l holds a bucket after `count` tokens: the bits of `count`, with the last
-/// level active iff `count >= 2^(max_levels - 1)`.
-[[nodiscard]] constexpr std::uint64_t active_mask(std::uint64_t count, int max_levels) {
-  detail::require_level_count(max_levels);
-  const std::uint64_t last = std::uint64_t{1} << (max_levels - 1);
-  return (count & (last - 1)) | (count >= last ? last : 0);
-}
-
-/// Whether level `level` holds a bucket after `count` tokens.
-[[nodiscard]] constexpr bool is_active_level(std::uint64_t count, int level, int max_levels) {
-  const std::uint64_t mask = active_mask(count, max_levels);
-  detail::require_level(level, max_levels);
-  return ((mask >> level) & 1u) != 0;
-}
-
-/// Number of levels that hold a bucket after `count` tokens: the set bits of `active_mask`.
-[[nodiscard]] constexpr int active_level_count(std::uint64_t count, int max_levels) {
-  return std::popcount(active_mask(count, max_levels));
-}
-
-/// The fewest levels that hold `length` tokens without overflow, `floor(log2(length)) + 1`; 1 for
-/// an empty stream.
-[[nodiscard]] constexpr int levels_needed(std::uint64_t length) noexcept {
-  return (std::max)(1, static_cast<int>(std::bit_width(length)));
-}
-
-/// The level of token `s` seen from token `t >= s` (tokens are numbered from 0), clamped to the
-/// last level: `max_levels - 1`, or `max_levels` for `current_apart`. In the order `before_push`
-/// a token does not see itself: `s < t` there.
-[[nodiscard]] constexpr int level_of(std::uint64_t s, std::uint64_t t, ReadOrder order,
-                                     int max_levels) {
-  int level = static_cast<int>(std::bit_width(t ^ s));
-  if (order == ReadOrder::before_push) level -= 1;
-  if (order == ReadOrder::after_push) {
-    const std::uint64_t next = t + 1;  // 2^64 wraps to 0; every token is then 64 bits away
-    level = next == 0 ? max_level_limit : static_cast<int>(std::bit_width(next ^ s)) - 1;
-  }
-  return (std::min)(level, level_weight_count(order, max_levels) - 1);
-}
-
-/// The consecutive tokens `[first, first + size)` that one level holds.
-struct Bucket {
-  int level;            ///< the level that holds them
-  std::uint64_t first;  ///< the oldest token
-  std::uint64_t size;   ///< how many: 2^level, but for the last level, which also takes overflow
-};
-
-/// The bucket that level `level` holds after `count` tokens; its `size` is 0 when inactive.
-[[nodiscard]] constexpr Bucket bucket_of(std::uint64_t count, int level, int max_levels) {
-  detail::require_level_count(max_levels);
-  detail::require_level(level, max_levels);
-  const std::uint64_t unit = std::uint64_t{1} << level;
-  if (level == max_levels - 1) return {level, 0, count & ~(unit - 1)};
-  return {level, count & ~(2 * unit - 1), count & unit};
-}
-
-/// The levels that hold a bucket after `count` tokens, newest (lowest) first, for range-for:
-/// `for (int level : ActiveLevels(count, max_levels))`. One step costs one bit scan.
-class ActiveLevels {
- public:
-  /// The levels after `count` tokens.
-  constexpr ActiveLevels(std::uint64_t count, int max_levels)
-      : mask_(active_mask(count, max_levels)) {}
-
-  /// Walks the set bits of the mask upwards.
-  class Iterator {
-   public:
-    /// At the lowest set bit of `mask`; 0 is the end.
-    constexpr explicit Iterator(std::uint64_t mask) noexcept : mask_(mask) {}
-    /// The level.
-    constexpr int operator*() const noexcept { return std::countr_zero(mask_); }
-    /// To the next level.
-    constexpr Iterator& operator++() noexcept {
-      mask_ &= mask_ - 1;
-      return *this;
-    }
-    /// Whether both are at the same level of the same stream.
-    constexpr bool operator==(const Iterator&) const noexcept = default;
-
-   private:
-    std::uint64_t mask_;
-  };
-
-  [[nodiscard]] constexpr Iterator begin() const noexcept { return Iterator(mask_); }  ///< newest
-  [[nodiscard]] constexpr Iterator end() const noexcept { return Iterator(0); }        ///< the end
-
- private:
-  std::uint64_t mask_;
-};
-
-/// The weight index under which a read at the next token sees the bucket now at level `level`, with
-/// `count` tokens pushed: where the bucket is (`before_push`), where the carry takes it
-/// (`after_push`), or one above (`current_apart`).
-[[nodiscard]] constexpr int seen_level(ReadOrder order, int level, std::uint64_t count,
-                                       int max_levels) {
-  detail::require_level_count(max_levels);
-  detail::require_level(level, max_levels);
-  if (order == ReadOrder::current_apart) return level + 1;
-  return order == ReadOrder::after_push ? (std::max)(level, landed_level(count, max_levels))
-                                        : level;
-}
-
-/// The weight index under which a read at the next token sees that token's own leaf, or -1 where
-/// it does not (`before_push`).
-[[nodiscard]] constexpr int seen_leaf_level(ReadOrder order, std::uint64_t count, int max_levels) {
-  detail::require_level_count(max_levels);
-  if (order == ReadOrder::before_push) return -1;
-  return order == ReadOrder::after_push ? landed_level(count, max_levels) : 0;
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_FENWICK_HPP
-
-// ---- loglinear/detail/preparation.hpp
-
-#ifndef LOGLINEAR_DETAIL_PREPARATION_HPP
-#define LOGLINEAR_DETAIL_PREPARATION_HPP
+#ifndef LOGLINEAR_LAYER_DETAIL_PREPARATION_HPP
+#define LOGLINEAR_LAYER_DETAIL_PREPARATION_HPP
 
 // What a layer makes of an input, apart from its state: projections, level weights, and the rule's
 // leaf, query and transition; and the way back from their gradients to that of every weight. One
@@ -3331,2641 +5986,123 @@ class Preparation {
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_PREPARATION_HPP
+#endif  // LOGLINEAR_LAYER_DETAIL_PREPARATION_HPP
 
-// ---- loglinear/detail/reading.hpp
+// ---- loglinear/layer/detail/layer_source.hpp
 
-#ifndef LOGLINEAR_DETAIL_READING_HPP
-#define LOGLINEAR_DETAIL_READING_HPP
-
-// Reads of a hierarchy in every order, and their pullback. A read never needs the token to be
-// written first: what the older states become is read through the token's transition,
-//
-//     (L S diag(r))^T q = diag(r) S^T (L^T q),
-//
-// under the level weight of where the carry will take them, and the token's own leaf is added.
+#ifndef LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
+#define LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
 
 namespace loglinear::detail {
 
-/// Where a token's query belongs: what stands is read with it as it is.
-template <class Kind>
-[[nodiscard]] Vector<typename Kind::Scalar>& query_for(Workspace<Kind>& w, ReadOrder order) {
-  return order == ReadOrder::before_push ? w.old_query : w.token.query;
-}
-
-/// The weight index under which the next token sees a level.
-template <class State>
-struct SeenLevels {
-  const State& state;
-  ReadOrder order;
-
-  int operator()(int level) const {
-    return seen_level(order, level, state.size(), state.max_levels());
-  }
-  /// What the token's carry leaves of what the level holds.
-  double kept(int level) const requires(State::overflow != LastLevel::fold) {
-    const int last = state.max_levels() - 1;
-    const bool gives_way = order == ReadOrder::after_push && level == last &&
-                           landed_level(state.size(), state.max_levels()) == last;
-    return kept_fraction(State::overflow, gives_way ? 1 : 0);
-  }
-};
-
-/// Level weights are looked at when they have been read with: the read does not wait.
-template <class Kind>
-void require_finite_read(const Workspace<Kind>& w) {
-  if (all_finite(w.lambda) && all_finite(w.read)) return;
-  require_finite("a level weight", w.lambda);
-  require_finite("the raw read", w.read);
-}
-
-/// The state as it stands with the query w.old_query, level l under weight l + shift; `next` is the
-/// token to be written then.
-template <class State, class Kind>
-void read_standing(const State& state, Workspace<Kind>& w, int shift,
-                   const Token<Kind>* next = nullptr) {
-  state.read(
-      w, [shift](int l) { return l + shift; }, next);
-  w.read.swap(w.old_read);
-  require_finite_read(w);
-}
-
-/// What the token reads in the given order, before it is written; its query is in `query_for(w,
-/// order)`.
-template <class State, class Kind>
-void read_token(const State& state, Workspace<Kind>& w, ReadOrder order) {
-  const Token<Kind>& token = w.token;
-  if (order == ReadOrder::before_push) return read_standing(state, w, 0, &token);
-  w.old_query = token.query;
-  token.transition.left_transposed(w.old_query);
-  state.read(w, SeenLevels<State>{state, order}, &token);
-  w.read = w.old_read;
-  token.transition.right(w.read.transpose());
-  const auto& weight = w.lambda[seen_leaf_level(order, state.size(), state.max_levels())];
-  for (Index j = 0; j < token.keys.cols(); ++j) {
-    w.read += (weight * token.keys.col(j).dot(token.query)) * token.values.col(j);
-  }
-  require_finite_read(w);
-}
-
-/// From t.d_read to t.d_token and t.d_lambda, for what `read_token` read; the states are constants.
-template <class State, class Kind>
-void pull_back_token(const State& state, const Workspace<Kind>& w, TrainingWorkspace<Kind>& t,
-                     ReadOrder order) {
-  using Scalar = typename Kind::Scalar;
-  const Token<Kind>& token = w.token;
-  t.d_lambda.setZero();
-
-  // The older states: with d = diag(r) d_read, p = sum_l lambda_l S_l d is all that is needed, the
-  // derivative with respect to L^T q.
-  t.d_old_read = t.d_read;
-  token.transition.right(t.d_old_read.transpose());
-  state.pull_back(w, t, SeenLevels<State>{state, order});
-  token.transition.pullback(token.query, t.d_old_query, w.old_read, t.d_read, t.d_token.transition);
-  t.d_token.query = t.d_old_query;
-  token.transition.left(t.d_token.query);
-
-  // The leaf: lambda_c (k . q) v.
-  const int own = seen_leaf_level(order, state.size(), state.max_levels());
-  const Scalar& weight = w.lambda[own];
-  for (Index j = 0; j < token.keys.cols(); ++j) {
-    const Scalar key_query = token.keys.col(j).dot(token.query);
-    const Scalar value_d = token.values.col(j).dot(t.d_read);
-    t.d_lambda[own] += key_query * value_d;
-    t.d_token.query += (weight * value_d) * token.keys.col(j);
-    t.d_token.keys.col(j) = (weight * value_d) * token.query;
-    t.d_token.values.col(j) = (weight * key_query) * t.d_read;
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_READING_HPP
-
-// ---- loglinear/detail/kernels/row_dots.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
-
-// m q of a row-major matrix.
-
-namespace loglinear::detail {
-
-/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if
-/// `Add`.
-template <int N, bool Add, class Scalar, std::size_t Vectors>
-void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
-                    const std::array<const Scalar*, Vectors>& vectors,
-                    const std::array<Scalar*, Vectors>& out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  P packets[Vectors][array_size(N)];
-  for (std::size_t s = 0; s < Vectors; ++s) {
-    for (int n = 0; n < N; ++n) packets[s][n] = ei::ploadu<P>(vectors[s] + first + n * width);
-  }
-  const Scalar* row = m + first;
-  for (Index j = 0; j < rows; ++j, row += stride) {
-    for (std::size_t s = 0; s < Vectors; ++s) {
-      P sum = ei::pmul(ei::ploadu<P>(row), packets[s][0]);
-      for (int n = 1; n < N; ++n) {
-        sum = ei::pmadd(ei::ploadu<P>(row + n * width), packets[s][n], sum);
-      }
-      const Scalar dot = ei::predux(sum);
-      out[s][j] = Add ? out[s][j] + dot : dot;
-    }
-  }
-}
-template <int N, bool Add, class Scalar, std::size_t Vectors>
-void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Index stride,
-                   const std::array<const Scalar*, Vectors>& vectors,
-                   const std::array<Scalar*, Vectors>& out) {
-  constexpr Index width = packet_size<Scalar>;
-  if (first + N * width <= columns) {
-    row_dots_block<N, Add>(m, first, rows, stride, vectors, out);
-    return row_dots_from<N, true>(m, first + N * width, rows, columns, stride, vectors, out);
-  }
-  if constexpr (N > 1) {
-    row_dots_from<N / 2, Add>(m, first, rows, columns, stride, vectors, out);
-  } else {
-    for (std::size_t s = 0; s < Vectors; ++s) {
-      for (Index j = 0; j < rows && (first < columns || !Add); ++j) {
-        Scalar dot(0);
-        for (Index i = first; i < columns; ++i) dot += m[j * stride + i] * vectors[s][i];
-        out[s][j] = Add ? out[s][j] + dot : dot;
-      }
-    }
-  }
-}
-
-/// out[j] = rows[j] . q, `m q` of a row-major matrix.
-template <class Scalar>
-void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
-  if (rows == 0) return;  // m may be null, to which nothing must be added
-  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(m, 0, rows, columns, columns, {q},
-                                                            {out});
-}
-/// The same with two vectors at once, and the same bits.
-template <class Scalar>
-void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
-              Scalar* out_q, Scalar* out_p) {
-  if (rows == 0) return;
-  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p},
-                                                            {out_q, out_p});
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
-
-// ---- loglinear/detail/kernels/dotted_rows.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
-
-// m d of several row-major matrices, and what each has to do with a vector: the pullback of a read.
-
-namespace loglinear::detail {
-
-/// A matrix to be multiplied by a vector: row i counts weights[i] times in the sum over all terms,
-/// and duals[i] times in what is found of this term.
-template <class Stored, class Scalar>
-struct DottedRows {
-  const Stored* rows;
-  const Scalar* vector;
-  const Scalar* weights;
-  const Scalar* duals;
-  Scalar found;
-};
-
-/// The part of N packets of columns, from `first` on.
-template <int N, class Stored, class Scalar>
-void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
-                       Index stride, Scalar* out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index band = 8;  // rows of all terms before their sums are added up across
-  const P zero = ei::pset1<P>(Scalar(0));
-  // With a constant height the loops unroll, and sums and `along` stay in registers; the latter in
-  // two chains.
-  const auto add_band = [&](Index top, auto height) {
-    P sums[band];
-    std::fill(sums, sums + band, zero);
-    for (int term = 0; term < count; ++term) {
-      auto& [m, vector, weights, duals, found] = terms[term];
-      P d[array_size(N)], along[2] = {zero, zero};
-      load_in_order_of<Stored, N, Scalar>(vector + first, d);
-      const Stored* row = m + top * stride + first;
-      for (Index i = 0; i < height; ++i, row += stride) {
-        P dot = zero;
-        for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
-          dot = n == 0 ? ei::pmul(packet, d[0]) : ei::pmadd(packet, d[n], dot);
-        });
-        sums[i] = ei::pmadd(ei::pset1<P>(weights[top + i]), dot, sums[i]);
-        along[i % 2] = ei::pmadd(ei::pset1<P>(duals[top + i]), dot, along[i % 2]);
-      }
-      found += ei::predux(ei::padd(along[0], along[1]));
-    }
-    for (Index i = 0; i < height; ++i) out[top + i] += ei::predux(sums[i]);
-  };
-  Index top = 0;
-  for (; top + band <= rows; top += band) add_band(top, std::integral_constant<Index, band>{});
-  if (top < rows) add_band(top, rows - top);
-}
-
-template <int N, class Stored, class Scalar>
-void dotted_rows_from(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
-                      Index columns, Index stride, Scalar* out) {
-  constexpr Index width = packet_size<Scalar>;
-  for (; first + N * width <= columns; first += N * width) {
-    dotted_rows_block<N>(terms, count, first, rows, stride, out);
-  }
-  if constexpr (N > 1) {
-    dotted_rows_from<N / 2>(terms, count, first, rows, columns, stride, out);
-  } else {
-    Scalar buffer[packet_length<Scalar>];
-    for (int term = 0; term < count && first < columns; ++term) {
-      auto& [m, vector, weights, duals, found] = terms[term];
-      for (Index i = 0; i < rows; ++i) {
-        Scalar dot(0);
-        const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
-        for (Index j = first; j < columns; ++j) dot += rest[j - first] * vector[j];
-        out[i] += weights[i] * dot;
-        found += duals[i] * dot;
-      }
-    }
-  }
-}
-
-/// out[i] += sum over the terms of weights[i] (rows[i] . vector), and for each term found += sum_i
-/// duals[i] (rows[i] . vector): `sum_l diag(w_l) m_l d_l` and `q_l^T m_l d_l` in one pass.
-template <class Stored, class Scalar>
-void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
-                 Index stride, Scalar* out) {
-  dotted_rows_from<8>(terms, count, Index{0}, rows, columns, stride, out);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
-
-// ---- loglinear/detail/steps_of.hpp
-
-#ifndef LOGLINEAR_DETAIL_STEPS_OF_HPP
-#define LOGLINEAR_DETAIL_STEPS_OF_HPP
-
-namespace loglinear::detail {
-
-/// What a kind is made of: its updates, whether its decays differ between key rows, and whether it
-/// decays value columns. Only the kinds of transition.hpp are known.
-template <class Kind>
-struct StepsOf {
-  static constexpr bool known = false;
-};
-struct NoSteps {
-  static constexpr bool known = true, decays = false, by_row = false, by_column = false;
-  static constexpr Index updates = 0;
-};
-template <class Scalar>
-struct StepsOf<Identity<Scalar>> : NoSteps {};
-template <class Scalar>
-struct StepsOf<ScalarDecay<Scalar>> : NoSteps {
-  static constexpr bool decays = true;
-};
-template <class Scalar>
-struct StepsOf<KeyDecay<Scalar>> : NoSteps {
-  static constexpr bool decays = true, by_row = true;
-};
-template <class Scalar>
-struct StepsOf<ValueDecay<Scalar>> : NoSteps {
-  static constexpr bool by_column = true;
-};
-template <class Diagonal>
-struct StepsOf<RankOneUpdate<Diagonal>> : StepsOf<Diagonal> {
-  static constexpr Index updates = 1;
-};
-template <class... Factors>
-struct StepsOf<TransitionProduct<Factors...>> {
-  static constexpr bool known = (StepsOf<Factors>::known && ...);
-  static constexpr bool decays = (StepsOf<Factors>::decays || ...);
-  static constexpr bool by_row = (StepsOf<Factors>::by_row || ...);
-  static constexpr bool by_column = (StepsOf<Factors>::by_column || ...);
-  static constexpr Index updates = (StepsOf<Factors>::updates + ...);
-};
-
-/// Whether a kind is made of updates of rank one and of decays of key rows alone.
-template <class Kind>
-[[nodiscard]] constexpr bool is_low_rank() {
-  if constexpr (StepsOf<Kind>::known) {
-    return !StepsOf<Kind>::by_column;
-  } else {
-    return false;
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_STEPS_OF_HPP
-
-// ---- loglinear/detail/low_rank_product.hpp
-
-#ifndef LOGLINEAR_DETAIL_LOW_RANK_PRODUCT_HPP
-#define LOGLINEAR_DETAIL_LOW_RANK_PRODUCT_HPP
-
-// The product of some transitions that are diagonal or diagonal minus rank one, as a diagonal minus
-// a matrix whose rank is the number of the latter:
-//
-//     (D - u p^T) (E - sum_j u_j z_j^T) = D E - sum_j (D u_j) z_j^T - u z^T,
-//     z = E p - sum_j z_j (u_j . p)
-//
-// with products of decays only, so that decays near 0 are harmless. A token costs what the columns
-// so far cost to read, not what a dense product does.
-
-namespace loglinear::detail {
-
-template <class Kind>
-class LowRankProduct {
+/// A block of inputs, T x d_model, as the tokens that a layer makes of them.
+template <class Inner, class Scalar, class Weights>
+class LayerSource final : public TokenSource<Scalar> {
  public:
-  using Scalar = typename Kind::Scalar;
-  static constexpr Index updates = StepsOf<Kind>::updates;
+  using Layer = Preparation<Inner, Scalar, Weights>;
+  using Kind = typename Layer::Kind;
 
-  /// \param tokens  the most transitions before a reset
-  LowRankProduct(Index key_rows, Index tokens)
-      : diagonal_(Vector<Scalar>::Ones(key_rows)),
-        u_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
-        u_factors_(Vector<Scalar>::Ones(tokens * updates)),
-        z_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
-        scores_(Vector<Scalar>::Zero(tokens * updates)) {}
+  /// `layer` and the rows of `x` must outlive it.
+  LayerSource(const Layer& layer, const RowsView<Scalar>& x, ReadOrder order,
+              typename Layer::Read workspace)
+      : layer_(layer),
+        x_(x),
+        shape_(shape_of<Kind>(layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
+        steps_(shape_),
+        workspace_(std::move(workspace)) {}
 
-  /// Numbers that `pull` needs for its sums.
-  [[nodiscard]] Index score_columns() const { return scores_.size(); }
-
-  void reset() {
-    diagonal_.setOnes();
-    count_ = 0;
+  /// Where reads go, the first of them to row `first`.
+  void read_into(RowMajorMatrix<Scalar>& reads, Index first) {
+    reads_ = &reads;
+    first_read_ = first;
   }
-
-  /// As `other`, which must have been made for as many rows and tokens; copies only what counts.
-  void copy(const LowRankProduct& other) {
-    diagonal_ = other.diagonal_;
-    count_ = other.count_;
-    u_.topRows(count_) = other.u_.topRows(count_);
-    u_factors_.head(count_) = other.u_factors_.head(count_);
-    z_.topRows(count_) = other.z_.topRows(count_);
-  }
-  [[nodiscard]] bool has_shape_of(const LowRankProduct& other) const {
-    return u_.rows() == other.u_.rows() && u_.cols() == other.u_.cols();
+  /// Where gradients of the reads come from, and those of everything else go.
+  void differentiate(const RowsView<Scalar>& d_reads, typename Layer::Gradient gradient,
+                     BlockGradient<Scalar>& to) {
+    d_reads_.emplace(d_reads);
+    training_.emplace(std::move(gradient));
+    to_ = &to;
   }
 
-  /// Whether nothing has followed since the last reset, updates of rank one that is.
-  [[nodiscard]] bool is_identity() const { return count_ == 0; }
+  [[nodiscard]] SequenceShape shape() const override { return shape_; }
+  [[nodiscard]] Index length() const override { return x_.rows(); }
 
-  void follow(const Identity<Scalar>&) {}
-  void follow(const ScalarDecay<Scalar>& later) {
-    diagonal_ *= later.decay;
-    u_factors_.head(count_) *= later.decay;
-  }
-  void follow(const KeyDecay<Scalar>& later) {
-    later.left(diagonal_);
-    later.left(u_.topRows(count_).transpose());
-  }
-  template <class Diagonal>
-  void follow(const RankOneUpdate<Diagonal>& later) {
-    pull(later.p.data(), z_.row(count_), scores_);
-    append(later);
-  }
-  /// The same where `pull` has been called with p already.
-  template <class Diagonal>
-  void follow(const RankOneUpdate<Diagonal>& later, const Vector<Scalar>& pulled_p) {
-    z_.row(count_) = pulled_p.transpose();
-    append(later);
-  }
-  template <class... Factors>
-  void follow(const TransitionProduct<Factors...>& later) {
-    std::apply([&](const auto&... factor) { (follow(factor), ...); }, later.factors);
-  }
-
-  /// pulled = P^T q, in contiguous memory.
-  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>& scores) const {
-    row_dots(u_.data(), count_, u_.cols(), q, scores.data());
-    scores.head(count_).array() *= -u_factors_.head(count_).array();
-    Eigen::Map<Vector<Scalar>> to(pulled.data(), diagonal_.size());
-    to = diagonal_.cwiseProduct(Eigen::Map<const Vector<Scalar>>(q, to.size()));
-    weighted_rows<true>(z_.data(), count_, to.size(), to.size(), scores.data(), to.data());
-  }
-
-  /// The same for q and p at once.
-  void pull(const Scalar* q, const Scalar* p, auto&& pulled_q, auto&& pulled_p,
-            Vector<Scalar>& scores, Vector<Scalar>& scores_of_p) const {
-    row_dots(u_.data(), count_, u_.cols(), q, p, scores.data(), scores_of_p.data());
-    scores.head(count_).array() *= -u_factors_.head(count_).array();
-    scores_of_p.head(count_).array() *= -u_factors_.head(count_).array();
-    const Index rows = diagonal_.size();
-    using View = Eigen::Map<const Vector<Scalar>>;
-    pulled_q = diagonal_.cwiseProduct(View(q, rows));
-    pulled_p = diagonal_.cwiseProduct(View(p, rows));
-    weighted_rows_pair<true>(z_.data(), count_, rows, rows, scores.data(), scores_of_p.data(),
-                             pulled_q.data(), pulled_p.data());
-  }
-
-  /// s <- P s
-  void push(auto&& s, Vector<Scalar>& scratch) const {
-    scratch = diagonal_.cwiseProduct(s);
-    for (Index j = 0; j < count_; ++j) {
-      scratch -= (u_factors_[j] * z_.row(j).dot(s)) * u_.row(j).transpose();
+  typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
+    project(first, chunk.tokens);
+    const Index n = shape_.leaves;
+    for (Index t = 0; t < chunk.tokens; ++t) {
+      prepare(t);
+      const Token<Kind>& token = workspace_.token;
+      chunk.q.row(t) = token.query.transpose();
+      chunk.k.middleRows(t * n, n) = token.keys.transpose();
+      chunk.v.middleRows(t * n, n) = token.values.transpose();
+      chunk.lambda.row(t) = workspace_.lambda.transpose();
+      steps_.write(token.transition, chunk, t);
     }
-    s = scratch;
+    return chunk.own_views();
   }
 
-  void clear_negligible() {
-    detail::clear_negligible(diagonal_.data(), diagonal_.size());
-    detail::clear_negligible(u_factors_.data(), count_);
-    detail::clear_negligible(u_.data(), count_ * u_.cols());
-    detail::clear_negligible(z_.data(), count_ * z_.cols());
+  void take_out(Index first, const Chunk<Scalar>& chunk) override {
+    if (reads_ == nullptr) return;
+    require_finite("a raw read", chunk.out.topRows(chunk.tokens));
+    reads_->middleRows(first_read_ + first, chunk.tokens) = chunk.out.topRows(chunk.tokens);
   }
 
-  /// By how much coefficients about grow, and norms at most.
-  [[nodiscard]] double growth() const {
-    return (std::max)(1.0, max_abs(diagonal_)) +
-           static_cast<double>(count_) * max_abs(u_.topRows(count_)) * max_abs(z_.topRows(count_));
-  }
-  [[nodiscard]] double norm_bound() const {
-    return static_cast<double>(diagonal_.size()) * growth();
+  typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
+                                                Chunk<Scalar>& gradient) override {
+    return gradient.own_targets(view_of(d_reads_->middleRows(first, chunk.tokens)));
   }
 
-  /// Whether `apply` can be called: it has its sums on the stack, one for each update.
-  [[nodiscard]] bool can_apply() const { return count_ <= most_on_stack; }
-  /// m <- P m, row-major in memory, some columns at a time.
-  template <class Stored>
-  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>&) const {
-    std::array<Scalar, most_on_stack> found, one_row;
-    const Index most = most_on_stack / (std::max)(count_, Index{1});
-    for (Index first = 0; first < columns; first += most) {
-      const Index piece = (std::min)(most, columns - first);
-      Eigen::Map<RowMajorMatrix<Scalar>> sums(found.data(), count_, piece);
-      Eigen::Map<Vector<Scalar>> row(one_row.data(), piece);
-      sums.setZero();
-      for (Index i = 0; i < rows; ++i) {
-        convert(m + first + i * columns, piece, row.data());
-        for (Index j = 0; j < count_; ++j) sums.row(j) += z_(j, i) * row.transpose();
-      }
-      for (Index j = 0; j < count_; ++j) sums.row(j) *= u_factors_[j];
-      for (Index i = 0; i < rows; ++i) {
-        convert(m + first + i * columns, piece, row.data());
-        row *= diagonal_[i];
-        for (Index j = 0; j < count_; ++j) row -= u_(j, i) * sums.row(j).transpose();
-        convert(row.data(), piece, m + first + i * columns);
-      }
+  void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
+    const Index n = shape_.leaves, tokens = chunk.tokens;
+    project(first, tokens);
+    resize(d_raw_, tokens, raw_.cols());
+    auto& t = *training_;
+    for (Index i = 0; i < tokens; ++i) {
+      prepare(i);
+      t.d_token.query = gradient.q.row(i).transpose();
+      t.d_token.keys = gradient.k.middleRows(i * n, n).transpose();
+      t.d_token.values = gradient.v.middleRows(i * n, n).transpose();
+      t.d_lambda = gradient.lambda.row(i).transpose();
+      steps_.pull_back(workspace_.token.transition, chunk, gradient, i, t.d_token.transition);
+      layer_.pull_back(workspace_, t);
+      d_raw_.row(i) = t.d_raw.transpose();
+      to_->weights.add_free(t.d_free);
     }
-  }
-
-  /// m = P, row-major. Uses the product up: a reset must follow.
-  void write_to(RowMajorMatrix<Scalar>& m) {
-    for (Index j = 0; j < count_; ++j) z_.row(j) *= -u_factors_[j];
-    product<Into::replace>(u_.topRows(count_).transpose(), z_.topRows(count_), m);
-    m.diagonal() += diagonal_;
-  }
-
-  /// For checkpoints.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    std::int64_t updates_so_far = self.count_;
-    part("updates", updates_so_far);
-    require_between("updates", updates_so_far, std::int64_t{0}, std::int64_t{self.z_.rows()});
-    if constexpr (is_written<Self>)
-      self.count_ = static_cast<decltype(self.count_)>(updates_so_far);
-    part("diagonal", self.diagonal_);
-    part("u", self.u_.topRows(self.count_));
-    part("u_factors", self.u_factors_.head(self.count_));
-    part("z", self.z_.topRows(self.count_));
-  }
-
-  /// The same product, in this scalar.
-  template <class OtherKind>
-  void assign(const LowRankProduct<OtherKind>& other) {
-    diagonal_ = other.diagonal_.template cast<Scalar>();
-    u_ = other.u_.template cast<Scalar>();
-    u_factors_ = other.u_factors_.template cast<Scalar>();
-    z_ = other.z_.template cast<Scalar>();
-    count_ = other.count_;
+    to_->weights.add_outer_rows(x_.middleRows(first, tokens), d_raw_);
+    layer_.parameters().project_rows_back(d_raw_, to_->x.middleRows(first, tokens));
   }
 
  private:
-  template <class>
-  friend class LowRankProduct;
-  static constexpr Index most_on_stack = 4096;
-
-  template <class Diagonal>
-  void append(const RankOneUpdate<Diagonal>& later) {
-    follow(later.diagonal);
-    u_.row(count_) = later.u.transpose();
-    u_factors_[count_] = Scalar(1);
-    ++count_;
+  void project(Index first, Index tokens) {
+    resize(raw_, tokens, layer_.layout().end);
+    layer_.parameters().project_rows(x_.middleRows(first, tokens), raw_);
+  }
+  void prepare(Index t) {
+    workspace_.raw = raw_.row(t).transpose();
+    layer_.require_finite_projections(workspace_, 0);
+    layer_.prepare_read(workspace_, workspace_.token.query);
+    require_finite("a level weight", workspace_.lambda);
+    layer_.prepare_leaf(workspace_);
+    require_finite_leaf(workspace_.token.keys, workspace_.token.values);
   }
 
-  Vector<Scalar> diagonal_;   // E
-  RowMajorMatrix<Scalar> u_;  // u_j, a row each, but for a factor
-  Vector<Scalar> u_factors_;  // what decays of the whole state have made of it
-  RowMajorMatrix<Scalar> z_;  // z_j, a row each
-  Vector<Scalar> scores_;
-  Index count_ = 0;
+  const Layer& layer_;
+  RowsView<Scalar> x_;
+  SequenceShape shape_;
+  TransitionSteps<Kind> steps_;
+  typename Layer::Read workspace_;
+  std::optional<typename Layer::Gradient> training_{};
+  RowMajorMatrix<Scalar> raw_, d_raw_;
+  RowMajorMatrix<Scalar>* reads_ = nullptr;
+  Index first_read_ = 0;
+  std::optional<RowsView<Scalar>> d_reads_{};
+  BlockGradient<Scalar>* to_ = nullptr;
 };
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_LOW_RANK_PRODUCT_HPP
-
-// ---- loglinear/detail/pending.hpp
-
-#ifndef LOGLINEAR_DETAIL_PENDING_HPP
-#define LOGLINEAR_DETAIL_PENDING_HPP
-
-// What levels have yet to undergo: the product of the transitions of several tokens, kept apart so
-// that the levels need not be rewritten at every token. A read takes its query back through the
-// product instead, (P S diag(r))^T q = diag(r) S^T (P^T q).
-//
-// Products of diagonal kinds are of the same kind; those of all others are dense.
-
-namespace loglinear::detail {
-
-/// Whether products of the kind are of the kind.
-template <class Kind>
-concept ClosedKind = requires(Kind& product, const Kind& later) {
-  product.follow(later);
-  product.reset();
-};
-
-/// Whether the kind multiplies everything by one number, `factor()`.
-template <class Kind>
-concept OneFactor = requires(const Kind& kind) {
-  kind.factor();
-};
-
-/// Whether r can differ from 1; assumed of kinds that do not say.
-template <class Kind>
-inline constexpr bool scales_values = [] {
-  if constexpr (requires { Kind::scales_values; }) {
-    return Kind::scales_values;
-  } else {
-    return true;
-  }
-}();
-
-/// The product of diagonal transitions of one kind.
-template <class Kind>
-class DiagonalProduct {
- public:
-  using Scalar = typename Kind::Scalar;
-  static constexpr bool is_diagonal = true;
-
-  DiagonalProduct(Index key_rows, Index d_v) : product_(key_rows, d_v) {}
-
-  /// Scalars that `apply` and `follow` need apart.
-  [[nodiscard]] static Index scratch_size(Index) { return 0; }
-
-  [[nodiscard]] bool fits(Index key_rows, Index d_v) const { return product_.fits(key_rows, d_v); }
-  /// P = I
-  void reset() { product_.reset(); }
-  /// P <- L P, and the same for r
-  void follow(const Kind& later) { product_.follow(later); }
-  void follow(const DiagonalProduct& later, Vector<Scalar>&) { product_.follow(later.product_); }
-  /// P = another product, which becomes I.
-  void take(DiagonalProduct& other) {
-    product_ = other.product_;
-    other.reset();
-  }
-  void clear_negligible() {}
-
-  /// pulled = P^T q
-  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>&) const {
-    pulled = Eigen::Map<const Vector<Scalar>>(q, pulled.size());
-    product_.left_transposed(pulled);
-  }
-  /// s <- P s
-  void push(auto&& s, Vector<Scalar>&) const { product_.left(s); }
-  /// z <- z diag(r), a row
-  void right(auto&& z) const { product_.right(z); }
-  [[nodiscard]] Scalar factor() const requires OneFactor<Kind> { return product_.factor(); }
-  /// By how much a norm can grow, an upper bound; and by how much coefficients about do, 1 or more.
-  [[nodiscard]] double norm_bound() const { return product_.norm_bound(); }
-  [[nodiscard]] double growth() const { return (std::max)(1.0, norm_bound()); }
-
-  /// m <- P m diag(r), row-major in memory.
-  template <class Stored>
-  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>&) const {
-    if constexpr (OneFactor<Kind>) {
-      if (is_exactly(product_.factor(), Scalar(1))) return;
-    }
-    scale(
-        m, rows, columns, columns, [&](Index i) { return product_.row_factor(i); },
-        product_.column_factors());
-    detail::clear_negligible(m, rows * columns);
-  }
-
-  /// For checkpoints.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    if constexpr (requires { self.product_.decay; }) {
-      part("decay", self.product_.decay);
-    } else {
-      static_assert(std::is_same_v<Kind, Identity<Scalar>>,
-                    "checkpoints know the products of the kinds of transition in transition.hpp: "
-                    "leave `follow` out of your own kind, and a dense product is kept instead");
-    }
-  }
-
-  /// The same product, in this scalar.
-  template <class OtherKind>
-  void assign(const DiagonalProduct<OtherKind>& other) {
-    if constexpr (requires { product_.decay.size(); }) {
-      product_.decay = other.product_.decay.template cast<Scalar>();
-    } else if constexpr (requires { product_.decay; }) {
-      product_.decay = static_cast<Scalar>(other.product_.decay);
-    }
-  }
-
- private:
-  template <class>
-  friend class DiagonalProduct;
-
-  Kind product_;
-};
-
-/// The product of any transitions.
-template <class Kind>
-class DenseProduct {
- public:
-  using Scalar = typename Kind::Scalar;
-  static constexpr bool is_diagonal = false;
-
-  DenseProduct(Index key_rows, Index d_v)
-      : left_(RowMajorMatrix<Scalar>::Identity(key_rows, key_rows)),
-        right_(Vector<Scalar>::Ones(d_v)) {}
-
-  /// For columns that are too long for the stack.
-  [[nodiscard]] static Index scratch_size(Index key_rows) {
-    return key_rows > most_on_stack ? 2 * columns_at_once * key_rows : 0;
-  }
-  [[nodiscard]] bool fits(Index key_rows, Index d_v) const {
-    return left_.rows() == key_rows && right_.size() == d_v;
-  }
-  void reset() {
-    left_.setIdentity();
-    right_.setOnes();
-  }
-  void follow(const Kind& later) {
-    later.left(left_);
-    if constexpr (scales_values<Kind>) later.right(right_.transpose());
-  }
-  void follow(const DenseProduct& later, Vector<Scalar>& scratch) {
-    later.apply(left_.data(), left_.rows(), left_.cols(), nullptr, scratch);
-    if constexpr (scales_values<Kind>) right_.array() *= later.right_.array();
-  }
-  void take(DenseProduct& other) {
-    std::swap(left_, other.left_);
-    std::swap(right_, other.right_);
-    other.reset();
-  }
-  void take(LowRankProduct<Kind>& other) {
-    other.write_to(left_);
-    other.reset();
-  }
-  void clear_negligible() {
-    detail::clear_negligible(left_.data(), left_.size());
-    detail::clear_negligible(right_.data(), right_.size());
-  }
-
-  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>&) const {
-    weighted_rows(left_.data(), left_.rows(), left_.cols(), left_.cols(), q, pulled.data());
-  }
-  void push(auto&& s, Vector<Scalar>& scratch) const {
-    row_dots(left_.data(), left_.rows(), left_.cols(), s.data(), scratch.data());
-    s = scratch;
-  }
-  void right(auto&& z) const { z.array() *= right_.transpose().array(); }
-  [[nodiscard]] double norm_bound() const {
-    return static_cast<double>(left_.rows()) * max_abs(left_) * max_abs(right_);
-  }
-  [[nodiscard]] double growth() const {
-    return (std::max)(1.0, max_abs(left_)) * (std::max)(1.0, max_abs(right_));
-  }
-
-  template <class Stored>
-  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>& scratch) const {
-    apply(m, rows, columns, scales_values<Kind> ? right_.data() : nullptr, scratch);
-  }
-
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    part("left", self.left_);
-    if constexpr (scales_values<Kind>) part("right", self.right_);
-  }
-
-  template <class OtherKind>
-  void assign(const DenseProduct<OtherKind>& other) {
-    left_ = other.left_.template cast<Scalar>();
-    right_ = other.right_.template cast<Scalar>();
-  }
-
- private:
-  template <class>
-  friend class DenseProduct;
-
-  static constexpr Index most_on_stack = 32 * 1024 / sizeof(Scalar);
-  static constexpr Index columns_at_once = 64;
-
-  /// By pieces of some columns, which are copied to the stack or else to `scratch`.
-  template <class Stored>
-  void apply(Stored* m, Index rows, Index columns, const Scalar* of_column,
-             Vector<Scalar>& scratch) const {
-    const auto by_pieces = [&](Index width, Scalar* before, Scalar* after) {
-      for (Index first = 0; first < columns; first += width) {
-        apply_to_piece(m + first, rows, (std::min)(width, columns - first), columns,
-                       of_column == nullptr ? nullptr : of_column + first, before, after);
-      }
-    };
-    if (rows > most_on_stack) {
-      by_pieces(columns_at_once, scratch.data(), scratch.data() + columns_at_once * rows);
-      return;
-    }
-    std::array<Scalar, array_size(most_on_stack)> before;
-    std::array<Scalar, is_narrow<Stored> ? array_size(most_on_stack) : 1> after;
-    const Index whole = most_on_stack / rows;
-    by_pieces(whole > columns_at_once ? whole / columns_at_once * columns_at_once : whole,
-              before.data(), after.data());
-  }
-  template <class Stored>
-  void apply_to_piece(Stored* m, Index rows, Index columns, Index stride, const Scalar* of_column,
-                      Scalar* before, Scalar* after) const {
-    using Piece = Eigen::Map<RowMajorMatrix<Scalar>, 0, Eigen::OuterStride<>>;
-    Piece old(before, rows, columns, Eigen::OuterStride<>(columns));
-    for (Index i = 0; i < rows; ++i) convert(m + i * stride, columns, &old(i, 0));
-    if constexpr (is_narrow<Stored>) {
-      Piece changed(after, rows, columns, Eigen::OuterStride<>(columns));
-      write_product(old, changed, of_column);
-      for (Index i = 0; i < rows; ++i) convert(&changed(i, 0), columns, m + i * stride);
-    } else {
-      Piece target(m, rows, columns, Eigen::OuterStride<>(stride));
-      write_product(old, target, of_column);
-    }
-  }
-  template <class Changed>
-  void write_product(const auto& old, Changed& changed, const Scalar* of_column) const {
-    product<Into::replace>(left_, old, changed);
-    if (of_column != nullptr) {
-      scale(
-          changed.data(), changed.rows(), changed.cols(), changed.outerStride(),
-          [](Index) { return Scalar(1); }, of_column);
-    }
-    for (Index i = 0; i < changed.rows(); ++i) {
-      detail::clear_negligible(&changed(i, 0), changed.cols());
-    }
-  }
-
-  RowMajorMatrix<Scalar> left_;
-  Vector<Scalar> right_;
-};
-
-/// The product of any number of transitions.
-template <class Kind>
-using PendingProduct =
-    std::conditional_t<ClosedKind<Kind>, DiagonalProduct<Kind>, DenseProduct<Kind>>;
-
-/// The product of so few transitions that it need not be dense.
-template <class Kind>
-using RecentProduct = std::conditional_t<!ClosedKind<Kind> && is_low_rank<Kind>(),
-                                         LowRankProduct<Kind>, PendingProduct<Kind>>;
-
-template <class Kind>
-[[nodiscard]] RecentProduct<Kind> make_recent(Index key_rows, Index d_v,
-                                              [[maybe_unused]] Index tokens) {
-  if constexpr (std::is_same_v<RecentProduct<Kind>, LowRankProduct<Kind>>) {
-    return {key_rows, tokens};
-  } else {
-    return {key_rows, d_v};
-  }
-}
-
-/// to = from; does not allocate where `to` has the same shape.
-template <class Product>
-void copy_product(const Product& from, Product& to) {
-  if constexpr (requires { to.copy(from); }) {
-    if (to.has_shape_of(from)) return to.copy(from);
-  }
-  to = from;
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_PENDING_HPP
-
-// ---- loglinear/detail/level_reads.hpp
-
-#ifndef LOGLINEAR_DETAIL_LEVEL_READS_HPP
-#define LOGLINEAR_DETAIL_LEVEL_READS_HPP
-
-// Reads of the levels of a StreamState, and their pullback: all levels in one pass, each under the
-// query that what is pending for its tier makes of the token's.
-
-namespace loglinear::detail {
-
-/// Whether a write takes products of the state with p: a read then forms them on the way.
-template <class Kind>
-inline constexpr bool looks_up = is_rank_one_update<Kind>;
-
-/// A friend of StreamState.
-template <class Kind, class Stored>
-struct LevelReads {
-  using Scalar = typename Kind::Scalar;
-  static constexpr bool is_diagonal = PendingProduct<Kind>::is_diagonal;
-
-  /// w.old_read from the levels alone: the query goes down through the tiers, the newest first.
-  template <class Stream, class WeightOf>
-  static void read(const Stream& stream, Workspace<Kind>& w, WeightOf weight_of,
-                   [[maybe_unused]] const Token<Kind>* next) {
-    const Index rows = stream.key_rows(), columns = stream.d_v();
-    std::array<WeightedRows<Stored, Scalar>, max_level_limit> terms;
-    std::size_t count = 0;
-    int tier = -1;
-    Scalar factor(1);
-    if constexpr (scales_values<Kind>) w.old_read.setZero();
-    for (int l : stream.levels_.active_levels()) {
-      while (tier < stream.tier_of(l)) {
-        ++tier;
-        stream.with_tier(tier, [&](const auto& product) {
-          if constexpr (OneFactor<Kind>) {
-            factor *= product.factor();
-          } else {
-            pull(product, w, tier, next);
-          }
-          if constexpr (scales_values<Kind>) {
-            auto scales = w.tier_scales.col(tier);
-            if (tier == 0) scales.setOnes();
-            if (tier > 0) scales = w.tier_scales.col(tier - 1);
-            product.right(scales.transpose());
-          }
-        });
-      }
-      terms[count] = {stream.levels_.data(l),
-                      rows,
-                      {query_of(w, tier)},
-                      w.lambda[weight_of(l)] * kept(weight_of, l, factor)};
-      if constexpr (scales_values<Kind>) {
-        weighted_rows(&terms[count], 1, columns, columns, w.level_read.data());
-        if (tier >= 0) w.level_read.array() *= w.tier_scales.col(tier).array();
-        w.old_read += w.level_read;
-      }
-      ++count;
-    }
-    if constexpr (looks_up<Kind>) {
-      if (next != nullptr && tier < 0 && stream.buffer_level_ > 0) {
-        stream.recent_.pull(next->transition.p.data(), w.pulled_p, w.scores);
-      }
-    }
-    if constexpr (!scales_values<Kind>) {
-      weighted_rows<false, 8>(terms.data(), static_cast<int>(count), columns, columns,
-                              w.old_read.data());
-    }
-  }
-
-  /// t.d_old_query and t.d_lambda from the levels alone: sums of S_l d come up through the tiers,
-  /// the oldest first, or where products are diagonal all at once, their rows weighted.
-  template <class Stream, class WeightOf>
-  static void pull_back(const Stream& stream, const Workspace<Kind>& w, TrainingWorkspace<Kind>& t,
-                        WeightOf weight_of) {
-    std::array<DottedRows<Stored, Scalar>, max_level_limit> terms;
-    std::array<LevelTerm, max_level_limit> of_level;
-    std::size_t count = 0;
-    int tier = -1;
-    Scalar factor(1);
-    constexpr bool weighs_rows = is_diagonal && !OneFactor<Kind>;
-    if constexpr (weighs_rows) t.row_weights.setOnes();
-    for (int l : stream.levels_.active_levels()) {
-      while (tier < stream.tier_of(l)) {
-        stream.with_tier(++tier, [&]([[maybe_unused]] const auto& product) {
-          if constexpr (OneFactor<Kind>) factor *= product.factor();
-          if constexpr (weighs_rows) product.push(t.row_weights, t.pushed);
-        });
-      }
-      const int seen = weight_of(l);
-      auto weights = t.level_weights.col(l);
-      const Scalar left = kept(weight_of, l, factor);
-      weights.setConstant(w.lambda[seen] * left);
-      if constexpr (weighs_rows) weights.array() *= t.row_weights.array();
-      const Scalar* vector = t.d_old_read.data();
-      if constexpr (scales_values<Kind>) {
-        if (tier >= 0) {
-          auto scaled = t.level_cotangents.col(l);
-          scaled = w.tier_scales.col(tier).cwiseProduct(t.d_old_read);
-          vector = scaled.data();
-        }
-      }
-      terms[count] = {stream.levels_.data(l), vector, weights.data(), query_of(w, tier), Scalar(0)};
-      of_level[count++] = {tier, seen, left};
-    }
-    const auto add_dotted = [&](std::size_t first, std::size_t end) {
-      dotted_rows(terms.data() + first, static_cast<int>(end - first), stream.key_rows(),
-                  stream.d_v(), stream.d_v(), t.d_old_query.data());
-    };
-    t.d_old_query.setZero();
-    std::size_t last = count;
-    for (; tier >= 0 && !is_diagonal; --tier) {
-      std::size_t first = last;
-      while (first > 0 && of_level[first - 1].tier == tier) --first;
-      add_dotted(first, last);
-      stream.with_tier(tier, [&](const auto& product) { product.push(t.d_old_query, t.pushed); });
-      last = first;
-    }
-    add_dotted(0, last);
-    for (std::size_t i = 0; i < count; ++i) {
-      t.d_lambda[of_level[i].seen] += of_level[i].factor * terms[i].found;
-    }
-  }
-
- private:
-  struct LevelTerm {
-    int tier, seen;
-    Scalar factor;
-  };
-
-  /// The factor of a level's share of a read, where the last level may have to give way before it.
-  template <class WeightOf>
-  static Scalar kept(const WeightOf& weight_of, int level, const Scalar& factor) {
-    if constexpr (requires { weight_of.kept(level); }) {
-      return static_cast<Scalar>(weight_of.kept(level)) * factor;
-    } else {
-      return factor;
-    }
-  }
-
-  /// The query as tier `tier` sees it, but for a common factor.
-  [[nodiscard]] static const Scalar* query_of(const Workspace<Kind>& w, int tier) {
-    return OneFactor<Kind> || tier < 0 ? w.old_query.data() : w.tier_queries.col(tier).data();
-  }
-
-  /// The query as `tier` sees it from that of the tier before; and p of the next token, too.
-  template <class Pulling>
-  static void pull(const Pulling& product, Workspace<Kind>& w, int tier,
-                   [[maybe_unused]] const Token<Kind>* next) {
-    if constexpr (looks_up<Kind> && std::is_same_v<Pulling, RecentProduct<Kind>>) {
-      if (next != nullptr) {
-        product.pull(query_of(w, tier - 1), next->transition.p.data(), w.tier_queries.col(tier),
-                     w.pulled_p, w.scores, w.found);
-        return;
-      }
-    }
-    product.pull(query_of(w, tier - 1), w.tier_queries.col(tier), w.scores);
-  }
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_LEVEL_READS_HPP
-
-// ---- loglinear/detail/carry.hpp
-
-#ifndef LOGLINEAR_DETAIL_CARRY_HPP
-#define LOGLINEAR_DETAIL_CARRY_HPP
-
-// The binary-counter carry that merges buckets, in one pass over the memory of their levels.
-
-namespace loglinear::detail {
-
-/// to[j] += from[j] for `size` contiguous numbers.
-template <class Stored, class To>
-void add_to(const Stored* from, Index size, To* to) {
-  using Scalar = Accumulator<To>;
-  constexpr Index width = packet_size<Scalar>;
-  Index j = 0;
-  for (; j + width <= size; j += width) {
-    store<Scalar>(to + j, Eigen::internal::padd(load<Scalar>(to + j), load<Scalar>(from + j)));
-  }
-  if (j == size) return;
-  Scalar buffer[packet_length<Scalar>];
-  const Scalar* const rest = wide_rest<Scalar>(from, j, size, buffer);
-  for (Index i = 0; i < size - j; ++i) {
-    to[j + i] = static_cast<To>(static_cast<Scalar>(to[j + i]) + rest[i]);
-  }
-}
-/// The same, and from[j] = 0.
-template <class Stored, class To>
-void move_into(Stored* from, Index size, To* to) {
-  add_to(from, size, to);
-  std::fill(from, from + size, Stored(0));
-}
-
-/// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
-/// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
-/// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
-/// memory: a row of the target stays in the nearest cache, and is rounded once if it is narrow.
-template <class Stored, class KeyAt, class Scalar>
-void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, Index count,
-           KeyAt key, const Scalar* values) {
-  constexpr Index piece = 4 * column_block;
-  const Index size = rows * columns;
-  std::array<Scalar, column_block> keys;
-  [[maybe_unused]] std::array<Scalar, is_narrow<Stored> ? piece : 1> wide;
-  for (Index i = 0; i < rows; ++i) {
-    for (Index first = 0; first < columns; first += piece) {
-      const Index length = (std::min)(piece, columns - first);
-      Stored* const lowest = levels + i * columns + first;
-      Stored* const target = lowest + landed * size;
-      Scalar* sums;
-      if constexpr (is_narrow<Stored>) {
-        sums = wide.data();
-        if (keeps) convert(target, length, sums);
-      } else {
-        sums = target;
-      }
-      bool adds = keeps;
-      for (Index begin = 0; begin < count; begin += column_block) {
-        const Index width = (std::min<Index>)(column_block, count - begin);
-        for (Index n = 0; n < width; ++n) keys[static_cast<std::size_t>(n)] = key(i, begin + n);
-        const Scalar* const block = values + begin * columns + first;
-        if (width == 1) {
-          adds ? scaled_row<true>(keys[0], block, length, sums)
-               : scaled_row<false>(keys[0], block, length, sums);
-        } else if (adds) {
-          weighted_rows<true>(block, width, length, columns, keys.data(), sums);
-        } else {
-          weighted_rows<false>(block, width, length, columns, keys.data(), sums);
-        }
-        adds = true;
-      }
-      for (Stored* merged = lowest; merged < target; merged += size) {
-        move_into(merged, length, sums);
-      }
-      if constexpr (is_narrow<Stored>) convert(sums, length, target);
-    }
-  }
-}
-
-/// The same for a bucket that has been added up; `size` numbers in each matrix.
-template <class Stored, class Scalar>
-void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* bucket) {
-  constexpr Index width = packet_size<Scalar>;
-  Stored* const target = levels + landed * size;
-  const auto add_from = [&](Index j, auto sum, auto number) {
-    if (keeps) sum = Eigen::internal::padd(sum, number(target + j));
-    for (const Stored* merged = levels; merged < target; merged += size) {
-      sum = Eigen::internal::padd(sum, number(merged + j));
-    }
-    return sum;
-  };
-  Index j = 0;
-  for (; j + width <= size; j += width) {
-    store<Scalar>(target + j, add_from(j, load<Scalar>(bucket + j),
-                                       [](const Stored* from) { return load<Scalar>(from); }));
-  }
-  for (; j < size; ++j) {
-    target[j] = static_cast<Stored>(
-        add_from(j, bucket[j], [](const Stored* from) { return static_cast<Scalar>(*from); }));
-  }
-  std::fill(levels, target, Stored(0));
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_CARRY_HPP
-
-// ---- loglinear/detail/levels.hpp
-
-#ifndef LOGLINEAR_DETAIL_LEVELS_HPP
-#define LOGLINEAR_DETAIL_LEVELS_HPP
-
-// The levels of a LogLinearState with what a layer does to them. Nothing here looks at its
-// arguments but the constructor, `require_writable`, `bounded`, `add`, `replace` and `cast`, which
-// throw before anything has changed: what else must hold is checked in state.hpp or by the layer.
-
-namespace loglinear::detail {
-
-template <class Scalar_, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
-class Levels {
- public:
-  using Scalar = Scalar_;
-  using Accumulator = detail::Accumulator<Scalar>;
-
-  static constexpr bool has_fixed_shape =
-      KeyDim != Eigen::Dynamic && ValueDim != Eigen::Dynamic && MaxLevels != Eigen::Dynamic;
-  static constexpr Index fixed_coefficients =
-      has_fixed_shape ? Index{KeyDim} * Index{ValueDim} * Index{MaxLevels} : 0;
-  static constexpr bool is_inline =
-      has_fixed_shape &&
-      fixed_coefficients * static_cast<Index>(sizeof(Scalar)) <= Index{16 * 1024};
-
-  using Matrix = Eigen::Matrix<Scalar, KeyDim, ValueDim,
-                               ValueDim == 1 && KeyDim != 1 ? Eigen::ColMajor : Eigen::RowMajor>;
-  using ConstLevel = Eigen::Map<const Matrix>;
-  using Level = Eigen::Map<Matrix>;
-  using ConstFlat = Eigen::Map<const Vector<Scalar>>;
-
-  Levels(int max_levels, Index d_k, Index d_v) {
-    require_between("max_levels", max_levels, 1, max_level_limit);
-    require_length("d_k", d_k);
-    require_length("d_v", d_v);
-    constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
-    require_between("d_v", d_v, Index{1}, most / max_levels / d_k);
-    if constexpr (MaxLevels != Eigen::Dynamic) require_size("max_levels", max_levels, MaxLevels);
-    if constexpr (KeyDim != Eigen::Dynamic) require_size("d_k", d_k, KeyDim);
-    if constexpr (ValueDim != Eigen::Dynamic) require_size("d_v", d_v, ValueDim);
-    max_levels_ = max_levels;
-    d_k_ = d_k;
-    d_v_ = d_v;
-    coefficients_ = Storage::Zero(Index{max_levels} * d_k * d_v);
-  }
-  Levels(const Levels&) = default;
-  Levels(Levels&&) = default;
-  Levels& operator=(const Levels& other) {
-    if (coefficients_.size() == other.coefficients_.size()) {
-      coefficients_ = other.coefficients_;
-    } else {  // Eigen's own assignment frees before it allocates
-      Storage coefficients(other.coefficients_);
-      coefficients_ = std::move(coefficients);
-    }
-    d_k_ = other.d_k_;
-    d_v_ = other.d_v_;
-    size_ = other.size_;
-    magnitude_ = other.magnitude_;
-    max_levels_ = other.max_levels_;
-    return *this;
-  }
-  Levels& operator=(Levels&&) = default;
-
-  [[nodiscard]] int max_levels() const noexcept { return max_levels_; }
-  [[nodiscard]] Index d_k() const noexcept { return d_k_; }
-  [[nodiscard]] Index d_v() const noexcept { return d_v_; }
-  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
-  [[nodiscard]] ActiveLevels active_levels() const noexcept { return {size_, max_levels_}; }
-  /// The running bound of the Frobenius norm of all levels and leaves together.
-  [[nodiscard]] double magnitude() const noexcept { return magnitude_; }
-
-  [[nodiscard]] ConstLevel level(int l) const { return ConstLevel(data(l), d_k_, d_v_); }
-  [[nodiscard]] Level level(int l) { return Level(data(l), d_k_, d_v_); }
-  /// The coefficients of one level, row-major.
-  [[nodiscard]] const Scalar* data(int l) const { return coefficients_.data() + l * d_k_ * d_v_; }
-  [[nodiscard]] Scalar* data(int l) { return coefficients_.data() + l * d_k_ * d_v_; }
-  /// All levels one after the other.
-  [[nodiscard]] ConstFlat flat() const noexcept {
-    return ConstFlat(coefficients_.data(), coefficients_.size());
-  }
-
-  /// The sum of the levels' Frobenius norms; and a bound of it that takes less time.
-  [[nodiscard]] double norm() const {
-    double sum = 0;
-    for (int l : active_levels()) {
-      sum += norm_of(data(l), d_k_ * d_v_);
-    }
-    return sum;
-  }
-  [[nodiscard]] double norm_bound() const {
-    double sum = 0;
-    for (int l : active_levels()) sum += max_abs(level(l));
-    return sum * std::sqrt(static_cast<double>(d_k_ * d_v_));
-  }
-  /// A bound of the Frobenius norm of `keys values^T`.
-  template <class Keys, class Values>
-  [[nodiscard]] static double leaf_magnitude(const Keys& keys, const Values& values) {
-    return static_cast<double>(keys.cols()) *
-           std::sqrt(static_cast<double>(keys.rows()) * static_cast<double>(values.rows())) *
-           max_abs(keys) * max_abs(values);
-  }
-
-  /// The bound of the magnitude after undergoing something that grows it by at most `growth` and a
-  /// leaf `keys values^T`. `measure(exactly)` bounds the magnitude of everything before that, what
-  /// is deferred included, in two ways.
-  template <class Keys, class Values, class Measure>
-  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values,
-                                        Measure measure) {
-    if (size_ == UINT64_MAX) fail("size", size_, "below 2^64 - 1 before a push");
-    const double leaf = leaf_magnitude(keys, values);
-    if (!is_finite(leaf)) require_finite_leaf(keys, values);
-    return bounded(growth, leaf, measure);
-  }
-  /// The same where nothing is deferred.
-  template <class Keys, class Values>
-  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values) {
-    return require_writable(growth, keys, values, own_measure());
-  }
-  /// The same bound for a leaf, or another state, of magnitude `leaf`.
-  [[nodiscard]] double bounded(double growth, double leaf) {
-    return bounded(growth, leaf, own_measure());
-  }
-
-  /// out = sum_l weights[l] S_l^T query over the active levels.
-  template <class Out>
-  void read(const Accumulator* query, const Accumulator* weights, Out&& out) const {
-    constexpr Index piece = 4 * column_block;
-    std::array<WeightedRows<Scalar, Accumulator>, max_level_limit> terms;
-    std::array<Accumulator, piece> sums;
-    for (Index first = 0; first < d_v_; first += piece) {
-      const Index length = (std::min)(piece, d_v_ - first);
-      std::size_t count = 0;
-      for (int l : active_levels()) {
-        terms[count++] = {data(l) + first, d_k_, {query}, weights[l]};
-      }
-      weighted_rows(terms.data(), static_cast<int>(count), length, d_v_, sums.data());
-      out.segment(first, length) = Eigen::Map<const Vector<Accumulator>>(sums.data(), length);
-    }
-  }
-
-  /// Undergoes `transition`, then pushes the leaf `keys values^T`; `magnitude` is what
-  /// `require_writable` returned for them.
-  template <class Kind, class Keys, class Values>
-  void write(const Kind& transition, const Keys& keys, const Values& values, double magnitude) {
-    undergo(transition);
-    push(keys, values, magnitude);
-  }
-  /// The leaf alone.
-  template <class Keys, class Values>
-  void push(const Keys& keys, const Values& values, double magnitude) {
-    if constexpr (Values::ColsAtCompileTime != 1) {
-      if (values.outerStride() != d_v_) {
-        return push(keys, detail::Matrix<Accumulator>(values), magnitude);
-      }
-    }
-    carry_bucket(
-        0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
-    magnitude_ = magnitude;
-  }
-  /// Every level undergoes `transition`; a push follows, or `defer`.
-  template <class Kind>
-  void undergo(const Kind& transition) {
-    // Allocated before anything changes.
-    [[maybe_unused]] RowMajorMatrix<Accumulator> wide(is_narrow<Scalar> ? d_k_ : 0,
-                                                      is_narrow<Scalar> ? d_v_ : 0);
-    for (int l : active_levels()) {
-      if constexpr (is_narrow<Scalar>) {
-        convert(data(l), wide.size(), wide.data());
-        transition.left(wide);
-        transition.right(wide);
-        convert(wide.data(), wide.size(), data(l));
-      } else {
-        auto one = level(l);
-        transition.left(one);
-        transition.right(one);
-      }
-    }
-  }
-  /// One level undergoes a `product` of transitions.
-  template <class Product>
-  void undergo(int l, const Product& product, Vector<typename Product::Scalar>& scratch) {
-    product.apply(data(l), d_k_, d_v_, scratch);
-  }
-  /// Takes note of what a leaf or a transition makes of the magnitude.
-  void defer(double magnitude) noexcept { magnitude_ = magnitude; }
-
-  /// Adds level `from` to level `to` and clears it, as part of a carry that will merge both.
-  void merge(int from, int to) { move_into(data(from), d_k_ * d_v_, data(to)); }
-  /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^l tokens, which begins at level l;
-  /// `size()` must be a multiple of 2^l, and `value_n` begins at `values + n d_v`.
-  template <class KeyAt>
-  void carry_bucket(int l, Index count, KeyAt key, const Accumulator* values) {
-    const int landed = landing(l);
-    carry(data(l), landed - l, keeps_target(landed), d_k_, d_v_, count, key, values);
-    size_ += std::uint64_t{1} << l;
-  }
-  /// The same of a bucket that has been added up, row-major.
-  void carry_bucket(int l, const Accumulator* bucket) {
-    const int landed = landing(l);
-    carry(data(l), landed - l, keeps_target(landed), d_k_ * d_v_, bucket);
-    size_ += std::uint64_t{1} << l;
-  }
-
-  void reset() noexcept {
-    coefficients_.setZero();
-    size_ = 0;
-    magnitude_ = 0;
-  }
-  /// As `LogLinearState::advance_to`.
-  void advance_to(std::uint64_t count) {
-    const int last = max_levels_ - 1;
-    const std::uint64_t carries = (count >> last) - (size_ >> last);  // into the last level
-    if (is_active_level(size_, last, max_levels_)) scale(last, kept_fraction(Overflow, carries));
-    for (int l = last - 1; l >= 0; --l) {
-      if (!is_active_level(size_, l, max_levels_)) continue;
-      const std::uint64_t first = bucket_of(size_, l, max_levels_).first;
-      const int to = level_of(first, count, ReadOrder::before_push, max_levels_);
-      if (to == l) continue;
-      if (to == last) scale(l, kept_fraction(Overflow, carries - 1));
-      merge(l, to);
-    }
-    size_ = count;
-  }
-  /// Adds levels of the same shape and count, unless the sum could overflow.
-  void add(const Levels& later) {
-    const bool fits = is_at_most(magnitude_ + later.magnitude_, magnitude_limit<Scalar>());
-    magnitude_ = bounded(1, fits ? later.magnitude_ : later.norm());
-    add_to(later.coefficients_.data(), coefficients_.size(), coefficients_.data());
-  }
-
-  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
-  /// active after `size` tokens.
-  template <class LevelAt>
-  void replace(std::uint64_t size, LevelAt level_at) {
-    double magnitude = 0;
-    for (int l : ActiveLevels(size, max_levels_)) {
-      require_size("a level after these tokens (rows)", level_at(l).rows(), d_k_);
-      require_size("a level after these tokens (columns)", level_at(l).cols(), d_v_);
-      require_finite("a coefficient of the state after these tokens", level_at(l));
-      magnitude += stable_norm(level_at(l));
-    }
-    if (!is_at_most(magnitude, magnitude_limit<Scalar>())) {
-      fail("the magnitude of the state after these tokens", magnitude,
-           "within the range of the scalar type");
-    }
-    for (int l : active_levels()) level(l).setZero();
-    for (int l : ActiveLevels(size, max_levels_)) level(l) = level_at(l).template cast<Scalar>();
-    size_ = size;
-    magnitude_ = magnitude;
-  }
-  /// Becomes a copy of levels of the same shape, in the memory that there is.
-  void copy(const Levels& other) noexcept {
-    std::copy_n(other.coefficients_.data(), coefficients_.size(), coefficients_.data());
-    size_ = other.size_;
-    magnitude_ = other.magnitude_;
-  }
-  /// Becomes what it was after `size` tokens: `active` holds the levels that were active, lowest
-  /// first.
-  void restore(std::uint64_t size, double magnitude, const Scalar* active) noexcept {
-    const std::uint64_t kept = active_mask(size, max_levels_);
-    for (int l : active_levels()) {
-      if (((kept >> l) & 1) == 0) level(l).setZero();
-    }
-    for (int l : ActiveLevels(size, max_levels_)) {
-      level(l) = ConstLevel(active, d_k_, d_v_);
-      active += d_k_ * d_v_;
-    }
-    size_ = size;
-    magnitude_ = magnitude;
-  }
-
-  template <class Other>
-  [[nodiscard]] Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
-    Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> other(max_levels_, d_k_, d_v_);
-    if (max_abs(coefficients_) > magnitude_limit<Other>()) {
-      fail("the largest coefficient", max_abs(coefficients_),
-           "within the range of the scalar converted to");
-    }
-    if constexpr (std::is_same_v<Accumulator, detail::Accumulator<Other>>) {
-      convert(coefficients_.data(), coefficients_.size(), other.coefficients_.data());
-    } else {
-      other.coefficients_ = coefficients_.template cast<Other>();
-    }
-    other.size_ = size_;
-    other.magnitude_ = magnitude_;
-    return other;
-  }
-
-  [[nodiscard]] bool operator==(const Levels& other) const {
-    return max_levels_ == other.max_levels_ && d_k_ == other.d_k_ && d_v_ == other.d_v_ &&
-           size_ == other.size_ && coefficients_ == other.coefficients_;
-  }
-
-  /// For checkpoints: the active levels alone. An owner that defers something passes a function
-  /// that measures the norm of everything, once the levels are in place.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    visit(self, part, [&] { return self.norm(); });
-  }
-  template <class Self, class Visit, class Measure>
-  static void visit(Self& self, Visit&& part, [[maybe_unused]] Measure measure) {
-    if constexpr (is_written<Self>) self.reset();
-    const double limit = magnitude_limit<Scalar>();
-    double magnitude = (std::min)(self.magnitude_, limit);
-    part("size", self.size_);
-    part("magnitude", magnitude);
-    for (int l : self.active_levels()) part("level" + std::to_string(l), self.level(l));
-    if constexpr (is_written<Self>) {
-      require_between("magnitude", magnitude, 0.0, limit);
-      require_between("the magnitude of the levels", self.norm(), 0.0, limit);
-      const double measured = measure();
-      require_between("the magnitude of all tokens", measured, 0.0, limit);
-      // A bound may have lost to rounding, of which the limit leaves a factor of 4; never more.
-      self.magnitude_ = measured > 2 * magnitude ? measured : magnitude;
-    }
-  }
-
- private:
-  template <class, int, int, int, LastLevel>
-  friend class Levels;
-
-  using Storage = Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
-
-  /// The Frobenius norm of one level.
-  [[nodiscard]] static double norm_of(const Scalar* m, Index size) {
-    if constexpr (is_narrow<Scalar>) {
-      constexpr Index piece = 4 * column_block;
-      std::array<Accumulator, piece> wide;
-      double norm = 0;
-      for (Index first = 0; first < size; first += piece) {
-        const Index length = (std::min)(piece, size - first);
-        convert(m + first, length, wide.data());
-        norm = std::hypot(norm,
-                          stable_norm(Eigen::Map<const Vector<Accumulator>>(wide.data(), length)));
-      }
-      return norm;
-    } else {
-      return stable_norm(ConstFlat(m, size));
-    }
-  }
-
-  [[nodiscard]] auto own_measure() const {
-    return [this](bool exactly) { return exactly ? norm() : norm_bound(); };
-  }
-  /// The running bound only grows, so when it passes the limit the levels are measured before
-  /// anything is refused.
-  template <class Measure>
-  [[nodiscard]] double bounded(double growth, double leaf, Measure measure) {
-    const double limit = magnitude_limit<Scalar>();
-    double magnitude = magnitude_ * growth + leaf;
-    for (const bool exactly : {false, true}) {
-      if (is_at_most(magnitude, limit)) return magnitude;
-      magnitude_ = measure(exactly);
-      magnitude = magnitude_ * growth + leaf;
-    }
-    if (!is_at_most(magnitude, limit)) {
-      fail("the magnitude of the state after this token", magnitude,
-           "within the range of the scalar type");
-    }
-    return magnitude;
-  }
-
-  /// Where a carry that begins at level l ends.
-  [[nodiscard]] int landing(int l) const { return l + landed_level(size_ >> l, max_levels_ - l); }
-  /// Whether a carry adds to what its target holds; that can only be the last level.
-  [[nodiscard]] bool keeps_target(int landed) {
-    if (!is_active_level(size_, landed, max_levels_)) return false;
-    if constexpr (Overflow == LastLevel::halve) scale(landed, 0.5);
-    return Overflow != LastLevel::forget;
-  }
-  void scale(int l, double factor) {
-    if (is_exactly(factor, 1.0)) return;
-    const auto wide = static_cast<Accumulator>(factor);
-    detail::scale<Scalar, Accumulator>(
-        data(l), 1, d_k_ * d_v_, d_k_ * d_v_, [&](Index) { return wide; }, nullptr);
-  }
-
-  Storage coefficients_{};
-  Index d_k_ = 0, d_v_ = 0;
-  std::uint64_t size_ = 0;
-  double magnitude_ = 0;
-  int max_levels_ = 0;
-};
-
-/// The way to the levels of a LogLinearState, for what the library itself does with them.
-struct LevelsOf {
-  template <class State>
-  [[nodiscard]] static auto& get(State& state) noexcept {
-    return state.levels_;
-  }
-};
-template <class State>
-[[nodiscard]] auto& levels_of(State& state) noexcept {
-  return LevelsOf::get(state);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_LEVELS_HPP
-
-// ---- loglinear/snapshot.hpp
-
-#ifndef LOGLINEAR_SNAPSHOT_HPP
-#define LOGLINEAR_SNAPSHOT_HPP
-
-namespace loglinear {
-
-/// A moment of a stream: what a layer remembers, in its internal form, so that a layer that is
-/// restored to it goes on bit for bit as it did from there. Weights are no part of it, and neither
-/// are hyperparameters: every layer takes it whose states have this shape, max_levels, d_k and d_v
-/// and as many leaves a token, and whose rule has this kind of transition.
-///
-/// It holds the active levels, the leaves that stand apart and the products of transitions that
-/// levels have yet to undergo, and nothing of inactive levels: about `active_level_count()`
-/// matrices. It grows to the largest moment it has held and then never allocates again. A plain
-/// value, to be copied, moved and kept as long as one likes; it refers to no layer.
-///
-/// \tparam Kind    the kind of transition of the layer's rule
-/// \tparam Stored  what levels are stored as
-template <class Kind, class Stored = typename Kind::Scalar>
-class StreamSnapshot {
- public:
-  using Scalar = typename Kind::Scalar;
-  using Index = Eigen::Index;
-
-  /// Holds nothing yet, and no layer can be restored to it.
-  StreamSnapshot() = default;
-  StreamSnapshot(const StreamSnapshot&) = default;                               ///< allocates
-  StreamSnapshot(StreamSnapshot&& other) noexcept { *this = std::move(other); }  ///< leaves nothing
-  StreamSnapshot& operator=(const StreamSnapshot& other) {
-    return *this = StreamSnapshot(other);
-  }  ///< allocates; where that throws, nothing is changed
-  StreamSnapshot& operator=(StreamSnapshot&& other) noexcept {
-    auto others = other.members();
-    members().swap(others);
-    return *this;
-  }  ///< an exchange
-
-  /// Tokens that the stream had taken.
-  [[nodiscard]] std::uint64_t size() const noexcept {
-    return level_tokens_ + static_cast<std::uint64_t>(buffered_);
-  }
-
-  /// Bytes of levels and leaves that it holds: what taking it and restoring it copy, products of
-  /// transitions apart.
-  [[nodiscard]] std::size_t byte_count() const noexcept {
-    return levels_.size() * sizeof(Stored) +
-           (keys_.size() + values_.size() + factors_.size()) * sizeof(Scalar);
-  }
-
-  /// \name For layers
-  /// \{
-
-  /// Makes room for what `stream` is now; what is held stays. \return false where another shape is
-  /// held, or nothing
-  template <class Stream>
-  [[nodiscard]] bool reserve(const Stream& stream) {
-    if (!has_shape_of(stream)) return false;
-    const auto n = static_cast<std::size_t>(stream.buffered_ * stream.leaves_);
-    levels_.reserve(static_cast<std::size_t>(
-        active_level_count(stream.levels_.size(), max_levels_) * key_rows_ * d_v_));
-    keys_.reserve(n * static_cast<std::size_t>(key_rows_));
-    values_.reserve(n * static_cast<std::size_t>(d_v_));
-    factors_.reserve((std::min)(n, static_cast<std::size_t>(stream.factors_.size())));
-    return true;
-  }
-
-  /// Becomes what `stream` is now; what it held stays where it throws.
-  template <class Stream>
-  void take(const Stream& stream) {
-    if (!reserve(stream)) {
-      *this = StreamSnapshot(stream);
-    } else {
-      write(stream);
-    }
-  }
-
-  /// \throws std::invalid_argument where nothing is held, or `stream` has another shape
-  template <class Stream>
-  void require_shape_of(const Stream& stream) const {
-    if (!recent_) detail::fail("the snapshot", "empty", "one that a layer has taken");
-    detail::require_size("max_levels of the snapshot", max_levels_, stream.max_levels());
-    detail::require_size("d_k of the snapshot", key_rows_, stream.key_rows());
-    detail::require_size("d_v of the snapshot", d_v_, stream.d_v());
-    detail::require_size("the leaves of a token of the snapshot", leaves_, stream.leaves_);
-  }
-
-  /// Makes `stream` what it was. \throws std::invalid_argument as `require_shape_of`
-  template <class Stream>
-  void restore(Stream& stream) const {
-    require_shape_of(stream);
-    stream.levels_.restore(level_tokens_, magnitude_, levels_.data());
-    std::copy(keys_.begin(), keys_.end(), stream.keys_.data());
-    std::copy(values_.begin(), values_.end(), stream.values_.data());
-    std::copy(factors_.begin(), factors_.end(), stream.factors_.data());
-    detail::copy_product(*recent_, stream.recent_);
-    stream.pending_ = pending_;
-    stream.buffered_ = buffered_;
-    stream.growth_ = growth_;
-  }
-  /// \}
-
- private:
-  template <class Stream>
-  explicit StreamSnapshot(const Stream& stream)
-      : recent_(stream.recent_), pending_(stream.pending_) {
-    write(stream);
-  }
-
-  [[nodiscard]] auto members() {
-    return std::tie(max_levels_, key_rows_, d_v_, leaves_, buffered_, level_tokens_, magnitude_,
-                    growth_, levels_, keys_, values_, factors_, recent_, pending_);
-  }
-
-  template <class Stream>
-  [[nodiscard]] bool has_shape_of(const Stream& stream) const {
-    return recent_ && max_levels_ == stream.max_levels() && key_rows_ == stream.key_rows() &&
-           d_v_ == stream.d_v() && leaves_ == stream.leaves_;
-  }
-
-  /// Copies everything, products into those of the same shape.
-  template <class Stream>
-  void write(const Stream& stream) {
-    max_levels_ = stream.max_levels();
-    key_rows_ = stream.key_rows();
-    d_v_ = stream.d_v();
-    leaves_ = stream.leaves_;
-    level_tokens_ = stream.levels_.size();
-    buffered_ = stream.buffered_;
-    magnitude_ = stream.levels_.magnitude();
-    growth_ = stream.growth_;
-    levels_.clear();
-    for (int l : stream.levels_.active_levels()) {
-      const Stored* const level = stream.levels_.data(l);
-      levels_.insert(levels_.end(), level, level + key_rows_ * d_v_);
-    }
-    const Index n = buffered_ * leaves_;
-    keys_.assign(stream.keys_.data(), stream.keys_.data() + n * key_rows_);
-    values_.assign(stream.values_.data(), stream.values_.data() + n * d_v_);
-    factors_.assign(stream.factors_.data(),
-                    stream.factors_.data() + (std::min)(n, stream.factors_.size()));
-    detail::copy_product(stream.recent_, *recent_);
-    pending_ = stream.pending_;
-  }
-
-  int max_levels_ = 0;
-  Index key_rows_ = 0, d_v_ = 0, leaves_ = 0, buffered_ = 0;
-  std::uint64_t level_tokens_ = 0;  // those that are in levels
-  double magnitude_ = 0, growth_ = 1;
-  std::vector<Stored> levels_{};  // the active ones, lowest first
-  std::vector<Scalar> keys_{}, values_{}, factors_{};
-  std::optional<detail::RecentProduct<Kind>> recent_{};
-  std::vector<detail::PendingProduct<Kind>> pending_{};
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SNAPSHOT_HPP
-
-// ---- loglinear/detail/stream_state.hpp
-
-#ifndef LOGLINEAR_DETAIL_STREAM_STATE_HPP
-#define LOGLINEAR_DETAIL_STREAM_STATE_HPP
-
-// The state as a layer keeps it, so that a token costs one read of it and little more:
-//
-// * the newest tokens stand apart as they came, keys beside values, in a buffer of B = 2^b leaves
-//   in place of the b lowest levels: attending to some B/2 leaves costs less than reading b/2
-//   matrices, and one carry every B tokens less than B carries;
-// * older tokens are in the levels of a LogLinearState, which are rewritten only at such a carry,
-//   and there only as far as the carry reaches. What higher levels have yet to undergo is kept as
-//   the product of the transitions, tier by tier: a level of tier i is still to undergo P_0 P_1 ...
-//   P_i, the latest first. A read takes its query down through these products instead.
-//
-// Diagonal products are cheap, so each level is a tier of its own. A dense one costs as much as a
-// level to read: there are few tiers, the first of which takes part in every flush.
-
-namespace loglinear::detail {
-
-template <class Kind, int MaxLevels, class Stored = typename Kind::Scalar,
-          LastLevel Overflow = LastLevel::fold>
-class StreamState {
- public:
-  static constexpr LastLevel overflow = Overflow;
-  using Scalar = typename Kind::Scalar;
-  using Levels = detail::Levels<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
-  using Product = PendingProduct<Kind>;
-  using Recent = RecentProduct<Kind>;
-
-  StreamState(int max_levels, Index key_rows, Index d_v, Index leaves)
-      : levels_(max_levels, key_rows, d_v),
-        leaves_(leaves),
-        buffer_level_(buffer_level(max_levels, key_rows, d_v)),
-        keys_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, key_rows)),
-        values_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, d_v)),
-        factors_(Vector<Scalar>::Ones(has_factors ? capacity() * leaves : 0)),
-        bucket_(key_rows, buffer_level_ > 0 ? d_v : 0),
-        scratch_(Product::scratch_size(key_rows)),
-        recent_(make_recent<Kind>(key_rows, d_v, capacity())),
-        pending_(static_cast<std::size_t>(tier_of(max_levels - 1) + 1), Product(key_rows, d_v)) {}
-
-  [[nodiscard]] int max_levels() const { return levels_.max_levels(); }
-  [[nodiscard]] Index key_rows() const { return levels_.d_k(); }
-  [[nodiscard]] Index d_v() const { return levels_.d_v(); }
-  [[nodiscard]] std::uint64_t size() const {
-    return levels_.size() + static_cast<std::uint64_t>(buffered_);
-  }
-  /// What a workspace must have room for.
-  [[nodiscard]] ReadShape read_shape() const {
-    Index sums = keys_.rows();
-    if constexpr (requires { recent_.score_columns(); }) {
-      sums = (std::max)(sums, recent_.score_columns());
-    }
-    return {max_levels(), sums, static_cast<Index>(pending_.size())};
-  }
-
-  /// Tokens until nothing is buffered any more; 0 if nothing is.
-  [[nodiscard]] Index until_flushed() const { return buffered_ == 0 ? 0 : capacity() - buffered_; }
-  /// Tokens between two such moments.
-  [[nodiscard]] Index capacity() const { return Index{1} << buffer_level_; }
-  /// The levels with nothing pending; all there is if nothing is buffered.
-  [[nodiscard]] Levels& settled_levels() {
-    if (buffer_level_ > 0) settle(last_tier());
-    return levels_;
-  }
-
-  void reset() noexcept {
-    levels_.reset();
-    buffered_ = 0;
-    growth_ = 1;
-    recent_.reset();
-    for (Product& product : pending_) product.reset();
-  }
-
-  /// Throws where the token may not be written; returns what `write` takes. Changes at most the
-  /// bound of the state's magnitude.
-  [[nodiscard]] double require_writable(const Token<Kind>& token, Workspace<Kind>& w) {
-    if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
-    w.growth = token.transition.norm_bound();
-    return levels_.require_writable(w.growth, token.keys, token.values,
-                                    [&](bool exactly) { return measured(exactly); });
-  }
-
-  /// Writes the token that the last `require_writable` and `read` with `w` were told of, the state
-  /// being as it was then.
-  void write(const Token<Kind>& token, double magnitude, Workspace<Kind>& w) {
-    if (buffer_level_ == 0) {
-      levels_.write(token.transition, token.keys, token.values, magnitude);
-      return;
-    }
-    bound_products(w.growth);
-    undergo(token.transition, w);
-    const Index n = buffered_ * leaves_;
-    // Column by column there, row by row here: the same order in memory.
-    std::copy_n(token.keys.data(), token.keys.size(), keys_.row(n).data());
-    std::copy_n(token.values.data(), token.values.size(), values_.row(n).data());
-    if constexpr (has_factors) factors_.segment(n, leaves_).setOnes();
-    levels_.defer(magnitude);
-    if (++buffered_ == capacity()) flush();
-  }
-
-  /// w.old_read = sum_l lambda[weight_of(l)] S_l^T w.old_query over the active levels, those in the
-  /// buffer included. What writing the token `next` takes is read on the way.
-  template <class WeightOf>
-  void read(Workspace<Kind>& w, WeightOf weight_of, const Token<Kind>* next = nullptr) const {
-    LevelReads<Kind, Stored>::read(*this, w, weight_of, next);
-    if (buffered_ == 0) return;
-    const Index n = buffered_ * leaves_;
-    const Scalar* const query = w.old_query.data();
-    bool looks_up_p = false;
-    if constexpr (looks_up<Kind>) {
-      if (next != nullptr) {
-        row_dots(keys_.data(), n, key_rows(), query, next->transition.p.data(), w.scores.data(),
-                 w.found.data());
-        looks_up_p = true;
-      }
-    }
-    if (!looks_up_p) row_dots(keys_.data(), n, key_rows(), query, w.scores.data());
-    if constexpr (has_factors) w.scores.head(n).array() *= factors_.head(n).array();
-    std::array<WeightedRows<Scalar, Scalar>, most_buffer_levels> terms;
-    int levels = 0;
-    for_each_buffered_level([&](int l, Index first, Index count) {
-      terms[static_cast<std::size_t>(levels++)] = {
-          values_.row(first).data(), count, {w.scores.data() + first}, w.lambda[weight_of(l)]};
-    });
-    weighted_rows<true, 8>(terms.data(), levels, d_v(), d_v(), w.old_read.data());
-  }
-
-  /// For the last `read` with the same weights and a cotangent d = t.d_old_read of the read:
-  /// t.d_old_query = sum_l lambda_l S_l d, and t.d_lambda += d . S_l^T w.old_query.
-  template <class WeightOf>
-  void pull_back(const Workspace<Kind>& w, TrainingWorkspace<Kind>& t, WeightOf weight_of) const {
-    LevelReads<Kind, Stored>::pull_back(*this, w, t, weight_of);
-    if (buffered_ == 0) return;
-    const Index n = buffered_ * leaves_;
-    auto d_scores = t.d_scores.head(n);
-    row_dots(values_.data(), n, d_v(), t.d_old_read.data(), d_scores.data());
-    for_each_buffered_level([&](int l, Index first, Index count) {
-      const int seen = weight_of(l);
-      auto d_level = d_scores.segment(first, count);
-      t.d_lambda[seen] += d_level.dot(w.scores.segment(first, count));
-      d_level *= w.lambda[seen];
-    });
-    if constexpr (has_factors) d_scores.array() *= factors_.head(n).array();
-    weighted_rows<true>(keys_.data(), n, key_rows(), key_rows(), d_scores.data(),
-                        t.d_old_query.data());
-  }
-
-  /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
-  void copy_to(Levels& out) const {
-    Vector<Scalar> scratch(scratch_.size());
-    with_recent([&](const auto& recent) {
-      out.copy(levels_);
-      for (int l : levels_.active_levels()) {
-        for (int i = tier_of(l); i > 0; --i) out.undergo(l, pending(i), scratch);
-        if (buffer_level_ > 0) out.undergo(l, recent, scratch);
-      }
-    });
-    for (Index token = 0; token < buffered_; ++token) {
-      const Index first = token * leaves_;
-      out.carry_bucket(
-          0, leaves_, [&](Index i, Index n) { return key(first + n, i); },
-          values_.row(first).data());
-    }
-  }
-
-  /// For checkpoints: the buffer, what is pending, and the levels before that.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    std::int64_t buffered = self.buffered_;  // the same in a file whatever Index is
-    part("buffered", buffered);
-    require_between("buffered", buffered, std::int64_t{0}, std::int64_t{self.capacity() - 1});
-    if constexpr (is_written<Self>)
-      self.buffered_ = static_cast<decltype(self.buffered_)>(buffered);
-    const Index n = self.buffered_ * self.leaves_;
-    part("buffered_keys", self.keys_.topRows(n));
-    part("buffered_values", self.values_.topRows(n));
-    if constexpr (has_factors) part("buffered_factors", self.factors_.head(n));
-    if (self.buffer_level_ > 0) {
-      part("recent", self.recent_);
-      for (int i = 1; i <= self.last_tier(); ++i) {
-        part("pending" + std::to_string(i), self.pending(i));
-      }
-      part("growth", self.growth_);
-    }
-    for (Index i = 0; i < n && is_written<Self>; ++i) {
-      const double leaf = Levels::leaf_magnitude(self.keys_.row(i), self.values_.row(i));
-      require_between("the magnitude of a buffered leaf", leaf, 0.0, magnitude_limit<Scalar>());
-    }
-    Parts::visit(self.levels_, part, [&] { return self.measured(true); });
-    if (self.levels_.size() % static_cast<std::uint64_t>(self.capacity()) != 0) {
-      fail("size", self.levels_.size(), "a multiple of " + std::to_string(self.capacity()));
-    }
-  }
-
-  template <class OtherKind, class OtherStored>
-  [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored, Overflow> cast() const {
-    using Other = typename OtherKind::Scalar;
-    StreamState<OtherKind, MaxLevels, OtherStored, Overflow> other(max_levels(), key_rows(), d_v(),
-                                                                   leaves_);
-    if constexpr (is_narrow<Stored> == is_narrow<OtherStored>) {
-      other.levels_ = levels_.template cast<OtherStored>();
-      other.recent_.assign(recent_);
-      for (std::size_t i = 0; i < pending_.size(); ++i) other.pending_[i].assign(pending_[i]);
-      other.growth_ = growth_;
-    } else {  // with other tiers
-      StreamState settled(*this);
-      other.levels_ = settled.settled_levels().template cast<OtherStored>();
-    }
-    const Index n = buffered_ * leaves_;
-    other.keys_.topRows(n) = keys_.topRows(n).template cast<Other>();
-    other.values_.topRows(n) = values_.topRows(n).template cast<Other>();
-    if constexpr (has_factors) other.factors_.head(n) = factors_.head(n).template cast<Other>();
-    other.buffered_ = buffered_;
-    require_finite("a buffered key", other.keys_.topRows(n));
-    require_finite("a buffered value", other.values_.topRows(n));
-    return other;
-  }
-
- private:
-  template <class, int, class, LastLevel>
-  friend class StreamState;
-  friend struct StreamParts;
-  template <class, class>
-  friend struct LevelReads;
-  friend class loglinear::StreamSnapshot<Kind, Stored>;
-
-  /// Levels of a tier of dense products but for the last tier, which has all higher ones.
-  static constexpr int dense_tier_height = 3;
-  static constexpr double most_growth = 1e9;
-  static constexpr int most_buffer_levels = 6;
-  /// Whether leaves decay by a number each, which is kept apart from their keys.
-  static constexpr bool has_factors = OneFactor<Kind> && !std::is_same_v<Kind, Identity<Scalar>>;
-
-  /// b, so that B is about the smaller side of a level, but no more levels than there are.
-  static int buffer_level(int max_levels, Index key_rows, Index d_v) {
-    const auto side = static_cast<std::uint64_t>((std::min)(key_rows, d_v));
-    const int level = static_cast<int>(std::bit_width(side)) - 1;
-    return std::clamp(level, 0, (std::min)(most_buffer_levels, max_levels - 1));
-  }
-
-  /// The tier of a level above the buffer; none without a buffer.
-  [[nodiscard]] int tier_of(int level) const {
-    if (buffer_level_ == 0) return -1;
-    const int above = level - buffer_level_;
-    if (Product::is_diagonal) return above;
-    return is_narrow<Stored> ? above / dense_tier_height : (std::min)(above / dense_tier_height, 1);
-  }
-  [[nodiscard]] int last_tier() const { return tier_of(max_levels() - 1); }
-  [[nodiscard]] const Product& pending(int tier) const {
-    return pending_[static_cast<std::size_t>(tier)];
-  }
-  [[nodiscard]] Product& pending(int tier) { return pending_[static_cast<std::size_t>(tier)]; }
-
-  /// Calls `use` with the product that tier `tier` has to undergo after those below it.
-  template <class Use>
-  void with_tier(int tier, Use use) const {
-    if (tier == 0) {
-      use(recent_);
-    } else {
-      use(pending(tier));
-    }
-  }
-
-  /// Calls `use` with what has followed the last flush, in a form that applies to levels: where
-  /// that were too many updates of rank one, a dense product, which is allocated before.
-  template <class Use>
-  void with_recent(Use use) const {
-    if constexpr (requires { recent_.can_apply(); }) {
-      if (!recent_.can_apply()) {
-        Recent used_up(recent_);
-        Product dense(key_rows(), d_v());
-        dense.take(used_up);
-        return use(dense);
-      }
-    }
-    use(recent_);
-  }
-
-  /// A buffered key as it is now.
-  [[nodiscard]] Scalar key(Index leaf, Index row) const {
-    if constexpr (has_factors) {
-      return factors_[leaf] * keys_(leaf, row);
-    } else {
-      return keys_(leaf, row);
-    }
-  }
-
-  /// Calls `visit(level, first column, columns)` for the levels that the buffer stands for.
-  template <class Visit>
-  void for_each_buffered_level(Visit visit) const {
-    const auto count = static_cast<std::uint64_t>(buffered_);
-    for (int l : ActiveLevels(count, max_level_limit)) {
-      const Bucket bucket = bucket_of(count, l, max_level_limit);
-      visit(l, static_cast<Index>(bucket.first) * leaves_,
-            static_cast<Index>(bucket.size) * leaves_);
-    }
-  }
-
-  /// Everything but the levels undergoes a transition, and they are to undergo it later.
-  void undergo(const Kind& transition, [[maybe_unused]] Workspace<Kind>& w) {
-    const Index n = buffered_ * leaves_;
-    if constexpr (has_factors) {
-      factors_.head(n) *= transition.factor();
-    } else if constexpr (looks_up<Kind>) {
-      transition.left(keys_.topRows(n).transpose(), w.found.data());
-    } else if constexpr (!OneFactor<Kind>) {
-      if (n > 0) transition.left(keys_.topRows(n).transpose());
-      if constexpr (scales_values<Kind>) transition.right(values_.topRows(n));
-    }
-    if constexpr (looks_up<Kind>) {
-      if (recent_.is_identity()) {
-        recent_.follow(transition);  // p was looked up before the levels were settled
-      } else {
-        recent_.follow(transition, w.pulled_p);
-      }
-    } else {
-      recent_.follow(transition);
-    }
-    // Now and then, what has decayed to nothing: denormal numbers would take their time.
-    if (buffered_ % 8 != 7) return;
-    clear_negligible(factors_.data(), has_factors ? n : 0);
-    clear_negligible(keys_.data(), OneFactor<Kind> ? 0 : n * key_rows());
-    clear_negligible(values_.data(), scales_values<Kind> ? n * d_v() : 0);
-    recent_.clear_negligible();
-  }
-
-  /// A bound of the Frobenius norm of everything: from the bounds of its parts, or, at the cost of
-  /// a copy, of the plain form.
-  [[nodiscard]] double measured(bool exactly) const {
-    if (exactly) {
-      Levels plain(max_levels(), key_rows(), d_v());
-      copy_to(plain);
-      return plain.norm();
-    }
-    double product = (std::max)(1.0, recent_.norm_bound());
-    for (int i = 1; i <= last_tier(); ++i) product *= (std::max)(1.0, pending(i).norm_bound());
-    const Index n = buffered_ * leaves_;
-    const double buffer = static_cast<double>(n) *
-                          std::sqrt(static_cast<double>(key_rows() * d_v())) *
-                          max_abs(keys_.topRows(n)) * max_abs(values_.topRows(n));
-    return levels_.norm_bound() * product + buffer;
-  }
-
-  /// Products must neither overflow nor have rounded much away: where transitions make states
-  /// grow, levels are rewritten in time.
-  void bound_products(double growth) {
-    if (buffer_level_ == 0) return;
-    growth_ *= (std::max)(1.0, growth);
-    if (is_at_most(growth_, most_growth)) return;
-    growth_ = recent_.growth() * (std::max)(1.0, growth);
-    if (is_at_most(growth_, most_growth)) return;
-    settle(last_tier());
-    growth_ = (std::max)(1.0, growth);
-  }
-
-  /// All buffered leaves become one bucket of the level above the buffer.
-  void flush() {
-    const int landed =
-        buffer_level_ + landed_level(levels_.size() >> buffer_level_, max_levels() - buffer_level_);
-    settle(tier_of(landed), merge_within_tiers(landed));
-    sum_up_buffer();
-    levels_.carry_bucket(buffer_level_, bucket_.data());
-    buffered_ = 0;
-    growth_ = 1;
-    double growth = 1;
-    for (const Product& product : pending_) growth *= product.growth();
-    if (!is_at_most(growth, most_growth)) settle(last_tier());
-  }
-
-  /// bucket_ = sum_n key_n value_n^T
-  void sum_up_buffer() {
-    const Index n = buffered_ * leaves_;
-    if constexpr (has_factors) {
-      const auto factor = [&](Index j) { return factors_[j]; };
-      scale<Scalar, Scalar>(keys_.data(), n, key_rows(), key_rows(), factor, nullptr);
-    }
-    product<Into::replace>(keys_.topRows(n).transpose(), values_.topRows(n), bucket_);
-  }
-
-  /// Levels that a carry to `landed` merges and that are still to undergo the same are added up
-  /// beforehand, to undergo it once. Returns the mask of those that are empty now.
-  std::uint64_t merge_within_tiers(int landed) {
-    std::uint64_t emptied = 0;
-    if (is_narrow<Stored>) return emptied;  // each sum would be rounded
-    int last = -1;
-    for (int l : levels_.active_levels()) {
-      if (l >= landed) break;
-      if (last >= 0 && tier_of(last) == tier_of(l)) {
-        levels_.merge(last, l);
-        emptied |= std::uint64_t{1} << last;
-      }
-      last = l;
-    }
-    return emptied;
-  }
-
-  /// The levels of all tiers up to this one undergo what is pending for them, the empty ones apart.
-  void settle(int tier, std::uint64_t empty = 0) {
-    pending(0).take(recent_);
-    for (int i = 0; i <= tier; ++i) {
-      if (i > 0) pass_on(i - 1);
-      for (int l : levels_.active_levels()) {
-        if (tier_of(l) != i || ((empty >> l) & 1) != 0) continue;
-        levels_.undergo(l, pending(i), scratch_);
-      }
-    }
-    if (tier < last_tier()) pass_on(tier);
-    pending(tier).reset();
-  }
-  /// What is pending for a tier whose levels have undergone it still is for the next.
-  void pass_on(int tier) {
-    pending(tier + 1).follow(pending(tier), scratch_);
-    pending(tier).reset();
-  }
-
-  Levels levels_;  // the first size() - buffered_ tokens, before what is pending
-  Index leaves_;
-  int buffer_level_;             // b; 0 for no buffer: then levels are rewritten at every token
-  RowMajorMatrix<Scalar> keys_;  // one row a leaf, as it is now but for a factor
-  RowMajorMatrix<Scalar> values_;
-  Vector<Scalar> factors_;         // what keys are still to be multiplied by, of OneFactor kinds
-  RowMajorMatrix<Scalar> bucket_;  // scratch
-  Vector<Scalar> scratch_;         // of the products
-  Recent recent_;                  // P_0, the transitions of the buffered tokens
-  std::vector<Product> pending_;   // P_1, P_2, ...: one for each tier but the first, whose is I
-  double growth_ = 1;              // a bound of what P_0 multiplies a norm by
-  Index buffered_ = 0;             // tokens in the buffer, below 2^b
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_STREAM_STATE_HPP
-
-// ---- loglinear/detail/stream_parts.hpp
-
-#ifndef LOGLINEAR_DETAIL_STREAM_PARTS_HPP
-#define LOGLINEAR_DETAIL_STREAM_PARTS_HPP
-
-// Jumps of a stream's count, and streams made of parts, in the form in which layers keep them.
-//
-// Levels are moved with nothing pending: what they had to undergo depends on their tier. The buffer
-// of newest leaves stands for the tokens since the last multiple of its capacity: a jump past the
-// next one carries it into the levels, a shorter one appends leaves of zeros, and parts have theirs
-// side by side.
-
-namespace loglinear::detail {
-
-/// A friend of StreamState.
-struct StreamParts {
-  /// The state after tokens up to `count` that write nothing and have no transition.
-  template <class Stream>
-  static void advance(Stream& stream, std::uint64_t count) {
-    if (count < stream.size()) fail("the count to advance to", count, "at least size()");
-    const int b = stream.buffer_level_;
-    if ((count >> b) != (stream.size() >> b)) {
-      static_cast<void>(stream.settled_levels());
-      if (stream.buffered_ > 0) {
-        stream.sum_up_buffer();
-        stream.levels_.carry_bucket(b, stream.bucket_.data());
-        stream.buffered_ = 0;
-      }
-      stream.growth_ = 1;
-      stream.levels_.advance_to(count >> b << b);
-    }
-    const auto more = static_cast<Index>(count - stream.size());
-    const Index first = stream.buffered_ * stream.leaves_, n = more * stream.leaves_;
-    stream.keys_.middleRows(first, n).setZero();
-    stream.values_.middleRows(first, n).setZero();
-    if (stream.factors_.size() > 0) stream.factors_.segment(first, n).setOnes();
-    stream.buffered_ += more;
-  }
-
-  /// `earlier` becomes the stream of which `later` is the rest: a stream that began empty at the
-  /// count of `earlier` and whose transitions multiply to `product`. Throws where something is not
-  /// finite or too large, before anything has changed. Copies both, allocates.
-  template <class Stream, class Product>
-  static void append(Stream& earlier, const Stream& later, const Product& product) {
-    require_size("max_levels of the later part", later.max_levels(), earlier.max_levels());
-    require_size("d_k of the later part", later.key_rows(), earlier.key_rows());
-    require_size("d_v of the later part", later.d_v(), earlier.d_v());
-    if (!product.fits(earlier.key_rows(), earlier.d_v())) {
-      fail("the product of the later part", "of another shape", "made for this layer's states");
-    }
-    Stream whole(earlier), rest(later);
-    static_cast<void>(whole.settled_levels());
-    static_cast<void>(rest.settled_levels());
-    undergo(whole, product);
-    const int b = whole.buffer_level_;
-    const bool carries = (rest.size() >> b) != (whole.size() >> b);
-    const Index own = carries ? 0 : whole.buffered_ * whole.leaves_;
-    advance(whole, rest.size());
-    for (int l : rest.levels_.active_levels())
-      require_finite("a coefficient of the merged state", whole.levels_.level(l));
-    whole.levels_.add(rest.levels_);
-    const Index n = whole.buffered_ * whole.leaves_ - own;
-    whole.keys_.middleRows(own, n) = rest.keys_.middleRows(own, n);
-    whole.values_.middleRows(own, n) = rest.values_.middleRows(own, n);
-    if (n > 0 && whole.factors_.size() > 0) {
-      whole.factors_.segment(own, n) = rest.factors_.segment(own, n);
-    }
-    whole.growth_ = 1;
-    for (Index j = 0; j < own; ++j) {
-      require_finite("a buffered key", whole.keys_.row(j));
-      require_finite("a buffered value", whole.values_.row(j));
-    }
-    const double magnitude = whole.measured(true);
-    if (!is_at_most(magnitude, magnitude_limit<typename Stream::Levels::Scalar>())) {
-      fail("the magnitude of the merged state", magnitude, "within the range of the scalar type");
-    }
-    whole.levels_.defer(magnitude);
-    earlier = std::move(whole);
-  }
-
- private:
-  /// Everything in a stream that has nothing pending undergoes a product of transitions.
-  template <class Stream, class Product>
-  static void undergo(Stream& stream, const Product& product) {
-    using Scalar = typename Stream::Scalar;
-    for (int l : stream.levels_.active_levels()) {
-      stream.levels_.undergo(l, product, stream.scratch_);
-    }
-    const Index n = stream.buffered_ * stream.leaves_;
-    if constexpr (requires { product.factor(); }) {
-      if constexpr (Stream::has_factors) stream.factors_.head(n) *= product.factor();
-    } else {
-      Vector<Scalar> key(stream.key_rows()), scratch(stream.key_rows());
-      for (Index j = 0; j < n; ++j) {
-        key = stream.keys_.row(j).transpose();
-        product.push(key, scratch);
-        stream.keys_.row(j) = key.transpose();
-        product.right(stream.values_.row(j));
-      }
-    }
-  }
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_STREAM_PARTS_HPP
-
-// ---- loglinear/detail/vector_argument.hpp
-
-#ifndef LOGLINEAR_DETAIL_VECTOR_ARGUMENT_HPP
-#define LOGLINEAR_DETAIL_VECTOR_ARGUMENT_HPP
-
-// How a layer takes a vector: any Eigen expression, row or column, checked and copied once.
-
-namespace loglinear::detail {
-
-template <class Derived>
-std::true_type is_eigen(const Eigen::EigenBase<Derived>*);
-std::false_type is_eigen(const void*);
-
-/// Refuses, with advice, whatever is not an Eigen vector of the right scalar.
-template <class Scalar, class Argument>
-constexpr void require_vector_type() {
-  using Type = std::remove_cvref_t<Argument>;
-  constexpr bool eigen = decltype(is_eigen(std::declval<Type*>()))::value;
-  static_assert(eigen || !std::is_same_v<Scalar, double>,
-                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
-                "Eigen::VectorXd>(data, size)");
-  static_assert(eigen || !std::is_same_v<Scalar, float>,
-                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
-                "Eigen::VectorXf>(data, size)");
-  static_assert(eigen || std::is_same_v<Scalar, double> || std::is_same_v<Scalar, float>,
-                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
-                "Eigen::VectorX<Scalar>>(data, size)");
-  if constexpr (eigen) {
-    static_assert(Type::IsVectorAtCompileTime,
-                  "a layer takes vectors: rows or columns whose type says so, such as m.row(i), "
-                  "m.col(i) or Eigen::VectorX<Scalar>");
-    static_assert(std::is_same_v<typename Type::Scalar, Scalar>,
-                  "the vector must have the layer's scalar: convert it with .cast<Scalar>()");
-  }
-}
-
-/// into = in, an Eigen vector, row or column, of the right size.
-template <class In, class Scalar>
-void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
-  require_vector_type<Scalar, In>();
-  require_size(name, in.size(), into.size());
-  into.noalias() = as_column(in.derived().matrix());
-}
-
-/// The same, and finite.
-template <class In, class Scalar>
-void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
-  const FlushToZero<Scalar> flush;
-  copy_vector(in, name, into);
-  require_finite(name, into);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_VECTOR_ARGUMENT_HPP
-
-// ---- loglinear/detail/math.hpp
-
-#ifndef LOGLINEAR_DETAIL_MATH_HPP
-#define LOGLINEAR_DETAIL_MATH_HPP
-
-// The few functions that rules and level weights are made of, for any scalar, with their
-// derivatives where they are not obvious.
-
-namespace loglinear::detail {
-
-/// sg(z) = 1 / (1 + exp(-z)), the logistic sigmoid; never overflows into NaN.
-template <class Scalar>
-[[nodiscard]] Scalar sigmoid(const Scalar& z) {
-  using std::exp;
-  if (z >= Scalar(0)) return Scalar(1) / (Scalar(1) + exp(-z));
-  const Scalar e = exp(z);
-  return e / (Scalar(1) + e);
-}
-
-/// Below this, exp(-z) overflows, or nearly so.
-template <class Scalar>
-inline constexpr auto lowest_exponent =
-    static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
-
-/// exp(-z) of an array of floating-point numbers; where it would overflow, a number that is nearly
-/// as large. NaN stays NaN.
-template <class Z>
-[[nodiscard]] auto exp_of_negative(const Eigen::ArrayBase<Z>& z) {
-  using Scalar = typename Z::Scalar;
-  const auto bound = Z::PlainObject::Constant(z.rows(), z.cols(), lowest_exponent<Scalar>);
-  using Larger = Eigen::internal::scalar_max_op<Scalar, Scalar, Eigen::PropagateNaN>;
-  return (-z.derived().binaryExpr(bound, Larger())).exp();
-}
-
-/// sg(z) of an array, coefficient by coefficient.
-template <class Z>
-[[nodiscard]] auto sigmoids(const Eigen::ArrayBase<Z>& z) {
-  using Scalar = typename Z::Scalar;
-  if constexpr (std::is_floating_point_v<Scalar>) {
-    return (Scalar(1) + exp_of_negative(z)).inverse();
-  } else {
-    return z.derived().unaryExpr([](const Scalar& value) { return sigmoid<Scalar>(value); });
-  }
-}
-
-/// out = sg(z + bias), coefficient by coefficient; `out` may be a temporary view.
-template <class In, class Out>
-void sigmoid(const Eigen::MatrixBase<In>& z, double bias, Eigen::MatrixBase<Out> const& out) {
-  using Scalar = typename In::Scalar;
-  as_writable_column(out) = z.unaryExpr(
-      [offset = Scalar(bias)](const Scalar& value) { return sigmoid<Scalar>(value + offset); });
-}
-
-/// Keys shorter than this are taken for zero and normalise to zero.
-inline constexpr double zero_key_norm = 1e-12;
-
-/// |raw| = scale * norm, with the largest coefficient as the scale: neither overflows or underflows
-/// where |raw|^2 would.
-template <class Scalar>
-struct ScaledNorm {
-  Scalar scale, norm;
-  [[nodiscard]] bool is_zero() const { return to_double(scale) * to_double(norm) < zero_key_norm; }
-};
-template <class Raw>
-[[nodiscard]] ScaledNorm<typename Raw::Scalar> scaled_norm(const Eigen::MatrixBase<Raw>& raw) {
-  using Scalar = typename Raw::Scalar;
-  using std::sqrt;
-  const auto scale = static_cast<Scalar>(max_abs(raw));
-  if (!(scale > Scalar(0))) return {Scalar(1), Scalar(0)};
-  return {scale, sqrt((raw / scale).squaredNorm())};
-}
-
-/// out = raw / |raw|, or 0 where |raw| < 1e-12.
-template <class Raw, class Out>
-void unit_vector(const Eigen::MatrixBase<Raw>& raw, Eigen::MatrixBase<Out> const& out_) {
-  auto&& out = as_writable_column(out_);
-  const auto length = scaled_norm(raw);
-  if (length.is_zero()) {
-    out.setZero();
-  } else {
-    out = raw / length.scale / length.norm;
-  }
-}
-
-/// The pullback of `unit_vector`: d_raw = (d_unit - unit (unit . d_unit)) / |raw|. Where the key
-/// was taken for zero, d_unit passes unchanged, so that learning can leave the origin.
-template <class Raw, class Unit, class Cotangent, class Out>
-void unit_vector_pullback(const Eigen::MatrixBase<Raw>& raw, const Eigen::MatrixBase<Unit>& unit,
-                          const Eigen::MatrixBase<Cotangent>& d_unit,
-                          Eigen::MatrixBase<Out> const& out_) {
-  using Scalar = typename Raw::Scalar;
-  auto&& out = as_writable_column(out_);
-  const auto length = scaled_norm(raw);
-  if (length.is_zero()) {
-    out = d_unit;
-  } else {
-    const Scalar along = unit.dot(d_unit);
-    out = (d_unit - along * unit) / length.norm / length.scale;
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_MATH_HPP
-
-// ---- loglinear/detail/softplus.hpp
-
-#ifndef LOGLINEAR_DETAIL_SOFTPLUS_HPP
-#define LOGLINEAR_DETAIL_SOFTPLUS_HPP
-
-// softplus(z) = log(1 + exp(z)), of one number of any scalar and of an array, which level weights
-// wait for at every token.
-
-namespace loglinear::detail {
-
-/// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
-inline constexpr int softplus_linear_from = 20;
-
-template <class Scalar>
-[[nodiscard]] Scalar softplus(const Scalar& z) {
-  using std::exp;
-  if (z > Scalar(softplus_linear_from)) return z;
-  const Scalar e = exp(z);
-  if (z < Scalar(-softplus_linear_from)) return e;
-  if constexpr (std::is_floating_point_v<Scalar>) {
-    return std::log1p(e);
-  } else {  // dual numbers have no log1p
-    using std::log;
-    return log(Scalar(1) + e);
-  }
-}
-
-/// log(1 + e) for e in [0, 1], to rounding: 2 artanh(s) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...) with
-/// s = e / (2 + e), at most 1/3, so that each term gives log2(9) bits. Even and odd terms are
-/// summed side by side.
-template <class Scalar>
-[[nodiscard]] Packet<Scalar> log1p_up_to_1(const Packet<Scalar>& e) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr int terms = std::numeric_limits<Scalar>::digits / 6 * 2;  // even, and 3 bits each
-  const auto coefficient = [](int n) { return ei::pset1<P>(Scalar(2) / Scalar(2 * n + 1)); };
-  const P s = ei::pdiv(e, ei::padd(ei::pset1<P>(Scalar(2)), e));
-  const P square = ei::pmul(s, s), fourth = ei::pmul(square, square);
-  P even = coefficient(terms - 2), odd = coefficient(terms - 1);
-  for (int n = terms - 4; n >= 0; n -= 2) {
-    even = ei::pmadd(even, fourth, coefficient(n));
-    odd = ei::pmadd(odd, fourth, coefficient(n + 1));
-  }
-  return ei::pmul(s, ei::pmadd(square, odd, even));
-}
-
-/// softplus of an array in memory, `out` may be `z` itself. Where a number is far out, all are done
-/// one by one, as is what a packet is too wide for: softplus(z) = max(z, 0) + log(1 + exp(-|z|)).
-template <class In, class Out>
-void softplus(const Eigen::ArrayBase<In>& z, Eigen::ArrayBase<Out>& out) {
-  using Scalar = typename In::Scalar;
-  namespace ei = Eigen::internal;
-  out = z;
-  Scalar* const values = out.derived().data();
-  const Index size = out.size();
-  Index i = 0;
-  if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
-    static_assert(Out::InnerStrideAtCompileTime == 1);
-    using P = Packet<Scalar>;
-    const bool none_far_out = size > 0 && out.abs().maxCoeff() <= Scalar(softplus_linear_from);
-    for (; none_far_out && i + packet_size<Scalar> <= size; i += packet_size<Scalar>) {
-      const P x = ei::ploadu<P>(values + i);
-      const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
-      ei::pstoreu(values + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
-    }
-  }
-  for (; i < size; ++i) values[i] = softplus<Scalar>(values[i]);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_SOFTPLUS_HPP
-
-// ---- loglinear/level_weights.hpp
-
-#ifndef LOGLINEAR_LEVEL_WEIGHTS_HPP
-#define LOGLINEAR_LEVEL_WEIGHTS_HPP
-
-/// \file
-/// How a token weighs the levels it reads: the policies that turn `W_lambda x` into lambda.
-///
-/// A policy is a small aggregate of hyperparameters. For n weights (M levels, or M + 1 when the
-/// order is `current_apart`) it supplies
-/// * `parameters(n)`: the weight arrays it needs: projections of x arrive in `raw`, free vectors in
-///   `free`;
-/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels, and
-/// throws
-///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
-/// * `weigh(raw, free, lambda)`: forward, n weights;
-/// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward.
-
-namespace loglinear {
-
-/// A mixture: `lambda_l = softplus(r_l / tau) / sum_j softplus(r_j / tau)`,
-/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not; where
-/// every softplus underflows it is computed shifted, as the softmax it then is. Weights: `w_lambda`
-/// (n x d_model).
-struct NormalizedMixture {
-  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
-  double tau = 1;                       ///< temperature, finite and > 0
-
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
-    return {projection("w_lambda", n)};
-  }
-
-  /// \throws std::invalid_argument unless lambda_init is finite, tau at least the smallest normal
-  /// number and tau and 1 / tau finite, as numbers of the layer's scalar
-  template <class Scalar>
-  void resolve(int max_levels) {
-    if (!lambda_init) lambda_init = 1.0 / max_levels;
-    if (!detail::is_finite(Scalar(*lambda_init))) {
-      detail::fail("lambda_init", *lambda_init, "finite in the layer's scalar");
-    }
-    const auto temperature = static_cast<Scalar>(tau);
-    const Scalar smallest = (std::numeric_limits<Scalar>::min)();  // what is below counts as zero
-    if (!(temperature > Scalar(0)) || temperature < smallest || !detail::is_finite(temperature) ||
-        !detail::is_finite(Scalar(1) / temperature)) {
-      detail::fail(
-          "tau", tau,
-          "finite and positive, no denormal number in the layer's scalar, and 1 / tau finite");
-    }
-  }
-
-  void weigh(const auto& raw, const auto&, auto& lambda) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    shifted_logits(raw, lambda);
-    auto values = lambda.array();
-    if (all_underflow(lambda)) {
-      values = (values - values.maxCoeff()).exp();
-    } else {
-      detail::softplus(values, values);
-    }
-    Scalar sum = values.sum();
-    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
-      values /= values.maxCoeff();
-      sum = values.sum();
-    }
-    values /= sum;
-  }
-
-  /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
-  void pullback(const auto& raw, const auto&, const auto& lambda, const auto& d_lambda, auto& d_raw,
-                auto&) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    const Scalar mean = lambda.dot(d_lambda);
-    shifted_logits(raw, d_raw);
-    auto slope = d_raw.array();  // d softplus(z)/dz over the sum of all softplus
-    if (all_underflow(d_raw)) {
-      slope = lambda.array();
-    } else {
-      Eigen::Index largest;
-      lambda.maxCoeff(&largest);
-      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
-      slope = detail::sigmoids(slope) / sum;
-    }
-    d_raw.array() *= (d_lambda.array() - mean) / Scalar(tau);
-  }
-
- private:
-  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
-  [[nodiscard]] static bool all_underflow(const auto& z) {
-    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
-    const Scalar low(-detail::softplus_linear_from);
-    return z[0] < low && z.maxCoeff() < low;
-  }
-  void shifted_logits(const auto& raw, auto& z) const {
-    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
-    z = (raw.array() + Scalar(*lambda_init)).matrix() * (Scalar(1) / Scalar(tau));
-  }
-};
-
-/// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, with the `NormalizedMixture` over
-/// all levels and the 2^l tokens that level l holds. A sum of ever more leaves ends where tanh is
-/// flat, and training there stands still; a mean does not grow. So this is the choice for endless
-/// streams of rules without forgetting, `KeyOnly<...>`; docs/state.md has the figures. Past the
-/// last level the sum grows there after all, unless that forgets or halves (`LastLevel`). Weights:
-/// `w_lambda` (n x d_model).
-struct MeanMixture {
-  NormalizedMixture mixture{};  ///< its hyperparameters
-  int max_levels = 0;           ///< set by the layer
-
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
-    return mixture.parameters(n);
-  }
-
-  /// \throws std::invalid_argument as `NormalizedMixture`
-  template <class Scalar>
-  void resolve(int levels) {
-    max_levels = levels;
-    mixture.resolve<Scalar>(levels);
-  }
-
-  void weigh(const auto& raw, const auto& free, auto& lambda) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    mixture.weigh(raw, free, lambda);
-    for (Eigen::Index i = 0; i < lambda.size(); ++i) lambda[i] /= tokens<Scalar>(i, lambda.size());
-  }
-
-  void pullback(const auto& raw, const auto& free, const auto& lambda, const auto& d_lambda,
-                auto& d_raw, auto& d_free) const {
-    using Scalar = typename std::decay_t<decltype(d_lambda)>::Scalar;
-    using Weights =  // on the stack
-        Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit + 1, 1>;
-    Weights mixed(lambda), d_mixed(d_lambda);
-    for (Eigen::Index i = 0; i < lambda.size(); ++i) {
-      mixed[i] *= tokens<Scalar>(i, lambda.size());
-      d_mixed[i] /= tokens<Scalar>(i, lambda.size());
-    }
-    mixture.pullback(raw, free, mixed, d_mixed, d_raw, d_free);
-  }
-
- private:
-  /// Tokens of the bucket under weight i of n: 2^level, and in the order `current_apart` the first
-  /// is the token's own leaf. Dividing by a power of two rounds nothing.
-  template <class Scalar>
-  [[nodiscard]] Scalar tokens(Eigen::Index i, Eigen::Index n) const {
-    const auto level = static_cast<int>(n > max_levels ? (std::max)(i - 1, Eigen::Index{0}) : i);
-    return static_cast<Scalar>(static_cast<double>(std::uint64_t{1} << level));
-  }
-};
-
-/// The paper's weights, not normalised: `lambda = softplus(L * (W_lambda x))`, L a free vector that
-/// starts at ones (arXiv:2506.04761, section 3.4). Weights: `w_lambda` (n x d_model) and
-/// `level_scale` (n).
-struct SoftplusWeights {
-  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index n) const {
-    return {projection("w_lambda", n), free_vector("level_scale", n, 1.0)};
-  }
-
-  template <class Scalar>
-  void resolve(int) {}
-
-  void weigh(const auto& raw, const auto& free, auto& lambda) const {
-    lambda = free.cwiseProduct(raw);
-    auto values = lambda.array();
-    detail::softplus(values, values);
-  }
-
-  void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
-                auto& d_free) const {
-    d_free = d_lambda.array() * detail::sigmoids(free.array() * raw.array());  // softplus' = sg
-    d_raw = d_free.cwiseProduct(free);
-    d_free.array() *= raw.array();
-  }
-};
-
-/// Every level counts the same, `lambda = 1`: with it a hierarchy reads what a single state of the
-/// same rule would. No weights.
-struct UnitWeights {
-  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index) const { return {}; }
-
-  template <class Scalar>
-  void resolve(int) {}
-  void weigh(const auto&, const auto&, auto& lambda) const { lambda.setOnes(); }
-  void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
-};
-
-/// What `LogLinearAttention` demands of its level weights.
-template <class Policy, class Scalar>
-concept LevelWeights = std::copyable<Policy> &&
-    requires(Policy& policy, const Policy& fixed, const detail::ConstVectorView<Scalar>& in,
-             detail::Vector<Scalar>& lambda, detail::VectorView<Scalar>& out) {
-  policy.template resolve<Scalar>(1);
-  { *fixed.parameters(Eigen::Index{}).begin() } -> std::convertible_to<Parameter>;
-  fixed.weigh(in, in, lambda);
-  fixed.pullback(in, in, lambda, lambda, out, out);
-};
-
-static_assert(LevelWeights<NormalizedMixture, double>);
-static_assert(LevelWeights<MeanMixture, double>);
-static_assert(LevelWeights<SoftplusWeights, double>);
-static_assert(LevelWeights<UnitWeights, double>);
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_LEVEL_WEIGHTS_HPP
+#endif  // LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
 
 // ---- loglinear/sequence/array.hpp
 
@@ -6155,2011 +6292,6 @@ class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::ArrayVi
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_SEQUENCE_ARRAY_HPP
-
-// ---- loglinear/sequence/block_gradient.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_BLOCK_GRADIENT_HPP
-#define LOGLINEAR_SEQUENCE_BLOCK_GRADIENT_HPP
-
-namespace loglinear {
-
-/// The gradient of a loss over a block of T tokens with respect to what the layer was given.
-template <class Scalar>
-struct BlockGradient {
-  detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x d_model
-
-  /// With respect to one weight array, by its name in the layer; a read-only view, valid as long as
-  /// this object. \throws std::invalid_argument for a name that is not one of the layer's weights
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
-    return weights.get(name);
-  }
-  /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
-    return weights.get(name);
-  }
-
-  detail::Parameters<Scalar> weights;  ///< all of them, in the layer's own layout
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_BLOCK_GRADIENT_HPP
-
-// ---- loglinear/sequence/detail/chunk.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNK_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_CHUNK_HPP
-
-// The tokens of one chunk, and where they come from. The chunkwise algorithm sees nothing else: it
-// is compiled once a scalar, whatever rule or interface fills the chunks.
-
-namespace loglinear::detail {
-
-/// When the rows of an array happen within a chunk: `rows` of them at moment `first`, as many
-/// `stride` moments later, and so on. A query sees what was written up to and including its moment.
-struct Moments {
-  Index first = 0, stride = 1, rows = 1;
-
-  [[nodiscard]] Index operator[](Index i) const { return first + i / rows * stride; }
-  /// How many of `count` rows lie before `moment`.
-  [[nodiscard]] Index count_before(Index moment, Index count) const {
-    return moment <= first ? 0 : (std::min)(count, ((moment - 1 - first) / stride + 1) * rows);
-  }
-  /// How many of `count` rows lie at or before `moment`.
-  [[nodiscard]] Index count_until(Index moment, Index count) const {
-    return count_before(moment + 1, count);
-  }
-  /// Whether row i happens at moment `first + i`.
-  [[nodiscard]] bool is_dense() const { return stride == 1 && rows == 1; }
-};
-
-/// The transition of a token, taken apart: an optional decay of every value column, and `steps`
-/// updates `D_j - u_j p_j^T` one after the other, or one decay D alone where `steps` is 0.
-struct SequenceShape {
-  Index d_k = 0, d_v = 0;
-  Index leaves = 1;            // keys and values a token writes
-  Index steps = 0;             // rank-one updates a token
-  Index decays = 0;            // coefficients of each D: 0 for D = I, 1, or d_k
-  bool decays_values = false;  // whether value columns decay too
-  bool is_delta = false;       // whether leaf j is written right after update j, and u_j is its key
-  ReadOrder order = ReadOrder::current_apart;
-
-  /// Moments a token takes: one an update.
-  [[nodiscard]] Index moments() const { return (std::max)(steps, Index{1}); }
-
-  [[nodiscard]] Moments queries_at() const {
-    return {order == ReadOrder::before_push ? -1 : moments() - 1, moments()};
-  }
-  [[nodiscard]] Moments leaves_at() const {
-    return is_delta ? Moments{0, 1} : Moments{moments() - 1, moments(), leaves};
-  }
-  [[nodiscard]] static Moments lookups_at() { return {-1, 1}; }  // p^T S of the state before
-  [[nodiscard]] static Moments removals_at() { return {0, 1}; }
-};
-
-/// The rows of a matrix where they are.
-template <class Rows>
-[[nodiscard]] RowsView<typename Rows::Scalar> view_of(const Rows& rows) {
-  static_assert(Rows::IsRowMajor);
-  return {rows.data(), rows.rows(), rows.cols(), Eigen::OuterStride<>(rows.outerStride())};
-}
-
-/// The same to be written to.
-template <class Scalar>
-using RowsTarget = Eigen::Map<RowMajorMatrix<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
-template <class Rows>
-[[nodiscard]] RowsTarget<typename std::remove_cvref_t<Rows>::Scalar> target_of(Rows&& rows) {
-  static_assert(std::remove_cvref_t<Rows>::IsRowMajor);
-  return {rows.data(), rows.rows(), rows.cols(), Eigen::OuterStride<>(rows.outerStride())};
-}
-
-/// Up to `capacity` consecutive tokens, a row each (`leaves` or `moments` rows where said so); or
-/// the gradient with respect to them, with decays as logarithms.
-template <class Scalar>
-struct Chunk {
-  Chunk(const SequenceShape& shape, Index capacity, Index weights)
-      : q(capacity, shape.d_k),
-        k(capacity * shape.leaves, shape.d_k),
-        v(capacity * shape.leaves, shape.d_v),
-        decay(shape.decays > 0 ? capacity * shape.moments() : 0, shape.decays),
-        value_decay(shape.decays_values ? capacity : 0, shape.d_v),
-        u(shape.is_delta ? 0 : capacity * shape.steps, shape.d_k),
-        p(capacity * shape.steps, shape.d_k),
-        lambda(capacity, weights),
-        out(capacity, shape.d_v) {}
-
-  RowMajorMatrix<Scalar> q;            // queries
-  RowMajorMatrix<Scalar> k, v;         // leaves
-  RowMajorMatrix<Scalar> decay;        // of each moment
-  RowMajorMatrix<Scalar> value_decay;  // of each token
-  RowMajorMatrix<Scalar> u, p;         // of each moment; u is k for delta rules
-  RowMajorMatrix<Scalar> lambda;       // level weights
-  RowMajorMatrix<Scalar> out;          // reads
-  Index tokens = 0;                    // of the capacity, those in use
-
-  /// The queries, leaves and level weights in use: those above, or where the source has them.
-  struct Views {
-    RowsView<Scalar> q, k, v, lambda;
-  };
-  [[nodiscard]] Views own_views() const {
-    const Index rows = tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
-    return {view_of(q.topRows(tokens)), view_of(k.topRows(rows)), view_of(v.topRows(rows)),
-            view_of(lambda.topRows(tokens))};
-  }
-
-  /// For a gradient: where those of the queries and leaves are to be written, and where that of the
-  /// reads is.
-  struct Targets {
-    RowsTarget<Scalar> q, k, v;
-    RowsView<Scalar> out;
-  };
-  [[nodiscard]] Targets own_targets(const RowsView<Scalar>& d_out) {
-    const Index rows = tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
-    return {target_of(q.topRows(tokens)), target_of(k.topRows(rows)), target_of(v.topRows(rows)),
-            d_out};
-  }
-};
-
-/// Fills chunks and takes what was computed from them.
-template <class Scalar>
-class TokenSource {
- public:
-  virtual ~TokenSource() = default;
-  [[nodiscard]] virtual SequenceShape shape() const = 0;
-  [[nodiscard]] virtual Index length() const = 0;
-  /// Fills everything but `out` with the tokens from `first` on, `chunk.tokens` of them; q, k, v
-  /// and lambda need not be filled where the result says where else they are.
-  virtual typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) = 0;
-  /// Takes `chunk.out`.
-  virtual void take_out(Index first, const Chunk<Scalar>& chunk) = 0;
-  /// Says where the gradient with respect to `out` is, and where those of q, k and v are to be
-  /// written: in `gradient` or elsewhere. `chunk` is loaded.
-  virtual typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
-                                                        Chunk<Scalar>& gradient) = 0;
-  /// Takes what has been written, and everything else in `gradient`; the last such call for these
-  /// tokens.
-  virtual void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) = 0;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_CHUNK_HPP
-
-// ---- loglinear/sequence/detail/halves.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_HALVES_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_HALVES_HPP
-
-// Vector decays between pairs of rows. D(b+1..a) does not split into a part of b and a part of a
-// over a whole chunk: it would be a quotient of cumulative products. Between the two halves of a
-// stretch of moments it does: D passes through the middle, and both parts are products. The rows of
-// the later half meet those of the earlier half in one matrix product; each half is then a stretch
-// of its own, and the shortest stretches are summed directly.
-
-namespace loglinear::detail {
-
-/// Consecutive rows.
-struct RowRange {
-  Index first, size;
-};
-/// The rows, of `count`, that happen in [low, high).
-[[nodiscard]] inline RowRange rows_between(Moments m, Index low, Index high, Index count) {
-  const Index first = m.count_before(low, count);
-  return {first, m.count_before(high, count) - first};
-}
-
-inline constexpr Index shortest_stretch = 8;
-
-/// Halves [low, high): `between(low, middle, high)` for each pair of halves, `direct(low, high)`
-/// for each stretch that is short enough.
-template <class Direct, class Between>
-void visit_halves(Index low, Index high, Direct direct, Between between) {
-  if (high - low <= shortest_stretch) return direct(low, high);
-  const auto half = std::bit_ceil(static_cast<std::uint64_t>(high - low)) / 2;
-  const Index middle = low + static_cast<Index>(half);
-  between(low, middle, high);
-  visit_halves(low, middle, direct, between);
-  visit_halves(middle, high, direct, between);
-}
-
-/// The two parts of the decays between the halves of a stretch.
-template <class Scalar>
-class HalfDecays {
- public:
-  HalfDecays(Index moments, Index columns) : later_(moments, columns), earlier_(moments, columns) {}
-
-  template <class Decay>
-  void prepare(const Decay& decay, Index low, Index middle, Index high) {
-    low_ = low;
-    middle_ = middle;
-    later_.row(0) = decay.row(middle);
-    for (Index m = middle + 1; m < high; ++m) {
-      later_.row(m - middle) = later_.row(m - middle - 1).cwiseProduct(decay.row(m));
-    }
-    earlier_.row(middle - 1 - low).setOnes();
-    for (Index m = middle - 1; m > low; --m) {
-      earlier_.row(m - 1 - low) = earlier_.row(m - low).cwiseProduct(decay.row(m));
-    }
-  }
-  /// D(middle..a) for a in the later half.
-  [[nodiscard]] auto later(Index a) const { return later_.row(a - middle_); }
-  /// D(b+1..middle-1) for b in the earlier half.
-  [[nodiscard]] auto earlier(Index b) const { return earlier_.row(b - low_); }
-
-  /// Adds to the gradient of the log decays what rows of the later half say: what row i has counts
-  /// for the moments from the middle up to a_i.
-  template <class NoteOf, class Row, class DLog>
-  static void note_later(Moments a, RowRange rows, Index middle, Index high, NoteOf note_of,
-                         Row& sum, DLog& d_log) {
-    sum.setZero();
-    for (Index m = high - 1, i = rows.size; m >= middle; --m) {
-      for (; i > 0 && a[rows.first + i - 1] == m; --i) sum += note_of(i - 1);
-      d_log.row(m) += sum;
-    }
-  }
-  /// Likewise of the earlier half: what row j has counts for the moments after b_j.
-  template <class NoteOf, class Row, class DLog>
-  static void note_earlier(Moments b, RowRange rows, Index low, Index middle, NoteOf note_of,
-                           Row& sum, DLog& d_log) {
-    sum.setZero();
-    for (Index m = low + 1, j = 0; m < middle; ++m) {
-      for (; j < rows.size && b[rows.first + j] < m; ++j) sum += note_of(j);
-      d_log.row(m) += sum;
-    }
-  }
-
- private:
-  RowMajorMatrix<Scalar> later_, earlier_;
-  Index low_ = 0, middle_ = 0;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_HALVES_HPP
-
-// ---- loglinear/sequence/detail/gram_by_halves.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_GRAM_BY_HALVES_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_GRAM_BY_HALVES_HPP
-
-namespace loglinear::detail {
-
-/// g(i, j) = x_i^T diag(D(b_j+1..a_i)) y_j with a decay of its own for every key row.
-template <class Scalar>
-class GramByHalves {
- public:
-  using Matrix = RowMajorMatrix<Scalar>;
-
-  /// For up to `moments` moments and `rows` rows on either side.
-  GramByHalves(Index d_k, Index moments, Index rows)
-      : halves_(moments, d_k),
-        left_(rows, d_k),
-        right_(rows, d_k),
-        right_transposed_(d_k, rows),
-        d_left_(rows, d_k),
-        d_right_(rows, d_k),
-        running_(1, d_k),
-        sum_(1, d_k),
-        notes_(shortest_stretch, d_k) {}
-
-  /// Fills g, `x.rows() x y.rows()`, for moments [0, N) with the decays `decay`, N x d_k.
-  template <class Decay, class Left, class Right, class Result>
-  void gram(const Decay& decay, const Left& x, Moments a, const Right& y, Moments b, Result& g) {
-    g.setZero();
-    visit_halves(
-        0, decay.rows(),
-        [&](Index low, Index high) {
-          const RowRange rows = rows_between(a, low, high, x.rows());
-          for (Index i = rows.first; i < rows.first + rows.size; ++i) {
-            for_each_earlier(decay, a[i], low, y.rows(), b, [&](Index j, Index) {
-              g(i, j) = x.row(i).cwiseProduct(running_).dot(y.row(j));
-            });
-          }
-        },
-        [&](Index low, Index middle, Index high) {
-          const RowRange later = rows_between(a, middle, high, x.rows());
-          const RowRange earlier = rows_between(b, low, middle, y.rows());
-          meet(decay, low, middle, high, x, a, later, y, b, earlier);
-          auto transposed = right_transposed_.leftCols(earlier.size);
-          transpose_into(right_.topRows(earlier.size), transposed);
-          product<Into::replace>(left_.topRows(later.size), transposed,
-                                 g.block(later.first, earlier.first, later.size, earlier.size));
-        });
-  }
-
-  /// The pullback: adds to `d_x`, `d_y` and the gradient of the log decays.
-  template <class Decay, class Left, class Right, class Result, class DLeft, class DRight,
-            class DLog>
-  void pull_back(const Decay& decay, const Left& x, Moments a, const Right& y, Moments b,
-                 const Result& d_g, DLeft& d_x, DRight& d_y, DLog& d_log) {
-    visit_halves(
-        0, decay.rows(),
-        [&](Index low, Index high) {
-          const RowRange rows = rows_between(a, low, high, x.rows());
-          for (Index i = rows.first; i < rows.first + rows.size; ++i) {
-            notes_.setZero();
-            for_each_earlier(decay, a[i], low, y.rows(), b, [&](Index j, Index moment) {
-              d_x.row(i) += d_g(i, j) * running_.cwiseProduct(y.row(j));
-              sum_ = d_g(i, j) * running_.cwiseProduct(x.row(i));
-              d_y.row(j) += sum_;
-              notes_.row(moment - low) += sum_.cwiseProduct(y.row(j));
-            });
-            sum_.setZero();
-            for (Index moment = low + 1; moment <= a[i]; ++moment) {
-              sum_ += notes_.row(moment - 1 - low);
-              d_log.row(moment) += sum_;
-            }
-          }
-        },
-        [&](Index low, Index middle, Index high) {
-          const RowRange later = rows_between(a, middle, high, x.rows());
-          const RowRange earlier = rows_between(b, low, middle, y.rows());
-          meet(decay, low, middle, high, x, a, later, y, b, earlier);
-          const auto d_block = d_g.block(later.first, earlier.first, later.size, earlier.size);
-          auto d_left = d_left_.topRows(later.size), d_right = d_right_.topRows(earlier.size);
-          product<Into::replace>(d_block, right_.topRows(earlier.size), d_left);
-          product<Into::replace>(d_block.transpose(), left_.topRows(later.size), d_right);
-          halves_.note_later(
-              a, later, middle, high,
-              [&](Index i) { return left_.row(i).cwiseProduct(d_left.row(i)); }, sum_, d_log);
-          halves_.note_earlier(
-              b, earlier, low, middle,
-              [&](Index j) { return right_.row(j).cwiseProduct(d_right.row(j)); }, sum_, d_log);
-          for (Index i = 0; i < later.size; ++i) {
-            const Index row = later.first + i;
-            d_x.row(row) += d_left.row(i).cwiseProduct(halves_.later(a[row]));
-          }
-          for (Index j = 0; j < earlier.size; ++j) {
-            const Index row = earlier.first + j;
-            d_y.row(row) += d_right.row(j).cwiseProduct(halves_.earlier(b[row]));
-          }
-        });
-  }
-
- private:
-  /// Calls `visit(j, b_j)` for the rows of [low, a], the newest first, with D(b_j+1..a) in
-  /// `running_`.
-  template <class Decay, class Visit>
-  void for_each_earlier(const Decay& decay, Index a, Index low, Index count, Moments b,
-                        Visit visit) {
-    running_.setOnes();
-    for (Index moment = a; moment >= low; --moment) {
-      const RowRange rows = rows_between(b, moment, moment + 1, count);
-      for (Index j = rows.first; j < rows.first + rows.size; ++j) visit(j, moment);
-      running_.array() *= decay.row(moment).array();
-    }
-  }
-
-  /// The rows of both halves as they are in the middle.
-  template <class Decay, class Left, class Right>
-  void meet(const Decay& decay, Index low, Index middle, Index high, const Left& x, Moments a,
-            RowRange later, const Right& y, Moments b, RowRange earlier) {
-    halves_.prepare(decay, low, middle, high);
-    for (Index i = 0; i < later.size; ++i) {
-      const Index row = later.first + i;
-      left_.row(i) = x.row(row).cwiseProduct(halves_.later(a[row]));
-    }
-    for (Index j = 0; j < earlier.size; ++j) {
-      const Index row = earlier.first + j;
-      right_.row(j) = y.row(row).cwiseProduct(halves_.earlier(b[row]));
-    }
-  }
-
-  HalfDecays<Scalar> halves_;
-  Matrix left_, right_, right_transposed_, d_left_, d_right_;
-  Eigen::Matrix<Scalar, 1, Eigen::Dynamic> running_, sum_;
-  Matrix notes_;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_GRAM_BY_HALVES_HPP
-
-// ---- loglinear/sequence/detail/pairs.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_PAIRS_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_PAIRS_HPP
-
-// Products with a matrix of pairs: one row for each of what happens at moments a, a column for each
-// of what happens at moments b, and only pairs with b_j <= a_i count. That is about half of them; a
-// block of rows at a time, the other half is left out. Coefficients that do not count may be
-// written; where they are read, they must be zero.
-
-namespace loglinear::detail {
-
-inline constexpr Index pair_rows = 12;
-
-/// Calls `visit(first row, rows, columns that the last of them sees)`.
-template <class Visit>
-void for_each_pair_block(Moments a, Index rows, Moments b, Index columns, Visit visit) {
-  for (Index i = 0; i < rows; i += pair_rows) {
-    const Index size = (std::min)(pair_rows, rows - i);
-    visit(i, size, b.count_until(a[i + size - 1], columns));
-  }
-}
-
-/// pairs (+-)= x y^T where they count.
-template <Into into, class X, class YTransposed, class Pairs>
-void product_to_pairs(const X& x, Moments a, const YTransposed& y_transposed, Moments b,
-                      Pairs&& pairs) {
-  using Scalar = typename X::Scalar;
-  const Index columns = y_transposed.cols();
-  for_each_pair_block(a, x.rows(), b, columns, [&](Index i, Index rows, Index seen) {
-    const Index wide = whole_packets<Scalar>(seen, columns);
-    product<into>(x.middleRows(i, rows), y_transposed.leftCols(wide),
-                  pairs.block(i, 0, rows, wide));
-  });
-}
-
-/// c (+-)= pairs right.
-template <Into into, class Pairs, class Right, class Result>
-void product_of_pairs(const Pairs& pairs, Moments a, Moments b, const Right& right, Result&& c) {
-  for_each_pair_block(a, pairs.rows(), b, pairs.cols(), [&](Index i, Index rows, Index seen) {
-    product<into>(pairs.block(i, 0, rows, seen), right.topRows(seen), c.middleRows(i, rows));
-  });
-}
-
-/// c (+-)= pairs^T left.
-template <Into into, class Pairs, class Left, class Result>
-void product_of_transposed_pairs(const Pairs& pairs, Moments a, Moments b, const Left& left,
-                                 Result&& c) {
-  for (Index j = 0; j < pairs.cols(); j += pair_rows) {
-    const Index columns = (std::min)(pair_rows, pairs.cols() - j);
-    const Index unseen = a.count_before(b[j], pairs.rows()), rows = pairs.rows() - unseen;
-    product<into>(pairs.block(unseen, j, rows, columns).transpose(), left.middleRows(unseen, rows),
-                  c.middleRows(j, columns));
-  }
-}
-
-/// result (+-)= pairs lower, or what counts of pairs upper, where the result counts: neither
-/// triangle has anything between what a row sees and what it does not.
-template <Into into, class Pairs, class Triangle, class Result>
-void product_within_pairs(const Pairs& pairs, Moments a, Moments b, const Triangle& triangle,
-                          Result&& result) {
-  using Scalar = typename Pairs::Scalar;
-  for_each_pair_block(a, pairs.rows(), b, pairs.cols(), [&](Index i, Index rows, Index seen) {
-    const Index wide = whole_packets<Scalar>(seen, pairs.cols());
-    product<into>(pairs.block(i, 0, rows, seen), triangle.topLeftCorner(seen, wide),
-                  result.block(i, 0, rows, wide));
-  });
-}
-
-/// Clears the pairs that do not count.
-template <class Pairs>
-void clear_unseen(Moments a, Moments b, Pairs&& pairs) {
-  using Scalar = typename std::remove_cvref_t<Pairs>::Scalar;
-  for (Index i = 0; i < pairs.rows(); ++i) {
-    Scalar* const row = pairs.data() + i * pairs.outerStride();
-    std::fill(row + b.count_until(a[i], pairs.cols()), row + pairs.cols(), Scalar(0));
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_PAIRS_HPP
-
-// ---- loglinear/sequence/detail/chunk_decay.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNK_DECAY_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_CHUNK_DECAY_HPP
-
-// The diagonal decays within a chunk of N moments: D(b+1..a), the product of the decays of the
-// moments after b up to a, is what something written at moment b has gone through at moment a.
-// Every product is built from factors, never as a quotient, so that a decay of 0 or 1e-30 is as
-// good as any other. Gradients are with respect to the logarithms of the decays and sum up terms
-// without cancelling any.
-
-namespace loglinear::detail {
-
-template <class Scalar>
-class ChunkDecay {
- public:
-  using Matrix = RowMajorMatrix<Scalar>;
-
-  /// `decays` as in SequenceShape (0, 1 or d_k), for up to `moments` moments and `rows` rows.
-  ChunkDecay(Index d_k, Index decays, Index moments, Index rows)
-      : per_row_(decays > 1),
-        decays_(decays),
-        decay_(decays > 0 ? moments : 0, decays),
-        from_start_(moments + 1, decays),
-        to_end_(moments, decays),
-        between_(has_scalar() ? moments + 1 : 0, moments),
-        right_transposed_(d_k, rows),
-        halves_(d_k, per_row_ ? moments : 1, per_row_ ? rows : 1),
-        d_until_(moments + 1, decays),
-        d_after_(moments, decays),
-        d_log_(decays > 0 ? moments : 0, decays),
-        sums_(moments) {}
-
-  /// The decays of the chunk's N moments, N x decays; those between pairs only where `gram` needs
-  /// them.
-  template <class Decays>
-  void prepare(const Decays& decay, Index moments, bool needs_pairs) {
-    moments_ = moments;
-    if (decays_ == 0) return;
-    decay_.topRows(moments) = decay;
-    from_start_.row(0).setOnes();
-    to_end_.row(moments - 1).setOnes();
-    if (has_scalar()) return prepare_scalar(needs_pairs);
-    for (Index a = 0; a < moments; ++a) {
-      from_start_.row(a + 1) = from_start_.row(a).cwiseProduct(decay.row(a));
-    }
-    for (Index b = moments - 1; b > 0; --b) {
-      to_end_.row(b - 1) = to_end_.row(b).cwiseProduct(decay.row(b));
-    }
-  }
-
-  /// to_i = D(0..a_i) x_i: rows at moments a, as what stood before the chunk meets them.
-  template <class Rows, class To>
-  void decay_from_start(const Rows& x, Moments a, To&& to) const {
-    scale_rows(
-        x, from_start_, [&](Index i) { return a[i] + 1; }, to);
-  }
-  /// to_j = D(b_j+1..N-1) y_j: rows written at moments b, as they are at the end of the chunk.
-  template <class Rows, class To>
-  void decay_to_end(const Rows& y, Moments b, To&& to) const {
-    scale_rows(
-        y, to_end_, [&](Index j) { return b[j]; }, to);
-  }
-  /// The factor of `decay_from_start` at moment a, where there is one for all rows.
-  [[nodiscard]] Scalar factor_from_start(Index a) const {
-    return decays_ == 0 ? Scalar(1) : from_start_(a + 1, 0);
-  }
-  /// Coefficient i of D(0..N-1), the decay of the whole chunk.
-  [[nodiscard]] Scalar total(Index i) const {
-    return decays_ == 0 ? Scalar(1) : from_start_(moments_, decays_ == 1 ? 0 : i);
-  }
-  /// to = D(0..N-1) s; in place where `to` is s.
-  void decay_state(const Matrix& s, Matrix& to) const {
-    if (decays_ == 0) {
-      if (&to != &s) to = s;
-      return;
-    }
-    resize(to, s.rows(), s.cols());
-    for (Index i = 0; i < s.rows(); ++i) {
-      scaled_row<false>(total(i), s.data() + i * s.cols(), s.cols(), to.data() + i * s.cols());
-    }
-  }
-
-  /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0.
-  template <class Left, class Right, class Result>
-  void gram(const Left& x, Moments a, const Right& y, Moments b, Result&& g) {
-    if (per_row_) return halves_.gram(decay_.topRows(moments_), x, a, y, b, g);
-    transpose_into(y, right_transposed_.leftCols(y.rows()));
-    product_to_pairs<Into::replace>(x, a, right_transposed_.leftCols(y.rows()), b, g);
-    decay_pairs(g, a, b);
-  }
-
-  /// The pullback of `gram`: adds to `d_x`, `d_y` and the gradient of the decays; `d_g` is changed.
-  template <class Left, class Right, class Result, class DResult, class DLeft, class DRight>
-  void pull_back_gram(const Left& x, Moments a, const Right& y, Moments b, const Result& g,
-                      DResult&& d_g, DLeft&& d_x, DRight&& d_y) {
-    if (per_row_) {
-      auto d_log = d_log_.topRows(moments_);
-      return halves_.pull_back(decay_.topRows(moments_), x, a, y, b, d_g, d_x, d_y, d_log);
-    }
-    if (has_scalar()) note_pairs(g, d_g, a, b);
-    decay_pairs(d_g, a, b);
-    product_of_pairs<Into::add>(d_g, a, b, y, d_x);
-    product_of_transposed_pairs<Into::add>(d_g, a, b, x, d_y);
-  }
-
-  /// Before the pullbacks of one chunk.
-  void start_pull_back() {
-    d_until_.setZero();
-    d_after_.setZero();
-    d_log_.setZero();
-  }
-  /// The pullback of `decay_from_start`, d_x = D d_decayed, given the decayed rows.
-  template <class Rows, class DRows, class To>
-  void pull_back_from_start(const Rows& decayed, Moments a, const DRows& d_decayed, To&& d_x) {
-    note_rows(decayed, d_decayed, [&](Index i) { return d_until_.row(a[i] + 1); });
-    decay_from_start(d_decayed, a, d_x);
-  }
-  /// The pullback of `decay_to_end`, likewise.
-  template <class Rows, class DRows, class To>
-  void pull_back_to_end(const Rows& decayed, Moments b, const DRows& d_decayed, To&& d_y) {
-    note_rows(decayed, d_decayed, [&](Index j) { return d_after_.row(b[j]); });
-    decay_to_end(d_decayed, b, d_y);
-  }
-  /// Notes a gradient with respect to the logarithm of `total(i)`.
-  void pull_back_total(Index i, const Scalar& d_log) {
-    if (decays_ > 0) d_until_(moments_, decays_ == 1 ? 0 : i) += d_log;
-  }
-  /// Adds all that was noted to the gradient with respect to log decays, N x decays.
-  template <class DDecays>
-  void finish_pull_back(DDecays&& d_log_decay) {
-    if (decays_ == 0) return;
-    const auto accumulate = [&](Matrix& notes, Index row, Index before, Index moment) {
-      for (Index i = 0; i < decays_; ++i) {
-        if (before >= 0 && before <= moments_) notes(row, i) += notes(before, i);
-        d_log_(moment, i) += notes(row, i);
-      }
-    };
-    for (Index t = moments_ - 1; t >= 0; --t) accumulate(d_until_, t + 1, t + 2, t);
-    for (Index t = 1; t < moments_; ++t) accumulate(d_after_, t - 1, t - 2, t);
-    d_log_decay += d_log_.topRows(moments_);
-  }
-
- private:
-  void prepare_scalar(bool needs_pairs) {
-    for (Index a = 0; a < moments_; ++a) {
-      const Scalar decay = decay_.data()[a];
-      from_start_.data()[a + 1] = from_start_.data()[a] * decay;
-      if (!needs_pairs) continue;
-      const Scalar* const before = between_.data() + a * between_.cols();
-      Scalar* const now = between_.data() + (a + 1) * between_.cols();
-      for (Index b = 0; b < a; ++b) now[b] = decay * before[b];
-      now[a] = Scalar(1);
-    }
-    for (Index b = moments_ - 1; b > 0; --b) {
-      to_end_.data()[b - 1] = to_end_.data()[b] * decay_.data()[b];
-    }
-  }
-
-  [[nodiscard]] bool has_scalar() const { return decays_ == 1; }
-
-  /// to_i = factors.row(row_of(i)) x_i; in place where `to` is x.
-  template <class Rows, class RowOf, class To>
-  void scale_rows(const Rows& x, const Matrix& factors, RowOf row_of, To& to) const {
-    if (decays_ == 0) {
-      if (to.data() != x.data()) to = x;
-      return;
-    }
-    for (Index i = 0; i < x.rows(); ++i) {
-      if (decays_ == 1) {
-        scaled_row<false>(factors(row_of(i), 0), x.data() + i * x.outerStride(), x.cols(),
-                          to.data() + i * to.outerStride());
-      } else {
-        to.row(i) = x.row(i).cwiseProduct(factors.row(row_of(i)));
-      }
-    }
-  }
-
-  template <class Rows, class DRows, class NoteOf>
-  void note_rows(const Rows& x, const DRows& d_x, NoteOf note_of) {
-    for (Index i = 0; decays_ > 0 && i < x.rows(); ++i) {
-      auto into = note_of(i);
-      if (decays_ == 1) {
-        into[0] += x.row(i).dot(d_x.row(i));
-      } else {
-        into += x.row(i).cwiseProduct(d_x.row(i));
-      }
-    }
-  }
-
-  /// Multiplies each pair by its decay, and clears it where the right row is not seen.
-  template <class Pairs>
-  void decay_pairs(Pairs& g, Moments a, Moments b) const {
-    if (!has_scalar()) return clear_unseen(a, b, g);
-    for (Index i = 0; i < g.rows(); ++i) {
-      const Index seen = b.count_until(a[i], g.cols());
-      Scalar* const row = g.data() + i * g.outerStride();
-      const Scalar* const decay = &between_(a[i] + 1, 0);
-      if (b.is_dense()) {
-        // All columns, so that the loop has no rest: what is not seen may be anything.
-        for (Index j = 0; j < g.cols(); ++j) {
-          const Scalar decayed = row[j] * decay[j];
-          row[j] = j < seen ? decayed : Scalar(0);
-        }
-      } else {
-        for (Index j = 0; j < seen; ++j) row[j] *= decay[b[j]];
-        std::fill(row + seen, row + g.cols(), Scalar(0));
-      }
-    }
-  }
-
-  /// A pair counts for all moments after b_j up to a_i. From the last moment down, `sums_` holds at
-  /// each moment what the rows at or after this one have from what was written then.
-  template <class Pairs, class DPairs>
-  void note_pairs(const Pairs& g, const DPairs& d_g, Moments a, Moments b) {
-    sums_.setZero();
-    for (Index moment = moments_ - 1, i = g.rows(); moment > 0; --moment) {
-      for (; i > 0 && a[i - 1] >= moment; --i) {
-        const Index seen = b.count_until(a[i - 1], g.cols());
-        if (b.is_dense()) {
-          sums_.segment(b.first, seen) +=
-              g.row(i - 1).head(seen).cwiseProduct(d_g.row(i - 1).head(seen)).transpose();
-        } else {
-          for (Index j = 0; j < seen; ++j) sums_[b[j]] += g(i - 1, j) * d_g(i - 1, j);
-        }
-      }
-      d_log_(moment, 0) += sums_.head(moment).sum();
-    }
-  }
-
-  bool per_row_;
-  Index decays_, moments_ = 0;
-  Matrix decay_;
-  Matrix from_start_;  // row a + 1: D(0..a)
-  Matrix to_end_;      // row b: D(b+1..N-1)
-  Matrix between_;     // one decay for all rows: D(b+1..a) at row a + 1, column b <= a
-  Matrix right_transposed_;
-  GramByHalves<Scalar> halves_;
-  Matrix d_until_;  // row a + 1: what counts for the moments up to a
-  Matrix d_after_;  // row b: what counts for the moments after b
-  Matrix d_log_;
-  Vector<Scalar> sums_;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_CHUNK_DECAY_HPP
-
-// ---- loglinear/sequence/detail/triangular.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_TRIANGULAR_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_TRIANGULAR_HPP
-
-namespace loglinear::detail {
-
-/// A view of part of a row-major matrix, of one type whatever it is a part of.
-template <class Matrix>
-using PartOf = Eigen::Map<Matrix, Eigen::Unaligned, Eigen::OuterStride<>>;
-template <class Matrix>
-[[nodiscard]] PartOf<Matrix> part(PartOf<Matrix> m, Index row, Index column, Index rows,
-                                  Index columns) {
-  return {m.data() + row * m.outerStride() + column, rows, columns,
-          Eigen::OuterStride<>(m.outerStride())};
-}
-
-/// inverse = (I + strictly lower part of `lower`)^-1, by halves:
-///
-///     [ A 0 ]^-1   [     A^-1        0   ]
-///     [ B C ]    = [ -C^-1 B A^-1   C^-1 ]
-///
-/// `scratch` has the same size as both.
-template <class Scalar>
-void invert_unit_lower(PartOf<const RowMajorMatrix<Scalar>> lower,
-                       PartOf<RowMajorMatrix<Scalar>> inverse,
-                       PartOf<RowMajorMatrix<Scalar>> scratch) {
-  constexpr Index shortest = 16;
-  const Index size = lower.rows();
-  if (size <= shortest) {
-    for (Index i = 0; i < size; ++i) {
-      auto row = inverse.row(i);
-      row.setZero();
-      for (Index j = 0; j < i; ++j) row.head(j + 1) -= lower(i, j) * inverse.row(j).head(j + 1);
-      row[i] = Scalar(1);
-    }
-    return;
-  }
-  const Index half = (size / 2 + shortest - 1) / shortest * shortest, rest = size - half;
-  const auto first = [&](const auto& m) { return part(m, 0, 0, half, half); };
-  const auto below = [&](const auto& m) { return part(m, half, 0, rest, half); };
-  const auto second = [&](const auto& m) { return part(m, half, half, rest, rest); };
-  invert_unit_lower<Scalar>(first(lower), first(inverse), first(scratch));
-  invert_unit_lower<Scalar>(second(lower), second(inverse), second(scratch));
-  product<Into::replace>(below(lower), first(inverse), below(scratch));
-  inverse.topRightCorner(half, rest).setZero();
-  below(inverse).setZero();
-  product<Into::subtract>(second(inverse), below(scratch), below(inverse));
-}
-
-/// The same for whole matrices; sizes `inverse` and `scratch`.
-template <class Scalar>
-void invert_unit_lower(const RowMajorMatrix<Scalar>& lower, RowMajorMatrix<Scalar>& inverse,
-                       RowMajorMatrix<Scalar>& scratch) {
-  const Index size = lower.rows();
-  resize(inverse, size, size);
-  resize(scratch, size, size);
-  const Eigen::OuterStride<> stride(size);
-  invert_unit_lower<Scalar>(PartOf<const RowMajorMatrix<Scalar>>(lower.data(), size, size, stride),
-                            PartOf<RowMajorMatrix<Scalar>>(inverse.data(), size, size, stride),
-                            PartOf<RowMajorMatrix<Scalar>>(scratch.data(), size, size, stride));
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_TRIANGULAR_HPP
-
-// ---- loglinear/sequence/detail/chunk_map.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNK_MAP_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_CHUNK_MAP_HPP
-
-// What a chunk of tokens does, as four matrices, whatever the transitions are:
-//
-//     scores    C x Cn    q_t^T A_t ... A_{s+1} k_s of each query and leaf of the chunk
-//     queries   C x d_k   (A_t ... A_0)^T q_t: what meets the states from before the chunk
-//     keys      Cn x d_k  A_{C-1} ... A_{s+1} k_s: the leaves as they are at the end of the chunk
-//     A         d_k x d_k A_{C-1} ... A_0: what the older states undergo
-//
-// With D the decays of chunk_decay.hpp and <x, y>_D the Gram matrix of rows decayed in between, a
-// diagonal transition gives them at once: <q, k>_D, q D, k D and D. Rank-one updates D - u p^T
-// remove what the rows p find. With L = <p, u>_D, strictly lower triangular, and T = (I + L)^-1
-// (the WY form; Yang et al., arXiv:2406.06484, section 3, and arXiv:2412.06464, section 3.3),
-//
-//     found    F = T (p D),  T <p, k>_D       what p finds of older states, and of the leaves
-//     scores   = <q, k>_D - <q, u>_D T <p, k>_D         queries = q D - <q, u>_D F
-//     keys     = k D - (T <p, k>_D)^T u D               A       = D - (u D)^T F
-//
-// In the delta rules u is the leaf's own key. Then <p, k>_D = L and I - T L = T, so that
-//
-//     scores   = <q, k>_D T         keys = T^T k D
-//     queries  = q D - scores p D   A    = D - keys^T p D
-
-namespace loglinear::detail {
-
-template <class Scalar>
-class ChunkMap {
- public:
-  using Matrix = RowMajorMatrix<Scalar>;
-  using Views = typename Chunk<Scalar>::Views;
-
-  ChunkMap(const SequenceShape& shape, Index capacity)
-      : shape_(shape),
-        decay_(shape.d_k, shape.decays, capacity * shape.moments(),
-               capacity * (std::max)(shape.moments(), shape.leaves)) {}
-
-  /// What a pass over a chunk is for: its states alone, reads as well, or gradients, which a pass
-  /// for states may have preceded.
-  enum class Pass { states, reads, gradients, gradients_after_states };
-
-  /// What a pass for states computes.
-  struct Kept {
-    Matrix decayed_keys{};                      // k D
-    Matrix lookups{}, removals{};               // p D, u D
-    Matrix lower{}, lookup_key{};               // L = <p, u>_D, <p, k>_D
-    Matrix inverse{}, found{}, found_leaves{};  // T, T p D, T <p, k>_D
-    Matrix keys{}, transition{};  // the matrices of the same names; A only if `is_formed`
-    bool is_formed = false;
-    std::vector<Matrix> found_states{};  // F S of each older state, F p D for delta rules; if not
-  };
-  /// Exchanges what is kept: after a pass for states, and before the one for gradients that it
-  /// precedes.
-  void swap_kept(Kept& kept) { std::swap(kept_, kept); }
-
-  /// Computes the four matrices, or only `keys` and A for states alone. `rows` must stay where they
-  /// are while the matrices are in use.
-  void forward(const Chunk<Scalar>& chunk, const Views& rows, Pass pass) {
-    pass_ = pass;
-    rows_.emplace(rows);
-    tokens_ = chunk.tokens;
-    leaves_ = tokens_ * shape_.leaves;
-    moments_ = tokens_ * shape_.moments();
-    const bool reads = pass != Pass::states, has_kept = pass == Pass::gradients_after_states;
-    decay_.prepare(chunk.decay.topRows(shape_.decays > 0 ? moments_ : 0), moments_,
-                   reads || shape_.steps > 0);
-    if (!has_kept && (shape_.decays > 0 || shape_.steps > 0)) {
-      resize(kept_.decayed_keys, leaves_, shape_.d_k);
-      decay_.decay_to_end(rows.k, shape_.leaves_at(), kept_.decayed_keys);
-    }
-    if (!has_kept && shape_.steps > 0) forward_updates(chunk, rows);
-    if (!reads) return;
-    folds_ = pass == Pass::reads && shape_.steps == 0 && shape_.decays <= 1;
-    if (!folds_) {
-      resize(decayed_queries_, tokens_, shape_.d_k);
-      decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
-    }
-    resize(query_key_, tokens_, leaves_);
-    decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
-    if (shape_.steps > 0) forward_updated_reads(chunk, rows);
-  }
-
-  [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
-  /// Row t times `query_factor(t)` is what meets older states.
-  [[nodiscard]] RowsView<Scalar> queries() const {
-    return folds_ ? rows_->q : view_of(shape_.steps ? queries_ : decayed_queries_);
-  }
-  [[nodiscard]] Scalar query_factor(Index t) const {
-    return folds_ ? decay_.factor_from_start(shape_.queries_at()[t]) : Scalar(1);
-  }
-  [[nodiscard]] RowsView<Scalar> keys() const {
-    if (shape_.steps > 0) return view_of(kept_.keys);
-    return shape_.decays > 0 ? view_of(kept_.decayed_keys) : rows_->k;
-  }
-
-  /// Before any `carry`, or its pullback, of so many states: decides whether A is worth forming.
-  void prepare_carry(Index states) {
-    if (pass_ == Pass::gradients_after_states) return;
-    kept_.is_formed = shape_.steps > 0 && states > 1 && shape_.d_k <= moments_;
-    if (!kept_.is_formed) return;
-    set_zero(kept_.transition, shape_.d_k, shape_.d_k);
-    for (Index i = 0; i < shape_.d_k; ++i) kept_.transition(i, i) = decay_.total(i);
-    product<Into::subtract>(written().transpose(), sought(), kept_.transition);
-  }
-
-  /// to = A s, d_k x d_v, for older state n; in place where `to` is s.
-  void carry(std::size_t n, const Matrix& s, Matrix& to) {
-    if (kept_.is_formed) {
-      resize(carried_, s.rows(), s.cols());
-      product<Into::replace>(kept_.transition, s, carried_);
-      to.swap(carried_);
-      return;
-    }
-    const Matrix* const found = shape_.steps > 0 ? &find(n, s) : nullptr;
-    decay_.decay_state(s, to);
-    if (found != nullptr) product<Into::subtract>(written().transpose(), *found, to);
-  }
-
-  /// \name For the pullback
-  /// \{
-
-  [[nodiscard]] const SequenceShape& shape() const { return shape_; }
-  [[nodiscard]] ChunkDecay<Scalar>& decay() { return decay_; }
-  [[nodiscard]] Pass pass() const { return pass_; }
-  [[nodiscard]] const Kept& kept() const { return kept_; }
-  [[nodiscard]] Index tokens() const { return tokens_; }
-  [[nodiscard]] Index leaves() const { return leaves_; }
-  [[nodiscard]] Index moments() const { return moments_; }
-  [[nodiscard]] const Matrix& decayed_queries() const { return decayed_queries_; }  // q D
-  [[nodiscard]] const Matrix& query_key() const { return query_key_; }              // <q, k>_D
-  [[nodiscard]] const Matrix& query_removal() const { return query_removal_; }      // <q, u>_D
-
-  /// A = D - written^T sought.
-  [[nodiscard]] const Matrix& written() const {
-    return shape_.is_delta ? kept_.keys : kept_.removals;
-  }
-  [[nodiscard]] const Matrix& sought() const {
-    return shape_.is_delta ? kept_.lookups : kept_.found;
-  }
-
-  /// What rank-one updates find of older state n.
-  const Matrix& find(std::size_t n, const Matrix& s) {
-    if (pass_ == Pass::reads) n = 0;  // nobody asks again
-    if (kept_.found_states.size() <= n) kept_.found_states.resize(n + 1);
-    Matrix& found = kept_.found_states[n];
-    resize(found, moments_, s.cols());
-    product<Into::replace>(sought(), s, found);
-    return found;
-  }
-  /// \}
-
- private:
-  /// What rank-one updates need, whether anything is read or not.
-  void forward_updates(const Chunk<Scalar>& chunk, const Views& rows) {
-    const auto& k = rows.k;
-    const auto p = chunk.p.topRows(moments_);
-    const Moments k_at = shape_.leaves_at(), p_at = SequenceShape::lookups_at();
-    resize(kept_.lookups, moments_, shape_.d_k);
-    resize(kept_.keys, leaves_, shape_.d_k);
-    resize(kept_.lower, moments_, moments_);
-    decay_.decay_from_start(p, p_at, kept_.lookups);
-    if (shape_.is_delta) {
-      decay_.gram(p, p_at, k, k_at, kept_.lower);
-      invert_unit_lower(kept_.lower, kept_.inverse, scratch_);
-      return product_of_transposed_pairs<Into::replace>(kept_.inverse, k_at, k_at,
-                                                        kept_.decayed_keys, kept_.keys);
-    }
-    const auto u = chunk.u.topRows(moments_);
-    const Moments u_at = SequenceShape::removals_at();
-    resize(kept_.removals, moments_, shape_.d_k);
-    resize(kept_.lookup_key, moments_, leaves_);
-    resize(kept_.found, moments_, shape_.d_k);
-    resize(kept_.found_leaves, moments_, leaves_);
-    decay_.decay_to_end(u, u_at, kept_.removals);
-    decay_.gram(p, p_at, u, u_at, kept_.lower);
-    decay_.gram(p, p_at, k, k_at, kept_.lookup_key);
-    invert_unit_lower(kept_.lower, kept_.inverse, scratch_);
-    product<Into::replace>(kept_.inverse, kept_.lookups, kept_.found);
-    product<Into::replace>(kept_.inverse, kept_.lookup_key, kept_.found_leaves);
-    assign(kept_.keys, kept_.decayed_keys);
-    product<Into::subtract>(kept_.found_leaves.transpose(), kept_.removals, kept_.keys);
-  }
-
-  /// What they change in scores and queries.
-  void forward_updated_reads(const Chunk<Scalar>& chunk, const Views& rows) {
-    const Moments q_at = shape_.queries_at();
-    assign(queries_, decayed_queries_);
-    if (shape_.is_delta) {
-      const Moments k_at = shape_.leaves_at();
-      resize(scores_, tokens_, leaves_);
-      product_within_pairs<Into::replace>(query_key_, q_at, k_at, kept_.inverse, scores_);
-      clear_unseen(q_at, k_at, scores_);
-      return product_of_pairs<Into::subtract>(scores_, q_at, k_at, kept_.lookups, queries_);
-    }
-    resize(query_removal_, tokens_, moments_);
-    decay_.gram(rows.q, q_at, chunk.u.topRows(moments_), SequenceShape::removals_at(),
-                query_removal_);
-    assign(scores_, query_key_);
-    product<Into::subtract>(query_removal_, kept_.found_leaves, scores_);
-    product<Into::subtract>(query_removal_, kept_.found, queries_);
-  }
-
-  SequenceShape shape_;
-  ChunkDecay<Scalar> decay_;
-  std::optional<Views> rows_{};
-  Index tokens_ = 0, leaves_ = 0, moments_ = 0;
-  Pass pass_ = Pass::states;
-  bool folds_ = false;  // queries are left as they are, their decay is in `query_factor`
-  Kept kept_{};
-  Matrix decayed_queries_{}, query_key_{};  // q D, <q, k>_D
-  Matrix query_removal_{};                  // <q, u>_D
-  Matrix scores_{}, queries_{};
-  Matrix scratch_{}, carried_{};
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_CHUNK_MAP_HPP
-
-// ---- loglinear/sequence/detail/hierarchy.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_HIERARCHY_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_HIERARCHY_HPP
-
-namespace loglinear::detail {
-
-/// The levels that the chunkwise algorithm works on, a matrix each, allocated when first active;
-/// or the gradient with respect to them.
-template <class Scalar>
-class Hierarchy {
- public:
-  using Matrix = RowMajorMatrix<Scalar>;
-
-  Hierarchy(int max_levels, Index d_k, Index d_v, std::uint64_t count = 0)
-      : max_levels_(max_levels),
-        d_k_(d_k),
-        d_v_(d_v),
-        count_(count),
-        levels_(static_cast<std::size_t>(max_levels)) {}
-
-  [[nodiscard]] int max_levels() const { return max_levels_; }
-  [[nodiscard]] bool has_shape(int max_levels, Index d_k, Index d_v) const {
-    return max_levels_ == max_levels && d_k_ == d_k && d_v_ == d_v;
-  }
-  [[nodiscard]] std::uint64_t count() const { return count_; }
-  void set_count(std::uint64_t count) { count_ = count; }
-  [[nodiscard]] ActiveLevels active() const { return {count_, max_levels_}; }
-  [[nodiscard]] Bucket bucket(int level) const { return bucket_of(count_, level, max_levels_); }
-
-  [[nodiscard]] const Matrix& level(int l) const { return levels_[static_cast<std::size_t>(l)]; }
-  [[nodiscard]] Matrix& level(int l) { return levels_[static_cast<std::size_t>(l)]; }
-  void set_zero(int l) { detail::set_zero(level(l), d_k_, d_v_); }
-  /// Memory for a level that is about to be written.
-  void allocate(int l) { resize(level(l), d_k_, d_v_); }
-  /// One of the same shape before any token.
-  [[nodiscard]] Hierarchy empty() const { return {max_levels_, d_k_, d_v_}; }
-
-  /// The active levels alone, at the same count.
-  [[nodiscard]] Hierarchy snapshot() const {
-    Hierarchy copy(max_levels_, d_k_, d_v_);
-    copy.become(*this);
-    return copy;
-  }
-  /// Takes over the count and the active levels of another of the same shape, in the memory that
-  /// this one has.
-  void become(const Hierarchy& other) {
-    count_ = other.count_;
-    for (int l : active()) level(l) = other.level(l);
-  }
-
-  /// The level whose bucket, after `count` tokens, holds token s.
-  [[nodiscard]] int holder(std::uint64_t count, std::uint64_t s) const {
-    return level_of(s, count, ReadOrder::before_push, max_levels_);
-  }
-
- private:
-  int max_levels_;
-  Index d_k_, d_v_;
-  std::uint64_t count_;
-  std::vector<Matrix> levels_;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_HIERARCHY_HPP
-
-// ---- loglinear/sequence/detail/level_mask.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_LEVEL_MASK_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_LEVEL_MASK_HPP
-
-// Which level weight a query gives to what: to each earlier token of its own chunk, and to each
-// bucket that is older than the chunk.
-
-namespace loglinear::detail {
-
-/// The levels as tokens of one chunk see them; `first` is the absolute position of its first.
-struct LevelMask {
-  ReadOrder order;
-  int max_levels;
-  std::uint64_t first;
-
-  /// The level under which query t of the chunk sees the bucket that begins at token `bucket`.
-  [[nodiscard]] int level(std::uint64_t bucket, Index t) const {
-    return level_of(bucket, first + static_cast<std::uint64_t>(t), order, max_levels);
-  }
-
-  /// Calls `visit(level, begin, size)` for the stretches of the chunk that query t sees under one
-  /// level, the oldest first; tokens are counted from the beginning of the chunk.
-  template <class Visit>
-  void for_each_stretch(Index t, Visit visit) const {
-    const bool is_apart = order == ReadOrder::current_apart;
-    const int shift = is_apart ? 1 : 0, last = level_weight_count(order, max_levels) - 1;
-    const std::uint64_t end = first + static_cast<std::uint64_t>(t) + (sees_itself() ? 1 : 0);
-    for (std::uint64_t begin = first, next = 0; begin < end; begin = next) {
-      const int bit = static_cast<int>(std::bit_width(begin ^ end)) - 1;  // begin's bucket of `end`
-      next = ((begin >> bit) + 1) << bit;
-      visit((std::min)(bit + shift, last), static_cast<Index>(begin - first),
-            static_cast<Index>(next - begin));
-    }
-    if (is_apart) visit(0, t, Index{1});
-  }
-
-  /// Whether a query's own token counts among those of its level 0.
-  [[nodiscard]] bool sees_itself() const { return order == ReadOrder::after_push; }
-  /// Columns of the chunk that query t sees, of `leaves` a token.
-  [[nodiscard]] Index seen(Index t, Index leaves) const {
-    return (t + (order == ReadOrder::before_push ? 0 : 1)) * leaves;
-  }
-};
-
-/// Calls `visit(t, level, from, to, size)` for the coefficients of row t of `scores` and of
-/// `weighted` that stand under one level, `leaves` columns a token; clears what of `weighted` is
-/// not seen.
-template <class Scores, class Weighted, class Visit>
-void for_each_run_of_scores(const LevelMask& mask, Index leaves, const Scores& scores,
-                            Weighted& weighted, Visit visit) {
-  using Scalar = typename Weighted::Scalar;
-  for (Index t = 0; t < scores.rows(); ++t) {
-    Scalar* const to = &weighted(t, 0);
-    const Scalar* const from = &scores(t, 0);
-    mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
-      visit(t, level, from + begin * leaves, to + begin * leaves, size * leaves);
-    });
-    std::fill(to + mask.seen(t, leaves), to + scores.cols(), Scalar(0));
-  }
-}
-
-/// weighted(t, s) = lambda(t, level of s) scores(t, s); 0 where s is not seen.
-template <class Scores, class Lambda, class Weighted>
-void weight_scores(const LevelMask& mask, Index leaves, const Scores& scores, const Lambda& lambda,
-                   Weighted& weighted) {
-  using Scalar = typename Weighted::Scalar;
-  for_each_run_of_scores(mask, leaves, scores, weighted,
-                         [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
-                           const Scalar weight = lambda(t, level);
-                           for (Index s = 0; s < size; ++s) to[s] = weight * from[s];
-                         });
-}
-
-/// The pullback of `weight_scores`: d_weighted becomes the gradient of the scores; d_lambda is
-/// added to.
-template <class Scores, class Lambda, class Weighted, class DLambda>
-void pull_back_weighted_scores(const LevelMask& mask, Index leaves, const Scores& scores,
-                               const Lambda& lambda, Weighted& d_weighted, DLambda&& d_lambda) {
-  using Scalar = typename Weighted::Scalar;
-  for_each_run_of_scores(mask, leaves, scores, d_weighted,
-                         [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
-                           const Scalar weight = lambda(t, level);
-                           Scalar sum(0);
-                           for (Index s = 0; s < size; ++s) {
-                             sum += to[s] * from[s];
-                             to[s] *= weight;
-                           }
-                           d_lambda(t, level) += sum;
-                         });
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_LEVEL_MASK_HPP
-
-// ---- loglinear/sequence/detail/value_mix.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_VALUE_MIX_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_VALUE_MIX_HPP
-
-namespace loglinear::detail {
-
-/// The values of a chunk under their weights, o_t = sum_s w(t, s) R(s+1..t) v_s, with R the decays
-/// of the value columns where there are any; and what those do to everything that crosses the
-/// chunk's ends. Moments are tokens here.
-template <class Scalar>
-class ValueMix {
- public:
-  using Matrix = RowMajorMatrix<Scalar>;
-
-  ValueMix(const SequenceShape& shape, Index capacity)
-      : decays_(shape.decays_values),
-        queries_at_{shape.order == ReadOrder::before_push ? Index{-1} : Index{0}, 1},
-        leaves_at_{0, 1, shape.leaves},
-        halves_(decays_ ? capacity : 0, shape.d_v),
-        from_start_(decays_ ? capacity + 1 : 0, shape.d_v),
-        to_end_(decays_ ? capacity : 0, shape.d_v),
-        later_(decays_ ? capacity : 0, shape.d_v),
-        earlier_(decays_ ? capacity * shape.leaves : 0, shape.d_v),
-        d_earlier_(decays_ ? capacity * shape.leaves : 0, shape.d_v),
-        earlier_transposed_(decays_ ? shape.d_v : 0, capacity * shape.leaves),
-        notes_(decays_ ? shortest_stretch : 0, shape.d_v),
-        running_(1, shape.d_v),
-        sum_(1, shape.d_v) {}
-
-  /// \param v  the values of the chunk
-  void prepare(const Chunk<Scalar>& chunk, const RowsView<Scalar>& v) {
-    tokens_ = chunk.tokens;
-    if (!decays_) return;
-    assign(ended_values_, v);
-    assign(decay_, chunk.value_decay.topRows(tokens_));
-    from_start_.row(0).setOnes();
-    for (Index t = 0; t < tokens_; ++t) {
-      from_start_.row(t + 1) = from_start_.row(t).cwiseProduct(decay_.row(t));
-    }
-    to_end_.row(tokens_ - 1).setOnes();
-    for (Index t = tokens_ - 1; t > 0; --t) {
-      to_end_.row(t - 1) = to_end_.row(t).cwiseProduct(decay_.row(t));
-    }
-    for (Index j = 0; j < ended_values_.rows(); ++j) {
-      ended_values_.row(j).array() *= to_end_.row(leaves_at_[j]).array();
-    }
-  }
-
-  /// The values as they are at the end of the chunk: `v` itself where none decay.
-  [[nodiscard]] RowsView<Scalar> ended(const RowsView<Scalar>& v) const {
-    return decays_ ? view_of(ended_values_) : v;
-  }
-
-  /// o_t <- R(0..t) o_t: what is read of the states from before the chunk.
-  template <class Rows>
-  void decay_from_start(Rows&& o) const {
-    for (Index t = 0; decays_ && t < o.rows(); ++t) {
-      o.row(t).array() *= from_start_.row(queries_at_[t] + 1).array();
-    }
-  }
-  /// s <- s R(0..C-1).
-  void carry(Matrix& s) const {
-    for (Index i = 0; decays_ && i < s.rows(); ++i) {
-      s.row(i).array() *= from_start_.row(tokens_).array();
-    }
-  }
-
-  /// out += the mix under the lower triangular weights w.
-  template <class Values, class Out>
-  void add_mix(const Matrix& w, const Values& v, Out&& out) {
-    if (!decays_) {
-      return product_of_pairs<Into::add>(w, queries_at_, leaves_at_, v, out);
-    }
-    visit_halves(
-        0, tokens_,
-        [&](Index low, Index high) {
-          const RowRange rows = rows_between(queries_at_, low, high, tokens_);
-          for (Index t = rows.first; t < rows.first + rows.size; ++t) {
-            for_each_earlier(queries_at_[t], low, [&](Index j, Index) {
-              out.row(t) += w(t, j) * running_.cwiseProduct(v.row(j));
-            });
-          }
-        },
-        [&](Index low, Index middle, Index high) {
-          const RowRange later = rows_between(queries_at_, middle, high, tokens_);
-          const RowRange earlier = meet(v, low, middle, high);
-          auto reads = later_.topRows(later.size);
-          product<Into::replace>(w.block(later.first, earlier.first, later.size, earlier.size),
-                                 earlier_.topRows(earlier.size), reads);
-          for (Index i = 0; i < later.size; ++i) {
-            const Index t = later.first + i;
-            out.row(t) += reads.row(i).cwiseProduct(halves_.later(queries_at_[t]));
-          }
-        });
-  }
-
-  /// The pullback of `add_mix`: fills d_w, at least its lower triangle, adds to d_v and to the
-  /// gradient of the log decays.
-  template <class Values, class DOut, class DValues, class DLog>
-  void pull_back_mix(const Matrix& w, const Values& v, const DOut& d_out, Matrix& d_w,
-                     DValues&& d_v, DLog&& d_log) {
-    if (!decays_) {
-      transpose_into(v, values_transposed_);
-      product_to_pairs<Into::replace>(d_out, queries_at_, values_transposed_, leaves_at_, d_w);
-      product_of_transposed_pairs<Into::add>(w, queries_at_, leaves_at_, d_out, d_v);
-      return;
-    }
-    d_w.setZero();
-    visit_halves(
-        0, tokens_,
-        [&](Index low, Index high) {
-          const RowRange rows = rows_between(queries_at_, low, high, tokens_);
-          for (Index t = rows.first; t < rows.first + rows.size; ++t) {
-            notes_.setZero();
-            for_each_earlier(queries_at_[t], low, [&](Index j, Index moment) {
-              sum_ = running_.cwiseProduct(d_out.row(t));
-              d_w(t, j) = sum_.dot(v.row(j));
-              sum_ *= w(t, j);
-              d_v.row(j) += sum_;
-              notes_.row(moment - low) += sum_.cwiseProduct(v.row(j));
-            });
-            sum_.setZero();
-            for (Index moment = low + 1; moment <= queries_at_[t]; ++moment) {
-              sum_ += notes_.row(moment - 1 - low);
-              d_log.row(moment) += sum_;
-            }
-          }
-        },
-        [&](Index low, Index middle, Index high) {
-          const RowRange later = rows_between(queries_at_, middle, high, tokens_);
-          const RowRange earlier = meet(v, low, middle, high);
-          const auto w_block = w.block(later.first, earlier.first, later.size, earlier.size);
-          auto d_reads = later_.topRows(later.size), d_values = d_earlier_.topRows(earlier.size);
-          for (Index i = 0; i < later.size; ++i) {
-            const Index t = later.first + i;
-            d_reads.row(i) = d_out.row(t).cwiseProduct(halves_.later(queries_at_[t]));
-          }
-          auto transposed = earlier_transposed_.leftCols(earlier.size);
-          transpose_into(earlier_.topRows(earlier.size), transposed);
-          product<Into::replace>(d_reads, transposed,
-                                 d_w.block(later.first, earlier.first, later.size, earlier.size));
-          product<Into::replace>(w_block.transpose(), d_reads, d_values);
-          halves_.note_earlier(
-              leaves_at_, earlier, low, middle,
-              [&](Index j) { return earlier_.row(j).cwiseProduct(d_values.row(j)); }, sum_, d_log);
-          for (Index j = 0; j < earlier.size; ++j) {
-            const Index row = earlier.first + j;
-            d_v.row(row) += d_values.row(j).cwiseProduct(halves_.earlier(leaves_at_[row]));
-          }
-          resize(reads_, later.size, running_.cols());
-          product<Into::replace>(w_block, earlier_.topRows(earlier.size), reads_);
-          halves_.note_later(
-              queries_at_, later, middle, high,
-              [&](Index i) { return reads_.row(i).cwiseProduct(d_reads.row(i)); }, sum_, d_log);
-        });
-  }
-
-  /// The pullback of `decay_from_start`, given the decayed reads.
-  template <class Rows, class DRows, class DLog>
-  void pull_back_from_start(const Rows& decayed, DRows&& d_o, DLog&& d_log) {
-    if (!decays_) return;
-    sum_.setZero();
-    for (Index t = tokens_ - 1; t >= 0; --t) {
-      sum_ += decayed.row(t).cwiseProduct(d_o.row(t));
-      if (queries_at_[t] >= 0) d_log.row(queries_at_[t]) += sum_;
-    }
-    decay_from_start(d_o);
-  }
-  /// The pullback of `ended`: d_v <- R d_v.
-  template <class DValues, class DLog>
-  void pull_back_to_end(DValues&& d_v, DLog&& d_log) {
-    if (!decays_) return;
-    sum_.setZero();
-    for (Index t = 1; t < tokens_; ++t) {
-      for (Index j = (t - 1) * leaves_at_.rows; j < t * leaves_at_.rows; ++j) {
-        sum_ += ended_values_.row(j).cwiseProduct(d_v.row(j));
-      }
-      d_log.row(t) += sum_;
-    }
-    for (Index j = 0; j < d_v.rows(); ++j) {
-      d_v.row(j).array() *= to_end_.row(leaves_at_[j]).array();
-    }
-  }
-  /// The pullback of `carry`, given the state after the chunk.
-  template <class DLog>
-  void pull_back_carry(const Matrix& carried, Matrix& d_s, DLog&& d_log) {
-    if (!decays_) return;
-    sum_ = carried.cwiseProduct(d_s).colwise().sum();
-    for (Index t = 0; t < tokens_; ++t) d_log.row(t) += sum_;
-    carry(d_s);
-  }
-
- private:
-  /// Calls `visit(j, token)` for the leaves of the tokens in [low, t], the newest first, with
-  /// R(token+1..t) in `running_`.
-  template <class Visit>
-  void for_each_earlier(Index t, Index low, Visit visit) {
-    running_.setOnes();
-    for (Index token = t; token >= low; --token) {
-      for (Index j = token * leaves_at_.rows; j < (token + 1) * leaves_at_.rows; ++j) {
-        visit(j, token);
-      }
-      running_.array() *= decay_.row(token).array();
-    }
-  }
-
-  /// The values of the earlier half as they are in the middle.
-  template <class Values>
-  RowRange meet(const Values& v, Index low, Index middle, Index high) {
-    halves_.prepare(decay_, low, middle, high);
-    const RowRange earlier = rows_between(leaves_at_, low, middle, v.rows());
-    for (Index j = 0; j < earlier.size; ++j) {
-      const Index row = earlier.first + j;
-      earlier_.row(j) = v.row(row).cwiseProduct(halves_.earlier(leaves_at_[row]));
-    }
-    return earlier;
-  }
-
-  bool decays_;
-  Moments queries_at_, leaves_at_;
-  Index tokens_ = 0;
-  HalfDecays<Scalar> halves_;
-  Matrix decay_{}, from_start_, to_end_, ended_values_{};
-  Matrix later_, earlier_, d_earlier_, earlier_transposed_, values_transposed_{}, reads_{}, notes_;
-  Eigen::Matrix<Scalar, 1, Eigen::Dynamic> running_, sum_;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_VALUE_MIX_HPP
-
-// ---- loglinear/sequence/detail/chunk_step.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNK_STEP_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_CHUNK_STEP_HPP
-
-// What the chunkwise algorithm does with one chunk (Guo et al., arXiv:2506.04761, section 3.3 and
-// algorithm 1). With the matrices of chunk_map.hpp a chunk
-//
-//     reads      out = (scores . level weights) values + sum_l diag(lambda_l) queries S_l
-//     advances   S_l <- A S_l for every older level, those that merge are added together, and
-//                S_l += keys^T values for the stretch of the chunk that level l now holds
-
-namespace loglinear::detail {
-
-template <class Scalar>
-class ChunkStep {
- public:
-  using Matrix = RowMajorMatrix<Scalar>;
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
-  using Views = typename Chunk<Scalar>::Views;
-  using Pass = typename ChunkMap<Scalar>::Pass;
-
-  /// \param capacity  the most tokens of a chunk
-  /// \param weights   columns of the level weights
-  ChunkStep(const SequenceShape& shape, Index capacity, Index weights)
-      : shape_(shape),
-        chunk_(shape, capacity, weights),
-        map_(shape, capacity),
-        mix_(shape, capacity) {}
-
-  /// Takes the `tokens` tokens from `first` on.
-  void load(TokenSource<Scalar>& source, Index first, Index tokens, Pass pass) {
-    chunk_.tokens = tokens;
-    rows_.emplace(source.load(first, chunk_));
-    map_.forward(chunk_, *rows_, pass);
-    mix_.prepare(chunk_, rows_->v);
-  }
-
-  /// The reads of its tokens, to `chunk().out`.
-  void read(const Hierarchy<Scalar>& states) {
-    auto out = chunk_.out.topRows(chunk_.tokens);
-    out.setZero();
-    for (int l : states.active()) {
-      gather_lambda(states, l, lambda_);
-      product<Into::add_scaled>(map_.queries(), states.level(l), out, lambda_.data());
-    }
-    mix_.decay_from_start(out);
-    mix_.add_mix(weighted_scores(states), rows_->v, out);
-  }
-
-  /// The states after the chunk from those before it; in place where they are the same.
-  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
-    const std::uint64_t before = states.count(), after = count_after(states);
-    const ActiveLevels active = states.active();
-    map_.prepare_carry(active_level_count(before, states.max_levels()));
-    std::uint64_t filled = 0;
-    const auto take = [&](int l) {
-      const bool has = (filled >> l) & 1u;
-      filled |= std::uint64_t{1} << l;
-      return has;
-    };
-    std::size_t n = 0;
-    for (int l : active) {
-      map_.carry(n++, states.level(l), next.level(l));
-      mix_.carry(next.level(l));
-      clear_negligible(next.level(l).data(), next.level(l).size());
-      if (states.holder(after, states.bucket(l).first) == l) take(l);
-    }
-    for (int l : active) {
-      const int holder = states.holder(after, states.bucket(l).first);
-      if (holder == l) continue;
-      if (take(holder)) {
-        next.level(holder) += next.level(l);
-      } else {
-        next.level(holder).swap(next.level(l));
-      }
-    }
-    const RowsView<Scalar> keys = map_.keys(), values = mix_.ended(rows_->v);
-    for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
-      const auto left = keys.middleRows(begin, size).transpose();
-      const auto right = values.middleRows(begin, size);
-      if (take(l)) {
-        product<Into::add>(left, right, next.level(l));
-      } else {
-        next.allocate(l);
-        product<Into::replace>(left, right, next.level(l));
-      }
-    });
-    next.set_count(after);
-  }
-
-  [[nodiscard]] const Chunk<Scalar>& chunk() const { return chunk_; }
-  [[nodiscard]] ChunkMap<Scalar>& map() { return map_; }
-
-  /// \name For the pullback
-  /// \{
-
-  [[nodiscard]] const SequenceShape& shape() const { return shape_; }
-  [[nodiscard]] const Views& rows() const { return *rows_; }
-  [[nodiscard]] ValueMix<Scalar>& mix() { return mix_; }
-
-  [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
-    return {shape_.order, states.max_levels(), states.count()};
-  }
-  [[nodiscard]] std::uint64_t count_after(const Hierarchy<Scalar>& states) const {
-    return states.count() + static_cast<std::uint64_t>(chunk_.tokens);
-  }
-  /// The rows of keys and values of each stretch of the chunk that a level holds after it.
-  template <class Visit>
-  void for_each_new_stretch(int max_levels, std::uint64_t before, Visit visit) const {
-    const LevelMask after{ReadOrder::before_push, max_levels, before};
-    after.for_each_stretch(chunk_.tokens, [&](int level, Index begin, Index size) {
-      visit(level, begin * shape_.leaves, size * shape_.leaves);
-    });
-  }
-
-  /// The scores under their level weights.
-  const Matrix& weighted_scores(const Hierarchy<Scalar>& states) {
-    resize(weighted_, chunk_.tokens, chunk_.tokens * shape_.leaves);
-    weight_scores(mask(states), shape_.leaves, map_.scores(), rows_->lambda, weighted_);
-    return weighted_;
-  }
-  /// lambda = what multiplies each query of the chunk where it reads level l.
-  void gather_lambda(const Hierarchy<Scalar>& states, int l, Row& lambda) const {
-    resize(lambda, chunk_.tokens);
-    for_each_weight_of(states, l, [&](Index t, int level) {
-      lambda[t] = rows_->lambda(t, level) * map_.query_factor(t);
-    });
-  }
-  /// Calls `visit(t, column of its level weights)` for each token t that reads level l of `states`.
-  /// A bucket's level never falls while tokens pass, so that equal ends mean one level for all.
-  template <class Visit>
-  void for_each_weight_of(const Hierarchy<Scalar>& states, int l, Visit visit) const {
-    const std::uint64_t bucket = states.bucket(l).first;
-    const LevelMask levels = mask(states);
-    const int first = levels.level(bucket, 0), last = levels.level(bucket, chunk_.tokens - 1);
-    for (Index t = 0; t < chunk_.tokens; ++t) {
-      visit(t, first == last ? first : levels.level(bucket, t));
-    }
-  }
-  /// \}
-
- private:
-  SequenceShape shape_;
-  Chunk<Scalar> chunk_;
-  std::optional<Views> rows_{};
-  ChunkMap<Scalar> map_;
-  ValueMix<Scalar> mix_;
-  Matrix weighted_{};
-  Row lambda_{};
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_CHUNK_STEP_HPP
-
-// ---- loglinear/sequence/detail/chunk_map_pullback.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNK_MAP_PULLBACK_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_CHUNK_MAP_PULLBACK_HPP
-
-namespace loglinear::detail {
-
-/// From the gradients of the four matrices of chunk_map.hpp to those of the tokens that they are
-/// made of: `start`, then `carry` for every older state, then `finish`.
-template <class Scalar>
-class ChunkMapPullback {
- public:
-  using Matrix = RowMajorMatrix<Scalar>;
-  using Views = typename Chunk<Scalar>::Views;
-  using Pass = typename ChunkMap<Scalar>::Pass;
-
-  /// \param map  whose matrices are those of the chunk at hand, made for gradients
-  explicit ChunkMapPullback(ChunkMap<Scalar>& map)
-      : map_(map), kept_(map.kept()), decay_(map.decay()), shape_(map.shape()) {}
-
-  /// After `ChunkMap::prepare_carry`.
-  void start() {
-    decay_.start_pull_back();
-    if (shape_.steps == 0) return;
-    if (kept_.is_formed) {
-      set_zero(d_transition_, shape_.d_k, shape_.d_k);
-    } else {
-      set_zero(d_written_transposed_, shape_.d_k, map_.moments());
-      set_zero(d_sought_transposed_, shape_.d_k, map_.moments());
-    }
-  }
-
-  /// d_s <- A^T d_s for older state n, s before the chunk, and what that says of A.
-  void carry(std::size_t n, const Matrix& s, Matrix& d_s) {
-    if (kept_.is_formed) {
-      transpose_into(s, transposed_);
-      product<Into::add>(d_s, transposed_, d_transition_);
-      resize(carried_, s.rows(), s.cols());
-      product<Into::replace>(kept_.transition.transpose(), d_s, carried_);
-      d_s.swap(carried_);
-      return;
-    }
-    if (shape_.steps > 0) {
-      const bool has_found = map_.pass() == Pass::gradients_after_states;
-      transpose_into(has_found ? kept_.found_states[n] : map_.find(n, s), transposed_);
-      product<Into::subtract>(d_s, transposed_, d_written_transposed_);
-      resize(carried_, map_.moments(), s.cols());
-      product<Into::replace>(map_.written(), d_s, carried_);
-      transpose_into(carried_, transposed_);
-      product<Into::subtract>(s, transposed_, d_sought_transposed_);
-    }
-    decay_.decay_state(d_s, d_s);
-    for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
-      decay_.pull_back_total(i, s.row(i).dot(d_s.row(i)));
-    }
-    if (shape_.steps > 0) product<Into::subtract>(map_.sought().transpose(), carried_, d_s);
-  }
-
-  /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
-  /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
-  void finish(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
-              Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
-              Chunk<Scalar>& gradient) {
-    const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
-    const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
-    const auto& q = rows.q;
-    const auto& k = rows.k;
-    RowsTarget<Scalar> d_q = targets.q, d_k = targets.k;
-    if (shape_.steps > 0) {
-      for (Index i = 0; kept_.is_formed && i < shape_.d_k; ++i) {
-        decay_.pull_back_total(i, d_transition_(i, i) * decay_.total(i));
-      }
-      const auto p = chunk.p.topRows(map_.moments());
-      auto d_p = gradient.p.topRows(map_.moments());
-      resize(d_lookups_, map_.moments(), shape_.d_k);
-      resize(d_lower_, map_.moments(), map_.moments());
-      if (shape_.is_delta) {
-        pull_back_delta(d_scores, d_queries, d_keys);
-      } else {
-        pull_back_removals(d_scores, d_queries, d_keys);
-      }
-      decay_.pull_back_from_start(kept_.lookups, p_at, d_lookups_, d_p);
-      decay_.pull_back_to_end(kept_.decayed_keys, k_at, d_keys, d_k);
-      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
-      if (shape_.is_delta) {
-        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
-      } else {
-        const auto u = chunk.u.topRows(map_.moments());
-        auto d_u = gradient.u.topRows(map_.moments());
-        decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
-        decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
-        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
-        decay_.pull_back_gram(q, q_at, u, u_at, map_.query_removal(), d_query_removal_, d_q, d_u);
-      }
-    } else {
-      decay_.pull_back_to_end(map_.keys(), k_at, d_keys, d_k);
-      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
-    }
-    decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k);
-    decay_.finish_pull_back(gradient.decay.topRows(shape_.decays > 0 ? map_.moments() : 0));
-  }
-
- private:
-  /// Adds what the states say of A = D - written^T sought to the gradients of the two.
-  void add_carries(Matrix& d_sought, Matrix& d_written) {
-    if (kept_.is_formed) {
-      product<Into::subtract>(map_.written(), d_transition_, d_sought);
-      transpose_into(d_transition_, transposed_);
-      product<Into::subtract>(map_.sought(), transposed_, d_written);
-    } else {
-      transpose_into(d_sought_transposed_, transposed_);
-      d_sought += transposed_;
-      transpose_into(d_written_transposed_, transposed_);
-      d_written += transposed_;
-    }
-  }
-
-  /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
-  /// with T = (I + L)^-1: dL = -T^T dT T^T = -(scores^T d_scores + keys d_keys^T) T^T. On return
-  /// d_scores is dG and d_keys is dK.
-  void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
-    const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
-    d_lookups_.setZero();
-    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries, d_lookups_);
-    add_carries(d_lookups_, d_keys);
-    transpose_into(kept_.lookups, transposed_);
-    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, d_scores);
-    transpose_into(d_keys, transposed_);
-    resize(scratch_, map_.leaves(), map_.leaves());
-    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores, scratch_);
-    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, scratch_);
-    transpose_into(kept_.inverse, transposed_);
-    d_lower_.setZero();
-    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, d_lower_);
-    set_zero(d_query_removal_, map_.tokens(), map_.leaves());
-    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, d_query_removal_);
-    d_scores.swap(d_query_removal_);
-    resize(carried_, map_.leaves(), shape_.d_k);
-    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, carried_);
-    d_keys.swap(carried_);
-  }
-
-  /// Backwards through the general form; the names are those of the equations in chunk_map.hpp.
-  void pull_back_removals(const Matrix& d_scores, const Matrix& d_queries, const Matrix& d_keys) {
-    set_zero(d_query_removal_, map_.tokens(), map_.moments());
-    transpose_into(kept_.found, transposed_);
-    product<Into::subtract>(d_queries, transposed_, d_query_removal_);
-    transpose_into(kept_.found_leaves, transposed_);
-    product<Into::subtract>(d_scores, transposed_, d_query_removal_);
-
-    set_zero(d_removals_, map_.moments(), shape_.d_k);
-    product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
-
-    set_zero(d_found_, map_.moments(), shape_.d_k);
-    product<Into::subtract>(map_.query_removal().transpose(), d_queries, d_found_);
-    add_carries(d_found_, d_removals_);
-    product<Into::replace>(kept_.inverse.transpose(), d_found_, d_lookups_);
-
-    set_zero(d_found_leaves_, map_.moments(), map_.leaves());
-    product<Into::subtract>(map_.query_removal().transpose(), d_scores, d_found_leaves_);
-    transpose_into(d_keys, transposed_);
-    product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
-    resize(d_lookup_key_, map_.moments(), map_.leaves());
-    product<Into::replace>(kept_.inverse.transpose(), d_found_leaves_, d_lookup_key_);
-
-    d_lower_.setZero();
-    transpose_into(kept_.found, transposed_);
-    product<Into::subtract>(d_lookups_, transposed_, d_lower_);
-    transpose_into(kept_.found_leaves, transposed_);
-    product<Into::subtract>(d_lookup_key_, transposed_, d_lower_);
-  }
-
-  ChunkMap<Scalar>& map_;
-  const typename ChunkMap<Scalar>::Kept& kept_;
-  ChunkDecay<Scalar>& decay_;
-  SequenceShape shape_;
-  Matrix d_transition_{};                                  // where A is formed
-  Matrix d_written_transposed_{}, d_sought_transposed_{};  // where it is not
-  Matrix d_lookups_{}, d_removals_{}, d_lower_{}, d_query_removal_{}, d_lookup_key_{};
-  Matrix d_found_{}, d_found_leaves_{};
-  Matrix scratch_{}, carried_{}, transposed_{};
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_CHUNK_MAP_PULLBACK_HPP
-
-// ---- loglinear/sequence/detail/chunk_step_pullback.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNK_STEP_PULLBACK_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_CHUNK_STEP_PULLBACK_HPP
-
-namespace loglinear::detail {
-
-/// The two halves of a chunk's step backwards, in reverse order.
-template <class Scalar>
-class ChunkStepPullback {
- public:
-  using Matrix = RowMajorMatrix<Scalar>;
-  using Row = typename ChunkStep<Scalar>::Row;
-  using Targets = typename Chunk<Scalar>::Targets;
-
-  /// \param step  which will have loaded, for gradients, the chunk at hand
-  explicit ChunkStepPullback(ChunkStep<Scalar>& step)
-      : step_(step), map_(step.map()), shape_(step.shape()) {}
-
-  /// From the gradient of the states after the chunk and of its reads to that of `states`, those
-  /// before it, in `gradient`, and of the chunk in `d_chunk` and at `targets`.
-  void operator()(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                  const Targets& targets, Chunk<Scalar>& d_chunk) {
-    const Index tokens = step_.chunk().tokens;
-    step_.map().prepare_carry(active_level_count(states.count(), states.max_levels()));
-    map_.start();
-    pull_back_advance(states, gradient, targets, d_chunk);
-
-    const auto& rows = step_.rows();
-    resize(d_weighted_, tokens, tokens * shape_.leaves);
-    step_.mix().pull_back_mix(step_.weighted_scores(states), rows.v, targets.out, d_weighted_,
-                              RowsTarget<Scalar>(targets.v), d_chunk.value_decay);
-    pull_back_weighted_scores(step_.mask(states), shape_.leaves, step_.map().scores(), rows.lambda,
-                              d_weighted_, d_chunk.lambda);
-    pull_back_reads(states, gradient, targets.out, d_chunk);
-    map_.finish(step_.chunk(), rows, d_weighted_, d_queries_, d_keys_, targets, d_chunk);
-  }
-
- private:
-  /// Writes the gradients of the keys and values as far as they are of the states after the chunk.
-  void pull_back_advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                         const Targets& targets, Chunk<Scalar>& d_chunk) {
-    const std::uint64_t before = states.count(), after = step_.count_after(states);
-    const RowsView<Scalar> keys = step_.map().keys(), values = step_.mix().ended(step_.rows().v);
-    RowsTarget<Scalar> d_v = targets.v;
-    resize(d_keys_, step_.chunk().tokens * shape_.leaves, shape_.d_k);
-    step_.for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
-      transpose_into(gradient.level(l), transposed_);
-      product<Into::replace>(values.middleRows(begin, size), transposed_,
-                             d_keys_.middleRows(begin, size));
-      product<Into::replace>(keys.middleRows(begin, size), gradient.level(l),
-                             d_v.middleRows(begin, size));
-    });
-    step_.mix().pull_back_to_end(d_v, d_chunk.value_decay);
-
-    for (int l : states.active()) {
-      const int holder = states.holder(after, states.bucket(l).first);
-      if (holder != l) gradient.level(l) = gradient.level(holder);
-    }
-    gradient.set_count(before);
-    std::size_t n = 0;
-    for (int l : states.active()) {
-      if (shape_.decays_values) {
-        step_.map().carry(n, states.level(l), carried_);
-        step_.mix().carry(carried_);
-        step_.mix().pull_back_carry(carried_, gradient.level(l), d_chunk.value_decay);
-      }
-      map_.carry(n++, states.level(l), gradient.level(l));
-      clear_negligible(gradient.level(l).data(), gradient.level(l).size());
-    }
-  }
-
-  /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
-  /// be: z = S_l d_out^T, d_queries^T += z diag(lambda_l), d_lambda_l = rows of queries . z.
-  void pull_back_reads(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                       RowsView<Scalar> d_out, Chunk<Scalar>& d_chunk) {
-    const Index tokens = step_.chunk().tokens;
-    const RowsView<Scalar> queries = step_.map().queries();
-    if (shape_.decays_values) {
-      auto d_decayed = d_chunk.out.topRows(tokens);
-      d_decayed = d_out;
-      set_zero(decayed_reads_, tokens, shape_.d_v);
-      for (int l : states.active()) {
-        step_.gather_lambda(states, l, lambda_);
-        product<Into::add_scaled>(queries, states.level(l), decayed_reads_, lambda_.data());
-      }
-      step_.mix().decay_from_start(decayed_reads_);
-      step_.mix().pull_back_from_start(decayed_reads_, d_decayed, d_chunk.value_decay);
-      new (&d_out) RowsView<Scalar>(view_of(d_decayed));  // how Eigen points a map elsewhere
-    }
-    set_zero(d_queries_transposed_, shape_.d_k, tokens);
-    transpose_into(d_out, d_out_transposed_);
-    transpose_into(queries, queries_transposed_);
-    resize(products_, shape_.d_k, tokens);
-    resize(lambda_out_, tokens, shape_.d_v);
-    for (int l : states.active()) {
-      step_.gather_lambda(states, l, lambda_);
-      for (Index t = 0; t < tokens; ++t) {
-        scaled_row<false>(lambda_[t], d_out.data() + t * d_out.outerStride(), shape_.d_v,
-                          lambda_out_.data() + t * shape_.d_v);
-      }
-      product<Into::add>(queries.transpose(), lambda_out_, gradient.level(l));
-      product<Into::replace>(states.level(l), d_out_transposed_, products_);
-      set_zero(d_lambda_, tokens);
-      for (Index i = 0; i < shape_.d_k; ++i) {
-        d_lambda_ += products_.row(i).cwiseProduct(queries_transposed_.row(i));
-        d_queries_transposed_.row(i) += products_.row(i).cwiseProduct(lambda_);
-      }
-      step_.for_each_weight_of(
-          states, l, [&](Index t, int level) { d_chunk.lambda(t, level) += d_lambda_[t]; });
-    }
-    transpose_into(d_queries_transposed_, d_queries_);
-  }
-
-  ChunkStep<Scalar>& step_;
-  ChunkMapPullback<Scalar> map_;
-  SequenceShape shape_;
-  Matrix lambda_out_{};
-  Row lambda_{}, d_lambda_{};
-  Matrix d_weighted_{}, d_queries_{}, d_keys_{}, carried_{}, transposed_{}, decayed_reads_{};
-  Matrix d_queries_transposed_{}, d_out_transposed_{}, queries_transposed_{}, products_{};
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_CHUNK_STEP_PULLBACK_HPP
-
-// ---- loglinear/sequence/detail/chunkwise_run.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_CHUNKWISE_RUN_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_CHUNKWISE_RUN_HPP
-
-// The chunkwise algorithm: one chunk after the other, by the steps of chunk_step.hpp; backwards,
-// their pullbacks from the last to the first. Chunks are stretches of 2^c tokens between absolute
-// positions that are multiples of 2^c, so that every bucket of 2^c tokens or more is a union of
-// chunks.
-
-namespace loglinear::detail {
-
-/// What a forward pass keeps for its gradient: where chunks begin, and the states before one in
-/// `interval` of them. The interval is about the number of levels, so that all states together are
-/// O(T / C) matrices.
-template <class Scalar>
-struct ChunkwiseTape {
-  int interval = 1;
-  std::vector<Index> begins;
-  std::vector<Hierarchy<Scalar>> kept;
-
-  /// Before the first chunk of so many.
-  void start(Index chunks) {
-    interval = 2 + static_cast<int>(std::bit_width(static_cast<std::uint64_t>(chunks)));
-    begins.clear();
-    kept.clear();
-  }
-  void note(Index first, const Hierarchy<Scalar>& states) {
-    if (begins.size() % static_cast<std::size_t>(interval) == 0) kept.push_back(states.snapshot());
-    begins.push_back(first);
-  }
-};
-
-template <class Scalar>
-class ChunkwiseRun {
- public:
-  /// \param chunk_size  tokens of a chunk, a power of two
-  /// \param weights     columns of the level weights
-  ChunkwiseRun(TokenSource<Scalar>& source, Index chunk_size, Index weights)
-      : source_(source),
-        chunk_size_(chunk_size),
-        capacity_((std::min)(chunk_size, source.length())),
-        weights_(weights),
-        step_(source.shape(), capacity_, weights) {}
-
-  /// Reads and writes all tokens; `states` holds the older ones and then those as well. With a tape
-  /// it keeps what `gradient` needs; without `reads` nothing is read.
-  void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape = nullptr,
-               bool reads = true) {
-    if (tape != nullptr) tape->start(source_.length() / chunk_size_ + 2);
-    for (Index first = 0; first < source_.length(); first += step_.chunk().tokens) {
-      if (tape != nullptr) tape->note(first, states);
-      load(first, states, reads ? Pass::reads : Pass::states);
-      if (reads) {
-        step_.read(states);
-        source_.take_out(first, step_.chunk());
-      }
-      step_.advance(states, states);
-    }
-  }
-
-  /// From the gradient with respect to the reads, which the source gives, and to the final states
-  /// to that of everything: `gradient` holds those states' at first, those of the initial ones in
-  /// the end. The states between those on the tape are computed again.
-  void gradient(const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
-    ChunkStepPullback<Scalar> pull_back(step_);
-    Chunk<Scalar> d_chunk(source_.shape(), capacity_, weights_);
-    std::vector<Hierarchy<Scalar>> before;  // each chunk between two that are on the tape
-    std::vector<typename ChunkMap<Scalar>::Kept> kept;
-    std::size_t end = tape.begins.size();
-    for (std::size_t n = tape.kept.size(); n-- > 0;) {
-      const std::size_t begin = n * static_cast<std::size_t>(tape.interval);
-      if (before.size() < end - begin - 1) before.resize(end - begin - 1, gradient.empty());
-      const auto before_chunk = [&](std::size_t i) -> const Hierarchy<Scalar>& {
-        return i == begin ? tape.kept[n] : before[i - begin - 1];
-      };
-      if (kept.size() < before.size()) kept.resize(before.size());
-      for (std::size_t i = begin; i + 1 < end; ++i) {
-        load(tape.begins[i], before_chunk(i), Pass::states);
-        step_.advance(before_chunk(i), before[i - begin]);
-        step_.map().swap_kept(kept[i - begin]);
-      }
-      for (std::size_t i = end; i-- > begin;) {
-        const bool is_kept = i + 1 < end;
-        if (is_kept) step_.map().swap_kept(kept[i - begin]);
-        load(tape.begins[i], before_chunk(i),
-             is_kept ? Pass::gradients_after_states : Pass::gradients);
-        pull_back_chunk(tape.begins[i], before_chunk(i), pull_back, gradient, d_chunk);
-      }
-      end = begin;
-    }
-  }
-
- private:
-  using Pass = typename ChunkStep<Scalar>::Pass;
-
-  /// The chunk that begins with token `first`, up to the next multiple of its size in the stream.
-  void load(Index first, const Hierarchy<Scalar>& states, Pass pass) {
-    const auto into = static_cast<Index>(states.count() % static_cast<std::uint64_t>(chunk_size_));
-    step_.load(source_, first, (std::min)(chunk_size_ - into, source_.length() - first), pass);
-  }
-
-  void pull_back_chunk(Index first, const Hierarchy<Scalar>& states,
-                       ChunkStepPullback<Scalar>& pull_back, Hierarchy<Scalar>& gradient,
-                       Chunk<Scalar>& d_chunk) {
-    d_chunk.tokens = step_.chunk().tokens;
-    d_chunk.lambda.setZero();
-    d_chunk.decay.setZero();
-    d_chunk.value_decay.setZero();
-    pull_back(states, gradient, source_.open_gradient(first, step_.chunk(), d_chunk), d_chunk);
-    source_.take_gradient(first, step_.chunk(), d_chunk);
-  }
-
-  TokenSource<Scalar>& source_;
-  Index chunk_size_, capacity_, weights_;
-  ChunkStep<Scalar> step_;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_CHUNKWISE_RUN_HPP
 
 // ---- loglinear/sequence/detail/results.hpp
 
@@ -8674,10 +6806,516 @@ class InputSource final : public TokenSource<Scalar> {
 
 #endif  // LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
 
-// ---- loglinear/state.hpp
+// ---- loglinear/stream/detail/carry.hpp
 
-#ifndef LOGLINEAR_STATE_HPP
-#define LOGLINEAR_STATE_HPP
+#ifndef LOGLINEAR_STREAM_DETAIL_CARRY_HPP
+#define LOGLINEAR_STREAM_DETAIL_CARRY_HPP
+
+// The binary-counter carry that merges buckets, in one pass over the memory of their levels.
+
+namespace loglinear::detail {
+
+/// to[j] += from[j] for `size` contiguous numbers.
+template <class Stored, class To>
+void add_to(const Stored* from, Index size, To* to) {
+  using Scalar = Accumulator<To>;
+  constexpr Index width = packet_size<Scalar>;
+  Index j = 0;
+  for (; j + width <= size; j += width) {
+    store<Scalar>(to + j, Eigen::internal::padd(load<Scalar>(to + j), load<Scalar>(from + j)));
+  }
+  if (j == size) return;
+  Scalar buffer[packet_length<Scalar>];
+  const Scalar* const rest = wide_rest<Scalar>(from, j, size, buffer);
+  for (Index i = 0; i < size - j; ++i) {
+    to[j + i] = static_cast<To>(static_cast<Scalar>(to[j + i]) + rest[i]);
+  }
+}
+/// The same, and from[j] = 0.
+template <class Stored, class To>
+void move_into(Stored* from, Index size, To* to) {
+  add_to(from, size, to);
+  std::fill(from, from + size, Stored(0));
+}
+
+/// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
+/// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
+/// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
+/// memory: a row of the target stays in the nearest cache, and is rounded once if it is narrow.
+template <class Stored, class KeyAt, class Scalar>
+void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, Index count,
+           KeyAt key, const Scalar* values) {
+  constexpr Index piece = 4 * column_block;
+  const Index size = rows * columns;
+  std::array<Scalar, column_block> keys;
+  [[maybe_unused]] std::array<Scalar, is_narrow<Stored> ? piece : 1> wide;
+  for (Index i = 0; i < rows; ++i) {
+    for (Index first = 0; first < columns; first += piece) {
+      const Index length = (std::min)(piece, columns - first);
+      Stored* const lowest = levels + i * columns + first;
+      Stored* const target = lowest + landed * size;
+      Scalar* sums;
+      if constexpr (is_narrow<Stored>) {
+        sums = wide.data();
+        if (keeps) convert(target, length, sums);
+      } else {
+        sums = target;
+      }
+      bool adds = keeps;
+      for (Index begin = 0; begin < count; begin += column_block) {
+        const Index width = (std::min<Index>)(column_block, count - begin);
+        for (Index n = 0; n < width; ++n) keys[static_cast<std::size_t>(n)] = key(i, begin + n);
+        const Scalar* const block = values + begin * columns + first;
+        if (width == 1) {
+          adds ? scaled_row<true>(keys[0], block, length, sums)
+               : scaled_row<false>(keys[0], block, length, sums);
+        } else if (adds) {
+          weighted_rows<true>(block, width, length, columns, keys.data(), sums);
+        } else {
+          weighted_rows<false>(block, width, length, columns, keys.data(), sums);
+        }
+        adds = true;
+      }
+      for (Stored* merged = lowest; merged < target; merged += size) {
+        move_into(merged, length, sums);
+      }
+      if constexpr (is_narrow<Stored>) convert(sums, length, target);
+    }
+  }
+}
+
+/// The same for a bucket that has been added up; `size` numbers in each matrix.
+template <class Stored, class Scalar>
+void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* bucket) {
+  constexpr Index width = packet_size<Scalar>;
+  Stored* const target = levels + landed * size;
+  const auto add_from = [&](Index j, auto sum, auto number) {
+    if (keeps) sum = Eigen::internal::padd(sum, number(target + j));
+    for (const Stored* merged = levels; merged < target; merged += size) {
+      sum = Eigen::internal::padd(sum, number(merged + j));
+    }
+    return sum;
+  };
+  Index j = 0;
+  for (; j + width <= size; j += width) {
+    store<Scalar>(target + j, add_from(j, load<Scalar>(bucket + j),
+                                       [](const Stored* from) { return load<Scalar>(from); }));
+  }
+  for (; j < size; ++j) {
+    target[j] = static_cast<Stored>(
+        add_from(j, bucket[j], [](const Stored* from) { return static_cast<Scalar>(*from); }));
+  }
+  std::fill(levels, target, Stored(0));
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_CARRY_HPP
+
+// ---- loglinear/stream/detail/levels.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
+
+// The levels of a LogLinearState with what a layer does to them. Nothing here looks at its
+// arguments but the constructor, `require_writable`, `bounded`, `add`, `replace` and `cast`, which
+// throw before anything has changed: what else must hold is checked in log_linear_state.hpp or by the layer.
+
+namespace loglinear::detail {
+
+template <class Scalar_, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
+class Levels {
+ public:
+  using Scalar = Scalar_;
+  using Accumulator = detail::Accumulator<Scalar>;
+
+  static constexpr bool has_fixed_shape =
+      KeyDim != Eigen::Dynamic && ValueDim != Eigen::Dynamic && MaxLevels != Eigen::Dynamic;
+  static constexpr Index fixed_coefficients =
+      has_fixed_shape ? Index{KeyDim} * Index{ValueDim} * Index{MaxLevels} : 0;
+  static constexpr bool is_inline =
+      has_fixed_shape &&
+      fixed_coefficients * static_cast<Index>(sizeof(Scalar)) <= Index{16 * 1024};
+
+  using Matrix = Eigen::Matrix<Scalar, KeyDim, ValueDim,
+                               ValueDim == 1 && KeyDim != 1 ? Eigen::ColMajor : Eigen::RowMajor>;
+  using ConstLevel = Eigen::Map<const Matrix>;
+  using Level = Eigen::Map<Matrix>;
+  using ConstFlat = Eigen::Map<const Vector<Scalar>>;
+
+  Levels(int max_levels, Index d_k, Index d_v) {
+    require_between("max_levels", max_levels, 1, max_level_limit);
+    require_length("d_k", d_k);
+    require_length("d_v", d_v);
+    constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
+    require_between("d_v", d_v, Index{1}, most / max_levels / d_k);
+    if constexpr (MaxLevels != Eigen::Dynamic) require_size("max_levels", max_levels, MaxLevels);
+    if constexpr (KeyDim != Eigen::Dynamic) require_size("d_k", d_k, KeyDim);
+    if constexpr (ValueDim != Eigen::Dynamic) require_size("d_v", d_v, ValueDim);
+    max_levels_ = max_levels;
+    d_k_ = d_k;
+    d_v_ = d_v;
+    coefficients_ = Storage::Zero(Index{max_levels} * d_k * d_v);
+  }
+  Levels(const Levels&) = default;
+  Levels(Levels&&) = default;
+  Levels& operator=(const Levels& other) {
+    if (coefficients_.size() == other.coefficients_.size()) {
+      coefficients_ = other.coefficients_;
+    } else {  // Eigen's own assignment frees before it allocates
+      Storage coefficients(other.coefficients_);
+      coefficients_ = std::move(coefficients);
+    }
+    d_k_ = other.d_k_;
+    d_v_ = other.d_v_;
+    size_ = other.size_;
+    magnitude_ = other.magnitude_;
+    max_levels_ = other.max_levels_;
+    return *this;
+  }
+  Levels& operator=(Levels&&) = default;
+
+  [[nodiscard]] int max_levels() const noexcept { return max_levels_; }
+  [[nodiscard]] Index d_k() const noexcept { return d_k_; }
+  [[nodiscard]] Index d_v() const noexcept { return d_v_; }
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+  [[nodiscard]] ActiveLevels active_levels() const noexcept { return {size_, max_levels_}; }
+  /// The running bound of the Frobenius norm of all levels and leaves together.
+  [[nodiscard]] double magnitude() const noexcept { return magnitude_; }
+
+  [[nodiscard]] ConstLevel level(int l) const { return ConstLevel(data(l), d_k_, d_v_); }
+  [[nodiscard]] Level level(int l) { return Level(data(l), d_k_, d_v_); }
+  /// The coefficients of one level, row-major.
+  [[nodiscard]] const Scalar* data(int l) const { return coefficients_.data() + l * d_k_ * d_v_; }
+  [[nodiscard]] Scalar* data(int l) { return coefficients_.data() + l * d_k_ * d_v_; }
+  /// All levels one after the other.
+  [[nodiscard]] ConstFlat flat() const noexcept {
+    return ConstFlat(coefficients_.data(), coefficients_.size());
+  }
+
+  /// The sum of the levels' Frobenius norms; and a bound of it that takes less time.
+  [[nodiscard]] double norm() const {
+    double sum = 0;
+    for (int l : active_levels()) {
+      sum += norm_of(data(l), d_k_ * d_v_);
+    }
+    return sum;
+  }
+  [[nodiscard]] double norm_bound() const {
+    double sum = 0;
+    for (int l : active_levels()) sum += max_abs(level(l));
+    return sum * std::sqrt(static_cast<double>(d_k_ * d_v_));
+  }
+  /// A bound of the Frobenius norm of `keys values^T`.
+  template <class Keys, class Values>
+  [[nodiscard]] static double leaf_magnitude(const Keys& keys, const Values& values) {
+    return static_cast<double>(keys.cols()) *
+           std::sqrt(static_cast<double>(keys.rows()) * static_cast<double>(values.rows())) *
+           max_abs(keys) * max_abs(values);
+  }
+
+  /// The bound of the magnitude after undergoing something that grows it by at most `growth` and a
+  /// leaf `keys values^T`. `measure(exactly)` bounds the magnitude of everything before that, what
+  /// is deferred included, in two ways.
+  template <class Keys, class Values, class Measure>
+  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values,
+                                        Measure measure) {
+    if (size_ == UINT64_MAX) fail("size", size_, "below 2^64 - 1 before a push");
+    const double leaf = leaf_magnitude(keys, values);
+    if (!is_finite(leaf)) require_finite_leaf(keys, values);
+    return bounded(growth, leaf, measure);
+  }
+  /// The same where nothing is deferred.
+  template <class Keys, class Values>
+  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values) {
+    return require_writable(growth, keys, values, own_measure());
+  }
+  /// The same bound for a leaf, or another state, of magnitude `leaf`.
+  [[nodiscard]] double bounded(double growth, double leaf) {
+    return bounded(growth, leaf, own_measure());
+  }
+
+  /// out = sum_l weights[l] S_l^T query over the active levels.
+  template <class Out>
+  void read(const Accumulator* query, const Accumulator* weights, Out&& out) const {
+    constexpr Index piece = 4 * column_block;
+    std::array<WeightedRows<Scalar, Accumulator>, max_level_limit> terms;
+    std::array<Accumulator, piece> sums;
+    for (Index first = 0; first < d_v_; first += piece) {
+      const Index length = (std::min)(piece, d_v_ - first);
+      std::size_t count = 0;
+      for (int l : active_levels()) {
+        terms[count++] = {data(l) + first, d_k_, {query}, weights[l]};
+      }
+      weighted_rows(terms.data(), static_cast<int>(count), length, d_v_, sums.data());
+      out.segment(first, length) = Eigen::Map<const Vector<Accumulator>>(sums.data(), length);
+    }
+  }
+
+  /// Undergoes `transition`, then pushes the leaf `keys values^T`; `magnitude` is what
+  /// `require_writable` returned for them.
+  template <class Kind, class Keys, class Values>
+  void write(const Kind& transition, const Keys& keys, const Values& values, double magnitude) {
+    undergo(transition);
+    push(keys, values, magnitude);
+  }
+  /// The leaf alone.
+  template <class Keys, class Values>
+  void push(const Keys& keys, const Values& values, double magnitude) {
+    if constexpr (Values::ColsAtCompileTime != 1) {
+      if (values.outerStride() != d_v_) {
+        return push(keys, detail::Matrix<Accumulator>(values), magnitude);
+      }
+    }
+    carry_bucket(
+        0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
+    magnitude_ = magnitude;
+  }
+  /// Every level undergoes `transition`; a push follows, or `defer`.
+  template <class Kind>
+  void undergo(const Kind& transition) {
+    // Allocated before anything changes.
+    [[maybe_unused]] RowMajorMatrix<Accumulator> wide(is_narrow<Scalar> ? d_k_ : 0,
+                                                      is_narrow<Scalar> ? d_v_ : 0);
+    for (int l : active_levels()) {
+      if constexpr (is_narrow<Scalar>) {
+        convert(data(l), wide.size(), wide.data());
+        transition.left(wide);
+        transition.right(wide);
+        convert(wide.data(), wide.size(), data(l));
+      } else {
+        auto one = level(l);
+        transition.left(one);
+        transition.right(one);
+      }
+    }
+  }
+  /// One level undergoes a `product` of transitions.
+  template <class Product>
+  void undergo(int l, const Product& product, Vector<typename Product::Scalar>& scratch) {
+    product.apply(data(l), d_k_, d_v_, scratch);
+  }
+  /// Takes note of what a leaf or a transition makes of the magnitude.
+  void defer(double magnitude) noexcept { magnitude_ = magnitude; }
+
+  /// Adds level `from` to level `to` and clears it, as part of a carry that will merge both.
+  void merge(int from, int to) { move_into(data(from), d_k_ * d_v_, data(to)); }
+  /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^l tokens, which begins at level l;
+  /// `size()` must be a multiple of 2^l, and `value_n` begins at `values + n d_v`.
+  template <class KeyAt>
+  void carry_bucket(int l, Index count, KeyAt key, const Accumulator* values) {
+    const int landed = landing(l);
+    carry(data(l), landed - l, keeps_target(landed), d_k_, d_v_, count, key, values);
+    size_ += std::uint64_t{1} << l;
+  }
+  /// The same of a bucket that has been added up, row-major.
+  void carry_bucket(int l, const Accumulator* bucket) {
+    const int landed = landing(l);
+    carry(data(l), landed - l, keeps_target(landed), d_k_ * d_v_, bucket);
+    size_ += std::uint64_t{1} << l;
+  }
+
+  void reset() noexcept {
+    coefficients_.setZero();
+    size_ = 0;
+    magnitude_ = 0;
+  }
+  /// As `LogLinearState::advance_to`.
+  void advance_to(std::uint64_t count) {
+    const int last = max_levels_ - 1;
+    const std::uint64_t carries = (count >> last) - (size_ >> last);  // into the last level
+    if (is_active_level(size_, last, max_levels_)) scale(last, kept_fraction(Overflow, carries));
+    for (int l = last - 1; l >= 0; --l) {
+      if (!is_active_level(size_, l, max_levels_)) continue;
+      const std::uint64_t first = bucket_of(size_, l, max_levels_).first;
+      const int to = level_of(first, count, ReadOrder::before_push, max_levels_);
+      if (to == l) continue;
+      if (to == last) scale(l, kept_fraction(Overflow, carries - 1));
+      merge(l, to);
+    }
+    size_ = count;
+  }
+  /// Adds levels of the same shape and count, unless the sum could overflow.
+  void add(const Levels& later) {
+    const bool fits = is_at_most(magnitude_ + later.magnitude_, magnitude_limit<Scalar>());
+    magnitude_ = bounded(1, fits ? later.magnitude_ : later.norm());
+    add_to(later.coefficients_.data(), coefficients_.size(), coefficients_.data());
+  }
+
+  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
+  /// active after `size` tokens.
+  template <class LevelAt>
+  void replace(std::uint64_t size, LevelAt level_at) {
+    double magnitude = 0;
+    for (int l : ActiveLevels(size, max_levels_)) {
+      require_size("a level after these tokens (rows)", level_at(l).rows(), d_k_);
+      require_size("a level after these tokens (columns)", level_at(l).cols(), d_v_);
+      require_finite("a coefficient of the state after these tokens", level_at(l));
+      magnitude += stable_norm(level_at(l));
+    }
+    if (!is_at_most(magnitude, magnitude_limit<Scalar>())) {
+      fail("the magnitude of the state after these tokens", magnitude,
+           "within the range of the scalar type");
+    }
+    for (int l : active_levels()) level(l).setZero();
+    for (int l : ActiveLevels(size, max_levels_)) level(l) = level_at(l).template cast<Scalar>();
+    size_ = size;
+    magnitude_ = magnitude;
+  }
+  /// Becomes a copy of levels of the same shape, in the memory that there is.
+  void copy(const Levels& other) noexcept {
+    std::copy_n(other.coefficients_.data(), coefficients_.size(), coefficients_.data());
+    size_ = other.size_;
+    magnitude_ = other.magnitude_;
+  }
+  /// Becomes what it was after `size` tokens: `active` holds the levels that were active, lowest
+  /// first.
+  void restore(std::uint64_t size, double magnitude, const Scalar* active) noexcept {
+    const std::uint64_t kept = active_mask(size, max_levels_);
+    for (int l : active_levels()) {
+      if (((kept >> l) & 1) == 0) level(l).setZero();
+    }
+    for (int l : ActiveLevels(size, max_levels_)) {
+      level(l) = ConstLevel(active, d_k_, d_v_);
+      active += d_k_ * d_v_;
+    }
+    size_ = size;
+    magnitude_ = magnitude;
+  }
+
+  template <class Other>
+  [[nodiscard]] Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
+    Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> other(max_levels_, d_k_, d_v_);
+    if (max_abs(coefficients_) > magnitude_limit<Other>()) {
+      fail("the largest coefficient", max_abs(coefficients_),
+           "within the range of the scalar converted to");
+    }
+    if constexpr (std::is_same_v<Accumulator, detail::Accumulator<Other>>) {
+      convert(coefficients_.data(), coefficients_.size(), other.coefficients_.data());
+    } else {
+      other.coefficients_ = coefficients_.template cast<Other>();
+    }
+    other.size_ = size_;
+    other.magnitude_ = magnitude_;
+    return other;
+  }
+
+  [[nodiscard]] bool operator==(const Levels& other) const {
+    return max_levels_ == other.max_levels_ && d_k_ == other.d_k_ && d_v_ == other.d_v_ &&
+           size_ == other.size_ && coefficients_ == other.coefficients_;
+  }
+
+  /// For checkpoints: the active levels alone. An owner that defers something passes a function
+  /// that measures the norm of everything, once the levels are in place.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    visit(self, part, [&] { return self.norm(); });
+  }
+  template <class Self, class Visit, class Measure>
+  static void visit(Self& self, Visit&& part, [[maybe_unused]] Measure measure) {
+    if constexpr (is_written<Self>) self.reset();
+    const double limit = magnitude_limit<Scalar>();
+    double magnitude = (std::min)(self.magnitude_, limit);
+    part("size", self.size_);
+    part("magnitude", magnitude);
+    for (int l : self.active_levels()) part("level" + std::to_string(l), self.level(l));
+    if constexpr (is_written<Self>) {
+      require_between("magnitude", magnitude, 0.0, limit);
+      require_between("the magnitude of the levels", self.norm(), 0.0, limit);
+      const double measured = measure();
+      require_between("the magnitude of all tokens", measured, 0.0, limit);
+      // A bound may have lost to rounding, of which the limit leaves a factor of 4; never more.
+      self.magnitude_ = measured > 2 * magnitude ? measured : magnitude;
+    }
+  }
+
+ private:
+  template <class, int, int, int, LastLevel>
+  friend class Levels;
+
+  using Storage = Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
+
+  /// The Frobenius norm of one level.
+  [[nodiscard]] static double norm_of(const Scalar* m, Index size) {
+    if constexpr (is_narrow<Scalar>) {
+      constexpr Index piece = 4 * column_block;
+      std::array<Accumulator, piece> wide;
+      double norm = 0;
+      for (Index first = 0; first < size; first += piece) {
+        const Index length = (std::min)(piece, size - first);
+        convert(m + first, length, wide.data());
+        norm = std::hypot(norm,
+                          stable_norm(Eigen::Map<const Vector<Accumulator>>(wide.data(), length)));
+      }
+      return norm;
+    } else {
+      return stable_norm(ConstFlat(m, size));
+    }
+  }
+
+  [[nodiscard]] auto own_measure() const {
+    return [this](bool exactly) { return exactly ? norm() : norm_bound(); };
+  }
+  /// The running bound only grows, so when it passes the limit the levels are measured before
+  /// anything is refused.
+  template <class Measure>
+  [[nodiscard]] double bounded(double growth, double leaf, Measure measure) {
+    const double limit = magnitude_limit<Scalar>();
+    double magnitude = magnitude_ * growth + leaf;
+    for (const bool exactly : {false, true}) {
+      if (is_at_most(magnitude, limit)) return magnitude;
+      magnitude_ = measure(exactly);
+      magnitude = magnitude_ * growth + leaf;
+    }
+    if (!is_at_most(magnitude, limit)) {
+      fail("the magnitude of the state after this token", magnitude,
+           "within the range of the scalar type");
+    }
+    return magnitude;
+  }
+
+  /// Where a carry that begins at level l ends.
+  [[nodiscard]] int landing(int l) const { return l + landed_level(size_ >> l, max_levels_ - l); }
+  /// Whether a carry adds to what its target holds; that can only be the last level.
+  [[nodiscard]] bool keeps_target(int landed) {
+    if (!is_active_level(size_, landed, max_levels_)) return false;
+    if constexpr (Overflow == LastLevel::halve) scale(landed, 0.5);
+    return Overflow != LastLevel::forget;
+  }
+  void scale(int l, double factor) {
+    if (is_exactly(factor, 1.0)) return;
+    const auto wide = static_cast<Accumulator>(factor);
+    detail::scale<Scalar, Accumulator>(
+        data(l), 1, d_k_ * d_v_, d_k_ * d_v_, [&](Index) { return wide; }, nullptr);
+  }
+
+  Storage coefficients_{};
+  Index d_k_ = 0, d_v_ = 0;
+  std::uint64_t size_ = 0;
+  double magnitude_ = 0;
+  int max_levels_ = 0;
+};
+
+/// The way to the levels of a LogLinearState, for what the library itself does with them.
+struct LevelsOf {
+  template <class State>
+  [[nodiscard]] static auto& get(State& state) noexcept {
+    return state.levels_;
+  }
+};
+template <class State>
+[[nodiscard]] auto& levels_of(State& state) noexcept {
+  return LevelsOf::get(state);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
+
+// ---- loglinear/stream/log_linear_state.hpp
+
+#ifndef LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
+#define LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
 
 namespace loglinear {
 
@@ -9020,7 +7658,7 @@ class LogLinearState {
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_STATE_HPP
+#endif  // LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
 
 // ---- loglinear/sequence/chunkwise.hpp
 
@@ -9172,317 +7810,10 @@ template <class Scalar>
 
 #endif  // LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
 
-// ---- loglinear/sequence/detail/transition_steps.hpp
+// ---- loglinear/layer/block_form.hpp
 
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_TRANSITION_STEPS_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_TRANSITION_STEPS_HPP
-
-// The kinds of transition as the chunkwise form takes them apart: decays of value columns, and
-// updates D - u p^T one after the other. A decay E before an update goes into it,
-// (D - u p^T) E = D E - u (E p)^T, and one after the last update too, F (D - u p^T) = F D - (F u)
-// p^T.
-
-namespace loglinear::detail {
-
-template <class Kind>
-[[nodiscard]] SequenceShape shape_of(Index d_k, Index d_v, Index leaves, ReadOrder order) {
-  using Steps = StepsOf<Kind>;
-  return {.d_k = d_k,
-          .d_v = d_v,
-          .leaves = leaves,
-          .steps = Steps::updates,
-          .decays = !Steps::decays  ? 0
-                    : Steps::by_row ? d_k
-                                    : 1,
-          .decays_values = Steps::by_column,
-          .is_delta = false,
-          .order = order};
-}
-
-/// Writes the transition of token t into a chunk, and reads its gradient back.
-template <class Kind>
-class TransitionSteps {
- public:
-  using Scalar = typename Kind::Scalar;
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
-  using Steps = StepsOf<Kind>;
-
-  explicit TransitionSteps(const SequenceShape& shape)
-      : moments_(shape.moments()), before_(shape.decays), after_(shape.decays) {}
-
-  void write(const Kind& kind, Chunk<Scalar>& chunk, Index t) {
-    moment_ = t * moments_;
-    if constexpr (Steps::by_column) chunk.value_decay.row(t).setOnes();
-    before_.setOnes();
-    for_each_factor(kind, [&](const auto& factor) { append(factor, chunk, t); });
-    if constexpr (Steps::updates == 0) {
-      if (Steps::decays) chunk.decay.row(moment_) = before_;
-    } else if constexpr (Steps::decays) {
-      chunk.decay.row(moment_ - 1).array() *= before_.array();
-      scale(before_, chunk.u.row(moment_ - 1));
-    }
-  }
-
-  /// From the gradient of the chunk, log decays and the rows u and p as they stand in it, to that
-  /// of the kind's own members. A decay of 0 gets gradient 0: its logarithm has none.
-  void pull_back(const Kind& kind, const Chunk<Scalar>& chunk, const Chunk<Scalar>& gradient,
-                 Index t, Kind& d_kind) {
-    // `after_` is the decay after the last update.
-    after_.setOnes();
-    before_.setOnes();
-    Index updates = 0;
-    for_each_factor(kind, [&](const auto& factor) {
-      updates += StepsOf<std::remove_cvref_t<decltype(factor)>>::updates;
-      if (updates == Steps::updates && Steps::updates > 0) decay_of(factor, after_);
-    });
-    moment_ = t * moments_;
-    for_each_factor_pair(kind, d_kind, [&](const auto& factor, auto& d_factor) {
-      pull_back_factor(factor, chunk, gradient, t, d_factor);
-    });
-  }
-
- private:
-  template <class Visit>
-  static void for_each_factor(const Kind& kind, Visit visit) {
-    if constexpr (requires { kind.factors; }) {
-      std::apply([&](const auto&... factor) { (visit(factor), ...); }, kind.factors);
-    } else {
-      visit(kind);
-    }
-  }
-  template <class Visit>
-  static void for_each_factor_pair(const Kind& kind, Kind& d_kind, Visit visit) {
-    if constexpr (requires { kind.factors; }) {
-      [&]<std::size_t... J>(std::index_sequence<J...>) {
-        (visit(std::get<J>(kind.factors), std::get<J>(d_kind.factors)), ...);
-      }
-      (std::make_index_sequence<Kind::count>{});
-    } else {
-      visit(kind, d_kind);
-    }
-  }
-
-  /// decay *= the diagonal of a pure decay; those of updates are not.
-  static void decay_of(const Identity<Scalar>&, Row&) {}
-  static void decay_of(const ValueDecay<Scalar>&, Row&) {}
-  static void decay_of(const ScalarDecay<Scalar>& d, Row& decay) { decay *= d.decay; }
-  static void decay_of(const KeyDecay<Scalar>& d, Row& decay) {
-    decay.array() *= d.decay.transpose().array();
-  }
-  template <class Diagonal>
-  static void decay_of(const RankOneUpdate<Diagonal>&, Row&) {}
-
-  /// row *= decay, which may be one number for all of it.
-  template <class Target>
-  static void scale(const Row& decay, Target&& row) {
-    if (decay.size() == 1) {
-      row *= decay[0];
-    } else if (decay.size() > 1) {
-      row.array() *= decay.array();
-    }
-  }
-
-  template <class Factor>
-  void append(const Factor& factor, Chunk<Scalar>&, Index) {
-    decay_of(factor, before_);
-  }
-  void append(const ValueDecay<Scalar>& factor, Chunk<Scalar>& chunk, Index t) {
-    chunk.value_decay.row(t).array() *= factor.decay.transpose().array();
-  }
-  template <class Diagonal>
-  void append(const RankOneUpdate<Diagonal>& factor, Chunk<Scalar>& chunk, Index) {
-    chunk.u.row(moment_) = factor.u.transpose();
-    chunk.p.row(moment_) = factor.p.transpose();
-    scale(before_, chunk.p.row(moment_));
-    decay_of(factor.diagonal, before_);
-    if (Steps::decays) chunk.decay.row(moment_) = before_;
-    before_.setOnes();
-    ++moment_;
-  }
-
-  static void divide(const Scalar& d_log, const Scalar& decay, Scalar& d_decay) {
-    d_decay = decay == Scalar(0) ? Scalar(0) : d_log / decay;
-  }
-  static void take(const Row&, const Identity<Scalar>&, Identity<Scalar>&) {}
-  static void take(const Row& d_log, const ScalarDecay<Scalar>& d, ScalarDecay<Scalar>& gradient) {
-    divide(d_log.sum(), d.decay, gradient.decay);
-  }
-  static void take(const Row& d_log, const KeyDecay<Scalar>& d, KeyDecay<Scalar>& gradient) {
-    for (Index i = 0; i < d.decay.size(); ++i) divide(d_log[i], d.decay[i], gradient.decay[i]);
-  }
-
-  /// x . dx, for all rows together or each for itself.
-  template <class A, class B>
-  [[nodiscard]] Row dots(const A& x, const B& d_x) const {
-    if (before_.size() == 1) return Row::Constant(1, x.dot(d_x));
-    return x.cwiseProduct(d_x);
-  }
-
-  /// A pure decay: part of its moment's D, and of p if an update follows, else of u.
-  template <class Factor>
-  void pull_back_factor(const Factor& factor, const Chunk<Scalar>& chunk,
-                        const Chunk<Scalar>& gradient, Index t, Factor& d_factor) {
-    if constexpr (StepsOf<Factor>::decays) {
-      const bool is_last = Steps::updates > 0 && moment_ == (t + 1) * moments_;
-      const Index m = is_last ? moment_ - 1 : moment_;
-      Row d_log = gradient.decay.row(m);
-      if (is_last) {
-        d_log += dots(chunk.u.row(m), gradient.u.row(m));
-      } else if (Steps::updates > 0) {
-        d_log += dots(chunk.p.row(m), gradient.p.row(m));
-        decay_of(factor, before_);
-      }
-      take(d_log, factor, d_factor);
-    }
-  }
-  void pull_back_factor(const ValueDecay<Scalar>& factor, const Chunk<Scalar>&,
-                        const Chunk<Scalar>& gradient, Index t, ValueDecay<Scalar>& d_factor) {
-    for (Index j = 0; j < factor.decay.size(); ++j) {
-      divide(gradient.value_decay(t, j), factor.decay[j], d_factor.decay[j]);
-    }
-  }
-  template <class Diagonal>
-  void pull_back_factor(const RankOneUpdate<Diagonal>& factor, const Chunk<Scalar>&,
-                        const Chunk<Scalar>& gradient, Index t, RankOneUpdate<Diagonal>& d_factor) {
-    const Index m = moment_++;
-    if constexpr (StepsOf<Diagonal>::decays) {
-      take(gradient.decay.row(m), factor.diagonal, d_factor.diagonal);
-    }
-    d_factor.u = gradient.u.row(m).transpose();
-    d_factor.p = gradient.p.row(m).transpose();
-    scale(before_, d_factor.p.transpose());
-    if (moment_ == (t + 1) * moments_) scale(after_, d_factor.u.transpose());
-    before_.setOnes();
-  }
-
-  Index moments_, moment_ = 0;
-  Row before_, after_;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_TRANSITION_STEPS_HPP
-
-// ---- loglinear/sequence/detail/layer_source.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_LAYER_SOURCE_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_LAYER_SOURCE_HPP
-
-namespace loglinear::detail {
-
-/// A block of inputs, T x d_model, as the tokens that a layer makes of them.
-template <class Inner, class Scalar, class Weights>
-class LayerSource final : public TokenSource<Scalar> {
- public:
-  using Layer = Preparation<Inner, Scalar, Weights>;
-  using Kind = typename Layer::Kind;
-
-  /// `layer` and the rows of `x` must outlive it.
-  LayerSource(const Layer& layer, const RowsView<Scalar>& x, ReadOrder order,
-              typename Layer::Read workspace)
-      : layer_(layer),
-        x_(x),
-        shape_(shape_of<Kind>(layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
-        steps_(shape_),
-        workspace_(std::move(workspace)) {}
-
-  /// Where reads go, the first of them to row `first`.
-  void read_into(RowMajorMatrix<Scalar>& reads, Index first) {
-    reads_ = &reads;
-    first_read_ = first;
-  }
-  /// Where gradients of the reads come from, and those of everything else go.
-  void differentiate(const RowsView<Scalar>& d_reads, typename Layer::Gradient gradient,
-                     BlockGradient<Scalar>& to) {
-    d_reads_.emplace(d_reads);
-    training_.emplace(std::move(gradient));
-    to_ = &to;
-  }
-
-  [[nodiscard]] SequenceShape shape() const override { return shape_; }
-  [[nodiscard]] Index length() const override { return x_.rows(); }
-
-  typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
-    project(first, chunk.tokens);
-    const Index n = shape_.leaves;
-    for (Index t = 0; t < chunk.tokens; ++t) {
-      prepare(t);
-      const Token<Kind>& token = workspace_.token;
-      chunk.q.row(t) = token.query.transpose();
-      chunk.k.middleRows(t * n, n) = token.keys.transpose();
-      chunk.v.middleRows(t * n, n) = token.values.transpose();
-      chunk.lambda.row(t) = workspace_.lambda.transpose();
-      steps_.write(token.transition, chunk, t);
-    }
-    return chunk.own_views();
-  }
-
-  void take_out(Index first, const Chunk<Scalar>& chunk) override {
-    if (reads_ == nullptr) return;
-    require_finite("a raw read", chunk.out.topRows(chunk.tokens));
-    reads_->middleRows(first_read_ + first, chunk.tokens) = chunk.out.topRows(chunk.tokens);
-  }
-
-  typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
-                                                Chunk<Scalar>& gradient) override {
-    return gradient.own_targets(view_of(d_reads_->middleRows(first, chunk.tokens)));
-  }
-
-  void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
-    const Index n = shape_.leaves, tokens = chunk.tokens;
-    project(first, tokens);
-    resize(d_raw_, tokens, raw_.cols());
-    auto& t = *training_;
-    for (Index i = 0; i < tokens; ++i) {
-      prepare(i);
-      t.d_token.query = gradient.q.row(i).transpose();
-      t.d_token.keys = gradient.k.middleRows(i * n, n).transpose();
-      t.d_token.values = gradient.v.middleRows(i * n, n).transpose();
-      t.d_lambda = gradient.lambda.row(i).transpose();
-      steps_.pull_back(workspace_.token.transition, chunk, gradient, i, t.d_token.transition);
-      layer_.pull_back(workspace_, t);
-      d_raw_.row(i) = t.d_raw.transpose();
-      to_->weights.add_free(t.d_free);
-    }
-    to_->weights.add_outer_rows(x_.middleRows(first, tokens), d_raw_);
-    layer_.parameters().project_rows_back(d_raw_, to_->x.middleRows(first, tokens));
-  }
-
- private:
-  void project(Index first, Index tokens) {
-    resize(raw_, tokens, layer_.layout().end);
-    layer_.parameters().project_rows(x_.middleRows(first, tokens), raw_);
-  }
-  void prepare(Index t) {
-    workspace_.raw = raw_.row(t).transpose();
-    layer_.require_finite_projections(workspace_, 0);
-    layer_.prepare_read(workspace_, workspace_.token.query);
-    require_finite("a level weight", workspace_.lambda);
-    layer_.prepare_leaf(workspace_);
-    require_finite_leaf(workspace_.token.keys, workspace_.token.values);
-  }
-
-  const Layer& layer_;
-  RowsView<Scalar> x_;
-  SequenceShape shape_;
-  TransitionSteps<Kind> steps_;
-  typename Layer::Read workspace_;
-  std::optional<typename Layer::Gradient> training_{};
-  RowMajorMatrix<Scalar> raw_, d_raw_;
-  RowMajorMatrix<Scalar>* reads_ = nullptr;
-  Index first_read_ = 0;
-  std::optional<RowsView<Scalar>> d_reads_{};
-  BlockGradient<Scalar>* to_ = nullptr;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_LAYER_SOURCE_HPP
-
-// ---- loglinear/sequence/block_form.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_BLOCK_FORM_HPP
-#define LOGLINEAR_SEQUENCE_BLOCK_FORM_HPP
+#ifndef LOGLINEAR_LAYER_BLOCK_FORM_HPP
+#define LOGLINEAR_LAYER_BLOCK_FORM_HPP
 
 namespace loglinear {
 
@@ -9620,7 +7951,7 @@ class BlockForm {
     using Kind = typename Layer::TransitionOfLayer;
     static_assert(detail::StepsOf<Kind>::known,
                   "gradients of a block need one of the kinds of transition in "
-                  "loglinear/transition.hpp: build the rule's kind from them");
+                  "loglinear/transitions/transition.hpp: build the rule's kind from them");
     const detail::FlushToZero<Scalar> flush;
     layer().require_order(order);
     const detail::RowMajorMatrix<Scalar> rows = checked(x, before.size());
@@ -9701,12 +8032,1681 @@ class BlockForm {
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_SEQUENCE_BLOCK_FORM_HPP
+#endif  // LOGLINEAR_LAYER_BLOCK_FORM_HPP
 
-// ---- loglinear/attention.hpp
+// ---- loglinear/rules/level_weights.hpp
 
-#ifndef LOGLINEAR_ATTENTION_HPP
-#define LOGLINEAR_ATTENTION_HPP
+#ifndef LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
+#define LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
+
+/// \file
+/// How a token weighs the levels it reads: the policies that turn `W_lambda x` into lambda.
+///
+/// A policy is a small aggregate of hyperparameters. For n weights (M levels, or M + 1 when the
+/// order is `current_apart`) it supplies
+/// * `parameters(n)`: the weight arrays it needs: projections of x arrive in `raw`, free vectors in
+///   `free`;
+/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels, and
+/// throws
+///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
+/// * `weigh(raw, free, lambda)`: forward, n weights;
+/// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward.
+
+namespace loglinear {
+
+/// A mixture: `lambda_l = softplus(r_l / tau) / sum_j softplus(r_j / tau)`,
+/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not; where
+/// every softplus underflows it is computed shifted, as the softmax it then is. Weights: `w_lambda`
+/// (n x d_model).
+struct NormalizedMixture {
+  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
+  double tau = 1;                       ///< temperature, finite and > 0
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
+    return {projection("w_lambda", n)};
+  }
+
+  /// \throws std::invalid_argument unless lambda_init is finite, tau at least the smallest normal
+  /// number and tau and 1 / tau finite, as numbers of the layer's scalar
+  template <class Scalar>
+  void resolve(int max_levels) {
+    if (!lambda_init) lambda_init = 1.0 / max_levels;
+    if (!detail::is_finite(Scalar(*lambda_init))) {
+      detail::fail("lambda_init", *lambda_init, "finite in the layer's scalar");
+    }
+    const auto temperature = static_cast<Scalar>(tau);
+    const Scalar smallest = (std::numeric_limits<Scalar>::min)();  // what is below counts as zero
+    if (!(temperature > Scalar(0)) || temperature < smallest || !detail::is_finite(temperature) ||
+        !detail::is_finite(Scalar(1) / temperature)) {
+      detail::fail(
+          "tau", tau,
+          "finite and positive, no denormal number in the layer's scalar, and 1 / tau finite");
+    }
+  }
+
+  void weigh(const auto& raw, const auto&, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    shifted_logits(raw, lambda);
+    auto values = lambda.array();
+    if (all_underflow(lambda)) {
+      values = (values - values.maxCoeff()).exp();
+    } else {
+      detail::softplus(values, values);
+    }
+    Scalar sum = values.sum();
+    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
+      values /= values.maxCoeff();
+      sum = values.sum();
+    }
+    values /= sum;
+  }
+
+  /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
+  void pullback(const auto& raw, const auto&, const auto& lambda, const auto& d_lambda, auto& d_raw,
+                auto&) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    const Scalar mean = lambda.dot(d_lambda);
+    shifted_logits(raw, d_raw);
+    auto slope = d_raw.array();  // d softplus(z)/dz over the sum of all softplus
+    if (all_underflow(d_raw)) {
+      slope = lambda.array();
+    } else {
+      Eigen::Index largest;
+      lambda.maxCoeff(&largest);
+      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
+      slope = detail::sigmoids(slope) / sum;
+    }
+    d_raw.array() *= (d_lambda.array() - mean) / Scalar(tau);
+  }
+
+ private:
+  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
+  [[nodiscard]] static bool all_underflow(const auto& z) {
+    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
+    const Scalar low(-detail::softplus_linear_from);
+    return z[0] < low && z.maxCoeff() < low;
+  }
+  void shifted_logits(const auto& raw, auto& z) const {
+    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
+    z = (raw.array() + Scalar(*lambda_init)).matrix() * (Scalar(1) / Scalar(tau));
+  }
+};
+
+/// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, with the `NormalizedMixture` over
+/// all levels and the 2^l tokens that level l holds. A sum of ever more leaves ends where tanh is
+/// flat, and training there stands still; a mean does not grow. So this is the choice for endless
+/// streams of rules without forgetting, `KeyOnly<...>`; docs/state.md has the figures. Past the
+/// last level the sum grows there after all, unless that forgets or halves (`LastLevel`). Weights:
+/// `w_lambda` (n x d_model).
+struct MeanMixture {
+  NormalizedMixture mixture{};  ///< its hyperparameters
+  int max_levels = 0;           ///< set by the layer
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
+    return mixture.parameters(n);
+  }
+
+  /// \throws std::invalid_argument as `NormalizedMixture`
+  template <class Scalar>
+  void resolve(int levels) {
+    max_levels = levels;
+    mixture.resolve<Scalar>(levels);
+  }
+
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    mixture.weigh(raw, free, lambda);
+    for (Eigen::Index i = 0; i < lambda.size(); ++i) lambda[i] /= tokens<Scalar>(i, lambda.size());
+  }
+
+  void pullback(const auto& raw, const auto& free, const auto& lambda, const auto& d_lambda,
+                auto& d_raw, auto& d_free) const {
+    using Scalar = typename std::decay_t<decltype(d_lambda)>::Scalar;
+    using Weights =  // on the stack
+        Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit + 1, 1>;
+    Weights mixed(lambda), d_mixed(d_lambda);
+    for (Eigen::Index i = 0; i < lambda.size(); ++i) {
+      mixed[i] *= tokens<Scalar>(i, lambda.size());
+      d_mixed[i] /= tokens<Scalar>(i, lambda.size());
+    }
+    mixture.pullback(raw, free, mixed, d_mixed, d_raw, d_free);
+  }
+
+ private:
+  /// Tokens of the bucket under weight i of n: 2^level, and in the order `current_apart` the first
+  /// is the token's own leaf. Dividing by a power of two rounds nothing.
+  template <class Scalar>
+  [[nodiscard]] Scalar tokens(Eigen::Index i, Eigen::Index n) const {
+    const auto level = static_cast<int>(n > max_levels ? (std::max)(i - 1, Eigen::Index{0}) : i);
+    return static_cast<Scalar>(static_cast<double>(std::uint64_t{1} << level));
+  }
+};
+
+/// The paper's weights, not normalised: `lambda = softplus(L * (W_lambda x))`, L a free vector that
+/// starts at ones (arXiv:2506.04761, section 3.4). Weights: `w_lambda` (n x d_model) and
+/// `level_scale` (n).
+struct SoftplusWeights {
+  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index n) const {
+    return {projection("w_lambda", n), free_vector("level_scale", n, 1.0)};
+  }
+
+  template <class Scalar>
+  void resolve(int) {}
+
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    lambda = free.cwiseProduct(raw);
+    auto values = lambda.array();
+    detail::softplus(values, values);
+  }
+
+  void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
+                auto& d_free) const {
+    d_free = d_lambda.array() * detail::sigmoids(free.array() * raw.array());  // softplus' = sg
+    d_raw = d_free.cwiseProduct(free);
+    d_free.array() *= raw.array();
+  }
+};
+
+/// Every level counts the same, `lambda = 1`: with it a hierarchy reads what a single state of the
+/// same rule would. No weights.
+struct UnitWeights {
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index) const { return {}; }
+
+  template <class Scalar>
+  void resolve(int) {}
+  void weigh(const auto&, const auto&, auto& lambda) const { lambda.setOnes(); }
+  void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
+};
+
+/// What `LogLinearAttention` demands of its level weights.
+template <class Policy, class Scalar>
+concept LevelWeights = std::copyable<Policy> &&
+    requires(Policy& policy, const Policy& fixed, const detail::ConstVectorView<Scalar>& in,
+             detail::Vector<Scalar>& lambda, detail::VectorView<Scalar>& out) {
+  policy.template resolve<Scalar>(1);
+  { *fixed.parameters(Eigen::Index{}).begin() } -> std::convertible_to<Parameter>;
+  fixed.weigh(in, in, lambda);
+  fixed.pullback(in, in, lambda, lambda, out, out);
+};
+
+static_assert(LevelWeights<NormalizedMixture, double>);
+static_assert(LevelWeights<MeanMixture, double>);
+static_assert(LevelWeights<SoftplusWeights, double>);
+static_assert(LevelWeights<UnitWeights, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
+
+// ---- loglinear/stream/detail/reading.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_READING_HPP
+#define LOGLINEAR_STREAM_DETAIL_READING_HPP
+
+// Reads of a hierarchy in every order, and their pullback. A read never needs the token to be
+// written first: what the older states become is read through the token's transition,
+//
+//     (L S diag(r))^T q = diag(r) S^T (L^T q),
+//
+// under the level weight of where the carry will take them, and the token's own leaf is added.
+
+namespace loglinear::detail {
+
+/// Where a token's query belongs: what stands is read with it as it is.
+template <class Kind>
+[[nodiscard]] Vector<typename Kind::Scalar>& query_for(Workspace<Kind>& w, ReadOrder order) {
+  return order == ReadOrder::before_push ? w.old_query : w.token.query;
+}
+
+/// The weight index under which the next token sees a level.
+template <class State>
+struct SeenLevels {
+  const State& state;
+  ReadOrder order;
+
+  int operator()(int level) const {
+    return seen_level(order, level, state.size(), state.max_levels());
+  }
+  /// What the token's carry leaves of what the level holds.
+  double kept(int level) const requires(State::overflow != LastLevel::fold) {
+    const int last = state.max_levels() - 1;
+    const bool gives_way = order == ReadOrder::after_push && level == last &&
+                           landed_level(state.size(), state.max_levels()) == last;
+    return kept_fraction(State::overflow, gives_way ? 1 : 0);
+  }
+};
+
+/// Level weights are looked at when they have been read with: the read does not wait.
+template <class Kind>
+void require_finite_read(const Workspace<Kind>& w) {
+  if (all_finite(w.lambda) && all_finite(w.read)) return;
+  require_finite("a level weight", w.lambda);
+  require_finite("the raw read", w.read);
+}
+
+/// The state as it stands with the query w.old_query, level l under weight l + shift; `next` is the
+/// token to be written then.
+template <class State, class Kind>
+void read_standing(const State& state, Workspace<Kind>& w, int shift,
+                   const Token<Kind>* next = nullptr) {
+  state.read(
+      w, [shift](int l) { return l + shift; }, next);
+  w.read.swap(w.old_read);
+  require_finite_read(w);
+}
+
+/// What the token reads in the given order, before it is written; its query is in `query_for(w,
+/// order)`.
+template <class State, class Kind>
+void read_token(const State& state, Workspace<Kind>& w, ReadOrder order) {
+  const Token<Kind>& token = w.token;
+  if (order == ReadOrder::before_push) return read_standing(state, w, 0, &token);
+  w.old_query = token.query;
+  token.transition.left_transposed(w.old_query);
+  state.read(w, SeenLevels<State>{state, order}, &token);
+  w.read = w.old_read;
+  token.transition.right(w.read.transpose());
+  const auto& weight = w.lambda[seen_leaf_level(order, state.size(), state.max_levels())];
+  for (Index j = 0; j < token.keys.cols(); ++j) {
+    w.read += (weight * token.keys.col(j).dot(token.query)) * token.values.col(j);
+  }
+  require_finite_read(w);
+}
+
+/// From t.d_read to t.d_token and t.d_lambda, for what `read_token` read; the states are constants.
+template <class State, class Kind>
+void pull_back_token(const State& state, const Workspace<Kind>& w, TrainingWorkspace<Kind>& t,
+                     ReadOrder order) {
+  using Scalar = typename Kind::Scalar;
+  const Token<Kind>& token = w.token;
+  t.d_lambda.setZero();
+
+  // The older states: with d = diag(r) d_read, p = sum_l lambda_l S_l d is all that is needed, the
+  // derivative with respect to L^T q.
+  t.d_old_read = t.d_read;
+  token.transition.right(t.d_old_read.transpose());
+  state.pull_back(w, t, SeenLevels<State>{state, order});
+  token.transition.pullback(token.query, t.d_old_query, w.old_read, t.d_read, t.d_token.transition);
+  t.d_token.query = t.d_old_query;
+  token.transition.left(t.d_token.query);
+
+  // The leaf: lambda_c (k . q) v.
+  const int own = seen_leaf_level(order, state.size(), state.max_levels());
+  const Scalar& weight = w.lambda[own];
+  for (Index j = 0; j < token.keys.cols(); ++j) {
+    const Scalar key_query = token.keys.col(j).dot(token.query);
+    const Scalar value_d = token.values.col(j).dot(t.d_read);
+    t.d_lambda[own] += key_query * value_d;
+    t.d_token.query += (weight * value_d) * token.keys.col(j);
+    t.d_token.keys.col(j) = (weight * value_d) * token.query;
+    t.d_token.values.col(j) = (weight * key_query) * t.d_read;
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_READING_HPP
+
+// ---- loglinear/stream/detail/low_rank_product.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LOW_RANK_PRODUCT_HPP
+#define LOGLINEAR_STREAM_DETAIL_LOW_RANK_PRODUCT_HPP
+
+// The product of some transitions that are diagonal or diagonal minus rank one, as a diagonal minus
+// a matrix whose rank is the number of the latter:
+//
+//     (D - u p^T) (E - sum_j u_j z_j^T) = D E - sum_j (D u_j) z_j^T - u z^T,
+//     z = E p - sum_j z_j (u_j . p)
+//
+// with products of decays only, so that decays near 0 are harmless. A token costs what the columns
+// so far cost to read, not what a dense product does.
+
+namespace loglinear::detail {
+
+template <class Kind>
+class LowRankProduct {
+ public:
+  using Scalar = typename Kind::Scalar;
+  static constexpr Index updates = StepsOf<Kind>::updates;
+
+  /// \param tokens  the most transitions before a reset
+  LowRankProduct(Index key_rows, Index tokens)
+      : diagonal_(Vector<Scalar>::Ones(key_rows)),
+        u_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
+        u_factors_(Vector<Scalar>::Ones(tokens * updates)),
+        z_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
+        scores_(Vector<Scalar>::Zero(tokens * updates)) {}
+
+  /// Numbers that `pull` needs for its sums.
+  [[nodiscard]] Index score_columns() const { return scores_.size(); }
+
+  void reset() {
+    diagonal_.setOnes();
+    count_ = 0;
+  }
+
+  /// As `other`, which must have been made for as many rows and tokens; copies only what counts.
+  void copy(const LowRankProduct& other) {
+    diagonal_ = other.diagonal_;
+    count_ = other.count_;
+    u_.topRows(count_) = other.u_.topRows(count_);
+    u_factors_.head(count_) = other.u_factors_.head(count_);
+    z_.topRows(count_) = other.z_.topRows(count_);
+  }
+  [[nodiscard]] bool has_shape_of(const LowRankProduct& other) const {
+    return u_.rows() == other.u_.rows() && u_.cols() == other.u_.cols();
+  }
+
+  /// Whether nothing has followed since the last reset, updates of rank one that is.
+  [[nodiscard]] bool is_identity() const { return count_ == 0; }
+
+  void follow(const Identity<Scalar>&) {}
+  void follow(const ScalarDecay<Scalar>& later) {
+    diagonal_ *= later.decay;
+    u_factors_.head(count_) *= later.decay;
+  }
+  void follow(const KeyDecay<Scalar>& later) {
+    later.left(diagonal_);
+    later.left(u_.topRows(count_).transpose());
+  }
+  template <class Diagonal>
+  void follow(const RankOneUpdate<Diagonal>& later) {
+    pull(later.p.data(), z_.row(count_), scores_);
+    append(later);
+  }
+  /// The same where `pull` has been called with p already.
+  template <class Diagonal>
+  void follow(const RankOneUpdate<Diagonal>& later, const Vector<Scalar>& pulled_p) {
+    z_.row(count_) = pulled_p.transpose();
+    append(later);
+  }
+  template <class... Factors>
+  void follow(const TransitionProduct<Factors...>& later) {
+    std::apply([&](const auto&... factor) { (follow(factor), ...); }, later.factors);
+  }
+
+  /// pulled = P^T q, in contiguous memory.
+  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>& scores) const {
+    row_dots(u_.data(), count_, u_.cols(), q, scores.data());
+    scores.head(count_).array() *= -u_factors_.head(count_).array();
+    Eigen::Map<Vector<Scalar>> to(pulled.data(), diagonal_.size());
+    to = diagonal_.cwiseProduct(Eigen::Map<const Vector<Scalar>>(q, to.size()));
+    weighted_rows<true>(z_.data(), count_, to.size(), to.size(), scores.data(), to.data());
+  }
+
+  /// The same for q and p at once.
+  void pull(const Scalar* q, const Scalar* p, auto&& pulled_q, auto&& pulled_p,
+            Vector<Scalar>& scores, Vector<Scalar>& scores_of_p) const {
+    row_dots(u_.data(), count_, u_.cols(), q, p, scores.data(), scores_of_p.data());
+    scores.head(count_).array() *= -u_factors_.head(count_).array();
+    scores_of_p.head(count_).array() *= -u_factors_.head(count_).array();
+    const Index rows = diagonal_.size();
+    using View = Eigen::Map<const Vector<Scalar>>;
+    pulled_q = diagonal_.cwiseProduct(View(q, rows));
+    pulled_p = diagonal_.cwiseProduct(View(p, rows));
+    weighted_rows_pair<true>(z_.data(), count_, rows, rows, scores.data(), scores_of_p.data(),
+                             pulled_q.data(), pulled_p.data());
+  }
+
+  /// s <- P s
+  void push(auto&& s, Vector<Scalar>& scratch) const {
+    scratch = diagonal_.cwiseProduct(s);
+    for (Index j = 0; j < count_; ++j) {
+      scratch -= (u_factors_[j] * z_.row(j).dot(s)) * u_.row(j).transpose();
+    }
+    s = scratch;
+  }
+
+  void clear_negligible() {
+    detail::clear_negligible(diagonal_.data(), diagonal_.size());
+    detail::clear_negligible(u_factors_.data(), count_);
+    detail::clear_negligible(u_.data(), count_ * u_.cols());
+    detail::clear_negligible(z_.data(), count_ * z_.cols());
+  }
+
+  /// By how much coefficients about grow, and norms at most.
+  [[nodiscard]] double growth() const {
+    return (std::max)(1.0, max_abs(diagonal_)) +
+           static_cast<double>(count_) * max_abs(u_.topRows(count_)) * max_abs(z_.topRows(count_));
+  }
+  [[nodiscard]] double norm_bound() const {
+    return static_cast<double>(diagonal_.size()) * growth();
+  }
+
+  /// Whether `apply` can be called: it has its sums on the stack, one for each update.
+  [[nodiscard]] bool can_apply() const { return count_ <= most_on_stack; }
+  /// m <- P m, row-major in memory, some columns at a time.
+  template <class Stored>
+  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>&) const {
+    std::array<Scalar, most_on_stack> found, one_row;
+    const Index most = most_on_stack / (std::max)(count_, Index{1});
+    for (Index first = 0; first < columns; first += most) {
+      const Index piece = (std::min)(most, columns - first);
+      Eigen::Map<RowMajorMatrix<Scalar>> sums(found.data(), count_, piece);
+      Eigen::Map<Vector<Scalar>> row(one_row.data(), piece);
+      sums.setZero();
+      for (Index i = 0; i < rows; ++i) {
+        convert(m + first + i * columns, piece, row.data());
+        for (Index j = 0; j < count_; ++j) sums.row(j) += z_(j, i) * row.transpose();
+      }
+      for (Index j = 0; j < count_; ++j) sums.row(j) *= u_factors_[j];
+      for (Index i = 0; i < rows; ++i) {
+        convert(m + first + i * columns, piece, row.data());
+        row *= diagonal_[i];
+        for (Index j = 0; j < count_; ++j) row -= u_(j, i) * sums.row(j).transpose();
+        convert(row.data(), piece, m + first + i * columns);
+      }
+    }
+  }
+
+  /// m = P, row-major. Uses the product up: a reset must follow.
+  void write_to(RowMajorMatrix<Scalar>& m) {
+    for (Index j = 0; j < count_; ++j) z_.row(j) *= -u_factors_[j];
+    product<Into::replace>(u_.topRows(count_).transpose(), z_.topRows(count_), m);
+    m.diagonal() += diagonal_;
+  }
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    std::int64_t updates_so_far = self.count_;
+    part("updates", updates_so_far);
+    require_between("updates", updates_so_far, std::int64_t{0}, std::int64_t{self.z_.rows()});
+    if constexpr (is_written<Self>)
+      self.count_ = static_cast<decltype(self.count_)>(updates_so_far);
+    part("diagonal", self.diagonal_);
+    part("u", self.u_.topRows(self.count_));
+    part("u_factors", self.u_factors_.head(self.count_));
+    part("z", self.z_.topRows(self.count_));
+  }
+
+  /// The same product, in this scalar.
+  template <class OtherKind>
+  void assign(const LowRankProduct<OtherKind>& other) {
+    diagonal_ = other.diagonal_.template cast<Scalar>();
+    u_ = other.u_.template cast<Scalar>();
+    u_factors_ = other.u_factors_.template cast<Scalar>();
+    z_ = other.z_.template cast<Scalar>();
+    count_ = other.count_;
+  }
+
+ private:
+  template <class>
+  friend class LowRankProduct;
+  static constexpr Index most_on_stack = 4096;
+
+  template <class Diagonal>
+  void append(const RankOneUpdate<Diagonal>& later) {
+    follow(later.diagonal);
+    u_.row(count_) = later.u.transpose();
+    u_factors_[count_] = Scalar(1);
+    ++count_;
+  }
+
+  Vector<Scalar> diagonal_;   // E
+  RowMajorMatrix<Scalar> u_;  // u_j, a row each, but for a factor
+  Vector<Scalar> u_factors_;  // what decays of the whole state have made of it
+  RowMajorMatrix<Scalar> z_;  // z_j, a row each
+  Vector<Scalar> scores_;
+  Index count_ = 0;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LOW_RANK_PRODUCT_HPP
+
+// ---- loglinear/stream/detail/pending.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_PENDING_HPP
+#define LOGLINEAR_STREAM_DETAIL_PENDING_HPP
+
+// What levels have yet to undergo: the product of the transitions of several tokens, kept apart so
+// that the levels need not be rewritten at every token. A read takes its query back through the
+// product instead, (P S diag(r))^T q = diag(r) S^T (P^T q).
+//
+// Products of diagonal kinds are of the same kind; those of all others are dense.
+
+namespace loglinear::detail {
+
+/// Whether products of the kind are of the kind.
+template <class Kind>
+concept ClosedKind = requires(Kind& product, const Kind& later) {
+  product.follow(later);
+  product.reset();
+};
+
+/// Whether the kind multiplies everything by one number, `factor()`.
+template <class Kind>
+concept OneFactor = requires(const Kind& kind) {
+  kind.factor();
+};
+
+/// Whether r can differ from 1; assumed of kinds that do not say.
+template <class Kind>
+inline constexpr bool scales_values = [] {
+  if constexpr (requires { Kind::scales_values; }) {
+    return Kind::scales_values;
+  } else {
+    return true;
+  }
+}();
+
+/// The product of diagonal transitions of one kind.
+template <class Kind>
+class DiagonalProduct {
+ public:
+  using Scalar = typename Kind::Scalar;
+  static constexpr bool is_diagonal = true;
+
+  DiagonalProduct(Index key_rows, Index d_v) : product_(key_rows, d_v) {}
+
+  /// Scalars that `apply` and `follow` need apart.
+  [[nodiscard]] static Index scratch_size(Index) { return 0; }
+
+  [[nodiscard]] bool fits(Index key_rows, Index d_v) const { return product_.fits(key_rows, d_v); }
+  /// P = I
+  void reset() { product_.reset(); }
+  /// P <- L P, and the same for r
+  void follow(const Kind& later) { product_.follow(later); }
+  void follow(const DiagonalProduct& later, Vector<Scalar>&) { product_.follow(later.product_); }
+  /// P = another product, which becomes I.
+  void take(DiagonalProduct& other) {
+    product_ = other.product_;
+    other.reset();
+  }
+  void clear_negligible() {}
+
+  /// pulled = P^T q
+  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>&) const {
+    pulled = Eigen::Map<const Vector<Scalar>>(q, pulled.size());
+    product_.left_transposed(pulled);
+  }
+  /// s <- P s
+  void push(auto&& s, Vector<Scalar>&) const { product_.left(s); }
+  /// z <- z diag(r), a row
+  void right(auto&& z) const { product_.right(z); }
+  [[nodiscard]] Scalar factor() const requires OneFactor<Kind> { return product_.factor(); }
+  /// By how much a norm can grow, an upper bound; and by how much coefficients about do, 1 or more.
+  [[nodiscard]] double norm_bound() const { return product_.norm_bound(); }
+  [[nodiscard]] double growth() const { return (std::max)(1.0, norm_bound()); }
+
+  /// m <- P m diag(r), row-major in memory.
+  template <class Stored>
+  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>&) const {
+    if constexpr (OneFactor<Kind>) {
+      if (is_exactly(product_.factor(), Scalar(1))) return;
+    }
+    scale(
+        m, rows, columns, columns, [&](Index i) { return product_.row_factor(i); },
+        product_.column_factors());
+    detail::clear_negligible(m, rows * columns);
+  }
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    if constexpr (requires { self.product_.decay; }) {
+      part("decay", self.product_.decay);
+    } else {
+      static_assert(std::is_same_v<Kind, Identity<Scalar>>,
+                    "checkpoints know the products of the kinds of transition in transition.hpp: "
+                    "leave `follow` out of your own kind, and a dense product is kept instead");
+    }
+  }
+
+  /// The same product, in this scalar.
+  template <class OtherKind>
+  void assign(const DiagonalProduct<OtherKind>& other) {
+    if constexpr (requires { product_.decay.size(); }) {
+      product_.decay = other.product_.decay.template cast<Scalar>();
+    } else if constexpr (requires { product_.decay; }) {
+      product_.decay = static_cast<Scalar>(other.product_.decay);
+    }
+  }
+
+ private:
+  template <class>
+  friend class DiagonalProduct;
+
+  Kind product_;
+};
+
+/// The product of any transitions.
+template <class Kind>
+class DenseProduct {
+ public:
+  using Scalar = typename Kind::Scalar;
+  static constexpr bool is_diagonal = false;
+
+  DenseProduct(Index key_rows, Index d_v)
+      : left_(RowMajorMatrix<Scalar>::Identity(key_rows, key_rows)),
+        right_(Vector<Scalar>::Ones(d_v)) {}
+
+  /// For columns that are too long for the stack.
+  [[nodiscard]] static Index scratch_size(Index key_rows) {
+    return key_rows > most_on_stack ? 2 * columns_at_once * key_rows : 0;
+  }
+  [[nodiscard]] bool fits(Index key_rows, Index d_v) const {
+    return left_.rows() == key_rows && right_.size() == d_v;
+  }
+  void reset() {
+    left_.setIdentity();
+    right_.setOnes();
+  }
+  void follow(const Kind& later) {
+    later.left(left_);
+    if constexpr (scales_values<Kind>) later.right(right_.transpose());
+  }
+  void follow(const DenseProduct& later, Vector<Scalar>& scratch) {
+    later.apply(left_.data(), left_.rows(), left_.cols(), nullptr, scratch);
+    if constexpr (scales_values<Kind>) right_.array() *= later.right_.array();
+  }
+  void take(DenseProduct& other) {
+    std::swap(left_, other.left_);
+    std::swap(right_, other.right_);
+    other.reset();
+  }
+  void take(LowRankProduct<Kind>& other) {
+    other.write_to(left_);
+    other.reset();
+  }
+  void clear_negligible() {
+    detail::clear_negligible(left_.data(), left_.size());
+    detail::clear_negligible(right_.data(), right_.size());
+  }
+
+  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>&) const {
+    weighted_rows(left_.data(), left_.rows(), left_.cols(), left_.cols(), q, pulled.data());
+  }
+  void push(auto&& s, Vector<Scalar>& scratch) const {
+    row_dots(left_.data(), left_.rows(), left_.cols(), s.data(), scratch.data());
+    s = scratch;
+  }
+  void right(auto&& z) const { z.array() *= right_.transpose().array(); }
+  [[nodiscard]] double norm_bound() const {
+    return static_cast<double>(left_.rows()) * max_abs(left_) * max_abs(right_);
+  }
+  [[nodiscard]] double growth() const {
+    return (std::max)(1.0, max_abs(left_)) * (std::max)(1.0, max_abs(right_));
+  }
+
+  template <class Stored>
+  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>& scratch) const {
+    apply(m, rows, columns, scales_values<Kind> ? right_.data() : nullptr, scratch);
+  }
+
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("left", self.left_);
+    if constexpr (scales_values<Kind>) part("right", self.right_);
+  }
+
+  template <class OtherKind>
+  void assign(const DenseProduct<OtherKind>& other) {
+    left_ = other.left_.template cast<Scalar>();
+    right_ = other.right_.template cast<Scalar>();
+  }
+
+ private:
+  template <class>
+  friend class DenseProduct;
+
+  static constexpr Index most_on_stack = 32 * 1024 / sizeof(Scalar);
+  static constexpr Index columns_at_once = 64;
+
+  /// By pieces of some columns, which are copied to the stack or else to `scratch`.
+  template <class Stored>
+  void apply(Stored* m, Index rows, Index columns, const Scalar* of_column,
+             Vector<Scalar>& scratch) const {
+    const auto by_pieces = [&](Index width, Scalar* before, Scalar* after) {
+      for (Index first = 0; first < columns; first += width) {
+        apply_to_piece(m + first, rows, (std::min)(width, columns - first), columns,
+                       of_column == nullptr ? nullptr : of_column + first, before, after);
+      }
+    };
+    if (rows > most_on_stack) {
+      by_pieces(columns_at_once, scratch.data(), scratch.data() + columns_at_once * rows);
+      return;
+    }
+    std::array<Scalar, array_size(most_on_stack)> before;
+    std::array<Scalar, is_narrow<Stored> ? array_size(most_on_stack) : 1> after;
+    const Index whole = most_on_stack / rows;
+    by_pieces(whole > columns_at_once ? whole / columns_at_once * columns_at_once : whole,
+              before.data(), after.data());
+  }
+  template <class Stored>
+  void apply_to_piece(Stored* m, Index rows, Index columns, Index stride, const Scalar* of_column,
+                      Scalar* before, Scalar* after) const {
+    using Piece = Eigen::Map<RowMajorMatrix<Scalar>, 0, Eigen::OuterStride<>>;
+    Piece old(before, rows, columns, Eigen::OuterStride<>(columns));
+    for (Index i = 0; i < rows; ++i) convert(m + i * stride, columns, &old(i, 0));
+    if constexpr (is_narrow<Stored>) {
+      Piece changed(after, rows, columns, Eigen::OuterStride<>(columns));
+      write_product(old, changed, of_column);
+      for (Index i = 0; i < rows; ++i) convert(&changed(i, 0), columns, m + i * stride);
+    } else {
+      Piece target(m, rows, columns, Eigen::OuterStride<>(stride));
+      write_product(old, target, of_column);
+    }
+  }
+  template <class Changed>
+  void write_product(const auto& old, Changed& changed, const Scalar* of_column) const {
+    product<Into::replace>(left_, old, changed);
+    if (of_column != nullptr) {
+      scale(
+          changed.data(), changed.rows(), changed.cols(), changed.outerStride(),
+          [](Index) { return Scalar(1); }, of_column);
+    }
+    for (Index i = 0; i < changed.rows(); ++i) {
+      detail::clear_negligible(&changed(i, 0), changed.cols());
+    }
+  }
+
+  RowMajorMatrix<Scalar> left_;
+  Vector<Scalar> right_;
+};
+
+/// The product of any number of transitions.
+template <class Kind>
+using PendingProduct =
+    std::conditional_t<ClosedKind<Kind>, DiagonalProduct<Kind>, DenseProduct<Kind>>;
+
+/// The product of so few transitions that it need not be dense.
+template <class Kind>
+using RecentProduct = std::conditional_t<!ClosedKind<Kind> && is_low_rank<Kind>(),
+                                         LowRankProduct<Kind>, PendingProduct<Kind>>;
+
+template <class Kind>
+[[nodiscard]] RecentProduct<Kind> make_recent(Index key_rows, Index d_v,
+                                              [[maybe_unused]] Index tokens) {
+  if constexpr (std::is_same_v<RecentProduct<Kind>, LowRankProduct<Kind>>) {
+    return {key_rows, tokens};
+  } else {
+    return {key_rows, d_v};
+  }
+}
+
+/// to = from; does not allocate where `to` has the same shape.
+template <class Product>
+void copy_product(const Product& from, Product& to) {
+  if constexpr (requires { to.copy(from); }) {
+    if (to.has_shape_of(from)) return to.copy(from);
+  }
+  to = from;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_PENDING_HPP
+
+// ---- loglinear/stream/detail/level_reads.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
+
+// Reads of the levels of a StreamState, and their pullback: all levels in one pass, each under the
+// query that what is pending for its tier makes of the token's.
+
+namespace loglinear::detail {
+
+/// Whether a write takes products of the state with p: a read then forms them on the way.
+template <class Kind>
+inline constexpr bool looks_up = is_rank_one_update<Kind>;
+
+/// A friend of StreamState.
+template <class Kind, class Stored>
+struct LevelReads {
+  using Scalar = typename Kind::Scalar;
+  static constexpr bool is_diagonal = PendingProduct<Kind>::is_diagonal;
+
+  /// w.old_read from the levels alone: the query goes down through the tiers, the newest first.
+  template <class Stream, class WeightOf>
+  static void read(const Stream& stream, Workspace<Kind>& w, WeightOf weight_of,
+                   [[maybe_unused]] const Token<Kind>* next) {
+    const Index rows = stream.key_rows(), columns = stream.d_v();
+    std::array<WeightedRows<Stored, Scalar>, max_level_limit> terms;
+    std::size_t count = 0;
+    int tier = -1;
+    Scalar factor(1);
+    if constexpr (scales_values<Kind>) w.old_read.setZero();
+    for (int l : stream.levels_.active_levels()) {
+      while (tier < stream.tier_of(l)) {
+        ++tier;
+        stream.with_tier(tier, [&](const auto& product) {
+          if constexpr (OneFactor<Kind>) {
+            factor *= product.factor();
+          } else {
+            pull(product, w, tier, next);
+          }
+          if constexpr (scales_values<Kind>) {
+            auto scales = w.tier_scales.col(tier);
+            if (tier == 0) scales.setOnes();
+            if (tier > 0) scales = w.tier_scales.col(tier - 1);
+            product.right(scales.transpose());
+          }
+        });
+      }
+      terms[count] = {stream.levels_.data(l),
+                      rows,
+                      {query_of(w, tier)},
+                      w.lambda[weight_of(l)] * kept(weight_of, l, factor)};
+      if constexpr (scales_values<Kind>) {
+        weighted_rows(&terms[count], 1, columns, columns, w.level_read.data());
+        if (tier >= 0) w.level_read.array() *= w.tier_scales.col(tier).array();
+        w.old_read += w.level_read;
+      }
+      ++count;
+    }
+    if constexpr (looks_up<Kind>) {
+      if (next != nullptr && tier < 0 && stream.buffer_level_ > 0) {
+        stream.recent_.pull(next->transition.p.data(), w.pulled_p, w.scores);
+      }
+    }
+    if constexpr (!scales_values<Kind>) {
+      weighted_rows<false, 8>(terms.data(), static_cast<int>(count), columns, columns,
+                              w.old_read.data());
+    }
+  }
+
+  /// t.d_old_query and t.d_lambda from the levels alone: sums of S_l d come up through the tiers,
+  /// the oldest first, or where products are diagonal all at once, their rows weighted.
+  template <class Stream, class WeightOf>
+  static void pull_back(const Stream& stream, const Workspace<Kind>& w, TrainingWorkspace<Kind>& t,
+                        WeightOf weight_of) {
+    std::array<DottedRows<Stored, Scalar>, max_level_limit> terms;
+    std::array<LevelTerm, max_level_limit> of_level;
+    std::size_t count = 0;
+    int tier = -1;
+    Scalar factor(1);
+    constexpr bool weighs_rows = is_diagonal && !OneFactor<Kind>;
+    if constexpr (weighs_rows) t.row_weights.setOnes();
+    for (int l : stream.levels_.active_levels()) {
+      while (tier < stream.tier_of(l)) {
+        stream.with_tier(++tier, [&]([[maybe_unused]] const auto& product) {
+          if constexpr (OneFactor<Kind>) factor *= product.factor();
+          if constexpr (weighs_rows) product.push(t.row_weights, t.pushed);
+        });
+      }
+      const int seen = weight_of(l);
+      auto weights = t.level_weights.col(l);
+      const Scalar left = kept(weight_of, l, factor);
+      weights.setConstant(w.lambda[seen] * left);
+      if constexpr (weighs_rows) weights.array() *= t.row_weights.array();
+      const Scalar* vector = t.d_old_read.data();
+      if constexpr (scales_values<Kind>) {
+        if (tier >= 0) {
+          auto scaled = t.level_cotangents.col(l);
+          scaled = w.tier_scales.col(tier).cwiseProduct(t.d_old_read);
+          vector = scaled.data();
+        }
+      }
+      terms[count] = {stream.levels_.data(l), vector, weights.data(), query_of(w, tier), Scalar(0)};
+      of_level[count++] = {tier, seen, left};
+    }
+    const auto add_dotted = [&](std::size_t first, std::size_t end) {
+      dotted_rows(terms.data() + first, static_cast<int>(end - first), stream.key_rows(),
+                  stream.d_v(), stream.d_v(), t.d_old_query.data());
+    };
+    t.d_old_query.setZero();
+    std::size_t last = count;
+    for (; tier >= 0 && !is_diagonal; --tier) {
+      std::size_t first = last;
+      while (first > 0 && of_level[first - 1].tier == tier) --first;
+      add_dotted(first, last);
+      stream.with_tier(tier, [&](const auto& product) { product.push(t.d_old_query, t.pushed); });
+      last = first;
+    }
+    add_dotted(0, last);
+    for (std::size_t i = 0; i < count; ++i) {
+      t.d_lambda[of_level[i].seen] += of_level[i].factor * terms[i].found;
+    }
+  }
+
+ private:
+  struct LevelTerm {
+    int tier, seen;
+    Scalar factor;
+  };
+
+  /// The factor of a level's share of a read, where the last level may have to give way before it.
+  template <class WeightOf>
+  static Scalar kept(const WeightOf& weight_of, int level, const Scalar& factor) {
+    if constexpr (requires { weight_of.kept(level); }) {
+      return static_cast<Scalar>(weight_of.kept(level)) * factor;
+    } else {
+      return factor;
+    }
+  }
+
+  /// The query as tier `tier` sees it, but for a common factor.
+  [[nodiscard]] static const Scalar* query_of(const Workspace<Kind>& w, int tier) {
+    return OneFactor<Kind> || tier < 0 ? w.old_query.data() : w.tier_queries.col(tier).data();
+  }
+
+  /// The query as `tier` sees it from that of the tier before; and p of the next token, too.
+  template <class Pulling>
+  static void pull(const Pulling& product, Workspace<Kind>& w, int tier,
+                   [[maybe_unused]] const Token<Kind>* next) {
+    if constexpr (looks_up<Kind> && std::is_same_v<Pulling, RecentProduct<Kind>>) {
+      if (next != nullptr) {
+        product.pull(query_of(w, tier - 1), next->transition.p.data(), w.tier_queries.col(tier),
+                     w.pulled_p, w.scores, w.found);
+        return;
+      }
+    }
+    product.pull(query_of(w, tier - 1), w.tier_queries.col(tier), w.scores);
+  }
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
+
+// ---- loglinear/stream/snapshot.hpp
+
+#ifndef LOGLINEAR_STREAM_SNAPSHOT_HPP
+#define LOGLINEAR_STREAM_SNAPSHOT_HPP
+
+namespace loglinear {
+
+/// A moment of a stream: what a layer remembers, in its internal form, so that a layer that is
+/// restored to it goes on bit for bit as it did from there. Weights are no part of it, and neither
+/// are hyperparameters: every layer takes it whose states have this shape, max_levels, d_k and d_v
+/// and as many leaves a token, and whose rule has this kind of transition.
+///
+/// It holds the active levels, the leaves that stand apart and the products of transitions that
+/// levels have yet to undergo, and nothing of inactive levels: about `active_level_count()`
+/// matrices. It grows to the largest moment it has held and then never allocates again. A plain
+/// value, to be copied, moved and kept as long as one likes; it refers to no layer.
+///
+/// \tparam Kind    the kind of transition of the layer's rule
+/// \tparam Stored  what levels are stored as
+template <class Kind, class Stored = typename Kind::Scalar>
+class StreamSnapshot {
+ public:
+  using Scalar = typename Kind::Scalar;
+  using Index = Eigen::Index;
+
+  /// Holds nothing yet, and no layer can be restored to it.
+  StreamSnapshot() = default;
+  StreamSnapshot(const StreamSnapshot&) = default;                               ///< allocates
+  StreamSnapshot(StreamSnapshot&& other) noexcept { *this = std::move(other); }  ///< leaves nothing
+  StreamSnapshot& operator=(const StreamSnapshot& other) {
+    return *this = StreamSnapshot(other);
+  }  ///< allocates; where that throws, nothing is changed
+  StreamSnapshot& operator=(StreamSnapshot&& other) noexcept {
+    auto others = other.members();
+    members().swap(others);
+    return *this;
+  }  ///< an exchange
+
+  /// Tokens that the stream had taken.
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return level_tokens_ + static_cast<std::uint64_t>(buffered_);
+  }
+
+  /// Bytes of levels and leaves that it holds: what taking it and restoring it copy, products of
+  /// transitions apart.
+  [[nodiscard]] std::size_t byte_count() const noexcept {
+    return levels_.size() * sizeof(Stored) +
+           (keys_.size() + values_.size() + factors_.size()) * sizeof(Scalar);
+  }
+
+  /// \name For layers
+  /// \{
+
+  /// Makes room for what `stream` is now; what is held stays. \return false where another shape is
+  /// held, or nothing
+  template <class Stream>
+  [[nodiscard]] bool reserve(const Stream& stream) {
+    if (!has_shape_of(stream)) return false;
+    const auto n = static_cast<std::size_t>(stream.buffered_ * stream.leaves_);
+    levels_.reserve(static_cast<std::size_t>(
+        active_level_count(stream.levels_.size(), max_levels_) * key_rows_ * d_v_));
+    keys_.reserve(n * static_cast<std::size_t>(key_rows_));
+    values_.reserve(n * static_cast<std::size_t>(d_v_));
+    factors_.reserve((std::min)(n, static_cast<std::size_t>(stream.factors_.size())));
+    return true;
+  }
+
+  /// Becomes what `stream` is now; what it held stays where it throws.
+  template <class Stream>
+  void take(const Stream& stream) {
+    if (!reserve(stream)) {
+      *this = StreamSnapshot(stream);
+    } else {
+      write(stream);
+    }
+  }
+
+  /// \throws std::invalid_argument where nothing is held, or `stream` has another shape
+  template <class Stream>
+  void require_shape_of(const Stream& stream) const {
+    if (!recent_) detail::fail("the snapshot", "empty", "one that a layer has taken");
+    detail::require_size("max_levels of the snapshot", max_levels_, stream.max_levels());
+    detail::require_size("d_k of the snapshot", key_rows_, stream.key_rows());
+    detail::require_size("d_v of the snapshot", d_v_, stream.d_v());
+    detail::require_size("the leaves of a token of the snapshot", leaves_, stream.leaves_);
+  }
+
+  /// Makes `stream` what it was. \throws std::invalid_argument as `require_shape_of`
+  template <class Stream>
+  void restore(Stream& stream) const {
+    require_shape_of(stream);
+    stream.levels_.restore(level_tokens_, magnitude_, levels_.data());
+    std::copy(keys_.begin(), keys_.end(), stream.keys_.data());
+    std::copy(values_.begin(), values_.end(), stream.values_.data());
+    std::copy(factors_.begin(), factors_.end(), stream.factors_.data());
+    detail::copy_product(*recent_, stream.recent_);
+    stream.pending_ = pending_;
+    stream.buffered_ = buffered_;
+    stream.growth_ = growth_;
+  }
+  /// \}
+
+ private:
+  template <class Stream>
+  explicit StreamSnapshot(const Stream& stream)
+      : recent_(stream.recent_), pending_(stream.pending_) {
+    write(stream);
+  }
+
+  [[nodiscard]] auto members() {
+    return std::tie(max_levels_, key_rows_, d_v_, leaves_, buffered_, level_tokens_, magnitude_,
+                    growth_, levels_, keys_, values_, factors_, recent_, pending_);
+  }
+
+  template <class Stream>
+  [[nodiscard]] bool has_shape_of(const Stream& stream) const {
+    return recent_ && max_levels_ == stream.max_levels() && key_rows_ == stream.key_rows() &&
+           d_v_ == stream.d_v() && leaves_ == stream.leaves_;
+  }
+
+  /// Copies everything, products into those of the same shape.
+  template <class Stream>
+  void write(const Stream& stream) {
+    max_levels_ = stream.max_levels();
+    key_rows_ = stream.key_rows();
+    d_v_ = stream.d_v();
+    leaves_ = stream.leaves_;
+    level_tokens_ = stream.levels_.size();
+    buffered_ = stream.buffered_;
+    magnitude_ = stream.levels_.magnitude();
+    growth_ = stream.growth_;
+    levels_.clear();
+    for (int l : stream.levels_.active_levels()) {
+      const Stored* const level = stream.levels_.data(l);
+      levels_.insert(levels_.end(), level, level + key_rows_ * d_v_);
+    }
+    const Index n = buffered_ * leaves_;
+    keys_.assign(stream.keys_.data(), stream.keys_.data() + n * key_rows_);
+    values_.assign(stream.values_.data(), stream.values_.data() + n * d_v_);
+    factors_.assign(stream.factors_.data(),
+                    stream.factors_.data() + (std::min)(n, stream.factors_.size()));
+    detail::copy_product(stream.recent_, *recent_);
+    pending_ = stream.pending_;
+  }
+
+  int max_levels_ = 0;
+  Index key_rows_ = 0, d_v_ = 0, leaves_ = 0, buffered_ = 0;
+  std::uint64_t level_tokens_ = 0;  // those that are in levels
+  double magnitude_ = 0, growth_ = 1;
+  std::vector<Stored> levels_{};  // the active ones, lowest first
+  std::vector<Scalar> keys_{}, values_{}, factors_{};
+  std::optional<detail::RecentProduct<Kind>> recent_{};
+  std::vector<detail::PendingProduct<Kind>> pending_{};
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_STREAM_SNAPSHOT_HPP
+
+// ---- loglinear/stream/detail/stream_state.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_STREAM_STATE_HPP
+#define LOGLINEAR_STREAM_DETAIL_STREAM_STATE_HPP
+
+// The state as a layer keeps it, so that a token costs one read of it and little more:
+//
+// * the newest tokens stand apart as they came, keys beside values, in a buffer of B = 2^b leaves
+//   in place of the b lowest levels: attending to some B/2 leaves costs less than reading b/2
+//   matrices, and one carry every B tokens less than B carries;
+// * older tokens are in the levels of a LogLinearState, which are rewritten only at such a carry,
+//   and there only as far as the carry reaches. What higher levels have yet to undergo is kept as
+//   the product of the transitions, tier by tier: a level of tier i is still to undergo P_0 P_1 ...
+//   P_i, the latest first. A read takes its query down through these products instead.
+//
+// Diagonal products are cheap, so each level is a tier of its own. A dense one costs as much as a
+// level to read: there are few tiers, the first of which takes part in every flush.
+
+namespace loglinear::detail {
+
+template <class Kind, int MaxLevels, class Stored = typename Kind::Scalar,
+          LastLevel Overflow = LastLevel::fold>
+class StreamState {
+ public:
+  static constexpr LastLevel overflow = Overflow;
+  using Scalar = typename Kind::Scalar;
+  using Levels = detail::Levels<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
+  using Product = PendingProduct<Kind>;
+  using Recent = RecentProduct<Kind>;
+
+  StreamState(int max_levels, Index key_rows, Index d_v, Index leaves)
+      : levels_(max_levels, key_rows, d_v),
+        leaves_(leaves),
+        buffer_level_(buffer_level(max_levels, key_rows, d_v)),
+        keys_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, key_rows)),
+        values_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, d_v)),
+        factors_(Vector<Scalar>::Ones(has_factors ? capacity() * leaves : 0)),
+        bucket_(key_rows, buffer_level_ > 0 ? d_v : 0),
+        scratch_(Product::scratch_size(key_rows)),
+        recent_(make_recent<Kind>(key_rows, d_v, capacity())),
+        pending_(static_cast<std::size_t>(tier_of(max_levels - 1) + 1), Product(key_rows, d_v)) {}
+
+  [[nodiscard]] int max_levels() const { return levels_.max_levels(); }
+  [[nodiscard]] Index key_rows() const { return levels_.d_k(); }
+  [[nodiscard]] Index d_v() const { return levels_.d_v(); }
+  [[nodiscard]] std::uint64_t size() const {
+    return levels_.size() + static_cast<std::uint64_t>(buffered_);
+  }
+  /// What a workspace must have room for.
+  [[nodiscard]] ReadShape read_shape() const {
+    Index sums = keys_.rows();
+    if constexpr (requires { recent_.score_columns(); }) {
+      sums = (std::max)(sums, recent_.score_columns());
+    }
+    return {max_levels(), sums, static_cast<Index>(pending_.size())};
+  }
+
+  /// Tokens until nothing is buffered any more; 0 if nothing is.
+  [[nodiscard]] Index until_flushed() const { return buffered_ == 0 ? 0 : capacity() - buffered_; }
+  /// Tokens between two such moments.
+  [[nodiscard]] Index capacity() const { return Index{1} << buffer_level_; }
+  /// The levels with nothing pending; all there is if nothing is buffered.
+  [[nodiscard]] Levels& settled_levels() {
+    if (buffer_level_ > 0) settle(last_tier());
+    return levels_;
+  }
+
+  void reset() noexcept {
+    levels_.reset();
+    buffered_ = 0;
+    growth_ = 1;
+    recent_.reset();
+    for (Product& product : pending_) product.reset();
+  }
+
+  /// Throws where the token may not be written; returns what `write` takes. Changes at most the
+  /// bound of the state's magnitude.
+  [[nodiscard]] double require_writable(const Token<Kind>& token, Workspace<Kind>& w) {
+    if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
+    w.growth = token.transition.norm_bound();
+    return levels_.require_writable(w.growth, token.keys, token.values,
+                                    [&](bool exactly) { return measured(exactly); });
+  }
+
+  /// Writes the token that the last `require_writable` and `read` with `w` were told of, the state
+  /// being as it was then.
+  void write(const Token<Kind>& token, double magnitude, Workspace<Kind>& w) {
+    if (buffer_level_ == 0) {
+      levels_.write(token.transition, token.keys, token.values, magnitude);
+      return;
+    }
+    bound_products(w.growth);
+    undergo(token.transition, w);
+    const Index n = buffered_ * leaves_;
+    // Column by column there, row by row here: the same order in memory.
+    std::copy_n(token.keys.data(), token.keys.size(), keys_.row(n).data());
+    std::copy_n(token.values.data(), token.values.size(), values_.row(n).data());
+    if constexpr (has_factors) factors_.segment(n, leaves_).setOnes();
+    levels_.defer(magnitude);
+    if (++buffered_ == capacity()) flush();
+  }
+
+  /// w.old_read = sum_l lambda[weight_of(l)] S_l^T w.old_query over the active levels, those in the
+  /// buffer included. What writing the token `next` takes is read on the way.
+  template <class WeightOf>
+  void read(Workspace<Kind>& w, WeightOf weight_of, const Token<Kind>* next = nullptr) const {
+    LevelReads<Kind, Stored>::read(*this, w, weight_of, next);
+    if (buffered_ == 0) return;
+    const Index n = buffered_ * leaves_;
+    const Scalar* const query = w.old_query.data();
+    bool looks_up_p = false;
+    if constexpr (looks_up<Kind>) {
+      if (next != nullptr) {
+        row_dots(keys_.data(), n, key_rows(), query, next->transition.p.data(), w.scores.data(),
+                 w.found.data());
+        looks_up_p = true;
+      }
+    }
+    if (!looks_up_p) row_dots(keys_.data(), n, key_rows(), query, w.scores.data());
+    if constexpr (has_factors) w.scores.head(n).array() *= factors_.head(n).array();
+    std::array<WeightedRows<Scalar, Scalar>, most_buffer_levels> terms;
+    int levels = 0;
+    for_each_buffered_level([&](int l, Index first, Index count) {
+      terms[static_cast<std::size_t>(levels++)] = {
+          values_.row(first).data(), count, {w.scores.data() + first}, w.lambda[weight_of(l)]};
+    });
+    weighted_rows<true, 8>(terms.data(), levels, d_v(), d_v(), w.old_read.data());
+  }
+
+  /// For the last `read` with the same weights and a cotangent d = t.d_old_read of the read:
+  /// t.d_old_query = sum_l lambda_l S_l d, and t.d_lambda += d . S_l^T w.old_query.
+  template <class WeightOf>
+  void pull_back(const Workspace<Kind>& w, TrainingWorkspace<Kind>& t, WeightOf weight_of) const {
+    LevelReads<Kind, Stored>::pull_back(*this, w, t, weight_of);
+    if (buffered_ == 0) return;
+    const Index n = buffered_ * leaves_;
+    auto d_scores = t.d_scores.head(n);
+    row_dots(values_.data(), n, d_v(), t.d_old_read.data(), d_scores.data());
+    for_each_buffered_level([&](int l, Index first, Index count) {
+      const int seen = weight_of(l);
+      auto d_level = d_scores.segment(first, count);
+      t.d_lambda[seen] += d_level.dot(w.scores.segment(first, count));
+      d_level *= w.lambda[seen];
+    });
+    if constexpr (has_factors) d_scores.array() *= factors_.head(n).array();
+    weighted_rows<true>(keys_.data(), n, key_rows(), key_rows(), d_scores.data(),
+                        t.d_old_query.data());
+  }
+
+  /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
+  void copy_to(Levels& out) const {
+    Vector<Scalar> scratch(scratch_.size());
+    with_recent([&](const auto& recent) {
+      out.copy(levels_);
+      for (int l : levels_.active_levels()) {
+        for (int i = tier_of(l); i > 0; --i) out.undergo(l, pending(i), scratch);
+        if (buffer_level_ > 0) out.undergo(l, recent, scratch);
+      }
+    });
+    for (Index token = 0; token < buffered_; ++token) {
+      const Index first = token * leaves_;
+      out.carry_bucket(
+          0, leaves_, [&](Index i, Index n) { return key(first + n, i); },
+          values_.row(first).data());
+    }
+  }
+
+  /// For checkpoints: the buffer, what is pending, and the levels before that.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    std::int64_t buffered = self.buffered_;  // the same in a file whatever Index is
+    part("buffered", buffered);
+    require_between("buffered", buffered, std::int64_t{0}, std::int64_t{self.capacity() - 1});
+    if constexpr (is_written<Self>)
+      self.buffered_ = static_cast<decltype(self.buffered_)>(buffered);
+    const Index n = self.buffered_ * self.leaves_;
+    part("buffered_keys", self.keys_.topRows(n));
+    part("buffered_values", self.values_.topRows(n));
+    if constexpr (has_factors) part("buffered_factors", self.factors_.head(n));
+    if (self.buffer_level_ > 0) {
+      part("recent", self.recent_);
+      for (int i = 1; i <= self.last_tier(); ++i) {
+        part("pending" + std::to_string(i), self.pending(i));
+      }
+      part("growth", self.growth_);
+    }
+    for (Index i = 0; i < n && is_written<Self>; ++i) {
+      const double leaf = Levels::leaf_magnitude(self.keys_.row(i), self.values_.row(i));
+      require_between("the magnitude of a buffered leaf", leaf, 0.0, magnitude_limit<Scalar>());
+    }
+    Parts::visit(self.levels_, part, [&] { return self.measured(true); });
+    if (self.levels_.size() % static_cast<std::uint64_t>(self.capacity()) != 0) {
+      fail("size", self.levels_.size(), "a multiple of " + std::to_string(self.capacity()));
+    }
+  }
+
+  template <class OtherKind, class OtherStored>
+  [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored, Overflow> cast() const {
+    using Other = typename OtherKind::Scalar;
+    StreamState<OtherKind, MaxLevels, OtherStored, Overflow> other(max_levels(), key_rows(), d_v(),
+                                                                   leaves_);
+    if constexpr (is_narrow<Stored> == is_narrow<OtherStored>) {
+      other.levels_ = levels_.template cast<OtherStored>();
+      other.recent_.assign(recent_);
+      for (std::size_t i = 0; i < pending_.size(); ++i) other.pending_[i].assign(pending_[i]);
+      other.growth_ = growth_;
+    } else {  // with other tiers
+      StreamState settled(*this);
+      other.levels_ = settled.settled_levels().template cast<OtherStored>();
+    }
+    const Index n = buffered_ * leaves_;
+    other.keys_.topRows(n) = keys_.topRows(n).template cast<Other>();
+    other.values_.topRows(n) = values_.topRows(n).template cast<Other>();
+    if constexpr (has_factors) other.factors_.head(n) = factors_.head(n).template cast<Other>();
+    other.buffered_ = buffered_;
+    require_finite("a buffered key", other.keys_.topRows(n));
+    require_finite("a buffered value", other.values_.topRows(n));
+    return other;
+  }
+
+ private:
+  template <class, int, class, LastLevel>
+  friend class StreamState;
+  friend struct StreamParts;
+  template <class, class>
+  friend struct LevelReads;
+  friend class loglinear::StreamSnapshot<Kind, Stored>;
+
+  /// Levels of a tier of dense products but for the last tier, which has all higher ones.
+  static constexpr int dense_tier_height = 3;
+  static constexpr double most_growth = 1e9;
+  static constexpr int most_buffer_levels = 6;
+  /// Whether leaves decay by a number each, which is kept apart from their keys.
+  static constexpr bool has_factors = OneFactor<Kind> && !std::is_same_v<Kind, Identity<Scalar>>;
+
+  /// b, so that B is about the smaller side of a level, but no more levels than there are.
+  static int buffer_level(int max_levels, Index key_rows, Index d_v) {
+    const auto side = static_cast<std::uint64_t>((std::min)(key_rows, d_v));
+    const int level = static_cast<int>(std::bit_width(side)) - 1;
+    return std::clamp(level, 0, (std::min)(most_buffer_levels, max_levels - 1));
+  }
+
+  /// The tier of a level above the buffer; none without a buffer.
+  [[nodiscard]] int tier_of(int level) const {
+    if (buffer_level_ == 0) return -1;
+    const int above = level - buffer_level_;
+    if (Product::is_diagonal) return above;
+    return is_narrow<Stored> ? above / dense_tier_height : (std::min)(above / dense_tier_height, 1);
+  }
+  [[nodiscard]] int last_tier() const { return tier_of(max_levels() - 1); }
+  [[nodiscard]] const Product& pending(int tier) const {
+    return pending_[static_cast<std::size_t>(tier)];
+  }
+  [[nodiscard]] Product& pending(int tier) { return pending_[static_cast<std::size_t>(tier)]; }
+
+  /// Calls `use` with the product that tier `tier` has to undergo after those below it.
+  template <class Use>
+  void with_tier(int tier, Use use) const {
+    if (tier == 0) {
+      use(recent_);
+    } else {
+      use(pending(tier));
+    }
+  }
+
+  /// Calls `use` with what has followed the last flush, in a form that applies to levels: where
+  /// that were too many updates of rank one, a dense product, which is allocated before.
+  template <class Use>
+  void with_recent(Use use) const {
+    if constexpr (requires { recent_.can_apply(); }) {
+      if (!recent_.can_apply()) {
+        Recent used_up(recent_);
+        Product dense(key_rows(), d_v());
+        dense.take(used_up);
+        return use(dense);
+      }
+    }
+    use(recent_);
+  }
+
+  /// A buffered key as it is now.
+  [[nodiscard]] Scalar key(Index leaf, Index row) const {
+    if constexpr (has_factors) {
+      return factors_[leaf] * keys_(leaf, row);
+    } else {
+      return keys_(leaf, row);
+    }
+  }
+
+  /// Calls `visit(level, first column, columns)` for the levels that the buffer stands for.
+  template <class Visit>
+  void for_each_buffered_level(Visit visit) const {
+    const auto count = static_cast<std::uint64_t>(buffered_);
+    for (int l : ActiveLevels(count, max_level_limit)) {
+      const Bucket bucket = bucket_of(count, l, max_level_limit);
+      visit(l, static_cast<Index>(bucket.first) * leaves_,
+            static_cast<Index>(bucket.size) * leaves_);
+    }
+  }
+
+  /// Everything but the levels undergoes a transition, and they are to undergo it later.
+  void undergo(const Kind& transition, [[maybe_unused]] Workspace<Kind>& w) {
+    const Index n = buffered_ * leaves_;
+    if constexpr (has_factors) {
+      factors_.head(n) *= transition.factor();
+    } else if constexpr (looks_up<Kind>) {
+      transition.left(keys_.topRows(n).transpose(), w.found.data());
+    } else if constexpr (!OneFactor<Kind>) {
+      if (n > 0) transition.left(keys_.topRows(n).transpose());
+      if constexpr (scales_values<Kind>) transition.right(values_.topRows(n));
+    }
+    if constexpr (looks_up<Kind>) {
+      if (recent_.is_identity()) {
+        recent_.follow(transition);  // p was looked up before the levels were settled
+      } else {
+        recent_.follow(transition, w.pulled_p);
+      }
+    } else {
+      recent_.follow(transition);
+    }
+    // Now and then, what has decayed to nothing: denormal numbers would take their time.
+    if (buffered_ % 8 != 7) return;
+    clear_negligible(factors_.data(), has_factors ? n : 0);
+    clear_negligible(keys_.data(), OneFactor<Kind> ? 0 : n * key_rows());
+    clear_negligible(values_.data(), scales_values<Kind> ? n * d_v() : 0);
+    recent_.clear_negligible();
+  }
+
+  /// A bound of the Frobenius norm of everything: from the bounds of its parts, or, at the cost of
+  /// a copy, of the plain form.
+  [[nodiscard]] double measured(bool exactly) const {
+    if (exactly) {
+      Levels plain(max_levels(), key_rows(), d_v());
+      copy_to(plain);
+      return plain.norm();
+    }
+    double product = (std::max)(1.0, recent_.norm_bound());
+    for (int i = 1; i <= last_tier(); ++i) product *= (std::max)(1.0, pending(i).norm_bound());
+    const Index n = buffered_ * leaves_;
+    const double buffer = static_cast<double>(n) *
+                          std::sqrt(static_cast<double>(key_rows() * d_v())) *
+                          max_abs(keys_.topRows(n)) * max_abs(values_.topRows(n));
+    return levels_.norm_bound() * product + buffer;
+  }
+
+  /// Products must neither overflow nor have rounded much away: where transitions make states
+  /// grow, levels are rewritten in time.
+  void bound_products(double growth) {
+    if (buffer_level_ == 0) return;
+    growth_ *= (std::max)(1.0, growth);
+    if (is_at_most(growth_, most_growth)) return;
+    growth_ = recent_.growth() * (std::max)(1.0, growth);
+    if (is_at_most(growth_, most_growth)) return;
+    settle(last_tier());
+    growth_ = (std::max)(1.0, growth);
+  }
+
+  /// All buffered leaves become one bucket of the level above the buffer.
+  void flush() {
+    const int landed =
+        buffer_level_ + landed_level(levels_.size() >> buffer_level_, max_levels() - buffer_level_);
+    settle(tier_of(landed), merge_within_tiers(landed));
+    sum_up_buffer();
+    levels_.carry_bucket(buffer_level_, bucket_.data());
+    buffered_ = 0;
+    growth_ = 1;
+    double growth = 1;
+    for (const Product& product : pending_) growth *= product.growth();
+    if (!is_at_most(growth, most_growth)) settle(last_tier());
+  }
+
+  /// bucket_ = sum_n key_n value_n^T
+  void sum_up_buffer() {
+    const Index n = buffered_ * leaves_;
+    if constexpr (has_factors) {
+      const auto factor = [&](Index j) { return factors_[j]; };
+      scale<Scalar, Scalar>(keys_.data(), n, key_rows(), key_rows(), factor, nullptr);
+    }
+    product<Into::replace>(keys_.topRows(n).transpose(), values_.topRows(n), bucket_);
+  }
+
+  /// Levels that a carry to `landed` merges and that are still to undergo the same are added up
+  /// beforehand, to undergo it once. Returns the mask of those that are empty now.
+  std::uint64_t merge_within_tiers(int landed) {
+    std::uint64_t emptied = 0;
+    if (is_narrow<Stored>) return emptied;  // each sum would be rounded
+    int last = -1;
+    for (int l : levels_.active_levels()) {
+      if (l >= landed) break;
+      if (last >= 0 && tier_of(last) == tier_of(l)) {
+        levels_.merge(last, l);
+        emptied |= std::uint64_t{1} << last;
+      }
+      last = l;
+    }
+    return emptied;
+  }
+
+  /// The levels of all tiers up to this one undergo what is pending for them, the empty ones apart.
+  void settle(int tier, std::uint64_t empty = 0) {
+    pending(0).take(recent_);
+    for (int i = 0; i <= tier; ++i) {
+      if (i > 0) pass_on(i - 1);
+      for (int l : levels_.active_levels()) {
+        if (tier_of(l) != i || ((empty >> l) & 1) != 0) continue;
+        levels_.undergo(l, pending(i), scratch_);
+      }
+    }
+    if (tier < last_tier()) pass_on(tier);
+    pending(tier).reset();
+  }
+  /// What is pending for a tier whose levels have undergone it still is for the next.
+  void pass_on(int tier) {
+    pending(tier + 1).follow(pending(tier), scratch_);
+    pending(tier).reset();
+  }
+
+  Levels levels_;  // the first size() - buffered_ tokens, before what is pending
+  Index leaves_;
+  int buffer_level_;             // b; 0 for no buffer: then levels are rewritten at every token
+  RowMajorMatrix<Scalar> keys_;  // one row a leaf, as it is now but for a factor
+  RowMajorMatrix<Scalar> values_;
+  Vector<Scalar> factors_;         // what keys are still to be multiplied by, of OneFactor kinds
+  RowMajorMatrix<Scalar> bucket_;  // scratch
+  Vector<Scalar> scratch_;         // of the products
+  Recent recent_;                  // P_0, the transitions of the buffered tokens
+  std::vector<Product> pending_;   // P_1, P_2, ...: one for each tier but the first, whose is I
+  double growth_ = 1;              // a bound of what P_0 multiplies a norm by
+  Index buffered_ = 0;             // tokens in the buffer, below 2^b
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_STREAM_STATE_HPP
+
+// ---- loglinear/stream/detail/stream_parts.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
+#define LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
+
+// Jumps of a stream's count, and streams made of parts, in the form in which layers keep them.
+//
+// Levels are moved with nothing pending: what they had to undergo depends on their tier. The buffer
+// of newest leaves stands for the tokens since the last multiple of its capacity: a jump past the
+// next one carries it into the levels, a shorter one appends leaves of zeros, and parts have theirs
+// side by side.
+
+namespace loglinear::detail {
+
+/// A friend of StreamState.
+struct StreamParts {
+  /// The state after tokens up to `count` that write nothing and have no transition.
+  template <class Stream>
+  static void advance(Stream& stream, std::uint64_t count) {
+    if (count < stream.size()) fail("the count to advance to", count, "at least size()");
+    const int b = stream.buffer_level_;
+    if ((count >> b) != (stream.size() >> b)) {
+      static_cast<void>(stream.settled_levels());
+      if (stream.buffered_ > 0) {
+        stream.sum_up_buffer();
+        stream.levels_.carry_bucket(b, stream.bucket_.data());
+        stream.buffered_ = 0;
+      }
+      stream.growth_ = 1;
+      stream.levels_.advance_to(count >> b << b);
+    }
+    const auto more = static_cast<Index>(count - stream.size());
+    const Index first = stream.buffered_ * stream.leaves_, n = more * stream.leaves_;
+    stream.keys_.middleRows(first, n).setZero();
+    stream.values_.middleRows(first, n).setZero();
+    if (stream.factors_.size() > 0) stream.factors_.segment(first, n).setOnes();
+    stream.buffered_ += more;
+  }
+
+  /// `earlier` becomes the stream of which `later` is the rest: a stream that began empty at the
+  /// count of `earlier` and whose transitions multiply to `product`. Throws where something is not
+  /// finite or too large, before anything has changed. Copies both, allocates.
+  template <class Stream, class Product>
+  static void append(Stream& earlier, const Stream& later, const Product& product) {
+    require_size("max_levels of the later part", later.max_levels(), earlier.max_levels());
+    require_size("d_k of the later part", later.key_rows(), earlier.key_rows());
+    require_size("d_v of the later part", later.d_v(), earlier.d_v());
+    if (!product.fits(earlier.key_rows(), earlier.d_v())) {
+      fail("the product of the later part", "of another shape", "made for this layer's states");
+    }
+    Stream whole(earlier), rest(later);
+    static_cast<void>(whole.settled_levels());
+    static_cast<void>(rest.settled_levels());
+    undergo(whole, product);
+    const int b = whole.buffer_level_;
+    const bool carries = (rest.size() >> b) != (whole.size() >> b);
+    const Index own = carries ? 0 : whole.buffered_ * whole.leaves_;
+    advance(whole, rest.size());
+    for (int l : rest.levels_.active_levels())
+      require_finite("a coefficient of the merged state", whole.levels_.level(l));
+    whole.levels_.add(rest.levels_);
+    const Index n = whole.buffered_ * whole.leaves_ - own;
+    whole.keys_.middleRows(own, n) = rest.keys_.middleRows(own, n);
+    whole.values_.middleRows(own, n) = rest.values_.middleRows(own, n);
+    if (n > 0 && whole.factors_.size() > 0) {
+      whole.factors_.segment(own, n) = rest.factors_.segment(own, n);
+    }
+    whole.growth_ = 1;
+    for (Index j = 0; j < own; ++j) {
+      require_finite("a buffered key", whole.keys_.row(j));
+      require_finite("a buffered value", whole.values_.row(j));
+    }
+    const double magnitude = whole.measured(true);
+    if (!is_at_most(magnitude, magnitude_limit<typename Stream::Levels::Scalar>())) {
+      fail("the magnitude of the merged state", magnitude, "within the range of the scalar type");
+    }
+    whole.levels_.defer(magnitude);
+    earlier = std::move(whole);
+  }
+
+ private:
+  /// Everything in a stream that has nothing pending undergoes a product of transitions.
+  template <class Stream, class Product>
+  static void undergo(Stream& stream, const Product& product) {
+    using Scalar = typename Stream::Scalar;
+    for (int l : stream.levels_.active_levels()) {
+      stream.levels_.undergo(l, product, stream.scratch_);
+    }
+    const Index n = stream.buffered_ * stream.leaves_;
+    if constexpr (requires { product.factor(); }) {
+      if constexpr (Stream::has_factors) stream.factors_.head(n) *= product.factor();
+    } else {
+      Vector<Scalar> key(stream.key_rows()), scratch(stream.key_rows());
+      for (Index j = 0; j < n; ++j) {
+        key = stream.keys_.row(j).transpose();
+        product.push(key, scratch);
+        stream.keys_.row(j) = key.transpose();
+        product.right(stream.values_.row(j));
+      }
+    }
+  }
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
+
+// ---- loglinear/layer/log_linear_attention.hpp
+
+#ifndef LOGLINEAR_LAYER_LOG_LINEAR_ATTENTION_HPP
+#define LOGLINEAR_LAYER_LOG_LINEAR_ATTENTION_HPP
 
 namespace loglinear {
 
@@ -9771,9 +9771,10 @@ class LogLinearAttention
   static_assert(std::is_same_v<Scalar_, detail::Accumulator<Stored>>,
                 "levels can be stored as the layer's scalar, or, where that is float, as "
                 "Eigen::bfloat16 or Eigen::half");
-  static_assert(InnerRule<Inner, Scalar_>, "Inner must satisfy InnerRule: see loglinear/rule.hpp");
+  static_assert(InnerRule<Inner, Scalar_>,
+                "Inner must satisfy InnerRule: see loglinear/rules/rule.hpp");
   static_assert(LevelWeights<Weights, Scalar_>,
-                "Weights must satisfy LevelWeights: see loglinear/level_weights.hpp");
+                "Weights must satisfy LevelWeights: see loglinear/rules/level_weights.hpp");
 
   using Kind = typename Inner::template Transition<Scalar_>;
   using Preparation = detail::Preparation<Inner, Scalar_, Weights>;
@@ -10258,12 +10259,581 @@ class LogLinearAttention
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_ATTENTION_HPP
+#endif  // LOGLINEAR_LAYER_LOG_LINEAR_ATTENTION_HPP
 
-// ---- loglinear/blocks/causal_convolution.hpp
+// ---- loglinear/layer/linear_attention.hpp
 
-#ifndef LOGLINEAR_BLOCKS_CAUSAL_CONVOLUTION_HPP
-#define LOGLINEAR_BLOCKS_CAUSAL_CONVOLUTION_HPP
+#ifndef LOGLINEAR_LAYER_LINEAR_ATTENTION_HPP
+#define LOGLINEAR_LAYER_LINEAR_ATTENTION_HPP
+
+namespace loglinear {
+
+/// Linear attention, streaming: one `key_rows x d_v` state, `S <- L S diag(r) + k v^T`, driven by
+/// the same rules, read orders and training step as log-linear attention.
+///
+/// It is the hierarchy of one level whose weight is 1: every carry overflows into that level, so
+/// that it holds what the rule's own recurrence would. Hence the options, errors and guarantees are
+/// those of `LogLinearAttention`, with `max_levels` 1 and no `w_lambda`.
+template <class Inner, class Scalar = double>
+using LinearAttention = LogLinearAttention<Inner, Scalar, UnitWeights, 1>;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_LINEAR_ATTENTION_HPP
+
+// ---- loglinear/layer/multi_head_block.hpp
+
+#ifndef LOGLINEAR_LAYER_MULTI_HEAD_BLOCK_HPP
+#define LOGLINEAR_LAYER_MULTI_HEAD_BLOCK_HPP
+
+namespace loglinear {
+
+/// The gradient of a loss over a block with respect to what a multi-head layer was given.
+template <class Scalar>
+struct MultiHeadBlockGradient {
+  detail::RowMajorMatrix<Scalar> x;          ///< with respect to the inputs, T x d_model
+  std::vector<BlockGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
+  detail::RowMajorMatrix<Scalar> w_out;      ///< with respect to W_out, d_model x n_heads d_v
+};
+
+/// `forward_block`, `block_gradient` and `train_block` of `MultiHeadAttention`, as `BlockForm` has
+/// them for one head: inputs T x d_model, outputs and targets T x d_model.
+///
+/// \tparam Layer  the multi-head layer, which derives from this
+template <class Layer, class Scalar>
+class MultiHeadBlockForm {
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Flush = detail::FlushToZero<Scalar>;
+
+ public:
+  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
+  template <class In>
+  Matrix forward_block(const Eigen::MatrixBase<In>& x) {
+    Flush flush;
+    detail::Rollback rollback(layer().heads_);
+    const Matrix reads = read_block(x, order(), flush);
+    Matrix out = combine(reads);
+    rollback.keep();
+    return out;
+  }
+
+  /// The gradient of `sum(d_out * forward_block(x))`; nothing changes. \param d_out T x d_model
+  template <class In, class DOut>
+  [[nodiscard]] MultiHeadBlockGradient<Scalar> block_gradient(
+      const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
+    Flush flush;
+    detail::require_size("d_out (rows)", d_out.rows(), x.rows());
+    detail::require_size("d_out (columns)", d_out.cols(), layer().output_dim());
+    detail::require_finite("d_out", d_out);
+    Layer copied(layer());
+    MultiHeadBlockForm& copy = copied;
+    const Matrix reads = copy.read_block(x, order(), flush);
+    return copy.pull_back(layer().heads_, x, order(), reads, copy.combine(reads), Matrix(d_out),
+                          flush);
+  }
+
+  /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
+  /// tokens of the stream; see `BlockForm::train_block`. \param y T x d_model
+  template <class In, class Target>
+  Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+    Flush flush;
+    detail::require_size("y (rows)", y.rows(), x.rows());
+    detail::require_size("y (columns)", y.cols(), layer().output_dim());
+    detail::require_finite("y", y);
+    const ReadOrder training = layer().heads_.front().training_order();
+    detail::Rollback rollback(layer().heads_);
+    const Matrix reads = read_block(x, training, flush);
+    const Matrix out = combine(reads);
+    const auto gradient =
+        pull_back(rollback.before(), x, training, reads, out, Matrix(out - y), flush);
+    auto d_out = layer().out_.zeros();
+    d_out.set("w_out", gradient.w_out);
+    for (std::size_t h = 0; h < gradient.heads.size(); ++h) {
+      layer().heads_[h].descend(gradient.heads[h]);
+    }
+    layer().out_.descend(layer().learning_rate(), d_out);
+    rollback.keep();
+    return out;
+  }
+
+ private:
+  [[nodiscard]] Layer& layer() { return static_cast<Layer&>(*this); }
+  [[nodiscard]] const Layer& layer() const { return static_cast<const Layer&>(*this); }
+  [[nodiscard]] ReadOrder order() const { return layer().heads_.front().read_order(); }
+
+  /// The raw reads of all heads side by side, T x n_heads d_v.
+  template <class In>
+  [[nodiscard]] Matrix read_block(const Eigen::MatrixBase<In>& x, ReadOrder order, Flush& flush) {
+    Matrix reads(x.rows(), layer().reads_.size());
+    const Eigen::Index d_v = layer().d_v();
+    layer().for_each_head(flush, [&](auto& head, Eigen::Index begin) {
+      reads.middleCols(begin, d_v) = head.read_block(x, order);
+    });
+    return reads;
+  }
+
+  [[nodiscard]] Matrix combine(const Matrix& reads) const {
+    Matrix out(reads.rows(), layer().output_dim());
+    layer().out_.project_rows(reads, out);
+    detail::require_finite("the output", out);
+    if (layer().is_bounded()) out = out.array().tanh().matrix().eval();
+    return out;
+  }
+
+  /// From the gradient of the outputs to that of everything; `before` are the heads before the
+  /// block.
+  template <class Heads, class In>
+  [[nodiscard]] MultiHeadBlockGradient<Scalar> pull_back(const Heads& before,
+                                                         const Eigen::MatrixBase<In>& x,
+                                                         ReadOrder order, const Matrix& reads,
+                                                         const Matrix& out, Matrix d_out,
+                                                         Flush& flush) {
+    if (layer().is_bounded()) d_out.array() *= 1 - out.array().square();
+    Matrix d_reads(reads.rows(), reads.cols());
+    layer().out_.project_rows_back(d_out, d_reads);
+    MultiHeadBlockGradient<Scalar> gradient{
+        Matrix::Zero(x.rows(), x.cols()), {}, d_out.transpose() * reads};
+    std::vector<BlockGradient<Scalar>> heads;
+    for (const auto& head : before) heads.push_back({{}, head.weights_like_zero()});
+    const Eigen::Index d_v = layer().d_v();
+    layer().for_each_head(flush, [&](auto&, Eigen::Index begin) {
+      const auto h = static_cast<std::size_t>(begin / d_v);
+      const Matrix d_head = d_reads.middleCols(begin, d_v);
+      heads[h] = before[h].pull_back_block(before[h].log_linear_state(), x, order, d_head);
+    });
+    for (auto& head : heads) {
+      gradient.x += head.x;
+      head.x.resize(0, 0);
+    }
+    gradient.heads = std::move(heads);
+    detail::require_finite("the gradient of x", gradient.x);
+    detail::require_finite("the gradient of w_out", gradient.w_out);
+    return gradient;
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_MULTI_HEAD_BLOCK_HPP
+
+// ---- loglinear/layer/multi_head_attention.hpp
+
+#ifndef LOGLINEAR_LAYER_MULTI_HEAD_ATTENTION_HPP
+#define LOGLINEAR_LAYER_MULTI_HEAD_ATTENTION_HPP
+
+namespace loglinear {
+
+/// Where a multi-head layer bounds its output by a tanh; a head itself never does there.
+enum class OutputBound {
+  none,     ///< nowhere: `output = W_out [o_1; ..; o_H]`
+  forward,  ///< in `forward` and `train_one`, not in `query_readonly`
+  always,   ///< everywhere
+};
+
+/// Several heads of one layer type on the same input: `output = W_out [o_1; ..; o_H]` with the
+/// heads' raw reads o_h, then at most one tanh.
+///
+/// `forward` reads in the heads' order, which here is `after_push` unless the options say
+/// otherwise; `query_readonly` reads the state as it stands. Weights are drawn head by head from
+/// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 and OpenMP switched on in the
+/// compiler the heads of a token run in parallel, and otherwise one after the other:
+/// `threads_used()` tells. Each head's arithmetic is its own, so that the bits do not depend on the
+/// number of threads.
+///
+/// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
+/// head changes none of them. Nothing allocates after construction but `state()`; with several
+/// threads the OpenMP runtime may.
+///
+/// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
+template <class Layer_>
+class MultiHeadAttention
+    : public MultiHeadBlockForm<MultiHeadAttention<Layer_>, typename Layer_::Scalar> {
+  using Flush = detail::FlushToZero<typename Layer_::Scalar>;
+  static_assert(detail::StreamingLayer<Layer_>,
+                "MultiHeadAttention takes a layer: LogLinearAttention<Rule> or "
+                "LinearAttention<Rule>");
+
+ public:
+  using Layer = Layer_;
+  using Scalar = typename Layer::Scalar;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+  /// A moment of the stream, one of each head.
+  using Snapshot = std::vector<typename Layer::Snapshot>;
+
+  /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
+  struct Workspace {
+    typename Layer::Workspace head;  ///< of one head after the other
+    Vector reads;                    ///< of all heads
+    Vector output;                   ///< what is returned
+  };
+
+  /// How to build a layer of heads; d_model, d_k and d_v must be given.
+  struct Options {
+    typename Layer::InnerRuleOfLayer inner{};  ///< the rule with its hyperparameters
+    Index d_model = 0;                         ///< length of x and of the output, 1 to 2^26
+    Index d_k = 0;                             ///< length of a head's keys, 1 to 2^26
+    Index d_v = 0;                             ///< length of a head's values, 1 to 2^26
+    int n_heads = 4;                           ///< at least 1; n_heads d_v at most 2^26
+    int max_levels = typename Layer::Options{}.max_levels;  ///< of every head, 1 to 64
+    typename Layer::LevelWeightsOfLayer level_weights{};    ///< the policy of every head
+    ReadOrder read_order = ReadOrder::after_push;           ///< what `forward` reads
+    double learning_rate = 0.05;                            ///< of the heads and of W_out
+    std::uint64_t seed = 42;                                ///< of all weights
+    OutputBound bound = OutputBound::always;                ///< where the tanh is
+    int threads = 1;  ///< at least 1; `threads_used()` says how many they are in this program
+  };
+
+  /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
+  /// its range
+  explicit MultiHeadAttention(const Options& options)
+      : bound_(options.bound), threads_(options.threads), out_(checked(options)) {
+    heads_.assign(static_cast<std::size_t>(options.n_heads),
+                  Layer({.inner = options.inner,
+                         .d_model = options.d_model,
+                         .d_k = options.d_k,
+                         .d_v = options.d_v,
+                         .max_levels = options.max_levels,
+                         .level_weights = options.level_weights,
+                         .read_order = options.read_order,
+                         .learning_rate = options.learning_rate,
+                         .seed = options.seed}));
+    failures_.resize(heads_.size());
+    out_.append(projection("w_out", options.d_model));
+    Xorshift64 random(options.seed);
+    for (Layer& head : heads_) head.draw_weights(random);
+    out_.draw(random);
+    const Index width = options.n_heads * options.d_v;
+    reads_.setZero(width);
+    d_reads_.setZero(width);
+    output_.setZero(options.d_model);
+    target_.setZero(options.d_model);
+    d_output_.setZero(options.d_model);
+  }
+
+  /// \name Copies and moves
+  /// As those of `LogLinearAttention`.
+  /// \{
+  MultiHeadAttention(const MultiHeadAttention&) = default;  ///< allocates
+  MultiHeadAttention(MultiHeadAttention&&) = default;       ///< does not allocate
+  MultiHeadAttention& operator=(const MultiHeadAttention& other) {
+    return *this = MultiHeadAttention(other);
+  }                                                               ///< a copy; allocates
+  MultiHeadAttention& operator=(MultiHeadAttention&&) = default;  ///< does not allocate
+  /// \}
+
+  /// \name A token
+  /// \{
+
+  /// All heads read and write. \return the output, length d_model, overwritten by the next call
+  template <class In>
+  const Vector& forward(const In& x) {
+    Flush flush;
+    stage(x, heads_.front().read_order(), flush);
+    combine(is_bounded());
+    for_each_head(flush, [](Layer& head, Index) { head.commit(); });
+    return output_;
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Out>
+  void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = forward(x);
+  }
+
+  /// All heads read the state as it stands; nothing changes. \return as `forward`
+  template <class In>
+  const Vector& query_readonly(const In& x) {
+    Flush flush;
+    for_each_head(flush, [&](Layer& head, Index begin) {
+      head.query_readonly(x);
+      reads_.segment(begin, d_v()) = head.raw_read();
+    });
+    combine(bound_ == OutputBound::always);
+    return output_;
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Out>
+  void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = query_readonly(x);
+  }
+  /// The same with the caller's memory, one head after the other; safe from several threads, a
+  /// workspace each. \return the output, which lies in the workspace. \throws
+  /// std::invalid_argument also for a workspace of a layer of another shape
+  template <class In>
+  const Vector& query_readonly(const In& x, Workspace& workspace) const {
+    const Flush flush;
+    detail::require_size("the workspace's reads", workspace.reads.size(), reads_.size());
+    detail::require_size("the workspace's output", workspace.output.size(), output_dim());
+    for (int h = 0; h < n_heads(); ++h) {
+      head(h).query_readonly(x, workspace.head);
+      workspace.reads.segment(h * d_v(), d_v()) = workspace.head.read;
+    }
+    combine(workspace.reads, workspace.output, bound_ == OutputBound::always);
+    return workspace.output;
+  }
+  /// Memory for it; allocates.
+  [[nodiscard]] Workspace make_workspace() const {
+    return {heads_.front().make_workspace(), Vector::Zero(reads_.size()),
+            Vector::Zero(output_.size())};
+  }
+
+  /// One step of gradient descent on `1/2 |o - y|^2` through W_out into every head, and one token
+  /// of the stream, as `LogLinearAttention::train_one`. \param y length d_model \return the output
+  /// o
+  template <class In, class Target>
+  const Vector& train_one(const In& x, const Target& y) {
+    Flush flush;
+    detail::load_vector(y, "y", target_);
+    stage(x, heads_.front().training_order(), flush);
+    const bool bounded = is_bounded();
+    combine(bounded);
+    d_output_ = output_ - target_;
+    if (bounded) d_output_.array() *= 1 - output_.array().square();
+    d_reads_.noalias() = out_.get("w_out").transpose() * d_output_;
+    for_each_head(flush, [&](Layer& head, Index begin) {
+      head.stage_gradient(d_reads_.segment(begin, d_v()));
+    });
+    out_.require_descendable(learning_rate(), d_output_, reads_, no_free_);
+    out_.descend(learning_rate(), d_output_, reads_, no_free_);
+    for_each_head(flush, [](Layer& head, Index) { head.commit(); });
+    return output_;
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Target, class Out>
+  void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
+    require_output(out);
+    detail::as_writable_column(out) = train_one(x, y);
+  }
+
+  /// Empties all states; weights stay.
+  void reset() noexcept {
+    for (Layer& head : heads_) head.reset();
+  }
+
+  /// Jumps to a later count, as `LogLinearAttention::advance_to`. \throws std::invalid_argument
+  /// unless count >= size(); nothing is changed then
+  void advance_to(std::uint64_t count) {
+    for (Layer& head : heads_) head.advance_to(count);
+  }
+
+  /// This moment of the stream, as `LogLinearAttention::snapshot`; allocates.
+  [[nodiscard]] Snapshot snapshot() const {
+    Snapshot moment;
+    snapshot(moment);
+    return moment;
+  }
+  /// The same into a snapshot that exists. Does not allocate once that has grown to size; where
+  /// it does and throws std::bad_alloc, the snapshot is what it was.
+  void snapshot(Snapshot& moment) const {
+    bool fits = moment.size() == heads_.size();
+    for (std::size_t h = 0; fits && h < heads_.size(); ++h) fits = heads_[h].reserve(moment[h]);
+    Snapshot fresh(fits ? 0 : heads_.size());
+    Snapshot& into = fits ? moment : fresh;
+    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].snapshot(into[h]);
+    if (!fits) moment.swap(fresh);
+  }
+  /// Goes back, or on, to a moment of this stream or of that of another layer, as
+  /// `LogLinearAttention::restore`. Does not allocate. \throws std::invalid_argument for a snapshot
+  /// of another shape, or one that holds nothing; nothing is changed then
+  void restore(const Snapshot& moment) {
+    if (moment.empty()) detail::fail("the snapshot", "empty", "one that a layer has taken");
+    detail::require_size("the heads of the snapshot", static_cast<Index>(moment.size()), n_heads());
+    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].require_shape_of(moment[h]);
+    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].restore(moment[h]);
+  }
+
+  /// Appends a part of each head, see `StreamPart`; copies the heads, allocates. \throws
+  /// std::invalid_argument for another number of heads and as `StreamPart::append_to`; nothing is
+  /// changed then
+  template <class Part>
+  void append(const std::vector<Part>& parts) {
+    detail::require_size("the heads of the part to append", static_cast<Index>(parts.size()),
+                         n_heads());
+    std::vector<Layer> whole(heads_);
+    for (std::size_t h = 0; h < whole.size(); ++h) parts[h].append_to(whole[h]);
+    heads_.swap(whole);
+  }
+  /// \}
+
+  /// \name Shape, state and weights
+  /// \{
+  [[nodiscard]] Index d_model() const noexcept { return output_.size(); }     ///< length of x
+  [[nodiscard]] Index output_dim() const noexcept { return output_.size(); }  ///< d_model
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return heads_.front().size();
+  }  ///< tokens so far
+  [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
+  [[nodiscard]] OutputBound bound() const noexcept { return bound_; }  ///< where the tanh is
+  /// Threads that the heads of a token run on: as many as the options say, but no more than there
+  /// are heads, and 1 where the compiler's OpenMP is off.
+  [[nodiscard]] int threads_used() const noexcept {
+#ifdef _OPENMP
+    return (std::min)(threads_, n_heads());
+#else
+    return 1;
+#endif
+  }
+  /// One head, read-only. \throws std::invalid_argument unless 0 <= index < n_heads
+  [[nodiscard]] const Layer& head(int index) const {
+    detail::require_between("head", index, 0, n_heads() - 1);
+    return heads_[static_cast<std::size_t>(index)];
+  }
+  /// The states of all heads one after the other, of constant length; allocates.
+  [[nodiscard]] Vector state() const {
+    const Index size = heads_.front().max_levels() * heads_.front().key_rows() * d_v();
+    Vector all(size * n_heads());
+    for (int h = 0; h < n_heads(); ++h) all.segment(h * size, size) = head(h).state();
+    return all;
+  }
+  /// `head0.w_key`, ..., `w_out`: every weight array in the order in which they are drawn.
+  [[nodiscard]] std::vector<std::string> weight_names() const {
+    std::vector<std::string> names;
+    for (int h = 0; h < n_heads(); ++h) {
+      for (const std::string& name : head(h).weight_names()) {
+        names.push_back("head" + std::to_string(h) + "." + name);
+      }
+    }
+    names.emplace_back("w_out");
+    return names;
+  }
+  /// One weight array; a read-only view, valid as long as the layer is neither moved nor destroyed.
+  /// \throws std::invalid_argument for an unknown name
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
+    const auto [index, rest] = split(name);
+    return index < 0 ? out_.get(rest) : head(index).weight(rest);
+  }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
+    return weight(name);
+  }
+  /// Replaces one weight array; allocates. \throws std::invalid_argument as
+  /// `LogLinearAttention::set_weight`
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    Flush flush;
+    const auto [index, rest] = split(name);
+    if (index < 0) {
+      out_.set(rest, value);
+    } else {
+      heads_[static_cast<std::size_t>(index)].set_weight(rest, value);
+    }
+  }
+  [[nodiscard]] double learning_rate() const noexcept {
+    return heads_.front().learning_rate();
+  }  ///< of all heads and W_out
+  /// \throws std::invalid_argument unless finite and >= 0
+  void set_learning_rate(double learning_rate) {
+    for (Layer& head : heads_) head.set_learning_rate(learning_rate);
+  }
+  /// \}
+
+ private:
+  friend class MultiHeadBlockForm<MultiHeadAttention, typename Layer_::Scalar>;
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (int h = 0; h < self.n_heads(); ++h) {
+      auto& head = self.heads_[static_cast<std::size_t>(h)];
+      part("head" + std::to_string(h), head);
+      detail::require_between("learning_rate of head " + std::to_string(h), head.learning_rate(),
+                              self.learning_rate(), self.learning_rate());
+    }
+    part("", self.out_);
+  }
+
+  /// Whether `forward` and `train_one` bound the output.
+  [[nodiscard]] bool is_bounded() const {
+    return bound_ != OutputBound::none;
+  }
+
+  /// The width of W_out's input.
+  static Index checked(const Options& options) {
+    detail::require_length("d_model", options.d_model);
+    detail::require_length("d_k", options.d_k);
+    detail::require_length("d_v", options.d_v);
+    detail::require_positive("n_heads", options.n_heads);
+    detail::require_positive("threads", options.threads);
+    const Index width = options.n_heads * options.d_v;
+    detail::require_length("n_heads * d_v", width);
+    return width;
+  }
+
+  [[nodiscard]] Index d_v() const {
+    return heads_.front().output_dim();
+  }
+
+  /// Which head a weight name belongs to, -1 for none, and its name there.
+  [[nodiscard]] std::pair<int, std::string_view> split(std::string_view name) const {
+    for (int h = 0; h < n_heads(); ++h) {
+      const std::string prefix = "head" + std::to_string(h) + ".";
+      if (name.starts_with(prefix)) return {h, name.substr(prefix.size())};
+    }
+    return {-1, name};
+  }
+
+  template <class In>
+  void stage(const In& x, ReadOrder order, Flush& flush) {
+    for_each_head(flush, [&](Layer& head, Index begin) {
+      reads_.segment(begin, d_v()) = head.stage(x, order);
+    });
+  }
+
+  void combine(bool bounded) {
+    combine(reads_, output_, bounded);
+  }
+  void combine(const Vector& reads, Vector& output, bool bounded) const {
+    out_.project(reads, output);
+    detail::require_finite("the output", output);
+    if (bounded) output = output.array().tanh();
+  }
+
+  template <class Out>
+  void require_output(const Eigen::MatrixBase<Out>& out) const {
+    detail::require_vector_type<Scalar, Out>();
+    detail::require_size("out", out.size(), output_dim());
+  }
+
+  /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to; then throws
+  /// what the first failing head threw.
+  template <class Work>
+  void for_each_head(Flush& flush, Work work) {
+    const int count = n_heads();
+    const auto one = [&](int h) {
+      const auto index = static_cast<std::size_t>(h);
+      failures_[index] = detail::caught([&] { work(heads_[index], h * d_v()); });
+    };
+    if (threads_ > 1) flush.pause();
+#ifdef _OPENMP
+#  pragma omp parallel for num_threads(threads_used()) if (threads_used() > 1)
+#endif
+    for (int h = 0; h < count; ++h) one(h);
+    if (threads_ > 1) flush.resume();
+    for (const std::exception_ptr& failure : failures_) {
+      if (failure) std::rethrow_exception(failure);
+    }
+  }
+
+  OutputBound bound_;
+  int threads_;
+  std::vector<Layer> heads_{};
+  detail::Parameters<Scalar> out_;
+  Vector reads_{}, d_reads_{}, output_{}, target_{}, d_output_{};
+  Vector no_free_{};
+  std::vector<std::exception_ptr> failures_{};
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_MULTI_HEAD_ATTENTION_HPP
+
+// ---- loglinear/mixers/causal_convolution.hpp
+
+#ifndef LOGLINEAR_MIXERS_CAUSAL_CONVOLUTION_HPP
+#define LOGLINEAR_MIXERS_CAUSAL_CONVOLUTION_HPP
 
 // The short causal convolution of a block, each channel on its own:
 //     y_t = b + sum_j w_j * x_{t - (K - 1) + j},   j = 0 ... K - 1 taps, the last on the token
@@ -10320,12 +10890,12 @@ template <class Scalar>
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_BLOCKS_CAUSAL_CONVOLUTION_HPP
+#endif  // LOGLINEAR_MIXERS_CAUSAL_CONVOLUTION_HPP
 
-// ---- loglinear/blocks/draw_weights.hpp
+// ---- loglinear/mixers/draw_weights.hpp
 
-#ifndef LOGLINEAR_BLOCKS_DRAW_WEIGHTS_HPP
-#define LOGLINEAR_BLOCKS_DRAW_WEIGHTS_HPP
+#ifndef LOGLINEAR_MIXERS_DRAW_WEIGHTS_HPP
+#define LOGLINEAR_MIXERS_DRAW_WEIGHTS_HPP
 
 // Initial weights of the blocks in flash-linear-attention's distributions, and the checks of
 // options they share. Numbers are drawn in double, row by row, so that float has the rounded
@@ -10433,12 +11003,12 @@ void fill_step_bias(Matrix<Scalar>& array, const StepRange& range, Xorshift64& r
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_BLOCKS_DRAW_WEIGHTS_HPP
+#endif  // LOGLINEAR_MIXERS_DRAW_WEIGHTS_HPP
 
-// ---- loglinear/blocks/gates.hpp
+// ---- loglinear/mixers/gates.hpp
 
-#ifndef LOGLINEAR_BLOCKS_GATES_HPP
-#define LOGLINEAR_BLOCKS_GATES_HPP
+#ifndef LOGLINEAR_MIXERS_GATES_HPP
+#define LOGLINEAR_MIXERS_GATES_HPP
 
 // What the blocks' projections pass through before they meet the hierarchy, for all tokens at once,
 // each with its pullback: silu, the decay gate, the level weights, unit keys.
@@ -10580,12 +11150,12 @@ template <class Scalar>
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_BLOCKS_GATES_HPP
+#endif  // LOGLINEAR_MIXERS_GATES_HPP
 
-// ---- loglinear/blocks/gated_rms_norm.hpp
+// ---- loglinear/mixers/gated_rms_norm.hpp
 
-#ifndef LOGLINEAR_BLOCKS_GATED_RMS_NORM_HPP
-#define LOGLINEAR_BLOCKS_GATED_RMS_NORM_HPP
+#ifndef LOGLINEAR_MIXERS_GATED_RMS_NORM_HPP
+#define LOGLINEAR_MIXERS_GATED_RMS_NORM_HPP
 
 // The gated norm before a block's output projection, over runs of n columns of a row:
 //     rms(u)_i = w_i u_i / sqrt(mean(u^2) + eps)
@@ -10677,12 +11247,12 @@ class GatedRmsNorm {
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_BLOCKS_GATED_RMS_NORM_HPP
+#endif  // LOGLINEAR_MIXERS_GATED_RMS_NORM_HPP
 
-// ---- loglinear/blocks/linear.hpp
+// ---- loglinear/mixers/linear.hpp
 
-#ifndef LOGLINEAR_BLOCKS_LINEAR_HPP
-#define LOGLINEAR_BLOCKS_LINEAR_HPP
+#ifndef LOGLINEAR_MIXERS_LINEAR_HPP
+#define LOGLINEAR_MIXERS_LINEAR_HPP
 
 // The projections of a block, y = x W^T + b with a row a token, and their pullback. Products of any
 // size: tiles of the right operand are packed into the nearest caches and multiplied by the kernel
@@ -10771,12 +11341,12 @@ void linear_pullback(const RowMajorMatrix<Scalar>& x, const Matrix<Scalar>& weig
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_BLOCKS_LINEAR_HPP
+#endif  // LOGLINEAR_MIXERS_LINEAR_HPP
 
-// ---- loglinear/blocks/log_linear_gated_delta_net_options.hpp
+// ---- loglinear/mixers/log_linear_gated_delta_net_options.hpp
 
-#ifndef LOGLINEAR_BLOCKS_LOG_LINEAR_GATED_DELTA_NET_OPTIONS_HPP
-#define LOGLINEAR_BLOCKS_LOG_LINEAR_GATED_DELTA_NET_OPTIONS_HPP
+#ifndef LOGLINEAR_MIXERS_LOG_LINEAR_GATED_DELTA_NET_OPTIONS_HPP
+#define LOGLINEAR_MIXERS_LOG_LINEAR_GATED_DELTA_NET_OPTIONS_HPP
 
 namespace loglinear {
 
@@ -10847,7 +11417,7 @@ const LogLinearGatedDeltaNetOptions& checked(const LogLinearGatedDeltaNetOptions
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_BLOCKS_LOG_LINEAR_GATED_DELTA_NET_OPTIONS_HPP
+#endif  // LOGLINEAR_MIXERS_LOG_LINEAR_GATED_DELTA_NET_OPTIONS_HPP
 
 // ---- loglinear/sequence/chunkwise_gradient.hpp
 
@@ -10999,10 +11569,10 @@ template <class Scalar>
 
 #endif  // LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
 
-// ---- loglinear/blocks/heads.hpp
+// ---- loglinear/mixers/heads.hpp
 
-#ifndef LOGLINEAR_BLOCKS_HEADS_HPP
-#define LOGLINEAR_BLOCKS_HEADS_HPP
+#ifndef LOGLINEAR_MIXERS_HEADS_HPP
+#define LOGLINEAR_MIXERS_HEADS_HPP
 
 // The heads of a block between its projections: each is one sequence of the sequence form, with
 // queries and keys that the heads of a group share.
@@ -11132,12 +11702,12 @@ template <class Scalar>
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_BLOCKS_HEADS_HPP
+#endif  // LOGLINEAR_MIXERS_HEADS_HPP
 
-// ---- loglinear/blocks/heads_token.hpp
+// ---- loglinear/mixers/heads_token.hpp
 
-#ifndef LOGLINEAR_BLOCKS_HEADS_TOKEN_HPP
-#define LOGLINEAR_BLOCKS_HEADS_TOKEN_HPP
+#ifndef LOGLINEAR_MIXERS_HEADS_TOKEN_HPP
+#define LOGLINEAR_MIXERS_HEADS_TOKEN_HPP
 
 // One token through all heads, the decoding step. The transition A = e^g (I - beta k k^T) is read
 // before it is written, by A^T q on the old levels, so that everything that can throw does so while
@@ -11239,12 +11809,12 @@ class HeadsToken {
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_BLOCKS_HEADS_TOKEN_HPP
+#endif  // LOGLINEAR_MIXERS_HEADS_TOKEN_HPP
 
-// ---- loglinear/blocks/mixer_cache.hpp
+// ---- loglinear/mixers/mixer_cache.hpp
 
-#ifndef LOGLINEAR_BLOCKS_MIXER_CACHE_HPP
-#define LOGLINEAR_BLOCKS_MIXER_CACHE_HPP
+#ifndef LOGLINEAR_MIXERS_MIXER_CACHE_HPP
+#define LOGLINEAR_MIXERS_MIXER_CACHE_HPP
 
 namespace loglinear {
 
@@ -11313,12 +11883,12 @@ class MixerCache {
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_BLOCKS_MIXER_CACHE_HPP
+#endif  // LOGLINEAR_MIXERS_MIXER_CACHE_HPP
 
-// ---- loglinear/blocks/named_weights.hpp
+// ---- loglinear/mixers/named_weights.hpp
 
-#ifndef LOGLINEAR_BLOCKS_NAMED_WEIGHTS_HPP
-#define LOGLINEAR_BLOCKS_NAMED_WEIGHTS_HPP
+#ifndef LOGLINEAR_MIXERS_NAMED_WEIGHTS_HPP
+#define LOGLINEAR_MIXERS_NAMED_WEIGHTS_HPP
 
 namespace loglinear {
 
@@ -11381,12 +11951,12 @@ class NamedWeights {
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_BLOCKS_NAMED_WEIGHTS_HPP
+#endif  // LOGLINEAR_MIXERS_NAMED_WEIGHTS_HPP
 
-// ---- loglinear/blocks/token_mixer.hpp
+// ---- loglinear/mixers/token_mixer.hpp
 
-#ifndef LOGLINEAR_BLOCKS_TOKEN_MIXER_HPP
-#define LOGLINEAR_BLOCKS_TOKEN_MIXER_HPP
+#ifndef LOGLINEAR_MIXERS_TOKEN_MIXER_HPP
+#define LOGLINEAR_MIXERS_TOKEN_MIXER_HPP
 
 namespace loglinear {
 
@@ -11659,12 +12229,12 @@ class TokenMixer {
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_BLOCKS_TOKEN_MIXER_HPP
+#endif  // LOGLINEAR_MIXERS_TOKEN_MIXER_HPP
 
-// ---- loglinear/blocks/log_linear_gated_delta_net.hpp
+// ---- loglinear/mixers/log_linear_gated_delta_net.hpp
 
-#ifndef LOGLINEAR_BLOCKS_LOG_LINEAR_GATED_DELTA_NET_HPP
-#define LOGLINEAR_BLOCKS_LOG_LINEAR_GATED_DELTA_NET_HPP
+#ifndef LOGLINEAR_MIXERS_LOG_LINEAR_GATED_DELTA_NET_HPP
+#define LOGLINEAR_MIXERS_LOG_LINEAR_GATED_DELTA_NET_HPP
 
 namespace loglinear {
 
@@ -11903,12 +12473,12 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_BLOCKS_LOG_LINEAR_GATED_DELTA_NET_HPP
+#endif  // LOGLINEAR_MIXERS_LOG_LINEAR_GATED_DELTA_NET_HPP
 
-// ---- loglinear/blocks/log_linear_mamba2_options.hpp
+// ---- loglinear/mixers/log_linear_mamba2_options.hpp
 
-#ifndef LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_OPTIONS_HPP
-#define LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_OPTIONS_HPP
+#ifndef LOGLINEAR_MIXERS_LOG_LINEAR_MAMBA2_OPTIONS_HPP
+#define LOGLINEAR_MIXERS_LOG_LINEAR_MAMBA2_OPTIONS_HPP
 
 namespace loglinear {
 
@@ -11979,12 +12549,12 @@ const LogLinearMamba2Options& checked(const LogLinearMamba2Options& o) {
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_OPTIONS_HPP
+#endif  // LOGLINEAR_MIXERS_LOG_LINEAR_MAMBA2_OPTIONS_HPP
 
-// ---- loglinear/blocks/log_linear_mamba2.hpp
+// ---- loglinear/mixers/log_linear_mamba2.hpp
 
-#ifndef LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_HPP
-#define LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_HPP
+#ifndef LOGLINEAR_MIXERS_LOG_LINEAR_MAMBA2_HPP
+#define LOGLINEAR_MIXERS_LOG_LINEAR_MAMBA2_HPP
 
 namespace loglinear {
 
@@ -12238,18 +12808,254 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_BLOCKS_LOG_LINEAR_MAMBA2_HPP
+#endif  // LOGLINEAR_MIXERS_LOG_LINEAR_MAMBA2_HPP
 
-// ---- loglinear/blocks.hpp
+// ---- loglinear/mixers.hpp
 
-#ifndef LOGLINEAR_BLOCKS_HPP
-#define LOGLINEAR_BLOCKS_HPP
+#ifndef LOGLINEAR_MIXERS_HPP
+#define LOGLINEAR_MIXERS_HPP
 
 /// \file
 /// The blocks of the paper: complete token mixers around the sequence form, with the weights of
 /// flash-linear-attention's layers.
 
-#endif  // LOGLINEAR_BLOCKS_HPP
+#endif  // LOGLINEAR_MIXERS_HPP
+
+// ---- loglinear/readout/recursive_least_squares.hpp
+
+#ifndef LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP
+#define LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP
+
+namespace loglinear {
+
+/// Recursive least squares: the linear readout that, after every sample, minimises
+/// `sum_s f^(t-s) |y_s - Theta^T phi_s|^2 + f^t |Theta|^2 / p0` exactly, for any feature vector.
+///
+///     K = P phi / (f + phi^T P phi)    Theta <- Theta + K (y - Theta^T phi)^T
+///     P <- (P - K phi^T P) / f
+///
+/// (Haykin, *Adaptive Filter Theory*, chapter on the RLS algorithm.) The covariance is kept as
+/// `P = U D U^T`, U unit upper triangular and D a positive diagonal, and updated by Bierman's
+/// algorithm (*Factorization Methods for Discrete Sequential Estimation*, 1977): it stays symmetric
+/// and positive by construction, however many updates. Forgetting would let P grow without bound in
+/// directions that the features never take; therefore no coefficient of D grows beyond
+/// `max_covariance`.
+///
+/// `phi` has length `features`, `y` length `outputs`. Errors: std::invalid_argument with name,
+/// value and legal range, before anything has changed. `predict` costs features x outputs
+/// multiplications, `update` about 3 features^2; neither allocates. Numbers below
+/// std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
+template <class Scalar_ = double>
+class RecursiveLeastSquares {
+ public:
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+  using Matrix = detail::Matrix<Scalar>;
+
+  /// How to build one; `features` must be given.
+  struct Options {
+    Index features = 0;               ///< length of phi, 1 to 2^26
+    Index outputs = 1;                ///< length of y, 1 to 2^26
+    double forgetting = 1;            ///< f in (0, 1]; samples count over some 1 / (1 - f) steps
+    double initial_covariance = 100;  ///< p0 > 0; the smaller, the stronger the pull towards 0
+    double max_covariance = 0;        ///< bound of D, >= p0; 0 stands for p0
+  };
+
+  /// Allocates everything. \throws std::invalid_argument for an option out of its range
+  explicit RecursiveLeastSquares(const Options& options) : options_(options) {
+    detail::require_length("features", options.features);
+    detail::require_length("outputs", options.outputs);
+    const double p0 = options.initial_covariance;
+    const double limit = detail::magnitude_limit<Scalar>();
+    if (!(options.forgetting > 0 && detail::is_at_most(options.forgetting, 1))) {
+      detail::fail("forgetting", options.forgetting, "in (0, 1]");
+    }
+    if (!(p0 > 0 && detail::is_at_most(p0, limit))) {
+      detail::fail("initial_covariance", p0, "finite and positive");
+    }
+    // Below its smallest normal number a scalar rounds to 0 or divides to infinity.
+    const double smallest = detail::to_double((std::numeric_limits<Scalar>::min)());
+    detail::require_between("forgetting", options.forgetting, smallest, 1.0);
+    detail::require_between("initial_covariance", p0, smallest, limit);
+    if (detail::is_exactly(options.max_covariance, 0.0)) options_.max_covariance = p0;
+    detail::require_between("max_covariance", options_.max_covariance, p0, limit);
+    const Index n = options.features;
+    weights_.resize(n, options.outputs);
+    upper_.resize(n, n);
+    diagonal_.resize(n);
+    phi_.resize(n);
+    seen_.resize(n);
+    scaled_.resize(n);
+    gain_.resize(n);
+    target_.resize(options.outputs);
+    prediction_.resize(options.outputs);
+    reset();
+  }
+
+  RecursiveLeastSquares(const RecursiveLeastSquares&) = default;  ///< allocates
+  RecursiveLeastSquares(RecursiveLeastSquares&&) =
+      default;  ///< leaves one that can only be assigned to or destroyed
+  RecursiveLeastSquares& operator=(const RecursiveLeastSquares& other) {
+    return *this = RecursiveLeastSquares(other);
+  }                                                                     ///< all or nothing
+  RecursiveLeastSquares& operator=(RecursiveLeastSquares&&) = default;  ///< as the constructor
+
+  /// Forgets every sample: Theta = 0, P = p0 I.
+  void reset() {
+    weights_.setZero();
+    upper_.setIdentity();
+    diagonal_.setConstant(Scalar(options_.initial_covariance));
+    prediction_.setZero();
+    updates_ = 0;
+  }
+
+  /// Theta^T phi. \return a reference, overwritten by the next call; length outputs
+  template <class Features>
+  const Vector& predict(const Eigen::MatrixBase<Features>& phi) {
+    const detail::FlushToZero<Scalar> flush;
+    load(phi, "phi", phi_);
+    predict_loaded();
+    return prediction_;
+  }
+
+  /// Learns one sample. \return the prediction from before it, as `predict(phi)` would have given
+  template <class Features, class Target>
+  const Vector& update(const Eigen::MatrixBase<Features>& phi, const Eigen::MatrixBase<Target>& y) {
+    const detail::FlushToZero<Scalar> flush;
+    load(phi, "phi", phi_);
+    load(y, "y", target_);
+    predict_loaded();
+    const Scalar denominator = find_gain();
+    target_ -= prediction_;  // the error
+    const double largest = detail::max_abs(gain_) / detail::to_double(denominator);
+    detail::require_between("the largest weight after this update",
+                            detail::max_abs(weights_) + largest * detail::max_abs(target_), 0.0,
+                            detail::magnitude_limit<Scalar>());
+
+    gain_ /= denominator;  // the error over the denominator may be too large a number
+    for (Index j = 0; j < outputs(); ++j) weights_.col(j) += target_[j] * gain_;
+    update_factors();
+    ++updates_;
+    return prediction_;
+  }
+
+  /// \name What has been learnt
+  /// \{
+  [[nodiscard]] const Matrix& weights() const noexcept { return weights_; }  ///< Theta, n x outputs
+  [[nodiscard]] std::uint64_t update_count() const noexcept { return updates_; }  ///< samples
+  [[nodiscard]] const Options& options() const noexcept { return options_; }      ///< as resolved
+  [[nodiscard]] Index features() const noexcept { return weights_.rows(); }       ///< length of phi
+  [[nodiscard]] Index outputs() const noexcept { return weights_.cols(); }        ///< length of y
+  /// P = U D U^T, symmetric and positive definite; allocates, features^3 operations.
+  [[nodiscard]] Matrix covariance() const {
+    const detail::FlushToZero<Scalar> flush;
+    const Matrix u = upper_.template triangularView<Eigen::UnitUpper>();
+    return u * diagonal_.asDiagonal() * u.transpose();
+  }
+  /// The smallest coefficient of D: positive as long as P is.
+  [[nodiscard]] Scalar smallest_pivot() const { return diagonal_.minCoeff(); }
+  /// \}
+
+ private:
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("weights", self.weights_);
+    part("upper", self.upper_);
+    part("diagonal", self.diagonal_);
+    part("update_count", self.updates_);
+    if constexpr (detail::is_written<Self>) {
+      constexpr Scalar smallest = (std::numeric_limits<Scalar>::min)();
+      const double limit = detail::magnitude_limit<Scalar>();
+      detail::require_between("the largest weight", detail::max_abs(self.weights_), 0.0, limit);
+      detail::require_between("the largest of U", detail::max_abs(self.upper_), 0.0, limit);
+      detail::require_between("the smallest of D", self.diagonal_.minCoeff(), smallest,
+                              Scalar(self.options_.max_covariance));
+      detail::require_between("the largest of D", self.diagonal_.maxCoeff(), smallest,
+                              Scalar(self.options_.max_covariance));
+      const Matrix expected = self.upper_.template triangularView<Eigen::UnitUpper>();
+      if (self.upper_ != expected) detail::fail("U", "another matrix", "unit upper triangular");
+    }
+  }
+
+  template <class Derived>
+  void load(const Eigen::MatrixBase<Derived>& in, const char* name, Vector& into) const {
+    static_assert(Derived::IsVectorAtCompileTime, "phi and y must be Eigen vectors");
+    static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
+                  "the vector must have the readout's scalar: convert it with .cast<Scalar>()");
+    detail::require_size(name, in.size(), into.size());
+    into.noalias() = detail::as_column(in);
+    detail::require_finite(name, into);
+  }
+
+  void predict_loaded() {
+    prediction_.noalias() = weights_.transpose() * phi_;
+    detail::require_finite("the prediction", prediction_);
+  }
+
+  /// seen = U^T phi, scaled = D seen, gain = U scaled = P phi. \return f + phi^T P phi
+  ///
+  /// Sums over a row of U may be far larger on the way than in the end, here and in
+  /// `update_factors`: they are bounded, not looked at.
+  Scalar find_gain() {
+    const Scalar forgetting = Scalar(options_.forgetting);  // rounded: what is added below
+    const double f = detail::to_double(forgetting), limit = detail::magnitude_limit<Scalar>();
+    const double sum = 1 + static_cast<double>(features() - 1) * detail::max_abs(upper_);
+    detail::require_between("the magnitude of U^T phi", detail::max_abs(phi_) * sum, 0.0, limit);
+    for (Index j = 0; j < features(); ++j) {
+      seen_[j] = phi_[j] + upper_.col(j).head(j).dot(phi_.head(j));
+      scaled_[j] = diagonal_[j] * seen_[j];
+    }
+    detail::require_between("the magnitude of D U^T phi",
+                            detail::max_abs(diagonal_) * detail::max_abs(seen_), 0.0, limit);
+    detail::require_between(
+        "the magnitude of the gain before scaling",
+        (std::max)(1.0, detail::max_abs(seen_) / f) * detail::max_abs(scaled_) * sum, 0.0, limit);
+    gain_.setZero();
+    for (Index j = 0; j < features(); ++j) {
+      gain_.head(j) += scaled_[j] * upper_.col(j).head(j);
+      gain_[j] += scaled_[j];
+    }
+    const Scalar denominator = forgetting + seen_.dot(scaled_);
+    detail::require_between("phi^T P phi", detail::to_double(denominator), f, limit);
+    return denominator;
+  }
+
+  /// Bierman's update of U and D by one sample, column by column, then forgetting.
+  void update_factors() {
+    const Scalar f = Scalar(options_.forgetting), ceiling = Scalar(options_.max_covariance);
+    const Scalar smallest =
+        (std::numeric_limits<Scalar>::min)();  // underflow would freeze a direction
+    Scalar before = f;
+    gain_.setZero();
+    for (Index j = 0; j < features(); ++j) {
+      const Scalar after = before + seen_[j] * scaled_[j];
+      diagonal_[j] = std::clamp<Scalar>(diagonal_[j] * (before / after) / f, smallest, ceiling);
+      const Scalar correction = seen_[j] / before;
+      for (Index i = 0; i < j; ++i) {
+        const Scalar old = upper_(i, j);
+        upper_(i, j) = old - correction * gain_[i];
+        gain_[i] += scaled_[j] * old;
+      }
+      gain_[j] = scaled_[j];
+      before = after;
+    }
+  }
+
+  Options options_;
+  Matrix weights_{};
+  Matrix upper_{};  // U; its diagonal is 1, what lies below is never read
+  Vector diagonal_{};
+  Vector phi_{}, seen_{}, scaled_{}, gain_{}, target_{}, prediction_{};
+  std::uint64_t updates_ = 0;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP
 
 // ---- loglinear/rules/delta_net.hpp
 
@@ -13139,14 +13945,777 @@ static_assert(InnerRule<RWKV7, double>);
 
 #endif  // LOGLINEAR_RULES_HPP
 
-// ---- loglinear/mode.hpp
+// ---- loglinear/sequence/dense.hpp
 
-#ifndef LOGLINEAR_MODE_HPP
-#define LOGLINEAR_MODE_HPP
+#ifndef LOGLINEAR_SEQUENCE_DENSE_HPP
+#define LOGLINEAR_SEQUENCE_DENSE_HPP
+
+namespace loglinear {
+
+/// The sequence form by its definition, every query against every earlier token: the oracle.
+///
+/// For each t the query walks back, `q <- A_s^T q` from token to token, and reads each leaf under
+/// `lambda[t][bit_width(t ^ s)]` as it passes (arXiv:2506.04761, equations 4 and 5). Shares nothing
+/// with `recurrent` and `chunkwise` but the level arithmetic.
+///
+/// \param in       the tokens
+/// \param initial  the state before them, which is read, not changed; its size says where the
+///                 stream stands
+/// \return the reads, T x d_v
+/// \throws std::invalid_argument as `SequenceInputs::validate`, or where a read would not be
+/// finite. O(T^2 (d_k + d_v)); allocates.
+template <class Scalar>
+[[nodiscard]] detail::RowMajorMatrix<Scalar> dense(const SequenceInputs<Scalar>& in,
+                                                   const LogLinearState<Scalar>& initial) {
+  using Eigen::Index;
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  constexpr auto order = ReadOrder::current_apart;
+  const detail::FlushToZero<Scalar> flush;
+  const std::uint64_t start = initial.size();
+  const int max_levels = initial.max_levels();
+  if (in.length() > 0) {
+    detail::require_size("q (columns, d_k of the state)", in.d_k(), initial.d_k());
+    detail::require_size("v (columns, d_v of the state)", in.d_v(), initial.d_v());
+  }
+  in.validate(start, max_levels);
+  detail::RowMajorMatrix<Scalar> out = detail::RowMajorMatrix<Scalar>::Zero(in.length(), in.d_v());
+  const Index leaves = in.leaves(), updates = in.updates();
+  for (Index t = 0; t < in.length(); ++t) {
+    const std::uint64_t now = start + static_cast<std::uint64_t>(t);
+    Row query = in.q.row(t), decay = Row::Ones(in.d_v());  // of the value columns
+    Row key_factors(in.d_k()), value_factors(in.d_v());
+    for (Index s = t; s >= 0; --s) {
+      const Scalar weight =
+          in.lambda(t, level_of(start + static_cast<std::uint64_t>(s), now, order, max_levels));
+      // Token s backwards: leaves and updates, the newest first, and the decay last.
+      const bool is_delta = in.beta.size() > 0;
+      for (Index j = leaves; j-- > 0;) {
+        const Row key = in.k.row(s * leaves + j) * (is_delta ? in.beta(s, j) : Scalar(1));
+        out.row(t) += weight * query.dot(key) * decay.cwiseProduct(in.v.row(s * leaves + j));
+        if (is_delta) query -= query.dot(key) * in.k.row(s * leaves + j);
+      }
+      Row removed = Row::Zero(in.d_k());
+      for (Index j = updates; !is_delta && j-- > 0;) {
+        // D - u p^T with D = I for all updates but the first, whose decay follows below.
+        removed = query.dot(in.u.row(s * updates + j)) * in.p.row(s * updates + j);
+        if (j > 0) query -= removed;
+      }
+      if (!in.g.is_absent() && in.g.cols() == 1) query *= std::exp(in.g(s, 0));
+      if (!in.g.is_absent() && in.g.cols() > 1) {
+        detail::decays_of(in.g.row(s), key_factors);
+        query.array() *= key_factors.array();
+      }
+      if (in.g_value.size() > 0) {
+        detail::decays_of(in.g_value.row(s), value_factors);
+        decay.array() *= value_factors.array();
+      }
+      query -= removed;
+    }
+    for (int l : initial.active_levels()) {
+      const Bucket bucket = bucket_of(start, l, max_levels);
+      const Scalar weight = in.lambda(t, level_of(bucket.first, now, order, max_levels));
+      out.row(t) += weight * decay.cwiseProduct(Row(query * initial.level(l)));
+    }
+  }
+  detail::require_finite_reads(out, 0);
+  return out;
+}
+
+/// The same from an empty state with as many levels as the sequence needs.
+template <class Scalar>
+[[nodiscard]] detail::RowMajorMatrix<Scalar> dense(const SequenceInputs<Scalar>& in) {
+  const auto width = [&](Eigen::Index columns) {  // of tokens; without any, no memory is needed
+    return in.length() == 0 ? Eigen::Index{1} : (std::max<Eigen::Index>)(1, columns);
+  };
+  return dense(in, LogLinearState<Scalar>(levels_needed(static_cast<std::uint64_t>(in.length())),
+                                          width(in.d_k()), width(in.d_v())));
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_DENSE_HPP
+
+// ---- loglinear/sequence/packed.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_PACKED_HPP
+#define LOGLINEAR_SEQUENCE_PACKED_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// Throws unless `cu_seqlens` cuts `length` tokens into `count` sequences.
+inline void require_cuts(const std::vector<Index>& cu_seqlens, Index length, std::size_t count) {
+  require_size("cu_seqlens", static_cast<Index>(cu_seqlens.size()), static_cast<Index>(count) + 1);
+  if (cu_seqlens.front() != 0) fail("cu_seqlens[0]", cu_seqlens.front(), "0");
+  for (std::size_t n = 1; n < cu_seqlens.size(); ++n) {
+    require_between("cu_seqlens[" + std::to_string(n) + "]", cu_seqlens[n], cu_seqlens[n - 1],
+                    length);
+  }
+  if (cu_seqlens.back() != length) {
+    fail("the last of cu_seqlens", cu_seqlens.back(),
+         std::to_string(length) + ", the number of tokens");
+  }
+}
+
+/// Throws unless all states have the same d_k and d_v; a sequence without tokens says nothing of
+/// them.
+template <class Scalar>
+void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
+  for (std::size_t n = 1; n < states.size(); ++n) {
+    const auto require_equal = [&](const char* what, Index size, Index first) {
+      if (size == first) return;
+      fail(std::string(what) + " of state " + std::to_string(n), size,
+           "that of state 0, " + std::to_string(first));
+    };
+    require_equal("d_k", states[n].d_k(), states[0].d_k());
+    require_equal("d_v", states[n].d_v(), states[0].d_v());
+  }
+}
+
+}  // namespace detail
+
+/// Several sequences of different lengths, packed one after the other into one set of inputs, as
+/// flash-linear-attention packs them; each has a state of its own.
+///
+/// \param in          the tokens of all sequences
+/// \param cu_seqlens  where they begin, and the end: 0, ..., T, not decreasing; sequence n is the
+///                    tokens [cu_seqlens[n], cu_seqlens[n + 1])
+/// \param states      the state before each sequence, and in the end those after them
+/// \param options     the size of chunks
+/// \return the reads, T x d_v
+/// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
+/// or unless there is one state for each, all of the same d_k and d_v; nothing is changed then
+template <class Scalar>
+detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
+                                         const std::vector<Eigen::Index>& cu_seqlens,
+                                         std::vector<LogLinearState<Scalar>>& states,
+                                         const ChunkwiseOptions& options = {}) {
+  const detail::FlushToZero<Scalar> flush;
+  detail::require_cuts(cu_seqlens, in.length(), states.size());
+  detail::require_same_shape(states);
+  std::vector<LogLinearState<Scalar>> after = states;
+  detail::RowMajorMatrix<Scalar> out(in.length(), in.d_v());
+  for (std::size_t n = 0; n < states.size(); ++n) {
+    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
+    out.middleRows(first, count) = chunkwise(in.slice(first, count), after[n], options);
+  }
+  states = std::move(after);
+  return out;
+}
+
+/// The gradient of `sum(d_out * out)` of packed sequences; see both functions above.
+///
+/// \param initial  the state before each sequence
+/// \return the gradients; `state` holds those of all initial states, one below the other
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const std::vector<Eigen::Index>& cu_seqlens,
+    const std::vector<LogLinearState<Scalar>>& initial,
+    const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {}) {
+  const detail::FlushToZero<Scalar> flush;
+  detail::require_cuts(cu_seqlens, in.length(), initial.size());
+  detail::require_same_shape(initial);
+  detail::require_size("d_out (rows)", d_out.rows(), in.length());
+  auto all = SequenceGradients<Scalar>::sized_like(in);
+  std::vector<detail::RowMajorMatrix<Scalar>> states;
+  Eigen::Index state_rows = 0;
+  for (std::size_t n = 0; n < initial.size(); ++n) {
+    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
+    const auto d_part = d_out.middleRows(first, count);  // by name: it is not copied
+    SequenceGradients<Scalar> part =
+        chunkwise_gradient(in.slice(first, count), initial[n], d_part, options);
+    const auto put = [&](auto& into, const auto& from) {
+      if (count == 0 || from.size() == 0) return;
+      const Eigen::Index each = from.rows() / count;
+      into.middleRows(first * each, count * each) = from;
+    };
+    put(all.q, part.q);
+    put(all.k, part.k);
+    put(all.v, part.v);
+    put(all.lambda, part.lambda);
+    put(all.g, part.g);
+    put(all.g_value, part.g_value);
+    put(all.beta, part.beta);
+    put(all.u, part.u);
+    put(all.p, part.p);
+    state_rows += part.state.rows();
+    states.push_back(std::move(part.state));
+  }
+  if (!states.empty()) all.state.resize(state_rows, states.front().cols());
+  state_rows = 0;
+  for (const auto& state : states) {
+    all.state.middleRows(state_rows, state.rows()) = state;
+    state_rows += state.rows();
+  }
+  return all;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_PACKED_HPP
+
+// ---- loglinear/stream/detail/levels_rollback.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_ROLLBACK_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVELS_ROLLBACK_HPP
+
+namespace loglinear::detail {
+
+/// Puts levels back as they were, unless it is told to keep what has become of them. Copies the
+/// active levels alone; allocates.
+template <class Levels>
+class LevelsRollback {
+ public:
+  explicit LevelsRollback(Levels& levels)
+      : levels_(levels), size_(levels.size()), magnitude_(levels.magnitude()) {
+    const Index each = levels.d_k() * levels.d_v();
+    Index count = 0;
+    for ([[maybe_unused]] int l : levels.active_levels()) ++count;
+    active_.resize(count * each);
+    Index first = 0;
+    for (int l : levels.active_levels()) {
+      active_.segment(first, each) = Eigen::Map<const Coefficients>(levels.data(l), each);
+      first += each;
+    }
+  }
+  LevelsRollback(const LevelsRollback&) = delete;
+  LevelsRollback& operator=(const LevelsRollback&) = delete;
+  ~LevelsRollback() {
+    if (!keeps_) levels_.restore(size_, magnitude_, active_.data());
+  }
+  void keep() noexcept { keeps_ = true; }
+
+ private:
+  using Coefficients = Vector<typename Levels::Scalar>;
+
+  Levels& levels_;
+  std::uint64_t size_;
+  double magnitude_;
+  Coefficients active_{};
+  bool keeps_ = false;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_ROLLBACK_HPP
+
+// ---- loglinear/sequence/recurrent.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_RECURRENT_HPP
+#define LOGLINEAR_SEQUENCE_RECURRENT_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// The transition of token t of a sequence, as a state undergoes it.
+template <class Scalar>
+class SequenceTransition {
+ public:
+  /// `in` must outlive it.
+  explicit SequenceTransition(const SequenceInputs<Scalar>& in) : in_(in) {}
+  explicit SequenceTransition(const SequenceInputs<Scalar>&&) = delete;
+  void move_to(Index t) { t_ = t; }
+
+  /// m <- L m
+  template <class Level>
+  void left(Level& m) const {
+    const Index updates = in_.updates();
+    if (in_.beta.size() > 0) {
+      decay(m);
+      for (Index j = 0; j < updates; ++j) {
+        const Row key = in_.k.row(t_ * updates + j);
+        const Row found = in_.beta(t_, j) * key * m;
+        m -= key.transpose() * found;
+      }
+      return;
+    }
+    for (Index j = 0; j < updates; ++j) {
+      const Row found = in_.p.row(t_ * updates + j) * m;
+      if (j == 0) decay(m);
+      m -= in_.u.row(t_ * updates + j).transpose() * found;
+    }
+    if (updates == 0) decay(m);
+  }
+  /// m <- m diag(r)
+  template <class Level>
+  void right(Level& m) const {
+    if (in_.g_value.size() == 0) return;
+    Row decay;
+    detail::decays_of(in_.g_value.row(t_), decay);
+    for (Index i = 0; i < m.rows(); ++i) m.row(i).array() *= decay.array();
+  }
+  /// What `right` and `left` can grow a norm by, intermediate results included.
+  [[nodiscard]] double norm_bound() const {
+    const Index updates = in_.updates();
+    double bound = 1;
+    if (in_.g.size() > 0) bound = (std::max)(bound, std::exp(to_double(in_.g.row(t_).maxCoeff())));
+    for (Index j = 0; j < updates; ++j) {
+      const bool is_delta = in_.beta.size() > 0;
+      const Row u = is_delta ? Row(in_.beta(t_, j) * in_.k.row(t_ * updates + j))
+                             : Row(in_.u.row(t_ * updates + j));
+      const double looked_up = stable_norm((is_delta ? in_.k : in_.p).row(t_ * updates + j));
+      bound *= 1 + (std::max)(1.0, stable_norm(u)) * looked_up;
+    }
+    if (in_.g_value.size() > 0) {
+      bound *= (std::max)(1.0, std::exp(to_double(in_.g_value.row(t_).maxCoeff())));
+    }
+    return bound;
+  }
+
+ private:
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+
+  template <class Level>
+  void decay(Level& m) const {
+    if (in_.g.size() == 0) return;
+    for (Index i = 0; i < m.rows(); ++i) {
+      m.row(i) *= std::exp(in_.g(t_, in_.g.cols() == 1 ? 0 : i));
+    }
+  }
+
+  const SequenceInputs<Scalar>& in_;
+  Index t_ = 0;
+};
+
+}  // namespace detail
+
+/// The sequence form one token after the other through the hierarchy: every level undergoes the
+/// token's transition and is read, then the leaf is pushed (arXiv:2506.04761, section 3.1).
+///
+/// \param in     the tokens
+/// \param state  the state before them, and in the end the one after the last push
+/// \return the reads, T x d_v
+/// \throws std::invalid_argument as `SequenceInputs::validate`, or where the state would overflow
+/// or a read would not be finite; nothing is changed then
+///
+/// O(T levels d_k d_v); allocates, a copy of the active levels among the rest.
+template <class Scalar>
+detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
+                                         LogLinearState<Scalar>& state) {
+  using Eigen::Index;
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  const detail::FlushToZero<Scalar> flush;
+  if (in.length() > 0) {
+    detail::require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
+    detail::require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());
+  }
+  in.validate(state.size(), state.max_levels());
+  const Index leaves = in.leaves();
+  detail::RowMajorMatrix<Scalar> out(in.length(), state.d_v());
+  detail::SequenceTransition<Scalar> transition(in);
+  detail::Matrix<Scalar> keys(state.d_k(), leaves), values(state.d_v(), leaves);
+  auto& levels = detail::levels_of(state);
+  detail::LevelsRollback rollback(levels);
+  for (Index t = 0; t < in.length(); ++t) {
+    transition.move_to(t);
+    keys = in.k.middleRows(t * leaves, leaves).transpose();
+    values = in.v.middleRows(t * leaves, leaves).transpose();
+    for (Index j = 0; in.beta.size() > 0 && j < leaves; ++j) {
+      for (Index i = 0; i < j; ++i) {  // earlier leaves undergo update j
+        const Scalar found = keys.col(i).dot(in.k.row(t * leaves + j));
+        keys.col(i) -= (in.beta(t, j) * found) * in.k.row(t * leaves + j).transpose();
+      }
+      keys.col(j) *= in.beta(t, j);
+    }
+    const double magnitude = levels.require_writable(transition.norm_bound(), keys, values);
+    levels.undergo(transition);
+    const Row query = in.q.row(t);
+    out.row(t) = (in.lambda(t, 0) * (query * keys)) * values.transpose();
+    for (int l : state.active_levels()) {
+      out.row(t) += in.lambda(t, l + 1) * Row(query * state.level(l));
+    }
+    detail::require_finite_reads(out.row(t), t);
+    levels.push(keys, values, magnitude);
+  }
+  rollback.keep();
+  return out;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_RECURRENT_HPP
+
+// ---- loglinear/sequence.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_HPP
+#define LOGLINEAR_SEQUENCE_HPP
+
+/// \file
+/// The sequence form: whole sequences at once, in three ways to the same numbers, with gradients.
+
+#endif  // LOGLINEAR_SEQUENCE_HPP
+
+// ---- loglinear/stream/rewindable.hpp
+
+#ifndef LOGLINEAR_STREAM_REWINDABLE_HPP
+#define LOGLINEAR_STREAM_REWINDABLE_HPP
+
+namespace loglinear {
+
+/// A layer whose last tokens can be taken back, any number of them up to `depth`, bit for bit: for
+/// speculative decoding, where a draft of several tokens is tried and its wrong end dropped, and
+/// for late corrections of a stream.
+///
+/// It keeps a snapshot every `snapshot_every` tokens and the inputs since, `x_t`: to take tokens
+/// back it restores the last snapshot before them and repeats the tokens in between. That is exact
+/// because the weights cannot change meanwhile: the layer inside is read-only but for `forward`.
+///
+/// With E = `snapshot_every`, N = `depth` and a state of A active levels:
+///
+/// * `forward` costs what the layer's does, and a snapshot every E tokens: A/E matrices are copied
+///   a token;
+/// * `rewind` costs a snapshot, another restored, and up to E - 1 tokens repeated, (E - 1)/2 on
+///   average;
+/// * memory holds ceil(N/E) + 2 snapshots and (N + E) d_model numbers, or those of the tokens so
+///   far where these are fewer.
+///
+/// Neither allocates once every snapshot, that of a rewind included, has been taken with as many
+/// active levels as there are. For any N and E up to 2^63 - 1, room for up to 1024 tokens is made
+/// by the constructor, more as they come. So "never" is an E like any other: a rewind then repeats
+/// the stream from its beginning, of which every input is kept.
+///
+/// \tparam Layer_  `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
+template <class Layer_>
+class Rewindable {
+ public:
+  using Layer = Layer_;
+  using Scalar = typename Layer::Scalar;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+
+  /// How much is kept; depth must be given.
+  struct Options {
+    Index depth = 0;            ///< tokens that can be taken back at any time, at least 1
+    Index snapshot_every = 16;  ///< tokens from one snapshot to the next, at least 1, no bound
+  };
+
+  /// Takes over a layer with its stream, of which nothing can be taken back yet. \throws
+  /// std::invalid_argument for an option out of its range
+  Rewindable(Layer layer, const Options& options)
+      : layer_(std::move(layer)), depth_(options.depth), every_(options.snapshot_every) {
+    detail::require_positive("depth", depth_);
+    detail::require_positive("snapshot_every", every_);
+    snapshots_.resize(static_cast<std::size_t>((std::min)(most_snapshots(), first_room)));
+    inputs_.resize(layer_.d_model(), static_cast<Index>((std::min)(most_inputs(), first_room)));
+    x_.resize(layer_.d_model());
+  }
+
+  Rewindable(const Rewindable&) = default;  ///< allocates
+  Rewindable(Rewindable&&) = default;  ///< leaves one that can only be assigned to or destroyed
+  Rewindable& operator=(const Rewindable& other) { return *this = Rewindable(other); }  ///< a copy
+  Rewindable& operator=(Rewindable&&) = default;  ///< as the constructor
+
+  /// `forward` of the layer. \return the output, overwritten by the next call. \throws
+  /// std::invalid_argument as the layer; nothing is changed then
+  template <class In>
+  const Vector& forward(const In& x) {
+    detail::load_vector(x, "x", x_);
+    make_room();
+    if (position_ % count(every_) == 0) layer_.snapshot(snapshot_at(position_));
+    const Vector& output = layer_.forward(x_);
+    inputs_.col(column(position_)) = x_;
+    ++position_;
+    if (position_ - earliest_ > count(depth_)) ++earliest_;
+    return output;
+  }
+
+  /// `query_readonly` of the layer: reads the state as it stands. \return as `forward`
+  template <class In>
+  const Vector& query_readonly(const In& x) {
+    return layer_.query_readonly(x);
+  }
+
+  /// Takes the last `tokens` tokens back: the stream is, to the bit, what it was before them.
+  /// \throws std::invalid_argument unless 0 <= tokens <= rewindable(); nothing is changed then
+  void rewind(Index tokens) {
+    detail::require_between("tokens to take back", tokens, Index{0}, rewindable());
+    if (tokens > 0) rewind_to(position_ - count(tokens));
+  }
+
+  /// How many tokens can be taken back now: `depth`, or fewer where fewer have been taken in, or
+  /// others have been taken back already.
+  [[nodiscard]] Index rewindable() const noexcept {
+    return static_cast<Index>(position_ - earliest_);
+  }
+
+  /// The layer as it is now.
+  [[nodiscard]] const Layer& layer() const noexcept { return layer_; }
+
+  /// Empties the stream; nothing can be taken back then.
+  void reset() noexcept {
+    layer_.reset();
+    position_ = earliest_ = 0;
+  }
+
+ private:
+  static constexpr std::uint64_t first_room = 1024;
+
+  /// The width of the ring of inputs, and the length of that of snapshots, in the end.
+  [[nodiscard]] std::uint64_t most_inputs() const { return count(depth_) + count(every_); }
+  [[nodiscard]] std::uint64_t most_snapshots() const {
+    return (count(depth_) - 1) / count(every_) + 2;
+  }
+  /// Lets the rings grow before the next token where they are full for the first time, and so not
+  /// yet bent: every input and every snapshot stays at its place.
+  void make_room() {
+    const auto doubled = [](std::uint64_t room, std::uint64_t most) {
+      return (std::min)(2 * room, most);
+    };
+    const auto inputs = count(inputs_.cols());
+    if (position_ >= inputs && inputs < most_inputs()) {
+      detail::Matrix<Scalar> more(inputs_.rows(),
+                                  static_cast<Index>(doubled(inputs, most_inputs())));
+      more.leftCols(inputs_.cols()) = inputs_;
+      inputs_.swap(more);
+    }
+    const std::uint64_t snapshots = snapshots_.size();
+    if (position_ / count(every_) >= snapshots && snapshots < most_snapshots()) {
+      snapshots_.resize(static_cast<std::size_t>(doubled(snapshots, most_snapshots())));
+    }
+  }
+
+  [[nodiscard]] static std::uint64_t count(Index tokens) {
+    return static_cast<std::uint64_t>(tokens);
+  }
+  [[nodiscard]] Index column(std::uint64_t position) const {
+    return static_cast<Index>(position % count(inputs_.cols()));
+  }
+  [[nodiscard]] typename Layer::Snapshot& snapshot_at(std::uint64_t position) {
+    return snapshots_[static_cast<std::size_t>(position / count(every_) % snapshots_.size())];
+  }
+
+  /// Restores the last snapshot at or before `position`, and repeats the tokens since; everything
+  /// stays where a token, which the layer has taken before, is refused.
+  void rewind_to(std::uint64_t position) {
+    layer_.snapshot(present_);
+    const std::uint64_t kept = position / count(every_) * count(every_);
+    layer_.restore(snapshot_at(kept));
+    const std::exception_ptr failure = detail::caught([&] {
+      for (std::uint64_t t = kept; t < position; ++t) {
+        x_ = inputs_.col(column(t));
+        layer_.forward(x_);
+      }
+    });
+    if (failure) {
+      layer_.restore(present_);
+      std::rethrow_exception(failure);
+    }
+    position_ = position;
+  }
+
+  Layer layer_;
+  Index depth_, every_;
+  std::uint64_t position_ = 0, earliest_ = 0;  // tokens since construction; how far back one can go
+  std::vector<typename Layer::Snapshot> snapshots_{};
+  typename Layer::Snapshot present_{};  // what a rewind goes back to where it fails
+  detail::Matrix<Scalar> inputs_{};     // column t mod its width: x_t
+  Vector x_{};
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_STREAM_REWINDABLE_HPP
+
+// ---- loglinear/stream/stream_part.hpp
+
+#ifndef LOGLINEAR_STREAM_STREAM_PART_HPP
+#define LOGLINEAR_STREAM_STREAM_PART_HPP
+
+namespace loglinear {
+
+template <class Layer>
+class MultiHeadAttention;
+
+/// How large the product of a part's transitions may be.
+enum class PartProduct {
+  compact,  ///< nothing, a number or a vector: kinds whose products are of the kind, the diagonal
+  matrix,   ///< any kind; for others than those a key_rows x key_rows matrix is carried along
+};
+
+/// A part of a stream that is computed apart from what comes before it, to be appended to it: parts
+/// of a long prompt on several threads or machines, or a stream of which one part is used again
+/// and again.
+///
+/// A state is linear in what was there before, `S -> P S diag(r) + own`, P the product of the
+/// part's transitions. So the part starts at its absolute count with empty levels and carries P and
+/// r along; a level of the earlier part, having undergone them, falls whole into the level that
+/// holds its tokens at the end. Appending is exact for every pair of counts, also past the last
+/// level: the state is that of one stream to the rounding of sums, and to the bit where nothing is
+/// rounded differently.
+///
+/// A token costs what `forward` costs and the product: O(1), O(key_rows) or O(d_v) where
+/// transitions are diagonal. Others, the delta rules, need `PartProduct::matrix`: key_rows^2
+/// numbers and O(key_rows^2) a token.
+///
+/// \tparam Layer_   `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
+/// \tparam product  what may be carried along
+template <class Layer_, PartProduct product = PartProduct::compact>
+class StreamPart {
+  using Kind = typename Layer_::TransitionOfLayer;
+  using Flush = detail::FlushToZero<typename Layer_::Scalar>;
+  static_assert(detail::ClosedKind<Kind> || product == PartProduct::matrix,
+                "the transitions of this rule multiply to a d_k x d_k matrix, which a part of a "
+                "stream must carry along: say so by StreamPart<Layer, PartProduct::matrix>");
+
+ public:
+  using Layer = Layer_;
+
+  /// An empty part that begins after `first` tokens, with the weights and options of `layer`, whose
+  /// own stream does not matter. Copies the layer, allocates.
+  StreamPart(Layer layer, std::uint64_t first)
+      : layer_(std::move(layer)), product_(layer_.key_rows(), layer_.output_dim()), first_(first) {
+    layer_.reset();
+    layer_.advance_to(first);
+  }
+
+  StreamPart(const StreamPart&) = default;  ///< allocates
+  StreamPart(StreamPart&&) = default;  ///< leaves one that can only be assigned to or destroyed
+  StreamPart& operator=(const StreamPart& other) { return *this = StreamPart(other); }  ///< a copy
+  StreamPart& operator=(StreamPart&&) = default;  ///< as the constructor
+
+  /// Takes the next token: writes without an output, which would depend on the tokens before the
+  /// part. \param x length d_model. \throws std::invalid_argument as `forward`; nothing is changed
+  /// then. Does not allocate
+  template <class In>
+  void write(const In& x) {
+    const Flush flush;
+    stage(x);
+    commit();
+  }
+
+  [[nodiscard]] std::uint64_t first() const noexcept { return first_; }  ///< tokens before the part
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return layer_.size();
+  }  ///< tokens before it and in it
+
+  /// The part and the one after it become one. \throws std::invalid_argument unless `later` begins
+  /// where this one ends, for another shape, or where numbers get out of range; nothing is changed
+  /// then. Allocates
+  void append(const StreamPart& later) {
+    const Flush flush;
+    detail::Vector<typename Kind::Scalar> scratch(product_.scratch_size(layer_.key_rows()));
+    later.append_to(layer_);
+    product_.follow(later.product_, scratch);
+  }
+
+  /// Appends the part to a stream that has taken exactly the tokens before it: `stream` is then the
+  /// one that has taken its tokens, too. \throws std::invalid_argument unless
+  /// `stream.size() == first()`, for another shape, or where numbers get out of range; nothing is
+  /// changed then. Allocates
+  void append_to(Layer& stream) const {
+    if (stream.size() != first_) {
+      detail::fail("the first token of the part to append", first_,
+                   std::to_string(stream.size()) + ", where the stream ends");
+    }
+    stream.append(layer_, product_);
+  }
+
+  /// \name `write` in two halves, for several heads
+  /// \{
+
+  /// Checks the next token; nothing is changed but what `commit` is to write.
+  template <class In>
+  void stage(const In& x) {
+    layer_.stage(x, ReadOrder::before_push);
+  }
+  /// Writes what was staged.
+  void commit() {
+    const Flush flush;
+    layer_.commit();
+    product_.follow(layer_.last_transition());
+  }
+  /// \}
+
+ private:
+  Layer layer_;
+  detail::PendingProduct<Kind> product_;
+  std::uint64_t first_;
+};
+
+/// A part of the stream of several heads: one of each, that are written and appended together.
+/// Members as above; what throws for one head changes none of them.
+template <class Head, PartProduct product>
+class StreamPart<MultiHeadAttention<Head>, product> {
+ public:
+  using Layer = MultiHeadAttention<Head>;
+
+  /// As above; of the layer only the heads are copied.
+  StreamPart(const Layer& layer, std::uint64_t first) {
+    for (int h = 0; h < layer.n_heads(); ++h) heads_.emplace_back(layer.head(h), first);
+  }
+
+  /// Takes the next token, with every head. \param x length d_model \throws std::invalid_argument
+  template <class In>
+  void write(const In& x) {
+    for (auto& head : heads_) head.stage(x);
+    for (auto& head : heads_) head.commit();
+  }
+
+  [[nodiscard]] std::uint64_t first() const noexcept {
+    return heads_.front().first();
+  }  ///< tokens before the part
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return heads_.front().size();
+  }  ///< tokens before it and in it
+
+  /// The part and the one after it become one. \throws std::invalid_argument as for one head, and
+  /// for another number of heads
+  void append(const StreamPart& later) {
+    detail::require_size("the heads of the part to append",
+                         static_cast<detail::Index>(later.heads_.size()),
+                         static_cast<detail::Index>(heads_.size()));
+    std::vector<StreamPart<Head, product>> whole(heads_);
+    for (std::size_t h = 0; h < whole.size(); ++h) whole[h].append(later.heads_[h]);
+    heads_.swap(whole);
+  }
+
+  /// Appends the part to a stream. \throws std::invalid_argument as for one head, and for another
+  /// number of heads
+  void append_to(Layer& stream) const { stream.append(heads_); }
+
+ private:
+  std::vector<StreamPart<Head, product>> heads_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_STREAM_STREAM_PART_HPP
+
+// ---- loglinear/version.hpp
+
+#ifndef LOGLINEAR_VERSION_HPP
+#define LOGLINEAR_VERSION_HPP
+
+/// \file
+/// The library's version; CMake reads it from here.
+
+#define LOGLINEAR_VERSION_MAJOR 0         ///< of semantic versioning
+#define LOGLINEAR_VERSION_MINOR 1         ///< likewise
+#define LOGLINEAR_VERSION_PATCH 0         ///< likewise
+#define LOGLINEAR_VERSION_STRING "0.1.0"  ///< all three
+
+#endif  // LOGLINEAR_VERSION_HPP
+
+// ---- loglinear/loglinear.hpp
+
+#ifndef LOGLINEAR_LOGLINEAR_HPP
+#define LOGLINEAR_LOGLINEAR_HPP
+
+/// \file
+/// Everything.
+
+#endif  // LOGLINEAR_LOGLINEAR_HPP
+
+// ---- loglinear/mode/mode.hpp
+
+#ifndef LOGLINEAR_MODE_MODE_HPP
+#define LOGLINEAR_MODE_MODE_HPP
 
 /// \file
 /// Attention chosen at run time, as a value: which rule with which hyperparameters, in one state or
-/// in the hierarchy. `config.hpp` makes a layer of it, `mode_text.hpp` a text and back.
+/// in the hierarchy. `mode/attention.hpp` makes a layer of it, `mode_text.hpp` a text and back.
 
 namespace loglinear {
 
@@ -13263,581 +14832,12 @@ inline void validate(const AttentionMode& mode) {
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_MODE_HPP
+#endif  // LOGLINEAR_MODE_MODE_HPP
 
-// ---- loglinear/linear_attention.hpp
+// ---- loglinear/mode/attention.hpp
 
-#ifndef LOGLINEAR_LINEAR_ATTENTION_HPP
-#define LOGLINEAR_LINEAR_ATTENTION_HPP
-
-namespace loglinear {
-
-/// Linear attention, streaming: one `key_rows x d_v` state, `S <- L S diag(r) + k v^T`, driven by
-/// the same rules, read orders and training step as log-linear attention.
-///
-/// It is the hierarchy of one level whose weight is 1: every carry overflows into that level, so
-/// that it holds what the rule's own recurrence would. Hence the options, errors and guarantees are
-/// those of `LogLinearAttention`, with `max_levels` 1 and no `w_lambda`.
-template <class Inner, class Scalar = double>
-using LinearAttention = LogLinearAttention<Inner, Scalar, UnitWeights, 1>;
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_LINEAR_ATTENTION_HPP
-
-// ---- loglinear/sequence/multi_head_block.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_MULTI_HEAD_BLOCK_HPP
-#define LOGLINEAR_SEQUENCE_MULTI_HEAD_BLOCK_HPP
-
-namespace loglinear {
-
-/// The gradient of a loss over a block with respect to what a multi-head layer was given.
-template <class Scalar>
-struct MultiHeadBlockGradient {
-  detail::RowMajorMatrix<Scalar> x;          ///< with respect to the inputs, T x d_model
-  std::vector<BlockGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
-  detail::RowMajorMatrix<Scalar> w_out;      ///< with respect to W_out, d_model x n_heads d_v
-};
-
-/// `forward_block`, `block_gradient` and `train_block` of `MultiHeadAttention`, as `BlockForm` has
-/// them for one head: inputs T x d_model, outputs and targets T x d_model.
-///
-/// \tparam Layer  the multi-head layer, which derives from this
-template <class Layer, class Scalar>
-class MultiHeadBlockForm {
-  using Matrix = detail::RowMajorMatrix<Scalar>;
-  using Flush = detail::FlushToZero<Scalar>;
-
- public:
-  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
-  template <class In>
-  Matrix forward_block(const Eigen::MatrixBase<In>& x) {
-    Flush flush;
-    detail::Rollback rollback(layer().heads_);
-    const Matrix reads = read_block(x, order(), flush);
-    Matrix out = combine(reads);
-    rollback.keep();
-    return out;
-  }
-
-  /// The gradient of `sum(d_out * forward_block(x))`; nothing changes. \param d_out T x d_model
-  template <class In, class DOut>
-  [[nodiscard]] MultiHeadBlockGradient<Scalar> block_gradient(
-      const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
-    Flush flush;
-    detail::require_size("d_out (rows)", d_out.rows(), x.rows());
-    detail::require_size("d_out (columns)", d_out.cols(), layer().output_dim());
-    detail::require_finite("d_out", d_out);
-    Layer copied(layer());
-    MultiHeadBlockForm& copy = copied;
-    const Matrix reads = copy.read_block(x, order(), flush);
-    return copy.pull_back(layer().heads_, x, order(), reads, copy.combine(reads), Matrix(d_out),
-                          flush);
-  }
-
-  /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
-  /// tokens of the stream; see `BlockForm::train_block`. \param y T x d_model
-  template <class In, class Target>
-  Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
-    Flush flush;
-    detail::require_size("y (rows)", y.rows(), x.rows());
-    detail::require_size("y (columns)", y.cols(), layer().output_dim());
-    detail::require_finite("y", y);
-    const ReadOrder training = layer().heads_.front().training_order();
-    detail::Rollback rollback(layer().heads_);
-    const Matrix reads = read_block(x, training, flush);
-    const Matrix out = combine(reads);
-    const auto gradient =
-        pull_back(rollback.before(), x, training, reads, out, Matrix(out - y), flush);
-    auto d_out = layer().out_.zeros();
-    d_out.set("w_out", gradient.w_out);
-    for (std::size_t h = 0; h < gradient.heads.size(); ++h) {
-      layer().heads_[h].descend(gradient.heads[h]);
-    }
-    layer().out_.descend(layer().learning_rate(), d_out);
-    rollback.keep();
-    return out;
-  }
-
- private:
-  [[nodiscard]] Layer& layer() { return static_cast<Layer&>(*this); }
-  [[nodiscard]] const Layer& layer() const { return static_cast<const Layer&>(*this); }
-  [[nodiscard]] ReadOrder order() const { return layer().heads_.front().read_order(); }
-
-  /// The raw reads of all heads side by side, T x n_heads d_v.
-  template <class In>
-  [[nodiscard]] Matrix read_block(const Eigen::MatrixBase<In>& x, ReadOrder order, Flush& flush) {
-    Matrix reads(x.rows(), layer().reads_.size());
-    const Eigen::Index d_v = layer().d_v();
-    layer().for_each_head(flush, [&](auto& head, Eigen::Index begin) {
-      reads.middleCols(begin, d_v) = head.read_block(x, order);
-    });
-    return reads;
-  }
-
-  [[nodiscard]] Matrix combine(const Matrix& reads) const {
-    Matrix out(reads.rows(), layer().output_dim());
-    layer().out_.project_rows(reads, out);
-    detail::require_finite("the output", out);
-    if (layer().is_bounded()) out = out.array().tanh().matrix().eval();
-    return out;
-  }
-
-  /// From the gradient of the outputs to that of everything; `before` are the heads before the
-  /// block.
-  template <class Heads, class In>
-  [[nodiscard]] MultiHeadBlockGradient<Scalar> pull_back(const Heads& before,
-                                                         const Eigen::MatrixBase<In>& x,
-                                                         ReadOrder order, const Matrix& reads,
-                                                         const Matrix& out, Matrix d_out,
-                                                         Flush& flush) {
-    if (layer().is_bounded()) d_out.array() *= 1 - out.array().square();
-    Matrix d_reads(reads.rows(), reads.cols());
-    layer().out_.project_rows_back(d_out, d_reads);
-    MultiHeadBlockGradient<Scalar> gradient{
-        Matrix::Zero(x.rows(), x.cols()), {}, d_out.transpose() * reads};
-    std::vector<BlockGradient<Scalar>> heads;
-    for (const auto& head : before) heads.push_back({{}, head.weights_like_zero()});
-    const Eigen::Index d_v = layer().d_v();
-    layer().for_each_head(flush, [&](auto&, Eigen::Index begin) {
-      const auto h = static_cast<std::size_t>(begin / d_v);
-      const Matrix d_head = d_reads.middleCols(begin, d_v);
-      heads[h] = before[h].pull_back_block(before[h].log_linear_state(), x, order, d_head);
-    });
-    for (auto& head : heads) {
-      gradient.x += head.x;
-      head.x.resize(0, 0);
-    }
-    gradient.heads = std::move(heads);
-    detail::require_finite("the gradient of x", gradient.x);
-    detail::require_finite("the gradient of w_out", gradient.w_out);
-    return gradient;
-  }
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_MULTI_HEAD_BLOCK_HPP
-
-// ---- loglinear/multi_head.hpp
-
-#ifndef LOGLINEAR_MULTI_HEAD_HPP
-#define LOGLINEAR_MULTI_HEAD_HPP
-
-namespace loglinear {
-
-/// Where a multi-head layer bounds its output by a tanh; a head itself never does there.
-enum class OutputBound {
-  none,     ///< nowhere: `output = W_out [o_1; ..; o_H]`
-  forward,  ///< in `forward` and `train_one`, not in `query_readonly`
-  always,   ///< everywhere
-};
-
-/// Several heads of one layer type on the same input: `output = W_out [o_1; ..; o_H]` with the
-/// heads' raw reads o_h, then at most one tanh.
-///
-/// `forward` reads in the heads' order, which here is `after_push` unless the options say
-/// otherwise; `query_readonly` reads the state as it stands. Weights are drawn head by head from
-/// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 and OpenMP switched on in the
-/// compiler the heads of a token run in parallel, and otherwise one after the other:
-/// `threads_used()` tells. Each head's arithmetic is its own, so that the bits do not depend on the
-/// number of threads.
-///
-/// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
-/// head changes none of them. Nothing allocates after construction but `state()`; with several
-/// threads the OpenMP runtime may.
-///
-/// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
-template <class Layer_>
-class MultiHeadAttention
-    : public MultiHeadBlockForm<MultiHeadAttention<Layer_>, typename Layer_::Scalar> {
-  using Flush = detail::FlushToZero<typename Layer_::Scalar>;
-  static_assert(detail::StreamingLayer<Layer_>,
-                "MultiHeadAttention takes a layer: LogLinearAttention<Rule> or "
-                "LinearAttention<Rule>");
-
- public:
-  using Layer = Layer_;
-  using Scalar = typename Layer::Scalar;
-  using Index = Eigen::Index;
-  using Vector = detail::Vector<Scalar>;
-  /// A moment of the stream, one of each head.
-  using Snapshot = std::vector<typename Layer::Snapshot>;
-
-  /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
-  struct Workspace {
-    typename Layer::Workspace head;  ///< of one head after the other
-    Vector reads;                    ///< of all heads
-    Vector output;                   ///< what is returned
-  };
-
-  /// How to build a layer of heads; d_model, d_k and d_v must be given.
-  struct Options {
-    typename Layer::InnerRuleOfLayer inner{};  ///< the rule with its hyperparameters
-    Index d_model = 0;                         ///< length of x and of the output, 1 to 2^26
-    Index d_k = 0;                             ///< length of a head's keys, 1 to 2^26
-    Index d_v = 0;                             ///< length of a head's values, 1 to 2^26
-    int n_heads = 4;                           ///< at least 1; n_heads d_v at most 2^26
-    int max_levels = typename Layer::Options{}.max_levels;  ///< of every head, 1 to 64
-    typename Layer::LevelWeightsOfLayer level_weights{};    ///< the policy of every head
-    ReadOrder read_order = ReadOrder::after_push;           ///< what `forward` reads
-    double learning_rate = 0.05;                            ///< of the heads and of W_out
-    std::uint64_t seed = 42;                                ///< of all weights
-    OutputBound bound = OutputBound::always;                ///< where the tanh is
-    int threads = 1;  ///< at least 1; `threads_used()` says how many they are in this program
-  };
-
-  /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
-  /// its range
-  explicit MultiHeadAttention(const Options& options)
-      : bound_(options.bound), threads_(options.threads), out_(checked(options)) {
-    heads_.assign(static_cast<std::size_t>(options.n_heads),
-                  Layer({.inner = options.inner,
-                         .d_model = options.d_model,
-                         .d_k = options.d_k,
-                         .d_v = options.d_v,
-                         .max_levels = options.max_levels,
-                         .level_weights = options.level_weights,
-                         .read_order = options.read_order,
-                         .learning_rate = options.learning_rate,
-                         .seed = options.seed}));
-    failures_.resize(heads_.size());
-    out_.append(projection("w_out", options.d_model));
-    Xorshift64 random(options.seed);
-    for (Layer& head : heads_) head.draw_weights(random);
-    out_.draw(random);
-    const Index width = options.n_heads * options.d_v;
-    reads_.setZero(width);
-    d_reads_.setZero(width);
-    output_.setZero(options.d_model);
-    target_.setZero(options.d_model);
-    d_output_.setZero(options.d_model);
-  }
-
-  /// \name Copies and moves
-  /// As those of `LogLinearAttention`.
-  /// \{
-  MultiHeadAttention(const MultiHeadAttention&) = default;  ///< allocates
-  MultiHeadAttention(MultiHeadAttention&&) = default;       ///< does not allocate
-  MultiHeadAttention& operator=(const MultiHeadAttention& other) {
-    return *this = MultiHeadAttention(other);
-  }                                                               ///< a copy; allocates
-  MultiHeadAttention& operator=(MultiHeadAttention&&) = default;  ///< does not allocate
-  /// \}
-
-  /// \name A token
-  /// \{
-
-  /// All heads read and write. \return the output, length d_model, overwritten by the next call
-  template <class In>
-  const Vector& forward(const In& x) {
-    Flush flush;
-    stage(x, heads_.front().read_order(), flush);
-    combine(is_bounded());
-    for_each_head(flush, [](Layer& head, Index) { head.commit(); });
-    return output_;
-  }
-  /// The same, into the caller's vector of length d_model.
-  template <class In, class Out>
-  void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
-    detail::as_writable_column(out) = forward(x);
-  }
-
-  /// All heads read the state as it stands; nothing changes. \return as `forward`
-  template <class In>
-  const Vector& query_readonly(const In& x) {
-    Flush flush;
-    for_each_head(flush, [&](Layer& head, Index begin) {
-      head.query_readonly(x);
-      reads_.segment(begin, d_v()) = head.raw_read();
-    });
-    combine(bound_ == OutputBound::always);
-    return output_;
-  }
-  /// The same, into the caller's vector of length d_model.
-  template <class In, class Out>
-  void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
-    detail::as_writable_column(out) = query_readonly(x);
-  }
-  /// The same with the caller's memory, one head after the other; safe from several threads, a
-  /// workspace each. \return the output, which lies in the workspace. \throws
-  /// std::invalid_argument also for a workspace of a layer of another shape
-  template <class In>
-  const Vector& query_readonly(const In& x, Workspace& workspace) const {
-    const Flush flush;
-    detail::require_size("the workspace's reads", workspace.reads.size(), reads_.size());
-    detail::require_size("the workspace's output", workspace.output.size(), output_dim());
-    for (int h = 0; h < n_heads(); ++h) {
-      head(h).query_readonly(x, workspace.head);
-      workspace.reads.segment(h * d_v(), d_v()) = workspace.head.read;
-    }
-    combine(workspace.reads, workspace.output, bound_ == OutputBound::always);
-    return workspace.output;
-  }
-  /// Memory for it; allocates.
-  [[nodiscard]] Workspace make_workspace() const {
-    return {heads_.front().make_workspace(), Vector::Zero(reads_.size()),
-            Vector::Zero(output_.size())};
-  }
-
-  /// One step of gradient descent on `1/2 |o - y|^2` through W_out into every head, and one token
-  /// of the stream, as `LogLinearAttention::train_one`. \param y length d_model \return the output
-  /// o
-  template <class In, class Target>
-  const Vector& train_one(const In& x, const Target& y) {
-    Flush flush;
-    detail::load_vector(y, "y", target_);
-    stage(x, heads_.front().training_order(), flush);
-    const bool bounded = is_bounded();
-    combine(bounded);
-    d_output_ = output_ - target_;
-    if (bounded) d_output_.array() *= 1 - output_.array().square();
-    d_reads_.noalias() = out_.get("w_out").transpose() * d_output_;
-    for_each_head(flush, [&](Layer& head, Index begin) {
-      head.stage_gradient(d_reads_.segment(begin, d_v()));
-    });
-    out_.require_descendable(learning_rate(), d_output_, reads_, no_free_);
-    out_.descend(learning_rate(), d_output_, reads_, no_free_);
-    for_each_head(flush, [](Layer& head, Index) { head.commit(); });
-    return output_;
-  }
-  /// The same, into the caller's vector of length d_model.
-  template <class In, class Target, class Out>
-  void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
-    detail::as_writable_column(out) = train_one(x, y);
-  }
-
-  /// Empties all states; weights stay.
-  void reset() noexcept {
-    for (Layer& head : heads_) head.reset();
-  }
-
-  /// Jumps to a later count, as `LogLinearAttention::advance_to`. \throws std::invalid_argument
-  /// unless count >= size(); nothing is changed then
-  void advance_to(std::uint64_t count) {
-    for (Layer& head : heads_) head.advance_to(count);
-  }
-
-  /// This moment of the stream, as `LogLinearAttention::snapshot`; allocates.
-  [[nodiscard]] Snapshot snapshot() const {
-    Snapshot moment;
-    snapshot(moment);
-    return moment;
-  }
-  /// The same into a snapshot that exists. Does not allocate once that has grown to size; where
-  /// it does and throws std::bad_alloc, the snapshot is what it was.
-  void snapshot(Snapshot& moment) const {
-    bool fits = moment.size() == heads_.size();
-    for (std::size_t h = 0; fits && h < heads_.size(); ++h) fits = heads_[h].reserve(moment[h]);
-    Snapshot fresh(fits ? 0 : heads_.size());
-    Snapshot& into = fits ? moment : fresh;
-    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].snapshot(into[h]);
-    if (!fits) moment.swap(fresh);
-  }
-  /// Goes back, or on, to a moment of this stream or of that of another layer, as
-  /// `LogLinearAttention::restore`. Does not allocate. \throws std::invalid_argument for a snapshot
-  /// of another shape, or one that holds nothing; nothing is changed then
-  void restore(const Snapshot& moment) {
-    if (moment.empty()) detail::fail("the snapshot", "empty", "one that a layer has taken");
-    detail::require_size("the heads of the snapshot", static_cast<Index>(moment.size()), n_heads());
-    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].require_shape_of(moment[h]);
-    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].restore(moment[h]);
-  }
-
-  /// Appends a part of each head, see `StreamPart`; copies the heads, allocates. \throws
-  /// std::invalid_argument for another number of heads and as `StreamPart::append_to`; nothing is
-  /// changed then
-  template <class Part>
-  void append(const std::vector<Part>& parts) {
-    detail::require_size("the heads of the part to append", static_cast<Index>(parts.size()),
-                         n_heads());
-    std::vector<Layer> whole(heads_);
-    for (std::size_t h = 0; h < whole.size(); ++h) parts[h].append_to(whole[h]);
-    heads_.swap(whole);
-  }
-  /// \}
-
-  /// \name Shape, state and weights
-  /// \{
-  [[nodiscard]] Index d_model() const noexcept { return output_.size(); }     ///< length of x
-  [[nodiscard]] Index output_dim() const noexcept { return output_.size(); }  ///< d_model
-  [[nodiscard]] std::uint64_t size() const noexcept {
-    return heads_.front().size();
-  }  ///< tokens so far
-  [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
-  [[nodiscard]] OutputBound bound() const noexcept { return bound_; }  ///< where the tanh is
-  /// Threads that the heads of a token run on: as many as the options say, but no more than there
-  /// are heads, and 1 where the compiler's OpenMP is off.
-  [[nodiscard]] int threads_used() const noexcept {
-#ifdef _OPENMP
-    return (std::min)(threads_, n_heads());
-#else
-    return 1;
-#endif
-  }
-  /// One head, read-only. \throws std::invalid_argument unless 0 <= index < n_heads
-  [[nodiscard]] const Layer& head(int index) const {
-    detail::require_between("head", index, 0, n_heads() - 1);
-    return heads_[static_cast<std::size_t>(index)];
-  }
-  /// The states of all heads one after the other, of constant length; allocates.
-  [[nodiscard]] Vector state() const {
-    const Index size = heads_.front().max_levels() * heads_.front().key_rows() * d_v();
-    Vector all(size * n_heads());
-    for (int h = 0; h < n_heads(); ++h) all.segment(h * size, size) = head(h).state();
-    return all;
-  }
-  /// `head0.w_key`, ..., `w_out`: every weight array in the order in which they are drawn.
-  [[nodiscard]] std::vector<std::string> weight_names() const {
-    std::vector<std::string> names;
-    for (int h = 0; h < n_heads(); ++h) {
-      for (const std::string& name : head(h).weight_names()) {
-        names.push_back("head" + std::to_string(h) + "." + name);
-      }
-    }
-    names.emplace_back("w_out");
-    return names;
-  }
-  /// One weight array; a read-only view, valid as long as the layer is neither moved nor destroyed.
-  /// \throws std::invalid_argument for an unknown name
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
-    const auto [index, rest] = split(name);
-    return index < 0 ? out_.get(rest) : head(index).weight(rest);
-  }
-  /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
-    return weight(name);
-  }
-  /// Replaces one weight array; allocates. \throws std::invalid_argument as
-  /// `LogLinearAttention::set_weight`
-  template <class Derived>
-  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
-    Flush flush;
-    const auto [index, rest] = split(name);
-    if (index < 0) {
-      out_.set(rest, value);
-    } else {
-      heads_[static_cast<std::size_t>(index)].set_weight(rest, value);
-    }
-  }
-  [[nodiscard]] double learning_rate() const noexcept {
-    return heads_.front().learning_rate();
-  }  ///< of all heads and W_out
-  /// \throws std::invalid_argument unless finite and >= 0
-  void set_learning_rate(double learning_rate) {
-    for (Layer& head : heads_) head.set_learning_rate(learning_rate);
-  }
-  /// \}
-
- private:
-  friend class MultiHeadBlockForm<MultiHeadAttention, typename Layer_::Scalar>;
-  friend struct detail::Parts;
-
-  /// For checkpoints.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    for (int h = 0; h < self.n_heads(); ++h) {
-      auto& head = self.heads_[static_cast<std::size_t>(h)];
-      part("head" + std::to_string(h), head);
-      detail::require_between("learning_rate of head " + std::to_string(h), head.learning_rate(),
-                              self.learning_rate(), self.learning_rate());
-    }
-    part("", self.out_);
-  }
-
-  /// Whether `forward` and `train_one` bound the output.
-  [[nodiscard]] bool is_bounded() const {
-    return bound_ != OutputBound::none;
-  }
-
-  /// The width of W_out's input.
-  static Index checked(const Options& options) {
-    detail::require_length("d_model", options.d_model);
-    detail::require_length("d_k", options.d_k);
-    detail::require_length("d_v", options.d_v);
-    detail::require_positive("n_heads", options.n_heads);
-    detail::require_positive("threads", options.threads);
-    const Index width = options.n_heads * options.d_v;
-    detail::require_length("n_heads * d_v", width);
-    return width;
-  }
-
-  [[nodiscard]] Index d_v() const {
-    return heads_.front().output_dim();
-  }
-
-  /// Which head a weight name belongs to, -1 for none, and its name there.
-  [[nodiscard]] std::pair<int, std::string_view> split(std::string_view name) const {
-    for (int h = 0; h < n_heads(); ++h) {
-      const std::string prefix = "head" + std::to_string(h) + ".";
-      if (name.starts_with(prefix)) return {h, name.substr(prefix.size())};
-    }
-    return {-1, name};
-  }
-
-  template <class In>
-  void stage(const In& x, ReadOrder order, Flush& flush) {
-    for_each_head(flush, [&](Layer& head, Index begin) {
-      reads_.segment(begin, d_v()) = head.stage(x, order);
-    });
-  }
-
-  void combine(bool bounded) {
-    combine(reads_, output_, bounded);
-  }
-  void combine(const Vector& reads, Vector& output, bool bounded) const {
-    out_.project(reads, output);
-    detail::require_finite("the output", output);
-    if (bounded) output = output.array().tanh();
-  }
-
-  template <class Out>
-  void require_output(const Eigen::MatrixBase<Out>& out) const {
-    detail::require_vector_type<Scalar, Out>();
-    detail::require_size("out", out.size(), output_dim());
-  }
-
-  /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to; then throws
-  /// what the first failing head threw.
-  template <class Work>
-  void for_each_head(Flush& flush, Work work) {
-    const int count = n_heads();
-    const auto one = [&](int h) {
-      const auto index = static_cast<std::size_t>(h);
-      failures_[index] = detail::caught([&] { work(heads_[index], h * d_v()); });
-    };
-    if (threads_ > 1) flush.pause();
-#ifdef _OPENMP
-#  pragma omp parallel for num_threads(threads_used()) if (threads_used() > 1)
-#endif
-    for (int h = 0; h < count; ++h) one(h);
-    if (threads_ > 1) flush.resume();
-    for (const std::exception_ptr& failure : failures_) {
-      if (failure) std::rethrow_exception(failure);
-    }
-  }
-
-  OutputBound bound_;
-  int threads_;
-  std::vector<Layer> heads_{};
-  detail::Parameters<Scalar> out_;
-  Vector reads_{}, d_reads_{}, output_{}, target_{}, d_output_{};
-  Vector no_free_{};
-  std::vector<std::exception_ptr> failures_{};
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_MULTI_HEAD_HPP
-
-// ---- loglinear/config.hpp
-
-#ifndef LOGLINEAR_CONFIG_HPP
-#define LOGLINEAR_CONFIG_HPP
+#ifndef LOGLINEAR_MODE_ATTENTION_HPP
+#define LOGLINEAR_MODE_ATTENTION_HPP
 
 /// \file
 /// Attention chosen at run time, as a layer: `make_attention(config)`.
@@ -14236,57 +15236,12 @@ void visit_layer(const Attention<Scalar>& attention, Work work) {
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_CONFIG_HPP
+#endif  // LOGLINEAR_MODE_ATTENTION_HPP
 
-// ---- loglinear/detail/levels_rollback.hpp
+// ---- loglinear/mode/detail/entries.hpp
 
-#ifndef LOGLINEAR_DETAIL_LEVELS_ROLLBACK_HPP
-#define LOGLINEAR_DETAIL_LEVELS_ROLLBACK_HPP
-
-namespace loglinear::detail {
-
-/// Puts levels back as they were, unless it is told to keep what has become of them. Copies the
-/// active levels alone; allocates.
-template <class Levels>
-class LevelsRollback {
- public:
-  explicit LevelsRollback(Levels& levels)
-      : levels_(levels), size_(levels.size()), magnitude_(levels.magnitude()) {
-    const Index each = levels.d_k() * levels.d_v();
-    Index count = 0;
-    for ([[maybe_unused]] int l : levels.active_levels()) ++count;
-    active_.resize(count * each);
-    Index first = 0;
-    for (int l : levels.active_levels()) {
-      active_.segment(first, each) = Eigen::Map<const Coefficients>(levels.data(l), each);
-      first += each;
-    }
-  }
-  LevelsRollback(const LevelsRollback&) = delete;
-  LevelsRollback& operator=(const LevelsRollback&) = delete;
-  ~LevelsRollback() {
-    if (!keeps_) levels_.restore(size_, magnitude_, active_.data());
-  }
-  void keep() noexcept { keeps_ = true; }
-
- private:
-  using Coefficients = Vector<typename Levels::Scalar>;
-
-  Levels& levels_;
-  std::uint64_t size_;
-  double magnitude_;
-  Coefficients active_{};
-  bool keeps_ = false;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_LEVELS_ROLLBACK_HPP
-
-// ---- loglinear/detail/mode_entries.hpp
-
-#ifndef LOGLINEAR_DETAIL_MODE_ENTRIES_HPP
-#define LOGLINEAR_DETAIL_MODE_ENTRIES_HPP
+#ifndef LOGLINEAR_MODE_DETAIL_ENTRIES_HPP
+#define LOGLINEAR_MODE_DETAIL_ENTRIES_HPP
 
 // The table of all modes: their names in a text and those of their hyperparameters.
 
@@ -14381,12 +15336,12 @@ concept HasModeEntry = !std::is_null_pointer_v<std::remove_cv_t<decltype(mode_en
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_MODE_ENTRIES_HPP
+#endif  // LOGLINEAR_MODE_DETAIL_ENTRIES_HPP
 
-// ---- loglinear/mode_syntax_error.hpp
+// ---- loglinear/mode/mode_syntax_error.hpp
 
-#ifndef LOGLINEAR_MODE_SYNTAX_ERROR_HPP
-#define LOGLINEAR_MODE_SYNTAX_ERROR_HPP
+#ifndef LOGLINEAR_MODE_MODE_SYNTAX_ERROR_HPP
+#define LOGLINEAR_MODE_MODE_SYNTAX_ERROR_HPP
 
 /// \file
 /// What is wrong with the text of a mode.
@@ -14411,12 +15366,12 @@ class ModeSyntaxError : public std::invalid_argument {
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_MODE_SYNTAX_ERROR_HPP
+#endif  // LOGLINEAR_MODE_MODE_SYNTAX_ERROR_HPP
 
-// ---- loglinear/detail/mode_reader.hpp
+// ---- loglinear/mode/detail/reader.hpp
 
-#ifndef LOGLINEAR_DETAIL_MODE_READER_HPP
-#define LOGLINEAR_DETAIL_MODE_READER_HPP
+#ifndef LOGLINEAR_MODE_DETAIL_READER_HPP
+#define LOGLINEAR_MODE_DETAIL_READER_HPP
 
 // From a text to the mode that it describes; the grammar stands at the top of mode_text.hpp.
 
@@ -14589,12 +15544,12 @@ class ModeReader {
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_MODE_READER_HPP
+#endif  // LOGLINEAR_MODE_DETAIL_READER_HPP
 
-// ---- loglinear/detail/mode_writer.hpp
+// ---- loglinear/mode/detail/writer.hpp
 
-#ifndef LOGLINEAR_DETAIL_MODE_WRITER_HPP
-#define LOGLINEAR_DETAIL_MODE_WRITER_HPP
+#ifndef LOGLINEAR_MODE_DETAIL_WRITER_HPP
+#define LOGLINEAR_MODE_DETAIL_WRITER_HPP
 
 // From a mode to its text.
 
@@ -14640,966 +15595,12 @@ template <class Mode>
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_MODE_WRITER_HPP
+#endif  // LOGLINEAR_MODE_DETAIL_WRITER_HPP
 
-// ---- loglinear/readout/recursive_least_squares.hpp
+// ---- loglinear/mode/mode_text.hpp
 
-#ifndef LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP
-#define LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP
-
-namespace loglinear {
-
-/// Recursive least squares: the linear readout that, after every sample, minimises
-/// `sum_s f^(t-s) |y_s - Theta^T phi_s|^2 + f^t |Theta|^2 / p0` exactly, for any feature vector.
-///
-///     K = P phi / (f + phi^T P phi)    Theta <- Theta + K (y - Theta^T phi)^T
-///     P <- (P - K phi^T P) / f
-///
-/// (Haykin, *Adaptive Filter Theory*, chapter on the RLS algorithm.) The covariance is kept as
-/// `P = U D U^T`, U unit upper triangular and D a positive diagonal, and updated by Bierman's
-/// algorithm (*Factorization Methods for Discrete Sequential Estimation*, 1977): it stays symmetric
-/// and positive by construction, however many updates. Forgetting would let P grow without bound in
-/// directions that the features never take; therefore no coefficient of D grows beyond
-/// `max_covariance`.
-///
-/// `phi` has length `features`, `y` length `outputs`. Errors: std::invalid_argument with name,
-/// value and legal range, before anything has changed. `predict` costs features x outputs
-/// multiplications, `update` about 3 features^2; neither allocates. Numbers below
-/// std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
-template <class Scalar_ = double>
-class RecursiveLeastSquares {
- public:
-  using Scalar = Scalar_;
-  using Index = Eigen::Index;
-  using Vector = detail::Vector<Scalar>;
-  using Matrix = detail::Matrix<Scalar>;
-
-  /// How to build one; `features` must be given.
-  struct Options {
-    Index features = 0;               ///< length of phi, 1 to 2^26
-    Index outputs = 1;                ///< length of y, 1 to 2^26
-    double forgetting = 1;            ///< f in (0, 1]; samples count over some 1 / (1 - f) steps
-    double initial_covariance = 100;  ///< p0 > 0; the smaller, the stronger the pull towards 0
-    double max_covariance = 0;        ///< bound of D, >= p0; 0 stands for p0
-  };
-
-  /// Allocates everything. \throws std::invalid_argument for an option out of its range
-  explicit RecursiveLeastSquares(const Options& options) : options_(options) {
-    detail::require_length("features", options.features);
-    detail::require_length("outputs", options.outputs);
-    const double p0 = options.initial_covariance;
-    const double limit = detail::magnitude_limit<Scalar>();
-    if (!(options.forgetting > 0 && detail::is_at_most(options.forgetting, 1))) {
-      detail::fail("forgetting", options.forgetting, "in (0, 1]");
-    }
-    if (!(p0 > 0 && detail::is_at_most(p0, limit))) {
-      detail::fail("initial_covariance", p0, "finite and positive");
-    }
-    // Below its smallest normal number a scalar rounds to 0 or divides to infinity.
-    const double smallest = detail::to_double((std::numeric_limits<Scalar>::min)());
-    detail::require_between("forgetting", options.forgetting, smallest, 1.0);
-    detail::require_between("initial_covariance", p0, smallest, limit);
-    if (detail::is_exactly(options.max_covariance, 0.0)) options_.max_covariance = p0;
-    detail::require_between("max_covariance", options_.max_covariance, p0, limit);
-    const Index n = options.features;
-    weights_.resize(n, options.outputs);
-    upper_.resize(n, n);
-    diagonal_.resize(n);
-    phi_.resize(n);
-    seen_.resize(n);
-    scaled_.resize(n);
-    gain_.resize(n);
-    target_.resize(options.outputs);
-    prediction_.resize(options.outputs);
-    reset();
-  }
-
-  RecursiveLeastSquares(const RecursiveLeastSquares&) = default;  ///< allocates
-  RecursiveLeastSquares(RecursiveLeastSquares&&) =
-      default;  ///< leaves one that can only be assigned to or destroyed
-  RecursiveLeastSquares& operator=(const RecursiveLeastSquares& other) {
-    return *this = RecursiveLeastSquares(other);
-  }                                                                     ///< all or nothing
-  RecursiveLeastSquares& operator=(RecursiveLeastSquares&&) = default;  ///< as the constructor
-
-  /// Forgets every sample: Theta = 0, P = p0 I.
-  void reset() {
-    weights_.setZero();
-    upper_.setIdentity();
-    diagonal_.setConstant(Scalar(options_.initial_covariance));
-    prediction_.setZero();
-    updates_ = 0;
-  }
-
-  /// Theta^T phi. \return a reference, overwritten by the next call; length outputs
-  template <class Features>
-  const Vector& predict(const Eigen::MatrixBase<Features>& phi) {
-    const detail::FlushToZero<Scalar> flush;
-    load(phi, "phi", phi_);
-    predict_loaded();
-    return prediction_;
-  }
-
-  /// Learns one sample. \return the prediction from before it, as `predict(phi)` would have given
-  template <class Features, class Target>
-  const Vector& update(const Eigen::MatrixBase<Features>& phi, const Eigen::MatrixBase<Target>& y) {
-    const detail::FlushToZero<Scalar> flush;
-    load(phi, "phi", phi_);
-    load(y, "y", target_);
-    predict_loaded();
-    const Scalar denominator = find_gain();
-    target_ -= prediction_;  // the error
-    const double largest = detail::max_abs(gain_) / detail::to_double(denominator);
-    detail::require_between("the largest weight after this update",
-                            detail::max_abs(weights_) + largest * detail::max_abs(target_), 0.0,
-                            detail::magnitude_limit<Scalar>());
-
-    gain_ /= denominator;  // the error over the denominator may be too large a number
-    for (Index j = 0; j < outputs(); ++j) weights_.col(j) += target_[j] * gain_;
-    update_factors();
-    ++updates_;
-    return prediction_;
-  }
-
-  /// \name What has been learnt
-  /// \{
-  [[nodiscard]] const Matrix& weights() const noexcept { return weights_; }  ///< Theta, n x outputs
-  [[nodiscard]] std::uint64_t update_count() const noexcept { return updates_; }  ///< samples
-  [[nodiscard]] const Options& options() const noexcept { return options_; }      ///< as resolved
-  [[nodiscard]] Index features() const noexcept { return weights_.rows(); }       ///< length of phi
-  [[nodiscard]] Index outputs() const noexcept { return weights_.cols(); }        ///< length of y
-  /// P = U D U^T, symmetric and positive definite; allocates, features^3 operations.
-  [[nodiscard]] Matrix covariance() const {
-    const detail::FlushToZero<Scalar> flush;
-    const Matrix u = upper_.template triangularView<Eigen::UnitUpper>();
-    return u * diagonal_.asDiagonal() * u.transpose();
-  }
-  /// The smallest coefficient of D: positive as long as P is.
-  [[nodiscard]] Scalar smallest_pivot() const { return diagonal_.minCoeff(); }
-  /// \}
-
- private:
-  friend struct detail::Parts;
-
-  /// For checkpoints.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    part("weights", self.weights_);
-    part("upper", self.upper_);
-    part("diagonal", self.diagonal_);
-    part("update_count", self.updates_);
-    if constexpr (detail::is_written<Self>) {
-      constexpr Scalar smallest = (std::numeric_limits<Scalar>::min)();
-      const double limit = detail::magnitude_limit<Scalar>();
-      detail::require_between("the largest weight", detail::max_abs(self.weights_), 0.0, limit);
-      detail::require_between("the largest of U", detail::max_abs(self.upper_), 0.0, limit);
-      detail::require_between("the smallest of D", self.diagonal_.minCoeff(), smallest,
-                              Scalar(self.options_.max_covariance));
-      detail::require_between("the largest of D", self.diagonal_.maxCoeff(), smallest,
-                              Scalar(self.options_.max_covariance));
-      const Matrix expected = self.upper_.template triangularView<Eigen::UnitUpper>();
-      if (self.upper_ != expected) detail::fail("U", "another matrix", "unit upper triangular");
-    }
-  }
-
-  template <class Derived>
-  void load(const Eigen::MatrixBase<Derived>& in, const char* name, Vector& into) const {
-    static_assert(Derived::IsVectorAtCompileTime, "phi and y must be Eigen vectors");
-    static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
-                  "the vector must have the readout's scalar: convert it with .cast<Scalar>()");
-    detail::require_size(name, in.size(), into.size());
-    into.noalias() = detail::as_column(in);
-    detail::require_finite(name, into);
-  }
-
-  void predict_loaded() {
-    prediction_.noalias() = weights_.transpose() * phi_;
-    detail::require_finite("the prediction", prediction_);
-  }
-
-  /// seen = U^T phi, scaled = D seen, gain = U scaled = P phi. \return f + phi^T P phi
-  ///
-  /// Sums over a row of U may be far larger on the way than in the end, here and in
-  /// `update_factors`: they are bounded, not looked at.
-  Scalar find_gain() {
-    const Scalar forgetting = Scalar(options_.forgetting);  // rounded: what is added below
-    const double f = detail::to_double(forgetting), limit = detail::magnitude_limit<Scalar>();
-    const double sum = 1 + static_cast<double>(features() - 1) * detail::max_abs(upper_);
-    detail::require_between("the magnitude of U^T phi", detail::max_abs(phi_) * sum, 0.0, limit);
-    for (Index j = 0; j < features(); ++j) {
-      seen_[j] = phi_[j] + upper_.col(j).head(j).dot(phi_.head(j));
-      scaled_[j] = diagonal_[j] * seen_[j];
-    }
-    detail::require_between("the magnitude of D U^T phi",
-                            detail::max_abs(diagonal_) * detail::max_abs(seen_), 0.0, limit);
-    detail::require_between(
-        "the magnitude of the gain before scaling",
-        (std::max)(1.0, detail::max_abs(seen_) / f) * detail::max_abs(scaled_) * sum, 0.0, limit);
-    gain_.setZero();
-    for (Index j = 0; j < features(); ++j) {
-      gain_.head(j) += scaled_[j] * upper_.col(j).head(j);
-      gain_[j] += scaled_[j];
-    }
-    const Scalar denominator = forgetting + seen_.dot(scaled_);
-    detail::require_between("phi^T P phi", detail::to_double(denominator), f, limit);
-    return denominator;
-  }
-
-  /// Bierman's update of U and D by one sample, column by column, then forgetting.
-  void update_factors() {
-    const Scalar f = Scalar(options_.forgetting), ceiling = Scalar(options_.max_covariance);
-    const Scalar smallest =
-        (std::numeric_limits<Scalar>::min)();  // underflow would freeze a direction
-    Scalar before = f;
-    gain_.setZero();
-    for (Index j = 0; j < features(); ++j) {
-      const Scalar after = before + seen_[j] * scaled_[j];
-      diagonal_[j] = std::clamp<Scalar>(diagonal_[j] * (before / after) / f, smallest, ceiling);
-      const Scalar correction = seen_[j] / before;
-      for (Index i = 0; i < j; ++i) {
-        const Scalar old = upper_(i, j);
-        upper_(i, j) = old - correction * gain_[i];
-        gain_[i] += scaled_[j] * old;
-      }
-      gain_[j] = scaled_[j];
-      before = after;
-    }
-  }
-
-  Options options_;
-  Matrix weights_{};
-  Matrix upper_{};  // U; its diagonal is 1, what lies below is never read
-  Vector diagonal_{};
-  Vector phi_{}, seen_{}, scaled_{}, gain_{}, target_{}, prediction_{};
-  std::uint64_t updates_ = 0;
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP
-
-// ---- loglinear/rewindable.hpp
-
-#ifndef LOGLINEAR_REWINDABLE_HPP
-#define LOGLINEAR_REWINDABLE_HPP
-
-namespace loglinear {
-
-/// A layer whose last tokens can be taken back, any number of them up to `depth`, bit for bit: for
-/// speculative decoding, where a draft of several tokens is tried and its wrong end dropped, and
-/// for late corrections of a stream.
-///
-/// It keeps a snapshot every `snapshot_every` tokens and the inputs since, `x_t`: to take tokens
-/// back it restores the last snapshot before them and repeats the tokens in between. That is exact
-/// because the weights cannot change meanwhile: the layer inside is read-only but for `forward`.
-///
-/// With E = `snapshot_every`, N = `depth` and a state of A active levels:
-///
-/// * `forward` costs what the layer's does, and a snapshot every E tokens: A/E matrices are copied
-///   a token;
-/// * `rewind` costs a snapshot, another restored, and up to E - 1 tokens repeated, (E - 1)/2 on
-///   average;
-/// * memory holds ceil(N/E) + 2 snapshots and (N + E) d_model numbers, or those of the tokens so
-///   far where these are fewer.
-///
-/// Neither allocates once every snapshot, that of a rewind included, has been taken with as many
-/// active levels as there are. For any N and E up to 2^63 - 1, room for up to 1024 tokens is made
-/// by the constructor, more as they come. So "never" is an E like any other: a rewind then repeats
-/// the stream from its beginning, of which every input is kept.
-///
-/// \tparam Layer_  `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
-template <class Layer_>
-class Rewindable {
- public:
-  using Layer = Layer_;
-  using Scalar = typename Layer::Scalar;
-  using Index = Eigen::Index;
-  using Vector = detail::Vector<Scalar>;
-
-  /// How much is kept; depth must be given.
-  struct Options {
-    Index depth = 0;            ///< tokens that can be taken back at any time, at least 1
-    Index snapshot_every = 16;  ///< tokens from one snapshot to the next, at least 1, no bound
-  };
-
-  /// Takes over a layer with its stream, of which nothing can be taken back yet. \throws
-  /// std::invalid_argument for an option out of its range
-  Rewindable(Layer layer, const Options& options)
-      : layer_(std::move(layer)), depth_(options.depth), every_(options.snapshot_every) {
-    detail::require_positive("depth", depth_);
-    detail::require_positive("snapshot_every", every_);
-    snapshots_.resize(static_cast<std::size_t>((std::min)(most_snapshots(), first_room)));
-    inputs_.resize(layer_.d_model(), static_cast<Index>((std::min)(most_inputs(), first_room)));
-    x_.resize(layer_.d_model());
-  }
-
-  Rewindable(const Rewindable&) = default;  ///< allocates
-  Rewindable(Rewindable&&) = default;  ///< leaves one that can only be assigned to or destroyed
-  Rewindable& operator=(const Rewindable& other) { return *this = Rewindable(other); }  ///< a copy
-  Rewindable& operator=(Rewindable&&) = default;  ///< as the constructor
-
-  /// `forward` of the layer. \return the output, overwritten by the next call. \throws
-  /// std::invalid_argument as the layer; nothing is changed then
-  template <class In>
-  const Vector& forward(const In& x) {
-    detail::load_vector(x, "x", x_);
-    make_room();
-    if (position_ % count(every_) == 0) layer_.snapshot(snapshot_at(position_));
-    const Vector& output = layer_.forward(x_);
-    inputs_.col(column(position_)) = x_;
-    ++position_;
-    if (position_ - earliest_ > count(depth_)) ++earliest_;
-    return output;
-  }
-
-  /// `query_readonly` of the layer: reads the state as it stands. \return as `forward`
-  template <class In>
-  const Vector& query_readonly(const In& x) {
-    return layer_.query_readonly(x);
-  }
-
-  /// Takes the last `tokens` tokens back: the stream is, to the bit, what it was before them.
-  /// \throws std::invalid_argument unless 0 <= tokens <= rewindable(); nothing is changed then
-  void rewind(Index tokens) {
-    detail::require_between("tokens to take back", tokens, Index{0}, rewindable());
-    if (tokens > 0) rewind_to(position_ - count(tokens));
-  }
-
-  /// How many tokens can be taken back now: `depth`, or fewer where fewer have been taken in, or
-  /// others have been taken back already.
-  [[nodiscard]] Index rewindable() const noexcept {
-    return static_cast<Index>(position_ - earliest_);
-  }
-
-  /// The layer as it is now.
-  [[nodiscard]] const Layer& layer() const noexcept { return layer_; }
-
-  /// Empties the stream; nothing can be taken back then.
-  void reset() noexcept {
-    layer_.reset();
-    position_ = earliest_ = 0;
-  }
-
- private:
-  static constexpr std::uint64_t first_room = 1024;
-
-  /// The width of the ring of inputs, and the length of that of snapshots, in the end.
-  [[nodiscard]] std::uint64_t most_inputs() const { return count(depth_) + count(every_); }
-  [[nodiscard]] std::uint64_t most_snapshots() const {
-    return (count(depth_) - 1) / count(every_) + 2;
-  }
-  /// Lets the rings grow before the next token where they are full for the first time, and so not
-  /// yet bent: every input and every snapshot stays at its place.
-  void make_room() {
-    const auto doubled = [](std::uint64_t room, std::uint64_t most) {
-      return (std::min)(2 * room, most);
-    };
-    const auto inputs = count(inputs_.cols());
-    if (position_ >= inputs && inputs < most_inputs()) {
-      detail::Matrix<Scalar> more(inputs_.rows(),
-                                  static_cast<Index>(doubled(inputs, most_inputs())));
-      more.leftCols(inputs_.cols()) = inputs_;
-      inputs_.swap(more);
-    }
-    const std::uint64_t snapshots = snapshots_.size();
-    if (position_ / count(every_) >= snapshots && snapshots < most_snapshots()) {
-      snapshots_.resize(static_cast<std::size_t>(doubled(snapshots, most_snapshots())));
-    }
-  }
-
-  [[nodiscard]] static std::uint64_t count(Index tokens) {
-    return static_cast<std::uint64_t>(tokens);
-  }
-  [[nodiscard]] Index column(std::uint64_t position) const {
-    return static_cast<Index>(position % count(inputs_.cols()));
-  }
-  [[nodiscard]] typename Layer::Snapshot& snapshot_at(std::uint64_t position) {
-    return snapshots_[static_cast<std::size_t>(position / count(every_) % snapshots_.size())];
-  }
-
-  /// Restores the last snapshot at or before `position`, and repeats the tokens since; everything
-  /// stays where a token, which the layer has taken before, is refused.
-  void rewind_to(std::uint64_t position) {
-    layer_.snapshot(present_);
-    const std::uint64_t kept = position / count(every_) * count(every_);
-    layer_.restore(snapshot_at(kept));
-    const std::exception_ptr failure = detail::caught([&] {
-      for (std::uint64_t t = kept; t < position; ++t) {
-        x_ = inputs_.col(column(t));
-        layer_.forward(x_);
-      }
-    });
-    if (failure) {
-      layer_.restore(present_);
-      std::rethrow_exception(failure);
-    }
-    position_ = position;
-  }
-
-  Layer layer_;
-  Index depth_, every_;
-  std::uint64_t position_ = 0, earliest_ = 0;  // tokens since construction; how far back one can go
-  std::vector<typename Layer::Snapshot> snapshots_{};
-  typename Layer::Snapshot present_{};  // what a rewind goes back to where it fails
-  detail::Matrix<Scalar> inputs_{};     // column t mod its width: x_t
-  Vector x_{};
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_REWINDABLE_HPP
-
-// ---- loglinear/sequence/dense.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DENSE_HPP
-#define LOGLINEAR_SEQUENCE_DENSE_HPP
-
-namespace loglinear {
-
-/// The sequence form by its definition, every query against every earlier token: the oracle.
-///
-/// For each t the query walks back, `q <- A_s^T q` from token to token, and reads each leaf under
-/// `lambda[t][bit_width(t ^ s)]` as it passes (arXiv:2506.04761, equations 4 and 5). Shares nothing
-/// with `recurrent` and `chunkwise` but the level arithmetic.
-///
-/// \param in       the tokens
-/// \param initial  the state before them, which is read, not changed; its size says where the
-///                 stream stands
-/// \return the reads, T x d_v
-/// \throws std::invalid_argument as `SequenceInputs::validate`, or where a read would not be
-/// finite. O(T^2 (d_k + d_v)); allocates.
-template <class Scalar>
-[[nodiscard]] detail::RowMajorMatrix<Scalar> dense(const SequenceInputs<Scalar>& in,
-                                                   const LogLinearState<Scalar>& initial) {
-  using Eigen::Index;
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
-  constexpr auto order = ReadOrder::current_apart;
-  const detail::FlushToZero<Scalar> flush;
-  const std::uint64_t start = initial.size();
-  const int max_levels = initial.max_levels();
-  if (in.length() > 0) {
-    detail::require_size("q (columns, d_k of the state)", in.d_k(), initial.d_k());
-    detail::require_size("v (columns, d_v of the state)", in.d_v(), initial.d_v());
-  }
-  in.validate(start, max_levels);
-  detail::RowMajorMatrix<Scalar> out = detail::RowMajorMatrix<Scalar>::Zero(in.length(), in.d_v());
-  const Index leaves = in.leaves(), updates = in.updates();
-  for (Index t = 0; t < in.length(); ++t) {
-    const std::uint64_t now = start + static_cast<std::uint64_t>(t);
-    Row query = in.q.row(t), decay = Row::Ones(in.d_v());  // of the value columns
-    Row key_factors(in.d_k()), value_factors(in.d_v());
-    for (Index s = t; s >= 0; --s) {
-      const Scalar weight =
-          in.lambda(t, level_of(start + static_cast<std::uint64_t>(s), now, order, max_levels));
-      // Token s backwards: leaves and updates, the newest first, and the decay last.
-      const bool is_delta = in.beta.size() > 0;
-      for (Index j = leaves; j-- > 0;) {
-        const Row key = in.k.row(s * leaves + j) * (is_delta ? in.beta(s, j) : Scalar(1));
-        out.row(t) += weight * query.dot(key) * decay.cwiseProduct(in.v.row(s * leaves + j));
-        if (is_delta) query -= query.dot(key) * in.k.row(s * leaves + j);
-      }
-      Row removed = Row::Zero(in.d_k());
-      for (Index j = updates; !is_delta && j-- > 0;) {
-        // D - u p^T with D = I for all updates but the first, whose decay follows below.
-        removed = query.dot(in.u.row(s * updates + j)) * in.p.row(s * updates + j);
-        if (j > 0) query -= removed;
-      }
-      if (!in.g.is_absent() && in.g.cols() == 1) query *= std::exp(in.g(s, 0));
-      if (!in.g.is_absent() && in.g.cols() > 1) {
-        detail::decays_of(in.g.row(s), key_factors);
-        query.array() *= key_factors.array();
-      }
-      if (in.g_value.size() > 0) {
-        detail::decays_of(in.g_value.row(s), value_factors);
-        decay.array() *= value_factors.array();
-      }
-      query -= removed;
-    }
-    for (int l : initial.active_levels()) {
-      const Bucket bucket = bucket_of(start, l, max_levels);
-      const Scalar weight = in.lambda(t, level_of(bucket.first, now, order, max_levels));
-      out.row(t) += weight * decay.cwiseProduct(Row(query * initial.level(l)));
-    }
-  }
-  detail::require_finite_reads(out, 0);
-  return out;
-}
-
-/// The same from an empty state with as many levels as the sequence needs.
-template <class Scalar>
-[[nodiscard]] detail::RowMajorMatrix<Scalar> dense(const SequenceInputs<Scalar>& in) {
-  const auto width = [&](Eigen::Index columns) {  // of tokens; without any, no memory is needed
-    return in.length() == 0 ? Eigen::Index{1} : (std::max<Eigen::Index>)(1, columns);
-  };
-  return dense(in, LogLinearState<Scalar>(levels_needed(static_cast<std::uint64_t>(in.length())),
-                                          width(in.d_k()), width(in.d_v())));
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_DENSE_HPP
-
-// ---- loglinear/sequence/packed.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_PACKED_HPP
-#define LOGLINEAR_SEQUENCE_PACKED_HPP
-
-namespace loglinear {
-
-namespace detail {
-
-/// Throws unless `cu_seqlens` cuts `length` tokens into `count` sequences.
-inline void require_cuts(const std::vector<Index>& cu_seqlens, Index length, std::size_t count) {
-  require_size("cu_seqlens", static_cast<Index>(cu_seqlens.size()), static_cast<Index>(count) + 1);
-  if (cu_seqlens.front() != 0) fail("cu_seqlens[0]", cu_seqlens.front(), "0");
-  for (std::size_t n = 1; n < cu_seqlens.size(); ++n) {
-    require_between("cu_seqlens[" + std::to_string(n) + "]", cu_seqlens[n], cu_seqlens[n - 1],
-                    length);
-  }
-  if (cu_seqlens.back() != length) {
-    fail("the last of cu_seqlens", cu_seqlens.back(),
-         std::to_string(length) + ", the number of tokens");
-  }
-}
-
-/// Throws unless all states have the same d_k and d_v; a sequence without tokens says nothing of
-/// them.
-template <class Scalar>
-void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
-  for (std::size_t n = 1; n < states.size(); ++n) {
-    const auto require_equal = [&](const char* what, Index size, Index first) {
-      if (size == first) return;
-      fail(std::string(what) + " of state " + std::to_string(n), size,
-           "that of state 0, " + std::to_string(first));
-    };
-    require_equal("d_k", states[n].d_k(), states[0].d_k());
-    require_equal("d_v", states[n].d_v(), states[0].d_v());
-  }
-}
-
-}  // namespace detail
-
-/// Several sequences of different lengths, packed one after the other into one set of inputs, as
-/// flash-linear-attention packs them; each has a state of its own.
-///
-/// \param in          the tokens of all sequences
-/// \param cu_seqlens  where they begin, and the end: 0, ..., T, not decreasing; sequence n is the
-///                    tokens [cu_seqlens[n], cu_seqlens[n + 1])
-/// \param states      the state before each sequence, and in the end those after them
-/// \param options     the size of chunks
-/// \return the reads, T x d_v
-/// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
-/// or unless there is one state for each, all of the same d_k and d_v; nothing is changed then
-template <class Scalar>
-detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
-                                         const std::vector<Eigen::Index>& cu_seqlens,
-                                         std::vector<LogLinearState<Scalar>>& states,
-                                         const ChunkwiseOptions& options = {}) {
-  const detail::FlushToZero<Scalar> flush;
-  detail::require_cuts(cu_seqlens, in.length(), states.size());
-  detail::require_same_shape(states);
-  std::vector<LogLinearState<Scalar>> after = states;
-  detail::RowMajorMatrix<Scalar> out(in.length(), in.d_v());
-  for (std::size_t n = 0; n < states.size(); ++n) {
-    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
-    out.middleRows(first, count) = chunkwise(in.slice(first, count), after[n], options);
-  }
-  states = std::move(after);
-  return out;
-}
-
-/// The gradient of `sum(d_out * out)` of packed sequences; see both functions above.
-///
-/// \param initial  the state before each sequence
-/// \return the gradients; `state` holds those of all initial states, one below the other
-template <class Scalar>
-[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
-    const SequenceInputs<Scalar>& in, const std::vector<Eigen::Index>& cu_seqlens,
-    const std::vector<LogLinearState<Scalar>>& initial,
-    const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {}) {
-  const detail::FlushToZero<Scalar> flush;
-  detail::require_cuts(cu_seqlens, in.length(), initial.size());
-  detail::require_same_shape(initial);
-  detail::require_size("d_out (rows)", d_out.rows(), in.length());
-  auto all = SequenceGradients<Scalar>::sized_like(in);
-  std::vector<detail::RowMajorMatrix<Scalar>> states;
-  Eigen::Index state_rows = 0;
-  for (std::size_t n = 0; n < initial.size(); ++n) {
-    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
-    const auto d_part = d_out.middleRows(first, count);  // by name: it is not copied
-    SequenceGradients<Scalar> part =
-        chunkwise_gradient(in.slice(first, count), initial[n], d_part, options);
-    const auto put = [&](auto& into, const auto& from) {
-      if (count == 0 || from.size() == 0) return;
-      const Eigen::Index each = from.rows() / count;
-      into.middleRows(first * each, count * each) = from;
-    };
-    put(all.q, part.q);
-    put(all.k, part.k);
-    put(all.v, part.v);
-    put(all.lambda, part.lambda);
-    put(all.g, part.g);
-    put(all.g_value, part.g_value);
-    put(all.beta, part.beta);
-    put(all.u, part.u);
-    put(all.p, part.p);
-    state_rows += part.state.rows();
-    states.push_back(std::move(part.state));
-  }
-  if (!states.empty()) all.state.resize(state_rows, states.front().cols());
-  state_rows = 0;
-  for (const auto& state : states) {
-    all.state.middleRows(state_rows, state.rows()) = state;
-    state_rows += state.rows();
-  }
-  return all;
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_PACKED_HPP
-
-// ---- loglinear/sequence/recurrent.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_RECURRENT_HPP
-#define LOGLINEAR_SEQUENCE_RECURRENT_HPP
-
-namespace loglinear {
-
-namespace detail {
-
-/// The transition of token t of a sequence, as a state undergoes it.
-template <class Scalar>
-class SequenceTransition {
- public:
-  /// `in` must outlive it.
-  explicit SequenceTransition(const SequenceInputs<Scalar>& in) : in_(in) {}
-  explicit SequenceTransition(const SequenceInputs<Scalar>&&) = delete;
-  void move_to(Index t) { t_ = t; }
-
-  /// m <- L m
-  template <class Level>
-  void left(Level& m) const {
-    const Index updates = in_.updates();
-    if (in_.beta.size() > 0) {
-      decay(m);
-      for (Index j = 0; j < updates; ++j) {
-        const Row key = in_.k.row(t_ * updates + j);
-        const Row found = in_.beta(t_, j) * key * m;
-        m -= key.transpose() * found;
-      }
-      return;
-    }
-    for (Index j = 0; j < updates; ++j) {
-      const Row found = in_.p.row(t_ * updates + j) * m;
-      if (j == 0) decay(m);
-      m -= in_.u.row(t_ * updates + j).transpose() * found;
-    }
-    if (updates == 0) decay(m);
-  }
-  /// m <- m diag(r)
-  template <class Level>
-  void right(Level& m) const {
-    if (in_.g_value.size() == 0) return;
-    Row decay;
-    detail::decays_of(in_.g_value.row(t_), decay);
-    for (Index i = 0; i < m.rows(); ++i) m.row(i).array() *= decay.array();
-  }
-  /// What `right` and `left` can grow a norm by, intermediate results included.
-  [[nodiscard]] double norm_bound() const {
-    const Index updates = in_.updates();
-    double bound = 1;
-    if (in_.g.size() > 0) bound = (std::max)(bound, std::exp(to_double(in_.g.row(t_).maxCoeff())));
-    for (Index j = 0; j < updates; ++j) {
-      const bool is_delta = in_.beta.size() > 0;
-      const Row u = is_delta ? Row(in_.beta(t_, j) * in_.k.row(t_ * updates + j))
-                             : Row(in_.u.row(t_ * updates + j));
-      const double looked_up = stable_norm((is_delta ? in_.k : in_.p).row(t_ * updates + j));
-      bound *= 1 + (std::max)(1.0, stable_norm(u)) * looked_up;
-    }
-    if (in_.g_value.size() > 0) {
-      bound *= (std::max)(1.0, std::exp(to_double(in_.g_value.row(t_).maxCoeff())));
-    }
-    return bound;
-  }
-
- private:
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
-
-  template <class Level>
-  void decay(Level& m) const {
-    if (in_.g.size() == 0) return;
-    for (Index i = 0; i < m.rows(); ++i) {
-      m.row(i) *= std::exp(in_.g(t_, in_.g.cols() == 1 ? 0 : i));
-    }
-  }
-
-  const SequenceInputs<Scalar>& in_;
-  Index t_ = 0;
-};
-
-}  // namespace detail
-
-/// The sequence form one token after the other through the hierarchy: every level undergoes the
-/// token's transition and is read, then the leaf is pushed (arXiv:2506.04761, section 3.1).
-///
-/// \param in     the tokens
-/// \param state  the state before them, and in the end the one after the last push
-/// \return the reads, T x d_v
-/// \throws std::invalid_argument as `SequenceInputs::validate`, or where the state would overflow
-/// or a read would not be finite; nothing is changed then
-///
-/// O(T levels d_k d_v); allocates, a copy of the active levels among the rest.
-template <class Scalar>
-detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
-                                         LogLinearState<Scalar>& state) {
-  using Eigen::Index;
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
-  const detail::FlushToZero<Scalar> flush;
-  if (in.length() > 0) {
-    detail::require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
-    detail::require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());
-  }
-  in.validate(state.size(), state.max_levels());
-  const Index leaves = in.leaves();
-  detail::RowMajorMatrix<Scalar> out(in.length(), state.d_v());
-  detail::SequenceTransition<Scalar> transition(in);
-  detail::Matrix<Scalar> keys(state.d_k(), leaves), values(state.d_v(), leaves);
-  auto& levels = detail::levels_of(state);
-  detail::LevelsRollback rollback(levels);
-  for (Index t = 0; t < in.length(); ++t) {
-    transition.move_to(t);
-    keys = in.k.middleRows(t * leaves, leaves).transpose();
-    values = in.v.middleRows(t * leaves, leaves).transpose();
-    for (Index j = 0; in.beta.size() > 0 && j < leaves; ++j) {
-      for (Index i = 0; i < j; ++i) {  // earlier leaves undergo update j
-        const Scalar found = keys.col(i).dot(in.k.row(t * leaves + j));
-        keys.col(i) -= (in.beta(t, j) * found) * in.k.row(t * leaves + j).transpose();
-      }
-      keys.col(j) *= in.beta(t, j);
-    }
-    const double magnitude = levels.require_writable(transition.norm_bound(), keys, values);
-    levels.undergo(transition);
-    const Row query = in.q.row(t);
-    out.row(t) = (in.lambda(t, 0) * (query * keys)) * values.transpose();
-    for (int l : state.active_levels()) {
-      out.row(t) += in.lambda(t, l + 1) * Row(query * state.level(l));
-    }
-    detail::require_finite_reads(out.row(t), t);
-    levels.push(keys, values, magnitude);
-  }
-  rollback.keep();
-  return out;
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_RECURRENT_HPP
-
-// ---- loglinear/sequence.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_HPP
-#define LOGLINEAR_SEQUENCE_HPP
-
-/// \file
-/// The sequence form: whole sequences at once, in three ways to the same numbers, with gradients.
-
-#endif  // LOGLINEAR_SEQUENCE_HPP
-
-// ---- loglinear/stream_part.hpp
-
-#ifndef LOGLINEAR_STREAM_PART_HPP
-#define LOGLINEAR_STREAM_PART_HPP
-
-namespace loglinear {
-
-template <class Layer>
-class MultiHeadAttention;
-
-/// How large the product of a part's transitions may be.
-enum class PartProduct {
-  compact,  ///< nothing, a number or a vector: kinds whose products are of the kind, the diagonal
-  matrix,   ///< any kind; for others than those a key_rows x key_rows matrix is carried along
-};
-
-/// A part of a stream that is computed apart from what comes before it, to be appended to it: parts
-/// of a long prompt on several threads or machines, or a stream of which one part is used again
-/// and again.
-///
-/// A state is linear in what was there before, `S -> P S diag(r) + own`, P the product of the
-/// part's transitions. So the part starts at its absolute count with empty levels and carries P and
-/// r along; a level of the earlier part, having undergone them, falls whole into the level that
-/// holds its tokens at the end. Appending is exact for every pair of counts, also past the last
-/// level: the state is that of one stream to the rounding of sums, and to the bit where nothing is
-/// rounded differently.
-///
-/// A token costs what `forward` costs and the product: O(1), O(key_rows) or O(d_v) where
-/// transitions are diagonal. Others, the delta rules, need `PartProduct::matrix`: key_rows^2
-/// numbers and O(key_rows^2) a token.
-///
-/// \tparam Layer_   `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
-/// \tparam product  what may be carried along
-template <class Layer_, PartProduct product = PartProduct::compact>
-class StreamPart {
-  using Kind = typename Layer_::TransitionOfLayer;
-  using Flush = detail::FlushToZero<typename Layer_::Scalar>;
-  static_assert(detail::ClosedKind<Kind> || product == PartProduct::matrix,
-                "the transitions of this rule multiply to a d_k x d_k matrix, which a part of a "
-                "stream must carry along: say so by StreamPart<Layer, PartProduct::matrix>");
-
- public:
-  using Layer = Layer_;
-
-  /// An empty part that begins after `first` tokens, with the weights and options of `layer`, whose
-  /// own stream does not matter. Copies the layer, allocates.
-  StreamPart(Layer layer, std::uint64_t first)
-      : layer_(std::move(layer)), product_(layer_.key_rows(), layer_.output_dim()), first_(first) {
-    layer_.reset();
-    layer_.advance_to(first);
-  }
-
-  StreamPart(const StreamPart&) = default;  ///< allocates
-  StreamPart(StreamPart&&) = default;  ///< leaves one that can only be assigned to or destroyed
-  StreamPart& operator=(const StreamPart& other) { return *this = StreamPart(other); }  ///< a copy
-  StreamPart& operator=(StreamPart&&) = default;  ///< as the constructor
-
-  /// Takes the next token: writes without an output, which would depend on the tokens before the
-  /// part. \param x length d_model. \throws std::invalid_argument as `forward`; nothing is changed
-  /// then. Does not allocate
-  template <class In>
-  void write(const In& x) {
-    const Flush flush;
-    stage(x);
-    commit();
-  }
-
-  [[nodiscard]] std::uint64_t first() const noexcept { return first_; }  ///< tokens before the part
-  [[nodiscard]] std::uint64_t size() const noexcept {
-    return layer_.size();
-  }  ///< tokens before it and in it
-
-  /// The part and the one after it become one. \throws std::invalid_argument unless `later` begins
-  /// where this one ends, for another shape, or where numbers get out of range; nothing is changed
-  /// then. Allocates
-  void append(const StreamPart& later) {
-    const Flush flush;
-    detail::Vector<typename Kind::Scalar> scratch(product_.scratch_size(layer_.key_rows()));
-    later.append_to(layer_);
-    product_.follow(later.product_, scratch);
-  }
-
-  /// Appends the part to a stream that has taken exactly the tokens before it: `stream` is then the
-  /// one that has taken its tokens, too. \throws std::invalid_argument unless
-  /// `stream.size() == first()`, for another shape, or where numbers get out of range; nothing is
-  /// changed then. Allocates
-  void append_to(Layer& stream) const {
-    if (stream.size() != first_) {
-      detail::fail("the first token of the part to append", first_,
-                   std::to_string(stream.size()) + ", where the stream ends");
-    }
-    stream.append(layer_, product_);
-  }
-
-  /// \name `write` in two halves, for several heads
-  /// \{
-
-  /// Checks the next token; nothing is changed but what `commit` is to write.
-  template <class In>
-  void stage(const In& x) {
-    layer_.stage(x, ReadOrder::before_push);
-  }
-  /// Writes what was staged.
-  void commit() {
-    const Flush flush;
-    layer_.commit();
-    product_.follow(layer_.last_transition());
-  }
-  /// \}
-
- private:
-  Layer layer_;
-  detail::PendingProduct<Kind> product_;
-  std::uint64_t first_;
-};
-
-/// A part of the stream of several heads: one of each, that are written and appended together.
-/// Members as above; what throws for one head changes none of them.
-template <class Head, PartProduct product>
-class StreamPart<MultiHeadAttention<Head>, product> {
- public:
-  using Layer = MultiHeadAttention<Head>;
-
-  /// As above; of the layer only the heads are copied.
-  StreamPart(const Layer& layer, std::uint64_t first) {
-    for (int h = 0; h < layer.n_heads(); ++h) heads_.emplace_back(layer.head(h), first);
-  }
-
-  /// Takes the next token, with every head. \param x length d_model \throws std::invalid_argument
-  template <class In>
-  void write(const In& x) {
-    for (auto& head : heads_) head.stage(x);
-    for (auto& head : heads_) head.commit();
-  }
-
-  [[nodiscard]] std::uint64_t first() const noexcept {
-    return heads_.front().first();
-  }  ///< tokens before the part
-  [[nodiscard]] std::uint64_t size() const noexcept {
-    return heads_.front().size();
-  }  ///< tokens before it and in it
-
-  /// The part and the one after it become one. \throws std::invalid_argument as for one head, and
-  /// for another number of heads
-  void append(const StreamPart& later) {
-    detail::require_size("the heads of the part to append",
-                         static_cast<detail::Index>(later.heads_.size()),
-                         static_cast<detail::Index>(heads_.size()));
-    std::vector<StreamPart<Head, product>> whole(heads_);
-    for (std::size_t h = 0; h < whole.size(); ++h) whole[h].append(later.heads_[h]);
-    heads_.swap(whole);
-  }
-
-  /// Appends the part to a stream. \throws std::invalid_argument as for one head, and for another
-  /// number of heads
-  void append_to(Layer& stream) const { stream.append(heads_); }
-
- private:
-  std::vector<StreamPart<Head, product>> heads_;
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_STREAM_PART_HPP
-
-// ---- loglinear/version.hpp
-
-#ifndef LOGLINEAR_VERSION_HPP
-#define LOGLINEAR_VERSION_HPP
-
-/// \file
-/// The library's version; CMake reads it from here.
-
-#define LOGLINEAR_VERSION_MAJOR 0         ///< of semantic versioning
-#define LOGLINEAR_VERSION_MINOR 1         ///< likewise
-#define LOGLINEAR_VERSION_PATCH 0         ///< likewise
-#define LOGLINEAR_VERSION_STRING "0.1.0"  ///< all three
-
-#endif  // LOGLINEAR_VERSION_HPP
-
-// ---- loglinear/loglinear.hpp
-
-#ifndef LOGLINEAR_LOGLINEAR_HPP
-#define LOGLINEAR_LOGLINEAR_HPP
-
-/// \file
-/// Everything.
-
-#endif  // LOGLINEAR_LOGLINEAR_HPP
-
-// ---- loglinear/mode_text.hpp
-
-#ifndef LOGLINEAR_MODE_TEXT_HPP
-#define LOGLINEAR_MODE_TEXT_HPP
+#ifndef LOGLINEAR_MODE_MODE_TEXT_HPP
+#define LOGLINEAR_MODE_MODE_TEXT_HPP
 
 /// \file
 /// Modes as text, both ways: `"gla"`, `"gated_delta_net(beta=per_token, gate_bias=6)"`,
@@ -15656,4 +15657,4 @@ template <detail::HasModeEntry Mode>
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_MODE_TEXT_HPP
+#endif  // LOGLINEAR_MODE_MODE_TEXT_HPP

@@ -7,7 +7,7 @@
 
 #include <tuple>
 
-#include "loglinear/transition.hpp"
+#include "loglinear/transitions/transition.hpp"
 #include "support.hpp"
 
 namespace test {

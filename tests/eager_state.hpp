@@ -11,7 +11,7 @@
 #include <tuple>
 #include <vector>
 
-#include "loglinear/transition.hpp"
+#include "loglinear/transitions/transition.hpp"
 
 namespace test {
 

@@ -9,7 +9,7 @@
 #include <tuple>
 #include <utility>
 
-#include "loglinear/transition.hpp"
+#include "loglinear/transitions/transition.hpp"
 #include "support.hpp"
 
 namespace test {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <cstdio>
-#include <loglinear/attention.hpp>
+#include <loglinear/layer/log_linear_attention.hpp>
 #include <loglinear/rules/gla.hpp>
 
 int main() {

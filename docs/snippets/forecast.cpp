@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <cmath>
 #include <cstdio>
-#include <loglinear/attention.hpp>
+#include <loglinear/layer/log_linear_attention.hpp>
 #include <loglinear/rules/gla.hpp>
 
 /// A signal with a slow and a fast part, between -1 and 1.

@@ -2,8 +2,8 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <loglinear/blocks.hpp>
 #include <loglinear/checkpoint.hpp>
+#include <loglinear/mixers.hpp>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <cmath>
 #include <cstdio>
-#include <loglinear/state.hpp>
+#include <loglinear/stream/log_linear_state.hpp>
 #include <stdexcept>
 
 int main() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "level_weighting.hpp"
 
-#include <loglinear/detail/checks.hpp>
+#include <loglinear/detail/base/checks.hpp>
 
 namespace recall {
 

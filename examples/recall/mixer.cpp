@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "mixer.hpp"
 
-#include <loglinear/detail/checks.hpp>
+#include <loglinear/detail/base/checks.hpp>
 
 namespace recall {
 

@@ -2,7 +2,7 @@
 #include "mqar.hpp"
 
 #include <cmath>
-#include <loglinear/detail/checks.hpp>
+#include <loglinear/detail/base/checks.hpp>
 #include <string>
 
 #include "sampling.hpp"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "needle.hpp"
 
-#include <loglinear/detail/checks.hpp>
+#include <loglinear/detail/base/checks.hpp>
 
 #include "sampling.hpp"
 

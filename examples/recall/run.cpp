@@ -9,7 +9,7 @@
 #include <bit>
 #include <cmath>
 #include <loglinear/checkpoint/detail/files.hpp>
-#include <loglinear/detail/checks.hpp>
+#include <loglinear/detail/base/checks.hpp>
 #include <map>
 #include <span>
 #include <sstream>

@@ -2,7 +2,7 @@
 #include "selective_copying.hpp"
 
 #include <algorithm>
-#include <loglinear/detail/checks.hpp>
+#include <loglinear/detail/base/checks.hpp>
 #include <string>
 
 #include "sampling.hpp"

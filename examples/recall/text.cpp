@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <loglinear/detail/checks.hpp>
+#include <loglinear/detail/base/checks.hpp>
 #include <stdexcept>
 #include <utility>
 #include <vector>

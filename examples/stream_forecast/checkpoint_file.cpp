@@ -3,7 +3,7 @@
 #include "checkpoint_file.hpp"
 
 #include <loglinear/checkpoint/safetensors.hpp>
-#include <loglinear/mode_text.hpp>
+#include <loglinear/mode/mode_text.hpp>
 
 namespace stream_forecast {
 

@@ -5,8 +5,8 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <loglinear/checkpoint/checkpoint.hpp>
-#include <loglinear/detail/checks.hpp>
-#include <loglinear/detail/parts.hpp>
+#include <loglinear/detail/base/checks.hpp>
+#include <loglinear/detail/base/parts.hpp>
 #include <string>
 
 #include "csv_reader.hpp"

@@ -5,9 +5,9 @@
 // What memory_*.cpp compile, each for a few rules, so that several cores can share the work. Rules
 // with the same kind of transition stand in one file: they have code in common.
 
-#include <loglinear/attention.hpp>
 #include <loglinear/checkpoint/checkpoint.hpp>
-#include <loglinear/linear_attention.hpp>
+#include <loglinear/layer/linear_attention.hpp>
+#include <loglinear/layer/log_linear_attention.hpp>
 
 #include "memory.hpp"
 

@@ -7,7 +7,7 @@
 
 #include <Eigen/Core>
 #include <cstdint>
-#include <loglinear/mode.hpp>
+#include <loglinear/mode/mode.hpp>
 #include <memory>
 #include <string>
 #include <string_view>

@@ -6,7 +6,7 @@
 #include <charconv>
 #include <iostream>
 #include <limits>
-#include <loglinear/mode_text.hpp>
+#include <loglinear/mode/mode_text.hpp>
 #include <loglinear/version.hpp>
 #include <variant>
 

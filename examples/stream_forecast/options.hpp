@@ -3,7 +3,7 @@
 #define STREAM_FORECAST_OPTIONS_HPP
 
 #include <cstdint>
-#include <loglinear/mode.hpp>
+#include <loglinear/mode/mode.hpp>
 #include <optional>
 #include <string>
 #include <vector>

@@ -6,8 +6,8 @@
 
 #include <Eigen/Core>
 #include <cstddef>
-#include <loglinear/detail/checks.hpp>
-#include <loglinear/detail/parts.hpp>
+#include <loglinear/detail/base/checks.hpp>
+#include <loglinear/detail/base/parts.hpp>
 #include <string>
 
 #include "ring.hpp"

@@ -3,8 +3,8 @@
 #define STREAM_FORECAST_SCALING_HPP
 
 #include <cmath>
-#include <loglinear/detail/checks.hpp>
-#include <loglinear/detail/parts.hpp>
+#include <loglinear/detail/base/checks.hpp>
+#include <loglinear/detail/base/parts.hpp>
 
 namespace stream_forecast {
 

@@ -12,7 +12,7 @@
 /// is one of those, and do not allocate otherwise; in a constant expression that is an error of the
 /// compiler.
 
-#include "loglinear/detail/cpp20.hpp"
+#include "loglinear/detail/base/cpp20.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -20,7 +20,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "loglinear/detail/fail.hpp"
+#include "loglinear/detail/base/fail.hpp"
 
 namespace loglinear {
 

@@ -5,22 +5,22 @@
 /// \file
 /// Everything.
 
-#include "loglinear/attention.hpp"
-#include "loglinear/blocks.hpp"
 #include "loglinear/fenwick.hpp"
-#include "loglinear/level_weights.hpp"
-#include "loglinear/linear_attention.hpp"
-#include "loglinear/multi_head.hpp"
+#include "loglinear/layer/linear_attention.hpp"
+#include "loglinear/layer/log_linear_attention.hpp"
+#include "loglinear/layer/multi_head_attention.hpp"
+#include "loglinear/mixers.hpp"
 #include "loglinear/random.hpp"
 #include "loglinear/readout/recursive_least_squares.hpp"
-#include "loglinear/rewindable.hpp"
-#include "loglinear/rule.hpp"
 #include "loglinear/rules.hpp"
+#include "loglinear/rules/level_weights.hpp"
+#include "loglinear/rules/rule.hpp"
 #include "loglinear/sequence.hpp"
-#include "loglinear/snapshot.hpp"
-#include "loglinear/state.hpp"
-#include "loglinear/stream_part.hpp"
-#include "loglinear/transition.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
+#include "loglinear/stream/rewindable.hpp"
+#include "loglinear/stream/snapshot.hpp"
+#include "loglinear/stream/stream_part.hpp"
+#include "loglinear/transitions/transition.hpp"
 #include "loglinear/version.hpp"
 
 #endif  // LOGLINEAR_LOGLINEAR_HPP

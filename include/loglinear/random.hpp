@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <numbers>
 
-#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/base/checks.hpp"
 
 namespace loglinear {
 

@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_VERSION_HPP
 #define LOGLINEAR_VERSION_HPP
 
-#include "loglinear/detail/cpp20.hpp"
+#include "loglinear/detail/base/cpp20.hpp"
 
 /// \file
 /// The library's version; CMake reads it from here.

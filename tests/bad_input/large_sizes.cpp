@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "loglinear/blocks.hpp"
 #include "loglinear/loglinear.hpp"
+#include "loglinear/mixers.hpp"
 #include "support.hpp"
 
 using namespace loglinear;

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "loglinear/attention.hpp"
-#include "loglinear/linear_attention.hpp"
+#include "loglinear/layer/linear_attention.hpp"
+#include "loglinear/layer/log_linear_attention.hpp"
 #include "loglinear/rules.hpp"
 #include "support.hpp"
 

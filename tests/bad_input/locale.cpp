@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "loglinear/attention.hpp"
-#include "loglinear/mode_text.hpp"
+#include "loglinear/layer/log_linear_attention.hpp"
+#include "loglinear/mode/mode_text.hpp"
 #include "loglinear/readout/recursive_least_squares.hpp"
 #include "loglinear/rules/retnet.hpp"
 #include "loglinear/sequence/dense.hpp"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "loglinear/state.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
 
 #include <cmath>
 #include <functional>

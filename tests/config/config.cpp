@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "loglinear/config.hpp"
+#include "loglinear/mode/attention.hpp"
 
 #include <cmath>
 #include <limits>

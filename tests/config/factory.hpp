@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_TESTS_FACTORY_HPP
 #define LOGLINEAR_TESTS_FACTORY_HPP
 
-#include "loglinear/config.hpp"
+#include "loglinear/mode/attention.hpp"
 
 namespace loglinear {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "loglinear/mode_text.hpp"
+#include "loglinear/mode/mode_text.hpp"
 
 #include <optional>
 #include <set>

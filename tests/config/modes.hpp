@@ -8,7 +8,7 @@
 #include <limits>
 #include <variant>
 
-#include "loglinear/mode.hpp"
+#include "loglinear/mode/mode.hpp"
 #include "support.hpp"
 
 namespace test {

@@ -9,7 +9,7 @@
 
 #include "catch.hpp"
 #include "factory.hpp"
-#include "loglinear/mode_text.hpp"
+#include "loglinear/mode/mode_text.hpp"
 #include "support.hpp"
 
 namespace types {

@@ -9,8 +9,8 @@
 
 #include "catch.hpp"
 #include "checkpoint/bytes.hpp"
-#include "loglinear/blocks.hpp"
 #include "loglinear/loglinear.hpp"
+#include "loglinear/mixers.hpp"
 #include "loglinear/readout/recursive_least_squares.hpp"
 
 namespace {

@@ -10,9 +10,9 @@
 #include "checkpoint/bytes.hpp"
 #include "config/factory.hpp"
 #include "config/modes.hpp"
-#include "loglinear/blocks.hpp"
 #include "loglinear/loglinear.hpp"
-#include "loglinear/mode_text.hpp"
+#include "loglinear/mixers.hpp"
+#include "loglinear/mode/mode_text.hpp"
 #include "loglinear/readout/recursive_least_squares.hpp"
 #include "loglinear/sequence.hpp"
 

@@ -8,8 +8,8 @@
 #include "catch.hpp"
 #include "checkpoint/bytes.hpp"
 #include "factory.hpp"
-#include "loglinear/blocks.hpp"
 #include "loglinear/loglinear.hpp"
+#include "loglinear/mixers.hpp"
 
 namespace {
 

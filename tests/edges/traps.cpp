@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "loglinear/attention.hpp"
-#include "loglinear/blocks.hpp"
-#include "loglinear/linear_attention.hpp"
+#include "loglinear/layer/linear_attention.hpp"
+#include "loglinear/layer/log_linear_attention.hpp"
+#include "loglinear/mixers.hpp"
 #include "loglinear/rules.hpp"
 #include "loglinear/sequence.hpp"
 #include "support.hpp"

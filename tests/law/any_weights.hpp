@@ -9,7 +9,7 @@
 #include <variant>
 #include <vector>
 
-#include "loglinear/level_weights.hpp"
+#include "loglinear/rules/level_weights.hpp"
 
 namespace laws {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "loglinear/blocks.hpp"
+#include "loglinear/mixers.hpp"
 #include "support.hpp"
 
 namespace test {

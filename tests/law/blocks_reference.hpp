@@ -8,7 +8,7 @@
 #include <cmath>
 #include <string>
 
-#include "loglinear/blocks.hpp"
+#include "loglinear/mixers.hpp"
 #include "sequence/forms.hpp"
 #include "support.hpp"
 

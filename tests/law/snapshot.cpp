@@ -2,13 +2,13 @@
 // Snapshots: what follows a restored moment is what followed it the first time, to the bit, in the
 // same layer and in a fork, for every rule; and tokens taken back are as if they had never been.
 
-#include "loglinear/snapshot.hpp"
+#include "loglinear/stream/snapshot.hpp"
 
 #include <string>
 #include <vector>
 
 #include "catch.hpp"
-#include "loglinear/rewindable.hpp"
+#include "loglinear/stream/rewindable.hpp"
 #include "rules.hpp"
 #include "support.hpp"
 

@@ -2,7 +2,7 @@
 // Parts of a stream, computed apart, make the stream: for every rule, at random splits, parts
 // appended in any order, several times over.
 
-#include "loglinear/stream_part.hpp"
+#include "loglinear/stream/stream_part.hpp"
 
 #include <cmath>
 #include <string>

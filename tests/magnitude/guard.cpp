@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The mode in which denormal numbers are zero lasts as long as a call and is left as it was found.
 
-#include "loglinear/detail/flush_to_zero.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
 
 #include <cfenv>
 #include <limits>
@@ -9,8 +9,8 @@
 #include <thread>
 
 #include "catch.hpp"
-#include "loglinear/blocks.hpp"
 #include "loglinear/loglinear.hpp"
+#include "loglinear/mixers.hpp"
 #include "magnitude/denormals.hpp"
 
 namespace {

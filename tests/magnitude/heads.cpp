@@ -2,7 +2,7 @@
 // No operation of several heads meets a denormal number, on whichever thread it runs, and the
 // threads that OpenMP keeps are left in the mode of the program.
 
-#include "loglinear/multi_head.hpp"
+#include "loglinear/layer/multi_head_attention.hpp"
 
 #ifdef _OPENMP
 #  include <omp.h>
@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "loglinear/rewindable.hpp"
+#include "loglinear/stream/rewindable.hpp"
 #include "magnitude/layers.hpp"
 
 using namespace magnitude;

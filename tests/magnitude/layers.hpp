@@ -6,7 +6,7 @@
 
 #include "catch.hpp"
 #include "law/rules.hpp"
-#include "loglinear/stream_part.hpp"
+#include "loglinear/stream/stream_part.hpp"
 #include "magnitude/denormals.hpp"
 
 namespace magnitude {

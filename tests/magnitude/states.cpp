@@ -2,7 +2,7 @@
 // No operation of a state meets a denormal number, with every kind of transition.
 
 #include "catch.hpp"
-#include "loglinear/state.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
 #include "magnitude/denormals.hpp"
 #include "random_kinds.hpp"
 

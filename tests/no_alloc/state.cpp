@@ -5,7 +5,7 @@
 #include "allocation_counter.hpp"
 #include "catch.hpp"
 #include "loglinear/readout/recursive_least_squares.hpp"
-#include "loglinear/state.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
 #include "support.hpp"
 
 namespace {

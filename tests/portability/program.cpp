@@ -6,8 +6,8 @@
 #include <cstdio>
 #include <loglinear/loglinear.hpp>
 #ifdef WITH_CONFIG
-#  include <loglinear/config.hpp>
-#  include <loglinear/mode_text.hpp>
+#  include <loglinear/mode/attention.hpp>
+#  include <loglinear/mode/mode_text.hpp>
 #endif
 
 namespace {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "loglinear/detail/carry.hpp"
+#include "loglinear/stream/detail/carry.hpp"
 #include "support.hpp"
 
 namespace {

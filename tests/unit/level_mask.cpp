@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-#include "loglinear/sequence/detail/level_mask.hpp"
+#include "loglinear/chunks/level_mask.hpp"
 
 #include <vector>
 
 #include "catch.hpp"
-#include "loglinear/detail/product.hpp"
+#include "loglinear/detail/base/product.hpp"
 #include "support.hpp"
 
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "loglinear/level_weights.hpp"
+#include "loglinear/rules/level_weights.hpp"
 
 #include <cmath>
 #include <limits>

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Checks of numbers in memory against loops over single numbers: every length that packets and
 // their remainders can have, with something wrong at every place.
-#include "loglinear/detail/magnitude.hpp"
+#include "loglinear/detail/base/magnitude.hpp"
 
 #include <cmath>
 #include <limits>
 
 #include "catch.hpp"
-#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/base/checks.hpp"
 #include "support.hpp"
 
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "loglinear/detail/math.hpp"
+#include "loglinear/detail/base/math.hpp"
 
 #include <cmath>
 #include <limits>

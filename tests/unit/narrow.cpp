@@ -2,7 +2,7 @@
 // Packets of half and bfloat16 numbers against Eigen's conversions of single numbers, for every
 // narrow number and for floats of every exponent, where denormal numbers are flushed and where they
 // are not. CMakeLists.txt compiles this file for each instruction set that the machine has.
-#include "loglinear/detail/narrow.hpp"
+#include "loglinear/detail/base/narrow.hpp"
 
 #include <cmath>
 #include <cstdint>

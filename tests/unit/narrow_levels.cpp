@@ -2,7 +2,7 @@
 // States whose levels are stored narrow against float ones, with numbers that both hold exactly: so
 // whatever reads and rewrites levels must give the same, whatever the width of a row.
 #include "catch.hpp"
-#include "loglinear/state.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
 #include "support.hpp"
 
 namespace {

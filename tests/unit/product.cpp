@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "loglinear/detail/product.hpp"
+#include "loglinear/detail/base/product.hpp"
 
 #include <algorithm>
 #include <type_traits>

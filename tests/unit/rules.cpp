@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "loglinear/linear_attention.hpp"
+#include "loglinear/layer/linear_attention.hpp"
 #include "support.hpp"
 
 // Every rule on two tokens that fit on paper. With d_model = 1 and x = 1 a weight column is its

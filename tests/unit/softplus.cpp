@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "loglinear/detail/softplus.hpp"
+#include "loglinear/detail/base/softplus.hpp"
 
 #include <cmath>
 #include <limits>

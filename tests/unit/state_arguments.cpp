@@ -2,7 +2,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "loglinear/state.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
 #include "support.hpp"
 
 // What push_leaf and query_mixed accept.

@@ -7,7 +7,7 @@
 #include "catch.hpp"
 #include "dense_transition.hpp"
 #include "leaf_list.hpp"
-#include "loglinear/state.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
 #include "support.hpp"
 
 // The levels of a state against the list of all its leaves.

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 // Streams made of parts, and jumps of the count: for every kind of transition the state is that of
 // one stream, taken token by token, at random splits, past the last level and up to the last count.
-#include "loglinear/detail/stream_parts.hpp"
+#include "loglinear/stream/detail/stream_parts.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "catch.hpp"
-#include "loglinear/detail/stream_state.hpp"
-#include "loglinear/state.hpp"
+#include "loglinear/stream/detail/stream_state.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
 #include "random_kinds.hpp"
 #include "support.hpp"
 

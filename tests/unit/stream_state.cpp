@@ -2,8 +2,8 @@
 // The state as layers keep it against the straightforward form in the next wider scalar: reads,
 // their pullback and the plain form, token by token, for every kind of transition, over streams
 // long enough that levels of every tier are merged, and past the last level.
-#include "loglinear/detail/stream_state.hpp"
-#include "loglinear/state.hpp"
+#include "loglinear/stream/detail/stream_state.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
 
 #include <cmath>
 #include <type_traits>

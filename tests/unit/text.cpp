@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "loglinear/detail/text.hpp"
+#include "loglinear/detail/base/text.hpp"
 
 #include <bit>
 #include <charconv>
@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "loglinear/detail/types.hpp"
+#include "loglinear/detail/base/types.hpp"
 
 using loglinear::detail::Decimal;
 using loglinear::detail::Text;

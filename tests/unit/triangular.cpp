@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "loglinear/sequence/detail/triangular.hpp"
+#include "loglinear/chunks/triangular.hpp"
 
 #include "catch.hpp"
 #include "support.hpp"

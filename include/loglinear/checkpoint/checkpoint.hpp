@@ -30,8 +30,8 @@ class Attention;
 ///
 /// Objects are LogLinearAttention, LinearAttention, MultiHeadAttention, LogLinearState, the blocks
 /// of the paper, MixerCache, RecursiveLeastSquares, in float or double, layers behind `Attention`,
-/// and classes of your own with a public member `visit` as `loglinear/detail/parts.hpp` describes
-/// it. Tensors are called
+/// and classes of your own with a public member `visit` as `loglinear/detail/base/parts.hpp`
+/// describes it. Tensors are called
 /// `<object>.<part>`, weights by `weight_names()`; an object without a name gives its parts no
 /// prefix.
 class Checkpoint {
@@ -59,7 +59,7 @@ class Checkpoint {
     tensors_.add(std::move(added));
   }
 
-  /// Adds a layer chosen at run time (config.hpp), as the `MultiHeadAttention` that it stands for,
+  /// Adds a layer chosen at run time (mode/attention.hpp), as the `MultiHeadAttention` that it stands for,
   /// which is what a program that knows the type reads. Compiled for all rules. \throws as above
   template <class Scalar>
   void put(const std::string& name, const Attention<Scalar>& attention) {

@@ -15,14 +15,14 @@
 #include <utility>
 #include <vector>
 
-#include "loglinear/attention.hpp"
-#include "loglinear/blocks/mixer_cache.hpp"
-#include "loglinear/checkpoint/block_configuration.hpp"
 #include "loglinear/checkpoint/dtype.hpp"
-#include "loglinear/mode_text.hpp"
-#include "loglinear/multi_head.hpp"
+#include "loglinear/checkpoint/mixer_configuration.hpp"
+#include "loglinear/layer/log_linear_attention.hpp"
+#include "loglinear/layer/multi_head_attention.hpp"
+#include "loglinear/mixers/mixer_cache.hpp"
+#include "loglinear/mode/mode_text.hpp"
 #include "loglinear/readout/recursive_least_squares.hpp"
-#include "loglinear/state.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
 
 namespace loglinear {
 

@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_CHECKPOINT_DTYPE_HPP
 #define LOGLINEAR_CHECKPOINT_DTYPE_HPP
 
-#include "loglinear/detail/cpp20.hpp"
+#include "loglinear/detail/base/cpp20.hpp"
 
 #include <Eigen/Core>
 #include <array>

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "loglinear/detail/error.hpp"
+#include "loglinear/detail/base/error.hpp"
 
 namespace loglinear {
 

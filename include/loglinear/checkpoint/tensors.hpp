@@ -16,8 +16,8 @@
 #include "loglinear/checkpoint/detail/convert.hpp"
 #include "loglinear/checkpoint/dtype.hpp"
 #include "loglinear/checkpoint/error.hpp"
-#include "loglinear/detail/checks.hpp"
-#include "loglinear/detail/product.hpp"
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/product.hpp"
 
 namespace loglinear {
 

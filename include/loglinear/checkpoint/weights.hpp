@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "loglinear/checkpoint/tensors.hpp"
-#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/base/checks.hpp"
 
 namespace loglinear {
 

@@ -7,10 +7,10 @@
 #include <limits>
 #include <type_traits>
 
-#include "loglinear/detail/checks.hpp"
-#include "loglinear/detail/flush_to_zero.hpp"
-#include "loglinear/detail/parts.hpp"
-#include "loglinear/detail/types.hpp"
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
+#include "loglinear/detail/base/parts.hpp"
+#include "loglinear/detail/base/types.hpp"
 
 namespace loglinear {
 

@@ -4,8 +4,8 @@
 
 #include <array>
 
-#include "loglinear/detail/math.hpp"
-#include "loglinear/rule.hpp"
+#include "loglinear/detail/base/math.hpp"
+#include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
 

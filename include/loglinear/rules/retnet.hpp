@@ -4,8 +4,8 @@
 
 #include <array>
 
-#include "loglinear/detail/checks.hpp"
-#include "loglinear/rule.hpp"
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
 

@@ -5,10 +5,10 @@
 #include <array>
 #include <cmath>
 
-#include "loglinear/detail/checks.hpp"
-#include "loglinear/detail/math.hpp"
-#include "loglinear/detail/softplus.hpp"
-#include "loglinear/rule.hpp"
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/math.hpp"
+#include "loglinear/detail/base/softplus.hpp"
+#include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
 

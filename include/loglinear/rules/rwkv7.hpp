@@ -5,9 +5,9 @@
 #include <array>
 #include <cmath>
 
-#include "loglinear/detail/checks.hpp"
-#include "loglinear/detail/math.hpp"
-#include "loglinear/rule.hpp"
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/math.hpp"
+#include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
 

@@ -6,8 +6,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "loglinear/detail/types.hpp"
-#include "loglinear/detail/vector_argument.hpp"
+#include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/base/vector_argument.hpp"
 
 namespace loglinear {
 

@@ -6,11 +6,11 @@
 #include <cstdint>
 #include <utility>
 
-#include "loglinear/detail/flush_to_zero.hpp"
-#include "loglinear/sequence/detail/chunkwise_run.hpp"
+#include "loglinear/chunks/chunkwise_run.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/sequence/detail/input_source.hpp"
 #include "loglinear/sequence/inputs.hpp"
-#include "loglinear/state.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
 
 namespace loglinear {
 

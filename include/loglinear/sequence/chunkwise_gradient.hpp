@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "loglinear/detail/flush_to_zero.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/sequence/chunkwise.hpp"
 
 namespace loglinear {

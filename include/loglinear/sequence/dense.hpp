@@ -2,10 +2,10 @@
 #ifndef LOGLINEAR_SEQUENCE_DENSE_HPP
 #define LOGLINEAR_SEQUENCE_DENSE_HPP
 
-#include "loglinear/detail/flush_to_zero.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/sequence/detail/results.hpp"
 #include "loglinear/sequence/inputs.hpp"
-#include "loglinear/state.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
 
 namespace loglinear {
 

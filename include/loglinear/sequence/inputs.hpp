@@ -10,9 +10,9 @@
 #include <limits>
 #include <string>
 
-#include "loglinear/detail/checks.hpp"
-#include "loglinear/detail/product.hpp"
-#include "loglinear/detail/types.hpp"
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/product.hpp"
+#include "loglinear/detail/base/types.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/sequence/array.hpp"
 

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "loglinear/detail/flush_to_zero.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/sequence/chunkwise.hpp"
 #include "loglinear/sequence/chunkwise_gradient.hpp"
 

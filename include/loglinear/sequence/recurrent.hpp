@@ -4,12 +4,12 @@
 
 #include <cmath>
 
-#include "loglinear/detail/flush_to_zero.hpp"
-#include "loglinear/detail/levels_rollback.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/sequence/detail/results.hpp"
 #include "loglinear/sequence/inputs.hpp"
-#include "loglinear/state.hpp"
-#include "loglinear/transition.hpp"
+#include "loglinear/stream/detail/levels_rollback.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
+#include "loglinear/transitions/transition.hpp"
 
 namespace loglinear {
 

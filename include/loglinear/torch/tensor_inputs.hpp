@@ -3,7 +3,7 @@
 #define LOGLINEAR_TORCH_TENSOR_INPUTS_HPP
 
 // First: as C++20, Clang 14 refuses LibTorch 1.13's other headers where it has not seen this one.
-#include "loglinear/detail/cpp20.hpp"
+#include "loglinear/detail/base/cpp20.hpp"
 
 #include <ATen/core/ivalue.h>
 

@@ -8,10 +8,10 @@
 
 #include <cmath>
 
-#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/kernels/negligible.hpp"
 #include "loglinear/detail/kernels/row_updates.hpp"
-#include "loglinear/detail/types.hpp"
 
 namespace loglinear {
 

@@ -10,7 +10,7 @@
 #include <tuple>
 #include <utility>
 
-#include "loglinear/detail/types.hpp"
+#include "loglinear/detail/base/types.hpp"
 
 namespace loglinear {
 

@@ -8,10 +8,10 @@
 #include <algorithm>
 #include <cmath>
 
-#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/kernels/row_updates.hpp"
 #include "loglinear/detail/kernels/weighted_rows.hpp"
-#include "loglinear/detail/types.hpp"
 
 namespace loglinear {
 

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <iterator>
 #include <limits>
-#include <loglinear/attention.hpp>
+#include <loglinear/layer/log_linear_attention.hpp>
 #include <loglinear/rules.hpp>
 #include <stdexcept>
 #include <string>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Any text is a mode, whose own text means the same mode again, or is refused at a column of it.
-#include <loglinear/mode_text.hpp>
+#include <loglinear/mode/mode_text.hpp>
 #include <string_view>
 
 #include "target.hpp"

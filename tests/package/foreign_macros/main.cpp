@@ -72,9 +72,9 @@
 #ifdef WITH_SINGLE_HEADER
 #  include "loglinear.hpp"
 #else
-#  include <loglinear/config.hpp>
 #  include <loglinear/loglinear.hpp>
-#  include <loglinear/mode_text.hpp>
+#  include <loglinear/mode/attention.hpp>
+#  include <loglinear/mode/mode_text.hpp>
 #endif
 
 int main() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include <loglinear/transition.hpp>
+#include <loglinear/transitions/transition.hpp>
 
 int other();
 

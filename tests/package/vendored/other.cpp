@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // The second translation unit also meets the folder, before and after the single header.
 #ifdef WITH_FOLDER
-#  include <loglinear/state.hpp>
+#  include <loglinear/stream/log_linear_state.hpp>
 #endif
 #include "loglinear.hpp"
 #ifdef WITH_FOLDER
-#  include <loglinear/config.hpp>
 #  include <loglinear/loglinear.hpp>
+#  include <loglinear/mode/attention.hpp>
 #endif
 
 double read_elsewhere(const loglinear::LogLinearState<double>& state) {

@@ -15,7 +15,7 @@
 #include <type_traits>
 
 #include "loglinear/checkpoint/dtype.hpp"
-#include "loglinear/detail/types.hpp"
+#include "loglinear/detail/base/types.hpp"
 
 namespace loglinear::detail {
 

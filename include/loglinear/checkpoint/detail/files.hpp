@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "loglinear/checkpoint/error.hpp"
-#include "loglinear/detail/error.hpp"
+#include "loglinear/detail/base/error.hpp"
 
 namespace loglinear::detail {
 

@@ -2,8 +2,8 @@
 #ifndef LOGLINEAR_CHECKPOINT_DETAIL_PART_STORE_HPP
 #define LOGLINEAR_CHECKPOINT_DETAIL_PART_STORE_HPP
 
-// The two visitors of an object's parts (loglinear/detail/parts.hpp): one makes tensors of them,
-// the other tensors into parts. The names of nested parts are joined by dots.
+// The two visitors of an object's parts (loglinear/detail/base/parts.hpp): one makes tensors of
+// them, the other tensors into parts. The names of nested parts are joined by dots.
 
 #include <concepts>
 #include <cstdint>
@@ -17,8 +17,8 @@
 
 #include "loglinear/checkpoint/configuration.hpp"
 #include "loglinear/checkpoint/tensors.hpp"
-#include "loglinear/detail/narrow.hpp"
-#include "loglinear/detail/parts.hpp"
+#include "loglinear/detail/base/narrow.hpp"
+#include "loglinear/detail/base/parts.hpp"
 
 namespace loglinear::detail {
 

@@ -9,8 +9,8 @@
 #include <cstddef>
 #include <type_traits>
 
-#include "loglinear/detail/narrow.hpp"
-#include "loglinear/detail/types.hpp"
+#include "loglinear/detail/base/narrow.hpp"
+#include "loglinear/detail/base/types.hpp"
 
 namespace loglinear::detail {
 

@@ -8,8 +8,8 @@
 #include <limits>
 #include <type_traits>
 
-#include "loglinear/detail/flush_to_zero.hpp"
-#include "loglinear/detail/types.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
+#include "loglinear/detail/base/types.hpp"
 
 namespace loglinear::detail {
 

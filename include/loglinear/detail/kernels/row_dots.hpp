@@ -8,8 +8,8 @@
 #include <array>
 #include <cstddef>
 
-#include "loglinear/detail/narrow.hpp"
-#include "loglinear/detail/types.hpp"
+#include "loglinear/detail/base/narrow.hpp"
+#include "loglinear/detail/base/types.hpp"
 
 namespace loglinear::detail {
 

@@ -6,8 +6,8 @@
 
 #include <Eigen/Core>
 
-#include "loglinear/detail/narrow.hpp"
-#include "loglinear/detail/types.hpp"
+#include "loglinear/detail/base/narrow.hpp"
+#include "loglinear/detail/base/types.hpp"
 
 namespace loglinear::detail {
 

@@ -17,8 +17,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "loglinear/detail/narrow.hpp"
-#include "loglinear/detail/types.hpp"
+#include "loglinear/detail/base/narrow.hpp"
+#include "loglinear/detail/base/types.hpp"
 
 namespace loglinear::detail {
 

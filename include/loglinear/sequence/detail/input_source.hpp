@@ -5,7 +5,7 @@
 #include <cmath>
 #include <optional>
 
-#include "loglinear/sequence/detail/chunk.hpp"
+#include "loglinear/chunks/chunk.hpp"
 #include "loglinear/sequence/detail/results.hpp"
 #include "loglinear/sequence/inputs.hpp"
 

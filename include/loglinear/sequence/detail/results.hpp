@@ -8,8 +8,8 @@
 #include <string>
 #include <string_view>
 
-#include "loglinear/detail/checks.hpp"
-#include "loglinear/detail/types.hpp"
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/types.hpp"
 
 namespace loglinear::detail {
 

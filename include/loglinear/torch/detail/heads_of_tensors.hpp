@@ -15,8 +15,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "loglinear/detail/error.hpp"
-#include "loglinear/sequence/detail/chunk.hpp"
+#include "loglinear/chunks/chunk.hpp"
+#include "loglinear/detail/base/error.hpp"
 #include "loglinear/sequence/inputs.hpp"
 #include "loglinear/torch/detail/given_tensors.hpp"
 #include "loglinear/torch/tensor_inputs.hpp"

@@ -10,7 +10,7 @@
 #include <sstream>
 #include <string>
 
-#include "loglinear/detail/checks.hpp"
+#include "loglinear/detail/base/checks.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/sequence/inputs.hpp"
 #include "loglinear/torch/detail/given_tensors.hpp"

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
+#define LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
+
+#include <cstddef>
+
+#include "loglinear/chunks/chunk_map.hpp"
+
+namespace loglinear::detail {
+
+/// From the gradients of the four matrices of chunk_map.hpp to those of the tokens that they are
+/// made of: `start`, then `carry` for every older state, then `finish`.
+template <class Scalar>
+class ChunkMapPullback {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+  using Views = typename Chunk<Scalar>::Views;
+  using Pass = typename ChunkMap<Scalar>::Pass;
+
+  /// \param map  whose matrices are those of the chunk at hand, made for gradients
+  explicit ChunkMapPullback(ChunkMap<Scalar>& map)
+      : map_(map), kept_(map.kept()), decay_(map.decay()), shape_(map.shape()) {}
+
+  /// After `ChunkMap::prepare_carry`.
+  void start() {
+    decay_.start_pull_back();
+    if (shape_.steps == 0) return;
+    if (kept_.is_formed) {
+      set_zero(d_transition_, shape_.d_k, shape_.d_k);
+    } else {
+      set_zero(d_written_transposed_, shape_.d_k, map_.moments());
+      set_zero(d_sought_transposed_, shape_.d_k, map_.moments());
+    }
+  }
+
+  /// d_s <- A^T d_s for older state n, s before the chunk, and what that says of A.
+  void carry(std::size_t n, const Matrix& s, Matrix& d_s) {
+    if (kept_.is_formed) {
+      transpose_into(s, transposed_);
+      product<Into::add>(d_s, transposed_, d_transition_);
+      resize(carried_, s.rows(), s.cols());
+      product<Into::replace>(kept_.transition.transpose(), d_s, carried_);
+      d_s.swap(carried_);
+      return;
+    }
+    if (shape_.steps > 0) {
+      const bool has_found = map_.pass() == Pass::gradients_after_states;
+      transpose_into(has_found ? kept_.found_states[n] : map_.find(n, s), transposed_);
+      product<Into::subtract>(d_s, transposed_, d_written_transposed_);
+      resize(carried_, map_.moments(), s.cols());
+      product<Into::replace>(map_.written(), d_s, carried_);
+      transpose_into(carried_, transposed_);
+      product<Into::subtract>(s, transposed_, d_sought_transposed_);
+    }
+    decay_.decay_state(d_s, d_s);
+    for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
+      decay_.pull_back_total(i, s.row(i).dot(d_s.row(i)));
+    }
+    if (shape_.steps > 0) product<Into::subtract>(map_.sought().transpose(), carried_, d_s);
+  }
+
+  /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
+  /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
+  void finish(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
+              Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
+              Chunk<Scalar>& gradient) {
+    const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
+    const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
+    const auto& q = rows.q;
+    const auto& k = rows.k;
+    RowsTarget<Scalar> d_q = targets.q, d_k = targets.k;
+    if (shape_.steps > 0) {
+      for (Index i = 0; kept_.is_formed && i < shape_.d_k; ++i) {
+        decay_.pull_back_total(i, d_transition_(i, i) * decay_.total(i));
+      }
+      const auto p = chunk.p.topRows(map_.moments());
+      auto d_p = gradient.p.topRows(map_.moments());
+      resize(d_lookups_, map_.moments(), shape_.d_k);
+      resize(d_lower_, map_.moments(), map_.moments());
+      if (shape_.is_delta) {
+        pull_back_delta(d_scores, d_queries, d_keys);
+      } else {
+        pull_back_removals(d_scores, d_queries, d_keys);
+      }
+      decay_.pull_back_from_start(kept_.lookups, p_at, d_lookups_, d_p);
+      decay_.pull_back_to_end(kept_.decayed_keys, k_at, d_keys, d_k);
+      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+      if (shape_.is_delta) {
+        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
+      } else {
+        const auto u = chunk.u.topRows(map_.moments());
+        auto d_u = gradient.u.topRows(map_.moments());
+        decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
+        decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
+        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
+        decay_.pull_back_gram(q, q_at, u, u_at, map_.query_removal(), d_query_removal_, d_q, d_u);
+      }
+    } else {
+      decay_.pull_back_to_end(map_.keys(), k_at, d_keys, d_k);
+      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+    }
+    decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k);
+    decay_.finish_pull_back(gradient.decay.topRows(shape_.decays > 0 ? map_.moments() : 0));
+  }
+
+ private:
+  /// Adds what the states say of A = D - written^T sought to the gradients of the two.
+  void add_carries(Matrix& d_sought, Matrix& d_written) {
+    if (kept_.is_formed) {
+      product<Into::subtract>(map_.written(), d_transition_, d_sought);
+      transpose_into(d_transition_, transposed_);
+      product<Into::subtract>(map_.sought(), transposed_, d_written);
+    } else {
+      transpose_into(d_sought_transposed_, transposed_);
+      d_sought += transposed_;
+      transpose_into(d_written_transposed_, transposed_);
+      d_written += transposed_;
+    }
+  }
+
+  /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
+  /// with T = (I + L)^-1: dL = -T^T dT T^T = -(scores^T d_scores + keys d_keys^T) T^T. On return
+  /// d_scores is dG and d_keys is dK.
+  void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
+    const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
+    d_lookups_.setZero();
+    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries, d_lookups_);
+    add_carries(d_lookups_, d_keys);
+    transpose_into(kept_.lookups, transposed_);
+    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, d_scores);
+    transpose_into(d_keys, transposed_);
+    resize(scratch_, map_.leaves(), map_.leaves());
+    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores, scratch_);
+    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, scratch_);
+    transpose_into(kept_.inverse, transposed_);
+    d_lower_.setZero();
+    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, d_lower_);
+    set_zero(d_query_removal_, map_.tokens(), map_.leaves());
+    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, d_query_removal_);
+    d_scores.swap(d_query_removal_);
+    resize(carried_, map_.leaves(), shape_.d_k);
+    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, carried_);
+    d_keys.swap(carried_);
+  }
+
+  /// Backwards through the general form; the names are those of the equations in chunk_map.hpp.
+  void pull_back_removals(const Matrix& d_scores, const Matrix& d_queries, const Matrix& d_keys) {
+    set_zero(d_query_removal_, map_.tokens(), map_.moments());
+    transpose_into(kept_.found, transposed_);
+    product<Into::subtract>(d_queries, transposed_, d_query_removal_);
+    transpose_into(kept_.found_leaves, transposed_);
+    product<Into::subtract>(d_scores, transposed_, d_query_removal_);
+
+    set_zero(d_removals_, map_.moments(), shape_.d_k);
+    product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
+
+    set_zero(d_found_, map_.moments(), shape_.d_k);
+    product<Into::subtract>(map_.query_removal().transpose(), d_queries, d_found_);
+    add_carries(d_found_, d_removals_);
+    product<Into::replace>(kept_.inverse.transpose(), d_found_, d_lookups_);
+
+    set_zero(d_found_leaves_, map_.moments(), map_.leaves());
+    product<Into::subtract>(map_.query_removal().transpose(), d_scores, d_found_leaves_);
+    transpose_into(d_keys, transposed_);
+    product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
+    resize(d_lookup_key_, map_.moments(), map_.leaves());
+    product<Into::replace>(kept_.inverse.transpose(), d_found_leaves_, d_lookup_key_);
+
+    d_lower_.setZero();
+    transpose_into(kept_.found, transposed_);
+    product<Into::subtract>(d_lookups_, transposed_, d_lower_);
+    transpose_into(kept_.found_leaves, transposed_);
+    product<Into::subtract>(d_lookup_key_, transposed_, d_lower_);
+  }
+
+  ChunkMap<Scalar>& map_;
+  const typename ChunkMap<Scalar>::Kept& kept_;
+  ChunkDecay<Scalar>& decay_;
+  SequenceShape shape_;
+  Matrix d_transition_{};                                  // where A is formed
+  Matrix d_written_transposed_{}, d_sought_transposed_{};  // where it is not
+  Matrix d_lookups_{}, d_removals_{}, d_lower_{}, d_query_removal_{}, d_lookup_key_{};
+  Matrix d_found_{}, d_found_leaves_{};
+  Matrix scratch_{}, carried_{}, transposed_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP

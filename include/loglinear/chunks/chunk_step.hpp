@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_CHUNKS_CHUNK_STEP_HPP
+#define LOGLINEAR_CHUNKS_CHUNK_STEP_HPP
+
+// What the chunkwise algorithm does with one chunk (Guo et al., arXiv:2506.04761, section 3.3 and
+// algorithm 1). With the matrices of chunk_map.hpp a chunk
+//
+//     reads      out = (scores . level weights) values + sum_l diag(lambda_l) queries S_l
+//     advances   S_l <- A S_l for every older level, those that merge are added together, and
+//                S_l += keys^T values for the stretch of the chunk that level l now holds
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "loglinear/chunks/chunk.hpp"
+#include "loglinear/chunks/chunk_map.hpp"
+#include "loglinear/chunks/hierarchy.hpp"
+#include "loglinear/chunks/level_mask.hpp"
+#include "loglinear/chunks/value_mix.hpp"
+#include "loglinear/detail/kernels/negligible.hpp"
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class ChunkStep {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  using Views = typename Chunk<Scalar>::Views;
+  using Pass = typename ChunkMap<Scalar>::Pass;
+
+  /// \param capacity  the most tokens of a chunk
+  /// \param weights   columns of the level weights
+  ChunkStep(const SequenceShape& shape, Index capacity, Index weights)
+      : shape_(shape),
+        chunk_(shape, capacity, weights),
+        map_(shape, capacity),
+        mix_(shape, capacity) {}
+
+  /// Takes the `tokens` tokens from `first` on.
+  void load(TokenSource<Scalar>& source, Index first, Index tokens, Pass pass) {
+    chunk_.tokens = tokens;
+    rows_.emplace(source.load(first, chunk_));
+    map_.forward(chunk_, *rows_, pass);
+    mix_.prepare(chunk_, rows_->v);
+  }
+
+  /// The reads of its tokens, to `chunk().out`.
+  void read(const Hierarchy<Scalar>& states) {
+    auto out = chunk_.out.topRows(chunk_.tokens);
+    out.setZero();
+    for (int l : states.active()) {
+      gather_lambda(states, l, lambda_);
+      product<Into::add_scaled>(map_.queries(), states.level(l), out, lambda_.data());
+    }
+    mix_.decay_from_start(out);
+    mix_.add_mix(weighted_scores(states), rows_->v, out);
+  }
+
+  /// The states after the chunk from those before it; in place where they are the same.
+  void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
+    const std::uint64_t before = states.count(), after = count_after(states);
+    const ActiveLevels active = states.active();
+    map_.prepare_carry(active_level_count(before, states.max_levels()));
+    std::uint64_t filled = 0;
+    const auto take = [&](int l) {
+      const bool has = (filled >> l) & 1u;
+      filled |= std::uint64_t{1} << l;
+      return has;
+    };
+    std::size_t n = 0;
+    for (int l : active) {
+      map_.carry(n++, states.level(l), next.level(l));
+      mix_.carry(next.level(l));
+      clear_negligible(next.level(l).data(), next.level(l).size());
+      if (states.holder(after, states.bucket(l).first) == l) take(l);
+    }
+    for (int l : active) {
+      const int holder = states.holder(after, states.bucket(l).first);
+      if (holder == l) continue;
+      if (take(holder)) {
+        next.level(holder) += next.level(l);
+      } else {
+        next.level(holder).swap(next.level(l));
+      }
+    }
+    const RowsView<Scalar> keys = map_.keys(), values = mix_.ended(rows_->v);
+    for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
+      const auto left = keys.middleRows(begin, size).transpose();
+      const auto right = values.middleRows(begin, size);
+      if (take(l)) {
+        product<Into::add>(left, right, next.level(l));
+      } else {
+        next.allocate(l);
+        product<Into::replace>(left, right, next.level(l));
+      }
+    });
+    next.set_count(after);
+  }
+
+  [[nodiscard]] const Chunk<Scalar>& chunk() const { return chunk_; }
+  [[nodiscard]] ChunkMap<Scalar>& map() { return map_; }
+
+  /// \name For the pullback
+  /// \{
+
+  [[nodiscard]] const SequenceShape& shape() const { return shape_; }
+  [[nodiscard]] const Views& rows() const { return *rows_; }
+  [[nodiscard]] ValueMix<Scalar>& mix() { return mix_; }
+
+  [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
+    return {shape_.order, states.max_levels(), states.count()};
+  }
+  [[nodiscard]] std::uint64_t count_after(const Hierarchy<Scalar>& states) const {
+    return states.count() + static_cast<std::uint64_t>(chunk_.tokens);
+  }
+  /// The rows of keys and values of each stretch of the chunk that a level holds after it.
+  template <class Visit>
+  void for_each_new_stretch(int max_levels, std::uint64_t before, Visit visit) const {
+    const LevelMask after{ReadOrder::before_push, max_levels, before};
+    after.for_each_stretch(chunk_.tokens, [&](int level, Index begin, Index size) {
+      visit(level, begin * shape_.leaves, size * shape_.leaves);
+    });
+  }
+
+  /// The scores under their level weights.
+  const Matrix& weighted_scores(const Hierarchy<Scalar>& states) {
+    resize(weighted_, chunk_.tokens, chunk_.tokens * shape_.leaves);
+    weight_scores(mask(states), shape_.leaves, map_.scores(), rows_->lambda, weighted_);
+    return weighted_;
+  }
+  /// lambda = what multiplies each query of the chunk where it reads level l.
+  void gather_lambda(const Hierarchy<Scalar>& states, int l, Row& lambda) const {
+    resize(lambda, chunk_.tokens);
+    for_each_weight_of(states, l, [&](Index t, int level) {
+      lambda[t] = rows_->lambda(t, level) * map_.query_factor(t);
+    });
+  }
+  /// Calls `visit(t, column of its level weights)` for each token t that reads level l of `states`.
+  /// A bucket's level never falls while tokens pass, so that equal ends mean one level for all.
+  template <class Visit>
+  void for_each_weight_of(const Hierarchy<Scalar>& states, int l, Visit visit) const {
+    const std::uint64_t bucket = states.bucket(l).first;
+    const LevelMask levels = mask(states);
+    const int first = levels.level(bucket, 0), last = levels.level(bucket, chunk_.tokens - 1);
+    for (Index t = 0; t < chunk_.tokens; ++t) {
+      visit(t, first == last ? first : levels.level(bucket, t));
+    }
+  }
+  /// \}
+
+ private:
+  SequenceShape shape_;
+  Chunk<Scalar> chunk_;
+  std::optional<Views> rows_{};
+  ChunkMap<Scalar> map_;
+  ValueMix<Scalar> mix_;
+  Matrix weighted_{};
+  Row lambda_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNK_STEP_HPP

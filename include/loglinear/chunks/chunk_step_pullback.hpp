@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP
+#define LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP
+
+#include <cstddef>
+#include <cstdint>
+
+#include "loglinear/chunks/chunk_map_pullback.hpp"
+#include "loglinear/chunks/chunk_step.hpp"
+#include "loglinear/detail/kernels/negligible.hpp"
+#include "loglinear/detail/kernels/row_updates.hpp"
+
+namespace loglinear::detail {
+
+/// The two halves of a chunk's step backwards, in reverse order.
+template <class Scalar>
+class ChunkStepPullback {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+  using Row = typename ChunkStep<Scalar>::Row;
+  using Targets = typename Chunk<Scalar>::Targets;
+
+  /// \param step  which will have loaded, for gradients, the chunk at hand
+  explicit ChunkStepPullback(ChunkStep<Scalar>& step)
+      : step_(step), map_(step.map()), shape_(step.shape()) {}
+
+  /// From the gradient of the states after the chunk and of its reads to that of `states`, those
+  /// before it, in `gradient`, and of the chunk in `d_chunk` and at `targets`.
+  void operator()(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                  const Targets& targets, Chunk<Scalar>& d_chunk) {
+    const Index tokens = step_.chunk().tokens;
+    step_.map().prepare_carry(active_level_count(states.count(), states.max_levels()));
+    map_.start();
+    pull_back_advance(states, gradient, targets, d_chunk);
+
+    const auto& rows = step_.rows();
+    resize(d_weighted_, tokens, tokens * shape_.leaves);
+    step_.mix().pull_back_mix(step_.weighted_scores(states), rows.v, targets.out, d_weighted_,
+                              RowsTarget<Scalar>(targets.v), d_chunk.value_decay);
+    pull_back_weighted_scores(step_.mask(states), shape_.leaves, step_.map().scores(), rows.lambda,
+                              d_weighted_, d_chunk.lambda);
+    pull_back_reads(states, gradient, targets.out, d_chunk);
+    map_.finish(step_.chunk(), rows, d_weighted_, d_queries_, d_keys_, targets, d_chunk);
+  }
+
+ private:
+  /// Writes the gradients of the keys and values as far as they are of the states after the chunk.
+  void pull_back_advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                         const Targets& targets, Chunk<Scalar>& d_chunk) {
+    const std::uint64_t before = states.count(), after = step_.count_after(states);
+    const RowsView<Scalar> keys = step_.map().keys(), values = step_.mix().ended(step_.rows().v);
+    RowsTarget<Scalar> d_v = targets.v;
+    resize(d_keys_, step_.chunk().tokens * shape_.leaves, shape_.d_k);
+    step_.for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
+      transpose_into(gradient.level(l), transposed_);
+      product<Into::replace>(values.middleRows(begin, size), transposed_,
+                             d_keys_.middleRows(begin, size));
+      product<Into::replace>(keys.middleRows(begin, size), gradient.level(l),
+                             d_v.middleRows(begin, size));
+    });
+    step_.mix().pull_back_to_end(d_v, d_chunk.value_decay);
+
+    for (int l : states.active()) {
+      const int holder = states.holder(after, states.bucket(l).first);
+      if (holder != l) gradient.level(l) = gradient.level(holder);
+    }
+    gradient.set_count(before);
+    std::size_t n = 0;
+    for (int l : states.active()) {
+      if (shape_.decays_values) {
+        step_.map().carry(n, states.level(l), carried_);
+        step_.mix().carry(carried_);
+        step_.mix().pull_back_carry(carried_, gradient.level(l), d_chunk.value_decay);
+      }
+      map_.carry(n++, states.level(l), gradient.level(l));
+      clear_negligible(gradient.level(l).data(), gradient.level(l).size());
+    }
+  }
+
+  /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
+  /// be: z = S_l d_out^T, d_queries^T += z diag(lambda_l), d_lambda_l = rows of queries . z.
+  void pull_back_reads(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
+                       RowsView<Scalar> d_out, Chunk<Scalar>& d_chunk) {
+    const Index tokens = step_.chunk().tokens;
+    const RowsView<Scalar> queries = step_.map().queries();
+    if (shape_.decays_values) {
+      auto d_decayed = d_chunk.out.topRows(tokens);
+      d_decayed = d_out;
+      set_zero(decayed_reads_, tokens, shape_.d_v);
+      for (int l : states.active()) {
+        step_.gather_lambda(states, l, lambda_);
+        product<Into::add_scaled>(queries, states.level(l), decayed_reads_, lambda_.data());
+      }
+      step_.mix().decay_from_start(decayed_reads_);
+      step_.mix().pull_back_from_start(decayed_reads_, d_decayed, d_chunk.value_decay);
+      new (&d_out) RowsView<Scalar>(view_of(d_decayed));  // how Eigen points a map elsewhere
+    }
+    set_zero(d_queries_transposed_, shape_.d_k, tokens);
+    transpose_into(d_out, d_out_transposed_);
+    transpose_into(queries, queries_transposed_);
+    resize(products_, shape_.d_k, tokens);
+    resize(lambda_out_, tokens, shape_.d_v);
+    for (int l : states.active()) {
+      step_.gather_lambda(states, l, lambda_);
+      for (Index t = 0; t < tokens; ++t) {
+        scaled_row<false>(lambda_[t], d_out.data() + t * d_out.outerStride(), shape_.d_v,
+                          lambda_out_.data() + t * shape_.d_v);
+      }
+      product<Into::add>(queries.transpose(), lambda_out_, gradient.level(l));
+      product<Into::replace>(states.level(l), d_out_transposed_, products_);
+      set_zero(d_lambda_, tokens);
+      for (Index i = 0; i < shape_.d_k; ++i) {
+        d_lambda_ += products_.row(i).cwiseProduct(queries_transposed_.row(i));
+        d_queries_transposed_.row(i) += products_.row(i).cwiseProduct(lambda_);
+      }
+      step_.for_each_weight_of(
+          states, l, [&](Index t, int level) { d_chunk.lambda(t, level) += d_lambda_[t]; });
+    }
+    transpose_into(d_queries_transposed_, d_queries_);
+  }
+
+  ChunkStep<Scalar>& step_;
+  ChunkMapPullback<Scalar> map_;
+  SequenceShape shape_;
+  Matrix lambda_out_{};
+  Row lambda_{}, d_lambda_{};
+  Matrix d_weighted_{}, d_queries_{}, d_keys_{}, carried_{}, transposed_{}, decayed_reads_{};
+  Matrix d_queries_transposed_{}, d_out_transposed_{}, queries_transposed_{}, products_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP
+#define LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP
+
+// The chunkwise algorithm: one chunk after the other, by the steps of chunk_step.hpp; backwards,
+// their pullbacks from the last to the first. Chunks are stretches of 2^c tokens between absolute
+// positions that are multiples of 2^c, so that every bucket of 2^c tokens or more is a union of
+// chunks.
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "loglinear/chunks/chunk_step.hpp"
+#include "loglinear/chunks/chunk_step_pullback.hpp"
+#include "loglinear/chunks/hierarchy.hpp"
+
+namespace loglinear::detail {
+
+/// What a forward pass keeps for its gradient: where chunks begin, and the states before one in
+/// `interval` of them. The interval is about the number of levels, so that all states together are
+/// O(T / C) matrices.
+template <class Scalar>
+struct ChunkwiseTape {
+  int interval = 1;
+  std::vector<Index> begins;
+  std::vector<Hierarchy<Scalar>> kept;
+
+  /// Before the first chunk of so many.
+  void start(Index chunks) {
+    interval = 2 + static_cast<int>(std::bit_width(static_cast<std::uint64_t>(chunks)));
+    begins.clear();
+    kept.clear();
+  }
+  void note(Index first, const Hierarchy<Scalar>& states) {
+    if (begins.size() % static_cast<std::size_t>(interval) == 0) kept.push_back(states.snapshot());
+    begins.push_back(first);
+  }
+};
+
+template <class Scalar>
+class ChunkwiseRun {
+ public:
+  /// \param chunk_size  tokens of a chunk, a power of two
+  /// \param weights     columns of the level weights
+  ChunkwiseRun(TokenSource<Scalar>& source, Index chunk_size, Index weights)
+      : source_(source),
+        chunk_size_(chunk_size),
+        capacity_((std::min)(chunk_size, source.length())),
+        weights_(weights),
+        step_(source.shape(), capacity_, weights) {}
+
+  /// Reads and writes all tokens; `states` holds the older ones and then those as well. With a tape
+  /// it keeps what `gradient` needs; without `reads` nothing is read.
+  void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape = nullptr,
+               bool reads = true) {
+    if (tape != nullptr) tape->start(source_.length() / chunk_size_ + 2);
+    for (Index first = 0; first < source_.length(); first += step_.chunk().tokens) {
+      if (tape != nullptr) tape->note(first, states);
+      load(first, states, reads ? Pass::reads : Pass::states);
+      if (reads) {
+        step_.read(states);
+        source_.take_out(first, step_.chunk());
+      }
+      step_.advance(states, states);
+    }
+  }
+
+  /// From the gradient with respect to the reads, which the source gives, and to the final states
+  /// to that of everything: `gradient` holds those states' at first, those of the initial ones in
+  /// the end. The states between those on the tape are computed again.
+  void gradient(const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
+    ChunkStepPullback<Scalar> pull_back(step_);
+    Chunk<Scalar> d_chunk(source_.shape(), capacity_, weights_);
+    std::vector<Hierarchy<Scalar>> before;  // each chunk between two that are on the tape
+    std::vector<typename ChunkMap<Scalar>::Kept> kept;
+    std::size_t end = tape.begins.size();
+    for (std::size_t n = tape.kept.size(); n-- > 0;) {
+      const std::size_t begin = n * static_cast<std::size_t>(tape.interval);
+      if (before.size() < end - begin - 1) before.resize(end - begin - 1, gradient.empty());
+      const auto before_chunk = [&](std::size_t i) -> const Hierarchy<Scalar>& {
+        return i == begin ? tape.kept[n] : before[i - begin - 1];
+      };
+      if (kept.size() < before.size()) kept.resize(before.size());
+      for (std::size_t i = begin; i + 1 < end; ++i) {
+        load(tape.begins[i], before_chunk(i), Pass::states);
+        step_.advance(before_chunk(i), before[i - begin]);
+        step_.map().swap_kept(kept[i - begin]);
+      }
+      for (std::size_t i = end; i-- > begin;) {
+        const bool is_kept = i + 1 < end;
+        if (is_kept) step_.map().swap_kept(kept[i - begin]);
+        load(tape.begins[i], before_chunk(i),
+             is_kept ? Pass::gradients_after_states : Pass::gradients);
+        pull_back_chunk(tape.begins[i], before_chunk(i), pull_back, gradient, d_chunk);
+      }
+      end = begin;
+    }
+  }
+
+ private:
+  using Pass = typename ChunkStep<Scalar>::Pass;
+
+  /// The chunk that begins with token `first`, up to the next multiple of its size in the stream.
+  void load(Index first, const Hierarchy<Scalar>& states, Pass pass) {
+    const auto into = static_cast<Index>(states.count() % static_cast<std::uint64_t>(chunk_size_));
+    step_.load(source_, first, (std::min)(chunk_size_ - into, source_.length() - first), pass);
+  }
+
+  void pull_back_chunk(Index first, const Hierarchy<Scalar>& states,
+                       ChunkStepPullback<Scalar>& pull_back, Hierarchy<Scalar>& gradient,
+                       Chunk<Scalar>& d_chunk) {
+    d_chunk.tokens = step_.chunk().tokens;
+    d_chunk.lambda.setZero();
+    d_chunk.decay.setZero();
+    d_chunk.value_decay.setZero();
+    pull_back(states, gradient, source_.open_gradient(first, step_.chunk(), d_chunk), d_chunk);
+    source_.take_gradient(first, step_.chunk(), d_chunk);
+  }
+
+  TokenSource<Scalar>& source_;
+  Index chunk_size_, capacity_, weights_;
+  ChunkStep<Scalar> step_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP

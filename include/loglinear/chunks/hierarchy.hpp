@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_CHUNKS_HIERARCHY_HPP
+#define LOGLINEAR_CHUNKS_HIERARCHY_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "loglinear/detail/base/product.hpp"
+#include "loglinear/fenwick.hpp"
+
+namespace loglinear::detail {
+
+/// The levels that the chunkwise algorithm works on, a matrix each, allocated when first active;
+/// or the gradient with respect to them.
+template <class Scalar>
+class Hierarchy {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  Hierarchy(int max_levels, Index d_k, Index d_v, std::uint64_t count = 0)
+      : max_levels_(max_levels),
+        d_k_(d_k),
+        d_v_(d_v),
+        count_(count),
+        levels_(static_cast<std::size_t>(max_levels)) {}
+
+  [[nodiscard]] int max_levels() const { return max_levels_; }
+  [[nodiscard]] bool has_shape(int max_levels, Index d_k, Index d_v) const {
+    return max_levels_ == max_levels && d_k_ == d_k && d_v_ == d_v;
+  }
+  [[nodiscard]] std::uint64_t count() const { return count_; }
+  void set_count(std::uint64_t count) { count_ = count; }
+  [[nodiscard]] ActiveLevels active() const { return {count_, max_levels_}; }
+  [[nodiscard]] Bucket bucket(int level) const { return bucket_of(count_, level, max_levels_); }
+
+  [[nodiscard]] const Matrix& level(int l) const { return levels_[static_cast<std::size_t>(l)]; }
+  [[nodiscard]] Matrix& level(int l) { return levels_[static_cast<std::size_t>(l)]; }
+  void set_zero(int l) { detail::set_zero(level(l), d_k_, d_v_); }
+  /// Memory for a level that is about to be written.
+  void allocate(int l) { resize(level(l), d_k_, d_v_); }
+  /// One of the same shape before any token.
+  [[nodiscard]] Hierarchy empty() const { return {max_levels_, d_k_, d_v_}; }
+
+  /// The active levels alone, at the same count.
+  [[nodiscard]] Hierarchy snapshot() const {
+    Hierarchy copy(max_levels_, d_k_, d_v_);
+    copy.become(*this);
+    return copy;
+  }
+  /// Takes over the count and the active levels of another of the same shape, in the memory that
+  /// this one has.
+  void become(const Hierarchy& other) {
+    count_ = other.count_;
+    for (int l : active()) level(l) = other.level(l);
+  }
+
+  /// The level whose bucket, after `count` tokens, holds token s.
+  [[nodiscard]] int holder(std::uint64_t count, std::uint64_t s) const {
+    return level_of(s, count, ReadOrder::before_push, max_levels_);
+  }
+
+ private:
+  int max_levels_;
+  Index d_k_, d_v_;
+  std::uint64_t count_;
+  std::vector<Matrix> levels_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_HIERARCHY_HPP

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_CHUNKS_PAIRS_HPP
+#define LOGLINEAR_CHUNKS_PAIRS_HPP
+
+// Products with a matrix of pairs: one row for each of what happens at moments a, a column for each
+// of what happens at moments b, and only pairs with b_j <= a_i count. That is about half of them; a
+// block of rows at a time, the other half is left out. Coefficients that do not count may be
+// written; where they are read, they must be zero.
+
+#include <algorithm>
+#include <type_traits>
+
+#include "loglinear/chunks/chunk.hpp"
+#include "loglinear/detail/base/product.hpp"
+
+namespace loglinear::detail {
+
+inline constexpr Index pair_rows = 12;
+
+/// Calls `visit(first row, rows, columns that the last of them sees)`.
+template <class Visit>
+void for_each_pair_block(Moments a, Index rows, Moments b, Index columns, Visit visit) {
+  for (Index i = 0; i < rows; i += pair_rows) {
+    const Index size = (std::min)(pair_rows, rows - i);
+    visit(i, size, b.count_until(a[i + size - 1], columns));
+  }
+}
+
+/// pairs (+-)= x y^T where they count.
+template <Into into, class X, class YTransposed, class Pairs>
+void product_to_pairs(const X& x, Moments a, const YTransposed& y_transposed, Moments b,
+                      Pairs&& pairs) {
+  using Scalar = typename X::Scalar;
+  const Index columns = y_transposed.cols();
+  for_each_pair_block(a, x.rows(), b, columns, [&](Index i, Index rows, Index seen) {
+    const Index wide = whole_packets<Scalar>(seen, columns);
+    product<into>(x.middleRows(i, rows), y_transposed.leftCols(wide),
+                  pairs.block(i, 0, rows, wide));
+  });
+}
+
+/// c (+-)= pairs right.
+template <Into into, class Pairs, class Right, class Result>
+void product_of_pairs(const Pairs& pairs, Moments a, Moments b, const Right& right, Result&& c) {
+  for_each_pair_block(a, pairs.rows(), b, pairs.cols(), [&](Index i, Index rows, Index seen) {
+    product<into>(pairs.block(i, 0, rows, seen), right.topRows(seen), c.middleRows(i, rows));
+  });
+}
+
+/// c (+-)= pairs^T left.
+template <Into into, class Pairs, class Left, class Result>
+void product_of_transposed_pairs(const Pairs& pairs, Moments a, Moments b, const Left& left,
+                                 Result&& c) {
+  for (Index j = 0; j < pairs.cols(); j += pair_rows) {
+    const Index columns = (std::min)(pair_rows, pairs.cols() - j);
+    const Index unseen = a.count_before(b[j], pairs.rows()), rows = pairs.rows() - unseen;
+    product<into>(pairs.block(unseen, j, rows, columns).transpose(), left.middleRows(unseen, rows),
+                  c.middleRows(j, columns));
+  }
+}
+
+/// result (+-)= pairs lower, or what counts of pairs upper, where the result counts: neither
+/// triangle has anything between what a row sees and what it does not.
+template <Into into, class Pairs, class Triangle, class Result>
+void product_within_pairs(const Pairs& pairs, Moments a, Moments b, const Triangle& triangle,
+                          Result&& result) {
+  using Scalar = typename Pairs::Scalar;
+  for_each_pair_block(a, pairs.rows(), b, pairs.cols(), [&](Index i, Index rows, Index seen) {
+    const Index wide = whole_packets<Scalar>(seen, pairs.cols());
+    product<into>(pairs.block(i, 0, rows, seen), triangle.topLeftCorner(seen, wide),
+                  result.block(i, 0, rows, wide));
+  });
+}
+
+/// Clears the pairs that do not count.
+template <class Pairs>
+void clear_unseen(Moments a, Moments b, Pairs&& pairs) {
+  using Scalar = typename std::remove_cvref_t<Pairs>::Scalar;
+  for (Index i = 0; i < pairs.rows(); ++i) {
+    Scalar* const row = pairs.data() + i * pairs.outerStride();
+    std::fill(row + b.count_until(a[i], pairs.cols()), row + pairs.cols(), Scalar(0));
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_PAIRS_HPP

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_DETAIL_BASE_CHECKS_HPP
+#define LOGLINEAR_DETAIL_BASE_CHECKS_HPP
+
+// Run-time checks of arguments. Every failure leaves through `fail`, which names the argument, the
+// value received and the legal range.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <exception>
+#include <limits>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "loglinear/detail/base/fail.hpp"
+#include "loglinear/detail/base/magnitude.hpp"
+#include "loglinear/detail/base/text.hpp"
+#include "loglinear/detail/base/types.hpp"
+
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#  error "loglinear: -ffast-math removes the checks for NaN; add -fno-finite-math-only"
+#endif
+
+namespace loglinear::detail {
+
+inline void require_positive(std::string_view argument, Index value) {
+  if (value < 1) fail(argument, value, "at least 1");
+}
+
+/// The largest d_model, d_k, d_v or n_heads d_v of a layer: two of them, 64 levels and the bytes of
+/// a number multiply to an Index.
+inline constexpr Index largest_length = Index{1} << (sizeof(Index) < 8 ? 20 : 26);
+
+inline void require_length(std::string_view argument, Index value) {
+  require_positive(argument, value);
+  if (value > largest_length) {
+    fail(argument, value, "at most ", largest_length);
+  }
+}
+
+inline void require_size(std::string_view argument, Index size, Index expected) {
+  if (size != expected) fail(Text("the size of ", argument), size, expected);
+}
+
+/// Whether value <= limit; NaN is not.
+[[nodiscard]] inline bool is_at_most(double value, double limit) {
+  return is_finite(value) && value <= limit;
+}
+
+/// Whether a value is no NaN, which no comparison would like.
+template <class Value>
+[[nodiscard]] bool is_number(const Value& value) {
+  if constexpr (std::is_integral_v<Value>) {
+    return true;
+  } else {
+    return !std::isnan(to_double(value));
+  }
+}
+
+template <class Value, class Bound>
+void require_between(std::string_view argument, const Value& value, const Bound& low,
+                     const Bound& high) {
+  if (is_number(value) && value >= low && value <= high) return;
+  fail(argument, value, "between ", low, " and ", high);
+}
+
+/// Whether all coefficients of a vector or matrix are finite.
+template <class Derived>
+[[nodiscard]] bool all_finite(const Eigen::DenseBase<Derived>& values) {
+  bool finite = true;
+  if constexpr (has_pieces<Derived>) {
+    for_each_piece(
+        values, [&](const auto* from, Index size) { finite = finite && are_finite(from, size); });
+  } else {
+    for (Index j = 0; j < values.cols(); ++j) {
+      for (Index i = 0; i < values.rows(); ++i) {
+        finite = finite && is_finite(values.derived().coeff(i, j));
+      }
+    }
+  }
+  return finite;
+}
+
+/// Throws unless one number is finite.
+inline void require_finite_value(std::string_view argument, double value) {
+  if (!is_finite(value)) fail(argument, value, "finite");
+}
+
+/// Throws unless all coefficients are finite; names the first that is not.
+template <class Derived>
+void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& values) {
+  if (all_finite(values)) return;
+  for (Index j = 0; j < values.cols(); ++j) {
+    for (Index i = 0; i < values.rows(); ++i) {
+      if (is_finite(values.derived().coeff(i, j))) continue;
+      const Text name =
+          values.cols() > 1 ? Text(argument, "[", i, ", ", j, "]") : Text(argument, "[", i, "]");
+      fail(name, to_double(values.derived().coeff(i, j)), "finite");
+    }
+  }
+}
+
+template <class Keys, class Values>
+void require_finite_leaf(const Keys& keys, const Values& values) {
+  require_finite("a written key", keys);
+  require_finite("a written value", values);
+}
+
+/// Magnitudes above this are refused before they are written: two of them still add up to a finite
+/// number.
+template <class Scalar>
+[[nodiscard]] constexpr double magnitude_limit() {
+  if constexpr (std::is_same_v<Scalar, float>) {
+    return static_cast<double>((std::numeric_limits<float>::max)()) / 4;
+  } else if constexpr (std::is_floating_point_v<Scalar>) {
+    return (std::numeric_limits<double>::max)() / 4;
+  } else {
+    return to_double(Eigen::NumTraits<Scalar>::highest()) / 4;
+  }
+}
+
+/// The larger of two magnitudes; NaN where one of them is not finite.
+[[nodiscard]] inline double larger_magnitude(double a, double b) {
+  if (!is_finite(a) || !is_finite(b)) return std::numeric_limits<double>::quiet_NaN();
+  return (std::max)(a, b);
+}
+
+/// The largest absolute value, as a double; 0 for nothing, NaN where a coefficient is not finite.
+template <class Derived>
+[[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
+  double largest = 0;
+  if constexpr (has_pieces<Derived>) {
+    for_each_piece(values, [&](const auto* from, Index size) {
+      largest = larger_magnitude(largest, to_double(largest_magnitude(from, size)));
+    });
+  } else {
+    for (Index j = 0; j < values.cols(); ++j) {
+      for (Index i = 0; i < values.rows(); ++i) {
+        largest = larger_magnitude(largest, std::abs(to_double(values.derived().coeff(i, j))));
+      }
+    }
+  }
+  return largest;
+}
+
+/// The Frobenius norm of a vector or matrix, also where its square would overflow or underflow; not
+/// finite where a coefficient is not. Eigen's stableNorm multiplies by 1 over the largest
+/// coefficient: that of the largest numbers is denormal, and is 0 where those are flushed.
+template <class Derived>
+[[nodiscard]] double stable_norm(const Eigen::MatrixBase<Derived>& values) {
+  using Scalar = typename Derived::Scalar;
+  using std::sqrt;
+  constexpr double safe = std::is_same_v<Scalar, float> ? 0x1p40 : 0x1p300;
+  const double largest = max_abs(values);
+  if (!is_finite(largest) || is_exactly(largest, 0.0)) return largest;
+  if (largest < safe && largest > 1 / safe) return to_double(sqrt(values.squaredNorm()));
+  return largest * to_double(sqrt((values / static_cast<Scalar>(largest)).squaredNorm()));
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_CHECKS_HPP

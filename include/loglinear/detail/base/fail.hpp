@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_DETAIL_BASE_FAIL_HPP
+#define LOGLINEAR_DETAIL_BASE_FAIL_HPP
+
+// How an argument is refused. Needs no Eigen, and no streams, locales or heap where exceptions are
+// off.
+
+#include <exception>
+#include <stdexcept>
+#include <string_view>
+
+#include "loglinear/detail/base/error.hpp"
+#include "loglinear/detail/base/text.hpp"
+
+namespace loglinear::detail {
+
+#ifndef __cpp_exceptions
+/// Stands for std::invalid_argument where exceptions are off, for that brings 70 KB of code along.
+class InvalidArgument final : public std::exception {
+ public:
+  explicit InvalidArgument(const Text& text) : text_(text) {}
+  [[nodiscard]] const char* what() const noexcept override { return text_.c_str(); }
+
+ private:
+  Text text_;
+};
+#endif
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_with(std::string_view argument,
+                                                             std::string_view value,
+                                                             std::string_view legal) {
+  const Text text("loglinear: ", argument, " is ", value, "; it must be ", legal);
+#ifdef __cpp_exceptions
+  raise(std::invalid_argument(text.c_str()));
+#else
+  raise(InvalidArgument(text));
+#endif
+}
+
+/// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>". What is legal may
+/// come in parts, words and numbers.
+template <class Value, class... Legal>
+[[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
+                                                 const Legal&... legal) {
+  fail_with(argument, Text(value), Text(legal...));
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_FAIL_HPP

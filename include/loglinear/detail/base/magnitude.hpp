@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_DETAIL_BASE_MAGNITUDE_HPP
+#define LOGLINEAR_DETAIL_BASE_MAGNITUDE_HPP
+
+// Whether numbers in memory are all finite, and how large they are: one pass on packets. Only bits
+// are looked at where a number may be infinite or NaN, so that no compiler flag removes the test
+// and no floating-point exception is raised.
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+#include "loglinear/detail/base/narrow.hpp"
+#include "loglinear/detail/base/types.hpp"
+
+namespace loglinear::detail {
+
+/// Whether the passes below work on an expression: numbers with packets, piece by piece in memory.
+template <class Derived>
+inline constexpr bool has_pieces =
+    (std::is_floating_point_v<typename Derived::Scalar> ||
+     is_narrow<typename Derived::Scalar>)&&(Derived::Flags& Eigen::DirectAccessBit) != 0 &&
+    Derived::InnerStrideAtCompileTime == 1;
+
+/// Calls `visit(first, count)` for the pieces of memory in which a vector or matrix lies.
+template <class Derived, class Visit>
+void for_each_piece(const Eigen::DenseBase<Derived>& values, Visit visit) {
+  const auto& m = values.derived();
+  if (m.outerStride() == m.innerSize()) return visit(m.data(), m.size());
+  for (Index outer = 0; outer < m.outerSize(); ++outer) {
+    visit(m.data() + outer * m.outerStride(), m.innerSize());
+  }
+}
+
+/// Whether a scalar is neither infinite nor NaN.
+template <class Scalar>
+[[nodiscard]] constexpr bool is_finite(const Scalar& value) {
+  if constexpr (std::is_same_v<Scalar, double>) {
+    constexpr std::uint64_t exponent = 0x7FF0000000000000u;
+    return (std::bit_cast<std::uint64_t>(value) & exponent) != exponent;
+  } else if constexpr (std::is_same_v<Scalar, float>) {
+    constexpr std::uint32_t exponent = 0x7F800000u;
+    return (std::bit_cast<std::uint32_t>(value) & exponent) != exponent;
+  } else if constexpr (std::is_floating_point_v<Scalar>) {
+    return std::isfinite(value);
+  } else {
+    return is_finite(to_double(value));
+  }
+}
+
+/// Binary digits after the first of a number whose bits the passes below know, else 0.
+template <class Scalar>
+inline constexpr int mantissa_bits = std::is_same_v<Scalar, double>            ? 52
+                                     : std::is_same_v<Scalar, float>           ? 23
+                                     : std::is_same_v<Scalar, Eigen::half>     ? 10
+                                     : std::is_same_v<Scalar, Eigen::bfloat16> ? 7
+                                                                               : 0;
+
+/// Whether all numbers are finite. The exponent of those that are not is all ones, so that one more
+/// in its last place carries into the sign bit.
+template <class Scalar>
+[[nodiscard]] bool are_finite(const Scalar* values, Index size) {
+  Index i = 0;
+#if defined(__GNUC__)
+  constexpr int mantissa = mantissa_bits<Scalar>;
+  if constexpr (mantissa != 0) {
+    using Bits =
+        std::conditional_t<sizeof(Scalar) == 8, std::uint64_t,
+                           std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint16_t>>;
+    constexpr Index width = packet_size<float> * Index{sizeof(float)} / Index{sizeof(Scalar)};
+    using Packet = typename VectorOf<Bits, static_cast<int>(width)>::Type;
+    constexpr auto last_place = static_cast<Bits>(Bits{1} << mantissa);
+    constexpr auto magnitude = static_cast<Bits>((std::numeric_limits<Bits>::max)() >> 1);
+    Packet carries[2] = {Packet{}, Packet{}};
+    for (; i + 2 * width <= size; i += 2 * width) {
+      Packet even, odd;
+      std::memcpy(&even, static_cast<const void*>(values + i), sizeof even);
+      std::memcpy(&odd, static_cast<const void*>(values + i + width), sizeof odd);
+      carries[0] |= (even & magnitude) + last_place;
+      carries[1] |= (odd & magnitude) + last_place;
+    }
+    carries[0] |= carries[1];
+    Bits carry = 0;
+    for (Index n = 0; n < width; ++n) carry = static_cast<Bits>(carry | carries[0][n]);
+    if (carry > magnitude) return false;
+  }
+#endif
+  bool finite = true;
+  for (; i < size; ++i) finite = finite && is_finite(values[i]);
+  return finite;
+}
+
+/// The largest absolute value, 0 for nothing, NaN where a number is not finite.
+template <class Stored>
+[[nodiscard]] auto largest_magnitude(const Stored* values, Index size) {
+  using Scalar = Accumulator<Stored>;
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  constexpr Index block = 512;  // stays in the cache between the two passes
+  Scalar magnitude(0);
+  for (Index first = 0; first < size; first += block) {
+    const Index end = (std::min)(first + block, size);
+    if (!are_finite(values + first, end - first)) return std::numeric_limits<Scalar>::quiet_NaN();
+    P largest = ei::pset1<P>(magnitude);
+    Index i = first;
+    for (; i + width <= end; i += width) {
+      largest = ei::pmax(largest, ei::pabs(load<Scalar>(values + i)));
+    }
+    magnitude = ei::predux_max(largest);
+    for (; i < end; ++i)
+      magnitude = (std::max)(magnitude, std::abs(static_cast<Scalar>(values[i])));
+  }
+  return magnitude;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_MAGNITUDE_HPP

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_DETAIL_BASE_PRODUCT_HPP
+#define LOGLINEAR_DETAIL_BASE_PRODUCT_HPP
+
+// Matrix products of the sequence form: operands of some 64 to 128 rows and columns that lie in the
+// nearest caches, so nothing is packed. A tile of the result stays in registers while the rows of
+// the right operand stream by and coefficients of the left one are broadcast from where they lie,
+// which makes a transposed left operand cost the same. On Eigen's packets, so that one text serves
+// every instruction set and scalar. Never parallelises, never allocates; a row's sums are formed in
+// the same order whatever rows stand beside it.
+
+#include <algorithm>
+#include <type_traits>
+
+#include "loglinear/detail/base/narrow.hpp"
+#include "loglinear/detail/base/resize.hpp"
+#include "loglinear/detail/base/types.hpp"
+
+namespace loglinear::detail {
+
+/// How a product meets what is already in its result; `add_scaled` multiplies its rows first.
+enum class Into { replace, add, subtract, add_scaled };
+
+/// The left operand: coefficient (i, p) at `data + i * row + p * column`; and what the rows of the
+/// product are multiplied by, for `Into::add_scaled`.
+template <class Scalar>
+struct LeftOperand {
+  const Scalar* data;
+  Index row, column;
+  const Scalar* scale = nullptr;
+};
+
+/// A tile of `Rows` rows and `Packets` packets of columns: c = c0 +- sum_p a(., p) b(p, .).
+template <int Rows, int Packets, Into into, class Scalar>
+inline void product_tile(const LeftOperand<Scalar>& a, Index depth, const Scalar* b, Index b_stride,
+                         Scalar* c, Index c_stride) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P sums[array_size(Rows)][array_size(Packets)];
+  for (int i = 0; i < Rows; ++i) {
+    for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pset1<P>(Scalar(0));
+  }
+  const Scalar* column = a.data;
+  for (Index p = 0; p < depth; ++p, column += a.column, b += b_stride) {
+    P right[array_size(Packets)];
+    for (int n = 0; n < Packets; ++n) right[n] = ei::ploadu<P>(b + n * width);
+    for (int i = 0; i < Rows; ++i) {
+      const P left = ei::pset1<P>(column[i * a.row]);
+      for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pmadd(left, right[n], sums[i][n]);
+    }
+  }
+  for (int i = 0; i < Rows; ++i, c += c_stride) {
+    for (int n = 0; n < Packets; ++n) {
+      Scalar* const to = c + n * width;
+      if constexpr (into == Into::add) sums[i][n] = ei::padd(ei::ploadu<P>(to), sums[i][n]);
+      if constexpr (into == Into::subtract) sums[i][n] = ei::psub(ei::ploadu<P>(to), sums[i][n]);
+      if constexpr (into == Into::add_scaled) {
+        sums[i][n] = ei::pmadd(ei::pset1<P>(a.scale[i]), sums[i][n], ei::ploadu<P>(to));
+      }
+      ei::pstoreu(to, sums[i][n]);
+    }
+  }
+}
+
+/// All rows of one panel of `Packets` packets of columns, `Rows` at a time.
+template <int Rows, int Packets, Into into, class Scalar>
+void product_panel(LeftOperand<Scalar> a, Index rows, Index depth, const Scalar* b, Index b_stride,
+                   Scalar* c, Index c_stride) {
+  Index i = 0;
+  for (; i + Rows <= rows; i += Rows) {
+    product_tile<Rows, Packets, into>(a, depth, b, b_stride, c, c_stride);
+    a.data += Rows * a.row;
+    if constexpr (into == Into::add_scaled) a.scale += Rows;
+    c += Rows * c_stride;
+  }
+  if constexpr (Rows > 1) {
+    constexpr int fewer = Rows > 4 ? 4 : Rows / 2;
+    if (i < rows) {
+      product_panel<fewer, Packets, into>(a, rows - i, depth, b, b_stride, c, c_stride);
+    }
+  }
+}
+
+template <Into into, class Scalar>
+void product_kernel(const LeftOperand<Scalar>& a, Index rows, Index depth, Index columns,
+                    const Scalar* b, Index b_stride, Scalar* c, Index c_stride) {
+  constexpr Index width = packet_size<Scalar>;
+  // 24 sums, 4 packets of the right operand and a coefficient fill 32 registers; 12 + 2 + 1, 16.
+  constexpr int wide =
+      Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 4 : 2;
+  Index j = 0;
+  for (; j + wide * width <= columns; j += wide * width) {
+    product_panel<6, wide, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
+  }
+  if constexpr (wide > 2) {
+    for (; j + 2 * width <= columns; j += 2 * width) {
+      product_panel<6, 2, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
+    }
+  }
+  for (; j + width <= columns; j += width) {
+    product_panel<6, 1, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
+  }
+  for (; j < columns; ++j) {
+    for (Index i = 0; i < rows; ++i) {
+      Scalar sum(0);
+      for (Index p = 0; p < depth; ++p) {
+        sum += a.data[i * a.row + p * a.column] * b[p * b_stride + j];
+      }
+      Scalar& to = c[i * c_stride + j];
+      if constexpr (into == Into::replace) to = sum;
+      if constexpr (into == Into::add) to += sum;
+      if constexpr (into == Into::subtract) to -= sum;
+      if constexpr (into == Into::add_scaled) to += a.scale[i] * sum;
+    }
+  }
+}
+
+/// `columns` rounded up to whole packets as far as there are any: a result may be computed wider
+/// than it is needed, but never in single columns where packets fit.
+template <class Scalar>
+[[nodiscard]] constexpr Index whole_packets(Index columns, Index available) {
+  constexpr Index width = 2 * packet_size<Scalar>;
+  return (std::min)(available, (columns + width - 1) / width * width);
+}
+
+// A packet of Eigen's carries an alignment that GCC drops, and says so, where it is a template
+// argument.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"
+
+/// to = from^T, both row-major: in square blocks that are transposed in registers.
+template <class From, class To>
+void transpose_into(const From& from, To&& to) {
+  namespace ei = Eigen::internal;
+  using Scalar = typename From::Scalar;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  static_assert(From::IsRowMajor && std::remove_cvref_t<To>::IsRowMajor);
+  const Index rows = from.rows(), columns = from.cols();
+  const Scalar* const source = from.data();
+  Scalar* const target = to.data();
+  const Index source_stride = from.outerStride(), target_stride = to.outerStride();
+  Index i = 0;
+  if constexpr (width > 1) {
+    for (; i + width <= rows; i += width) {
+      Index j = 0;
+      for (; j + width <= columns; j += width) {
+        ei::PacketBlock<P, static_cast<int>(width)> block;
+        for (Index n = 0; n < width; ++n) {
+          block.packet[n] = ei::ploadu<P>(source + (i + n) * source_stride + j);
+        }
+        ei::ptranspose(block);
+        for (Index n = 0; n < width; ++n) {
+          ei::pstoreu(target + (j + n) * target_stride + i, block.packet[n]);
+        }
+      }
+      for (; j < columns; ++j) {
+        for (Index n = i; n < i + width; ++n) {
+          target[j * target_stride + n] = source[n * source_stride + j];
+        }
+      }
+    }
+  }
+  for (; i < rows; ++i) {
+    for (Index j = 0; j < columns; ++j) {
+      target[j * target_stride + i] = source[i * source_stride + j];
+    }
+  }
+}
+#pragma GCC diagnostic pop
+
+/// The same into a matrix that takes its size.
+template <class From, class Scalar>
+void transpose_into(const From& from, RowMajorMatrix<Scalar>& to) {
+  resize(to, from.cols(), from.rows());
+  transpose_into(from, to.leftCols(from.rows()));
+}
+
+/// c = a b, c += a b, c -= a b or c += diag(scale) a b. All three lie in memory; b and c are
+/// row-major with contiguous rows, a may be a block, a transpose or column-major. c overlaps
+/// neither a nor b.
+template <Into into, class A, class B, class C>
+void product(const Eigen::DenseBase<A>& a, const Eigen::DenseBase<B>& b, C&& c,
+             const typename A::Scalar* scale = nullptr) {
+  using Scalar = typename A::Scalar;
+  using Result = std::remove_cvref_t<C>;
+  static_assert(B::IsRowMajor && Result::IsRowMajor, "b and c must be row-major");
+  const A& left = a.derived();
+  const B& right = b.derived();
+  if (left.rows() == 0) return;
+  if (left.cols() == 0) {  // right.data() may be null, to which nothing must be added
+    if constexpr (into == Into::replace) c.setZero();
+    return;
+  }
+  const LeftOperand<Scalar> operand{left.data(), A::IsRowMajor ? left.outerStride() : Index{1},
+                                    A::IsRowMajor ? Index{1} : left.outerStride(), scale};
+  product_kernel<into>(operand, left.rows(), left.cols(), right.cols(), right.data(),
+                       right.outerStride(), c.data(), c.outerStride());
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_PRODUCT_HPP

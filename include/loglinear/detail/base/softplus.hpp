@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
+#define LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
+
+// softplus(z) = log(1 + exp(z)), of one number of any scalar and of an array, which level weights
+// wait for at every token.
+
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
+#include "loglinear/detail/base/narrow.hpp"
+#include "loglinear/detail/base/types.hpp"
+
+namespace loglinear::detail {
+
+/// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
+inline constexpr int softplus_linear_from = 20;
+
+template <class Scalar>
+[[nodiscard]] Scalar softplus(const Scalar& z) {
+  using std::exp;
+  if (z > Scalar(softplus_linear_from)) return z;
+  const Scalar e = exp(z);
+  if (z < Scalar(-softplus_linear_from)) return e;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    return std::log1p(e);
+  } else {  // dual numbers have no log1p
+    using std::log;
+    return log(Scalar(1) + e);
+  }
+}
+
+/// log(1 + e) for e in [0, 1], to rounding: 2 artanh(s) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...) with
+/// s = e / (2 + e), at most 1/3, so that each term gives log2(9) bits. Even and odd terms are
+/// summed side by side.
+template <class Scalar>
+[[nodiscard]] Packet<Scalar> log1p_up_to_1(const Packet<Scalar>& e) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr int terms = std::numeric_limits<Scalar>::digits / 6 * 2;  // even, and 3 bits each
+  const auto coefficient = [](int n) { return ei::pset1<P>(Scalar(2) / Scalar(2 * n + 1)); };
+  const P s = ei::pdiv(e, ei::padd(ei::pset1<P>(Scalar(2)), e));
+  const P square = ei::pmul(s, s), fourth = ei::pmul(square, square);
+  P even = coefficient(terms - 2), odd = coefficient(terms - 1);
+  for (int n = terms - 4; n >= 0; n -= 2) {
+    even = ei::pmadd(even, fourth, coefficient(n));
+    odd = ei::pmadd(odd, fourth, coefficient(n + 1));
+  }
+  return ei::pmul(s, ei::pmadd(square, odd, even));
+}
+
+/// softplus of an array in memory, `out` may be `z` itself. Where a number is far out, all are done
+/// one by one, as is what a packet is too wide for: softplus(z) = max(z, 0) + log(1 + exp(-|z|)).
+template <class In, class Out>
+void softplus(const Eigen::ArrayBase<In>& z, Eigen::ArrayBase<Out>& out) {
+  using Scalar = typename In::Scalar;
+  namespace ei = Eigen::internal;
+  out = z;
+  Scalar* const values = out.derived().data();
+  const Index size = out.size();
+  Index i = 0;
+  if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
+    static_assert(Out::InnerStrideAtCompileTime == 1);
+    using P = Packet<Scalar>;
+    const bool none_far_out = size > 0 && out.abs().maxCoeff() <= Scalar(softplus_linear_from);
+    for (; none_far_out && i + packet_size<Scalar> <= size; i += packet_size<Scalar>) {
+      const P x = ei::ploadu<P>(values + i);
+      const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
+      ei::pstoreu(values + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
+    }
+  }
+  for (; i < size; ++i) values[i] = softplus<Scalar>(values[i]);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP

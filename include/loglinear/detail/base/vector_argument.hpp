@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
+#define LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
+
+// How a layer takes a vector: any Eigen expression, row or column, checked and copied once.
+
+#include <type_traits>
+#include <utility>
+
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
+#include "loglinear/detail/base/types.hpp"
+
+namespace loglinear::detail {
+
+template <class Derived>
+std::true_type is_eigen(const Eigen::EigenBase<Derived>*);
+std::false_type is_eigen(const void*);
+
+/// Refuses, with advice, whatever is not an Eigen vector of the right scalar.
+template <class Scalar, class Argument>
+constexpr void require_vector_type() {
+  using Type = std::remove_cvref_t<Argument>;
+  constexpr bool eigen = decltype(is_eigen(std::declval<Type*>()))::value;
+  static_assert(eigen || !std::is_same_v<Scalar, double>,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorXd>(data, size)");
+  static_assert(eigen || !std::is_same_v<Scalar, float>,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorXf>(data, size)");
+  static_assert(eigen || std::is_same_v<Scalar, double> || std::is_same_v<Scalar, float>,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorX<Scalar>>(data, size)");
+  if constexpr (eigen) {
+    static_assert(Type::IsVectorAtCompileTime,
+                  "a layer takes vectors: rows or columns whose type says so, such as m.row(i), "
+                  "m.col(i) or Eigen::VectorX<Scalar>");
+    static_assert(std::is_same_v<typename Type::Scalar, Scalar>,
+                  "the vector must have the layer's scalar: convert it with .cast<Scalar>()");
+  }
+}
+
+/// into = in, an Eigen vector, row or column, of the right size.
+template <class In, class Scalar>
+void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
+  require_vector_type<Scalar, In>();
+  require_size(name, in.size(), into.size());
+  into.noalias() = as_column(in.derived().matrix());
+}
+
+/// The same, and finite.
+template <class In, class Scalar>
+void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
+  const FlushToZero<Scalar> flush;
+  copy_vector(in, name, into);
+  require_finite(name, into);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP

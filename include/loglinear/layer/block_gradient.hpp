@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_LAYER_BLOCK_GRADIENT_HPP
+#define LOGLINEAR_LAYER_BLOCK_GRADIENT_HPP
+
+#include <string_view>
+#include <utility>
+
+#include "loglinear/detail/base/product.hpp"
+#include "loglinear/layer/detail/parameters.hpp"
+
+namespace loglinear {
+
+/// The gradient of a loss over a block of T tokens with respect to what the layer was given.
+template <class Scalar>
+struct BlockGradient {
+  detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x d_model
+
+  /// With respect to one weight array, by its name in the layer; a read-only view, valid as long as
+  /// this object. \throws std::invalid_argument for a name that is not one of the layer's weights
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
+    return weights.get(name);
+  }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
+    return weights.get(name);
+  }
+
+  detail::Parameters<Scalar> weights;  ///< all of them, in the layer's own layout
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_BLOCK_GRADIENT_HPP

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
+#define LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
+
+#include <optional>
+#include <utility>
+
+#include "loglinear/chunks/chunk.hpp"
+#include "loglinear/chunks/transition_steps.hpp"
+#include "loglinear/layer/block_gradient.hpp"
+#include "loglinear/layer/detail/preparation.hpp"
+
+namespace loglinear::detail {
+
+/// A block of inputs, T x d_model, as the tokens that a layer makes of them.
+template <class Inner, class Scalar, class Weights>
+class LayerSource final : public TokenSource<Scalar> {
+ public:
+  using Layer = Preparation<Inner, Scalar, Weights>;
+  using Kind = typename Layer::Kind;
+
+  /// `layer` and the rows of `x` must outlive it.
+  LayerSource(const Layer& layer, const RowsView<Scalar>& x, ReadOrder order,
+              typename Layer::Read workspace)
+      : layer_(layer),
+        x_(x),
+        shape_(shape_of<Kind>(layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
+        steps_(shape_),
+        workspace_(std::move(workspace)) {}
+
+  /// Where reads go, the first of them to row `first`.
+  void read_into(RowMajorMatrix<Scalar>& reads, Index first) {
+    reads_ = &reads;
+    first_read_ = first;
+  }
+  /// Where gradients of the reads come from, and those of everything else go.
+  void differentiate(const RowsView<Scalar>& d_reads, typename Layer::Gradient gradient,
+                     BlockGradient<Scalar>& to) {
+    d_reads_.emplace(d_reads);
+    training_.emplace(std::move(gradient));
+    to_ = &to;
+  }
+
+  [[nodiscard]] SequenceShape shape() const override { return shape_; }
+  [[nodiscard]] Index length() const override { return x_.rows(); }
+
+  typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
+    project(first, chunk.tokens);
+    const Index n = shape_.leaves;
+    for (Index t = 0; t < chunk.tokens; ++t) {
+      prepare(t);
+      const Token<Kind>& token = workspace_.token;
+      chunk.q.row(t) = token.query.transpose();
+      chunk.k.middleRows(t * n, n) = token.keys.transpose();
+      chunk.v.middleRows(t * n, n) = token.values.transpose();
+      chunk.lambda.row(t) = workspace_.lambda.transpose();
+      steps_.write(token.transition, chunk, t);
+    }
+    return chunk.own_views();
+  }
+
+  void take_out(Index first, const Chunk<Scalar>& chunk) override {
+    if (reads_ == nullptr) return;
+    require_finite("a raw read", chunk.out.topRows(chunk.tokens));
+    reads_->middleRows(first_read_ + first, chunk.tokens) = chunk.out.topRows(chunk.tokens);
+  }
+
+  typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
+                                                Chunk<Scalar>& gradient) override {
+    return gradient.own_targets(view_of(d_reads_->middleRows(first, chunk.tokens)));
+  }
+
+  void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
+    const Index n = shape_.leaves, tokens = chunk.tokens;
+    project(first, tokens);
+    resize(d_raw_, tokens, raw_.cols());
+    auto& t = *training_;
+    for (Index i = 0; i < tokens; ++i) {
+      prepare(i);
+      t.d_token.query = gradient.q.row(i).transpose();
+      t.d_token.keys = gradient.k.middleRows(i * n, n).transpose();
+      t.d_token.values = gradient.v.middleRows(i * n, n).transpose();
+      t.d_lambda = gradient.lambda.row(i).transpose();
+      steps_.pull_back(workspace_.token.transition, chunk, gradient, i, t.d_token.transition);
+      layer_.pull_back(workspace_, t);
+      d_raw_.row(i) = t.d_raw.transpose();
+      to_->weights.add_free(t.d_free);
+    }
+    to_->weights.add_outer_rows(x_.middleRows(first, tokens), d_raw_);
+    layer_.parameters().project_rows_back(d_raw_, to_->x.middleRows(first, tokens));
+  }
+
+ private:
+  void project(Index first, Index tokens) {
+    resize(raw_, tokens, layer_.layout().end);
+    layer_.parameters().project_rows(x_.middleRows(first, tokens), raw_);
+  }
+  void prepare(Index t) {
+    workspace_.raw = raw_.row(t).transpose();
+    layer_.require_finite_projections(workspace_, 0);
+    layer_.prepare_read(workspace_, workspace_.token.query);
+    require_finite("a level weight", workspace_.lambda);
+    layer_.prepare_leaf(workspace_);
+    require_finite_leaf(workspace_.token.keys, workspace_.token.values);
+  }
+
+  const Layer& layer_;
+  RowsView<Scalar> x_;
+  SequenceShape shape_;
+  TransitionSteps<Kind> steps_;
+  typename Layer::Read workspace_;
+  std::optional<typename Layer::Gradient> training_{};
+  RowMajorMatrix<Scalar> raw_, d_raw_;
+  RowMajorMatrix<Scalar>* reads_ = nullptr;
+  Index first_read_ = 0;
+  std::optional<RowsView<Scalar>> d_reads_{};
+  BlockGradient<Scalar>* to_ = nullptr;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP
+#define LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP
+
+// The weights of a layer: all projections of x stacked into one matrix, so that a token costs one
+// product and a training step one rank-one update, and all free vectors in one more.
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/narrow.hpp"
+#include "loglinear/detail/base/parts.hpp"
+#include "loglinear/detail/base/product.hpp"
+#include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/kernels/row_updates.hpp"
+#include "loglinear/detail/kernels/weighted_rows.hpp"
+#include "loglinear/random.hpp"
+#include "loglinear/rules/rule.hpp"
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class Parameters {
+ public:
+  explicit Parameters(Index d_model) : d_model_(d_model) {}
+
+  /// Appends an array; returns where it begins in the stacked projections or free vectors.
+  /// \throws std::invalid_argument where it has fewer than no rows, or its bytes are no Index
+  Index append(const Parameter& shape) {
+    Index& end = shape.is_projection ? projected_ : free_size_;
+    const Index begin = end, columns = shape.is_projection ? d_model_ : Index{1};
+    constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
+    if (shape.rows < 0 || shape.rows > most / columns - end) {
+      fail("the number of rows of " + std::string(shape.name), shape.rows,
+           "between 0 and " + std::to_string(most / columns - end));
+    }
+    end += shape.rows;
+    if (shape.rows > 0) arrays_.push_back({std::string(shape.name), shape, begin});
+    return begin;
+  }
+
+  /// Allocates everything and draws it, array after array in the order of appending,
+  /// row by row: 0.01 times a standard normal, or the constant that the parameter names.
+  void draw(Xorshift64& random) {
+    projections_.setZero(projected_, d_model_);
+    free_.setZero(free_size_);
+    const auto weight = [&](const Parameter& shape) {
+      const auto value =
+          static_cast<Scalar>(shape.initial ? *shape.initial : 0.01 * random.normal());
+      if (!is_finite(value)) fail(shape.name, *shape.initial, "finite in the layer's scalar");
+      return value;
+    };
+    for (const Array& array : arrays_) {
+      for (Index i = array.begin; i < array.begin + array.shape.rows; ++i) {
+        if (!array.shape.is_projection) free_[i] = weight(array.shape);
+        for (Index j = 0; array.shape.is_projection && j < d_model_; ++j) {
+          projections_(i, j) = weight(array.shape);
+        }
+      }
+    }
+    measure();
+  }
+
+  [[nodiscard]] Index projected_size() const { return projected_; }
+  [[nodiscard]] Index free_size() const { return free_size_; }
+  [[nodiscard]] Index d_model() const { return d_model_; }
+  [[nodiscard]] const Vector<Scalar>& free() const { return free_; }
+
+  /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet and sums
+  /// in one chain, so that a row's rounding does not depend on `from`.
+  void project(const Vector<Scalar>& x, Vector<Scalar>& raw, Index from = 0) const {
+    from -= from % packet_size<Scalar>;
+    weighted_rows<false, 1>(projections_.data() + from, d_model_, projected_ - from, projected_,
+                            x.data(), raw.data() + from);
+  }
+
+  /// raw = x W^T, a row a token.
+  template <class Rows>
+  void project_rows(const Rows& x, RowMajorMatrix<Scalar>& raw) const {
+    product<Into::replace>(x, by_input(), raw);
+  }
+  /// d_x = d_raw W, a row a token.
+  template <class DRows>
+  void project_rows_back(const RowMajorMatrix<Scalar>& d_raw, DRows&& d_x) const {
+    const RowMajorMatrix<Scalar> transposed = d_raw.transpose();
+    RowMajorMatrix<Scalar> d_x_transposed(d_model_, d_raw.rows());
+    product<Into::replace>(by_input(), transposed, d_x_transposed);
+    d_x = d_x_transposed.transpose();
+  }
+
+  /// The same arrays, all zero: for a gradient.
+  [[nodiscard]] Parameters zeros() const {
+    Parameters zeros(*this);
+    zeros.projections_.setZero();
+    zeros.free_.setZero();
+    zeros.magnitude_ = 0;
+    return zeros;
+  }
+  /// W += d_raw^T x, for a gradient.
+  template <class Rows>
+  void add_outer_rows(const Rows& x, const RowMajorMatrix<Scalar>& d_raw) {
+    Eigen::Map<RowMajorMatrix<Scalar>> by_input(projections_.data(), d_model_, projected_);
+    product<Into::add>(x.transpose(), d_raw, by_input);
+  }
+  void add_free(const Vector<Scalar>& d_free) { free_ += d_free; }
+
+  /// W -= learning_rate * the gradient. \throws std::invalid_argument for the gradient of other
+  /// arrays, or where a weight would not be finite; nothing is changed then
+  void descend(double learning_rate, const Parameters& gradient) {
+    require_same_arrays(gradient);
+    gradient.require_finite_gradient();
+    admit_step(learning_rate, max_abs(gradient.projections_), 1, max_abs(gradient.free_));
+    if (is_exactly(learning_rate, 0.0)) return;
+    projections_ -= Scalar(learning_rate) * gradient.projections_;
+    free_ -= Scalar(learning_rate) * gradient.free_;
+  }
+
+  /// Throws unless the step of `descend` leaves every weight finite.
+  void require_descendable(double learning_rate, const Vector<Scalar>& d_raw,
+                           const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
+    const double largest = max_abs(d_raw), largest_free = max_abs(d_free);
+    if (!is_finite(largest) || !is_finite(largest_free)) {
+      require_finite("the gradient", d_raw);
+      require_finite("the gradient", d_free);
+    }
+    admit_step(learning_rate, largest, max_abs(x), largest_free);
+  }
+
+  /// Throws unless every number is finite, as those of a gradient.
+  void require_finite_gradient() const {
+    require_finite("the gradient", projections_);
+    require_finite("the gradient", free_);
+  }
+
+  /// W -= learning_rate * d_raw x^T and free -= learning_rate * d_free; d_raw is scaled on the way.
+  void descend(double learning_rate, Vector<Scalar>& d_raw, const Vector<Scalar>& x,
+               const Vector<Scalar>& d_free) {
+    d_raw *= -Scalar(learning_rate);
+    add_outer(projections_.data(), d_model_, projected_, projected_, x.data(), d_raw.data());
+    free_ -= Scalar(learning_rate) * d_free;
+  }
+
+  [[nodiscard]] std::vector<std::string> names() const {
+    std::vector<std::string> names;
+    for (const Array& array : arrays_) names.push_back(array.name);
+    return names;
+  }
+
+  /// A read-only view of one array: `rows x d_model`, or `1 x rows` for a free vector.
+  [[nodiscard]] ConstMatrixView<Scalar> get(std::string_view name) const {
+    const Array& array = find(name);
+    if (array.shape.is_projection) {
+      return {projections_.data() + array.begin, array.shape.rows, d_model_,
+              Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(projected_, 1)};
+    }
+    return {free_.data() + array.begin, 1, array.shape.rows,
+            Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(1, 1)};
+  }
+
+  template <class Derived>
+  void set(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const Array& array = find(name);
+    const ConstMatrixView<Scalar> old = get(name);
+    require_size("rows of " + array.name, value.rows(), old.rows());
+    require_size("columns of " + array.name, value.cols(), old.cols());
+    const Matrix<Scalar> evaluated = value;
+    require_finite(name, evaluated);
+    require_between("the largest coefficient of " + array.name, max_abs(evaluated), 0.0,
+                    magnitude_limit<Scalar>());
+    if (array.shape.is_projection) {
+      projections_.middleRows(array.begin, array.shape.rows) = evaluated;
+    } else {
+      free_.segment(array.begin, array.shape.rows) = evaluated.row(0).transpose();
+    }
+    measure();
+  }
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (const Array& array : self.arrays_) {
+      if (array.shape.is_projection) {
+        part(array.name, self.projections_.middleRows(array.begin, array.shape.rows));
+      } else {
+        part(array.name, self.free_.segment(array.begin, array.shape.rows));
+      }
+    }
+    if constexpr (is_written<Self>) {
+      self.measure();
+      require_between("the largest weight", self.magnitude_, 0.0, magnitude_limit<Scalar>());
+    }
+  }
+
+  template <class Other>
+  [[nodiscard]] Parameters<Other> cast() const {
+    Parameters<Other> other(d_model_);
+    for (const Array& array : arrays_) other.append(array.shape);
+    Xorshift64 random(1);
+    other.draw(random);
+    for (const Array& array : arrays_) {
+      other.set(array.name, get(array.name).template cast<Other>());
+    }
+    return other;
+  }
+
+ private:
+  struct Array {
+    std::string name;
+    Parameter shape;
+    Index begin;
+  };
+
+  /// The stacked projections as d_model x outputs, row-major.
+  [[nodiscard]] Eigen::Map<const RowMajorMatrix<Scalar>> by_input() const {
+    return {projections_.data(), d_model_, projected_};
+  }
+
+  [[nodiscard]] const Array& find(std::string_view name) const {
+    for (const Array& array : arrays_) {
+      if (array.name == name) return array;
+    }
+    std::string legal = "one of";
+    for (const Array& array : arrays_) legal += ' ' + array.name;
+    fail("weight name", name, legal);
+  }
+
+  /// Every step of the weights passes here: throws unless it leaves all of them finite. A gradient
+  /// of the projections is the product of something up to `largest` and something up to
+  /// `largest_x`.
+  void admit_step(double learning_rate, double largest, double largest_x, double largest_free) {
+    // An infinite rate would turn a gradient of 0 into NaN. `descend` multiplies d_raw first: x may
+    // be so small that only their product is finite.
+    const double rate = learning_rate * largest_x, limit = magnitude_limit<Scalar>();
+    require_between("the learning rate times the largest gradient of a projection",
+                    learning_rate * largest, 0.0, limit);
+    require_between("the learning rate times the largest |x|, or 1,",
+                    (std::max)(rate, learning_rate), 0.0, limit);
+    const double step = (std::max)(rate * largest, learning_rate * largest_free);
+    if (!is_at_most(magnitude_ + step, limit)) measure();
+    if (!is_at_most(magnitude_ + step, limit)) {
+      fail("the largest weight after this step", magnitude_ + step,
+           "within the range of the scalar type");
+    }
+    magnitude_ += step;
+  }
+
+  /// Throws unless the other has arrays of the same names and shapes.
+  void require_same_arrays(const Parameters& other) const {
+    require_size("the gradient (columns, d_model)", other.d_model_, d_model_);
+    require_size("the gradient (arrays)", static_cast<Index>(other.arrays_.size()),
+                 static_cast<Index>(arrays_.size()));
+    for (std::size_t i = 0; i < arrays_.size(); ++i) {
+      const Array &own = arrays_[i], &others = other.arrays_[i];
+      if (others.name != own.name) fail("an array of the gradient", others.name, own.name);
+      require_size("the gradient of " + own.name + " (rows)", others.shape.rows, own.shape.rows);
+    }
+    require_size("the gradient (rows of projections)", other.projections_.rows(),
+                 projections_.rows());
+    require_size("the gradient (free vectors)", other.free_.size(), free_.size());
+  }
+
+  void measure() { magnitude_ = (std::max)(max_abs(projections_), max_abs(free_)); }
+
+  std::vector<Array> arrays_{};
+  Matrix<Scalar> projections_{};  // column-major: W x runs along contiguous outputs
+  Vector<Scalar> free_{};
+  Index d_model_, projected_ = 0, free_size_ = 0;
+  double magnitude_ = 0;  // an upper bound of every weight's absolute value
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_LAYER_DETAIL_PREPARATION_HPP
+#define LOGLINEAR_LAYER_DETAIL_PREPARATION_HPP
+
+// What a layer makes of an input, apart from its state: projections, level weights, and the rule's
+// leaf, query and transition; and the way back from their gradients to that of every weight. One
+// token or a block of tokens, it is the same.
+
+#include <utility>
+
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/fenwick.hpp"
+#include "loglinear/layer/detail/parameters.hpp"
+#include "loglinear/rules/rule.hpp"
+#include "loglinear/stream/detail/workspace.hpp"
+
+namespace loglinear::detail {
+
+template <class Inner, class Scalar, class Weights>
+class Preparation {
+ public:
+  using Kind = typename Inner::template Transition<Scalar>;
+  using Read = Workspace<Kind>;
+  using Gradient = TrainingWorkspace<Kind>;
+
+  static constexpr Index leaves = leaves_of<Inner>();
+
+  /// Sizes must have been checked.
+  Preparation(const Inner& inner, const Weights& weights, Index d_model, Index d_k, Index d_v,
+              int max_levels, ReadOrder order)
+      : inner_(inner),
+        weights_(weights),
+        parameters_(d_model),
+        weight_count_(level_weight_count(order, max_levels)) {
+    layout_.d_k = d_k;
+    layout_.d_v = d_v;
+    layout_.key_rows = key_rows_of(inner_, d_k);
+    require_length("key_rows(d_k) of the rule", layout_.key_rows);
+    parameters_.append(projection("w_key", d_k));
+    layout_.v = parameters_.append(projection("w_value", d_v));
+    layout_.q = parameters_.append(projection("w_query", d_k));
+    layout_.lambda = parameters_.projected_size();
+    for (const Parameter& shape : weights_.parameters(weight_count_)) parameters_.append(shape);
+    layout_.own = parameters_.projected_size();
+    layout_.free_own = parameters_.free_size();
+    for (const Parameter& shape : inner_.parameters(d_k, d_v)) parameters_.append(shape);
+    layout_.end = parameters_.projected_size();
+    layout_.free_end = parameters_.free_size();
+    validate_rule(inner_);
+    weights_.template resolve<Scalar>(max_levels);
+  }
+
+  [[nodiscard]] const Inner& inner() const { return inner_; }
+  [[nodiscard]] const Weights& weights() const { return weights_; }
+  [[nodiscard]] const Layout& layout() const { return layout_; }
+  [[nodiscard]] int weight_count() const { return weight_count_; }
+  [[nodiscard]] const Parameters<Scalar>& parameters() const { return parameters_; }
+  [[nodiscard]] Parameters<Scalar>& parameters() { return parameters_; }
+
+  /// w.raw = W w.x, from row `from` on. Throws where x or a projection is not finite.
+  void project(Read& w, Index from) const {
+    parameters_.project(w.x, w.raw, from);
+    require_finite_projections(w, from);
+  }
+  /// Every projection has every x[j] in it, so that in the end they tell of both.
+  void require_finite_projections(const Read& w, Index from) const {
+    const auto projections = w.raw.tail(layout_.end - from);
+    if (all_finite(projections)) return;
+    require_finite("x", w.x);
+    require_finite("a projection of x", projections);
+  }
+
+  /// From w.raw what a read needs: level weights and, wherever in w it belongs, the query. Level
+  /// weights are still to be checked.
+  void prepare_read(Read& w, Vector<Scalar>& query) const {
+    prepare_query(inner_, rule_input(w), query);
+    weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
+                   layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
+                   w.lambda);
+  }
+
+  /// From w.raw the leaf, which is checked where it is about to be written, and the transition.
+  void prepare_leaf(Read& w) const {
+    inner_.prepare(rule_input(w), w.token);
+    if (!w.token.transition.all_finite()) fail("the transition", "not finite", "finite");
+  }
+
+  /// From t.d_token and t.d_lambda to t.d_raw and t.d_free.
+  void pull_back(const Read& w, Gradient& t) const {
+    auto d_in = layout_.template rule_part<View>(t.d_raw.data(), t.d_free.data());
+    d_in.q = Vector<Scalar>::Zero(layout_.d_k);
+    if constexpr (!requires { inner_.prepare_query(d_in, d_in.q); }) d_in.q = t.d_token.query;
+    inner_.pullback(rule_input(w), w.token, t.d_token, d_in);
+    auto d_lambda_raw = layout_.template lambda_part<View>(t.d_raw.data());
+    auto d_lambda_free = layout_.template lambda_free_part<View>(t.d_free.data());
+    weights_.pullback(layout_.template lambda_part<ConstView>(w.raw.data()),
+                      layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
+                      w.lambda, t.d_lambda, d_lambda_raw, d_lambda_free);
+  }
+
+ private:
+  using ConstView = ConstVectorView<Scalar>;
+  using View = VectorView<Scalar>;
+
+  [[nodiscard]] Projections<ConstView> rule_input(const Read& w) const {
+    return layout_.template rule_part<ConstView>(w.raw.data(), parameters_.free().data());
+  }
+
+  Inner inner_;
+  Weights weights_;
+  Layout layout_{};
+  Parameters<Scalar> parameters_;
+  int weight_count_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_PREPARATION_HPP

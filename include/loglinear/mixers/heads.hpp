@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_MIXERS_HEADS_HPP
+#define LOGLINEAR_MIXERS_HEADS_HPP
+
+// The heads of a block between its projections: each is one sequence of the sequence form, with
+// queries and keys that the heads of a group share.
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "loglinear/detail/base/flush_to_zero.hpp"
+#include "loglinear/detail/base/product.hpp"
+#include "loglinear/sequence/chunkwise.hpp"
+#include "loglinear/sequence/chunkwise_gradient.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
+
+namespace loglinear::detail {
+
+/// The inputs of all heads side by side, a row a token; or their gradients.
+template <class Scalar>
+struct HeadInputs {
+  Index groups = 1, heads = 1;      // heads is a multiple of groups
+  RowMajorMatrix<Scalar> q{}, k{};  // T x (groups d_k)
+  RowMajorMatrix<Scalar> v{};       // T x (heads d_v)
+  RowMajorMatrix<Scalar> lambda{};  // T x (heads levels)
+  RowMajorMatrix<Scalar> g{};       // T x heads
+  RowMajorMatrix<Scalar> beta{};    // T x heads, or empty: no delta rule
+
+  [[nodiscard]] Index length() const { return v.rows(); }
+  [[nodiscard]] Index d_k() const { return k.cols() / groups; }
+  [[nodiscard]] Index d_v() const { return v.cols() / heads; }
+  [[nodiscard]] Index group_of(Index head) const { return head / (heads / groups); }
+
+  /// One head as a sequence: views of these arrays.
+  [[nodiscard]] SequenceInputs<Scalar> head(Index h) const {
+    const auto part = [](const RowMajorMatrix<Scalar>& all, Index parts, Index which) {
+      const Index width = all.cols() / parts;
+      return view_of(all.middleCols(which * width, width));
+    };
+    return {.q = part(q, groups, group_of(h)),
+            .k = part(k, groups, group_of(h)),
+            .v = part(v, heads, h),
+            .lambda = part(lambda, heads, h),
+            .g = part(g, heads, h),
+            .beta = part(beta, heads, h)};
+  }
+};
+
+/// Calls `use(first, end)` for the heads [first, end) of each group. The calls share nothing they
+/// write, so that they may run on threads of their own; such threads must not be started while a
+/// `FlushToZero` lives.
+template <class Scalar, class Use>
+void for_each_group(const HeadInputs<Scalar>& in, Use use) {
+  const Index width = in.heads / in.groups;
+  for (Index group = 0; group < in.groups; ++group) {
+    const FlushToZero<Scalar> flush;  // of the thread
+    use(group * width, (group + 1) * width);
+  }
+}
+
+/// What a gradient needs of each head, or nullptr where none will be asked for.
+template <class Scalar>
+using HeadTapes = std::vector<SequenceTape<Scalar>>*;
+
+/// The reads of all heads, T x (heads d_v); `state_of(h)` is the state that head h goes on from, a
+/// reference or a value.
+template <class Scalar, class StateOf>
+[[nodiscard]] RowMajorMatrix<Scalar> read_heads_from(const HeadInputs<Scalar>& in,
+                                                     const ChunkwiseOptions& options,
+                                                     HeadTapes<Scalar> tapes, StateOf state_of) {
+  RowMajorMatrix<Scalar> reads(in.length(), in.v.cols());
+  for_each_group(in, [&](Index first, Index end) {
+    for (Index h = first; h < end; ++h) {
+      auto&& state = state_of(h);
+      reads.middleCols(h * in.d_v(), in.d_v()) =
+          chunkwise(in.head(h), state, options,
+                    tapes == nullptr ? nullptr : &(*tapes)[static_cast<std::size_t>(h)]);
+    }
+  });
+  return reads;
+}
+
+/// From given states; each goes on by T tokens.
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in,
+                                                std::vector<LogLinearState<Scalar>>& states,
+                                                const ChunkwiseOptions& options,
+                                                HeadTapes<Scalar> tapes = nullptr) {
+  return read_heads_from<Scalar>(in, options, tapes, [&](Index h) -> LogLinearState<Scalar>& {
+    return states[static_cast<std::size_t>(h)];
+  });
+}
+
+/// From empty states of as many of `max_levels` levels as T tokens fill, which are not returned.
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> read_heads(const HeadInputs<Scalar>& in, int max_levels,
+                                                const ChunkwiseOptions& options,
+                                                HeadTapes<Scalar> tapes = nullptr) {
+  const int needed = levels_needed(static_cast<std::uint64_t>(in.length()));
+  return read_heads_from<Scalar>(in, options, tapes, [&](Index) {
+    return LogLinearState<Scalar>((std::min)(max_levels, needed), in.d_k(), in.d_v());
+  });
+}
+
+/// The gradients of `sum(d_reads * reads)` with respect to the inputs of all heads; those of shared
+/// queries and keys are summed over the heads of a group.
+template <class Scalar>
+[[nodiscard]] HeadInputs<Scalar> read_heads_gradient(
+    const HeadInputs<Scalar>& in, const RowMajorMatrix<Scalar>& d_reads,
+    const std::vector<SequenceTape<Scalar>>& tapes) {
+  HeadInputs<Scalar> d;
+  d.groups = in.groups;
+  d.heads = in.heads;
+  d.q.setZero(in.q.rows(), in.q.cols());
+  d.k.setZero(in.k.rows(), in.k.cols());
+  d.v.resizeLike(in.v);
+  d.lambda.resizeLike(in.lambda);
+  d.g.resizeLike(in.g);
+  d.beta.resizeLike(in.beta);
+  const auto part = [](RowMajorMatrix<Scalar>& all, Index parts, Index which) {
+    const Index width = all.cols() / parts;
+    return all.middleCols(which * width, width);
+  };
+  for_each_group(in, [&](Index first, Index end) {
+    for (Index h = first; h < end; ++h) {
+      const SequenceGradients<Scalar> of_head =
+          chunkwise_gradient<Scalar>(in.head(h), tapes[static_cast<std::size_t>(h)],
+                                     view_of(d_reads.middleCols(h * in.d_v(), in.d_v())));
+      part(d.q, in.groups, in.group_of(h)) += of_head.q;
+      part(d.k, in.groups, in.group_of(h)) += of_head.k;
+      part(d.v, in.heads, h) = of_head.v;
+      part(d.lambda, in.heads, h) = of_head.lambda;
+      part(d.g, in.heads, h) = of_head.g;
+      part(d.beta, in.heads, h) = of_head.beta;
+    }
+  });
+  return d;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_MIXERS_HEADS_HPP

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_MIXERS_HEADS_TOKEN_HPP
+#define LOGLINEAR_MIXERS_HEADS_TOKEN_HPP
+
+// One token through all heads, the decoding step. The transition A = e^g (I - beta k k^T) is read
+// before it is written, by A^T q on the old levels, so that everything that can throw does so while
+// the states are still whole.
+
+#include <cmath>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "loglinear/detail/kernels/weighted_rows.hpp"
+#include "loglinear/mixers/heads.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
+#include "loglinear/transitions/decays.hpp"
+#include "loglinear/transitions/rank_one_update.hpp"
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class HeadsToken {
+ public:
+  using State = LogLinearState<Scalar>;
+
+  /// \param in  of one token \throws std::invalid_argument where a head's inputs are not finite or
+  /// its state would overflow
+  HeadsToken(const HeadInputs<Scalar>& in, std::vector<State>& states) : in_(in), states_(states) {
+    heads_.reserve(states.size());
+    for (Index h = 0; h < in.heads; ++h) {
+      in.head(h).validate(state(h).size(), state(h).max_levels());
+      Head& written = heads_.emplace_back(prepared(h));
+      with_transition(h, [&](const auto& transition) {
+        written.magnitude = levels_of(state(h)).require_writable(transition.norm_bound(),
+                                                                 written.key, written.value);
+      });
+    }
+  }
+
+  /// 1 x (heads d_v).
+  [[nodiscard]] RowMajorMatrix<Scalar> reads() const {
+    RowMajorMatrix<Scalar> out(1, in_.v.cols());
+    for_each_group(in_, [&](Index first, Index end) {
+      for (Index h = first; h < end; ++h) read(h, out.data() + h * in_.d_v());
+    });
+    return out;
+  }
+  /// Every state undergoes its transition and takes its leaf. Neither allocates nor throws, so that
+  /// all heads take the token or none.
+  void write() {
+    for_each_group(in_, [&](Index first, Index end) {
+      for (Index h = first; h < end; ++h) {
+        with_transition(h, [&](const auto& transition) {
+          levels_of(state(h)).write(transition, head(h).key, head(h).value, head(h).magnitude);
+        });
+      }
+    });
+  }
+
+ private:
+  [[nodiscard]] State& state(Index h) const { return states_[static_cast<std::size_t>(h)]; }
+  /// What a head writes.
+  struct Head {
+    Vector<Scalar> key, value;  // beta k or k, and v
+    std::variant<ScalarDecay<Scalar>, RankOneUpdate<ScalarDecay<Scalar>>> transition;
+    double magnitude = 0;
+  };
+  [[nodiscard]] const Head& head(Index h) const { return heads_[static_cast<std::size_t>(h)]; }
+
+  [[nodiscard]] Head prepared(Index h) const {
+    const Vector<Scalar> k =
+        in_.k.row(0).segment(in_.group_of(h) * in_.d_k(), in_.d_k()).transpose();
+    const Vector<Scalar> v = in_.v.row(0).segment(h * in_.d_v(), in_.d_v()).transpose();
+    const Scalar decay = std::exp(in_.g(0, h));
+    if (in_.beta.size() == 0) {
+      ScalarDecay<Scalar> transition(in_.d_k(), in_.d_v());
+      transition.decay = decay;
+      return {k, v, std::move(transition)};
+    }
+    const Scalar strength = in_.beta(0, h);
+    RankOneUpdate<ScalarDecay<Scalar>> transition(in_.d_k(), in_.d_v());
+    transition.diagonal.decay = decay;
+    transition.u = decay * (strength * k);  // the written key, decayed
+    transition.p = k;
+    return {strength * k, v, std::move(transition)};
+  }
+
+  template <class Use>
+  void with_transition(Index h, Use use) const {
+    std::visit(use, head(h).transition);
+  }
+
+  /// out = sum_l lambda_l S_l^T A^T q + lambda_0 (q . key) value
+  void read(Index h, Scalar* out) const {
+    const Index levels = in_.lambda.cols() / in_.heads;
+    const auto lambda = in_.lambda.row(0).segment(h * levels, levels);
+    Vector<Scalar> q = in_.q.row(0).segment(in_.group_of(h) * in_.d_k(), in_.d_k()).transpose();
+    Eigen::Map<Vector<Scalar>>(out, in_.d_v()) = (lambda[0] * q.dot(head(h).key)) * head(h).value;
+    with_transition(h, [&](const auto& transition) { transition.left_transposed(q); });
+    Vector<Scalar> weighted(q.size());
+    for (const int l : state(h).active_levels()) {
+      weighted = lambda[l + 1] * q;
+      weighted_rows<true>(state(h).level(l).data(), in_.d_k(), in_.d_v(), in_.d_v(),
+                          weighted.data(), out);
+    }
+  }
+
+  const HeadInputs<Scalar>& in_;
+  std::vector<State>& states_;
+  std::vector<Head> heads_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_MIXERS_HEADS_TOKEN_HPP

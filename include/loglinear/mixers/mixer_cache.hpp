@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_MIXERS_MIXER_CACHE_HPP
+#define LOGLINEAR_MIXERS_MIXER_CACHE_HPP
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/parts.hpp"
+#include "loglinear/detail/base/product.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
+
+namespace loglinear {
+
+template <class Scalar, class Mixer>
+class TokenMixer;
+
+/// Where a stream through a block stands: the last inputs of its short convolutions and the
+/// hierarchy of each head, the counterpart of flash-linear-attention's `conv_state` and
+/// `recurrent_state`.
+///
+/// Made empty by `TokenMixer::make_cache`, for blocks of the same options. A plain value of
+/// constant size: (K - 1) x channels numbers a convolution and levels x d_k x d_v a head; copy it
+/// to branch a stream.
+template <class Scalar>
+class MixerCache {
+ public:
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+
+  /// Tokens seen since the cache was made or reset; 0 of one that was moved from.
+  [[nodiscard]] std::uint64_t size() const { return states_.empty() ? 0 : states_.front().size(); }
+  /// Number of heads, at least 1; 0 of one that was moved from, which every block refuses.
+  [[nodiscard]] Eigen::Index num_heads() const { return static_cast<Eigen::Index>(states_.size()); }
+  /// The hierarchy of one head. \throws std::invalid_argument unless 0 <= head < num_heads
+  [[nodiscard]] const LogLinearState<Scalar>& state(Eigen::Index head) const {
+    detail::require_between("head", head, Eigen::Index{0}, num_heads() - 1);
+    return states_[static_cast<std::size_t>(head)];
+  }
+  /// The last K - 1 inputs of each short convolution, the newest in the last row.
+  [[nodiscard]] const std::vector<Matrix>& convolution_inputs() const { return convolutions_; }
+
+  /// Back to the beginning of a stream. Does not allocate.
+  void reset() noexcept {
+    for (auto& state : states_) state.reset();
+    for (auto& inputs : convolutions_) inputs.setZero();
+  }
+
+  /// Whether both streams stand at the same place with the same numbers.
+  [[nodiscard]] bool operator==(const MixerCache&) const = default;
+
+ private:
+  template <class, class>
+  friend class TokenMixer;
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (std::size_t i = 0; i < self.convolutions_.size(); ++i) {
+      part("convolution" + std::to_string(i), self.convolutions_[i]);
+    }
+    for (std::size_t h = 0; h < self.states_.size(); ++h) {
+      part("head" + std::to_string(h), self.states_[h]);
+      if (self.states_[h].size() != self.size()) {
+        detail::fail("size of head " + std::to_string(h), self.states_[h].size(),
+                     "that of head 0, " + std::to_string(self.size()));
+      }
+    }
+  }
+
+  MixerCache(std::vector<Matrix> convolutions, std::vector<LogLinearState<Scalar>> states)
+      : convolutions_(std::move(convolutions)), states_(std::move(states)) {}
+
+  std::vector<Matrix> convolutions_;
+  std::vector<LogLinearState<Scalar>> states_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MIXERS_MIXER_CACHE_HPP

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
+#define LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
+
+/// \file
+/// How a token weighs the levels it reads: the policies that turn `W_lambda x` into lambda.
+///
+/// A policy is a small aggregate of hyperparameters. For n weights (M levels, or M + 1 when the
+/// order is `current_apart`) it supplies
+/// * `parameters(n)`: the weight arrays it needs: projections of x arrive in `raw`, free vectors in
+///   `free`;
+/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels, and
+/// throws
+///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
+/// * `weigh(raw, free, lambda)`: forward, n weights;
+/// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward.
+
+#include <algorithm>
+#include <array>
+#include <concepts>
+#include <cstdint>
+#include <limits>
+#include <optional>
+
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/math.hpp"
+#include "loglinear/detail/base/softplus.hpp"
+#include "loglinear/fenwick.hpp"
+#include "loglinear/rules/rule.hpp"
+
+namespace loglinear {
+
+/// A mixture: `lambda_l = softplus(r_l / tau) / sum_j softplus(r_j / tau)`,
+/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not; where
+/// every softplus underflows it is computed shifted, as the softmax it then is. Weights: `w_lambda`
+/// (n x d_model).
+struct NormalizedMixture {
+  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
+  double tau = 1;                       ///< temperature, finite and > 0
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
+    return {projection("w_lambda", n)};
+  }
+
+  /// \throws std::invalid_argument unless lambda_init is finite, tau at least the smallest normal
+  /// number and tau and 1 / tau finite, as numbers of the layer's scalar
+  template <class Scalar>
+  void resolve(int max_levels) {
+    if (!lambda_init) lambda_init = 1.0 / max_levels;
+    if (!detail::is_finite(Scalar(*lambda_init))) {
+      detail::fail("lambda_init", *lambda_init, "finite in the layer's scalar");
+    }
+    const auto temperature = static_cast<Scalar>(tau);
+    const Scalar smallest = (std::numeric_limits<Scalar>::min)();  // what is below counts as zero
+    if (!(temperature > Scalar(0)) || temperature < smallest || !detail::is_finite(temperature) ||
+        !detail::is_finite(Scalar(1) / temperature)) {
+      detail::fail(
+          "tau", tau,
+          "finite and positive, no denormal number in the layer's scalar, and 1 / tau finite");
+    }
+  }
+
+  void weigh(const auto& raw, const auto&, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    shifted_logits(raw, lambda);
+    auto values = lambda.array();
+    if (all_underflow(lambda)) {
+      values = (values - values.maxCoeff()).exp();
+    } else {
+      detail::softplus(values, values);
+    }
+    Scalar sum = values.sum();
+    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
+      values /= values.maxCoeff();
+      sum = values.sum();
+    }
+    values /= sum;
+  }
+
+  /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
+  void pullback(const auto& raw, const auto&, const auto& lambda, const auto& d_lambda, auto& d_raw,
+                auto&) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    const Scalar mean = lambda.dot(d_lambda);
+    shifted_logits(raw, d_raw);
+    auto slope = d_raw.array();  // d softplus(z)/dz over the sum of all softplus
+    if (all_underflow(d_raw)) {
+      slope = lambda.array();
+    } else {
+      Eigen::Index largest;
+      lambda.maxCoeff(&largest);
+      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
+      slope = detail::sigmoids(slope) / sum;
+    }
+    d_raw.array() *= (d_lambda.array() - mean) / Scalar(tau);
+  }
+
+ private:
+  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
+  [[nodiscard]] static bool all_underflow(const auto& z) {
+    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
+    const Scalar low(-detail::softplus_linear_from);
+    return z[0] < low && z.maxCoeff() < low;
+  }
+  void shifted_logits(const auto& raw, auto& z) const {
+    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
+    z = (raw.array() + Scalar(*lambda_init)).matrix() * (Scalar(1) / Scalar(tau));
+  }
+};
+
+/// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, with the `NormalizedMixture` over
+/// all levels and the 2^l tokens that level l holds. A sum of ever more leaves ends where tanh is
+/// flat, and training there stands still; a mean does not grow. So this is the choice for endless
+/// streams of rules without forgetting, `KeyOnly<...>`; docs/state.md has the figures. Past the
+/// last level the sum grows there after all, unless that forgets or halves (`LastLevel`). Weights:
+/// `w_lambda` (n x d_model).
+struct MeanMixture {
+  NormalizedMixture mixture{};  ///< its hyperparameters
+  int max_levels = 0;           ///< set by the layer
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
+    return mixture.parameters(n);
+  }
+
+  /// \throws std::invalid_argument as `NormalizedMixture`
+  template <class Scalar>
+  void resolve(int levels) {
+    max_levels = levels;
+    mixture.resolve<Scalar>(levels);
+  }
+
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    mixture.weigh(raw, free, lambda);
+    for (Eigen::Index i = 0; i < lambda.size(); ++i) lambda[i] /= tokens<Scalar>(i, lambda.size());
+  }
+
+  void pullback(const auto& raw, const auto& free, const auto& lambda, const auto& d_lambda,
+                auto& d_raw, auto& d_free) const {
+    using Scalar = typename std::decay_t<decltype(d_lambda)>::Scalar;
+    using Weights =  // on the stack
+        Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit + 1, 1>;
+    Weights mixed(lambda), d_mixed(d_lambda);
+    for (Eigen::Index i = 0; i < lambda.size(); ++i) {
+      mixed[i] *= tokens<Scalar>(i, lambda.size());
+      d_mixed[i] /= tokens<Scalar>(i, lambda.size());
+    }
+    mixture.pullback(raw, free, mixed, d_mixed, d_raw, d_free);
+  }
+
+ private:
+  /// Tokens of the bucket under weight i of n: 2^level, and in the order `current_apart` the first
+  /// is the token's own leaf. Dividing by a power of two rounds nothing.
+  template <class Scalar>
+  [[nodiscard]] Scalar tokens(Eigen::Index i, Eigen::Index n) const {
+    const auto level = static_cast<int>(n > max_levels ? (std::max)(i - 1, Eigen::Index{0}) : i);
+    return static_cast<Scalar>(static_cast<double>(std::uint64_t{1} << level));
+  }
+};
+
+/// The paper's weights, not normalised: `lambda = softplus(L * (W_lambda x))`, L a free vector that
+/// starts at ones (arXiv:2506.04761, section 3.4). Weights: `w_lambda` (n x d_model) and
+/// `level_scale` (n).
+struct SoftplusWeights {
+  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index n) const {
+    return {projection("w_lambda", n), free_vector("level_scale", n, 1.0)};
+  }
+
+  template <class Scalar>
+  void resolve(int) {}
+
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    lambda = free.cwiseProduct(raw);
+    auto values = lambda.array();
+    detail::softplus(values, values);
+  }
+
+  void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
+                auto& d_free) const {
+    d_free = d_lambda.array() * detail::sigmoids(free.array() * raw.array());  // softplus' = sg
+    d_raw = d_free.cwiseProduct(free);
+    d_free.array() *= raw.array();
+  }
+};
+
+/// Every level counts the same, `lambda = 1`: with it a hierarchy reads what a single state of the
+/// same rule would. No weights.
+struct UnitWeights {
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index) const { return {}; }
+
+  template <class Scalar>
+  void resolve(int) {}
+  void weigh(const auto&, const auto&, auto& lambda) const { lambda.setOnes(); }
+  void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
+};
+
+/// What `LogLinearAttention` demands of its level weights.
+template <class Policy, class Scalar>
+concept LevelWeights = std::copyable<Policy> &&
+    requires(Policy& policy, const Policy& fixed, const detail::ConstVectorView<Scalar>& in,
+             detail::Vector<Scalar>& lambda, detail::VectorView<Scalar>& out) {
+  policy.template resolve<Scalar>(1);
+  { *fixed.parameters(Eigen::Index{}).begin() } -> std::convertible_to<Parameter>;
+  fixed.weigh(in, in, lambda);
+  fixed.pullback(in, in, lambda, lambda, out, out);
+};
+
+static_assert(LevelWeights<NormalizedMixture, double>);
+static_assert(LevelWeights<MeanMixture, double>);
+static_assert(LevelWeights<SoftplusWeights, double>);
+static_assert(LevelWeights<UnitWeights, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP

@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
+#define LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
+#include "loglinear/detail/base/narrow.hpp"
+#include "loglinear/detail/base/parts.hpp"
+#include "loglinear/detail/base/types.hpp"
+#include "loglinear/fenwick.hpp"
+#include "loglinear/stream/detail/levels.hpp"
+#include "loglinear/transitions/transition.hpp"
+
+namespace loglinear {
+
+/// The hierarchy of log-linear attention: one `d_k x d_v` matrix for each power-of-two bucket of
+/// the past, in a shape that never changes with the stream.
+///
+/// After n pushes without overflow level l holds the sum of 2^l consecutive leaves iff bit l of n
+/// is set (Guo et al., arXiv:2506.04761, section 2); a carry beyond the last level is added into
+/// the last level, which then holds `2^(M-1) floor(n / 2^(M-1))` tokens. Nothing is ever lost, only
+/// resolution: `max_levels = floor(log2 T) + 1` covers T tokens without overflow.
+///
+/// Class invariant: `size()` says which levels are active, inactive levels are zero, every
+/// coefficient is finite. A plain value: copyable, movable, comparable, safe for concurrent const
+/// readers. Storage is contiguous, `max_levels x d_k x d_v`, row-major. It is allocated once, by
+/// the constructor; with all three sizes fixed at compile time and up to 16 KiB it lies inside the
+/// object and the heap is never used.
+///
+/// With a narrow scalar, Eigen::bfloat16 or Eigen::half, the levels are stored narrow and
+/// everything is computed in float: arguments and results are float, and a coefficient is rounded
+/// once for each operation that rewrites its level. A level in bfloat16 cannot decay by 0.999,
+/// which is rounded away at each token: use a layer, which keeps such factors apart, and let no
+/// stream `undergo` them one by one. Half numbers end at 65504, and what would take the sum of the
+/// levels' Frobenius norms above a quarter of that is refused, in mid-stream: equal leaves of unit
+/// vectors after 16,376 of them, of vectors of 64 coefficients of size 1 after 255. bfloat16 has
+/// the range of float.
+///
+/// Numbers below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
+///
+/// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
+///                    Eigen::NumTraits
+/// \tparam KeyDim     d_k at compile time, or Eigen::Dynamic
+/// \tparam ValueDim   d_v at compile time, or Eigen::Dynamic
+/// \tparam MaxLevels  max_levels at compile time (1 to 64), or Eigen::Dynamic
+/// \tparam Overflow   what the last level does when it is full, see `LastLevel`; sequence forms
+///                    take states that fold
+template <class Scalar_, int KeyDim = Eigen::Dynamic, int ValueDim = Eigen::Dynamic,
+          int MaxLevels = Eigen::Dynamic, LastLevel Overflow = LastLevel::fold>
+class LogLinearState {
+  static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
+                "LogLinearState needs a floating-point scalar: decays and level weights are "
+                "fractions; use float or double");
+  static_assert(MaxLevels == Eigen::Dynamic || (MaxLevels >= 1 && MaxLevels <= max_level_limit),
+                "MaxLevels must be between 1 and 64, or Eigen::Dynamic");
+  static_assert((KeyDim == Eigen::Dynamic || KeyDim >= 1) &&
+                    (ValueDim == Eigen::Dynamic || ValueDim >= 1),
+                "KeyDim and ValueDim must be at least 1, or Eigen::Dynamic");
+  using Levels = detail::Levels<Scalar_, KeyDim, ValueDim, MaxLevels, Overflow>;
+  using Flush = detail::FlushToZero<detail::Accumulator<Scalar_>>;
+
+ public:
+  /// What the last level does when it is full.
+  static constexpr LastLevel overflow = Overflow;
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+  /// What arguments and results are made of: float where Scalar is narrower, else Scalar.
+  using Accumulator = detail::Accumulator<Scalar>;
+
+  /// Whether all three sizes are fixed at compile time.
+  static constexpr bool has_fixed_shape = Levels::has_fixed_shape;
+  /// Coefficients of all levels if they are, else 0.
+  static constexpr Index fixed_coefficients = Levels::fixed_coefficients;
+  /// Whether the levels lie inside the object: a fixed shape of up to 16 KiB.
+  static constexpr bool is_inline = Levels::is_inline;
+
+  /// One level, row-major.
+  using LevelMatrix = typename Levels::Matrix;
+  /// A read-only view of one level; valid as long as the state is neither moved nor destroyed.
+  using ConstLevel = typename Levels::ConstLevel;
+  /// A read-only view of the whole storage.
+  using ConstFlat = typename Levels::ConstFlat;
+
+  /// An empty hierarchy of the compile-time shape.
+  LogLinearState() requires has_fixed_shape : LogLinearState(MaxLevels, KeyDim, ValueDim) {}
+
+  /// An empty hierarchy.
+  /// \param max_levels  number of levels, 1 to 64
+  /// \param d_k         rows of a level, 1 to 2^26
+  /// \param d_v         columns of a level, 1 to 2^26
+  /// \throws std::invalid_argument out of these ranges, or where a size fixed at compile time
+  /// differs
+  LogLinearState(int max_levels, Index d_k, Index d_v) : levels_(max_levels, d_k, d_v) {}
+
+  /// \name Copies and moves
+  /// Assignment does not allocate between states of as many coefficients; where it throws
+  /// std::bad_alloc nothing is changed. A state that has been moved from is to be assigned to or
+  /// destroyed, nothing else.
+  /// \{
+  LogLinearState(const LogLinearState&) = default;             ///< allocates, unless `is_inline`
+  LogLinearState(LogLinearState&&) = default;                  ///< does not allocate
+  LogLinearState& operator=(const LogLinearState&) = default;  ///< a copy
+  LogLinearState& operator=(LogLinearState&&) = default;       ///< does not allocate
+  /// \}
+
+  [[nodiscard]] int max_levels() const noexcept {
+    return levels_.max_levels();
+  }                                                                   ///< number of levels M
+  [[nodiscard]] Index d_k() const noexcept { return levels_.d_k(); }  ///< rows of a level
+  [[nodiscard]] Index d_v() const noexcept { return levels_.d_v(); }  ///< columns of a level
+  /// Tokens pushed since construction or `reset`.
+  [[nodiscard]] std::uint64_t size() const noexcept { return levels_.size(); }
+  /// Number of levels that hold a bucket: the set bits of `size()` while nothing overflows.
+  [[nodiscard]] int active_level_count() const noexcept {
+    return loglinear::active_level_count(size(), max_levels());
+  }
+  /// Whether `level` holds a bucket. \throws std::invalid_argument unless 0 <= level < max_levels
+  [[nodiscard]] bool is_active(int level) const {
+    detail::require_between("level", level, 0, max_levels() - 1);
+    return is_active_level(size(), level, max_levels());
+  }
+  /// The active levels, newest first, for range-for.
+  [[nodiscard]] ActiveLevels active_levels() const noexcept { return levels_.active_levels(); }
+
+  /// The matrix of one level, zero where inactive; a view, nothing is copied.
+  /// \throws std::invalid_argument unless 0 <= level < max_levels
+  [[nodiscard]] ConstLevel level(int level) const& {
+    detail::require_between("level", level, 0, max_levels() - 1);
+    return levels_.level(level);
+  }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] LevelMatrix level(int level) const&& { return this->level(level); }
+  /// All levels one after the other, row-major, length `max_levels * d_k * d_v`; a view.
+  [[nodiscard]] ConstFlat flat_state() const& noexcept { return levels_.flat(); }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Vector<Scalar> flat_state() const&& { return levels_.flat(); }
+
+  /// Empties all levels and sets `size()` to 0. Does not allocate.
+  void reset() noexcept { levels_.reset(); }
+
+  /// Jumps to a later count, as if `count - size()` zero leaves had been pushed and no transition
+  /// undergone: each bucket falls whole into the level that holds its tokens then. What the last
+  /// level keeps of those it held is up to `LastLevel`. An empty state jumps to the beginning of a
+  /// part of a stream that is computed apart; see `add`. \throws std::invalid_argument unless
+  /// count >= size(); nothing is changed then. O(active levels x d_k x d_v) whatever the count.
+  /// Does not allocate
+  void advance_to(std::uint64_t count) {
+    const Flush flush;
+    if (count < size()) detail::fail("the count to advance to", count, "at least size()");
+    levels_.advance_to(count);
+  }
+
+  /// Adds a state of the same count, level by level: the state of a stream from those of two parts
+  /// of its leaves. So the states of consecutive parts that were computed apart make that of the
+  /// whole: the later part begins by `advance_to(n)` on an empty state, n being the tokens before
+  /// it; then
+  ///
+  ///     earlier.undergo(product);  // of all transitions of the later part, if there are any
+  ///     earlier.advance_to(later.size());
+  ///     earlier.add(later);
+  ///
+  /// is exact, for every pair of counts. \throws std::invalid_argument for another shape or count,
+  /// or where the sum could overflow; nothing is changed then. Does not allocate
+  void add(const LogLinearState& later) {
+    const Flush flush;
+    detail::require_size("max_levels of the state to add", later.max_levels(), max_levels());
+    detail::require_size("d_k of the state to add", later.d_k(), d_k());
+    detail::require_size("d_v of the state to add", later.d_v(), d_v());
+    if (later.size() != size()) {
+      detail::fail("size() of the state to add", later.size(), size());
+    }
+    levels_.add(later.levels_);
+  }
+
+  /// Appends the leaf `k v^T`: a binary-counter carry merges all active levels below the landed one
+  /// into it, in one pass, and clears them.
+  ///
+  /// \param k  length d_k, or `d_k x n` for the leaf `k v^T = sum_j k_j v_j^T`
+  /// \param v  length d_v, or `d_v x n`
+  ///
+  /// Rows are accepted where columns are; an argument may be part of this state. \throws
+  /// std::invalid_argument for a wrong size, a coefficient that is not finite, a leaf so large that
+  /// the state could overflow, or when 2^64 - 1 tokens are in; nothing is changed then. Costs one
+  /// pass over the merged levels, O(d_k d_v) amortised. Does not allocate, except to copy an
+  /// argument that is not contiguous in memory.
+  template <class Key, class Value>
+  void push_leaf(const Eigen::MatrixBase<Key>& k, const Eigen::MatrixBase<Value>& v) {
+    const Flush flush;
+    with_columns<KeyDim>(k, d_k(), "k", [&](const auto& keys) {
+      with_columns<ValueDim>(v, d_v(), "v", [&](const auto& values) {
+        detail::require_positive("the number of keys (columns of k)", keys.cols());
+        detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
+        levels_.push(keys, values, levels_.require_writable(1, keys, values));
+      });
+    });
+  }
+
+  /// Lets every level undergo `S <- L S diag(r)`. \throws std::invalid_argument if the transition
+  /// has another shape or is not finite or the state could overflow; nothing is changed then. Does
+  /// not allocate, unless the scalar is narrow.
+  template <Transition<detail::Accumulator<Scalar_>> Kind>
+  void undergo(const Kind& transition) {
+    const Flush flush;
+    if (!transition.fits(d_k(), d_v())) {
+      detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
+    }
+    if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
+    const double magnitude = levels_.bounded(transition.norm_bound(), 0);
+    levels_.undergo(transition);
+    levels_.defer(magnitude);
+  }
+
+  /// The weighted read `out = sum_l lambda_l S_l^T q` over the active levels, in the order
+  /// `before_push`.
+  ///
+  /// \param q        length d_k
+  /// \param lambdas  length max_levels; weights of inactive levels are not read
+  /// \param out      length d_v, overwritten; must not overlap q or lambdas
+  ///
+  /// \throws std::invalid_argument for a wrong size, a coefficient of q or lambdas that is not
+  /// finite, or where the read would not be finite; `out` is as it was then. O(active levels x d_k
+  /// x d_v). Does not allocate, except to copy an argument that is not contiguous in memory.
+  template <class Query, class Lambdas, class Out>
+  void query_mixed(const Eigen::MatrixBase<Query>& q, const Eigen::MatrixBase<Lambdas>& lambdas,
+                   Eigen::MatrixBase<Out> const& out) const {
+    const Flush flush;
+    static_assert(Query::IsVectorAtCompileTime && Lambdas::IsVectorAtCompileTime &&
+                      Out::IsVectorAtCompileTime,
+                  "query_mixed takes vectors: rows or columns whose type says so");
+    detail::require_size("q", q.size(), d_k());
+    detail::require_size("lambdas", lambdas.size(), max_levels());
+    detail::require_size("out", out.size(), d_v());
+    const Eigen::Matrix<Accumulator, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1>
+        weights = detail::as_column(lambdas);
+    detail::require_finite("lambdas", weights);
+    with_columns<KeyDim>(detail::as_column(q), d_k(), "q", [&](const auto& query) {
+      auto&& read = detail::as_writable_column(out);
+      if (!reads_finite(query, weights)) return read_large(query, weights, read);
+      if constexpr (detail::is_narrow<Scalar>) {
+        levels_.read(query.data(), weights.data(), read);
+      } else {
+        read.setZero();
+        for (int l : active_levels()) {
+          read.noalias() += weights[l] * (levels_.level(l).transpose() * query);
+        }
+      }
+    });
+  }
+
+  /// The same stream position and levels in another scalar, coefficient by coefficient. \throws
+  /// std::invalid_argument if a coefficient is out of the other scalar's range.
+  template <class Other>
+  [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
+    const detail::FlushToZero<detail::Accumulator<Other>> flush;
+    return LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow>(
+        levels_.template cast<Other>());
+  }
+
+  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
+  /// active after `size` tokens, and may be part of this state. \throws std::invalid_argument where
+  /// one of them is not d_k x d_v, not finite or too large; nothing is changed then. Allocates,
+  /// unless `is_inline`
+  template <class LevelAt>
+  void replace(std::uint64_t size, LevelAt level_at) {
+    const Flush flush;
+    Levels levels(max_levels(), d_k(), d_v());
+    levels.replace(size, level_at);
+    levels_ = std::move(levels);
+  }
+
+  /// Whether shape, size and every coefficient are equal.
+  [[nodiscard]] bool operator==(const LogLinearState&) const = default;
+
+ private:
+  template <class, int, int, int, LastLevel>
+  friend class LogLinearState;
+  friend struct detail::Parts;
+  friend struct detail::LevelsOf;
+
+  explicit LogLinearState(Levels levels) : levels_(std::move(levels)) {}
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    detail::Parts::visit(self.levels_, part);
+  }
+
+  /// Whether a read under these weights is finite whatever the levels are in detail.
+  template <class Query, class Weights>
+  [[nodiscard]] bool reads_finite(const Query& query, const Weights& weights) const {
+    const double sum =
+        detail::max_abs(weights) * detail::max_abs(query) * std::sqrt(static_cast<double>(d_k()));
+    return detail::is_at_most(sum * (std::max)(1.0, levels_.magnitude()),
+                              detail::magnitude_limit<Accumulator>());
+  }
+  /// The read of numbers so large that it may not be finite: throws before anything is written.
+  template <class Query, class Weights, class Out>
+  void read_large(const Query& query, const Weights& weights, Out&& out) const {
+    const auto coefficient = [&](Index j) {
+      Accumulator sum(0);
+      for (int l : active_levels()) {
+        const auto level = levels_.level(l);
+        Accumulator of_level(0);
+        for (Index i = 0; i < d_k(); ++i) {
+          of_level += static_cast<Accumulator>(level(i, j)) * query[i];
+        }
+        sum += weights[l] * of_level;
+      }
+      return sum;
+    };
+    for (Index j = 0; j < d_v(); ++j) {
+      if (detail::is_finite(coefficient(j))) continue;
+      detail::fail(detail::Text("the read [", j, "]"), detail::to_double(coefficient(j)),
+                   "finite: a result leaves the range of the scalar type");
+    }
+    for (Index j = 0; j < d_v(); ++j) out[j] = coefficient(j);
+  }
+
+  /// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside this state.
+  template <int Dim, class Derived, class Use>
+  void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name,
+                    Use use) const {
+    static_assert(std::is_same_v<typename Derived::Scalar, Accumulator>,
+                  "the argument must have the state's scalar, or float where that is narrower: "
+                  "convert it with .cast<Scalar>()");
+    if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
+      if (rows != 1 || m.cols() == 1) return with_columns<Dim>(m.transpose(), rows, name, use);
+    }
+    detail::require_size(name, m.rows(), rows);
+    constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
+    // A vector of the state's own size where that is known, so that nothing can allocate.
+    constexpr int given = Derived::RowsAtCompileTime;
+    constexpr bool is_own = is_vector && (given == Eigen::Dynamic || given == Dim);
+    using Plain = Eigen::Matrix<Accumulator, is_own ? Dim : Eigen::Dynamic,
+                                is_vector ? 1 : Eigen::Dynamic, Eigen::ColMajor>;
+    const Eigen::Ref<const Plain> stored(m.derived());
+    detail::require_finite(name, stored);
+    const ConstFlat own = levels_.flat();
+    const void* const begin = own.data();
+    const void* const end = own.data() + own.size();
+    const void* const argument = stored.data();
+    const bool is_ours = std::less_equal<>{}(begin, argument) && std::less<>{}(argument, end);
+    if (is_ours) {
+      use(Plain(stored));
+    } else {
+      use(stored);
+    }
+  }
+
+  Levels levels_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP

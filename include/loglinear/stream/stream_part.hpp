@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_STREAM_STREAM_PART_HPP
+#define LOGLINEAR_STREAM_STREAM_PART_HPP
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
+#include "loglinear/detail/base/types.hpp"
+#include "loglinear/fenwick.hpp"
+#include "loglinear/stream/detail/pending.hpp"
+
+namespace loglinear {
+
+template <class Layer>
+class MultiHeadAttention;
+
+/// How large the product of a part's transitions may be.
+enum class PartProduct {
+  compact,  ///< nothing, a number or a vector: kinds whose products are of the kind, the diagonal
+  matrix,   ///< any kind; for others than those a key_rows x key_rows matrix is carried along
+};
+
+/// A part of a stream that is computed apart from what comes before it, to be appended to it: parts
+/// of a long prompt on several threads or machines, or a stream of which one part is used again
+/// and again.
+///
+/// A state is linear in what was there before, `S -> P S diag(r) + own`, P the product of the
+/// part's transitions. So the part starts at its absolute count with empty levels and carries P and
+/// r along; a level of the earlier part, having undergone them, falls whole into the level that
+/// holds its tokens at the end. Appending is exact for every pair of counts, also past the last
+/// level: the state is that of one stream to the rounding of sums, and to the bit where nothing is
+/// rounded differently.
+///
+/// A token costs what `forward` costs and the product: O(1), O(key_rows) or O(d_v) where
+/// transitions are diagonal. Others, the delta rules, need `PartProduct::matrix`: key_rows^2
+/// numbers and O(key_rows^2) a token.
+///
+/// \tparam Layer_   `LogLinearAttention<...>`, `LinearAttention<...>` or `MultiHeadAttention<...>`
+/// \tparam product  what may be carried along
+template <class Layer_, PartProduct product = PartProduct::compact>
+class StreamPart {
+  using Kind = typename Layer_::TransitionOfLayer;
+  using Flush = detail::FlushToZero<typename Layer_::Scalar>;
+  static_assert(detail::ClosedKind<Kind> || product == PartProduct::matrix,
+                "the transitions of this rule multiply to a d_k x d_k matrix, which a part of a "
+                "stream must carry along: say so by StreamPart<Layer, PartProduct::matrix>");
+
+ public:
+  using Layer = Layer_;
+
+  /// An empty part that begins after `first` tokens, with the weights and options of `layer`, whose
+  /// own stream does not matter. Copies the layer, allocates.
+  StreamPart(Layer layer, std::uint64_t first)
+      : layer_(std::move(layer)), product_(layer_.key_rows(), layer_.output_dim()), first_(first) {
+    layer_.reset();
+    layer_.advance_to(first);
+  }
+
+  StreamPart(const StreamPart&) = default;  ///< allocates
+  StreamPart(StreamPart&&) = default;  ///< leaves one that can only be assigned to or destroyed
+  StreamPart& operator=(const StreamPart& other) { return *this = StreamPart(other); }  ///< a copy
+  StreamPart& operator=(StreamPart&&) = default;  ///< as the constructor
+
+  /// Takes the next token: writes without an output, which would depend on the tokens before the
+  /// part. \param x length d_model. \throws std::invalid_argument as `forward`; nothing is changed
+  /// then. Does not allocate
+  template <class In>
+  void write(const In& x) {
+    const Flush flush;
+    stage(x);
+    commit();
+  }
+
+  [[nodiscard]] std::uint64_t first() const noexcept { return first_; }  ///< tokens before the part
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return layer_.size();
+  }  ///< tokens before it and in it
+
+  /// The part and the one after it become one. \throws std::invalid_argument unless `later` begins
+  /// where this one ends, for another shape, or where numbers get out of range; nothing is changed
+  /// then. Allocates
+  void append(const StreamPart& later) {
+    const Flush flush;
+    detail::Vector<typename Kind::Scalar> scratch(product_.scratch_size(layer_.key_rows()));
+    later.append_to(layer_);
+    product_.follow(later.product_, scratch);
+  }
+
+  /// Appends the part to a stream that has taken exactly the tokens before it: `stream` is then the
+  /// one that has taken its tokens, too. \throws std::invalid_argument unless
+  /// `stream.size() == first()`, for another shape, or where numbers get out of range; nothing is
+  /// changed then. Allocates
+  void append_to(Layer& stream) const {
+    if (stream.size() != first_) {
+      detail::fail("the first token of the part to append", first_,
+                   std::to_string(stream.size()) + ", where the stream ends");
+    }
+    stream.append(layer_, product_);
+  }
+
+  /// \name `write` in two halves, for several heads
+  /// \{
+
+  /// Checks the next token; nothing is changed but what `commit` is to write.
+  template <class In>
+  void stage(const In& x) {
+    layer_.stage(x, ReadOrder::before_push);
+  }
+  /// Writes what was staged.
+  void commit() {
+    const Flush flush;
+    layer_.commit();
+    product_.follow(layer_.last_transition());
+  }
+  /// \}
+
+ private:
+  Layer layer_;
+  detail::PendingProduct<Kind> product_;
+  std::uint64_t first_;
+};
+
+/// A part of the stream of several heads: one of each, that are written and appended together.
+/// Members as above; what throws for one head changes none of them.
+template <class Head, PartProduct product>
+class StreamPart<MultiHeadAttention<Head>, product> {
+ public:
+  using Layer = MultiHeadAttention<Head>;
+
+  /// As above; of the layer only the heads are copied.
+  StreamPart(const Layer& layer, std::uint64_t first) {
+    for (int h = 0; h < layer.n_heads(); ++h) heads_.emplace_back(layer.head(h), first);
+  }
+
+  /// Takes the next token, with every head. \param x length d_model \throws std::invalid_argument
+  template <class In>
+  void write(const In& x) {
+    for (auto& head : heads_) head.stage(x);
+    for (auto& head : heads_) head.commit();
+  }
+
+  [[nodiscard]] std::uint64_t first() const noexcept {
+    return heads_.front().first();
+  }  ///< tokens before the part
+  [[nodiscard]] std::uint64_t size() const noexcept {
+    return heads_.front().size();
+  }  ///< tokens before it and in it
+
+  /// The part and the one after it become one. \throws std::invalid_argument as for one head, and
+  /// for another number of heads
+  void append(const StreamPart& later) {
+    detail::require_size("the heads of the part to append",
+                         static_cast<detail::Index>(later.heads_.size()),
+                         static_cast<detail::Index>(heads_.size()));
+    std::vector<StreamPart<Head, product>> whole(heads_);
+    for (std::size_t h = 0; h < whole.size(); ++h) whole[h].append(later.heads_[h]);
+    heads_.swap(whole);
+  }
+
+  /// Appends the part to a stream. \throws std::invalid_argument as for one head, and for another
+  /// number of heads
+  void append_to(Layer& stream) const { stream.append(heads_); }
+
+ private:
+  std::vector<StreamPart<Head, product>> heads_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_STREAM_STREAM_PART_HPP

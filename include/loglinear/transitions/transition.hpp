@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_TRANSITIONS_TRANSITION_HPP
+#define LOGLINEAR_TRANSITIONS_TRANSITION_HPP
+
+/// \file
+/// What an inner rule does to every older state at a token: a linear map `S <- L S diag(r)` shared
+/// by all levels. Being linear it commutes with the merging of buckets, which is why a hierarchy
+/// can undergo it level by level (arXiv:2506.04761, section 3: the mask `M^S (.) M^H`).
+///
+/// There are few kinds, and all algorithms are written once for all of them:
+///
+/// | kind                       | L                  | r | used by                                |
+/// |----------------------------|--------------------|---|----------------------------------------|
+/// | `Identity`                 | I                  | 1 | plain linear attention, `KeyOnly`      |
+/// | `ScalarDecay`              | a I                | 1 | RetNet, GLA, RWKV, MLSTM, Mamba2       |
+/// | `KeyDecay`                 | diag(w)            | 1 | GLAVector, HGRN2                       |
+/// | `ValueDecay`               | I                  | w | Hawk                                   |
+/// | `RankOneUpdate<Diagonal>`  | D - u p^T          | 1 | DeltaNet, GatedDeltaNet, RWKV7 (D one  |
+/// |                            |                    |   | of the first three)                    |
+/// | `TransitionProduct<...>`   | L_n ... L_2 L_1    | . | DeltaProduct: several of them a token  |
+///
+/// A rule fills the kind's public members; they are also what its gradient is written to, so that
+/// the cotangent of a transition is a transition of the same type.
+
+#include <concepts>
+
+#include "loglinear/detail/base/types.hpp"
+#include "loglinear/transitions/decays.hpp"
+#include "loglinear/transitions/product.hpp"
+#include "loglinear/transitions/rank_one_update.hpp"
+
+namespace loglinear {
+
+/// What a kind of transition supplies, for matrices `m` with `key_rows` rows, queries `q` and `s`
+/// of that length, reads `z` and `d` of length `d_v`:
+///
+/// * `Kind(key_rows, d_v)`: allocates its members once;
+/// * `fits(key_rows, d_v)`: whether its members have the sizes that such a state needs;
+/// * `left(m)`: m <- L m, in place; m may be a vector;
+/// * `left_transposed(q)`: q <- L^T q, in place;
+/// * `right(m)`: m <- m diag(r), in place; a read z is passed as the row z^T;
+/// * `norm_bound()`: an upper bound, as a double, of the factor by which a Frobenius norm can grow,
+///   that of every intermediate result of `left` and `right` included;
+/// * `all_finite()`: whether every member is a finite number;
+/// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, a transition of the same type, the
+///   derivative of `q^T L s + d . (r z)` with respect to every member;
+/// * `follow(later)`, `reset()`, `row_factor(i)`, `column_factors()`, only where L is diagonal and
+///   products are of the same kind: this <- later * this, this <- I, coefficient i of L, and those
+///   of r or null for ones; layers then keep such a product where a dense one would stand;
+/// * `factor()`, only where moreover L is a multiple of I and r is 1: that multiple;
+/// * `scales_values`, static: false where r is always 1.
+///
+/// None of them allocates or throws.
+template <class Kind, class Scalar>
+concept Transition = std::constructible_from<Kind, Eigen::Index, Eigen::Index> &&
+    requires(const Kind& kind, Kind& gradient, detail::Matrix<Scalar>& m, detail::Vector<Scalar>& q,
+             const detail::Vector<Scalar>& s) {
+  kind.left(m);
+  kind.left_transposed(q);
+  kind.right(m);
+  kind.pullback(s, s, s, s, gradient);
+  { kind.fits(s.size(), s.size()) } -> std::convertible_to<bool>;
+  { kind.norm_bound() } -> std::convertible_to<double>;
+  { kind.all_finite() } -> std::convertible_to<bool>;
+};
+
+static_assert(Transition<Identity<double>, double>);
+static_assert(Transition<ScalarDecay<double>, double>);
+static_assert(Transition<KeyDecay<double>, double>);
+static_assert(Transition<ValueDecay<double>, double>);
+static_assert(Transition<RankOneUpdate<ScalarDecay<double>>, double>);
+static_assert(Transition<TransitionProduct<KeyDecay<double>, ValueDecay<double>>, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_TRANSITION_HPP

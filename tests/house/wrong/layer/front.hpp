@@ -1,0 +1,1 @@
+// What rules/back.hpp must not include.
