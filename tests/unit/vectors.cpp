@@ -2,6 +2,9 @@
 // Arithmetic on vectors against loops over single numbers, for every remainder of a packet.
 #include "loglinear/detail/kernels/vectors.hpp"
 
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <vector>
 
 #include "catch.hpp"
@@ -24,20 +27,21 @@ std::vector<Scalar> numbers(std::size_t size, std::uint64_t seed) {
 TEMPLATE_TEST_CASE("vectors: each function does what its equation says", "", float, double,
                    long double) {
   using Scalar = TestType;
-  const double tolerance = 20 * to_double(Eigen::NumTraits<Scalar>::epsilon());
+  using Exact = long double;
+  const Exact tolerance = 20 * static_cast<Exact>(Eigen::NumTraits<Scalar>::epsilon());
   for (std::size_t size = 0; size <= 70; ++size) {
     CAPTURE(size);
     const auto n = static_cast<Index>(size);
     const std::vector<Scalar> x = numbers<Scalar>(size, 3), y = numbers<Scalar>(size, 4);
     const Scalar a = Scalar(1.25);
-    double dotted = 0, summed = 0, absolute = 0;
+    Exact dotted = 0, summed = 0, absolute = 0;
     for (std::size_t i = 0; i < size; ++i) {
-      dotted += to_double(x[i]) * to_double(y[i]);
-      summed += to_double(x[i]);
-      absolute += std::abs(to_double(x[i])) * (1 + std::abs(to_double(y[i])));
+      dotted += Exact{x[i]} * Exact{y[i]};
+      summed += Exact{x[i]};
+      absolute += std::abs(Exact{x[i]}) * (1 + std::abs(Exact{y[i]}));
     }
-    CHECK(std::abs(to_double(dot(x.data(), y.data(), n)) - dotted) <= tolerance * absolute);
-    CHECK(std::abs(to_double(sum(x.data(), n)) - summed) <= tolerance * absolute);
+    CHECK(std::abs(Exact{dot(x.data(), y.data(), n)} - dotted) <= tolerance * absolute);
+    CHECK(std::abs(Exact{sum(x.data(), n)} - summed) <= tolerance * absolute);
 
     std::vector<Scalar> scaled(size), in_place = x, updated = y, sums(size), differences(size),
                                       products(size), copied(size);
@@ -51,8 +55,8 @@ TEMPLATE_TEST_CASE("vectors: each function does what its equation says", "", flo
     for (std::size_t i = 0; i < size; ++i) {
       CHECK(is_exactly(scaled[i], a * x[i]));
       CHECK(is_exactly(in_place[i], a * x[i]));
-      const double exact = to_double(y[i]) + to_double(a) * to_double(x[i]);  // fused or not
-      CHECK(std::abs(to_double(updated[i]) - exact) <= tolerance * (1 + std::abs(exact)));
+      const Exact exact = Exact{y[i]} + Exact{a} * Exact{x[i]};  // fused or not
+      CHECK(std::abs(Exact{updated[i]} - exact) <= tolerance * (1 + std::abs(exact)));
       CHECK(is_exactly(sums[i], x[i] + y[i]));
       CHECK(is_exactly(differences[i], x[i] - y[i]));
       CHECK(is_exactly(products[i], x[i] * y[i]));
