@@ -14,10 +14,10 @@
 #include "loglinear/detail/base/vector_argument.hpp"
 #include "loglinear/layer/detail/preparation.hpp"
 #include "loglinear/layer/detail/span.hpp"
+#include "loglinear/layer/detail/workspace.hpp"
 #include "loglinear/stream/detail/reading.hpp"
 #include "loglinear/stream/detail/stream_parts.hpp"
 #include "loglinear/stream/detail/stream_state.hpp"
-#include "loglinear/stream/detail/workspace.hpp"
 #include "loglinear/stream/log_linear_state.hpp"
 
 namespace loglinear::detail {
@@ -32,9 +32,9 @@ namespace loglinear::detail {
 /// nothing is changed then.
 ///
 /// Whoever owns a head calls it in the mode in which denormal numbers are zero (`FlushToZero`).
-template <class Inner_, class Scalar_, class Weights_, class Stored_, LastLevel Overflow>
+template <class Inner_, class Scalar_, class Weights_, class Stored, LastLevel Overflow>
 class Head {
-  static_assert(std::is_same_v<Scalar_, Accumulator<Stored_>>,
+  static_assert(std::is_same_v<Scalar_, Accumulator<Stored>>,
                 "levels can be stored as the layer's scalar, or, where that is float, as "
                 "Eigen::bfloat16 or Eigen::half");
 
@@ -42,7 +42,6 @@ class Head {
   using Inner = Inner_;
   using Scalar = Scalar_;
   using Weights = Weights_;
-  using Stored = Stored_;
   using Kind = typename Inner::template Transition<Scalar>;
   using Preparation = detail::Preparation<Inner, Scalar, Weights>;
   using Stream = StreamState<Kind, Eigen::Dynamic, Stored, Overflow>;
@@ -78,9 +77,10 @@ class Head {
     copy_vector(x, "x", workspace_.x);
     preparation_.project(workspace_, 0);
     preparation_.prepare_leaf(workspace_);
-    staged_magnitude_ = stream_.require_writable(workspace_.token, workspace_);
-    preparation_.prepare_read(workspace_, query_for(workspace_, order));
-    read_token(stream_, workspace_, order);
+    staged_write_ = stream_.admit(workspace_.token);
+    preparation_.prepare_read(workspace_);
+    static_cast<void>(read_token(stream_, workspace_.token, workspace_.lambda, order,
+                                 workspace_.stream, workspace_.read));
     staged_order_ = order;
     staged_ = Staged::token;
     return workspace_.read;
@@ -98,7 +98,8 @@ class Head {
     }
     staged_ = Staged::token;
     copy_vector(d_read.derived(), "the gradient of the read", training_.d_read);
-    pull_back_token(stream_, workspace_, training_, staged_order_);
+    pull_back_token(stream_, workspace_.token, workspace_.lambda, staged_order_, workspace_.stream,
+                    training_.d_read, training_.stream, training_.d_token, training_.d_lambda);
     preparation_.pull_back(workspace_, training_);
     preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
                                                   training_.d_free);
@@ -115,7 +116,7 @@ class Head {
       ++train_step_count_;
     }
     drop_staged();
-    stream_.write(workspace_.token, staged_magnitude_, workspace_);
+    stream_.write(workspace_.token, staged_write_, workspace_.stream.looked_up);
   }
 
   /// Reads the stream as it stands into `workspace.read`: nothing changes. With `current_apart`
@@ -126,8 +127,10 @@ class Head {
     require_shape_of(workspace_, workspace);
     copy_vector(x, "x", workspace.x);
     preparation_.project(workspace, layout().q);
-    preparation_.prepare_read(workspace, workspace.old_query);
-    read_standing(stream_, workspace, read_order_ == ReadOrder::current_apart ? 1 : 0);
+    preparation_.prepare_read(workspace);
+    const bool apart = read_order_ == ReadOrder::current_apart;
+    read_standing(stream_, workspace.token.query, workspace.lambda,
+                  apart ? read_order_ : ReadOrder::before_push, workspace.stream, workspace.read);
   }
   /// The same in the head's own memory, where what was staged is dropped.
   template <class In>
@@ -149,9 +152,6 @@ class Head {
   /// reads, T x d_v. \throws std::invalid_argument as `stage`; nothing is changed then
   template <class In>
   RowMajorMatrix<Scalar> read_span(const Eigen::MatrixBase<In>& x, ReadOrder order) {
-    static_assert(Overflow == LastLevel::fold,
-                  "blocks of tokens need a layer whose last level folds: LastLevel::fold; give the "
-                  "tokens one by one to a layer whose last level forgets or halves");
     require_order(order);
     const RowMajorMatrix<Scalar> rows =
         checked_span<Scalar>(x, workspace_.x.size(), stream_.size());
@@ -212,7 +212,6 @@ class Head {
     StreamParts::append(stream_, later.stream_, product);
   }
   [[nodiscard]] const Stream& stream() const noexcept { return stream_; }
-
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     preparation_.parameters().set(name, value);
@@ -293,7 +292,7 @@ class Head {
   double learning_rate_ = 0;
   std::uint64_t train_step_count_ = 0;
   ReadOrder staged_order_ = ReadOrder::before_push;
-  double staged_magnitude_ = 0;
+  Admitted staged_write_{};
   enum class Staged { nothing, token, token_and_gradient } staged_ = Staged::nothing;
 };
 

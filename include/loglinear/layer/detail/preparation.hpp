@@ -11,23 +11,11 @@
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/layer/detail/parameters.hpp"
+#include "loglinear/layer/detail/workspace.hpp"
 #include "loglinear/rules/level_weights.hpp"
 #include "loglinear/rules/rule.hpp"
-#include "loglinear/stream/detail/workspace.hpp"
 
 namespace loglinear::detail {
-
-/// Throws unless a workspace is made for a layer of the same shape as another is.
-template <class Kind>
-void require_shape_of(const Workspace<Kind>& own, const Workspace<Kind>& given) {
-  require_size("the workspace's x", given.x.size(), own.x.size());
-  require_size("the workspace's projections", given.raw.size(), own.raw.size());
-  require_size("the workspace's query", given.old_query.size(), own.old_query.size());
-  require_size("the workspace's output", given.output.size(), own.output.size());
-  require_size("the workspace's lambda", given.lambda.size(), own.lambda.size());
-  require_size("the workspace's levels", given.max_levels, own.max_levels);
-  require_size("the workspace's tiers", given.tier_queries.cols(), own.tier_queries.cols());
-}
 
 /// A layer that is a head, or has one under it.
 template <class Type>
@@ -112,10 +100,9 @@ class Preparation {
     require_finite("a projection of x", projections);
   }
 
-  /// From w.raw what a read needs: level weights and, wherever in w it belongs, the query. Level
-  /// weights are still to be checked.
-  void prepare_read(Read& w, Vector<Scalar>& query) const {
-    prepare_query(inner_, rule_input(w), query);
+  /// From w.raw what a read needs: level weights, which are still to be checked, and the query.
+  void prepare_read(Read& w) const {
+    prepare_query(inner_, rule_input(w), w.token.query);
     weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
                    layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
                    w.lambda);

@@ -62,6 +62,9 @@ template <class Preparation, class Stream, class OneToken>
 void read_span(const Preparation& preparation, const typename Preparation::Read& workspace,
                Stream& stream, const RowMajorMatrix<typename Stream::Scalar>& x, ReadOrder order,
                RowMajorMatrix<typename Stream::Scalar>& reads, OneToken one_token) {
+  static_assert(Stream::overflow == LastLevel::fold,
+                "blocks of tokens need a layer whose last level folds: LastLevel::fold; give the "
+                "tokens one by one to a layer whose last level forgets or halves");
   using Scalar = typename Stream::Scalar;
   const Index length = x.rows();
   if constexpr (StepsOf<typename Preparation::Kind>::known) {
