@@ -40,6 +40,13 @@ constexpr void require_vector_type() {
   }
 }
 
+/// Throws unless `out` is an Eigen vector, row or column, of the right size to be written to.
+template <class Scalar, class Out>
+void require_output(const Eigen::MatrixBase<Out>& out, Index size) {
+  require_vector_type<Scalar, Out>();
+  require_size("out", out.size(), size);
+}
+
 /// into = in, an Eigen vector, row or column, of the right size.
 template <class In, class Scalar>
 void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
