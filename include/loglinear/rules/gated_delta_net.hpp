@@ -6,6 +6,7 @@
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/rules/detail/leaf.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
@@ -47,29 +48,33 @@ struct GatedDeltaNet {
 
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto n = in.k.size();
     auto& t = token.transition;
     const Scalar a = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
     const Scalar b = strength<Scalar>(in);
-    detail::unit_vector(in.k, t.p);
+    detail::unit_vector(in.k.data(), n, t.p.data());
     t.diagonal.decay = a;
-    t.u = (a * b) * t.p;
-    token.keys.col(0) = b * t.p;
-    token.values.col(0) = in.v;
+    detail::scale_to(Scalar(a * b), t.p.data(), n, t.u.data());
+    detail::scale_to(b, t.p.data(), n, token.keys.data());
+    detail::copy(in.v.data(), in.v.size(), token.values.data());
   }
 
   void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const auto& key = token.transition.p;
+    const auto n = in.k.size();
+    const auto* const key = token.transition.p.data();
+    const auto* const d_written = d_token.keys.data();
     const Scalar a = token.transition.diagonal.decay;
     const Scalar b = strength<Scalar>(in);
     const auto& d = d_token.transition;
-    const auto d_written = d_token.keys.col(0);
-    const Scalar key_du = key.dot(d.u);
-    detail::unit_vector_pullback(in.k, key, b * d_written + (a * b) * d.u + d.p, d_in.k);
-    d_in.v = d_token.values.col(0);
+    const Scalar key_du = detail::dot(key, d.u.data(), n);
+    detail::pull_back_leaf(b, d_token, d_in);
+    detail::axpy(Scalar(a * b), d.u.data(), n, d_in.k.data());
+    detail::add(d_in.k.data(), d.p.data(), n, d_in.k.data());
+    detail::unit_vector_pullback(in.k.data(), key, d_in.k.data(), n, d_in.k.data());
     d_in.own[0] = (d.diagonal.decay + b * key_du) * a * (1 - a);
     if (beta == Beta::per_token) {
-      d_in.own[1] = (key.dot(d_written) + a * key_du) * b * (1 - b);
+      d_in.own[1] = (detail::dot(key, d_written, n) + a * key_du) * b * (1 - b);
     }
   }
 

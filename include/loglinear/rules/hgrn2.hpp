@@ -6,6 +6,7 @@
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/rules/detail/leaf.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
@@ -38,21 +39,21 @@ struct HGRN2 {
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const auto low = static_cast<Scalar>(lower_bound);
-    auto w = token.transition.decay.array();
-    token.keys.col(0) = in.k;
-    token.values.col(0) = in.v;
-    detail::sigmoid(in.own, gate_bias, token.transition.decay);
-    w = low + (1 - low) * w;
+    auto& w = token.transition.decay;
+    detail::write_leaf(in, token);
+    detail::sigmoid(in.own.data(), gate_bias, w.size(), w.data());
+    for (Eigen::Index i = 0; i < w.size(); ++i) w[i] = low + (1 - low) * w[i];
   }
 
-  void pullback(const auto&, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto&, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const auto low = static_cast<Scalar>(lower_bound);
-    const auto w = token.transition.decay.array();
-    d_in.k = d_token.keys.col(0);
-    d_in.v = d_token.values.col(0);
+    const auto& w = token.transition.decay;
+    detail::pull_back_leaf(d_token, d_in);
     // dw/dz = (1 - low) s (1 - s) with s = (w - low) / (1 - low)
-    d_in.own = (d_token.transition.decay.array() * (w - low) * (1 - w) / (1 - low)).matrix();
+    for (Eigen::Index i = 0; i < w.size(); ++i) {
+      d_in.own[i] = d_token.transition.decay[i] * (w[i] - low) * (1 - w[i]) / (1 - low);
+    }
   }
 
   /// Whether all hyperparameters are equal.

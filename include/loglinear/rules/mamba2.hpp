@@ -8,6 +8,7 @@
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/kernels/math.hpp"
 #include "loglinear/detail/kernels/softplus.hpp"
+#include "loglinear/rules/detail/leaf.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
@@ -40,21 +41,19 @@ struct Mamba2 {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
     const Scalar step = detail::softplus<Scalar>(in.own[0] + in.free[1]);
-    token.keys.col(0) = step * in.k;
-    token.values.col(0) = in.v;
+    detail::write_leaf(step, in, token);
     token.transition.decay = exp(-step * exp(in.free[0]));
   }
 
-  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
     const Scalar z = in.own[0] + in.free[1], rate = exp(in.free[0]);
     const Scalar step = detail::softplus<Scalar>(z);
     const Scalar d_exponent = d_token.transition.decay * token.transition.decay;
-    const auto d_key = d_token.keys.col(0);
-    const Scalar d_step = d_key.dot(in.k) - d_exponent * rate;
-    d_in.k = step * d_key;
-    d_in.v = d_token.values.col(0);
+    const Scalar d_step =
+        detail::dot(d_token.keys.data(), in.k.data(), in.k.size()) - d_exponent * rate;
+    detail::pull_back_leaf(step, d_token, d_in);
     d_in.own[0] = d_step * detail::sigmoid<Scalar>(z);
     d_in.free[0] = -d_exponent * step * rate;
     d_in.free[1] = d_in.own[0];

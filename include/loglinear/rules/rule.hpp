@@ -35,6 +35,7 @@
 #include <string_view>
 
 #include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/transitions/token.hpp"
 #include "loglinear/transitions/transition.hpp"
 
@@ -110,7 +111,7 @@ void prepare_query(const Rule& rule, const In& in, Query& query) {
   if constexpr (requires { rule.prepare_query(in, query); }) {
     rule.prepare_query(in, query);
   } else {
-    query = in.q;
+    copy(in.q.data(), in.q.size(), query.data());
   }
 }
 

@@ -8,6 +8,7 @@
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/kernels/math.hpp"
 #include "loglinear/detail/kernels/softplus.hpp"
+#include "loglinear/rules/detail/leaf.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
@@ -39,17 +40,17 @@ struct RWKV {
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
-    token.keys.col(0) = in.k.array().exp().matrix();
-    token.values.col(0) = in.v;
+    detail::write_leaf(in, token);
+    detail::exp_of(token.keys.data(), token.keys.size(), token.keys.data());
     token.transition.decay =
         exp(-(Scalar(initial_decay) + detail::softplus<Scalar>(in.own[0] - Scalar(gate_bias))));
   }
 
-  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const auto& t = token.transition;
-    d_in.k = d_token.keys.col(0).cwiseProduct(token.keys.col(0));
-    d_in.v = d_token.values.col(0);
+    detail::pull_back_leaf(d_token, d_in);
+    detail::multiply(d_in.k.data(), token.keys.data(), d_in.k.size(), d_in.k.data());
     d_in.own[0] = -d_token.transition.decay * t.decay *
                   detail::sigmoid<Scalar>(in.own[0] - Scalar(gate_bias));
   }

@@ -4,6 +4,7 @@
 
 // How a layer takes a vector: any Eigen expression, row or column, checked and copied once.
 
+#include <algorithm>
 #include <type_traits>
 #include <utility>
 
@@ -52,7 +53,11 @@ template <class In, class Scalar>
 void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
   require_vector_type<Scalar, In>();
   require_size(name, in.size(), into.size());
-  into.noalias() = as_column(in.derived().matrix());
+  if constexpr (has_pieces<In>) {
+    std::copy_n(in.derived().data(), into.size(), into.data());
+  } else {
+    into.noalias() = as_column(in.derived().matrix());
+  }
 }
 
 /// The same, and finite.
