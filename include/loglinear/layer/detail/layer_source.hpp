@@ -106,7 +106,7 @@ class LayerSource final : public TokenSource<Scalar> {
   void prepare(Index t) {
     workspace_.raw = raw_.row(t).transpose();
     layer_.require_finite_projections(workspace_, 0);
-    layer_.prepare_read(workspace_, workspace_.token.query);
+    layer_.prepare_read(workspace_);
     require_finite("a level weight", workspace_.lambda);
     layer_.prepare_leaf(workspace_);
     require_finite_leaf(workspace_.token.keys, workspace_.token.values);
