@@ -101,7 +101,7 @@ template <class Layer>
 void parts(DenormalWatch& watch, Layer layer,
            const std::vector<test::Vector<typename Layer::Scalar>>& x) {
   constexpr PartProduct product =
-      detail::ClosedKind<typename Layer::Head::Kind> ? PartProduct::compact : PartProduct::matrix;
+      HasOwnProducts<typename Layer::Head::Kind> ? PartProduct::compact : PartProduct::matrix;
   using Part = StreamPart<Layer, product>;
   const std::size_t third = x.size() / 3;
   for (std::size_t t = 0; t < third; ++t) {

@@ -16,6 +16,7 @@
 #include "loglinear/layer/detail/layer_source.hpp"
 #include "loglinear/sequence/array.hpp"
 #include "loglinear/sequence/chunkwise.hpp"
+#include "loglinear/transitions/steps.hpp"
 
 namespace loglinear::detail {
 
@@ -67,7 +68,7 @@ void read_span(const Preparation& preparation, const typename Preparation::Read&
                 "tokens one by one to a layer whose last level forgets or halves");
   using Scalar = typename Stream::Scalar;
   const Index length = x.rows();
-  if constexpr (StepsOf<typename Preparation::Kind>::known) {
+  if constexpr (HasSteps<typename Preparation::Kind>) {
     const Index head = (std::min)(stream.until_flushed(), length),
                 tail = (length - head) % stream.capacity(), middle = length - head - tail;
     for (Index t = 0; t < head; ++t) one_token(t);
@@ -98,9 +99,10 @@ template <class Preparation, class State, class Scalar, class DReads>
                                                    const State& before,
                                                    const RowMajorMatrix<Scalar>& x, ReadOrder order,
                                                    const DReads& d_reads) {
-  static_assert(StepsOf<typename Preparation::Kind>::known,
-                "gradients of a block need one of the kinds of transition in "
-                "loglinear/transitions/transition.hpp: build the rule's kind from them");
+  static_assert(HasSteps<typename Preparation::Kind>,
+                "gradients of a block need the steps of the rule's kind of transition: give it "
+                "the member visit_steps of loglinear/transitions/steps.hpp, or build it from the "
+                "kinds of the library");
   const Layout& layout = preparation.layout();
   require_size("max_levels of the state before the block", before.max_levels(),
                workspace.max_levels);
