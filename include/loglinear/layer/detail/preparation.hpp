@@ -31,9 +31,9 @@ template <class Weights, class Options>
   require_length("d_model", options.d_model);
   require_length("d_k", options.d_k);
   require_length("d_v", options.d_v);
+  require_between("max_levels", options.max_levels, 1, max_level_limit);
   constexpr int fixed = fixed_levels<Weights>();
-  require_between("max_levels", options.max_levels, fixed == 0 ? 1 : fixed,
-                  fixed == 0 ? max_level_limit : fixed);
+  if (fixed != 0 && options.max_levels != fixed) fail("max_levels", options.max_levels, fixed);
   return options;
 }
 
