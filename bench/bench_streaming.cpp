@@ -46,24 +46,21 @@ class Optimised {
   using State = detail::StreamState<Kind, Eigen::Dynamic, Stored>;
 
   Optimised(Index d, int levels)
-      : state_(levels, d, d, 1),
-        w_({.d_k = d, .d_v = d, .key_rows = d, .end = 0}, 1, 1, levels, state_.read_shape()) {}
+      : state_(levels, d, d, 1), memory_(state_.read_shape()), read_(d) {}
 
   const detail::Vector<Scalar>& step(const Token<Kind>& token,
                                      const detail::Vector<Scalar>& lambda) {
     const detail::FlushToZero<Scalar> flush;  // as layers do
-    const int levels = state_.max_levels();
-    w_.lambda = lambda.head(levels);
-    w_.old_query = token.query;
-    state_.read(
-        w_, [](int l) { return l; }, &token);
-    state_.write(token, state_.require_writable(token, w_), w_);
-    return w_.old_read;
+    state_.read({token.query.data(), lambda.data(), ReadOrder::before_push}, memory_, read_.data(),
+                token.transition, memory_.looked_up);
+    state_.write(token, state_.admit(token), memory_.looked_up);
+    return read_;
   }
 
  private:
   State state_;
-  detail::Workspace<Kind> w_;
+  detail::ReadMemory<Kind> memory_;
+  detail::Vector<Scalar> read_;
 };
 
 template <class Kind>

@@ -33,9 +33,7 @@ double nanoseconds_since(Clock::time_point begin) {
 class Stream {
  public:
   Stream(const bench::Tokens<Kind>& tokens, Index d, int levels)
-      : tokens_(tokens),
-        state_(levels, d, d, 1),
-        w_({.d_k = d, .d_v = d, .key_rows = d}, 1, 1, levels, state_.read_shape()) {}
+      : tokens_(tokens), state_(levels, d, d, 1), memory_(state_.read_shape()), read_(d) {}
 
   /// Nanoseconds a token from the present one to `end`.
   double run_to(std::uint64_t end) {
@@ -44,12 +42,10 @@ class Stream {
     for (std::uint64_t t = begin; t < end; ++t) {
       const detail::FlushToZero<float> flush;  // as layers do
       const Token<Kind>& token = tokens_.token(t);
-      w_.lambda = tokens_.lambda(t).head(state_.max_levels());
-      w_.old_query = token.query;
-      state_.read(
-          w_, [](int l) { return l; }, &token);
-      state_.write(token, state_.require_writable(token, w_), w_);
-      sink = w_.old_read[0];
+      state_.read({token.query.data(), tokens_.lambda(t).data(), ReadOrder::before_push}, memory_,
+                  read_.data(), token.transition, memory_.looked_up);
+      state_.write(token, state_.admit(token), memory_.looked_up);
+      sink = read_[0];
     }
     return nanoseconds_since(start) / static_cast<double>(end - begin);
   }
@@ -57,7 +53,8 @@ class Stream {
  private:
   const bench::Tokens<Kind>& tokens_;
   detail::StreamState<Kind, Eigen::Dynamic> state_;
-  detail::Workspace<Kind> w_;
+  detail::ReadMemory<Kind> memory_;
+  detail::Vector<float> read_;
 };
 
 /// Decoding with a cache: one query over all keys and values so far.

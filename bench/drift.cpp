@@ -59,22 +59,22 @@ class Form {
   Form()
       : state_(levels, d, d, 1),
         token_(d, d, 1),
-        w_({.d_k = d, .d_v = d, .key_rows = d}, 1, 1, levels, state_.read_shape()) {
-    w_.lambda = detail::Vector<Scalar>::Constant(levels, Scalar(1));
-  }
+        lambda_(detail::Vector<Scalar>::Constant(levels, Scalar(1))),
+        read_(d),
+        memory_(state_.read_shape()) {}
   void step(const Settings& settings, const Eigen::MatrixXd& random) {
     fill(token_, settings, random);
-    w_.old_query = token_.query;
-    state_.read(
-        w_, [](int l) { return l; }, &token_);
-    state_.write(token_, state_.require_writable(token_, w_), w_);
+    state_.read({token_.query.data(), lambda_.data(), ReadOrder::before_push}, memory_,
+                read_.data(), token_.transition, memory_.looked_up);
+    state_.write(token_, state_.admit(token_), memory_.looked_up);
   }
-  [[nodiscard]] Eigen::VectorXd read() const { return w_.old_read.template cast<double>(); }
+  [[nodiscard]] Eigen::VectorXd read() const { return read_.template cast<double>(); }
 
  private:
   detail::StreamState<Kind, Eigen::Dynamic, Stored> state_;
   Token<Kind> token_;
-  detail::Workspace<Kind> w_;
+  detail::Vector<Scalar> lambda_, read_;
+  detail::ReadMemory<Kind> memory_;
 };
 
 template <template <class> class KindOf>

@@ -8,8 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "loglinear/rules/rule.hpp"
-#include "loglinear/stream/detail/workspace.hpp"
+#include "loglinear/transitions/token.hpp"
 #include "loglinear/transitions/transition.hpp"
 
 namespace bench {

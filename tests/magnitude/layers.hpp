@@ -100,7 +100,7 @@ void blocks(DenormalWatch& watch, Layer layer,
 template <class Layer>
 void parts(DenormalWatch& watch, Layer layer,
            const std::vector<test::Vector<typename Layer::Scalar>>& x) {
-  constexpr PartProduct product = detail::ClosedKind<typename Layer::TransitionOfLayer>
+  constexpr PartProduct product = HasOwnProducts<typename Layer::TransitionOfLayer>
                                       ? PartProduct::compact
                                       : PartProduct::matrix;
   using Part = StreamPart<Layer, product>;

@@ -35,15 +35,15 @@ struct Stream {
 
   Stream(int max_levels, Index key_rows, Index d_v)
       : state(max_levels, key_rows, d_v, 1),
-        w({.d_k = key_rows, .d_v = d_v, .key_rows = key_rows}, 1, 1, max_levels,
-          state.read_shape()) {
-    w.lambda.setOnes();
-  }
+        memory(state.read_shape()),
+        lambda(detail::Vector<Scalar>::Ones(max_levels)),
+        query(key_rows),
+        read(d_v) {}
   void push(const Token<Kind>& token) {
-    w.old_query = token.query;
-    state.read(
-        w, [](int l) { return l; }, &token);
-    state.write(token, state.require_writable(token, w), w);
+    query = token.query;
+    state.read({query.data(), lambda.data(), ReadOrder::before_push}, memory, read.data(),
+               token.transition, memory.looked_up);
+    state.write(token, state.admit(token), memory.looked_up);
   }
   /// Not inlined: GCC 12 would see a pointer used after free where there is none.
   [[nodiscard, gnu::noinline]] Plain plain() const {
@@ -53,7 +53,8 @@ struct Stream {
   }
 
   State state;
-  detail::Workspace<Kind> w;
+  detail::ReadMemory<Kind> memory;
+  detail::Vector<Scalar> lambda, query, read;
 };
 
 template <class Kind>
@@ -156,9 +157,8 @@ void merge() {
       CHECK(after <= rounding);
       const auto scale =
           static_cast<double>(one.plain().flat_state().template cast<double>().norm() + 1) *
-          static_cast<double>(one.w.old_query.norm() + 1);
-      CHECK(static_cast<double>(difference(whole.stream.w.old_read, one.w.old_read)) <=
-            rounding * scale);
+          static_cast<double>(one.query.norm() + 1);
+      CHECK(static_cast<double>(difference(whole.stream.read, one.read)) <= rounding * scale);
     }
     CHECK(worst <= rounding);
   }

@@ -38,9 +38,9 @@ void compare_one(bool gentle) {
     test::Random random(11);
     RandomKind fill{random, gentle};
     detail::StreamState<Kind, Eigen::Dynamic, Stored, overflow> state(max_levels, key_rows, d_v, 1);
-    const detail::Layout layout{.d_k = key_rows, .d_v = d_v, .key_rows = key_rows};
-    detail::Workspace<Kind> w(layout, 1, 1, max_levels, state.read_shape());
-    detail::TrainingWorkspace<Kind> t(layout, 1, max_levels, state.read_shape());
+    detail::ReadMemory<Kind> w(state.read_shape());
+    detail::PullbackMemory<Kind> t(state.read_shape());
+    detail::Vector<Scalar> lambda_in, query, read(d_v), d_lambda_out(max_levels);
     test::EagerState<Wide> oracle(max_levels, key_rows, d_v,
                                   static_cast<Wide>(kept_fraction(overflow, 1)));
     using WideVector = detail::Vector<Wide>;
@@ -57,28 +57,28 @@ void compare_one(bool gentle) {
       token.keys = random.matrix<Scalar>(key_rows, 1);
       token.values = random.matrix<Scalar>(d_v, 1);
       fill.fill(token.transition);
-      w.lambda = random.vector<Scalar>(max_levels);
-      w.old_query = random.vector<Scalar>(key_rows);
-      const WideVector q = w.old_query.template cast<Wide>(),
-                       lambda = w.lambda.template cast<Wide>();
+      lambda_in = random.vector<Scalar>(max_levels);
+      query = random.vector<Scalar>(key_rows);
+      const WideVector q = query.template cast<Wide>(), lambda = lambda_in.template cast<Wide>();
       double size = 1;  // of what is read
       for (const auto& level : oracle.levels()) size += static_cast<double>(level.norm());
 
-      const auto same = [](int l) { return l; };
-      state.read(w, same);
-      const detail::Vector<Scalar> alone = w.old_read;
-      state.read(w, same, &token);
-      exact &= test::same_bits(alone, w.old_read);
+      const detail::LevelQuery<Scalar> asked{query.data(), lambda_in.data(),
+                                             ReadOrder::before_push};
+      state.read(asked, w, read.data());
+      const detail::Vector<Scalar> alone = read;
+      state.read(asked, w, read.data(), token.transition, w.looked_up);
+      exact &= test::same_bits(alone, read);
       oracle.read(q, lambda, expected);
       const double scale = size * static_cast<double>(q.norm());
       const auto error = [](const auto& got, const auto& right) {
         return static_cast<double>((got.template cast<Wide>() - right).cwiseAbs().maxCoeff());
       };
-      worst = std::max(worst, error(w.old_read, expected) / scale);
+      worst = std::max(worst, error(read, expected) / scale);
 
       t.d_old_read = random.vector<Scalar>(d_v);
-      t.d_lambda.setZero(max_levels);
-      state.pull_back(w, t, same);
+      d_lambda_out.setZero();
+      state.pull_back(asked, w, t, d_lambda_out.data());
       const WideVector d = t.d_old_read.template cast<Wide>();
       WideVector d_query = WideVector::Zero(key_rows), d_lambda = WideVector::Zero(max_levels);
       for (int l = 0; l < max_levels; ++l) {
@@ -88,10 +88,10 @@ void compare_one(bool gentle) {
       }
       const double d_scale = size * static_cast<double>(d.norm());
       worst_pullback = std::max(worst_pullback, error(t.d_old_query, d_query) / d_scale);
-      worst_lambda = std::max(worst_lambda, error(t.d_lambda, d_lambda) /
+      worst_lambda = std::max(worst_lambda, error(d_lambda_out, d_lambda) /
                                                 (d_scale * static_cast<double>(q.norm() + 1)));
 
-      state.write(token, state.require_writable(token, w), w);
+      state.write(token, state.admit(token), w.looked_up);
       widen(token.transition, wide_kind);
       oracle.write(wide_kind, token.keys.template cast<Wide>().eval(),
                    token.values.template cast<Wide>().eval());

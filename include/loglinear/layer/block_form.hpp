@@ -46,8 +46,8 @@ class Rollback {
 /// Blocks and single tokens can follow each other in any order. Inputs are matrices of T rows, of
 /// either storage order. A token costs its projections, `C (d_k + d_v)` and `log(T / C) d_k d_v`
 /// operations for chunks of C = 64 tokens; all these functions allocate and copy the state. Errors
-/// as for single tokens, before anything has changed. Rules whose kind of transition is not one of
-/// transition.hpp are read token by token and have no gradient here.
+/// as for single tokens, before anything has changed. Rules whose kind of transition
+/// has no `visit_steps` (transitions/steps.hpp) are read token by token and have no gradient here.
 ///
 /// \tparam Layer  the layer, which derives from this
 template <class Layer>
@@ -126,7 +126,7 @@ class BlockForm {
     };
     auto& state = layer().state_;
     detail::Rollback rollback(state);
-    if constexpr (detail::StepsOf<typename Layer::TransitionOfLayer>::known) {
+    if constexpr (HasSteps<typename Layer::TransitionOfLayer>) {
       // The chunkwise form takes over where the layer has nothing buffered, and leaves it so.
       const Eigen::Index head = (std::min)(state.until_flushed(), length),
                          tail = (length - head) % state.capacity();
@@ -148,9 +148,10 @@ class BlockForm {
                                      ReadOrder order, const DReads& d_reads) const {
     using Scalar = typename Layer::Scalar;
     using Kind = typename Layer::TransitionOfLayer;
-    static_assert(detail::StepsOf<Kind>::known,
-                  "gradients of a block need one of the kinds of transition in "
-                  "loglinear/transitions/transition.hpp: build the rule's kind from them");
+    static_assert(HasSteps<Kind>,
+                  "gradients of a block need the steps of the rule's kind of transition: give it "
+                  "the member visit_steps of loglinear/transitions/steps.hpp, or build it from the "
+                  "kinds of the library");
     const detail::FlushToZero<Scalar> flush;
     layer().require_order(order);
     const detail::RowMajorMatrix<Scalar> rows = checked(x, before.size());

@@ -16,12 +16,12 @@
 #include "loglinear/detail/base/vector_argument.hpp"
 #include "loglinear/layer/block_form.hpp"
 #include "loglinear/layer/detail/preparation.hpp"
+#include "loglinear/layer/detail/workspace.hpp"
 #include "loglinear/rules/level_weights.hpp"
 #include "loglinear/rules/rule.hpp"
 #include "loglinear/stream/detail/reading.hpp"
 #include "loglinear/stream/detail/stream_parts.hpp"
 #include "loglinear/stream/detail/stream_state.hpp"
-#include "loglinear/stream/detail/workspace.hpp"
 #include "loglinear/stream/log_linear_state.hpp"
 
 namespace loglinear {
@@ -192,18 +192,20 @@ class LogLinearAttention
     const Flush flush;
     detail::require_size("the workspace's x", workspace.x.size(), d_model());
     detail::require_size("the workspace's projections", workspace.raw.size(), layout().end);
-    detail::require_size("the workspace's query", workspace.old_query.size(), layout().key_rows);
+    detail::require_size("the workspace's query", workspace.token.query.size(), layout().key_rows);
     detail::require_size("the workspace's output", workspace.output.size(), output_dim());
     detail::require_size("the workspace's lambda", workspace.lambda.size(),
                          preparation_.weight_count());
     detail::require_size("the workspace's levels", workspace.max_levels, state_.max_levels());
-    detail::require_size("the workspace's tiers", workspace.tier_queries.cols(),
+    detail::require_size("the workspace's tiers", workspace.stream.tier_queries.cols(),
                          state_.read_shape().tiers);
     detail::copy_vector(x, "x", workspace.x);
     preparation_.project(workspace, layout().q);
-    preparation_.prepare_read(workspace, workspace.old_query);
+    preparation_.prepare_read(workspace);
     const bool apart = read_order_ == ReadOrder::current_apart;
-    detail::read_standing(state_, workspace, apart ? 1 : 0);
+    detail::read_standing(state_, workspace.token.query, workspace.lambda,
+                          apart ? ReadOrder::current_apart : ReadOrder::before_push,
+                          workspace.stream, workspace.read);
     return bound(workspace);
   }
 
@@ -535,13 +537,16 @@ class LogLinearAttention
     detail::copy_vector(x, "x", workspace_.x);
     preparation_.project(workspace_, 0);
     preparation_.prepare_leaf(workspace_);
-    staged_magnitude_ = state_.require_writable(workspace_.token, workspace_);
-    preparation_.prepare_read(workspace_, detail::query_for(workspace_, order));
-    detail::read_token(state_, workspace_, order);
+    admitted_ = state_.admit(workspace_.token);
+    preparation_.prepare_read(workspace_);
+    static_cast<void>(detail::read_token(state_, workspace_.token, workspace_.lambda, order,
+                                         workspace_.stream, workspace_.read));
     staged_order_ = order;
   }
   void pull_back() {
-    detail::pull_back_token(state_, workspace_, training_, staged_order_);
+    detail::pull_back_token(state_, workspace_.token, workspace_.lambda, staged_order_,
+                            workspace_.stream, training_.d_read, training_.stream,
+                            training_.d_token, training_.d_lambda);
     preparation_.pull_back(workspace_, training_);
     preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
                                                   training_.d_free);
@@ -553,7 +558,7 @@ class LogLinearAttention
   }
   void write() {
     drop_staged();
-    state_.write(workspace_.token, staged_magnitude_, workspace_);
+    state_.write(workspace_.token, admitted_, workspace_.stream.looked_up);
   }
 
   static const Vector& bound(Workspace& w) {
@@ -569,7 +574,7 @@ class LogLinearAttention
   double learning_rate_ = 0;
   std::uint64_t train_step_count_ = 0;
   ReadOrder staged_order_ = ReadOrder::before_push;
-  double staged_magnitude_ = 0;
+  detail::Admitted admitted_{};  // the staged token
   enum class Staged { nothing, token, token_and_gradient } staged_ = Staged::nothing;
 };
 

@@ -32,8 +32,8 @@ class HeadsToken {
       in.head(h).validate(state(h).size(), state(h).max_levels());
       Head& written = heads_.emplace_back(prepared(h));
       with_transition(h, [&](const auto& transition) {
-        written.magnitude = levels_of(state(h)).require_writable(transition.norm_bound(),
-                                                                 written.key, written.value);
+        written.admitted =
+            levels_of(state(h)).admit(transition.norm_bound(), written.key, written.value);
       });
     }
   }
@@ -52,7 +52,7 @@ class HeadsToken {
     for_each_group(in_, [&](Index first, Index end) {
       for (Index h = first; h < end; ++h) {
         with_transition(h, [&](const auto& transition) {
-          levels_of(state(h)).write(transition, head(h).key, head(h).value, head(h).magnitude);
+          levels_of(state(h)).write(transition, head(h).key, head(h).value, head(h).admitted);
         });
       }
     });
@@ -64,7 +64,7 @@ class HeadsToken {
   struct Head {
     Vector<Scalar> key, value;  // beta k or k, and v
     std::variant<ScalarDecay<Scalar>, RankOneUpdate<ScalarDecay<Scalar>>> transition;
-    double magnitude = 0;
+    Admitted admitted{};
   };
   [[nodiscard]] const Head& head(Index h) const { return heads_[static_cast<std::size_t>(h)]; }
 

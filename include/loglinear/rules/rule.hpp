@@ -36,6 +36,7 @@
 
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/rules/hyperparameters.hpp"
+#include "loglinear/transitions/token.hpp"
 #include "loglinear/transitions/transition.hpp"
 
 namespace loglinear {
@@ -69,25 +70,6 @@ struct Projections {
   Vec q;     ///< W_q x, length d_k
   Vec own;   ///< the rule's own projections one after the other, in the order of `parameters`
   Vec free;  ///< the rule's free vectors one after the other, likewise
-};
-
-/// What a rule writes: the leaf `sum_j keys_j values_j^T`, the query and the transition of one
-/// token. The gradient of a loss with respect to a token is again a token.
-template <class Kind>
-struct Token {
-  using Scalar = typename Kind::Scalar;
-
-  /// All zeros.
-  Token(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves)
-      : keys(detail::Matrix<Scalar>::Zero(key_rows, leaves)),
-        values(detail::Matrix<Scalar>::Zero(d_v, leaves)),
-        query(detail::Vector<Scalar>::Zero(key_rows)),
-        transition(key_rows, d_v) {}
-
-  detail::Matrix<Scalar> keys;    ///< key_rows x leaves
-  detail::Matrix<Scalar> values;  ///< d_v x leaves
-  detail::Vector<Scalar> query;   ///< length key_rows
-  Kind transition;                ///< what older states undergo
 };
 
 namespace detail {

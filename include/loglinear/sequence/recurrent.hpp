@@ -125,7 +125,7 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
       }
       keys.col(j) *= in.beta(t, j);
     }
-    const double magnitude = levels.require_writable(transition.norm_bound(), keys, values);
+    const detail::Admitted admitted = levels.admit(transition.norm_bound(), keys, values);
     levels.undergo(transition);
     const Row query = in.q.row(t);
     out.row(t) = (in.lambda(t, 0) * (query * keys)) * values.transpose();
@@ -133,7 +133,7 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
       out.row(t) += in.lambda(t, l + 1) * Row(query * state.level(l));
     }
     detail::require_finite_reads(out.row(t), t);
-    levels.push(keys, values, magnitude);
+    levels.push(keys, values, admitted);
   }
   rollback.keep();
   return out;

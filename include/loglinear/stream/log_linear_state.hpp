@@ -198,7 +198,7 @@ class LogLinearState {
       with_columns<ValueDim>(v, d_v(), "v", [&](const auto& values) {
         detail::require_positive("the number of keys (columns of k)", keys.cols());
         detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
-        levels_.push(keys, values, levels_.require_writable(1, keys, values));
+        levels_.push(keys, values, levels_.admit(1, keys, values));
       });
     });
   }
@@ -213,9 +213,9 @@ class LogLinearState {
       detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
     }
     if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
-    const double magnitude = levels_.bounded(transition.norm_bound(), 0);
+    const detail::Admitted admitted = levels_.admit(transition.norm_bound(), 0);
     levels_.undergo(transition);
-    levels_.defer(magnitude);
+    levels_.defer(admitted.magnitude);
   }
 
   /// The weighted read `out = sum_l lambda_l S_l^T q` over the active levels, in the order

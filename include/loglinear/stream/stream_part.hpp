@@ -46,7 +46,7 @@ template <class Layer_, PartProduct product = PartProduct::compact>
 class StreamPart {
   using Kind = typename Layer_::TransitionOfLayer;
   using Flush = detail::FlushToZero<typename Layer_::Scalar>;
-  static_assert(detail::ClosedKind<Kind> || product == PartProduct::matrix,
+  static_assert(HasOwnProducts<Kind> || product == PartProduct::matrix,
                 "the transitions of this rule multiply to a d_k x d_k matrix, which a part of a "
                 "stream must carry along: say so by StreamPart<Layer, PartProduct::matrix>");
 

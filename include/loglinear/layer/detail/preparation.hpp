@@ -11,8 +11,8 @@
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/layer/detail/parameters.hpp"
+#include "loglinear/layer/detail/workspace.hpp"
 #include "loglinear/rules/rule.hpp"
-#include "loglinear/stream/detail/workspace.hpp"
 
 namespace loglinear::detail {
 
@@ -70,10 +70,9 @@ class Preparation {
     require_finite("a projection of x", projections);
   }
 
-  /// From w.raw what a read needs: level weights and, wherever in w it belongs, the query. Level
-  /// weights are still to be checked.
-  void prepare_read(Read& w, Vector<Scalar>& query) const {
-    prepare_query(inner_, rule_input(w), query);
+  /// From w.raw what a read needs: level weights, which are still to be checked, and the query.
+  void prepare_read(Read& w) const {
+    prepare_query(inner_, rule_input(w), w.token.query);
     weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
                    layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
                    w.lambda);

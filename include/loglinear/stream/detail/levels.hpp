@@ -3,8 +3,8 @@
 #define LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
 
 // The levels of a LogLinearState with what a layer does to them. Nothing here looks at its
-// arguments but the constructor, `require_writable`, `bounded`, `add`, `replace` and `cast`, which
-// throw before anything has changed: what else must hold is checked in log_linear_state.hpp or by the layer.
+// arguments but the constructor, `admit`, `add`, `replace` and `cast`, which throw before anything
+// has changed: what else must hold is checked in log_linear_state.hpp or by the layer.
 
 #include <algorithm>
 #include <array>
@@ -23,6 +23,7 @@
 #include "loglinear/detail/kernels/row_updates.hpp"
 #include "loglinear/detail/kernels/weighted_rows.hpp"
 #include "loglinear/fenwick.hpp"
+#include "loglinear/stream/detail/admitted.hpp"
 #include "loglinear/stream/detail/carry.hpp"
 
 namespace loglinear::detail {
@@ -118,25 +119,25 @@ class Levels {
            max_abs(keys) * max_abs(values);
   }
 
-  /// The bound of the magnitude after undergoing something that grows it by at most `growth` and a
-  /// leaf `keys values^T`. `measure(exactly)` bounds the magnitude of everything before that, what
-  /// is deferred included, in two ways.
+  /// Throws where the leaf `keys values^T`, after a transition that grows norms by at most
+  /// `growth`, would not be finite or be too large. `measure(exactly)` bounds the magnitude of
+  /// everything before that, what is deferred included, in two ways.
   template <class Keys, class Values, class Measure>
-  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values,
-                                        Measure measure) {
+  [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values,
+                               Measure measure) const {
     if (size_ == UINT64_MAX) fail("size", size_, "below 2^64 - 1 before a push");
     const double leaf = leaf_magnitude(keys, values);
     if (!is_finite(leaf)) require_finite_leaf(keys, values);
-    return bounded(growth, leaf, measure);
+    return admit(growth, leaf, measure);
   }
   /// The same where nothing is deferred.
   template <class Keys, class Values>
-  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values) {
-    return require_writable(growth, keys, values, own_measure());
+  [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values) const {
+    return admit(growth, keys, values, own_measure());
   }
-  /// The same bound for a leaf, or another state, of magnitude `leaf`.
-  [[nodiscard]] double bounded(double growth, double leaf) {
-    return bounded(growth, leaf, own_measure());
+  /// The same for a transition, and a leaf or another state of magnitude `leaf`.
+  [[nodiscard]] Admitted admit(double growth, double leaf) const {
+    return admit(growth, leaf, own_measure());
   }
 
   /// out = sum_l weights[l] S_l^T query over the active levels.
@@ -156,24 +157,24 @@ class Levels {
     }
   }
 
-  /// Undergoes `transition`, then pushes the leaf `keys values^T`; `magnitude` is what
-  /// `require_writable` returned for them.
+  /// Undergoes `transition`, then pushes the leaf `keys values^T`.
   template <class Kind, class Keys, class Values>
-  void write(const Kind& transition, const Keys& keys, const Values& values, double magnitude) {
+  void write(const Kind& transition, const Keys& keys, const Values& values,
+             const Admitted& admitted) {
     undergo(transition);
-    push(keys, values, magnitude);
+    push(keys, values, admitted);
   }
   /// The leaf alone.
   template <class Keys, class Values>
-  void push(const Keys& keys, const Values& values, double magnitude) {
+  void push(const Keys& keys, const Values& values, const Admitted& admitted) {
     if constexpr (Values::ColsAtCompileTime != 1) {
       if (values.outerStride() != d_v_) {
-        return push(keys, detail::Matrix<Accumulator>(values), magnitude);
+        return push(keys, detail::Matrix<Accumulator>(values), admitted);
       }
     }
     carry_bucket(
         0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
-    magnitude_ = magnitude;
+    magnitude_ = admitted.magnitude;
   }
   /// Every level undergoes `transition`; a push follows, or `defer`.
   template <class Kind>
@@ -242,7 +243,7 @@ class Levels {
   /// Adds levels of the same shape and count, unless the sum could overflow.
   void add(const Levels& later) {
     const bool fits = is_at_most(magnitude_ + later.magnitude_, magnitude_limit<Scalar>());
-    magnitude_ = bounded(1, fits ? later.magnitude_ : later.norm());
+    magnitude_ = admit(1, fits ? later.magnitude_ : later.norm()).magnitude;
     add_to(later.coefficients_.data(), coefficients_.size(), coefficients_.data());
   }
 
@@ -363,19 +364,18 @@ class Levels {
   /// The running bound only grows, so when it passes the limit the levels are measured before
   /// anything is refused.
   template <class Measure>
-  [[nodiscard]] double bounded(double growth, double leaf, Measure measure) {
+  [[nodiscard]] Admitted admit(double growth, double leaf, Measure measure) const {
     const double limit = magnitude_limit<Scalar>();
     double magnitude = magnitude_ * growth + leaf;
     for (const bool exactly : {false, true}) {
-      if (is_at_most(magnitude, limit)) return magnitude;
-      magnitude_ = measure(exactly);
-      magnitude = magnitude_ * growth + leaf;
+      if (is_at_most(magnitude, limit)) return {magnitude, growth};
+      magnitude = measure(exactly) * growth + leaf;
     }
     if (!is_at_most(magnitude, limit)) {
       fail("the magnitude of the state after this token", magnitude,
            "within the range of the scalar type");
     }
-    return magnitude;
+    return {magnitude, growth};
   }
 
   /// Where a carry that begins at level l ends.

@@ -13,8 +13,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
-#include <tuple>
 #include <type_traits>
 
 #include "loglinear/detail/base/checks.hpp"
@@ -24,9 +24,9 @@
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/kernels/negligible.hpp"
 #include "loglinear/detail/kernels/row_dots.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/detail/kernels/weighted_rows.hpp"
-#include "loglinear/transitions/detail/steps_of.hpp"
-#include "loglinear/transitions/transition.hpp"
+#include "loglinear/transitions/steps.hpp"
 
 namespace loglinear::detail {
 
@@ -34,15 +34,10 @@ template <class Kind>
 class LowRankProduct {
  public:
   using Scalar = typename Kind::Scalar;
-  static constexpr Index updates = StepsOf<Kind>::updates;
 
   /// \param tokens  the most transitions before a reset
   LowRankProduct(Index key_rows, Index tokens)
-      : diagonal_(Vector<Scalar>::Ones(key_rows)),
-        u_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
-        u_factors_(Vector<Scalar>::Ones(tokens * updates)),
-        z_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
-        scores_(Vector<Scalar>::Zero(tokens * updates)) {}
+      : LowRankProduct(key_rows, tokens * step_counts<Kind>(key_rows, 1).updates, nullptr) {}
 
   /// Numbers that `pull` needs for its sums.
   [[nodiscard]] Index score_columns() const { return scores_.size(); }
@@ -67,29 +62,14 @@ class LowRankProduct {
   /// Whether nothing has followed since the last reset, updates of rank one that is.
   [[nodiscard]] bool is_identity() const { return count_ == 0; }
 
-  void follow(const Identity<Scalar>&) {}
-  void follow(const ScalarDecay<Scalar>& later) {
-    diagonal_ *= later.decay;
-    u_factors_.head(count_) *= later.decay;
+  void follow(const Kind& later) {
+    Following steps{*this, nullptr};
+    later.visit_steps(steps);
   }
-  void follow(const KeyDecay<Scalar>& later) {
-    later.left(diagonal_);
-    later.left(u_.topRows(count_).transpose());
-  }
-  template <class Diagonal>
-  void follow(const RankOneUpdate<Diagonal>& later) {
-    pull(later.p.data(), z_.row(count_), scores_);
-    append(later);
-  }
-  /// The same where `pull` has been called with p already.
-  template <class Diagonal>
-  void follow(const RankOneUpdate<Diagonal>& later, const Vector<Scalar>& pulled_p) {
-    z_.row(count_) = pulled_p.transpose();
-    append(later);
-  }
-  template <class... Factors>
-  void follow(const TransitionProduct<Factors...>& later) {
-    std::apply([&](const auto&... factor) { (follow(factor), ...); }, later.factors);
+  /// The same where `pull` has been called with p, of the only update, already.
+  void follow(const Kind& later, const Vector<Scalar>& pulled_p) {
+    Following steps{*this, pulled_p.data()};
+    later.visit_steps(steps);
   }
 
   /// pulled = P^T q, in contiguous memory.
@@ -202,13 +182,46 @@ class LowRankProduct {
   friend class LowRankProduct;
   static constexpr Index most_on_stack = 4096;
 
-  template <class Diagonal>
-  void append(const RankOneUpdate<Diagonal>& later) {
-    follow(later.diagonal);
-    u_.row(count_) = later.u.transpose();
-    u_factors_[count_] = Scalar(1);
-    ++count_;
-  }
+  LowRankProduct(Index key_rows, Index updates, std::nullptr_t)
+      : diagonal_(Vector<Scalar>::Ones(key_rows)),
+        u_(RowMajorMatrix<Scalar>::Zero(updates, key_rows)),
+        u_factors_(Vector<Scalar>::Ones(updates)),
+        z_(RowMajorMatrix<Scalar>::Zero(updates, key_rows)),
+        scores_(Vector<Scalar>::Zero(updates)) {}
+
+  /// The steps of a later transition.
+  struct Following {
+    LowRankProduct& product;
+    const Scalar* pulled_p;
+
+    void decay(const Scalar& a) {
+      scale_by(a, product.diagonal_.data(), product.diagonal_.size());
+      scale_by(a, product.u_factors_.data(), product.count_);
+    }
+    void decay_rows(const Scalar* w) {
+      const Index rows = product.diagonal_.size();
+      multiply(product.diagonal_.data(), w, rows, product.diagonal_.data());
+      for (Index j = 0; j < product.count_; ++j) {
+        Scalar* const u = product.u_.data() + j * rows;
+        multiply(u, w, rows, u);
+      }
+    }
+    void decay_values(const Scalar*) {}  // none: such kinds have other products
+    void look_up(const Scalar* p) {
+      Eigen::Map<Vector<Scalar>> z(product.z_.data() + product.count_ * product.z_.cols(),
+                                   product.z_.cols());
+      if (pulled_p == nullptr) {
+        product.pull(p, z, product.scores_);
+      } else {
+        detail::copy(pulled_p, z.size(), z.data());
+      }
+    }
+    void write_back(const Scalar* u) {
+      const Index rows = product.diagonal_.size();
+      detail::copy(u, rows, product.u_.data() + product.count_ * rows);
+      product.u_factors_[product.count_++] = Scalar(1);
+    }
+  };
 
   Vector<Scalar> diagonal_;   // E
   RowMajorMatrix<Scalar> u_;  // u_j, a row each, but for a factor

@@ -24,15 +24,9 @@
 #include "loglinear/detail/kernels/row_updates.hpp"
 #include "loglinear/detail/kernels/weighted_rows.hpp"
 #include "loglinear/stream/detail/low_rank_product.hpp"
+#include "loglinear/transitions/transition.hpp"
 
 namespace loglinear::detail {
-
-/// Whether products of the kind are of the kind.
-template <class Kind>
-concept ClosedKind = requires(Kind& product, const Kind& later) {
-  product.follow(later);
-  product.reset();
-};
 
 /// Whether the kind multiplies everything by one number, `factor()`.
 template <class Kind>
@@ -268,12 +262,13 @@ class DenseProduct {
 /// The product of any number of transitions.
 template <class Kind>
 using PendingProduct =
-    std::conditional_t<ClosedKind<Kind>, DiagonalProduct<Kind>, DenseProduct<Kind>>;
+    std::conditional_t<HasOwnProducts<Kind>, DiagonalProduct<Kind>, DenseProduct<Kind>>;
 
 /// The product of so few transitions that it need not be dense.
 template <class Kind>
-using RecentProduct = std::conditional_t<!ClosedKind<Kind> && is_low_rank<Kind>(),
-                                         LowRankProduct<Kind>, PendingProduct<Kind>>;
+using RecentProduct =
+    std::conditional_t<!HasOwnProducts<Kind> && HasSteps<Kind> && !scales_values<Kind>,
+                       LowRankProduct<Kind>, PendingProduct<Kind>>;
 
 template <class Kind>
 [[nodiscard]] RecentProduct<Kind> make_recent(Index key_rows, Index d_v,

@@ -30,13 +30,17 @@
 #include "loglinear/detail/kernels/negligible.hpp"
 #include "loglinear/detail/kernels/row_dots.hpp"
 #include "loglinear/detail/kernels/row_updates.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/detail/kernels/weighted_rows.hpp"
 #include "loglinear/fenwick.hpp"
+#include "loglinear/stream/detail/admitted.hpp"
+#include "loglinear/stream/detail/level_query.hpp"
 #include "loglinear/stream/detail/level_reads.hpp"
 #include "loglinear/stream/detail/levels.hpp"
 #include "loglinear/stream/detail/pending.hpp"
-#include "loglinear/stream/detail/workspace.hpp"
+#include "loglinear/stream/detail/read_memory.hpp"
 #include "loglinear/stream/snapshot.hpp"
+#include "loglinear/transitions/token.hpp"
 
 namespace loglinear::detail {
 
@@ -74,7 +78,7 @@ class StreamState {
     if constexpr (requires { recent_.score_columns(); }) {
       sums = (std::max)(sums, recent_.score_columns());
     }
-    return {max_levels(), sums, static_cast<Index>(pending_.size())};
+    return {key_rows(), d_v(), max_levels(), sums, static_cast<Index>(pending_.size())};
   }
 
   /// Tokens until nothing is buffered any more; 0 if nothing is.
@@ -95,78 +99,58 @@ class StreamState {
     for (Product& product : pending_) product.reset();
   }
 
-  /// Throws where the token may not be written; returns what `write` takes. Changes at most the
-  /// bound of the state's magnitude.
-  [[nodiscard]] double require_writable(const Token<Kind>& token, Workspace<Kind>& w) {
+  /// Throws where the token may not be written; nothing is changed. `write` demands the result.
+  [[nodiscard]] Admitted admit(const Token<Kind>& token) const {
     if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
-    w.growth = token.transition.norm_bound();
-    return levels_.require_writable(w.growth, token.keys, token.values,
-                                    [&](bool exactly) { return measured(exactly); });
+    return levels_.admit(token.transition.norm_bound(), token.keys, token.values,
+                         [&](bool exactly) { return measured(exactly); });
   }
 
-  /// Writes the token that the last `require_writable` and `read` with `w` were told of, the state
-  /// being as it was then.
-  void write(const Token<Kind>& token, double magnitude, Workspace<Kind>& w) {
+  /// Writes a token as it was admitted, with what a read found out for it; the state is still what
+  /// it was for both.
+  void write(const Token<Kind>& token, const Admitted& admitted, const LookUp<Kind>& looked_up) {
     if (buffer_level_ == 0) {
-      levels_.write(token.transition, token.keys, token.values, magnitude);
+      levels_.write(token.transition, token.keys, token.values, admitted);
       return;
     }
-    bound_products(w.growth);
-    undergo(token.transition, w);
+    bound_products(admitted.growth);
+    undergo(token.transition, looked_up);
     const Index n = buffered_ * leaves_;
     // Column by column there, row by row here: the same order in memory.
     std::copy_n(token.keys.data(), token.keys.size(), keys_.row(n).data());
     std::copy_n(token.values.data(), token.values.size(), values_.row(n).data());
     if constexpr (has_factors) factors_.segment(n, leaves_).setOnes();
-    levels_.defer(magnitude);
+    levels_.defer(admitted.magnitude);
     if (++buffered_ == capacity()) flush();
   }
 
-  /// w.old_read = sum_l lambda[weight_of(l)] S_l^T w.old_query over the active levels, those in the
-  /// buffer included. What writing the token `next` takes is read on the way.
-  template <class WeightOf>
-  void read(Workspace<Kind>& w, WeightOf weight_of, const Token<Kind>* next = nullptr) const {
-    LevelReads<Kind, Stored>::read(*this, w, weight_of, next);
-    if (buffered_ == 0) return;
-    const Index n = buffered_ * leaves_;
-    const Scalar* const query = w.old_query.data();
-    bool looks_up_p = false;
-    if constexpr (looks_up<Kind>) {
-      if (next != nullptr) {
-        row_dots(keys_.data(), n, key_rows(), query, next->transition.p.data(), w.scores.data(),
-                 w.found.data());
-        looks_up_p = true;
-      }
-    }
-    if (!looks_up_p) row_dots(keys_.data(), n, key_rows(), query, w.scores.data());
-    if constexpr (has_factors) w.scores.head(n).array() *= factors_.head(n).array();
-    std::array<WeightedRows<Scalar, Scalar>, most_buffer_levels> terms;
-    int levels = 0;
-    for_each_buffered_level([&](int l, Index first, Index count) {
-      terms[static_cast<std::size_t>(levels++)] = {
-          values_.row(first).data(), count, {w.scores.data() + first}, w.lambda[weight_of(l)]};
-    });
-    weighted_rows<true, 8>(terms.data(), levels, d_v(), d_v(), w.old_read.data());
+  /// out = sum_l lambda[seen(l)] S_l^T query over the active levels, those in the buffer included.
+  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out) const {
+    read(query, memory, out, nullptr, nullptr);
+  }
+  /// The same, and what writing a token with the transition `next` takes is read on the way.
+  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out,
+            const Kind& next, LookUp<Kind>& looked_up) const {
+    read(query, memory, out, &next, &looked_up);
   }
 
-  /// For the last `read` with the same weights and a cotangent d = t.d_old_read of the read:
-  /// t.d_old_query = sum_l lambda_l S_l d, and t.d_lambda += d . S_l^T w.old_query.
-  template <class WeightOf>
-  void pull_back(const Workspace<Kind>& w, TrainingWorkspace<Kind>& t, WeightOf weight_of) const {
-    LevelReads<Kind, Stored>::pull_back(*this, w, t, weight_of);
+  /// For the `read` of `query` in `memory` and a cotangent d = t.d_old_read of the read:
+  /// t.d_old_query = sum_l lambda[seen(l)] S_l d, and d_lambda[seen(l)] += d . S_l^T query.
+  void pull_back(const LevelQuery<Scalar>& query, const ReadMemory<Kind>& memory,
+                 PullbackMemory<Kind>& t, Scalar* d_lambda) const {
+    const SeenLevels seen = seen_in(query.order);
+    LevelReads<Kind, Stored>::pull_back(*this, query, seen, memory, t, d_lambda);
     if (buffered_ == 0) return;
     const Index n = buffered_ * leaves_;
-    auto d_scores = t.d_scores.head(n);
-    row_dots(values_.data(), n, d_v(), t.d_old_read.data(), d_scores.data());
+    Scalar* const d_scores = t.d_scores.data();
+    row_dots(values_.data(), n, d_v(), t.d_old_read.data(), d_scores);
     for_each_buffered_level([&](int l, Index first, Index count) {
-      const int seen = weight_of(l);
-      auto d_level = d_scores.segment(first, count);
-      t.d_lambda[seen] += d_level.dot(w.scores.segment(first, count));
-      d_level *= w.lambda[seen];
+      const int at = seen(l);
+      d_lambda[at] += dot(d_scores + first, memory.scores.data() + first, count);
+      scale_by(query.lambda[at], d_scores + first, count);
     });
-    if constexpr (has_factors) d_scores.array() *= factors_.head(n).array();
-    weighted_rows<true>(keys_.data(), n, key_rows(), key_rows(), d_scores.data(),
-                        t.d_old_query.data());
+    if constexpr (has_factors) multiply(d_scores, factors_.data(), n, d_scores);
+    weighted_rows<true>(keys_.data(), n, key_rows(), key_rows(), d_scores, t.d_old_query.data());
   }
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
@@ -320,13 +304,42 @@ class StreamState {
     }
   }
 
+  [[nodiscard]] SeenLevels seen_in(ReadOrder order) const {
+    return {order, size(), max_levels(), Overflow};
+  }
+  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out,
+            const Kind* next, LookUp<Kind>* looked_up) const {
+    const SeenLevels seen = seen_in(query.order);
+    LevelReads<Kind, Stored>::read(*this, query, seen, memory, out, next, looked_up);
+    if (buffered_ == 0) return;
+    const Index n = buffered_ * leaves_;
+    Scalar* const scores = memory.scores.data();
+    bool looks_up_p = false;
+    if constexpr (looks_up<Kind>) {
+      if (next != nullptr) {
+        row_dots(keys_.data(), n, key_rows(), query.query, next->p.data(), scores,
+                 looked_up->found.data());
+        looks_up_p = true;
+      }
+    }
+    if (!looks_up_p) row_dots(keys_.data(), n, key_rows(), query.query, scores);
+    if constexpr (has_factors) multiply(scores, factors_.data(), n, scores);
+    std::array<WeightedRows<Scalar, Scalar>, most_buffer_levels> terms;
+    int levels = 0;
+    for_each_buffered_level([&](int l, Index first, Index count) {
+      terms[static_cast<std::size_t>(levels++)] = {
+          values_.data() + first * d_v(), count, {scores + first}, query.lambda[seen(l)]};
+    });
+    weighted_rows<true, 8>(terms.data(), levels, d_v(), d_v(), out);
+  }
+
   /// Everything but the levels undergoes a transition, and they are to undergo it later.
-  void undergo(const Kind& transition, [[maybe_unused]] Workspace<Kind>& w) {
+  void undergo(const Kind& transition, [[maybe_unused]] const LookUp<Kind>& looked_up) {
     const Index n = buffered_ * leaves_;
     if constexpr (has_factors) {
       factors_.head(n) *= transition.factor();
     } else if constexpr (looks_up<Kind>) {
-      transition.left(keys_.topRows(n).transpose(), w.found.data());
+      transition.left(keys_.topRows(n).transpose(), looked_up.found.data());
     } else if constexpr (!OneFactor<Kind>) {
       if (n > 0) transition.left(keys_.topRows(n).transpose());
       if constexpr (scales_values<Kind>) transition.right(values_.topRows(n));
@@ -335,7 +348,7 @@ class StreamState {
       if (recent_.is_identity()) {
         recent_.follow(transition);  // p was looked up before the levels were settled
       } else {
-        recent_.follow(transition, w.pulled_p);
+        recent_.follow(transition, looked_up.pulled_p);
       }
     } else {
       recent_.follow(transition);

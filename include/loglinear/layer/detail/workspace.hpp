@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
+#define LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
+
+// The memory in which a layer works on one token, sized once so that no call allocates.
+
+#include "loglinear/detail/base/types.hpp"
+#include "loglinear/rules/rule.hpp"
+#include "loglinear/stream/detail/read_memory.hpp"
+
+namespace loglinear::detail {
+
+/// Where each part of a token's stacked projections, and of the free vectors, begins.
+struct Layout {
+  Index d_k = 0, d_v = 0, key_rows = 0;
+  Index v = 0, q = 0, lambda = 0, own = 0, end = 0;  // k begins at 0
+  Index free_own = 0, free_end = 0;                  // the level weights' free vector at 0
+
+  /// The rule's share of stacked projections and free vectors, as a rule sees it.
+  template <class Vec, class Raw>
+  [[nodiscard]] Projections<Vec> rule_part(Raw* raw, Raw* free) const {
+    return {Vec(raw, d_k), Vec(raw + v, d_v), Vec(raw + q, d_k), Vec(raw + own, end - own),
+            Vec(free + free_own, free_end - free_own)};
+  }
+  /// The level weights' share.
+  template <class Vec, class Raw>
+  [[nodiscard]] Vec lambda_part(Raw* raw) const {
+    return Vec(raw + lambda, own - lambda);
+  }
+  template <class Vec, class Raw>
+  [[nodiscard]] Vec lambda_free_part(Raw* free) const {
+    return Vec(free, free_own);
+  }
+};
+
+/// Everything a read needs; the forward half of a token.
+template <class Kind>
+struct Workspace {
+  using Scalar = typename Kind::Scalar;
+
+  Workspace(const Layout& layout, Index d_model, Index leaves, Index weights,
+            const ReadShape& shape)
+      : max_levels(shape.max_levels),
+        x(Vector<Scalar>::Zero(d_model)),
+        raw(Vector<Scalar>::Zero(layout.end)),
+        token(layout.key_rows, layout.d_v, leaves),
+        lambda(Vector<Scalar>::Zero(weights)),
+        stream(shape),
+        read(Vector<Scalar>::Zero(layout.d_v)),
+        output(Vector<Scalar>::Zero(layout.d_v)) {}
+
+  Index max_levels;         // of the layer that it is for
+  Vector<Scalar> x;         // the input
+  Vector<Scalar> raw;       // all projections of x, stacked
+  Token<Kind> token;        // what the rule made of them
+  Vector<Scalar> lambda;    // level weights
+  ReadMemory<Kind> stream;  // what the stream is read in
+  Vector<Scalar> read;      // the raw read
+  Vector<Scalar> output;    // tanh of it
+};
+
+/// The backward half: gradients of the loss with respect to what its name says after `d_`.
+template <class Kind>
+struct TrainingWorkspace {
+  using Scalar = typename Kind::Scalar;
+
+  TrainingWorkspace(const Layout& layout, Index leaves, Index weights, const ReadShape& shape)
+      : target(layout.d_v),
+        d_read(layout.d_v),
+        d_lambda(weights),
+        stream(shape),
+        d_token(layout.key_rows, layout.d_v, leaves),
+        d_raw(layout.end),
+        d_free(layout.free_end) {}
+
+  Vector<Scalar> target;
+  Vector<Scalar> d_read, d_lambda;
+  PullbackMemory<Kind> stream;
+  Token<Kind> d_token;
+  Vector<Scalar> d_raw, d_free;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_TRANSITIONS_TOKEN_HPP
+#define LOGLINEAR_TRANSITIONS_TOKEN_HPP
+
+#include "loglinear/detail/base/types.hpp"
+
+namespace loglinear {
+
+/// What a rule writes: the leaf `sum_j keys_j values_j^T`, the query and the transition of one
+/// token. The gradient of a loss with respect to a token is again a token.
+template <class Kind>
+struct Token {
+  using Scalar = typename Kind::Scalar;
+
+  /// All zeros.
+  Token(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves)
+      : keys(detail::Matrix<Scalar>::Zero(key_rows, leaves)),
+        values(detail::Matrix<Scalar>::Zero(d_v, leaves)),
+        query(detail::Vector<Scalar>::Zero(key_rows)),
+        transition(key_rows, d_v) {}
+
+  detail::Matrix<Scalar> keys;    ///< key_rows x leaves
+  detail::Matrix<Scalar> values;  ///< d_v x leaves
+  detail::Vector<Scalar> query;   ///< length key_rows
+  Kind transition;                ///< what older states undergo
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_TOKEN_HPP
