@@ -4120,21 +4120,25 @@ class StepGradients {
 
 namespace loglinear::detail {
 
-/// Whether the passes below work on an expression: numbers with packets, piece by piece in memory.
+/// Whether the passes below work on numbers of this type.
+template <class Scalar>
+inline constexpr bool has_passes = std::is_floating_point_v<Scalar> || is_narrow<Scalar>;
+
+/// Where the numbers of a vector or matrix lie: `pieces` times `size` of them side by side, the
+/// pieces `stride` apart.
+template <class Scalar>
+struct Pieces {
+  const Scalar* data;
+  Index pieces, size, stride;
+};
 template <class Derived>
 inline constexpr bool has_pieces =
-    (std::is_floating_point_v<typename Derived::Scalar> ||
-     is_narrow<typename Derived::Scalar>)&&(Derived::Flags& Eigen::DirectAccessBit) != 0 &&
-    Derived::InnerStrideAtCompileTime == 1;
-
-/// Calls `visit(first, count)` for the pieces of memory in which a vector or matrix lies.
-template <class Derived, class Visit>
-void for_each_piece(const Eigen::DenseBase<Derived>& values, Visit visit) {
-  const auto& m = values.derived();
-  if (m.outerStride() == m.innerSize()) return visit(m.data(), m.size());
-  for (Index outer = 0; outer < m.outerSize(); ++outer) {
-    visit(m.data() + outer * m.outerStride(), m.innerSize());
-  }
+    (Derived::Flags & Eigen::DirectAccessBit) != 0 && Derived::InnerStrideAtCompileTime == 1;
+template <class Derived>
+[[nodiscard]] Pieces<typename Derived::Scalar> pieces_of(const Eigen::DenseBase<Derived>& values) {
+  const Derived& m = values.derived();
+  if (m.outerStride() == m.innerSize()) return {m.data(), 1, m.size(), 0};
+  return {m.data(), m.outerSize(), m.innerSize(), m.outerStride()};
 }
 
 /// Whether a scalar is neither infinite nor NaN.
@@ -4203,6 +4207,15 @@ template <class Scalar>
   return finite;
 }
 
+template <class Scalar>
+[[nodiscard]] bool are_finite(const Pieces<Scalar>& values) {
+  bool finite = true;
+  for (Index i = 0; i < values.pieces && finite; ++i) {
+    finite = are_finite(values.data + i * values.stride, values.size);
+  }
+  return finite;
+}
+
 /// The largest absolute value, 0 for nothing, NaN where a number is not finite. The last packet may
 /// overlap the one before it.
 template <class Stored>
@@ -4229,6 +4242,31 @@ template <class Stored>
     magnitude = ei::predux_max(largest);
   }
   return magnitude;
+}
+
+/// The sum of x^2, or of (x / scale)^2 with `Scaled`.
+template <bool Scaled, class Scalar>
+[[nodiscard]] Scalar sum_of_squares(const Scalar* x, Index size, const Scalar& scale) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const auto packet = [&](Index i) {
+    const P a = ei::ploadu<P>(x + i);
+    return Scaled ? ei::pdiv(a, ei::pset1<P>(scale)) : a;
+  };
+  P even = ei::pset1<P>(Scalar(0)), odd = even;
+  Index i = 0;
+  for (; i + 2 * width <= size; i += 2 * width) {
+    const P a = packet(i), b = packet(i + width);
+    even = ei::pmadd(a, a, even);
+    odd = ei::pmadd(b, b, odd);
+  }
+  Scalar sum = ei::predux(ei::padd(even, odd));
+  for (; i < size; ++i) {
+    const Scalar value = Scaled ? Scalar(x[i] / scale) : x[i];
+    sum += value * value;
+  }
+  return sum;
 }
 
 }  // namespace loglinear::detail
@@ -4290,21 +4328,24 @@ void require_between(std::string_view argument, const Value& value, const Bound&
   fail(argument, value, "between ", low, " and ", high);
 }
 
+/// Calls `visit` with every coefficient of an expression that does not lie in memory.
+template <class Derived, class Visit>
+void for_each_coefficient(const Eigen::DenseBase<Derived>& values, Visit visit) {
+  for (Index j = 0; j < values.cols(); ++j) {
+    for (Index i = 0; i < values.rows(); ++i) visit(values.derived().coeff(i, j));
+  }
+}
+
 /// Whether all coefficients of a vector or matrix are finite.
 template <class Derived>
 [[nodiscard]] bool all_finite(const Eigen::DenseBase<Derived>& values) {
-  bool finite = true;
   if constexpr (has_pieces<Derived>) {
-    for_each_piece(
-        values, [&](const auto* from, Index size) { finite = finite && are_finite(from, size); });
+    return are_finite(pieces_of(values));
   } else {
-    for (Index j = 0; j < values.cols(); ++j) {
-      for (Index i = 0; i < values.rows(); ++i) {
-        finite = finite && is_finite(values.derived().coeff(i, j));
-      }
-    }
+    bool finite = true;
+    for_each_coefficient(values, [&](const auto& x) { finite = finite && is_finite(x); });
+    return finite;
   }
-  return finite;
 }
 
 /// Throws unless one number is finite.
@@ -4312,17 +4353,33 @@ inline void require_finite_value(std::string_view argument, double value) {
   if (!is_finite(value)) fail(argument, value, "finite");
 }
 
+/// Throws for the first coefficient that is not finite, column by column.
+template <class Scalar>
+[[gnu::cold, gnu::noinline]] void fail_not_finite(std::string_view argument, const Scalar* data,
+                                                  Index rows, Index columns, Index row_stride,
+                                                  Index column_stride) {
+  for (Index j = 0; j < columns; ++j) {
+    for (Index i = 0; i < rows; ++i) {
+      const Scalar& value = data[i * row_stride + j * column_stride];
+      if (is_finite(value)) continue;
+      const Text name =
+          columns > 1 ? Text(argument, "[", i, ", ", j, "]") : Text(argument, "[", i, "]");
+      fail(name, to_double(value), "finite");
+    }
+  }
+}
+
 /// Throws unless all coefficients are finite; names the first that is not.
 template <class Derived>
 void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& values) {
-  if (all_finite(values)) return;
-  for (Index j = 0; j < values.cols(); ++j) {
-    for (Index i = 0; i < values.rows(); ++i) {
-      if (is_finite(values.derived().coeff(i, j))) continue;
-      const Text name =
-          values.cols() > 1 ? Text(argument, "[", i, ", ", j, "]") : Text(argument, "[", i, "]");
-      fail(name, to_double(values.derived().coeff(i, j)), "finite");
-    }
+  if constexpr (has_pieces<Derived>) {
+    if (are_finite(pieces_of(values))) return;
+    const Derived& m = values.derived();
+    constexpr bool by_row = static_cast<bool>(Derived::IsRowMajor);
+    fail_not_finite(argument, m.data(), m.rows(), m.cols(), by_row ? m.outerStride() : Index{1},
+                    by_row ? Index{1} : m.outerStride());
+  } else if (!all_finite(values)) {
+    require_finite(argument, values.derived().eval());
   }
 }
 
@@ -4352,35 +4409,65 @@ template <class Scalar>
 }
 
 /// The largest absolute value, as a double; 0 for nothing, NaN where a coefficient is not finite.
-template <class Derived>
-[[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
-  double largest = 0;
-  if constexpr (has_pieces<Derived>) {
-    for_each_piece(values, [&](const auto* from, Index size) {
-      largest = larger_magnitude(largest, to_double(largest_magnitude(from, size)));
-    });
+template <class Scalar>
+[[nodiscard]] double max_abs(const Scalar* values, Index size) {
+  if constexpr (has_passes<Scalar>) {
+    return to_double(largest_magnitude(values, size));
   } else {
-    for (Index j = 0; j < values.cols(); ++j) {
-      for (Index i = 0; i < values.rows(); ++i) {
-        largest = larger_magnitude(largest, std::abs(to_double(values.derived().coeff(i, j))));
-      }
+    double largest = 0;
+    for (Index i = 0; i < size; ++i) {
+      largest = larger_magnitude(largest, std::abs(to_double(values[i])));
     }
+    return largest;
+  }
+}
+template <class Scalar>
+[[nodiscard]] double max_abs(const Pieces<Scalar>& values) {
+  double largest = 0;
+  for (Index i = 0; i < values.pieces; ++i) {
+    largest = larger_magnitude(largest, max_abs(values.data + i * values.stride, values.size));
   }
   return largest;
+}
+template <class Derived>
+[[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
+  if constexpr (has_pieces<Derived>) {
+    return max_abs(pieces_of(values));
+  } else {
+    double largest = 0;
+    for_each_coefficient(values, [&](const auto& x) {
+      largest = larger_magnitude(largest, std::abs(to_double(x)));
+    });
+    return largest;
+  }
 }
 
 /// The Frobenius norm of a vector or matrix, also where its square would overflow or underflow; not
 /// finite where a coefficient is not. Eigen's stableNorm multiplies by 1 over the largest
 /// coefficient: that of the largest numbers is denormal, and is 0 where those are flushed.
-template <class Derived>
-[[nodiscard]] double stable_norm(const Eigen::MatrixBase<Derived>& values) {
-  using Scalar = typename Derived::Scalar;
+template <class Scalar>
+[[nodiscard]] double stable_norm(const Pieces<Scalar>& values) {
   using std::sqrt;
   constexpr double safe = std::is_same_v<Scalar, float> ? 0x1p40 : 0x1p300;
   const double largest = max_abs(values);
   if (!is_finite(largest) || is_exactly(largest, 0.0)) return largest;
-  if (largest < safe && largest > 1 / safe) return to_double(sqrt(values.squaredNorm()));
-  return largest * to_double(sqrt((values / static_cast<Scalar>(largest)).squaredNorm()));
+  const bool is_safe = largest < safe && largest > 1 / safe;
+  const auto scale = static_cast<Scalar>(largest);
+  Scalar sum(0);
+  for (Index i = 0; i < values.pieces; ++i) {
+    const Scalar* const piece = values.data + i * values.stride;
+    sum += is_safe ? sum_of_squares<false>(piece, values.size, scale)
+                   : sum_of_squares<true>(piece, values.size, scale);
+  }
+  return (is_safe ? 1.0 : largest) * to_double(Scalar(sqrt(sum)));
+}
+template <class Derived>
+[[nodiscard]] double stable_norm(const Eigen::MatrixBase<Derived>& values) {
+  if constexpr (has_pieces<Derived>) {
+    return stable_norm(pieces_of(values));
+  } else {
+    return stable_norm(values.derived().eval());
+  }
 }
 
 }  // namespace loglinear::detail
@@ -4462,12 +4549,23 @@ constexpr void require_vector_type() {
   }
 }
 
+/// Throws unless `out` is an Eigen vector, row or column, of the right size to be written to.
+template <class Scalar, class Out>
+void require_output(const Eigen::MatrixBase<Out>& out, Index size) {
+  require_vector_type<Scalar, Out>();
+  require_size("out", out.size(), size);
+}
+
 /// into = in, an Eigen vector, row or column, of the right size.
 template <class In, class Scalar>
 void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
   require_vector_type<Scalar, In>();
   require_size(name, in.size(), into.size());
-  into.noalias() = as_column(in.derived().matrix());
+  if constexpr (has_pieces<In>) {
+    std::copy_n(in.derived().data(), into.size(), into.data());
+  } else {
+    into.noalias() = as_column(in.derived().matrix());
+  }
 }
 
 /// The same, and finite.
@@ -4579,9 +4677,18 @@ void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index
 #define LOGLINEAR_DETAIL_KERNELS_MATH_HPP
 
 // The few functions that rules and level weights are made of, for any scalar, with their
-// derivatives where they are not obvious.
+// derivatives where they are not obvious. Those of vectors take pointers and a length; a result may
+// be an argument itself.
 
 namespace loglinear::detail {
+
+/// Whether Eigen has exp, or tanh, of a whole packet.
+template <class Scalar>
+inline constexpr bool has_packet_exp =
+    packet_size<Scalar> == 1 || Eigen::internal::packet_traits<Scalar>::HasExp;
+template <class Scalar>
+inline constexpr bool has_packet_tanh =
+    packet_size<Scalar> == 1 || Eigen::internal::packet_traits<Scalar>::HasTanh;
 
 /// sg(z) = 1 / (1 + exp(-z)), the logistic sigmoid; never overflows into NaN.
 template <class Scalar>
@@ -4592,38 +4699,69 @@ template <class Scalar>
   return e / (Scalar(1) + e);
 }
 
+/// out = sg(z + bias), coefficient by coefficient, each to rounding.
+template <class Scalar>
+void sigmoid(const Scalar* z, double bias, Index size, Scalar* out) {
+  const auto offset = Scalar(bias);
+  for (Index i = 0; i < size; ++i) out[i] = sigmoid<Scalar>(z[i] + offset);
+}
+
 /// Below this, exp(-z) overflows, or nearly so.
 template <class Scalar>
 inline constexpr auto lowest_exponent =
     static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
 
-/// exp(-z) of an array of floating-point numbers; where it would overflow, a number that is nearly
-/// as large. NaN stays NaN.
-template <class Z>
-[[nodiscard]] auto exp_of_negative(const Eigen::ArrayBase<Z>& z) {
-  using Scalar = typename Z::Scalar;
-  const auto bound = Z::PlainObject::Constant(z.rows(), z.cols(), lowest_exponent<Scalar>);
-  using Larger = Eigen::internal::scalar_max_op<Scalar, Scalar, Eigen::PropagateNaN>;
-  return (-z.derived().binaryExpr(bound, Larger())).exp();
-}
-
-/// sg(z) of an array, coefficient by coefficient.
-template <class Z>
-[[nodiscard]] auto sigmoids(const Eigen::ArrayBase<Z>& z) {
-  using Scalar = typename Z::Scalar;
-  if constexpr (std::is_floating_point_v<Scalar>) {
-    return (Scalar(1) + exp_of_negative(z)).inverse();
+/// exp(-z) of floating-point numbers; where it would overflow, a number that is nearly as large.
+/// NaN stays NaN.
+template <class Scalar>
+void exp_of_negative(const Scalar* z, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Scalar lowest = lowest_exponent<Scalar>;
+  const auto of_number = [&](Index i) { return std::exp(-(z[i] < lowest ? lowest : z[i])); };
+  if constexpr (has_packet_exp<Scalar>) {
+    const P bound = ei::pset1<P>(lowest);
+    fill_by_packets(
+        out, size,
+        [&](Index i) {
+          return ei::pexp(ei::pnegate(ei::pmax<Eigen::PropagateNaN>(ei::ploadu<P>(z + i), bound)));
+        },
+        of_number);
   } else {
-    return z.derived().unaryExpr([](const Scalar& value) { return sigmoid<Scalar>(value); });
+    for (Index i = 0; i < size; ++i) out[i] = of_number(i);
   }
 }
 
-/// out = sg(z + bias), coefficient by coefficient; `out` may be a temporary view.
-template <class In, class Out>
-void sigmoid(const Eigen::MatrixBase<In>& z, double bias, Eigen::MatrixBase<Out> const& out) {
-  using Scalar = typename In::Scalar;
-  as_writable_column(out) = z.unaryExpr(
-      [offset = Scalar(bias)](const Scalar& value) { return sigmoid<Scalar>(value + offset); });
+/// sg(z), coefficient by coefficient.
+template <class Scalar>
+void sigmoids(const Scalar* z, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    exp_of_negative(z, size, out);
+    const P one = ei::pset1<P>(Scalar(1));
+    fill_by_packets(
+        out, size, [&](Index i) { return ei::pdiv(one, ei::padd(one, ei::ploadu<P>(out + i))); },
+        [&](Index i) { return Scalar(1) / (Scalar(1) + out[i]); });
+  } else {
+    sigmoid(z, 0, size, out);
+  }
+}
+
+/// y = exp(x), coefficient by coefficient.
+template <class Scalar>
+void exp_of(const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  const auto of_number = [&](Index i) {
+    using std::exp;
+    return Scalar(exp(x[i]));
+  };
+  if constexpr (has_packet_exp<Scalar>) {
+    fill_by_packets(
+        y, size, [&](Index i) { return ei::pexp(ei::ploadu<Packet<Scalar>>(x + i)); }, of_number);
+  } else {
+    for (Index i = 0; i < size; ++i) y[i] = of_number(i);
+  }
 }
 
 /// y = tanh(x), coefficient by coefficient.
@@ -4631,7 +4769,7 @@ template <class Scalar>
 void tanh_of(const Scalar* x, Index size, Scalar* y) {
   namespace ei = Eigen::internal;
   const auto of_number = [&](Index i) { return Eigen::numext::tanh(x[i]); };
-  if constexpr (packet_size<Scalar> == 1 || ei::packet_traits<Scalar>::HasTanh) {
+  if constexpr (has_packet_tanh<Scalar>) {
     fill_by_packets(
         y, size, [&](Index i) { return ei::ptanh(ei::ploadu<Packet<Scalar>>(x + i)); }, of_number);
   } else {
@@ -4644,12 +4782,12 @@ template <class Scalar>
 void tanh_pullback(const Scalar* y, Index size, Scalar* d) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
+  const P one = ei::pset1<P>(Scalar(1));
   fill_by_packets(
       d, size,
       [&](Index i) {
-        const P bounded = ei::ploadu<P>(y + i);
-        return ei::pmul(ei::ploadu<P>(d + i),
-                        ei::psub(ei::pset1<P>(Scalar(1)), ei::pmul(bounded, bounded)));
+        const P value = ei::ploadu<P>(y + i);
+        return ei::pmul(ei::ploadu<P>(d + i), ei::psub(one, ei::pmul(value, value)));
       },
       [&](Index i) { return d[i] * (Scalar(1) - y[i] * y[i]); });
 }
@@ -4664,42 +4802,46 @@ struct ScaledNorm {
   Scalar scale, norm;
   [[nodiscard]] bool is_zero() const { return to_double(scale) * to_double(norm) < zero_key_norm; }
 };
-template <class Raw>
-[[nodiscard]] ScaledNorm<typename Raw::Scalar> scaled_norm(const Eigen::MatrixBase<Raw>& raw) {
-  using Scalar = typename Raw::Scalar;
+template <class Scalar>
+[[nodiscard]] ScaledNorm<Scalar> scaled_norm(const Scalar* raw, Index size) {
   using std::sqrt;
-  const auto scale = static_cast<Scalar>(max_abs(raw));
+  const auto scale = static_cast<Scalar>(max_abs(raw, size));
   if (!(scale > Scalar(0))) return {Scalar(1), Scalar(0)};
-  return {scale, sqrt((raw / scale).squaredNorm())};
+  return {scale, sqrt(sum_of_squares<true>(raw, size, scale))};
+}
+
+/// out = x / a / b, coefficient by coefficient.
+template <class Scalar>
+void divide_twice(const Scalar* x, const Scalar& a, const Scalar& b, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P first = ei::pset1<P>(a), second = ei::pset1<P>(b);
+  fill_by_packets(
+      out, size, [&](Index i) { return ei::pdiv(ei::pdiv(ei::ploadu<P>(x + i), first), second); },
+      [&](Index i) { return x[i] / a / b; });
 }
 
 /// out = raw / |raw|, or 0 where |raw| < 1e-12.
-template <class Raw, class Out>
-void unit_vector(const Eigen::MatrixBase<Raw>& raw, Eigen::MatrixBase<Out> const& out_) {
-  auto&& out = as_writable_column(out_);
-  const auto length = scaled_norm(raw);
+template <class Scalar>
+void unit_vector(const Scalar* raw, Index size, Scalar* out) {
+  const auto length = scaled_norm(raw, size);
   if (length.is_zero()) {
-    out.setZero();
+    std::fill_n(out, size, Scalar(0));
   } else {
-    out = raw / length.scale / length.norm;
+    divide_twice(raw, length.scale, length.norm, size, out);
   }
 }
 
 /// The pullback of `unit_vector`: d_raw = (d_unit - unit (unit . d_unit)) / |raw|. Where the key
 /// was taken for zero, d_unit passes unchanged, so that learning can leave the origin.
-template <class Raw, class Unit, class Cotangent, class Out>
-void unit_vector_pullback(const Eigen::MatrixBase<Raw>& raw, const Eigen::MatrixBase<Unit>& unit,
-                          const Eigen::MatrixBase<Cotangent>& d_unit,
-                          Eigen::MatrixBase<Out> const& out_) {
-  using Scalar = typename Raw::Scalar;
-  auto&& out = as_writable_column(out_);
-  const auto length = scaled_norm(raw);
-  if (length.is_zero()) {
-    out = d_unit;
-  } else {
-    const Scalar along = unit.dot(d_unit);
-    out = (d_unit - along * unit) / length.norm / length.scale;
-  }
+template <class Scalar>
+void unit_vector_pullback(const Scalar* raw, const Scalar* unit, const Scalar* d_unit, Index size,
+                          Scalar* d_raw) {
+  const auto length = scaled_norm(raw, size);
+  if (d_raw != d_unit) copy(d_unit, size, d_raw);
+  if (length.is_zero()) return;
+  axpy(Scalar(-dot(unit, d_raw, size)), unit, size, d_raw);
+  divide_twice(d_raw, length.norm, length.scale, size, d_raw);
 }
 
 }  // namespace loglinear::detail
@@ -4787,8 +4929,8 @@ void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const
 #ifndef LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
 #define LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
 
-// softplus(z) = log(1 + exp(z)), of one number of any scalar and of an array, which level weights
-// wait for at every token.
+// softplus(z) = log(1 + exp(z)), of one number of any scalar and of many in memory, which level
+// weights wait for at every token.
 
 namespace loglinear::detail {
 
@@ -4828,27 +4970,25 @@ template <class Scalar>
   return ei::pmul(s, ei::pmadd(square, odd, even));
 }
 
-/// softplus of an array in memory, `out` may be `z` itself. Where a number is far out, all are done
-/// one by one, as is what a packet is too wide for: softplus(z) = max(z, 0) + log(1 + exp(-|z|)).
-template <class In, class Out>
-void softplus(const Eigen::ArrayBase<In>& z, Eigen::ArrayBase<Out>& out) {
-  using Scalar = typename In::Scalar;
+/// out = softplus(z), coefficient by coefficient; `out` may be `z` itself. Where a number is far
+/// out, all are done one by one, as is what a packet is too wide for: softplus(z) = max(z, 0) +
+/// log(1 + exp(-|z|)).
+template <class Scalar>
+void softplus(const Scalar* z, Index size, Scalar* out) {
   namespace ei = Eigen::internal;
-  out = z;
-  Scalar* const values = out.derived().data();
-  const Index size = out.size();
   Index i = 0;
   if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
-    static_assert(Out::InnerStrideAtCompileTime == 1);
     using P = Packet<Scalar>;
-    const bool none_far_out = size > 0 && out.abs().maxCoeff() <= Scalar(softplus_linear_from);
+    constexpr auto far_out = Scalar(softplus_linear_from);
+    bool none_far_out = true;
+    for (Index n = 0; n < size; ++n) none_far_out = none_far_out && std::abs(z[n]) <= far_out;
     for (; none_far_out && i + packet_size<Scalar> <= size; i += packet_size<Scalar>) {
-      const P x = ei::ploadu<P>(values + i);
+      const P x = ei::ploadu<P>(z + i);
       const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
-      ei::pstoreu(values + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
+      ei::pstoreu(out + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
     }
   }
-  for (; i < size; ++i) values[i] = softplus<Scalar>(values[i]);
+  for (; i < size; ++i) out[i] = softplus<Scalar>(z[i]);
 }
 
 }  // namespace loglinear::detail
@@ -5043,6 +5183,143 @@ class Xorshift64 {
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RANDOM_HPP
+
+// ---- loglinear/rules/hyperparameters.hpp
+
+#ifndef LOGLINEAR_RULES_HYPERPARAMETERS_HPP
+#define LOGLINEAR_RULES_HYPERPARAMETERS_HPP
+
+/// \file
+/// What a rule or a level weighting says of itself, once: its names, and of each hyperparameter the
+/// name, the legal range and values to show it with. Checks, mode texts, tests, benchmarks and
+/// tables are made from it. A rule of one's own may leave it out.
+///
+///     struct MyRule {
+///       double gate_bias = 0;
+///       static constexpr RuleInfo info{.name = "MyRule", .text = "my_rule"};
+///       static constexpr void hyperparameters(auto& self, auto&& visit) {
+///         visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+///       }
+///       ...
+
+namespace loglinear {
+
+/// The finite numbers between two ends, each of which may belong to them or not.
+struct Range {
+  double low = std::numeric_limits<double>::lowest();
+  double high = (std::numeric_limits<double>::max)();
+  bool has_low = true, has_high = true;  ///< whether the ends themselves are legal
+
+  [[nodiscard]] static constexpr Range between(double low, double high) { return {low, high}; }
+  [[nodiscard]] static constexpr Range above_to(double low, double high) {
+    return {low, high, false, true};
+  }  ///< (low, high]
+  [[nodiscard]] static constexpr Range from_to_below(double low, double high) {
+    return {low, high, true, false};
+  }  ///< [low, high)
+  [[nodiscard]] static constexpr Range at_least(double low) { return {.low = low}; }
+  [[nodiscard]] static constexpr Range above(double low) { return {.low = low, .has_low = false}; }
+
+  /// Whether a number lies in it; NaN and the infinities never do.
+  [[nodiscard]] bool holds(double value) const {
+    return detail::is_finite(value) && (has_low ? value >= low : value > low) &&
+           (has_high ? value <= high : value < high);
+  }
+  /// Whether both ends are given.
+  [[nodiscard]] constexpr bool is_bounded() const {
+    return low > Range{}.low && high < Range{}.high;
+  }
+
+  /// Whether all members are equal.
+  [[nodiscard]] constexpr bool operator==(const Range&) const = default;
+};
+
+/// One hyperparameter. Those that are no numbers have all values of their type.
+struct Hyperparameter {
+  std::string_view name;         ///< of the member, and in a text
+  Range range{};                 ///< what is legal
+  double example = 1;            ///< legal, and not the default
+  std::optional<double> slow{};  ///< with which a stream is forgotten in some 10,000 tokens; the
+                                 ///< default unless given
+};
+
+/// What a rule, or a level weighting, is called, and what a table says of it.
+struct RuleInfo {
+  std::string_view name;        ///< of its type, as errors name it
+  std::string_view text;        ///< in a text
+  std::string_view paper{};     ///< its number on arXiv
+  std::string_view equation{};  ///< what a token does to the state, in the notation of the comments
+  bool bounds_output = false;  ///< whether layers made at run time bound its output by a tanh; they
+                               ///< do so too where keys are normalised
+};
+
+/// The words of values that are not numbers, in the order of the values.
+[[nodiscard]] constexpr std::array<std::string_view, 2> words_of(bool) {
+  return {"false", "true"};
+}
+
+namespace detail {
+
+/// What says of itself what it is called and what its hyperparameters are.
+template <class Type>
+concept Described = requires {
+  { Type::info.name } -> std::convertible_to<std::string_view>;
+};
+
+/// Throws unless a value is in its range.
+template <class Number>
+void require_in(const Range& range, const Text& argument, const Number& value) {
+  if (range.holds(static_cast<double>(value))) return;
+  if (range == Range{}) fail(argument, value, "finite");
+  if (!range.is_bounded()) {
+    fail(argument, value, range.has_low ? "finite and at least " : "finite and above ", range.low);
+  }
+  if (range.has_low && range.has_high) {
+    fail(argument, value, "between ", range.low, " and ", range.high);
+  }
+  fail(argument, value, range.has_low ? "in [" : "in (", range.low, ", ", range.high,
+       range.has_high ? "]" : ")");
+}
+
+template <Described Type>
+void require_legal(const Type& described);
+
+/// Throws unless a hyperparameter of `owner` has a legal value.
+inline void require_legal(std::string_view owner, const Hyperparameter& parameter, double value) {
+  if (!parameter.range.holds(value)) {
+    require_in(parameter.range, Text(owner, "::", parameter.name), value);
+  }
+}
+inline void require_legal(std::string_view owner, const Hyperparameter& parameter, int value) {
+  if (!parameter.range.holds(value)) {
+    require_in(parameter.range, Text(owner, "::", parameter.name), value);
+  }
+}
+inline void require_legal(std::string_view owner, const Hyperparameter& parameter,
+                          const std::optional<double>& value) {
+  if (value) require_legal(owner, parameter, *value);
+}
+/// Words are all legal; an alternative of a variant has hyperparameters of its own.
+template <class Value>
+void require_legal(std::string_view, const Hyperparameter&, const Value& value) {
+  if constexpr (!std::is_enum_v<Value> && !std::is_same_v<Value, bool>) {
+    visit([](const auto& alternative) { require_legal(alternative); }, value);
+  }
+}
+
+/// Throws unless every hyperparameter has a legal value; names the first that has not.
+template <Described Type>
+void require_legal(const Type& described) {
+  Type::hyperparameters(described, [](const Hyperparameter& parameter, const auto& value) {
+    require_legal(Type::info.name, parameter, value);
+  });
+}
+
+}  // namespace detail
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_HYPERPARAMETERS_HPP
 
 // ---- loglinear/transitions/token.hpp
 
@@ -5619,12 +5896,12 @@ static_assert(Transition<TransitionProduct<KeyDecay<double>, ValueDecay<double>>
 ///
 /// and, where they differ from the usual: `leaves` (how many `k v^T` a token writes, a static
 /// constexpr int, 1), `normalizes_key` (whether `KeyOnly` writes `k/|k|`, a static constexpr bool,
-/// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`)
-/// and `validate()` (throws std::invalid_argument on illegal hyperparameters). A rule never sees a
-/// state's storage. Layers call it in a mode in which denormal numbers are zero (docs/numerics.md),
-/// and threads that it started would stay in it. Any of these, and copies of the rule, may throw
-/// whatever they like: the layer is then what it was before the call. Moves of a rule must not
-/// throw.
+/// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`),
+/// `info` and `hyperparameters` (names and legal ranges, see hyperparameters.hpp) and `validate()`
+/// (throws std::invalid_argument on illegal hyperparameters). A rule never sees a state's storage.
+/// Layers call it in a mode in which denormal numbers are zero (docs/numerics.md), and threads that
+/// it started would stay in it. Any of these, and copies of the rule, may throw whatever they like:
+/// the layer is then what it was before the call. Moves of a rule must not throw.
 
 namespace loglinear {
 
@@ -5698,12 +5975,14 @@ void prepare_query(const Rule& rule, const In& in, Query& query) {
   if constexpr (requires { rule.prepare_query(in, query); }) {
     rule.prepare_query(in, query);
   } else {
-    query = in.q;
+    copy(in.q.data(), in.q.size(), query.data());
   }
 }
 
+/// Throws where a hyperparameter is illegal.
 template <class Rule>
 void validate_rule(const Rule& rule) {
+  if constexpr (Described<Rule>) require_legal(rule);
   if constexpr (requires { rule.validate(); }) rule.validate();
 }
 
@@ -5843,7 +6122,9 @@ class Parameters {
     Eigen::Map<RowMajorMatrix<Scalar>> by_input(projections_.data(), d_model_, projected_);
     product<Into::add>(x.transpose(), d_raw, by_input);
   }
-  void add_free(const Vector<Scalar>& d_free) { free_ += d_free; }
+  void add_free(const Vector<Scalar>& d_free) {
+    add(free_.data(), d_free.data(), free_.size(), free_.data());
+  }
 
   /// W -= learning_rate * the gradient. \throws std::invalid_argument for the gradient of other
   /// arrays, or where a weight would not be finite; nothing is changed then
@@ -5852,8 +6133,9 @@ class Parameters {
     gradient.require_finite_gradient();
     admit_step(learning_rate, max_abs(gradient.projections_), 1, max_abs(gradient.free_));
     if (is_exactly(learning_rate, 0.0)) return;
-    projections_ -= Scalar(learning_rate) * gradient.projections_;
-    free_ -= Scalar(learning_rate) * gradient.free_;
+    const auto step = -Scalar(learning_rate);
+    axpy<Scalar>(step, gradient.projections_.data(), projections_.size(), projections_.data());
+    axpy<Scalar>(step, gradient.free_.data(), free_.size(), free_.data());
   }
 
   /// Throws unless the step of `descend` leaves every weight finite.
@@ -5876,9 +6158,10 @@ class Parameters {
   /// W -= learning_rate * d_raw x^T and free -= learning_rate * d_free; d_raw is scaled on the way.
   void descend(double learning_rate, Vector<Scalar>& d_raw, const Vector<Scalar>& x,
                const Vector<Scalar>& d_free) {
-    d_raw *= -Scalar(learning_rate);
+    const auto step = -Scalar(learning_rate);
+    scale_by<Scalar>(step, d_raw.data(), d_raw.size());
     add_outer(projections_.data(), d_model_, projected_, projected_, x.data(), d_raw.data());
-    free_ -= Scalar(learning_rate) * d_free;
+    axpy<Scalar>(step, d_free.data(), free_.size(), free_.data());
   }
 
   [[nodiscard]] std::vector<std::string> names() const {
@@ -6226,6 +6509,43 @@ struct TrainingWorkspace {
 
 #endif  // LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
 
+// ---- loglinear/rules/type_list.hpp
+
+#ifndef LOGLINEAR_RULES_TYPE_LIST_HPP
+#define LOGLINEAR_RULES_TYPE_LIST_HPP
+
+// Lists of types, to make variants, loops and further lists from.
+
+namespace loglinear::detail {
+
+template <class... Types>
+struct TypeList {
+  /// `Template<Types...>`
+  template <template <class...> class Template>
+  using Into = Template<Types...>;
+  template <class Type>
+  static constexpr bool contains = (std::is_same_v<Type, Types> || ...);
+
+  /// Calls `work(std::type_identity<Type>{})` for each type in order.
+  static constexpr void for_each(auto&& work) { (work(std::type_identity<Types>{}), ...); }
+};
+
+template <class... First, class... Second>
+[[nodiscard]] TypeList<First..., Second...> operator+(TypeList<First...>, TypeList<Second...>);
+
+/// The types of a list of which a predicate, `Is<Type>::value`, is true.
+template <class List, template <class> class Is>
+struct Filter;
+template <class... Types, template <class> class Is>
+struct Filter<TypeList<Types...>, Is> {
+  using Type = decltype((TypeList<>{} + ... +
+                         std::conditional_t<Is<Types>::value, TypeList<Types>, TypeList<>>{}));
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_RULES_TYPE_LIST_HPP
+
 // ---- loglinear/rules/level_weights.hpp
 
 #ifndef LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
@@ -6254,6 +6574,12 @@ struct NormalizedMixture {
   std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
   double tau = 1;                       ///< temperature, finite and > 0
 
+  static constexpr RuleInfo info{.name = "NormalizedMixture", .text = "normalized_mixture"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "lambda_init", .example = 0.4}, self.lambda_init);
+    visit({.name = "tau", .range = Range::above(0), .example = 0.7}, self.tau);
+  }
+
   [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
     return {projection("w_lambda", n)};
   }
@@ -6277,50 +6603,64 @@ struct NormalizedMixture {
   }
 
   void weigh(const auto& raw, const auto&, auto& lambda) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    shifted_logits(raw, lambda);
-    auto values = lambda.array();
-    if (all_underflow(lambda)) {
-      values = (values - values.maxCoeff()).exp();
-    } else {
-      detail::softplus(values, values);
-    }
-    Scalar sum = values.sum();
-    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
-      values /= values.maxCoeff();
-      sum = values.sum();
-    }
-    values /= sum;
+    weigh_levels(raw.data(), lambda.size(), lambda.data());
   }
 
   /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
   void pullback(const auto& raw, const auto&, const auto& lambda, const auto& d_lambda, auto& d_raw,
                 auto&) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    const Scalar mean = lambda.dot(d_lambda);
-    shifted_logits(raw, d_raw);
-    auto slope = d_raw.array();  // d softplus(z)/dz over the sum of all softplus
-    if (all_underflow(d_raw)) {
-      slope = lambda.array();
-    } else {
-      Eigen::Index largest;
-      lambda.maxCoeff(&largest);
-      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
-      slope = detail::sigmoids(slope) / sum;
-    }
-    d_raw.array() *= (d_lambda.array() - mean) / Scalar(tau);
+    pull_back_levels(raw.data(), lambda.data(), d_lambda.data(), lambda.size(), d_raw.data());
   }
 
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const NormalizedMixture&) const = default;
+
  private:
-  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
-  [[nodiscard]] static bool all_underflow(const auto& z) {
-    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
-    const Scalar low(-detail::softplus_linear_from);
-    return z[0] < low && z.maxCoeff() < low;
+  template <class Scalar>
+  void weigh_levels(const Scalar* raw, Eigen::Index n, Scalar* lambda) const {
+    shifted_logits(raw, n, lambda);
+    if (all_underflow(lambda, n)) {
+      const Scalar largest = *std::max_element(lambda, lambda + n);
+      for (Eigen::Index i = 0; i < n; ++i) lambda[i] -= largest;
+      detail::exp_of(lambda, n, lambda);
+    } else {
+      detail::softplus(lambda, n, lambda);
+    }
+    Scalar sum = detail::sum(lambda, n);
+    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
+      const Scalar largest = *std::max_element(lambda, lambda + n);
+      for (Eigen::Index i = 0; i < n; ++i) lambda[i] /= largest;
+      sum = detail::sum(lambda, n);
+    }
+    for (Eigen::Index i = 0; i < n; ++i) lambda[i] /= sum;
   }
-  void shifted_logits(const auto& raw, auto& z) const {
-    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
-    z = (raw.array() + Scalar(*lambda_init)).matrix() * (Scalar(1) / Scalar(tau));
+
+  template <class Scalar>
+  void pull_back_levels(const Scalar* raw, const Scalar* lambda, const Scalar* d_lambda,
+                        Eigen::Index n, Scalar* d_raw) const {
+    const Scalar mean = detail::dot(lambda, d_lambda, n);
+    shifted_logits(raw, n, d_raw);
+    if (all_underflow(d_raw, n)) {  // d softplus(z)/dz over the sum of all softplus
+      std::copy_n(lambda, n, d_raw);
+    } else {
+      const auto largest = std::max_element(lambda, lambda + n) - lambda;
+      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
+      detail::sigmoids(d_raw, n, d_raw);
+      for (Eigen::Index i = 0; i < n; ++i) d_raw[i] /= sum;
+    }
+    for (Eigen::Index i = 0; i < n; ++i) d_raw[i] *= (d_lambda[i] - mean) / Scalar(tau);
+  }
+
+  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
+  template <class Scalar>
+  [[nodiscard]] static bool all_underflow(const Scalar* z, Eigen::Index n) {
+    const Scalar low(-detail::softplus_linear_from);
+    return std::all_of(z, z + n, [&](const Scalar& value) { return value < low; });
+  }
+  template <class Scalar>
+  void shifted_logits(const Scalar* raw, Eigen::Index n, Scalar* z) const {
+    const Scalar shift = Scalar(*lambda_init), factor = Scalar(1) / Scalar(tau);
+    for (Eigen::Index i = 0; i < n; ++i) z[i] = (raw[i] + shift) * factor;
   }
 };
 
@@ -6333,6 +6673,11 @@ struct NormalizedMixture {
 struct MeanMixture {
   NormalizedMixture mixture{};  ///< its hyperparameters
   int max_levels = 0;           ///< set by the layer
+
+  static constexpr RuleInfo info{.name = "MeanMixture", .text = "mean_mixture"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    NormalizedMixture::hyperparameters(self.mixture, visit);
+  }
 
   [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
     return mixture.parameters(n);
@@ -6356,13 +6701,17 @@ struct MeanMixture {
     using Scalar = typename std::decay_t<decltype(d_lambda)>::Scalar;
     using Weights =  // on the stack
         Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit + 1, 1>;
-    Weights mixed(lambda), d_mixed(d_lambda);
-    for (Eigen::Index i = 0; i < lambda.size(); ++i) {
-      mixed[i] *= tokens<Scalar>(i, lambda.size());
-      d_mixed[i] /= tokens<Scalar>(i, lambda.size());
+    const Eigen::Index n = lambda.size();
+    Weights mixed(n), d_mixed(n);
+    for (Eigen::Index i = 0; i < n; ++i) {
+      mixed[i] = lambda[i] * tokens<Scalar>(i, n);
+      d_mixed[i] = d_lambda[i] / tokens<Scalar>(i, n);
     }
     mixture.pullback(raw, free, mixed, d_mixed, d_raw, d_free);
   }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const MeanMixture&) const = default;
 
  private:
   /// Tokens of the bucket under weight i of n: 2^level, and in the order `current_apart` the first
@@ -6378,6 +6727,9 @@ struct MeanMixture {
 /// starts at ones (arXiv:2506.04761, section 3.4). Weights: `w_lambda` (n x d_model) and
 /// `level_scale` (n).
 struct SoftplusWeights {
+  static constexpr RuleInfo info{.name = "SoftplusWeights", .text = "softplus_weights"};
+  static constexpr void hyperparameters(auto&, auto&&) {}
+
   [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index n) const {
     return {projection("w_lambda", n), free_vector("level_scale", n, 1.0)};
   }
@@ -6386,28 +6738,43 @@ struct SoftplusWeights {
   void resolve(int) {}
 
   void weigh(const auto& raw, const auto& free, auto& lambda) const {
-    lambda = free.cwiseProduct(raw);
-    auto values = lambda.array();
-    detail::softplus(values, values);
+    detail::multiply(free.data(), raw.data(), lambda.size(), lambda.data());
+    detail::softplus(lambda.data(), lambda.size(), lambda.data());
   }
 
   void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
                 auto& d_free) const {
-    d_free = d_lambda.array() * detail::sigmoids(free.array() * raw.array());  // softplus' = sg
-    d_raw = d_free.cwiseProduct(free);
-    d_free.array() *= raw.array();
+    const Eigen::Index n = d_lambda.size();
+    auto *const through_raw = d_raw.data(), *const through_free = d_free.data();
+    detail::multiply(free.data(), raw.data(), n, through_free);
+    detail::sigmoids(through_free, n, through_free);  // softplus' = sg
+    detail::multiply(d_lambda.data(), through_free, n, through_free);
+    detail::multiply(through_free, free.data(), n, through_raw);
+    detail::multiply(through_free, raw.data(), n, through_free);
   }
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const SoftplusWeights&) const = default;
 };
 
 /// Every level counts the same, `lambda = 1`: with it a hierarchy reads what a single state of the
 /// same rule would. No weights.
 struct UnitWeights {
+  static constexpr RuleInfo info{.name = "UnitWeights", .text = "unit_weights"};
+  static constexpr void hyperparameters(auto&, auto&&) {}
+
   [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index) const { return {}; }
 
   template <class Scalar>
   void resolve(int) {}
-  void weigh(const auto&, const auto&, auto& lambda) const { lambda.setOnes(); }
+  void weigh(const auto&, const auto&, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    std::fill_n(lambda.data(), lambda.size(), Scalar(1));
+  }
   void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const UnitWeights&) const = default;
 };
 
 /// The weight of a layer of one level, which is 1: of `LinearAttention`.
@@ -6445,6 +6812,10 @@ static_assert(LevelWeights<MeanMixture, double>);
 static_assert(LevelWeights<SoftplusWeights, double>);
 static_assert(LevelWeights<UnitWeights, double>);
 static_assert(LevelWeights<OneLevel, double>);
+
+/// Every level weighting that can be chosen at run time. A new one is a policy and its line here.
+using LevelWeightings =
+    detail::TypeList<NormalizedMixture, MeanMixture, SoftplusWeights, UnitWeights>;
 
 }  // namespace loglinear
 
@@ -6538,7 +6909,7 @@ class Preparation {
   }
   /// Every projection has every x[j] in it, so that in the end they tell of both.
   void require_finite_projections(const Read& w, Index from) const {
-    const auto projections = w.raw.tail(layout_.end - from);
+    const ConstView projections(w.raw.data() + from, layout_.end - from);
     if (all_finite(projections)) return;
     require_finite("x", w.x);
     require_finite("a projection of x", projections);
@@ -6561,8 +6932,11 @@ class Preparation {
   /// From t.d_token and t.d_lambda to t.d_raw and t.d_free.
   void pull_back(const Read& w, Gradient& t) const {
     auto d_in = layout_.template rule_part<View>(t.d_raw.data(), t.d_free.data());
-    d_in.q = Vector<Scalar>::Zero(layout_.d_k);
-    if constexpr (!requires { inner_.prepare_query(d_in, d_in.q); }) d_in.q = t.d_token.query;
+    if constexpr (requires { inner_.prepare_query(d_in, d_in.q); }) {
+      std::fill_n(d_in.q.data(), layout_.d_k, Scalar(0));
+    } else {
+      copy(t.d_token.query.data(), layout_.d_k, d_in.q.data());
+    }
     inner_.pullback(rule_input(w), w.token, t.d_token, d_in);
     auto d_lambda_raw = layout_.template lambda_part<View>(t.d_raw.data());
     auto d_lambda_free = layout_.template lambda_free_part<View>(t.d_free.data());
@@ -10295,7 +10669,7 @@ class Head {
   [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
   /// \}
 
-  /// The rule, the policy of the level weights, the weights and where they lie.
+  /// The rule, the policy of the level weights, the weights.
   [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
   [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
   /// What training reads: `after_push`, or `current_apart` if that is the head's order.
@@ -10588,12 +10962,6 @@ class OneHead {
   template <class Options>
   explicit OneHead(const Options& options) : head_(options) {}
 
-  template <class Out>
-  void require_output(const Eigen::MatrixBase<Out>& out) const {
-    detail::require_vector_type<Scalar, Out>();
-    detail::require_size("out", out.size(), output_dim());
-  }
-
   Head head_;
 
  private:
@@ -10716,7 +11084,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// The same, into the caller's vector of length d_v.
   template <class In, class Out>
   void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
-    this->require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = forward(x);
   }
 
@@ -10731,7 +11099,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// The same, into the caller's vector of length d_v.
   template <class In, class Out>
   void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
-    this->require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = query_readonly(x);
   }
   /// The same with the caller's memory; safe from several threads, a workspace each.
@@ -10765,7 +11133,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// The same, into the caller's vector of length d_v.
   template <class In, class Target, class Out>
   void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
-    this->require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = train_one(x, y);
   }
 
@@ -11271,7 +11639,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// The same, into the caller's vector of length d_model.
   template <class In, class Out>
   void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
-    this->require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = forward(x);
   }
 
@@ -11289,7 +11657,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// The same, into the caller's vector of length d_model.
   template <class In, class Out>
   void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
-    this->require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = query_readonly(x);
   }
   /// The same with the caller's memory, one head after the other; safe from several threads, a
@@ -11336,7 +11704,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// The same, into the caller's vector of length d_model.
   template <class In, class Target, class Out>
   void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
-    this->require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = train_one(x, y);
   }
   /// \}
@@ -11636,12 +12004,16 @@ namespace loglinear::detail {
 /// sg(z) = 1 / (1 + exp(-z)).
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> sigmoid_of(const RowMajorMatrix<Scalar>& z) {
-  return sigmoids(z.array());
+  RowMajorMatrix<Scalar> out(z.rows(), z.cols());
+  sigmoids(z.data(), z.size(), out.data());
+  return out;
 }
 /// z sg(z).
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> silu_of(const RowMajorMatrix<Scalar>& z) {
-  RowMajorMatrix<Scalar> out = z.array() / (Scalar(1) + exp_of_negative(z.array()));
+  RowMajorMatrix<Scalar> out(z.rows(), z.cols());
+  exp_of_negative(z.data(), z.size(), out.data());
+  out = z.array() / (Scalar(1) + out.array());
   for (Index i = 0; i < z.size(); ++i) {  // where exp(-z) overflows the quotient is 0
     if (z.data()[i] < lowest_exponent<Scalar>) out.data()[i] = Scalar(0);
   }
@@ -11657,9 +12029,8 @@ template <class Scalar>
 /// log(1 + exp(z)), stable for any z.
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> softplus_of(const RowMajorMatrix<Scalar>& z) {
-  RowMajorMatrix<Scalar> out = z;
-  auto values = out.array();
-  softplus(values, values);
+  RowMajorMatrix<Scalar> out(z.rows(), z.cols());
+  softplus(z.data(), z.size(), out.data());
   return out;
 }
 
@@ -13675,6 +14046,88 @@ class RecursiveLeastSquares {
 
 #endif  // LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP
 
+// ---- loglinear/rules/detail/leaf.hpp
+
+#ifndef LOGLINEAR_RULES_DETAIL_LEAF_HPP
+#define LOGLINEAR_RULES_DETAIL_LEAF_HPP
+
+// The leaf of rules that write one a token, `a k v^T`, and the way back from its gradient.
+
+namespace loglinear::detail {
+
+/// token's leaf = k v^T
+template <class Vec, class Kind>
+void write_leaf(const Projections<Vec>& in, Token<Kind>& token) {
+  copy(in.k.data(), in.k.size(), token.keys.data());
+  copy(in.v.data(), in.v.size(), token.values.data());
+}
+/// token's leaf = scale k v^T
+template <class Scalar, class Vec, class Kind>
+void write_leaf(const Scalar& scale, const Projections<Vec>& in, Token<Kind>& token) {
+  scale_to(scale, in.k.data(), in.k.size(), token.keys.data());
+  copy(in.v.data(), in.v.size(), token.values.data());
+}
+
+/// Its pullback to k and v.
+template <class Kind, class Vec>
+void pull_back_leaf(const Token<Kind>& d_token, Projections<Vec>& d_in) {
+  copy(d_token.keys.data(), d_in.k.size(), d_in.k.data());
+  copy(d_token.values.data(), d_in.v.size(), d_in.v.data());
+}
+template <class Scalar, class Kind, class Vec>
+void pull_back_leaf(const Scalar& scale, const Token<Kind>& d_token, Projections<Vec>& d_in) {
+  scale_to(scale, d_token.keys.data(), d_in.k.size(), d_in.k.data());
+  copy(d_token.values.data(), d_in.v.size(), d_in.v.data());
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_RULES_DETAIL_LEAF_HPP
+
+// ---- loglinear/rules/key_only.hpp
+
+#ifndef LOGLINEAR_RULES_KEY_ONLY_HPP
+#define LOGLINEAR_RULES_KEY_ONLY_HPP
+
+namespace loglinear {
+
+/// A rule reduced to its key: `S <- S + k v^T`, with `k / |k|` (0 below 1e-12) iff `Rule`
+/// normalises its key. No transition, no gates, no weights of its own, `d_k x d_v` states always.
+///
+/// This is all that the Rust crate irithyll takes of an inner rule; it is kept exact so that its
+/// numbers can be reproduced. Wrap the rule itself to have it applied in full.
+template <class Rule>
+struct KeyOnly {
+  static constexpr bool normalizes_key = detail::normalizes_key<Rule>();
+
+  template <class Scalar>
+  using Transition = Identity<Scalar>;
+
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
+
+  void prepare(const auto& in, auto& token) const {
+    detail::write_leaf(in, token);
+    if constexpr (normalizes_key) {
+      detail::unit_vector(in.k.data(), in.k.size(), token.keys.data());
+    }
+  }
+
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
+    detail::pull_back_leaf(d_token, d_in);
+    if constexpr (normalizes_key) {
+      detail::unit_vector_pullback(in.k.data(), token.keys.data(), d_in.k.data(), in.k.size(),
+                                   d_in.k.data());
+    }
+  }
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const KeyOnly&) const = default;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_KEY_ONLY_HPP
+
 // ---- loglinear/rules/delta_net.hpp
 
 #ifndef LOGLINEAR_RULES_DELTA_NET_HPP
@@ -13694,20 +14147,30 @@ struct DeltaNet {
   template <class Scalar>
   using Transition = RankOneUpdate<Identity<Scalar>>;
 
+  static constexpr RuleInfo info{.name = "DeltaNet",
+                                 .text = "delta_net",
+                                 .paper = "2102.11174",
+                                 .equation = "S <- (I - k^ k^^T) S + k^ v^T"};
+  static constexpr void hyperparameters(auto&, auto&&) {}
+
   [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
 
   void prepare(const auto& in, auto& token) const {
-    auto key = token.keys.col(0);
-    detail::unit_vector(in.k, key);
-    token.values.col(0) = in.v;
-    token.transition.u = key;
-    token.transition.p = key;
+    const auto n = in.k.size();
+    detail::unit_vector(in.k.data(), n, token.keys.data());
+    detail::copy(in.v.data(), in.v.size(), token.values.data());
+    detail::copy(token.keys.data(), n, token.transition.u.data());
+    detail::copy(token.keys.data(), n, token.transition.p.data());
   }
 
   void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
+    const auto n = in.k.size();
     const auto& d = d_token.transition;
-    detail::unit_vector_pullback(in.k, token.transition.p, d_token.keys.col(0) + d.u + d.p, d_in.k);
-    d_in.v = d_token.values.col(0);
+    detail::pull_back_leaf(d_token, d_in);
+    detail::add(d_in.k.data(), d.u.data(), n, d_in.k.data());
+    detail::add(d_in.k.data(), d.p.data(), n, d_in.k.data());
+    detail::unit_vector_pullback(in.k.data(), token.transition.p.data(), d_in.k.data(), n,
+                                 d_in.k.data());
   }
 
   /// Always: it has no hyperparameters.
@@ -13726,6 +14189,8 @@ static_assert(InnerRule<DeltaNet, double>);
 #define LOGLINEAR_RULES_DELTA_PRODUCT_HPP
 
 namespace loglinear {
+
+struct DeltaProductMode;
 
 /// DeltaProduct: forget once, then n steps of the delta rule at every token: `S <- a S`, then for
 /// j = 1..n `S <- S + b_j k_j (v_j - S^T k_j)^T`, each with its own unit key, value and strength.
@@ -13747,6 +14212,7 @@ struct DeltaProduct {
   double gate_bias = 0;      ///< added before the gate's sigmoid; 0 forgets half at every token
   double beta_bias = 0;      ///< added before the sigmoid of every strength
 
+  using Mode = DeltaProductMode;  ///< what texts and run-time modes have for it
   static constexpr int leaves = Compositions;
   static constexpr bool normalizes_key = true;
 
@@ -13754,66 +14220,78 @@ struct DeltaProduct {
   using Transition = RepeatedProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>,
                                      detail::array_size(Compositions)>;
 
+  static constexpr RuleInfo info{.name = "DeltaProduct",
+                                 .text = "delta_product",
+                                 .paper = "2502.10297",
+                                 .equation =
+                                     "S <- H_2 H_1 a S + beta_1 H_2 k^_1 v_1^T + beta_2 k^_2 "
+                                     "v_2^T, H_j = I - beta_j k^_j k^_j^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "reflections"}, self.reflections);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "beta_bias", .example = 0.2, .slow = -1}, self.beta_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
     return {projection("w_gate", 1), projection("w_comp_keys", Compositions * d_k),
             projection("w_comp_values", Compositions * d_v),
             projection("w_comp_betas", Compositions)};
   }
 
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("DeltaProduct::gate_bias", gate_bias);
-    detail::require_finite_value("DeltaProduct::beta_bias", beta_bias);
-  }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const Eigen::Index d_k = in.k.size(), d_v = in.v.size();
     auto& factors = token.transition.factors;
     std::get<0>(factors).decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
     for_each_step([&](auto j) {
       auto& step = std::get<j + 1>(factors);
-      const Scalar b = strength<Scalar>(in, j);
-      detail::unit_vector(key(in.own, in.k.size(), j), step.p);
-      step.u = b * step.p;
-      token.values.col(j) = value(in.own, in.k.size(), in.v.size(), j);
-      token.keys.col(j) = step.u;
-      for (int i = 0; i < j; ++i) step.left(token.keys.col(i));  // earlier leaves undergo H_j
+      Scalar* const leaf = token.keys.data() + j * d_k;
+      detail::unit_vector(key(in.own, d_k, j), d_k, step.p.data());
+      detail::scale_to(strength<Scalar>(in, j), step.p.data(), d_k, leaf);
+      detail::copy(leaf, d_k, step.u.data());
+      detail::copy(value(in.own, d_k, d_v, j), d_v, token.values.data() + j * d_v);
+      for (int i = 0; i < j; ++i) undergo(step, d_k, token.keys.data() + i * d_k);
     });
   }
 
   void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const auto d_k = in.k.size();
+    const Eigen::Index d_k = in.k.size(), d_v = in.v.size();
     const auto& factors = token.transition.factors;
     auto& d_factors = d_token.transition.factors;
-    auto earlier = d_in.k;  // scratch: W_k is not used, its gradient is set to zero at the end
+    Scalar* const earlier = d_in.k.data();  // scratch: W_k is not used, its gradient is zero
 
     for_each_step([&](auto i) {
       constexpr int j = Compositions - 1 - i;  // backwards
       const auto& step = std::get<j + 1>(factors);
       auto& d_step = std::get<j + 1>(d_factors);
+      const Scalar *const u = step.u.data(), *const p = step.p.data();
+      Scalar *const d_u = d_step.u.data(), *const d_p = d_step.p.data();
       const Scalar b = strength<Scalar>(in, j);
       // What H_j did to the earlier leaves, each as it was when it met H_j.
       for (int leaf = 0; leaf < j; ++leaf) {
-        rebuild_leaf(factors, leaf, j, earlier);
-        auto d_leaf = d_token.keys.col(leaf);
-        d_step.u -= step.p.dot(earlier) * d_leaf;
-        d_step.p -= step.u.dot(d_leaf) * earlier;
-        step.left_transposed(d_leaf);
+        rebuild_leaf(factors, leaf, j, d_k, earlier);
+        Scalar* const d_leaf = d_token.keys.data() + leaf * d_k;
+        const Scalar along_u = detail::dot(u, d_leaf, d_k);
+        detail::axpy(Scalar(-detail::dot(p, earlier, d_k)), d_leaf, d_k, d_u);
+        detail::axpy(Scalar(-along_u), earlier, d_k, d_p);
+        detail::axpy(Scalar(-along_u), p, d_k, d_leaf);  // d_leaf = H_j^T d_leaf
       }
       // u = b k and p = k, and the own leaf is b k v^T.
-      d_step.u += d_token.keys.col(j);
-      auto d_key = key(d_in.own, d_k, j);
-      d_key = b * d_step.u + d_step.p;
-      const Scalar d_b = step.p.dot(d_step.u);
-      detail::unit_vector_pullback(key(in.own, d_k, j), step.p, d_key, d_key);
-      value(d_in.own, d_k, in.v.size(), j) = d_token.values.col(j);
-      d_in.own.tail(Compositions)[j] = d_b * b * (1 - b / Scalar(reflections ? 2 : 1));
+      detail::add(d_u, d_token.keys.data() + j * d_k, d_k, d_u);
+      Scalar* const d_key = key(d_in.own, d_k, j);
+      detail::scale_to(b, d_u, d_k, d_key);
+      detail::add(d_key, d_p, d_k, d_key);
+      const Scalar d_b = detail::dot(p, d_u, d_k);
+      detail::unit_vector_pullback(key(in.own, d_k, j), p, d_key, d_k, d_key);
+      detail::copy(d_token.values.data() + j * d_v, d_v, value(d_in.own, d_k, d_v, j));
+      d_in.own[d_in.own.size() - Compositions + j] =
+          d_b * b * (1 - b / Scalar(reflections ? 2 : 1));
     });
     const Scalar a = std::get<0>(factors).decay;
     d_in.own[0] = std::get<0>(d_factors).decay * a * (1 - a);
-    d_in.k.setZero();
-    d_in.v.setZero();
+    std::fill_n(d_in.k.data(), d_k, Scalar(0));
+    std::fill_n(d_in.v.data(), d_v, Scalar(0));
   }
 
   /// Whether all hyperparameters are equal.
@@ -13827,28 +14305,90 @@ struct DeltaProduct {
     (std::make_integer_sequence<int, Compositions>{});
   }
 
-  [[nodiscard]] static auto key(auto& own, Eigen::Index d_k, int j) {
-    return own.segment(1 + j * d_k, d_k);
+  [[nodiscard]] static auto* key(auto& own, Eigen::Index d_k, int j) {
+    return own.data() + 1 + j * d_k;
   }
-  [[nodiscard]] static auto value(auto& own, Eigen::Index d_k, Eigen::Index d_v, int j) {
-    return own.segment(1 + Compositions * d_k + j * d_v, d_v);
+  [[nodiscard]] static auto* value(auto& own, Eigen::Index d_k, Eigen::Index d_v, int j) {
+    return own.data() + 1 + Compositions * d_k + j * d_v;
   }
   template <class Scalar>
   [[nodiscard]] Scalar strength(const auto& in, int j) const {
-    const Scalar z = in.own.tail(Compositions)[j] + Scalar(beta_bias);
+    const Scalar z = in.own[in.own.size() - Compositions + j] + Scalar(beta_bias);
     return Scalar(reflections ? 2 : 1) * detail::sigmoid<Scalar>(z);
   }
 
+  /// leaf = H leaf = leaf - u (p . leaf)
+  template <class Scalar>
+  static void undergo(const auto& step, Eigen::Index d_k, Scalar* leaf) {
+    detail::axpy(Scalar(-detail::dot<Scalar>(step.p.data(), leaf, d_k)), step.u.data(), d_k, leaf);
+  }
+
   /// leaf = H_{end-1} ... H_{begin+1} b k of step `begin`.
-  static void rebuild_leaf(const auto& factors, int begin, int end, auto& leaf) {
+  template <class Scalar>
+  static void rebuild_leaf(const auto& factors, int begin, int end, Eigen::Index d_k,
+                           Scalar* leaf) {
     for_each_step([&](auto i) {
-      if (i == begin) leaf = std::get<i + 1>(factors).u;
-      if (i > begin && i < end) std::get<i + 1>(factors).left(leaf);
+      const auto& step = std::get<i + 1>(factors);
+      if (i == begin) detail::copy(step.u.data(), d_k, leaf);
+      if (i > begin && i < end) undergo(step, d_k, leaf);
     });
   }
 };
 
 static_assert(InnerRule<DeltaProduct<2>, double>);
+
+/// `DeltaProduct<n_compositions>` with the number of compositions chosen at run time.
+struct DeltaProductMode {
+  int n_compositions = 2;    ///< steps of the delta rule a token, 1 to 4
+  bool reflections = false;  ///< as in `DeltaProduct`
+  double gate_bias = 0;      ///< as in `DeltaProduct`
+  double beta_bias = 0;      ///< as in `DeltaProduct`
+
+  static constexpr bool normalizes_key = true;
+
+  static constexpr RuleInfo info = DeltaProduct<>::info;
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "n_compositions", .range = Range::between(1, 4), .example = 3},
+          self.n_compositions);
+    DeltaProduct<>::hyperparameters(self, visit);
+  }
+
+  /// The rules that it can stand for.
+  using Rules =
+      detail::TypeList<DeltaProduct<1>, DeltaProduct<2>, DeltaProduct<3>, DeltaProduct<4>>;
+
+  /// Calls `visit` with the rule that it stands for, and returns what it returns. \throws
+  /// std::invalid_argument unless n_compositions is 1 to 4
+  template <class Visitor>
+  decltype(auto) visit_rule(Visitor&& visit) const {
+    switch (n_compositions) {
+      case 1:
+        return visit(rule<1>());
+      case 2:
+        return visit(rule<2>());
+      case 3:
+        return visit(rule<3>());
+      case 4:
+        return visit(rule<4>());
+      default:
+        detail::fail("DeltaProduct::n_compositions", n_compositions, "between 1 and 4");
+    }
+  }
+  /// The mode of a rule.
+  template <int Compositions>
+  [[nodiscard]] static DeltaProductMode of(const DeltaProduct<Compositions>& rule) {
+    return {Compositions, rule.reflections, rule.gate_bias, rule.beta_bias};
+  }
+
+  /// Whether all members are equal.
+  [[nodiscard]] bool operator==(const DeltaProductMode&) const = default;
+
+ private:
+  template <int Compositions>
+  [[nodiscard]] DeltaProduct<Compositions> rule() const {
+    return {.reflections = reflections, .gate_bias = gate_bias, .beta_bias = beta_bias};
+  }
+};
 
 }  // namespace loglinear
 
@@ -13866,6 +14406,9 @@ enum class Beta {
   fixed,      ///< `beta_scale` at every token
   per_token,  ///< `sg(w_beta_scalar . x + beta_bias)`, the paper's form
 };
+[[nodiscard]] constexpr std::array<std::string_view, 2> words_of(Beta) {
+  return {"fixed", "per_token"};
+}  ///< their names in a text
 
 /// The gated delta rule: forget, then replace what the key retrieves,
 /// `S <- a (I - b k^ k^^T) S + b k^ v^T`, `a = sg(w_gate . x + gate_bias)`, `k^ = k / |k|` (0 below
@@ -13885,42 +14428,51 @@ struct GatedDeltaNet {
   template <class Scalar>
   using Transition = RankOneUpdate<ScalarDecay<Scalar>>;
 
+  static constexpr RuleInfo info{.name = "GatedDeltaNet",
+                                 .text = "gated_delta_net",
+                                 .paper = "2412.06464",
+                                 .equation = "S <- a (I - beta k^ k^^T) S + beta k^ v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "beta_scale", .range = Range::between(0, 2), .example = 0.8, .slow = 0.5},
+          self.beta_scale);
+    visit({.name = "beta"}, self.beta);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "beta_bias", .example = -0.5}, self.beta_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index) const {
     return {projection("w_gate", 1), projection("w_beta_scalar", beta == Beta::per_token ? 1 : 0)};
   }
 
-  /// \throws std::invalid_argument unless the biases are finite and beta_scale is in [0, 2]
-  void validate() const {
-    detail::require_between("GatedDeltaNet::beta_scale", beta_scale, 0, 2);
-    detail::require_finite_value("GatedDeltaNet::gate_bias", gate_bias);
-    detail::require_finite_value("GatedDeltaNet::beta_bias", beta_bias);
-  }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto n = in.k.size();
     auto& t = token.transition;
     const Scalar a = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
     const Scalar b = strength<Scalar>(in);
-    detail::unit_vector(in.k, t.p);
+    detail::unit_vector(in.k.data(), n, t.p.data());
     t.diagonal.decay = a;
-    t.u = (a * b) * t.p;
-    token.keys.col(0) = b * t.p;
-    token.values.col(0) = in.v;
+    detail::scale_to(Scalar(a * b), t.p.data(), n, t.u.data());
+    detail::scale_to(b, t.p.data(), n, token.keys.data());
+    detail::copy(in.v.data(), in.v.size(), token.values.data());
   }
 
   void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const auto& key = token.transition.p;
+    const auto n = in.k.size();
+    const auto* const key = token.transition.p.data();
+    const auto* const d_written = d_token.keys.data();
     const Scalar a = token.transition.diagonal.decay;
     const Scalar b = strength<Scalar>(in);
     const auto& d = d_token.transition;
-    const auto d_written = d_token.keys.col(0);
-    const Scalar key_du = key.dot(d.u);
-    detail::unit_vector_pullback(in.k, key, b * d_written + (a * b) * d.u + d.p, d_in.k);
-    d_in.v = d_token.values.col(0);
+    const Scalar key_du = detail::dot(key, d.u.data(), n);
+    detail::pull_back_leaf(b, d_token, d_in);
+    detail::axpy(Scalar(a * b), d.u.data(), n, d_in.k.data());
+    detail::add(d_in.k.data(), d.p.data(), n, d_in.k.data());
+    detail::unit_vector_pullback(in.k.data(), key, d_in.k.data(), n, d_in.k.data());
     d_in.own[0] = (d.diagonal.decay + b * key_du) * a * (1 - a);
     if (beta == Beta::per_token) {
-      d_in.own[1] = (key.dot(d_written) + a * key_du) * b * (1 - b);
+      d_in.own[1] = (detail::dot(key, d_written, n) + a * key_du) * b * (1 - b);
     }
   }
 
@@ -13960,24 +14512,25 @@ struct GLA {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
+  static constexpr RuleInfo info{
+      .name = "GLA", .text = "gla", .paper = "2312.06635", .equation = "S <- sg(w.x) S + k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index, Eigen::Index) const {
     return {projection("w_gate", 1)};
   }
 
-  /// \throws std::invalid_argument unless gate_bias is finite
-  void validate() const { detail::require_finite_value("GLA::gate_bias", gate_bias); }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    token.keys.col(0) = in.k;
-    token.values.col(0) = in.v;
+    detail::write_leaf(in, token);
     token.transition.decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
   }
 
   void pullback(const auto&, const auto& token, const auto& d_token, auto& d_in) const {
     const auto& a = token.transition.decay;
-    d_in.k = d_token.keys.col(0);
-    d_in.v = d_token.values.col(0);
+    detail::pull_back_leaf(d_token, d_in);
     d_in.own[0] = d_token.transition.decay * a * (1 - a);
   }
 
@@ -14010,26 +14563,29 @@ struct GLAVector {
   template <class Scalar>
   using Transition = KeyDecay<Scalar>;
 
+  static constexpr RuleInfo info{.name = "GLAVector",
+                                 .text = "gla_vector",
+                                 .paper = "2312.06635",
+                                 .equation = "S <- diag(sg(W x)) S + k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
     return {projection("w_gate_vec", d_k)};
   }
 
-  /// \throws std::invalid_argument unless gate_bias is finite
-  void validate() const { detail::require_finite_value("GLAVector::gate_bias", gate_bias); }
-
   void prepare(const auto& in, auto& token) const {
-    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    token.keys.col(0) = in.k;
-    token.values.col(0) = in.v;
-    token.transition.decay = in.own.unaryExpr(
-        [bias = Scalar(gate_bias)](const Scalar& z) { return detail::sigmoid<Scalar>(z + bias); });
+    detail::write_leaf(in, token);
+    detail::sigmoid(in.own.data(), gate_bias, in.own.size(), token.transition.decay.data());
   }
 
   void pullback(const auto&, const auto& token, const auto& d_token, auto& d_in) const {
-    const auto w = token.transition.decay.array();
-    d_in.k = d_token.keys.col(0);
-    d_in.v = d_token.values.col(0);
-    d_in.own = (d_token.transition.decay.array() * w * (1 - w)).matrix();
+    const auto& w = token.transition.decay;
+    detail::pull_back_leaf(d_token, d_in);
+    for (Eigen::Index i = 0; i < w.size(); ++i) {
+      d_in.own[i] = d_token.transition.decay[i] * w[i] * (1 - w[i]);
+    }
   }
 
   /// Whether all hyperparameters are equal.
@@ -14063,39 +14619,52 @@ struct Hawk {
   template <class Scalar>
   using Transition = ValueDecay<Scalar>;
 
+  static constexpr RuleInfo info{.name = "Hawk",
+                                 .text = "hawk",
+                                 .paper = "2402.19427",
+                                 .equation = "h <- sg(W x) * h + sg(W' x) * v"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "input_bias", .example = 0.5}, self.input_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index d_v) const {
     return {projection("w_alpha", d_v), projection("w_beta", d_v)};
   }
 
   [[nodiscard]] Eigen::Index key_rows(Eigen::Index) const { return 1; }
 
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("Hawk::gate_bias", gate_bias);
-    detail::require_finite_value("Hawk::input_bias", input_bias);
+  void prepare_query(const auto&, auto& query) const {
+    using Scalar = typename std::decay_t<decltype(query)>::Scalar;
+    std::fill_n(query.data(), query.size(), Scalar(1));
   }
-
-  void prepare_query(const auto&, auto& query) const { query.setOnes(); }
 
   void prepare(const auto& in, auto& token) const {
-    const auto d_v = in.v.size();
-    token.keys.setOnes();
-    detail::sigmoid(in.own.head(d_v), gate_bias, token.transition.decay);
-    detail::sigmoid(in.own.tail(d_v), input_bias, token.values.col(0));
-    token.values.col(0).array() *= in.v.array();
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto n = in.v.size();
+    auto* const value = token.values.data();
+    std::fill_n(token.keys.data(), token.keys.size(), Scalar(1));
+    detail::sigmoid(in.own.data(), gate_bias, n, token.transition.decay.data());
+    detail::sigmoid(in.own.data() + n, input_bias, n, value);
+    detail::multiply(value, in.v.data(), n, value);
   }
 
-  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
-    const auto d_v = in.v.size();
-    const auto a = token.transition.decay.array();
-    const auto d_value = d_token.values.col(0).array();
-    auto b = d_in.own.tail(d_v);
-    detail::sigmoid(in.own.tail(d_v), input_bias, b);
-    d_in.k.setZero();
-    d_in.q.setZero();
-    d_in.v = (d_value * b.array()).matrix();
-    b.array() *= d_value * in.v.array() * (1 - b.array());
-    d_in.own.head(d_v) = (d_token.transition.decay.array() * a * (1 - a)).matrix();
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto n = in.v.size();
+    const auto *const a = token.transition.decay.data(),
+                      *const d_a = d_token.transition.decay.data(),
+                      *const d_value = d_token.values.data();
+    auto *const through_a = d_in.own.data(), *const through_b = through_a + n;
+    detail::sigmoid(in.own.data() + n, input_bias, n, through_b);
+    std::fill_n(d_in.k.data(), d_in.k.size(), Scalar(0));
+    std::fill_n(d_in.q.data(), d_in.q.size(), Scalar(0));
+    for (Eigen::Index i = 0; i < n; ++i) {
+      const Scalar b = through_b[i];
+      d_in.v[i] = d_value[i] * b;
+      through_b[i] = b * (d_value[i] * in.v[i] * (1 - b));
+      through_a[i] = d_a[i] * a[i] * (1 - a[i]);
+    }
   }
 
   /// Whether all hyperparameters are equal.
@@ -14128,36 +14697,42 @@ struct HGRN2 {
   template <class Scalar>
   using Transition = KeyDecay<Scalar>;
 
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
-    return {projection("w_hgrn2_gate", d_k)};
+  static constexpr RuleInfo info{.name = "HGRN2",
+                                 .text = "hgrn2",
+                                 .paper = "2404.07904",
+                                 .equation = "S <- diag(l + (1 - l) sg(W x)) S + k v^T",
+                                 .bounds_output = true};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "lower_bound",
+           .range = Range::from_to_below(0, 1),
+           .example = 0.8,
+           .slow = 0.9998},
+          self.lower_bound);
+    visit({.name = "gate_bias"}, self.gate_bias);
   }
 
-  /// \throws std::invalid_argument unless lower_bound is in [0, 1) and gate_bias finite
-  void validate() const {
-    if (!(lower_bound >= 0 && lower_bound < 1 && detail::is_finite(lower_bound))) {
-      detail::fail("HGRN2::lower_bound", lower_bound, "in [0, 1)");
-    }
-    detail::require_finite_value("HGRN2::gate_bias", gate_bias);
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
+    return {projection("w_hgrn2_gate", d_k)};
   }
 
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const auto low = static_cast<Scalar>(lower_bound);
-    auto w = token.transition.decay.array();
-    token.keys.col(0) = in.k;
-    token.values.col(0) = in.v;
-    detail::sigmoid(in.own, gate_bias, token.transition.decay);
-    w = low + (1 - low) * w;
+    auto& w = token.transition.decay;
+    detail::write_leaf(in, token);
+    detail::sigmoid(in.own.data(), gate_bias, w.size(), w.data());
+    for (Eigen::Index i = 0; i < w.size(); ++i) w[i] = low + (1 - low) * w[i];
   }
 
-  void pullback(const auto&, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto&, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const auto low = static_cast<Scalar>(lower_bound);
-    const auto w = token.transition.decay.array();
-    d_in.k = d_token.keys.col(0);
-    d_in.v = d_token.values.col(0);
+    const auto& w = token.transition.decay;
+    detail::pull_back_leaf(d_token, d_in);
     // dw/dz = (1 - low) s (1 - s) with s = (w - low) / (1 - low)
-    d_in.own = (d_token.transition.decay.array() * (w - low) * (1 - w) / (1 - low)).matrix();
+    for (Eigen::Index i = 0; i < w.size(); ++i) {
+      d_in.own[i] = d_token.transition.decay[i] * (w[i] - low) * (1 - w[i]) / (1 - low);
+    }
   }
 
   /// Whether all hyperparameters are equal.
@@ -14169,53 +14744,6 @@ static_assert(InnerRule<HGRN2, double>);
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_HGRN2_HPP
-
-// ---- loglinear/rules/key_only.hpp
-
-#ifndef LOGLINEAR_RULES_KEY_ONLY_HPP
-#define LOGLINEAR_RULES_KEY_ONLY_HPP
-
-namespace loglinear {
-
-/// A rule reduced to its key: `S <- S + k v^T`, with `k / |k|` (0 below 1e-12) iff `Rule`
-/// normalises its key. No transition, no gates, no weights of its own, `d_k x d_v` states always.
-///
-/// This is all that the Rust crate irithyll takes of an inner rule; it is kept exact so that its
-/// numbers can be reproduced. Wrap the rule itself to have it applied in full.
-template <class Rule>
-struct KeyOnly {
-  static constexpr bool normalizes_key = detail::normalizes_key<Rule>();
-
-  template <class Scalar>
-  using Transition = Identity<Scalar>;
-
-  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
-
-  void prepare(const auto& in, auto& token) const {
-    if constexpr (normalizes_key) {
-      detail::unit_vector(in.k, token.keys.col(0));
-    } else {
-      token.keys.col(0) = in.k;
-    }
-    token.values.col(0) = in.v;
-  }
-
-  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
-    if constexpr (normalizes_key) {
-      detail::unit_vector_pullback(in.k, token.keys.col(0), d_token.keys.col(0), d_in.k);
-    } else {
-      d_in.k = d_token.keys.col(0);
-    }
-    d_in.v = d_token.values.col(0);
-  }
-
-  /// Always: it has no hyperparameters.
-  [[nodiscard]] bool operator==(const KeyOnly&) const = default;
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_RULES_KEY_ONLY_HPP
 
 // ---- loglinear/rules/mamba2.hpp
 
@@ -14237,36 +14765,38 @@ struct Mamba2 {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
+  static constexpr RuleInfo info{
+      .name = "Mamba2",
+      .text = "mamba2",
+      .paper = "2405.21060",
+      .equation = "S <- exp(-D exp A) S + D k v^T, D = softplus(w.x + b)"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "initial_a_log", .example = -0.5}, self.initial_a_log);
+    visit({.name = "initial_dt_bias", .example = -1, .slow = -9}, self.initial_dt_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 3> parameters(Eigen::Index, Eigen::Index) const {
     return {projection("w_dt", 1), free_vector("A_log", 1, initial_a_log),
             free_vector("dt_bias", 1, initial_dt_bias)};
-  }
-
-  /// \throws std::invalid_argument unless both starting values are finite
-  void validate() const {
-    detail::require_finite_value("Mamba2::initial_a_log", initial_a_log);
-    detail::require_finite_value("Mamba2::initial_dt_bias", initial_dt_bias);
   }
 
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
     const Scalar step = detail::softplus<Scalar>(in.own[0] + in.free[1]);
-    token.keys.col(0) = step * in.k;
-    token.values.col(0) = in.v;
+    detail::write_leaf(step, in, token);
     token.transition.decay = exp(-step * exp(in.free[0]));
   }
 
-  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
     const Scalar z = in.own[0] + in.free[1], rate = exp(in.free[0]);
     const Scalar step = detail::softplus<Scalar>(z);
     const Scalar d_exponent = d_token.transition.decay * token.transition.decay;
-    const auto d_key = d_token.keys.col(0);
-    const Scalar d_step = d_key.dot(in.k) - d_exponent * rate;
-    d_in.k = step * d_key;
-    d_in.v = d_token.values.col(0);
+    const Scalar d_step =
+        detail::dot(d_token.keys.data(), in.k.data(), in.k.size()) - d_exponent * rate;
+    detail::pull_back_leaf(step, d_token, d_in);
     d_in.own[0] = d_step * detail::sigmoid<Scalar>(z);
     d_in.free[0] = -d_exponent * step * rate;
     d_in.free[1] = d_in.own[0];
@@ -14302,33 +14832,33 @@ struct MLSTM {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
+  static constexpr RuleInfo info{.name = "MLSTM",
+                                 .text = "mlstm",
+                                 .paper = "2405.04517",
+                                 .equation = "S <- sg(w.x) S + sg(w'.x) k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "input_bias", .example = 0.5}, self.input_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index) const {
     return {projection("w_gate", 1), projection("w_gate2", 1)};
   }
 
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("MLSTM::gate_bias", gate_bias);
-    detail::require_finite_value("MLSTM::input_bias", input_bias);
-  }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const Scalar i = detail::sigmoid<Scalar>(in.own[1] + Scalar(input_bias));
-    token.keys.col(0) = i * in.k;
-    token.values.col(0) = in.v;
+    detail::write_leaf(detail::sigmoid<Scalar>(in.own[1] + Scalar(input_bias)), in, token);
     token.transition.decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
   }
 
-  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const Scalar f = token.transition.decay;
     const Scalar i = detail::sigmoid<Scalar>(in.own[1] + Scalar(input_bias));
-    const auto d_key = d_token.keys.col(0);
-    d_in.k = i * d_key;
-    d_in.v = d_token.values.col(0);
+    const Scalar d_i = detail::dot(d_token.keys.data(), in.k.data(), in.k.size());
+    detail::pull_back_leaf(i, d_token, d_in);
     d_in.own[0] = d_token.transition.decay * f * (1 - f);
-    d_in.own[1] = d_key.dot(in.k) * i * (1 - i);
+    d_in.own[1] = d_i * i * (1 - i);
   }
 
   /// Whether all hyperparameters are equal.
@@ -14359,24 +14889,24 @@ struct RetNet {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
-  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
-
-  /// \throws std::invalid_argument unless 0 < gamma <= 1
-  void validate() const {
-    if (!(gamma > 0 && detail::is_at_most(gamma, 1))) {
-      detail::fail("RetNet::gamma", gamma, "in (0, 1]");
-    }
+  static constexpr RuleInfo info{.name = "RetNet",
+                                 .text = "retnet",
+                                 .paper = "2307.08621",
+                                 .equation = "S <- gamma S + k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gamma", .range = Range::above_to(0, 1), .example = 0.9, .slow = 0.9999},
+          self.gamma);
   }
 
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
+
   void prepare(const auto& in, auto& token) const {
-    token.keys.col(0) = in.k;
-    token.values.col(0) = in.v;
+    detail::write_leaf(in, token);
     token.transition.decay = static_cast<typename std::decay_t<decltype(token)>::Scalar>(gamma);
   }
 
   void pullback(const auto&, const auto&, const auto& d_token, auto& d_in) const {
-    d_in.k = d_token.keys.col(0);
-    d_in.v = d_token.values.col(0);
+    detail::pull_back_leaf(d_token, d_in);
   }
 
   /// Whether all hyperparameters are equal.
@@ -14409,31 +14939,34 @@ struct RWKV {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index, Eigen::Index) const {
-    return {projection("w_decay", 1)};
+  static constexpr RuleInfo info{.name = "RWKV",
+                                 .text = "rwkv",
+                                 .paper = "2305.13048",
+                                 .equation = "S <- exp(-d - softplus(w.x)) S + exp(k) v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "initial_decay", .range = Range::at_least(0), .example = 0.05, .slow = 0},
+          self.initial_decay);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
   }
 
-  /// \throws std::invalid_argument unless initial_decay is finite and >= 0 and gate_bias finite
-  void validate() const {
-    detail::require_finite_value("RWKV::initial_decay", initial_decay);
-    if (initial_decay < 0) detail::fail("RWKV::initial_decay", initial_decay, "at least 0");
-    detail::require_finite_value("RWKV::gate_bias", gate_bias);
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index, Eigen::Index) const {
+    return {projection("w_decay", 1)};
   }
 
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
-    token.keys.col(0) = in.k.array().exp().matrix();
-    token.values.col(0) = in.v;
+    detail::write_leaf(in, token);
+    detail::exp_of(token.keys.data(), token.keys.size(), token.keys.data());
     token.transition.decay =
         exp(-(Scalar(initial_decay) + detail::softplus<Scalar>(in.own[0] - Scalar(gate_bias))));
   }
 
-  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const auto& t = token.transition;
-    d_in.k = d_token.keys.col(0).cwiseProduct(token.keys.col(0));
-    d_in.v = d_token.values.col(0);
+    detail::pull_back_leaf(d_token, d_in);
+    detail::multiply(d_in.k.data(), token.keys.data(), d_in.k.size(), d_in.k.data());
     d_in.own[0] = -d_token.transition.decay * t.decay *
                   detail::sigmoid<Scalar>(in.own[0] - Scalar(gate_bias));
   }
@@ -14478,66 +15011,76 @@ struct RWKV7 {
   template <class Scalar>
   using Transition = RankOneUpdate<KeyDecay<Scalar>>;
 
+  static constexpr RuleInfo info{.name = "RWKV7",
+                                 .text = "rwkv7",
+                                 .paper = "2503.14456",
+                                 .equation = "S <- (diag(w) - (a * kappa) kappa^T) S + k~ v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "decay_first"}, self.decay_first);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "iclr_bias", .example = 0.3}, self.iclr_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index) const {
     return {projection("w_decay_vec", d_k), projection("w_iclr", d_k), free_vector("w_xi", d_k),
             free_vector("w_alpha_rk", d_k)};
   }
 
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("RWKV7::gate_bias", gate_bias);
-    detail::require_finite_value("RWKV7::iclr_bias", iclr_bias);
-  }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const auto d_k = in.k.size();
-    auto& t = token.transition;
-    auto key = token.keys.col(0).array();
-    detail::sigmoid(in.own.head(d_k), -gate_bias, t.diagonal.decay);
-    t.diagonal.decay = (static_cast<Scalar>(log_slowest) * t.diagonal.decay.array()).exp().matrix();
-    detail::sigmoid(in.own.tail(d_k), iclr_bias, t.u);
-    key = in.k.array() * (1 + in.free.tail(d_k).array() * (t.u.array() - 1));
-    token.values.col(0) = in.v;
-    detail::unit_vector(in.k.cwiseProduct(in.free.head(d_k)), t.p);
-    t.u.array() *= t.p.array();
-    if (decay_first) t.p.array() *= t.diagonal.decay.array();
+    const auto n = in.k.size();
+    const Scalar *const k = in.k.data(), *const xi = in.free.data(), *const alpha = xi + n;
+    Scalar *const w = token.transition.diagonal.decay.data(), *const u = token.transition.u.data(),
+                  *const p = token.transition.p.data(), *const key = token.keys.data();
+    detail::sigmoid(in.own.data(), -gate_bias, n, w);
+    detail::scale_by(static_cast<Scalar>(log_slowest), w, n);
+    detail::exp_of(w, n, w);
+    detail::sigmoid(in.own.data() + n, iclr_bias, n, u);
+    for (Eigen::Index i = 0; i < n; ++i) key[i] = k[i] * (1 + alpha[i] * (u[i] - 1));
+    detail::copy(in.v.data(), in.v.size(), token.values.data());
+    detail::multiply(k, xi, n, p);
+    detail::unit_vector(p, n, p);
+    detail::multiply(u, p, n, u);
+    if (decay_first) detail::multiply(p, w, n, p);
   }
 
   void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const auto d_k = in.k.size();
+    const auto n = in.k.size();
     const auto log_w = static_cast<Scalar>(log_slowest);
-    const auto xi = in.free.head(d_k), alpha = in.free.tail(d_k);
-    const auto w = token.transition.diagonal.decay.array();
-    auto& d = d_token.transition;
-    auto d_key = d_token.keys.col(0);
-    auto d_decay_raw = d_in.own.head(d_k), d_rate_raw = d_in.own.tail(d_k);
-    auto d_xi = d_in.free.head(d_k), d_alpha = d_in.free.tail(d_k);
+    const Scalar *const k = in.k.data(), *const xi = in.free.data(), *const alpha = xi + n,
+                        *const w = token.transition.diagonal.decay.data();
+    Scalar *const d_w = d_token.transition.diagonal.decay.data(),
+                  *const d_u = d_token.transition.u.data(),
+                  *const d_p = d_token.transition.p.data(), *const d_key = d_token.keys.data();
+    Scalar *const d_decay_raw = d_in.own.data(), *const d_rate_raw = d_decay_raw + n,
+                  *const d_xi = d_in.free.data(), *const d_alpha = d_xi + n;
+    Scalar *const kappa = d_in.k.data(), *const a = d_rate_raw;  // until their gradients are known
 
-    // kappa in d_in.k, a in d_rate_raw; what the decay is used for again is added to d.diagonal.
-    detail::unit_vector(in.k.cwiseProduct(xi), d_in.k);
-    const auto kappa = d_in.k.array();
-    detail::sigmoid(in.own.tail(d_k), iclr_bias, d_rate_raw);
-    const auto a = d_rate_raw.array();
-    if (decay_first) {
-      d.diagonal.decay.array() += d.p.array() * kappa;
-      d.p.array() *= w;
+    detail::multiply(k, xi, n, kappa);
+    detail::unit_vector(kappa, n, kappa);
+    detail::sigmoid(in.own.data() + n, iclr_bias, n, a);
+    detail::sigmoid(in.own.data(), -gate_bias, n, d_decay_raw);
+    for (Eigen::Index i = 0; i < n; ++i) {
+      if (decay_first) {  // p is kappa times the decay
+        d_w[i] += d_p[i] * kappa[i];
+        d_p[i] *= w[i];
+      }
+      d_p[i] += d_u[i] * a[i];  // now with respect to kappa
+      d_alpha[i] = d_key[i] * k[i] * (a[i] - 1);
+      // Through the decay, w = exp(log_w s): dw/dz = log_w w s (1 - s).
+      d_decay_raw[i] *= log_w * w[i] * d_w[i] * (1 - d_decay_raw[i]);
+      d_u[i] = d_u[i] * kappa[i] + d_key[i] * k[i] * alpha[i];  // now with respect to a
     }
-    d.p.array() += d.u.array() * a;  // now with respect to kappa
-    d_alpha = (d_key.array() * in.k.array() * (a - 1)).matrix();
-
-    // Through the decay, w = exp(log_w s): dw/dz = log_w w s (1 - s).
-    detail::sigmoid(in.own.head(d_k), -gate_bias, d_decay_raw);
-    d_decay_raw.array() *= log_w * w * d.diagonal.decay.array() * (1 - d_decay_raw.array());
-
     // Through kappa = unit(k * xi), then through both keys, last through a.
-    d.u = d.u.cwiseProduct(d_in.k) + d_key.cwiseProduct(in.k).cwiseProduct(alpha);  // d a
-    detail::unit_vector_pullback(in.k.cwiseProduct(xi), d_in.k, d.p, d_xi);
-    d_in.k = (d_key.array() * (1 + alpha.array() * (a - 1)) + d_xi.array() * xi.array()).matrix();
-    d_xi.array() *= in.k.array();
-    d_rate_raw.array() *= d.u.array() * (1 - d_rate_raw.array());
-    d_in.v = d_token.values.col(0);
+    detail::multiply(k, xi, n, d_w);  // scratch from here on
+    detail::unit_vector_pullback(d_w, kappa, d_p, n, d_xi);
+    for (Eigen::Index i = 0; i < n; ++i) {
+      d_in.k[i] = d_key[i] * (1 + alpha[i] * (a[i] - 1)) + d_xi[i] * xi[i];
+      d_xi[i] *= k[i];
+      d_rate_raw[i] *= d_u[i] * (1 - a[i]);
+    }
+    detail::copy(d_token.values.data(), in.v.size(), d_in.v.data());
   }
 
   /// Whether all hyperparameters are equal.
@@ -14553,13 +15096,45 @@ static_assert(InnerRule<RWKV7, double>);
 
 #endif  // LOGLINEAR_RULES_RWKV7_HPP
 
+// ---- loglinear/rules/list.hpp
+
+#ifndef LOGLINEAR_RULES_LIST_HPP
+#define LOGLINEAR_RULES_LIST_HPP
+
+/// \file
+/// All inner rules, in one list. A new one is a file in `rules/`, its include and its line here:
+/// modes and their texts, the run-time factory, the loops of the tests, the benchmark of all rules
+/// and the table of them are made from the list and from what each rule says of itself
+/// (hyperparameters.hpp). The order is that of the alternatives of `InnerMode`.
+
+namespace loglinear {
+
+/// Every rule, as it is chosen at run time.
+using Rules = detail::TypeList<  //
+    RetNet,                      //
+    Hawk,                        //
+    GLA,                         //
+    GLAVector,                   //
+    DeltaNet,                    //
+    GatedDeltaNet,               //
+    RWKV,                        //
+    MLSTM,                       //
+    DeltaProductMode,            //
+    RWKV7,                       //
+    HGRN2,                       //
+    Mamba2>;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_LIST_HPP
+
 // ---- loglinear/rules.hpp
 
 #ifndef LOGLINEAR_RULES_HPP
 #define LOGLINEAR_RULES_HPP
 
 /// \file
-/// All inner rules. A new one is a file in `rules/` and a line here.
+/// All inner rules.
 
 #endif  // LOGLINEAR_RULES_HPP
 
@@ -15335,75 +15910,73 @@ class StreamPart<MultiHeadAttention<Head>, product> {
 
 /// \file
 /// Attention chosen at run time, as a value: which rule with which hyperparameters, in one state or
-/// in the hierarchy. `mode/attention.hpp` makes a layer of it, `mode_text.hpp` a text and back.
+/// in the hierarchy, and how that weighs its levels. `mode/attention.hpp` makes a layer of it,
+/// `mode_text.hpp` a text and back.
 
 namespace loglinear {
 
-/// `DeltaProduct<n_compositions>` with the number of compositions chosen at run time.
-struct DeltaProductMode {
-  int n_compositions = 2;    ///< steps of the delta rule a token, 1 to 4
-  bool reflections = false;  ///< as in `DeltaProduct`
-  double gate_bias = 0;      ///< as in `DeltaProduct`
-  double beta_bias = 0;      ///< as in `DeltaProduct`
-
-  static constexpr bool normalizes_key = true;
-
-  /// \throws std::invalid_argument unless 1 <= n_compositions <= 4 and both biases are finite
-  void validate() const {
-    detail::require_between("DeltaProduct::n_compositions", n_compositions, 1, 4);
-    rule<1>().validate();
-  }
-
-  /// The rule that it stands for if `Compositions` is `n_compositions`.
-  template <int Compositions>
-  [[nodiscard]] DeltaProduct<Compositions> rule() const {
-    return {.reflections = reflections, .gate_bias = gate_bias, .beta_bias = beta_bias};
-  }
-
-  /// Whether all members are equal.
-  [[nodiscard]] bool operator==(const DeltaProductMode&) const = default;
-};
-
 /// A rule and its hyperparameters: the rules themselves, in a variant.
-using InnerMode = std::variant<RetNet, Hawk, GLA, GLAVector, DeltaNet, GatedDeltaNet, RWKV, MLSTM,
-                               DeltaProductMode, RWKV7, HGRN2, Mamba2>;
+using InnerMode = Rules::Into<std::variant>;
+
+/// How levels are weighed, with its hyperparameters: the policies of level_weights.hpp.
+using LevelWeighting = LevelWeightings::Into<std::variant>;
 
 /// A rule in the hierarchy of log-linear attention. It cannot hold another `LogLinear`.
 struct LogLinear {
-  InnerMode inner{};                    ///< the rule
-  int max_levels = 32;                  ///< 1 to 64
-  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
+  InnerMode inner{};               ///< the rule
+  int max_levels = 32;             ///< 1 to 64
+  LevelWeighting level_weights{};  ///< `NormalizedMixture` unless given
   bool key_only = false;  ///< `KeyOnly<Rule>` instead of the rule in full: no gates, no transition
 
-  /// \throws std::invalid_argument unless max_levels is 1 to 64, lambda_init finite and the rule
-  /// valid
-  void validate() const {
-    detail::require_between("LogLinear::max_levels", max_levels, 1, max_level_limit);
-    detail::require_finite_value("LogLinear::lambda_init", lambda_init.value_or(0));
-    std::visit([](const auto& rule) { detail::validate_rule(rule); }, inner);
+  static constexpr RuleInfo info{.name = "LogLinear", .text = "log_linear"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "max_levels", .range = Range::between(1, max_level_limit), .example = 3},
+          self.max_levels);
+    visit({.name = "level_weights"}, self.level_weights);
+    visit({.name = "key_only"}, self.key_only);
   }
+
+  /// \throws std::invalid_argument unless max_levels is 1 to 64 and level weights and rule are
+  /// valid
+  void validate() const;
 
   /// Whether all members are equal.
   [[nodiscard]] bool operator==(const LogLinear&) const = default;
 };
 
+/// Every mode: the alternatives of `InnerMode`, each a rule in one state, and `LogLinear`.
+using AttentionMode = decltype(Rules{} + detail::TypeList<LogLinear>{})::Into<std::variant>;
+
 namespace detail {
 
-template <class Variant, class Extra>
-struct WithAlternative;
-template <class... Modes, class Extra>
-struct WithAlternative<std::variant<Modes...>, Extra> {
-  using Type = std::variant<Modes..., Extra>;
-};
+/// Whether a type is one of the alternatives that texts know.
+template <class Type>
+concept Listed =
+    Rules::contains<Type> || LevelWeightings::contains<Type> || std::is_same_v<Type, LogLinear>;
 
 }  // namespace detail
 
-/// Every mode: the alternatives of `InnerMode`, each a rule in one state, and `LogLinear`.
-using AttentionMode = detail::WithAlternative<InnerMode, LogLinear>::Type;
+inline void LogLinear::validate() const {
+  detail::require_legal(*this);
+  std::visit([](const auto& rule) { detail::require_legal(rule); }, inner);
+}
 
 /// The mode that applies a rule to one state.
 [[nodiscard]] inline AttentionMode one_state(const InnerMode& inner) {
   return std::visit([](const auto& rule) -> AttentionMode { return rule; }, inner);
+}
+
+/// The rule of a mode, in one state or in the hierarchy.
+[[nodiscard]] inline InnerMode inner_of(const AttentionMode& mode) {
+  return std::visit(
+      []<class Mode>(const Mode& one) -> InnerMode {
+        if constexpr (std::is_same_v<Mode, LogLinear>) {
+          return one.inner;
+        } else {
+          return one;
+        }
+      },
+      mode);
 }
 
 /// Calls `visit(rule)` with the rule type that an inner mode stands for, and returns what it
@@ -15413,19 +15986,8 @@ template <class Visitor>
 decltype(auto) visit_rule(const InnerMode& mode, Visitor&& visit) {
   return std::visit(
       [&](const auto& rule) -> decltype(auto) {
-        if constexpr (std::is_same_v<decltype(rule), const DeltaProductMode&>) {
-          switch (rule.n_compositions) {
-            case 1:
-              return visit(rule.template rule<1>());
-            case 2:
-              return visit(rule.template rule<2>());
-            case 3:
-              return visit(rule.template rule<3>());
-            case 4:
-              return visit(rule.template rule<4>());
-            default:
-              detail::fail("DeltaProduct::n_compositions", rule.n_compositions, "between 1 and 4");
-          }
+        if constexpr (requires { rule.visit_rule(visit); }) {
+          return rule.visit_rule(visit);
         } else {
           return visit(rule);
         }
@@ -15454,32 +16016,209 @@ inline void validate(const AttentionMode& mode) {
 
 #endif  // LOGLINEAR_MODE_MODE_HPP
 
-// ---- loglinear/mode/attention.hpp
+// ---- loglinear/mode/any_level_weights.hpp
 
-#ifndef LOGLINEAR_MODE_ATTENTION_HPP
-#define LOGLINEAR_MODE_ATTENTION_HPP
+#ifndef LOGLINEAR_MODE_ANY_LEVEL_WEIGHTS_HPP
+#define LOGLINEAR_MODE_ANY_LEVEL_WEIGHTS_HPP
 
 /// \file
-/// Attention chosen at run time, as a layer: `make_attention(config)`.
-///
-/// A call of `make_attention` compiles every rule in one state and in the hierarchy, 32 layers,
-/// which takes half a minute; hence this header is not part of loglinear.hpp. A program with
-/// several source files compiles it once: in each
-///
-///     extern template std::unique_ptr<loglinear::Attention<double>>
-///     loglinear::make_attention<double>(const loglinear::AttentionConfig&);
-///
-/// and in one of them also the same without `extern`.
+/// Level weights chosen at run time.
+
+namespace loglinear {
+
+/// One of the level weightings; a policy of level weights itself, with the numbers of the one that
+/// it holds, bit for bit. A call costs one indirection.
+class AnyLevelWeights {
+ public:
+  AnyLevelWeights() = default;  ///< `NormalizedMixture`
+  /// One of the weightings.
+  AnyLevelWeights(const LevelWeighting& weighting) : weighting_(weighting) {}
+
+  /// The weighting that it holds.
+  [[nodiscard]] const LevelWeighting& weighting() const noexcept { return weighting_; }
+
+  [[nodiscard]] std::vector<Parameter> parameters(Eigen::Index n) const {
+    return std::visit(
+        [&](const auto& weights) {
+          const auto own = weights.parameters(n);
+          return std::vector<Parameter>(own.begin(), own.end());
+        },
+        weighting_);
+  }
+  /// \throws std::invalid_argument as the weighting that it holds
+  template <class Scalar>
+  void resolve(int max_levels) {
+    std::visit([&](auto& weights) { weights.template resolve<Scalar>(max_levels); }, weighting_);
+  }
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    std::visit([&](const auto& weights) { weights.weigh(raw, free, lambda); }, weighting_);
+  }
+  void pullback(const auto& raw, const auto& free, const auto& lambda, const auto& d_lambda,
+                auto& d_raw, auto& d_free) const {
+    std::visit(
+        [&](const auto& weights) { weights.pullback(raw, free, lambda, d_lambda, d_raw, d_free); },
+        weighting_);
+  }
+
+  /// Whether both hold the same weighting with the same hyperparameters.
+  [[nodiscard]] bool operator==(const AnyLevelWeights&) const = default;
+
+ private:
+  LevelWeighting weighting_{};
+};
+
+static_assert(LevelWeights<AnyLevelWeights, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_ANY_LEVEL_WEIGHTS_HPP
+
+// ---- loglinear/mode/any_rule.hpp
+
+#ifndef LOGLINEAR_MODE_ANY_RULE_HPP
+#define LOGLINEAR_MODE_ANY_RULE_HPP
+
+/// \file
+/// A rule chosen at run time among those that have one kind of transition. It is a rule itself, so
+/// that a layer is compiled once for a kind and not once for a rule: of the rules no more than
+/// `prepare` and `pullback` are then compiled apart.
+
+namespace loglinear {
+
+/// One of several rules with the same transition and the same number of leaves; a rule itself, with
+/// the numbers of the one that it holds, bit for bit. A call costs one indirection.
+template <class First, class... Others>
+class AnyRule {
+  static_assert((std::is_same_v<typename First::template Transition<double>,
+                                typename Others::template Transition<double>> &&
+                 ...),
+                "rules in one layer need one kind of transition");
+  static_assert(((detail::leaves_of<First>() == detail::leaves_of<Others>()) && ...),
+                "rules in one layer need the same number of leaves");
+
+ public:
+  static constexpr int leaves = detail::leaves_of<First>();
+
+  template <class Scalar>
+  using Transition = typename First::template Transition<Scalar>;
+
+  AnyRule() = default;  ///< the first rule
+  /// One of the rules.
+  template <class Rule>
+  requires(std::same_as<Rule, First> || (std::same_as<Rule, Others> || ...))  //
+      AnyRule(const Rule& rule)
+      : rule_(rule) {}
+
+  /// The rule that it holds.
+  [[nodiscard]] const std::variant<First, Others...>& rule() const noexcept { return rule_; }
+
+  [[nodiscard]] std::vector<Parameter> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
+    return visit([&](const auto& rule) {
+      const auto own = rule.parameters(d_k, d_v);
+      return std::vector<Parameter>(own.begin(), own.end());
+    });
+  }
+  [[nodiscard]] Eigen::Index key_rows(Eigen::Index d_k) const {
+    return visit([&](const auto& rule) { return detail::key_rows_of(rule, d_k); });
+  }
+  void validate() const {
+    visit([](const auto& rule) { detail::validate_rule(rule); });
+  }
+
+  void prepare_query(const auto& in, auto& query) const {
+    visit([&](const auto& rule) { detail::prepare_query(rule, in, query); });
+  }
+  void prepare(const auto& in, auto& token) const {
+    visit([&](const auto& rule) { rule.prepare(in, token); });
+  }
+  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+    visit([&](const auto& rule) {
+      if constexpr (!requires { rule.prepare_query(d_in, d_in.q); }) d_in.q = d_token.query;
+      rule.pullback(in, token, d_token, d_in);
+    });
+  }
+
+  /// Whether both hold the same rule with the same hyperparameters.
+  [[nodiscard]] bool operator==(const AnyRule&) const = default;
+
+ private:
+  decltype(auto) visit(auto&& work) const { return std::visit(work, rule_); }
+
+  std::variant<First, Others...> rule_{};
+};
+
+namespace detail {
+
+/// The rules that modes stand for: a mode is a rule itself or says which it can stand for.
+template <class Mode>
+struct RulesOf {
+  using Type = TypeList<Mode>;
+};
+template <class Mode>
+requires requires {
+  typename Mode::Rules;
+}
+struct RulesOf<Mode> {
+  using Type = typename Mode::Rules;
+};
+template <class List>
+struct RulesOfAll;
+template <class... Modes>
+struct RulesOfAll<TypeList<Modes...>> {
+  using Type = decltype((typename RulesOf<Modes>::Type{} + ...));
+};
+/// All of them, and what is left of them when only their key counts.
+using RuntimeRules = decltype(RulesOfAll<Rules>::Type{} +
+                              TypeList<KeyOnly<RetNet>, KeyOnly<DeltaNet>>{});
+
+/// Whether two rules can share a layer.
+template <class One>
+struct SameKind {
+  template <class Other>
+  using As = std::bool_constant<leaves_of<One>() == leaves_of<Other>() &&
+                                std::is_same_v<typename One::template Transition<double>,
+                                               typename Other::template Transition<double>>>;
+};
+template <class... Rules>
+struct OneOf {
+  using Type = AnyRule<Rules...>;
+};
+template <class Rule>
+struct OneOf<Rule> {
+  using Type = Rule;
+};
+
+}  // namespace detail
+
+/// The rule that layers made at run time have for `Rule`: `AnyRule` of all rules of its kind, or
+/// the rule itself where it is the only one.
+template <class Rule>
+using RuntimeRule =
+    typename detail::Filter<detail::RuntimeRules, detail::SameKind<Rule>::template As>::Type::
+        template Into<detail::OneOf>::Type;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_ANY_RULE_HPP
+
+// ---- loglinear/mode/attention_config.hpp
+
+#ifndef LOGLINEAR_MODE_ATTENTION_CONFIG_HPP
+#define LOGLINEAR_MODE_ATTENTION_CONFIG_HPP
+
+/// \file
+/// A layer chosen at run time, as a value.
 
 namespace loglinear {
 
 /// Where a layer of this mode bounds its output unless told otherwise: a log-linear layer always,
-/// HGRN2 and the rules that normalise their key in `forward` and `train_one`, the others nowhere.
+/// rules that normalise their key or say so (`RuleInfo::bounds_output`, HGRN2) in `forward` and
+/// `train_one`, the others nowhere.
 [[nodiscard]] inline OutputBound output_bound_of(const AttentionMode& mode) {
   return std::visit(
       []<class Mode>(const Mode&) {
         if (std::is_same_v<Mode, LogLinear>) return OutputBound::always;
-        const bool bounded = detail::normalizes_key<Mode>() || std::is_same_v<Mode, HGRN2>;
+        const bool bounded = detail::normalizes_key<Mode>() || Mode::info.bounds_output;
         return bounded ? OutputBound::forward : OutputBound::none;
       },
       mode);
@@ -15509,6 +16248,20 @@ struct AttentionConfig {
     loglinear::validate(mode);
   }
 };
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_ATTENTION_CONFIG_HPP
+
+// ---- loglinear/mode/attention_interface.hpp
+
+#ifndef LOGLINEAR_MODE_ATTENTION_INTERFACE_HPP
+#define LOGLINEAR_MODE_ATTENTION_INTERFACE_HPP
+
+/// \file
+/// What a layer whose mode was chosen at run time can do.
+
+namespace loglinear {
 
 template <class Scalar>
 class Attention;
@@ -15691,7 +16444,18 @@ class Attention {
   Vector x_, y_;
 };
 
-namespace detail {
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_ATTENTION_INTERFACE_HPP
+
+// ---- loglinear/mode/detail/erased_attention.hpp
+
+#ifndef LOGLINEAR_MODE_DETAIL_ERASED_ATTENTION_HPP
+#define LOGLINEAR_MODE_DETAIL_ERASED_ATTENTION_HPP
+
+// A layer of some type behind the interface of those made at run time.
+
+namespace loglinear::detail {
 
 /// The layer type behind the interface.
 template <class Layer>
@@ -15768,89 +16532,109 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
   MultiHeadAttention<Layer> layer_;
 };
 
-/// A layer of one type, with the options that all types share taken from the config.
-template <class Layer, class Scalar>
-[[nodiscard]] std::unique_ptr<Attention<Scalar>> make_erased(
-    const AttentionConfig& config, typename MultiHeadAttention<Layer>::Options options) {
-  options.d_model = config.d_model;
-  options.d_k = config.d_key;
-  options.d_v = config.d_value;
-  options.n_heads = config.n_heads;
-  options.read_order = config.read_order;
-  options.learning_rate = config.learning_rate;
-  options.seed = config.seed;
-  options.bound = config.bound.value_or(output_bound_of(config.mode));
-  options.threads = config.threads;
-  return std::make_unique<ErasedAttention<Layer>>(config, options);
-}
+}  // namespace loglinear::detail
 
-/// Calls `work.template operator()<Layer>(options)` with the layer type that a mode stands for and
-/// the options that come from the mode alone, and returns what it returns.
+#endif  // LOGLINEAR_MODE_DETAIL_ERASED_ATTENTION_HPP
+
+// ---- loglinear/mode/attention.hpp
+
+#ifndef LOGLINEAR_MODE_ATTENTION_HPP
+#define LOGLINEAR_MODE_ATTENTION_HPP
+
+/// \file
+/// Attention chosen at run time, as a layer: `make_attention(config)`.
+///
+/// A call of `make_attention` compiles a layer for each kind of transition, 11 of them, which takes
+/// SECONDS; hence this header is not part of loglinear.hpp. A program with several source
+/// files compiles it once: with `LOGLINEAR_RUNTIME` defined no file compiles it for float and
+/// double, and one file of the program says, after including this header,
+///
+///     template std::unique_ptr<loglinear::Attention<double>>
+///     loglinear::make_attention<double>(const loglinear::AttentionConfig&);
+///
+/// and the same for float where it is used.
+
+namespace loglinear {
+
+/// The layer of heads that a mode with `Rule` stands for.
+template <class Rule, class Scalar>
+using RuntimeHeads =
+    MultiHeadAttention<LogLinearAttention<RuntimeRule<Rule>, Scalar, AnyLevelWeights>>;
+
+namespace detail {
+
+/// Calls `work(std::type_identity<Heads>{}, rule)` with the type of heads that a mode stands for
+/// and its rule, and returns what it returns.
 template <class Scalar, class Work>
 auto with_layer_type(const AttentionMode& mode, const Work& work) {
-  using Result = decltype(work.template operator()<LinearAttention<RetNet, Scalar>>({}));
+  const auto with_rule = [&]<class Rule>(const Rule& rule) {
+    return work(std::type_identity<RuntimeHeads<Rule, Scalar>>{}, RuntimeRule<Rule>(rule));
+  };
   if (const auto* log_linear = std::get_if<LogLinear>(&mode)) {
-    const auto with_rule = [&](const auto& rule) {
-      using Layer = LogLinearAttention<std::decay_t<decltype(rule)>, Scalar>;
-      return work.template operator()<Layer>(
-          {.inner = rule,
-           .max_levels = log_linear->max_levels,
-           .level_weights = {.lambda_init = log_linear->lambda_init}});
-    };
     return log_linear->key_only ? visit_key_only(log_linear->inner, with_rule)
                                 : visit_rule(log_linear->inner, with_rule);
   }
-  return std::visit(
-      [&]<class Mode>(const Mode& one_state) -> Result {
-        if constexpr (!std::is_same_v<Mode, LogLinear>) {
-          return visit_rule(one_state, [&](const auto& rule) {
-            using Layer = LinearAttention<std::decay_t<decltype(rule)>, Scalar>;
-            return work.template operator()<Layer>({.inner = rule});
-          });
-        }
-        return Result();  // a LogLinear has been dealt with above
-      },
-      mode);
+  return visit_rule(inner_of(mode), with_rule);
 }
 
 }  // namespace detail
 
 /// The layer that a config describes: `MultiHeadAttention<LinearAttention<Rule, Scalar>>`, or
-/// `MultiHeadAttention<LogLinearAttention<Rule, Scalar>>` for `LogLinear`, behind the interface;
-/// outputs, states and weights are the same bits. \throws std::invalid_argument for a config that
-/// is not valid
+/// `MultiHeadAttention<LogLinearAttention<Rule, Scalar, Weights>>` for `LogLinear`, behind the
+/// interface; outputs, states, weights and checkpoints are the same bits. \throws
+/// std::invalid_argument for a config that is not valid
 ///
 ///     auto layer = make_attention<float>({.d_model = 8, .mode = parse_mode("log_linear(gla)")});
 ///     const Eigen::VectorXf& output = layer->forward(x);
 template <class Scalar = double>
 [[nodiscard]] std::unique_ptr<Attention<Scalar>> make_attention(const AttentionConfig& config) {
   config.validate();
+  const auto* const log_linear = std::get_if<LogLinear>(&config.mode);
   return detail::with_layer_type<Scalar>(
-      config.mode, [&]<class Layer>(const typename MultiHeadAttention<Layer>::Options& options) {
-        return detail::make_erased<Layer, Scalar>(config, options);
+      config.mode,
+      [&]<class Heads>(std::type_identity<Heads>,
+                       const auto& rule) -> std::unique_ptr<Attention<Scalar>> {
+        return std::make_unique<detail::ErasedAttention<typename Heads::Layer>>(
+            config, typename Heads::Options{
+                        .inner = rule,
+                        .d_model = config.d_model,
+                        .d_k = config.d_key,
+                        .d_v = config.d_value,
+                        .n_heads = config.n_heads,
+                        .max_levels = log_linear != nullptr ? log_linear->max_levels : 1,
+                        .level_weights = log_linear != nullptr ? log_linear->level_weights
+                                                               : LevelWeighting(UnitWeights{}),
+                        .read_order = config.read_order,
+                        .learning_rate = config.learning_rate,
+                        .seed = config.seed,
+                        .bound = config.bound.value_or(output_bound_of(config.mode)),
+                        .threads = config.threads});
       });
 }
 
-/// Calls `work(layer)` with the `MultiHeadAttention` behind the interface, for what that offers and
-/// the interface does not, such as whole blocks of tokens. `work` is compiled for every layer type,
-/// 32 of them.
+#ifdef LOGLINEAR_RUNTIME
+extern template std::unique_ptr<Attention<float>> make_attention<float>(const AttentionConfig&);
+extern template std::unique_ptr<Attention<double>> make_attention<double>(const AttentionConfig&);
+#endif
+
+/// Calls `work(heads)` with the `RuntimeHeads` behind the interface, for what a
+/// `MultiHeadAttention` offers and the interface does not, such as whole blocks of tokens. `work`
+/// is compiled for every type of layer, 11 of them.
 ///
-///     visit_layer(*attention, [&](auto& layer) { outputs = layer.forward_block(x); });
+///     visit_layer(*attention, [&](auto& heads) { outputs = heads.forward_block(x); });
 template <class Scalar, class Work>
 void visit_layer(Attention<Scalar>& attention, Work work) {
   detail::with_layer_type<Scalar>(
-      attention.config().mode,
-      [&]<class Layer>(const typename MultiHeadAttention<Layer>::Options&) {
-        work(static_cast<detail::ErasedAttention<Layer>&>(attention).layer());
+      attention.config().mode, [&]<class Heads>(std::type_identity<Heads>, const auto&) {
+        work(static_cast<detail::ErasedAttention<typename Heads::Layer>&>(attention).layer());
       });
 }
 /// The same, read-only.
 template <class Scalar, class Work>
 void visit_layer(const Attention<Scalar>& attention, Work work) {
   detail::with_layer_type<Scalar>(
-      attention.config().mode,
-      [&]<class Layer>(const typename MultiHeadAttention<Layer>::Options&) {
-        work(static_cast<const detail::ErasedAttention<Layer>&>(attention).layer());
+      attention.config().mode, [&]<class Heads>(std::type_identity<Heads>, const auto&) {
+        work(static_cast<const detail::ErasedAttention<typename Heads::Layer>&>(attention).layer());
       });
 }
 
@@ -15858,105 +16642,75 @@ void visit_layer(const Attention<Scalar>& attention, Work work) {
 
 #endif  // LOGLINEAR_MODE_ATTENTION_HPP
 
-// ---- loglinear/mode/detail/entries.hpp
+// ---- loglinear/mode/detail/writer.hpp
 
-#ifndef LOGLINEAR_MODE_DETAIL_ENTRIES_HPP
-#define LOGLINEAR_MODE_DETAIL_ENTRIES_HPP
+#ifndef LOGLINEAR_MODE_DETAIL_WRITER_HPP
+#define LOGLINEAR_MODE_DETAIL_WRITER_HPP
 
-// The table of all modes: their names in a text and those of their hyperparameters.
+// From a mode to its text.
 
 namespace loglinear::detail {
 
-/// A hyperparameter: its name in the text and its place in the mode.
-template <class Mode, class Value>
-struct ModeArgument {
-  std::string_view name;
-  Value Mode::*member;
-};
-template <class Mode, class Value>
-[[nodiscard]] constexpr ModeArgument<Mode, Value> arg(std::string_view name, Value Mode::*member) {
-  return {name, member};
-}
-
-/// A mode: its name in the text and its hyperparameters, which its `validate` checks one by one.
-template <class... Arguments>
-struct ModeEntry {
-  std::string_view name;
-  std::tuple<Arguments...> arguments;
-};
-template <class... Arguments>
-[[nodiscard]] constexpr ModeEntry<Arguments...> entry(std::string_view name,
-                                                      Arguments... arguments) {
-  return {name, {arguments...}};
-}
-
-// Every mode. A new one is an alternative of `InnerMode` and a line here.
-template <class Mode>
-inline constexpr auto mode_entry = nullptr;
-template <>
-inline constexpr auto mode_entry<RetNet> = entry("retnet", arg("gamma", &RetNet::gamma));
-template <>
-inline constexpr auto mode_entry<Hawk> = entry("hawk", arg("gate_bias", &Hawk::gate_bias),
-                                               arg("input_bias", &Hawk::input_bias));
-template <>
-inline constexpr auto mode_entry<GLA> = entry("gla", arg("gate_bias", &GLA::gate_bias));
-template <>
-inline constexpr auto mode_entry<GLAVector> = entry("gla_vector",
-                                                    arg("gate_bias", &GLAVector::gate_bias));
-template <>
-inline constexpr auto mode_entry<DeltaNet> = entry("delta_net");
-template <>
-inline constexpr auto mode_entry<GatedDeltaNet> =
-    entry("gated_delta_net", arg("beta_scale", &GatedDeltaNet::beta_scale),
-          arg("beta", &GatedDeltaNet::beta), arg("gate_bias", &GatedDeltaNet::gate_bias),
-          arg("beta_bias", &GatedDeltaNet::beta_bias));
-template <>
-inline constexpr auto mode_entry<RWKV> = entry("rwkv", arg("initial_decay", &RWKV::initial_decay),
-                                               arg("gate_bias", &RWKV::gate_bias));
-template <>
-inline constexpr auto mode_entry<MLSTM> = entry("mlstm", arg("gate_bias", &MLSTM::gate_bias),
-                                                arg("input_bias", &MLSTM::input_bias));
-template <>
-inline constexpr auto mode_entry<DeltaProductMode> = entry(
-    "delta_product", arg("n_compositions", &DeltaProductMode::n_compositions),
-    arg("reflections", &DeltaProductMode::reflections),
-    arg("gate_bias", &DeltaProductMode::gate_bias), arg("beta_bias", &DeltaProductMode::beta_bias));
-template <>
-inline constexpr auto mode_entry<RWKV7> = entry("rwkv7", arg("decay_first", &RWKV7::decay_first),
-                                                arg("gate_bias", &RWKV7::gate_bias),
-                                                arg("iclr_bias", &RWKV7::iclr_bias));
-template <>
-inline constexpr auto mode_entry<HGRN2> = entry("hgrn2", arg("lower_bound", &HGRN2::lower_bound),
-                                                arg("gate_bias", &HGRN2::gate_bias));
-template <>
-inline constexpr auto mode_entry<Mamba2> = entry("mamba2",
-                                                 arg("initial_a_log", &Mamba2::initial_a_log),
-                                                 arg("initial_dt_bias", &Mamba2::initial_dt_bias));
-template <>
-inline constexpr auto mode_entry<LogLinear> = entry("log_linear",
-                                                    arg("max_levels", &LogLinear::max_levels),
-                                                    arg("lambda_init", &LogLinear::lambda_init),
-                                                    arg("key_only", &LogLinear::key_only));
-
-// The words of values that are not numbers, by the value's number.
-inline constexpr std::array<std::string_view, 2> bool_words = {"false", "true"};
-inline constexpr std::array<std::string_view, 2> beta_words = {"fixed", "per_token"};
-[[nodiscard]] constexpr const auto& words_of(bool) {
-  return bool_words;
-}
-[[nodiscard]] constexpr const auto& words_of(Beta) {
-  return beta_words;
-}
-
-/// The default of `LogLinear::lambda_init`: a word, since it follows another argument.
+/// The default of `lambda_init`: a word, since it follows the number of levels.
 inline constexpr std::string_view inverse_levels = "1/max_levels";
 
+template <Listed Mode>
+[[nodiscard]] std::string mode_to_text(const Mode& mode, bool with_defaults);
+
+[[nodiscard]] inline std::string value_to_text(double value) {
+  std::array<char, 32> buffer;
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
+  return {buffer.data(), end};
+}
+[[nodiscard]] inline std::string value_to_text(int value) {
+  return std::to_string(value);
+}
+[[nodiscard]] inline std::string value_to_text(const std::optional<double>& value) {
+  return value ? value_to_text(*value) : std::string(inverse_levels);
+}
+template <class... Modes>
+[[nodiscard]] std::string value_to_text(const std::variant<Modes...>& value) {
+  return std::visit([](const auto& mode) { return mode_to_text(mode, false); }, value);
+}
+template <class Value>
+requires(std::is_enum_v<Value> || std::is_same_v<Value, bool>)  //
+    [[nodiscard]] std::string value_to_text(Value value) {
+  return std::string(words_of(value)[static_cast<std::size_t>(value)]);
+}
+
+/// The values of all hyperparameters.
 template <class Mode>
-concept HasModeEntry = !std::is_null_pointer_v<std::remove_cv_t<decltype(mode_entry<Mode>)>>;
+[[nodiscard]] std::vector<std::string> values_of(const Mode& mode) {
+  std::vector<std::string> values;
+  Mode::hyperparameters(mode, [&](const Hyperparameter&, const auto& value) {
+    values.push_back(value_to_text(value));
+  });
+  return values;
+}
+
+/// A mode as text, with all its arguments or only with those that do not print as the defaults do.
+template <Listed Mode>
+[[nodiscard]] std::string mode_to_text(const Mode& mode, bool with_defaults) {
+  std::string arguments;
+  const auto add = [&](const std::string& argument) {
+    arguments += (arguments.empty() ? "" : ", ") + argument;
+  };
+  if constexpr (std::is_same_v<Mode, LogLinear>) add(value_to_text(mode.inner));
+  const std::vector<std::string> values = values_of(mode), defaults = values_of(Mode{});
+  std::size_t next = 0;
+  Mode::hyperparameters(mode, [&](const Hyperparameter& parameter, const auto&) {
+    const std::size_t i = next++;
+    if (with_defaults || values[i] != defaults[i]) {
+      add(std::string(parameter.name) + '=' + values[i]);
+    }
+  });
+  std::string text(Mode::info.text);
+  return arguments.empty() ? text : text + '(' + arguments + ')';
+}
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_MODE_DETAIL_ENTRIES_HPP
+#endif  // LOGLINEAR_MODE_DETAIL_WRITER_HPP
 
 // ---- loglinear/mode/mode_syntax_error.hpp
 
@@ -16009,7 +16763,18 @@ namespace loglinear::detail {
 /// The names of a variant's modes.
 template <class... Modes>
 [[nodiscard]] std::vector<std::string_view> names_of(std::type_identity<std::variant<Modes...>>) {
-  return {mode_entry<Modes>.name...};
+  return {Modes::info.text...};
+}
+
+/// What a variant is one of, in a message.
+[[nodiscard]] constexpr const char* noun_of(std::type_identity<AttentionMode>) {
+  return "a mode: ";
+}
+[[nodiscard]] constexpr const char* noun_of(std::type_identity<InnerMode>) {
+  return "a mode: ";
+}
+[[nodiscard]] constexpr const char* noun_of(std::type_identity<LevelWeighting>) {
+  return "level weights: ";
 }
 
 /// Reads one text from left to right.
@@ -16030,17 +16795,18 @@ class ModeReader {
   [[nodiscard]] std::variant<Modes...> read_mode(std::type_identity<std::variant<Modes...>> type) {
     std::optional<std::variant<Modes...>> mode;
     const auto try_mode = [&]<class Mode>(std::type_identity<Mode>) {
-      if (mode || token_ != mode_entry<Mode>.name) return;
+      if (mode || token_ != Mode::info.text) return;
       advance();
       mode = read_arguments<Mode>();
     };
     (try_mode(std::type_identity<Modes>{}), ...);
     if (mode) return *mode;
-    if (token_ == mode_entry<LogLinear>.name) {
+    if (token_ == LogLinear::info.text &&
+        !TypeList<Modes...>::template contains<NormalizedMixture>) {
       fail("an inner mode, since log_linear cannot be inside log_linear: " +
            one_of(names_of(type)));
     }
-    fail("a mode: " + one_of(names_of(type)));
+    fail(noun_of(type) + one_of(names_of(type)));
   }
 
   template <class Mode>
@@ -16067,34 +16833,36 @@ class ModeReader {
   void read_argument(Mode& mode, std::vector<std::string_view>& given) {
     std::vector<std::string_view> open;  // arguments that may still come
     bool is_read = false;
-    const auto try_argument = [&](const auto& argument) {
-      const bool is_given = std::find(given.begin(), given.end(), argument.name) != given.end();
-      if (!is_given) open.push_back(argument.name);
-      if (is_read || is_given || token_ != argument.name) return;
-      given.push_back(argument.name);
+    Mode::hyperparameters(mode, [&](const Hyperparameter& parameter, auto& value) {
+      const bool is_given = std::find(given.begin(), given.end(), parameter.name) != given.end();
+      if (!is_given) open.push_back(parameter.name);
+      if (is_read || is_given || token_ != parameter.name) return;
+      given.push_back(parameter.name);
       advance();
       if (!accept("=")) fail("\"=\" and a value");
-      read_value(mode.*argument.member, mode);
+      read_value(value, Mode::info.name, parameter);
       is_read = true;
-    };
-    std::apply([&](const auto&... arguments) { (try_argument(arguments), ...); },
-               mode_entry<Mode>.arguments);
+    });
     if (is_read) return;
     const std::string expected = open.empty() ? "\")\"" : "an argument: " + one_of(open);
     const bool again = std::find(given.begin(), given.end(), token_) != given.end();
     fail(again ? "each argument once, now " + expected : expected);
   }
 
-  /// The value of one of the mode's members, which the mode must then find valid.
-  template <class Value, class Mode>
-  void read_value(Value& value, const Mode& mode) {
+  /// The value of one of the members of `owner`.
+  template <class Value>
+  void read_value(Value& value, std::string_view owner, const Hyperparameter& parameter) {
     parse(value);
     handling<std::invalid_argument>(
-        [&] { validate_rule(mode); },
+        [&] { require_legal(owner, parameter, value); },
         [&](const auto& error) {
           raise(ModeSyntaxError(column(), std::string(error.what()).substr(prefix.size())));
         });
     advance();
+  }
+  template <class... Modes>
+  void read_value(std::variant<Modes...>& value, std::string_view, const Hyperparameter&) {
+    value = read_mode(std::type_identity<std::variant<Modes...>>{});
   }
 
   void parse(double& value) const { parse_number(value, "a number"); }
@@ -16166,57 +16934,6 @@ class ModeReader {
 
 #endif  // LOGLINEAR_MODE_DETAIL_READER_HPP
 
-// ---- loglinear/mode/detail/writer.hpp
-
-#ifndef LOGLINEAR_MODE_DETAIL_WRITER_HPP
-#define LOGLINEAR_MODE_DETAIL_WRITER_HPP
-
-// From a mode to its text.
-
-namespace loglinear::detail {
-
-[[nodiscard]] inline std::string value_to_text(double value) {
-  std::array<char, 32> buffer;
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
-  return {buffer.data(), end};
-}
-[[nodiscard]] inline std::string value_to_text(int value) {
-  return std::to_string(value);
-}
-[[nodiscard]] inline std::string value_to_text(const std::optional<double>& value) {
-  return value ? value_to_text(*value) : std::string(inverse_levels);
-}
-template <class Value>
-[[nodiscard]] std::string value_to_text(Value value) {
-  return std::string(words_of(value)[static_cast<std::size_t>(value)]);
-}
-
-/// A mode as text, with all its arguments or only with those that do not print as the defaults do.
-template <class Mode>
-[[nodiscard]] std::string mode_to_text(const Mode& mode, bool with_defaults) {
-  std::string arguments;
-  const auto add = [&](const std::string& argument) {
-    arguments += (arguments.empty() ? "" : ", ") + argument;
-  };
-  if constexpr (std::is_same_v<Mode, LogLinear>) {
-    add(std::visit([](const auto& inner) { return mode_to_text(inner, false); }, mode.inner));
-  }
-  const auto add_argument = [&](const auto& argument) {
-    const std::string value = value_to_text(mode.*argument.member);
-    if (with_defaults || value != value_to_text(Mode{}.*argument.member)) {
-      add(std::string(argument.name) + '=' + value);
-    }
-  };
-  std::apply([&](const auto&... argument) { (add_argument(argument), ...); },
-             mode_entry<Mode>.arguments);
-  std::string text(mode_entry<Mode>.name);
-  return arguments.empty() ? text : text + '(' + arguments + ')';
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_MODE_DETAIL_WRITER_HPP
-
 // ---- loglinear/mode/mode_text.hpp
 
 #ifndef LOGLINEAR_MODE_MODE_TEXT_HPP
@@ -16228,11 +16945,15 @@ template <class Mode>
 ///
 ///     mode     = name [ "(" [ argument { "," argument } ] ")" ]
 ///     argument = name "=" value
-///     value    = number | "true" | "false" | "fixed" | "per_token" | "1/max_levels"
+///     value    = number | "true" | "false" | "fixed" | "per_token" | "1/max_levels" | weights
+///     weights  = name [ "(" [ argument { "," argument } ] ")" ]
 ///
-/// with space anywhere between those. `log_linear` has its inner mode in front of its arguments.
-/// What is not mentioned has its default; that of `lambda_init` is no number but the word
-/// `1/max_levels`. All names stand in one table, `detail::mode_entry`.
+/// with space anywhere between those. `log_linear` has its inner mode in front of its arguments;
+/// the value of its `level_weights` is one of `normalized_mixture`, `mean_mixture`,
+/// `softplus_weights` and `unit_weights` with its own arguments, as in
+/// `"log_linear(gla, level_weights=mean_mixture(tau=0.5))"`. What is not mentioned has its default;
+/// that of `lambda_init` is no number but the word `1/max_levels`. Names and ranges are what each
+/// rule and each weighting says of itself, `info` and `hyperparameters`.
 
 namespace loglinear {
 
@@ -16246,7 +16967,7 @@ namespace loglinear {
   return std::visit([](const auto& one) { return detail::mode_to_text(one, false); }, mode);
 }
 /// The same for one alternative, such as `to_text(GLA{.gate_bias = 6})`.
-template <detail::HasModeEntry Mode>
+template <detail::Listed Mode>
 [[nodiscard]] std::string to_text(const Mode& mode) {
   return detail::mode_to_text(mode, false);
 }
@@ -16264,15 +16985,35 @@ template <detail::HasModeEntry Mode>
 
 /// The name of a mode in its text, such as `"gated_delta_net"`.
 [[nodiscard]] inline std::string_view mode_name(const AttentionMode& mode) {
-  return std::visit([]<class Mode>(const Mode&) { return detail::mode_entry<Mode>.name; }, mode);
+  return std::visit([]<class Mode>(const Mode&) { return Mode::info.text; }, mode);
 }
+
+/// Level weights as text, as in the text of a mode.
+[[nodiscard]] inline std::string to_text(const LevelWeighting& weights) {
+  return detail::value_to_text(weights);
+}
+/// The level weights that a text describes. \throws ModeSyntaxError as `parse_mode`
+[[nodiscard]] inline LevelWeighting parse_level_weights(std::string_view text) {
+  return detail::ModeReader(text).read_all<LevelWeighting>();
+}
+
+namespace detail {
+
+template <class... Modes>
+[[nodiscard]] std::vector<std::string> signatures_of(std::type_identity<std::variant<Modes...>>) {
+  return {mode_to_text(Modes{}, true)...};
+}
+
+}  // namespace detail
 
 /// One line a mode, with all arguments and their defaults, for a help text:
 /// `"retnet(gamma=0.95)"`, ... `parse_mode` reads each as the mode with its defaults.
 [[nodiscard]] inline std::vector<std::string> mode_signatures() {
-  return []<class... Modes>(std::type_identity<std::variant<Modes...>>) {
-    return std::vector<std::string>{detail::mode_to_text(Modes{}, true)...};
-  }(std::type_identity<AttentionMode>{});
+  return detail::signatures_of(std::type_identity<AttentionMode>{});
+}
+/// The same for level weights: `"normalized_mixture(lambda_init=1/max_levels, tau=1)"`, ...
+[[nodiscard]] inline std::vector<std::string> level_weights_signatures() {
+  return detail::signatures_of(std::type_identity<LevelWeighting>{});
 }
 
 }  // namespace loglinear

@@ -22,6 +22,12 @@ struct DeltaNet {
   template <class Scalar>
   using Transition = RankOneUpdate<Identity<Scalar>>;
 
+  static constexpr RuleInfo info{.name = "DeltaNet",
+                                 .text = "delta_net",
+                                 .paper = "2102.11174",
+                                 .equation = "S <- (I - k^ k^^T) S + k^ v^T"};
+  static constexpr void hyperparameters(auto&, auto&&) {}
+
   [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
 
   void prepare(const auto& in, auto& token) const {

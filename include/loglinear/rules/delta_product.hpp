@@ -11,8 +11,11 @@
 #include "loglinear/detail/kernels/math.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/rules/rule.hpp"
+#include "loglinear/rules/type_list.hpp"
 
 namespace loglinear {
+
+struct DeltaProductMode;
 
 /// DeltaProduct: forget once, then n steps of the delta rule at every token: `S <- a S`, then for
 /// j = 1..n `S <- S + b_j k_j (v_j - S^T k_j)^T`, each with its own unit key, value and strength.
@@ -34,6 +37,7 @@ struct DeltaProduct {
   double gate_bias = 0;      ///< added before the gate's sigmoid; 0 forgets half at every token
   double beta_bias = 0;      ///< added before the sigmoid of every strength
 
+  using Mode = DeltaProductMode;  ///< what texts and run-time modes have for it
   static constexpr int leaves = Compositions;
   static constexpr bool normalizes_key = true;
 
@@ -41,16 +45,22 @@ struct DeltaProduct {
   using Transition = RepeatedProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>,
                                      detail::array_size(Compositions)>;
 
+  static constexpr RuleInfo info{.name = "DeltaProduct",
+                                 .text = "delta_product",
+                                 .paper = "2502.10297",
+                                 .equation =
+                                     "S <- H_2 H_1 a S + beta_1 H_2 k^_1 v_1^T + beta_2 k^_2 "
+                                     "v_2^T, H_j = I - beta_j k^_j k^_j^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "reflections"}, self.reflections);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "beta_bias", .example = 0.2, .slow = -1}, self.beta_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
     return {projection("w_gate", 1), projection("w_comp_keys", Compositions * d_k),
             projection("w_comp_values", Compositions * d_v),
             projection("w_comp_betas", Compositions)};
-  }
-
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("DeltaProduct::gate_bias", gate_bias);
-    detail::require_finite_value("DeltaProduct::beta_bias", beta_bias);
   }
 
   void prepare(const auto& in, auto& token) const {
@@ -151,6 +161,59 @@ struct DeltaProduct {
 };
 
 static_assert(InnerRule<DeltaProduct<2>, double>);
+
+/// `DeltaProduct<n_compositions>` with the number of compositions chosen at run time.
+struct DeltaProductMode {
+  int n_compositions = 2;    ///< steps of the delta rule a token, 1 to 4
+  bool reflections = false;  ///< as in `DeltaProduct`
+  double gate_bias = 0;      ///< as in `DeltaProduct`
+  double beta_bias = 0;      ///< as in `DeltaProduct`
+
+  static constexpr bool normalizes_key = true;
+
+  static constexpr RuleInfo info = DeltaProduct<>::info;
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "n_compositions", .range = Range::between(1, 4), .example = 3},
+          self.n_compositions);
+    DeltaProduct<>::hyperparameters(self, visit);
+  }
+
+  /// The rules that it can stand for.
+  using Rules =
+      detail::TypeList<DeltaProduct<1>, DeltaProduct<2>, DeltaProduct<3>, DeltaProduct<4>>;
+
+  /// Calls `visit` with the rule that it stands for, and returns what it returns. \throws
+  /// std::invalid_argument unless n_compositions is 1 to 4
+  template <class Visitor>
+  decltype(auto) visit_rule(Visitor&& visit) const {
+    switch (n_compositions) {
+      case 1:
+        return visit(rule<1>());
+      case 2:
+        return visit(rule<2>());
+      case 3:
+        return visit(rule<3>());
+      case 4:
+        return visit(rule<4>());
+      default:
+        detail::fail("DeltaProduct::n_compositions", n_compositions, "between 1 and 4");
+    }
+  }
+  /// The mode of a rule.
+  template <int Compositions>
+  [[nodiscard]] static DeltaProductMode of(const DeltaProduct<Compositions>& rule) {
+    return {Compositions, rule.reflections, rule.gate_bias, rule.beta_bias};
+  }
+
+  /// Whether all members are equal.
+  [[nodiscard]] bool operator==(const DeltaProductMode&) const = default;
+
+ private:
+  template <int Compositions>
+  [[nodiscard]] DeltaProduct<Compositions> rule() const {
+    return {.reflections = reflections, .gate_bias = gate_bias, .beta_bias = beta_bias};
+  }
+};
 
 }  // namespace loglinear
 

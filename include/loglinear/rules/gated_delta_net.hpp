@@ -3,6 +3,7 @@
 #define LOGLINEAR_RULES_GATED_DELTA_NET_HPP
 
 #include <array>
+#include <string_view>
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/kernels/math.hpp"
@@ -16,6 +17,9 @@ enum class Beta {
   fixed,      ///< `beta_scale` at every token
   per_token,  ///< `sg(w_beta_scalar . x + beta_bias)`, the paper's form
 };
+[[nodiscard]] constexpr std::array<std::string_view, 2> words_of(Beta) {
+  return {"fixed", "per_token"};
+}  ///< their names in a text
 
 /// The gated delta rule: forget, then replace what the key retrieves,
 /// `S <- a (I - b k^ k^^T) S + b k^ v^T`, `a = sg(w_gate . x + gate_bias)`, `k^ = k / |k|` (0 below
@@ -35,15 +39,20 @@ struct GatedDeltaNet {
   template <class Scalar>
   using Transition = RankOneUpdate<ScalarDecay<Scalar>>;
 
-  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index) const {
-    return {projection("w_gate", 1), projection("w_beta_scalar", beta == Beta::per_token ? 1 : 0)};
+  static constexpr RuleInfo info{.name = "GatedDeltaNet",
+                                 .text = "gated_delta_net",
+                                 .paper = "2412.06464",
+                                 .equation = "S <- a (I - beta k^ k^^T) S + beta k^ v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "beta_scale", .range = Range::between(0, 2), .example = 0.8, .slow = 0.5},
+          self.beta_scale);
+    visit({.name = "beta"}, self.beta);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "beta_bias", .example = -0.5}, self.beta_bias);
   }
 
-  /// \throws std::invalid_argument unless the biases are finite and beta_scale is in [0, 2]
-  void validate() const {
-    detail::require_between("GatedDeltaNet::beta_scale", beta_scale, 0, 2);
-    detail::require_finite_value("GatedDeltaNet::gate_bias", gate_bias);
-    detail::require_finite_value("GatedDeltaNet::beta_bias", beta_bias);
+  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index) const {
+    return {projection("w_gate", 1), projection("w_beta_scalar", beta == Beta::per_token ? 1 : 0)};
   }
 
   void prepare(const auto& in, auto& token) const {

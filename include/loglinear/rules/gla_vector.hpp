@@ -23,12 +23,17 @@ struct GLAVector {
   template <class Scalar>
   using Transition = KeyDecay<Scalar>;
 
+  static constexpr RuleInfo info{.name = "GLAVector",
+                                 .text = "gla_vector",
+                                 .paper = "2312.06635",
+                                 .equation = "S <- diag(sg(W x)) S + k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
     return {projection("w_gate_vec", d_k)};
   }
-
-  /// \throws std::invalid_argument unless gate_bias is finite
-  void validate() const { detail::require_finite_value("GLAVector::gate_bias", gate_bias); }
 
   void prepare(const auto& in, auto& token) const {
     detail::write_leaf(in, token);

@@ -26,17 +26,20 @@ struct Hawk {
   template <class Scalar>
   using Transition = ValueDecay<Scalar>;
 
+  static constexpr RuleInfo info{.name = "Hawk",
+                                 .text = "hawk",
+                                 .paper = "2402.19427",
+                                 .equation = "h <- sg(W x) * h + sg(W' x) * v"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "input_bias", .example = 0.5}, self.input_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index d_v) const {
     return {projection("w_alpha", d_v), projection("w_beta", d_v)};
   }
 
   [[nodiscard]] Eigen::Index key_rows(Eigen::Index) const { return 1; }
-
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("Hawk::gate_bias", gate_bias);
-    detail::require_finite_value("Hawk::input_bias", input_bias);
-  }
 
   void prepare_query(const auto&, auto& query) const {
     using Scalar = typename std::decay_t<decltype(query)>::Scalar;

@@ -24,16 +24,22 @@ struct HGRN2 {
   template <class Scalar>
   using Transition = KeyDecay<Scalar>;
 
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
-    return {projection("w_hgrn2_gate", d_k)};
+  static constexpr RuleInfo info{.name = "HGRN2",
+                                 .text = "hgrn2",
+                                 .paper = "2404.07904",
+                                 .equation = "S <- diag(l + (1 - l) sg(W x)) S + k v^T",
+                                 .bounds_output = true};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "lower_bound",
+           .range = Range::from_to_below(0, 1),
+           .example = 0.8,
+           .slow = 0.9998},
+          self.lower_bound);
+    visit({.name = "gate_bias"}, self.gate_bias);
   }
 
-  /// \throws std::invalid_argument unless lower_bound is in [0, 1) and gate_bias finite
-  void validate() const {
-    if (!(lower_bound >= 0 && lower_bound < 1 && detail::is_finite(lower_bound))) {
-      detail::fail("HGRN2::lower_bound", lower_bound, "in [0, 1)");
-    }
-    detail::require_finite_value("HGRN2::gate_bias", gate_bias);
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
+    return {projection("w_hgrn2_gate", d_k)};
   }
 
   void prepare(const auto& in, auto& token) const {

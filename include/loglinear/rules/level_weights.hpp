@@ -28,6 +28,7 @@
 #include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/rules/rule.hpp"
+#include "loglinear/rules/type_list.hpp"
 
 namespace loglinear {
 
@@ -38,6 +39,12 @@ namespace loglinear {
 struct NormalizedMixture {
   std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
   double tau = 1;                       ///< temperature, finite and > 0
+
+  static constexpr RuleInfo info{.name = "NormalizedMixture", .text = "normalized_mixture"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "lambda_init", .example = 0.4}, self.lambda_init);
+    visit({.name = "tau", .range = Range::above(0), .example = 0.7}, self.tau);
+  }
 
   [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
     return {projection("w_lambda", n)};
@@ -70,6 +77,9 @@ struct NormalizedMixture {
                 auto&) const {
     pull_back_levels(raw.data(), lambda.data(), d_lambda.data(), lambda.size(), d_raw.data());
   }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const NormalizedMixture&) const = default;
 
  private:
   template <class Scalar>
@@ -130,6 +140,11 @@ struct MeanMixture {
   NormalizedMixture mixture{};  ///< its hyperparameters
   int max_levels = 0;           ///< set by the layer
 
+  static constexpr RuleInfo info{.name = "MeanMixture", .text = "mean_mixture"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    NormalizedMixture::hyperparameters(self.mixture, visit);
+  }
+
   [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
     return mixture.parameters(n);
   }
@@ -161,6 +176,9 @@ struct MeanMixture {
     mixture.pullback(raw, free, mixed, d_mixed, d_raw, d_free);
   }
 
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const MeanMixture&) const = default;
+
  private:
   /// Tokens of the bucket under weight i of n: 2^level, and in the order `current_apart` the first
   /// is the token's own leaf. Dividing by a power of two rounds nothing.
@@ -175,6 +193,9 @@ struct MeanMixture {
 /// starts at ones (arXiv:2506.04761, section 3.4). Weights: `w_lambda` (n x d_model) and
 /// `level_scale` (n).
 struct SoftplusWeights {
+  static constexpr RuleInfo info{.name = "SoftplusWeights", .text = "softplus_weights"};
+  static constexpr void hyperparameters(auto&, auto&&) {}
+
   [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index n) const {
     return {projection("w_lambda", n), free_vector("level_scale", n, 1.0)};
   }
@@ -197,11 +218,17 @@ struct SoftplusWeights {
     detail::multiply(through_free, free.data(), n, through_raw);
     detail::multiply(through_free, raw.data(), n, through_free);
   }
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const SoftplusWeights&) const = default;
 };
 
 /// Every level counts the same, `lambda = 1`: with it a hierarchy reads what a single state of the
 /// same rule would. No weights.
 struct UnitWeights {
+  static constexpr RuleInfo info{.name = "UnitWeights", .text = "unit_weights"};
+  static constexpr void hyperparameters(auto&, auto&&) {}
+
   [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index) const { return {}; }
 
   template <class Scalar>
@@ -211,6 +238,9 @@ struct UnitWeights {
     std::fill_n(lambda.data(), lambda.size(), Scalar(1));
   }
   void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const UnitWeights&) const = default;
 };
 
 /// The weight of a layer of one level, which is 1: of `LinearAttention`.
@@ -248,6 +278,10 @@ static_assert(LevelWeights<MeanMixture, double>);
 static_assert(LevelWeights<SoftplusWeights, double>);
 static_assert(LevelWeights<UnitWeights, double>);
 static_assert(LevelWeights<OneLevel, double>);
+
+/// Every level weighting that can be chosen at run time. A new one is a policy and its line here.
+using LevelWeightings =
+    detail::TypeList<NormalizedMixture, MeanMixture, SoftplusWeights, UnitWeights>;
 
 }  // namespace loglinear
 

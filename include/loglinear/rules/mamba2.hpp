@@ -26,15 +26,19 @@ struct Mamba2 {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
+  static constexpr RuleInfo info{
+      .name = "Mamba2",
+      .text = "mamba2",
+      .paper = "2405.21060",
+      .equation = "S <- exp(-D exp A) S + D k v^T, D = softplus(w.x + b)"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "initial_a_log", .example = -0.5}, self.initial_a_log);
+    visit({.name = "initial_dt_bias", .example = -1, .slow = -9}, self.initial_dt_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 3> parameters(Eigen::Index, Eigen::Index) const {
     return {projection("w_dt", 1), free_vector("A_log", 1, initial_a_log),
             free_vector("dt_bias", 1, initial_dt_bias)};
-  }
-
-  /// \throws std::invalid_argument unless both starting values are finite
-  void validate() const {
-    detail::require_finite_value("Mamba2::initial_a_log", initial_a_log);
-    detail::require_finite_value("Mamba2::initial_dt_bias", initial_dt_bias);
   }
 
   void prepare(const auto& in, auto& token) const {

@@ -24,14 +24,17 @@ struct MLSTM {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
-  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index) const {
-    return {projection("w_gate", 1), projection("w_gate2", 1)};
+  static constexpr RuleInfo info{.name = "MLSTM",
+                                 .text = "mlstm",
+                                 .paper = "2405.04517",
+                                 .equation = "S <- sg(w.x) S + sg(w'.x) k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "input_bias", .example = 0.5}, self.input_bias);
   }
 
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("MLSTM::gate_bias", gate_bias);
-    detail::require_finite_value("MLSTM::input_bias", input_bias);
+  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index) const {
+    return {projection("w_gate", 1), projection("w_gate2", 1)};
   }
 
   void prepare(const auto& in, auto& token) const {

@@ -21,14 +21,16 @@ struct RetNet {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
-  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
-
-  /// \throws std::invalid_argument unless 0 < gamma <= 1
-  void validate() const {
-    if (!(gamma > 0 && detail::is_at_most(gamma, 1))) {
-      detail::fail("RetNet::gamma", gamma, "in (0, 1]");
-    }
+  static constexpr RuleInfo info{.name = "RetNet",
+                                 .text = "retnet",
+                                 .paper = "2307.08621",
+                                 .equation = "S <- gamma S + k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gamma", .range = Range::above_to(0, 1), .example = 0.9, .slow = 0.9999},
+          self.gamma);
   }
+
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
 
   void prepare(const auto& in, auto& token) const {
     detail::write_leaf(in, token);

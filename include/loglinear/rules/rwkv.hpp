@@ -26,15 +26,18 @@ struct RWKV {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index, Eigen::Index) const {
-    return {projection("w_decay", 1)};
+  static constexpr RuleInfo info{.name = "RWKV",
+                                 .text = "rwkv",
+                                 .paper = "2305.13048",
+                                 .equation = "S <- exp(-d - softplus(w.x)) S + exp(k) v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "initial_decay", .range = Range::at_least(0), .example = 0.05, .slow = 0},
+          self.initial_decay);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
   }
 
-  /// \throws std::invalid_argument unless initial_decay is finite and >= 0 and gate_bias finite
-  void validate() const {
-    detail::require_finite_value("RWKV::initial_decay", initial_decay);
-    if (initial_decay < 0) detail::fail("RWKV::initial_decay", initial_decay, "at least 0");
-    detail::require_finite_value("RWKV::gate_bias", gate_bias);
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index, Eigen::Index) const {
+    return {projection("w_decay", 1)};
   }
 
   void prepare(const auto& in, auto& token) const {

@@ -35,15 +35,19 @@ struct RWKV7 {
   template <class Scalar>
   using Transition = RankOneUpdate<KeyDecay<Scalar>>;
 
+  static constexpr RuleInfo info{.name = "RWKV7",
+                                 .text = "rwkv7",
+                                 .paper = "2503.14456",
+                                 .equation = "S <- (diag(w) - (a * kappa) kappa^T) S + k~ v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "decay_first"}, self.decay_first);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "iclr_bias", .example = 0.3}, self.iclr_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index) const {
     return {projection("w_decay_vec", d_k), projection("w_iclr", d_k), free_vector("w_xi", d_k),
             free_vector("w_alpha_rk", d_k)};
-  }
-
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("RWKV7::gate_bias", gate_bias);
-    detail::require_finite_value("RWKV7::iclr_bias", iclr_bias);
   }
 
   void prepare(const auto& in, auto& token) const {
