@@ -84,6 +84,12 @@ template <class Derived>
   return finite;
 }
 
+/// The same of numbers that lie in memory.
+template <class Scalar>
+[[nodiscard]] bool all_finite(const Scalar* values, Index size) {
+  return are_finite(values, size);
+}
+
 /// Throws unless one number is finite.
 inline void require_finite_value(std::string_view argument, double value) {
   if (!is_finite(value)) fail(argument, value, "finite");
@@ -100,6 +106,15 @@ void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& 
           values.cols() > 1 ? Text(argument, "[", i, ", ", j, "]") : Text(argument, "[", i, "]");
       fail(name, to_double(values.derived().coeff(i, j)), "finite");
     }
+  }
+}
+
+/// The same of numbers that lie in memory.
+template <class Scalar>
+void require_finite(std::string_view argument, const Scalar* values, Index size) {
+  if (all_finite(values, size)) return;
+  for (Index i = 0; i < size; ++i) {
+    if (!is_finite(values[i])) fail(Text(argument, "[", i, "]"), to_double(values[i]), "finite");
   }
 }
 
@@ -141,6 +156,20 @@ template <class Derived>
       for (Index i = 0; i < values.rows(); ++i) {
         largest = larger_magnitude(largest, std::abs(to_double(values.derived().coeff(i, j))));
       }
+    }
+  }
+  return largest;
+}
+
+/// The same of numbers that lie in memory.
+template <class Scalar>
+[[nodiscard]] double max_abs(const Scalar* values, Index size) {
+  double largest = 0;
+  if constexpr (std::is_floating_point_v<Scalar> || is_narrow<Scalar>) {
+    largest = larger_magnitude(largest, to_double(largest_magnitude(values, size)));
+  } else {
+    for (Index i = 0; i < size; ++i) {
+      largest = larger_magnitude(largest, std::abs(to_double(values[i])));
     }
   }
   return largest;
