@@ -3585,8 +3585,8 @@ namespace loglinear::detail {
 template <class Scalar>
 struct ChunkwiseTape {
   int interval = 1;
-  std::vector<Index> begins;
-  std::vector<Hierarchy<Scalar>> kept;
+  std::vector<Index> begins{};
+  std::vector<Hierarchy<Scalar>> kept{};
 
   /// Before the first chunk of so many.
   void start(Index chunks) {
@@ -3689,6 +3689,426 @@ class ChunkwiseRun {
 
 #endif  // LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP
 
+// ---- loglinear/detail/kernels/vectors.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
+
+// Arithmetic on vectors that lie in memory, given by a pointer and a length. An Eigen expression
+// says the same, but each one is some forty types of its own to the compiler, and a rule has
+// hundreds: here a compiler sees each function once for each scalar.
+//
+// Vectors may be empty, and may be the same one where the comment does not say otherwise.
+
+namespace loglinear::detail {
+
+/// to[i] = of_packet(i), or of_number(i) for those at the end that fill no packet.
+template <class Scalar, class OfPacket, class OfNumber>
+void fill_by_packets(Scalar* to, Index size, OfPacket of_packet, OfNumber of_number) {
+  constexpr Index width = packet_size<Scalar>;
+  Index i = 0;
+  for (; i + width <= size; i += width) Eigen::internal::pstoreu(to + i, of_packet(i));
+  for (; i < size; ++i) to[i] = of_number(i);
+}
+
+/// x . y
+template <class Scalar>
+[[nodiscard]] Scalar dot(const Scalar* x, const Scalar* y, Index size) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const auto product = [&](Index i) {
+    return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i));
+  };
+  Scalar sum(0);
+  Index i = 0;
+  if (size >= width) {
+    P even = product(0);
+    i = width;
+    if (size >= 2 * width) {
+      P odd = product(width);
+      for (i = 2 * width; i + 2 * width <= size; i += 2 * width) {
+        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
+        odd = ei::pmadd(ei::ploadu<P>(x + i + width), ei::ploadu<P>(y + i + width), odd);
+      }
+      even = ei::padd(even, odd);
+      if (i + width <= size) {
+        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
+        i += width;
+      }
+    }
+    sum = ei::predux(even);
+  }
+  for (; i < size; ++i) sum += x[i] * y[i];
+  return sum;
+}
+
+/// The sum of the numbers.
+template <class Scalar>
+[[nodiscard]] Scalar sum(const Scalar* x, Index size) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  Scalar sum(0);
+  Index i = 0;
+  if (size >= width) {
+    P packets = ei::ploadu<P>(x);
+    for (i = width; i + width <= size; i += width)
+      packets = ei::padd(packets, ei::ploadu<P>(x + i));
+    sum = ei::predux(packets);
+  }
+  for (; i < size; ++i) sum += x[i];
+  return sum;
+}
+
+/// y = a x
+template <class Scalar>
+void scale_to(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  fill_by_packets(
+      y, size, [&](Index i) { return ei::pmul(factor, ei::ploadu<P>(x + i)); },
+      [&](Index i) { return a * x[i]; });
+}
+
+/// x = a x
+template <class Scalar>
+void scale_by(const Scalar& a, Scalar* x, Index size) {
+  scale_to(a, x, size, x);
+}
+
+/// y = y + a x
+template <class Scalar>
+void axpy(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  fill_by_packets(
+      y, size,
+      [&](Index i) { return ei::pmadd(factor, ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return y[i] + a * x[i]; });
+}
+
+/// z = x + y
+template <class Scalar>
+void add(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size, [&](Index i) { return ei::padd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return x[i] + y[i]; });
+}
+
+/// z = x - y
+template <class Scalar>
+void subtract(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size, [&](Index i) { return ei::psub(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return x[i] - y[i]; });
+}
+
+/// z_i = x_i y_i
+template <class Scalar>
+void multiply(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size, [&](Index i) { return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return x[i] * y[i]; });
+}
+
+/// y = x, which do not overlap.
+template <class Scalar>
+void copy(const Scalar* x, Index size, Scalar* y) {
+  std::copy_n(x, size, y);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
+
+// ---- loglinear/transitions/steps.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_STEPS_HPP
+#define LOGLINEAR_TRANSITIONS_STEPS_HPP
+
+/// \file
+/// How a kind of transition says what it is made of: a list of steps, in the order in which older
+/// states undergo them.
+///
+/// | step                     | what a state S of key_rows x d_v undergoes                    |
+/// |--------------------------|---------------------------------------------------------------|
+/// | `steps.decay(a)`         | `S <- a S`, a number                                          |
+/// | `steps.decay_rows(w)`    | `S <- diag(w) S`, key_rows numbers                            |
+/// | `steps.decay_values(r)`  | `S <- S diag(r)`, d_v numbers                                 |
+/// | `steps.look_up(p)`       | nothing yet: `f = S^T p` of the state as it is now            |
+/// | `steps.write_back(u)`    | `S <- S - u f^T` with the f looked up last; key_rows numbers  |
+///
+/// Vectors are pointers to that many numbers. Every `look_up` has its `write_back`, with nothing
+/// but decays in between. A kind has the member
+///
+///     void visit_steps(auto& steps, auto&... gradient) const {
+///       steps.look_up(p.data(), gradient.p.data()...);
+///       steps.decay(a, gradient.a...);
+///       steps.write_back(u.data(), gradient.u.data()...);
+///     }
+///
+/// which is `S <- a S - u p^T S`. It is called without a gradient, and with one transition of the
+/// same type, to which each step then writes the derivative with respect to its own argument: where
+/// a member is not itself an argument, the kind computes its derivative from those, after the step.
+/// The derivative with respect to a decay of 0 is taken to be 0. Which steps there are must not
+/// depend on the members.
+///
+/// From the steps follow whole spans of tokens by the chunkwise algorithm and their gradients
+/// (`forward_block`, `block_gradient`), and products of few transitions as a diagonal minus a
+/// matrix of low rank.
+
+namespace loglinear {
+
+/// How many steps of which sort a transition has.
+struct StepCounts {
+  Eigen::Index updates = 0;    ///< look-ups and write-backs
+  bool decays = false;         ///< whether key rows decay
+  bool decays_by_row = false;  ///< each at its own rate
+  bool decays_values = false;  ///< whether value columns decay
+
+  /// \name The steps, which are counted
+  /// \{
+  void decay(const auto& /*a*/, auto&... /*gradient*/) { decays = true; }
+  void decay_rows(const auto* /*w*/, auto*... /*gradient*/) { decays = decays_by_row = true; }
+  void decay_values(const auto* /*r*/, auto*... /*gradient*/) { decays_values = true; }
+  void look_up(const auto* /*p*/, auto*... /*gradient*/) {}
+  void write_back(const auto* /*u*/, auto*... /*gradient*/) { ++updates; }
+  /// \}
+};
+
+/// Whether a kind of transition says what it is made of; see the top of transitions/steps.hpp.
+template <class Kind>
+concept HasSteps = requires(const Kind& kind, Kind& gradient, StepCounts& steps) {
+  kind.visit_steps(steps);
+  kind.visit_steps(steps, gradient);
+};
+
+/// The steps of a kind for states of key_rows x d_v. Makes a transition, which may allocate.
+template <HasSteps Kind>
+[[nodiscard]] StepCounts step_counts(Eigen::Index key_rows, Eigen::Index d_v) {
+  StepCounts counts;
+  Kind(key_rows, d_v).visit_steps(counts);
+  return counts;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_STEPS_HPP
+
+// ---- loglinear/chunks/transition_steps.hpp
+
+#ifndef LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+#define LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+
+// The steps of a transition (transitions/steps.hpp) as a chunk has them: decays of value columns,
+// and updates D - u p^T one after the other. A decay E before a look-up goes into its update,
+// (D - u p^T) E = D E - u (E p)^T, and one after the last update too, F (D - u p^T) = F D - (F u)
+// p^T.
+
+namespace loglinear::detail {
+
+/// How tokens with these steps look in a chunk.
+[[nodiscard]] inline SequenceShape shape_of(const StepCounts& steps, Index d_k, Index d_v,
+                                            Index leaves, ReadOrder order) {
+  return {.d_k = d_k,
+          .d_v = d_v,
+          .leaves = leaves,
+          .steps = steps.updates,
+          .decays = !steps.decays         ? 0
+                    : steps.decays_by_row ? d_k
+                                          : 1,
+          .decays_values = steps.decays_values,
+          .is_delta = false,
+          .order = order};
+}
+
+/// A product of decays of key rows: no number, one for all of them, or one for each.
+template <class Scalar>
+class RowDecays {
+ public:
+  explicit RowDecays(Index decays) : decays_(decays) {}
+
+  void reset() { std::fill_n(decays_.data(), decays_.size(), Scalar(1)); }
+  void decay(const Scalar& a) { scale_by(a, decays_.data(), decays_.size()); }
+  void decay_rows(const Scalar* w) { multiply(decays_.data(), w, decays_.size(), decays_.data()); }
+
+  /// row *= decays, which may be one number for all of it.
+  void apply(Scalar* row, Index size) const {
+    if (decays_.size() == 1) scale_by(decays_[0], row, size);
+    if (decays_.size() > 1) multiply(row, decays_.data(), size, row);
+  }
+  void write_to(Scalar* to) const { copy(decays_.data(), decays_.size(), to); }
+
+ private:
+  Vector<Scalar> decays_;
+};
+
+/// Takes the steps of token t into a chunk: `start`, `visit_steps` of its transition, `finish`.
+template <class Scalar>
+class StepWriter {
+ public:
+  explicit StepWriter(const SequenceShape& shape) : shape_(shape), before_(shape.decays) {}
+  StepWriter(const StepWriter&) = default;
+  StepWriter& operator=(const StepWriter&) = default;
+
+  void start(Chunk<Scalar>& chunk, Index t) {
+    chunk_ = &chunk;
+    token_ = t;
+    moment_ = t * shape_.moments();
+    before_.reset();
+    if (shape_.decays_values) std::fill_n(value_decay(), shape_.d_v, Scalar(1));
+  }
+
+  void decay(const Scalar& a) { before_.decay(a); }
+  void decay_rows(const Scalar* w) { before_.decay_rows(w); }
+  void decay_values(const Scalar* r) { multiply(value_decay(), r, shape_.d_v, value_decay()); }
+  void look_up(const Scalar* p) {
+    Scalar* const row = row_of(chunk_->p, moment_);
+    copy(p, shape_.d_k, row);
+    before_.apply(row, shape_.d_k);
+  }
+  void write_back(const Scalar* u) {
+    copy(u, shape_.d_k, row_of(chunk_->u, moment_));
+    if (shape_.decays > 0) before_.write_to(row_of(chunk_->decay, moment_));
+    before_.reset();
+    ++moment_;
+  }
+
+  void finish() {
+    if (shape_.decays == 0) return;
+    if (shape_.steps == 0) return before_.write_to(row_of(chunk_->decay, moment_));
+    before_.apply(row_of(chunk_->decay, moment_ - 1), shape_.decays);
+    before_.apply(row_of(chunk_->u, moment_ - 1), shape_.d_k);
+  }
+
+ private:
+  [[nodiscard]] static Scalar* row_of(RowMajorMatrix<Scalar>& m, Index i) {
+    return m.data() + i * m.cols();
+  }
+  [[nodiscard]] Scalar* value_decay() { return row_of(chunk_->value_decay, token_); }
+
+  SequenceShape shape_;
+  RowDecays<Scalar> before_;  // since the last update
+  Chunk<Scalar>* chunk_ = nullptr;
+  Index token_ = 0, moment_ = 0;
+};
+
+/// The decays after the last update of a transition.
+template <class Scalar>
+struct LastDecays {
+  RowDecays<Scalar>& decays;
+
+  void decay(const Scalar& a) { decays.decay(a); }
+  void decay_rows(const Scalar* w) { decays.decay_rows(w); }
+  void decay_values(const Scalar*) {}
+  void look_up(const Scalar*) {}
+  void write_back(const Scalar*) { decays.reset(); }
+};
+
+/// From the gradient of a chunk, log decays and the rows u and p as they stand in it, to that of
+/// the steps of token t: `start`, then `visit_steps(steps, gradient)` of its transition.
+template <class Scalar>
+class StepGradients {
+ public:
+  explicit StepGradients(const SequenceShape& shape)
+      : shape_(shape), before_(shape.decays), after_(shape.decays), d_log_(shape.decays) {}
+  StepGradients(const StepGradients&) = default;
+  StepGradients& operator=(const StepGradients&) = default;
+
+  template <class Kind>
+  void start(const Kind& kind, const Chunk<Scalar>& chunk, const Chunk<Scalar>& gradient, Index t) {
+    chunk_ = &chunk;
+    gradient_ = &gradient;
+    token_ = t;
+    moment_ = t * shape_.moments();
+    is_open_ = false;
+    before_.reset();
+    after_.reset();
+    if (shape_.steps == 0) return;
+    LastDecays<Scalar> last{after_};
+    kind.visit_steps(last);
+  }
+
+  void decay(const Scalar& a, Scalar& d_a) {
+    note_decay();
+    if (!is_open_) before_.decay(a);
+    divide(sum(d_log_.data(), d_log_.size()), a, d_a);
+  }
+  void decay_rows(const Scalar* w, Scalar* d_w) {
+    note_decay();
+    if (!is_open_) before_.decay_rows(w);
+    for (Index i = 0; i < shape_.d_k; ++i) divide(d_log_[i], w[i], d_w[i]);
+  }
+  void decay_values(const Scalar* r, Scalar* d_r) {
+    const Scalar* const d_log = row_of(gradient_->value_decay, token_);
+    for (Index j = 0; j < shape_.d_v; ++j) divide(d_log[j], r[j], d_r[j]);
+  }
+  void look_up(const Scalar*, Scalar* d_p) {
+    copy(row_of(gradient_->p, moment_), shape_.d_k, d_p);
+    before_.apply(d_p, shape_.d_k);
+    is_open_ = true;
+  }
+  void write_back(const Scalar*, Scalar* d_u) {
+    copy(row_of(gradient_->u, moment_), shape_.d_k, d_u);
+    ++moment_;
+    if (is_after_last()) after_.apply(d_u, shape_.d_k);
+    before_.reset();
+    is_open_ = false;
+  }
+
+ private:
+  [[nodiscard]] static const Scalar* row_of(const RowMajorMatrix<Scalar>& m, Index i) {
+    return m.data() + i * m.cols();
+  }
+  [[nodiscard]] bool is_after_last() const {
+    return shape_.steps > 0 && moment_ == (token_ + 1) * shape_.moments();
+  }
+
+  /// The gradient of the logarithm of a decay: it is part of its moment's D and, unless it stands
+  /// within an update, of p where an update follows, of u where none does.
+  void note_decay() {
+    const bool is_last = !is_open_ && is_after_last();
+    const Index m = is_last ? moment_ - 1 : moment_;
+    copy(row_of(gradient_->decay, m), shape_.decays, d_log_.data());
+    if (is_open_ || shape_.steps == 0) return;
+    is_last ? add_products(row_of(chunk_->u, m), row_of(gradient_->u, m))
+            : add_products(row_of(chunk_->p, m), row_of(gradient_->p, m));
+  }
+  /// d_log += x . d_x, for all rows together or each for itself.
+  void add_products(const Scalar* x, const Scalar* d_x) {
+    if (d_log_.size() == 1) {
+      d_log_[0] += dot(x, d_x, shape_.d_k);
+    } else {
+      for (Index i = 0; i < shape_.d_k; ++i) d_log_[i] += x[i] * d_x[i];
+    }
+  }
+  /// A decay of 0 gets gradient 0: its logarithm has none.
+  static void divide(const Scalar& d_log, const Scalar& decay, Scalar& d_decay) {
+    d_decay = decay == Scalar(0) ? Scalar(0) : d_log / decay;
+  }
+
+  SequenceShape shape_;
+  RowDecays<Scalar> before_, after_;  // since the last update, and after the last of all
+  Vector<Scalar> d_log_;
+  const Chunk<Scalar>* chunk_ = nullptr;
+  const Chunk<Scalar>* gradient_ = nullptr;
+  Index token_ = 0, moment_ = 0;
+  bool is_open_ = false;  // between a look-up and its write-back
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+
 // ---- loglinear/detail/base/magnitude.hpp
 
 #ifndef LOGLINEAR_DETAIL_BASE_MAGNITUDE_HPP
@@ -3742,10 +4162,9 @@ inline constexpr int mantissa_bits = std::is_same_v<Scalar, double>            ?
                                                                                : 0;
 
 /// Whether all numbers are finite. The exponent of those that are not is all ones, so that one more
-/// in its last place carries into the sign bit.
+/// in its last place carries into the sign bit. The last packet may overlap the one before it.
 template <class Scalar>
 [[nodiscard]] bool are_finite(const Scalar* values, Index size) {
-  Index i = 0;
 #if defined(__GNUC__)
   constexpr int mantissa = mantissa_bits<Scalar>;
   if constexpr (mantissa != 0) {
@@ -3753,29 +4172,39 @@ template <class Scalar>
         std::conditional_t<sizeof(Scalar) == 8, std::uint64_t,
                            std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint16_t>>;
     constexpr Index width = packet_size<float> * Index{sizeof(float)} / Index{sizeof(Scalar)};
-    using Packet = typename VectorOf<Bits, static_cast<int>(width)>::Type;
-    constexpr auto last_place = static_cast<Bits>(Bits{1} << mantissa);
-    constexpr auto magnitude = static_cast<Bits>((std::numeric_limits<Bits>::max)() >> 1);
-    Packet carries[2] = {Packet{}, Packet{}};
-    for (; i + 2 * width <= size; i += 2 * width) {
-      Packet even, odd;
-      std::memcpy(&even, static_cast<const void*>(values + i), sizeof even);
-      std::memcpy(&odd, static_cast<const void*>(values + i + width), sizeof odd);
-      carries[0] |= (even & magnitude) + last_place;
-      carries[1] |= (odd & magnitude) + last_place;
+    if (size >= width) {
+      using Packet = typename VectorOf<Bits, static_cast<int>(width)>::Type;
+      constexpr auto last_place = static_cast<Bits>(Bits{1} << mantissa);
+      constexpr auto magnitude = static_cast<Bits>((std::numeric_limits<Bits>::max)() >> 1);
+      const auto carries_of = [&](Index first) {
+        Packet packet;
+        std::memcpy(&packet, static_cast<const void*>(values + first), sizeof packet);
+        return (packet & magnitude) + last_place;
+      };
+      Packet even = carries_of(size - width), odd = even;
+      Index i = 0;
+      for (; i + 2 * width <= size; i += 2 * width) {
+        even |= carries_of(i);
+        odd |= carries_of(i + width);
+      }
+      if (i + width <= size) even |= carries_of(i);
+      even |= odd;
+      std::uint64_t words[sizeof even / sizeof(std::uint64_t)];
+      std::memcpy(words, &even, sizeof even);
+      std::uint64_t carries = 0;
+      for (const std::uint64_t word : words) carries |= word;
+      constexpr std::uint64_t of_each = ~std::uint64_t{0} / (std::numeric_limits<Bits>::max)();
+      return (carries & (of_each * (std::uint64_t{magnitude} + 1))) == 0;
     }
-    carries[0] |= carries[1];
-    Bits carry = 0;
-    for (Index n = 0; n < width; ++n) carry = static_cast<Bits>(carry | carries[0][n]);
-    if (carry > magnitude) return false;
   }
 #endif
   bool finite = true;
-  for (; i < size; ++i) finite = finite && is_finite(values[i]);
+  for (Index i = 0; i < size; ++i) finite = finite && is_finite(values[i]);
   return finite;
 }
 
-/// The largest absolute value, 0 for nothing, NaN where a number is not finite.
+/// The largest absolute value, 0 for nothing, NaN where a number is not finite. The last packet may
+/// overlap the one before it.
 template <class Stored>
 [[nodiscard]] auto largest_magnitude(const Stored* values, Index size) {
   using Scalar = Accumulator<Stored>;
@@ -3787,14 +4216,17 @@ template <class Stored>
   for (Index first = 0; first < size; first += block) {
     const Index end = (std::min)(first + block, size);
     if (!are_finite(values + first, end - first)) return std::numeric_limits<Scalar>::quiet_NaN();
-    P largest = ei::pset1<P>(magnitude);
-    Index i = first;
-    for (; i + width <= end; i += width) {
+    if (end - first < width) {
+      for (Index i = first; i < end; ++i) {
+        magnitude = (std::max)(magnitude, std::abs(static_cast<Scalar>(values[i])));
+      }
+      break;
+    }
+    P largest = ei::pmax(ei::pset1<P>(magnitude), ei::pabs(load<Scalar>(values + end - width)));
+    for (Index i = first; i + width <= end; i += width) {
       largest = ei::pmax(largest, ei::pabs(load<Scalar>(values + i)));
     }
     magnitude = ei::predux_max(largest);
-    for (; i < end; ++i)
-      magnitude = (std::max)(magnitude, std::abs(static_cast<Scalar>(values[i])));
   }
   return magnitude;
 }
@@ -3955,965 +4387,6 @@ template <class Derived>
 
 #endif  // LOGLINEAR_DETAIL_BASE_CHECKS_HPP
 
-// ---- loglinear/transitions/decays.hpp
-
-#ifndef LOGLINEAR_TRANSITIONS_DECAYS_HPP
-#define LOGLINEAR_TRANSITIONS_DECAYS_HPP
-
-/// \file
-/// The diagonal kinds of transition: none, one decay, a decay per key row, a decay per value
-/// column. The interface they share is documented in transition.hpp.
-
-namespace loglinear {
-
-/// `S <- S`: nothing happens to older states.
-template <class Scalar_>
-struct Identity {
-  using Scalar = Scalar_;
-  static constexpr bool scales_values = false;
-
-  Identity(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
-
-  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
-  void left(auto&& /*m*/) const {}
-  void left_transposed(auto&& /*q*/) const {}
-  void right(auto&& /*m*/) const {}
-  void pullback(const auto&, const auto&, const auto&, const auto&, Identity&) const {}
-  void reset() {}
-  void follow(const Identity&) {}
-  [[nodiscard]] Scalar factor() const { return Scalar(1); }
-  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
-  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
-  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
-  [[nodiscard]] double norm_bound() const { return 1; }
-  [[nodiscard]] bool all_finite() const { return true; }
-};
-
-/// `S <- a S`: one decay for the whole state.
-template <class Scalar_>
-struct ScalarDecay {
-  using Scalar = Scalar_;
-  static constexpr bool scales_values = false;
-
-  ScalarDecay(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
-
-  Scalar decay{1};  ///< a
-
-  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
-  void left(auto&& m) const {
-    if (!detail::is_exactly(decay, Scalar(1))) m *= decay;
-  }
-  void left_transposed(auto&& q) const { q *= decay; }
-  void right(auto&& /*m*/) const {}
-  void pullback(const auto& q, const auto& s, const auto&, const auto&,
-                ScalarDecay& gradient) const {
-    gradient.decay = q.dot(s);
-  }
-  void reset() { decay = Scalar(1); }
-  void follow(const ScalarDecay& later) {
-    decay *= later.decay;
-    detail::clear_negligible(&decay, 1);
-  }
-  [[nodiscard]] Scalar factor() const { return decay; }
-  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return decay; }
-  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
-  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
-  [[nodiscard]] double norm_bound() const { return std::abs(detail::to_double(decay)); }
-  [[nodiscard]] bool all_finite() const { return detail::is_finite(decay); }
-};
-
-/// `S <- diag(w) S`: one decay for each key row.
-template <class Scalar_>
-struct KeyDecay {
-  using Scalar = Scalar_;
-  static constexpr bool scales_values = false;
-
-  KeyDecay(Eigen::Index key_rows, Eigen::Index /*d_v*/)
-      : decay(detail::Vector<Scalar>::Ones(key_rows)) {}
-
-  detail::Vector<Scalar> decay;  ///< w, length key_rows
-
-  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index) const {
-    return decay.size() == key_rows;
-  }
-  void left(auto&& m) const {
-    if constexpr (detail::is_row_major_memory<decltype(m)>) {
-      detail::scale<Scalar, Scalar>(
-          m.data(), m.rows(), m.cols(), m.outerStride(), [&](Eigen::Index i) { return decay[i]; },
-          nullptr);
-    } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
-      detail::scale<Scalar, Scalar>(
-          m.data(), m.cols(), m.rows(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
-          decay.data());
-    } else {
-      for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
-    }
-  }
-  void left_transposed(auto&& q) const { q.array() *= decay.array(); }
-  void right(auto&& /*m*/) const {}
-  void pullback(const auto& q, const auto& s, const auto&, const auto&, KeyDecay& gradient) const {
-    gradient.decay = q.cwiseProduct(s);
-  }
-  void reset() { decay.setOnes(); }
-  void follow(const KeyDecay& later) {
-    decay.array() *= later.decay.array();
-    detail::clear_negligible(decay.data(), decay.size());
-  }
-  [[nodiscard]] Scalar row_factor(Eigen::Index i) const { return decay[i]; }
-  [[nodiscard]] const Scalar* row_factors() const { return decay.data(); }
-  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
-  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
-  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
-};
-
-/// `S <- S diag(w)`: one decay for each value column.
-template <class Scalar_>
-struct ValueDecay {
-  using Scalar = Scalar_;
-  static constexpr bool scales_values = true;
-
-  ValueDecay(Eigen::Index /*key_rows*/, Eigen::Index d_v)
-      : decay(detail::Vector<Scalar>::Ones(d_v)) {}
-
-  detail::Vector<Scalar> decay;  ///< w, length d_v
-
-  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index d_v) const { return decay.size() == d_v; }
-  void left(auto&& /*m*/) const {}
-  void left_transposed(auto&& /*q*/) const {}
-  void right(auto&& m) const {
-    if constexpr (detail::is_row_major_memory<decltype(m)>) {
-      detail::scale<Scalar, Scalar>(
-          m.data(), m.rows(), m.cols(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
-          decay.data());
-    } else {
-      for (Eigen::Index i = 0; i < m.rows(); ++i) {
-        m.row(i).array() *= decay.transpose().array();
-      }
-    }
-  }
-  void pullback(const auto&, const auto&, const auto& z, const auto& d,
-                ValueDecay& gradient) const {
-    gradient.decay = z.cwiseProduct(d);
-  }
-  void reset() { decay.setOnes(); }
-  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
-  [[nodiscard]] const Scalar* column_factors() const { return decay.data(); }
-  void follow(const ValueDecay& later) {
-    decay.array() *= later.decay.array();
-    detail::clear_negligible(decay.data(), decay.size());
-  }
-  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
-  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_TRANSITIONS_DECAYS_HPP
-
-// ---- loglinear/transitions/product.hpp
-
-#ifndef LOGLINEAR_TRANSITIONS_PRODUCT_HPP
-#define LOGLINEAR_TRANSITIONS_PRODUCT_HPP
-
-/// \file
-/// Several transitions at one token, one after the other.
-
-namespace loglinear {
-
-/// `S <- L_n (... L_1 S diag(r_1) ...) diag(r_n)`: the factors act in the order of the template
-/// arguments, the first one first.
-template <class... Factors>
-struct TransitionProduct {
-  static_assert(sizeof...(Factors) > 0, "a product of transitions needs at least one factor");
-  static constexpr std::size_t count = sizeof...(Factors);  ///< number of factors
-  using Scalar = typename std::tuple_element_t<0, std::tuple<Factors...>>::Scalar;
-  static constexpr bool scales_values = (Factors::scales_values || ...);
-
-  TransitionProduct(Eigen::Index key_rows, Eigen::Index d_v)
-      : factors(Factors(key_rows, d_v)...),
-        queries_(key_rows, static_cast<Eigen::Index>(count)),
-        cotangents_(d_v, static_cast<Eigen::Index>(count)),
-        s_(key_rows),
-        z_(d_v) {}
-
-  std::tuple<Factors...> factors;  ///< L_1 ... L_n
-
-  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
-    return std::apply([&](const auto&... factor) { return (factor.fits(key_rows, d_v) && ...); },
-                      factors);
-  }
-  void left(auto&& m) const {
-    std::apply([&](const auto&... factor) { (factor.left(m), ...); }, factors);
-  }
-  void left_transposed(auto&& q) const {
-    backwards([&](const auto& factor, auto) { factor.left_transposed(q); });
-  }
-  void right(auto&& m) const {
-    std::apply([&](const auto&... factor) { (factor.right(m), ...); }, factors);
-  }
-
-  /// Each factor sees the query and cotangent as they come back through the later factors, and s
-  /// and z as they come forward through the earlier ones. `gradient` lends its scratch memory.
-  void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
-                TransitionProduct& gradient) const {
-    gradient.s_ = q;
-    gradient.z_ = d;
-    backwards([&](const auto& factor, auto j) {
-      gradient.queries_.col(j) = gradient.s_;
-      gradient.cotangents_.col(j) = gradient.z_;
-      factor.left_transposed(gradient.s_);
-      factor.right(gradient.z_.transpose());
-    });
-    gradient.s_ = s;
-    gradient.z_ = z;
-    forwards([&](const auto& factor, auto j) {
-      factor.pullback(gradient.queries_.col(j), gradient.s_, gradient.z_,
-                      gradient.cotangents_.col(j), std::get<j>(gradient.factors));
-      factor.left(gradient.s_);
-      factor.right(gradient.z_.transpose());
-    });
-  }
-
-  /// Bounds what each factor leaves to the next, too: a later one may shrink it again.
-  [[nodiscard]] double norm_bound() const {
-    return std::apply(
-        [](const auto&... factor) { return ((std::max)(1.0, factor.norm_bound()) * ...); },
-        factors);
-  }
-  [[nodiscard]] bool all_finite() const {
-    return std::apply([](const auto&... factor) { return (factor.all_finite() && ...); }, factors);
-  }
-
- private:
-  template <class Visit>
-  void forwards(Visit visit) const {
-    [&]<std::size_t... J>(std::index_sequence<J...>) {
-      (visit(std::get<J>(factors), std::integral_constant<std::size_t, J>{}), ...);
-    }
-    (std::make_index_sequence<count>{});
-  }
-  template <class Visit>
-  void backwards(Visit visit) const {
-    [&]<std::size_t... J>(std::index_sequence<J...>) {
-      (visit(std::get<count - 1 - J>(factors),
-             std::integral_constant<std::size_t, count - 1 - J>{}),
-       ...);
-    }
-    (std::make_index_sequence<count>{});
-  }
-
-  detail::Matrix<Scalar> queries_, cotangents_;
-  detail::Vector<Scalar> s_, z_;
-};
-
-namespace detail {
-
-template <class First, class Factor, class Sequence>
-struct RepeatedProductOf;
-template <class First, class Factor, std::size_t... J>
-struct RepeatedProductOf<First, Factor, std::index_sequence<J...>> {
-  template <std::size_t>
-  using Each = Factor;
-  using Type = TransitionProduct<First, Each<J>...>;
-};
-
-}  // namespace detail
-
-/// The product of `First` and then `count` times `Factor`.
-template <class First, class Factor, std::size_t count>
-using RepeatedProduct =
-    typename detail::RepeatedProductOf<First, Factor, std::make_index_sequence<count>>::Type;
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_TRANSITIONS_PRODUCT_HPP
-
-// ---- loglinear/detail/kernels/weighted_rows.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
-
-// m^T c of row-major matrices. This and the other kernels are the inner loops of a token, on raw
-// row-major memory: on Eigen's packets, so that one text serves every instruction set and every
-// scalar (a scalar without packets is its own packet of one). They never parallelise, never
-// allocate and add in a fixed order.
-//
-// Memory is read in the order in which it lies, a whole row of a block before the next: rows that
-// take turns cost hardware prefetchers half their speed.
-
-namespace loglinear::detail {
-
-/// A matrix to be read as `Sums` weighted sums of its rows, scale sum_i weights[i] rows[i], i <
-/// count.
-template <class Stored, class Scalar, std::size_t Sums = 1>
-struct WeightedRows {
-  const Stored* rows;
-  Index count;
-  std::array<const Scalar*, Sums> weights;
-  Scalar scale;
-};
-
-/// out[j] = the weighted sums of rows of all terms together, for N packets of columns from `first`
-/// on, added to out if `Add`. The sums stay in registers while all rows of all terms pass by; fewer
-/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
-template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
-void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                         Index stride, const std::array<Scalar*, Sums>& out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr int chains = N >= Chains ? 1 : Chains / N;
-  P sums[Sums][array_size(chains)][array_size(N)];
-  for (std::size_t s = 0; s < Sums; ++s) {
-    for (int c = 0; c < chains; ++c) {
-      for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
-    }
-    if (Add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
-  }
-  const auto add_row = [&](const auto& term, const Stored* row, Index i, auto c) {
-    for (std::size_t s = 0; s < Sums; ++s) {  // loaded for each sum: few registers are left
-      const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));
-      for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
-        sums[s][c][n] = ei::pmadd(weight, packet, sums[s][c][n]);
-      });
-    }
-  };
-  for (int t = 0; t < count; ++t) {
-    const WeightedRows<Stored, Scalar, Sums> term = terms[t];
-    const Stored* row = term.rows + first;
-    Index i = 0;
-    for (; i + chains <= term.count; i += chains, row += chains * stride) {
-      // Unrolled, or else the sums would not stay in registers.
-      [&]<int... C>(std::integer_sequence<int, C...>) {
-        (add_row(term, row + C * stride, i + C, std::integral_constant<int, C>{}), ...);
-      }
-      (std::make_integer_sequence<int, chains>{});
-    }
-    for (; i < term.count; ++i, row += stride)
-      add_row(term, row, i, std::integral_constant<int, 0>{});
-  }
-  for (std::size_t s = 0; s < Sums; ++s) {
-    for (int n = 0; n < N; ++n) {
-      for (int c = 1; c < chains; ++c) sums[s][0][n] = ei::padd(sums[s][0][n], sums[s][c][n]);
-    }
-    store_from_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
-  }
-}
-
-/// All columns from `first` on, N packets at a time as long as there are so many, then fewer.
-template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
-void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                        Index columns, Index stride, const std::array<Scalar*, Sums>& out) {
-  constexpr Index width = packet_size<Scalar>;
-  for (; first + N * width <= columns; first += N * width) {
-    weighted_rows_block<N, Add, Chains>(terms, count, first, stride, out);
-  }
-  // One pass rather than several over long rows: half a row after the other is no order of memory.
-  if constexpr (N == 16 && Chains == 1) {
-    const Index packets = (columns - first) / width;
-    if (packets >= 10) {
-      if (packets >= 14) {
-        weighted_rows_block<14, Add, Chains>(terms, count, first, stride, out);
-      } else if (packets >= 12) {
-        weighted_rows_block<12, Add, Chains>(terms, count, first, stride, out);
-      } else {
-        weighted_rows_block<10, Add, Chains>(terms, count, first, stride, out);
-      }
-      first += packets / 2 * 2 * width;
-    }
-  }
-  if constexpr (N > 1) {
-    weighted_rows_from<N / 2, Add, Chains>(terms, count, first, columns, stride, out);
-  } else if (first < columns) {
-    Scalar buffer[packet_length<Scalar>];
-    for (std::size_t s = 0; s < Sums; ++s) {
-      if (!Add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
-      for (int t = 0; t < count; ++t) {
-        const auto& [m, rows, weights, scale] = terms[t];
-        for (Index i = 0; i < rows; ++i) {
-          const Scalar weight = scale * weights[s][i];
-          const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
-          for (Index j = first; j < columns; ++j) out[s][j] += weight * rest[j - first];
-        }
-      }
-    }
-  }
-}
-
-/// out[j] = sum over the terms of scale sum_i weights[i] rows[i][j], j < columns, added to out if
-/// `Add`: `sum_l lambda_l m_l^T c_l` over matrices of one width, in one pass over each. With one
-/// chain the rounding of a column depends on nothing but whether it lies in a whole packet.
-template <bool Add = false, int Chains = 4, class Stored, class Scalar>
-void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
-                   Index stride, Scalar* out) {
-  weighted_rows_from<widest_block<Scalar>, Add, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
-                                                                           stride, {out});
-}
-
-/// The same of one matrix, `m^T c`.
-template <bool Add = false, int Chains = 4, class Stored, class Scalar>
-void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
-                   Scalar* out) {
-  const WeightedRows<Stored, Scalar> term{m, rows, {c}, Scalar(1)};
-  weighted_rows<Add, Chains>(&term, 1, columns, stride, out);
-}
-
-/// The same with two vectors at once, `m^T c` and `m^T d`.
-template <bool Add = false, int Chains = 4, class Scalar>
-void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
-                        const Scalar* d, Scalar* out_c, Scalar* out_d) {
-  const WeightedRows<Scalar, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
-  weighted_rows_from<widest_block<Scalar> / 2, Add, Chains, Scalar, Scalar, 2>(
-      &term, 1, 0, columns, stride, {out_c, out_d});
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
-
-// ---- loglinear/transitions/rank_one_update.hpp
-
-#ifndef LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
-#define LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
-
-/// \file
-/// The transition of the delta rules: a diagonal minus a matrix of rank one.
-
-namespace loglinear {
-
-/// `S <- (D - u p^T) S`, with D one of `Identity`, `ScalarDecay` and `KeyDecay`.
-///
-/// The gated delta rule `a (I - b k k^T)` is `D = a`, `u = a b k`, `p = k`. RWKV-7 is `D =
-/// diag(w)`, `u = a*kappa` with `p = kappa` (the paper's) or `p = w*kappa` (decay first).
-template <class Diagonal>
-struct RankOneUpdate {
-  using Scalar = typename Diagonal::Scalar;
-  static constexpr bool scales_values = false;
-
-  RankOneUpdate(Eigen::Index key_rows, Eigen::Index d_v)
-      : diagonal(key_rows, d_v),
-        u(detail::Vector<Scalar>::Zero(key_rows)),
-        p(detail::Vector<Scalar>::Zero(key_rows)) {}
-
-  Diagonal diagonal;         ///< D
-  detail::Vector<Scalar> u;  ///< what is written back, length key_rows
-  detail::Vector<Scalar> p;  ///< what is looked up, length key_rows
-
-  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
-    return u.size() == key_rows && p.size() == key_rows && diagonal.fits(key_rows, d_v);
-  }
-
-  /// m <- D m - u (p^T m), a block of columns at a time so that p^T m fits on the stack.
-  void left(auto&& m) const {
-    for (Eigen::Index first = 0; first < m.cols(); first += found_block) {
-      const Eigen::Index width = (std::min<Eigen::Index>)(found_block, m.cols() - first);
-      auto block = m.middleCols(first, width);
-      Found found(width);
-      if constexpr (detail::is_row_major_memory<decltype(m)>) {
-        detail::weighted_rows(block.data(), u.size(), width, block.outerStride(), p.data(),
-                              found.data());
-        found = -found;
-        detail::scale_and_add_outer(
-            block.data(), u.size(), width, block.outerStride(),
-            [&](Eigen::Index i) { return diagonal.row_factor(i); }, u.data(), found.data());
-      } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
-        for (Eigen::Index j = 0; j < width; ++j) found[j] = p.dot(block.col(j));
-        left(block, found.data());
-      } else {
-        found.setZero();
-        for (Eigen::Index i = 0; i < p.size(); ++i) found += p[i] * block.row(i).transpose();
-        diagonal.left(block);
-        for (Eigen::Index i = 0; i < u.size(); ++i) block.row(i) -= u[i] * found.transpose();
-      }
-    }
-  }
-
-  /// m <- D m - u found^T where `found` = p^T m is known already; m is column-major in memory.
-  void left(auto&& m, const Scalar* found) const {
-    const bool is_uniform = diagonal.row_factors() == nullptr;
-    detail::update_rows(m.data(), m.cols(), u.size(), m.outerStride(),
-                        is_uniform ? diagonal.row_factor(0) : Scalar(1), diagonal.row_factors(),
-                        u.data(), found);
-  }
-
-  /// q <- D q - p (u^T q)
-  void left_transposed(auto&& q) const {
-    const Scalar along = u.dot(q);
-    diagonal.left_transposed(q);
-    q -= along * p;
-  }
-
-  void right(auto&& /*m*/) const {}
-
-  void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
-                RankOneUpdate& gradient) const {
-    diagonal.pullback(q, s, z, d, gradient.diagonal);
-    const Scalar found = p.dot(s), along = u.dot(q);
-    gradient.u = -found * q;
-    gradient.p = -along * s;
-  }
-
-  /// Where D is one number a, with u = c p + w, w orthogonal to p: `max(|a|, |a - u.p|) + |w| |p|`,
-  /// which is 1 for a delta rule; else `|D| + |u| |p|`. Bounds p^T m too, which `left` computes on
-  /// the way: it can overflow where u is tiny and p is not.
-  [[nodiscard]] double norm_bound() const {
-    const double uu = detail::to_double(u.squaredNorm()), pp = detail::to_double(p.squaredNorm());
-    if constexpr (requires { diagonal.factor(); }) {
-      if (detail::is_at_most(uu, 2) && detail::is_at_most(pp, 2) && pp > 1e-6) {
-        const double a = detail::to_double(diagonal.factor()), up = detail::to_double(u.dot(p));
-        const double across = (std::max)(0.0, uu * pp - up * up);
-        return (std::max)(std::abs(a), std::abs(a - up)) + std::sqrt(across);
-      }
-    }
-    return diagonal.norm_bound() + (std::max)(1.0, detail::stable_norm(u)) * detail::stable_norm(p);
-  }
-  [[nodiscard]] bool all_finite() const {
-    return diagonal.all_finite() && detail::all_finite(u) && detail::all_finite(p);
-  }
-
- private:
-  /// Columns whose p^T m lies on the stack at a time.
-  static constexpr int found_block = 4 * detail::column_block;
-  using Found = Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, found_block, 1>;
-};
-
-namespace detail {
-
-template <class Kind>
-inline constexpr bool is_rank_one_update = false;
-template <class Diagonal>
-inline constexpr bool is_rank_one_update<RankOneUpdate<Diagonal>> = true;
-
-}  // namespace detail
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
-
-// ---- loglinear/transitions/transition.hpp
-
-#ifndef LOGLINEAR_TRANSITIONS_TRANSITION_HPP
-#define LOGLINEAR_TRANSITIONS_TRANSITION_HPP
-
-/// \file
-/// What an inner rule does to every older state at a token: a linear map `S <- L S diag(r)` shared
-/// by all levels. Being linear it commutes with the merging of buckets, which is why a hierarchy
-/// can undergo it level by level (arXiv:2506.04761, section 3: the mask `M^S (.) M^H`).
-///
-/// There are few kinds, and all algorithms are written once for all of them:
-///
-/// | kind                       | L                  | r | used by                                |
-/// |----------------------------|--------------------|---|----------------------------------------|
-/// | `Identity`                 | I                  | 1 | plain linear attention, `KeyOnly`      |
-/// | `ScalarDecay`              | a I                | 1 | RetNet, GLA, RWKV, MLSTM, Mamba2       |
-/// | `KeyDecay`                 | diag(w)            | 1 | GLAVector, HGRN2                       |
-/// | `ValueDecay`               | I                  | w | Hawk                                   |
-/// | `RankOneUpdate<Diagonal>`  | D - u p^T          | 1 | DeltaNet, GatedDeltaNet, RWKV7 (D one  |
-/// |                            |                    |   | of the first three)                    |
-/// | `TransitionProduct<...>`   | L_n ... L_2 L_1    | . | DeltaProduct: several of them a token  |
-///
-/// A rule fills the kind's public members; they are also what its gradient is written to, so that
-/// the cotangent of a transition is a transition of the same type.
-
-namespace loglinear {
-
-/// What a kind of transition supplies, for matrices `m` with `key_rows` rows, queries `q` and `s`
-/// of that length, reads `z` and `d` of length `d_v`:
-///
-/// * `Kind(key_rows, d_v)`: allocates its members once;
-/// * `fits(key_rows, d_v)`: whether its members have the sizes that such a state needs;
-/// * `left(m)`: m <- L m, in place; m may be a vector;
-/// * `left_transposed(q)`: q <- L^T q, in place;
-/// * `right(m)`: m <- m diag(r), in place; a read z is passed as the row z^T;
-/// * `norm_bound()`: an upper bound, as a double, of the factor by which a Frobenius norm can grow,
-///   that of every intermediate result of `left` and `right` included;
-/// * `all_finite()`: whether every member is a finite number;
-/// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, a transition of the same type, the
-///   derivative of `q^T L s + d . (r z)` with respect to every member;
-/// * `follow(later)`, `reset()`, `row_factor(i)`, `column_factors()`, only where L is diagonal and
-///   products are of the same kind: this <- later * this, this <- I, coefficient i of L, and those
-///   of r or null for ones; layers then keep such a product where a dense one would stand;
-/// * `factor()`, only where moreover L is a multiple of I and r is 1: that multiple;
-/// * `scales_values`, static: false where r is always 1.
-///
-/// None of them allocates or throws.
-template <class Kind, class Scalar>
-concept Transition = std::constructible_from<Kind, Eigen::Index, Eigen::Index> &&
-    requires(const Kind& kind, Kind& gradient, detail::Matrix<Scalar>& m, detail::Vector<Scalar>& q,
-             const detail::Vector<Scalar>& s) {
-  kind.left(m);
-  kind.left_transposed(q);
-  kind.right(m);
-  kind.pullback(s, s, s, s, gradient);
-  { kind.fits(s.size(), s.size()) } -> std::convertible_to<bool>;
-  { kind.norm_bound() } -> std::convertible_to<double>;
-  { kind.all_finite() } -> std::convertible_to<bool>;
-};
-
-static_assert(Transition<Identity<double>, double>);
-static_assert(Transition<ScalarDecay<double>, double>);
-static_assert(Transition<KeyDecay<double>, double>);
-static_assert(Transition<ValueDecay<double>, double>);
-static_assert(Transition<RankOneUpdate<ScalarDecay<double>>, double>);
-static_assert(Transition<TransitionProduct<KeyDecay<double>, ValueDecay<double>>, double>);
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_TRANSITIONS_TRANSITION_HPP
-
-// ---- loglinear/transitions/detail/steps_of.hpp
-
-#ifndef LOGLINEAR_TRANSITIONS_DETAIL_STEPS_OF_HPP
-#define LOGLINEAR_TRANSITIONS_DETAIL_STEPS_OF_HPP
-
-namespace loglinear::detail {
-
-/// What a kind is made of: its updates, whether its decays differ between key rows, and whether it
-/// decays value columns. Only the kinds of transition.hpp are known.
-template <class Kind>
-struct StepsOf {
-  static constexpr bool known = false;
-};
-struct NoSteps {
-  static constexpr bool known = true, decays = false, by_row = false, by_column = false;
-  static constexpr Index updates = 0;
-};
-template <class Scalar>
-struct StepsOf<Identity<Scalar>> : NoSteps {};
-template <class Scalar>
-struct StepsOf<ScalarDecay<Scalar>> : NoSteps {
-  static constexpr bool decays = true;
-};
-template <class Scalar>
-struct StepsOf<KeyDecay<Scalar>> : NoSteps {
-  static constexpr bool decays = true, by_row = true;
-};
-template <class Scalar>
-struct StepsOf<ValueDecay<Scalar>> : NoSteps {
-  static constexpr bool by_column = true;
-};
-template <class Diagonal>
-struct StepsOf<RankOneUpdate<Diagonal>> : StepsOf<Diagonal> {
-  static constexpr Index updates = 1;
-};
-template <class... Factors>
-struct StepsOf<TransitionProduct<Factors...>> {
-  static constexpr bool known = (StepsOf<Factors>::known && ...);
-  static constexpr bool decays = (StepsOf<Factors>::decays || ...);
-  static constexpr bool by_row = (StepsOf<Factors>::by_row || ...);
-  static constexpr bool by_column = (StepsOf<Factors>::by_column || ...);
-  static constexpr Index updates = (StepsOf<Factors>::updates + ...);
-};
-
-/// Whether a kind is made of updates of rank one and of decays of key rows alone.
-template <class Kind>
-[[nodiscard]] constexpr bool is_low_rank() {
-  if constexpr (StepsOf<Kind>::known) {
-    return !StepsOf<Kind>::by_column;
-  } else {
-    return false;
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_TRANSITIONS_DETAIL_STEPS_OF_HPP
-
-// ---- loglinear/chunks/transition_steps.hpp
-
-#ifndef LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
-#define LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
-
-// The kinds of transition as the chunkwise form takes them apart: decays of value columns, and
-// updates D - u p^T one after the other. A decay E before an update goes into it,
-// (D - u p^T) E = D E - u (E p)^T, and one after the last update too, F (D - u p^T) = F D - (F u)
-// p^T.
-
-namespace loglinear::detail {
-
-template <class Kind>
-[[nodiscard]] SequenceShape shape_of(Index d_k, Index d_v, Index leaves, ReadOrder order) {
-  using Steps = StepsOf<Kind>;
-  return {.d_k = d_k,
-          .d_v = d_v,
-          .leaves = leaves,
-          .steps = Steps::updates,
-          .decays = !Steps::decays  ? 0
-                    : Steps::by_row ? d_k
-                                    : 1,
-          .decays_values = Steps::by_column,
-          .is_delta = false,
-          .order = order};
-}
-
-/// Writes the transition of token t into a chunk, and reads its gradient back.
-template <class Kind>
-class TransitionSteps {
- public:
-  using Scalar = typename Kind::Scalar;
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
-  using Steps = StepsOf<Kind>;
-
-  explicit TransitionSteps(const SequenceShape& shape)
-      : moments_(shape.moments()), before_(shape.decays), after_(shape.decays) {}
-
-  void write(const Kind& kind, Chunk<Scalar>& chunk, Index t) {
-    moment_ = t * moments_;
-    if constexpr (Steps::by_column) chunk.value_decay.row(t).setOnes();
-    before_.setOnes();
-    for_each_factor(kind, [&](const auto& factor) { append(factor, chunk, t); });
-    if constexpr (Steps::updates == 0) {
-      if (Steps::decays) chunk.decay.row(moment_) = before_;
-    } else if constexpr (Steps::decays) {
-      chunk.decay.row(moment_ - 1).array() *= before_.array();
-      scale(before_, chunk.u.row(moment_ - 1));
-    }
-  }
-
-  /// From the gradient of the chunk, log decays and the rows u and p as they stand in it, to that
-  /// of the kind's own members. A decay of 0 gets gradient 0: its logarithm has none.
-  void pull_back(const Kind& kind, const Chunk<Scalar>& chunk, const Chunk<Scalar>& gradient,
-                 Index t, Kind& d_kind) {
-    // `after_` is the decay after the last update.
-    after_.setOnes();
-    before_.setOnes();
-    Index updates = 0;
-    for_each_factor(kind, [&](const auto& factor) {
-      updates += StepsOf<std::remove_cvref_t<decltype(factor)>>::updates;
-      if (updates == Steps::updates && Steps::updates > 0) decay_of(factor, after_);
-    });
-    moment_ = t * moments_;
-    for_each_factor_pair(kind, d_kind, [&](const auto& factor, auto& d_factor) {
-      pull_back_factor(factor, chunk, gradient, t, d_factor);
-    });
-  }
-
- private:
-  template <class Visit>
-  static void for_each_factor(const Kind& kind, Visit visit) {
-    if constexpr (requires { kind.factors; }) {
-      std::apply([&](const auto&... factor) { (visit(factor), ...); }, kind.factors);
-    } else {
-      visit(kind);
-    }
-  }
-  template <class Visit>
-  static void for_each_factor_pair(const Kind& kind, Kind& d_kind, Visit visit) {
-    if constexpr (requires { kind.factors; }) {
-      [&]<std::size_t... J>(std::index_sequence<J...>) {
-        (visit(std::get<J>(kind.factors), std::get<J>(d_kind.factors)), ...);
-      }
-      (std::make_index_sequence<Kind::count>{});
-    } else {
-      visit(kind, d_kind);
-    }
-  }
-
-  /// decay *= the diagonal of a pure decay; those of updates are not.
-  static void decay_of(const Identity<Scalar>&, Row&) {}
-  static void decay_of(const ValueDecay<Scalar>&, Row&) {}
-  static void decay_of(const ScalarDecay<Scalar>& d, Row& decay) { decay *= d.decay; }
-  static void decay_of(const KeyDecay<Scalar>& d, Row& decay) {
-    decay.array() *= d.decay.transpose().array();
-  }
-  template <class Diagonal>
-  static void decay_of(const RankOneUpdate<Diagonal>&, Row&) {}
-
-  /// row *= decay, which may be one number for all of it.
-  template <class Target>
-  static void scale(const Row& decay, Target&& row) {
-    if (decay.size() == 1) {
-      row *= decay[0];
-    } else if (decay.size() > 1) {
-      row.array() *= decay.array();
-    }
-  }
-
-  template <class Factor>
-  void append(const Factor& factor, Chunk<Scalar>&, Index) {
-    decay_of(factor, before_);
-  }
-  void append(const ValueDecay<Scalar>& factor, Chunk<Scalar>& chunk, Index t) {
-    chunk.value_decay.row(t).array() *= factor.decay.transpose().array();
-  }
-  template <class Diagonal>
-  void append(const RankOneUpdate<Diagonal>& factor, Chunk<Scalar>& chunk, Index) {
-    chunk.u.row(moment_) = factor.u.transpose();
-    chunk.p.row(moment_) = factor.p.transpose();
-    scale(before_, chunk.p.row(moment_));
-    decay_of(factor.diagonal, before_);
-    if (Steps::decays) chunk.decay.row(moment_) = before_;
-    before_.setOnes();
-    ++moment_;
-  }
-
-  static void divide(const Scalar& d_log, const Scalar& decay, Scalar& d_decay) {
-    d_decay = decay == Scalar(0) ? Scalar(0) : d_log / decay;
-  }
-  static void take(const Row&, const Identity<Scalar>&, Identity<Scalar>&) {}
-  static void take(const Row& d_log, const ScalarDecay<Scalar>& d, ScalarDecay<Scalar>& gradient) {
-    divide(d_log.sum(), d.decay, gradient.decay);
-  }
-  static void take(const Row& d_log, const KeyDecay<Scalar>& d, KeyDecay<Scalar>& gradient) {
-    for (Index i = 0; i < d.decay.size(); ++i) divide(d_log[i], d.decay[i], gradient.decay[i]);
-  }
-
-  /// x . dx, for all rows together or each for itself.
-  template <class A, class B>
-  [[nodiscard]] Row dots(const A& x, const B& d_x) const {
-    if (before_.size() == 1) return Row::Constant(1, x.dot(d_x));
-    return x.cwiseProduct(d_x);
-  }
-
-  /// A pure decay: part of its moment's D, and of p if an update follows, else of u.
-  template <class Factor>
-  void pull_back_factor(const Factor& factor, const Chunk<Scalar>& chunk,
-                        const Chunk<Scalar>& gradient, Index t, Factor& d_factor) {
-    if constexpr (StepsOf<Factor>::decays) {
-      const bool is_last = Steps::updates > 0 && moment_ == (t + 1) * moments_;
-      const Index m = is_last ? moment_ - 1 : moment_;
-      Row d_log = gradient.decay.row(m);
-      if (is_last) {
-        d_log += dots(chunk.u.row(m), gradient.u.row(m));
-      } else if (Steps::updates > 0) {
-        d_log += dots(chunk.p.row(m), gradient.p.row(m));
-        decay_of(factor, before_);
-      }
-      take(d_log, factor, d_factor);
-    }
-  }
-  void pull_back_factor(const ValueDecay<Scalar>& factor, const Chunk<Scalar>&,
-                        const Chunk<Scalar>& gradient, Index t, ValueDecay<Scalar>& d_factor) {
-    for (Index j = 0; j < factor.decay.size(); ++j) {
-      divide(gradient.value_decay(t, j), factor.decay[j], d_factor.decay[j]);
-    }
-  }
-  template <class Diagonal>
-  void pull_back_factor(const RankOneUpdate<Diagonal>& factor, const Chunk<Scalar>&,
-                        const Chunk<Scalar>& gradient, Index t, RankOneUpdate<Diagonal>& d_factor) {
-    const Index m = moment_++;
-    if constexpr (StepsOf<Diagonal>::decays) {
-      take(gradient.decay.row(m), factor.diagonal, d_factor.diagonal);
-    }
-    d_factor.u = gradient.u.row(m).transpose();
-    d_factor.p = gradient.p.row(m).transpose();
-    scale(before_, d_factor.p.transpose());
-    if (moment_ == (t + 1) * moments_) scale(after_, d_factor.u.transpose());
-    before_.setOnes();
-  }
-
-  Index moments_, moment_ = 0;
-  Row before_, after_;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
-
-// ---- loglinear/detail/base/math.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_MATH_HPP
-#define LOGLINEAR_DETAIL_BASE_MATH_HPP
-
-// The few functions that rules and level weights are made of, for any scalar, with their
-// derivatives where they are not obvious.
-
-namespace loglinear::detail {
-
-/// sg(z) = 1 / (1 + exp(-z)), the logistic sigmoid; never overflows into NaN.
-template <class Scalar>
-[[nodiscard]] Scalar sigmoid(const Scalar& z) {
-  using std::exp;
-  if (z >= Scalar(0)) return Scalar(1) / (Scalar(1) + exp(-z));
-  const Scalar e = exp(z);
-  return e / (Scalar(1) + e);
-}
-
-/// Below this, exp(-z) overflows, or nearly so.
-template <class Scalar>
-inline constexpr auto lowest_exponent =
-    static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
-
-/// exp(-z) of an array of floating-point numbers; where it would overflow, a number that is nearly
-/// as large. NaN stays NaN.
-template <class Z>
-[[nodiscard]] auto exp_of_negative(const Eigen::ArrayBase<Z>& z) {
-  using Scalar = typename Z::Scalar;
-  const auto bound = Z::PlainObject::Constant(z.rows(), z.cols(), lowest_exponent<Scalar>);
-  using Larger = Eigen::internal::scalar_max_op<Scalar, Scalar, Eigen::PropagateNaN>;
-  return (-z.derived().binaryExpr(bound, Larger())).exp();
-}
-
-/// sg(z) of an array, coefficient by coefficient.
-template <class Z>
-[[nodiscard]] auto sigmoids(const Eigen::ArrayBase<Z>& z) {
-  using Scalar = typename Z::Scalar;
-  if constexpr (std::is_floating_point_v<Scalar>) {
-    return (Scalar(1) + exp_of_negative(z)).inverse();
-  } else {
-    return z.derived().unaryExpr([](const Scalar& value) { return sigmoid<Scalar>(value); });
-  }
-}
-
-/// out = sg(z + bias), coefficient by coefficient; `out` may be a temporary view.
-template <class In, class Out>
-void sigmoid(const Eigen::MatrixBase<In>& z, double bias, Eigen::MatrixBase<Out> const& out) {
-  using Scalar = typename In::Scalar;
-  as_writable_column(out) = z.unaryExpr(
-      [offset = Scalar(bias)](const Scalar& value) { return sigmoid<Scalar>(value + offset); });
-}
-
-/// Keys shorter than this are taken for zero and normalise to zero.
-inline constexpr double zero_key_norm = 1e-12;
-
-/// |raw| = scale * norm, with the largest coefficient as the scale: neither overflows or underflows
-/// where |raw|^2 would.
-template <class Scalar>
-struct ScaledNorm {
-  Scalar scale, norm;
-  [[nodiscard]] bool is_zero() const { return to_double(scale) * to_double(norm) < zero_key_norm; }
-};
-template <class Raw>
-[[nodiscard]] ScaledNorm<typename Raw::Scalar> scaled_norm(const Eigen::MatrixBase<Raw>& raw) {
-  using Scalar = typename Raw::Scalar;
-  using std::sqrt;
-  const auto scale = static_cast<Scalar>(max_abs(raw));
-  if (!(scale > Scalar(0))) return {Scalar(1), Scalar(0)};
-  return {scale, sqrt((raw / scale).squaredNorm())};
-}
-
-/// out = raw / |raw|, or 0 where |raw| < 1e-12.
-template <class Raw, class Out>
-void unit_vector(const Eigen::MatrixBase<Raw>& raw, Eigen::MatrixBase<Out> const& out_) {
-  auto&& out = as_writable_column(out_);
-  const auto length = scaled_norm(raw);
-  if (length.is_zero()) {
-    out.setZero();
-  } else {
-    out = raw / length.scale / length.norm;
-  }
-}
-
-/// The pullback of `unit_vector`: d_raw = (d_unit - unit (unit . d_unit)) / |raw|. Where the key
-/// was taken for zero, d_unit passes unchanged, so that learning can leave the origin.
-template <class Raw, class Unit, class Cotangent, class Out>
-void unit_vector_pullback(const Eigen::MatrixBase<Raw>& raw, const Eigen::MatrixBase<Unit>& unit,
-                          const Eigen::MatrixBase<Cotangent>& d_unit,
-                          Eigen::MatrixBase<Out> const& out_) {
-  using Scalar = typename Raw::Scalar;
-  auto&& out = as_writable_column(out_);
-  const auto length = scaled_norm(raw);
-  if (length.is_zero()) {
-    out = d_unit;
-  } else {
-    const Scalar along = unit.dot(d_unit);
-    out = (d_unit - along * unit) / length.norm / length.scale;
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_BASE_MATH_HPP
-
 // ---- loglinear/detail/base/parts.hpp
 
 #ifndef LOGLINEAR_DETAIL_BASE_PARTS_HPP
@@ -4952,79 +4425,6 @@ inline constexpr bool is_written = !std::is_const_v<Self>;
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_BASE_PARTS_HPP
-
-// ---- loglinear/detail/base/softplus.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
-#define LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
-
-// softplus(z) = log(1 + exp(z)), of one number of any scalar and of an array, which level weights
-// wait for at every token.
-
-namespace loglinear::detail {
-
-/// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
-inline constexpr int softplus_linear_from = 20;
-
-template <class Scalar>
-[[nodiscard]] Scalar softplus(const Scalar& z) {
-  using std::exp;
-  if (z > Scalar(softplus_linear_from)) return z;
-  const Scalar e = exp(z);
-  if (z < Scalar(-softplus_linear_from)) return e;
-  if constexpr (std::is_floating_point_v<Scalar>) {
-    return std::log1p(e);
-  } else {  // dual numbers have no log1p
-    using std::log;
-    return log(Scalar(1) + e);
-  }
-}
-
-/// log(1 + e) for e in [0, 1], to rounding: 2 artanh(s) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...) with
-/// s = e / (2 + e), at most 1/3, so that each term gives log2(9) bits. Even and odd terms are
-/// summed side by side.
-template <class Scalar>
-[[nodiscard]] Packet<Scalar> log1p_up_to_1(const Packet<Scalar>& e) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr int terms = std::numeric_limits<Scalar>::digits / 6 * 2;  // even, and 3 bits each
-  const auto coefficient = [](int n) { return ei::pset1<P>(Scalar(2) / Scalar(2 * n + 1)); };
-  const P s = ei::pdiv(e, ei::padd(ei::pset1<P>(Scalar(2)), e));
-  const P square = ei::pmul(s, s), fourth = ei::pmul(square, square);
-  P even = coefficient(terms - 2), odd = coefficient(terms - 1);
-  for (int n = terms - 4; n >= 0; n -= 2) {
-    even = ei::pmadd(even, fourth, coefficient(n));
-    odd = ei::pmadd(odd, fourth, coefficient(n + 1));
-  }
-  return ei::pmul(s, ei::pmadd(square, odd, even));
-}
-
-/// softplus of an array in memory, `out` may be `z` itself. Where a number is far out, all are done
-/// one by one, as is what a packet is too wide for: softplus(z) = max(z, 0) + log(1 + exp(-|z|)).
-template <class In, class Out>
-void softplus(const Eigen::ArrayBase<In>& z, Eigen::ArrayBase<Out>& out) {
-  using Scalar = typename In::Scalar;
-  namespace ei = Eigen::internal;
-  out = z;
-  Scalar* const values = out.derived().data();
-  const Index size = out.size();
-  Index i = 0;
-  if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
-    static_assert(Out::InnerStrideAtCompileTime == 1);
-    using P = Packet<Scalar>;
-    const bool none_far_out = size > 0 && out.abs().maxCoeff() <= Scalar(softplus_linear_from);
-    for (; none_far_out && i + packet_size<Scalar> <= size; i += packet_size<Scalar>) {
-      const P x = ei::ploadu<P>(values + i);
-      const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
-      ei::pstoreu(values + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
-    }
-  }
-  for (; i < size; ++i) values[i] = softplus<Scalar>(values[i]);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
 
 // ---- loglinear/detail/base/vector_argument.hpp
 
@@ -5173,6 +4573,139 @@ void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
 
+// ---- loglinear/detail/kernels/math.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+#define LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+
+// The few functions that rules and level weights are made of, for any scalar, with their
+// derivatives where they are not obvious.
+
+namespace loglinear::detail {
+
+/// sg(z) = 1 / (1 + exp(-z)), the logistic sigmoid; never overflows into NaN.
+template <class Scalar>
+[[nodiscard]] Scalar sigmoid(const Scalar& z) {
+  using std::exp;
+  if (z >= Scalar(0)) return Scalar(1) / (Scalar(1) + exp(-z));
+  const Scalar e = exp(z);
+  return e / (Scalar(1) + e);
+}
+
+/// Below this, exp(-z) overflows, or nearly so.
+template <class Scalar>
+inline constexpr auto lowest_exponent =
+    static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
+
+/// exp(-z) of an array of floating-point numbers; where it would overflow, a number that is nearly
+/// as large. NaN stays NaN.
+template <class Z>
+[[nodiscard]] auto exp_of_negative(const Eigen::ArrayBase<Z>& z) {
+  using Scalar = typename Z::Scalar;
+  const auto bound = Z::PlainObject::Constant(z.rows(), z.cols(), lowest_exponent<Scalar>);
+  using Larger = Eigen::internal::scalar_max_op<Scalar, Scalar, Eigen::PropagateNaN>;
+  return (-z.derived().binaryExpr(bound, Larger())).exp();
+}
+
+/// sg(z) of an array, coefficient by coefficient.
+template <class Z>
+[[nodiscard]] auto sigmoids(const Eigen::ArrayBase<Z>& z) {
+  using Scalar = typename Z::Scalar;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    return (Scalar(1) + exp_of_negative(z)).inverse();
+  } else {
+    return z.derived().unaryExpr([](const Scalar& value) { return sigmoid<Scalar>(value); });
+  }
+}
+
+/// out = sg(z + bias), coefficient by coefficient; `out` may be a temporary view.
+template <class In, class Out>
+void sigmoid(const Eigen::MatrixBase<In>& z, double bias, Eigen::MatrixBase<Out> const& out) {
+  using Scalar = typename In::Scalar;
+  as_writable_column(out) = z.unaryExpr(
+      [offset = Scalar(bias)](const Scalar& value) { return sigmoid<Scalar>(value + offset); });
+}
+
+/// y = tanh(x), coefficient by coefficient.
+template <class Scalar>
+void tanh_of(const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  const auto of_number = [&](Index i) { return Eigen::numext::tanh(x[i]); };
+  if constexpr (packet_size<Scalar> == 1 || ei::packet_traits<Scalar>::HasTanh) {
+    fill_by_packets(
+        y, size, [&](Index i) { return ei::ptanh(ei::ploadu<Packet<Scalar>>(x + i)); }, of_number);
+  } else {
+    for (Index i = 0; i < size; ++i) y[i] = of_number(i);
+  }
+}
+
+/// Its pullback, from `y` itself: d = d (1 - y^2).
+template <class Scalar>
+void tanh_pullback(const Scalar* y, Index size, Scalar* d) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      d, size,
+      [&](Index i) {
+        const P bounded = ei::ploadu<P>(y + i);
+        return ei::pmul(ei::ploadu<P>(d + i),
+                        ei::psub(ei::pset1<P>(Scalar(1)), ei::pmul(bounded, bounded)));
+      },
+      [&](Index i) { return d[i] * (Scalar(1) - y[i] * y[i]); });
+}
+
+/// Keys shorter than this are taken for zero and normalise to zero.
+inline constexpr double zero_key_norm = 1e-12;
+
+/// |raw| = scale * norm, with the largest coefficient as the scale: neither overflows or underflows
+/// where |raw|^2 would.
+template <class Scalar>
+struct ScaledNorm {
+  Scalar scale, norm;
+  [[nodiscard]] bool is_zero() const { return to_double(scale) * to_double(norm) < zero_key_norm; }
+};
+template <class Raw>
+[[nodiscard]] ScaledNorm<typename Raw::Scalar> scaled_norm(const Eigen::MatrixBase<Raw>& raw) {
+  using Scalar = typename Raw::Scalar;
+  using std::sqrt;
+  const auto scale = static_cast<Scalar>(max_abs(raw));
+  if (!(scale > Scalar(0))) return {Scalar(1), Scalar(0)};
+  return {scale, sqrt((raw / scale).squaredNorm())};
+}
+
+/// out = raw / |raw|, or 0 where |raw| < 1e-12.
+template <class Raw, class Out>
+void unit_vector(const Eigen::MatrixBase<Raw>& raw, Eigen::MatrixBase<Out> const& out_) {
+  auto&& out = as_writable_column(out_);
+  const auto length = scaled_norm(raw);
+  if (length.is_zero()) {
+    out.setZero();
+  } else {
+    out = raw / length.scale / length.norm;
+  }
+}
+
+/// The pullback of `unit_vector`: d_raw = (d_unit - unit (unit . d_unit)) / |raw|. Where the key
+/// was taken for zero, d_unit passes unchanged, so that learning can leave the origin.
+template <class Raw, class Unit, class Cotangent, class Out>
+void unit_vector_pullback(const Eigen::MatrixBase<Raw>& raw, const Eigen::MatrixBase<Unit>& unit,
+                          const Eigen::MatrixBase<Cotangent>& d_unit,
+                          Eigen::MatrixBase<Out> const& out_) {
+  using Scalar = typename Raw::Scalar;
+  auto&& out = as_writable_column(out_);
+  const auto length = scaled_norm(raw);
+  if (length.is_zero()) {
+    out = d_unit;
+  } else {
+    const Scalar along = unit.dot(d_unit);
+    out = (d_unit - along * unit) / length.norm / length.scale;
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+
 // ---- loglinear/detail/kernels/row_dots.hpp
 
 #ifndef LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
@@ -5249,146 +4782,220 @@ void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
 
-// ---- loglinear/detail/kernels/vectors.hpp
+// ---- loglinear/detail/kernels/softplus.hpp
 
-#ifndef LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
+#ifndef LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
 
-// Arithmetic on vectors that lie in memory, given by a pointer and a length. An Eigen expression
-// says the same, but each one is some forty types of its own to the compiler, and a rule has
-// hundreds: here a compiler sees each function once for each scalar.
-//
-// Vectors may be empty, and may be the same one where the comment does not say otherwise.
+// softplus(z) = log(1 + exp(z)), of one number of any scalar and of an array, which level weights
+// wait for at every token.
 
 namespace loglinear::detail {
 
-/// to[i] = of_packet(i), or of_number(i) for those at the end that fill no packet.
-template <class Scalar, class OfPacket, class OfNumber>
-void fill_by_packets(Scalar* to, Index size, OfPacket of_packet, OfNumber of_number) {
-  constexpr Index width = packet_size<Scalar>;
-  Index i = 0;
-  for (; i + width <= size; i += width) Eigen::internal::pstoreu(to + i, of_packet(i));
-  for (; i < size; ++i) to[i] = of_number(i);
+/// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
+inline constexpr int softplus_linear_from = 20;
+
+template <class Scalar>
+[[nodiscard]] Scalar softplus(const Scalar& z) {
+  using std::exp;
+  if (z > Scalar(softplus_linear_from)) return z;
+  const Scalar e = exp(z);
+  if (z < Scalar(-softplus_linear_from)) return e;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    return std::log1p(e);
+  } else {  // dual numbers have no log1p
+    using std::log;
+    return log(Scalar(1) + e);
+  }
 }
 
-/// x . y
+/// log(1 + e) for e in [0, 1], to rounding: 2 artanh(s) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...) with
+/// s = e / (2 + e), at most 1/3, so that each term gives log2(9) bits. Even and odd terms are
+/// summed side by side.
 template <class Scalar>
-[[nodiscard]] Scalar dot(const Scalar* x, const Scalar* y, Index size) {
+[[nodiscard]] Packet<Scalar> log1p_up_to_1(const Packet<Scalar>& e) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  const auto product = [&](Index i) {
-    return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i));
-  };
-  Scalar sum(0);
+  constexpr int terms = std::numeric_limits<Scalar>::digits / 6 * 2;  // even, and 3 bits each
+  const auto coefficient = [](int n) { return ei::pset1<P>(Scalar(2) / Scalar(2 * n + 1)); };
+  const P s = ei::pdiv(e, ei::padd(ei::pset1<P>(Scalar(2)), e));
+  const P square = ei::pmul(s, s), fourth = ei::pmul(square, square);
+  P even = coefficient(terms - 2), odd = coefficient(terms - 1);
+  for (int n = terms - 4; n >= 0; n -= 2) {
+    even = ei::pmadd(even, fourth, coefficient(n));
+    odd = ei::pmadd(odd, fourth, coefficient(n + 1));
+  }
+  return ei::pmul(s, ei::pmadd(square, odd, even));
+}
+
+/// softplus of an array in memory, `out` may be `z` itself. Where a number is far out, all are done
+/// one by one, as is what a packet is too wide for: softplus(z) = max(z, 0) + log(1 + exp(-|z|)).
+template <class In, class Out>
+void softplus(const Eigen::ArrayBase<In>& z, Eigen::ArrayBase<Out>& out) {
+  using Scalar = typename In::Scalar;
+  namespace ei = Eigen::internal;
+  out = z;
+  Scalar* const values = out.derived().data();
+  const Index size = out.size();
   Index i = 0;
-  if (size >= width) {
-    P even = product(0);
-    i = width;
-    if (size >= 2 * width) {
-      P odd = product(width);
-      for (i = 2 * width; i + 2 * width <= size; i += 2 * width) {
-        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
-        odd = ei::pmadd(ei::ploadu<P>(x + i + width), ei::ploadu<P>(y + i + width), odd);
-      }
-      even = ei::padd(even, odd);
-      if (i + width <= size) {
-        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
-        i += width;
-      }
+  if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
+    static_assert(Out::InnerStrideAtCompileTime == 1);
+    using P = Packet<Scalar>;
+    const bool none_far_out = size > 0 && out.abs().maxCoeff() <= Scalar(softplus_linear_from);
+    for (; none_far_out && i + packet_size<Scalar> <= size; i += packet_size<Scalar>) {
+      const P x = ei::ploadu<P>(values + i);
+      const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
+      ei::pstoreu(values + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
     }
-    sum = ei::predux(even);
   }
-  for (; i < size; ++i) sum += x[i] * y[i];
-  return sum;
-}
-
-/// The sum of the numbers.
-template <class Scalar>
-[[nodiscard]] Scalar sum(const Scalar* x, Index size) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  Scalar sum(0);
-  Index i = 0;
-  if (size >= width) {
-    P packets = ei::ploadu<P>(x);
-    for (i = width; i + width <= size; i += width)
-      packets = ei::padd(packets, ei::ploadu<P>(x + i));
-    sum = ei::predux(packets);
-  }
-  for (; i < size; ++i) sum += x[i];
-  return sum;
-}
-
-/// y = a x
-template <class Scalar>
-void scale_to(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  const P factor = ei::pset1<P>(a);
-  fill_by_packets(
-      y, size, [&](Index i) { return ei::pmul(factor, ei::ploadu<P>(x + i)); },
-      [&](Index i) { return a * x[i]; });
-}
-
-/// x = a x
-template <class Scalar>
-void scale_by(const Scalar& a, Scalar* x, Index size) {
-  scale_to(a, x, size, x);
-}
-
-/// y = y + a x
-template <class Scalar>
-void axpy(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  const P factor = ei::pset1<P>(a);
-  fill_by_packets(
-      y, size,
-      [&](Index i) { return ei::pmadd(factor, ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return y[i] + a * x[i]; });
-}
-
-/// z = x + y
-template <class Scalar>
-void add(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  fill_by_packets(
-      z, size, [&](Index i) { return ei::padd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return x[i] + y[i]; });
-}
-
-/// z = x - y
-template <class Scalar>
-void subtract(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  fill_by_packets(
-      z, size, [&](Index i) { return ei::psub(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return x[i] - y[i]; });
-}
-
-/// z_i = x_i y_i
-template <class Scalar>
-void multiply(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  fill_by_packets(
-      z, size, [&](Index i) { return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return x[i] * y[i]; });
-}
-
-/// y = x, which do not overlap.
-template <class Scalar>
-void copy(const Scalar* x, Index size, Scalar* y) {
-  std::copy_n(x, size, y);
+  for (; i < size; ++i) values[i] = softplus<Scalar>(values[i]);
 }
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
+#endif  // LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
+
+// ---- loglinear/detail/kernels/weighted_rows.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
+
+// m^T c of row-major matrices. This and the other kernels are the inner loops of a token, on raw
+// row-major memory: on Eigen's packets, so that one text serves every instruction set and every
+// scalar (a scalar without packets is its own packet of one). They never parallelise, never
+// allocate and add in a fixed order.
+//
+// Memory is read in the order in which it lies, a whole row of a block before the next: rows that
+// take turns cost hardware prefetchers half their speed.
+
+namespace loglinear::detail {
+
+/// A matrix to be read as `Sums` weighted sums of its rows, scale sum_i weights[i] rows[i], i <
+/// count.
+template <class Stored, class Scalar, std::size_t Sums = 1>
+struct WeightedRows {
+  const Stored* rows;
+  Index count;
+  std::array<const Scalar*, Sums> weights;
+  Scalar scale;
+};
+
+/// out[j] = the weighted sums of rows of all terms together, for N packets of columns from `first`
+/// on, added to out if `Add`. The sums stay in registers while all rows of all terms pass by; fewer
+/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
+template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                         Index stride, const std::array<Scalar*, Sums>& out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr int chains = N >= Chains ? 1 : Chains / N;
+  P sums[Sums][array_size(chains)][array_size(N)];
+  for (std::size_t s = 0; s < Sums; ++s) {
+    for (int c = 0; c < chains; ++c) {
+      for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
+    }
+    if (Add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
+  }
+  const auto add_row = [&](const auto& term, const Stored* row, Index i, auto c) {
+    for (std::size_t s = 0; s < Sums; ++s) {  // loaded for each sum: few registers are left
+      const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));
+      for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
+        sums[s][c][n] = ei::pmadd(weight, packet, sums[s][c][n]);
+      });
+    }
+  };
+  for (int t = 0; t < count; ++t) {
+    const WeightedRows<Stored, Scalar, Sums> term = terms[t];
+    const Stored* row = term.rows + first;
+    Index i = 0;
+    for (; i + chains <= term.count; i += chains, row += chains * stride) {
+      // Unrolled, or else the sums would not stay in registers.
+      [&]<int... C>(std::integer_sequence<int, C...>) {
+        (add_row(term, row + C * stride, i + C, std::integral_constant<int, C>{}), ...);
+      }
+      (std::make_integer_sequence<int, chains>{});
+    }
+    for (; i < term.count; ++i, row += stride)
+      add_row(term, row, i, std::integral_constant<int, 0>{});
+  }
+  for (std::size_t s = 0; s < Sums; ++s) {
+    for (int n = 0; n < N; ++n) {
+      for (int c = 1; c < chains; ++c) sums[s][0][n] = ei::padd(sums[s][0][n], sums[s][c][n]);
+    }
+    store_from_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
+  }
+}
+
+/// All columns from `first` on, N packets at a time as long as there are so many, then fewer.
+template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                        Index columns, Index stride, const std::array<Scalar*, Sums>& out) {
+  constexpr Index width = packet_size<Scalar>;
+  for (; first + N * width <= columns; first += N * width) {
+    weighted_rows_block<N, Add, Chains>(terms, count, first, stride, out);
+  }
+  // One pass rather than several over long rows: half a row after the other is no order of memory.
+  if constexpr (N == 16 && Chains == 1) {
+    const Index packets = (columns - first) / width;
+    if (packets >= 10) {
+      if (packets >= 14) {
+        weighted_rows_block<14, Add, Chains>(terms, count, first, stride, out);
+      } else if (packets >= 12) {
+        weighted_rows_block<12, Add, Chains>(terms, count, first, stride, out);
+      } else {
+        weighted_rows_block<10, Add, Chains>(terms, count, first, stride, out);
+      }
+      first += packets / 2 * 2 * width;
+    }
+  }
+  if constexpr (N > 1) {
+    weighted_rows_from<N / 2, Add, Chains>(terms, count, first, columns, stride, out);
+  } else if (first < columns) {
+    Scalar buffer[packet_length<Scalar>];
+    for (std::size_t s = 0; s < Sums; ++s) {
+      if (!Add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
+      for (int t = 0; t < count; ++t) {
+        const auto& [m, rows, weights, scale] = terms[t];
+        for (Index i = 0; i < rows; ++i) {
+          const Scalar weight = scale * weights[s][i];
+          const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
+          for (Index j = first; j < columns; ++j) out[s][j] += weight * rest[j - first];
+        }
+      }
+    }
+  }
+}
+
+/// out[j] = sum over the terms of scale sum_i weights[i] rows[i][j], j < columns, added to out if
+/// `Add`: `sum_l lambda_l m_l^T c_l` over matrices of one width, in one pass over each. With one
+/// chain the rounding of a column depends on nothing but whether it lies in a whole packet.
+template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
+                   Index stride, Scalar* out) {
+  weighted_rows_from<widest_block<Scalar>, Add, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
+                                                                           stride, {out});
+}
+
+/// The same of one matrix, `m^T c`.
+template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
+                   Scalar* out) {
+  const WeightedRows<Stored, Scalar> term{m, rows, {c}, Scalar(1)};
+  weighted_rows<Add, Chains>(&term, 1, columns, stride, out);
+}
+
+/// The same with two vectors at once, `m^T c` and `m^T d`.
+template <bool Add = false, int Chains = 4, class Scalar>
+void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
+                        const Scalar* d, Scalar* out_c, Scalar* out_d) {
+  const WeightedRows<Scalar, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
+  weighted_rows_from<widest_block<Scalar> / 2, Add, Chains, Scalar, Scalar, 2>(
+      &term, 1, 0, columns, stride, {out_c, out_d});
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
 
 // ---- loglinear/random.hpp
 
@@ -5436,6 +5043,557 @@ class Xorshift64 {
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RANDOM_HPP
+
+// ---- loglinear/transitions/token.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_TOKEN_HPP
+#define LOGLINEAR_TRANSITIONS_TOKEN_HPP
+
+namespace loglinear {
+
+/// What a rule writes: the leaf `sum_j keys_j values_j^T`, the query and the transition of one
+/// token. The gradient of a loss with respect to a token is again a token.
+template <class Kind>
+struct Token {
+  using Scalar = typename Kind::Scalar;
+
+  /// All zeros.
+  Token(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves)
+      : keys(detail::Matrix<Scalar>::Zero(key_rows, leaves)),
+        values(detail::Matrix<Scalar>::Zero(d_v, leaves)),
+        query(detail::Vector<Scalar>::Zero(key_rows)),
+        transition(key_rows, d_v) {}
+
+  detail::Matrix<Scalar> keys;    ///< key_rows x leaves
+  detail::Matrix<Scalar> values;  ///< d_v x leaves
+  detail::Vector<Scalar> query;   ///< length key_rows
+  Kind transition;                ///< what older states undergo
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_TOKEN_HPP
+
+// ---- loglinear/transitions/decays.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_DECAYS_HPP
+#define LOGLINEAR_TRANSITIONS_DECAYS_HPP
+
+/// \file
+/// The diagonal kinds of transition: none, one decay, a decay per key row, a decay per value
+/// column. The interface they share is documented in transition.hpp.
+
+namespace loglinear {
+
+/// `S <- S`: nothing happens to older states.
+template <class Scalar_>
+struct Identity {
+  using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
+
+  Identity(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
+
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
+  void left(auto&& /*m*/) const {}
+  void left_transposed(auto&& /*q*/) const {}
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto&, const auto&, const auto&, const auto&, Identity&) const {}
+  void reset() {}
+  void follow(const Identity&) {}
+  void visit_steps(auto& /*steps*/, auto&... /*gradient*/) const {}
+  [[nodiscard]] Scalar factor() const { return Scalar(1); }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
+  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
+  [[nodiscard]] double norm_bound() const { return 1; }
+  [[nodiscard]] bool all_finite() const { return true; }
+};
+
+/// `S <- a S`: one decay for the whole state.
+template <class Scalar_>
+struct ScalarDecay {
+  using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
+
+  ScalarDecay(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
+
+  Scalar decay{1};  ///< a
+
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
+  void left(auto&& m) const {
+    if (!detail::is_exactly(decay, Scalar(1))) m *= decay;
+  }
+  void left_transposed(auto&& q) const { q *= decay; }
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto& q, const auto& s, const auto&, const auto&,
+                ScalarDecay& gradient) const {
+    gradient.decay = q.dot(s);
+  }
+  void reset() { decay = Scalar(1); }
+  void follow(const ScalarDecay& later) {
+    decay *= later.decay;
+    detail::clear_negligible(&decay, 1);
+  }
+  void visit_steps(auto& steps, auto&... gradient) const { steps.decay(decay, gradient.decay...); }
+  [[nodiscard]] Scalar factor() const { return decay; }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return decay; }
+  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
+  [[nodiscard]] double norm_bound() const { return std::abs(detail::to_double(decay)); }
+  [[nodiscard]] bool all_finite() const { return detail::is_finite(decay); }
+};
+
+/// `S <- diag(w) S`: one decay for each key row.
+template <class Scalar_>
+struct KeyDecay {
+  using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
+
+  KeyDecay(Eigen::Index key_rows, Eigen::Index /*d_v*/)
+      : decay(detail::Vector<Scalar>::Ones(key_rows)) {}
+
+  detail::Vector<Scalar> decay;  ///< w, length key_rows
+
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index) const {
+    return decay.size() == key_rows;
+  }
+  void left(auto&& m) const {
+    if constexpr (detail::is_row_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.rows(), m.cols(), m.outerStride(), [&](Eigen::Index i) { return decay[i]; },
+          nullptr);
+    } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.cols(), m.rows(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
+          decay.data());
+    } else {
+      for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
+    }
+  }
+  void left_transposed(auto&& q) const { q.array() *= decay.array(); }
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto& q, const auto& s, const auto&, const auto&, KeyDecay& gradient) const {
+    gradient.decay = q.cwiseProduct(s);
+  }
+  void reset() { decay.setOnes(); }
+  void follow(const KeyDecay& later) {
+    decay.array() *= later.decay.array();
+    detail::clear_negligible(decay.data(), decay.size());
+  }
+  void visit_steps(auto& steps, auto&... gradient) const {
+    steps.decay_rows(decay.data(), gradient.decay.data()...);
+  }
+  [[nodiscard]] Scalar row_factor(Eigen::Index i) const { return decay[i]; }
+  [[nodiscard]] const Scalar* row_factors() const { return decay.data(); }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
+  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
+  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
+};
+
+/// `S <- S diag(w)`: one decay for each value column.
+template <class Scalar_>
+struct ValueDecay {
+  using Scalar = Scalar_;
+  static constexpr bool scales_values = true;
+
+  ValueDecay(Eigen::Index /*key_rows*/, Eigen::Index d_v)
+      : decay(detail::Vector<Scalar>::Ones(d_v)) {}
+
+  detail::Vector<Scalar> decay;  ///< w, length d_v
+
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index d_v) const { return decay.size() == d_v; }
+  void left(auto&& /*m*/) const {}
+  void left_transposed(auto&& /*q*/) const {}
+  void right(auto&& m) const {
+    if constexpr (detail::is_row_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.rows(), m.cols(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
+          decay.data());
+    } else {
+      for (Eigen::Index i = 0; i < m.rows(); ++i) {
+        m.row(i).array() *= decay.transpose().array();
+      }
+    }
+  }
+  void pullback(const auto&, const auto&, const auto& z, const auto& d,
+                ValueDecay& gradient) const {
+    gradient.decay = z.cwiseProduct(d);
+  }
+  void reset() { decay.setOnes(); }
+  void follow(const ValueDecay& later) {
+    decay.array() *= later.decay.array();
+    detail::clear_negligible(decay.data(), decay.size());
+  }
+  void visit_steps(auto& steps, auto&... gradient) const {
+    steps.decay_values(decay.data(), gradient.decay.data()...);
+  }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
+  [[nodiscard]] const Scalar* column_factors() const { return decay.data(); }
+  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
+  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_DECAYS_HPP
+
+// ---- loglinear/transitions/product.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_PRODUCT_HPP
+#define LOGLINEAR_TRANSITIONS_PRODUCT_HPP
+
+/// \file
+/// Several transitions at one token, one after the other.
+
+namespace loglinear {
+
+/// `S <- L_n (... L_1 S diag(r_1) ...) diag(r_n)`: the factors act in the order of the template
+/// arguments, the first one first.
+template <class... Factors>
+struct TransitionProduct {
+  static_assert(sizeof...(Factors) > 0, "a product of transitions needs at least one factor");
+  static constexpr std::size_t count = sizeof...(Factors);  ///< number of factors
+  using Scalar = typename std::tuple_element_t<0, std::tuple<Factors...>>::Scalar;
+  static constexpr bool scales_values = (Factors::scales_values || ...);
+
+  TransitionProduct(Eigen::Index key_rows, Eigen::Index d_v)
+      : factors(Factors(key_rows, d_v)...),
+        queries_(key_rows, static_cast<Eigen::Index>(count)),
+        cotangents_(d_v, static_cast<Eigen::Index>(count)),
+        s_(key_rows),
+        z_(d_v) {}
+
+  std::tuple<Factors...> factors;  ///< L_1 ... L_n
+
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
+    return std::apply([&](const auto&... factor) { return (factor.fits(key_rows, d_v) && ...); },
+                      factors);
+  }
+  void left(auto&& m) const {
+    std::apply([&](const auto&... factor) { (factor.left(m), ...); }, factors);
+  }
+  void left_transposed(auto&& q) const {
+    backwards([&](const auto& factor, auto) { factor.left_transposed(q); });
+  }
+  void right(auto&& m) const {
+    std::apply([&](const auto&... factor) { (factor.right(m), ...); }, factors);
+  }
+
+  /// Each factor sees the query and cotangent as they come back through the later factors, and s
+  /// and z as they come forward through the earlier ones. `gradient` lends its scratch memory.
+  void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
+                TransitionProduct& gradient) const {
+    gradient.s_ = q;
+    gradient.z_ = d;
+    backwards([&](const auto& factor, auto j) {
+      gradient.queries_.col(j) = gradient.s_;
+      gradient.cotangents_.col(j) = gradient.z_;
+      factor.left_transposed(gradient.s_);
+      factor.right(gradient.z_.transpose());
+    });
+    gradient.s_ = s;
+    gradient.z_ = z;
+    forwards([&](const auto& factor, auto j) {
+      factor.pullback(gradient.queries_.col(j), gradient.s_, gradient.z_,
+                      gradient.cotangents_.col(j), std::get<j>(gradient.factors));
+      factor.left(gradient.s_);
+      factor.right(gradient.z_.transpose());
+    });
+  }
+
+  void visit_steps(auto& steps) const requires(HasSteps<Factors>&&...) {
+    std::apply([&](const auto&... factor) { (factor.visit_steps(steps), ...); }, factors);
+  }
+  void visit_steps(auto& steps, TransitionProduct& gradient) const
+      requires(HasSteps<Factors>&&...) {
+    forwards([&](const auto& factor, auto j) {
+      factor.visit_steps(steps, std::get<j>(gradient.factors));
+    });
+  }
+
+  /// Bounds what each factor leaves to the next, too: a later one may shrink it again.
+  [[nodiscard]] double norm_bound() const {
+    return std::apply(
+        [](const auto&... factor) { return ((std::max)(1.0, factor.norm_bound()) * ...); },
+        factors);
+  }
+  [[nodiscard]] bool all_finite() const {
+    return std::apply([](const auto&... factor) { return (factor.all_finite() && ...); }, factors);
+  }
+
+ private:
+  template <class Visit>
+  void forwards(Visit visit) const {
+    [&]<std::size_t... J>(std::index_sequence<J...>) {
+      (visit(std::get<J>(factors), std::integral_constant<std::size_t, J>{}), ...);
+    }
+    (std::make_index_sequence<count>{});
+  }
+  template <class Visit>
+  void backwards(Visit visit) const {
+    [&]<std::size_t... J>(std::index_sequence<J...>) {
+      (visit(std::get<count - 1 - J>(factors),
+             std::integral_constant<std::size_t, count - 1 - J>{}),
+       ...);
+    }
+    (std::make_index_sequence<count>{});
+  }
+
+  detail::Matrix<Scalar> queries_, cotangents_;
+  detail::Vector<Scalar> s_, z_;
+};
+
+namespace detail {
+
+template <class First, class Factor, class Sequence>
+struct RepeatedProductOf;
+template <class First, class Factor, std::size_t... J>
+struct RepeatedProductOf<First, Factor, std::index_sequence<J...>> {
+  template <std::size_t>
+  using Each = Factor;
+  using Type = TransitionProduct<First, Each<J>...>;
+};
+
+}  // namespace detail
+
+/// The product of `First` and then `count` times `Factor`.
+template <class First, class Factor, std::size_t count>
+using RepeatedProduct =
+    typename detail::RepeatedProductOf<First, Factor, std::make_index_sequence<count>>::Type;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_PRODUCT_HPP
+
+// ---- loglinear/transitions/rank_one_update.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
+#define LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
+
+/// \file
+/// The transition of the delta rules: a diagonal minus a matrix of rank one.
+
+namespace loglinear {
+
+/// Whether a diagonal kind can be the D of a `RankOneUpdate`: the requirements `row_factor(i)` and
+/// `row_factors()`; see `Transition`.
+template <class Kind>
+concept HasRowFactors = requires(const Kind& kind, Eigen::Index i) {
+  { kind.row_factor(i) } -> std::convertible_to<typename Kind::Scalar>;
+  { kind.row_factors() } -> std::convertible_to<const typename Kind::Scalar*>;
+};
+
+/// `S <- (D - u p^T) S`, with D a diagonal of key rows: `Identity`, `ScalarDecay`,
+/// `KeyDecay`, or a kind of your own that `HasRowFactors`.
+///
+/// The gated delta rule `a (I - b k k^T)` is `D = a`, `u = a b k`, `p = k`. RWKV-7 is `D =
+/// diag(w)`, `u = a*kappa` with `p = kappa` (the paper's) or `p = w*kappa` (decay first).
+template <class Diagonal>
+struct RankOneUpdate {
+  static_assert(HasRowFactors<Diagonal>,
+                "the D of a RankOneUpdate is a diagonal kind with row_factor(i) and row_factors(): "
+                "one of Identity, ScalarDecay and KeyDecay, or give your own kind both members");
+  using Scalar = typename Diagonal::Scalar;
+  static constexpr bool scales_values = false;
+
+  RankOneUpdate(Eigen::Index key_rows, Eigen::Index d_v)
+      : diagonal(key_rows, d_v),
+        u(detail::Vector<Scalar>::Zero(key_rows)),
+        p(detail::Vector<Scalar>::Zero(key_rows)) {}
+
+  Diagonal diagonal;         ///< D
+  detail::Vector<Scalar> u;  ///< what is written back, length key_rows
+  detail::Vector<Scalar> p;  ///< what is looked up, length key_rows
+
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
+    return u.size() == key_rows && p.size() == key_rows && diagonal.fits(key_rows, d_v);
+  }
+
+  /// m <- D m - u (p^T m), a block of columns at a time so that p^T m fits on the stack.
+  void left(auto&& m) const {
+    for (Eigen::Index first = 0; first < m.cols(); first += found_block) {
+      const Eigen::Index width = (std::min<Eigen::Index>)(found_block, m.cols() - first);
+      auto block = m.middleCols(first, width);
+      Found found(width);
+      if constexpr (detail::is_row_major_memory<decltype(m)>) {
+        detail::weighted_rows(block.data(), u.size(), width, block.outerStride(), p.data(),
+                              found.data());
+        found = -found;
+        detail::scale_and_add_outer(
+            block.data(), u.size(), width, block.outerStride(),
+            [&](Eigen::Index i) { return diagonal.row_factor(i); }, u.data(), found.data());
+      } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
+        for (Eigen::Index j = 0; j < width; ++j) found[j] = p.dot(block.col(j));
+        left(block, found.data());
+      } else {
+        found.setZero();
+        for (Eigen::Index i = 0; i < p.size(); ++i) found += p[i] * block.row(i).transpose();
+        diagonal.left(block);
+        for (Eigen::Index i = 0; i < u.size(); ++i) block.row(i) -= u[i] * found.transpose();
+      }
+    }
+  }
+
+  /// m <- D m - u found^T where `found` = p^T m is known already; m is column-major in memory.
+  void left(auto&& m, const Scalar* found) const {
+    const bool is_uniform = diagonal.row_factors() == nullptr;
+    detail::update_rows(m.data(), m.cols(), u.size(), m.outerStride(),
+                        is_uniform ? diagonal.row_factor(0) : Scalar(1), diagonal.row_factors(),
+                        u.data(), found);
+  }
+
+  /// q <- D q - p (u^T q)
+  void left_transposed(auto&& q) const {
+    const Scalar along = u.dot(q);
+    diagonal.left_transposed(q);
+    q -= along * p;
+  }
+
+  void right(auto&& /*m*/) const {}
+
+  void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
+                RankOneUpdate& gradient) const {
+    diagonal.pullback(q, s, z, d, gradient.diagonal);
+    const Scalar found = p.dot(s), along = u.dot(q);
+    gradient.u = -found * q;
+    gradient.p = -along * s;
+  }
+
+  void visit_steps(auto& steps, auto&... gradient) const requires HasSteps<Diagonal> {
+    steps.look_up(p.data(), gradient.p.data()...);
+    diagonal.visit_steps(steps, gradient.diagonal...);
+    steps.write_back(u.data(), gradient.u.data()...);
+  }
+
+  /// Where D is one number a, with u = c p + w, w orthogonal to p: `max(|a|, |a - u.p|) + |w| |p|`,
+  /// which is 1 for a delta rule; else `|D| + |u| |p|`. Bounds p^T m too, which `left` computes on
+  /// the way: it can overflow where u is tiny and p is not.
+  [[nodiscard]] double norm_bound() const {
+    const double uu = detail::to_double(u.squaredNorm()), pp = detail::to_double(p.squaredNorm());
+    if constexpr (requires { diagonal.factor(); }) {
+      if (detail::is_at_most(uu, 2) && detail::is_at_most(pp, 2) && pp > 1e-6) {
+        const double a = detail::to_double(diagonal.factor()), up = detail::to_double(u.dot(p));
+        const double across = (std::max)(0.0, uu * pp - up * up);
+        return (std::max)(std::abs(a), std::abs(a - up)) + std::sqrt(across);
+      }
+    }
+    return diagonal.norm_bound() + (std::max)(1.0, detail::stable_norm(u)) * detail::stable_norm(p);
+  }
+  [[nodiscard]] bool all_finite() const {
+    return diagonal.all_finite() && detail::all_finite(u) && detail::all_finite(p);
+  }
+
+ private:
+  /// Columns whose p^T m lies on the stack at a time.
+  static constexpr int found_block = 4 * detail::column_block;
+  using Found = Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, found_block, 1>;
+};
+
+namespace detail {
+
+template <class Kind>
+inline constexpr bool is_rank_one_update = false;
+template <class Diagonal>
+inline constexpr bool is_rank_one_update<RankOneUpdate<Diagonal>> = true;
+
+}  // namespace detail
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
+
+// ---- loglinear/transitions/transition.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_TRANSITION_HPP
+#define LOGLINEAR_TRANSITIONS_TRANSITION_HPP
+
+/// \file
+/// What an inner rule does to every older state at a token: a linear map `S <- L S diag(r)` shared
+/// by all levels. Being linear it commutes with the merging of buckets, which is why a hierarchy
+/// can undergo it level by level (arXiv:2506.04761, section 3: the mask `M^S (.) M^H`).
+///
+/// There are few kinds, and all algorithms are written once for all of them, and for those that a
+/// user adds:
+///
+/// | kind                       | L                  | r | used by                                |
+/// |----------------------------|--------------------|---|----------------------------------------|
+/// | `Identity`                 | I                  | 1 | plain linear attention, `KeyOnly`      |
+/// | `ScalarDecay`              | a I                | 1 | RetNet, GLA, RWKV, MLSTM, Mamba2       |
+/// | `KeyDecay`                 | diag(w)            | 1 | GLAVector, HGRN2                       |
+/// | `ValueDecay`               | I                  | w | Hawk                                   |
+/// | `RankOneUpdate<Diagonal>`  | D - u p^T          | 1 | DeltaNet, GatedDeltaNet, RWKV7 (D one  |
+/// |                            |                    |   | of the first three)                    |
+/// | `TransitionProduct<...>`   | L_n ... L_2 L_1    | . | DeltaProduct: several of them a token  |
+///
+/// A rule fills the kind's public members; they are also what its gradient is written to, so that
+/// the cotangent of a transition is a transition of the same type.
+
+namespace loglinear {
+
+/// What a kind of transition supplies, for matrices `m` with `key_rows` rows, queries `q` and `s`
+/// of that length, reads `z` and `d` of length `d_v`:
+///
+/// * `Kind(key_rows, d_v)`: allocates its members once;
+/// * `fits(key_rows, d_v)`: whether its members have the sizes that such a state needs;
+/// * `left(m)`: m <- L m, in place; m may be a vector;
+/// * `left_transposed(q)`: q <- L^T q, in place;
+/// * `right(m)`: m <- m diag(r), in place; a read z is passed as the row z^T;
+/// * `norm_bound()`: an upper bound, as a double, of the factor by which a Frobenius norm can grow,
+///   that of every intermediate result of `left` and `right` included;
+/// * `all_finite()`: whether every member is a finite number;
+/// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, a transition of the same type, the
+///   derivative of `q^T L s + d . (r z)` with respect to every member.
+///
+/// And where it can:
+///
+/// * `visit_steps(steps)` and `visit_steps(steps, gradient)`: what it is made of, see
+///   transitions/steps.hpp. Without it, spans of tokens are read token by token and have no
+///   gradient (`HasSteps`);
+/// * `scales_values`, a static constexpr bool: false where r is always 1. Without it, it may not
+/// be;
+/// * where L is diagonal and products are of the same kind, `follow(later)`: this <- later * this,
+///   `reset()`: this <- I, `row_factor(i)`: coefficient i of L, and `column_factors()`: a pointer
+///   to those of r, or null for ones. Layers then keep such a product where a dense one would stand
+///   (`HasOwnProducts`);
+/// * `factor()`, where moreover L is a multiple of I and r is 1: that multiple;
+/// * `row_factors()`, where it is to be the D of a `RankOneUpdate`, beside `row_factor(i)`: a
+/// pointer
+///   to the coefficients of L, or null where all are `row_factor(0)` (`HasRowFactors`).
+///
+/// None of them allocates or throws, but for the constructor.
+template <class Kind, class Scalar>
+concept Transition = std::constructible_from<Kind, Eigen::Index, Eigen::Index> &&
+    requires(const Kind& kind, Kind& gradient, detail::Matrix<Scalar>& m, detail::Vector<Scalar>& q,
+             const detail::Vector<Scalar>& s) {
+  kind.left(m);
+  kind.left_transposed(q);
+  kind.right(m);
+  kind.pullback(s, s, s, s, gradient);
+  { kind.fits(s.size(), s.size()) } -> std::convertible_to<bool>;
+  { kind.norm_bound() } -> std::convertible_to<double>;
+  { kind.all_finite() } -> std::convertible_to<bool>;
+};
+
+/// Whether products of the kind are of the kind: the requirements `follow(later)`, `reset()`,
+/// `row_factor(i)` and `column_factors()`.
+template <class Kind>
+concept HasOwnProducts = requires(Kind& product, const Kind& later, Eigen::Index i) {
+  product.follow(later);
+  product.reset();
+  { later.row_factor(i) } -> std::convertible_to<typename Kind::Scalar>;
+  { later.column_factors() } -> std::convertible_to<const typename Kind::Scalar*>;
+};
+
+static_assert(Transition<Identity<double>, double>);
+static_assert(Transition<ScalarDecay<double>, double>);
+static_assert(Transition<KeyDecay<double>, double>);
+static_assert(Transition<ValueDecay<double>, double>);
+static_assert(Transition<RankOneUpdate<ScalarDecay<double>>, double>);
+static_assert(Transition<TransitionProduct<KeyDecay<double>, ValueDecay<double>>, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_TRANSITION_HPP
 
 // ---- loglinear/rules/rule.hpp
 
@@ -5499,25 +5657,6 @@ struct Projections {
   Vec q;     ///< W_q x, length d_k
   Vec own;   ///< the rule's own projections one after the other, in the order of `parameters`
   Vec free;  ///< the rule's free vectors one after the other, likewise
-};
-
-/// What a rule writes: the leaf `sum_j keys_j values_j^T`, the query and the transition of one
-/// token. The gradient of a loss with respect to a token is again a token.
-template <class Kind>
-struct Token {
-  using Scalar = typename Kind::Scalar;
-
-  /// All zeros.
-  Token(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves)
-      : keys(detail::Matrix<Scalar>::Zero(key_rows, leaves)),
-        values(detail::Matrix<Scalar>::Zero(d_v, leaves)),
-        query(detail::Vector<Scalar>::Zero(key_rows)),
-        transition(key_rows, d_v) {}
-
-  detail::Matrix<Scalar> keys;    ///< key_rows x leaves
-  detail::Matrix<Scalar> values;  ///< d_v x leaves
-  detail::Vector<Scalar> query;   ///< length key_rows
-  Kind transition;                ///< what older states undergo
 };
 
 namespace detail {
@@ -5899,14 +6038,104 @@ struct BlockGradient {
   detail::Parameters<Scalar> weights;  ///< all of them, in the layer's own layout
 };
 
+/// The gradient of a loss over a block with respect to what a multi-head layer was given.
+template <class Scalar>
+struct MultiHeadBlockGradient {
+  detail::RowMajorMatrix<Scalar> x;          ///< with respect to the inputs, T x d_model
+  std::vector<BlockGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
+  detail::RowMajorMatrix<Scalar> w_out;      ///< with respect to W_out, d_model x n_heads d_v
+};
+
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_LAYER_BLOCK_GRADIENT_HPP
 
-// ---- loglinear/stream/detail/workspace.hpp
+// ---- loglinear/stream/detail/read_memory.hpp
 
-#ifndef LOGLINEAR_STREAM_DETAIL_WORKSPACE_HPP
-#define LOGLINEAR_STREAM_DETAIL_WORKSPACE_HPP
+#ifndef LOGLINEAR_STREAM_DETAIL_READ_MEMORY_HPP
+#define LOGLINEAR_STREAM_DETAIL_READ_MEMORY_HPP
+
+// The memory in which a stream is read, sized once so that no read allocates.
+
+namespace loglinear::detail {
+
+/// How large the memory of reads must be.
+struct ReadShape {
+  Index key_rows = 0, d_v = 0;
+  Index max_levels = 0;
+  Index columns = 0;  // of the buffer of newest leaves
+  Index tiers = 0;    // of levels with pending transitions in common
+};
+
+/// Whether a write takes products of the state with p: a read then forms them on the way.
+template <class Kind>
+inline constexpr bool looks_up = is_rank_one_update<Kind>;
+
+/// What a read finds out for the write of the next token, where the kind `looks_up`.
+template <class Kind>
+struct LookUp {
+  using Scalar = typename Kind::Scalar;
+
+  explicit LookUp(const ReadShape& shape)
+      : pulled_p(Vector<Scalar>::Zero(looks_up<Kind> ? shape.key_rows : 0)),
+        found(Vector<Scalar>::Zero(looks_up<Kind> ? shape.columns : 0)) {}
+
+  Vector<Scalar> pulled_p;  // p of the token's update as the levels see it
+  Vector<Scalar> found;     // p . k of each buffered leaf
+};
+
+/// What a read works in. It leaves there what its pullback takes.
+template <class Kind>
+struct ReadMemory {
+  using Scalar = typename Kind::Scalar;
+
+  explicit ReadMemory(const ReadShape& shape)
+      : old_query(Vector<Scalar>::Zero(shape.key_rows)),
+        old_read(Vector<Scalar>::Zero(shape.d_v)),
+        tier_queries(Matrix<Scalar>::Zero(shape.key_rows, shape.tiers)),
+        tier_scales(Matrix<Scalar>::Zero(shape.d_v, shape.tiers)),
+        level_read(Vector<Scalar>::Zero(shape.d_v)),
+        scores(Vector<Scalar>::Zero(shape.columns)),
+        looked_up(shape) {}
+
+  Vector<Scalar> old_query;     // a token's query as the older states see it: L^T q
+  Vector<Scalar> old_read;      // what it reads of them, before diag(r)
+  Matrix<Scalar> tier_queries;  // column i: the query as the levels of tier i see it
+  Matrix<Scalar> tier_scales;   // column i: what their reads are multiplied by
+  Vector<Scalar> level_read;    // one level's share of the read
+  Vector<Scalar> scores;        // k . query of each buffered leaf
+  LookUp<Kind> looked_up;
+};
+
+/// What the pullback of a read works in.
+template <class Kind>
+struct PullbackMemory {
+  using Scalar = typename Kind::Scalar;
+
+  explicit PullbackMemory(const ReadShape& shape)
+      : d_old_read(shape.d_v),
+        d_old_query(shape.key_rows),
+        d_scores(shape.columns),
+        level_weights(shape.key_rows, shape.max_levels),
+        level_cotangents(shape.d_v, shape.max_levels),
+        row_weights(shape.key_rows),
+        pushed(shape.key_rows) {}
+
+  Vector<Scalar> d_old_read, d_old_query, d_scores;
+  Matrix<Scalar> level_weights;     // column l: the weight of each row of level l
+  Matrix<Scalar> level_cotangents;  // column l: d_old_read as level l sees it
+  Vector<Scalar> row_weights;       // what is pending for a level, where that is a diagonal
+  Vector<Scalar> pushed;            // scratch
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_READ_MEMORY_HPP
+
+// ---- loglinear/layer/detail/workspace.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
+#define LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
 
 // The memory in which a layer works on one token, sized once so that no call allocates.
 
@@ -5935,13 +6164,6 @@ struct Layout {
   }
 };
 
-/// How large the memory of reads must be.
-struct ReadShape {
-  Index max_levels = 0;
-  Index columns = 0;  // of the buffer of newest leaves
-  Index tiers = 0;    // of levels with pending transitions in common
-};
-
 /// Everything a read needs; the forward half of a token.
 template <class Kind>
 struct Workspace {
@@ -5954,34 +6176,32 @@ struct Workspace {
         raw(Vector<Scalar>::Zero(layout.end)),
         token(layout.key_rows, layout.d_v, leaves),
         lambda(Vector<Scalar>::Zero(weights)),
-        old_query(Vector<Scalar>::Zero(layout.key_rows)),
-        tier_queries(Matrix<Scalar>::Zero(layout.key_rows, shape.tiers)),
-        tier_scales(Matrix<Scalar>::Zero(layout.d_v, shape.tiers)),
-        level_read(Vector<Scalar>::Zero(layout.d_v)),
-        scores(Vector<Scalar>::Zero(shape.columns)),
-        pulled_p(Vector<Scalar>::Zero(layout.key_rows)),
-        found(Vector<Scalar>::Zero(shape.columns)),
-        old_read(Vector<Scalar>::Zero(layout.d_v)),
+        stream(shape),
         read(Vector<Scalar>::Zero(layout.d_v)),
         output(Vector<Scalar>::Zero(layout.d_v)) {}
 
-  Index max_levels;             // of the layer that it is for
-  Vector<Scalar> x;             // the input
-  Vector<Scalar> raw;           // all projections of x, stacked
-  Token<Kind> token;            // what the rule made of them
-  Vector<Scalar> lambda;        // level weights
-  Vector<Scalar> old_query;     // the query as the older states see it: L^T q
-  Matrix<Scalar> tier_queries;  // column i: the query as the levels of tier i see it
-  Matrix<Scalar> tier_scales;   // column i: what their reads are multiplied by
-  Vector<Scalar> level_read;    // one level's share of the read
-  Vector<Scalar> scores;        // k . old_query of each buffered leaf
-  Vector<Scalar> pulled_p;      // p of the token's update as the levels see it, and
-  Vector<Scalar> found;         // p . k of each buffered leaf: what writing needs to know
-  double growth = 1;            // by which the token's transition can grow a norm
-  Vector<Scalar> old_read;      // their weighted sum
-  Vector<Scalar> read;          // the raw read: old_read through diag(r), plus the token's own leaf
-  Vector<Scalar> output;        // tanh of it
+  Index max_levels;         // of the layer that it is for
+  Vector<Scalar> x;         // the input
+  Vector<Scalar> raw;       // all projections of x, stacked
+  Token<Kind> token;        // what the rule made of them
+  Vector<Scalar> lambda;    // level weights
+  ReadMemory<Kind> stream;  // what the stream is read in
+  Vector<Scalar> read;      // the raw read
+  Vector<Scalar> output;    // tanh of it
 };
+
+/// Throws unless a workspace is made for a layer of the same shape as another is.
+template <class Kind>
+void require_shape_of(const Workspace<Kind>& own, const Workspace<Kind>& given) {
+  require_size("the workspace's x", given.x.size(), own.x.size());
+  require_size("the workspace's projections", given.raw.size(), own.raw.size());
+  require_size("the workspace's query", given.token.query.size(), own.token.query.size());
+  require_size("the workspace's output", given.output.size(), own.output.size());
+  require_size("the workspace's lambda", given.lambda.size(), own.lambda.size());
+  require_size("the workspace's levels", given.max_levels, own.max_levels);
+  require_size("the workspace's tiers", given.stream.tier_queries.cols(),
+               own.stream.tier_queries.cols());
+}
 
 /// The backward half: gradients of the loss with respect to what its name says after `d_`.
 template <class Kind>
@@ -5989,33 +6209,246 @@ struct TrainingWorkspace {
   using Scalar = typename Kind::Scalar;
 
   TrainingWorkspace(const Layout& layout, Index leaves, Index weights, const ReadShape& shape)
-      : target(layout.d_v),
-        d_read(layout.d_v),
-        d_old_read(layout.d_v),
-        d_old_query(layout.key_rows),
+      : d_read(layout.d_v),
         d_lambda(weights),
-        d_scores(shape.columns),
-        level_weights(layout.key_rows, shape.max_levels),
-        level_cotangents(layout.d_v, shape.max_levels),
-        row_weights(layout.key_rows),
-        pushed(layout.key_rows),
+        stream(shape),
         d_token(layout.key_rows, layout.d_v, leaves),
         d_raw(layout.end),
         d_free(layout.free_end) {}
 
-  Vector<Scalar> target;
-  Vector<Scalar> d_read, d_old_read, d_old_query, d_lambda, d_scores;
-  Matrix<Scalar> level_weights;     // column l: the weight of each row of level l
-  Matrix<Scalar> level_cotangents;  // column l: d_old_read as level l sees it
-  Vector<Scalar> row_weights;       // what is pending for a level, where that is a diagonal
-  Vector<Scalar> pushed;            // scratch
+  Vector<Scalar> d_read, d_lambda;
+  PullbackMemory<Kind> stream;
   Token<Kind> d_token;
   Vector<Scalar> d_raw, d_free;
 };
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_STREAM_DETAIL_WORKSPACE_HPP
+#endif  // LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
+
+// ---- loglinear/rules/level_weights.hpp
+
+#ifndef LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
+#define LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
+
+/// \file
+/// How a token weighs the levels it reads: the policies that turn `W_lambda x` into lambda.
+///
+/// A policy is a small aggregate of hyperparameters. For n weights (M levels, or M + 1 when the
+/// order is `current_apart`) it supplies
+/// * `parameters(n)`: the weight arrays it needs: projections of x arrive in `raw`, free vectors in
+///   `free`;
+/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels, and
+/// throws
+///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
+/// * `weigh(raw, free, lambda)`: forward, n weights;
+/// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward.
+
+namespace loglinear {
+
+/// A mixture: `lambda_l = softplus(r_l / tau) / sum_j softplus(r_j / tau)`,
+/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not; where
+/// every softplus underflows it is computed shifted, as the softmax it then is. Weights: `w_lambda`
+/// (n x d_model).
+struct NormalizedMixture {
+  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
+  double tau = 1;                       ///< temperature, finite and > 0
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
+    return {projection("w_lambda", n)};
+  }
+
+  /// \throws std::invalid_argument unless lambda_init is finite, tau at least the smallest normal
+  /// number and tau and 1 / tau finite, as numbers of the layer's scalar
+  template <class Scalar>
+  void resolve(int max_levels) {
+    if (!lambda_init) lambda_init = 1.0 / max_levels;
+    if (!detail::is_finite(Scalar(*lambda_init))) {
+      detail::fail("lambda_init", *lambda_init, "finite in the layer's scalar");
+    }
+    const auto temperature = static_cast<Scalar>(tau);
+    const Scalar smallest = (std::numeric_limits<Scalar>::min)();  // what is below counts as zero
+    if (!(temperature > Scalar(0)) || temperature < smallest || !detail::is_finite(temperature) ||
+        !detail::is_finite(Scalar(1) / temperature)) {
+      detail::fail(
+          "tau", tau,
+          "finite and positive, no denormal number in the layer's scalar, and 1 / tau finite");
+    }
+  }
+
+  void weigh(const auto& raw, const auto&, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    shifted_logits(raw, lambda);
+    auto values = lambda.array();
+    if (all_underflow(lambda)) {
+      values = (values - values.maxCoeff()).exp();
+    } else {
+      detail::softplus(values, values);
+    }
+    Scalar sum = values.sum();
+    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
+      values /= values.maxCoeff();
+      sum = values.sum();
+    }
+    values /= sum;
+  }
+
+  /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
+  void pullback(const auto& raw, const auto&, const auto& lambda, const auto& d_lambda, auto& d_raw,
+                auto&) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    const Scalar mean = lambda.dot(d_lambda);
+    shifted_logits(raw, d_raw);
+    auto slope = d_raw.array();  // d softplus(z)/dz over the sum of all softplus
+    if (all_underflow(d_raw)) {
+      slope = lambda.array();
+    } else {
+      Eigen::Index largest;
+      lambda.maxCoeff(&largest);
+      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
+      slope = detail::sigmoids(slope) / sum;
+    }
+    d_raw.array() *= (d_lambda.array() - mean) / Scalar(tau);
+  }
+
+ private:
+  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
+  [[nodiscard]] static bool all_underflow(const auto& z) {
+    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
+    const Scalar low(-detail::softplus_linear_from);
+    return z[0] < low && z.maxCoeff() < low;
+  }
+  void shifted_logits(const auto& raw, auto& z) const {
+    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
+    z = (raw.array() + Scalar(*lambda_init)).matrix() * (Scalar(1) / Scalar(tau));
+  }
+};
+
+/// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, with the `NormalizedMixture` over
+/// all levels and the 2^l tokens that level l holds. A sum of ever more leaves ends where tanh is
+/// flat, and training there stands still; a mean does not grow. So this is the choice for endless
+/// streams of rules without forgetting, `KeyOnly<...>`; docs/state.md has the figures. Past the
+/// last level the sum grows there after all, unless that forgets or halves (`LastLevel`). Weights:
+/// `w_lambda` (n x d_model).
+struct MeanMixture {
+  NormalizedMixture mixture{};  ///< its hyperparameters
+  int max_levels = 0;           ///< set by the layer
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
+    return mixture.parameters(n);
+  }
+
+  /// \throws std::invalid_argument as `NormalizedMixture`
+  template <class Scalar>
+  void resolve(int levels) {
+    max_levels = levels;
+    mixture.resolve<Scalar>(levels);
+  }
+
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    mixture.weigh(raw, free, lambda);
+    for (Eigen::Index i = 0; i < lambda.size(); ++i) lambda[i] /= tokens<Scalar>(i, lambda.size());
+  }
+
+  void pullback(const auto& raw, const auto& free, const auto& lambda, const auto& d_lambda,
+                auto& d_raw, auto& d_free) const {
+    using Scalar = typename std::decay_t<decltype(d_lambda)>::Scalar;
+    using Weights =  // on the stack
+        Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit + 1, 1>;
+    Weights mixed(lambda), d_mixed(d_lambda);
+    for (Eigen::Index i = 0; i < lambda.size(); ++i) {
+      mixed[i] *= tokens<Scalar>(i, lambda.size());
+      d_mixed[i] /= tokens<Scalar>(i, lambda.size());
+    }
+    mixture.pullback(raw, free, mixed, d_mixed, d_raw, d_free);
+  }
+
+ private:
+  /// Tokens of the bucket under weight i of n: 2^level, and in the order `current_apart` the first
+  /// is the token's own leaf. Dividing by a power of two rounds nothing.
+  template <class Scalar>
+  [[nodiscard]] Scalar tokens(Eigen::Index i, Eigen::Index n) const {
+    const auto level = static_cast<int>(n > max_levels ? (std::max)(i - 1, Eigen::Index{0}) : i);
+    return static_cast<Scalar>(static_cast<double>(std::uint64_t{1} << level));
+  }
+};
+
+/// The paper's weights, not normalised: `lambda = softplus(L * (W_lambda x))`, L a free vector that
+/// starts at ones (arXiv:2506.04761, section 3.4). Weights: `w_lambda` (n x d_model) and
+/// `level_scale` (n).
+struct SoftplusWeights {
+  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index n) const {
+    return {projection("w_lambda", n), free_vector("level_scale", n, 1.0)};
+  }
+
+  template <class Scalar>
+  void resolve(int) {}
+
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    lambda = free.cwiseProduct(raw);
+    auto values = lambda.array();
+    detail::softplus(values, values);
+  }
+
+  void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
+                auto& d_free) const {
+    d_free = d_lambda.array() * detail::sigmoids(free.array() * raw.array());  // softplus' = sg
+    d_raw = d_free.cwiseProduct(free);
+    d_free.array() *= raw.array();
+  }
+};
+
+/// Every level counts the same, `lambda = 1`: with it a hierarchy reads what a single state of the
+/// same rule would. No weights.
+struct UnitWeights {
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index) const { return {}; }
+
+  template <class Scalar>
+  void resolve(int) {}
+  void weigh(const auto&, const auto&, auto& lambda) const { lambda.setOnes(); }
+  void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
+};
+
+/// The weight of a layer of one level, which is 1: of `LinearAttention`.
+struct OneLevel : UnitWeights {
+  static constexpr int levels = 1;  ///< the only `max_levels` that such a layer takes
+};
+
+namespace detail {
+
+/// How many levels a policy is for, 0 for any number: its static member `levels`, if it has one.
+template <class Policy>
+[[nodiscard]] constexpr int fixed_levels() {
+  if constexpr (requires { Policy::levels; }) {
+    return Policy::levels;
+  } else {
+    return 0;
+  }
+}
+
+}  // namespace detail
+
+/// What `LogLinearAttention` demands of its level weights.
+template <class Policy, class Scalar>
+concept LevelWeights = std::copyable<Policy> &&
+    requires(Policy& policy, const Policy& fixed, const detail::ConstVectorView<Scalar>& in,
+             detail::Vector<Scalar>& lambda, detail::VectorView<Scalar>& out) {
+  policy.template resolve<Scalar>(1);
+  { *fixed.parameters(Eigen::Index{}).begin() } -> std::convertible_to<Parameter>;
+  fixed.weigh(in, in, lambda);
+  fixed.pullback(in, in, lambda, lambda, out, out);
+};
+
+static_assert(LevelWeights<NormalizedMixture, double>);
+static_assert(LevelWeights<MeanMixture, double>);
+static_assert(LevelWeights<SoftplusWeights, double>);
+static_assert(LevelWeights<UnitWeights, double>);
+static_assert(LevelWeights<OneLevel, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
 
 // ---- loglinear/layer/detail/preparation.hpp
 
@@ -6028,8 +6461,36 @@ struct TrainingWorkspace {
 
 namespace loglinear::detail {
 
+/// A layer that is a head, or has one under it.
+template <class Type>
+concept HasHead = requires {
+  typename Type::Head;
+};
+
+/// The options of a layer, if they are all in their ranges.
+template <class Weights, class Options>
+[[nodiscard]] const Options& checked_options(const Options& options) {
+  require_length("d_model", options.d_model);
+  require_length("d_k", options.d_k);
+  require_length("d_v", options.d_v);
+  constexpr int fixed = fixed_levels<Weights>();
+  require_between("max_levels", options.max_levels, fixed == 0 ? 1 : fixed,
+                  fixed == 0 ? max_level_limit : fixed);
+  return options;
+}
+
 template <class Inner, class Scalar, class Weights>
 class Preparation {
+  static_assert(!HasHead<Inner>,
+                "log-linear attention cannot be the inner rule of log-linear attention: pass the "
+                "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
+  static_assert(!Eigen::NumTraits<Scalar>::IsInteger,
+                "LogLinearAttention needs a floating-point scalar: use float or double");
+  static_assert(InnerRule<Inner, Scalar>,
+                "Inner must satisfy InnerRule: see loglinear/rules/rule.hpp");
+  static_assert(LevelWeights<Weights, Scalar>,
+                "Weights must satisfy LevelWeights: see loglinear/rules/level_weights.hpp");
+
  public:
   using Kind = typename Inner::template Transition<Scalar>;
   using Read = Workspace<Kind>;
@@ -6037,13 +6498,14 @@ class Preparation {
 
   static constexpr Index leaves = leaves_of<Inner>();
 
-  /// Sizes must have been checked.
-  Preparation(const Inner& inner, const Weights& weights, Index d_model, Index d_k, Index d_v,
-              int max_levels, ReadOrder order)
-      : inner_(inner),
-        weights_(weights),
-        parameters_(d_model),
-        weight_count_(level_weight_count(order, max_levels)) {
+  /// \param options  of a layer. \throws std::invalid_argument for one out of its range
+  template <class Options>
+  explicit Preparation(const Options& options)
+      : inner_(checked_options<Weights>(options).inner),
+        weights_(options.level_weights),
+        parameters_(options.d_model),
+        weight_count_(level_weight_count(options.read_order, options.max_levels)) {
+    const Index d_k = options.d_k, d_v = options.d_v;
     layout_.d_k = d_k;
     layout_.d_v = d_v;
     layout_.key_rows = key_rows_of(inner_, d_k);
@@ -6059,7 +6521,7 @@ class Preparation {
     layout_.end = parameters_.projected_size();
     layout_.free_end = parameters_.free_size();
     validate_rule(inner_);
-    weights_.template resolve<Scalar>(max_levels);
+    weights_.template resolve<Scalar>(options.max_levels);
   }
 
   [[nodiscard]] const Inner& inner() const { return inner_; }
@@ -6082,10 +6544,9 @@ class Preparation {
     require_finite("a projection of x", projections);
   }
 
-  /// From w.raw what a read needs: level weights and, wherever in w it belongs, the query. Level
-  /// weights are still to be checked.
-  void prepare_read(Read& w, Vector<Scalar>& query) const {
-    prepare_query(inner_, rule_input(w), query);
+  /// From w.raw what a read needs: level weights, which are still to be checked, and the query.
+  void prepare_read(Read& w) const {
+    prepare_query(inner_, rule_input(w), w.token.query);
     weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
                    layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
                    w.lambda);
@@ -6148,9 +6609,13 @@ class LayerSource final : public TokenSource<Scalar> {
               typename Layer::Read workspace)
       : layer_(layer),
         x_(x),
-        shape_(shape_of<Kind>(layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
-        steps_(shape_),
+        shape_(shape_of(step_counts<Kind>(layer.layout().key_rows, layer.layout().d_v),
+                        layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
+        writer_(shape_),
+        step_gradients_(shape_),
         workspace_(std::move(workspace)) {}
+  LayerSource(const LayerSource&) = delete;
+  LayerSource& operator=(const LayerSource&) = delete;
 
   /// Where reads go, the first of them to row `first`.
   void read_into(RowMajorMatrix<Scalar>& reads, Index first) {
@@ -6178,7 +6643,9 @@ class LayerSource final : public TokenSource<Scalar> {
       chunk.k.middleRows(t * n, n) = token.keys.transpose();
       chunk.v.middleRows(t * n, n) = token.values.transpose();
       chunk.lambda.row(t) = workspace_.lambda.transpose();
-      steps_.write(token.transition, chunk, t);
+      writer_.start(chunk, t);
+      token.transition.visit_steps(writer_);
+      writer_.finish();
     }
     return chunk.own_views();
   }
@@ -6205,7 +6672,9 @@ class LayerSource final : public TokenSource<Scalar> {
       t.d_token.keys = gradient.k.middleRows(i * n, n).transpose();
       t.d_token.values = gradient.v.middleRows(i * n, n).transpose();
       t.d_lambda = gradient.lambda.row(i).transpose();
-      steps_.pull_back(workspace_.token.transition, chunk, gradient, i, t.d_token.transition);
+      const Kind& transition = workspace_.token.transition;
+      step_gradients_.start(transition, chunk, gradient, i);
+      transition.visit_steps(step_gradients_, t.d_token.transition);
       layer_.pull_back(workspace_, t);
       d_raw_.row(i) = t.d_raw.transpose();
       to_->weights.add_free(t.d_free);
@@ -6222,7 +6691,7 @@ class LayerSource final : public TokenSource<Scalar> {
   void prepare(Index t) {
     workspace_.raw = raw_.row(t).transpose();
     layer_.require_finite_projections(workspace_, 0);
-    layer_.prepare_read(workspace_, workspace_.token.query);
+    layer_.prepare_read(workspace_);
     require_finite("a level weight", workspace_.lambda);
     layer_.prepare_leaf(workspace_);
     require_finite_leaf(workspace_.token.keys, workspace_.token.values);
@@ -6231,15 +6700,20 @@ class LayerSource final : public TokenSource<Scalar> {
   const Layer& layer_;
   RowsView<Scalar> x_;
   SequenceShape shape_;
-  TransitionSteps<Kind> steps_;
+  StepWriter<Scalar> writer_;
+  StepGradients<Scalar> step_gradients_;
   typename Layer::Read workspace_;
   std::optional<typename Layer::Gradient> training_{};
-  RowMajorMatrix<Scalar> raw_, d_raw_;
+  RowMajorMatrix<Scalar> raw_{}, d_raw_{};
   RowMajorMatrix<Scalar>* reads_ = nullptr;
   Index first_read_ = 0;
   std::optional<RowsView<Scalar>> d_reads_{};
   BlockGradient<Scalar>* to_ = nullptr;
 };
+
+template <class Inner, class Scalar, class Weights, class... Rest>
+LayerSource(const Preparation<Inner, Scalar, Weights>&, Rest...)
+    -> LayerSource<Inner, Scalar, Weights>;
 
 }  // namespace loglinear::detail
 
@@ -6947,6 +7421,23 @@ class InputSource final : public TokenSource<Scalar> {
 
 #endif  // LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
 
+// ---- loglinear/stream/detail/admitted.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
+#define LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
+
+namespace loglinear::detail {
+
+/// A token that may be written, as `admit` found it: its write demands this.
+struct Admitted {
+  double magnitude = 0;  // a bound of the norm of everything after the write
+  double growth = 1;     // by which the token's transition can grow a norm
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
+
 // ---- loglinear/stream/detail/carry.hpp
 
 #ifndef LOGLINEAR_STREAM_DETAIL_CARRY_HPP
@@ -7059,8 +7550,8 @@ void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* buc
 #define LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
 
 // The levels of a LogLinearState with what a layer does to them. Nothing here looks at its
-// arguments but the constructor, `require_writable`, `bounded`, `add`, `replace` and `cast`, which
-// throw before anything has changed: what else must hold is checked in log_linear_state.hpp or by the layer.
+// arguments but the constructor, `admit`, `add`, `replace` and `cast`, which throw before anything
+// has changed: what else must hold is checked in log_linear_state.hpp or by the layer.
 
 namespace loglinear::detail {
 
@@ -7155,25 +7646,25 @@ class Levels {
            max_abs(keys) * max_abs(values);
   }
 
-  /// The bound of the magnitude after undergoing something that grows it by at most `growth` and a
-  /// leaf `keys values^T`. `measure(exactly)` bounds the magnitude of everything before that, what
-  /// is deferred included, in two ways.
+  /// Throws where the leaf `keys values^T`, after a transition that grows norms by at most
+  /// `growth`, would not be finite or be too large. `measure(exactly)` bounds the magnitude of
+  /// everything before that, what is deferred included, in two ways.
   template <class Keys, class Values, class Measure>
-  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values,
-                                        Measure measure) {
+  [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values,
+                               Measure measure) const {
     if (size_ == UINT64_MAX) fail("size", size_, "below 2^64 - 1 before a push");
     const double leaf = leaf_magnitude(keys, values);
     if (!is_finite(leaf)) require_finite_leaf(keys, values);
-    return bounded(growth, leaf, measure);
+    return admit(growth, leaf, measure);
   }
   /// The same where nothing is deferred.
   template <class Keys, class Values>
-  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values) {
-    return require_writable(growth, keys, values, own_measure());
+  [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values) const {
+    return admit(growth, keys, values, own_measure());
   }
-  /// The same bound for a leaf, or another state, of magnitude `leaf`.
-  [[nodiscard]] double bounded(double growth, double leaf) {
-    return bounded(growth, leaf, own_measure());
+  /// The same for a transition, and a leaf or another state of magnitude `leaf`.
+  [[nodiscard]] Admitted admit(double growth, double leaf) const {
+    return admit(growth, leaf, own_measure());
   }
 
   /// out = sum_l weights[l] S_l^T query over the active levels.
@@ -7193,24 +7684,24 @@ class Levels {
     }
   }
 
-  /// Undergoes `transition`, then pushes the leaf `keys values^T`; `magnitude` is what
-  /// `require_writable` returned for them.
+  /// Undergoes `transition`, then pushes the leaf `keys values^T`.
   template <class Kind, class Keys, class Values>
-  void write(const Kind& transition, const Keys& keys, const Values& values, double magnitude) {
+  void write(const Kind& transition, const Keys& keys, const Values& values,
+             const Admitted& admitted) {
     undergo(transition);
-    push(keys, values, magnitude);
+    push(keys, values, admitted);
   }
   /// The leaf alone.
   template <class Keys, class Values>
-  void push(const Keys& keys, const Values& values, double magnitude) {
+  void push(const Keys& keys, const Values& values, const Admitted& admitted) {
     if constexpr (Values::ColsAtCompileTime != 1) {
       if (values.outerStride() != d_v_) {
-        return push(keys, detail::Matrix<Accumulator>(values), magnitude);
+        return push(keys, detail::Matrix<Accumulator>(values), admitted);
       }
     }
     carry_bucket(
         0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
-    magnitude_ = magnitude;
+    magnitude_ = admitted.magnitude;
   }
   /// Every level undergoes `transition`; a push follows, or `defer`.
   template <class Kind>
@@ -7279,7 +7770,7 @@ class Levels {
   /// Adds levels of the same shape and count, unless the sum could overflow.
   void add(const Levels& later) {
     const bool fits = is_at_most(magnitude_ + later.magnitude_, magnitude_limit<Scalar>());
-    magnitude_ = bounded(1, fits ? later.magnitude_ : later.norm());
+    magnitude_ = admit(1, fits ? later.magnitude_ : later.norm()).magnitude;
     add_to(later.coefficients_.data(), coefficients_.size(), coefficients_.data());
   }
 
@@ -7400,19 +7891,18 @@ class Levels {
   /// The running bound only grows, so when it passes the limit the levels are measured before
   /// anything is refused.
   template <class Measure>
-  [[nodiscard]] double bounded(double growth, double leaf, Measure measure) {
+  [[nodiscard]] Admitted admit(double growth, double leaf, Measure measure) const {
     const double limit = magnitude_limit<Scalar>();
     double magnitude = magnitude_ * growth + leaf;
     for (const bool exactly : {false, true}) {
-      if (is_at_most(magnitude, limit)) return magnitude;
-      magnitude_ = measure(exactly);
-      magnitude = magnitude_ * growth + leaf;
+      if (is_at_most(magnitude, limit)) return {magnitude, growth};
+      magnitude = measure(exactly) * growth + leaf;
     }
     if (!is_at_most(magnitude, limit)) {
       fail("the magnitude of the state after this token", magnitude,
            "within the range of the scalar type");
     }
-    return magnitude;
+    return {magnitude, growth};
   }
 
   /// Where a carry that begins at level l ends.
@@ -7637,7 +8127,7 @@ class LogLinearState {
       with_columns<ValueDim>(v, d_v(), "v", [&](const auto& values) {
         detail::require_positive("the number of keys (columns of k)", keys.cols());
         detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
-        levels_.push(keys, values, levels_.require_writable(1, keys, values));
+        levels_.push(keys, values, levels_.admit(1, keys, values));
       });
     });
   }
@@ -7652,9 +8142,9 @@ class LogLinearState {
       detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
     }
     if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
-    const double magnitude = levels_.bounded(transition.norm_bound(), 0);
+    const detail::Admitted admitted = levels_.admit(transition.norm_bound(), 0);
     levels_.undergo(transition);
-    levels_.defer(magnitude);
+    levels_.defer(admitted.magnitude);
   }
 
   /// The weighted read `out = sum_l lambda_l S_l^T q` over the active levels, in the order
@@ -7951,14 +8441,18 @@ template <class Scalar>
 
 #endif  // LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
 
-// ---- loglinear/layer/block_form.hpp
+// ---- loglinear/layer/detail/span.hpp
 
-#ifndef LOGLINEAR_LAYER_BLOCK_FORM_HPP
-#define LOGLINEAR_LAYER_BLOCK_FORM_HPP
+#ifndef LOGLINEAR_LAYER_DETAIL_SPAN_HPP
+#define LOGLINEAR_LAYER_DETAIL_SPAN_HPP
 
-namespace loglinear {
+// What a head does with a span of T tokens at once: the numbers of T single tokens, to rounding,
+// computed chunk by chunk with matrix products (see chunks/chunkwise_run.hpp), in every read order;
+// and backpropagation through the whole span.
 
-namespace detail {
+namespace loglinear::detail {
+
+inline constexpr Index span_chunk_size = 64;
 
 /// Puts `value` back as it was, unless told to keep what has become of it.
 template <class Type>
@@ -7979,405 +8473,135 @@ class Rollback {
   bool keeps_ = false;
 };
 
-}  // namespace detail
-
-/// What a streaming layer does with a block of T tokens at once: the numbers of T calls, to
-/// rounding, computed chunk by chunk with matrix products (see sequence/chunkwise.hpp), in every
-/// read order; and backpropagation through the whole block.
-///
-/// Blocks and single tokens can follow each other in any order. Inputs are matrices of T rows, of
-/// either storage order. A token costs its projections, `C (d_k + d_v)` and `log(T / C) d_k d_v`
-/// operations for chunks of C = 64 tokens; all these functions allocate and copy the state. Errors
-/// as for single tokens, before anything has changed. Rules whose kind of transition is not one of
-/// transition.hpp are read token by token and have no gradient here.
-///
-/// \tparam Layer  the layer, which derives from this
-template <class Layer>
-class BlockForm {
- public:
-  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_v
-  template <class In>
-  auto forward_block(const Eigen::MatrixBase<In>& x) {
-    const detail::FlushToZero<typename Layer::Scalar> flush;
-    auto out = read_block(x, layer().read_order());
-    out.array() = out.array().tanh();  // in place: nothing may throw any more
-    return out;
+/// The span as it is worked on, to come after `before` tokens. \throws std::invalid_argument for
+/// another width, numbers that are not finite, or more tokens than can be counted
+template <class Scalar, class In>
+[[nodiscard]] RowMajorMatrix<Scalar> checked_span(const Eigen::MatrixBase<In>& x, Index d_model,
+                                                  std::uint64_t before) {
+  static_assert(std::is_same_v<typename In::Scalar, Scalar>,
+                "the block must have the layer's scalar: convert it with .cast<Scalar>()");
+  require_size("x (columns)", x.cols(), d_model);
+  require_finite("x", x);
+  if (static_cast<std::uint64_t>(x.rows()) > UINT64_MAX - before) {
+    fail("the number of tokens", x.rows(), "at most 2^64 - 1 together with those before");
   }
+  return RowMajorMatrix<Scalar>(x);
+}
 
-  /// The gradient of `sum(d_out * forward_block(x))` with respect to x and every weight, the state
-  /// before the block held constant; through all reads and all states within the block. Nothing
-  /// changes. \param d_out T x d_v
-  template <class In, class DOut>
-  [[nodiscard]] auto block_gradient(const Eigen::MatrixBase<In>& x,
-                                    const Eigen::MatrixBase<DOut>& d_out) const {
-    using Scalar = typename Layer::Scalar;
-    const detail::FlushToZero<Scalar> flush;
-    Layer copy(layer());
-    const detail::RowMajorMatrix<Scalar> out = copy.forward_block(x);
-    detail::require_size("d_out (rows)", d_out.rows(), out.rows());
-    detail::require_size("d_out (columns)", d_out.cols(), out.cols());
-    detail::require_finite("d_out", d_out);
-    const detail::RowMajorMatrix<Scalar> d_reads =
-        (d_out.array() * (1 - out.array().square())).matrix();
-    return pull_back_block(layer().log_linear_state(), x, layer().read_order(), d_reads);
-  }
-
-  /// One step of gradient descent on `1/2 sum |o - y|^2` over the whole block and T tokens of the
-  /// stream. Reads in the order of `train_one`. Unlike T calls of `train_one` the weights stay the
-  /// same within the block, and the gradient goes through the states that its tokens write.
-  /// \param y T x d_v, finite \return the outputs o from before the step, T x d_v
-  template <class In, class Target>
-  auto train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
-    const detail::FlushToZero<typename Layer::Scalar> flush;
-    detail::require_size("y (rows)", y.rows(), x.rows());
-    detail::require_size("y (columns)", y.cols(), layer().output_dim());
-    detail::require_finite("y", y);
-    using Matrix = detail::RowMajorMatrix<typename Layer::Scalar>;
-    detail::Rollback rollback(layer().state_);
-    const auto before = layer().log_linear_state();
-    const ReadOrder order = layer().training_order();
-    Matrix out = read_block(x, order);
-    out = out.array().tanh().matrix().eval();
-    const Matrix d_reads = ((out - y).array() * (1 - out.array().square())).matrix();
-    layer().descend(pull_back_block(before, x, order, d_reads));
-    rollback.keep();
-    return out;
-  }
-
-  /// \name For layers made of layers
-  /// \{
-
-  /// Reads in the given order and writes the whole block. \return the raw reads, T x d_v. \throws
-  /// std::invalid_argument as `stage` of a token; nothing is changed then
-  template <class In>
-  auto read_block(const Eigen::MatrixBase<In>& x, ReadOrder order) {
-    require_fold();
-    using Scalar = typename Layer::Scalar;
-    const detail::FlushToZero<Scalar> flush;
-    layer().require_order(order);
-    const typename detail::RowMajorMatrix<Scalar> rows = checked(x, layer().size());
-    layer().drop_staged();
-    const Eigen::Index length = rows.rows();
-    detail::RowMajorMatrix<Scalar> reads(length, layer().output_dim());
-    const auto one_by_one = [&](Eigen::Index first, Eigen::Index count) {
-      for (Eigen::Index t = first; t < first + count; ++t) {
-        layer().prepare(rows.row(t), order);
-        reads.row(t) = layer().raw_read().transpose();
-        layer().write();
-      }
-    };
-    auto& state = layer().state_;
-    detail::Rollback rollback(state);
-    if constexpr (detail::StepsOf<typename Layer::TransitionOfLayer>::known) {
-      // The chunkwise form takes over where the layer has nothing buffered, and leaves it so.
-      const Eigen::Index head = (std::min)(state.until_flushed(), length),
-                         tail = (length - head) % state.capacity();
-      one_by_one(0, head);
-      read_chunkwise(rows.middleRows(head, length - head - tail), order, reads, head);
-      one_by_one(length - tail, tail);
-    } else {
-      one_by_one(0, length);
+/// Reads and writes a span. The chunkwise form takes over where the stream has nothing buffered,
+/// and leaves it so; `one_token(t)` does the rest, and all of it for a kind of transition that the
+/// chunkwise form does not know. Where this throws, the stream is to be put back.
+template <class Preparation, class Stream, class OneToken>
+void read_span(const Preparation& preparation, const typename Preparation::Read& workspace,
+               Stream& stream, const RowMajorMatrix<typename Stream::Scalar>& x, ReadOrder order,
+               RowMajorMatrix<typename Stream::Scalar>& reads, OneToken one_token) {
+  static_assert(Stream::overflow == LastLevel::fold,
+                "blocks of tokens need a layer whose last level folds: LastLevel::fold; give the "
+                "tokens one by one to a layer whose last level forgets or halves");
+  using Scalar = typename Stream::Scalar;
+  const Index length = x.rows();
+  if constexpr (HasSteps<typename Preparation::Kind>) {
+    const Index head = (std::min)(stream.until_flushed(), length),
+                tail = (length - head) % stream.capacity(), middle = length - head - tail;
+    for (Index t = 0; t < head; ++t) one_token(t);
+    if (middle > 0) {
+      const RowsView<Scalar> rows(x.data() + head * x.cols(), middle, x.cols(),
+                                  Eigen::OuterStride<>(x.cols()));
+      auto& levels = stream.settled_levels();
+      LayerSource source(preparation, rows, order, workspace);
+      source.read_into(reads, head);
+      Hierarchy<Scalar> states = hierarchy_of(levels);
+      ChunkwiseRun<Scalar>(source, span_chunk_size, preparation.weight_count()).forward(states);
+      levels.replace(
+          states.count(), [&](int l) -> const auto& { return states.level(l); });
     }
-    rollback.keep();
-    return reads;
+    for (Index t = length - tail; t < length; ++t) one_token(t);
+  } else {
+    for (Index t = 0; t < length; ++t) one_token(t);
   }
+}
 
-  /// From the gradient of the raw reads of a block, read in the given order from the state
-  /// `before` it, to that of x and every weight. \throws std::invalid_argument as `read_block`, or
-  /// for a state or a gradient of another shape
-  template <class State, class In, class DReads>
-  [[nodiscard]] auto pull_back_block(const State& before, const Eigen::MatrixBase<In>& x,
-                                     ReadOrder order, const DReads& d_reads) const {
-    using Scalar = typename Layer::Scalar;
-    using Kind = typename Layer::TransitionOfLayer;
-    static_assert(detail::StepsOf<Kind>::known,
-                  "gradients of a block need one of the kinds of transition in "
-                  "loglinear/transitions/transition.hpp: build the rule's kind from them");
-    const detail::FlushToZero<Scalar> flush;
-    layer().require_order(order);
-    const detail::RowMajorMatrix<Scalar> rows = checked(x, before.size());
-    detail::require_size("max_levels of the state before the block", before.max_levels(),
-                         layer().max_levels());
-    detail::require_size("d_k of the state before the block", before.d_k(), layer().key_rows());
-    detail::require_size("d_v of the state before the block", before.d_v(), layer().output_dim());
-    detail::require_size("the gradient of the reads (rows)", d_reads.rows(), rows.rows());
-    detail::require_size("the gradient of the reads (columns)", d_reads.cols(),
-                         layer().output_dim());
-    const SequenceArray<Scalar> d_rows(d_reads);  // a copy, unless they lie row by row
-    BlockGradient<Scalar> gradient{detail::RowMajorMatrix<Scalar>::Zero(rows.rows(), rows.cols()),
-                                   layer().preparation_.parameters().zeros()};
-    if (rows.rows() == 0) return gradient;
-    auto source = source_of(detail::view_of(rows), order);
-    source.differentiate(detail::view_of(d_rows), layer().training_, gradient);
-    detail::Hierarchy<Scalar> states = detail::hierarchy_of(before),
-                              d_states(before.max_levels(), before.d_k(), before.d_v(),
-                                       before.size() + static_cast<std::uint64_t>(rows.rows()));
-    for (int l : d_states.active()) d_states.set_zero(l);
-    detail::ChunkwiseRun<Scalar> run(source, block_chunk_size, weights());
-    detail::ChunkwiseTape<Scalar> tape;
-    run.forward(states, &tape, false);
-    run.gradient(tape, d_states);
-    detail::require_finite("the gradient of x", gradient.x);
-    gradient.weights.require_finite_gradient();
-    return gradient;
+/// From the gradient of the raw reads of a span, read in the given order from the state `before`
+/// it, to that of x and every weight. \throws std::invalid_argument for a state or a gradient of
+/// another shape, and where the gradient is not finite
+template <class Preparation, class State, class Scalar, class DReads>
+[[nodiscard]] BlockGradient<Scalar> pull_back_span(const Preparation& preparation,
+                                                   const typename Preparation::Read& workspace,
+                                                   const typename Preparation::Gradient& training,
+                                                   const State& before,
+                                                   const RowMajorMatrix<Scalar>& x, ReadOrder order,
+                                                   const DReads& d_reads) {
+  static_assert(HasSteps<typename Preparation::Kind>,
+                "gradients of a block need the steps of the rule's kind of transition: give it "
+                "the member visit_steps of loglinear/transitions/steps.hpp, or build it from the "
+                "kinds of the library");
+  const Layout& layout = preparation.layout();
+  require_size("max_levels of the state before the block", before.max_levels(),
+               workspace.max_levels);
+  require_size("d_k of the state before the block", before.d_k(), layout.key_rows);
+  require_size("d_v of the state before the block", before.d_v(), layout.d_v);
+  require_size("the gradient of the reads (rows)", d_reads.rows(), x.rows());
+  require_size("the gradient of the reads (columns)", d_reads.cols(), layout.d_v);
+  const SequenceArray<Scalar> d_rows(d_reads);  // a copy, unless they lie row by row
+  BlockGradient<Scalar> gradient{RowMajorMatrix<Scalar>::Zero(x.rows(), x.cols()),
+                                 preparation.parameters().zeros()};
+  if (x.rows() == 0) return gradient;
+  LayerSource source(preparation, view_of(x), order, workspace);
+  source.differentiate(view_of(d_rows), training, gradient);
+  Hierarchy<Scalar> states = hierarchy_of(before),
+                    d_states(before.max_levels(), before.d_k(), before.d_v(),
+                             before.size() + static_cast<std::uint64_t>(x.rows()));
+  for (int l : d_states.active()) d_states.set_zero(l);
+  ChunkwiseRun<Scalar> run(source, span_chunk_size, preparation.weight_count());
+  ChunkwiseTape<Scalar> tape;
+  run.forward(states, &tape, false);
+  run.gradient(tape, d_states);
+  require_finite("the gradient of x", gradient.x);
+  gradient.weights.require_finite_gradient();
+  return gradient;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_SPAN_HPP
+
+// ---- loglinear/stream/detail/level_query.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_QUERY_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVEL_QUERY_HPP
+
+namespace loglinear::detail {
+
+/// What a read asks for: `sum_l lambda[seen(l)] S_l^T query`.
+template <class Scalar>
+struct LevelQuery {
+  const Scalar* query;
+  const Scalar* lambda;
+  ReadOrder order;  // in which the next token sees the levels
+};
+
+/// The weight index under which the next token sees a level, and how much of it is left then.
+struct SeenLevels {
+  ReadOrder order;
+  std::uint64_t size;
+  int max_levels;
+  LastLevel overflow;
+
+  [[nodiscard]] int operator()(int level) const {
+    return seen_level(order, level, size, max_levels);
   }
-  /// \}
-
- private:
-  static constexpr Eigen::Index block_chunk_size = 64;
-
-  static constexpr void require_fold() {
-    static_assert(Layer::State::overflow == LastLevel::fold,
-                  "blocks of tokens need a layer whose last level folds: LastLevel::fold; give the "
-                  "tokens one by one to a layer whose last level forgets or halves");
-  }
-
-  [[nodiscard]] Layer& layer() { return static_cast<Layer&>(*this); }
-  [[nodiscard]] const Layer& layer() const { return static_cast<const Layer&>(*this); }
-  [[nodiscard]] Eigen::Index weights() const { return layer().preparation_.weight_count(); }
-
-  /// The block after `before` tokens.
-  template <class In>
-  [[nodiscard]] auto checked(const Eigen::MatrixBase<In>& x, std::uint64_t before) const {
-    using Scalar = typename Layer::Scalar;
-    static_assert(std::is_same_v<typename In::Scalar, Scalar>,
-                  "the block must have the layer's scalar: convert it with .cast<Scalar>()");
-    detail::require_size("x (columns)", x.cols(), layer().d_model());
-    detail::require_finite("x", x);
-    if (static_cast<std::uint64_t>(x.rows()) > UINT64_MAX - before) {
-      detail::fail("the number of tokens", x.rows(), "at most 2^64 - 1 together with those before");
-    }
-    return detail::RowMajorMatrix<Scalar>(x);
-  }
-
-  template <class View>
-  [[nodiscard]] auto source_of(const View& x, ReadOrder order) const {
-    using Source = detail::LayerSource<typename Layer::InnerRuleOfLayer, typename Layer::Scalar,
-                                       typename Layer::LevelWeightsOfLayer>;
-    return Source(layer().preparation_, x, order, layer().workspace_);
-  }
-
-  template <class Rows, class Reads>
-  void read_chunkwise(const Rows& rows, ReadOrder order, Reads& reads, Eigen::Index first) {
-    using Scalar = typename Layer::Scalar;
-    if (rows.rows() == 0) return;
-    auto& levels = layer().state_.settled_levels();
-    auto source = source_of(detail::view_of(rows), order);
-    source.read_into(reads, first);
-    detail::Hierarchy<Scalar> states = detail::hierarchy_of(levels);
-    detail::ChunkwiseRun<Scalar>(source, block_chunk_size, weights()).forward(states);
-    levels.replace(
-        states.count(), [&](int l) -> const auto& { return states.level(l); });
+  /// What the token's carry leaves of what the level holds.
+  [[nodiscard]] double kept(int level) const {
+    const int last = max_levels - 1;
+    const bool gives_way =
+        order == ReadOrder::after_push && level == last && landed_level(size, max_levels) == last;
+    return kept_fraction(overflow, gives_way ? 1 : 0);
   }
 };
 
-}  // namespace loglinear
+}  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_LAYER_BLOCK_FORM_HPP
-
-// ---- loglinear/rules/level_weights.hpp
-
-#ifndef LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
-#define LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
-
-/// \file
-/// How a token weighs the levels it reads: the policies that turn `W_lambda x` into lambda.
-///
-/// A policy is a small aggregate of hyperparameters. For n weights (M levels, or M + 1 when the
-/// order is `current_apart`) it supplies
-/// * `parameters(n)`: the weight arrays it needs: projections of x arrive in `raw`, free vectors in
-///   `free`;
-/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels, and
-/// throws
-///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
-/// * `weigh(raw, free, lambda)`: forward, n weights;
-/// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward.
-
-namespace loglinear {
-
-/// A mixture: `lambda_l = softplus(r_l / tau) / sum_j softplus(r_j / tau)`,
-/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not; where
-/// every softplus underflows it is computed shifted, as the softmax it then is. Weights: `w_lambda`
-/// (n x d_model).
-struct NormalizedMixture {
-  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
-  double tau = 1;                       ///< temperature, finite and > 0
-
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
-    return {projection("w_lambda", n)};
-  }
-
-  /// \throws std::invalid_argument unless lambda_init is finite, tau at least the smallest normal
-  /// number and tau and 1 / tau finite, as numbers of the layer's scalar
-  template <class Scalar>
-  void resolve(int max_levels) {
-    if (!lambda_init) lambda_init = 1.0 / max_levels;
-    if (!detail::is_finite(Scalar(*lambda_init))) {
-      detail::fail("lambda_init", *lambda_init, "finite in the layer's scalar");
-    }
-    const auto temperature = static_cast<Scalar>(tau);
-    const Scalar smallest = (std::numeric_limits<Scalar>::min)();  // what is below counts as zero
-    if (!(temperature > Scalar(0)) || temperature < smallest || !detail::is_finite(temperature) ||
-        !detail::is_finite(Scalar(1) / temperature)) {
-      detail::fail(
-          "tau", tau,
-          "finite and positive, no denormal number in the layer's scalar, and 1 / tau finite");
-    }
-  }
-
-  void weigh(const auto& raw, const auto&, auto& lambda) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    shifted_logits(raw, lambda);
-    auto values = lambda.array();
-    if (all_underflow(lambda)) {
-      values = (values - values.maxCoeff()).exp();
-    } else {
-      detail::softplus(values, values);
-    }
-    Scalar sum = values.sum();
-    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
-      values /= values.maxCoeff();
-      sum = values.sum();
-    }
-    values /= sum;
-  }
-
-  /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
-  void pullback(const auto& raw, const auto&, const auto& lambda, const auto& d_lambda, auto& d_raw,
-                auto&) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    const Scalar mean = lambda.dot(d_lambda);
-    shifted_logits(raw, d_raw);
-    auto slope = d_raw.array();  // d softplus(z)/dz over the sum of all softplus
-    if (all_underflow(d_raw)) {
-      slope = lambda.array();
-    } else {
-      Eigen::Index largest;
-      lambda.maxCoeff(&largest);
-      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
-      slope = detail::sigmoids(slope) / sum;
-    }
-    d_raw.array() *= (d_lambda.array() - mean) / Scalar(tau);
-  }
-
- private:
-  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
-  [[nodiscard]] static bool all_underflow(const auto& z) {
-    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
-    const Scalar low(-detail::softplus_linear_from);
-    return z[0] < low && z.maxCoeff() < low;
-  }
-  void shifted_logits(const auto& raw, auto& z) const {
-    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
-    z = (raw.array() + Scalar(*lambda_init)).matrix() * (Scalar(1) / Scalar(tau));
-  }
-};
-
-/// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, with the `NormalizedMixture` over
-/// all levels and the 2^l tokens that level l holds. A sum of ever more leaves ends where tanh is
-/// flat, and training there stands still; a mean does not grow. So this is the choice for endless
-/// streams of rules without forgetting, `KeyOnly<...>`; docs/state.md has the figures. Past the
-/// last level the sum grows there after all, unless that forgets or halves (`LastLevel`). Weights:
-/// `w_lambda` (n x d_model).
-struct MeanMixture {
-  NormalizedMixture mixture{};  ///< its hyperparameters
-  int max_levels = 0;           ///< set by the layer
-
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
-    return mixture.parameters(n);
-  }
-
-  /// \throws std::invalid_argument as `NormalizedMixture`
-  template <class Scalar>
-  void resolve(int levels) {
-    max_levels = levels;
-    mixture.resolve<Scalar>(levels);
-  }
-
-  void weigh(const auto& raw, const auto& free, auto& lambda) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    mixture.weigh(raw, free, lambda);
-    for (Eigen::Index i = 0; i < lambda.size(); ++i) lambda[i] /= tokens<Scalar>(i, lambda.size());
-  }
-
-  void pullback(const auto& raw, const auto& free, const auto& lambda, const auto& d_lambda,
-                auto& d_raw, auto& d_free) const {
-    using Scalar = typename std::decay_t<decltype(d_lambda)>::Scalar;
-    using Weights =  // on the stack
-        Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit + 1, 1>;
-    Weights mixed(lambda), d_mixed(d_lambda);
-    for (Eigen::Index i = 0; i < lambda.size(); ++i) {
-      mixed[i] *= tokens<Scalar>(i, lambda.size());
-      d_mixed[i] /= tokens<Scalar>(i, lambda.size());
-    }
-    mixture.pullback(raw, free, mixed, d_mixed, d_raw, d_free);
-  }
-
- private:
-  /// Tokens of the bucket under weight i of n: 2^level, and in the order `current_apart` the first
-  /// is the token's own leaf. Dividing by a power of two rounds nothing.
-  template <class Scalar>
-  [[nodiscard]] Scalar tokens(Eigen::Index i, Eigen::Index n) const {
-    const auto level = static_cast<int>(n > max_levels ? (std::max)(i - 1, Eigen::Index{0}) : i);
-    return static_cast<Scalar>(static_cast<double>(std::uint64_t{1} << level));
-  }
-};
-
-/// The paper's weights, not normalised: `lambda = softplus(L * (W_lambda x))`, L a free vector that
-/// starts at ones (arXiv:2506.04761, section 3.4). Weights: `w_lambda` (n x d_model) and
-/// `level_scale` (n).
-struct SoftplusWeights {
-  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index n) const {
-    return {projection("w_lambda", n), free_vector("level_scale", n, 1.0)};
-  }
-
-  template <class Scalar>
-  void resolve(int) {}
-
-  void weigh(const auto& raw, const auto& free, auto& lambda) const {
-    lambda = free.cwiseProduct(raw);
-    auto values = lambda.array();
-    detail::softplus(values, values);
-  }
-
-  void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
-                auto& d_free) const {
-    d_free = d_lambda.array() * detail::sigmoids(free.array() * raw.array());  // softplus' = sg
-    d_raw = d_free.cwiseProduct(free);
-    d_free.array() *= raw.array();
-  }
-};
-
-/// Every level counts the same, `lambda = 1`: with it a hierarchy reads what a single state of the
-/// same rule would. No weights.
-struct UnitWeights {
-  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index) const { return {}; }
-
-  template <class Scalar>
-  void resolve(int) {}
-  void weigh(const auto&, const auto&, auto& lambda) const { lambda.setOnes(); }
-  void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
-};
-
-/// What `LogLinearAttention` demands of its level weights.
-template <class Policy, class Scalar>
-concept LevelWeights = std::copyable<Policy> &&
-    requires(Policy& policy, const Policy& fixed, const detail::ConstVectorView<Scalar>& in,
-             detail::Vector<Scalar>& lambda, detail::VectorView<Scalar>& out) {
-  policy.template resolve<Scalar>(1);
-  { *fixed.parameters(Eigen::Index{}).begin() } -> std::convertible_to<Parameter>;
-  fixed.weigh(in, in, lambda);
-  fixed.pullback(in, in, lambda, lambda, out, out);
-};
-
-static_assert(LevelWeights<NormalizedMixture, double>);
-static_assert(LevelWeights<MeanMixture, double>);
-static_assert(LevelWeights<SoftplusWeights, double>);
-static_assert(LevelWeights<UnitWeights, double>);
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_QUERY_HPP
 
 // ---- loglinear/stream/detail/reading.hpp
 
@@ -8393,94 +8617,87 @@ static_assert(LevelWeights<UnitWeights, double>);
 
 namespace loglinear::detail {
 
-/// Where a token's query belongs: what stands is read with it as it is.
-template <class Kind>
-[[nodiscard]] Vector<typename Kind::Scalar>& query_for(Workspace<Kind>& w, ReadOrder order) {
-  return order == ReadOrder::before_push ? w.old_query : w.token.query;
-}
-
-/// The weight index under which the next token sees a level.
-template <class State>
-struct SeenLevels {
-  const State& state;
-  ReadOrder order;
-
-  int operator()(int level) const {
-    return seen_level(order, level, state.size(), state.max_levels());
-  }
-  /// What the token's carry leaves of what the level holds.
-  double kept(int level) const requires(State::overflow != LastLevel::fold) {
-    const int last = state.max_levels() - 1;
-    const bool gives_way = order == ReadOrder::after_push && level == last &&
-                           landed_level(state.size(), state.max_levels()) == last;
-    return kept_fraction(State::overflow, gives_way ? 1 : 0);
-  }
-};
+/// A row vector that lies somewhere.
+template <class Scalar>
+using RowOf = Eigen::Map<Eigen::Matrix<Scalar, 1, Eigen::Dynamic>>;
 
 /// Level weights are looked at when they have been read with: the read does not wait.
-template <class Kind>
-void require_finite_read(const Workspace<Kind>& w) {
-  if (all_finite(w.lambda) && all_finite(w.read)) return;
-  require_finite("a level weight", w.lambda);
-  require_finite("the raw read", w.read);
+template <class Scalar>
+void require_finite_read(const Vector<Scalar>& lambda, const Vector<Scalar>& read) {
+  if (all_finite(lambda) && all_finite(read)) return;
+  require_finite("a level weight", lambda);
+  require_finite("the raw read", read);
 }
 
-/// The state as it stands with the query w.old_query, level l under weight l + shift; `next` is the
-/// token to be written then.
-template <class State, class Kind>
-void read_standing(const State& state, Workspace<Kind>& w, int shift,
-                   const Token<Kind>* next = nullptr) {
-  state.read(
-      w, [shift](int l) { return l + shift; }, next);
-  w.read.swap(w.old_read);
-  require_finite_read(w);
+/// read = what the state as it stands says to the query, with each level under the weight that the
+/// next token in `order` gives it.
+template <class State, class Scalar, class Kind>
+void read_standing(const State& state, const Vector<Scalar>& query, const Vector<Scalar>& lambda,
+                   ReadOrder order, ReadMemory<Kind>& memory, Vector<Scalar>& read) {
+  state.read({query.data(), lambda.data(), order}, memory, read.data());
+  require_finite_read(lambda, read);
 }
 
-/// What the token reads in the given order, before it is written; its query is in `query_for(w,
-/// order)`.
-template <class State, class Kind>
-void read_token(const State& state, Workspace<Kind>& w, ReadOrder order) {
-  const Token<Kind>& token = w.token;
-  if (order == ReadOrder::before_push) return read_standing(state, w, 0, &token);
-  w.old_query = token.query;
-  token.transition.left_transposed(w.old_query);
-  state.read(w, SeenLevels<State>{state, order}, &token);
-  w.read = w.old_read;
-  token.transition.right(w.read.transpose());
-  const auto& weight = w.lambda[seen_leaf_level(order, state.size(), state.max_levels())];
-  for (Index j = 0; j < token.keys.cols(); ++j) {
-    w.read += (weight * token.keys.col(j).dot(token.query)) * token.values.col(j);
+/// read = what the token reads in the given order, before it is written. Returns what writing it
+/// takes, which lies in `memory`.
+template <class State, class Scalar, class Kind>
+const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
+                               const Vector<Scalar>& lambda, ReadOrder order,
+                               ReadMemory<Kind>& memory, Vector<Scalar>& read) {
+  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
+  const bool stands = order == ReadOrder::before_push;
+  const Vector<Scalar>& old_query = stands ? token.query : memory.old_query;
+  if (!stands) {
+    memory.old_query = token.query;
+    token.transition.left_transposed(memory.old_query);
   }
-  require_finite_read(w);
+  const LevelQuery<Scalar> query{old_query.data(), lambda.data(), order};
+  state.read(query, memory, read.data(), token.transition, memory.looked_up);
+  if (!stands) {
+    memory.old_read = read;
+    token.transition.right(RowOf<Scalar>(read.data(), d_v));
+    const Scalar weight = lambda[seen_leaf_level(order, state.size(), state.max_levels())];
+    for (Index j = 0; j < token.keys.cols(); ++j) {
+      const Scalar score = dot(token.keys.data() + j * key_rows, token.query.data(), key_rows);
+      axpy<Scalar>(weight * score, token.values.data() + j * d_v, d_v, read.data());
+    }
+  }
+  require_finite_read(lambda, read);
+  return memory.looked_up;
 }
 
-/// From t.d_read to t.d_token and t.d_lambda, for what `read_token` read; the states are constants.
-template <class State, class Kind>
-void pull_back_token(const State& state, const Workspace<Kind>& w, TrainingWorkspace<Kind>& t,
-                     ReadOrder order) {
-  using Scalar = typename Kind::Scalar;
-  const Token<Kind>& token = w.token;
-  t.d_lambda.setZero();
+/// From d_read to d_token and d_lambda, for what `read_token` read into `memory`; the states are
+/// constants.
+template <class State, class Scalar, class Kind>
+void pull_back_token(const State& state, const Token<Kind>& token, const Vector<Scalar>& lambda,
+                     ReadOrder order, const ReadMemory<Kind>& memory, const Vector<Scalar>& d_read,
+                     PullbackMemory<Kind>& t, Token<Kind>& d_token, Vector<Scalar>& d_lambda) {
+  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
+  d_lambda.setZero();
 
   // The older states: with d = diag(r) d_read, p = sum_l lambda_l S_l d is all that is needed, the
   // derivative with respect to L^T q.
-  t.d_old_read = t.d_read;
-  token.transition.right(t.d_old_read.transpose());
-  state.pull_back(w, t, SeenLevels<State>{state, order});
-  token.transition.pullback(token.query, t.d_old_query, w.old_read, t.d_read, t.d_token.transition);
-  t.d_token.query = t.d_old_query;
-  token.transition.left(t.d_token.query);
+  t.d_old_read = d_read;
+  token.transition.right(RowOf<Scalar>(t.d_old_read.data(), d_v));
+  state.pull_back({memory.old_query.data(), lambda.data(), order}, memory, t, d_lambda.data());
+  token.transition.pullback(token.query, t.d_old_query, memory.old_read, d_read,
+                            d_token.transition);
+  d_token.query = t.d_old_query;
+  token.transition.left(d_token.query);
 
   // The leaf: lambda_c (k . q) v.
   const int own = seen_leaf_level(order, state.size(), state.max_levels());
-  const Scalar& weight = w.lambda[own];
+  const Scalar weight = lambda[own];
   for (Index j = 0; j < token.keys.cols(); ++j) {
-    const Scalar key_query = token.keys.col(j).dot(token.query);
-    const Scalar value_d = token.values.col(j).dot(t.d_read);
-    t.d_lambda[own] += key_query * value_d;
-    t.d_token.query += (weight * value_d) * token.keys.col(j);
-    t.d_token.keys.col(j) = (weight * value_d) * token.query;
-    t.d_token.values.col(j) = (weight * key_query) * t.d_read;
+    const Scalar* const key = token.keys.data() + j * key_rows;
+    const Scalar* const value = token.values.data() + j * d_v;
+    const Scalar key_query = dot(key, token.query.data(), key_rows);
+    const Scalar value_d = dot(value, d_read.data(), d_v);
+    d_lambda[own] += key_query * value_d;
+    axpy<Scalar>(weight * value_d, key, key_rows, d_token.query.data());
+    scale_to<Scalar>(weight * value_d, token.query.data(), key_rows,
+                     d_token.keys.data() + j * key_rows);
+    scale_to<Scalar>(weight * key_query, d_read.data(), d_v, d_token.values.data() + j * d_v);
   }
 }
 
@@ -8508,15 +8725,10 @@ template <class Kind>
 class LowRankProduct {
  public:
   using Scalar = typename Kind::Scalar;
-  static constexpr Index updates = StepsOf<Kind>::updates;
 
   /// \param tokens  the most transitions before a reset
   LowRankProduct(Index key_rows, Index tokens)
-      : diagonal_(Vector<Scalar>::Ones(key_rows)),
-        u_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
-        u_factors_(Vector<Scalar>::Ones(tokens * updates)),
-        z_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
-        scores_(Vector<Scalar>::Zero(tokens * updates)) {}
+      : LowRankProduct(key_rows, tokens * step_counts<Kind>(key_rows, 1).updates, nullptr) {}
 
   /// Numbers that `pull` needs for its sums.
   [[nodiscard]] Index score_columns() const { return scores_.size(); }
@@ -8541,29 +8753,14 @@ class LowRankProduct {
   /// Whether nothing has followed since the last reset, updates of rank one that is.
   [[nodiscard]] bool is_identity() const { return count_ == 0; }
 
-  void follow(const Identity<Scalar>&) {}
-  void follow(const ScalarDecay<Scalar>& later) {
-    diagonal_ *= later.decay;
-    u_factors_.head(count_) *= later.decay;
+  void follow(const Kind& later) {
+    Following steps{*this, nullptr};
+    later.visit_steps(steps);
   }
-  void follow(const KeyDecay<Scalar>& later) {
-    later.left(diagonal_);
-    later.left(u_.topRows(count_).transpose());
-  }
-  template <class Diagonal>
-  void follow(const RankOneUpdate<Diagonal>& later) {
-    pull(later.p.data(), z_.row(count_), scores_);
-    append(later);
-  }
-  /// The same where `pull` has been called with p already.
-  template <class Diagonal>
-  void follow(const RankOneUpdate<Diagonal>& later, const Vector<Scalar>& pulled_p) {
-    z_.row(count_) = pulled_p.transpose();
-    append(later);
-  }
-  template <class... Factors>
-  void follow(const TransitionProduct<Factors...>& later) {
-    std::apply([&](const auto&... factor) { (follow(factor), ...); }, later.factors);
+  /// The same where `pull` has been called with p, of the only update, already.
+  void follow(const Kind& later, const Vector<Scalar>& pulled_p) {
+    Following steps{*this, pulled_p.data()};
+    later.visit_steps(steps);
   }
 
   /// pulled = P^T q, in contiguous memory.
@@ -8676,13 +8873,46 @@ class LowRankProduct {
   friend class LowRankProduct;
   static constexpr Index most_on_stack = 4096;
 
-  template <class Diagonal>
-  void append(const RankOneUpdate<Diagonal>& later) {
-    follow(later.diagonal);
-    u_.row(count_) = later.u.transpose();
-    u_factors_[count_] = Scalar(1);
-    ++count_;
-  }
+  LowRankProduct(Index key_rows, Index updates, std::nullptr_t)
+      : diagonal_(Vector<Scalar>::Ones(key_rows)),
+        u_(RowMajorMatrix<Scalar>::Zero(updates, key_rows)),
+        u_factors_(Vector<Scalar>::Ones(updates)),
+        z_(RowMajorMatrix<Scalar>::Zero(updates, key_rows)),
+        scores_(Vector<Scalar>::Zero(updates)) {}
+
+  /// The steps of a later transition.
+  struct Following {
+    LowRankProduct& product;
+    const Scalar* pulled_p;
+
+    void decay(const Scalar& a) {
+      scale_by(a, product.diagonal_.data(), product.diagonal_.size());
+      scale_by(a, product.u_factors_.data(), product.count_);
+    }
+    void decay_rows(const Scalar* w) {
+      const Index rows = product.diagonal_.size();
+      multiply(product.diagonal_.data(), w, rows, product.diagonal_.data());
+      for (Index j = 0; j < product.count_; ++j) {
+        Scalar* const u = product.u_.data() + j * rows;
+        multiply(u, w, rows, u);
+      }
+    }
+    void decay_values(const Scalar*) {}  // none: such kinds have other products
+    void look_up(const Scalar* p) {
+      Eigen::Map<Vector<Scalar>> z(product.z_.data() + product.count_ * product.z_.cols(),
+                                   product.z_.cols());
+      if (pulled_p == nullptr) {
+        product.pull(p, z, product.scores_);
+      } else {
+        detail::copy(pulled_p, z.size(), z.data());
+      }
+    }
+    void write_back(const Scalar* u) {
+      const Index rows = product.diagonal_.size();
+      detail::copy(u, rows, product.u_.data() + product.count_ * rows);
+      product.u_factors_[product.count_++] = Scalar(1);
+    }
+  };
 
   Vector<Scalar> diagonal_;   // E
   RowMajorMatrix<Scalar> u_;  // u_j, a row each, but for a factor
@@ -8708,13 +8938,6 @@ class LowRankProduct {
 // Products of diagonal kinds are of the same kind; those of all others are dense.
 
 namespace loglinear::detail {
-
-/// Whether products of the kind are of the kind.
-template <class Kind>
-concept ClosedKind = requires(Kind& product, const Kind& later) {
-  product.follow(later);
-  product.reset();
-};
 
 /// Whether the kind multiplies everything by one number, `factor()`.
 template <class Kind>
@@ -8950,12 +9173,13 @@ class DenseProduct {
 /// The product of any number of transitions.
 template <class Kind>
 using PendingProduct =
-    std::conditional_t<ClosedKind<Kind>, DiagonalProduct<Kind>, DenseProduct<Kind>>;
+    std::conditional_t<HasOwnProducts<Kind>, DiagonalProduct<Kind>, DenseProduct<Kind>>;
 
 /// The product of so few transitions that it need not be dense.
 template <class Kind>
-using RecentProduct = std::conditional_t<!ClosedKind<Kind> && is_low_rank<Kind>(),
-                                         LowRankProduct<Kind>, PendingProduct<Kind>>;
+using RecentProduct =
+    std::conditional_t<!HasOwnProducts<Kind> && HasSteps<Kind> && !scales_values<Kind>,
+                       LowRankProduct<Kind>, PendingProduct<Kind>>;
 
 template <class Kind>
 [[nodiscard]] RecentProduct<Kind> make_recent(Index key_rows, Index d_v,
@@ -8990,26 +9214,23 @@ void copy_product(const Product& from, Product& to) {
 
 namespace loglinear::detail {
 
-/// Whether a write takes products of the state with p: a read then forms them on the way.
-template <class Kind>
-inline constexpr bool looks_up = is_rank_one_update<Kind>;
-
 /// A friend of StreamState.
 template <class Kind, class Stored>
 struct LevelReads {
   using Scalar = typename Kind::Scalar;
   static constexpr bool is_diagonal = PendingProduct<Kind>::is_diagonal;
 
-  /// w.old_read from the levels alone: the query goes down through the tiers, the newest first.
-  template <class Stream, class WeightOf>
-  static void read(const Stream& stream, Workspace<Kind>& w, WeightOf weight_of,
-                   [[maybe_unused]] const Token<Kind>* next) {
+  /// out, from the levels alone: the query goes down through the tiers, the newest first.
+  template <class Stream>
+  static void read(const Stream& stream, const LevelQuery<Scalar>& query, const SeenLevels& seen,
+                   ReadMemory<Kind>& memory, Scalar* out, [[maybe_unused]] const Kind* next,
+                   [[maybe_unused]] LookUp<Kind>* looked_up) {
     const Index rows = stream.key_rows(), columns = stream.d_v();
     std::array<WeightedRows<Stored, Scalar>, max_level_limit> terms;
     std::size_t count = 0;
     int tier = -1;
     Scalar factor(1);
-    if constexpr (scales_values<Kind>) w.old_read.setZero();
+    if constexpr (scales_values<Kind>) std::fill_n(out, columns, Scalar(0));
     for (int l : stream.levels_.active_levels()) {
       while (tier < stream.tier_of(l)) {
         ++tier;
@@ -9017,43 +9238,47 @@ struct LevelReads {
           if constexpr (OneFactor<Kind>) {
             factor *= product.factor();
           } else {
-            pull(product, w, tier, next);
+            pull(product, query.query, memory, tier, next, looked_up);
           }
           if constexpr (scales_values<Kind>) {
-            auto scales = w.tier_scales.col(tier);
+            auto scales = memory.tier_scales.col(tier);
             if (tier == 0) scales.setOnes();
-            if (tier > 0) scales = w.tier_scales.col(tier - 1);
+            if (tier > 0) scales = memory.tier_scales.col(tier - 1);
             product.right(scales.transpose());
           }
         });
       }
       terms[count] = {stream.levels_.data(l),
                       rows,
-                      {query_of(w, tier)},
-                      w.lambda[weight_of(l)] * kept(weight_of, l, factor)};
+                      {query_of(query.query, memory, tier)},
+                      query.lambda[seen(l)] * (static_cast<Scalar>(seen.kept(l)) * factor)};
       if constexpr (scales_values<Kind>) {
-        weighted_rows(&terms[count], 1, columns, columns, w.level_read.data());
-        if (tier >= 0) w.level_read.array() *= w.tier_scales.col(tier).array();
-        w.old_read += w.level_read;
+        Scalar* const share = memory.level_read.data();
+        weighted_rows(&terms[count], 1, columns, columns, share);
+        if (tier >= 0) {
+          multiply(share, memory.tier_scales.data() + tier * columns, columns, share);
+        }
+        add(out, share, columns, out);
       }
       ++count;
     }
     if constexpr (looks_up<Kind>) {
       if (next != nullptr && tier < 0 && stream.buffer_level_ > 0) {
-        stream.recent_.pull(next->transition.p.data(), w.pulled_p, w.scores);
+        stream.recent_.pull(next->p.data(), looked_up->pulled_p, memory.scores);
       }
     }
     if constexpr (!scales_values<Kind>) {
-      weighted_rows<false, 8>(terms.data(), static_cast<int>(count), columns, columns,
-                              w.old_read.data());
+      weighted_rows<false, 8>(terms.data(), static_cast<int>(count), columns, columns, out);
     }
   }
 
-  /// t.d_old_query and t.d_lambda from the levels alone: sums of S_l d come up through the tiers,
-  /// the oldest first, or where products are diagonal all at once, their rows weighted.
-  template <class Stream, class WeightOf>
-  static void pull_back(const Stream& stream, const Workspace<Kind>& w, TrainingWorkspace<Kind>& t,
-                        WeightOf weight_of) {
+  /// t.d_old_query and d_lambda from the levels alone: sums of S_l d come up through the tiers, the
+  /// oldest first, or where products are diagonal all at once, their rows weighted.
+  template <class Stream>
+  static void pull_back(const Stream& stream, const LevelQuery<Scalar>& query,
+                        const SeenLevels& seen, const ReadMemory<Kind>& memory,
+                        PullbackMemory<Kind>& t, Scalar* d_lambda) {
+    const Index rows = stream.key_rows(), columns = stream.d_v();
     std::array<DottedRows<Stored, Scalar>, max_level_limit> terms;
     std::array<LevelTerm, max_level_limit> of_level;
     std::size_t count = 0;
@@ -9068,25 +9293,30 @@ struct LevelReads {
           if constexpr (weighs_rows) product.push(t.row_weights, t.pushed);
         });
       }
-      const int seen = weight_of(l);
-      auto weights = t.level_weights.col(l);
-      const Scalar left = kept(weight_of, l, factor);
-      weights.setConstant(w.lambda[seen] * left);
-      if constexpr (weighs_rows) weights.array() *= t.row_weights.array();
+      const int at = seen(l);
+      Scalar* const weights = t.level_weights.data() + l * rows;
+      const Scalar left = static_cast<Scalar>(seen.kept(l)) * factor;
+      const Scalar weight = query.lambda[at] * left;
+      if constexpr (weighs_rows) {
+        scale_to<Scalar>(weight, t.row_weights.data(), rows, weights);
+      } else {
+        std::fill_n(weights, rows, weight);
+      }
       const Scalar* vector = t.d_old_read.data();
       if constexpr (scales_values<Kind>) {
         if (tier >= 0) {
-          auto scaled = t.level_cotangents.col(l);
-          scaled = w.tier_scales.col(tier).cwiseProduct(t.d_old_read);
-          vector = scaled.data();
+          Scalar* const scaled = t.level_cotangents.data() + l * columns;
+          multiply(memory.tier_scales.data() + tier * columns, vector, columns, scaled);
+          vector = scaled;
         }
       }
-      terms[count] = {stream.levels_.data(l), vector, weights.data(), query_of(w, tier), Scalar(0)};
-      of_level[count++] = {tier, seen, left};
+      terms[count] = {stream.levels_.data(l), vector, weights, query_of(query.query, memory, tier),
+                      Scalar(0)};
+      of_level[count++] = {tier, at, left};
     }
     const auto add_dotted = [&](std::size_t first, std::size_t end) {
-      dotted_rows(terms.data() + first, static_cast<int>(end - first), stream.key_rows(),
-                  stream.d_v(), stream.d_v(), t.d_old_query.data());
+      dotted_rows(terms.data() + first, static_cast<int>(end - first), rows, columns, columns,
+                  t.d_old_query.data());
     };
     t.d_old_query.setZero();
     std::size_t last = count;
@@ -9099,7 +9329,7 @@ struct LevelReads {
     }
     add_dotted(0, last);
     for (std::size_t i = 0; i < count; ++i) {
-      t.d_lambda[of_level[i].seen] += of_level[i].factor * terms[i].found;
+      d_lambda[of_level[i].seen] += of_level[i].factor * terms[i].found;
     }
   }
 
@@ -9109,33 +9339,26 @@ struct LevelReads {
     Scalar factor;
   };
 
-  /// The factor of a level's share of a read, where the last level may have to give way before it.
-  template <class WeightOf>
-  static Scalar kept(const WeightOf& weight_of, int level, const Scalar& factor) {
-    if constexpr (requires { weight_of.kept(level); }) {
-      return static_cast<Scalar>(weight_of.kept(level)) * factor;
-    } else {
-      return factor;
-    }
-  }
-
   /// The query as tier `tier` sees it, but for a common factor.
-  [[nodiscard]] static const Scalar* query_of(const Workspace<Kind>& w, int tier) {
-    return OneFactor<Kind> || tier < 0 ? w.old_query.data() : w.tier_queries.col(tier).data();
+  [[nodiscard]] static const Scalar* query_of(const Scalar* query, const ReadMemory<Kind>& memory,
+                                              int tier) {
+    if (OneFactor<Kind> || tier < 0) return query;
+    return memory.tier_queries.data() + tier * memory.tier_queries.rows();
   }
 
   /// The query as `tier` sees it from that of the tier before; and p of the next token, too.
   template <class Pulling>
-  static void pull(const Pulling& product, Workspace<Kind>& w, int tier,
-                   [[maybe_unused]] const Token<Kind>* next) {
+  static void pull(const Pulling& product, const Scalar* query, ReadMemory<Kind>& memory, int tier,
+                   [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) {
+    const Scalar* const before = query_of(query, memory, tier - 1);
     if constexpr (looks_up<Kind> && std::is_same_v<Pulling, RecentProduct<Kind>>) {
       if (next != nullptr) {
-        product.pull(query_of(w, tier - 1), next->transition.p.data(), w.tier_queries.col(tier),
-                     w.pulled_p, w.scores, w.found);
+        product.pull(before, next->p.data(), memory.tier_queries.col(tier), looked_up->pulled_p,
+                     memory.scores, looked_up->found);
         return;
       }
     }
-    product.pull(query_of(w, tier - 1), w.tier_queries.col(tier), w.scores);
+    product.pull(before, memory.tier_queries.col(tier), memory.scores);
   }
 };
 
@@ -9356,7 +9579,7 @@ class StreamState {
     if constexpr (requires { recent_.score_columns(); }) {
       sums = (std::max)(sums, recent_.score_columns());
     }
-    return {max_levels(), sums, static_cast<Index>(pending_.size())};
+    return {key_rows(), d_v(), max_levels(), sums, static_cast<Index>(pending_.size())};
   }
 
   /// Tokens until nothing is buffered any more; 0 if nothing is.
@@ -9377,78 +9600,58 @@ class StreamState {
     for (Product& product : pending_) product.reset();
   }
 
-  /// Throws where the token may not be written; returns what `write` takes. Changes at most the
-  /// bound of the state's magnitude.
-  [[nodiscard]] double require_writable(const Token<Kind>& token, Workspace<Kind>& w) {
+  /// Throws where the token may not be written; nothing is changed. `write` demands the result.
+  [[nodiscard]] Admitted admit(const Token<Kind>& token) const {
     if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
-    w.growth = token.transition.norm_bound();
-    return levels_.require_writable(w.growth, token.keys, token.values,
-                                    [&](bool exactly) { return measured(exactly); });
+    return levels_.admit(token.transition.norm_bound(), token.keys, token.values,
+                         [&](bool exactly) { return measured(exactly); });
   }
 
-  /// Writes the token that the last `require_writable` and `read` with `w` were told of, the state
-  /// being as it was then.
-  void write(const Token<Kind>& token, double magnitude, Workspace<Kind>& w) {
+  /// Writes a token as it was admitted, with what a read found out for it; the state is still what
+  /// it was for both.
+  void write(const Token<Kind>& token, const Admitted& admitted, const LookUp<Kind>& looked_up) {
     if (buffer_level_ == 0) {
-      levels_.write(token.transition, token.keys, token.values, magnitude);
+      levels_.write(token.transition, token.keys, token.values, admitted);
       return;
     }
-    bound_products(w.growth);
-    undergo(token.transition, w);
+    bound_products(admitted.growth);
+    undergo(token.transition, looked_up);
     const Index n = buffered_ * leaves_;
     // Column by column there, row by row here: the same order in memory.
     std::copy_n(token.keys.data(), token.keys.size(), keys_.row(n).data());
     std::copy_n(token.values.data(), token.values.size(), values_.row(n).data());
     if constexpr (has_factors) factors_.segment(n, leaves_).setOnes();
-    levels_.defer(magnitude);
+    levels_.defer(admitted.magnitude);
     if (++buffered_ == capacity()) flush();
   }
 
-  /// w.old_read = sum_l lambda[weight_of(l)] S_l^T w.old_query over the active levels, those in the
-  /// buffer included. What writing the token `next` takes is read on the way.
-  template <class WeightOf>
-  void read(Workspace<Kind>& w, WeightOf weight_of, const Token<Kind>* next = nullptr) const {
-    LevelReads<Kind, Stored>::read(*this, w, weight_of, next);
-    if (buffered_ == 0) return;
-    const Index n = buffered_ * leaves_;
-    const Scalar* const query = w.old_query.data();
-    bool looks_up_p = false;
-    if constexpr (looks_up<Kind>) {
-      if (next != nullptr) {
-        row_dots(keys_.data(), n, key_rows(), query, next->transition.p.data(), w.scores.data(),
-                 w.found.data());
-        looks_up_p = true;
-      }
-    }
-    if (!looks_up_p) row_dots(keys_.data(), n, key_rows(), query, w.scores.data());
-    if constexpr (has_factors) w.scores.head(n).array() *= factors_.head(n).array();
-    std::array<WeightedRows<Scalar, Scalar>, most_buffer_levels> terms;
-    int levels = 0;
-    for_each_buffered_level([&](int l, Index first, Index count) {
-      terms[static_cast<std::size_t>(levels++)] = {
-          values_.row(first).data(), count, {w.scores.data() + first}, w.lambda[weight_of(l)]};
-    });
-    weighted_rows<true, 8>(terms.data(), levels, d_v(), d_v(), w.old_read.data());
+  /// out = sum_l lambda[seen(l)] S_l^T query over the active levels, those in the buffer included.
+  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out) const {
+    read(query, memory, out, nullptr, nullptr);
+  }
+  /// The same, and what writing a token with the transition `next` takes is read on the way.
+  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out,
+            const Kind& next, LookUp<Kind>& looked_up) const {
+    read(query, memory, out, &next, &looked_up);
   }
 
-  /// For the last `read` with the same weights and a cotangent d = t.d_old_read of the read:
-  /// t.d_old_query = sum_l lambda_l S_l d, and t.d_lambda += d . S_l^T w.old_query.
-  template <class WeightOf>
-  void pull_back(const Workspace<Kind>& w, TrainingWorkspace<Kind>& t, WeightOf weight_of) const {
-    LevelReads<Kind, Stored>::pull_back(*this, w, t, weight_of);
+  /// For the `read` of `query` in `memory` and a cotangent d = t.d_old_read of the read:
+  /// t.d_old_query = sum_l lambda[seen(l)] S_l d, and d_lambda[seen(l)] += d . S_l^T query.
+  void pull_back(const LevelQuery<Scalar>& query, const ReadMemory<Kind>& memory,
+                 PullbackMemory<Kind>& t, Scalar* d_lambda) const {
+    const SeenLevels seen = seen_in(query.order);
+    LevelReads<Kind, Stored>::pull_back(*this, query, seen, memory, t, d_lambda);
     if (buffered_ == 0) return;
     const Index n = buffered_ * leaves_;
-    auto d_scores = t.d_scores.head(n);
-    row_dots(values_.data(), n, d_v(), t.d_old_read.data(), d_scores.data());
+    Scalar* const d_scores = t.d_scores.data();
+    row_dots(values_.data(), n, d_v(), t.d_old_read.data(), d_scores);
     for_each_buffered_level([&](int l, Index first, Index count) {
-      const int seen = weight_of(l);
-      auto d_level = d_scores.segment(first, count);
-      t.d_lambda[seen] += d_level.dot(w.scores.segment(first, count));
-      d_level *= w.lambda[seen];
+      const int at = seen(l);
+      d_lambda[at] += dot(d_scores + first, memory.scores.data() + first, count);
+      scale_by(query.lambda[at], d_scores + first, count);
     });
-    if constexpr (has_factors) d_scores.array() *= factors_.head(n).array();
-    weighted_rows<true>(keys_.data(), n, key_rows(), key_rows(), d_scores.data(),
-                        t.d_old_query.data());
+    if constexpr (has_factors) multiply(d_scores, factors_.data(), n, d_scores);
+    weighted_rows<true>(keys_.data(), n, key_rows(), key_rows(), d_scores, t.d_old_query.data());
   }
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
@@ -9602,13 +9805,42 @@ class StreamState {
     }
   }
 
+  [[nodiscard]] SeenLevels seen_in(ReadOrder order) const {
+    return {order, size(), max_levels(), Overflow};
+  }
+  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out,
+            const Kind* next, LookUp<Kind>* looked_up) const {
+    const SeenLevels seen = seen_in(query.order);
+    LevelReads<Kind, Stored>::read(*this, query, seen, memory, out, next, looked_up);
+    if (buffered_ == 0) return;
+    const Index n = buffered_ * leaves_;
+    Scalar* const scores = memory.scores.data();
+    bool looks_up_p = false;
+    if constexpr (looks_up<Kind>) {
+      if (next != nullptr) {
+        row_dots(keys_.data(), n, key_rows(), query.query, next->p.data(), scores,
+                 looked_up->found.data());
+        looks_up_p = true;
+      }
+    }
+    if (!looks_up_p) row_dots(keys_.data(), n, key_rows(), query.query, scores);
+    if constexpr (has_factors) multiply(scores, factors_.data(), n, scores);
+    std::array<WeightedRows<Scalar, Scalar>, most_buffer_levels> terms;
+    int levels = 0;
+    for_each_buffered_level([&](int l, Index first, Index count) {
+      terms[static_cast<std::size_t>(levels++)] = {
+          values_.data() + first * d_v(), count, {scores + first}, query.lambda[seen(l)]};
+    });
+    weighted_rows<true, 8>(terms.data(), levels, d_v(), d_v(), out);
+  }
+
   /// Everything but the levels undergoes a transition, and they are to undergo it later.
-  void undergo(const Kind& transition, [[maybe_unused]] Workspace<Kind>& w) {
+  void undergo(const Kind& transition, [[maybe_unused]] const LookUp<Kind>& looked_up) {
     const Index n = buffered_ * leaves_;
     if constexpr (has_factors) {
       factors_.head(n) *= transition.factor();
     } else if constexpr (looks_up<Kind>) {
-      transition.left(keys_.topRows(n).transpose(), w.found.data());
+      transition.left(keys_.topRows(n).transpose(), looked_up.found.data());
     } else if constexpr (!OneFactor<Kind>) {
       if (n > 0) transition.left(keys_.topRows(n).transpose());
       if constexpr (scales_values<Kind>) transition.right(values_.topRows(n));
@@ -9617,7 +9849,7 @@ class StreamState {
       if (recent_.is_identity()) {
         recent_.follow(transition);  // p was looked up before the levels were settled
       } else {
-        recent_.follow(transition, w.pulled_p);
+        recent_.follow(transition, looked_up.pulled_p);
       }
     } else {
       recent_.follow(transition);
@@ -9844,21 +10076,544 @@ struct StreamParts {
 
 #endif  // LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
 
+// ---- loglinear/layer/detail/head.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_HEAD_HPP
+#define LOGLINEAR_LAYER_DETAIL_HEAD_HPP
+
+namespace loglinear::detail {
+
+/// One head, the engine under every layer: what it makes of a token (`Preparation`), the stream's
+/// state, and the memory of the token in hand. Its output is the raw read, without tanh.
+///
+/// A token comes in stages: `stage`, then `stage_gradient` to learn, then `commit`. Only the last
+/// one changes the head, and after `stage` it does not throw, so that many heads can take a token
+/// together or not at all. Whatever else changes the stream, the weights or the learning rate, or
+/// uses the same memory, drops what was staged. Out of turn they throw std::invalid_argument;
+/// nothing is changed then.
+///
+/// Whoever owns a head calls it in the mode in which denormal numbers are zero (`FlushToZero`).
+template <class Inner_, class Scalar_, class Weights_, class Stored, LastLevel Overflow>
+class Head {
+  static_assert(std::is_same_v<Scalar_, Accumulator<Stored>>,
+                "levels can be stored as the layer's scalar, or, where that is float, as "
+                "Eigen::bfloat16 or Eigen::half");
+
+ public:
+  using Inner = Inner_;
+  using Scalar = Scalar_;
+  using Weights = Weights_;
+  using Kind = typename Inner::template Transition<Scalar>;
+  using Preparation = detail::Preparation<Inner, Scalar, Weights>;
+  using Stream = StreamState<Kind, Eigen::Dynamic, Stored, Overflow>;
+  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, Overflow>;
+  using Workspace = detail::Workspace<Kind>;
+  using Snapshot = StreamSnapshot<Kind, Stored>;
+
+  /// Allocates the head and draws its weights. \param options  of a layer, see
+  /// `LogLinearAttention::Options`. \throws std::invalid_argument for one out of its range
+  template <class Options>
+  explicit Head(const Options& options)
+      : read_order_(options.read_order),
+        preparation_(options),
+        stream_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
+        workspace_(make_workspace()),
+        training_(layout(), Preparation::leaves, preparation_.weight_count(),
+                  stream_.read_shape()) {
+    Xorshift64 random(options.seed);
+    draw_weights(random);
+    set_learning_rate(options.learning_rate);
+  }
+
+  /// \name A token
+  /// \{
+
+  /// Prepares a token, sees that it may be written, and reads; nothing changes yet. \return the raw
+  /// read, length d_v. \throws std::invalid_argument also for the order `current_apart` of a head
+  /// that was not made for it: it has no weight for that
+  template <class In>
+  const Vector<Scalar>& stage(const In& x, ReadOrder order) {
+    require_order(order);
+    drop_staged();
+    copy_vector(x, "x", workspace_.x);
+    preparation_.project(workspace_, 0);
+    preparation_.prepare_leaf(workspace_);
+    staged_write_ = stream_.admit(workspace_.token);
+    preparation_.prepare_read(workspace_);
+    static_cast<void>(read_token(stream_, workspace_.token, workspace_.lambda, order,
+                                 workspace_.stream, workspace_.read));
+    staged_order_ = order;
+    staged_ = Staged::token;
+    return workspace_.read;
+  }
+
+  /// From the gradient with respect to the staged raw read, length d_v, to that of every weight.
+  /// \throws std::invalid_argument for another length, where no token is staged, or where it is in
+  /// the order `before_push`, which does not read what the token writes
+  template <class Derived>
+  void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
+    require_staged();
+    if (staged_order_ == ReadOrder::before_push) {
+      fail("the order of the staged token", "before_push",
+           "after_push or current_apart, to learn from it");
+    }
+    staged_ = Staged::token;
+    copy_vector(d_read.derived(), "the gradient of the read", training_.d_read);
+    pull_back_token(stream_, workspace_.token, workspace_.lambda, staged_order_, workspace_.stream,
+                    training_.d_read, training_.stream, training_.d_token, training_.d_lambda);
+    preparation_.pull_back(workspace_, training_);
+    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
+                                                  training_.d_free);
+    staged_ = Staged::token_and_gradient;
+  }
+
+  /// Steps the weights if a gradient was staged, and writes the staged token to the stream.
+  /// \throws std::invalid_argument where no token is staged
+  void commit() {
+    require_staged();
+    if (staged_ == Staged::token_and_gradient) {
+      preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
+                                        training_.d_free);
+      ++train_step_count_;
+    }
+    drop_staged();
+    stream_.write(workspace_.token, staged_write_, workspace_.stream.looked_up);
+  }
+
+  /// Reads the stream as it stands into `workspace.read`: nothing changes. With `current_apart`
+  /// weights, level l counts lambda_{l+1}. \throws std::invalid_argument also for a workspace of
+  /// another shape
+  template <class In>
+  void query(const In& x, Workspace& workspace) const {
+    require_shape_of(workspace_, workspace);
+    copy_vector(x, "x", workspace.x);
+    preparation_.project(workspace, layout().q);
+    preparation_.prepare_read(workspace);
+    const bool apart = read_order_ == ReadOrder::current_apart;
+    read_standing(stream_, workspace.token.query, workspace.lambda,
+                  apart ? read_order_ : ReadOrder::before_push, workspace.stream, workspace.read);
+  }
+  /// The same in the head's own memory, where what was staged is dropped.
+  template <class In>
+  void query(const In& x) {
+    drop_staged();
+    std::as_const(*this).query(x, workspace_);
+  }
+  /// Memory for it; allocates.
+  [[nodiscard]] Workspace make_workspace() const {
+    return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
+                     preparation_.weight_count(), stream_.read_shape());
+  }
+  /// \}
+
+  /// \name A span of tokens, see span.hpp
+  /// \{
+
+  /// Reads in the given order and writes the whole span. \param x T x d_model \return the raw
+  /// reads, T x d_v. \throws std::invalid_argument as `stage`; nothing is changed then
+  template <class In>
+  RowMajorMatrix<Scalar> read_span(const Eigen::MatrixBase<In>& x, ReadOrder order) {
+    require_order(order);
+    const RowMajorMatrix<Scalar> rows =
+        checked_span<Scalar>(x, workspace_.x.size(), stream_.size());
+    drop_staged();
+    RowMajorMatrix<Scalar> reads(rows.rows(), layout().d_v);
+    Rollback rollback(stream_);
+    const auto one_token = [&](Index t) {
+      stage(ConstVectorView<Scalar>(rows.data() + t * rows.cols(), rows.cols()), order);
+      std::copy_n(workspace_.read.data(), reads.cols(), reads.data() + t * reads.cols());
+      commit();
+    };
+    detail::read_span(preparation_, workspace_, stream_, rows, order, reads, one_token);
+    rollback.keep();
+    return reads;
+  }
+
+  /// From the gradient of the raw reads of a span, read in the given order from the state `before`
+  /// it, to that of x and every weight. \throws std::invalid_argument as `read_span`, or for a
+  /// state or a gradient of another shape
+  template <class In, class DReads>
+  [[nodiscard]] BlockGradient<Scalar> pull_back_span(const State& before,
+                                                     const Eigen::MatrixBase<In>& x,
+                                                     ReadOrder order, const DReads& d_reads) const {
+    require_order(order);
+    return detail::pull_back_span(preparation_, workspace_, training_, before,
+                                  checked_span<Scalar>(x, workspace_.x.size(), before.size()),
+                                  order, d_reads);
+  }
+
+  /// One step of gradient descent. \throws std::invalid_argument for the gradient of a head with
+  /// other weights, or where a weight would not be finite; nothing is changed then
+  void descend(const BlockGradient<Scalar>& gradient) {
+    preparation_.parameters().descend(learning_rate_, gradient.weights);
+    drop_staged();
+    ++train_step_count_;
+  }
+  /// \}
+
+  /// \name The stream, weights and learning, see `LogLinearAttention`
+  /// \{
+  void reset() noexcept {
+    drop_staged();
+    stream_.reset();
+  }
+  void advance_to(std::uint64_t count) {
+    drop_staged();
+    StreamParts::advance(stream_, count);
+  }
+  void restore(const Snapshot& moment) {
+    moment.restore(stream_);
+    drop_staged();
+  }
+  /// Appends the stream of another head that began at this one's count, after `product` of its
+  /// transitions; see `StreamPart`.
+  template <class Product>
+  void append(const Head& later, const Product& product) {
+    drop_staged();
+    StreamParts::append(stream_, later.stream_, product);
+  }
+  [[nodiscard]] const Stream& stream() const noexcept { return stream_; }
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    preparation_.parameters().set(name, value);
+    drop_staged();
+  }
+  /// Draws all weights anew, in the order of their names.
+  void draw_weights(Xorshift64& random) {
+    drop_staged();
+    preparation_.parameters().draw(random);
+  }
+  void set_learning_rate(double learning_rate) {
+    if (!is_finite(learning_rate) || learning_rate < 0) {
+      fail("learning_rate", learning_rate, "finite and at least 0");
+    }
+    learning_rate_ = learning_rate;
+    drop_staged();
+  }
+  [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }
+  void reset_train_step_count() noexcept { train_step_count_ = 0; }
+  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
+  /// \}
+
+  /// The rule, the policy of the level weights, the weights and where they lie.
+  [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
+  [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
+  /// What training reads: `after_push`, or `current_apart` if that is the head's order.
+  [[nodiscard]] ReadOrder training_order() const noexcept {
+    return read_order_ == ReadOrder::current_apart ? read_order_ : ReadOrder::after_push;
+  }
+  /// What became of the last token: its raw read, its level weights, its transition.
+  [[nodiscard]] const Workspace& workspace() const noexcept { return workspace_; }
+  [[nodiscard]] Workspace& workspace() noexcept { return workspace_; }
+
+  /// Takes over the weights, the stream and the counter of a head in another scalar.
+  template <class Other>
+  void assign(const Other& other) {
+    preparation_.parameters() = other.preparation().parameters().template cast<Scalar>();
+    stream_ = other.stream().template cast<Kind, Stored>();
+    train_step_count_ = other.train_step_count();
+  }
+
+ private:
+  friend struct Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("", self.preparation_.parameters());
+    part("state", self.stream_);
+    part("learning_rate", self.learning_rate_);
+    part("train_step_count", self.train_step_count_);
+    if constexpr (is_written<Self>) {
+      self.drop_staged();
+      self.set_learning_rate(self.learning_rate_);
+    }
+  }
+
+  /// There is one more weight in the order `current_apart`.
+  void require_order(ReadOrder order) const {
+    if (order == ReadOrder::current_apart && read_order_ != order) {
+      fail("the read order", "current_apart",
+           "before_push or after_push, unless it is the layer's own");
+    }
+  }
+  void require_staged() const {
+    if (staged_ == Staged::nothing) {
+      fail("the staged token", "absent", "there: `stage` comes first, once a token");
+    }
+  }
+  void drop_staged() noexcept { staged_ = Staged::nothing; }
+  [[nodiscard]] const Layout& layout() const { return preparation_.layout(); }
+
+  ReadOrder read_order_;
+  Preparation preparation_;
+  Stream stream_;
+  Workspace workspace_;
+  TrainingWorkspace<Kind> training_;
+  double learning_rate_ = 0;
+  std::uint64_t train_step_count_ = 0;
+  ReadOrder staged_order_ = ReadOrder::before_push;
+  Admitted staged_write_{};
+  enum class Staged { nothing, token, token_and_gradient } staged_ = Staged::nothing;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_HEAD_HPP
+
+// ---- loglinear/layer/detail/output_projection.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_OUTPUT_PROJECTION_HPP
+#define LOGLINEAR_LAYER_DETAIL_OUTPUT_PROJECTION_HPP
+
+namespace loglinear {
+
+/// Where a multi-head layer bounds its output by a tanh; a head itself never does there.
+enum class OutputBound {
+  none,     ///< nowhere: `output = W_out [o_1; ..; o_H]`
+  forward,  ///< in `forward` and `train_one`, not in `query_readonly`
+  always,   ///< everywhere
+};
+
+namespace detail {
+
+/// The way from the reads of all heads to the output: W_out, then at most one tanh.
+template <class Scalar>
+class OutputProjection {
+  using Rows = RowMajorMatrix<Scalar>;
+
+ public:
+  /// From reads of length `width` to outputs of length `d_model`, with weights that `random` draws.
+  OutputProjection(Index width, Index d_model, OutputBound bound, Xorshift64& random)
+      : bound_(bound), weights_(width) {
+    weights_.append(projection("w_out", d_model));
+    weights_.draw(random);
+  }
+
+  [[nodiscard]] OutputBound bound() const { return bound_; }
+  [[nodiscard]] Index width() const { return weights_.d_model(); }
+  [[nodiscard]] Index output_dim() const { return weights_.projected_size(); }
+  [[nodiscard]] const Parameters<Scalar>& weights() const { return weights_; }
+  [[nodiscard]] Parameters<Scalar>& weights() { return weights_; }
+
+  /// output = W_out reads of a token, bounded where the layer says so. \throws
+  /// std::invalid_argument where that is not finite
+  void apply(const Vector<Scalar>& reads, Vector<Scalar>& output) const {
+    apply(reads, output, bound_ != OutputBound::none);
+  }
+  /// The same of a token that is not written.
+  void apply_readonly(const Vector<Scalar>& reads, Vector<Scalar>& output) const {
+    apply(reads, output, bound_ == OutputBound::always);
+  }
+  /// The same, a row a token.
+  [[nodiscard]] Rows apply(const Rows& reads) const {
+    Rows output(reads.rows(), output_dim());
+    weights_.project_rows(reads, output);
+    require_finite("the output", output);
+    if (bound_ != OutputBound::none) tanh_of(output.data(), output.size(), output.data());
+    return output;
+  }
+
+  /// From the gradient of the output, of any number of tokens, to that of W_out times the reads.
+  void pull_back_bound(const Scalar* output, Index size, Scalar* d_output) const {
+    if (bound_ != OutputBound::none) tanh_pullback(output, size, d_output);
+  }
+
+ private:
+  void apply(const Vector<Scalar>& reads, Vector<Scalar>& output, bool bounded) const {
+    weights_.project(reads, output);
+    require_finite("the output", output);
+    if (bounded) tanh_of(output.data(), output.size(), output.data());
+  }
+
+  OutputBound bound_;
+  Parameters<Scalar> weights_;
+};
+
+}  // namespace detail
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_DETAIL_OUTPUT_PROJECTION_HPP
+
+// ---- loglinear/layer/one_head.hpp
+
+#ifndef LOGLINEAR_LAYER_ONE_HEAD_HPP
+#define LOGLINEAR_LAYER_ONE_HEAD_HPP
+
+namespace loglinear {
+
+/// What a layer of one head offers beside its tokens: the stream's state, weights and learning.
+/// `LogLinearAttention` derives from it. Its public members are many, since a layer has many sides:
+/// each is a line that asks the head.
+///
+/// \tparam Head_  the engine, see layer/detail/head.hpp
+template <class Head_>
+class OneHead {
+ public:
+  using Head = Head_;
+  using Scalar = typename Head::Scalar;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+  using State = typename Head::State;
+  /// A moment of the stream, from `snapshot`.
+  using Snapshot = typename Head::Snapshot;
+
+  /// \name What the last `forward`, `query_readonly(x)` or `train_one` saw
+  /// \{
+  [[nodiscard]] const Vector& raw_read() const noexcept {
+    return head_.workspace().read;
+  }  ///< no tanh
+  [[nodiscard]] const Vector& lambda() const noexcept {
+    return head_.workspace().lambda;
+  }  ///< weights
+  /// \}
+
+  /// \name The stream's state
+  /// \{
+
+  /// The hierarchy in its plain form, with everything that the layer keeps apart or defers written
+  /// out. By value: allocates and copies all levels.
+  [[nodiscard]] State log_linear_state() const {
+    const Flush flush;
+    State out(stream().max_levels(), stream().key_rows(), stream().d_v());
+    stream().copy_to(detail::levels_of(out));
+    return out;
+  }
+  /// The same into a state of the same shape, without allocating. \throws std::invalid_argument for
+  /// another shape
+  void log_linear_state(State& out) const {
+    const Flush flush;
+    detail::require_size("max_levels of out", out.max_levels(), stream().max_levels());
+    detail::require_size("d_k of out", out.d_k(), stream().key_rows());
+    detail::require_size("d_v of out", out.d_v(), stream().d_v());
+    stream().copy_to(detail::levels_of(out));
+  }
+  /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
+  /// `log_linear_state().flat_state()`.
+  [[nodiscard]] Vector state() const {
+    const Flush flush;
+    const State plain = log_linear_state();
+    return plain.flat_state().template cast<Scalar>();
+  }
+  /// Jumps to a later count, as if the tokens up to it had written nothing and had no transition:
+  /// what is remembered ages and merges as it would have, in no time. Costs a pass over the active
+  /// levels, does not allocate. \throws std::invalid_argument unless count >= size(); nothing is
+  /// changed then
+  void advance_to(std::uint64_t count) {
+    const Flush flush;
+    head_.advance_to(count);
+  }
+
+  /// This moment of the stream, to come back to: continuations can be tried and taken back. Costs a
+  /// copy of the active levels, the newest leaves and what is pending; allocates.
+  [[nodiscard]] Snapshot snapshot() const {
+    Snapshot moment;
+    moment.take(stream());
+    return moment;
+  }
+  /// The same into a snapshot that exists, whatever it held. Does not allocate where it once held a
+  /// moment of the same shape with as many active levels and leaves; where it does and throws
+  /// std::bad_alloc, the snapshot is what it was.
+  void snapshot(Snapshot& moment) const { moment.take(stream()); }
+  /// Goes back, or on, to a moment of this stream or of that of another layer (a fork): what
+  /// follows is what followed then, bit for bit, where weights and hyperparameters are what they
+  /// were. Those of this layer stay, as does the step counter: a snapshot holds what a stream
+  /// remembers, and any layer takes it whose states have the same shape. A staged token is dropped.
+  /// Does not allocate. \throws std::invalid_argument for a snapshot of another shape, or one that
+  /// holds nothing; nothing is changed then
+  void restore(const Snapshot& moment) { head_.restore(moment); }
+  [[nodiscard]] std::uint64_t size() const noexcept { return stream().size(); }  ///< tokens so far
+  [[nodiscard]] int max_levels() const noexcept { return stream().max_levels(); }  ///< M
+  /// Number of levels that hold a bucket.
+  [[nodiscard]] int active_level_count() const noexcept {
+    return loglinear::active_level_count(size(), max_levels());
+  }
+  [[nodiscard]] Index d_model() const noexcept { return parameters().d_model(); }  ///< length of x
+  [[nodiscard]] Index d_k() const noexcept { return layout().d_k; }            ///< length of a key
+  [[nodiscard]] Index key_rows() const noexcept { return layout().key_rows; }  ///< rows of a level
+  [[nodiscard]] Index output_dim() const noexcept { return layout().d_v; }     ///< d_v
+  [[nodiscard]] ReadOrder read_order() const noexcept {
+    return head_.read_order();
+  }  ///< of `forward`
+  [[nodiscard]] const typename Head::Inner& inner() const noexcept {
+    return head_.preparation().inner();
+  }  ///< the rule
+  [[nodiscard]] const typename Head::Weights& level_weights() const noexcept {
+    return head_.preparation().weights();
+  }  ///< the policy
+  /// \}
+
+  /// \name Weights and learning
+  /// \{
+
+  /// The weight arrays in the order in which the seed draws them: w_key, w_value, w_query, those of
+  /// the level weights, the rule's own.
+  [[nodiscard]] std::vector<std::string> weight_names() const { return parameters().names(); }
+  /// One weight array, `outputs x d_model`, or `1 x n` for a free vector; a read-only view, valid
+  /// as long as the layer is neither moved nor destroyed. \throws std::invalid_argument for a name
+  /// that is not in `weight_names()`
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
+    return parameters().get(name);
+  }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
+    return parameters().get(name);
+  }
+  /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
+  /// Allocates a copy of it. \throws std::invalid_argument for an unknown name, another shape or
+  /// coefficients that are not finite; nothing is changed then
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const Flush flush;
+    head_.set_weight(name, value);
+  }
+  [[nodiscard]] double learning_rate() const noexcept {
+    return head_.learning_rate();
+  }  ///< of train_one
+  /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are
+  void set_learning_rate(double learning_rate) { head_.set_learning_rate(learning_rate); }
+  /// Calls of `train_one` since construction or `reset_train_step_count`.
+  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return head_.train_step_count(); }
+  void reset_train_step_count() noexcept { head_.reset_train_step_count(); }  ///< back to 0
+  /// \}
+
+  /// The engine, for layers made of layers and for parts of streams. It expects to be called in the
+  /// mode in which denormal numbers are zero.
+  [[nodiscard]] Head& as_head() noexcept { return head_; }
+  [[nodiscard]] const Head& as_head() const noexcept { return head_; }  ///< the same, read-only
+
+ protected:
+  using Flush = detail::FlushToZero<Scalar>;
+
+  template <class Options>
+  explicit OneHead(const Options& options) : head_(options) {}
+
+  template <class Out>
+  void require_output(const Eigen::MatrixBase<Out>& out) const {
+    detail::require_vector_type<Scalar, Out>();
+    detail::require_size("out", out.size(), output_dim());
+  }
+
+  Head head_;
+
+ private:
+  [[nodiscard]] const typename Head::Stream& stream() const { return head_.stream(); }
+  [[nodiscard]] const detail::Layout& layout() const { return head_.preparation().layout(); }
+  [[nodiscard]] const detail::Parameters<Scalar>& parameters() const {
+    return head_.preparation().parameters();
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_ONE_HEAD_HPP
+
 // ---- loglinear/layer/log_linear_attention.hpp
 
 #ifndef LOGLINEAR_LAYER_LOG_LINEAR_ATTENTION_HPP
 #define LOGLINEAR_LAYER_LOG_LINEAR_ATTENTION_HPP
 
 namespace loglinear {
-
-namespace detail {
-
-template <class Type>
-concept StreamingLayer = requires {
-  typename Type::InnerRuleOfLayer;
-};
-
-}  // namespace detail
 
 /// Log-linear attention, streaming: one token at a time through a hierarchy of O(log T) states
 /// (Guo et al., *Log-Linear Attention*, ICLR 2026, arXiv:2506.04761), with any inner rule applied
@@ -9887,7 +10642,6 @@ concept StreamingLayer = requires {
 /// \tparam Inner      the inner rule, see rule.hpp and the folder rules/
 /// \tparam Scalar_    float, double, long double
 /// \tparam Weights    the level weights, see level_weights.hpp
-/// \tparam MaxLevels  the number of levels at compile time, or Eigen::Dynamic
 /// \tparam Stored     what levels are stored as: Scalar, or with float Eigen::bfloat16 or
 ///                    Eigen::half, which halve the memory of the levels. On an AMD Zen 4 a read
 ///                    takes 0.6 to 1.0 times as long from bfloat16 levels as from float ones, and
@@ -9900,42 +10654,20 @@ concept StreamingLayer = requires {
 /// \tparam Overflow   what the last level does when it is full, see `LastLevel`; blocks of tokens
 ///                    need `LastLevel::fold`
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
-          int MaxLevels = Eigen::Dynamic, class Stored = Scalar_,
-          LastLevel Overflow = LastLevel::fold>
-class LogLinearAttention
-    : public BlockForm<LogLinearAttention<Inner, Scalar_, Weights, MaxLevels, Stored, Overflow>> {
-  static_assert(!detail::StreamingLayer<Inner>,
-                "log-linear attention cannot be the inner rule of log-linear attention: pass the "
-                "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
-  static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
-                "LogLinearAttention needs a floating-point scalar: use float or double");
-  static_assert(std::is_same_v<Scalar_, detail::Accumulator<Stored>>,
-                "levels can be stored as the layer's scalar, or, where that is float, as "
-                "Eigen::bfloat16 or Eigen::half");
-  static_assert(InnerRule<Inner, Scalar_>,
-                "Inner must satisfy InnerRule: see loglinear/rules/rule.hpp");
-  static_assert(LevelWeights<Weights, Scalar_>,
-                "Weights must satisfy LevelWeights: see loglinear/rules/level_weights.hpp");
-
-  using Kind = typename Inner::template Transition<Scalar_>;
-  using Preparation = detail::Preparation<Inner, Scalar_, Weights>;
-  using Flush = detail::FlushToZero<Scalar_>;
+          class Stored = Scalar_, LastLevel Overflow = LastLevel::fold>
+class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, Stored, Overflow>> {
+  using Base = OneHead<detail::Head<Inner, Scalar_, Weights, Stored, Overflow>>;
+  using Matrix = detail::RowMajorMatrix<Scalar_>;
+  using Base::head_;
+  using typename Base::Flush;
+  static constexpr int fixed_levels = detail::fixed_levels<Weights>();
 
  public:
   using Scalar = Scalar_;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
-  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
-  /// \name What the layer is made of, for layers made of layers
-  /// \{
-  using InnerRuleOfLayer = Inner;       ///< the rule
-  using LevelWeightsOfLayer = Weights;  ///< the policy of the level weights
-  using TransitionOfLayer = Kind;       ///< the kind of transition
-  /// \}
   /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
-  using Workspace = detail::Workspace<Kind>;
-  /// A moment of the stream, from `snapshot`.
-  using Snapshot = StreamSnapshot<Kind, Stored>;
+  using Workspace = typename Base::Head::Workspace;
 
   /// How to build a layer; d_model, d_k and d_v must be given.
   struct Options {
@@ -9943,7 +10675,7 @@ class LogLinearAttention
     Index d_model = 0;  ///< length of x, 1 to 2^26
     Index d_k = 0;      ///< length of keys and queries, 1 to 2^26
     Index d_v = 0;      ///< length of values and outputs, 1 to 2^26
-    int max_levels = MaxLevels == Eigen::Dynamic ? 32 : MaxLevels;  ///< 1 to 64
+    int max_levels = fixed_levels == 0 ? 32 : fixed_levels;  ///< 1 to 64, or what Weights says
     Weights level_weights{};                        ///< lambda_init, tau, ... of the policy
     ReadOrder read_order = ReadOrder::before_push;  ///< what `forward` reads
     double learning_rate = 0.05;                    ///< of `train_one`, finite and >= 0
@@ -9954,16 +10686,7 @@ class LogLinearAttention
   /// Xorshift64 and Box-Muller, in the order of `weight_names()`. \throws std::invalid_argument for
   /// an option out of its range
   explicit LogLinearAttention(const Options& options)
-      : read_order_(options.read_order),
-        preparation_(options.inner, options.level_weights, checked(options).d_model, options.d_k,
-                     options.d_v, options.max_levels, options.read_order),
-        state_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
-        workspace_(make_workspace()),
-        training_(layout(), Preparation::leaves, preparation_.weight_count(), state_.read_shape()) {
-    Xorshift64 random(options.seed);
-    draw_weights(random);
-    set_learning_rate(options.learning_rate);
-  }
+      : Base(options), target_(Vector::Zero(options.d_v)) {}
 
   /// \name Copies and moves
   /// What throws, the allocator or a rule's own copy, changes nothing. A layer that has been moved
@@ -9986,14 +10709,14 @@ class LogLinearAttention
   template <class In>
   const Vector& forward(const In& x) {
     const Flush flush;
-    prepare(x, read_order_);
-    write();
-    return bound(workspace_);
+    head_.stage(x, head_.read_order());
+    head_.commit();
+    return bound(head_.workspace());
   }
   /// The same, into the caller's vector of length d_v.
   template <class In, class Out>
   void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
+    this->require_output(out);
     detail::as_writable_column(out) = forward(x);
   }
 
@@ -10001,13 +10724,14 @@ class LogLinearAttention
   /// changes. With `current_apart` weights, level l counts lambda_{l+1}. \return the output
   template <class In>
   const Vector& query_readonly(const In& x) {
-    drop_staged();  // its place is used
-    return std::as_const(*this).query_readonly(x, workspace_);
+    const Flush flush;
+    head_.query(x);
+    return bound(head_.workspace());
   }
   /// The same, into the caller's vector of length d_v.
   template <class In, class Out>
   void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
+    this->require_output(out);
     detail::as_writable_column(out) = query_readonly(x);
   }
   /// The same with the caller's memory; safe from several threads, a workspace each.
@@ -10015,20 +10739,7 @@ class LogLinearAttention
   template <class In>
   const Vector& query_readonly(const In& x, Workspace& workspace) const {
     const Flush flush;
-    detail::require_size("the workspace's x", workspace.x.size(), d_model());
-    detail::require_size("the workspace's projections", workspace.raw.size(), layout().end);
-    detail::require_size("the workspace's query", workspace.old_query.size(), layout().key_rows);
-    detail::require_size("the workspace's output", workspace.output.size(), output_dim());
-    detail::require_size("the workspace's lambda", workspace.lambda.size(),
-                         preparation_.weight_count());
-    detail::require_size("the workspace's levels", workspace.max_levels, state_.max_levels());
-    detail::require_size("the workspace's tiers", workspace.tier_queries.cols(),
-                         state_.read_shape().tiers);
-    detail::copy_vector(x, "x", workspace.x);
-    preparation_.project(workspace, layout().q);
-    preparation_.prepare_read(workspace, workspace.old_query);
-    const bool apart = read_order_ == ReadOrder::current_apart;
-    detail::read_standing(state_, workspace, apart ? 1 : 0);
+    head_.query(x, workspace);
     return bound(workspace);
   }
 
@@ -10041,361 +10752,124 @@ class LogLinearAttention
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
     const Flush flush;
-    detail::copy_vector(y, "y", training_.target);
-    detail::require_finite("y", training_.target);
-    prepare(x, training_order());
-    const Vector& o = bound(workspace_);
-    training_.d_read = (o - training_.target).array() * (1 - o.array().square());
-    pull_back();
-    descend();
-    write();
+    detail::copy_vector(y, "y", target_);
+    detail::require_finite("y", target_);
+    head_.stage(x, head_.training_order());
+    const Vector& o = bound(head_.workspace());
+    detail::subtract(o.data(), target_.data(), o.size(), target_.data());
+    detail::tanh_pullback(o.data(), o.size(), target_.data());  // the gradient of the read now
+    head_.stage_gradient(target_);
+    head_.commit();
     return o;
   }
   /// The same, into the caller's vector of length d_v.
   template <class In, class Target, class Out>
   void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
+    this->require_output(out);
     detail::as_writable_column(out) = train_one(x, y);
   }
 
+  /// Memory for the const `query_readonly`; allocates.
+  [[nodiscard]] Workspace make_workspace() const { return head_.make_workspace(); }
+
   /// Empties the state; weights and the step counter stay.
-  void reset() noexcept {
-    drop_staged();
-    state_.reset();
-  }
+  void reset() noexcept { head_.reset(); }
   /// \}
 
-  /// \name A token in stages, for layers made of layers
-  /// `stage`, then `stage_gradient` to learn, then `commit`: only the last one changes the layer,
-  /// and after `stage` it does not throw, so that many layers can take a token together or not at
-  /// all. Whatever else changes the stream, the weights or the learning rate, or uses the same
-  /// memory (`query_readonly(x)`), drops what was staged. Out of turn they throw
-  /// std::invalid_argument; nothing is changed then.
+  /// \name A block of T tokens at once
+  /// The numbers of T calls, to rounding, computed chunk by chunk with matrix products (see
+  /// sequence/chunkwise.hpp), in every read order; and backpropagation through the whole block.
+  ///
+  /// Blocks and single tokens can follow each other in any order. Inputs are matrices of T rows, of
+  /// either storage order. A token costs its projections, `C (d_k + d_v)` and `log(T / C) d_k d_v`
+  /// operations for chunks of C = 64 tokens; all these functions allocate and copy the state.
+  /// Errors as for single tokens, before anything has changed. Rules whose kind of transition is
+  /// not one of transition.hpp are read token by token and have no gradient here.
   /// \{
 
-  /// Prepares a token and reads; nothing changes yet. \return the raw read, length d_v, without
-  /// tanh. \throws std::invalid_argument as `forward`, or for the order `current_apart` of a layer
-  /// that was not made for it
+  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_v
   template <class In>
-  const Vector& stage(const In& x, ReadOrder order) {
+  Matrix forward_block(const Eigen::MatrixBase<In>& x) {
     const Flush flush;
-    require_order(order);
-    prepare(x, order);
-    staged_ = Staged::token;
-    return workspace_.read;
-  }
-
-  /// From the gradient with respect to the staged raw read, length d_v, to that of every weight.
-  /// \throws std::invalid_argument for another length, where no token is staged, or where it is in
-  /// the order `before_push`, which does not read what the token writes
-  template <class Derived>
-  void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
-    const Flush flush;
-    require_staged();
-    if (staged_order_ == ReadOrder::before_push) {
-      detail::fail("the order of the staged token", "before_push",
-                   "after_push or current_apart, to learn from it");
-    }
-    staged_ = Staged::token;
-    detail::copy_vector(d_read.derived(), "the gradient of the read", training_.d_read);
-    pull_back();
-    staged_ = Staged::token_and_gradient;
-  }
-
-  /// Steps the weights if a gradient was staged, and writes the staged token to the state.
-  /// \throws std::invalid_argument where no token is staged
-  void commit() {
-    const Flush flush;
-    require_staged();
-    if (staged_ == Staged::token_and_gradient) descend();
-    write();
-  }
-
-  /// The order in which training reads: `after_push`, or `current_apart` if that is the layer's.
-  [[nodiscard]] ReadOrder training_order() const noexcept {
-    return read_order_ == ReadOrder::current_apart ? read_order_ : ReadOrder::after_push;
-  }
-
-  /// One step of gradient descent. \throws std::invalid_argument for the gradient of a layer with
-  /// other weights, or where a weight would not be finite; nothing is changed then
-  void descend(const BlockGradient<Scalar>& gradient) {
-    const Flush flush;
-    preparation_.parameters().descend(learning_rate_, gradient.weights);
-    drop_staged();
-    ++train_step_count_;
-  }
-
-  /// Makes room in a snapshot, so that taking it does not allocate; what it holds stays. \return
-  /// false for a snapshot of another shape, which cannot be done
-  [[nodiscard]] bool reserve(Snapshot& moment) const { return moment.reserve(state_); }
-  /// \throws std::invalid_argument where `restore` would
-  void require_shape_of(const Snapshot& moment) const { moment.require_shape_of(state_); }
-
-  /// The transition of the last token that was committed.
-  [[nodiscard]] const Kind& last_transition() const noexcept { return workspace_.token.transition; }
-  /// Appends the stream of another layer that began at this one's count, after `product` of its
-  /// transitions; see `StreamPart`.
-  template <class Product>
-  void append(const LogLinearAttention& later, const Product& product) {
-    const Flush flush;
-    drop_staged();
-    detail::StreamParts::append(state_, later.state_, product);
-  }
-
-  /// A gradient of all weights, zero.
-  [[nodiscard]] detail::Parameters<Scalar> weights_like_zero() const {
-    return preparation_.parameters().zeros();
-  }
-
-  /// Draws all weights anew, in the order of `weight_names()`.
-  void draw_weights(Xorshift64& random) {
-    drop_staged();
-    preparation_.parameters().draw(random);
-  }
-  /// \}
-
-  /// \name What the last `forward`, `query_readonly(x)` or `train_one` saw
-  /// \{
-  [[nodiscard]] const Vector& raw_read() const noexcept { return workspace_.read; }  ///< no tanh
-  [[nodiscard]] const Vector& lambda() const noexcept { return workspace_.lambda; }  ///< weights
-  /// \}
-
-  /// \name The stream's state
-  /// \{
-
-  /// The hierarchy in its plain form, with everything that the layer keeps apart or defers written
-  /// out. By value: allocates and copies all levels.
-  [[nodiscard]] State log_linear_state() const {
-    const Flush flush;
-    State out(state_.max_levels(), state_.key_rows(), state_.d_v());
-    state_.copy_to(detail::levels_of(out));
+    Matrix out = head_.read_span(x, head_.read_order());
+    detail::tanh_of(out.data(), out.size(), out.data());  // in place: nothing may throw any more
     return out;
   }
-  /// The same into a state of the same shape, without allocating. \throws std::invalid_argument for
-  /// another shape
-  void log_linear_state(State& out) const {
+
+  /// The gradient of `sum(d_out * forward_block(x))` with respect to x and every weight, the state
+  /// before the block held constant; through all reads and all states within the block. Nothing
+  /// changes. \param d_out T x d_v
+  template <class In, class DOut>
+  [[nodiscard]] BlockGradient<Scalar> block_gradient(const Eigen::MatrixBase<In>& x,
+                                                     const Eigen::MatrixBase<DOut>& d_out) const {
     const Flush flush;
-    detail::require_size("max_levels of out", out.max_levels(), state_.max_levels());
-    detail::require_size("d_k of out", out.d_k(), state_.key_rows());
-    detail::require_size("d_v of out", out.d_v(), state_.d_v());
-    state_.copy_to(detail::levels_of(out));
-  }
-  /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
-  /// `log_linear_state().flat_state()`.
-  [[nodiscard]] Vector state() const {
-    const Flush flush;
-    const State plain = log_linear_state();
-    return plain.flat_state().template cast<Scalar>();
-  }
-  /// Jumps to a later count, as if the tokens up to it had written nothing and had no transition:
-  /// what is remembered ages and merges as it would have, in no time. Costs a pass over the active
-  /// levels, does not allocate. \throws std::invalid_argument unless count >= size(); nothing is
-  /// changed then
-  void advance_to(std::uint64_t count) {
-    const Flush flush;
-    drop_staged();
-    detail::StreamParts::advance(state_, count);
+    LogLinearAttention copy(*this);
+    const Matrix out = copy.forward_block(x);
+    detail::require_size("d_out (rows)", d_out.rows(), out.rows());
+    detail::require_size("d_out (columns)", d_out.cols(), out.cols());
+    detail::require_finite("d_out", d_out);
+    Matrix d_reads = d_out;
+    detail::tanh_pullback(out.data(), out.size(), d_reads.data());
+    return head_.pull_back_span(this->log_linear_state(), x, head_.read_order(), d_reads);
   }
 
-  /// This moment of the stream, to come back to: continuations can be tried and taken back. Costs a
-  /// copy of the active levels, the newest leaves and what is pending; allocates.
-  [[nodiscard]] Snapshot snapshot() const {
-    Snapshot moment;
-    moment.take(state_);
-    return moment;
+  /// One step of gradient descent on `1/2 sum |o - y|^2` over the whole block and T tokens of the
+  /// stream. Reads in the order of `train_one`. Unlike T calls of `train_one` the weights stay the
+  /// same within the block, and the gradient goes through the states that its tokens write.
+  /// \param y T x d_v, finite \return the outputs o from before the step, T x d_v
+  template <class In, class Target>
+  Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+    const Flush flush;
+    detail::require_size("y (rows)", y.rows(), x.rows());
+    detail::require_size("y (columns)", y.cols(), this->output_dim());
+    detail::require_finite("y", y);
+    const typename Base::State before = this->log_linear_state();
+    const ReadOrder order = head_.training_order();
+    detail::Rollback rollback(head_);
+    Matrix out = head_.read_span(x, order);
+    detail::tanh_of(out.data(), out.size(), out.data());
+    Matrix d_reads = out - y;
+    detail::tanh_pullback(out.data(), out.size(), d_reads.data());
+    head_.descend(head_.pull_back_span(before, x, order, d_reads));
+    rollback.keep();
+    return out;
   }
-  /// The same into a snapshot that exists, whatever it held. Does not allocate where it once held a
-  /// moment of the same shape with as many active levels and leaves; where it does and throws
-  /// std::bad_alloc, the snapshot is what it was.
-  void snapshot(Snapshot& moment) const { moment.take(state_); }
-  /// Goes back, or on, to a moment of this stream or of that of another layer (a fork): what
-  /// follows is what followed then, bit for bit, where weights and hyperparameters are what they
-  /// were. Those of this layer stay, as does the step counter: a snapshot holds what a stream
-  /// remembers, and any layer takes it whose states have the same shape. A staged token is dropped.
-  /// Does not allocate. \throws std::invalid_argument for a snapshot of another shape, or one that
-  /// holds nothing; nothing is changed then
-  void restore(const Snapshot& moment) {
-    moment.restore(state_);
-    drop_staged();
-  }
-  [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }    ///< tokens so far
-  [[nodiscard]] int max_levels() const noexcept { return state_.max_levels(); }  ///< M
-  /// Number of levels that hold a bucket.
-  [[nodiscard]] int active_level_count() const noexcept {
-    return loglinear::active_level_count(size(), max_levels());
-  }
-  [[nodiscard]] Index d_model() const noexcept { return workspace_.x.size(); }  ///< length of x
-  [[nodiscard]] Index d_k() const noexcept { return layout().d_k; }             ///< length of a key
-  [[nodiscard]] Index key_rows() const noexcept { return layout().key_rows; }   ///< rows of a level
-  [[nodiscard]] Index output_dim() const noexcept { return layout().d_v; }      ///< d_v
-  [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }   ///< of `forward`
-  [[nodiscard]] const Inner& inner() const noexcept { return preparation_.inner(); }  ///< the rule
-  [[nodiscard]] const Weights& level_weights() const noexcept {
-    return preparation_.weights();
-  }  ///< the policy
   /// \}
-
-  /// \name Weights and learning
-  /// \{
-
-  /// The weight arrays in the order in which the seed draws them: w_key, w_value, w_query, those of
-  /// the level weights, the rule's own.
-  [[nodiscard]] std::vector<std::string> weight_names() const {
-    return preparation_.parameters().names();
-  }
-  /// One weight array, `outputs x d_model`, or `1 x n` for a free vector; a read-only view, valid
-  /// as long as the layer is neither moved nor destroyed. \throws std::invalid_argument for a name
-  /// that is not in `weight_names()`
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
-    return preparation_.parameters().get(name);
-  }
-  /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
-    return preparation_.parameters().get(name);
-  }
-  /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
-  /// Allocates a copy of it. \throws std::invalid_argument for an unknown name, another shape or
-  /// coefficients that are not finite; nothing is changed then
-  template <class Derived>
-  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
-    const Flush flush;
-    preparation_.parameters().set(name, value);
-    drop_staged();
-  }
-  [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }  ///< of train_one
-  /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are
-  void set_learning_rate(double learning_rate) {
-    if (!detail::is_finite(learning_rate) || learning_rate < 0) {
-      detail::fail("learning_rate", learning_rate, "finite and at least 0");
-    }
-    learning_rate_ = learning_rate;
-    drop_staged();
-  }
-  /// Calls of `train_one` since construction or `reset_train_step_count`.
-  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
-  void reset_train_step_count() noexcept { train_step_count_ = 0; }  ///< back to 0
-  /// \}
-
-  /// Memory for the const `query_readonly`; allocates.
-  [[nodiscard]] Workspace make_workspace() const {
-    return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
-                     preparation_.weight_count(), state_.read_shape());
-  }
 
   /// The same layer, weights, state and counters in another scalar, or in one that is computed with
   /// and another that is stored; allocates. \throws std::invalid_argument if a number is out of the
   /// other scalar's range, of which levels may fill a quarter: 16376 in half
   template <class Other, class OtherStored = Other>
-  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> cast()
-      const {
+  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, OtherStored, Overflow> cast() const {
     const detail::FlushToZero<Other> flush;
-    LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> other(
-        {.inner = inner(),
-         .d_model = d_model(),
-         .d_k = d_k(),
-         .d_v = output_dim(),
-         .max_levels = state_.max_levels(),
-         .level_weights = level_weights(),
-         .read_order = read_order_,
-         .learning_rate = learning_rate_});
-    other.preparation_.parameters() = preparation_.parameters().template cast<Other>();
-    other.state_ = state_.template cast<typename Inner::template Transition<Other>, OtherStored>();
-    other.train_step_count_ = train_step_count_;
+    LogLinearAttention<Inner, Other, Weights, OtherStored, Overflow> other(
+        {.inner = this->inner(),
+         .d_model = this->d_model(),
+         .d_k = this->d_k(),
+         .d_v = this->output_dim(),
+         .max_levels = this->max_levels(),
+         .level_weights = this->level_weights(),
+         .read_order = this->read_order(),
+         .learning_rate = this->learning_rate()});
+    other.as_head().assign(head_);
     return other;
   }
 
  private:
-  template <class, class, class, int, class, LastLevel>
-  friend class LogLinearAttention;
-  friend class BlockForm<LogLinearAttention>;
   friend struct detail::Parts;
 
   /// For checkpoints.
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    part("", self.preparation_.parameters());
-    part("state", self.state_);
-    part("learning_rate", self.learning_rate_);
-    part("train_step_count", self.train_step_count_);
-    if constexpr (detail::is_written<Self>) {
-      self.drop_staged();
-      self.set_learning_rate(self.learning_rate_);
-    }
-  }
-
-  static const Options& checked(const Options& options) {
-    detail::require_length("d_model", options.d_model);
-    detail::require_length("d_k", options.d_k);
-    detail::require_length("d_v", options.d_v);
-    detail::require_between("max_levels", options.max_levels, 1, max_level_limit);
-    return options;
-  }
-
-  [[nodiscard]] const detail::Layout& layout() const { return preparation_.layout(); }
-
-  void drop_staged() noexcept { staged_ = Staged::nothing; }
-  /// There is one more weight in the order `current_apart`.
-  void require_order(ReadOrder order) const {
-    if (order == ReadOrder::current_apart && read_order_ != order) {
-      detail::fail("the read order", "current_apart",
-                   "before_push or after_push, unless it is the layer's own");
-    }
-  }
-  void require_staged() const {
-    if (staged_ == Staged::nothing) {
-      detail::fail("the staged token", "absent", "there: `stage` comes first, once a token");
-    }
-  }
-
-  template <class Out>
-  void require_output(const Eigen::MatrixBase<Out>& out) const {
-    detail::require_vector_type<Scalar, Out>();
-    detail::require_size("out", out.size(), output_dim());
-  }
-
-  /// What `stage`, `stage_gradient` and `commit` do, for those who see to denormal numbers.
-  template <class In>
-  void prepare(const In& x, ReadOrder order) {
-    drop_staged();
-    detail::copy_vector(x, "x", workspace_.x);
-    preparation_.project(workspace_, 0);
-    preparation_.prepare_leaf(workspace_);
-    staged_magnitude_ = state_.require_writable(workspace_.token, workspace_);
-    preparation_.prepare_read(workspace_, detail::query_for(workspace_, order));
-    detail::read_token(state_, workspace_, order);
-    staged_order_ = order;
-  }
-  void pull_back() {
-    detail::pull_back_token(state_, workspace_, training_, staged_order_);
-    preparation_.pull_back(workspace_, training_);
-    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
-                                                  training_.d_free);
-  }
-  void descend() {
-    preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
-                                      training_.d_free);
-    ++train_step_count_;
-  }
-  void write() {
-    drop_staged();
-    state_.write(workspace_.token, staged_magnitude_, workspace_);
+    part("", self.head_);
   }
 
   static const Vector& bound(Workspace& w) {
-    w.output = w.read.array().tanh();
+    detail::tanh_of(w.read.data(), w.read.size(), w.output.data());
     return w.output;
   }
 
-  ReadOrder read_order_;
-  Preparation preparation_;
-  detail::StreamState<Kind, MaxLevels, Stored, Overflow> state_;
-  Workspace workspace_;
-  detail::TrainingWorkspace<Kind> training_;
-  double learning_rate_ = 0;
-  std::uint64_t train_step_count_ = 0;
-  ReadOrder staged_order_ = ReadOrder::before_push;
-  double staged_magnitude_ = 0;
-  enum class Staged { nothing, token, token_and_gradient } staged_ = Staged::nothing;
+  Vector target_;  // of `train_one`
 };
 
 }  // namespace loglinear
@@ -10416,184 +10890,25 @@ namespace loglinear {
 /// that it holds what the rule's own recurrence would. Hence the options, errors and guarantees are
 /// those of `LogLinearAttention`, with `max_levels` 1 and no `w_lambda`.
 template <class Inner, class Scalar = double>
-using LinearAttention = LogLinearAttention<Inner, Scalar, UnitWeights, 1>;
+using LinearAttention = LogLinearAttention<Inner, Scalar, OneLevel>;
 
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_LAYER_LINEAR_ATTENTION_HPP
 
-// ---- loglinear/layer/multi_head_block.hpp
+// ---- loglinear/layer/many_heads.hpp
 
-#ifndef LOGLINEAR_LAYER_MULTI_HEAD_BLOCK_HPP
-#define LOGLINEAR_LAYER_MULTI_HEAD_BLOCK_HPP
-
-namespace loglinear {
-
-/// The gradient of a loss over a block with respect to what a multi-head layer was given.
-template <class Scalar>
-struct MultiHeadBlockGradient {
-  detail::RowMajorMatrix<Scalar> x;          ///< with respect to the inputs, T x d_model
-  std::vector<BlockGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
-  detail::RowMajorMatrix<Scalar> w_out;      ///< with respect to W_out, d_model x n_heads d_v
-};
-
-/// `forward_block`, `block_gradient` and `train_block` of `MultiHeadAttention`, as `BlockForm` has
-/// them for one head: inputs T x d_model, outputs and targets T x d_model.
-///
-/// \tparam Layer  the multi-head layer, which derives from this
-template <class Layer, class Scalar>
-class MultiHeadBlockForm {
-  using Matrix = detail::RowMajorMatrix<Scalar>;
-  using Flush = detail::FlushToZero<Scalar>;
-
- public:
-  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
-  template <class In>
-  Matrix forward_block(const Eigen::MatrixBase<In>& x) {
-    Flush flush;
-    detail::Rollback rollback(layer().heads_);
-    const Matrix reads = read_block(x, order(), flush);
-    Matrix out = combine(reads);
-    rollback.keep();
-    return out;
-  }
-
-  /// The gradient of `sum(d_out * forward_block(x))`; nothing changes. \param d_out T x d_model
-  template <class In, class DOut>
-  [[nodiscard]] MultiHeadBlockGradient<Scalar> block_gradient(
-      const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
-    Flush flush;
-    detail::require_size("d_out (rows)", d_out.rows(), x.rows());
-    detail::require_size("d_out (columns)", d_out.cols(), layer().output_dim());
-    detail::require_finite("d_out", d_out);
-    Layer copied(layer());
-    MultiHeadBlockForm& copy = copied;
-    const Matrix reads = copy.read_block(x, order(), flush);
-    return copy.pull_back(layer().heads_, x, order(), reads, copy.combine(reads), Matrix(d_out),
-                          flush);
-  }
-
-  /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
-  /// tokens of the stream; see `BlockForm::train_block`. \param y T x d_model
-  template <class In, class Target>
-  Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
-    Flush flush;
-    detail::require_size("y (rows)", y.rows(), x.rows());
-    detail::require_size("y (columns)", y.cols(), layer().output_dim());
-    detail::require_finite("y", y);
-    const ReadOrder training = layer().heads_.front().training_order();
-    detail::Rollback rollback(layer().heads_);
-    const Matrix reads = read_block(x, training, flush);
-    const Matrix out = combine(reads);
-    const auto gradient =
-        pull_back(rollback.before(), x, training, reads, out, Matrix(out - y), flush);
-    auto d_out = layer().out_.zeros();
-    d_out.set("w_out", gradient.w_out);
-    for (std::size_t h = 0; h < gradient.heads.size(); ++h) {
-      layer().heads_[h].descend(gradient.heads[h]);
-    }
-    layer().out_.descend(layer().learning_rate(), d_out);
-    rollback.keep();
-    return out;
-  }
-
- private:
-  [[nodiscard]] Layer& layer() { return static_cast<Layer&>(*this); }
-  [[nodiscard]] const Layer& layer() const { return static_cast<const Layer&>(*this); }
-  [[nodiscard]] ReadOrder order() const { return layer().heads_.front().read_order(); }
-
-  /// The raw reads of all heads side by side, T x n_heads d_v.
-  template <class In>
-  [[nodiscard]] Matrix read_block(const Eigen::MatrixBase<In>& x, ReadOrder order, Flush& flush) {
-    Matrix reads(x.rows(), layer().reads_.size());
-    const Eigen::Index d_v = layer().d_v();
-    layer().for_each_head(flush, [&](auto& head, Eigen::Index begin) {
-      reads.middleCols(begin, d_v) = head.read_block(x, order);
-    });
-    return reads;
-  }
-
-  [[nodiscard]] Matrix combine(const Matrix& reads) const {
-    Matrix out(reads.rows(), layer().output_dim());
-    layer().out_.project_rows(reads, out);
-    detail::require_finite("the output", out);
-    if (layer().is_bounded()) out = out.array().tanh().matrix().eval();
-    return out;
-  }
-
-  /// From the gradient of the outputs to that of everything; `before` are the heads before the
-  /// block.
-  template <class Heads, class In>
-  [[nodiscard]] MultiHeadBlockGradient<Scalar> pull_back(const Heads& before,
-                                                         const Eigen::MatrixBase<In>& x,
-                                                         ReadOrder order, const Matrix& reads,
-                                                         const Matrix& out, Matrix d_out,
-                                                         Flush& flush) {
-    if (layer().is_bounded()) d_out.array() *= 1 - out.array().square();
-    Matrix d_reads(reads.rows(), reads.cols());
-    layer().out_.project_rows_back(d_out, d_reads);
-    MultiHeadBlockGradient<Scalar> gradient{
-        Matrix::Zero(x.rows(), x.cols()), {}, d_out.transpose() * reads};
-    std::vector<BlockGradient<Scalar>> heads;
-    for (const auto& head : before) heads.push_back({{}, head.weights_like_zero()});
-    const Eigen::Index d_v = layer().d_v();
-    layer().for_each_head(flush, [&](auto&, Eigen::Index begin) {
-      const auto h = static_cast<std::size_t>(begin / d_v);
-      const Matrix d_head = d_reads.middleCols(begin, d_v);
-      heads[h] = before[h].pull_back_block(before[h].log_linear_state(), x, order, d_head);
-    });
-    for (auto& head : heads) {
-      gradient.x += head.x;
-      head.x.resize(0, 0);
-    }
-    gradient.heads = std::move(heads);
-    detail::require_finite("the gradient of x", gradient.x);
-    detail::require_finite("the gradient of w_out", gradient.w_out);
-    return gradient;
-  }
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_LAYER_MULTI_HEAD_BLOCK_HPP
-
-// ---- loglinear/layer/multi_head_attention.hpp
-
-#ifndef LOGLINEAR_LAYER_MULTI_HEAD_ATTENTION_HPP
-#define LOGLINEAR_LAYER_MULTI_HEAD_ATTENTION_HPP
+#ifndef LOGLINEAR_LAYER_MANY_HEADS_HPP
+#define LOGLINEAR_LAYER_MANY_HEADS_HPP
 
 namespace loglinear {
 
-/// Where a multi-head layer bounds its output by a tanh; a head itself never does there.
-enum class OutputBound {
-  none,     ///< nowhere: `output = W_out [o_1; ..; o_H]`
-  forward,  ///< in `forward` and `train_one`, not in `query_readonly`
-  always,   ///< everywhere
-};
-
-/// Several heads of one layer type on the same input: `output = W_out [o_1; ..; o_H]` with the
-/// heads' raw reads o_h, then at most one tanh.
+/// What a layer of several heads offers beside its tokens: the heads' streams, and weights, those
+/// of the heads and W_out. `MultiHeadAttention` derives from it.
 ///
-/// `forward` reads in the heads' order, which here is `after_push` unless the options say
-/// otherwise; `query_readonly` reads the state as it stands. Weights are drawn head by head from
-/// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 and OpenMP switched on in the
-/// compiler the heads of a token run in parallel, and otherwise one after the other:
-/// `threads_used()` tells. Each head's arithmetic is its own, so that the bits do not depend on the
-/// number of threads.
-///
-/// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
-/// head changes none of them. Nothing allocates after construction but `state()`; with several
-/// threads the OpenMP runtime may.
-///
-/// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
+/// \tparam Layer_  the layer of one head
 template <class Layer_>
-class MultiHeadAttention
-    : public MultiHeadBlockForm<MultiHeadAttention<Layer_>, typename Layer_::Scalar> {
-  using Flush = detail::FlushToZero<typename Layer_::Scalar>;
-  static_assert(detail::StreamingLayer<Layer_>,
-                "MultiHeadAttention takes a layer: LogLinearAttention<Rule> or "
-                "LinearAttention<Rule>");
-
+class ManyHeads {
  public:
   using Layer = Layer_;
   using Scalar = typename Layer::Scalar;
@@ -10602,151 +10917,8 @@ class MultiHeadAttention
   /// A moment of the stream, one of each head.
   using Snapshot = std::vector<typename Layer::Snapshot>;
 
-  /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
-  struct Workspace {
-    typename Layer::Workspace head;  ///< of one head after the other
-    Vector reads;                    ///< of all heads
-    Vector output;                   ///< what is returned
-  };
-
-  /// How to build a layer of heads; d_model, d_k and d_v must be given.
-  struct Options {
-    typename Layer::InnerRuleOfLayer inner{};  ///< the rule with its hyperparameters
-    Index d_model = 0;                         ///< length of x and of the output, 1 to 2^26
-    Index d_k = 0;                             ///< length of a head's keys, 1 to 2^26
-    Index d_v = 0;                             ///< length of a head's values, 1 to 2^26
-    int n_heads = 4;                           ///< at least 1; n_heads d_v at most 2^26
-    int max_levels = typename Layer::Options{}.max_levels;  ///< of every head, 1 to 64
-    typename Layer::LevelWeightsOfLayer level_weights{};    ///< the policy of every head
-    ReadOrder read_order = ReadOrder::after_push;           ///< what `forward` reads
-    double learning_rate = 0.05;                            ///< of the heads and of W_out
-    std::uint64_t seed = 42;                                ///< of all weights
-    OutputBound bound = OutputBound::always;                ///< where the tanh is
-    int threads = 1;  ///< at least 1; `threads_used()` says how many they are in this program
-  };
-
-  /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
-  /// its range
-  explicit MultiHeadAttention(const Options& options)
-      : bound_(options.bound), threads_(options.threads), out_(checked(options)) {
-    heads_.assign(static_cast<std::size_t>(options.n_heads),
-                  Layer({.inner = options.inner,
-                         .d_model = options.d_model,
-                         .d_k = options.d_k,
-                         .d_v = options.d_v,
-                         .max_levels = options.max_levels,
-                         .level_weights = options.level_weights,
-                         .read_order = options.read_order,
-                         .learning_rate = options.learning_rate,
-                         .seed = options.seed}));
-    failures_.resize(heads_.size());
-    out_.append(projection("w_out", options.d_model));
-    Xorshift64 random(options.seed);
-    for (Layer& head : heads_) head.draw_weights(random);
-    out_.draw(random);
-    const Index width = options.n_heads * options.d_v;
-    reads_.setZero(width);
-    d_reads_.setZero(width);
-    output_.setZero(options.d_model);
-    target_.setZero(options.d_model);
-    d_output_.setZero(options.d_model);
-  }
-
-  /// \name Copies and moves
-  /// As those of `LogLinearAttention`.
+  /// \name The stream
   /// \{
-  MultiHeadAttention(const MultiHeadAttention&) = default;  ///< allocates
-  MultiHeadAttention(MultiHeadAttention&&) = default;       ///< does not allocate
-  MultiHeadAttention& operator=(const MultiHeadAttention& other) {
-    return *this = MultiHeadAttention(other);
-  }                                                               ///< a copy; allocates
-  MultiHeadAttention& operator=(MultiHeadAttention&&) = default;  ///< does not allocate
-  /// \}
-
-  /// \name A token
-  /// \{
-
-  /// All heads read and write. \return the output, length d_model, overwritten by the next call
-  template <class In>
-  const Vector& forward(const In& x) {
-    Flush flush;
-    stage(x, heads_.front().read_order(), flush);
-    combine(is_bounded());
-    for_each_head(flush, [](Layer& head, Index) { head.commit(); });
-    return output_;
-  }
-  /// The same, into the caller's vector of length d_model.
-  template <class In, class Out>
-  void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
-    detail::as_writable_column(out) = forward(x);
-  }
-
-  /// All heads read the state as it stands; nothing changes. \return as `forward`
-  template <class In>
-  const Vector& query_readonly(const In& x) {
-    Flush flush;
-    for_each_head(flush, [&](Layer& head, Index begin) {
-      head.query_readonly(x);
-      reads_.segment(begin, d_v()) = head.raw_read();
-    });
-    combine(bound_ == OutputBound::always);
-    return output_;
-  }
-  /// The same, into the caller's vector of length d_model.
-  template <class In, class Out>
-  void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
-    detail::as_writable_column(out) = query_readonly(x);
-  }
-  /// The same with the caller's memory, one head after the other; safe from several threads, a
-  /// workspace each. \return the output, which lies in the workspace. \throws
-  /// std::invalid_argument also for a workspace of a layer of another shape
-  template <class In>
-  const Vector& query_readonly(const In& x, Workspace& workspace) const {
-    const Flush flush;
-    detail::require_size("the workspace's reads", workspace.reads.size(), reads_.size());
-    detail::require_size("the workspace's output", workspace.output.size(), output_dim());
-    for (int h = 0; h < n_heads(); ++h) {
-      head(h).query_readonly(x, workspace.head);
-      workspace.reads.segment(h * d_v(), d_v()) = workspace.head.read;
-    }
-    combine(workspace.reads, workspace.output, bound_ == OutputBound::always);
-    return workspace.output;
-  }
-  /// Memory for it; allocates.
-  [[nodiscard]] Workspace make_workspace() const {
-    return {heads_.front().make_workspace(), Vector::Zero(reads_.size()),
-            Vector::Zero(output_.size())};
-  }
-
-  /// One step of gradient descent on `1/2 |o - y|^2` through W_out into every head, and one token
-  /// of the stream, as `LogLinearAttention::train_one`. \param y length d_model \return the output
-  /// o
-  template <class In, class Target>
-  const Vector& train_one(const In& x, const Target& y) {
-    Flush flush;
-    detail::load_vector(y, "y", target_);
-    stage(x, heads_.front().training_order(), flush);
-    const bool bounded = is_bounded();
-    combine(bounded);
-    d_output_ = output_ - target_;
-    if (bounded) d_output_.array() *= 1 - output_.array().square();
-    d_reads_.noalias() = out_.get("w_out").transpose() * d_output_;
-    for_each_head(flush, [&](Layer& head, Index begin) {
-      head.stage_gradient(d_reads_.segment(begin, d_v()));
-    });
-    out_.require_descendable(learning_rate(), d_output_, reads_, no_free_);
-    out_.descend(learning_rate(), d_output_, reads_, no_free_);
-    for_each_head(flush, [](Layer& head, Index) { head.commit(); });
-    return output_;
-  }
-  /// The same, into the caller's vector of length d_model.
-  template <class In, class Target, class Out>
-  void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
-    detail::as_writable_column(out) = train_one(x, y);
-  }
 
   /// Empties all states; weights stay.
   void reset() noexcept {
@@ -10769,7 +10941,9 @@ class MultiHeadAttention
   /// it does and throws std::bad_alloc, the snapshot is what it was.
   void snapshot(Snapshot& moment) const {
     bool fits = moment.size() == heads_.size();
-    for (std::size_t h = 0; fits && h < heads_.size(); ++h) fits = heads_[h].reserve(moment[h]);
+    for (std::size_t h = 0; fits && h < heads_.size(); ++h) {
+      fits = moment[h].reserve(heads_[h].as_head().stream());
+    }
     Snapshot fresh(fits ? 0 : heads_.size());
     Snapshot& into = fits ? moment : fresh;
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].snapshot(into[h]);
@@ -10781,7 +10955,9 @@ class MultiHeadAttention
   void restore(const Snapshot& moment) {
     if (moment.empty()) detail::fail("the snapshot", "empty", "one that a layer has taken");
     detail::require_size("the heads of the snapshot", static_cast<Index>(moment.size()), n_heads());
-    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].require_shape_of(moment[h]);
+    for (std::size_t h = 0; h < heads_.size(); ++h) {
+      moment[h].require_shape_of(heads_[h].as_head().stream());
+    }
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].restore(moment[h]);
   }
 
@@ -10800,13 +10976,12 @@ class MultiHeadAttention
 
   /// \name Shape, state and weights
   /// \{
-  [[nodiscard]] Index d_model() const noexcept { return output_.size(); }     ///< length of x
-  [[nodiscard]] Index output_dim() const noexcept { return output_.size(); }  ///< d_model
+  [[nodiscard]] Index d_model() const noexcept { return out_.output_dim(); }     ///< length of x
+  [[nodiscard]] Index output_dim() const noexcept { return out_.output_dim(); }  ///< d_model
   [[nodiscard]] std::uint64_t size() const noexcept {
     return heads_.front().size();
   }  ///< tokens so far
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
-  [[nodiscard]] OutputBound bound() const noexcept { return bound_; }  ///< where the tanh is
   /// Threads that the heads of a token run on: as many as the options say, but no more than there
   /// are heads, and 1 where the compiler's OpenMP is off.
   [[nodiscard]] int threads_used() const noexcept {
@@ -10843,7 +11018,7 @@ class MultiHeadAttention
   /// \throws std::invalid_argument for an unknown name
   [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
     const auto [index, rest] = split(name);
-    return index < 0 ? out_.get(rest) : head(index).weight(rest);
+    return index < 0 ? out_.weights().get(rest) : head(index).weight(rest);
   }
   /// The same of a temporary: a copy.
   [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
@@ -10856,7 +11031,7 @@ class MultiHeadAttention
     Flush flush;
     const auto [index, rest] = split(name);
     if (index < 0) {
-      out_.set(rest, value);
+      out_.weights().set(rest, value);
     } else {
       heads_[static_cast<std::size_t>(index)].set_weight(rest, value);
     }
@@ -10870,82 +11045,32 @@ class MultiHeadAttention
   }
   /// \}
 
- private:
-  friend class MultiHeadBlockForm<MultiHeadAttention, typename Layer_::Scalar>;
-  friend struct detail::Parts;
+ protected:
+  using Flush = detail::FlushToZero<Scalar>;
+  using Rows = detail::RowMajorMatrix<Scalar>;
 
-  /// For checkpoints.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    for (int h = 0; h < self.n_heads(); ++h) {
-      auto& head = self.heads_[static_cast<std::size_t>(h)];
-      part("head" + std::to_string(h), head);
-      detail::require_between("learning_rate of head " + std::to_string(h), head.learning_rate(),
-                              self.learning_rate(), self.learning_rate());
-    }
-    part("", self.out_);
-  }
-
-  /// Whether `forward` and `train_one` bound the output.
-  [[nodiscard]] bool is_bounded() const {
-    return bound_ != OutputBound::none;
-  }
-
-  /// The width of W_out's input.
-  static Index checked(const Options& options) {
-    detail::require_length("d_model", options.d_model);
-    detail::require_length("d_k", options.d_k);
-    detail::require_length("d_v", options.d_v);
-    detail::require_positive("n_heads", options.n_heads);
-    detail::require_positive("threads", options.threads);
-    const Index width = options.n_heads * options.d_v;
-    detail::require_length("n_heads * d_v", width);
-    return width;
-  }
+  /// `count` heads like the first, and W_out, all with weights drawn from one seed.
+  ManyHeads(const Layer& first, int count, int threads, Index d_model, OutputBound bound,
+            std::uint64_t seed)
+      : ManyHeads(first, count, threads, d_model, bound, Xorshift64(seed)) {}
 
   [[nodiscard]] Index d_v() const {
     return heads_.front().output_dim();
   }
-
-  /// Which head a weight name belongs to, -1 for none, and its name there.
-  [[nodiscard]] std::pair<int, std::string_view> split(std::string_view name) const {
-    for (int h = 0; h < n_heads(); ++h) {
-      const std::string prefix = "head" + std::to_string(h) + ".";
-      if (name.starts_with(prefix)) return {h, name.substr(prefix.size())};
-    }
-    return {-1, name};
+  /// The length of all heads' reads.
+  [[nodiscard]] Index width() const {
+    return n_heads() * d_v();
   }
 
-  template <class In>
-  void stage(const In& x, ReadOrder order, Flush& flush) {
-    for_each_head(flush, [&](Layer& head, Index begin) {
-      reads_.segment(begin, d_v()) = head.stage(x, order);
-    });
-  }
-
-  void combine(bool bounded) {
-    combine(reads_, output_, bounded);
-  }
-  void combine(const Vector& reads, Vector& output, bool bounded) const {
-    out_.project(reads, output);
-    detail::require_finite("the output", output);
-    if (bounded) output = output.array().tanh();
-  }
-
-  template <class Out>
-  void require_output(const Eigen::MatrixBase<Out>& out) const {
-    detail::require_vector_type<Scalar, Out>();
-    detail::require_size("out", out.size(), output_dim());
-  }
-
-  /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to; then throws
-  /// what the first failing head threw.
+  /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to, in the mode
+  /// in which denormal numbers are zero; then throws what the first failing head threw.
   template <class Work>
   void for_each_head(Flush& flush, Work work) {
     const int count = n_heads();
     const auto one = [&](int h) {
+      const Flush own;
       const auto index = static_cast<std::size_t>(h);
-      failures_[index] = detail::caught([&] { work(heads_[index], h * d_v()); });
+      failures_[index] = detail::caught([&] { work(heads_[index].as_head(), h * d_v()); });
     };
     if (threads_ > 1) flush.pause();
 #ifdef _OPENMP
@@ -10958,13 +11083,365 @@ class MultiHeadAttention
     }
   }
 
-  OutputBound bound_;
+  /// The raw reads of all heads side by side, T x n_heads d_v.
+  template <class In>
+  [[nodiscard]] Rows read_span(const Eigen::MatrixBase<In>& x, ReadOrder order, Flush& flush) {
+    Rows reads(x.rows(), width());
+    for_each_head(flush, [&](typename Layer::Head& head, Index begin) {
+      reads.middleCols(begin, d_v()) = head.read_span(x, order);
+    });
+    return reads;
+  }
+
+  /// From the gradient of the outputs to that of everything; `before` are the heads before the
+  /// block.
+  template <class In>
+  [[nodiscard]] MultiHeadBlockGradient<Scalar> pull_back_span(const std::vector<Layer>& before,
+                                                              const Eigen::MatrixBase<In>& x,
+                                                              ReadOrder order, const Rows& reads,
+                                                              const Rows& out, Rows d_out,
+                                                              Flush& flush) {
+    out_.pull_back_bound(out.data(), out.size(), d_out.data());
+    Rows d_reads(reads.rows(), reads.cols());
+    out_.weights().project_rows_back(d_out, d_reads);
+    MultiHeadBlockGradient<Scalar> gradient{
+        Rows::Zero(x.rows(), x.cols()), {}, d_out.transpose() * reads};
+    std::vector<BlockGradient<Scalar>>& heads = gradient.heads;
+    for (const Layer& head : before) {
+      heads.push_back({{}, head.as_head().preparation().parameters().zeros()});
+    }
+    for_each_head(flush, [&](typename Layer::Head&, Index begin) {
+      const auto h = static_cast<std::size_t>(begin / d_v());
+      const Rows d_head = d_reads.middleCols(begin, d_v());
+      heads[h] = before[h].as_head().pull_back_span(before[h].log_linear_state(), x, order, d_head);
+    });
+    for (BlockGradient<Scalar>& head : heads) {
+      gradient.x += head.x;
+      head.x.resize(0, 0);
+    }
+    detail::require_finite("the gradient of x", gradient.x);
+    detail::require_finite("the gradient of w_out", gradient.w_out);
+    return gradient;
+  }
+
+  std::vector<Layer> heads_;
+  detail::OutputProjection<Scalar> out_;
+
+ private:
+  friend struct detail::Parts;
+
+  ManyHeads(const Layer& first, int count, int threads, Index d_model, OutputBound bound,
+            Xorshift64 random)
+      : heads_(drawn(first, count, random)),
+        out_(count * first.output_dim(), d_model, bound, random),
+        threads_(threads),
+        failures_(heads_.size()) {}
+  static std::vector<Layer> drawn(const Layer& first, int count, Xorshift64& random) {
+    std::vector<Layer> heads(static_cast<std::size_t>(count), first);
+    for (Layer& head : heads) head.as_head().draw_weights(random);
+    return heads;
+  }
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (int h = 0; h < self.n_heads(); ++h) {
+      auto& head = self.heads_[static_cast<std::size_t>(h)];
+      part("head" + std::to_string(h), head);
+      detail::require_between("learning_rate of head " + std::to_string(h), head.learning_rate(),
+                              self.learning_rate(), self.learning_rate());
+    }
+    part("", self.out_.weights());
+  }
+
+  /// Which head a weight name belongs to, -1 for none, and its name there.
+  [[nodiscard]] std::pair<int, std::string_view> split(std::string_view name) const {
+    for (int h = 0; h < n_heads(); ++h) {
+      const std::string prefix = "head" + std::to_string(h) + ".";
+      if (name.starts_with(prefix)) return {h, name.substr(prefix.size())};
+    }
+    return {-1, name};
+  }
+
   int threads_;
-  std::vector<Layer> heads_{};
-  detail::Parameters<Scalar> out_;
-  Vector reads_{}, d_reads_{}, output_{}, target_{}, d_output_{};
+  std::vector<std::exception_ptr> failures_;  // what each head threw
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_MANY_HEADS_HPP
+
+// ---- loglinear/layer/multi_head_attention.hpp
+
+#ifndef LOGLINEAR_LAYER_MULTI_HEAD_ATTENTION_HPP
+#define LOGLINEAR_LAYER_MULTI_HEAD_ATTENTION_HPP
+
+namespace loglinear {
+
+/// Several heads of one layer type on the same input: `output = W_out [o_1; ..; o_H]` with the
+/// heads' raw reads o_h, then at most one tanh.
+///
+/// `forward` reads in the heads' order, which here is `after_push` unless the options say
+/// otherwise; `query_readonly` reads the state as it stands. Weights are drawn head by head from
+/// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 and OpenMP switched on in the
+/// compiler the heads of a token run in parallel, and otherwise one after the other:
+/// `threads_used()` tells. Each head's arithmetic is its own, so that the bits do not depend on the
+/// number of threads.
+///
+/// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
+/// head changes none of them. Nothing allocates after construction but `state()`; with several
+/// threads the OpenMP runtime may.
+///
+/// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
+template <class Layer_>
+class MultiHeadAttention : public ManyHeads<Layer_> {
+  static_assert(detail::HasHead<Layer_>,
+                "MultiHeadAttention takes a layer: LogLinearAttention<Rule> or "
+                "LinearAttention<Rule>");
+  using Base = ManyHeads<Layer_>;
+  using Head = typename Layer_::Head;
+  using Matrix = detail::RowMajorMatrix<typename Layer_::Scalar>;
+  using Base::heads_;
+  using Base::out_;
+  using typename Base::Flush;
+
+ public:
+  using Layer = Layer_;
+  using Scalar = typename Layer::Scalar;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+
+  /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
+  struct Workspace {
+    typename Layer::Workspace head;  ///< of one head after the other
+    Vector reads;                    ///< of all heads
+    Vector output;                   ///< what is returned
+  };
+
+  /// How to build a layer of heads; d_model, d_k and d_v must be given.
+  struct Options {
+    typename Head::Inner inner{};  ///< the rule with its hyperparameters
+    Index d_model = 0;             ///< length of x and of the output, 1 to 2^26
+    Index d_k = 0;                 ///< length of a head's keys, 1 to 2^26
+    Index d_v = 0;                 ///< length of a head's values, 1 to 2^26
+    int n_heads = 4;               ///< at least 1; n_heads d_v at most 2^26
+    int max_levels = typename Layer::Options{}.max_levels;  ///< of every head, 1 to 64
+    typename Head::Weights level_weights{};                 ///< the policy of every head
+    ReadOrder read_order = ReadOrder::after_push;           ///< what `forward` reads
+    double learning_rate = 0.05;                            ///< of the heads and of W_out
+    std::uint64_t seed = 42;                                ///< of all weights
+    OutputBound bound = OutputBound::always;                ///< where the tanh is
+    int threads = 1;  ///< at least 1; `threads_used()` says how many they are in this program
+  };
+
+  /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
+  /// its range
+  explicit MultiHeadAttention(const Options& options)
+      : Base(first_head(checked(options)), options.n_heads, options.threads, options.d_model,
+             options.bound, options.seed),
+        reads_(Vector::Zero(this->width())),
+        d_reads_(reads_),
+        output_(Vector::Zero(options.d_model)),
+        target_(output_),
+        d_output_(output_) {}
+
+  /// \name Copies and moves
+  /// As those of `LogLinearAttention`.
+  /// \{
+  MultiHeadAttention(const MultiHeadAttention&) = default;  ///< allocates
+  MultiHeadAttention(MultiHeadAttention&&) = default;       ///< does not allocate
+  MultiHeadAttention& operator=(const MultiHeadAttention& other) {
+    return *this = MultiHeadAttention(other);
+  }                                                               ///< a copy; allocates
+  MultiHeadAttention& operator=(MultiHeadAttention&&) = default;  ///< does not allocate
+  /// \}
+
+  /// \name A token
+  /// \{
+
+  /// All heads read and write. \return the output, length d_model, overwritten by the next call
+  template <class In>
+  const Vector& forward(const In& x) {
+    Flush flush;
+    stage(x, order(), flush);
+    out_.apply(reads_, output_);
+    commit(flush);
+    return output_;
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Out>
+  void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
+    this->require_output(out);
+    detail::as_writable_column(out) = forward(x);
+  }
+
+  /// All heads read the state as it stands; nothing changes. \return as `forward`
+  template <class In>
+  const Vector& query_readonly(const In& x) {
+    Flush flush;
+    this->for_each_head(flush, [&](Head& head, Index begin) {
+      head.query(x);
+      take_read(head.workspace(), begin, reads_);
+    });
+    out_.apply_readonly(reads_, output_);
+    return output_;
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Out>
+  void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
+    this->require_output(out);
+    detail::as_writable_column(out) = query_readonly(x);
+  }
+  /// The same with the caller's memory, one head after the other; safe from several threads, a
+  /// workspace each. \return the output, which lies in the workspace. \throws
+  /// std::invalid_argument also for a workspace of a layer of another shape
+  template <class In>
+  const Vector& query_readonly(const In& x, Workspace& workspace) const {
+    const Flush flush;
+    detail::require_size("the workspace's reads", workspace.reads.size(), reads_.size());
+    detail::require_size("the workspace's output", workspace.output.size(), this->output_dim());
+    for (int h = 0; h < this->n_heads(); ++h) {
+      this->head(h).as_head().query(x, workspace.head);
+      take_read(workspace.head, h * this->d_v(), workspace.reads);
+    }
+    out_.apply_readonly(workspace.reads, workspace.output);
+    return workspace.output;
+  }
+  /// Memory for it; allocates.
+  [[nodiscard]] Workspace make_workspace() const {
+    return {heads_.front().make_workspace(), Vector::Zero(reads_.size()),
+            Vector::Zero(output_.size())};
+  }
+
+  /// One step of gradient descent on `1/2 |o - y|^2` through W_out into every head, and one token
+  /// of the stream, as `LogLinearAttention::train_one`. \param y length d_model \return the output
+  /// o
+  template <class In, class Target>
+  const Vector& train_one(const In& x, const Target& y) {
+    Flush flush;
+    detail::load_vector(y, "y", target_);
+    stage(x, training_order(), flush);
+    out_.apply(reads_, output_);
+    detail::subtract(output_.data(), target_.data(), output_.size(), d_output_.data());
+    out_.pull_back_bound(output_.data(), output_.size(), d_output_.data());
+    d_reads_.noalias() = out_.weights().get("w_out").transpose() * d_output_;
+    this->for_each_head(flush, [&](Head& head, Index begin) {
+      head.stage_gradient(detail::ConstVectorView<Scalar>(d_reads_.data() + begin, this->d_v()));
+    });
+    out_.weights().require_descendable(this->learning_rate(), d_output_, reads_, no_free_);
+    out_.weights().descend(this->learning_rate(), d_output_, reads_, no_free_);
+    commit(flush);
+    return output_;
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Target, class Out>
+  void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
+    this->require_output(out);
+    detail::as_writable_column(out) = train_one(x, y);
+  }
+  /// \}
+
+  /// \name A block of T tokens at once
+  /// As `LogLinearAttention` has them for one head: inputs T x d_model, outputs and targets
+  /// T x d_model.
+  /// \{
+
+  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
+  template <class In>
+  Matrix forward_block(const Eigen::MatrixBase<In>& x) {
+    Flush flush;
+    detail::Rollback rollback(heads_);
+    const Matrix reads = this->read_span(x, order(), flush);
+    Matrix out = out_.apply(reads);
+    rollback.keep();
+    return out;
+  }
+
+  /// The gradient of `sum(d_out * forward_block(x))`; nothing changes. \param d_out T x d_model
+  template <class In, class DOut>
+  [[nodiscard]] MultiHeadBlockGradient<Scalar> block_gradient(
+      const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
+    Flush flush;
+    detail::require_size("d_out (rows)", d_out.rows(), x.rows());
+    detail::require_size("d_out (columns)", d_out.cols(), this->output_dim());
+    detail::require_finite("d_out", d_out);
+    MultiHeadAttention copy(*this);
+    const Matrix reads = copy.read_span(x, order(), flush);
+    return copy.pull_back_span(heads_, x, order(), reads, out_.apply(reads), Matrix(d_out), flush);
+  }
+
+  /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
+  /// tokens of the stream; see `LogLinearAttention::train_block`. \param y T x d_model
+  template <class In, class Target>
+  Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+    Flush flush;
+    detail::require_size("y (rows)", y.rows(), x.rows());
+    detail::require_size("y (columns)", y.cols(), this->output_dim());
+    detail::require_finite("y", y);
+    detail::Rollback rollback(heads_);
+    const Matrix reads = this->read_span(x, training_order(), flush);
+    const Matrix out = out_.apply(reads);
+    const auto gradient = this->pull_back_span(rollback.before(), x, training_order(), reads, out,
+                                               Matrix(out - y), flush);
+    auto d_out = out_.weights().zeros();
+    d_out.set("w_out", gradient.w_out);
+    for (std::size_t h = 0; h < gradient.heads.size(); ++h) {
+      heads_[h].as_head().descend(gradient.heads[h]);
+    }
+    out_.weights().descend(this->learning_rate(), d_out);
+    rollback.keep();
+    return out;
+  }
+  /// \}
+
+  /// Where the tanh is.
+  [[nodiscard]] OutputBound bound() const noexcept { return out_.bound(); }
+
+ private:
+  /// Sizes whose product is the width of W_out must be checked before the heads are made.
+  static const Options& checked(const Options& options) {
+    detail::require_length("d_model", options.d_model);
+    detail::require_length("d_k", options.d_k);
+    detail::require_length("d_v", options.d_v);
+    detail::require_positive("n_heads", options.n_heads);
+    detail::require_positive("threads", options.threads);
+    detail::require_length("n_heads * d_v", options.n_heads * options.d_v);
+    return options;
+  }
+  static Layer first_head(const Options& options) {
+    return Layer({.inner = options.inner,
+                  .d_model = options.d_model,
+                  .d_k = options.d_k,
+                  .d_v = options.d_v,
+                  .max_levels = options.max_levels,
+                  .level_weights = options.level_weights,
+                  .read_order = options.read_order,
+                  .learning_rate = options.learning_rate,
+                  .seed = options.seed});
+  }
+
+  [[nodiscard]] ReadOrder order() const { return heads_.front().read_order(); }
+  [[nodiscard]] ReadOrder training_order() const {
+    return heads_.front().as_head().training_order();
+  }
+  /// Every head prepares the token and reads, or none of them has changed.
+  template <class In>
+  void stage(const In& x, ReadOrder order, Flush& flush) {
+    this->for_each_head(flush, [&](Head& head, Index begin) {
+      head.stage(x, order);
+      take_read(head.workspace(), begin, reads_);
+    });
+  }
+  /// Every head writes what it has staged.
+  void commit(Flush& flush) {
+    this->for_each_head(flush, [](Head& head, Index) { head.commit(); });
+  }
+  static void take_read(const typename Head::Workspace& head, Index begin, Vector& reads) {
+    detail::copy(head.read.data(), head.read.size(), reads.data() + begin);
+  }
+
+  Vector reads_, d_reads_, output_, target_, d_output_;
   Vector no_free_{};
-  std::vector<std::exception_ptr> failures_{};
 };
 
 }  // namespace loglinear
@@ -11869,8 +12346,8 @@ class HeadsToken {
       in.head(h).validate(state(h).size(), state(h).max_levels());
       Head& written = heads_.emplace_back(prepared(h));
       with_transition(h, [&](const auto& transition) {
-        written.magnitude = levels_of(state(h)).require_writable(transition.norm_bound(),
-                                                                 written.key, written.value);
+        written.admitted =
+            levels_of(state(h)).admit(transition.norm_bound(), written.key, written.value);
       });
     }
   }
@@ -11889,7 +12366,7 @@ class HeadsToken {
     for_each_group(in_, [&](Index first, Index end) {
       for (Index h = first; h < end; ++h) {
         with_transition(h, [&](const auto& transition) {
-          levels_of(state(h)).write(transition, head(h).key, head(h).value, head(h).magnitude);
+          levels_of(state(h)).write(transition, head(h).key, head(h).value, head(h).admitted);
         });
       }
     });
@@ -11901,7 +12378,7 @@ class HeadsToken {
   struct Head {
     Vector<Scalar> key, value;  // beta k or k, and v
     std::variant<ScalarDecay<Scalar>, RankOneUpdate<ScalarDecay<Scalar>>> transition;
-    double magnitude = 0;
+    Admitted admitted{};
   };
   [[nodiscard]] const Head& head(Index h) const { return heads_[static_cast<std::size_t>(h)]; }
 
@@ -14460,7 +14937,7 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
       }
       keys.col(j) *= in.beta(t, j);
     }
-    const double magnitude = levels.require_writable(transition.norm_bound(), keys, values);
+    const detail::Admitted admitted = levels.admit(transition.norm_bound(), keys, values);
     levels.undergo(transition);
     const Row query = in.q.row(t);
     out.row(t) = (in.lambda(t, 0) * (query * keys)) * values.transpose();
@@ -14468,7 +14945,7 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
       out.row(t) += in.lambda(t, l + 1) * Row(query * state.level(l));
     }
     detail::require_finite_reads(out.row(t), t);
-    levels.push(keys, values, magnitude);
+    levels.push(keys, values, admitted);
   }
   rollback.keep();
   return out;
@@ -14694,9 +15171,9 @@ enum class PartProduct {
 /// \tparam product  what may be carried along
 template <class Layer_, PartProduct product = PartProduct::compact>
 class StreamPart {
-  using Kind = typename Layer_::TransitionOfLayer;
+  using Kind = typename Layer_::Head::Kind;
   using Flush = detail::FlushToZero<typename Layer_::Scalar>;
-  static_assert(detail::ClosedKind<Kind> || product == PartProduct::matrix,
+  static_assert(HasOwnProducts<Kind> || product == PartProduct::matrix,
                 "the transitions of this rule multiply to a d_k x d_k matrix, which a part of a "
                 "stream must carry along: say so by StreamPart<Layer, PartProduct::matrix>");
 
@@ -14750,7 +15227,8 @@ class StreamPart {
       detail::fail("the first token of the part to append", first_,
                    std::to_string(stream.size()) + ", where the stream ends");
     }
-    stream.append(layer_, product_);
+    const Flush flush;
+    stream.as_head().append(layer_.as_head(), product_);
   }
 
   /// \name `write` in two halves, for several heads
@@ -14759,13 +15237,14 @@ class StreamPart {
   /// Checks the next token; nothing is changed but what `commit` is to write.
   template <class In>
   void stage(const In& x) {
-    layer_.stage(x, ReadOrder::before_push);
+    const Flush flush;
+    layer_.as_head().stage(x, ReadOrder::before_push);
   }
   /// Writes what was staged.
   void commit() {
     const Flush flush;
-    layer_.commit();
-    product_.follow(layer_.last_transition());
+    layer_.as_head().commit();
+    product_.follow(layer_.as_head().workspace().token.transition);
   }
   /// \}
 

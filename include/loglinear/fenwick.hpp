@@ -17,8 +17,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
-#include <stdexcept>
-#include <string>
 
 #include "loglinear/detail/base/fail.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "loglinear/detail/base/math.hpp"
+#include "loglinear/detail/kernels/math.hpp"
 
 #include <cmath>
 #include <limits>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "loglinear/detail/base/softplus.hpp"
+#include "loglinear/detail/kernels/softplus.hpp"
 
 #include <cmath>
 #include <limits>

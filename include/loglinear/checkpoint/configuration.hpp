@@ -73,6 +73,9 @@ template <class Rule>
 [[nodiscard]] inline std::string text_of(const UnitWeights&) {
   return "unit_weights";
 }
+[[nodiscard]] inline std::string text_of(const OneLevel&) {
+  return "unit_weights";
+}
 [[nodiscard]] inline std::string text_of(ReadOrder order) {
   return order == ReadOrder::before_push  ? "before_push"
          : order == ReadOrder::after_push ? "after_push"
@@ -90,9 +93,9 @@ template <class Rule>
 }  // namespace detail
 
 /// The options of a layer that its weights and its stream depend on; not learning rate and seed.
-template <class Inner, class Scalar, class Weights, int MaxLevels, class Stored, LastLevel Overflow>
+template <class Inner, class Scalar, class Weights, class Stored, LastLevel Overflow>
 [[nodiscard]] Configuration configuration_of(
-    const LogLinearAttention<Inner, Scalar, Weights, MaxLevels, Stored, Overflow>& layer) {
+    const LogLinearAttention<Inner, Scalar, Weights, Stored, Overflow>& layer) {
   return {{"type", "LogLinearAttention"},
           {"scalar", std::string(name_of(dtype_of<Scalar>()))},
           {"levels", std::string(name_of(dtype_of<Stored>()))},

@@ -10,10 +10,10 @@
 #include <string_view>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/math.hpp"
 #include "loglinear/detail/base/product.hpp"
-#include "loglinear/detail/base/softplus.hpp"
 #include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/detail/kernels/softplus.hpp"
 
 namespace loglinear::detail {
 

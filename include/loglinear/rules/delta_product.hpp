@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/math.hpp"
+#include "loglinear/detail/kernels/math.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {

@@ -5,7 +5,7 @@
 #include <array>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/math.hpp"
+#include "loglinear/detail/kernels/math.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {

@@ -4,7 +4,7 @@
 
 #include <array>
 
-#include "loglinear/detail/base/math.hpp"
+#include "loglinear/detail/kernels/math.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {

@@ -23,8 +23,8 @@
 #include <optional>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/math.hpp"
-#include "loglinear/detail/base/softplus.hpp"
+#include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/detail/kernels/softplus.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/rules/rule.hpp"
 
@@ -194,6 +194,25 @@ struct UnitWeights {
   void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
 };
 
+/// The weight of a layer of one level, which is 1: of `LinearAttention`.
+struct OneLevel : UnitWeights {
+  static constexpr int levels = 1;  ///< the only `max_levels` that such a layer takes
+};
+
+namespace detail {
+
+/// How many levels a policy is for, 0 for any number: its static member `levels`, if it has one.
+template <class Policy>
+[[nodiscard]] constexpr int fixed_levels() {
+  if constexpr (requires { Policy::levels; }) {
+    return Policy::levels;
+  } else {
+    return 0;
+  }
+}
+
+}  // namespace detail
+
 /// What `LogLinearAttention` demands of its level weights.
 template <class Policy, class Scalar>
 concept LevelWeights = std::copyable<Policy> &&
@@ -209,6 +228,7 @@ static_assert(LevelWeights<NormalizedMixture, double>);
 static_assert(LevelWeights<MeanMixture, double>);
 static_assert(LevelWeights<SoftplusWeights, double>);
 static_assert(LevelWeights<UnitWeights, double>);
+static_assert(LevelWeights<OneLevel, double>);
 
 }  // namespace loglinear
 

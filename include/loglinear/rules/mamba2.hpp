@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/math.hpp"
-#include "loglinear/detail/base/softplus.hpp"
+#include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/detail/kernels/softplus.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {

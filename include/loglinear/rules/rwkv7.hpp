@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/math.hpp"
+#include "loglinear/detail/kernels/math.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {

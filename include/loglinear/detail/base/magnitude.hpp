@@ -61,10 +61,9 @@ inline constexpr int mantissa_bits = std::is_same_v<Scalar, double>            ?
                                                                                : 0;
 
 /// Whether all numbers are finite. The exponent of those that are not is all ones, so that one more
-/// in its last place carries into the sign bit.
+/// in its last place carries into the sign bit. The last packet may overlap the one before it.
 template <class Scalar>
 [[nodiscard]] bool are_finite(const Scalar* values, Index size) {
-  Index i = 0;
 #if defined(__GNUC__)
   constexpr int mantissa = mantissa_bits<Scalar>;
   if constexpr (mantissa != 0) {
@@ -72,29 +71,39 @@ template <class Scalar>
         std::conditional_t<sizeof(Scalar) == 8, std::uint64_t,
                            std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint16_t>>;
     constexpr Index width = packet_size<float> * Index{sizeof(float)} / Index{sizeof(Scalar)};
-    using Packet = typename VectorOf<Bits, static_cast<int>(width)>::Type;
-    constexpr auto last_place = static_cast<Bits>(Bits{1} << mantissa);
-    constexpr auto magnitude = static_cast<Bits>((std::numeric_limits<Bits>::max)() >> 1);
-    Packet carries[2] = {Packet{}, Packet{}};
-    for (; i + 2 * width <= size; i += 2 * width) {
-      Packet even, odd;
-      std::memcpy(&even, static_cast<const void*>(values + i), sizeof even);
-      std::memcpy(&odd, static_cast<const void*>(values + i + width), sizeof odd);
-      carries[0] |= (even & magnitude) + last_place;
-      carries[1] |= (odd & magnitude) + last_place;
+    if (size >= width) {
+      using Packet = typename VectorOf<Bits, static_cast<int>(width)>::Type;
+      constexpr auto last_place = static_cast<Bits>(Bits{1} << mantissa);
+      constexpr auto magnitude = static_cast<Bits>((std::numeric_limits<Bits>::max)() >> 1);
+      const auto carries_of = [&](Index first) {
+        Packet packet;
+        std::memcpy(&packet, static_cast<const void*>(values + first), sizeof packet);
+        return (packet & magnitude) + last_place;
+      };
+      Packet even = carries_of(size - width), odd = even;
+      Index i = 0;
+      for (; i + 2 * width <= size; i += 2 * width) {
+        even |= carries_of(i);
+        odd |= carries_of(i + width);
+      }
+      if (i + width <= size) even |= carries_of(i);
+      even |= odd;
+      std::uint64_t words[sizeof even / sizeof(std::uint64_t)];
+      std::memcpy(words, &even, sizeof even);
+      std::uint64_t carries = 0;
+      for (const std::uint64_t word : words) carries |= word;
+      constexpr std::uint64_t of_each = ~std::uint64_t{0} / (std::numeric_limits<Bits>::max)();
+      return (carries & (of_each * (std::uint64_t{magnitude} + 1))) == 0;
     }
-    carries[0] |= carries[1];
-    Bits carry = 0;
-    for (Index n = 0; n < width; ++n) carry = static_cast<Bits>(carry | carries[0][n]);
-    if (carry > magnitude) return false;
   }
 #endif
   bool finite = true;
-  for (; i < size; ++i) finite = finite && is_finite(values[i]);
+  for (Index i = 0; i < size; ++i) finite = finite && is_finite(values[i]);
   return finite;
 }
 
-/// The largest absolute value, 0 for nothing, NaN where a number is not finite.
+/// The largest absolute value, 0 for nothing, NaN where a number is not finite. The last packet may
+/// overlap the one before it.
 template <class Stored>
 [[nodiscard]] auto largest_magnitude(const Stored* values, Index size) {
   using Scalar = Accumulator<Stored>;
@@ -106,14 +115,17 @@ template <class Stored>
   for (Index first = 0; first < size; first += block) {
     const Index end = (std::min)(first + block, size);
     if (!are_finite(values + first, end - first)) return std::numeric_limits<Scalar>::quiet_NaN();
-    P largest = ei::pset1<P>(magnitude);
-    Index i = first;
-    for (; i + width <= end; i += width) {
+    if (end - first < width) {
+      for (Index i = first; i < end; ++i) {
+        magnitude = (std::max)(magnitude, std::abs(static_cast<Scalar>(values[i])));
+      }
+      break;
+    }
+    P largest = ei::pmax(ei::pset1<P>(magnitude), ei::pabs(load<Scalar>(values + end - width)));
+    for (Index i = first; i + width <= end; i += width) {
       largest = ei::pmax(largest, ei::pabs(load<Scalar>(values + i)));
     }
     magnitude = ei::predux_max(largest);
-    for (; i < end; ++i)
-      magnitude = (std::max)(magnitude, std::abs(static_cast<Scalar>(values[i])));
   }
   return magnitude;
 }

@@ -15,13 +15,6 @@ using RowView = Eigen::Map<Eigen::Matrix<Scalar, 1, Eigen::Dynamic>>;
 template <class Scalar>
 using ColumnsView = Eigen::Map<Matrix<Scalar>>;
 
-/// Whether products of the kind are of the kind.
-template <class Kind>
-concept ClosedKind = requires(Kind& product, const Kind& later) {
-  product.follow(later);
-  product.reset();
-};
-
 /// Whether the kind multiplies everything by one number, `factor()`.
 template <class Kind>
 concept OneFactor = requires(const Kind& kind) {

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <tuple>
 #include <type_traits>
 
@@ -22,13 +23,10 @@
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/kernels/negligible.hpp"
 #include "loglinear/detail/kernels/row_dots.hpp"
-#include "loglinear/detail/kernels/row_updates.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/detail/kernels/weighted_rows.hpp"
 #include "loglinear/stream/detail/fields.hpp"
-#include "loglinear/stream/detail/kind_traits.hpp"
-#include "loglinear/transitions/detail/steps_of.hpp"
-#include "loglinear/transitions/transition.hpp"
+#include "loglinear/transitions/steps.hpp"
 
 namespace loglinear::detail {
 
@@ -36,15 +34,10 @@ template <class Kind>
 class LowRankProduct {
  public:
   using Scalar = typename Kind::Scalar;
-  static constexpr Index updates = StepsOf<Kind>::updates;
 
   /// \param tokens  the most transitions before a reset
   LowRankProduct(Index key_rows, Index tokens)
-      : diagonal_(Vector<Scalar>::Ones(key_rows)),
-        u_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
-        u_factors_(Vector<Scalar>::Ones(tokens * updates)),
-        z_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
-        scores_(Vector<Scalar>::Zero(tokens * updates)) {}
+      : LowRankProduct(key_rows, tokens * step_counts<Kind>(key_rows, 1).updates, nullptr) {}
 
   /// Numbers that `pull` needs for its sums.
   [[nodiscard]] Index score_columns() const { return scores_.size(); }
@@ -57,29 +50,14 @@ class LowRankProduct {
   /// Whether nothing has followed since the last reset, updates of rank one that is.
   [[nodiscard]] bool is_identity() const { return count_ == 0; }
 
-  void follow(const Identity<Scalar>&) {}
-  void follow(const ScalarDecay<Scalar>& later) {
-    scale_by(later.decay, diagonal_.data(), key_rows());
-    scale_by(later.decay, u_factors_.data(), count_);
+  void follow(const Kind& later) {
+    Following steps{*this, nullptr};
+    later.visit_steps(steps);
   }
-  void follow(const KeyDecay<Scalar>& later) {
-    later.left(diagonal_);
-    later.left(ColumnsView<Scalar>(u_.data(), key_rows(), count_));
-  }
-  template <class Diagonal>
-  void follow(const RankOneUpdate<Diagonal>& later) {
-    pull(later.p.data(), row(z_, count_), scores_.data());
-    append(later);
-  }
-  /// The same where `pull` has been called with p already.
-  template <class Diagonal>
-  void follow(const RankOneUpdate<Diagonal>& later, const Scalar* pulled_p) {
-    detail::copy(pulled_p, key_rows(), row(z_, count_));
-    append(later);
-  }
-  template <class... Factors>
-  void follow(const TransitionProduct<Factors...>& later) {
-    std::apply([&](const auto&... factor) { (follow(factor), ...); }, later.factors);
+  /// The same where `pull` has been called with p, of the only update, already.
+  void follow(const Kind& later, const Scalar* pulled_p) {
+    Following steps{*this, pulled_p};
+    later.visit_steps(steps);
   }
 
   /// pulled = P^T q
@@ -199,6 +177,13 @@ class LowRankProduct {
   friend class LowRankProduct;
   static constexpr Index most_on_stack = 4096;
 
+  LowRankProduct(Index key_rows, Index updates, std::nullptr_t)
+      : diagonal_(Vector<Scalar>::Ones(key_rows)),
+        u_(RowMajorMatrix<Scalar>::Zero(updates, key_rows)),
+        u_factors_(Vector<Scalar>::Ones(updates)),
+        z_(RowMajorMatrix<Scalar>::Zero(updates, key_rows)),
+        scores_(Vector<Scalar>::Zero(updates)) {}
+
   [[nodiscard]] Index key_rows() const { return diagonal_.size(); }
   [[nodiscard]] Scalar* row(RowMajorMatrix<Scalar>& m, Index j) const {
     return m.data() + j * key_rows();
@@ -219,13 +204,37 @@ class LowRankProduct {
         [&](Index j) { return scores[j] * -factors[j]; });
   }
 
-  template <class Diagonal>
-  void append(const RankOneUpdate<Diagonal>& later) {
-    follow(later.diagonal);
-    detail::copy(later.u.data(), key_rows(), row(u_, count_));
-    u_factors_[count_] = Scalar(1);
-    ++count_;
-  }
+  /// The steps of a later transition.
+  struct Following {
+    LowRankProduct& product;
+    const Scalar* pulled_p;
+
+    void decay(const Scalar& a) {
+      scale_by(a, product.diagonal_.data(), product.key_rows());
+      scale_by(a, product.u_factors_.data(), product.count_);
+    }
+    void decay_rows(const Scalar* w) {
+      const Index rows = product.key_rows();
+      multiply(product.diagonal_.data(), w, rows, product.diagonal_.data());
+      for (Index j = 0; j < product.count_; ++j) {
+        Scalar* const u = product.row(product.u_, j);
+        multiply(u, w, rows, u);
+      }
+    }
+    void decay_values(const Scalar*) {}  // none: such kinds have other products
+    void look_up(const Scalar* p) {
+      Scalar* const z = product.row(product.z_, product.count_);
+      if (pulled_p == nullptr) {
+        product.pull(p, z, product.scores_.data());
+      } else {
+        detail::copy(pulled_p, product.key_rows(), z);
+      }
+    }
+    void write_back(const Scalar* u) {
+      detail::copy(u, product.key_rows(), product.row(product.u_, product.count_));
+      product.u_factors_[product.count_++] = Scalar(1);
+    }
+  };
 
   Vector<Scalar> diagonal_;   // E
   RowMajorMatrix<Scalar> u_;  // u_j, a row each, but for a factor

@@ -14,19 +14,22 @@
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/stream/detail/dense_product.hpp"
 #include "loglinear/stream/detail/diagonal_product.hpp"
+#include "loglinear/stream/detail/kind_traits.hpp"
 #include "loglinear/stream/detail/low_rank_product.hpp"
+#include "loglinear/transitions/transition.hpp"
 
 namespace loglinear::detail {
 
 /// The product of any number of transitions.
 template <class Kind>
 using PendingProduct =
-    std::conditional_t<ClosedKind<Kind>, DiagonalProduct<Kind>, DenseProduct<Kind>>;
+    std::conditional_t<HasOwnProducts<Kind>, DiagonalProduct<Kind>, DenseProduct<Kind>>;
 
 /// The product of so few transitions that it need not be dense.
 template <class Kind>
-using RecentProduct = std::conditional_t<!ClosedKind<Kind> && is_low_rank<Kind>(),
-                                         LowRankProduct<Kind>, PendingProduct<Kind>>;
+using RecentProduct =
+    std::conditional_t<!HasOwnProducts<Kind> && HasSteps<Kind> && !scales_values<Kind>,
+                       LowRankProduct<Kind>, PendingProduct<Kind>>;
 
 template <class Kind>
 [[nodiscard]] RecentProduct<Kind> make_recent(Index key_rows, Index d_v,

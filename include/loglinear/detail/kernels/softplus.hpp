@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
-#define LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
+#ifndef LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
 
 // softplus(z) = log(1 + exp(z)), of one number of any scalar and of an array, which level weights
 // wait for at every token.
@@ -75,4 +75,4 @@ void softplus(const Eigen::ArrayBase<In>& z, Eigen::ArrayBase<Out>& out) {
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
+#endif  // LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP

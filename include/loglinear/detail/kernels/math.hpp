@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef LOGLINEAR_DETAIL_BASE_MATH_HPP
-#define LOGLINEAR_DETAIL_BASE_MATH_HPP
+#ifndef LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+#define LOGLINEAR_DETAIL_KERNELS_MATH_HPP
 
 // The few functions that rules and level weights are made of, for any scalar, with their
 // derivatives where they are not obvious.
@@ -10,7 +10,9 @@
 #include <type_traits>
 
 #include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 
 namespace loglinear::detail {
 
@@ -55,6 +57,34 @@ void sigmoid(const Eigen::MatrixBase<In>& z, double bias, Eigen::MatrixBase<Out>
   using Scalar = typename In::Scalar;
   as_writable_column(out) = z.unaryExpr(
       [offset = Scalar(bias)](const Scalar& value) { return sigmoid<Scalar>(value + offset); });
+}
+
+/// y = tanh(x), coefficient by coefficient.
+template <class Scalar>
+void tanh_of(const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  const auto of_number = [&](Index i) { return Eigen::numext::tanh(x[i]); };
+  if constexpr (packet_size<Scalar> == 1 || ei::packet_traits<Scalar>::HasTanh) {
+    fill_by_packets(
+        y, size, [&](Index i) { return ei::ptanh(ei::ploadu<Packet<Scalar>>(x + i)); }, of_number);
+  } else {
+    for (Index i = 0; i < size; ++i) y[i] = of_number(i);
+  }
+}
+
+/// Its pullback, from `y` itself: d = d (1 - y^2).
+template <class Scalar>
+void tanh_pullback(const Scalar* y, Index size, Scalar* d) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      d, size,
+      [&](Index i) {
+        const P bounded = ei::ploadu<P>(y + i);
+        return ei::pmul(ei::ploadu<P>(d + i),
+                        ei::psub(ei::pset1<P>(Scalar(1)), ei::pmul(bounded, bounded)));
+      },
+      [&](Index i) { return d[i] * (Scalar(1) - y[i] * y[i]); });
 }
 
 /// Keys shorter than this are taken for zero and normalise to zero.
@@ -107,4 +137,4 @@ void unit_vector_pullback(const Eigen::MatrixBase<Raw>& raw, const Eigen::Matrix
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_BASE_MATH_HPP
+#endif  // LOGLINEAR_DETAIL_KERNELS_MATH_HPP
