@@ -93,13 +93,11 @@ TEMPLATE_TEST_CASE("numbers given by a pointer are checked as those of a vector"
     Vector<TestType> values(size);
     for (Index i = 0; i < size; ++i) values[i] = TestType(i % 5) - 3;
     CHECK(max_abs(values.data(), size) == max_abs(values));
-    CHECK(all_finite(values.data(), size));
     CHECK_NOTHROW(require_finite("values", values.data(), size));
     for (Index i = 0; i < size; ++i) {
       for (const TestType wrong : not_finite<TestType>) {
         Vector<TestType> bad = values;
         bad[i] = wrong;
-        CHECK_FALSE(all_finite(bad.data(), size));
         CHECK(std::isnan(max_abs(bad.data(), size)));
         CHECK(test::error_of([&] { require_finite("values", bad.data(), size); }) ==
               test::error_of([&] { require_finite("values", bad); }));

@@ -119,7 +119,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// The same, into the caller's vector of length d_v.
   template <class In, class Out>
   void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
-    this->require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = forward(x);
   }
 
@@ -134,7 +134,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// The same, into the caller's vector of length d_v.
   template <class In, class Out>
   void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
-    this->require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = query_readonly(x);
   }
   /// The same with the caller's memory; safe from several threads, a workspace each.
@@ -168,7 +168,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// The same, into the caller's vector of length d_v.
   template <class In, class Target, class Out>
   void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
-    this->require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = train_one(x, y);
   }
 

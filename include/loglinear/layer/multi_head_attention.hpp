@@ -110,7 +110,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// The same, into the caller's vector of length d_model.
   template <class In, class Out>
   void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
-    this->require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = forward(x);
   }
 
@@ -128,7 +128,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// The same, into the caller's vector of length d_model.
   template <class In, class Out>
   void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
-    this->require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = query_readonly(x);
   }
   /// The same with the caller's memory, one head after the other; safe from several threads, a
@@ -175,7 +175,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// The same, into the caller's vector of length d_model.
   template <class In, class Target, class Out>
   void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
-    this->require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = train_one(x, y);
   }
   /// \}

@@ -158,12 +158,6 @@ class OneHead {
   template <class Options>
   explicit OneHead(const Options& options) : head_(options) {}
 
-  template <class Out>
-  void require_output(const Eigen::MatrixBase<Out>& out) const {
-    detail::require_vector_type<Scalar, Out>();
-    detail::require_size("out", out.size(), output_dim());
-  }
-
   Head head_;
 
  private:

@@ -235,7 +235,7 @@ class Head {
   [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
   /// \}
 
-  /// The rule, the policy of the level weights, the weights and where they lie.
+  /// The rule, the policy of the level weights, the weights.
   [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
   [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
   /// What training reads: `after_push`, or `current_apart` if that is the head's order.

@@ -6,9 +6,11 @@
 // leaf, query and transition; and the way back from their gradients to that of every weight. One
 // token or a block of tokens, it is the same.
 
+#include <algorithm>
 #include <utility>
 
 #include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/layer/detail/parameters.hpp"
 #include "loglinear/layer/detail/workspace.hpp"
@@ -29,9 +31,9 @@ template <class Weights, class Options>
   require_length("d_model", options.d_model);
   require_length("d_k", options.d_k);
   require_length("d_v", options.d_v);
+  require_between("max_levels", options.max_levels, 1, max_level_limit);
   constexpr int fixed = fixed_levels<Weights>();
-  require_between("max_levels", options.max_levels, fixed == 0 ? 1 : fixed,
-                  fixed == 0 ? max_level_limit : fixed);
+  if (fixed != 0 && options.max_levels != fixed) fail("max_levels", options.max_levels, fixed);
   return options;
 }
 
@@ -94,7 +96,7 @@ class Preparation {
   }
   /// Every projection has every x[j] in it, so that in the end they tell of both.
   void require_finite_projections(const Read& w, Index from) const {
-    const auto projections = w.raw.tail(layout_.end - from);
+    const ConstView projections(w.raw.data() + from, layout_.end - from);
     if (all_finite(projections)) return;
     require_finite("x", w.x);
     require_finite("a projection of x", projections);
@@ -117,8 +119,11 @@ class Preparation {
   /// From t.d_token and t.d_lambda to t.d_raw and t.d_free.
   void pull_back(const Read& w, Gradient& t) const {
     auto d_in = layout_.template rule_part<View>(t.d_raw.data(), t.d_free.data());
-    d_in.q = Vector<Scalar>::Zero(layout_.d_k);
-    if constexpr (!requires { inner_.prepare_query(d_in, d_in.q); }) d_in.q = t.d_token.query;
+    if constexpr (requires { inner_.prepare_query(d_in, d_in.q); }) {
+      std::fill_n(d_in.q.data(), layout_.d_k, Scalar(0));
+    } else {
+      copy(t.d_token.query.data(), layout_.d_k, d_in.q.data());
+    }
     inner_.pullback(rule_input(w), w.token, t.d_token, d_in);
     auto d_lambda_raw = layout_.template lambda_part<View>(t.d_raw.data());
     auto d_lambda_free = layout_.template lambda_free_part<View>(t.d_free.data());
