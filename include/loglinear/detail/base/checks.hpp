@@ -87,12 +87,6 @@ template <class Derived>
   }
 }
 
-/// The same of numbers that lie in memory.
-template <class Scalar>
-[[nodiscard]] bool all_finite(const Scalar* values, Index size) {
-  return are_finite(values, size);
-}
-
 /// Throws unless one number is finite.
 inline void require_finite_value(std::string_view argument, double value) {
   if (!is_finite(value)) fail(argument, value, "finite");
@@ -131,10 +125,7 @@ void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& 
 /// The same of numbers that lie in memory.
 template <class Scalar>
 void require_finite(std::string_view argument, const Scalar* values, Index size) {
-  if (all_finite(values, size)) return;
-  for (Index i = 0; i < size; ++i) {
-    if (!is_finite(values[i])) fail(Text(argument, "[", i, "]"), to_double(values[i]), "finite");
-  }
+  if (!are_finite(values, size)) fail_not_finite(argument, values, size, Index{1}, Index{1}, size);
 }
 
 template <class Keys, class Values>
