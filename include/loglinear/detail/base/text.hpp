@@ -7,6 +7,7 @@
 #include <array>
 #include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -55,20 +56,27 @@ class Text {
   template <class Part>
   void append(const Part& part) {
     if constexpr (std::is_convertible_v<const Part&, std::string_view>) {
-      storage_.append(static_cast<std::string_view>(part));
+      append_words(part);
     } else if constexpr (std::is_integral_v<Part>) {
-      append_integer(part);
+      append_integer<std::conditional_t<std::is_signed_v<Part>, std::intmax_t, std::uintmax_t>>(
+          part);
     } else if constexpr (std::is_same_v<Part, float>) {
-      storage_.append(Decimal(part).text());
+      append_number(part);
     } else {
-      storage_.append(Decimal(to_double(part)).text());
+      append_number(to_double(part));
     }
   }
+  // Errors are rare and their texts many: a call each, and a compiler has little to do.
+  [[gnu::noinline]] void append_words(std::string_view words) { storage_.append(words); }
+  template <class Number>
+  [[gnu::noinline]] void append_number(Number value) {
+    append_words(Decimal(value).text());
+  }
   template <class Integer>
-  void append_integer(Integer value) {
+  [[gnu::noinline]] void append_integer(Integer value) {
     std::array<char, 24> digits;
-    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), +value).ptr;
-    storage_.append({digits.data(), static_cast<std::size_t>(end - digits.data())});
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
+    append_words({digits.data(), static_cast<std::size_t>(end - digits.data())});
   }
 
   TextStorage storage_{};
