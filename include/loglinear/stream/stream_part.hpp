@@ -12,7 +12,7 @@
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/fenwick.hpp"
-#include "loglinear/stream/detail/pending.hpp"
+#include "loglinear/stream/detail/pending_product.hpp"
 
 namespace loglinear {
 
@@ -88,7 +88,7 @@ class StreamPart {
     const Flush flush;
     detail::Vector<typename Kind::Scalar> scratch(product_.scratch_size(layer_.key_rows()));
     later.append_to(layer_);
-    product_.follow(later.product_, scratch);
+    product_.follow(later.product_, scratch.data());
   }
 
   /// Appends the part to a stream that has taken exactly the tokens before it: `stream` is then the

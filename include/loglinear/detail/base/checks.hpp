@@ -87,6 +87,12 @@ template <class Derived>
   }
 }
 
+/// The same of numbers that lie in memory.
+template <class Scalar>
+[[nodiscard]] bool all_finite(const Scalar* values, Index size) {
+  return are_finite(values, size);
+}
+
 /// Throws unless one number is finite.
 inline void require_finite_value(std::string_view argument, double value) {
   if (!is_finite(value)) fail(argument, value, "finite");
@@ -119,6 +125,15 @@ void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& 
                     by_row ? Index{1} : m.outerStride());
   } else if (!all_finite(values)) {
     require_finite(argument, values.derived().eval());
+  }
+}
+
+/// The same of numbers that lie in memory.
+template <class Scalar>
+void require_finite(std::string_view argument, const Scalar* values, Index size) {
+  if (all_finite(values, size)) return;
+  for (Index i = 0; i < size; ++i) {
+    if (!is_finite(values[i])) fail(Text(argument, "[", i, "]"), to_double(values[i]), "finite");
   }
 }
 
@@ -179,6 +194,20 @@ template <class Derived>
     });
     return largest;
   }
+}
+
+/// The same of numbers that lie in memory.
+template <class Scalar>
+[[nodiscard]] double max_abs(const Scalar* values, Index size) {
+  double largest = 0;
+  if constexpr (std::is_floating_point_v<Scalar> || is_narrow<Scalar>) {
+    largest = larger_magnitude(largest, to_double(largest_magnitude(values, size)));
+  } else {
+    for (Index i = 0; i < size; ++i) {
+      largest = larger_magnitude(largest, std::abs(to_double(values[i])));
+    }
+  }
+  return largest;
 }
 
 /// The Frobenius norm of a vector or matrix, also where its square would overflow or underflow; not

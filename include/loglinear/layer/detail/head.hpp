@@ -19,6 +19,7 @@
 #include "loglinear/stream/detail/stream_parts.hpp"
 #include "loglinear/stream/detail/stream_state.hpp"
 #include "loglinear/stream/log_linear_state.hpp"
+#include "loglinear/stream/snapshot.hpp"
 
 namespace loglinear::detail {
 
