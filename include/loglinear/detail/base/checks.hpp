@@ -131,10 +131,7 @@ void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& 
 /// The same of numbers that lie in memory.
 template <class Scalar>
 void require_finite(std::string_view argument, const Scalar* values, Index size) {
-  if (all_finite(values, size)) return;
-  for (Index i = 0; i < size; ++i) {
-    if (!is_finite(values[i])) fail(Text(argument, "[", i, "]"), to_double(values[i]), "finite");
-  }
+  if (!all_finite(values, size)) fail_not_finite(argument, values, size, 1, 1, size);
 }
 
 template <class Keys, class Values>
@@ -194,20 +191,6 @@ template <class Derived>
     });
     return largest;
   }
-}
-
-/// The same of numbers that lie in memory.
-template <class Scalar>
-[[nodiscard]] double max_abs(const Scalar* values, Index size) {
-  double largest = 0;
-  if constexpr (std::is_floating_point_v<Scalar> || is_narrow<Scalar>) {
-    largest = larger_magnitude(largest, to_double(largest_magnitude(values, size)));
-  } else {
-    for (Index i = 0; i < size; ++i) {
-      largest = larger_magnitude(largest, std::abs(to_double(values[i])));
-    }
-  }
-  return largest;
 }
 
 /// The Frobenius norm of a vector or matrix, also where its square would overflow or underflow; not
