@@ -4375,12 +4375,6 @@ template <class Derived>
   }
 }
 
-/// The same of numbers that lie in memory.
-template <class Scalar>
-[[nodiscard]] bool all_finite(const Scalar* values, Index size) {
-  return are_finite(values, size);
-}
-
 /// Throws unless one number is finite.
 inline void require_finite_value(std::string_view argument, double value) {
   if (!is_finite(value)) fail(argument, value, "finite");
@@ -4419,10 +4413,7 @@ void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& 
 /// The same of numbers that lie in memory.
 template <class Scalar>
 void require_finite(std::string_view argument, const Scalar* values, Index size) {
-  if (all_finite(values, size)) return;
-  for (Index i = 0; i < size; ++i) {
-    if (!is_finite(values[i])) fail(Text(argument, "[", i, "]"), to_double(values[i]), "finite");
-  }
+  if (!all_finite(values, size)) fail_not_finite(argument, values, size, 1, 1, size);
 }
 
 template <class Keys, class Values>
@@ -5063,22 +5054,22 @@ struct WeightedRows {
 };
 
 /// out[j] = the weighted sums of rows of all terms together, for N packets of columns from `first`
-/// on, added to out if `Add`. The sums stay in registers while all rows of all terms pass by; fewer
-/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
-template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
+/// on, added to out if `add`. The sums, each in so many `chains`, stay in registers while all rows
+/// of all terms pass by.
+template <int N, int chains, class Stored, class Scalar, std::size_t Sums>
 void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                         Index stride, const std::array<Scalar*, Sums>& out) {
+                         Index stride, const std::array<Scalar*, Sums>& out, bool add) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
-  constexpr int chains = N >= Chains ? 1 : Chains / N;
   P sums[Sums][array_size(chains)][array_size(N)];
   for (std::size_t s = 0; s < Sums; ++s) {
     for (int c = 0; c < chains; ++c) {
       for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
     }
-    if (Add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
+    if (add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
   }
-  const auto add_row = [&](const auto& term, const Stored* row, Index i, auto c) {
+  const auto add_row = [&](const auto& term, const Stored* row, Index i, int c)
+      __attribute__((always_inline)) {
     for (std::size_t s = 0; s < Sums; ++s) {  // loaded for each sum: few registers are left
       const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));
       for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
@@ -5093,12 +5084,11 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
     for (; i + chains <= term.count; i += chains, row += chains * stride) {
       // Unrolled, or else the sums would not stay in registers.
       [&]<int... C>(std::integer_sequence<int, C...>) {
-        (add_row(term, row + C * stride, i + C, std::integral_constant<int, C>{}), ...);
+        (add_row(term, row + C * stride, i + C, C), ...);
       }
       (std::make_integer_sequence<int, chains>{});
     }
-    for (; i < term.count; ++i, row += stride)
-      add_row(term, row, i, std::integral_constant<int, 0>{});
+    for (; i < term.count; ++i, row += stride) add_row(term, row, i, 0);
   }
   for (std::size_t s = 0; s < Sums; ++s) {
     for (int n = 0; n < N; ++n) {
@@ -5108,34 +5098,37 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
   }
 }
 
-/// All columns from `first` on, N packets at a time as long as there are so many, then fewer.
-template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
+/// All columns from `first` on, N packets at a time as long as there are so many, then fewer. Fewer
+/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
+template <int N, int Chains, class Stored, class Scalar, std::size_t Sums>
 void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                        Index columns, Index stride, const std::array<Scalar*, Sums>& out) {
+                        Index columns, Index stride, const std::array<Scalar*, Sums>& out,
+                        bool add) {
+  constexpr int chains = N >= Chains ? 1 : Chains / N;
   constexpr Index width = packet_size<Scalar>;
   for (; first + N * width <= columns; first += N * width) {
-    weighted_rows_block<N, Add, Chains>(terms, count, first, stride, out);
+    weighted_rows_block<N, chains>(terms, count, first, stride, out, add);
   }
   // One pass rather than several over long rows: half a row after the other is no order of memory.
   if constexpr (N == 16 && Chains == 1) {
     const Index packets = (columns - first) / width;
     if (packets >= 10) {
       if (packets >= 14) {
-        weighted_rows_block<14, Add, Chains>(terms, count, first, stride, out);
+        weighted_rows_block<14, 1>(terms, count, first, stride, out, add);
       } else if (packets >= 12) {
-        weighted_rows_block<12, Add, Chains>(terms, count, first, stride, out);
+        weighted_rows_block<12, 1>(terms, count, first, stride, out, add);
       } else {
-        weighted_rows_block<10, Add, Chains>(terms, count, first, stride, out);
+        weighted_rows_block<10, 1>(terms, count, first, stride, out, add);
       }
       first += packets / 2 * 2 * width;
     }
   }
   if constexpr (N > 1) {
-    weighted_rows_from<N / 2, Add, Chains>(terms, count, first, columns, stride, out);
+    weighted_rows_from<N / 2, Chains>(terms, count, first, columns, stride, out, add);
   } else if (first < columns) {
     Scalar buffer[packet_length<Scalar>];
     for (std::size_t s = 0; s < Sums; ++s) {
-      if (!Add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
+      if (!add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
       for (int t = 0; t < count; ++t) {
         const auto& [m, rows, weights, scale] = terms[t];
         for (Index i = 0; i < rows; ++i) {
@@ -5154,8 +5147,8 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
 template <bool Add = false, int Chains = 4, class Stored, class Scalar>
 void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
                    Index stride, Scalar* out) {
-  weighted_rows_from<widest_block<Scalar>, Add, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
-                                                                           stride, {out});
+  weighted_rows_from<widest_block<Scalar>, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
+                                                                      stride, {out}, Add);
 }
 
 /// The same of one matrix, `m^T c`.
@@ -5171,8 +5164,8 @@ template <bool Add = false, int Chains = 4, class Scalar>
 void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
                         const Scalar* d, Scalar* out_c, Scalar* out_d) {
   const WeightedRows<Scalar, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
-  weighted_rows_from<widest_block<Scalar> / 2, Add, Chains, Scalar, Scalar, 2>(
-      &term, 1, 0, columns, stride, {out_c, out_d});
+  weighted_rows_from<widest_block<Scalar> / 2, Chains, Scalar, Scalar, 2>(
+      &term, 1, 0, columns, stride, {out_c, out_d}, Add);
 }
 
 }  // namespace loglinear::detail
@@ -6093,8 +6086,8 @@ class Parameters {
     const Index begin = end, columns = shape.is_projection ? d_model_ : Index{1};
     constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
     if (shape.rows < 0 || shape.rows > most / columns - end) {
-      fail("the number of rows of " + std::string(shape.name), shape.rows,
-           "between 0 and " + std::to_string(most / columns - end));
+      fail(Text("the number of rows of ", shape.name), shape.rows, "between 0 and ",
+           most / columns - end);
     }
     end += shape.rows;
     if (shape.rows > 0) arrays_.push_back({std::string(shape.name), shape, begin});
@@ -6227,11 +6220,11 @@ class Parameters {
   void set(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const Array& array = find(name);
     const ConstMatrixView<Scalar> old = get(name);
-    require_size("rows of " + array.name, value.rows(), old.rows());
-    require_size("columns of " + array.name, value.cols(), old.cols());
+    require_size(Text("rows of ", array.name), value.rows(), old.rows());
+    require_size(Text("columns of ", array.name), value.cols(), old.cols());
     const Matrix<Scalar> evaluated = value;
     require_finite(name, evaluated);
-    require_between("the largest coefficient of " + array.name, max_abs(evaluated), 0.0,
+    require_between(Text("the largest coefficient of ", array.name), max_abs(evaluated), 0.0,
                     magnitude_limit<Scalar>());
     if (array.shape.is_projection) {
       projections_.middleRows(array.begin, array.shape.rows) = evaluated;
@@ -6318,7 +6311,8 @@ class Parameters {
     for (std::size_t i = 0; i < arrays_.size(); ++i) {
       const Array &own = arrays_[i], &others = other.arrays_[i];
       if (others.name != own.name) fail("an array of the gradient", others.name, own.name);
-      require_size("the gradient of " + own.name + " (rows)", others.shape.rows, own.shape.rows);
+      require_size(Text("the gradient of ", own.name, " (rows)"), others.shape.rows,
+                   own.shape.rows);
     }
     require_size("the gradient (rows of projections)", other.projections_.rows(),
                  projections_.rows());
@@ -7837,37 +7831,6 @@ class InputSource final : public TokenSource<Scalar> {
 
 #endif  // LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
 
-// ---- loglinear/stream/detail/level_sum.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_SUM_HPP
-#define LOGLINEAR_STREAM_DETAIL_LEVEL_SUM_HPP
-
-namespace loglinear::detail {
-
-/// out = sum_l weights[l] S_l^T query over the active levels, for any vector `out`.
-template <class Levels, class Out>
-void read_levels(const Levels& levels, const typename Levels::Accumulator* query,
-                 const typename Levels::Accumulator* weights, Out&& out) {
-  using Scalar = typename Levels::Accumulator;
-  constexpr Index piece = 4 * column_block;
-  std::array<WeightedRows<typename Levels::Scalar, Scalar>, max_level_limit> terms;
-  std::array<Scalar, piece> sums;
-  const Index d_v = levels.d_v();
-  for (Index first = 0; first < d_v; first += piece) {
-    const Index length = (std::min)(piece, d_v - first);
-    std::size_t count = 0;
-    for (int l : levels.active_levels()) {
-      terms[count++] = {levels.data(l) + first, levels.d_k(), {query}, weights[l]};
-    }
-    weighted_rows(terms.data(), static_cast<int>(count), length, d_v, sums.data());
-    for (Index j = 0; j < length; ++j) out[first + j] = sums[static_cast<std::size_t>(j)];
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_SUM_HPP
-
 // ---- loglinear/stream/detail/admitted.hpp
 
 #ifndef LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
@@ -7931,7 +7894,7 @@ template <class Stored>
     }
     return norm;
   } else {
-    return stable_norm(Eigen::Map<const Vector<Scalar>>(m, size));
+    return stable_norm(Pieces<Scalar>{m, 1, size, 0});
   }
 }
 
@@ -8584,6 +8547,114 @@ template <class State>
 
 #endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
 
+// ---- loglinear/stream/detail/plain_reads.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
+#define LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
+
+namespace loglinear::detail {
+
+/// Whether a read is finite whatever the levels are in detail.
+template <class Levels, class Scalar>
+[[nodiscard]] bool reads_finite(const Levels& levels, const Scalar* query, const Scalar* weights) {
+  const double sum = max_abs(weights, levels.max_levels()) * max_abs(query, levels.d_k()) *
+                     std::sqrt(static_cast<double>(levels.d_k()));
+  return is_at_most(sum * (std::max)(1.0, levels.magnitude()), magnitude_limit<Scalar>());
+}
+
+/// The read of numbers so large that it may not be finite: throws before anything is written.
+template <class Levels, class Scalar, class Out>
+void read_large(const Levels& levels, const Scalar* query, const Scalar* weights, Out&& out) {
+  const auto coefficient = [&](Index j) {
+    Scalar sum(0);
+    for (int l : levels.active_levels()) {
+      Scalar of_level(0);
+      for (Index i = 0; i < levels.d_k(); ++i) {
+        of_level += static_cast<Scalar>(levels.data(l)[i * levels.d_v() + j]) * query[i];
+      }
+      sum += weights[l] * of_level;
+    }
+    return sum;
+  };
+  for (Index j = 0; j < levels.d_v(); ++j) {
+    if (is_finite(coefficient(j))) continue;
+    fail(Text("the read [", j, "]"), to_double(coefficient(j)),
+         "finite: a result leaves the range of the scalar type");
+  }
+  for (Index j = 0; j < levels.d_v(); ++j) out[j] = coefficient(j);
+}
+
+/// out = sum_l weights[l] S_l^T query over the active levels, for any vector `out`. Throws where
+/// that is not finite; `out` is as it was then.
+template <class Levels, class Scalar, class Out>
+void read_levels(const Levels& levels, const Scalar* query, const Scalar* weights, Out&& out) {
+  if (!reads_finite(levels, query, weights)) return read_large(levels, query, weights, out);
+  constexpr Index piece = 4 * column_block;
+  std::array<WeightedRows<typename Levels::Scalar, Scalar>, max_level_limit> terms;
+  std::array<Scalar, piece> sums;
+  const Index d_v = levels.d_v();
+  for (Index first = 0; first < d_v; first += piece) {
+    const Index length = (std::min)(piece, d_v - first);
+    std::size_t count = 0;
+    for (int l : levels.active_levels()) {
+      terms[count++] = {levels.data(l) + first, levels.d_k(), {query}, weights[l]};
+    }
+    weighted_rows(terms.data(), static_cast<int>(count), length, d_v, sums.data());
+    for (Index j = 0; j < length; ++j) out[first + j] = sums[static_cast<std::size_t>(j)];
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
+
+// ---- loglinear/stream/detail/state_arguments.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
+#define LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
+
+// How a LogLinearState takes keys, values and queries: any Eigen expression, row or column, checked
+// once, and copied where it is not contiguous or part of the state itself.
+
+namespace loglinear::detail {
+
+/// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside `own`.
+/// \tparam Dim  `rows` where that is known at compile time
+template <class Scalar, int Dim, class Derived, class Own, class Use>
+void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name, const Own& own,
+                  Use use) {
+  static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
+                "the argument must have the state's scalar, or float where that is narrower: "
+                "convert it with .cast<Scalar>()");
+  if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
+    if (rows != 1 || m.cols() == 1) {
+      return with_columns<Scalar, Dim>(m.transpose(), rows, name, own, use);
+    }
+  }
+  require_size(name, m.rows(), rows);
+  constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
+  // A vector of the state's own size where that is known, so that nothing can allocate.
+  constexpr int given = Derived::RowsAtCompileTime;
+  constexpr bool is_own = is_vector && (given == Eigen::Dynamic || given == Dim);
+  using Plain = Eigen::Matrix<Scalar, is_own ? Dim : Eigen::Dynamic, is_vector ? 1 : Eigen::Dynamic,
+                              Eigen::ColMajor>;
+  const Eigen::Ref<const Plain> stored(m.derived());
+  require_finite(name, stored);
+  const void* const begin = own.data();
+  const void* const end = own.data() + own.size();
+  const void* const argument = stored.data();
+  const bool is_ours = std::less_equal<>{}(begin, argument) && std::less<>{}(argument, end);
+  if (is_ours) {
+    use(Plain(stored));
+  } else {
+    use(stored);
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
+
 // ---- loglinear/stream/log_linear_state.hpp
 
 #ifndef LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
@@ -8813,16 +8884,7 @@ class LogLinearState {
         weights = detail::as_column(lambdas);
     detail::require_finite("lambdas", weights);
     with_columns<KeyDim>(detail::as_column(q), d_k(), "q", [&](const auto& query) {
-      auto&& read = detail::as_writable_column(out);
-      if (!reads_finite(query, weights)) return read_large(query, weights, read);
-      if constexpr (detail::is_narrow<Scalar>) {
-        detail::read_levels(levels_, query.data(), weights.data(), read);
-      } else {
-        read.setZero();
-        for (int l : active_levels()) {
-          read.noalias() += weights[l] * (levels_.level(l).transpose() * query);
-        }
-      }
+      detail::read_levels(levels_, query.data(), weights.data(), detail::as_writable_column(out));
     });
   }
 
@@ -8864,66 +8926,10 @@ class LogLinearState {
     detail::Parts::visit(self.levels_, part);
   }
 
-  /// Whether a read under these weights is finite whatever the levels are in detail.
-  template <class Query, class Weights>
-  [[nodiscard]] bool reads_finite(const Query& query, const Weights& weights) const {
-    const double sum =
-        detail::max_abs(weights) * detail::max_abs(query) * std::sqrt(static_cast<double>(d_k()));
-    return detail::is_at_most(sum * (std::max)(1.0, levels_.magnitude()),
-                              detail::magnitude_limit<Accumulator>());
-  }
-  /// The read of numbers so large that it may not be finite: throws before anything is written.
-  template <class Query, class Weights, class Out>
-  void read_large(const Query& query, const Weights& weights, Out&& out) const {
-    const auto coefficient = [&](Index j) {
-      Accumulator sum(0);
-      for (int l : active_levels()) {
-        const auto level = levels_.level(l);
-        Accumulator of_level(0);
-        for (Index i = 0; i < d_k(); ++i) {
-          of_level += static_cast<Accumulator>(level(i, j)) * query[i];
-        }
-        sum += weights[l] * of_level;
-      }
-      return sum;
-    };
-    for (Index j = 0; j < d_v(); ++j) {
-      if (detail::is_finite(coefficient(j))) continue;
-      detail::fail(detail::Text("the read [", j, "]"), detail::to_double(coefficient(j)),
-                   "finite: a result leaves the range of the scalar type");
-    }
-    for (Index j = 0; j < d_v(); ++j) out[j] = coefficient(j);
-  }
-
-  /// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside this state.
   template <int Dim, class Derived, class Use>
   void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name,
                     Use use) const {
-    static_assert(std::is_same_v<typename Derived::Scalar, Accumulator>,
-                  "the argument must have the state's scalar, or float where that is narrower: "
-                  "convert it with .cast<Scalar>()");
-    if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
-      if (rows != 1 || m.cols() == 1) return with_columns<Dim>(m.transpose(), rows, name, use);
-    }
-    detail::require_size(name, m.rows(), rows);
-    constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
-    // A vector of the state's own size where that is known, so that nothing can allocate.
-    constexpr int given = Derived::RowsAtCompileTime;
-    constexpr bool is_own = is_vector && (given == Eigen::Dynamic || given == Dim);
-    using Plain = Eigen::Matrix<Accumulator, is_own ? Dim : Eigen::Dynamic,
-                                is_vector ? 1 : Eigen::Dynamic, Eigen::ColMajor>;
-    const Eigen::Ref<const Plain> stored(m.derived());
-    detail::require_finite(name, stored);
-    const ConstFlat own = levels_.storage().flat();
-    const void* const begin = own.data();
-    const void* const end = own.data() + own.size();
-    const void* const argument = stored.data();
-    const bool is_ours = std::less_equal<>{}(begin, argument) && std::less<>{}(argument, end);
-    if (is_ours) {
-      use(Plain(stored));
-    } else {
-      use(stored);
-    }
+    detail::with_columns<Accumulator, Dim>(m, rows, name, levels_.storage().flat(), use);
   }
 
   Levels levels_;
@@ -10107,6 +10113,7 @@ class DiagonalProduct {
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
     if constexpr (requires { self.product_.decay; }) {
+      static_assert(sizeof self.product_ == sizeof self.product_.decay);
       part("decay", self.product_.decay);
     } else {
       static_assert(std::is_same_v<Kind, Identity<Scalar>>,
@@ -16175,7 +16182,7 @@ class Rewindable {
     make_room();
     if (position_ % count(every_) == 0) layer_.snapshot(snapshot_at(position_));
     const Vector& output = layer_.forward(x_);
-    inputs_.col(column(position_)) = x_;
+    detail::copy(x_.data(), x_.size(), input(position_));
     ++position_;
     if (position_ - earliest_ > count(depth_)) ++earliest_;
     return output;
@@ -16227,7 +16234,7 @@ class Rewindable {
     if (position_ >= inputs && inputs < most_inputs()) {
       detail::Matrix<Scalar> more(inputs_.rows(),
                                   static_cast<Index>(doubled(inputs, most_inputs())));
-      more.leftCols(inputs_.cols()) = inputs_;
+      detail::copy(inputs_.data(), inputs_.size(), more.data());
       inputs_.swap(more);
     }
     const std::uint64_t snapshots = snapshots_.size();
@@ -16239,8 +16246,9 @@ class Rewindable {
   [[nodiscard]] static std::uint64_t count(Index tokens) {
     return static_cast<std::uint64_t>(tokens);
   }
-  [[nodiscard]] Index column(std::uint64_t position) const {
-    return static_cast<Index>(position % count(inputs_.cols()));
+  /// Where the input of the token at `position` is kept.
+  [[nodiscard]] Scalar* input(std::uint64_t position) {
+    return inputs_.data() + static_cast<Index>(position % count(inputs_.cols())) * inputs_.rows();
   }
   [[nodiscard]] typename Layer::Snapshot& snapshot_at(std::uint64_t position) {
     return snapshots_[static_cast<std::size_t>(position / count(every_) % snapshots_.size())];
@@ -16254,7 +16262,7 @@ class Rewindable {
     layer_.restore(snapshot_at(kept));
     const std::exception_ptr failure = detail::caught([&] {
       for (std::uint64_t t = kept; t < position; ++t) {
-        x_ = inputs_.col(column(t));
+        detail::copy(input(t), x_.size(), x_.data());
         layer_.forward(x_);
       }
     });
