@@ -8,6 +8,7 @@
 #include <exception>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -262,7 +263,10 @@ class ManyHeads {
 
   /// For checkpoints.
   template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
+  static void visit(Self& derived, Visit&& part) {
+    auto& self =
+        static_cast<std::conditional_t<std::is_const_v<Self>, const ManyHeads, ManyHeads>&>(
+            derived);
     for (int h = 0; h < self.n_heads(); ++h) {
       auto& head = self.heads_[static_cast<std::size_t>(h)];
       part("head" + std::to_string(h), head);
