@@ -3585,8 +3585,8 @@ namespace loglinear::detail {
 template <class Scalar>
 struct ChunkwiseTape {
   int interval = 1;
-  std::vector<Index> begins;
-  std::vector<Hierarchy<Scalar>> kept;
+  std::vector<Index> begins{};
+  std::vector<Hierarchy<Scalar>> kept{};
 
   /// Before the first chunk of so many.
   void start(Index chunks) {
@@ -3689,6 +3689,426 @@ class ChunkwiseRun {
 
 #endif  // LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP
 
+// ---- loglinear/detail/kernels/vectors.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
+
+// Arithmetic on vectors that lie in memory, given by a pointer and a length. An Eigen expression
+// says the same, but each one is some forty types of its own to the compiler, and a rule has
+// hundreds: here a compiler sees each function once for each scalar.
+//
+// Vectors may be empty, and may be the same one where the comment does not say otherwise.
+
+namespace loglinear::detail {
+
+/// to[i] = of_packet(i), or of_number(i) for those at the end that fill no packet.
+template <class Scalar, class OfPacket, class OfNumber>
+void fill_by_packets(Scalar* to, Index size, OfPacket of_packet, OfNumber of_number) {
+  constexpr Index width = packet_size<Scalar>;
+  Index i = 0;
+  for (; i + width <= size; i += width) Eigen::internal::pstoreu(to + i, of_packet(i));
+  for (; i < size; ++i) to[i] = of_number(i);
+}
+
+/// x . y
+template <class Scalar>
+[[nodiscard]] Scalar dot(const Scalar* x, const Scalar* y, Index size) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const auto product = [&](Index i) {
+    return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i));
+  };
+  Scalar sum(0);
+  Index i = 0;
+  if (size >= width) {
+    P even = product(0);
+    i = width;
+    if (size >= 2 * width) {
+      P odd = product(width);
+      for (i = 2 * width; i + 2 * width <= size; i += 2 * width) {
+        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
+        odd = ei::pmadd(ei::ploadu<P>(x + i + width), ei::ploadu<P>(y + i + width), odd);
+      }
+      even = ei::padd(even, odd);
+      if (i + width <= size) {
+        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
+        i += width;
+      }
+    }
+    sum = ei::predux(even);
+  }
+  for (; i < size; ++i) sum += x[i] * y[i];
+  return sum;
+}
+
+/// The sum of the numbers.
+template <class Scalar>
+[[nodiscard]] Scalar sum(const Scalar* x, Index size) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  Scalar sum(0);
+  Index i = 0;
+  if (size >= width) {
+    P packets = ei::ploadu<P>(x);
+    for (i = width; i + width <= size; i += width)
+      packets = ei::padd(packets, ei::ploadu<P>(x + i));
+    sum = ei::predux(packets);
+  }
+  for (; i < size; ++i) sum += x[i];
+  return sum;
+}
+
+/// y = a x
+template <class Scalar>
+void scale_to(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  fill_by_packets(
+      y, size, [&](Index i) { return ei::pmul(factor, ei::ploadu<P>(x + i)); },
+      [&](Index i) { return a * x[i]; });
+}
+
+/// x = a x
+template <class Scalar>
+void scale_by(const Scalar& a, Scalar* x, Index size) {
+  scale_to(a, x, size, x);
+}
+
+/// y = y + a x
+template <class Scalar>
+void axpy(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  fill_by_packets(
+      y, size,
+      [&](Index i) { return ei::pmadd(factor, ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return y[i] + a * x[i]; });
+}
+
+/// z = x + y
+template <class Scalar>
+void add(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size, [&](Index i) { return ei::padd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return x[i] + y[i]; });
+}
+
+/// z = x - y
+template <class Scalar>
+void subtract(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size, [&](Index i) { return ei::psub(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return x[i] - y[i]; });
+}
+
+/// z_i = x_i y_i
+template <class Scalar>
+void multiply(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size, [&](Index i) { return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return x[i] * y[i]; });
+}
+
+/// y = x, which do not overlap.
+template <class Scalar>
+void copy(const Scalar* x, Index size, Scalar* y) {
+  std::copy_n(x, size, y);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
+
+// ---- loglinear/transitions/steps.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_STEPS_HPP
+#define LOGLINEAR_TRANSITIONS_STEPS_HPP
+
+/// \file
+/// How a kind of transition says what it is made of: a list of steps, in the order in which older
+/// states undergo them.
+///
+/// | step                     | what a state S of key_rows x d_v undergoes                    |
+/// |--------------------------|---------------------------------------------------------------|
+/// | `steps.decay(a)`         | `S <- a S`, a number                                          |
+/// | `steps.decay_rows(w)`    | `S <- diag(w) S`, key_rows numbers                            |
+/// | `steps.decay_values(r)`  | `S <- S diag(r)`, d_v numbers                                 |
+/// | `steps.look_up(p)`       | nothing yet: `f = S^T p` of the state as it is now            |
+/// | `steps.write_back(u)`    | `S <- S - u f^T` with the f looked up last; key_rows numbers  |
+///
+/// Vectors are pointers to that many numbers. Every `look_up` has its `write_back`, with nothing
+/// but decays in between. A kind has the member
+///
+///     void visit_steps(auto& steps, auto&... gradient) const {
+///       steps.look_up(p.data(), gradient.p.data()...);
+///       steps.decay(a, gradient.a...);
+///       steps.write_back(u.data(), gradient.u.data()...);
+///     }
+///
+/// which is `S <- a S - u p^T S`. It is called without a gradient, and with one transition of the
+/// same type, to which each step then writes the derivative with respect to its own argument: where
+/// a member is not itself an argument, the kind computes its derivative from those, after the step.
+/// The derivative with respect to a decay of 0 is taken to be 0. Which steps there are must not
+/// depend on the members.
+///
+/// From the steps follow whole spans of tokens by the chunkwise algorithm and their gradients
+/// (`forward_block`, `block_gradient`), and products of few transitions as a diagonal minus a
+/// matrix of low rank.
+
+namespace loglinear {
+
+/// How many steps of which sort a transition has.
+struct StepCounts {
+  Eigen::Index updates = 0;    ///< look-ups and write-backs
+  bool decays = false;         ///< whether key rows decay
+  bool decays_by_row = false;  ///< each at its own rate
+  bool decays_values = false;  ///< whether value columns decay
+
+  /// \name The steps, which are counted
+  /// \{
+  void decay(const auto& /*a*/, auto&... /*gradient*/) { decays = true; }
+  void decay_rows(const auto* /*w*/, auto*... /*gradient*/) { decays = decays_by_row = true; }
+  void decay_values(const auto* /*r*/, auto*... /*gradient*/) { decays_values = true; }
+  void look_up(const auto* /*p*/, auto*... /*gradient*/) {}
+  void write_back(const auto* /*u*/, auto*... /*gradient*/) { ++updates; }
+  /// \}
+};
+
+/// Whether a kind of transition says what it is made of; see the top of transitions/steps.hpp.
+template <class Kind>
+concept HasSteps = requires(const Kind& kind, Kind& gradient, StepCounts& steps) {
+  kind.visit_steps(steps);
+  kind.visit_steps(steps, gradient);
+};
+
+/// The steps of a kind for states of key_rows x d_v. Makes a transition, which may allocate.
+template <HasSteps Kind>
+[[nodiscard]] StepCounts step_counts(Eigen::Index key_rows, Eigen::Index d_v) {
+  StepCounts counts;
+  Kind(key_rows, d_v).visit_steps(counts);
+  return counts;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_STEPS_HPP
+
+// ---- loglinear/chunks/transition_steps.hpp
+
+#ifndef LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+#define LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+
+// The steps of a transition (transitions/steps.hpp) as a chunk has them: decays of value columns,
+// and updates D - u p^T one after the other. A decay E before a look-up goes into its update,
+// (D - u p^T) E = D E - u (E p)^T, and one after the last update too, F (D - u p^T) = F D - (F u)
+// p^T.
+
+namespace loglinear::detail {
+
+/// How tokens with these steps look in a chunk.
+[[nodiscard]] inline SequenceShape shape_of(const StepCounts& steps, Index d_k, Index d_v,
+                                            Index leaves, ReadOrder order) {
+  return {.d_k = d_k,
+          .d_v = d_v,
+          .leaves = leaves,
+          .steps = steps.updates,
+          .decays = !steps.decays         ? 0
+                    : steps.decays_by_row ? d_k
+                                          : 1,
+          .decays_values = steps.decays_values,
+          .is_delta = false,
+          .order = order};
+}
+
+/// A product of decays of key rows: no number, one for all of them, or one for each.
+template <class Scalar>
+class RowDecays {
+ public:
+  explicit RowDecays(Index decays) : decays_(decays) {}
+
+  void reset() { std::fill_n(decays_.data(), decays_.size(), Scalar(1)); }
+  void decay(const Scalar& a) { scale_by(a, decays_.data(), decays_.size()); }
+  void decay_rows(const Scalar* w) { multiply(decays_.data(), w, decays_.size(), decays_.data()); }
+
+  /// row *= decays, which may be one number for all of it.
+  void apply(Scalar* row, Index size) const {
+    if (decays_.size() == 1) scale_by(decays_[0], row, size);
+    if (decays_.size() > 1) multiply(row, decays_.data(), size, row);
+  }
+  void write_to(Scalar* to) const { copy(decays_.data(), decays_.size(), to); }
+
+ private:
+  Vector<Scalar> decays_;
+};
+
+/// Takes the steps of token t into a chunk: `start`, `visit_steps` of its transition, `finish`.
+template <class Scalar>
+class StepWriter {
+ public:
+  explicit StepWriter(const SequenceShape& shape) : shape_(shape), before_(shape.decays) {}
+  StepWriter(const StepWriter&) = default;
+  StepWriter& operator=(const StepWriter&) = default;
+
+  void start(Chunk<Scalar>& chunk, Index t) {
+    chunk_ = &chunk;
+    token_ = t;
+    moment_ = t * shape_.moments();
+    before_.reset();
+    if (shape_.decays_values) std::fill_n(value_decay(), shape_.d_v, Scalar(1));
+  }
+
+  void decay(const Scalar& a) { before_.decay(a); }
+  void decay_rows(const Scalar* w) { before_.decay_rows(w); }
+  void decay_values(const Scalar* r) { multiply(value_decay(), r, shape_.d_v, value_decay()); }
+  void look_up(const Scalar* p) {
+    Scalar* const row = row_of(chunk_->p, moment_);
+    copy(p, shape_.d_k, row);
+    before_.apply(row, shape_.d_k);
+  }
+  void write_back(const Scalar* u) {
+    copy(u, shape_.d_k, row_of(chunk_->u, moment_));
+    if (shape_.decays > 0) before_.write_to(row_of(chunk_->decay, moment_));
+    before_.reset();
+    ++moment_;
+  }
+
+  void finish() {
+    if (shape_.decays == 0) return;
+    if (shape_.steps == 0) return before_.write_to(row_of(chunk_->decay, moment_));
+    before_.apply(row_of(chunk_->decay, moment_ - 1), shape_.decays);
+    before_.apply(row_of(chunk_->u, moment_ - 1), shape_.d_k);
+  }
+
+ private:
+  [[nodiscard]] static Scalar* row_of(RowMajorMatrix<Scalar>& m, Index i) {
+    return m.data() + i * m.cols();
+  }
+  [[nodiscard]] Scalar* value_decay() { return row_of(chunk_->value_decay, token_); }
+
+  SequenceShape shape_;
+  RowDecays<Scalar> before_;  // since the last update
+  Chunk<Scalar>* chunk_ = nullptr;
+  Index token_ = 0, moment_ = 0;
+};
+
+/// The decays after the last update of a transition.
+template <class Scalar>
+struct LastDecays {
+  RowDecays<Scalar>& decays;
+
+  void decay(const Scalar& a) { decays.decay(a); }
+  void decay_rows(const Scalar* w) { decays.decay_rows(w); }
+  void decay_values(const Scalar*) {}
+  void look_up(const Scalar*) {}
+  void write_back(const Scalar*) { decays.reset(); }
+};
+
+/// From the gradient of a chunk, log decays and the rows u and p as they stand in it, to that of
+/// the steps of token t: `start`, then `visit_steps(steps, gradient)` of its transition.
+template <class Scalar>
+class StepGradients {
+ public:
+  explicit StepGradients(const SequenceShape& shape)
+      : shape_(shape), before_(shape.decays), after_(shape.decays), d_log_(shape.decays) {}
+  StepGradients(const StepGradients&) = default;
+  StepGradients& operator=(const StepGradients&) = default;
+
+  template <class Kind>
+  void start(const Kind& kind, const Chunk<Scalar>& chunk, const Chunk<Scalar>& gradient, Index t) {
+    chunk_ = &chunk;
+    gradient_ = &gradient;
+    token_ = t;
+    moment_ = t * shape_.moments();
+    is_open_ = false;
+    before_.reset();
+    after_.reset();
+    if (shape_.steps == 0) return;
+    LastDecays<Scalar> last{after_};
+    kind.visit_steps(last);
+  }
+
+  void decay(const Scalar& a, Scalar& d_a) {
+    note_decay();
+    if (!is_open_) before_.decay(a);
+    divide(sum(d_log_.data(), d_log_.size()), a, d_a);
+  }
+  void decay_rows(const Scalar* w, Scalar* d_w) {
+    note_decay();
+    if (!is_open_) before_.decay_rows(w);
+    for (Index i = 0; i < shape_.d_k; ++i) divide(d_log_[i], w[i], d_w[i]);
+  }
+  void decay_values(const Scalar* r, Scalar* d_r) {
+    const Scalar* const d_log = row_of(gradient_->value_decay, token_);
+    for (Index j = 0; j < shape_.d_v; ++j) divide(d_log[j], r[j], d_r[j]);
+  }
+  void look_up(const Scalar*, Scalar* d_p) {
+    copy(row_of(gradient_->p, moment_), shape_.d_k, d_p);
+    before_.apply(d_p, shape_.d_k);
+    is_open_ = true;
+  }
+  void write_back(const Scalar*, Scalar* d_u) {
+    copy(row_of(gradient_->u, moment_), shape_.d_k, d_u);
+    ++moment_;
+    if (is_after_last()) after_.apply(d_u, shape_.d_k);
+    before_.reset();
+    is_open_ = false;
+  }
+
+ private:
+  [[nodiscard]] static const Scalar* row_of(const RowMajorMatrix<Scalar>& m, Index i) {
+    return m.data() + i * m.cols();
+  }
+  [[nodiscard]] bool is_after_last() const {
+    return shape_.steps > 0 && moment_ == (token_ + 1) * shape_.moments();
+  }
+
+  /// The gradient of the logarithm of a decay: it is part of its moment's D and, unless it stands
+  /// within an update, of p where an update follows, of u where none does.
+  void note_decay() {
+    const bool is_last = !is_open_ && is_after_last();
+    const Index m = is_last ? moment_ - 1 : moment_;
+    copy(row_of(gradient_->decay, m), shape_.decays, d_log_.data());
+    if (is_open_ || shape_.steps == 0) return;
+    is_last ? add_products(row_of(chunk_->u, m), row_of(gradient_->u, m))
+            : add_products(row_of(chunk_->p, m), row_of(gradient_->p, m));
+  }
+  /// d_log += x . d_x, for all rows together or each for itself.
+  void add_products(const Scalar* x, const Scalar* d_x) {
+    if (d_log_.size() == 1) {
+      d_log_[0] += dot(x, d_x, shape_.d_k);
+    } else {
+      for (Index i = 0; i < shape_.d_k; ++i) d_log_[i] += x[i] * d_x[i];
+    }
+  }
+  /// A decay of 0 gets gradient 0: its logarithm has none.
+  static void divide(const Scalar& d_log, const Scalar& decay, Scalar& d_decay) {
+    d_decay = decay == Scalar(0) ? Scalar(0) : d_log / decay;
+  }
+
+  SequenceShape shape_;
+  RowDecays<Scalar> before_, after_;  // since the last update, and after the last of all
+  Vector<Scalar> d_log_;
+  const Chunk<Scalar>* chunk_ = nullptr;
+  const Chunk<Scalar>* gradient_ = nullptr;
+  Index token_ = 0, moment_ = 0;
+  bool is_open_ = false;  // between a look-up and its write-back
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+
 // ---- loglinear/detail/base/magnitude.hpp
 
 #ifndef LOGLINEAR_DETAIL_BASE_MAGNITUDE_HPP
@@ -3700,21 +4120,25 @@ class ChunkwiseRun {
 
 namespace loglinear::detail {
 
-/// Whether the passes below work on an expression: numbers with packets, piece by piece in memory.
+/// Whether the passes below work on numbers of this type.
+template <class Scalar>
+inline constexpr bool has_passes = std::is_floating_point_v<Scalar> || is_narrow<Scalar>;
+
+/// Where the numbers of a vector or matrix lie: `pieces` times `size` of them side by side, the
+/// pieces `stride` apart.
+template <class Scalar>
+struct Pieces {
+  const Scalar* data;
+  Index pieces, size, stride;
+};
 template <class Derived>
 inline constexpr bool has_pieces =
-    (std::is_floating_point_v<typename Derived::Scalar> ||
-     is_narrow<typename Derived::Scalar>)&&(Derived::Flags& Eigen::DirectAccessBit) != 0 &&
-    Derived::InnerStrideAtCompileTime == 1;
-
-/// Calls `visit(first, count)` for the pieces of memory in which a vector or matrix lies.
-template <class Derived, class Visit>
-void for_each_piece(const Eigen::DenseBase<Derived>& values, Visit visit) {
-  const auto& m = values.derived();
-  if (m.outerStride() == m.innerSize()) return visit(m.data(), m.size());
-  for (Index outer = 0; outer < m.outerSize(); ++outer) {
-    visit(m.data() + outer * m.outerStride(), m.innerSize());
-  }
+    (Derived::Flags & Eigen::DirectAccessBit) != 0 && Derived::InnerStrideAtCompileTime == 1;
+template <class Derived>
+[[nodiscard]] Pieces<typename Derived::Scalar> pieces_of(const Eigen::DenseBase<Derived>& values) {
+  const Derived& m = values.derived();
+  if (m.outerStride() == m.innerSize()) return {m.data(), 1, m.size(), 0};
+  return {m.data(), m.outerSize(), m.innerSize(), m.outerStride()};
 }
 
 /// Whether a scalar is neither infinite nor NaN.
@@ -3783,6 +4207,15 @@ template <class Scalar>
   return finite;
 }
 
+template <class Scalar>
+[[nodiscard]] bool are_finite(const Pieces<Scalar>& values) {
+  bool finite = true;
+  for (Index i = 0; i < values.pieces && finite; ++i) {
+    finite = are_finite(values.data + i * values.stride, values.size);
+  }
+  return finite;
+}
+
 /// The largest absolute value, 0 for nothing, NaN where a number is not finite. The last packet may
 /// overlap the one before it.
 template <class Stored>
@@ -3809,6 +4242,31 @@ template <class Stored>
     magnitude = ei::predux_max(largest);
   }
   return magnitude;
+}
+
+/// The sum of x^2, or of (x / scale)^2 with `Scaled`.
+template <bool Scaled, class Scalar>
+[[nodiscard]] Scalar sum_of_squares(const Scalar* x, Index size, const Scalar& scale) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const auto packet = [&](Index i) {
+    const P a = ei::ploadu<P>(x + i);
+    return Scaled ? ei::pdiv(a, ei::pset1<P>(scale)) : a;
+  };
+  P even = ei::pset1<P>(Scalar(0)), odd = even;
+  Index i = 0;
+  for (; i + 2 * width <= size; i += 2 * width) {
+    const P a = packet(i), b = packet(i + width);
+    even = ei::pmadd(a, a, even);
+    odd = ei::pmadd(b, b, odd);
+  }
+  Scalar sum = ei::predux(ei::padd(even, odd));
+  for (; i < size; ++i) {
+    const Scalar value = Scaled ? Scalar(x[i] / scale) : x[i];
+    sum += value * value;
+  }
+  return sum;
 }
 
 }  // namespace loglinear::detail
@@ -3870,21 +4328,24 @@ void require_between(std::string_view argument, const Value& value, const Bound&
   fail(argument, value, "between ", low, " and ", high);
 }
 
+/// Calls `visit` with every coefficient of an expression that does not lie in memory.
+template <class Derived, class Visit>
+void for_each_coefficient(const Eigen::DenseBase<Derived>& values, Visit visit) {
+  for (Index j = 0; j < values.cols(); ++j) {
+    for (Index i = 0; i < values.rows(); ++i) visit(values.derived().coeff(i, j));
+  }
+}
+
 /// Whether all coefficients of a vector or matrix are finite.
 template <class Derived>
 [[nodiscard]] bool all_finite(const Eigen::DenseBase<Derived>& values) {
-  bool finite = true;
   if constexpr (has_pieces<Derived>) {
-    for_each_piece(
-        values, [&](const auto* from, Index size) { finite = finite && are_finite(from, size); });
+    return are_finite(pieces_of(values));
   } else {
-    for (Index j = 0; j < values.cols(); ++j) {
-      for (Index i = 0; i < values.rows(); ++i) {
-        finite = finite && is_finite(values.derived().coeff(i, j));
-      }
-    }
+    bool finite = true;
+    for_each_coefficient(values, [&](const auto& x) { finite = finite && is_finite(x); });
+    return finite;
   }
-  return finite;
 }
 
 /// Throws unless one number is finite.
@@ -3892,17 +4353,33 @@ inline void require_finite_value(std::string_view argument, double value) {
   if (!is_finite(value)) fail(argument, value, "finite");
 }
 
+/// Throws for the first coefficient that is not finite, column by column.
+template <class Scalar>
+[[gnu::cold, gnu::noinline]] void fail_not_finite(std::string_view argument, const Scalar* data,
+                                                  Index rows, Index columns, Index row_stride,
+                                                  Index column_stride) {
+  for (Index j = 0; j < columns; ++j) {
+    for (Index i = 0; i < rows; ++i) {
+      const Scalar& value = data[i * row_stride + j * column_stride];
+      if (is_finite(value)) continue;
+      const Text name =
+          columns > 1 ? Text(argument, "[", i, ", ", j, "]") : Text(argument, "[", i, "]");
+      fail(name, to_double(value), "finite");
+    }
+  }
+}
+
 /// Throws unless all coefficients are finite; names the first that is not.
 template <class Derived>
 void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& values) {
-  if (all_finite(values)) return;
-  for (Index j = 0; j < values.cols(); ++j) {
-    for (Index i = 0; i < values.rows(); ++i) {
-      if (is_finite(values.derived().coeff(i, j))) continue;
-      const Text name =
-          values.cols() > 1 ? Text(argument, "[", i, ", ", j, "]") : Text(argument, "[", i, "]");
-      fail(name, to_double(values.derived().coeff(i, j)), "finite");
-    }
+  if constexpr (has_pieces<Derived>) {
+    if (are_finite(pieces_of(values))) return;
+    const Derived& m = values.derived();
+    constexpr bool by_row = static_cast<bool>(Derived::IsRowMajor);
+    fail_not_finite(argument, m.data(), m.rows(), m.cols(), by_row ? m.outerStride() : Index{1},
+                    by_row ? Index{1} : m.outerStride());
+  } else if (!all_finite(values)) {
+    require_finite(argument, values.derived().eval());
   }
 }
 
@@ -3932,313 +4409,591 @@ template <class Scalar>
 }
 
 /// The largest absolute value, as a double; 0 for nothing, NaN where a coefficient is not finite.
-template <class Derived>
-[[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
-  double largest = 0;
-  if constexpr (has_pieces<Derived>) {
-    for_each_piece(values, [&](const auto* from, Index size) {
-      largest = larger_magnitude(largest, to_double(largest_magnitude(from, size)));
-    });
+template <class Scalar>
+[[nodiscard]] double max_abs(const Scalar* values, Index size) {
+  if constexpr (has_passes<Scalar>) {
+    return to_double(largest_magnitude(values, size));
   } else {
-    for (Index j = 0; j < values.cols(); ++j) {
-      for (Index i = 0; i < values.rows(); ++i) {
-        largest = larger_magnitude(largest, std::abs(to_double(values.derived().coeff(i, j))));
-      }
+    double largest = 0;
+    for (Index i = 0; i < size; ++i) {
+      largest = larger_magnitude(largest, std::abs(to_double(values[i])));
     }
+    return largest;
+  }
+}
+template <class Scalar>
+[[nodiscard]] double max_abs(const Pieces<Scalar>& values) {
+  double largest = 0;
+  for (Index i = 0; i < values.pieces; ++i) {
+    largest = larger_magnitude(largest, max_abs(values.data + i * values.stride, values.size));
   }
   return largest;
+}
+template <class Derived>
+[[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
+  if constexpr (has_pieces<Derived>) {
+    return max_abs(pieces_of(values));
+  } else {
+    double largest = 0;
+    for_each_coefficient(values, [&](const auto& x) {
+      largest = larger_magnitude(largest, std::abs(to_double(x)));
+    });
+    return largest;
+  }
 }
 
 /// The Frobenius norm of a vector or matrix, also where its square would overflow or underflow; not
 /// finite where a coefficient is not. Eigen's stableNorm multiplies by 1 over the largest
 /// coefficient: that of the largest numbers is denormal, and is 0 where those are flushed.
-template <class Derived>
-[[nodiscard]] double stable_norm(const Eigen::MatrixBase<Derived>& values) {
-  using Scalar = typename Derived::Scalar;
+template <class Scalar>
+[[nodiscard]] double stable_norm(const Pieces<Scalar>& values) {
   using std::sqrt;
   constexpr double safe = std::is_same_v<Scalar, float> ? 0x1p40 : 0x1p300;
   const double largest = max_abs(values);
   if (!is_finite(largest) || is_exactly(largest, 0.0)) return largest;
-  if (largest < safe && largest > 1 / safe) return to_double(sqrt(values.squaredNorm()));
-  return largest * to_double(sqrt((values / static_cast<Scalar>(largest)).squaredNorm()));
+  const bool is_safe = largest < safe && largest > 1 / safe;
+  const auto scale = static_cast<Scalar>(largest);
+  Scalar sum(0);
+  for (Index i = 0; i < values.pieces; ++i) {
+    const Scalar* const piece = values.data + i * values.stride;
+    sum += is_safe ? sum_of_squares<false>(piece, values.size, scale)
+                   : sum_of_squares<true>(piece, values.size, scale);
+  }
+  return (is_safe ? 1.0 : largest) * to_double(Scalar(sqrt(sum)));
+}
+template <class Derived>
+[[nodiscard]] double stable_norm(const Eigen::MatrixBase<Derived>& values) {
+  if constexpr (has_pieces<Derived>) {
+    return stable_norm(pieces_of(values));
+  } else {
+    return stable_norm(values.derived().eval());
+  }
 }
 
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_BASE_CHECKS_HPP
 
-// ---- loglinear/transitions/decays.hpp
+// ---- loglinear/detail/base/parts.hpp
 
-#ifndef LOGLINEAR_TRANSITIONS_DECAYS_HPP
-#define LOGLINEAR_TRANSITIONS_DECAYS_HPP
+#ifndef LOGLINEAR_DETAIL_BASE_PARTS_HPP
+#define LOGLINEAR_DETAIL_BASE_PARTS_HPP
 
-/// \file
-/// The diagonal kinds of transition: none, one decay, a decay per key row, a decay per value
-/// column. The interface they share is documented in transition.hpp.
+// The way into a class for what stores an object and brings it back, see checkpoint.hpp. A class
+// names its parts in one static member:
+//
+//     template <class Self, class Visit>
+//     static void visit(Self& self, Visit&& part) {
+//       part("count", self.count_);               // numbers
+//       part("values", self.values_.head(n));     // Eigen vectors, matrices and views of them
+//       part("inside", self.inside_);             // objects that have parts; "" adds no name
+//     }
+//
+// everything on which the object's future depends, and nothing else. A const Self is read. Any
+// other is written to, part by part in this order; therefore numbers stand before the parts whose
+// sizes depend on them and are checked in between, and in the end `visit` checks the class
+// invariants. It throws std::invalid_argument, and the object is then good for nothing: it should
+// be a copy.
 
-namespace loglinear {
+namespace loglinear::detail {
 
-/// `S <- S`: nothing happens to older states.
-template <class Scalar_>
-struct Identity {
-  using Scalar = Scalar_;
-  static constexpr bool scales_values = false;
-
-  Identity(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
-
-  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
-  void left(auto&& /*m*/) const {}
-  void left_transposed(auto&& /*q*/) const {}
-  void right(auto&& /*m*/) const {}
-  void pullback(const auto&, const auto&, const auto&, const auto&, Identity&) const {}
-  void reset() {}
-  void follow(const Identity&) {}
-  [[nodiscard]] Scalar factor() const { return Scalar(1); }
-  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
-  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
-  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
-  [[nodiscard]] double norm_bound() const { return 1; }
-  [[nodiscard]] bool all_finite() const { return true; }
+/// A friend of each such class.
+struct Parts {
+  template <class Object, class... Arguments>
+  static void visit(Object& object, Arguments&&... arguments) {
+    std::remove_const_t<Object>::visit(object, std::forward<Arguments>(arguments)...);
+  }
 };
 
-/// `S <- a S`: one decay for the whole state.
-template <class Scalar_>
-struct ScalarDecay {
-  using Scalar = Scalar_;
-  static constexpr bool scales_values = false;
+/// Whether `visit` writes to the parts.
+template <class Self>
+inline constexpr bool is_written = !std::is_const_v<Self>;
 
-  ScalarDecay(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
+}  // namespace loglinear::detail
 
-  Scalar decay{1};  ///< a
+#endif  // LOGLINEAR_DETAIL_BASE_PARTS_HPP
 
-  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
-  void left(auto&& m) const {
-    if (!detail::is_exactly(decay, Scalar(1))) m *= decay;
+// ---- loglinear/detail/base/vector_argument.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
+#define LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
+
+// How a layer takes a vector: any Eigen expression, row or column, checked and copied once.
+
+namespace loglinear::detail {
+
+template <class Derived>
+std::true_type is_eigen(const Eigen::EigenBase<Derived>*);
+std::false_type is_eigen(const void*);
+
+/// Refuses, with advice, whatever is not an Eigen vector of the right scalar.
+template <class Scalar, class Argument>
+constexpr void require_vector_type() {
+  using Type = std::remove_cvref_t<Argument>;
+  constexpr bool eigen = decltype(is_eigen(std::declval<Type*>()))::value;
+  static_assert(eigen || !std::is_same_v<Scalar, double>,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorXd>(data, size)");
+  static_assert(eigen || !std::is_same_v<Scalar, float>,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorXf>(data, size)");
+  static_assert(eigen || std::is_same_v<Scalar, double> || std::is_same_v<Scalar, float>,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorX<Scalar>>(data, size)");
+  if constexpr (eigen) {
+    static_assert(Type::IsVectorAtCompileTime,
+                  "a layer takes vectors: rows or columns whose type says so, such as m.row(i), "
+                  "m.col(i) or Eigen::VectorX<Scalar>");
+    static_assert(std::is_same_v<typename Type::Scalar, Scalar>,
+                  "the vector must have the layer's scalar: convert it with .cast<Scalar>()");
   }
-  void left_transposed(auto&& q) const { q *= decay; }
-  void right(auto&& /*m*/) const {}
-  void pullback(const auto& q, const auto& s, const auto&, const auto&,
-                ScalarDecay& gradient) const {
-    gradient.decay = q.dot(s);
+}
+
+/// Throws unless `out` is an Eigen vector, row or column, of the right size to be written to.
+template <class Scalar, class Out>
+void require_output(const Eigen::MatrixBase<Out>& out, Index size) {
+  require_vector_type<Scalar, Out>();
+  require_size("out", out.size(), size);
+}
+
+/// into = in, an Eigen vector, row or column, of the right size.
+template <class In, class Scalar>
+void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
+  require_vector_type<Scalar, In>();
+  require_size(name, in.size(), into.size());
+  if constexpr (has_pieces<In>) {
+    std::copy_n(in.derived().data(), into.size(), into.data());
+  } else {
+    into.noalias() = as_column(in.derived().matrix());
   }
-  void reset() { decay = Scalar(1); }
-  void follow(const ScalarDecay& later) {
-    decay *= later.decay;
-    detail::clear_negligible(&decay, 1);
-  }
-  [[nodiscard]] Scalar factor() const { return decay; }
-  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return decay; }
-  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
-  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
-  [[nodiscard]] double norm_bound() const { return std::abs(detail::to_double(decay)); }
-  [[nodiscard]] bool all_finite() const { return detail::is_finite(decay); }
+}
+
+/// The same, and finite.
+template <class In, class Scalar>
+void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
+  const FlushToZero<Scalar> flush;
+  copy_vector(in, name, into);
+  require_finite(name, into);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
+
+// ---- loglinear/detail/kernels/dotted_rows.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
+
+// m d of several row-major matrices, and what each has to do with a vector: the pullback of a read.
+
+namespace loglinear::detail {
+
+/// A matrix to be multiplied by a vector: row i counts weights[i] times in the sum over all terms,
+/// and duals[i] times in what is found of this term.
+template <class Stored, class Scalar>
+struct DottedRows {
+  const Stored* rows;
+  const Scalar* vector;
+  const Scalar* weights;
+  const Scalar* duals;
+  Scalar found;
 };
 
-/// `S <- diag(w) S`: one decay for each key row.
-template <class Scalar_>
-struct KeyDecay {
-  using Scalar = Scalar_;
-  static constexpr bool scales_values = false;
-
-  KeyDecay(Eigen::Index key_rows, Eigen::Index /*d_v*/)
-      : decay(detail::Vector<Scalar>::Ones(key_rows)) {}
-
-  detail::Vector<Scalar> decay;  ///< w, length key_rows
-
-  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index) const {
-    return decay.size() == key_rows;
-  }
-  void left(auto&& m) const {
-    if constexpr (detail::is_row_major_memory<decltype(m)>) {
-      detail::scale<Scalar, Scalar>(
-          m.data(), m.rows(), m.cols(), m.outerStride(), [&](Eigen::Index i) { return decay[i]; },
-          nullptr);
-    } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
-      detail::scale<Scalar, Scalar>(
-          m.data(), m.cols(), m.rows(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
-          decay.data());
-    } else {
-      for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
+/// The part of N packets of columns, from `first` on.
+template <int N, class Stored, class Scalar>
+void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
+                       Index stride, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index band = 8;  // rows of all terms before their sums are added up across
+  const P zero = ei::pset1<P>(Scalar(0));
+  // With a constant height the loops unroll, and sums and `along` stay in registers; the latter in
+  // two chains.
+  const auto add_band = [&](Index top, auto height) {
+    P sums[band];
+    std::fill(sums, sums + band, zero);
+    for (int term = 0; term < count; ++term) {
+      auto& [m, vector, weights, duals, found] = terms[term];
+      P d[array_size(N)], along[2] = {zero, zero};
+      load_in_order_of<Stored, N, Scalar>(vector + first, d);
+      const Stored* row = m + top * stride + first;
+      for (Index i = 0; i < height; ++i, row += stride) {
+        P dot = zero;
+        for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
+          dot = n == 0 ? ei::pmul(packet, d[0]) : ei::pmadd(packet, d[n], dot);
+        });
+        sums[i] = ei::pmadd(ei::pset1<P>(weights[top + i]), dot, sums[i]);
+        along[i % 2] = ei::pmadd(ei::pset1<P>(duals[top + i]), dot, along[i % 2]);
+      }
+      found += ei::predux(ei::padd(along[0], along[1]));
     }
+    for (Index i = 0; i < height; ++i) out[top + i] += ei::predux(sums[i]);
+  };
+  Index top = 0;
+  for (; top + band <= rows; top += band) add_band(top, std::integral_constant<Index, band>{});
+  if (top < rows) add_band(top, rows - top);
+}
+
+template <int N, class Stored, class Scalar>
+void dotted_rows_from(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
+                      Index columns, Index stride, Scalar* out) {
+  constexpr Index width = packet_size<Scalar>;
+  for (; first + N * width <= columns; first += N * width) {
+    dotted_rows_block<N>(terms, count, first, rows, stride, out);
   }
-  void left_transposed(auto&& q) const { q.array() *= decay.array(); }
-  void right(auto&& /*m*/) const {}
-  void pullback(const auto& q, const auto& s, const auto&, const auto&, KeyDecay& gradient) const {
-    gradient.decay = q.cwiseProduct(s);
-  }
-  void reset() { decay.setOnes(); }
-  void follow(const KeyDecay& later) {
-    decay.array() *= later.decay.array();
-    detail::clear_negligible(decay.data(), decay.size());
-  }
-  [[nodiscard]] Scalar row_factor(Eigen::Index i) const { return decay[i]; }
-  [[nodiscard]] const Scalar* row_factors() const { return decay.data(); }
-  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
-  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
-  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
-};
-
-/// `S <- S diag(w)`: one decay for each value column.
-template <class Scalar_>
-struct ValueDecay {
-  using Scalar = Scalar_;
-  static constexpr bool scales_values = true;
-
-  ValueDecay(Eigen::Index /*key_rows*/, Eigen::Index d_v)
-      : decay(detail::Vector<Scalar>::Ones(d_v)) {}
-
-  detail::Vector<Scalar> decay;  ///< w, length d_v
-
-  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index d_v) const { return decay.size() == d_v; }
-  void left(auto&& /*m*/) const {}
-  void left_transposed(auto&& /*q*/) const {}
-  void right(auto&& m) const {
-    if constexpr (detail::is_row_major_memory<decltype(m)>) {
-      detail::scale<Scalar, Scalar>(
-          m.data(), m.rows(), m.cols(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
-          decay.data());
-    } else {
-      for (Eigen::Index i = 0; i < m.rows(); ++i) {
-        m.row(i).array() *= decay.transpose().array();
+  if constexpr (N > 1) {
+    dotted_rows_from<N / 2>(terms, count, first, rows, columns, stride, out);
+  } else {
+    Scalar buffer[packet_length<Scalar>];
+    for (int term = 0; term < count && first < columns; ++term) {
+      auto& [m, vector, weights, duals, found] = terms[term];
+      for (Index i = 0; i < rows; ++i) {
+        Scalar dot(0);
+        const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
+        for (Index j = first; j < columns; ++j) dot += rest[j - first] * vector[j];
+        out[i] += weights[i] * dot;
+        found += duals[i] * dot;
       }
     }
   }
-  void pullback(const auto&, const auto&, const auto& z, const auto& d,
-                ValueDecay& gradient) const {
-    gradient.decay = z.cwiseProduct(d);
+}
+
+/// out[i] += sum over the terms of weights[i] (rows[i] . vector), and for each term found += sum_i
+/// duals[i] (rows[i] . vector): `sum_l diag(w_l) m_l d_l` and `q_l^T m_l d_l` in one pass.
+template <class Stored, class Scalar>
+void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
+                 Index stride, Scalar* out) {
+  dotted_rows_from<8>(terms, count, Index{0}, rows, columns, stride, out);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
+
+// ---- loglinear/detail/kernels/math.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+#define LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+
+// The few functions that rules and level weights are made of, for any scalar, with their
+// derivatives where they are not obvious. Those of vectors take pointers and a length; a result may
+// be an argument itself.
+
+namespace loglinear::detail {
+
+/// Whether Eigen has exp, or tanh, of a whole packet.
+template <class Scalar>
+inline constexpr bool has_packet_exp =
+    packet_size<Scalar> == 1 || Eigen::internal::packet_traits<Scalar>::HasExp;
+template <class Scalar>
+inline constexpr bool has_packet_tanh =
+    packet_size<Scalar> == 1 || Eigen::internal::packet_traits<Scalar>::HasTanh;
+
+/// sg(z) = 1 / (1 + exp(-z)), the logistic sigmoid; never overflows into NaN.
+template <class Scalar>
+[[nodiscard]] Scalar sigmoid(const Scalar& z) {
+  using std::exp;
+  if (z >= Scalar(0)) return Scalar(1) / (Scalar(1) + exp(-z));
+  const Scalar e = exp(z);
+  return e / (Scalar(1) + e);
+}
+
+/// out = sg(z + bias), coefficient by coefficient, each to rounding.
+template <class Scalar>
+void sigmoid(const Scalar* z, double bias, Index size, Scalar* out) {
+  const auto offset = Scalar(bias);
+  for (Index i = 0; i < size; ++i) out[i] = sigmoid<Scalar>(z[i] + offset);
+}
+
+/// Below this, exp(-z) overflows, or nearly so.
+template <class Scalar>
+inline constexpr auto lowest_exponent =
+    static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
+
+/// exp(-z) of floating-point numbers; where it would overflow, a number that is nearly as large.
+/// NaN stays NaN.
+template <class Scalar>
+void exp_of_negative(const Scalar* z, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Scalar lowest = lowest_exponent<Scalar>;
+  const auto of_number = [&](Index i) { return std::exp(-(z[i] < lowest ? lowest : z[i])); };
+  if constexpr (has_packet_exp<Scalar>) {
+    const P bound = ei::pset1<P>(lowest);
+    fill_by_packets(
+        out, size,
+        [&](Index i) {
+          return ei::pexp(ei::pnegate(ei::pmax<Eigen::PropagateNaN>(ei::ploadu<P>(z + i), bound)));
+        },
+        of_number);
+  } else {
+    for (Index i = 0; i < size; ++i) out[i] = of_number(i);
   }
-  void reset() { decay.setOnes(); }
-  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
-  [[nodiscard]] const Scalar* column_factors() const { return decay.data(); }
-  void follow(const ValueDecay& later) {
-    decay.array() *= later.decay.array();
-    detail::clear_negligible(decay.data(), decay.size());
+}
+
+/// sg(z), coefficient by coefficient.
+template <class Scalar>
+void sigmoids(const Scalar* z, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    exp_of_negative(z, size, out);
+    const P one = ei::pset1<P>(Scalar(1));
+    fill_by_packets(
+        out, size, [&](Index i) { return ei::pdiv(one, ei::padd(one, ei::ploadu<P>(out + i))); },
+        [&](Index i) { return Scalar(1) / (Scalar(1) + out[i]); });
+  } else {
+    sigmoid(z, 0, size, out);
   }
-  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
-  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
+}
+
+/// y = exp(x), coefficient by coefficient.
+template <class Scalar>
+void exp_of(const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  const auto of_number = [&](Index i) {
+    using std::exp;
+    return Scalar(exp(x[i]));
+  };
+  if constexpr (has_packet_exp<Scalar>) {
+    fill_by_packets(
+        y, size, [&](Index i) { return ei::pexp(ei::ploadu<Packet<Scalar>>(x + i)); }, of_number);
+  } else {
+    for (Index i = 0; i < size; ++i) y[i] = of_number(i);
+  }
+}
+
+/// y = tanh(x), coefficient by coefficient.
+template <class Scalar>
+void tanh_of(const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  const auto of_number = [&](Index i) { return Eigen::numext::tanh(x[i]); };
+  if constexpr (has_packet_tanh<Scalar>) {
+    fill_by_packets(
+        y, size, [&](Index i) { return ei::ptanh(ei::ploadu<Packet<Scalar>>(x + i)); }, of_number);
+  } else {
+    for (Index i = 0; i < size; ++i) y[i] = of_number(i);
+  }
+}
+
+/// Its pullback, from `y` itself: d = d (1 - y^2).
+template <class Scalar>
+void tanh_pullback(const Scalar* y, Index size, Scalar* d) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P one = ei::pset1<P>(Scalar(1));
+  fill_by_packets(
+      d, size,
+      [&](Index i) {
+        const P value = ei::ploadu<P>(y + i);
+        return ei::pmul(ei::ploadu<P>(d + i), ei::psub(one, ei::pmul(value, value)));
+      },
+      [&](Index i) { return d[i] * (Scalar(1) - y[i] * y[i]); });
+}
+
+/// Keys shorter than this are taken for zero and normalise to zero.
+inline constexpr double zero_key_norm = 1e-12;
+
+/// |raw| = scale * norm, with the largest coefficient as the scale: neither overflows or underflows
+/// where |raw|^2 would.
+template <class Scalar>
+struct ScaledNorm {
+  Scalar scale, norm;
+  [[nodiscard]] bool is_zero() const { return to_double(scale) * to_double(norm) < zero_key_norm; }
 };
+template <class Scalar>
+[[nodiscard]] ScaledNorm<Scalar> scaled_norm(const Scalar* raw, Index size) {
+  using std::sqrt;
+  const auto scale = static_cast<Scalar>(max_abs(raw, size));
+  if (!(scale > Scalar(0))) return {Scalar(1), Scalar(0)};
+  return {scale, sqrt(sum_of_squares<true>(raw, size, scale))};
+}
 
-}  // namespace loglinear
+/// out = x / a / b, coefficient by coefficient.
+template <class Scalar>
+void divide_twice(const Scalar* x, const Scalar& a, const Scalar& b, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P first = ei::pset1<P>(a), second = ei::pset1<P>(b);
+  fill_by_packets(
+      out, size, [&](Index i) { return ei::pdiv(ei::pdiv(ei::ploadu<P>(x + i), first), second); },
+      [&](Index i) { return x[i] / a / b; });
+}
 
-#endif  // LOGLINEAR_TRANSITIONS_DECAYS_HPP
-
-// ---- loglinear/transitions/product.hpp
-
-#ifndef LOGLINEAR_TRANSITIONS_PRODUCT_HPP
-#define LOGLINEAR_TRANSITIONS_PRODUCT_HPP
-
-/// \file
-/// Several transitions at one token, one after the other.
-
-namespace loglinear {
-
-/// `S <- L_n (... L_1 S diag(r_1) ...) diag(r_n)`: the factors act in the order of the template
-/// arguments, the first one first.
-template <class... Factors>
-struct TransitionProduct {
-  static_assert(sizeof...(Factors) > 0, "a product of transitions needs at least one factor");
-  static constexpr std::size_t count = sizeof...(Factors);  ///< number of factors
-  using Scalar = typename std::tuple_element_t<0, std::tuple<Factors...>>::Scalar;
-  static constexpr bool scales_values = (Factors::scales_values || ...);
-
-  TransitionProduct(Eigen::Index key_rows, Eigen::Index d_v)
-      : factors(Factors(key_rows, d_v)...),
-        queries_(key_rows, static_cast<Eigen::Index>(count)),
-        cotangents_(d_v, static_cast<Eigen::Index>(count)),
-        s_(key_rows),
-        z_(d_v) {}
-
-  std::tuple<Factors...> factors;  ///< L_1 ... L_n
-
-  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
-    return std::apply([&](const auto&... factor) { return (factor.fits(key_rows, d_v) && ...); },
-                      factors);
+/// out = raw / |raw|, or 0 where |raw| < 1e-12.
+template <class Scalar>
+void unit_vector(const Scalar* raw, Index size, Scalar* out) {
+  const auto length = scaled_norm(raw, size);
+  if (length.is_zero()) {
+    std::fill_n(out, size, Scalar(0));
+  } else {
+    divide_twice(raw, length.scale, length.norm, size, out);
   }
-  void left(auto&& m) const {
-    std::apply([&](const auto&... factor) { (factor.left(m), ...); }, factors);
-  }
-  void left_transposed(auto&& q) const {
-    backwards([&](const auto& factor, auto) { factor.left_transposed(q); });
-  }
-  void right(auto&& m) const {
-    std::apply([&](const auto&... factor) { (factor.right(m), ...); }, factors);
-  }
+}
 
-  /// Each factor sees the query and cotangent as they come back through the later factors, and s
-  /// and z as they come forward through the earlier ones. `gradient` lends its scratch memory.
-  void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
-                TransitionProduct& gradient) const {
-    gradient.s_ = q;
-    gradient.z_ = d;
-    backwards([&](const auto& factor, auto j) {
-      gradient.queries_.col(j) = gradient.s_;
-      gradient.cotangents_.col(j) = gradient.z_;
-      factor.left_transposed(gradient.s_);
-      factor.right(gradient.z_.transpose());
-    });
-    gradient.s_ = s;
-    gradient.z_ = z;
-    forwards([&](const auto& factor, auto j) {
-      factor.pullback(gradient.queries_.col(j), gradient.s_, gradient.z_,
-                      gradient.cotangents_.col(j), std::get<j>(gradient.factors));
-      factor.left(gradient.s_);
-      factor.right(gradient.z_.transpose());
-    });
-  }
+/// The pullback of `unit_vector`: d_raw = (d_unit - unit (unit . d_unit)) / |raw|. Where the key
+/// was taken for zero, d_unit passes unchanged, so that learning can leave the origin.
+template <class Scalar>
+void unit_vector_pullback(const Scalar* raw, const Scalar* unit, const Scalar* d_unit, Index size,
+                          Scalar* d_raw) {
+  const auto length = scaled_norm(raw, size);
+  if (d_raw != d_unit) copy(d_unit, size, d_raw);
+  if (length.is_zero()) return;
+  axpy(Scalar(-dot(unit, d_raw, size)), unit, size, d_raw);
+  divide_twice(d_raw, length.norm, length.scale, size, d_raw);
+}
 
-  /// Bounds what each factor leaves to the next, too: a later one may shrink it again.
-  [[nodiscard]] double norm_bound() const {
-    return std::apply(
-        [](const auto&... factor) { return ((std::max)(1.0, factor.norm_bound()) * ...); },
-        factors);
-  }
-  [[nodiscard]] bool all_finite() const {
-    return std::apply([](const auto&... factor) { return (factor.all_finite() && ...); }, factors);
-  }
+}  // namespace loglinear::detail
 
- private:
-  template <class Visit>
-  void forwards(Visit visit) const {
-    [&]<std::size_t... J>(std::index_sequence<J...>) {
-      (visit(std::get<J>(factors), std::integral_constant<std::size_t, J>{}), ...);
+#endif  // LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+
+// ---- loglinear/detail/kernels/row_dots.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
+
+// m q of a row-major matrix.
+
+namespace loglinear::detail {
+
+/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if
+/// `Add`.
+template <int N, bool Add, class Scalar, std::size_t Vectors>
+void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
+                    const std::array<const Scalar*, Vectors>& vectors,
+                    const std::array<Scalar*, Vectors>& out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P packets[Vectors][array_size(N)];
+  for (std::size_t s = 0; s < Vectors; ++s) {
+    for (int n = 0; n < N; ++n) packets[s][n] = ei::ploadu<P>(vectors[s] + first + n * width);
+  }
+  const Scalar* row = m + first;
+  for (Index j = 0; j < rows; ++j, row += stride) {
+    for (std::size_t s = 0; s < Vectors; ++s) {
+      P sum = ei::pmul(ei::ploadu<P>(row), packets[s][0]);
+      for (int n = 1; n < N; ++n) {
+        sum = ei::pmadd(ei::ploadu<P>(row + n * width), packets[s][n], sum);
+      }
+      const Scalar dot = ei::predux(sum);
+      out[s][j] = Add ? out[s][j] + dot : dot;
     }
-    (std::make_index_sequence<count>{});
   }
-  template <class Visit>
-  void backwards(Visit visit) const {
-    [&]<std::size_t... J>(std::index_sequence<J...>) {
-      (visit(std::get<count - 1 - J>(factors),
-             std::integral_constant<std::size_t, count - 1 - J>{}),
-       ...);
+}
+template <int N, bool Add, class Scalar, std::size_t Vectors>
+void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Index stride,
+                   const std::array<const Scalar*, Vectors>& vectors,
+                   const std::array<Scalar*, Vectors>& out) {
+  constexpr Index width = packet_size<Scalar>;
+  if (first + N * width <= columns) {
+    row_dots_block<N, Add>(m, first, rows, stride, vectors, out);
+    return row_dots_from<N, true>(m, first + N * width, rows, columns, stride, vectors, out);
+  }
+  if constexpr (N > 1) {
+    row_dots_from<N / 2, Add>(m, first, rows, columns, stride, vectors, out);
+  } else {
+    for (std::size_t s = 0; s < Vectors; ++s) {
+      for (Index j = 0; j < rows && (first < columns || !Add); ++j) {
+        Scalar dot(0);
+        for (Index i = first; i < columns; ++i) dot += m[j * stride + i] * vectors[s][i];
+        out[s][j] = Add ? out[s][j] + dot : dot;
+      }
     }
-    (std::make_index_sequence<count>{});
   }
+}
 
-  detail::Matrix<Scalar> queries_, cotangents_;
-  detail::Vector<Scalar> s_, z_;
-};
+/// out[j] = rows[j] . q, `m q` of a row-major matrix.
+template <class Scalar>
+void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
+  if (rows == 0) return;  // m may be null, to which nothing must be added
+  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(m, 0, rows, columns, columns, {q},
+                                                            {out});
+}
+/// The same with two vectors at once, and the same bits.
+template <class Scalar>
+void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
+              Scalar* out_q, Scalar* out_p) {
+  if (rows == 0) return;
+  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p},
+                                                            {out_q, out_p});
+}
 
-namespace detail {
+}  // namespace loglinear::detail
 
-template <class First, class Factor, class Sequence>
-struct RepeatedProductOf;
-template <class First, class Factor, std::size_t... J>
-struct RepeatedProductOf<First, Factor, std::index_sequence<J...>> {
-  template <std::size_t>
-  using Each = Factor;
-  using Type = TransitionProduct<First, Each<J>...>;
-};
+#endif  // LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
 
-}  // namespace detail
+// ---- loglinear/detail/kernels/softplus.hpp
 
-/// The product of `First` and then `count` times `Factor`.
-template <class First, class Factor, std::size_t count>
-using RepeatedProduct =
-    typename detail::RepeatedProductOf<First, Factor, std::make_index_sequence<count>>::Type;
+#ifndef LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
 
-}  // namespace loglinear
+// softplus(z) = log(1 + exp(z)), of one number of any scalar and of many in memory, which level
+// weights wait for at every token.
 
-#endif  // LOGLINEAR_TRANSITIONS_PRODUCT_HPP
+namespace loglinear::detail {
+
+/// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
+inline constexpr int softplus_linear_from = 20;
+
+template <class Scalar>
+[[nodiscard]] Scalar softplus(const Scalar& z) {
+  using std::exp;
+  if (z > Scalar(softplus_linear_from)) return z;
+  const Scalar e = exp(z);
+  if (z < Scalar(-softplus_linear_from)) return e;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    return std::log1p(e);
+  } else {  // dual numbers have no log1p
+    using std::log;
+    return log(Scalar(1) + e);
+  }
+}
+
+/// log(1 + e) for e in [0, 1], to rounding: 2 artanh(s) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...) with
+/// s = e / (2 + e), at most 1/3, so that each term gives log2(9) bits. Even and odd terms are
+/// summed side by side.
+template <class Scalar>
+[[nodiscard]] Packet<Scalar> log1p_up_to_1(const Packet<Scalar>& e) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr int terms = std::numeric_limits<Scalar>::digits / 6 * 2;  // even, and 3 bits each
+  const auto coefficient = [](int n) { return ei::pset1<P>(Scalar(2) / Scalar(2 * n + 1)); };
+  const P s = ei::pdiv(e, ei::padd(ei::pset1<P>(Scalar(2)), e));
+  const P square = ei::pmul(s, s), fourth = ei::pmul(square, square);
+  P even = coefficient(terms - 2), odd = coefficient(terms - 1);
+  for (int n = terms - 4; n >= 0; n -= 2) {
+    even = ei::pmadd(even, fourth, coefficient(n));
+    odd = ei::pmadd(odd, fourth, coefficient(n + 1));
+  }
+  return ei::pmul(s, ei::pmadd(square, odd, even));
+}
+
+/// out = softplus(z), coefficient by coefficient; `out` may be `z` itself. Where a number is far
+/// out, all are done one by one, as is what a packet is too wide for: softplus(z) = max(z, 0) +
+/// log(1 + exp(-|z|)).
+template <class Scalar>
+void softplus(const Scalar* z, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  Index i = 0;
+  if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
+    using P = Packet<Scalar>;
+    constexpr auto far_out = Scalar(softplus_linear_from);
+    bool none_far_out = true;
+    for (Index n = 0; n < size; ++n) none_far_out = none_far_out && std::abs(z[n]) <= far_out;
+    for (; none_far_out && i + packet_size<Scalar> <= size; i += packet_size<Scalar>) {
+      const P x = ei::ploadu<P>(z + i);
+      const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
+      ei::pstoreu(out + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
+    }
+  }
+  for (; i < size; ++i) out[i] = softplus<Scalar>(z[i]);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
 
 // ---- loglinear/detail/kernels/weighted_rows.hpp
 
@@ -4382,6 +5137,511 @@ void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
 
+// ---- loglinear/random.hpp
+
+#ifndef LOGLINEAR_RANDOM_HPP
+#define LOGLINEAR_RANDOM_HPP
+
+/// \file
+/// The generator behind every initial weight: the same seed gives the same weights everywhere.
+
+namespace loglinear {
+
+/// Marsaglia's 64-bit xorshift (13, 7, 17) with normals by Box and Muller. Its state must never be
+/// zero. Does not allocate.
+class Xorshift64 {
+ public:
+  /// \param seed any value but 0
+  /// \throws std::invalid_argument if `seed` is 0: the generator would return zeros for ever
+  explicit Xorshift64(std::uint64_t seed) : state_(seed) {
+    if (seed == 0) detail::fail("seed", seed, "at least 1");
+  }
+
+  /// The next 64 bits.
+  std::uint64_t next() noexcept {
+    state_ ^= state_ << 13;
+    state_ ^= state_ >> 7;
+    state_ ^= state_ << 17;
+    return state_;
+  }
+
+  /// Uniform in [0, 1): the upper 53 bits over 2^53.
+  double uniform() noexcept { return static_cast<double>(next() >> 11) * 0x1p-53; }
+
+  /// Standard normal, `sqrt(-2 ln u1) cos(2 pi u2)`; takes two uniforms, u1 redrawn while 0.
+  double normal() noexcept {
+    double u1 = uniform();
+    while (!(u1 > 0)) u1 = uniform();
+    const double u2 = uniform();
+    return std::sqrt(-2 * std::log(u1)) * std::cos(2 * std::numbers::pi * u2);
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RANDOM_HPP
+
+// ---- loglinear/rules/hyperparameters.hpp
+
+#ifndef LOGLINEAR_RULES_HYPERPARAMETERS_HPP
+#define LOGLINEAR_RULES_HYPERPARAMETERS_HPP
+
+/// \file
+/// What a rule or a level weighting says of itself, once: its names, and of each hyperparameter the
+/// name, the legal range and values to show it with. Checks, mode texts, tests, benchmarks and
+/// tables are made from it. A rule of one's own may leave it out.
+///
+///     struct MyRule {
+///       double gate_bias = 0;
+///       static constexpr RuleInfo info{.name = "MyRule", .text = "my_rule"};
+///       static constexpr void hyperparameters(auto& self, auto&& visit) {
+///         visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+///       }
+///       ...
+
+namespace loglinear {
+
+/// The finite numbers between two ends, each of which may belong to them or not.
+struct Range {
+  double low = std::numeric_limits<double>::lowest();
+  double high = (std::numeric_limits<double>::max)();
+  bool has_low = true, has_high = true;  ///< whether the ends themselves are legal
+
+  [[nodiscard]] static constexpr Range between(double low, double high) { return {low, high}; }
+  [[nodiscard]] static constexpr Range above_to(double low, double high) {
+    return {low, high, false, true};
+  }  ///< (low, high]
+  [[nodiscard]] static constexpr Range from_to_below(double low, double high) {
+    return {low, high, true, false};
+  }  ///< [low, high)
+  [[nodiscard]] static constexpr Range at_least(double low) { return {.low = low}; }
+  [[nodiscard]] static constexpr Range above(double low) { return {.low = low, .has_low = false}; }
+
+  /// Whether a number lies in it; NaN and the infinities never do.
+  [[nodiscard]] bool holds(double value) const {
+    return detail::is_finite(value) && (has_low ? value >= low : value > low) &&
+           (has_high ? value <= high : value < high);
+  }
+  /// Whether both ends are given.
+  [[nodiscard]] constexpr bool is_bounded() const {
+    return low > Range{}.low && high < Range{}.high;
+  }
+
+  /// Whether all members are equal.
+  [[nodiscard]] constexpr bool operator==(const Range&) const = default;
+};
+
+/// One hyperparameter. Those that are no numbers have all values of their type.
+struct Hyperparameter {
+  std::string_view name;         ///< of the member, and in a text
+  Range range{};                 ///< what is legal
+  double example = 1;            ///< legal, and not the default
+  std::optional<double> slow{};  ///< with which a stream is forgotten in some 10,000 tokens; the
+                                 ///< default unless given
+};
+
+/// What a rule, or a level weighting, is called, and what a table says of it.
+struct RuleInfo {
+  std::string_view name;        ///< of its type, as errors name it
+  std::string_view text;        ///< in a text
+  std::string_view paper{};     ///< its number on arXiv
+  std::string_view equation{};  ///< what a token does to the state, in the notation of the comments
+  bool bounds_output = false;  ///< whether layers made at run time bound its output by a tanh; they
+                               ///< do so too where keys are normalised
+};
+
+/// The words of values that are not numbers, in the order of the values.
+[[nodiscard]] constexpr std::array<std::string_view, 2> words_of(bool) {
+  return {"false", "true"};
+}
+
+namespace detail {
+
+/// What says of itself what it is called and what its hyperparameters are.
+template <class Type>
+concept Described = requires {
+  { Type::info.name } -> std::convertible_to<std::string_view>;
+};
+
+/// Throws unless a value is in its range.
+template <class Number>
+void require_in(const Range& range, const Text& argument, const Number& value) {
+  if (range.holds(static_cast<double>(value))) return;
+  if (range == Range{}) fail(argument, value, "finite");
+  if (!range.is_bounded()) {
+    fail(argument, value, range.has_low ? "finite and at least " : "finite and above ", range.low);
+  }
+  if (range.has_low && range.has_high) {
+    fail(argument, value, "between ", range.low, " and ", range.high);
+  }
+  fail(argument, value, range.has_low ? "in [" : "in (", range.low, ", ", range.high,
+       range.has_high ? "]" : ")");
+}
+
+template <Described Type>
+void require_legal(const Type& described);
+
+/// Throws unless a hyperparameter of `owner` has a legal value.
+inline void require_legal(std::string_view owner, const Hyperparameter& parameter, double value) {
+  if (!parameter.range.holds(value)) {
+    require_in(parameter.range, Text(owner, "::", parameter.name), value);
+  }
+}
+inline void require_legal(std::string_view owner, const Hyperparameter& parameter, int value) {
+  if (!parameter.range.holds(value)) {
+    require_in(parameter.range, Text(owner, "::", parameter.name), value);
+  }
+}
+inline void require_legal(std::string_view owner, const Hyperparameter& parameter,
+                          const std::optional<double>& value) {
+  if (value) require_legal(owner, parameter, *value);
+}
+/// Words are all legal; an alternative of a variant has hyperparameters of its own.
+template <class Value>
+void require_legal(std::string_view, const Hyperparameter&, const Value& value) {
+  if constexpr (!std::is_enum_v<Value> && !std::is_same_v<Value, bool>) {
+    visit([](const auto& alternative) { require_legal(alternative); }, value);
+  }
+}
+
+/// Throws unless every hyperparameter has a legal value; names the first that has not.
+template <Described Type>
+void require_legal(const Type& described) {
+  Type::hyperparameters(described, [](const Hyperparameter& parameter, const auto& value) {
+    require_legal(Type::info.name, parameter, value);
+  });
+}
+
+}  // namespace detail
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_HYPERPARAMETERS_HPP
+
+// ---- loglinear/transitions/token.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_TOKEN_HPP
+#define LOGLINEAR_TRANSITIONS_TOKEN_HPP
+
+namespace loglinear {
+
+/// What a rule writes: the leaf `sum_j keys_j values_j^T`, the query and the transition of one
+/// token. The gradient of a loss with respect to a token is again a token.
+template <class Kind>
+struct Token {
+  using Scalar = typename Kind::Scalar;
+
+  /// All zeros.
+  Token(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves)
+      : keys(detail::Matrix<Scalar>::Zero(key_rows, leaves)),
+        values(detail::Matrix<Scalar>::Zero(d_v, leaves)),
+        query(detail::Vector<Scalar>::Zero(key_rows)),
+        transition(key_rows, d_v) {}
+
+  detail::Matrix<Scalar> keys;    ///< key_rows x leaves
+  detail::Matrix<Scalar> values;  ///< d_v x leaves
+  detail::Vector<Scalar> query;   ///< length key_rows
+  Kind transition;                ///< what older states undergo
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_TOKEN_HPP
+
+// ---- loglinear/transitions/decays.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_DECAYS_HPP
+#define LOGLINEAR_TRANSITIONS_DECAYS_HPP
+
+/// \file
+/// The diagonal kinds of transition: none, one decay, a decay per key row, a decay per value
+/// column. The interface they share is documented in transition.hpp.
+
+namespace loglinear {
+
+/// `S <- S`: nothing happens to older states.
+template <class Scalar_>
+struct Identity {
+  using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
+
+  Identity(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
+
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
+  void left(auto&& /*m*/) const {}
+  void left_transposed(auto&& /*q*/) const {}
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto&, const auto&, const auto&, const auto&, Identity&) const {}
+  void reset() {}
+  void follow(const Identity&) {}
+  void visit_steps(auto& /*steps*/, auto&... /*gradient*/) const {}
+  [[nodiscard]] Scalar factor() const { return Scalar(1); }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
+  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
+  [[nodiscard]] double norm_bound() const { return 1; }
+  [[nodiscard]] bool all_finite() const { return true; }
+};
+
+/// `S <- a S`: one decay for the whole state.
+template <class Scalar_>
+struct ScalarDecay {
+  using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
+
+  ScalarDecay(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
+
+  Scalar decay{1};  ///< a
+
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
+  void left(auto&& m) const {
+    if (!detail::is_exactly(decay, Scalar(1))) m *= decay;
+  }
+  void left_transposed(auto&& q) const { q *= decay; }
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto& q, const auto& s, const auto&, const auto&,
+                ScalarDecay& gradient) const {
+    gradient.decay = q.dot(s);
+  }
+  void reset() { decay = Scalar(1); }
+  void follow(const ScalarDecay& later) {
+    decay *= later.decay;
+    detail::clear_negligible(&decay, 1);
+  }
+  void visit_steps(auto& steps, auto&... gradient) const { steps.decay(decay, gradient.decay...); }
+  [[nodiscard]] Scalar factor() const { return decay; }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return decay; }
+  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
+  [[nodiscard]] double norm_bound() const { return std::abs(detail::to_double(decay)); }
+  [[nodiscard]] bool all_finite() const { return detail::is_finite(decay); }
+};
+
+/// `S <- diag(w) S`: one decay for each key row.
+template <class Scalar_>
+struct KeyDecay {
+  using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
+
+  KeyDecay(Eigen::Index key_rows, Eigen::Index /*d_v*/)
+      : decay(detail::Vector<Scalar>::Ones(key_rows)) {}
+
+  detail::Vector<Scalar> decay;  ///< w, length key_rows
+
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index) const {
+    return decay.size() == key_rows;
+  }
+  void left(auto&& m) const {
+    if constexpr (detail::is_row_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.rows(), m.cols(), m.outerStride(), [&](Eigen::Index i) { return decay[i]; },
+          nullptr);
+    } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.cols(), m.rows(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
+          decay.data());
+    } else {
+      for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
+    }
+  }
+  void left_transposed(auto&& q) const { q.array() *= decay.array(); }
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto& q, const auto& s, const auto&, const auto&, KeyDecay& gradient) const {
+    gradient.decay = q.cwiseProduct(s);
+  }
+  void reset() { decay.setOnes(); }
+  void follow(const KeyDecay& later) {
+    decay.array() *= later.decay.array();
+    detail::clear_negligible(decay.data(), decay.size());
+  }
+  void visit_steps(auto& steps, auto&... gradient) const {
+    steps.decay_rows(decay.data(), gradient.decay.data()...);
+  }
+  [[nodiscard]] Scalar row_factor(Eigen::Index i) const { return decay[i]; }
+  [[nodiscard]] const Scalar* row_factors() const { return decay.data(); }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
+  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
+  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
+};
+
+/// `S <- S diag(w)`: one decay for each value column.
+template <class Scalar_>
+struct ValueDecay {
+  using Scalar = Scalar_;
+  static constexpr bool scales_values = true;
+
+  ValueDecay(Eigen::Index /*key_rows*/, Eigen::Index d_v)
+      : decay(detail::Vector<Scalar>::Ones(d_v)) {}
+
+  detail::Vector<Scalar> decay;  ///< w, length d_v
+
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index d_v) const { return decay.size() == d_v; }
+  void left(auto&& /*m*/) const {}
+  void left_transposed(auto&& /*q*/) const {}
+  void right(auto&& m) const {
+    if constexpr (detail::is_row_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.rows(), m.cols(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
+          decay.data());
+    } else {
+      for (Eigen::Index i = 0; i < m.rows(); ++i) {
+        m.row(i).array() *= decay.transpose().array();
+      }
+    }
+  }
+  void pullback(const auto&, const auto&, const auto& z, const auto& d,
+                ValueDecay& gradient) const {
+    gradient.decay = z.cwiseProduct(d);
+  }
+  void reset() { decay.setOnes(); }
+  void follow(const ValueDecay& later) {
+    decay.array() *= later.decay.array();
+    detail::clear_negligible(decay.data(), decay.size());
+  }
+  void visit_steps(auto& steps, auto&... gradient) const {
+    steps.decay_values(decay.data(), gradient.decay.data()...);
+  }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
+  [[nodiscard]] const Scalar* column_factors() const { return decay.data(); }
+  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
+  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_DECAYS_HPP
+
+// ---- loglinear/transitions/product.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_PRODUCT_HPP
+#define LOGLINEAR_TRANSITIONS_PRODUCT_HPP
+
+/// \file
+/// Several transitions at one token, one after the other.
+
+namespace loglinear {
+
+/// `S <- L_n (... L_1 S diag(r_1) ...) diag(r_n)`: the factors act in the order of the template
+/// arguments, the first one first.
+template <class... Factors>
+struct TransitionProduct {
+  static_assert(sizeof...(Factors) > 0, "a product of transitions needs at least one factor");
+  static constexpr std::size_t count = sizeof...(Factors);  ///< number of factors
+  using Scalar = typename std::tuple_element_t<0, std::tuple<Factors...>>::Scalar;
+  static constexpr bool scales_values = (Factors::scales_values || ...);
+
+  TransitionProduct(Eigen::Index key_rows, Eigen::Index d_v)
+      : factors(Factors(key_rows, d_v)...),
+        queries_(key_rows, static_cast<Eigen::Index>(count)),
+        cotangents_(d_v, static_cast<Eigen::Index>(count)),
+        s_(key_rows),
+        z_(d_v) {}
+
+  std::tuple<Factors...> factors;  ///< L_1 ... L_n
+
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
+    return std::apply([&](const auto&... factor) { return (factor.fits(key_rows, d_v) && ...); },
+                      factors);
+  }
+  void left(auto&& m) const {
+    std::apply([&](const auto&... factor) { (factor.left(m), ...); }, factors);
+  }
+  void left_transposed(auto&& q) const {
+    backwards([&](const auto& factor, auto) { factor.left_transposed(q); });
+  }
+  void right(auto&& m) const {
+    std::apply([&](const auto&... factor) { (factor.right(m), ...); }, factors);
+  }
+
+  /// Each factor sees the query and cotangent as they come back through the later factors, and s
+  /// and z as they come forward through the earlier ones. `gradient` lends its scratch memory.
+  void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
+                TransitionProduct& gradient) const {
+    gradient.s_ = q;
+    gradient.z_ = d;
+    backwards([&](const auto& factor, auto j) {
+      gradient.queries_.col(j) = gradient.s_;
+      gradient.cotangents_.col(j) = gradient.z_;
+      factor.left_transposed(gradient.s_);
+      factor.right(gradient.z_.transpose());
+    });
+    gradient.s_ = s;
+    gradient.z_ = z;
+    forwards([&](const auto& factor, auto j) {
+      factor.pullback(gradient.queries_.col(j), gradient.s_, gradient.z_,
+                      gradient.cotangents_.col(j), std::get<j>(gradient.factors));
+      factor.left(gradient.s_);
+      factor.right(gradient.z_.transpose());
+    });
+  }
+
+  void visit_steps(auto& steps) const requires(HasSteps<Factors>&&...) {
+    std::apply([&](const auto&... factor) { (factor.visit_steps(steps), ...); }, factors);
+  }
+  void visit_steps(auto& steps, TransitionProduct& gradient) const
+      requires(HasSteps<Factors>&&...) {
+    forwards([&](const auto& factor, auto j) {
+      factor.visit_steps(steps, std::get<j>(gradient.factors));
+    });
+  }
+
+  /// Bounds what each factor leaves to the next, too: a later one may shrink it again.
+  [[nodiscard]] double norm_bound() const {
+    return std::apply(
+        [](const auto&... factor) { return ((std::max)(1.0, factor.norm_bound()) * ...); },
+        factors);
+  }
+  [[nodiscard]] bool all_finite() const {
+    return std::apply([](const auto&... factor) { return (factor.all_finite() && ...); }, factors);
+  }
+
+ private:
+  template <class Visit>
+  void forwards(Visit visit) const {
+    [&]<std::size_t... J>(std::index_sequence<J...>) {
+      (visit(std::get<J>(factors), std::integral_constant<std::size_t, J>{}), ...);
+    }
+    (std::make_index_sequence<count>{});
+  }
+  template <class Visit>
+  void backwards(Visit visit) const {
+    [&]<std::size_t... J>(std::index_sequence<J...>) {
+      (visit(std::get<count - 1 - J>(factors),
+             std::integral_constant<std::size_t, count - 1 - J>{}),
+       ...);
+    }
+    (std::make_index_sequence<count>{});
+  }
+
+  detail::Matrix<Scalar> queries_, cotangents_;
+  detail::Vector<Scalar> s_, z_;
+};
+
+namespace detail {
+
+template <class First, class Factor, class Sequence>
+struct RepeatedProductOf;
+template <class First, class Factor, std::size_t... J>
+struct RepeatedProductOf<First, Factor, std::index_sequence<J...>> {
+  template <std::size_t>
+  using Each = Factor;
+  using Type = TransitionProduct<First, Each<J>...>;
+};
+
+}  // namespace detail
+
+/// The product of `First` and then `count` times `Factor`.
+template <class First, class Factor, std::size_t count>
+using RepeatedProduct =
+    typename detail::RepeatedProductOf<First, Factor, std::make_index_sequence<count>>::Type;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_PRODUCT_HPP
+
 // ---- loglinear/transitions/rank_one_update.hpp
 
 #ifndef LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
@@ -4392,12 +5652,24 @@ void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride
 
 namespace loglinear {
 
-/// `S <- (D - u p^T) S`, with D one of `Identity`, `ScalarDecay` and `KeyDecay`.
+/// Whether a diagonal kind can be the D of a `RankOneUpdate`: the requirements `row_factor(i)` and
+/// `row_factors()`; see `Transition`.
+template <class Kind>
+concept HasRowFactors = requires(const Kind& kind, Eigen::Index i) {
+  { kind.row_factor(i) } -> std::convertible_to<typename Kind::Scalar>;
+  { kind.row_factors() } -> std::convertible_to<const typename Kind::Scalar*>;
+};
+
+/// `S <- (D - u p^T) S`, with D a diagonal of key rows: `Identity`, `ScalarDecay`,
+/// `KeyDecay`, or a kind of your own that `HasRowFactors`.
 ///
 /// The gated delta rule `a (I - b k k^T)` is `D = a`, `u = a b k`, `p = k`. RWKV-7 is `D =
 /// diag(w)`, `u = a*kappa` with `p = kappa` (the paper's) or `p = w*kappa` (decay first).
 template <class Diagonal>
 struct RankOneUpdate {
+  static_assert(HasRowFactors<Diagonal>,
+                "the D of a RankOneUpdate is a diagonal kind with row_factor(i) and row_factors(): "
+                "one of Identity, ScalarDecay and KeyDecay, or give your own kind both members");
   using Scalar = typename Diagonal::Scalar;
   static constexpr bool scales_values = false;
 
@@ -4464,6 +5736,12 @@ struct RankOneUpdate {
     gradient.p = -along * s;
   }
 
+  void visit_steps(auto& steps, auto&... gradient) const requires HasSteps<Diagonal> {
+    steps.look_up(p.data(), gradient.p.data()...);
+    diagonal.visit_steps(steps, gradient.diagonal...);
+    steps.write_back(u.data(), gradient.u.data()...);
+  }
+
   /// Where D is one number a, with u = c p + w, w orthogonal to p: `max(|a|, |a - u.p|) + |w| |p|`,
   /// which is 1 for a delta rule; else `|D| + |u| |p|`. Bounds p^T m too, which `left` computes on
   /// the way: it can overflow where u is tiny and p is not.
@@ -4511,7 +5789,8 @@ inline constexpr bool is_rank_one_update<RankOneUpdate<Diagonal>> = true;
 /// by all levels. Being linear it commutes with the merging of buckets, which is why a hierarchy
 /// can undergo it level by level (arXiv:2506.04761, section 3: the mask `M^S (.) M^H`).
 ///
-/// There are few kinds, and all algorithms are written once for all of them:
+/// There are few kinds, and all algorithms are written once for all of them, and for those that a
+/// user adds:
 ///
 /// | kind                       | L                  | r | used by                                |
 /// |----------------------------|--------------------|---|----------------------------------------|
@@ -4540,14 +5819,25 @@ namespace loglinear {
 ///   that of every intermediate result of `left` and `right` included;
 /// * `all_finite()`: whether every member is a finite number;
 /// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, a transition of the same type, the
-///   derivative of `q^T L s + d . (r z)` with respect to every member;
-/// * `follow(later)`, `reset()`, `row_factor(i)`, `column_factors()`, only where L is diagonal and
-///   products are of the same kind: this <- later * this, this <- I, coefficient i of L, and those
-///   of r or null for ones; layers then keep such a product where a dense one would stand;
-/// * `factor()`, only where moreover L is a multiple of I and r is 1: that multiple;
-/// * `scales_values`, static: false where r is always 1.
+///   derivative of `q^T L s + d . (r z)` with respect to every member.
 ///
-/// None of them allocates or throws.
+/// And where it can:
+///
+/// * `visit_steps(steps)` and `visit_steps(steps, gradient)`: what it is made of, see
+///   transitions/steps.hpp. Without it, spans of tokens are read token by token and have no
+///   gradient (`HasSteps`);
+/// * `scales_values`, a static constexpr bool: false where r is always 1. Without it, it may not
+/// be;
+/// * where L is diagonal and products are of the same kind, `follow(later)`: this <- later * this,
+///   `reset()`: this <- I, `row_factor(i)`: coefficient i of L, and `column_factors()`: a pointer
+///   to those of r, or null for ones. Layers then keep such a product where a dense one would stand
+///   (`HasOwnProducts`);
+/// * `factor()`, where moreover L is a multiple of I and r is 1: that multiple;
+/// * `row_factors()`, where it is to be the D of a `RankOneUpdate`, beside `row_factor(i)`: a
+/// pointer
+///   to the coefficients of L, or null where all are `row_factor(0)` (`HasRowFactors`).
+///
+/// None of them allocates or throws, but for the constructor.
 template <class Kind, class Scalar>
 concept Transition = std::constructible_from<Kind, Eigen::Index, Eigen::Index> &&
     requires(const Kind& kind, Kind& gradient, detail::Matrix<Scalar>& m, detail::Vector<Scalar>& q,
@@ -4561,6 +5851,16 @@ concept Transition = std::constructible_from<Kind, Eigen::Index, Eigen::Index> &
   { kind.all_finite() } -> std::convertible_to<bool>;
 };
 
+/// Whether products of the kind are of the kind: the requirements `follow(later)`, `reset()`,
+/// `row_factor(i)` and `column_factors()`.
+template <class Kind>
+concept HasOwnProducts = requires(Kind& product, const Kind& later, Eigen::Index i) {
+  product.follow(later);
+  product.reset();
+  { later.row_factor(i) } -> std::convertible_to<typename Kind::Scalar>;
+  { later.column_factors() } -> std::convertible_to<const typename Kind::Scalar*>;
+};
+
 static_assert(Transition<Identity<double>, double>);
 static_assert(Transition<ScalarDecay<double>, double>);
 static_assert(Transition<KeyDecay<double>, double>);
@@ -4571,883 +5871,6 @@ static_assert(Transition<TransitionProduct<KeyDecay<double>, ValueDecay<double>>
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_TRANSITIONS_TRANSITION_HPP
-
-// ---- loglinear/transitions/detail/steps_of.hpp
-
-#ifndef LOGLINEAR_TRANSITIONS_DETAIL_STEPS_OF_HPP
-#define LOGLINEAR_TRANSITIONS_DETAIL_STEPS_OF_HPP
-
-namespace loglinear::detail {
-
-/// What a kind is made of: its updates, whether its decays differ between key rows, and whether it
-/// decays value columns. Only the kinds of transition.hpp are known.
-template <class Kind>
-struct StepsOf {
-  static constexpr bool known = false;
-};
-struct NoSteps {
-  static constexpr bool known = true, decays = false, by_row = false, by_column = false;
-  static constexpr Index updates = 0;
-};
-template <class Scalar>
-struct StepsOf<Identity<Scalar>> : NoSteps {};
-template <class Scalar>
-struct StepsOf<ScalarDecay<Scalar>> : NoSteps {
-  static constexpr bool decays = true;
-};
-template <class Scalar>
-struct StepsOf<KeyDecay<Scalar>> : NoSteps {
-  static constexpr bool decays = true, by_row = true;
-};
-template <class Scalar>
-struct StepsOf<ValueDecay<Scalar>> : NoSteps {
-  static constexpr bool by_column = true;
-};
-template <class Diagonal>
-struct StepsOf<RankOneUpdate<Diagonal>> : StepsOf<Diagonal> {
-  static constexpr Index updates = 1;
-};
-template <class... Factors>
-struct StepsOf<TransitionProduct<Factors...>> {
-  static constexpr bool known = (StepsOf<Factors>::known && ...);
-  static constexpr bool decays = (StepsOf<Factors>::decays || ...);
-  static constexpr bool by_row = (StepsOf<Factors>::by_row || ...);
-  static constexpr bool by_column = (StepsOf<Factors>::by_column || ...);
-  static constexpr Index updates = (StepsOf<Factors>::updates + ...);
-};
-
-/// Whether a kind is made of updates of rank one and of decays of key rows alone.
-template <class Kind>
-[[nodiscard]] constexpr bool is_low_rank() {
-  if constexpr (StepsOf<Kind>::known) {
-    return !StepsOf<Kind>::by_column;
-  } else {
-    return false;
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_TRANSITIONS_DETAIL_STEPS_OF_HPP
-
-// ---- loglinear/chunks/transition_steps.hpp
-
-#ifndef LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
-#define LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
-
-// The kinds of transition as the chunkwise form takes them apart: decays of value columns, and
-// updates D - u p^T one after the other. A decay E before an update goes into it,
-// (D - u p^T) E = D E - u (E p)^T, and one after the last update too, F (D - u p^T) = F D - (F u)
-// p^T.
-
-namespace loglinear::detail {
-
-template <class Kind>
-[[nodiscard]] SequenceShape shape_of(Index d_k, Index d_v, Index leaves, ReadOrder order) {
-  using Steps = StepsOf<Kind>;
-  return {.d_k = d_k,
-          .d_v = d_v,
-          .leaves = leaves,
-          .steps = Steps::updates,
-          .decays = !Steps::decays  ? 0
-                    : Steps::by_row ? d_k
-                                    : 1,
-          .decays_values = Steps::by_column,
-          .is_delta = false,
-          .order = order};
-}
-
-/// Writes the transition of token t into a chunk, and reads its gradient back.
-template <class Kind>
-class TransitionSteps {
- public:
-  using Scalar = typename Kind::Scalar;
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
-  using Steps = StepsOf<Kind>;
-
-  explicit TransitionSteps(const SequenceShape& shape)
-      : moments_(shape.moments()), before_(shape.decays), after_(shape.decays) {}
-
-  void write(const Kind& kind, Chunk<Scalar>& chunk, Index t) {
-    moment_ = t * moments_;
-    if constexpr (Steps::by_column) chunk.value_decay.row(t).setOnes();
-    before_.setOnes();
-    for_each_factor(kind, [&](const auto& factor) { append(factor, chunk, t); });
-    if constexpr (Steps::updates == 0) {
-      if (Steps::decays) chunk.decay.row(moment_) = before_;
-    } else if constexpr (Steps::decays) {
-      chunk.decay.row(moment_ - 1).array() *= before_.array();
-      scale(before_, chunk.u.row(moment_ - 1));
-    }
-  }
-
-  /// From the gradient of the chunk, log decays and the rows u and p as they stand in it, to that
-  /// of the kind's own members. A decay of 0 gets gradient 0: its logarithm has none.
-  void pull_back(const Kind& kind, const Chunk<Scalar>& chunk, const Chunk<Scalar>& gradient,
-                 Index t, Kind& d_kind) {
-    // `after_` is the decay after the last update.
-    after_.setOnes();
-    before_.setOnes();
-    Index updates = 0;
-    for_each_factor(kind, [&](const auto& factor) {
-      updates += StepsOf<std::remove_cvref_t<decltype(factor)>>::updates;
-      if (updates == Steps::updates && Steps::updates > 0) decay_of(factor, after_);
-    });
-    moment_ = t * moments_;
-    for_each_factor_pair(kind, d_kind, [&](const auto& factor, auto& d_factor) {
-      pull_back_factor(factor, chunk, gradient, t, d_factor);
-    });
-  }
-
- private:
-  template <class Visit>
-  static void for_each_factor(const Kind& kind, Visit visit) {
-    if constexpr (requires { kind.factors; }) {
-      std::apply([&](const auto&... factor) { (visit(factor), ...); }, kind.factors);
-    } else {
-      visit(kind);
-    }
-  }
-  template <class Visit>
-  static void for_each_factor_pair(const Kind& kind, Kind& d_kind, Visit visit) {
-    if constexpr (requires { kind.factors; }) {
-      [&]<std::size_t... J>(std::index_sequence<J...>) {
-        (visit(std::get<J>(kind.factors), std::get<J>(d_kind.factors)), ...);
-      }
-      (std::make_index_sequence<Kind::count>{});
-    } else {
-      visit(kind, d_kind);
-    }
-  }
-
-  /// decay *= the diagonal of a pure decay; those of updates are not.
-  static void decay_of(const Identity<Scalar>&, Row&) {}
-  static void decay_of(const ValueDecay<Scalar>&, Row&) {}
-  static void decay_of(const ScalarDecay<Scalar>& d, Row& decay) { decay *= d.decay; }
-  static void decay_of(const KeyDecay<Scalar>& d, Row& decay) {
-    decay.array() *= d.decay.transpose().array();
-  }
-  template <class Diagonal>
-  static void decay_of(const RankOneUpdate<Diagonal>&, Row&) {}
-
-  /// row *= decay, which may be one number for all of it.
-  template <class Target>
-  static void scale(const Row& decay, Target&& row) {
-    if (decay.size() == 1) {
-      row *= decay[0];
-    } else if (decay.size() > 1) {
-      row.array() *= decay.array();
-    }
-  }
-
-  template <class Factor>
-  void append(const Factor& factor, Chunk<Scalar>&, Index) {
-    decay_of(factor, before_);
-  }
-  void append(const ValueDecay<Scalar>& factor, Chunk<Scalar>& chunk, Index t) {
-    chunk.value_decay.row(t).array() *= factor.decay.transpose().array();
-  }
-  template <class Diagonal>
-  void append(const RankOneUpdate<Diagonal>& factor, Chunk<Scalar>& chunk, Index) {
-    chunk.u.row(moment_) = factor.u.transpose();
-    chunk.p.row(moment_) = factor.p.transpose();
-    scale(before_, chunk.p.row(moment_));
-    decay_of(factor.diagonal, before_);
-    if (Steps::decays) chunk.decay.row(moment_) = before_;
-    before_.setOnes();
-    ++moment_;
-  }
-
-  static void divide(const Scalar& d_log, const Scalar& decay, Scalar& d_decay) {
-    d_decay = decay == Scalar(0) ? Scalar(0) : d_log / decay;
-  }
-  static void take(const Row&, const Identity<Scalar>&, Identity<Scalar>&) {}
-  static void take(const Row& d_log, const ScalarDecay<Scalar>& d, ScalarDecay<Scalar>& gradient) {
-    divide(d_log.sum(), d.decay, gradient.decay);
-  }
-  static void take(const Row& d_log, const KeyDecay<Scalar>& d, KeyDecay<Scalar>& gradient) {
-    for (Index i = 0; i < d.decay.size(); ++i) divide(d_log[i], d.decay[i], gradient.decay[i]);
-  }
-
-  /// x . dx, for all rows together or each for itself.
-  template <class A, class B>
-  [[nodiscard]] Row dots(const A& x, const B& d_x) const {
-    if (before_.size() == 1) return Row::Constant(1, x.dot(d_x));
-    return x.cwiseProduct(d_x);
-  }
-
-  /// A pure decay: part of its moment's D, and of p if an update follows, else of u.
-  template <class Factor>
-  void pull_back_factor(const Factor& factor, const Chunk<Scalar>& chunk,
-                        const Chunk<Scalar>& gradient, Index t, Factor& d_factor) {
-    if constexpr (StepsOf<Factor>::decays) {
-      const bool is_last = Steps::updates > 0 && moment_ == (t + 1) * moments_;
-      const Index m = is_last ? moment_ - 1 : moment_;
-      Row d_log = gradient.decay.row(m);
-      if (is_last) {
-        d_log += dots(chunk.u.row(m), gradient.u.row(m));
-      } else if (Steps::updates > 0) {
-        d_log += dots(chunk.p.row(m), gradient.p.row(m));
-        decay_of(factor, before_);
-      }
-      take(d_log, factor, d_factor);
-    }
-  }
-  void pull_back_factor(const ValueDecay<Scalar>& factor, const Chunk<Scalar>&,
-                        const Chunk<Scalar>& gradient, Index t, ValueDecay<Scalar>& d_factor) {
-    for (Index j = 0; j < factor.decay.size(); ++j) {
-      divide(gradient.value_decay(t, j), factor.decay[j], d_factor.decay[j]);
-    }
-  }
-  template <class Diagonal>
-  void pull_back_factor(const RankOneUpdate<Diagonal>& factor, const Chunk<Scalar>&,
-                        const Chunk<Scalar>& gradient, Index t, RankOneUpdate<Diagonal>& d_factor) {
-    const Index m = moment_++;
-    if constexpr (StepsOf<Diagonal>::decays) {
-      take(gradient.decay.row(m), factor.diagonal, d_factor.diagonal);
-    }
-    d_factor.u = gradient.u.row(m).transpose();
-    d_factor.p = gradient.p.row(m).transpose();
-    scale(before_, d_factor.p.transpose());
-    if (moment_ == (t + 1) * moments_) scale(after_, d_factor.u.transpose());
-    before_.setOnes();
-  }
-
-  Index moments_, moment_ = 0;
-  Row before_, after_;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
-
-// ---- loglinear/detail/base/math.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_MATH_HPP
-#define LOGLINEAR_DETAIL_BASE_MATH_HPP
-
-// The few functions that rules and level weights are made of, for any scalar, with their
-// derivatives where they are not obvious.
-
-namespace loglinear::detail {
-
-/// sg(z) = 1 / (1 + exp(-z)), the logistic sigmoid; never overflows into NaN.
-template <class Scalar>
-[[nodiscard]] Scalar sigmoid(const Scalar& z) {
-  using std::exp;
-  if (z >= Scalar(0)) return Scalar(1) / (Scalar(1) + exp(-z));
-  const Scalar e = exp(z);
-  return e / (Scalar(1) + e);
-}
-
-/// Below this, exp(-z) overflows, or nearly so.
-template <class Scalar>
-inline constexpr auto lowest_exponent =
-    static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
-
-/// exp(-z) of an array of floating-point numbers; where it would overflow, a number that is nearly
-/// as large. NaN stays NaN.
-template <class Z>
-[[nodiscard]] auto exp_of_negative(const Eigen::ArrayBase<Z>& z) {
-  using Scalar = typename Z::Scalar;
-  const auto bound = Z::PlainObject::Constant(z.rows(), z.cols(), lowest_exponent<Scalar>);
-  using Larger = Eigen::internal::scalar_max_op<Scalar, Scalar, Eigen::PropagateNaN>;
-  return (-z.derived().binaryExpr(bound, Larger())).exp();
-}
-
-/// sg(z) of an array, coefficient by coefficient.
-template <class Z>
-[[nodiscard]] auto sigmoids(const Eigen::ArrayBase<Z>& z) {
-  using Scalar = typename Z::Scalar;
-  if constexpr (std::is_floating_point_v<Scalar>) {
-    return (Scalar(1) + exp_of_negative(z)).inverse();
-  } else {
-    return z.derived().unaryExpr([](const Scalar& value) { return sigmoid<Scalar>(value); });
-  }
-}
-
-/// out = sg(z + bias), coefficient by coefficient; `out` may be a temporary view.
-template <class In, class Out>
-void sigmoid(const Eigen::MatrixBase<In>& z, double bias, Eigen::MatrixBase<Out> const& out) {
-  using Scalar = typename In::Scalar;
-  as_writable_column(out) = z.unaryExpr(
-      [offset = Scalar(bias)](const Scalar& value) { return sigmoid<Scalar>(value + offset); });
-}
-
-/// Keys shorter than this are taken for zero and normalise to zero.
-inline constexpr double zero_key_norm = 1e-12;
-
-/// |raw| = scale * norm, with the largest coefficient as the scale: neither overflows or underflows
-/// where |raw|^2 would.
-template <class Scalar>
-struct ScaledNorm {
-  Scalar scale, norm;
-  [[nodiscard]] bool is_zero() const { return to_double(scale) * to_double(norm) < zero_key_norm; }
-};
-template <class Raw>
-[[nodiscard]] ScaledNorm<typename Raw::Scalar> scaled_norm(const Eigen::MatrixBase<Raw>& raw) {
-  using Scalar = typename Raw::Scalar;
-  using std::sqrt;
-  const auto scale = static_cast<Scalar>(max_abs(raw));
-  if (!(scale > Scalar(0))) return {Scalar(1), Scalar(0)};
-  return {scale, sqrt((raw / scale).squaredNorm())};
-}
-
-/// out = raw / |raw|, or 0 where |raw| < 1e-12.
-template <class Raw, class Out>
-void unit_vector(const Eigen::MatrixBase<Raw>& raw, Eigen::MatrixBase<Out> const& out_) {
-  auto&& out = as_writable_column(out_);
-  const auto length = scaled_norm(raw);
-  if (length.is_zero()) {
-    out.setZero();
-  } else {
-    out = raw / length.scale / length.norm;
-  }
-}
-
-/// The pullback of `unit_vector`: d_raw = (d_unit - unit (unit . d_unit)) / |raw|. Where the key
-/// was taken for zero, d_unit passes unchanged, so that learning can leave the origin.
-template <class Raw, class Unit, class Cotangent, class Out>
-void unit_vector_pullback(const Eigen::MatrixBase<Raw>& raw, const Eigen::MatrixBase<Unit>& unit,
-                          const Eigen::MatrixBase<Cotangent>& d_unit,
-                          Eigen::MatrixBase<Out> const& out_) {
-  using Scalar = typename Raw::Scalar;
-  auto&& out = as_writable_column(out_);
-  const auto length = scaled_norm(raw);
-  if (length.is_zero()) {
-    out = d_unit;
-  } else {
-    const Scalar along = unit.dot(d_unit);
-    out = (d_unit - along * unit) / length.norm / length.scale;
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_BASE_MATH_HPP
-
-// ---- loglinear/detail/base/parts.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_PARTS_HPP
-#define LOGLINEAR_DETAIL_BASE_PARTS_HPP
-
-// The way into a class for what stores an object and brings it back, see checkpoint.hpp. A class
-// names its parts in one static member:
-//
-//     template <class Self, class Visit>
-//     static void visit(Self& self, Visit&& part) {
-//       part("count", self.count_);               // numbers
-//       part("values", self.values_.head(n));     // Eigen vectors, matrices and views of them
-//       part("inside", self.inside_);             // objects that have parts; "" adds no name
-//     }
-//
-// everything on which the object's future depends, and nothing else. A const Self is read. Any
-// other is written to, part by part in this order; therefore numbers stand before the parts whose
-// sizes depend on them and are checked in between, and in the end `visit` checks the class
-// invariants. It throws std::invalid_argument, and the object is then good for nothing: it should
-// be a copy.
-
-namespace loglinear::detail {
-
-/// A friend of each such class.
-struct Parts {
-  template <class Object, class... Arguments>
-  static void visit(Object& object, Arguments&&... arguments) {
-    std::remove_const_t<Object>::visit(object, std::forward<Arguments>(arguments)...);
-  }
-};
-
-/// Whether `visit` writes to the parts.
-template <class Self>
-inline constexpr bool is_written = !std::is_const_v<Self>;
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_BASE_PARTS_HPP
-
-// ---- loglinear/detail/base/softplus.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
-#define LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
-
-// softplus(z) = log(1 + exp(z)), of one number of any scalar and of an array, which level weights
-// wait for at every token.
-
-namespace loglinear::detail {
-
-/// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
-inline constexpr int softplus_linear_from = 20;
-
-template <class Scalar>
-[[nodiscard]] Scalar softplus(const Scalar& z) {
-  using std::exp;
-  if (z > Scalar(softplus_linear_from)) return z;
-  const Scalar e = exp(z);
-  if (z < Scalar(-softplus_linear_from)) return e;
-  if constexpr (std::is_floating_point_v<Scalar>) {
-    return std::log1p(e);
-  } else {  // dual numbers have no log1p
-    using std::log;
-    return log(Scalar(1) + e);
-  }
-}
-
-/// log(1 + e) for e in [0, 1], to rounding: 2 artanh(s) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...) with
-/// s = e / (2 + e), at most 1/3, so that each term gives log2(9) bits. Even and odd terms are
-/// summed side by side.
-template <class Scalar>
-[[nodiscard]] Packet<Scalar> log1p_up_to_1(const Packet<Scalar>& e) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr int terms = std::numeric_limits<Scalar>::digits / 6 * 2;  // even, and 3 bits each
-  const auto coefficient = [](int n) { return ei::pset1<P>(Scalar(2) / Scalar(2 * n + 1)); };
-  const P s = ei::pdiv(e, ei::padd(ei::pset1<P>(Scalar(2)), e));
-  const P square = ei::pmul(s, s), fourth = ei::pmul(square, square);
-  P even = coefficient(terms - 2), odd = coefficient(terms - 1);
-  for (int n = terms - 4; n >= 0; n -= 2) {
-    even = ei::pmadd(even, fourth, coefficient(n));
-    odd = ei::pmadd(odd, fourth, coefficient(n + 1));
-  }
-  return ei::pmul(s, ei::pmadd(square, odd, even));
-}
-
-/// softplus of an array in memory, `out` may be `z` itself. Where a number is far out, all are done
-/// one by one, as is what a packet is too wide for: softplus(z) = max(z, 0) + log(1 + exp(-|z|)).
-template <class In, class Out>
-void softplus(const Eigen::ArrayBase<In>& z, Eigen::ArrayBase<Out>& out) {
-  using Scalar = typename In::Scalar;
-  namespace ei = Eigen::internal;
-  out = z;
-  Scalar* const values = out.derived().data();
-  const Index size = out.size();
-  Index i = 0;
-  if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
-    static_assert(Out::InnerStrideAtCompileTime == 1);
-    using P = Packet<Scalar>;
-    const bool none_far_out = size > 0 && out.abs().maxCoeff() <= Scalar(softplus_linear_from);
-    for (; none_far_out && i + packet_size<Scalar> <= size; i += packet_size<Scalar>) {
-      const P x = ei::ploadu<P>(values + i);
-      const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
-      ei::pstoreu(values + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
-    }
-  }
-  for (; i < size; ++i) values[i] = softplus<Scalar>(values[i]);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
-
-// ---- loglinear/detail/base/vector_argument.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
-#define LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
-
-// How a layer takes a vector: any Eigen expression, row or column, checked and copied once.
-
-namespace loglinear::detail {
-
-template <class Derived>
-std::true_type is_eigen(const Eigen::EigenBase<Derived>*);
-std::false_type is_eigen(const void*);
-
-/// Refuses, with advice, whatever is not an Eigen vector of the right scalar.
-template <class Scalar, class Argument>
-constexpr void require_vector_type() {
-  using Type = std::remove_cvref_t<Argument>;
-  constexpr bool eigen = decltype(is_eigen(std::declval<Type*>()))::value;
-  static_assert(eigen || !std::is_same_v<Scalar, double>,
-                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
-                "Eigen::VectorXd>(data, size)");
-  static_assert(eigen || !std::is_same_v<Scalar, float>,
-                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
-                "Eigen::VectorXf>(data, size)");
-  static_assert(eigen || std::is_same_v<Scalar, double> || std::is_same_v<Scalar, float>,
-                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
-                "Eigen::VectorX<Scalar>>(data, size)");
-  if constexpr (eigen) {
-    static_assert(Type::IsVectorAtCompileTime,
-                  "a layer takes vectors: rows or columns whose type says so, such as m.row(i), "
-                  "m.col(i) or Eigen::VectorX<Scalar>");
-    static_assert(std::is_same_v<typename Type::Scalar, Scalar>,
-                  "the vector must have the layer's scalar: convert it with .cast<Scalar>()");
-  }
-}
-
-/// into = in, an Eigen vector, row or column, of the right size.
-template <class In, class Scalar>
-void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
-  require_vector_type<Scalar, In>();
-  require_size(name, in.size(), into.size());
-  into.noalias() = as_column(in.derived().matrix());
-}
-
-/// The same, and finite.
-template <class In, class Scalar>
-void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
-  const FlushToZero<Scalar> flush;
-  copy_vector(in, name, into);
-  require_finite(name, into);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
-
-// ---- loglinear/detail/kernels/dotted_rows.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
-
-// m d of several row-major matrices, and what each has to do with a vector: the pullback of a read.
-
-namespace loglinear::detail {
-
-/// A matrix to be multiplied by a vector: row i counts weights[i] times in the sum over all terms,
-/// and duals[i] times in what is found of this term.
-template <class Stored, class Scalar>
-struct DottedRows {
-  const Stored* rows;
-  const Scalar* vector;
-  const Scalar* weights;
-  const Scalar* duals;
-  Scalar found;
-};
-
-/// The part of N packets of columns, from `first` on.
-template <int N, class Stored, class Scalar>
-void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
-                       Index stride, Scalar* out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index band = 8;  // rows of all terms before their sums are added up across
-  const P zero = ei::pset1<P>(Scalar(0));
-  // With a constant height the loops unroll, and sums and `along` stay in registers; the latter in
-  // two chains.
-  const auto add_band = [&](Index top, auto height) {
-    P sums[band];
-    std::fill(sums, sums + band, zero);
-    for (int term = 0; term < count; ++term) {
-      auto& [m, vector, weights, duals, found] = terms[term];
-      P d[array_size(N)], along[2] = {zero, zero};
-      load_in_order_of<Stored, N, Scalar>(vector + first, d);
-      const Stored* row = m + top * stride + first;
-      for (Index i = 0; i < height; ++i, row += stride) {
-        P dot = zero;
-        for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
-          dot = n == 0 ? ei::pmul(packet, d[0]) : ei::pmadd(packet, d[n], dot);
-        });
-        sums[i] = ei::pmadd(ei::pset1<P>(weights[top + i]), dot, sums[i]);
-        along[i % 2] = ei::pmadd(ei::pset1<P>(duals[top + i]), dot, along[i % 2]);
-      }
-      found += ei::predux(ei::padd(along[0], along[1]));
-    }
-    for (Index i = 0; i < height; ++i) out[top + i] += ei::predux(sums[i]);
-  };
-  Index top = 0;
-  for (; top + band <= rows; top += band) add_band(top, std::integral_constant<Index, band>{});
-  if (top < rows) add_band(top, rows - top);
-}
-
-template <int N, class Stored, class Scalar>
-void dotted_rows_from(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
-                      Index columns, Index stride, Scalar* out) {
-  constexpr Index width = packet_size<Scalar>;
-  for (; first + N * width <= columns; first += N * width) {
-    dotted_rows_block<N>(terms, count, first, rows, stride, out);
-  }
-  if constexpr (N > 1) {
-    dotted_rows_from<N / 2>(terms, count, first, rows, columns, stride, out);
-  } else {
-    Scalar buffer[packet_length<Scalar>];
-    for (int term = 0; term < count && first < columns; ++term) {
-      auto& [m, vector, weights, duals, found] = terms[term];
-      for (Index i = 0; i < rows; ++i) {
-        Scalar dot(0);
-        const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
-        for (Index j = first; j < columns; ++j) dot += rest[j - first] * vector[j];
-        out[i] += weights[i] * dot;
-        found += duals[i] * dot;
-      }
-    }
-  }
-}
-
-/// out[i] += sum over the terms of weights[i] (rows[i] . vector), and for each term found += sum_i
-/// duals[i] (rows[i] . vector): `sum_l diag(w_l) m_l d_l` and `q_l^T m_l d_l` in one pass.
-template <class Stored, class Scalar>
-void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
-                 Index stride, Scalar* out) {
-  dotted_rows_from<8>(terms, count, Index{0}, rows, columns, stride, out);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
-
-// ---- loglinear/detail/kernels/row_dots.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
-
-// m q of a row-major matrix.
-
-namespace loglinear::detail {
-
-/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if
-/// `Add`.
-template <int N, bool Add, class Scalar, std::size_t Vectors>
-void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
-                    const std::array<const Scalar*, Vectors>& vectors,
-                    const std::array<Scalar*, Vectors>& out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  P packets[Vectors][array_size(N)];
-  for (std::size_t s = 0; s < Vectors; ++s) {
-    for (int n = 0; n < N; ++n) packets[s][n] = ei::ploadu<P>(vectors[s] + first + n * width);
-  }
-  const Scalar* row = m + first;
-  for (Index j = 0; j < rows; ++j, row += stride) {
-    for (std::size_t s = 0; s < Vectors; ++s) {
-      P sum = ei::pmul(ei::ploadu<P>(row), packets[s][0]);
-      for (int n = 1; n < N; ++n) {
-        sum = ei::pmadd(ei::ploadu<P>(row + n * width), packets[s][n], sum);
-      }
-      const Scalar dot = ei::predux(sum);
-      out[s][j] = Add ? out[s][j] + dot : dot;
-    }
-  }
-}
-template <int N, bool Add, class Scalar, std::size_t Vectors>
-void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Index stride,
-                   const std::array<const Scalar*, Vectors>& vectors,
-                   const std::array<Scalar*, Vectors>& out) {
-  constexpr Index width = packet_size<Scalar>;
-  if (first + N * width <= columns) {
-    row_dots_block<N, Add>(m, first, rows, stride, vectors, out);
-    return row_dots_from<N, true>(m, first + N * width, rows, columns, stride, vectors, out);
-  }
-  if constexpr (N > 1) {
-    row_dots_from<N / 2, Add>(m, first, rows, columns, stride, vectors, out);
-  } else {
-    for (std::size_t s = 0; s < Vectors; ++s) {
-      for (Index j = 0; j < rows && (first < columns || !Add); ++j) {
-        Scalar dot(0);
-        for (Index i = first; i < columns; ++i) dot += m[j * stride + i] * vectors[s][i];
-        out[s][j] = Add ? out[s][j] + dot : dot;
-      }
-    }
-  }
-}
-
-/// out[j] = rows[j] . q, `m q` of a row-major matrix.
-template <class Scalar>
-void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
-  if (rows == 0) return;  // m may be null, to which nothing must be added
-  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(m, 0, rows, columns, columns, {q},
-                                                            {out});
-}
-/// The same with two vectors at once, and the same bits.
-template <class Scalar>
-void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
-              Scalar* out_q, Scalar* out_p) {
-  if (rows == 0) return;
-  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p},
-                                                            {out_q, out_p});
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
-
-// ---- loglinear/detail/kernels/vectors.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
-
-// Arithmetic on vectors that lie in memory, given by a pointer and a length. An Eigen expression
-// says the same, but each one is some forty types of its own to the compiler, and a rule has
-// hundreds: here a compiler sees each function once for each scalar.
-//
-// Vectors may be empty, and may be the same one where the comment does not say otherwise.
-
-namespace loglinear::detail {
-
-/// to[i] = of_packet(i), or of_number(i) for those at the end that fill no packet.
-template <class Scalar, class OfPacket, class OfNumber>
-void fill_by_packets(Scalar* to, Index size, OfPacket of_packet, OfNumber of_number) {
-  constexpr Index width = packet_size<Scalar>;
-  Index i = 0;
-  for (; i + width <= size; i += width) Eigen::internal::pstoreu(to + i, of_packet(i));
-  for (; i < size; ++i) to[i] = of_number(i);
-}
-
-/// x . y
-template <class Scalar>
-[[nodiscard]] Scalar dot(const Scalar* x, const Scalar* y, Index size) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  const auto product = [&](Index i) {
-    return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i));
-  };
-  Scalar sum(0);
-  Index i = 0;
-  if (size >= width) {
-    P even = product(0);
-    i = width;
-    if (size >= 2 * width) {
-      P odd = product(width);
-      for (i = 2 * width; i + 2 * width <= size; i += 2 * width) {
-        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
-        odd = ei::pmadd(ei::ploadu<P>(x + i + width), ei::ploadu<P>(y + i + width), odd);
-      }
-      even = ei::padd(even, odd);
-      if (i + width <= size) {
-        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
-        i += width;
-      }
-    }
-    sum = ei::predux(even);
-  }
-  for (; i < size; ++i) sum += x[i] * y[i];
-  return sum;
-}
-
-/// The sum of the numbers.
-template <class Scalar>
-[[nodiscard]] Scalar sum(const Scalar* x, Index size) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  Scalar sum(0);
-  Index i = 0;
-  if (size >= width) {
-    P packets = ei::ploadu<P>(x);
-    for (i = width; i + width <= size; i += width)
-      packets = ei::padd(packets, ei::ploadu<P>(x + i));
-    sum = ei::predux(packets);
-  }
-  for (; i < size; ++i) sum += x[i];
-  return sum;
-}
-
-/// y = a x
-template <class Scalar>
-void scale_to(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  const P factor = ei::pset1<P>(a);
-  fill_by_packets(
-      y, size, [&](Index i) { return ei::pmul(factor, ei::ploadu<P>(x + i)); },
-      [&](Index i) { return a * x[i]; });
-}
-
-/// x = a x
-template <class Scalar>
-void scale_by(const Scalar& a, Scalar* x, Index size) {
-  scale_to(a, x, size, x);
-}
-
-/// y = y + a x
-template <class Scalar>
-void axpy(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  const P factor = ei::pset1<P>(a);
-  fill_by_packets(
-      y, size,
-      [&](Index i) { return ei::pmadd(factor, ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return y[i] + a * x[i]; });
-}
-
-/// z = x + y
-template <class Scalar>
-void add(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  fill_by_packets(
-      z, size, [&](Index i) { return ei::padd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return x[i] + y[i]; });
-}
-
-/// z = x - y
-template <class Scalar>
-void subtract(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  fill_by_packets(
-      z, size, [&](Index i) { return ei::psub(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return x[i] - y[i]; });
-}
-
-/// z_i = x_i y_i
-template <class Scalar>
-void multiply(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  fill_by_packets(
-      z, size, [&](Index i) { return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return x[i] * y[i]; });
-}
-
-/// y = x, which do not overlap.
-template <class Scalar>
-void copy(const Scalar* x, Index size, Scalar* y) {
-  std::copy_n(x, size, y);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
-
-// ---- loglinear/random.hpp
-
-#ifndef LOGLINEAR_RANDOM_HPP
-#define LOGLINEAR_RANDOM_HPP
-
-/// \file
-/// The generator behind every initial weight: the same seed gives the same weights everywhere.
-
-namespace loglinear {
-
-/// Marsaglia's 64-bit xorshift (13, 7, 17) with normals by Box and Muller. Its state must never be
-/// zero. Does not allocate.
-class Xorshift64 {
- public:
-  /// \param seed any value but 0
-  /// \throws std::invalid_argument if `seed` is 0: the generator would return zeros for ever
-  explicit Xorshift64(std::uint64_t seed) : state_(seed) {
-    if (seed == 0) detail::fail("seed", seed, "at least 1");
-  }
-
-  /// The next 64 bits.
-  std::uint64_t next() noexcept {
-    state_ ^= state_ << 13;
-    state_ ^= state_ >> 7;
-    state_ ^= state_ << 17;
-    return state_;
-  }
-
-  /// Uniform in [0, 1): the upper 53 bits over 2^53.
-  double uniform() noexcept { return static_cast<double>(next() >> 11) * 0x1p-53; }
-
-  /// Standard normal, `sqrt(-2 ln u1) cos(2 pi u2)`; takes two uniforms, u1 redrawn while 0.
-  double normal() noexcept {
-    double u1 = uniform();
-    while (!(u1 > 0)) u1 = uniform();
-    const double u2 = uniform();
-    return std::sqrt(-2 * std::log(u1)) * std::cos(2 * std::numbers::pi * u2);
-  }
-
- private:
-  std::uint64_t state_;
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_RANDOM_HPP
 
 // ---- loglinear/rules/rule.hpp
 
@@ -5473,12 +5896,12 @@ class Xorshift64 {
 ///
 /// and, where they differ from the usual: `leaves` (how many `k v^T` a token writes, a static
 /// constexpr int, 1), `normalizes_key` (whether `KeyOnly` writes `k/|k|`, a static constexpr bool,
-/// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`)
-/// and `validate()` (throws std::invalid_argument on illegal hyperparameters). A rule never sees a
-/// state's storage. Layers call it in a mode in which denormal numbers are zero (docs/numerics.md),
-/// and threads that it started would stay in it. Any of these, and copies of the rule, may throw
-/// whatever they like: the layer is then what it was before the call. Moves of a rule must not
-/// throw.
+/// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`),
+/// `info` and `hyperparameters` (names and legal ranges, see hyperparameters.hpp) and `validate()`
+/// (throws std::invalid_argument on illegal hyperparameters). A rule never sees a state's storage.
+/// Layers call it in a mode in which denormal numbers are zero (docs/numerics.md), and threads that
+/// it started would stay in it. Any of these, and copies of the rule, may throw whatever they like:
+/// the layer is then what it was before the call. Moves of a rule must not throw.
 
 namespace loglinear {
 
@@ -5511,25 +5934,6 @@ struct Projections {
   Vec q;     ///< W_q x, length d_k
   Vec own;   ///< the rule's own projections one after the other, in the order of `parameters`
   Vec free;  ///< the rule's free vectors one after the other, likewise
-};
-
-/// What a rule writes: the leaf `sum_j keys_j values_j^T`, the query and the transition of one
-/// token. The gradient of a loss with respect to a token is again a token.
-template <class Kind>
-struct Token {
-  using Scalar = typename Kind::Scalar;
-
-  /// All zeros.
-  Token(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves)
-      : keys(detail::Matrix<Scalar>::Zero(key_rows, leaves)),
-        values(detail::Matrix<Scalar>::Zero(d_v, leaves)),
-        query(detail::Vector<Scalar>::Zero(key_rows)),
-        transition(key_rows, d_v) {}
-
-  detail::Matrix<Scalar> keys;    ///< key_rows x leaves
-  detail::Matrix<Scalar> values;  ///< d_v x leaves
-  detail::Vector<Scalar> query;   ///< length key_rows
-  Kind transition;                ///< what older states undergo
 };
 
 namespace detail {
@@ -5571,12 +5975,14 @@ void prepare_query(const Rule& rule, const In& in, Query& query) {
   if constexpr (requires { rule.prepare_query(in, query); }) {
     rule.prepare_query(in, query);
   } else {
-    query = in.q;
+    copy(in.q.data(), in.q.size(), query.data());
   }
 }
 
+/// Throws where a hyperparameter is illegal.
 template <class Rule>
 void validate_rule(const Rule& rule) {
+  if constexpr (Described<Rule>) require_legal(rule);
   if constexpr (requires { rule.validate(); }) rule.validate();
 }
 
@@ -5716,7 +6122,9 @@ class Parameters {
     Eigen::Map<RowMajorMatrix<Scalar>> by_input(projections_.data(), d_model_, projected_);
     product<Into::add>(x.transpose(), d_raw, by_input);
   }
-  void add_free(const Vector<Scalar>& d_free) { free_ += d_free; }
+  void add_free(const Vector<Scalar>& d_free) {
+    add(free_.data(), d_free.data(), free_.size(), free_.data());
+  }
 
   /// W -= learning_rate * the gradient. \throws std::invalid_argument for the gradient of other
   /// arrays, or where a weight would not be finite; nothing is changed then
@@ -5725,8 +6133,9 @@ class Parameters {
     gradient.require_finite_gradient();
     admit_step(learning_rate, max_abs(gradient.projections_), 1, max_abs(gradient.free_));
     if (is_exactly(learning_rate, 0.0)) return;
-    projections_ -= Scalar(learning_rate) * gradient.projections_;
-    free_ -= Scalar(learning_rate) * gradient.free_;
+    const auto step = -Scalar(learning_rate);
+    axpy<Scalar>(step, gradient.projections_.data(), projections_.size(), projections_.data());
+    axpy<Scalar>(step, gradient.free_.data(), free_.size(), free_.data());
   }
 
   /// Throws unless the step of `descend` leaves every weight finite.
@@ -5749,9 +6158,10 @@ class Parameters {
   /// W -= learning_rate * d_raw x^T and free -= learning_rate * d_free; d_raw is scaled on the way.
   void descend(double learning_rate, Vector<Scalar>& d_raw, const Vector<Scalar>& x,
                const Vector<Scalar>& d_free) {
-    d_raw *= -Scalar(learning_rate);
+    const auto step = -Scalar(learning_rate);
+    scale_by<Scalar>(step, d_raw.data(), d_raw.size());
     add_outer(projections_.data(), d_model_, projected_, projected_, x.data(), d_raw.data());
-    free_ -= Scalar(learning_rate) * d_free;
+    axpy<Scalar>(step, d_free.data(), free_.size(), free_.data());
   }
 
   [[nodiscard]] std::vector<std::string> names() const {
@@ -5911,14 +6321,104 @@ struct BlockGradient {
   detail::Parameters<Scalar> weights;  ///< all of them, in the layer's own layout
 };
 
+/// The gradient of a loss over a block with respect to what a multi-head layer was given.
+template <class Scalar>
+struct MultiHeadBlockGradient {
+  detail::RowMajorMatrix<Scalar> x;          ///< with respect to the inputs, T x d_model
+  std::vector<BlockGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
+  detail::RowMajorMatrix<Scalar> w_out;      ///< with respect to W_out, d_model x n_heads d_v
+};
+
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_LAYER_BLOCK_GRADIENT_HPP
 
-// ---- loglinear/stream/detail/workspace.hpp
+// ---- loglinear/stream/detail/read_memory.hpp
 
-#ifndef LOGLINEAR_STREAM_DETAIL_WORKSPACE_HPP
-#define LOGLINEAR_STREAM_DETAIL_WORKSPACE_HPP
+#ifndef LOGLINEAR_STREAM_DETAIL_READ_MEMORY_HPP
+#define LOGLINEAR_STREAM_DETAIL_READ_MEMORY_HPP
+
+// The memory in which a stream is read, sized once so that no read allocates.
+
+namespace loglinear::detail {
+
+/// How large the memory of reads must be.
+struct ReadShape {
+  Index key_rows = 0, d_v = 0;
+  Index max_levels = 0;
+  Index columns = 0;  // of the buffer of newest leaves
+  Index tiers = 0;    // of levels with pending transitions in common
+};
+
+/// Whether a write takes products of the state with p: a read then forms them on the way.
+template <class Kind>
+inline constexpr bool looks_up = is_rank_one_update<Kind>;
+
+/// What a read finds out for the write of the next token, where the kind `looks_up`.
+template <class Kind>
+struct LookUp {
+  using Scalar = typename Kind::Scalar;
+
+  explicit LookUp(const ReadShape& shape)
+      : pulled_p(Vector<Scalar>::Zero(looks_up<Kind> ? shape.key_rows : 0)),
+        found(Vector<Scalar>::Zero(looks_up<Kind> ? shape.columns : 0)) {}
+
+  Vector<Scalar> pulled_p;  // p of the token's update as the levels see it
+  Vector<Scalar> found;     // p . k of each buffered leaf
+};
+
+/// What a read works in. It leaves there what its pullback takes.
+template <class Kind>
+struct ReadMemory {
+  using Scalar = typename Kind::Scalar;
+
+  explicit ReadMemory(const ReadShape& shape)
+      : old_query(Vector<Scalar>::Zero(shape.key_rows)),
+        old_read(Vector<Scalar>::Zero(shape.d_v)),
+        tier_queries(Matrix<Scalar>::Zero(shape.key_rows, shape.tiers)),
+        tier_scales(Matrix<Scalar>::Zero(shape.d_v, shape.tiers)),
+        level_read(Vector<Scalar>::Zero(shape.d_v)),
+        scores(Vector<Scalar>::Zero(shape.columns)),
+        looked_up(shape) {}
+
+  Vector<Scalar> old_query;     // a token's query as the older states see it: L^T q
+  Vector<Scalar> old_read;      // what it reads of them, before diag(r)
+  Matrix<Scalar> tier_queries;  // column i: the query as the levels of tier i see it
+  Matrix<Scalar> tier_scales;   // column i: what their reads are multiplied by
+  Vector<Scalar> level_read;    // one level's share of the read
+  Vector<Scalar> scores;        // k . query of each buffered leaf
+  LookUp<Kind> looked_up;
+};
+
+/// What the pullback of a read works in.
+template <class Kind>
+struct PullbackMemory {
+  using Scalar = typename Kind::Scalar;
+
+  explicit PullbackMemory(const ReadShape& shape)
+      : d_old_read(shape.d_v),
+        d_old_query(shape.key_rows),
+        d_scores(shape.columns),
+        level_weights(shape.key_rows, shape.max_levels),
+        level_cotangents(shape.d_v, shape.max_levels),
+        row_weights(shape.key_rows),
+        pushed(shape.key_rows) {}
+
+  Vector<Scalar> d_old_read, d_old_query, d_scores;
+  Matrix<Scalar> level_weights;     // column l: the weight of each row of level l
+  Matrix<Scalar> level_cotangents;  // column l: d_old_read as level l sees it
+  Vector<Scalar> row_weights;       // what is pending for a level, where that is a diagonal
+  Vector<Scalar> pushed;            // scratch
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_READ_MEMORY_HPP
+
+// ---- loglinear/layer/detail/workspace.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
+#define LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
 
 // The memory in which a layer works on one token, sized once so that no call allocates.
 
@@ -5947,13 +6447,6 @@ struct Layout {
   }
 };
 
-/// How large the memory of reads must be.
-struct ReadShape {
-  Index max_levels = 0;
-  Index columns = 0;  // of the buffer of newest leaves
-  Index tiers = 0;    // of levels with pending transitions in common
-};
-
 /// Everything a read needs; the forward half of a token.
 template <class Kind>
 struct Workspace {
@@ -5966,34 +6459,32 @@ struct Workspace {
         raw(Vector<Scalar>::Zero(layout.end)),
         token(layout.key_rows, layout.d_v, leaves),
         lambda(Vector<Scalar>::Zero(weights)),
-        old_query(Vector<Scalar>::Zero(layout.key_rows)),
-        tier_queries(Matrix<Scalar>::Zero(layout.key_rows, shape.tiers)),
-        tier_scales(Matrix<Scalar>::Zero(layout.d_v, shape.tiers)),
-        level_read(Vector<Scalar>::Zero(layout.d_v)),
-        scores(Vector<Scalar>::Zero(shape.columns)),
-        pulled_p(Vector<Scalar>::Zero(layout.key_rows)),
-        found(Vector<Scalar>::Zero(shape.columns)),
-        old_read(Vector<Scalar>::Zero(layout.d_v)),
+        stream(shape),
         read(Vector<Scalar>::Zero(layout.d_v)),
         output(Vector<Scalar>::Zero(layout.d_v)) {}
 
-  Index max_levels;             // of the layer that it is for
-  Vector<Scalar> x;             // the input
-  Vector<Scalar> raw;           // all projections of x, stacked
-  Token<Kind> token;            // what the rule made of them
-  Vector<Scalar> lambda;        // level weights
-  Vector<Scalar> old_query;     // the query as the older states see it: L^T q
-  Matrix<Scalar> tier_queries;  // column i: the query as the levels of tier i see it
-  Matrix<Scalar> tier_scales;   // column i: what their reads are multiplied by
-  Vector<Scalar> level_read;    // one level's share of the read
-  Vector<Scalar> scores;        // k . old_query of each buffered leaf
-  Vector<Scalar> pulled_p;      // p of the token's update as the levels see it, and
-  Vector<Scalar> found;         // p . k of each buffered leaf: what writing needs to know
-  double growth = 1;            // by which the token's transition can grow a norm
-  Vector<Scalar> old_read;      // their weighted sum
-  Vector<Scalar> read;          // the raw read: old_read through diag(r), plus the token's own leaf
-  Vector<Scalar> output;        // tanh of it
+  Index max_levels;         // of the layer that it is for
+  Vector<Scalar> x;         // the input
+  Vector<Scalar> raw;       // all projections of x, stacked
+  Token<Kind> token;        // what the rule made of them
+  Vector<Scalar> lambda;    // level weights
+  ReadMemory<Kind> stream;  // what the stream is read in
+  Vector<Scalar> read;      // the raw read
+  Vector<Scalar> output;    // tanh of it
 };
+
+/// Throws unless a workspace is made for a layer of the same shape as another is.
+template <class Kind>
+void require_shape_of(const Workspace<Kind>& own, const Workspace<Kind>& given) {
+  require_size("the workspace's x", given.x.size(), own.x.size());
+  require_size("the workspace's projections", given.raw.size(), own.raw.size());
+  require_size("the workspace's query", given.token.query.size(), own.token.query.size());
+  require_size("the workspace's output", given.output.size(), own.output.size());
+  require_size("the workspace's lambda", given.lambda.size(), own.lambda.size());
+  require_size("the workspace's levels", given.max_levels, own.max_levels);
+  require_size("the workspace's tiers", given.stream.tier_queries.cols(),
+               own.stream.tier_queries.cols());
+}
 
 /// The backward half: gradients of the loss with respect to what its name says after `d_`.
 template <class Kind>
@@ -6001,33 +6492,334 @@ struct TrainingWorkspace {
   using Scalar = typename Kind::Scalar;
 
   TrainingWorkspace(const Layout& layout, Index leaves, Index weights, const ReadShape& shape)
-      : target(layout.d_v),
-        d_read(layout.d_v),
-        d_old_read(layout.d_v),
-        d_old_query(layout.key_rows),
+      : d_read(layout.d_v),
         d_lambda(weights),
-        d_scores(shape.columns),
-        level_weights(layout.key_rows, shape.max_levels),
-        level_cotangents(layout.d_v, shape.max_levels),
-        row_weights(layout.key_rows),
-        pushed(layout.key_rows),
+        stream(shape),
         d_token(layout.key_rows, layout.d_v, leaves),
         d_raw(layout.end),
         d_free(layout.free_end) {}
 
-  Vector<Scalar> target;
-  Vector<Scalar> d_read, d_old_read, d_old_query, d_lambda, d_scores;
-  Matrix<Scalar> level_weights;     // column l: the weight of each row of level l
-  Matrix<Scalar> level_cotangents;  // column l: d_old_read as level l sees it
-  Vector<Scalar> row_weights;       // what is pending for a level, where that is a diagonal
-  Vector<Scalar> pushed;            // scratch
+  Vector<Scalar> d_read, d_lambda;
+  PullbackMemory<Kind> stream;
   Token<Kind> d_token;
   Vector<Scalar> d_raw, d_free;
 };
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_STREAM_DETAIL_WORKSPACE_HPP
+#endif  // LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
+
+// ---- loglinear/rules/type_list.hpp
+
+#ifndef LOGLINEAR_RULES_TYPE_LIST_HPP
+#define LOGLINEAR_RULES_TYPE_LIST_HPP
+
+// Lists of types, to make variants, loops and further lists from.
+
+namespace loglinear::detail {
+
+template <class... Types>
+struct TypeList {
+  /// `Template<Types...>`
+  template <template <class...> class Template>
+  using Into = Template<Types...>;
+  template <class Type>
+  static constexpr bool contains = (std::is_same_v<Type, Types> || ...);
+
+  /// Calls `work(std::type_identity<Type>{})` for each type in order.
+  static constexpr void for_each(auto&& work) { (work(std::type_identity<Types>{}), ...); }
+};
+
+template <class... First, class... Second>
+[[nodiscard]] TypeList<First..., Second...> operator+(TypeList<First...>, TypeList<Second...>);
+
+/// The types of a list of which a predicate, `Is<Type>::value`, is true.
+template <class List, template <class> class Is>
+struct Filter;
+template <class... Types, template <class> class Is>
+struct Filter<TypeList<Types...>, Is> {
+  using Type = decltype((TypeList<>{} + ... +
+                         std::conditional_t<Is<Types>::value, TypeList<Types>, TypeList<>>{}));
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_RULES_TYPE_LIST_HPP
+
+// ---- loglinear/rules/level_weights.hpp
+
+#ifndef LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
+#define LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
+
+/// \file
+/// How a token weighs the levels it reads: the policies that turn `W_lambda x` into lambda.
+///
+/// A policy is a small aggregate of hyperparameters. For n weights (M levels, or M + 1 when the
+/// order is `current_apart`) it supplies
+/// * `parameters(n)`: the weight arrays it needs: projections of x arrive in `raw`, free vectors in
+///   `free`;
+/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels, and
+/// throws
+///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
+/// * `weigh(raw, free, lambda)`: forward, n weights;
+/// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward.
+
+namespace loglinear {
+
+/// A mixture: `lambda_l = softplus(r_l / tau) / sum_j softplus(r_j / tau)`,
+/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not; where
+/// every softplus underflows it is computed shifted, as the softmax it then is. Weights: `w_lambda`
+/// (n x d_model).
+struct NormalizedMixture {
+  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
+  double tau = 1;                       ///< temperature, finite and > 0
+
+  static constexpr RuleInfo info{.name = "NormalizedMixture", .text = "normalized_mixture"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "lambda_init", .example = 0.4}, self.lambda_init);
+    visit({.name = "tau", .range = Range::above(0), .example = 0.7}, self.tau);
+  }
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
+    return {projection("w_lambda", n)};
+  }
+
+  /// \throws std::invalid_argument unless lambda_init is finite, tau at least the smallest normal
+  /// number and tau and 1 / tau finite, as numbers of the layer's scalar
+  template <class Scalar>
+  void resolve(int max_levels) {
+    if (!lambda_init) lambda_init = 1.0 / max_levels;
+    if (!detail::is_finite(Scalar(*lambda_init))) {
+      detail::fail("lambda_init", *lambda_init, "finite in the layer's scalar");
+    }
+    const auto temperature = static_cast<Scalar>(tau);
+    const Scalar smallest = (std::numeric_limits<Scalar>::min)();  // what is below counts as zero
+    if (!(temperature > Scalar(0)) || temperature < smallest || !detail::is_finite(temperature) ||
+        !detail::is_finite(Scalar(1) / temperature)) {
+      detail::fail(
+          "tau", tau,
+          "finite and positive, no denormal number in the layer's scalar, and 1 / tau finite");
+    }
+  }
+
+  void weigh(const auto& raw, const auto&, auto& lambda) const {
+    weigh_levels(raw.data(), lambda.size(), lambda.data());
+  }
+
+  /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
+  void pullback(const auto& raw, const auto&, const auto& lambda, const auto& d_lambda, auto& d_raw,
+                auto&) const {
+    pull_back_levels(raw.data(), lambda.data(), d_lambda.data(), lambda.size(), d_raw.data());
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const NormalizedMixture&) const = default;
+
+ private:
+  template <class Scalar>
+  void weigh_levels(const Scalar* raw, Eigen::Index n, Scalar* lambda) const {
+    shifted_logits(raw, n, lambda);
+    if (all_underflow(lambda, n)) {
+      const Scalar largest = *std::max_element(lambda, lambda + n);
+      for (Eigen::Index i = 0; i < n; ++i) lambda[i] -= largest;
+      detail::exp_of(lambda, n, lambda);
+    } else {
+      detail::softplus(lambda, n, lambda);
+    }
+    Scalar sum = detail::sum(lambda, n);
+    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
+      const Scalar largest = *std::max_element(lambda, lambda + n);
+      for (Eigen::Index i = 0; i < n; ++i) lambda[i] /= largest;
+      sum = detail::sum(lambda, n);
+    }
+    for (Eigen::Index i = 0; i < n; ++i) lambda[i] /= sum;
+  }
+
+  template <class Scalar>
+  void pull_back_levels(const Scalar* raw, const Scalar* lambda, const Scalar* d_lambda,
+                        Eigen::Index n, Scalar* d_raw) const {
+    const Scalar mean = detail::dot(lambda, d_lambda, n);
+    shifted_logits(raw, n, d_raw);
+    if (all_underflow(d_raw, n)) {  // d softplus(z)/dz over the sum of all softplus
+      std::copy_n(lambda, n, d_raw);
+    } else {
+      const auto largest = std::max_element(lambda, lambda + n) - lambda;
+      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
+      detail::sigmoids(d_raw, n, d_raw);
+      for (Eigen::Index i = 0; i < n; ++i) d_raw[i] /= sum;
+    }
+    for (Eigen::Index i = 0; i < n; ++i) d_raw[i] *= (d_lambda[i] - mean) / Scalar(tau);
+  }
+
+  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
+  template <class Scalar>
+  [[nodiscard]] static bool all_underflow(const Scalar* z, Eigen::Index n) {
+    const Scalar low(-detail::softplus_linear_from);
+    return std::all_of(z, z + n, [&](const Scalar& value) { return value < low; });
+  }
+  template <class Scalar>
+  void shifted_logits(const Scalar* raw, Eigen::Index n, Scalar* z) const {
+    const Scalar shift = Scalar(*lambda_init), factor = Scalar(1) / Scalar(tau);
+    for (Eigen::Index i = 0; i < n; ++i) z[i] = (raw[i] + shift) * factor;
+  }
+};
+
+/// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, with the `NormalizedMixture` over
+/// all levels and the 2^l tokens that level l holds. A sum of ever more leaves ends where tanh is
+/// flat, and training there stands still; a mean does not grow. So this is the choice for endless
+/// streams of rules without forgetting, `KeyOnly<...>`; docs/state.md has the figures. Past the
+/// last level the sum grows there after all, unless that forgets or halves (`LastLevel`). Weights:
+/// `w_lambda` (n x d_model).
+struct MeanMixture {
+  NormalizedMixture mixture{};  ///< its hyperparameters
+  int max_levels = 0;           ///< set by the layer
+
+  static constexpr RuleInfo info{.name = "MeanMixture", .text = "mean_mixture"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    NormalizedMixture::hyperparameters(self.mixture, visit);
+  }
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
+    return mixture.parameters(n);
+  }
+
+  /// \throws std::invalid_argument as `NormalizedMixture`
+  template <class Scalar>
+  void resolve(int levels) {
+    max_levels = levels;
+    mixture.resolve<Scalar>(levels);
+  }
+
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    mixture.weigh(raw, free, lambda);
+    for (Eigen::Index i = 0; i < lambda.size(); ++i) lambda[i] /= tokens<Scalar>(i, lambda.size());
+  }
+
+  void pullback(const auto& raw, const auto& free, const auto& lambda, const auto& d_lambda,
+                auto& d_raw, auto& d_free) const {
+    using Scalar = typename std::decay_t<decltype(d_lambda)>::Scalar;
+    using Weights =  // on the stack
+        Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit + 1, 1>;
+    const Eigen::Index n = lambda.size();
+    Weights mixed(n), d_mixed(n);
+    for (Eigen::Index i = 0; i < n; ++i) {
+      mixed[i] = lambda[i] * tokens<Scalar>(i, n);
+      d_mixed[i] = d_lambda[i] / tokens<Scalar>(i, n);
+    }
+    mixture.pullback(raw, free, mixed, d_mixed, d_raw, d_free);
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const MeanMixture&) const = default;
+
+ private:
+  /// Tokens of the bucket under weight i of n: 2^level, and in the order `current_apart` the first
+  /// is the token's own leaf. Dividing by a power of two rounds nothing.
+  template <class Scalar>
+  [[nodiscard]] Scalar tokens(Eigen::Index i, Eigen::Index n) const {
+    const auto level = static_cast<int>(n > max_levels ? (std::max)(i - 1, Eigen::Index{0}) : i);
+    return static_cast<Scalar>(static_cast<double>(std::uint64_t{1} << level));
+  }
+};
+
+/// The paper's weights, not normalised: `lambda = softplus(L * (W_lambda x))`, L a free vector that
+/// starts at ones (arXiv:2506.04761, section 3.4). Weights: `w_lambda` (n x d_model) and
+/// `level_scale` (n).
+struct SoftplusWeights {
+  static constexpr RuleInfo info{.name = "SoftplusWeights", .text = "softplus_weights"};
+  static constexpr void hyperparameters(auto&, auto&&) {}
+
+  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index n) const {
+    return {projection("w_lambda", n), free_vector("level_scale", n, 1.0)};
+  }
+
+  template <class Scalar>
+  void resolve(int) {}
+
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    detail::multiply(free.data(), raw.data(), lambda.size(), lambda.data());
+    detail::softplus(lambda.data(), lambda.size(), lambda.data());
+  }
+
+  void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
+                auto& d_free) const {
+    const Eigen::Index n = d_lambda.size();
+    auto *const through_raw = d_raw.data(), *const through_free = d_free.data();
+    detail::multiply(free.data(), raw.data(), n, through_free);
+    detail::sigmoids(through_free, n, through_free);  // softplus' = sg
+    detail::multiply(d_lambda.data(), through_free, n, through_free);
+    detail::multiply(through_free, free.data(), n, through_raw);
+    detail::multiply(through_free, raw.data(), n, through_free);
+  }
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const SoftplusWeights&) const = default;
+};
+
+/// Every level counts the same, `lambda = 1`: with it a hierarchy reads what a single state of the
+/// same rule would. No weights.
+struct UnitWeights {
+  static constexpr RuleInfo info{.name = "UnitWeights", .text = "unit_weights"};
+  static constexpr void hyperparameters(auto&, auto&&) {}
+
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index) const { return {}; }
+
+  template <class Scalar>
+  void resolve(int) {}
+  void weigh(const auto&, const auto&, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    std::fill_n(lambda.data(), lambda.size(), Scalar(1));
+  }
+  void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const UnitWeights&) const = default;
+};
+
+/// The weight of a layer of one level, which is 1: of `LinearAttention`.
+struct OneLevel : UnitWeights {
+  static constexpr int levels = 1;  ///< the only `max_levels` that such a layer takes
+};
+
+namespace detail {
+
+/// How many levels a policy is for, 0 for any number: its static member `levels`, if it has one.
+template <class Policy>
+[[nodiscard]] constexpr int fixed_levels() {
+  if constexpr (requires { Policy::levels; }) {
+    return Policy::levels;
+  } else {
+    return 0;
+  }
+}
+
+}  // namespace detail
+
+/// What `LogLinearAttention` demands of its level weights.
+template <class Policy, class Scalar>
+concept LevelWeights = std::copyable<Policy> &&
+    requires(Policy& policy, const Policy& fixed, const detail::ConstVectorView<Scalar>& in,
+             detail::Vector<Scalar>& lambda, detail::VectorView<Scalar>& out) {
+  policy.template resolve<Scalar>(1);
+  { *fixed.parameters(Eigen::Index{}).begin() } -> std::convertible_to<Parameter>;
+  fixed.weigh(in, in, lambda);
+  fixed.pullback(in, in, lambda, lambda, out, out);
+};
+
+static_assert(LevelWeights<NormalizedMixture, double>);
+static_assert(LevelWeights<MeanMixture, double>);
+static_assert(LevelWeights<SoftplusWeights, double>);
+static_assert(LevelWeights<UnitWeights, double>);
+static_assert(LevelWeights<OneLevel, double>);
+
+/// Every level weighting that can be chosen at run time. A new one is a policy and its line here.
+using LevelWeightings =
+    detail::TypeList<NormalizedMixture, MeanMixture, SoftplusWeights, UnitWeights>;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
 
 // ---- loglinear/layer/detail/preparation.hpp
 
@@ -6040,8 +6832,36 @@ struct TrainingWorkspace {
 
 namespace loglinear::detail {
 
+/// A layer that is a head, or has one under it.
+template <class Type>
+concept HasHead = requires {
+  typename Type::Head;
+};
+
+/// The options of a layer, if they are all in their ranges.
+template <class Weights, class Options>
+[[nodiscard]] const Options& checked_options(const Options& options) {
+  require_length("d_model", options.d_model);
+  require_length("d_k", options.d_k);
+  require_length("d_v", options.d_v);
+  constexpr int fixed = fixed_levels<Weights>();
+  require_between("max_levels", options.max_levels, fixed == 0 ? 1 : fixed,
+                  fixed == 0 ? max_level_limit : fixed);
+  return options;
+}
+
 template <class Inner, class Scalar, class Weights>
 class Preparation {
+  static_assert(!HasHead<Inner>,
+                "log-linear attention cannot be the inner rule of log-linear attention: pass the "
+                "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
+  static_assert(!Eigen::NumTraits<Scalar>::IsInteger,
+                "LogLinearAttention needs a floating-point scalar: use float or double");
+  static_assert(InnerRule<Inner, Scalar>,
+                "Inner must satisfy InnerRule: see loglinear/rules/rule.hpp");
+  static_assert(LevelWeights<Weights, Scalar>,
+                "Weights must satisfy LevelWeights: see loglinear/rules/level_weights.hpp");
+
  public:
   using Kind = typename Inner::template Transition<Scalar>;
   using Read = Workspace<Kind>;
@@ -6049,13 +6869,14 @@ class Preparation {
 
   static constexpr Index leaves = leaves_of<Inner>();
 
-  /// Sizes must have been checked.
-  Preparation(const Inner& inner, const Weights& weights, Index d_model, Index d_k, Index d_v,
-              int max_levels, ReadOrder order)
-      : inner_(inner),
-        weights_(weights),
-        parameters_(d_model),
-        weight_count_(level_weight_count(order, max_levels)) {
+  /// \param options  of a layer. \throws std::invalid_argument for one out of its range
+  template <class Options>
+  explicit Preparation(const Options& options)
+      : inner_(checked_options<Weights>(options).inner),
+        weights_(options.level_weights),
+        parameters_(options.d_model),
+        weight_count_(level_weight_count(options.read_order, options.max_levels)) {
+    const Index d_k = options.d_k, d_v = options.d_v;
     layout_.d_k = d_k;
     layout_.d_v = d_v;
     layout_.key_rows = key_rows_of(inner_, d_k);
@@ -6071,7 +6892,7 @@ class Preparation {
     layout_.end = parameters_.projected_size();
     layout_.free_end = parameters_.free_size();
     validate_rule(inner_);
-    weights_.template resolve<Scalar>(max_levels);
+    weights_.template resolve<Scalar>(options.max_levels);
   }
 
   [[nodiscard]] const Inner& inner() const { return inner_; }
@@ -6088,16 +6909,15 @@ class Preparation {
   }
   /// Every projection has every x[j] in it, so that in the end they tell of both.
   void require_finite_projections(const Read& w, Index from) const {
-    const auto projections = w.raw.tail(layout_.end - from);
+    const ConstView projections(w.raw.data() + from, layout_.end - from);
     if (all_finite(projections)) return;
     require_finite("x", w.x);
     require_finite("a projection of x", projections);
   }
 
-  /// From w.raw what a read needs: level weights and, wherever in w it belongs, the query. Level
-  /// weights are still to be checked.
-  void prepare_read(Read& w, Vector<Scalar>& query) const {
-    prepare_query(inner_, rule_input(w), query);
+  /// From w.raw what a read needs: level weights, which are still to be checked, and the query.
+  void prepare_read(Read& w) const {
+    prepare_query(inner_, rule_input(w), w.token.query);
     weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
                    layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
                    w.lambda);
@@ -6112,8 +6932,11 @@ class Preparation {
   /// From t.d_token and t.d_lambda to t.d_raw and t.d_free.
   void pull_back(const Read& w, Gradient& t) const {
     auto d_in = layout_.template rule_part<View>(t.d_raw.data(), t.d_free.data());
-    d_in.q = Vector<Scalar>::Zero(layout_.d_k);
-    if constexpr (!requires { inner_.prepare_query(d_in, d_in.q); }) d_in.q = t.d_token.query;
+    if constexpr (requires { inner_.prepare_query(d_in, d_in.q); }) {
+      std::fill_n(d_in.q.data(), layout_.d_k, Scalar(0));
+    } else {
+      copy(t.d_token.query.data(), layout_.d_k, d_in.q.data());
+    }
     inner_.pullback(rule_input(w), w.token, t.d_token, d_in);
     auto d_lambda_raw = layout_.template lambda_part<View>(t.d_raw.data());
     auto d_lambda_free = layout_.template lambda_free_part<View>(t.d_free.data());
@@ -6160,9 +6983,13 @@ class LayerSource final : public TokenSource<Scalar> {
               typename Layer::Read workspace)
       : layer_(layer),
         x_(x),
-        shape_(shape_of<Kind>(layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
-        steps_(shape_),
+        shape_(shape_of(step_counts<Kind>(layer.layout().key_rows, layer.layout().d_v),
+                        layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
+        writer_(shape_),
+        step_gradients_(shape_),
         workspace_(std::move(workspace)) {}
+  LayerSource(const LayerSource&) = delete;
+  LayerSource& operator=(const LayerSource&) = delete;
 
   /// Where reads go, the first of them to row `first`.
   void read_into(RowMajorMatrix<Scalar>& reads, Index first) {
@@ -6190,7 +7017,9 @@ class LayerSource final : public TokenSource<Scalar> {
       chunk.k.middleRows(t * n, n) = token.keys.transpose();
       chunk.v.middleRows(t * n, n) = token.values.transpose();
       chunk.lambda.row(t) = workspace_.lambda.transpose();
-      steps_.write(token.transition, chunk, t);
+      writer_.start(chunk, t);
+      token.transition.visit_steps(writer_);
+      writer_.finish();
     }
     return chunk.own_views();
   }
@@ -6217,7 +7046,9 @@ class LayerSource final : public TokenSource<Scalar> {
       t.d_token.keys = gradient.k.middleRows(i * n, n).transpose();
       t.d_token.values = gradient.v.middleRows(i * n, n).transpose();
       t.d_lambda = gradient.lambda.row(i).transpose();
-      steps_.pull_back(workspace_.token.transition, chunk, gradient, i, t.d_token.transition);
+      const Kind& transition = workspace_.token.transition;
+      step_gradients_.start(transition, chunk, gradient, i);
+      transition.visit_steps(step_gradients_, t.d_token.transition);
       layer_.pull_back(workspace_, t);
       d_raw_.row(i) = t.d_raw.transpose();
       to_->weights.add_free(t.d_free);
@@ -6234,7 +7065,7 @@ class LayerSource final : public TokenSource<Scalar> {
   void prepare(Index t) {
     workspace_.raw = raw_.row(t).transpose();
     layer_.require_finite_projections(workspace_, 0);
-    layer_.prepare_read(workspace_, workspace_.token.query);
+    layer_.prepare_read(workspace_);
     require_finite("a level weight", workspace_.lambda);
     layer_.prepare_leaf(workspace_);
     require_finite_leaf(workspace_.token.keys, workspace_.token.values);
@@ -6243,15 +7074,20 @@ class LayerSource final : public TokenSource<Scalar> {
   const Layer& layer_;
   RowsView<Scalar> x_;
   SequenceShape shape_;
-  TransitionSteps<Kind> steps_;
+  StepWriter<Scalar> writer_;
+  StepGradients<Scalar> step_gradients_;
   typename Layer::Read workspace_;
   std::optional<typename Layer::Gradient> training_{};
-  RowMajorMatrix<Scalar> raw_, d_raw_;
+  RowMajorMatrix<Scalar> raw_{}, d_raw_{};
   RowMajorMatrix<Scalar>* reads_ = nullptr;
   Index first_read_ = 0;
   std::optional<RowsView<Scalar>> d_reads_{};
   BlockGradient<Scalar>* to_ = nullptr;
 };
+
+template <class Inner, class Scalar, class Weights, class... Rest>
+LayerSource(const Preparation<Inner, Scalar, Weights>&, Rest...)
+    -> LayerSource<Inner, Scalar, Weights>;
 
 }  // namespace loglinear::detail
 
@@ -6959,6 +7795,23 @@ class InputSource final : public TokenSource<Scalar> {
 
 #endif  // LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
 
+// ---- loglinear/stream/detail/admitted.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
+#define LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
+
+namespace loglinear::detail {
+
+/// A token that may be written, as `admit` found it: its write demands this.
+struct Admitted {
+  double magnitude = 0;  // a bound of the norm of everything after the write
+  double growth = 1;     // by which the token's transition can grow a norm
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
+
 // ---- loglinear/stream/detail/carry.hpp
 
 #ifndef LOGLINEAR_STREAM_DETAIL_CARRY_HPP
@@ -7071,8 +7924,8 @@ void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* buc
 #define LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
 
 // The levels of a LogLinearState with what a layer does to them. Nothing here looks at its
-// arguments but the constructor, `require_writable`, `bounded`, `add`, `replace` and `cast`, which
-// throw before anything has changed: what else must hold is checked in log_linear_state.hpp or by the layer.
+// arguments but the constructor, `admit`, `add`, `replace` and `cast`, which throw before anything
+// has changed: what else must hold is checked in log_linear_state.hpp or by the layer.
 
 namespace loglinear::detail {
 
@@ -7167,25 +8020,25 @@ class Levels {
            max_abs(keys) * max_abs(values);
   }
 
-  /// The bound of the magnitude after undergoing something that grows it by at most `growth` and a
-  /// leaf `keys values^T`. `measure(exactly)` bounds the magnitude of everything before that, what
-  /// is deferred included, in two ways.
+  /// Throws where the leaf `keys values^T`, after a transition that grows norms by at most
+  /// `growth`, would not be finite or be too large. `measure(exactly)` bounds the magnitude of
+  /// everything before that, what is deferred included, in two ways.
   template <class Keys, class Values, class Measure>
-  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values,
-                                        Measure measure) {
+  [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values,
+                               Measure measure) const {
     if (size_ == UINT64_MAX) fail("size", size_, "below 2^64 - 1 before a push");
     const double leaf = leaf_magnitude(keys, values);
     if (!is_finite(leaf)) require_finite_leaf(keys, values);
-    return bounded(growth, leaf, measure);
+    return admit(growth, leaf, measure);
   }
   /// The same where nothing is deferred.
   template <class Keys, class Values>
-  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values) {
-    return require_writable(growth, keys, values, own_measure());
+  [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values) const {
+    return admit(growth, keys, values, own_measure());
   }
-  /// The same bound for a leaf, or another state, of magnitude `leaf`.
-  [[nodiscard]] double bounded(double growth, double leaf) {
-    return bounded(growth, leaf, own_measure());
+  /// The same for a transition, and a leaf or another state of magnitude `leaf`.
+  [[nodiscard]] Admitted admit(double growth, double leaf) const {
+    return admit(growth, leaf, own_measure());
   }
 
   /// out = sum_l weights[l] S_l^T query over the active levels.
@@ -7205,24 +8058,24 @@ class Levels {
     }
   }
 
-  /// Undergoes `transition`, then pushes the leaf `keys values^T`; `magnitude` is what
-  /// `require_writable` returned for them.
+  /// Undergoes `transition`, then pushes the leaf `keys values^T`.
   template <class Kind, class Keys, class Values>
-  void write(const Kind& transition, const Keys& keys, const Values& values, double magnitude) {
+  void write(const Kind& transition, const Keys& keys, const Values& values,
+             const Admitted& admitted) {
     undergo(transition);
-    push(keys, values, magnitude);
+    push(keys, values, admitted);
   }
   /// The leaf alone.
   template <class Keys, class Values>
-  void push(const Keys& keys, const Values& values, double magnitude) {
+  void push(const Keys& keys, const Values& values, const Admitted& admitted) {
     if constexpr (Values::ColsAtCompileTime != 1) {
       if (values.outerStride() != d_v_) {
-        return push(keys, detail::Matrix<Accumulator>(values), magnitude);
+        return push(keys, detail::Matrix<Accumulator>(values), admitted);
       }
     }
     carry_bucket(
         0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
-    magnitude_ = magnitude;
+    magnitude_ = admitted.magnitude;
   }
   /// Every level undergoes `transition`; a push follows, or `defer`.
   template <class Kind>
@@ -7291,7 +8144,7 @@ class Levels {
   /// Adds levels of the same shape and count, unless the sum could overflow.
   void add(const Levels& later) {
     const bool fits = is_at_most(magnitude_ + later.magnitude_, magnitude_limit<Scalar>());
-    magnitude_ = bounded(1, fits ? later.magnitude_ : later.norm());
+    magnitude_ = admit(1, fits ? later.magnitude_ : later.norm()).magnitude;
     add_to(later.coefficients_.data(), coefficients_.size(), coefficients_.data());
   }
 
@@ -7412,19 +8265,18 @@ class Levels {
   /// The running bound only grows, so when it passes the limit the levels are measured before
   /// anything is refused.
   template <class Measure>
-  [[nodiscard]] double bounded(double growth, double leaf, Measure measure) {
+  [[nodiscard]] Admitted admit(double growth, double leaf, Measure measure) const {
     const double limit = magnitude_limit<Scalar>();
     double magnitude = magnitude_ * growth + leaf;
     for (const bool exactly : {false, true}) {
-      if (is_at_most(magnitude, limit)) return magnitude;
-      magnitude_ = measure(exactly);
-      magnitude = magnitude_ * growth + leaf;
+      if (is_at_most(magnitude, limit)) return {magnitude, growth};
+      magnitude = measure(exactly) * growth + leaf;
     }
     if (!is_at_most(magnitude, limit)) {
       fail("the magnitude of the state after this token", magnitude,
            "within the range of the scalar type");
     }
-    return magnitude;
+    return {magnitude, growth};
   }
 
   /// Where a carry that begins at level l ends.
@@ -7649,7 +8501,7 @@ class LogLinearState {
       with_columns<ValueDim>(v, d_v(), "v", [&](const auto& values) {
         detail::require_positive("the number of keys (columns of k)", keys.cols());
         detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
-        levels_.push(keys, values, levels_.require_writable(1, keys, values));
+        levels_.push(keys, values, levels_.admit(1, keys, values));
       });
     });
   }
@@ -7664,9 +8516,9 @@ class LogLinearState {
       detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
     }
     if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
-    const double magnitude = levels_.bounded(transition.norm_bound(), 0);
+    const detail::Admitted admitted = levels_.admit(transition.norm_bound(), 0);
     levels_.undergo(transition);
-    levels_.defer(magnitude);
+    levels_.defer(admitted.magnitude);
   }
 
   /// The weighted read `out = sum_l lambda_l S_l^T q` over the active levels, in the order
@@ -7963,14 +8815,18 @@ template <class Scalar>
 
 #endif  // LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
 
-// ---- loglinear/layer/block_form.hpp
+// ---- loglinear/layer/detail/span.hpp
 
-#ifndef LOGLINEAR_LAYER_BLOCK_FORM_HPP
-#define LOGLINEAR_LAYER_BLOCK_FORM_HPP
+#ifndef LOGLINEAR_LAYER_DETAIL_SPAN_HPP
+#define LOGLINEAR_LAYER_DETAIL_SPAN_HPP
 
-namespace loglinear {
+// What a head does with a span of T tokens at once: the numbers of T single tokens, to rounding,
+// computed chunk by chunk with matrix products (see chunks/chunkwise_run.hpp), in every read order;
+// and backpropagation through the whole span.
 
-namespace detail {
+namespace loglinear::detail {
+
+inline constexpr Index span_chunk_size = 64;
 
 /// Puts `value` back as it was, unless told to keep what has become of it.
 template <class Type>
@@ -7991,405 +8847,135 @@ class Rollback {
   bool keeps_ = false;
 };
 
-}  // namespace detail
-
-/// What a streaming layer does with a block of T tokens at once: the numbers of T calls, to
-/// rounding, computed chunk by chunk with matrix products (see sequence/chunkwise.hpp), in every
-/// read order; and backpropagation through the whole block.
-///
-/// Blocks and single tokens can follow each other in any order. Inputs are matrices of T rows, of
-/// either storage order. A token costs its projections, `C (d_k + d_v)` and `log(T / C) d_k d_v`
-/// operations for chunks of C = 64 tokens; all these functions allocate and copy the state. Errors
-/// as for single tokens, before anything has changed. Rules whose kind of transition is not one of
-/// transition.hpp are read token by token and have no gradient here.
-///
-/// \tparam Layer  the layer, which derives from this
-template <class Layer>
-class BlockForm {
- public:
-  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_v
-  template <class In>
-  auto forward_block(const Eigen::MatrixBase<In>& x) {
-    const detail::FlushToZero<typename Layer::Scalar> flush;
-    auto out = read_block(x, layer().read_order());
-    out.array() = out.array().tanh();  // in place: nothing may throw any more
-    return out;
+/// The span as it is worked on, to come after `before` tokens. \throws std::invalid_argument for
+/// another width, numbers that are not finite, or more tokens than can be counted
+template <class Scalar, class In>
+[[nodiscard]] RowMajorMatrix<Scalar> checked_span(const Eigen::MatrixBase<In>& x, Index d_model,
+                                                  std::uint64_t before) {
+  static_assert(std::is_same_v<typename In::Scalar, Scalar>,
+                "the block must have the layer's scalar: convert it with .cast<Scalar>()");
+  require_size("x (columns)", x.cols(), d_model);
+  require_finite("x", x);
+  if (static_cast<std::uint64_t>(x.rows()) > UINT64_MAX - before) {
+    fail("the number of tokens", x.rows(), "at most 2^64 - 1 together with those before");
   }
+  return RowMajorMatrix<Scalar>(x);
+}
 
-  /// The gradient of `sum(d_out * forward_block(x))` with respect to x and every weight, the state
-  /// before the block held constant; through all reads and all states within the block. Nothing
-  /// changes. \param d_out T x d_v
-  template <class In, class DOut>
-  [[nodiscard]] auto block_gradient(const Eigen::MatrixBase<In>& x,
-                                    const Eigen::MatrixBase<DOut>& d_out) const {
-    using Scalar = typename Layer::Scalar;
-    const detail::FlushToZero<Scalar> flush;
-    Layer copy(layer());
-    const detail::RowMajorMatrix<Scalar> out = copy.forward_block(x);
-    detail::require_size("d_out (rows)", d_out.rows(), out.rows());
-    detail::require_size("d_out (columns)", d_out.cols(), out.cols());
-    detail::require_finite("d_out", d_out);
-    const detail::RowMajorMatrix<Scalar> d_reads =
-        (d_out.array() * (1 - out.array().square())).matrix();
-    return pull_back_block(layer().log_linear_state(), x, layer().read_order(), d_reads);
-  }
-
-  /// One step of gradient descent on `1/2 sum |o - y|^2` over the whole block and T tokens of the
-  /// stream. Reads in the order of `train_one`. Unlike T calls of `train_one` the weights stay the
-  /// same within the block, and the gradient goes through the states that its tokens write.
-  /// \param y T x d_v, finite \return the outputs o from before the step, T x d_v
-  template <class In, class Target>
-  auto train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
-    const detail::FlushToZero<typename Layer::Scalar> flush;
-    detail::require_size("y (rows)", y.rows(), x.rows());
-    detail::require_size("y (columns)", y.cols(), layer().output_dim());
-    detail::require_finite("y", y);
-    using Matrix = detail::RowMajorMatrix<typename Layer::Scalar>;
-    detail::Rollback rollback(layer().state_);
-    const auto before = layer().log_linear_state();
-    const ReadOrder order = layer().training_order();
-    Matrix out = read_block(x, order);
-    out = out.array().tanh().matrix().eval();
-    const Matrix d_reads = ((out - y).array() * (1 - out.array().square())).matrix();
-    layer().descend(pull_back_block(before, x, order, d_reads));
-    rollback.keep();
-    return out;
-  }
-
-  /// \name For layers made of layers
-  /// \{
-
-  /// Reads in the given order and writes the whole block. \return the raw reads, T x d_v. \throws
-  /// std::invalid_argument as `stage` of a token; nothing is changed then
-  template <class In>
-  auto read_block(const Eigen::MatrixBase<In>& x, ReadOrder order) {
-    require_fold();
-    using Scalar = typename Layer::Scalar;
-    const detail::FlushToZero<Scalar> flush;
-    layer().require_order(order);
-    const typename detail::RowMajorMatrix<Scalar> rows = checked(x, layer().size());
-    layer().drop_staged();
-    const Eigen::Index length = rows.rows();
-    detail::RowMajorMatrix<Scalar> reads(length, layer().output_dim());
-    const auto one_by_one = [&](Eigen::Index first, Eigen::Index count) {
-      for (Eigen::Index t = first; t < first + count; ++t) {
-        layer().prepare(rows.row(t), order);
-        reads.row(t) = layer().raw_read().transpose();
-        layer().write();
-      }
-    };
-    auto& state = layer().state_;
-    detail::Rollback rollback(state);
-    if constexpr (detail::StepsOf<typename Layer::TransitionOfLayer>::known) {
-      // The chunkwise form takes over where the layer has nothing buffered, and leaves it so.
-      const Eigen::Index head = (std::min)(state.until_flushed(), length),
-                         tail = (length - head) % state.capacity();
-      one_by_one(0, head);
-      read_chunkwise(rows.middleRows(head, length - head - tail), order, reads, head);
-      one_by_one(length - tail, tail);
-    } else {
-      one_by_one(0, length);
+/// Reads and writes a span. The chunkwise form takes over where the stream has nothing buffered,
+/// and leaves it so; `one_token(t)` does the rest, and all of it for a kind of transition that the
+/// chunkwise form does not know. Where this throws, the stream is to be put back.
+template <class Preparation, class Stream, class OneToken>
+void read_span(const Preparation& preparation, const typename Preparation::Read& workspace,
+               Stream& stream, const RowMajorMatrix<typename Stream::Scalar>& x, ReadOrder order,
+               RowMajorMatrix<typename Stream::Scalar>& reads, OneToken one_token) {
+  static_assert(Stream::overflow == LastLevel::fold,
+                "blocks of tokens need a layer whose last level folds: LastLevel::fold; give the "
+                "tokens one by one to a layer whose last level forgets or halves");
+  using Scalar = typename Stream::Scalar;
+  const Index length = x.rows();
+  if constexpr (HasSteps<typename Preparation::Kind>) {
+    const Index head = (std::min)(stream.until_flushed(), length),
+                tail = (length - head) % stream.capacity(), middle = length - head - tail;
+    for (Index t = 0; t < head; ++t) one_token(t);
+    if (middle > 0) {
+      const RowsView<Scalar> rows(x.data() + head * x.cols(), middle, x.cols(),
+                                  Eigen::OuterStride<>(x.cols()));
+      auto& levels = stream.settled_levels();
+      LayerSource source(preparation, rows, order, workspace);
+      source.read_into(reads, head);
+      Hierarchy<Scalar> states = hierarchy_of(levels);
+      ChunkwiseRun<Scalar>(source, span_chunk_size, preparation.weight_count()).forward(states);
+      levels.replace(
+          states.count(), [&](int l) -> const auto& { return states.level(l); });
     }
-    rollback.keep();
-    return reads;
+    for (Index t = length - tail; t < length; ++t) one_token(t);
+  } else {
+    for (Index t = 0; t < length; ++t) one_token(t);
   }
+}
 
-  /// From the gradient of the raw reads of a block, read in the given order from the state
-  /// `before` it, to that of x and every weight. \throws std::invalid_argument as `read_block`, or
-  /// for a state or a gradient of another shape
-  template <class State, class In, class DReads>
-  [[nodiscard]] auto pull_back_block(const State& before, const Eigen::MatrixBase<In>& x,
-                                     ReadOrder order, const DReads& d_reads) const {
-    using Scalar = typename Layer::Scalar;
-    using Kind = typename Layer::TransitionOfLayer;
-    static_assert(detail::StepsOf<Kind>::known,
-                  "gradients of a block need one of the kinds of transition in "
-                  "loglinear/transitions/transition.hpp: build the rule's kind from them");
-    const detail::FlushToZero<Scalar> flush;
-    layer().require_order(order);
-    const detail::RowMajorMatrix<Scalar> rows = checked(x, before.size());
-    detail::require_size("max_levels of the state before the block", before.max_levels(),
-                         layer().max_levels());
-    detail::require_size("d_k of the state before the block", before.d_k(), layer().key_rows());
-    detail::require_size("d_v of the state before the block", before.d_v(), layer().output_dim());
-    detail::require_size("the gradient of the reads (rows)", d_reads.rows(), rows.rows());
-    detail::require_size("the gradient of the reads (columns)", d_reads.cols(),
-                         layer().output_dim());
-    const SequenceArray<Scalar> d_rows(d_reads);  // a copy, unless they lie row by row
-    BlockGradient<Scalar> gradient{detail::RowMajorMatrix<Scalar>::Zero(rows.rows(), rows.cols()),
-                                   layer().preparation_.parameters().zeros()};
-    if (rows.rows() == 0) return gradient;
-    auto source = source_of(detail::view_of(rows), order);
-    source.differentiate(detail::view_of(d_rows), layer().training_, gradient);
-    detail::Hierarchy<Scalar> states = detail::hierarchy_of(before),
-                              d_states(before.max_levels(), before.d_k(), before.d_v(),
-                                       before.size() + static_cast<std::uint64_t>(rows.rows()));
-    for (int l : d_states.active()) d_states.set_zero(l);
-    detail::ChunkwiseRun<Scalar> run(source, block_chunk_size, weights());
-    detail::ChunkwiseTape<Scalar> tape;
-    run.forward(states, &tape, false);
-    run.gradient(tape, d_states);
-    detail::require_finite("the gradient of x", gradient.x);
-    gradient.weights.require_finite_gradient();
-    return gradient;
+/// From the gradient of the raw reads of a span, read in the given order from the state `before`
+/// it, to that of x and every weight. \throws std::invalid_argument for a state or a gradient of
+/// another shape, and where the gradient is not finite
+template <class Preparation, class State, class Scalar, class DReads>
+[[nodiscard]] BlockGradient<Scalar> pull_back_span(const Preparation& preparation,
+                                                   const typename Preparation::Read& workspace,
+                                                   const typename Preparation::Gradient& training,
+                                                   const State& before,
+                                                   const RowMajorMatrix<Scalar>& x, ReadOrder order,
+                                                   const DReads& d_reads) {
+  static_assert(HasSteps<typename Preparation::Kind>,
+                "gradients of a block need the steps of the rule's kind of transition: give it "
+                "the member visit_steps of loglinear/transitions/steps.hpp, or build it from the "
+                "kinds of the library");
+  const Layout& layout = preparation.layout();
+  require_size("max_levels of the state before the block", before.max_levels(),
+               workspace.max_levels);
+  require_size("d_k of the state before the block", before.d_k(), layout.key_rows);
+  require_size("d_v of the state before the block", before.d_v(), layout.d_v);
+  require_size("the gradient of the reads (rows)", d_reads.rows(), x.rows());
+  require_size("the gradient of the reads (columns)", d_reads.cols(), layout.d_v);
+  const SequenceArray<Scalar> d_rows(d_reads);  // a copy, unless they lie row by row
+  BlockGradient<Scalar> gradient{RowMajorMatrix<Scalar>::Zero(x.rows(), x.cols()),
+                                 preparation.parameters().zeros()};
+  if (x.rows() == 0) return gradient;
+  LayerSource source(preparation, view_of(x), order, workspace);
+  source.differentiate(view_of(d_rows), training, gradient);
+  Hierarchy<Scalar> states = hierarchy_of(before),
+                    d_states(before.max_levels(), before.d_k(), before.d_v(),
+                             before.size() + static_cast<std::uint64_t>(x.rows()));
+  for (int l : d_states.active()) d_states.set_zero(l);
+  ChunkwiseRun<Scalar> run(source, span_chunk_size, preparation.weight_count());
+  ChunkwiseTape<Scalar> tape;
+  run.forward(states, &tape, false);
+  run.gradient(tape, d_states);
+  require_finite("the gradient of x", gradient.x);
+  gradient.weights.require_finite_gradient();
+  return gradient;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_SPAN_HPP
+
+// ---- loglinear/stream/detail/level_query.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_QUERY_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVEL_QUERY_HPP
+
+namespace loglinear::detail {
+
+/// What a read asks for: `sum_l lambda[seen(l)] S_l^T query`.
+template <class Scalar>
+struct LevelQuery {
+  const Scalar* query;
+  const Scalar* lambda;
+  ReadOrder order;  // in which the next token sees the levels
+};
+
+/// The weight index under which the next token sees a level, and how much of it is left then.
+struct SeenLevels {
+  ReadOrder order;
+  std::uint64_t size;
+  int max_levels;
+  LastLevel overflow;
+
+  [[nodiscard]] int operator()(int level) const {
+    return seen_level(order, level, size, max_levels);
   }
-  /// \}
-
- private:
-  static constexpr Eigen::Index block_chunk_size = 64;
-
-  static constexpr void require_fold() {
-    static_assert(Layer::State::overflow == LastLevel::fold,
-                  "blocks of tokens need a layer whose last level folds: LastLevel::fold; give the "
-                  "tokens one by one to a layer whose last level forgets or halves");
-  }
-
-  [[nodiscard]] Layer& layer() { return static_cast<Layer&>(*this); }
-  [[nodiscard]] const Layer& layer() const { return static_cast<const Layer&>(*this); }
-  [[nodiscard]] Eigen::Index weights() const { return layer().preparation_.weight_count(); }
-
-  /// The block after `before` tokens.
-  template <class In>
-  [[nodiscard]] auto checked(const Eigen::MatrixBase<In>& x, std::uint64_t before) const {
-    using Scalar = typename Layer::Scalar;
-    static_assert(std::is_same_v<typename In::Scalar, Scalar>,
-                  "the block must have the layer's scalar: convert it with .cast<Scalar>()");
-    detail::require_size("x (columns)", x.cols(), layer().d_model());
-    detail::require_finite("x", x);
-    if (static_cast<std::uint64_t>(x.rows()) > UINT64_MAX - before) {
-      detail::fail("the number of tokens", x.rows(), "at most 2^64 - 1 together with those before");
-    }
-    return detail::RowMajorMatrix<Scalar>(x);
-  }
-
-  template <class View>
-  [[nodiscard]] auto source_of(const View& x, ReadOrder order) const {
-    using Source = detail::LayerSource<typename Layer::InnerRuleOfLayer, typename Layer::Scalar,
-                                       typename Layer::LevelWeightsOfLayer>;
-    return Source(layer().preparation_, x, order, layer().workspace_);
-  }
-
-  template <class Rows, class Reads>
-  void read_chunkwise(const Rows& rows, ReadOrder order, Reads& reads, Eigen::Index first) {
-    using Scalar = typename Layer::Scalar;
-    if (rows.rows() == 0) return;
-    auto& levels = layer().state_.settled_levels();
-    auto source = source_of(detail::view_of(rows), order);
-    source.read_into(reads, first);
-    detail::Hierarchy<Scalar> states = detail::hierarchy_of(levels);
-    detail::ChunkwiseRun<Scalar>(source, block_chunk_size, weights()).forward(states);
-    levels.replace(
-        states.count(), [&](int l) -> const auto& { return states.level(l); });
+  /// What the token's carry leaves of what the level holds.
+  [[nodiscard]] double kept(int level) const {
+    const int last = max_levels - 1;
+    const bool gives_way =
+        order == ReadOrder::after_push && level == last && landed_level(size, max_levels) == last;
+    return kept_fraction(overflow, gives_way ? 1 : 0);
   }
 };
 
-}  // namespace loglinear
+}  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_LAYER_BLOCK_FORM_HPP
-
-// ---- loglinear/rules/level_weights.hpp
-
-#ifndef LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
-#define LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
-
-/// \file
-/// How a token weighs the levels it reads: the policies that turn `W_lambda x` into lambda.
-///
-/// A policy is a small aggregate of hyperparameters. For n weights (M levels, or M + 1 when the
-/// order is `current_apart`) it supplies
-/// * `parameters(n)`: the weight arrays it needs: projections of x arrive in `raw`, free vectors in
-///   `free`;
-/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels, and
-/// throws
-///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
-/// * `weigh(raw, free, lambda)`: forward, n weights;
-/// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward.
-
-namespace loglinear {
-
-/// A mixture: `lambda_l = softplus(r_l / tau) / sum_j softplus(r_j / tau)`,
-/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not; where
-/// every softplus underflows it is computed shifted, as the softmax it then is. Weights: `w_lambda`
-/// (n x d_model).
-struct NormalizedMixture {
-  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
-  double tau = 1;                       ///< temperature, finite and > 0
-
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
-    return {projection("w_lambda", n)};
-  }
-
-  /// \throws std::invalid_argument unless lambda_init is finite, tau at least the smallest normal
-  /// number and tau and 1 / tau finite, as numbers of the layer's scalar
-  template <class Scalar>
-  void resolve(int max_levels) {
-    if (!lambda_init) lambda_init = 1.0 / max_levels;
-    if (!detail::is_finite(Scalar(*lambda_init))) {
-      detail::fail("lambda_init", *lambda_init, "finite in the layer's scalar");
-    }
-    const auto temperature = static_cast<Scalar>(tau);
-    const Scalar smallest = (std::numeric_limits<Scalar>::min)();  // what is below counts as zero
-    if (!(temperature > Scalar(0)) || temperature < smallest || !detail::is_finite(temperature) ||
-        !detail::is_finite(Scalar(1) / temperature)) {
-      detail::fail(
-          "tau", tau,
-          "finite and positive, no denormal number in the layer's scalar, and 1 / tau finite");
-    }
-  }
-
-  void weigh(const auto& raw, const auto&, auto& lambda) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    shifted_logits(raw, lambda);
-    auto values = lambda.array();
-    if (all_underflow(lambda)) {
-      values = (values - values.maxCoeff()).exp();
-    } else {
-      detail::softplus(values, values);
-    }
-    Scalar sum = values.sum();
-    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
-      values /= values.maxCoeff();
-      sum = values.sum();
-    }
-    values /= sum;
-  }
-
-  /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
-  void pullback(const auto& raw, const auto&, const auto& lambda, const auto& d_lambda, auto& d_raw,
-                auto&) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    const Scalar mean = lambda.dot(d_lambda);
-    shifted_logits(raw, d_raw);
-    auto slope = d_raw.array();  // d softplus(z)/dz over the sum of all softplus
-    if (all_underflow(d_raw)) {
-      slope = lambda.array();
-    } else {
-      Eigen::Index largest;
-      lambda.maxCoeff(&largest);
-      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
-      slope = detail::sigmoids(slope) / sum;
-    }
-    d_raw.array() *= (d_lambda.array() - mean) / Scalar(tau);
-  }
-
- private:
-  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
-  [[nodiscard]] static bool all_underflow(const auto& z) {
-    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
-    const Scalar low(-detail::softplus_linear_from);
-    return z[0] < low && z.maxCoeff() < low;
-  }
-  void shifted_logits(const auto& raw, auto& z) const {
-    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
-    z = (raw.array() + Scalar(*lambda_init)).matrix() * (Scalar(1) / Scalar(tau));
-  }
-};
-
-/// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, with the `NormalizedMixture` over
-/// all levels and the 2^l tokens that level l holds. A sum of ever more leaves ends where tanh is
-/// flat, and training there stands still; a mean does not grow. So this is the choice for endless
-/// streams of rules without forgetting, `KeyOnly<...>`; docs/state.md has the figures. Past the
-/// last level the sum grows there after all, unless that forgets or halves (`LastLevel`). Weights:
-/// `w_lambda` (n x d_model).
-struct MeanMixture {
-  NormalizedMixture mixture{};  ///< its hyperparameters
-  int max_levels = 0;           ///< set by the layer
-
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
-    return mixture.parameters(n);
-  }
-
-  /// \throws std::invalid_argument as `NormalizedMixture`
-  template <class Scalar>
-  void resolve(int levels) {
-    max_levels = levels;
-    mixture.resolve<Scalar>(levels);
-  }
-
-  void weigh(const auto& raw, const auto& free, auto& lambda) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    mixture.weigh(raw, free, lambda);
-    for (Eigen::Index i = 0; i < lambda.size(); ++i) lambda[i] /= tokens<Scalar>(i, lambda.size());
-  }
-
-  void pullback(const auto& raw, const auto& free, const auto& lambda, const auto& d_lambda,
-                auto& d_raw, auto& d_free) const {
-    using Scalar = typename std::decay_t<decltype(d_lambda)>::Scalar;
-    using Weights =  // on the stack
-        Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit + 1, 1>;
-    Weights mixed(lambda), d_mixed(d_lambda);
-    for (Eigen::Index i = 0; i < lambda.size(); ++i) {
-      mixed[i] *= tokens<Scalar>(i, lambda.size());
-      d_mixed[i] /= tokens<Scalar>(i, lambda.size());
-    }
-    mixture.pullback(raw, free, mixed, d_mixed, d_raw, d_free);
-  }
-
- private:
-  /// Tokens of the bucket under weight i of n: 2^level, and in the order `current_apart` the first
-  /// is the token's own leaf. Dividing by a power of two rounds nothing.
-  template <class Scalar>
-  [[nodiscard]] Scalar tokens(Eigen::Index i, Eigen::Index n) const {
-    const auto level = static_cast<int>(n > max_levels ? (std::max)(i - 1, Eigen::Index{0}) : i);
-    return static_cast<Scalar>(static_cast<double>(std::uint64_t{1} << level));
-  }
-};
-
-/// The paper's weights, not normalised: `lambda = softplus(L * (W_lambda x))`, L a free vector that
-/// starts at ones (arXiv:2506.04761, section 3.4). Weights: `w_lambda` (n x d_model) and
-/// `level_scale` (n).
-struct SoftplusWeights {
-  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index n) const {
-    return {projection("w_lambda", n), free_vector("level_scale", n, 1.0)};
-  }
-
-  template <class Scalar>
-  void resolve(int) {}
-
-  void weigh(const auto& raw, const auto& free, auto& lambda) const {
-    lambda = free.cwiseProduct(raw);
-    auto values = lambda.array();
-    detail::softplus(values, values);
-  }
-
-  void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
-                auto& d_free) const {
-    d_free = d_lambda.array() * detail::sigmoids(free.array() * raw.array());  // softplus' = sg
-    d_raw = d_free.cwiseProduct(free);
-    d_free.array() *= raw.array();
-  }
-};
-
-/// Every level counts the same, `lambda = 1`: with it a hierarchy reads what a single state of the
-/// same rule would. No weights.
-struct UnitWeights {
-  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index) const { return {}; }
-
-  template <class Scalar>
-  void resolve(int) {}
-  void weigh(const auto&, const auto&, auto& lambda) const { lambda.setOnes(); }
-  void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
-};
-
-/// What `LogLinearAttention` demands of its level weights.
-template <class Policy, class Scalar>
-concept LevelWeights = std::copyable<Policy> &&
-    requires(Policy& policy, const Policy& fixed, const detail::ConstVectorView<Scalar>& in,
-             detail::Vector<Scalar>& lambda, detail::VectorView<Scalar>& out) {
-  policy.template resolve<Scalar>(1);
-  { *fixed.parameters(Eigen::Index{}).begin() } -> std::convertible_to<Parameter>;
-  fixed.weigh(in, in, lambda);
-  fixed.pullback(in, in, lambda, lambda, out, out);
-};
-
-static_assert(LevelWeights<NormalizedMixture, double>);
-static_assert(LevelWeights<MeanMixture, double>);
-static_assert(LevelWeights<SoftplusWeights, double>);
-static_assert(LevelWeights<UnitWeights, double>);
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_QUERY_HPP
 
 // ---- loglinear/stream/detail/reading.hpp
 
@@ -8405,94 +8991,87 @@ static_assert(LevelWeights<UnitWeights, double>);
 
 namespace loglinear::detail {
 
-/// Where a token's query belongs: what stands is read with it as it is.
-template <class Kind>
-[[nodiscard]] Vector<typename Kind::Scalar>& query_for(Workspace<Kind>& w, ReadOrder order) {
-  return order == ReadOrder::before_push ? w.old_query : w.token.query;
-}
-
-/// The weight index under which the next token sees a level.
-template <class State>
-struct SeenLevels {
-  const State& state;
-  ReadOrder order;
-
-  int operator()(int level) const {
-    return seen_level(order, level, state.size(), state.max_levels());
-  }
-  /// What the token's carry leaves of what the level holds.
-  double kept(int level) const requires(State::overflow != LastLevel::fold) {
-    const int last = state.max_levels() - 1;
-    const bool gives_way = order == ReadOrder::after_push && level == last &&
-                           landed_level(state.size(), state.max_levels()) == last;
-    return kept_fraction(State::overflow, gives_way ? 1 : 0);
-  }
-};
+/// A row vector that lies somewhere.
+template <class Scalar>
+using RowOf = Eigen::Map<Eigen::Matrix<Scalar, 1, Eigen::Dynamic>>;
 
 /// Level weights are looked at when they have been read with: the read does not wait.
-template <class Kind>
-void require_finite_read(const Workspace<Kind>& w) {
-  if (all_finite(w.lambda) && all_finite(w.read)) return;
-  require_finite("a level weight", w.lambda);
-  require_finite("the raw read", w.read);
+template <class Scalar>
+void require_finite_read(const Vector<Scalar>& lambda, const Vector<Scalar>& read) {
+  if (all_finite(lambda) && all_finite(read)) return;
+  require_finite("a level weight", lambda);
+  require_finite("the raw read", read);
 }
 
-/// The state as it stands with the query w.old_query, level l under weight l + shift; `next` is the
-/// token to be written then.
-template <class State, class Kind>
-void read_standing(const State& state, Workspace<Kind>& w, int shift,
-                   const Token<Kind>* next = nullptr) {
-  state.read(
-      w, [shift](int l) { return l + shift; }, next);
-  w.read.swap(w.old_read);
-  require_finite_read(w);
+/// read = what the state as it stands says to the query, with each level under the weight that the
+/// next token in `order` gives it.
+template <class State, class Scalar, class Kind>
+void read_standing(const State& state, const Vector<Scalar>& query, const Vector<Scalar>& lambda,
+                   ReadOrder order, ReadMemory<Kind>& memory, Vector<Scalar>& read) {
+  state.read({query.data(), lambda.data(), order}, memory, read.data());
+  require_finite_read(lambda, read);
 }
 
-/// What the token reads in the given order, before it is written; its query is in `query_for(w,
-/// order)`.
-template <class State, class Kind>
-void read_token(const State& state, Workspace<Kind>& w, ReadOrder order) {
-  const Token<Kind>& token = w.token;
-  if (order == ReadOrder::before_push) return read_standing(state, w, 0, &token);
-  w.old_query = token.query;
-  token.transition.left_transposed(w.old_query);
-  state.read(w, SeenLevels<State>{state, order}, &token);
-  w.read = w.old_read;
-  token.transition.right(w.read.transpose());
-  const auto& weight = w.lambda[seen_leaf_level(order, state.size(), state.max_levels())];
-  for (Index j = 0; j < token.keys.cols(); ++j) {
-    w.read += (weight * token.keys.col(j).dot(token.query)) * token.values.col(j);
+/// read = what the token reads in the given order, before it is written. Returns what writing it
+/// takes, which lies in `memory`.
+template <class State, class Scalar, class Kind>
+const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
+                               const Vector<Scalar>& lambda, ReadOrder order,
+                               ReadMemory<Kind>& memory, Vector<Scalar>& read) {
+  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
+  const bool stands = order == ReadOrder::before_push;
+  const Vector<Scalar>& old_query = stands ? token.query : memory.old_query;
+  if (!stands) {
+    memory.old_query = token.query;
+    token.transition.left_transposed(memory.old_query);
   }
-  require_finite_read(w);
+  const LevelQuery<Scalar> query{old_query.data(), lambda.data(), order};
+  state.read(query, memory, read.data(), token.transition, memory.looked_up);
+  if (!stands) {
+    memory.old_read = read;
+    token.transition.right(RowOf<Scalar>(read.data(), d_v));
+    const Scalar weight = lambda[seen_leaf_level(order, state.size(), state.max_levels())];
+    for (Index j = 0; j < token.keys.cols(); ++j) {
+      const Scalar score = dot(token.keys.data() + j * key_rows, token.query.data(), key_rows);
+      axpy<Scalar>(weight * score, token.values.data() + j * d_v, d_v, read.data());
+    }
+  }
+  require_finite_read(lambda, read);
+  return memory.looked_up;
 }
 
-/// From t.d_read to t.d_token and t.d_lambda, for what `read_token` read; the states are constants.
-template <class State, class Kind>
-void pull_back_token(const State& state, const Workspace<Kind>& w, TrainingWorkspace<Kind>& t,
-                     ReadOrder order) {
-  using Scalar = typename Kind::Scalar;
-  const Token<Kind>& token = w.token;
-  t.d_lambda.setZero();
+/// From d_read to d_token and d_lambda, for what `read_token` read into `memory`; the states are
+/// constants.
+template <class State, class Scalar, class Kind>
+void pull_back_token(const State& state, const Token<Kind>& token, const Vector<Scalar>& lambda,
+                     ReadOrder order, const ReadMemory<Kind>& memory, const Vector<Scalar>& d_read,
+                     PullbackMemory<Kind>& t, Token<Kind>& d_token, Vector<Scalar>& d_lambda) {
+  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
+  d_lambda.setZero();
 
   // The older states: with d = diag(r) d_read, p = sum_l lambda_l S_l d is all that is needed, the
   // derivative with respect to L^T q.
-  t.d_old_read = t.d_read;
-  token.transition.right(t.d_old_read.transpose());
-  state.pull_back(w, t, SeenLevels<State>{state, order});
-  token.transition.pullback(token.query, t.d_old_query, w.old_read, t.d_read, t.d_token.transition);
-  t.d_token.query = t.d_old_query;
-  token.transition.left(t.d_token.query);
+  t.d_old_read = d_read;
+  token.transition.right(RowOf<Scalar>(t.d_old_read.data(), d_v));
+  state.pull_back({memory.old_query.data(), lambda.data(), order}, memory, t, d_lambda.data());
+  token.transition.pullback(token.query, t.d_old_query, memory.old_read, d_read,
+                            d_token.transition);
+  d_token.query = t.d_old_query;
+  token.transition.left(d_token.query);
 
   // The leaf: lambda_c (k . q) v.
   const int own = seen_leaf_level(order, state.size(), state.max_levels());
-  const Scalar& weight = w.lambda[own];
+  const Scalar weight = lambda[own];
   for (Index j = 0; j < token.keys.cols(); ++j) {
-    const Scalar key_query = token.keys.col(j).dot(token.query);
-    const Scalar value_d = token.values.col(j).dot(t.d_read);
-    t.d_lambda[own] += key_query * value_d;
-    t.d_token.query += (weight * value_d) * token.keys.col(j);
-    t.d_token.keys.col(j) = (weight * value_d) * token.query;
-    t.d_token.values.col(j) = (weight * key_query) * t.d_read;
+    const Scalar* const key = token.keys.data() + j * key_rows;
+    const Scalar* const value = token.values.data() + j * d_v;
+    const Scalar key_query = dot(key, token.query.data(), key_rows);
+    const Scalar value_d = dot(value, d_read.data(), d_v);
+    d_lambda[own] += key_query * value_d;
+    axpy<Scalar>(weight * value_d, key, key_rows, d_token.query.data());
+    scale_to<Scalar>(weight * value_d, token.query.data(), key_rows,
+                     d_token.keys.data() + j * key_rows);
+    scale_to<Scalar>(weight * key_query, d_read.data(), d_v, d_token.values.data() + j * d_v);
   }
 }
 
@@ -8520,15 +9099,10 @@ template <class Kind>
 class LowRankProduct {
  public:
   using Scalar = typename Kind::Scalar;
-  static constexpr Index updates = StepsOf<Kind>::updates;
 
   /// \param tokens  the most transitions before a reset
   LowRankProduct(Index key_rows, Index tokens)
-      : diagonal_(Vector<Scalar>::Ones(key_rows)),
-        u_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
-        u_factors_(Vector<Scalar>::Ones(tokens * updates)),
-        z_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
-        scores_(Vector<Scalar>::Zero(tokens * updates)) {}
+      : LowRankProduct(key_rows, tokens * step_counts<Kind>(key_rows, 1).updates, nullptr) {}
 
   /// Numbers that `pull` needs for its sums.
   [[nodiscard]] Index score_columns() const { return scores_.size(); }
@@ -8553,29 +9127,14 @@ class LowRankProduct {
   /// Whether nothing has followed since the last reset, updates of rank one that is.
   [[nodiscard]] bool is_identity() const { return count_ == 0; }
 
-  void follow(const Identity<Scalar>&) {}
-  void follow(const ScalarDecay<Scalar>& later) {
-    diagonal_ *= later.decay;
-    u_factors_.head(count_) *= later.decay;
+  void follow(const Kind& later) {
+    Following steps{*this, nullptr};
+    later.visit_steps(steps);
   }
-  void follow(const KeyDecay<Scalar>& later) {
-    later.left(diagonal_);
-    later.left(u_.topRows(count_).transpose());
-  }
-  template <class Diagonal>
-  void follow(const RankOneUpdate<Diagonal>& later) {
-    pull(later.p.data(), z_.row(count_), scores_);
-    append(later);
-  }
-  /// The same where `pull` has been called with p already.
-  template <class Diagonal>
-  void follow(const RankOneUpdate<Diagonal>& later, const Vector<Scalar>& pulled_p) {
-    z_.row(count_) = pulled_p.transpose();
-    append(later);
-  }
-  template <class... Factors>
-  void follow(const TransitionProduct<Factors...>& later) {
-    std::apply([&](const auto&... factor) { (follow(factor), ...); }, later.factors);
+  /// The same where `pull` has been called with p, of the only update, already.
+  void follow(const Kind& later, const Vector<Scalar>& pulled_p) {
+    Following steps{*this, pulled_p.data()};
+    later.visit_steps(steps);
   }
 
   /// pulled = P^T q, in contiguous memory.
@@ -8688,13 +9247,46 @@ class LowRankProduct {
   friend class LowRankProduct;
   static constexpr Index most_on_stack = 4096;
 
-  template <class Diagonal>
-  void append(const RankOneUpdate<Diagonal>& later) {
-    follow(later.diagonal);
-    u_.row(count_) = later.u.transpose();
-    u_factors_[count_] = Scalar(1);
-    ++count_;
-  }
+  LowRankProduct(Index key_rows, Index updates, std::nullptr_t)
+      : diagonal_(Vector<Scalar>::Ones(key_rows)),
+        u_(RowMajorMatrix<Scalar>::Zero(updates, key_rows)),
+        u_factors_(Vector<Scalar>::Ones(updates)),
+        z_(RowMajorMatrix<Scalar>::Zero(updates, key_rows)),
+        scores_(Vector<Scalar>::Zero(updates)) {}
+
+  /// The steps of a later transition.
+  struct Following {
+    LowRankProduct& product;
+    const Scalar* pulled_p;
+
+    void decay(const Scalar& a) {
+      scale_by(a, product.diagonal_.data(), product.diagonal_.size());
+      scale_by(a, product.u_factors_.data(), product.count_);
+    }
+    void decay_rows(const Scalar* w) {
+      const Index rows = product.diagonal_.size();
+      multiply(product.diagonal_.data(), w, rows, product.diagonal_.data());
+      for (Index j = 0; j < product.count_; ++j) {
+        Scalar* const u = product.u_.data() + j * rows;
+        multiply(u, w, rows, u);
+      }
+    }
+    void decay_values(const Scalar*) {}  // none: such kinds have other products
+    void look_up(const Scalar* p) {
+      Eigen::Map<Vector<Scalar>> z(product.z_.data() + product.count_ * product.z_.cols(),
+                                   product.z_.cols());
+      if (pulled_p == nullptr) {
+        product.pull(p, z, product.scores_);
+      } else {
+        detail::copy(pulled_p, z.size(), z.data());
+      }
+    }
+    void write_back(const Scalar* u) {
+      const Index rows = product.diagonal_.size();
+      detail::copy(u, rows, product.u_.data() + product.count_ * rows);
+      product.u_factors_[product.count_++] = Scalar(1);
+    }
+  };
 
   Vector<Scalar> diagonal_;   // E
   RowMajorMatrix<Scalar> u_;  // u_j, a row each, but for a factor
@@ -8720,13 +9312,6 @@ class LowRankProduct {
 // Products of diagonal kinds are of the same kind; those of all others are dense.
 
 namespace loglinear::detail {
-
-/// Whether products of the kind are of the kind.
-template <class Kind>
-concept ClosedKind = requires(Kind& product, const Kind& later) {
-  product.follow(later);
-  product.reset();
-};
 
 /// Whether the kind multiplies everything by one number, `factor()`.
 template <class Kind>
@@ -8962,12 +9547,13 @@ class DenseProduct {
 /// The product of any number of transitions.
 template <class Kind>
 using PendingProduct =
-    std::conditional_t<ClosedKind<Kind>, DiagonalProduct<Kind>, DenseProduct<Kind>>;
+    std::conditional_t<HasOwnProducts<Kind>, DiagonalProduct<Kind>, DenseProduct<Kind>>;
 
 /// The product of so few transitions that it need not be dense.
 template <class Kind>
-using RecentProduct = std::conditional_t<!ClosedKind<Kind> && is_low_rank<Kind>(),
-                                         LowRankProduct<Kind>, PendingProduct<Kind>>;
+using RecentProduct =
+    std::conditional_t<!HasOwnProducts<Kind> && HasSteps<Kind> && !scales_values<Kind>,
+                       LowRankProduct<Kind>, PendingProduct<Kind>>;
 
 template <class Kind>
 [[nodiscard]] RecentProduct<Kind> make_recent(Index key_rows, Index d_v,
@@ -9002,26 +9588,23 @@ void copy_product(const Product& from, Product& to) {
 
 namespace loglinear::detail {
 
-/// Whether a write takes products of the state with p: a read then forms them on the way.
-template <class Kind>
-inline constexpr bool looks_up = is_rank_one_update<Kind>;
-
 /// A friend of StreamState.
 template <class Kind, class Stored>
 struct LevelReads {
   using Scalar = typename Kind::Scalar;
   static constexpr bool is_diagonal = PendingProduct<Kind>::is_diagonal;
 
-  /// w.old_read from the levels alone: the query goes down through the tiers, the newest first.
-  template <class Stream, class WeightOf>
-  static void read(const Stream& stream, Workspace<Kind>& w, WeightOf weight_of,
-                   [[maybe_unused]] const Token<Kind>* next) {
+  /// out, from the levels alone: the query goes down through the tiers, the newest first.
+  template <class Stream>
+  static void read(const Stream& stream, const LevelQuery<Scalar>& query, const SeenLevels& seen,
+                   ReadMemory<Kind>& memory, Scalar* out, [[maybe_unused]] const Kind* next,
+                   [[maybe_unused]] LookUp<Kind>* looked_up) {
     const Index rows = stream.key_rows(), columns = stream.d_v();
     std::array<WeightedRows<Stored, Scalar>, max_level_limit> terms;
     std::size_t count = 0;
     int tier = -1;
     Scalar factor(1);
-    if constexpr (scales_values<Kind>) w.old_read.setZero();
+    if constexpr (scales_values<Kind>) std::fill_n(out, columns, Scalar(0));
     for (int l : stream.levels_.active_levels()) {
       while (tier < stream.tier_of(l)) {
         ++tier;
@@ -9029,43 +9612,47 @@ struct LevelReads {
           if constexpr (OneFactor<Kind>) {
             factor *= product.factor();
           } else {
-            pull(product, w, tier, next);
+            pull(product, query.query, memory, tier, next, looked_up);
           }
           if constexpr (scales_values<Kind>) {
-            auto scales = w.tier_scales.col(tier);
+            auto scales = memory.tier_scales.col(tier);
             if (tier == 0) scales.setOnes();
-            if (tier > 0) scales = w.tier_scales.col(tier - 1);
+            if (tier > 0) scales = memory.tier_scales.col(tier - 1);
             product.right(scales.transpose());
           }
         });
       }
       terms[count] = {stream.levels_.data(l),
                       rows,
-                      {query_of(w, tier)},
-                      w.lambda[weight_of(l)] * kept(weight_of, l, factor)};
+                      {query_of(query.query, memory, tier)},
+                      query.lambda[seen(l)] * (static_cast<Scalar>(seen.kept(l)) * factor)};
       if constexpr (scales_values<Kind>) {
-        weighted_rows(&terms[count], 1, columns, columns, w.level_read.data());
-        if (tier >= 0) w.level_read.array() *= w.tier_scales.col(tier).array();
-        w.old_read += w.level_read;
+        Scalar* const share = memory.level_read.data();
+        weighted_rows(&terms[count], 1, columns, columns, share);
+        if (tier >= 0) {
+          multiply(share, memory.tier_scales.data() + tier * columns, columns, share);
+        }
+        add(out, share, columns, out);
       }
       ++count;
     }
     if constexpr (looks_up<Kind>) {
       if (next != nullptr && tier < 0 && stream.buffer_level_ > 0) {
-        stream.recent_.pull(next->transition.p.data(), w.pulled_p, w.scores);
+        stream.recent_.pull(next->p.data(), looked_up->pulled_p, memory.scores);
       }
     }
     if constexpr (!scales_values<Kind>) {
-      weighted_rows<false, 8>(terms.data(), static_cast<int>(count), columns, columns,
-                              w.old_read.data());
+      weighted_rows<false, 8>(terms.data(), static_cast<int>(count), columns, columns, out);
     }
   }
 
-  /// t.d_old_query and t.d_lambda from the levels alone: sums of S_l d come up through the tiers,
-  /// the oldest first, or where products are diagonal all at once, their rows weighted.
-  template <class Stream, class WeightOf>
-  static void pull_back(const Stream& stream, const Workspace<Kind>& w, TrainingWorkspace<Kind>& t,
-                        WeightOf weight_of) {
+  /// t.d_old_query and d_lambda from the levels alone: sums of S_l d come up through the tiers, the
+  /// oldest first, or where products are diagonal all at once, their rows weighted.
+  template <class Stream>
+  static void pull_back(const Stream& stream, const LevelQuery<Scalar>& query,
+                        const SeenLevels& seen, const ReadMemory<Kind>& memory,
+                        PullbackMemory<Kind>& t, Scalar* d_lambda) {
+    const Index rows = stream.key_rows(), columns = stream.d_v();
     std::array<DottedRows<Stored, Scalar>, max_level_limit> terms;
     std::array<LevelTerm, max_level_limit> of_level;
     std::size_t count = 0;
@@ -9080,25 +9667,30 @@ struct LevelReads {
           if constexpr (weighs_rows) product.push(t.row_weights, t.pushed);
         });
       }
-      const int seen = weight_of(l);
-      auto weights = t.level_weights.col(l);
-      const Scalar left = kept(weight_of, l, factor);
-      weights.setConstant(w.lambda[seen] * left);
-      if constexpr (weighs_rows) weights.array() *= t.row_weights.array();
+      const int at = seen(l);
+      Scalar* const weights = t.level_weights.data() + l * rows;
+      const Scalar left = static_cast<Scalar>(seen.kept(l)) * factor;
+      const Scalar weight = query.lambda[at] * left;
+      if constexpr (weighs_rows) {
+        scale_to<Scalar>(weight, t.row_weights.data(), rows, weights);
+      } else {
+        std::fill_n(weights, rows, weight);
+      }
       const Scalar* vector = t.d_old_read.data();
       if constexpr (scales_values<Kind>) {
         if (tier >= 0) {
-          auto scaled = t.level_cotangents.col(l);
-          scaled = w.tier_scales.col(tier).cwiseProduct(t.d_old_read);
-          vector = scaled.data();
+          Scalar* const scaled = t.level_cotangents.data() + l * columns;
+          multiply(memory.tier_scales.data() + tier * columns, vector, columns, scaled);
+          vector = scaled;
         }
       }
-      terms[count] = {stream.levels_.data(l), vector, weights.data(), query_of(w, tier), Scalar(0)};
-      of_level[count++] = {tier, seen, left};
+      terms[count] = {stream.levels_.data(l), vector, weights, query_of(query.query, memory, tier),
+                      Scalar(0)};
+      of_level[count++] = {tier, at, left};
     }
     const auto add_dotted = [&](std::size_t first, std::size_t end) {
-      dotted_rows(terms.data() + first, static_cast<int>(end - first), stream.key_rows(),
-                  stream.d_v(), stream.d_v(), t.d_old_query.data());
+      dotted_rows(terms.data() + first, static_cast<int>(end - first), rows, columns, columns,
+                  t.d_old_query.data());
     };
     t.d_old_query.setZero();
     std::size_t last = count;
@@ -9111,7 +9703,7 @@ struct LevelReads {
     }
     add_dotted(0, last);
     for (std::size_t i = 0; i < count; ++i) {
-      t.d_lambda[of_level[i].seen] += of_level[i].factor * terms[i].found;
+      d_lambda[of_level[i].seen] += of_level[i].factor * terms[i].found;
     }
   }
 
@@ -9121,33 +9713,26 @@ struct LevelReads {
     Scalar factor;
   };
 
-  /// The factor of a level's share of a read, where the last level may have to give way before it.
-  template <class WeightOf>
-  static Scalar kept(const WeightOf& weight_of, int level, const Scalar& factor) {
-    if constexpr (requires { weight_of.kept(level); }) {
-      return static_cast<Scalar>(weight_of.kept(level)) * factor;
-    } else {
-      return factor;
-    }
-  }
-
   /// The query as tier `tier` sees it, but for a common factor.
-  [[nodiscard]] static const Scalar* query_of(const Workspace<Kind>& w, int tier) {
-    return OneFactor<Kind> || tier < 0 ? w.old_query.data() : w.tier_queries.col(tier).data();
+  [[nodiscard]] static const Scalar* query_of(const Scalar* query, const ReadMemory<Kind>& memory,
+                                              int tier) {
+    if (OneFactor<Kind> || tier < 0) return query;
+    return memory.tier_queries.data() + tier * memory.tier_queries.rows();
   }
 
   /// The query as `tier` sees it from that of the tier before; and p of the next token, too.
   template <class Pulling>
-  static void pull(const Pulling& product, Workspace<Kind>& w, int tier,
-                   [[maybe_unused]] const Token<Kind>* next) {
+  static void pull(const Pulling& product, const Scalar* query, ReadMemory<Kind>& memory, int tier,
+                   [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) {
+    const Scalar* const before = query_of(query, memory, tier - 1);
     if constexpr (looks_up<Kind> && std::is_same_v<Pulling, RecentProduct<Kind>>) {
       if (next != nullptr) {
-        product.pull(query_of(w, tier - 1), next->transition.p.data(), w.tier_queries.col(tier),
-                     w.pulled_p, w.scores, w.found);
+        product.pull(before, next->p.data(), memory.tier_queries.col(tier), looked_up->pulled_p,
+                     memory.scores, looked_up->found);
         return;
       }
     }
-    product.pull(query_of(w, tier - 1), w.tier_queries.col(tier), w.scores);
+    product.pull(before, memory.tier_queries.col(tier), memory.scores);
   }
 };
 
@@ -9368,7 +9953,7 @@ class StreamState {
     if constexpr (requires { recent_.score_columns(); }) {
       sums = (std::max)(sums, recent_.score_columns());
     }
-    return {max_levels(), sums, static_cast<Index>(pending_.size())};
+    return {key_rows(), d_v(), max_levels(), sums, static_cast<Index>(pending_.size())};
   }
 
   /// Tokens until nothing is buffered any more; 0 if nothing is.
@@ -9389,78 +9974,58 @@ class StreamState {
     for (Product& product : pending_) product.reset();
   }
 
-  /// Throws where the token may not be written; returns what `write` takes. Changes at most the
-  /// bound of the state's magnitude.
-  [[nodiscard]] double require_writable(const Token<Kind>& token, Workspace<Kind>& w) {
+  /// Throws where the token may not be written; nothing is changed. `write` demands the result.
+  [[nodiscard]] Admitted admit(const Token<Kind>& token) const {
     if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
-    w.growth = token.transition.norm_bound();
-    return levels_.require_writable(w.growth, token.keys, token.values,
-                                    [&](bool exactly) { return measured(exactly); });
+    return levels_.admit(token.transition.norm_bound(), token.keys, token.values,
+                         [&](bool exactly) { return measured(exactly); });
   }
 
-  /// Writes the token that the last `require_writable` and `read` with `w` were told of, the state
-  /// being as it was then.
-  void write(const Token<Kind>& token, double magnitude, Workspace<Kind>& w) {
+  /// Writes a token as it was admitted, with what a read found out for it; the state is still what
+  /// it was for both.
+  void write(const Token<Kind>& token, const Admitted& admitted, const LookUp<Kind>& looked_up) {
     if (buffer_level_ == 0) {
-      levels_.write(token.transition, token.keys, token.values, magnitude);
+      levels_.write(token.transition, token.keys, token.values, admitted);
       return;
     }
-    bound_products(w.growth);
-    undergo(token.transition, w);
+    bound_products(admitted.growth);
+    undergo(token.transition, looked_up);
     const Index n = buffered_ * leaves_;
     // Column by column there, row by row here: the same order in memory.
     std::copy_n(token.keys.data(), token.keys.size(), keys_.row(n).data());
     std::copy_n(token.values.data(), token.values.size(), values_.row(n).data());
     if constexpr (has_factors) factors_.segment(n, leaves_).setOnes();
-    levels_.defer(magnitude);
+    levels_.defer(admitted.magnitude);
     if (++buffered_ == capacity()) flush();
   }
 
-  /// w.old_read = sum_l lambda[weight_of(l)] S_l^T w.old_query over the active levels, those in the
-  /// buffer included. What writing the token `next` takes is read on the way.
-  template <class WeightOf>
-  void read(Workspace<Kind>& w, WeightOf weight_of, const Token<Kind>* next = nullptr) const {
-    LevelReads<Kind, Stored>::read(*this, w, weight_of, next);
-    if (buffered_ == 0) return;
-    const Index n = buffered_ * leaves_;
-    const Scalar* const query = w.old_query.data();
-    bool looks_up_p = false;
-    if constexpr (looks_up<Kind>) {
-      if (next != nullptr) {
-        row_dots(keys_.data(), n, key_rows(), query, next->transition.p.data(), w.scores.data(),
-                 w.found.data());
-        looks_up_p = true;
-      }
-    }
-    if (!looks_up_p) row_dots(keys_.data(), n, key_rows(), query, w.scores.data());
-    if constexpr (has_factors) w.scores.head(n).array() *= factors_.head(n).array();
-    std::array<WeightedRows<Scalar, Scalar>, most_buffer_levels> terms;
-    int levels = 0;
-    for_each_buffered_level([&](int l, Index first, Index count) {
-      terms[static_cast<std::size_t>(levels++)] = {
-          values_.row(first).data(), count, {w.scores.data() + first}, w.lambda[weight_of(l)]};
-    });
-    weighted_rows<true, 8>(terms.data(), levels, d_v(), d_v(), w.old_read.data());
+  /// out = sum_l lambda[seen(l)] S_l^T query over the active levels, those in the buffer included.
+  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out) const {
+    read(query, memory, out, nullptr, nullptr);
+  }
+  /// The same, and what writing a token with the transition `next` takes is read on the way.
+  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out,
+            const Kind& next, LookUp<Kind>& looked_up) const {
+    read(query, memory, out, &next, &looked_up);
   }
 
-  /// For the last `read` with the same weights and a cotangent d = t.d_old_read of the read:
-  /// t.d_old_query = sum_l lambda_l S_l d, and t.d_lambda += d . S_l^T w.old_query.
-  template <class WeightOf>
-  void pull_back(const Workspace<Kind>& w, TrainingWorkspace<Kind>& t, WeightOf weight_of) const {
-    LevelReads<Kind, Stored>::pull_back(*this, w, t, weight_of);
+  /// For the `read` of `query` in `memory` and a cotangent d = t.d_old_read of the read:
+  /// t.d_old_query = sum_l lambda[seen(l)] S_l d, and d_lambda[seen(l)] += d . S_l^T query.
+  void pull_back(const LevelQuery<Scalar>& query, const ReadMemory<Kind>& memory,
+                 PullbackMemory<Kind>& t, Scalar* d_lambda) const {
+    const SeenLevels seen = seen_in(query.order);
+    LevelReads<Kind, Stored>::pull_back(*this, query, seen, memory, t, d_lambda);
     if (buffered_ == 0) return;
     const Index n = buffered_ * leaves_;
-    auto d_scores = t.d_scores.head(n);
-    row_dots(values_.data(), n, d_v(), t.d_old_read.data(), d_scores.data());
+    Scalar* const d_scores = t.d_scores.data();
+    row_dots(values_.data(), n, d_v(), t.d_old_read.data(), d_scores);
     for_each_buffered_level([&](int l, Index first, Index count) {
-      const int seen = weight_of(l);
-      auto d_level = d_scores.segment(first, count);
-      t.d_lambda[seen] += d_level.dot(w.scores.segment(first, count));
-      d_level *= w.lambda[seen];
+      const int at = seen(l);
+      d_lambda[at] += dot(d_scores + first, memory.scores.data() + first, count);
+      scale_by(query.lambda[at], d_scores + first, count);
     });
-    if constexpr (has_factors) d_scores.array() *= factors_.head(n).array();
-    weighted_rows<true>(keys_.data(), n, key_rows(), key_rows(), d_scores.data(),
-                        t.d_old_query.data());
+    if constexpr (has_factors) multiply(d_scores, factors_.data(), n, d_scores);
+    weighted_rows<true>(keys_.data(), n, key_rows(), key_rows(), d_scores, t.d_old_query.data());
   }
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
@@ -9614,13 +10179,42 @@ class StreamState {
     }
   }
 
+  [[nodiscard]] SeenLevels seen_in(ReadOrder order) const {
+    return {order, size(), max_levels(), Overflow};
+  }
+  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out,
+            const Kind* next, LookUp<Kind>* looked_up) const {
+    const SeenLevels seen = seen_in(query.order);
+    LevelReads<Kind, Stored>::read(*this, query, seen, memory, out, next, looked_up);
+    if (buffered_ == 0) return;
+    const Index n = buffered_ * leaves_;
+    Scalar* const scores = memory.scores.data();
+    bool looks_up_p = false;
+    if constexpr (looks_up<Kind>) {
+      if (next != nullptr) {
+        row_dots(keys_.data(), n, key_rows(), query.query, next->p.data(), scores,
+                 looked_up->found.data());
+        looks_up_p = true;
+      }
+    }
+    if (!looks_up_p) row_dots(keys_.data(), n, key_rows(), query.query, scores);
+    if constexpr (has_factors) multiply(scores, factors_.data(), n, scores);
+    std::array<WeightedRows<Scalar, Scalar>, most_buffer_levels> terms;
+    int levels = 0;
+    for_each_buffered_level([&](int l, Index first, Index count) {
+      terms[static_cast<std::size_t>(levels++)] = {
+          values_.data() + first * d_v(), count, {scores + first}, query.lambda[seen(l)]};
+    });
+    weighted_rows<true, 8>(terms.data(), levels, d_v(), d_v(), out);
+  }
+
   /// Everything but the levels undergoes a transition, and they are to undergo it later.
-  void undergo(const Kind& transition, [[maybe_unused]] Workspace<Kind>& w) {
+  void undergo(const Kind& transition, [[maybe_unused]] const LookUp<Kind>& looked_up) {
     const Index n = buffered_ * leaves_;
     if constexpr (has_factors) {
       factors_.head(n) *= transition.factor();
     } else if constexpr (looks_up<Kind>) {
-      transition.left(keys_.topRows(n).transpose(), w.found.data());
+      transition.left(keys_.topRows(n).transpose(), looked_up.found.data());
     } else if constexpr (!OneFactor<Kind>) {
       if (n > 0) transition.left(keys_.topRows(n).transpose());
       if constexpr (scales_values<Kind>) transition.right(values_.topRows(n));
@@ -9629,7 +10223,7 @@ class StreamState {
       if (recent_.is_identity()) {
         recent_.follow(transition);  // p was looked up before the levels were settled
       } else {
-        recent_.follow(transition, w.pulled_p);
+        recent_.follow(transition, looked_up.pulled_p);
       }
     } else {
       recent_.follow(transition);
@@ -9856,21 +10450,538 @@ struct StreamParts {
 
 #endif  // LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
 
+// ---- loglinear/layer/detail/head.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_HEAD_HPP
+#define LOGLINEAR_LAYER_DETAIL_HEAD_HPP
+
+namespace loglinear::detail {
+
+/// One head, the engine under every layer: what it makes of a token (`Preparation`), the stream's
+/// state, and the memory of the token in hand. Its output is the raw read, without tanh.
+///
+/// A token comes in stages: `stage`, then `stage_gradient` to learn, then `commit`. Only the last
+/// one changes the head, and after `stage` it does not throw, so that many heads can take a token
+/// together or not at all. Whatever else changes the stream, the weights or the learning rate, or
+/// uses the same memory, drops what was staged. Out of turn they throw std::invalid_argument;
+/// nothing is changed then.
+///
+/// Whoever owns a head calls it in the mode in which denormal numbers are zero (`FlushToZero`).
+template <class Inner_, class Scalar_, class Weights_, class Stored, LastLevel Overflow>
+class Head {
+  static_assert(std::is_same_v<Scalar_, Accumulator<Stored>>,
+                "levels can be stored as the layer's scalar, or, where that is float, as "
+                "Eigen::bfloat16 or Eigen::half");
+
+ public:
+  using Inner = Inner_;
+  using Scalar = Scalar_;
+  using Weights = Weights_;
+  using Kind = typename Inner::template Transition<Scalar>;
+  using Preparation = detail::Preparation<Inner, Scalar, Weights>;
+  using Stream = StreamState<Kind, Eigen::Dynamic, Stored, Overflow>;
+  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, Overflow>;
+  using Workspace = detail::Workspace<Kind>;
+  using Snapshot = StreamSnapshot<Kind, Stored>;
+
+  /// Allocates the head and draws its weights. \param options  of a layer, see
+  /// `LogLinearAttention::Options`. \throws std::invalid_argument for one out of its range
+  template <class Options>
+  explicit Head(const Options& options)
+      : read_order_(options.read_order),
+        preparation_(options),
+        stream_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
+        workspace_(make_workspace()),
+        training_(layout(), Preparation::leaves, preparation_.weight_count(),
+                  stream_.read_shape()) {
+    Xorshift64 random(options.seed);
+    draw_weights(random);
+    set_learning_rate(options.learning_rate);
+  }
+
+  /// \name A token
+  /// \{
+
+  /// Prepares a token, sees that it may be written, and reads; nothing changes yet. \return the raw
+  /// read, length d_v. \throws std::invalid_argument also for the order `current_apart` of a head
+  /// that was not made for it: it has no weight for that
+  template <class In>
+  const Vector<Scalar>& stage(const In& x, ReadOrder order) {
+    require_order(order);
+    drop_staged();
+    copy_vector(x, "x", workspace_.x);
+    preparation_.project(workspace_, 0);
+    preparation_.prepare_leaf(workspace_);
+    staged_write_ = stream_.admit(workspace_.token);
+    preparation_.prepare_read(workspace_);
+    static_cast<void>(read_token(stream_, workspace_.token, workspace_.lambda, order,
+                                 workspace_.stream, workspace_.read));
+    staged_order_ = order;
+    staged_ = Staged::token;
+    return workspace_.read;
+  }
+
+  /// From the gradient with respect to the staged raw read, length d_v, to that of every weight.
+  /// \throws std::invalid_argument for another length, where no token is staged, or where it is in
+  /// the order `before_push`, which does not read what the token writes
+  template <class Derived>
+  void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
+    require_staged();
+    if (staged_order_ == ReadOrder::before_push) {
+      fail("the order of the staged token", "before_push",
+           "after_push or current_apart, to learn from it");
+    }
+    staged_ = Staged::token;
+    copy_vector(d_read.derived(), "the gradient of the read", training_.d_read);
+    pull_back_token(stream_, workspace_.token, workspace_.lambda, staged_order_, workspace_.stream,
+                    training_.d_read, training_.stream, training_.d_token, training_.d_lambda);
+    preparation_.pull_back(workspace_, training_);
+    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
+                                                  training_.d_free);
+    staged_ = Staged::token_and_gradient;
+  }
+
+  /// Steps the weights if a gradient was staged, and writes the staged token to the stream.
+  /// \throws std::invalid_argument where no token is staged
+  void commit() {
+    require_staged();
+    if (staged_ == Staged::token_and_gradient) {
+      preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
+                                        training_.d_free);
+      ++train_step_count_;
+    }
+    drop_staged();
+    stream_.write(workspace_.token, staged_write_, workspace_.stream.looked_up);
+  }
+
+  /// Reads the stream as it stands into `workspace.read`: nothing changes. With `current_apart`
+  /// weights, level l counts lambda_{l+1}. \throws std::invalid_argument also for a workspace of
+  /// another shape
+  template <class In>
+  void query(const In& x, Workspace& workspace) const {
+    require_shape_of(workspace_, workspace);
+    copy_vector(x, "x", workspace.x);
+    preparation_.project(workspace, layout().q);
+    preparation_.prepare_read(workspace);
+    const bool apart = read_order_ == ReadOrder::current_apart;
+    read_standing(stream_, workspace.token.query, workspace.lambda,
+                  apart ? read_order_ : ReadOrder::before_push, workspace.stream, workspace.read);
+  }
+  /// The same in the head's own memory, where what was staged is dropped.
+  template <class In>
+  void query(const In& x) {
+    drop_staged();
+    std::as_const(*this).query(x, workspace_);
+  }
+  /// Memory for it; allocates.
+  [[nodiscard]] Workspace make_workspace() const {
+    return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
+                     preparation_.weight_count(), stream_.read_shape());
+  }
+  /// \}
+
+  /// \name A span of tokens, see span.hpp
+  /// \{
+
+  /// Reads in the given order and writes the whole span. \param x T x d_model \return the raw
+  /// reads, T x d_v. \throws std::invalid_argument as `stage`; nothing is changed then
+  template <class In>
+  RowMajorMatrix<Scalar> read_span(const Eigen::MatrixBase<In>& x, ReadOrder order) {
+    require_order(order);
+    const RowMajorMatrix<Scalar> rows =
+        checked_span<Scalar>(x, workspace_.x.size(), stream_.size());
+    drop_staged();
+    RowMajorMatrix<Scalar> reads(rows.rows(), layout().d_v);
+    Rollback rollback(stream_);
+    const auto one_token = [&](Index t) {
+      stage(ConstVectorView<Scalar>(rows.data() + t * rows.cols(), rows.cols()), order);
+      std::copy_n(workspace_.read.data(), reads.cols(), reads.data() + t * reads.cols());
+      commit();
+    };
+    detail::read_span(preparation_, workspace_, stream_, rows, order, reads, one_token);
+    rollback.keep();
+    return reads;
+  }
+
+  /// From the gradient of the raw reads of a span, read in the given order from the state `before`
+  /// it, to that of x and every weight. \throws std::invalid_argument as `read_span`, or for a
+  /// state or a gradient of another shape
+  template <class In, class DReads>
+  [[nodiscard]] BlockGradient<Scalar> pull_back_span(const State& before,
+                                                     const Eigen::MatrixBase<In>& x,
+                                                     ReadOrder order, const DReads& d_reads) const {
+    require_order(order);
+    return detail::pull_back_span(preparation_, workspace_, training_, before,
+                                  checked_span<Scalar>(x, workspace_.x.size(), before.size()),
+                                  order, d_reads);
+  }
+
+  /// One step of gradient descent. \throws std::invalid_argument for the gradient of a head with
+  /// other weights, or where a weight would not be finite; nothing is changed then
+  void descend(const BlockGradient<Scalar>& gradient) {
+    preparation_.parameters().descend(learning_rate_, gradient.weights);
+    drop_staged();
+    ++train_step_count_;
+  }
+  /// \}
+
+  /// \name The stream, weights and learning, see `LogLinearAttention`
+  /// \{
+  void reset() noexcept {
+    drop_staged();
+    stream_.reset();
+  }
+  void advance_to(std::uint64_t count) {
+    drop_staged();
+    StreamParts::advance(stream_, count);
+  }
+  void restore(const Snapshot& moment) {
+    moment.restore(stream_);
+    drop_staged();
+  }
+  /// Appends the stream of another head that began at this one's count, after `product` of its
+  /// transitions; see `StreamPart`.
+  template <class Product>
+  void append(const Head& later, const Product& product) {
+    drop_staged();
+    StreamParts::append(stream_, later.stream_, product);
+  }
+  [[nodiscard]] const Stream& stream() const noexcept { return stream_; }
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    preparation_.parameters().set(name, value);
+    drop_staged();
+  }
+  /// Draws all weights anew, in the order of their names.
+  void draw_weights(Xorshift64& random) {
+    drop_staged();
+    preparation_.parameters().draw(random);
+  }
+  void set_learning_rate(double learning_rate) {
+    if (!is_finite(learning_rate) || learning_rate < 0) {
+      fail("learning_rate", learning_rate, "finite and at least 0");
+    }
+    learning_rate_ = learning_rate;
+    drop_staged();
+  }
+  [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }
+  void reset_train_step_count() noexcept { train_step_count_ = 0; }
+  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
+  /// \}
+
+  /// The rule, the policy of the level weights, the weights.
+  [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
+  [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
+  /// What training reads: `after_push`, or `current_apart` if that is the head's order.
+  [[nodiscard]] ReadOrder training_order() const noexcept {
+    return read_order_ == ReadOrder::current_apart ? read_order_ : ReadOrder::after_push;
+  }
+  /// What became of the last token: its raw read, its level weights, its transition.
+  [[nodiscard]] const Workspace& workspace() const noexcept { return workspace_; }
+  [[nodiscard]] Workspace& workspace() noexcept { return workspace_; }
+
+  /// Takes over the weights, the stream and the counter of a head in another scalar.
+  template <class Other>
+  void assign(const Other& other) {
+    preparation_.parameters() = other.preparation().parameters().template cast<Scalar>();
+    stream_ = other.stream().template cast<Kind, Stored>();
+    train_step_count_ = other.train_step_count();
+  }
+
+ private:
+  friend struct Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("", self.preparation_.parameters());
+    part("state", self.stream_);
+    part("learning_rate", self.learning_rate_);
+    part("train_step_count", self.train_step_count_);
+    if constexpr (is_written<Self>) {
+      self.drop_staged();
+      self.set_learning_rate(self.learning_rate_);
+    }
+  }
+
+  /// There is one more weight in the order `current_apart`.
+  void require_order(ReadOrder order) const {
+    if (order == ReadOrder::current_apart && read_order_ != order) {
+      fail("the read order", "current_apart",
+           "before_push or after_push, unless it is the layer's own");
+    }
+  }
+  void require_staged() const {
+    if (staged_ == Staged::nothing) {
+      fail("the staged token", "absent", "there: `stage` comes first, once a token");
+    }
+  }
+  void drop_staged() noexcept { staged_ = Staged::nothing; }
+  [[nodiscard]] const Layout& layout() const { return preparation_.layout(); }
+
+  ReadOrder read_order_;
+  Preparation preparation_;
+  Stream stream_;
+  Workspace workspace_;
+  TrainingWorkspace<Kind> training_;
+  double learning_rate_ = 0;
+  std::uint64_t train_step_count_ = 0;
+  ReadOrder staged_order_ = ReadOrder::before_push;
+  Admitted staged_write_{};
+  enum class Staged { nothing, token, token_and_gradient } staged_ = Staged::nothing;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_HEAD_HPP
+
+// ---- loglinear/layer/detail/output_projection.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_OUTPUT_PROJECTION_HPP
+#define LOGLINEAR_LAYER_DETAIL_OUTPUT_PROJECTION_HPP
+
+namespace loglinear {
+
+/// Where a multi-head layer bounds its output by a tanh; a head itself never does there.
+enum class OutputBound {
+  none,     ///< nowhere: `output = W_out [o_1; ..; o_H]`
+  forward,  ///< in `forward` and `train_one`, not in `query_readonly`
+  always,   ///< everywhere
+};
+
+namespace detail {
+
+/// The way from the reads of all heads to the output: W_out, then at most one tanh.
+template <class Scalar>
+class OutputProjection {
+  using Rows = RowMajorMatrix<Scalar>;
+
+ public:
+  /// From reads of length `width` to outputs of length `d_model`, with weights that `random` draws.
+  OutputProjection(Index width, Index d_model, OutputBound bound, Xorshift64& random)
+      : bound_(bound), weights_(width) {
+    weights_.append(projection("w_out", d_model));
+    weights_.draw(random);
+  }
+
+  [[nodiscard]] OutputBound bound() const { return bound_; }
+  [[nodiscard]] Index width() const { return weights_.d_model(); }
+  [[nodiscard]] Index output_dim() const { return weights_.projected_size(); }
+  [[nodiscard]] const Parameters<Scalar>& weights() const { return weights_; }
+  [[nodiscard]] Parameters<Scalar>& weights() { return weights_; }
+
+  /// output = W_out reads of a token, bounded where the layer says so. \throws
+  /// std::invalid_argument where that is not finite
+  void apply(const Vector<Scalar>& reads, Vector<Scalar>& output) const {
+    apply(reads, output, bound_ != OutputBound::none);
+  }
+  /// The same of a token that is not written.
+  void apply_readonly(const Vector<Scalar>& reads, Vector<Scalar>& output) const {
+    apply(reads, output, bound_ == OutputBound::always);
+  }
+  /// The same, a row a token.
+  [[nodiscard]] Rows apply(const Rows& reads) const {
+    Rows output(reads.rows(), output_dim());
+    weights_.project_rows(reads, output);
+    require_finite("the output", output);
+    if (bound_ != OutputBound::none) tanh_of(output.data(), output.size(), output.data());
+    return output;
+  }
+
+  /// From the gradient of the output, of any number of tokens, to that of W_out times the reads.
+  void pull_back_bound(const Scalar* output, Index size, Scalar* d_output) const {
+    if (bound_ != OutputBound::none) tanh_pullback(output, size, d_output);
+  }
+
+ private:
+  void apply(const Vector<Scalar>& reads, Vector<Scalar>& output, bool bounded) const {
+    weights_.project(reads, output);
+    require_finite("the output", output);
+    if (bounded) tanh_of(output.data(), output.size(), output.data());
+  }
+
+  OutputBound bound_;
+  Parameters<Scalar> weights_;
+};
+
+}  // namespace detail
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_DETAIL_OUTPUT_PROJECTION_HPP
+
+// ---- loglinear/layer/one_head.hpp
+
+#ifndef LOGLINEAR_LAYER_ONE_HEAD_HPP
+#define LOGLINEAR_LAYER_ONE_HEAD_HPP
+
+namespace loglinear {
+
+/// What a layer of one head offers beside its tokens: the stream's state, weights and learning.
+/// `LogLinearAttention` derives from it. Its public members are many, since a layer has many sides:
+/// each is a line that asks the head.
+///
+/// \tparam Head_  the engine, see layer/detail/head.hpp
+template <class Head_>
+class OneHead {
+ public:
+  using Head = Head_;
+  using Scalar = typename Head::Scalar;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+  using State = typename Head::State;
+  /// A moment of the stream, from `snapshot`.
+  using Snapshot = typename Head::Snapshot;
+
+  /// \name What the last `forward`, `query_readonly(x)` or `train_one` saw
+  /// \{
+  [[nodiscard]] const Vector& raw_read() const noexcept {
+    return head_.workspace().read;
+  }  ///< no tanh
+  [[nodiscard]] const Vector& lambda() const noexcept {
+    return head_.workspace().lambda;
+  }  ///< weights
+  /// \}
+
+  /// \name The stream's state
+  /// \{
+
+  /// The hierarchy in its plain form, with everything that the layer keeps apart or defers written
+  /// out. By value: allocates and copies all levels.
+  [[nodiscard]] State log_linear_state() const {
+    const Flush flush;
+    State out(stream().max_levels(), stream().key_rows(), stream().d_v());
+    stream().copy_to(detail::levels_of(out));
+    return out;
+  }
+  /// The same into a state of the same shape, without allocating. \throws std::invalid_argument for
+  /// another shape
+  void log_linear_state(State& out) const {
+    const Flush flush;
+    detail::require_size("max_levels of out", out.max_levels(), stream().max_levels());
+    detail::require_size("d_k of out", out.d_k(), stream().key_rows());
+    detail::require_size("d_v of out", out.d_v(), stream().d_v());
+    stream().copy_to(detail::levels_of(out));
+  }
+  /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
+  /// `log_linear_state().flat_state()`.
+  [[nodiscard]] Vector state() const {
+    const Flush flush;
+    const State plain = log_linear_state();
+    return plain.flat_state().template cast<Scalar>();
+  }
+  /// Jumps to a later count, as if the tokens up to it had written nothing and had no transition:
+  /// what is remembered ages and merges as it would have, in no time. Costs a pass over the active
+  /// levels, does not allocate. \throws std::invalid_argument unless count >= size(); nothing is
+  /// changed then
+  void advance_to(std::uint64_t count) {
+    const Flush flush;
+    head_.advance_to(count);
+  }
+
+  /// This moment of the stream, to come back to: continuations can be tried and taken back. Costs a
+  /// copy of the active levels, the newest leaves and what is pending; allocates.
+  [[nodiscard]] Snapshot snapshot() const {
+    Snapshot moment;
+    moment.take(stream());
+    return moment;
+  }
+  /// The same into a snapshot that exists, whatever it held. Does not allocate where it once held a
+  /// moment of the same shape with as many active levels and leaves; where it does and throws
+  /// std::bad_alloc, the snapshot is what it was.
+  void snapshot(Snapshot& moment) const { moment.take(stream()); }
+  /// Goes back, or on, to a moment of this stream or of that of another layer (a fork): what
+  /// follows is what followed then, bit for bit, where weights and hyperparameters are what they
+  /// were. Those of this layer stay, as does the step counter: a snapshot holds what a stream
+  /// remembers, and any layer takes it whose states have the same shape. A staged token is dropped.
+  /// Does not allocate. \throws std::invalid_argument for a snapshot of another shape, or one that
+  /// holds nothing; nothing is changed then
+  void restore(const Snapshot& moment) { head_.restore(moment); }
+  [[nodiscard]] std::uint64_t size() const noexcept { return stream().size(); }  ///< tokens so far
+  [[nodiscard]] int max_levels() const noexcept { return stream().max_levels(); }  ///< M
+  /// Number of levels that hold a bucket.
+  [[nodiscard]] int active_level_count() const noexcept {
+    return loglinear::active_level_count(size(), max_levels());
+  }
+  [[nodiscard]] Index d_model() const noexcept { return parameters().d_model(); }  ///< length of x
+  [[nodiscard]] Index d_k() const noexcept { return layout().d_k; }            ///< length of a key
+  [[nodiscard]] Index key_rows() const noexcept { return layout().key_rows; }  ///< rows of a level
+  [[nodiscard]] Index output_dim() const noexcept { return layout().d_v; }     ///< d_v
+  [[nodiscard]] ReadOrder read_order() const noexcept {
+    return head_.read_order();
+  }  ///< of `forward`
+  [[nodiscard]] const typename Head::Inner& inner() const noexcept {
+    return head_.preparation().inner();
+  }  ///< the rule
+  [[nodiscard]] const typename Head::Weights& level_weights() const noexcept {
+    return head_.preparation().weights();
+  }  ///< the policy
+  /// \}
+
+  /// \name Weights and learning
+  /// \{
+
+  /// The weight arrays in the order in which the seed draws them: w_key, w_value, w_query, those of
+  /// the level weights, the rule's own.
+  [[nodiscard]] std::vector<std::string> weight_names() const { return parameters().names(); }
+  /// One weight array, `outputs x d_model`, or `1 x n` for a free vector; a read-only view, valid
+  /// as long as the layer is neither moved nor destroyed. \throws std::invalid_argument for a name
+  /// that is not in `weight_names()`
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
+    return parameters().get(name);
+  }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
+    return parameters().get(name);
+  }
+  /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
+  /// Allocates a copy of it. \throws std::invalid_argument for an unknown name, another shape or
+  /// coefficients that are not finite; nothing is changed then
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const Flush flush;
+    head_.set_weight(name, value);
+  }
+  [[nodiscard]] double learning_rate() const noexcept {
+    return head_.learning_rate();
+  }  ///< of train_one
+  /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are
+  void set_learning_rate(double learning_rate) { head_.set_learning_rate(learning_rate); }
+  /// Calls of `train_one` since construction or `reset_train_step_count`.
+  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return head_.train_step_count(); }
+  void reset_train_step_count() noexcept { head_.reset_train_step_count(); }  ///< back to 0
+  /// \}
+
+  /// The engine, for layers made of layers and for parts of streams. It expects to be called in the
+  /// mode in which denormal numbers are zero.
+  [[nodiscard]] Head& as_head() noexcept { return head_; }
+  [[nodiscard]] const Head& as_head() const noexcept { return head_; }  ///< the same, read-only
+
+ protected:
+  using Flush = detail::FlushToZero<Scalar>;
+
+  template <class Options>
+  explicit OneHead(const Options& options) : head_(options) {}
+
+  Head head_;
+
+ private:
+  [[nodiscard]] const typename Head::Stream& stream() const { return head_.stream(); }
+  [[nodiscard]] const detail::Layout& layout() const { return head_.preparation().layout(); }
+  [[nodiscard]] const detail::Parameters<Scalar>& parameters() const {
+    return head_.preparation().parameters();
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_ONE_HEAD_HPP
+
 // ---- loglinear/layer/log_linear_attention.hpp
 
 #ifndef LOGLINEAR_LAYER_LOG_LINEAR_ATTENTION_HPP
 #define LOGLINEAR_LAYER_LOG_LINEAR_ATTENTION_HPP
 
 namespace loglinear {
-
-namespace detail {
-
-template <class Type>
-concept StreamingLayer = requires {
-  typename Type::InnerRuleOfLayer;
-};
-
-}  // namespace detail
 
 /// Log-linear attention, streaming: one token at a time through a hierarchy of O(log T) states
 /// (Guo et al., *Log-Linear Attention*, ICLR 2026, arXiv:2506.04761), with any inner rule applied
@@ -9899,7 +11010,6 @@ concept StreamingLayer = requires {
 /// \tparam Inner      the inner rule, see rule.hpp and the folder rules/
 /// \tparam Scalar_    float, double, long double
 /// \tparam Weights    the level weights, see level_weights.hpp
-/// \tparam MaxLevels  the number of levels at compile time, or Eigen::Dynamic
 /// \tparam Stored     what levels are stored as: Scalar, or with float Eigen::bfloat16 or
 ///                    Eigen::half, which halve the memory of the levels. On an AMD Zen 4 a read
 ///                    takes 0.6 to 1.0 times as long from bfloat16 levels as from float ones, and
@@ -9912,42 +11022,20 @@ concept StreamingLayer = requires {
 /// \tparam Overflow   what the last level does when it is full, see `LastLevel`; blocks of tokens
 ///                    need `LastLevel::fold`
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
-          int MaxLevels = Eigen::Dynamic, class Stored = Scalar_,
-          LastLevel Overflow = LastLevel::fold>
-class LogLinearAttention
-    : public BlockForm<LogLinearAttention<Inner, Scalar_, Weights, MaxLevels, Stored, Overflow>> {
-  static_assert(!detail::StreamingLayer<Inner>,
-                "log-linear attention cannot be the inner rule of log-linear attention: pass the "
-                "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
-  static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
-                "LogLinearAttention needs a floating-point scalar: use float or double");
-  static_assert(std::is_same_v<Scalar_, detail::Accumulator<Stored>>,
-                "levels can be stored as the layer's scalar, or, where that is float, as "
-                "Eigen::bfloat16 or Eigen::half");
-  static_assert(InnerRule<Inner, Scalar_>,
-                "Inner must satisfy InnerRule: see loglinear/rules/rule.hpp");
-  static_assert(LevelWeights<Weights, Scalar_>,
-                "Weights must satisfy LevelWeights: see loglinear/rules/level_weights.hpp");
-
-  using Kind = typename Inner::template Transition<Scalar_>;
-  using Preparation = detail::Preparation<Inner, Scalar_, Weights>;
-  using Flush = detail::FlushToZero<Scalar_>;
+          class Stored = Scalar_, LastLevel Overflow = LastLevel::fold>
+class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, Stored, Overflow>> {
+  using Base = OneHead<detail::Head<Inner, Scalar_, Weights, Stored, Overflow>>;
+  using Matrix = detail::RowMajorMatrix<Scalar_>;
+  using Base::head_;
+  using typename Base::Flush;
+  static constexpr int fixed_levels = detail::fixed_levels<Weights>();
 
  public:
   using Scalar = Scalar_;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
-  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
-  /// \name What the layer is made of, for layers made of layers
-  /// \{
-  using InnerRuleOfLayer = Inner;       ///< the rule
-  using LevelWeightsOfLayer = Weights;  ///< the policy of the level weights
-  using TransitionOfLayer = Kind;       ///< the kind of transition
-  /// \}
   /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
-  using Workspace = detail::Workspace<Kind>;
-  /// A moment of the stream, from `snapshot`.
-  using Snapshot = StreamSnapshot<Kind, Stored>;
+  using Workspace = typename Base::Head::Workspace;
 
   /// How to build a layer; d_model, d_k and d_v must be given.
   struct Options {
@@ -9955,7 +11043,7 @@ class LogLinearAttention
     Index d_model = 0;  ///< length of x, 1 to 2^26
     Index d_k = 0;      ///< length of keys and queries, 1 to 2^26
     Index d_v = 0;      ///< length of values and outputs, 1 to 2^26
-    int max_levels = MaxLevels == Eigen::Dynamic ? 32 : MaxLevels;  ///< 1 to 64
+    int max_levels = fixed_levels == 0 ? 32 : fixed_levels;  ///< 1 to 64, or what Weights says
     Weights level_weights{};                        ///< lambda_init, tau, ... of the policy
     ReadOrder read_order = ReadOrder::before_push;  ///< what `forward` reads
     double learning_rate = 0.05;                    ///< of `train_one`, finite and >= 0
@@ -9966,16 +11054,7 @@ class LogLinearAttention
   /// Xorshift64 and Box-Muller, in the order of `weight_names()`. \throws std::invalid_argument for
   /// an option out of its range
   explicit LogLinearAttention(const Options& options)
-      : read_order_(options.read_order),
-        preparation_(options.inner, options.level_weights, checked(options).d_model, options.d_k,
-                     options.d_v, options.max_levels, options.read_order),
-        state_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
-        workspace_(make_workspace()),
-        training_(layout(), Preparation::leaves, preparation_.weight_count(), state_.read_shape()) {
-    Xorshift64 random(options.seed);
-    draw_weights(random);
-    set_learning_rate(options.learning_rate);
-  }
+      : Base(options), target_(Vector::Zero(options.d_v)) {}
 
   /// \name Copies and moves
   /// What throws, the allocator or a rule's own copy, changes nothing. A layer that has been moved
@@ -9998,14 +11077,14 @@ class LogLinearAttention
   template <class In>
   const Vector& forward(const In& x) {
     const Flush flush;
-    prepare(x, read_order_);
-    write();
-    return bound(workspace_);
+    head_.stage(x, head_.read_order());
+    head_.commit();
+    return bound(head_.workspace());
   }
   /// The same, into the caller's vector of length d_v.
   template <class In, class Out>
   void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = forward(x);
   }
 
@@ -10013,13 +11092,14 @@ class LogLinearAttention
   /// changes. With `current_apart` weights, level l counts lambda_{l+1}. \return the output
   template <class In>
   const Vector& query_readonly(const In& x) {
-    drop_staged();  // its place is used
-    return std::as_const(*this).query_readonly(x, workspace_);
+    const Flush flush;
+    head_.query(x);
+    return bound(head_.workspace());
   }
   /// The same, into the caller's vector of length d_v.
   template <class In, class Out>
   void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = query_readonly(x);
   }
   /// The same with the caller's memory; safe from several threads, a workspace each.
@@ -10027,20 +11107,7 @@ class LogLinearAttention
   template <class In>
   const Vector& query_readonly(const In& x, Workspace& workspace) const {
     const Flush flush;
-    detail::require_size("the workspace's x", workspace.x.size(), d_model());
-    detail::require_size("the workspace's projections", workspace.raw.size(), layout().end);
-    detail::require_size("the workspace's query", workspace.old_query.size(), layout().key_rows);
-    detail::require_size("the workspace's output", workspace.output.size(), output_dim());
-    detail::require_size("the workspace's lambda", workspace.lambda.size(),
-                         preparation_.weight_count());
-    detail::require_size("the workspace's levels", workspace.max_levels, state_.max_levels());
-    detail::require_size("the workspace's tiers", workspace.tier_queries.cols(),
-                         state_.read_shape().tiers);
-    detail::copy_vector(x, "x", workspace.x);
-    preparation_.project(workspace, layout().q);
-    preparation_.prepare_read(workspace, workspace.old_query);
-    const bool apart = read_order_ == ReadOrder::current_apart;
-    detail::read_standing(state_, workspace, apart ? 1 : 0);
+    head_.query(x, workspace);
     return bound(workspace);
   }
 
@@ -10053,361 +11120,124 @@ class LogLinearAttention
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
     const Flush flush;
-    detail::copy_vector(y, "y", training_.target);
-    detail::require_finite("y", training_.target);
-    prepare(x, training_order());
-    const Vector& o = bound(workspace_);
-    training_.d_read = (o - training_.target).array() * (1 - o.array().square());
-    pull_back();
-    descend();
-    write();
+    detail::copy_vector(y, "y", target_);
+    detail::require_finite("y", target_);
+    head_.stage(x, head_.training_order());
+    const Vector& o = bound(head_.workspace());
+    detail::subtract(o.data(), target_.data(), o.size(), target_.data());
+    detail::tanh_pullback(o.data(), o.size(), target_.data());  // the gradient of the read now
+    head_.stage_gradient(target_);
+    head_.commit();
     return o;
   }
   /// The same, into the caller's vector of length d_v.
   template <class In, class Target, class Out>
   void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = train_one(x, y);
   }
 
+  /// Memory for the const `query_readonly`; allocates.
+  [[nodiscard]] Workspace make_workspace() const { return head_.make_workspace(); }
+
   /// Empties the state; weights and the step counter stay.
-  void reset() noexcept {
-    drop_staged();
-    state_.reset();
-  }
+  void reset() noexcept { head_.reset(); }
   /// \}
 
-  /// \name A token in stages, for layers made of layers
-  /// `stage`, then `stage_gradient` to learn, then `commit`: only the last one changes the layer,
-  /// and after `stage` it does not throw, so that many layers can take a token together or not at
-  /// all. Whatever else changes the stream, the weights or the learning rate, or uses the same
-  /// memory (`query_readonly(x)`), drops what was staged. Out of turn they throw
-  /// std::invalid_argument; nothing is changed then.
+  /// \name A block of T tokens at once
+  /// The numbers of T calls, to rounding, computed chunk by chunk with matrix products (see
+  /// sequence/chunkwise.hpp), in every read order; and backpropagation through the whole block.
+  ///
+  /// Blocks and single tokens can follow each other in any order. Inputs are matrices of T rows, of
+  /// either storage order. A token costs its projections, `C (d_k + d_v)` and `log(T / C) d_k d_v`
+  /// operations for chunks of C = 64 tokens; all these functions allocate and copy the state.
+  /// Errors as for single tokens, before anything has changed. Rules whose kind of transition is
+  /// not one of transition.hpp are read token by token and have no gradient here.
   /// \{
 
-  /// Prepares a token and reads; nothing changes yet. \return the raw read, length d_v, without
-  /// tanh. \throws std::invalid_argument as `forward`, or for the order `current_apart` of a layer
-  /// that was not made for it
+  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_v
   template <class In>
-  const Vector& stage(const In& x, ReadOrder order) {
+  Matrix forward_block(const Eigen::MatrixBase<In>& x) {
     const Flush flush;
-    require_order(order);
-    prepare(x, order);
-    staged_ = Staged::token;
-    return workspace_.read;
-  }
-
-  /// From the gradient with respect to the staged raw read, length d_v, to that of every weight.
-  /// \throws std::invalid_argument for another length, where no token is staged, or where it is in
-  /// the order `before_push`, which does not read what the token writes
-  template <class Derived>
-  void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
-    const Flush flush;
-    require_staged();
-    if (staged_order_ == ReadOrder::before_push) {
-      detail::fail("the order of the staged token", "before_push",
-                   "after_push or current_apart, to learn from it");
-    }
-    staged_ = Staged::token;
-    detail::copy_vector(d_read.derived(), "the gradient of the read", training_.d_read);
-    pull_back();
-    staged_ = Staged::token_and_gradient;
-  }
-
-  /// Steps the weights if a gradient was staged, and writes the staged token to the state.
-  /// \throws std::invalid_argument where no token is staged
-  void commit() {
-    const Flush flush;
-    require_staged();
-    if (staged_ == Staged::token_and_gradient) descend();
-    write();
-  }
-
-  /// The order in which training reads: `after_push`, or `current_apart` if that is the layer's.
-  [[nodiscard]] ReadOrder training_order() const noexcept {
-    return read_order_ == ReadOrder::current_apart ? read_order_ : ReadOrder::after_push;
-  }
-
-  /// One step of gradient descent. \throws std::invalid_argument for the gradient of a layer with
-  /// other weights, or where a weight would not be finite; nothing is changed then
-  void descend(const BlockGradient<Scalar>& gradient) {
-    const Flush flush;
-    preparation_.parameters().descend(learning_rate_, gradient.weights);
-    drop_staged();
-    ++train_step_count_;
-  }
-
-  /// Makes room in a snapshot, so that taking it does not allocate; what it holds stays. \return
-  /// false for a snapshot of another shape, which cannot be done
-  [[nodiscard]] bool reserve(Snapshot& moment) const { return moment.reserve(state_); }
-  /// \throws std::invalid_argument where `restore` would
-  void require_shape_of(const Snapshot& moment) const { moment.require_shape_of(state_); }
-
-  /// The transition of the last token that was committed.
-  [[nodiscard]] const Kind& last_transition() const noexcept { return workspace_.token.transition; }
-  /// Appends the stream of another layer that began at this one's count, after `product` of its
-  /// transitions; see `StreamPart`.
-  template <class Product>
-  void append(const LogLinearAttention& later, const Product& product) {
-    const Flush flush;
-    drop_staged();
-    detail::StreamParts::append(state_, later.state_, product);
-  }
-
-  /// A gradient of all weights, zero.
-  [[nodiscard]] detail::Parameters<Scalar> weights_like_zero() const {
-    return preparation_.parameters().zeros();
-  }
-
-  /// Draws all weights anew, in the order of `weight_names()`.
-  void draw_weights(Xorshift64& random) {
-    drop_staged();
-    preparation_.parameters().draw(random);
-  }
-  /// \}
-
-  /// \name What the last `forward`, `query_readonly(x)` or `train_one` saw
-  /// \{
-  [[nodiscard]] const Vector& raw_read() const noexcept { return workspace_.read; }  ///< no tanh
-  [[nodiscard]] const Vector& lambda() const noexcept { return workspace_.lambda; }  ///< weights
-  /// \}
-
-  /// \name The stream's state
-  /// \{
-
-  /// The hierarchy in its plain form, with everything that the layer keeps apart or defers written
-  /// out. By value: allocates and copies all levels.
-  [[nodiscard]] State log_linear_state() const {
-    const Flush flush;
-    State out(state_.max_levels(), state_.key_rows(), state_.d_v());
-    state_.copy_to(detail::levels_of(out));
+    Matrix out = head_.read_span(x, head_.read_order());
+    detail::tanh_of(out.data(), out.size(), out.data());  // in place: nothing may throw any more
     return out;
   }
-  /// The same into a state of the same shape, without allocating. \throws std::invalid_argument for
-  /// another shape
-  void log_linear_state(State& out) const {
+
+  /// The gradient of `sum(d_out * forward_block(x))` with respect to x and every weight, the state
+  /// before the block held constant; through all reads and all states within the block. Nothing
+  /// changes. \param d_out T x d_v
+  template <class In, class DOut>
+  [[nodiscard]] BlockGradient<Scalar> block_gradient(const Eigen::MatrixBase<In>& x,
+                                                     const Eigen::MatrixBase<DOut>& d_out) const {
     const Flush flush;
-    detail::require_size("max_levels of out", out.max_levels(), state_.max_levels());
-    detail::require_size("d_k of out", out.d_k(), state_.key_rows());
-    detail::require_size("d_v of out", out.d_v(), state_.d_v());
-    state_.copy_to(detail::levels_of(out));
-  }
-  /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
-  /// `log_linear_state().flat_state()`.
-  [[nodiscard]] Vector state() const {
-    const Flush flush;
-    const State plain = log_linear_state();
-    return plain.flat_state().template cast<Scalar>();
-  }
-  /// Jumps to a later count, as if the tokens up to it had written nothing and had no transition:
-  /// what is remembered ages and merges as it would have, in no time. Costs a pass over the active
-  /// levels, does not allocate. \throws std::invalid_argument unless count >= size(); nothing is
-  /// changed then
-  void advance_to(std::uint64_t count) {
-    const Flush flush;
-    drop_staged();
-    detail::StreamParts::advance(state_, count);
+    LogLinearAttention copy(*this);
+    const Matrix out = copy.forward_block(x);
+    detail::require_size("d_out (rows)", d_out.rows(), out.rows());
+    detail::require_size("d_out (columns)", d_out.cols(), out.cols());
+    detail::require_finite("d_out", d_out);
+    Matrix d_reads = d_out;
+    detail::tanh_pullback(out.data(), out.size(), d_reads.data());
+    return head_.pull_back_span(this->log_linear_state(), x, head_.read_order(), d_reads);
   }
 
-  /// This moment of the stream, to come back to: continuations can be tried and taken back. Costs a
-  /// copy of the active levels, the newest leaves and what is pending; allocates.
-  [[nodiscard]] Snapshot snapshot() const {
-    Snapshot moment;
-    moment.take(state_);
-    return moment;
+  /// One step of gradient descent on `1/2 sum |o - y|^2` over the whole block and T tokens of the
+  /// stream. Reads in the order of `train_one`. Unlike T calls of `train_one` the weights stay the
+  /// same within the block, and the gradient goes through the states that its tokens write.
+  /// \param y T x d_v, finite \return the outputs o from before the step, T x d_v
+  template <class In, class Target>
+  Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+    const Flush flush;
+    detail::require_size("y (rows)", y.rows(), x.rows());
+    detail::require_size("y (columns)", y.cols(), this->output_dim());
+    detail::require_finite("y", y);
+    const typename Base::State before = this->log_linear_state();
+    const ReadOrder order = head_.training_order();
+    detail::Rollback rollback(head_);
+    Matrix out = head_.read_span(x, order);
+    detail::tanh_of(out.data(), out.size(), out.data());
+    Matrix d_reads = out - y;
+    detail::tanh_pullback(out.data(), out.size(), d_reads.data());
+    head_.descend(head_.pull_back_span(before, x, order, d_reads));
+    rollback.keep();
+    return out;
   }
-  /// The same into a snapshot that exists, whatever it held. Does not allocate where it once held a
-  /// moment of the same shape with as many active levels and leaves; where it does and throws
-  /// std::bad_alloc, the snapshot is what it was.
-  void snapshot(Snapshot& moment) const { moment.take(state_); }
-  /// Goes back, or on, to a moment of this stream or of that of another layer (a fork): what
-  /// follows is what followed then, bit for bit, where weights and hyperparameters are what they
-  /// were. Those of this layer stay, as does the step counter: a snapshot holds what a stream
-  /// remembers, and any layer takes it whose states have the same shape. A staged token is dropped.
-  /// Does not allocate. \throws std::invalid_argument for a snapshot of another shape, or one that
-  /// holds nothing; nothing is changed then
-  void restore(const Snapshot& moment) {
-    moment.restore(state_);
-    drop_staged();
-  }
-  [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }    ///< tokens so far
-  [[nodiscard]] int max_levels() const noexcept { return state_.max_levels(); }  ///< M
-  /// Number of levels that hold a bucket.
-  [[nodiscard]] int active_level_count() const noexcept {
-    return loglinear::active_level_count(size(), max_levels());
-  }
-  [[nodiscard]] Index d_model() const noexcept { return workspace_.x.size(); }  ///< length of x
-  [[nodiscard]] Index d_k() const noexcept { return layout().d_k; }             ///< length of a key
-  [[nodiscard]] Index key_rows() const noexcept { return layout().key_rows; }   ///< rows of a level
-  [[nodiscard]] Index output_dim() const noexcept { return layout().d_v; }      ///< d_v
-  [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }   ///< of `forward`
-  [[nodiscard]] const Inner& inner() const noexcept { return preparation_.inner(); }  ///< the rule
-  [[nodiscard]] const Weights& level_weights() const noexcept {
-    return preparation_.weights();
-  }  ///< the policy
   /// \}
-
-  /// \name Weights and learning
-  /// \{
-
-  /// The weight arrays in the order in which the seed draws them: w_key, w_value, w_query, those of
-  /// the level weights, the rule's own.
-  [[nodiscard]] std::vector<std::string> weight_names() const {
-    return preparation_.parameters().names();
-  }
-  /// One weight array, `outputs x d_model`, or `1 x n` for a free vector; a read-only view, valid
-  /// as long as the layer is neither moved nor destroyed. \throws std::invalid_argument for a name
-  /// that is not in `weight_names()`
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
-    return preparation_.parameters().get(name);
-  }
-  /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
-    return preparation_.parameters().get(name);
-  }
-  /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
-  /// Allocates a copy of it. \throws std::invalid_argument for an unknown name, another shape or
-  /// coefficients that are not finite; nothing is changed then
-  template <class Derived>
-  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
-    const Flush flush;
-    preparation_.parameters().set(name, value);
-    drop_staged();
-  }
-  [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }  ///< of train_one
-  /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are
-  void set_learning_rate(double learning_rate) {
-    if (!detail::is_finite(learning_rate) || learning_rate < 0) {
-      detail::fail("learning_rate", learning_rate, "finite and at least 0");
-    }
-    learning_rate_ = learning_rate;
-    drop_staged();
-  }
-  /// Calls of `train_one` since construction or `reset_train_step_count`.
-  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
-  void reset_train_step_count() noexcept { train_step_count_ = 0; }  ///< back to 0
-  /// \}
-
-  /// Memory for the const `query_readonly`; allocates.
-  [[nodiscard]] Workspace make_workspace() const {
-    return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
-                     preparation_.weight_count(), state_.read_shape());
-  }
 
   /// The same layer, weights, state and counters in another scalar, or in one that is computed with
   /// and another that is stored; allocates. \throws std::invalid_argument if a number is out of the
   /// other scalar's range, of which levels may fill a quarter: 16376 in half
   template <class Other, class OtherStored = Other>
-  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> cast()
-      const {
+  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, OtherStored, Overflow> cast() const {
     const detail::FlushToZero<Other> flush;
-    LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> other(
-        {.inner = inner(),
-         .d_model = d_model(),
-         .d_k = d_k(),
-         .d_v = output_dim(),
-         .max_levels = state_.max_levels(),
-         .level_weights = level_weights(),
-         .read_order = read_order_,
-         .learning_rate = learning_rate_});
-    other.preparation_.parameters() = preparation_.parameters().template cast<Other>();
-    other.state_ = state_.template cast<typename Inner::template Transition<Other>, OtherStored>();
-    other.train_step_count_ = train_step_count_;
+    LogLinearAttention<Inner, Other, Weights, OtherStored, Overflow> other(
+        {.inner = this->inner(),
+         .d_model = this->d_model(),
+         .d_k = this->d_k(),
+         .d_v = this->output_dim(),
+         .max_levels = this->max_levels(),
+         .level_weights = this->level_weights(),
+         .read_order = this->read_order(),
+         .learning_rate = this->learning_rate()});
+    other.as_head().assign(head_);
     return other;
   }
 
  private:
-  template <class, class, class, int, class, LastLevel>
-  friend class LogLinearAttention;
-  friend class BlockForm<LogLinearAttention>;
   friend struct detail::Parts;
 
   /// For checkpoints.
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    part("", self.preparation_.parameters());
-    part("state", self.state_);
-    part("learning_rate", self.learning_rate_);
-    part("train_step_count", self.train_step_count_);
-    if constexpr (detail::is_written<Self>) {
-      self.drop_staged();
-      self.set_learning_rate(self.learning_rate_);
-    }
-  }
-
-  static const Options& checked(const Options& options) {
-    detail::require_length("d_model", options.d_model);
-    detail::require_length("d_k", options.d_k);
-    detail::require_length("d_v", options.d_v);
-    detail::require_between("max_levels", options.max_levels, 1, max_level_limit);
-    return options;
-  }
-
-  [[nodiscard]] const detail::Layout& layout() const { return preparation_.layout(); }
-
-  void drop_staged() noexcept { staged_ = Staged::nothing; }
-  /// There is one more weight in the order `current_apart`.
-  void require_order(ReadOrder order) const {
-    if (order == ReadOrder::current_apart && read_order_ != order) {
-      detail::fail("the read order", "current_apart",
-                   "before_push or after_push, unless it is the layer's own");
-    }
-  }
-  void require_staged() const {
-    if (staged_ == Staged::nothing) {
-      detail::fail("the staged token", "absent", "there: `stage` comes first, once a token");
-    }
-  }
-
-  template <class Out>
-  void require_output(const Eigen::MatrixBase<Out>& out) const {
-    detail::require_vector_type<Scalar, Out>();
-    detail::require_size("out", out.size(), output_dim());
-  }
-
-  /// What `stage`, `stage_gradient` and `commit` do, for those who see to denormal numbers.
-  template <class In>
-  void prepare(const In& x, ReadOrder order) {
-    drop_staged();
-    detail::copy_vector(x, "x", workspace_.x);
-    preparation_.project(workspace_, 0);
-    preparation_.prepare_leaf(workspace_);
-    staged_magnitude_ = state_.require_writable(workspace_.token, workspace_);
-    preparation_.prepare_read(workspace_, detail::query_for(workspace_, order));
-    detail::read_token(state_, workspace_, order);
-    staged_order_ = order;
-  }
-  void pull_back() {
-    detail::pull_back_token(state_, workspace_, training_, staged_order_);
-    preparation_.pull_back(workspace_, training_);
-    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
-                                                  training_.d_free);
-  }
-  void descend() {
-    preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
-                                      training_.d_free);
-    ++train_step_count_;
-  }
-  void write() {
-    drop_staged();
-    state_.write(workspace_.token, staged_magnitude_, workspace_);
+    part("", self.head_);
   }
 
   static const Vector& bound(Workspace& w) {
-    w.output = w.read.array().tanh();
+    detail::tanh_of(w.read.data(), w.read.size(), w.output.data());
     return w.output;
   }
 
-  ReadOrder read_order_;
-  Preparation preparation_;
-  detail::StreamState<Kind, MaxLevels, Stored, Overflow> state_;
-  Workspace workspace_;
-  detail::TrainingWorkspace<Kind> training_;
-  double learning_rate_ = 0;
-  std::uint64_t train_step_count_ = 0;
-  ReadOrder staged_order_ = ReadOrder::before_push;
-  double staged_magnitude_ = 0;
-  enum class Staged { nothing, token, token_and_gradient } staged_ = Staged::nothing;
+  Vector target_;  // of `train_one`
 };
 
 }  // namespace loglinear
@@ -10428,184 +11258,25 @@ namespace loglinear {
 /// that it holds what the rule's own recurrence would. Hence the options, errors and guarantees are
 /// those of `LogLinearAttention`, with `max_levels` 1 and no `w_lambda`.
 template <class Inner, class Scalar = double>
-using LinearAttention = LogLinearAttention<Inner, Scalar, UnitWeights, 1>;
+using LinearAttention = LogLinearAttention<Inner, Scalar, OneLevel>;
 
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_LAYER_LINEAR_ATTENTION_HPP
 
-// ---- loglinear/layer/multi_head_block.hpp
+// ---- loglinear/layer/many_heads.hpp
 
-#ifndef LOGLINEAR_LAYER_MULTI_HEAD_BLOCK_HPP
-#define LOGLINEAR_LAYER_MULTI_HEAD_BLOCK_HPP
-
-namespace loglinear {
-
-/// The gradient of a loss over a block with respect to what a multi-head layer was given.
-template <class Scalar>
-struct MultiHeadBlockGradient {
-  detail::RowMajorMatrix<Scalar> x;          ///< with respect to the inputs, T x d_model
-  std::vector<BlockGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
-  detail::RowMajorMatrix<Scalar> w_out;      ///< with respect to W_out, d_model x n_heads d_v
-};
-
-/// `forward_block`, `block_gradient` and `train_block` of `MultiHeadAttention`, as `BlockForm` has
-/// them for one head: inputs T x d_model, outputs and targets T x d_model.
-///
-/// \tparam Layer  the multi-head layer, which derives from this
-template <class Layer, class Scalar>
-class MultiHeadBlockForm {
-  using Matrix = detail::RowMajorMatrix<Scalar>;
-  using Flush = detail::FlushToZero<Scalar>;
-
- public:
-  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
-  template <class In>
-  Matrix forward_block(const Eigen::MatrixBase<In>& x) {
-    Flush flush;
-    detail::Rollback rollback(layer().heads_);
-    const Matrix reads = read_block(x, order(), flush);
-    Matrix out = combine(reads);
-    rollback.keep();
-    return out;
-  }
-
-  /// The gradient of `sum(d_out * forward_block(x))`; nothing changes. \param d_out T x d_model
-  template <class In, class DOut>
-  [[nodiscard]] MultiHeadBlockGradient<Scalar> block_gradient(
-      const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
-    Flush flush;
-    detail::require_size("d_out (rows)", d_out.rows(), x.rows());
-    detail::require_size("d_out (columns)", d_out.cols(), layer().output_dim());
-    detail::require_finite("d_out", d_out);
-    Layer copied(layer());
-    MultiHeadBlockForm& copy = copied;
-    const Matrix reads = copy.read_block(x, order(), flush);
-    return copy.pull_back(layer().heads_, x, order(), reads, copy.combine(reads), Matrix(d_out),
-                          flush);
-  }
-
-  /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
-  /// tokens of the stream; see `BlockForm::train_block`. \param y T x d_model
-  template <class In, class Target>
-  Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
-    Flush flush;
-    detail::require_size("y (rows)", y.rows(), x.rows());
-    detail::require_size("y (columns)", y.cols(), layer().output_dim());
-    detail::require_finite("y", y);
-    const ReadOrder training = layer().heads_.front().training_order();
-    detail::Rollback rollback(layer().heads_);
-    const Matrix reads = read_block(x, training, flush);
-    const Matrix out = combine(reads);
-    const auto gradient =
-        pull_back(rollback.before(), x, training, reads, out, Matrix(out - y), flush);
-    auto d_out = layer().out_.zeros();
-    d_out.set("w_out", gradient.w_out);
-    for (std::size_t h = 0; h < gradient.heads.size(); ++h) {
-      layer().heads_[h].descend(gradient.heads[h]);
-    }
-    layer().out_.descend(layer().learning_rate(), d_out);
-    rollback.keep();
-    return out;
-  }
-
- private:
-  [[nodiscard]] Layer& layer() { return static_cast<Layer&>(*this); }
-  [[nodiscard]] const Layer& layer() const { return static_cast<const Layer&>(*this); }
-  [[nodiscard]] ReadOrder order() const { return layer().heads_.front().read_order(); }
-
-  /// The raw reads of all heads side by side, T x n_heads d_v.
-  template <class In>
-  [[nodiscard]] Matrix read_block(const Eigen::MatrixBase<In>& x, ReadOrder order, Flush& flush) {
-    Matrix reads(x.rows(), layer().reads_.size());
-    const Eigen::Index d_v = layer().d_v();
-    layer().for_each_head(flush, [&](auto& head, Eigen::Index begin) {
-      reads.middleCols(begin, d_v) = head.read_block(x, order);
-    });
-    return reads;
-  }
-
-  [[nodiscard]] Matrix combine(const Matrix& reads) const {
-    Matrix out(reads.rows(), layer().output_dim());
-    layer().out_.project_rows(reads, out);
-    detail::require_finite("the output", out);
-    if (layer().is_bounded()) out = out.array().tanh().matrix().eval();
-    return out;
-  }
-
-  /// From the gradient of the outputs to that of everything; `before` are the heads before the
-  /// block.
-  template <class Heads, class In>
-  [[nodiscard]] MultiHeadBlockGradient<Scalar> pull_back(const Heads& before,
-                                                         const Eigen::MatrixBase<In>& x,
-                                                         ReadOrder order, const Matrix& reads,
-                                                         const Matrix& out, Matrix d_out,
-                                                         Flush& flush) {
-    if (layer().is_bounded()) d_out.array() *= 1 - out.array().square();
-    Matrix d_reads(reads.rows(), reads.cols());
-    layer().out_.project_rows_back(d_out, d_reads);
-    MultiHeadBlockGradient<Scalar> gradient{
-        Matrix::Zero(x.rows(), x.cols()), {}, d_out.transpose() * reads};
-    std::vector<BlockGradient<Scalar>> heads;
-    for (const auto& head : before) heads.push_back({{}, head.weights_like_zero()});
-    const Eigen::Index d_v = layer().d_v();
-    layer().for_each_head(flush, [&](auto&, Eigen::Index begin) {
-      const auto h = static_cast<std::size_t>(begin / d_v);
-      const Matrix d_head = d_reads.middleCols(begin, d_v);
-      heads[h] = before[h].pull_back_block(before[h].log_linear_state(), x, order, d_head);
-    });
-    for (auto& head : heads) {
-      gradient.x += head.x;
-      head.x.resize(0, 0);
-    }
-    gradient.heads = std::move(heads);
-    detail::require_finite("the gradient of x", gradient.x);
-    detail::require_finite("the gradient of w_out", gradient.w_out);
-    return gradient;
-  }
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_LAYER_MULTI_HEAD_BLOCK_HPP
-
-// ---- loglinear/layer/multi_head_attention.hpp
-
-#ifndef LOGLINEAR_LAYER_MULTI_HEAD_ATTENTION_HPP
-#define LOGLINEAR_LAYER_MULTI_HEAD_ATTENTION_HPP
+#ifndef LOGLINEAR_LAYER_MANY_HEADS_HPP
+#define LOGLINEAR_LAYER_MANY_HEADS_HPP
 
 namespace loglinear {
 
-/// Where a multi-head layer bounds its output by a tanh; a head itself never does there.
-enum class OutputBound {
-  none,     ///< nowhere: `output = W_out [o_1; ..; o_H]`
-  forward,  ///< in `forward` and `train_one`, not in `query_readonly`
-  always,   ///< everywhere
-};
-
-/// Several heads of one layer type on the same input: `output = W_out [o_1; ..; o_H]` with the
-/// heads' raw reads o_h, then at most one tanh.
+/// What a layer of several heads offers beside its tokens: the heads' streams, and weights, those
+/// of the heads and W_out. `MultiHeadAttention` derives from it.
 ///
-/// `forward` reads in the heads' order, which here is `after_push` unless the options say
-/// otherwise; `query_readonly` reads the state as it stands. Weights are drawn head by head from
-/// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 and OpenMP switched on in the
-/// compiler the heads of a token run in parallel, and otherwise one after the other:
-/// `threads_used()` tells. Each head's arithmetic is its own, so that the bits do not depend on the
-/// number of threads.
-///
-/// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
-/// head changes none of them. Nothing allocates after construction but `state()`; with several
-/// threads the OpenMP runtime may.
-///
-/// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
+/// \tparam Layer_  the layer of one head
 template <class Layer_>
-class MultiHeadAttention
-    : public MultiHeadBlockForm<MultiHeadAttention<Layer_>, typename Layer_::Scalar> {
-  using Flush = detail::FlushToZero<typename Layer_::Scalar>;
-  static_assert(detail::StreamingLayer<Layer_>,
-                "MultiHeadAttention takes a layer: LogLinearAttention<Rule> or "
-                "LinearAttention<Rule>");
-
+class ManyHeads {
  public:
   using Layer = Layer_;
   using Scalar = typename Layer::Scalar;
@@ -10614,151 +11285,8 @@ class MultiHeadAttention
   /// A moment of the stream, one of each head.
   using Snapshot = std::vector<typename Layer::Snapshot>;
 
-  /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
-  struct Workspace {
-    typename Layer::Workspace head;  ///< of one head after the other
-    Vector reads;                    ///< of all heads
-    Vector output;                   ///< what is returned
-  };
-
-  /// How to build a layer of heads; d_model, d_k and d_v must be given.
-  struct Options {
-    typename Layer::InnerRuleOfLayer inner{};  ///< the rule with its hyperparameters
-    Index d_model = 0;                         ///< length of x and of the output, 1 to 2^26
-    Index d_k = 0;                             ///< length of a head's keys, 1 to 2^26
-    Index d_v = 0;                             ///< length of a head's values, 1 to 2^26
-    int n_heads = 4;                           ///< at least 1; n_heads d_v at most 2^26
-    int max_levels = typename Layer::Options{}.max_levels;  ///< of every head, 1 to 64
-    typename Layer::LevelWeightsOfLayer level_weights{};    ///< the policy of every head
-    ReadOrder read_order = ReadOrder::after_push;           ///< what `forward` reads
-    double learning_rate = 0.05;                            ///< of the heads and of W_out
-    std::uint64_t seed = 42;                                ///< of all weights
-    OutputBound bound = OutputBound::always;                ///< where the tanh is
-    int threads = 1;  ///< at least 1; `threads_used()` says how many they are in this program
-  };
-
-  /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
-  /// its range
-  explicit MultiHeadAttention(const Options& options)
-      : bound_(options.bound), threads_(options.threads), out_(checked(options)) {
-    heads_.assign(static_cast<std::size_t>(options.n_heads),
-                  Layer({.inner = options.inner,
-                         .d_model = options.d_model,
-                         .d_k = options.d_k,
-                         .d_v = options.d_v,
-                         .max_levels = options.max_levels,
-                         .level_weights = options.level_weights,
-                         .read_order = options.read_order,
-                         .learning_rate = options.learning_rate,
-                         .seed = options.seed}));
-    failures_.resize(heads_.size());
-    out_.append(projection("w_out", options.d_model));
-    Xorshift64 random(options.seed);
-    for (Layer& head : heads_) head.draw_weights(random);
-    out_.draw(random);
-    const Index width = options.n_heads * options.d_v;
-    reads_.setZero(width);
-    d_reads_.setZero(width);
-    output_.setZero(options.d_model);
-    target_.setZero(options.d_model);
-    d_output_.setZero(options.d_model);
-  }
-
-  /// \name Copies and moves
-  /// As those of `LogLinearAttention`.
+  /// \name The stream
   /// \{
-  MultiHeadAttention(const MultiHeadAttention&) = default;  ///< allocates
-  MultiHeadAttention(MultiHeadAttention&&) = default;       ///< does not allocate
-  MultiHeadAttention& operator=(const MultiHeadAttention& other) {
-    return *this = MultiHeadAttention(other);
-  }                                                               ///< a copy; allocates
-  MultiHeadAttention& operator=(MultiHeadAttention&&) = default;  ///< does not allocate
-  /// \}
-
-  /// \name A token
-  /// \{
-
-  /// All heads read and write. \return the output, length d_model, overwritten by the next call
-  template <class In>
-  const Vector& forward(const In& x) {
-    Flush flush;
-    stage(x, heads_.front().read_order(), flush);
-    combine(is_bounded());
-    for_each_head(flush, [](Layer& head, Index) { head.commit(); });
-    return output_;
-  }
-  /// The same, into the caller's vector of length d_model.
-  template <class In, class Out>
-  void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
-    detail::as_writable_column(out) = forward(x);
-  }
-
-  /// All heads read the state as it stands; nothing changes. \return as `forward`
-  template <class In>
-  const Vector& query_readonly(const In& x) {
-    Flush flush;
-    for_each_head(flush, [&](Layer& head, Index begin) {
-      head.query_readonly(x);
-      reads_.segment(begin, d_v()) = head.raw_read();
-    });
-    combine(bound_ == OutputBound::always);
-    return output_;
-  }
-  /// The same, into the caller's vector of length d_model.
-  template <class In, class Out>
-  void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
-    detail::as_writable_column(out) = query_readonly(x);
-  }
-  /// The same with the caller's memory, one head after the other; safe from several threads, a
-  /// workspace each. \return the output, which lies in the workspace. \throws
-  /// std::invalid_argument also for a workspace of a layer of another shape
-  template <class In>
-  const Vector& query_readonly(const In& x, Workspace& workspace) const {
-    const Flush flush;
-    detail::require_size("the workspace's reads", workspace.reads.size(), reads_.size());
-    detail::require_size("the workspace's output", workspace.output.size(), output_dim());
-    for (int h = 0; h < n_heads(); ++h) {
-      head(h).query_readonly(x, workspace.head);
-      workspace.reads.segment(h * d_v(), d_v()) = workspace.head.read;
-    }
-    combine(workspace.reads, workspace.output, bound_ == OutputBound::always);
-    return workspace.output;
-  }
-  /// Memory for it; allocates.
-  [[nodiscard]] Workspace make_workspace() const {
-    return {heads_.front().make_workspace(), Vector::Zero(reads_.size()),
-            Vector::Zero(output_.size())};
-  }
-
-  /// One step of gradient descent on `1/2 |o - y|^2` through W_out into every head, and one token
-  /// of the stream, as `LogLinearAttention::train_one`. \param y length d_model \return the output
-  /// o
-  template <class In, class Target>
-  const Vector& train_one(const In& x, const Target& y) {
-    Flush flush;
-    detail::load_vector(y, "y", target_);
-    stage(x, heads_.front().training_order(), flush);
-    const bool bounded = is_bounded();
-    combine(bounded);
-    d_output_ = output_ - target_;
-    if (bounded) d_output_.array() *= 1 - output_.array().square();
-    d_reads_.noalias() = out_.get("w_out").transpose() * d_output_;
-    for_each_head(flush, [&](Layer& head, Index begin) {
-      head.stage_gradient(d_reads_.segment(begin, d_v()));
-    });
-    out_.require_descendable(learning_rate(), d_output_, reads_, no_free_);
-    out_.descend(learning_rate(), d_output_, reads_, no_free_);
-    for_each_head(flush, [](Layer& head, Index) { head.commit(); });
-    return output_;
-  }
-  /// The same, into the caller's vector of length d_model.
-  template <class In, class Target, class Out>
-  void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
-    detail::as_writable_column(out) = train_one(x, y);
-  }
 
   /// Empties all states; weights stay.
   void reset() noexcept {
@@ -10781,7 +11309,9 @@ class MultiHeadAttention
   /// it does and throws std::bad_alloc, the snapshot is what it was.
   void snapshot(Snapshot& moment) const {
     bool fits = moment.size() == heads_.size();
-    for (std::size_t h = 0; fits && h < heads_.size(); ++h) fits = heads_[h].reserve(moment[h]);
+    for (std::size_t h = 0; fits && h < heads_.size(); ++h) {
+      fits = moment[h].reserve(heads_[h].as_head().stream());
+    }
     Snapshot fresh(fits ? 0 : heads_.size());
     Snapshot& into = fits ? moment : fresh;
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].snapshot(into[h]);
@@ -10793,7 +11323,9 @@ class MultiHeadAttention
   void restore(const Snapshot& moment) {
     if (moment.empty()) detail::fail("the snapshot", "empty", "one that a layer has taken");
     detail::require_size("the heads of the snapshot", static_cast<Index>(moment.size()), n_heads());
-    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].require_shape_of(moment[h]);
+    for (std::size_t h = 0; h < heads_.size(); ++h) {
+      moment[h].require_shape_of(heads_[h].as_head().stream());
+    }
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].restore(moment[h]);
   }
 
@@ -10812,13 +11344,12 @@ class MultiHeadAttention
 
   /// \name Shape, state and weights
   /// \{
-  [[nodiscard]] Index d_model() const noexcept { return output_.size(); }     ///< length of x
-  [[nodiscard]] Index output_dim() const noexcept { return output_.size(); }  ///< d_model
+  [[nodiscard]] Index d_model() const noexcept { return out_.output_dim(); }     ///< length of x
+  [[nodiscard]] Index output_dim() const noexcept { return out_.output_dim(); }  ///< d_model
   [[nodiscard]] std::uint64_t size() const noexcept {
     return heads_.front().size();
   }  ///< tokens so far
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
-  [[nodiscard]] OutputBound bound() const noexcept { return bound_; }  ///< where the tanh is
   /// Threads that the heads of a token run on: as many as the options say, but no more than there
   /// are heads, and 1 where the compiler's OpenMP is off.
   [[nodiscard]] int threads_used() const noexcept {
@@ -10855,7 +11386,7 @@ class MultiHeadAttention
   /// \throws std::invalid_argument for an unknown name
   [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
     const auto [index, rest] = split(name);
-    return index < 0 ? out_.get(rest) : head(index).weight(rest);
+    return index < 0 ? out_.weights().get(rest) : head(index).weight(rest);
   }
   /// The same of a temporary: a copy.
   [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
@@ -10868,7 +11399,7 @@ class MultiHeadAttention
     Flush flush;
     const auto [index, rest] = split(name);
     if (index < 0) {
-      out_.set(rest, value);
+      out_.weights().set(rest, value);
     } else {
       heads_[static_cast<std::size_t>(index)].set_weight(rest, value);
     }
@@ -10882,82 +11413,32 @@ class MultiHeadAttention
   }
   /// \}
 
- private:
-  friend class MultiHeadBlockForm<MultiHeadAttention, typename Layer_::Scalar>;
-  friend struct detail::Parts;
+ protected:
+  using Flush = detail::FlushToZero<Scalar>;
+  using Rows = detail::RowMajorMatrix<Scalar>;
 
-  /// For checkpoints.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    for (int h = 0; h < self.n_heads(); ++h) {
-      auto& head = self.heads_[static_cast<std::size_t>(h)];
-      part("head" + std::to_string(h), head);
-      detail::require_between("learning_rate of head " + std::to_string(h), head.learning_rate(),
-                              self.learning_rate(), self.learning_rate());
-    }
-    part("", self.out_);
-  }
-
-  /// Whether `forward` and `train_one` bound the output.
-  [[nodiscard]] bool is_bounded() const {
-    return bound_ != OutputBound::none;
-  }
-
-  /// The width of W_out's input.
-  static Index checked(const Options& options) {
-    detail::require_length("d_model", options.d_model);
-    detail::require_length("d_k", options.d_k);
-    detail::require_length("d_v", options.d_v);
-    detail::require_positive("n_heads", options.n_heads);
-    detail::require_positive("threads", options.threads);
-    const Index width = options.n_heads * options.d_v;
-    detail::require_length("n_heads * d_v", width);
-    return width;
-  }
+  /// `count` heads like the first, and W_out, all with weights drawn from one seed.
+  ManyHeads(const Layer& first, int count, int threads, Index d_model, OutputBound bound,
+            std::uint64_t seed)
+      : ManyHeads(first, count, threads, d_model, bound, Xorshift64(seed)) {}
 
   [[nodiscard]] Index d_v() const {
     return heads_.front().output_dim();
   }
-
-  /// Which head a weight name belongs to, -1 for none, and its name there.
-  [[nodiscard]] std::pair<int, std::string_view> split(std::string_view name) const {
-    for (int h = 0; h < n_heads(); ++h) {
-      const std::string prefix = "head" + std::to_string(h) + ".";
-      if (name.starts_with(prefix)) return {h, name.substr(prefix.size())};
-    }
-    return {-1, name};
+  /// The length of all heads' reads.
+  [[nodiscard]] Index width() const {
+    return n_heads() * d_v();
   }
 
-  template <class In>
-  void stage(const In& x, ReadOrder order, Flush& flush) {
-    for_each_head(flush, [&](Layer& head, Index begin) {
-      reads_.segment(begin, d_v()) = head.stage(x, order);
-    });
-  }
-
-  void combine(bool bounded) {
-    combine(reads_, output_, bounded);
-  }
-  void combine(const Vector& reads, Vector& output, bool bounded) const {
-    out_.project(reads, output);
-    detail::require_finite("the output", output);
-    if (bounded) output = output.array().tanh();
-  }
-
-  template <class Out>
-  void require_output(const Eigen::MatrixBase<Out>& out) const {
-    detail::require_vector_type<Scalar, Out>();
-    detail::require_size("out", out.size(), output_dim());
-  }
-
-  /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to; then throws
-  /// what the first failing head threw.
+  /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to, in the mode
+  /// in which denormal numbers are zero; then throws what the first failing head threw.
   template <class Work>
   void for_each_head(Flush& flush, Work work) {
     const int count = n_heads();
     const auto one = [&](int h) {
+      const Flush own;
       const auto index = static_cast<std::size_t>(h);
-      failures_[index] = detail::caught([&] { work(heads_[index], h * d_v()); });
+      failures_[index] = detail::caught([&] { work(heads_[index].as_head(), h * d_v()); });
     };
     if (threads_ > 1) flush.pause();
 #ifdef _OPENMP
@@ -10970,13 +11451,365 @@ class MultiHeadAttention
     }
   }
 
-  OutputBound bound_;
+  /// The raw reads of all heads side by side, T x n_heads d_v.
+  template <class In>
+  [[nodiscard]] Rows read_span(const Eigen::MatrixBase<In>& x, ReadOrder order, Flush& flush) {
+    Rows reads(x.rows(), width());
+    for_each_head(flush, [&](typename Layer::Head& head, Index begin) {
+      reads.middleCols(begin, d_v()) = head.read_span(x, order);
+    });
+    return reads;
+  }
+
+  /// From the gradient of the outputs to that of everything; `before` are the heads before the
+  /// block.
+  template <class In>
+  [[nodiscard]] MultiHeadBlockGradient<Scalar> pull_back_span(const std::vector<Layer>& before,
+                                                              const Eigen::MatrixBase<In>& x,
+                                                              ReadOrder order, const Rows& reads,
+                                                              const Rows& out, Rows d_out,
+                                                              Flush& flush) {
+    out_.pull_back_bound(out.data(), out.size(), d_out.data());
+    Rows d_reads(reads.rows(), reads.cols());
+    out_.weights().project_rows_back(d_out, d_reads);
+    MultiHeadBlockGradient<Scalar> gradient{
+        Rows::Zero(x.rows(), x.cols()), {}, d_out.transpose() * reads};
+    std::vector<BlockGradient<Scalar>>& heads = gradient.heads;
+    for (const Layer& head : before) {
+      heads.push_back({{}, head.as_head().preparation().parameters().zeros()});
+    }
+    for_each_head(flush, [&](typename Layer::Head&, Index begin) {
+      const auto h = static_cast<std::size_t>(begin / d_v());
+      const Rows d_head = d_reads.middleCols(begin, d_v());
+      heads[h] = before[h].as_head().pull_back_span(before[h].log_linear_state(), x, order, d_head);
+    });
+    for (BlockGradient<Scalar>& head : heads) {
+      gradient.x += head.x;
+      head.x.resize(0, 0);
+    }
+    detail::require_finite("the gradient of x", gradient.x);
+    detail::require_finite("the gradient of w_out", gradient.w_out);
+    return gradient;
+  }
+
+  std::vector<Layer> heads_;
+  detail::OutputProjection<Scalar> out_;
+
+ private:
+  friend struct detail::Parts;
+
+  ManyHeads(const Layer& first, int count, int threads, Index d_model, OutputBound bound,
+            Xorshift64 random)
+      : heads_(drawn(first, count, random)),
+        out_(count * first.output_dim(), d_model, bound, random),
+        threads_(threads),
+        failures_(heads_.size()) {}
+  static std::vector<Layer> drawn(const Layer& first, int count, Xorshift64& random) {
+    std::vector<Layer> heads(static_cast<std::size_t>(count), first);
+    for (Layer& head : heads) head.as_head().draw_weights(random);
+    return heads;
+  }
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (int h = 0; h < self.n_heads(); ++h) {
+      auto& head = self.heads_[static_cast<std::size_t>(h)];
+      part("head" + std::to_string(h), head);
+      detail::require_between("learning_rate of head " + std::to_string(h), head.learning_rate(),
+                              self.learning_rate(), self.learning_rate());
+    }
+    part("", self.out_.weights());
+  }
+
+  /// Which head a weight name belongs to, -1 for none, and its name there.
+  [[nodiscard]] std::pair<int, std::string_view> split(std::string_view name) const {
+    for (int h = 0; h < n_heads(); ++h) {
+      const std::string prefix = "head" + std::to_string(h) + ".";
+      if (name.starts_with(prefix)) return {h, name.substr(prefix.size())};
+    }
+    return {-1, name};
+  }
+
   int threads_;
-  std::vector<Layer> heads_{};
-  detail::Parameters<Scalar> out_;
-  Vector reads_{}, d_reads_{}, output_{}, target_{}, d_output_{};
+  std::vector<std::exception_ptr> failures_;  // what each head threw
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_MANY_HEADS_HPP
+
+// ---- loglinear/layer/multi_head_attention.hpp
+
+#ifndef LOGLINEAR_LAYER_MULTI_HEAD_ATTENTION_HPP
+#define LOGLINEAR_LAYER_MULTI_HEAD_ATTENTION_HPP
+
+namespace loglinear {
+
+/// Several heads of one layer type on the same input: `output = W_out [o_1; ..; o_H]` with the
+/// heads' raw reads o_h, then at most one tanh.
+///
+/// `forward` reads in the heads' order, which here is `after_push` unless the options say
+/// otherwise; `query_readonly` reads the state as it stands. Weights are drawn head by head from
+/// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 and OpenMP switched on in the
+/// compiler the heads of a token run in parallel, and otherwise one after the other:
+/// `threads_used()` tells. Each head's arithmetic is its own, so that the bits do not depend on the
+/// number of threads.
+///
+/// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
+/// head changes none of them. Nothing allocates after construction but `state()`; with several
+/// threads the OpenMP runtime may.
+///
+/// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
+template <class Layer_>
+class MultiHeadAttention : public ManyHeads<Layer_> {
+  static_assert(detail::HasHead<Layer_>,
+                "MultiHeadAttention takes a layer: LogLinearAttention<Rule> or "
+                "LinearAttention<Rule>");
+  using Base = ManyHeads<Layer_>;
+  using Head = typename Layer_::Head;
+  using Matrix = detail::RowMajorMatrix<typename Layer_::Scalar>;
+  using Base::heads_;
+  using Base::out_;
+  using typename Base::Flush;
+
+ public:
+  using Layer = Layer_;
+  using Scalar = typename Layer::Scalar;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+
+  /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
+  struct Workspace {
+    typename Layer::Workspace head;  ///< of one head after the other
+    Vector reads;                    ///< of all heads
+    Vector output;                   ///< what is returned
+  };
+
+  /// How to build a layer of heads; d_model, d_k and d_v must be given.
+  struct Options {
+    typename Head::Inner inner{};  ///< the rule with its hyperparameters
+    Index d_model = 0;             ///< length of x and of the output, 1 to 2^26
+    Index d_k = 0;                 ///< length of a head's keys, 1 to 2^26
+    Index d_v = 0;                 ///< length of a head's values, 1 to 2^26
+    int n_heads = 4;               ///< at least 1; n_heads d_v at most 2^26
+    int max_levels = typename Layer::Options{}.max_levels;  ///< of every head, 1 to 64
+    typename Head::Weights level_weights{};                 ///< the policy of every head
+    ReadOrder read_order = ReadOrder::after_push;           ///< what `forward` reads
+    double learning_rate = 0.05;                            ///< of the heads and of W_out
+    std::uint64_t seed = 42;                                ///< of all weights
+    OutputBound bound = OutputBound::always;                ///< where the tanh is
+    int threads = 1;  ///< at least 1; `threads_used()` says how many they are in this program
+  };
+
+  /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
+  /// its range
+  explicit MultiHeadAttention(const Options& options)
+      : Base(first_head(checked(options)), options.n_heads, options.threads, options.d_model,
+             options.bound, options.seed),
+        reads_(Vector::Zero(this->width())),
+        d_reads_(reads_),
+        output_(Vector::Zero(options.d_model)),
+        target_(output_),
+        d_output_(output_) {}
+
+  /// \name Copies and moves
+  /// As those of `LogLinearAttention`.
+  /// \{
+  MultiHeadAttention(const MultiHeadAttention&) = default;  ///< allocates
+  MultiHeadAttention(MultiHeadAttention&&) = default;       ///< does not allocate
+  MultiHeadAttention& operator=(const MultiHeadAttention& other) {
+    return *this = MultiHeadAttention(other);
+  }                                                               ///< a copy; allocates
+  MultiHeadAttention& operator=(MultiHeadAttention&&) = default;  ///< does not allocate
+  /// \}
+
+  /// \name A token
+  /// \{
+
+  /// All heads read and write. \return the output, length d_model, overwritten by the next call
+  template <class In>
+  const Vector& forward(const In& x) {
+    Flush flush;
+    stage(x, order(), flush);
+    out_.apply(reads_, output_);
+    commit(flush);
+    return output_;
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Out>
+  void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
+    detail::require_output<Scalar>(out, this->output_dim());
+    detail::as_writable_column(out) = forward(x);
+  }
+
+  /// All heads read the state as it stands; nothing changes. \return as `forward`
+  template <class In>
+  const Vector& query_readonly(const In& x) {
+    Flush flush;
+    this->for_each_head(flush, [&](Head& head, Index begin) {
+      head.query(x);
+      take_read(head.workspace(), begin, reads_);
+    });
+    out_.apply_readonly(reads_, output_);
+    return output_;
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Out>
+  void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
+    detail::require_output<Scalar>(out, this->output_dim());
+    detail::as_writable_column(out) = query_readonly(x);
+  }
+  /// The same with the caller's memory, one head after the other; safe from several threads, a
+  /// workspace each. \return the output, which lies in the workspace. \throws
+  /// std::invalid_argument also for a workspace of a layer of another shape
+  template <class In>
+  const Vector& query_readonly(const In& x, Workspace& workspace) const {
+    const Flush flush;
+    detail::require_size("the workspace's reads", workspace.reads.size(), reads_.size());
+    detail::require_size("the workspace's output", workspace.output.size(), this->output_dim());
+    for (int h = 0; h < this->n_heads(); ++h) {
+      this->head(h).as_head().query(x, workspace.head);
+      take_read(workspace.head, h * this->d_v(), workspace.reads);
+    }
+    out_.apply_readonly(workspace.reads, workspace.output);
+    return workspace.output;
+  }
+  /// Memory for it; allocates.
+  [[nodiscard]] Workspace make_workspace() const {
+    return {heads_.front().make_workspace(), Vector::Zero(reads_.size()),
+            Vector::Zero(output_.size())};
+  }
+
+  /// One step of gradient descent on `1/2 |o - y|^2` through W_out into every head, and one token
+  /// of the stream, as `LogLinearAttention::train_one`. \param y length d_model \return the output
+  /// o
+  template <class In, class Target>
+  const Vector& train_one(const In& x, const Target& y) {
+    Flush flush;
+    detail::load_vector(y, "y", target_);
+    stage(x, training_order(), flush);
+    out_.apply(reads_, output_);
+    detail::subtract(output_.data(), target_.data(), output_.size(), d_output_.data());
+    out_.pull_back_bound(output_.data(), output_.size(), d_output_.data());
+    d_reads_.noalias() = out_.weights().get("w_out").transpose() * d_output_;
+    this->for_each_head(flush, [&](Head& head, Index begin) {
+      head.stage_gradient(detail::ConstVectorView<Scalar>(d_reads_.data() + begin, this->d_v()));
+    });
+    out_.weights().require_descendable(this->learning_rate(), d_output_, reads_, no_free_);
+    out_.weights().descend(this->learning_rate(), d_output_, reads_, no_free_);
+    commit(flush);
+    return output_;
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Target, class Out>
+  void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
+    detail::require_output<Scalar>(out, this->output_dim());
+    detail::as_writable_column(out) = train_one(x, y);
+  }
+  /// \}
+
+  /// \name A block of T tokens at once
+  /// As `LogLinearAttention` has them for one head: inputs T x d_model, outputs and targets
+  /// T x d_model.
+  /// \{
+
+  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
+  template <class In>
+  Matrix forward_block(const Eigen::MatrixBase<In>& x) {
+    Flush flush;
+    detail::Rollback rollback(heads_);
+    const Matrix reads = this->read_span(x, order(), flush);
+    Matrix out = out_.apply(reads);
+    rollback.keep();
+    return out;
+  }
+
+  /// The gradient of `sum(d_out * forward_block(x))`; nothing changes. \param d_out T x d_model
+  template <class In, class DOut>
+  [[nodiscard]] MultiHeadBlockGradient<Scalar> block_gradient(
+      const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
+    Flush flush;
+    detail::require_size("d_out (rows)", d_out.rows(), x.rows());
+    detail::require_size("d_out (columns)", d_out.cols(), this->output_dim());
+    detail::require_finite("d_out", d_out);
+    MultiHeadAttention copy(*this);
+    const Matrix reads = copy.read_span(x, order(), flush);
+    return copy.pull_back_span(heads_, x, order(), reads, out_.apply(reads), Matrix(d_out), flush);
+  }
+
+  /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
+  /// tokens of the stream; see `LogLinearAttention::train_block`. \param y T x d_model
+  template <class In, class Target>
+  Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+    Flush flush;
+    detail::require_size("y (rows)", y.rows(), x.rows());
+    detail::require_size("y (columns)", y.cols(), this->output_dim());
+    detail::require_finite("y", y);
+    detail::Rollback rollback(heads_);
+    const Matrix reads = this->read_span(x, training_order(), flush);
+    const Matrix out = out_.apply(reads);
+    const auto gradient = this->pull_back_span(rollback.before(), x, training_order(), reads, out,
+                                               Matrix(out - y), flush);
+    auto d_out = out_.weights().zeros();
+    d_out.set("w_out", gradient.w_out);
+    for (std::size_t h = 0; h < gradient.heads.size(); ++h) {
+      heads_[h].as_head().descend(gradient.heads[h]);
+    }
+    out_.weights().descend(this->learning_rate(), d_out);
+    rollback.keep();
+    return out;
+  }
+  /// \}
+
+  /// Where the tanh is.
+  [[nodiscard]] OutputBound bound() const noexcept { return out_.bound(); }
+
+ private:
+  /// Sizes whose product is the width of W_out must be checked before the heads are made.
+  static const Options& checked(const Options& options) {
+    detail::require_length("d_model", options.d_model);
+    detail::require_length("d_k", options.d_k);
+    detail::require_length("d_v", options.d_v);
+    detail::require_positive("n_heads", options.n_heads);
+    detail::require_positive("threads", options.threads);
+    detail::require_length("n_heads * d_v", options.n_heads * options.d_v);
+    return options;
+  }
+  static Layer first_head(const Options& options) {
+    return Layer({.inner = options.inner,
+                  .d_model = options.d_model,
+                  .d_k = options.d_k,
+                  .d_v = options.d_v,
+                  .max_levels = options.max_levels,
+                  .level_weights = options.level_weights,
+                  .read_order = options.read_order,
+                  .learning_rate = options.learning_rate,
+                  .seed = options.seed});
+  }
+
+  [[nodiscard]] ReadOrder order() const { return heads_.front().read_order(); }
+  [[nodiscard]] ReadOrder training_order() const {
+    return heads_.front().as_head().training_order();
+  }
+  /// Every head prepares the token and reads, or none of them has changed.
+  template <class In>
+  void stage(const In& x, ReadOrder order, Flush& flush) {
+    this->for_each_head(flush, [&](Head& head, Index begin) {
+      head.stage(x, order);
+      take_read(head.workspace(), begin, reads_);
+    });
+  }
+  /// Every head writes what it has staged.
+  void commit(Flush& flush) {
+    this->for_each_head(flush, [](Head& head, Index) { head.commit(); });
+  }
+  static void take_read(const typename Head::Workspace& head, Index begin, Vector& reads) {
+    detail::copy(head.read.data(), head.read.size(), reads.data() + begin);
+  }
+
+  Vector reads_, d_reads_, output_, target_, d_output_;
   Vector no_free_{};
-  std::vector<std::exception_ptr> failures_{};
 };
 
 }  // namespace loglinear
@@ -11171,12 +12004,16 @@ namespace loglinear::detail {
 /// sg(z) = 1 / (1 + exp(-z)).
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> sigmoid_of(const RowMajorMatrix<Scalar>& z) {
-  return sigmoids(z.array());
+  RowMajorMatrix<Scalar> out(z.rows(), z.cols());
+  sigmoids(z.data(), z.size(), out.data());
+  return out;
 }
 /// z sg(z).
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> silu_of(const RowMajorMatrix<Scalar>& z) {
-  RowMajorMatrix<Scalar> out = z.array() / (Scalar(1) + exp_of_negative(z.array()));
+  RowMajorMatrix<Scalar> out(z.rows(), z.cols());
+  exp_of_negative(z.data(), z.size(), out.data());
+  out = z.array() / (Scalar(1) + out.array());
   for (Index i = 0; i < z.size(); ++i) {  // where exp(-z) overflows the quotient is 0
     if (z.data()[i] < lowest_exponent<Scalar>) out.data()[i] = Scalar(0);
   }
@@ -11192,9 +12029,8 @@ template <class Scalar>
 /// log(1 + exp(z)), stable for any z.
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> softplus_of(const RowMajorMatrix<Scalar>& z) {
-  RowMajorMatrix<Scalar> out = z;
-  auto values = out.array();
-  softplus(values, values);
+  RowMajorMatrix<Scalar> out(z.rows(), z.cols());
+  softplus(z.data(), z.size(), out.data());
   return out;
 }
 
@@ -11881,8 +12717,8 @@ class HeadsToken {
       in.head(h).validate(state(h).size(), state(h).max_levels());
       Head& written = heads_.emplace_back(prepared(h));
       with_transition(h, [&](const auto& transition) {
-        written.magnitude = levels_of(state(h)).require_writable(transition.norm_bound(),
-                                                                 written.key, written.value);
+        written.admitted =
+            levels_of(state(h)).admit(transition.norm_bound(), written.key, written.value);
       });
     }
   }
@@ -11901,7 +12737,7 @@ class HeadsToken {
     for_each_group(in_, [&](Index first, Index end) {
       for (Index h = first; h < end; ++h) {
         with_transition(h, [&](const auto& transition) {
-          levels_of(state(h)).write(transition, head(h).key, head(h).value, head(h).magnitude);
+          levels_of(state(h)).write(transition, head(h).key, head(h).value, head(h).admitted);
         });
       }
     });
@@ -11913,7 +12749,7 @@ class HeadsToken {
   struct Head {
     Vector<Scalar> key, value;  // beta k or k, and v
     std::variant<ScalarDecay<Scalar>, RankOneUpdate<ScalarDecay<Scalar>>> transition;
-    double magnitude = 0;
+    Admitted admitted{};
   };
   [[nodiscard]] const Head& head(Index h) const { return heads_[static_cast<std::size_t>(h)]; }
 
@@ -13210,6 +14046,88 @@ class RecursiveLeastSquares {
 
 #endif  // LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP
 
+// ---- loglinear/rules/detail/leaf.hpp
+
+#ifndef LOGLINEAR_RULES_DETAIL_LEAF_HPP
+#define LOGLINEAR_RULES_DETAIL_LEAF_HPP
+
+// The leaf of rules that write one a token, `a k v^T`, and the way back from its gradient.
+
+namespace loglinear::detail {
+
+/// token's leaf = k v^T
+template <class Vec, class Kind>
+void write_leaf(const Projections<Vec>& in, Token<Kind>& token) {
+  copy(in.k.data(), in.k.size(), token.keys.data());
+  copy(in.v.data(), in.v.size(), token.values.data());
+}
+/// token's leaf = scale k v^T
+template <class Scalar, class Vec, class Kind>
+void write_leaf(const Scalar& scale, const Projections<Vec>& in, Token<Kind>& token) {
+  scale_to(scale, in.k.data(), in.k.size(), token.keys.data());
+  copy(in.v.data(), in.v.size(), token.values.data());
+}
+
+/// Its pullback to k and v.
+template <class Kind, class Vec>
+void pull_back_leaf(const Token<Kind>& d_token, Projections<Vec>& d_in) {
+  copy(d_token.keys.data(), d_in.k.size(), d_in.k.data());
+  copy(d_token.values.data(), d_in.v.size(), d_in.v.data());
+}
+template <class Scalar, class Kind, class Vec>
+void pull_back_leaf(const Scalar& scale, const Token<Kind>& d_token, Projections<Vec>& d_in) {
+  scale_to(scale, d_token.keys.data(), d_in.k.size(), d_in.k.data());
+  copy(d_token.values.data(), d_in.v.size(), d_in.v.data());
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_RULES_DETAIL_LEAF_HPP
+
+// ---- loglinear/rules/key_only.hpp
+
+#ifndef LOGLINEAR_RULES_KEY_ONLY_HPP
+#define LOGLINEAR_RULES_KEY_ONLY_HPP
+
+namespace loglinear {
+
+/// A rule reduced to its key: `S <- S + k v^T`, with `k / |k|` (0 below 1e-12) iff `Rule`
+/// normalises its key. No transition, no gates, no weights of its own, `d_k x d_v` states always.
+///
+/// This is all that the Rust crate irithyll takes of an inner rule; it is kept exact so that its
+/// numbers can be reproduced. Wrap the rule itself to have it applied in full.
+template <class Rule>
+struct KeyOnly {
+  static constexpr bool normalizes_key = detail::normalizes_key<Rule>();
+
+  template <class Scalar>
+  using Transition = Identity<Scalar>;
+
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
+
+  void prepare(const auto& in, auto& token) const {
+    detail::write_leaf(in, token);
+    if constexpr (normalizes_key) {
+      detail::unit_vector(in.k.data(), in.k.size(), token.keys.data());
+    }
+  }
+
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
+    detail::pull_back_leaf(d_token, d_in);
+    if constexpr (normalizes_key) {
+      detail::unit_vector_pullback(in.k.data(), token.keys.data(), d_in.k.data(), in.k.size(),
+                                   d_in.k.data());
+    }
+  }
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const KeyOnly&) const = default;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_KEY_ONLY_HPP
+
 // ---- loglinear/rules/delta_net.hpp
 
 #ifndef LOGLINEAR_RULES_DELTA_NET_HPP
@@ -13229,20 +14147,30 @@ struct DeltaNet {
   template <class Scalar>
   using Transition = RankOneUpdate<Identity<Scalar>>;
 
+  static constexpr RuleInfo info{.name = "DeltaNet",
+                                 .text = "delta_net",
+                                 .paper = "2102.11174",
+                                 .equation = "S <- (I - k^ k^^T) S + k^ v^T"};
+  static constexpr void hyperparameters(auto&, auto&&) {}
+
   [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
 
   void prepare(const auto& in, auto& token) const {
-    auto key = token.keys.col(0);
-    detail::unit_vector(in.k, key);
-    token.values.col(0) = in.v;
-    token.transition.u = key;
-    token.transition.p = key;
+    const auto n = in.k.size();
+    detail::unit_vector(in.k.data(), n, token.keys.data());
+    detail::copy(in.v.data(), in.v.size(), token.values.data());
+    detail::copy(token.keys.data(), n, token.transition.u.data());
+    detail::copy(token.keys.data(), n, token.transition.p.data());
   }
 
   void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
+    const auto n = in.k.size();
     const auto& d = d_token.transition;
-    detail::unit_vector_pullback(in.k, token.transition.p, d_token.keys.col(0) + d.u + d.p, d_in.k);
-    d_in.v = d_token.values.col(0);
+    detail::pull_back_leaf(d_token, d_in);
+    detail::add(d_in.k.data(), d.u.data(), n, d_in.k.data());
+    detail::add(d_in.k.data(), d.p.data(), n, d_in.k.data());
+    detail::unit_vector_pullback(in.k.data(), token.transition.p.data(), d_in.k.data(), n,
+                                 d_in.k.data());
   }
 
   /// Always: it has no hyperparameters.
@@ -13261,6 +14189,8 @@ static_assert(InnerRule<DeltaNet, double>);
 #define LOGLINEAR_RULES_DELTA_PRODUCT_HPP
 
 namespace loglinear {
+
+struct DeltaProductMode;
 
 /// DeltaProduct: forget once, then n steps of the delta rule at every token: `S <- a S`, then for
 /// j = 1..n `S <- S + b_j k_j (v_j - S^T k_j)^T`, each with its own unit key, value and strength.
@@ -13282,6 +14212,7 @@ struct DeltaProduct {
   double gate_bias = 0;      ///< added before the gate's sigmoid; 0 forgets half at every token
   double beta_bias = 0;      ///< added before the sigmoid of every strength
 
+  using Mode = DeltaProductMode;  ///< what texts and run-time modes have for it
   static constexpr int leaves = Compositions;
   static constexpr bool normalizes_key = true;
 
@@ -13289,66 +14220,78 @@ struct DeltaProduct {
   using Transition = RepeatedProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>,
                                      detail::array_size(Compositions)>;
 
+  static constexpr RuleInfo info{.name = "DeltaProduct",
+                                 .text = "delta_product",
+                                 .paper = "2502.10297",
+                                 .equation =
+                                     "S <- H_2 H_1 a S + beta_1 H_2 k^_1 v_1^T + beta_2 k^_2 "
+                                     "v_2^T, H_j = I - beta_j k^_j k^_j^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "reflections"}, self.reflections);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "beta_bias", .example = 0.2, .slow = -1}, self.beta_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
     return {projection("w_gate", 1), projection("w_comp_keys", Compositions * d_k),
             projection("w_comp_values", Compositions * d_v),
             projection("w_comp_betas", Compositions)};
   }
 
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("DeltaProduct::gate_bias", gate_bias);
-    detail::require_finite_value("DeltaProduct::beta_bias", beta_bias);
-  }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const Eigen::Index d_k = in.k.size(), d_v = in.v.size();
     auto& factors = token.transition.factors;
     std::get<0>(factors).decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
     for_each_step([&](auto j) {
       auto& step = std::get<j + 1>(factors);
-      const Scalar b = strength<Scalar>(in, j);
-      detail::unit_vector(key(in.own, in.k.size(), j), step.p);
-      step.u = b * step.p;
-      token.values.col(j) = value(in.own, in.k.size(), in.v.size(), j);
-      token.keys.col(j) = step.u;
-      for (int i = 0; i < j; ++i) step.left(token.keys.col(i));  // earlier leaves undergo H_j
+      Scalar* const leaf = token.keys.data() + j * d_k;
+      detail::unit_vector(key(in.own, d_k, j), d_k, step.p.data());
+      detail::scale_to(strength<Scalar>(in, j), step.p.data(), d_k, leaf);
+      detail::copy(leaf, d_k, step.u.data());
+      detail::copy(value(in.own, d_k, d_v, j), d_v, token.values.data() + j * d_v);
+      for (int i = 0; i < j; ++i) undergo(step, d_k, token.keys.data() + i * d_k);
     });
   }
 
   void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const auto d_k = in.k.size();
+    const Eigen::Index d_k = in.k.size(), d_v = in.v.size();
     const auto& factors = token.transition.factors;
     auto& d_factors = d_token.transition.factors;
-    auto earlier = d_in.k;  // scratch: W_k is not used, its gradient is set to zero at the end
+    Scalar* const earlier = d_in.k.data();  // scratch: W_k is not used, its gradient is zero
 
     for_each_step([&](auto i) {
       constexpr int j = Compositions - 1 - i;  // backwards
       const auto& step = std::get<j + 1>(factors);
       auto& d_step = std::get<j + 1>(d_factors);
+      const Scalar *const u = step.u.data(), *const p = step.p.data();
+      Scalar *const d_u = d_step.u.data(), *const d_p = d_step.p.data();
       const Scalar b = strength<Scalar>(in, j);
       // What H_j did to the earlier leaves, each as it was when it met H_j.
       for (int leaf = 0; leaf < j; ++leaf) {
-        rebuild_leaf(factors, leaf, j, earlier);
-        auto d_leaf = d_token.keys.col(leaf);
-        d_step.u -= step.p.dot(earlier) * d_leaf;
-        d_step.p -= step.u.dot(d_leaf) * earlier;
-        step.left_transposed(d_leaf);
+        rebuild_leaf(factors, leaf, j, d_k, earlier);
+        Scalar* const d_leaf = d_token.keys.data() + leaf * d_k;
+        const Scalar along_u = detail::dot(u, d_leaf, d_k);
+        detail::axpy(Scalar(-detail::dot(p, earlier, d_k)), d_leaf, d_k, d_u);
+        detail::axpy(Scalar(-along_u), earlier, d_k, d_p);
+        detail::axpy(Scalar(-along_u), p, d_k, d_leaf);  // d_leaf = H_j^T d_leaf
       }
       // u = b k and p = k, and the own leaf is b k v^T.
-      d_step.u += d_token.keys.col(j);
-      auto d_key = key(d_in.own, d_k, j);
-      d_key = b * d_step.u + d_step.p;
-      const Scalar d_b = step.p.dot(d_step.u);
-      detail::unit_vector_pullback(key(in.own, d_k, j), step.p, d_key, d_key);
-      value(d_in.own, d_k, in.v.size(), j) = d_token.values.col(j);
-      d_in.own.tail(Compositions)[j] = d_b * b * (1 - b / Scalar(reflections ? 2 : 1));
+      detail::add(d_u, d_token.keys.data() + j * d_k, d_k, d_u);
+      Scalar* const d_key = key(d_in.own, d_k, j);
+      detail::scale_to(b, d_u, d_k, d_key);
+      detail::add(d_key, d_p, d_k, d_key);
+      const Scalar d_b = detail::dot(p, d_u, d_k);
+      detail::unit_vector_pullback(key(in.own, d_k, j), p, d_key, d_k, d_key);
+      detail::copy(d_token.values.data() + j * d_v, d_v, value(d_in.own, d_k, d_v, j));
+      d_in.own[d_in.own.size() - Compositions + j] =
+          d_b * b * (1 - b / Scalar(reflections ? 2 : 1));
     });
     const Scalar a = std::get<0>(factors).decay;
     d_in.own[0] = std::get<0>(d_factors).decay * a * (1 - a);
-    d_in.k.setZero();
-    d_in.v.setZero();
+    std::fill_n(d_in.k.data(), d_k, Scalar(0));
+    std::fill_n(d_in.v.data(), d_v, Scalar(0));
   }
 
   /// Whether all hyperparameters are equal.
@@ -13362,28 +14305,90 @@ struct DeltaProduct {
     (std::make_integer_sequence<int, Compositions>{});
   }
 
-  [[nodiscard]] static auto key(auto& own, Eigen::Index d_k, int j) {
-    return own.segment(1 + j * d_k, d_k);
+  [[nodiscard]] static auto* key(auto& own, Eigen::Index d_k, int j) {
+    return own.data() + 1 + j * d_k;
   }
-  [[nodiscard]] static auto value(auto& own, Eigen::Index d_k, Eigen::Index d_v, int j) {
-    return own.segment(1 + Compositions * d_k + j * d_v, d_v);
+  [[nodiscard]] static auto* value(auto& own, Eigen::Index d_k, Eigen::Index d_v, int j) {
+    return own.data() + 1 + Compositions * d_k + j * d_v;
   }
   template <class Scalar>
   [[nodiscard]] Scalar strength(const auto& in, int j) const {
-    const Scalar z = in.own.tail(Compositions)[j] + Scalar(beta_bias);
+    const Scalar z = in.own[in.own.size() - Compositions + j] + Scalar(beta_bias);
     return Scalar(reflections ? 2 : 1) * detail::sigmoid<Scalar>(z);
   }
 
+  /// leaf = H leaf = leaf - u (p . leaf)
+  template <class Scalar>
+  static void undergo(const auto& step, Eigen::Index d_k, Scalar* leaf) {
+    detail::axpy(Scalar(-detail::dot<Scalar>(step.p.data(), leaf, d_k)), step.u.data(), d_k, leaf);
+  }
+
   /// leaf = H_{end-1} ... H_{begin+1} b k of step `begin`.
-  static void rebuild_leaf(const auto& factors, int begin, int end, auto& leaf) {
+  template <class Scalar>
+  static void rebuild_leaf(const auto& factors, int begin, int end, Eigen::Index d_k,
+                           Scalar* leaf) {
     for_each_step([&](auto i) {
-      if (i == begin) leaf = std::get<i + 1>(factors).u;
-      if (i > begin && i < end) std::get<i + 1>(factors).left(leaf);
+      const auto& step = std::get<i + 1>(factors);
+      if (i == begin) detail::copy(step.u.data(), d_k, leaf);
+      if (i > begin && i < end) undergo(step, d_k, leaf);
     });
   }
 };
 
 static_assert(InnerRule<DeltaProduct<2>, double>);
+
+/// `DeltaProduct<n_compositions>` with the number of compositions chosen at run time.
+struct DeltaProductMode {
+  int n_compositions = 2;    ///< steps of the delta rule a token, 1 to 4
+  bool reflections = false;  ///< as in `DeltaProduct`
+  double gate_bias = 0;      ///< as in `DeltaProduct`
+  double beta_bias = 0;      ///< as in `DeltaProduct`
+
+  static constexpr bool normalizes_key = true;
+
+  static constexpr RuleInfo info = DeltaProduct<>::info;
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "n_compositions", .range = Range::between(1, 4), .example = 3},
+          self.n_compositions);
+    DeltaProduct<>::hyperparameters(self, visit);
+  }
+
+  /// The rules that it can stand for.
+  using Rules =
+      detail::TypeList<DeltaProduct<1>, DeltaProduct<2>, DeltaProduct<3>, DeltaProduct<4>>;
+
+  /// Calls `visit` with the rule that it stands for, and returns what it returns. \throws
+  /// std::invalid_argument unless n_compositions is 1 to 4
+  template <class Visitor>
+  decltype(auto) visit_rule(Visitor&& visit) const {
+    switch (n_compositions) {
+      case 1:
+        return visit(rule<1>());
+      case 2:
+        return visit(rule<2>());
+      case 3:
+        return visit(rule<3>());
+      case 4:
+        return visit(rule<4>());
+      default:
+        detail::fail("DeltaProduct::n_compositions", n_compositions, "between 1 and 4");
+    }
+  }
+  /// The mode of a rule.
+  template <int Compositions>
+  [[nodiscard]] static DeltaProductMode of(const DeltaProduct<Compositions>& rule) {
+    return {Compositions, rule.reflections, rule.gate_bias, rule.beta_bias};
+  }
+
+  /// Whether all members are equal.
+  [[nodiscard]] bool operator==(const DeltaProductMode&) const = default;
+
+ private:
+  template <int Compositions>
+  [[nodiscard]] DeltaProduct<Compositions> rule() const {
+    return {.reflections = reflections, .gate_bias = gate_bias, .beta_bias = beta_bias};
+  }
+};
 
 }  // namespace loglinear
 
@@ -13401,6 +14406,9 @@ enum class Beta {
   fixed,      ///< `beta_scale` at every token
   per_token,  ///< `sg(w_beta_scalar . x + beta_bias)`, the paper's form
 };
+[[nodiscard]] constexpr std::array<std::string_view, 2> words_of(Beta) {
+  return {"fixed", "per_token"};
+}  ///< their names in a text
 
 /// The gated delta rule: forget, then replace what the key retrieves,
 /// `S <- a (I - b k^ k^^T) S + b k^ v^T`, `a = sg(w_gate . x + gate_bias)`, `k^ = k / |k|` (0 below
@@ -13420,42 +14428,51 @@ struct GatedDeltaNet {
   template <class Scalar>
   using Transition = RankOneUpdate<ScalarDecay<Scalar>>;
 
+  static constexpr RuleInfo info{.name = "GatedDeltaNet",
+                                 .text = "gated_delta_net",
+                                 .paper = "2412.06464",
+                                 .equation = "S <- a (I - beta k^ k^^T) S + beta k^ v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "beta_scale", .range = Range::between(0, 2), .example = 0.8, .slow = 0.5},
+          self.beta_scale);
+    visit({.name = "beta"}, self.beta);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "beta_bias", .example = -0.5}, self.beta_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index) const {
     return {projection("w_gate", 1), projection("w_beta_scalar", beta == Beta::per_token ? 1 : 0)};
   }
 
-  /// \throws std::invalid_argument unless the biases are finite and beta_scale is in [0, 2]
-  void validate() const {
-    detail::require_between("GatedDeltaNet::beta_scale", beta_scale, 0, 2);
-    detail::require_finite_value("GatedDeltaNet::gate_bias", gate_bias);
-    detail::require_finite_value("GatedDeltaNet::beta_bias", beta_bias);
-  }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto n = in.k.size();
     auto& t = token.transition;
     const Scalar a = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
     const Scalar b = strength<Scalar>(in);
-    detail::unit_vector(in.k, t.p);
+    detail::unit_vector(in.k.data(), n, t.p.data());
     t.diagonal.decay = a;
-    t.u = (a * b) * t.p;
-    token.keys.col(0) = b * t.p;
-    token.values.col(0) = in.v;
+    detail::scale_to(Scalar(a * b), t.p.data(), n, t.u.data());
+    detail::scale_to(b, t.p.data(), n, token.keys.data());
+    detail::copy(in.v.data(), in.v.size(), token.values.data());
   }
 
   void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const auto& key = token.transition.p;
+    const auto n = in.k.size();
+    const auto* const key = token.transition.p.data();
+    const auto* const d_written = d_token.keys.data();
     const Scalar a = token.transition.diagonal.decay;
     const Scalar b = strength<Scalar>(in);
     const auto& d = d_token.transition;
-    const auto d_written = d_token.keys.col(0);
-    const Scalar key_du = key.dot(d.u);
-    detail::unit_vector_pullback(in.k, key, b * d_written + (a * b) * d.u + d.p, d_in.k);
-    d_in.v = d_token.values.col(0);
+    const Scalar key_du = detail::dot(key, d.u.data(), n);
+    detail::pull_back_leaf(b, d_token, d_in);
+    detail::axpy(Scalar(a * b), d.u.data(), n, d_in.k.data());
+    detail::add(d_in.k.data(), d.p.data(), n, d_in.k.data());
+    detail::unit_vector_pullback(in.k.data(), key, d_in.k.data(), n, d_in.k.data());
     d_in.own[0] = (d.diagonal.decay + b * key_du) * a * (1 - a);
     if (beta == Beta::per_token) {
-      d_in.own[1] = (key.dot(d_written) + a * key_du) * b * (1 - b);
+      d_in.own[1] = (detail::dot(key, d_written, n) + a * key_du) * b * (1 - b);
     }
   }
 
@@ -13495,24 +14512,25 @@ struct GLA {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
+  static constexpr RuleInfo info{
+      .name = "GLA", .text = "gla", .paper = "2312.06635", .equation = "S <- sg(w.x) S + k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index, Eigen::Index) const {
     return {projection("w_gate", 1)};
   }
 
-  /// \throws std::invalid_argument unless gate_bias is finite
-  void validate() const { detail::require_finite_value("GLA::gate_bias", gate_bias); }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    token.keys.col(0) = in.k;
-    token.values.col(0) = in.v;
+    detail::write_leaf(in, token);
     token.transition.decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
   }
 
   void pullback(const auto&, const auto& token, const auto& d_token, auto& d_in) const {
     const auto& a = token.transition.decay;
-    d_in.k = d_token.keys.col(0);
-    d_in.v = d_token.values.col(0);
+    detail::pull_back_leaf(d_token, d_in);
     d_in.own[0] = d_token.transition.decay * a * (1 - a);
   }
 
@@ -13545,26 +14563,29 @@ struct GLAVector {
   template <class Scalar>
   using Transition = KeyDecay<Scalar>;
 
+  static constexpr RuleInfo info{.name = "GLAVector",
+                                 .text = "gla_vector",
+                                 .paper = "2312.06635",
+                                 .equation = "S <- diag(sg(W x)) S + k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
     return {projection("w_gate_vec", d_k)};
   }
 
-  /// \throws std::invalid_argument unless gate_bias is finite
-  void validate() const { detail::require_finite_value("GLAVector::gate_bias", gate_bias); }
-
   void prepare(const auto& in, auto& token) const {
-    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    token.keys.col(0) = in.k;
-    token.values.col(0) = in.v;
-    token.transition.decay = in.own.unaryExpr(
-        [bias = Scalar(gate_bias)](const Scalar& z) { return detail::sigmoid<Scalar>(z + bias); });
+    detail::write_leaf(in, token);
+    detail::sigmoid(in.own.data(), gate_bias, in.own.size(), token.transition.decay.data());
   }
 
   void pullback(const auto&, const auto& token, const auto& d_token, auto& d_in) const {
-    const auto w = token.transition.decay.array();
-    d_in.k = d_token.keys.col(0);
-    d_in.v = d_token.values.col(0);
-    d_in.own = (d_token.transition.decay.array() * w * (1 - w)).matrix();
+    const auto& w = token.transition.decay;
+    detail::pull_back_leaf(d_token, d_in);
+    for (Eigen::Index i = 0; i < w.size(); ++i) {
+      d_in.own[i] = d_token.transition.decay[i] * w[i] * (1 - w[i]);
+    }
   }
 
   /// Whether all hyperparameters are equal.
@@ -13598,39 +14619,52 @@ struct Hawk {
   template <class Scalar>
   using Transition = ValueDecay<Scalar>;
 
+  static constexpr RuleInfo info{.name = "Hawk",
+                                 .text = "hawk",
+                                 .paper = "2402.19427",
+                                 .equation = "h <- sg(W x) * h + sg(W' x) * v"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "input_bias", .example = 0.5}, self.input_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index d_v) const {
     return {projection("w_alpha", d_v), projection("w_beta", d_v)};
   }
 
   [[nodiscard]] Eigen::Index key_rows(Eigen::Index) const { return 1; }
 
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("Hawk::gate_bias", gate_bias);
-    detail::require_finite_value("Hawk::input_bias", input_bias);
+  void prepare_query(const auto&, auto& query) const {
+    using Scalar = typename std::decay_t<decltype(query)>::Scalar;
+    std::fill_n(query.data(), query.size(), Scalar(1));
   }
-
-  void prepare_query(const auto&, auto& query) const { query.setOnes(); }
 
   void prepare(const auto& in, auto& token) const {
-    const auto d_v = in.v.size();
-    token.keys.setOnes();
-    detail::sigmoid(in.own.head(d_v), gate_bias, token.transition.decay);
-    detail::sigmoid(in.own.tail(d_v), input_bias, token.values.col(0));
-    token.values.col(0).array() *= in.v.array();
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto n = in.v.size();
+    auto* const value = token.values.data();
+    std::fill_n(token.keys.data(), token.keys.size(), Scalar(1));
+    detail::sigmoid(in.own.data(), gate_bias, n, token.transition.decay.data());
+    detail::sigmoid(in.own.data() + n, input_bias, n, value);
+    detail::multiply(value, in.v.data(), n, value);
   }
 
-  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
-    const auto d_v = in.v.size();
-    const auto a = token.transition.decay.array();
-    const auto d_value = d_token.values.col(0).array();
-    auto b = d_in.own.tail(d_v);
-    detail::sigmoid(in.own.tail(d_v), input_bias, b);
-    d_in.k.setZero();
-    d_in.q.setZero();
-    d_in.v = (d_value * b.array()).matrix();
-    b.array() *= d_value * in.v.array() * (1 - b.array());
-    d_in.own.head(d_v) = (d_token.transition.decay.array() * a * (1 - a)).matrix();
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto n = in.v.size();
+    const auto *const a = token.transition.decay.data(),
+                      *const d_a = d_token.transition.decay.data(),
+                      *const d_value = d_token.values.data();
+    auto *const through_a = d_in.own.data(), *const through_b = through_a + n;
+    detail::sigmoid(in.own.data() + n, input_bias, n, through_b);
+    std::fill_n(d_in.k.data(), d_in.k.size(), Scalar(0));
+    std::fill_n(d_in.q.data(), d_in.q.size(), Scalar(0));
+    for (Eigen::Index i = 0; i < n; ++i) {
+      const Scalar b = through_b[i];
+      d_in.v[i] = d_value[i] * b;
+      through_b[i] = b * (d_value[i] * in.v[i] * (1 - b));
+      through_a[i] = d_a[i] * a[i] * (1 - a[i]);
+    }
   }
 
   /// Whether all hyperparameters are equal.
@@ -13663,36 +14697,42 @@ struct HGRN2 {
   template <class Scalar>
   using Transition = KeyDecay<Scalar>;
 
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
-    return {projection("w_hgrn2_gate", d_k)};
+  static constexpr RuleInfo info{.name = "HGRN2",
+                                 .text = "hgrn2",
+                                 .paper = "2404.07904",
+                                 .equation = "S <- diag(l + (1 - l) sg(W x)) S + k v^T",
+                                 .bounds_output = true};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "lower_bound",
+           .range = Range::from_to_below(0, 1),
+           .example = 0.8,
+           .slow = 0.9998},
+          self.lower_bound);
+    visit({.name = "gate_bias"}, self.gate_bias);
   }
 
-  /// \throws std::invalid_argument unless lower_bound is in [0, 1) and gate_bias finite
-  void validate() const {
-    if (!(lower_bound >= 0 && lower_bound < 1 && detail::is_finite(lower_bound))) {
-      detail::fail("HGRN2::lower_bound", lower_bound, "in [0, 1)");
-    }
-    detail::require_finite_value("HGRN2::gate_bias", gate_bias);
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
+    return {projection("w_hgrn2_gate", d_k)};
   }
 
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const auto low = static_cast<Scalar>(lower_bound);
-    auto w = token.transition.decay.array();
-    token.keys.col(0) = in.k;
-    token.values.col(0) = in.v;
-    detail::sigmoid(in.own, gate_bias, token.transition.decay);
-    w = low + (1 - low) * w;
+    auto& w = token.transition.decay;
+    detail::write_leaf(in, token);
+    detail::sigmoid(in.own.data(), gate_bias, w.size(), w.data());
+    for (Eigen::Index i = 0; i < w.size(); ++i) w[i] = low + (1 - low) * w[i];
   }
 
-  void pullback(const auto&, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto&, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const auto low = static_cast<Scalar>(lower_bound);
-    const auto w = token.transition.decay.array();
-    d_in.k = d_token.keys.col(0);
-    d_in.v = d_token.values.col(0);
+    const auto& w = token.transition.decay;
+    detail::pull_back_leaf(d_token, d_in);
     // dw/dz = (1 - low) s (1 - s) with s = (w - low) / (1 - low)
-    d_in.own = (d_token.transition.decay.array() * (w - low) * (1 - w) / (1 - low)).matrix();
+    for (Eigen::Index i = 0; i < w.size(); ++i) {
+      d_in.own[i] = d_token.transition.decay[i] * (w[i] - low) * (1 - w[i]) / (1 - low);
+    }
   }
 
   /// Whether all hyperparameters are equal.
@@ -13704,53 +14744,6 @@ static_assert(InnerRule<HGRN2, double>);
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_HGRN2_HPP
-
-// ---- loglinear/rules/key_only.hpp
-
-#ifndef LOGLINEAR_RULES_KEY_ONLY_HPP
-#define LOGLINEAR_RULES_KEY_ONLY_HPP
-
-namespace loglinear {
-
-/// A rule reduced to its key: `S <- S + k v^T`, with `k / |k|` (0 below 1e-12) iff `Rule`
-/// normalises its key. No transition, no gates, no weights of its own, `d_k x d_v` states always.
-///
-/// This is all that the Rust crate irithyll takes of an inner rule; it is kept exact so that its
-/// numbers can be reproduced. Wrap the rule itself to have it applied in full.
-template <class Rule>
-struct KeyOnly {
-  static constexpr bool normalizes_key = detail::normalizes_key<Rule>();
-
-  template <class Scalar>
-  using Transition = Identity<Scalar>;
-
-  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
-
-  void prepare(const auto& in, auto& token) const {
-    if constexpr (normalizes_key) {
-      detail::unit_vector(in.k, token.keys.col(0));
-    } else {
-      token.keys.col(0) = in.k;
-    }
-    token.values.col(0) = in.v;
-  }
-
-  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
-    if constexpr (normalizes_key) {
-      detail::unit_vector_pullback(in.k, token.keys.col(0), d_token.keys.col(0), d_in.k);
-    } else {
-      d_in.k = d_token.keys.col(0);
-    }
-    d_in.v = d_token.values.col(0);
-  }
-
-  /// Always: it has no hyperparameters.
-  [[nodiscard]] bool operator==(const KeyOnly&) const = default;
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_RULES_KEY_ONLY_HPP
 
 // ---- loglinear/rules/mamba2.hpp
 
@@ -13772,36 +14765,38 @@ struct Mamba2 {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
+  static constexpr RuleInfo info{
+      .name = "Mamba2",
+      .text = "mamba2",
+      .paper = "2405.21060",
+      .equation = "S <- exp(-D exp A) S + D k v^T, D = softplus(w.x + b)"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "initial_a_log", .example = -0.5}, self.initial_a_log);
+    visit({.name = "initial_dt_bias", .example = -1, .slow = -9}, self.initial_dt_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 3> parameters(Eigen::Index, Eigen::Index) const {
     return {projection("w_dt", 1), free_vector("A_log", 1, initial_a_log),
             free_vector("dt_bias", 1, initial_dt_bias)};
-  }
-
-  /// \throws std::invalid_argument unless both starting values are finite
-  void validate() const {
-    detail::require_finite_value("Mamba2::initial_a_log", initial_a_log);
-    detail::require_finite_value("Mamba2::initial_dt_bias", initial_dt_bias);
   }
 
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
     const Scalar step = detail::softplus<Scalar>(in.own[0] + in.free[1]);
-    token.keys.col(0) = step * in.k;
-    token.values.col(0) = in.v;
+    detail::write_leaf(step, in, token);
     token.transition.decay = exp(-step * exp(in.free[0]));
   }
 
-  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
     const Scalar z = in.own[0] + in.free[1], rate = exp(in.free[0]);
     const Scalar step = detail::softplus<Scalar>(z);
     const Scalar d_exponent = d_token.transition.decay * token.transition.decay;
-    const auto d_key = d_token.keys.col(0);
-    const Scalar d_step = d_key.dot(in.k) - d_exponent * rate;
-    d_in.k = step * d_key;
-    d_in.v = d_token.values.col(0);
+    const Scalar d_step =
+        detail::dot(d_token.keys.data(), in.k.data(), in.k.size()) - d_exponent * rate;
+    detail::pull_back_leaf(step, d_token, d_in);
     d_in.own[0] = d_step * detail::sigmoid<Scalar>(z);
     d_in.free[0] = -d_exponent * step * rate;
     d_in.free[1] = d_in.own[0];
@@ -13837,33 +14832,33 @@ struct MLSTM {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
+  static constexpr RuleInfo info{.name = "MLSTM",
+                                 .text = "mlstm",
+                                 .paper = "2405.04517",
+                                 .equation = "S <- sg(w.x) S + sg(w'.x) k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "input_bias", .example = 0.5}, self.input_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index) const {
     return {projection("w_gate", 1), projection("w_gate2", 1)};
   }
 
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("MLSTM::gate_bias", gate_bias);
-    detail::require_finite_value("MLSTM::input_bias", input_bias);
-  }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const Scalar i = detail::sigmoid<Scalar>(in.own[1] + Scalar(input_bias));
-    token.keys.col(0) = i * in.k;
-    token.values.col(0) = in.v;
+    detail::write_leaf(detail::sigmoid<Scalar>(in.own[1] + Scalar(input_bias)), in, token);
     token.transition.decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
   }
 
-  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const Scalar f = token.transition.decay;
     const Scalar i = detail::sigmoid<Scalar>(in.own[1] + Scalar(input_bias));
-    const auto d_key = d_token.keys.col(0);
-    d_in.k = i * d_key;
-    d_in.v = d_token.values.col(0);
+    const Scalar d_i = detail::dot(d_token.keys.data(), in.k.data(), in.k.size());
+    detail::pull_back_leaf(i, d_token, d_in);
     d_in.own[0] = d_token.transition.decay * f * (1 - f);
-    d_in.own[1] = d_key.dot(in.k) * i * (1 - i);
+    d_in.own[1] = d_i * i * (1 - i);
   }
 
   /// Whether all hyperparameters are equal.
@@ -13894,24 +14889,24 @@ struct RetNet {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
-  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
-
-  /// \throws std::invalid_argument unless 0 < gamma <= 1
-  void validate() const {
-    if (!(gamma > 0 && detail::is_at_most(gamma, 1))) {
-      detail::fail("RetNet::gamma", gamma, "in (0, 1]");
-    }
+  static constexpr RuleInfo info{.name = "RetNet",
+                                 .text = "retnet",
+                                 .paper = "2307.08621",
+                                 .equation = "S <- gamma S + k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gamma", .range = Range::above_to(0, 1), .example = 0.9, .slow = 0.9999},
+          self.gamma);
   }
 
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
+
   void prepare(const auto& in, auto& token) const {
-    token.keys.col(0) = in.k;
-    token.values.col(0) = in.v;
+    detail::write_leaf(in, token);
     token.transition.decay = static_cast<typename std::decay_t<decltype(token)>::Scalar>(gamma);
   }
 
   void pullback(const auto&, const auto&, const auto& d_token, auto& d_in) const {
-    d_in.k = d_token.keys.col(0);
-    d_in.v = d_token.values.col(0);
+    detail::pull_back_leaf(d_token, d_in);
   }
 
   /// Whether all hyperparameters are equal.
@@ -13944,31 +14939,34 @@ struct RWKV {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index, Eigen::Index) const {
-    return {projection("w_decay", 1)};
+  static constexpr RuleInfo info{.name = "RWKV",
+                                 .text = "rwkv",
+                                 .paper = "2305.13048",
+                                 .equation = "S <- exp(-d - softplus(w.x)) S + exp(k) v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "initial_decay", .range = Range::at_least(0), .example = 0.05, .slow = 0},
+          self.initial_decay);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
   }
 
-  /// \throws std::invalid_argument unless initial_decay is finite and >= 0 and gate_bias finite
-  void validate() const {
-    detail::require_finite_value("RWKV::initial_decay", initial_decay);
-    if (initial_decay < 0) detail::fail("RWKV::initial_decay", initial_decay, "at least 0");
-    detail::require_finite_value("RWKV::gate_bias", gate_bias);
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index, Eigen::Index) const {
+    return {projection("w_decay", 1)};
   }
 
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
-    token.keys.col(0) = in.k.array().exp().matrix();
-    token.values.col(0) = in.v;
+    detail::write_leaf(in, token);
+    detail::exp_of(token.keys.data(), token.keys.size(), token.keys.data());
     token.transition.decay =
         exp(-(Scalar(initial_decay) + detail::softplus<Scalar>(in.own[0] - Scalar(gate_bias))));
   }
 
-  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const auto& t = token.transition;
-    d_in.k = d_token.keys.col(0).cwiseProduct(token.keys.col(0));
-    d_in.v = d_token.values.col(0);
+    detail::pull_back_leaf(d_token, d_in);
+    detail::multiply(d_in.k.data(), token.keys.data(), d_in.k.size(), d_in.k.data());
     d_in.own[0] = -d_token.transition.decay * t.decay *
                   detail::sigmoid<Scalar>(in.own[0] - Scalar(gate_bias));
   }
@@ -14013,66 +15011,76 @@ struct RWKV7 {
   template <class Scalar>
   using Transition = RankOneUpdate<KeyDecay<Scalar>>;
 
+  static constexpr RuleInfo info{.name = "RWKV7",
+                                 .text = "rwkv7",
+                                 .paper = "2503.14456",
+                                 .equation = "S <- (diag(w) - (a * kappa) kappa^T) S + k~ v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "decay_first"}, self.decay_first);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "iclr_bias", .example = 0.3}, self.iclr_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index) const {
     return {projection("w_decay_vec", d_k), projection("w_iclr", d_k), free_vector("w_xi", d_k),
             free_vector("w_alpha_rk", d_k)};
   }
 
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("RWKV7::gate_bias", gate_bias);
-    detail::require_finite_value("RWKV7::iclr_bias", iclr_bias);
-  }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const auto d_k = in.k.size();
-    auto& t = token.transition;
-    auto key = token.keys.col(0).array();
-    detail::sigmoid(in.own.head(d_k), -gate_bias, t.diagonal.decay);
-    t.diagonal.decay = (static_cast<Scalar>(log_slowest) * t.diagonal.decay.array()).exp().matrix();
-    detail::sigmoid(in.own.tail(d_k), iclr_bias, t.u);
-    key = in.k.array() * (1 + in.free.tail(d_k).array() * (t.u.array() - 1));
-    token.values.col(0) = in.v;
-    detail::unit_vector(in.k.cwiseProduct(in.free.head(d_k)), t.p);
-    t.u.array() *= t.p.array();
-    if (decay_first) t.p.array() *= t.diagonal.decay.array();
+    const auto n = in.k.size();
+    const Scalar *const k = in.k.data(), *const xi = in.free.data(), *const alpha = xi + n;
+    Scalar *const w = token.transition.diagonal.decay.data(), *const u = token.transition.u.data(),
+                  *const p = token.transition.p.data(), *const key = token.keys.data();
+    detail::sigmoid(in.own.data(), -gate_bias, n, w);
+    detail::scale_by(static_cast<Scalar>(log_slowest), w, n);
+    detail::exp_of(w, n, w);
+    detail::sigmoid(in.own.data() + n, iclr_bias, n, u);
+    for (Eigen::Index i = 0; i < n; ++i) key[i] = k[i] * (1 + alpha[i] * (u[i] - 1));
+    detail::copy(in.v.data(), in.v.size(), token.values.data());
+    detail::multiply(k, xi, n, p);
+    detail::unit_vector(p, n, p);
+    detail::multiply(u, p, n, u);
+    if (decay_first) detail::multiply(p, w, n, p);
   }
 
   void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const auto d_k = in.k.size();
+    const auto n = in.k.size();
     const auto log_w = static_cast<Scalar>(log_slowest);
-    const auto xi = in.free.head(d_k), alpha = in.free.tail(d_k);
-    const auto w = token.transition.diagonal.decay.array();
-    auto& d = d_token.transition;
-    auto d_key = d_token.keys.col(0);
-    auto d_decay_raw = d_in.own.head(d_k), d_rate_raw = d_in.own.tail(d_k);
-    auto d_xi = d_in.free.head(d_k), d_alpha = d_in.free.tail(d_k);
+    const Scalar *const k = in.k.data(), *const xi = in.free.data(), *const alpha = xi + n,
+                        *const w = token.transition.diagonal.decay.data();
+    Scalar *const d_w = d_token.transition.diagonal.decay.data(),
+                  *const d_u = d_token.transition.u.data(),
+                  *const d_p = d_token.transition.p.data(), *const d_key = d_token.keys.data();
+    Scalar *const d_decay_raw = d_in.own.data(), *const d_rate_raw = d_decay_raw + n,
+                  *const d_xi = d_in.free.data(), *const d_alpha = d_xi + n;
+    Scalar *const kappa = d_in.k.data(), *const a = d_rate_raw;  // until their gradients are known
 
-    // kappa in d_in.k, a in d_rate_raw; what the decay is used for again is added to d.diagonal.
-    detail::unit_vector(in.k.cwiseProduct(xi), d_in.k);
-    const auto kappa = d_in.k.array();
-    detail::sigmoid(in.own.tail(d_k), iclr_bias, d_rate_raw);
-    const auto a = d_rate_raw.array();
-    if (decay_first) {
-      d.diagonal.decay.array() += d.p.array() * kappa;
-      d.p.array() *= w;
+    detail::multiply(k, xi, n, kappa);
+    detail::unit_vector(kappa, n, kappa);
+    detail::sigmoid(in.own.data() + n, iclr_bias, n, a);
+    detail::sigmoid(in.own.data(), -gate_bias, n, d_decay_raw);
+    for (Eigen::Index i = 0; i < n; ++i) {
+      if (decay_first) {  // p is kappa times the decay
+        d_w[i] += d_p[i] * kappa[i];
+        d_p[i] *= w[i];
+      }
+      d_p[i] += d_u[i] * a[i];  // now with respect to kappa
+      d_alpha[i] = d_key[i] * k[i] * (a[i] - 1);
+      // Through the decay, w = exp(log_w s): dw/dz = log_w w s (1 - s).
+      d_decay_raw[i] *= log_w * w[i] * d_w[i] * (1 - d_decay_raw[i]);
+      d_u[i] = d_u[i] * kappa[i] + d_key[i] * k[i] * alpha[i];  // now with respect to a
     }
-    d.p.array() += d.u.array() * a;  // now with respect to kappa
-    d_alpha = (d_key.array() * in.k.array() * (a - 1)).matrix();
-
-    // Through the decay, w = exp(log_w s): dw/dz = log_w w s (1 - s).
-    detail::sigmoid(in.own.head(d_k), -gate_bias, d_decay_raw);
-    d_decay_raw.array() *= log_w * w * d.diagonal.decay.array() * (1 - d_decay_raw.array());
-
     // Through kappa = unit(k * xi), then through both keys, last through a.
-    d.u = d.u.cwiseProduct(d_in.k) + d_key.cwiseProduct(in.k).cwiseProduct(alpha);  // d a
-    detail::unit_vector_pullback(in.k.cwiseProduct(xi), d_in.k, d.p, d_xi);
-    d_in.k = (d_key.array() * (1 + alpha.array() * (a - 1)) + d_xi.array() * xi.array()).matrix();
-    d_xi.array() *= in.k.array();
-    d_rate_raw.array() *= d.u.array() * (1 - d_rate_raw.array());
-    d_in.v = d_token.values.col(0);
+    detail::multiply(k, xi, n, d_w);  // scratch from here on
+    detail::unit_vector_pullback(d_w, kappa, d_p, n, d_xi);
+    for (Eigen::Index i = 0; i < n; ++i) {
+      d_in.k[i] = d_key[i] * (1 + alpha[i] * (a[i] - 1)) + d_xi[i] * xi[i];
+      d_xi[i] *= k[i];
+      d_rate_raw[i] *= d_u[i] * (1 - a[i]);
+    }
+    detail::copy(d_token.values.data(), in.v.size(), d_in.v.data());
   }
 
   /// Whether all hyperparameters are equal.
@@ -14088,13 +15096,45 @@ static_assert(InnerRule<RWKV7, double>);
 
 #endif  // LOGLINEAR_RULES_RWKV7_HPP
 
+// ---- loglinear/rules/list.hpp
+
+#ifndef LOGLINEAR_RULES_LIST_HPP
+#define LOGLINEAR_RULES_LIST_HPP
+
+/// \file
+/// All inner rules, in one list. A new one is a file in `rules/`, its include and its line here:
+/// modes and their texts, the run-time factory, the loops of the tests, the benchmark of all rules
+/// and the table of them are made from the list and from what each rule says of itself
+/// (hyperparameters.hpp). The order is that of the alternatives of `InnerMode`.
+
+namespace loglinear {
+
+/// Every rule, as it is chosen at run time.
+using Rules = detail::TypeList<  //
+    RetNet,                      //
+    Hawk,                        //
+    GLA,                         //
+    GLAVector,                   //
+    DeltaNet,                    //
+    GatedDeltaNet,               //
+    RWKV,                        //
+    MLSTM,                       //
+    DeltaProductMode,            //
+    RWKV7,                       //
+    HGRN2,                       //
+    Mamba2>;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_LIST_HPP
+
 // ---- loglinear/rules.hpp
 
 #ifndef LOGLINEAR_RULES_HPP
 #define LOGLINEAR_RULES_HPP
 
 /// \file
-/// All inner rules. A new one is a file in `rules/` and a line here.
+/// All inner rules.
 
 #endif  // LOGLINEAR_RULES_HPP
 
@@ -14472,7 +15512,7 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
       }
       keys.col(j) *= in.beta(t, j);
     }
-    const double magnitude = levels.require_writable(transition.norm_bound(), keys, values);
+    const detail::Admitted admitted = levels.admit(transition.norm_bound(), keys, values);
     levels.undergo(transition);
     const Row query = in.q.row(t);
     out.row(t) = (in.lambda(t, 0) * (query * keys)) * values.transpose();
@@ -14480,7 +15520,7 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
       out.row(t) += in.lambda(t, l + 1) * Row(query * state.level(l));
     }
     detail::require_finite_reads(out.row(t), t);
-    levels.push(keys, values, magnitude);
+    levels.push(keys, values, admitted);
   }
   rollback.keep();
   return out;
@@ -14706,9 +15746,9 @@ enum class PartProduct {
 /// \tparam product  what may be carried along
 template <class Layer_, PartProduct product = PartProduct::compact>
 class StreamPart {
-  using Kind = typename Layer_::TransitionOfLayer;
+  using Kind = typename Layer_::Head::Kind;
   using Flush = detail::FlushToZero<typename Layer_::Scalar>;
-  static_assert(detail::ClosedKind<Kind> || product == PartProduct::matrix,
+  static_assert(HasOwnProducts<Kind> || product == PartProduct::matrix,
                 "the transitions of this rule multiply to a d_k x d_k matrix, which a part of a "
                 "stream must carry along: say so by StreamPart<Layer, PartProduct::matrix>");
 
@@ -14762,7 +15802,8 @@ class StreamPart {
       detail::fail("the first token of the part to append", first_,
                    std::to_string(stream.size()) + ", where the stream ends");
     }
-    stream.append(layer_, product_);
+    const Flush flush;
+    stream.as_head().append(layer_.as_head(), product_);
   }
 
   /// \name `write` in two halves, for several heads
@@ -14771,13 +15812,14 @@ class StreamPart {
   /// Checks the next token; nothing is changed but what `commit` is to write.
   template <class In>
   void stage(const In& x) {
-    layer_.stage(x, ReadOrder::before_push);
+    const Flush flush;
+    layer_.as_head().stage(x, ReadOrder::before_push);
   }
   /// Writes what was staged.
   void commit() {
     const Flush flush;
-    layer_.commit();
-    product_.follow(layer_.last_transition());
+    layer_.as_head().commit();
+    product_.follow(layer_.as_head().workspace().token.transition);
   }
   /// \}
 
@@ -14868,75 +15910,73 @@ class StreamPart<MultiHeadAttention<Head>, product> {
 
 /// \file
 /// Attention chosen at run time, as a value: which rule with which hyperparameters, in one state or
-/// in the hierarchy. `mode/attention.hpp` makes a layer of it, `mode_text.hpp` a text and back.
+/// in the hierarchy, and how that weighs its levels. `mode/attention.hpp` makes a layer of it,
+/// `mode_text.hpp` a text and back.
 
 namespace loglinear {
 
-/// `DeltaProduct<n_compositions>` with the number of compositions chosen at run time.
-struct DeltaProductMode {
-  int n_compositions = 2;    ///< steps of the delta rule a token, 1 to 4
-  bool reflections = false;  ///< as in `DeltaProduct`
-  double gate_bias = 0;      ///< as in `DeltaProduct`
-  double beta_bias = 0;      ///< as in `DeltaProduct`
-
-  static constexpr bool normalizes_key = true;
-
-  /// \throws std::invalid_argument unless 1 <= n_compositions <= 4 and both biases are finite
-  void validate() const {
-    detail::require_between("DeltaProduct::n_compositions", n_compositions, 1, 4);
-    rule<1>().validate();
-  }
-
-  /// The rule that it stands for if `Compositions` is `n_compositions`.
-  template <int Compositions>
-  [[nodiscard]] DeltaProduct<Compositions> rule() const {
-    return {.reflections = reflections, .gate_bias = gate_bias, .beta_bias = beta_bias};
-  }
-
-  /// Whether all members are equal.
-  [[nodiscard]] bool operator==(const DeltaProductMode&) const = default;
-};
-
 /// A rule and its hyperparameters: the rules themselves, in a variant.
-using InnerMode = std::variant<RetNet, Hawk, GLA, GLAVector, DeltaNet, GatedDeltaNet, RWKV, MLSTM,
-                               DeltaProductMode, RWKV7, HGRN2, Mamba2>;
+using InnerMode = Rules::Into<std::variant>;
+
+/// How levels are weighed, with its hyperparameters: the policies of level_weights.hpp.
+using LevelWeighting = LevelWeightings::Into<std::variant>;
 
 /// A rule in the hierarchy of log-linear attention. It cannot hold another `LogLinear`.
 struct LogLinear {
-  InnerMode inner{};                    ///< the rule
-  int max_levels = 32;                  ///< 1 to 64
-  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
+  InnerMode inner{};               ///< the rule
+  int max_levels = 32;             ///< 1 to 64
+  LevelWeighting level_weights{};  ///< `NormalizedMixture` unless given
   bool key_only = false;  ///< `KeyOnly<Rule>` instead of the rule in full: no gates, no transition
 
-  /// \throws std::invalid_argument unless max_levels is 1 to 64, lambda_init finite and the rule
-  /// valid
-  void validate() const {
-    detail::require_between("LogLinear::max_levels", max_levels, 1, max_level_limit);
-    detail::require_finite_value("LogLinear::lambda_init", lambda_init.value_or(0));
-    std::visit([](const auto& rule) { detail::validate_rule(rule); }, inner);
+  static constexpr RuleInfo info{.name = "LogLinear", .text = "log_linear"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "max_levels", .range = Range::between(1, max_level_limit), .example = 3},
+          self.max_levels);
+    visit({.name = "level_weights"}, self.level_weights);
+    visit({.name = "key_only"}, self.key_only);
   }
+
+  /// \throws std::invalid_argument unless max_levels is 1 to 64 and level weights and rule are
+  /// valid
+  void validate() const;
 
   /// Whether all members are equal.
   [[nodiscard]] bool operator==(const LogLinear&) const = default;
 };
 
+/// Every mode: the alternatives of `InnerMode`, each a rule in one state, and `LogLinear`.
+using AttentionMode = decltype(Rules{} + detail::TypeList<LogLinear>{})::Into<std::variant>;
+
 namespace detail {
 
-template <class Variant, class Extra>
-struct WithAlternative;
-template <class... Modes, class Extra>
-struct WithAlternative<std::variant<Modes...>, Extra> {
-  using Type = std::variant<Modes..., Extra>;
-};
+/// Whether a type is one of the alternatives that texts know.
+template <class Type>
+concept Listed =
+    Rules::contains<Type> || LevelWeightings::contains<Type> || std::is_same_v<Type, LogLinear>;
 
 }  // namespace detail
 
-/// Every mode: the alternatives of `InnerMode`, each a rule in one state, and `LogLinear`.
-using AttentionMode = detail::WithAlternative<InnerMode, LogLinear>::Type;
+inline void LogLinear::validate() const {
+  detail::require_legal(*this);
+  std::visit([](const auto& rule) { detail::require_legal(rule); }, inner);
+}
 
 /// The mode that applies a rule to one state.
 [[nodiscard]] inline AttentionMode one_state(const InnerMode& inner) {
   return std::visit([](const auto& rule) -> AttentionMode { return rule; }, inner);
+}
+
+/// The rule of a mode, in one state or in the hierarchy.
+[[nodiscard]] inline InnerMode inner_of(const AttentionMode& mode) {
+  return std::visit(
+      []<class Mode>(const Mode& one) -> InnerMode {
+        if constexpr (std::is_same_v<Mode, LogLinear>) {
+          return one.inner;
+        } else {
+          return one;
+        }
+      },
+      mode);
 }
 
 /// Calls `visit(rule)` with the rule type that an inner mode stands for, and returns what it
@@ -14946,19 +15986,8 @@ template <class Visitor>
 decltype(auto) visit_rule(const InnerMode& mode, Visitor&& visit) {
   return std::visit(
       [&](const auto& rule) -> decltype(auto) {
-        if constexpr (std::is_same_v<decltype(rule), const DeltaProductMode&>) {
-          switch (rule.n_compositions) {
-            case 1:
-              return visit(rule.template rule<1>());
-            case 2:
-              return visit(rule.template rule<2>());
-            case 3:
-              return visit(rule.template rule<3>());
-            case 4:
-              return visit(rule.template rule<4>());
-            default:
-              detail::fail("DeltaProduct::n_compositions", rule.n_compositions, "between 1 and 4");
-          }
+        if constexpr (requires { rule.visit_rule(visit); }) {
+          return rule.visit_rule(visit);
         } else {
           return visit(rule);
         }
@@ -14987,32 +16016,209 @@ inline void validate(const AttentionMode& mode) {
 
 #endif  // LOGLINEAR_MODE_MODE_HPP
 
-// ---- loglinear/mode/attention.hpp
+// ---- loglinear/mode/any_level_weights.hpp
 
-#ifndef LOGLINEAR_MODE_ATTENTION_HPP
-#define LOGLINEAR_MODE_ATTENTION_HPP
+#ifndef LOGLINEAR_MODE_ANY_LEVEL_WEIGHTS_HPP
+#define LOGLINEAR_MODE_ANY_LEVEL_WEIGHTS_HPP
 
 /// \file
-/// Attention chosen at run time, as a layer: `make_attention(config)`.
-///
-/// A call of `make_attention` compiles every rule in one state and in the hierarchy, 32 layers,
-/// which takes half a minute; hence this header is not part of loglinear.hpp. A program with
-/// several source files compiles it once: in each
-///
-///     extern template std::unique_ptr<loglinear::Attention<double>>
-///     loglinear::make_attention<double>(const loglinear::AttentionConfig&);
-///
-/// and in one of them also the same without `extern`.
+/// Level weights chosen at run time.
+
+namespace loglinear {
+
+/// One of the level weightings; a policy of level weights itself, with the numbers of the one that
+/// it holds, bit for bit. A call costs one indirection.
+class AnyLevelWeights {
+ public:
+  AnyLevelWeights() = default;  ///< `NormalizedMixture`
+  /// One of the weightings.
+  AnyLevelWeights(const LevelWeighting& weighting) : weighting_(weighting) {}
+
+  /// The weighting that it holds.
+  [[nodiscard]] const LevelWeighting& weighting() const noexcept { return weighting_; }
+
+  [[nodiscard]] std::vector<Parameter> parameters(Eigen::Index n) const {
+    return std::visit(
+        [&](const auto& weights) {
+          const auto own = weights.parameters(n);
+          return std::vector<Parameter>(own.begin(), own.end());
+        },
+        weighting_);
+  }
+  /// \throws std::invalid_argument as the weighting that it holds
+  template <class Scalar>
+  void resolve(int max_levels) {
+    std::visit([&](auto& weights) { weights.template resolve<Scalar>(max_levels); }, weighting_);
+  }
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    std::visit([&](const auto& weights) { weights.weigh(raw, free, lambda); }, weighting_);
+  }
+  void pullback(const auto& raw, const auto& free, const auto& lambda, const auto& d_lambda,
+                auto& d_raw, auto& d_free) const {
+    std::visit(
+        [&](const auto& weights) { weights.pullback(raw, free, lambda, d_lambda, d_raw, d_free); },
+        weighting_);
+  }
+
+  /// Whether both hold the same weighting with the same hyperparameters.
+  [[nodiscard]] bool operator==(const AnyLevelWeights&) const = default;
+
+ private:
+  LevelWeighting weighting_{};
+};
+
+static_assert(LevelWeights<AnyLevelWeights, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_ANY_LEVEL_WEIGHTS_HPP
+
+// ---- loglinear/mode/any_rule.hpp
+
+#ifndef LOGLINEAR_MODE_ANY_RULE_HPP
+#define LOGLINEAR_MODE_ANY_RULE_HPP
+
+/// \file
+/// A rule chosen at run time among those that have one kind of transition. It is a rule itself, so
+/// that a layer is compiled once for a kind and not once for a rule: of the rules no more than
+/// `prepare` and `pullback` are then compiled apart.
+
+namespace loglinear {
+
+/// One of several rules with the same transition and the same number of leaves; a rule itself, with
+/// the numbers of the one that it holds, bit for bit. A call costs one indirection.
+template <class First, class... Others>
+class AnyRule {
+  static_assert((std::is_same_v<typename First::template Transition<double>,
+                                typename Others::template Transition<double>> &&
+                 ...),
+                "rules in one layer need one kind of transition");
+  static_assert(((detail::leaves_of<First>() == detail::leaves_of<Others>()) && ...),
+                "rules in one layer need the same number of leaves");
+
+ public:
+  static constexpr int leaves = detail::leaves_of<First>();
+
+  template <class Scalar>
+  using Transition = typename First::template Transition<Scalar>;
+
+  AnyRule() = default;  ///< the first rule
+  /// One of the rules.
+  template <class Rule>
+  requires(std::same_as<Rule, First> || (std::same_as<Rule, Others> || ...))  //
+      AnyRule(const Rule& rule)
+      : rule_(rule) {}
+
+  /// The rule that it holds.
+  [[nodiscard]] const std::variant<First, Others...>& rule() const noexcept { return rule_; }
+
+  [[nodiscard]] std::vector<Parameter> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
+    return visit([&](const auto& rule) {
+      const auto own = rule.parameters(d_k, d_v);
+      return std::vector<Parameter>(own.begin(), own.end());
+    });
+  }
+  [[nodiscard]] Eigen::Index key_rows(Eigen::Index d_k) const {
+    return visit([&](const auto& rule) { return detail::key_rows_of(rule, d_k); });
+  }
+  void validate() const {
+    visit([](const auto& rule) { detail::validate_rule(rule); });
+  }
+
+  void prepare_query(const auto& in, auto& query) const {
+    visit([&](const auto& rule) { detail::prepare_query(rule, in, query); });
+  }
+  void prepare(const auto& in, auto& token) const {
+    visit([&](const auto& rule) { rule.prepare(in, token); });
+  }
+  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+    visit([&](const auto& rule) {
+      if constexpr (!requires { rule.prepare_query(d_in, d_in.q); }) d_in.q = d_token.query;
+      rule.pullback(in, token, d_token, d_in);
+    });
+  }
+
+  /// Whether both hold the same rule with the same hyperparameters.
+  [[nodiscard]] bool operator==(const AnyRule&) const = default;
+
+ private:
+  decltype(auto) visit(auto&& work) const { return std::visit(work, rule_); }
+
+  std::variant<First, Others...> rule_{};
+};
+
+namespace detail {
+
+/// The rules that modes stand for: a mode is a rule itself or says which it can stand for.
+template <class Mode>
+struct RulesOf {
+  using Type = TypeList<Mode>;
+};
+template <class Mode>
+requires requires {
+  typename Mode::Rules;
+}
+struct RulesOf<Mode> {
+  using Type = typename Mode::Rules;
+};
+template <class List>
+struct RulesOfAll;
+template <class... Modes>
+struct RulesOfAll<TypeList<Modes...>> {
+  using Type = decltype((typename RulesOf<Modes>::Type{} + ...));
+};
+/// All of them, and what is left of them when only their key counts.
+using RuntimeRules = decltype(RulesOfAll<Rules>::Type{} +
+                              TypeList<KeyOnly<RetNet>, KeyOnly<DeltaNet>>{});
+
+/// Whether two rules can share a layer.
+template <class One>
+struct SameKind {
+  template <class Other>
+  using As = std::bool_constant<leaves_of<One>() == leaves_of<Other>() &&
+                                std::is_same_v<typename One::template Transition<double>,
+                                               typename Other::template Transition<double>>>;
+};
+template <class... Rules>
+struct OneOf {
+  using Type = AnyRule<Rules...>;
+};
+template <class Rule>
+struct OneOf<Rule> {
+  using Type = Rule;
+};
+
+}  // namespace detail
+
+/// The rule that layers made at run time have for `Rule`: `AnyRule` of all rules of its kind, or
+/// the rule itself where it is the only one.
+template <class Rule>
+using RuntimeRule =
+    typename detail::Filter<detail::RuntimeRules, detail::SameKind<Rule>::template As>::Type::
+        template Into<detail::OneOf>::Type;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_ANY_RULE_HPP
+
+// ---- loglinear/mode/attention_config.hpp
+
+#ifndef LOGLINEAR_MODE_ATTENTION_CONFIG_HPP
+#define LOGLINEAR_MODE_ATTENTION_CONFIG_HPP
+
+/// \file
+/// A layer chosen at run time, as a value.
 
 namespace loglinear {
 
 /// Where a layer of this mode bounds its output unless told otherwise: a log-linear layer always,
-/// HGRN2 and the rules that normalise their key in `forward` and `train_one`, the others nowhere.
+/// rules that normalise their key or say so (`RuleInfo::bounds_output`, HGRN2) in `forward` and
+/// `train_one`, the others nowhere.
 [[nodiscard]] inline OutputBound output_bound_of(const AttentionMode& mode) {
   return std::visit(
       []<class Mode>(const Mode&) {
         if (std::is_same_v<Mode, LogLinear>) return OutputBound::always;
-        const bool bounded = detail::normalizes_key<Mode>() || std::is_same_v<Mode, HGRN2>;
+        const bool bounded = detail::normalizes_key<Mode>() || Mode::info.bounds_output;
         return bounded ? OutputBound::forward : OutputBound::none;
       },
       mode);
@@ -15042,6 +16248,20 @@ struct AttentionConfig {
     loglinear::validate(mode);
   }
 };
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_ATTENTION_CONFIG_HPP
+
+// ---- loglinear/mode/attention_interface.hpp
+
+#ifndef LOGLINEAR_MODE_ATTENTION_INTERFACE_HPP
+#define LOGLINEAR_MODE_ATTENTION_INTERFACE_HPP
+
+/// \file
+/// What a layer whose mode was chosen at run time can do.
+
+namespace loglinear {
 
 template <class Scalar>
 class Attention;
@@ -15224,7 +16444,18 @@ class Attention {
   Vector x_, y_;
 };
 
-namespace detail {
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_ATTENTION_INTERFACE_HPP
+
+// ---- loglinear/mode/detail/erased_attention.hpp
+
+#ifndef LOGLINEAR_MODE_DETAIL_ERASED_ATTENTION_HPP
+#define LOGLINEAR_MODE_DETAIL_ERASED_ATTENTION_HPP
+
+// A layer of some type behind the interface of those made at run time.
+
+namespace loglinear::detail {
 
 /// The layer type behind the interface.
 template <class Layer>
@@ -15301,89 +16532,109 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
   MultiHeadAttention<Layer> layer_;
 };
 
-/// A layer of one type, with the options that all types share taken from the config.
-template <class Layer, class Scalar>
-[[nodiscard]] std::unique_ptr<Attention<Scalar>> make_erased(
-    const AttentionConfig& config, typename MultiHeadAttention<Layer>::Options options) {
-  options.d_model = config.d_model;
-  options.d_k = config.d_key;
-  options.d_v = config.d_value;
-  options.n_heads = config.n_heads;
-  options.read_order = config.read_order;
-  options.learning_rate = config.learning_rate;
-  options.seed = config.seed;
-  options.bound = config.bound.value_or(output_bound_of(config.mode));
-  options.threads = config.threads;
-  return std::make_unique<ErasedAttention<Layer>>(config, options);
-}
+}  // namespace loglinear::detail
 
-/// Calls `work.template operator()<Layer>(options)` with the layer type that a mode stands for and
-/// the options that come from the mode alone, and returns what it returns.
+#endif  // LOGLINEAR_MODE_DETAIL_ERASED_ATTENTION_HPP
+
+// ---- loglinear/mode/attention.hpp
+
+#ifndef LOGLINEAR_MODE_ATTENTION_HPP
+#define LOGLINEAR_MODE_ATTENTION_HPP
+
+/// \file
+/// Attention chosen at run time, as a layer: `make_attention(config)`.
+///
+/// A call of `make_attention` compiles a layer for each kind of transition, 11 of them, which takes
+/// SECONDS; hence this header is not part of loglinear.hpp. A program with several source
+/// files compiles it once: with `LOGLINEAR_RUNTIME` defined no file compiles it for float and
+/// double, and one file of the program says, after including this header,
+///
+///     template std::unique_ptr<loglinear::Attention<double>>
+///     loglinear::make_attention<double>(const loglinear::AttentionConfig&);
+///
+/// and the same for float where it is used.
+
+namespace loglinear {
+
+/// The layer of heads that a mode with `Rule` stands for.
+template <class Rule, class Scalar>
+using RuntimeHeads =
+    MultiHeadAttention<LogLinearAttention<RuntimeRule<Rule>, Scalar, AnyLevelWeights>>;
+
+namespace detail {
+
+/// Calls `work(std::type_identity<Heads>{}, rule)` with the type of heads that a mode stands for
+/// and its rule, and returns what it returns.
 template <class Scalar, class Work>
 auto with_layer_type(const AttentionMode& mode, const Work& work) {
-  using Result = decltype(work.template operator()<LinearAttention<RetNet, Scalar>>({}));
+  const auto with_rule = [&]<class Rule>(const Rule& rule) {
+    return work(std::type_identity<RuntimeHeads<Rule, Scalar>>{}, RuntimeRule<Rule>(rule));
+  };
   if (const auto* log_linear = std::get_if<LogLinear>(&mode)) {
-    const auto with_rule = [&](const auto& rule) {
-      using Layer = LogLinearAttention<std::decay_t<decltype(rule)>, Scalar>;
-      return work.template operator()<Layer>(
-          {.inner = rule,
-           .max_levels = log_linear->max_levels,
-           .level_weights = {.lambda_init = log_linear->lambda_init}});
-    };
     return log_linear->key_only ? visit_key_only(log_linear->inner, with_rule)
                                 : visit_rule(log_linear->inner, with_rule);
   }
-  return std::visit(
-      [&]<class Mode>(const Mode& one_state) -> Result {
-        if constexpr (!std::is_same_v<Mode, LogLinear>) {
-          return visit_rule(one_state, [&](const auto& rule) {
-            using Layer = LinearAttention<std::decay_t<decltype(rule)>, Scalar>;
-            return work.template operator()<Layer>({.inner = rule});
-          });
-        }
-        return Result();  // a LogLinear has been dealt with above
-      },
-      mode);
+  return visit_rule(inner_of(mode), with_rule);
 }
 
 }  // namespace detail
 
 /// The layer that a config describes: `MultiHeadAttention<LinearAttention<Rule, Scalar>>`, or
-/// `MultiHeadAttention<LogLinearAttention<Rule, Scalar>>` for `LogLinear`, behind the interface;
-/// outputs, states and weights are the same bits. \throws std::invalid_argument for a config that
-/// is not valid
+/// `MultiHeadAttention<LogLinearAttention<Rule, Scalar, Weights>>` for `LogLinear`, behind the
+/// interface; outputs, states, weights and checkpoints are the same bits. \throws
+/// std::invalid_argument for a config that is not valid
 ///
 ///     auto layer = make_attention<float>({.d_model = 8, .mode = parse_mode("log_linear(gla)")});
 ///     const Eigen::VectorXf& output = layer->forward(x);
 template <class Scalar = double>
 [[nodiscard]] std::unique_ptr<Attention<Scalar>> make_attention(const AttentionConfig& config) {
   config.validate();
+  const auto* const log_linear = std::get_if<LogLinear>(&config.mode);
   return detail::with_layer_type<Scalar>(
-      config.mode, [&]<class Layer>(const typename MultiHeadAttention<Layer>::Options& options) {
-        return detail::make_erased<Layer, Scalar>(config, options);
+      config.mode,
+      [&]<class Heads>(std::type_identity<Heads>,
+                       const auto& rule) -> std::unique_ptr<Attention<Scalar>> {
+        return std::make_unique<detail::ErasedAttention<typename Heads::Layer>>(
+            config, typename Heads::Options{
+                        .inner = rule,
+                        .d_model = config.d_model,
+                        .d_k = config.d_key,
+                        .d_v = config.d_value,
+                        .n_heads = config.n_heads,
+                        .max_levels = log_linear != nullptr ? log_linear->max_levels : 1,
+                        .level_weights = log_linear != nullptr ? log_linear->level_weights
+                                                               : LevelWeighting(UnitWeights{}),
+                        .read_order = config.read_order,
+                        .learning_rate = config.learning_rate,
+                        .seed = config.seed,
+                        .bound = config.bound.value_or(output_bound_of(config.mode)),
+                        .threads = config.threads});
       });
 }
 
-/// Calls `work(layer)` with the `MultiHeadAttention` behind the interface, for what that offers and
-/// the interface does not, such as whole blocks of tokens. `work` is compiled for every layer type,
-/// 32 of them.
+#ifdef LOGLINEAR_RUNTIME
+extern template std::unique_ptr<Attention<float>> make_attention<float>(const AttentionConfig&);
+extern template std::unique_ptr<Attention<double>> make_attention<double>(const AttentionConfig&);
+#endif
+
+/// Calls `work(heads)` with the `RuntimeHeads` behind the interface, for what a
+/// `MultiHeadAttention` offers and the interface does not, such as whole blocks of tokens. `work`
+/// is compiled for every type of layer, 11 of them.
 ///
-///     visit_layer(*attention, [&](auto& layer) { outputs = layer.forward_block(x); });
+///     visit_layer(*attention, [&](auto& heads) { outputs = heads.forward_block(x); });
 template <class Scalar, class Work>
 void visit_layer(Attention<Scalar>& attention, Work work) {
   detail::with_layer_type<Scalar>(
-      attention.config().mode,
-      [&]<class Layer>(const typename MultiHeadAttention<Layer>::Options&) {
-        work(static_cast<detail::ErasedAttention<Layer>&>(attention).layer());
+      attention.config().mode, [&]<class Heads>(std::type_identity<Heads>, const auto&) {
+        work(static_cast<detail::ErasedAttention<typename Heads::Layer>&>(attention).layer());
       });
 }
 /// The same, read-only.
 template <class Scalar, class Work>
 void visit_layer(const Attention<Scalar>& attention, Work work) {
   detail::with_layer_type<Scalar>(
-      attention.config().mode,
-      [&]<class Layer>(const typename MultiHeadAttention<Layer>::Options&) {
-        work(static_cast<const detail::ErasedAttention<Layer>&>(attention).layer());
+      attention.config().mode, [&]<class Heads>(std::type_identity<Heads>, const auto&) {
+        work(static_cast<const detail::ErasedAttention<typename Heads::Layer>&>(attention).layer());
       });
 }
 
@@ -15391,105 +16642,75 @@ void visit_layer(const Attention<Scalar>& attention, Work work) {
 
 #endif  // LOGLINEAR_MODE_ATTENTION_HPP
 
-// ---- loglinear/mode/detail/entries.hpp
+// ---- loglinear/mode/detail/writer.hpp
 
-#ifndef LOGLINEAR_MODE_DETAIL_ENTRIES_HPP
-#define LOGLINEAR_MODE_DETAIL_ENTRIES_HPP
+#ifndef LOGLINEAR_MODE_DETAIL_WRITER_HPP
+#define LOGLINEAR_MODE_DETAIL_WRITER_HPP
 
-// The table of all modes: their names in a text and those of their hyperparameters.
+// From a mode to its text.
 
 namespace loglinear::detail {
 
-/// A hyperparameter: its name in the text and its place in the mode.
-template <class Mode, class Value>
-struct ModeArgument {
-  std::string_view name;
-  Value Mode::*member;
-};
-template <class Mode, class Value>
-[[nodiscard]] constexpr ModeArgument<Mode, Value> arg(std::string_view name, Value Mode::*member) {
-  return {name, member};
-}
-
-/// A mode: its name in the text and its hyperparameters, which its `validate` checks one by one.
-template <class... Arguments>
-struct ModeEntry {
-  std::string_view name;
-  std::tuple<Arguments...> arguments;
-};
-template <class... Arguments>
-[[nodiscard]] constexpr ModeEntry<Arguments...> entry(std::string_view name,
-                                                      Arguments... arguments) {
-  return {name, {arguments...}};
-}
-
-// Every mode. A new one is an alternative of `InnerMode` and a line here.
-template <class Mode>
-inline constexpr auto mode_entry = nullptr;
-template <>
-inline constexpr auto mode_entry<RetNet> = entry("retnet", arg("gamma", &RetNet::gamma));
-template <>
-inline constexpr auto mode_entry<Hawk> = entry("hawk", arg("gate_bias", &Hawk::gate_bias),
-                                               arg("input_bias", &Hawk::input_bias));
-template <>
-inline constexpr auto mode_entry<GLA> = entry("gla", arg("gate_bias", &GLA::gate_bias));
-template <>
-inline constexpr auto mode_entry<GLAVector> = entry("gla_vector",
-                                                    arg("gate_bias", &GLAVector::gate_bias));
-template <>
-inline constexpr auto mode_entry<DeltaNet> = entry("delta_net");
-template <>
-inline constexpr auto mode_entry<GatedDeltaNet> =
-    entry("gated_delta_net", arg("beta_scale", &GatedDeltaNet::beta_scale),
-          arg("beta", &GatedDeltaNet::beta), arg("gate_bias", &GatedDeltaNet::gate_bias),
-          arg("beta_bias", &GatedDeltaNet::beta_bias));
-template <>
-inline constexpr auto mode_entry<RWKV> = entry("rwkv", arg("initial_decay", &RWKV::initial_decay),
-                                               arg("gate_bias", &RWKV::gate_bias));
-template <>
-inline constexpr auto mode_entry<MLSTM> = entry("mlstm", arg("gate_bias", &MLSTM::gate_bias),
-                                                arg("input_bias", &MLSTM::input_bias));
-template <>
-inline constexpr auto mode_entry<DeltaProductMode> = entry(
-    "delta_product", arg("n_compositions", &DeltaProductMode::n_compositions),
-    arg("reflections", &DeltaProductMode::reflections),
-    arg("gate_bias", &DeltaProductMode::gate_bias), arg("beta_bias", &DeltaProductMode::beta_bias));
-template <>
-inline constexpr auto mode_entry<RWKV7> = entry("rwkv7", arg("decay_first", &RWKV7::decay_first),
-                                                arg("gate_bias", &RWKV7::gate_bias),
-                                                arg("iclr_bias", &RWKV7::iclr_bias));
-template <>
-inline constexpr auto mode_entry<HGRN2> = entry("hgrn2", arg("lower_bound", &HGRN2::lower_bound),
-                                                arg("gate_bias", &HGRN2::gate_bias));
-template <>
-inline constexpr auto mode_entry<Mamba2> = entry("mamba2",
-                                                 arg("initial_a_log", &Mamba2::initial_a_log),
-                                                 arg("initial_dt_bias", &Mamba2::initial_dt_bias));
-template <>
-inline constexpr auto mode_entry<LogLinear> = entry("log_linear",
-                                                    arg("max_levels", &LogLinear::max_levels),
-                                                    arg("lambda_init", &LogLinear::lambda_init),
-                                                    arg("key_only", &LogLinear::key_only));
-
-// The words of values that are not numbers, by the value's number.
-inline constexpr std::array<std::string_view, 2> bool_words = {"false", "true"};
-inline constexpr std::array<std::string_view, 2> beta_words = {"fixed", "per_token"};
-[[nodiscard]] constexpr const auto& words_of(bool) {
-  return bool_words;
-}
-[[nodiscard]] constexpr const auto& words_of(Beta) {
-  return beta_words;
-}
-
-/// The default of `LogLinear::lambda_init`: a word, since it follows another argument.
+/// The default of `lambda_init`: a word, since it follows the number of levels.
 inline constexpr std::string_view inverse_levels = "1/max_levels";
 
+template <Listed Mode>
+[[nodiscard]] std::string mode_to_text(const Mode& mode, bool with_defaults);
+
+[[nodiscard]] inline std::string value_to_text(double value) {
+  std::array<char, 32> buffer;
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
+  return {buffer.data(), end};
+}
+[[nodiscard]] inline std::string value_to_text(int value) {
+  return std::to_string(value);
+}
+[[nodiscard]] inline std::string value_to_text(const std::optional<double>& value) {
+  return value ? value_to_text(*value) : std::string(inverse_levels);
+}
+template <class... Modes>
+[[nodiscard]] std::string value_to_text(const std::variant<Modes...>& value) {
+  return std::visit([](const auto& mode) { return mode_to_text(mode, false); }, value);
+}
+template <class Value>
+requires(std::is_enum_v<Value> || std::is_same_v<Value, bool>)  //
+    [[nodiscard]] std::string value_to_text(Value value) {
+  return std::string(words_of(value)[static_cast<std::size_t>(value)]);
+}
+
+/// The values of all hyperparameters.
 template <class Mode>
-concept HasModeEntry = !std::is_null_pointer_v<std::remove_cv_t<decltype(mode_entry<Mode>)>>;
+[[nodiscard]] std::vector<std::string> values_of(const Mode& mode) {
+  std::vector<std::string> values;
+  Mode::hyperparameters(mode, [&](const Hyperparameter&, const auto& value) {
+    values.push_back(value_to_text(value));
+  });
+  return values;
+}
+
+/// A mode as text, with all its arguments or only with those that do not print as the defaults do.
+template <Listed Mode>
+[[nodiscard]] std::string mode_to_text(const Mode& mode, bool with_defaults) {
+  std::string arguments;
+  const auto add = [&](const std::string& argument) {
+    arguments += (arguments.empty() ? "" : ", ") + argument;
+  };
+  if constexpr (std::is_same_v<Mode, LogLinear>) add(value_to_text(mode.inner));
+  const std::vector<std::string> values = values_of(mode), defaults = values_of(Mode{});
+  std::size_t next = 0;
+  Mode::hyperparameters(mode, [&](const Hyperparameter& parameter, const auto&) {
+    const std::size_t i = next++;
+    if (with_defaults || values[i] != defaults[i]) {
+      add(std::string(parameter.name) + '=' + values[i]);
+    }
+  });
+  std::string text(Mode::info.text);
+  return arguments.empty() ? text : text + '(' + arguments + ')';
+}
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_MODE_DETAIL_ENTRIES_HPP
+#endif  // LOGLINEAR_MODE_DETAIL_WRITER_HPP
 
 // ---- loglinear/mode/mode_syntax_error.hpp
 
@@ -15542,7 +16763,18 @@ namespace loglinear::detail {
 /// The names of a variant's modes.
 template <class... Modes>
 [[nodiscard]] std::vector<std::string_view> names_of(std::type_identity<std::variant<Modes...>>) {
-  return {mode_entry<Modes>.name...};
+  return {Modes::info.text...};
+}
+
+/// What a variant is one of, in a message.
+[[nodiscard]] constexpr const char* noun_of(std::type_identity<AttentionMode>) {
+  return "a mode: ";
+}
+[[nodiscard]] constexpr const char* noun_of(std::type_identity<InnerMode>) {
+  return "a mode: ";
+}
+[[nodiscard]] constexpr const char* noun_of(std::type_identity<LevelWeighting>) {
+  return "level weights: ";
 }
 
 /// Reads one text from left to right.
@@ -15563,17 +16795,18 @@ class ModeReader {
   [[nodiscard]] std::variant<Modes...> read_mode(std::type_identity<std::variant<Modes...>> type) {
     std::optional<std::variant<Modes...>> mode;
     const auto try_mode = [&]<class Mode>(std::type_identity<Mode>) {
-      if (mode || token_ != mode_entry<Mode>.name) return;
+      if (mode || token_ != Mode::info.text) return;
       advance();
       mode = read_arguments<Mode>();
     };
     (try_mode(std::type_identity<Modes>{}), ...);
     if (mode) return *mode;
-    if (token_ == mode_entry<LogLinear>.name) {
+    if (token_ == LogLinear::info.text &&
+        !TypeList<Modes...>::template contains<NormalizedMixture>) {
       fail("an inner mode, since log_linear cannot be inside log_linear: " +
            one_of(names_of(type)));
     }
-    fail("a mode: " + one_of(names_of(type)));
+    fail(noun_of(type) + one_of(names_of(type)));
   }
 
   template <class Mode>
@@ -15600,34 +16833,36 @@ class ModeReader {
   void read_argument(Mode& mode, std::vector<std::string_view>& given) {
     std::vector<std::string_view> open;  // arguments that may still come
     bool is_read = false;
-    const auto try_argument = [&](const auto& argument) {
-      const bool is_given = std::find(given.begin(), given.end(), argument.name) != given.end();
-      if (!is_given) open.push_back(argument.name);
-      if (is_read || is_given || token_ != argument.name) return;
-      given.push_back(argument.name);
+    Mode::hyperparameters(mode, [&](const Hyperparameter& parameter, auto& value) {
+      const bool is_given = std::find(given.begin(), given.end(), parameter.name) != given.end();
+      if (!is_given) open.push_back(parameter.name);
+      if (is_read || is_given || token_ != parameter.name) return;
+      given.push_back(parameter.name);
       advance();
       if (!accept("=")) fail("\"=\" and a value");
-      read_value(mode.*argument.member, mode);
+      read_value(value, Mode::info.name, parameter);
       is_read = true;
-    };
-    std::apply([&](const auto&... arguments) { (try_argument(arguments), ...); },
-               mode_entry<Mode>.arguments);
+    });
     if (is_read) return;
     const std::string expected = open.empty() ? "\")\"" : "an argument: " + one_of(open);
     const bool again = std::find(given.begin(), given.end(), token_) != given.end();
     fail(again ? "each argument once, now " + expected : expected);
   }
 
-  /// The value of one of the mode's members, which the mode must then find valid.
-  template <class Value, class Mode>
-  void read_value(Value& value, const Mode& mode) {
+  /// The value of one of the members of `owner`.
+  template <class Value>
+  void read_value(Value& value, std::string_view owner, const Hyperparameter& parameter) {
     parse(value);
     handling<std::invalid_argument>(
-        [&] { validate_rule(mode); },
+        [&] { require_legal(owner, parameter, value); },
         [&](const auto& error) {
           raise(ModeSyntaxError(column(), std::string(error.what()).substr(prefix.size())));
         });
     advance();
+  }
+  template <class... Modes>
+  void read_value(std::variant<Modes...>& value, std::string_view, const Hyperparameter&) {
+    value = read_mode(std::type_identity<std::variant<Modes...>>{});
   }
 
   void parse(double& value) const { parse_number(value, "a number"); }
@@ -15699,57 +16934,6 @@ class ModeReader {
 
 #endif  // LOGLINEAR_MODE_DETAIL_READER_HPP
 
-// ---- loglinear/mode/detail/writer.hpp
-
-#ifndef LOGLINEAR_MODE_DETAIL_WRITER_HPP
-#define LOGLINEAR_MODE_DETAIL_WRITER_HPP
-
-// From a mode to its text.
-
-namespace loglinear::detail {
-
-[[nodiscard]] inline std::string value_to_text(double value) {
-  std::array<char, 32> buffer;
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
-  return {buffer.data(), end};
-}
-[[nodiscard]] inline std::string value_to_text(int value) {
-  return std::to_string(value);
-}
-[[nodiscard]] inline std::string value_to_text(const std::optional<double>& value) {
-  return value ? value_to_text(*value) : std::string(inverse_levels);
-}
-template <class Value>
-[[nodiscard]] std::string value_to_text(Value value) {
-  return std::string(words_of(value)[static_cast<std::size_t>(value)]);
-}
-
-/// A mode as text, with all its arguments or only with those that do not print as the defaults do.
-template <class Mode>
-[[nodiscard]] std::string mode_to_text(const Mode& mode, bool with_defaults) {
-  std::string arguments;
-  const auto add = [&](const std::string& argument) {
-    arguments += (arguments.empty() ? "" : ", ") + argument;
-  };
-  if constexpr (std::is_same_v<Mode, LogLinear>) {
-    add(std::visit([](const auto& inner) { return mode_to_text(inner, false); }, mode.inner));
-  }
-  const auto add_argument = [&](const auto& argument) {
-    const std::string value = value_to_text(mode.*argument.member);
-    if (with_defaults || value != value_to_text(Mode{}.*argument.member)) {
-      add(std::string(argument.name) + '=' + value);
-    }
-  };
-  std::apply([&](const auto&... argument) { (add_argument(argument), ...); },
-             mode_entry<Mode>.arguments);
-  std::string text(mode_entry<Mode>.name);
-  return arguments.empty() ? text : text + '(' + arguments + ')';
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_MODE_DETAIL_WRITER_HPP
-
 // ---- loglinear/mode/mode_text.hpp
 
 #ifndef LOGLINEAR_MODE_MODE_TEXT_HPP
@@ -15761,11 +16945,15 @@ template <class Mode>
 ///
 ///     mode     = name [ "(" [ argument { "," argument } ] ")" ]
 ///     argument = name "=" value
-///     value    = number | "true" | "false" | "fixed" | "per_token" | "1/max_levels"
+///     value    = number | "true" | "false" | "fixed" | "per_token" | "1/max_levels" | weights
+///     weights  = name [ "(" [ argument { "," argument } ] ")" ]
 ///
-/// with space anywhere between those. `log_linear` has its inner mode in front of its arguments.
-/// What is not mentioned has its default; that of `lambda_init` is no number but the word
-/// `1/max_levels`. All names stand in one table, `detail::mode_entry`.
+/// with space anywhere between those. `log_linear` has its inner mode in front of its arguments;
+/// the value of its `level_weights` is one of `normalized_mixture`, `mean_mixture`,
+/// `softplus_weights` and `unit_weights` with its own arguments, as in
+/// `"log_linear(gla, level_weights=mean_mixture(tau=0.5))"`. What is not mentioned has its default;
+/// that of `lambda_init` is no number but the word `1/max_levels`. Names and ranges are what each
+/// rule and each weighting says of itself, `info` and `hyperparameters`.
 
 namespace loglinear {
 
@@ -15779,7 +16967,7 @@ namespace loglinear {
   return std::visit([](const auto& one) { return detail::mode_to_text(one, false); }, mode);
 }
 /// The same for one alternative, such as `to_text(GLA{.gate_bias = 6})`.
-template <detail::HasModeEntry Mode>
+template <detail::Listed Mode>
 [[nodiscard]] std::string to_text(const Mode& mode) {
   return detail::mode_to_text(mode, false);
 }
@@ -15797,15 +16985,35 @@ template <detail::HasModeEntry Mode>
 
 /// The name of a mode in its text, such as `"gated_delta_net"`.
 [[nodiscard]] inline std::string_view mode_name(const AttentionMode& mode) {
-  return std::visit([]<class Mode>(const Mode&) { return detail::mode_entry<Mode>.name; }, mode);
+  return std::visit([]<class Mode>(const Mode&) { return Mode::info.text; }, mode);
 }
+
+/// Level weights as text, as in the text of a mode.
+[[nodiscard]] inline std::string to_text(const LevelWeighting& weights) {
+  return detail::value_to_text(weights);
+}
+/// The level weights that a text describes. \throws ModeSyntaxError as `parse_mode`
+[[nodiscard]] inline LevelWeighting parse_level_weights(std::string_view text) {
+  return detail::ModeReader(text).read_all<LevelWeighting>();
+}
+
+namespace detail {
+
+template <class... Modes>
+[[nodiscard]] std::vector<std::string> signatures_of(std::type_identity<std::variant<Modes...>>) {
+  return {mode_to_text(Modes{}, true)...};
+}
+
+}  // namespace detail
 
 /// One line a mode, with all arguments and their defaults, for a help text:
 /// `"retnet(gamma=0.95)"`, ... `parse_mode` reads each as the mode with its defaults.
 [[nodiscard]] inline std::vector<std::string> mode_signatures() {
-  return []<class... Modes>(std::type_identity<std::variant<Modes...>>) {
-    return std::vector<std::string>{detail::mode_to_text(Modes{}, true)...};
-  }(std::type_identity<AttentionMode>{});
+  return detail::signatures_of(std::type_identity<AttentionMode>{});
+}
+/// The same for level weights: `"normalized_mixture(lambda_init=1/max_levels, tau=1)"`, ...
+[[nodiscard]] inline std::vector<std::string> level_weights_signatures() {
+  return detail::signatures_of(std::type_identity<LevelWeighting>{});
 }
 
 }  // namespace loglinear

@@ -25,8 +25,8 @@ namespace loglinear::detail {
 template <class Scalar>
 struct ChunkwiseTape {
   int interval = 1;
-  std::vector<Index> begins;
-  std::vector<Hierarchy<Scalar>> kept;
+  std::vector<Index> begins{};
+  std::vector<Hierarchy<Scalar>> kept{};
 
   /// Before the first chunk of so many.
   void start(Index chunks) {

@@ -2,196 +2,206 @@
 #ifndef LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
 #define LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
 
-// The kinds of transition as the chunkwise form takes them apart: decays of value columns, and
-// updates D - u p^T one after the other. A decay E before an update goes into it,
+// The steps of a transition (transitions/steps.hpp) as a chunk has them: decays of value columns,
+// and updates D - u p^T one after the other. A decay E before a look-up goes into its update,
 // (D - u p^T) E = D E - u (E p)^T, and one after the last update too, F (D - u p^T) = F D - (F u)
 // p^T.
 
 #include <algorithm>
-#include <cstddef>
-#include <tuple>
-#include <type_traits>
-#include <utility>
 
 #include "loglinear/chunks/chunk.hpp"
-#include "loglinear/transitions/detail/steps_of.hpp"
-#include "loglinear/transitions/transition.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
+#include "loglinear/transitions/steps.hpp"
 
 namespace loglinear::detail {
 
-template <class Kind>
-[[nodiscard]] SequenceShape shape_of(Index d_k, Index d_v, Index leaves, ReadOrder order) {
-  using Steps = StepsOf<Kind>;
+/// How tokens with these steps look in a chunk.
+[[nodiscard]] inline SequenceShape shape_of(const StepCounts& steps, Index d_k, Index d_v,
+                                            Index leaves, ReadOrder order) {
   return {.d_k = d_k,
           .d_v = d_v,
           .leaves = leaves,
-          .steps = Steps::updates,
-          .decays = !Steps::decays  ? 0
-                    : Steps::by_row ? d_k
-                                    : 1,
-          .decays_values = Steps::by_column,
+          .steps = steps.updates,
+          .decays = !steps.decays         ? 0
+                    : steps.decays_by_row ? d_k
+                                          : 1,
+          .decays_values = steps.decays_values,
           .is_delta = false,
           .order = order};
 }
 
-/// Writes the transition of token t into a chunk, and reads its gradient back.
-template <class Kind>
-class TransitionSteps {
+/// A product of decays of key rows: no number, one for all of them, or one for each.
+template <class Scalar>
+class RowDecays {
  public:
-  using Scalar = typename Kind::Scalar;
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
-  using Steps = StepsOf<Kind>;
+  explicit RowDecays(Index decays) : decays_(decays) {}
 
-  explicit TransitionSteps(const SequenceShape& shape)
-      : moments_(shape.moments()), before_(shape.decays), after_(shape.decays) {}
+  void reset() { std::fill_n(decays_.data(), decays_.size(), Scalar(1)); }
+  void decay(const Scalar& a) { scale_by(a, decays_.data(), decays_.size()); }
+  void decay_rows(const Scalar* w) { multiply(decays_.data(), w, decays_.size(), decays_.data()); }
 
-  void write(const Kind& kind, Chunk<Scalar>& chunk, Index t) {
-    moment_ = t * moments_;
-    if constexpr (Steps::by_column) chunk.value_decay.row(t).setOnes();
-    before_.setOnes();
-    for_each_factor(kind, [&](const auto& factor) { append(factor, chunk, t); });
-    if constexpr (Steps::updates == 0) {
-      if (Steps::decays) chunk.decay.row(moment_) = before_;
-    } else if constexpr (Steps::decays) {
-      chunk.decay.row(moment_ - 1).array() *= before_.array();
-      scale(before_, chunk.u.row(moment_ - 1));
-    }
+  /// row *= decays, which may be one number for all of it.
+  void apply(Scalar* row, Index size) const {
+    if (decays_.size() == 1) scale_by(decays_[0], row, size);
+    if (decays_.size() > 1) multiply(row, decays_.data(), size, row);
   }
-
-  /// From the gradient of the chunk, log decays and the rows u and p as they stand in it, to that
-  /// of the kind's own members. A decay of 0 gets gradient 0: its logarithm has none.
-  void pull_back(const Kind& kind, const Chunk<Scalar>& chunk, const Chunk<Scalar>& gradient,
-                 Index t, Kind& d_kind) {
-    // `after_` is the decay after the last update.
-    after_.setOnes();
-    before_.setOnes();
-    Index updates = 0;
-    for_each_factor(kind, [&](const auto& factor) {
-      updates += StepsOf<std::remove_cvref_t<decltype(factor)>>::updates;
-      if (updates == Steps::updates && Steps::updates > 0) decay_of(factor, after_);
-    });
-    moment_ = t * moments_;
-    for_each_factor_pair(kind, d_kind, [&](const auto& factor, auto& d_factor) {
-      pull_back_factor(factor, chunk, gradient, t, d_factor);
-    });
-  }
+  void write_to(Scalar* to) const { copy(decays_.data(), decays_.size(), to); }
 
  private:
-  template <class Visit>
-  static void for_each_factor(const Kind& kind, Visit visit) {
-    if constexpr (requires { kind.factors; }) {
-      std::apply([&](const auto&... factor) { (visit(factor), ...); }, kind.factors);
-    } else {
-      visit(kind);
-    }
-  }
-  template <class Visit>
-  static void for_each_factor_pair(const Kind& kind, Kind& d_kind, Visit visit) {
-    if constexpr (requires { kind.factors; }) {
-      [&]<std::size_t... J>(std::index_sequence<J...>) {
-        (visit(std::get<J>(kind.factors), std::get<J>(d_kind.factors)), ...);
-      }
-      (std::make_index_sequence<Kind::count>{});
-    } else {
-      visit(kind, d_kind);
-    }
+  Vector<Scalar> decays_;
+};
+
+/// Takes the steps of token t into a chunk: `start`, `visit_steps` of its transition, `finish`.
+template <class Scalar>
+class StepWriter {
+ public:
+  explicit StepWriter(const SequenceShape& shape) : shape_(shape), before_(shape.decays) {}
+  StepWriter(const StepWriter&) = default;
+  StepWriter& operator=(const StepWriter&) = default;
+
+  void start(Chunk<Scalar>& chunk, Index t) {
+    chunk_ = &chunk;
+    token_ = t;
+    moment_ = t * shape_.moments();
+    before_.reset();
+    if (shape_.decays_values) std::fill_n(value_decay(), shape_.d_v, Scalar(1));
   }
 
-  /// decay *= the diagonal of a pure decay; those of updates are not.
-  static void decay_of(const Identity<Scalar>&, Row&) {}
-  static void decay_of(const ValueDecay<Scalar>&, Row&) {}
-  static void decay_of(const ScalarDecay<Scalar>& d, Row& decay) { decay *= d.decay; }
-  static void decay_of(const KeyDecay<Scalar>& d, Row& decay) {
-    decay.array() *= d.decay.transpose().array();
+  void decay(const Scalar& a) { before_.decay(a); }
+  void decay_rows(const Scalar* w) { before_.decay_rows(w); }
+  void decay_values(const Scalar* r) { multiply(value_decay(), r, shape_.d_v, value_decay()); }
+  void look_up(const Scalar* p) {
+    Scalar* const row = row_of(chunk_->p, moment_);
+    copy(p, shape_.d_k, row);
+    before_.apply(row, shape_.d_k);
   }
-  template <class Diagonal>
-  static void decay_of(const RankOneUpdate<Diagonal>&, Row&) {}
-
-  /// row *= decay, which may be one number for all of it.
-  template <class Target>
-  static void scale(const Row& decay, Target&& row) {
-    if (decay.size() == 1) {
-      row *= decay[0];
-    } else if (decay.size() > 1) {
-      row.array() *= decay.array();
-    }
-  }
-
-  template <class Factor>
-  void append(const Factor& factor, Chunk<Scalar>&, Index) {
-    decay_of(factor, before_);
-  }
-  void append(const ValueDecay<Scalar>& factor, Chunk<Scalar>& chunk, Index t) {
-    chunk.value_decay.row(t).array() *= factor.decay.transpose().array();
-  }
-  template <class Diagonal>
-  void append(const RankOneUpdate<Diagonal>& factor, Chunk<Scalar>& chunk, Index) {
-    chunk.u.row(moment_) = factor.u.transpose();
-    chunk.p.row(moment_) = factor.p.transpose();
-    scale(before_, chunk.p.row(moment_));
-    decay_of(factor.diagonal, before_);
-    if (Steps::decays) chunk.decay.row(moment_) = before_;
-    before_.setOnes();
+  void write_back(const Scalar* u) {
+    copy(u, shape_.d_k, row_of(chunk_->u, moment_));
+    if (shape_.decays > 0) before_.write_to(row_of(chunk_->decay, moment_));
+    before_.reset();
     ++moment_;
   }
 
+  void finish() {
+    if (shape_.decays == 0) return;
+    if (shape_.steps == 0) return before_.write_to(row_of(chunk_->decay, moment_));
+    before_.apply(row_of(chunk_->decay, moment_ - 1), shape_.decays);
+    before_.apply(row_of(chunk_->u, moment_ - 1), shape_.d_k);
+  }
+
+ private:
+  [[nodiscard]] static Scalar* row_of(RowMajorMatrix<Scalar>& m, Index i) {
+    return m.data() + i * m.cols();
+  }
+  [[nodiscard]] Scalar* value_decay() { return row_of(chunk_->value_decay, token_); }
+
+  SequenceShape shape_;
+  RowDecays<Scalar> before_;  // since the last update
+  Chunk<Scalar>* chunk_ = nullptr;
+  Index token_ = 0, moment_ = 0;
+};
+
+/// The decays after the last update of a transition.
+template <class Scalar>
+struct LastDecays {
+  RowDecays<Scalar>& decays;
+
+  void decay(const Scalar& a) { decays.decay(a); }
+  void decay_rows(const Scalar* w) { decays.decay_rows(w); }
+  void decay_values(const Scalar*) {}
+  void look_up(const Scalar*) {}
+  void write_back(const Scalar*) { decays.reset(); }
+};
+
+/// From the gradient of a chunk, log decays and the rows u and p as they stand in it, to that of
+/// the steps of token t: `start`, then `visit_steps(steps, gradient)` of its transition.
+template <class Scalar>
+class StepGradients {
+ public:
+  explicit StepGradients(const SequenceShape& shape)
+      : shape_(shape), before_(shape.decays), after_(shape.decays), d_log_(shape.decays) {}
+  StepGradients(const StepGradients&) = default;
+  StepGradients& operator=(const StepGradients&) = default;
+
+  template <class Kind>
+  void start(const Kind& kind, const Chunk<Scalar>& chunk, const Chunk<Scalar>& gradient, Index t) {
+    chunk_ = &chunk;
+    gradient_ = &gradient;
+    token_ = t;
+    moment_ = t * shape_.moments();
+    is_open_ = false;
+    before_.reset();
+    after_.reset();
+    if (shape_.steps == 0) return;
+    LastDecays<Scalar> last{after_};
+    kind.visit_steps(last);
+  }
+
+  void decay(const Scalar& a, Scalar& d_a) {
+    note_decay();
+    if (!is_open_) before_.decay(a);
+    divide(sum(d_log_.data(), d_log_.size()), a, d_a);
+  }
+  void decay_rows(const Scalar* w, Scalar* d_w) {
+    note_decay();
+    if (!is_open_) before_.decay_rows(w);
+    for (Index i = 0; i < shape_.d_k; ++i) divide(d_log_[i], w[i], d_w[i]);
+  }
+  void decay_values(const Scalar* r, Scalar* d_r) {
+    const Scalar* const d_log = row_of(gradient_->value_decay, token_);
+    for (Index j = 0; j < shape_.d_v; ++j) divide(d_log[j], r[j], d_r[j]);
+  }
+  void look_up(const Scalar*, Scalar* d_p) {
+    copy(row_of(gradient_->p, moment_), shape_.d_k, d_p);
+    before_.apply(d_p, shape_.d_k);
+    is_open_ = true;
+  }
+  void write_back(const Scalar*, Scalar* d_u) {
+    copy(row_of(gradient_->u, moment_), shape_.d_k, d_u);
+    ++moment_;
+    if (is_after_last()) after_.apply(d_u, shape_.d_k);
+    before_.reset();
+    is_open_ = false;
+  }
+
+ private:
+  [[nodiscard]] static const Scalar* row_of(const RowMajorMatrix<Scalar>& m, Index i) {
+    return m.data() + i * m.cols();
+  }
+  [[nodiscard]] bool is_after_last() const {
+    return shape_.steps > 0 && moment_ == (token_ + 1) * shape_.moments();
+  }
+
+  /// The gradient of the logarithm of a decay: it is part of its moment's D and, unless it stands
+  /// within an update, of p where an update follows, of u where none does.
+  void note_decay() {
+    const bool is_last = !is_open_ && is_after_last();
+    const Index m = is_last ? moment_ - 1 : moment_;
+    copy(row_of(gradient_->decay, m), shape_.decays, d_log_.data());
+    if (is_open_ || shape_.steps == 0) return;
+    is_last ? add_products(row_of(chunk_->u, m), row_of(gradient_->u, m))
+            : add_products(row_of(chunk_->p, m), row_of(gradient_->p, m));
+  }
+  /// d_log += x . d_x, for all rows together or each for itself.
+  void add_products(const Scalar* x, const Scalar* d_x) {
+    if (d_log_.size() == 1) {
+      d_log_[0] += dot(x, d_x, shape_.d_k);
+    } else {
+      for (Index i = 0; i < shape_.d_k; ++i) d_log_[i] += x[i] * d_x[i];
+    }
+  }
+  /// A decay of 0 gets gradient 0: its logarithm has none.
   static void divide(const Scalar& d_log, const Scalar& decay, Scalar& d_decay) {
     d_decay = decay == Scalar(0) ? Scalar(0) : d_log / decay;
   }
-  static void take(const Row&, const Identity<Scalar>&, Identity<Scalar>&) {}
-  static void take(const Row& d_log, const ScalarDecay<Scalar>& d, ScalarDecay<Scalar>& gradient) {
-    divide(d_log.sum(), d.decay, gradient.decay);
-  }
-  static void take(const Row& d_log, const KeyDecay<Scalar>& d, KeyDecay<Scalar>& gradient) {
-    for (Index i = 0; i < d.decay.size(); ++i) divide(d_log[i], d.decay[i], gradient.decay[i]);
-  }
 
-  /// x . dx, for all rows together or each for itself.
-  template <class A, class B>
-  [[nodiscard]] Row dots(const A& x, const B& d_x) const {
-    if (before_.size() == 1) return Row::Constant(1, x.dot(d_x));
-    return x.cwiseProduct(d_x);
-  }
-
-  /// A pure decay: part of its moment's D, and of p if an update follows, else of u.
-  template <class Factor>
-  void pull_back_factor(const Factor& factor, const Chunk<Scalar>& chunk,
-                        const Chunk<Scalar>& gradient, Index t, Factor& d_factor) {
-    if constexpr (StepsOf<Factor>::decays) {
-      const bool is_last = Steps::updates > 0 && moment_ == (t + 1) * moments_;
-      const Index m = is_last ? moment_ - 1 : moment_;
-      Row d_log = gradient.decay.row(m);
-      if (is_last) {
-        d_log += dots(chunk.u.row(m), gradient.u.row(m));
-      } else if (Steps::updates > 0) {
-        d_log += dots(chunk.p.row(m), gradient.p.row(m));
-        decay_of(factor, before_);
-      }
-      take(d_log, factor, d_factor);
-    }
-  }
-  void pull_back_factor(const ValueDecay<Scalar>& factor, const Chunk<Scalar>&,
-                        const Chunk<Scalar>& gradient, Index t, ValueDecay<Scalar>& d_factor) {
-    for (Index j = 0; j < factor.decay.size(); ++j) {
-      divide(gradient.value_decay(t, j), factor.decay[j], d_factor.decay[j]);
-    }
-  }
-  template <class Diagonal>
-  void pull_back_factor(const RankOneUpdate<Diagonal>& factor, const Chunk<Scalar>&,
-                        const Chunk<Scalar>& gradient, Index t, RankOneUpdate<Diagonal>& d_factor) {
-    const Index m = moment_++;
-    if constexpr (StepsOf<Diagonal>::decays) {
-      take(gradient.decay.row(m), factor.diagonal, d_factor.diagonal);
-    }
-    d_factor.u = gradient.u.row(m).transpose();
-    d_factor.p = gradient.p.row(m).transpose();
-    scale(before_, d_factor.p.transpose());
-    if (moment_ == (t + 1) * moments_) scale(after_, d_factor.u.transpose());
-    before_.setOnes();
-  }
-
-  Index moments_, moment_ = 0;
-  Row before_, after_;
+  SequenceShape shape_;
+  RowDecays<Scalar> before_, after_;  // since the last update, and after the last of all
+  Vector<Scalar> d_log_;
+  const Chunk<Scalar>* chunk_ = nullptr;
+  const Chunk<Scalar>* gradient_ = nullptr;
+  Index token_ = 0, moment_ = 0;
+  bool is_open_ = false;  // between a look-up and its write-back
 };
 
 }  // namespace loglinear::detail

@@ -30,6 +30,7 @@ struct Identity {
   void pullback(const auto&, const auto&, const auto&, const auto&, Identity&) const {}
   void reset() {}
   void follow(const Identity&) {}
+  void visit_steps(auto& /*steps*/, auto&... /*gradient*/) const {}
   [[nodiscard]] Scalar factor() const { return Scalar(1); }
   [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
   [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
@@ -63,6 +64,7 @@ struct ScalarDecay {
     decay *= later.decay;
     detail::clear_negligible(&decay, 1);
   }
+  void visit_steps(auto& steps, auto&... gradient) const { steps.decay(decay, gradient.decay...); }
   [[nodiscard]] Scalar factor() const { return decay; }
   [[nodiscard]] Scalar row_factor(Eigen::Index) const { return decay; }
   [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
@@ -108,6 +110,9 @@ struct KeyDecay {
     decay.array() *= later.decay.array();
     detail::clear_negligible(decay.data(), decay.size());
   }
+  void visit_steps(auto& steps, auto&... gradient) const {
+    steps.decay_rows(decay.data(), gradient.decay.data()...);
+  }
   [[nodiscard]] Scalar row_factor(Eigen::Index i) const { return decay[i]; }
   [[nodiscard]] const Scalar* row_factors() const { return decay.data(); }
   [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
@@ -145,12 +150,15 @@ struct ValueDecay {
     gradient.decay = z.cwiseProduct(d);
   }
   void reset() { decay.setOnes(); }
-  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
-  [[nodiscard]] const Scalar* column_factors() const { return decay.data(); }
   void follow(const ValueDecay& later) {
     decay.array() *= later.decay.array();
     detail::clear_negligible(decay.data(), decay.size());
   }
+  void visit_steps(auto& steps, auto&... gradient) const {
+    steps.decay_values(decay.data(), gradient.decay.data()...);
+  }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
+  [[nodiscard]] const Scalar* column_factors() const { return decay.data(); }
   [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
   [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
 };

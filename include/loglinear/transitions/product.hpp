@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "loglinear/detail/base/types.hpp"
+#include "loglinear/transitions/steps.hpp"
 
 namespace loglinear {
 
@@ -65,6 +66,16 @@ struct TransitionProduct {
                       gradient.cotangents_.col(j), std::get<j>(gradient.factors));
       factor.left(gradient.s_);
       factor.right(gradient.z_.transpose());
+    });
+  }
+
+  void visit_steps(auto& steps) const requires(HasSteps<Factors>&&...) {
+    std::apply([&](const auto&... factor) { (factor.visit_steps(steps), ...); }, factors);
+  }
+  void visit_steps(auto& steps, TransitionProduct& gradient) const
+      requires(HasSteps<Factors>&&...) {
+    forwards([&](const auto& factor, auto j) {
+      factor.visit_steps(steps, std::get<j>(gradient.factors));
     });
   }
 

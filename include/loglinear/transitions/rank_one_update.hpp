@@ -7,20 +7,34 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/kernels/row_updates.hpp"
 #include "loglinear/detail/kernels/weighted_rows.hpp"
+#include "loglinear/transitions/steps.hpp"
 
 namespace loglinear {
 
-/// `S <- (D - u p^T) S`, with D one of `Identity`, `ScalarDecay` and `KeyDecay`.
+/// Whether a diagonal kind can be the D of a `RankOneUpdate`: the requirements `row_factor(i)` and
+/// `row_factors()`; see `Transition`.
+template <class Kind>
+concept HasRowFactors = requires(const Kind& kind, Eigen::Index i) {
+  { kind.row_factor(i) } -> std::convertible_to<typename Kind::Scalar>;
+  { kind.row_factors() } -> std::convertible_to<const typename Kind::Scalar*>;
+};
+
+/// `S <- (D - u p^T) S`, with D a diagonal of key rows: `Identity`, `ScalarDecay`,
+/// `KeyDecay`, or a kind of your own that `HasRowFactors`.
 ///
 /// The gated delta rule `a (I - b k k^T)` is `D = a`, `u = a b k`, `p = k`. RWKV-7 is `D =
 /// diag(w)`, `u = a*kappa` with `p = kappa` (the paper's) or `p = w*kappa` (decay first).
 template <class Diagonal>
 struct RankOneUpdate {
+  static_assert(HasRowFactors<Diagonal>,
+                "the D of a RankOneUpdate is a diagonal kind with row_factor(i) and row_factors(): "
+                "one of Identity, ScalarDecay and KeyDecay, or give your own kind both members");
   using Scalar = typename Diagonal::Scalar;
   static constexpr bool scales_values = false;
 
@@ -85,6 +99,12 @@ struct RankOneUpdate {
     const Scalar found = p.dot(s), along = u.dot(q);
     gradient.u = -found * q;
     gradient.p = -along * s;
+  }
+
+  void visit_steps(auto& steps, auto&... gradient) const requires HasSteps<Diagonal> {
+    steps.look_up(p.data(), gradient.p.data()...);
+    diagonal.visit_steps(steps, gradient.diagonal...);
+    steps.write_back(u.data(), gradient.u.data()...);
   }
 
   /// Where D is one number a, with u = c p + w, w orthogonal to p: `max(|a|, |a - u.p|) + |w| |p|`,

@@ -7,7 +7,8 @@
 /// by all levels. Being linear it commutes with the merging of buckets, which is why a hierarchy
 /// can undergo it level by level (arXiv:2506.04761, section 3: the mask `M^S (.) M^H`).
 ///
-/// There are few kinds, and all algorithms are written once for all of them:
+/// There are few kinds, and all algorithms are written once for all of them, and for those that a
+/// user adds:
 ///
 /// | kind                       | L                  | r | used by                                |
 /// |----------------------------|--------------------|---|----------------------------------------|
@@ -28,6 +29,7 @@
 #include "loglinear/transitions/decays.hpp"
 #include "loglinear/transitions/product.hpp"
 #include "loglinear/transitions/rank_one_update.hpp"
+#include "loglinear/transitions/steps.hpp"
 
 namespace loglinear {
 
@@ -43,14 +45,25 @@ namespace loglinear {
 ///   that of every intermediate result of `left` and `right` included;
 /// * `all_finite()`: whether every member is a finite number;
 /// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, a transition of the same type, the
-///   derivative of `q^T L s + d . (r z)` with respect to every member;
-/// * `follow(later)`, `reset()`, `row_factor(i)`, `column_factors()`, only where L is diagonal and
-///   products are of the same kind: this <- later * this, this <- I, coefficient i of L, and those
-///   of r or null for ones; layers then keep such a product where a dense one would stand;
-/// * `factor()`, only where moreover L is a multiple of I and r is 1: that multiple;
-/// * `scales_values`, static: false where r is always 1.
+///   derivative of `q^T L s + d . (r z)` with respect to every member.
 ///
-/// None of them allocates or throws.
+/// And where it can:
+///
+/// * `visit_steps(steps)` and `visit_steps(steps, gradient)`: what it is made of, see
+///   transitions/steps.hpp. Without it, spans of tokens are read token by token and have no
+///   gradient (`HasSteps`);
+/// * `scales_values`, a static constexpr bool: false where r is always 1. Without it, it may not
+/// be;
+/// * where L is diagonal and products are of the same kind, `follow(later)`: this <- later * this,
+///   `reset()`: this <- I, `row_factor(i)`: coefficient i of L, and `column_factors()`: a pointer
+///   to those of r, or null for ones. Layers then keep such a product where a dense one would stand
+///   (`HasOwnProducts`);
+/// * `factor()`, where moreover L is a multiple of I and r is 1: that multiple;
+/// * `row_factors()`, where it is to be the D of a `RankOneUpdate`, beside `row_factor(i)`: a
+/// pointer
+///   to the coefficients of L, or null where all are `row_factor(0)` (`HasRowFactors`).
+///
+/// None of them allocates or throws, but for the constructor.
 template <class Kind, class Scalar>
 concept Transition = std::constructible_from<Kind, Eigen::Index, Eigen::Index> &&
     requires(const Kind& kind, Kind& gradient, detail::Matrix<Scalar>& m, detail::Vector<Scalar>& q,
@@ -62,6 +75,16 @@ concept Transition = std::constructible_from<Kind, Eigen::Index, Eigen::Index> &
   { kind.fits(s.size(), s.size()) } -> std::convertible_to<bool>;
   { kind.norm_bound() } -> std::convertible_to<double>;
   { kind.all_finite() } -> std::convertible_to<bool>;
+};
+
+/// Whether products of the kind are of the kind: the requirements `follow(later)`, `reset()`,
+/// `row_factor(i)` and `column_factors()`.
+template <class Kind>
+concept HasOwnProducts = requires(Kind& product, const Kind& later, Eigen::Index i) {
+  product.follow(later);
+  product.reset();
+  { later.row_factor(i) } -> std::convertible_to<typename Kind::Scalar>;
+  { later.column_factors() } -> std::convertible_to<const typename Kind::Scalar*>;
 };
 
 static_assert(Transition<Identity<double>, double>);

@@ -24,9 +24,13 @@ class LayerSource final : public TokenSource<Scalar> {
               typename Layer::Read workspace)
       : layer_(layer),
         x_(x),
-        shape_(shape_of<Kind>(layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
-        steps_(shape_),
+        shape_(shape_of(step_counts<Kind>(layer.layout().key_rows, layer.layout().d_v),
+                        layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
+        writer_(shape_),
+        step_gradients_(shape_),
         workspace_(std::move(workspace)) {}
+  LayerSource(const LayerSource&) = delete;
+  LayerSource& operator=(const LayerSource&) = delete;
 
   /// Where reads go, the first of them to row `first`.
   void read_into(RowMajorMatrix<Scalar>& reads, Index first) {
@@ -54,7 +58,9 @@ class LayerSource final : public TokenSource<Scalar> {
       chunk.k.middleRows(t * n, n) = token.keys.transpose();
       chunk.v.middleRows(t * n, n) = token.values.transpose();
       chunk.lambda.row(t) = workspace_.lambda.transpose();
-      steps_.write(token.transition, chunk, t);
+      writer_.start(chunk, t);
+      token.transition.visit_steps(writer_);
+      writer_.finish();
     }
     return chunk.own_views();
   }
@@ -81,7 +87,9 @@ class LayerSource final : public TokenSource<Scalar> {
       t.d_token.keys = gradient.k.middleRows(i * n, n).transpose();
       t.d_token.values = gradient.v.middleRows(i * n, n).transpose();
       t.d_lambda = gradient.lambda.row(i).transpose();
-      steps_.pull_back(workspace_.token.transition, chunk, gradient, i, t.d_token.transition);
+      const Kind& transition = workspace_.token.transition;
+      step_gradients_.start(transition, chunk, gradient, i);
+      transition.visit_steps(step_gradients_, t.d_token.transition);
       layer_.pull_back(workspace_, t);
       d_raw_.row(i) = t.d_raw.transpose();
       to_->weights.add_free(t.d_free);
@@ -107,15 +115,20 @@ class LayerSource final : public TokenSource<Scalar> {
   const Layer& layer_;
   RowsView<Scalar> x_;
   SequenceShape shape_;
-  TransitionSteps<Kind> steps_;
+  StepWriter<Scalar> writer_;
+  StepGradients<Scalar> step_gradients_;
   typename Layer::Read workspace_;
   std::optional<typename Layer::Gradient> training_{};
-  RowMajorMatrix<Scalar> raw_, d_raw_;
+  RowMajorMatrix<Scalar> raw_{}, d_raw_{};
   RowMajorMatrix<Scalar>* reads_ = nullptr;
   Index first_read_ = 0;
   std::optional<RowsView<Scalar>> d_reads_{};
   BlockGradient<Scalar>* to_ = nullptr;
 };
+
+template <class Inner, class Scalar, class Weights, class... Rest>
+LayerSource(const Preparation<Inner, Scalar, Weights>&, Rest...)
+    -> LayerSource<Inner, Scalar, Weights>;
 
 }  // namespace loglinear::detail
 

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_TRANSITIONS_STEPS_HPP
+#define LOGLINEAR_TRANSITIONS_STEPS_HPP
+
+/// \file
+/// How a kind of transition says what it is made of: a list of steps, in the order in which older
+/// states undergo them.
+///
+/// | step                     | what a state S of key_rows x d_v undergoes                    |
+/// |--------------------------|---------------------------------------------------------------|
+/// | `steps.decay(a)`         | `S <- a S`, a number                                          |
+/// | `steps.decay_rows(w)`    | `S <- diag(w) S`, key_rows numbers                            |
+/// | `steps.decay_values(r)`  | `S <- S diag(r)`, d_v numbers                                 |
+/// | `steps.look_up(p)`       | nothing yet: `f = S^T p` of the state as it is now            |
+/// | `steps.write_back(u)`    | `S <- S - u f^T` with the f looked up last; key_rows numbers  |
+///
+/// Vectors are pointers to that many numbers. Every `look_up` has its `write_back`, with nothing
+/// but decays in between. A kind has the member
+///
+///     void visit_steps(auto& steps, auto&... gradient) const {
+///       steps.look_up(p.data(), gradient.p.data()...);
+///       steps.decay(a, gradient.a...);
+///       steps.write_back(u.data(), gradient.u.data()...);
+///     }
+///
+/// which is `S <- a S - u p^T S`. It is called without a gradient, and with one transition of the
+/// same type, to which each step then writes the derivative with respect to its own argument: where
+/// a member is not itself an argument, the kind computes its derivative from those, after the step.
+/// The derivative with respect to a decay of 0 is taken to be 0. Which steps there are must not
+/// depend on the members.
+///
+/// From the steps follow whole spans of tokens by the chunkwise algorithm and their gradients
+/// (`forward_block`, `block_gradient`), and products of few transitions as a diagonal minus a
+/// matrix of low rank.
+
+#include "loglinear/detail/base/types.hpp"
+
+namespace loglinear {
+
+/// How many steps of which sort a transition has.
+struct StepCounts {
+  Eigen::Index updates = 0;    ///< look-ups and write-backs
+  bool decays = false;         ///< whether key rows decay
+  bool decays_by_row = false;  ///< each at its own rate
+  bool decays_values = false;  ///< whether value columns decay
+
+  /// \name The steps, which are counted
+  /// \{
+  void decay(const auto& /*a*/, auto&... /*gradient*/) { decays = true; }
+  void decay_rows(const auto* /*w*/, auto*... /*gradient*/) { decays = decays_by_row = true; }
+  void decay_values(const auto* /*r*/, auto*... /*gradient*/) { decays_values = true; }
+  void look_up(const auto* /*p*/, auto*... /*gradient*/) {}
+  void write_back(const auto* /*u*/, auto*... /*gradient*/) { ++updates; }
+  /// \}
+};
+
+/// Whether a kind of transition says what it is made of; see the top of transitions/steps.hpp.
+template <class Kind>
+concept HasSteps = requires(const Kind& kind, Kind& gradient, StepCounts& steps) {
+  kind.visit_steps(steps);
+  kind.visit_steps(steps, gradient);
+};
+
+/// The steps of a kind for states of key_rows x d_v. Makes a transition, which may allocate.
+template <HasSteps Kind>
+[[nodiscard]] StepCounts step_counts(Eigen::Index key_rows, Eigen::Index d_v) {
+  StepCounts counts;
+  Kind(key_rows, d_v).visit_steps(counts);
+  return counts;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_STEPS_HPP
