@@ -4348,6 +4348,12 @@ template <class Derived>
   }
 }
 
+/// The same of numbers that lie in memory.
+template <class Scalar>
+[[nodiscard]] bool all_finite(const Scalar* values, Index size) {
+  return are_finite(values, size);
+}
+
 /// Throws unless one number is finite.
 inline void require_finite_value(std::string_view argument, double value) {
   if (!is_finite(value)) fail(argument, value, "finite");
@@ -4380,6 +4386,15 @@ void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& 
                     by_row ? Index{1} : m.outerStride());
   } else if (!all_finite(values)) {
     require_finite(argument, values.derived().eval());
+  }
+}
+
+/// The same of numbers that lie in memory.
+template <class Scalar>
+void require_finite(std::string_view argument, const Scalar* values, Index size) {
+  if (all_finite(values, size)) return;
+  for (Index i = 0; i < size; ++i) {
+    if (!is_finite(values[i])) fail(Text(argument, "[", i, "]"), to_double(values[i]), "finite");
   }
 }
 
@@ -4440,6 +4455,20 @@ template <class Derived>
     });
     return largest;
   }
+}
+
+/// The same of numbers that lie in memory.
+template <class Scalar>
+[[nodiscard]] double max_abs(const Scalar* values, Index size) {
+  double largest = 0;
+  if constexpr (std::is_floating_point_v<Scalar> || is_narrow<Scalar>) {
+    largest = larger_magnitude(largest, to_double(largest_magnitude(values, size)));
+  } else {
+    for (Index i = 0; i < size; ++i) {
+      largest = larger_magnitude(largest, std::abs(to_double(values[i])));
+    }
+  }
+  return largest;
 }
 
 /// The Frobenius norm of a vector or matrix, also where its square would overflow or underflow; not
@@ -6352,7 +6381,7 @@ struct ReadShape {
 
 /// Whether a write takes products of the state with p: a read then forms them on the way.
 template <class Kind>
-inline constexpr bool looks_up = is_rank_one_update<Kind>;
+inline constexpr bool looks_up = is_rank_one_update<Kind>&& HasSteps<Kind>;
 
 /// What a read finds out for the write of the next token, where the kind `looks_up`.
 template <class Kind>
@@ -6844,9 +6873,9 @@ template <class Weights, class Options>
   require_length("d_model", options.d_model);
   require_length("d_k", options.d_k);
   require_length("d_v", options.d_v);
+  require_between("max_levels", options.max_levels, 1, max_level_limit);
   constexpr int fixed = fixed_levels<Weights>();
-  require_between("max_levels", options.max_levels, fixed == 0 ? 1 : fixed,
-                  fixed == 0 ? max_level_limit : fixed);
+  if (fixed != 0 && options.max_levels != fixed) fail("max_levels", options.max_levels, fixed);
   return options;
 }
 
@@ -7795,18 +7824,103 @@ class InputSource final : public TokenSource<Scalar> {
 
 #endif  // LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
 
+// ---- loglinear/stream/detail/level_sum.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_SUM_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVEL_SUM_HPP
+
+namespace loglinear::detail {
+
+/// out = sum_l weights[l] S_l^T query over the active levels, for any vector `out`.
+template <class Levels, class Out>
+void read_levels(const Levels& levels, const typename Levels::Accumulator* query,
+                 const typename Levels::Accumulator* weights, Out&& out) {
+  using Scalar = typename Levels::Accumulator;
+  constexpr Index piece = 4 * column_block;
+  std::array<WeightedRows<typename Levels::Scalar, Scalar>, max_level_limit> terms;
+  std::array<Scalar, piece> sums;
+  const Index d_v = levels.d_v();
+  for (Index first = 0; first < d_v; first += piece) {
+    const Index length = (std::min)(piece, d_v - first);
+    std::size_t count = 0;
+    for (int l : levels.active_levels()) {
+      terms[count++] = {levels.data(l) + first, levels.d_k(), {query}, weights[l]};
+    }
+    weighted_rows(terms.data(), static_cast<int>(count), length, d_v, sums.data());
+    for (Index j = 0; j < length; ++j) out[first + j] = sums[static_cast<std::size_t>(j)];
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_SUM_HPP
+
 // ---- loglinear/stream/detail/admitted.hpp
 
 #ifndef LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
 #define LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
 
+// How large states may become. A running bound of the norm of everything grows with each token;
+// only where it passes the limit are the levels measured.
+
 namespace loglinear::detail {
+
+/// What levels are beside their coefficients.
+struct LevelsAccount {
+  std::uint64_t size = 0;  // tokens
+  double magnitude = 0;    // the running bound of the norm of all levels and leaves together
+};
 
 /// A token that may be written, as `admit` found it: its write demands this.
 struct Admitted {
-  double magnitude = 0;  // a bound of the norm of everything after the write
+  double magnitude = 0;  // the running bound after the write
   double growth = 1;     // by which the token's transition can grow a norm
 };
+
+/// Throws where what grows norms by at most `growth`, and then a leaf of magnitude `leaf`, would
+/// take the running bound past the limit, and what `measure(exactly)` measures, roughly and then
+/// exactly, does, too.
+template <class Stored, class Measure>
+[[nodiscard]] Admitted admit(double bound, double growth, double leaf, Measure measure) {
+  const double limit = magnitude_limit<Stored>();
+  double magnitude = bound * growth + leaf;
+  for (const bool exactly : {false, true}) {
+    if (is_at_most(magnitude, limit)) return {magnitude, growth};
+    magnitude = measure(exactly) * growth + leaf;
+  }
+  if (!is_at_most(magnitude, limit)) {
+    fail("the magnitude of the state after this token", magnitude,
+         "within the range of the scalar type");
+  }
+  return {magnitude, growth};
+}
+
+/// A bound of the Frobenius norm of `keys values^T`.
+template <class Keys, class Values>
+[[nodiscard]] double leaf_magnitude(const Keys& keys, const Values& values) {
+  return static_cast<double>(keys.cols()) *
+         std::sqrt(static_cast<double>(keys.rows()) * static_cast<double>(values.rows())) *
+         max_abs(keys) * max_abs(values);
+}
+
+/// The Frobenius norm of numbers that lie in memory.
+template <class Stored>
+[[nodiscard]] double norm_of(const Stored* m, Index size) {
+  using Scalar = Accumulator<Stored>;
+  if constexpr (is_narrow<Stored>) {
+    constexpr Index piece = 4 * column_block;
+    std::array<Scalar, piece> wide;
+    double norm = 0;
+    for (Index first = 0; first < size; first += piece) {
+      const Index length = (std::min)(piece, size - first);
+      convert(m + first, length, wide.data());
+      norm = std::hypot(norm, norm_of(wide.data(), length));
+    }
+    return norm;
+  } else {
+    return stable_norm(Eigen::Map<const Vector<Scalar>>(m, size));
+  }
+}
 
 }  // namespace loglinear::detail
 
@@ -7918,6 +8032,243 @@ void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* buc
 
 #endif  // LOGLINEAR_STREAM_DETAIL_CARRY_HPP
 
+// ---- loglinear/stream/detail/fields.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_FIELDS_HPP
+#define LOGLINEAR_STREAM_DETAIL_FIELDS_HPP
+
+// What the values of a stream are made of, listed once each. Copies, snapshots, checkpoints and
+// casts all go through that list:
+//
+//     template <class Use, class... Self>
+//     static void fields(Use use, Self&... self) {
+//       use("updates", count_field(self.count_, self.most())...);     // a count and its bound
+//       use("u", rows_field(self.u_, self.count_)...);                // the first rows of memory
+//       use("growth", self.growth_...);                               // numbers, and other values
+//     }
+//     template <class Self>
+//     static auto fixed(Self& self) { return std::tie(self.scores_); }  // the rest
+//
+// for one object, or for two of equal shape side by side, to assign one to the other. A count
+// stands before what it counts. `fixed` is what the constructor settles, and scratch memory;
+// tests/unit/stream_fields.cpp fails where a member is in neither list.
+
+namespace loglinear::detail {
+
+/// A count from 0 to `most`.
+template <class Count>
+struct CountField {
+  Count& count;
+  Index most;
+};
+template <class Count>
+[[nodiscard]] CountField<Count> count_field(Count& count, Index most) {
+  return {count, most};
+}
+
+/// The first `rows` rows of a row-major matrix, or numbers of a vector.
+template <class Numbers>
+struct RowsField {
+  using Scalar = typename Numbers::Scalar;
+  using Owned = std::remove_const_t<Numbers>;
+
+  Numbers& numbers;
+  Index rows;
+
+  [[nodiscard]] Index size() const { return rows * numbers.cols(); }
+  /// For checkpoints.
+  [[nodiscard]] auto view() const {
+    using Plain = std::conditional_t<std::is_const_v<Numbers>, const Owned, Owned>;
+    return Eigen::Map<Plain>(numbers.data(), rows, numbers.cols());
+  }
+};
+template <class Numbers>
+[[nodiscard]] RowsField<Numbers> rows_field(Numbers& numbers, Index rows) {
+  static_assert(Numbers::IsRowMajor || Numbers::ColsAtCompileTime == 1);
+  return {numbers, rows};
+}
+
+/// Several values of a kind, those from the second on: the first one is always as it was made.
+template <class Values>
+struct LaterField {
+  Values& values;
+};
+template <class Values>
+[[nodiscard]] LaterField<Values> later_field(Values& values) {
+  return {values};
+}
+
+/// to = from, converted where the scalars differ. Memory that counts must fit into what there is.
+struct AssignField {
+  template <class To, class From>
+  void operator()(const char*, CountField<To> to, CountField<From> from) const {
+    to.count = from.count;
+  }
+  template <class To, class From>
+  void operator()(const char*, RowsField<To> to, RowsField<From> from) const {
+    using Scalar = typename RowsField<To>::Scalar;
+    if constexpr (std::is_same_v<Scalar, typename RowsField<From>::Scalar>) {
+      std::copy_n(from.numbers.data(), from.size(), to.numbers.data());
+    } else {
+      std::transform(from.numbers.data(), from.numbers.data() + from.size(), to.numbers.data(),
+                     [](const auto& number) { return static_cast<Scalar>(number); });
+    }
+  }
+  template <class To, class From>
+  void operator()(const char*, LaterField<To> to, LaterField<From> from) const {
+    for (std::size_t i = 1; i < to.values.size(); ++i) to.values[i].assign(from.values[i]);
+  }
+  template <class To, class From>
+  void operator()(const char*, To& to, const From& from) const {
+    if constexpr (requires { to.assign(from); }) {
+      to.assign(from);
+    } else {
+      to = static_cast<To>(from);
+    }
+  }
+};
+
+/// For checkpoints: each field is a part, under its name.
+template <class Visit>
+struct VisitField {
+  Visit& part;
+
+  template <class Count>
+  void operator()(const char* name, CountField<Count> field) const {
+    std::int64_t count = field.count;  // the same in a file whatever Index is
+    part(name, count);
+    require_between(name, count, std::int64_t{0}, static_cast<std::int64_t>(field.most));
+    if constexpr (is_written<Count>) field.count = static_cast<Count>(count);
+  }
+  template <class Numbers>
+  void operator()(const char* name, RowsField<Numbers> field) const {
+    part(name, field.view());
+  }
+  template <class Values>
+  void operator()(const char* name, LaterField<Values> field) const {
+    for (std::size_t i = 1; i < field.values.size(); ++i) {
+      part(name + std::to_string(i), field.values[i]);
+    }
+  }
+  template <class Value>
+  void operator()(const char* name, Value& value) const {
+    part(name, value);
+  }
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_FIELDS_HPP
+
+// ---- loglinear/stream/detail/level_storage.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
+
+namespace loglinear::detail {
+
+/// The memory of levels: `max_levels` matrices of `d_k x d_v`, row-major, one after the other; with
+/// a fixed shape of up to 16 KiB inside the object, else allocated once, by the constructor.
+template <class Scalar_, int KeyDim, int ValueDim, int MaxLevels>
+class LevelStorage {
+ public:
+  using Scalar = Scalar_;
+
+  static constexpr bool has_fixed_shape =
+      KeyDim != Eigen::Dynamic && ValueDim != Eigen::Dynamic && MaxLevels != Eigen::Dynamic;
+  static constexpr Index fixed_coefficients =
+      has_fixed_shape ? Index{KeyDim} * Index{ValueDim} * Index{MaxLevels} : 0;
+  static constexpr bool is_inline =
+      has_fixed_shape &&
+      fixed_coefficients * static_cast<Index>(sizeof(Scalar)) <= Index{16 * 1024};
+
+  using Matrix = Eigen::Matrix<Scalar, KeyDim, ValueDim,
+                               ValueDim == 1 && KeyDim != 1 ? Eigen::ColMajor : Eigen::RowMajor>;
+  using ConstLevel = Eigen::Map<const Matrix>;
+  using Level = Eigen::Map<Matrix>;
+  using ConstFlat = Eigen::Map<const Vector<Scalar>>;
+
+  LevelStorage(int max_levels, Index d_k, Index d_v) {
+    require_between("max_levels", max_levels, 1, max_level_limit);
+    require_length("d_k", d_k);
+    require_length("d_v", d_v);
+    constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
+    require_between("d_v", d_v, Index{1}, most / max_levels / d_k);
+    if constexpr (MaxLevels != Eigen::Dynamic) require_size("max_levels", max_levels, MaxLevels);
+    if constexpr (KeyDim != Eigen::Dynamic) require_size("d_k", d_k, KeyDim);
+    if constexpr (ValueDim != Eigen::Dynamic) require_size("d_v", d_v, ValueDim);
+    max_levels_ = max_levels;
+    d_k_ = d_k;
+    d_v_ = d_v;
+    coefficients_ = Coefficients::Zero(Index{max_levels} * d_k * d_v);
+  }
+  LevelStorage(const LevelStorage&) = default;
+  LevelStorage(LevelStorage&&) = default;
+  /// Where it throws nothing is changed; does not allocate for as many coefficients.
+  LevelStorage& operator=(const LevelStorage& other) {
+    if (size() != other.size()) {  // Eigen's own assignment frees before it allocates
+      Coefficients coefficients(other.coefficients_);
+      coefficients_ = std::move(coefficients);
+    }
+    fixed(*this) = fixed(other);
+    assign(other);
+    return *this;
+  }
+  LevelStorage& operator=(LevelStorage&&) = default;
+
+  [[nodiscard]] int max_levels() const noexcept { return static_cast<int>(max_levels_); }
+  [[nodiscard]] Index d_k() const noexcept { return d_k_; }
+  [[nodiscard]] Index d_v() const noexcept { return d_v_; }
+  /// Coefficients of one level, and of all.
+  [[nodiscard]] Index level_size() const noexcept { return d_k_ * d_v_; }
+  [[nodiscard]] Index size() const noexcept { return coefficients_.size(); }
+
+  [[nodiscard]] const Scalar* data(int l) const { return coefficients_.data() + l * level_size(); }
+  [[nodiscard]] Scalar* data(int l) { return coefficients_.data() + l * level_size(); }
+  [[nodiscard]] ConstLevel level(int l) const { return ConstLevel(data(l), d_k_, d_v_); }
+  [[nodiscard]] Level level(int l) { return Level(data(l), d_k_, d_v_); }
+  [[nodiscard]] ConstFlat flat() const noexcept { return ConstFlat(data(0), size()); }
+
+  void clear(int l) noexcept { std::fill_n(data(l), level_size(), Scalar(0)); }
+  void clear() noexcept { std::fill_n(data(0), size(), Scalar(0)); }
+
+  /// Becomes what another one of the same shape is, in this scalar.
+  template <class Other>
+  void assign(const LevelStorage<Other, KeyDim, ValueDim, MaxLevels>& other) noexcept {
+    if constexpr (std::is_same_v<Accumulator<Scalar>, Accumulator<Other>>) {
+      convert(other.data(0), size(), data(0));
+    } else {
+      fields(AssignField{}, *this, other);
+    }
+  }
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("coefficients", rows_field(self.coefficients_, self.size())...);
+  }
+  template <class Self>
+  static auto fixed(Self& self) {
+    return std::tie(self.d_k_, self.d_v_, self.max_levels_);
+  }
+
+  [[nodiscard]] bool operator==(const LevelStorage& other) const {
+    return fixed(*this) == fixed(other) && coefficients_ == other.coefficients_;
+  }
+
+ private:
+  template <class, int, int, int>
+  friend class LevelStorage;
+  using Coefficients =
+      Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
+
+  Coefficients coefficients_{};
+  Index d_k_ = 0, d_v_ = 0, max_levels_ = 0;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
+
 // ---- loglinear/stream/detail/levels.hpp
 
 #ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
@@ -7935,101 +8286,50 @@ class Levels {
   using Scalar = Scalar_;
   using Accumulator = detail::Accumulator<Scalar>;
 
-  static constexpr bool has_fixed_shape =
-      KeyDim != Eigen::Dynamic && ValueDim != Eigen::Dynamic && MaxLevels != Eigen::Dynamic;
-  static constexpr Index fixed_coefficients =
-      has_fixed_shape ? Index{KeyDim} * Index{ValueDim} * Index{MaxLevels} : 0;
-  static constexpr bool is_inline =
-      has_fixed_shape &&
-      fixed_coefficients * static_cast<Index>(sizeof(Scalar)) <= Index{16 * 1024};
+  using Storage = LevelStorage<Scalar, KeyDim, ValueDim, MaxLevels>;
+  using Matrix = typename Storage::Matrix;
 
-  using Matrix = Eigen::Matrix<Scalar, KeyDim, ValueDim,
-                               ValueDim == 1 && KeyDim != 1 ? Eigen::ColMajor : Eigen::RowMajor>;
-  using ConstLevel = Eigen::Map<const Matrix>;
-  using Level = Eigen::Map<Matrix>;
-  using ConstFlat = Eigen::Map<const Vector<Scalar>>;
+  /// None active. Throws where a size is out of its range.
+  Levels(int max_levels, Index d_k, Index d_v) : storage_(max_levels, d_k, d_v) {}
 
-  Levels(int max_levels, Index d_k, Index d_v) {
-    require_between("max_levels", max_levels, 1, max_level_limit);
-    require_length("d_k", d_k);
-    require_length("d_v", d_v);
-    constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
-    require_between("d_v", d_v, Index{1}, most / max_levels / d_k);
-    if constexpr (MaxLevels != Eigen::Dynamic) require_size("max_levels", max_levels, MaxLevels);
-    if constexpr (KeyDim != Eigen::Dynamic) require_size("d_k", d_k, KeyDim);
-    if constexpr (ValueDim != Eigen::Dynamic) require_size("d_v", d_v, ValueDim);
-    max_levels_ = max_levels;
-    d_k_ = d_k;
-    d_v_ = d_v;
-    coefficients_ = Storage::Zero(Index{max_levels} * d_k * d_v);
-  }
-  Levels(const Levels&) = default;
-  Levels(Levels&&) = default;
-  Levels& operator=(const Levels& other) {
-    if (coefficients_.size() == other.coefficients_.size()) {
-      coefficients_ = other.coefficients_;
-    } else {  // Eigen's own assignment frees before it allocates
-      Storage coefficients(other.coefficients_);
-      coefficients_ = std::move(coefficients);
-    }
-    d_k_ = other.d_k_;
-    d_v_ = other.d_v_;
-    size_ = other.size_;
-    magnitude_ = other.magnitude_;
-    max_levels_ = other.max_levels_;
-    return *this;
-  }
-  Levels& operator=(Levels&&) = default;
-
-  [[nodiscard]] int max_levels() const noexcept { return max_levels_; }
-  [[nodiscard]] Index d_k() const noexcept { return d_k_; }
-  [[nodiscard]] Index d_v() const noexcept { return d_v_; }
-  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
-  [[nodiscard]] ActiveLevels active_levels() const noexcept { return {size_, max_levels_}; }
+  [[nodiscard]] int max_levels() const noexcept { return storage_.max_levels(); }
+  [[nodiscard]] Index d_k() const noexcept { return storage_.d_k(); }
+  [[nodiscard]] Index d_v() const noexcept { return storage_.d_v(); }
+  [[nodiscard]] Index level_size() const noexcept { return storage_.level_size(); }
+  [[nodiscard]] std::uint64_t size() const noexcept { return account_.size; }
+  [[nodiscard]] ActiveLevels active_levels() const noexcept { return {size(), max_levels()}; }
   /// The running bound of the Frobenius norm of all levels and leaves together.
-  [[nodiscard]] double magnitude() const noexcept { return magnitude_; }
+  [[nodiscard]] double magnitude() const noexcept { return account_.magnitude; }
+  [[nodiscard]] const LevelsAccount& account() const noexcept { return account_; }
 
-  [[nodiscard]] ConstLevel level(int l) const { return ConstLevel(data(l), d_k_, d_v_); }
-  [[nodiscard]] Level level(int l) { return Level(data(l), d_k_, d_v_); }
+  [[nodiscard]] const Storage& storage() const noexcept { return storage_; }
+  [[nodiscard]] auto level(int l) const { return storage_.level(l); }
+  [[nodiscard]] auto level(int l) { return storage_.level(l); }
   /// The coefficients of one level, row-major.
-  [[nodiscard]] const Scalar* data(int l) const { return coefficients_.data() + l * d_k_ * d_v_; }
-  [[nodiscard]] Scalar* data(int l) { return coefficients_.data() + l * d_k_ * d_v_; }
-  /// All levels one after the other.
-  [[nodiscard]] ConstFlat flat() const noexcept {
-    return ConstFlat(coefficients_.data(), coefficients_.size());
-  }
+  [[nodiscard]] const Scalar* data(int l) const { return storage_.data(l); }
+  [[nodiscard]] Scalar* data(int l) { return storage_.data(l); }
 
   /// The sum of the levels' Frobenius norms; and a bound of it that takes less time.
   [[nodiscard]] double norm() const {
     double sum = 0;
-    for (int l : active_levels()) {
-      sum += norm_of(data(l), d_k_ * d_v_);
-    }
+    for (int l : active_levels()) sum += norm_of(data(l), level_size());
     return sum;
   }
   [[nodiscard]] double norm_bound() const {
     double sum = 0;
-    for (int l : active_levels()) sum += max_abs(level(l));
-    return sum * std::sqrt(static_cast<double>(d_k_ * d_v_));
+    for (int l : active_levels()) sum += max_abs(data(l), level_size());
+    return sum * std::sqrt(static_cast<double>(level_size()));
   }
-  /// A bound of the Frobenius norm of `keys values^T`.
-  template <class Keys, class Values>
-  [[nodiscard]] static double leaf_magnitude(const Keys& keys, const Values& values) {
-    return static_cast<double>(keys.cols()) *
-           std::sqrt(static_cast<double>(keys.rows()) * static_cast<double>(values.rows())) *
-           max_abs(keys) * max_abs(values);
-  }
-
   /// Throws where the leaf `keys values^T`, after a transition that grows norms by at most
   /// `growth`, would not be finite or be too large. `measure(exactly)` bounds the magnitude of
   /// everything before that, what is deferred included, in two ways.
   template <class Keys, class Values, class Measure>
   [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values,
                                Measure measure) const {
-    if (size_ == UINT64_MAX) fail("size", size_, "below 2^64 - 1 before a push");
+    if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
     const double leaf = leaf_magnitude(keys, values);
     if (!is_finite(leaf)) require_finite_leaf(keys, values);
-    return admit(growth, leaf, measure);
+    return detail::admit<Scalar>(magnitude(), growth, leaf, measure);
   }
   /// The same where nothing is deferred.
   template <class Keys, class Values>
@@ -8038,24 +8338,7 @@ class Levels {
   }
   /// The same for a transition, and a leaf or another state of magnitude `leaf`.
   [[nodiscard]] Admitted admit(double growth, double leaf) const {
-    return admit(growth, leaf, own_measure());
-  }
-
-  /// out = sum_l weights[l] S_l^T query over the active levels.
-  template <class Out>
-  void read(const Accumulator* query, const Accumulator* weights, Out&& out) const {
-    constexpr Index piece = 4 * column_block;
-    std::array<WeightedRows<Scalar, Accumulator>, max_level_limit> terms;
-    std::array<Accumulator, piece> sums;
-    for (Index first = 0; first < d_v_; first += piece) {
-      const Index length = (std::min)(piece, d_v_ - first);
-      std::size_t count = 0;
-      for (int l : active_levels()) {
-        terms[count++] = {data(l) + first, d_k_, {query}, weights[l]};
-      }
-      weighted_rows(terms.data(), static_cast<int>(count), length, d_v_, sums.data());
-      out.segment(first, length) = Eigen::Map<const Vector<Accumulator>>(sums.data(), length);
-    }
+    return detail::admit<Scalar>(magnitude(), growth, leaf, own_measure());
   }
 
   /// Undergoes `transition`, then pushes the leaf `keys values^T`.
@@ -8069,20 +8352,20 @@ class Levels {
   template <class Keys, class Values>
   void push(const Keys& keys, const Values& values, const Admitted& admitted) {
     if constexpr (Values::ColsAtCompileTime != 1) {
-      if (values.outerStride() != d_v_) {
+      if (values.outerStride() != d_v()) {
         return push(keys, detail::Matrix<Accumulator>(values), admitted);
       }
     }
     carry_bucket(
         0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
-    magnitude_ = admitted.magnitude;
+    account_.magnitude = admitted.magnitude;
   }
   /// Every level undergoes `transition`; a push follows, or `defer`.
   template <class Kind>
   void undergo(const Kind& transition) {
     // Allocated before anything changes.
-    [[maybe_unused]] RowMajorMatrix<Accumulator> wide(is_narrow<Scalar> ? d_k_ : 0,
-                                                      is_narrow<Scalar> ? d_v_ : 0);
+    [[maybe_unused]] RowMajorMatrix<Accumulator> wide(is_narrow<Scalar> ? d_k() : 0,
+                                                      is_narrow<Scalar> ? d_v() : 0);
     for (int l : active_levels()) {
       if constexpr (is_narrow<Scalar>) {
         convert(data(l), wide.size(), wide.data());
@@ -8098,54 +8381,53 @@ class Levels {
   }
   /// One level undergoes a `product` of transitions.
   template <class Product>
-  void undergo(int l, const Product& product, Vector<typename Product::Scalar>& scratch) {
-    product.apply(data(l), d_k_, d_v_, scratch);
+  void undergo(int l, const Product& product, Accumulator* scratch) {
+    product.apply(data(l), d_k(), d_v(), scratch);
   }
   /// Takes note of what a leaf or a transition makes of the magnitude.
-  void defer(double magnitude) noexcept { magnitude_ = magnitude; }
+  void defer(double magnitude) noexcept { account_.magnitude = magnitude; }
 
   /// Adds level `from` to level `to` and clears it, as part of a carry that will merge both.
-  void merge(int from, int to) { move_into(data(from), d_k_ * d_v_, data(to)); }
+  void merge(int from, int to) { move_into(data(from), level_size(), data(to)); }
   /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^l tokens, which begins at level l;
   /// `size()` must be a multiple of 2^l, and `value_n` begins at `values + n d_v`.
   template <class KeyAt>
   void carry_bucket(int l, Index count, KeyAt key, const Accumulator* values) {
     const int landed = landing(l);
-    carry(data(l), landed - l, keeps_target(landed), d_k_, d_v_, count, key, values);
-    size_ += std::uint64_t{1} << l;
+    carry(data(l), landed - l, keeps_target(landed), d_k(), d_v(), count, key, values);
+    account_.size += std::uint64_t{1} << l;
   }
   /// The same of a bucket that has been added up, row-major.
   void carry_bucket(int l, const Accumulator* bucket) {
     const int landed = landing(l);
-    carry(data(l), landed - l, keeps_target(landed), d_k_ * d_v_, bucket);
-    size_ += std::uint64_t{1} << l;
+    carry(data(l), landed - l, keeps_target(landed), level_size(), bucket);
+    account_.size += std::uint64_t{1} << l;
   }
 
   void reset() noexcept {
-    coefficients_.setZero();
-    size_ = 0;
-    magnitude_ = 0;
+    storage_.clear();
+    account_ = {};
   }
   /// As `LogLinearState::advance_to`.
   void advance_to(std::uint64_t count) {
-    const int last = max_levels_ - 1;
-    const std::uint64_t carries = (count >> last) - (size_ >> last);  // into the last level
-    if (is_active_level(size_, last, max_levels_)) scale(last, kept_fraction(Overflow, carries));
+    const int levels = max_levels(), last = levels - 1;
+    const std::uint64_t carries = (count >> last) - (size() >> last);  // into the last level
+    if (is_active_level(size(), last, levels)) scale(last, kept_fraction(Overflow, carries));
     for (int l = last - 1; l >= 0; --l) {
-      if (!is_active_level(size_, l, max_levels_)) continue;
-      const std::uint64_t first = bucket_of(size_, l, max_levels_).first;
-      const int to = level_of(first, count, ReadOrder::before_push, max_levels_);
+      if (!is_active_level(size(), l, levels)) continue;
+      const std::uint64_t first = bucket_of(size(), l, levels).first;
+      const int to = level_of(first, count, ReadOrder::before_push, levels);
       if (to == l) continue;
       if (to == last) scale(l, kept_fraction(Overflow, carries - 1));
       merge(l, to);
     }
-    size_ = count;
+    account_.size = count;
   }
   /// Adds levels of the same shape and count, unless the sum could overflow.
   void add(const Levels& later) {
-    const bool fits = is_at_most(magnitude_ + later.magnitude_, magnitude_limit<Scalar>());
-    magnitude_ = admit(1, fits ? later.magnitude_ : later.norm()).magnitude;
-    add_to(later.coefficients_.data(), coefficients_.size(), coefficients_.data());
+    const bool fits = is_at_most(magnitude() + later.magnitude(), magnitude_limit<Scalar>());
+    account_.magnitude = admit(1, fits ? later.magnitude() : later.norm()).magnitude;
+    add_to(later.data(0), storage_.size(), data(0));
   }
 
   /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
@@ -8153,9 +8435,9 @@ class Levels {
   template <class LevelAt>
   void replace(std::uint64_t size, LevelAt level_at) {
     double magnitude = 0;
-    for (int l : ActiveLevels(size, max_levels_)) {
-      require_size("a level after these tokens (rows)", level_at(l).rows(), d_k_);
-      require_size("a level after these tokens (columns)", level_at(l).cols(), d_v_);
+    for (int l : ActiveLevels(size, max_levels())) {
+      require_size("a level after these tokens (rows)", level_at(l).rows(), d_k());
+      require_size("a level after these tokens (columns)", level_at(l).cols(), d_v());
       require_finite("a coefficient of the state after these tokens", level_at(l));
       magnitude += stable_norm(level_at(l));
     }
@@ -8163,54 +8445,55 @@ class Levels {
       fail("the magnitude of the state after these tokens", magnitude,
            "within the range of the scalar type");
     }
-    for (int l : active_levels()) level(l).setZero();
-    for (int l : ActiveLevels(size, max_levels_)) level(l) = level_at(l).template cast<Scalar>();
-    size_ = size;
-    magnitude_ = magnitude;
+    for (int l : active_levels()) storage_.clear(l);
+    for (int l : ActiveLevels(size, max_levels())) level(l) = level_at(l).template cast<Scalar>();
+    account_ = {size, magnitude};
   }
   /// Becomes a copy of levels of the same shape, in the memory that there is.
-  void copy(const Levels& other) noexcept {
-    std::copy_n(other.coefficients_.data(), coefficients_.size(), coefficients_.data());
-    size_ = other.size_;
-    magnitude_ = other.magnitude_;
+  void copy(const Levels& other) noexcept { assign(other); }
+  /// The same, in this scalar.
+  template <class Other>
+  void assign(const Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow>& other) noexcept {
+    fields(AssignField{}, *this, other);
   }
-  /// Becomes what it was after `size` tokens: `active` holds the levels that were active, lowest
-  /// first.
-  void restore(std::uint64_t size, double magnitude, const Scalar* active) noexcept {
-    const std::uint64_t kept = active_mask(size, max_levels_);
+  /// Becomes what it was: `active` holds the levels that were active, lowest first.
+  void restore(const LevelsAccount& account, const Scalar* active) noexcept {
+    const std::uint64_t kept = active_mask(account.size, max_levels());
     for (int l : active_levels()) {
-      if (((kept >> l) & 1) == 0) level(l).setZero();
+      if (((kept >> l) & 1) == 0) storage_.clear(l);
     }
-    for (int l : ActiveLevels(size, max_levels_)) {
-      level(l) = ConstLevel(active, d_k_, d_v_);
-      active += d_k_ * d_v_;
+    account_ = account;
+    for (int l : active_levels()) {
+      std::copy_n(active, level_size(), data(l));
+      active += level_size();
     }
-    size_ = size;
-    magnitude_ = magnitude;
   }
 
   template <class Other>
   [[nodiscard]] Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
-    Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> other(max_levels_, d_k_, d_v_);
-    if (max_abs(coefficients_) > magnitude_limit<Other>()) {
-      fail("the largest coefficient", max_abs(coefficients_),
-           "within the range of the scalar converted to");
+    const double largest = max_abs(data(0), storage_.size());
+    if (largest > magnitude_limit<Other>()) {
+      fail("the largest coefficient", largest, "within the range of the scalar converted to");
     }
-    if constexpr (std::is_same_v<Accumulator, detail::Accumulator<Other>>) {
-      convert(coefficients_.data(), coefficients_.size(), other.coefficients_.data());
-    } else {
-      other.coefficients_ = coefficients_.template cast<Other>();
-    }
-    other.size_ = size_;
-    other.magnitude_ = magnitude_;
+    Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> other(max_levels(), d_k(), d_v());
+    other.assign(*this);
     return other;
   }
 
   [[nodiscard]] bool operator==(const Levels& other) const {
-    return max_levels_ == other.max_levels_ && d_k_ == other.d_k_ && d_v_ == other.d_v_ &&
-           size_ == other.size_ && coefficients_ == other.coefficients_;
+    return size() == other.size() && storage_ == other.storage_;
   }
 
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("account", self.account_...);
+    use("storage", self.storage_...);
+  }
+  template <class Self>
+  static auto fixed(Self&) {
+    return std::tie();
+  }
   /// For checkpoints: the active levels alone. An owner that defers something passes a function
   /// that measures the norm of everything, once the levels are in place.
   template <class Self, class Visit>
@@ -8221,8 +8504,8 @@ class Levels {
   static void visit(Self& self, Visit&& part, [[maybe_unused]] Measure measure) {
     if constexpr (is_written<Self>) self.reset();
     const double limit = magnitude_limit<Scalar>();
-    double magnitude = (std::min)(self.magnitude_, limit);
-    part("size", self.size_);
+    double magnitude = (std::min)(self.magnitude(), limit);
+    part("size", self.account_.size);
     part("magnitude", magnitude);
     for (int l : self.active_levels()) part("level" + std::to_string(l), self.level(l));
     if constexpr (is_written<Self>) {
@@ -8231,7 +8514,7 @@ class Levels {
       const double measured = measure();
       require_between("the magnitude of all tokens", measured, 0.0, limit);
       // A bound may have lost to rounding, of which the limit leaves a factor of 4; never more.
-      self.magnitude_ = measured > 2 * magnitude ? measured : magnitude;
+      self.account_.magnitude = measured > 2 * magnitude ? measured : magnitude;
     }
   }
 
@@ -8239,51 +8522,14 @@ class Levels {
   template <class, int, int, int, LastLevel>
   friend class Levels;
 
-  using Storage = Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
-
-  /// The Frobenius norm of one level.
-  [[nodiscard]] static double norm_of(const Scalar* m, Index size) {
-    if constexpr (is_narrow<Scalar>) {
-      constexpr Index piece = 4 * column_block;
-      std::array<Accumulator, piece> wide;
-      double norm = 0;
-      for (Index first = 0; first < size; first += piece) {
-        const Index length = (std::min)(piece, size - first);
-        convert(m + first, length, wide.data());
-        norm = std::hypot(norm,
-                          stable_norm(Eigen::Map<const Vector<Accumulator>>(wide.data(), length)));
-      }
-      return norm;
-    } else {
-      return stable_norm(ConstFlat(m, size));
-    }
-  }
-
   [[nodiscard]] auto own_measure() const {
     return [this](bool exactly) { return exactly ? norm() : norm_bound(); };
   }
-  /// The running bound only grows, so when it passes the limit the levels are measured before
-  /// anything is refused.
-  template <class Measure>
-  [[nodiscard]] Admitted admit(double growth, double leaf, Measure measure) const {
-    const double limit = magnitude_limit<Scalar>();
-    double magnitude = magnitude_ * growth + leaf;
-    for (const bool exactly : {false, true}) {
-      if (is_at_most(magnitude, limit)) return {magnitude, growth};
-      magnitude = measure(exactly) * growth + leaf;
-    }
-    if (!is_at_most(magnitude, limit)) {
-      fail("the magnitude of the state after this token", magnitude,
-           "within the range of the scalar type");
-    }
-    return {magnitude, growth};
-  }
-
   /// Where a carry that begins at level l ends.
-  [[nodiscard]] int landing(int l) const { return l + landed_level(size_ >> l, max_levels_ - l); }
+  [[nodiscard]] int landing(int l) const { return l + landed_level(size() >> l, max_levels() - l); }
   /// Whether a carry adds to what its target holds; that can only be the last level.
   [[nodiscard]] bool keeps_target(int landed) {
-    if (!is_active_level(size_, landed, max_levels_)) return false;
+    if (!is_active_level(size(), landed, max_levels())) return false;
     if constexpr (Overflow == LastLevel::halve) scale(landed, 0.5);
     return Overflow != LastLevel::forget;
   }
@@ -8291,15 +8537,23 @@ class Levels {
     if (is_exactly(factor, 1.0)) return;
     const auto wide = static_cast<Accumulator>(factor);
     detail::scale<Scalar, Accumulator>(
-        data(l), 1, d_k_ * d_v_, d_k_ * d_v_, [&](Index) { return wide; }, nullptr);
+        data(l), 1, level_size(), level_size(), [&](Index) { return wide; }, nullptr);
   }
 
-  Storage coefficients_{};
-  Index d_k_ = 0, d_v_ = 0;
-  std::uint64_t size_ = 0;
-  double magnitude_ = 0;
-  int max_levels_ = 0;
+  Storage storage_;
+  LevelsAccount account_{};
 };
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
+
+// ---- loglinear/stream/detail/levels_of.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
+
+namespace loglinear::detail {
 
 /// The way to the levels of a LogLinearState, for what the library itself does with them.
 struct LevelsOf {
@@ -8315,7 +8569,7 @@ template <class State>
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
 
 // ---- loglinear/stream/log_linear_state.hpp
 
@@ -8368,6 +8622,7 @@ class LogLinearState {
                     (ValueDim == Eigen::Dynamic || ValueDim >= 1),
                 "KeyDim and ValueDim must be at least 1, or Eigen::Dynamic");
   using Levels = detail::Levels<Scalar_, KeyDim, ValueDim, MaxLevels, Overflow>;
+  using Storage = typename Levels::Storage;
   using Flush = detail::FlushToZero<detail::Accumulator<Scalar_>>;
 
  public:
@@ -8379,18 +8634,18 @@ class LogLinearState {
   using Accumulator = detail::Accumulator<Scalar>;
 
   /// Whether all three sizes are fixed at compile time.
-  static constexpr bool has_fixed_shape = Levels::has_fixed_shape;
+  static constexpr bool has_fixed_shape = Storage::has_fixed_shape;
   /// Coefficients of all levels if they are, else 0.
-  static constexpr Index fixed_coefficients = Levels::fixed_coefficients;
+  static constexpr Index fixed_coefficients = Storage::fixed_coefficients;
   /// Whether the levels lie inside the object: a fixed shape of up to 16 KiB.
-  static constexpr bool is_inline = Levels::is_inline;
+  static constexpr bool is_inline = Storage::is_inline;
 
   /// One level, row-major.
   using LevelMatrix = typename Levels::Matrix;
   /// A read-only view of one level; valid as long as the state is neither moved nor destroyed.
-  using ConstLevel = typename Levels::ConstLevel;
+  using ConstLevel = typename Storage::ConstLevel;
   /// A read-only view of the whole storage.
-  using ConstFlat = typename Levels::ConstFlat;
+  using ConstFlat = typename Storage::ConstFlat;
 
   /// An empty hierarchy of the compile-time shape.
   LogLinearState() requires has_fixed_shape : LogLinearState(MaxLevels, KeyDim, ValueDim) {}
@@ -8442,9 +8697,9 @@ class LogLinearState {
   /// The same of a temporary: a copy.
   [[nodiscard]] LevelMatrix level(int level) const&& { return this->level(level); }
   /// All levels one after the other, row-major, length `max_levels * d_k * d_v`; a view.
-  [[nodiscard]] ConstFlat flat_state() const& noexcept { return levels_.flat(); }
+  [[nodiscard]] ConstFlat flat_state() const& noexcept { return levels_.storage().flat(); }
   /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Vector<Scalar> flat_state() const&& { return levels_.flat(); }
+  [[nodiscard]] detail::Vector<Scalar> flat_state() const&& { return levels_.storage().flat(); }
 
   /// Empties all levels and sets `size()` to 0. Does not allocate.
   void reset() noexcept { levels_.reset(); }
@@ -8548,7 +8803,7 @@ class LogLinearState {
       auto&& read = detail::as_writable_column(out);
       if (!reads_finite(query, weights)) return read_large(query, weights, read);
       if constexpr (detail::is_narrow<Scalar>) {
-        levels_.read(query.data(), weights.data(), read);
+        detail::read_levels(levels_, query.data(), weights.data(), read);
       } else {
         read.setZero();
         for (int l : active_levels()) {
@@ -8646,7 +8901,7 @@ class LogLinearState {
                                 is_vector ? 1 : Eigen::Dynamic, Eigen::ColMajor>;
     const Eigen::Ref<const Plain> stored(m.derived());
     detail::require_finite(name, stored);
-    const ConstFlat own = levels_.flat();
+    const ConstFlat own = levels_.storage().flat();
     const void* const begin = own.data();
     const void* const end = own.data() + own.size();
     const void* const argument = stored.data();
@@ -8939,6 +9194,42 @@ template <class Preparation, class State, class Scalar, class DReads>
 
 #endif  // LOGLINEAR_LAYER_DETAIL_SPAN_HPP
 
+// ---- loglinear/stream/detail/kind_traits.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_KIND_TRAITS_HPP
+#define LOGLINEAR_STREAM_DETAIL_KIND_TRAITS_HPP
+
+// What a stream asks of a kind of transition, and how it gives it vectors.
+
+namespace loglinear::detail {
+
+/// A row that lies somewhere, for `right`.
+template <class Scalar>
+using RowView = Eigen::Map<Eigen::Matrix<Scalar, 1, Eigen::Dynamic>>;
+/// Columns that lie one after the other, for `left`.
+template <class Scalar>
+using ColumnsView = Eigen::Map<Matrix<Scalar>>;
+
+/// Whether the kind multiplies everything by one number, `factor()`.
+template <class Kind>
+concept OneFactor = requires(const Kind& kind) {
+  kind.factor();
+};
+
+/// Whether r can differ from 1; assumed of kinds that do not say.
+template <class Kind>
+inline constexpr bool scales_values = [] {
+  if constexpr (requires { Kind::scales_values; }) {
+    return Kind::scales_values;
+  } else {
+    return true;
+  }
+}();
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_KIND_TRAITS_HPP
+
 // ---- loglinear/stream/detail/level_query.hpp
 
 #ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_QUERY_HPP
@@ -8991,10 +9282,6 @@ struct SeenLevels {
 
 namespace loglinear::detail {
 
-/// A row vector that lies somewhere.
-template <class Scalar>
-using RowOf = Eigen::Map<Eigen::Matrix<Scalar, 1, Eigen::Dynamic>>;
-
 /// Level weights are looked at when they have been read with: the read does not wait.
 template <class Scalar>
 void require_finite_read(const Vector<Scalar>& lambda, const Vector<Scalar>& read) {
@@ -9029,7 +9316,7 @@ const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
   state.read(query, memory, read.data(), token.transition, memory.looked_up);
   if (!stands) {
     memory.old_read = read;
-    token.transition.right(RowOf<Scalar>(read.data(), d_v));
+    token.transition.right(RowView<Scalar>(read.data(), d_v));
     const Scalar weight = lambda[seen_leaf_level(order, state.size(), state.max_levels())];
     for (Index j = 0; j < token.keys.cols(); ++j) {
       const Scalar score = dot(token.keys.data() + j * key_rows, token.query.data(), key_rows);
@@ -9052,7 +9339,7 @@ void pull_back_token(const State& state, const Token<Kind>& token, const Vector<
   // The older states: with d = diag(r) d_read, p = sum_l lambda_l S_l d is all that is needed, the
   // derivative with respect to L^T q.
   t.d_old_read = d_read;
-  token.transition.right(RowOf<Scalar>(t.d_old_read.data(), d_v));
+  token.transition.right(RowView<Scalar>(t.d_old_read.data(), d_v));
   state.pull_back({memory.old_query.data(), lambda.data(), order}, memory, t, d_lambda.data());
   token.transition.pullback(token.query, t.d_old_query, memory.old_read, d_read,
                             d_token.transition);
@@ -9078,6 +9365,275 @@ void pull_back_token(const State& state, const Token<Kind>& token, const Vector<
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_STREAM_DETAIL_READING_HPP
+
+// ---- loglinear/stream/detail/leaf_buffer.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEAF_BUFFER_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEAF_BUFFER_HPP
+
+// The newest tokens as they came, keys beside values: attending to some B/2 leaves costs less than
+// reading the b/2 matrices that they would be, and one carry every B = 2^b tokens less than B
+// carries.
+
+namespace loglinear::detail {
+
+/// Class invariant: `count()` is below `capacity()`, or equal to it until the buffer is emptied;
+/// each leaf has undergone every transition since it came.
+template <class Kind>
+class LeafBuffer {
+ public:
+  using Scalar = typename Kind::Scalar;
+  static constexpr int most_levels = 6;
+  /// Whether leaves decay by a number each, which is kept apart from their keys.
+  static constexpr bool has_factors = OneFactor<Kind> && !std::is_same_v<Kind, Identity<Scalar>>;
+
+  /// In place of `level` levels, for tokens of `leaves` leaves each, with memory for `room` tokens.
+  LeafBuffer(int level, Index leaves, Index key_rows, Index d_v, Index room)
+      : level_(level),
+        leaves_(leaves),
+        keys_(RowMajorMatrix<Scalar>::Zero(room * leaves, key_rows)),
+        values_(RowMajorMatrix<Scalar>::Zero(room * leaves, d_v)),
+        factors_(Vector<Scalar>::Ones(has_factors ? room * leaves : 0)) {}
+  /// The same, ready to take as many tokens as the levels would.
+  LeafBuffer(int level, Index leaves, Index key_rows, Index d_v)
+      : LeafBuffer(level, leaves, key_rows, d_v, Index{1} << level) {}
+
+  /// b, so that B is about the smaller side of a level, but no more levels than there are.
+  [[nodiscard]] static int level_for(int max_levels, Index key_rows, Index d_v) {
+    const auto side = static_cast<std::uint64_t>((std::min)(key_rows, d_v));
+    const int level = static_cast<int>(std::bit_width(side)) - 1;
+    return std::clamp(level, 0, (std::min)(most_levels, max_levels - 1));
+  }
+
+  [[nodiscard]] int level() const { return static_cast<int>(level_); }  ///< b
+  [[nodiscard]] Index capacity() const { return Index{1} << level_; }   ///< B, in tokens
+  [[nodiscard]] Index count() const { return count_; }                  ///< tokens
+  [[nodiscard]] Index leaves() const { return leaves_; }                ///< of a token
+  [[nodiscard]] Index leaf_count() const { return count_ * leaves_; }   ///< of all tokens
+  [[nodiscard]] Index leaf_capacity() const { return capacity() * leaves_; }
+  [[nodiscard]] Index key_rows() const { return keys_.cols(); }
+  [[nodiscard]] Index d_v() const { return values_.cols(); }
+  [[nodiscard]] std::size_t byte_count() const {
+    return static_cast<std::size_t>(leaf_count() * (key_rows() + d_v() + (has_factors ? 1 : 0))) *
+           sizeof(Scalar);
+  }
+
+  void clear() noexcept { count_ = 0; }
+  void append(const Token<Kind>& token) {
+    // Column by column there, row by row here: the same order in memory.
+    copy(token.keys.data(), leaves_ * key_rows(), key(leaf_count()));
+    copy(token.values.data(), leaves_ * d_v(), value(leaf_count()));
+    open(1);
+  }
+  /// Tokens that write nothing.
+  void append_zeros(Index tokens) {
+    std::fill_n(key(leaf_count()), tokens * leaves_ * key_rows(), Scalar(0));
+    std::fill_n(value(leaf_count()), tokens * leaves_ * d_v(), Scalar(0));
+    open(tokens);
+  }
+  /// The leaves from `first` on become those of a buffer of the same shape and count.
+  void replace_from(Index first, const LeafBuffer& other) {
+    const Index n = leaf_count() - first;
+    copy(other.key(first), n * key_rows(), key(first));
+    copy(other.value(first), n * d_v(), value(first));
+    if constexpr (has_factors) copy(other.factors_.data() + first, n, factors_.data() + first);
+  }
+
+  /// Every leaf undergoes the transition of the token for which a read found `looked_up`.
+  void undergo(const Kind& transition, [[maybe_unused]] const LookUp<Kind>& looked_up) {
+    const Index n = leaf_count();
+    if constexpr (has_factors) {
+      scale_by<Scalar>(transition.factor(), factors_.data(), n);
+    } else if constexpr (looks_up<Kind>) {
+      transition.left(ColumnsView<Scalar>(keys_.data(), key_rows(), n), looked_up.found.data());
+    } else if constexpr (!OneFactor<Kind>) {
+      if (n > 0) transition.left(ColumnsView<Scalar>(keys_.data(), key_rows(), n));
+      if constexpr (scales_values<Kind>) {
+        transition.right(Eigen::Map<RowMajorMatrix<Scalar>>(values_.data(), n, d_v()));
+      }
+    }
+  }
+  /// Every leaf undergoes a product of transitions; allocates.
+  template <class Product>
+  void undergo_product(const Product& product) {
+    if constexpr (requires { product.factor(); }) {
+      if constexpr (has_factors) scale_by<Scalar>(product.factor(), factors_.data(), leaf_count());
+    } else {
+      Vector<Scalar> scratch(key_rows());
+      for (Index j = 0; j < leaf_count(); ++j) {
+        product.push(key(j), scratch.data());
+        product.right(value(j));
+      }
+    }
+  }
+  /// What has decayed to nothing: denormal numbers would take their time.
+  void clear_negligible() {
+    const Index n = leaf_count();
+    detail::clear_negligible(factors_.data(), has_factors ? n : 0);
+    detail::clear_negligible(keys_.data(), OneFactor<Kind> ? 0 : n * key_rows());
+    detail::clear_negligible(values_.data(), scales_values<Kind> ? n * d_v() : 0);
+  }
+
+  /// out += sum_l lambda[seen(l)] S_l^T query over the levels that the buffer stands for, and what
+  /// writing `next` takes, unless that is null. Leaves k . query of each leaf in `scores`.
+  void read(const LevelQuery<Scalar>& query, const SeenLevels& seen, Scalar* scores, Scalar* out,
+            [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) const {
+    if (count_ == 0) return;
+    bool looks_up_p = false;
+    if constexpr (looks_up<Kind>) {
+      if (next != nullptr) {
+        row_dots(keys_.data(), leaf_count(), key_rows(), query.query, next->p.data(), scores,
+                 looked_up->found.data());
+        looks_up_p = true;
+      }
+    }
+    if (!looks_up_p) row_dots(keys_.data(), leaf_count(), key_rows(), query.query, scores);
+    if constexpr (has_factors) multiply(scores, factors_.data(), leaf_count(), scores);
+    std::array<WeightedRows<Scalar, Scalar>, most_levels> terms;
+    int levels = 0;
+    for_each_level([&](int l, Index first, Index count) {
+      terms[static_cast<std::size_t>(levels++)] = {
+          value(first), count, {scores + first}, query.lambda[seen(l)]};
+    });
+    weighted_rows<true, 8>(terms.data(), levels, d_v(), d_v(), out);
+  }
+  /// For the cotangent d = t.d_old_read of that read: t.d_old_query += sum_l lambda[seen(l)] S_l d,
+  /// and d_lambda[seen(l)] += d . S_l^T query.
+  void pull_back(const LevelQuery<Scalar>& query, const SeenLevels& seen, const Scalar* scores,
+                 PullbackMemory<Kind>& t, Scalar* d_lambda) const {
+    if (count_ == 0) return;
+    Scalar* const d_scores = t.d_scores.data();
+    row_dots(values_.data(), leaf_count(), d_v(), t.d_old_read.data(), d_scores);
+    for_each_level([&](int l, Index first, Index count) {
+      const int at = seen(l);
+      d_lambda[at] += dot(d_scores + first, scores + first, count);
+      scale_by(query.lambda[at], d_scores + first, count);
+    });
+    if constexpr (has_factors) multiply(d_scores, factors_.data(), leaf_count(), d_scores);
+    weighted_rows<true>(keys_.data(), leaf_count(), key_rows(), key_rows(), d_scores,
+                        t.d_old_query.data());
+  }
+
+  /// bucket = the sum of all leaves, row-major; the buffer is empty then.
+  void move_into(Scalar* bucket) {
+    const Index n = leaf_count();
+    if constexpr (has_factors) {
+      const auto factor = [&](Index j) { return factors_[j]; };
+      scale<Scalar, Scalar>(keys_.data(), n, key_rows(), key_rows(), factor, nullptr);
+    }
+    const LeftOperand<Scalar> keys{keys_.data(), 1, key_rows()};  // transposed
+    product_kernel<Into::replace>(keys, key_rows(), n, d_v(), values_.data(), d_v(), bucket, d_v());
+    clear();
+  }
+  /// Pushes every token into levels, one after the other.
+  template <class Levels>
+  void push_into(Levels& levels) const {
+    for (Index token = 0; token < count_; ++token) {
+      const Index first = token * leaves_;
+      const auto coefficient = [&](Index i, Index n) {
+        const Scalar& stored = key(first + n)[i];
+        if constexpr (has_factors) {
+          return factors_[first + n] * stored;
+        } else {
+          return stored;
+        }
+      };
+      levels.carry_bucket(0, leaves_, coefficient, value(first));
+    }
+  }
+
+  /// A bound of the Frobenius norm of all leaves together.
+  [[nodiscard]] double norm_bound() const {
+    return static_cast<double>(leaf_count()) * std::sqrt(static_cast<double>(key_rows() * d_v())) *
+           max_abs(keys_.data(), leaf_count() * key_rows()) *
+           max_abs(values_.data(), leaf_count() * d_v());
+  }
+  /// Throws unless the first leaves are finite.
+  void require_finite_leaves(Index leaves) const {
+    for (Index j = 0; j < leaves; ++j) {
+      require_finite("a buffered key", key(j), key_rows());
+      require_finite("a buffered value", value(j), d_v());
+    }
+  }
+
+  /// Makes room for what another buffer holds now; what this one holds stays.
+  void reserve(const LeafBuffer& other) {
+    if (keys_.rows() >= other.leaf_count()) return;
+    LeafBuffer roomier(level(), leaves_, key_rows(), d_v(), other.count_);
+    roomier.assign(*this);
+    *this = std::move(roomier);
+  }
+  /// Becomes the other one, in this scalar; there must be room for what it holds.
+  template <class OtherKind>
+  void assign(const LeafBuffer<OtherKind>& other) {
+    fields(AssignField{}, *this, other);
+  }
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("buffered", count_field(self.count_, self.capacity() - 1)...);
+    use("buffered_keys", rows_field(self.keys_, self.leaf_count())...);
+    use("buffered_values", rows_field(self.values_, self.leaf_count())...);
+    if constexpr (has_factors) {
+      use("buffered_factors", rows_field(self.factors_, self.leaf_count())...);
+    }
+  }
+  template <class Self>
+  static auto fixed(Self& self) {
+    if constexpr (has_factors) {
+      return std::tie(self.level_, self.leaves_);
+    } else {
+      return std::tie(self.level_, self.leaves_, self.factors_);  // none
+    }
+  }
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    fields(VisitField<std::remove_reference_t<Visit>>{part}, self);
+    for (Index j = 0; j < self.leaf_count() && is_written<Self>; ++j) {
+      const double leaf = std::sqrt(static_cast<double>(self.key_rows() * self.d_v())) *
+                          max_abs(self.key(j), self.key_rows()) *
+                          max_abs(self.value(j), self.d_v());
+      require_between("the magnitude of a buffered leaf", leaf, 0.0, magnitude_limit<Scalar>());
+    }
+  }
+
+ private:
+  template <class>
+  friend class LeafBuffer;
+
+  [[nodiscard]] Scalar* key(Index leaf) { return keys_.data() + leaf * key_rows(); }
+  [[nodiscard]] const Scalar* key(Index leaf) const { return keys_.data() + leaf * key_rows(); }
+  [[nodiscard]] Scalar* value(Index leaf) { return values_.data() + leaf * d_v(); }
+  [[nodiscard]] const Scalar* value(Index leaf) const { return values_.data() + leaf * d_v(); }
+  /// Counts tokens that have been written behind the last.
+  void open(Index tokens) {
+    if constexpr (has_factors) {
+      std::fill_n(factors_.data() + leaf_count(), tokens * leaves_, Scalar(1));
+    }
+    count_ += tokens;
+  }
+  /// Calls `visit(level, first leaf, leaves)` for the levels that the buffer stands for.
+  template <class Visit>
+  void for_each_level(Visit visit) const {
+    const auto count = static_cast<std::uint64_t>(count_);
+    for (int l : ActiveLevels(count, max_level_limit)) {
+      const Bucket bucket = bucket_of(count, l, max_level_limit);
+      visit(l, static_cast<Index>(bucket.first) * leaves_,
+            static_cast<Index>(bucket.size) * leaves_);
+    }
+  }
+
+  Index level_, leaves_;
+  Index count_ = 0;
+  RowMajorMatrix<Scalar> keys_;  // one row a leaf, as it is now but for a factor
+  RowMajorMatrix<Scalar> values_;
+  Vector<Scalar> factors_;  // what keys are still to be multiplied by, of OneFactor kinds
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEAF_BUFFER_HPP
 
 // ---- loglinear/stream/detail/low_rank_product.hpp
 
@@ -9112,18 +9668,6 @@ class LowRankProduct {
     count_ = 0;
   }
 
-  /// As `other`, which must have been made for as many rows and tokens; copies only what counts.
-  void copy(const LowRankProduct& other) {
-    diagonal_ = other.diagonal_;
-    count_ = other.count_;
-    u_.topRows(count_) = other.u_.topRows(count_);
-    u_factors_.head(count_) = other.u_factors_.head(count_);
-    z_.topRows(count_) = other.z_.topRows(count_);
-  }
-  [[nodiscard]] bool has_shape_of(const LowRankProduct& other) const {
-    return u_.rows() == other.u_.rows() && u_.cols() == other.u_.cols();
-  }
-
   /// Whether nothing has followed since the last reset, updates of rank one that is.
   [[nodiscard]] bool is_identity() const { return count_ == 0; }
 
@@ -9132,41 +9676,41 @@ class LowRankProduct {
     later.visit_steps(steps);
   }
   /// The same where `pull` has been called with p, of the only update, already.
-  void follow(const Kind& later, const Vector<Scalar>& pulled_p) {
-    Following steps{*this, pulled_p.data()};
+  void follow(const Kind& later, const Scalar* pulled_p) {
+    Following steps{*this, pulled_p};
     later.visit_steps(steps);
   }
 
-  /// pulled = P^T q, in contiguous memory.
-  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>& scores) const {
-    row_dots(u_.data(), count_, u_.cols(), q, scores.data());
-    scores.head(count_).array() *= -u_factors_.head(count_).array();
-    Eigen::Map<Vector<Scalar>> to(pulled.data(), diagonal_.size());
-    to = diagonal_.cwiseProduct(Eigen::Map<const Vector<Scalar>>(q, to.size()));
-    weighted_rows<true>(z_.data(), count_, to.size(), to.size(), scores.data(), to.data());
+  /// pulled = P^T q
+  void pull(const Scalar* q, Scalar* pulled, Scalar* scores) const {
+    const Index rows = key_rows();
+    row_dots(u_.data(), count_, rows, q, scores);
+    negate_scores(scores);
+    multiply(diagonal_.data(), q, rows, pulled);
+    weighted_rows<true>(z_.data(), count_, rows, rows, scores, pulled);
   }
 
   /// The same for q and p at once.
-  void pull(const Scalar* q, const Scalar* p, auto&& pulled_q, auto&& pulled_p,
-            Vector<Scalar>& scores, Vector<Scalar>& scores_of_p) const {
-    row_dots(u_.data(), count_, u_.cols(), q, p, scores.data(), scores_of_p.data());
-    scores.head(count_).array() *= -u_factors_.head(count_).array();
-    scores_of_p.head(count_).array() *= -u_factors_.head(count_).array();
-    const Index rows = diagonal_.size();
-    using View = Eigen::Map<const Vector<Scalar>>;
-    pulled_q = diagonal_.cwiseProduct(View(q, rows));
-    pulled_p = diagonal_.cwiseProduct(View(p, rows));
-    weighted_rows_pair<true>(z_.data(), count_, rows, rows, scores.data(), scores_of_p.data(),
-                             pulled_q.data(), pulled_p.data());
+  void pull(const Scalar* q, const Scalar* p, Scalar* pulled_q, Scalar* pulled_p, Scalar* scores,
+            Scalar* scores_of_p) const {
+    const Index rows = key_rows();
+    row_dots(u_.data(), count_, rows, q, p, scores, scores_of_p);
+    negate_scores(scores);
+    negate_scores(scores_of_p);
+    multiply(diagonal_.data(), q, rows, pulled_q);
+    multiply(diagonal_.data(), p, rows, pulled_p);
+    weighted_rows_pair<true>(z_.data(), count_, rows, rows, scores, scores_of_p, pulled_q,
+                             pulled_p);
   }
 
   /// s <- P s
-  void push(auto&& s, Vector<Scalar>& scratch) const {
-    scratch = diagonal_.cwiseProduct(s);
+  void push(Scalar* s, Scalar* scratch) const {
+    const Index rows = key_rows();
+    multiply(diagonal_.data(), s, rows, scratch);
     for (Index j = 0; j < count_; ++j) {
-      scratch -= (u_factors_[j] * z_.row(j).dot(s)) * u_.row(j).transpose();
+      axpy<Scalar>(-(u_factors_[j] * dot(row(z_, j), s, rows)), row(u_, j), rows, scratch);
     }
-    s = scratch;
+    detail::copy(scratch, rows, s);
   }
 
   void clear_negligible() {
@@ -9178,8 +9722,9 @@ class LowRankProduct {
 
   /// By how much coefficients about grow, and norms at most.
   [[nodiscard]] double growth() const {
-    return (std::max)(1.0, max_abs(diagonal_)) +
-           static_cast<double>(count_) * max_abs(u_.topRows(count_)) * max_abs(z_.topRows(count_));
+    return (std::max)(1.0, max_abs(diagonal_)) + static_cast<double>(count_) *
+                                                     max_abs(u_.data(), count_ * key_rows()) *
+                                                     max_abs(z_.data(), count_ * key_rows());
   }
   [[nodiscard]] double norm_bound() const {
     return static_cast<double>(diagonal_.size()) * growth();
@@ -9189,57 +9734,63 @@ class LowRankProduct {
   [[nodiscard]] bool can_apply() const { return count_ <= most_on_stack; }
   /// m <- P m, row-major in memory, some columns at a time.
   template <class Stored>
-  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>&) const {
+  void apply(Stored* m, Index rows, Index columns, Scalar*) const {
     std::array<Scalar, most_on_stack> found, one_row;
     const Index most = most_on_stack / (std::max)(count_, Index{1});
     for (Index first = 0; first < columns; first += most) {
       const Index piece = (std::min)(most, columns - first);
-      Eigen::Map<RowMajorMatrix<Scalar>> sums(found.data(), count_, piece);
-      Eigen::Map<Vector<Scalar>> row(one_row.data(), piece);
-      sums.setZero();
+      std::fill_n(found.begin(), count_ * piece, Scalar(0));
+      const auto sums = [&](Index j) { return found.data() + j * piece; };
       for (Index i = 0; i < rows; ++i) {
-        convert(m + first + i * columns, piece, row.data());
-        for (Index j = 0; j < count_; ++j) sums.row(j) += z_(j, i) * row.transpose();
+        convert(m + first + i * columns, piece, one_row.data());
+        for (Index j = 0; j < count_; ++j) axpy(row(z_, j)[i], one_row.data(), piece, sums(j));
       }
-      for (Index j = 0; j < count_; ++j) sums.row(j) *= u_factors_[j];
+      for (Index j = 0; j < count_; ++j) scale_by(u_factors_[j], sums(j), piece);
       for (Index i = 0; i < rows; ++i) {
-        convert(m + first + i * columns, piece, row.data());
-        row *= diagonal_[i];
-        for (Index j = 0; j < count_; ++j) row -= u_(j, i) * sums.row(j).transpose();
-        convert(row.data(), piece, m + first + i * columns);
+        convert(m + first + i * columns, piece, one_row.data());
+        scale_by(diagonal_[i], one_row.data(), piece);
+        for (Index j = 0; j < count_; ++j) {
+          axpy<Scalar>(-row(u_, j)[i], sums(j), piece, one_row.data());
+        }
+        convert(one_row.data(), piece, m + first + i * columns);
       }
     }
   }
 
   /// m = P, row-major. Uses the product up: a reset must follow.
-  void write_to(RowMajorMatrix<Scalar>& m) {
-    for (Index j = 0; j < count_; ++j) z_.row(j) *= -u_factors_[j];
-    product<Into::replace>(u_.topRows(count_).transpose(), z_.topRows(count_), m);
-    m.diagonal() += diagonal_;
+  void write_to(Scalar* m) {
+    const Index rows = key_rows();
+    for (Index j = 0; j < count_; ++j) scale_by<Scalar>(-u_factors_[j], row(z_, j), rows);
+    if (count_ > 0) {
+      const LeftOperand<Scalar> u{u_.data(), 1, rows};  // transposed
+      product_kernel<Into::replace>(u, rows, count_, rows, z_.data(), rows, m, rows);
+    } else {
+      std::fill_n(m, rows * rows, Scalar(0));
+    }
+    for (Index i = 0; i < rows; ++i) m[i * (rows + 1)] += diagonal_[i];
   }
 
-  /// For checkpoints.
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("updates", count_field(self.count_, self.z_.rows())...);
+    use("diagonal", rows_field(self.diagonal_, self.diagonal_.rows())...);
+    use("u", rows_field(self.u_, self.count_)...);
+    use("u_factors", rows_field(self.u_factors_, self.count_)...);
+    use("z", rows_field(self.z_, self.count_)...);
+  }
+  template <class Self>
+  static auto fixed(Self& self) {
+    return std::tie(self.scores_);
+  }
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    std::int64_t updates_so_far = self.count_;
-    part("updates", updates_so_far);
-    require_between("updates", updates_so_far, std::int64_t{0}, std::int64_t{self.z_.rows()});
-    if constexpr (is_written<Self>)
-      self.count_ = static_cast<decltype(self.count_)>(updates_so_far);
-    part("diagonal", self.diagonal_);
-    part("u", self.u_.topRows(self.count_));
-    part("u_factors", self.u_factors_.head(self.count_));
-    part("z", self.z_.topRows(self.count_));
+    fields(VisitField<std::remove_reference_t<Visit>>{part}, self);
   }
-
-  /// The same product, in this scalar.
+  /// The same product, in this scalar; `other` was made for as many rows and tokens.
   template <class OtherKind>
   void assign(const LowRankProduct<OtherKind>& other) {
-    diagonal_ = other.diagonal_.template cast<Scalar>();
-    u_ = other.u_.template cast<Scalar>();
-    u_factors_ = other.u_factors_.template cast<Scalar>();
-    z_ = other.z_.template cast<Scalar>();
-    count_ = other.count_;
+    fields(AssignField{}, *this, other);
   }
 
  private:
@@ -9254,36 +9805,54 @@ class LowRankProduct {
         z_(RowMajorMatrix<Scalar>::Zero(updates, key_rows)),
         scores_(Vector<Scalar>::Zero(updates)) {}
 
+  [[nodiscard]] Index key_rows() const { return diagonal_.size(); }
+  [[nodiscard]] Scalar* row(RowMajorMatrix<Scalar>& m, Index j) const {
+    return m.data() + j * key_rows();
+  }
+  [[nodiscard]] const Scalar* row(const RowMajorMatrix<Scalar>& m, Index j) const {
+    return m.data() + j * key_rows();
+  }
+  /// Scores of u_j from those of what is stored of it, with the sign of its update.
+  void negate_scores(Scalar* scores) const {
+    namespace ei = Eigen::internal;
+    using P = Packet<Scalar>;
+    const Scalar* const factors = u_factors_.data();
+    fill_by_packets(
+        scores, count_,
+        [&](Index j) {
+          return ei::pmul(ei::ploadu<P>(scores + j), ei::pnegate(ei::ploadu<P>(factors + j)));
+        },
+        [&](Index j) { return scores[j] * -factors[j]; });
+  }
+
   /// The steps of a later transition.
   struct Following {
     LowRankProduct& product;
     const Scalar* pulled_p;
 
     void decay(const Scalar& a) {
-      scale_by(a, product.diagonal_.data(), product.diagonal_.size());
+      scale_by(a, product.diagonal_.data(), product.key_rows());
       scale_by(a, product.u_factors_.data(), product.count_);
     }
     void decay_rows(const Scalar* w) {
-      const Index rows = product.diagonal_.size();
+      const Index rows = product.key_rows();
       multiply(product.diagonal_.data(), w, rows, product.diagonal_.data());
       for (Index j = 0; j < product.count_; ++j) {
-        Scalar* const u = product.u_.data() + j * rows;
+        Scalar* const u = product.row(product.u_, j);
         multiply(u, w, rows, u);
       }
     }
     void decay_values(const Scalar*) {}  // none: such kinds have other products
     void look_up(const Scalar* p) {
-      Eigen::Map<Vector<Scalar>> z(product.z_.data() + product.count_ * product.z_.cols(),
-                                   product.z_.cols());
+      Scalar* const z = product.row(product.z_, product.count_);
       if (pulled_p == nullptr) {
-        product.pull(p, z, product.scores_);
+        product.pull(p, z, product.scores_.data());
       } else {
-        detail::copy(pulled_p, z.size(), z.data());
+        detail::copy(pulled_p, product.key_rows(), z);
       }
     }
     void write_back(const Scalar* u) {
-      const Index rows = product.diagonal_.size();
-      detail::copy(u, rows, product.u_.data() + product.count_ * rows);
+      detail::copy(u, product.key_rows(), product.row(product.u_, product.count_));
       product.u_factors_[product.count_++] = Scalar(1);
     }
   };
@@ -9292,7 +9861,7 @@ class LowRankProduct {
   RowMajorMatrix<Scalar> u_;  // u_j, a row each, but for a factor
   Vector<Scalar> u_factors_;  // what decays of the whole state have made of it
   RowMajorMatrix<Scalar> z_;  // z_j, a row each
-  Vector<Scalar> scores_;
+  Vector<Scalar> scores_;     // scratch
   Index count_ = 0;
 };
 
@@ -9300,116 +9869,14 @@ class LowRankProduct {
 
 #endif  // LOGLINEAR_STREAM_DETAIL_LOW_RANK_PRODUCT_HPP
 
-// ---- loglinear/stream/detail/pending.hpp
+// ---- loglinear/stream/detail/dense_product.hpp
 
-#ifndef LOGLINEAR_STREAM_DETAIL_PENDING_HPP
-#define LOGLINEAR_STREAM_DETAIL_PENDING_HPP
-
-// What levels have yet to undergo: the product of the transitions of several tokens, kept apart so
-// that the levels need not be rewritten at every token. A read takes its query back through the
-// product instead, (P S diag(r))^T q = diag(r) S^T (P^T q).
-//
-// Products of diagonal kinds are of the same kind; those of all others are dense.
+#ifndef LOGLINEAR_STREAM_DETAIL_DENSE_PRODUCT_HPP
+#define LOGLINEAR_STREAM_DETAIL_DENSE_PRODUCT_HPP
 
 namespace loglinear::detail {
 
-/// Whether the kind multiplies everything by one number, `factor()`.
-template <class Kind>
-concept OneFactor = requires(const Kind& kind) {
-  kind.factor();
-};
-
-/// Whether r can differ from 1; assumed of kinds that do not say.
-template <class Kind>
-inline constexpr bool scales_values = [] {
-  if constexpr (requires { Kind::scales_values; }) {
-    return Kind::scales_values;
-  } else {
-    return true;
-  }
-}();
-
-/// The product of diagonal transitions of one kind.
-template <class Kind>
-class DiagonalProduct {
- public:
-  using Scalar = typename Kind::Scalar;
-  static constexpr bool is_diagonal = true;
-
-  DiagonalProduct(Index key_rows, Index d_v) : product_(key_rows, d_v) {}
-
-  /// Scalars that `apply` and `follow` need apart.
-  [[nodiscard]] static Index scratch_size(Index) { return 0; }
-
-  [[nodiscard]] bool fits(Index key_rows, Index d_v) const { return product_.fits(key_rows, d_v); }
-  /// P = I
-  void reset() { product_.reset(); }
-  /// P <- L P, and the same for r
-  void follow(const Kind& later) { product_.follow(later); }
-  void follow(const DiagonalProduct& later, Vector<Scalar>&) { product_.follow(later.product_); }
-  /// P = another product, which becomes I.
-  void take(DiagonalProduct& other) {
-    product_ = other.product_;
-    other.reset();
-  }
-  void clear_negligible() {}
-
-  /// pulled = P^T q
-  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>&) const {
-    pulled = Eigen::Map<const Vector<Scalar>>(q, pulled.size());
-    product_.left_transposed(pulled);
-  }
-  /// s <- P s
-  void push(auto&& s, Vector<Scalar>&) const { product_.left(s); }
-  /// z <- z diag(r), a row
-  void right(auto&& z) const { product_.right(z); }
-  [[nodiscard]] Scalar factor() const requires OneFactor<Kind> { return product_.factor(); }
-  /// By how much a norm can grow, an upper bound; and by how much coefficients about do, 1 or more.
-  [[nodiscard]] double norm_bound() const { return product_.norm_bound(); }
-  [[nodiscard]] double growth() const { return (std::max)(1.0, norm_bound()); }
-
-  /// m <- P m diag(r), row-major in memory.
-  template <class Stored>
-  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>&) const {
-    if constexpr (OneFactor<Kind>) {
-      if (is_exactly(product_.factor(), Scalar(1))) return;
-    }
-    scale(
-        m, rows, columns, columns, [&](Index i) { return product_.row_factor(i); },
-        product_.column_factors());
-    detail::clear_negligible(m, rows * columns);
-  }
-
-  /// For checkpoints.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    if constexpr (requires { self.product_.decay; }) {
-      part("decay", self.product_.decay);
-    } else {
-      static_assert(std::is_same_v<Kind, Identity<Scalar>>,
-                    "checkpoints know the products of the kinds of transition in transition.hpp: "
-                    "leave `follow` out of your own kind, and a dense product is kept instead");
-    }
-  }
-
-  /// The same product, in this scalar.
-  template <class OtherKind>
-  void assign(const DiagonalProduct<OtherKind>& other) {
-    if constexpr (requires { product_.decay.size(); }) {
-      product_.decay = other.product_.decay.template cast<Scalar>();
-    } else if constexpr (requires { product_.decay; }) {
-      product_.decay = static_cast<Scalar>(other.product_.decay);
-    }
-  }
-
- private:
-  template <class>
-  friend class DiagonalProduct;
-
-  Kind product_;
-};
-
-/// The product of any transitions.
+/// The product of any transitions, a matrix P and a vector r.
 template <class Kind>
 class DenseProduct {
  public:
@@ -9433,11 +9900,11 @@ class DenseProduct {
   }
   void follow(const Kind& later) {
     later.left(left_);
-    if constexpr (scales_values<Kind>) later.right(right_.transpose());
+    if constexpr (scales_values<Kind>) later.right(RowView<Scalar>(right_.data(), right_.size()));
   }
-  void follow(const DenseProduct& later, Vector<Scalar>& scratch) {
+  void follow(const DenseProduct& later, Scalar* scratch) {
     later.apply(left_.data(), left_.rows(), left_.cols(), nullptr, scratch);
-    if constexpr (scales_values<Kind>) right_.array() *= later.right_.array();
+    if constexpr (scales_values<Kind>) later.right(right_.data());
   }
   void take(DenseProduct& other) {
     std::swap(left_, other.left_);
@@ -9445,7 +9912,7 @@ class DenseProduct {
     other.reset();
   }
   void take(LowRankProduct<Kind>& other) {
-    other.write_to(left_);
+    other.write_to(left_.data());
     other.reset();
   }
   void clear_negligible() {
@@ -9453,14 +9920,14 @@ class DenseProduct {
     detail::clear_negligible(right_.data(), right_.size());
   }
 
-  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>&) const {
-    weighted_rows(left_.data(), left_.rows(), left_.cols(), left_.cols(), q, pulled.data());
+  void pull(const Scalar* q, Scalar* pulled, Scalar*) const {
+    weighted_rows(left_.data(), left_.rows(), left_.cols(), left_.cols(), q, pulled);
   }
-  void push(auto&& s, Vector<Scalar>& scratch) const {
-    row_dots(left_.data(), left_.rows(), left_.cols(), s.data(), scratch.data());
-    s = scratch;
+  void push(Scalar* s, Scalar* scratch) const {
+    row_dots(left_.data(), left_.rows(), left_.cols(), s, scratch);
+    copy(scratch, left_.rows(), s);
   }
-  void right(auto&& z) const { z.array() *= right_.transpose().array(); }
+  void right(Scalar* z) const { multiply(z, right_.data(), right_.size(), z); }
   [[nodiscard]] double norm_bound() const {
     return static_cast<double>(left_.rows()) * max_abs(left_) * max_abs(right_);
   }
@@ -9469,20 +9936,31 @@ class DenseProduct {
   }
 
   template <class Stored>
-  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>& scratch) const {
+  void apply(Stored* m, Index rows, Index columns, Scalar* scratch) const {
     apply(m, rows, columns, scales_values<Kind> ? right_.data() : nullptr, scratch);
   }
 
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("left", rows_field(self.left_, self.left_.rows())...);
+    if constexpr (scales_values<Kind>) use("right", rows_field(self.right_, self.right_.rows())...);
+  }
+  template <class Self>
+  static auto fixed(Self& self) {
+    if constexpr (scales_values<Kind>) {
+      return std::tie();
+    } else {
+      return std::tie(self.right_);  // ones
+    }
+  }
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    part("left", self.left_);
-    if constexpr (scales_values<Kind>) part("right", self.right_);
+    fields(VisitField<std::remove_reference_t<Visit>>{part}, self);
   }
-
   template <class OtherKind>
   void assign(const DenseProduct<OtherKind>& other) {
-    left_ = other.left_.template cast<Scalar>();
-    right_ = other.right_.template cast<Scalar>();
+    fields(AssignField{}, *this, other);
   }
 
  private:
@@ -9494,8 +9972,7 @@ class DenseProduct {
 
   /// By pieces of some columns, which are copied to the stack or else to `scratch`.
   template <class Stored>
-  void apply(Stored* m, Index rows, Index columns, const Scalar* of_column,
-             Vector<Scalar>& scratch) const {
+  void apply(Stored* m, Index rows, Index columns, const Scalar* of_column, Scalar* scratch) const {
     const auto by_pieces = [&](Index width, Scalar* before, Scalar* after) {
       for (Index first = 0; first < columns; first += width) {
         apply_to_piece(m + first, rows, (std::min)(width, columns - first), columns,
@@ -9503,7 +9980,7 @@ class DenseProduct {
       }
     };
     if (rows > most_on_stack) {
-      by_pieces(columns_at_once, scratch.data(), scratch.data() + columns_at_once * rows);
+      by_pieces(columns_at_once, scratch, scratch + columns_at_once * rows);
       return;
     }
     std::array<Scalar, array_size(most_on_stack)> before;
@@ -9515,34 +9992,152 @@ class DenseProduct {
   template <class Stored>
   void apply_to_piece(Stored* m, Index rows, Index columns, Index stride, const Scalar* of_column,
                       Scalar* before, Scalar* after) const {
-    using Piece = Eigen::Map<RowMajorMatrix<Scalar>, 0, Eigen::OuterStride<>>;
-    Piece old(before, rows, columns, Eigen::OuterStride<>(columns));
-    for (Index i = 0; i < rows; ++i) convert(m + i * stride, columns, &old(i, 0));
+    for (Index i = 0; i < rows; ++i) convert(m + i * stride, columns, before + i * columns);
     if constexpr (is_narrow<Stored>) {
-      Piece changed(after, rows, columns, Eigen::OuterStride<>(columns));
-      write_product(old, changed, of_column);
-      for (Index i = 0; i < rows; ++i) convert(&changed(i, 0), columns, m + i * stride);
+      write_product(before, rows, columns, after, columns, of_column);
+      for (Index i = 0; i < rows; ++i) convert(after + i * columns, columns, m + i * stride);
     } else {
-      Piece target(m, rows, columns, Eigen::OuterStride<>(stride));
-      write_product(old, target, of_column);
+      write_product(before, rows, columns, m, stride, of_column);
     }
   }
-  template <class Changed>
-  void write_product(const auto& old, Changed& changed, const Scalar* of_column) const {
-    product<Into::replace>(left_, old, changed);
+  /// changed = P old diag(of_column), or without the latter where it is null.
+  void write_product(const Scalar* old, Index rows, Index columns, Scalar* changed, Index stride,
+                     const Scalar* of_column) const {
+    const LeftOperand<Scalar> left{left_.data(), left_.cols(), 1};
+    product_kernel<Into::replace>(left, rows, rows, columns, old, columns, changed, stride);
     if (of_column != nullptr) {
       scale(
-          changed.data(), changed.rows(), changed.cols(), changed.outerStride(),
-          [](Index) { return Scalar(1); }, of_column);
+          changed, rows, columns, stride, [](Index) { return Scalar(1); }, of_column);
     }
-    for (Index i = 0; i < changed.rows(); ++i) {
-      detail::clear_negligible(&changed(i, 0), changed.cols());
-    }
+    for (Index i = 0; i < rows; ++i) detail::clear_negligible(changed + i * stride, columns);
   }
 
   RowMajorMatrix<Scalar> left_;
   Vector<Scalar> right_;
 };
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_DENSE_PRODUCT_HPP
+
+// ---- loglinear/stream/detail/diagonal_product.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_DIAGONAL_PRODUCT_HPP
+#define LOGLINEAR_STREAM_DETAIL_DIAGONAL_PRODUCT_HPP
+
+namespace loglinear::detail {
+
+/// The product of diagonal transitions of one kind, P and r.
+template <class Kind>
+class DiagonalProduct {
+ public:
+  using Scalar = typename Kind::Scalar;
+  static constexpr bool is_diagonal = true;
+
+  DiagonalProduct(Index key_rows, Index d_v)
+      : key_rows_(key_rows), d_v_(d_v), product_(key_rows, d_v) {}
+
+  /// Scalars that `apply` and `follow` need apart.
+  [[nodiscard]] static Index scratch_size(Index) { return 0; }
+
+  [[nodiscard]] bool fits(Index key_rows, Index d_v) const { return product_.fits(key_rows, d_v); }
+  /// P = I
+  void reset() { product_.reset(); }
+  /// P <- L P, and the same for r
+  void follow(const Kind& later) { product_.follow(later); }
+  void follow(const DiagonalProduct& later, Scalar*) { product_.follow(later.product_); }
+  /// P = another product, which becomes I.
+  void take(DiagonalProduct& other) {
+    product_ = other.product_;
+    other.reset();
+  }
+  void clear_negligible() {}
+
+  /// pulled = P^T q
+  void pull(const Scalar* q, Scalar* pulled, Scalar*) const {
+    for (Index i = 0; i < key_rows_; ++i) pulled[i] = q[i] * product_.row_factor(i);
+  }
+  /// s <- P s
+  void push(Scalar* s, Scalar*) const { pull(s, s, nullptr); }
+  /// z <- z diag(r)
+  void right(Scalar* z) const {
+    const Scalar* const factors = product_.column_factors();
+    if (factors != nullptr) multiply(z, factors, d_v_, z);
+  }
+  [[nodiscard]] Scalar factor() const requires OneFactor<Kind> { return product_.factor(); }
+  /// By how much a norm can grow, an upper bound; and by how much coefficients about do, 1 or more.
+  [[nodiscard]] double norm_bound() const { return product_.norm_bound(); }
+  [[nodiscard]] double growth() const { return (std::max)(1.0, norm_bound()); }
+
+  /// m <- P m diag(r), row-major in memory.
+  template <class Stored>
+  void apply(Stored* m, Index rows, Index columns, Scalar*) const {
+    if constexpr (OneFactor<Kind>) {
+      if (is_exactly(product_.factor(), Scalar(1))) return;
+    }
+    scale(
+        m, rows, columns, columns, [&](Index i) { return product_.row_factor(i); },
+        product_.column_factors());
+    detail::clear_negligible(m, rows * columns);
+  }
+
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("product", self.product_...);
+  }
+  template <class Self>
+  static auto fixed(Self& self) {
+    return std::tie(self.key_rows_, self.d_v_);
+  }
+  /// For checkpoints: the kind's only member.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    if constexpr (requires { self.product_.decay; }) {
+      part("decay", self.product_.decay);
+    } else {
+      static_assert(std::is_same_v<Kind, Identity<Scalar>>,
+                    "checkpoints know the products of the kinds of transition in transition.hpp: "
+                    "leave `follow` out of your own kind, and a dense product is kept instead");
+    }
+  }
+  /// The same product, in this scalar.
+  template <class OtherKind>
+  void assign(const DiagonalProduct<OtherKind>& other) {
+    if constexpr (std::is_same_v<Kind, OtherKind>) {
+      product_ = other.product_;
+    } else if constexpr (requires { product_.decay.size(); }) {
+      product_.decay = other.product_.decay.template cast<Scalar>();
+    } else if constexpr (requires { product_.decay; }) {
+      product_.decay = static_cast<Scalar>(other.product_.decay);
+    }
+  }
+
+ private:
+  template <class>
+  friend class DiagonalProduct;
+
+  Index key_rows_, d_v_;
+  Kind product_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_DIAGONAL_PRODUCT_HPP
+
+// ---- loglinear/stream/detail/pending_product.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_PENDING_PRODUCT_HPP
+#define LOGLINEAR_STREAM_DETAIL_PENDING_PRODUCT_HPP
+
+// What levels have yet to undergo: the product of the transitions of several tokens, kept apart so
+// that the levels need not be rewritten at every token. A read takes its query back through the
+// product instead, (P S diag(r))^T q = diag(r) S^T (P^T q).
+//
+// Products of diagonal kinds are of the same kind; those of all others are dense, once they are
+// products of more than a few transitions.
+
+namespace loglinear::detail {
 
 /// The product of any number of transitions.
 template <class Kind>
@@ -9565,64 +10160,283 @@ template <class Kind>
   }
 }
 
-/// to = from; does not allocate where `to` has the same shape.
-template <class Product>
-void copy_product(const Product& from, Product& to) {
-  if constexpr (requires { to.copy(from); }) {
-    if (to.has_shape_of(from)) return to.copy(from);
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_PENDING_PRODUCT_HPP
+
+// ---- loglinear/stream/detail/pending_tiers.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_PENDING_TIERS_HPP
+#define LOGLINEAR_STREAM_DETAIL_PENDING_TIERS_HPP
+
+// What the levels of a stream have yet to undergo, tier by tier: a level of tier i is still to
+// undergo P_0 P_1 ... P_i, the latest first, P_0 being the product of the transitions of the
+// buffered tokens. So a carry rewrites the levels only as far as it reaches.
+//
+// Diagonal products are cheap, so each level is a tier of its own. A dense one costs as much as a
+// level to read: there are few tiers, the first of which takes part in every flush.
+
+namespace loglinear::detail {
+
+/// Class invariant: the product of the first tier but for P_0 is I; `growth` bounds what P_0
+/// multiplies a norm by. Without a buffer there are no tiers, and nothing is pending.
+template <class Kind, class Stored>
+class PendingTiers {
+ public:
+  using Scalar = typename Kind::Scalar;
+  using Product = PendingProduct<Kind>;
+  using Recent = RecentProduct<Kind>;
+
+  /// For levels above a buffer in place of `buffer_level` of them.
+  PendingTiers(int buffer_level, int max_levels, Index key_rows, Index d_v)
+      : buffer_level_(buffer_level),
+        max_levels_(max_levels),
+        key_rows_(key_rows),
+        d_v_(d_v),
+        recent_(make_recent<Kind>(key_rows, d_v, Index{1} << buffer_level)),
+        later_(static_cast<std::size_t>(last_tier() + 1), Product(key_rows, d_v)),
+        scratch_(Product::scratch_size(key_rows)) {}
+
+  [[nodiscard]] Index tier_count() const { return static_cast<Index>(later_.size()); }
+  /// The tier of a level above the buffer; -1 where there are none.
+  [[nodiscard]] int tier_of(int level) const {
+    if (buffer_level_ == 0) return -1;
+    const int above = level - static_cast<int>(buffer_level_);
+    if (Product::is_diagonal) return above;
+    return is_narrow<Stored> ? above / dense_tier_height : (std::min)(above / dense_tier_height, 1);
   }
-  to = from;
-}
+  /// P_0
+  [[nodiscard]] const Recent& recent() const { return recent_; }
+  /// Calls `use` with the product that tier `tier` has to undergo after those below it.
+  template <class Use>
+  void with_tier(int tier, Use use) const {
+    if (tier == 0) {
+      use(recent_);
+    } else {
+      use(later(tier));
+    }
+  }
+  /// Sums that a read of P_0 needs.
+  [[nodiscard]] Index score_columns() const {
+    if constexpr (requires { recent_.score_columns(); }) return recent_.score_columns();
+    return 0;
+  }
+  /// A bound of what everything pending multiplies a norm by, at least 1.
+  [[nodiscard]] double norm_bound() const {
+    double bound = (std::max)(1.0, recent_.norm_bound());
+    for (int i = 1; i <= last_tier(); ++i) bound *= (std::max)(1.0, later(i).norm_bound());
+    return bound;
+  }
+
+  /// The levels are to undergo one more transition, for which a read has found `looked_up`.
+  void follow(const Kind& transition, [[maybe_unused]] const LookUp<Kind>& looked_up) {
+    if constexpr (looks_up<Kind>) {
+      if (!recent_.is_identity()) return recent_.follow(transition, looked_up.pulled_p.data());
+    }  // else p may have been looked up before the levels were settled
+    recent_.follow(transition);
+  }
+  void clear_negligible() { recent_.clear_negligible(); }
+
+  /// Products must neither overflow nor have rounded much away: where transitions make states grow,
+  /// levels are rewritten in time, before a transition that grows a norm by `growth`.
+  template <class Levels>
+  void bound(double growth, Levels& levels) {
+    growth_ *= (std::max)(1.0, growth);
+    if (is_at_most(growth_, most_growth)) return;
+    growth_ = recent_.growth() * (std::max)(1.0, growth);
+    if (is_at_most(growth_, most_growth)) return;
+    settle(levels);
+    growth_ = (std::max)(1.0, growth);
+  }
+  /// Before a carry of the buffer to level `landed`: the levels that it merges undergo all that is
+  /// pending for them.
+  template <class Levels>
+  void settle_below(int landed, Levels& levels) {
+    settle(tier_of(landed), levels, merge_within_tiers(landed, levels));
+  }
+  /// After such a carry.
+  template <class Levels>
+  void begin_buffer(Levels& levels) {
+    growth_ = 1;
+    double growth = 1;
+    for (const Product& product : later_) growth *= product.growth();
+    if (!is_at_most(growth, most_growth)) settle(levels);
+  }
+  /// All levels undergo what is pending for them.
+  template <class Levels>
+  void settle(Levels& levels) {
+    if (buffer_level_ > 0) settle(last_tier(), levels, 0);
+  }
+  /// The same, and nothing bounds the next product yet.
+  template <class Levels>
+  void settle_anew(Levels& levels) {
+    settle(levels);
+    growth_ = 1;
+  }
+  /// The same for copies of `levels`; allocates, before it changes them.
+  template <class Levels>
+  void settle_copy(const Levels& levels, Levels& out) const {
+    Vector<Scalar> scratch(scratch_.size());
+    with_applicable([&](const auto& recent) {
+      out.copy(levels);
+      for (int l : levels.active_levels()) {
+        for (int i = tier_of(l); i > 0; --i) out.undergo(l, later(i), scratch.data());
+        if (buffer_level_ > 0) out.undergo(l, recent, scratch.data());
+      }
+    });
+  }
+  void reset() noexcept {
+    growth_ = 1;
+    recent_.reset();
+    for (Product& product : later_) product.reset();
+  }
+
+  /// Becomes the other one, in this scalar; it was made for as many levels of the same shape.
+  template <class OtherKind, class OtherStored>
+  void assign(const PendingTiers<OtherKind, OtherStored>& other) {
+    fields(AssignField{}, *this, other);
+  }
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("recent", self.recent_...);
+    use("pending", later_field(self.later_)...);
+    use("growth", self.growth_...);
+  }
+  template <class Self>
+  static auto fixed(Self& self) {
+    return std::tie(self.buffer_level_, self.max_levels_, self.key_rows_, self.d_v_, self.scratch_);
+  }
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    if (self.buffer_level_ == 0) return;
+    fields(VisitField<std::remove_reference_t<Visit>>{part}, self);
+  }
+
+ private:
+  template <class, class>
+  friend class PendingTiers;
+
+  /// Levels of a tier of dense products but for the last tier, which has all higher ones.
+  static constexpr int dense_tier_height = 3;
+  static constexpr double most_growth = 1e9;
+
+  [[nodiscard]] int last_tier() const { return tier_of(static_cast<int>(max_levels_) - 1); }
+  [[nodiscard]] const Product& later(int tier) const {
+    return later_[static_cast<std::size_t>(tier)];
+  }
+  [[nodiscard]] Product& later(int tier) { return later_[static_cast<std::size_t>(tier)]; }
+
+  /// Calls `use` with P_0 in a form that applies to levels: where it is of too many updates of rank
+  /// one, a dense product, which is allocated before.
+  template <class Use>
+  void with_applicable(Use use) const {
+    if constexpr (requires { recent_.can_apply(); }) {
+      if (!recent_.can_apply()) {
+        Recent used_up(recent_);
+        Product dense(key_rows_, d_v_);
+        dense.take(used_up);
+        return use(dense);
+      }
+    }
+    use(recent_);
+  }
+
+  /// Levels that a carry to `landed` merges and that are still to undergo the same are added up
+  /// beforehand, to undergo it once. Returns the mask of those that are empty now.
+  template <class Levels>
+  [[nodiscard]] std::uint64_t merge_within_tiers(int landed, Levels& levels) const {
+    std::uint64_t emptied = 0;
+    if (is_narrow<Stored>) return emptied;  // each sum would be rounded
+    int last = -1;
+    for (int l : levels.active_levels()) {
+      if (l >= landed) break;
+      if (last >= 0 && tier_of(last) == tier_of(l)) {
+        levels.merge(last, l);
+        emptied |= std::uint64_t{1} << last;
+      }
+      last = l;
+    }
+    return emptied;
+  }
+  /// The levels of all tiers up to this one undergo what is pending for them, the empty ones apart.
+  template <class Levels>
+  void settle(int tier, Levels& levels, std::uint64_t empty) {
+    later(0).take(recent_);
+    for (int i = 0; i <= tier; ++i) {
+      if (i > 0) pass_on(i - 1);
+      for (int l : levels.active_levels()) {
+        if (tier_of(l) != i || ((empty >> l) & 1) != 0) continue;
+        levels.undergo(l, later(i), scratch_.data());
+      }
+    }
+    if (tier < last_tier()) pass_on(tier);
+    later(tier).reset();
+  }
+  /// What is pending for a tier whose levels have undergone it still is for the next.
+  void pass_on(int tier) {
+    later(tier + 1).follow(later(tier), scratch_.data());
+    later(tier).reset();
+  }
+
+  Index buffer_level_, max_levels_, key_rows_, d_v_;
+  Recent recent_;               // P_0
+  std::vector<Product> later_;  // I, P_1, P_2, ...: one for each tier
+  double growth_ = 1;
+  Vector<Scalar> scratch_;  // of the products
+};
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_STREAM_DETAIL_PENDING_HPP
+#endif  // LOGLINEAR_STREAM_DETAIL_PENDING_TIERS_HPP
 
 // ---- loglinear/stream/detail/level_reads.hpp
 
 #ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
 #define LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
 
-// Reads of the levels of a StreamState, and their pullback: all levels in one pass, each under the
-// query that what is pending for its tier makes of the token's.
+// Reads of the levels of a stream, and their pullback: all levels in one pass, each under the query
+// that what is pending for its tier makes of the token's.
 
 namespace loglinear::detail {
 
-/// A friend of StreamState.
 template <class Kind, class Stored>
-struct LevelReads {
+class LevelReads {
+ public:
   using Scalar = typename Kind::Scalar;
-  static constexpr bool is_diagonal = PendingProduct<Kind>::is_diagonal;
+  using Tiers = PendingTiers<Kind, Stored>;
 
-  /// out, from the levels alone: the query goes down through the tiers, the newest first.
-  template <class Stream>
-  static void read(const Stream& stream, const LevelQuery<Scalar>& query, const SeenLevels& seen,
-                   ReadMemory<Kind>& memory, Scalar* out, [[maybe_unused]] const Kind* next,
-                   [[maybe_unused]] LookUp<Kind>* looked_up) {
-    const Index rows = stream.key_rows(), columns = stream.d_v();
+  /// out = sum_l lambda[seen(l)] S_l^T query: the query goes down through the tiers, the newest
+  /// first. Where `next` is not null, what writing it takes is read on the way.
+  template <class Levels>
+  static void read(const Levels& levels, const Tiers& tiers, const LevelQuery<Scalar>& query,
+                   const SeenLevels& seen, ReadMemory<Kind>& memory, Scalar* out,
+                   [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) {
+    const Index rows = levels.d_k(), columns = levels.d_v();
     std::array<WeightedRows<Stored, Scalar>, max_level_limit> terms;
     std::size_t count = 0;
     int tier = -1;
     Scalar factor(1);
     if constexpr (scales_values<Kind>) std::fill_n(out, columns, Scalar(0));
-    for (int l : stream.levels_.active_levels()) {
-      while (tier < stream.tier_of(l)) {
+    for (int l : levels.active_levels()) {
+      while (tier < tiers.tier_of(l)) {
         ++tier;
-        stream.with_tier(tier, [&](const auto& product) {
+        tiers.with_tier(tier, [&](const auto& product) {
           if constexpr (OneFactor<Kind>) {
             factor *= product.factor();
           } else {
             pull(product, query.query, memory, tier, next, looked_up);
           }
           if constexpr (scales_values<Kind>) {
-            auto scales = memory.tier_scales.col(tier);
-            if (tier == 0) scales.setOnes();
-            if (tier > 0) scales = memory.tier_scales.col(tier - 1);
-            product.right(scales.transpose());
+            Scalar* const scales = memory.tier_scales.data() + tier * columns;
+            if (tier == 0) std::fill_n(scales, columns, Scalar(1));
+            if (tier > 0) copy(scales - columns, columns, scales);
+            product.right(scales);
           }
         });
       }
-      terms[count] = {stream.levels_.data(l),
+      terms[count] = {levels.data(l),
                       rows,
                       {query_of(query.query, memory, tier)},
                       query.lambda[seen(l)] * (static_cast<Scalar>(seen.kept(l)) * factor)};
@@ -9637,8 +10451,8 @@ struct LevelReads {
       ++count;
     }
     if constexpr (looks_up<Kind>) {
-      if (next != nullptr && tier < 0 && stream.buffer_level_ > 0) {
-        stream.recent_.pull(next->p.data(), looked_up->pulled_p, memory.scores);
+      if (next != nullptr && tier < 0 && tiers.tier_count() > 0) {
+        tiers.recent().pull(next->p.data(), looked_up->pulled_p.data(), memory.scores.data());
       }
     }
     if constexpr (!scales_values<Kind>) {
@@ -9646,25 +10460,27 @@ struct LevelReads {
     }
   }
 
-  /// t.d_old_query and d_lambda from the levels alone: sums of S_l d come up through the tiers, the
-  /// oldest first, or where products are diagonal all at once, their rows weighted.
-  template <class Stream>
-  static void pull_back(const Stream& stream, const LevelQuery<Scalar>& query,
+  /// For the cotangent d = t.d_old_read of that read: t.d_old_query = sum_l lambda[seen(l)] S_l d,
+  /// and d_lambda[seen(l)] += d . S_l^T query. Sums of S_l d come up through the tiers, the oldest
+  /// first, or where products are diagonal all at once, their rows weighted.
+  template <class Levels>
+  static void pull_back(const Levels& levels, const Tiers& tiers, const LevelQuery<Scalar>& query,
                         const SeenLevels& seen, const ReadMemory<Kind>& memory,
                         PullbackMemory<Kind>& t, Scalar* d_lambda) {
-    const Index rows = stream.key_rows(), columns = stream.d_v();
+    const Index rows = levels.d_k(), columns = levels.d_v();
     std::array<DottedRows<Stored, Scalar>, max_level_limit> terms;
     std::array<LevelTerm, max_level_limit> of_level;
     std::size_t count = 0;
     int tier = -1;
     Scalar factor(1);
+    constexpr bool is_diagonal = Tiers::Product::is_diagonal;
     constexpr bool weighs_rows = is_diagonal && !OneFactor<Kind>;
-    if constexpr (weighs_rows) t.row_weights.setOnes();
-    for (int l : stream.levels_.active_levels()) {
-      while (tier < stream.tier_of(l)) {
-        stream.with_tier(++tier, [&]([[maybe_unused]] const auto& product) {
+    if constexpr (weighs_rows) std::fill_n(t.row_weights.data(), rows, Scalar(1));
+    for (int l : levels.active_levels()) {
+      while (tier < tiers.tier_of(l)) {
+        tiers.with_tier(++tier, [&]([[maybe_unused]] const auto& product) {
           if constexpr (OneFactor<Kind>) factor *= product.factor();
-          if constexpr (weighs_rows) product.push(t.row_weights, t.pushed);
+          if constexpr (weighs_rows) product.push(t.row_weights.data(), t.pushed.data());
         });
       }
       const int at = seen(l);
@@ -9684,7 +10500,7 @@ struct LevelReads {
           vector = scaled;
         }
       }
-      terms[count] = {stream.levels_.data(l), vector, weights, query_of(query.query, memory, tier),
+      terms[count] = {levels.data(l), vector, weights, query_of(query.query, memory, tier),
                       Scalar(0)};
       of_level[count++] = {tier, at, left};
     }
@@ -9692,13 +10508,14 @@ struct LevelReads {
       dotted_rows(terms.data() + first, static_cast<int>(end - first), rows, columns, columns,
                   t.d_old_query.data());
     };
-    t.d_old_query.setZero();
+    std::fill_n(t.d_old_query.data(), rows, Scalar(0));
     std::size_t last = count;
     for (; tier >= 0 && !is_diagonal; --tier) {
       std::size_t first = last;
       while (first > 0 && of_level[first - 1].tier == tier) --first;
       add_dotted(first, last);
-      stream.with_tier(tier, [&](const auto& product) { product.push(t.d_old_query, t.pushed); });
+      tiers.with_tier(
+          tier, [&](const auto& product) { product.push(t.d_old_query.data(), t.pushed.data()); });
       last = first;
     }
     add_dotted(0, last);
@@ -9725,20 +10542,389 @@ struct LevelReads {
   static void pull(const Pulling& product, const Scalar* query, ReadMemory<Kind>& memory, int tier,
                    [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) {
     const Scalar* const before = query_of(query, memory, tier - 1);
-    if constexpr (looks_up<Kind> && std::is_same_v<Pulling, RecentProduct<Kind>>) {
+    Scalar* const pulled = memory.tier_queries.data() + tier * memory.tier_queries.rows();
+    Scalar* const scores = memory.scores.data();
+    if constexpr (looks_up<Kind> && std::is_same_v<Pulling, typename Tiers::Recent>) {
       if (next != nullptr) {
-        product.pull(before, next->p.data(), memory.tier_queries.col(tier), looked_up->pulled_p,
-                     memory.scores, looked_up->found);
+        product.pull(before, next->p.data(), pulled, looked_up->pulled_p.data(), scores,
+                     looked_up->found.data());
         return;
       }
     }
-    product.pull(before, memory.tier_queries.col(tier), memory.scores);
+    product.pull(before, pulled, scores);
   }
 };
 
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
+
+// ---- loglinear/stream/detail/stream_shape.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_STREAM_SHAPE_HPP
+#define LOGLINEAR_STREAM_DETAIL_STREAM_SHAPE_HPP
+
+namespace loglinear::detail {
+
+/// What two streams must have in common so that one can become the other.
+struct StreamShape {
+  int max_levels;
+  Index key_rows, d_v;
+  Index leaves;  // of a token
+
+  [[nodiscard]] bool operator==(const StreamShape&) const = default;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_STREAM_SHAPE_HPP
+
+// ---- loglinear/stream/detail/stream_state.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_STREAM_STATE_HPP
+#define LOGLINEAR_STREAM_DETAIL_STREAM_STATE_HPP
+
+// The state as a layer keeps it, so that a token costs one read of it and little more: the newest
+// tokens stand apart in a buffer, older ones are in levels that are rewritten only where the buffer
+// is carried into them, and only as far as the carry reaches. What higher levels have yet to
+// undergo is pending: a read takes its query down through it instead.
+
+namespace loglinear::detail {
+
+/// Class invariant: the levels hold the first `size()` tokens but for those in the buffer, a
+/// multiple of its capacity, before what is pending for them.
+template <class Kind, int MaxLevels, class Stored = typename Kind::Scalar,
+          LastLevel Overflow = LastLevel::fold>
+class StreamState {
+ public:
+  static constexpr LastLevel overflow = Overflow;
+  using Scalar = typename Kind::Scalar;
+  using Levels = detail::Levels<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
+  using Buffer = LeafBuffer<Kind>;
+  using Tiers = PendingTiers<Kind, Stored>;
+
+  StreamState(int max_levels, Index key_rows, Index d_v, Index leaves)
+      : levels_(max_levels, key_rows, d_v),
+        buffer_(Buffer::level_for(max_levels, key_rows, d_v), leaves, key_rows, d_v),
+        tiers_(buffer_.level(), max_levels, key_rows, d_v),
+        bucket_(key_rows, buffer_.level() > 0 ? d_v : 0) {}
+
+  [[nodiscard]] int max_levels() const { return levels_.max_levels(); }
+  [[nodiscard]] Index key_rows() const { return levels_.d_k(); }
+  [[nodiscard]] Index d_v() const { return levels_.d_v(); }
+  [[nodiscard]] std::uint64_t size() const {
+    return levels_.size() + static_cast<std::uint64_t>(buffer_.count());
+  }
+  /// What a workspace must have room for.
+  [[nodiscard]] ReadShape read_shape() const {
+    return {key_rows(), d_v(), max_levels(),
+            (std::max)(buffer_.leaf_capacity(), tiers_.score_columns()), tiers_.tier_count()};
+  }
+  [[nodiscard]] StreamShape shape() const {
+    return {max_levels(), key_rows(), d_v(), buffer_.leaves()};
+  }
+
+  /// \name What the state is made of, for those who move streams as a whole
+  /// \{
+  [[nodiscard]] const Levels& levels() const { return levels_; }
+  [[nodiscard]] Levels& levels() { return levels_; }
+  [[nodiscard]] const Buffer& buffer() const { return buffer_; }
+  [[nodiscard]] Buffer& buffer() { return buffer_; }
+  [[nodiscard]] const Tiers& tiers() const { return tiers_; }
+  [[nodiscard]] Tiers& tiers() { return tiers_; }
+  /// \}
+
+  /// Tokens until nothing is buffered any more; 0 if nothing is.
+  [[nodiscard]] Index until_flushed() const {
+    return buffer_.count() == 0 ? 0 : capacity() - buffer_.count();
+  }
+  /// Tokens between two such moments.
+  [[nodiscard]] Index capacity() const { return buffer_.capacity(); }
+  /// The levels with nothing pending; all there is if nothing is buffered.
+  [[nodiscard]] Levels& settled_levels() {
+    tiers_.settle(levels_);
+    return levels_;
+  }
+  void reset() noexcept {
+    levels_.reset();
+    buffer_.clear();
+    tiers_.reset();
+  }
+
+  /// Throws where the token may not be written; nothing is changed. `write` demands the result.
+  [[nodiscard]] Admitted admit(const Token<Kind>& token) const {
+    if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
+    return levels_.admit(token.transition.norm_bound(), token.keys, token.values,
+                         [&](bool exactly) { return measured(exactly); });
+  }
+  /// Writes a token as it was admitted, with what a read found out for it; the state is still what
+  /// it was for both.
+  void write(const Token<Kind>& token, const Admitted& admitted, const LookUp<Kind>& looked_up) {
+    if (buffer_.level() == 0) {  // levels are rewritten at every token
+      levels_.write(token.transition, token.keys, token.values, admitted);
+      return;
+    }
+    tiers_.bound(admitted.growth, levels_);
+    buffer_.undergo(token.transition, looked_up);
+    tiers_.follow(token.transition, looked_up);
+    if (buffer_.count() % 8 == 7) {  // now and then
+      buffer_.clear_negligible();
+      tiers_.clear_negligible();
+    }
+    buffer_.append(token);
+    levels_.defer(admitted.magnitude);
+    if (buffer_.count() == capacity()) flush();
+  }
+
+  /// out = sum_l lambda[seen(l)] S_l^T query over the active levels, those in the buffer included.
+  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out) const {
+    read(query, memory, out, nullptr, nullptr);
+  }
+  /// The same, and what writing a token with the transition `next` takes is read on the way.
+  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out,
+            const Kind& next, LookUp<Kind>& looked_up) const {
+    read(query, memory, out, &next, &looked_up);
+  }
+  /// For the `read` of `query` in `memory` and a cotangent d = t.d_old_read of the read:
+  /// t.d_old_query = sum_l lambda[seen(l)] S_l d, and d_lambda[seen(l)] += d . S_l^T query.
+  void pull_back(const LevelQuery<Scalar>& query, const ReadMemory<Kind>& memory,
+                 PullbackMemory<Kind>& t, Scalar* d_lambda) const {
+    const SeenLevels seen = seen_in(query.order);
+    LevelReads<Kind, Stored>::pull_back(levels_, tiers_, query, seen, memory, t, d_lambda);
+    buffer_.pull_back(query, seen, memory.scores.data(), t, d_lambda);
+  }
+
+  /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
+  void copy_to(Levels& out) const {
+    tiers_.settle_copy(levels_, out);
+    buffer_.push_into(out);
+  }
+  /// A bound of the Frobenius norm of everything: from the bounds of its parts, or, at the cost of
+  /// a copy, of the plain form.
+  [[nodiscard]] double measured(bool exactly) const {
+    if (!exactly) return levels_.norm_bound() * tiers_.norm_bound() + buffer_.norm_bound();
+    Levels plain(max_levels(), key_rows(), d_v());
+    copy_to(plain);
+    return plain.norm();
+  }
+  /// The buffer becomes part of the levels, which must have nothing pending.
+  void carry_buffer() {
+    buffer_.move_into(bucket_.data());
+    levels_.carry_bucket(buffer_.level(), bucket_.data());
+  }
+
+  /// For checkpoints: the buffer, what is pending, and the levels before that.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    Parts::visit(self.buffer_, part);
+    Parts::visit(self.tiers_, part);
+    Parts::visit(self.levels_, part, [&] { return self.measured(true); });
+    if (self.levels_.size() % static_cast<std::uint64_t>(self.capacity()) != 0) {
+      fail("size", self.levels_.size(), "a multiple of " + std::to_string(self.capacity()));
+    }
+  }
+  template <class OtherKind, class OtherStored>
+  [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored, Overflow> cast() const {
+    StreamState<OtherKind, MaxLevels, OtherStored, Overflow> other(max_levels(), key_rows(), d_v(),
+                                                                   buffer_.leaves());
+    if constexpr (is_narrow<Stored> == is_narrow<OtherStored>) {
+      other.levels() = levels_.template cast<OtherStored>();
+      other.tiers().assign(tiers_);
+    } else {  // with other tiers
+      StreamState settled(*this);
+      other.levels() = settled.settled_levels().template cast<OtherStored>();
+    }
+    other.buffer().assign(buffer_);
+    other.buffer().require_finite_leaves(buffer_.leaf_count());
+    return other;
+  }
+
+  /// See fields.hpp: what a snapshot holds.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("buffer", self.buffer_...);
+    use("tiers", self.tiers_...);
+    use("levels", self.levels_...);
+  }
+  template <class Self>
+  static auto fixed(Self& self) {
+    return std::tie(self.bucket_);
+  }
+
+ private:
+  [[nodiscard]] SeenLevels seen_in(ReadOrder order) const {
+    return {order, size(), max_levels(), Overflow};
+  }
+  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out,
+            const Kind* next, LookUp<Kind>* looked_up) const {
+    const SeenLevels seen = seen_in(query.order);
+    LevelReads<Kind, Stored>::read(levels_, tiers_, query, seen, memory, out, next, looked_up);
+    buffer_.read(query, seen, memory.scores.data(), out, next, looked_up);
+  }
+  /// All buffered leaves become one bucket of the level above the buffer.
+  void flush() {
+    const int b = buffer_.level();
+    tiers_.settle_below(b + landed_level(levels_.size() >> b, max_levels() - b), levels_);
+    carry_buffer();
+    tiers_.begin_buffer(levels_);
+  }
+
+  Levels levels_;
+  Buffer buffer_;
+  Tiers tiers_;
+  RowMajorMatrix<Scalar> bucket_;  // scratch
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_STREAM_STATE_HPP
+
+// ---- loglinear/stream/detail/stream_parts.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
+#define LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
+
+// Jumps of a stream's count, and streams made of parts, in the form in which layers keep them.
+//
+// Levels are moved with nothing pending: what they had to undergo depends on their tier. The buffer
+// of newest leaves stands for the tokens since the last multiple of its capacity: a jump past the
+// next one carries it into the levels, a shorter one appends leaves of zeros, and parts have theirs
+// side by side.
+
+namespace loglinear::detail {
+
+struct StreamParts {
+  /// The state after tokens up to `count` that write nothing and have no transition.
+  template <class Stream>
+  static void advance(Stream& stream, std::uint64_t count) {
+    if (count < stream.size()) fail("the count to advance to", count, "at least size()");
+    const int b = stream.buffer().level();
+    if ((count >> b) != (stream.size() >> b)) {
+      stream.tiers().settle_anew(stream.levels());
+      if (stream.buffer().count() > 0) stream.carry_buffer();
+      stream.levels().advance_to(count >> b << b);
+    }
+    stream.buffer().append_zeros(static_cast<Index>(count - stream.size()));
+  }
+
+  /// `earlier` becomes the stream of which `later` is the rest: a stream that began empty at the
+  /// count of `earlier` and whose transitions multiply to `product`. Throws where something is not
+  /// finite or too large, before anything has changed. Copies both, allocates.
+  template <class Stream, class Product>
+  static void append(Stream& earlier, const Stream& later, const Product& product) {
+    require_size("max_levels of the later part", later.max_levels(), earlier.max_levels());
+    require_size("d_k of the later part", later.key_rows(), earlier.key_rows());
+    require_size("d_v of the later part", later.d_v(), earlier.d_v());
+    if (!product.fits(earlier.key_rows(), earlier.d_v())) {
+      fail("the product of the later part", "of another shape", "made for this layer's states");
+    }
+    Stream whole(earlier), rest(later);
+    whole.tiers().settle_anew(whole.levels());
+    rest.tiers().settle(rest.levels());
+    undergo(whole, product);
+    const int b = whole.buffer().level();
+    const bool carries = (rest.size() >> b) != (whole.size() >> b);
+    const Index own = carries ? 0 : whole.buffer().leaf_count();
+    advance(whole, rest.size());
+    const Index level_size = whole.levels().level_size();
+    for (int l : rest.levels().active_levels()) {
+      require_finite("a coefficient of the merged state", whole.levels().data(l), level_size);
+    }
+    whole.levels().add(rest.levels());
+    whole.buffer().replace_from(own, rest.buffer());
+    whole.buffer().require_finite_leaves(own);
+    const double magnitude = whole.measured(true);
+    if (!is_at_most(magnitude, magnitude_limit<typename Stream::Levels::Scalar>())) {
+      fail("the magnitude of the merged state", magnitude, "within the range of the scalar type");
+    }
+    whole.levels().defer(magnitude);
+    earlier = std::move(whole);
+  }
+
+ private:
+  /// Everything in a stream that has nothing pending undergoes a product of transitions; allocates.
+  template <class Stream, class Product>
+  static void undergo(Stream& stream, const Product& product) {
+    Vector<typename Stream::Scalar> scratch(product.scratch_size(stream.key_rows()));
+    for (int l : stream.levels().active_levels()) {
+      stream.levels().undergo(l, product, scratch.data());
+    }
+    stream.buffer().undergo_product(product);
+  }
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
+
+// ---- loglinear/stream/detail/levels_moment.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
+
+namespace loglinear::detail {
+
+/// What levels hold at a moment: the active ones, and nothing of the others.
+template <class Scalar>
+class LevelsMoment {
+ public:
+  [[nodiscard]] std::uint64_t size() const noexcept { return account_.size; }
+  [[nodiscard]] std::size_t byte_count() const noexcept { return active_.size() * sizeof(Scalar); }
+
+  /// Makes room for what `levels` hold now; what is held stays.
+  template <class Levels>
+  void reserve(const Levels& levels) {
+    active_.reserve(static_cast<std::size_t>(
+        active_level_count(levels.size(), levels.max_levels()) * levels.d_k() * levels.d_v()));
+  }
+  /// Allocates where there is no room.
+  template <class Levels>
+  void take(const Levels& levels) {
+    reserve(levels);
+    account_ = levels.account();
+    active_.clear();
+    for (int l : levels.active_levels()) {
+      active_.insert(active_.end(), levels.data(l), levels.data(l) + levels.d_k() * levels.d_v());
+    }
+  }
+  /// Levels of the same shape become what those were that were taken.
+  template <class Levels>
+  void restore(Levels& levels) const noexcept {
+    levels.restore(account_, active_.data());
+  }
+
+  /// See fields.hpp.
+  template <class Self>
+  static auto fixed(Self& self) {
+    return std::tie(self.account_, self.active_);
+  }
+
+ private:
+  LevelsAccount account_{};
+  std::vector<Scalar> active_{};  // lowest first
+};
+
+/// Puts levels back as they were, unless it is told to keep what has become of them. Allocates.
+template <class Levels>
+class LevelsRollback {
+ public:
+  explicit LevelsRollback(Levels& levels) : levels_(levels) { before_.take(levels); }
+  LevelsRollback(const LevelsRollback&) = delete;
+  LevelsRollback& operator=(const LevelsRollback&) = delete;
+  ~LevelsRollback() {
+    if (!keeps_) before_.restore(levels_);
+  }
+  void keep() noexcept { keeps_ = true; }
+
+ private:
+  Levels& levels_;
+  LevelsMoment<typename Levels::Scalar> before_{};
+  bool keeps_ = false;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
 
 // ---- loglinear/stream/snapshot.hpp
 
@@ -9773,21 +10959,19 @@ class StreamSnapshot {
     return *this = StreamSnapshot(other);
   }  ///< allocates; where that throws, nothing is changed
   StreamSnapshot& operator=(StreamSnapshot&& other) noexcept {
-    auto others = other.members();
-    members().swap(others);
+    held_.swap(other.held_);
     return *this;
   }  ///< an exchange
 
   /// Tokens that the stream had taken.
   [[nodiscard]] std::uint64_t size() const noexcept {
-    return level_tokens_ + static_cast<std::uint64_t>(buffered_);
+    return held_ ? held_->levels.size() + static_cast<std::uint64_t>(held_->buffer.count()) : 0;
   }
 
   /// Bytes of levels and leaves that it holds: what taking it and restoring it copy, products of
   /// transitions apart.
   [[nodiscard]] std::size_t byte_count() const noexcept {
-    return levels_.size() * sizeof(Stored) +
-           (keys_.size() + values_.size() + factors_.size()) * sizeof(Scalar);
+    return held_ ? held_->levels.byte_count() + held_->buffer.byte_count() : 0;
   }
 
   /// \name For layers
@@ -9797,13 +10981,9 @@ class StreamSnapshot {
   /// held, or nothing
   template <class Stream>
   [[nodiscard]] bool reserve(const Stream& stream) {
-    if (!has_shape_of(stream)) return false;
-    const auto n = static_cast<std::size_t>(stream.buffered_ * stream.leaves_);
-    levels_.reserve(static_cast<std::size_t>(
-        active_level_count(stream.levels_.size(), max_levels_) * key_rows_ * d_v_));
-    keys_.reserve(n * static_cast<std::size_t>(key_rows_));
-    values_.reserve(n * static_cast<std::size_t>(d_v_));
-    factors_.reserve((std::min)(n, static_cast<std::size_t>(stream.factors_.size())));
+    if (!held_ || !(held_->shape == stream.shape())) return false;
+    held_->levels.reserve(stream.levels());
+    held_->buffer.reserve(stream.buffer());
     return true;
   }
 
@@ -9813,642 +10993,61 @@ class StreamSnapshot {
     if (!reserve(stream)) {
       *this = StreamSnapshot(stream);
     } else {
-      write(stream);
+      held_->levels.take(stream.levels());
+      held_->buffer.assign(stream.buffer());
+      held_->tiers.assign(stream.tiers());
     }
   }
 
   /// \throws std::invalid_argument where nothing is held, or `stream` has another shape
   template <class Stream>
   void require_shape_of(const Stream& stream) const {
-    if (!recent_) detail::fail("the snapshot", "empty", "one that a layer has taken");
-    detail::require_size("max_levels of the snapshot", max_levels_, stream.max_levels());
-    detail::require_size("d_k of the snapshot", key_rows_, stream.key_rows());
-    detail::require_size("d_v of the snapshot", d_v_, stream.d_v());
-    detail::require_size("the leaves of a token of the snapshot", leaves_, stream.leaves_);
+    if (!held_) detail::fail("the snapshot", "empty", "one that a layer has taken");
+    const detail::StreamShape own = held_->shape, other = stream.shape();
+    detail::require_size("max_levels of the snapshot", own.max_levels, other.max_levels);
+    detail::require_size("d_k of the snapshot", own.key_rows, other.key_rows);
+    detail::require_size("d_v of the snapshot", own.d_v, other.d_v);
+    detail::require_size("the leaves of a token of the snapshot", own.leaves, other.leaves);
   }
 
   /// Makes `stream` what it was. \throws std::invalid_argument as `require_shape_of`
   template <class Stream>
   void restore(Stream& stream) const {
     require_shape_of(stream);
-    stream.levels_.restore(level_tokens_, magnitude_, levels_.data());
-    std::copy(keys_.begin(), keys_.end(), stream.keys_.data());
-    std::copy(values_.begin(), values_.end(), stream.values_.data());
-    std::copy(factors_.begin(), factors_.end(), stream.factors_.data());
-    detail::copy_product(*recent_, stream.recent_);
-    stream.pending_ = pending_;
-    stream.buffered_ = buffered_;
-    stream.growth_ = growth_;
+    held_->levels.restore(stream.levels());
+    stream.buffer().assign(held_->buffer);
+    stream.tiers().assign(held_->tiers);
   }
   /// \}
 
  private:
-  template <class Stream>
-  explicit StreamSnapshot(const Stream& stream)
-      : recent_(stream.recent_), pending_(stream.pending_) {
-    write(stream);
-  }
-
-  [[nodiscard]] auto members() {
-    return std::tie(max_levels_, key_rows_, d_v_, leaves_, buffered_, level_tokens_, magnitude_,
-                    growth_, levels_, keys_, values_, factors_, recent_, pending_);
-  }
-
-  template <class Stream>
-  [[nodiscard]] bool has_shape_of(const Stream& stream) const {
-    return recent_ && max_levels_ == stream.max_levels() && key_rows_ == stream.key_rows() &&
-           d_v_ == stream.d_v() && leaves_ == stream.leaves_;
-  }
-
-  /// Copies everything, products into those of the same shape.
-  template <class Stream>
-  void write(const Stream& stream) {
-    max_levels_ = stream.max_levels();
-    key_rows_ = stream.key_rows();
-    d_v_ = stream.d_v();
-    leaves_ = stream.leaves_;
-    level_tokens_ = stream.levels_.size();
-    buffered_ = stream.buffered_;
-    magnitude_ = stream.levels_.magnitude();
-    growth_ = stream.growth_;
-    levels_.clear();
-    for (int l : stream.levels_.active_levels()) {
-      const Stored* const level = stream.levels_.data(l);
-      levels_.insert(levels_.end(), level, level + key_rows_ * d_v_);
+  /// A stream's values, but for memory of what is not there.
+  struct Held {
+    template <class Stream>
+    explicit Held(const Stream& stream)
+        : shape(stream.shape()),
+          buffer(stream.buffer().level(), shape.leaves, shape.key_rows, shape.d_v,
+                 stream.buffer().count()),
+          tiers(stream.tiers()) {
+      levels.take(stream.levels());
+      buffer.assign(stream.buffer());
     }
-    const Index n = buffered_ * leaves_;
-    keys_.assign(stream.keys_.data(), stream.keys_.data() + n * key_rows_);
-    values_.assign(stream.values_.data(), stream.values_.data() + n * d_v_);
-    factors_.assign(stream.factors_.data(),
-                    stream.factors_.data() + (std::min)(n, stream.factors_.size()));
-    detail::copy_product(stream.recent_, *recent_);
-    pending_ = stream.pending_;
-  }
 
-  int max_levels_ = 0;
-  Index key_rows_ = 0, d_v_ = 0, leaves_ = 0, buffered_ = 0;
-  std::uint64_t level_tokens_ = 0;  // those that are in levels
-  double magnitude_ = 0, growth_ = 1;
-  std::vector<Stored> levels_{};  // the active ones, lowest first
-  std::vector<Scalar> keys_{}, values_{}, factors_{};
-  std::optional<detail::RecentProduct<Kind>> recent_{};
-  std::vector<detail::PendingProduct<Kind>> pending_{};
+    detail::StreamShape shape;
+    detail::LevelsMoment<Stored> levels{};
+    detail::LeafBuffer<Kind> buffer;
+    detail::PendingTiers<Kind, Stored> tiers;
+  };
+
+  template <class Stream>
+  explicit StreamSnapshot(const Stream& stream) : held_(std::in_place, stream) {}
+
+  std::optional<Held> held_{};
 };
 
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_STREAM_SNAPSHOT_HPP
-
-// ---- loglinear/stream/detail/stream_state.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_STREAM_STATE_HPP
-#define LOGLINEAR_STREAM_DETAIL_STREAM_STATE_HPP
-
-// The state as a layer keeps it, so that a token costs one read of it and little more:
-//
-// * the newest tokens stand apart as they came, keys beside values, in a buffer of B = 2^b leaves
-//   in place of the b lowest levels: attending to some B/2 leaves costs less than reading b/2
-//   matrices, and one carry every B tokens less than B carries;
-// * older tokens are in the levels of a LogLinearState, which are rewritten only at such a carry,
-//   and there only as far as the carry reaches. What higher levels have yet to undergo is kept as
-//   the product of the transitions, tier by tier: a level of tier i is still to undergo P_0 P_1 ...
-//   P_i, the latest first. A read takes its query down through these products instead.
-//
-// Diagonal products are cheap, so each level is a tier of its own. A dense one costs as much as a
-// level to read: there are few tiers, the first of which takes part in every flush.
-
-namespace loglinear::detail {
-
-template <class Kind, int MaxLevels, class Stored = typename Kind::Scalar,
-          LastLevel Overflow = LastLevel::fold>
-class StreamState {
- public:
-  static constexpr LastLevel overflow = Overflow;
-  using Scalar = typename Kind::Scalar;
-  using Levels = detail::Levels<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
-  using Product = PendingProduct<Kind>;
-  using Recent = RecentProduct<Kind>;
-
-  StreamState(int max_levels, Index key_rows, Index d_v, Index leaves)
-      : levels_(max_levels, key_rows, d_v),
-        leaves_(leaves),
-        buffer_level_(buffer_level(max_levels, key_rows, d_v)),
-        keys_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, key_rows)),
-        values_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, d_v)),
-        factors_(Vector<Scalar>::Ones(has_factors ? capacity() * leaves : 0)),
-        bucket_(key_rows, buffer_level_ > 0 ? d_v : 0),
-        scratch_(Product::scratch_size(key_rows)),
-        recent_(make_recent<Kind>(key_rows, d_v, capacity())),
-        pending_(static_cast<std::size_t>(tier_of(max_levels - 1) + 1), Product(key_rows, d_v)) {}
-
-  [[nodiscard]] int max_levels() const { return levels_.max_levels(); }
-  [[nodiscard]] Index key_rows() const { return levels_.d_k(); }
-  [[nodiscard]] Index d_v() const { return levels_.d_v(); }
-  [[nodiscard]] std::uint64_t size() const {
-    return levels_.size() + static_cast<std::uint64_t>(buffered_);
-  }
-  /// What a workspace must have room for.
-  [[nodiscard]] ReadShape read_shape() const {
-    Index sums = keys_.rows();
-    if constexpr (requires { recent_.score_columns(); }) {
-      sums = (std::max)(sums, recent_.score_columns());
-    }
-    return {key_rows(), d_v(), max_levels(), sums, static_cast<Index>(pending_.size())};
-  }
-
-  /// Tokens until nothing is buffered any more; 0 if nothing is.
-  [[nodiscard]] Index until_flushed() const { return buffered_ == 0 ? 0 : capacity() - buffered_; }
-  /// Tokens between two such moments.
-  [[nodiscard]] Index capacity() const { return Index{1} << buffer_level_; }
-  /// The levels with nothing pending; all there is if nothing is buffered.
-  [[nodiscard]] Levels& settled_levels() {
-    if (buffer_level_ > 0) settle(last_tier());
-    return levels_;
-  }
-
-  void reset() noexcept {
-    levels_.reset();
-    buffered_ = 0;
-    growth_ = 1;
-    recent_.reset();
-    for (Product& product : pending_) product.reset();
-  }
-
-  /// Throws where the token may not be written; nothing is changed. `write` demands the result.
-  [[nodiscard]] Admitted admit(const Token<Kind>& token) const {
-    if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
-    return levels_.admit(token.transition.norm_bound(), token.keys, token.values,
-                         [&](bool exactly) { return measured(exactly); });
-  }
-
-  /// Writes a token as it was admitted, with what a read found out for it; the state is still what
-  /// it was for both.
-  void write(const Token<Kind>& token, const Admitted& admitted, const LookUp<Kind>& looked_up) {
-    if (buffer_level_ == 0) {
-      levels_.write(token.transition, token.keys, token.values, admitted);
-      return;
-    }
-    bound_products(admitted.growth);
-    undergo(token.transition, looked_up);
-    const Index n = buffered_ * leaves_;
-    // Column by column there, row by row here: the same order in memory.
-    std::copy_n(token.keys.data(), token.keys.size(), keys_.row(n).data());
-    std::copy_n(token.values.data(), token.values.size(), values_.row(n).data());
-    if constexpr (has_factors) factors_.segment(n, leaves_).setOnes();
-    levels_.defer(admitted.magnitude);
-    if (++buffered_ == capacity()) flush();
-  }
-
-  /// out = sum_l lambda[seen(l)] S_l^T query over the active levels, those in the buffer included.
-  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out) const {
-    read(query, memory, out, nullptr, nullptr);
-  }
-  /// The same, and what writing a token with the transition `next` takes is read on the way.
-  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out,
-            const Kind& next, LookUp<Kind>& looked_up) const {
-    read(query, memory, out, &next, &looked_up);
-  }
-
-  /// For the `read` of `query` in `memory` and a cotangent d = t.d_old_read of the read:
-  /// t.d_old_query = sum_l lambda[seen(l)] S_l d, and d_lambda[seen(l)] += d . S_l^T query.
-  void pull_back(const LevelQuery<Scalar>& query, const ReadMemory<Kind>& memory,
-                 PullbackMemory<Kind>& t, Scalar* d_lambda) const {
-    const SeenLevels seen = seen_in(query.order);
-    LevelReads<Kind, Stored>::pull_back(*this, query, seen, memory, t, d_lambda);
-    if (buffered_ == 0) return;
-    const Index n = buffered_ * leaves_;
-    Scalar* const d_scores = t.d_scores.data();
-    row_dots(values_.data(), n, d_v(), t.d_old_read.data(), d_scores);
-    for_each_buffered_level([&](int l, Index first, Index count) {
-      const int at = seen(l);
-      d_lambda[at] += dot(d_scores + first, memory.scores.data() + first, count);
-      scale_by(query.lambda[at], d_scores + first, count);
-    });
-    if constexpr (has_factors) multiply(d_scores, factors_.data(), n, d_scores);
-    weighted_rows<true>(keys_.data(), n, key_rows(), key_rows(), d_scores, t.d_old_query.data());
-  }
-
-  /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
-  void copy_to(Levels& out) const {
-    Vector<Scalar> scratch(scratch_.size());
-    with_recent([&](const auto& recent) {
-      out.copy(levels_);
-      for (int l : levels_.active_levels()) {
-        for (int i = tier_of(l); i > 0; --i) out.undergo(l, pending(i), scratch);
-        if (buffer_level_ > 0) out.undergo(l, recent, scratch);
-      }
-    });
-    for (Index token = 0; token < buffered_; ++token) {
-      const Index first = token * leaves_;
-      out.carry_bucket(
-          0, leaves_, [&](Index i, Index n) { return key(first + n, i); },
-          values_.row(first).data());
-    }
-  }
-
-  /// For checkpoints: the buffer, what is pending, and the levels before that.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    std::int64_t buffered = self.buffered_;  // the same in a file whatever Index is
-    part("buffered", buffered);
-    require_between("buffered", buffered, std::int64_t{0}, std::int64_t{self.capacity() - 1});
-    if constexpr (is_written<Self>)
-      self.buffered_ = static_cast<decltype(self.buffered_)>(buffered);
-    const Index n = self.buffered_ * self.leaves_;
-    part("buffered_keys", self.keys_.topRows(n));
-    part("buffered_values", self.values_.topRows(n));
-    if constexpr (has_factors) part("buffered_factors", self.factors_.head(n));
-    if (self.buffer_level_ > 0) {
-      part("recent", self.recent_);
-      for (int i = 1; i <= self.last_tier(); ++i) {
-        part("pending" + std::to_string(i), self.pending(i));
-      }
-      part("growth", self.growth_);
-    }
-    for (Index i = 0; i < n && is_written<Self>; ++i) {
-      const double leaf = Levels::leaf_magnitude(self.keys_.row(i), self.values_.row(i));
-      require_between("the magnitude of a buffered leaf", leaf, 0.0, magnitude_limit<Scalar>());
-    }
-    Parts::visit(self.levels_, part, [&] { return self.measured(true); });
-    if (self.levels_.size() % static_cast<std::uint64_t>(self.capacity()) != 0) {
-      fail("size", self.levels_.size(), "a multiple of " + std::to_string(self.capacity()));
-    }
-  }
-
-  template <class OtherKind, class OtherStored>
-  [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored, Overflow> cast() const {
-    using Other = typename OtherKind::Scalar;
-    StreamState<OtherKind, MaxLevels, OtherStored, Overflow> other(max_levels(), key_rows(), d_v(),
-                                                                   leaves_);
-    if constexpr (is_narrow<Stored> == is_narrow<OtherStored>) {
-      other.levels_ = levels_.template cast<OtherStored>();
-      other.recent_.assign(recent_);
-      for (std::size_t i = 0; i < pending_.size(); ++i) other.pending_[i].assign(pending_[i]);
-      other.growth_ = growth_;
-    } else {  // with other tiers
-      StreamState settled(*this);
-      other.levels_ = settled.settled_levels().template cast<OtherStored>();
-    }
-    const Index n = buffered_ * leaves_;
-    other.keys_.topRows(n) = keys_.topRows(n).template cast<Other>();
-    other.values_.topRows(n) = values_.topRows(n).template cast<Other>();
-    if constexpr (has_factors) other.factors_.head(n) = factors_.head(n).template cast<Other>();
-    other.buffered_ = buffered_;
-    require_finite("a buffered key", other.keys_.topRows(n));
-    require_finite("a buffered value", other.values_.topRows(n));
-    return other;
-  }
-
- private:
-  template <class, int, class, LastLevel>
-  friend class StreamState;
-  friend struct StreamParts;
-  template <class, class>
-  friend struct LevelReads;
-  friend class loglinear::StreamSnapshot<Kind, Stored>;
-
-  /// Levels of a tier of dense products but for the last tier, which has all higher ones.
-  static constexpr int dense_tier_height = 3;
-  static constexpr double most_growth = 1e9;
-  static constexpr int most_buffer_levels = 6;
-  /// Whether leaves decay by a number each, which is kept apart from their keys.
-  static constexpr bool has_factors = OneFactor<Kind> && !std::is_same_v<Kind, Identity<Scalar>>;
-
-  /// b, so that B is about the smaller side of a level, but no more levels than there are.
-  static int buffer_level(int max_levels, Index key_rows, Index d_v) {
-    const auto side = static_cast<std::uint64_t>((std::min)(key_rows, d_v));
-    const int level = static_cast<int>(std::bit_width(side)) - 1;
-    return std::clamp(level, 0, (std::min)(most_buffer_levels, max_levels - 1));
-  }
-
-  /// The tier of a level above the buffer; none without a buffer.
-  [[nodiscard]] int tier_of(int level) const {
-    if (buffer_level_ == 0) return -1;
-    const int above = level - buffer_level_;
-    if (Product::is_diagonal) return above;
-    return is_narrow<Stored> ? above / dense_tier_height : (std::min)(above / dense_tier_height, 1);
-  }
-  [[nodiscard]] int last_tier() const { return tier_of(max_levels() - 1); }
-  [[nodiscard]] const Product& pending(int tier) const {
-    return pending_[static_cast<std::size_t>(tier)];
-  }
-  [[nodiscard]] Product& pending(int tier) { return pending_[static_cast<std::size_t>(tier)]; }
-
-  /// Calls `use` with the product that tier `tier` has to undergo after those below it.
-  template <class Use>
-  void with_tier(int tier, Use use) const {
-    if (tier == 0) {
-      use(recent_);
-    } else {
-      use(pending(tier));
-    }
-  }
-
-  /// Calls `use` with what has followed the last flush, in a form that applies to levels: where
-  /// that were too many updates of rank one, a dense product, which is allocated before.
-  template <class Use>
-  void with_recent(Use use) const {
-    if constexpr (requires { recent_.can_apply(); }) {
-      if (!recent_.can_apply()) {
-        Recent used_up(recent_);
-        Product dense(key_rows(), d_v());
-        dense.take(used_up);
-        return use(dense);
-      }
-    }
-    use(recent_);
-  }
-
-  /// A buffered key as it is now.
-  [[nodiscard]] Scalar key(Index leaf, Index row) const {
-    if constexpr (has_factors) {
-      return factors_[leaf] * keys_(leaf, row);
-    } else {
-      return keys_(leaf, row);
-    }
-  }
-
-  /// Calls `visit(level, first column, columns)` for the levels that the buffer stands for.
-  template <class Visit>
-  void for_each_buffered_level(Visit visit) const {
-    const auto count = static_cast<std::uint64_t>(buffered_);
-    for (int l : ActiveLevels(count, max_level_limit)) {
-      const Bucket bucket = bucket_of(count, l, max_level_limit);
-      visit(l, static_cast<Index>(bucket.first) * leaves_,
-            static_cast<Index>(bucket.size) * leaves_);
-    }
-  }
-
-  [[nodiscard]] SeenLevels seen_in(ReadOrder order) const {
-    return {order, size(), max_levels(), Overflow};
-  }
-  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out,
-            const Kind* next, LookUp<Kind>* looked_up) const {
-    const SeenLevels seen = seen_in(query.order);
-    LevelReads<Kind, Stored>::read(*this, query, seen, memory, out, next, looked_up);
-    if (buffered_ == 0) return;
-    const Index n = buffered_ * leaves_;
-    Scalar* const scores = memory.scores.data();
-    bool looks_up_p = false;
-    if constexpr (looks_up<Kind>) {
-      if (next != nullptr) {
-        row_dots(keys_.data(), n, key_rows(), query.query, next->p.data(), scores,
-                 looked_up->found.data());
-        looks_up_p = true;
-      }
-    }
-    if (!looks_up_p) row_dots(keys_.data(), n, key_rows(), query.query, scores);
-    if constexpr (has_factors) multiply(scores, factors_.data(), n, scores);
-    std::array<WeightedRows<Scalar, Scalar>, most_buffer_levels> terms;
-    int levels = 0;
-    for_each_buffered_level([&](int l, Index first, Index count) {
-      terms[static_cast<std::size_t>(levels++)] = {
-          values_.data() + first * d_v(), count, {scores + first}, query.lambda[seen(l)]};
-    });
-    weighted_rows<true, 8>(terms.data(), levels, d_v(), d_v(), out);
-  }
-
-  /// Everything but the levels undergoes a transition, and they are to undergo it later.
-  void undergo(const Kind& transition, [[maybe_unused]] const LookUp<Kind>& looked_up) {
-    const Index n = buffered_ * leaves_;
-    if constexpr (has_factors) {
-      factors_.head(n) *= transition.factor();
-    } else if constexpr (looks_up<Kind>) {
-      transition.left(keys_.topRows(n).transpose(), looked_up.found.data());
-    } else if constexpr (!OneFactor<Kind>) {
-      if (n > 0) transition.left(keys_.topRows(n).transpose());
-      if constexpr (scales_values<Kind>) transition.right(values_.topRows(n));
-    }
-    if constexpr (looks_up<Kind>) {
-      if (recent_.is_identity()) {
-        recent_.follow(transition);  // p was looked up before the levels were settled
-      } else {
-        recent_.follow(transition, looked_up.pulled_p);
-      }
-    } else {
-      recent_.follow(transition);
-    }
-    // Now and then, what has decayed to nothing: denormal numbers would take their time.
-    if (buffered_ % 8 != 7) return;
-    clear_negligible(factors_.data(), has_factors ? n : 0);
-    clear_negligible(keys_.data(), OneFactor<Kind> ? 0 : n * key_rows());
-    clear_negligible(values_.data(), scales_values<Kind> ? n * d_v() : 0);
-    recent_.clear_negligible();
-  }
-
-  /// A bound of the Frobenius norm of everything: from the bounds of its parts, or, at the cost of
-  /// a copy, of the plain form.
-  [[nodiscard]] double measured(bool exactly) const {
-    if (exactly) {
-      Levels plain(max_levels(), key_rows(), d_v());
-      copy_to(plain);
-      return plain.norm();
-    }
-    double product = (std::max)(1.0, recent_.norm_bound());
-    for (int i = 1; i <= last_tier(); ++i) product *= (std::max)(1.0, pending(i).norm_bound());
-    const Index n = buffered_ * leaves_;
-    const double buffer = static_cast<double>(n) *
-                          std::sqrt(static_cast<double>(key_rows() * d_v())) *
-                          max_abs(keys_.topRows(n)) * max_abs(values_.topRows(n));
-    return levels_.norm_bound() * product + buffer;
-  }
-
-  /// Products must neither overflow nor have rounded much away: where transitions make states
-  /// grow, levels are rewritten in time.
-  void bound_products(double growth) {
-    if (buffer_level_ == 0) return;
-    growth_ *= (std::max)(1.0, growth);
-    if (is_at_most(growth_, most_growth)) return;
-    growth_ = recent_.growth() * (std::max)(1.0, growth);
-    if (is_at_most(growth_, most_growth)) return;
-    settle(last_tier());
-    growth_ = (std::max)(1.0, growth);
-  }
-
-  /// All buffered leaves become one bucket of the level above the buffer.
-  void flush() {
-    const int landed =
-        buffer_level_ + landed_level(levels_.size() >> buffer_level_, max_levels() - buffer_level_);
-    settle(tier_of(landed), merge_within_tiers(landed));
-    sum_up_buffer();
-    levels_.carry_bucket(buffer_level_, bucket_.data());
-    buffered_ = 0;
-    growth_ = 1;
-    double growth = 1;
-    for (const Product& product : pending_) growth *= product.growth();
-    if (!is_at_most(growth, most_growth)) settle(last_tier());
-  }
-
-  /// bucket_ = sum_n key_n value_n^T
-  void sum_up_buffer() {
-    const Index n = buffered_ * leaves_;
-    if constexpr (has_factors) {
-      const auto factor = [&](Index j) { return factors_[j]; };
-      scale<Scalar, Scalar>(keys_.data(), n, key_rows(), key_rows(), factor, nullptr);
-    }
-    product<Into::replace>(keys_.topRows(n).transpose(), values_.topRows(n), bucket_);
-  }
-
-  /// Levels that a carry to `landed` merges and that are still to undergo the same are added up
-  /// beforehand, to undergo it once. Returns the mask of those that are empty now.
-  std::uint64_t merge_within_tiers(int landed) {
-    std::uint64_t emptied = 0;
-    if (is_narrow<Stored>) return emptied;  // each sum would be rounded
-    int last = -1;
-    for (int l : levels_.active_levels()) {
-      if (l >= landed) break;
-      if (last >= 0 && tier_of(last) == tier_of(l)) {
-        levels_.merge(last, l);
-        emptied |= std::uint64_t{1} << last;
-      }
-      last = l;
-    }
-    return emptied;
-  }
-
-  /// The levels of all tiers up to this one undergo what is pending for them, the empty ones apart.
-  void settle(int tier, std::uint64_t empty = 0) {
-    pending(0).take(recent_);
-    for (int i = 0; i <= tier; ++i) {
-      if (i > 0) pass_on(i - 1);
-      for (int l : levels_.active_levels()) {
-        if (tier_of(l) != i || ((empty >> l) & 1) != 0) continue;
-        levels_.undergo(l, pending(i), scratch_);
-      }
-    }
-    if (tier < last_tier()) pass_on(tier);
-    pending(tier).reset();
-  }
-  /// What is pending for a tier whose levels have undergone it still is for the next.
-  void pass_on(int tier) {
-    pending(tier + 1).follow(pending(tier), scratch_);
-    pending(tier).reset();
-  }
-
-  Levels levels_;  // the first size() - buffered_ tokens, before what is pending
-  Index leaves_;
-  int buffer_level_;             // b; 0 for no buffer: then levels are rewritten at every token
-  RowMajorMatrix<Scalar> keys_;  // one row a leaf, as it is now but for a factor
-  RowMajorMatrix<Scalar> values_;
-  Vector<Scalar> factors_;         // what keys are still to be multiplied by, of OneFactor kinds
-  RowMajorMatrix<Scalar> bucket_;  // scratch
-  Vector<Scalar> scratch_;         // of the products
-  Recent recent_;                  // P_0, the transitions of the buffered tokens
-  std::vector<Product> pending_;   // P_1, P_2, ...: one for each tier but the first, whose is I
-  double growth_ = 1;              // a bound of what P_0 multiplies a norm by
-  Index buffered_ = 0;             // tokens in the buffer, below 2^b
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_STREAM_STATE_HPP
-
-// ---- loglinear/stream/detail/stream_parts.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
-#define LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
-
-// Jumps of a stream's count, and streams made of parts, in the form in which layers keep them.
-//
-// Levels are moved with nothing pending: what they had to undergo depends on their tier. The buffer
-// of newest leaves stands for the tokens since the last multiple of its capacity: a jump past the
-// next one carries it into the levels, a shorter one appends leaves of zeros, and parts have theirs
-// side by side.
-
-namespace loglinear::detail {
-
-/// A friend of StreamState.
-struct StreamParts {
-  /// The state after tokens up to `count` that write nothing and have no transition.
-  template <class Stream>
-  static void advance(Stream& stream, std::uint64_t count) {
-    if (count < stream.size()) fail("the count to advance to", count, "at least size()");
-    const int b = stream.buffer_level_;
-    if ((count >> b) != (stream.size() >> b)) {
-      static_cast<void>(stream.settled_levels());
-      if (stream.buffered_ > 0) {
-        stream.sum_up_buffer();
-        stream.levels_.carry_bucket(b, stream.bucket_.data());
-        stream.buffered_ = 0;
-      }
-      stream.growth_ = 1;
-      stream.levels_.advance_to(count >> b << b);
-    }
-    const auto more = static_cast<Index>(count - stream.size());
-    const Index first = stream.buffered_ * stream.leaves_, n = more * stream.leaves_;
-    stream.keys_.middleRows(first, n).setZero();
-    stream.values_.middleRows(first, n).setZero();
-    if (stream.factors_.size() > 0) stream.factors_.segment(first, n).setOnes();
-    stream.buffered_ += more;
-  }
-
-  /// `earlier` becomes the stream of which `later` is the rest: a stream that began empty at the
-  /// count of `earlier` and whose transitions multiply to `product`. Throws where something is not
-  /// finite or too large, before anything has changed. Copies both, allocates.
-  template <class Stream, class Product>
-  static void append(Stream& earlier, const Stream& later, const Product& product) {
-    require_size("max_levels of the later part", later.max_levels(), earlier.max_levels());
-    require_size("d_k of the later part", later.key_rows(), earlier.key_rows());
-    require_size("d_v of the later part", later.d_v(), earlier.d_v());
-    if (!product.fits(earlier.key_rows(), earlier.d_v())) {
-      fail("the product of the later part", "of another shape", "made for this layer's states");
-    }
-    Stream whole(earlier), rest(later);
-    static_cast<void>(whole.settled_levels());
-    static_cast<void>(rest.settled_levels());
-    undergo(whole, product);
-    const int b = whole.buffer_level_;
-    const bool carries = (rest.size() >> b) != (whole.size() >> b);
-    const Index own = carries ? 0 : whole.buffered_ * whole.leaves_;
-    advance(whole, rest.size());
-    for (int l : rest.levels_.active_levels())
-      require_finite("a coefficient of the merged state", whole.levels_.level(l));
-    whole.levels_.add(rest.levels_);
-    const Index n = whole.buffered_ * whole.leaves_ - own;
-    whole.keys_.middleRows(own, n) = rest.keys_.middleRows(own, n);
-    whole.values_.middleRows(own, n) = rest.values_.middleRows(own, n);
-    if (n > 0 && whole.factors_.size() > 0) {
-      whole.factors_.segment(own, n) = rest.factors_.segment(own, n);
-    }
-    whole.growth_ = 1;
-    for (Index j = 0; j < own; ++j) {
-      require_finite("a buffered key", whole.keys_.row(j));
-      require_finite("a buffered value", whole.values_.row(j));
-    }
-    const double magnitude = whole.measured(true);
-    if (!is_at_most(magnitude, magnitude_limit<typename Stream::Levels::Scalar>())) {
-      fail("the magnitude of the merged state", magnitude, "within the range of the scalar type");
-    }
-    whole.levels_.defer(magnitude);
-    earlier = std::move(whole);
-  }
-
- private:
-  /// Everything in a stream that has nothing pending undergoes a product of transitions.
-  template <class Stream, class Product>
-  static void undergo(Stream& stream, const Product& product) {
-    using Scalar = typename Stream::Scalar;
-    for (int l : stream.levels_.active_levels()) {
-      stream.levels_.undergo(l, product, stream.scratch_);
-    }
-    const Index n = stream.buffered_ * stream.leaves_;
-    if constexpr (requires { product.factor(); }) {
-      if constexpr (Stream::has_factors) stream.factors_.head(n) *= product.factor();
-    } else {
-      Vector<Scalar> key(stream.key_rows()), scratch(stream.key_rows());
-      for (Index j = 0; j < n; ++j) {
-        key = stream.keys_.row(j).transpose();
-        product.push(key, scratch);
-        stream.keys_.row(j) = key.transpose();
-        product.right(stream.values_.row(j));
-      }
-    }
-  }
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
 
 // ---- loglinear/layer/detail/head.hpp
 
@@ -15348,51 +15947,6 @@ template <class Scalar>
 
 #endif  // LOGLINEAR_SEQUENCE_PACKED_HPP
 
-// ---- loglinear/stream/detail/levels_rollback.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_ROLLBACK_HPP
-#define LOGLINEAR_STREAM_DETAIL_LEVELS_ROLLBACK_HPP
-
-namespace loglinear::detail {
-
-/// Puts levels back as they were, unless it is told to keep what has become of them. Copies the
-/// active levels alone; allocates.
-template <class Levels>
-class LevelsRollback {
- public:
-  explicit LevelsRollback(Levels& levels)
-      : levels_(levels), size_(levels.size()), magnitude_(levels.magnitude()) {
-    const Index each = levels.d_k() * levels.d_v();
-    Index count = 0;
-    for ([[maybe_unused]] int l : levels.active_levels()) ++count;
-    active_.resize(count * each);
-    Index first = 0;
-    for (int l : levels.active_levels()) {
-      active_.segment(first, each) = Eigen::Map<const Coefficients>(levels.data(l), each);
-      first += each;
-    }
-  }
-  LevelsRollback(const LevelsRollback&) = delete;
-  LevelsRollback& operator=(const LevelsRollback&) = delete;
-  ~LevelsRollback() {
-    if (!keeps_) levels_.restore(size_, magnitude_, active_.data());
-  }
-  void keep() noexcept { keeps_ = true; }
-
- private:
-  using Coefficients = Vector<typename Levels::Scalar>;
-
-  Levels& levels_;
-  std::uint64_t size_;
-  double magnitude_;
-  Coefficients active_{};
-  bool keeps_ = false;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_ROLLBACK_HPP
-
 // ---- loglinear/sequence/recurrent.hpp
 
 #ifndef LOGLINEAR_SEQUENCE_RECURRENT_HPP
@@ -15790,7 +16344,7 @@ class StreamPart {
     const Flush flush;
     detail::Vector<typename Kind::Scalar> scratch(product_.scratch_size(layer_.key_rows()));
     later.append_to(layer_);
-    product_.follow(later.product_, scratch);
+    product_.follow(later.product_, scratch.data());
   }
 
   /// Appends the part to a stream that has taken exactly the tokens before it: `stream` is then the
