@@ -12,8 +12,8 @@ namespace test {
 
 template <class Layer>
 std::unique_ptr<loglinear::Attention<typename Layer::Scalar>> typed_layer(
-    const loglinear::AttentionConfig& config, const typename Layer::InnerRuleOfLayer& rule,
-    const typename Layer::LevelWeightsOfLayer& weights, int max_levels) {
+    const loglinear::AttentionConfig& config, const decltype(Layer::Options::inner)& rule,
+    const decltype(Layer::Options::level_weights)& weights, int max_levels) {
   return std::make_unique<loglinear::detail::ErasedAttention<Layer>>(
       config,
       typename loglinear::MultiHeadAttention<Layer>::Options{.inner = rule,
