@@ -4457,20 +4457,6 @@ template <class Derived>
   }
 }
 
-/// The same of numbers that lie in memory.
-template <class Scalar>
-[[nodiscard]] double max_abs(const Scalar* values, Index size) {
-  double largest = 0;
-  if constexpr (std::is_floating_point_v<Scalar> || is_narrow<Scalar>) {
-    largest = larger_magnitude(largest, to_double(largest_magnitude(values, size)));
-  } else {
-    for (Index i = 0; i < size; ++i) {
-      largest = larger_magnitude(largest, std::abs(to_double(values[i])));
-    }
-  }
-  return largest;
-}
-
 /// The Frobenius norm of a vector or matrix, also where its square would overflow or underflow; not
 /// finite where a coefficient is not. Eigen's stableNorm multiplies by 1 over the largest
 /// coefficient: that of the largest numbers is denormal, and is 0 where those are flushed.
