@@ -1326,10 +1326,50 @@ enum class ReadOrder {
   current_apart,
 };
 
+/// What one read order does.
+struct ReadOrderInfo {
+  ReadOrder order;        ///< its value
+  std::string_view name;  ///< in texts
+  bool reads_written;     ///< whether a read sees this token's transition, carry and leaf
+  bool is_leaf_apart;     ///< whether the own leaf has a weight for itself, in front of the levels'
+
+  /// Whether the own leaf is read where the carry takes it.
+  [[nodiscard]] constexpr bool is_leaf_carried() const { return reads_written && !is_leaf_apart; }
+};
+
+/// All read orders, in the order of `ReadOrder`; a new one is its value there and its row here.
+inline constexpr std::array<ReadOrderInfo, 3> read_order_table{{
+    {ReadOrder::before_push, "before_push", false, false},
+    {ReadOrder::after_push, "after_push", true, false},
+    {ReadOrder::current_apart, "current_apart", true, true},
+}};
+
+/// The row of an order.
+[[nodiscard]] constexpr const ReadOrderInfo& info_of(ReadOrder order) noexcept {
+  return read_order_table[static_cast<std::size_t>(order)];
+}
+static_assert([] {
+  for (std::size_t i = 0; i < read_order_table.size(); ++i) {
+    if (read_order_table[i].order != ReadOrder(i)) return false;
+  }
+  return true;
+}());
+/// Its name in texts.
+[[nodiscard]] constexpr std::string_view name_of(ReadOrder order) noexcept {
+  return info_of(order).name;
+}
+/// The order of a name; nothing for a name that no order has.
+[[nodiscard]] constexpr std::optional<ReadOrder> find_read_order(std::string_view name) noexcept {
+  for (const ReadOrderInfo& row : read_order_table) {
+    if (row.name == name) return row.order;
+  }
+  return {};
+}
+
 /// Number of level weights a read over `max_levels` levels takes: one more for `current_apart`.
 [[nodiscard]] constexpr int level_weight_count(ReadOrder order, int max_levels) {
   detail::require_level_count(max_levels);
-  return order == ReadOrder::current_apart ? max_levels + 1 : max_levels;
+  return max_levels + (info_of(order).is_leaf_apart ? 1 : 0);
 }
 
 /// The level at which the next leaf lands when `count` tokens have been pushed:
@@ -1370,9 +1410,11 @@ enum class ReadOrder {
 /// a token does not see itself: `s < t` there.
 [[nodiscard]] constexpr int level_of(std::uint64_t s, std::uint64_t t, ReadOrder order,
                                      int max_levels) {
-  int level = static_cast<int>(std::bit_width(t ^ s));
-  if (order == ReadOrder::before_push) level -= 1;
-  if (order == ReadOrder::after_push) {
+  const ReadOrderInfo& info = info_of(order);
+  int level = static_cast<int>(std::bit_width(t ^ s)) - 1;
+  if (info.is_leaf_apart) {
+    level += 1;
+  } else if (info.reads_written) {
     const std::uint64_t next = t + 1;  // 2^64 wraps to 0; every token is then 64 bits away
     level = next == 0 ? max_level_limit : static_cast<int>(std::bit_width(next ^ s)) - 1;
   }
@@ -1436,17 +1478,18 @@ class ActiveLevels {
                                        int max_levels) {
   detail::require_level_count(max_levels);
   detail::require_level(level, max_levels);
-  if (order == ReadOrder::current_apart) return level + 1;
-  return order == ReadOrder::after_push ? (std::max)(level, landed_level(count, max_levels))
-                                        : level;
+  const ReadOrderInfo& info = info_of(order);
+  if (info.is_leaf_apart) return level + 1;
+  return info.reads_written ? (std::max)(level, landed_level(count, max_levels)) : level;
 }
 
 /// The weight index under which a read at the next token sees that token's own leaf, or -1 where
 /// it does not (`before_push`).
 [[nodiscard]] constexpr int seen_leaf_level(ReadOrder order, std::uint64_t count, int max_levels) {
   detail::require_level_count(max_levels);
-  if (order == ReadOrder::before_push) return -1;
-  return order == ReadOrder::after_push ? landed_level(count, max_levels) : 0;
+  const ReadOrderInfo& info = info_of(order);
+  if (!info.reads_written) return -1;
+  return info.is_leaf_apart ? 0 : landed_level(count, max_levels);
 }
 
 }  // namespace loglinear
@@ -1496,7 +1539,7 @@ struct SequenceShape {
   [[nodiscard]] Index moments() const { return (std::max)(steps, Index{1}); }
 
   [[nodiscard]] Moments queries_at() const {
-    return {order == ReadOrder::before_push ? -1 : moments() - 1, moments()};
+    return {info_of(order).reads_written ? moments() - 1 : -1, moments()};
   }
   [[nodiscard]] Moments leaves_at() const {
     return is_delta ? Moments{0, 1} : Moments{moments() - 1, moments(), leaves};
@@ -2856,7 +2899,7 @@ struct LevelMask {
   /// level, the oldest first; tokens are counted from the beginning of the chunk.
   template <class Visit>
   void for_each_stretch(Index t, Visit visit) const {
-    const bool is_apart = order == ReadOrder::current_apart;
+    const bool is_apart = info_of(order).is_leaf_apart;
     const int shift = is_apart ? 1 : 0, last = level_weight_count(order, max_levels) - 1;
     const std::uint64_t end = first + static_cast<std::uint64_t>(t) + (sees_itself() ? 1 : 0);
     for (std::uint64_t begin = first, next = 0; begin < end; begin = next) {
@@ -2869,10 +2912,10 @@ struct LevelMask {
   }
 
   /// Whether a query's own token counts among those of its level 0.
-  [[nodiscard]] bool sees_itself() const { return order == ReadOrder::after_push; }
+  [[nodiscard]] bool sees_itself() const { return info_of(order).is_leaf_carried(); }
   /// Columns of the chunk that query t sees, of `leaves` a token.
   [[nodiscard]] Index seen(Index t, Index leaves) const {
-    return (t + (order == ReadOrder::before_push ? 0 : 1)) * leaves;
+    return (t + (info_of(order).reads_written ? 1 : 0)) * leaves;
   }
 };
 
@@ -2944,7 +2987,7 @@ class ValueMix {
 
   ValueMix(const SequenceShape& shape, Index capacity)
       : decays_(shape.decays_values),
-        queries_at_{shape.order == ReadOrder::before_push ? Index{-1} : Index{0}, 1},
+        queries_at_{info_of(shape.order).reads_written ? Index{0} : Index{-1}, 1},
         leaves_at_{0, 1, shape.leaves},
         halves_(decays_ ? capacity : 0, shape.d_v),
         from_start_(decays_ ? capacity + 1 : 0, shape.d_v),
@@ -4413,7 +4456,7 @@ void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& 
 /// The same of numbers that lie in memory.
 template <class Scalar>
 void require_finite(std::string_view argument, const Scalar* values, Index size) {
-  if (!all_finite(values, size)) fail_not_finite(argument, values, size, 1, 1, size);
+  if (!are_finite(values, size)) fail_not_finite(argument, values, size, 1, 1, size);
 }
 
 template <class Keys, class Values>
@@ -5287,6 +5330,16 @@ struct RuleInfo {
   bool bounds_output = false;  ///< whether layers made at run time bound its output by a tanh; they
                                ///< do so too where keys are normalised
 };
+
+/// A rule with those hyperparameters with which it forgets slowly.
+template <class Rule>
+[[nodiscard]] Rule slow() {
+  Rule rule;
+  Rule::hyperparameters(rule, [](const Hyperparameter& parameter, auto& value) {
+    if constexpr (std::is_same_v<decltype(value), double&>) value = parameter.slow.value_or(value);
+  });
+  return rule;
+}
 
 /// The words of values that are not numbers, in the order of the values.
 [[nodiscard]] constexpr std::array<std::string_view, 2> words_of(bool) {
@@ -9278,7 +9331,7 @@ struct SeenLevels {
   [[nodiscard]] double kept(int level) const {
     const int last = max_levels - 1;
     const bool gives_way =
-        order == ReadOrder::after_push && level == last && landed_level(size, max_levels) == last;
+        info_of(order).is_leaf_carried() && level == last && landed_level(size, max_levels) == last;
     return kept_fraction(overflow, gives_way ? 1 : 0);
   }
 };
@@ -9325,7 +9378,7 @@ const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
                                const Vector<Scalar>& lambda, ReadOrder order,
                                ReadMemory<Kind>& memory, Vector<Scalar>& read) {
   const Index d_v = token.values.rows(), key_rows = token.keys.rows();
-  const bool stands = order == ReadOrder::before_push;
+  const bool stands = !info_of(order).reads_written;
   const Vector<Scalar>& old_query = stands ? token.query : memory.old_query;
   if (!stands) {
     memory.old_query = token.query;
@@ -11146,8 +11199,8 @@ class Head {
   template <class Derived>
   void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
     require_staged();
-    if (staged_order_ == ReadOrder::before_push) {
-      fail("the order of the staged token", "before_push",
+    if (!info_of(staged_order_).reads_written) {
+      fail("the order of the staged token", name_of(staged_order_),
            "after_push or current_apart, to learn from it");
     }
     staged_ = Staged::token;
@@ -11182,7 +11235,7 @@ class Head {
     copy_vector(x, "x", workspace.x);
     preparation_.project(workspace, layout().q);
     preparation_.prepare_read(workspace);
-    const bool apart = read_order_ == ReadOrder::current_apart;
+    const bool apart = info_of(read_order_).is_leaf_apart;
     read_standing(stream_, workspace.token.query, workspace.lambda,
                   apart ? read_order_ : ReadOrder::before_push, workspace.stream, workspace.read);
   }
@@ -11291,9 +11344,9 @@ class Head {
   /// The rule, the policy of the level weights, the weights.
   [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
   [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
-  /// What training reads: `after_push`, or `current_apart` if that is the head's order.
+  /// What training reads: `after_push`, or the head's order if that keeps the own leaf apart.
   [[nodiscard]] ReadOrder training_order() const noexcept {
-    return read_order_ == ReadOrder::current_apart ? read_order_ : ReadOrder::after_push;
+    return info_of(read_order_).is_leaf_apart ? read_order_ : ReadOrder::after_push;
   }
   /// What became of the last token: its raw read, its level weights, its transition.
   [[nodiscard]] const Workspace& workspace() const noexcept { return workspace_; }
@@ -11325,8 +11378,8 @@ class Head {
 
   /// There is one more weight in the order `current_apart`.
   void require_order(ReadOrder order) const {
-    if (order == ReadOrder::current_apart && read_order_ != order) {
-      fail("the read order", "current_apart",
+    if (info_of(order).is_leaf_apart && !info_of(read_order_).is_leaf_apart) {
+      fail("the read order", name_of(order),
            "before_push or after_push, unless it is the layer's own");
     }
   }
@@ -12132,13 +12185,14 @@ class ManyHeads {
   /// For checkpoints.
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    for (int h = 0; h < self.n_heads(); ++h) {
-      auto& head = self.heads_[static_cast<std::size_t>(h)];
+    std::conditional_t<std::is_const_v<Self>, const ManyHeads, ManyHeads>& own = self;
+    for (int h = 0; h < own.n_heads(); ++h) {
+      auto& head = own.heads_[static_cast<std::size_t>(h)];
       part("head" + std::to_string(h), head);
       detail::require_between("learning_rate of head " + std::to_string(h), head.learning_rate(),
-                              self.learning_rate(), self.learning_rate());
+                              own.learning_rate(), own.learning_rate());
     }
-    part("", self.out_.weights());
+    part("", own.out_.weights());
   }
 
   /// Which head a weight name belongs to, -1 for none, and its name there.
@@ -15743,6 +15797,29 @@ using Rules = detail::TypeList<  //
     HGRN2,                       //
     Mamba2>;
 
+namespace detail {
+
+/// The rules that a mode stands for: it is a rule itself or says which it can stand for.
+template <class Mode>
+struct RulesOf {
+  using Type = TypeList<Mode>;
+};
+template <class Mode>
+requires requires {
+  typename Mode::Rules;
+}
+struct RulesOf<Mode> {
+  using Type = typename Mode::Rules;
+};
+template <class... Modes>
+[[nodiscard]] auto rules_of_all(TypeList<Modes...>)
+    -> decltype((typename RulesOf<Modes>::Type{} + ...));
+
+}  // namespace detail
+
+/// The same as types of rules: `DeltaProduct<1>` to `DeltaProduct<4>` for `DeltaProductMode`.
+using RuleTypes = decltype(detail::rules_of_all(Rules{}));
+
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_LIST_HPP
@@ -16554,20 +16631,23 @@ inline void LogLinear::validate() const {
       mode);
 }
 
+/// Calls `visit(rule)` with the rule type that one alternative of an inner mode stands for.
+template <class Mode, class Visitor>
+requires(Rules::contains<Mode>)  //
+    decltype(auto) visit_rule(const Mode& mode, Visitor&& visit) {
+  if constexpr (requires { typename Mode::Rules; }) {
+    return mode.visit_rule(visit);
+  } else {
+    return visit(mode);
+  }
+}
 /// Calls `visit(rule)` with the rule type that an inner mode stands for, and returns what it
 /// returns: `DeltaProductMode` becomes one of `DeltaProduct<1>` to `DeltaProduct<4>`, all others
 /// are rules already. \throws std::invalid_argument for a number of compositions that is not 1 to 4
 template <class Visitor>
 decltype(auto) visit_rule(const InnerMode& mode, Visitor&& visit) {
-  return std::visit(
-      [&](const auto& rule) -> decltype(auto) {
-        if constexpr (requires { rule.visit_rule(visit); }) {
-          return rule.visit_rule(visit);
-        } else {
-          return visit(rule);
-        }
-      },
-      mode);
+  return std::visit([&](const auto& one) -> decltype(auto) { return visit_rule(one, visit); },
+                    mode);
 }
 
 /// Calls `visit(rule)` with what is left of an inner mode when only its key counts, and returns
@@ -16724,27 +16804,8 @@ class AnyRule {
 
 namespace detail {
 
-/// The rules that modes stand for: a mode is a rule itself or says which it can stand for.
-template <class Mode>
-struct RulesOf {
-  using Type = TypeList<Mode>;
-};
-template <class Mode>
-requires requires {
-  typename Mode::Rules;
-}
-struct RulesOf<Mode> {
-  using Type = typename Mode::Rules;
-};
-template <class List>
-struct RulesOfAll;
-template <class... Modes>
-struct RulesOfAll<TypeList<Modes...>> {
-  using Type = decltype((typename RulesOf<Modes>::Type{} + ...));
-};
-/// All of them, and what is left of them when only their key counts.
-using RuntimeRules = decltype(RulesOfAll<Rules>::Type{} +
-                              TypeList<KeyOnly<RetNet>, KeyOnly<DeltaNet>>{});
+/// All rules, and what is left of them when only their key counts.
+using RuntimeRules = decltype(RuleTypes{} + TypeList<KeyOnly<RetNet>, KeyOnly<DeltaNet>>{});
 
 /// Whether two rules can share a layer.
 template <class One>
