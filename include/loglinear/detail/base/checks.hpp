@@ -17,6 +17,7 @@
 
 #include "loglinear/detail/base/fail.hpp"
 #include "loglinear/detail/base/magnitude.hpp"
+#include "loglinear/detail/base/row_block.hpp"
 #include "loglinear/detail/base/text.hpp"
 #include "loglinear/detail/base/types.hpp"
 
@@ -80,6 +81,18 @@ template <class Derived>
         finite = finite && is_finite(values.derived().coeff(i, j));
       }
     }
+  }
+  return finite;
+}
+
+template <class Number>
+[[nodiscard]] bool all_finite(const RowBlock<Number>& values) {
+  if (values.cols() == values.outerStride()) {
+    return are_finite<std::remove_const_t<Number>>(values.data(), values.rows() * values.cols());
+  }
+  bool finite = true;
+  for (Index i = 0; i < values.rows(); ++i) {
+    finite = finite && are_finite<std::remove_const_t<Number>>(values.row(i), values.cols());
   }
   return finite;
 }
