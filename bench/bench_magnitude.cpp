@@ -126,7 +126,7 @@ void stream_row(const std::string& name, const Layer& layer, Call call,
 
 template <class Scalar, class Stored, class Rule>
 void stream_rows(const std::string& name, const Rule& rule) {
-  const LogLinearAttention<Rule, Scalar, NormalizedMixture, Eigen::Dynamic, Stored> layer(
+  const LogLinearAttention<Rule, Scalar, NormalizedMixture, Stored> layer(
       {.inner = rule, .d_model = d, .d_k = d, .d_v = d, .max_levels = 16});
   std::srand(1);
   const Rows<Scalar> base = Rows<Scalar>::Random(stream_length, d);

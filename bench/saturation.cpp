@@ -113,7 +113,7 @@ void trained(const char* name, typename Layer::Options options, std::uint64_t to
 }
 
 template <class Inner, class Weights = NormalizedMixture, LastLevel policy = LastLevel::fold>
-using Layer = LogLinearAttention<Inner, double, Weights, Eigen::Dynamic, double, policy>;
+using Layer = LogLinearAttention<Inner, double, Weights, double, policy>;
 using Plain = KeyOnly<RetNet>;
 using Normalised = KeyOnly<DeltaNet>;
 

@@ -3585,8 +3585,8 @@ namespace loglinear::detail {
 template <class Scalar>
 struct ChunkwiseTape {
   int interval = 1;
-  std::vector<Index> begins;
-  std::vector<Hierarchy<Scalar>> kept;
+  std::vector<Index> begins{};
+  std::vector<Hierarchy<Scalar>> kept{};
 
   /// Before the first chunk of so many.
   void start(Index chunks) {
@@ -3689,6 +3689,426 @@ class ChunkwiseRun {
 
 #endif  // LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP
 
+// ---- loglinear/detail/kernels/vectors.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
+
+// Arithmetic on vectors that lie in memory, given by a pointer and a length. An Eigen expression
+// says the same, but each one is some forty types of its own to the compiler, and a rule has
+// hundreds: here a compiler sees each function once for each scalar.
+//
+// Vectors may be empty, and may be the same one where the comment does not say otherwise.
+
+namespace loglinear::detail {
+
+/// to[i] = of_packet(i), or of_number(i) for those at the end that fill no packet.
+template <class Scalar, class OfPacket, class OfNumber>
+void fill_by_packets(Scalar* to, Index size, OfPacket of_packet, OfNumber of_number) {
+  constexpr Index width = packet_size<Scalar>;
+  Index i = 0;
+  for (; i + width <= size; i += width) Eigen::internal::pstoreu(to + i, of_packet(i));
+  for (; i < size; ++i) to[i] = of_number(i);
+}
+
+/// x . y
+template <class Scalar>
+[[nodiscard]] Scalar dot(const Scalar* x, const Scalar* y, Index size) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const auto product = [&](Index i) {
+    return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i));
+  };
+  Scalar sum(0);
+  Index i = 0;
+  if (size >= width) {
+    P even = product(0);
+    i = width;
+    if (size >= 2 * width) {
+      P odd = product(width);
+      for (i = 2 * width; i + 2 * width <= size; i += 2 * width) {
+        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
+        odd = ei::pmadd(ei::ploadu<P>(x + i + width), ei::ploadu<P>(y + i + width), odd);
+      }
+      even = ei::padd(even, odd);
+      if (i + width <= size) {
+        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
+        i += width;
+      }
+    }
+    sum = ei::predux(even);
+  }
+  for (; i < size; ++i) sum += x[i] * y[i];
+  return sum;
+}
+
+/// The sum of the numbers.
+template <class Scalar>
+[[nodiscard]] Scalar sum(const Scalar* x, Index size) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  Scalar sum(0);
+  Index i = 0;
+  if (size >= width) {
+    P packets = ei::ploadu<P>(x);
+    for (i = width; i + width <= size; i += width)
+      packets = ei::padd(packets, ei::ploadu<P>(x + i));
+    sum = ei::predux(packets);
+  }
+  for (; i < size; ++i) sum += x[i];
+  return sum;
+}
+
+/// y = a x
+template <class Scalar>
+void scale_to(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  fill_by_packets(
+      y, size, [&](Index i) { return ei::pmul(factor, ei::ploadu<P>(x + i)); },
+      [&](Index i) { return a * x[i]; });
+}
+
+/// x = a x
+template <class Scalar>
+void scale_by(const Scalar& a, Scalar* x, Index size) {
+  scale_to(a, x, size, x);
+}
+
+/// y = y + a x
+template <class Scalar>
+void axpy(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  fill_by_packets(
+      y, size,
+      [&](Index i) { return ei::pmadd(factor, ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return y[i] + a * x[i]; });
+}
+
+/// z = x + y
+template <class Scalar>
+void add(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size, [&](Index i) { return ei::padd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return x[i] + y[i]; });
+}
+
+/// z = x - y
+template <class Scalar>
+void subtract(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size, [&](Index i) { return ei::psub(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return x[i] - y[i]; });
+}
+
+/// z_i = x_i y_i
+template <class Scalar>
+void multiply(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size, [&](Index i) { return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return x[i] * y[i]; });
+}
+
+/// y = x, which do not overlap.
+template <class Scalar>
+void copy(const Scalar* x, Index size, Scalar* y) {
+  std::copy_n(x, size, y);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
+
+// ---- loglinear/transitions/steps.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_STEPS_HPP
+#define LOGLINEAR_TRANSITIONS_STEPS_HPP
+
+/// \file
+/// How a kind of transition says what it is made of: a list of steps, in the order in which older
+/// states undergo them.
+///
+/// | step                     | what a state S of key_rows x d_v undergoes                    |
+/// |--------------------------|---------------------------------------------------------------|
+/// | `steps.decay(a)`         | `S <- a S`, a number                                          |
+/// | `steps.decay_rows(w)`    | `S <- diag(w) S`, key_rows numbers                            |
+/// | `steps.decay_values(r)`  | `S <- S diag(r)`, d_v numbers                                 |
+/// | `steps.look_up(p)`       | nothing yet: `f = S^T p` of the state as it is now            |
+/// | `steps.write_back(u)`    | `S <- S - u f^T` with the f looked up last; key_rows numbers  |
+///
+/// Vectors are pointers to that many numbers. Every `look_up` has its `write_back`, with nothing
+/// but decays in between. A kind has the member
+///
+///     void visit_steps(auto& steps, auto&... gradient) const {
+///       steps.look_up(p.data(), gradient.p.data()...);
+///       steps.decay(a, gradient.a...);
+///       steps.write_back(u.data(), gradient.u.data()...);
+///     }
+///
+/// which is `S <- a S - u p^T S`. It is called without a gradient, and with one transition of the
+/// same type, to which each step then writes the derivative with respect to its own argument: where
+/// a member is not itself an argument, the kind computes its derivative from those, after the step.
+/// The derivative with respect to a decay of 0 is taken to be 0. Which steps there are must not
+/// depend on the members.
+///
+/// From the steps follow whole spans of tokens by the chunkwise algorithm and their gradients
+/// (`forward_block`, `block_gradient`), and products of few transitions as a diagonal minus a
+/// matrix of low rank.
+
+namespace loglinear {
+
+/// How many steps of which sort a transition has.
+struct StepCounts {
+  Eigen::Index updates = 0;    ///< look-ups and write-backs
+  bool decays = false;         ///< whether key rows decay
+  bool decays_by_row = false;  ///< each at its own rate
+  bool decays_values = false;  ///< whether value columns decay
+
+  /// \name The steps, which are counted
+  /// \{
+  void decay(const auto& /*a*/, auto&... /*gradient*/) { decays = true; }
+  void decay_rows(const auto* /*w*/, auto*... /*gradient*/) { decays = decays_by_row = true; }
+  void decay_values(const auto* /*r*/, auto*... /*gradient*/) { decays_values = true; }
+  void look_up(const auto* /*p*/, auto*... /*gradient*/) {}
+  void write_back(const auto* /*u*/, auto*... /*gradient*/) { ++updates; }
+  /// \}
+};
+
+/// Whether a kind of transition says what it is made of; see the top of transitions/steps.hpp.
+template <class Kind>
+concept HasSteps = requires(const Kind& kind, Kind& gradient, StepCounts& steps) {
+  kind.visit_steps(steps);
+  kind.visit_steps(steps, gradient);
+};
+
+/// The steps of a kind for states of key_rows x d_v. Makes a transition, which may allocate.
+template <HasSteps Kind>
+[[nodiscard]] StepCounts step_counts(Eigen::Index key_rows, Eigen::Index d_v) {
+  StepCounts counts;
+  Kind(key_rows, d_v).visit_steps(counts);
+  return counts;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_STEPS_HPP
+
+// ---- loglinear/chunks/transition_steps.hpp
+
+#ifndef LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+#define LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+
+// The steps of a transition (transitions/steps.hpp) as a chunk has them: decays of value columns,
+// and updates D - u p^T one after the other. A decay E before a look-up goes into its update,
+// (D - u p^T) E = D E - u (E p)^T, and one after the last update too, F (D - u p^T) = F D - (F u)
+// p^T.
+
+namespace loglinear::detail {
+
+/// How tokens with these steps look in a chunk.
+[[nodiscard]] inline SequenceShape shape_of(const StepCounts& steps, Index d_k, Index d_v,
+                                            Index leaves, ReadOrder order) {
+  return {.d_k = d_k,
+          .d_v = d_v,
+          .leaves = leaves,
+          .steps = steps.updates,
+          .decays = !steps.decays         ? 0
+                    : steps.decays_by_row ? d_k
+                                          : 1,
+          .decays_values = steps.decays_values,
+          .is_delta = false,
+          .order = order};
+}
+
+/// A product of decays of key rows: no number, one for all of them, or one for each.
+template <class Scalar>
+class RowDecays {
+ public:
+  explicit RowDecays(Index decays) : decays_(decays) {}
+
+  void reset() { std::fill_n(decays_.data(), decays_.size(), Scalar(1)); }
+  void decay(const Scalar& a) { scale_by(a, decays_.data(), decays_.size()); }
+  void decay_rows(const Scalar* w) { multiply(decays_.data(), w, decays_.size(), decays_.data()); }
+
+  /// row *= decays, which may be one number for all of it.
+  void apply(Scalar* row, Index size) const {
+    if (decays_.size() == 1) scale_by(decays_[0], row, size);
+    if (decays_.size() > 1) multiply(row, decays_.data(), size, row);
+  }
+  void write_to(Scalar* to) const { copy(decays_.data(), decays_.size(), to); }
+
+ private:
+  Vector<Scalar> decays_;
+};
+
+/// Takes the steps of token t into a chunk: `start`, `visit_steps` of its transition, `finish`.
+template <class Scalar>
+class StepWriter {
+ public:
+  explicit StepWriter(const SequenceShape& shape) : shape_(shape), before_(shape.decays) {}
+  StepWriter(const StepWriter&) = default;
+  StepWriter& operator=(const StepWriter&) = default;
+
+  void start(Chunk<Scalar>& chunk, Index t) {
+    chunk_ = &chunk;
+    token_ = t;
+    moment_ = t * shape_.moments();
+    before_.reset();
+    if (shape_.decays_values) std::fill_n(value_decay(), shape_.d_v, Scalar(1));
+  }
+
+  void decay(const Scalar& a) { before_.decay(a); }
+  void decay_rows(const Scalar* w) { before_.decay_rows(w); }
+  void decay_values(const Scalar* r) { multiply(value_decay(), r, shape_.d_v, value_decay()); }
+  void look_up(const Scalar* p) {
+    Scalar* const row = row_of(chunk_->p, moment_);
+    copy(p, shape_.d_k, row);
+    before_.apply(row, shape_.d_k);
+  }
+  void write_back(const Scalar* u) {
+    copy(u, shape_.d_k, row_of(chunk_->u, moment_));
+    if (shape_.decays > 0) before_.write_to(row_of(chunk_->decay, moment_));
+    before_.reset();
+    ++moment_;
+  }
+
+  void finish() {
+    if (shape_.decays == 0) return;
+    if (shape_.steps == 0) return before_.write_to(row_of(chunk_->decay, moment_));
+    before_.apply(row_of(chunk_->decay, moment_ - 1), shape_.decays);
+    before_.apply(row_of(chunk_->u, moment_ - 1), shape_.d_k);
+  }
+
+ private:
+  [[nodiscard]] static Scalar* row_of(RowMajorMatrix<Scalar>& m, Index i) {
+    return m.data() + i * m.cols();
+  }
+  [[nodiscard]] Scalar* value_decay() { return row_of(chunk_->value_decay, token_); }
+
+  SequenceShape shape_;
+  RowDecays<Scalar> before_;  // since the last update
+  Chunk<Scalar>* chunk_ = nullptr;
+  Index token_ = 0, moment_ = 0;
+};
+
+/// The decays after the last update of a transition.
+template <class Scalar>
+struct LastDecays {
+  RowDecays<Scalar>& decays;
+
+  void decay(const Scalar& a) { decays.decay(a); }
+  void decay_rows(const Scalar* w) { decays.decay_rows(w); }
+  void decay_values(const Scalar*) {}
+  void look_up(const Scalar*) {}
+  void write_back(const Scalar*) { decays.reset(); }
+};
+
+/// From the gradient of a chunk, log decays and the rows u and p as they stand in it, to that of
+/// the steps of token t: `start`, then `visit_steps(steps, gradient)` of its transition.
+template <class Scalar>
+class StepGradients {
+ public:
+  explicit StepGradients(const SequenceShape& shape)
+      : shape_(shape), before_(shape.decays), after_(shape.decays), d_log_(shape.decays) {}
+  StepGradients(const StepGradients&) = default;
+  StepGradients& operator=(const StepGradients&) = default;
+
+  template <class Kind>
+  void start(const Kind& kind, const Chunk<Scalar>& chunk, const Chunk<Scalar>& gradient, Index t) {
+    chunk_ = &chunk;
+    gradient_ = &gradient;
+    token_ = t;
+    moment_ = t * shape_.moments();
+    is_open_ = false;
+    before_.reset();
+    after_.reset();
+    if (shape_.steps == 0) return;
+    LastDecays<Scalar> last{after_};
+    kind.visit_steps(last);
+  }
+
+  void decay(const Scalar& a, Scalar& d_a) {
+    note_decay();
+    if (!is_open_) before_.decay(a);
+    divide(sum(d_log_.data(), d_log_.size()), a, d_a);
+  }
+  void decay_rows(const Scalar* w, Scalar* d_w) {
+    note_decay();
+    if (!is_open_) before_.decay_rows(w);
+    for (Index i = 0; i < shape_.d_k; ++i) divide(d_log_[i], w[i], d_w[i]);
+  }
+  void decay_values(const Scalar* r, Scalar* d_r) {
+    const Scalar* const d_log = row_of(gradient_->value_decay, token_);
+    for (Index j = 0; j < shape_.d_v; ++j) divide(d_log[j], r[j], d_r[j]);
+  }
+  void look_up(const Scalar*, Scalar* d_p) {
+    copy(row_of(gradient_->p, moment_), shape_.d_k, d_p);
+    before_.apply(d_p, shape_.d_k);
+    is_open_ = true;
+  }
+  void write_back(const Scalar*, Scalar* d_u) {
+    copy(row_of(gradient_->u, moment_), shape_.d_k, d_u);
+    ++moment_;
+    if (is_after_last()) after_.apply(d_u, shape_.d_k);
+    before_.reset();
+    is_open_ = false;
+  }
+
+ private:
+  [[nodiscard]] static const Scalar* row_of(const RowMajorMatrix<Scalar>& m, Index i) {
+    return m.data() + i * m.cols();
+  }
+  [[nodiscard]] bool is_after_last() const {
+    return shape_.steps > 0 && moment_ == (token_ + 1) * shape_.moments();
+  }
+
+  /// The gradient of the logarithm of a decay: it is part of its moment's D and, unless it stands
+  /// within an update, of p where an update follows, of u where none does.
+  void note_decay() {
+    const bool is_last = !is_open_ && is_after_last();
+    const Index m = is_last ? moment_ - 1 : moment_;
+    copy(row_of(gradient_->decay, m), shape_.decays, d_log_.data());
+    if (is_open_ || shape_.steps == 0) return;
+    is_last ? add_products(row_of(chunk_->u, m), row_of(gradient_->u, m))
+            : add_products(row_of(chunk_->p, m), row_of(gradient_->p, m));
+  }
+  /// d_log += x . d_x, for all rows together or each for itself.
+  void add_products(const Scalar* x, const Scalar* d_x) {
+    if (d_log_.size() == 1) {
+      d_log_[0] += dot(x, d_x, shape_.d_k);
+    } else {
+      for (Index i = 0; i < shape_.d_k; ++i) d_log_[i] += x[i] * d_x[i];
+    }
+  }
+  /// A decay of 0 gets gradient 0: its logarithm has none.
+  static void divide(const Scalar& d_log, const Scalar& decay, Scalar& d_decay) {
+    d_decay = decay == Scalar(0) ? Scalar(0) : d_log / decay;
+  }
+
+  SequenceShape shape_;
+  RowDecays<Scalar> before_, after_;  // since the last update, and after the last of all
+  Vector<Scalar> d_log_;
+  const Chunk<Scalar>* chunk_ = nullptr;
+  const Chunk<Scalar>* gradient_ = nullptr;
+  Index token_ = 0, moment_ = 0;
+  bool is_open_ = false;  // between a look-up and its write-back
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+
 // ---- loglinear/detail/base/magnitude.hpp
 
 #ifndef LOGLINEAR_DETAIL_BASE_MAGNITUDE_HPP
@@ -3700,21 +4120,25 @@ class ChunkwiseRun {
 
 namespace loglinear::detail {
 
-/// Whether the passes below work on an expression: numbers with packets, piece by piece in memory.
+/// Whether the passes below work on numbers of this type.
+template <class Scalar>
+inline constexpr bool has_passes = std::is_floating_point_v<Scalar> || is_narrow<Scalar>;
+
+/// Where the numbers of a vector or matrix lie: `pieces` times `size` of them side by side, the
+/// pieces `stride` apart.
+template <class Scalar>
+struct Pieces {
+  const Scalar* data;
+  Index pieces, size, stride;
+};
 template <class Derived>
 inline constexpr bool has_pieces =
-    (std::is_floating_point_v<typename Derived::Scalar> ||
-     is_narrow<typename Derived::Scalar>)&&(Derived::Flags& Eigen::DirectAccessBit) != 0 &&
-    Derived::InnerStrideAtCompileTime == 1;
-
-/// Calls `visit(first, count)` for the pieces of memory in which a vector or matrix lies.
-template <class Derived, class Visit>
-void for_each_piece(const Eigen::DenseBase<Derived>& values, Visit visit) {
-  const auto& m = values.derived();
-  if (m.outerStride() == m.innerSize()) return visit(m.data(), m.size());
-  for (Index outer = 0; outer < m.outerSize(); ++outer) {
-    visit(m.data() + outer * m.outerStride(), m.innerSize());
-  }
+    (Derived::Flags & Eigen::DirectAccessBit) != 0 && Derived::InnerStrideAtCompileTime == 1;
+template <class Derived>
+[[nodiscard]] Pieces<typename Derived::Scalar> pieces_of(const Eigen::DenseBase<Derived>& values) {
+  const Derived& m = values.derived();
+  if (m.outerStride() == m.innerSize()) return {m.data(), 1, m.size(), 0};
+  return {m.data(), m.outerSize(), m.innerSize(), m.outerStride()};
 }
 
 /// Whether a scalar is neither infinite nor NaN.
@@ -3783,6 +4207,15 @@ template <class Scalar>
   return finite;
 }
 
+template <class Scalar>
+[[nodiscard]] bool are_finite(const Pieces<Scalar>& values) {
+  bool finite = true;
+  for (Index i = 0; i < values.pieces && finite; ++i) {
+    finite = are_finite(values.data + i * values.stride, values.size);
+  }
+  return finite;
+}
+
 /// The largest absolute value, 0 for nothing, NaN where a number is not finite. The last packet may
 /// overlap the one before it.
 template <class Stored>
@@ -3809,6 +4242,31 @@ template <class Stored>
     magnitude = ei::predux_max(largest);
   }
   return magnitude;
+}
+
+/// The sum of x^2, or of (x / scale)^2 with `Scaled`.
+template <bool Scaled, class Scalar>
+[[nodiscard]] Scalar sum_of_squares(const Scalar* x, Index size, const Scalar& scale) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const auto packet = [&](Index i) {
+    const P a = ei::ploadu<P>(x + i);
+    return Scaled ? ei::pdiv(a, ei::pset1<P>(scale)) : a;
+  };
+  P even = ei::pset1<P>(Scalar(0)), odd = even;
+  Index i = 0;
+  for (; i + 2 * width <= size; i += 2 * width) {
+    const P a = packet(i), b = packet(i + width);
+    even = ei::pmadd(a, a, even);
+    odd = ei::pmadd(b, b, odd);
+  }
+  Scalar sum = ei::predux(ei::padd(even, odd));
+  for (; i < size; ++i) {
+    const Scalar value = Scaled ? Scalar(x[i] / scale) : x[i];
+    sum += value * value;
+  }
+  return sum;
 }
 
 }  // namespace loglinear::detail
@@ -3870,21 +4328,30 @@ void require_between(std::string_view argument, const Value& value, const Bound&
   fail(argument, value, "between ", low, " and ", high);
 }
 
+/// Calls `visit` with every coefficient of an expression that does not lie in memory.
+template <class Derived, class Visit>
+void for_each_coefficient(const Eigen::DenseBase<Derived>& values, Visit visit) {
+  for (Index j = 0; j < values.cols(); ++j) {
+    for (Index i = 0; i < values.rows(); ++i) visit(values.derived().coeff(i, j));
+  }
+}
+
 /// Whether all coefficients of a vector or matrix are finite.
 template <class Derived>
 [[nodiscard]] bool all_finite(const Eigen::DenseBase<Derived>& values) {
-  bool finite = true;
   if constexpr (has_pieces<Derived>) {
-    for_each_piece(
-        values, [&](const auto* from, Index size) { finite = finite && are_finite(from, size); });
+    return are_finite(pieces_of(values));
   } else {
-    for (Index j = 0; j < values.cols(); ++j) {
-      for (Index i = 0; i < values.rows(); ++i) {
-        finite = finite && is_finite(values.derived().coeff(i, j));
-      }
-    }
+    bool finite = true;
+    for_each_coefficient(values, [&](const auto& x) { finite = finite && is_finite(x); });
+    return finite;
   }
-  return finite;
+}
+
+/// The same of numbers that lie in memory.
+template <class Scalar>
+[[nodiscard]] bool all_finite(const Scalar* values, Index size) {
+  return are_finite(values, size);
 }
 
 /// Throws unless one number is finite.
@@ -3892,17 +4359,42 @@ inline void require_finite_value(std::string_view argument, double value) {
   if (!is_finite(value)) fail(argument, value, "finite");
 }
 
+/// Throws for the first coefficient that is not finite, column by column.
+template <class Scalar>
+[[gnu::cold, gnu::noinline]] void fail_not_finite(std::string_view argument, const Scalar* data,
+                                                  Index rows, Index columns, Index row_stride,
+                                                  Index column_stride) {
+  for (Index j = 0; j < columns; ++j) {
+    for (Index i = 0; i < rows; ++i) {
+      const Scalar& value = data[i * row_stride + j * column_stride];
+      if (is_finite(value)) continue;
+      const Text name =
+          columns > 1 ? Text(argument, "[", i, ", ", j, "]") : Text(argument, "[", i, "]");
+      fail(name, to_double(value), "finite");
+    }
+  }
+}
+
 /// Throws unless all coefficients are finite; names the first that is not.
 template <class Derived>
 void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& values) {
-  if (all_finite(values)) return;
-  for (Index j = 0; j < values.cols(); ++j) {
-    for (Index i = 0; i < values.rows(); ++i) {
-      if (is_finite(values.derived().coeff(i, j))) continue;
-      const Text name =
-          values.cols() > 1 ? Text(argument, "[", i, ", ", j, "]") : Text(argument, "[", i, "]");
-      fail(name, to_double(values.derived().coeff(i, j)), "finite");
-    }
+  if constexpr (has_pieces<Derived>) {
+    if (are_finite(pieces_of(values))) return;
+    const Derived& m = values.derived();
+    constexpr bool by_row = static_cast<bool>(Derived::IsRowMajor);
+    fail_not_finite(argument, m.data(), m.rows(), m.cols(), by_row ? m.outerStride() : Index{1},
+                    by_row ? Index{1} : m.outerStride());
+  } else if (!all_finite(values)) {
+    require_finite(argument, values.derived().eval());
+  }
+}
+
+/// The same of numbers that lie in memory.
+template <class Scalar>
+void require_finite(std::string_view argument, const Scalar* values, Index size) {
+  if (all_finite(values, size)) return;
+  for (Index i = 0; i < size; ++i) {
+    if (!is_finite(values[i])) fail(Text(argument, "[", i, "]"), to_double(values[i]), "finite");
   }
 }
 
@@ -3932,313 +4424,591 @@ template <class Scalar>
 }
 
 /// The largest absolute value, as a double; 0 for nothing, NaN where a coefficient is not finite.
-template <class Derived>
-[[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
-  double largest = 0;
-  if constexpr (has_pieces<Derived>) {
-    for_each_piece(values, [&](const auto* from, Index size) {
-      largest = larger_magnitude(largest, to_double(largest_magnitude(from, size)));
-    });
+template <class Scalar>
+[[nodiscard]] double max_abs(const Scalar* values, Index size) {
+  if constexpr (has_passes<Scalar>) {
+    return to_double(largest_magnitude(values, size));
   } else {
-    for (Index j = 0; j < values.cols(); ++j) {
-      for (Index i = 0; i < values.rows(); ++i) {
-        largest = larger_magnitude(largest, std::abs(to_double(values.derived().coeff(i, j))));
-      }
+    double largest = 0;
+    for (Index i = 0; i < size; ++i) {
+      largest = larger_magnitude(largest, std::abs(to_double(values[i])));
     }
+    return largest;
+  }
+}
+template <class Scalar>
+[[nodiscard]] double max_abs(const Pieces<Scalar>& values) {
+  double largest = 0;
+  for (Index i = 0; i < values.pieces; ++i) {
+    largest = larger_magnitude(largest, max_abs(values.data + i * values.stride, values.size));
   }
   return largest;
+}
+template <class Derived>
+[[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
+  if constexpr (has_pieces<Derived>) {
+    return max_abs(pieces_of(values));
+  } else {
+    double largest = 0;
+    for_each_coefficient(values, [&](const auto& x) {
+      largest = larger_magnitude(largest, std::abs(to_double(x)));
+    });
+    return largest;
+  }
 }
 
 /// The Frobenius norm of a vector or matrix, also where its square would overflow or underflow; not
 /// finite where a coefficient is not. Eigen's stableNorm multiplies by 1 over the largest
 /// coefficient: that of the largest numbers is denormal, and is 0 where those are flushed.
-template <class Derived>
-[[nodiscard]] double stable_norm(const Eigen::MatrixBase<Derived>& values) {
-  using Scalar = typename Derived::Scalar;
+template <class Scalar>
+[[nodiscard]] double stable_norm(const Pieces<Scalar>& values) {
   using std::sqrt;
   constexpr double safe = std::is_same_v<Scalar, float> ? 0x1p40 : 0x1p300;
   const double largest = max_abs(values);
   if (!is_finite(largest) || is_exactly(largest, 0.0)) return largest;
-  if (largest < safe && largest > 1 / safe) return to_double(sqrt(values.squaredNorm()));
-  return largest * to_double(sqrt((values / static_cast<Scalar>(largest)).squaredNorm()));
+  const bool is_safe = largest < safe && largest > 1 / safe;
+  const auto scale = static_cast<Scalar>(largest);
+  Scalar sum(0);
+  for (Index i = 0; i < values.pieces; ++i) {
+    const Scalar* const piece = values.data + i * values.stride;
+    sum += is_safe ? sum_of_squares<false>(piece, values.size, scale)
+                   : sum_of_squares<true>(piece, values.size, scale);
+  }
+  return (is_safe ? 1.0 : largest) * to_double(Scalar(sqrt(sum)));
+}
+template <class Derived>
+[[nodiscard]] double stable_norm(const Eigen::MatrixBase<Derived>& values) {
+  if constexpr (has_pieces<Derived>) {
+    return stable_norm(pieces_of(values));
+  } else {
+    return stable_norm(values.derived().eval());
+  }
 }
 
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_BASE_CHECKS_HPP
 
-// ---- loglinear/transitions/decays.hpp
+// ---- loglinear/detail/base/parts.hpp
 
-#ifndef LOGLINEAR_TRANSITIONS_DECAYS_HPP
-#define LOGLINEAR_TRANSITIONS_DECAYS_HPP
+#ifndef LOGLINEAR_DETAIL_BASE_PARTS_HPP
+#define LOGLINEAR_DETAIL_BASE_PARTS_HPP
 
-/// \file
-/// The diagonal kinds of transition: none, one decay, a decay per key row, a decay per value
-/// column. The interface they share is documented in transition.hpp.
+// The way into a class for what stores an object and brings it back, see checkpoint.hpp. A class
+// names its parts in one static member:
+//
+//     template <class Self, class Visit>
+//     static void visit(Self& self, Visit&& part) {
+//       part("count", self.count_);               // numbers
+//       part("values", self.values_.head(n));     // Eigen vectors, matrices and views of them
+//       part("inside", self.inside_);             // objects that have parts; "" adds no name
+//     }
+//
+// everything on which the object's future depends, and nothing else. A const Self is read. Any
+// other is written to, part by part in this order; therefore numbers stand before the parts whose
+// sizes depend on them and are checked in between, and in the end `visit` checks the class
+// invariants. It throws std::invalid_argument, and the object is then good for nothing: it should
+// be a copy.
 
-namespace loglinear {
+namespace loglinear::detail {
 
-/// `S <- S`: nothing happens to older states.
-template <class Scalar_>
-struct Identity {
-  using Scalar = Scalar_;
-  static constexpr bool scales_values = false;
-
-  Identity(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
-
-  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
-  void left(auto&& /*m*/) const {}
-  void left_transposed(auto&& /*q*/) const {}
-  void right(auto&& /*m*/) const {}
-  void pullback(const auto&, const auto&, const auto&, const auto&, Identity&) const {}
-  void reset() {}
-  void follow(const Identity&) {}
-  [[nodiscard]] Scalar factor() const { return Scalar(1); }
-  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
-  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
-  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
-  [[nodiscard]] double norm_bound() const { return 1; }
-  [[nodiscard]] bool all_finite() const { return true; }
+/// A friend of each such class.
+struct Parts {
+  template <class Object, class... Arguments>
+  static void visit(Object& object, Arguments&&... arguments) {
+    std::remove_const_t<Object>::visit(object, std::forward<Arguments>(arguments)...);
+  }
 };
 
-/// `S <- a S`: one decay for the whole state.
-template <class Scalar_>
-struct ScalarDecay {
-  using Scalar = Scalar_;
-  static constexpr bool scales_values = false;
+/// Whether `visit` writes to the parts.
+template <class Self>
+inline constexpr bool is_written = !std::is_const_v<Self>;
 
-  ScalarDecay(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
+}  // namespace loglinear::detail
 
-  Scalar decay{1};  ///< a
+#endif  // LOGLINEAR_DETAIL_BASE_PARTS_HPP
 
-  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
-  void left(auto&& m) const {
-    if (!detail::is_exactly(decay, Scalar(1))) m *= decay;
+// ---- loglinear/detail/base/vector_argument.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
+#define LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
+
+// How a layer takes a vector: any Eigen expression, row or column, checked and copied once.
+
+namespace loglinear::detail {
+
+template <class Derived>
+std::true_type is_eigen(const Eigen::EigenBase<Derived>*);
+std::false_type is_eigen(const void*);
+
+/// Refuses, with advice, whatever is not an Eigen vector of the right scalar.
+template <class Scalar, class Argument>
+constexpr void require_vector_type() {
+  using Type = std::remove_cvref_t<Argument>;
+  constexpr bool eigen = decltype(is_eigen(std::declval<Type*>()))::value;
+  static_assert(eigen || !std::is_same_v<Scalar, double>,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorXd>(data, size)");
+  static_assert(eigen || !std::is_same_v<Scalar, float>,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorXf>(data, size)");
+  static_assert(eigen || std::is_same_v<Scalar, double> || std::is_same_v<Scalar, float>,
+                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
+                "Eigen::VectorX<Scalar>>(data, size)");
+  if constexpr (eigen) {
+    static_assert(Type::IsVectorAtCompileTime,
+                  "a layer takes vectors: rows or columns whose type says so, such as m.row(i), "
+                  "m.col(i) or Eigen::VectorX<Scalar>");
+    static_assert(std::is_same_v<typename Type::Scalar, Scalar>,
+                  "the vector must have the layer's scalar: convert it with .cast<Scalar>()");
   }
-  void left_transposed(auto&& q) const { q *= decay; }
-  void right(auto&& /*m*/) const {}
-  void pullback(const auto& q, const auto& s, const auto&, const auto&,
-                ScalarDecay& gradient) const {
-    gradient.decay = q.dot(s);
+}
+
+/// Throws unless `out` is an Eigen vector, row or column, of the right size to be written to.
+template <class Scalar, class Out>
+void require_output(const Eigen::MatrixBase<Out>& out, Index size) {
+  require_vector_type<Scalar, Out>();
+  require_size("out", out.size(), size);
+}
+
+/// into = in, an Eigen vector, row or column, of the right size.
+template <class In, class Scalar>
+void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
+  require_vector_type<Scalar, In>();
+  require_size(name, in.size(), into.size());
+  if constexpr (has_pieces<In>) {
+    std::copy_n(in.derived().data(), into.size(), into.data());
+  } else {
+    into.noalias() = as_column(in.derived().matrix());
   }
-  void reset() { decay = Scalar(1); }
-  void follow(const ScalarDecay& later) {
-    decay *= later.decay;
-    detail::clear_negligible(&decay, 1);
-  }
-  [[nodiscard]] Scalar factor() const { return decay; }
-  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return decay; }
-  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
-  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
-  [[nodiscard]] double norm_bound() const { return std::abs(detail::to_double(decay)); }
-  [[nodiscard]] bool all_finite() const { return detail::is_finite(decay); }
+}
+
+/// The same, and finite.
+template <class In, class Scalar>
+void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
+  const FlushToZero<Scalar> flush;
+  copy_vector(in, name, into);
+  require_finite(name, into);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
+
+// ---- loglinear/detail/kernels/dotted_rows.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
+
+// m d of several row-major matrices, and what each has to do with a vector: the pullback of a read.
+
+namespace loglinear::detail {
+
+/// A matrix to be multiplied by a vector: row i counts weights[i] times in the sum over all terms,
+/// and duals[i] times in what is found of this term.
+template <class Stored, class Scalar>
+struct DottedRows {
+  const Stored* rows;
+  const Scalar* vector;
+  const Scalar* weights;
+  const Scalar* duals;
+  Scalar found;
 };
 
-/// `S <- diag(w) S`: one decay for each key row.
-template <class Scalar_>
-struct KeyDecay {
-  using Scalar = Scalar_;
-  static constexpr bool scales_values = false;
-
-  KeyDecay(Eigen::Index key_rows, Eigen::Index /*d_v*/)
-      : decay(detail::Vector<Scalar>::Ones(key_rows)) {}
-
-  detail::Vector<Scalar> decay;  ///< w, length key_rows
-
-  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index) const {
-    return decay.size() == key_rows;
-  }
-  void left(auto&& m) const {
-    if constexpr (detail::is_row_major_memory<decltype(m)>) {
-      detail::scale<Scalar, Scalar>(
-          m.data(), m.rows(), m.cols(), m.outerStride(), [&](Eigen::Index i) { return decay[i]; },
-          nullptr);
-    } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
-      detail::scale<Scalar, Scalar>(
-          m.data(), m.cols(), m.rows(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
-          decay.data());
-    } else {
-      for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
+/// The part of N packets of columns, from `first` on.
+template <int N, class Stored, class Scalar>
+void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
+                       Index stride, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index band = 8;  // rows of all terms before their sums are added up across
+  const P zero = ei::pset1<P>(Scalar(0));
+  // With a constant height the loops unroll, and sums and `along` stay in registers; the latter in
+  // two chains.
+  const auto add_band = [&](Index top, auto height) {
+    P sums[band];
+    std::fill(sums, sums + band, zero);
+    for (int term = 0; term < count; ++term) {
+      auto& [m, vector, weights, duals, found] = terms[term];
+      P d[array_size(N)], along[2] = {zero, zero};
+      load_in_order_of<Stored, N, Scalar>(vector + first, d);
+      const Stored* row = m + top * stride + first;
+      for (Index i = 0; i < height; ++i, row += stride) {
+        P dot = zero;
+        for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
+          dot = n == 0 ? ei::pmul(packet, d[0]) : ei::pmadd(packet, d[n], dot);
+        });
+        sums[i] = ei::pmadd(ei::pset1<P>(weights[top + i]), dot, sums[i]);
+        along[i % 2] = ei::pmadd(ei::pset1<P>(duals[top + i]), dot, along[i % 2]);
+      }
+      found += ei::predux(ei::padd(along[0], along[1]));
     }
+    for (Index i = 0; i < height; ++i) out[top + i] += ei::predux(sums[i]);
+  };
+  Index top = 0;
+  for (; top + band <= rows; top += band) add_band(top, std::integral_constant<Index, band>{});
+  if (top < rows) add_band(top, rows - top);
+}
+
+template <int N, class Stored, class Scalar>
+void dotted_rows_from(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
+                      Index columns, Index stride, Scalar* out) {
+  constexpr Index width = packet_size<Scalar>;
+  for (; first + N * width <= columns; first += N * width) {
+    dotted_rows_block<N>(terms, count, first, rows, stride, out);
   }
-  void left_transposed(auto&& q) const { q.array() *= decay.array(); }
-  void right(auto&& /*m*/) const {}
-  void pullback(const auto& q, const auto& s, const auto&, const auto&, KeyDecay& gradient) const {
-    gradient.decay = q.cwiseProduct(s);
-  }
-  void reset() { decay.setOnes(); }
-  void follow(const KeyDecay& later) {
-    decay.array() *= later.decay.array();
-    detail::clear_negligible(decay.data(), decay.size());
-  }
-  [[nodiscard]] Scalar row_factor(Eigen::Index i) const { return decay[i]; }
-  [[nodiscard]] const Scalar* row_factors() const { return decay.data(); }
-  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
-  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
-  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
-};
-
-/// `S <- S diag(w)`: one decay for each value column.
-template <class Scalar_>
-struct ValueDecay {
-  using Scalar = Scalar_;
-  static constexpr bool scales_values = true;
-
-  ValueDecay(Eigen::Index /*key_rows*/, Eigen::Index d_v)
-      : decay(detail::Vector<Scalar>::Ones(d_v)) {}
-
-  detail::Vector<Scalar> decay;  ///< w, length d_v
-
-  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index d_v) const { return decay.size() == d_v; }
-  void left(auto&& /*m*/) const {}
-  void left_transposed(auto&& /*q*/) const {}
-  void right(auto&& m) const {
-    if constexpr (detail::is_row_major_memory<decltype(m)>) {
-      detail::scale<Scalar, Scalar>(
-          m.data(), m.rows(), m.cols(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
-          decay.data());
-    } else {
-      for (Eigen::Index i = 0; i < m.rows(); ++i) {
-        m.row(i).array() *= decay.transpose().array();
+  if constexpr (N > 1) {
+    dotted_rows_from<N / 2>(terms, count, first, rows, columns, stride, out);
+  } else {
+    Scalar buffer[packet_length<Scalar>];
+    for (int term = 0; term < count && first < columns; ++term) {
+      auto& [m, vector, weights, duals, found] = terms[term];
+      for (Index i = 0; i < rows; ++i) {
+        Scalar dot(0);
+        const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
+        for (Index j = first; j < columns; ++j) dot += rest[j - first] * vector[j];
+        out[i] += weights[i] * dot;
+        found += duals[i] * dot;
       }
     }
   }
-  void pullback(const auto&, const auto&, const auto& z, const auto& d,
-                ValueDecay& gradient) const {
-    gradient.decay = z.cwiseProduct(d);
+}
+
+/// out[i] += sum over the terms of weights[i] (rows[i] . vector), and for each term found += sum_i
+/// duals[i] (rows[i] . vector): `sum_l diag(w_l) m_l d_l` and `q_l^T m_l d_l` in one pass.
+template <class Stored, class Scalar>
+void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
+                 Index stride, Scalar* out) {
+  dotted_rows_from<8>(terms, count, Index{0}, rows, columns, stride, out);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
+
+// ---- loglinear/detail/kernels/math.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+#define LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+
+// The few functions that rules and level weights are made of, for any scalar, with their
+// derivatives where they are not obvious. Those of vectors take pointers and a length; a result may
+// be an argument itself.
+
+namespace loglinear::detail {
+
+/// Whether Eigen has exp, or tanh, of a whole packet.
+template <class Scalar>
+inline constexpr bool has_packet_exp =
+    packet_size<Scalar> == 1 || Eigen::internal::packet_traits<Scalar>::HasExp;
+template <class Scalar>
+inline constexpr bool has_packet_tanh =
+    packet_size<Scalar> == 1 || Eigen::internal::packet_traits<Scalar>::HasTanh;
+
+/// sg(z) = 1 / (1 + exp(-z)), the logistic sigmoid; never overflows into NaN.
+template <class Scalar>
+[[nodiscard]] Scalar sigmoid(const Scalar& z) {
+  using std::exp;
+  if (z >= Scalar(0)) return Scalar(1) / (Scalar(1) + exp(-z));
+  const Scalar e = exp(z);
+  return e / (Scalar(1) + e);
+}
+
+/// out = sg(z + bias), coefficient by coefficient, each to rounding.
+template <class Scalar>
+void sigmoid(const Scalar* z, double bias, Index size, Scalar* out) {
+  const auto offset = Scalar(bias);
+  for (Index i = 0; i < size; ++i) out[i] = sigmoid<Scalar>(z[i] + offset);
+}
+
+/// Below this, exp(-z) overflows, or nearly so.
+template <class Scalar>
+inline constexpr auto lowest_exponent =
+    static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
+
+/// exp(-z) of floating-point numbers; where it would overflow, a number that is nearly as large.
+/// NaN stays NaN.
+template <class Scalar>
+void exp_of_negative(const Scalar* z, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Scalar lowest = lowest_exponent<Scalar>;
+  const auto of_number = [&](Index i) { return std::exp(-(z[i] < lowest ? lowest : z[i])); };
+  if constexpr (has_packet_exp<Scalar>) {
+    const P bound = ei::pset1<P>(lowest);
+    fill_by_packets(
+        out, size,
+        [&](Index i) {
+          return ei::pexp(ei::pnegate(ei::pmax<Eigen::PropagateNaN>(ei::ploadu<P>(z + i), bound)));
+        },
+        of_number);
+  } else {
+    for (Index i = 0; i < size; ++i) out[i] = of_number(i);
   }
-  void reset() { decay.setOnes(); }
-  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
-  [[nodiscard]] const Scalar* column_factors() const { return decay.data(); }
-  void follow(const ValueDecay& later) {
-    decay.array() *= later.decay.array();
-    detail::clear_negligible(decay.data(), decay.size());
+}
+
+/// sg(z), coefficient by coefficient.
+template <class Scalar>
+void sigmoids(const Scalar* z, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    exp_of_negative(z, size, out);
+    const P one = ei::pset1<P>(Scalar(1));
+    fill_by_packets(
+        out, size, [&](Index i) { return ei::pdiv(one, ei::padd(one, ei::ploadu<P>(out + i))); },
+        [&](Index i) { return Scalar(1) / (Scalar(1) + out[i]); });
+  } else {
+    sigmoid(z, 0, size, out);
   }
-  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
-  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
+}
+
+/// y = exp(x), coefficient by coefficient.
+template <class Scalar>
+void exp_of(const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  const auto of_number = [&](Index i) {
+    using std::exp;
+    return Scalar(exp(x[i]));
+  };
+  if constexpr (has_packet_exp<Scalar>) {
+    fill_by_packets(
+        y, size, [&](Index i) { return ei::pexp(ei::ploadu<Packet<Scalar>>(x + i)); }, of_number);
+  } else {
+    for (Index i = 0; i < size; ++i) y[i] = of_number(i);
+  }
+}
+
+/// y = tanh(x), coefficient by coefficient.
+template <class Scalar>
+void tanh_of(const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  const auto of_number = [&](Index i) { return Eigen::numext::tanh(x[i]); };
+  if constexpr (has_packet_tanh<Scalar>) {
+    fill_by_packets(
+        y, size, [&](Index i) { return ei::ptanh(ei::ploadu<Packet<Scalar>>(x + i)); }, of_number);
+  } else {
+    for (Index i = 0; i < size; ++i) y[i] = of_number(i);
+  }
+}
+
+/// Its pullback, from `y` itself: d = d (1 - y^2).
+template <class Scalar>
+void tanh_pullback(const Scalar* y, Index size, Scalar* d) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P one = ei::pset1<P>(Scalar(1));
+  fill_by_packets(
+      d, size,
+      [&](Index i) {
+        const P value = ei::ploadu<P>(y + i);
+        return ei::pmul(ei::ploadu<P>(d + i), ei::psub(one, ei::pmul(value, value)));
+      },
+      [&](Index i) { return d[i] * (Scalar(1) - y[i] * y[i]); });
+}
+
+/// Keys shorter than this are taken for zero and normalise to zero.
+inline constexpr double zero_key_norm = 1e-12;
+
+/// |raw| = scale * norm, with the largest coefficient as the scale: neither overflows or underflows
+/// where |raw|^2 would.
+template <class Scalar>
+struct ScaledNorm {
+  Scalar scale, norm;
+  [[nodiscard]] bool is_zero() const { return to_double(scale) * to_double(norm) < zero_key_norm; }
 };
+template <class Scalar>
+[[nodiscard]] ScaledNorm<Scalar> scaled_norm(const Scalar* raw, Index size) {
+  using std::sqrt;
+  const auto scale = static_cast<Scalar>(max_abs(raw, size));
+  if (!(scale > Scalar(0))) return {Scalar(1), Scalar(0)};
+  return {scale, sqrt(sum_of_squares<true>(raw, size, scale))};
+}
 
-}  // namespace loglinear
+/// out = x / a / b, coefficient by coefficient.
+template <class Scalar>
+void divide_twice(const Scalar* x, const Scalar& a, const Scalar& b, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P first = ei::pset1<P>(a), second = ei::pset1<P>(b);
+  fill_by_packets(
+      out, size, [&](Index i) { return ei::pdiv(ei::pdiv(ei::ploadu<P>(x + i), first), second); },
+      [&](Index i) { return x[i] / a / b; });
+}
 
-#endif  // LOGLINEAR_TRANSITIONS_DECAYS_HPP
-
-// ---- loglinear/transitions/product.hpp
-
-#ifndef LOGLINEAR_TRANSITIONS_PRODUCT_HPP
-#define LOGLINEAR_TRANSITIONS_PRODUCT_HPP
-
-/// \file
-/// Several transitions at one token, one after the other.
-
-namespace loglinear {
-
-/// `S <- L_n (... L_1 S diag(r_1) ...) diag(r_n)`: the factors act in the order of the template
-/// arguments, the first one first.
-template <class... Factors>
-struct TransitionProduct {
-  static_assert(sizeof...(Factors) > 0, "a product of transitions needs at least one factor");
-  static constexpr std::size_t count = sizeof...(Factors);  ///< number of factors
-  using Scalar = typename std::tuple_element_t<0, std::tuple<Factors...>>::Scalar;
-  static constexpr bool scales_values = (Factors::scales_values || ...);
-
-  TransitionProduct(Eigen::Index key_rows, Eigen::Index d_v)
-      : factors(Factors(key_rows, d_v)...),
-        queries_(key_rows, static_cast<Eigen::Index>(count)),
-        cotangents_(d_v, static_cast<Eigen::Index>(count)),
-        s_(key_rows),
-        z_(d_v) {}
-
-  std::tuple<Factors...> factors;  ///< L_1 ... L_n
-
-  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
-    return std::apply([&](const auto&... factor) { return (factor.fits(key_rows, d_v) && ...); },
-                      factors);
+/// out = raw / |raw|, or 0 where |raw| < 1e-12.
+template <class Scalar>
+void unit_vector(const Scalar* raw, Index size, Scalar* out) {
+  const auto length = scaled_norm(raw, size);
+  if (length.is_zero()) {
+    std::fill_n(out, size, Scalar(0));
+  } else {
+    divide_twice(raw, length.scale, length.norm, size, out);
   }
-  void left(auto&& m) const {
-    std::apply([&](const auto&... factor) { (factor.left(m), ...); }, factors);
-  }
-  void left_transposed(auto&& q) const {
-    backwards([&](const auto& factor, auto) { factor.left_transposed(q); });
-  }
-  void right(auto&& m) const {
-    std::apply([&](const auto&... factor) { (factor.right(m), ...); }, factors);
-  }
+}
 
-  /// Each factor sees the query and cotangent as they come back through the later factors, and s
-  /// and z as they come forward through the earlier ones. `gradient` lends its scratch memory.
-  void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
-                TransitionProduct& gradient) const {
-    gradient.s_ = q;
-    gradient.z_ = d;
-    backwards([&](const auto& factor, auto j) {
-      gradient.queries_.col(j) = gradient.s_;
-      gradient.cotangents_.col(j) = gradient.z_;
-      factor.left_transposed(gradient.s_);
-      factor.right(gradient.z_.transpose());
-    });
-    gradient.s_ = s;
-    gradient.z_ = z;
-    forwards([&](const auto& factor, auto j) {
-      factor.pullback(gradient.queries_.col(j), gradient.s_, gradient.z_,
-                      gradient.cotangents_.col(j), std::get<j>(gradient.factors));
-      factor.left(gradient.s_);
-      factor.right(gradient.z_.transpose());
-    });
-  }
+/// The pullback of `unit_vector`: d_raw = (d_unit - unit (unit . d_unit)) / |raw|. Where the key
+/// was taken for zero, d_unit passes unchanged, so that learning can leave the origin.
+template <class Scalar>
+void unit_vector_pullback(const Scalar* raw, const Scalar* unit, const Scalar* d_unit, Index size,
+                          Scalar* d_raw) {
+  const auto length = scaled_norm(raw, size);
+  if (d_raw != d_unit) copy(d_unit, size, d_raw);
+  if (length.is_zero()) return;
+  axpy(Scalar(-dot(unit, d_raw, size)), unit, size, d_raw);
+  divide_twice(d_raw, length.norm, length.scale, size, d_raw);
+}
 
-  /// Bounds what each factor leaves to the next, too: a later one may shrink it again.
-  [[nodiscard]] double norm_bound() const {
-    return std::apply(
-        [](const auto&... factor) { return ((std::max)(1.0, factor.norm_bound()) * ...); },
-        factors);
-  }
-  [[nodiscard]] bool all_finite() const {
-    return std::apply([](const auto&... factor) { return (factor.all_finite() && ...); }, factors);
-  }
+}  // namespace loglinear::detail
 
- private:
-  template <class Visit>
-  void forwards(Visit visit) const {
-    [&]<std::size_t... J>(std::index_sequence<J...>) {
-      (visit(std::get<J>(factors), std::integral_constant<std::size_t, J>{}), ...);
+#endif  // LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+
+// ---- loglinear/detail/kernels/row_dots.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
+
+// m q of a row-major matrix.
+
+namespace loglinear::detail {
+
+/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if
+/// `Add`.
+template <int N, bool Add, class Scalar, std::size_t Vectors>
+void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
+                    const std::array<const Scalar*, Vectors>& vectors,
+                    const std::array<Scalar*, Vectors>& out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P packets[Vectors][array_size(N)];
+  for (std::size_t s = 0; s < Vectors; ++s) {
+    for (int n = 0; n < N; ++n) packets[s][n] = ei::ploadu<P>(vectors[s] + first + n * width);
+  }
+  const Scalar* row = m + first;
+  for (Index j = 0; j < rows; ++j, row += stride) {
+    for (std::size_t s = 0; s < Vectors; ++s) {
+      P sum = ei::pmul(ei::ploadu<P>(row), packets[s][0]);
+      for (int n = 1; n < N; ++n) {
+        sum = ei::pmadd(ei::ploadu<P>(row + n * width), packets[s][n], sum);
+      }
+      const Scalar dot = ei::predux(sum);
+      out[s][j] = Add ? out[s][j] + dot : dot;
     }
-    (std::make_index_sequence<count>{});
   }
-  template <class Visit>
-  void backwards(Visit visit) const {
-    [&]<std::size_t... J>(std::index_sequence<J...>) {
-      (visit(std::get<count - 1 - J>(factors),
-             std::integral_constant<std::size_t, count - 1 - J>{}),
-       ...);
+}
+template <int N, bool Add, class Scalar, std::size_t Vectors>
+void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Index stride,
+                   const std::array<const Scalar*, Vectors>& vectors,
+                   const std::array<Scalar*, Vectors>& out) {
+  constexpr Index width = packet_size<Scalar>;
+  if (first + N * width <= columns) {
+    row_dots_block<N, Add>(m, first, rows, stride, vectors, out);
+    return row_dots_from<N, true>(m, first + N * width, rows, columns, stride, vectors, out);
+  }
+  if constexpr (N > 1) {
+    row_dots_from<N / 2, Add>(m, first, rows, columns, stride, vectors, out);
+  } else {
+    for (std::size_t s = 0; s < Vectors; ++s) {
+      for (Index j = 0; j < rows && (first < columns || !Add); ++j) {
+        Scalar dot(0);
+        for (Index i = first; i < columns; ++i) dot += m[j * stride + i] * vectors[s][i];
+        out[s][j] = Add ? out[s][j] + dot : dot;
+      }
     }
-    (std::make_index_sequence<count>{});
   }
+}
 
-  detail::Matrix<Scalar> queries_, cotangents_;
-  detail::Vector<Scalar> s_, z_;
-};
+/// out[j] = rows[j] . q, `m q` of a row-major matrix.
+template <class Scalar>
+void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
+  if (rows == 0) return;  // m may be null, to which nothing must be added
+  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(m, 0, rows, columns, columns, {q},
+                                                            {out});
+}
+/// The same with two vectors at once, and the same bits.
+template <class Scalar>
+void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
+              Scalar* out_q, Scalar* out_p) {
+  if (rows == 0) return;
+  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p},
+                                                            {out_q, out_p});
+}
 
-namespace detail {
+}  // namespace loglinear::detail
 
-template <class First, class Factor, class Sequence>
-struct RepeatedProductOf;
-template <class First, class Factor, std::size_t... J>
-struct RepeatedProductOf<First, Factor, std::index_sequence<J...>> {
-  template <std::size_t>
-  using Each = Factor;
-  using Type = TransitionProduct<First, Each<J>...>;
-};
+#endif  // LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
 
-}  // namespace detail
+// ---- loglinear/detail/kernels/softplus.hpp
 
-/// The product of `First` and then `count` times `Factor`.
-template <class First, class Factor, std::size_t count>
-using RepeatedProduct =
-    typename detail::RepeatedProductOf<First, Factor, std::make_index_sequence<count>>::Type;
+#ifndef LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
 
-}  // namespace loglinear
+// softplus(z) = log(1 + exp(z)), of one number of any scalar and of many in memory, which level
+// weights wait for at every token.
 
-#endif  // LOGLINEAR_TRANSITIONS_PRODUCT_HPP
+namespace loglinear::detail {
+
+/// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
+inline constexpr int softplus_linear_from = 20;
+
+template <class Scalar>
+[[nodiscard]] Scalar softplus(const Scalar& z) {
+  using std::exp;
+  if (z > Scalar(softplus_linear_from)) return z;
+  const Scalar e = exp(z);
+  if (z < Scalar(-softplus_linear_from)) return e;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    return std::log1p(e);
+  } else {  // dual numbers have no log1p
+    using std::log;
+    return log(Scalar(1) + e);
+  }
+}
+
+/// log(1 + e) for e in [0, 1], to rounding: 2 artanh(s) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...) with
+/// s = e / (2 + e), at most 1/3, so that each term gives log2(9) bits. Even and odd terms are
+/// summed side by side.
+template <class Scalar>
+[[nodiscard]] Packet<Scalar> log1p_up_to_1(const Packet<Scalar>& e) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr int terms = std::numeric_limits<Scalar>::digits / 6 * 2;  // even, and 3 bits each
+  const auto coefficient = [](int n) { return ei::pset1<P>(Scalar(2) / Scalar(2 * n + 1)); };
+  const P s = ei::pdiv(e, ei::padd(ei::pset1<P>(Scalar(2)), e));
+  const P square = ei::pmul(s, s), fourth = ei::pmul(square, square);
+  P even = coefficient(terms - 2), odd = coefficient(terms - 1);
+  for (int n = terms - 4; n >= 0; n -= 2) {
+    even = ei::pmadd(even, fourth, coefficient(n));
+    odd = ei::pmadd(odd, fourth, coefficient(n + 1));
+  }
+  return ei::pmul(s, ei::pmadd(square, odd, even));
+}
+
+/// out = softplus(z), coefficient by coefficient; `out` may be `z` itself. Where a number is far
+/// out, all are done one by one, as is what a packet is too wide for: softplus(z) = max(z, 0) +
+/// log(1 + exp(-|z|)).
+template <class Scalar>
+void softplus(const Scalar* z, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  Index i = 0;
+  if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
+    using P = Packet<Scalar>;
+    constexpr auto far_out = Scalar(softplus_linear_from);
+    bool none_far_out = true;
+    for (Index n = 0; n < size; ++n) none_far_out = none_far_out && std::abs(z[n]) <= far_out;
+    for (; none_far_out && i + packet_size<Scalar> <= size; i += packet_size<Scalar>) {
+      const P x = ei::ploadu<P>(z + i);
+      const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
+      ei::pstoreu(out + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
+    }
+  }
+  for (; i < size; ++i) out[i] = softplus<Scalar>(z[i]);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
 
 // ---- loglinear/detail/kernels/weighted_rows.hpp
 
@@ -4382,6 +5152,511 @@ void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
 
+// ---- loglinear/random.hpp
+
+#ifndef LOGLINEAR_RANDOM_HPP
+#define LOGLINEAR_RANDOM_HPP
+
+/// \file
+/// The generator behind every initial weight: the same seed gives the same weights everywhere.
+
+namespace loglinear {
+
+/// Marsaglia's 64-bit xorshift (13, 7, 17) with normals by Box and Muller. Its state must never be
+/// zero. Does not allocate.
+class Xorshift64 {
+ public:
+  /// \param seed any value but 0
+  /// \throws std::invalid_argument if `seed` is 0: the generator would return zeros for ever
+  explicit Xorshift64(std::uint64_t seed) : state_(seed) {
+    if (seed == 0) detail::fail("seed", seed, "at least 1");
+  }
+
+  /// The next 64 bits.
+  std::uint64_t next() noexcept {
+    state_ ^= state_ << 13;
+    state_ ^= state_ >> 7;
+    state_ ^= state_ << 17;
+    return state_;
+  }
+
+  /// Uniform in [0, 1): the upper 53 bits over 2^53.
+  double uniform() noexcept { return static_cast<double>(next() >> 11) * 0x1p-53; }
+
+  /// Standard normal, `sqrt(-2 ln u1) cos(2 pi u2)`; takes two uniforms, u1 redrawn while 0.
+  double normal() noexcept {
+    double u1 = uniform();
+    while (!(u1 > 0)) u1 = uniform();
+    const double u2 = uniform();
+    return std::sqrt(-2 * std::log(u1)) * std::cos(2 * std::numbers::pi * u2);
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RANDOM_HPP
+
+// ---- loglinear/rules/hyperparameters.hpp
+
+#ifndef LOGLINEAR_RULES_HYPERPARAMETERS_HPP
+#define LOGLINEAR_RULES_HYPERPARAMETERS_HPP
+
+/// \file
+/// What a rule or a level weighting says of itself, once: its names, and of each hyperparameter the
+/// name, the legal range and values to show it with. Checks, mode texts, tests, benchmarks and
+/// tables are made from it. A rule of one's own may leave it out.
+///
+///     struct MyRule {
+///       double gate_bias = 0;
+///       static constexpr RuleInfo info{.name = "MyRule", .text = "my_rule"};
+///       static constexpr void hyperparameters(auto& self, auto&& visit) {
+///         visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+///       }
+///       ...
+
+namespace loglinear {
+
+/// The finite numbers between two ends, each of which may belong to them or not.
+struct Range {
+  double low = std::numeric_limits<double>::lowest();
+  double high = (std::numeric_limits<double>::max)();
+  bool has_low = true, has_high = true;  ///< whether the ends themselves are legal
+
+  [[nodiscard]] static constexpr Range between(double low, double high) { return {low, high}; }
+  [[nodiscard]] static constexpr Range above_to(double low, double high) {
+    return {low, high, false, true};
+  }  ///< (low, high]
+  [[nodiscard]] static constexpr Range from_to_below(double low, double high) {
+    return {low, high, true, false};
+  }  ///< [low, high)
+  [[nodiscard]] static constexpr Range at_least(double low) { return {.low = low}; }
+  [[nodiscard]] static constexpr Range above(double low) { return {.low = low, .has_low = false}; }
+
+  /// Whether a number lies in it; NaN and the infinities never do.
+  [[nodiscard]] bool holds(double value) const {
+    return detail::is_finite(value) && (has_low ? value >= low : value > low) &&
+           (has_high ? value <= high : value < high);
+  }
+  /// Whether both ends are given.
+  [[nodiscard]] constexpr bool is_bounded() const {
+    return low > Range{}.low && high < Range{}.high;
+  }
+
+  /// Whether all members are equal.
+  [[nodiscard]] constexpr bool operator==(const Range&) const = default;
+};
+
+/// One hyperparameter. Those that are no numbers have all values of their type.
+struct Hyperparameter {
+  std::string_view name;         ///< of the member, and in a text
+  Range range{};                 ///< what is legal
+  double example = 1;            ///< legal, and not the default
+  std::optional<double> slow{};  ///< with which a stream is forgotten in some 10,000 tokens; the
+                                 ///< default unless given
+};
+
+/// What a rule, or a level weighting, is called, and what a table says of it.
+struct RuleInfo {
+  std::string_view name;        ///< of its type, as errors name it
+  std::string_view text;        ///< in a text
+  std::string_view paper{};     ///< its number on arXiv
+  std::string_view equation{};  ///< what a token does to the state, in the notation of the comments
+  bool bounds_output = false;  ///< whether layers made at run time bound its output by a tanh; they
+                               ///< do so too where keys are normalised
+};
+
+/// The words of values that are not numbers, in the order of the values.
+[[nodiscard]] constexpr std::array<std::string_view, 2> words_of(bool) {
+  return {"false", "true"};
+}
+
+namespace detail {
+
+/// What says of itself what it is called and what its hyperparameters are.
+template <class Type>
+concept Described = requires {
+  { Type::info.name } -> std::convertible_to<std::string_view>;
+};
+
+/// Throws unless a value is in its range.
+template <class Number>
+void require_in(const Range& range, const Text& argument, const Number& value) {
+  if (range.holds(static_cast<double>(value))) return;
+  if (range == Range{}) fail(argument, value, "finite");
+  if (!range.is_bounded()) {
+    fail(argument, value, range.has_low ? "finite and at least " : "finite and above ", range.low);
+  }
+  if (range.has_low && range.has_high) {
+    fail(argument, value, "between ", range.low, " and ", range.high);
+  }
+  fail(argument, value, range.has_low ? "in [" : "in (", range.low, ", ", range.high,
+       range.has_high ? "]" : ")");
+}
+
+template <Described Type>
+void require_legal(const Type& described);
+
+/// Throws unless a hyperparameter of `owner` has a legal value.
+inline void require_legal(std::string_view owner, const Hyperparameter& parameter, double value) {
+  if (!parameter.range.holds(value)) {
+    require_in(parameter.range, Text(owner, "::", parameter.name), value);
+  }
+}
+inline void require_legal(std::string_view owner, const Hyperparameter& parameter, int value) {
+  if (!parameter.range.holds(value)) {
+    require_in(parameter.range, Text(owner, "::", parameter.name), value);
+  }
+}
+inline void require_legal(std::string_view owner, const Hyperparameter& parameter,
+                          const std::optional<double>& value) {
+  if (value) require_legal(owner, parameter, *value);
+}
+/// Words are all legal; an alternative of a variant has hyperparameters of its own.
+template <class Value>
+void require_legal(std::string_view, const Hyperparameter&, const Value& value) {
+  if constexpr (!std::is_enum_v<Value> && !std::is_same_v<Value, bool>) {
+    visit([](const auto& alternative) { require_legal(alternative); }, value);
+  }
+}
+
+/// Throws unless every hyperparameter has a legal value; names the first that has not.
+template <Described Type>
+void require_legal(const Type& described) {
+  Type::hyperparameters(described, [](const Hyperparameter& parameter, const auto& value) {
+    require_legal(Type::info.name, parameter, value);
+  });
+}
+
+}  // namespace detail
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_HYPERPARAMETERS_HPP
+
+// ---- loglinear/transitions/token.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_TOKEN_HPP
+#define LOGLINEAR_TRANSITIONS_TOKEN_HPP
+
+namespace loglinear {
+
+/// What a rule writes: the leaf `sum_j keys_j values_j^T`, the query and the transition of one
+/// token. The gradient of a loss with respect to a token is again a token.
+template <class Kind>
+struct Token {
+  using Scalar = typename Kind::Scalar;
+
+  /// All zeros.
+  Token(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves)
+      : keys(detail::Matrix<Scalar>::Zero(key_rows, leaves)),
+        values(detail::Matrix<Scalar>::Zero(d_v, leaves)),
+        query(detail::Vector<Scalar>::Zero(key_rows)),
+        transition(key_rows, d_v) {}
+
+  detail::Matrix<Scalar> keys;    ///< key_rows x leaves
+  detail::Matrix<Scalar> values;  ///< d_v x leaves
+  detail::Vector<Scalar> query;   ///< length key_rows
+  Kind transition;                ///< what older states undergo
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_TOKEN_HPP
+
+// ---- loglinear/transitions/decays.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_DECAYS_HPP
+#define LOGLINEAR_TRANSITIONS_DECAYS_HPP
+
+/// \file
+/// The diagonal kinds of transition: none, one decay, a decay per key row, a decay per value
+/// column. The interface they share is documented in transition.hpp.
+
+namespace loglinear {
+
+/// `S <- S`: nothing happens to older states.
+template <class Scalar_>
+struct Identity {
+  using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
+
+  Identity(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
+
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
+  void left(auto&& /*m*/) const {}
+  void left_transposed(auto&& /*q*/) const {}
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto&, const auto&, const auto&, const auto&, Identity&) const {}
+  void reset() {}
+  void follow(const Identity&) {}
+  void visit_steps(auto& /*steps*/, auto&... /*gradient*/) const {}
+  [[nodiscard]] Scalar factor() const { return Scalar(1); }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
+  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
+  [[nodiscard]] double norm_bound() const { return 1; }
+  [[nodiscard]] bool all_finite() const { return true; }
+};
+
+/// `S <- a S`: one decay for the whole state.
+template <class Scalar_>
+struct ScalarDecay {
+  using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
+
+  ScalarDecay(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
+
+  Scalar decay{1};  ///< a
+
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
+  void left(auto&& m) const {
+    if (!detail::is_exactly(decay, Scalar(1))) m *= decay;
+  }
+  void left_transposed(auto&& q) const { q *= decay; }
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto& q, const auto& s, const auto&, const auto&,
+                ScalarDecay& gradient) const {
+    gradient.decay = q.dot(s);
+  }
+  void reset() { decay = Scalar(1); }
+  void follow(const ScalarDecay& later) {
+    decay *= later.decay;
+    detail::clear_negligible(&decay, 1);
+  }
+  void visit_steps(auto& steps, auto&... gradient) const { steps.decay(decay, gradient.decay...); }
+  [[nodiscard]] Scalar factor() const { return decay; }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return decay; }
+  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
+  [[nodiscard]] double norm_bound() const { return std::abs(detail::to_double(decay)); }
+  [[nodiscard]] bool all_finite() const { return detail::is_finite(decay); }
+};
+
+/// `S <- diag(w) S`: one decay for each key row.
+template <class Scalar_>
+struct KeyDecay {
+  using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
+
+  KeyDecay(Eigen::Index key_rows, Eigen::Index /*d_v*/)
+      : decay(detail::Vector<Scalar>::Ones(key_rows)) {}
+
+  detail::Vector<Scalar> decay;  ///< w, length key_rows
+
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index) const {
+    return decay.size() == key_rows;
+  }
+  void left(auto&& m) const {
+    if constexpr (detail::is_row_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.rows(), m.cols(), m.outerStride(), [&](Eigen::Index i) { return decay[i]; },
+          nullptr);
+    } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.cols(), m.rows(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
+          decay.data());
+    } else {
+      for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
+    }
+  }
+  void left_transposed(auto&& q) const { q.array() *= decay.array(); }
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto& q, const auto& s, const auto&, const auto&, KeyDecay& gradient) const {
+    gradient.decay = q.cwiseProduct(s);
+  }
+  void reset() { decay.setOnes(); }
+  void follow(const KeyDecay& later) {
+    decay.array() *= later.decay.array();
+    detail::clear_negligible(decay.data(), decay.size());
+  }
+  void visit_steps(auto& steps, auto&... gradient) const {
+    steps.decay_rows(decay.data(), gradient.decay.data()...);
+  }
+  [[nodiscard]] Scalar row_factor(Eigen::Index i) const { return decay[i]; }
+  [[nodiscard]] const Scalar* row_factors() const { return decay.data(); }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
+  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
+  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
+};
+
+/// `S <- S diag(w)`: one decay for each value column.
+template <class Scalar_>
+struct ValueDecay {
+  using Scalar = Scalar_;
+  static constexpr bool scales_values = true;
+
+  ValueDecay(Eigen::Index /*key_rows*/, Eigen::Index d_v)
+      : decay(detail::Vector<Scalar>::Ones(d_v)) {}
+
+  detail::Vector<Scalar> decay;  ///< w, length d_v
+
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index d_v) const { return decay.size() == d_v; }
+  void left(auto&& /*m*/) const {}
+  void left_transposed(auto&& /*q*/) const {}
+  void right(auto&& m) const {
+    if constexpr (detail::is_row_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.rows(), m.cols(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
+          decay.data());
+    } else {
+      for (Eigen::Index i = 0; i < m.rows(); ++i) {
+        m.row(i).array() *= decay.transpose().array();
+      }
+    }
+  }
+  void pullback(const auto&, const auto&, const auto& z, const auto& d,
+                ValueDecay& gradient) const {
+    gradient.decay = z.cwiseProduct(d);
+  }
+  void reset() { decay.setOnes(); }
+  void follow(const ValueDecay& later) {
+    decay.array() *= later.decay.array();
+    detail::clear_negligible(decay.data(), decay.size());
+  }
+  void visit_steps(auto& steps, auto&... gradient) const {
+    steps.decay_values(decay.data(), gradient.decay.data()...);
+  }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
+  [[nodiscard]] const Scalar* column_factors() const { return decay.data(); }
+  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
+  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_DECAYS_HPP
+
+// ---- loglinear/transitions/product.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_PRODUCT_HPP
+#define LOGLINEAR_TRANSITIONS_PRODUCT_HPP
+
+/// \file
+/// Several transitions at one token, one after the other.
+
+namespace loglinear {
+
+/// `S <- L_n (... L_1 S diag(r_1) ...) diag(r_n)`: the factors act in the order of the template
+/// arguments, the first one first.
+template <class... Factors>
+struct TransitionProduct {
+  static_assert(sizeof...(Factors) > 0, "a product of transitions needs at least one factor");
+  static constexpr std::size_t count = sizeof...(Factors);  ///< number of factors
+  using Scalar = typename std::tuple_element_t<0, std::tuple<Factors...>>::Scalar;
+  static constexpr bool scales_values = (Factors::scales_values || ...);
+
+  TransitionProduct(Eigen::Index key_rows, Eigen::Index d_v)
+      : factors(Factors(key_rows, d_v)...),
+        queries_(key_rows, static_cast<Eigen::Index>(count)),
+        cotangents_(d_v, static_cast<Eigen::Index>(count)),
+        s_(key_rows),
+        z_(d_v) {}
+
+  std::tuple<Factors...> factors;  ///< L_1 ... L_n
+
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
+    return std::apply([&](const auto&... factor) { return (factor.fits(key_rows, d_v) && ...); },
+                      factors);
+  }
+  void left(auto&& m) const {
+    std::apply([&](const auto&... factor) { (factor.left(m), ...); }, factors);
+  }
+  void left_transposed(auto&& q) const {
+    backwards([&](const auto& factor, auto) { factor.left_transposed(q); });
+  }
+  void right(auto&& m) const {
+    std::apply([&](const auto&... factor) { (factor.right(m), ...); }, factors);
+  }
+
+  /// Each factor sees the query and cotangent as they come back through the later factors, and s
+  /// and z as they come forward through the earlier ones. `gradient` lends its scratch memory.
+  void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
+                TransitionProduct& gradient) const {
+    gradient.s_ = q;
+    gradient.z_ = d;
+    backwards([&](const auto& factor, auto j) {
+      gradient.queries_.col(j) = gradient.s_;
+      gradient.cotangents_.col(j) = gradient.z_;
+      factor.left_transposed(gradient.s_);
+      factor.right(gradient.z_.transpose());
+    });
+    gradient.s_ = s;
+    gradient.z_ = z;
+    forwards([&](const auto& factor, auto j) {
+      factor.pullback(gradient.queries_.col(j), gradient.s_, gradient.z_,
+                      gradient.cotangents_.col(j), std::get<j>(gradient.factors));
+      factor.left(gradient.s_);
+      factor.right(gradient.z_.transpose());
+    });
+  }
+
+  void visit_steps(auto& steps) const requires(HasSteps<Factors>&&...) {
+    std::apply([&](const auto&... factor) { (factor.visit_steps(steps), ...); }, factors);
+  }
+  void visit_steps(auto& steps, TransitionProduct& gradient) const
+      requires(HasSteps<Factors>&&...) {
+    forwards([&](const auto& factor, auto j) {
+      factor.visit_steps(steps, std::get<j>(gradient.factors));
+    });
+  }
+
+  /// Bounds what each factor leaves to the next, too: a later one may shrink it again.
+  [[nodiscard]] double norm_bound() const {
+    return std::apply(
+        [](const auto&... factor) { return ((std::max)(1.0, factor.norm_bound()) * ...); },
+        factors);
+  }
+  [[nodiscard]] bool all_finite() const {
+    return std::apply([](const auto&... factor) { return (factor.all_finite() && ...); }, factors);
+  }
+
+ private:
+  template <class Visit>
+  void forwards(Visit visit) const {
+    [&]<std::size_t... J>(std::index_sequence<J...>) {
+      (visit(std::get<J>(factors), std::integral_constant<std::size_t, J>{}), ...);
+    }
+    (std::make_index_sequence<count>{});
+  }
+  template <class Visit>
+  void backwards(Visit visit) const {
+    [&]<std::size_t... J>(std::index_sequence<J...>) {
+      (visit(std::get<count - 1 - J>(factors),
+             std::integral_constant<std::size_t, count - 1 - J>{}),
+       ...);
+    }
+    (std::make_index_sequence<count>{});
+  }
+
+  detail::Matrix<Scalar> queries_, cotangents_;
+  detail::Vector<Scalar> s_, z_;
+};
+
+namespace detail {
+
+template <class First, class Factor, class Sequence>
+struct RepeatedProductOf;
+template <class First, class Factor, std::size_t... J>
+struct RepeatedProductOf<First, Factor, std::index_sequence<J...>> {
+  template <std::size_t>
+  using Each = Factor;
+  using Type = TransitionProduct<First, Each<J>...>;
+};
+
+}  // namespace detail
+
+/// The product of `First` and then `count` times `Factor`.
+template <class First, class Factor, std::size_t count>
+using RepeatedProduct =
+    typename detail::RepeatedProductOf<First, Factor, std::make_index_sequence<count>>::Type;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_PRODUCT_HPP
+
 // ---- loglinear/transitions/rank_one_update.hpp
 
 #ifndef LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
@@ -4392,12 +5667,24 @@ void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride
 
 namespace loglinear {
 
-/// `S <- (D - u p^T) S`, with D one of `Identity`, `ScalarDecay` and `KeyDecay`.
+/// Whether a diagonal kind can be the D of a `RankOneUpdate`: the requirements `row_factor(i)` and
+/// `row_factors()`; see `Transition`.
+template <class Kind>
+concept HasRowFactors = requires(const Kind& kind, Eigen::Index i) {
+  { kind.row_factor(i) } -> std::convertible_to<typename Kind::Scalar>;
+  { kind.row_factors() } -> std::convertible_to<const typename Kind::Scalar*>;
+};
+
+/// `S <- (D - u p^T) S`, with D a diagonal of key rows: `Identity`, `ScalarDecay`,
+/// `KeyDecay`, or a kind of your own that `HasRowFactors`.
 ///
 /// The gated delta rule `a (I - b k k^T)` is `D = a`, `u = a b k`, `p = k`. RWKV-7 is `D =
 /// diag(w)`, `u = a*kappa` with `p = kappa` (the paper's) or `p = w*kappa` (decay first).
 template <class Diagonal>
 struct RankOneUpdate {
+  static_assert(HasRowFactors<Diagonal>,
+                "the D of a RankOneUpdate is a diagonal kind with row_factor(i) and row_factors(): "
+                "one of Identity, ScalarDecay and KeyDecay, or give your own kind both members");
   using Scalar = typename Diagonal::Scalar;
   static constexpr bool scales_values = false;
 
@@ -4464,6 +5751,12 @@ struct RankOneUpdate {
     gradient.p = -along * s;
   }
 
+  void visit_steps(auto& steps, auto&... gradient) const requires HasSteps<Diagonal> {
+    steps.look_up(p.data(), gradient.p.data()...);
+    diagonal.visit_steps(steps, gradient.diagonal...);
+    steps.write_back(u.data(), gradient.u.data()...);
+  }
+
   /// Where D is one number a, with u = c p + w, w orthogonal to p: `max(|a|, |a - u.p|) + |w| |p|`,
   /// which is 1 for a delta rule; else `|D| + |u| |p|`. Bounds p^T m too, which `left` computes on
   /// the way: it can overflow where u is tiny and p is not.
@@ -4511,7 +5804,8 @@ inline constexpr bool is_rank_one_update<RankOneUpdate<Diagonal>> = true;
 /// by all levels. Being linear it commutes with the merging of buckets, which is why a hierarchy
 /// can undergo it level by level (arXiv:2506.04761, section 3: the mask `M^S (.) M^H`).
 ///
-/// There are few kinds, and all algorithms are written once for all of them:
+/// There are few kinds, and all algorithms are written once for all of them, and for those that a
+/// user adds:
 ///
 /// | kind                       | L                  | r | used by                                |
 /// |----------------------------|--------------------|---|----------------------------------------|
@@ -4540,14 +5834,25 @@ namespace loglinear {
 ///   that of every intermediate result of `left` and `right` included;
 /// * `all_finite()`: whether every member is a finite number;
 /// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, a transition of the same type, the
-///   derivative of `q^T L s + d . (r z)` with respect to every member;
-/// * `follow(later)`, `reset()`, `row_factor(i)`, `column_factors()`, only where L is diagonal and
-///   products are of the same kind: this <- later * this, this <- I, coefficient i of L, and those
-///   of r or null for ones; layers then keep such a product where a dense one would stand;
-/// * `factor()`, only where moreover L is a multiple of I and r is 1: that multiple;
-/// * `scales_values`, static: false where r is always 1.
+///   derivative of `q^T L s + d . (r z)` with respect to every member.
 ///
-/// None of them allocates or throws.
+/// And where it can:
+///
+/// * `visit_steps(steps)` and `visit_steps(steps, gradient)`: what it is made of, see
+///   transitions/steps.hpp. Without it, spans of tokens are read token by token and have no
+///   gradient (`HasSteps`);
+/// * `scales_values`, a static constexpr bool: false where r is always 1. Without it, it may not
+/// be;
+/// * where L is diagonal and products are of the same kind, `follow(later)`: this <- later * this,
+///   `reset()`: this <- I, `row_factor(i)`: coefficient i of L, and `column_factors()`: a pointer
+///   to those of r, or null for ones. Layers then keep such a product where a dense one would stand
+///   (`HasOwnProducts`);
+/// * `factor()`, where moreover L is a multiple of I and r is 1: that multiple;
+/// * `row_factors()`, where it is to be the D of a `RankOneUpdate`, beside `row_factor(i)`: a
+/// pointer
+///   to the coefficients of L, or null where all are `row_factor(0)` (`HasRowFactors`).
+///
+/// None of them allocates or throws, but for the constructor.
 template <class Kind, class Scalar>
 concept Transition = std::constructible_from<Kind, Eigen::Index, Eigen::Index> &&
     requires(const Kind& kind, Kind& gradient, detail::Matrix<Scalar>& m, detail::Vector<Scalar>& q,
@@ -4561,6 +5866,16 @@ concept Transition = std::constructible_from<Kind, Eigen::Index, Eigen::Index> &
   { kind.all_finite() } -> std::convertible_to<bool>;
 };
 
+/// Whether products of the kind are of the kind: the requirements `follow(later)`, `reset()`,
+/// `row_factor(i)` and `column_factors()`.
+template <class Kind>
+concept HasOwnProducts = requires(Kind& product, const Kind& later, Eigen::Index i) {
+  product.follow(later);
+  product.reset();
+  { later.row_factor(i) } -> std::convertible_to<typename Kind::Scalar>;
+  { later.column_factors() } -> std::convertible_to<const typename Kind::Scalar*>;
+};
+
 static_assert(Transition<Identity<double>, double>);
 static_assert(Transition<ScalarDecay<double>, double>);
 static_assert(Transition<KeyDecay<double>, double>);
@@ -4571,883 +5886,6 @@ static_assert(Transition<TransitionProduct<KeyDecay<double>, ValueDecay<double>>
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_TRANSITIONS_TRANSITION_HPP
-
-// ---- loglinear/transitions/detail/steps_of.hpp
-
-#ifndef LOGLINEAR_TRANSITIONS_DETAIL_STEPS_OF_HPP
-#define LOGLINEAR_TRANSITIONS_DETAIL_STEPS_OF_HPP
-
-namespace loglinear::detail {
-
-/// What a kind is made of: its updates, whether its decays differ between key rows, and whether it
-/// decays value columns. Only the kinds of transition.hpp are known.
-template <class Kind>
-struct StepsOf {
-  static constexpr bool known = false;
-};
-struct NoSteps {
-  static constexpr bool known = true, decays = false, by_row = false, by_column = false;
-  static constexpr Index updates = 0;
-};
-template <class Scalar>
-struct StepsOf<Identity<Scalar>> : NoSteps {};
-template <class Scalar>
-struct StepsOf<ScalarDecay<Scalar>> : NoSteps {
-  static constexpr bool decays = true;
-};
-template <class Scalar>
-struct StepsOf<KeyDecay<Scalar>> : NoSteps {
-  static constexpr bool decays = true, by_row = true;
-};
-template <class Scalar>
-struct StepsOf<ValueDecay<Scalar>> : NoSteps {
-  static constexpr bool by_column = true;
-};
-template <class Diagonal>
-struct StepsOf<RankOneUpdate<Diagonal>> : StepsOf<Diagonal> {
-  static constexpr Index updates = 1;
-};
-template <class... Factors>
-struct StepsOf<TransitionProduct<Factors...>> {
-  static constexpr bool known = (StepsOf<Factors>::known && ...);
-  static constexpr bool decays = (StepsOf<Factors>::decays || ...);
-  static constexpr bool by_row = (StepsOf<Factors>::by_row || ...);
-  static constexpr bool by_column = (StepsOf<Factors>::by_column || ...);
-  static constexpr Index updates = (StepsOf<Factors>::updates + ...);
-};
-
-/// Whether a kind is made of updates of rank one and of decays of key rows alone.
-template <class Kind>
-[[nodiscard]] constexpr bool is_low_rank() {
-  if constexpr (StepsOf<Kind>::known) {
-    return !StepsOf<Kind>::by_column;
-  } else {
-    return false;
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_TRANSITIONS_DETAIL_STEPS_OF_HPP
-
-// ---- loglinear/chunks/transition_steps.hpp
-
-#ifndef LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
-#define LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
-
-// The kinds of transition as the chunkwise form takes them apart: decays of value columns, and
-// updates D - u p^T one after the other. A decay E before an update goes into it,
-// (D - u p^T) E = D E - u (E p)^T, and one after the last update too, F (D - u p^T) = F D - (F u)
-// p^T.
-
-namespace loglinear::detail {
-
-template <class Kind>
-[[nodiscard]] SequenceShape shape_of(Index d_k, Index d_v, Index leaves, ReadOrder order) {
-  using Steps = StepsOf<Kind>;
-  return {.d_k = d_k,
-          .d_v = d_v,
-          .leaves = leaves,
-          .steps = Steps::updates,
-          .decays = !Steps::decays  ? 0
-                    : Steps::by_row ? d_k
-                                    : 1,
-          .decays_values = Steps::by_column,
-          .is_delta = false,
-          .order = order};
-}
-
-/// Writes the transition of token t into a chunk, and reads its gradient back.
-template <class Kind>
-class TransitionSteps {
- public:
-  using Scalar = typename Kind::Scalar;
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
-  using Steps = StepsOf<Kind>;
-
-  explicit TransitionSteps(const SequenceShape& shape)
-      : moments_(shape.moments()), before_(shape.decays), after_(shape.decays) {}
-
-  void write(const Kind& kind, Chunk<Scalar>& chunk, Index t) {
-    moment_ = t * moments_;
-    if constexpr (Steps::by_column) chunk.value_decay.row(t).setOnes();
-    before_.setOnes();
-    for_each_factor(kind, [&](const auto& factor) { append(factor, chunk, t); });
-    if constexpr (Steps::updates == 0) {
-      if (Steps::decays) chunk.decay.row(moment_) = before_;
-    } else if constexpr (Steps::decays) {
-      chunk.decay.row(moment_ - 1).array() *= before_.array();
-      scale(before_, chunk.u.row(moment_ - 1));
-    }
-  }
-
-  /// From the gradient of the chunk, log decays and the rows u and p as they stand in it, to that
-  /// of the kind's own members. A decay of 0 gets gradient 0: its logarithm has none.
-  void pull_back(const Kind& kind, const Chunk<Scalar>& chunk, const Chunk<Scalar>& gradient,
-                 Index t, Kind& d_kind) {
-    // `after_` is the decay after the last update.
-    after_.setOnes();
-    before_.setOnes();
-    Index updates = 0;
-    for_each_factor(kind, [&](const auto& factor) {
-      updates += StepsOf<std::remove_cvref_t<decltype(factor)>>::updates;
-      if (updates == Steps::updates && Steps::updates > 0) decay_of(factor, after_);
-    });
-    moment_ = t * moments_;
-    for_each_factor_pair(kind, d_kind, [&](const auto& factor, auto& d_factor) {
-      pull_back_factor(factor, chunk, gradient, t, d_factor);
-    });
-  }
-
- private:
-  template <class Visit>
-  static void for_each_factor(const Kind& kind, Visit visit) {
-    if constexpr (requires { kind.factors; }) {
-      std::apply([&](const auto&... factor) { (visit(factor), ...); }, kind.factors);
-    } else {
-      visit(kind);
-    }
-  }
-  template <class Visit>
-  static void for_each_factor_pair(const Kind& kind, Kind& d_kind, Visit visit) {
-    if constexpr (requires { kind.factors; }) {
-      [&]<std::size_t... J>(std::index_sequence<J...>) {
-        (visit(std::get<J>(kind.factors), std::get<J>(d_kind.factors)), ...);
-      }
-      (std::make_index_sequence<Kind::count>{});
-    } else {
-      visit(kind, d_kind);
-    }
-  }
-
-  /// decay *= the diagonal of a pure decay; those of updates are not.
-  static void decay_of(const Identity<Scalar>&, Row&) {}
-  static void decay_of(const ValueDecay<Scalar>&, Row&) {}
-  static void decay_of(const ScalarDecay<Scalar>& d, Row& decay) { decay *= d.decay; }
-  static void decay_of(const KeyDecay<Scalar>& d, Row& decay) {
-    decay.array() *= d.decay.transpose().array();
-  }
-  template <class Diagonal>
-  static void decay_of(const RankOneUpdate<Diagonal>&, Row&) {}
-
-  /// row *= decay, which may be one number for all of it.
-  template <class Target>
-  static void scale(const Row& decay, Target&& row) {
-    if (decay.size() == 1) {
-      row *= decay[0];
-    } else if (decay.size() > 1) {
-      row.array() *= decay.array();
-    }
-  }
-
-  template <class Factor>
-  void append(const Factor& factor, Chunk<Scalar>&, Index) {
-    decay_of(factor, before_);
-  }
-  void append(const ValueDecay<Scalar>& factor, Chunk<Scalar>& chunk, Index t) {
-    chunk.value_decay.row(t).array() *= factor.decay.transpose().array();
-  }
-  template <class Diagonal>
-  void append(const RankOneUpdate<Diagonal>& factor, Chunk<Scalar>& chunk, Index) {
-    chunk.u.row(moment_) = factor.u.transpose();
-    chunk.p.row(moment_) = factor.p.transpose();
-    scale(before_, chunk.p.row(moment_));
-    decay_of(factor.diagonal, before_);
-    if (Steps::decays) chunk.decay.row(moment_) = before_;
-    before_.setOnes();
-    ++moment_;
-  }
-
-  static void divide(const Scalar& d_log, const Scalar& decay, Scalar& d_decay) {
-    d_decay = decay == Scalar(0) ? Scalar(0) : d_log / decay;
-  }
-  static void take(const Row&, const Identity<Scalar>&, Identity<Scalar>&) {}
-  static void take(const Row& d_log, const ScalarDecay<Scalar>& d, ScalarDecay<Scalar>& gradient) {
-    divide(d_log.sum(), d.decay, gradient.decay);
-  }
-  static void take(const Row& d_log, const KeyDecay<Scalar>& d, KeyDecay<Scalar>& gradient) {
-    for (Index i = 0; i < d.decay.size(); ++i) divide(d_log[i], d.decay[i], gradient.decay[i]);
-  }
-
-  /// x . dx, for all rows together or each for itself.
-  template <class A, class B>
-  [[nodiscard]] Row dots(const A& x, const B& d_x) const {
-    if (before_.size() == 1) return Row::Constant(1, x.dot(d_x));
-    return x.cwiseProduct(d_x);
-  }
-
-  /// A pure decay: part of its moment's D, and of p if an update follows, else of u.
-  template <class Factor>
-  void pull_back_factor(const Factor& factor, const Chunk<Scalar>& chunk,
-                        const Chunk<Scalar>& gradient, Index t, Factor& d_factor) {
-    if constexpr (StepsOf<Factor>::decays) {
-      const bool is_last = Steps::updates > 0 && moment_ == (t + 1) * moments_;
-      const Index m = is_last ? moment_ - 1 : moment_;
-      Row d_log = gradient.decay.row(m);
-      if (is_last) {
-        d_log += dots(chunk.u.row(m), gradient.u.row(m));
-      } else if (Steps::updates > 0) {
-        d_log += dots(chunk.p.row(m), gradient.p.row(m));
-        decay_of(factor, before_);
-      }
-      take(d_log, factor, d_factor);
-    }
-  }
-  void pull_back_factor(const ValueDecay<Scalar>& factor, const Chunk<Scalar>&,
-                        const Chunk<Scalar>& gradient, Index t, ValueDecay<Scalar>& d_factor) {
-    for (Index j = 0; j < factor.decay.size(); ++j) {
-      divide(gradient.value_decay(t, j), factor.decay[j], d_factor.decay[j]);
-    }
-  }
-  template <class Diagonal>
-  void pull_back_factor(const RankOneUpdate<Diagonal>& factor, const Chunk<Scalar>&,
-                        const Chunk<Scalar>& gradient, Index t, RankOneUpdate<Diagonal>& d_factor) {
-    const Index m = moment_++;
-    if constexpr (StepsOf<Diagonal>::decays) {
-      take(gradient.decay.row(m), factor.diagonal, d_factor.diagonal);
-    }
-    d_factor.u = gradient.u.row(m).transpose();
-    d_factor.p = gradient.p.row(m).transpose();
-    scale(before_, d_factor.p.transpose());
-    if (moment_ == (t + 1) * moments_) scale(after_, d_factor.u.transpose());
-    before_.setOnes();
-  }
-
-  Index moments_, moment_ = 0;
-  Row before_, after_;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
-
-// ---- loglinear/detail/base/math.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_MATH_HPP
-#define LOGLINEAR_DETAIL_BASE_MATH_HPP
-
-// The few functions that rules and level weights are made of, for any scalar, with their
-// derivatives where they are not obvious.
-
-namespace loglinear::detail {
-
-/// sg(z) = 1 / (1 + exp(-z)), the logistic sigmoid; never overflows into NaN.
-template <class Scalar>
-[[nodiscard]] Scalar sigmoid(const Scalar& z) {
-  using std::exp;
-  if (z >= Scalar(0)) return Scalar(1) / (Scalar(1) + exp(-z));
-  const Scalar e = exp(z);
-  return e / (Scalar(1) + e);
-}
-
-/// Below this, exp(-z) overflows, or nearly so.
-template <class Scalar>
-inline constexpr auto lowest_exponent =
-    static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
-
-/// exp(-z) of an array of floating-point numbers; where it would overflow, a number that is nearly
-/// as large. NaN stays NaN.
-template <class Z>
-[[nodiscard]] auto exp_of_negative(const Eigen::ArrayBase<Z>& z) {
-  using Scalar = typename Z::Scalar;
-  const auto bound = Z::PlainObject::Constant(z.rows(), z.cols(), lowest_exponent<Scalar>);
-  using Larger = Eigen::internal::scalar_max_op<Scalar, Scalar, Eigen::PropagateNaN>;
-  return (-z.derived().binaryExpr(bound, Larger())).exp();
-}
-
-/// sg(z) of an array, coefficient by coefficient.
-template <class Z>
-[[nodiscard]] auto sigmoids(const Eigen::ArrayBase<Z>& z) {
-  using Scalar = typename Z::Scalar;
-  if constexpr (std::is_floating_point_v<Scalar>) {
-    return (Scalar(1) + exp_of_negative(z)).inverse();
-  } else {
-    return z.derived().unaryExpr([](const Scalar& value) { return sigmoid<Scalar>(value); });
-  }
-}
-
-/// out = sg(z + bias), coefficient by coefficient; `out` may be a temporary view.
-template <class In, class Out>
-void sigmoid(const Eigen::MatrixBase<In>& z, double bias, Eigen::MatrixBase<Out> const& out) {
-  using Scalar = typename In::Scalar;
-  as_writable_column(out) = z.unaryExpr(
-      [offset = Scalar(bias)](const Scalar& value) { return sigmoid<Scalar>(value + offset); });
-}
-
-/// Keys shorter than this are taken for zero and normalise to zero.
-inline constexpr double zero_key_norm = 1e-12;
-
-/// |raw| = scale * norm, with the largest coefficient as the scale: neither overflows or underflows
-/// where |raw|^2 would.
-template <class Scalar>
-struct ScaledNorm {
-  Scalar scale, norm;
-  [[nodiscard]] bool is_zero() const { return to_double(scale) * to_double(norm) < zero_key_norm; }
-};
-template <class Raw>
-[[nodiscard]] ScaledNorm<typename Raw::Scalar> scaled_norm(const Eigen::MatrixBase<Raw>& raw) {
-  using Scalar = typename Raw::Scalar;
-  using std::sqrt;
-  const auto scale = static_cast<Scalar>(max_abs(raw));
-  if (!(scale > Scalar(0))) return {Scalar(1), Scalar(0)};
-  return {scale, sqrt((raw / scale).squaredNorm())};
-}
-
-/// out = raw / |raw|, or 0 where |raw| < 1e-12.
-template <class Raw, class Out>
-void unit_vector(const Eigen::MatrixBase<Raw>& raw, Eigen::MatrixBase<Out> const& out_) {
-  auto&& out = as_writable_column(out_);
-  const auto length = scaled_norm(raw);
-  if (length.is_zero()) {
-    out.setZero();
-  } else {
-    out = raw / length.scale / length.norm;
-  }
-}
-
-/// The pullback of `unit_vector`: d_raw = (d_unit - unit (unit . d_unit)) / |raw|. Where the key
-/// was taken for zero, d_unit passes unchanged, so that learning can leave the origin.
-template <class Raw, class Unit, class Cotangent, class Out>
-void unit_vector_pullback(const Eigen::MatrixBase<Raw>& raw, const Eigen::MatrixBase<Unit>& unit,
-                          const Eigen::MatrixBase<Cotangent>& d_unit,
-                          Eigen::MatrixBase<Out> const& out_) {
-  using Scalar = typename Raw::Scalar;
-  auto&& out = as_writable_column(out_);
-  const auto length = scaled_norm(raw);
-  if (length.is_zero()) {
-    out = d_unit;
-  } else {
-    const Scalar along = unit.dot(d_unit);
-    out = (d_unit - along * unit) / length.norm / length.scale;
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_BASE_MATH_HPP
-
-// ---- loglinear/detail/base/parts.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_PARTS_HPP
-#define LOGLINEAR_DETAIL_BASE_PARTS_HPP
-
-// The way into a class for what stores an object and brings it back, see checkpoint.hpp. A class
-// names its parts in one static member:
-//
-//     template <class Self, class Visit>
-//     static void visit(Self& self, Visit&& part) {
-//       part("count", self.count_);               // numbers
-//       part("values", self.values_.head(n));     // Eigen vectors, matrices and views of them
-//       part("inside", self.inside_);             // objects that have parts; "" adds no name
-//     }
-//
-// everything on which the object's future depends, and nothing else. A const Self is read. Any
-// other is written to, part by part in this order; therefore numbers stand before the parts whose
-// sizes depend on them and are checked in between, and in the end `visit` checks the class
-// invariants. It throws std::invalid_argument, and the object is then good for nothing: it should
-// be a copy.
-
-namespace loglinear::detail {
-
-/// A friend of each such class.
-struct Parts {
-  template <class Object, class... Arguments>
-  static void visit(Object& object, Arguments&&... arguments) {
-    std::remove_const_t<Object>::visit(object, std::forward<Arguments>(arguments)...);
-  }
-};
-
-/// Whether `visit` writes to the parts.
-template <class Self>
-inline constexpr bool is_written = !std::is_const_v<Self>;
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_BASE_PARTS_HPP
-
-// ---- loglinear/detail/base/softplus.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
-#define LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
-
-// softplus(z) = log(1 + exp(z)), of one number of any scalar and of an array, which level weights
-// wait for at every token.
-
-namespace loglinear::detail {
-
-/// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
-inline constexpr int softplus_linear_from = 20;
-
-template <class Scalar>
-[[nodiscard]] Scalar softplus(const Scalar& z) {
-  using std::exp;
-  if (z > Scalar(softplus_linear_from)) return z;
-  const Scalar e = exp(z);
-  if (z < Scalar(-softplus_linear_from)) return e;
-  if constexpr (std::is_floating_point_v<Scalar>) {
-    return std::log1p(e);
-  } else {  // dual numbers have no log1p
-    using std::log;
-    return log(Scalar(1) + e);
-  }
-}
-
-/// log(1 + e) for e in [0, 1], to rounding: 2 artanh(s) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...) with
-/// s = e / (2 + e), at most 1/3, so that each term gives log2(9) bits. Even and odd terms are
-/// summed side by side.
-template <class Scalar>
-[[nodiscard]] Packet<Scalar> log1p_up_to_1(const Packet<Scalar>& e) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr int terms = std::numeric_limits<Scalar>::digits / 6 * 2;  // even, and 3 bits each
-  const auto coefficient = [](int n) { return ei::pset1<P>(Scalar(2) / Scalar(2 * n + 1)); };
-  const P s = ei::pdiv(e, ei::padd(ei::pset1<P>(Scalar(2)), e));
-  const P square = ei::pmul(s, s), fourth = ei::pmul(square, square);
-  P even = coefficient(terms - 2), odd = coefficient(terms - 1);
-  for (int n = terms - 4; n >= 0; n -= 2) {
-    even = ei::pmadd(even, fourth, coefficient(n));
-    odd = ei::pmadd(odd, fourth, coefficient(n + 1));
-  }
-  return ei::pmul(s, ei::pmadd(square, odd, even));
-}
-
-/// softplus of an array in memory, `out` may be `z` itself. Where a number is far out, all are done
-/// one by one, as is what a packet is too wide for: softplus(z) = max(z, 0) + log(1 + exp(-|z|)).
-template <class In, class Out>
-void softplus(const Eigen::ArrayBase<In>& z, Eigen::ArrayBase<Out>& out) {
-  using Scalar = typename In::Scalar;
-  namespace ei = Eigen::internal;
-  out = z;
-  Scalar* const values = out.derived().data();
-  const Index size = out.size();
-  Index i = 0;
-  if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
-    static_assert(Out::InnerStrideAtCompileTime == 1);
-    using P = Packet<Scalar>;
-    const bool none_far_out = size > 0 && out.abs().maxCoeff() <= Scalar(softplus_linear_from);
-    for (; none_far_out && i + packet_size<Scalar> <= size; i += packet_size<Scalar>) {
-      const P x = ei::ploadu<P>(values + i);
-      const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
-      ei::pstoreu(values + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
-    }
-  }
-  for (; i < size; ++i) values[i] = softplus<Scalar>(values[i]);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
-
-// ---- loglinear/detail/base/vector_argument.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
-#define LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
-
-// How a layer takes a vector: any Eigen expression, row or column, checked and copied once.
-
-namespace loglinear::detail {
-
-template <class Derived>
-std::true_type is_eigen(const Eigen::EigenBase<Derived>*);
-std::false_type is_eigen(const void*);
-
-/// Refuses, with advice, whatever is not an Eigen vector of the right scalar.
-template <class Scalar, class Argument>
-constexpr void require_vector_type() {
-  using Type = std::remove_cvref_t<Argument>;
-  constexpr bool eigen = decltype(is_eigen(std::declval<Type*>()))::value;
-  static_assert(eigen || !std::is_same_v<Scalar, double>,
-                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
-                "Eigen::VectorXd>(data, size)");
-  static_assert(eigen || !std::is_same_v<Scalar, float>,
-                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
-                "Eigen::VectorXf>(data, size)");
-  static_assert(eigen || std::is_same_v<Scalar, double> || std::is_same_v<Scalar, float>,
-                "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
-                "Eigen::VectorX<Scalar>>(data, size)");
-  if constexpr (eigen) {
-    static_assert(Type::IsVectorAtCompileTime,
-                  "a layer takes vectors: rows or columns whose type says so, such as m.row(i), "
-                  "m.col(i) or Eigen::VectorX<Scalar>");
-    static_assert(std::is_same_v<typename Type::Scalar, Scalar>,
-                  "the vector must have the layer's scalar: convert it with .cast<Scalar>()");
-  }
-}
-
-/// into = in, an Eigen vector, row or column, of the right size.
-template <class In, class Scalar>
-void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
-  require_vector_type<Scalar, In>();
-  require_size(name, in.size(), into.size());
-  into.noalias() = as_column(in.derived().matrix());
-}
-
-/// The same, and finite.
-template <class In, class Scalar>
-void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
-  const FlushToZero<Scalar> flush;
-  copy_vector(in, name, into);
-  require_finite(name, into);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
-
-// ---- loglinear/detail/kernels/dotted_rows.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
-
-// m d of several row-major matrices, and what each has to do with a vector: the pullback of a read.
-
-namespace loglinear::detail {
-
-/// A matrix to be multiplied by a vector: row i counts weights[i] times in the sum over all terms,
-/// and duals[i] times in what is found of this term.
-template <class Stored, class Scalar>
-struct DottedRows {
-  const Stored* rows;
-  const Scalar* vector;
-  const Scalar* weights;
-  const Scalar* duals;
-  Scalar found;
-};
-
-/// The part of N packets of columns, from `first` on.
-template <int N, class Stored, class Scalar>
-void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
-                       Index stride, Scalar* out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index band = 8;  // rows of all terms before their sums are added up across
-  const P zero = ei::pset1<P>(Scalar(0));
-  // With a constant height the loops unroll, and sums and `along` stay in registers; the latter in
-  // two chains.
-  const auto add_band = [&](Index top, auto height) {
-    P sums[band];
-    std::fill(sums, sums + band, zero);
-    for (int term = 0; term < count; ++term) {
-      auto& [m, vector, weights, duals, found] = terms[term];
-      P d[array_size(N)], along[2] = {zero, zero};
-      load_in_order_of<Stored, N, Scalar>(vector + first, d);
-      const Stored* row = m + top * stride + first;
-      for (Index i = 0; i < height; ++i, row += stride) {
-        P dot = zero;
-        for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
-          dot = n == 0 ? ei::pmul(packet, d[0]) : ei::pmadd(packet, d[n], dot);
-        });
-        sums[i] = ei::pmadd(ei::pset1<P>(weights[top + i]), dot, sums[i]);
-        along[i % 2] = ei::pmadd(ei::pset1<P>(duals[top + i]), dot, along[i % 2]);
-      }
-      found += ei::predux(ei::padd(along[0], along[1]));
-    }
-    for (Index i = 0; i < height; ++i) out[top + i] += ei::predux(sums[i]);
-  };
-  Index top = 0;
-  for (; top + band <= rows; top += band) add_band(top, std::integral_constant<Index, band>{});
-  if (top < rows) add_band(top, rows - top);
-}
-
-template <int N, class Stored, class Scalar>
-void dotted_rows_from(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
-                      Index columns, Index stride, Scalar* out) {
-  constexpr Index width = packet_size<Scalar>;
-  for (; first + N * width <= columns; first += N * width) {
-    dotted_rows_block<N>(terms, count, first, rows, stride, out);
-  }
-  if constexpr (N > 1) {
-    dotted_rows_from<N / 2>(terms, count, first, rows, columns, stride, out);
-  } else {
-    Scalar buffer[packet_length<Scalar>];
-    for (int term = 0; term < count && first < columns; ++term) {
-      auto& [m, vector, weights, duals, found] = terms[term];
-      for (Index i = 0; i < rows; ++i) {
-        Scalar dot(0);
-        const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
-        for (Index j = first; j < columns; ++j) dot += rest[j - first] * vector[j];
-        out[i] += weights[i] * dot;
-        found += duals[i] * dot;
-      }
-    }
-  }
-}
-
-/// out[i] += sum over the terms of weights[i] (rows[i] . vector), and for each term found += sum_i
-/// duals[i] (rows[i] . vector): `sum_l diag(w_l) m_l d_l` and `q_l^T m_l d_l` in one pass.
-template <class Stored, class Scalar>
-void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
-                 Index stride, Scalar* out) {
-  dotted_rows_from<8>(terms, count, Index{0}, rows, columns, stride, out);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
-
-// ---- loglinear/detail/kernels/row_dots.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
-
-// m q of a row-major matrix.
-
-namespace loglinear::detail {
-
-/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if
-/// `Add`.
-template <int N, bool Add, class Scalar, std::size_t Vectors>
-void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
-                    const std::array<const Scalar*, Vectors>& vectors,
-                    const std::array<Scalar*, Vectors>& out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  P packets[Vectors][array_size(N)];
-  for (std::size_t s = 0; s < Vectors; ++s) {
-    for (int n = 0; n < N; ++n) packets[s][n] = ei::ploadu<P>(vectors[s] + first + n * width);
-  }
-  const Scalar* row = m + first;
-  for (Index j = 0; j < rows; ++j, row += stride) {
-    for (std::size_t s = 0; s < Vectors; ++s) {
-      P sum = ei::pmul(ei::ploadu<P>(row), packets[s][0]);
-      for (int n = 1; n < N; ++n) {
-        sum = ei::pmadd(ei::ploadu<P>(row + n * width), packets[s][n], sum);
-      }
-      const Scalar dot = ei::predux(sum);
-      out[s][j] = Add ? out[s][j] + dot : dot;
-    }
-  }
-}
-template <int N, bool Add, class Scalar, std::size_t Vectors>
-void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Index stride,
-                   const std::array<const Scalar*, Vectors>& vectors,
-                   const std::array<Scalar*, Vectors>& out) {
-  constexpr Index width = packet_size<Scalar>;
-  if (first + N * width <= columns) {
-    row_dots_block<N, Add>(m, first, rows, stride, vectors, out);
-    return row_dots_from<N, true>(m, first + N * width, rows, columns, stride, vectors, out);
-  }
-  if constexpr (N > 1) {
-    row_dots_from<N / 2, Add>(m, first, rows, columns, stride, vectors, out);
-  } else {
-    for (std::size_t s = 0; s < Vectors; ++s) {
-      for (Index j = 0; j < rows && (first < columns || !Add); ++j) {
-        Scalar dot(0);
-        for (Index i = first; i < columns; ++i) dot += m[j * stride + i] * vectors[s][i];
-        out[s][j] = Add ? out[s][j] + dot : dot;
-      }
-    }
-  }
-}
-
-/// out[j] = rows[j] . q, `m q` of a row-major matrix.
-template <class Scalar>
-void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
-  if (rows == 0) return;  // m may be null, to which nothing must be added
-  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(m, 0, rows, columns, columns, {q},
-                                                            {out});
-}
-/// The same with two vectors at once, and the same bits.
-template <class Scalar>
-void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
-              Scalar* out_q, Scalar* out_p) {
-  if (rows == 0) return;
-  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p},
-                                                            {out_q, out_p});
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
-
-// ---- loglinear/detail/kernels/vectors.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
-
-// Arithmetic on vectors that lie in memory, given by a pointer and a length. An Eigen expression
-// says the same, but each one is some forty types of its own to the compiler, and a rule has
-// hundreds: here a compiler sees each function once for each scalar.
-//
-// Vectors may be empty, and may be the same one where the comment does not say otherwise.
-
-namespace loglinear::detail {
-
-/// to[i] = of_packet(i), or of_number(i) for those at the end that fill no packet.
-template <class Scalar, class OfPacket, class OfNumber>
-void fill_by_packets(Scalar* to, Index size, OfPacket of_packet, OfNumber of_number) {
-  constexpr Index width = packet_size<Scalar>;
-  Index i = 0;
-  for (; i + width <= size; i += width) Eigen::internal::pstoreu(to + i, of_packet(i));
-  for (; i < size; ++i) to[i] = of_number(i);
-}
-
-/// x . y
-template <class Scalar>
-[[nodiscard]] Scalar dot(const Scalar* x, const Scalar* y, Index size) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  const auto product = [&](Index i) {
-    return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i));
-  };
-  Scalar sum(0);
-  Index i = 0;
-  if (size >= width) {
-    P even = product(0);
-    i = width;
-    if (size >= 2 * width) {
-      P odd = product(width);
-      for (i = 2 * width; i + 2 * width <= size; i += 2 * width) {
-        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
-        odd = ei::pmadd(ei::ploadu<P>(x + i + width), ei::ploadu<P>(y + i + width), odd);
-      }
-      even = ei::padd(even, odd);
-      if (i + width <= size) {
-        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
-        i += width;
-      }
-    }
-    sum = ei::predux(even);
-  }
-  for (; i < size; ++i) sum += x[i] * y[i];
-  return sum;
-}
-
-/// The sum of the numbers.
-template <class Scalar>
-[[nodiscard]] Scalar sum(const Scalar* x, Index size) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  Scalar sum(0);
-  Index i = 0;
-  if (size >= width) {
-    P packets = ei::ploadu<P>(x);
-    for (i = width; i + width <= size; i += width)
-      packets = ei::padd(packets, ei::ploadu<P>(x + i));
-    sum = ei::predux(packets);
-  }
-  for (; i < size; ++i) sum += x[i];
-  return sum;
-}
-
-/// y = a x
-template <class Scalar>
-void scale_to(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  const P factor = ei::pset1<P>(a);
-  fill_by_packets(
-      y, size, [&](Index i) { return ei::pmul(factor, ei::ploadu<P>(x + i)); },
-      [&](Index i) { return a * x[i]; });
-}
-
-/// x = a x
-template <class Scalar>
-void scale_by(const Scalar& a, Scalar* x, Index size) {
-  scale_to(a, x, size, x);
-}
-
-/// y = y + a x
-template <class Scalar>
-void axpy(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  const P factor = ei::pset1<P>(a);
-  fill_by_packets(
-      y, size,
-      [&](Index i) { return ei::pmadd(factor, ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return y[i] + a * x[i]; });
-}
-
-/// z = x + y
-template <class Scalar>
-void add(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  fill_by_packets(
-      z, size, [&](Index i) { return ei::padd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return x[i] + y[i]; });
-}
-
-/// z = x - y
-template <class Scalar>
-void subtract(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  fill_by_packets(
-      z, size, [&](Index i) { return ei::psub(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return x[i] - y[i]; });
-}
-
-/// z_i = x_i y_i
-template <class Scalar>
-void multiply(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  fill_by_packets(
-      z, size, [&](Index i) { return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return x[i] * y[i]; });
-}
-
-/// y = x, which do not overlap.
-template <class Scalar>
-void copy(const Scalar* x, Index size, Scalar* y) {
-  std::copy_n(x, size, y);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
-
-// ---- loglinear/random.hpp
-
-#ifndef LOGLINEAR_RANDOM_HPP
-#define LOGLINEAR_RANDOM_HPP
-
-/// \file
-/// The generator behind every initial weight: the same seed gives the same weights everywhere.
-
-namespace loglinear {
-
-/// Marsaglia's 64-bit xorshift (13, 7, 17) with normals by Box and Muller. Its state must never be
-/// zero. Does not allocate.
-class Xorshift64 {
- public:
-  /// \param seed any value but 0
-  /// \throws std::invalid_argument if `seed` is 0: the generator would return zeros for ever
-  explicit Xorshift64(std::uint64_t seed) : state_(seed) {
-    if (seed == 0) detail::fail("seed", seed, "at least 1");
-  }
-
-  /// The next 64 bits.
-  std::uint64_t next() noexcept {
-    state_ ^= state_ << 13;
-    state_ ^= state_ >> 7;
-    state_ ^= state_ << 17;
-    return state_;
-  }
-
-  /// Uniform in [0, 1): the upper 53 bits over 2^53.
-  double uniform() noexcept { return static_cast<double>(next() >> 11) * 0x1p-53; }
-
-  /// Standard normal, `sqrt(-2 ln u1) cos(2 pi u2)`; takes two uniforms, u1 redrawn while 0.
-  double normal() noexcept {
-    double u1 = uniform();
-    while (!(u1 > 0)) u1 = uniform();
-    const double u2 = uniform();
-    return std::sqrt(-2 * std::log(u1)) * std::cos(2 * std::numbers::pi * u2);
-  }
-
- private:
-  std::uint64_t state_;
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_RANDOM_HPP
 
 // ---- loglinear/rules/rule.hpp
 
@@ -5473,12 +5911,12 @@ class Xorshift64 {
 ///
 /// and, where they differ from the usual: `leaves` (how many `k v^T` a token writes, a static
 /// constexpr int, 1), `normalizes_key` (whether `KeyOnly` writes `k/|k|`, a static constexpr bool,
-/// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`)
-/// and `validate()` (throws std::invalid_argument on illegal hyperparameters). A rule never sees a
-/// state's storage. Layers call it in a mode in which denormal numbers are zero (docs/numerics.md),
-/// and threads that it started would stay in it. Any of these, and copies of the rule, may throw
-/// whatever they like: the layer is then what it was before the call. Moves of a rule must not
-/// throw.
+/// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`),
+/// `info` and `hyperparameters` (names and legal ranges, see hyperparameters.hpp) and `validate()`
+/// (throws std::invalid_argument on illegal hyperparameters). A rule never sees a state's storage.
+/// Layers call it in a mode in which denormal numbers are zero (docs/numerics.md), and threads that
+/// it started would stay in it. Any of these, and copies of the rule, may throw whatever they like:
+/// the layer is then what it was before the call. Moves of a rule must not throw.
 
 namespace loglinear {
 
@@ -5511,25 +5949,6 @@ struct Projections {
   Vec q;     ///< W_q x, length d_k
   Vec own;   ///< the rule's own projections one after the other, in the order of `parameters`
   Vec free;  ///< the rule's free vectors one after the other, likewise
-};
-
-/// What a rule writes: the leaf `sum_j keys_j values_j^T`, the query and the transition of one
-/// token. The gradient of a loss with respect to a token is again a token.
-template <class Kind>
-struct Token {
-  using Scalar = typename Kind::Scalar;
-
-  /// All zeros.
-  Token(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves)
-      : keys(detail::Matrix<Scalar>::Zero(key_rows, leaves)),
-        values(detail::Matrix<Scalar>::Zero(d_v, leaves)),
-        query(detail::Vector<Scalar>::Zero(key_rows)),
-        transition(key_rows, d_v) {}
-
-  detail::Matrix<Scalar> keys;    ///< key_rows x leaves
-  detail::Matrix<Scalar> values;  ///< d_v x leaves
-  detail::Vector<Scalar> query;   ///< length key_rows
-  Kind transition;                ///< what older states undergo
 };
 
 namespace detail {
@@ -5571,12 +5990,14 @@ void prepare_query(const Rule& rule, const In& in, Query& query) {
   if constexpr (requires { rule.prepare_query(in, query); }) {
     rule.prepare_query(in, query);
   } else {
-    query = in.q;
+    copy(in.q.data(), in.q.size(), query.data());
   }
 }
 
+/// Throws where a hyperparameter is illegal.
 template <class Rule>
 void validate_rule(const Rule& rule) {
+  if constexpr (Described<Rule>) require_legal(rule);
   if constexpr (requires { rule.validate(); }) rule.validate();
 }
 
@@ -5716,7 +6137,9 @@ class Parameters {
     Eigen::Map<RowMajorMatrix<Scalar>> by_input(projections_.data(), d_model_, projected_);
     product<Into::add>(x.transpose(), d_raw, by_input);
   }
-  void add_free(const Vector<Scalar>& d_free) { free_ += d_free; }
+  void add_free(const Vector<Scalar>& d_free) {
+    add(free_.data(), d_free.data(), free_.size(), free_.data());
+  }
 
   /// W -= learning_rate * the gradient. \throws std::invalid_argument for the gradient of other
   /// arrays, or where a weight would not be finite; nothing is changed then
@@ -5725,8 +6148,9 @@ class Parameters {
     gradient.require_finite_gradient();
     admit_step(learning_rate, max_abs(gradient.projections_), 1, max_abs(gradient.free_));
     if (is_exactly(learning_rate, 0.0)) return;
-    projections_ -= Scalar(learning_rate) * gradient.projections_;
-    free_ -= Scalar(learning_rate) * gradient.free_;
+    const auto step = -Scalar(learning_rate);
+    axpy<Scalar>(step, gradient.projections_.data(), projections_.size(), projections_.data());
+    axpy<Scalar>(step, gradient.free_.data(), free_.size(), free_.data());
   }
 
   /// Throws unless the step of `descend` leaves every weight finite.
@@ -5749,9 +6173,10 @@ class Parameters {
   /// W -= learning_rate * d_raw x^T and free -= learning_rate * d_free; d_raw is scaled on the way.
   void descend(double learning_rate, Vector<Scalar>& d_raw, const Vector<Scalar>& x,
                const Vector<Scalar>& d_free) {
-    d_raw *= -Scalar(learning_rate);
+    const auto step = -Scalar(learning_rate);
+    scale_by<Scalar>(step, d_raw.data(), d_raw.size());
     add_outer(projections_.data(), d_model_, projected_, projected_, x.data(), d_raw.data());
-    free_ -= Scalar(learning_rate) * d_free;
+    axpy<Scalar>(step, d_free.data(), free_.size(), free_.data());
   }
 
   [[nodiscard]] std::vector<std::string> names() const {
@@ -5911,14 +6336,104 @@ struct BlockGradient {
   detail::Parameters<Scalar> weights;  ///< all of them, in the layer's own layout
 };
 
+/// The gradient of a loss over a block with respect to what a multi-head layer was given.
+template <class Scalar>
+struct MultiHeadBlockGradient {
+  detail::RowMajorMatrix<Scalar> x;          ///< with respect to the inputs, T x d_model
+  std::vector<BlockGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
+  detail::RowMajorMatrix<Scalar> w_out;      ///< with respect to W_out, d_model x n_heads d_v
+};
+
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_LAYER_BLOCK_GRADIENT_HPP
 
-// ---- loglinear/stream/detail/workspace.hpp
+// ---- loglinear/stream/detail/read_memory.hpp
 
-#ifndef LOGLINEAR_STREAM_DETAIL_WORKSPACE_HPP
-#define LOGLINEAR_STREAM_DETAIL_WORKSPACE_HPP
+#ifndef LOGLINEAR_STREAM_DETAIL_READ_MEMORY_HPP
+#define LOGLINEAR_STREAM_DETAIL_READ_MEMORY_HPP
+
+// The memory in which a stream is read, sized once so that no read allocates.
+
+namespace loglinear::detail {
+
+/// How large the memory of reads must be.
+struct ReadShape {
+  Index key_rows = 0, d_v = 0;
+  Index max_levels = 0;
+  Index columns = 0;  // of the buffer of newest leaves
+  Index tiers = 0;    // of levels with pending transitions in common
+};
+
+/// Whether a write takes products of the state with p: a read then forms them on the way.
+template <class Kind>
+inline constexpr bool looks_up = is_rank_one_update<Kind>&& HasSteps<Kind>;
+
+/// What a read finds out for the write of the next token, where the kind `looks_up`.
+template <class Kind>
+struct LookUp {
+  using Scalar = typename Kind::Scalar;
+
+  explicit LookUp(const ReadShape& shape)
+      : pulled_p(Vector<Scalar>::Zero(looks_up<Kind> ? shape.key_rows : 0)),
+        found(Vector<Scalar>::Zero(looks_up<Kind> ? shape.columns : 0)) {}
+
+  Vector<Scalar> pulled_p;  // p of the token's update as the levels see it
+  Vector<Scalar> found;     // p . k of each buffered leaf
+};
+
+/// What a read works in. It leaves there what its pullback takes.
+template <class Kind>
+struct ReadMemory {
+  using Scalar = typename Kind::Scalar;
+
+  explicit ReadMemory(const ReadShape& shape)
+      : old_query(Vector<Scalar>::Zero(shape.key_rows)),
+        old_read(Vector<Scalar>::Zero(shape.d_v)),
+        tier_queries(Matrix<Scalar>::Zero(shape.key_rows, shape.tiers)),
+        tier_scales(Matrix<Scalar>::Zero(shape.d_v, shape.tiers)),
+        level_read(Vector<Scalar>::Zero(shape.d_v)),
+        scores(Vector<Scalar>::Zero(shape.columns)),
+        looked_up(shape) {}
+
+  Vector<Scalar> old_query;     // a token's query as the older states see it: L^T q
+  Vector<Scalar> old_read;      // what it reads of them, before diag(r)
+  Matrix<Scalar> tier_queries;  // column i: the query as the levels of tier i see it
+  Matrix<Scalar> tier_scales;   // column i: what their reads are multiplied by
+  Vector<Scalar> level_read;    // one level's share of the read
+  Vector<Scalar> scores;        // k . query of each buffered leaf
+  LookUp<Kind> looked_up;
+};
+
+/// What the pullback of a read works in.
+template <class Kind>
+struct PullbackMemory {
+  using Scalar = typename Kind::Scalar;
+
+  explicit PullbackMemory(const ReadShape& shape)
+      : d_old_read(shape.d_v),
+        d_old_query(shape.key_rows),
+        d_scores(shape.columns),
+        level_weights(shape.key_rows, shape.max_levels),
+        level_cotangents(shape.d_v, shape.max_levels),
+        row_weights(shape.key_rows),
+        pushed(shape.key_rows) {}
+
+  Vector<Scalar> d_old_read, d_old_query, d_scores;
+  Matrix<Scalar> level_weights;     // column l: the weight of each row of level l
+  Matrix<Scalar> level_cotangents;  // column l: d_old_read as level l sees it
+  Vector<Scalar> row_weights;       // what is pending for a level, where that is a diagonal
+  Vector<Scalar> pushed;            // scratch
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_READ_MEMORY_HPP
+
+// ---- loglinear/layer/detail/workspace.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
+#define LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
 
 // The memory in which a layer works on one token, sized once so that no call allocates.
 
@@ -5947,13 +6462,6 @@ struct Layout {
   }
 };
 
-/// How large the memory of reads must be.
-struct ReadShape {
-  Index max_levels = 0;
-  Index columns = 0;  // of the buffer of newest leaves
-  Index tiers = 0;    // of levels with pending transitions in common
-};
-
 /// Everything a read needs; the forward half of a token.
 template <class Kind>
 struct Workspace {
@@ -5966,34 +6474,32 @@ struct Workspace {
         raw(Vector<Scalar>::Zero(layout.end)),
         token(layout.key_rows, layout.d_v, leaves),
         lambda(Vector<Scalar>::Zero(weights)),
-        old_query(Vector<Scalar>::Zero(layout.key_rows)),
-        tier_queries(Matrix<Scalar>::Zero(layout.key_rows, shape.tiers)),
-        tier_scales(Matrix<Scalar>::Zero(layout.d_v, shape.tiers)),
-        level_read(Vector<Scalar>::Zero(layout.d_v)),
-        scores(Vector<Scalar>::Zero(shape.columns)),
-        pulled_p(Vector<Scalar>::Zero(layout.key_rows)),
-        found(Vector<Scalar>::Zero(shape.columns)),
-        old_read(Vector<Scalar>::Zero(layout.d_v)),
+        stream(shape),
         read(Vector<Scalar>::Zero(layout.d_v)),
         output(Vector<Scalar>::Zero(layout.d_v)) {}
 
-  Index max_levels;             // of the layer that it is for
-  Vector<Scalar> x;             // the input
-  Vector<Scalar> raw;           // all projections of x, stacked
-  Token<Kind> token;            // what the rule made of them
-  Vector<Scalar> lambda;        // level weights
-  Vector<Scalar> old_query;     // the query as the older states see it: L^T q
-  Matrix<Scalar> tier_queries;  // column i: the query as the levels of tier i see it
-  Matrix<Scalar> tier_scales;   // column i: what their reads are multiplied by
-  Vector<Scalar> level_read;    // one level's share of the read
-  Vector<Scalar> scores;        // k . old_query of each buffered leaf
-  Vector<Scalar> pulled_p;      // p of the token's update as the levels see it, and
-  Vector<Scalar> found;         // p . k of each buffered leaf: what writing needs to know
-  double growth = 1;            // by which the token's transition can grow a norm
-  Vector<Scalar> old_read;      // their weighted sum
-  Vector<Scalar> read;          // the raw read: old_read through diag(r), plus the token's own leaf
-  Vector<Scalar> output;        // tanh of it
+  Index max_levels;         // of the layer that it is for
+  Vector<Scalar> x;         // the input
+  Vector<Scalar> raw;       // all projections of x, stacked
+  Token<Kind> token;        // what the rule made of them
+  Vector<Scalar> lambda;    // level weights
+  ReadMemory<Kind> stream;  // what the stream is read in
+  Vector<Scalar> read;      // the raw read
+  Vector<Scalar> output;    // tanh of it
 };
+
+/// Throws unless a workspace is made for a layer of the same shape as another is.
+template <class Kind>
+void require_shape_of(const Workspace<Kind>& own, const Workspace<Kind>& given) {
+  require_size("the workspace's x", given.x.size(), own.x.size());
+  require_size("the workspace's projections", given.raw.size(), own.raw.size());
+  require_size("the workspace's query", given.token.query.size(), own.token.query.size());
+  require_size("the workspace's output", given.output.size(), own.output.size());
+  require_size("the workspace's lambda", given.lambda.size(), own.lambda.size());
+  require_size("the workspace's levels", given.max_levels, own.max_levels);
+  require_size("the workspace's tiers", given.stream.tier_queries.cols(),
+               own.stream.tier_queries.cols());
+}
 
 /// The backward half: gradients of the loss with respect to what its name says after `d_`.
 template <class Kind>
@@ -6001,33 +6507,334 @@ struct TrainingWorkspace {
   using Scalar = typename Kind::Scalar;
 
   TrainingWorkspace(const Layout& layout, Index leaves, Index weights, const ReadShape& shape)
-      : target(layout.d_v),
-        d_read(layout.d_v),
-        d_old_read(layout.d_v),
-        d_old_query(layout.key_rows),
+      : d_read(layout.d_v),
         d_lambda(weights),
-        d_scores(shape.columns),
-        level_weights(layout.key_rows, shape.max_levels),
-        level_cotangents(layout.d_v, shape.max_levels),
-        row_weights(layout.key_rows),
-        pushed(layout.key_rows),
+        stream(shape),
         d_token(layout.key_rows, layout.d_v, leaves),
         d_raw(layout.end),
         d_free(layout.free_end) {}
 
-  Vector<Scalar> target;
-  Vector<Scalar> d_read, d_old_read, d_old_query, d_lambda, d_scores;
-  Matrix<Scalar> level_weights;     // column l: the weight of each row of level l
-  Matrix<Scalar> level_cotangents;  // column l: d_old_read as level l sees it
-  Vector<Scalar> row_weights;       // what is pending for a level, where that is a diagonal
-  Vector<Scalar> pushed;            // scratch
+  Vector<Scalar> d_read, d_lambda;
+  PullbackMemory<Kind> stream;
   Token<Kind> d_token;
   Vector<Scalar> d_raw, d_free;
 };
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_STREAM_DETAIL_WORKSPACE_HPP
+#endif  // LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
+
+// ---- loglinear/rules/type_list.hpp
+
+#ifndef LOGLINEAR_RULES_TYPE_LIST_HPP
+#define LOGLINEAR_RULES_TYPE_LIST_HPP
+
+// Lists of types, to make variants, loops and further lists from.
+
+namespace loglinear::detail {
+
+template <class... Types>
+struct TypeList {
+  /// `Template<Types...>`
+  template <template <class...> class Template>
+  using Into = Template<Types...>;
+  template <class Type>
+  static constexpr bool contains = (std::is_same_v<Type, Types> || ...);
+
+  /// Calls `work(std::type_identity<Type>{})` for each type in order.
+  static constexpr void for_each(auto&& work) { (work(std::type_identity<Types>{}), ...); }
+};
+
+template <class... First, class... Second>
+[[nodiscard]] TypeList<First..., Second...> operator+(TypeList<First...>, TypeList<Second...>);
+
+/// The types of a list of which a predicate, `Is<Type>::value`, is true.
+template <class List, template <class> class Is>
+struct Filter;
+template <class... Types, template <class> class Is>
+struct Filter<TypeList<Types...>, Is> {
+  using Type = decltype((TypeList<>{} + ... +
+                         std::conditional_t<Is<Types>::value, TypeList<Types>, TypeList<>>{}));
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_RULES_TYPE_LIST_HPP
+
+// ---- loglinear/rules/level_weights.hpp
+
+#ifndef LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
+#define LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
+
+/// \file
+/// How a token weighs the levels it reads: the policies that turn `W_lambda x` into lambda.
+///
+/// A policy is a small aggregate of hyperparameters. For n weights (M levels, or M + 1 when the
+/// order is `current_apart`) it supplies
+/// * `parameters(n)`: the weight arrays it needs: projections of x arrive in `raw`, free vectors in
+///   `free`;
+/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels, and
+/// throws
+///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
+/// * `weigh(raw, free, lambda)`: forward, n weights;
+/// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward.
+
+namespace loglinear {
+
+/// A mixture: `lambda_l = softplus(r_l / tau) / sum_j softplus(r_j / tau)`,
+/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not; where
+/// every softplus underflows it is computed shifted, as the softmax it then is. Weights: `w_lambda`
+/// (n x d_model).
+struct NormalizedMixture {
+  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
+  double tau = 1;                       ///< temperature, finite and > 0
+
+  static constexpr RuleInfo info{.name = "NormalizedMixture", .text = "normalized_mixture"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "lambda_init", .example = 0.4}, self.lambda_init);
+    visit({.name = "tau", .range = Range::above(0), .example = 0.7}, self.tau);
+  }
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
+    return {projection("w_lambda", n)};
+  }
+
+  /// \throws std::invalid_argument unless lambda_init is finite, tau at least the smallest normal
+  /// number and tau and 1 / tau finite, as numbers of the layer's scalar
+  template <class Scalar>
+  void resolve(int max_levels) {
+    if (!lambda_init) lambda_init = 1.0 / max_levels;
+    if (!detail::is_finite(Scalar(*lambda_init))) {
+      detail::fail("lambda_init", *lambda_init, "finite in the layer's scalar");
+    }
+    const auto temperature = static_cast<Scalar>(tau);
+    const Scalar smallest = (std::numeric_limits<Scalar>::min)();  // what is below counts as zero
+    if (!(temperature > Scalar(0)) || temperature < smallest || !detail::is_finite(temperature) ||
+        !detail::is_finite(Scalar(1) / temperature)) {
+      detail::fail(
+          "tau", tau,
+          "finite and positive, no denormal number in the layer's scalar, and 1 / tau finite");
+    }
+  }
+
+  void weigh(const auto& raw, const auto&, auto& lambda) const {
+    weigh_levels(raw.data(), lambda.size(), lambda.data());
+  }
+
+  /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
+  void pullback(const auto& raw, const auto&, const auto& lambda, const auto& d_lambda, auto& d_raw,
+                auto&) const {
+    pull_back_levels(raw.data(), lambda.data(), d_lambda.data(), lambda.size(), d_raw.data());
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const NormalizedMixture&) const = default;
+
+ private:
+  template <class Scalar>
+  void weigh_levels(const Scalar* raw, Eigen::Index n, Scalar* lambda) const {
+    shifted_logits(raw, n, lambda);
+    if (all_underflow(lambda, n)) {
+      const Scalar largest = *std::max_element(lambda, lambda + n);
+      for (Eigen::Index i = 0; i < n; ++i) lambda[i] -= largest;
+      detail::exp_of(lambda, n, lambda);
+    } else {
+      detail::softplus(lambda, n, lambda);
+    }
+    Scalar sum = detail::sum(lambda, n);
+    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
+      const Scalar largest = *std::max_element(lambda, lambda + n);
+      for (Eigen::Index i = 0; i < n; ++i) lambda[i] /= largest;
+      sum = detail::sum(lambda, n);
+    }
+    for (Eigen::Index i = 0; i < n; ++i) lambda[i] /= sum;
+  }
+
+  template <class Scalar>
+  void pull_back_levels(const Scalar* raw, const Scalar* lambda, const Scalar* d_lambda,
+                        Eigen::Index n, Scalar* d_raw) const {
+    const Scalar mean = detail::dot(lambda, d_lambda, n);
+    shifted_logits(raw, n, d_raw);
+    if (all_underflow(d_raw, n)) {  // d softplus(z)/dz over the sum of all softplus
+      std::copy_n(lambda, n, d_raw);
+    } else {
+      const auto largest = std::max_element(lambda, lambda + n) - lambda;
+      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
+      detail::sigmoids(d_raw, n, d_raw);
+      for (Eigen::Index i = 0; i < n; ++i) d_raw[i] /= sum;
+    }
+    for (Eigen::Index i = 0; i < n; ++i) d_raw[i] *= (d_lambda[i] - mean) / Scalar(tau);
+  }
+
+  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
+  template <class Scalar>
+  [[nodiscard]] static bool all_underflow(const Scalar* z, Eigen::Index n) {
+    const Scalar low(-detail::softplus_linear_from);
+    return std::all_of(z, z + n, [&](const Scalar& value) { return value < low; });
+  }
+  template <class Scalar>
+  void shifted_logits(const Scalar* raw, Eigen::Index n, Scalar* z) const {
+    const Scalar shift = Scalar(*lambda_init), factor = Scalar(1) / Scalar(tau);
+    for (Eigen::Index i = 0; i < n; ++i) z[i] = (raw[i] + shift) * factor;
+  }
+};
+
+/// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, with the `NormalizedMixture` over
+/// all levels and the 2^l tokens that level l holds. A sum of ever more leaves ends where tanh is
+/// flat, and training there stands still; a mean does not grow. So this is the choice for endless
+/// streams of rules without forgetting, `KeyOnly<...>`; docs/state.md has the figures. Past the
+/// last level the sum grows there after all, unless that forgets or halves (`LastLevel`). Weights:
+/// `w_lambda` (n x d_model).
+struct MeanMixture {
+  NormalizedMixture mixture{};  ///< its hyperparameters
+  int max_levels = 0;           ///< set by the layer
+
+  static constexpr RuleInfo info{.name = "MeanMixture", .text = "mean_mixture"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    NormalizedMixture::hyperparameters(self.mixture, visit);
+  }
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
+    return mixture.parameters(n);
+  }
+
+  /// \throws std::invalid_argument as `NormalizedMixture`
+  template <class Scalar>
+  void resolve(int levels) {
+    max_levels = levels;
+    mixture.resolve<Scalar>(levels);
+  }
+
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    mixture.weigh(raw, free, lambda);
+    for (Eigen::Index i = 0; i < lambda.size(); ++i) lambda[i] /= tokens<Scalar>(i, lambda.size());
+  }
+
+  void pullback(const auto& raw, const auto& free, const auto& lambda, const auto& d_lambda,
+                auto& d_raw, auto& d_free) const {
+    using Scalar = typename std::decay_t<decltype(d_lambda)>::Scalar;
+    using Weights =  // on the stack
+        Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit + 1, 1>;
+    const Eigen::Index n = lambda.size();
+    Weights mixed(n), d_mixed(n);
+    for (Eigen::Index i = 0; i < n; ++i) {
+      mixed[i] = lambda[i] * tokens<Scalar>(i, n);
+      d_mixed[i] = d_lambda[i] / tokens<Scalar>(i, n);
+    }
+    mixture.pullback(raw, free, mixed, d_mixed, d_raw, d_free);
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const MeanMixture&) const = default;
+
+ private:
+  /// Tokens of the bucket under weight i of n: 2^level, and in the order `current_apart` the first
+  /// is the token's own leaf. Dividing by a power of two rounds nothing.
+  template <class Scalar>
+  [[nodiscard]] Scalar tokens(Eigen::Index i, Eigen::Index n) const {
+    const auto level = static_cast<int>(n > max_levels ? (std::max)(i - 1, Eigen::Index{0}) : i);
+    return static_cast<Scalar>(static_cast<double>(std::uint64_t{1} << level));
+  }
+};
+
+/// The paper's weights, not normalised: `lambda = softplus(L * (W_lambda x))`, L a free vector that
+/// starts at ones (arXiv:2506.04761, section 3.4). Weights: `w_lambda` (n x d_model) and
+/// `level_scale` (n).
+struct SoftplusWeights {
+  static constexpr RuleInfo info{.name = "SoftplusWeights", .text = "softplus_weights"};
+  static constexpr void hyperparameters(auto&, auto&&) {}
+
+  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index n) const {
+    return {projection("w_lambda", n), free_vector("level_scale", n, 1.0)};
+  }
+
+  template <class Scalar>
+  void resolve(int) {}
+
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    detail::multiply(free.data(), raw.data(), lambda.size(), lambda.data());
+    detail::softplus(lambda.data(), lambda.size(), lambda.data());
+  }
+
+  void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
+                auto& d_free) const {
+    const Eigen::Index n = d_lambda.size();
+    auto *const through_raw = d_raw.data(), *const through_free = d_free.data();
+    detail::multiply(free.data(), raw.data(), n, through_free);
+    detail::sigmoids(through_free, n, through_free);  // softplus' = sg
+    detail::multiply(d_lambda.data(), through_free, n, through_free);
+    detail::multiply(through_free, free.data(), n, through_raw);
+    detail::multiply(through_free, raw.data(), n, through_free);
+  }
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const SoftplusWeights&) const = default;
+};
+
+/// Every level counts the same, `lambda = 1`: with it a hierarchy reads what a single state of the
+/// same rule would. No weights.
+struct UnitWeights {
+  static constexpr RuleInfo info{.name = "UnitWeights", .text = "unit_weights"};
+  static constexpr void hyperparameters(auto&, auto&&) {}
+
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index) const { return {}; }
+
+  template <class Scalar>
+  void resolve(int) {}
+  void weigh(const auto&, const auto&, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    std::fill_n(lambda.data(), lambda.size(), Scalar(1));
+  }
+  void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const UnitWeights&) const = default;
+};
+
+/// The weight of a layer of one level, which is 1: of `LinearAttention`.
+struct OneLevel : UnitWeights {
+  static constexpr int levels = 1;  ///< the only `max_levels` that such a layer takes
+};
+
+namespace detail {
+
+/// How many levels a policy is for, 0 for any number: its static member `levels`, if it has one.
+template <class Policy>
+[[nodiscard]] constexpr int fixed_levels() {
+  if constexpr (requires { Policy::levels; }) {
+    return Policy::levels;
+  } else {
+    return 0;
+  }
+}
+
+}  // namespace detail
+
+/// What `LogLinearAttention` demands of its level weights.
+template <class Policy, class Scalar>
+concept LevelWeights = std::copyable<Policy> &&
+    requires(Policy& policy, const Policy& fixed, const detail::ConstVectorView<Scalar>& in,
+             detail::Vector<Scalar>& lambda, detail::VectorView<Scalar>& out) {
+  policy.template resolve<Scalar>(1);
+  { *fixed.parameters(Eigen::Index{}).begin() } -> std::convertible_to<Parameter>;
+  fixed.weigh(in, in, lambda);
+  fixed.pullback(in, in, lambda, lambda, out, out);
+};
+
+static_assert(LevelWeights<NormalizedMixture, double>);
+static_assert(LevelWeights<MeanMixture, double>);
+static_assert(LevelWeights<SoftplusWeights, double>);
+static_assert(LevelWeights<UnitWeights, double>);
+static_assert(LevelWeights<OneLevel, double>);
+
+/// Every level weighting that can be chosen at run time. A new one is a policy and its line here.
+using LevelWeightings =
+    detail::TypeList<NormalizedMixture, MeanMixture, SoftplusWeights, UnitWeights>;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
 
 // ---- loglinear/layer/detail/preparation.hpp
 
@@ -6040,8 +6847,36 @@ struct TrainingWorkspace {
 
 namespace loglinear::detail {
 
+/// A layer that is a head, or has one under it.
+template <class Type>
+concept HasHead = requires {
+  typename Type::Head;
+};
+
+/// The options of a layer, if they are all in their ranges.
+template <class Weights, class Options>
+[[nodiscard]] const Options& checked_options(const Options& options) {
+  require_length("d_model", options.d_model);
+  require_length("d_k", options.d_k);
+  require_length("d_v", options.d_v);
+  require_between("max_levels", options.max_levels, 1, max_level_limit);
+  constexpr int fixed = fixed_levels<Weights>();
+  if (fixed != 0 && options.max_levels != fixed) fail("max_levels", options.max_levels, fixed);
+  return options;
+}
+
 template <class Inner, class Scalar, class Weights>
 class Preparation {
+  static_assert(!HasHead<Inner>,
+                "log-linear attention cannot be the inner rule of log-linear attention: pass the "
+                "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
+  static_assert(!Eigen::NumTraits<Scalar>::IsInteger,
+                "LogLinearAttention needs a floating-point scalar: use float or double");
+  static_assert(InnerRule<Inner, Scalar>,
+                "Inner must satisfy InnerRule: see loglinear/rules/rule.hpp");
+  static_assert(LevelWeights<Weights, Scalar>,
+                "Weights must satisfy LevelWeights: see loglinear/rules/level_weights.hpp");
+
  public:
   using Kind = typename Inner::template Transition<Scalar>;
   using Read = Workspace<Kind>;
@@ -6049,13 +6884,14 @@ class Preparation {
 
   static constexpr Index leaves = leaves_of<Inner>();
 
-  /// Sizes must have been checked.
-  Preparation(const Inner& inner, const Weights& weights, Index d_model, Index d_k, Index d_v,
-              int max_levels, ReadOrder order)
-      : inner_(inner),
-        weights_(weights),
-        parameters_(d_model),
-        weight_count_(level_weight_count(order, max_levels)) {
+  /// \param options  of a layer. \throws std::invalid_argument for one out of its range
+  template <class Options>
+  explicit Preparation(const Options& options)
+      : inner_(checked_options<Weights>(options).inner),
+        weights_(options.level_weights),
+        parameters_(options.d_model),
+        weight_count_(level_weight_count(options.read_order, options.max_levels)) {
+    const Index d_k = options.d_k, d_v = options.d_v;
     layout_.d_k = d_k;
     layout_.d_v = d_v;
     layout_.key_rows = key_rows_of(inner_, d_k);
@@ -6071,7 +6907,7 @@ class Preparation {
     layout_.end = parameters_.projected_size();
     layout_.free_end = parameters_.free_size();
     validate_rule(inner_);
-    weights_.template resolve<Scalar>(max_levels);
+    weights_.template resolve<Scalar>(options.max_levels);
   }
 
   [[nodiscard]] const Inner& inner() const { return inner_; }
@@ -6088,16 +6924,15 @@ class Preparation {
   }
   /// Every projection has every x[j] in it, so that in the end they tell of both.
   void require_finite_projections(const Read& w, Index from) const {
-    const auto projections = w.raw.tail(layout_.end - from);
+    const ConstView projections(w.raw.data() + from, layout_.end - from);
     if (all_finite(projections)) return;
     require_finite("x", w.x);
     require_finite("a projection of x", projections);
   }
 
-  /// From w.raw what a read needs: level weights and, wherever in w it belongs, the query. Level
-  /// weights are still to be checked.
-  void prepare_read(Read& w, Vector<Scalar>& query) const {
-    prepare_query(inner_, rule_input(w), query);
+  /// From w.raw what a read needs: level weights, which are still to be checked, and the query.
+  void prepare_read(Read& w) const {
+    prepare_query(inner_, rule_input(w), w.token.query);
     weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
                    layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
                    w.lambda);
@@ -6112,8 +6947,11 @@ class Preparation {
   /// From t.d_token and t.d_lambda to t.d_raw and t.d_free.
   void pull_back(const Read& w, Gradient& t) const {
     auto d_in = layout_.template rule_part<View>(t.d_raw.data(), t.d_free.data());
-    d_in.q = Vector<Scalar>::Zero(layout_.d_k);
-    if constexpr (!requires { inner_.prepare_query(d_in, d_in.q); }) d_in.q = t.d_token.query;
+    if constexpr (requires { inner_.prepare_query(d_in, d_in.q); }) {
+      std::fill_n(d_in.q.data(), layout_.d_k, Scalar(0));
+    } else {
+      copy(t.d_token.query.data(), layout_.d_k, d_in.q.data());
+    }
     inner_.pullback(rule_input(w), w.token, t.d_token, d_in);
     auto d_lambda_raw = layout_.template lambda_part<View>(t.d_raw.data());
     auto d_lambda_free = layout_.template lambda_free_part<View>(t.d_free.data());
@@ -6160,9 +6998,13 @@ class LayerSource final : public TokenSource<Scalar> {
               typename Layer::Read workspace)
       : layer_(layer),
         x_(x),
-        shape_(shape_of<Kind>(layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
-        steps_(shape_),
+        shape_(shape_of(step_counts<Kind>(layer.layout().key_rows, layer.layout().d_v),
+                        layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
+        writer_(shape_),
+        step_gradients_(shape_),
         workspace_(std::move(workspace)) {}
+  LayerSource(const LayerSource&) = delete;
+  LayerSource& operator=(const LayerSource&) = delete;
 
   /// Where reads go, the first of them to row `first`.
   void read_into(RowMajorMatrix<Scalar>& reads, Index first) {
@@ -6190,7 +7032,9 @@ class LayerSource final : public TokenSource<Scalar> {
       chunk.k.middleRows(t * n, n) = token.keys.transpose();
       chunk.v.middleRows(t * n, n) = token.values.transpose();
       chunk.lambda.row(t) = workspace_.lambda.transpose();
-      steps_.write(token.transition, chunk, t);
+      writer_.start(chunk, t);
+      token.transition.visit_steps(writer_);
+      writer_.finish();
     }
     return chunk.own_views();
   }
@@ -6217,7 +7061,9 @@ class LayerSource final : public TokenSource<Scalar> {
       t.d_token.keys = gradient.k.middleRows(i * n, n).transpose();
       t.d_token.values = gradient.v.middleRows(i * n, n).transpose();
       t.d_lambda = gradient.lambda.row(i).transpose();
-      steps_.pull_back(workspace_.token.transition, chunk, gradient, i, t.d_token.transition);
+      const Kind& transition = workspace_.token.transition;
+      step_gradients_.start(transition, chunk, gradient, i);
+      transition.visit_steps(step_gradients_, t.d_token.transition);
       layer_.pull_back(workspace_, t);
       d_raw_.row(i) = t.d_raw.transpose();
       to_->weights.add_free(t.d_free);
@@ -6234,7 +7080,7 @@ class LayerSource final : public TokenSource<Scalar> {
   void prepare(Index t) {
     workspace_.raw = raw_.row(t).transpose();
     layer_.require_finite_projections(workspace_, 0);
-    layer_.prepare_read(workspace_, workspace_.token.query);
+    layer_.prepare_read(workspace_);
     require_finite("a level weight", workspace_.lambda);
     layer_.prepare_leaf(workspace_);
     require_finite_leaf(workspace_.token.keys, workspace_.token.values);
@@ -6243,15 +7089,20 @@ class LayerSource final : public TokenSource<Scalar> {
   const Layer& layer_;
   RowsView<Scalar> x_;
   SequenceShape shape_;
-  TransitionSteps<Kind> steps_;
+  StepWriter<Scalar> writer_;
+  StepGradients<Scalar> step_gradients_;
   typename Layer::Read workspace_;
   std::optional<typename Layer::Gradient> training_{};
-  RowMajorMatrix<Scalar> raw_, d_raw_;
+  RowMajorMatrix<Scalar> raw_{}, d_raw_{};
   RowMajorMatrix<Scalar>* reads_ = nullptr;
   Index first_read_ = 0;
   std::optional<RowsView<Scalar>> d_reads_{};
   BlockGradient<Scalar>* to_ = nullptr;
 };
+
+template <class Inner, class Scalar, class Weights, class... Rest>
+LayerSource(const Preparation<Inner, Scalar, Weights>&, Rest...)
+    -> LayerSource<Inner, Scalar, Weights>;
 
 }  // namespace loglinear::detail
 
@@ -6959,6 +7810,108 @@ class InputSource final : public TokenSource<Scalar> {
 
 #endif  // LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
 
+// ---- loglinear/stream/detail/level_sum.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_SUM_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVEL_SUM_HPP
+
+namespace loglinear::detail {
+
+/// out = sum_l weights[l] S_l^T query over the active levels, for any vector `out`.
+template <class Levels, class Out>
+void read_levels(const Levels& levels, const typename Levels::Accumulator* query,
+                 const typename Levels::Accumulator* weights, Out&& out) {
+  using Scalar = typename Levels::Accumulator;
+  constexpr Index piece = 4 * column_block;
+  std::array<WeightedRows<typename Levels::Scalar, Scalar>, max_level_limit> terms;
+  std::array<Scalar, piece> sums;
+  const Index d_v = levels.d_v();
+  for (Index first = 0; first < d_v; first += piece) {
+    const Index length = (std::min)(piece, d_v - first);
+    std::size_t count = 0;
+    for (int l : levels.active_levels()) {
+      terms[count++] = {levels.data(l) + first, levels.d_k(), {query}, weights[l]};
+    }
+    weighted_rows(terms.data(), static_cast<int>(count), length, d_v, sums.data());
+    for (Index j = 0; j < length; ++j) out[first + j] = sums[static_cast<std::size_t>(j)];
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_SUM_HPP
+
+// ---- loglinear/stream/detail/admitted.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
+#define LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
+
+// How large states may become. A running bound of the norm of everything grows with each token;
+// only where it passes the limit are the levels measured.
+
+namespace loglinear::detail {
+
+/// What levels are beside their coefficients.
+struct LevelsAccount {
+  std::uint64_t size = 0;  // tokens
+  double magnitude = 0;    // the running bound of the norm of all levels and leaves together
+};
+
+/// A token that may be written, as `admit` found it: its write demands this.
+struct Admitted {
+  double magnitude = 0;  // the running bound after the write
+  double growth = 1;     // by which the token's transition can grow a norm
+};
+
+/// Throws where what grows norms by at most `growth`, and then a leaf of magnitude `leaf`, would
+/// take the running bound past the limit, and what `measure(exactly)` measures, roughly and then
+/// exactly, does, too.
+template <class Stored, class Measure>
+[[nodiscard]] Admitted admit(double bound, double growth, double leaf, Measure measure) {
+  const double limit = magnitude_limit<Stored>();
+  double magnitude = bound * growth + leaf;
+  for (const bool exactly : {false, true}) {
+    if (is_at_most(magnitude, limit)) return {magnitude, growth};
+    magnitude = measure(exactly) * growth + leaf;
+  }
+  if (!is_at_most(magnitude, limit)) {
+    fail("the magnitude of the state after this token", magnitude,
+         "within the range of the scalar type");
+  }
+  return {magnitude, growth};
+}
+
+/// A bound of the Frobenius norm of `keys values^T`.
+template <class Keys, class Values>
+[[nodiscard]] double leaf_magnitude(const Keys& keys, const Values& values) {
+  return static_cast<double>(keys.cols()) *
+         std::sqrt(static_cast<double>(keys.rows()) * static_cast<double>(values.rows())) *
+         max_abs(keys) * max_abs(values);
+}
+
+/// The Frobenius norm of numbers that lie in memory.
+template <class Stored>
+[[nodiscard]] double norm_of(const Stored* m, Index size) {
+  using Scalar = Accumulator<Stored>;
+  if constexpr (is_narrow<Stored>) {
+    constexpr Index piece = 4 * column_block;
+    std::array<Scalar, piece> wide;
+    double norm = 0;
+    for (Index first = 0; first < size; first += piece) {
+      const Index length = (std::min)(piece, size - first);
+      convert(m + first, length, wide.data());
+      norm = std::hypot(norm, norm_of(wide.data(), length));
+    }
+    return norm;
+  } else {
+    return stable_norm(Eigen::Map<const Vector<Scalar>>(m, size));
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
+
 // ---- loglinear/stream/detail/carry.hpp
 
 #ifndef LOGLINEAR_STREAM_DETAIL_CARRY_HPP
@@ -7065,22 +8018,147 @@ void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* buc
 
 #endif  // LOGLINEAR_STREAM_DETAIL_CARRY_HPP
 
-// ---- loglinear/stream/detail/levels.hpp
+// ---- loglinear/stream/detail/fields.hpp
 
-#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
-#define LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
+#ifndef LOGLINEAR_STREAM_DETAIL_FIELDS_HPP
+#define LOGLINEAR_STREAM_DETAIL_FIELDS_HPP
 
-// The levels of a LogLinearState with what a layer does to them. Nothing here looks at its
-// arguments but the constructor, `require_writable`, `bounded`, `add`, `replace` and `cast`, which
-// throw before anything has changed: what else must hold is checked in log_linear_state.hpp or by the layer.
+// What the values of a stream are made of, listed once each. Copies, snapshots, checkpoints and
+// casts all go through that list:
+//
+//     template <class Use, class... Self>
+//     static void fields(Use use, Self&... self) {
+//       use("updates", count_field(self.count_, self.most())...);     // a count and its bound
+//       use("u", rows_field(self.u_, self.count_)...);                // the first rows of memory
+//       use("growth", self.growth_...);                               // numbers, and other values
+//     }
+//     template <class Self>
+//     static auto fixed(Self& self) { return std::tie(self.scores_); }  // the rest
+//
+// for one object, or for two of equal shape side by side, to assign one to the other. A count
+// stands before what it counts. `fixed` is what the constructor settles, and scratch memory;
+// tests/unit/stream_fields.cpp fails where a member is in neither list.
 
 namespace loglinear::detail {
 
-template <class Scalar_, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
-class Levels {
+/// A count from 0 to `most`.
+template <class Count>
+struct CountField {
+  Count& count;
+  Index most;
+};
+template <class Count>
+[[nodiscard]] CountField<Count> count_field(Count& count, Index most) {
+  return {count, most};
+}
+
+/// The first `rows` rows of a row-major matrix, or numbers of a vector.
+template <class Numbers>
+struct RowsField {
+  using Scalar = typename Numbers::Scalar;
+  using Owned = std::remove_const_t<Numbers>;
+
+  Numbers& numbers;
+  Index rows;
+
+  [[nodiscard]] Index size() const { return rows * numbers.cols(); }
+  /// For checkpoints.
+  [[nodiscard]] auto view() const {
+    using Plain = std::conditional_t<std::is_const_v<Numbers>, const Owned, Owned>;
+    return Eigen::Map<Plain>(numbers.data(), rows, numbers.cols());
+  }
+};
+template <class Numbers>
+[[nodiscard]] RowsField<Numbers> rows_field(Numbers& numbers, Index rows) {
+  static_assert(Numbers::IsRowMajor || Numbers::ColsAtCompileTime == 1);
+  return {numbers, rows};
+}
+
+/// Several values of a kind, those from the second on: the first one is always as it was made.
+template <class Values>
+struct LaterField {
+  Values& values;
+};
+template <class Values>
+[[nodiscard]] LaterField<Values> later_field(Values& values) {
+  return {values};
+}
+
+/// to = from, converted where the scalars differ. Memory that counts must fit into what there is.
+struct AssignField {
+  template <class To, class From>
+  void operator()(const char*, CountField<To> to, CountField<From> from) const {
+    to.count = from.count;
+  }
+  template <class To, class From>
+  void operator()(const char*, RowsField<To> to, RowsField<From> from) const {
+    using Scalar = typename RowsField<To>::Scalar;
+    if constexpr (std::is_same_v<Scalar, typename RowsField<From>::Scalar>) {
+      std::copy_n(from.numbers.data(), from.size(), to.numbers.data());
+    } else {
+      std::transform(from.numbers.data(), from.numbers.data() + from.size(), to.numbers.data(),
+                     [](const auto& number) { return static_cast<Scalar>(number); });
+    }
+  }
+  template <class To, class From>
+  void operator()(const char*, LaterField<To> to, LaterField<From> from) const {
+    for (std::size_t i = 1; i < to.values.size(); ++i) to.values[i].assign(from.values[i]);
+  }
+  template <class To, class From>
+  void operator()(const char*, To& to, const From& from) const {
+    if constexpr (requires { to.assign(from); }) {
+      to.assign(from);
+    } else {
+      to = static_cast<To>(from);
+    }
+  }
+};
+
+/// For checkpoints: each field is a part, under its name.
+template <class Visit>
+struct VisitField {
+  Visit& part;
+
+  template <class Count>
+  void operator()(const char* name, CountField<Count> field) const {
+    std::int64_t count = field.count;  // the same in a file whatever Index is
+    part(name, count);
+    require_between(name, count, std::int64_t{0}, static_cast<std::int64_t>(field.most));
+    if constexpr (is_written<Count>) field.count = static_cast<Count>(count);
+  }
+  template <class Numbers>
+  void operator()(const char* name, RowsField<Numbers> field) const {
+    part(name, field.view());
+  }
+  template <class Values>
+  void operator()(const char* name, LaterField<Values> field) const {
+    for (std::size_t i = 1; i < field.values.size(); ++i) {
+      part(name + std::to_string(i), field.values[i]);
+    }
+  }
+  template <class Value>
+  void operator()(const char* name, Value& value) const {
+    part(name, value);
+  }
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_FIELDS_HPP
+
+// ---- loglinear/stream/detail/level_storage.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
+
+namespace loglinear::detail {
+
+/// The memory of levels: `max_levels` matrices of `d_k x d_v`, row-major, one after the other; with
+/// a fixed shape of up to 16 KiB inside the object, else allocated once, by the constructor.
+template <class Scalar_, int KeyDim, int ValueDim, int MaxLevels>
+class LevelStorage {
  public:
   using Scalar = Scalar_;
-  using Accumulator = detail::Accumulator<Scalar>;
 
   static constexpr bool has_fixed_shape =
       KeyDim != Eigen::Dynamic && ValueDim != Eigen::Dynamic && MaxLevels != Eigen::Dynamic;
@@ -7096,7 +8174,7 @@ class Levels {
   using Level = Eigen::Map<Matrix>;
   using ConstFlat = Eigen::Map<const Vector<Scalar>>;
 
-  Levels(int max_levels, Index d_k, Index d_v) {
+  LevelStorage(int max_levels, Index d_k, Index d_v) {
     require_between("max_levels", max_levels, 1, max_level_limit);
     require_length("d_k", d_k);
     require_length("d_v", d_v);
@@ -7108,128 +8186,172 @@ class Levels {
     max_levels_ = max_levels;
     d_k_ = d_k;
     d_v_ = d_v;
-    coefficients_ = Storage::Zero(Index{max_levels} * d_k * d_v);
+    coefficients_ = Coefficients::Zero(Index{max_levels} * d_k * d_v);
   }
-  Levels(const Levels&) = default;
-  Levels(Levels&&) = default;
-  Levels& operator=(const Levels& other) {
-    if (coefficients_.size() == other.coefficients_.size()) {
-      coefficients_ = other.coefficients_;
-    } else {  // Eigen's own assignment frees before it allocates
-      Storage coefficients(other.coefficients_);
+  LevelStorage(const LevelStorage&) = default;
+  LevelStorage(LevelStorage&&) = default;
+  /// Where it throws nothing is changed; does not allocate for as many coefficients.
+  LevelStorage& operator=(const LevelStorage& other) {
+    if (size() != other.size()) {  // Eigen's own assignment frees before it allocates
+      Coefficients coefficients(other.coefficients_);
       coefficients_ = std::move(coefficients);
     }
-    d_k_ = other.d_k_;
-    d_v_ = other.d_v_;
-    size_ = other.size_;
-    magnitude_ = other.magnitude_;
-    max_levels_ = other.max_levels_;
+    fixed(*this) = fixed(other);
+    assign(other);
     return *this;
   }
-  Levels& operator=(Levels&&) = default;
+  LevelStorage& operator=(LevelStorage&&) = default;
 
-  [[nodiscard]] int max_levels() const noexcept { return max_levels_; }
+  [[nodiscard]] int max_levels() const noexcept { return static_cast<int>(max_levels_); }
   [[nodiscard]] Index d_k() const noexcept { return d_k_; }
   [[nodiscard]] Index d_v() const noexcept { return d_v_; }
-  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
-  [[nodiscard]] ActiveLevels active_levels() const noexcept { return {size_, max_levels_}; }
-  /// The running bound of the Frobenius norm of all levels and leaves together.
-  [[nodiscard]] double magnitude() const noexcept { return magnitude_; }
+  /// Coefficients of one level, and of all.
+  [[nodiscard]] Index level_size() const noexcept { return d_k_ * d_v_; }
+  [[nodiscard]] Index size() const noexcept { return coefficients_.size(); }
 
+  [[nodiscard]] const Scalar* data(int l) const { return coefficients_.data() + l * level_size(); }
+  [[nodiscard]] Scalar* data(int l) { return coefficients_.data() + l * level_size(); }
   [[nodiscard]] ConstLevel level(int l) const { return ConstLevel(data(l), d_k_, d_v_); }
   [[nodiscard]] Level level(int l) { return Level(data(l), d_k_, d_v_); }
-  /// The coefficients of one level, row-major.
-  [[nodiscard]] const Scalar* data(int l) const { return coefficients_.data() + l * d_k_ * d_v_; }
-  [[nodiscard]] Scalar* data(int l) { return coefficients_.data() + l * d_k_ * d_v_; }
-  /// All levels one after the other.
-  [[nodiscard]] ConstFlat flat() const noexcept {
-    return ConstFlat(coefficients_.data(), coefficients_.size());
+  [[nodiscard]] ConstFlat flat() const noexcept { return ConstFlat(data(0), size()); }
+
+  void clear(int l) noexcept { std::fill_n(data(l), level_size(), Scalar(0)); }
+  void clear() noexcept { std::fill_n(data(0), size(), Scalar(0)); }
+
+  /// Becomes what another one of the same shape is, in this scalar.
+  template <class Other>
+  void assign(const LevelStorage<Other, KeyDim, ValueDim, MaxLevels>& other) noexcept {
+    if constexpr (std::is_same_v<Accumulator<Scalar>, Accumulator<Other>>) {
+      convert(other.data(0), size(), data(0));
+    } else {
+      fields(AssignField{}, *this, other);
+    }
   }
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("coefficients", rows_field(self.coefficients_, self.size())...);
+  }
+  template <class Self>
+  static auto fixed(Self& self) {
+    return std::tie(self.d_k_, self.d_v_, self.max_levels_);
+  }
+
+  [[nodiscard]] bool operator==(const LevelStorage& other) const {
+    return fixed(*this) == fixed(other) && coefficients_ == other.coefficients_;
+  }
+
+ private:
+  template <class, int, int, int>
+  friend class LevelStorage;
+  using Coefficients =
+      Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
+
+  Coefficients coefficients_{};
+  Index d_k_ = 0, d_v_ = 0, max_levels_ = 0;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
+
+// ---- loglinear/stream/detail/levels.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
+
+// The levels of a LogLinearState with what a layer does to them. Nothing here looks at its
+// arguments but the constructor, `admit`, `add`, `replace` and `cast`, which throw before anything
+// has changed: what else must hold is checked in log_linear_state.hpp or by the layer.
+
+namespace loglinear::detail {
+
+template <class Scalar_, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
+class Levels {
+ public:
+  using Scalar = Scalar_;
+  using Accumulator = detail::Accumulator<Scalar>;
+
+  using Storage = LevelStorage<Scalar, KeyDim, ValueDim, MaxLevels>;
+  using Matrix = typename Storage::Matrix;
+
+  /// None active. Throws where a size is out of its range.
+  Levels(int max_levels, Index d_k, Index d_v) : storage_(max_levels, d_k, d_v) {}
+
+  [[nodiscard]] int max_levels() const noexcept { return storage_.max_levels(); }
+  [[nodiscard]] Index d_k() const noexcept { return storage_.d_k(); }
+  [[nodiscard]] Index d_v() const noexcept { return storage_.d_v(); }
+  [[nodiscard]] Index level_size() const noexcept { return storage_.level_size(); }
+  [[nodiscard]] std::uint64_t size() const noexcept { return account_.size; }
+  [[nodiscard]] ActiveLevels active_levels() const noexcept { return {size(), max_levels()}; }
+  /// The running bound of the Frobenius norm of all levels and leaves together.
+  [[nodiscard]] double magnitude() const noexcept { return account_.magnitude; }
+  [[nodiscard]] const LevelsAccount& account() const noexcept { return account_; }
+
+  [[nodiscard]] const Storage& storage() const noexcept { return storage_; }
+  [[nodiscard]] auto level(int l) const { return storage_.level(l); }
+  [[nodiscard]] auto level(int l) { return storage_.level(l); }
+  /// The coefficients of one level, row-major.
+  [[nodiscard]] const Scalar* data(int l) const { return storage_.data(l); }
+  [[nodiscard]] Scalar* data(int l) { return storage_.data(l); }
 
   /// The sum of the levels' Frobenius norms; and a bound of it that takes less time.
   [[nodiscard]] double norm() const {
     double sum = 0;
-    for (int l : active_levels()) {
-      sum += norm_of(data(l), d_k_ * d_v_);
-    }
+    for (int l : active_levels()) sum += norm_of(data(l), level_size());
     return sum;
   }
   [[nodiscard]] double norm_bound() const {
     double sum = 0;
-    for (int l : active_levels()) sum += max_abs(level(l));
-    return sum * std::sqrt(static_cast<double>(d_k_ * d_v_));
+    for (int l : active_levels()) sum += max_abs(data(l), level_size());
+    return sum * std::sqrt(static_cast<double>(level_size()));
   }
-  /// A bound of the Frobenius norm of `keys values^T`.
-  template <class Keys, class Values>
-  [[nodiscard]] static double leaf_magnitude(const Keys& keys, const Values& values) {
-    return static_cast<double>(keys.cols()) *
-           std::sqrt(static_cast<double>(keys.rows()) * static_cast<double>(values.rows())) *
-           max_abs(keys) * max_abs(values);
-  }
-
-  /// The bound of the magnitude after undergoing something that grows it by at most `growth` and a
-  /// leaf `keys values^T`. `measure(exactly)` bounds the magnitude of everything before that, what
-  /// is deferred included, in two ways.
+  /// Throws where the leaf `keys values^T`, after a transition that grows norms by at most
+  /// `growth`, would not be finite or be too large. `measure(exactly)` bounds the magnitude of
+  /// everything before that, what is deferred included, in two ways.
   template <class Keys, class Values, class Measure>
-  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values,
-                                        Measure measure) {
-    if (size_ == UINT64_MAX) fail("size", size_, "below 2^64 - 1 before a push");
+  [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values,
+                               Measure measure) const {
+    if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
     const double leaf = leaf_magnitude(keys, values);
     if (!is_finite(leaf)) require_finite_leaf(keys, values);
-    return bounded(growth, leaf, measure);
+    return detail::admit<Scalar>(magnitude(), growth, leaf, measure);
   }
   /// The same where nothing is deferred.
   template <class Keys, class Values>
-  [[nodiscard]] double require_writable(double growth, const Keys& keys, const Values& values) {
-    return require_writable(growth, keys, values, own_measure());
+  [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values) const {
+    return admit(growth, keys, values, own_measure());
   }
-  /// The same bound for a leaf, or another state, of magnitude `leaf`.
-  [[nodiscard]] double bounded(double growth, double leaf) {
-    return bounded(growth, leaf, own_measure());
-  }
-
-  /// out = sum_l weights[l] S_l^T query over the active levels.
-  template <class Out>
-  void read(const Accumulator* query, const Accumulator* weights, Out&& out) const {
-    constexpr Index piece = 4 * column_block;
-    std::array<WeightedRows<Scalar, Accumulator>, max_level_limit> terms;
-    std::array<Accumulator, piece> sums;
-    for (Index first = 0; first < d_v_; first += piece) {
-      const Index length = (std::min)(piece, d_v_ - first);
-      std::size_t count = 0;
-      for (int l : active_levels()) {
-        terms[count++] = {data(l) + first, d_k_, {query}, weights[l]};
-      }
-      weighted_rows(terms.data(), static_cast<int>(count), length, d_v_, sums.data());
-      out.segment(first, length) = Eigen::Map<const Vector<Accumulator>>(sums.data(), length);
-    }
+  /// The same for a transition, and a leaf or another state of magnitude `leaf`.
+  [[nodiscard]] Admitted admit(double growth, double leaf) const {
+    return detail::admit<Scalar>(magnitude(), growth, leaf, own_measure());
   }
 
-  /// Undergoes `transition`, then pushes the leaf `keys values^T`; `magnitude` is what
-  /// `require_writable` returned for them.
+  /// Undergoes `transition`, then pushes the leaf `keys values^T`.
   template <class Kind, class Keys, class Values>
-  void write(const Kind& transition, const Keys& keys, const Values& values, double magnitude) {
+  void write(const Kind& transition, const Keys& keys, const Values& values,
+             const Admitted& admitted) {
     undergo(transition);
-    push(keys, values, magnitude);
+    push(keys, values, admitted);
   }
   /// The leaf alone.
   template <class Keys, class Values>
-  void push(const Keys& keys, const Values& values, double magnitude) {
+  void push(const Keys& keys, const Values& values, const Admitted& admitted) {
     if constexpr (Values::ColsAtCompileTime != 1) {
-      if (values.outerStride() != d_v_) {
-        return push(keys, detail::Matrix<Accumulator>(values), magnitude);
+      if (values.outerStride() != d_v()) {
+        return push(keys, detail::Matrix<Accumulator>(values), admitted);
       }
     }
     carry_bucket(
         0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
-    magnitude_ = magnitude;
+    account_.magnitude = admitted.magnitude;
   }
   /// Every level undergoes `transition`; a push follows, or `defer`.
   template <class Kind>
   void undergo(const Kind& transition) {
     // Allocated before anything changes.
-    [[maybe_unused]] RowMajorMatrix<Accumulator> wide(is_narrow<Scalar> ? d_k_ : 0,
-                                                      is_narrow<Scalar> ? d_v_ : 0);
+    [[maybe_unused]] RowMajorMatrix<Accumulator> wide(is_narrow<Scalar> ? d_k() : 0,
+                                                      is_narrow<Scalar> ? d_v() : 0);
     for (int l : active_levels()) {
       if constexpr (is_narrow<Scalar>) {
         convert(data(l), wide.size(), wide.data());
@@ -7245,54 +8367,53 @@ class Levels {
   }
   /// One level undergoes a `product` of transitions.
   template <class Product>
-  void undergo(int l, const Product& product, Vector<typename Product::Scalar>& scratch) {
-    product.apply(data(l), d_k_, d_v_, scratch);
+  void undergo(int l, const Product& product, Accumulator* scratch) {
+    product.apply(data(l), d_k(), d_v(), scratch);
   }
   /// Takes note of what a leaf or a transition makes of the magnitude.
-  void defer(double magnitude) noexcept { magnitude_ = magnitude; }
+  void defer(double magnitude) noexcept { account_.magnitude = magnitude; }
 
   /// Adds level `from` to level `to` and clears it, as part of a carry that will merge both.
-  void merge(int from, int to) { move_into(data(from), d_k_ * d_v_, data(to)); }
+  void merge(int from, int to) { move_into(data(from), level_size(), data(to)); }
   /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^l tokens, which begins at level l;
   /// `size()` must be a multiple of 2^l, and `value_n` begins at `values + n d_v`.
   template <class KeyAt>
   void carry_bucket(int l, Index count, KeyAt key, const Accumulator* values) {
     const int landed = landing(l);
-    carry(data(l), landed - l, keeps_target(landed), d_k_, d_v_, count, key, values);
-    size_ += std::uint64_t{1} << l;
+    carry(data(l), landed - l, keeps_target(landed), d_k(), d_v(), count, key, values);
+    account_.size += std::uint64_t{1} << l;
   }
   /// The same of a bucket that has been added up, row-major.
   void carry_bucket(int l, const Accumulator* bucket) {
     const int landed = landing(l);
-    carry(data(l), landed - l, keeps_target(landed), d_k_ * d_v_, bucket);
-    size_ += std::uint64_t{1} << l;
+    carry(data(l), landed - l, keeps_target(landed), level_size(), bucket);
+    account_.size += std::uint64_t{1} << l;
   }
 
   void reset() noexcept {
-    coefficients_.setZero();
-    size_ = 0;
-    magnitude_ = 0;
+    storage_.clear();
+    account_ = {};
   }
   /// As `LogLinearState::advance_to`.
   void advance_to(std::uint64_t count) {
-    const int last = max_levels_ - 1;
-    const std::uint64_t carries = (count >> last) - (size_ >> last);  // into the last level
-    if (is_active_level(size_, last, max_levels_)) scale(last, kept_fraction(Overflow, carries));
+    const int levels = max_levels(), last = levels - 1;
+    const std::uint64_t carries = (count >> last) - (size() >> last);  // into the last level
+    if (is_active_level(size(), last, levels)) scale(last, kept_fraction(Overflow, carries));
     for (int l = last - 1; l >= 0; --l) {
-      if (!is_active_level(size_, l, max_levels_)) continue;
-      const std::uint64_t first = bucket_of(size_, l, max_levels_).first;
-      const int to = level_of(first, count, ReadOrder::before_push, max_levels_);
+      if (!is_active_level(size(), l, levels)) continue;
+      const std::uint64_t first = bucket_of(size(), l, levels).first;
+      const int to = level_of(first, count, ReadOrder::before_push, levels);
       if (to == l) continue;
       if (to == last) scale(l, kept_fraction(Overflow, carries - 1));
       merge(l, to);
     }
-    size_ = count;
+    account_.size = count;
   }
   /// Adds levels of the same shape and count, unless the sum could overflow.
   void add(const Levels& later) {
-    const bool fits = is_at_most(magnitude_ + later.magnitude_, magnitude_limit<Scalar>());
-    magnitude_ = bounded(1, fits ? later.magnitude_ : later.norm());
-    add_to(later.coefficients_.data(), coefficients_.size(), coefficients_.data());
+    const bool fits = is_at_most(magnitude() + later.magnitude(), magnitude_limit<Scalar>());
+    account_.magnitude = admit(1, fits ? later.magnitude() : later.norm()).magnitude;
+    add_to(later.data(0), storage_.size(), data(0));
   }
 
   /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
@@ -7300,9 +8421,9 @@ class Levels {
   template <class LevelAt>
   void replace(std::uint64_t size, LevelAt level_at) {
     double magnitude = 0;
-    for (int l : ActiveLevels(size, max_levels_)) {
-      require_size("a level after these tokens (rows)", level_at(l).rows(), d_k_);
-      require_size("a level after these tokens (columns)", level_at(l).cols(), d_v_);
+    for (int l : ActiveLevels(size, max_levels())) {
+      require_size("a level after these tokens (rows)", level_at(l).rows(), d_k());
+      require_size("a level after these tokens (columns)", level_at(l).cols(), d_v());
       require_finite("a coefficient of the state after these tokens", level_at(l));
       magnitude += stable_norm(level_at(l));
     }
@@ -7310,54 +8431,55 @@ class Levels {
       fail("the magnitude of the state after these tokens", magnitude,
            "within the range of the scalar type");
     }
-    for (int l : active_levels()) level(l).setZero();
-    for (int l : ActiveLevels(size, max_levels_)) level(l) = level_at(l).template cast<Scalar>();
-    size_ = size;
-    magnitude_ = magnitude;
+    for (int l : active_levels()) storage_.clear(l);
+    for (int l : ActiveLevels(size, max_levels())) level(l) = level_at(l).template cast<Scalar>();
+    account_ = {size, magnitude};
   }
   /// Becomes a copy of levels of the same shape, in the memory that there is.
-  void copy(const Levels& other) noexcept {
-    std::copy_n(other.coefficients_.data(), coefficients_.size(), coefficients_.data());
-    size_ = other.size_;
-    magnitude_ = other.magnitude_;
+  void copy(const Levels& other) noexcept { assign(other); }
+  /// The same, in this scalar.
+  template <class Other>
+  void assign(const Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow>& other) noexcept {
+    fields(AssignField{}, *this, other);
   }
-  /// Becomes what it was after `size` tokens: `active` holds the levels that were active, lowest
-  /// first.
-  void restore(std::uint64_t size, double magnitude, const Scalar* active) noexcept {
-    const std::uint64_t kept = active_mask(size, max_levels_);
+  /// Becomes what it was: `active` holds the levels that were active, lowest first.
+  void restore(const LevelsAccount& account, const Scalar* active) noexcept {
+    const std::uint64_t kept = active_mask(account.size, max_levels());
     for (int l : active_levels()) {
-      if (((kept >> l) & 1) == 0) level(l).setZero();
+      if (((kept >> l) & 1) == 0) storage_.clear(l);
     }
-    for (int l : ActiveLevels(size, max_levels_)) {
-      level(l) = ConstLevel(active, d_k_, d_v_);
-      active += d_k_ * d_v_;
+    account_ = account;
+    for (int l : active_levels()) {
+      std::copy_n(active, level_size(), data(l));
+      active += level_size();
     }
-    size_ = size;
-    magnitude_ = magnitude;
   }
 
   template <class Other>
   [[nodiscard]] Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
-    Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> other(max_levels_, d_k_, d_v_);
-    if (max_abs(coefficients_) > magnitude_limit<Other>()) {
-      fail("the largest coefficient", max_abs(coefficients_),
-           "within the range of the scalar converted to");
+    const double largest = max_abs(data(0), storage_.size());
+    if (largest > magnitude_limit<Other>()) {
+      fail("the largest coefficient", largest, "within the range of the scalar converted to");
     }
-    if constexpr (std::is_same_v<Accumulator, detail::Accumulator<Other>>) {
-      convert(coefficients_.data(), coefficients_.size(), other.coefficients_.data());
-    } else {
-      other.coefficients_ = coefficients_.template cast<Other>();
-    }
-    other.size_ = size_;
-    other.magnitude_ = magnitude_;
+    Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> other(max_levels(), d_k(), d_v());
+    other.assign(*this);
     return other;
   }
 
   [[nodiscard]] bool operator==(const Levels& other) const {
-    return max_levels_ == other.max_levels_ && d_k_ == other.d_k_ && d_v_ == other.d_v_ &&
-           size_ == other.size_ && coefficients_ == other.coefficients_;
+    return size() == other.size() && storage_ == other.storage_;
   }
 
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("account", self.account_...);
+    use("storage", self.storage_...);
+  }
+  template <class Self>
+  static auto fixed(Self&) {
+    return std::tie();
+  }
   /// For checkpoints: the active levels alone. An owner that defers something passes a function
   /// that measures the norm of everything, once the levels are in place.
   template <class Self, class Visit>
@@ -7368,8 +8490,8 @@ class Levels {
   static void visit(Self& self, Visit&& part, [[maybe_unused]] Measure measure) {
     if constexpr (is_written<Self>) self.reset();
     const double limit = magnitude_limit<Scalar>();
-    double magnitude = (std::min)(self.magnitude_, limit);
-    part("size", self.size_);
+    double magnitude = (std::min)(self.magnitude(), limit);
+    part("size", self.account_.size);
     part("magnitude", magnitude);
     for (int l : self.active_levels()) part("level" + std::to_string(l), self.level(l));
     if constexpr (is_written<Self>) {
@@ -7378,7 +8500,7 @@ class Levels {
       const double measured = measure();
       require_between("the magnitude of all tokens", measured, 0.0, limit);
       // A bound may have lost to rounding, of which the limit leaves a factor of 4; never more.
-      self.magnitude_ = measured > 2 * magnitude ? measured : magnitude;
+      self.account_.magnitude = measured > 2 * magnitude ? measured : magnitude;
     }
   }
 
@@ -7386,52 +8508,14 @@ class Levels {
   template <class, int, int, int, LastLevel>
   friend class Levels;
 
-  using Storage = Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
-
-  /// The Frobenius norm of one level.
-  [[nodiscard]] static double norm_of(const Scalar* m, Index size) {
-    if constexpr (is_narrow<Scalar>) {
-      constexpr Index piece = 4 * column_block;
-      std::array<Accumulator, piece> wide;
-      double norm = 0;
-      for (Index first = 0; first < size; first += piece) {
-        const Index length = (std::min)(piece, size - first);
-        convert(m + first, length, wide.data());
-        norm = std::hypot(norm,
-                          stable_norm(Eigen::Map<const Vector<Accumulator>>(wide.data(), length)));
-      }
-      return norm;
-    } else {
-      return stable_norm(ConstFlat(m, size));
-    }
-  }
-
   [[nodiscard]] auto own_measure() const {
     return [this](bool exactly) { return exactly ? norm() : norm_bound(); };
   }
-  /// The running bound only grows, so when it passes the limit the levels are measured before
-  /// anything is refused.
-  template <class Measure>
-  [[nodiscard]] double bounded(double growth, double leaf, Measure measure) {
-    const double limit = magnitude_limit<Scalar>();
-    double magnitude = magnitude_ * growth + leaf;
-    for (const bool exactly : {false, true}) {
-      if (is_at_most(magnitude, limit)) return magnitude;
-      magnitude_ = measure(exactly);
-      magnitude = magnitude_ * growth + leaf;
-    }
-    if (!is_at_most(magnitude, limit)) {
-      fail("the magnitude of the state after this token", magnitude,
-           "within the range of the scalar type");
-    }
-    return magnitude;
-  }
-
   /// Where a carry that begins at level l ends.
-  [[nodiscard]] int landing(int l) const { return l + landed_level(size_ >> l, max_levels_ - l); }
+  [[nodiscard]] int landing(int l) const { return l + landed_level(size() >> l, max_levels() - l); }
   /// Whether a carry adds to what its target holds; that can only be the last level.
   [[nodiscard]] bool keeps_target(int landed) {
-    if (!is_active_level(size_, landed, max_levels_)) return false;
+    if (!is_active_level(size(), landed, max_levels())) return false;
     if constexpr (Overflow == LastLevel::halve) scale(landed, 0.5);
     return Overflow != LastLevel::forget;
   }
@@ -7439,15 +8523,23 @@ class Levels {
     if (is_exactly(factor, 1.0)) return;
     const auto wide = static_cast<Accumulator>(factor);
     detail::scale<Scalar, Accumulator>(
-        data(l), 1, d_k_ * d_v_, d_k_ * d_v_, [&](Index) { return wide; }, nullptr);
+        data(l), 1, level_size(), level_size(), [&](Index) { return wide; }, nullptr);
   }
 
-  Storage coefficients_{};
-  Index d_k_ = 0, d_v_ = 0;
-  std::uint64_t size_ = 0;
-  double magnitude_ = 0;
-  int max_levels_ = 0;
+  Storage storage_;
+  LevelsAccount account_{};
 };
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
+
+// ---- loglinear/stream/detail/levels_of.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
+
+namespace loglinear::detail {
 
 /// The way to the levels of a LogLinearState, for what the library itself does with them.
 struct LevelsOf {
@@ -7463,7 +8555,7 @@ template <class State>
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
 
 // ---- loglinear/stream/log_linear_state.hpp
 
@@ -7516,6 +8608,7 @@ class LogLinearState {
                     (ValueDim == Eigen::Dynamic || ValueDim >= 1),
                 "KeyDim and ValueDim must be at least 1, or Eigen::Dynamic");
   using Levels = detail::Levels<Scalar_, KeyDim, ValueDim, MaxLevels, Overflow>;
+  using Storage = typename Levels::Storage;
   using Flush = detail::FlushToZero<detail::Accumulator<Scalar_>>;
 
  public:
@@ -7527,18 +8620,18 @@ class LogLinearState {
   using Accumulator = detail::Accumulator<Scalar>;
 
   /// Whether all three sizes are fixed at compile time.
-  static constexpr bool has_fixed_shape = Levels::has_fixed_shape;
+  static constexpr bool has_fixed_shape = Storage::has_fixed_shape;
   /// Coefficients of all levels if they are, else 0.
-  static constexpr Index fixed_coefficients = Levels::fixed_coefficients;
+  static constexpr Index fixed_coefficients = Storage::fixed_coefficients;
   /// Whether the levels lie inside the object: a fixed shape of up to 16 KiB.
-  static constexpr bool is_inline = Levels::is_inline;
+  static constexpr bool is_inline = Storage::is_inline;
 
   /// One level, row-major.
   using LevelMatrix = typename Levels::Matrix;
   /// A read-only view of one level; valid as long as the state is neither moved nor destroyed.
-  using ConstLevel = typename Levels::ConstLevel;
+  using ConstLevel = typename Storage::ConstLevel;
   /// A read-only view of the whole storage.
-  using ConstFlat = typename Levels::ConstFlat;
+  using ConstFlat = typename Storage::ConstFlat;
 
   /// An empty hierarchy of the compile-time shape.
   LogLinearState() requires has_fixed_shape : LogLinearState(MaxLevels, KeyDim, ValueDim) {}
@@ -7590,9 +8683,9 @@ class LogLinearState {
   /// The same of a temporary: a copy.
   [[nodiscard]] LevelMatrix level(int level) const&& { return this->level(level); }
   /// All levels one after the other, row-major, length `max_levels * d_k * d_v`; a view.
-  [[nodiscard]] ConstFlat flat_state() const& noexcept { return levels_.flat(); }
+  [[nodiscard]] ConstFlat flat_state() const& noexcept { return levels_.storage().flat(); }
   /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Vector<Scalar> flat_state() const&& { return levels_.flat(); }
+  [[nodiscard]] detail::Vector<Scalar> flat_state() const&& { return levels_.storage().flat(); }
 
   /// Empties all levels and sets `size()` to 0. Does not allocate.
   void reset() noexcept { levels_.reset(); }
@@ -7649,7 +8742,7 @@ class LogLinearState {
       with_columns<ValueDim>(v, d_v(), "v", [&](const auto& values) {
         detail::require_positive("the number of keys (columns of k)", keys.cols());
         detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
-        levels_.push(keys, values, levels_.require_writable(1, keys, values));
+        levels_.push(keys, values, levels_.admit(1, keys, values));
       });
     });
   }
@@ -7664,9 +8757,9 @@ class LogLinearState {
       detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
     }
     if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
-    const double magnitude = levels_.bounded(transition.norm_bound(), 0);
+    const detail::Admitted admitted = levels_.admit(transition.norm_bound(), 0);
     levels_.undergo(transition);
-    levels_.defer(magnitude);
+    levels_.defer(admitted.magnitude);
   }
 
   /// The weighted read `out = sum_l lambda_l S_l^T q` over the active levels, in the order
@@ -7696,7 +8789,7 @@ class LogLinearState {
       auto&& read = detail::as_writable_column(out);
       if (!reads_finite(query, weights)) return read_large(query, weights, read);
       if constexpr (detail::is_narrow<Scalar>) {
-        levels_.read(query.data(), weights.data(), read);
+        detail::read_levels(levels_, query.data(), weights.data(), read);
       } else {
         read.setZero();
         for (int l : active_levels()) {
@@ -7794,7 +8887,7 @@ class LogLinearState {
                                 is_vector ? 1 : Eigen::Dynamic, Eigen::ColMajor>;
     const Eigen::Ref<const Plain> stored(m.derived());
     detail::require_finite(name, stored);
-    const ConstFlat own = levels_.flat();
+    const ConstFlat own = levels_.storage().flat();
     const void* const begin = own.data();
     const void* const end = own.data() + own.size();
     const void* const argument = stored.data();
@@ -7963,14 +9056,18 @@ template <class Scalar>
 
 #endif  // LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
 
-// ---- loglinear/layer/block_form.hpp
+// ---- loglinear/layer/detail/span.hpp
 
-#ifndef LOGLINEAR_LAYER_BLOCK_FORM_HPP
-#define LOGLINEAR_LAYER_BLOCK_FORM_HPP
+#ifndef LOGLINEAR_LAYER_DETAIL_SPAN_HPP
+#define LOGLINEAR_LAYER_DETAIL_SPAN_HPP
 
-namespace loglinear {
+// What a head does with a span of T tokens at once: the numbers of T single tokens, to rounding,
+// computed chunk by chunk with matrix products (see chunks/chunkwise_run.hpp), in every read order;
+// and backpropagation through the whole span.
 
-namespace detail {
+namespace loglinear::detail {
+
+inline constexpr Index span_chunk_size = 64;
 
 /// Puts `value` back as it was, unless told to keep what has become of it.
 template <class Type>
@@ -7991,405 +9088,171 @@ class Rollback {
   bool keeps_ = false;
 };
 
-}  // namespace detail
-
-/// What a streaming layer does with a block of T tokens at once: the numbers of T calls, to
-/// rounding, computed chunk by chunk with matrix products (see sequence/chunkwise.hpp), in every
-/// read order; and backpropagation through the whole block.
-///
-/// Blocks and single tokens can follow each other in any order. Inputs are matrices of T rows, of
-/// either storage order. A token costs its projections, `C (d_k + d_v)` and `log(T / C) d_k d_v`
-/// operations for chunks of C = 64 tokens; all these functions allocate and copy the state. Errors
-/// as for single tokens, before anything has changed. Rules whose kind of transition is not one of
-/// transition.hpp are read token by token and have no gradient here.
-///
-/// \tparam Layer  the layer, which derives from this
-template <class Layer>
-class BlockForm {
- public:
-  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_v
-  template <class In>
-  auto forward_block(const Eigen::MatrixBase<In>& x) {
-    const detail::FlushToZero<typename Layer::Scalar> flush;
-    auto out = read_block(x, layer().read_order());
-    out.array() = out.array().tanh();  // in place: nothing may throw any more
-    return out;
+/// The span as it is worked on, to come after `before` tokens. \throws std::invalid_argument for
+/// another width, numbers that are not finite, or more tokens than can be counted
+template <class Scalar, class In>
+[[nodiscard]] RowMajorMatrix<Scalar> checked_span(const Eigen::MatrixBase<In>& x, Index d_model,
+                                                  std::uint64_t before) {
+  static_assert(std::is_same_v<typename In::Scalar, Scalar>,
+                "the block must have the layer's scalar: convert it with .cast<Scalar>()");
+  require_size("x (columns)", x.cols(), d_model);
+  require_finite("x", x);
+  if (static_cast<std::uint64_t>(x.rows()) > UINT64_MAX - before) {
+    fail("the number of tokens", x.rows(), "at most 2^64 - 1 together with those before");
   }
+  return RowMajorMatrix<Scalar>(x);
+}
 
-  /// The gradient of `sum(d_out * forward_block(x))` with respect to x and every weight, the state
-  /// before the block held constant; through all reads and all states within the block. Nothing
-  /// changes. \param d_out T x d_v
-  template <class In, class DOut>
-  [[nodiscard]] auto block_gradient(const Eigen::MatrixBase<In>& x,
-                                    const Eigen::MatrixBase<DOut>& d_out) const {
-    using Scalar = typename Layer::Scalar;
-    const detail::FlushToZero<Scalar> flush;
-    Layer copy(layer());
-    const detail::RowMajorMatrix<Scalar> out = copy.forward_block(x);
-    detail::require_size("d_out (rows)", d_out.rows(), out.rows());
-    detail::require_size("d_out (columns)", d_out.cols(), out.cols());
-    detail::require_finite("d_out", d_out);
-    const detail::RowMajorMatrix<Scalar> d_reads =
-        (d_out.array() * (1 - out.array().square())).matrix();
-    return pull_back_block(layer().log_linear_state(), x, layer().read_order(), d_reads);
-  }
-
-  /// One step of gradient descent on `1/2 sum |o - y|^2` over the whole block and T tokens of the
-  /// stream. Reads in the order of `train_one`. Unlike T calls of `train_one` the weights stay the
-  /// same within the block, and the gradient goes through the states that its tokens write.
-  /// \param y T x d_v, finite \return the outputs o from before the step, T x d_v
-  template <class In, class Target>
-  auto train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
-    const detail::FlushToZero<typename Layer::Scalar> flush;
-    detail::require_size("y (rows)", y.rows(), x.rows());
-    detail::require_size("y (columns)", y.cols(), layer().output_dim());
-    detail::require_finite("y", y);
-    using Matrix = detail::RowMajorMatrix<typename Layer::Scalar>;
-    detail::Rollback rollback(layer().state_);
-    const auto before = layer().log_linear_state();
-    const ReadOrder order = layer().training_order();
-    Matrix out = read_block(x, order);
-    out = out.array().tanh().matrix().eval();
-    const Matrix d_reads = ((out - y).array() * (1 - out.array().square())).matrix();
-    layer().descend(pull_back_block(before, x, order, d_reads));
-    rollback.keep();
-    return out;
-  }
-
-  /// \name For layers made of layers
-  /// \{
-
-  /// Reads in the given order and writes the whole block. \return the raw reads, T x d_v. \throws
-  /// std::invalid_argument as `stage` of a token; nothing is changed then
-  template <class In>
-  auto read_block(const Eigen::MatrixBase<In>& x, ReadOrder order) {
-    require_fold();
-    using Scalar = typename Layer::Scalar;
-    const detail::FlushToZero<Scalar> flush;
-    layer().require_order(order);
-    const typename detail::RowMajorMatrix<Scalar> rows = checked(x, layer().size());
-    layer().drop_staged();
-    const Eigen::Index length = rows.rows();
-    detail::RowMajorMatrix<Scalar> reads(length, layer().output_dim());
-    const auto one_by_one = [&](Eigen::Index first, Eigen::Index count) {
-      for (Eigen::Index t = first; t < first + count; ++t) {
-        layer().prepare(rows.row(t), order);
-        reads.row(t) = layer().raw_read().transpose();
-        layer().write();
-      }
-    };
-    auto& state = layer().state_;
-    detail::Rollback rollback(state);
-    if constexpr (detail::StepsOf<typename Layer::TransitionOfLayer>::known) {
-      // The chunkwise form takes over where the layer has nothing buffered, and leaves it so.
-      const Eigen::Index head = (std::min)(state.until_flushed(), length),
-                         tail = (length - head) % state.capacity();
-      one_by_one(0, head);
-      read_chunkwise(rows.middleRows(head, length - head - tail), order, reads, head);
-      one_by_one(length - tail, tail);
-    } else {
-      one_by_one(0, length);
+/// Reads and writes a span. The chunkwise form takes over where the stream has nothing buffered,
+/// and leaves it so; `one_token(t)` does the rest, and all of it for a kind of transition that the
+/// chunkwise form does not know. Where this throws, the stream is to be put back.
+template <class Preparation, class Stream, class OneToken>
+void read_span(const Preparation& preparation, const typename Preparation::Read& workspace,
+               Stream& stream, const RowMajorMatrix<typename Stream::Scalar>& x, ReadOrder order,
+               RowMajorMatrix<typename Stream::Scalar>& reads, OneToken one_token) {
+  static_assert(Stream::overflow == LastLevel::fold,
+                "blocks of tokens need a layer whose last level folds: LastLevel::fold; give the "
+                "tokens one by one to a layer whose last level forgets or halves");
+  using Scalar = typename Stream::Scalar;
+  const Index length = x.rows();
+  if constexpr (HasSteps<typename Preparation::Kind>) {
+    const Index head = (std::min)(stream.until_flushed(), length),
+                tail = (length - head) % stream.capacity(), middle = length - head - tail;
+    for (Index t = 0; t < head; ++t) one_token(t);
+    if (middle > 0) {
+      const RowsView<Scalar> rows(x.data() + head * x.cols(), middle, x.cols(),
+                                  Eigen::OuterStride<>(x.cols()));
+      auto& levels = stream.settled_levels();
+      LayerSource source(preparation, rows, order, workspace);
+      source.read_into(reads, head);
+      Hierarchy<Scalar> states = hierarchy_of(levels);
+      ChunkwiseRun<Scalar>(source, span_chunk_size, preparation.weight_count()).forward(states);
+      levels.replace(
+          states.count(), [&](int l) -> const auto& { return states.level(l); });
     }
-    rollback.keep();
-    return reads;
+    for (Index t = length - tail; t < length; ++t) one_token(t);
+  } else {
+    for (Index t = 0; t < length; ++t) one_token(t);
   }
+}
 
-  /// From the gradient of the raw reads of a block, read in the given order from the state
-  /// `before` it, to that of x and every weight. \throws std::invalid_argument as `read_block`, or
-  /// for a state or a gradient of another shape
-  template <class State, class In, class DReads>
-  [[nodiscard]] auto pull_back_block(const State& before, const Eigen::MatrixBase<In>& x,
-                                     ReadOrder order, const DReads& d_reads) const {
-    using Scalar = typename Layer::Scalar;
-    using Kind = typename Layer::TransitionOfLayer;
-    static_assert(detail::StepsOf<Kind>::known,
-                  "gradients of a block need one of the kinds of transition in "
-                  "loglinear/transitions/transition.hpp: build the rule's kind from them");
-    const detail::FlushToZero<Scalar> flush;
-    layer().require_order(order);
-    const detail::RowMajorMatrix<Scalar> rows = checked(x, before.size());
-    detail::require_size("max_levels of the state before the block", before.max_levels(),
-                         layer().max_levels());
-    detail::require_size("d_k of the state before the block", before.d_k(), layer().key_rows());
-    detail::require_size("d_v of the state before the block", before.d_v(), layer().output_dim());
-    detail::require_size("the gradient of the reads (rows)", d_reads.rows(), rows.rows());
-    detail::require_size("the gradient of the reads (columns)", d_reads.cols(),
-                         layer().output_dim());
-    const SequenceArray<Scalar> d_rows(d_reads);  // a copy, unless they lie row by row
-    BlockGradient<Scalar> gradient{detail::RowMajorMatrix<Scalar>::Zero(rows.rows(), rows.cols()),
-                                   layer().preparation_.parameters().zeros()};
-    if (rows.rows() == 0) return gradient;
-    auto source = source_of(detail::view_of(rows), order);
-    source.differentiate(detail::view_of(d_rows), layer().training_, gradient);
-    detail::Hierarchy<Scalar> states = detail::hierarchy_of(before),
-                              d_states(before.max_levels(), before.d_k(), before.d_v(),
-                                       before.size() + static_cast<std::uint64_t>(rows.rows()));
-    for (int l : d_states.active()) d_states.set_zero(l);
-    detail::ChunkwiseRun<Scalar> run(source, block_chunk_size, weights());
-    detail::ChunkwiseTape<Scalar> tape;
-    run.forward(states, &tape, false);
-    run.gradient(tape, d_states);
-    detail::require_finite("the gradient of x", gradient.x);
-    gradient.weights.require_finite_gradient();
-    return gradient;
+/// From the gradient of the raw reads of a span, read in the given order from the state `before`
+/// it, to that of x and every weight. \throws std::invalid_argument for a state or a gradient of
+/// another shape, and where the gradient is not finite
+template <class Preparation, class State, class Scalar, class DReads>
+[[nodiscard]] BlockGradient<Scalar> pull_back_span(const Preparation& preparation,
+                                                   const typename Preparation::Read& workspace,
+                                                   const typename Preparation::Gradient& training,
+                                                   const State& before,
+                                                   const RowMajorMatrix<Scalar>& x, ReadOrder order,
+                                                   const DReads& d_reads) {
+  static_assert(HasSteps<typename Preparation::Kind>,
+                "gradients of a block need the steps of the rule's kind of transition: give it "
+                "the member visit_steps of loglinear/transitions/steps.hpp, or build it from the "
+                "kinds of the library");
+  const Layout& layout = preparation.layout();
+  require_size("max_levels of the state before the block", before.max_levels(),
+               workspace.max_levels);
+  require_size("d_k of the state before the block", before.d_k(), layout.key_rows);
+  require_size("d_v of the state before the block", before.d_v(), layout.d_v);
+  require_size("the gradient of the reads (rows)", d_reads.rows(), x.rows());
+  require_size("the gradient of the reads (columns)", d_reads.cols(), layout.d_v);
+  const SequenceArray<Scalar> d_rows(d_reads);  // a copy, unless they lie row by row
+  BlockGradient<Scalar> gradient{RowMajorMatrix<Scalar>::Zero(x.rows(), x.cols()),
+                                 preparation.parameters().zeros()};
+  if (x.rows() == 0) return gradient;
+  LayerSource source(preparation, view_of(x), order, workspace);
+  source.differentiate(view_of(d_rows), training, gradient);
+  Hierarchy<Scalar> states = hierarchy_of(before),
+                    d_states(before.max_levels(), before.d_k(), before.d_v(),
+                             before.size() + static_cast<std::uint64_t>(x.rows()));
+  for (int l : d_states.active()) d_states.set_zero(l);
+  ChunkwiseRun<Scalar> run(source, span_chunk_size, preparation.weight_count());
+  ChunkwiseTape<Scalar> tape;
+  run.forward(states, &tape, false);
+  run.gradient(tape, d_states);
+  require_finite("the gradient of x", gradient.x);
+  gradient.weights.require_finite_gradient();
+  return gradient;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_SPAN_HPP
+
+// ---- loglinear/stream/detail/kind_traits.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_KIND_TRAITS_HPP
+#define LOGLINEAR_STREAM_DETAIL_KIND_TRAITS_HPP
+
+// What a stream asks of a kind of transition, and how it gives it vectors.
+
+namespace loglinear::detail {
+
+/// A row that lies somewhere, for `right`.
+template <class Scalar>
+using RowView = Eigen::Map<Eigen::Matrix<Scalar, 1, Eigen::Dynamic>>;
+/// Columns that lie one after the other, for `left`.
+template <class Scalar>
+using ColumnsView = Eigen::Map<Matrix<Scalar>>;
+
+/// Whether the kind multiplies everything by one number, `factor()`.
+template <class Kind>
+concept OneFactor = requires(const Kind& kind) {
+  kind.factor();
+};
+
+/// Whether r can differ from 1; assumed of kinds that do not say.
+template <class Kind>
+inline constexpr bool scales_values = [] {
+  if constexpr (requires { Kind::scales_values; }) {
+    return Kind::scales_values;
+  } else {
+    return true;
   }
-  /// \}
+}();
 
- private:
-  static constexpr Eigen::Index block_chunk_size = 64;
+}  // namespace loglinear::detail
 
-  static constexpr void require_fold() {
-    static_assert(Layer::State::overflow == LastLevel::fold,
-                  "blocks of tokens need a layer whose last level folds: LastLevel::fold; give the "
-                  "tokens one by one to a layer whose last level forgets or halves");
+#endif  // LOGLINEAR_STREAM_DETAIL_KIND_TRAITS_HPP
+
+// ---- loglinear/stream/detail/level_query.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_QUERY_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVEL_QUERY_HPP
+
+namespace loglinear::detail {
+
+/// What a read asks for: `sum_l lambda[seen(l)] S_l^T query`.
+template <class Scalar>
+struct LevelQuery {
+  const Scalar* query;
+  const Scalar* lambda;
+  ReadOrder order;  // in which the next token sees the levels
+};
+
+/// The weight index under which the next token sees a level, and how much of it is left then.
+struct SeenLevels {
+  ReadOrder order;
+  std::uint64_t size;
+  int max_levels;
+  LastLevel overflow;
+
+  [[nodiscard]] int operator()(int level) const {
+    return seen_level(order, level, size, max_levels);
   }
-
-  [[nodiscard]] Layer& layer() { return static_cast<Layer&>(*this); }
-  [[nodiscard]] const Layer& layer() const { return static_cast<const Layer&>(*this); }
-  [[nodiscard]] Eigen::Index weights() const { return layer().preparation_.weight_count(); }
-
-  /// The block after `before` tokens.
-  template <class In>
-  [[nodiscard]] auto checked(const Eigen::MatrixBase<In>& x, std::uint64_t before) const {
-    using Scalar = typename Layer::Scalar;
-    static_assert(std::is_same_v<typename In::Scalar, Scalar>,
-                  "the block must have the layer's scalar: convert it with .cast<Scalar>()");
-    detail::require_size("x (columns)", x.cols(), layer().d_model());
-    detail::require_finite("x", x);
-    if (static_cast<std::uint64_t>(x.rows()) > UINT64_MAX - before) {
-      detail::fail("the number of tokens", x.rows(), "at most 2^64 - 1 together with those before");
-    }
-    return detail::RowMajorMatrix<Scalar>(x);
-  }
-
-  template <class View>
-  [[nodiscard]] auto source_of(const View& x, ReadOrder order) const {
-    using Source = detail::LayerSource<typename Layer::InnerRuleOfLayer, typename Layer::Scalar,
-                                       typename Layer::LevelWeightsOfLayer>;
-    return Source(layer().preparation_, x, order, layer().workspace_);
-  }
-
-  template <class Rows, class Reads>
-  void read_chunkwise(const Rows& rows, ReadOrder order, Reads& reads, Eigen::Index first) {
-    using Scalar = typename Layer::Scalar;
-    if (rows.rows() == 0) return;
-    auto& levels = layer().state_.settled_levels();
-    auto source = source_of(detail::view_of(rows), order);
-    source.read_into(reads, first);
-    detail::Hierarchy<Scalar> states = detail::hierarchy_of(levels);
-    detail::ChunkwiseRun<Scalar>(source, block_chunk_size, weights()).forward(states);
-    levels.replace(
-        states.count(), [&](int l) -> const auto& { return states.level(l); });
+  /// What the token's carry leaves of what the level holds.
+  [[nodiscard]] double kept(int level) const {
+    const int last = max_levels - 1;
+    const bool gives_way =
+        order == ReadOrder::after_push && level == last && landed_level(size, max_levels) == last;
+    return kept_fraction(overflow, gives_way ? 1 : 0);
   }
 };
 
-}  // namespace loglinear
+}  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_LAYER_BLOCK_FORM_HPP
-
-// ---- loglinear/rules/level_weights.hpp
-
-#ifndef LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
-#define LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
-
-/// \file
-/// How a token weighs the levels it reads: the policies that turn `W_lambda x` into lambda.
-///
-/// A policy is a small aggregate of hyperparameters. For n weights (M levels, or M + 1 when the
-/// order is `current_apart`) it supplies
-/// * `parameters(n)`: the weight arrays it needs: projections of x arrive in `raw`, free vectors in
-///   `free`;
-/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels, and
-/// throws
-///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
-/// * `weigh(raw, free, lambda)`: forward, n weights;
-/// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward.
-
-namespace loglinear {
-
-/// A mixture: `lambda_l = softplus(r_l / tau) / sum_j softplus(r_j / tau)`,
-/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not; where
-/// every softplus underflows it is computed shifted, as the softmax it then is. Weights: `w_lambda`
-/// (n x d_model).
-struct NormalizedMixture {
-  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
-  double tau = 1;                       ///< temperature, finite and > 0
-
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
-    return {projection("w_lambda", n)};
-  }
-
-  /// \throws std::invalid_argument unless lambda_init is finite, tau at least the smallest normal
-  /// number and tau and 1 / tau finite, as numbers of the layer's scalar
-  template <class Scalar>
-  void resolve(int max_levels) {
-    if (!lambda_init) lambda_init = 1.0 / max_levels;
-    if (!detail::is_finite(Scalar(*lambda_init))) {
-      detail::fail("lambda_init", *lambda_init, "finite in the layer's scalar");
-    }
-    const auto temperature = static_cast<Scalar>(tau);
-    const Scalar smallest = (std::numeric_limits<Scalar>::min)();  // what is below counts as zero
-    if (!(temperature > Scalar(0)) || temperature < smallest || !detail::is_finite(temperature) ||
-        !detail::is_finite(Scalar(1) / temperature)) {
-      detail::fail(
-          "tau", tau,
-          "finite and positive, no denormal number in the layer's scalar, and 1 / tau finite");
-    }
-  }
-
-  void weigh(const auto& raw, const auto&, auto& lambda) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    shifted_logits(raw, lambda);
-    auto values = lambda.array();
-    if (all_underflow(lambda)) {
-      values = (values - values.maxCoeff()).exp();
-    } else {
-      detail::softplus(values, values);
-    }
-    Scalar sum = values.sum();
-    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
-      values /= values.maxCoeff();
-      sum = values.sum();
-    }
-    values /= sum;
-  }
-
-  /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
-  void pullback(const auto& raw, const auto&, const auto& lambda, const auto& d_lambda, auto& d_raw,
-                auto&) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    const Scalar mean = lambda.dot(d_lambda);
-    shifted_logits(raw, d_raw);
-    auto slope = d_raw.array();  // d softplus(z)/dz over the sum of all softplus
-    if (all_underflow(d_raw)) {
-      slope = lambda.array();
-    } else {
-      Eigen::Index largest;
-      lambda.maxCoeff(&largest);
-      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
-      slope = detail::sigmoids(slope) / sum;
-    }
-    d_raw.array() *= (d_lambda.array() - mean) / Scalar(tau);
-  }
-
- private:
-  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
-  [[nodiscard]] static bool all_underflow(const auto& z) {
-    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
-    const Scalar low(-detail::softplus_linear_from);
-    return z[0] < low && z.maxCoeff() < low;
-  }
-  void shifted_logits(const auto& raw, auto& z) const {
-    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
-    z = (raw.array() + Scalar(*lambda_init)).matrix() * (Scalar(1) / Scalar(tau));
-  }
-};
-
-/// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, with the `NormalizedMixture` over
-/// all levels and the 2^l tokens that level l holds. A sum of ever more leaves ends where tanh is
-/// flat, and training there stands still; a mean does not grow. So this is the choice for endless
-/// streams of rules without forgetting, `KeyOnly<...>`; docs/state.md has the figures. Past the
-/// last level the sum grows there after all, unless that forgets or halves (`LastLevel`). Weights:
-/// `w_lambda` (n x d_model).
-struct MeanMixture {
-  NormalizedMixture mixture{};  ///< its hyperparameters
-  int max_levels = 0;           ///< set by the layer
-
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
-    return mixture.parameters(n);
-  }
-
-  /// \throws std::invalid_argument as `NormalizedMixture`
-  template <class Scalar>
-  void resolve(int levels) {
-    max_levels = levels;
-    mixture.resolve<Scalar>(levels);
-  }
-
-  void weigh(const auto& raw, const auto& free, auto& lambda) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    mixture.weigh(raw, free, lambda);
-    for (Eigen::Index i = 0; i < lambda.size(); ++i) lambda[i] /= tokens<Scalar>(i, lambda.size());
-  }
-
-  void pullback(const auto& raw, const auto& free, const auto& lambda, const auto& d_lambda,
-                auto& d_raw, auto& d_free) const {
-    using Scalar = typename std::decay_t<decltype(d_lambda)>::Scalar;
-    using Weights =  // on the stack
-        Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit + 1, 1>;
-    Weights mixed(lambda), d_mixed(d_lambda);
-    for (Eigen::Index i = 0; i < lambda.size(); ++i) {
-      mixed[i] *= tokens<Scalar>(i, lambda.size());
-      d_mixed[i] /= tokens<Scalar>(i, lambda.size());
-    }
-    mixture.pullback(raw, free, mixed, d_mixed, d_raw, d_free);
-  }
-
- private:
-  /// Tokens of the bucket under weight i of n: 2^level, and in the order `current_apart` the first
-  /// is the token's own leaf. Dividing by a power of two rounds nothing.
-  template <class Scalar>
-  [[nodiscard]] Scalar tokens(Eigen::Index i, Eigen::Index n) const {
-    const auto level = static_cast<int>(n > max_levels ? (std::max)(i - 1, Eigen::Index{0}) : i);
-    return static_cast<Scalar>(static_cast<double>(std::uint64_t{1} << level));
-  }
-};
-
-/// The paper's weights, not normalised: `lambda = softplus(L * (W_lambda x))`, L a free vector that
-/// starts at ones (arXiv:2506.04761, section 3.4). Weights: `w_lambda` (n x d_model) and
-/// `level_scale` (n).
-struct SoftplusWeights {
-  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index n) const {
-    return {projection("w_lambda", n), free_vector("level_scale", n, 1.0)};
-  }
-
-  template <class Scalar>
-  void resolve(int) {}
-
-  void weigh(const auto& raw, const auto& free, auto& lambda) const {
-    lambda = free.cwiseProduct(raw);
-    auto values = lambda.array();
-    detail::softplus(values, values);
-  }
-
-  void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
-                auto& d_free) const {
-    d_free = d_lambda.array() * detail::sigmoids(free.array() * raw.array());  // softplus' = sg
-    d_raw = d_free.cwiseProduct(free);
-    d_free.array() *= raw.array();
-  }
-};
-
-/// Every level counts the same, `lambda = 1`: with it a hierarchy reads what a single state of the
-/// same rule would. No weights.
-struct UnitWeights {
-  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index) const { return {}; }
-
-  template <class Scalar>
-  void resolve(int) {}
-  void weigh(const auto&, const auto&, auto& lambda) const { lambda.setOnes(); }
-  void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
-};
-
-/// What `LogLinearAttention` demands of its level weights.
-template <class Policy, class Scalar>
-concept LevelWeights = std::copyable<Policy> &&
-    requires(Policy& policy, const Policy& fixed, const detail::ConstVectorView<Scalar>& in,
-             detail::Vector<Scalar>& lambda, detail::VectorView<Scalar>& out) {
-  policy.template resolve<Scalar>(1);
-  { *fixed.parameters(Eigen::Index{}).begin() } -> std::convertible_to<Parameter>;
-  fixed.weigh(in, in, lambda);
-  fixed.pullback(in, in, lambda, lambda, out, out);
-};
-
-static_assert(LevelWeights<NormalizedMixture, double>);
-static_assert(LevelWeights<MeanMixture, double>);
-static_assert(LevelWeights<SoftplusWeights, double>);
-static_assert(LevelWeights<UnitWeights, double>);
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_QUERY_HPP
 
 // ---- loglinear/stream/detail/reading.hpp
 
@@ -8405,100 +9268,358 @@ static_assert(LevelWeights<UnitWeights, double>);
 
 namespace loglinear::detail {
 
-/// Where a token's query belongs: what stands is read with it as it is.
-template <class Kind>
-[[nodiscard]] Vector<typename Kind::Scalar>& query_for(Workspace<Kind>& w, ReadOrder order) {
-  return order == ReadOrder::before_push ? w.old_query : w.token.query;
-}
-
-/// The weight index under which the next token sees a level.
-template <class State>
-struct SeenLevels {
-  const State& state;
-  ReadOrder order;
-
-  int operator()(int level) const {
-    return seen_level(order, level, state.size(), state.max_levels());
-  }
-  /// What the token's carry leaves of what the level holds.
-  double kept(int level) const requires(State::overflow != LastLevel::fold) {
-    const int last = state.max_levels() - 1;
-    const bool gives_way = order == ReadOrder::after_push && level == last &&
-                           landed_level(state.size(), state.max_levels()) == last;
-    return kept_fraction(State::overflow, gives_way ? 1 : 0);
-  }
-};
-
 /// Level weights are looked at when they have been read with: the read does not wait.
-template <class Kind>
-void require_finite_read(const Workspace<Kind>& w) {
-  if (all_finite(w.lambda) && all_finite(w.read)) return;
-  require_finite("a level weight", w.lambda);
-  require_finite("the raw read", w.read);
+template <class Scalar>
+void require_finite_read(const Vector<Scalar>& lambda, const Vector<Scalar>& read) {
+  if (all_finite(lambda) && all_finite(read)) return;
+  require_finite("a level weight", lambda);
+  require_finite("the raw read", read);
 }
 
-/// The state as it stands with the query w.old_query, level l under weight l + shift; `next` is the
-/// token to be written then.
-template <class State, class Kind>
-void read_standing(const State& state, Workspace<Kind>& w, int shift,
-                   const Token<Kind>* next = nullptr) {
-  state.read(
-      w, [shift](int l) { return l + shift; }, next);
-  w.read.swap(w.old_read);
-  require_finite_read(w);
+/// read = what the state as it stands says to the query, with each level under the weight that the
+/// next token in `order` gives it.
+template <class State, class Scalar, class Kind>
+void read_standing(const State& state, const Vector<Scalar>& query, const Vector<Scalar>& lambda,
+                   ReadOrder order, ReadMemory<Kind>& memory, Vector<Scalar>& read) {
+  state.read({query.data(), lambda.data(), order}, memory, read.data());
+  require_finite_read(lambda, read);
 }
 
-/// What the token reads in the given order, before it is written; its query is in `query_for(w,
-/// order)`.
-template <class State, class Kind>
-void read_token(const State& state, Workspace<Kind>& w, ReadOrder order) {
-  const Token<Kind>& token = w.token;
-  if (order == ReadOrder::before_push) return read_standing(state, w, 0, &token);
-  w.old_query = token.query;
-  token.transition.left_transposed(w.old_query);
-  state.read(w, SeenLevels<State>{state, order}, &token);
-  w.read = w.old_read;
-  token.transition.right(w.read.transpose());
-  const auto& weight = w.lambda[seen_leaf_level(order, state.size(), state.max_levels())];
-  for (Index j = 0; j < token.keys.cols(); ++j) {
-    w.read += (weight * token.keys.col(j).dot(token.query)) * token.values.col(j);
+/// read = what the token reads in the given order, before it is written. Returns what writing it
+/// takes, which lies in `memory`.
+template <class State, class Scalar, class Kind>
+const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
+                               const Vector<Scalar>& lambda, ReadOrder order,
+                               ReadMemory<Kind>& memory, Vector<Scalar>& read) {
+  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
+  const bool stands = order == ReadOrder::before_push;
+  const Vector<Scalar>& old_query = stands ? token.query : memory.old_query;
+  if (!stands) {
+    memory.old_query = token.query;
+    token.transition.left_transposed(memory.old_query);
   }
-  require_finite_read(w);
+  const LevelQuery<Scalar> query{old_query.data(), lambda.data(), order};
+  state.read(query, memory, read.data(), token.transition, memory.looked_up);
+  if (!stands) {
+    memory.old_read = read;
+    token.transition.right(RowView<Scalar>(read.data(), d_v));
+    const Scalar weight = lambda[seen_leaf_level(order, state.size(), state.max_levels())];
+    for (Index j = 0; j < token.keys.cols(); ++j) {
+      const Scalar score = dot(token.keys.data() + j * key_rows, token.query.data(), key_rows);
+      axpy<Scalar>(weight * score, token.values.data() + j * d_v, d_v, read.data());
+    }
+  }
+  require_finite_read(lambda, read);
+  return memory.looked_up;
 }
 
-/// From t.d_read to t.d_token and t.d_lambda, for what `read_token` read; the states are constants.
-template <class State, class Kind>
-void pull_back_token(const State& state, const Workspace<Kind>& w, TrainingWorkspace<Kind>& t,
-                     ReadOrder order) {
-  using Scalar = typename Kind::Scalar;
-  const Token<Kind>& token = w.token;
-  t.d_lambda.setZero();
+/// From d_read to d_token and d_lambda, for what `read_token` read into `memory`; the states are
+/// constants.
+template <class State, class Scalar, class Kind>
+void pull_back_token(const State& state, const Token<Kind>& token, const Vector<Scalar>& lambda,
+                     ReadOrder order, const ReadMemory<Kind>& memory, const Vector<Scalar>& d_read,
+                     PullbackMemory<Kind>& t, Token<Kind>& d_token, Vector<Scalar>& d_lambda) {
+  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
+  d_lambda.setZero();
 
   // The older states: with d = diag(r) d_read, p = sum_l lambda_l S_l d is all that is needed, the
   // derivative with respect to L^T q.
-  t.d_old_read = t.d_read;
-  token.transition.right(t.d_old_read.transpose());
-  state.pull_back(w, t, SeenLevels<State>{state, order});
-  token.transition.pullback(token.query, t.d_old_query, w.old_read, t.d_read, t.d_token.transition);
-  t.d_token.query = t.d_old_query;
-  token.transition.left(t.d_token.query);
+  t.d_old_read = d_read;
+  token.transition.right(RowView<Scalar>(t.d_old_read.data(), d_v));
+  state.pull_back({memory.old_query.data(), lambda.data(), order}, memory, t, d_lambda.data());
+  token.transition.pullback(token.query, t.d_old_query, memory.old_read, d_read,
+                            d_token.transition);
+  d_token.query = t.d_old_query;
+  token.transition.left(d_token.query);
 
   // The leaf: lambda_c (k . q) v.
   const int own = seen_leaf_level(order, state.size(), state.max_levels());
-  const Scalar& weight = w.lambda[own];
+  const Scalar weight = lambda[own];
   for (Index j = 0; j < token.keys.cols(); ++j) {
-    const Scalar key_query = token.keys.col(j).dot(token.query);
-    const Scalar value_d = token.values.col(j).dot(t.d_read);
-    t.d_lambda[own] += key_query * value_d;
-    t.d_token.query += (weight * value_d) * token.keys.col(j);
-    t.d_token.keys.col(j) = (weight * value_d) * token.query;
-    t.d_token.values.col(j) = (weight * key_query) * t.d_read;
+    const Scalar* const key = token.keys.data() + j * key_rows;
+    const Scalar* const value = token.values.data() + j * d_v;
+    const Scalar key_query = dot(key, token.query.data(), key_rows);
+    const Scalar value_d = dot(value, d_read.data(), d_v);
+    d_lambda[own] += key_query * value_d;
+    axpy<Scalar>(weight * value_d, key, key_rows, d_token.query.data());
+    scale_to<Scalar>(weight * value_d, token.query.data(), key_rows,
+                     d_token.keys.data() + j * key_rows);
+    scale_to<Scalar>(weight * key_query, d_read.data(), d_v, d_token.values.data() + j * d_v);
   }
 }
 
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_STREAM_DETAIL_READING_HPP
+
+// ---- loglinear/stream/detail/leaf_buffer.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEAF_BUFFER_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEAF_BUFFER_HPP
+
+// The newest tokens as they came, keys beside values: attending to some B/2 leaves costs less than
+// reading the b/2 matrices that they would be, and one carry every B = 2^b tokens less than B
+// carries.
+
+namespace loglinear::detail {
+
+/// Class invariant: `count()` is below `capacity()`, or equal to it until the buffer is emptied;
+/// each leaf has undergone every transition since it came.
+template <class Kind>
+class LeafBuffer {
+ public:
+  using Scalar = typename Kind::Scalar;
+  static constexpr int most_levels = 6;
+  /// Whether leaves decay by a number each, which is kept apart from their keys.
+  static constexpr bool has_factors = OneFactor<Kind> && !std::is_same_v<Kind, Identity<Scalar>>;
+
+  /// In place of `level` levels, for tokens of `leaves` leaves each, with memory for `room` tokens.
+  LeafBuffer(int level, Index leaves, Index key_rows, Index d_v, Index room)
+      : level_(level),
+        leaves_(leaves),
+        keys_(RowMajorMatrix<Scalar>::Zero(room * leaves, key_rows)),
+        values_(RowMajorMatrix<Scalar>::Zero(room * leaves, d_v)),
+        factors_(Vector<Scalar>::Ones(has_factors ? room * leaves : 0)) {}
+  /// The same, ready to take as many tokens as the levels would.
+  LeafBuffer(int level, Index leaves, Index key_rows, Index d_v)
+      : LeafBuffer(level, leaves, key_rows, d_v, Index{1} << level) {}
+
+  /// b, so that B is about the smaller side of a level, but no more levels than there are.
+  [[nodiscard]] static int level_for(int max_levels, Index key_rows, Index d_v) {
+    const auto side = static_cast<std::uint64_t>((std::min)(key_rows, d_v));
+    const int level = static_cast<int>(std::bit_width(side)) - 1;
+    return std::clamp(level, 0, (std::min)(most_levels, max_levels - 1));
+  }
+
+  [[nodiscard]] int level() const { return static_cast<int>(level_); }  ///< b
+  [[nodiscard]] Index capacity() const { return Index{1} << level_; }   ///< B, in tokens
+  [[nodiscard]] Index count() const { return count_; }                  ///< tokens
+  [[nodiscard]] Index leaves() const { return leaves_; }                ///< of a token
+  [[nodiscard]] Index leaf_count() const { return count_ * leaves_; }   ///< of all tokens
+  [[nodiscard]] Index leaf_capacity() const { return capacity() * leaves_; }
+  [[nodiscard]] Index key_rows() const { return keys_.cols(); }
+  [[nodiscard]] Index d_v() const { return values_.cols(); }
+  [[nodiscard]] std::size_t byte_count() const {
+    return static_cast<std::size_t>(leaf_count() * (key_rows() + d_v() + (has_factors ? 1 : 0))) *
+           sizeof(Scalar);
+  }
+
+  void clear() noexcept { count_ = 0; }
+  void append(const Token<Kind>& token) {
+    // Column by column there, row by row here: the same order in memory.
+    copy(token.keys.data(), leaves_ * key_rows(), key(leaf_count()));
+    copy(token.values.data(), leaves_ * d_v(), value(leaf_count()));
+    open(1);
+  }
+  /// Tokens that write nothing.
+  void append_zeros(Index tokens) {
+    std::fill_n(key(leaf_count()), tokens * leaves_ * key_rows(), Scalar(0));
+    std::fill_n(value(leaf_count()), tokens * leaves_ * d_v(), Scalar(0));
+    open(tokens);
+  }
+  /// The leaves from `first` on become those of a buffer of the same shape and count.
+  void replace_from(Index first, const LeafBuffer& other) {
+    const Index n = leaf_count() - first;
+    copy(other.key(first), n * key_rows(), key(first));
+    copy(other.value(first), n * d_v(), value(first));
+    if constexpr (has_factors) copy(other.factors_.data() + first, n, factors_.data() + first);
+  }
+
+  /// Every leaf undergoes the transition of the token for which a read found `looked_up`.
+  void undergo(const Kind& transition, [[maybe_unused]] const LookUp<Kind>& looked_up) {
+    const Index n = leaf_count();
+    if constexpr (has_factors) {
+      scale_by<Scalar>(transition.factor(), factors_.data(), n);
+    } else if constexpr (looks_up<Kind>) {
+      transition.left(ColumnsView<Scalar>(keys_.data(), key_rows(), n), looked_up.found.data());
+    } else if constexpr (!OneFactor<Kind>) {
+      if (n > 0) transition.left(ColumnsView<Scalar>(keys_.data(), key_rows(), n));
+      if constexpr (scales_values<Kind>) {
+        transition.right(Eigen::Map<RowMajorMatrix<Scalar>>(values_.data(), n, d_v()));
+      }
+    }
+  }
+  /// Every leaf undergoes a product of transitions; allocates.
+  template <class Product>
+  void undergo_product(const Product& product) {
+    if constexpr (requires { product.factor(); }) {
+      if constexpr (has_factors) scale_by<Scalar>(product.factor(), factors_.data(), leaf_count());
+    } else {
+      Vector<Scalar> scratch(key_rows());
+      for (Index j = 0; j < leaf_count(); ++j) {
+        product.push(key(j), scratch.data());
+        product.right(value(j));
+      }
+    }
+  }
+  /// What has decayed to nothing: denormal numbers would take their time.
+  void clear_negligible() {
+    const Index n = leaf_count();
+    detail::clear_negligible(factors_.data(), has_factors ? n : 0);
+    detail::clear_negligible(keys_.data(), OneFactor<Kind> ? 0 : n * key_rows());
+    detail::clear_negligible(values_.data(), scales_values<Kind> ? n * d_v() : 0);
+  }
+
+  /// out += sum_l lambda[seen(l)] S_l^T query over the levels that the buffer stands for, and what
+  /// writing `next` takes, unless that is null. Leaves k . query of each leaf in `scores`.
+  void read(const LevelQuery<Scalar>& query, const SeenLevels& seen, Scalar* scores, Scalar* out,
+            [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) const {
+    if (count_ == 0) return;
+    bool looks_up_p = false;
+    if constexpr (looks_up<Kind>) {
+      if (next != nullptr) {
+        row_dots(keys_.data(), leaf_count(), key_rows(), query.query, next->p.data(), scores,
+                 looked_up->found.data());
+        looks_up_p = true;
+      }
+    }
+    if (!looks_up_p) row_dots(keys_.data(), leaf_count(), key_rows(), query.query, scores);
+    if constexpr (has_factors) multiply(scores, factors_.data(), leaf_count(), scores);
+    std::array<WeightedRows<Scalar, Scalar>, most_levels> terms;
+    int levels = 0;
+    for_each_level([&](int l, Index first, Index count) {
+      terms[static_cast<std::size_t>(levels++)] = {
+          value(first), count, {scores + first}, query.lambda[seen(l)]};
+    });
+    weighted_rows<true, 8>(terms.data(), levels, d_v(), d_v(), out);
+  }
+  /// For the cotangent d = t.d_old_read of that read: t.d_old_query += sum_l lambda[seen(l)] S_l d,
+  /// and d_lambda[seen(l)] += d . S_l^T query.
+  void pull_back(const LevelQuery<Scalar>& query, const SeenLevels& seen, const Scalar* scores,
+                 PullbackMemory<Kind>& t, Scalar* d_lambda) const {
+    if (count_ == 0) return;
+    Scalar* const d_scores = t.d_scores.data();
+    row_dots(values_.data(), leaf_count(), d_v(), t.d_old_read.data(), d_scores);
+    for_each_level([&](int l, Index first, Index count) {
+      const int at = seen(l);
+      d_lambda[at] += dot(d_scores + first, scores + first, count);
+      scale_by(query.lambda[at], d_scores + first, count);
+    });
+    if constexpr (has_factors) multiply(d_scores, factors_.data(), leaf_count(), d_scores);
+    weighted_rows<true>(keys_.data(), leaf_count(), key_rows(), key_rows(), d_scores,
+                        t.d_old_query.data());
+  }
+
+  /// bucket = the sum of all leaves, row-major; the buffer is empty then.
+  void move_into(Scalar* bucket) {
+    const Index n = leaf_count();
+    if constexpr (has_factors) {
+      const auto factor = [&](Index j) { return factors_[j]; };
+      scale<Scalar, Scalar>(keys_.data(), n, key_rows(), key_rows(), factor, nullptr);
+    }
+    const LeftOperand<Scalar> keys{keys_.data(), 1, key_rows()};  // transposed
+    product_kernel<Into::replace>(keys, key_rows(), n, d_v(), values_.data(), d_v(), bucket, d_v());
+    clear();
+  }
+  /// Pushes every token into levels, one after the other.
+  template <class Levels>
+  void push_into(Levels& levels) const {
+    for (Index token = 0; token < count_; ++token) {
+      const Index first = token * leaves_;
+      const auto coefficient = [&](Index i, Index n) {
+        const Scalar& stored = key(first + n)[i];
+        if constexpr (has_factors) {
+          return factors_[first + n] * stored;
+        } else {
+          return stored;
+        }
+      };
+      levels.carry_bucket(0, leaves_, coefficient, value(first));
+    }
+  }
+
+  /// A bound of the Frobenius norm of all leaves together.
+  [[nodiscard]] double norm_bound() const {
+    return static_cast<double>(leaf_count()) * std::sqrt(static_cast<double>(key_rows() * d_v())) *
+           max_abs(keys_.data(), leaf_count() * key_rows()) *
+           max_abs(values_.data(), leaf_count() * d_v());
+  }
+  /// Throws unless the first leaves are finite.
+  void require_finite_leaves(Index leaves) const {
+    for (Index j = 0; j < leaves; ++j) {
+      require_finite("a buffered key", key(j), key_rows());
+      require_finite("a buffered value", value(j), d_v());
+    }
+  }
+
+  /// Makes room for what another buffer holds now; what this one holds stays.
+  void reserve(const LeafBuffer& other) {
+    if (keys_.rows() >= other.leaf_count()) return;
+    LeafBuffer roomier(level(), leaves_, key_rows(), d_v(), other.count_);
+    roomier.assign(*this);
+    *this = std::move(roomier);
+  }
+  /// Becomes the other one, in this scalar; there must be room for what it holds.
+  template <class OtherKind>
+  void assign(const LeafBuffer<OtherKind>& other) {
+    fields(AssignField{}, *this, other);
+  }
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("buffered", count_field(self.count_, self.capacity() - 1)...);
+    use("buffered_keys", rows_field(self.keys_, self.leaf_count())...);
+    use("buffered_values", rows_field(self.values_, self.leaf_count())...);
+    if constexpr (has_factors) {
+      use("buffered_factors", rows_field(self.factors_, self.leaf_count())...);
+    }
+  }
+  template <class Self>
+  static auto fixed(Self& self) {
+    if constexpr (has_factors) {
+      return std::tie(self.level_, self.leaves_);
+    } else {
+      return std::tie(self.level_, self.leaves_, self.factors_);  // none
+    }
+  }
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    fields(VisitField<std::remove_reference_t<Visit>>{part}, self);
+    for (Index j = 0; j < self.leaf_count() && is_written<Self>; ++j) {
+      const double leaf = std::sqrt(static_cast<double>(self.key_rows() * self.d_v())) *
+                          max_abs(self.key(j), self.key_rows()) *
+                          max_abs(self.value(j), self.d_v());
+      require_between("the magnitude of a buffered leaf", leaf, 0.0, magnitude_limit<Scalar>());
+    }
+  }
+
+ private:
+  template <class>
+  friend class LeafBuffer;
+
+  [[nodiscard]] Scalar* key(Index leaf) { return keys_.data() + leaf * key_rows(); }
+  [[nodiscard]] const Scalar* key(Index leaf) const { return keys_.data() + leaf * key_rows(); }
+  [[nodiscard]] Scalar* value(Index leaf) { return values_.data() + leaf * d_v(); }
+  [[nodiscard]] const Scalar* value(Index leaf) const { return values_.data() + leaf * d_v(); }
+  /// Counts tokens that have been written behind the last.
+  void open(Index tokens) {
+    if constexpr (has_factors) {
+      std::fill_n(factors_.data() + leaf_count(), tokens * leaves_, Scalar(1));
+    }
+    count_ += tokens;
+  }
+  /// Calls `visit(level, first leaf, leaves)` for the levels that the buffer stands for.
+  template <class Visit>
+  void for_each_level(Visit visit) const {
+    const auto count = static_cast<std::uint64_t>(count_);
+    for (int l : ActiveLevels(count, max_level_limit)) {
+      const Bucket bucket = bucket_of(count, l, max_level_limit);
+      visit(l, static_cast<Index>(bucket.first) * leaves_,
+            static_cast<Index>(bucket.size) * leaves_);
+    }
+  }
+
+  Index level_, leaves_;
+  Index count_ = 0;
+  RowMajorMatrix<Scalar> keys_;  // one row a leaf, as it is now but for a factor
+  RowMajorMatrix<Scalar> values_;
+  Vector<Scalar> factors_;  // what keys are still to be multiplied by, of OneFactor kinds
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEAF_BUFFER_HPP
 
 // ---- loglinear/stream/detail/low_rank_product.hpp
 
@@ -8520,15 +9641,10 @@ template <class Kind>
 class LowRankProduct {
  public:
   using Scalar = typename Kind::Scalar;
-  static constexpr Index updates = StepsOf<Kind>::updates;
 
   /// \param tokens  the most transitions before a reset
   LowRankProduct(Index key_rows, Index tokens)
-      : diagonal_(Vector<Scalar>::Ones(key_rows)),
-        u_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
-        u_factors_(Vector<Scalar>::Ones(tokens * updates)),
-        z_(RowMajorMatrix<Scalar>::Zero(tokens * updates, key_rows)),
-        scores_(Vector<Scalar>::Zero(tokens * updates)) {}
+      : LowRankProduct(key_rows, tokens * step_counts<Kind>(key_rows, 1).updates, nullptr) {}
 
   /// Numbers that `pull` needs for its sums.
   [[nodiscard]] Index score_columns() const { return scores_.size(); }
@@ -8538,76 +9654,49 @@ class LowRankProduct {
     count_ = 0;
   }
 
-  /// As `other`, which must have been made for as many rows and tokens; copies only what counts.
-  void copy(const LowRankProduct& other) {
-    diagonal_ = other.diagonal_;
-    count_ = other.count_;
-    u_.topRows(count_) = other.u_.topRows(count_);
-    u_factors_.head(count_) = other.u_factors_.head(count_);
-    z_.topRows(count_) = other.z_.topRows(count_);
-  }
-  [[nodiscard]] bool has_shape_of(const LowRankProduct& other) const {
-    return u_.rows() == other.u_.rows() && u_.cols() == other.u_.cols();
-  }
-
   /// Whether nothing has followed since the last reset, updates of rank one that is.
   [[nodiscard]] bool is_identity() const { return count_ == 0; }
 
-  void follow(const Identity<Scalar>&) {}
-  void follow(const ScalarDecay<Scalar>& later) {
-    diagonal_ *= later.decay;
-    u_factors_.head(count_) *= later.decay;
+  void follow(const Kind& later) {
+    Following steps{*this, nullptr};
+    later.visit_steps(steps);
   }
-  void follow(const KeyDecay<Scalar>& later) {
-    later.left(diagonal_);
-    later.left(u_.topRows(count_).transpose());
-  }
-  template <class Diagonal>
-  void follow(const RankOneUpdate<Diagonal>& later) {
-    pull(later.p.data(), z_.row(count_), scores_);
-    append(later);
-  }
-  /// The same where `pull` has been called with p already.
-  template <class Diagonal>
-  void follow(const RankOneUpdate<Diagonal>& later, const Vector<Scalar>& pulled_p) {
-    z_.row(count_) = pulled_p.transpose();
-    append(later);
-  }
-  template <class... Factors>
-  void follow(const TransitionProduct<Factors...>& later) {
-    std::apply([&](const auto&... factor) { (follow(factor), ...); }, later.factors);
+  /// The same where `pull` has been called with p, of the only update, already.
+  void follow(const Kind& later, const Scalar* pulled_p) {
+    Following steps{*this, pulled_p};
+    later.visit_steps(steps);
   }
 
-  /// pulled = P^T q, in contiguous memory.
-  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>& scores) const {
-    row_dots(u_.data(), count_, u_.cols(), q, scores.data());
-    scores.head(count_).array() *= -u_factors_.head(count_).array();
-    Eigen::Map<Vector<Scalar>> to(pulled.data(), diagonal_.size());
-    to = diagonal_.cwiseProduct(Eigen::Map<const Vector<Scalar>>(q, to.size()));
-    weighted_rows<true>(z_.data(), count_, to.size(), to.size(), scores.data(), to.data());
+  /// pulled = P^T q
+  void pull(const Scalar* q, Scalar* pulled, Scalar* scores) const {
+    const Index rows = key_rows();
+    row_dots(u_.data(), count_, rows, q, scores);
+    negate_scores(scores);
+    multiply(diagonal_.data(), q, rows, pulled);
+    weighted_rows<true>(z_.data(), count_, rows, rows, scores, pulled);
   }
 
   /// The same for q and p at once.
-  void pull(const Scalar* q, const Scalar* p, auto&& pulled_q, auto&& pulled_p,
-            Vector<Scalar>& scores, Vector<Scalar>& scores_of_p) const {
-    row_dots(u_.data(), count_, u_.cols(), q, p, scores.data(), scores_of_p.data());
-    scores.head(count_).array() *= -u_factors_.head(count_).array();
-    scores_of_p.head(count_).array() *= -u_factors_.head(count_).array();
-    const Index rows = diagonal_.size();
-    using View = Eigen::Map<const Vector<Scalar>>;
-    pulled_q = diagonal_.cwiseProduct(View(q, rows));
-    pulled_p = diagonal_.cwiseProduct(View(p, rows));
-    weighted_rows_pair<true>(z_.data(), count_, rows, rows, scores.data(), scores_of_p.data(),
-                             pulled_q.data(), pulled_p.data());
+  void pull(const Scalar* q, const Scalar* p, Scalar* pulled_q, Scalar* pulled_p, Scalar* scores,
+            Scalar* scores_of_p) const {
+    const Index rows = key_rows();
+    row_dots(u_.data(), count_, rows, q, p, scores, scores_of_p);
+    negate_scores(scores);
+    negate_scores(scores_of_p);
+    multiply(diagonal_.data(), q, rows, pulled_q);
+    multiply(diagonal_.data(), p, rows, pulled_p);
+    weighted_rows_pair<true>(z_.data(), count_, rows, rows, scores, scores_of_p, pulled_q,
+                             pulled_p);
   }
 
   /// s <- P s
-  void push(auto&& s, Vector<Scalar>& scratch) const {
-    scratch = diagonal_.cwiseProduct(s);
+  void push(Scalar* s, Scalar* scratch) const {
+    const Index rows = key_rows();
+    multiply(diagonal_.data(), s, rows, scratch);
     for (Index j = 0; j < count_; ++j) {
-      scratch -= (u_factors_[j] * z_.row(j).dot(s)) * u_.row(j).transpose();
+      axpy<Scalar>(-(u_factors_[j] * dot(row(z_, j), s, rows)), row(u_, j), rows, scratch);
     }
-    s = scratch;
+    detail::copy(scratch, rows, s);
   }
 
   void clear_negligible() {
@@ -8619,8 +9708,9 @@ class LowRankProduct {
 
   /// By how much coefficients about grow, and norms at most.
   [[nodiscard]] double growth() const {
-    return (std::max)(1.0, max_abs(diagonal_)) +
-           static_cast<double>(count_) * max_abs(u_.topRows(count_)) * max_abs(z_.topRows(count_));
+    return (std::max)(1.0, max_abs(diagonal_)) + static_cast<double>(count_) *
+                                                     max_abs(u_.data(), count_ * key_rows()) *
+                                                     max_abs(z_.data(), count_ * key_rows());
   }
   [[nodiscard]] double norm_bound() const {
     return static_cast<double>(diagonal_.size()) * growth();
@@ -8630,57 +9720,63 @@ class LowRankProduct {
   [[nodiscard]] bool can_apply() const { return count_ <= most_on_stack; }
   /// m <- P m, row-major in memory, some columns at a time.
   template <class Stored>
-  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>&) const {
+  void apply(Stored* m, Index rows, Index columns, Scalar*) const {
     std::array<Scalar, most_on_stack> found, one_row;
     const Index most = most_on_stack / (std::max)(count_, Index{1});
     for (Index first = 0; first < columns; first += most) {
       const Index piece = (std::min)(most, columns - first);
-      Eigen::Map<RowMajorMatrix<Scalar>> sums(found.data(), count_, piece);
-      Eigen::Map<Vector<Scalar>> row(one_row.data(), piece);
-      sums.setZero();
+      std::fill_n(found.begin(), count_ * piece, Scalar(0));
+      const auto sums = [&](Index j) { return found.data() + j * piece; };
       for (Index i = 0; i < rows; ++i) {
-        convert(m + first + i * columns, piece, row.data());
-        for (Index j = 0; j < count_; ++j) sums.row(j) += z_(j, i) * row.transpose();
+        convert(m + first + i * columns, piece, one_row.data());
+        for (Index j = 0; j < count_; ++j) axpy(row(z_, j)[i], one_row.data(), piece, sums(j));
       }
-      for (Index j = 0; j < count_; ++j) sums.row(j) *= u_factors_[j];
+      for (Index j = 0; j < count_; ++j) scale_by(u_factors_[j], sums(j), piece);
       for (Index i = 0; i < rows; ++i) {
-        convert(m + first + i * columns, piece, row.data());
-        row *= diagonal_[i];
-        for (Index j = 0; j < count_; ++j) row -= u_(j, i) * sums.row(j).transpose();
-        convert(row.data(), piece, m + first + i * columns);
+        convert(m + first + i * columns, piece, one_row.data());
+        scale_by(diagonal_[i], one_row.data(), piece);
+        for (Index j = 0; j < count_; ++j) {
+          axpy<Scalar>(-row(u_, j)[i], sums(j), piece, one_row.data());
+        }
+        convert(one_row.data(), piece, m + first + i * columns);
       }
     }
   }
 
   /// m = P, row-major. Uses the product up: a reset must follow.
-  void write_to(RowMajorMatrix<Scalar>& m) {
-    for (Index j = 0; j < count_; ++j) z_.row(j) *= -u_factors_[j];
-    product<Into::replace>(u_.topRows(count_).transpose(), z_.topRows(count_), m);
-    m.diagonal() += diagonal_;
+  void write_to(Scalar* m) {
+    const Index rows = key_rows();
+    for (Index j = 0; j < count_; ++j) scale_by<Scalar>(-u_factors_[j], row(z_, j), rows);
+    if (count_ > 0) {
+      const LeftOperand<Scalar> u{u_.data(), 1, rows};  // transposed
+      product_kernel<Into::replace>(u, rows, count_, rows, z_.data(), rows, m, rows);
+    } else {
+      std::fill_n(m, rows * rows, Scalar(0));
+    }
+    for (Index i = 0; i < rows; ++i) m[i * (rows + 1)] += diagonal_[i];
   }
 
-  /// For checkpoints.
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("updates", count_field(self.count_, self.z_.rows())...);
+    use("diagonal", rows_field(self.diagonal_, self.diagonal_.rows())...);
+    use("u", rows_field(self.u_, self.count_)...);
+    use("u_factors", rows_field(self.u_factors_, self.count_)...);
+    use("z", rows_field(self.z_, self.count_)...);
+  }
+  template <class Self>
+  static auto fixed(Self& self) {
+    return std::tie(self.scores_);
+  }
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    std::int64_t updates_so_far = self.count_;
-    part("updates", updates_so_far);
-    require_between("updates", updates_so_far, std::int64_t{0}, std::int64_t{self.z_.rows()});
-    if constexpr (is_written<Self>)
-      self.count_ = static_cast<decltype(self.count_)>(updates_so_far);
-    part("diagonal", self.diagonal_);
-    part("u", self.u_.topRows(self.count_));
-    part("u_factors", self.u_factors_.head(self.count_));
-    part("z", self.z_.topRows(self.count_));
+    fields(VisitField<std::remove_reference_t<Visit>>{part}, self);
   }
-
-  /// The same product, in this scalar.
+  /// The same product, in this scalar; `other` was made for as many rows and tokens.
   template <class OtherKind>
   void assign(const LowRankProduct<OtherKind>& other) {
-    diagonal_ = other.diagonal_.template cast<Scalar>();
-    u_ = other.u_.template cast<Scalar>();
-    u_factors_ = other.u_factors_.template cast<Scalar>();
-    z_ = other.z_.template cast<Scalar>();
-    count_ = other.count_;
+    fields(AssignField{}, *this, other);
   }
 
  private:
@@ -8688,19 +9784,70 @@ class LowRankProduct {
   friend class LowRankProduct;
   static constexpr Index most_on_stack = 4096;
 
-  template <class Diagonal>
-  void append(const RankOneUpdate<Diagonal>& later) {
-    follow(later.diagonal);
-    u_.row(count_) = later.u.transpose();
-    u_factors_[count_] = Scalar(1);
-    ++count_;
+  LowRankProduct(Index key_rows, Index updates, std::nullptr_t)
+      : diagonal_(Vector<Scalar>::Ones(key_rows)),
+        u_(RowMajorMatrix<Scalar>::Zero(updates, key_rows)),
+        u_factors_(Vector<Scalar>::Ones(updates)),
+        z_(RowMajorMatrix<Scalar>::Zero(updates, key_rows)),
+        scores_(Vector<Scalar>::Zero(updates)) {}
+
+  [[nodiscard]] Index key_rows() const { return diagonal_.size(); }
+  [[nodiscard]] Scalar* row(RowMajorMatrix<Scalar>& m, Index j) const {
+    return m.data() + j * key_rows();
   }
+  [[nodiscard]] const Scalar* row(const RowMajorMatrix<Scalar>& m, Index j) const {
+    return m.data() + j * key_rows();
+  }
+  /// Scores of u_j from those of what is stored of it, with the sign of its update.
+  void negate_scores(Scalar* scores) const {
+    namespace ei = Eigen::internal;
+    using P = Packet<Scalar>;
+    const Scalar* const factors = u_factors_.data();
+    fill_by_packets(
+        scores, count_,
+        [&](Index j) {
+          return ei::pmul(ei::ploadu<P>(scores + j), ei::pnegate(ei::ploadu<P>(factors + j)));
+        },
+        [&](Index j) { return scores[j] * -factors[j]; });
+  }
+
+  /// The steps of a later transition.
+  struct Following {
+    LowRankProduct& product;
+    const Scalar* pulled_p;
+
+    void decay(const Scalar& a) {
+      scale_by(a, product.diagonal_.data(), product.key_rows());
+      scale_by(a, product.u_factors_.data(), product.count_);
+    }
+    void decay_rows(const Scalar* w) {
+      const Index rows = product.key_rows();
+      multiply(product.diagonal_.data(), w, rows, product.diagonal_.data());
+      for (Index j = 0; j < product.count_; ++j) {
+        Scalar* const u = product.row(product.u_, j);
+        multiply(u, w, rows, u);
+      }
+    }
+    void decay_values(const Scalar*) {}  // none: such kinds have other products
+    void look_up(const Scalar* p) {
+      Scalar* const z = product.row(product.z_, product.count_);
+      if (pulled_p == nullptr) {
+        product.pull(p, z, product.scores_.data());
+      } else {
+        detail::copy(pulled_p, product.key_rows(), z);
+      }
+    }
+    void write_back(const Scalar* u) {
+      detail::copy(u, product.key_rows(), product.row(product.u_, product.count_));
+      product.u_factors_[product.count_++] = Scalar(1);
+    }
+  };
 
   Vector<Scalar> diagonal_;   // E
   RowMajorMatrix<Scalar> u_;  // u_j, a row each, but for a factor
   Vector<Scalar> u_factors_;  // what decays of the whole state have made of it
   RowMajorMatrix<Scalar> z_;  // z_j, a row each
-  Vector<Scalar> scores_;
+  Vector<Scalar> scores_;     // scratch
   Index count_ = 0;
 };
 
@@ -8708,123 +9855,14 @@ class LowRankProduct {
 
 #endif  // LOGLINEAR_STREAM_DETAIL_LOW_RANK_PRODUCT_HPP
 
-// ---- loglinear/stream/detail/pending.hpp
+// ---- loglinear/stream/detail/dense_product.hpp
 
-#ifndef LOGLINEAR_STREAM_DETAIL_PENDING_HPP
-#define LOGLINEAR_STREAM_DETAIL_PENDING_HPP
-
-// What levels have yet to undergo: the product of the transitions of several tokens, kept apart so
-// that the levels need not be rewritten at every token. A read takes its query back through the
-// product instead, (P S diag(r))^T q = diag(r) S^T (P^T q).
-//
-// Products of diagonal kinds are of the same kind; those of all others are dense.
+#ifndef LOGLINEAR_STREAM_DETAIL_DENSE_PRODUCT_HPP
+#define LOGLINEAR_STREAM_DETAIL_DENSE_PRODUCT_HPP
 
 namespace loglinear::detail {
 
-/// Whether products of the kind are of the kind.
-template <class Kind>
-concept ClosedKind = requires(Kind& product, const Kind& later) {
-  product.follow(later);
-  product.reset();
-};
-
-/// Whether the kind multiplies everything by one number, `factor()`.
-template <class Kind>
-concept OneFactor = requires(const Kind& kind) {
-  kind.factor();
-};
-
-/// Whether r can differ from 1; assumed of kinds that do not say.
-template <class Kind>
-inline constexpr bool scales_values = [] {
-  if constexpr (requires { Kind::scales_values; }) {
-    return Kind::scales_values;
-  } else {
-    return true;
-  }
-}();
-
-/// The product of diagonal transitions of one kind.
-template <class Kind>
-class DiagonalProduct {
- public:
-  using Scalar = typename Kind::Scalar;
-  static constexpr bool is_diagonal = true;
-
-  DiagonalProduct(Index key_rows, Index d_v) : product_(key_rows, d_v) {}
-
-  /// Scalars that `apply` and `follow` need apart.
-  [[nodiscard]] static Index scratch_size(Index) { return 0; }
-
-  [[nodiscard]] bool fits(Index key_rows, Index d_v) const { return product_.fits(key_rows, d_v); }
-  /// P = I
-  void reset() { product_.reset(); }
-  /// P <- L P, and the same for r
-  void follow(const Kind& later) { product_.follow(later); }
-  void follow(const DiagonalProduct& later, Vector<Scalar>&) { product_.follow(later.product_); }
-  /// P = another product, which becomes I.
-  void take(DiagonalProduct& other) {
-    product_ = other.product_;
-    other.reset();
-  }
-  void clear_negligible() {}
-
-  /// pulled = P^T q
-  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>&) const {
-    pulled = Eigen::Map<const Vector<Scalar>>(q, pulled.size());
-    product_.left_transposed(pulled);
-  }
-  /// s <- P s
-  void push(auto&& s, Vector<Scalar>&) const { product_.left(s); }
-  /// z <- z diag(r), a row
-  void right(auto&& z) const { product_.right(z); }
-  [[nodiscard]] Scalar factor() const requires OneFactor<Kind> { return product_.factor(); }
-  /// By how much a norm can grow, an upper bound; and by how much coefficients about do, 1 or more.
-  [[nodiscard]] double norm_bound() const { return product_.norm_bound(); }
-  [[nodiscard]] double growth() const { return (std::max)(1.0, norm_bound()); }
-
-  /// m <- P m diag(r), row-major in memory.
-  template <class Stored>
-  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>&) const {
-    if constexpr (OneFactor<Kind>) {
-      if (is_exactly(product_.factor(), Scalar(1))) return;
-    }
-    scale(
-        m, rows, columns, columns, [&](Index i) { return product_.row_factor(i); },
-        product_.column_factors());
-    detail::clear_negligible(m, rows * columns);
-  }
-
-  /// For checkpoints.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    if constexpr (requires { self.product_.decay; }) {
-      part("decay", self.product_.decay);
-    } else {
-      static_assert(std::is_same_v<Kind, Identity<Scalar>>,
-                    "checkpoints know the products of the kinds of transition in transition.hpp: "
-                    "leave `follow` out of your own kind, and a dense product is kept instead");
-    }
-  }
-
-  /// The same product, in this scalar.
-  template <class OtherKind>
-  void assign(const DiagonalProduct<OtherKind>& other) {
-    if constexpr (requires { product_.decay.size(); }) {
-      product_.decay = other.product_.decay.template cast<Scalar>();
-    } else if constexpr (requires { product_.decay; }) {
-      product_.decay = static_cast<Scalar>(other.product_.decay);
-    }
-  }
-
- private:
-  template <class>
-  friend class DiagonalProduct;
-
-  Kind product_;
-};
-
-/// The product of any transitions.
+/// The product of any transitions, a matrix P and a vector r.
 template <class Kind>
 class DenseProduct {
  public:
@@ -8848,11 +9886,11 @@ class DenseProduct {
   }
   void follow(const Kind& later) {
     later.left(left_);
-    if constexpr (scales_values<Kind>) later.right(right_.transpose());
+    if constexpr (scales_values<Kind>) later.right(RowView<Scalar>(right_.data(), right_.size()));
   }
-  void follow(const DenseProduct& later, Vector<Scalar>& scratch) {
+  void follow(const DenseProduct& later, Scalar* scratch) {
     later.apply(left_.data(), left_.rows(), left_.cols(), nullptr, scratch);
-    if constexpr (scales_values<Kind>) right_.array() *= later.right_.array();
+    if constexpr (scales_values<Kind>) later.right(right_.data());
   }
   void take(DenseProduct& other) {
     std::swap(left_, other.left_);
@@ -8860,7 +9898,7 @@ class DenseProduct {
     other.reset();
   }
   void take(LowRankProduct<Kind>& other) {
-    other.write_to(left_);
+    other.write_to(left_.data());
     other.reset();
   }
   void clear_negligible() {
@@ -8868,14 +9906,14 @@ class DenseProduct {
     detail::clear_negligible(right_.data(), right_.size());
   }
 
-  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>&) const {
-    weighted_rows(left_.data(), left_.rows(), left_.cols(), left_.cols(), q, pulled.data());
+  void pull(const Scalar* q, Scalar* pulled, Scalar*) const {
+    weighted_rows(left_.data(), left_.rows(), left_.cols(), left_.cols(), q, pulled);
   }
-  void push(auto&& s, Vector<Scalar>& scratch) const {
-    row_dots(left_.data(), left_.rows(), left_.cols(), s.data(), scratch.data());
-    s = scratch;
+  void push(Scalar* s, Scalar* scratch) const {
+    row_dots(left_.data(), left_.rows(), left_.cols(), s, scratch);
+    copy(scratch, left_.rows(), s);
   }
-  void right(auto&& z) const { z.array() *= right_.transpose().array(); }
+  void right(Scalar* z) const { multiply(z, right_.data(), right_.size(), z); }
   [[nodiscard]] double norm_bound() const {
     return static_cast<double>(left_.rows()) * max_abs(left_) * max_abs(right_);
   }
@@ -8884,20 +9922,31 @@ class DenseProduct {
   }
 
   template <class Stored>
-  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>& scratch) const {
+  void apply(Stored* m, Index rows, Index columns, Scalar* scratch) const {
     apply(m, rows, columns, scales_values<Kind> ? right_.data() : nullptr, scratch);
   }
 
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("left", rows_field(self.left_, self.left_.rows())...);
+    if constexpr (scales_values<Kind>) use("right", rows_field(self.right_, self.right_.rows())...);
+  }
+  template <class Self>
+  static auto fixed(Self& self) {
+    if constexpr (scales_values<Kind>) {
+      return std::tie();
+    } else {
+      return std::tie(self.right_);  // ones
+    }
+  }
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    part("left", self.left_);
-    if constexpr (scales_values<Kind>) part("right", self.right_);
+    fields(VisitField<std::remove_reference_t<Visit>>{part}, self);
   }
-
   template <class OtherKind>
   void assign(const DenseProduct<OtherKind>& other) {
-    left_ = other.left_.template cast<Scalar>();
-    right_ = other.right_.template cast<Scalar>();
+    fields(AssignField{}, *this, other);
   }
 
  private:
@@ -8909,8 +9958,7 @@ class DenseProduct {
 
   /// By pieces of some columns, which are copied to the stack or else to `scratch`.
   template <class Stored>
-  void apply(Stored* m, Index rows, Index columns, const Scalar* of_column,
-             Vector<Scalar>& scratch) const {
+  void apply(Stored* m, Index rows, Index columns, const Scalar* of_column, Scalar* scratch) const {
     const auto by_pieces = [&](Index width, Scalar* before, Scalar* after) {
       for (Index first = 0; first < columns; first += width) {
         apply_to_piece(m + first, rows, (std::min)(width, columns - first), columns,
@@ -8918,7 +9966,7 @@ class DenseProduct {
       }
     };
     if (rows > most_on_stack) {
-      by_pieces(columns_at_once, scratch.data(), scratch.data() + columns_at_once * rows);
+      by_pieces(columns_at_once, scratch, scratch + columns_at_once * rows);
       return;
     }
     std::array<Scalar, array_size(most_on_stack)> before;
@@ -8930,44 +9978,163 @@ class DenseProduct {
   template <class Stored>
   void apply_to_piece(Stored* m, Index rows, Index columns, Index stride, const Scalar* of_column,
                       Scalar* before, Scalar* after) const {
-    using Piece = Eigen::Map<RowMajorMatrix<Scalar>, 0, Eigen::OuterStride<>>;
-    Piece old(before, rows, columns, Eigen::OuterStride<>(columns));
-    for (Index i = 0; i < rows; ++i) convert(m + i * stride, columns, &old(i, 0));
+    for (Index i = 0; i < rows; ++i) convert(m + i * stride, columns, before + i * columns);
     if constexpr (is_narrow<Stored>) {
-      Piece changed(after, rows, columns, Eigen::OuterStride<>(columns));
-      write_product(old, changed, of_column);
-      for (Index i = 0; i < rows; ++i) convert(&changed(i, 0), columns, m + i * stride);
+      write_product(before, rows, columns, after, columns, of_column);
+      for (Index i = 0; i < rows; ++i) convert(after + i * columns, columns, m + i * stride);
     } else {
-      Piece target(m, rows, columns, Eigen::OuterStride<>(stride));
-      write_product(old, target, of_column);
+      write_product(before, rows, columns, m, stride, of_column);
     }
   }
-  template <class Changed>
-  void write_product(const auto& old, Changed& changed, const Scalar* of_column) const {
-    product<Into::replace>(left_, old, changed);
+  /// changed = P old diag(of_column), or without the latter where it is null.
+  void write_product(const Scalar* old, Index rows, Index columns, Scalar* changed, Index stride,
+                     const Scalar* of_column) const {
+    const LeftOperand<Scalar> left{left_.data(), left_.cols(), 1};
+    product_kernel<Into::replace>(left, rows, rows, columns, old, columns, changed, stride);
     if (of_column != nullptr) {
       scale(
-          changed.data(), changed.rows(), changed.cols(), changed.outerStride(),
-          [](Index) { return Scalar(1); }, of_column);
+          changed, rows, columns, stride, [](Index) { return Scalar(1); }, of_column);
     }
-    for (Index i = 0; i < changed.rows(); ++i) {
-      detail::clear_negligible(&changed(i, 0), changed.cols());
-    }
+    for (Index i = 0; i < rows; ++i) detail::clear_negligible(changed + i * stride, columns);
   }
 
   RowMajorMatrix<Scalar> left_;
   Vector<Scalar> right_;
 };
 
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_DENSE_PRODUCT_HPP
+
+// ---- loglinear/stream/detail/diagonal_product.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_DIAGONAL_PRODUCT_HPP
+#define LOGLINEAR_STREAM_DETAIL_DIAGONAL_PRODUCT_HPP
+
+namespace loglinear::detail {
+
+/// The product of diagonal transitions of one kind, P and r.
+template <class Kind>
+class DiagonalProduct {
+ public:
+  using Scalar = typename Kind::Scalar;
+  static constexpr bool is_diagonal = true;
+
+  DiagonalProduct(Index key_rows, Index d_v)
+      : key_rows_(key_rows), d_v_(d_v), product_(key_rows, d_v) {}
+
+  /// Scalars that `apply` and `follow` need apart.
+  [[nodiscard]] static Index scratch_size(Index) { return 0; }
+
+  [[nodiscard]] bool fits(Index key_rows, Index d_v) const { return product_.fits(key_rows, d_v); }
+  /// P = I
+  void reset() { product_.reset(); }
+  /// P <- L P, and the same for r
+  void follow(const Kind& later) { product_.follow(later); }
+  void follow(const DiagonalProduct& later, Scalar*) { product_.follow(later.product_); }
+  /// P = another product, which becomes I.
+  void take(DiagonalProduct& other) {
+    product_ = other.product_;
+    other.reset();
+  }
+  void clear_negligible() {}
+
+  /// pulled = P^T q
+  void pull(const Scalar* q, Scalar* pulled, Scalar*) const {
+    for (Index i = 0; i < key_rows_; ++i) pulled[i] = q[i] * product_.row_factor(i);
+  }
+  /// s <- P s
+  void push(Scalar* s, Scalar*) const { pull(s, s, nullptr); }
+  /// z <- z diag(r)
+  void right(Scalar* z) const {
+    const Scalar* const factors = product_.column_factors();
+    if (factors != nullptr) multiply(z, factors, d_v_, z);
+  }
+  [[nodiscard]] Scalar factor() const requires OneFactor<Kind> { return product_.factor(); }
+  /// By how much a norm can grow, an upper bound; and by how much coefficients about do, 1 or more.
+  [[nodiscard]] double norm_bound() const { return product_.norm_bound(); }
+  [[nodiscard]] double growth() const { return (std::max)(1.0, norm_bound()); }
+
+  /// m <- P m diag(r), row-major in memory.
+  template <class Stored>
+  void apply(Stored* m, Index rows, Index columns, Scalar*) const {
+    if constexpr (OneFactor<Kind>) {
+      if (is_exactly(product_.factor(), Scalar(1))) return;
+    }
+    scale(
+        m, rows, columns, columns, [&](Index i) { return product_.row_factor(i); },
+        product_.column_factors());
+    detail::clear_negligible(m, rows * columns);
+  }
+
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("product", self.product_...);
+  }
+  template <class Self>
+  static auto fixed(Self& self) {
+    return std::tie(self.key_rows_, self.d_v_);
+  }
+  /// For checkpoints: the kind's only member.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    if constexpr (requires { self.product_.decay; }) {
+      part("decay", self.product_.decay);
+    } else {
+      static_assert(std::is_same_v<Kind, Identity<Scalar>>,
+                    "checkpoints know the products of the kinds of transition in transition.hpp: "
+                    "leave `follow` out of your own kind, and a dense product is kept instead");
+    }
+  }
+  /// The same product, in this scalar.
+  template <class OtherKind>
+  void assign(const DiagonalProduct<OtherKind>& other) {
+    if constexpr (std::is_same_v<Kind, OtherKind>) {
+      product_ = other.product_;
+    } else if constexpr (requires { product_.decay.size(); }) {
+      product_.decay = other.product_.decay.template cast<Scalar>();
+    } else if constexpr (requires { product_.decay; }) {
+      product_.decay = static_cast<Scalar>(other.product_.decay);
+    }
+  }
+
+ private:
+  template <class>
+  friend class DiagonalProduct;
+
+  Index key_rows_, d_v_;
+  Kind product_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_DIAGONAL_PRODUCT_HPP
+
+// ---- loglinear/stream/detail/pending_product.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_PENDING_PRODUCT_HPP
+#define LOGLINEAR_STREAM_DETAIL_PENDING_PRODUCT_HPP
+
+// What levels have yet to undergo: the product of the transitions of several tokens, kept apart so
+// that the levels need not be rewritten at every token. A read takes its query back through the
+// product instead, (P S diag(r))^T q = diag(r) S^T (P^T q).
+//
+// Products of diagonal kinds are of the same kind; those of all others are dense, once they are
+// products of more than a few transitions.
+
+namespace loglinear::detail {
+
 /// The product of any number of transitions.
 template <class Kind>
 using PendingProduct =
-    std::conditional_t<ClosedKind<Kind>, DiagonalProduct<Kind>, DenseProduct<Kind>>;
+    std::conditional_t<HasOwnProducts<Kind>, DiagonalProduct<Kind>, DenseProduct<Kind>>;
 
 /// The product of so few transitions that it need not be dense.
 template <class Kind>
-using RecentProduct = std::conditional_t<!ClosedKind<Kind> && is_low_rank<Kind>(),
-                                         LowRankProduct<Kind>, PendingProduct<Kind>>;
+using RecentProduct =
+    std::conditional_t<!HasOwnProducts<Kind> && HasSteps<Kind> && !scales_values<Kind>,
+                       LowRankProduct<Kind>, PendingProduct<Kind>>;
 
 template <class Kind>
 [[nodiscard]] RecentProduct<Kind> make_recent(Index key_rows, Index d_v,
@@ -8979,139 +10146,367 @@ template <class Kind>
   }
 }
 
-/// to = from; does not allocate where `to` has the same shape.
-template <class Product>
-void copy_product(const Product& from, Product& to) {
-  if constexpr (requires { to.copy(from); }) {
-    if (to.has_shape_of(from)) return to.copy(from);
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_PENDING_PRODUCT_HPP
+
+// ---- loglinear/stream/detail/pending_tiers.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_PENDING_TIERS_HPP
+#define LOGLINEAR_STREAM_DETAIL_PENDING_TIERS_HPP
+
+// What the levels of a stream have yet to undergo, tier by tier: a level of tier i is still to
+// undergo P_0 P_1 ... P_i, the latest first, P_0 being the product of the transitions of the
+// buffered tokens. So a carry rewrites the levels only as far as it reaches.
+//
+// Diagonal products are cheap, so each level is a tier of its own. A dense one costs as much as a
+// level to read: there are few tiers, the first of which takes part in every flush.
+
+namespace loglinear::detail {
+
+/// Class invariant: the product of the first tier but for P_0 is I; `growth` bounds what P_0
+/// multiplies a norm by. Without a buffer there are no tiers, and nothing is pending.
+template <class Kind, class Stored>
+class PendingTiers {
+ public:
+  using Scalar = typename Kind::Scalar;
+  using Product = PendingProduct<Kind>;
+  using Recent = RecentProduct<Kind>;
+
+  /// For levels above a buffer in place of `buffer_level` of them.
+  PendingTiers(int buffer_level, int max_levels, Index key_rows, Index d_v)
+      : buffer_level_(buffer_level),
+        max_levels_(max_levels),
+        key_rows_(key_rows),
+        d_v_(d_v),
+        recent_(make_recent<Kind>(key_rows, d_v, Index{1} << buffer_level)),
+        later_(static_cast<std::size_t>(last_tier() + 1), Product(key_rows, d_v)),
+        scratch_(Product::scratch_size(key_rows)) {}
+
+  [[nodiscard]] Index tier_count() const { return static_cast<Index>(later_.size()); }
+  /// The tier of a level above the buffer; -1 where there are none.
+  [[nodiscard]] int tier_of(int level) const {
+    if (buffer_level_ == 0) return -1;
+    const int above = level - static_cast<int>(buffer_level_);
+    if (Product::is_diagonal) return above;
+    return is_narrow<Stored> ? above / dense_tier_height : (std::min)(above / dense_tier_height, 1);
   }
-  to = from;
-}
+  /// P_0
+  [[nodiscard]] const Recent& recent() const { return recent_; }
+  /// Calls `use` with the product that tier `tier` has to undergo after those below it.
+  template <class Use>
+  void with_tier(int tier, Use use) const {
+    if (tier == 0) {
+      use(recent_);
+    } else {
+      use(later(tier));
+    }
+  }
+  /// Sums that a read of P_0 needs.
+  [[nodiscard]] Index score_columns() const {
+    if constexpr (requires { recent_.score_columns(); }) return recent_.score_columns();
+    return 0;
+  }
+  /// A bound of what everything pending multiplies a norm by, at least 1.
+  [[nodiscard]] double norm_bound() const {
+    double bound = (std::max)(1.0, recent_.norm_bound());
+    for (int i = 1; i <= last_tier(); ++i) bound *= (std::max)(1.0, later(i).norm_bound());
+    return bound;
+  }
+
+  /// The levels are to undergo one more transition, for which a read has found `looked_up`.
+  void follow(const Kind& transition, [[maybe_unused]] const LookUp<Kind>& looked_up) {
+    if constexpr (looks_up<Kind>) {
+      if (!recent_.is_identity()) return recent_.follow(transition, looked_up.pulled_p.data());
+    }  // else p may have been looked up before the levels were settled
+    recent_.follow(transition);
+  }
+  void clear_negligible() { recent_.clear_negligible(); }
+
+  /// Products must neither overflow nor have rounded much away: where transitions make states grow,
+  /// levels are rewritten in time, before a transition that grows a norm by `growth`.
+  template <class Levels>
+  void bound(double growth, Levels& levels) {
+    growth_ *= (std::max)(1.0, growth);
+    if (is_at_most(growth_, most_growth)) return;
+    growth_ = recent_.growth() * (std::max)(1.0, growth);
+    if (is_at_most(growth_, most_growth)) return;
+    settle(levels);
+    growth_ = (std::max)(1.0, growth);
+  }
+  /// Before a carry of the buffer to level `landed`: the levels that it merges undergo all that is
+  /// pending for them.
+  template <class Levels>
+  void settle_below(int landed, Levels& levels) {
+    settle(tier_of(landed), levels, merge_within_tiers(landed, levels));
+  }
+  /// After such a carry.
+  template <class Levels>
+  void begin_buffer(Levels& levels) {
+    growth_ = 1;
+    double growth = 1;
+    for (const Product& product : later_) growth *= product.growth();
+    if (!is_at_most(growth, most_growth)) settle(levels);
+  }
+  /// All levels undergo what is pending for them.
+  template <class Levels>
+  void settle(Levels& levels) {
+    if (buffer_level_ > 0) settle(last_tier(), levels, 0);
+  }
+  /// The same, and nothing bounds the next product yet.
+  template <class Levels>
+  void settle_anew(Levels& levels) {
+    settle(levels);
+    growth_ = 1;
+  }
+  /// The same for copies of `levels`; allocates, before it changes them.
+  template <class Levels>
+  void settle_copy(const Levels& levels, Levels& out) const {
+    Vector<Scalar> scratch(scratch_.size());
+    with_applicable([&](const auto& recent) {
+      out.copy(levels);
+      for (int l : levels.active_levels()) {
+        for (int i = tier_of(l); i > 0; --i) out.undergo(l, later(i), scratch.data());
+        if (buffer_level_ > 0) out.undergo(l, recent, scratch.data());
+      }
+    });
+  }
+  void reset() noexcept {
+    growth_ = 1;
+    recent_.reset();
+    for (Product& product : later_) product.reset();
+  }
+
+  /// Becomes the other one, in this scalar; it was made for as many levels of the same shape.
+  template <class OtherKind, class OtherStored>
+  void assign(const PendingTiers<OtherKind, OtherStored>& other) {
+    fields(AssignField{}, *this, other);
+  }
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("recent", self.recent_...);
+    use("pending", later_field(self.later_)...);
+    use("growth", self.growth_...);
+  }
+  template <class Self>
+  static auto fixed(Self& self) {
+    return std::tie(self.buffer_level_, self.max_levels_, self.key_rows_, self.d_v_, self.scratch_);
+  }
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    if (self.buffer_level_ == 0) return;
+    fields(VisitField<std::remove_reference_t<Visit>>{part}, self);
+  }
+
+ private:
+  template <class, class>
+  friend class PendingTiers;
+
+  /// Levels of a tier of dense products but for the last tier, which has all higher ones.
+  static constexpr int dense_tier_height = 3;
+  static constexpr double most_growth = 1e9;
+
+  [[nodiscard]] int last_tier() const { return tier_of(static_cast<int>(max_levels_) - 1); }
+  [[nodiscard]] const Product& later(int tier) const {
+    return later_[static_cast<std::size_t>(tier)];
+  }
+  [[nodiscard]] Product& later(int tier) { return later_[static_cast<std::size_t>(tier)]; }
+
+  /// Calls `use` with P_0 in a form that applies to levels: where it is of too many updates of rank
+  /// one, a dense product, which is allocated before.
+  template <class Use>
+  void with_applicable(Use use) const {
+    if constexpr (requires { recent_.can_apply(); }) {
+      if (!recent_.can_apply()) {
+        Recent used_up(recent_);
+        Product dense(key_rows_, d_v_);
+        dense.take(used_up);
+        return use(dense);
+      }
+    }
+    use(recent_);
+  }
+
+  /// Levels that a carry to `landed` merges and that are still to undergo the same are added up
+  /// beforehand, to undergo it once. Returns the mask of those that are empty now.
+  template <class Levels>
+  [[nodiscard]] std::uint64_t merge_within_tiers(int landed, Levels& levels) const {
+    std::uint64_t emptied = 0;
+    if (is_narrow<Stored>) return emptied;  // each sum would be rounded
+    int last = -1;
+    for (int l : levels.active_levels()) {
+      if (l >= landed) break;
+      if (last >= 0 && tier_of(last) == tier_of(l)) {
+        levels.merge(last, l);
+        emptied |= std::uint64_t{1} << last;
+      }
+      last = l;
+    }
+    return emptied;
+  }
+  /// The levels of all tiers up to this one undergo what is pending for them, the empty ones apart.
+  template <class Levels>
+  void settle(int tier, Levels& levels, std::uint64_t empty) {
+    later(0).take(recent_);
+    for (int i = 0; i <= tier; ++i) {
+      if (i > 0) pass_on(i - 1);
+      for (int l : levels.active_levels()) {
+        if (tier_of(l) != i || ((empty >> l) & 1) != 0) continue;
+        levels.undergo(l, later(i), scratch_.data());
+      }
+    }
+    if (tier < last_tier()) pass_on(tier);
+    later(tier).reset();
+  }
+  /// What is pending for a tier whose levels have undergone it still is for the next.
+  void pass_on(int tier) {
+    later(tier + 1).follow(later(tier), scratch_.data());
+    later(tier).reset();
+  }
+
+  Index buffer_level_, max_levels_, key_rows_, d_v_;
+  Recent recent_;               // P_0
+  std::vector<Product> later_;  // I, P_1, P_2, ...: one for each tier
+  double growth_ = 1;
+  Vector<Scalar> scratch_;  // of the products
+};
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_STREAM_DETAIL_PENDING_HPP
+#endif  // LOGLINEAR_STREAM_DETAIL_PENDING_TIERS_HPP
 
 // ---- loglinear/stream/detail/level_reads.hpp
 
 #ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
 #define LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
 
-// Reads of the levels of a StreamState, and their pullback: all levels in one pass, each under the
-// query that what is pending for its tier makes of the token's.
+// Reads of the levels of a stream, and their pullback: all levels in one pass, each under the query
+// that what is pending for its tier makes of the token's.
 
 namespace loglinear::detail {
 
-/// Whether a write takes products of the state with p: a read then forms them on the way.
-template <class Kind>
-inline constexpr bool looks_up = is_rank_one_update<Kind>;
-
-/// A friend of StreamState.
 template <class Kind, class Stored>
-struct LevelReads {
+class LevelReads {
+ public:
   using Scalar = typename Kind::Scalar;
-  static constexpr bool is_diagonal = PendingProduct<Kind>::is_diagonal;
+  using Tiers = PendingTiers<Kind, Stored>;
 
-  /// w.old_read from the levels alone: the query goes down through the tiers, the newest first.
-  template <class Stream, class WeightOf>
-  static void read(const Stream& stream, Workspace<Kind>& w, WeightOf weight_of,
-                   [[maybe_unused]] const Token<Kind>* next) {
-    const Index rows = stream.key_rows(), columns = stream.d_v();
+  /// out = sum_l lambda[seen(l)] S_l^T query: the query goes down through the tiers, the newest
+  /// first. Where `next` is not null, what writing it takes is read on the way.
+  template <class Levels>
+  static void read(const Levels& levels, const Tiers& tiers, const LevelQuery<Scalar>& query,
+                   const SeenLevels& seen, ReadMemory<Kind>& memory, Scalar* out,
+                   [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) {
+    const Index rows = levels.d_k(), columns = levels.d_v();
     std::array<WeightedRows<Stored, Scalar>, max_level_limit> terms;
     std::size_t count = 0;
     int tier = -1;
     Scalar factor(1);
-    if constexpr (scales_values<Kind>) w.old_read.setZero();
-    for (int l : stream.levels_.active_levels()) {
-      while (tier < stream.tier_of(l)) {
+    if constexpr (scales_values<Kind>) std::fill_n(out, columns, Scalar(0));
+    for (int l : levels.active_levels()) {
+      while (tier < tiers.tier_of(l)) {
         ++tier;
-        stream.with_tier(tier, [&](const auto& product) {
+        tiers.with_tier(tier, [&](const auto& product) {
           if constexpr (OneFactor<Kind>) {
             factor *= product.factor();
           } else {
-            pull(product, w, tier, next);
+            pull(product, query.query, memory, tier, next, looked_up);
           }
           if constexpr (scales_values<Kind>) {
-            auto scales = w.tier_scales.col(tier);
-            if (tier == 0) scales.setOnes();
-            if (tier > 0) scales = w.tier_scales.col(tier - 1);
-            product.right(scales.transpose());
+            Scalar* const scales = memory.tier_scales.data() + tier * columns;
+            if (tier == 0) std::fill_n(scales, columns, Scalar(1));
+            if (tier > 0) copy(scales - columns, columns, scales);
+            product.right(scales);
           }
         });
       }
-      terms[count] = {stream.levels_.data(l),
+      terms[count] = {levels.data(l),
                       rows,
-                      {query_of(w, tier)},
-                      w.lambda[weight_of(l)] * kept(weight_of, l, factor)};
+                      {query_of(query.query, memory, tier)},
+                      query.lambda[seen(l)] * (static_cast<Scalar>(seen.kept(l)) * factor)};
       if constexpr (scales_values<Kind>) {
-        weighted_rows(&terms[count], 1, columns, columns, w.level_read.data());
-        if (tier >= 0) w.level_read.array() *= w.tier_scales.col(tier).array();
-        w.old_read += w.level_read;
+        Scalar* const share = memory.level_read.data();
+        weighted_rows(&terms[count], 1, columns, columns, share);
+        if (tier >= 0) {
+          multiply(share, memory.tier_scales.data() + tier * columns, columns, share);
+        }
+        add(out, share, columns, out);
       }
       ++count;
     }
     if constexpr (looks_up<Kind>) {
-      if (next != nullptr && tier < 0 && stream.buffer_level_ > 0) {
-        stream.recent_.pull(next->transition.p.data(), w.pulled_p, w.scores);
+      if (next != nullptr && tier < 0 && tiers.tier_count() > 0) {
+        tiers.recent().pull(next->p.data(), looked_up->pulled_p.data(), memory.scores.data());
       }
     }
     if constexpr (!scales_values<Kind>) {
-      weighted_rows<false, 8>(terms.data(), static_cast<int>(count), columns, columns,
-                              w.old_read.data());
+      weighted_rows<false, 8>(terms.data(), static_cast<int>(count), columns, columns, out);
     }
   }
 
-  /// t.d_old_query and t.d_lambda from the levels alone: sums of S_l d come up through the tiers,
-  /// the oldest first, or where products are diagonal all at once, their rows weighted.
-  template <class Stream, class WeightOf>
-  static void pull_back(const Stream& stream, const Workspace<Kind>& w, TrainingWorkspace<Kind>& t,
-                        WeightOf weight_of) {
+  /// For the cotangent d = t.d_old_read of that read: t.d_old_query = sum_l lambda[seen(l)] S_l d,
+  /// and d_lambda[seen(l)] += d . S_l^T query. Sums of S_l d come up through the tiers, the oldest
+  /// first, or where products are diagonal all at once, their rows weighted.
+  template <class Levels>
+  static void pull_back(const Levels& levels, const Tiers& tiers, const LevelQuery<Scalar>& query,
+                        const SeenLevels& seen, const ReadMemory<Kind>& memory,
+                        PullbackMemory<Kind>& t, Scalar* d_lambda) {
+    const Index rows = levels.d_k(), columns = levels.d_v();
     std::array<DottedRows<Stored, Scalar>, max_level_limit> terms;
     std::array<LevelTerm, max_level_limit> of_level;
     std::size_t count = 0;
     int tier = -1;
     Scalar factor(1);
+    constexpr bool is_diagonal = Tiers::Product::is_diagonal;
     constexpr bool weighs_rows = is_diagonal && !OneFactor<Kind>;
-    if constexpr (weighs_rows) t.row_weights.setOnes();
-    for (int l : stream.levels_.active_levels()) {
-      while (tier < stream.tier_of(l)) {
-        stream.with_tier(++tier, [&]([[maybe_unused]] const auto& product) {
+    if constexpr (weighs_rows) std::fill_n(t.row_weights.data(), rows, Scalar(1));
+    for (int l : levels.active_levels()) {
+      while (tier < tiers.tier_of(l)) {
+        tiers.with_tier(++tier, [&]([[maybe_unused]] const auto& product) {
           if constexpr (OneFactor<Kind>) factor *= product.factor();
-          if constexpr (weighs_rows) product.push(t.row_weights, t.pushed);
+          if constexpr (weighs_rows) product.push(t.row_weights.data(), t.pushed.data());
         });
       }
-      const int seen = weight_of(l);
-      auto weights = t.level_weights.col(l);
-      const Scalar left = kept(weight_of, l, factor);
-      weights.setConstant(w.lambda[seen] * left);
-      if constexpr (weighs_rows) weights.array() *= t.row_weights.array();
+      const int at = seen(l);
+      Scalar* const weights = t.level_weights.data() + l * rows;
+      const Scalar left = static_cast<Scalar>(seen.kept(l)) * factor;
+      const Scalar weight = query.lambda[at] * left;
+      if constexpr (weighs_rows) {
+        scale_to<Scalar>(weight, t.row_weights.data(), rows, weights);
+      } else {
+        std::fill_n(weights, rows, weight);
+      }
       const Scalar* vector = t.d_old_read.data();
       if constexpr (scales_values<Kind>) {
         if (tier >= 0) {
-          auto scaled = t.level_cotangents.col(l);
-          scaled = w.tier_scales.col(tier).cwiseProduct(t.d_old_read);
-          vector = scaled.data();
+          Scalar* const scaled = t.level_cotangents.data() + l * columns;
+          multiply(memory.tier_scales.data() + tier * columns, vector, columns, scaled);
+          vector = scaled;
         }
       }
-      terms[count] = {stream.levels_.data(l), vector, weights.data(), query_of(w, tier), Scalar(0)};
-      of_level[count++] = {tier, seen, left};
+      terms[count] = {levels.data(l), vector, weights, query_of(query.query, memory, tier),
+                      Scalar(0)};
+      of_level[count++] = {tier, at, left};
     }
     const auto add_dotted = [&](std::size_t first, std::size_t end) {
-      dotted_rows(terms.data() + first, static_cast<int>(end - first), stream.key_rows(),
-                  stream.d_v(), stream.d_v(), t.d_old_query.data());
+      dotted_rows(terms.data() + first, static_cast<int>(end - first), rows, columns, columns,
+                  t.d_old_query.data());
     };
-    t.d_old_query.setZero();
+    std::fill_n(t.d_old_query.data(), rows, Scalar(0));
     std::size_t last = count;
     for (; tier >= 0 && !is_diagonal; --tier) {
       std::size_t first = last;
       while (first > 0 && of_level[first - 1].tier == tier) --first;
       add_dotted(first, last);
-      stream.with_tier(tier, [&](const auto& product) { product.push(t.d_old_query, t.pushed); });
+      tiers.with_tier(
+          tier, [&](const auto& product) { product.push(t.d_old_query.data(), t.pushed.data()); });
       last = first;
     }
     add_dotted(0, last);
     for (std::size_t i = 0; i < count; ++i) {
-      t.d_lambda[of_level[i].seen] += of_level[i].factor * terms[i].found;
+      d_lambda[of_level[i].seen] += of_level[i].factor * terms[i].found;
     }
   }
 
@@ -9121,39 +10516,401 @@ struct LevelReads {
     Scalar factor;
   };
 
-  /// The factor of a level's share of a read, where the last level may have to give way before it.
-  template <class WeightOf>
-  static Scalar kept(const WeightOf& weight_of, int level, const Scalar& factor) {
-    if constexpr (requires { weight_of.kept(level); }) {
-      return static_cast<Scalar>(weight_of.kept(level)) * factor;
-    } else {
-      return factor;
-    }
-  }
-
   /// The query as tier `tier` sees it, but for a common factor.
-  [[nodiscard]] static const Scalar* query_of(const Workspace<Kind>& w, int tier) {
-    return OneFactor<Kind> || tier < 0 ? w.old_query.data() : w.tier_queries.col(tier).data();
+  [[nodiscard]] static const Scalar* query_of(const Scalar* query, const ReadMemory<Kind>& memory,
+                                              int tier) {
+    if (OneFactor<Kind> || tier < 0) return query;
+    return memory.tier_queries.data() + tier * memory.tier_queries.rows();
   }
 
   /// The query as `tier` sees it from that of the tier before; and p of the next token, too.
   template <class Pulling>
-  static void pull(const Pulling& product, Workspace<Kind>& w, int tier,
-                   [[maybe_unused]] const Token<Kind>* next) {
-    if constexpr (looks_up<Kind> && std::is_same_v<Pulling, RecentProduct<Kind>>) {
+  static void pull(const Pulling& product, const Scalar* query, ReadMemory<Kind>& memory, int tier,
+                   [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) {
+    const Scalar* const before = query_of(query, memory, tier - 1);
+    Scalar* const pulled = memory.tier_queries.data() + tier * memory.tier_queries.rows();
+    Scalar* const scores = memory.scores.data();
+    if constexpr (looks_up<Kind> && std::is_same_v<Pulling, typename Tiers::Recent>) {
       if (next != nullptr) {
-        product.pull(query_of(w, tier - 1), next->transition.p.data(), w.tier_queries.col(tier),
-                     w.pulled_p, w.scores, w.found);
+        product.pull(before, next->p.data(), pulled, looked_up->pulled_p.data(), scores,
+                     looked_up->found.data());
         return;
       }
     }
-    product.pull(query_of(w, tier - 1), w.tier_queries.col(tier), w.scores);
+    product.pull(before, pulled, scores);
   }
 };
 
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
+
+// ---- loglinear/stream/detail/stream_shape.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_STREAM_SHAPE_HPP
+#define LOGLINEAR_STREAM_DETAIL_STREAM_SHAPE_HPP
+
+namespace loglinear::detail {
+
+/// What two streams must have in common so that one can become the other.
+struct StreamShape {
+  int max_levels;
+  Index key_rows, d_v;
+  Index leaves;  // of a token
+
+  [[nodiscard]] bool operator==(const StreamShape&) const = default;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_STREAM_SHAPE_HPP
+
+// ---- loglinear/stream/detail/stream_state.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_STREAM_STATE_HPP
+#define LOGLINEAR_STREAM_DETAIL_STREAM_STATE_HPP
+
+// The state as a layer keeps it, so that a token costs one read of it and little more: the newest
+// tokens stand apart in a buffer, older ones are in levels that are rewritten only where the buffer
+// is carried into them, and only as far as the carry reaches. What higher levels have yet to
+// undergo is pending: a read takes its query down through it instead.
+
+namespace loglinear::detail {
+
+/// Class invariant: the levels hold the first `size()` tokens but for those in the buffer, a
+/// multiple of its capacity, before what is pending for them.
+template <class Kind, int MaxLevels, class Stored = typename Kind::Scalar,
+          LastLevel Overflow = LastLevel::fold>
+class StreamState {
+ public:
+  static constexpr LastLevel overflow = Overflow;
+  using Scalar = typename Kind::Scalar;
+  using Levels = detail::Levels<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
+  using Buffer = LeafBuffer<Kind>;
+  using Tiers = PendingTiers<Kind, Stored>;
+
+  StreamState(int max_levels, Index key_rows, Index d_v, Index leaves)
+      : levels_(max_levels, key_rows, d_v),
+        buffer_(Buffer::level_for(max_levels, key_rows, d_v), leaves, key_rows, d_v),
+        tiers_(buffer_.level(), max_levels, key_rows, d_v),
+        bucket_(key_rows, buffer_.level() > 0 ? d_v : 0) {}
+
+  [[nodiscard]] int max_levels() const { return levels_.max_levels(); }
+  [[nodiscard]] Index key_rows() const { return levels_.d_k(); }
+  [[nodiscard]] Index d_v() const { return levels_.d_v(); }
+  [[nodiscard]] std::uint64_t size() const {
+    return levels_.size() + static_cast<std::uint64_t>(buffer_.count());
+  }
+  /// What a workspace must have room for.
+  [[nodiscard]] ReadShape read_shape() const {
+    return {key_rows(), d_v(), max_levels(),
+            (std::max)(buffer_.leaf_capacity(), tiers_.score_columns()), tiers_.tier_count()};
+  }
+  [[nodiscard]] StreamShape shape() const {
+    return {max_levels(), key_rows(), d_v(), buffer_.leaves()};
+  }
+
+  /// \name What the state is made of, for those who move streams as a whole
+  /// \{
+  [[nodiscard]] const Levels& levels() const { return levels_; }
+  [[nodiscard]] Levels& levels() { return levels_; }
+  [[nodiscard]] const Buffer& buffer() const { return buffer_; }
+  [[nodiscard]] Buffer& buffer() { return buffer_; }
+  [[nodiscard]] const Tiers& tiers() const { return tiers_; }
+  [[nodiscard]] Tiers& tiers() { return tiers_; }
+  /// \}
+
+  /// Tokens until nothing is buffered any more; 0 if nothing is.
+  [[nodiscard]] Index until_flushed() const {
+    return buffer_.count() == 0 ? 0 : capacity() - buffer_.count();
+  }
+  /// Tokens between two such moments.
+  [[nodiscard]] Index capacity() const { return buffer_.capacity(); }
+  /// The levels with nothing pending; all there is if nothing is buffered.
+  [[nodiscard]] Levels& settled_levels() {
+    tiers_.settle(levels_);
+    return levels_;
+  }
+  void reset() noexcept {
+    levels_.reset();
+    buffer_.clear();
+    tiers_.reset();
+  }
+
+  /// Throws where the token may not be written; nothing is changed. `write` demands the result.
+  [[nodiscard]] Admitted admit(const Token<Kind>& token) const {
+    if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
+    return levels_.admit(token.transition.norm_bound(), token.keys, token.values,
+                         [&](bool exactly) { return measured(exactly); });
+  }
+  /// Writes a token as it was admitted, with what a read found out for it; the state is still what
+  /// it was for both.
+  void write(const Token<Kind>& token, const Admitted& admitted, const LookUp<Kind>& looked_up) {
+    if (buffer_.level() == 0) {  // levels are rewritten at every token
+      levels_.write(token.transition, token.keys, token.values, admitted);
+      return;
+    }
+    tiers_.bound(admitted.growth, levels_);
+    buffer_.undergo(token.transition, looked_up);
+    tiers_.follow(token.transition, looked_up);
+    if (buffer_.count() % 8 == 7) {  // now and then
+      buffer_.clear_negligible();
+      tiers_.clear_negligible();
+    }
+    buffer_.append(token);
+    levels_.defer(admitted.magnitude);
+    if (buffer_.count() == capacity()) flush();
+  }
+
+  /// out = sum_l lambda[seen(l)] S_l^T query over the active levels, those in the buffer included.
+  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out) const {
+    read(query, memory, out, nullptr, nullptr);
+  }
+  /// The same, and what writing a token with the transition `next` takes is read on the way.
+  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out,
+            const Kind& next, LookUp<Kind>& looked_up) const {
+    read(query, memory, out, &next, &looked_up);
+  }
+  /// For the `read` of `query` in `memory` and a cotangent d = t.d_old_read of the read:
+  /// t.d_old_query = sum_l lambda[seen(l)] S_l d, and d_lambda[seen(l)] += d . S_l^T query.
+  void pull_back(const LevelQuery<Scalar>& query, const ReadMemory<Kind>& memory,
+                 PullbackMemory<Kind>& t, Scalar* d_lambda) const {
+    const SeenLevels seen = seen_in(query.order);
+    LevelReads<Kind, Stored>::pull_back(levels_, tiers_, query, seen, memory, t, d_lambda);
+    buffer_.pull_back(query, seen, memory.scores.data(), t, d_lambda);
+  }
+
+  /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
+  void copy_to(Levels& out) const {
+    tiers_.settle_copy(levels_, out);
+    buffer_.push_into(out);
+  }
+  /// A bound of the Frobenius norm of everything: from the bounds of its parts, or, at the cost of
+  /// a copy, of the plain form.
+  [[nodiscard]] double measured(bool exactly) const {
+    if (!exactly) return levels_.norm_bound() * tiers_.norm_bound() + buffer_.norm_bound();
+    Levels plain(max_levels(), key_rows(), d_v());
+    copy_to(plain);
+    return plain.norm();
+  }
+  /// The buffer becomes part of the levels, which must have nothing pending.
+  void carry_buffer() {
+    buffer_.move_into(bucket_.data());
+    levels_.carry_bucket(buffer_.level(), bucket_.data());
+  }
+
+  /// For checkpoints: the buffer, what is pending, and the levels before that.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    Parts::visit(self.buffer_, part);
+    Parts::visit(self.tiers_, part);
+    Parts::visit(self.levels_, part, [&] { return self.measured(true); });
+    if (self.levels_.size() % static_cast<std::uint64_t>(self.capacity()) != 0) {
+      fail("size", self.levels_.size(), "a multiple of " + std::to_string(self.capacity()));
+    }
+  }
+  template <class OtherKind, class OtherStored>
+  [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored, Overflow> cast() const {
+    StreamState<OtherKind, MaxLevels, OtherStored, Overflow> other(max_levels(), key_rows(), d_v(),
+                                                                   buffer_.leaves());
+    if constexpr (is_narrow<Stored> == is_narrow<OtherStored>) {
+      other.levels() = levels_.template cast<OtherStored>();
+      other.tiers().assign(tiers_);
+    } else {  // with other tiers
+      StreamState settled(*this);
+      other.levels() = settled.settled_levels().template cast<OtherStored>();
+    }
+    other.buffer().assign(buffer_);
+    other.buffer().require_finite_leaves(buffer_.leaf_count());
+    return other;
+  }
+
+  /// See fields.hpp: what a snapshot holds.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("buffer", self.buffer_...);
+    use("tiers", self.tiers_...);
+    use("levels", self.levels_...);
+  }
+  template <class Self>
+  static auto fixed(Self& self) {
+    return std::tie(self.bucket_);
+  }
+
+ private:
+  [[nodiscard]] SeenLevels seen_in(ReadOrder order) const {
+    return {order, size(), max_levels(), Overflow};
+  }
+  void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out,
+            const Kind* next, LookUp<Kind>* looked_up) const {
+    const SeenLevels seen = seen_in(query.order);
+    LevelReads<Kind, Stored>::read(levels_, tiers_, query, seen, memory, out, next, looked_up);
+    buffer_.read(query, seen, memory.scores.data(), out, next, looked_up);
+  }
+  /// All buffered leaves become one bucket of the level above the buffer.
+  void flush() {
+    const int b = buffer_.level();
+    tiers_.settle_below(b + landed_level(levels_.size() >> b, max_levels() - b), levels_);
+    carry_buffer();
+    tiers_.begin_buffer(levels_);
+  }
+
+  Levels levels_;
+  Buffer buffer_;
+  Tiers tiers_;
+  RowMajorMatrix<Scalar> bucket_;  // scratch
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_STREAM_STATE_HPP
+
+// ---- loglinear/stream/detail/stream_parts.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
+#define LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
+
+// Jumps of a stream's count, and streams made of parts, in the form in which layers keep them.
+//
+// Levels are moved with nothing pending: what they had to undergo depends on their tier. The buffer
+// of newest leaves stands for the tokens since the last multiple of its capacity: a jump past the
+// next one carries it into the levels, a shorter one appends leaves of zeros, and parts have theirs
+// side by side.
+
+namespace loglinear::detail {
+
+struct StreamParts {
+  /// The state after tokens up to `count` that write nothing and have no transition.
+  template <class Stream>
+  static void advance(Stream& stream, std::uint64_t count) {
+    if (count < stream.size()) fail("the count to advance to", count, "at least size()");
+    const int b = stream.buffer().level();
+    if ((count >> b) != (stream.size() >> b)) {
+      stream.tiers().settle_anew(stream.levels());
+      if (stream.buffer().count() > 0) stream.carry_buffer();
+      stream.levels().advance_to(count >> b << b);
+    }
+    stream.buffer().append_zeros(static_cast<Index>(count - stream.size()));
+  }
+
+  /// `earlier` becomes the stream of which `later` is the rest: a stream that began empty at the
+  /// count of `earlier` and whose transitions multiply to `product`. Throws where something is not
+  /// finite or too large, before anything has changed. Copies both, allocates.
+  template <class Stream, class Product>
+  static void append(Stream& earlier, const Stream& later, const Product& product) {
+    require_size("max_levels of the later part", later.max_levels(), earlier.max_levels());
+    require_size("d_k of the later part", later.key_rows(), earlier.key_rows());
+    require_size("d_v of the later part", later.d_v(), earlier.d_v());
+    if (!product.fits(earlier.key_rows(), earlier.d_v())) {
+      fail("the product of the later part", "of another shape", "made for this layer's states");
+    }
+    Stream whole(earlier), rest(later);
+    whole.tiers().settle_anew(whole.levels());
+    rest.tiers().settle(rest.levels());
+    undergo(whole, product);
+    const int b = whole.buffer().level();
+    const bool carries = (rest.size() >> b) != (whole.size() >> b);
+    const Index own = carries ? 0 : whole.buffer().leaf_count();
+    advance(whole, rest.size());
+    const Index level_size = whole.levels().level_size();
+    for (int l : rest.levels().active_levels()) {
+      require_finite("a coefficient of the merged state", whole.levels().data(l), level_size);
+    }
+    whole.levels().add(rest.levels());
+    whole.buffer().replace_from(own, rest.buffer());
+    whole.buffer().require_finite_leaves(own);
+    const double magnitude = whole.measured(true);
+    if (!is_at_most(magnitude, magnitude_limit<typename Stream::Levels::Scalar>())) {
+      fail("the magnitude of the merged state", magnitude, "within the range of the scalar type");
+    }
+    whole.levels().defer(magnitude);
+    earlier = std::move(whole);
+  }
+
+ private:
+  /// Everything in a stream that has nothing pending undergoes a product of transitions; allocates.
+  template <class Stream, class Product>
+  static void undergo(Stream& stream, const Product& product) {
+    Vector<typename Stream::Scalar> scratch(product.scratch_size(stream.key_rows()));
+    for (int l : stream.levels().active_levels()) {
+      stream.levels().undergo(l, product, scratch.data());
+    }
+    stream.buffer().undergo_product(product);
+  }
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
+
+// ---- loglinear/stream/detail/levels_moment.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
+
+namespace loglinear::detail {
+
+/// What levels hold at a moment: the active ones, and nothing of the others.
+template <class Scalar>
+class LevelsMoment {
+ public:
+  [[nodiscard]] std::uint64_t size() const noexcept { return account_.size; }
+  [[nodiscard]] std::size_t byte_count() const noexcept { return active_.size() * sizeof(Scalar); }
+
+  /// Makes room for what `levels` hold now; what is held stays.
+  template <class Levels>
+  void reserve(const Levels& levels) {
+    active_.reserve(static_cast<std::size_t>(
+        active_level_count(levels.size(), levels.max_levels()) * levels.d_k() * levels.d_v()));
+  }
+  /// Allocates where there is no room.
+  template <class Levels>
+  void take(const Levels& levels) {
+    reserve(levels);
+    account_ = levels.account();
+    active_.clear();
+    for (int l : levels.active_levels()) {
+      active_.insert(active_.end(), levels.data(l), levels.data(l) + levels.d_k() * levels.d_v());
+    }
+  }
+  /// Levels of the same shape become what those were that were taken.
+  template <class Levels>
+  void restore(Levels& levels) const noexcept {
+    levels.restore(account_, active_.data());
+  }
+
+  /// See fields.hpp.
+  template <class Self>
+  static auto fixed(Self& self) {
+    return std::tie(self.account_, self.active_);
+  }
+
+ private:
+  LevelsAccount account_{};
+  std::vector<Scalar> active_{};  // lowest first
+};
+
+/// Puts levels back as they were, unless it is told to keep what has become of them. Allocates.
+template <class Levels>
+class LevelsRollback {
+ public:
+  explicit LevelsRollback(Levels& levels) : levels_(levels) { before_.take(levels); }
+  LevelsRollback(const LevelsRollback&) = delete;
+  LevelsRollback& operator=(const LevelsRollback&) = delete;
+  ~LevelsRollback() {
+    if (!keeps_) before_.restore(levels_);
+  }
+  void keep() noexcept { keeps_ = true; }
+
+ private:
+  Levels& levels_;
+  LevelsMoment<typename Levels::Scalar> before_{};
+  bool keeps_ = false;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
 
 // ---- loglinear/stream/snapshot.hpp
 
@@ -9188,21 +10945,19 @@ class StreamSnapshot {
     return *this = StreamSnapshot(other);
   }  ///< allocates; where that throws, nothing is changed
   StreamSnapshot& operator=(StreamSnapshot&& other) noexcept {
-    auto others = other.members();
-    members().swap(others);
+    held_.swap(other.held_);
     return *this;
   }  ///< an exchange
 
   /// Tokens that the stream had taken.
   [[nodiscard]] std::uint64_t size() const noexcept {
-    return level_tokens_ + static_cast<std::uint64_t>(buffered_);
+    return held_ ? held_->levels.size() + static_cast<std::uint64_t>(held_->buffer.count()) : 0;
   }
 
   /// Bytes of levels and leaves that it holds: what taking it and restoring it copy, products of
   /// transitions apart.
   [[nodiscard]] std::size_t byte_count() const noexcept {
-    return levels_.size() * sizeof(Stored) +
-           (keys_.size() + values_.size() + factors_.size()) * sizeof(Scalar);
+    return held_ ? held_->levels.byte_count() + held_->buffer.byte_count() : 0;
   }
 
   /// \name For layers
@@ -9212,13 +10967,9 @@ class StreamSnapshot {
   /// held, or nothing
   template <class Stream>
   [[nodiscard]] bool reserve(const Stream& stream) {
-    if (!has_shape_of(stream)) return false;
-    const auto n = static_cast<std::size_t>(stream.buffered_ * stream.leaves_);
-    levels_.reserve(static_cast<std::size_t>(
-        active_level_count(stream.levels_.size(), max_levels_) * key_rows_ * d_v_));
-    keys_.reserve(n * static_cast<std::size_t>(key_rows_));
-    values_.reserve(n * static_cast<std::size_t>(d_v_));
-    factors_.reserve((std::min)(n, static_cast<std::size_t>(stream.factors_.size())));
+    if (!held_ || !(held_->shape == stream.shape())) return false;
+    held_->levels.reserve(stream.levels());
+    held_->buffer.reserve(stream.buffer());
     return true;
   }
 
@@ -9228,633 +10979,587 @@ class StreamSnapshot {
     if (!reserve(stream)) {
       *this = StreamSnapshot(stream);
     } else {
-      write(stream);
+      held_->levels.take(stream.levels());
+      held_->buffer.assign(stream.buffer());
+      held_->tiers.assign(stream.tiers());
     }
   }
 
   /// \throws std::invalid_argument where nothing is held, or `stream` has another shape
   template <class Stream>
   void require_shape_of(const Stream& stream) const {
-    if (!recent_) detail::fail("the snapshot", "empty", "one that a layer has taken");
-    detail::require_size("max_levels of the snapshot", max_levels_, stream.max_levels());
-    detail::require_size("d_k of the snapshot", key_rows_, stream.key_rows());
-    detail::require_size("d_v of the snapshot", d_v_, stream.d_v());
-    detail::require_size("the leaves of a token of the snapshot", leaves_, stream.leaves_);
+    if (!held_) detail::fail("the snapshot", "empty", "one that a layer has taken");
+    const detail::StreamShape own = held_->shape, other = stream.shape();
+    detail::require_size("max_levels of the snapshot", own.max_levels, other.max_levels);
+    detail::require_size("d_k of the snapshot", own.key_rows, other.key_rows);
+    detail::require_size("d_v of the snapshot", own.d_v, other.d_v);
+    detail::require_size("the leaves of a token of the snapshot", own.leaves, other.leaves);
   }
 
   /// Makes `stream` what it was. \throws std::invalid_argument as `require_shape_of`
   template <class Stream>
   void restore(Stream& stream) const {
     require_shape_of(stream);
-    stream.levels_.restore(level_tokens_, magnitude_, levels_.data());
-    std::copy(keys_.begin(), keys_.end(), stream.keys_.data());
-    std::copy(values_.begin(), values_.end(), stream.values_.data());
-    std::copy(factors_.begin(), factors_.end(), stream.factors_.data());
-    detail::copy_product(*recent_, stream.recent_);
-    stream.pending_ = pending_;
-    stream.buffered_ = buffered_;
-    stream.growth_ = growth_;
+    held_->levels.restore(stream.levels());
+    stream.buffer().assign(held_->buffer);
+    stream.tiers().assign(held_->tiers);
   }
   /// \}
 
  private:
-  template <class Stream>
-  explicit StreamSnapshot(const Stream& stream)
-      : recent_(stream.recent_), pending_(stream.pending_) {
-    write(stream);
-  }
-
-  [[nodiscard]] auto members() {
-    return std::tie(max_levels_, key_rows_, d_v_, leaves_, buffered_, level_tokens_, magnitude_,
-                    growth_, levels_, keys_, values_, factors_, recent_, pending_);
-  }
-
-  template <class Stream>
-  [[nodiscard]] bool has_shape_of(const Stream& stream) const {
-    return recent_ && max_levels_ == stream.max_levels() && key_rows_ == stream.key_rows() &&
-           d_v_ == stream.d_v() && leaves_ == stream.leaves_;
-  }
-
-  /// Copies everything, products into those of the same shape.
-  template <class Stream>
-  void write(const Stream& stream) {
-    max_levels_ = stream.max_levels();
-    key_rows_ = stream.key_rows();
-    d_v_ = stream.d_v();
-    leaves_ = stream.leaves_;
-    level_tokens_ = stream.levels_.size();
-    buffered_ = stream.buffered_;
-    magnitude_ = stream.levels_.magnitude();
-    growth_ = stream.growth_;
-    levels_.clear();
-    for (int l : stream.levels_.active_levels()) {
-      const Stored* const level = stream.levels_.data(l);
-      levels_.insert(levels_.end(), level, level + key_rows_ * d_v_);
+  /// A stream's values, but for memory of what is not there.
+  struct Held {
+    template <class Stream>
+    explicit Held(const Stream& stream)
+        : shape(stream.shape()),
+          buffer(stream.buffer().level(), shape.leaves, shape.key_rows, shape.d_v,
+                 stream.buffer().count()),
+          tiers(stream.tiers()) {
+      levels.take(stream.levels());
+      buffer.assign(stream.buffer());
     }
-    const Index n = buffered_ * leaves_;
-    keys_.assign(stream.keys_.data(), stream.keys_.data() + n * key_rows_);
-    values_.assign(stream.values_.data(), stream.values_.data() + n * d_v_);
-    factors_.assign(stream.factors_.data(),
-                    stream.factors_.data() + (std::min)(n, stream.factors_.size()));
-    detail::copy_product(stream.recent_, *recent_);
-    pending_ = stream.pending_;
-  }
 
-  int max_levels_ = 0;
-  Index key_rows_ = 0, d_v_ = 0, leaves_ = 0, buffered_ = 0;
-  std::uint64_t level_tokens_ = 0;  // those that are in levels
-  double magnitude_ = 0, growth_ = 1;
-  std::vector<Stored> levels_{};  // the active ones, lowest first
-  std::vector<Scalar> keys_{}, values_{}, factors_{};
-  std::optional<detail::RecentProduct<Kind>> recent_{};
-  std::vector<detail::PendingProduct<Kind>> pending_{};
+    detail::StreamShape shape;
+    detail::LevelsMoment<Stored> levels{};
+    detail::LeafBuffer<Kind> buffer;
+    detail::PendingTiers<Kind, Stored> tiers;
+  };
+
+  template <class Stream>
+  explicit StreamSnapshot(const Stream& stream) : held_(std::in_place, stream) {}
+
+  std::optional<Held> held_{};
 };
 
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_STREAM_SNAPSHOT_HPP
 
-// ---- loglinear/stream/detail/stream_state.hpp
+// ---- loglinear/layer/detail/head.hpp
 
-#ifndef LOGLINEAR_STREAM_DETAIL_STREAM_STATE_HPP
-#define LOGLINEAR_STREAM_DETAIL_STREAM_STATE_HPP
-
-// The state as a layer keeps it, so that a token costs one read of it and little more:
-//
-// * the newest tokens stand apart as they came, keys beside values, in a buffer of B = 2^b leaves
-//   in place of the b lowest levels: attending to some B/2 leaves costs less than reading b/2
-//   matrices, and one carry every B tokens less than B carries;
-// * older tokens are in the levels of a LogLinearState, which are rewritten only at such a carry,
-//   and there only as far as the carry reaches. What higher levels have yet to undergo is kept as
-//   the product of the transitions, tier by tier: a level of tier i is still to undergo P_0 P_1 ...
-//   P_i, the latest first. A read takes its query down through these products instead.
-//
-// Diagonal products are cheap, so each level is a tier of its own. A dense one costs as much as a
-// level to read: there are few tiers, the first of which takes part in every flush.
+#ifndef LOGLINEAR_LAYER_DETAIL_HEAD_HPP
+#define LOGLINEAR_LAYER_DETAIL_HEAD_HPP
 
 namespace loglinear::detail {
 
-template <class Kind, int MaxLevels, class Stored = typename Kind::Scalar,
-          LastLevel Overflow = LastLevel::fold>
-class StreamState {
+/// One head, the engine under every layer: what it makes of a token (`Preparation`), the stream's
+/// state, and the memory of the token in hand. Its output is the raw read, without tanh.
+///
+/// A token comes in stages: `stage`, then `stage_gradient` to learn, then `commit`. Only the last
+/// one changes the head, and after `stage` it does not throw, so that many heads can take a token
+/// together or not at all. Whatever else changes the stream, the weights or the learning rate, or
+/// uses the same memory, drops what was staged. Out of turn they throw std::invalid_argument;
+/// nothing is changed then.
+///
+/// Whoever owns a head calls it in the mode in which denormal numbers are zero (`FlushToZero`).
+template <class Inner_, class Scalar_, class Weights_, class Stored, LastLevel Overflow>
+class Head {
+  static_assert(std::is_same_v<Scalar_, Accumulator<Stored>>,
+                "levels can be stored as the layer's scalar, or, where that is float, as "
+                "Eigen::bfloat16 or Eigen::half");
+
  public:
-  static constexpr LastLevel overflow = Overflow;
-  using Scalar = typename Kind::Scalar;
-  using Levels = detail::Levels<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
-  using Product = PendingProduct<Kind>;
-  using Recent = RecentProduct<Kind>;
+  using Inner = Inner_;
+  using Scalar = Scalar_;
+  using Weights = Weights_;
+  using Kind = typename Inner::template Transition<Scalar>;
+  using Preparation = detail::Preparation<Inner, Scalar, Weights>;
+  using Stream = StreamState<Kind, Eigen::Dynamic, Stored, Overflow>;
+  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, Overflow>;
+  using Workspace = detail::Workspace<Kind>;
+  using Snapshot = StreamSnapshot<Kind, Stored>;
 
-  StreamState(int max_levels, Index key_rows, Index d_v, Index leaves)
-      : levels_(max_levels, key_rows, d_v),
-        leaves_(leaves),
-        buffer_level_(buffer_level(max_levels, key_rows, d_v)),
-        keys_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, key_rows)),
-        values_(RowMajorMatrix<Scalar>::Zero(capacity() * leaves, d_v)),
-        factors_(Vector<Scalar>::Ones(has_factors ? capacity() * leaves : 0)),
-        bucket_(key_rows, buffer_level_ > 0 ? d_v : 0),
-        scratch_(Product::scratch_size(key_rows)),
-        recent_(make_recent<Kind>(key_rows, d_v, capacity())),
-        pending_(static_cast<std::size_t>(tier_of(max_levels - 1) + 1), Product(key_rows, d_v)) {}
-
-  [[nodiscard]] int max_levels() const { return levels_.max_levels(); }
-  [[nodiscard]] Index key_rows() const { return levels_.d_k(); }
-  [[nodiscard]] Index d_v() const { return levels_.d_v(); }
-  [[nodiscard]] std::uint64_t size() const {
-    return levels_.size() + static_cast<std::uint64_t>(buffered_);
+  /// Allocates the head and draws its weights. \param options  of a layer, see
+  /// `LogLinearAttention::Options`. \throws std::invalid_argument for one out of its range
+  template <class Options>
+  explicit Head(const Options& options)
+      : read_order_(options.read_order),
+        preparation_(options),
+        stream_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
+        workspace_(make_workspace()),
+        training_(layout(), Preparation::leaves, preparation_.weight_count(),
+                  stream_.read_shape()) {
+    Xorshift64 random(options.seed);
+    draw_weights(random);
+    set_learning_rate(options.learning_rate);
   }
-  /// What a workspace must have room for.
-  [[nodiscard]] ReadShape read_shape() const {
-    Index sums = keys_.rows();
-    if constexpr (requires { recent_.score_columns(); }) {
-      sums = (std::max)(sums, recent_.score_columns());
+
+  /// \name A token
+  /// \{
+
+  /// Prepares a token, sees that it may be written, and reads; nothing changes yet. \return the raw
+  /// read, length d_v. \throws std::invalid_argument also for the order `current_apart` of a head
+  /// that was not made for it: it has no weight for that
+  template <class In>
+  const Vector<Scalar>& stage(const In& x, ReadOrder order) {
+    require_order(order);
+    drop_staged();
+    copy_vector(x, "x", workspace_.x);
+    preparation_.project(workspace_, 0);
+    preparation_.prepare_leaf(workspace_);
+    staged_write_ = stream_.admit(workspace_.token);
+    preparation_.prepare_read(workspace_);
+    static_cast<void>(read_token(stream_, workspace_.token, workspace_.lambda, order,
+                                 workspace_.stream, workspace_.read));
+    staged_order_ = order;
+    staged_ = Staged::token;
+    return workspace_.read;
+  }
+
+  /// From the gradient with respect to the staged raw read, length d_v, to that of every weight.
+  /// \throws std::invalid_argument for another length, where no token is staged, or where it is in
+  /// the order `before_push`, which does not read what the token writes
+  template <class Derived>
+  void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
+    require_staged();
+    if (staged_order_ == ReadOrder::before_push) {
+      fail("the order of the staged token", "before_push",
+           "after_push or current_apart, to learn from it");
     }
-    return {max_levels(), sums, static_cast<Index>(pending_.size())};
+    staged_ = Staged::token;
+    copy_vector(d_read.derived(), "the gradient of the read", training_.d_read);
+    pull_back_token(stream_, workspace_.token, workspace_.lambda, staged_order_, workspace_.stream,
+                    training_.d_read, training_.stream, training_.d_token, training_.d_lambda);
+    preparation_.pull_back(workspace_, training_);
+    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
+                                                  training_.d_free);
+    staged_ = Staged::token_and_gradient;
   }
 
-  /// Tokens until nothing is buffered any more; 0 if nothing is.
-  [[nodiscard]] Index until_flushed() const { return buffered_ == 0 ? 0 : capacity() - buffered_; }
-  /// Tokens between two such moments.
-  [[nodiscard]] Index capacity() const { return Index{1} << buffer_level_; }
-  /// The levels with nothing pending; all there is if nothing is buffered.
-  [[nodiscard]] Levels& settled_levels() {
-    if (buffer_level_ > 0) settle(last_tier());
-    return levels_;
+  /// Steps the weights if a gradient was staged, and writes the staged token to the stream.
+  /// \throws std::invalid_argument where no token is staged
+  void commit() {
+    require_staged();
+    if (staged_ == Staged::token_and_gradient) {
+      preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
+                                        training_.d_free);
+      ++train_step_count_;
+    }
+    drop_staged();
+    stream_.write(workspace_.token, staged_write_, workspace_.stream.looked_up);
   }
 
+  /// Reads the stream as it stands into `workspace.read`: nothing changes. With `current_apart`
+  /// weights, level l counts lambda_{l+1}. \throws std::invalid_argument also for a workspace of
+  /// another shape
+  template <class In>
+  void query(const In& x, Workspace& workspace) const {
+    require_shape_of(workspace_, workspace);
+    copy_vector(x, "x", workspace.x);
+    preparation_.project(workspace, layout().q);
+    preparation_.prepare_read(workspace);
+    const bool apart = read_order_ == ReadOrder::current_apart;
+    read_standing(stream_, workspace.token.query, workspace.lambda,
+                  apart ? read_order_ : ReadOrder::before_push, workspace.stream, workspace.read);
+  }
+  /// The same in the head's own memory, where what was staged is dropped.
+  template <class In>
+  void query(const In& x) {
+    drop_staged();
+    std::as_const(*this).query(x, workspace_);
+  }
+  /// Memory for it; allocates.
+  [[nodiscard]] Workspace make_workspace() const {
+    return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
+                     preparation_.weight_count(), stream_.read_shape());
+  }
+  /// \}
+
+  /// \name A span of tokens, see span.hpp
+  /// \{
+
+  /// Reads in the given order and writes the whole span. \param x T x d_model \return the raw
+  /// reads, T x d_v. \throws std::invalid_argument as `stage`; nothing is changed then
+  template <class In>
+  RowMajorMatrix<Scalar> read_span(const Eigen::MatrixBase<In>& x, ReadOrder order) {
+    require_order(order);
+    const RowMajorMatrix<Scalar> rows =
+        checked_span<Scalar>(x, workspace_.x.size(), stream_.size());
+    drop_staged();
+    RowMajorMatrix<Scalar> reads(rows.rows(), layout().d_v);
+    Rollback rollback(stream_);
+    const auto one_token = [&](Index t) {
+      stage(ConstVectorView<Scalar>(rows.data() + t * rows.cols(), rows.cols()), order);
+      std::copy_n(workspace_.read.data(), reads.cols(), reads.data() + t * reads.cols());
+      commit();
+    };
+    detail::read_span(preparation_, workspace_, stream_, rows, order, reads, one_token);
+    rollback.keep();
+    return reads;
+  }
+
+  /// From the gradient of the raw reads of a span, read in the given order from the state `before`
+  /// it, to that of x and every weight. \throws std::invalid_argument as `read_span`, or for a
+  /// state or a gradient of another shape
+  template <class In, class DReads>
+  [[nodiscard]] BlockGradient<Scalar> pull_back_span(const State& before,
+                                                     const Eigen::MatrixBase<In>& x,
+                                                     ReadOrder order, const DReads& d_reads) const {
+    require_order(order);
+    return detail::pull_back_span(preparation_, workspace_, training_, before,
+                                  checked_span<Scalar>(x, workspace_.x.size(), before.size()),
+                                  order, d_reads);
+  }
+
+  /// One step of gradient descent. \throws std::invalid_argument for the gradient of a head with
+  /// other weights, or where a weight would not be finite; nothing is changed then
+  void descend(const BlockGradient<Scalar>& gradient) {
+    preparation_.parameters().descend(learning_rate_, gradient.weights);
+    drop_staged();
+    ++train_step_count_;
+  }
+  /// \}
+
+  /// \name The stream, weights and learning, see `LogLinearAttention`
+  /// \{
   void reset() noexcept {
-    levels_.reset();
-    buffered_ = 0;
-    growth_ = 1;
-    recent_.reset();
-    for (Product& product : pending_) product.reset();
+    drop_staged();
+    stream_.reset();
   }
-
-  /// Throws where the token may not be written; returns what `write` takes. Changes at most the
-  /// bound of the state's magnitude.
-  [[nodiscard]] double require_writable(const Token<Kind>& token, Workspace<Kind>& w) {
-    if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
-    w.growth = token.transition.norm_bound();
-    return levels_.require_writable(w.growth, token.keys, token.values,
-                                    [&](bool exactly) { return measured(exactly); });
+  void advance_to(std::uint64_t count) {
+    drop_staged();
+    StreamParts::advance(stream_, count);
   }
-
-  /// Writes the token that the last `require_writable` and `read` with `w` were told of, the state
-  /// being as it was then.
-  void write(const Token<Kind>& token, double magnitude, Workspace<Kind>& w) {
-    if (buffer_level_ == 0) {
-      levels_.write(token.transition, token.keys, token.values, magnitude);
-      return;
+  void restore(const Snapshot& moment) {
+    moment.restore(stream_);
+    drop_staged();
+  }
+  /// Appends the stream of another head that began at this one's count, after `product` of its
+  /// transitions; see `StreamPart`.
+  template <class Product>
+  void append(const Head& later, const Product& product) {
+    drop_staged();
+    StreamParts::append(stream_, later.stream_, product);
+  }
+  [[nodiscard]] const Stream& stream() const noexcept { return stream_; }
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    preparation_.parameters().set(name, value);
+    drop_staged();
+  }
+  /// Draws all weights anew, in the order of their names.
+  void draw_weights(Xorshift64& random) {
+    drop_staged();
+    preparation_.parameters().draw(random);
+  }
+  void set_learning_rate(double learning_rate) {
+    if (!is_finite(learning_rate) || learning_rate < 0) {
+      fail("learning_rate", learning_rate, "finite and at least 0");
     }
-    bound_products(w.growth);
-    undergo(token.transition, w);
-    const Index n = buffered_ * leaves_;
-    // Column by column there, row by row here: the same order in memory.
-    std::copy_n(token.keys.data(), token.keys.size(), keys_.row(n).data());
-    std::copy_n(token.values.data(), token.values.size(), values_.row(n).data());
-    if constexpr (has_factors) factors_.segment(n, leaves_).setOnes();
-    levels_.defer(magnitude);
-    if (++buffered_ == capacity()) flush();
+    learning_rate_ = learning_rate;
+    drop_staged();
+  }
+  [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }
+  void reset_train_step_count() noexcept { train_step_count_ = 0; }
+  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
+  /// \}
+
+  /// The rule, the policy of the level weights, the weights.
+  [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
+  [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
+  /// What training reads: `after_push`, or `current_apart` if that is the head's order.
+  [[nodiscard]] ReadOrder training_order() const noexcept {
+    return read_order_ == ReadOrder::current_apart ? read_order_ : ReadOrder::after_push;
+  }
+  /// What became of the last token: its raw read, its level weights, its transition.
+  [[nodiscard]] const Workspace& workspace() const noexcept { return workspace_; }
+  [[nodiscard]] Workspace& workspace() noexcept { return workspace_; }
+
+  /// Takes over the weights, the stream and the counter of a head in another scalar.
+  template <class Other>
+  void assign(const Other& other) {
+    preparation_.parameters() = other.preparation().parameters().template cast<Scalar>();
+    stream_ = other.stream().template cast<Kind, Stored>();
+    train_step_count_ = other.train_step_count();
   }
 
-  /// w.old_read = sum_l lambda[weight_of(l)] S_l^T w.old_query over the active levels, those in the
-  /// buffer included. What writing the token `next` takes is read on the way.
-  template <class WeightOf>
-  void read(Workspace<Kind>& w, WeightOf weight_of, const Token<Kind>* next = nullptr) const {
-    LevelReads<Kind, Stored>::read(*this, w, weight_of, next);
-    if (buffered_ == 0) return;
-    const Index n = buffered_ * leaves_;
-    const Scalar* const query = w.old_query.data();
-    bool looks_up_p = false;
-    if constexpr (looks_up<Kind>) {
-      if (next != nullptr) {
-        row_dots(keys_.data(), n, key_rows(), query, next->transition.p.data(), w.scores.data(),
-                 w.found.data());
-        looks_up_p = true;
-      }
-    }
-    if (!looks_up_p) row_dots(keys_.data(), n, key_rows(), query, w.scores.data());
-    if constexpr (has_factors) w.scores.head(n).array() *= factors_.head(n).array();
-    std::array<WeightedRows<Scalar, Scalar>, most_buffer_levels> terms;
-    int levels = 0;
-    for_each_buffered_level([&](int l, Index first, Index count) {
-      terms[static_cast<std::size_t>(levels++)] = {
-          values_.row(first).data(), count, {w.scores.data() + first}, w.lambda[weight_of(l)]};
-    });
-    weighted_rows<true, 8>(terms.data(), levels, d_v(), d_v(), w.old_read.data());
-  }
+ private:
+  friend struct Parts;
 
-  /// For the last `read` with the same weights and a cotangent d = t.d_old_read of the read:
-  /// t.d_old_query = sum_l lambda_l S_l d, and t.d_lambda += d . S_l^T w.old_query.
-  template <class WeightOf>
-  void pull_back(const Workspace<Kind>& w, TrainingWorkspace<Kind>& t, WeightOf weight_of) const {
-    LevelReads<Kind, Stored>::pull_back(*this, w, t, weight_of);
-    if (buffered_ == 0) return;
-    const Index n = buffered_ * leaves_;
-    auto d_scores = t.d_scores.head(n);
-    row_dots(values_.data(), n, d_v(), t.d_old_read.data(), d_scores.data());
-    for_each_buffered_level([&](int l, Index first, Index count) {
-      const int seen = weight_of(l);
-      auto d_level = d_scores.segment(first, count);
-      t.d_lambda[seen] += d_level.dot(w.scores.segment(first, count));
-      d_level *= w.lambda[seen];
-    });
-    if constexpr (has_factors) d_scores.array() *= factors_.head(n).array();
-    weighted_rows<true>(keys_.data(), n, key_rows(), key_rows(), d_scores.data(),
-                        t.d_old_query.data());
-  }
-
-  /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
-  void copy_to(Levels& out) const {
-    Vector<Scalar> scratch(scratch_.size());
-    with_recent([&](const auto& recent) {
-      out.copy(levels_);
-      for (int l : levels_.active_levels()) {
-        for (int i = tier_of(l); i > 0; --i) out.undergo(l, pending(i), scratch);
-        if (buffer_level_ > 0) out.undergo(l, recent, scratch);
-      }
-    });
-    for (Index token = 0; token < buffered_; ++token) {
-      const Index first = token * leaves_;
-      out.carry_bucket(
-          0, leaves_, [&](Index i, Index n) { return key(first + n, i); },
-          values_.row(first).data());
-    }
-  }
-
-  /// For checkpoints: the buffer, what is pending, and the levels before that.
+  /// For checkpoints.
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    std::int64_t buffered = self.buffered_;  // the same in a file whatever Index is
-    part("buffered", buffered);
-    require_between("buffered", buffered, std::int64_t{0}, std::int64_t{self.capacity() - 1});
-    if constexpr (is_written<Self>)
-      self.buffered_ = static_cast<decltype(self.buffered_)>(buffered);
-    const Index n = self.buffered_ * self.leaves_;
-    part("buffered_keys", self.keys_.topRows(n));
-    part("buffered_values", self.values_.topRows(n));
-    if constexpr (has_factors) part("buffered_factors", self.factors_.head(n));
-    if (self.buffer_level_ > 0) {
-      part("recent", self.recent_);
-      for (int i = 1; i <= self.last_tier(); ++i) {
-        part("pending" + std::to_string(i), self.pending(i));
-      }
-      part("growth", self.growth_);
-    }
-    for (Index i = 0; i < n && is_written<Self>; ++i) {
-      const double leaf = Levels::leaf_magnitude(self.keys_.row(i), self.values_.row(i));
-      require_between("the magnitude of a buffered leaf", leaf, 0.0, magnitude_limit<Scalar>());
-    }
-    Parts::visit(self.levels_, part, [&] { return self.measured(true); });
-    if (self.levels_.size() % static_cast<std::uint64_t>(self.capacity()) != 0) {
-      fail("size", self.levels_.size(), "a multiple of " + std::to_string(self.capacity()));
+    part("", self.preparation_.parameters());
+    part("state", self.stream_);
+    part("learning_rate", self.learning_rate_);
+    part("train_step_count", self.train_step_count_);
+    if constexpr (is_written<Self>) {
+      self.drop_staged();
+      self.set_learning_rate(self.learning_rate_);
     }
   }
 
-  template <class OtherKind, class OtherStored>
-  [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored, Overflow> cast() const {
-    using Other = typename OtherKind::Scalar;
-    StreamState<OtherKind, MaxLevels, OtherStored, Overflow> other(max_levels(), key_rows(), d_v(),
-                                                                   leaves_);
-    if constexpr (is_narrow<Stored> == is_narrow<OtherStored>) {
-      other.levels_ = levels_.template cast<OtherStored>();
-      other.recent_.assign(recent_);
-      for (std::size_t i = 0; i < pending_.size(); ++i) other.pending_[i].assign(pending_[i]);
-      other.growth_ = growth_;
-    } else {  // with other tiers
-      StreamState settled(*this);
-      other.levels_ = settled.settled_levels().template cast<OtherStored>();
-    }
-    const Index n = buffered_ * leaves_;
-    other.keys_.topRows(n) = keys_.topRows(n).template cast<Other>();
-    other.values_.topRows(n) = values_.topRows(n).template cast<Other>();
-    if constexpr (has_factors) other.factors_.head(n) = factors_.head(n).template cast<Other>();
-    other.buffered_ = buffered_;
-    require_finite("a buffered key", other.keys_.topRows(n));
-    require_finite("a buffered value", other.values_.topRows(n));
-    return other;
-  }
-
- private:
-  template <class, int, class, LastLevel>
-  friend class StreamState;
-  friend struct StreamParts;
-  template <class, class>
-  friend struct LevelReads;
-  friend class loglinear::StreamSnapshot<Kind, Stored>;
-
-  /// Levels of a tier of dense products but for the last tier, which has all higher ones.
-  static constexpr int dense_tier_height = 3;
-  static constexpr double most_growth = 1e9;
-  static constexpr int most_buffer_levels = 6;
-  /// Whether leaves decay by a number each, which is kept apart from their keys.
-  static constexpr bool has_factors = OneFactor<Kind> && !std::is_same_v<Kind, Identity<Scalar>>;
-
-  /// b, so that B is about the smaller side of a level, but no more levels than there are.
-  static int buffer_level(int max_levels, Index key_rows, Index d_v) {
-    const auto side = static_cast<std::uint64_t>((std::min)(key_rows, d_v));
-    const int level = static_cast<int>(std::bit_width(side)) - 1;
-    return std::clamp(level, 0, (std::min)(most_buffer_levels, max_levels - 1));
-  }
-
-  /// The tier of a level above the buffer; none without a buffer.
-  [[nodiscard]] int tier_of(int level) const {
-    if (buffer_level_ == 0) return -1;
-    const int above = level - buffer_level_;
-    if (Product::is_diagonal) return above;
-    return is_narrow<Stored> ? above / dense_tier_height : (std::min)(above / dense_tier_height, 1);
-  }
-  [[nodiscard]] int last_tier() const { return tier_of(max_levels() - 1); }
-  [[nodiscard]] const Product& pending(int tier) const {
-    return pending_[static_cast<std::size_t>(tier)];
-  }
-  [[nodiscard]] Product& pending(int tier) { return pending_[static_cast<std::size_t>(tier)]; }
-
-  /// Calls `use` with the product that tier `tier` has to undergo after those below it.
-  template <class Use>
-  void with_tier(int tier, Use use) const {
-    if (tier == 0) {
-      use(recent_);
-    } else {
-      use(pending(tier));
+  /// There is one more weight in the order `current_apart`.
+  void require_order(ReadOrder order) const {
+    if (order == ReadOrder::current_apart && read_order_ != order) {
+      fail("the read order", "current_apart",
+           "before_push or after_push, unless it is the layer's own");
     }
   }
-
-  /// Calls `use` with what has followed the last flush, in a form that applies to levels: where
-  /// that were too many updates of rank one, a dense product, which is allocated before.
-  template <class Use>
-  void with_recent(Use use) const {
-    if constexpr (requires { recent_.can_apply(); }) {
-      if (!recent_.can_apply()) {
-        Recent used_up(recent_);
-        Product dense(key_rows(), d_v());
-        dense.take(used_up);
-        return use(dense);
-      }
-    }
-    use(recent_);
-  }
-
-  /// A buffered key as it is now.
-  [[nodiscard]] Scalar key(Index leaf, Index row) const {
-    if constexpr (has_factors) {
-      return factors_[leaf] * keys_(leaf, row);
-    } else {
-      return keys_(leaf, row);
+  void require_staged() const {
+    if (staged_ == Staged::nothing) {
+      fail("the staged token", "absent", "there: `stage` comes first, once a token");
     }
   }
+  void drop_staged() noexcept { staged_ = Staged::nothing; }
+  [[nodiscard]] const Layout& layout() const { return preparation_.layout(); }
 
-  /// Calls `visit(level, first column, columns)` for the levels that the buffer stands for.
-  template <class Visit>
-  void for_each_buffered_level(Visit visit) const {
-    const auto count = static_cast<std::uint64_t>(buffered_);
-    for (int l : ActiveLevels(count, max_level_limit)) {
-      const Bucket bucket = bucket_of(count, l, max_level_limit);
-      visit(l, static_cast<Index>(bucket.first) * leaves_,
-            static_cast<Index>(bucket.size) * leaves_);
-    }
-  }
-
-  /// Everything but the levels undergoes a transition, and they are to undergo it later.
-  void undergo(const Kind& transition, [[maybe_unused]] Workspace<Kind>& w) {
-    const Index n = buffered_ * leaves_;
-    if constexpr (has_factors) {
-      factors_.head(n) *= transition.factor();
-    } else if constexpr (looks_up<Kind>) {
-      transition.left(keys_.topRows(n).transpose(), w.found.data());
-    } else if constexpr (!OneFactor<Kind>) {
-      if (n > 0) transition.left(keys_.topRows(n).transpose());
-      if constexpr (scales_values<Kind>) transition.right(values_.topRows(n));
-    }
-    if constexpr (looks_up<Kind>) {
-      if (recent_.is_identity()) {
-        recent_.follow(transition);  // p was looked up before the levels were settled
-      } else {
-        recent_.follow(transition, w.pulled_p);
-      }
-    } else {
-      recent_.follow(transition);
-    }
-    // Now and then, what has decayed to nothing: denormal numbers would take their time.
-    if (buffered_ % 8 != 7) return;
-    clear_negligible(factors_.data(), has_factors ? n : 0);
-    clear_negligible(keys_.data(), OneFactor<Kind> ? 0 : n * key_rows());
-    clear_negligible(values_.data(), scales_values<Kind> ? n * d_v() : 0);
-    recent_.clear_negligible();
-  }
-
-  /// A bound of the Frobenius norm of everything: from the bounds of its parts, or, at the cost of
-  /// a copy, of the plain form.
-  [[nodiscard]] double measured(bool exactly) const {
-    if (exactly) {
-      Levels plain(max_levels(), key_rows(), d_v());
-      copy_to(plain);
-      return plain.norm();
-    }
-    double product = (std::max)(1.0, recent_.norm_bound());
-    for (int i = 1; i <= last_tier(); ++i) product *= (std::max)(1.0, pending(i).norm_bound());
-    const Index n = buffered_ * leaves_;
-    const double buffer = static_cast<double>(n) *
-                          std::sqrt(static_cast<double>(key_rows() * d_v())) *
-                          max_abs(keys_.topRows(n)) * max_abs(values_.topRows(n));
-    return levels_.norm_bound() * product + buffer;
-  }
-
-  /// Products must neither overflow nor have rounded much away: where transitions make states
-  /// grow, levels are rewritten in time.
-  void bound_products(double growth) {
-    if (buffer_level_ == 0) return;
-    growth_ *= (std::max)(1.0, growth);
-    if (is_at_most(growth_, most_growth)) return;
-    growth_ = recent_.growth() * (std::max)(1.0, growth);
-    if (is_at_most(growth_, most_growth)) return;
-    settle(last_tier());
-    growth_ = (std::max)(1.0, growth);
-  }
-
-  /// All buffered leaves become one bucket of the level above the buffer.
-  void flush() {
-    const int landed =
-        buffer_level_ + landed_level(levels_.size() >> buffer_level_, max_levels() - buffer_level_);
-    settle(tier_of(landed), merge_within_tiers(landed));
-    sum_up_buffer();
-    levels_.carry_bucket(buffer_level_, bucket_.data());
-    buffered_ = 0;
-    growth_ = 1;
-    double growth = 1;
-    for (const Product& product : pending_) growth *= product.growth();
-    if (!is_at_most(growth, most_growth)) settle(last_tier());
-  }
-
-  /// bucket_ = sum_n key_n value_n^T
-  void sum_up_buffer() {
-    const Index n = buffered_ * leaves_;
-    if constexpr (has_factors) {
-      const auto factor = [&](Index j) { return factors_[j]; };
-      scale<Scalar, Scalar>(keys_.data(), n, key_rows(), key_rows(), factor, nullptr);
-    }
-    product<Into::replace>(keys_.topRows(n).transpose(), values_.topRows(n), bucket_);
-  }
-
-  /// Levels that a carry to `landed` merges and that are still to undergo the same are added up
-  /// beforehand, to undergo it once. Returns the mask of those that are empty now.
-  std::uint64_t merge_within_tiers(int landed) {
-    std::uint64_t emptied = 0;
-    if (is_narrow<Stored>) return emptied;  // each sum would be rounded
-    int last = -1;
-    for (int l : levels_.active_levels()) {
-      if (l >= landed) break;
-      if (last >= 0 && tier_of(last) == tier_of(l)) {
-        levels_.merge(last, l);
-        emptied |= std::uint64_t{1} << last;
-      }
-      last = l;
-    }
-    return emptied;
-  }
-
-  /// The levels of all tiers up to this one undergo what is pending for them, the empty ones apart.
-  void settle(int tier, std::uint64_t empty = 0) {
-    pending(0).take(recent_);
-    for (int i = 0; i <= tier; ++i) {
-      if (i > 0) pass_on(i - 1);
-      for (int l : levels_.active_levels()) {
-        if (tier_of(l) != i || ((empty >> l) & 1) != 0) continue;
-        levels_.undergo(l, pending(i), scratch_);
-      }
-    }
-    if (tier < last_tier()) pass_on(tier);
-    pending(tier).reset();
-  }
-  /// What is pending for a tier whose levels have undergone it still is for the next.
-  void pass_on(int tier) {
-    pending(tier + 1).follow(pending(tier), scratch_);
-    pending(tier).reset();
-  }
-
-  Levels levels_;  // the first size() - buffered_ tokens, before what is pending
-  Index leaves_;
-  int buffer_level_;             // b; 0 for no buffer: then levels are rewritten at every token
-  RowMajorMatrix<Scalar> keys_;  // one row a leaf, as it is now but for a factor
-  RowMajorMatrix<Scalar> values_;
-  Vector<Scalar> factors_;         // what keys are still to be multiplied by, of OneFactor kinds
-  RowMajorMatrix<Scalar> bucket_;  // scratch
-  Vector<Scalar> scratch_;         // of the products
-  Recent recent_;                  // P_0, the transitions of the buffered tokens
-  std::vector<Product> pending_;   // P_1, P_2, ...: one for each tier but the first, whose is I
-  double growth_ = 1;              // a bound of what P_0 multiplies a norm by
-  Index buffered_ = 0;             // tokens in the buffer, below 2^b
+  ReadOrder read_order_;
+  Preparation preparation_;
+  Stream stream_;
+  Workspace workspace_;
+  TrainingWorkspace<Kind> training_;
+  double learning_rate_ = 0;
+  std::uint64_t train_step_count_ = 0;
+  ReadOrder staged_order_ = ReadOrder::before_push;
+  Admitted staged_write_{};
+  enum class Staged { nothing, token, token_and_gradient } staged_ = Staged::nothing;
 };
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_STREAM_DETAIL_STREAM_STATE_HPP
+#endif  // LOGLINEAR_LAYER_DETAIL_HEAD_HPP
 
-// ---- loglinear/stream/detail/stream_parts.hpp
+// ---- loglinear/layer/detail/output_projection.hpp
 
-#ifndef LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
-#define LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
+#ifndef LOGLINEAR_LAYER_DETAIL_OUTPUT_PROJECTION_HPP
+#define LOGLINEAR_LAYER_DETAIL_OUTPUT_PROJECTION_HPP
 
-// Jumps of a stream's count, and streams made of parts, in the form in which layers keep them.
-//
-// Levels are moved with nothing pending: what they had to undergo depends on their tier. The buffer
-// of newest leaves stands for the tokens since the last multiple of its capacity: a jump past the
-// next one carries it into the levels, a shorter one appends leaves of zeros, and parts have theirs
-// side by side.
+namespace loglinear {
 
-namespace loglinear::detail {
+/// Where a multi-head layer bounds its output by a tanh; a head itself never does there.
+enum class OutputBound {
+  none,     ///< nowhere: `output = W_out [o_1; ..; o_H]`
+  forward,  ///< in `forward` and `train_one`, not in `query_readonly`
+  always,   ///< everywhere
+};
 
-/// A friend of StreamState.
-struct StreamParts {
-  /// The state after tokens up to `count` that write nothing and have no transition.
-  template <class Stream>
-  static void advance(Stream& stream, std::uint64_t count) {
-    if (count < stream.size()) fail("the count to advance to", count, "at least size()");
-    const int b = stream.buffer_level_;
-    if ((count >> b) != (stream.size() >> b)) {
-      static_cast<void>(stream.settled_levels());
-      if (stream.buffered_ > 0) {
-        stream.sum_up_buffer();
-        stream.levels_.carry_bucket(b, stream.bucket_.data());
-        stream.buffered_ = 0;
-      }
-      stream.growth_ = 1;
-      stream.levels_.advance_to(count >> b << b);
-    }
-    const auto more = static_cast<Index>(count - stream.size());
-    const Index first = stream.buffered_ * stream.leaves_, n = more * stream.leaves_;
-    stream.keys_.middleRows(first, n).setZero();
-    stream.values_.middleRows(first, n).setZero();
-    if (stream.factors_.size() > 0) stream.factors_.segment(first, n).setOnes();
-    stream.buffered_ += more;
+namespace detail {
+
+/// The way from the reads of all heads to the output: W_out, then at most one tanh.
+template <class Scalar>
+class OutputProjection {
+  using Rows = RowMajorMatrix<Scalar>;
+
+ public:
+  /// From reads of length `width` to outputs of length `d_model`, with weights that `random` draws.
+  OutputProjection(Index width, Index d_model, OutputBound bound, Xorshift64& random)
+      : bound_(bound), weights_(width) {
+    weights_.append(projection("w_out", d_model));
+    weights_.draw(random);
   }
 
-  /// `earlier` becomes the stream of which `later` is the rest: a stream that began empty at the
-  /// count of `earlier` and whose transitions multiply to `product`. Throws where something is not
-  /// finite or too large, before anything has changed. Copies both, allocates.
-  template <class Stream, class Product>
-  static void append(Stream& earlier, const Stream& later, const Product& product) {
-    require_size("max_levels of the later part", later.max_levels(), earlier.max_levels());
-    require_size("d_k of the later part", later.key_rows(), earlier.key_rows());
-    require_size("d_v of the later part", later.d_v(), earlier.d_v());
-    if (!product.fits(earlier.key_rows(), earlier.d_v())) {
-      fail("the product of the later part", "of another shape", "made for this layer's states");
-    }
-    Stream whole(earlier), rest(later);
-    static_cast<void>(whole.settled_levels());
-    static_cast<void>(rest.settled_levels());
-    undergo(whole, product);
-    const int b = whole.buffer_level_;
-    const bool carries = (rest.size() >> b) != (whole.size() >> b);
-    const Index own = carries ? 0 : whole.buffered_ * whole.leaves_;
-    advance(whole, rest.size());
-    for (int l : rest.levels_.active_levels())
-      require_finite("a coefficient of the merged state", whole.levels_.level(l));
-    whole.levels_.add(rest.levels_);
-    const Index n = whole.buffered_ * whole.leaves_ - own;
-    whole.keys_.middleRows(own, n) = rest.keys_.middleRows(own, n);
-    whole.values_.middleRows(own, n) = rest.values_.middleRows(own, n);
-    if (n > 0 && whole.factors_.size() > 0) {
-      whole.factors_.segment(own, n) = rest.factors_.segment(own, n);
-    }
-    whole.growth_ = 1;
-    for (Index j = 0; j < own; ++j) {
-      require_finite("a buffered key", whole.keys_.row(j));
-      require_finite("a buffered value", whole.values_.row(j));
-    }
-    const double magnitude = whole.measured(true);
-    if (!is_at_most(magnitude, magnitude_limit<typename Stream::Levels::Scalar>())) {
-      fail("the magnitude of the merged state", magnitude, "within the range of the scalar type");
-    }
-    whole.levels_.defer(magnitude);
-    earlier = std::move(whole);
+  [[nodiscard]] OutputBound bound() const { return bound_; }
+  [[nodiscard]] Index width() const { return weights_.d_model(); }
+  [[nodiscard]] Index output_dim() const { return weights_.projected_size(); }
+  [[nodiscard]] const Parameters<Scalar>& weights() const { return weights_; }
+  [[nodiscard]] Parameters<Scalar>& weights() { return weights_; }
+
+  /// output = W_out reads of a token, bounded where the layer says so. \throws
+  /// std::invalid_argument where that is not finite
+  void apply(const Vector<Scalar>& reads, Vector<Scalar>& output) const {
+    apply(reads, output, bound_ != OutputBound::none);
+  }
+  /// The same of a token that is not written.
+  void apply_readonly(const Vector<Scalar>& reads, Vector<Scalar>& output) const {
+    apply(reads, output, bound_ == OutputBound::always);
+  }
+  /// The same, a row a token.
+  [[nodiscard]] Rows apply(const Rows& reads) const {
+    Rows output(reads.rows(), output_dim());
+    weights_.project_rows(reads, output);
+    require_finite("the output", output);
+    if (bound_ != OutputBound::none) tanh_of(output.data(), output.size(), output.data());
+    return output;
+  }
+
+  /// From the gradient of the output, of any number of tokens, to that of W_out times the reads.
+  void pull_back_bound(const Scalar* output, Index size, Scalar* d_output) const {
+    if (bound_ != OutputBound::none) tanh_pullback(output, size, d_output);
   }
 
  private:
-  /// Everything in a stream that has nothing pending undergoes a product of transitions.
-  template <class Stream, class Product>
-  static void undergo(Stream& stream, const Product& product) {
-    using Scalar = typename Stream::Scalar;
-    for (int l : stream.levels_.active_levels()) {
-      stream.levels_.undergo(l, product, stream.scratch_);
-    }
-    const Index n = stream.buffered_ * stream.leaves_;
-    if constexpr (requires { product.factor(); }) {
-      if constexpr (Stream::has_factors) stream.factors_.head(n) *= product.factor();
-    } else {
-      Vector<Scalar> key(stream.key_rows()), scratch(stream.key_rows());
-      for (Index j = 0; j < n; ++j) {
-        key = stream.keys_.row(j).transpose();
-        product.push(key, scratch);
-        stream.keys_.row(j) = key.transpose();
-        product.right(stream.values_.row(j));
-      }
-    }
+  void apply(const Vector<Scalar>& reads, Vector<Scalar>& output, bool bounded) const {
+    weights_.project(reads, output);
+    require_finite("the output", output);
+    if (bounded) tanh_of(output.data(), output.size(), output.data());
+  }
+
+  OutputBound bound_;
+  Parameters<Scalar> weights_;
+};
+
+}  // namespace detail
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_DETAIL_OUTPUT_PROJECTION_HPP
+
+// ---- loglinear/layer/one_head.hpp
+
+#ifndef LOGLINEAR_LAYER_ONE_HEAD_HPP
+#define LOGLINEAR_LAYER_ONE_HEAD_HPP
+
+namespace loglinear {
+
+/// What a layer of one head offers beside its tokens: the stream's state, weights and learning.
+/// `LogLinearAttention` derives from it. Its public members are many, since a layer has many sides:
+/// each is a line that asks the head.
+///
+/// \tparam Head_  the engine, see layer/detail/head.hpp
+template <class Head_>
+class OneHead {
+ public:
+  using Head = Head_;
+  using Scalar = typename Head::Scalar;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+  using State = typename Head::State;
+  /// A moment of the stream, from `snapshot`.
+  using Snapshot = typename Head::Snapshot;
+
+  /// \name What the last `forward`, `query_readonly(x)` or `train_one` saw
+  /// \{
+  [[nodiscard]] const Vector& raw_read() const noexcept {
+    return head_.workspace().read;
+  }  ///< no tanh
+  [[nodiscard]] const Vector& lambda() const noexcept {
+    return head_.workspace().lambda;
+  }  ///< weights
+  /// \}
+
+  /// \name The stream's state
+  /// \{
+
+  /// The hierarchy in its plain form, with everything that the layer keeps apart or defers written
+  /// out. By value: allocates and copies all levels.
+  [[nodiscard]] State log_linear_state() const {
+    const Flush flush;
+    State out(stream().max_levels(), stream().key_rows(), stream().d_v());
+    stream().copy_to(detail::levels_of(out));
+    return out;
+  }
+  /// The same into a state of the same shape, without allocating. \throws std::invalid_argument for
+  /// another shape
+  void log_linear_state(State& out) const {
+    const Flush flush;
+    detail::require_size("max_levels of out", out.max_levels(), stream().max_levels());
+    detail::require_size("d_k of out", out.d_k(), stream().key_rows());
+    detail::require_size("d_v of out", out.d_v(), stream().d_v());
+    stream().copy_to(detail::levels_of(out));
+  }
+  /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
+  /// `log_linear_state().flat_state()`.
+  [[nodiscard]] Vector state() const {
+    const Flush flush;
+    const State plain = log_linear_state();
+    return plain.flat_state().template cast<Scalar>();
+  }
+  /// Jumps to a later count, as if the tokens up to it had written nothing and had no transition:
+  /// what is remembered ages and merges as it would have, in no time. Costs a pass over the active
+  /// levels, does not allocate. \throws std::invalid_argument unless count >= size(); nothing is
+  /// changed then
+  void advance_to(std::uint64_t count) {
+    const Flush flush;
+    head_.advance_to(count);
+  }
+
+  /// This moment of the stream, to come back to: continuations can be tried and taken back. Costs a
+  /// copy of the active levels, the newest leaves and what is pending; allocates.
+  [[nodiscard]] Snapshot snapshot() const {
+    Snapshot moment;
+    moment.take(stream());
+    return moment;
+  }
+  /// The same into a snapshot that exists, whatever it held. Does not allocate where it once held a
+  /// moment of the same shape with as many active levels and leaves; where it does and throws
+  /// std::bad_alloc, the snapshot is what it was.
+  void snapshot(Snapshot& moment) const { moment.take(stream()); }
+  /// Goes back, or on, to a moment of this stream or of that of another layer (a fork): what
+  /// follows is what followed then, bit for bit, where weights and hyperparameters are what they
+  /// were. Those of this layer stay, as does the step counter: a snapshot holds what a stream
+  /// remembers, and any layer takes it whose states have the same shape. A staged token is dropped.
+  /// Does not allocate. \throws std::invalid_argument for a snapshot of another shape, or one that
+  /// holds nothing; nothing is changed then
+  void restore(const Snapshot& moment) { head_.restore(moment); }
+  [[nodiscard]] std::uint64_t size() const noexcept { return stream().size(); }  ///< tokens so far
+  [[nodiscard]] int max_levels() const noexcept { return stream().max_levels(); }  ///< M
+  /// Number of levels that hold a bucket.
+  [[nodiscard]] int active_level_count() const noexcept {
+    return loglinear::active_level_count(size(), max_levels());
+  }
+  [[nodiscard]] Index d_model() const noexcept { return parameters().d_model(); }  ///< length of x
+  [[nodiscard]] Index d_k() const noexcept { return layout().d_k; }            ///< length of a key
+  [[nodiscard]] Index key_rows() const noexcept { return layout().key_rows; }  ///< rows of a level
+  [[nodiscard]] Index output_dim() const noexcept { return layout().d_v; }     ///< d_v
+  [[nodiscard]] ReadOrder read_order() const noexcept {
+    return head_.read_order();
+  }  ///< of `forward`
+  [[nodiscard]] const typename Head::Inner& inner() const noexcept {
+    return head_.preparation().inner();
+  }  ///< the rule
+  [[nodiscard]] const typename Head::Weights& level_weights() const noexcept {
+    return head_.preparation().weights();
+  }  ///< the policy
+  /// \}
+
+  /// \name Weights and learning
+  /// \{
+
+  /// The weight arrays in the order in which the seed draws them: w_key, w_value, w_query, those of
+  /// the level weights, the rule's own.
+  [[nodiscard]] std::vector<std::string> weight_names() const { return parameters().names(); }
+  /// One weight array, `outputs x d_model`, or `1 x n` for a free vector; a read-only view, valid
+  /// as long as the layer is neither moved nor destroyed. \throws std::invalid_argument for a name
+  /// that is not in `weight_names()`
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
+    return parameters().get(name);
+  }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
+    return parameters().get(name);
+  }
+  /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
+  /// Allocates a copy of it. \throws std::invalid_argument for an unknown name, another shape or
+  /// coefficients that are not finite; nothing is changed then
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const Flush flush;
+    head_.set_weight(name, value);
+  }
+  [[nodiscard]] double learning_rate() const noexcept {
+    return head_.learning_rate();
+  }  ///< of train_one
+  /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are
+  void set_learning_rate(double learning_rate) { head_.set_learning_rate(learning_rate); }
+  /// Calls of `train_one` since construction or `reset_train_step_count`.
+  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return head_.train_step_count(); }
+  void reset_train_step_count() noexcept { head_.reset_train_step_count(); }  ///< back to 0
+  /// \}
+
+  /// The engine, for layers made of layers and for parts of streams. It expects to be called in the
+  /// mode in which denormal numbers are zero.
+  [[nodiscard]] Head& as_head() noexcept { return head_; }
+  [[nodiscard]] const Head& as_head() const noexcept { return head_; }  ///< the same, read-only
+
+ protected:
+  using Flush = detail::FlushToZero<Scalar>;
+
+  template <class Options>
+  explicit OneHead(const Options& options) : head_(options) {}
+
+  Head head_;
+
+ private:
+  [[nodiscard]] const typename Head::Stream& stream() const { return head_.stream(); }
+  [[nodiscard]] const detail::Layout& layout() const { return head_.preparation().layout(); }
+  [[nodiscard]] const detail::Parameters<Scalar>& parameters() const {
+    return head_.preparation().parameters();
   }
 };
 
-}  // namespace loglinear::detail
+}  // namespace loglinear
 
-#endif  // LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
+#endif  // LOGLINEAR_LAYER_ONE_HEAD_HPP
 
 // ---- loglinear/layer/log_linear_attention.hpp
 
@@ -9862,15 +11567,6 @@ struct StreamParts {
 #define LOGLINEAR_LAYER_LOG_LINEAR_ATTENTION_HPP
 
 namespace loglinear {
-
-namespace detail {
-
-template <class Type>
-concept StreamingLayer = requires {
-  typename Type::InnerRuleOfLayer;
-};
-
-}  // namespace detail
 
 /// Log-linear attention, streaming: one token at a time through a hierarchy of O(log T) states
 /// (Guo et al., *Log-Linear Attention*, ICLR 2026, arXiv:2506.04761), with any inner rule applied
@@ -9899,7 +11595,6 @@ concept StreamingLayer = requires {
 /// \tparam Inner      the inner rule, see rule.hpp and the folder rules/
 /// \tparam Scalar_    float, double, long double
 /// \tparam Weights    the level weights, see level_weights.hpp
-/// \tparam MaxLevels  the number of levels at compile time, or Eigen::Dynamic
 /// \tparam Stored     what levels are stored as: Scalar, or with float Eigen::bfloat16 or
 ///                    Eigen::half, which halve the memory of the levels. On an AMD Zen 4 a read
 ///                    takes 0.6 to 1.0 times as long from bfloat16 levels as from float ones, and
@@ -9912,42 +11607,20 @@ concept StreamingLayer = requires {
 /// \tparam Overflow   what the last level does when it is full, see `LastLevel`; blocks of tokens
 ///                    need `LastLevel::fold`
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
-          int MaxLevels = Eigen::Dynamic, class Stored = Scalar_,
-          LastLevel Overflow = LastLevel::fold>
-class LogLinearAttention
-    : public BlockForm<LogLinearAttention<Inner, Scalar_, Weights, MaxLevels, Stored, Overflow>> {
-  static_assert(!detail::StreamingLayer<Inner>,
-                "log-linear attention cannot be the inner rule of log-linear attention: pass the "
-                "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
-  static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
-                "LogLinearAttention needs a floating-point scalar: use float or double");
-  static_assert(std::is_same_v<Scalar_, detail::Accumulator<Stored>>,
-                "levels can be stored as the layer's scalar, or, where that is float, as "
-                "Eigen::bfloat16 or Eigen::half");
-  static_assert(InnerRule<Inner, Scalar_>,
-                "Inner must satisfy InnerRule: see loglinear/rules/rule.hpp");
-  static_assert(LevelWeights<Weights, Scalar_>,
-                "Weights must satisfy LevelWeights: see loglinear/rules/level_weights.hpp");
-
-  using Kind = typename Inner::template Transition<Scalar_>;
-  using Preparation = detail::Preparation<Inner, Scalar_, Weights>;
-  using Flush = detail::FlushToZero<Scalar_>;
+          class Stored = Scalar_, LastLevel Overflow = LastLevel::fold>
+class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, Stored, Overflow>> {
+  using Base = OneHead<detail::Head<Inner, Scalar_, Weights, Stored, Overflow>>;
+  using Matrix = detail::RowMajorMatrix<Scalar_>;
+  using Base::head_;
+  using typename Base::Flush;
+  static constexpr int fixed_levels = detail::fixed_levels<Weights>();
 
  public:
   using Scalar = Scalar_;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
-  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
-  /// \name What the layer is made of, for layers made of layers
-  /// \{
-  using InnerRuleOfLayer = Inner;       ///< the rule
-  using LevelWeightsOfLayer = Weights;  ///< the policy of the level weights
-  using TransitionOfLayer = Kind;       ///< the kind of transition
-  /// \}
   /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
-  using Workspace = detail::Workspace<Kind>;
-  /// A moment of the stream, from `snapshot`.
-  using Snapshot = StreamSnapshot<Kind, Stored>;
+  using Workspace = typename Base::Head::Workspace;
 
   /// How to build a layer; d_model, d_k and d_v must be given.
   struct Options {
@@ -9955,7 +11628,7 @@ class LogLinearAttention
     Index d_model = 0;  ///< length of x, 1 to 2^26
     Index d_k = 0;      ///< length of keys and queries, 1 to 2^26
     Index d_v = 0;      ///< length of values and outputs, 1 to 2^26
-    int max_levels = MaxLevels == Eigen::Dynamic ? 32 : MaxLevels;  ///< 1 to 64
+    int max_levels = fixed_levels == 0 ? 32 : fixed_levels;  ///< 1 to 64, or what Weights says
     Weights level_weights{};                        ///< lambda_init, tau, ... of the policy
     ReadOrder read_order = ReadOrder::before_push;  ///< what `forward` reads
     double learning_rate = 0.05;                    ///< of `train_one`, finite and >= 0
@@ -9966,16 +11639,7 @@ class LogLinearAttention
   /// Xorshift64 and Box-Muller, in the order of `weight_names()`. \throws std::invalid_argument for
   /// an option out of its range
   explicit LogLinearAttention(const Options& options)
-      : read_order_(options.read_order),
-        preparation_(options.inner, options.level_weights, checked(options).d_model, options.d_k,
-                     options.d_v, options.max_levels, options.read_order),
-        state_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
-        workspace_(make_workspace()),
-        training_(layout(), Preparation::leaves, preparation_.weight_count(), state_.read_shape()) {
-    Xorshift64 random(options.seed);
-    draw_weights(random);
-    set_learning_rate(options.learning_rate);
-  }
+      : Base(options), target_(Vector::Zero(options.d_v)) {}
 
   /// \name Copies and moves
   /// What throws, the allocator or a rule's own copy, changes nothing. A layer that has been moved
@@ -9998,14 +11662,14 @@ class LogLinearAttention
   template <class In>
   const Vector& forward(const In& x) {
     const Flush flush;
-    prepare(x, read_order_);
-    write();
-    return bound(workspace_);
+    head_.stage(x, head_.read_order());
+    head_.commit();
+    return bound(head_.workspace());
   }
   /// The same, into the caller's vector of length d_v.
   template <class In, class Out>
   void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = forward(x);
   }
 
@@ -10013,13 +11677,14 @@ class LogLinearAttention
   /// changes. With `current_apart` weights, level l counts lambda_{l+1}. \return the output
   template <class In>
   const Vector& query_readonly(const In& x) {
-    drop_staged();  // its place is used
-    return std::as_const(*this).query_readonly(x, workspace_);
+    const Flush flush;
+    head_.query(x);
+    return bound(head_.workspace());
   }
   /// The same, into the caller's vector of length d_v.
   template <class In, class Out>
   void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = query_readonly(x);
   }
   /// The same with the caller's memory; safe from several threads, a workspace each.
@@ -10027,20 +11692,7 @@ class LogLinearAttention
   template <class In>
   const Vector& query_readonly(const In& x, Workspace& workspace) const {
     const Flush flush;
-    detail::require_size("the workspace's x", workspace.x.size(), d_model());
-    detail::require_size("the workspace's projections", workspace.raw.size(), layout().end);
-    detail::require_size("the workspace's query", workspace.old_query.size(), layout().key_rows);
-    detail::require_size("the workspace's output", workspace.output.size(), output_dim());
-    detail::require_size("the workspace's lambda", workspace.lambda.size(),
-                         preparation_.weight_count());
-    detail::require_size("the workspace's levels", workspace.max_levels, state_.max_levels());
-    detail::require_size("the workspace's tiers", workspace.tier_queries.cols(),
-                         state_.read_shape().tiers);
-    detail::copy_vector(x, "x", workspace.x);
-    preparation_.project(workspace, layout().q);
-    preparation_.prepare_read(workspace, workspace.old_query);
-    const bool apart = read_order_ == ReadOrder::current_apart;
-    detail::read_standing(state_, workspace, apart ? 1 : 0);
+    head_.query(x, workspace);
     return bound(workspace);
   }
 
@@ -10053,361 +11705,124 @@ class LogLinearAttention
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
     const Flush flush;
-    detail::copy_vector(y, "y", training_.target);
-    detail::require_finite("y", training_.target);
-    prepare(x, training_order());
-    const Vector& o = bound(workspace_);
-    training_.d_read = (o - training_.target).array() * (1 - o.array().square());
-    pull_back();
-    descend();
-    write();
+    detail::copy_vector(y, "y", target_);
+    detail::require_finite("y", target_);
+    head_.stage(x, head_.training_order());
+    const Vector& o = bound(head_.workspace());
+    detail::subtract(o.data(), target_.data(), o.size(), target_.data());
+    detail::tanh_pullback(o.data(), o.size(), target_.data());  // the gradient of the read now
+    head_.stage_gradient(target_);
+    head_.commit();
     return o;
   }
   /// The same, into the caller's vector of length d_v.
   template <class In, class Target, class Out>
   void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
+    detail::require_output<Scalar>(out, this->output_dim());
     detail::as_writable_column(out) = train_one(x, y);
   }
 
+  /// Memory for the const `query_readonly`; allocates.
+  [[nodiscard]] Workspace make_workspace() const { return head_.make_workspace(); }
+
   /// Empties the state; weights and the step counter stay.
-  void reset() noexcept {
-    drop_staged();
-    state_.reset();
-  }
+  void reset() noexcept { head_.reset(); }
   /// \}
 
-  /// \name A token in stages, for layers made of layers
-  /// `stage`, then `stage_gradient` to learn, then `commit`: only the last one changes the layer,
-  /// and after `stage` it does not throw, so that many layers can take a token together or not at
-  /// all. Whatever else changes the stream, the weights or the learning rate, or uses the same
-  /// memory (`query_readonly(x)`), drops what was staged. Out of turn they throw
-  /// std::invalid_argument; nothing is changed then.
+  /// \name A block of T tokens at once
+  /// The numbers of T calls, to rounding, computed chunk by chunk with matrix products (see
+  /// sequence/chunkwise.hpp), in every read order; and backpropagation through the whole block.
+  ///
+  /// Blocks and single tokens can follow each other in any order. Inputs are matrices of T rows, of
+  /// either storage order. A token costs its projections, `C (d_k + d_v)` and `log(T / C) d_k d_v`
+  /// operations for chunks of C = 64 tokens; all these functions allocate and copy the state.
+  /// Errors as for single tokens, before anything has changed. Rules whose kind of transition is
+  /// not one of transition.hpp are read token by token and have no gradient here.
   /// \{
 
-  /// Prepares a token and reads; nothing changes yet. \return the raw read, length d_v, without
-  /// tanh. \throws std::invalid_argument as `forward`, or for the order `current_apart` of a layer
-  /// that was not made for it
+  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_v
   template <class In>
-  const Vector& stage(const In& x, ReadOrder order) {
+  Matrix forward_block(const Eigen::MatrixBase<In>& x) {
     const Flush flush;
-    require_order(order);
-    prepare(x, order);
-    staged_ = Staged::token;
-    return workspace_.read;
-  }
-
-  /// From the gradient with respect to the staged raw read, length d_v, to that of every weight.
-  /// \throws std::invalid_argument for another length, where no token is staged, or where it is in
-  /// the order `before_push`, which does not read what the token writes
-  template <class Derived>
-  void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
-    const Flush flush;
-    require_staged();
-    if (staged_order_ == ReadOrder::before_push) {
-      detail::fail("the order of the staged token", "before_push",
-                   "after_push or current_apart, to learn from it");
-    }
-    staged_ = Staged::token;
-    detail::copy_vector(d_read.derived(), "the gradient of the read", training_.d_read);
-    pull_back();
-    staged_ = Staged::token_and_gradient;
-  }
-
-  /// Steps the weights if a gradient was staged, and writes the staged token to the state.
-  /// \throws std::invalid_argument where no token is staged
-  void commit() {
-    const Flush flush;
-    require_staged();
-    if (staged_ == Staged::token_and_gradient) descend();
-    write();
-  }
-
-  /// The order in which training reads: `after_push`, or `current_apart` if that is the layer's.
-  [[nodiscard]] ReadOrder training_order() const noexcept {
-    return read_order_ == ReadOrder::current_apart ? read_order_ : ReadOrder::after_push;
-  }
-
-  /// One step of gradient descent. \throws std::invalid_argument for the gradient of a layer with
-  /// other weights, or where a weight would not be finite; nothing is changed then
-  void descend(const BlockGradient<Scalar>& gradient) {
-    const Flush flush;
-    preparation_.parameters().descend(learning_rate_, gradient.weights);
-    drop_staged();
-    ++train_step_count_;
-  }
-
-  /// Makes room in a snapshot, so that taking it does not allocate; what it holds stays. \return
-  /// false for a snapshot of another shape, which cannot be done
-  [[nodiscard]] bool reserve(Snapshot& moment) const { return moment.reserve(state_); }
-  /// \throws std::invalid_argument where `restore` would
-  void require_shape_of(const Snapshot& moment) const { moment.require_shape_of(state_); }
-
-  /// The transition of the last token that was committed.
-  [[nodiscard]] const Kind& last_transition() const noexcept { return workspace_.token.transition; }
-  /// Appends the stream of another layer that began at this one's count, after `product` of its
-  /// transitions; see `StreamPart`.
-  template <class Product>
-  void append(const LogLinearAttention& later, const Product& product) {
-    const Flush flush;
-    drop_staged();
-    detail::StreamParts::append(state_, later.state_, product);
-  }
-
-  /// A gradient of all weights, zero.
-  [[nodiscard]] detail::Parameters<Scalar> weights_like_zero() const {
-    return preparation_.parameters().zeros();
-  }
-
-  /// Draws all weights anew, in the order of `weight_names()`.
-  void draw_weights(Xorshift64& random) {
-    drop_staged();
-    preparation_.parameters().draw(random);
-  }
-  /// \}
-
-  /// \name What the last `forward`, `query_readonly(x)` or `train_one` saw
-  /// \{
-  [[nodiscard]] const Vector& raw_read() const noexcept { return workspace_.read; }  ///< no tanh
-  [[nodiscard]] const Vector& lambda() const noexcept { return workspace_.lambda; }  ///< weights
-  /// \}
-
-  /// \name The stream's state
-  /// \{
-
-  /// The hierarchy in its plain form, with everything that the layer keeps apart or defers written
-  /// out. By value: allocates and copies all levels.
-  [[nodiscard]] State log_linear_state() const {
-    const Flush flush;
-    State out(state_.max_levels(), state_.key_rows(), state_.d_v());
-    state_.copy_to(detail::levels_of(out));
+    Matrix out = head_.read_span(x, head_.read_order());
+    detail::tanh_of(out.data(), out.size(), out.data());  // in place: nothing may throw any more
     return out;
   }
-  /// The same into a state of the same shape, without allocating. \throws std::invalid_argument for
-  /// another shape
-  void log_linear_state(State& out) const {
+
+  /// The gradient of `sum(d_out * forward_block(x))` with respect to x and every weight, the state
+  /// before the block held constant; through all reads and all states within the block. Nothing
+  /// changes. \param d_out T x d_v
+  template <class In, class DOut>
+  [[nodiscard]] BlockGradient<Scalar> block_gradient(const Eigen::MatrixBase<In>& x,
+                                                     const Eigen::MatrixBase<DOut>& d_out) const {
     const Flush flush;
-    detail::require_size("max_levels of out", out.max_levels(), state_.max_levels());
-    detail::require_size("d_k of out", out.d_k(), state_.key_rows());
-    detail::require_size("d_v of out", out.d_v(), state_.d_v());
-    state_.copy_to(detail::levels_of(out));
-  }
-  /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
-  /// `log_linear_state().flat_state()`.
-  [[nodiscard]] Vector state() const {
-    const Flush flush;
-    const State plain = log_linear_state();
-    return plain.flat_state().template cast<Scalar>();
-  }
-  /// Jumps to a later count, as if the tokens up to it had written nothing and had no transition:
-  /// what is remembered ages and merges as it would have, in no time. Costs a pass over the active
-  /// levels, does not allocate. \throws std::invalid_argument unless count >= size(); nothing is
-  /// changed then
-  void advance_to(std::uint64_t count) {
-    const Flush flush;
-    drop_staged();
-    detail::StreamParts::advance(state_, count);
+    LogLinearAttention copy(*this);
+    const Matrix out = copy.forward_block(x);
+    detail::require_size("d_out (rows)", d_out.rows(), out.rows());
+    detail::require_size("d_out (columns)", d_out.cols(), out.cols());
+    detail::require_finite("d_out", d_out);
+    Matrix d_reads = d_out;
+    detail::tanh_pullback(out.data(), out.size(), d_reads.data());
+    return head_.pull_back_span(this->log_linear_state(), x, head_.read_order(), d_reads);
   }
 
-  /// This moment of the stream, to come back to: continuations can be tried and taken back. Costs a
-  /// copy of the active levels, the newest leaves and what is pending; allocates.
-  [[nodiscard]] Snapshot snapshot() const {
-    Snapshot moment;
-    moment.take(state_);
-    return moment;
+  /// One step of gradient descent on `1/2 sum |o - y|^2` over the whole block and T tokens of the
+  /// stream. Reads in the order of `train_one`. Unlike T calls of `train_one` the weights stay the
+  /// same within the block, and the gradient goes through the states that its tokens write.
+  /// \param y T x d_v, finite \return the outputs o from before the step, T x d_v
+  template <class In, class Target>
+  Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+    const Flush flush;
+    detail::require_size("y (rows)", y.rows(), x.rows());
+    detail::require_size("y (columns)", y.cols(), this->output_dim());
+    detail::require_finite("y", y);
+    const typename Base::State before = this->log_linear_state();
+    const ReadOrder order = head_.training_order();
+    detail::Rollback rollback(head_);
+    Matrix out = head_.read_span(x, order);
+    detail::tanh_of(out.data(), out.size(), out.data());
+    Matrix d_reads = out - y;
+    detail::tanh_pullback(out.data(), out.size(), d_reads.data());
+    head_.descend(head_.pull_back_span(before, x, order, d_reads));
+    rollback.keep();
+    return out;
   }
-  /// The same into a snapshot that exists, whatever it held. Does not allocate where it once held a
-  /// moment of the same shape with as many active levels and leaves; where it does and throws
-  /// std::bad_alloc, the snapshot is what it was.
-  void snapshot(Snapshot& moment) const { moment.take(state_); }
-  /// Goes back, or on, to a moment of this stream or of that of another layer (a fork): what
-  /// follows is what followed then, bit for bit, where weights and hyperparameters are what they
-  /// were. Those of this layer stay, as does the step counter: a snapshot holds what a stream
-  /// remembers, and any layer takes it whose states have the same shape. A staged token is dropped.
-  /// Does not allocate. \throws std::invalid_argument for a snapshot of another shape, or one that
-  /// holds nothing; nothing is changed then
-  void restore(const Snapshot& moment) {
-    moment.restore(state_);
-    drop_staged();
-  }
-  [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }    ///< tokens so far
-  [[nodiscard]] int max_levels() const noexcept { return state_.max_levels(); }  ///< M
-  /// Number of levels that hold a bucket.
-  [[nodiscard]] int active_level_count() const noexcept {
-    return loglinear::active_level_count(size(), max_levels());
-  }
-  [[nodiscard]] Index d_model() const noexcept { return workspace_.x.size(); }  ///< length of x
-  [[nodiscard]] Index d_k() const noexcept { return layout().d_k; }             ///< length of a key
-  [[nodiscard]] Index key_rows() const noexcept { return layout().key_rows; }   ///< rows of a level
-  [[nodiscard]] Index output_dim() const noexcept { return layout().d_v; }      ///< d_v
-  [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }   ///< of `forward`
-  [[nodiscard]] const Inner& inner() const noexcept { return preparation_.inner(); }  ///< the rule
-  [[nodiscard]] const Weights& level_weights() const noexcept {
-    return preparation_.weights();
-  }  ///< the policy
   /// \}
-
-  /// \name Weights and learning
-  /// \{
-
-  /// The weight arrays in the order in which the seed draws them: w_key, w_value, w_query, those of
-  /// the level weights, the rule's own.
-  [[nodiscard]] std::vector<std::string> weight_names() const {
-    return preparation_.parameters().names();
-  }
-  /// One weight array, `outputs x d_model`, or `1 x n` for a free vector; a read-only view, valid
-  /// as long as the layer is neither moved nor destroyed. \throws std::invalid_argument for a name
-  /// that is not in `weight_names()`
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
-    return preparation_.parameters().get(name);
-  }
-  /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
-    return preparation_.parameters().get(name);
-  }
-  /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
-  /// Allocates a copy of it. \throws std::invalid_argument for an unknown name, another shape or
-  /// coefficients that are not finite; nothing is changed then
-  template <class Derived>
-  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
-    const Flush flush;
-    preparation_.parameters().set(name, value);
-    drop_staged();
-  }
-  [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }  ///< of train_one
-  /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are
-  void set_learning_rate(double learning_rate) {
-    if (!detail::is_finite(learning_rate) || learning_rate < 0) {
-      detail::fail("learning_rate", learning_rate, "finite and at least 0");
-    }
-    learning_rate_ = learning_rate;
-    drop_staged();
-  }
-  /// Calls of `train_one` since construction or `reset_train_step_count`.
-  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
-  void reset_train_step_count() noexcept { train_step_count_ = 0; }  ///< back to 0
-  /// \}
-
-  /// Memory for the const `query_readonly`; allocates.
-  [[nodiscard]] Workspace make_workspace() const {
-    return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
-                     preparation_.weight_count(), state_.read_shape());
-  }
 
   /// The same layer, weights, state and counters in another scalar, or in one that is computed with
   /// and another that is stored; allocates. \throws std::invalid_argument if a number is out of the
   /// other scalar's range, of which levels may fill a quarter: 16376 in half
   template <class Other, class OtherStored = Other>
-  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> cast()
-      const {
+  [[nodiscard]] LogLinearAttention<Inner, Other, Weights, OtherStored, Overflow> cast() const {
     const detail::FlushToZero<Other> flush;
-    LogLinearAttention<Inner, Other, Weights, MaxLevels, OtherStored, Overflow> other(
-        {.inner = inner(),
-         .d_model = d_model(),
-         .d_k = d_k(),
-         .d_v = output_dim(),
-         .max_levels = state_.max_levels(),
-         .level_weights = level_weights(),
-         .read_order = read_order_,
-         .learning_rate = learning_rate_});
-    other.preparation_.parameters() = preparation_.parameters().template cast<Other>();
-    other.state_ = state_.template cast<typename Inner::template Transition<Other>, OtherStored>();
-    other.train_step_count_ = train_step_count_;
+    LogLinearAttention<Inner, Other, Weights, OtherStored, Overflow> other(
+        {.inner = this->inner(),
+         .d_model = this->d_model(),
+         .d_k = this->d_k(),
+         .d_v = this->output_dim(),
+         .max_levels = this->max_levels(),
+         .level_weights = this->level_weights(),
+         .read_order = this->read_order(),
+         .learning_rate = this->learning_rate()});
+    other.as_head().assign(head_);
     return other;
   }
 
  private:
-  template <class, class, class, int, class, LastLevel>
-  friend class LogLinearAttention;
-  friend class BlockForm<LogLinearAttention>;
   friend struct detail::Parts;
 
   /// For checkpoints.
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    part("", self.preparation_.parameters());
-    part("state", self.state_);
-    part("learning_rate", self.learning_rate_);
-    part("train_step_count", self.train_step_count_);
-    if constexpr (detail::is_written<Self>) {
-      self.drop_staged();
-      self.set_learning_rate(self.learning_rate_);
-    }
-  }
-
-  static const Options& checked(const Options& options) {
-    detail::require_length("d_model", options.d_model);
-    detail::require_length("d_k", options.d_k);
-    detail::require_length("d_v", options.d_v);
-    detail::require_between("max_levels", options.max_levels, 1, max_level_limit);
-    return options;
-  }
-
-  [[nodiscard]] const detail::Layout& layout() const { return preparation_.layout(); }
-
-  void drop_staged() noexcept { staged_ = Staged::nothing; }
-  /// There is one more weight in the order `current_apart`.
-  void require_order(ReadOrder order) const {
-    if (order == ReadOrder::current_apart && read_order_ != order) {
-      detail::fail("the read order", "current_apart",
-                   "before_push or after_push, unless it is the layer's own");
-    }
-  }
-  void require_staged() const {
-    if (staged_ == Staged::nothing) {
-      detail::fail("the staged token", "absent", "there: `stage` comes first, once a token");
-    }
-  }
-
-  template <class Out>
-  void require_output(const Eigen::MatrixBase<Out>& out) const {
-    detail::require_vector_type<Scalar, Out>();
-    detail::require_size("out", out.size(), output_dim());
-  }
-
-  /// What `stage`, `stage_gradient` and `commit` do, for those who see to denormal numbers.
-  template <class In>
-  void prepare(const In& x, ReadOrder order) {
-    drop_staged();
-    detail::copy_vector(x, "x", workspace_.x);
-    preparation_.project(workspace_, 0);
-    preparation_.prepare_leaf(workspace_);
-    staged_magnitude_ = state_.require_writable(workspace_.token, workspace_);
-    preparation_.prepare_read(workspace_, detail::query_for(workspace_, order));
-    detail::read_token(state_, workspace_, order);
-    staged_order_ = order;
-  }
-  void pull_back() {
-    detail::pull_back_token(state_, workspace_, training_, staged_order_);
-    preparation_.pull_back(workspace_, training_);
-    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
-                                                  training_.d_free);
-  }
-  void descend() {
-    preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
-                                      training_.d_free);
-    ++train_step_count_;
-  }
-  void write() {
-    drop_staged();
-    state_.write(workspace_.token, staged_magnitude_, workspace_);
+    part("", self.head_);
   }
 
   static const Vector& bound(Workspace& w) {
-    w.output = w.read.array().tanh();
+    detail::tanh_of(w.read.data(), w.read.size(), w.output.data());
     return w.output;
   }
 
-  ReadOrder read_order_;
-  Preparation preparation_;
-  detail::StreamState<Kind, MaxLevels, Stored, Overflow> state_;
-  Workspace workspace_;
-  detail::TrainingWorkspace<Kind> training_;
-  double learning_rate_ = 0;
-  std::uint64_t train_step_count_ = 0;
-  ReadOrder staged_order_ = ReadOrder::before_push;
-  double staged_magnitude_ = 0;
-  enum class Staged { nothing, token, token_and_gradient } staged_ = Staged::nothing;
+  Vector target_;  // of `train_one`
 };
 
 }  // namespace loglinear
@@ -10428,184 +11843,25 @@ namespace loglinear {
 /// that it holds what the rule's own recurrence would. Hence the options, errors and guarantees are
 /// those of `LogLinearAttention`, with `max_levels` 1 and no `w_lambda`.
 template <class Inner, class Scalar = double>
-using LinearAttention = LogLinearAttention<Inner, Scalar, UnitWeights, 1>;
+using LinearAttention = LogLinearAttention<Inner, Scalar, OneLevel>;
 
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_LAYER_LINEAR_ATTENTION_HPP
 
-// ---- loglinear/layer/multi_head_block.hpp
+// ---- loglinear/layer/many_heads.hpp
 
-#ifndef LOGLINEAR_LAYER_MULTI_HEAD_BLOCK_HPP
-#define LOGLINEAR_LAYER_MULTI_HEAD_BLOCK_HPP
-
-namespace loglinear {
-
-/// The gradient of a loss over a block with respect to what a multi-head layer was given.
-template <class Scalar>
-struct MultiHeadBlockGradient {
-  detail::RowMajorMatrix<Scalar> x;          ///< with respect to the inputs, T x d_model
-  std::vector<BlockGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
-  detail::RowMajorMatrix<Scalar> w_out;      ///< with respect to W_out, d_model x n_heads d_v
-};
-
-/// `forward_block`, `block_gradient` and `train_block` of `MultiHeadAttention`, as `BlockForm` has
-/// them for one head: inputs T x d_model, outputs and targets T x d_model.
-///
-/// \tparam Layer  the multi-head layer, which derives from this
-template <class Layer, class Scalar>
-class MultiHeadBlockForm {
-  using Matrix = detail::RowMajorMatrix<Scalar>;
-  using Flush = detail::FlushToZero<Scalar>;
-
- public:
-  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
-  template <class In>
-  Matrix forward_block(const Eigen::MatrixBase<In>& x) {
-    Flush flush;
-    detail::Rollback rollback(layer().heads_);
-    const Matrix reads = read_block(x, order(), flush);
-    Matrix out = combine(reads);
-    rollback.keep();
-    return out;
-  }
-
-  /// The gradient of `sum(d_out * forward_block(x))`; nothing changes. \param d_out T x d_model
-  template <class In, class DOut>
-  [[nodiscard]] MultiHeadBlockGradient<Scalar> block_gradient(
-      const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
-    Flush flush;
-    detail::require_size("d_out (rows)", d_out.rows(), x.rows());
-    detail::require_size("d_out (columns)", d_out.cols(), layer().output_dim());
-    detail::require_finite("d_out", d_out);
-    Layer copied(layer());
-    MultiHeadBlockForm& copy = copied;
-    const Matrix reads = copy.read_block(x, order(), flush);
-    return copy.pull_back(layer().heads_, x, order(), reads, copy.combine(reads), Matrix(d_out),
-                          flush);
-  }
-
-  /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
-  /// tokens of the stream; see `BlockForm::train_block`. \param y T x d_model
-  template <class In, class Target>
-  Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
-    Flush flush;
-    detail::require_size("y (rows)", y.rows(), x.rows());
-    detail::require_size("y (columns)", y.cols(), layer().output_dim());
-    detail::require_finite("y", y);
-    const ReadOrder training = layer().heads_.front().training_order();
-    detail::Rollback rollback(layer().heads_);
-    const Matrix reads = read_block(x, training, flush);
-    const Matrix out = combine(reads);
-    const auto gradient =
-        pull_back(rollback.before(), x, training, reads, out, Matrix(out - y), flush);
-    auto d_out = layer().out_.zeros();
-    d_out.set("w_out", gradient.w_out);
-    for (std::size_t h = 0; h < gradient.heads.size(); ++h) {
-      layer().heads_[h].descend(gradient.heads[h]);
-    }
-    layer().out_.descend(layer().learning_rate(), d_out);
-    rollback.keep();
-    return out;
-  }
-
- private:
-  [[nodiscard]] Layer& layer() { return static_cast<Layer&>(*this); }
-  [[nodiscard]] const Layer& layer() const { return static_cast<const Layer&>(*this); }
-  [[nodiscard]] ReadOrder order() const { return layer().heads_.front().read_order(); }
-
-  /// The raw reads of all heads side by side, T x n_heads d_v.
-  template <class In>
-  [[nodiscard]] Matrix read_block(const Eigen::MatrixBase<In>& x, ReadOrder order, Flush& flush) {
-    Matrix reads(x.rows(), layer().reads_.size());
-    const Eigen::Index d_v = layer().d_v();
-    layer().for_each_head(flush, [&](auto& head, Eigen::Index begin) {
-      reads.middleCols(begin, d_v) = head.read_block(x, order);
-    });
-    return reads;
-  }
-
-  [[nodiscard]] Matrix combine(const Matrix& reads) const {
-    Matrix out(reads.rows(), layer().output_dim());
-    layer().out_.project_rows(reads, out);
-    detail::require_finite("the output", out);
-    if (layer().is_bounded()) out = out.array().tanh().matrix().eval();
-    return out;
-  }
-
-  /// From the gradient of the outputs to that of everything; `before` are the heads before the
-  /// block.
-  template <class Heads, class In>
-  [[nodiscard]] MultiHeadBlockGradient<Scalar> pull_back(const Heads& before,
-                                                         const Eigen::MatrixBase<In>& x,
-                                                         ReadOrder order, const Matrix& reads,
-                                                         const Matrix& out, Matrix d_out,
-                                                         Flush& flush) {
-    if (layer().is_bounded()) d_out.array() *= 1 - out.array().square();
-    Matrix d_reads(reads.rows(), reads.cols());
-    layer().out_.project_rows_back(d_out, d_reads);
-    MultiHeadBlockGradient<Scalar> gradient{
-        Matrix::Zero(x.rows(), x.cols()), {}, d_out.transpose() * reads};
-    std::vector<BlockGradient<Scalar>> heads;
-    for (const auto& head : before) heads.push_back({{}, head.weights_like_zero()});
-    const Eigen::Index d_v = layer().d_v();
-    layer().for_each_head(flush, [&](auto&, Eigen::Index begin) {
-      const auto h = static_cast<std::size_t>(begin / d_v);
-      const Matrix d_head = d_reads.middleCols(begin, d_v);
-      heads[h] = before[h].pull_back_block(before[h].log_linear_state(), x, order, d_head);
-    });
-    for (auto& head : heads) {
-      gradient.x += head.x;
-      head.x.resize(0, 0);
-    }
-    gradient.heads = std::move(heads);
-    detail::require_finite("the gradient of x", gradient.x);
-    detail::require_finite("the gradient of w_out", gradient.w_out);
-    return gradient;
-  }
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_LAYER_MULTI_HEAD_BLOCK_HPP
-
-// ---- loglinear/layer/multi_head_attention.hpp
-
-#ifndef LOGLINEAR_LAYER_MULTI_HEAD_ATTENTION_HPP
-#define LOGLINEAR_LAYER_MULTI_HEAD_ATTENTION_HPP
+#ifndef LOGLINEAR_LAYER_MANY_HEADS_HPP
+#define LOGLINEAR_LAYER_MANY_HEADS_HPP
 
 namespace loglinear {
 
-/// Where a multi-head layer bounds its output by a tanh; a head itself never does there.
-enum class OutputBound {
-  none,     ///< nowhere: `output = W_out [o_1; ..; o_H]`
-  forward,  ///< in `forward` and `train_one`, not in `query_readonly`
-  always,   ///< everywhere
-};
-
-/// Several heads of one layer type on the same input: `output = W_out [o_1; ..; o_H]` with the
-/// heads' raw reads o_h, then at most one tanh.
+/// What a layer of several heads offers beside its tokens: the heads' streams, and weights, those
+/// of the heads and W_out. `MultiHeadAttention` derives from it.
 ///
-/// `forward` reads in the heads' order, which here is `after_push` unless the options say
-/// otherwise; `query_readonly` reads the state as it stands. Weights are drawn head by head from
-/// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 and OpenMP switched on in the
-/// compiler the heads of a token run in parallel, and otherwise one after the other:
-/// `threads_used()` tells. Each head's arithmetic is its own, so that the bits do not depend on the
-/// number of threads.
-///
-/// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
-/// head changes none of them. Nothing allocates after construction but `state()`; with several
-/// threads the OpenMP runtime may.
-///
-/// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
+/// \tparam Layer_  the layer of one head
 template <class Layer_>
-class MultiHeadAttention
-    : public MultiHeadBlockForm<MultiHeadAttention<Layer_>, typename Layer_::Scalar> {
-  using Flush = detail::FlushToZero<typename Layer_::Scalar>;
-  static_assert(detail::StreamingLayer<Layer_>,
-                "MultiHeadAttention takes a layer: LogLinearAttention<Rule> or "
-                "LinearAttention<Rule>");
-
+class ManyHeads {
  public:
   using Layer = Layer_;
   using Scalar = typename Layer::Scalar;
@@ -10614,151 +11870,8 @@ class MultiHeadAttention
   /// A moment of the stream, one of each head.
   using Snapshot = std::vector<typename Layer::Snapshot>;
 
-  /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
-  struct Workspace {
-    typename Layer::Workspace head;  ///< of one head after the other
-    Vector reads;                    ///< of all heads
-    Vector output;                   ///< what is returned
-  };
-
-  /// How to build a layer of heads; d_model, d_k and d_v must be given.
-  struct Options {
-    typename Layer::InnerRuleOfLayer inner{};  ///< the rule with its hyperparameters
-    Index d_model = 0;                         ///< length of x and of the output, 1 to 2^26
-    Index d_k = 0;                             ///< length of a head's keys, 1 to 2^26
-    Index d_v = 0;                             ///< length of a head's values, 1 to 2^26
-    int n_heads = 4;                           ///< at least 1; n_heads d_v at most 2^26
-    int max_levels = typename Layer::Options{}.max_levels;  ///< of every head, 1 to 64
-    typename Layer::LevelWeightsOfLayer level_weights{};    ///< the policy of every head
-    ReadOrder read_order = ReadOrder::after_push;           ///< what `forward` reads
-    double learning_rate = 0.05;                            ///< of the heads and of W_out
-    std::uint64_t seed = 42;                                ///< of all weights
-    OutputBound bound = OutputBound::always;                ///< where the tanh is
-    int threads = 1;  ///< at least 1; `threads_used()` says how many they are in this program
-  };
-
-  /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
-  /// its range
-  explicit MultiHeadAttention(const Options& options)
-      : bound_(options.bound), threads_(options.threads), out_(checked(options)) {
-    heads_.assign(static_cast<std::size_t>(options.n_heads),
-                  Layer({.inner = options.inner,
-                         .d_model = options.d_model,
-                         .d_k = options.d_k,
-                         .d_v = options.d_v,
-                         .max_levels = options.max_levels,
-                         .level_weights = options.level_weights,
-                         .read_order = options.read_order,
-                         .learning_rate = options.learning_rate,
-                         .seed = options.seed}));
-    failures_.resize(heads_.size());
-    out_.append(projection("w_out", options.d_model));
-    Xorshift64 random(options.seed);
-    for (Layer& head : heads_) head.draw_weights(random);
-    out_.draw(random);
-    const Index width = options.n_heads * options.d_v;
-    reads_.setZero(width);
-    d_reads_.setZero(width);
-    output_.setZero(options.d_model);
-    target_.setZero(options.d_model);
-    d_output_.setZero(options.d_model);
-  }
-
-  /// \name Copies and moves
-  /// As those of `LogLinearAttention`.
+  /// \name The stream
   /// \{
-  MultiHeadAttention(const MultiHeadAttention&) = default;  ///< allocates
-  MultiHeadAttention(MultiHeadAttention&&) = default;       ///< does not allocate
-  MultiHeadAttention& operator=(const MultiHeadAttention& other) {
-    return *this = MultiHeadAttention(other);
-  }                                                               ///< a copy; allocates
-  MultiHeadAttention& operator=(MultiHeadAttention&&) = default;  ///< does not allocate
-  /// \}
-
-  /// \name A token
-  /// \{
-
-  /// All heads read and write. \return the output, length d_model, overwritten by the next call
-  template <class In>
-  const Vector& forward(const In& x) {
-    Flush flush;
-    stage(x, heads_.front().read_order(), flush);
-    combine(is_bounded());
-    for_each_head(flush, [](Layer& head, Index) { head.commit(); });
-    return output_;
-  }
-  /// The same, into the caller's vector of length d_model.
-  template <class In, class Out>
-  void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
-    detail::as_writable_column(out) = forward(x);
-  }
-
-  /// All heads read the state as it stands; nothing changes. \return as `forward`
-  template <class In>
-  const Vector& query_readonly(const In& x) {
-    Flush flush;
-    for_each_head(flush, [&](Layer& head, Index begin) {
-      head.query_readonly(x);
-      reads_.segment(begin, d_v()) = head.raw_read();
-    });
-    combine(bound_ == OutputBound::always);
-    return output_;
-  }
-  /// The same, into the caller's vector of length d_model.
-  template <class In, class Out>
-  void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
-    detail::as_writable_column(out) = query_readonly(x);
-  }
-  /// The same with the caller's memory, one head after the other; safe from several threads, a
-  /// workspace each. \return the output, which lies in the workspace. \throws
-  /// std::invalid_argument also for a workspace of a layer of another shape
-  template <class In>
-  const Vector& query_readonly(const In& x, Workspace& workspace) const {
-    const Flush flush;
-    detail::require_size("the workspace's reads", workspace.reads.size(), reads_.size());
-    detail::require_size("the workspace's output", workspace.output.size(), output_dim());
-    for (int h = 0; h < n_heads(); ++h) {
-      head(h).query_readonly(x, workspace.head);
-      workspace.reads.segment(h * d_v(), d_v()) = workspace.head.read;
-    }
-    combine(workspace.reads, workspace.output, bound_ == OutputBound::always);
-    return workspace.output;
-  }
-  /// Memory for it; allocates.
-  [[nodiscard]] Workspace make_workspace() const {
-    return {heads_.front().make_workspace(), Vector::Zero(reads_.size()),
-            Vector::Zero(output_.size())};
-  }
-
-  /// One step of gradient descent on `1/2 |o - y|^2` through W_out into every head, and one token
-  /// of the stream, as `LogLinearAttention::train_one`. \param y length d_model \return the output
-  /// o
-  template <class In, class Target>
-  const Vector& train_one(const In& x, const Target& y) {
-    Flush flush;
-    detail::load_vector(y, "y", target_);
-    stage(x, heads_.front().training_order(), flush);
-    const bool bounded = is_bounded();
-    combine(bounded);
-    d_output_ = output_ - target_;
-    if (bounded) d_output_.array() *= 1 - output_.array().square();
-    d_reads_.noalias() = out_.get("w_out").transpose() * d_output_;
-    for_each_head(flush, [&](Layer& head, Index begin) {
-      head.stage_gradient(d_reads_.segment(begin, d_v()));
-    });
-    out_.require_descendable(learning_rate(), d_output_, reads_, no_free_);
-    out_.descend(learning_rate(), d_output_, reads_, no_free_);
-    for_each_head(flush, [](Layer& head, Index) { head.commit(); });
-    return output_;
-  }
-  /// The same, into the caller's vector of length d_model.
-  template <class In, class Target, class Out>
-  void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
-    require_output(out);
-    detail::as_writable_column(out) = train_one(x, y);
-  }
 
   /// Empties all states; weights stay.
   void reset() noexcept {
@@ -10781,7 +11894,9 @@ class MultiHeadAttention
   /// it does and throws std::bad_alloc, the snapshot is what it was.
   void snapshot(Snapshot& moment) const {
     bool fits = moment.size() == heads_.size();
-    for (std::size_t h = 0; fits && h < heads_.size(); ++h) fits = heads_[h].reserve(moment[h]);
+    for (std::size_t h = 0; fits && h < heads_.size(); ++h) {
+      fits = moment[h].reserve(heads_[h].as_head().stream());
+    }
     Snapshot fresh(fits ? 0 : heads_.size());
     Snapshot& into = fits ? moment : fresh;
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].snapshot(into[h]);
@@ -10793,7 +11908,9 @@ class MultiHeadAttention
   void restore(const Snapshot& moment) {
     if (moment.empty()) detail::fail("the snapshot", "empty", "one that a layer has taken");
     detail::require_size("the heads of the snapshot", static_cast<Index>(moment.size()), n_heads());
-    for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].require_shape_of(moment[h]);
+    for (std::size_t h = 0; h < heads_.size(); ++h) {
+      moment[h].require_shape_of(heads_[h].as_head().stream());
+    }
     for (std::size_t h = 0; h < heads_.size(); ++h) heads_[h].restore(moment[h]);
   }
 
@@ -10812,13 +11929,12 @@ class MultiHeadAttention
 
   /// \name Shape, state and weights
   /// \{
-  [[nodiscard]] Index d_model() const noexcept { return output_.size(); }     ///< length of x
-  [[nodiscard]] Index output_dim() const noexcept { return output_.size(); }  ///< d_model
+  [[nodiscard]] Index d_model() const noexcept { return out_.output_dim(); }     ///< length of x
+  [[nodiscard]] Index output_dim() const noexcept { return out_.output_dim(); }  ///< d_model
   [[nodiscard]] std::uint64_t size() const noexcept {
     return heads_.front().size();
   }  ///< tokens so far
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
-  [[nodiscard]] OutputBound bound() const noexcept { return bound_; }  ///< where the tanh is
   /// Threads that the heads of a token run on: as many as the options say, but no more than there
   /// are heads, and 1 where the compiler's OpenMP is off.
   [[nodiscard]] int threads_used() const noexcept {
@@ -10855,7 +11971,7 @@ class MultiHeadAttention
   /// \throws std::invalid_argument for an unknown name
   [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
     const auto [index, rest] = split(name);
-    return index < 0 ? out_.get(rest) : head(index).weight(rest);
+    return index < 0 ? out_.weights().get(rest) : head(index).weight(rest);
   }
   /// The same of a temporary: a copy.
   [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
@@ -10868,7 +11984,7 @@ class MultiHeadAttention
     Flush flush;
     const auto [index, rest] = split(name);
     if (index < 0) {
-      out_.set(rest, value);
+      out_.weights().set(rest, value);
     } else {
       heads_[static_cast<std::size_t>(index)].set_weight(rest, value);
     }
@@ -10882,82 +11998,32 @@ class MultiHeadAttention
   }
   /// \}
 
- private:
-  friend class MultiHeadBlockForm<MultiHeadAttention, typename Layer_::Scalar>;
-  friend struct detail::Parts;
+ protected:
+  using Flush = detail::FlushToZero<Scalar>;
+  using Rows = detail::RowMajorMatrix<Scalar>;
 
-  /// For checkpoints.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    for (int h = 0; h < self.n_heads(); ++h) {
-      auto& head = self.heads_[static_cast<std::size_t>(h)];
-      part("head" + std::to_string(h), head);
-      detail::require_between("learning_rate of head " + std::to_string(h), head.learning_rate(),
-                              self.learning_rate(), self.learning_rate());
-    }
-    part("", self.out_);
-  }
-
-  /// Whether `forward` and `train_one` bound the output.
-  [[nodiscard]] bool is_bounded() const {
-    return bound_ != OutputBound::none;
-  }
-
-  /// The width of W_out's input.
-  static Index checked(const Options& options) {
-    detail::require_length("d_model", options.d_model);
-    detail::require_length("d_k", options.d_k);
-    detail::require_length("d_v", options.d_v);
-    detail::require_positive("n_heads", options.n_heads);
-    detail::require_positive("threads", options.threads);
-    const Index width = options.n_heads * options.d_v;
-    detail::require_length("n_heads * d_v", width);
-    return width;
-  }
+  /// `count` heads like the first, and W_out, all with weights drawn from one seed.
+  ManyHeads(const Layer& first, int count, int threads, Index d_model, OutputBound bound,
+            std::uint64_t seed)
+      : ManyHeads(first, count, threads, d_model, bound, Xorshift64(seed)) {}
 
   [[nodiscard]] Index d_v() const {
     return heads_.front().output_dim();
   }
-
-  /// Which head a weight name belongs to, -1 for none, and its name there.
-  [[nodiscard]] std::pair<int, std::string_view> split(std::string_view name) const {
-    for (int h = 0; h < n_heads(); ++h) {
-      const std::string prefix = "head" + std::to_string(h) + ".";
-      if (name.starts_with(prefix)) return {h, name.substr(prefix.size())};
-    }
-    return {-1, name};
+  /// The length of all heads' reads.
+  [[nodiscard]] Index width() const {
+    return n_heads() * d_v();
   }
 
-  template <class In>
-  void stage(const In& x, ReadOrder order, Flush& flush) {
-    for_each_head(flush, [&](Layer& head, Index begin) {
-      reads_.segment(begin, d_v()) = head.stage(x, order);
-    });
-  }
-
-  void combine(bool bounded) {
-    combine(reads_, output_, bounded);
-  }
-  void combine(const Vector& reads, Vector& output, bool bounded) const {
-    out_.project(reads, output);
-    detail::require_finite("the output", output);
-    if (bounded) output = output.array().tanh();
-  }
-
-  template <class Out>
-  void require_output(const Eigen::MatrixBase<Out>& out) const {
-    detail::require_vector_type<Scalar, Out>();
-    detail::require_size("out", out.size(), output_dim());
-  }
-
-  /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to; then throws
-  /// what the first failing head threw.
+  /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to, in the mode
+  /// in which denormal numbers are zero; then throws what the first failing head threw.
   template <class Work>
   void for_each_head(Flush& flush, Work work) {
     const int count = n_heads();
     const auto one = [&](int h) {
+      const Flush own;
       const auto index = static_cast<std::size_t>(h);
-      failures_[index] = detail::caught([&] { work(heads_[index], h * d_v()); });
+      failures_[index] = detail::caught([&] { work(heads_[index].as_head(), h * d_v()); });
     };
     if (threads_ > 1) flush.pause();
 #ifdef _OPENMP
@@ -10970,13 +12036,365 @@ class MultiHeadAttention
     }
   }
 
-  OutputBound bound_;
+  /// The raw reads of all heads side by side, T x n_heads d_v.
+  template <class In>
+  [[nodiscard]] Rows read_span(const Eigen::MatrixBase<In>& x, ReadOrder order, Flush& flush) {
+    Rows reads(x.rows(), width());
+    for_each_head(flush, [&](typename Layer::Head& head, Index begin) {
+      reads.middleCols(begin, d_v()) = head.read_span(x, order);
+    });
+    return reads;
+  }
+
+  /// From the gradient of the outputs to that of everything; `before` are the heads before the
+  /// block.
+  template <class In>
+  [[nodiscard]] MultiHeadBlockGradient<Scalar> pull_back_span(const std::vector<Layer>& before,
+                                                              const Eigen::MatrixBase<In>& x,
+                                                              ReadOrder order, const Rows& reads,
+                                                              const Rows& out, Rows d_out,
+                                                              Flush& flush) {
+    out_.pull_back_bound(out.data(), out.size(), d_out.data());
+    Rows d_reads(reads.rows(), reads.cols());
+    out_.weights().project_rows_back(d_out, d_reads);
+    MultiHeadBlockGradient<Scalar> gradient{
+        Rows::Zero(x.rows(), x.cols()), {}, d_out.transpose() * reads};
+    std::vector<BlockGradient<Scalar>>& heads = gradient.heads;
+    for (const Layer& head : before) {
+      heads.push_back({{}, head.as_head().preparation().parameters().zeros()});
+    }
+    for_each_head(flush, [&](typename Layer::Head&, Index begin) {
+      const auto h = static_cast<std::size_t>(begin / d_v());
+      const Rows d_head = d_reads.middleCols(begin, d_v());
+      heads[h] = before[h].as_head().pull_back_span(before[h].log_linear_state(), x, order, d_head);
+    });
+    for (BlockGradient<Scalar>& head : heads) {
+      gradient.x += head.x;
+      head.x.resize(0, 0);
+    }
+    detail::require_finite("the gradient of x", gradient.x);
+    detail::require_finite("the gradient of w_out", gradient.w_out);
+    return gradient;
+  }
+
+  std::vector<Layer> heads_;
+  detail::OutputProjection<Scalar> out_;
+
+ private:
+  friend struct detail::Parts;
+
+  ManyHeads(const Layer& first, int count, int threads, Index d_model, OutputBound bound,
+            Xorshift64 random)
+      : heads_(drawn(first, count, random)),
+        out_(count * first.output_dim(), d_model, bound, random),
+        threads_(threads),
+        failures_(heads_.size()) {}
+  static std::vector<Layer> drawn(const Layer& first, int count, Xorshift64& random) {
+    std::vector<Layer> heads(static_cast<std::size_t>(count), first);
+    for (Layer& head : heads) head.as_head().draw_weights(random);
+    return heads;
+  }
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (int h = 0; h < self.n_heads(); ++h) {
+      auto& head = self.heads_[static_cast<std::size_t>(h)];
+      part("head" + std::to_string(h), head);
+      detail::require_between("learning_rate of head " + std::to_string(h), head.learning_rate(),
+                              self.learning_rate(), self.learning_rate());
+    }
+    part("", self.out_.weights());
+  }
+
+  /// Which head a weight name belongs to, -1 for none, and its name there.
+  [[nodiscard]] std::pair<int, std::string_view> split(std::string_view name) const {
+    for (int h = 0; h < n_heads(); ++h) {
+      const std::string prefix = "head" + std::to_string(h) + ".";
+      if (name.starts_with(prefix)) return {h, name.substr(prefix.size())};
+    }
+    return {-1, name};
+  }
+
   int threads_;
-  std::vector<Layer> heads_{};
-  detail::Parameters<Scalar> out_;
-  Vector reads_{}, d_reads_{}, output_{}, target_{}, d_output_{};
+  std::vector<std::exception_ptr> failures_;  // what each head threw
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_MANY_HEADS_HPP
+
+// ---- loglinear/layer/multi_head_attention.hpp
+
+#ifndef LOGLINEAR_LAYER_MULTI_HEAD_ATTENTION_HPP
+#define LOGLINEAR_LAYER_MULTI_HEAD_ATTENTION_HPP
+
+namespace loglinear {
+
+/// Several heads of one layer type on the same input: `output = W_out [o_1; ..; o_H]` with the
+/// heads' raw reads o_h, then at most one tanh.
+///
+/// `forward` reads in the heads' order, which here is `after_push` unless the options say
+/// otherwise; `query_readonly` reads the state as it stands. Weights are drawn head by head from
+/// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 and OpenMP switched on in the
+/// compiler the heads of a token run in parallel, and otherwise one after the other:
+/// `threads_used()` tells. Each head's arithmetic is its own, so that the bits do not depend on the
+/// number of threads.
+///
+/// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
+/// head changes none of them. Nothing allocates after construction but `state()`; with several
+/// threads the OpenMP runtime may.
+///
+/// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
+template <class Layer_>
+class MultiHeadAttention : public ManyHeads<Layer_> {
+  static_assert(detail::HasHead<Layer_>,
+                "MultiHeadAttention takes a layer: LogLinearAttention<Rule> or "
+                "LinearAttention<Rule>");
+  using Base = ManyHeads<Layer_>;
+  using Head = typename Layer_::Head;
+  using Matrix = detail::RowMajorMatrix<typename Layer_::Scalar>;
+  using Base::heads_;
+  using Base::out_;
+  using typename Base::Flush;
+
+ public:
+  using Layer = Layer_;
+  using Scalar = typename Layer::Scalar;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+
+  /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
+  struct Workspace {
+    typename Layer::Workspace head;  ///< of one head after the other
+    Vector reads;                    ///< of all heads
+    Vector output;                   ///< what is returned
+  };
+
+  /// How to build a layer of heads; d_model, d_k and d_v must be given.
+  struct Options {
+    typename Head::Inner inner{};  ///< the rule with its hyperparameters
+    Index d_model = 0;             ///< length of x and of the output, 1 to 2^26
+    Index d_k = 0;                 ///< length of a head's keys, 1 to 2^26
+    Index d_v = 0;                 ///< length of a head's values, 1 to 2^26
+    int n_heads = 4;               ///< at least 1; n_heads d_v at most 2^26
+    int max_levels = typename Layer::Options{}.max_levels;  ///< of every head, 1 to 64
+    typename Head::Weights level_weights{};                 ///< the policy of every head
+    ReadOrder read_order = ReadOrder::after_push;           ///< what `forward` reads
+    double learning_rate = 0.05;                            ///< of the heads and of W_out
+    std::uint64_t seed = 42;                                ///< of all weights
+    OutputBound bound = OutputBound::always;                ///< where the tanh is
+    int threads = 1;  ///< at least 1; `threads_used()` says how many they are in this program
+  };
+
+  /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
+  /// its range
+  explicit MultiHeadAttention(const Options& options)
+      : Base(first_head(checked(options)), options.n_heads, options.threads, options.d_model,
+             options.bound, options.seed),
+        reads_(Vector::Zero(this->width())),
+        d_reads_(reads_),
+        output_(Vector::Zero(options.d_model)),
+        target_(output_),
+        d_output_(output_) {}
+
+  /// \name Copies and moves
+  /// As those of `LogLinearAttention`.
+  /// \{
+  MultiHeadAttention(const MultiHeadAttention&) = default;  ///< allocates
+  MultiHeadAttention(MultiHeadAttention&&) = default;       ///< does not allocate
+  MultiHeadAttention& operator=(const MultiHeadAttention& other) {
+    return *this = MultiHeadAttention(other);
+  }                                                               ///< a copy; allocates
+  MultiHeadAttention& operator=(MultiHeadAttention&&) = default;  ///< does not allocate
+  /// \}
+
+  /// \name A token
+  /// \{
+
+  /// All heads read and write. \return the output, length d_model, overwritten by the next call
+  template <class In>
+  const Vector& forward(const In& x) {
+    Flush flush;
+    stage(x, order(), flush);
+    out_.apply(reads_, output_);
+    commit(flush);
+    return output_;
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Out>
+  void forward(const In& x, Eigen::MatrixBase<Out> const& out) {
+    detail::require_output<Scalar>(out, this->output_dim());
+    detail::as_writable_column(out) = forward(x);
+  }
+
+  /// All heads read the state as it stands; nothing changes. \return as `forward`
+  template <class In>
+  const Vector& query_readonly(const In& x) {
+    Flush flush;
+    this->for_each_head(flush, [&](Head& head, Index begin) {
+      head.query(x);
+      take_read(head.workspace(), begin, reads_);
+    });
+    out_.apply_readonly(reads_, output_);
+    return output_;
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Out>
+  void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
+    detail::require_output<Scalar>(out, this->output_dim());
+    detail::as_writable_column(out) = query_readonly(x);
+  }
+  /// The same with the caller's memory, one head after the other; safe from several threads, a
+  /// workspace each. \return the output, which lies in the workspace. \throws
+  /// std::invalid_argument also for a workspace of a layer of another shape
+  template <class In>
+  const Vector& query_readonly(const In& x, Workspace& workspace) const {
+    const Flush flush;
+    detail::require_size("the workspace's reads", workspace.reads.size(), reads_.size());
+    detail::require_size("the workspace's output", workspace.output.size(), this->output_dim());
+    for (int h = 0; h < this->n_heads(); ++h) {
+      this->head(h).as_head().query(x, workspace.head);
+      take_read(workspace.head, h * this->d_v(), workspace.reads);
+    }
+    out_.apply_readonly(workspace.reads, workspace.output);
+    return workspace.output;
+  }
+  /// Memory for it; allocates.
+  [[nodiscard]] Workspace make_workspace() const {
+    return {heads_.front().make_workspace(), Vector::Zero(reads_.size()),
+            Vector::Zero(output_.size())};
+  }
+
+  /// One step of gradient descent on `1/2 |o - y|^2` through W_out into every head, and one token
+  /// of the stream, as `LogLinearAttention::train_one`. \param y length d_model \return the output
+  /// o
+  template <class In, class Target>
+  const Vector& train_one(const In& x, const Target& y) {
+    Flush flush;
+    detail::load_vector(y, "y", target_);
+    stage(x, training_order(), flush);
+    out_.apply(reads_, output_);
+    detail::subtract(output_.data(), target_.data(), output_.size(), d_output_.data());
+    out_.pull_back_bound(output_.data(), output_.size(), d_output_.data());
+    d_reads_.noalias() = out_.weights().get("w_out").transpose() * d_output_;
+    this->for_each_head(flush, [&](Head& head, Index begin) {
+      head.stage_gradient(detail::ConstVectorView<Scalar>(d_reads_.data() + begin, this->d_v()));
+    });
+    out_.weights().require_descendable(this->learning_rate(), d_output_, reads_, no_free_);
+    out_.weights().descend(this->learning_rate(), d_output_, reads_, no_free_);
+    commit(flush);
+    return output_;
+  }
+  /// The same, into the caller's vector of length d_model.
+  template <class In, class Target, class Out>
+  void train_one(const In& x, const Target& y, Eigen::MatrixBase<Out> const& out) {
+    detail::require_output<Scalar>(out, this->output_dim());
+    detail::as_writable_column(out) = train_one(x, y);
+  }
+  /// \}
+
+  /// \name A block of T tokens at once
+  /// As `LogLinearAttention` has them for one head: inputs T x d_model, outputs and targets
+  /// T x d_model.
+  /// \{
+
+  /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
+  template <class In>
+  Matrix forward_block(const Eigen::MatrixBase<In>& x) {
+    Flush flush;
+    detail::Rollback rollback(heads_);
+    const Matrix reads = this->read_span(x, order(), flush);
+    Matrix out = out_.apply(reads);
+    rollback.keep();
+    return out;
+  }
+
+  /// The gradient of `sum(d_out * forward_block(x))`; nothing changes. \param d_out T x d_model
+  template <class In, class DOut>
+  [[nodiscard]] MultiHeadBlockGradient<Scalar> block_gradient(
+      const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
+    Flush flush;
+    detail::require_size("d_out (rows)", d_out.rows(), x.rows());
+    detail::require_size("d_out (columns)", d_out.cols(), this->output_dim());
+    detail::require_finite("d_out", d_out);
+    MultiHeadAttention copy(*this);
+    const Matrix reads = copy.read_span(x, order(), flush);
+    return copy.pull_back_span(heads_, x, order(), reads, out_.apply(reads), Matrix(d_out), flush);
+  }
+
+  /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
+  /// tokens of the stream; see `LogLinearAttention::train_block`. \param y T x d_model
+  template <class In, class Target>
+  Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+    Flush flush;
+    detail::require_size("y (rows)", y.rows(), x.rows());
+    detail::require_size("y (columns)", y.cols(), this->output_dim());
+    detail::require_finite("y", y);
+    detail::Rollback rollback(heads_);
+    const Matrix reads = this->read_span(x, training_order(), flush);
+    const Matrix out = out_.apply(reads);
+    const auto gradient = this->pull_back_span(rollback.before(), x, training_order(), reads, out,
+                                               Matrix(out - y), flush);
+    auto d_out = out_.weights().zeros();
+    d_out.set("w_out", gradient.w_out);
+    for (std::size_t h = 0; h < gradient.heads.size(); ++h) {
+      heads_[h].as_head().descend(gradient.heads[h]);
+    }
+    out_.weights().descend(this->learning_rate(), d_out);
+    rollback.keep();
+    return out;
+  }
+  /// \}
+
+  /// Where the tanh is.
+  [[nodiscard]] OutputBound bound() const noexcept { return out_.bound(); }
+
+ private:
+  /// Sizes whose product is the width of W_out must be checked before the heads are made.
+  static const Options& checked(const Options& options) {
+    detail::require_length("d_model", options.d_model);
+    detail::require_length("d_k", options.d_k);
+    detail::require_length("d_v", options.d_v);
+    detail::require_positive("n_heads", options.n_heads);
+    detail::require_positive("threads", options.threads);
+    detail::require_length("n_heads * d_v", options.n_heads * options.d_v);
+    return options;
+  }
+  static Layer first_head(const Options& options) {
+    return Layer({.inner = options.inner,
+                  .d_model = options.d_model,
+                  .d_k = options.d_k,
+                  .d_v = options.d_v,
+                  .max_levels = options.max_levels,
+                  .level_weights = options.level_weights,
+                  .read_order = options.read_order,
+                  .learning_rate = options.learning_rate,
+                  .seed = options.seed});
+  }
+
+  [[nodiscard]] ReadOrder order() const { return heads_.front().read_order(); }
+  [[nodiscard]] ReadOrder training_order() const {
+    return heads_.front().as_head().training_order();
+  }
+  /// Every head prepares the token and reads, or none of them has changed.
+  template <class In>
+  void stage(const In& x, ReadOrder order, Flush& flush) {
+    this->for_each_head(flush, [&](Head& head, Index begin) {
+      head.stage(x, order);
+      take_read(head.workspace(), begin, reads_);
+    });
+  }
+  /// Every head writes what it has staged.
+  void commit(Flush& flush) {
+    this->for_each_head(flush, [](Head& head, Index) { head.commit(); });
+  }
+  static void take_read(const typename Head::Workspace& head, Index begin, Vector& reads) {
+    detail::copy(head.read.data(), head.read.size(), reads.data() + begin);
+  }
+
+  Vector reads_, d_reads_, output_, target_, d_output_;
   Vector no_free_{};
-  std::vector<std::exception_ptr> failures_{};
 };
 
 }  // namespace loglinear
@@ -11171,12 +12589,16 @@ namespace loglinear::detail {
 /// sg(z) = 1 / (1 + exp(-z)).
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> sigmoid_of(const RowMajorMatrix<Scalar>& z) {
-  return sigmoids(z.array());
+  RowMajorMatrix<Scalar> out(z.rows(), z.cols());
+  sigmoids(z.data(), z.size(), out.data());
+  return out;
 }
 /// z sg(z).
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> silu_of(const RowMajorMatrix<Scalar>& z) {
-  RowMajorMatrix<Scalar> out = z.array() / (Scalar(1) + exp_of_negative(z.array()));
+  RowMajorMatrix<Scalar> out(z.rows(), z.cols());
+  exp_of_negative(z.data(), z.size(), out.data());
+  out = z.array() / (Scalar(1) + out.array());
   for (Index i = 0; i < z.size(); ++i) {  // where exp(-z) overflows the quotient is 0
     if (z.data()[i] < lowest_exponent<Scalar>) out.data()[i] = Scalar(0);
   }
@@ -11192,9 +12614,8 @@ template <class Scalar>
 /// log(1 + exp(z)), stable for any z.
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> softplus_of(const RowMajorMatrix<Scalar>& z) {
-  RowMajorMatrix<Scalar> out = z;
-  auto values = out.array();
-  softplus(values, values);
+  RowMajorMatrix<Scalar> out(z.rows(), z.cols());
+  softplus(z.data(), z.size(), out.data());
   return out;
 }
 
@@ -11881,8 +13302,8 @@ class HeadsToken {
       in.head(h).validate(state(h).size(), state(h).max_levels());
       Head& written = heads_.emplace_back(prepared(h));
       with_transition(h, [&](const auto& transition) {
-        written.magnitude = levels_of(state(h)).require_writable(transition.norm_bound(),
-                                                                 written.key, written.value);
+        written.admitted =
+            levels_of(state(h)).admit(transition.norm_bound(), written.key, written.value);
       });
     }
   }
@@ -11901,7 +13322,7 @@ class HeadsToken {
     for_each_group(in_, [&](Index first, Index end) {
       for (Index h = first; h < end; ++h) {
         with_transition(h, [&](const auto& transition) {
-          levels_of(state(h)).write(transition, head(h).key, head(h).value, head(h).magnitude);
+          levels_of(state(h)).write(transition, head(h).key, head(h).value, head(h).admitted);
         });
       }
     });
@@ -11913,7 +13334,7 @@ class HeadsToken {
   struct Head {
     Vector<Scalar> key, value;  // beta k or k, and v
     std::variant<ScalarDecay<Scalar>, RankOneUpdate<ScalarDecay<Scalar>>> transition;
-    double magnitude = 0;
+    Admitted admitted{};
   };
   [[nodiscard]] const Head& head(Index h) const { return heads_[static_cast<std::size_t>(h)]; }
 
@@ -13210,6 +14631,88 @@ class RecursiveLeastSquares {
 
 #endif  // LOGLINEAR_READOUT_RECURSIVE_LEAST_SQUARES_HPP
 
+// ---- loglinear/rules/detail/leaf.hpp
+
+#ifndef LOGLINEAR_RULES_DETAIL_LEAF_HPP
+#define LOGLINEAR_RULES_DETAIL_LEAF_HPP
+
+// The leaf of rules that write one a token, `a k v^T`, and the way back from its gradient.
+
+namespace loglinear::detail {
+
+/// token's leaf = k v^T
+template <class Vec, class Kind>
+void write_leaf(const Projections<Vec>& in, Token<Kind>& token) {
+  copy(in.k.data(), in.k.size(), token.keys.data());
+  copy(in.v.data(), in.v.size(), token.values.data());
+}
+/// token's leaf = scale k v^T
+template <class Scalar, class Vec, class Kind>
+void write_leaf(const Scalar& scale, const Projections<Vec>& in, Token<Kind>& token) {
+  scale_to(scale, in.k.data(), in.k.size(), token.keys.data());
+  copy(in.v.data(), in.v.size(), token.values.data());
+}
+
+/// Its pullback to k and v.
+template <class Kind, class Vec>
+void pull_back_leaf(const Token<Kind>& d_token, Projections<Vec>& d_in) {
+  copy(d_token.keys.data(), d_in.k.size(), d_in.k.data());
+  copy(d_token.values.data(), d_in.v.size(), d_in.v.data());
+}
+template <class Scalar, class Kind, class Vec>
+void pull_back_leaf(const Scalar& scale, const Token<Kind>& d_token, Projections<Vec>& d_in) {
+  scale_to(scale, d_token.keys.data(), d_in.k.size(), d_in.k.data());
+  copy(d_token.values.data(), d_in.v.size(), d_in.v.data());
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_RULES_DETAIL_LEAF_HPP
+
+// ---- loglinear/rules/key_only.hpp
+
+#ifndef LOGLINEAR_RULES_KEY_ONLY_HPP
+#define LOGLINEAR_RULES_KEY_ONLY_HPP
+
+namespace loglinear {
+
+/// A rule reduced to its key: `S <- S + k v^T`, with `k / |k|` (0 below 1e-12) iff `Rule`
+/// normalises its key. No transition, no gates, no weights of its own, `d_k x d_v` states always.
+///
+/// This is all that the Rust crate irithyll takes of an inner rule; it is kept exact so that its
+/// numbers can be reproduced. Wrap the rule itself to have it applied in full.
+template <class Rule>
+struct KeyOnly {
+  static constexpr bool normalizes_key = detail::normalizes_key<Rule>();
+
+  template <class Scalar>
+  using Transition = Identity<Scalar>;
+
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
+
+  void prepare(const auto& in, auto& token) const {
+    detail::write_leaf(in, token);
+    if constexpr (normalizes_key) {
+      detail::unit_vector(in.k.data(), in.k.size(), token.keys.data());
+    }
+  }
+
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
+    detail::pull_back_leaf(d_token, d_in);
+    if constexpr (normalizes_key) {
+      detail::unit_vector_pullback(in.k.data(), token.keys.data(), d_in.k.data(), in.k.size(),
+                                   d_in.k.data());
+    }
+  }
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const KeyOnly&) const = default;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_KEY_ONLY_HPP
+
 // ---- loglinear/rules/delta_net.hpp
 
 #ifndef LOGLINEAR_RULES_DELTA_NET_HPP
@@ -13229,20 +14732,30 @@ struct DeltaNet {
   template <class Scalar>
   using Transition = RankOneUpdate<Identity<Scalar>>;
 
+  static constexpr RuleInfo info{.name = "DeltaNet",
+                                 .text = "delta_net",
+                                 .paper = "2102.11174",
+                                 .equation = "S <- (I - k^ k^^T) S + k^ v^T"};
+  static constexpr void hyperparameters(auto&, auto&&) {}
+
   [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
 
   void prepare(const auto& in, auto& token) const {
-    auto key = token.keys.col(0);
-    detail::unit_vector(in.k, key);
-    token.values.col(0) = in.v;
-    token.transition.u = key;
-    token.transition.p = key;
+    const auto n = in.k.size();
+    detail::unit_vector(in.k.data(), n, token.keys.data());
+    detail::copy(in.v.data(), in.v.size(), token.values.data());
+    detail::copy(token.keys.data(), n, token.transition.u.data());
+    detail::copy(token.keys.data(), n, token.transition.p.data());
   }
 
   void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
+    const auto n = in.k.size();
     const auto& d = d_token.transition;
-    detail::unit_vector_pullback(in.k, token.transition.p, d_token.keys.col(0) + d.u + d.p, d_in.k);
-    d_in.v = d_token.values.col(0);
+    detail::pull_back_leaf(d_token, d_in);
+    detail::add(d_in.k.data(), d.u.data(), n, d_in.k.data());
+    detail::add(d_in.k.data(), d.p.data(), n, d_in.k.data());
+    detail::unit_vector_pullback(in.k.data(), token.transition.p.data(), d_in.k.data(), n,
+                                 d_in.k.data());
   }
 
   /// Always: it has no hyperparameters.
@@ -13261,6 +14774,8 @@ static_assert(InnerRule<DeltaNet, double>);
 #define LOGLINEAR_RULES_DELTA_PRODUCT_HPP
 
 namespace loglinear {
+
+struct DeltaProductMode;
 
 /// DeltaProduct: forget once, then n steps of the delta rule at every token: `S <- a S`, then for
 /// j = 1..n `S <- S + b_j k_j (v_j - S^T k_j)^T`, each with its own unit key, value and strength.
@@ -13282,6 +14797,7 @@ struct DeltaProduct {
   double gate_bias = 0;      ///< added before the gate's sigmoid; 0 forgets half at every token
   double beta_bias = 0;      ///< added before the sigmoid of every strength
 
+  using Mode = DeltaProductMode;  ///< what texts and run-time modes have for it
   static constexpr int leaves = Compositions;
   static constexpr bool normalizes_key = true;
 
@@ -13289,66 +14805,78 @@ struct DeltaProduct {
   using Transition = RepeatedProduct<ScalarDecay<Scalar>, RankOneUpdate<Identity<Scalar>>,
                                      detail::array_size(Compositions)>;
 
+  static constexpr RuleInfo info{.name = "DeltaProduct",
+                                 .text = "delta_product",
+                                 .paper = "2502.10297",
+                                 .equation =
+                                     "S <- H_2 H_1 a S + beta_1 H_2 k^_1 v_1^T + beta_2 k^_2 "
+                                     "v_2^T, H_j = I - beta_j k^_j k^_j^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "reflections"}, self.reflections);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "beta_bias", .example = 0.2, .slow = -1}, self.beta_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
     return {projection("w_gate", 1), projection("w_comp_keys", Compositions * d_k),
             projection("w_comp_values", Compositions * d_v),
             projection("w_comp_betas", Compositions)};
   }
 
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("DeltaProduct::gate_bias", gate_bias);
-    detail::require_finite_value("DeltaProduct::beta_bias", beta_bias);
-  }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const Eigen::Index d_k = in.k.size(), d_v = in.v.size();
     auto& factors = token.transition.factors;
     std::get<0>(factors).decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
     for_each_step([&](auto j) {
       auto& step = std::get<j + 1>(factors);
-      const Scalar b = strength<Scalar>(in, j);
-      detail::unit_vector(key(in.own, in.k.size(), j), step.p);
-      step.u = b * step.p;
-      token.values.col(j) = value(in.own, in.k.size(), in.v.size(), j);
-      token.keys.col(j) = step.u;
-      for (int i = 0; i < j; ++i) step.left(token.keys.col(i));  // earlier leaves undergo H_j
+      Scalar* const leaf = token.keys.data() + j * d_k;
+      detail::unit_vector(key(in.own, d_k, j), d_k, step.p.data());
+      detail::scale_to(strength<Scalar>(in, j), step.p.data(), d_k, leaf);
+      detail::copy(leaf, d_k, step.u.data());
+      detail::copy(value(in.own, d_k, d_v, j), d_v, token.values.data() + j * d_v);
+      for (int i = 0; i < j; ++i) undergo(step, d_k, token.keys.data() + i * d_k);
     });
   }
 
   void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const auto d_k = in.k.size();
+    const Eigen::Index d_k = in.k.size(), d_v = in.v.size();
     const auto& factors = token.transition.factors;
     auto& d_factors = d_token.transition.factors;
-    auto earlier = d_in.k;  // scratch: W_k is not used, its gradient is set to zero at the end
+    Scalar* const earlier = d_in.k.data();  // scratch: W_k is not used, its gradient is zero
 
     for_each_step([&](auto i) {
       constexpr int j = Compositions - 1 - i;  // backwards
       const auto& step = std::get<j + 1>(factors);
       auto& d_step = std::get<j + 1>(d_factors);
+      const Scalar *const u = step.u.data(), *const p = step.p.data();
+      Scalar *const d_u = d_step.u.data(), *const d_p = d_step.p.data();
       const Scalar b = strength<Scalar>(in, j);
       // What H_j did to the earlier leaves, each as it was when it met H_j.
       for (int leaf = 0; leaf < j; ++leaf) {
-        rebuild_leaf(factors, leaf, j, earlier);
-        auto d_leaf = d_token.keys.col(leaf);
-        d_step.u -= step.p.dot(earlier) * d_leaf;
-        d_step.p -= step.u.dot(d_leaf) * earlier;
-        step.left_transposed(d_leaf);
+        rebuild_leaf(factors, leaf, j, d_k, earlier);
+        Scalar* const d_leaf = d_token.keys.data() + leaf * d_k;
+        const Scalar along_u = detail::dot(u, d_leaf, d_k);
+        detail::axpy(Scalar(-detail::dot(p, earlier, d_k)), d_leaf, d_k, d_u);
+        detail::axpy(Scalar(-along_u), earlier, d_k, d_p);
+        detail::axpy(Scalar(-along_u), p, d_k, d_leaf);  // d_leaf = H_j^T d_leaf
       }
       // u = b k and p = k, and the own leaf is b k v^T.
-      d_step.u += d_token.keys.col(j);
-      auto d_key = key(d_in.own, d_k, j);
-      d_key = b * d_step.u + d_step.p;
-      const Scalar d_b = step.p.dot(d_step.u);
-      detail::unit_vector_pullback(key(in.own, d_k, j), step.p, d_key, d_key);
-      value(d_in.own, d_k, in.v.size(), j) = d_token.values.col(j);
-      d_in.own.tail(Compositions)[j] = d_b * b * (1 - b / Scalar(reflections ? 2 : 1));
+      detail::add(d_u, d_token.keys.data() + j * d_k, d_k, d_u);
+      Scalar* const d_key = key(d_in.own, d_k, j);
+      detail::scale_to(b, d_u, d_k, d_key);
+      detail::add(d_key, d_p, d_k, d_key);
+      const Scalar d_b = detail::dot(p, d_u, d_k);
+      detail::unit_vector_pullback(key(in.own, d_k, j), p, d_key, d_k, d_key);
+      detail::copy(d_token.values.data() + j * d_v, d_v, value(d_in.own, d_k, d_v, j));
+      d_in.own[d_in.own.size() - Compositions + j] =
+          d_b * b * (1 - b / Scalar(reflections ? 2 : 1));
     });
     const Scalar a = std::get<0>(factors).decay;
     d_in.own[0] = std::get<0>(d_factors).decay * a * (1 - a);
-    d_in.k.setZero();
-    d_in.v.setZero();
+    std::fill_n(d_in.k.data(), d_k, Scalar(0));
+    std::fill_n(d_in.v.data(), d_v, Scalar(0));
   }
 
   /// Whether all hyperparameters are equal.
@@ -13362,28 +14890,90 @@ struct DeltaProduct {
     (std::make_integer_sequence<int, Compositions>{});
   }
 
-  [[nodiscard]] static auto key(auto& own, Eigen::Index d_k, int j) {
-    return own.segment(1 + j * d_k, d_k);
+  [[nodiscard]] static auto* key(auto& own, Eigen::Index d_k, int j) {
+    return own.data() + 1 + j * d_k;
   }
-  [[nodiscard]] static auto value(auto& own, Eigen::Index d_k, Eigen::Index d_v, int j) {
-    return own.segment(1 + Compositions * d_k + j * d_v, d_v);
+  [[nodiscard]] static auto* value(auto& own, Eigen::Index d_k, Eigen::Index d_v, int j) {
+    return own.data() + 1 + Compositions * d_k + j * d_v;
   }
   template <class Scalar>
   [[nodiscard]] Scalar strength(const auto& in, int j) const {
-    const Scalar z = in.own.tail(Compositions)[j] + Scalar(beta_bias);
+    const Scalar z = in.own[in.own.size() - Compositions + j] + Scalar(beta_bias);
     return Scalar(reflections ? 2 : 1) * detail::sigmoid<Scalar>(z);
   }
 
+  /// leaf = H leaf = leaf - u (p . leaf)
+  template <class Scalar>
+  static void undergo(const auto& step, Eigen::Index d_k, Scalar* leaf) {
+    detail::axpy(Scalar(-detail::dot<Scalar>(step.p.data(), leaf, d_k)), step.u.data(), d_k, leaf);
+  }
+
   /// leaf = H_{end-1} ... H_{begin+1} b k of step `begin`.
-  static void rebuild_leaf(const auto& factors, int begin, int end, auto& leaf) {
+  template <class Scalar>
+  static void rebuild_leaf(const auto& factors, int begin, int end, Eigen::Index d_k,
+                           Scalar* leaf) {
     for_each_step([&](auto i) {
-      if (i == begin) leaf = std::get<i + 1>(factors).u;
-      if (i > begin && i < end) std::get<i + 1>(factors).left(leaf);
+      const auto& step = std::get<i + 1>(factors);
+      if (i == begin) detail::copy(step.u.data(), d_k, leaf);
+      if (i > begin && i < end) undergo(step, d_k, leaf);
     });
   }
 };
 
 static_assert(InnerRule<DeltaProduct<2>, double>);
+
+/// `DeltaProduct<n_compositions>` with the number of compositions chosen at run time.
+struct DeltaProductMode {
+  int n_compositions = 2;    ///< steps of the delta rule a token, 1 to 4
+  bool reflections = false;  ///< as in `DeltaProduct`
+  double gate_bias = 0;      ///< as in `DeltaProduct`
+  double beta_bias = 0;      ///< as in `DeltaProduct`
+
+  static constexpr bool normalizes_key = true;
+
+  static constexpr RuleInfo info = DeltaProduct<>::info;
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "n_compositions", .range = Range::between(1, 4), .example = 3},
+          self.n_compositions);
+    DeltaProduct<>::hyperparameters(self, visit);
+  }
+
+  /// The rules that it can stand for.
+  using Rules =
+      detail::TypeList<DeltaProduct<1>, DeltaProduct<2>, DeltaProduct<3>, DeltaProduct<4>>;
+
+  /// Calls `visit` with the rule that it stands for, and returns what it returns. \throws
+  /// std::invalid_argument unless n_compositions is 1 to 4
+  template <class Visitor>
+  decltype(auto) visit_rule(Visitor&& visit) const {
+    switch (n_compositions) {
+      case 1:
+        return visit(rule<1>());
+      case 2:
+        return visit(rule<2>());
+      case 3:
+        return visit(rule<3>());
+      case 4:
+        return visit(rule<4>());
+      default:
+        detail::fail("DeltaProduct::n_compositions", n_compositions, "between 1 and 4");
+    }
+  }
+  /// The mode of a rule.
+  template <int Compositions>
+  [[nodiscard]] static DeltaProductMode of(const DeltaProduct<Compositions>& rule) {
+    return {Compositions, rule.reflections, rule.gate_bias, rule.beta_bias};
+  }
+
+  /// Whether all members are equal.
+  [[nodiscard]] bool operator==(const DeltaProductMode&) const = default;
+
+ private:
+  template <int Compositions>
+  [[nodiscard]] DeltaProduct<Compositions> rule() const {
+    return {.reflections = reflections, .gate_bias = gate_bias, .beta_bias = beta_bias};
+  }
+};
 
 }  // namespace loglinear
 
@@ -13401,6 +14991,9 @@ enum class Beta {
   fixed,      ///< `beta_scale` at every token
   per_token,  ///< `sg(w_beta_scalar . x + beta_bias)`, the paper's form
 };
+[[nodiscard]] constexpr std::array<std::string_view, 2> words_of(Beta) {
+  return {"fixed", "per_token"};
+}  ///< their names in a text
 
 /// The gated delta rule: forget, then replace what the key retrieves,
 /// `S <- a (I - b k^ k^^T) S + b k^ v^T`, `a = sg(w_gate . x + gate_bias)`, `k^ = k / |k|` (0 below
@@ -13420,42 +15013,51 @@ struct GatedDeltaNet {
   template <class Scalar>
   using Transition = RankOneUpdate<ScalarDecay<Scalar>>;
 
+  static constexpr RuleInfo info{.name = "GatedDeltaNet",
+                                 .text = "gated_delta_net",
+                                 .paper = "2412.06464",
+                                 .equation = "S <- a (I - beta k^ k^^T) S + beta k^ v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "beta_scale", .range = Range::between(0, 2), .example = 0.8, .slow = 0.5},
+          self.beta_scale);
+    visit({.name = "beta"}, self.beta);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "beta_bias", .example = -0.5}, self.beta_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index) const {
     return {projection("w_gate", 1), projection("w_beta_scalar", beta == Beta::per_token ? 1 : 0)};
   }
 
-  /// \throws std::invalid_argument unless the biases are finite and beta_scale is in [0, 2]
-  void validate() const {
-    detail::require_between("GatedDeltaNet::beta_scale", beta_scale, 0, 2);
-    detail::require_finite_value("GatedDeltaNet::gate_bias", gate_bias);
-    detail::require_finite_value("GatedDeltaNet::beta_bias", beta_bias);
-  }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto n = in.k.size();
     auto& t = token.transition;
     const Scalar a = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
     const Scalar b = strength<Scalar>(in);
-    detail::unit_vector(in.k, t.p);
+    detail::unit_vector(in.k.data(), n, t.p.data());
     t.diagonal.decay = a;
-    t.u = (a * b) * t.p;
-    token.keys.col(0) = b * t.p;
-    token.values.col(0) = in.v;
+    detail::scale_to(Scalar(a * b), t.p.data(), n, t.u.data());
+    detail::scale_to(b, t.p.data(), n, token.keys.data());
+    detail::copy(in.v.data(), in.v.size(), token.values.data());
   }
 
   void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const auto& key = token.transition.p;
+    const auto n = in.k.size();
+    const auto* const key = token.transition.p.data();
+    const auto* const d_written = d_token.keys.data();
     const Scalar a = token.transition.diagonal.decay;
     const Scalar b = strength<Scalar>(in);
     const auto& d = d_token.transition;
-    const auto d_written = d_token.keys.col(0);
-    const Scalar key_du = key.dot(d.u);
-    detail::unit_vector_pullback(in.k, key, b * d_written + (a * b) * d.u + d.p, d_in.k);
-    d_in.v = d_token.values.col(0);
+    const Scalar key_du = detail::dot(key, d.u.data(), n);
+    detail::pull_back_leaf(b, d_token, d_in);
+    detail::axpy(Scalar(a * b), d.u.data(), n, d_in.k.data());
+    detail::add(d_in.k.data(), d.p.data(), n, d_in.k.data());
+    detail::unit_vector_pullback(in.k.data(), key, d_in.k.data(), n, d_in.k.data());
     d_in.own[0] = (d.diagonal.decay + b * key_du) * a * (1 - a);
     if (beta == Beta::per_token) {
-      d_in.own[1] = (key.dot(d_written) + a * key_du) * b * (1 - b);
+      d_in.own[1] = (detail::dot(key, d_written, n) + a * key_du) * b * (1 - b);
     }
   }
 
@@ -13495,24 +15097,25 @@ struct GLA {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
+  static constexpr RuleInfo info{
+      .name = "GLA", .text = "gla", .paper = "2312.06635", .equation = "S <- sg(w.x) S + k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index, Eigen::Index) const {
     return {projection("w_gate", 1)};
   }
 
-  /// \throws std::invalid_argument unless gate_bias is finite
-  void validate() const { detail::require_finite_value("GLA::gate_bias", gate_bias); }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    token.keys.col(0) = in.k;
-    token.values.col(0) = in.v;
+    detail::write_leaf(in, token);
     token.transition.decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
   }
 
   void pullback(const auto&, const auto& token, const auto& d_token, auto& d_in) const {
     const auto& a = token.transition.decay;
-    d_in.k = d_token.keys.col(0);
-    d_in.v = d_token.values.col(0);
+    detail::pull_back_leaf(d_token, d_in);
     d_in.own[0] = d_token.transition.decay * a * (1 - a);
   }
 
@@ -13545,26 +15148,29 @@ struct GLAVector {
   template <class Scalar>
   using Transition = KeyDecay<Scalar>;
 
+  static constexpr RuleInfo info{.name = "GLAVector",
+                                 .text = "gla_vector",
+                                 .paper = "2312.06635",
+                                 .equation = "S <- diag(sg(W x)) S + k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
     return {projection("w_gate_vec", d_k)};
   }
 
-  /// \throws std::invalid_argument unless gate_bias is finite
-  void validate() const { detail::require_finite_value("GLAVector::gate_bias", gate_bias); }
-
   void prepare(const auto& in, auto& token) const {
-    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    token.keys.col(0) = in.k;
-    token.values.col(0) = in.v;
-    token.transition.decay = in.own.unaryExpr(
-        [bias = Scalar(gate_bias)](const Scalar& z) { return detail::sigmoid<Scalar>(z + bias); });
+    detail::write_leaf(in, token);
+    detail::sigmoid(in.own.data(), gate_bias, in.own.size(), token.transition.decay.data());
   }
 
   void pullback(const auto&, const auto& token, const auto& d_token, auto& d_in) const {
-    const auto w = token.transition.decay.array();
-    d_in.k = d_token.keys.col(0);
-    d_in.v = d_token.values.col(0);
-    d_in.own = (d_token.transition.decay.array() * w * (1 - w)).matrix();
+    const auto& w = token.transition.decay;
+    detail::pull_back_leaf(d_token, d_in);
+    for (Eigen::Index i = 0; i < w.size(); ++i) {
+      d_in.own[i] = d_token.transition.decay[i] * w[i] * (1 - w[i]);
+    }
   }
 
   /// Whether all hyperparameters are equal.
@@ -13598,39 +15204,52 @@ struct Hawk {
   template <class Scalar>
   using Transition = ValueDecay<Scalar>;
 
+  static constexpr RuleInfo info{.name = "Hawk",
+                                 .text = "hawk",
+                                 .paper = "2402.19427",
+                                 .equation = "h <- sg(W x) * h + sg(W' x) * v"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "input_bias", .example = 0.5}, self.input_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index d_v) const {
     return {projection("w_alpha", d_v), projection("w_beta", d_v)};
   }
 
   [[nodiscard]] Eigen::Index key_rows(Eigen::Index) const { return 1; }
 
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("Hawk::gate_bias", gate_bias);
-    detail::require_finite_value("Hawk::input_bias", input_bias);
+  void prepare_query(const auto&, auto& query) const {
+    using Scalar = typename std::decay_t<decltype(query)>::Scalar;
+    std::fill_n(query.data(), query.size(), Scalar(1));
   }
-
-  void prepare_query(const auto&, auto& query) const { query.setOnes(); }
 
   void prepare(const auto& in, auto& token) const {
-    const auto d_v = in.v.size();
-    token.keys.setOnes();
-    detail::sigmoid(in.own.head(d_v), gate_bias, token.transition.decay);
-    detail::sigmoid(in.own.tail(d_v), input_bias, token.values.col(0));
-    token.values.col(0).array() *= in.v.array();
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto n = in.v.size();
+    auto* const value = token.values.data();
+    std::fill_n(token.keys.data(), token.keys.size(), Scalar(1));
+    detail::sigmoid(in.own.data(), gate_bias, n, token.transition.decay.data());
+    detail::sigmoid(in.own.data() + n, input_bias, n, value);
+    detail::multiply(value, in.v.data(), n, value);
   }
 
-  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
-    const auto d_v = in.v.size();
-    const auto a = token.transition.decay.array();
-    const auto d_value = d_token.values.col(0).array();
-    auto b = d_in.own.tail(d_v);
-    detail::sigmoid(in.own.tail(d_v), input_bias, b);
-    d_in.k.setZero();
-    d_in.q.setZero();
-    d_in.v = (d_value * b.array()).matrix();
-    b.array() *= d_value * in.v.array() * (1 - b.array());
-    d_in.own.head(d_v) = (d_token.transition.decay.array() * a * (1 - a)).matrix();
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto n = in.v.size();
+    const auto *const a = token.transition.decay.data(),
+                      *const d_a = d_token.transition.decay.data(),
+                      *const d_value = d_token.values.data();
+    auto *const through_a = d_in.own.data(), *const through_b = through_a + n;
+    detail::sigmoid(in.own.data() + n, input_bias, n, through_b);
+    std::fill_n(d_in.k.data(), d_in.k.size(), Scalar(0));
+    std::fill_n(d_in.q.data(), d_in.q.size(), Scalar(0));
+    for (Eigen::Index i = 0; i < n; ++i) {
+      const Scalar b = through_b[i];
+      d_in.v[i] = d_value[i] * b;
+      through_b[i] = b * (d_value[i] * in.v[i] * (1 - b));
+      through_a[i] = d_a[i] * a[i] * (1 - a[i]);
+    }
   }
 
   /// Whether all hyperparameters are equal.
@@ -13663,36 +15282,42 @@ struct HGRN2 {
   template <class Scalar>
   using Transition = KeyDecay<Scalar>;
 
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
-    return {projection("w_hgrn2_gate", d_k)};
+  static constexpr RuleInfo info{.name = "HGRN2",
+                                 .text = "hgrn2",
+                                 .paper = "2404.07904",
+                                 .equation = "S <- diag(l + (1 - l) sg(W x)) S + k v^T",
+                                 .bounds_output = true};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "lower_bound",
+           .range = Range::from_to_below(0, 1),
+           .example = 0.8,
+           .slow = 0.9998},
+          self.lower_bound);
+    visit({.name = "gate_bias"}, self.gate_bias);
   }
 
-  /// \throws std::invalid_argument unless lower_bound is in [0, 1) and gate_bias finite
-  void validate() const {
-    if (!(lower_bound >= 0 && lower_bound < 1 && detail::is_finite(lower_bound))) {
-      detail::fail("HGRN2::lower_bound", lower_bound, "in [0, 1)");
-    }
-    detail::require_finite_value("HGRN2::gate_bias", gate_bias);
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
+    return {projection("w_hgrn2_gate", d_k)};
   }
 
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const auto low = static_cast<Scalar>(lower_bound);
-    auto w = token.transition.decay.array();
-    token.keys.col(0) = in.k;
-    token.values.col(0) = in.v;
-    detail::sigmoid(in.own, gate_bias, token.transition.decay);
-    w = low + (1 - low) * w;
+    auto& w = token.transition.decay;
+    detail::write_leaf(in, token);
+    detail::sigmoid(in.own.data(), gate_bias, w.size(), w.data());
+    for (Eigen::Index i = 0; i < w.size(); ++i) w[i] = low + (1 - low) * w[i];
   }
 
-  void pullback(const auto&, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto&, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const auto low = static_cast<Scalar>(lower_bound);
-    const auto w = token.transition.decay.array();
-    d_in.k = d_token.keys.col(0);
-    d_in.v = d_token.values.col(0);
+    const auto& w = token.transition.decay;
+    detail::pull_back_leaf(d_token, d_in);
     // dw/dz = (1 - low) s (1 - s) with s = (w - low) / (1 - low)
-    d_in.own = (d_token.transition.decay.array() * (w - low) * (1 - w) / (1 - low)).matrix();
+    for (Eigen::Index i = 0; i < w.size(); ++i) {
+      d_in.own[i] = d_token.transition.decay[i] * (w[i] - low) * (1 - w[i]) / (1 - low);
+    }
   }
 
   /// Whether all hyperparameters are equal.
@@ -13704,53 +15329,6 @@ static_assert(InnerRule<HGRN2, double>);
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_HGRN2_HPP
-
-// ---- loglinear/rules/key_only.hpp
-
-#ifndef LOGLINEAR_RULES_KEY_ONLY_HPP
-#define LOGLINEAR_RULES_KEY_ONLY_HPP
-
-namespace loglinear {
-
-/// A rule reduced to its key: `S <- S + k v^T`, with `k / |k|` (0 below 1e-12) iff `Rule`
-/// normalises its key. No transition, no gates, no weights of its own, `d_k x d_v` states always.
-///
-/// This is all that the Rust crate irithyll takes of an inner rule; it is kept exact so that its
-/// numbers can be reproduced. Wrap the rule itself to have it applied in full.
-template <class Rule>
-struct KeyOnly {
-  static constexpr bool normalizes_key = detail::normalizes_key<Rule>();
-
-  template <class Scalar>
-  using Transition = Identity<Scalar>;
-
-  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
-
-  void prepare(const auto& in, auto& token) const {
-    if constexpr (normalizes_key) {
-      detail::unit_vector(in.k, token.keys.col(0));
-    } else {
-      token.keys.col(0) = in.k;
-    }
-    token.values.col(0) = in.v;
-  }
-
-  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
-    if constexpr (normalizes_key) {
-      detail::unit_vector_pullback(in.k, token.keys.col(0), d_token.keys.col(0), d_in.k);
-    } else {
-      d_in.k = d_token.keys.col(0);
-    }
-    d_in.v = d_token.values.col(0);
-  }
-
-  /// Always: it has no hyperparameters.
-  [[nodiscard]] bool operator==(const KeyOnly&) const = default;
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_RULES_KEY_ONLY_HPP
 
 // ---- loglinear/rules/mamba2.hpp
 
@@ -13772,36 +15350,38 @@ struct Mamba2 {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
+  static constexpr RuleInfo info{
+      .name = "Mamba2",
+      .text = "mamba2",
+      .paper = "2405.21060",
+      .equation = "S <- exp(-D exp A) S + D k v^T, D = softplus(w.x + b)"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "initial_a_log", .example = -0.5}, self.initial_a_log);
+    visit({.name = "initial_dt_bias", .example = -1, .slow = -9}, self.initial_dt_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 3> parameters(Eigen::Index, Eigen::Index) const {
     return {projection("w_dt", 1), free_vector("A_log", 1, initial_a_log),
             free_vector("dt_bias", 1, initial_dt_bias)};
-  }
-
-  /// \throws std::invalid_argument unless both starting values are finite
-  void validate() const {
-    detail::require_finite_value("Mamba2::initial_a_log", initial_a_log);
-    detail::require_finite_value("Mamba2::initial_dt_bias", initial_dt_bias);
   }
 
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
     const Scalar step = detail::softplus<Scalar>(in.own[0] + in.free[1]);
-    token.keys.col(0) = step * in.k;
-    token.values.col(0) = in.v;
+    detail::write_leaf(step, in, token);
     token.transition.decay = exp(-step * exp(in.free[0]));
   }
 
-  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
     const Scalar z = in.own[0] + in.free[1], rate = exp(in.free[0]);
     const Scalar step = detail::softplus<Scalar>(z);
     const Scalar d_exponent = d_token.transition.decay * token.transition.decay;
-    const auto d_key = d_token.keys.col(0);
-    const Scalar d_step = d_key.dot(in.k) - d_exponent * rate;
-    d_in.k = step * d_key;
-    d_in.v = d_token.values.col(0);
+    const Scalar d_step =
+        detail::dot(d_token.keys.data(), in.k.data(), in.k.size()) - d_exponent * rate;
+    detail::pull_back_leaf(step, d_token, d_in);
     d_in.own[0] = d_step * detail::sigmoid<Scalar>(z);
     d_in.free[0] = -d_exponent * step * rate;
     d_in.free[1] = d_in.own[0];
@@ -13837,33 +15417,33 @@ struct MLSTM {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
+  static constexpr RuleInfo info{.name = "MLSTM",
+                                 .text = "mlstm",
+                                 .paper = "2405.04517",
+                                 .equation = "S <- sg(w.x) S + sg(w'.x) k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "input_bias", .example = 0.5}, self.input_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index) const {
     return {projection("w_gate", 1), projection("w_gate2", 1)};
   }
 
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("MLSTM::gate_bias", gate_bias);
-    detail::require_finite_value("MLSTM::input_bias", input_bias);
-  }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const Scalar i = detail::sigmoid<Scalar>(in.own[1] + Scalar(input_bias));
-    token.keys.col(0) = i * in.k;
-    token.values.col(0) = in.v;
+    detail::write_leaf(detail::sigmoid<Scalar>(in.own[1] + Scalar(input_bias)), in, token);
     token.transition.decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
   }
 
-  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const Scalar f = token.transition.decay;
     const Scalar i = detail::sigmoid<Scalar>(in.own[1] + Scalar(input_bias));
-    const auto d_key = d_token.keys.col(0);
-    d_in.k = i * d_key;
-    d_in.v = d_token.values.col(0);
+    const Scalar d_i = detail::dot(d_token.keys.data(), in.k.data(), in.k.size());
+    detail::pull_back_leaf(i, d_token, d_in);
     d_in.own[0] = d_token.transition.decay * f * (1 - f);
-    d_in.own[1] = d_key.dot(in.k) * i * (1 - i);
+    d_in.own[1] = d_i * i * (1 - i);
   }
 
   /// Whether all hyperparameters are equal.
@@ -13894,24 +15474,24 @@ struct RetNet {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
-  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
-
-  /// \throws std::invalid_argument unless 0 < gamma <= 1
-  void validate() const {
-    if (!(gamma > 0 && detail::is_at_most(gamma, 1))) {
-      detail::fail("RetNet::gamma", gamma, "in (0, 1]");
-    }
+  static constexpr RuleInfo info{.name = "RetNet",
+                                 .text = "retnet",
+                                 .paper = "2307.08621",
+                                 .equation = "S <- gamma S + k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gamma", .range = Range::above_to(0, 1), .example = 0.9, .slow = 0.9999},
+          self.gamma);
   }
 
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
+
   void prepare(const auto& in, auto& token) const {
-    token.keys.col(0) = in.k;
-    token.values.col(0) = in.v;
+    detail::write_leaf(in, token);
     token.transition.decay = static_cast<typename std::decay_t<decltype(token)>::Scalar>(gamma);
   }
 
   void pullback(const auto&, const auto&, const auto& d_token, auto& d_in) const {
-    d_in.k = d_token.keys.col(0);
-    d_in.v = d_token.values.col(0);
+    detail::pull_back_leaf(d_token, d_in);
   }
 
   /// Whether all hyperparameters are equal.
@@ -13944,31 +15524,34 @@ struct RWKV {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index, Eigen::Index) const {
-    return {projection("w_decay", 1)};
+  static constexpr RuleInfo info{.name = "RWKV",
+                                 .text = "rwkv",
+                                 .paper = "2305.13048",
+                                 .equation = "S <- exp(-d - softplus(w.x)) S + exp(k) v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "initial_decay", .range = Range::at_least(0), .example = 0.05, .slow = 0},
+          self.initial_decay);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
   }
 
-  /// \throws std::invalid_argument unless initial_decay is finite and >= 0 and gate_bias finite
-  void validate() const {
-    detail::require_finite_value("RWKV::initial_decay", initial_decay);
-    if (initial_decay < 0) detail::fail("RWKV::initial_decay", initial_decay, "at least 0");
-    detail::require_finite_value("RWKV::gate_bias", gate_bias);
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index, Eigen::Index) const {
+    return {projection("w_decay", 1)};
   }
 
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
-    token.keys.col(0) = in.k.array().exp().matrix();
-    token.values.col(0) = in.v;
+    detail::write_leaf(in, token);
+    detail::exp_of(token.keys.data(), token.keys.size(), token.keys.data());
     token.transition.decay =
         exp(-(Scalar(initial_decay) + detail::softplus<Scalar>(in.own[0] - Scalar(gate_bias))));
   }
 
-  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const auto& t = token.transition;
-    d_in.k = d_token.keys.col(0).cwiseProduct(token.keys.col(0));
-    d_in.v = d_token.values.col(0);
+    detail::pull_back_leaf(d_token, d_in);
+    detail::multiply(d_in.k.data(), token.keys.data(), d_in.k.size(), d_in.k.data());
     d_in.own[0] = -d_token.transition.decay * t.decay *
                   detail::sigmoid<Scalar>(in.own[0] - Scalar(gate_bias));
   }
@@ -14013,66 +15596,76 @@ struct RWKV7 {
   template <class Scalar>
   using Transition = RankOneUpdate<KeyDecay<Scalar>>;
 
+  static constexpr RuleInfo info{.name = "RWKV7",
+                                 .text = "rwkv7",
+                                 .paper = "2503.14456",
+                                 .equation = "S <- (diag(w) - (a * kappa) kappa^T) S + k~ v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "decay_first"}, self.decay_first);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "iclr_bias", .example = 0.3}, self.iclr_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index) const {
     return {projection("w_decay_vec", d_k), projection("w_iclr", d_k), free_vector("w_xi", d_k),
             free_vector("w_alpha_rk", d_k)};
   }
 
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("RWKV7::gate_bias", gate_bias);
-    detail::require_finite_value("RWKV7::iclr_bias", iclr_bias);
-  }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const auto d_k = in.k.size();
-    auto& t = token.transition;
-    auto key = token.keys.col(0).array();
-    detail::sigmoid(in.own.head(d_k), -gate_bias, t.diagonal.decay);
-    t.diagonal.decay = (static_cast<Scalar>(log_slowest) * t.diagonal.decay.array()).exp().matrix();
-    detail::sigmoid(in.own.tail(d_k), iclr_bias, t.u);
-    key = in.k.array() * (1 + in.free.tail(d_k).array() * (t.u.array() - 1));
-    token.values.col(0) = in.v;
-    detail::unit_vector(in.k.cwiseProduct(in.free.head(d_k)), t.p);
-    t.u.array() *= t.p.array();
-    if (decay_first) t.p.array() *= t.diagonal.decay.array();
+    const auto n = in.k.size();
+    const Scalar *const k = in.k.data(), *const xi = in.free.data(), *const alpha = xi + n;
+    Scalar *const w = token.transition.diagonal.decay.data(), *const u = token.transition.u.data(),
+                  *const p = token.transition.p.data(), *const key = token.keys.data();
+    detail::sigmoid(in.own.data(), -gate_bias, n, w);
+    detail::scale_by(static_cast<Scalar>(log_slowest), w, n);
+    detail::exp_of(w, n, w);
+    detail::sigmoid(in.own.data() + n, iclr_bias, n, u);
+    for (Eigen::Index i = 0; i < n; ++i) key[i] = k[i] * (1 + alpha[i] * (u[i] - 1));
+    detail::copy(in.v.data(), in.v.size(), token.values.data());
+    detail::multiply(k, xi, n, p);
+    detail::unit_vector(p, n, p);
+    detail::multiply(u, p, n, u);
+    if (decay_first) detail::multiply(p, w, n, p);
   }
 
   void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const auto d_k = in.k.size();
+    const auto n = in.k.size();
     const auto log_w = static_cast<Scalar>(log_slowest);
-    const auto xi = in.free.head(d_k), alpha = in.free.tail(d_k);
-    const auto w = token.transition.diagonal.decay.array();
-    auto& d = d_token.transition;
-    auto d_key = d_token.keys.col(0);
-    auto d_decay_raw = d_in.own.head(d_k), d_rate_raw = d_in.own.tail(d_k);
-    auto d_xi = d_in.free.head(d_k), d_alpha = d_in.free.tail(d_k);
+    const Scalar *const k = in.k.data(), *const xi = in.free.data(), *const alpha = xi + n,
+                        *const w = token.transition.diagonal.decay.data();
+    Scalar *const d_w = d_token.transition.diagonal.decay.data(),
+                  *const d_u = d_token.transition.u.data(),
+                  *const d_p = d_token.transition.p.data(), *const d_key = d_token.keys.data();
+    Scalar *const d_decay_raw = d_in.own.data(), *const d_rate_raw = d_decay_raw + n,
+                  *const d_xi = d_in.free.data(), *const d_alpha = d_xi + n;
+    Scalar *const kappa = d_in.k.data(), *const a = d_rate_raw;  // until their gradients are known
 
-    // kappa in d_in.k, a in d_rate_raw; what the decay is used for again is added to d.diagonal.
-    detail::unit_vector(in.k.cwiseProduct(xi), d_in.k);
-    const auto kappa = d_in.k.array();
-    detail::sigmoid(in.own.tail(d_k), iclr_bias, d_rate_raw);
-    const auto a = d_rate_raw.array();
-    if (decay_first) {
-      d.diagonal.decay.array() += d.p.array() * kappa;
-      d.p.array() *= w;
+    detail::multiply(k, xi, n, kappa);
+    detail::unit_vector(kappa, n, kappa);
+    detail::sigmoid(in.own.data() + n, iclr_bias, n, a);
+    detail::sigmoid(in.own.data(), -gate_bias, n, d_decay_raw);
+    for (Eigen::Index i = 0; i < n; ++i) {
+      if (decay_first) {  // p is kappa times the decay
+        d_w[i] += d_p[i] * kappa[i];
+        d_p[i] *= w[i];
+      }
+      d_p[i] += d_u[i] * a[i];  // now with respect to kappa
+      d_alpha[i] = d_key[i] * k[i] * (a[i] - 1);
+      // Through the decay, w = exp(log_w s): dw/dz = log_w w s (1 - s).
+      d_decay_raw[i] *= log_w * w[i] * d_w[i] * (1 - d_decay_raw[i]);
+      d_u[i] = d_u[i] * kappa[i] + d_key[i] * k[i] * alpha[i];  // now with respect to a
     }
-    d.p.array() += d.u.array() * a;  // now with respect to kappa
-    d_alpha = (d_key.array() * in.k.array() * (a - 1)).matrix();
-
-    // Through the decay, w = exp(log_w s): dw/dz = log_w w s (1 - s).
-    detail::sigmoid(in.own.head(d_k), -gate_bias, d_decay_raw);
-    d_decay_raw.array() *= log_w * w * d.diagonal.decay.array() * (1 - d_decay_raw.array());
-
     // Through kappa = unit(k * xi), then through both keys, last through a.
-    d.u = d.u.cwiseProduct(d_in.k) + d_key.cwiseProduct(in.k).cwiseProduct(alpha);  // d a
-    detail::unit_vector_pullback(in.k.cwiseProduct(xi), d_in.k, d.p, d_xi);
-    d_in.k = (d_key.array() * (1 + alpha.array() * (a - 1)) + d_xi.array() * xi.array()).matrix();
-    d_xi.array() *= in.k.array();
-    d_rate_raw.array() *= d.u.array() * (1 - d_rate_raw.array());
-    d_in.v = d_token.values.col(0);
+    detail::multiply(k, xi, n, d_w);  // scratch from here on
+    detail::unit_vector_pullback(d_w, kappa, d_p, n, d_xi);
+    for (Eigen::Index i = 0; i < n; ++i) {
+      d_in.k[i] = d_key[i] * (1 + alpha[i] * (a[i] - 1)) + d_xi[i] * xi[i];
+      d_xi[i] *= k[i];
+      d_rate_raw[i] *= d_u[i] * (1 - a[i]);
+    }
+    detail::copy(d_token.values.data(), in.v.size(), d_in.v.data());
   }
 
   /// Whether all hyperparameters are equal.
@@ -14088,13 +15681,45 @@ static_assert(InnerRule<RWKV7, double>);
 
 #endif  // LOGLINEAR_RULES_RWKV7_HPP
 
+// ---- loglinear/rules/list.hpp
+
+#ifndef LOGLINEAR_RULES_LIST_HPP
+#define LOGLINEAR_RULES_LIST_HPP
+
+/// \file
+/// All inner rules, in one list. A new one is a file in `rules/`, its include and its line here:
+/// modes and their texts, the run-time factory, the loops of the tests, the benchmark of all rules
+/// and the table of them are made from the list and from what each rule says of itself
+/// (hyperparameters.hpp). The order is that of the alternatives of `InnerMode`.
+
+namespace loglinear {
+
+/// Every rule, as it is chosen at run time.
+using Rules = detail::TypeList<  //
+    RetNet,                      //
+    Hawk,                        //
+    GLA,                         //
+    GLAVector,                   //
+    DeltaNet,                    //
+    GatedDeltaNet,               //
+    RWKV,                        //
+    MLSTM,                       //
+    DeltaProductMode,            //
+    RWKV7,                       //
+    HGRN2,                       //
+    Mamba2>;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_LIST_HPP
+
 // ---- loglinear/rules.hpp
 
 #ifndef LOGLINEAR_RULES_HPP
 #define LOGLINEAR_RULES_HPP
 
 /// \file
-/// All inner rules. A new one is a file in `rules/` and a line here.
+/// All inner rules.
 
 #endif  // LOGLINEAR_RULES_HPP
 
@@ -14308,51 +15933,6 @@ template <class Scalar>
 
 #endif  // LOGLINEAR_SEQUENCE_PACKED_HPP
 
-// ---- loglinear/stream/detail/levels_rollback.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_ROLLBACK_HPP
-#define LOGLINEAR_STREAM_DETAIL_LEVELS_ROLLBACK_HPP
-
-namespace loglinear::detail {
-
-/// Puts levels back as they were, unless it is told to keep what has become of them. Copies the
-/// active levels alone; allocates.
-template <class Levels>
-class LevelsRollback {
- public:
-  explicit LevelsRollback(Levels& levels)
-      : levels_(levels), size_(levels.size()), magnitude_(levels.magnitude()) {
-    const Index each = levels.d_k() * levels.d_v();
-    Index count = 0;
-    for ([[maybe_unused]] int l : levels.active_levels()) ++count;
-    active_.resize(count * each);
-    Index first = 0;
-    for (int l : levels.active_levels()) {
-      active_.segment(first, each) = Eigen::Map<const Coefficients>(levels.data(l), each);
-      first += each;
-    }
-  }
-  LevelsRollback(const LevelsRollback&) = delete;
-  LevelsRollback& operator=(const LevelsRollback&) = delete;
-  ~LevelsRollback() {
-    if (!keeps_) levels_.restore(size_, magnitude_, active_.data());
-  }
-  void keep() noexcept { keeps_ = true; }
-
- private:
-  using Coefficients = Vector<typename Levels::Scalar>;
-
-  Levels& levels_;
-  std::uint64_t size_;
-  double magnitude_;
-  Coefficients active_{};
-  bool keeps_ = false;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_ROLLBACK_HPP
-
 // ---- loglinear/sequence/recurrent.hpp
 
 #ifndef LOGLINEAR_SEQUENCE_RECURRENT_HPP
@@ -14472,7 +16052,7 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
       }
       keys.col(j) *= in.beta(t, j);
     }
-    const double magnitude = levels.require_writable(transition.norm_bound(), keys, values);
+    const detail::Admitted admitted = levels.admit(transition.norm_bound(), keys, values);
     levels.undergo(transition);
     const Row query = in.q.row(t);
     out.row(t) = (in.lambda(t, 0) * (query * keys)) * values.transpose();
@@ -14480,7 +16060,7 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
       out.row(t) += in.lambda(t, l + 1) * Row(query * state.level(l));
     }
     detail::require_finite_reads(out.row(t), t);
-    levels.push(keys, values, magnitude);
+    levels.push(keys, values, admitted);
   }
   rollback.keep();
   return out;
@@ -14706,9 +16286,9 @@ enum class PartProduct {
 /// \tparam product  what may be carried along
 template <class Layer_, PartProduct product = PartProduct::compact>
 class StreamPart {
-  using Kind = typename Layer_::TransitionOfLayer;
+  using Kind = typename Layer_::Head::Kind;
   using Flush = detail::FlushToZero<typename Layer_::Scalar>;
-  static_assert(detail::ClosedKind<Kind> || product == PartProduct::matrix,
+  static_assert(HasOwnProducts<Kind> || product == PartProduct::matrix,
                 "the transitions of this rule multiply to a d_k x d_k matrix, which a part of a "
                 "stream must carry along: say so by StreamPart<Layer, PartProduct::matrix>");
 
@@ -14750,7 +16330,7 @@ class StreamPart {
     const Flush flush;
     detail::Vector<typename Kind::Scalar> scratch(product_.scratch_size(layer_.key_rows()));
     later.append_to(layer_);
-    product_.follow(later.product_, scratch);
+    product_.follow(later.product_, scratch.data());
   }
 
   /// Appends the part to a stream that has taken exactly the tokens before it: `stream` is then the
@@ -14762,7 +16342,8 @@ class StreamPart {
       detail::fail("the first token of the part to append", first_,
                    std::to_string(stream.size()) + ", where the stream ends");
     }
-    stream.append(layer_, product_);
+    const Flush flush;
+    stream.as_head().append(layer_.as_head(), product_);
   }
 
   /// \name `write` in two halves, for several heads
@@ -14771,13 +16352,14 @@ class StreamPart {
   /// Checks the next token; nothing is changed but what `commit` is to write.
   template <class In>
   void stage(const In& x) {
-    layer_.stage(x, ReadOrder::before_push);
+    const Flush flush;
+    layer_.as_head().stage(x, ReadOrder::before_push);
   }
   /// Writes what was staged.
   void commit() {
     const Flush flush;
-    layer_.commit();
-    product_.follow(layer_.last_transition());
+    layer_.as_head().commit();
+    product_.follow(layer_.as_head().workspace().token.transition);
   }
   /// \}
 
@@ -14868,75 +16450,73 @@ class StreamPart<MultiHeadAttention<Head>, product> {
 
 /// \file
 /// Attention chosen at run time, as a value: which rule with which hyperparameters, in one state or
-/// in the hierarchy. `mode/attention.hpp` makes a layer of it, `mode_text.hpp` a text and back.
+/// in the hierarchy, and how that weighs its levels. `mode/attention.hpp` makes a layer of it,
+/// `mode_text.hpp` a text and back.
 
 namespace loglinear {
 
-/// `DeltaProduct<n_compositions>` with the number of compositions chosen at run time.
-struct DeltaProductMode {
-  int n_compositions = 2;    ///< steps of the delta rule a token, 1 to 4
-  bool reflections = false;  ///< as in `DeltaProduct`
-  double gate_bias = 0;      ///< as in `DeltaProduct`
-  double beta_bias = 0;      ///< as in `DeltaProduct`
-
-  static constexpr bool normalizes_key = true;
-
-  /// \throws std::invalid_argument unless 1 <= n_compositions <= 4 and both biases are finite
-  void validate() const {
-    detail::require_between("DeltaProduct::n_compositions", n_compositions, 1, 4);
-    rule<1>().validate();
-  }
-
-  /// The rule that it stands for if `Compositions` is `n_compositions`.
-  template <int Compositions>
-  [[nodiscard]] DeltaProduct<Compositions> rule() const {
-    return {.reflections = reflections, .gate_bias = gate_bias, .beta_bias = beta_bias};
-  }
-
-  /// Whether all members are equal.
-  [[nodiscard]] bool operator==(const DeltaProductMode&) const = default;
-};
-
 /// A rule and its hyperparameters: the rules themselves, in a variant.
-using InnerMode = std::variant<RetNet, Hawk, GLA, GLAVector, DeltaNet, GatedDeltaNet, RWKV, MLSTM,
-                               DeltaProductMode, RWKV7, HGRN2, Mamba2>;
+using InnerMode = Rules::Into<std::variant>;
+
+/// How levels are weighed, with its hyperparameters: the policies of level_weights.hpp.
+using LevelWeighting = LevelWeightings::Into<std::variant>;
 
 /// A rule in the hierarchy of log-linear attention. It cannot hold another `LogLinear`.
 struct LogLinear {
-  InnerMode inner{};                    ///< the rule
-  int max_levels = 32;                  ///< 1 to 64
-  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
+  InnerMode inner{};               ///< the rule
+  int max_levels = 32;             ///< 1 to 64
+  LevelWeighting level_weights{};  ///< `NormalizedMixture` unless given
   bool key_only = false;  ///< `KeyOnly<Rule>` instead of the rule in full: no gates, no transition
 
-  /// \throws std::invalid_argument unless max_levels is 1 to 64, lambda_init finite and the rule
-  /// valid
-  void validate() const {
-    detail::require_between("LogLinear::max_levels", max_levels, 1, max_level_limit);
-    detail::require_finite_value("LogLinear::lambda_init", lambda_init.value_or(0));
-    std::visit([](const auto& rule) { detail::validate_rule(rule); }, inner);
+  static constexpr RuleInfo info{.name = "LogLinear", .text = "log_linear"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "max_levels", .range = Range::between(1, max_level_limit), .example = 3},
+          self.max_levels);
+    visit({.name = "level_weights"}, self.level_weights);
+    visit({.name = "key_only"}, self.key_only);
   }
+
+  /// \throws std::invalid_argument unless max_levels is 1 to 64 and level weights and rule are
+  /// valid
+  void validate() const;
 
   /// Whether all members are equal.
   [[nodiscard]] bool operator==(const LogLinear&) const = default;
 };
 
+/// Every mode: the alternatives of `InnerMode`, each a rule in one state, and `LogLinear`.
+using AttentionMode = decltype(Rules{} + detail::TypeList<LogLinear>{})::Into<std::variant>;
+
 namespace detail {
 
-template <class Variant, class Extra>
-struct WithAlternative;
-template <class... Modes, class Extra>
-struct WithAlternative<std::variant<Modes...>, Extra> {
-  using Type = std::variant<Modes..., Extra>;
-};
+/// Whether a type is one of the alternatives that texts know.
+template <class Type>
+concept Listed =
+    Rules::contains<Type> || LevelWeightings::contains<Type> || std::is_same_v<Type, LogLinear>;
 
 }  // namespace detail
 
-/// Every mode: the alternatives of `InnerMode`, each a rule in one state, and `LogLinear`.
-using AttentionMode = detail::WithAlternative<InnerMode, LogLinear>::Type;
+inline void LogLinear::validate() const {
+  detail::require_legal(*this);
+  std::visit([](const auto& rule) { detail::require_legal(rule); }, inner);
+}
 
 /// The mode that applies a rule to one state.
 [[nodiscard]] inline AttentionMode one_state(const InnerMode& inner) {
   return std::visit([](const auto& rule) -> AttentionMode { return rule; }, inner);
+}
+
+/// The rule of a mode, in one state or in the hierarchy.
+[[nodiscard]] inline InnerMode inner_of(const AttentionMode& mode) {
+  return std::visit(
+      []<class Mode>(const Mode& one) -> InnerMode {
+        if constexpr (std::is_same_v<Mode, LogLinear>) {
+          return one.inner;
+        } else {
+          return one;
+        }
+      },
+      mode);
 }
 
 /// Calls `visit(rule)` with the rule type that an inner mode stands for, and returns what it
@@ -14946,19 +16526,8 @@ template <class Visitor>
 decltype(auto) visit_rule(const InnerMode& mode, Visitor&& visit) {
   return std::visit(
       [&](const auto& rule) -> decltype(auto) {
-        if constexpr (std::is_same_v<decltype(rule), const DeltaProductMode&>) {
-          switch (rule.n_compositions) {
-            case 1:
-              return visit(rule.template rule<1>());
-            case 2:
-              return visit(rule.template rule<2>());
-            case 3:
-              return visit(rule.template rule<3>());
-            case 4:
-              return visit(rule.template rule<4>());
-            default:
-              detail::fail("DeltaProduct::n_compositions", rule.n_compositions, "between 1 and 4");
-          }
+        if constexpr (requires { rule.visit_rule(visit); }) {
+          return rule.visit_rule(visit);
         } else {
           return visit(rule);
         }
@@ -14987,32 +16556,209 @@ inline void validate(const AttentionMode& mode) {
 
 #endif  // LOGLINEAR_MODE_MODE_HPP
 
-// ---- loglinear/mode/attention.hpp
+// ---- loglinear/mode/any_level_weights.hpp
 
-#ifndef LOGLINEAR_MODE_ATTENTION_HPP
-#define LOGLINEAR_MODE_ATTENTION_HPP
+#ifndef LOGLINEAR_MODE_ANY_LEVEL_WEIGHTS_HPP
+#define LOGLINEAR_MODE_ANY_LEVEL_WEIGHTS_HPP
 
 /// \file
-/// Attention chosen at run time, as a layer: `make_attention(config)`.
-///
-/// A call of `make_attention` compiles every rule in one state and in the hierarchy, 32 layers,
-/// which takes half a minute; hence this header is not part of loglinear.hpp. A program with
-/// several source files compiles it once: in each
-///
-///     extern template std::unique_ptr<loglinear::Attention<double>>
-///     loglinear::make_attention<double>(const loglinear::AttentionConfig&);
-///
-/// and in one of them also the same without `extern`.
+/// Level weights chosen at run time.
+
+namespace loglinear {
+
+/// One of the level weightings; a policy of level weights itself, with the numbers of the one that
+/// it holds, bit for bit. A call costs one indirection.
+class AnyLevelWeights {
+ public:
+  AnyLevelWeights() = default;  ///< `NormalizedMixture`
+  /// One of the weightings.
+  AnyLevelWeights(const LevelWeighting& weighting) : weighting_(weighting) {}
+
+  /// The weighting that it holds.
+  [[nodiscard]] const LevelWeighting& weighting() const noexcept { return weighting_; }
+
+  [[nodiscard]] std::vector<Parameter> parameters(Eigen::Index n) const {
+    return std::visit(
+        [&](const auto& weights) {
+          const auto own = weights.parameters(n);
+          return std::vector<Parameter>(own.begin(), own.end());
+        },
+        weighting_);
+  }
+  /// \throws std::invalid_argument as the weighting that it holds
+  template <class Scalar>
+  void resolve(int max_levels) {
+    std::visit([&](auto& weights) { weights.template resolve<Scalar>(max_levels); }, weighting_);
+  }
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    std::visit([&](const auto& weights) { weights.weigh(raw, free, lambda); }, weighting_);
+  }
+  void pullback(const auto& raw, const auto& free, const auto& lambda, const auto& d_lambda,
+                auto& d_raw, auto& d_free) const {
+    std::visit(
+        [&](const auto& weights) { weights.pullback(raw, free, lambda, d_lambda, d_raw, d_free); },
+        weighting_);
+  }
+
+  /// Whether both hold the same weighting with the same hyperparameters.
+  [[nodiscard]] bool operator==(const AnyLevelWeights&) const = default;
+
+ private:
+  LevelWeighting weighting_{};
+};
+
+static_assert(LevelWeights<AnyLevelWeights, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_ANY_LEVEL_WEIGHTS_HPP
+
+// ---- loglinear/mode/any_rule.hpp
+
+#ifndef LOGLINEAR_MODE_ANY_RULE_HPP
+#define LOGLINEAR_MODE_ANY_RULE_HPP
+
+/// \file
+/// A rule chosen at run time among those that have one kind of transition. It is a rule itself, so
+/// that a layer is compiled once for a kind and not once for a rule: of the rules no more than
+/// `prepare` and `pullback` are then compiled apart.
+
+namespace loglinear {
+
+/// One of several rules with the same transition and the same number of leaves; a rule itself, with
+/// the numbers of the one that it holds, bit for bit. A call costs one indirection.
+template <class First, class... Others>
+class AnyRule {
+  static_assert((std::is_same_v<typename First::template Transition<double>,
+                                typename Others::template Transition<double>> &&
+                 ...),
+                "rules in one layer need one kind of transition");
+  static_assert(((detail::leaves_of<First>() == detail::leaves_of<Others>()) && ...),
+                "rules in one layer need the same number of leaves");
+
+ public:
+  static constexpr int leaves = detail::leaves_of<First>();
+
+  template <class Scalar>
+  using Transition = typename First::template Transition<Scalar>;
+
+  AnyRule() = default;  ///< the first rule
+  /// One of the rules.
+  template <class Rule>
+  requires(std::same_as<Rule, First> || (std::same_as<Rule, Others> || ...))  //
+      AnyRule(const Rule& rule)
+      : rule_(rule) {}
+
+  /// The rule that it holds.
+  [[nodiscard]] const std::variant<First, Others...>& rule() const noexcept { return rule_; }
+
+  [[nodiscard]] std::vector<Parameter> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
+    return visit([&](const auto& rule) {
+      const auto own = rule.parameters(d_k, d_v);
+      return std::vector<Parameter>(own.begin(), own.end());
+    });
+  }
+  [[nodiscard]] Eigen::Index key_rows(Eigen::Index d_k) const {
+    return visit([&](const auto& rule) { return detail::key_rows_of(rule, d_k); });
+  }
+  void validate() const {
+    visit([](const auto& rule) { detail::validate_rule(rule); });
+  }
+
+  void prepare_query(const auto& in, auto& query) const {
+    visit([&](const auto& rule) { detail::prepare_query(rule, in, query); });
+  }
+  void prepare(const auto& in, auto& token) const {
+    visit([&](const auto& rule) { rule.prepare(in, token); });
+  }
+  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+    visit([&](const auto& rule) {
+      if constexpr (!requires { rule.prepare_query(d_in, d_in.q); }) d_in.q = d_token.query;
+      rule.pullback(in, token, d_token, d_in);
+    });
+  }
+
+  /// Whether both hold the same rule with the same hyperparameters.
+  [[nodiscard]] bool operator==(const AnyRule&) const = default;
+
+ private:
+  decltype(auto) visit(auto&& work) const { return std::visit(work, rule_); }
+
+  std::variant<First, Others...> rule_{};
+};
+
+namespace detail {
+
+/// The rules that modes stand for: a mode is a rule itself or says which it can stand for.
+template <class Mode>
+struct RulesOf {
+  using Type = TypeList<Mode>;
+};
+template <class Mode>
+requires requires {
+  typename Mode::Rules;
+}
+struct RulesOf<Mode> {
+  using Type = typename Mode::Rules;
+};
+template <class List>
+struct RulesOfAll;
+template <class... Modes>
+struct RulesOfAll<TypeList<Modes...>> {
+  using Type = decltype((typename RulesOf<Modes>::Type{} + ...));
+};
+/// All of them, and what is left of them when only their key counts.
+using RuntimeRules = decltype(RulesOfAll<Rules>::Type{} +
+                              TypeList<KeyOnly<RetNet>, KeyOnly<DeltaNet>>{});
+
+/// Whether two rules can share a layer.
+template <class One>
+struct SameKind {
+  template <class Other>
+  using As = std::bool_constant<leaves_of<One>() == leaves_of<Other>() &&
+                                std::is_same_v<typename One::template Transition<double>,
+                                               typename Other::template Transition<double>>>;
+};
+template <class... Rules>
+struct OneOf {
+  using Type = AnyRule<Rules...>;
+};
+template <class Rule>
+struct OneOf<Rule> {
+  using Type = Rule;
+};
+
+}  // namespace detail
+
+/// The rule that layers made at run time have for `Rule`: `AnyRule` of all rules of its kind, or
+/// the rule itself where it is the only one.
+template <class Rule>
+using RuntimeRule =
+    typename detail::Filter<detail::RuntimeRules, detail::SameKind<Rule>::template As>::Type::
+        template Into<detail::OneOf>::Type;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_ANY_RULE_HPP
+
+// ---- loglinear/mode/attention_config.hpp
+
+#ifndef LOGLINEAR_MODE_ATTENTION_CONFIG_HPP
+#define LOGLINEAR_MODE_ATTENTION_CONFIG_HPP
+
+/// \file
+/// A layer chosen at run time, as a value.
 
 namespace loglinear {
 
 /// Where a layer of this mode bounds its output unless told otherwise: a log-linear layer always,
-/// HGRN2 and the rules that normalise their key in `forward` and `train_one`, the others nowhere.
+/// rules that normalise their key or say so (`RuleInfo::bounds_output`, HGRN2) in `forward` and
+/// `train_one`, the others nowhere.
 [[nodiscard]] inline OutputBound output_bound_of(const AttentionMode& mode) {
   return std::visit(
       []<class Mode>(const Mode&) {
         if (std::is_same_v<Mode, LogLinear>) return OutputBound::always;
-        const bool bounded = detail::normalizes_key<Mode>() || std::is_same_v<Mode, HGRN2>;
+        const bool bounded = detail::normalizes_key<Mode>() || Mode::info.bounds_output;
         return bounded ? OutputBound::forward : OutputBound::none;
       },
       mode);
@@ -15042,6 +16788,20 @@ struct AttentionConfig {
     loglinear::validate(mode);
   }
 };
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_ATTENTION_CONFIG_HPP
+
+// ---- loglinear/mode/attention_interface.hpp
+
+#ifndef LOGLINEAR_MODE_ATTENTION_INTERFACE_HPP
+#define LOGLINEAR_MODE_ATTENTION_INTERFACE_HPP
+
+/// \file
+/// What a layer whose mode was chosen at run time can do.
+
+namespace loglinear {
 
 template <class Scalar>
 class Attention;
@@ -15224,7 +16984,18 @@ class Attention {
   Vector x_, y_;
 };
 
-namespace detail {
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_ATTENTION_INTERFACE_HPP
+
+// ---- loglinear/mode/detail/erased_attention.hpp
+
+#ifndef LOGLINEAR_MODE_DETAIL_ERASED_ATTENTION_HPP
+#define LOGLINEAR_MODE_DETAIL_ERASED_ATTENTION_HPP
+
+// A layer of some type behind the interface of those made at run time.
+
+namespace loglinear::detail {
 
 /// The layer type behind the interface.
 template <class Layer>
@@ -15301,89 +17072,109 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
   MultiHeadAttention<Layer> layer_;
 };
 
-/// A layer of one type, with the options that all types share taken from the config.
-template <class Layer, class Scalar>
-[[nodiscard]] std::unique_ptr<Attention<Scalar>> make_erased(
-    const AttentionConfig& config, typename MultiHeadAttention<Layer>::Options options) {
-  options.d_model = config.d_model;
-  options.d_k = config.d_key;
-  options.d_v = config.d_value;
-  options.n_heads = config.n_heads;
-  options.read_order = config.read_order;
-  options.learning_rate = config.learning_rate;
-  options.seed = config.seed;
-  options.bound = config.bound.value_or(output_bound_of(config.mode));
-  options.threads = config.threads;
-  return std::make_unique<ErasedAttention<Layer>>(config, options);
-}
+}  // namespace loglinear::detail
 
-/// Calls `work.template operator()<Layer>(options)` with the layer type that a mode stands for and
-/// the options that come from the mode alone, and returns what it returns.
+#endif  // LOGLINEAR_MODE_DETAIL_ERASED_ATTENTION_HPP
+
+// ---- loglinear/mode/attention.hpp
+
+#ifndef LOGLINEAR_MODE_ATTENTION_HPP
+#define LOGLINEAR_MODE_ATTENTION_HPP
+
+/// \file
+/// Attention chosen at run time, as a layer: `make_attention(config)`.
+///
+/// A call of `make_attention` compiles a layer for each kind of transition, 11 of them, which takes
+/// SECONDS; hence this header is not part of loglinear.hpp. A program with several source
+/// files compiles it once: with `LOGLINEAR_RUNTIME` defined no file compiles it for float and
+/// double, and one file of the program says, after including this header,
+///
+///     template std::unique_ptr<loglinear::Attention<double>>
+///     loglinear::make_attention<double>(const loglinear::AttentionConfig&);
+///
+/// and the same for float where it is used.
+
+namespace loglinear {
+
+/// The layer of heads that a mode with `Rule` stands for.
+template <class Rule, class Scalar>
+using RuntimeHeads =
+    MultiHeadAttention<LogLinearAttention<RuntimeRule<Rule>, Scalar, AnyLevelWeights>>;
+
+namespace detail {
+
+/// Calls `work(std::type_identity<Heads>{}, rule)` with the type of heads that a mode stands for
+/// and its rule, and returns what it returns.
 template <class Scalar, class Work>
 auto with_layer_type(const AttentionMode& mode, const Work& work) {
-  using Result = decltype(work.template operator()<LinearAttention<RetNet, Scalar>>({}));
+  const auto with_rule = [&]<class Rule>(const Rule& rule) {
+    return work(std::type_identity<RuntimeHeads<Rule, Scalar>>{}, RuntimeRule<Rule>(rule));
+  };
   if (const auto* log_linear = std::get_if<LogLinear>(&mode)) {
-    const auto with_rule = [&](const auto& rule) {
-      using Layer = LogLinearAttention<std::decay_t<decltype(rule)>, Scalar>;
-      return work.template operator()<Layer>(
-          {.inner = rule,
-           .max_levels = log_linear->max_levels,
-           .level_weights = {.lambda_init = log_linear->lambda_init}});
-    };
     return log_linear->key_only ? visit_key_only(log_linear->inner, with_rule)
                                 : visit_rule(log_linear->inner, with_rule);
   }
-  return std::visit(
-      [&]<class Mode>(const Mode& one_state) -> Result {
-        if constexpr (!std::is_same_v<Mode, LogLinear>) {
-          return visit_rule(one_state, [&](const auto& rule) {
-            using Layer = LinearAttention<std::decay_t<decltype(rule)>, Scalar>;
-            return work.template operator()<Layer>({.inner = rule});
-          });
-        }
-        return Result();  // a LogLinear has been dealt with above
-      },
-      mode);
+  return visit_rule(inner_of(mode), with_rule);
 }
 
 }  // namespace detail
 
 /// The layer that a config describes: `MultiHeadAttention<LinearAttention<Rule, Scalar>>`, or
-/// `MultiHeadAttention<LogLinearAttention<Rule, Scalar>>` for `LogLinear`, behind the interface;
-/// outputs, states and weights are the same bits. \throws std::invalid_argument for a config that
-/// is not valid
+/// `MultiHeadAttention<LogLinearAttention<Rule, Scalar, Weights>>` for `LogLinear`, behind the
+/// interface; outputs, states, weights and checkpoints are the same bits. \throws
+/// std::invalid_argument for a config that is not valid
 ///
 ///     auto layer = make_attention<float>({.d_model = 8, .mode = parse_mode("log_linear(gla)")});
 ///     const Eigen::VectorXf& output = layer->forward(x);
 template <class Scalar = double>
 [[nodiscard]] std::unique_ptr<Attention<Scalar>> make_attention(const AttentionConfig& config) {
   config.validate();
+  const auto* const log_linear = std::get_if<LogLinear>(&config.mode);
   return detail::with_layer_type<Scalar>(
-      config.mode, [&]<class Layer>(const typename MultiHeadAttention<Layer>::Options& options) {
-        return detail::make_erased<Layer, Scalar>(config, options);
+      config.mode,
+      [&]<class Heads>(std::type_identity<Heads>,
+                       const auto& rule) -> std::unique_ptr<Attention<Scalar>> {
+        return std::make_unique<detail::ErasedAttention<typename Heads::Layer>>(
+            config, typename Heads::Options{
+                        .inner = rule,
+                        .d_model = config.d_model,
+                        .d_k = config.d_key,
+                        .d_v = config.d_value,
+                        .n_heads = config.n_heads,
+                        .max_levels = log_linear != nullptr ? log_linear->max_levels : 1,
+                        .level_weights = log_linear != nullptr ? log_linear->level_weights
+                                                               : LevelWeighting(UnitWeights{}),
+                        .read_order = config.read_order,
+                        .learning_rate = config.learning_rate,
+                        .seed = config.seed,
+                        .bound = config.bound.value_or(output_bound_of(config.mode)),
+                        .threads = config.threads});
       });
 }
 
-/// Calls `work(layer)` with the `MultiHeadAttention` behind the interface, for what that offers and
-/// the interface does not, such as whole blocks of tokens. `work` is compiled for every layer type,
-/// 32 of them.
+#ifdef LOGLINEAR_RUNTIME
+extern template std::unique_ptr<Attention<float>> make_attention<float>(const AttentionConfig&);
+extern template std::unique_ptr<Attention<double>> make_attention<double>(const AttentionConfig&);
+#endif
+
+/// Calls `work(heads)` with the `RuntimeHeads` behind the interface, for what a
+/// `MultiHeadAttention` offers and the interface does not, such as whole blocks of tokens. `work`
+/// is compiled for every type of layer, 11 of them.
 ///
-///     visit_layer(*attention, [&](auto& layer) { outputs = layer.forward_block(x); });
+///     visit_layer(*attention, [&](auto& heads) { outputs = heads.forward_block(x); });
 template <class Scalar, class Work>
 void visit_layer(Attention<Scalar>& attention, Work work) {
   detail::with_layer_type<Scalar>(
-      attention.config().mode,
-      [&]<class Layer>(const typename MultiHeadAttention<Layer>::Options&) {
-        work(static_cast<detail::ErasedAttention<Layer>&>(attention).layer());
+      attention.config().mode, [&]<class Heads>(std::type_identity<Heads>, const auto&) {
+        work(static_cast<detail::ErasedAttention<typename Heads::Layer>&>(attention).layer());
       });
 }
 /// The same, read-only.
 template <class Scalar, class Work>
 void visit_layer(const Attention<Scalar>& attention, Work work) {
   detail::with_layer_type<Scalar>(
-      attention.config().mode,
-      [&]<class Layer>(const typename MultiHeadAttention<Layer>::Options&) {
-        work(static_cast<const detail::ErasedAttention<Layer>&>(attention).layer());
+      attention.config().mode, [&]<class Heads>(std::type_identity<Heads>, const auto&) {
+        work(static_cast<const detail::ErasedAttention<typename Heads::Layer>&>(attention).layer());
       });
 }
 
@@ -15391,105 +17182,75 @@ void visit_layer(const Attention<Scalar>& attention, Work work) {
 
 #endif  // LOGLINEAR_MODE_ATTENTION_HPP
 
-// ---- loglinear/mode/detail/entries.hpp
+// ---- loglinear/mode/detail/writer.hpp
 
-#ifndef LOGLINEAR_MODE_DETAIL_ENTRIES_HPP
-#define LOGLINEAR_MODE_DETAIL_ENTRIES_HPP
+#ifndef LOGLINEAR_MODE_DETAIL_WRITER_HPP
+#define LOGLINEAR_MODE_DETAIL_WRITER_HPP
 
-// The table of all modes: their names in a text and those of their hyperparameters.
+// From a mode to its text.
 
 namespace loglinear::detail {
 
-/// A hyperparameter: its name in the text and its place in the mode.
-template <class Mode, class Value>
-struct ModeArgument {
-  std::string_view name;
-  Value Mode::*member;
-};
-template <class Mode, class Value>
-[[nodiscard]] constexpr ModeArgument<Mode, Value> arg(std::string_view name, Value Mode::*member) {
-  return {name, member};
-}
-
-/// A mode: its name in the text and its hyperparameters, which its `validate` checks one by one.
-template <class... Arguments>
-struct ModeEntry {
-  std::string_view name;
-  std::tuple<Arguments...> arguments;
-};
-template <class... Arguments>
-[[nodiscard]] constexpr ModeEntry<Arguments...> entry(std::string_view name,
-                                                      Arguments... arguments) {
-  return {name, {arguments...}};
-}
-
-// Every mode. A new one is an alternative of `InnerMode` and a line here.
-template <class Mode>
-inline constexpr auto mode_entry = nullptr;
-template <>
-inline constexpr auto mode_entry<RetNet> = entry("retnet", arg("gamma", &RetNet::gamma));
-template <>
-inline constexpr auto mode_entry<Hawk> = entry("hawk", arg("gate_bias", &Hawk::gate_bias),
-                                               arg("input_bias", &Hawk::input_bias));
-template <>
-inline constexpr auto mode_entry<GLA> = entry("gla", arg("gate_bias", &GLA::gate_bias));
-template <>
-inline constexpr auto mode_entry<GLAVector> = entry("gla_vector",
-                                                    arg("gate_bias", &GLAVector::gate_bias));
-template <>
-inline constexpr auto mode_entry<DeltaNet> = entry("delta_net");
-template <>
-inline constexpr auto mode_entry<GatedDeltaNet> =
-    entry("gated_delta_net", arg("beta_scale", &GatedDeltaNet::beta_scale),
-          arg("beta", &GatedDeltaNet::beta), arg("gate_bias", &GatedDeltaNet::gate_bias),
-          arg("beta_bias", &GatedDeltaNet::beta_bias));
-template <>
-inline constexpr auto mode_entry<RWKV> = entry("rwkv", arg("initial_decay", &RWKV::initial_decay),
-                                               arg("gate_bias", &RWKV::gate_bias));
-template <>
-inline constexpr auto mode_entry<MLSTM> = entry("mlstm", arg("gate_bias", &MLSTM::gate_bias),
-                                                arg("input_bias", &MLSTM::input_bias));
-template <>
-inline constexpr auto mode_entry<DeltaProductMode> = entry(
-    "delta_product", arg("n_compositions", &DeltaProductMode::n_compositions),
-    arg("reflections", &DeltaProductMode::reflections),
-    arg("gate_bias", &DeltaProductMode::gate_bias), arg("beta_bias", &DeltaProductMode::beta_bias));
-template <>
-inline constexpr auto mode_entry<RWKV7> = entry("rwkv7", arg("decay_first", &RWKV7::decay_first),
-                                                arg("gate_bias", &RWKV7::gate_bias),
-                                                arg("iclr_bias", &RWKV7::iclr_bias));
-template <>
-inline constexpr auto mode_entry<HGRN2> = entry("hgrn2", arg("lower_bound", &HGRN2::lower_bound),
-                                                arg("gate_bias", &HGRN2::gate_bias));
-template <>
-inline constexpr auto mode_entry<Mamba2> = entry("mamba2",
-                                                 arg("initial_a_log", &Mamba2::initial_a_log),
-                                                 arg("initial_dt_bias", &Mamba2::initial_dt_bias));
-template <>
-inline constexpr auto mode_entry<LogLinear> = entry("log_linear",
-                                                    arg("max_levels", &LogLinear::max_levels),
-                                                    arg("lambda_init", &LogLinear::lambda_init),
-                                                    arg("key_only", &LogLinear::key_only));
-
-// The words of values that are not numbers, by the value's number.
-inline constexpr std::array<std::string_view, 2> bool_words = {"false", "true"};
-inline constexpr std::array<std::string_view, 2> beta_words = {"fixed", "per_token"};
-[[nodiscard]] constexpr const auto& words_of(bool) {
-  return bool_words;
-}
-[[nodiscard]] constexpr const auto& words_of(Beta) {
-  return beta_words;
-}
-
-/// The default of `LogLinear::lambda_init`: a word, since it follows another argument.
+/// The default of `lambda_init`: a word, since it follows the number of levels.
 inline constexpr std::string_view inverse_levels = "1/max_levels";
 
+template <Listed Mode>
+[[nodiscard]] std::string mode_to_text(const Mode& mode, bool with_defaults);
+
+[[nodiscard]] inline std::string value_to_text(double value) {
+  std::array<char, 32> buffer;
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
+  return {buffer.data(), end};
+}
+[[nodiscard]] inline std::string value_to_text(int value) {
+  return std::to_string(value);
+}
+[[nodiscard]] inline std::string value_to_text(const std::optional<double>& value) {
+  return value ? value_to_text(*value) : std::string(inverse_levels);
+}
+template <class... Modes>
+[[nodiscard]] std::string value_to_text(const std::variant<Modes...>& value) {
+  return std::visit([](const auto& mode) { return mode_to_text(mode, false); }, value);
+}
+template <class Value>
+requires(std::is_enum_v<Value> || std::is_same_v<Value, bool>)  //
+    [[nodiscard]] std::string value_to_text(Value value) {
+  return std::string(words_of(value)[static_cast<std::size_t>(value)]);
+}
+
+/// The values of all hyperparameters.
 template <class Mode>
-concept HasModeEntry = !std::is_null_pointer_v<std::remove_cv_t<decltype(mode_entry<Mode>)>>;
+[[nodiscard]] std::vector<std::string> values_of(const Mode& mode) {
+  std::vector<std::string> values;
+  Mode::hyperparameters(mode, [&](const Hyperparameter&, const auto& value) {
+    values.push_back(value_to_text(value));
+  });
+  return values;
+}
+
+/// A mode as text, with all its arguments or only with those that do not print as the defaults do.
+template <Listed Mode>
+[[nodiscard]] std::string mode_to_text(const Mode& mode, bool with_defaults) {
+  std::string arguments;
+  const auto add = [&](const std::string& argument) {
+    arguments += (arguments.empty() ? "" : ", ") + argument;
+  };
+  if constexpr (std::is_same_v<Mode, LogLinear>) add(value_to_text(mode.inner));
+  const std::vector<std::string> values = values_of(mode), defaults = values_of(Mode{});
+  std::size_t next = 0;
+  Mode::hyperparameters(mode, [&](const Hyperparameter& parameter, const auto&) {
+    const std::size_t i = next++;
+    if (with_defaults || values[i] != defaults[i]) {
+      add(std::string(parameter.name) + '=' + values[i]);
+    }
+  });
+  std::string text(Mode::info.text);
+  return arguments.empty() ? text : text + '(' + arguments + ')';
+}
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_MODE_DETAIL_ENTRIES_HPP
+#endif  // LOGLINEAR_MODE_DETAIL_WRITER_HPP
 
 // ---- loglinear/mode/mode_syntax_error.hpp
 
@@ -15542,7 +17303,18 @@ namespace loglinear::detail {
 /// The names of a variant's modes.
 template <class... Modes>
 [[nodiscard]] std::vector<std::string_view> names_of(std::type_identity<std::variant<Modes...>>) {
-  return {mode_entry<Modes>.name...};
+  return {Modes::info.text...};
+}
+
+/// What a variant is one of, in a message.
+[[nodiscard]] constexpr const char* noun_of(std::type_identity<AttentionMode>) {
+  return "a mode: ";
+}
+[[nodiscard]] constexpr const char* noun_of(std::type_identity<InnerMode>) {
+  return "a mode: ";
+}
+[[nodiscard]] constexpr const char* noun_of(std::type_identity<LevelWeighting>) {
+  return "level weights: ";
 }
 
 /// Reads one text from left to right.
@@ -15563,17 +17335,18 @@ class ModeReader {
   [[nodiscard]] std::variant<Modes...> read_mode(std::type_identity<std::variant<Modes...>> type) {
     std::optional<std::variant<Modes...>> mode;
     const auto try_mode = [&]<class Mode>(std::type_identity<Mode>) {
-      if (mode || token_ != mode_entry<Mode>.name) return;
+      if (mode || token_ != Mode::info.text) return;
       advance();
       mode = read_arguments<Mode>();
     };
     (try_mode(std::type_identity<Modes>{}), ...);
     if (mode) return *mode;
-    if (token_ == mode_entry<LogLinear>.name) {
+    if (token_ == LogLinear::info.text &&
+        !TypeList<Modes...>::template contains<NormalizedMixture>) {
       fail("an inner mode, since log_linear cannot be inside log_linear: " +
            one_of(names_of(type)));
     }
-    fail("a mode: " + one_of(names_of(type)));
+    fail(noun_of(type) + one_of(names_of(type)));
   }
 
   template <class Mode>
@@ -15600,34 +17373,36 @@ class ModeReader {
   void read_argument(Mode& mode, std::vector<std::string_view>& given) {
     std::vector<std::string_view> open;  // arguments that may still come
     bool is_read = false;
-    const auto try_argument = [&](const auto& argument) {
-      const bool is_given = std::find(given.begin(), given.end(), argument.name) != given.end();
-      if (!is_given) open.push_back(argument.name);
-      if (is_read || is_given || token_ != argument.name) return;
-      given.push_back(argument.name);
+    Mode::hyperparameters(mode, [&](const Hyperparameter& parameter, auto& value) {
+      const bool is_given = std::find(given.begin(), given.end(), parameter.name) != given.end();
+      if (!is_given) open.push_back(parameter.name);
+      if (is_read || is_given || token_ != parameter.name) return;
+      given.push_back(parameter.name);
       advance();
       if (!accept("=")) fail("\"=\" and a value");
-      read_value(mode.*argument.member, mode);
+      read_value(value, Mode::info.name, parameter);
       is_read = true;
-    };
-    std::apply([&](const auto&... arguments) { (try_argument(arguments), ...); },
-               mode_entry<Mode>.arguments);
+    });
     if (is_read) return;
     const std::string expected = open.empty() ? "\")\"" : "an argument: " + one_of(open);
     const bool again = std::find(given.begin(), given.end(), token_) != given.end();
     fail(again ? "each argument once, now " + expected : expected);
   }
 
-  /// The value of one of the mode's members, which the mode must then find valid.
-  template <class Value, class Mode>
-  void read_value(Value& value, const Mode& mode) {
+  /// The value of one of the members of `owner`.
+  template <class Value>
+  void read_value(Value& value, std::string_view owner, const Hyperparameter& parameter) {
     parse(value);
     handling<std::invalid_argument>(
-        [&] { validate_rule(mode); },
+        [&] { require_legal(owner, parameter, value); },
         [&](const auto& error) {
           raise(ModeSyntaxError(column(), std::string(error.what()).substr(prefix.size())));
         });
     advance();
+  }
+  template <class... Modes>
+  void read_value(std::variant<Modes...>& value, std::string_view, const Hyperparameter&) {
+    value = read_mode(std::type_identity<std::variant<Modes...>>{});
   }
 
   void parse(double& value) const { parse_number(value, "a number"); }
@@ -15699,57 +17474,6 @@ class ModeReader {
 
 #endif  // LOGLINEAR_MODE_DETAIL_READER_HPP
 
-// ---- loglinear/mode/detail/writer.hpp
-
-#ifndef LOGLINEAR_MODE_DETAIL_WRITER_HPP
-#define LOGLINEAR_MODE_DETAIL_WRITER_HPP
-
-// From a mode to its text.
-
-namespace loglinear::detail {
-
-[[nodiscard]] inline std::string value_to_text(double value) {
-  std::array<char, 32> buffer;
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
-  return {buffer.data(), end};
-}
-[[nodiscard]] inline std::string value_to_text(int value) {
-  return std::to_string(value);
-}
-[[nodiscard]] inline std::string value_to_text(const std::optional<double>& value) {
-  return value ? value_to_text(*value) : std::string(inverse_levels);
-}
-template <class Value>
-[[nodiscard]] std::string value_to_text(Value value) {
-  return std::string(words_of(value)[static_cast<std::size_t>(value)]);
-}
-
-/// A mode as text, with all its arguments or only with those that do not print as the defaults do.
-template <class Mode>
-[[nodiscard]] std::string mode_to_text(const Mode& mode, bool with_defaults) {
-  std::string arguments;
-  const auto add = [&](const std::string& argument) {
-    arguments += (arguments.empty() ? "" : ", ") + argument;
-  };
-  if constexpr (std::is_same_v<Mode, LogLinear>) {
-    add(std::visit([](const auto& inner) { return mode_to_text(inner, false); }, mode.inner));
-  }
-  const auto add_argument = [&](const auto& argument) {
-    const std::string value = value_to_text(mode.*argument.member);
-    if (with_defaults || value != value_to_text(Mode{}.*argument.member)) {
-      add(std::string(argument.name) + '=' + value);
-    }
-  };
-  std::apply([&](const auto&... argument) { (add_argument(argument), ...); },
-             mode_entry<Mode>.arguments);
-  std::string text(mode_entry<Mode>.name);
-  return arguments.empty() ? text : text + '(' + arguments + ')';
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_MODE_DETAIL_WRITER_HPP
-
 // ---- loglinear/mode/mode_text.hpp
 
 #ifndef LOGLINEAR_MODE_MODE_TEXT_HPP
@@ -15761,11 +17485,15 @@ template <class Mode>
 ///
 ///     mode     = name [ "(" [ argument { "," argument } ] ")" ]
 ///     argument = name "=" value
-///     value    = number | "true" | "false" | "fixed" | "per_token" | "1/max_levels"
+///     value    = number | "true" | "false" | "fixed" | "per_token" | "1/max_levels" | weights
+///     weights  = name [ "(" [ argument { "," argument } ] ")" ]
 ///
-/// with space anywhere between those. `log_linear` has its inner mode in front of its arguments.
-/// What is not mentioned has its default; that of `lambda_init` is no number but the word
-/// `1/max_levels`. All names stand in one table, `detail::mode_entry`.
+/// with space anywhere between those. `log_linear` has its inner mode in front of its arguments;
+/// the value of its `level_weights` is one of `normalized_mixture`, `mean_mixture`,
+/// `softplus_weights` and `unit_weights` with its own arguments, as in
+/// `"log_linear(gla, level_weights=mean_mixture(tau=0.5))"`. What is not mentioned has its default;
+/// that of `lambda_init` is no number but the word `1/max_levels`. Names and ranges are what each
+/// rule and each weighting says of itself, `info` and `hyperparameters`.
 
 namespace loglinear {
 
@@ -15779,7 +17507,7 @@ namespace loglinear {
   return std::visit([](const auto& one) { return detail::mode_to_text(one, false); }, mode);
 }
 /// The same for one alternative, such as `to_text(GLA{.gate_bias = 6})`.
-template <detail::HasModeEntry Mode>
+template <detail::Listed Mode>
 [[nodiscard]] std::string to_text(const Mode& mode) {
   return detail::mode_to_text(mode, false);
 }
@@ -15797,15 +17525,35 @@ template <detail::HasModeEntry Mode>
 
 /// The name of a mode in its text, such as `"gated_delta_net"`.
 [[nodiscard]] inline std::string_view mode_name(const AttentionMode& mode) {
-  return std::visit([]<class Mode>(const Mode&) { return detail::mode_entry<Mode>.name; }, mode);
+  return std::visit([]<class Mode>(const Mode&) { return Mode::info.text; }, mode);
 }
+
+/// Level weights as text, as in the text of a mode.
+[[nodiscard]] inline std::string to_text(const LevelWeighting& weights) {
+  return detail::value_to_text(weights);
+}
+/// The level weights that a text describes. \throws ModeSyntaxError as `parse_mode`
+[[nodiscard]] inline LevelWeighting parse_level_weights(std::string_view text) {
+  return detail::ModeReader(text).read_all<LevelWeighting>();
+}
+
+namespace detail {
+
+template <class... Modes>
+[[nodiscard]] std::vector<std::string> signatures_of(std::type_identity<std::variant<Modes...>>) {
+  return {mode_to_text(Modes{}, true)...};
+}
+
+}  // namespace detail
 
 /// One line a mode, with all arguments and their defaults, for a help text:
 /// `"retnet(gamma=0.95)"`, ... `parse_mode` reads each as the mode with its defaults.
 [[nodiscard]] inline std::vector<std::string> mode_signatures() {
-  return []<class... Modes>(std::type_identity<std::variant<Modes...>>) {
-    return std::vector<std::string>{detail::mode_to_text(Modes{}, true)...};
-  }(std::type_identity<AttentionMode>{});
+  return detail::signatures_of(std::type_identity<AttentionMode>{});
+}
+/// The same for level weights: `"normalized_mixture(lambda_init=1/max_levels, tau=1)"`, ...
+[[nodiscard]] inline std::vector<std::string> level_weights_signatures() {
+  return detail::signatures_of(std::type_identity<LevelWeighting>{});
 }
 
 }  // namespace loglinear

@@ -6,8 +6,7 @@
 int main() {
   using namespace loglinear;
   // Eight levels, the last of which keeps half of what it held whenever it is full.
-  using Layer = LogLinearAttention<KeyOnly<DeltaNet>, float, MeanMixture, Eigen::Dynamic, float,
-                                   LastLevel::halve>;
+  using Layer = LogLinearAttention<KeyOnly<DeltaNet>, float, MeanMixture, float, LastLevel::halve>;
   Layer layer({.d_model = 4, .d_k = 8, .d_v = 4, .max_levels = 8});
   for (int t = 0; t < 200; ++t) layer.forward(Eigen::VectorXf::Random(4));
 

@@ -29,9 +29,9 @@ namespace stream_forecast {
 /// than there are such inputs, K is a random projection of them. Least squares on [inputs; raw
 /// read] makes the forecast, so that with attention switched off `LeastSquares` remains.
 ///
-/// The raw read is multiplied by the number of levels: with equal level weights 1/M it is then
-/// exactly what one state of the same rule would read. `recency` r gives level l the weight
-/// softplus(1/M - r l), normalised: the older a bucket, the less it counts.
+/// The raw read of a mixture of levels is multiplied by their number: with equal level weights 1/M
+/// it is then exactly what one state of the same rule would read. `recency` r gives level l the
+/// weight softplus(1/M - r l), normalised: the older a bucket, the less it counts.
 ///
 /// Rules differ in what they make of keys and values; see `set_weights` for those with projections
 /// of their own. Gates and write strengths keep their drawn weights, which are small: their biases
@@ -87,9 +87,15 @@ class AttentionForecaster final : public Forecaster<Scalar> {
         token_(inputs + options.d_v),
         features_(inputs + options.d_v),
         target_(options.d_v),
-        read_scale_(static_cast<Scalar>(memory_->levels())),
+        read_scale_(is_mixture(options.mode) ? static_cast<Scalar>(memory_->levels()) : Scalar(1)),
         is_trained_(options.learning_rate > 0) {
     set_weights(options, shape(options, inputs, key_inputs), key_inputs);
+  }
+
+  /// Whether the weights of all levels sum to 1.
+  static bool is_mixture(const loglinear::LogLinear& mode) {
+    return std::holds_alternative<loglinear::NormalizedMixture>(mode.level_weights) ||
+           std::holds_alternative<loglinear::MeanMixture>(mode.level_weights);
   }
 
   static MemoryShape shape(const Options& options, Eigen::Index inputs,

@@ -2,12 +2,12 @@
 #ifndef STREAM_FORECAST_LAYER_MEMORY_HPP
 #define STREAM_FORECAST_LAYER_MEMORY_HPP
 
-// What memory_*.cpp compile, each for a few rules, so that several cores can share the work. Rules
-// with the same kind of transition stand in one file: they have code in common.
+// What memory_float.cpp and memory_double.cpp compile: one layer for each kind of transition.
 
 #include <loglinear/checkpoint/checkpoint.hpp>
-#include <loglinear/layer/linear_attention.hpp>
 #include <loglinear/layer/log_linear_attention.hpp>
+#include <loglinear/mode/any_level_weights.hpp>
+#include <loglinear/mode/any_rule.hpp>
 
 #include "memory.hpp"
 
@@ -54,33 +54,27 @@ class LayerMemory final : public Memory<typename Layer::Scalar> {
   Layer layer_;
 };
 
-template <class Scalar, class Rule>
-std::unique_ptr<Memory<Scalar>> make_memory_of(const Rule& rule, const loglinear::LogLinear& mode,
-                                               States states, const MemoryShape& shape) {
-  const auto make = [&]<class Layer>(std::type_identity<Layer>, typename Layer::Options options) {
-    options.inner = rule;
-    options.d_model = shape.d_model;
-    options.d_k = shape.d_k;
-    options.d_v = shape.d_v;
-    options.learning_rate = shape.learning_rate;
-    options.seed = shape.seed;
-    return std::make_unique<LayerMemory<Layer>>(options);
+template <class Scalar>
+std::unique_ptr<Memory<Scalar>> make_memory(const loglinear::LogLinear& mode, States states,
+                                            const MemoryShape& shape) {
+  using namespace loglinear;
+  mode.validate();
+  const bool one = states == States::one;
+  const auto make = [&]<class Rule>(const Rule& rule) -> std::unique_ptr<Memory<Scalar>> {
+    using Layer = LogLinearAttention<RuntimeRule<Rule>, Scalar, AnyLevelWeights>;
+    return std::make_unique<LayerMemory<Layer>>(typename Layer::Options{
+        .inner = rule,
+        .d_model = shape.d_model,
+        .d_k = shape.d_k,
+        .d_v = shape.d_v,
+        .max_levels = one ? 1 : mode.max_levels,
+        .level_weights = one ? LevelWeighting(UnitWeights{}) : mode.level_weights,
+        .learning_rate = shape.learning_rate,
+        .seed = shape.seed});
   };
-  using OneState = loglinear::LinearAttention<Rule, Scalar>;
-  using Hierarchy = loglinear::LogLinearAttention<Rule, Scalar>;
-  if (states == States::one) return make(std::type_identity<OneState>{}, {});
-  return make(std::type_identity<Hierarchy>{},
-              {.max_levels = mode.max_levels, .level_weights = {.lambda_init = mode.lambda_init}});
+  return mode.key_only ? visit_key_only(mode.inner, make) : visit_rule(mode.inner, make);
 }
 
 }  // namespace stream_forecast
-
-/// Compiles both layers of a rule, in both precisions.
-#define STREAM_FORECAST_COMPILE(...)                                                               \
-  template std::unique_ptr<stream_forecast::Memory<float>> stream_forecast::make_memory_of<float>( \
-      const __VA_ARGS__&, const loglinear::LogLinear&, States, const MemoryShape&);                \
-  template std::unique_ptr<stream_forecast::Memory<double>>                                        \
-  stream_forecast::make_memory_of<double>(const __VA_ARGS__&, const loglinear::LogLinear&, States, \
-                                          const MemoryShape&)
 
 #endif  // STREAM_FORECAST_LAYER_MEMORY_HPP

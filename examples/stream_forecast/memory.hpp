@@ -3,7 +3,7 @@
 #define STREAM_FORECAST_MEMORY_HPP
 
 // The attention layer, with its rule hidden: the only part of the program that is compiled anew for
-// every rule.
+// every kind of transition.
 
 #include <Eigen/Core>
 #include <cstdint>
@@ -61,13 +61,6 @@ enum class States { one, hierarchy };
 template <class Scalar>
 [[nodiscard]] std::unique_ptr<Memory<Scalar>> make_memory(const loglinear::LogLinear& mode,
                                                           States states, const MemoryShape& shape);
-
-/// The same for one type of rule, which counts instead of the mode's.
-template <class Scalar, class Rule>
-[[nodiscard]] std::unique_ptr<Memory<Scalar>> make_memory_of(const Rule& rule,
-                                                             const loglinear::LogLinear& mode,
-                                                             States states,
-                                                             const MemoryShape& shape);
 
 }  // namespace stream_forecast
 

@@ -101,10 +101,15 @@ std::string wrong_inner(const std::string& text) {
   }
 }
 
-/// All rules with their arguments and defaults, for the help.
+/// All rules and level weights with their arguments and defaults, for the help.
 std::string rule_list() {
   std::string list;
   for (const std::string& rule : loglinear::mode_signatures()) list += "  " + rule + '\n';
+  list += '\n';
+  list += "Level weights, the value of level_weights:\n";
+  for (const std::string& weights : loglinear::level_weights_signatures()) {
+    list += "  " + weights + '\n';
+  }
   return list;
 }
 
@@ -118,7 +123,7 @@ came of such situations before. Least squares then learns from the inputs and th
 
 constexpr const char* footer =
     R"text(The attention layer is shown twice, as log-linear attention and with one state; max_levels
-and lambda_init concern the former only. gate_bias b makes gates of sigmoid(b + ...): 0 forgets
+and level_weights concern the former only. gate_bias b makes gates of sigmoid(b + ...): 0 forgets
 half a row, 8 some 0.03 %; rwkv and rwkv7 likewise forget the slower the larger it is. key_only
 only writes k v^T (k normalised if the rule does): no decay, no gate.
 

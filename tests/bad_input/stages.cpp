@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Members for layers made of layers, called out of turn or with what belongs to another layer: they
-// throw, and the layer goes on as if they had not been called.
+// A head, the engine under a layer, called out of turn or with what belongs to another one: it
+// throws, and the layer goes on as if it had not been called.
 
 #include <cmath>
 #include <cstdint>
@@ -49,17 +49,18 @@ TEMPLATE_TEST_CASE("stages: commit without a token", "", float, double) {
   for (int n = 0; n < 6; ++n) layer.forward(input<Scalar>(n));
   const auto before = layer;
   const auto refused = [&] {
-    const std::string error = test::error_of([&] { layer.commit(); });
+    const std::string error = test::error_of([&] { layer.as_head().commit(); });
     CHECK(test::mentions(error, {"the staged token is absent", "`stage`"}));
     CHECK(go_on_alike(layer, before));
   };
   refused();
-  const auto stage = [&] { layer.stage(input<Scalar>(20), ReadOrder::after_push); };
+  const auto stage = [&] { layer.as_head().stage(input<Scalar>(20), ReadOrder::after_push); };
   const auto moment = layer.snapshot();
 
   // Whatever changes the stream in between, or works on other tokens, drops what was staged.
   stage();
-  CHECK(test::error_of([&] { layer.stage(test::Vector<Scalar>(4), ReadOrder::after_push); }) != "");
+  CHECK(test::error_of(
+            [&] { layer.as_head().stage(test::Vector<Scalar>(4), ReadOrder::after_push); }) != "");
   refused();
   stage();
   layer.query_readonly(input<Scalar>(21));
@@ -75,16 +76,16 @@ TEMPLATE_TEST_CASE("stages: commit without a token", "", float, double) {
   refused();
   stage();
   layer.reset();
-  CHECK(test::error_of([&] { layer.commit(); }) != "");
+  CHECK(test::error_of([&] { layer.as_head().commit(); }) != "");
   CHECK(layer.size() == 0);
   layer.restore(moment);
 
   stage();
-  layer.commit();
+  layer.as_head().commit();
   auto expected = before;
   expected.forward(input<Scalar>(20));
   CHECK(go_on_alike(layer, expected));
-  CHECK(test::error_of([&] { layer.commit(); }) != "");
+  CHECK(test::error_of([&] { layer.as_head().commit(); }) != "");
   CHECK(go_on_alike(layer, expected));
 }
 
@@ -95,12 +96,12 @@ TEMPLATE_TEST_CASE("stages: gradients out of turn and of other lengths", "", flo
   const auto before = layer;
   const test::Vector<Scalar> d_read = test::Vector<Scalar>::Ones(3);
   const auto error = [&](const auto& d) {
-    return test::error_of([&] { layer.stage_gradient(d); });
+    return test::error_of([&] { layer.as_head().stage_gradient(d); });
   };
   CHECK(test::mentions(error(d_read), {"the staged token is absent"}));
-  layer.stage(input<Scalar>(20), ReadOrder::before_push);
+  layer.as_head().stage(input<Scalar>(20), ReadOrder::before_push);
   CHECK(test::mentions(error(d_read), {"the order of the staged token is before_push"}));
-  layer.stage(input<Scalar>(20), ReadOrder::after_push);
+  layer.as_head().stage(input<Scalar>(20), ReadOrder::after_push);
   for (const Eigen::Index size : {0, 1, 2, 4, 5, 100}) {
     CHECK(test::mentions(error(test::Vector<Scalar>::Ones(size).eval()),
                          {"the gradient of the read is " + std::to_string(size), "be 3"}));
@@ -108,22 +109,22 @@ TEMPLATE_TEST_CASE("stages: gradients out of turn and of other lengths", "", flo
   CHECK(go_on_alike(layer, before));
 
   // After a refusal the token can still be learnt from, and as a row as well.
-  layer.stage_gradient(d_read.transpose());
-  layer.commit();
+  layer.as_head().stage_gradient(d_read.transpose());
+  layer.as_head().commit();
   auto expected = before;
-  expected.stage(input<Scalar>(20), ReadOrder::after_push);
-  expected.stage_gradient(d_read);
-  expected.commit();
+  expected.as_head().stage(input<Scalar>(20), ReadOrder::after_push);
+  expected.as_head().stage_gradient(d_read);
+  expected.as_head().commit();
   CHECK(go_on_alike(layer, expected));
   CHECK(layer.train_step_count() == 1);
   CHECK(test::mentions(error(d_read), {"the staged token is absent"}));
 
   // A gradient that was refused is not stepped by.
-  layer.stage(input<Scalar>(21), ReadOrder::after_push);
-  layer.stage_gradient(d_read);
+  layer.as_head().stage(input<Scalar>(21), ReadOrder::after_push);
+  layer.as_head().stage_gradient(d_read);
   const Scalar infinity = std::numeric_limits<Scalar>::infinity();
   CHECK(error(test::Vector<Scalar>::Constant(3, infinity).eval()) != "");
-  layer.commit();
+  layer.as_head().commit();
   expected.forward(input<Scalar>(21));
   CHECK(go_on_alike(layer, expected));
 }
@@ -135,11 +136,12 @@ TEMPLATE_TEST_CASE("stages: other weights or another learning rate drop what was
   const Vector x = Vector::Ones(5);
   const auto drops = [&](auto change) {
     Layer layer({.d_model = 5, .d_k = 4, .d_v = 3});
-    layer.stage(x, ReadOrder::after_push);
-    layer.stage_gradient(Vector::Ones(3));
+    layer.as_head().stage(x, ReadOrder::after_push);
+    layer.as_head().stage_gradient(Vector::Ones(3));
     change(layer);
     const test::Matrix<TestType> weight = layer.weight("w_key");
-    CHECK(test::mentions(test::error_of([&] { layer.commit(); }), {"staged token is absent"}));
+    CHECK(test::mentions(test::error_of([&] { layer.as_head().commit(); }),
+                         {"staged token is absent"}));
     CHECK((layer.weight("w_key") == weight && layer.size() == 0));
   };
   drops([](Layer& layer) { layer.set_learning_rate(1e308); });
@@ -148,11 +150,12 @@ TEMPLATE_TEST_CASE("stages: other weights or another learning rate drop what was
     layer.set_weight("w_key", test::Matrix<TestType>::Constant(4, 5, large));
   });
   drops([&](Layer& layer) {
-    layer.descend(Layer(layer).block_gradient(x.transpose(), Vector::Ones(3).transpose()));
+    layer.as_head().descend(
+        Layer(layer).block_gradient(x.transpose(), Vector::Ones(3).transpose()));
   });
   drops([](Layer& layer) {
     Xorshift64 random(7);
-    layer.draw_weights(random);
+    layer.as_head().draw_weights(random);
   });
 }
 
@@ -165,16 +168,16 @@ TEST_CASE("stages: a read order that the layer has no weights for") {
     CHECK(test::mentions(test::error_of(call), {"the read order is current_apart"}));
     CHECK(go_on_alike(layer, before));
   };
-  refused([&] { layer.stage(input<double>(1), ReadOrder::current_apart); });
-  refused([&] { static_cast<void>(layer.read_block(block, ReadOrder::current_apart)); });
+  refused([&] { layer.as_head().stage(input<double>(1), ReadOrder::current_apart); });
+  refused([&] { static_cast<void>(layer.as_head().read_span(block, ReadOrder::current_apart)); });
   refused([&] {
-    static_cast<void>(layer.pull_back_block(layer.log_linear_state(), block,
-                                            ReadOrder::current_apart,
-                                            test::Matrix<double>::Ones(70, 3)));
+    static_cast<void>(layer.as_head().pull_back_span(layer.log_linear_state(), block,
+                                                     ReadOrder::current_apart,
+                                                     test::Matrix<double>::Ones(70, 3)));
   });
   auto apart = make(5, 3, ReadOrder::current_apart);
-  apart.stage(input<double>(1), ReadOrder::current_apart);
-  apart.commit();
+  apart.as_head().stage(input<double>(1), ReadOrder::current_apart);
+  apart.as_head().commit();
   CHECK(apart.size() == 1);
 }
 
@@ -188,7 +191,7 @@ TEMPLATE_TEST_CASE("stages: the gradient of another layer", "", float, double) {
                                 test::Matrix<Scalar>::Ones(3, other.output_dim()));
   };
   const auto refused = [&](const auto& other) {
-    const std::string error = test::error_of([&] { layer.descend(gradient_of(other)); });
+    const std::string error = test::error_of([&] { layer.as_head().descend(gradient_of(other)); });
     CAPTURE(error);
     CHECK(test::mentions(error, {"gradient"}));
     CHECK(go_on_alike(layer, before));
@@ -199,12 +202,12 @@ TEMPLATE_TEST_CASE("stages: the gradient of another layer", "", float, double) {
   refused(make<LogLinearAttention<RetNet, Scalar>>());
   refused(make<LogLinearAttention<RWKV7, Scalar>>());
   refused(make<LogLinearAttention<GatedDeltaNet, Scalar, SoftplusWeights>>());
-  CHECK(test::mentions(
-      test::error_of([&] {
-        layer.descend(BlockGradient<Scalar>{{}, detail::Parameters<Scalar>(Eigen::Index{5})});
-      }),
-      {"gradient"}));
-  layer.descend(gradient_of(before));
+  CHECK(test::mentions(test::error_of([&] {
+                         layer.as_head().descend(BlockGradient<Scalar>{
+                             {}, detail::Parameters<Scalar>(Eigen::Index{5})});
+                       }),
+                       {"gradient"}));
+  layer.as_head().descend(gradient_of(before));
   CHECK(layer.train_step_count() == 1);
 }
 
@@ -212,9 +215,9 @@ TEST_CASE("stages: blocks with a state or a gradient of another shape") {
   auto layer = make();
   const auto error = [&](const auto& state, Eigen::Index rows, Eigen::Index columns) {
     return test::error_of([&] {
-      static_cast<void>(layer.pull_back_block(state, test::Matrix<double>::Ones(4, 5),
-                                              ReadOrder::after_push,
-                                              test::Matrix<double>::Ones(rows, columns)));
+      static_cast<void>(layer.as_head().pull_back_span(state, test::Matrix<double>::Ones(4, 5),
+                                                       ReadOrder::after_push,
+                                                       test::Matrix<double>::Ones(rows, columns)));
     });
   };
   using State = LogLinearState<double>;
@@ -292,15 +295,15 @@ TEST_CASE("append: a product or a layer of another shape") {
   const auto before = layer;
   auto later = make();
   later.advance_to(1);
-  using Product = detail::PendingProduct<Layer<double>::TransitionOfLayer>;
+  using Product = detail::PendingProduct<Layer<double>::Head::Kind>;
   for (const auto& product : {Product(5, 3), Product(4, 2), Product(3, 4), Product(40, 30)}) {
-    CHECK(test::mentions(test::error_of([&] { layer.append(later, product); }),
+    CHECK(test::mentions(test::error_of([&] { layer.as_head().append(later.as_head(), product); }),
                          {"the product of the later part is of another shape"}));
     CHECK(go_on_alike(layer, before));
   }
   auto wider = make(5, 2);
   wider.advance_to(1);
-  CHECK(test::error_of([&] { layer.append(wider, Product(4, 3)); }) != "");
+  CHECK(test::error_of([&] { layer.as_head().append(wider.as_head(), Product(4, 3)); }) != "");
   CHECK(go_on_alike(layer, before));
   StreamPart<Layer<double>, PartProduct::matrix> part(before, 1);
   CHECK(test::mentions(test::error_of([&] { part.commit(); }), {"the staged token is absent"}));

@@ -247,8 +247,7 @@ TEST_CASE("Several objects in one file, one of a class from outside") {
 
 TEST_CASE("Layers with narrow levels") {
   const auto check = []<class Stored>(Stored, const std::string& dtype) {
-    using Narrow =
-        LogLinearAttention<GatedDeltaNet, float, NormalizedMixture, Eigen::Dynamic, Stored>;
+    using Narrow = LogLinearAttention<GatedDeltaNet, float, NormalizedMixture, Stored>;
     const typename Narrow::Options options{
         .inner = {.gate_bias = 4}, .d_model = 3, .d_k = 4, .d_v = 5, .max_levels = 6};
     Narrow layer(options), other(options);

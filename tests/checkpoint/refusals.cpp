@@ -142,10 +142,8 @@ TEST_CASE("Options that differ") {
 }
 
 TEST_CASE("A last level that does something else when it is full") {
-  using Forgetting =
-      LogLinearAttention<GLA, float, NormalizedMixture, Eigen::Dynamic, float, LastLevel::forget>;
-  using Halving =
-      LogLinearAttention<GLA, float, NormalizedMixture, Eigen::Dynamic, float, LastLevel::halve>;
+  using Forgetting = LogLinearAttention<GLA, float, NormalizedMixture, float, LastLevel::forget>;
+  using Halving = LogLinearAttention<GLA, float, NormalizedMixture, float, LastLevel::halve>;
   const auto with = [](auto made) {
     made = {.inner = {.gate_bias = 3}, .d_model = 4, .d_k = 8, .d_v = 4, .max_levels = 5};
     return made;

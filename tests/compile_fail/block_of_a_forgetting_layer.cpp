@@ -8,7 +8,7 @@ constexpr auto policy = loglinear::LastLevel::forget;
 #endif
 
 using Layer = loglinear::LogLinearAttention<loglinear::GLA, double, loglinear::NormalizedMixture,
-                                            Eigen::Dynamic, double, policy>;
+                                            double, policy>;
 
 Eigen::MatrixXd reads(Layer& layer, const Eigen::MatrixXd& x) {
   return layer.forward_block(x);

@@ -4,49 +4,66 @@
 
 // What factory_double.cpp and factory_float.cpp compile.
 
+#include <stdexcept>
+
 #include "factory.hpp"
 
+namespace test {
+
 template <class Layer>
-std::unique_ptr<loglinear::Attention<typename Layer::Scalar>> test::by_hand(
-    const loglinear::AttentionConfig& config,
-    const typename loglinear::MultiHeadAttention<Layer>::Options& options) {
-  return std::make_unique<loglinear::detail::ErasedAttention<Layer>>(config, options);
+std::unique_ptr<loglinear::Attention<typename Layer::Scalar>> typed_layer(
+    const loglinear::AttentionConfig& config, const typename Layer::InnerRuleOfLayer& rule,
+    const typename Layer::LevelWeightsOfLayer& weights, int max_levels) {
+  return std::make_unique<loglinear::detail::ErasedAttention<Layer>>(
+      config,
+      typename loglinear::MultiHeadAttention<Layer>::Options{.inner = rule,
+                                                             .d_model = config.d_model,
+                                                             .d_k = config.d_key,
+                                                             .d_v = config.d_value,
+                                                             .n_heads = config.n_heads,
+                                                             .max_levels = max_levels,
+                                                             .level_weights = weights,
+                                                             .read_order = config.read_order,
+                                                             .learning_rate = config.learning_rate,
+                                                             .seed = config.seed,
+                                                             .bound = config.bound.value(),
+                                                             .threads = config.threads});
 }
 
-#define LOGLINEAR_TEST_LAYER(...)                                              \
-  template std::unique_ptr<loglinear::Attention<typename __VA_ARGS__::Scalar>> \
-  test::by_hand<__VA_ARGS__>(const loglinear::AttentionConfig&,                \
-                             const loglinear::MultiHeadAttention<__VA_ARGS__>::Options&)
+template <class Scalar>
+std::unique_ptr<loglinear::Attention<Scalar>> typed_attention(
+    const loglinear::AttentionConfig& config) {
+  using namespace loglinear;
+  using Made = std::unique_ptr<Attention<Scalar>>;
+  const auto* const log_linear = std::get_if<LogLinear>(&config.mode);
+  const auto with_rule = [&]<class Rule>(const Rule& rule) -> Made {
+    if constexpr (is_typed<Scalar, Rule>) {
+      if (log_linear == nullptr) {
+        return typed_layer<LinearAttention<Rule, Scalar>>(config, rule, {}, 1);
+      }
+      return std::visit(
+          [&]<class Weights>(const Weights& weights) -> Made {
+            if constexpr (std::is_same_v<Weights, NormalizedMixture> || std::is_same_v<Rule, GLA>) {
+              using Layer = LogLinearAttention<Rule, Scalar, Weights>;
+              return typed_layer<Layer>(config, rule, weights, log_linear->max_levels);
+            }
+            throw std::invalid_argument("these level weights go with GLA alone");
+          },
+          log_linear->level_weights);
+    }
+    throw std::invalid_argument("no such rule in this scalar");
+  };
+  return log_linear != nullptr && log_linear->key_only
+             ? visit_key_only(log_linear->inner, with_rule)
+             : visit_rule(inner_of(config.mode), with_rule);
+}
 
-#define LOGLINEAR_TEST_RULE(Scalar, ...)                                 \
-  LOGLINEAR_TEST_LAYER(loglinear::LinearAttention<__VA_ARGS__, Scalar>); \
-  LOGLINEAR_TEST_LAYER(loglinear::LogLinearAttention<__VA_ARGS__, Scalar>)
-
-#define LOGLINEAR_TEST_KEY_ONLY(Scalar, ...) \
-  LOGLINEAR_TEST_LAYER(loglinear::LogLinearAttention<loglinear::KeyOnly<__VA_ARGS__>, Scalar>)
+}  // namespace test
 
 #define LOGLINEAR_TEST_FACTORY(Scalar)                                                      \
   template std::unique_ptr<loglinear::Attention<Scalar>> loglinear::make_attention<Scalar>( \
       const AttentionConfig&);                                                              \
-  LOGLINEAR_TEST_RULE(Scalar, loglinear::RetNet);                                           \
-  LOGLINEAR_TEST_RULE(Scalar, loglinear::Hawk);                                             \
-  LOGLINEAR_TEST_RULE(Scalar, loglinear::GLA);                                              \
-  LOGLINEAR_TEST_RULE(Scalar, loglinear::GLAVector);                                        \
-  LOGLINEAR_TEST_RULE(Scalar, loglinear::RWKV);                                             \
-  LOGLINEAR_TEST_RULE(Scalar, loglinear::MLSTM);                                            \
-  LOGLINEAR_TEST_RULE(Scalar, loglinear::Mamba2);                                           \
-  LOGLINEAR_TEST_RULE(Scalar, loglinear::DeltaNet);                                         \
-  LOGLINEAR_TEST_RULE(Scalar, loglinear::GatedDeltaNet);                                    \
-  LOGLINEAR_TEST_RULE(Scalar, loglinear::RWKV7);                                            \
-  LOGLINEAR_TEST_RULE(Scalar, loglinear::HGRN2);                                            \
-  LOGLINEAR_TEST_RULE(Scalar, loglinear::DeltaProduct<1>);                                  \
-  LOGLINEAR_TEST_RULE(Scalar, loglinear::DeltaProduct<2>);                                  \
-  LOGLINEAR_TEST_RULE(Scalar, loglinear::DeltaProduct<3>);                                  \
-  LOGLINEAR_TEST_RULE(Scalar, loglinear::DeltaProduct<4>);                                  \
-  LOGLINEAR_TEST_KEY_ONLY(Scalar, loglinear::Hawk);                                         \
-  LOGLINEAR_TEST_KEY_ONLY(Scalar, loglinear::RWKV);                                         \
-  LOGLINEAR_TEST_KEY_ONLY(Scalar, loglinear::DeltaNet);                                     \
-  LOGLINEAR_TEST_KEY_ONLY(Scalar, loglinear::DeltaProduct<3>);                              \
-  LOGLINEAR_TEST_KEY_ONLY(Scalar, loglinear::RWKV7)
+  template std::unique_ptr<loglinear::Attention<Scalar>> test::typed_attention<Scalar>(     \
+      const loglinear::AttentionConfig&)
 
 #endif  // LOGLINEAR_TESTS_COMPILE_HPP

@@ -13,6 +13,7 @@
 #include "factory.hpp"
 #include "modes.hpp"
 #include "support.hpp"
+#include "variants.hpp"
 
 namespace {
 
@@ -21,20 +22,21 @@ using Vec = test::Vector<double>;
 
 static_assert(!std::is_copy_constructible_v<Attention<double>>);
 
-/// Every inner mode, in one state and log-linear, in full and key-only.
+/// Every inner mode, in one state and log-linear, in full and key-only; every weighting of levels.
 std::vector<AttentionMode> all_modes() {
   std::vector<AttentionMode> modes;
-  const InnerMode inner[] = {
-      RetNet{},           Hawk{},         GLA{},
-      GLAVector{},        RWKV{},         MLSTM{},
-      Mamba2{},           RWKV7{},        RWKV7{.decay_first = true},
-      DeltaNet{},         HGRN2{},        GatedDeltaNet{.beta = Beta::per_token},
-      DeltaProductMode{}, GatedDeltaNet{}};
+  std::vector<InnerMode> inner;
+  Rules::for_each([&]<class Mode>(std::type_identity<Mode>) {
+    for (const Mode& one : test::with_all_words(Mode{})) inner.emplace_back(one);
+  });
   for (const InnerMode& one : inner) {
     modes.push_back(one_state(one));
     modes.push_back(LogLinear{.inner = one, .max_levels = 3});
     modes.push_back(LogLinear{.inner = one, .max_levels = 3, .key_only = true});
   }
+  LevelWeightings::for_each([&]<class Weights>(std::type_identity<Weights>) {
+    modes.push_back(LogLinear{.inner = GLA{}, .max_levels = 3, .level_weights = Weights{}});
+  });
   return modes;
 }
 
@@ -65,7 +67,7 @@ TEST_CASE("The defaults of a config") {
 
   const LogLinear log_linear;
   CHECK(log_linear.max_levels == 32);
-  CHECK_FALSE(log_linear.lambda_init);
+  CHECK(log_linear.level_weights == LevelWeighting(NormalizedMixture{}));
   CHECK_FALSE(log_linear.key_only);
 }
 
@@ -95,8 +97,12 @@ TEST_CASE("A config that is not valid is refused by name") {
   CHECK(test::mentions(error({.mode = DeltaProductMode{.beta_bias = NAN}}), {"beta_bias is nan"}));
   CHECK(
       test::mentions(error({.mode = LogLinear{.max_levels = 0}}), {"max_levels is 0", "1 and 64"}));
-  CHECK(
-      test::mentions(error({.mode = LogLinear{.lambda_init = INFINITY}}), {"lambda_init is inf"}));
+  CHECK(test::mentions(
+      error({.mode = LogLinear{.level_weights = NormalizedMixture{.lambda_init = INFINITY}}}),
+      {"NormalizedMixture::lambda_init is inf"}));
+  CHECK(test::mentions(
+      error({.mode = LogLinear{.level_weights = MeanMixture{.mixture = {.tau = 0}}}}),
+      {"MeanMixture::tau is 0", "above 0"}));
   CHECK(test::mentions(error({.mode = LogLinear{.inner = HGRN2{.lower_bound = 1}}}),
                        {"HGRN2::lower_bound is 1"}));
   // Also where the rule is reduced to its key.

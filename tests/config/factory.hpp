@@ -2,6 +2,9 @@
 #ifndef LOGLINEAR_TESTS_FACTORY_HPP
 #define LOGLINEAR_TESTS_FACTORY_HPP
 
+#include <memory>
+#include <type_traits>
+
 #include "loglinear/mode/attention.hpp"
 
 namespace loglinear {
@@ -14,13 +17,21 @@ extern template std::unique_ptr<Attention<float>> make_attention<float>(const At
 
 namespace test {
 
-/// A layer of a type and options chosen by hand, behind the factory's interface; of the config it
-/// takes no more than the interface shows. Compiled where make_attention is, see compile.hpp, for
-/// all rules in one state and in the hierarchy: the two have most of their code in common.
-template <class Layer>
-[[nodiscard]] std::unique_ptr<loglinear::Attention<typename Layer::Scalar>> by_hand(
-    const loglinear::AttentionConfig& config,
-    const typename loglinear::MultiHeadAttention<Layer>::Options& options);
+/// The same layer by its own type, `MultiHeadAttention<LinearAttention<Rule, Scalar>>` or
+/// `MultiHeadAttention<LogLinearAttention<Rule, Scalar, Weights>>`, behind the factory's interface.
+/// The bound must be given. For double it is there for every rule, for float for the first rule of
+/// each kind of transition; weights other than `NormalizedMixture` go with GLA alone.
+template <class Scalar>
+[[nodiscard]] std::unique_ptr<loglinear::Attention<Scalar>> typed_attention(
+    const loglinear::AttentionConfig& config);
+
+/// Whether there is one.
+template <class Scalar, class Rule>
+constexpr bool is_typed =
+    std::is_same_v<Scalar, double> || std::is_same_v<loglinear::RuntimeRule<Rule>, Rule> ||
+    std::is_same_v<Rule, loglinear::RetNet> || std::is_same_v<Rule, loglinear::GLA> ||
+    std::is_same_v<Rule, loglinear::GLAVector> ||
+    std::is_same_v<Rule, loglinear::KeyOnly<loglinear::DeltaNet>>;
 
 }  // namespace test
 

@@ -56,7 +56,12 @@ TEST_CASE("A mode is written with the arguments that differ from their defaults"
   CHECK(to_text(LogLinear{}) == "log_linear(retnet)");
   CHECK(to_text(LogLinear{.inner = GLA{.gate_bias = 6}, .max_levels = 20, .key_only = true}) ==
         "log_linear(gla(gate_bias=6), max_levels=20, key_only=true)");
-  CHECK(to_text(LogLinear{.lambda_init = 1e-300}) == "log_linear(retnet, lambda_init=1e-300)");
+  CHECK(to_text(LogLinear{.level_weights = NormalizedMixture{.lambda_init = 1e-300}}) ==
+        "log_linear(retnet, level_weights=normalized_mixture(lambda_init=1e-300))");
+  CHECK(to_text(LogLinear{.level_weights = MeanMixture{.mixture = {.tau = 0.5}}}) ==
+        "log_linear(retnet, level_weights=mean_mixture(tau=0.5))");
+  CHECK(to_text(LogLinear{.level_weights = UnitWeights{}}) ==
+        "log_linear(retnet, level_weights=unit_weights)");
   CHECK(to_text(InnerMode(HGRN2{.lower_bound = 0})) == "hgrn2(lower_bound=0)");
   CHECK(to_text(GLA{.gate_bias = -0.0}) == "gla(gate_bias=-0)");
 }
@@ -70,7 +75,7 @@ TEST_CASE("A text is read with space anywhere and defaults for what it leaves ou
   CHECK(inner.beta == Beta::per_token);
   CHECK(inner.gate_bias == 0);
   CHECK(log_linear.max_levels == 20);
-  CHECK_FALSE(log_linear.lambda_init);
+  CHECK(log_linear.level_weights == LevelWeighting(NormalizedMixture{}));
   CHECK_FALSE(log_linear.key_only);
 
   CHECK(parse_mode("retnet()") == AttentionMode(RetNet{}));
@@ -78,10 +83,18 @@ TEST_CASE("A text is read with space anywhere and defaults for what it leaves ou
         AttentionMode(RWKV7{.decay_first = true, .iclr_bias = 2}));
   CHECK(parse_inner_mode("mamba2(initial_dt_bias=1E2)") ==
         InnerMode(Mamba2{.initial_dt_bias = 100}));
-  CHECK(parse_mode("log_linear(hawk,lambda_init=0.25)") ==
-        AttentionMode(LogLinear{.inner = Hawk{}, .lambda_init = 0.25}));
-  CHECK(parse_mode("log_linear(hawk, lambda_init = 1/max_levels, max_levels=4)") ==
-        AttentionMode(LogLinear{.inner = Hawk{}, .max_levels = 4}));
+  const auto weighted = [](const LevelWeighting& weights) {
+    return AttentionMode(LogLinear{.inner = Hawk{}, .max_levels = 4, .level_weights = weights});
+  };
+  CHECK(parse_mode("log_linear(hawk,max_levels=4,level_weights=softplus_weights)") ==
+        weighted(SoftplusWeights{}));
+  CHECK(parse_mode("log_linear(hawk, level_weights = mean_mixture ( tau = 2 ), max_levels=4)") ==
+        weighted(MeanMixture{.mixture = {.tau = 2}}));
+  CHECK(parse_mode("log_linear(hawk, level_weights=normalized_mixture(lambda_init=0.25, tau=3),"
+                   "max_levels=4)") == weighted(NormalizedMixture{.lambda_init = 0.25, .tau = 3}));
+  CHECK(parse_mode("log_linear(hawk, level_weights=normalized_mixture(lambda_init=1/max_levels), "
+                   "max_levels=4)") == weighted(NormalizedMixture{}));
+  CHECK(parse_level_weights(" unit_weights() ") == LevelWeighting(UnitWeights{}));
 }
 
 TEST_CASE("Every mode with every value survives the way to text and back, bit for bit") {
@@ -166,12 +179,36 @@ TEST_CASE("What is wrong in a text is named with its column and what would be le
       {"log_linear()", 12, {"\")\"", "one of retnet", "rwkv7, hgrn2, mamba2"}},
       {"log_linear(max_levels=3)", 12, {"\"max_levels\"", "a mode", "one of retnet"}},
       {"log_linear(log_linear(gla))", 12, {"log_linear cannot be inside log_linear", "retnet"}},
-      {"log_linear(gla, log_linear=3)", 17, {"one of max_levels, lambda_init, key_only"}},
+      {"log_linear(gla, log_linear=3)", 17, {"one of max_levels, level_weights, key_only"}},
       {"log_linear(gla max_levels=3)", 16, {"\"max_levels\"", "\",\" or \")\""}},
       {"log_linear(gla, max_levels=65)", 28, {"max_levels is 65", "between 1 and 64"}},
-      {"log_linear(gla, lambda_init=inf)", 29, {"lambda_init is inf", "finite"}},
-      {"log_linear(gla, lambda_init=1/20)", 29, {"\"1/20\"", "a number or 1/max_levels"}},
-      {"log_linear(gla, lambda_init=1 / max_levels)", 31, {"\"/\"", "\",\" or \")\""}},
+      {"log_linear(gla, lambda_init=0.25)", 17, {"one of max_levels, level_weights, key_only"}},
+      // Level weights.
+      {"log_linear(gla, level_weights=)",
+       31,
+       {"\")\"", "level weights: one of normalized_mixture"}},
+      {"log_linear(gla, level_weights=gla)", 31, {"\"gla\"", "softplus_weights, unit_weights"}},
+      {"log_linear(gla, level_weights=log_linear(gla))", 31, {"\"log_linear\"", "level weights"}},
+      {"log_linear(gla, level_weights=unit_weights, level_weights=unit_weights)", 45, {"once"}},
+      {"log_linear(gla, level_weights=unit_weights(tau=1))", 44, {"\"tau\"", "expected \")\""}},
+      {"log_linear(gla, level_weights=mean_mixture(tau=0))",
+       48,
+       {"MeanMixture::tau is 0", "above 0"}},
+      {"log_linear(gla, level_weights=mean_mixture(tau=-1))", 48, {"MeanMixture::tau is -1"}},
+      {"log_linear(gla, level_weights=mean_mixture(t=1))", 44, {"one of lambda_init, tau"}},
+      {"log_linear(gla, level_weights=normalized_mixture(lambda_init=inf))",
+       62,
+       {"lambda_init is inf", "finite"}},
+      {"log_linear(gla, level_weights=normalized_mixture(lambda_init=1/20))",
+       62,
+       {"\"1/20\"", "a number or 1/max_levels"}},
+      {"log_linear(gla, level_weights=normalized_mixture(lambda_init=1 / max_levels))",
+       64,
+       {"\"/\"", "\",\" or \")\""}},
+      {"log_linear(gla, level_weights=normalized_mixture(tau=2)",
+       56,
+       {"the end", "\",\" or \")\""}},
+      {"unit_weights", 1, {"\"unit_weights\"", "a mode"}},
       {"log_linear(gla, max_levels=1/max_levels)", 28, {"\"1/max_levels\"", "a whole number"}},
       {"log_linear(retnet(gamma=-1), max_levels=2)", 25, {"RetNet::gamma is -1"}},
       // Bytes that are not text.
@@ -205,10 +242,23 @@ TEST_CASE("Signatures name every mode with all its arguments, and read back as t
   REQUIRE(signatures.size() == defaults.size());
   CHECK(signatures.front() == "retnet(gamma=0.95)");
   CHECK(signatures.back() ==
-        "log_linear(retnet, max_levels=32, lambda_init=1/max_levels, key_only=false)");
+        "log_linear(retnet, max_levels=32, level_weights=normalized_mixture, key_only=false)");
   for (std::size_t i = 0; i < defaults.size(); ++i) {
     CAPTURE(signatures[i]);
     CHECK(parse_mode(signatures[i]) == defaults[i]);
+  }
+}
+
+TEST_CASE("Signatures name all level weights with all their arguments") {
+  const std::vector<std::string> signatures = level_weights_signatures();
+  CHECK(signatures.size() == std::variant_size_v<LevelWeighting>);
+  CHECK(signatures.front() == "normalized_mixture(lambda_init=1/max_levels, tau=1)");
+  for (const std::string& signature : signatures) {
+    CAPTURE(signature);
+    const LevelWeighting weights = parse_level_weights(signature);
+    CHECK(signature.starts_with(to_text(weights)));
+    CHECK(parse_mode("log_linear(gla, level_weights=" + signature + ")") ==
+          AttentionMode(LogLinear{.inner = GLA{}, .level_weights = weights}));
   }
 }
 

@@ -6,6 +6,8 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <type_traits>
 #include <variant>
 
 #include "loglinear/mode/mode.hpp"
@@ -38,55 +40,57 @@ inline double any_finite(Random& random) {
   }
 }
 
-/// A valid inner mode, the alternative of the given number.
-inline InnerMode random_inner(Random& random, int alternative) {
-  const auto any = [&] { return any_finite(random); };
-  const auto coin = [&] { return random.below(2) == 1; };
-  const auto fraction = [&] { return random.below(4) == 0 ? 0 : random.number(0, 1); };
-  switch (alternative) {
-    case 0:
-      return RetNet{.gamma = 1 - fraction()};
-    case 1:
-      return Hawk{.gate_bias = any(), .input_bias = any()};
-    case 2:
-      return GLA{.gate_bias = any()};
-    case 3:
-      return GLAVector{.gate_bias = any()};
-    case 4:
-      return DeltaNet{};
-    case 5:
-      return GatedDeltaNet{.beta_scale = 2 * fraction(),
-                           .beta = coin() ? Beta::per_token : Beta::fixed,
-                           .gate_bias = any(),
-                           .beta_bias = any()};
-    case 6:
-      return RWKV{.initial_decay = std::abs(any()), .gate_bias = any()};
-    case 7:
-      return MLSTM{.gate_bias = any(), .input_bias = any()};
-    case 8:
-      return DeltaProductMode{.n_compositions = 1 + random.below(4),
-                              .reflections = coin(),
-                              .gate_bias = any(),
-                              .beta_bias = any()};
-    case 9:
-      return RWKV7{.decay_first = coin(), .gate_bias = any(), .iclr_bias = any()};
-    case 10:
-      return HGRN2{.lower_bound = fraction(), .gate_bias = any()};
-    default:
-      return Mamba2{.initial_a_log = any(), .initial_dt_bias = any()};
+/// Any legal number, its ends now and then.
+inline double any_in(const Range& range, Random& random) {
+  double value = any_finite(random);
+  if (range.is_bounded()) {
+    const double fraction = random.below(4) == 0 ? 0 : random.number(0, 1);
+    value = range.low + (range.high - range.low) * (range.has_low ? fraction : 1 - fraction);
+  } else if (range.low > Range{}.low) {
+    value = range.low + std::abs(value);
   }
+  return range.holds(value) ? value : any_in(range, random);
 }
 
-inline constexpr int inner_modes = static_cast<int>(std::variant_size_v<InnerMode>);
+/// A valid mode, or level weights, of one type.
+template <class Described>
+Described any_of(Random& random);
+
+/// One alternative of a variant.
+template <class... Alternatives>
+void fill_any(std::variant<Alternatives...>& value, Random& random) {
+  int number = random.below(static_cast<int>(sizeof...(Alternatives)));
+  ((number-- == 0 ? void(value = any_of<Alternatives>(random)) : void()), ...);
+}
+
+template <class Described>
+Described any_of(Random& random) {
+  Described one;
+  if constexpr (std::is_same_v<Described, LogLinear>) fill_any(one.inner, random);
+  Described::hyperparameters(one, [&](const Hyperparameter& parameter, auto& value) {
+    using Value = std::remove_reference_t<decltype(value)>;
+    if constexpr (std::is_same_v<Value, double>) {
+      value = any_in(parameter.range, random);
+    } else if constexpr (std::is_same_v<Value, int>) {
+      const int low = static_cast<int>(parameter.range.low);
+      value = low + random.below(static_cast<int>(parameter.range.high) - low + 1);
+    } else if constexpr (std::is_same_v<Value, std::optional<double>>) {
+      if (random.below(2) == 1) value = any_in(parameter.range, random);
+    } else if constexpr (std::is_enum_v<Value> || std::is_same_v<Value, bool>) {
+      value = static_cast<Value>(random.below(static_cast<int>(words_of(value).size())));
+    } else {
+      fill_any(value, random);
+    }
+  });
+  return one;
+}
 
 /// A valid mode, in one state or log-linear.
 inline AttentionMode random_mode(Random& random) {
-  const InnerMode inner = random_inner(random, random.below(inner_modes));
-  if (random.below(2) == 0) return one_state(inner);
-  LogLinear mode{
-      .inner = inner, .max_levels = 1 + random.below(64), .key_only = random.below(2) == 1};
-  if (random.below(2) == 1) mode.lambda_init = any_finite(random);
-  return mode;
+  if (random.below(2) == 0) return any_of<LogLinear>(random);
+  InnerMode inner;
+  fill_any(inner, random);
+  return one_state(inner);
 }
 
 }  // namespace test

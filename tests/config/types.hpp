@@ -11,6 +11,7 @@
 #include "factory.hpp"
 #include "loglinear/mode/mode_text.hpp"
 #include "support.hpp"
+#include "variants.hpp"
 
 namespace types {
 
@@ -67,86 +68,102 @@ void compare(const AttentionConfig& config, Direct& direct) {
   }
 }
 
-/// A layer of the factory, and one of its type, constructed by hand.
-template <class Layer>
-void check(const AttentionConfig& config, typename MultiHeadAttention<Layer>::Options options) {
-  using Scalar = typename Layer::Scalar;
-  options.d_model = d_model;
-  options.d_k = d_k;
-  options.d_v = d_v;
-  options.n_heads = n_heads;
-  options.seed = 7;
-  options.learning_rate = 0.01;
-  const auto behind = test::by_hand<Layer>(config, options);
-  compare<Scalar>(config, *behind);
-  // The interface adds nothing; it is the same template for every layer.
-  if constexpr (std::is_same_v<Layer, LogLinearAttention<GatedDeltaNet, Scalar>> ||
-                std::is_same_v<Layer, LinearAttention<GLA, Scalar>>) {
-    MultiHeadAttention<Layer> direct(options);
-    compare<Scalar>(config, direct);
-  }
-}
-
-[[nodiscard]] inline AttentionConfig config_of(const AttentionMode& mode) {
+[[nodiscard]] inline AttentionConfig config_of(const AttentionMode& mode, OutputBound bound) {
   return {.d_model = d_model,
           .n_heads = n_heads,
           .d_key = d_k,
           .d_value = d_v,
           .mode = mode,
           .seed = 7,
-          .learning_rate = 0.01};
+          .learning_rate = 0.01,
+          .bound = bound};
 }
 
-/// A mode that stands for a rule: in one state, with its bound, and in the hierarchy.
-template <class Scalar, class Mode, class Rule>
-void check_rule(const Mode& mode, const Rule& rule, OutputBound bound) {
-  check<LinearAttention<Rule, Scalar>>(config_of(mode), {.inner = rule, .bound = bound});
-  check<LogLinearAttention<Rule, Scalar>>(
-      config_of(LogLinear{.inner = mode, .max_levels = 3, .lambda_init = 0.4}),
-      {.inner = rule, .max_levels = 3, .level_weights = {.lambda_init = 0.4}});
-}
-template <class Scalar, class Rule>
-void check_rule(const Rule& rule, OutputBound bound) {
-  check_rule<Scalar>(rule, rule, bound);
+/// A layer of the factory, which chooses the bound itself, and one of its own type.
+template <class Scalar>
+void check(const AttentionMode& mode, OutputBound bound) {
+  AttentionConfig config = config_of(mode, bound);
+  const auto typed = test::typed_attention<Scalar>(config);
+  config.bound.reset();
+  compare<Scalar>(config, *typed);
 }
 
-template <class Scalar, class Rule, class Mode>
-void check_key_only(const Mode& mode) {
-  check<LogLinearAttention<KeyOnly<Rule>, Scalar>>(
-      config_of(LogLinear{.inner = mode, .key_only = true}), {});
+/// Every rule: in one state, with its bound, and in the hierarchy.
+template <class Scalar>
+void check_all_rules() {
+  Rules::for_each([]<class Mode>(std::type_identity<Mode>) {
+    constexpr bool bounded = detail::normalizes_key<Mode>() || std::is_same_v<Mode, HGRN2>;
+    for (Mode mode : test::examples_of<Mode>()) {
+      for (int n = 1; n <= 4; ++n) {
+        if constexpr (std::is_same_v<Mode, DeltaProductMode>) mode.n_compositions = n;
+        visit_rule(mode, [&]<class Rule>(const Rule&) {
+          if constexpr (test::is_typed<Scalar, Rule>) {
+            check<Scalar>(mode, bounded ? OutputBound::forward : OutputBound::none);
+            check<Scalar>(LogLinear{.inner = mode,
+                                    .max_levels = 3,
+                                    .level_weights = NormalizedMixture{.lambda_init = 0.4}},
+                          OutputBound::always);
+          }
+        });
+        if (!std::is_same_v<Mode, DeltaProductMode>) break;
+      }
+    }
+    if (std::is_same_v<Scalar, double> || detail::normalizes_key<Mode>()) {
+      check<Scalar>(LogLinear{.inner = Mode{}, .key_only = true}, OutputBound::always);
+    }
+  });
+}
+
+/// Every weighting of the levels.
+template <class Scalar>
+void check_all_level_weights() {
+  LevelWeightings::for_each([]<class Weights>(std::type_identity<Weights>) {
+    for (const Weights& weights : test::examples_of<Weights>()) {
+      check<Scalar>(
+          LogLinear{.inner = GLA{.gate_bias = 1}, .max_levels = 4, .level_weights = weights},
+          OutputBound::always);
+    }
+    check<Scalar>(LogLinear{.inner = GLA{}, .level_weights = Weights{}}, OutputBound::always);
+  });
+}
+
+/// The interface adds nothing; it is the same template for every layer.
+template <class Scalar>
+void check_without_interface() {
+  const auto check = [](auto direct, const AttentionMode& mode) {
+    compare<Scalar>(config_of(mode, direct.bound()), direct);
+  };
+  const GLA gla{.gate_bias = 1};
+  check(MultiHeadAttention<LinearAttention<GLA, Scalar>>({.inner = gla,
+                                                          .d_model = d_model,
+                                                          .d_k = d_k,
+                                                          .d_v = d_v,
+                                                          .n_heads = n_heads,
+                                                          .learning_rate = 0.01,
+                                                          .seed = 7,
+                                                          .bound = OutputBound::none}),
+        gla);
+  const GatedDeltaNet delta{.beta_scale = 0.8, .gate_bias = 1};
+  check(
+      MultiHeadAttention<LogLinearAttention<GatedDeltaNet, Scalar>>(
+          {.inner = delta,
+           .d_model = d_model,
+           .d_k = d_k,
+           .d_v = d_v,
+           .n_heads = n_heads,
+           .max_levels = 3,
+           .level_weights = {.lambda_init = 0.4},
+           .learning_rate = 0.01,
+           .seed = 7}),
+      LogLinear{
+          .inner = delta, .max_levels = 3, .level_weights = NormalizedMixture{.lambda_init = 0.4}});
 }
 
 template <class Scalar>
 void check_all_types() {
-  const OutputBound plain = OutputBound::none, bounded = OutputBound::forward;
-  check_rule<Scalar>(RetNet{.gamma = 0.9}, plain);
-  check_rule<Scalar>(Hawk{.gate_bias = 1, .input_bias = 0.5}, plain);
-  check_rule<Scalar>(GLA{.gate_bias = 1}, plain);
-  check_rule<Scalar>(GLAVector{.gate_bias = 1}, plain);
-  check_rule<Scalar>(RWKV{.initial_decay = 0.1, .gate_bias = 1}, plain);
-  check_rule<Scalar>(MLSTM{.gate_bias = 1, .input_bias = 0.5}, plain);
-  check_rule<Scalar>(Mamba2{.initial_a_log = -0.5, .initial_dt_bias = -1}, plain);
-  check_rule<Scalar>(DeltaNet{}, bounded);
-  check_rule<Scalar>(GatedDeltaNet{.beta_scale = 0.8, .gate_bias = 1}, bounded);
-  check_rule<Scalar>(GatedDeltaNet{.beta = Beta::per_token, .beta_bias = 0.5}, bounded);
-  check_rule<Scalar>(RWKV7{.gate_bias = 1, .iclr_bias = 0.5}, bounded);
-  check_rule<Scalar>(RWKV7{.decay_first = true}, bounded);
-  check_rule<Scalar>(HGRN2{.lower_bound = 0.8, .gate_bias = 1}, bounded);
-
-  const auto product = [](int n) {
-    return DeltaProductMode{
-        .n_compositions = n, .reflections = n % 2 == 0, .gate_bias = 1, .beta_bias = 0.5};
-  };
-  check_rule<Scalar>(product(1), DeltaProduct<1>{false, 1, 0.5}, bounded);
-  check_rule<Scalar>(product(2), DeltaProduct<2>{true, 1, 0.5}, bounded);
-  check_rule<Scalar>(product(3), DeltaProduct<3>{false, 1, 0.5}, bounded);
-  check_rule<Scalar>(product(4), DeltaProduct<4>{true, 1, 0.5}, bounded);
-
-  check_key_only<Scalar, Hawk>(Hawk{});
-  check_key_only<Scalar, RWKV>(RWKV{});
-  check_key_only<Scalar, DeltaNet>(DeltaNet{});
-  check_key_only<Scalar, DeltaProduct<3>>(product(3));
-  check_key_only<Scalar, RWKV7>(RWKV7{});
+  check_all_rules<Scalar>();
+  check_all_level_weights<Scalar>();
+  check_without_interface<Scalar>();
 }
 
 }  // namespace types

@@ -89,7 +89,7 @@ const auto use = [](auto& layer) {
 TEMPLATE_TEST_CASE("Layers: to itself, and moved from", "", LogLinearAttention<GLA>,
                    (LogLinearAttention<GatedDeltaNet, float>), LogLinearAttention<DeltaProduct<2>>,
                    LinearAttention<Hawk>,
-                   (LogLinearAttention<DeltaNet, float, MeanMixture, 6, Eigen::half>),
+                   (LogLinearAttention<DeltaNet, float, MeanMixture, Eigen::half>),
                    MultiHeadAttention<LogLinearAttention<GatedDeltaNet>>) {
   check(used<TestType>(5, 9), used<TestType>(4, 7), saved, use);
 }

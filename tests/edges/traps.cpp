@@ -158,7 +158,7 @@ TEMPLATE_TEST_CASE("Rules take small and large inputs without a trap", "",
   for (const double size : {0.0, 1e-30, 1.0, 300.0}) {
     CAPTURE(size);
     // The keys of RWKV are exp(k), which overflows where k does not.
-    if (size > 1 && std::is_same_v<typename TestType::InnerRuleOfLayer, RWKV>) continue;
+    if (size > 1 && std::is_same_v<typename TestType::Head::Inner, RWKV>) continue;
     TestType layer({.d_model = 6, .d_k = 4, .d_v = 4});
     test::Random random(3);
     CHECK(raised([&] {

@@ -29,7 +29,7 @@ TEMPLATE_TEST_CASE("Without memory a layer stays as it was", "", (LogLinearAtten
                    LogLinearAttention<GLAVector>, LogLinearAttention<GatedDeltaNet>,
                    LogLinearAttention<DeltaProduct<2>>, LogLinearAttention<Hawk>,
                    (LinearAttention<RWKV7, float>),
-                   (LogLinearAttention<DeltaNet, float, SoftplusWeights, 5, Eigen::half>)) {
+                   (LogLinearAttention<DeltaNet, float, SoftplusWeights, Eigen::half>)) {
   check_layer<TestType>();
 }
 

@@ -32,7 +32,7 @@ using Layer = LogLinearAttention<Faulty<Rule>, double, FaultyWeights>;
 TEMPLATE_TEST_CASE(
     "A rule that throws leaves the layer as it was", "", Layer<GLA>, Layer<GatedDeltaNet>,
     Layer<DeltaProduct<2>>, Layer<Hawk>, Layer<HGRN2>, LinearAttention<Faulty<RWKV7>>,
-    (LogLinearAttention<Faulty<GatedDeltaNet>, float, FaultyWeights, 5, Eigen::bfloat16>)) {
+    (LogLinearAttention<Faulty<GatedDeltaNet>, float, FaultyWeights, Eigen::bfloat16>)) {
   check_layer<TestType>();
 }
 

@@ -345,7 +345,7 @@ class Pair {
 };
 
 template <class Layer>
-void fuzz_layers(std::uint64_t seed, const typename Layer::InnerRuleOfLayer& rule,
+void fuzz_layers(std::uint64_t seed, const typename Layer::Head::Inner& rule,
                  bool one_state = false) {
   constexpr int all_max_levels[] = {1, 2, 3, 10};
   constexpr ReadOrder orders[] = {ReadOrder::before_push, ReadOrder::after_push,

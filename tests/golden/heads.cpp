@@ -80,23 +80,18 @@ void replay(const Case& golden, Comparison& compare,
   run(golden, compare, layer, [&](const auto& x) { return layer.query_readonly(x); });
 }
 
-/// Through the type of the layer, compiled elsewhere.
-template <class Layer>
-void replay_by_hand(const Case& golden, Comparison& compare,
-                    const typename MultiHeadAttention<Layer>::Options& options) {
-  const auto layer = test::by_hand<Layer>({.d_model = golden.get<Eigen::Index>("d_model")},
-                                          with_sizes<Layer>(golden, options));
-  run(golden, compare, *layer, [&](const auto& x) { return layer->query(x); });
-}
-
-/// Through the factory, which chooses type and bound itself.
-void replay(const Case& golden, Comparison& compare, const AttentionMode& mode) {
-  const auto layer = make_attention<double>({.d_model = golden.get<Eigen::Index>("d_model"),
-                                             .n_heads = golden.get<int>("n_heads"),
-                                             .d_key = golden.get<Eigen::Index>("d_key"),
-                                             .d_value = golden.get<Eigen::Index>("d_value"),
-                                             .mode = mode,
-                                             .seed = golden.seed()});
+/// Through the type of the layer, compiled elsewhere, or through the factory, which chooses type
+/// and bound itself.
+void replay(const Case& golden, Comparison& compare, const AttentionMode& mode,
+            std::optional<OutputBound> bound = {}) {
+  const AttentionConfig config{.d_model = golden.get<Eigen::Index>("d_model"),
+                               .n_heads = golden.get<int>("n_heads"),
+                               .d_key = golden.get<Eigen::Index>("d_key"),
+                               .d_value = golden.get<Eigen::Index>("d_value"),
+                               .mode = mode,
+                               .seed = golden.seed(),
+                               .bound = bound};
+  const auto layer = bound ? test::typed_attention<double>(config) : make_attention<double>(config);
   run(golden, compare, *layer, [&](const auto& x) { return layer->query(x); });
 }
 
@@ -105,21 +100,19 @@ void replay_one_state(const Case& golden, Comparison& compare, const std::string
                                          "HGRN2"};
   const OutputBound bound = bounded.contains(mode) ? OutputBound::forward : OutputBound::none;
   const InnerMode inner = inner_mode_of(golden, mode);
-  visit_rule(inner, [&]<class Rule>(const Rule& rule) {
-    replay_by_hand<LinearAttention<Rule>>(golden, compare, {.inner = rule, .bound = bound});
-  });
+  replay(golden, compare, one_state(inner), bound);
   replay(golden, compare, one_state(inner));
 }
 
 template <class Rule>
 void replay_log_linear(const Case& golden, Comparison& compare) {
+  const NormalizedMixture weights{.lambda_init = golden.get<double>("lambda_init")};
   const LogLinear mode{.inner = Rule{},
                        .max_levels = golden.get<int>("max_levels"),
-                       .lambda_init = golden.get<double>("lambda_init"),
+                       .level_weights = weights,
                        .key_only = true};
   replay<LogLinearAttention<KeyOnly<Rule>>>(
-      golden, compare,
-      {.max_levels = mode.max_levels, .level_weights = {.lambda_init = mode.lambda_init}});
+      golden, compare, {.max_levels = mode.max_levels, .level_weights = weights});
   replay(golden, compare, mode);
 }
 

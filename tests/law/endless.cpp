@@ -47,8 +47,7 @@ std::vector<double> levels_of(const std::vector<Leaf>& leaves, std::uint64_t cou
 template <LastLevel policy>
 void check_far_counts() {
   constexpr std::uint64_t billion = std::uint64_t{1} << 33;
-  using Layer =
-      LogLinearAttention<KeyOnly<RetNet>, double, UnitWeights, Eigen::Dynamic, double, policy>;
+  using Layer = LogLinearAttention<KeyOnly<RetNet>, double, UnitWeights, double, policy>;
   for (const int max_levels : {1, 2, 5, 20, 33, 64}) {
     for (const Index d : {1, 4}) {  // without and with leaves that stand apart
       CAPTURE(max_levels, d);
@@ -98,7 +97,7 @@ void check_far_counts() {
 /// A layer whose last level is reached at once, weights of order 1.
 template <class Inner, LastLevel policy>
 auto make_layer(const Inner& inner, int max_levels, ReadOrder order) {
-  LogLinearAttention<Inner, double, NormalizedMixture, Eigen::Dynamic, double, policy> layer(
+  LogLinearAttention<Inner, double, NormalizedMixture, double, policy> layer(
       {.inner = inner,
        .d_model = 4,
        .d_k = 5,

@@ -20,7 +20,7 @@ double rounding(int times, double size) {
 
 template <class Inner, class Stored>
 void compare_layers(const Inner& inner) {
-  using Narrow = LogLinearAttention<Inner, float, NormalizedMixture, Eigen::Dynamic, Stored>;
+  using Narrow = LogLinearAttention<Inner, float, NormalizedMixture, Stored>;
   static_assert(std::is_same_v<typename Narrow::State::Scalar, Stored>);
   constexpr Eigen::Index d = 24;
   LogLinearAttention<Inner, float> wide(
@@ -113,7 +113,7 @@ TEMPLATE_TEST_CASE("what does not fit in a narrow state is refused", "[law]", Ei
 
 TEST_CASE("a layer with half levels refuses in mid-stream what would overflow", "[law]") {
   constexpr Eigen::Index d = 16;
-  LogLinearAttention<RetNet, float, NormalizedMixture, Eigen::Dynamic, Eigen::half> layer(
+  LogLinearAttention<RetNet, float, NormalizedMixture, Eigen::half> layer(
       {.inner = {.gamma = 1}, .d_model = d, .d_k = d, .d_v = d, .max_levels = 20});
   const test::Matrix<float> identity = test::Matrix<float>::Identity(d, d);
   for (const char* name : {"w_key", "w_value", "w_query"}) layer.set_weight(name, identity);

@@ -38,7 +38,7 @@ void check_rule(const Inner& inner, const char* name) {
       detail::Matrix<Dual> seeded = values.template cast<Dual>();
       seeded(i).derivatives()[0] = 1;
       dual.set_weight(weight, seeded);
-      const auto& read = dual.stage(x.template cast<Dual>(), ReadOrder::after_push);
+      const auto& read = dual.as_head().stage(x.template cast<Dual>(), ReadOrder::after_push);
       double derivative = 0;
       for (Eigen::Index j = 0; j < 2; ++j) {
         const double o = std::tanh(read[j].value());

@@ -26,7 +26,7 @@ struct Shape {
 constexpr Shape shapes[] = {{3, 1, 2, 9}, {4, 5, 6, 3}, {3, 17, 18, 12}, {3, 4, 4, 1}};
 
 template <class Inner, class Scalar, class Stored>
-using Layer = LogLinearAttention<Inner, Scalar, NormalizedMixture, Eigen::Dynamic, Stored>;
+using Layer = LogLinearAttention<Inner, Scalar, NormalizedMixture, Stored>;
 
 /// Calls `check(layer, normal)` with a layer of every rule, order and shape, weights of order 1.
 template <class Scalar, class Stored, class Check>

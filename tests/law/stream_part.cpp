@@ -20,7 +20,7 @@ using Eigen::Index;
 
 template <class Layer>
 inline constexpr PartProduct carried_by =
-    HasOwnProducts<typename Layer::TransitionOfLayer> ? PartProduct::compact : PartProduct::matrix;
+    HasOwnProducts<typename Layer::Head::Kind> ? PartProduct::compact : PartProduct::matrix;
 template <class Layer>
 using AnyPart = StreamPart<Layer, carried_by<Layer>>;
 

@@ -100,9 +100,8 @@ void blocks(DenormalWatch& watch, Layer layer,
 template <class Layer>
 void parts(DenormalWatch& watch, Layer layer,
            const std::vector<test::Vector<typename Layer::Scalar>>& x) {
-  constexpr PartProduct product = HasOwnProducts<typename Layer::TransitionOfLayer>
-                                      ? PartProduct::compact
-                                      : PartProduct::matrix;
+  constexpr PartProduct product =
+      HasOwnProducts<typename Layer::Head::Kind> ? PartProduct::compact : PartProduct::matrix;
   using Part = StreamPart<Layer, product>;
   const std::size_t third = x.size() / 3;
   for (std::size_t t = 0; t < third; ++t) {
@@ -126,7 +125,7 @@ template <class Scalar, class Stored, class Use>
 void for_each_layer(Use use) {
   for_each_rule([&]<class Inner>(const Inner& inner, const char* name) {
     INFO(name);
-    LogLinearAttention<Inner, Scalar, NormalizedMixture, Eigen::Dynamic, Stored> layer(
+    LogLinearAttention<Inner, Scalar, NormalizedMixture, Stored> layer(
         {.inner = inner, .d_model = 5, .d_k = 8, .d_v = 9, .max_levels = 8});
     use(layer);
     laws::Normal normal(5);

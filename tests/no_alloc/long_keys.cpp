@@ -16,7 +16,7 @@ using namespace loglinear;
 /// The delta rule, levels of weight one: together they are the state of one delta rule.
 template <class Scalar, class Stored>
 void check_long_keys(double tolerance) {
-  using Layer = LogLinearAttention<DeltaNet, Scalar, UnitWeights, 3, Stored>;
+  using Layer = LogLinearAttention<DeltaNet, Scalar, UnitWeights, Stored>;
   constexpr Eigen::Index d_k = 32 * 1024 / sizeof(Scalar) + 1, d_v = 2;
   constexpr int tokens = 9;
   Layer layer(  // which reads before it writes

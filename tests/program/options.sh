@@ -30,6 +30,8 @@ refuse_inner 'gla(gate_bias=8, gate_bias=8)' 18 'found "gate_bias"; expected eac
 refuse_inner 'retnet(gamma=0)' 14 'RetNet::gamma is 0; it must be in (0, 1]'
 refuse_inner 'gated_delta_net(beta_scale=2.1)' 28 'GatedDeltaNet::beta_scale is 2.1; it must be'
 refuse_inner 'log_linear(gla, max_levels=65)' 28 'LogLinear::max_levels is 65; it must be'
+refuse_inner 'log_linear(gla, level_weights=gla)' 31 'found "gla"; expected level weights: one of'
+refuse_inner 'log_linear(gla, level_weights=mean_mixture(tau=0))' 48 'MeanMixture::tau is 0; it must be'
 refuse_inner 'log_linear(log_linear(gla))' 12 'found "log_linear"; expected an inner mode'
 refuse_inner 'gla(max_levels=3)' 5 'found "max_levels"; expected an argument'
 
@@ -100,8 +102,17 @@ same_forecasts 'gla(gate_bias=5)' ' log_linear ( gla(gate_bias = 5.0) , max_leve
 same_forecasts 'gla(gate_bias=5)' 'gla(gate_bias=4)' && complain "gate_bias changes nothing"
 same_forecasts 'log_linear(gla, max_levels=3)' 'log_linear(gla, max_levels=4)' &&
   complain "max_levels changes nothing"
-same_forecasts 'log_linear(gla, lambda_init=-2)' 'log_linear(gla)' &&
+weighted='log_linear(gla, level_weights'
+same_forecasts "$weighted=normalized_mixture(lambda_init=-2))" 'log_linear(gla)' &&
   complain "lambda_init changes nothing"
+same_forecasts "$weighted=normalized_mixture)" 'log_linear(gla)' ||
+  complain "the default of level_weights is another"
+for weights in mean_mixture softplus_weights unit_weights; do
+  sensible --inner "$weighted=$weights)"
+done
+same_forecasts "$weighted=mean_mixture)" 'log_linear(gla)' && complain "mean_mixture changes nothing"
+same_forecasts "$weighted=softplus_weights)" "$weighted=mean_mixture)" &&
+  complain "softplus_weights changes nothing"
 # All that is left of a rule with key_only is whether it normalises its key.
 same_forecasts 'log_linear(gla, key_only=true)' 'log_linear(retnet, key_only=true)' ||
   complain "key_only depends on the rule"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include "loglinear/detail/base/math.hpp"
+#include "loglinear/detail/kernels/math.hpp"
 
 #include <cmath>
+#include <cstdint>
 #include <limits>
 
 #include "catch.hpp"
@@ -14,7 +15,7 @@ using namespace loglinear::detail;
 template <class Scalar>
 test::Vector<Scalar> unit(const test::Vector<Scalar>& raw) {
   test::Vector<Scalar> out(raw.size());
-  unit_vector(raw, out);
+  unit_vector(raw.data(), raw.size(), out.data());
   return out;
 }
 
@@ -84,7 +85,8 @@ TEST_CASE("unit_vector_pullback is the derivative of unit_vector") {
     const double relative_step = step * length;
     const double tolerance = 1 / length * (30 * step * step + test::rounding<double>(10) / step);
     test::Vector<double> pulled(5);
-    unit_vector_pullback(raw, unit(raw), cotangent, pulled);
+    const test::Vector<double> key = unit(raw);
+    unit_vector_pullback(raw.data(), key.data(), cotangent.data(), raw.size(), pulled.data());
     for (Eigen::Index i = 0; i < raw.size(); ++i) {
       const double held = raw[i];
       raw[i] = held + relative_step;
@@ -100,6 +102,53 @@ TEST_CASE("unit_vector_pullback is the derivative of unit_vector") {
 TEST_CASE("unit_vector_pullback passes the gradient of a key taken for zero unchanged") {
   const Eigen::Vector2d raw(1e-13, 0), zero = Eigen::Vector2d::Zero(), cotangent(3, -4);
   Eigen::Vector2d pulled = zero;
-  unit_vector_pullback(raw, zero, cotangent, pulled);
+  unit_vector_pullback(raw.data(), zero.data(), cotangent.data(), raw.size(), pulled.data());
   CHECK(pulled == cotangent);
+}
+
+TEMPLATE_TEST_CASE("Functions of many numbers are those of one, in place and at any length", "",
+                   float, double, long double) {
+  using Scalar = TestType;
+  using Vector = test::Vector<Scalar>;
+  const Scalar tolerance = test::rounding<Scalar>(20);
+  for (Eigen::Index size = 1; size < 20; ++size) {
+    const Vector z = test::Random(static_cast<std::uint64_t>(size + 1)).vector<Scalar>(size) * 3;
+    const auto check = [&](auto many, auto one) {
+      Vector out(size), in_place = z;
+      many(z.data(), size, out.data());
+      many(in_place.data(), size, in_place.data());
+      CHECK(out == in_place);
+      for (Eigen::Index i = 0; i < size; ++i) {
+        const Scalar expected = one(z[i]);
+        CHECK(std::abs(out[i] - expected) <= tolerance * (1 + std::abs(expected)));
+      }
+    };
+    check([](auto... a) { exp_of(a...); }, [](Scalar x) { return std::exp(x); });
+    check([](auto... a) { exp_of_negative(a...); }, [](Scalar x) { return std::exp(-x); });
+    check([](auto... a) { sigmoids(a...); }, [](Scalar x) { return 1 / (1 + std::exp(-x)); });
+    check([](auto... a) { tanh_of(a...); }, [](Scalar x) { return std::tanh(x); });
+    check([](const Scalar* x, Eigen::Index n, Scalar* y) { sigmoid(x, 0.5, n, y); },
+          [](Scalar x) { return 1 / (1 + std::exp(-x - Scalar(0.5))); });
+    Vector d = Vector::Ones(size);
+    tanh_pullback(z.data(), size, d.data());
+    CHECK(test::difference(d, Vector(1 - z.array().square())) <= 10 * tolerance);
+  }
+}
+
+TEMPLATE_TEST_CASE("exp(-z) where it would overflow is large and finite, and NaN stays NaN", "",
+                   float, double) {
+  using Scalar = TestType;
+  const Scalar infinity = std::numeric_limits<Scalar>::infinity(),
+               nan = std::numeric_limits<Scalar>::quiet_NaN();
+  for (const Eigen::Index size : {1, 9}) {
+    test::Vector<Scalar> z = test::Vector<Scalar>::Constant(size, -infinity);
+    test::Vector<Scalar> out(size);
+    exp_of_negative(z.data(), size, out.data());
+    CHECK(is_finite(out[size - 1]));
+    CHECK(out[0] > std::sqrt(std::numeric_limits<Scalar>::max()));
+    z.setConstant(nan);
+    sigmoids(z.data(), size, out.data());
+    CHECK(std::isnan(out[0]));
+    CHECK(std::isnan(out[size - 1]));
+  }
 }

@@ -104,7 +104,7 @@ struct Part {
   void append(const Part& later) {
     detail::StreamParts::append(stream.state, later.stream.state, later.product);
     detail::Vector<typename Kind::Scalar> scratch(product.scratch_size(stream.state.key_rows()));
-    product.follow(later.product, scratch);
+    product.follow(later.product, scratch.data());
   }
   Stream stream;
   detail::PendingProduct<Kind> product;

@@ -7,7 +7,7 @@ namespace loglinear {
 template class LogLinearAttention<GLA, float>;
 template class LogLinearAttention<RWKV7, double>;
 template class LogLinearAttention<DeltaProduct<3>, float, SoftplusWeights>;
-template class LogLinearAttention<Mamba2, float, UnitWeights, 1>;
+template class LogLinearAttention<Mamba2, float, OneLevel>;
 template class MultiHeadAttention<LogLinearAttention<GatedDeltaNet, float>>;
 template class StreamPart<LogLinearAttention<Mamba2, float>>;
 template class StreamPart<LogLinearAttention<GLAVector, double>, PartProduct::matrix>;

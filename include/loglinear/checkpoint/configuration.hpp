@@ -13,6 +13,7 @@
 #include <concepts>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "loglinear/checkpoint/dtype.hpp"
@@ -20,6 +21,8 @@
 #include "loglinear/layer/log_linear_attention.hpp"
 #include "loglinear/layer/multi_head_attention.hpp"
 #include "loglinear/mixers/mixer_cache.hpp"
+#include "loglinear/mode/any_level_weights.hpp"
+#include "loglinear/mode/any_rule.hpp"
 #include "loglinear/mode/mode_text.hpp"
 #include "loglinear/readout/recursive_least_squares.hpp"
 #include "loglinear/stream/log_linear_state.hpp"
@@ -40,37 +43,28 @@ concept HasText = requires(const Value& value) {
 /// A rule or a policy with all hyperparameters, or `"own"`.
 template <class Value>
 [[nodiscard]] std::string text_of(const Value& value) {
-  if constexpr (HasModeEntry<Value>) {
+  if constexpr (Listed<Value>) {
     return mode_to_text(value, true);
+  } else if constexpr (requires { Value::Mode::of(value); }) {
+    return mode_to_text(Value::Mode::of(value), true);
   } else if constexpr (HasText<Value>) {
     return to_text(value);
   } else {
     return "own";
   }
 }
-template <int Compositions>
-[[nodiscard]] std::string text_of(const DeltaProduct<Compositions>& rule) {
-  const DeltaProductMode mode{.n_compositions = Compositions,
-                              .reflections = rule.reflections,
-                              .gate_bias = rule.gate_bias,
-                              .beta_bias = rule.beta_bias};
-  return mode_to_text(mode, true);
-}
 template <class Rule>
 [[nodiscard]] std::string text_of(const KeyOnly<Rule>&) {
   return "key_only(normalizes_key=" + value_to_text(KeyOnly<Rule>::normalizes_key) + ")";
 }
-[[nodiscard]] inline std::string text_of(const NormalizedMixture& weights) {
-  return "normalized_mixture(lambda_init=" + value_to_text(weights.lambda_init) +
-         ", tau=" + value_to_text(weights.tau) + ")";
+template <class... Rules>
+[[nodiscard]] std::string text_of(const AnyRule<Rules...>& any) {
+  return std::visit([](const auto& rule) { return text_of(rule); }, any.rule());
 }
-[[nodiscard]] inline std::string text_of(const MeanMixture& weights) {
-  return "mean_mixture(" + text_of(weights.mixture) + ")";
+[[nodiscard]] inline std::string text_of(const AnyLevelWeights& any) {
+  return std::visit([](const auto& weights) { return text_of(weights); }, any.weighting());
 }
-[[nodiscard]] inline std::string text_of(const SoftplusWeights&) {
-  return "softplus_weights";
-}
-[[nodiscard]] inline std::string text_of(const UnitWeights&) {
+[[nodiscard]] inline std::string text_of(const OneLevel&) {
   return "unit_weights";
 }
 [[nodiscard]] inline std::string text_of(ReadOrder order) {
@@ -90,9 +84,9 @@ template <class Rule>
 }  // namespace detail
 
 /// The options of a layer that its weights and its stream depend on; not learning rate and seed.
-template <class Inner, class Scalar, class Weights, int MaxLevels, class Stored, LastLevel Overflow>
+template <class Inner, class Scalar, class Weights, class Stored, LastLevel Overflow>
 [[nodiscard]] Configuration configuration_of(
-    const LogLinearAttention<Inner, Scalar, Weights, MaxLevels, Stored, Overflow>& layer) {
+    const LogLinearAttention<Inner, Scalar, Weights, Stored, Overflow>& layer) {
   return {{"type", "LogLinearAttention"},
           {"scalar", std::string(name_of(dtype_of<Scalar>()))},
           {"levels", std::string(name_of(dtype_of<Stored>()))},

@@ -3,7 +3,7 @@
 #define LOGLINEAR_LAYER_BLOCK_GRADIENT_HPP
 
 #include <string_view>
-#include <utility>
+#include <vector>
 
 #include "loglinear/detail/base/product.hpp"
 #include "loglinear/layer/detail/parameters.hpp"
@@ -26,6 +26,14 @@ struct BlockGradient {
   }
 
   detail::Parameters<Scalar> weights;  ///< all of them, in the layer's own layout
+};
+
+/// The gradient of a loss over a block with respect to what a multi-head layer was given.
+template <class Scalar>
+struct MultiHeadBlockGradient {
+  detail::RowMajorMatrix<Scalar> x;          ///< with respect to the inputs, T x d_model
+  std::vector<BlockGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
+  detail::RowMajorMatrix<Scalar> w_out;      ///< with respect to W_out, d_model x n_heads d_v
 };
 
 }  // namespace loglinear

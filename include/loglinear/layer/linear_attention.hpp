@@ -13,7 +13,7 @@ namespace loglinear {
 /// that it holds what the rule's own recurrence would. Hence the options, errors and guarantees are
 /// those of `LogLinearAttention`, with `max_levels` 1 and no `w_lambda`.
 template <class Inner, class Scalar = double>
-using LinearAttention = LogLinearAttention<Inner, Scalar, UnitWeights, 1>;
+using LinearAttention = LogLinearAttention<Inner, Scalar, OneLevel>;
 
 }  // namespace loglinear
 

@@ -10,22 +10,26 @@
 #include <string_view>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/math.hpp"
 #include "loglinear/detail/base/product.hpp"
-#include "loglinear/detail/base/softplus.hpp"
 #include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/detail/kernels/softplus.hpp"
 
 namespace loglinear::detail {
 
 /// sg(z) = 1 / (1 + exp(-z)).
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> sigmoid_of(const RowMajorMatrix<Scalar>& z) {
-  return sigmoids(z.array());
+  RowMajorMatrix<Scalar> out(z.rows(), z.cols());
+  sigmoids(z.data(), z.size(), out.data());
+  return out;
 }
 /// z sg(z).
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> silu_of(const RowMajorMatrix<Scalar>& z) {
-  RowMajorMatrix<Scalar> out = z.array() / (Scalar(1) + exp_of_negative(z.array()));
+  RowMajorMatrix<Scalar> out(z.rows(), z.cols());
+  exp_of_negative(z.data(), z.size(), out.data());
+  out = z.array() / (Scalar(1) + out.array());
   for (Index i = 0; i < z.size(); ++i) {  // where exp(-z) overflows the quotient is 0
     if (z.data()[i] < lowest_exponent<Scalar>) out.data()[i] = Scalar(0);
   }
@@ -41,9 +45,8 @@ template <class Scalar>
 /// log(1 + exp(z)), stable for any z.
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> softplus_of(const RowMajorMatrix<Scalar>& z) {
-  RowMajorMatrix<Scalar> out = z;
-  auto values = out.array();
-  softplus(values, values);
+  RowMajorMatrix<Scalar> out(z.rows(), z.cols());
+  softplus(z.data(), z.size(), out.data());
   return out;
 }
 

@@ -4,84 +4,81 @@
 
 /// \file
 /// Attention chosen at run time, as a value: which rule with which hyperparameters, in one state or
-/// in the hierarchy. `mode/attention.hpp` makes a layer of it, `mode_text.hpp` a text and back.
+/// in the hierarchy, and how that weighs its levels. `mode/attention.hpp` makes a layer of it,
+/// `mode_text.hpp` a text and back.
 
-#include <optional>
+#include <string_view>
 #include <type_traits>
-#include <utility>
 #include <variant>
 
-#include "loglinear/detail/base/checks.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/rules.hpp"
+#include "loglinear/rules/level_weights.hpp"
 
 namespace loglinear {
 
-/// `DeltaProduct<n_compositions>` with the number of compositions chosen at run time.
-struct DeltaProductMode {
-  int n_compositions = 2;    ///< steps of the delta rule a token, 1 to 4
-  bool reflections = false;  ///< as in `DeltaProduct`
-  double gate_bias = 0;      ///< as in `DeltaProduct`
-  double beta_bias = 0;      ///< as in `DeltaProduct`
-
-  static constexpr bool normalizes_key = true;
-
-  /// \throws std::invalid_argument unless 1 <= n_compositions <= 4 and both biases are finite
-  void validate() const {
-    detail::require_between("DeltaProduct::n_compositions", n_compositions, 1, 4);
-    rule<1>().validate();
-  }
-
-  /// The rule that it stands for if `Compositions` is `n_compositions`.
-  template <int Compositions>
-  [[nodiscard]] DeltaProduct<Compositions> rule() const {
-    return {.reflections = reflections, .gate_bias = gate_bias, .beta_bias = beta_bias};
-  }
-
-  /// Whether all members are equal.
-  [[nodiscard]] bool operator==(const DeltaProductMode&) const = default;
-};
-
 /// A rule and its hyperparameters: the rules themselves, in a variant.
-using InnerMode = std::variant<RetNet, Hawk, GLA, GLAVector, DeltaNet, GatedDeltaNet, RWKV, MLSTM,
-                               DeltaProductMode, RWKV7, HGRN2, Mamba2>;
+using InnerMode = Rules::Into<std::variant>;
+
+/// How levels are weighed, with its hyperparameters: the policies of level_weights.hpp.
+using LevelWeighting = LevelWeightings::Into<std::variant>;
 
 /// A rule in the hierarchy of log-linear attention. It cannot hold another `LogLinear`.
 struct LogLinear {
-  InnerMode inner{};                    ///< the rule
-  int max_levels = 32;                  ///< 1 to 64
-  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
+  InnerMode inner{};               ///< the rule
+  int max_levels = 32;             ///< 1 to 64
+  LevelWeighting level_weights{};  ///< `NormalizedMixture` unless given
   bool key_only = false;  ///< `KeyOnly<Rule>` instead of the rule in full: no gates, no transition
 
-  /// \throws std::invalid_argument unless max_levels is 1 to 64, lambda_init finite and the rule
-  /// valid
-  void validate() const {
-    detail::require_between("LogLinear::max_levels", max_levels, 1, max_level_limit);
-    detail::require_finite_value("LogLinear::lambda_init", lambda_init.value_or(0));
-    std::visit([](const auto& rule) { detail::validate_rule(rule); }, inner);
+  static constexpr RuleInfo info{.name = "LogLinear", .text = "log_linear"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "max_levels", .range = Range::between(1, max_level_limit), .example = 3},
+          self.max_levels);
+    visit({.name = "level_weights"}, self.level_weights);
+    visit({.name = "key_only"}, self.key_only);
   }
+
+  /// \throws std::invalid_argument unless max_levels is 1 to 64 and level weights and rule are
+  /// valid
+  void validate() const;
 
   /// Whether all members are equal.
   [[nodiscard]] bool operator==(const LogLinear&) const = default;
 };
 
+/// Every mode: the alternatives of `InnerMode`, each a rule in one state, and `LogLinear`.
+using AttentionMode = decltype(Rules{} + detail::TypeList<LogLinear>{})::Into<std::variant>;
+
 namespace detail {
 
-template <class Variant, class Extra>
-struct WithAlternative;
-template <class... Modes, class Extra>
-struct WithAlternative<std::variant<Modes...>, Extra> {
-  using Type = std::variant<Modes..., Extra>;
-};
+/// Whether a type is one of the alternatives that texts know.
+template <class Type>
+concept Listed =
+    Rules::contains<Type> || LevelWeightings::contains<Type> || std::is_same_v<Type, LogLinear>;
 
 }  // namespace detail
 
-/// Every mode: the alternatives of `InnerMode`, each a rule in one state, and `LogLinear`.
-using AttentionMode = detail::WithAlternative<InnerMode, LogLinear>::Type;
+inline void LogLinear::validate() const {
+  detail::require_legal(*this);
+  std::visit([](const auto& rule) { detail::require_legal(rule); }, inner);
+}
 
 /// The mode that applies a rule to one state.
 [[nodiscard]] inline AttentionMode one_state(const InnerMode& inner) {
   return std::visit([](const auto& rule) -> AttentionMode { return rule; }, inner);
+}
+
+/// The rule of a mode, in one state or in the hierarchy.
+[[nodiscard]] inline InnerMode inner_of(const AttentionMode& mode) {
+  return std::visit(
+      []<class Mode>(const Mode& one) -> InnerMode {
+        if constexpr (std::is_same_v<Mode, LogLinear>) {
+          return one.inner;
+        } else {
+          return one;
+        }
+      },
+      mode);
 }
 
 /// Calls `visit(rule)` with the rule type that an inner mode stands for, and returns what it
@@ -91,19 +88,8 @@ template <class Visitor>
 decltype(auto) visit_rule(const InnerMode& mode, Visitor&& visit) {
   return std::visit(
       [&](const auto& rule) -> decltype(auto) {
-        if constexpr (std::is_same_v<decltype(rule), const DeltaProductMode&>) {
-          switch (rule.n_compositions) {
-            case 1:
-              return visit(rule.template rule<1>());
-            case 2:
-              return visit(rule.template rule<2>());
-            case 3:
-              return visit(rule.template rule<3>());
-            case 4:
-              return visit(rule.template rule<4>());
-            default:
-              detail::fail("DeltaProduct::n_compositions", rule.n_compositions, "between 1 and 4");
-          }
+        if constexpr (requires { rule.visit_rule(visit); }) {
+          return rule.visit_rule(visit);
         } else {
           return visit(rule);
         }

@@ -8,11 +8,15 @@
 ///
 ///     mode     = name [ "(" [ argument { "," argument } ] ")" ]
 ///     argument = name "=" value
-///     value    = number | "true" | "false" | "fixed" | "per_token" | "1/max_levels"
+///     value    = number | "true" | "false" | "fixed" | "per_token" | "1/max_levels" | weights
+///     weights  = name [ "(" [ argument { "," argument } ] ")" ]
 ///
-/// with space anywhere between those. `log_linear` has its inner mode in front of its arguments.
-/// What is not mentioned has its default; that of `lambda_init` is no number but the word
-/// `1/max_levels`. All names stand in one table, `detail::mode_entry`.
+/// with space anywhere between those. `log_linear` has its inner mode in front of its arguments;
+/// the value of its `level_weights` is one of `normalized_mixture`, `mean_mixture`,
+/// `softplus_weights` and `unit_weights` with its own arguments, as in
+/// `"log_linear(gla, level_weights=mean_mixture(tau=0.5))"`. What is not mentioned has its default;
+/// that of `lambda_init` is no number but the word `1/max_levels`. Names and ranges are what each
+/// rule and each weighting says of itself, `info` and `hyperparameters`.
 
 #include <string>
 #include <string_view>
@@ -20,7 +24,6 @@
 #include <variant>
 #include <vector>
 
-#include "loglinear/mode/detail/entries.hpp"
 #include "loglinear/mode/detail/reader.hpp"
 #include "loglinear/mode/detail/writer.hpp"
 #include "loglinear/mode/mode.hpp"
@@ -38,7 +41,7 @@ namespace loglinear {
   return std::visit([](const auto& one) { return detail::mode_to_text(one, false); }, mode);
 }
 /// The same for one alternative, such as `to_text(GLA{.gate_bias = 6})`.
-template <detail::HasModeEntry Mode>
+template <detail::Listed Mode>
 [[nodiscard]] std::string to_text(const Mode& mode) {
   return detail::mode_to_text(mode, false);
 }
@@ -56,15 +59,35 @@ template <detail::HasModeEntry Mode>
 
 /// The name of a mode in its text, such as `"gated_delta_net"`.
 [[nodiscard]] inline std::string_view mode_name(const AttentionMode& mode) {
-  return std::visit([]<class Mode>(const Mode&) { return detail::mode_entry<Mode>.name; }, mode);
+  return std::visit([]<class Mode>(const Mode&) { return Mode::info.text; }, mode);
 }
+
+/// Level weights as text, as in the text of a mode.
+[[nodiscard]] inline std::string to_text(const LevelWeighting& weights) {
+  return detail::value_to_text(weights);
+}
+/// The level weights that a text describes. \throws ModeSyntaxError as `parse_mode`
+[[nodiscard]] inline LevelWeighting parse_level_weights(std::string_view text) {
+  return detail::ModeReader(text).read_all<LevelWeighting>();
+}
+
+namespace detail {
+
+template <class... Modes>
+[[nodiscard]] std::vector<std::string> signatures_of(std::type_identity<std::variant<Modes...>>) {
+  return {mode_to_text(Modes{}, true)...};
+}
+
+}  // namespace detail
 
 /// One line a mode, with all arguments and their defaults, for a help text:
 /// `"retnet(gamma=0.95)"`, ... `parse_mode` reads each as the mode with its defaults.
 [[nodiscard]] inline std::vector<std::string> mode_signatures() {
-  return []<class... Modes>(std::type_identity<std::variant<Modes...>>) {
-    return std::vector<std::string>{detail::mode_to_text(Modes{}, true)...};
-  }(std::type_identity<AttentionMode>{});
+  return detail::signatures_of(std::type_identity<AttentionMode>{});
+}
+/// The same for level weights: `"normalized_mixture(lambda_init=1/max_levels, tau=1)"`, ...
+[[nodiscard]] inline std::vector<std::string> level_weights_signatures() {
+  return detail::signatures_of(std::type_identity<LevelWeighting>{});
 }
 
 }  // namespace loglinear

@@ -4,7 +4,8 @@
 
 #include <array>
 
-#include "loglinear/detail/base/math.hpp"
+#include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/rules/detail/leaf.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
@@ -21,20 +22,30 @@ struct DeltaNet {
   template <class Scalar>
   using Transition = RankOneUpdate<Identity<Scalar>>;
 
+  static constexpr RuleInfo info{.name = "DeltaNet",
+                                 .text = "delta_net",
+                                 .paper = "2102.11174",
+                                 .equation = "S <- (I - k^ k^^T) S + k^ v^T"};
+  static constexpr void hyperparameters(auto&, auto&&) {}
+
   [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
 
   void prepare(const auto& in, auto& token) const {
-    auto key = token.keys.col(0);
-    detail::unit_vector(in.k, key);
-    token.values.col(0) = in.v;
-    token.transition.u = key;
-    token.transition.p = key;
+    const auto n = in.k.size();
+    detail::unit_vector(in.k.data(), n, token.keys.data());
+    detail::copy(in.v.data(), in.v.size(), token.values.data());
+    detail::copy(token.keys.data(), n, token.transition.u.data());
+    detail::copy(token.keys.data(), n, token.transition.p.data());
   }
 
   void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
+    const auto n = in.k.size();
     const auto& d = d_token.transition;
-    detail::unit_vector_pullback(in.k, token.transition.p, d_token.keys.col(0) + d.u + d.p, d_in.k);
-    d_in.v = d_token.values.col(0);
+    detail::pull_back_leaf(d_token, d_in);
+    detail::add(d_in.k.data(), d.u.data(), n, d_in.k.data());
+    detail::add(d_in.k.data(), d.p.data(), n, d_in.k.data());
+    detail::unit_vector_pullback(in.k.data(), token.transition.p.data(), d_in.k.data(), n,
+                                 d_in.k.data());
   }
 
   /// Always: it has no hyperparameters.

@@ -5,7 +5,8 @@
 #include <array>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/math.hpp"
+#include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/rules/detail/leaf.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
@@ -22,24 +23,25 @@ struct GLA {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
+  static constexpr RuleInfo info{
+      .name = "GLA", .text = "gla", .paper = "2312.06635", .equation = "S <- sg(w.x) S + k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index, Eigen::Index) const {
     return {projection("w_gate", 1)};
   }
 
-  /// \throws std::invalid_argument unless gate_bias is finite
-  void validate() const { detail::require_finite_value("GLA::gate_bias", gate_bias); }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    token.keys.col(0) = in.k;
-    token.values.col(0) = in.v;
+    detail::write_leaf(in, token);
     token.transition.decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
   }
 
   void pullback(const auto&, const auto& token, const auto& d_token, auto& d_in) const {
     const auto& a = token.transition.decay;
-    d_in.k = d_token.keys.col(0);
-    d_in.v = d_token.values.col(0);
+    detail::pull_back_leaf(d_token, d_in);
     d_in.own[0] = d_token.transition.decay * a * (1 - a);
   }
 

@@ -5,7 +5,8 @@
 #include <array>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/math.hpp"
+#include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/rules/detail/leaf.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
@@ -22,26 +23,29 @@ struct GLAVector {
   template <class Scalar>
   using Transition = KeyDecay<Scalar>;
 
+  static constexpr RuleInfo info{.name = "GLAVector",
+                                 .text = "gla_vector",
+                                 .paper = "2312.06635",
+                                 .equation = "S <- diag(sg(W x)) S + k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
     return {projection("w_gate_vec", d_k)};
   }
 
-  /// \throws std::invalid_argument unless gate_bias is finite
-  void validate() const { detail::require_finite_value("GLAVector::gate_bias", gate_bias); }
-
   void prepare(const auto& in, auto& token) const {
-    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    token.keys.col(0) = in.k;
-    token.values.col(0) = in.v;
-    token.transition.decay = in.own.unaryExpr(
-        [bias = Scalar(gate_bias)](const Scalar& z) { return detail::sigmoid<Scalar>(z + bias); });
+    detail::write_leaf(in, token);
+    detail::sigmoid(in.own.data(), gate_bias, in.own.size(), token.transition.decay.data());
   }
 
   void pullback(const auto&, const auto& token, const auto& d_token, auto& d_in) const {
-    const auto w = token.transition.decay.array();
-    d_in.k = d_token.keys.col(0);
-    d_in.v = d_token.values.col(0);
-    d_in.own = (d_token.transition.decay.array() * w * (1 - w)).matrix();
+    const auto& w = token.transition.decay;
+    detail::pull_back_leaf(d_token, d_in);
+    for (Eigen::Index i = 0; i < w.size(); ++i) {
+      d_in.own[i] = d_token.transition.decay[i] * w[i] * (1 - w[i]);
+    }
   }
 
   /// Whether all hyperparameters are equal.

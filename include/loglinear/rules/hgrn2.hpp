@@ -5,7 +5,8 @@
 #include <array>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/math.hpp"
+#include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/rules/detail/leaf.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
@@ -23,36 +24,42 @@ struct HGRN2 {
   template <class Scalar>
   using Transition = KeyDecay<Scalar>;
 
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
-    return {projection("w_hgrn2_gate", d_k)};
+  static constexpr RuleInfo info{.name = "HGRN2",
+                                 .text = "hgrn2",
+                                 .paper = "2404.07904",
+                                 .equation = "S <- diag(l + (1 - l) sg(W x)) S + k v^T",
+                                 .bounds_output = true};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "lower_bound",
+           .range = Range::from_to_below(0, 1),
+           .example = 0.8,
+           .slow = 0.9998},
+          self.lower_bound);
+    visit({.name = "gate_bias"}, self.gate_bias);
   }
 
-  /// \throws std::invalid_argument unless lower_bound is in [0, 1) and gate_bias finite
-  void validate() const {
-    if (!(lower_bound >= 0 && lower_bound < 1 && detail::is_finite(lower_bound))) {
-      detail::fail("HGRN2::lower_bound", lower_bound, "in [0, 1)");
-    }
-    detail::require_finite_value("HGRN2::gate_bias", gate_bias);
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index d_k, Eigen::Index) const {
+    return {projection("w_hgrn2_gate", d_k)};
   }
 
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const auto low = static_cast<Scalar>(lower_bound);
-    auto w = token.transition.decay.array();
-    token.keys.col(0) = in.k;
-    token.values.col(0) = in.v;
-    detail::sigmoid(in.own, gate_bias, token.transition.decay);
-    w = low + (1 - low) * w;
+    auto& w = token.transition.decay;
+    detail::write_leaf(in, token);
+    detail::sigmoid(in.own.data(), gate_bias, w.size(), w.data());
+    for (Eigen::Index i = 0; i < w.size(); ++i) w[i] = low + (1 - low) * w[i];
   }
 
-  void pullback(const auto&, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto&, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const auto low = static_cast<Scalar>(lower_bound);
-    const auto w = token.transition.decay.array();
-    d_in.k = d_token.keys.col(0);
-    d_in.v = d_token.values.col(0);
+    const auto& w = token.transition.decay;
+    detail::pull_back_leaf(d_token, d_in);
     // dw/dz = (1 - low) s (1 - s) with s = (w - low) / (1 - low)
-    d_in.own = (d_token.transition.decay.array() * (w - low) * (1 - w) / (1 - low)).matrix();
+    for (Eigen::Index i = 0; i < w.size(); ++i) {
+      d_in.own[i] = d_token.transition.decay[i] * (w[i] - low) * (1 - w[i]) / (1 - low);
+    }
   }
 
   /// Whether all hyperparameters are equal.

@@ -4,7 +4,8 @@
 
 #include <array>
 
-#include "loglinear/detail/base/math.hpp"
+#include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/rules/detail/leaf.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
@@ -24,21 +25,18 @@ struct KeyOnly {
   [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
 
   void prepare(const auto& in, auto& token) const {
+    detail::write_leaf(in, token);
     if constexpr (normalizes_key) {
-      detail::unit_vector(in.k, token.keys.col(0));
-    } else {
-      token.keys.col(0) = in.k;
+      detail::unit_vector(in.k.data(), in.k.size(), token.keys.data());
     }
-    token.values.col(0) = in.v;
   }
 
   void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
+    detail::pull_back_leaf(d_token, d_in);
     if constexpr (normalizes_key) {
-      detail::unit_vector_pullback(in.k, token.keys.col(0), d_token.keys.col(0), d_in.k);
-    } else {
-      d_in.k = d_token.keys.col(0);
+      detail::unit_vector_pullback(in.k.data(), token.keys.data(), d_in.k.data(), in.k.size(),
+                                   d_in.k.data());
     }
-    d_in.v = d_token.values.col(0);
   }
 
   /// Always: it has no hyperparameters.

@@ -23,10 +23,12 @@
 #include <optional>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/math.hpp"
-#include "loglinear/detail/base/softplus.hpp"
+#include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/detail/kernels/softplus.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/rules/rule.hpp"
+#include "loglinear/rules/type_list.hpp"
 
 namespace loglinear {
 
@@ -37,6 +39,12 @@ namespace loglinear {
 struct NormalizedMixture {
   std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
   double tau = 1;                       ///< temperature, finite and > 0
+
+  static constexpr RuleInfo info{.name = "NormalizedMixture", .text = "normalized_mixture"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "lambda_init", .example = 0.4}, self.lambda_init);
+    visit({.name = "tau", .range = Range::above(0), .example = 0.7}, self.tau);
+  }
 
   [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
     return {projection("w_lambda", n)};
@@ -61,50 +69,64 @@ struct NormalizedMixture {
   }
 
   void weigh(const auto& raw, const auto&, auto& lambda) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    shifted_logits(raw, lambda);
-    auto values = lambda.array();
-    if (all_underflow(lambda)) {
-      values = (values - values.maxCoeff()).exp();
-    } else {
-      detail::softplus(values, values);
-    }
-    Scalar sum = values.sum();
-    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
-      values /= values.maxCoeff();
-      sum = values.sum();
-    }
-    values /= sum;
+    weigh_levels(raw.data(), lambda.size(), lambda.data());
   }
 
   /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
   void pullback(const auto& raw, const auto&, const auto& lambda, const auto& d_lambda, auto& d_raw,
                 auto&) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    const Scalar mean = lambda.dot(d_lambda);
-    shifted_logits(raw, d_raw);
-    auto slope = d_raw.array();  // d softplus(z)/dz over the sum of all softplus
-    if (all_underflow(d_raw)) {
-      slope = lambda.array();
-    } else {
-      Eigen::Index largest;
-      lambda.maxCoeff(&largest);
-      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
-      slope = detail::sigmoids(slope) / sum;
-    }
-    d_raw.array() *= (d_lambda.array() - mean) / Scalar(tau);
+    pull_back_levels(raw.data(), lambda.data(), d_lambda.data(), lambda.size(), d_raw.data());
   }
 
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const NormalizedMixture&) const = default;
+
  private:
-  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
-  [[nodiscard]] static bool all_underflow(const auto& z) {
-    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
-    const Scalar low(-detail::softplus_linear_from);
-    return z[0] < low && z.maxCoeff() < low;
+  template <class Scalar>
+  void weigh_levels(const Scalar* raw, Eigen::Index n, Scalar* lambda) const {
+    shifted_logits(raw, n, lambda);
+    if (all_underflow(lambda, n)) {
+      const Scalar largest = *std::max_element(lambda, lambda + n);
+      for (Eigen::Index i = 0; i < n; ++i) lambda[i] -= largest;
+      detail::exp_of(lambda, n, lambda);
+    } else {
+      detail::softplus(lambda, n, lambda);
+    }
+    Scalar sum = detail::sum(lambda, n);
+    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
+      const Scalar largest = *std::max_element(lambda, lambda + n);
+      for (Eigen::Index i = 0; i < n; ++i) lambda[i] /= largest;
+      sum = detail::sum(lambda, n);
+    }
+    for (Eigen::Index i = 0; i < n; ++i) lambda[i] /= sum;
   }
-  void shifted_logits(const auto& raw, auto& z) const {
-    using Scalar = typename std::decay_t<decltype(z)>::Scalar;
-    z = (raw.array() + Scalar(*lambda_init)).matrix() * (Scalar(1) / Scalar(tau));
+
+  template <class Scalar>
+  void pull_back_levels(const Scalar* raw, const Scalar* lambda, const Scalar* d_lambda,
+                        Eigen::Index n, Scalar* d_raw) const {
+    const Scalar mean = detail::dot(lambda, d_lambda, n);
+    shifted_logits(raw, n, d_raw);
+    if (all_underflow(d_raw, n)) {  // d softplus(z)/dz over the sum of all softplus
+      std::copy_n(lambda, n, d_raw);
+    } else {
+      const auto largest = std::max_element(lambda, lambda + n) - lambda;
+      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
+      detail::sigmoids(d_raw, n, d_raw);
+      for (Eigen::Index i = 0; i < n; ++i) d_raw[i] /= sum;
+    }
+    for (Eigen::Index i = 0; i < n; ++i) d_raw[i] *= (d_lambda[i] - mean) / Scalar(tau);
+  }
+
+  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
+  template <class Scalar>
+  [[nodiscard]] static bool all_underflow(const Scalar* z, Eigen::Index n) {
+    const Scalar low(-detail::softplus_linear_from);
+    return std::all_of(z, z + n, [&](const Scalar& value) { return value < low; });
+  }
+  template <class Scalar>
+  void shifted_logits(const Scalar* raw, Eigen::Index n, Scalar* z) const {
+    const Scalar shift = Scalar(*lambda_init), factor = Scalar(1) / Scalar(tau);
+    for (Eigen::Index i = 0; i < n; ++i) z[i] = (raw[i] + shift) * factor;
   }
 };
 
@@ -117,6 +139,11 @@ struct NormalizedMixture {
 struct MeanMixture {
   NormalizedMixture mixture{};  ///< its hyperparameters
   int max_levels = 0;           ///< set by the layer
+
+  static constexpr RuleInfo info{.name = "MeanMixture", .text = "mean_mixture"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    NormalizedMixture::hyperparameters(self.mixture, visit);
+  }
 
   [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
     return mixture.parameters(n);
@@ -140,13 +167,17 @@ struct MeanMixture {
     using Scalar = typename std::decay_t<decltype(d_lambda)>::Scalar;
     using Weights =  // on the stack
         Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit + 1, 1>;
-    Weights mixed(lambda), d_mixed(d_lambda);
-    for (Eigen::Index i = 0; i < lambda.size(); ++i) {
-      mixed[i] *= tokens<Scalar>(i, lambda.size());
-      d_mixed[i] /= tokens<Scalar>(i, lambda.size());
+    const Eigen::Index n = lambda.size();
+    Weights mixed(n), d_mixed(n);
+    for (Eigen::Index i = 0; i < n; ++i) {
+      mixed[i] = lambda[i] * tokens<Scalar>(i, n);
+      d_mixed[i] = d_lambda[i] / tokens<Scalar>(i, n);
     }
     mixture.pullback(raw, free, mixed, d_mixed, d_raw, d_free);
   }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const MeanMixture&) const = default;
 
  private:
   /// Tokens of the bucket under weight i of n: 2^level, and in the order `current_apart` the first
@@ -162,6 +193,9 @@ struct MeanMixture {
 /// starts at ones (arXiv:2506.04761, section 3.4). Weights: `w_lambda` (n x d_model) and
 /// `level_scale` (n).
 struct SoftplusWeights {
+  static constexpr RuleInfo info{.name = "SoftplusWeights", .text = "softplus_weights"};
+  static constexpr void hyperparameters(auto&, auto&&) {}
+
   [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index n) const {
     return {projection("w_lambda", n), free_vector("level_scale", n, 1.0)};
   }
@@ -170,29 +204,63 @@ struct SoftplusWeights {
   void resolve(int) {}
 
   void weigh(const auto& raw, const auto& free, auto& lambda) const {
-    lambda = free.cwiseProduct(raw);
-    auto values = lambda.array();
-    detail::softplus(values, values);
+    detail::multiply(free.data(), raw.data(), lambda.size(), lambda.data());
+    detail::softplus(lambda.data(), lambda.size(), lambda.data());
   }
 
   void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
                 auto& d_free) const {
-    d_free = d_lambda.array() * detail::sigmoids(free.array() * raw.array());  // softplus' = sg
-    d_raw = d_free.cwiseProduct(free);
-    d_free.array() *= raw.array();
+    const Eigen::Index n = d_lambda.size();
+    auto *const through_raw = d_raw.data(), *const through_free = d_free.data();
+    detail::multiply(free.data(), raw.data(), n, through_free);
+    detail::sigmoids(through_free, n, through_free);  // softplus' = sg
+    detail::multiply(d_lambda.data(), through_free, n, through_free);
+    detail::multiply(through_free, free.data(), n, through_raw);
+    detail::multiply(through_free, raw.data(), n, through_free);
   }
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const SoftplusWeights&) const = default;
 };
 
 /// Every level counts the same, `lambda = 1`: with it a hierarchy reads what a single state of the
 /// same rule would. No weights.
 struct UnitWeights {
+  static constexpr RuleInfo info{.name = "UnitWeights", .text = "unit_weights"};
+  static constexpr void hyperparameters(auto&, auto&&) {}
+
   [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index) const { return {}; }
 
   template <class Scalar>
   void resolve(int) {}
-  void weigh(const auto&, const auto&, auto& lambda) const { lambda.setOnes(); }
+  void weigh(const auto&, const auto&, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    std::fill_n(lambda.data(), lambda.size(), Scalar(1));
+  }
   void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const UnitWeights&) const = default;
 };
+
+/// The weight of a layer of one level, which is 1: of `LinearAttention`.
+struct OneLevel : UnitWeights {
+  static constexpr int levels = 1;  ///< the only `max_levels` that such a layer takes
+};
+
+namespace detail {
+
+/// How many levels a policy is for, 0 for any number: its static member `levels`, if it has one.
+template <class Policy>
+[[nodiscard]] constexpr int fixed_levels() {
+  if constexpr (requires { Policy::levels; }) {
+    return Policy::levels;
+  } else {
+    return 0;
+  }
+}
+
+}  // namespace detail
 
 /// What `LogLinearAttention` demands of its level weights.
 template <class Policy, class Scalar>
@@ -209,6 +277,11 @@ static_assert(LevelWeights<NormalizedMixture, double>);
 static_assert(LevelWeights<MeanMixture, double>);
 static_assert(LevelWeights<SoftplusWeights, double>);
 static_assert(LevelWeights<UnitWeights, double>);
+static_assert(LevelWeights<OneLevel, double>);
+
+/// Every level weighting that can be chosen at run time. A new one is a policy and its line here.
+using LevelWeightings =
+    detail::TypeList<NormalizedMixture, MeanMixture, SoftplusWeights, UnitWeights>;
 
 }  // namespace loglinear
 

@@ -6,8 +6,9 @@
 #include <cmath>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/math.hpp"
-#include "loglinear/detail/base/softplus.hpp"
+#include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/detail/kernels/softplus.hpp"
+#include "loglinear/rules/detail/leaf.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
@@ -25,36 +26,38 @@ struct Mamba2 {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
+  static constexpr RuleInfo info{
+      .name = "Mamba2",
+      .text = "mamba2",
+      .paper = "2405.21060",
+      .equation = "S <- exp(-D exp A) S + D k v^T, D = softplus(w.x + b)"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "initial_a_log", .example = -0.5}, self.initial_a_log);
+    visit({.name = "initial_dt_bias", .example = -1, .slow = -9}, self.initial_dt_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 3> parameters(Eigen::Index, Eigen::Index) const {
     return {projection("w_dt", 1), free_vector("A_log", 1, initial_a_log),
             free_vector("dt_bias", 1, initial_dt_bias)};
-  }
-
-  /// \throws std::invalid_argument unless both starting values are finite
-  void validate() const {
-    detail::require_finite_value("Mamba2::initial_a_log", initial_a_log);
-    detail::require_finite_value("Mamba2::initial_dt_bias", initial_dt_bias);
   }
 
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
     const Scalar step = detail::softplus<Scalar>(in.own[0] + in.free[1]);
-    token.keys.col(0) = step * in.k;
-    token.values.col(0) = in.v;
+    detail::write_leaf(step, in, token);
     token.transition.decay = exp(-step * exp(in.free[0]));
   }
 
-  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
     const Scalar z = in.own[0] + in.free[1], rate = exp(in.free[0]);
     const Scalar step = detail::softplus<Scalar>(z);
     const Scalar d_exponent = d_token.transition.decay * token.transition.decay;
-    const auto d_key = d_token.keys.col(0);
-    const Scalar d_step = d_key.dot(in.k) - d_exponent * rate;
-    d_in.k = step * d_key;
-    d_in.v = d_token.values.col(0);
+    const Scalar d_step =
+        detail::dot(d_token.keys.data(), in.k.data(), in.k.size()) - d_exponent * rate;
+    detail::pull_back_leaf(step, d_token, d_in);
     d_in.own[0] = d_step * detail::sigmoid<Scalar>(z);
     d_in.free[0] = -d_exponent * step * rate;
     d_in.free[1] = d_in.own[0];

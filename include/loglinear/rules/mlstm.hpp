@@ -5,7 +5,8 @@
 #include <array>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/math.hpp"
+#include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/rules/detail/leaf.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
@@ -23,33 +24,33 @@ struct MLSTM {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
+  static constexpr RuleInfo info{.name = "MLSTM",
+                                 .text = "mlstm",
+                                 .paper = "2405.04517",
+                                 .equation = "S <- sg(w.x) S + sg(w'.x) k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "input_bias", .example = 0.5}, self.input_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index, Eigen::Index) const {
     return {projection("w_gate", 1), projection("w_gate2", 1)};
   }
 
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("MLSTM::gate_bias", gate_bias);
-    detail::require_finite_value("MLSTM::input_bias", input_bias);
-  }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const Scalar i = detail::sigmoid<Scalar>(in.own[1] + Scalar(input_bias));
-    token.keys.col(0) = i * in.k;
-    token.values.col(0) = in.v;
+    detail::write_leaf(detail::sigmoid<Scalar>(in.own[1] + Scalar(input_bias)), in, token);
     token.transition.decay = detail::sigmoid<Scalar>(in.own[0] + Scalar(gate_bias));
   }
 
-  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const Scalar f = token.transition.decay;
     const Scalar i = detail::sigmoid<Scalar>(in.own[1] + Scalar(input_bias));
-    const auto d_key = d_token.keys.col(0);
-    d_in.k = i * d_key;
-    d_in.v = d_token.values.col(0);
+    const Scalar d_i = detail::dot(d_token.keys.data(), in.k.data(), in.k.size());
+    detail::pull_back_leaf(i, d_token, d_in);
     d_in.own[0] = d_token.transition.decay * f * (1 - f);
-    d_in.own[1] = d_key.dot(in.k) * i * (1 - i);
+    d_in.own[1] = d_i * i * (1 - i);
   }
 
   /// Whether all hyperparameters are equal.

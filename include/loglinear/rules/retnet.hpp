@@ -5,6 +5,7 @@
 #include <array>
 
 #include "loglinear/detail/base/checks.hpp"
+#include "loglinear/rules/detail/leaf.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
@@ -20,24 +21,24 @@ struct RetNet {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
-  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
-
-  /// \throws std::invalid_argument unless 0 < gamma <= 1
-  void validate() const {
-    if (!(gamma > 0 && detail::is_at_most(gamma, 1))) {
-      detail::fail("RetNet::gamma", gamma, "in (0, 1]");
-    }
+  static constexpr RuleInfo info{.name = "RetNet",
+                                 .text = "retnet",
+                                 .paper = "2307.08621",
+                                 .equation = "S <- gamma S + k v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "gamma", .range = Range::above_to(0, 1), .example = 0.9, .slow = 0.9999},
+          self.gamma);
   }
 
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index, Eigen::Index) const { return {}; }
+
   void prepare(const auto& in, auto& token) const {
-    token.keys.col(0) = in.k;
-    token.values.col(0) = in.v;
+    detail::write_leaf(in, token);
     token.transition.decay = static_cast<typename std::decay_t<decltype(token)>::Scalar>(gamma);
   }
 
   void pullback(const auto&, const auto&, const auto& d_token, auto& d_in) const {
-    d_in.k = d_token.keys.col(0);
-    d_in.v = d_token.values.col(0);
+    detail::pull_back_leaf(d_token, d_in);
   }
 
   /// Whether all hyperparameters are equal.

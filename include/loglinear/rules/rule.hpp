@@ -21,12 +21,12 @@
 ///
 /// and, where they differ from the usual: `leaves` (how many `k v^T` a token writes, a static
 /// constexpr int, 1), `normalizes_key` (whether `KeyOnly` writes `k/|k|`, a static constexpr bool,
-/// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`)
-/// and `validate()` (throws std::invalid_argument on illegal hyperparameters). A rule never sees a
-/// state's storage. Layers call it in a mode in which denormal numbers are zero (docs/numerics.md),
-/// and threads that it started would stay in it. Any of these, and copies of the rule, may throw
-/// whatever they like: the layer is then what it was before the call. Moves of a rule must not
-/// throw.
+/// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`),
+/// `info` and `hyperparameters` (names and legal ranges, see hyperparameters.hpp) and `validate()`
+/// (throws std::invalid_argument on illegal hyperparameters). A rule never sees a state's storage.
+/// Layers call it in a mode in which denormal numbers are zero (docs/numerics.md), and threads that
+/// it started would stay in it. Any of these, and copies of the rule, may throw whatever they like:
+/// the layer is then what it was before the call. Moves of a rule must not throw.
 
 #include <array>
 #include <concepts>
@@ -35,6 +35,8 @@
 #include <string_view>
 
 #include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
+#include "loglinear/rules/hyperparameters.hpp"
 #include "loglinear/transitions/token.hpp"
 #include "loglinear/transitions/transition.hpp"
 
@@ -110,12 +112,14 @@ void prepare_query(const Rule& rule, const In& in, Query& query) {
   if constexpr (requires { rule.prepare_query(in, query); }) {
     rule.prepare_query(in, query);
   } else {
-    query = in.q;
+    copy(in.q.data(), in.q.size(), query.data());
   }
 }
 
+/// Throws where a hyperparameter is illegal.
 template <class Rule>
 void validate_rule(const Rule& rule) {
+  if constexpr (Described<Rule>) require_legal(rule);
   if constexpr (requires { rule.validate(); }) rule.validate();
 }
 

@@ -6,8 +6,9 @@
 #include <cmath>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/math.hpp"
-#include "loglinear/detail/base/softplus.hpp"
+#include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/detail/kernels/softplus.hpp"
+#include "loglinear/rules/detail/leaf.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
@@ -25,31 +26,34 @@ struct RWKV {
   template <class Scalar>
   using Transition = ScalarDecay<Scalar>;
 
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index, Eigen::Index) const {
-    return {projection("w_decay", 1)};
+  static constexpr RuleInfo info{.name = "RWKV",
+                                 .text = "rwkv",
+                                 .paper = "2305.13048",
+                                 .equation = "S <- exp(-d - softplus(w.x)) S + exp(k) v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "initial_decay", .range = Range::at_least(0), .example = 0.05, .slow = 0},
+          self.initial_decay);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
   }
 
-  /// \throws std::invalid_argument unless initial_decay is finite and >= 0 and gate_bias finite
-  void validate() const {
-    detail::require_finite_value("RWKV::initial_decay", initial_decay);
-    if (initial_decay < 0) detail::fail("RWKV::initial_decay", initial_decay, "at least 0");
-    detail::require_finite_value("RWKV::gate_bias", gate_bias);
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index, Eigen::Index) const {
+    return {projection("w_decay", 1)};
   }
 
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     using std::exp;
-    token.keys.col(0) = in.k.array().exp().matrix();
-    token.values.col(0) = in.v;
+    detail::write_leaf(in, token);
+    detail::exp_of(token.keys.data(), token.keys.size(), token.keys.data());
     token.transition.decay =
         exp(-(Scalar(initial_decay) + detail::softplus<Scalar>(in.own[0] - Scalar(gate_bias))));
   }
 
-  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
     const auto& t = token.transition;
-    d_in.k = d_token.keys.col(0).cwiseProduct(token.keys.col(0));
-    d_in.v = d_token.values.col(0);
+    detail::pull_back_leaf(d_token, d_in);
+    detail::multiply(d_in.k.data(), token.keys.data(), d_in.k.size(), d_in.k.data());
     d_in.own[0] = -d_token.transition.decay * t.decay *
                   detail::sigmoid<Scalar>(in.own[0] - Scalar(gate_bias));
   }

@@ -6,7 +6,8 @@
 #include <cmath>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/math.hpp"
+#include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear {
@@ -34,66 +35,76 @@ struct RWKV7 {
   template <class Scalar>
   using Transition = RankOneUpdate<KeyDecay<Scalar>>;
 
+  static constexpr RuleInfo info{.name = "RWKV7",
+                                 .text = "rwkv7",
+                                 .paper = "2503.14456",
+                                 .equation = "S <- (diag(w) - (a * kappa) kappa^T) S + k~ v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "decay_first"}, self.decay_first);
+    visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+    visit({.name = "iclr_bias", .example = 0.3}, self.iclr_bias);
+  }
+
   [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index) const {
     return {projection("w_decay_vec", d_k), projection("w_iclr", d_k), free_vector("w_xi", d_k),
             free_vector("w_alpha_rk", d_k)};
   }
 
-  /// \throws std::invalid_argument unless both biases are finite
-  void validate() const {
-    detail::require_finite_value("RWKV7::gate_bias", gate_bias);
-    detail::require_finite_value("RWKV7::iclr_bias", iclr_bias);
-  }
-
   void prepare(const auto& in, auto& token) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const auto d_k = in.k.size();
-    auto& t = token.transition;
-    auto key = token.keys.col(0).array();
-    detail::sigmoid(in.own.head(d_k), -gate_bias, t.diagonal.decay);
-    t.diagonal.decay = (static_cast<Scalar>(log_slowest) * t.diagonal.decay.array()).exp().matrix();
-    detail::sigmoid(in.own.tail(d_k), iclr_bias, t.u);
-    key = in.k.array() * (1 + in.free.tail(d_k).array() * (t.u.array() - 1));
-    token.values.col(0) = in.v;
-    detail::unit_vector(in.k.cwiseProduct(in.free.head(d_k)), t.p);
-    t.u.array() *= t.p.array();
-    if (decay_first) t.p.array() *= t.diagonal.decay.array();
+    const auto n = in.k.size();
+    const Scalar *const k = in.k.data(), *const xi = in.free.data(), *const alpha = xi + n;
+    Scalar *const w = token.transition.diagonal.decay.data(), *const u = token.transition.u.data(),
+                  *const p = token.transition.p.data(), *const key = token.keys.data();
+    detail::sigmoid(in.own.data(), -gate_bias, n, w);
+    detail::scale_by(static_cast<Scalar>(log_slowest), w, n);
+    detail::exp_of(w, n, w);
+    detail::sigmoid(in.own.data() + n, iclr_bias, n, u);
+    for (Eigen::Index i = 0; i < n; ++i) key[i] = k[i] * (1 + alpha[i] * (u[i] - 1));
+    detail::copy(in.v.data(), in.v.size(), token.values.data());
+    detail::multiply(k, xi, n, p);
+    detail::unit_vector(p, n, p);
+    detail::multiply(u, p, n, u);
+    if (decay_first) detail::multiply(p, w, n, p);
   }
 
   void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
     using Scalar = typename std::decay_t<decltype(token)>::Scalar;
-    const auto d_k = in.k.size();
+    const auto n = in.k.size();
     const auto log_w = static_cast<Scalar>(log_slowest);
-    const auto xi = in.free.head(d_k), alpha = in.free.tail(d_k);
-    const auto w = token.transition.diagonal.decay.array();
-    auto& d = d_token.transition;
-    auto d_key = d_token.keys.col(0);
-    auto d_decay_raw = d_in.own.head(d_k), d_rate_raw = d_in.own.tail(d_k);
-    auto d_xi = d_in.free.head(d_k), d_alpha = d_in.free.tail(d_k);
+    const Scalar *const k = in.k.data(), *const xi = in.free.data(), *const alpha = xi + n,
+                        *const w = token.transition.diagonal.decay.data();
+    Scalar *const d_w = d_token.transition.diagonal.decay.data(),
+                  *const d_u = d_token.transition.u.data(),
+                  *const d_p = d_token.transition.p.data(), *const d_key = d_token.keys.data();
+    Scalar *const d_decay_raw = d_in.own.data(), *const d_rate_raw = d_decay_raw + n,
+                  *const d_xi = d_in.free.data(), *const d_alpha = d_xi + n;
+    Scalar *const kappa = d_in.k.data(), *const a = d_rate_raw;  // until their gradients are known
 
-    // kappa in d_in.k, a in d_rate_raw; what the decay is used for again is added to d.diagonal.
-    detail::unit_vector(in.k.cwiseProduct(xi), d_in.k);
-    const auto kappa = d_in.k.array();
-    detail::sigmoid(in.own.tail(d_k), iclr_bias, d_rate_raw);
-    const auto a = d_rate_raw.array();
-    if (decay_first) {
-      d.diagonal.decay.array() += d.p.array() * kappa;
-      d.p.array() *= w;
+    detail::multiply(k, xi, n, kappa);
+    detail::unit_vector(kappa, n, kappa);
+    detail::sigmoid(in.own.data() + n, iclr_bias, n, a);
+    detail::sigmoid(in.own.data(), -gate_bias, n, d_decay_raw);
+    for (Eigen::Index i = 0; i < n; ++i) {
+      if (decay_first) {  // p is kappa times the decay
+        d_w[i] += d_p[i] * kappa[i];
+        d_p[i] *= w[i];
+      }
+      d_p[i] += d_u[i] * a[i];  // now with respect to kappa
+      d_alpha[i] = d_key[i] * k[i] * (a[i] - 1);
+      // Through the decay, w = exp(log_w s): dw/dz = log_w w s (1 - s).
+      d_decay_raw[i] *= log_w * w[i] * d_w[i] * (1 - d_decay_raw[i]);
+      d_u[i] = d_u[i] * kappa[i] + d_key[i] * k[i] * alpha[i];  // now with respect to a
     }
-    d.p.array() += d.u.array() * a;  // now with respect to kappa
-    d_alpha = (d_key.array() * in.k.array() * (a - 1)).matrix();
-
-    // Through the decay, w = exp(log_w s): dw/dz = log_w w s (1 - s).
-    detail::sigmoid(in.own.head(d_k), -gate_bias, d_decay_raw);
-    d_decay_raw.array() *= log_w * w * d.diagonal.decay.array() * (1 - d_decay_raw.array());
-
     // Through kappa = unit(k * xi), then through both keys, last through a.
-    d.u = d.u.cwiseProduct(d_in.k) + d_key.cwiseProduct(in.k).cwiseProduct(alpha);  // d a
-    detail::unit_vector_pullback(in.k.cwiseProduct(xi), d_in.k, d.p, d_xi);
-    d_in.k = (d_key.array() * (1 + alpha.array() * (a - 1)) + d_xi.array() * xi.array()).matrix();
-    d_xi.array() *= in.k.array();
-    d_rate_raw.array() *= d.u.array() * (1 - d_rate_raw.array());
-    d_in.v = d_token.values.col(0);
+    detail::multiply(k, xi, n, d_w);  // scratch from here on
+    detail::unit_vector_pullback(d_w, kappa, d_p, n, d_xi);
+    for (Eigen::Index i = 0; i < n; ++i) {
+      d_in.k[i] = d_key[i] * (1 + alpha[i] * (a[i] - 1)) + d_xi[i] * xi[i];
+      d_xi[i] *= k[i];
+      d_rate_raw[i] *= d_u[i] * (1 - a[i]);
+    }
+    detail::copy(d_token.values.data(), in.v.size(), d_in.v.data());
   }
 
   /// Whether all hyperparameters are equal.

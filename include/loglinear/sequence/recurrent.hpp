@@ -7,7 +7,7 @@
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/sequence/detail/results.hpp"
 #include "loglinear/sequence/inputs.hpp"
-#include "loglinear/stream/detail/levels_rollback.hpp"
+#include "loglinear/stream/detail/levels_moment.hpp"
 #include "loglinear/stream/log_linear_state.hpp"
 #include "loglinear/transitions/transition.hpp"
 

@@ -16,7 +16,9 @@
 #include "loglinear/detail/base/parts.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/fenwick.hpp"
+#include "loglinear/stream/detail/level_sum.hpp"
 #include "loglinear/stream/detail/levels.hpp"
+#include "loglinear/stream/detail/levels_of.hpp"
 #include "loglinear/transitions/transition.hpp"
 
 namespace loglinear {
@@ -65,6 +67,7 @@ class LogLinearState {
                     (ValueDim == Eigen::Dynamic || ValueDim >= 1),
                 "KeyDim and ValueDim must be at least 1, or Eigen::Dynamic");
   using Levels = detail::Levels<Scalar_, KeyDim, ValueDim, MaxLevels, Overflow>;
+  using Storage = typename Levels::Storage;
   using Flush = detail::FlushToZero<detail::Accumulator<Scalar_>>;
 
  public:
@@ -76,18 +79,18 @@ class LogLinearState {
   using Accumulator = detail::Accumulator<Scalar>;
 
   /// Whether all three sizes are fixed at compile time.
-  static constexpr bool has_fixed_shape = Levels::has_fixed_shape;
+  static constexpr bool has_fixed_shape = Storage::has_fixed_shape;
   /// Coefficients of all levels if they are, else 0.
-  static constexpr Index fixed_coefficients = Levels::fixed_coefficients;
+  static constexpr Index fixed_coefficients = Storage::fixed_coefficients;
   /// Whether the levels lie inside the object: a fixed shape of up to 16 KiB.
-  static constexpr bool is_inline = Levels::is_inline;
+  static constexpr bool is_inline = Storage::is_inline;
 
   /// One level, row-major.
   using LevelMatrix = typename Levels::Matrix;
   /// A read-only view of one level; valid as long as the state is neither moved nor destroyed.
-  using ConstLevel = typename Levels::ConstLevel;
+  using ConstLevel = typename Storage::ConstLevel;
   /// A read-only view of the whole storage.
-  using ConstFlat = typename Levels::ConstFlat;
+  using ConstFlat = typename Storage::ConstFlat;
 
   /// An empty hierarchy of the compile-time shape.
   LogLinearState() requires has_fixed_shape : LogLinearState(MaxLevels, KeyDim, ValueDim) {}
@@ -139,9 +142,9 @@ class LogLinearState {
   /// The same of a temporary: a copy.
   [[nodiscard]] LevelMatrix level(int level) const&& { return this->level(level); }
   /// All levels one after the other, row-major, length `max_levels * d_k * d_v`; a view.
-  [[nodiscard]] ConstFlat flat_state() const& noexcept { return levels_.flat(); }
+  [[nodiscard]] ConstFlat flat_state() const& noexcept { return levels_.storage().flat(); }
   /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Vector<Scalar> flat_state() const&& { return levels_.flat(); }
+  [[nodiscard]] detail::Vector<Scalar> flat_state() const&& { return levels_.storage().flat(); }
 
   /// Empties all levels and sets `size()` to 0. Does not allocate.
   void reset() noexcept { levels_.reset(); }
@@ -245,7 +248,7 @@ class LogLinearState {
       auto&& read = detail::as_writable_column(out);
       if (!reads_finite(query, weights)) return read_large(query, weights, read);
       if constexpr (detail::is_narrow<Scalar>) {
-        levels_.read(query.data(), weights.data(), read);
+        detail::read_levels(levels_, query.data(), weights.data(), read);
       } else {
         read.setZero();
         for (int l : active_levels()) {
@@ -343,7 +346,7 @@ class LogLinearState {
                                 is_vector ? 1 : Eigen::Dynamic, Eigen::ColMajor>;
     const Eigen::Ref<const Plain> stored(m.derived());
     detail::require_finite(name, stored);
-    const ConstFlat own = levels_.flat();
+    const ConstFlat own = levels_.storage().flat();
     const void* const begin = own.data();
     const void* const end = own.data() + own.size();
     const void* const argument = stored.data();

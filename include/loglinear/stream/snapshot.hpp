@@ -2,18 +2,17 @@
 #ifndef LOGLINEAR_STREAM_SNAPSHOT_HPP
 #define LOGLINEAR_STREAM_SNAPSHOT_HPP
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <tuple>
 #include <utility>
-#include <vector>
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/types.hpp"
-#include "loglinear/fenwick.hpp"
-#include "loglinear/stream/detail/pending.hpp"
+#include "loglinear/stream/detail/leaf_buffer.hpp"
+#include "loglinear/stream/detail/levels_moment.hpp"
+#include "loglinear/stream/detail/pending_tiers.hpp"
+#include "loglinear/stream/detail/stream_shape.hpp"
 
 namespace loglinear {
 
@@ -43,21 +42,19 @@ class StreamSnapshot {
     return *this = StreamSnapshot(other);
   }  ///< allocates; where that throws, nothing is changed
   StreamSnapshot& operator=(StreamSnapshot&& other) noexcept {
-    auto others = other.members();
-    members().swap(others);
+    held_.swap(other.held_);
     return *this;
   }  ///< an exchange
 
   /// Tokens that the stream had taken.
   [[nodiscard]] std::uint64_t size() const noexcept {
-    return level_tokens_ + static_cast<std::uint64_t>(buffered_);
+    return held_ ? held_->levels.size() + static_cast<std::uint64_t>(held_->buffer.count()) : 0;
   }
 
   /// Bytes of levels and leaves that it holds: what taking it and restoring it copy, products of
   /// transitions apart.
   [[nodiscard]] std::size_t byte_count() const noexcept {
-    return levels_.size() * sizeof(Stored) +
-           (keys_.size() + values_.size() + factors_.size()) * sizeof(Scalar);
+    return held_ ? held_->levels.byte_count() + held_->buffer.byte_count() : 0;
   }
 
   /// \name For layers
@@ -67,13 +64,9 @@ class StreamSnapshot {
   /// held, or nothing
   template <class Stream>
   [[nodiscard]] bool reserve(const Stream& stream) {
-    if (!has_shape_of(stream)) return false;
-    const auto n = static_cast<std::size_t>(stream.buffered_ * stream.leaves_);
-    levels_.reserve(static_cast<std::size_t>(
-        active_level_count(stream.levels_.size(), max_levels_) * key_rows_ * d_v_));
-    keys_.reserve(n * static_cast<std::size_t>(key_rows_));
-    values_.reserve(n * static_cast<std::size_t>(d_v_));
-    factors_.reserve((std::min)(n, static_cast<std::size_t>(stream.factors_.size())));
+    if (!held_ || !(held_->shape == stream.shape())) return false;
+    held_->levels.reserve(stream.levels());
+    held_->buffer.reserve(stream.buffer());
     return true;
   }
 
@@ -83,86 +76,56 @@ class StreamSnapshot {
     if (!reserve(stream)) {
       *this = StreamSnapshot(stream);
     } else {
-      write(stream);
+      held_->levels.take(stream.levels());
+      held_->buffer.assign(stream.buffer());
+      held_->tiers.assign(stream.tiers());
     }
   }
 
   /// \throws std::invalid_argument where nothing is held, or `stream` has another shape
   template <class Stream>
   void require_shape_of(const Stream& stream) const {
-    if (!recent_) detail::fail("the snapshot", "empty", "one that a layer has taken");
-    detail::require_size("max_levels of the snapshot", max_levels_, stream.max_levels());
-    detail::require_size("d_k of the snapshot", key_rows_, stream.key_rows());
-    detail::require_size("d_v of the snapshot", d_v_, stream.d_v());
-    detail::require_size("the leaves of a token of the snapshot", leaves_, stream.leaves_);
+    if (!held_) detail::fail("the snapshot", "empty", "one that a layer has taken");
+    const detail::StreamShape own = held_->shape, other = stream.shape();
+    detail::require_size("max_levels of the snapshot", own.max_levels, other.max_levels);
+    detail::require_size("d_k of the snapshot", own.key_rows, other.key_rows);
+    detail::require_size("d_v of the snapshot", own.d_v, other.d_v);
+    detail::require_size("the leaves of a token of the snapshot", own.leaves, other.leaves);
   }
 
   /// Makes `stream` what it was. \throws std::invalid_argument as `require_shape_of`
   template <class Stream>
   void restore(Stream& stream) const {
     require_shape_of(stream);
-    stream.levels_.restore(level_tokens_, magnitude_, levels_.data());
-    std::copy(keys_.begin(), keys_.end(), stream.keys_.data());
-    std::copy(values_.begin(), values_.end(), stream.values_.data());
-    std::copy(factors_.begin(), factors_.end(), stream.factors_.data());
-    detail::copy_product(*recent_, stream.recent_);
-    stream.pending_ = pending_;
-    stream.buffered_ = buffered_;
-    stream.growth_ = growth_;
+    held_->levels.restore(stream.levels());
+    stream.buffer().assign(held_->buffer);
+    stream.tiers().assign(held_->tiers);
   }
   /// \}
 
  private:
-  template <class Stream>
-  explicit StreamSnapshot(const Stream& stream)
-      : recent_(stream.recent_), pending_(stream.pending_) {
-    write(stream);
-  }
-
-  [[nodiscard]] auto members() {
-    return std::tie(max_levels_, key_rows_, d_v_, leaves_, buffered_, level_tokens_, magnitude_,
-                    growth_, levels_, keys_, values_, factors_, recent_, pending_);
-  }
-
-  template <class Stream>
-  [[nodiscard]] bool has_shape_of(const Stream& stream) const {
-    return recent_ && max_levels_ == stream.max_levels() && key_rows_ == stream.key_rows() &&
-           d_v_ == stream.d_v() && leaves_ == stream.leaves_;
-  }
-
-  /// Copies everything, products into those of the same shape.
-  template <class Stream>
-  void write(const Stream& stream) {
-    max_levels_ = stream.max_levels();
-    key_rows_ = stream.key_rows();
-    d_v_ = stream.d_v();
-    leaves_ = stream.leaves_;
-    level_tokens_ = stream.levels_.size();
-    buffered_ = stream.buffered_;
-    magnitude_ = stream.levels_.magnitude();
-    growth_ = stream.growth_;
-    levels_.clear();
-    for (int l : stream.levels_.active_levels()) {
-      const Stored* const level = stream.levels_.data(l);
-      levels_.insert(levels_.end(), level, level + key_rows_ * d_v_);
+  /// A stream's values, but for memory of what is not there.
+  struct Held {
+    template <class Stream>
+    explicit Held(const Stream& stream)
+        : shape(stream.shape()),
+          buffer(stream.buffer().level(), shape.leaves, shape.key_rows, shape.d_v,
+                 stream.buffer().count()),
+          tiers(stream.tiers()) {
+      levels.take(stream.levels());
+      buffer.assign(stream.buffer());
     }
-    const Index n = buffered_ * leaves_;
-    keys_.assign(stream.keys_.data(), stream.keys_.data() + n * key_rows_);
-    values_.assign(stream.values_.data(), stream.values_.data() + n * d_v_);
-    factors_.assign(stream.factors_.data(),
-                    stream.factors_.data() + (std::min)(n, stream.factors_.size()));
-    detail::copy_product(stream.recent_, *recent_);
-    pending_ = stream.pending_;
-  }
 
-  int max_levels_ = 0;
-  Index key_rows_ = 0, d_v_ = 0, leaves_ = 0, buffered_ = 0;
-  std::uint64_t level_tokens_ = 0;  // those that are in levels
-  double magnitude_ = 0, growth_ = 1;
-  std::vector<Stored> levels_{};  // the active ones, lowest first
-  std::vector<Scalar> keys_{}, values_{}, factors_{};
-  std::optional<detail::RecentProduct<Kind>> recent_{};
-  std::vector<detail::PendingProduct<Kind>> pending_{};
+    detail::StreamShape shape;
+    detail::LevelsMoment<Stored> levels{};
+    detail::LeafBuffer<Kind> buffer;
+    detail::PendingTiers<Kind, Stored> tiers;
+  };
+
+  template <class Stream>
+  explicit StreamSnapshot(const Stream& stream) : held_(std::in_place, stream) {}
+
+  std::optional<Held> held_{};
 };
 
 }  // namespace loglinear

@@ -12,7 +12,7 @@
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/fenwick.hpp"
-#include "loglinear/stream/detail/pending.hpp"
+#include "loglinear/stream/detail/pending_product.hpp"
 
 namespace loglinear {
 
@@ -44,7 +44,7 @@ enum class PartProduct {
 /// \tparam product  what may be carried along
 template <class Layer_, PartProduct product = PartProduct::compact>
 class StreamPart {
-  using Kind = typename Layer_::TransitionOfLayer;
+  using Kind = typename Layer_::Head::Kind;
   using Flush = detail::FlushToZero<typename Layer_::Scalar>;
   static_assert(HasOwnProducts<Kind> || product == PartProduct::matrix,
                 "the transitions of this rule multiply to a d_k x d_k matrix, which a part of a "
@@ -88,7 +88,7 @@ class StreamPart {
     const Flush flush;
     detail::Vector<typename Kind::Scalar> scratch(product_.scratch_size(layer_.key_rows()));
     later.append_to(layer_);
-    product_.follow(later.product_, scratch);
+    product_.follow(later.product_, scratch.data());
   }
 
   /// Appends the part to a stream that has taken exactly the tokens before it: `stream` is then the
@@ -100,7 +100,8 @@ class StreamPart {
       detail::fail("the first token of the part to append", first_,
                    std::to_string(stream.size()) + ", where the stream ends");
     }
-    stream.append(layer_, product_);
+    const Flush flush;
+    stream.as_head().append(layer_.as_head(), product_);
   }
 
   /// \name `write` in two halves, for several heads
@@ -109,13 +110,14 @@ class StreamPart {
   /// Checks the next token; nothing is changed but what `commit` is to write.
   template <class In>
   void stage(const In& x) {
-    layer_.stage(x, ReadOrder::before_push);
+    const Flush flush;
+    layer_.as_head().stage(x, ReadOrder::before_push);
   }
   /// Writes what was staged.
   void commit() {
     const Flush flush;
-    layer_.commit();
-    product_.follow(layer_.last_transition());
+    layer_.as_head().commit();
+    product_.follow(layer_.as_head().workspace().token.transition);
   }
   /// \}
 

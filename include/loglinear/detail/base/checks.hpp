@@ -68,21 +68,30 @@ void require_between(std::string_view argument, const Value& value, const Bound&
   fail(argument, value, "between ", low, " and ", high);
 }
 
+/// Calls `visit` with every coefficient of an expression that does not lie in memory.
+template <class Derived, class Visit>
+void for_each_coefficient(const Eigen::DenseBase<Derived>& values, Visit visit) {
+  for (Index j = 0; j < values.cols(); ++j) {
+    for (Index i = 0; i < values.rows(); ++i) visit(values.derived().coeff(i, j));
+  }
+}
+
 /// Whether all coefficients of a vector or matrix are finite.
 template <class Derived>
 [[nodiscard]] bool all_finite(const Eigen::DenseBase<Derived>& values) {
-  bool finite = true;
   if constexpr (has_pieces<Derived>) {
-    for_each_piece(
-        values, [&](const auto* from, Index size) { finite = finite && are_finite(from, size); });
+    return are_finite(pieces_of(values));
   } else {
-    for (Index j = 0; j < values.cols(); ++j) {
-      for (Index i = 0; i < values.rows(); ++i) {
-        finite = finite && is_finite(values.derived().coeff(i, j));
-      }
-    }
+    bool finite = true;
+    for_each_coefficient(values, [&](const auto& x) { finite = finite && is_finite(x); });
+    return finite;
   }
-  return finite;
+}
+
+/// The same of numbers that lie in memory.
+template <class Scalar>
+[[nodiscard]] bool all_finite(const Scalar* values, Index size) {
+  return are_finite(values, size);
 }
 
 template <class Number>
@@ -102,17 +111,42 @@ inline void require_finite_value(std::string_view argument, double value) {
   if (!is_finite(value)) fail(argument, value, "finite");
 }
 
+/// Throws for the first coefficient that is not finite, column by column.
+template <class Scalar>
+[[gnu::cold, gnu::noinline]] void fail_not_finite(std::string_view argument, const Scalar* data,
+                                                  Index rows, Index columns, Index row_stride,
+                                                  Index column_stride) {
+  for (Index j = 0; j < columns; ++j) {
+    for (Index i = 0; i < rows; ++i) {
+      const Scalar& value = data[i * row_stride + j * column_stride];
+      if (is_finite(value)) continue;
+      const Text name =
+          columns > 1 ? Text(argument, "[", i, ", ", j, "]") : Text(argument, "[", i, "]");
+      fail(name, to_double(value), "finite");
+    }
+  }
+}
+
 /// Throws unless all coefficients are finite; names the first that is not.
 template <class Derived>
 void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& values) {
-  if (all_finite(values)) return;
-  for (Index j = 0; j < values.cols(); ++j) {
-    for (Index i = 0; i < values.rows(); ++i) {
-      if (is_finite(values.derived().coeff(i, j))) continue;
-      const Text name =
-          values.cols() > 1 ? Text(argument, "[", i, ", ", j, "]") : Text(argument, "[", i, "]");
-      fail(name, to_double(values.derived().coeff(i, j)), "finite");
-    }
+  if constexpr (has_pieces<Derived>) {
+    if (are_finite(pieces_of(values))) return;
+    const Derived& m = values.derived();
+    constexpr bool by_row = static_cast<bool>(Derived::IsRowMajor);
+    fail_not_finite(argument, m.data(), m.rows(), m.cols(), by_row ? m.outerStride() : Index{1},
+                    by_row ? Index{1} : m.outerStride());
+  } else if (!all_finite(values)) {
+    require_finite(argument, values.derived().eval());
+  }
+}
+
+/// The same of numbers that lie in memory.
+template <class Scalar>
+void require_finite(std::string_view argument, const Scalar* values, Index size) {
+  if (all_finite(values, size)) return;
+  for (Index i = 0; i < size; ++i) {
+    if (!is_finite(values[i])) fail(Text(argument, "[", i, "]"), to_double(values[i]), "finite");
   }
 }
 
@@ -142,35 +176,65 @@ template <class Scalar>
 }
 
 /// The largest absolute value, as a double; 0 for nothing, NaN where a coefficient is not finite.
-template <class Derived>
-[[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
-  double largest = 0;
-  if constexpr (has_pieces<Derived>) {
-    for_each_piece(values, [&](const auto* from, Index size) {
-      largest = larger_magnitude(largest, to_double(largest_magnitude(from, size)));
-    });
+template <class Scalar>
+[[nodiscard]] double max_abs(const Scalar* values, Index size) {
+  if constexpr (has_passes<Scalar>) {
+    return to_double(largest_magnitude(values, size));
   } else {
-    for (Index j = 0; j < values.cols(); ++j) {
-      for (Index i = 0; i < values.rows(); ++i) {
-        largest = larger_magnitude(largest, std::abs(to_double(values.derived().coeff(i, j))));
-      }
+    double largest = 0;
+    for (Index i = 0; i < size; ++i) {
+      largest = larger_magnitude(largest, std::abs(to_double(values[i])));
     }
+    return largest;
+  }
+}
+template <class Scalar>
+[[nodiscard]] double max_abs(const Pieces<Scalar>& values) {
+  double largest = 0;
+  for (Index i = 0; i < values.pieces; ++i) {
+    largest = larger_magnitude(largest, max_abs(values.data + i * values.stride, values.size));
   }
   return largest;
+}
+template <class Derived>
+[[nodiscard]] double max_abs(const Eigen::DenseBase<Derived>& values) {
+  if constexpr (has_pieces<Derived>) {
+    return max_abs(pieces_of(values));
+  } else {
+    double largest = 0;
+    for_each_coefficient(values, [&](const auto& x) {
+      largest = larger_magnitude(largest, std::abs(to_double(x)));
+    });
+    return largest;
+  }
 }
 
 /// The Frobenius norm of a vector or matrix, also where its square would overflow or underflow; not
 /// finite where a coefficient is not. Eigen's stableNorm multiplies by 1 over the largest
 /// coefficient: that of the largest numbers is denormal, and is 0 where those are flushed.
-template <class Derived>
-[[nodiscard]] double stable_norm(const Eigen::MatrixBase<Derived>& values) {
-  using Scalar = typename Derived::Scalar;
+template <class Scalar>
+[[nodiscard]] double stable_norm(const Pieces<Scalar>& values) {
   using std::sqrt;
   constexpr double safe = std::is_same_v<Scalar, float> ? 0x1p40 : 0x1p300;
   const double largest = max_abs(values);
   if (!is_finite(largest) || is_exactly(largest, 0.0)) return largest;
-  if (largest < safe && largest > 1 / safe) return to_double(sqrt(values.squaredNorm()));
-  return largest * to_double(sqrt((values / static_cast<Scalar>(largest)).squaredNorm()));
+  const bool is_safe = largest < safe && largest > 1 / safe;
+  const auto scale = static_cast<Scalar>(largest);
+  Scalar sum(0);
+  for (Index i = 0; i < values.pieces; ++i) {
+    const Scalar* const piece = values.data + i * values.stride;
+    sum += is_safe ? sum_of_squares<false>(piece, values.size, scale)
+                   : sum_of_squares<true>(piece, values.size, scale);
+  }
+  return (is_safe ? 1.0 : largest) * to_double(Scalar(sqrt(sum)));
+}
+template <class Derived>
+[[nodiscard]] double stable_norm(const Eigen::MatrixBase<Derived>& values) {
+  if constexpr (has_pieces<Derived>) {
+    return stable_norm(pieces_of(values));
+  } else {
+    return stable_norm(values.derived().eval());
+  }
 }
 
 }  // namespace loglinear::detail

@@ -19,21 +19,25 @@
 
 namespace loglinear::detail {
 
-/// Whether the passes below work on an expression: numbers with packets, piece by piece in memory.
+/// Whether the passes below work on numbers of this type.
+template <class Scalar>
+inline constexpr bool has_passes = std::is_floating_point_v<Scalar> || is_narrow<Scalar>;
+
+/// Where the numbers of a vector or matrix lie: `pieces` times `size` of them side by side, the
+/// pieces `stride` apart.
+template <class Scalar>
+struct Pieces {
+  const Scalar* data;
+  Index pieces, size, stride;
+};
 template <class Derived>
 inline constexpr bool has_pieces =
-    (std::is_floating_point_v<typename Derived::Scalar> ||
-     is_narrow<typename Derived::Scalar>)&&(Derived::Flags& Eigen::DirectAccessBit) != 0 &&
-    Derived::InnerStrideAtCompileTime == 1;
-
-/// Calls `visit(first, count)` for the pieces of memory in which a vector or matrix lies.
-template <class Derived, class Visit>
-void for_each_piece(const Eigen::DenseBase<Derived>& values, Visit visit) {
-  const auto& m = values.derived();
-  if (m.outerStride() == m.innerSize()) return visit(m.data(), m.size());
-  for (Index outer = 0; outer < m.outerSize(); ++outer) {
-    visit(m.data() + outer * m.outerStride(), m.innerSize());
-  }
+    (Derived::Flags & Eigen::DirectAccessBit) != 0 && Derived::InnerStrideAtCompileTime == 1;
+template <class Derived>
+[[nodiscard]] Pieces<typename Derived::Scalar> pieces_of(const Eigen::DenseBase<Derived>& values) {
+  const Derived& m = values.derived();
+  if (m.outerStride() == m.innerSize()) return {m.data(), 1, m.size(), 0};
+  return {m.data(), m.outerSize(), m.innerSize(), m.outerStride()};
 }
 
 /// Whether a scalar is neither infinite nor NaN.
@@ -102,6 +106,15 @@ template <class Scalar>
   return finite;
 }
 
+template <class Scalar>
+[[nodiscard]] bool are_finite(const Pieces<Scalar>& values) {
+  bool finite = true;
+  for (Index i = 0; i < values.pieces && finite; ++i) {
+    finite = are_finite(values.data + i * values.stride, values.size);
+  }
+  return finite;
+}
+
 /// The largest absolute value, 0 for nothing, NaN where a number is not finite. The last packet may
 /// overlap the one before it.
 template <class Stored>
@@ -128,6 +141,31 @@ template <class Stored>
     magnitude = ei::predux_max(largest);
   }
   return magnitude;
+}
+
+/// The sum of x^2, or of (x / scale)^2 with `Scaled`.
+template <bool Scaled, class Scalar>
+[[nodiscard]] Scalar sum_of_squares(const Scalar* x, Index size, const Scalar& scale) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const auto packet = [&](Index i) {
+    const P a = ei::ploadu<P>(x + i);
+    return Scaled ? ei::pdiv(a, ei::pset1<P>(scale)) : a;
+  };
+  P even = ei::pset1<P>(Scalar(0)), odd = even;
+  Index i = 0;
+  for (; i + 2 * width <= size; i += 2 * width) {
+    const P a = packet(i), b = packet(i + width);
+    even = ei::pmadd(a, a, even);
+    odd = ei::pmadd(b, b, odd);
+  }
+  Scalar sum = ei::predux(ei::padd(even, odd));
+  for (; i < size; ++i) {
+    const Scalar value = Scaled ? Scalar(x[i] / scale) : x[i];
+    sum += value * value;
+  }
+  return sum;
 }
 
 }  // namespace loglinear::detail

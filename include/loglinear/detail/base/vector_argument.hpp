@@ -4,6 +4,7 @@
 
 // How a layer takes a vector: any Eigen expression, row or column, checked and copied once.
 
+#include <algorithm>
 #include <type_traits>
 #include <utility>
 
@@ -40,12 +41,23 @@ constexpr void require_vector_type() {
   }
 }
 
+/// Throws unless `out` is an Eigen vector, row or column, of the right size to be written to.
+template <class Scalar, class Out>
+void require_output(const Eigen::MatrixBase<Out>& out, Index size) {
+  require_vector_type<Scalar, Out>();
+  require_size("out", out.size(), size);
+}
+
 /// into = in, an Eigen vector, row or column, of the right size.
 template <class In, class Scalar>
 void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
   require_vector_type<Scalar, In>();
   require_size(name, in.size(), into.size());
-  into.noalias() = as_column(in.derived().matrix());
+  if constexpr (has_pieces<In>) {
+    std::copy_n(in.derived().data(), into.size(), into.data());
+  } else {
+    into.noalias() = as_column(in.derived().matrix());
+  }
 }
 
 /// The same, and finite.

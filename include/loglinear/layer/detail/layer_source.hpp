@@ -126,6 +126,10 @@ class LayerSource final : public TokenSource<Scalar> {
   BlockGradient<Scalar>* to_ = nullptr;
 };
 
+template <class Inner, class Scalar, class Weights, class... Rest>
+LayerSource(const Preparation<Inner, Scalar, Weights>&, Rest...)
+    -> LayerSource<Inner, Scalar, Weights>;
+
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP

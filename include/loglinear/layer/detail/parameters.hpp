@@ -18,6 +18,7 @@
 #include "loglinear/detail/base/product.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/kernels/row_updates.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/detail/kernels/weighted_rows.hpp"
 #include "loglinear/random.hpp"
 #include "loglinear/rules/rule.hpp"
@@ -107,7 +108,9 @@ class Parameters {
     Eigen::Map<RowMajorMatrix<Scalar>> by_input(projections_.data(), d_model_, projected_);
     product<Into::add>(x.transpose(), d_raw, by_input);
   }
-  void add_free(const Vector<Scalar>& d_free) { free_ += d_free; }
+  void add_free(const Vector<Scalar>& d_free) {
+    add(free_.data(), d_free.data(), free_.size(), free_.data());
+  }
 
   /// W -= learning_rate * the gradient. \throws std::invalid_argument for the gradient of other
   /// arrays, or where a weight would not be finite; nothing is changed then
@@ -116,8 +119,9 @@ class Parameters {
     gradient.require_finite_gradient();
     admit_step(learning_rate, max_abs(gradient.projections_), 1, max_abs(gradient.free_));
     if (is_exactly(learning_rate, 0.0)) return;
-    projections_ -= Scalar(learning_rate) * gradient.projections_;
-    free_ -= Scalar(learning_rate) * gradient.free_;
+    const auto step = -Scalar(learning_rate);
+    axpy<Scalar>(step, gradient.projections_.data(), projections_.size(), projections_.data());
+    axpy<Scalar>(step, gradient.free_.data(), free_.size(), free_.data());
   }
 
   /// Throws unless the step of `descend` leaves every weight finite.
@@ -140,9 +144,10 @@ class Parameters {
   /// W -= learning_rate * d_raw x^T and free -= learning_rate * d_free; d_raw is scaled on the way.
   void descend(double learning_rate, Vector<Scalar>& d_raw, const Vector<Scalar>& x,
                const Vector<Scalar>& d_free) {
-    d_raw *= -Scalar(learning_rate);
+    const auto step = -Scalar(learning_rate);
+    scale_by<Scalar>(step, d_raw.data(), d_raw.size());
     add_outer(projections_.data(), d_model_, projected_, projected_, x.data(), d_raw.data());
-    free_ -= Scalar(learning_rate) * d_free;
+    axpy<Scalar>(step, d_free.data(), free_.size(), free_.data());
   }
 
   [[nodiscard]] std::vector<std::string> names() const {

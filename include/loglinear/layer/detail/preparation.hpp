@@ -6,18 +6,49 @@
 // leaf, query and transition; and the way back from their gradients to that of every weight. One
 // token or a block of tokens, it is the same.
 
+#include <algorithm>
 #include <utility>
 
 #include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/layer/detail/parameters.hpp"
 #include "loglinear/layer/detail/workspace.hpp"
+#include "loglinear/rules/level_weights.hpp"
 #include "loglinear/rules/rule.hpp"
 
 namespace loglinear::detail {
 
+/// A layer that is a head, or has one under it.
+template <class Type>
+concept HasHead = requires {
+  typename Type::Head;
+};
+
+/// The options of a layer, if they are all in their ranges.
+template <class Weights, class Options>
+[[nodiscard]] const Options& checked_options(const Options& options) {
+  require_length("d_model", options.d_model);
+  require_length("d_k", options.d_k);
+  require_length("d_v", options.d_v);
+  require_between("max_levels", options.max_levels, 1, max_level_limit);
+  constexpr int fixed = fixed_levels<Weights>();
+  if (fixed != 0 && options.max_levels != fixed) fail("max_levels", options.max_levels, fixed);
+  return options;
+}
+
 template <class Inner, class Scalar, class Weights>
 class Preparation {
+  static_assert(!HasHead<Inner>,
+                "log-linear attention cannot be the inner rule of log-linear attention: pass the "
+                "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
+  static_assert(!Eigen::NumTraits<Scalar>::IsInteger,
+                "LogLinearAttention needs a floating-point scalar: use float or double");
+  static_assert(InnerRule<Inner, Scalar>,
+                "Inner must satisfy InnerRule: see loglinear/rules/rule.hpp");
+  static_assert(LevelWeights<Weights, Scalar>,
+                "Weights must satisfy LevelWeights: see loglinear/rules/level_weights.hpp");
+
  public:
   using Kind = typename Inner::template Transition<Scalar>;
   using Read = Workspace<Kind>;
@@ -25,13 +56,14 @@ class Preparation {
 
   static constexpr Index leaves = leaves_of<Inner>();
 
-  /// Sizes must have been checked.
-  Preparation(const Inner& inner, const Weights& weights, Index d_model, Index d_k, Index d_v,
-              int max_levels, ReadOrder order)
-      : inner_(inner),
-        weights_(weights),
-        parameters_(d_model),
-        weight_count_(level_weight_count(order, max_levels)) {
+  /// \param options  of a layer. \throws std::invalid_argument for one out of its range
+  template <class Options>
+  explicit Preparation(const Options& options)
+      : inner_(checked_options<Weights>(options).inner),
+        weights_(options.level_weights),
+        parameters_(options.d_model),
+        weight_count_(level_weight_count(options.read_order, options.max_levels)) {
+    const Index d_k = options.d_k, d_v = options.d_v;
     layout_.d_k = d_k;
     layout_.d_v = d_v;
     layout_.key_rows = key_rows_of(inner_, d_k);
@@ -47,7 +79,7 @@ class Preparation {
     layout_.end = parameters_.projected_size();
     layout_.free_end = parameters_.free_size();
     validate_rule(inner_);
-    weights_.template resolve<Scalar>(max_levels);
+    weights_.template resolve<Scalar>(options.max_levels);
   }
 
   [[nodiscard]] const Inner& inner() const { return inner_; }
@@ -64,7 +96,7 @@ class Preparation {
   }
   /// Every projection has every x[j] in it, so that in the end they tell of both.
   void require_finite_projections(const Read& w, Index from) const {
-    const auto projections = w.raw.tail(layout_.end - from);
+    const ConstView projections(w.raw.data() + from, layout_.end - from);
     if (all_finite(projections)) return;
     require_finite("x", w.x);
     require_finite("a projection of x", projections);
@@ -87,8 +119,11 @@ class Preparation {
   /// From t.d_token and t.d_lambda to t.d_raw and t.d_free.
   void pull_back(const Read& w, Gradient& t) const {
     auto d_in = layout_.template rule_part<View>(t.d_raw.data(), t.d_free.data());
-    d_in.q = Vector<Scalar>::Zero(layout_.d_k);
-    if constexpr (!requires { inner_.prepare_query(d_in, d_in.q); }) d_in.q = t.d_token.query;
+    if constexpr (requires { inner_.prepare_query(d_in, d_in.q); }) {
+      std::fill_n(d_in.q.data(), layout_.d_k, Scalar(0));
+    } else {
+      copy(t.d_token.query.data(), layout_.d_k, d_in.q.data());
+    }
     inner_.pullback(rule_input(w), w.token, t.d_token, d_in);
     auto d_lambda_raw = layout_.template lambda_part<View>(t.d_raw.data());
     auto d_lambda_free = layout_.template lambda_free_part<View>(t.d_free.data());

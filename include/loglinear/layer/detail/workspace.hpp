@@ -4,6 +4,7 @@
 
 // The memory in which a layer works on one token, sized once so that no call allocates.
 
+#include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/rules/rule.hpp"
 #include "loglinear/stream/detail/read_memory.hpp"
@@ -59,21 +60,32 @@ struct Workspace {
   Vector<Scalar> output;    // tanh of it
 };
 
+/// Throws unless a workspace is made for a layer of the same shape as another is.
+template <class Kind>
+void require_shape_of(const Workspace<Kind>& own, const Workspace<Kind>& given) {
+  require_size("the workspace's x", given.x.size(), own.x.size());
+  require_size("the workspace's projections", given.raw.size(), own.raw.size());
+  require_size("the workspace's query", given.token.query.size(), own.token.query.size());
+  require_size("the workspace's output", given.output.size(), own.output.size());
+  require_size("the workspace's lambda", given.lambda.size(), own.lambda.size());
+  require_size("the workspace's levels", given.max_levels, own.max_levels);
+  require_size("the workspace's tiers", given.stream.tier_queries.cols(),
+               own.stream.tier_queries.cols());
+}
+
 /// The backward half: gradients of the loss with respect to what its name says after `d_`.
 template <class Kind>
 struct TrainingWorkspace {
   using Scalar = typename Kind::Scalar;
 
   TrainingWorkspace(const Layout& layout, Index leaves, Index weights, const ReadShape& shape)
-      : target(layout.d_v),
-        d_read(layout.d_v),
+      : d_read(layout.d_v),
         d_lambda(weights),
         stream(shape),
         d_token(layout.key_rows, layout.d_v, leaves),
         d_raw(layout.end),
         d_free(layout.free_end) {}
 
-  Vector<Scalar> target;
   Vector<Scalar> d_read, d_lambda;
   PullbackMemory<Kind> stream;
   Token<Kind> d_token;

@@ -12,13 +12,12 @@
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <tuple>
 #include <type_traits>
 #include <variant>
 #include <vector>
 
 #include "loglinear/detail/base/error.hpp"
-#include "loglinear/mode/detail/entries.hpp"
+#include "loglinear/mode/detail/writer.hpp"
 #include "loglinear/mode/mode.hpp"
 #include "loglinear/mode/mode_syntax_error.hpp"
 
@@ -36,7 +35,18 @@ namespace loglinear::detail {
 /// The names of a variant's modes.
 template <class... Modes>
 [[nodiscard]] std::vector<std::string_view> names_of(std::type_identity<std::variant<Modes...>>) {
-  return {mode_entry<Modes>.name...};
+  return {Modes::info.text...};
+}
+
+/// What a variant is one of, in a message.
+[[nodiscard]] constexpr const char* noun_of(std::type_identity<AttentionMode>) {
+  return "a mode: ";
+}
+[[nodiscard]] constexpr const char* noun_of(std::type_identity<InnerMode>) {
+  return "a mode: ";
+}
+[[nodiscard]] constexpr const char* noun_of(std::type_identity<LevelWeighting>) {
+  return "level weights: ";
 }
 
 /// Reads one text from left to right.
@@ -57,17 +67,18 @@ class ModeReader {
   [[nodiscard]] std::variant<Modes...> read_mode(std::type_identity<std::variant<Modes...>> type) {
     std::optional<std::variant<Modes...>> mode;
     const auto try_mode = [&]<class Mode>(std::type_identity<Mode>) {
-      if (mode || token_ != mode_entry<Mode>.name) return;
+      if (mode || token_ != Mode::info.text) return;
       advance();
       mode = read_arguments<Mode>();
     };
     (try_mode(std::type_identity<Modes>{}), ...);
     if (mode) return *mode;
-    if (token_ == mode_entry<LogLinear>.name) {
+    if (token_ == LogLinear::info.text &&
+        !TypeList<Modes...>::template contains<NormalizedMixture>) {
       fail("an inner mode, since log_linear cannot be inside log_linear: " +
            one_of(names_of(type)));
     }
-    fail("a mode: " + one_of(names_of(type)));
+    fail(noun_of(type) + one_of(names_of(type)));
   }
 
   template <class Mode>
@@ -94,34 +105,36 @@ class ModeReader {
   void read_argument(Mode& mode, std::vector<std::string_view>& given) {
     std::vector<std::string_view> open;  // arguments that may still come
     bool is_read = false;
-    const auto try_argument = [&](const auto& argument) {
-      const bool is_given = std::find(given.begin(), given.end(), argument.name) != given.end();
-      if (!is_given) open.push_back(argument.name);
-      if (is_read || is_given || token_ != argument.name) return;
-      given.push_back(argument.name);
+    Mode::hyperparameters(mode, [&](const Hyperparameter& parameter, auto& value) {
+      const bool is_given = std::find(given.begin(), given.end(), parameter.name) != given.end();
+      if (!is_given) open.push_back(parameter.name);
+      if (is_read || is_given || token_ != parameter.name) return;
+      given.push_back(parameter.name);
       advance();
       if (!accept("=")) fail("\"=\" and a value");
-      read_value(mode.*argument.member, mode);
+      read_value(value, Mode::info.name, parameter);
       is_read = true;
-    };
-    std::apply([&](const auto&... arguments) { (try_argument(arguments), ...); },
-               mode_entry<Mode>.arguments);
+    });
     if (is_read) return;
     const std::string expected = open.empty() ? "\")\"" : "an argument: " + one_of(open);
     const bool again = std::find(given.begin(), given.end(), token_) != given.end();
     fail(again ? "each argument once, now " + expected : expected);
   }
 
-  /// The value of one of the mode's members, which the mode must then find valid.
-  template <class Value, class Mode>
-  void read_value(Value& value, const Mode& mode) {
+  /// The value of one of the members of `owner`.
+  template <class Value>
+  void read_value(Value& value, std::string_view owner, const Hyperparameter& parameter) {
     parse(value);
     handling<std::invalid_argument>(
-        [&] { validate_rule(mode); },
+        [&] { require_legal(owner, parameter, value); },
         [&](const auto& error) {
           raise(ModeSyntaxError(column(), std::string(error.what()).substr(prefix.size())));
         });
     advance();
+  }
+  template <class... Modes>
+  void read_value(std::variant<Modes...>& value, std::string_view, const Hyperparameter&) {
+    value = read_mode(std::type_identity<std::variant<Modes...>>{});
   }
 
   void parse(double& value) const { parse_number(value, "a number"); }

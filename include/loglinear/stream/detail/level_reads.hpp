@@ -2,9 +2,10 @@
 #ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
 #define LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
 
-// Reads of the levels of a StreamState, and their pullback: all levels in one pass, each under the
-// query that what is pending for its tier makes of the token's.
+// Reads of the levels of a stream, and their pullback: all levels in one pass, each under the query
+// that what is pending for its tier makes of the token's.
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <type_traits>
@@ -15,46 +16,47 @@
 #include "loglinear/detail/kernels/weighted_rows.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/stream/detail/level_query.hpp"
-#include "loglinear/stream/detail/pending.hpp"
+#include "loglinear/stream/detail/pending_tiers.hpp"
 #include "loglinear/stream/detail/read_memory.hpp"
 
 namespace loglinear::detail {
 
-/// A friend of StreamState.
 template <class Kind, class Stored>
-struct LevelReads {
+class LevelReads {
+ public:
   using Scalar = typename Kind::Scalar;
-  static constexpr bool is_diagonal = PendingProduct<Kind>::is_diagonal;
+  using Tiers = PendingTiers<Kind, Stored>;
 
-  /// out, from the levels alone: the query goes down through the tiers, the newest first.
-  template <class Stream>
-  static void read(const Stream& stream, const LevelQuery<Scalar>& query, const SeenLevels& seen,
-                   ReadMemory<Kind>& memory, Scalar* out, [[maybe_unused]] const Kind* next,
-                   [[maybe_unused]] LookUp<Kind>* looked_up) {
-    const Index rows = stream.key_rows(), columns = stream.d_v();
+  /// out = sum_l lambda[seen(l)] S_l^T query: the query goes down through the tiers, the newest
+  /// first. Where `next` is not null, what writing it takes is read on the way.
+  template <class Levels>
+  static void read(const Levels& levels, const Tiers& tiers, const LevelQuery<Scalar>& query,
+                   const SeenLevels& seen, ReadMemory<Kind>& memory, Scalar* out,
+                   [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) {
+    const Index rows = levels.d_k(), columns = levels.d_v();
     std::array<WeightedRows<Stored, Scalar>, max_level_limit> terms;
     std::size_t count = 0;
     int tier = -1;
     Scalar factor(1);
     if constexpr (scales_values<Kind>) std::fill_n(out, columns, Scalar(0));
-    for (int l : stream.levels_.active_levels()) {
-      while (tier < stream.tier_of(l)) {
+    for (int l : levels.active_levels()) {
+      while (tier < tiers.tier_of(l)) {
         ++tier;
-        stream.with_tier(tier, [&](const auto& product) {
+        tiers.with_tier(tier, [&](const auto& product) {
           if constexpr (OneFactor<Kind>) {
             factor *= product.factor();
           } else {
             pull(product, query.query, memory, tier, next, looked_up);
           }
           if constexpr (scales_values<Kind>) {
-            auto scales = memory.tier_scales.col(tier);
-            if (tier == 0) scales.setOnes();
-            if (tier > 0) scales = memory.tier_scales.col(tier - 1);
-            product.right(scales.transpose());
+            Scalar* const scales = memory.tier_scales.data() + tier * columns;
+            if (tier == 0) std::fill_n(scales, columns, Scalar(1));
+            if (tier > 0) copy(scales - columns, columns, scales);
+            product.right(scales);
           }
         });
       }
-      terms[count] = {stream.levels_.data(l),
+      terms[count] = {levels.data(l),
                       rows,
                       {query_of(query.query, memory, tier)},
                       query.lambda[seen(l)] * (static_cast<Scalar>(seen.kept(l)) * factor)};
@@ -69,8 +71,8 @@ struct LevelReads {
       ++count;
     }
     if constexpr (looks_up<Kind>) {
-      if (next != nullptr && tier < 0 && stream.buffer_level_ > 0) {
-        stream.recent_.pull(next->p.data(), looked_up->pulled_p, memory.scores);
+      if (next != nullptr && tier < 0 && tiers.tier_count() > 0) {
+        tiers.recent().pull(next->p.data(), looked_up->pulled_p.data(), memory.scores.data());
       }
     }
     if constexpr (!scales_values<Kind>) {
@@ -78,25 +80,27 @@ struct LevelReads {
     }
   }
 
-  /// t.d_old_query and d_lambda from the levels alone: sums of S_l d come up through the tiers, the
-  /// oldest first, or where products are diagonal all at once, their rows weighted.
-  template <class Stream>
-  static void pull_back(const Stream& stream, const LevelQuery<Scalar>& query,
+  /// For the cotangent d = t.d_old_read of that read: t.d_old_query = sum_l lambda[seen(l)] S_l d,
+  /// and d_lambda[seen(l)] += d . S_l^T query. Sums of S_l d come up through the tiers, the oldest
+  /// first, or where products are diagonal all at once, their rows weighted.
+  template <class Levels>
+  static void pull_back(const Levels& levels, const Tiers& tiers, const LevelQuery<Scalar>& query,
                         const SeenLevels& seen, const ReadMemory<Kind>& memory,
                         PullbackMemory<Kind>& t, Scalar* d_lambda) {
-    const Index rows = stream.key_rows(), columns = stream.d_v();
+    const Index rows = levels.d_k(), columns = levels.d_v();
     std::array<DottedRows<Stored, Scalar>, max_level_limit> terms;
     std::array<LevelTerm, max_level_limit> of_level;
     std::size_t count = 0;
     int tier = -1;
     Scalar factor(1);
+    constexpr bool is_diagonal = Tiers::Product::is_diagonal;
     constexpr bool weighs_rows = is_diagonal && !OneFactor<Kind>;
-    if constexpr (weighs_rows) t.row_weights.setOnes();
-    for (int l : stream.levels_.active_levels()) {
-      while (tier < stream.tier_of(l)) {
-        stream.with_tier(++tier, [&]([[maybe_unused]] const auto& product) {
+    if constexpr (weighs_rows) std::fill_n(t.row_weights.data(), rows, Scalar(1));
+    for (int l : levels.active_levels()) {
+      while (tier < tiers.tier_of(l)) {
+        tiers.with_tier(++tier, [&]([[maybe_unused]] const auto& product) {
           if constexpr (OneFactor<Kind>) factor *= product.factor();
-          if constexpr (weighs_rows) product.push(t.row_weights, t.pushed);
+          if constexpr (weighs_rows) product.push(t.row_weights.data(), t.pushed.data());
         });
       }
       const int at = seen(l);
@@ -116,7 +120,7 @@ struct LevelReads {
           vector = scaled;
         }
       }
-      terms[count] = {stream.levels_.data(l), vector, weights, query_of(query.query, memory, tier),
+      terms[count] = {levels.data(l), vector, weights, query_of(query.query, memory, tier),
                       Scalar(0)};
       of_level[count++] = {tier, at, left};
     }
@@ -124,13 +128,14 @@ struct LevelReads {
       dotted_rows(terms.data() + first, static_cast<int>(end - first), rows, columns, columns,
                   t.d_old_query.data());
     };
-    t.d_old_query.setZero();
+    std::fill_n(t.d_old_query.data(), rows, Scalar(0));
     std::size_t last = count;
     for (; tier >= 0 && !is_diagonal; --tier) {
       std::size_t first = last;
       while (first > 0 && of_level[first - 1].tier == tier) --first;
       add_dotted(first, last);
-      stream.with_tier(tier, [&](const auto& product) { product.push(t.d_old_query, t.pushed); });
+      tiers.with_tier(
+          tier, [&](const auto& product) { product.push(t.d_old_query.data(), t.pushed.data()); });
       last = first;
     }
     add_dotted(0, last);
@@ -157,14 +162,16 @@ struct LevelReads {
   static void pull(const Pulling& product, const Scalar* query, ReadMemory<Kind>& memory, int tier,
                    [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) {
     const Scalar* const before = query_of(query, memory, tier - 1);
-    if constexpr (looks_up<Kind> && std::is_same_v<Pulling, RecentProduct<Kind>>) {
+    Scalar* const pulled = memory.tier_queries.data() + tier * memory.tier_queries.rows();
+    Scalar* const scores = memory.scores.data();
+    if constexpr (looks_up<Kind> && std::is_same_v<Pulling, typename Tiers::Recent>) {
       if (next != nullptr) {
-        product.pull(before, next->p.data(), memory.tier_queries.col(tier), looked_up->pulled_p,
-                     memory.scores, looked_up->found);
+        product.pull(before, next->p.data(), pulled, looked_up->pulled_p.data(), scores,
+                     looked_up->found.data());
         return;
       }
     }
-    product.pull(before, memory.tier_queries.col(tier), memory.scores);
+    product.pull(before, pulled, scores);
   }
 };
 

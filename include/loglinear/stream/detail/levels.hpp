@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -25,6 +26,8 @@
 #include "loglinear/fenwick.hpp"
 #include "loglinear/stream/detail/admitted.hpp"
 #include "loglinear/stream/detail/carry.hpp"
+#include "loglinear/stream/detail/fields.hpp"
+#include "loglinear/stream/detail/level_storage.hpp"
 
 namespace loglinear::detail {
 
@@ -34,101 +37,50 @@ class Levels {
   using Scalar = Scalar_;
   using Accumulator = detail::Accumulator<Scalar>;
 
-  static constexpr bool has_fixed_shape =
-      KeyDim != Eigen::Dynamic && ValueDim != Eigen::Dynamic && MaxLevels != Eigen::Dynamic;
-  static constexpr Index fixed_coefficients =
-      has_fixed_shape ? Index{KeyDim} * Index{ValueDim} * Index{MaxLevels} : 0;
-  static constexpr bool is_inline =
-      has_fixed_shape &&
-      fixed_coefficients * static_cast<Index>(sizeof(Scalar)) <= Index{16 * 1024};
+  using Storage = LevelStorage<Scalar, KeyDim, ValueDim, MaxLevels>;
+  using Matrix = typename Storage::Matrix;
 
-  using Matrix = Eigen::Matrix<Scalar, KeyDim, ValueDim,
-                               ValueDim == 1 && KeyDim != 1 ? Eigen::ColMajor : Eigen::RowMajor>;
-  using ConstLevel = Eigen::Map<const Matrix>;
-  using Level = Eigen::Map<Matrix>;
-  using ConstFlat = Eigen::Map<const Vector<Scalar>>;
+  /// None active. Throws where a size is out of its range.
+  Levels(int max_levels, Index d_k, Index d_v) : storage_(max_levels, d_k, d_v) {}
 
-  Levels(int max_levels, Index d_k, Index d_v) {
-    require_between("max_levels", max_levels, 1, max_level_limit);
-    require_length("d_k", d_k);
-    require_length("d_v", d_v);
-    constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
-    require_between("d_v", d_v, Index{1}, most / max_levels / d_k);
-    if constexpr (MaxLevels != Eigen::Dynamic) require_size("max_levels", max_levels, MaxLevels);
-    if constexpr (KeyDim != Eigen::Dynamic) require_size("d_k", d_k, KeyDim);
-    if constexpr (ValueDim != Eigen::Dynamic) require_size("d_v", d_v, ValueDim);
-    max_levels_ = max_levels;
-    d_k_ = d_k;
-    d_v_ = d_v;
-    coefficients_ = Storage::Zero(Index{max_levels} * d_k * d_v);
-  }
-  Levels(const Levels&) = default;
-  Levels(Levels&&) = default;
-  Levels& operator=(const Levels& other) {
-    if (coefficients_.size() == other.coefficients_.size()) {
-      coefficients_ = other.coefficients_;
-    } else {  // Eigen's own assignment frees before it allocates
-      Storage coefficients(other.coefficients_);
-      coefficients_ = std::move(coefficients);
-    }
-    d_k_ = other.d_k_;
-    d_v_ = other.d_v_;
-    size_ = other.size_;
-    magnitude_ = other.magnitude_;
-    max_levels_ = other.max_levels_;
-    return *this;
-  }
-  Levels& operator=(Levels&&) = default;
-
-  [[nodiscard]] int max_levels() const noexcept { return max_levels_; }
-  [[nodiscard]] Index d_k() const noexcept { return d_k_; }
-  [[nodiscard]] Index d_v() const noexcept { return d_v_; }
-  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
-  [[nodiscard]] ActiveLevels active_levels() const noexcept { return {size_, max_levels_}; }
+  [[nodiscard]] int max_levels() const noexcept { return storage_.max_levels(); }
+  [[nodiscard]] Index d_k() const noexcept { return storage_.d_k(); }
+  [[nodiscard]] Index d_v() const noexcept { return storage_.d_v(); }
+  [[nodiscard]] Index level_size() const noexcept { return storage_.level_size(); }
+  [[nodiscard]] std::uint64_t size() const noexcept { return account_.size; }
+  [[nodiscard]] ActiveLevels active_levels() const noexcept { return {size(), max_levels()}; }
   /// The running bound of the Frobenius norm of all levels and leaves together.
-  [[nodiscard]] double magnitude() const noexcept { return magnitude_; }
+  [[nodiscard]] double magnitude() const noexcept { return account_.magnitude; }
+  [[nodiscard]] const LevelsAccount& account() const noexcept { return account_; }
 
-  [[nodiscard]] ConstLevel level(int l) const { return ConstLevel(data(l), d_k_, d_v_); }
-  [[nodiscard]] Level level(int l) { return Level(data(l), d_k_, d_v_); }
+  [[nodiscard]] const Storage& storage() const noexcept { return storage_; }
+  [[nodiscard]] auto level(int l) const { return storage_.level(l); }
+  [[nodiscard]] auto level(int l) { return storage_.level(l); }
   /// The coefficients of one level, row-major.
-  [[nodiscard]] const Scalar* data(int l) const { return coefficients_.data() + l * d_k_ * d_v_; }
-  [[nodiscard]] Scalar* data(int l) { return coefficients_.data() + l * d_k_ * d_v_; }
-  /// All levels one after the other.
-  [[nodiscard]] ConstFlat flat() const noexcept {
-    return ConstFlat(coefficients_.data(), coefficients_.size());
-  }
+  [[nodiscard]] const Scalar* data(int l) const { return storage_.data(l); }
+  [[nodiscard]] Scalar* data(int l) { return storage_.data(l); }
 
   /// The sum of the levels' Frobenius norms; and a bound of it that takes less time.
   [[nodiscard]] double norm() const {
     double sum = 0;
-    for (int l : active_levels()) {
-      sum += norm_of(data(l), d_k_ * d_v_);
-    }
+    for (int l : active_levels()) sum += norm_of(data(l), level_size());
     return sum;
   }
   [[nodiscard]] double norm_bound() const {
     double sum = 0;
-    for (int l : active_levels()) sum += max_abs(level(l));
-    return sum * std::sqrt(static_cast<double>(d_k_ * d_v_));
+    for (int l : active_levels()) sum += max_abs(data(l), level_size());
+    return sum * std::sqrt(static_cast<double>(level_size()));
   }
-  /// A bound of the Frobenius norm of `keys values^T`.
-  template <class Keys, class Values>
-  [[nodiscard]] static double leaf_magnitude(const Keys& keys, const Values& values) {
-    return static_cast<double>(keys.cols()) *
-           std::sqrt(static_cast<double>(keys.rows()) * static_cast<double>(values.rows())) *
-           max_abs(keys) * max_abs(values);
-  }
-
   /// Throws where the leaf `keys values^T`, after a transition that grows norms by at most
   /// `growth`, would not be finite or be too large. `measure(exactly)` bounds the magnitude of
   /// everything before that, what is deferred included, in two ways.
   template <class Keys, class Values, class Measure>
   [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values,
                                Measure measure) const {
-    if (size_ == UINT64_MAX) fail("size", size_, "below 2^64 - 1 before a push");
+    if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
     const double leaf = leaf_magnitude(keys, values);
     if (!is_finite(leaf)) require_finite_leaf(keys, values);
-    return admit(growth, leaf, measure);
+    return detail::admit<Scalar>(magnitude(), growth, leaf, measure);
   }
   /// The same where nothing is deferred.
   template <class Keys, class Values>
@@ -137,24 +89,7 @@ class Levels {
   }
   /// The same for a transition, and a leaf or another state of magnitude `leaf`.
   [[nodiscard]] Admitted admit(double growth, double leaf) const {
-    return admit(growth, leaf, own_measure());
-  }
-
-  /// out = sum_l weights[l] S_l^T query over the active levels.
-  template <class Out>
-  void read(const Accumulator* query, const Accumulator* weights, Out&& out) const {
-    constexpr Index piece = 4 * column_block;
-    std::array<WeightedRows<Scalar, Accumulator>, max_level_limit> terms;
-    std::array<Accumulator, piece> sums;
-    for (Index first = 0; first < d_v_; first += piece) {
-      const Index length = (std::min)(piece, d_v_ - first);
-      std::size_t count = 0;
-      for (int l : active_levels()) {
-        terms[count++] = {data(l) + first, d_k_, {query}, weights[l]};
-      }
-      weighted_rows(terms.data(), static_cast<int>(count), length, d_v_, sums.data());
-      out.segment(first, length) = Eigen::Map<const Vector<Accumulator>>(sums.data(), length);
-    }
+    return detail::admit<Scalar>(magnitude(), growth, leaf, own_measure());
   }
 
   /// Undergoes `transition`, then pushes the leaf `keys values^T`.
@@ -168,20 +103,20 @@ class Levels {
   template <class Keys, class Values>
   void push(const Keys& keys, const Values& values, const Admitted& admitted) {
     if constexpr (Values::ColsAtCompileTime != 1) {
-      if (values.outerStride() != d_v_) {
+      if (values.outerStride() != d_v()) {
         return push(keys, detail::Matrix<Accumulator>(values), admitted);
       }
     }
     carry_bucket(
         0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
-    magnitude_ = admitted.magnitude;
+    account_.magnitude = admitted.magnitude;
   }
   /// Every level undergoes `transition`; a push follows, or `defer`.
   template <class Kind>
   void undergo(const Kind& transition) {
     // Allocated before anything changes.
-    [[maybe_unused]] RowMajorMatrix<Accumulator> wide(is_narrow<Scalar> ? d_k_ : 0,
-                                                      is_narrow<Scalar> ? d_v_ : 0);
+    [[maybe_unused]] RowMajorMatrix<Accumulator> wide(is_narrow<Scalar> ? d_k() : 0,
+                                                      is_narrow<Scalar> ? d_v() : 0);
     for (int l : active_levels()) {
       if constexpr (is_narrow<Scalar>) {
         convert(data(l), wide.size(), wide.data());
@@ -197,54 +132,53 @@ class Levels {
   }
   /// One level undergoes a `product` of transitions.
   template <class Product>
-  void undergo(int l, const Product& product, Vector<typename Product::Scalar>& scratch) {
-    product.apply(data(l), d_k_, d_v_, scratch);
+  void undergo(int l, const Product& product, Accumulator* scratch) {
+    product.apply(data(l), d_k(), d_v(), scratch);
   }
   /// Takes note of what a leaf or a transition makes of the magnitude.
-  void defer(double magnitude) noexcept { magnitude_ = magnitude; }
+  void defer(double magnitude) noexcept { account_.magnitude = magnitude; }
 
   /// Adds level `from` to level `to` and clears it, as part of a carry that will merge both.
-  void merge(int from, int to) { move_into(data(from), d_k_ * d_v_, data(to)); }
+  void merge(int from, int to) { move_into(data(from), level_size(), data(to)); }
   /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^l tokens, which begins at level l;
   /// `size()` must be a multiple of 2^l, and `value_n` begins at `values + n d_v`.
   template <class KeyAt>
   void carry_bucket(int l, Index count, KeyAt key, const Accumulator* values) {
     const int landed = landing(l);
-    carry(data(l), landed - l, keeps_target(landed), d_k_, d_v_, count, key, values);
-    size_ += std::uint64_t{1} << l;
+    carry(data(l), landed - l, keeps_target(landed), d_k(), d_v(), count, key, values);
+    account_.size += std::uint64_t{1} << l;
   }
   /// The same of a bucket that has been added up, row-major.
   void carry_bucket(int l, const Accumulator* bucket) {
     const int landed = landing(l);
-    carry(data(l), landed - l, keeps_target(landed), d_k_ * d_v_, bucket);
-    size_ += std::uint64_t{1} << l;
+    carry(data(l), landed - l, keeps_target(landed), level_size(), bucket);
+    account_.size += std::uint64_t{1} << l;
   }
 
   void reset() noexcept {
-    coefficients_.setZero();
-    size_ = 0;
-    magnitude_ = 0;
+    storage_.clear();
+    account_ = {};
   }
   /// As `LogLinearState::advance_to`.
   void advance_to(std::uint64_t count) {
-    const int last = max_levels_ - 1;
-    const std::uint64_t carries = (count >> last) - (size_ >> last);  // into the last level
-    if (is_active_level(size_, last, max_levels_)) scale(last, kept_fraction(Overflow, carries));
+    const int levels = max_levels(), last = levels - 1;
+    const std::uint64_t carries = (count >> last) - (size() >> last);  // into the last level
+    if (is_active_level(size(), last, levels)) scale(last, kept_fraction(Overflow, carries));
     for (int l = last - 1; l >= 0; --l) {
-      if (!is_active_level(size_, l, max_levels_)) continue;
-      const std::uint64_t first = bucket_of(size_, l, max_levels_).first;
-      const int to = level_of(first, count, ReadOrder::before_push, max_levels_);
+      if (!is_active_level(size(), l, levels)) continue;
+      const std::uint64_t first = bucket_of(size(), l, levels).first;
+      const int to = level_of(first, count, ReadOrder::before_push, levels);
       if (to == l) continue;
       if (to == last) scale(l, kept_fraction(Overflow, carries - 1));
       merge(l, to);
     }
-    size_ = count;
+    account_.size = count;
   }
   /// Adds levels of the same shape and count, unless the sum could overflow.
   void add(const Levels& later) {
-    const bool fits = is_at_most(magnitude_ + later.magnitude_, magnitude_limit<Scalar>());
-    magnitude_ = admit(1, fits ? later.magnitude_ : later.norm()).magnitude;
-    add_to(later.coefficients_.data(), coefficients_.size(), coefficients_.data());
+    const bool fits = is_at_most(magnitude() + later.magnitude(), magnitude_limit<Scalar>());
+    account_.magnitude = admit(1, fits ? later.magnitude() : later.norm()).magnitude;
+    add_to(later.data(0), storage_.size(), data(0));
   }
 
   /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
@@ -252,9 +186,9 @@ class Levels {
   template <class LevelAt>
   void replace(std::uint64_t size, LevelAt level_at) {
     double magnitude = 0;
-    for (int l : ActiveLevels(size, max_levels_)) {
-      require_size("a level after these tokens (rows)", level_at(l).rows(), d_k_);
-      require_size("a level after these tokens (columns)", level_at(l).cols(), d_v_);
+    for (int l : ActiveLevels(size, max_levels())) {
+      require_size("a level after these tokens (rows)", level_at(l).rows(), d_k());
+      require_size("a level after these tokens (columns)", level_at(l).cols(), d_v());
       require_finite("a coefficient of the state after these tokens", level_at(l));
       magnitude += stable_norm(level_at(l));
     }
@@ -262,54 +196,55 @@ class Levels {
       fail("the magnitude of the state after these tokens", magnitude,
            "within the range of the scalar type");
     }
-    for (int l : active_levels()) level(l).setZero();
-    for (int l : ActiveLevels(size, max_levels_)) level(l) = level_at(l).template cast<Scalar>();
-    size_ = size;
-    magnitude_ = magnitude;
+    for (int l : active_levels()) storage_.clear(l);
+    for (int l : ActiveLevels(size, max_levels())) level(l) = level_at(l).template cast<Scalar>();
+    account_ = {size, magnitude};
   }
   /// Becomes a copy of levels of the same shape, in the memory that there is.
-  void copy(const Levels& other) noexcept {
-    std::copy_n(other.coefficients_.data(), coefficients_.size(), coefficients_.data());
-    size_ = other.size_;
-    magnitude_ = other.magnitude_;
+  void copy(const Levels& other) noexcept { assign(other); }
+  /// The same, in this scalar.
+  template <class Other>
+  void assign(const Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow>& other) noexcept {
+    fields(AssignField{}, *this, other);
   }
-  /// Becomes what it was after `size` tokens: `active` holds the levels that were active, lowest
-  /// first.
-  void restore(std::uint64_t size, double magnitude, const Scalar* active) noexcept {
-    const std::uint64_t kept = active_mask(size, max_levels_);
+  /// Becomes what it was: `active` holds the levels that were active, lowest first.
+  void restore(const LevelsAccount& account, const Scalar* active) noexcept {
+    const std::uint64_t kept = active_mask(account.size, max_levels());
     for (int l : active_levels()) {
-      if (((kept >> l) & 1) == 0) level(l).setZero();
+      if (((kept >> l) & 1) == 0) storage_.clear(l);
     }
-    for (int l : ActiveLevels(size, max_levels_)) {
-      level(l) = ConstLevel(active, d_k_, d_v_);
-      active += d_k_ * d_v_;
+    account_ = account;
+    for (int l : active_levels()) {
+      std::copy_n(active, level_size(), data(l));
+      active += level_size();
     }
-    size_ = size;
-    magnitude_ = magnitude;
   }
 
   template <class Other>
   [[nodiscard]] Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
-    Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> other(max_levels_, d_k_, d_v_);
-    if (max_abs(coefficients_) > magnitude_limit<Other>()) {
-      fail("the largest coefficient", max_abs(coefficients_),
-           "within the range of the scalar converted to");
+    const double largest = max_abs(data(0), storage_.size());
+    if (largest > magnitude_limit<Other>()) {
+      fail("the largest coefficient", largest, "within the range of the scalar converted to");
     }
-    if constexpr (std::is_same_v<Accumulator, detail::Accumulator<Other>>) {
-      convert(coefficients_.data(), coefficients_.size(), other.coefficients_.data());
-    } else {
-      other.coefficients_ = coefficients_.template cast<Other>();
-    }
-    other.size_ = size_;
-    other.magnitude_ = magnitude_;
+    Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> other(max_levels(), d_k(), d_v());
+    other.assign(*this);
     return other;
   }
 
   [[nodiscard]] bool operator==(const Levels& other) const {
-    return max_levels_ == other.max_levels_ && d_k_ == other.d_k_ && d_v_ == other.d_v_ &&
-           size_ == other.size_ && coefficients_ == other.coefficients_;
+    return size() == other.size() && storage_ == other.storage_;
   }
 
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("account", self.account_...);
+    use("storage", self.storage_...);
+  }
+  template <class Self>
+  static auto fixed(Self&) {
+    return std::tie();
+  }
   /// For checkpoints: the active levels alone. An owner that defers something passes a function
   /// that measures the norm of everything, once the levels are in place.
   template <class Self, class Visit>
@@ -320,8 +255,8 @@ class Levels {
   static void visit(Self& self, Visit&& part, [[maybe_unused]] Measure measure) {
     if constexpr (is_written<Self>) self.reset();
     const double limit = magnitude_limit<Scalar>();
-    double magnitude = (std::min)(self.magnitude_, limit);
-    part("size", self.size_);
+    double magnitude = (std::min)(self.magnitude(), limit);
+    part("size", self.account_.size);
     part("magnitude", magnitude);
     for (int l : self.active_levels()) part("level" + std::to_string(l), self.level(l));
     if constexpr (is_written<Self>) {
@@ -330,7 +265,7 @@ class Levels {
       const double measured = measure();
       require_between("the magnitude of all tokens", measured, 0.0, limit);
       // A bound may have lost to rounding, of which the limit leaves a factor of 4; never more.
-      self.magnitude_ = measured > 2 * magnitude ? measured : magnitude;
+      self.account_.magnitude = measured > 2 * magnitude ? measured : magnitude;
     }
   }
 
@@ -338,51 +273,14 @@ class Levels {
   template <class, int, int, int, LastLevel>
   friend class Levels;
 
-  using Storage = Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
-
-  /// The Frobenius norm of one level.
-  [[nodiscard]] static double norm_of(const Scalar* m, Index size) {
-    if constexpr (is_narrow<Scalar>) {
-      constexpr Index piece = 4 * column_block;
-      std::array<Accumulator, piece> wide;
-      double norm = 0;
-      for (Index first = 0; first < size; first += piece) {
-        const Index length = (std::min)(piece, size - first);
-        convert(m + first, length, wide.data());
-        norm = std::hypot(norm,
-                          stable_norm(Eigen::Map<const Vector<Accumulator>>(wide.data(), length)));
-      }
-      return norm;
-    } else {
-      return stable_norm(ConstFlat(m, size));
-    }
-  }
-
   [[nodiscard]] auto own_measure() const {
     return [this](bool exactly) { return exactly ? norm() : norm_bound(); };
   }
-  /// The running bound only grows, so when it passes the limit the levels are measured before
-  /// anything is refused.
-  template <class Measure>
-  [[nodiscard]] Admitted admit(double growth, double leaf, Measure measure) const {
-    const double limit = magnitude_limit<Scalar>();
-    double magnitude = magnitude_ * growth + leaf;
-    for (const bool exactly : {false, true}) {
-      if (is_at_most(magnitude, limit)) return {magnitude, growth};
-      magnitude = measure(exactly) * growth + leaf;
-    }
-    if (!is_at_most(magnitude, limit)) {
-      fail("the magnitude of the state after this token", magnitude,
-           "within the range of the scalar type");
-    }
-    return {magnitude, growth};
-  }
-
   /// Where a carry that begins at level l ends.
-  [[nodiscard]] int landing(int l) const { return l + landed_level(size_ >> l, max_levels_ - l); }
+  [[nodiscard]] int landing(int l) const { return l + landed_level(size() >> l, max_levels() - l); }
   /// Whether a carry adds to what its target holds; that can only be the last level.
   [[nodiscard]] bool keeps_target(int landed) {
-    if (!is_active_level(size_, landed, max_levels_)) return false;
+    if (!is_active_level(size(), landed, max_levels())) return false;
     if constexpr (Overflow == LastLevel::halve) scale(landed, 0.5);
     return Overflow != LastLevel::forget;
   }
@@ -390,27 +288,12 @@ class Levels {
     if (is_exactly(factor, 1.0)) return;
     const auto wide = static_cast<Accumulator>(factor);
     detail::scale<Scalar, Accumulator>(
-        data(l), 1, d_k_ * d_v_, d_k_ * d_v_, [&](Index) { return wide; }, nullptr);
+        data(l), 1, level_size(), level_size(), [&](Index) { return wide; }, nullptr);
   }
 
-  Storage coefficients_{};
-  Index d_k_ = 0, d_v_ = 0;
-  std::uint64_t size_ = 0;
-  double magnitude_ = 0;
-  int max_levels_ = 0;
+  Storage storage_;
+  LevelsAccount account_{};
 };
-
-/// The way to the levels of a LogLinearState, for what the library itself does with them.
-struct LevelsOf {
-  template <class State>
-  [[nodiscard]] static auto& get(State& state) noexcept {
-    return state.levels_;
-  }
-};
-template <class State>
-[[nodiscard]] auto& levels_of(State& state) noexcept {
-  return LevelsOf::get(state);
-}
 
 }  // namespace loglinear::detail
 

@@ -14,18 +14,18 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <cstdint>
+#include <tuple>
 #include <type_traits>
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/narrow.hpp"
-#include "loglinear/detail/base/parts.hpp"
 #include "loglinear/detail/base/product.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/kernels/negligible.hpp"
 #include "loglinear/detail/kernels/row_dots.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/detail/kernels/weighted_rows.hpp"
+#include "loglinear/stream/detail/fields.hpp"
 #include "loglinear/transitions/steps.hpp"
 
 namespace loglinear::detail {
@@ -47,18 +47,6 @@ class LowRankProduct {
     count_ = 0;
   }
 
-  /// As `other`, which must have been made for as many rows and tokens; copies only what counts.
-  void copy(const LowRankProduct& other) {
-    diagonal_ = other.diagonal_;
-    count_ = other.count_;
-    u_.topRows(count_) = other.u_.topRows(count_);
-    u_factors_.head(count_) = other.u_factors_.head(count_);
-    z_.topRows(count_) = other.z_.topRows(count_);
-  }
-  [[nodiscard]] bool has_shape_of(const LowRankProduct& other) const {
-    return u_.rows() == other.u_.rows() && u_.cols() == other.u_.cols();
-  }
-
   /// Whether nothing has followed since the last reset, updates of rank one that is.
   [[nodiscard]] bool is_identity() const { return count_ == 0; }
 
@@ -67,41 +55,41 @@ class LowRankProduct {
     later.visit_steps(steps);
   }
   /// The same where `pull` has been called with p, of the only update, already.
-  void follow(const Kind& later, const Vector<Scalar>& pulled_p) {
-    Following steps{*this, pulled_p.data()};
+  void follow(const Kind& later, const Scalar* pulled_p) {
+    Following steps{*this, pulled_p};
     later.visit_steps(steps);
   }
 
-  /// pulled = P^T q, in contiguous memory.
-  void pull(const Scalar* q, auto&& pulled, Vector<Scalar>& scores) const {
-    row_dots(u_.data(), count_, u_.cols(), q, scores.data());
-    scores.head(count_).array() *= -u_factors_.head(count_).array();
-    Eigen::Map<Vector<Scalar>> to(pulled.data(), diagonal_.size());
-    to = diagonal_.cwiseProduct(Eigen::Map<const Vector<Scalar>>(q, to.size()));
-    weighted_rows<true>(z_.data(), count_, to.size(), to.size(), scores.data(), to.data());
+  /// pulled = P^T q
+  void pull(const Scalar* q, Scalar* pulled, Scalar* scores) const {
+    const Index rows = key_rows();
+    row_dots(u_.data(), count_, rows, q, scores);
+    negate_scores(scores);
+    multiply(diagonal_.data(), q, rows, pulled);
+    weighted_rows<true>(z_.data(), count_, rows, rows, scores, pulled);
   }
 
   /// The same for q and p at once.
-  void pull(const Scalar* q, const Scalar* p, auto&& pulled_q, auto&& pulled_p,
-            Vector<Scalar>& scores, Vector<Scalar>& scores_of_p) const {
-    row_dots(u_.data(), count_, u_.cols(), q, p, scores.data(), scores_of_p.data());
-    scores.head(count_).array() *= -u_factors_.head(count_).array();
-    scores_of_p.head(count_).array() *= -u_factors_.head(count_).array();
-    const Index rows = diagonal_.size();
-    using View = Eigen::Map<const Vector<Scalar>>;
-    pulled_q = diagonal_.cwiseProduct(View(q, rows));
-    pulled_p = diagonal_.cwiseProduct(View(p, rows));
-    weighted_rows_pair<true>(z_.data(), count_, rows, rows, scores.data(), scores_of_p.data(),
-                             pulled_q.data(), pulled_p.data());
+  void pull(const Scalar* q, const Scalar* p, Scalar* pulled_q, Scalar* pulled_p, Scalar* scores,
+            Scalar* scores_of_p) const {
+    const Index rows = key_rows();
+    row_dots(u_.data(), count_, rows, q, p, scores, scores_of_p);
+    negate_scores(scores);
+    negate_scores(scores_of_p);
+    multiply(diagonal_.data(), q, rows, pulled_q);
+    multiply(diagonal_.data(), p, rows, pulled_p);
+    weighted_rows_pair<true>(z_.data(), count_, rows, rows, scores, scores_of_p, pulled_q,
+                             pulled_p);
   }
 
   /// s <- P s
-  void push(auto&& s, Vector<Scalar>& scratch) const {
-    scratch = diagonal_.cwiseProduct(s);
+  void push(Scalar* s, Scalar* scratch) const {
+    const Index rows = key_rows();
+    multiply(diagonal_.data(), s, rows, scratch);
     for (Index j = 0; j < count_; ++j) {
-      scratch -= (u_factors_[j] * z_.row(j).dot(s)) * u_.row(j).transpose();
+      axpy<Scalar>(-(u_factors_[j] * dot(row(z_, j), s, rows)), row(u_, j), rows, scratch);
     }
-    s = scratch;
+    detail::copy(scratch, rows, s);
   }
 
   void clear_negligible() {
@@ -113,8 +101,9 @@ class LowRankProduct {
 
   /// By how much coefficients about grow, and norms at most.
   [[nodiscard]] double growth() const {
-    return (std::max)(1.0, max_abs(diagonal_)) +
-           static_cast<double>(count_) * max_abs(u_.topRows(count_)) * max_abs(z_.topRows(count_));
+    return (std::max)(1.0, max_abs(diagonal_)) + static_cast<double>(count_) *
+                                                     max_abs(u_.data(), count_ * key_rows()) *
+                                                     max_abs(z_.data(), count_ * key_rows());
   }
   [[nodiscard]] double norm_bound() const {
     return static_cast<double>(diagonal_.size()) * growth();
@@ -124,57 +113,63 @@ class LowRankProduct {
   [[nodiscard]] bool can_apply() const { return count_ <= most_on_stack; }
   /// m <- P m, row-major in memory, some columns at a time.
   template <class Stored>
-  void apply(Stored* m, Index rows, Index columns, Vector<Scalar>&) const {
+  void apply(Stored* m, Index rows, Index columns, Scalar*) const {
     std::array<Scalar, most_on_stack> found, one_row;
     const Index most = most_on_stack / (std::max)(count_, Index{1});
     for (Index first = 0; first < columns; first += most) {
       const Index piece = (std::min)(most, columns - first);
-      Eigen::Map<RowMajorMatrix<Scalar>> sums(found.data(), count_, piece);
-      Eigen::Map<Vector<Scalar>> row(one_row.data(), piece);
-      sums.setZero();
+      std::fill_n(found.begin(), count_ * piece, Scalar(0));
+      const auto sums = [&](Index j) { return found.data() + j * piece; };
       for (Index i = 0; i < rows; ++i) {
-        convert(m + first + i * columns, piece, row.data());
-        for (Index j = 0; j < count_; ++j) sums.row(j) += z_(j, i) * row.transpose();
+        convert(m + first + i * columns, piece, one_row.data());
+        for (Index j = 0; j < count_; ++j) axpy(row(z_, j)[i], one_row.data(), piece, sums(j));
       }
-      for (Index j = 0; j < count_; ++j) sums.row(j) *= u_factors_[j];
+      for (Index j = 0; j < count_; ++j) scale_by(u_factors_[j], sums(j), piece);
       for (Index i = 0; i < rows; ++i) {
-        convert(m + first + i * columns, piece, row.data());
-        row *= diagonal_[i];
-        for (Index j = 0; j < count_; ++j) row -= u_(j, i) * sums.row(j).transpose();
-        convert(row.data(), piece, m + first + i * columns);
+        convert(m + first + i * columns, piece, one_row.data());
+        scale_by(diagonal_[i], one_row.data(), piece);
+        for (Index j = 0; j < count_; ++j) {
+          axpy<Scalar>(-row(u_, j)[i], sums(j), piece, one_row.data());
+        }
+        convert(one_row.data(), piece, m + first + i * columns);
       }
     }
   }
 
   /// m = P, row-major. Uses the product up: a reset must follow.
-  void write_to(RowMajorMatrix<Scalar>& m) {
-    for (Index j = 0; j < count_; ++j) z_.row(j) *= -u_factors_[j];
-    product<Into::replace>(u_.topRows(count_).transpose(), z_.topRows(count_), m);
-    m.diagonal() += diagonal_;
+  void write_to(Scalar* m) {
+    const Index rows = key_rows();
+    for (Index j = 0; j < count_; ++j) scale_by<Scalar>(-u_factors_[j], row(z_, j), rows);
+    if (count_ > 0) {
+      const LeftOperand<Scalar> u{u_.data(), 1, rows};  // transposed
+      product_kernel(Into::replace, u, rows, count_, rows, z_.data(), rows, m, rows);
+    } else {
+      std::fill_n(m, rows * rows, Scalar(0));
+    }
+    for (Index i = 0; i < rows; ++i) m[i * (rows + 1)] += diagonal_[i];
   }
 
-  /// For checkpoints.
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("updates", count_field(self.count_, self.z_.rows())...);
+    use("diagonal", rows_field(self.diagonal_, self.diagonal_.rows())...);
+    use("u", rows_field(self.u_, self.count_)...);
+    use("u_factors", rows_field(self.u_factors_, self.count_)...);
+    use("z", rows_field(self.z_, self.count_)...);
+  }
+  template <class Self>
+  static auto fixed(Self& self) {
+    return std::tie(self.scores_);
+  }
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    std::int64_t updates_so_far = self.count_;
-    part("updates", updates_so_far);
-    require_between("updates", updates_so_far, std::int64_t{0}, std::int64_t{self.z_.rows()});
-    if constexpr (is_written<Self>)
-      self.count_ = static_cast<decltype(self.count_)>(updates_so_far);
-    part("diagonal", self.diagonal_);
-    part("u", self.u_.topRows(self.count_));
-    part("u_factors", self.u_factors_.head(self.count_));
-    part("z", self.z_.topRows(self.count_));
+    fields(VisitField<std::remove_reference_t<Visit>>{part}, self);
   }
-
-  /// The same product, in this scalar.
+  /// The same product, in this scalar; `other` was made for as many rows and tokens.
   template <class OtherKind>
   void assign(const LowRankProduct<OtherKind>& other) {
-    diagonal_ = other.diagonal_.template cast<Scalar>();
-    u_ = other.u_.template cast<Scalar>();
-    u_factors_ = other.u_factors_.template cast<Scalar>();
-    z_ = other.z_.template cast<Scalar>();
-    count_ = other.count_;
+    fields(AssignField{}, *this, other);
   }
 
  private:
@@ -189,36 +184,54 @@ class LowRankProduct {
         z_(RowMajorMatrix<Scalar>::Zero(updates, key_rows)),
         scores_(Vector<Scalar>::Zero(updates)) {}
 
+  [[nodiscard]] Index key_rows() const { return diagonal_.size(); }
+  [[nodiscard]] Scalar* row(RowMajorMatrix<Scalar>& m, Index j) const {
+    return m.data() + j * key_rows();
+  }
+  [[nodiscard]] const Scalar* row(const RowMajorMatrix<Scalar>& m, Index j) const {
+    return m.data() + j * key_rows();
+  }
+  /// Scores of u_j from those of what is stored of it, with the sign of its update.
+  void negate_scores(Scalar* scores) const {
+    namespace ei = Eigen::internal;
+    using P = Packet<Scalar>;
+    const Scalar* const factors = u_factors_.data();
+    fill_by_packets(
+        scores, count_,
+        [&](Index j) {
+          return ei::pmul(ei::ploadu<P>(scores + j), ei::pnegate(ei::ploadu<P>(factors + j)));
+        },
+        [&](Index j) { return scores[j] * -factors[j]; });
+  }
+
   /// The steps of a later transition.
   struct Following {
     LowRankProduct& product;
     const Scalar* pulled_p;
 
     void decay(const Scalar& a) {
-      scale_by(a, product.diagonal_.data(), product.diagonal_.size());
+      scale_by(a, product.diagonal_.data(), product.key_rows());
       scale_by(a, product.u_factors_.data(), product.count_);
     }
     void decay_rows(const Scalar* w) {
-      const Index rows = product.diagonal_.size();
+      const Index rows = product.key_rows();
       multiply(product.diagonal_.data(), w, rows, product.diagonal_.data());
       for (Index j = 0; j < product.count_; ++j) {
-        Scalar* const u = product.u_.data() + j * rows;
+        Scalar* const u = product.row(product.u_, j);
         multiply(u, w, rows, u);
       }
     }
     void decay_values(const Scalar*) {}  // none: such kinds have other products
     void look_up(const Scalar* p) {
-      Eigen::Map<Vector<Scalar>> z(product.z_.data() + product.count_ * product.z_.cols(),
-                                   product.z_.cols());
+      Scalar* const z = product.row(product.z_, product.count_);
       if (pulled_p == nullptr) {
-        product.pull(p, z, product.scores_);
+        product.pull(p, z, product.scores_.data());
       } else {
-        detail::copy(pulled_p, z.size(), z.data());
+        detail::copy(pulled_p, product.key_rows(), z);
       }
     }
     void write_back(const Scalar* u) {
-      const Index rows = product.diagonal_.size();
-      detail::copy(u, rows, product.u_.data() + product.count_ * rows);
+      detail::copy(u, product.key_rows(), product.row(product.u_, product.count_));
       product.u_factors_[product.count_++] = Scalar(1);
     }
   };
@@ -227,7 +240,7 @@ class LowRankProduct {
   RowMajorMatrix<Scalar> u_;  // u_j, a row each, but for a factor
   Vector<Scalar> u_factors_;  // what decays of the whole state have made of it
   RowMajorMatrix<Scalar> z_;  // z_j, a row each
-  Vector<Scalar> scores_;
+  Vector<Scalar> scores_;     // scratch
   Index count_ = 0;
 };
 

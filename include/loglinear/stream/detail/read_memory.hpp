@@ -19,7 +19,7 @@ struct ReadShape {
 
 /// Whether a write takes products of the state with p: a read then forms them on the way.
 template <class Kind>
-inline constexpr bool looks_up = is_rank_one_update<Kind>;
+inline constexpr bool looks_up = is_rank_one_update<Kind>&& HasSteps<Kind>;
 
 /// What a read finds out for the write of the next token, where the kind `looks_up`.
 template <class Kind>

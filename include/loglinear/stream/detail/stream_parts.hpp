@@ -18,29 +18,18 @@
 
 namespace loglinear::detail {
 
-/// A friend of StreamState.
 struct StreamParts {
   /// The state after tokens up to `count` that write nothing and have no transition.
   template <class Stream>
   static void advance(Stream& stream, std::uint64_t count) {
     if (count < stream.size()) fail("the count to advance to", count, "at least size()");
-    const int b = stream.buffer_level_;
+    const int b = stream.buffer().level();
     if ((count >> b) != (stream.size() >> b)) {
-      static_cast<void>(stream.settled_levels());
-      if (stream.buffered_ > 0) {
-        stream.sum_up_buffer();
-        stream.levels_.carry_bucket(b, stream.bucket_.data());
-        stream.buffered_ = 0;
-      }
-      stream.growth_ = 1;
-      stream.levels_.advance_to(count >> b << b);
+      stream.tiers().settle_anew(stream.levels());
+      if (stream.buffer().count() > 0) stream.carry_buffer();
+      stream.levels().advance_to(count >> b << b);
     }
-    const auto more = static_cast<Index>(count - stream.size());
-    const Index first = stream.buffered_ * stream.leaves_, n = more * stream.leaves_;
-    stream.keys_.middleRows(first, n).setZero();
-    stream.values_.middleRows(first, n).setZero();
-    if (stream.factors_.size() > 0) stream.factors_.segment(first, n).setOnes();
-    stream.buffered_ += more;
+    stream.buffer().append_zeros(static_cast<Index>(count - stream.size()));
   }
 
   /// `earlier` becomes the stream of which `later` is the rest: a stream that began empty at the
@@ -55,55 +44,37 @@ struct StreamParts {
       fail("the product of the later part", "of another shape", "made for this layer's states");
     }
     Stream whole(earlier), rest(later);
-    static_cast<void>(whole.settled_levels());
-    static_cast<void>(rest.settled_levels());
+    whole.tiers().settle_anew(whole.levels());
+    rest.tiers().settle(rest.levels());
     undergo(whole, product);
-    const int b = whole.buffer_level_;
+    const int b = whole.buffer().level();
     const bool carries = (rest.size() >> b) != (whole.size() >> b);
-    const Index own = carries ? 0 : whole.buffered_ * whole.leaves_;
+    const Index own = carries ? 0 : whole.buffer().leaf_count();
     advance(whole, rest.size());
-    for (int l : rest.levels_.active_levels())
-      require_finite("a coefficient of the merged state", whole.levels_.level(l));
-    whole.levels_.add(rest.levels_);
-    const Index n = whole.buffered_ * whole.leaves_ - own;
-    whole.keys_.middleRows(own, n) = rest.keys_.middleRows(own, n);
-    whole.values_.middleRows(own, n) = rest.values_.middleRows(own, n);
-    if (n > 0 && whole.factors_.size() > 0) {
-      whole.factors_.segment(own, n) = rest.factors_.segment(own, n);
+    const Index level_size = whole.levels().level_size();
+    for (int l : rest.levels().active_levels()) {
+      require_finite("a coefficient of the merged state", whole.levels().data(l), level_size);
     }
-    whole.growth_ = 1;
-    for (Index j = 0; j < own; ++j) {
-      require_finite("a buffered key", whole.keys_.row(j));
-      require_finite("a buffered value", whole.values_.row(j));
-    }
+    whole.levels().add(rest.levels());
+    whole.buffer().replace_from(own, rest.buffer());
+    whole.buffer().require_finite_leaves(own);
     const double magnitude = whole.measured(true);
     if (!is_at_most(magnitude, magnitude_limit<typename Stream::Levels::Scalar>())) {
       fail("the magnitude of the merged state", magnitude, "within the range of the scalar type");
     }
-    whole.levels_.defer(magnitude);
+    whole.levels().defer(magnitude);
     earlier = std::move(whole);
   }
 
  private:
-  /// Everything in a stream that has nothing pending undergoes a product of transitions.
+  /// Everything in a stream that has nothing pending undergoes a product of transitions; allocates.
   template <class Stream, class Product>
   static void undergo(Stream& stream, const Product& product) {
-    using Scalar = typename Stream::Scalar;
-    for (int l : stream.levels_.active_levels()) {
-      stream.levels_.undergo(l, product, stream.scratch_);
+    Vector<typename Stream::Scalar> scratch(product.scratch_size(stream.key_rows()));
+    for (int l : stream.levels().active_levels()) {
+      stream.levels().undergo(l, product, scratch.data());
     }
-    const Index n = stream.buffered_ * stream.leaves_;
-    if constexpr (requires { product.factor(); }) {
-      if constexpr (Stream::has_factors) stream.factors_.head(n) *= product.factor();
-    } else {
-      Vector<Scalar> key(stream.key_rows()), scratch(stream.key_rows());
-      for (Index j = 0; j < n; ++j) {
-        key = stream.keys_.row(j).transpose();
-        product.push(key, scratch);
-        stream.keys_.row(j) = key.transpose();
-        product.right(stream.values_.row(j));
-      }
-    }
+    stream.buffer().undergo_product(product);
   }
 };
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-#ifndef LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
-#define LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
+#ifndef LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
 
-// softplus(z) = log(1 + exp(z)), of one number of any scalar and of an array, which level weights
-// wait for at every token.
+// softplus(z) = log(1 + exp(z)), of one number of any scalar and of many in memory, which level
+// weights wait for at every token.
 
 #include <cmath>
 #include <limits>
@@ -50,29 +50,27 @@ template <class Scalar>
   return ei::pmul(s, ei::pmadd(square, odd, even));
 }
 
-/// softplus of an array in memory, `out` may be `z` itself. Where a number is far out, all are done
-/// one by one, as is what a packet is too wide for: softplus(z) = max(z, 0) + log(1 + exp(-|z|)).
-template <class In, class Out>
-void softplus(const Eigen::ArrayBase<In>& z, Eigen::ArrayBase<Out>& out) {
-  using Scalar = typename In::Scalar;
+/// out = softplus(z), coefficient by coefficient; `out` may be `z` itself. Where a number is far
+/// out, all are done one by one, as is what a packet is too wide for: softplus(z) = max(z, 0) +
+/// log(1 + exp(-|z|)).
+template <class Scalar>
+void softplus(const Scalar* z, Index size, Scalar* out) {
   namespace ei = Eigen::internal;
-  out = z;
-  Scalar* const values = out.derived().data();
-  const Index size = out.size();
   Index i = 0;
   if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
-    static_assert(Out::InnerStrideAtCompileTime == 1);
     using P = Packet<Scalar>;
-    const bool none_far_out = size > 0 && out.abs().maxCoeff() <= Scalar(softplus_linear_from);
+    constexpr auto far_out = Scalar(softplus_linear_from);
+    bool none_far_out = true;
+    for (Index n = 0; n < size; ++n) none_far_out = none_far_out && std::abs(z[n]) <= far_out;
     for (; none_far_out && i + packet_size<Scalar> <= size; i += packet_size<Scalar>) {
-      const P x = ei::ploadu<P>(values + i);
+      const P x = ei::ploadu<P>(z + i);
       const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
-      ei::pstoreu(values + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
+      ei::pstoreu(out + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
     }
   }
-  for (; i < size; ++i) values[i] = softplus<Scalar>(values[i]);
+  for (; i < size; ++i) out[i] = softplus<Scalar>(z[i]);
 }
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_BASE_SOFTPLUS_HPP
+#endif  // LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP

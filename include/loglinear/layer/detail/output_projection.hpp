@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_LAYER_DETAIL_OUTPUT_PROJECTION_HPP
+#define LOGLINEAR_LAYER_DETAIL_OUTPUT_PROJECTION_HPP
+
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/product.hpp"
+#include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/kernels/math.hpp"
+#include "loglinear/layer/detail/parameters.hpp"
+#include "loglinear/random.hpp"
+
+namespace loglinear {
+
+/// Where a multi-head layer bounds its output by a tanh; a head itself never does there.
+enum class OutputBound {
+  none,     ///< nowhere: `output = W_out [o_1; ..; o_H]`
+  forward,  ///< in `forward` and `train_one`, not in `query_readonly`
+  always,   ///< everywhere
+};
+
+namespace detail {
+
+/// The way from the reads of all heads to the output: W_out, then at most one tanh.
+template <class Scalar>
+class OutputProjection {
+  using Rows = RowMajorMatrix<Scalar>;
+
+ public:
+  /// From reads of length `width` to outputs of length `d_model`, with weights that `random` draws.
+  OutputProjection(Index width, Index d_model, OutputBound bound, Xorshift64& random)
+      : bound_(bound), weights_(width) {
+    weights_.append(projection("w_out", d_model));
+    weights_.draw(random);
+  }
+
+  [[nodiscard]] OutputBound bound() const { return bound_; }
+  [[nodiscard]] Index width() const { return weights_.d_model(); }
+  [[nodiscard]] Index output_dim() const { return weights_.projected_size(); }
+  [[nodiscard]] const Parameters<Scalar>& weights() const { return weights_; }
+  [[nodiscard]] Parameters<Scalar>& weights() { return weights_; }
+
+  /// output = W_out reads of a token, bounded where the layer says so. \throws
+  /// std::invalid_argument where that is not finite
+  void apply(const Vector<Scalar>& reads, Vector<Scalar>& output) const {
+    apply(reads, output, bound_ != OutputBound::none);
+  }
+  /// The same of a token that is not written.
+  void apply_readonly(const Vector<Scalar>& reads, Vector<Scalar>& output) const {
+    apply(reads, output, bound_ == OutputBound::always);
+  }
+  /// The same, a row a token.
+  [[nodiscard]] Rows apply(const Rows& reads) const {
+    Rows output(reads.rows(), output_dim());
+    weights_.project_rows(reads, output);
+    require_finite("the output", output);
+    if (bound_ != OutputBound::none) tanh_of(output.data(), output.size(), output.data());
+    return output;
+  }
+
+  /// From the gradient of the output, of any number of tokens, to that of W_out times the reads.
+  void pull_back_bound(const Scalar* output, Index size, Scalar* d_output) const {
+    if (bound_ != OutputBound::none) tanh_pullback(output, size, d_output);
+  }
+
+ private:
+  void apply(const Vector<Scalar>& reads, Vector<Scalar>& output, bool bounded) const {
+    weights_.project(reads, output);
+    require_finite("the output", output);
+    if (bounded) tanh_of(output.data(), output.size(), output.data());
+  }
+
+  OutputBound bound_;
+  Parameters<Scalar> weights_;
+};
+
+}  // namespace detail
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_DETAIL_OUTPUT_PROJECTION_HPP

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_LAYER_ONE_HEAD_HPP
+#define LOGLINEAR_LAYER_ONE_HEAD_HPP
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "loglinear/detail/base/flush_to_zero.hpp"
+#include "loglinear/layer/detail/head.hpp"
+
+namespace loglinear {
+
+/// What a layer of one head offers beside its tokens: the stream's state, weights and learning.
+/// `LogLinearAttention` derives from it. Its public members are many, since a layer has many sides:
+/// each is a line that asks the head.
+///
+/// \tparam Head_  the engine, see layer/detail/head.hpp
+template <class Head_>
+class OneHead {
+ public:
+  using Head = Head_;
+  using Scalar = typename Head::Scalar;
+  using Index = Eigen::Index;
+  using Vector = detail::Vector<Scalar>;
+  using State = typename Head::State;
+  /// A moment of the stream, from `snapshot`.
+  using Snapshot = typename Head::Snapshot;
+
+  /// \name What the last `forward`, `query_readonly(x)` or `train_one` saw
+  /// \{
+  [[nodiscard]] const Vector& raw_read() const noexcept {
+    return head_.workspace().read;
+  }  ///< no tanh
+  [[nodiscard]] const Vector& lambda() const noexcept {
+    return head_.workspace().lambda;
+  }  ///< weights
+  /// \}
+
+  /// \name The stream's state
+  /// \{
+
+  /// The hierarchy in its plain form, with everything that the layer keeps apart or defers written
+  /// out. By value: allocates and copies all levels.
+  [[nodiscard]] State log_linear_state() const {
+    const Flush flush;
+    State out(stream().max_levels(), stream().key_rows(), stream().d_v());
+    stream().copy_to(detail::levels_of(out));
+    return out;
+  }
+  /// The same into a state of the same shape, without allocating. \throws std::invalid_argument for
+  /// another shape
+  void log_linear_state(State& out) const {
+    const Flush flush;
+    detail::require_size("max_levels of out", out.max_levels(), stream().max_levels());
+    detail::require_size("d_k of out", out.d_k(), stream().key_rows());
+    detail::require_size("d_v of out", out.d_v(), stream().d_v());
+    stream().copy_to(detail::levels_of(out));
+  }
+  /// All levels as one constant-length vector, `max_levels * key_rows * d_v`, row-major; a copy of
+  /// `log_linear_state().flat_state()`.
+  [[nodiscard]] Vector state() const {
+    const Flush flush;
+    const State plain = log_linear_state();
+    return plain.flat_state().template cast<Scalar>();
+  }
+  /// Jumps to a later count, as if the tokens up to it had written nothing and had no transition:
+  /// what is remembered ages and merges as it would have, in no time. Costs a pass over the active
+  /// levels, does not allocate. \throws std::invalid_argument unless count >= size(); nothing is
+  /// changed then
+  void advance_to(std::uint64_t count) {
+    const Flush flush;
+    head_.advance_to(count);
+  }
+
+  /// This moment of the stream, to come back to: continuations can be tried and taken back. Costs a
+  /// copy of the active levels, the newest leaves and what is pending; allocates.
+  [[nodiscard]] Snapshot snapshot() const {
+    Snapshot moment;
+    moment.take(stream());
+    return moment;
+  }
+  /// The same into a snapshot that exists, whatever it held. Does not allocate where it once held a
+  /// moment of the same shape with as many active levels and leaves; where it does and throws
+  /// std::bad_alloc, the snapshot is what it was.
+  void snapshot(Snapshot& moment) const { moment.take(stream()); }
+  /// Goes back, or on, to a moment of this stream or of that of another layer (a fork): what
+  /// follows is what followed then, bit for bit, where weights and hyperparameters are what they
+  /// were. Those of this layer stay, as does the step counter: a snapshot holds what a stream
+  /// remembers, and any layer takes it whose states have the same shape. A staged token is dropped.
+  /// Does not allocate. \throws std::invalid_argument for a snapshot of another shape, or one that
+  /// holds nothing; nothing is changed then
+  void restore(const Snapshot& moment) { head_.restore(moment); }
+  [[nodiscard]] std::uint64_t size() const noexcept { return stream().size(); }  ///< tokens so far
+  [[nodiscard]] int max_levels() const noexcept { return stream().max_levels(); }  ///< M
+  /// Number of levels that hold a bucket.
+  [[nodiscard]] int active_level_count() const noexcept {
+    return loglinear::active_level_count(size(), max_levels());
+  }
+  [[nodiscard]] Index d_model() const noexcept { return parameters().d_model(); }  ///< length of x
+  [[nodiscard]] Index d_k() const noexcept { return layout().d_k; }            ///< length of a key
+  [[nodiscard]] Index key_rows() const noexcept { return layout().key_rows; }  ///< rows of a level
+  [[nodiscard]] Index output_dim() const noexcept { return layout().d_v; }     ///< d_v
+  [[nodiscard]] ReadOrder read_order() const noexcept {
+    return head_.read_order();
+  }  ///< of `forward`
+  [[nodiscard]] const typename Head::Inner& inner() const noexcept {
+    return head_.preparation().inner();
+  }  ///< the rule
+  [[nodiscard]] const typename Head::Weights& level_weights() const noexcept {
+    return head_.preparation().weights();
+  }  ///< the policy
+  /// \}
+
+  /// \name Weights and learning
+  /// \{
+
+  /// The weight arrays in the order in which the seed draws them: w_key, w_value, w_query, those of
+  /// the level weights, the rule's own.
+  [[nodiscard]] std::vector<std::string> weight_names() const { return parameters().names(); }
+  /// One weight array, `outputs x d_model`, or `1 x n` for a free vector; a read-only view, valid
+  /// as long as the layer is neither moved nor destroyed. \throws std::invalid_argument for a name
+  /// that is not in `weight_names()`
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
+    return parameters().get(name);
+  }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
+    return parameters().get(name);
+  }
+  /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
+  /// Allocates a copy of it. \throws std::invalid_argument for an unknown name, another shape or
+  /// coefficients that are not finite; nothing is changed then
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const Flush flush;
+    head_.set_weight(name, value);
+  }
+  [[nodiscard]] double learning_rate() const noexcept {
+    return head_.learning_rate();
+  }  ///< of train_one
+  /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are
+  void set_learning_rate(double learning_rate) { head_.set_learning_rate(learning_rate); }
+  /// Calls of `train_one` since construction or `reset_train_step_count`.
+  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return head_.train_step_count(); }
+  void reset_train_step_count() noexcept { head_.reset_train_step_count(); }  ///< back to 0
+  /// \}
+
+  /// The engine, for layers made of layers and for parts of streams. It expects to be called in the
+  /// mode in which denormal numbers are zero.
+  [[nodiscard]] Head& as_head() noexcept { return head_; }
+  [[nodiscard]] const Head& as_head() const noexcept { return head_; }  ///< the same, read-only
+
+ protected:
+  using Flush = detail::FlushToZero<Scalar>;
+
+  template <class Options>
+  explicit OneHead(const Options& options) : head_(options) {}
+
+  Head head_;
+
+ private:
+  [[nodiscard]] const typename Head::Stream& stream() const { return head_.stream(); }
+  [[nodiscard]] const detail::Layout& layout() const { return head_.preparation().layout(); }
+  [[nodiscard]] const detail::Parameters<Scalar>& parameters() const {
+    return head_.preparation().parameters();
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_ONE_HEAD_HPP

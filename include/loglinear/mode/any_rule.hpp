@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_MODE_ANY_RULE_HPP
+#define LOGLINEAR_MODE_ANY_RULE_HPP
+
+/// \file
+/// A rule chosen at run time among those that have one kind of transition. It is a rule itself, so
+/// that a layer is compiled once for a kind and not once for a rule: of the rules no more than
+/// `prepare` and `pullback` are then compiled apart.
+
+#include <concepts>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "loglinear/mode/mode.hpp"
+
+namespace loglinear {
+
+/// One of several rules with the same transition and the same number of leaves; a rule itself, with
+/// the numbers of the one that it holds, bit for bit. A call costs one indirection.
+template <class First, class... Others>
+class AnyRule {
+  static_assert((std::is_same_v<typename First::template Transition<double>,
+                                typename Others::template Transition<double>> &&
+                 ...),
+                "rules in one layer need one kind of transition");
+  static_assert(((detail::leaves_of<First>() == detail::leaves_of<Others>()) && ...),
+                "rules in one layer need the same number of leaves");
+
+ public:
+  static constexpr int leaves = detail::leaves_of<First>();
+
+  template <class Scalar>
+  using Transition = typename First::template Transition<Scalar>;
+
+  AnyRule() = default;  ///< the first rule
+  /// One of the rules.
+  template <class Rule>
+  requires(std::same_as<Rule, First> || (std::same_as<Rule, Others> || ...))  //
+      AnyRule(const Rule& rule)
+      : rule_(rule) {}
+
+  /// The rule that it holds.
+  [[nodiscard]] const std::variant<First, Others...>& rule() const noexcept { return rule_; }
+
+  [[nodiscard]] std::vector<Parameter> parameters(Eigen::Index d_k, Eigen::Index d_v) const {
+    return visit([&](const auto& rule) {
+      const auto own = rule.parameters(d_k, d_v);
+      return std::vector<Parameter>(own.begin(), own.end());
+    });
+  }
+  [[nodiscard]] Eigen::Index key_rows(Eigen::Index d_k) const {
+    return visit([&](const auto& rule) { return detail::key_rows_of(rule, d_k); });
+  }
+  void validate() const {
+    visit([](const auto& rule) { detail::validate_rule(rule); });
+  }
+
+  void prepare_query(const auto& in, auto& query) const {
+    visit([&](const auto& rule) { detail::prepare_query(rule, in, query); });
+  }
+  void prepare(const auto& in, auto& token) const {
+    visit([&](const auto& rule) { rule.prepare(in, token); });
+  }
+  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+    visit([&](const auto& rule) {
+      if constexpr (!requires { rule.prepare_query(d_in, d_in.q); }) d_in.q = d_token.query;
+      rule.pullback(in, token, d_token, d_in);
+    });
+  }
+
+  /// Whether both hold the same rule with the same hyperparameters.
+  [[nodiscard]] bool operator==(const AnyRule&) const = default;
+
+ private:
+  decltype(auto) visit(auto&& work) const { return std::visit(work, rule_); }
+
+  std::variant<First, Others...> rule_{};
+};
+
+namespace detail {
+
+/// The rules that modes stand for: a mode is a rule itself or says which it can stand for.
+template <class Mode>
+struct RulesOf {
+  using Type = TypeList<Mode>;
+};
+template <class Mode>
+requires requires {
+  typename Mode::Rules;
+}
+struct RulesOf<Mode> {
+  using Type = typename Mode::Rules;
+};
+template <class List>
+struct RulesOfAll;
+template <class... Modes>
+struct RulesOfAll<TypeList<Modes...>> {
+  using Type = decltype((typename RulesOf<Modes>::Type{} + ...));
+};
+/// All of them, and what is left of them when only their key counts.
+using RuntimeRules = decltype(RulesOfAll<Rules>::Type{} +
+                              TypeList<KeyOnly<RetNet>, KeyOnly<DeltaNet>>{});
+
+/// Whether two rules can share a layer.
+template <class One>
+struct SameKind {
+  template <class Other>
+  using As = std::bool_constant<leaves_of<One>() == leaves_of<Other>() &&
+                                std::is_same_v<typename One::template Transition<double>,
+                                               typename Other::template Transition<double>>>;
+};
+template <class... Rules>
+struct OneOf {
+  using Type = AnyRule<Rules...>;
+};
+template <class Rule>
+struct OneOf<Rule> {
+  using Type = Rule;
+};
+
+}  // namespace detail
+
+/// The rule that layers made at run time have for `Rule`: `AnyRule` of all rules of its kind, or
+/// the rule itself where it is the only one.
+template <class Rule>
+using RuntimeRule =
+    typename detail::Filter<detail::RuntimeRules, detail::SameKind<Rule>::template As>::Type::
+        template Into<detail::OneOf>::Type;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_ANY_RULE_HPP

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_MODE_ATTENTION_CONFIG_HPP
+#define LOGLINEAR_MODE_ATTENTION_CONFIG_HPP
+
+/// \file
+/// A layer chosen at run time, as a value.
+
+#include <cstdint>
+#include <optional>
+#include <type_traits>
+#include <variant>
+
+#include "loglinear/layer/multi_head_attention.hpp"
+#include "loglinear/mode/mode.hpp"
+
+namespace loglinear {
+
+/// Where a layer of this mode bounds its output unless told otherwise: a log-linear layer always,
+/// rules that normalise their key or say so (`RuleInfo::bounds_output`, HGRN2) in `forward` and
+/// `train_one`, the others nowhere.
+[[nodiscard]] inline OutputBound output_bound_of(const AttentionMode& mode) {
+  return std::visit(
+      []<class Mode>(const Mode&) {
+        if (std::is_same_v<Mode, LogLinear>) return OutputBound::always;
+        const bool bounded = detail::normalizes_key<Mode>() || Mode::info.bounds_output;
+        return bounded ? OutputBound::forward : OutputBound::none;
+      },
+      mode);
+}
+
+/// A multi-head layer as a value.
+struct AttentionConfig {
+  Eigen::Index d_model = 16;                     ///< length of x and of the output, 1 to 2^26
+  int n_heads = 4;                               ///< at least 1; n_heads d_value at most 2^26
+  Eigen::Index d_key = 4;                        ///< length of a head's keys, 1 to 2^26
+  Eigen::Index d_value = 4;                      ///< length of a head's values, 1 to 2^26
+  AttentionMode mode = RetNet{};                 ///< the rule and what it is applied to
+  std::uint64_t seed = 42;                       ///< of all weights, at least 1
+  ReadOrder read_order = ReadOrder::after_push;  ///< what `forward` reads
+  double learning_rate = 0.05;                   ///< of `train_one`, finite and >= 0
+  std::optional<OutputBound> bound{};            ///< `output_bound_of(mode)` unless given
+  int threads = 1;                               ///< at least 1; see `Attention::threads_used`
+
+  /// \throws std::invalid_argument naming the first member that is out of its range
+  void validate() const {
+    detail::require_length("d_model", d_model);
+    detail::require_positive("n_heads", n_heads);
+    detail::require_length("d_key", d_key);
+    detail::require_length("d_value", d_value);
+    detail::require_length("n_heads * d_value", n_heads * d_value);
+    detail::require_positive("threads", threads);
+    loglinear::validate(mode);
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_ATTENTION_CONFIG_HPP

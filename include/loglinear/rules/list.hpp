@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_RULES_LIST_HPP
+#define LOGLINEAR_RULES_LIST_HPP
+
+/// \file
+/// All inner rules, in one list. A new one is a file in `rules/`, its include and its line here:
+/// modes and their texts, the run-time factory, the loops of the tests, the benchmark of all rules
+/// and the table of them are made from the list and from what each rule says of itself
+/// (hyperparameters.hpp). The order is that of the alternatives of `InnerMode`.
+
+#include "loglinear/rules/delta_net.hpp"
+#include "loglinear/rules/delta_product.hpp"
+#include "loglinear/rules/gated_delta_net.hpp"
+#include "loglinear/rules/gla.hpp"
+#include "loglinear/rules/gla_vector.hpp"
+#include "loglinear/rules/hawk.hpp"
+#include "loglinear/rules/hgrn2.hpp"
+#include "loglinear/rules/mamba2.hpp"
+#include "loglinear/rules/mlstm.hpp"
+#include "loglinear/rules/retnet.hpp"
+#include "loglinear/rules/rwkv.hpp"
+#include "loglinear/rules/rwkv7.hpp"
+#include "loglinear/rules/type_list.hpp"
+
+namespace loglinear {
+
+/// Every rule, as it is chosen at run time.
+using Rules = detail::TypeList<  //
+    RetNet,                      //
+    Hawk,                        //
+    GLA,                         //
+    GLAVector,                   //
+    DeltaNet,                    //
+    GatedDeltaNet,               //
+    RWKV,                        //
+    MLSTM,                       //
+    DeltaProductMode,            //
+    RWKV7,                       //
+    HGRN2,                       //
+    Mamba2>;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_LIST_HPP
