@@ -17,6 +17,7 @@
 
 #include "loglinear/detail/base/fail.hpp"
 #include "loglinear/detail/base/magnitude.hpp"
+#include "loglinear/detail/base/row_block.hpp"
 #include "loglinear/detail/base/text.hpp"
 #include "loglinear/detail/base/types.hpp"
 
@@ -85,6 +86,24 @@ template <class Derived>
     for_each_coefficient(values, [&](const auto& x) { finite = finite && is_finite(x); });
     return finite;
   }
+}
+
+/// The same of numbers that lie in memory.
+template <class Scalar>
+[[nodiscard]] bool all_finite(const Scalar* values, Index size) {
+  return are_finite(values, size);
+}
+
+template <class Number>
+[[nodiscard]] bool all_finite(const RowBlock<Number>& values) {
+  if (values.cols() == values.outerStride()) {
+    return are_finite<std::remove_const_t<Number>>(values.data(), values.rows() * values.cols());
+  }
+  bool finite = true;
+  for (Index i = 0; i < values.rows(); ++i) {
+    finite = finite && are_finite<std::remove_const_t<Number>>(values.row(i), values.cols());
+  }
+  return finite;
 }
 
 /// Throws unless one number is finite.
