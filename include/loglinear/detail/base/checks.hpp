@@ -87,6 +87,12 @@ template <class Derived>
   }
 }
 
+/// The same of numbers that lie in memory.
+template <class Scalar>
+[[nodiscard]] bool all_finite(const Scalar* values, Index size) {
+  return are_finite(values, size);
+}
+
 /// Throws unless one number is finite.
 inline void require_finite_value(std::string_view argument, double value) {
   if (!is_finite(value)) fail(argument, value, "finite");
