@@ -314,562 +314,107 @@ template <class Derived>
 
 #endif  // LOGLINEAR_DETAIL_BASE_TYPES_HPP
 
-// ---- loglinear/detail/base/narrow_bits.hpp
+// ---- loglinear/detail/base/row_block.hpp
 
-#ifndef LOGLINEAR_DETAIL_BASE_NARROW_BITS_HPP
-#define LOGLINEAR_DETAIL_BASE_NARROW_BITS_HPP
-
-// A whole packet of float from as many half or bfloat16 numbers, and back: rounded to nearest, ties
-// to even, infinite what is too large, NaN what is NaN. Bits do not depend on whether the processor
-// flushes denormal numbers (FTZ, DAZ): a denormal half is a normal float, and these formulas never
-// let a denormal float meet arithmetic; bfloat16 numbers are moved as integers.
-//
-// Half numbers take one instruction where there is F16C or AVX-512. Everything else is shifts,
-// masks and sums in the vector extension of GCC and Clang, on every instruction set.
-
-#if defined(__GNUC__) && defined(EIGEN_VECTORIZE_AVX512)
-#  include <immintrin.h>
-#  define LOGLINEAR_HALF_INSTRUCTIONS 16  // numbers that one instruction widens or rounds
-#elif defined(__GNUC__) && defined(EIGEN_VECTORIZE_AVX) && defined(__F16C__)
-#  include <immintrin.h>
-#  define LOGLINEAR_HALF_INSTRUCTIONS 8
-#else
-#  define LOGLINEAR_HALF_INSTRUCTIONS 0
-#endif
+#ifndef LOGLINEAR_DETAIL_BASE_ROW_BLOCK_HPP
+#define LOGLINEAR_DETAIL_BASE_ROW_BLOCK_HPP
 
 namespace loglinear::detail {
 
-template <class Scalar>
-using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
-template <class Scalar>
-inline constexpr Index packet_size = Eigen::internal::unpacket_traits<Packet<Scalar>>::size;
+template <class Number>
+class TransposedBlock;
 
-/// Whether the functions below exist.
-inline constexpr bool converts_packets =
-#if defined(__GNUC__)
-    packet_size<float> > 1;
-#else
-    false;
-#endif
+/// A block of a row-major matrix, where it lies: one type whatever it is a part of, where Eigen has
+/// one for each expression. It copies as a pointer does.
+///
+/// \tparam Number  a scalar, const where it is not to be written to
+template <class Number>
+class RowBlock {
+ public:
+  using Scalar = std::remove_const_t<Number>;
+  static constexpr bool IsRowMajor = true;  // by the name that Eigen has for it
+  static constexpr bool is_const = std::is_const_v<Number>;
+  using Matrix = std::conditional_t<is_const, const RowMajorMatrix<Scalar>, RowMajorMatrix<Scalar>>;
 
-/// Whether one instruction widens or rounds a packet of half numbers.
-inline constexpr bool has_half_instructions = LOGLINEAR_HALF_INSTRUCTIONS > 0;
+  RowBlock() = default;
+  RowBlock(Number* data, Index rows, Index cols, Index stride)
+      : data_(data), rows_(rows), cols_(cols), stride_(stride) {}
+  RowBlock(Matrix& m) : RowBlock(m.data(), m.rows(), m.cols(), m.cols()) {}
+  template <class Other>
+  requires(is_const&& std::is_same_v<Other, Scalar>) RowBlock(const RowBlock<Other>& other)
+      : RowBlock(other.data(), other.rows(), other.cols(), other.outerStride()) {}
 
-#if defined(__GNUC__)
+  [[nodiscard]] Number* data() const { return data_; }
+  [[nodiscard]] Index rows() const { return rows_; }
+  [[nodiscard]] Index cols() const { return cols_; }
+  [[nodiscard]] Index outerStride() const { return stride_; }
+  [[nodiscard]] Number* row(Index i) const { return data_ + i * stride_; }
+  [[nodiscard]] Number& operator()(Index i, Index j) const { return data_[i * stride_ + j]; }
 
-/// `count` integers in one register, in the vector extension of GCC and Clang.
-template <class Integer, int count>
-struct VectorOf {
-  typedef Integer Type __attribute__((vector_size(count * sizeof(Integer))));
-};
-using Words = VectorOf<std::uint32_t, static_cast<int>(packet_size<float>)>::Type;
-using SignedWords = VectorOf<std::int32_t, static_cast<int>(packet_size<float>)>::Type;
-using NarrowWords = VectorOf<std::uint16_t, static_cast<int>(packet_size<float>)>::Type;
-
-/// Where a < b, of words below 2^31.
-[[nodiscard]] inline SignedWords is_less(const Words& a, const Words& b) {
-  return std::bit_cast<SignedWords>(a) < std::bit_cast<SignedWords>(b);
-}
-
-/// The float numbers of half ones whose signs are in place, and whose exponents and fractions are
-/// where those of a float are.
-[[nodiscard]] inline Packet<float> widen_half(const Words& sign, const Words& magnitude) {
-  namespace ei = Eigen::internal;
-  using P = Packet<float>;
-  // 2^112 x for normal numbers, and infinity and NaN for what they are. A denormal number
-  // m 2^-24 now is y = 2^97 + m 2^87, but should be 2 y - 2^98.
-  const P y = std::bit_cast<P>(magnitude | (224u << 23));
-  const P excess = ei::pmin(ei::psub(y, ei::pset1<P>(0x1p98F)), ei::pset1<P>(0.0F));
-  const P x = ei::pmul(ei::padd(y, excess), ei::pset1<P>(0x1p-112F));
-  return std::bit_cast<P>(std::bit_cast<Words>(x) | sign);
-}
-
-/// The half numbers of float ones, in the lower bits of words.
-[[nodiscard]] inline Words round_to_half(const Packet<float>& x) {
-  namespace ei = Eigen::internal;
-  using P = Packet<float>;
-  const Words bits = std::bit_cast<Words>(x);
-  const Words magnitude = bits & 0x7FFFFFFFu, sign = (bits ^ magnitude) >> 16;
-  // Infinity and NaN are taken for 2^16, which becomes infinity.
-  const Words limit = Words{} + 0x47800000u;
-  const Words finite = is_less(limit, magnitude) ? limit : magnitude;
-  const Words normal = (finite - (112u << 23) + 0xFFFu + ((finite >> 13) & 1u)) >> 13;
-  // The last digit of 1/2 + x is that of a denormal half.
-  const Words sum = std::bit_cast<Words>(ei::padd(std::bit_cast<P>(finite), ei::pset1<P>(0.5F)));
-  const Words denormal = sum - (126u << 23);
-  const Words nan = is_less(Words{} + 0x7F800000u, magnitude) ? Words{} + 0x200u : Words{};
-  return (is_less(finite, Words{} + (113u << 23)) ? denormal : normal) | nan | sign;
-}
-
-/// The bfloat16 numbers of float ones, in the lower bits of words.
-[[nodiscard]] inline Words round_to_bfloat16(const Packet<float>& x) {
-  const Words bits = std::bit_cast<Words>(x);
-  const Words rounded = bits + 0x7FFFu + ((bits >> 16) & 1u);
-  const SignedWords is_nan = is_less(Words{} + 0x7F800000u, bits & 0x7FFFFFFFu);
-  return (is_nan ? bits | 0x400000u : rounded) >> 16;
-}
-
-/// A packet from consecutive narrow numbers.
-[[nodiscard]] inline Packet<float> widen_packet(const Eigen::bfloat16* from) {
-  NarrowWords narrow;
-  std::memcpy(&narrow, static_cast<const void*>(from), sizeof narrow);
-  return std::bit_cast<Packet<float>>(__builtin_convertvector(narrow, Words) << 16);
-}
-[[nodiscard]] inline Packet<float> widen_packet(const Eigen::half* from) {
-#  if LOGLINEAR_HALF_INSTRUCTIONS == 16
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-#  elif LOGLINEAR_HALF_INSTRUCTIONS == 8
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-#  else
-  NarrowWords narrow;
-  std::memcpy(&narrow, static_cast<const void*>(from), sizeof narrow);
-  const Words bits = __builtin_convertvector(narrow, Words);
-  return widen_half((bits << 16) & 0x80000000u, (bits << 13) & 0x0FFFE000u);
-#  endif
-}
-
-/// Consecutive narrow numbers from a packet, rounded.
-inline void round_packet(Eigen::bfloat16* to, const Packet<float>& packet) {
-  const NarrowWords narrow = __builtin_convertvector(round_to_bfloat16(packet), NarrowWords);
-  std::memcpy(static_cast<void*>(to), &narrow, sizeof narrow);
-}
-inline void round_packet(Eigen::half* to, const Packet<float>& packet) {
-#  if LOGLINEAR_HALF_INSTRUCTIONS == 16
-  // With all lanes named: without optimisation GCC 12's _mm512_cvtps_ph warns of a sign.
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
-                      _mm512_maskz_cvtps_ph(__mmask16{0xFFFF}, packet, _MM_FROUND_TO_NEAREST_INT));
-#  elif LOGLINEAR_HALF_INSTRUCTIONS == 8
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
-                   _mm256_cvtps_ph(packet, _MM_FROUND_TO_NEAREST_INT));
-#  else
-  const NarrowWords narrow = __builtin_convertvector(round_to_half(packet), NarrowWords);
-  std::memcpy(static_cast<void*>(to), &narrow, sizeof narrow);
-#  endif
-}
-
-/// Two packets of the numbers in one register, the even ones and the odd ones: a shift and a mask
-/// each, where consecutive ones would have to be spread over two registers.
-inline void widen_pair(const Eigen::bfloat16* from, Packet<float>& even, Packet<float>& odd) {
-  Words words;
-  std::memcpy(&words, static_cast<const void*>(from), sizeof words);
-  even = std::bit_cast<Packet<float>>(words << 16);
-  odd = std::bit_cast<Packet<float>>(words & 0xFFFF0000u);
-}
-inline void widen_pair(const Eigen::half* from, Packet<float>& even, Packet<float>& odd) {
-  Words words;
-  std::memcpy(&words, static_cast<const void*>(from), sizeof words);
-  even = widen_half((words << 16) & 0x80000000u, (words << 13) & 0x0FFFE000u);
-  odd = widen_half(words & 0x80000000u, (words >> 3) & 0x0FFFE000u);
-}
-
-#endif
-
-}  // namespace loglinear::detail
-
-#undef LOGLINEAR_HALF_INSTRUCTIONS
-
-#endif  // LOGLINEAR_DETAIL_BASE_NARROW_BITS_HPP
-
-// ---- loglinear/detail/base/narrow.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_NARROW_HPP
-#define LOGLINEAR_DETAIL_BASE_NARROW_HPP
-
-// Numbers that are stored narrower than they are computed with: bfloat16 and half in memory, float
-// in registers. Everything else is stored as it is.
-
-namespace loglinear::detail {
-
-template <class Stored>
-inline constexpr bool is_narrow =
-    std::is_same_v<Stored, Eigen::bfloat16> || std::is_same_v<Stored, Eigen::half>;
-
-/// What numbers stored as `Stored` are computed with.
-template <class Stored>
-using Accumulator = std::conditional_t<is_narrow<Stored>, float, Stored>;
-
-/// Numbers in a packet, as the size of an array.
-template <class Scalar>
-inline constexpr auto packet_length = static_cast<std::size_t>(packet_size<Scalar>);
-/// Packets of columns that fit in half of the registers.
-template <class Scalar>
-inline constexpr int widest_block =
-    Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 16 : 8;
-
-/// A packet of consecutive numbers, widened.
-template <class Scalar, class Stored>
-[[nodiscard]] inline Packet<Scalar> load(const Stored* from) {
-  namespace ei = Eigen::internal;
-  if constexpr (!is_narrow<Stored>) {
-    return ei::ploadu<Packet<Scalar>>(from);
-  } else if constexpr (converts_packets) {
-    return widen_packet(from);
-  } else {
-    alignas(64) Scalar wide[packet_length<Scalar>];
-    for (Index i = 0; i < packet_size<Scalar>; ++i) wide[i] = static_cast<Scalar>(from[i]);
-    return ei::pload<Packet<Scalar>>(wide);
+  [[nodiscard]] RowBlock block(Index row, Index column, Index rows, Index columns) const {
+    return {data_ + row * stride_ + column, rows, columns, stride_};
   }
-}
-
-/// Stores a packet, rounded to nearest.
-template <class Scalar, class Stored>
-inline void store(Stored* to, const Packet<Scalar>& packet) {
-  namespace ei = Eigen::internal;
-  if constexpr (!is_narrow<Stored>) {
-    ei::pstoreu(to, packet);
-  } else if constexpr (converts_packets) {
-    round_packet(to, packet);
-  } else {
-    alignas(64) Scalar wide[packet_length<Scalar>];
-    ei::pstore(wide, packet);
-    for (Index i = 0; i < packet_size<Scalar>; ++i) to[i] = static_cast<Stored>(wide[i]);
+  [[nodiscard]] RowBlock middleRows(Index first, Index rows) const {
+    return block(first, 0, rows, cols_);
   }
-}
+  [[nodiscard]] RowBlock topRows(Index rows) const { return block(0, 0, rows, cols_); }
+  [[nodiscard]] RowBlock leftCols(Index columns) const { return block(0, 0, rows_, columns); }
+  [[nodiscard]] TransposedBlock<Number> transpose() const { return TransposedBlock<Number>(*this); }
 
-/// to[j] = from[j], widened or rounded. The last packet may overlap the one before it.
-template <class From, class To>
-void convert(const From* from, Index size, To* to) {
-  using Scalar = Accumulator<To>;
-  constexpr Index width = packet_size<Scalar>;
-  if (size >= width) {
-    for (Index j = 0; j + width < size; j += width) store<Scalar>(to + j, load<Scalar>(from + j));
-    store<Scalar>(to + size - width, load<Scalar>(from + size - width));
-  } else {
-    From some[packet_length<Scalar>] = {};
-    To converted[packet_length<Scalar>];
-    std::copy_n(from, size, some);
-    store<Scalar>(converted, load<Scalar>(some));
-    std::copy_n(converted, size, to);
+  void setZero() const {
+    for (Index i = 0; i < rows_; ++i) std::fill_n(row(i), cols_, Scalar(0));
   }
-}
 
-/// The numbers of a row from `first` on, which are fewer than a packet: where they lie, or widened
-/// in `buffer`.
-template <class Scalar, class Stored>
-[[nodiscard]] inline const Scalar* wide_rest(const Stored* row, Index first, Index columns,
-                                             Scalar (&buffer)[packet_length<Scalar>]) {
-  constexpr Index width = packet_size<Scalar>;
-  if constexpr (!is_narrow<Stored>) {
-    return row + first;
-  } else if (columns >= width) {
-    Eigen::internal::pstoreu(buffer, load<Scalar>(row + columns - width));
-    return buffer + width - (columns - first);
-  } else {
-    convert(row + first, columns - first, buffer);
-    return buffer;
-  }
-}
-
-// Two narrow numbers lie in a word, from which shifts and masks widen them where no instruction
-// does; but then the even ones come in one packet and the odd ones in another. That is no matter as
-// long as everything that meets them is in the same order.
-//
-// These functions are always inlined: sums whose address goes to a call leave their registers.
-
-/// Whether N packets come in pairs of even and odd numbers.
-template <class Stored, std::size_t N>
-inline constexpr bool comes_in_pairs =
-    is_narrow<Stored>&& converts_packets&& N % 2 == 0 &&
-    !(std::is_same_v<Stored, Eigen::half> && has_half_instructions) &&
-    std::endian::native == std::endian::little;
-
-/// Calls `use(n, packet)` for N packets of consecutive numbers, widened, perhaps in pairs.
-template <class Scalar, std::size_t N, class Stored, class Use>
-[[gnu::always_inline]] inline void for_each_packet(const Stored* from, Use use) {
-  constexpr std::size_t width = packet_length<Scalar>;
-  if constexpr (comes_in_pairs<Stored, N>) {
-    for (std::size_t n = 0; n < N; n += 2) {
-      Packet<Scalar> even, odd;
-      widen_pair(from + n * width, even, odd);
-      use(n, even);
-      use(n + 1, odd);
-    }
-  } else {
-    for (std::size_t n = 0; n < N; ++n) use(n, load<Scalar>(from + n * width));
-  }
-}
-
-/// N packets of consecutive numbers in the order in which `for_each_packet` brings those of
-/// `Stored`.
-template <class Stored, std::size_t N, class Scalar>
-[[gnu::always_inline]] inline void load_in_order_of(const Scalar* from,
-                                                    Packet<Scalar> (&packets)[N]) {
-  namespace ei = Eigen::internal;
-  constexpr std::size_t width = packet_length<Scalar>;
-  if constexpr (comes_in_pairs<Stored, N>) {
-    alignas(64) Scalar even[width], odd[width];
-    for (std::size_t n = 0; n < N; n += 2, from += 2 * width) {
-      for (std::size_t i = 0; i < width; ++i) {
-        even[i] = from[2 * i];
-        odd[i] = from[2 * i + 1];
-      }
-      packets[n] = ei::pload<Packet<Scalar>>(even);
-      packets[n + 1] = ei::pload<Packet<Scalar>>(odd);
-    }
-  } else {
-    for (std::size_t n = 0; n < N; ++n) packets[n] = ei::ploadu<Packet<Scalar>>(from + n * width);
-  }
-}
-
-/// Stores packets that are in that order as consecutive numbers.
-template <class Stored, std::size_t N, class Scalar>
-[[gnu::always_inline]] inline void store_from_order_of(Scalar* to,
-                                                       const Packet<Scalar> (&packets)[N]) {
-  namespace ei = Eigen::internal;
-  constexpr std::size_t width = packet_length<Scalar>;
-  if constexpr (comes_in_pairs<Stored, N>) {
-    alignas(64) Scalar even[width], odd[width];
-    for (std::size_t n = 0; n < N; n += 2, to += 2 * width) {
-      ei::pstore(even, packets[n]);
-      ei::pstore(odd, packets[n + 1]);
-      for (std::size_t i = 0; i < width; ++i) {
-        to[2 * i] = even[i];
-        to[2 * i + 1] = odd[i];
-      }
-    }
-  } else {
-    for (std::size_t n = 0; n < N; ++n) ei::pstoreu(to + n * width, packets[n]);
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_BASE_NARROW_HPP
-
-// ---- loglinear/detail/base/resize.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_RESIZE_HPP
-#define LOGLINEAR_DETAIL_BASE_RESIZE_HPP
-
-// Another size for a matrix that has one. Eigen's own `resize`, and with it assignment, frees the
-// old memory before it allocates the new; where that throws, the matrix would free the old memory
-// once more when it is destroyed. Here it is empty by then.
-
-namespace loglinear::detail {
-
-/// m becomes rows x columns, or a vector of so many; what it holds is not specified.
-template <class Plain, class... Sizes>
-void resize(Plain& m, Sizes... sizes) {
-  if ((sizes * ...) != m.size()) m.resize((Sizes{0} * sizes)...);
-  m.resize(sizes...);
-}
-
-/// The same, with zeros.
-template <class Plain, class... Sizes>
-void set_zero(Plain& m, Sizes... sizes) {
-  resize(m, sizes...);
-  m.setZero();
-}
-
-/// to = from, which may have another size.
-template <class Plain, class From>
-void assign(Plain& to, const Eigen::MatrixBase<From>& from) {
-  if (from.size() != to.size()) to.resize(from.rows() * 0, from.cols());
-  to = from;
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_BASE_RESIZE_HPP
-
-// ---- loglinear/detail/base/product.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_PRODUCT_HPP
-#define LOGLINEAR_DETAIL_BASE_PRODUCT_HPP
-
-// Matrix products of the sequence form: operands of some 64 to 128 rows and columns that lie in the
-// nearest caches, so nothing is packed. A tile of the result stays in registers while the rows of
-// the right operand stream by and coefficients of the left one are broadcast from where they lie,
-// which makes a transposed left operand cost the same. On Eigen's packets, so that one text serves
-// every instruction set and scalar. Never parallelises, never allocates; a row's sums are formed in
-// the same order whatever rows stand beside it.
-
-namespace loglinear::detail {
-
-/// How a product meets what is already in its result; `add_scaled` multiplies its rows first.
-enum class Into { replace, add, subtract, add_scaled };
-
-/// The left operand: coefficient (i, p) at `data + i * row + p * column`; and what the rows of the
-/// product are multiplied by, for `Into::add_scaled`.
-template <class Scalar>
-struct LeftOperand {
-  const Scalar* data;
-  Index row, column;
-  const Scalar* scale = nullptr;
+ private:
+  Number* data_ = nullptr;
+  Index rows_ = 0, cols_ = 0, stride_ = 0;
 };
 
-/// A tile of `Rows` rows and `Packets` packets of columns: c = c0 +- sum_p a(., p) b(p, .).
-template <int Rows, int Packets, Into into, class Scalar>
-inline void product_tile(const LeftOperand<Scalar>& a, Index depth, const Scalar* b, Index b_stride,
-                         Scalar* c, Index c_stride) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  P sums[array_size(Rows)][array_size(Packets)];
-  for (int i = 0; i < Rows; ++i) {
-    for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pset1<P>(Scalar(0));
-  }
-  const Scalar* column = a.data;
-  for (Index p = 0; p < depth; ++p, column += a.column, b += b_stride) {
-    P right[array_size(Packets)];
-    for (int n = 0; n < Packets; ++n) right[n] = ei::ploadu<P>(b + n * width);
-    for (int i = 0; i < Rows; ++i) {
-      const P left = ei::pset1<P>(column[i * a.row]);
-      for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pmadd(left, right[n], sums[i][n]);
-    }
-  }
-  for (int i = 0; i < Rows; ++i, c += c_stride) {
-    for (int n = 0; n < Packets; ++n) {
-      Scalar* const to = c + n * width;
-      if constexpr (into == Into::add) sums[i][n] = ei::padd(ei::ploadu<P>(to), sums[i][n]);
-      if constexpr (into == Into::subtract) sums[i][n] = ei::psub(ei::ploadu<P>(to), sums[i][n]);
-      if constexpr (into == Into::add_scaled) {
-        sums[i][n] = ei::pmadd(ei::pset1<P>(a.scale[i]), sums[i][n], ei::ploadu<P>(to));
-      }
-      ei::pstoreu(to, sums[i][n]);
-    }
-  }
-}
+/// Its transpose, as the left operand of a product.
+template <class Number>
+class TransposedBlock {
+ public:
+  using Scalar = std::remove_const_t<Number>;
+  static constexpr bool IsRowMajor = false;
 
-/// All rows of one panel of `Packets` packets of columns, `Rows` at a time.
-template <int Rows, int Packets, Into into, class Scalar>
-void product_panel(LeftOperand<Scalar> a, Index rows, Index depth, const Scalar* b, Index b_stride,
-                   Scalar* c, Index c_stride) {
-  Index i = 0;
-  for (; i + Rows <= rows; i += Rows) {
-    product_tile<Rows, Packets, into>(a, depth, b, b_stride, c, c_stride);
-    a.data += Rows * a.row;
-    if constexpr (into == Into::add_scaled) a.scale += Rows;
-    c += Rows * c_stride;
-  }
-  if constexpr (Rows > 1) {
-    constexpr int fewer = Rows > 4 ? 4 : Rows / 2;
-    if (i < rows) {
-      product_panel<fewer, Packets, into>(a, rows - i, depth, b, b_stride, c, c_stride);
-    }
-  }
-}
+  explicit TransposedBlock(const RowBlock<Number>& block) : block_(block) {}
+  [[nodiscard]] Number* data() const { return block_.data(); }
+  [[nodiscard]] Index rows() const { return block_.cols(); }
+  [[nodiscard]] Index cols() const { return block_.rows(); }
+  [[nodiscard]] Index outerStride() const { return block_.outerStride(); }
 
-template <Into into, class Scalar>
-void product_kernel(const LeftOperand<Scalar>& a, Index rows, Index depth, Index columns,
-                    const Scalar* b, Index b_stride, Scalar* c, Index c_stride) {
-  constexpr Index width = packet_size<Scalar>;
-  // 24 sums, 4 packets of the right operand and a coefficient fill 32 registers; 12 + 2 + 1, 16.
-  constexpr int wide =
-      Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 4 : 2;
-  Index j = 0;
-  for (; j + wide * width <= columns; j += wide * width) {
-    product_panel<6, wide, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
-  }
-  if constexpr (wide > 2) {
-    for (; j + 2 * width <= columns; j += 2 * width) {
-      product_panel<6, 2, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
-    }
-  }
-  for (; j + width <= columns; j += width) {
-    product_panel<6, 1, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
-  }
-  for (; j < columns; ++j) {
-    for (Index i = 0; i < rows; ++i) {
-      Scalar sum(0);
-      for (Index p = 0; p < depth; ++p) {
-        sum += a.data[i * a.row + p * a.column] * b[p * b_stride + j];
-      }
-      Scalar& to = c[i * c_stride + j];
-      if constexpr (into == Into::replace) to = sum;
-      if constexpr (into == Into::add) to += sum;
-      if constexpr (into == Into::subtract) to -= sum;
-      if constexpr (into == Into::add_scaled) to += a.scale[i] * sum;
-    }
-  }
-}
+ private:
+  RowBlock<Number> block_;
+};
 
-/// `columns` rounded up to whole packets as far as there are any: a result may be computed wider
-/// than it is needed, but never in single columns where packets fit.
 template <class Scalar>
-[[nodiscard]] constexpr Index whole_packets(Index columns, Index available) {
-  constexpr Index width = 2 * packet_size<Scalar>;
-  return (std::min)(available, (columns + width - 1) / width * width);
+using ConstRowBlock = RowBlock<const Scalar>;
+
+/// A block to be read, of anything row-major that lies in memory.
+template <class Rows>
+[[nodiscard]] ConstRowBlock<typename Rows::Scalar> block_of(const Rows& rows) {
+  static_assert(Rows::IsRowMajor);
+  return {rows.data(), rows.rows(), rows.cols(), rows.outerStride()};
+}
+/// The same to be written to.
+template <class Rows>
+[[nodiscard]] auto writable_block_of(Rows&& rows) {
+  using Plain = std::remove_cvref_t<Rows>;
+  static_assert(Plain::IsRowMajor);
+  return RowBlock<typename Plain::Scalar>(rows.data(), rows.rows(), rows.cols(),
+                                          rows.outerStride());
 }
 
-// A packet of Eigen's carries an alignment that GCC drops, and says so, where it is a template
-// argument.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wignored-attributes"
-
-/// to = from^T, both row-major: in square blocks that are transposed in registers.
-template <class From, class To>
-void transpose_into(const From& from, To&& to) {
-  namespace ei = Eigen::internal;
-  using Scalar = typename From::Scalar;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  static_assert(From::IsRowMajor && std::remove_cvref_t<To>::IsRowMajor);
-  const Index rows = from.rows(), columns = from.cols();
-  const Scalar* const source = from.data();
-  Scalar* const target = to.data();
-  const Index source_stride = from.outerStride(), target_stride = to.outerStride();
-  Index i = 0;
-  if constexpr (width > 1) {
-    for (; i + width <= rows; i += width) {
-      Index j = 0;
-      for (; j + width <= columns; j += width) {
-        ei::PacketBlock<P, static_cast<int>(width)> block;
-        for (Index n = 0; n < width; ++n) {
-          block.packet[n] = ei::ploadu<P>(source + (i + n) * source_stride + j);
-        }
-        ei::ptranspose(block);
-        for (Index n = 0; n < width; ++n) {
-          ei::pstoreu(target + (j + n) * target_stride + i, block.packet[n]);
-        }
-      }
-      for (; j < columns; ++j) {
-        for (Index n = i; n < i + width; ++n) {
-          target[j * target_stride + n] = source[n * source_stride + j];
-        }
-      }
-    }
-  }
-  for (; i < rows; ++i) {
-    for (Index j = 0; j < columns; ++j) {
-      target[j * target_stride + i] = source[i * source_stride + j];
-    }
-  }
-}
-#pragma GCC diagnostic pop
-
-/// The same into a matrix that takes its size.
-template <class From, class Scalar>
-void transpose_into(const From& from, RowMajorMatrix<Scalar>& to) {
-  resize(to, from.cols(), from.rows());
-  transpose_into(from, to.leftCols(from.rows()));
-}
-
-/// c = a b, c += a b, c -= a b or c += diag(scale) a b. All three lie in memory; b and c are
-/// row-major with contiguous rows, a may be a block, a transpose or column-major. c overlaps
-/// neither a nor b.
-template <Into into, class A, class B, class C>
-void product(const Eigen::DenseBase<A>& a, const Eigen::DenseBase<B>& b, C&& c,
-             const typename A::Scalar* scale = nullptr) {
-  using Scalar = typename A::Scalar;
-  using Result = std::remove_cvref_t<C>;
-  static_assert(B::IsRowMajor && Result::IsRowMajor, "b and c must be row-major");
-  const A& left = a.derived();
-  const B& right = b.derived();
-  if (left.rows() == 0) return;
-  if (left.cols() == 0) {  // right.data() may be null, to which nothing must be added
-    if constexpr (into == Into::replace) c.setZero();
-    return;
-  }
-  const LeftOperand<Scalar> operand{left.data(), A::IsRowMajor ? left.outerStride() : Index{1},
-                                    A::IsRowMajor ? Index{1} : left.outerStride(), scale};
-  product_kernel<into>(operand, left.rows(), left.cols(), right.cols(), right.data(),
-                       right.outerStride(), c.data(), c.outerStride());
+/// The rows of `to` become those of `from`, which has as many columns and no more rows.
+template <class Number>
+void copy_rows(const RowBlock<Number>& from,
+               const std::type_identity_t<RowBlock<std::remove_const_t<Number>>>& to) {
+  for (Index i = 0; i < from.rows(); ++i) std::copy_n(from.row(i), from.cols(), to.row(i));
 }
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_BASE_PRODUCT_HPP
+#endif  // LOGLINEAR_DETAIL_BASE_ROW_BLOCK_HPP
 
 // ---- loglinear/detail/base/error.hpp
 
@@ -1326,10 +871,50 @@ enum class ReadOrder {
   current_apart,
 };
 
+/// What one read order does.
+struct ReadOrderInfo {
+  ReadOrder order;        ///< its value
+  std::string_view name;  ///< in texts
+  bool reads_written;     ///< whether a read sees this token's transition, carry and leaf
+  bool is_leaf_apart;     ///< whether the own leaf has a weight for itself, in front of the levels'
+
+  /// Whether the own leaf is read where the carry takes it.
+  [[nodiscard]] constexpr bool is_leaf_carried() const { return reads_written && !is_leaf_apart; }
+};
+
+/// All read orders, in the order of `ReadOrder`; a new one is its value there and its row here.
+inline constexpr std::array<ReadOrderInfo, 3> read_order_table{{
+    {ReadOrder::before_push, "before_push", false, false},
+    {ReadOrder::after_push, "after_push", true, false},
+    {ReadOrder::current_apart, "current_apart", true, true},
+}};
+
+/// The row of an order.
+[[nodiscard]] constexpr const ReadOrderInfo& info_of(ReadOrder order) noexcept {
+  return read_order_table[static_cast<std::size_t>(order)];
+}
+static_assert([] {
+  for (std::size_t i = 0; i < read_order_table.size(); ++i) {
+    if (read_order_table[i].order != ReadOrder(i)) return false;
+  }
+  return true;
+}());
+/// Its name in texts.
+[[nodiscard]] constexpr std::string_view name_of(ReadOrder order) noexcept {
+  return info_of(order).name;
+}
+/// The order of a name; nothing for a name that no order has.
+[[nodiscard]] constexpr std::optional<ReadOrder> find_read_order(std::string_view name) noexcept {
+  for (const ReadOrderInfo& row : read_order_table) {
+    if (row.name == name) return row.order;
+  }
+  return {};
+}
+
 /// Number of level weights a read over `max_levels` levels takes: one more for `current_apart`.
 [[nodiscard]] constexpr int level_weight_count(ReadOrder order, int max_levels) {
   detail::require_level_count(max_levels);
-  return order == ReadOrder::current_apart ? max_levels + 1 : max_levels;
+  return max_levels + (info_of(order).is_leaf_apart ? 1 : 0);
 }
 
 /// The level at which the next leaf lands when `count` tokens have been pushed:
@@ -1370,9 +955,11 @@ enum class ReadOrder {
 /// a token does not see itself: `s < t` there.
 [[nodiscard]] constexpr int level_of(std::uint64_t s, std::uint64_t t, ReadOrder order,
                                      int max_levels) {
-  int level = static_cast<int>(std::bit_width(t ^ s));
-  if (order == ReadOrder::before_push) level -= 1;
-  if (order == ReadOrder::after_push) {
+  const ReadOrderInfo& info = info_of(order);
+  int level = static_cast<int>(std::bit_width(t ^ s)) - 1;
+  if (info.is_leaf_apart) {
+    level += 1;
+  } else if (info.reads_written) {
     const std::uint64_t next = t + 1;  // 2^64 wraps to 0; every token is then 64 bits away
     level = next == 0 ? max_level_limit : static_cast<int>(std::bit_width(next ^ s)) - 1;
   }
@@ -1436,17 +1023,18 @@ class ActiveLevels {
                                        int max_levels) {
   detail::require_level_count(max_levels);
   detail::require_level(level, max_levels);
-  if (order == ReadOrder::current_apart) return level + 1;
-  return order == ReadOrder::after_push ? (std::max)(level, landed_level(count, max_levels))
-                                        : level;
+  const ReadOrderInfo& info = info_of(order);
+  if (info.is_leaf_apart) return level + 1;
+  return info.reads_written ? (std::max)(level, landed_level(count, max_levels)) : level;
 }
 
 /// The weight index under which a read at the next token sees that token's own leaf, or -1 where
 /// it does not (`before_push`).
 [[nodiscard]] constexpr int seen_leaf_level(ReadOrder order, std::uint64_t count, int max_levels) {
   detail::require_level_count(max_levels);
-  if (order == ReadOrder::before_push) return -1;
-  return order == ReadOrder::after_push ? landed_level(count, max_levels) : 0;
+  const ReadOrderInfo& info = info_of(order);
+  if (!info.reads_written) return -1;
+  return info.is_leaf_apart ? 0 : landed_level(count, max_levels);
 }
 
 }  // namespace loglinear
@@ -1496,7 +1084,7 @@ struct SequenceShape {
   [[nodiscard]] Index moments() const { return (std::max)(steps, Index{1}); }
 
   [[nodiscard]] Moments queries_at() const {
-    return {order == ReadOrder::before_push ? -1 : moments() - 1, moments()};
+    return {info_of(order).reads_written ? moments() - 1 : -1, moments()};
   }
   [[nodiscard]] Moments leaves_at() const {
     return is_delta ? Moments{0, 1} : Moments{moments() - 1, moments(), leaves};
@@ -1547,24 +1135,30 @@ struct Chunk {
 
   /// The queries, leaves and level weights in use: those above, or where the source has them.
   struct Views {
-    RowsView<Scalar> q, k, v, lambda;
+    ConstRowBlock<Scalar> q{}, k{}, v{}, lambda{};
   };
   [[nodiscard]] Views own_views() const {
-    const Index rows = tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
-    return {view_of(q.topRows(tokens)), view_of(k.topRows(rows)), view_of(v.topRows(rows)),
-            view_of(lambda.topRows(tokens))};
+    const Index rows = own_rows();
+    return {block_of(q).topRows(tokens), block_of(k).topRows(rows), block_of(v).topRows(rows),
+            block_of(lambda).topRows(tokens)};
   }
 
   /// For a gradient: where those of the queries and leaves are to be written, and where that of the
   /// reads is.
   struct Targets {
-    RowsTarget<Scalar> q, k, v;
-    RowsView<Scalar> out;
+    RowBlock<Scalar> q{}, k{}, v{};
+    ConstRowBlock<Scalar> out{};
   };
-  [[nodiscard]] Targets own_targets(const RowsView<Scalar>& d_out) {
-    const Index rows = tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
-    return {target_of(q.topRows(tokens)), target_of(k.topRows(rows)), target_of(v.topRows(rows)),
-            d_out};
+  [[nodiscard]] Targets own_targets(const ConstRowBlock<Scalar>& d_out) {
+    const Index rows = own_rows();
+    return {writable_block_of(q).topRows(tokens), writable_block_of(k).topRows(rows),
+            writable_block_of(v).topRows(rows), d_out};
+  }
+
+ private:
+  /// Rows of k and v in use.
+  [[nodiscard]] Index own_rows() const {
+    return tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
   }
 };
 
@@ -1592,6 +1186,533 @@ class TokenSource {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_CHUNKS_CHUNK_HPP
+
+// ---- loglinear/detail/base/narrow_bits.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_NARROW_BITS_HPP
+#define LOGLINEAR_DETAIL_BASE_NARROW_BITS_HPP
+
+// A whole packet of float from as many half or bfloat16 numbers, and back: rounded to nearest, ties
+// to even, infinite what is too large, NaN what is NaN. Bits do not depend on whether the processor
+// flushes denormal numbers (FTZ, DAZ): a denormal half is a normal float, and these formulas never
+// let a denormal float meet arithmetic; bfloat16 numbers are moved as integers.
+//
+// Half numbers take one instruction where there is F16C or AVX-512. Everything else is shifts,
+// masks and sums in the vector extension of GCC and Clang, on every instruction set.
+
+#if defined(__GNUC__) && defined(EIGEN_VECTORIZE_AVX512)
+#  include <immintrin.h>
+#  define LOGLINEAR_HALF_INSTRUCTIONS 16  // numbers that one instruction widens or rounds
+#elif defined(__GNUC__) && defined(EIGEN_VECTORIZE_AVX) && defined(__F16C__)
+#  include <immintrin.h>
+#  define LOGLINEAR_HALF_INSTRUCTIONS 8
+#else
+#  define LOGLINEAR_HALF_INSTRUCTIONS 0
+#endif
+
+namespace loglinear::detail {
+
+template <class Scalar>
+using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
+template <class Scalar>
+inline constexpr Index packet_size = Eigen::internal::unpacket_traits<Packet<Scalar>>::size;
+
+/// Whether the functions below exist.
+inline constexpr bool converts_packets =
+#if defined(__GNUC__)
+    packet_size<float> > 1;
+#else
+    false;
+#endif
+
+/// Whether one instruction widens or rounds a packet of half numbers.
+inline constexpr bool has_half_instructions = LOGLINEAR_HALF_INSTRUCTIONS > 0;
+
+#if defined(__GNUC__)
+
+/// `count` integers in one register, in the vector extension of GCC and Clang.
+template <class Integer, int count>
+struct VectorOf {
+  typedef Integer Type __attribute__((vector_size(count * sizeof(Integer))));
+};
+using Words = VectorOf<std::uint32_t, static_cast<int>(packet_size<float>)>::Type;
+using SignedWords = VectorOf<std::int32_t, static_cast<int>(packet_size<float>)>::Type;
+using NarrowWords = VectorOf<std::uint16_t, static_cast<int>(packet_size<float>)>::Type;
+
+/// Where a < b, of words below 2^31.
+[[nodiscard]] inline SignedWords is_less(const Words& a, const Words& b) {
+  return std::bit_cast<SignedWords>(a) < std::bit_cast<SignedWords>(b);
+}
+
+/// The float numbers of half ones whose signs are in place, and whose exponents and fractions are
+/// where those of a float are.
+[[nodiscard]] inline Packet<float> widen_half(const Words& sign, const Words& magnitude) {
+  namespace ei = Eigen::internal;
+  using P = Packet<float>;
+  // 2^112 x for normal numbers, and infinity and NaN for what they are. A denormal number
+  // m 2^-24 now is y = 2^97 + m 2^87, but should be 2 y - 2^98.
+  const P y = std::bit_cast<P>(magnitude | (224u << 23));
+  const P excess = ei::pmin(ei::psub(y, ei::pset1<P>(0x1p98F)), ei::pset1<P>(0.0F));
+  const P x = ei::pmul(ei::padd(y, excess), ei::pset1<P>(0x1p-112F));
+  return std::bit_cast<P>(std::bit_cast<Words>(x) | sign);
+}
+
+/// The half numbers of float ones, in the lower bits of words.
+[[nodiscard]] inline Words round_to_half(const Packet<float>& x) {
+  namespace ei = Eigen::internal;
+  using P = Packet<float>;
+  const Words bits = std::bit_cast<Words>(x);
+  const Words magnitude = bits & 0x7FFFFFFFu, sign = (bits ^ magnitude) >> 16;
+  // Infinity and NaN are taken for 2^16, which becomes infinity.
+  const Words limit = Words{} + 0x47800000u;
+  const Words finite = is_less(limit, magnitude) ? limit : magnitude;
+  const Words normal = (finite - (112u << 23) + 0xFFFu + ((finite >> 13) & 1u)) >> 13;
+  // The last digit of 1/2 + x is that of a denormal half.
+  const Words sum = std::bit_cast<Words>(ei::padd(std::bit_cast<P>(finite), ei::pset1<P>(0.5F)));
+  const Words denormal = sum - (126u << 23);
+  const Words nan = is_less(Words{} + 0x7F800000u, magnitude) ? Words{} + 0x200u : Words{};
+  return (is_less(finite, Words{} + (113u << 23)) ? denormal : normal) | nan | sign;
+}
+
+/// The bfloat16 numbers of float ones, in the lower bits of words.
+[[nodiscard]] inline Words round_to_bfloat16(const Packet<float>& x) {
+  const Words bits = std::bit_cast<Words>(x);
+  const Words rounded = bits + 0x7FFFu + ((bits >> 16) & 1u);
+  const SignedWords is_nan = is_less(Words{} + 0x7F800000u, bits & 0x7FFFFFFFu);
+  return (is_nan ? bits | 0x400000u : rounded) >> 16;
+}
+
+/// A packet from consecutive narrow numbers.
+[[nodiscard]] inline Packet<float> widen_packet(const Eigen::bfloat16* from) {
+  NarrowWords narrow;
+  std::memcpy(&narrow, static_cast<const void*>(from), sizeof narrow);
+  return std::bit_cast<Packet<float>>(__builtin_convertvector(narrow, Words) << 16);
+}
+[[nodiscard]] inline Packet<float> widen_packet(const Eigen::half* from) {
+#  if LOGLINEAR_HALF_INSTRUCTIONS == 16
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+#  elif LOGLINEAR_HALF_INSTRUCTIONS == 8
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#  else
+  NarrowWords narrow;
+  std::memcpy(&narrow, static_cast<const void*>(from), sizeof narrow);
+  const Words bits = __builtin_convertvector(narrow, Words);
+  return widen_half((bits << 16) & 0x80000000u, (bits << 13) & 0x0FFFE000u);
+#  endif
+}
+
+/// Consecutive narrow numbers from a packet, rounded.
+inline void round_packet(Eigen::bfloat16* to, const Packet<float>& packet) {
+  const NarrowWords narrow = __builtin_convertvector(round_to_bfloat16(packet), NarrowWords);
+  std::memcpy(static_cast<void*>(to), &narrow, sizeof narrow);
+}
+inline void round_packet(Eigen::half* to, const Packet<float>& packet) {
+#  if LOGLINEAR_HALF_INSTRUCTIONS == 16
+  // With all lanes named: without optimisation GCC 12's _mm512_cvtps_ph warns of a sign.
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                      _mm512_maskz_cvtps_ph(__mmask16{0xFFFF}, packet, _MM_FROUND_TO_NEAREST_INT));
+#  elif LOGLINEAR_HALF_INSTRUCTIONS == 8
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                   _mm256_cvtps_ph(packet, _MM_FROUND_TO_NEAREST_INT));
+#  else
+  const NarrowWords narrow = __builtin_convertvector(round_to_half(packet), NarrowWords);
+  std::memcpy(static_cast<void*>(to), &narrow, sizeof narrow);
+#  endif
+}
+
+/// Two packets of the numbers in one register, the even ones and the odd ones: a shift and a mask
+/// each, where consecutive ones would have to be spread over two registers.
+inline void widen_pair(const Eigen::bfloat16* from, Packet<float>& even, Packet<float>& odd) {
+  Words words;
+  std::memcpy(&words, static_cast<const void*>(from), sizeof words);
+  even = std::bit_cast<Packet<float>>(words << 16);
+  odd = std::bit_cast<Packet<float>>(words & 0xFFFF0000u);
+}
+inline void widen_pair(const Eigen::half* from, Packet<float>& even, Packet<float>& odd) {
+  Words words;
+  std::memcpy(&words, static_cast<const void*>(from), sizeof words);
+  even = widen_half((words << 16) & 0x80000000u, (words << 13) & 0x0FFFE000u);
+  odd = widen_half(words & 0x80000000u, (words >> 3) & 0x0FFFE000u);
+}
+
+#endif
+
+}  // namespace loglinear::detail
+
+#undef LOGLINEAR_HALF_INSTRUCTIONS
+
+#endif  // LOGLINEAR_DETAIL_BASE_NARROW_BITS_HPP
+
+// ---- loglinear/detail/base/narrow.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_NARROW_HPP
+#define LOGLINEAR_DETAIL_BASE_NARROW_HPP
+
+// Numbers that are stored narrower than they are computed with: bfloat16 and half in memory, float
+// in registers. Everything else is stored as it is.
+
+namespace loglinear::detail {
+
+template <class Stored>
+inline constexpr bool is_narrow =
+    std::is_same_v<Stored, Eigen::bfloat16> || std::is_same_v<Stored, Eigen::half>;
+
+/// What numbers stored as `Stored` are computed with.
+template <class Stored>
+using Accumulator = std::conditional_t<is_narrow<Stored>, float, Stored>;
+
+/// Numbers in a packet, as the size of an array.
+template <class Scalar>
+inline constexpr auto packet_length = static_cast<std::size_t>(packet_size<Scalar>);
+/// Packets of columns that fit in half of the registers.
+template <class Scalar>
+inline constexpr int widest_block =
+    Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 16 : 8;
+
+/// A packet of consecutive numbers, widened.
+template <class Scalar, class Stored>
+[[nodiscard]] inline Packet<Scalar> load(const Stored* from) {
+  namespace ei = Eigen::internal;
+  if constexpr (!is_narrow<Stored>) {
+    return ei::ploadu<Packet<Scalar>>(from);
+  } else if constexpr (converts_packets) {
+    return widen_packet(from);
+  } else {
+    alignas(64) Scalar wide[packet_length<Scalar>];
+    for (Index i = 0; i < packet_size<Scalar>; ++i) wide[i] = static_cast<Scalar>(from[i]);
+    return ei::pload<Packet<Scalar>>(wide);
+  }
+}
+
+/// Stores a packet, rounded to nearest.
+template <class Scalar, class Stored>
+inline void store(Stored* to, const Packet<Scalar>& packet) {
+  namespace ei = Eigen::internal;
+  if constexpr (!is_narrow<Stored>) {
+    ei::pstoreu(to, packet);
+  } else if constexpr (converts_packets) {
+    round_packet(to, packet);
+  } else {
+    alignas(64) Scalar wide[packet_length<Scalar>];
+    ei::pstore(wide, packet);
+    for (Index i = 0; i < packet_size<Scalar>; ++i) to[i] = static_cast<Stored>(wide[i]);
+  }
+}
+
+/// to[j] = from[j], widened or rounded. The last packet may overlap the one before it.
+template <class From, class To>
+void convert(const From* from, Index size, To* to) {
+  using Scalar = Accumulator<To>;
+  constexpr Index width = packet_size<Scalar>;
+  if (size >= width) {
+    for (Index j = 0; j + width < size; j += width) store<Scalar>(to + j, load<Scalar>(from + j));
+    store<Scalar>(to + size - width, load<Scalar>(from + size - width));
+  } else {
+    From some[packet_length<Scalar>] = {};
+    To converted[packet_length<Scalar>];
+    std::copy_n(from, size, some);
+    store<Scalar>(converted, load<Scalar>(some));
+    std::copy_n(converted, size, to);
+  }
+}
+
+/// The numbers of a row from `first` on, which are fewer than a packet: where they lie, or widened
+/// in `buffer`.
+template <class Scalar, class Stored>
+[[nodiscard]] inline const Scalar* wide_rest(const Stored* row, Index first, Index columns,
+                                             Scalar (&buffer)[packet_length<Scalar>]) {
+  constexpr Index width = packet_size<Scalar>;
+  if constexpr (!is_narrow<Stored>) {
+    return row + first;
+  } else if (columns >= width) {
+    Eigen::internal::pstoreu(buffer, load<Scalar>(row + columns - width));
+    return buffer + width - (columns - first);
+  } else {
+    convert(row + first, columns - first, buffer);
+    return buffer;
+  }
+}
+
+// Two narrow numbers lie in a word, from which shifts and masks widen them where no instruction
+// does; but then the even ones come in one packet and the odd ones in another. That is no matter as
+// long as everything that meets them is in the same order.
+//
+// These functions are always inlined: sums whose address goes to a call leave their registers.
+
+/// Whether N packets come in pairs of even and odd numbers.
+template <class Stored, std::size_t N>
+inline constexpr bool comes_in_pairs =
+    is_narrow<Stored>&& converts_packets&& N % 2 == 0 &&
+    !(std::is_same_v<Stored, Eigen::half> && has_half_instructions) &&
+    std::endian::native == std::endian::little;
+
+/// Calls `use(n, packet)` for N packets of consecutive numbers, widened, perhaps in pairs.
+template <class Scalar, std::size_t N, class Stored, class Use>
+[[gnu::always_inline]] inline void for_each_packet(const Stored* from, Use use) {
+  constexpr std::size_t width = packet_length<Scalar>;
+  if constexpr (comes_in_pairs<Stored, N>) {
+    for (std::size_t n = 0; n < N; n += 2) {
+      Packet<Scalar> even, odd;
+      widen_pair(from + n * width, even, odd);
+      use(n, even);
+      use(n + 1, odd);
+    }
+  } else {
+    for (std::size_t n = 0; n < N; ++n) use(n, load<Scalar>(from + n * width));
+  }
+}
+
+/// N packets of consecutive numbers in the order in which `for_each_packet` brings those of
+/// `Stored`.
+template <class Stored, std::size_t N, class Scalar>
+[[gnu::always_inline]] inline void load_in_order_of(const Scalar* from,
+                                                    Packet<Scalar> (&packets)[N]) {
+  namespace ei = Eigen::internal;
+  constexpr std::size_t width = packet_length<Scalar>;
+  if constexpr (comes_in_pairs<Stored, N>) {
+    alignas(64) Scalar even[width], odd[width];
+    for (std::size_t n = 0; n < N; n += 2, from += 2 * width) {
+      for (std::size_t i = 0; i < width; ++i) {
+        even[i] = from[2 * i];
+        odd[i] = from[2 * i + 1];
+      }
+      packets[n] = ei::pload<Packet<Scalar>>(even);
+      packets[n + 1] = ei::pload<Packet<Scalar>>(odd);
+    }
+  } else {
+    for (std::size_t n = 0; n < N; ++n) packets[n] = ei::ploadu<Packet<Scalar>>(from + n * width);
+  }
+}
+
+/// Stores packets that are in that order as consecutive numbers.
+template <class Stored, std::size_t N, class Scalar>
+[[gnu::always_inline]] inline void store_from_order_of(Scalar* to,
+                                                       const Packet<Scalar> (&packets)[N]) {
+  namespace ei = Eigen::internal;
+  constexpr std::size_t width = packet_length<Scalar>;
+  if constexpr (comes_in_pairs<Stored, N>) {
+    alignas(64) Scalar even[width], odd[width];
+    for (std::size_t n = 0; n < N; n += 2, to += 2 * width) {
+      ei::pstore(even, packets[n]);
+      ei::pstore(odd, packets[n + 1]);
+      for (std::size_t i = 0; i < width; ++i) {
+        to[2 * i] = even[i];
+        to[2 * i + 1] = odd[i];
+      }
+    }
+  } else {
+    for (std::size_t n = 0; n < N; ++n) ei::pstoreu(to + n * width, packets[n]);
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_NARROW_HPP
+
+// ---- loglinear/detail/kernels/vectors.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
+
+// Arithmetic on vectors that lie in memory, given by a pointer and a length. An Eigen expression
+// says the same, but each one is some forty types of its own to the compiler, and a rule has
+// hundreds: here a compiler sees each function once for each scalar.
+//
+// Vectors may be empty, and may be the same one where the comment does not say otherwise.
+
+namespace loglinear::detail {
+
+/// to[i] = of_packet(i), or of_number(i) for those at the end that fill no packet.
+template <class Scalar, class OfPacket, class OfNumber>
+void fill_by_packets(Scalar* to, Index size, OfPacket of_packet, OfNumber of_number) {
+  constexpr Index width = packet_size<Scalar>;
+  Index i = 0;
+  for (; i + width <= size; i += width) Eigen::internal::pstoreu(to + i, of_packet(i));
+  for (; i < size; ++i) to[i] = of_number(i);
+}
+
+/// x . y
+template <class Scalar>
+[[nodiscard]] Scalar dot(const Scalar* x, const Scalar* y, Index size) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const auto product = [&](Index i) {
+    return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i));
+  };
+  Scalar sum(0);
+  Index i = 0;
+  if (size >= width) {
+    P even = product(0);
+    i = width;
+    if (size >= 2 * width) {
+      P odd = product(width);
+      for (i = 2 * width; i + 2 * width <= size; i += 2 * width) {
+        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
+        odd = ei::pmadd(ei::ploadu<P>(x + i + width), ei::ploadu<P>(y + i + width), odd);
+      }
+      even = ei::padd(even, odd);
+      if (i + width <= size) {
+        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
+        i += width;
+      }
+    }
+    sum = ei::predux(even);
+  }
+  for (; i < size; ++i) sum += x[i] * y[i];
+  return sum;
+}
+
+/// sum_i x_i y_i z_i
+template <class Scalar>
+[[nodiscard]] Scalar dot(const Scalar* x, const Scalar* y, const Scalar* z, Index size) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const auto product = [&](Index i) {
+    return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i));
+  };
+  Scalar sum(0);
+  Index i = 0;
+  if (size >= width) {
+    P sums = ei::pmul(product(0), ei::ploadu<P>(z));
+    for (i = width; i + width <= size; i += width) {
+      sums = ei::pmadd(product(i), ei::ploadu<P>(z + i), sums);
+    }
+    sum = ei::predux(sums);
+  }
+  for (; i < size; ++i) sum += x[i] * y[i] * z[i];
+  return sum;
+}
+
+/// The sum of the numbers.
+template <class Scalar>
+[[nodiscard]] Scalar sum(const Scalar* x, Index size) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  Scalar sum(0);
+  Index i = 0;
+  if (size >= width) {
+    P packets = ei::ploadu<P>(x);
+    for (i = width; i + width <= size; i += width)
+      packets = ei::padd(packets, ei::ploadu<P>(x + i));
+    sum = ei::predux(packets);
+  }
+  for (; i < size; ++i) sum += x[i];
+  return sum;
+}
+
+/// y = a x
+template <class Scalar>
+void scale_to(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  fill_by_packets(
+      y, size, [&](Index i) { return ei::pmul(factor, ei::ploadu<P>(x + i)); },
+      [&](Index i) { return a * x[i]; });
+}
+
+/// x = a x
+template <class Scalar>
+void scale_by(const Scalar& a, Scalar* x, Index size) {
+  scale_to(a, x, size, x);
+}
+
+/// y = y + a x
+template <class Scalar>
+void axpy(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  fill_by_packets(
+      y, size,
+      [&](Index i) { return ei::pmadd(factor, ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return y[i] + a * x[i]; });
+}
+
+/// z = x + y
+template <class Scalar>
+void add(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size, [&](Index i) { return ei::padd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return x[i] + y[i]; });
+}
+
+/// z = x - y
+template <class Scalar>
+void subtract(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size, [&](Index i) { return ei::psub(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return x[i] - y[i]; });
+}
+
+/// z_i = x_i y_i
+template <class Scalar>
+void multiply(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size, [&](Index i) { return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return x[i] * y[i]; });
+}
+
+/// z_i = z_i + x_i y_i
+template <class Scalar>
+void add_product(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size,
+      [&](Index i) {
+        return ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), ei::ploadu<P>(z + i));
+      },
+      [&](Index i) { return z[i] + x[i] * y[i]; });
+}
+
+/// z_i = a x_i y_i
+template <class Scalar>
+void scaled_product(const Scalar& a, const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  fill_by_packets(
+      z, size,
+      [&](Index i) {
+        return ei::pmul(factor, ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)));
+      },
+      [&](Index i) { return a * (x[i] * y[i]); });
+}
+
+/// z_i = z_i + a x_i y_i
+template <class Scalar>
+void add_scaled_product(const Scalar& a, const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  fill_by_packets(
+      z, size,
+      [&](Index i) {
+        return ei::pmadd(factor, ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)),
+                         ei::ploadu<P>(z + i));
+      },
+      [&](Index i) { return z[i] + a * (x[i] * y[i]); });
+}
+
+/// y = x, which do not overlap.
+template <class Scalar>
+void copy(const Scalar* x, Index size, Scalar* y) {
+  std::copy_n(x, size, y);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
 
 // ---- loglinear/chunks/halves.hpp
 
@@ -1634,49 +1755,60 @@ void visit_halves(Index low, Index high, Direct direct, Between between) {
 template <class Scalar>
 class HalfDecays {
  public:
-  HalfDecays(Index moments, Index columns) : later_(moments, columns), earlier_(moments, columns) {}
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
 
-  template <class Decay>
-  void prepare(const Decay& decay, Index low, Index middle, Index high) {
+  HalfDecays(Index moments, Index columns)
+      : columns_(columns), later_(moments, columns), earlier_(moments, columns) {}
+
+  void prepare(const ConstBlock& decay, Index low, Index middle, Index high) {
     low_ = low;
     middle_ = middle;
-    later_.row(0) = decay.row(middle);
+    const Block later(later_), earlier(earlier_);
+    copy(decay.row(middle), columns_, later.row(0));
     for (Index m = middle + 1; m < high; ++m) {
-      later_.row(m - middle) = later_.row(m - middle - 1).cwiseProduct(decay.row(m));
+      multiply(later.row(m - middle - 1), decay.row(m), columns_, later.row(m - middle));
     }
-    earlier_.row(middle - 1 - low).setOnes();
+    std::fill_n(earlier.row(middle - 1 - low), columns_, Scalar(1));
     for (Index m = middle - 1; m > low; --m) {
-      earlier_.row(m - 1 - low) = earlier_.row(m - low).cwiseProduct(decay.row(m));
+      multiply(earlier.row(m - low), decay.row(m), columns_, earlier.row(m - 1 - low));
     }
   }
   /// D(middle..a) for a in the later half.
-  [[nodiscard]] auto later(Index a) const { return later_.row(a - middle_); }
+  [[nodiscard]] const Scalar* later(Index a) const {
+    return later_.data() + (a - middle_) * columns_;
+  }
   /// D(b+1..middle-1) for b in the earlier half.
-  [[nodiscard]] auto earlier(Index b) const { return earlier_.row(b - low_); }
+  [[nodiscard]] const Scalar* earlier(Index b) const {
+    return earlier_.data() + (b - low_) * columns_;
+  }
 
-  /// Adds to the gradient of the log decays what rows of the later half say: what row i has counts
-  /// for the moments from the middle up to a_i.
-  template <class NoteOf, class Row, class DLog>
-  static void note_later(Moments a, RowRange rows, Index middle, Index high, NoteOf note_of,
-                         Row& sum, DLog& d_log) {
-    sum.setZero();
+  /// Adds to the gradient of the log decays what rows x of the later half and their gradients say:
+  /// row i counts for the moments from the middle up to a_i. `sum` is scratch.
+  static void note_later(Moments a, RowRange rows, Index middle, Index high, const ConstBlock& x,
+                         const ConstBlock& d_x, Vector<Scalar>& sum, const Block& d_log) {
+    std::fill_n(sum.data(), sum.size(), Scalar(0));
     for (Index m = high - 1, i = rows.size; m >= middle; --m) {
-      for (; i > 0 && a[rows.first + i - 1] == m; --i) sum += note_of(i - 1);
-      d_log.row(m) += sum;
+      for (; i > 0 && a[rows.first + i - 1] == m; --i) {
+        add_product(x.row(i - 1), d_x.row(i - 1), sum.size(), sum.data());
+      }
+      add(d_log.row(m), sum.data(), sum.size(), d_log.row(m));
     }
   }
-  /// Likewise of the earlier half: what row j has counts for the moments after b_j.
-  template <class NoteOf, class Row, class DLog>
-  static void note_earlier(Moments b, RowRange rows, Index low, Index middle, NoteOf note_of,
-                           Row& sum, DLog& d_log) {
-    sum.setZero();
+  /// Likewise of the earlier half: row j counts for the moments after b_j.
+  static void note_earlier(Moments b, RowRange rows, Index low, Index middle, const ConstBlock& x,
+                           const ConstBlock& d_x, Vector<Scalar>& sum, const Block& d_log) {
+    std::fill_n(sum.data(), sum.size(), Scalar(0));
     for (Index m = low + 1, j = 0; m < middle; ++m) {
-      for (; j < rows.size && b[rows.first + j] < m; ++j) sum += note_of(j);
-      d_log.row(m) += sum;
+      for (; j < rows.size && b[rows.first + j] < m; ++j) {
+        add_product(x.row(j), d_x.row(j), sum.size(), sum.data());
+      }
+      add(d_log.row(m), sum.data(), sum.size(), d_log.row(m));
     }
   }
 
  private:
+  Index columns_;
   RowMajorMatrix<Scalar> later_, earlier_;
   Index low_ = 0, middle_ = 0;
 };
@@ -1684,6 +1816,240 @@ class HalfDecays {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_CHUNKS_HALVES_HPP
+
+// ---- loglinear/detail/base/resize.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_RESIZE_HPP
+#define LOGLINEAR_DETAIL_BASE_RESIZE_HPP
+
+// Another size for a matrix that has one. Eigen's own `resize`, and with it assignment, frees the
+// old memory before it allocates the new; where that throws, the matrix would free the old memory
+// once more when it is destroyed. Here it is empty by then.
+
+namespace loglinear::detail {
+
+/// m becomes rows x columns, or a vector of so many; what it holds is not specified.
+template <class Plain, class... Sizes>
+void resize(Plain& m, Sizes... sizes) {
+  if ((sizes * ...) != m.size()) m.resize((Sizes{0} * sizes)...);
+  m.resize(sizes...);
+}
+
+/// The same, with zeros.
+template <class Plain, class... Sizes>
+void set_zero(Plain& m, Sizes... sizes) {
+  resize(m, sizes...);
+  m.setZero();
+}
+
+/// to = from, which may have another size.
+template <class Plain, class From>
+void assign(Plain& to, const Eigen::MatrixBase<From>& from) {
+  if (from.size() != to.size()) to.resize(from.rows() * 0, from.cols());
+  to = from;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_RESIZE_HPP
+
+// ---- loglinear/detail/base/product.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_PRODUCT_HPP
+#define LOGLINEAR_DETAIL_BASE_PRODUCT_HPP
+
+// Matrix products of the sequence form: operands of some 64 to 128 rows and columns that lie in the
+// nearest caches, so nothing is packed. A tile of the result stays in registers while the rows of
+// the right operand stream by and coefficients of the left one are broadcast from where they lie,
+// which makes a transposed left operand cost the same. On Eigen's packets, so that one text serves
+// every instruction set and scalar. Never parallelises, never allocates; a row's sums are formed in
+// the same order whatever rows stand beside it.
+
+namespace loglinear::detail {
+
+/// How a product meets what is already in its result; `add_scaled` multiplies its rows first.
+enum class Into { replace, add, subtract, add_scaled };
+
+/// The left operand: coefficient (i, p) at `data + i * row + p * column`; and what the rows of the
+/// product are multiplied by, for `Into::add_scaled`.
+template <class Scalar>
+struct LeftOperand {
+  const Scalar* data;
+  Index row, column;
+  const Scalar* scale = nullptr;
+};
+
+/// A tile of `Rows` rows and `Packets` packets of columns: c = c0 +- sum_p a(., p) b(p, .).
+template <int Rows, int Packets, class Scalar>
+inline void product_tile(Into into, const LeftOperand<Scalar>& a, Index depth, const Scalar* b,
+                         Index b_stride, Scalar* c, Index c_stride) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P sums[array_size(Rows)][array_size(Packets)];
+  for (int i = 0; i < Rows; ++i) {
+    for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pset1<P>(Scalar(0));
+  }
+  const Scalar* column = a.data;
+  for (Index p = 0; p < depth; ++p, column += a.column, b += b_stride) {
+    P right[array_size(Packets)];
+    for (int n = 0; n < Packets; ++n) right[n] = ei::ploadu<P>(b + n * width);
+    for (int i = 0; i < Rows; ++i) {
+      const P left = ei::pset1<P>(column[i * a.row]);
+      for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pmadd(left, right[n], sums[i][n]);
+    }
+  }
+  for (int i = 0; i < Rows; ++i, c += c_stride) {
+    for (int n = 0; n < Packets; ++n) {
+      Scalar* const to = c + n * width;
+      if (into == Into::add) sums[i][n] = ei::padd(ei::ploadu<P>(to), sums[i][n]);
+      if (into == Into::subtract) sums[i][n] = ei::psub(ei::ploadu<P>(to), sums[i][n]);
+      if (into == Into::add_scaled) {
+        sums[i][n] = ei::pmadd(ei::pset1<P>(a.scale[i]), sums[i][n], ei::ploadu<P>(to));
+      }
+      ei::pstoreu(to, sums[i][n]);
+    }
+  }
+}
+
+/// All rows of one panel of `Packets` packets of columns, `Rows` at a time.
+template <int Rows, int Packets, class Scalar>
+void product_panel(Into into, LeftOperand<Scalar> a, Index rows, Index depth, const Scalar* b,
+                   Index b_stride, Scalar* c, Index c_stride) {
+  Index i = 0;
+  for (; i + Rows <= rows; i += Rows) {
+    product_tile<Rows, Packets>(into, a, depth, b, b_stride, c, c_stride);
+    a.data += Rows * a.row;
+    if (into == Into::add_scaled) a.scale += Rows;
+    c += Rows * c_stride;
+  }
+  if constexpr (Rows > 1) {
+    constexpr int fewer = Rows > 4 ? 4 : Rows / 2;
+    if (i < rows) {
+      product_panel<fewer, Packets>(into, a, rows - i, depth, b, b_stride, c, c_stride);
+    }
+  }
+}
+
+template <class Scalar>
+void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index depth, Index columns,
+                    const Scalar* b, Index b_stride, Scalar* c, Index c_stride) {
+  constexpr Index width = packet_size<Scalar>;
+  // 24 sums, 4 packets of the right operand and a coefficient fill 32 registers; 12 + 2 + 1, 16.
+  constexpr int wide =
+      Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 4 : 2;
+  Index j = 0;
+  for (; j + wide * width <= columns; j += wide * width) {
+    product_panel<6, wide>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+  }
+  if constexpr (wide > 2) {
+    for (; j + 2 * width <= columns; j += 2 * width) {
+      product_panel<6, 2>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+    }
+  }
+  for (; j + width <= columns; j += width) {
+    product_panel<6, 1>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
+  }
+  for (; j < columns; ++j) {
+    for (Index i = 0; i < rows; ++i) {
+      Scalar sum(0);
+      for (Index p = 0; p < depth; ++p) {
+        sum += a.data[i * a.row + p * a.column] * b[p * b_stride + j];
+      }
+      Scalar& to = c[i * c_stride + j];
+      if (into == Into::replace) to = sum;
+      if (into == Into::add) to += sum;
+      if (into == Into::subtract) to -= sum;
+      if (into == Into::add_scaled) to += a.scale[i] * sum;
+    }
+  }
+}
+
+/// `columns` rounded up to whole packets as far as there are any: a result may be computed wider
+/// than it is needed, but never in single columns where packets fit.
+template <class Scalar>
+[[nodiscard]] constexpr Index whole_packets(Index columns, Index available) {
+  constexpr Index width = 2 * packet_size<Scalar>;
+  return (std::min)(available, (columns + width - 1) / width * width);
+}
+
+// A packet of Eigen's carries an alignment that GCC drops, and says so, where it is a template
+// argument.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"
+
+/// target = source^T, both row-major: in square blocks that are transposed in registers.
+template <class Scalar>
+void transpose_rows(const Scalar* source, Index rows, Index columns, Index source_stride,
+                    Scalar* target, Index target_stride) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  Index i = 0;
+  if constexpr (width > 1) {
+    for (; i + width <= rows; i += width) {
+      Index j = 0;
+      for (; j + width <= columns; j += width) {
+        ei::PacketBlock<P, static_cast<int>(width)> block;
+        for (Index n = 0; n < width; ++n) {
+          block.packet[n] = ei::ploadu<P>(source + (i + n) * source_stride + j);
+        }
+        ei::ptranspose(block);
+        for (Index n = 0; n < width; ++n) {
+          ei::pstoreu(target + (j + n) * target_stride + i, block.packet[n]);
+        }
+      }
+      for (; j < columns; ++j) {
+        for (Index n = i; n < i + width; ++n) {
+          target[j * target_stride + n] = source[n * source_stride + j];
+        }
+      }
+    }
+  }
+  for (; i < rows; ++i) {
+    for (Index j = 0; j < columns; ++j) {
+      target[j * target_stride + i] = source[i * source_stride + j];
+    }
+  }
+}
+#pragma GCC diagnostic pop
+
+/// to = from^T, both row-major.
+template <class From, class To>
+void transpose_into(const From& from, To&& to) {
+  static_assert(From::IsRowMajor && std::remove_cvref_t<To>::IsRowMajor);
+  transpose_rows(from.data(), from.rows(), from.cols(), from.outerStride(), to.data(),
+                 to.outerStride());
+}
+/// The same into a matrix that takes its size.
+template <class From, class Scalar>
+void transpose_into(const From& from, RowMajorMatrix<Scalar>& to) {
+  resize(to, from.cols(), from.rows());
+  transpose_rows(from.data(), from.rows(), from.cols(), from.outerStride(), to.data(),
+                 to.outerStride());
+}
+
+/// c = a b, c += a b, c -= a b or c += diag(scale) a b. All three lie in memory; b and c are
+/// row-major with contiguous rows, a may be a block, a transpose or column-major. c overlaps
+/// neither a nor b.
+template <Into into, class A, class B, class C>
+void product(const A& a, const B& b, C&& c, const typename A::Scalar* scale = nullptr) {
+  using Scalar = typename A::Scalar;
+  static_assert(B::IsRowMajor && std::remove_cvref_t<C>::IsRowMajor, "b and c must be row-major");
+  if (a.rows() == 0) return;
+  if (a.cols() == 0) {  // b.data() may be null, to which nothing must be added
+    if constexpr (into == Into::replace) c.setZero();
+    return;
+  }
+  const LeftOperand<Scalar> operand{a.data(), A::IsRowMajor ? a.outerStride() : Index{1},
+                                    A::IsRowMajor ? Index{1} : a.outerStride(), scale};
+  product_kernel(into, operand, a.rows(), a.cols(), b.cols(), b.data(), b.outerStride(), c.data(),
+                 c.outerStride());
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_PRODUCT_HPP
 
 // ---- loglinear/chunks/gram_by_halves.hpp
 
@@ -1696,23 +2062,25 @@ namespace loglinear::detail {
 template <class Scalar>
 class GramByHalves {
  public:
-  using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
 
   /// For up to `moments` moments and `rows` rows on either side.
   GramByHalves(Index d_k, Index moments, Index rows)
-      : halves_(moments, d_k),
+      : d_k_(d_k),
+        halves_(moments, d_k),
         left_(rows, d_k),
         right_(rows, d_k),
         right_transposed_(d_k, rows),
         d_left_(rows, d_k),
         d_right_(rows, d_k),
-        running_(1, d_k),
-        sum_(1, d_k),
+        running_(d_k),
+        sum_(d_k),
         notes_(shortest_stretch, d_k) {}
 
   /// Fills g, `x.rows() x y.rows()`, for moments [0, N) with the decays `decay`, N x d_k.
-  template <class Decay, class Left, class Right, class Result>
-  void gram(const Decay& decay, const Left& x, Moments a, const Right& y, Moments b, Result& g) {
+  void gram(const ConstBlock& decay, const ConstBlock& x, Moments a, const ConstBlock& y, Moments b,
+            const Block& g) {
     g.setZero();
     visit_halves(
         0, decay.rows(),
@@ -1720,7 +2088,7 @@ class GramByHalves {
           const RowRange rows = rows_between(a, low, high, x.rows());
           for (Index i = rows.first; i < rows.first + rows.size; ++i) {
             for_each_earlier(decay, a[i], low, y.rows(), b, [&](Index j, Index) {
-              g(i, j) = x.row(i).cwiseProduct(running_).dot(y.row(j));
+              g(i, j) = dot(x.row(i), running_.data(), y.row(j), d_k_);
             });
           }
         },
@@ -1728,95 +2096,102 @@ class GramByHalves {
           const RowRange later = rows_between(a, middle, high, x.rows());
           const RowRange earlier = rows_between(b, low, middle, y.rows());
           meet(decay, low, middle, high, x, a, later, y, b, earlier);
-          auto transposed = right_transposed_.leftCols(earlier.size);
-          transpose_into(right_.topRows(earlier.size), transposed);
-          product<Into::replace>(left_.topRows(later.size), transposed,
+          const Block transposed = Block(right_transposed_).leftCols(earlier.size);
+          transpose_into(Block(right_).topRows(earlier.size), transposed);
+          product<Into::replace>(ConstBlock(left_).topRows(later.size), ConstBlock(transposed),
                                  g.block(later.first, earlier.first, later.size, earlier.size));
         });
   }
 
   /// The pullback: adds to `d_x`, `d_y` and the gradient of the log decays.
-  template <class Decay, class Left, class Right, class Result, class DLeft, class DRight,
-            class DLog>
-  void pull_back(const Decay& decay, const Left& x, Moments a, const Right& y, Moments b,
-                 const Result& d_g, DLeft& d_x, DRight& d_y, DLog& d_log) {
+  void pull_back(const ConstBlock& decay, const ConstBlock& x, Moments a, const ConstBlock& y,
+                 Moments b, const ConstBlock& d_g, const Block& d_x, const Block& d_y,
+                 const Block& d_log) {
     visit_halves(
         0, decay.rows(),
         [&](Index low, Index high) {
           const RowRange rows = rows_between(a, low, high, x.rows());
           for (Index i = rows.first; i < rows.first + rows.size; ++i) {
-            notes_.setZero();
-            for_each_earlier(decay, a[i], low, y.rows(), b, [&](Index j, Index moment) {
-              d_x.row(i) += d_g(i, j) * running_.cwiseProduct(y.row(j));
-              sum_ = d_g(i, j) * running_.cwiseProduct(x.row(i));
-              d_y.row(j) += sum_;
-              notes_.row(moment - low) += sum_.cwiseProduct(y.row(j));
-            });
-            sum_.setZero();
-            for (Index moment = low + 1; moment <= a[i]; ++moment) {
-              sum_ += notes_.row(moment - 1 - low);
-              d_log.row(moment) += sum_;
-            }
+            pull_back_row(decay, x.row(i), a[i], low, y, b, d_g.row(i), d_x.row(i), d_y, d_log);
           }
         },
         [&](Index low, Index middle, Index high) {
           const RowRange later = rows_between(a, middle, high, x.rows());
           const RowRange earlier = rows_between(b, low, middle, y.rows());
           meet(decay, low, middle, high, x, a, later, y, b, earlier);
-          const auto d_block = d_g.block(later.first, earlier.first, later.size, earlier.size);
-          auto d_left = d_left_.topRows(later.size), d_right = d_right_.topRows(earlier.size);
-          product<Into::replace>(d_block, right_.topRows(earlier.size), d_left);
-          product<Into::replace>(d_block.transpose(), left_.topRows(later.size), d_right);
-          halves_.note_later(
-              a, later, middle, high,
-              [&](Index i) { return left_.row(i).cwiseProduct(d_left.row(i)); }, sum_, d_log);
-          halves_.note_earlier(
-              b, earlier, low, middle,
-              [&](Index j) { return right_.row(j).cwiseProduct(d_right.row(j)); }, sum_, d_log);
+          const ConstBlock d_block =
+              d_g.block(later.first, earlier.first, later.size, earlier.size);
+          const ConstBlock left = ConstBlock(left_).topRows(later.size);
+          const ConstBlock right = ConstBlock(right_).topRows(earlier.size);
+          const Block d_left = Block(d_left_).topRows(later.size);
+          const Block d_right = Block(d_right_).topRows(earlier.size);
+          product<Into::replace>(d_block, right, d_left);
+          product<Into::replace>(d_block.transpose(), left, d_right);
+          halves_.note_later(a, later, middle, high, left, d_left, sum_, d_log);
+          halves_.note_earlier(b, earlier, low, middle, right, d_right, sum_, d_log);
           for (Index i = 0; i < later.size; ++i) {
             const Index row = later.first + i;
-            d_x.row(row) += d_left.row(i).cwiseProduct(halves_.later(a[row]));
+            add_product(d_left.row(i), halves_.later(a[row]), d_k_, d_x.row(row));
           }
           for (Index j = 0; j < earlier.size; ++j) {
             const Index row = earlier.first + j;
-            d_y.row(row) += d_right.row(j).cwiseProduct(halves_.earlier(b[row]));
+            add_product(d_right.row(j), halves_.earlier(b[row]), d_k_, d_y.row(row));
           }
         });
   }
 
  private:
+  /// The pullback of one row of g within a stretch that is summed directly.
+  void pull_back_row(const ConstBlock& decay, const Scalar* x, Index a, Index low,
+                     const ConstBlock& y, Moments b, const Scalar* d_g, Scalar* d_x,
+                     const Block& d_y, const Block& d_log) {
+    const Block notes(notes_);
+    notes.setZero();
+    for_each_earlier(decay, a, low, y.rows(), b, [&](Index j, Index moment) {
+      add_scaled_product(d_g[j], running_.data(), y.row(j), d_k_, d_x);
+      scaled_product(d_g[j], running_.data(), x, d_k_, sum_.data());
+      add(d_y.row(j), sum_.data(), d_k_, d_y.row(j));
+      add_product(sum_.data(), y.row(j), d_k_, notes.row(moment - low));
+    });
+    std::fill_n(sum_.data(), d_k_, Scalar(0));
+    for (Index moment = low + 1; moment <= a; ++moment) {
+      add(sum_.data(), notes.row(moment - 1 - low), d_k_, sum_.data());
+      add(d_log.row(moment), sum_.data(), d_k_, d_log.row(moment));
+    }
+  }
+
   /// Calls `visit(j, b_j)` for the rows of [low, a], the newest first, with D(b_j+1..a) in
   /// `running_`.
-  template <class Decay, class Visit>
-  void for_each_earlier(const Decay& decay, Index a, Index low, Index count, Moments b,
+  template <class Visit>
+  void for_each_earlier(const ConstBlock& decay, Index a, Index low, Index count, Moments b,
                         Visit visit) {
-    running_.setOnes();
+    std::fill_n(running_.data(), d_k_, Scalar(1));
     for (Index moment = a; moment >= low; --moment) {
       const RowRange rows = rows_between(b, moment, moment + 1, count);
       for (Index j = rows.first; j < rows.first + rows.size; ++j) visit(j, moment);
-      running_.array() *= decay.row(moment).array();
+      multiply(running_.data(), decay.row(moment), d_k_, running_.data());
     }
   }
 
   /// The rows of both halves as they are in the middle.
-  template <class Decay, class Left, class Right>
-  void meet(const Decay& decay, Index low, Index middle, Index high, const Left& x, Moments a,
-            RowRange later, const Right& y, Moments b, RowRange earlier) {
+  void meet(const ConstBlock& decay, Index low, Index middle, Index high, const ConstBlock& x,
+            Moments a, RowRange later, const ConstBlock& y, Moments b, RowRange earlier) {
     halves_.prepare(decay, low, middle, high);
     for (Index i = 0; i < later.size; ++i) {
       const Index row = later.first + i;
-      left_.row(i) = x.row(row).cwiseProduct(halves_.later(a[row]));
+      multiply(x.row(row), halves_.later(a[row]), d_k_, left_.data() + i * d_k_);
     }
     for (Index j = 0; j < earlier.size; ++j) {
       const Index row = earlier.first + j;
-      right_.row(j) = y.row(row).cwiseProduct(halves_.earlier(b[row]));
+      multiply(y.row(row), halves_.earlier(b[row]), d_k_, right_.data() + j * d_k_);
     }
   }
 
+  Index d_k_;
   HalfDecays<Scalar> halves_;
-  Matrix left_, right_, right_transposed_, d_left_, d_right_;
-  Eigen::Matrix<Scalar, 1, Eigen::Dynamic> running_, sum_;
-  Matrix notes_;
+  RowMajorMatrix<Scalar> left_, right_, right_transposed_, d_left_, d_right_;
+  Vector<Scalar> running_, sum_;
+  RowMajorMatrix<Scalar> notes_;
 };
 
 }  // namespace loglinear::detail
@@ -1837,6 +2212,10 @@ namespace loglinear::detail {
 
 inline constexpr Index pair_rows = 12;
 
+/// An operand of a product, whatever can be seen as a block; the result says the scalar.
+template <class Scalar>
+using Operand = std::type_identity_t<ConstRowBlock<Scalar>>;
+
 /// Calls `visit(first row, rows, columns that the last of them sees)`.
 template <class Visit>
 void for_each_pair_block(Moments a, Index rows, Moments b, Index columns, Visit visit) {
@@ -1847,10 +2226,9 @@ void for_each_pair_block(Moments a, Index rows, Moments b, Index columns, Visit 
 }
 
 /// pairs (+-)= x y^T where they count.
-template <Into into, class X, class YTransposed, class Pairs>
-void product_to_pairs(const X& x, Moments a, const YTransposed& y_transposed, Moments b,
-                      Pairs&& pairs) {
-  using Scalar = typename X::Scalar;
+template <Into into, class Scalar>
+void product_to_pairs(const Operand<Scalar>& x, Moments a, const Operand<Scalar>& y_transposed,
+                      Moments b, const RowBlock<Scalar>& pairs) {
   const Index columns = y_transposed.cols();
   for_each_pair_block(a, x.rows(), b, columns, [&](Index i, Index rows, Index seen) {
     const Index wide = whole_packets<Scalar>(seen, columns);
@@ -1860,17 +2238,18 @@ void product_to_pairs(const X& x, Moments a, const YTransposed& y_transposed, Mo
 }
 
 /// c (+-)= pairs right.
-template <Into into, class Pairs, class Right, class Result>
-void product_of_pairs(const Pairs& pairs, Moments a, Moments b, const Right& right, Result&& c) {
+template <Into into, class Scalar>
+void product_of_pairs(const Operand<Scalar>& pairs, Moments a, Moments b,
+                      const Operand<Scalar>& right, const RowBlock<Scalar>& c) {
   for_each_pair_block(a, pairs.rows(), b, pairs.cols(), [&](Index i, Index rows, Index seen) {
     product<into>(pairs.block(i, 0, rows, seen), right.topRows(seen), c.middleRows(i, rows));
   });
 }
 
 /// c (+-)= pairs^T left.
-template <Into into, class Pairs, class Left, class Result>
-void product_of_transposed_pairs(const Pairs& pairs, Moments a, Moments b, const Left& left,
-                                 Result&& c) {
+template <Into into, class Scalar>
+void product_of_transposed_pairs(const Operand<Scalar>& pairs, Moments a, Moments b,
+                                 const Operand<Scalar>& left, const RowBlock<Scalar>& c) {
   for (Index j = 0; j < pairs.cols(); j += pair_rows) {
     const Index columns = (std::min)(pair_rows, pairs.cols() - j);
     const Index unseen = a.count_before(b[j], pairs.rows()), rows = pairs.rows() - unseen;
@@ -1881,23 +2260,21 @@ void product_of_transposed_pairs(const Pairs& pairs, Moments a, Moments b, const
 
 /// result (+-)= pairs lower, or what counts of pairs upper, where the result counts: neither
 /// triangle has anything between what a row sees and what it does not.
-template <Into into, class Pairs, class Triangle, class Result>
-void product_within_pairs(const Pairs& pairs, Moments a, Moments b, const Triangle& triangle,
-                          Result&& result) {
-  using Scalar = typename Pairs::Scalar;
+template <Into into, class Scalar>
+void product_within_pairs(const Operand<Scalar>& pairs, Moments a, Moments b,
+                          const Operand<Scalar>& triangle, const RowBlock<Scalar>& result) {
   for_each_pair_block(a, pairs.rows(), b, pairs.cols(), [&](Index i, Index rows, Index seen) {
     const Index wide = whole_packets<Scalar>(seen, pairs.cols());
-    product<into>(pairs.block(i, 0, rows, seen), triangle.topLeftCorner(seen, wide),
+    product<into>(pairs.block(i, 0, rows, seen), triangle.block(0, 0, seen, wide),
                   result.block(i, 0, rows, wide));
   });
 }
 
 /// Clears the pairs that do not count.
-template <class Pairs>
-void clear_unseen(Moments a, Moments b, Pairs&& pairs) {
-  using Scalar = typename std::remove_cvref_t<Pairs>::Scalar;
+template <class Scalar>
+void clear_unseen(Moments a, Moments b, const RowBlock<Scalar>& pairs) {
   for (Index i = 0; i < pairs.rows(); ++i) {
-    Scalar* const row = pairs.data() + i * pairs.outerStride();
+    Scalar* const row = pairs.row(i);
     std::fill(row + b.count_until(a[i], pairs.cols()), row + pairs.cols(), Scalar(0));
   }
 }
@@ -2058,6 +2435,8 @@ template <class Scalar>
 class ChunkDecay {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
 
   /// `decays` as in SequenceShape (0, 1 or d_k), for up to `moments` moments and `rows` rows.
   ChunkDecay(Index d_k, Index decays, Index moments, Index rows)
@@ -2074,35 +2453,31 @@ class ChunkDecay {
         d_log_(decays > 0 ? moments : 0, decays),
         sums_(moments) {}
 
-  /// The decays of the chunk's N moments, N x decays; those between pairs only where `gram` needs
-  /// them.
-  template <class Decays>
-  void prepare(const Decays& decay, Index moments, bool needs_pairs) {
+  /// The decays of the chunk's N moments, rows 0..N-1 x decays; those between pairs only where
+  /// `gram` needs them.
+  void prepare(const Matrix& decay, Index moments, bool needs_pairs) {
     moments_ = moments;
     if (decays_ == 0) return;
-    decay_.topRows(moments) = decay;
-    from_start_.row(0).setOnes();
-    to_end_.row(moments - 1).setOnes();
+    copy(decay.data(), moments * decays_, decay_.data());
+    const Block from_start(from_start_), to_end(to_end_);
+    std::fill_n(from_start.row(0), decays_, Scalar(1));
+    std::fill_n(to_end.row(moments - 1), decays_, Scalar(1));
     if (has_scalar()) return prepare_scalar(needs_pairs);
     for (Index a = 0; a < moments; ++a) {
-      from_start_.row(a + 1) = from_start_.row(a).cwiseProduct(decay.row(a));
+      multiply(from_start.row(a), decays().row(a), decays_, from_start.row(a + 1));
     }
     for (Index b = moments - 1; b > 0; --b) {
-      to_end_.row(b - 1) = to_end_.row(b).cwiseProduct(decay.row(b));
+      multiply(to_end.row(b), decays().row(b), decays_, to_end.row(b - 1));
     }
   }
 
   /// to_i = D(0..a_i) x_i: rows at moments a, as what stood before the chunk meets them.
-  template <class Rows, class To>
-  void decay_from_start(const Rows& x, Moments a, To&& to) const {
-    scale_rows(
-        x, from_start_, [&](Index i) { return a[i] + 1; }, to);
+  void decay_from_start(const ConstBlock& x, Moments a, const Block& to) const {
+    scale_rows(x, from_start_, a, 1, to);
   }
   /// to_j = D(b_j+1..N-1) y_j: rows written at moments b, as they are at the end of the chunk.
-  template <class Rows, class To>
-  void decay_to_end(const Rows& y, Moments b, To&& to) const {
-    scale_rows(
-        y, to_end_, [&](Index j) { return b[j]; }, to);
+  void decay_to_end(const ConstBlock& y, Moments b, const Block& to) const {
+    scale_rows(y, to_end_, b, 0, to);
   }
   /// The factor of `decay_from_start` at moment a, where there is one for all rows.
   [[nodiscard]] Scalar factor_from_start(Index a) const {
@@ -2125,22 +2500,18 @@ class ChunkDecay {
   }
 
   /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0.
-  template <class Left, class Right, class Result>
-  void gram(const Left& x, Moments a, const Right& y, Moments b, Result&& g) {
-    if (per_row_) return halves_.gram(decay_.topRows(moments_), x, a, y, b, g);
-    transpose_into(y, right_transposed_.leftCols(y.rows()));
-    product_to_pairs<Into::replace>(x, a, right_transposed_.leftCols(y.rows()), b, g);
+  void gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b, const Block& g) {
+    if (per_row_) return halves_.gram(decays(), x, a, y, b, g);
+    const Block transposed = Block(right_transposed_).leftCols(y.rows());
+    transpose_into(y, transposed);
+    product_to_pairs<Into::replace>(x, a, transposed, b, g);
     decay_pairs(g, a, b);
   }
 
   /// The pullback of `gram`: adds to `d_x`, `d_y` and the gradient of the decays; `d_g` is changed.
-  template <class Left, class Right, class Result, class DResult, class DLeft, class DRight>
-  void pull_back_gram(const Left& x, Moments a, const Right& y, Moments b, const Result& g,
-                      DResult&& d_g, DLeft&& d_x, DRight&& d_y) {
-    if (per_row_) {
-      auto d_log = d_log_.topRows(moments_);
-      return halves_.pull_back(decay_.topRows(moments_), x, a, y, b, d_g, d_x, d_y, d_log);
-    }
+  void pull_back_gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b,
+                      const ConstBlock& g, const Block& d_g, const Block& d_x, const Block& d_y) {
+    if (per_row_) return halves_.pull_back(decays(), x, a, y, b, d_g, d_x, d_y, d_log_);
     if (has_scalar()) note_pairs(g, d_g, a, b);
     decay_pairs(d_g, a, b);
     product_of_pairs<Into::add>(d_g, a, b, y, d_x);
@@ -2154,24 +2525,23 @@ class ChunkDecay {
     d_log_.setZero();
   }
   /// The pullback of `decay_from_start`, d_x = D d_decayed, given the decayed rows.
-  template <class Rows, class DRows, class To>
-  void pull_back_from_start(const Rows& decayed, Moments a, const DRows& d_decayed, To&& d_x) {
-    note_rows(decayed, d_decayed, [&](Index i) { return d_until_.row(a[i] + 1); });
+  void pull_back_from_start(const ConstBlock& decayed, Moments a, const ConstBlock& d_decayed,
+                            const Block& d_x) {
+    note_rows(decayed, d_decayed, a, 1, d_until_);
     decay_from_start(d_decayed, a, d_x);
   }
   /// The pullback of `decay_to_end`, likewise.
-  template <class Rows, class DRows, class To>
-  void pull_back_to_end(const Rows& decayed, Moments b, const DRows& d_decayed, To&& d_y) {
-    note_rows(decayed, d_decayed, [&](Index j) { return d_after_.row(b[j]); });
+  void pull_back_to_end(const ConstBlock& decayed, Moments b, const ConstBlock& d_decayed,
+                        const Block& d_y) {
+    note_rows(decayed, d_decayed, b, 0, d_after_);
     decay_to_end(d_decayed, b, d_y);
   }
   /// Notes a gradient with respect to the logarithm of `total(i)`.
   void pull_back_total(Index i, const Scalar& d_log) {
     if (decays_ > 0) d_until_(moments_, decays_ == 1 ? 0 : i) += d_log;
   }
-  /// Adds all that was noted to the gradient with respect to log decays, N x decays.
-  template <class DDecays>
-  void finish_pull_back(DDecays&& d_log_decay) {
+  /// Adds all that was noted to the gradient with respect to log decays, rows 0..N-1 x decays.
+  void finish_pull_back(Matrix& d_log_decay) {
     if (decays_ == 0) return;
     const auto accumulate = [&](Matrix& notes, Index row, Index before, Index moment) {
       for (Index i = 0; i < decays_; ++i) {
@@ -2181,7 +2551,7 @@ class ChunkDecay {
     };
     for (Index t = moments_ - 1; t >= 0; --t) accumulate(d_until_, t + 1, t + 2, t);
     for (Index t = 1; t < moments_; ++t) accumulate(d_after_, t - 1, t - 2, t);
-    d_log_decay += d_log_.topRows(moments_);
+    add(d_log_decay.data(), d_log_.data(), moments_ * decays_, d_log_decay.data());
   }
 
  private:
@@ -2202,43 +2572,44 @@ class ChunkDecay {
 
   [[nodiscard]] bool has_scalar() const { return decays_ == 1; }
 
-  /// to_i = factors.row(row_of(i)) x_i; in place where `to` is x.
-  template <class Rows, class RowOf, class To>
-  void scale_rows(const Rows& x, const Matrix& factors, RowOf row_of, To& to) const {
-    if (decays_ == 0) {
-      if (to.data() != x.data()) to = x;
-      return;
-    }
+  /// The decays of the chunk's moments.
+  [[nodiscard]] ConstBlock decays() const { return block_of(decay_).topRows(moments_); }
+
+  /// to_i = factors.row(at_i + shift) x_i; in place where `to` is x.
+  void scale_rows(const ConstBlock& x, const Matrix& factors, Moments at, Index shift,
+                  const Block& to) const {
+    const ConstBlock by(factors);
     for (Index i = 0; i < x.rows(); ++i) {
-      if (decays_ == 1) {
-        scaled_row<false>(factors(row_of(i), 0), x.data() + i * x.outerStride(), x.cols(),
-                          to.data() + i * to.outerStride());
+      if (decays_ == 0) {
+        if (to.data() != x.data()) copy(x.row(i), x.cols(), to.row(i));
+      } else if (decays_ == 1) {
+        scaled_row<false>(*by.row(at[i] + shift), x.row(i), x.cols(), to.row(i));
       } else {
-        to.row(i) = x.row(i).cwiseProduct(factors.row(row_of(i)));
+        multiply(x.row(i), by.row(at[i] + shift), x.cols(), to.row(i));
       }
     }
   }
 
-  template <class Rows, class DRows, class NoteOf>
-  void note_rows(const Rows& x, const DRows& d_x, NoteOf note_of) {
+  /// notes.row(at_i + shift) += x_i . d_x_i, for all rows together or each for itself.
+  void note_rows(const ConstBlock& x, const ConstBlock& d_x, Moments at, Index shift,
+                 const Block& notes) const {
     for (Index i = 0; decays_ > 0 && i < x.rows(); ++i) {
-      auto into = note_of(i);
+      Scalar* const into = notes.row(at[i] + shift);
       if (decays_ == 1) {
-        into[0] += x.row(i).dot(d_x.row(i));
+        *into += dot(x.row(i), d_x.row(i), x.cols());
       } else {
-        into += x.row(i).cwiseProduct(d_x.row(i));
+        add_product(x.row(i), d_x.row(i), x.cols(), into);
       }
     }
   }
 
   /// Multiplies each pair by its decay, and clears it where the right row is not seen.
-  template <class Pairs>
-  void decay_pairs(Pairs& g, Moments a, Moments b) const {
+  void decay_pairs(const Block& g, Moments a, Moments b) const {
     if (!has_scalar()) return clear_unseen(a, b, g);
     for (Index i = 0; i < g.rows(); ++i) {
       const Index seen = b.count_until(a[i], g.cols());
-      Scalar* const row = g.data() + i * g.outerStride();
-      const Scalar* const decay = &between_(a[i] + 1, 0);
+      Scalar* const row = g.row(i);
+      const Scalar* const decay = between_.data() + (a[i] + 1) * between_.cols();
       if (b.is_dense()) {
         // All columns, so that the loop has no rest: what is not seen may be anything.
         for (Index j = 0; j < g.cols(); ++j) {
@@ -2254,20 +2625,18 @@ class ChunkDecay {
 
   /// A pair counts for all moments after b_j up to a_i. From the last moment down, `sums_` holds at
   /// each moment what the rows at or after this one have from what was written then.
-  template <class Pairs, class DPairs>
-  void note_pairs(const Pairs& g, const DPairs& d_g, Moments a, Moments b) {
-    sums_.setZero();
+  void note_pairs(const ConstBlock& g, const ConstBlock& d_g, Moments a, Moments b) {
+    std::fill_n(sums_.data(), sums_.size(), Scalar(0));
     for (Index moment = moments_ - 1, i = g.rows(); moment > 0; --moment) {
       for (; i > 0 && a[i - 1] >= moment; --i) {
         const Index seen = b.count_until(a[i - 1], g.cols());
         if (b.is_dense()) {
-          sums_.segment(b.first, seen) +=
-              g.row(i - 1).head(seen).cwiseProduct(d_g.row(i - 1).head(seen)).transpose();
+          add_product(g.row(i - 1), d_g.row(i - 1), seen, sums_.data() + b.first);
         } else {
           for (Index j = 0; j < seen; ++j) sums_[b[j]] += g(i - 1, j) * d_g(i - 1, j);
         }
       }
-      d_log_(moment, 0) += sums_.head(moment).sum();
+      d_log_(moment, 0) += sum(sums_.data(), moment);
     }
   }
 
@@ -2296,16 +2665,6 @@ class ChunkDecay {
 
 namespace loglinear::detail {
 
-/// A view of part of a row-major matrix, of one type whatever it is a part of.
-template <class Matrix>
-using PartOf = Eigen::Map<Matrix, Eigen::Unaligned, Eigen::OuterStride<>>;
-template <class Matrix>
-[[nodiscard]] PartOf<Matrix> part(PartOf<Matrix> m, Index row, Index column, Index rows,
-                                  Index columns) {
-  return {m.data() + row * m.outerStride() + column, rows, columns,
-          Eigen::OuterStride<>(m.outerStride())};
-}
-
 /// inverse = (I + strictly lower part of `lower`)^-1, by halves:
 ///
 ///     [ A 0 ]^-1   [     A^-1        0   ]
@@ -2313,28 +2672,27 @@ template <class Matrix>
 ///
 /// `scratch` has the same size as both.
 template <class Scalar>
-void invert_unit_lower(PartOf<const RowMajorMatrix<Scalar>> lower,
-                       PartOf<RowMajorMatrix<Scalar>> inverse,
-                       PartOf<RowMajorMatrix<Scalar>> scratch) {
+void invert_unit_lower(ConstRowBlock<Scalar> lower, RowBlock<Scalar> inverse,
+                       RowBlock<Scalar> scratch) {
   constexpr Index shortest = 16;
   const Index size = lower.rows();
   if (size <= shortest) {
     for (Index i = 0; i < size; ++i) {
-      auto row = inverse.row(i);
-      row.setZero();
-      for (Index j = 0; j < i; ++j) row.head(j + 1) -= lower(i, j) * inverse.row(j).head(j + 1);
+      Scalar* const row = inverse.row(i);
+      std::fill_n(row, size, Scalar(0));
+      for (Index j = 0; j < i; ++j) axpy(-lower(i, j), inverse.row(j), j + 1, row);
       row[i] = Scalar(1);
     }
     return;
   }
   const Index half = (size / 2 + shortest - 1) / shortest * shortest, rest = size - half;
-  const auto first = [&](const auto& m) { return part(m, 0, 0, half, half); };
-  const auto below = [&](const auto& m) { return part(m, half, 0, rest, half); };
-  const auto second = [&](const auto& m) { return part(m, half, half, rest, rest); };
+  const auto first = [&](const auto& m) { return m.block(0, 0, half, half); };
+  const auto below = [&](const auto& m) { return m.block(half, 0, rest, half); };
+  const auto second = [&](const auto& m) { return m.block(half, half, rest, rest); };
   invert_unit_lower<Scalar>(first(lower), first(inverse), first(scratch));
   invert_unit_lower<Scalar>(second(lower), second(inverse), second(scratch));
   product<Into::replace>(below(lower), first(inverse), below(scratch));
-  inverse.topRightCorner(half, rest).setZero();
+  inverse.block(0, half, half, rest).setZero();
   below(inverse).setZero();
   product<Into::subtract>(second(inverse), below(scratch), below(inverse));
 }
@@ -2346,10 +2704,8 @@ void invert_unit_lower(const RowMajorMatrix<Scalar>& lower, RowMajorMatrix<Scala
   const Index size = lower.rows();
   resize(inverse, size, size);
   resize(scratch, size, size);
-  const Eigen::OuterStride<> stride(size);
-  invert_unit_lower<Scalar>(PartOf<const RowMajorMatrix<Scalar>>(lower.data(), size, size, stride),
-                            PartOf<RowMajorMatrix<Scalar>>(inverse.data(), size, size, stride),
-                            PartOf<RowMajorMatrix<Scalar>>(scratch.data(), size, size, stride));
+  invert_unit_lower<Scalar>(ConstRowBlock<Scalar>(lower), RowBlock<Scalar>(inverse),
+                            RowBlock<Scalar>(scratch));
 }
 
 }  // namespace loglinear::detail
@@ -2388,6 +2744,8 @@ template <class Scalar>
 class ChunkMap {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
   using Views = typename Chunk<Scalar>::Views;
 
   ChunkMap(const SequenceShape& shape, Index capacity)
@@ -2417,13 +2775,12 @@ class ChunkMap {
   /// are while the matrices are in use.
   void forward(const Chunk<Scalar>& chunk, const Views& rows, Pass pass) {
     pass_ = pass;
-    rows_.emplace(rows);
+    rows_ = rows;
     tokens_ = chunk.tokens;
     leaves_ = tokens_ * shape_.leaves;
     moments_ = tokens_ * shape_.moments();
     const bool reads = pass != Pass::states, has_kept = pass == Pass::gradients_after_states;
-    decay_.prepare(chunk.decay.topRows(shape_.decays > 0 ? moments_ : 0), moments_,
-                   reads || shape_.steps > 0);
+    decay_.prepare(chunk.decay, moments_, reads || shape_.steps > 0);
     if (!has_kept && (shape_.decays > 0 || shape_.steps > 0)) {
       resize(kept_.decayed_keys, leaves_, shape_.d_k);
       decay_.decay_to_end(rows.k, shape_.leaves_at(), kept_.decayed_keys);
@@ -2442,15 +2799,15 @@ class ChunkMap {
 
   [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
   /// Row t times `query_factor(t)` is what meets older states.
-  [[nodiscard]] RowsView<Scalar> queries() const {
-    return folds_ ? rows_->q : view_of(shape_.steps ? queries_ : decayed_queries_);
+  [[nodiscard]] ConstBlock queries() const {
+    return folds_ ? rows_.q : ConstBlock(shape_.steps ? queries_ : decayed_queries_);
   }
   [[nodiscard]] Scalar query_factor(Index t) const {
     return folds_ ? decay_.factor_from_start(shape_.queries_at()[t]) : Scalar(1);
   }
-  [[nodiscard]] RowsView<Scalar> keys() const {
-    if (shape_.steps > 0) return view_of(kept_.keys);
-    return shape_.decays > 0 ? view_of(kept_.decayed_keys) : rows_->k;
+  [[nodiscard]] ConstBlock keys() const {
+    if (shape_.steps > 0) return ConstBlock(kept_.keys);
+    return shape_.decays > 0 ? ConstBlock(kept_.decayed_keys) : rows_.k;
   }
 
   /// Before any `carry`, or its pullback, of so many states: decides whether A is worth forming.
@@ -2460,7 +2817,7 @@ class ChunkMap {
     if (!kept_.is_formed) return;
     set_zero(kept_.transition, shape_.d_k, shape_.d_k);
     for (Index i = 0; i < shape_.d_k; ++i) kept_.transition(i, i) = decay_.total(i);
-    product<Into::subtract>(written().transpose(), sought(), kept_.transition);
+    product<Into::subtract>(ConstBlock(written()).transpose(), sought(), kept_.transition);
   }
 
   /// to = A s, d_k x d_v, for older state n; in place where `to` is s.
@@ -2473,7 +2830,7 @@ class ChunkMap {
     }
     const Matrix* const found = shape_.steps > 0 ? &find(n, s) : nullptr;
     decay_.decay_state(s, to);
-    if (found != nullptr) product<Into::subtract>(written().transpose(), *found, to);
+    if (found != nullptr) product<Into::subtract>(ConstBlock(written()).transpose(), *found, to);
   }
 
   /// \name For the pullback
@@ -2512,8 +2869,8 @@ class ChunkMap {
  private:
   /// What rank-one updates need, whether anything is read or not.
   void forward_updates(const Chunk<Scalar>& chunk, const Views& rows) {
-    const auto& k = rows.k;
-    const auto p = chunk.p.topRows(moments_);
+    const ConstBlock& k = rows.k;
+    const ConstBlock p = block_of(chunk.p).topRows(moments_);
     const Moments k_at = shape_.leaves_at(), p_at = SequenceShape::lookups_at();
     resize(kept_.lookups, moments_, shape_.d_k);
     resize(kept_.keys, leaves_, shape_.d_k);
@@ -2523,9 +2880,9 @@ class ChunkMap {
       decay_.gram(p, p_at, k, k_at, kept_.lower);
       invert_unit_lower(kept_.lower, kept_.inverse, scratch_);
       return product_of_transposed_pairs<Into::replace>(kept_.inverse, k_at, k_at,
-                                                        kept_.decayed_keys, kept_.keys);
+                                                        kept_.decayed_keys, Block(kept_.keys));
     }
-    const auto u = chunk.u.topRows(moments_);
+    const ConstBlock u = block_of(chunk.u).topRows(moments_);
     const Moments u_at = SequenceShape::removals_at();
     resize(kept_.removals, moments_, shape_.d_k);
     resize(kept_.lookup_key, moments_, leaves_);
@@ -2538,7 +2895,7 @@ class ChunkMap {
     product<Into::replace>(kept_.inverse, kept_.lookups, kept_.found);
     product<Into::replace>(kept_.inverse, kept_.lookup_key, kept_.found_leaves);
     assign(kept_.keys, kept_.decayed_keys);
-    product<Into::subtract>(kept_.found_leaves.transpose(), kept_.removals, kept_.keys);
+    product<Into::subtract>(ConstBlock(kept_.found_leaves).transpose(), kept_.removals, kept_.keys);
   }
 
   /// What they change in scores and queries.
@@ -2548,12 +2905,12 @@ class ChunkMap {
     if (shape_.is_delta) {
       const Moments k_at = shape_.leaves_at();
       resize(scores_, tokens_, leaves_);
-      product_within_pairs<Into::replace>(query_key_, q_at, k_at, kept_.inverse, scores_);
-      clear_unseen(q_at, k_at, scores_);
-      return product_of_pairs<Into::subtract>(scores_, q_at, k_at, kept_.lookups, queries_);
+      product_within_pairs<Into::replace>(query_key_, q_at, k_at, kept_.inverse, Block(scores_));
+      clear_unseen(q_at, k_at, Block(scores_));
+      return product_of_pairs<Into::subtract>(scores_, q_at, k_at, kept_.lookups, Block(queries_));
     }
     resize(query_removal_, tokens_, moments_);
-    decay_.gram(rows.q, q_at, chunk.u.topRows(moments_), SequenceShape::removals_at(),
+    decay_.gram(rows.q, q_at, block_of(chunk.u).topRows(moments_), SequenceShape::removals_at(),
                 query_removal_);
     assign(scores_, query_key_);
     product<Into::subtract>(query_removal_, kept_.found_leaves, scores_);
@@ -2562,7 +2919,7 @@ class ChunkMap {
 
   SequenceShape shape_;
   ChunkDecay<Scalar> decay_;
-  std::optional<Views> rows_{};
+  Views rows_{};
   Index tokens_ = 0, leaves_ = 0, moments_ = 0;
   Pass pass_ = Pass::states;
   bool folds_ = false;  // queries are left as they are, their decay is in `query_factor`
@@ -2590,6 +2947,8 @@ template <class Scalar>
 class ChunkMapPullback {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
   using Views = typename Chunk<Scalar>::Views;
   using Pass = typename ChunkMap<Scalar>::Pass;
 
@@ -2615,7 +2974,7 @@ class ChunkMapPullback {
       transpose_into(s, transposed_);
       product<Into::add>(d_s, transposed_, d_transition_);
       resize(carried_, s.rows(), s.cols());
-      product<Into::replace>(kept_.transition.transpose(), d_s, carried_);
+      product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_s, carried_);
       d_s.swap(carried_);
       return;
     }
@@ -2630,9 +2989,11 @@ class ChunkMapPullback {
     }
     decay_.decay_state(d_s, d_s);
     for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
-      decay_.pull_back_total(i, s.row(i).dot(d_s.row(i)));
+      const Index begin = i * s.cols();
+      decay_.pull_back_total(i, dot(s.data() + begin, d_s.data() + begin, s.cols()));
     }
-    if (shape_.steps > 0) product<Into::subtract>(map_.sought().transpose(), carried_, d_s);
+    if (shape_.steps > 0)
+      product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
   }
 
   /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
@@ -2642,15 +3003,14 @@ class ChunkMapPullback {
               Chunk<Scalar>& gradient) {
     const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
     const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
-    const auto& q = rows.q;
-    const auto& k = rows.k;
-    RowsTarget<Scalar> d_q = targets.q, d_k = targets.k;
+    const ConstBlock q = rows.q, k = rows.k;
+    const Block d_q = targets.q, d_k = targets.k;
     if (shape_.steps > 0) {
       for (Index i = 0; kept_.is_formed && i < shape_.d_k; ++i) {
         decay_.pull_back_total(i, d_transition_(i, i) * decay_.total(i));
       }
-      const auto p = chunk.p.topRows(map_.moments());
-      auto d_p = gradient.p.topRows(map_.moments());
+      const ConstBlock p = block_of(chunk.p).topRows(map_.moments());
+      const Block d_p = writable_block_of(gradient.p).topRows(map_.moments());
       resize(d_lookups_, map_.moments(), shape_.d_k);
       resize(d_lower_, map_.moments(), map_.moments());
       if (shape_.is_delta) {
@@ -2664,8 +3024,8 @@ class ChunkMapPullback {
       if (shape_.is_delta) {
         decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
       } else {
-        const auto u = chunk.u.topRows(map_.moments());
-        auto d_u = gradient.u.topRows(map_.moments());
+        const ConstBlock u = block_of(chunk.u).topRows(map_.moments());
+        const Block d_u = writable_block_of(gradient.u).topRows(map_.moments());
         decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
         decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
         decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
@@ -2676,7 +3036,7 @@ class ChunkMapPullback {
       decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
     }
     decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k);
-    decay_.finish_pull_back(gradient.decay.topRows(shape_.decays > 0 ? map_.moments() : 0));
+    decay_.finish_pull_back(gradient.decay);
   }
 
  private:
@@ -2688,9 +3048,9 @@ class ChunkMapPullback {
       product<Into::subtract>(map_.sought(), transposed_, d_written);
     } else {
       transpose_into(d_sought_transposed_, transposed_);
-      d_sought += transposed_;
+      add(d_sought.data(), transposed_.data(), d_sought.size(), d_sought.data());
       transpose_into(d_written_transposed_, transposed_);
-      d_written += transposed_;
+      add(d_written.data(), transposed_.data(), d_written.size(), d_written.data());
     }
   }
 
@@ -2700,22 +3060,24 @@ class ChunkMapPullback {
   void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
     const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
     d_lookups_.setZero();
-    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries, d_lookups_);
+    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries,
+                                                Block(d_lookups_));
     add_carries(d_lookups_, d_keys);
     transpose_into(kept_.lookups, transposed_);
-    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, d_scores);
+    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, Block(d_scores));
     transpose_into(d_keys, transposed_);
     resize(scratch_, map_.leaves(), map_.leaves());
-    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores, scratch_);
-    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, scratch_);
+    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores,
+                                               Block(scratch_));
+    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, Block(scratch_));
     transpose_into(kept_.inverse, transposed_);
     d_lower_.setZero();
-    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, d_lower_);
+    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, Block(d_lower_));
     set_zero(d_query_removal_, map_.tokens(), map_.leaves());
-    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, d_query_removal_);
+    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, Block(d_query_removal_));
     d_scores.swap(d_query_removal_);
     resize(carried_, map_.leaves(), shape_.d_k);
-    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, carried_);
+    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, Block(carried_));
     d_keys.swap(carried_);
   }
 
@@ -2731,16 +3093,17 @@ class ChunkMapPullback {
     product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
 
     set_zero(d_found_, map_.moments(), shape_.d_k);
-    product<Into::subtract>(map_.query_removal().transpose(), d_queries, d_found_);
+    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_queries, d_found_);
     add_carries(d_found_, d_removals_);
-    product<Into::replace>(kept_.inverse.transpose(), d_found_, d_lookups_);
+    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_, d_lookups_);
 
     set_zero(d_found_leaves_, map_.moments(), map_.leaves());
-    product<Into::subtract>(map_.query_removal().transpose(), d_scores, d_found_leaves_);
+    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_scores,
+                            d_found_leaves_);
     transpose_into(d_keys, transposed_);
     product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
     resize(d_lookup_key_, map_.moments(), map_.leaves());
-    product<Into::replace>(kept_.inverse.transpose(), d_found_leaves_, d_lookup_key_);
+    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_leaves_, d_lookup_key_);
 
     d_lower_.setZero();
     transpose_into(kept_.found, transposed_);
@@ -2856,7 +3219,7 @@ struct LevelMask {
   /// level, the oldest first; tokens are counted from the beginning of the chunk.
   template <class Visit>
   void for_each_stretch(Index t, Visit visit) const {
-    const bool is_apart = order == ReadOrder::current_apart;
+    const bool is_apart = info_of(order).is_leaf_apart;
     const int shift = is_apart ? 1 : 0, last = level_weight_count(order, max_levels) - 1;
     const std::uint64_t end = first + static_cast<std::uint64_t>(t) + (sees_itself() ? 1 : 0);
     for (std::uint64_t begin = first, next = 0; begin < end; begin = next) {
@@ -2869,35 +3232,36 @@ struct LevelMask {
   }
 
   /// Whether a query's own token counts among those of its level 0.
-  [[nodiscard]] bool sees_itself() const { return order == ReadOrder::after_push; }
+  [[nodiscard]] bool sees_itself() const { return info_of(order).is_leaf_carried(); }
   /// Columns of the chunk that query t sees, of `leaves` a token.
   [[nodiscard]] Index seen(Index t, Index leaves) const {
-    return (t + (order == ReadOrder::before_push ? 0 : 1)) * leaves;
+    return (t + (info_of(order).reads_written ? 1 : 0)) * leaves;
   }
 };
 
 /// Calls `visit(t, level, from, to, size)` for the coefficients of row t of `scores` and of
 /// `weighted` that stand under one level, `leaves` columns a token; clears what of `weighted` is
 /// not seen.
-template <class Scores, class Weighted, class Visit>
-void for_each_run_of_scores(const LevelMask& mask, Index leaves, const Scores& scores,
-                            Weighted& weighted, Visit visit) {
-  using Scalar = typename Weighted::Scalar;
+template <class Scalar, class Visit>
+void for_each_run_of_scores(const LevelMask& mask, Index leaves,
+                            const RowMajorMatrix<Scalar>& scores, RowMajorMatrix<Scalar>& weighted,
+                            Visit visit) {
+  const Index columns = scores.cols();
   for (Index t = 0; t < scores.rows(); ++t) {
-    Scalar* const to = &weighted(t, 0);
-    const Scalar* const from = &scores(t, 0);
+    Scalar* const to = weighted.data() + t * columns;
+    const Scalar* const from = scores.data() + t * columns;
     mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
       visit(t, level, from + begin * leaves, to + begin * leaves, size * leaves);
     });
-    std::fill(to + mask.seen(t, leaves), to + scores.cols(), Scalar(0));
+    std::fill(to + mask.seen(t, leaves), to + columns, Scalar(0));
   }
 }
 
 /// weighted(t, s) = lambda(t, level of s) scores(t, s); 0 where s is not seen.
-template <class Scores, class Lambda, class Weighted>
-void weight_scores(const LevelMask& mask, Index leaves, const Scores& scores, const Lambda& lambda,
-                   Weighted& weighted) {
-  using Scalar = typename Weighted::Scalar;
+template <class Scalar>
+void weight_scores(const LevelMask& mask, Index leaves, const RowMajorMatrix<Scalar>& scores,
+                   const std::type_identity_t<ConstRowBlock<Scalar>>& lambda,
+                   RowMajorMatrix<Scalar>& weighted) {
   for_each_run_of_scores(mask, leaves, scores, weighted,
                          [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
                            const Scalar weight = lambda(t, level);
@@ -2907,10 +3271,12 @@ void weight_scores(const LevelMask& mask, Index leaves, const Scores& scores, co
 
 /// The pullback of `weight_scores`: d_weighted becomes the gradient of the scores; d_lambda is
 /// added to.
-template <class Scores, class Lambda, class Weighted, class DLambda>
-void pull_back_weighted_scores(const LevelMask& mask, Index leaves, const Scores& scores,
-                               const Lambda& lambda, Weighted& d_weighted, DLambda&& d_lambda) {
-  using Scalar = typename Weighted::Scalar;
+template <class Scalar>
+void pull_back_weighted_scores(const LevelMask& mask, Index leaves,
+                               const RowMajorMatrix<Scalar>& scores,
+                               const std::type_identity_t<ConstRowBlock<Scalar>>& lambda,
+                               RowMajorMatrix<Scalar>& d_weighted,
+                               RowMajorMatrix<Scalar>& d_lambda) {
   for_each_run_of_scores(mask, leaves, scores, d_weighted,
                          [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
                            const Scalar weight = lambda(t, level);
@@ -2941,10 +3307,13 @@ template <class Scalar>
 class ValueMix {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
 
   ValueMix(const SequenceShape& shape, Index capacity)
       : decays_(shape.decays_values),
-        queries_at_{shape.order == ReadOrder::before_push ? Index{-1} : Index{0}, 1},
+        d_v_(shape.d_v),
+        queries_at_{info_of(shape.order).reads_written ? Index{0} : Index{-1}, 1},
         leaves_at_{0, 1, shape.leaves},
         halves_(decays_ ? capacity : 0, shape.d_v),
         from_start_(decays_ ? capacity + 1 : 0, shape.d_v),
@@ -2954,50 +3323,50 @@ class ValueMix {
         d_earlier_(decays_ ? capacity * shape.leaves : 0, shape.d_v),
         earlier_transposed_(decays_ ? shape.d_v : 0, capacity * shape.leaves),
         notes_(decays_ ? shortest_stretch : 0, shape.d_v),
-        running_(1, shape.d_v),
-        sum_(1, shape.d_v) {}
+        running_(shape.d_v),
+        sum_(shape.d_v) {}
 
   /// \param v  the values of the chunk
-  void prepare(const Chunk<Scalar>& chunk, const RowsView<Scalar>& v) {
+  void prepare(const Chunk<Scalar>& chunk, const ConstBlock& v) {
     tokens_ = chunk.tokens;
     if (!decays_) return;
-    assign(ended_values_, v);
-    assign(decay_, chunk.value_decay.topRows(tokens_));
-    from_start_.row(0).setOnes();
+    decay_ = block_of(chunk.value_decay).topRows(tokens_);
+    const Block from_start(from_start_), to_end(to_end_);
+    std::fill_n(from_start.row(0), d_v_, Scalar(1));
     for (Index t = 0; t < tokens_; ++t) {
-      from_start_.row(t + 1) = from_start_.row(t).cwiseProduct(decay_.row(t));
+      multiply(from_start.row(t), decay_.row(t), d_v_, from_start.row(t + 1));
     }
-    to_end_.row(tokens_ - 1).setOnes();
+    std::fill_n(to_end.row(tokens_ - 1), d_v_, Scalar(1));
     for (Index t = tokens_ - 1; t > 0; --t) {
-      to_end_.row(t - 1) = to_end_.row(t).cwiseProduct(decay_.row(t));
+      multiply(to_end.row(t), decay_.row(t), d_v_, to_end.row(t - 1));
     }
-    for (Index j = 0; j < ended_values_.rows(); ++j) {
-      ended_values_.row(j).array() *= to_end_.row(leaves_at_[j]).array();
+    resize(ended_values_, v.rows(), d_v_);
+    for (Index j = 0; j < v.rows(); ++j) {
+      multiply(v.row(j), to_end.row(leaves_at_[j]), d_v_, Block(ended_values_).row(j));
     }
   }
 
   /// The values as they are at the end of the chunk: `v` itself where none decay.
-  [[nodiscard]] RowsView<Scalar> ended(const RowsView<Scalar>& v) const {
-    return decays_ ? view_of(ended_values_) : v;
+  [[nodiscard]] ConstBlock ended(const ConstBlock& v) const {
+    return decays_ ? ConstBlock(ended_values_) : v;
   }
 
   /// o_t <- R(0..t) o_t: what is read of the states from before the chunk.
-  template <class Rows>
-  void decay_from_start(Rows&& o) const {
+  void decay_from_start(const Block& o) const {
     for (Index t = 0; decays_ && t < o.rows(); ++t) {
-      o.row(t).array() *= from_start_.row(queries_at_[t] + 1).array();
+      multiply(o.row(t), ConstBlock(from_start_).row(queries_at_[t] + 1), d_v_, o.row(t));
     }
   }
   /// s <- s R(0..C-1).
   void carry(Matrix& s) const {
     for (Index i = 0; decays_ && i < s.rows(); ++i) {
-      s.row(i).array() *= from_start_.row(tokens_).array();
+      Scalar* const row = s.data() + i * d_v_;
+      multiply(row, ConstBlock(from_start_).row(tokens_), d_v_, row);
     }
   }
 
   /// out += the mix under the lower triangular weights w.
-  template <class Values, class Out>
-  void add_mix(const Matrix& w, const Values& v, Out&& out) {
+  void add_mix(const ConstBlock& w, const ConstBlock& v, const Block& out) {
     if (!decays_) {
       return product_of_pairs<Into::add>(w, queries_at_, leaves_at_, v, out);
     }
@@ -3007,28 +3376,27 @@ class ValueMix {
           const RowRange rows = rows_between(queries_at_, low, high, tokens_);
           for (Index t = rows.first; t < rows.first + rows.size; ++t) {
             for_each_earlier(queries_at_[t], low, [&](Index j, Index) {
-              out.row(t) += w(t, j) * running_.cwiseProduct(v.row(j));
+              add_scaled_product(w(t, j), running_.data(), v.row(j), d_v_, out.row(t));
             });
           }
         },
         [&](Index low, Index middle, Index high) {
           const RowRange later = rows_between(queries_at_, middle, high, tokens_);
           const RowRange earlier = meet(v, low, middle, high);
-          auto reads = later_.topRows(later.size);
+          const Block reads = Block(later_).topRows(later.size);
           product<Into::replace>(w.block(later.first, earlier.first, later.size, earlier.size),
-                                 earlier_.topRows(earlier.size), reads);
+                                 ConstBlock(earlier_).topRows(earlier.size), reads);
           for (Index i = 0; i < later.size; ++i) {
             const Index t = later.first + i;
-            out.row(t) += reads.row(i).cwiseProduct(halves_.later(queries_at_[t]));
+            add_product(reads.row(i), halves_.later(queries_at_[t]), d_v_, out.row(t));
           }
         });
   }
 
   /// The pullback of `add_mix`: fills d_w, at least its lower triangle, adds to d_v and to the
   /// gradient of the log decays.
-  template <class Values, class DOut, class DValues, class DLog>
-  void pull_back_mix(const Matrix& w, const Values& v, const DOut& d_out, Matrix& d_w,
-                     DValues&& d_v, DLog&& d_log) {
+  void pull_back_mix(const ConstBlock& w, const ConstBlock& v, const ConstBlock& d_out,
+                     const Block& d_w, const Block& d_v, const Block& d_log) {
     if (!decays_) {
       transpose_into(v, values_transposed_);
       product_to_pairs<Into::replace>(d_out, queries_at_, values_transposed_, leaves_at_, d_w);
@@ -3041,118 +3409,134 @@ class ValueMix {
         [&](Index low, Index high) {
           const RowRange rows = rows_between(queries_at_, low, high, tokens_);
           for (Index t = rows.first; t < rows.first + rows.size; ++t) {
-            notes_.setZero();
-            for_each_earlier(queries_at_[t], low, [&](Index j, Index moment) {
-              sum_ = running_.cwiseProduct(d_out.row(t));
-              d_w(t, j) = sum_.dot(v.row(j));
-              sum_ *= w(t, j);
-              d_v.row(j) += sum_;
-              notes_.row(moment - low) += sum_.cwiseProduct(v.row(j));
-            });
-            sum_.setZero();
-            for (Index moment = low + 1; moment <= queries_at_[t]; ++moment) {
-              sum_ += notes_.row(moment - 1 - low);
-              d_log.row(moment) += sum_;
-            }
+            pull_back_read(t, low, w.row(t), v, d_out.row(t), d_w.row(t), d_v, d_log);
           }
         },
         [&](Index low, Index middle, Index high) {
           const RowRange later = rows_between(queries_at_, middle, high, tokens_);
           const RowRange earlier = meet(v, low, middle, high);
-          const auto w_block = w.block(later.first, earlier.first, later.size, earlier.size);
-          auto d_reads = later_.topRows(later.size), d_values = d_earlier_.topRows(earlier.size);
-          for (Index i = 0; i < later.size; ++i) {
-            const Index t = later.first + i;
-            d_reads.row(i) = d_out.row(t).cwiseProduct(halves_.later(queries_at_[t]));
-          }
-          auto transposed = earlier_transposed_.leftCols(earlier.size);
-          transpose_into(earlier_.topRows(earlier.size), transposed);
-          product<Into::replace>(d_reads, transposed,
-                                 d_w.block(later.first, earlier.first, later.size, earlier.size));
-          product<Into::replace>(w_block.transpose(), d_reads, d_values);
-          halves_.note_earlier(
-              leaves_at_, earlier, low, middle,
-              [&](Index j) { return earlier_.row(j).cwiseProduct(d_values.row(j)); }, sum_, d_log);
-          for (Index j = 0; j < earlier.size; ++j) {
-            const Index row = earlier.first + j;
-            d_v.row(row) += d_values.row(j).cwiseProduct(halves_.earlier(leaves_at_[row]));
-          }
-          resize(reads_, later.size, running_.cols());
-          product<Into::replace>(w_block, earlier_.topRows(earlier.size), reads_);
-          halves_.note_later(
-              queries_at_, later, middle, high,
-              [&](Index i) { return reads_.row(i).cwiseProduct(d_reads.row(i)); }, sum_, d_log);
+          pull_back_halves(low, middle, high, later, earlier, w, d_out, d_w, d_v, d_log);
         });
   }
 
   /// The pullback of `decay_from_start`, given the decayed reads.
-  template <class Rows, class DRows, class DLog>
-  void pull_back_from_start(const Rows& decayed, DRows&& d_o, DLog&& d_log) {
+  void pull_back_from_start(const ConstBlock& decayed, const Block& d_o, const Block& d_log) {
     if (!decays_) return;
-    sum_.setZero();
+    std::fill_n(sum_.data(), d_v_, Scalar(0));
     for (Index t = tokens_ - 1; t >= 0; --t) {
-      sum_ += decayed.row(t).cwiseProduct(d_o.row(t));
-      if (queries_at_[t] >= 0) d_log.row(queries_at_[t]) += sum_;
+      add_product(decayed.row(t), d_o.row(t), d_v_, sum_.data());
+      if (queries_at_[t] >= 0) add_sum_to(d_log.row(queries_at_[t]));
     }
     decay_from_start(d_o);
   }
   /// The pullback of `ended`: d_v <- R d_v.
-  template <class DValues, class DLog>
-  void pull_back_to_end(DValues&& d_v, DLog&& d_log) {
+  void pull_back_to_end(const Block& d_v, const Block& d_log) {
     if (!decays_) return;
-    sum_.setZero();
+    const ConstBlock ended(ended_values_);
+    std::fill_n(sum_.data(), d_v_, Scalar(0));
     for (Index t = 1; t < tokens_; ++t) {
       for (Index j = (t - 1) * leaves_at_.rows; j < t * leaves_at_.rows; ++j) {
-        sum_ += ended_values_.row(j).cwiseProduct(d_v.row(j));
+        add_product(ended.row(j), d_v.row(j), d_v_, sum_.data());
       }
-      d_log.row(t) += sum_;
+      add_sum_to(d_log.row(t));
     }
     for (Index j = 0; j < d_v.rows(); ++j) {
-      d_v.row(j).array() *= to_end_.row(leaves_at_[j]).array();
+      multiply(d_v.row(j), ConstBlock(to_end_).row(leaves_at_[j]), d_v_, d_v.row(j));
     }
   }
   /// The pullback of `carry`, given the state after the chunk.
-  template <class DLog>
-  void pull_back_carry(const Matrix& carried, Matrix& d_s, DLog&& d_log) {
+  void pull_back_carry(const Matrix& carried, Matrix& d_s, const Block& d_log) {
     if (!decays_) return;
-    sum_ = carried.cwiseProduct(d_s).colwise().sum();
-    for (Index t = 0; t < tokens_; ++t) d_log.row(t) += sum_;
+    std::fill_n(sum_.data(), d_v_, Scalar(0));
+    for (Index i = 0; i < d_s.rows(); ++i) {
+      add_product(carried.data() + i * d_v_, d_s.data() + i * d_v_, d_v_, sum_.data());
+    }
+    for (Index t = 0; t < tokens_; ++t) add_sum_to(d_log.row(t));
     carry(d_s);
   }
 
  private:
+  void add_sum_to(Scalar* row) const { add(row, sum_.data(), d_v_, row); }
+
   /// Calls `visit(j, token)` for the leaves of the tokens in [low, t], the newest first, with
   /// R(token+1..t) in `running_`.
   template <class Visit>
   void for_each_earlier(Index t, Index low, Visit visit) {
-    running_.setOnes();
+    std::fill_n(running_.data(), d_v_, Scalar(1));
     for (Index token = t; token >= low; --token) {
       for (Index j = token * leaves_at_.rows; j < (token + 1) * leaves_at_.rows; ++j) {
         visit(j, token);
       }
-      running_.array() *= decay_.row(token).array();
+      multiply(running_.data(), decay_.row(token), d_v_, running_.data());
     }
   }
 
   /// The values of the earlier half as they are in the middle.
-  template <class Values>
-  RowRange meet(const Values& v, Index low, Index middle, Index high) {
+  RowRange meet(const ConstBlock& v, Index low, Index middle, Index high) {
     halves_.prepare(decay_, low, middle, high);
     const RowRange earlier = rows_between(leaves_at_, low, middle, v.rows());
     for (Index j = 0; j < earlier.size; ++j) {
       const Index row = earlier.first + j;
-      earlier_.row(j) = v.row(row).cwiseProduct(halves_.earlier(leaves_at_[row]));
+      multiply(v.row(row), halves_.earlier(leaves_at_[row]), d_v_, earlier_.data() + j * d_v_);
     }
     return earlier;
   }
 
+  /// The pullback of what query t reads of the tokens from `low` on, summed directly.
+  void pull_back_read(Index t, Index low, const Scalar* w, const ConstBlock& v, const Scalar* d_out,
+                      Scalar* d_w, const Block& d_v, const Block& d_log) {
+    const Block notes(notes_);
+    notes.setZero();
+    for_each_earlier(queries_at_[t], low, [&](Index j, Index moment) {
+      multiply(running_.data(), d_out, d_v_, sum_.data());
+      d_w[j] = dot(sum_.data(), v.row(j), d_v_);
+      scale_by(w[j], sum_.data(), d_v_);
+      add_sum_to(d_v.row(j));
+      add_product(sum_.data(), v.row(j), d_v_, notes.row(moment - low));
+    });
+    std::fill_n(sum_.data(), d_v_, Scalar(0));
+    for (Index moment = low + 1; moment <= queries_at_[t]; ++moment) {
+      add(sum_.data(), notes.row(moment - 1 - low), d_v_, sum_.data());
+      add_sum_to(d_log.row(moment));
+    }
+  }
+
+  /// The pullback of what the later half reads of the earlier one.
+  void pull_back_halves(Index low, Index middle, Index high, RowRange later, RowRange earlier,
+                        const ConstBlock& w, const ConstBlock& d_out, const Block& d_w,
+                        const Block& d_v, const Block& d_log) {
+    const ConstBlock w_block = w.block(later.first, earlier.first, later.size, earlier.size);
+    const ConstBlock values = ConstBlock(earlier_).topRows(earlier.size);
+    const Block d_reads = Block(later_).topRows(later.size);
+    const Block d_values = Block(d_earlier_).topRows(earlier.size);
+    for (Index i = 0; i < later.size; ++i) {
+      const Index t = later.first + i;
+      multiply(d_out.row(t), halves_.later(queries_at_[t]), d_v_, d_reads.row(i));
+    }
+    const Block transposed = Block(earlier_transposed_).leftCols(earlier.size);
+    transpose_into(values, transposed);
+    product<Into::replace>(ConstBlock(d_reads), ConstBlock(transposed),
+                           d_w.block(later.first, earlier.first, later.size, earlier.size));
+    product<Into::replace>(w_block.transpose(), ConstBlock(d_reads), d_values);
+    halves_.note_earlier(leaves_at_, earlier, low, middle, values, d_values, sum_, d_log);
+    for (Index j = 0; j < earlier.size; ++j) {
+      const Index row = earlier.first + j;
+      add_product(d_values.row(j), halves_.earlier(leaves_at_[row]), d_v_, d_v.row(row));
+    }
+    resize(reads_, later.size, d_v_);
+    product<Into::replace>(w_block, values, Block(reads_));
+    halves_.note_later(queries_at_, later, middle, high, reads_, d_reads, sum_, d_log);
+  }
+
   bool decays_;
+  Index d_v_;
   Moments queries_at_, leaves_at_;
   Index tokens_ = 0;
   HalfDecays<Scalar> halves_;
-  Matrix decay_{}, from_start_, to_end_, ended_values_{};
+  ConstBlock decay_{};  // of the chunk's tokens
+  Matrix from_start_, to_end_, ended_values_{};
   Matrix later_, earlier_, d_earlier_, earlier_transposed_, values_transposed_{}, reads_{}, notes_;
-  Eigen::Matrix<Scalar, 1, Eigen::Dynamic> running_, sum_;
+  Vector<Scalar> running_, sum_;
 };
 
 }  // namespace loglinear::detail
@@ -3329,7 +3713,8 @@ template <class Scalar>
 class ChunkStep {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
   using Views = typename Chunk<Scalar>::Views;
   using Pass = typename ChunkMap<Scalar>::Pass;
 
@@ -3344,21 +3729,21 @@ class ChunkStep {
   /// Takes the `tokens` tokens from `first` on.
   void load(TokenSource<Scalar>& source, Index first, Index tokens, Pass pass) {
     chunk_.tokens = tokens;
-    rows_.emplace(source.load(first, chunk_));
-    map_.forward(chunk_, *rows_, pass);
-    mix_.prepare(chunk_, rows_->v);
+    rows_ = source.load(first, chunk_);
+    map_.forward(chunk_, rows_, pass);
+    mix_.prepare(chunk_, rows_.v);
   }
 
   /// The reads of its tokens, to `chunk().out`.
   void read(const Hierarchy<Scalar>& states) {
-    auto out = chunk_.out.topRows(chunk_.tokens);
+    const Block out = Block(chunk_.out).topRows(chunk_.tokens);
     out.setZero();
     for (int l : states.active()) {
       gather_lambda(states, l, lambda_);
       product<Into::add_scaled>(map_.queries(), states.level(l), out, lambda_.data());
     }
     mix_.decay_from_start(out);
-    mix_.add_mix(weighted_scores(states), rows_->v, out);
+    mix_.add_mix(weighted_scores(states), rows_.v, out);
   }
 
   /// The states after the chunk from those before it; in place where they are the same.
@@ -3383,15 +3768,16 @@ class ChunkStep {
       const int holder = states.holder(after, states.bucket(l).first);
       if (holder == l) continue;
       if (take(holder)) {
-        next.level(holder) += next.level(l);
+        Matrix& to = next.level(holder);
+        add(to.data(), next.level(l).data(), to.size(), to.data());
       } else {
         next.level(holder).swap(next.level(l));
       }
     }
-    const RowsView<Scalar> keys = map_.keys(), values = mix_.ended(rows_->v);
+    const ConstBlock keys = map_.keys(), values = mix_.ended(rows_.v);
     for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
       const auto left = keys.middleRows(begin, size).transpose();
-      const auto right = values.middleRows(begin, size);
+      const ConstBlock right = values.middleRows(begin, size);
       if (take(l)) {
         product<Into::add>(left, right, next.level(l));
       } else {
@@ -3409,7 +3795,7 @@ class ChunkStep {
   /// \{
 
   [[nodiscard]] const SequenceShape& shape() const { return shape_; }
-  [[nodiscard]] const Views& rows() const { return *rows_; }
+  [[nodiscard]] const Views& rows() const { return rows_; }
   [[nodiscard]] ValueMix<Scalar>& mix() { return mix_; }
 
   [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
@@ -3430,14 +3816,14 @@ class ChunkStep {
   /// The scores under their level weights.
   const Matrix& weighted_scores(const Hierarchy<Scalar>& states) {
     resize(weighted_, chunk_.tokens, chunk_.tokens * shape_.leaves);
-    weight_scores(mask(states), shape_.leaves, map_.scores(), rows_->lambda, weighted_);
+    weight_scores(mask(states), shape_.leaves, map_.scores(), rows_.lambda, weighted_);
     return weighted_;
   }
   /// lambda = what multiplies each query of the chunk where it reads level l.
-  void gather_lambda(const Hierarchy<Scalar>& states, int l, Row& lambda) const {
+  void gather_lambda(const Hierarchy<Scalar>& states, int l, Vector<Scalar>& lambda) const {
     resize(lambda, chunk_.tokens);
     for_each_weight_of(states, l, [&](Index t, int level) {
-      lambda[t] = rows_->lambda(t, level) * map_.query_factor(t);
+      lambda[t] = rows_.lambda(t, level) * map_.query_factor(t);
     });
   }
   /// Calls `visit(t, column of its level weights)` for each token t that reads level l of `states`.
@@ -3456,11 +3842,11 @@ class ChunkStep {
  private:
   SequenceShape shape_;
   Chunk<Scalar> chunk_;
-  std::optional<Views> rows_{};
+  Views rows_{};
   ChunkMap<Scalar> map_;
   ValueMix<Scalar> mix_;
   Matrix weighted_{};
-  Row lambda_{};
+  Vector<Scalar> lambda_{};
 };
 
 }  // namespace loglinear::detail
@@ -3479,7 +3865,8 @@ template <class Scalar>
 class ChunkStepPullback {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
-  using Row = typename ChunkStep<Scalar>::Row;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
   using Targets = typename Chunk<Scalar>::Targets;
 
   /// \param step  which will have loaded, for gradients, the chunk at hand
@@ -3498,7 +3885,7 @@ class ChunkStepPullback {
     const auto& rows = step_.rows();
     resize(d_weighted_, tokens, tokens * shape_.leaves);
     step_.mix().pull_back_mix(step_.weighted_scores(states), rows.v, targets.out, d_weighted_,
-                              RowsTarget<Scalar>(targets.v), d_chunk.value_decay);
+                              targets.v, d_chunk.value_decay);
     pull_back_weighted_scores(step_.mask(states), shape_.leaves, step_.map().scores(), rows.lambda,
                               d_weighted_, d_chunk.lambda);
     pull_back_reads(states, gradient, targets.out, d_chunk);
@@ -3506,17 +3893,23 @@ class ChunkStepPullback {
   }
 
  private:
+  /// The whole of a matrix of that size.
+  [[nodiscard]] static Block sized(Matrix& m, Index rows, Index columns) {
+    resize(m, rows, columns);
+    return m;
+  }
+
   /// Writes the gradients of the keys and values as far as they are of the states after the chunk.
   void pull_back_advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
                          const Targets& targets, Chunk<Scalar>& d_chunk) {
     const std::uint64_t before = states.count(), after = step_.count_after(states);
-    const RowsView<Scalar> keys = step_.map().keys(), values = step_.mix().ended(step_.rows().v);
-    RowsTarget<Scalar> d_v = targets.v;
-    resize(d_keys_, step_.chunk().tokens * shape_.leaves, shape_.d_k);
+    const ConstBlock keys = step_.map().keys(), values = step_.mix().ended(step_.rows().v);
+    const Block d_v = targets.v,
+                d_keys = sized(d_keys_, step_.chunk().tokens * shape_.leaves, shape_.d_k);
     step_.for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
       transpose_into(gradient.level(l), transposed_);
       product<Into::replace>(values.middleRows(begin, size), transposed_,
-                             d_keys_.middleRows(begin, size));
+                             d_keys.middleRows(begin, size));
       product<Into::replace>(keys.middleRows(begin, size), gradient.level(l),
                              d_v.middleRows(begin, size));
     });
@@ -3542,12 +3935,12 @@ class ChunkStepPullback {
   /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
   /// be: z = S_l d_out^T, d_queries^T += z diag(lambda_l), d_lambda_l = rows of queries . z.
   void pull_back_reads(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                       RowsView<Scalar> d_out, Chunk<Scalar>& d_chunk) {
+                       ConstBlock d_out, Chunk<Scalar>& d_chunk) {
     const Index tokens = step_.chunk().tokens;
-    const RowsView<Scalar> queries = step_.map().queries();
+    const ConstBlock queries = step_.map().queries();
     if (shape_.decays_values) {
-      auto d_decayed = d_chunk.out.topRows(tokens);
-      d_decayed = d_out;
+      const Block d_decayed = writable_block_of(d_chunk.out).topRows(tokens);
+      for (Index t = 0; t < tokens; ++t) copy(d_out.row(t), shape_.d_v, d_decayed.row(t));
       set_zero(decayed_reads_, tokens, shape_.d_v);
       for (int l : states.active()) {
         step_.gather_lambda(states, l, lambda_);
@@ -3555,7 +3948,7 @@ class ChunkStepPullback {
       }
       step_.mix().decay_from_start(decayed_reads_);
       step_.mix().pull_back_from_start(decayed_reads_, d_decayed, d_chunk.value_decay);
-      new (&d_out) RowsView<Scalar>(view_of(d_decayed));  // how Eigen points a map elsewhere
+      d_out = d_decayed;
     }
     set_zero(d_queries_transposed_, shape_.d_k, tokens);
     transpose_into(d_out, d_out_transposed_);
@@ -3565,15 +3958,16 @@ class ChunkStepPullback {
     for (int l : states.active()) {
       step_.gather_lambda(states, l, lambda_);
       for (Index t = 0; t < tokens; ++t) {
-        scaled_row<false>(lambda_[t], d_out.data() + t * d_out.outerStride(), shape_.d_v,
+        scaled_row<false>(lambda_[t], d_out.row(t), shape_.d_v,
                           lambda_out_.data() + t * shape_.d_v);
       }
       product<Into::add>(queries.transpose(), lambda_out_, gradient.level(l));
       product<Into::replace>(states.level(l), d_out_transposed_, products_);
       set_zero(d_lambda_, tokens);
       for (Index i = 0; i < shape_.d_k; ++i) {
-        d_lambda_ += products_.row(i).cwiseProduct(queries_transposed_.row(i));
-        d_queries_transposed_.row(i) += products_.row(i).cwiseProduct(lambda_);
+        const Scalar* const products = products_.data() + i * tokens;
+        add_product(products, queries_transposed_.data() + i * tokens, tokens, d_lambda_.data());
+        add_product(products, lambda_.data(), tokens, d_queries_transposed_.data() + i * tokens);
       }
       step_.for_each_weight_of(
           states, l, [&](Index t, int level) { d_chunk.lambda(t, level) += d_lambda_[t]; });
@@ -3585,7 +3979,7 @@ class ChunkStepPullback {
   ChunkMapPullback<Scalar> map_;
   SequenceShape shape_;
   Matrix lambda_out_{};
-  Row lambda_{}, d_lambda_{};
+  Vector<Scalar> lambda_{}, d_lambda_{};
   Matrix d_weighted_{}, d_queries_{}, d_keys_{}, carried_{}, transposed_{}, decayed_reads_{};
   Matrix d_queries_transposed_{}, d_out_transposed_{}, queries_transposed_{}, products_{};
 };
@@ -3715,147 +4109,6 @@ class ChunkwiseRun {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP
-
-// ---- loglinear/detail/kernels/vectors.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
-
-// Arithmetic on vectors that lie in memory, given by a pointer and a length. An Eigen expression
-// says the same, but each one is some forty types of its own to the compiler, and a rule has
-// hundreds: here a compiler sees each function once for each scalar.
-//
-// Vectors may be empty, and may be the same one where the comment does not say otherwise.
-
-namespace loglinear::detail {
-
-/// to[i] = of_packet(i), or of_number(i) for those at the end that fill no packet.
-template <class Scalar, class OfPacket, class OfNumber>
-void fill_by_packets(Scalar* to, Index size, OfPacket of_packet, OfNumber of_number) {
-  constexpr Index width = packet_size<Scalar>;
-  Index i = 0;
-  for (; i + width <= size; i += width) Eigen::internal::pstoreu(to + i, of_packet(i));
-  for (; i < size; ++i) to[i] = of_number(i);
-}
-
-/// x . y
-template <class Scalar>
-[[nodiscard]] Scalar dot(const Scalar* x, const Scalar* y, Index size) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  const auto product = [&](Index i) {
-    return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i));
-  };
-  Scalar sum(0);
-  Index i = 0;
-  if (size >= width) {
-    P even = product(0);
-    i = width;
-    if (size >= 2 * width) {
-      P odd = product(width);
-      for (i = 2 * width; i + 2 * width <= size; i += 2 * width) {
-        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
-        odd = ei::pmadd(ei::ploadu<P>(x + i + width), ei::ploadu<P>(y + i + width), odd);
-      }
-      even = ei::padd(even, odd);
-      if (i + width <= size) {
-        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
-        i += width;
-      }
-    }
-    sum = ei::predux(even);
-  }
-  for (; i < size; ++i) sum += x[i] * y[i];
-  return sum;
-}
-
-/// The sum of the numbers.
-template <class Scalar>
-[[nodiscard]] Scalar sum(const Scalar* x, Index size) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  Scalar sum(0);
-  Index i = 0;
-  if (size >= width) {
-    P packets = ei::ploadu<P>(x);
-    for (i = width; i + width <= size; i += width)
-      packets = ei::padd(packets, ei::ploadu<P>(x + i));
-    sum = ei::predux(packets);
-  }
-  for (; i < size; ++i) sum += x[i];
-  return sum;
-}
-
-/// y = a x
-template <class Scalar>
-void scale_to(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  const P factor = ei::pset1<P>(a);
-  fill_by_packets(
-      y, size, [&](Index i) { return ei::pmul(factor, ei::ploadu<P>(x + i)); },
-      [&](Index i) { return a * x[i]; });
-}
-
-/// x = a x
-template <class Scalar>
-void scale_by(const Scalar& a, Scalar* x, Index size) {
-  scale_to(a, x, size, x);
-}
-
-/// y = y + a x
-template <class Scalar>
-void axpy(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  const P factor = ei::pset1<P>(a);
-  fill_by_packets(
-      y, size,
-      [&](Index i) { return ei::pmadd(factor, ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return y[i] + a * x[i]; });
-}
-
-/// z = x + y
-template <class Scalar>
-void add(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  fill_by_packets(
-      z, size, [&](Index i) { return ei::padd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return x[i] + y[i]; });
-}
-
-/// z = x - y
-template <class Scalar>
-void subtract(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  fill_by_packets(
-      z, size, [&](Index i) { return ei::psub(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return x[i] - y[i]; });
-}
-
-/// z_i = x_i y_i
-template <class Scalar>
-void multiply(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  fill_by_packets(
-      z, size, [&](Index i) { return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return x[i] * y[i]; });
-}
-
-/// y = x, which do not overlap.
-template <class Scalar>
-void copy(const Scalar* x, Index size, Scalar* y) {
-  std::copy_n(x, size, y);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
 
 // ---- loglinear/transitions/steps.hpp
 
@@ -4375,6 +4628,24 @@ template <class Derived>
   }
 }
 
+/// The same of numbers that lie in memory.
+template <class Scalar>
+[[nodiscard]] bool all_finite(const Scalar* values, Index size) {
+  return are_finite(values, size);
+}
+
+template <class Number>
+[[nodiscard]] bool all_finite(const RowBlock<Number>& values) {
+  if (values.cols() == values.outerStride()) {
+    return are_finite<std::remove_const_t<Number>>(values.data(), values.rows() * values.cols());
+  }
+  bool finite = true;
+  for (Index i = 0; i < values.rows(); ++i) {
+    finite = finite && are_finite<std::remove_const_t<Number>>(values.row(i), values.cols());
+  }
+  return finite;
+}
+
 /// Throws unless one number is finite.
 inline void require_finite_value(std::string_view argument, double value) {
   if (!is_finite(value)) fail(argument, value, "finite");
@@ -4413,7 +4684,7 @@ void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& 
 /// The same of numbers that lie in memory.
 template <class Scalar>
 void require_finite(std::string_view argument, const Scalar* values, Index size) {
-  if (!all_finite(values, size)) fail_not_finite(argument, values, size, 1, 1, size);
+  if (!are_finite(values, size)) fail_not_finite(argument, values, size, 1, 1, size);
 }
 
 template <class Keys, class Values>
@@ -5287,6 +5558,16 @@ struct RuleInfo {
   bool bounds_output = false;  ///< whether layers made at run time bound its output by a tanh; they
                                ///< do so too where keys are normalised
 };
+
+/// A rule with those hyperparameters with which it forgets slowly.
+template <class Rule>
+[[nodiscard]] Rule slow() {
+  Rule rule;
+  Rule::hyperparameters(rule, [](const Hyperparameter& parameter, auto& value) {
+    if constexpr (std::is_same_v<decltype(value), double&>) value = parameter.slow.value_or(value);
+  });
+  return rule;
+}
 
 /// The words of values that are not numbers, in the order of the values.
 [[nodiscard]] constexpr std::array<std::string_view, 2> words_of(bool) {
@@ -7068,7 +7349,7 @@ class LayerSource final : public TokenSource<Scalar> {
 
   typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
                                                 Chunk<Scalar>& gradient) override {
-    return gradient.own_targets(view_of(d_reads_->middleRows(first, chunk.tokens)));
+    return gradient.own_targets(block_of(*d_reads_).middleRows(first, chunk.tokens));
   }
 
   void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
@@ -7690,10 +7971,10 @@ class InputSource final : public TokenSource<Scalar> {
     const Index tokens = chunk.tokens;
     if (!is_checked_ && !are_finite(first, tokens)) require_numbers();
     const Index rows = tokens * leaves_;
-    const auto q = view_of(in_.q.middleRows(first, tokens));
-    const auto k = view_of(in_.k.middleRows(first * leaves_, rows));
-    const auto v = view_of(in_.v.middleRows(first * leaves_, rows));
-    const auto lambda = view_of(in_.lambda.block(first, 0, tokens, weights_));
+    const ConstRowBlock<Scalar> q = block_of(in_.q).middleRows(first, tokens),
+                                k = block_of(in_.k).middleRows(first * leaves_, rows),
+                                v = block_of(in_.v).middleRows(first * leaves_, rows),
+                                lambda = block_of(in_.lambda).block(first, 0, tokens, weights_);
     const Index moments = (std::max)(updates_, Index{1});
     if (in_.g.size() > 0) {
       if (moments == 1) {
@@ -7709,52 +7990,56 @@ class InputSource final : public TokenSource<Scalar> {
       decays_of(in_.g_value.middleRows(first, tokens), chunk.value_decay.topRows(tokens));
     }
     if (is_delta()) {
-      chunk.p.topRows(rows) = k;
-      for (Index t = 0; t < tokens; ++t) {
-        decay_row(chunk, t * moments, chunk.p);
-        for (Index j = 0; j < leaves_; ++j) {
-          chunk.k.row(t * leaves_ + j) = in_.beta(first + t, j) * k.row(t * leaves_ + j);
+      const Index d_k = k.cols();
+      const RowBlock<Scalar> to_p(chunk.p), to_k(chunk.k);
+      for (Index t = 0, row = 0; t < tokens; ++t) {
+        for (Index j = 0; j < leaves_; ++j, ++row) {
+          copy(k.row(row), d_k, to_p.row(row));
+          scale_to(in_.beta(first + t, j), k.row(row), d_k, to_k.row(row));
         }
+        decay_row(chunk, t * moments, to_p);
       }
     } else if (updates_ > 0) {
-      chunk.u.topRows(tokens * updates_) = in_.u.middleRows(first * updates_, tokens * updates_);
-      chunk.p.topRows(tokens * updates_) = in_.p.middleRows(first * updates_, tokens * updates_);
+      copy_rows(block_of(in_.u).middleRows(first * updates_, tokens * updates_), chunk.u);
+      copy_rows(block_of(in_.p).middleRows(first * updates_, tokens * updates_), chunk.p);
     }
-    return {q, is_delta() ? view_of(chunk.k.topRows(rows)) : k, v, lambda};
+    return {q, is_delta() ? block_of(chunk.k).topRows(rows) : k, v, lambda};
   }
 
   void take_out(Index first, const Chunk<Scalar>& chunk) override {
     if (out_ == nullptr) return;
-    require_finite_reads(chunk.out.topRows(chunk.tokens), first);
-    out_->middleRows(first, chunk.tokens) = chunk.out.topRows(chunk.tokens);
+    require_finite_reads(block_of(chunk.out).topRows(chunk.tokens), first);
+    copy_rows(block_of(chunk.out).topRows(chunk.tokens),
+              writable_block_of(*out_).middleRows(first, chunk.tokens));
   }
 
   typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
                                                 Chunk<Scalar>& gradient) override {
     const Index tokens = chunk.tokens, rows = tokens * leaves_;
-    auto& to = *gradients_;
-    return {
-        target_of(to.q.middleRows(first, tokens)),
-        target_of(is_delta() ? gradient.k.topRows(rows) : to.k.middleRows(first * leaves_, rows)),
-        target_of(to.v.middleRows(first * leaves_, rows)),
-        view_of(d_out_->middleRows(first, tokens))};
+    const RowBlock<Scalar> q(gradients_->q), k(gradients_->k), v(gradients_->v);
+    return {q.middleRows(first, tokens),
+            is_delta() ? writable_block_of(gradient.k).topRows(rows)
+                       : k.middleRows(first * leaves_, rows),
+            v.middleRows(first * leaves_, rows), block_of(*d_out_).middleRows(first, tokens)};
   }
 
   void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
     const Index tokens = chunk.tokens, moments = (std::max)(updates_, Index{1});
     if (is_delta()) pull_back_strengths(first, chunk, gradient);
+    const auto put = [&](const Matrix& from, Matrix& to, Index each) {
+      copy_rows(block_of(from).topRows(tokens * each),
+                writable_block_of(to).middleRows(first * each, tokens * each));
+    };
     auto& to = *gradients_;
-    to.lambda.block(first, 0, tokens, weights_) = gradient.lambda.topRows(tokens);
+    put(gradient.lambda, to.lambda, 1);
     for (Index t = 0; in_.g.size() > 0 && t < tokens; ++t) {
-      to.g.row(first + t) = gradient.decay.row(t * moments);
+      copy_rows(block_of(gradient.decay).middleRows(t * moments, 1),
+                writable_block_of(to.g).middleRows(first + t, 1));
     }
-    if (in_.g_value.size() > 0) {
-      to.g_value.middleRows(first, tokens) = gradient.value_decay.topRows(tokens);
-    }
+    if (in_.g_value.size() > 0) put(gradient.value_decay, to.g_value, 1);
     if (!is_delta() && updates_ > 0) {
-      const Index rows = tokens * updates_;
-      to.u.middleRows(first * updates_, rows) = gradient.u.topRows(rows);
-      to.p.middleRows(first * updates_, rows) = gradient.p.topRows(rows);
+      put(gradient.u, to.u, updates_);
+      put(gradient.p, to.p, updates_);
     }
     require_finite_gradients(first, tokens);
   }
@@ -7764,17 +8049,18 @@ class InputSource final : public TokenSource<Scalar> {
   [[nodiscard]] bool are_finite(Index first, Index tokens) const {
     const auto finite = [&](const auto& all) {
       const Index each = all.rows() / in_.length();
-      return all_finite(all.middleRows(first * each, tokens * each));
+      return all_finite(block_of(all).middleRows(first * each, tokens * each));
     };
     return finite(in_.q) && finite(in_.k) && finite(in_.v) && finite(in_.g) &&
            finite(in_.g_value) && finite(in_.beta) && finite(in_.u) && finite(in_.p) &&
-           all_finite(in_.lambda.block(first, 0, tokens, weights_));
+           all_finite(block_of(in_.lambda).block(first, 0, tokens, weights_));
   }
 
   void require_finite_gradients(Index first, Index tokens) const {
     const auto require_one = [&](const char* name, const Matrix& all) {
       const Index each = all.rows() / in_.length();
-      require_finite_gradient(name, all.middleRows(first * each, tokens * each), first * each);
+      require_finite_gradient(name, block_of(all).middleRows(first * each, tokens * each),
+                              first * each);
     };
     const auto& to = *gradients_;
     require_one("q", to.q);
@@ -7791,30 +8077,36 @@ class InputSource final : public TokenSource<Scalar> {
   [[nodiscard]] bool is_delta() const { return in_.beta.size() > 0; }
 
   /// Row `moment` of `rows` through its own decay.
-  void decay_row(const Chunk<Scalar>& chunk, Index moment, Matrix& rows) const {
+  void decay_row(const Chunk<Scalar>& chunk, Index moment, const RowBlock<Scalar>& rows) const {
     if (in_.g.size() == 0) return;
+    Scalar* const row = rows.row(moment);
+    const Scalar* const decay = block_of(chunk.decay).row(moment);
     if (in_.g.cols() == 1) {
-      rows.row(moment) *= chunk.decay(moment, 0);
+      scale_by(*decay, row, rows.cols());
     } else {
-      rows.row(moment).array() *= chunk.decay.row(moment).array();
+      multiply(row, decay, rows.cols(), row);
     }
   }
 
   /// From b k and p = e^g k to k, b and g.
   void pull_back_strengths(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) {
+    const Index d_k = in_.d_k();
+    const ConstRowBlock<Scalar> k = block_of(in_.k), p = block_of(chunk.p), d_keys(gradient.k);
+    const RowBlock<Scalar> d_p(gradient.p), d_decay(gradient.decay), d_k_rows(gradients_->k);
     for (Index t = 0; t < chunk.tokens; ++t) {
       const Index moment = t * leaves_;
       if (in_.g.cols() == 1 && in_.g.size() > 0) {
-        gradient.decay(moment, 0) += gradient.p.row(moment).dot(chunk.p.row(moment));
+        *d_decay.row(moment) += dot(d_p.row(moment), p.row(moment), d_k);
       } else if (in_.g.size() > 0) {
-        gradient.decay.row(moment) += gradient.p.row(moment).cwiseProduct(chunk.p.row(moment));
+        add_product(d_p.row(moment), p.row(moment), d_k, d_decay.row(moment));
       }
-      decay_row(chunk, moment, gradient.p);
+      decay_row(chunk, moment, d_p);
       for (Index j = 0; j < leaves_; ++j) {
-        const auto d_key = gradient.k.row(moment + j);
+        const Scalar* const d_key = d_keys.row(moment + j);
         const Index row = first * leaves_ + moment + j;
-        gradients_->beta(first + t, j) = d_key.dot(in_.k.row(row));
-        gradients_->k.row(row) = in_.beta(first + t, j) * d_key + gradient.p.row(moment + j);
+        gradients_->beta(first + t, j) = dot(d_key, k.row(row), d_k);
+        copy(d_p.row(moment + j), d_k, d_k_rows.row(row));
+        axpy(in_.beta(first + t, j), d_key, d_k, d_k_rows.row(row));
       }
     }
   }
@@ -9278,7 +9570,7 @@ struct SeenLevels {
   [[nodiscard]] double kept(int level) const {
     const int last = max_levels - 1;
     const bool gives_way =
-        order == ReadOrder::after_push && level == last && landed_level(size, max_levels) == last;
+        info_of(order).is_leaf_carried() && level == last && landed_level(size, max_levels) == last;
     return kept_fraction(overflow, gives_way ? 1 : 0);
   }
 };
@@ -9325,7 +9617,7 @@ const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
                                const Vector<Scalar>& lambda, ReadOrder order,
                                ReadMemory<Kind>& memory, Vector<Scalar>& read) {
   const Index d_v = token.values.rows(), key_rows = token.keys.rows();
-  const bool stands = order == ReadOrder::before_push;
+  const bool stands = !info_of(order).reads_written;
   const Vector<Scalar>& old_query = stands ? token.query : memory.old_query;
   if (!stands) {
     memory.old_query = token.query;
@@ -9541,7 +9833,7 @@ class LeafBuffer {
       scale<Scalar, Scalar>(keys_.data(), n, key_rows(), key_rows(), factor, nullptr);
     }
     const LeftOperand<Scalar> keys{keys_.data(), 1, key_rows()};  // transposed
-    product_kernel<Into::replace>(keys, key_rows(), n, d_v(), values_.data(), d_v(), bucket, d_v());
+    product_kernel(Into::replace, keys, key_rows(), n, d_v(), values_.data(), d_v(), bucket, d_v());
     clear();
   }
   /// Pushes every token into levels, one after the other.
@@ -9782,7 +10074,7 @@ class LowRankProduct {
     for (Index j = 0; j < count_; ++j) scale_by<Scalar>(-u_factors_[j], row(z_, j), rows);
     if (count_ > 0) {
       const LeftOperand<Scalar> u{u_.data(), 1, rows};  // transposed
-      product_kernel<Into::replace>(u, rows, count_, rows, z_.data(), rows, m, rows);
+      product_kernel(Into::replace, u, rows, count_, rows, z_.data(), rows, m, rows);
     } else {
       std::fill_n(m, rows * rows, Scalar(0));
     }
@@ -10023,7 +10315,7 @@ class DenseProduct {
   void write_product(const Scalar* old, Index rows, Index columns, Scalar* changed, Index stride,
                      const Scalar* of_column) const {
     const LeftOperand<Scalar> left{left_.data(), left_.cols(), 1};
-    product_kernel<Into::replace>(left, rows, rows, columns, old, columns, changed, stride);
+    product_kernel(Into::replace, left, rows, rows, columns, old, columns, changed, stride);
     if (of_column != nullptr) {
       scale(
           changed, rows, columns, stride, [](Index) { return Scalar(1); }, of_column);
@@ -11146,8 +11438,8 @@ class Head {
   template <class Derived>
   void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
     require_staged();
-    if (staged_order_ == ReadOrder::before_push) {
-      fail("the order of the staged token", "before_push",
+    if (!info_of(staged_order_).reads_written) {
+      fail("the order of the staged token", name_of(staged_order_),
            "after_push or current_apart, to learn from it");
     }
     staged_ = Staged::token;
@@ -11182,7 +11474,7 @@ class Head {
     copy_vector(x, "x", workspace.x);
     preparation_.project(workspace, layout().q);
     preparation_.prepare_read(workspace);
-    const bool apart = read_order_ == ReadOrder::current_apart;
+    const bool apart = info_of(read_order_).is_leaf_apart;
     read_standing(stream_, workspace.token.query, workspace.lambda,
                   apart ? read_order_ : ReadOrder::before_push, workspace.stream, workspace.read);
   }
@@ -11291,9 +11583,9 @@ class Head {
   /// The rule, the policy of the level weights, the weights.
   [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
   [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
-  /// What training reads: `after_push`, or `current_apart` if that is the head's order.
+  /// What training reads: `after_push`, or the head's order if that keeps the own leaf apart.
   [[nodiscard]] ReadOrder training_order() const noexcept {
-    return read_order_ == ReadOrder::current_apart ? read_order_ : ReadOrder::after_push;
+    return info_of(read_order_).is_leaf_apart ? read_order_ : ReadOrder::after_push;
   }
   /// What became of the last token: its raw read, its level weights, its transition.
   [[nodiscard]] const Workspace& workspace() const noexcept { return workspace_; }
@@ -11325,8 +11617,8 @@ class Head {
 
   /// There is one more weight in the order `current_apart`.
   void require_order(ReadOrder order) const {
-    if (order == ReadOrder::current_apart && read_order_ != order) {
-      fail("the read order", "current_apart",
+    if (info_of(order).is_leaf_apart && !info_of(read_order_).is_leaf_apart) {
+      fail("the read order", name_of(order),
            "before_push or after_push, unless it is the layer's own");
     }
   }
@@ -12132,13 +12424,14 @@ class ManyHeads {
   /// For checkpoints.
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    for (int h = 0; h < self.n_heads(); ++h) {
-      auto& head = self.heads_[static_cast<std::size_t>(h)];
+    std::conditional_t<std::is_const_v<Self>, const ManyHeads, ManyHeads>& own = self;
+    for (int h = 0; h < own.n_heads(); ++h) {
+      auto& head = own.heads_[static_cast<std::size_t>(h)];
       part("head" + std::to_string(h), head);
       detail::require_between("learning_rate of head " + std::to_string(h), head.learning_rate(),
-                              self.learning_rate(), self.learning_rate());
+                              own.learning_rate(), own.learning_rate());
     }
-    part("", self.out_.weights());
+    part("", own.out_.weights());
   }
 
   /// Which head a weight name belongs to, -1 for none, and its name there.
@@ -12904,7 +13197,7 @@ void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOper
         for (Index m = 0; m < height; ++m) {
           for (Index n = 0; n < width; ++n) right(m, n) = from[m * b.row + n * b.column];
         }
-        product_kernel<Into::add>(block, count, height, width, right.data(), right.outerStride(),
+        product_kernel(Into::add, block, count, height, width, right.data(), right.outerStride(),
                                   c + i * c_stride + j, c_stride);
       }
     }
@@ -15743,6 +16036,29 @@ using Rules = detail::TypeList<  //
     HGRN2,                       //
     Mamba2>;
 
+namespace detail {
+
+/// The rules that a mode stands for: it is a rule itself or says which it can stand for.
+template <class Mode>
+struct RulesOf {
+  using Type = TypeList<Mode>;
+};
+template <class Mode>
+requires requires {
+  typename Mode::Rules;
+}
+struct RulesOf<Mode> {
+  using Type = typename Mode::Rules;
+};
+template <class... Modes>
+[[nodiscard]] auto rules_of_all(TypeList<Modes...>)
+    -> decltype((typename RulesOf<Modes>::Type{} + ...));
+
+}  // namespace detail
+
+/// The same as types of rules: `DeltaProduct<1>` to `DeltaProduct<4>` for `DeltaProductMode`.
+using RuleTypes = decltype(detail::rules_of_all(Rules{}));
+
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_LIST_HPP
@@ -16554,20 +16870,23 @@ inline void LogLinear::validate() const {
       mode);
 }
 
+/// Calls `visit(rule)` with the rule type that one alternative of an inner mode stands for.
+template <class Mode, class Visitor>
+requires(Rules::contains<Mode>)  //
+    decltype(auto) visit_rule(const Mode& mode, Visitor&& visit) {
+  if constexpr (requires { typename Mode::Rules; }) {
+    return mode.visit_rule(visit);
+  } else {
+    return visit(mode);
+  }
+}
 /// Calls `visit(rule)` with the rule type that an inner mode stands for, and returns what it
 /// returns: `DeltaProductMode` becomes one of `DeltaProduct<1>` to `DeltaProduct<4>`, all others
 /// are rules already. \throws std::invalid_argument for a number of compositions that is not 1 to 4
 template <class Visitor>
 decltype(auto) visit_rule(const InnerMode& mode, Visitor&& visit) {
-  return std::visit(
-      [&](const auto& rule) -> decltype(auto) {
-        if constexpr (requires { rule.visit_rule(visit); }) {
-          return rule.visit_rule(visit);
-        } else {
-          return visit(rule);
-        }
-      },
-      mode);
+  return std::visit([&](const auto& one) -> decltype(auto) { return visit_rule(one, visit); },
+                    mode);
 }
 
 /// Calls `visit(rule)` with what is left of an inner mode when only its key counts, and returns
@@ -16724,27 +17043,8 @@ class AnyRule {
 
 namespace detail {
 
-/// The rules that modes stand for: a mode is a rule itself or says which it can stand for.
-template <class Mode>
-struct RulesOf {
-  using Type = TypeList<Mode>;
-};
-template <class Mode>
-requires requires {
-  typename Mode::Rules;
-}
-struct RulesOf<Mode> {
-  using Type = typename Mode::Rules;
-};
-template <class List>
-struct RulesOfAll;
-template <class... Modes>
-struct RulesOfAll<TypeList<Modes...>> {
-  using Type = decltype((typename RulesOf<Modes>::Type{} + ...));
-};
-/// All of them, and what is left of them when only their key counts.
-using RuntimeRules = decltype(RulesOfAll<Rules>::Type{} +
-                              TypeList<KeyOnly<RetNet>, KeyOnly<DeltaNet>>{});
+/// All rules, and what is left of them when only their key counts.
+using RuntimeRules = decltype(RuleTypes{} + TypeList<KeyOnly<RetNet>, KeyOnly<DeltaNet>>{});
 
 /// Whether two rules can share a layer.
 template <class One>
