@@ -50,9 +50,9 @@ class LeafBuffer {
   LeafBuffer(int level, Index leaves, Index key_rows, Index d_v, Index room)
       : level_(level),
         leaves_(leaves),
-        keys_(RowMajorMatrix<Scalar>::Zero(room * leaves, key_rows)),
-        values_(RowMajorMatrix<Scalar>::Zero(room * leaves, d_v)),
-        factors_(Vector<Scalar>::Ones(has_factors ? room * leaves : 0)) {}
+        keys_(zeros<RowMajorMatrix<Scalar>>(room * leaves, key_rows)),
+        values_(zeros<RowMajorMatrix<Scalar>>(room * leaves, d_v)),
+        factors_(ones<Scalar>(has_factors ? room * leaves : 0)) {}
   /// The same, ready to take as many tokens as the levels would.
   LeafBuffer(int level, Index leaves, Index key_rows, Index d_v)
       : LeafBuffer(level, leaves, key_rows, d_v, Index{1} << level) {}
