@@ -6,7 +6,7 @@
 
 #include "catch.hpp"
 #include "checkpoint/bytes.hpp"
-#include "config/factory.hpp"
+#include "loglinear/mode/attention.hpp"
 #include "loglinear/mode/mode_text.hpp"
 
 using namespace loglinear;

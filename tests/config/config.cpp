@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "factory.hpp"
+#include "loglinear/mode/attention.hpp"
 #include "modes.hpp"
 #include "support.hpp"
 #include "variants.hpp"

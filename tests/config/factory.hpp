@@ -7,14 +7,6 @@
 
 #include "loglinear/mode/attention.hpp"
 
-namespace loglinear {
-
-// Compiled in factory_double.cpp and factory_float.cpp.
-extern template std::unique_ptr<Attention<double>> make_attention<double>(const AttentionConfig&);
-extern template std::unique_ptr<Attention<float>> make_attention<float>(const AttentionConfig&);
-
-}  // namespace loglinear
-
 namespace test {
 
 /// The same layer by its own type, `MultiHeadAttention<LinearAttention<Rule, Scalar>>` or

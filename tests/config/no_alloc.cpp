@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "../no_alloc/allocation_counter.hpp"
 #include "catch.hpp"
-#include "factory.hpp"
+#include "loglinear/mode/attention.hpp"
 #include "support.hpp"
 
 using namespace loglinear;

@@ -6,8 +6,8 @@
 
 #include "catch.hpp"
 #include "checkpoint/bytes.hpp"
-#include "config/factory.hpp"
 #include "loglinear/loglinear.hpp"
+#include "loglinear/mode/attention.hpp"
 #include "loglinear/readout/recursive_least_squares.hpp"
 
 namespace {

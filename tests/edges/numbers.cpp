@@ -8,10 +8,10 @@
 
 #include "catch.hpp"
 #include "checkpoint/bytes.hpp"
-#include "config/factory.hpp"
 #include "config/modes.hpp"
 #include "loglinear/loglinear.hpp"
 #include "loglinear/mixers.hpp"
+#include "loglinear/mode/attention.hpp"
 #include "loglinear/mode/mode_text.hpp"
 #include "loglinear/readout/recursive_least_squares.hpp"
 #include "loglinear/sequence.hpp"

@@ -7,9 +7,9 @@
 
 #include "catch.hpp"
 #include "checkpoint/bytes.hpp"
-#include "factory.hpp"
 #include "loglinear/loglinear.hpp"
 #include "loglinear/mixers.hpp"
+#include "loglinear/mode/attention.hpp"
 
 namespace {
 

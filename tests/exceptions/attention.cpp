@@ -5,8 +5,8 @@
 #include <string>
 #include <utility>
 
-#include "config/factory.hpp"
 #include "exceptions/refusing_allocator.hpp"
+#include "loglinear/mode/attention.hpp"
 #include "support.hpp"
 
 namespace {

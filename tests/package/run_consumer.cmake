@@ -33,8 +33,8 @@ run(${CMAKE_COMMAND} -G "${GENERATOR}" -S "${consumer}" -B "${WORK}/build" -DCMA
 run(${CMAKE_COMMAND} --build "${WORK}/build")
 run("${WORK}/build/consumer")
 
-if(COMPONENTS STREQUAL "torch")
-  return()  # LibTorch's target has definitions of its own
+if(COMPONENTS MATCHES "torch|runtime")
+  return()  # these targets have definitions of their own
 endif()
 # The compiler was given no -march, no -O, no definition: nothing that the consumer did not ask for.
 file(READ "${WORK}/build/compile_commands.json" commands)

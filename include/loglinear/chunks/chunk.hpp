@@ -48,7 +48,7 @@ struct SequenceShape {
   [[nodiscard]] Index moments() const { return (std::max)(steps, Index{1}); }
 
   [[nodiscard]] Moments queries_at() const {
-    return {order == ReadOrder::before_push ? -1 : moments() - 1, moments()};
+    return {info_of(order).reads_written ? moments() - 1 : -1, moments()};
   }
   [[nodiscard]] Moments leaves_at() const {
     return is_delta ? Moments{0, 1} : Moments{moments() - 1, moments(), leaves};

@@ -31,7 +31,7 @@ struct LevelMask {
   /// level, the oldest first; tokens are counted from the beginning of the chunk.
   template <class Visit>
   void for_each_stretch(Index t, Visit visit) const {
-    const bool is_apart = order == ReadOrder::current_apart;
+    const bool is_apart = info_of(order).is_leaf_apart;
     const int shift = is_apart ? 1 : 0, last = level_weight_count(order, max_levels) - 1;
     const std::uint64_t end = first + static_cast<std::uint64_t>(t) + (sees_itself() ? 1 : 0);
     for (std::uint64_t begin = first, next = 0; begin < end; begin = next) {
@@ -44,10 +44,10 @@ struct LevelMask {
   }
 
   /// Whether a query's own token counts among those of its level 0.
-  [[nodiscard]] bool sees_itself() const { return order == ReadOrder::after_push; }
+  [[nodiscard]] bool sees_itself() const { return info_of(order).is_leaf_carried(); }
   /// Columns of the chunk that query t sees, of `leaves` a token.
   [[nodiscard]] Index seen(Index t, Index leaves) const {
-    return (t + (order == ReadOrder::before_push ? 0 : 1)) * leaves;
+    return (t + (info_of(order).reads_written ? 1 : 0)) * leaves;
   }
 };
 

@@ -23,7 +23,7 @@ class ValueMix {
   ValueMix(const SequenceShape& shape, Index capacity)
       : decays_(shape.decays_values),
         d_v_(shape.d_v),
-        queries_at_{shape.order == ReadOrder::before_push ? Index{-1} : Index{0}, 1},
+        queries_at_{info_of(shape.order).reads_written ? Index{0} : Index{-1}, 1},
         leaves_at_{0, 1, shape.leaves},
         halves_(decays_ ? capacity : 0, shape.d_v),
         from_start_(decays_ ? capacity + 1 : 0, shape.d_v),

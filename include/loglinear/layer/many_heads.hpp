@@ -8,6 +8,7 @@
 #include <exception>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -263,13 +264,14 @@ class ManyHeads {
   /// For checkpoints.
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    for (int h = 0; h < self.n_heads(); ++h) {
-      auto& head = self.heads_[static_cast<std::size_t>(h)];
+    std::conditional_t<std::is_const_v<Self>, const ManyHeads, ManyHeads>& own = self;
+    for (int h = 0; h < own.n_heads(); ++h) {
+      auto& head = own.heads_[static_cast<std::size_t>(h)];
       part("head" + std::to_string(h), head);
       detail::require_between("learning_rate of head " + std::to_string(h), head.learning_rate(),
-                              self.learning_rate(), self.learning_rate());
+                              own.learning_rate(), own.learning_rate());
     }
-    part("", self.out_.weights());
+    part("", own.out_.weights());
   }
 
   /// Which head a weight name belongs to, -1 for none, and its name there.

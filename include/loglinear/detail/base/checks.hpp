@@ -144,10 +144,7 @@ void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& 
 /// The same of numbers that lie in memory.
 template <class Scalar>
 void require_finite(std::string_view argument, const Scalar* values, Index size) {
-  if (all_finite(values, size)) return;
-  for (Index i = 0; i < size; ++i) {
-    if (!is_finite(values[i])) fail(Text(argument, "[", i, "]"), to_double(values[i]), "finite");
-  }
+  if (!are_finite(values, size)) fail_not_finite(argument, values, size, 1, 1, size);
 }
 
 template <class Keys, class Values>

@@ -1,0 +1,2 @@
+#include <loglinear/version.hpp>
+inline std::filesystem::path bare;
