@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What a token costs with every rule, log-linear beside one state, in turn in one process: the
 // whole `forward`, float, d_model = d_k = d_v = 64, 32 levels, tokens 31744 to 32767 of a stream:
-// 10 active levels on average. All rules forget slowly, so that no level dies out: a state that
-// decays to nothing passes through denormal numbers, which cost more.
+// 10 active levels on average. All rules forget slowly (`slow<Rule>()`), so that no level dies out:
+// a state that decays to nothing passes through denormal numbers, which cost more.
 //
 // Times are processor times: a window takes up to 40 ms, in which a busy machine runs others too.
 //
@@ -18,6 +18,7 @@
 #include <ctime>
 #include <limits>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "loglinear/loglinear.hpp"
@@ -158,31 +159,34 @@ void rounds(benchmark::internal::Benchmark* benchmark) {
   benchmark->UseManualTime()->Iterations(31)->Unit(benchmark::kNanosecond);
 }
 
-// A gate of sg(9) keeps 0.99988 a token.
-BENCHMARK_CAPTURE(token, key_only, KeyOnly<GLA>{})->Apply(rounds);
-BENCHMARK_CAPTURE(token, retnet, RetNet{.gamma = 0.9999})->Apply(rounds);
-BENCHMARK_CAPTURE(token, hawk, Hawk{.gate_bias = 9})->Apply(rounds);
-BENCHMARK_CAPTURE(token, gla, GLA{.gate_bias = 9})->Apply(rounds);
-BENCHMARK_CAPTURE(token, gla_vector, GLAVector{.gate_bias = 9})->Apply(rounds);
-BENCHMARK_CAPTURE(token, delta_net, DeltaNet{})->Apply(rounds);
-BENCHMARK_CAPTURE(token, gated_delta_net, GatedDeltaNet{.beta_scale = 0.5, .gate_bias = 9})
-    ->Apply(rounds);
-BENCHMARK_CAPTURE(token, rwkv, RWKV{.initial_decay = 0, .gate_bias = 9})->Apply(rounds);
-BENCHMARK_CAPTURE(token, mlstm, MLSTM{.gate_bias = 9})->Apply(rounds);
-BENCHMARK_CAPTURE(token, delta_product_1, DeltaProduct<1>{.gate_bias = 9, .beta_bias = -1})
-    ->Apply(rounds);
-BENCHMARK_CAPTURE(token, delta_product_2, DeltaProduct<2>{.gate_bias = 9, .beta_bias = -1})
-    ->Apply(rounds);
-BENCHMARK_CAPTURE(token, delta_product_3, DeltaProduct<3>{.gate_bias = 9, .beta_bias = -1})
-    ->Apply(rounds);
-BENCHMARK_CAPTURE(token, delta_product_4, DeltaProduct<4>{.gate_bias = 9, .beta_bias = -1})
-    ->Apply(rounds);
-BENCHMARK_CAPTURE(token, rwkv7, RWKV7{.gate_bias = 9})->Apply(rounds);
-BENCHMARK_CAPTURE(token, rwkv7_decay_first, RWKV7{.decay_first = true, .gate_bias = 9})
-    ->Apply(rounds);
-BENCHMARK_CAPTURE(token, hgrn2, HGRN2{.lower_bound = 0.9998})->Apply(rounds);
-BENCHMARK_CAPTURE(token, mamba2, Mamba2{.initial_dt_bias = -9})->Apply(rounds);
+/// Registers a rule.
+template <class Rule>
+void add(const std::string& name, const Rule& rule) {
+  rounds(benchmark::RegisterBenchmark(("token/" + name).c_str(),
+                                      [rule](benchmark::State& state) { token(state, rule); }));
+}
+
+/// Every rule of the library's list, and what else takes a path of its own.
+void add_all() {
+  add("key_only", KeyOnly<GLA>{});
+  RuleTypes::for_each([]<class Rule>(std::type_identity<Rule>) {
+    std::string name(Rule::info.text);
+    if (detail::leaves_of<Rule>() > 1 || Rule::info.name == "DeltaProduct") {
+      name += '_' + std::to_string(detail::leaves_of<Rule>());
+    }
+    add(name, slow<Rule>());
+  });
+  auto decay_first = slow<RWKV7>();
+  decay_first.decay_first = true;
+  add("rwkv7_decay_first", decay_first);
+}
 
 }  // namespace
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  add_all();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+}

@@ -13,6 +13,9 @@
 #include <loglinear/mode/mode_text.hpp>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "stream_forecast/csv_reader.hpp"
@@ -25,41 +28,125 @@ using namespace stream_forecast;
 
 /// What the table says of a rule.
 struct Entry {
-  const char* rule;
-  const char* paper;  ///< its arXiv number; empty for what is in none
-  const char* equation;
-  const char* transition;
-  const char* mode;  ///< gates that forget slowly, or as fast as the stream asks where it must
+  std::string rule;
+  std::string_view paper;  ///< its arXiv number; empty for what is in none
+  std::string_view equation;
+  std::string transition;
+  std::string mode;
+  int group = 0;  ///< rules of a group stand together
 };
 
-constexpr std::array entries{
-    Entry{"RetNet", "2307.08621", "S ← γ S + k vᵀ", "one decay", "retnet(gamma=0.99)"},
-    Entry{"GLA", "2312.06635", "S ← σ(w·x) S + k vᵀ", "one decay", "gla(gate_bias=5)"},
-    Entry{"RWKV", "2305.13048", "S ← exp(−d − softplus(w·x)) S + exp(k) vᵀ", "one decay",
-          "rwkv(initial_decay=0.005, gate_bias=8)"},
-    Entry{"MLSTM", "2405.04517", "S ← σ(w·x) S + σ(w′·x) k vᵀ", "one decay",
-          "mlstm(gate_bias=5, input_bias=4)"},
-    Entry{"Mamba2", "2405.21060", "S ← exp(−Δ exp A) S + Δ k vᵀ, Δ = softplus(w·x + b)",
-          "one decay", "mamba2(initial_a_log=-4.5, initial_dt_bias=0.5)"},
-    Entry{"GLAVector", "2312.06635", "S ← diag(σ(W x)) S + k vᵀ", "decay per key row",
-          "gla_vector(gate_bias=5)"},
-    Entry{"HGRN2", "2404.07904", "S ← diag(l + (1 − l) σ(W x)) S + k vᵀ", "decay per key row",
-          "hgrn2(lower_bound=0.98, gate_bias=1)"},
-    Entry{"Hawk", "2402.19427", "h ← σ(W x) ∘ h + σ(W′ x) ∘ v", "decay per value column",
-          "hawk(gate_bias=5)"},
-    Entry{"DeltaNet", "2102.11174", "S ← (I − k̂ k̂ᵀ) S + k̂ vᵀ", "identity − rank one", "delta_net"},
-    Entry{"GatedDeltaNet", "2412.06464", "S ← a (I − β k̂ k̂ᵀ) S + β k̂ vᵀ", "scalar − rank one",
-          "gated_delta_net(beta_scale=0.5, gate_bias=8)"},
-    Entry{"RWKV7", "2503.14456", "S ← (diag(w) − (a ∘ κ) κᵀ) S + k̃ vᵀ", "diagonal − rank one",
-          "rwkv7(gate_bias=8)"},
-    Entry{"DeltaProduct<2>", "2502.10297",
-          "S ← H₂ H₁ a S + β₁ H₂ k̂₁ v₁ᵀ + β₂ k̂₂ v₂ᵀ, Hⱼ = I − βⱼ k̂ⱼ k̂ⱼᵀ",
-          "decay × (identity − rank one)²", "delta_product(gate_bias=8, beta_bias=-1)"},
-    Entry{"KeyOnly<RetNet>", "", "S ← S + k vᵀ", "none",
-          "log_linear(retnet, max_levels=20, key_only=true)"},
-    Entry{"KeyOnly<DeltaNet>", "", "S ← S + k̂ vᵀ", "none",
-          "log_linear(delta_net, max_levels=20, key_only=true)"},
-};
+// What older tokens undergo.
+using loglinear::Identity, loglinear::KeyDecay, loglinear::RankOneUpdate, loglinear::ScalarDecay,
+    loglinear::TransitionProduct, loglinear::ValueDecay;
+
+const char* factor(std::type_identity<Identity<float>>) {
+  return "identity";
+}
+const char* factor(std::type_identity<ScalarDecay<float>>) {
+  return "scalar";
+}
+const char* factor(std::type_identity<KeyDecay<float>>) {
+  return "diagonal";
+}
+void set_transition(Entry& entry, std::type_identity<ScalarDecay<float>>) {
+  entry.transition = "one decay";
+}
+void set_transition(Entry& entry, std::type_identity<KeyDecay<float>>) {
+  entry.transition = "decay per key row", entry.group = 1;
+}
+void set_transition(Entry& entry, std::type_identity<ValueDecay<float>>) {
+  entry.transition = "decay per value column", entry.group = 2;
+}
+template <class Diagonal>
+void set_transition(Entry& entry, std::type_identity<RankOneUpdate<Diagonal>>) {
+  entry.transition = std::string(factor(std::type_identity<Diagonal>{})) + " − rank one";
+  entry.group = 3;
+}
+template <class Step, class... Steps>
+void set_transition(Entry& entry,
+                    std::type_identity<TransitionProduct<ScalarDecay<float>, Step, Steps...>>) {
+  set_transition(entry, std::type_identity<Step>{});
+  entry.transition = "decay × (" + entry.transition + (sizeof...(Steps) == 1 ? ")²" : ")");
+  entry.group = 4;
+}
+
+/// Modes whose gates forget as the shipped stream asks; other rules forget slowly.
+constexpr std::array tuned{"retnet(gamma=0.99)",
+                           "gla(gate_bias=5)",
+                           "rwkv(initial_decay=0.005, gate_bias=8)",
+                           "mlstm(gate_bias=5, input_bias=4)",
+                           "mamba2(initial_a_log=-4.5, initial_dt_bias=0.5)",
+                           "gla_vector(gate_bias=5)",
+                           "hgrn2(lower_bound=0.98, gate_bias=1)",
+                           "hawk(gate_bias=5)",
+                           "gated_delta_net(beta_scale=0.5, gate_bias=8)",
+                           "rwkv7(gate_bias=8)",
+                           "delta_product(gate_bias=8, beta_bias=-1)"};
+
+template <class Mode>
+std::string mode_of() {
+  for (const std::string_view mode : tuned) {
+    if (mode.substr(0, mode.find('(')) == Mode::info.text) return std::string(mode);
+  }
+  return loglinear::to_text(loglinear::slow<Mode>());
+}
+
+/// All rules of the library's list, by what older tokens undergo, and what is left of two of them.
+std::vector<Entry> all_entries() {
+  std::vector<Entry> entries;
+  loglinear::Rules::for_each([&]<class Mode>(std::type_identity<Mode>) {
+    loglinear::visit_rule(Mode{}, [&]<class Rule>(const Rule&) {
+      if constexpr (loglinear::detail::leaves_of<Rule>() <= 2) {
+        constexpr int leaves = loglinear::detail::leaves_of<Rule>();
+        std::string name(Rule::info.name);
+        if (leaves > 1) name += '<' + std::to_string(leaves) + '>';
+        Entry& entry = entries.emplace_back(
+            Entry{name, Rule::info.paper, Rule::info.equation, {}, mode_of<Mode>()});
+        set_transition(entry, std::type_identity<typename Rule::template Transition<float>>{});
+      }
+    });
+  });
+  std::stable_sort(entries.begin(), entries.end(),
+                   [](const Entry& a, const Entry& b) { return a.group < b.group; });
+  const auto mode = [](const char* rule) {
+    return "log_linear(" + std::string(rule) + ", max_levels=20, key_only=true)";
+  };
+  entries.push_back({"KeyOnly<RetNet>", "", "S <- S + k v^T", "none", mode("retnet")});
+  entries.push_back({"KeyOnly<DeltaNet>", "", "S <- S + k^ v^T", "none", mode("delta_net")});
+  return entries;
+}
+
+/// An equation of the comments as it is printed.
+std::string typeset(std::string_view equation) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 17> signs{{
+      {"<-", "←"},
+      {"^T", "ᵀ"},
+      {"k^", "k̂"},
+      {"k~", "k̃"},
+      {"sg(", "σ("},
+      {"gamma", "γ"},
+      {"kappa", "κ"},
+      {"beta", "β"},
+      {"D", "Δ"},
+      {".", "·"},
+      {"w'", "w′"},
+      {"W'", "W′"},
+      {"_1", "₁"},
+      {"_2", "₂"},
+      {"_j", "ⱼ"},
+      {" * ", " ∘ "},
+      {"-", "−"},
+  }};
+  std::string text(equation);
+  for (const auto& [plain, sign] : signs) {
+    for (std::size_t at = text.find(plain); at != std::string::npos;
+         at = text.find(plain, at + sign.size())) {
+      text.replace(at, plain.size(), sign);
+    }
+  }
+  return text;
+}
 
 loglinear::LogLinear parse(const std::string& text) {
   const loglinear::AttentionMode mode = loglinear::parse_mode(text);
@@ -184,7 +271,7 @@ double state_size(const Memory<float>& memory) {
 
 /// The rule's name, a link to its paper.
 std::string linked_name(const Entry& entry) {
-  const std::string name = std::string("`") + entry.rule + '`', paper = entry.paper;
+  const std::string name = '`' + entry.rule + '`', paper(entry.paper);
   return paper.empty() ? name : '[' + name + "](https://arxiv.org/abs/" + paper + ')';
 }
 
@@ -215,7 +302,7 @@ void print_introduction(int rounds) {
 }
 
 /// Between the two marks stands what examples/compare copies into the README.
-void print_table(const std::vector<Row>& rows, int rounds) {
+void print_table(const std::vector<Entry>& entries, const std::vector<Row>& rows, int rounds) {
   std::vector<Layer> layers;  // of every entry, in one state and in the hierarchy
   for (const Entry& entry : entries) {
     for (const States states : {States::one, States::hierarchy}) {
@@ -239,9 +326,10 @@ void print_table(const std::vector<Row>& rows, int rounds) {
     options.mode = mode;
     day = worth(options, rows);
     std::printf("| %s | %s | %s | %g / %g | %.0f / %.0f | %.3f / %.3f | %.3f / %.3f |\n",
-                linked_name(entry).c_str(), entry.equation, entry.transition,
-                state_size(*layers[2 * i]), state_size(*layers[2 * i + 1]), costs[2 * i],
-                costs[2 * i + 1], step.one_state, step.log_linear, day.one_state, day.log_linear);
+                linked_name(entry).c_str(), typeset(entry.equation).c_str(),
+                entry.transition.c_str(), state_size(*layers[2 * i]),
+                state_size(*layers[2 * i + 1]), costs[2 * i], costs[2 * i + 1], step.one_state,
+                step.log_linear, day.one_state, day.log_linear);
     std::fflush(stdout);
   }
   std::printf(
@@ -250,11 +338,13 @@ void print_table(const std::vector<Row>& rows, int rounds) {
       step.least_squares, day.least_squares);
 }
 
-void print_modes() {
+void print_modes(const std::vector<Entry>& entries) {
   std::printf(
       "The modes with which the figures were taken, as `stream_forecast --inner` reads them; their "
       "gates forget slowly.\n\n");
-  for (const Entry& entry : entries) std::printf("* `%s`: `%s`\n", entry.rule, entry.mode);
+  for (const Entry& entry : entries) {
+    std::printf("* `%s`: `%s`\n", entry.rule.c_str(), entry.mode.c_str());
+  }
 }
 
 }  // namespace
@@ -265,8 +355,9 @@ int main(int argc, char** argv) {
     if (argc > 2 || rounds < 1) throw std::invalid_argument("usage: compare_rules [ROUNDS]");
     const std::vector<Row> rows = read_rows(STREAM_FORECAST_DEFAULT_DATA);
     print_introduction(rounds);
-    print_table(rows, rounds);
-    print_modes();
+    const std::vector<Entry> entries = all_entries();
+    print_table(entries, rows, rounds);
+    print_modes(entries);
     return std::fflush(stdout) == 0 && std::ferror(stdout) == 0 ? 0 : 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "compare_rules: %s\n", error.what());

@@ -58,6 +58,7 @@
 #include <cstring>
 #include <exception>
 #include <functional>
+#include <initializer_list>
 #include <limits>
 #include <memory>
 #include <numbers>
@@ -312,6 +313,879 @@ template <class Derived>
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_BASE_TYPES_HPP
+
+// ---- loglinear/detail/base/row_block.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_ROW_BLOCK_HPP
+#define LOGLINEAR_DETAIL_BASE_ROW_BLOCK_HPP
+
+namespace loglinear::detail {
+
+template <class Number>
+class TransposedBlock;
+
+/// A block of a row-major matrix, where it lies: one type whatever it is a part of, where Eigen has
+/// one for each expression. It copies as a pointer does.
+///
+/// \tparam Number  a scalar, const where it is not to be written to
+template <class Number>
+class RowBlock {
+ public:
+  using Scalar = std::remove_const_t<Number>;
+  static constexpr bool IsRowMajor = true;  // by the name that Eigen has for it
+  static constexpr bool is_const = std::is_const_v<Number>;
+  using Matrix = std::conditional_t<is_const, const RowMajorMatrix<Scalar>, RowMajorMatrix<Scalar>>;
+
+  RowBlock() = default;
+  RowBlock(Number* data, Index rows, Index cols, Index stride)
+      : data_(data), rows_(rows), cols_(cols), stride_(stride) {}
+  RowBlock(Matrix& m) : RowBlock(m.data(), m.rows(), m.cols(), m.cols()) {}
+  template <class Other>
+  requires(is_const&& std::is_same_v<Other, Scalar>) RowBlock(const RowBlock<Other>& other)
+      : RowBlock(other.data(), other.rows(), other.cols(), other.outerStride()) {}
+
+  [[nodiscard]] Number* data() const { return data_; }
+  [[nodiscard]] Index rows() const { return rows_; }
+  [[nodiscard]] Index cols() const { return cols_; }
+  [[nodiscard]] Index outerStride() const { return stride_; }
+  [[nodiscard]] Number* row(Index i) const { return data_ + i * stride_; }
+  [[nodiscard]] Number& operator()(Index i, Index j) const { return data_[i * stride_ + j]; }
+
+  [[nodiscard]] RowBlock block(Index row, Index column, Index rows, Index columns) const {
+    return {data_ + row * stride_ + column, rows, columns, stride_};
+  }
+  [[nodiscard]] RowBlock middleRows(Index first, Index rows) const {
+    return block(first, 0, rows, cols_);
+  }
+  [[nodiscard]] RowBlock topRows(Index rows) const { return block(0, 0, rows, cols_); }
+  [[nodiscard]] RowBlock leftCols(Index columns) const { return block(0, 0, rows_, columns); }
+  [[nodiscard]] TransposedBlock<Number> transpose() const { return TransposedBlock<Number>(*this); }
+
+  void setZero() const {
+    for (Index i = 0; i < rows_; ++i) std::fill_n(row(i), cols_, Scalar(0));
+  }
+
+ private:
+  Number* data_ = nullptr;
+  Index rows_ = 0, cols_ = 0, stride_ = 0;
+};
+
+/// Its transpose, as the left operand of a product.
+template <class Number>
+class TransposedBlock {
+ public:
+  using Scalar = std::remove_const_t<Number>;
+  static constexpr bool IsRowMajor = false;
+
+  explicit TransposedBlock(const RowBlock<Number>& block) : block_(block) {}
+  [[nodiscard]] Number* data() const { return block_.data(); }
+  [[nodiscard]] Index rows() const { return block_.cols(); }
+  [[nodiscard]] Index cols() const { return block_.rows(); }
+  [[nodiscard]] Index outerStride() const { return block_.outerStride(); }
+
+ private:
+  RowBlock<Number> block_;
+};
+
+template <class Scalar>
+using ConstRowBlock = RowBlock<const Scalar>;
+
+/// A block to be read, of anything row-major that lies in memory.
+template <class Rows>
+[[nodiscard]] ConstRowBlock<typename Rows::Scalar> block_of(const Rows& rows) {
+  static_assert(Rows::IsRowMajor);
+  return {rows.data(), rows.rows(), rows.cols(), rows.outerStride()};
+}
+/// The same to be written to.
+template <class Rows>
+[[nodiscard]] auto writable_block_of(Rows&& rows) {
+  using Plain = std::remove_cvref_t<Rows>;
+  static_assert(Plain::IsRowMajor);
+  return RowBlock<typename Plain::Scalar>(rows.data(), rows.rows(), rows.cols(),
+                                          rows.outerStride());
+}
+
+/// The rows of `to` become those of `from`, which has as many columns and no more rows.
+template <class Number>
+void copy_rows(const RowBlock<Number>& from,
+               const std::type_identity_t<RowBlock<std::remove_const_t<Number>>>& to) {
+  for (Index i = 0; i < from.rows(); ++i) std::copy_n(from.row(i), from.cols(), to.row(i));
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_ROW_BLOCK_HPP
+
+// ---- loglinear/detail/base/error.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_ERROR_HPP
+#define LOGLINEAR_DETAIL_BASE_ERROR_HPP
+
+// How an error leaves the library: through `raise`, and from there through LOGLINEAR_THROW.
+
+/// What happens to an error, a `const std::exception&` whose `what()` says everything: it is
+/// thrown, or printed before std::abort() where exceptions are off (-fno-exceptions). Define this
+/// macro before the first include, the same in the whole program, to do something else; it must not
+/// return, and the program is aborted if it does.
+///
+///     #define LOGLINEAR_THROW(error) my_panic((error).what())
+#ifndef LOGLINEAR_THROW
+#  ifdef __cpp_exceptions
+#    define LOGLINEAR_THROW(error) throw error
+#  else
+#    define LOGLINEAR_THROW(error) std::fprintf(stderr, "%s\n", (error).what())
+#  endif
+#endif
+
+namespace loglinear::detail {
+
+template <class Error>
+[[noreturn]] void raise([[maybe_unused]] const Error& error) {
+  LOGLINEAR_THROW(error);
+  std::abort();
+}
+
+/// What `work()` throws, or nothing. Where exceptions are off an error does not come back.
+template <class Work>
+[[nodiscard]] std::exception_ptr caught(Work work) {
+#ifdef __cpp_exceptions
+  try {
+    work();
+  } catch (...) {
+    return std::current_exception();
+  }
+#else
+  work();
+#endif
+  return nullptr;
+}
+
+/// Calls `work()`, and `handle(error)` with the `Error` that it throws.
+template <class Error, class Work, class Handle>
+void handling(Work work, [[maybe_unused]] Handle handle) {
+#ifdef __cpp_exceptions
+  try {
+    work();
+  } catch (const Error& error) {
+    handle(error);
+  }
+#else
+  work();
+#endif
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_ERROR_HPP
+
+// ---- loglinear/detail/base/decimal.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_DECIMAL_HPP
+#define LOGLINEAR_DETAIL_BASE_DECIMAL_HPP
+
+// Numbers as text for messages: the shortest decimal that reads back as the same number. The
+// standard library's way brings tables of 100 KB, or follows the locale.
+
+namespace loglinear::detail {
+
+/// A natural number below 2^1280, for exact arithmetic on any double: none needs more than 1140
+/// bits.
+class Natural {
+ public:
+  constexpr explicit Natural(std::uint64_t value)
+      : words_{static_cast<std::uint32_t>(value), static_cast<std::uint32_t>(value >> 32)} {}
+
+  constexpr void multiply(std::uint32_t factor) {
+    std::uint64_t carry = 0;
+    for (std::uint32_t& word : words_) {
+      carry += std::uint64_t{word} * factor;
+      word = static_cast<std::uint32_t>(carry);
+      carry >>= 32;
+    }
+  }
+  constexpr void shift(int bits) {  // multiplies by 2^bits
+    for (; bits >= 31; bits -= 31) multiply(std::uint32_t{1} << 31);
+    multiply(std::uint32_t{1} << bits);
+  }
+  constexpr void add(const Natural& other) {
+    std::uint64_t carry = 0;
+    for (std::size_t i = 0; i < words_.size(); ++i) {
+      carry += std::uint64_t{words_[i]} + other.words_[i];
+      words_[i] = static_cast<std::uint32_t>(carry);
+      carry >>= 32;
+    }
+  }
+  constexpr void subtract(const Natural& other) {  // one that is not larger
+    std::uint64_t borrow = 0;
+    for (std::size_t i = 0; i < words_.size(); ++i) {
+      const std::uint64_t difference = std::uint64_t{words_[i]} - other.words_[i] - borrow;
+      words_[i] = static_cast<std::uint32_t>(difference);
+      borrow = difference >> 63;
+    }
+  }
+  /// Negative, 0 or positive, as the first is smaller, the same or larger.
+  [[nodiscard]] static constexpr int compare(const Natural& a, const Natural& b) {
+    for (std::size_t i = a.words_.size(); i-- > 0;) {
+      if (a.words_[i] != b.words_[i]) return a.words_[i] < b.words_[i] ? -1 : 1;
+    }
+    return 0;
+  }
+
+ private:
+  std::array<std::uint32_t, 40> words_;
+};
+
+/// 0.d1 d2 ... dn * 10^exponent
+struct Digits {
+  std::array<char, 20> digit{};
+  int count = 0, exponent = 0;
+};
+
+/// The shortest digits nearer to a number than to its neighbours, and of these the nearest: the
+/// free-format algorithm of Steele and White, 1990.
+/// \param mantissa  at least 1
+/// \param uneven    whether the lower neighbour is half as far away as the upper one
+[[nodiscard]] constexpr Digits shortest_digits(std::uint64_t mantissa, int exponent, bool uneven) {
+  // The number is rest / one; the numbers that are rounded to it reach up by above / one and down
+  // by below / one, ends included where the mantissa is even.
+  Natural rest(mantissa), one(1), above(1), below(1);
+  rest.shift(exponent > 0 ? exponent : 0);
+  above.shift(exponent > 0 ? exponent : 0);
+  one.shift(exponent < 0 ? -exponent : 0);
+  below = above;
+  rest.shift(uneven ? 2 : 1);
+  one.shift(uneven ? 2 : 1);
+  above.shift(uneven ? 1 : 0);
+  const int closed = mantissa % 2 == 0 ? 1 : 0;
+  const auto reaches_one = [&] {
+    Natural end = rest;
+    end.add(above);
+    return Natural::compare(end, one) + closed > 0;
+  };
+  const auto next_place = [&] {
+    for (Natural* number : {&rest, &above, &below}) number->multiply(10);
+  };
+  Digits found;
+  for (; reaches_one(); ++found.exponent) one.multiply(10);
+  for (;; --found.exponent) {
+    const Natural kept[] = {rest, above, below};
+    next_place();
+    if (!reaches_one()) continue;
+    rest = kept[0];
+    above = kept[1];
+    below = kept[2];
+    break;
+  }
+  for (;;) {
+    next_place();
+    char digit = '0';
+    for (; Natural::compare(rest, one) >= 0; ++digit) rest.subtract(one);
+    const bool low = Natural::compare(rest, below) - closed < 0, high = reaches_one();
+    if (low || high) {
+      Natural twice = rest;
+      twice.multiply(2);
+      const int half = Natural::compare(twice, one);
+      if (high && (!low || half > 0 || (half == 0 && digit % 2 != 0))) ++digit;
+    }
+    found.digit[static_cast<std::size_t>(found.count++)] = digit;
+    if (low || high) return found;
+  }
+}
+
+/// A float or a double as text.
+class Decimal {
+ public:
+  constexpr explicit Decimal(double value) { write(value); }
+  constexpr explicit Decimal(float value) { write(value); }
+
+  [[nodiscard]] constexpr std::string_view text() const {
+    return {text_.data(), static_cast<std::size_t>(size_)};
+  }
+
+ private:
+  template <class Float>
+  constexpr void write(Float value) {
+    static_assert(std::numeric_limits<Float>::is_iec559 && sizeof(Float) <= 8);
+    using Bits = std::conditional_t<sizeof(Float) == 8, std::uint64_t, std::uint32_t>;
+    constexpr int width = std::numeric_limits<Float>::digits - 1;  // of the stored mantissa
+    constexpr Bits hidden = Bits{1} << width;
+    constexpr int special = 2 * std::numeric_limits<Float>::max_exponent - 1;
+    const Bits bits = std::bit_cast<Bits>(value);
+    const Bits fraction = bits % hidden;
+    const int exponent = static_cast<int>(bits >> width) & special;
+    if (exponent == special && fraction != 0) return put("nan");
+    if (bits >> (8 * sizeof(Float) - 1) != 0) put("-");
+    if (exponent == special) return put("inf");
+    if (exponent == 0 && fraction == 0) return put("0");
+    constexpr int bias = std::numeric_limits<Float>::max_exponent - 1 + width;
+    put(shortest_digits(exponent == 0 ? fraction : fraction + hidden,
+                        (exponent == 0 ? 1 : exponent) - bias, fraction == 0 && exponent > 1));
+  }
+
+  constexpr void put(char c) { text_[static_cast<std::size_t>(size_++)] = c; }
+  constexpr void put(std::string_view text) {
+    for (const char c : text) put(c);
+  }
+  constexpr void put_zeros(int count) {
+    for (int i = 0; i < count; ++i) put('0');
+  }
+  constexpr void put(const Digits& number, int first, int end) {
+    for (int i = first; i < end; ++i) put(number.digit[static_cast<std::size_t>(i)]);
+  }
+  /// Numbers from 0.0001 to 10^16 are written out, others have an exponent.
+  constexpr void put(const Digits& number) {
+    const int point = number.exponent, count = number.count;
+    if (point > -4 && point <= 0) {
+      put("0.");
+      put_zeros(-point);
+      return put(number, 0, count);
+    }
+    const bool is_written_out = point > 0 && point <= 16;
+    const int whole = !is_written_out ? 1 : point < count ? point : count;
+    put(number, 0, whole);
+    if (is_written_out) put_zeros(point - whole);
+    if (count > whole) put('.');
+    put(number, whole, count);
+    if (is_written_out) return;
+    int exponent = point - 1;
+    put(exponent < 0 ? "e-" : "e+");
+    if (exponent < 0) exponent = -exponent;
+    if (exponent >= 100) put(static_cast<char>('0' + exponent / 100));
+    put(static_cast<char>('0' + exponent / 10 % 10));
+    put(static_cast<char>('0' + exponent % 10));
+  }
+
+  std::array<char, 32> text_{};
+  int size_ = 0;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_DECIMAL_HPP
+
+// ---- loglinear/detail/base/text.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_TEXT_HPP
+#define LOGLINEAR_DETAIL_BASE_TEXT_HPP
+
+// Messages put together from words and numbers, the same under every locale.
+
+namespace loglinear::detail {
+
+template <class Scalar>
+[[nodiscard]] double to_double(const Scalar& value);  // in types.hpp
+
+#ifdef __cpp_exceptions
+using TextStorage = std::string;
+#else
+/// A string of at most 511 characters, the rest is lost: where exceptions are off a message takes
+/// no heap, and no code that throws.
+class TextStorage {
+ public:
+  void append(std::string_view text) {
+    for (const char c : text) {
+      if (size_ + 1 < characters_.size()) characters_[size_++] = c;
+    }
+  }
+  [[nodiscard]] const char* c_str() const { return characters_.data(); }
+  [[nodiscard]] operator std::string_view() const { return {characters_.data(), size_}; }
+
+ private:
+  std::array<char, 512> characters_{};
+  std::size_t size_ = 0;
+};
+#endif
+
+/// One part of a message: words, an integer or another number. It refers to the words.
+class TextPart {
+ public:
+  template <class Value>
+  TextPart(const Value& value) {  // NOLINT(google-explicit-constructor)
+    if constexpr (std::is_convertible_v<const Value&, std::string_view>) {
+      words_ = static_cast<std::string_view>(value);
+    } else if constexpr (std::is_integral_v<Value>) {
+      sort_ = value < 0 ? Sort::negative : Sort::natural;
+      integer_ =
+          value < 0 ? 0 - static_cast<std::uint64_t>(value) : static_cast<std::uint64_t>(value);
+    } else if constexpr (std::is_same_v<Value, float>) {
+      sort_ = Sort::single;
+      number_ = static_cast<double>(value);
+    } else {
+      sort_ = Sort::number;
+      number_ = to_double(value);
+    }
+  }
+
+  void append_to(TextStorage& storage) const {
+    if (sort_ == Sort::words) {
+      storage.append(words_);
+    } else if (sort_ == Sort::number) {
+      storage.append(Decimal(number_).text());
+    } else if (sort_ == Sort::single) {
+      storage.append(Decimal(static_cast<float>(number_)).text());
+    } else {
+      if (sort_ == Sort::negative) storage.append("-");
+      std::array<char, 24> digits;
+      const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), integer_).ptr;
+      storage.append({digits.data(), static_cast<std::size_t>(end - digits.data())});
+    }
+  }
+
+ private:
+  enum class Sort { words, natural, negative, single, number };
+
+  std::string_view words_{};
+  std::uint64_t integer_ = 0;
+  double number_ = 0;
+  Sort sort_ = Sort::words;
+};
+
+/// Its parts one after the other: `Text("at most ", n, " tokens")`. Numbers are written in the
+/// shortest way that reads back as the same number.
+class Text {
+ public:
+  template <class... Parts>
+  explicit Text(const Parts&... parts)
+      : Text(std::initializer_list<TextPart>{TextPart(parts)...}) {}
+  explicit Text(std::initializer_list<TextPart> parts) {
+    for (const TextPart& part : parts) part.append_to(storage_);
+  }
+
+  [[nodiscard]] const char* c_str() const { return storage_.c_str(); }
+  [[nodiscard]] operator std::string_view() const { return storage_; }
+
+ private:
+  TextStorage storage_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_TEXT_HPP
+
+// ---- loglinear/detail/base/fail.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_FAIL_HPP
+#define LOGLINEAR_DETAIL_BASE_FAIL_HPP
+
+// How an argument is refused. Needs no Eigen, and no streams, locales or heap where exceptions are
+// off.
+
+namespace loglinear::detail {
+
+#ifndef __cpp_exceptions
+/// Stands for std::invalid_argument where exceptions are off, for that brings 70 KB of code along.
+class InvalidArgument final : public std::exception {
+ public:
+  explicit InvalidArgument(const Text& text) : text_(text) {}
+  [[nodiscard]] const char* what() const noexcept override { return text_.c_str(); }
+
+ private:
+  Text text_;
+};
+#endif
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_with(
+    std::string_view argument, const TextPart& value, std::initializer_list<TextPart> legal) {
+  const Text text("loglinear: ", argument, " is ", Text{value}, "; it must be ", Text(legal));
+#ifdef __cpp_exceptions
+  raise(std::invalid_argument(text.c_str()));
+#else
+  raise(InvalidArgument(text));
+#endif
+}
+
+/// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>". What is legal may
+/// come in parts, words and numbers.
+template <class Value, class... Legal>
+[[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
+                                                 const Legal&... legal) {
+  fail_with(argument, value, {TextPart(legal)...});
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_FAIL_HPP
+
+// ---- loglinear/fenwick.hpp
+
+#ifndef LOGLINEAR_FENWICK_HPP
+#define LOGLINEAR_FENWICK_HPP
+
+/// \file
+/// Level arithmetic: which power-of-two bucket of the past holds which token.
+///
+/// A stream of `count` tokens is kept like a binary counter: level l holds the bucket of 2^l
+/// consecutive tokens that bit l of `count` stands for (Guo et al., arXiv:2506.04761, section 2).
+/// With `max_levels` levels everything older folds into the last one. All functions are constexpr
+/// and need no Eigen. They throw std::invalid_argument unless `max_levels` is 1 to 64 and a level
+/// is one of those, and do not allocate otherwise; in a constant expression that is an error of the
+/// compiler.
+
+namespace loglinear {
+
+/// The most levels a hierarchy can have: one for each bit of a 64-bit token count.
+inline constexpr int max_level_limit = 64;
+
+namespace detail {
+
+constexpr void require_level_count(int max_levels) {
+  if (max_levels < 1 || max_levels > max_level_limit) {
+    fail("max_levels", max_levels, "between 1 and ", max_level_limit);
+  }
+}
+/// `max_levels` must have been checked.
+constexpr void require_level(int level, int max_levels) {
+  if (level < 0 || level >= max_levels) fail("level", level, "between 0 and ", max_levels - 1);
+}
+
+}  // namespace detail
+
+/// What the last level does with what it holds when a carry adds another bucket of
+/// `2^(max_levels - 1)` tokens to it.
+enum class LastLevel {
+  fold,    ///< keeps it, and adds: nothing is ever lost, only resolution
+  forget,  ///< drops it: the last level holds the newest such bucket alone
+  halve,   ///< keeps half: a bucket counts 1, 1/2, 1/4, ... as newer ones come
+};
+
+/// The fraction of what the last level holds that is left after `carries` more buckets.
+[[nodiscard]] constexpr double kept_fraction(LastLevel policy, std::uint64_t carries) noexcept {
+  if (policy == LastLevel::fold || carries == 0) return 1;
+  if (policy == LastLevel::forget || carries > 1074) return 0;  // 2^-1074: the smallest double
+  double fraction = 1;
+  for (; carries > 0; --carries) fraction /= 2;
+  return fraction;
+}
+
+/// What a read at token t sees. The three orders of the field are easily confused; every layer and
+/// every function here that reads names the one it uses.
+enum class ReadOrder {
+  /// All earlier tokens, before this token's transition: token s is at level
+  /// `bit_width(t ^ s) - 1`. M levels, M weights.
+  before_push,
+  /// Everything after this token's transition, carry and leaf: token s is at level
+  /// `bit_width((t + 1) ^ s) - 1`. M levels, M weights.
+  after_push,
+  /// The paper's order: the transition is applied and this token's own leaf stands apart as level
+  /// 0, the buckets above it: token s is at level `bit_width(t ^ s)`. M levels, M + 1 weights.
+  current_apart,
+};
+
+/// What one read order does.
+struct ReadOrderInfo {
+  ReadOrder order;        ///< its value
+  std::string_view name;  ///< in texts
+  bool reads_written;     ///< whether a read sees this token's transition, carry and leaf
+  bool is_leaf_apart;     ///< whether the own leaf has a weight for itself, in front of the levels'
+
+  /// Whether the own leaf is read where the carry takes it.
+  [[nodiscard]] constexpr bool is_leaf_carried() const { return reads_written && !is_leaf_apart; }
+};
+
+/// All read orders, in the order of `ReadOrder`; a new one is its value there and its row here.
+inline constexpr std::array<ReadOrderInfo, 3> read_order_table{{
+    {ReadOrder::before_push, "before_push", false, false},
+    {ReadOrder::after_push, "after_push", true, false},
+    {ReadOrder::current_apart, "current_apart", true, true},
+}};
+
+/// The row of an order.
+[[nodiscard]] constexpr const ReadOrderInfo& info_of(ReadOrder order) noexcept {
+  return read_order_table[static_cast<std::size_t>(order)];
+}
+static_assert([] {
+  for (std::size_t i = 0; i < read_order_table.size(); ++i) {
+    if (read_order_table[i].order != ReadOrder(i)) return false;
+  }
+  return true;
+}());
+/// Its name in texts.
+[[nodiscard]] constexpr std::string_view name_of(ReadOrder order) noexcept {
+  return info_of(order).name;
+}
+/// The order of a name; nothing for a name that no order has.
+[[nodiscard]] constexpr std::optional<ReadOrder> find_read_order(std::string_view name) noexcept {
+  for (const ReadOrderInfo& row : read_order_table) {
+    if (row.name == name) return row.order;
+  }
+  return {};
+}
+
+/// Number of level weights a read over `max_levels` levels takes: one more for `current_apart`.
+[[nodiscard]] constexpr int level_weight_count(ReadOrder order, int max_levels) {
+  detail::require_level_count(max_levels);
+  return max_levels + (info_of(order).is_leaf_apart ? 1 : 0);
+}
+
+/// The level at which the next leaf lands when `count` tokens have been pushed:
+/// `min(countr_one(count), max_levels - 1)`. All active levels below it are merged into it.
+[[nodiscard]] constexpr int landed_level(std::uint64_t count, int max_levels) {
+  detail::require_level_count(max_levels);
+  return (std::min)(std::countr_one(count), max_levels - 1);
+}
+
+/// Bit l is set iff level l holds a bucket after `count` tokens: the bits of `count`, with the last
+/// level active iff `count >= 2^(max_levels - 1)`.
+[[nodiscard]] constexpr std::uint64_t active_mask(std::uint64_t count, int max_levels) {
+  detail::require_level_count(max_levels);
+  const std::uint64_t last = std::uint64_t{1} << (max_levels - 1);
+  return (count & (last - 1)) | (count >= last ? last : 0);
+}
+
+/// Whether level `level` holds a bucket after `count` tokens.
+[[nodiscard]] constexpr bool is_active_level(std::uint64_t count, int level, int max_levels) {
+  const std::uint64_t mask = active_mask(count, max_levels);
+  detail::require_level(level, max_levels);
+  return ((mask >> level) & 1u) != 0;
+}
+
+/// Number of levels that hold a bucket after `count` tokens: the set bits of `active_mask`.
+[[nodiscard]] constexpr int active_level_count(std::uint64_t count, int max_levels) {
+  return std::popcount(active_mask(count, max_levels));
+}
+
+/// The fewest levels that hold `length` tokens without overflow, `floor(log2(length)) + 1`; 1 for
+/// an empty stream.
+[[nodiscard]] constexpr int levels_needed(std::uint64_t length) noexcept {
+  return (std::max)(1, static_cast<int>(std::bit_width(length)));
+}
+
+/// The level of token `s` seen from token `t >= s` (tokens are numbered from 0), clamped to the
+/// last level: `max_levels - 1`, or `max_levels` for `current_apart`. In the order `before_push`
+/// a token does not see itself: `s < t` there.
+[[nodiscard]] constexpr int level_of(std::uint64_t s, std::uint64_t t, ReadOrder order,
+                                     int max_levels) {
+  const ReadOrderInfo& info = info_of(order);
+  int level = static_cast<int>(std::bit_width(t ^ s)) - 1;
+  if (info.is_leaf_apart) {
+    level += 1;
+  } else if (info.reads_written) {
+    const std::uint64_t next = t + 1;  // 2^64 wraps to 0; every token is then 64 bits away
+    level = next == 0 ? max_level_limit : static_cast<int>(std::bit_width(next ^ s)) - 1;
+  }
+  return (std::min)(level, level_weight_count(order, max_levels) - 1);
+}
+
+/// The consecutive tokens `[first, first + size)` that one level holds.
+struct Bucket {
+  int level;            ///< the level that holds them
+  std::uint64_t first;  ///< the oldest token
+  std::uint64_t size;   ///< how many: 2^level, but for the last level, which also takes overflow
+};
+
+/// The bucket that level `level` holds after `count` tokens; its `size` is 0 when inactive.
+[[nodiscard]] constexpr Bucket bucket_of(std::uint64_t count, int level, int max_levels) {
+  detail::require_level_count(max_levels);
+  detail::require_level(level, max_levels);
+  const std::uint64_t unit = std::uint64_t{1} << level;
+  if (level == max_levels - 1) return {level, 0, count & ~(unit - 1)};
+  return {level, count & ~(2 * unit - 1), count & unit};
+}
+
+/// The levels that hold a bucket after `count` tokens, newest (lowest) first, for range-for:
+/// `for (int level : ActiveLevels(count, max_levels))`. One step costs one bit scan.
+class ActiveLevels {
+ public:
+  /// The levels after `count` tokens.
+  constexpr ActiveLevels(std::uint64_t count, int max_levels)
+      : mask_(active_mask(count, max_levels)) {}
+
+  /// Walks the set bits of the mask upwards.
+  class Iterator {
+   public:
+    /// At the lowest set bit of `mask`; 0 is the end.
+    constexpr explicit Iterator(std::uint64_t mask) noexcept : mask_(mask) {}
+    /// The level.
+    constexpr int operator*() const noexcept { return std::countr_zero(mask_); }
+    /// To the next level.
+    constexpr Iterator& operator++() noexcept {
+      mask_ &= mask_ - 1;
+      return *this;
+    }
+    /// Whether both are at the same level of the same stream.
+    constexpr bool operator==(const Iterator&) const noexcept = default;
+
+   private:
+    std::uint64_t mask_;
+  };
+
+  [[nodiscard]] constexpr Iterator begin() const noexcept { return Iterator(mask_); }  ///< newest
+  [[nodiscard]] constexpr Iterator end() const noexcept { return Iterator(0); }        ///< the end
+
+ private:
+  std::uint64_t mask_;
+};
+
+/// The weight index under which a read at the next token sees the bucket now at level `level`, with
+/// `count` tokens pushed: where the bucket is (`before_push`), where the carry takes it
+/// (`after_push`), or one above (`current_apart`).
+[[nodiscard]] constexpr int seen_level(ReadOrder order, int level, std::uint64_t count,
+                                       int max_levels) {
+  detail::require_level_count(max_levels);
+  detail::require_level(level, max_levels);
+  const ReadOrderInfo& info = info_of(order);
+  if (info.is_leaf_apart) return level + 1;
+  return info.reads_written ? (std::max)(level, landed_level(count, max_levels)) : level;
+}
+
+/// The weight index under which a read at the next token sees that token's own leaf, or -1 where
+/// it does not (`before_push`).
+[[nodiscard]] constexpr int seen_leaf_level(ReadOrder order, std::uint64_t count, int max_levels) {
+  detail::require_level_count(max_levels);
+  const ReadOrderInfo& info = info_of(order);
+  if (!info.reads_written) return -1;
+  return info.is_leaf_apart ? 0 : landed_level(count, max_levels);
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_FENWICK_HPP
+
+// ---- loglinear/chunks/chunk.hpp
+
+#ifndef LOGLINEAR_CHUNKS_CHUNK_HPP
+#define LOGLINEAR_CHUNKS_CHUNK_HPP
+
+// The tokens of one chunk, and where they come from. The chunkwise algorithm sees nothing else: it
+// is compiled once a scalar, whatever rule or interface fills the chunks.
+
+namespace loglinear::detail {
+
+/// When the rows of an array happen within a chunk: `rows` of them at moment `first`, as many
+/// `stride` moments later, and so on. A query sees what was written up to and including its moment.
+struct Moments {
+  Index first = 0, stride = 1, rows = 1;
+
+  [[nodiscard]] Index operator[](Index i) const { return first + i / rows * stride; }
+  /// How many of `count` rows lie before `moment`.
+  [[nodiscard]] Index count_before(Index moment, Index count) const {
+    return moment <= first ? 0 : (std::min)(count, ((moment - 1 - first) / stride + 1) * rows);
+  }
+  /// How many of `count` rows lie at or before `moment`.
+  [[nodiscard]] Index count_until(Index moment, Index count) const {
+    return count_before(moment + 1, count);
+  }
+  /// Whether row i happens at moment `first + i`.
+  [[nodiscard]] bool is_dense() const { return stride == 1 && rows == 1; }
+};
+
+/// The transition of a token, taken apart: an optional decay of every value column, and `steps`
+/// updates `D_j - u_j p_j^T` one after the other, or one decay D alone where `steps` is 0.
+struct SequenceShape {
+  Index d_k = 0, d_v = 0;
+  Index leaves = 1;            // keys and values a token writes
+  Index steps = 0;             // rank-one updates a token
+  Index decays = 0;            // coefficients of each D: 0 for D = I, 1, or d_k
+  bool decays_values = false;  // whether value columns decay too
+  bool is_delta = false;       // whether leaf j is written right after update j, and u_j is its key
+  ReadOrder order = ReadOrder::current_apart;
+
+  /// Moments a token takes: one an update.
+  [[nodiscard]] Index moments() const { return (std::max)(steps, Index{1}); }
+
+  [[nodiscard]] Moments queries_at() const {
+    return {info_of(order).reads_written ? moments() - 1 : -1, moments()};
+  }
+  [[nodiscard]] Moments leaves_at() const {
+    return is_delta ? Moments{0, 1} : Moments{moments() - 1, moments(), leaves};
+  }
+  [[nodiscard]] static Moments lookups_at() { return {-1, 1}; }  // p^T S of the state before
+  [[nodiscard]] static Moments removals_at() { return {0, 1}; }
+};
+
+/// The rows of a matrix where they are.
+template <class Rows>
+[[nodiscard]] RowsView<typename Rows::Scalar> view_of(const Rows& rows) {
+  static_assert(Rows::IsRowMajor);
+  return {rows.data(), rows.rows(), rows.cols(), Eigen::OuterStride<>(rows.outerStride())};
+}
+
+/// The same to be written to.
+template <class Scalar>
+using RowsTarget = Eigen::Map<RowMajorMatrix<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
+template <class Rows>
+[[nodiscard]] RowsTarget<typename std::remove_cvref_t<Rows>::Scalar> target_of(Rows&& rows) {
+  static_assert(std::remove_cvref_t<Rows>::IsRowMajor);
+  return {rows.data(), rows.rows(), rows.cols(), Eigen::OuterStride<>(rows.outerStride())};
+}
+
+/// Up to `capacity` consecutive tokens, a row each (`leaves` or `moments` rows where said so); or
+/// the gradient with respect to them, with decays as logarithms.
+template <class Scalar>
+struct Chunk {
+  Chunk(const SequenceShape& shape, Index capacity, Index weights)
+      : q(capacity, shape.d_k),
+        k(capacity * shape.leaves, shape.d_k),
+        v(capacity * shape.leaves, shape.d_v),
+        decay(shape.decays > 0 ? capacity * shape.moments() : 0, shape.decays),
+        value_decay(shape.decays_values ? capacity : 0, shape.d_v),
+        u(shape.is_delta ? 0 : capacity * shape.steps, shape.d_k),
+        p(capacity * shape.steps, shape.d_k),
+        lambda(capacity, weights),
+        out(capacity, shape.d_v) {}
+
+  RowMajorMatrix<Scalar> q;            // queries
+  RowMajorMatrix<Scalar> k, v;         // leaves
+  RowMajorMatrix<Scalar> decay;        // of each moment
+  RowMajorMatrix<Scalar> value_decay;  // of each token
+  RowMajorMatrix<Scalar> u, p;         // of each moment; u is k for delta rules
+  RowMajorMatrix<Scalar> lambda;       // level weights
+  RowMajorMatrix<Scalar> out;          // reads
+  Index tokens = 0;                    // of the capacity, those in use
+
+  /// The queries, leaves and level weights in use: those above, or where the source has them.
+  struct Views {
+    ConstRowBlock<Scalar> q{}, k{}, v{}, lambda{};
+  };
+  [[nodiscard]] Views own_views() const {
+    const Index rows = own_rows();
+    return {block_of(q).topRows(tokens), block_of(k).topRows(rows), block_of(v).topRows(rows),
+            block_of(lambda).topRows(tokens)};
+  }
+
+  /// For a gradient: where those of the queries and leaves are to be written, and where that of the
+  /// reads is.
+  struct Targets {
+    RowBlock<Scalar> q{}, k{}, v{};
+    ConstRowBlock<Scalar> out{};
+  };
+  [[nodiscard]] Targets own_targets(const ConstRowBlock<Scalar>& d_out) {
+    const Index rows = own_rows();
+    return {writable_block_of(q).topRows(tokens), writable_block_of(k).topRows(rows),
+            writable_block_of(v).topRows(rows), d_out};
+  }
+
+ private:
+  /// Rows of k and v in use.
+  [[nodiscard]] Index own_rows() const {
+    return tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
+  }
+};
+
+/// Fills chunks and takes what was computed from them.
+template <class Scalar>
+class TokenSource {
+ public:
+  virtual ~TokenSource() = default;
+  [[nodiscard]] virtual SequenceShape shape() const = 0;
+  [[nodiscard]] virtual Index length() const = 0;
+  /// Fills everything but `out` with the tokens from `first` on, `chunk.tokens` of them; q, k, v
+  /// and lambda need not be filled where the result says where else they are.
+  virtual typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) = 0;
+  /// Takes `chunk.out`.
+  virtual void take_out(Index first, const Chunk<Scalar>& chunk) = 0;
+  /// Says where the gradient with respect to `out` is, and where those of q, k and v are to be
+  /// written: in `gradient` or elsewhere. `chunk` is loaded.
+  virtual typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
+                                                        Chunk<Scalar>& gradient) = 0;
+  /// Takes what has been written, and everything else in `gradient`; the last such call for these
+  /// tokens.
+  virtual void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) = 0;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNK_HPP
 
 // ---- loglinear/detail/base/narrow_bits.hpp
 
@@ -635,6 +1509,314 @@ template <class Stored, std::size_t N, class Scalar>
 
 #endif  // LOGLINEAR_DETAIL_BASE_NARROW_HPP
 
+// ---- loglinear/detail/kernels/vectors.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
+
+// Arithmetic on vectors that lie in memory, given by a pointer and a length. An Eigen expression
+// says the same, but each one is some forty types of its own to the compiler, and a rule has
+// hundreds: here a compiler sees each function once for each scalar.
+//
+// Vectors may be empty, and may be the same one where the comment does not say otherwise.
+
+namespace loglinear::detail {
+
+/// to[i] = of_packet(i), or of_number(i) for those at the end that fill no packet.
+template <class Scalar, class OfPacket, class OfNumber>
+void fill_by_packets(Scalar* to, Index size, OfPacket of_packet, OfNumber of_number) {
+  constexpr Index width = packet_size<Scalar>;
+  Index i = 0;
+  for (; i + width <= size; i += width) Eigen::internal::pstoreu(to + i, of_packet(i));
+  for (; i < size; ++i) to[i] = of_number(i);
+}
+
+/// x . y
+template <class Scalar>
+[[nodiscard]] Scalar dot(const Scalar* x, const Scalar* y, Index size) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const auto product = [&](Index i) {
+    return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i));
+  };
+  Scalar sum(0);
+  Index i = 0;
+  if (size >= width) {
+    P even = product(0);
+    i = width;
+    if (size >= 2 * width) {
+      P odd = product(width);
+      for (i = 2 * width; i + 2 * width <= size; i += 2 * width) {
+        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
+        odd = ei::pmadd(ei::ploadu<P>(x + i + width), ei::ploadu<P>(y + i + width), odd);
+      }
+      even = ei::padd(even, odd);
+      if (i + width <= size) {
+        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
+        i += width;
+      }
+    }
+    sum = ei::predux(even);
+  }
+  for (; i < size; ++i) sum += x[i] * y[i];
+  return sum;
+}
+
+/// sum_i x_i y_i z_i
+template <class Scalar>
+[[nodiscard]] Scalar dot(const Scalar* x, const Scalar* y, const Scalar* z, Index size) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const auto product = [&](Index i) {
+    return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i));
+  };
+  Scalar sum(0);
+  Index i = 0;
+  if (size >= width) {
+    P sums = ei::pmul(product(0), ei::ploadu<P>(z));
+    for (i = width; i + width <= size; i += width) {
+      sums = ei::pmadd(product(i), ei::ploadu<P>(z + i), sums);
+    }
+    sum = ei::predux(sums);
+  }
+  for (; i < size; ++i) sum += x[i] * y[i] * z[i];
+  return sum;
+}
+
+/// The sum of the numbers.
+template <class Scalar>
+[[nodiscard]] Scalar sum(const Scalar* x, Index size) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  Scalar sum(0);
+  Index i = 0;
+  if (size >= width) {
+    P packets = ei::ploadu<P>(x);
+    for (i = width; i + width <= size; i += width)
+      packets = ei::padd(packets, ei::ploadu<P>(x + i));
+    sum = ei::predux(packets);
+  }
+  for (; i < size; ++i) sum += x[i];
+  return sum;
+}
+
+/// y = a x
+template <class Scalar>
+void scale_to(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  fill_by_packets(
+      y, size, [&](Index i) { return ei::pmul(factor, ei::ploadu<P>(x + i)); },
+      [&](Index i) { return a * x[i]; });
+}
+
+/// x = a x
+template <class Scalar>
+void scale_by(const Scalar& a, Scalar* x, Index size) {
+  scale_to(a, x, size, x);
+}
+
+/// y = y + a x
+template <class Scalar>
+void axpy(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  fill_by_packets(
+      y, size,
+      [&](Index i) { return ei::pmadd(factor, ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return y[i] + a * x[i]; });
+}
+
+/// z = x + y
+template <class Scalar>
+void add(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size, [&](Index i) { return ei::padd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return x[i] + y[i]; });
+}
+
+/// z = x - y
+template <class Scalar>
+void subtract(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size, [&](Index i) { return ei::psub(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return x[i] - y[i]; });
+}
+
+/// z_i = x_i y_i
+template <class Scalar>
+void multiply(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size, [&](Index i) { return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
+      [&](Index i) { return x[i] * y[i]; });
+}
+
+/// z_i = z_i + x_i y_i
+template <class Scalar>
+void add_product(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size,
+      [&](Index i) {
+        return ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), ei::ploadu<P>(z + i));
+      },
+      [&](Index i) { return z[i] + x[i] * y[i]; });
+}
+
+/// z_i = a x_i y_i
+template <class Scalar>
+void scaled_product(const Scalar& a, const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  fill_by_packets(
+      z, size,
+      [&](Index i) {
+        return ei::pmul(factor, ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)));
+      },
+      [&](Index i) { return a * (x[i] * y[i]); });
+}
+
+/// z_i = z_i + a x_i y_i
+template <class Scalar>
+void add_scaled_product(const Scalar& a, const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  fill_by_packets(
+      z, size,
+      [&](Index i) {
+        return ei::pmadd(factor, ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)),
+                         ei::ploadu<P>(z + i));
+      },
+      [&](Index i) { return z[i] + a * (x[i] * y[i]); });
+}
+
+/// y = x, which do not overlap.
+template <class Scalar>
+void copy(const Scalar* x, Index size, Scalar* y) {
+  std::copy_n(x, size, y);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
+
+// ---- loglinear/chunks/halves.hpp
+
+#ifndef LOGLINEAR_CHUNKS_HALVES_HPP
+#define LOGLINEAR_CHUNKS_HALVES_HPP
+
+// Vector decays between pairs of rows. D(b+1..a) does not split into a part of b and a part of a
+// over a whole chunk: it would be a quotient of cumulative products. Between the two halves of a
+// stretch of moments it does: D passes through the middle, and both parts are products. The rows of
+// the later half meet those of the earlier half in one matrix product; each half is then a stretch
+// of its own, and the shortest stretches are summed directly.
+
+namespace loglinear::detail {
+
+/// Consecutive rows.
+struct RowRange {
+  Index first, size;
+};
+/// The rows, of `count`, that happen in [low, high).
+[[nodiscard]] inline RowRange rows_between(Moments m, Index low, Index high, Index count) {
+  const Index first = m.count_before(low, count);
+  return {first, m.count_before(high, count) - first};
+}
+
+inline constexpr Index shortest_stretch = 8;
+
+/// Halves [low, high): `between(low, middle, high)` for each pair of halves, `direct(low, high)`
+/// for each stretch that is short enough.
+template <class Direct, class Between>
+void visit_halves(Index low, Index high, Direct direct, Between between) {
+  if (high - low <= shortest_stretch) return direct(low, high);
+  const auto half = std::bit_ceil(static_cast<std::uint64_t>(high - low)) / 2;
+  const Index middle = low + static_cast<Index>(half);
+  between(low, middle, high);
+  visit_halves(low, middle, direct, between);
+  visit_halves(middle, high, direct, between);
+}
+
+/// The two parts of the decays between the halves of a stretch.
+template <class Scalar>
+class HalfDecays {
+ public:
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
+
+  HalfDecays(Index moments, Index columns)
+      : columns_(columns), later_(moments, columns), earlier_(moments, columns) {}
+
+  void prepare(const ConstBlock& decay, Index low, Index middle, Index high) {
+    low_ = low;
+    middle_ = middle;
+    const Block later(later_), earlier(earlier_);
+    copy(decay.row(middle), columns_, later.row(0));
+    for (Index m = middle + 1; m < high; ++m) {
+      multiply(later.row(m - middle - 1), decay.row(m), columns_, later.row(m - middle));
+    }
+    std::fill_n(earlier.row(middle - 1 - low), columns_, Scalar(1));
+    for (Index m = middle - 1; m > low; --m) {
+      multiply(earlier.row(m - low), decay.row(m), columns_, earlier.row(m - 1 - low));
+    }
+  }
+  /// D(middle..a) for a in the later half.
+  [[nodiscard]] const Scalar* later(Index a) const {
+    return later_.data() + (a - middle_) * columns_;
+  }
+  /// D(b+1..middle-1) for b in the earlier half.
+  [[nodiscard]] const Scalar* earlier(Index b) const {
+    return earlier_.data() + (b - low_) * columns_;
+  }
+
+  /// Adds to the gradient of the log decays what rows x of the later half and their gradients say:
+  /// row i counts for the moments from the middle up to a_i. `sum` is scratch.
+  static void note_later(Moments a, RowRange rows, Index middle, Index high, const ConstBlock& x,
+                         const ConstBlock& d_x, Vector<Scalar>& sum, const Block& d_log) {
+    std::fill_n(sum.data(), sum.size(), Scalar(0));
+    for (Index m = high - 1, i = rows.size; m >= middle; --m) {
+      for (; i > 0 && a[rows.first + i - 1] == m; --i) {
+        add_product(x.row(i - 1), d_x.row(i - 1), sum.size(), sum.data());
+      }
+      add(d_log.row(m), sum.data(), sum.size(), d_log.row(m));
+    }
+  }
+  /// Likewise of the earlier half: row j counts for the moments after b_j.
+  static void note_earlier(Moments b, RowRange rows, Index low, Index middle, const ConstBlock& x,
+                           const ConstBlock& d_x, Vector<Scalar>& sum, const Block& d_log) {
+    std::fill_n(sum.data(), sum.size(), Scalar(0));
+    for (Index m = low + 1, j = 0; m < middle; ++m) {
+      for (; j < rows.size && b[rows.first + j] < m; ++j) {
+        add_product(x.row(j), d_x.row(j), sum.size(), sum.data());
+      }
+      add(d_log.row(m), sum.data(), sum.size(), d_log.row(m));
+    }
+  }
+
+ private:
+  Index columns_;
+  RowMajorMatrix<Scalar> later_, earlier_;
+  Index low_ = 0, middle_ = 0;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_HALVES_HPP
+
 // ---- loglinear/detail/base/resize.hpp
 
 #ifndef LOGLINEAR_DETAIL_BASE_RESIZE_HPP
@@ -698,9 +1880,9 @@ struct LeftOperand {
 };
 
 /// A tile of `Rows` rows and `Packets` packets of columns: c = c0 +- sum_p a(., p) b(p, .).
-template <int Rows, int Packets, Into into, class Scalar>
-inline void product_tile(const LeftOperand<Scalar>& a, Index depth, const Scalar* b, Index b_stride,
-                         Scalar* c, Index c_stride) {
+template <int Rows, int Packets, class Scalar>
+inline void product_tile(Into into, const LeftOperand<Scalar>& a, Index depth, const Scalar* b,
+                         Index b_stride, Scalar* c, Index c_stride) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
@@ -720,9 +1902,9 @@ inline void product_tile(const LeftOperand<Scalar>& a, Index depth, const Scalar
   for (int i = 0; i < Rows; ++i, c += c_stride) {
     for (int n = 0; n < Packets; ++n) {
       Scalar* const to = c + n * width;
-      if constexpr (into == Into::add) sums[i][n] = ei::padd(ei::ploadu<P>(to), sums[i][n]);
-      if constexpr (into == Into::subtract) sums[i][n] = ei::psub(ei::ploadu<P>(to), sums[i][n]);
-      if constexpr (into == Into::add_scaled) {
+      if (into == Into::add) sums[i][n] = ei::padd(ei::ploadu<P>(to), sums[i][n]);
+      if (into == Into::subtract) sums[i][n] = ei::psub(ei::ploadu<P>(to), sums[i][n]);
+      if (into == Into::add_scaled) {
         sums[i][n] = ei::pmadd(ei::pset1<P>(a.scale[i]), sums[i][n], ei::ploadu<P>(to));
       }
       ei::pstoreu(to, sums[i][n]);
@@ -731,26 +1913,26 @@ inline void product_tile(const LeftOperand<Scalar>& a, Index depth, const Scalar
 }
 
 /// All rows of one panel of `Packets` packets of columns, `Rows` at a time.
-template <int Rows, int Packets, Into into, class Scalar>
-void product_panel(LeftOperand<Scalar> a, Index rows, Index depth, const Scalar* b, Index b_stride,
-                   Scalar* c, Index c_stride) {
+template <int Rows, int Packets, class Scalar>
+void product_panel(Into into, LeftOperand<Scalar> a, Index rows, Index depth, const Scalar* b,
+                   Index b_stride, Scalar* c, Index c_stride) {
   Index i = 0;
   for (; i + Rows <= rows; i += Rows) {
-    product_tile<Rows, Packets, into>(a, depth, b, b_stride, c, c_stride);
+    product_tile<Rows, Packets>(into, a, depth, b, b_stride, c, c_stride);
     a.data += Rows * a.row;
-    if constexpr (into == Into::add_scaled) a.scale += Rows;
+    if (into == Into::add_scaled) a.scale += Rows;
     c += Rows * c_stride;
   }
   if constexpr (Rows > 1) {
     constexpr int fewer = Rows > 4 ? 4 : Rows / 2;
     if (i < rows) {
-      product_panel<fewer, Packets, into>(a, rows - i, depth, b, b_stride, c, c_stride);
+      product_panel<fewer, Packets>(into, a, rows - i, depth, b, b_stride, c, c_stride);
     }
   }
 }
 
-template <Into into, class Scalar>
-void product_kernel(const LeftOperand<Scalar>& a, Index rows, Index depth, Index columns,
+template <class Scalar>
+void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index depth, Index columns,
                     const Scalar* b, Index b_stride, Scalar* c, Index c_stride) {
   constexpr Index width = packet_size<Scalar>;
   // 24 sums, 4 packets of the right operand and a coefficient fill 32 registers; 12 + 2 + 1, 16.
@@ -758,15 +1940,15 @@ void product_kernel(const LeftOperand<Scalar>& a, Index rows, Index depth, Index
       Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 4 : 2;
   Index j = 0;
   for (; j + wide * width <= columns; j += wide * width) {
-    product_panel<6, wide, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
+    product_panel<6, wide>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
   }
   if constexpr (wide > 2) {
     for (; j + 2 * width <= columns; j += 2 * width) {
-      product_panel<6, 2, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
+      product_panel<6, 2>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
     }
   }
   for (; j + width <= columns; j += width) {
-    product_panel<6, 1, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
+    product_panel<6, 1>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
   }
   for (; j < columns; ++j) {
     for (Index i = 0; i < rows; ++i) {
@@ -775,10 +1957,10 @@ void product_kernel(const LeftOperand<Scalar>& a, Index rows, Index depth, Index
         sum += a.data[i * a.row + p * a.column] * b[p * b_stride + j];
       }
       Scalar& to = c[i * c_stride + j];
-      if constexpr (into == Into::replace) to = sum;
-      if constexpr (into == Into::add) to += sum;
-      if constexpr (into == Into::subtract) to -= sum;
-      if constexpr (into == Into::add_scaled) to += a.scale[i] * sum;
+      if (into == Into::replace) to = sum;
+      if (into == Into::add) to += sum;
+      if (into == Into::subtract) to -= sum;
+      if (into == Into::add_scaled) to += a.scale[i] * sum;
     }
   }
 }
@@ -796,18 +1978,13 @@ template <class Scalar>
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"
 
-/// to = from^T, both row-major: in square blocks that are transposed in registers.
-template <class From, class To>
-void transpose_into(const From& from, To&& to) {
+/// target = source^T, both row-major: in square blocks that are transposed in registers.
+template <class Scalar>
+void transpose_rows(const Scalar* source, Index rows, Index columns, Index source_stride,
+                    Scalar* target, Index target_stride) {
   namespace ei = Eigen::internal;
-  using Scalar = typename From::Scalar;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  static_assert(From::IsRowMajor && std::remove_cvref_t<To>::IsRowMajor);
-  const Index rows = from.rows(), columns = from.cols();
-  const Scalar* const source = from.data();
-  Scalar* const target = to.data();
-  const Index source_stride = from.outerStride(), target_stride = to.outerStride();
   Index i = 0;
   if constexpr (width > 1) {
     for (; i + width <= rows; i += width) {
@@ -837,826 +2014,42 @@ void transpose_into(const From& from, To&& to) {
 }
 #pragma GCC diagnostic pop
 
+/// to = from^T, both row-major.
+template <class From, class To>
+void transpose_into(const From& from, To&& to) {
+  static_assert(From::IsRowMajor && std::remove_cvref_t<To>::IsRowMajor);
+  transpose_rows(from.data(), from.rows(), from.cols(), from.outerStride(), to.data(),
+                 to.outerStride());
+}
 /// The same into a matrix that takes its size.
 template <class From, class Scalar>
 void transpose_into(const From& from, RowMajorMatrix<Scalar>& to) {
   resize(to, from.cols(), from.rows());
-  transpose_into(from, to.leftCols(from.rows()));
+  transpose_rows(from.data(), from.rows(), from.cols(), from.outerStride(), to.data(),
+                 to.outerStride());
 }
 
 /// c = a b, c += a b, c -= a b or c += diag(scale) a b. All three lie in memory; b and c are
 /// row-major with contiguous rows, a may be a block, a transpose or column-major. c overlaps
 /// neither a nor b.
 template <Into into, class A, class B, class C>
-void product(const Eigen::DenseBase<A>& a, const Eigen::DenseBase<B>& b, C&& c,
-             const typename A::Scalar* scale = nullptr) {
+void product(const A& a, const B& b, C&& c, const typename A::Scalar* scale = nullptr) {
   using Scalar = typename A::Scalar;
-  using Result = std::remove_cvref_t<C>;
-  static_assert(B::IsRowMajor && Result::IsRowMajor, "b and c must be row-major");
-  const A& left = a.derived();
-  const B& right = b.derived();
-  if (left.rows() == 0) return;
-  if (left.cols() == 0) {  // right.data() may be null, to which nothing must be added
+  static_assert(B::IsRowMajor && std::remove_cvref_t<C>::IsRowMajor, "b and c must be row-major");
+  if (a.rows() == 0) return;
+  if (a.cols() == 0) {  // b.data() may be null, to which nothing must be added
     if constexpr (into == Into::replace) c.setZero();
     return;
   }
-  const LeftOperand<Scalar> operand{left.data(), A::IsRowMajor ? left.outerStride() : Index{1},
-                                    A::IsRowMajor ? Index{1} : left.outerStride(), scale};
-  product_kernel<into>(operand, left.rows(), left.cols(), right.cols(), right.data(),
-                       right.outerStride(), c.data(), c.outerStride());
+  const LeftOperand<Scalar> operand{a.data(), A::IsRowMajor ? a.outerStride() : Index{1},
+                                    A::IsRowMajor ? Index{1} : a.outerStride(), scale};
+  product_kernel(into, operand, a.rows(), a.cols(), b.cols(), b.data(), b.outerStride(), c.data(),
+                 c.outerStride());
 }
 
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_BASE_PRODUCT_HPP
-
-// ---- loglinear/detail/base/error.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_ERROR_HPP
-#define LOGLINEAR_DETAIL_BASE_ERROR_HPP
-
-// How an error leaves the library: through `raise`, and from there through LOGLINEAR_THROW.
-
-/// What happens to an error, a `const std::exception&` whose `what()` says everything: it is
-/// thrown, or printed before std::abort() where exceptions are off (-fno-exceptions). Define this
-/// macro before the first include, the same in the whole program, to do something else; it must not
-/// return, and the program is aborted if it does.
-///
-///     #define LOGLINEAR_THROW(error) my_panic((error).what())
-#ifndef LOGLINEAR_THROW
-#  ifdef __cpp_exceptions
-#    define LOGLINEAR_THROW(error) throw error
-#  else
-#    define LOGLINEAR_THROW(error) std::fprintf(stderr, "%s\n", (error).what())
-#  endif
-#endif
-
-namespace loglinear::detail {
-
-template <class Error>
-[[noreturn]] void raise([[maybe_unused]] const Error& error) {
-  LOGLINEAR_THROW(error);
-  std::abort();
-}
-
-/// What `work()` throws, or nothing. Where exceptions are off an error does not come back.
-template <class Work>
-[[nodiscard]] std::exception_ptr caught(Work work) {
-#ifdef __cpp_exceptions
-  try {
-    work();
-  } catch (...) {
-    return std::current_exception();
-  }
-#else
-  work();
-#endif
-  return nullptr;
-}
-
-/// Calls `work()`, and `handle(error)` with the `Error` that it throws.
-template <class Error, class Work, class Handle>
-void handling(Work work, [[maybe_unused]] Handle handle) {
-#ifdef __cpp_exceptions
-  try {
-    work();
-  } catch (const Error& error) {
-    handle(error);
-  }
-#else
-  work();
-#endif
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_BASE_ERROR_HPP
-
-// ---- loglinear/detail/base/decimal.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_DECIMAL_HPP
-#define LOGLINEAR_DETAIL_BASE_DECIMAL_HPP
-
-// Numbers as text for messages: the shortest decimal that reads back as the same number. The
-// standard library's way brings tables of 100 KB, or follows the locale.
-
-namespace loglinear::detail {
-
-/// A natural number below 2^1280, for exact arithmetic on any double: none needs more than 1140
-/// bits.
-class Natural {
- public:
-  constexpr explicit Natural(std::uint64_t value)
-      : words_{static_cast<std::uint32_t>(value), static_cast<std::uint32_t>(value >> 32)} {}
-
-  constexpr void multiply(std::uint32_t factor) {
-    std::uint64_t carry = 0;
-    for (std::uint32_t& word : words_) {
-      carry += std::uint64_t{word} * factor;
-      word = static_cast<std::uint32_t>(carry);
-      carry >>= 32;
-    }
-  }
-  constexpr void shift(int bits) {  // multiplies by 2^bits
-    for (; bits >= 31; bits -= 31) multiply(std::uint32_t{1} << 31);
-    multiply(std::uint32_t{1} << bits);
-  }
-  constexpr void add(const Natural& other) {
-    std::uint64_t carry = 0;
-    for (std::size_t i = 0; i < words_.size(); ++i) {
-      carry += std::uint64_t{words_[i]} + other.words_[i];
-      words_[i] = static_cast<std::uint32_t>(carry);
-      carry >>= 32;
-    }
-  }
-  constexpr void subtract(const Natural& other) {  // one that is not larger
-    std::uint64_t borrow = 0;
-    for (std::size_t i = 0; i < words_.size(); ++i) {
-      const std::uint64_t difference = std::uint64_t{words_[i]} - other.words_[i] - borrow;
-      words_[i] = static_cast<std::uint32_t>(difference);
-      borrow = difference >> 63;
-    }
-  }
-  /// Negative, 0 or positive, as the first is smaller, the same or larger.
-  [[nodiscard]] static constexpr int compare(const Natural& a, const Natural& b) {
-    for (std::size_t i = a.words_.size(); i-- > 0;) {
-      if (a.words_[i] != b.words_[i]) return a.words_[i] < b.words_[i] ? -1 : 1;
-    }
-    return 0;
-  }
-
- private:
-  std::array<std::uint32_t, 40> words_;
-};
-
-/// 0.d1 d2 ... dn * 10^exponent
-struct Digits {
-  std::array<char, 20> digit{};
-  int count = 0, exponent = 0;
-};
-
-/// The shortest digits nearer to a number than to its neighbours, and of these the nearest: the
-/// free-format algorithm of Steele and White, 1990.
-/// \param mantissa  at least 1
-/// \param uneven    whether the lower neighbour is half as far away as the upper one
-[[nodiscard]] constexpr Digits shortest_digits(std::uint64_t mantissa, int exponent, bool uneven) {
-  // The number is rest / one; the numbers that are rounded to it reach up by above / one and down
-  // by below / one, ends included where the mantissa is even.
-  Natural rest(mantissa), one(1), above(1), below(1);
-  rest.shift(exponent > 0 ? exponent : 0);
-  above.shift(exponent > 0 ? exponent : 0);
-  one.shift(exponent < 0 ? -exponent : 0);
-  below = above;
-  rest.shift(uneven ? 2 : 1);
-  one.shift(uneven ? 2 : 1);
-  above.shift(uneven ? 1 : 0);
-  const int closed = mantissa % 2 == 0 ? 1 : 0;
-  const auto reaches_one = [&] {
-    Natural end = rest;
-    end.add(above);
-    return Natural::compare(end, one) + closed > 0;
-  };
-  const auto next_place = [&] {
-    for (Natural* number : {&rest, &above, &below}) number->multiply(10);
-  };
-  Digits found;
-  for (; reaches_one(); ++found.exponent) one.multiply(10);
-  for (;; --found.exponent) {
-    const Natural kept[] = {rest, above, below};
-    next_place();
-    if (!reaches_one()) continue;
-    rest = kept[0];
-    above = kept[1];
-    below = kept[2];
-    break;
-  }
-  for (;;) {
-    next_place();
-    char digit = '0';
-    for (; Natural::compare(rest, one) >= 0; ++digit) rest.subtract(one);
-    const bool low = Natural::compare(rest, below) - closed < 0, high = reaches_one();
-    if (low || high) {
-      Natural twice = rest;
-      twice.multiply(2);
-      const int half = Natural::compare(twice, one);
-      if (high && (!low || half > 0 || (half == 0 && digit % 2 != 0))) ++digit;
-    }
-    found.digit[static_cast<std::size_t>(found.count++)] = digit;
-    if (low || high) return found;
-  }
-}
-
-/// A float or a double as text.
-class Decimal {
- public:
-  constexpr explicit Decimal(double value) { write(value); }
-  constexpr explicit Decimal(float value) { write(value); }
-
-  [[nodiscard]] constexpr std::string_view text() const {
-    return {text_.data(), static_cast<std::size_t>(size_)};
-  }
-
- private:
-  template <class Float>
-  constexpr void write(Float value) {
-    static_assert(std::numeric_limits<Float>::is_iec559 && sizeof(Float) <= 8);
-    using Bits = std::conditional_t<sizeof(Float) == 8, std::uint64_t, std::uint32_t>;
-    constexpr int width = std::numeric_limits<Float>::digits - 1;  // of the stored mantissa
-    constexpr Bits hidden = Bits{1} << width;
-    constexpr int special = 2 * std::numeric_limits<Float>::max_exponent - 1;
-    const Bits bits = std::bit_cast<Bits>(value);
-    const Bits fraction = bits % hidden;
-    const int exponent = static_cast<int>(bits >> width) & special;
-    if (exponent == special && fraction != 0) return put("nan");
-    if (bits >> (8 * sizeof(Float) - 1) != 0) put("-");
-    if (exponent == special) return put("inf");
-    if (exponent == 0 && fraction == 0) return put("0");
-    constexpr int bias = std::numeric_limits<Float>::max_exponent - 1 + width;
-    put(shortest_digits(exponent == 0 ? fraction : fraction + hidden,
-                        (exponent == 0 ? 1 : exponent) - bias, fraction == 0 && exponent > 1));
-  }
-
-  constexpr void put(char c) { text_[static_cast<std::size_t>(size_++)] = c; }
-  constexpr void put(std::string_view text) {
-    for (const char c : text) put(c);
-  }
-  constexpr void put_zeros(int count) {
-    for (int i = 0; i < count; ++i) put('0');
-  }
-  constexpr void put(const Digits& number, int first, int end) {
-    for (int i = first; i < end; ++i) put(number.digit[static_cast<std::size_t>(i)]);
-  }
-  /// Numbers from 0.0001 to 10^16 are written out, others have an exponent.
-  constexpr void put(const Digits& number) {
-    const int point = number.exponent, count = number.count;
-    if (point > -4 && point <= 0) {
-      put("0.");
-      put_zeros(-point);
-      return put(number, 0, count);
-    }
-    const bool is_written_out = point > 0 && point <= 16;
-    const int whole = !is_written_out ? 1 : point < count ? point : count;
-    put(number, 0, whole);
-    if (is_written_out) put_zeros(point - whole);
-    if (count > whole) put('.');
-    put(number, whole, count);
-    if (is_written_out) return;
-    int exponent = point - 1;
-    put(exponent < 0 ? "e-" : "e+");
-    if (exponent < 0) exponent = -exponent;
-    if (exponent >= 100) put(static_cast<char>('0' + exponent / 100));
-    put(static_cast<char>('0' + exponent / 10 % 10));
-    put(static_cast<char>('0' + exponent % 10));
-  }
-
-  std::array<char, 32> text_{};
-  int size_ = 0;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_BASE_DECIMAL_HPP
-
-// ---- loglinear/detail/base/text.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_TEXT_HPP
-#define LOGLINEAR_DETAIL_BASE_TEXT_HPP
-
-// Messages put together from words and numbers, the same under every locale.
-
-namespace loglinear::detail {
-
-template <class Scalar>
-[[nodiscard]] double to_double(const Scalar& value);  // in types.hpp
-
-#ifdef __cpp_exceptions
-using TextStorage = std::string;
-#else
-/// A string of at most 511 characters, the rest is lost: where exceptions are off a message takes
-/// no heap, and no code that throws.
-class TextStorage {
- public:
-  void append(std::string_view text) {
-    for (const char c : text) {
-      if (size_ + 1 < characters_.size()) characters_[size_++] = c;
-    }
-  }
-  [[nodiscard]] const char* c_str() const { return characters_.data(); }
-  [[nodiscard]] operator std::string_view() const { return {characters_.data(), size_}; }
-
- private:
-  std::array<char, 512> characters_{};
-  std::size_t size_ = 0;
-};
-#endif
-
-/// Its parts one after the other: `Text("at most ", n, " tokens")`. Numbers are written in the
-/// shortest way that reads back as the same number.
-class Text {
- public:
-  template <class... Parts>
-  explicit Text(const Parts&... parts) {
-    (append(parts), ...);
-  }
-
-  [[nodiscard]] const char* c_str() const { return storage_.c_str(); }
-  [[nodiscard]] operator std::string_view() const { return storage_; }
-
- private:
-  template <class Part>
-  void append(const Part& part) {
-    if constexpr (std::is_convertible_v<const Part&, std::string_view>) {
-      storage_.append(static_cast<std::string_view>(part));
-    } else if constexpr (std::is_integral_v<Part>) {
-      append_integer(part);
-    } else if constexpr (std::is_same_v<Part, float>) {
-      storage_.append(Decimal(part).text());
-    } else {
-      storage_.append(Decimal(to_double(part)).text());
-    }
-  }
-  template <class Integer>
-  void append_integer(Integer value) {
-    std::array<char, 24> digits;
-    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), +value).ptr;
-    storage_.append({digits.data(), static_cast<std::size_t>(end - digits.data())});
-  }
-
-  TextStorage storage_{};
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_BASE_TEXT_HPP
-
-// ---- loglinear/detail/base/fail.hpp
-
-#ifndef LOGLINEAR_DETAIL_BASE_FAIL_HPP
-#define LOGLINEAR_DETAIL_BASE_FAIL_HPP
-
-// How an argument is refused. Needs no Eigen, and no streams, locales or heap where exceptions are
-// off.
-
-namespace loglinear::detail {
-
-#ifndef __cpp_exceptions
-/// Stands for std::invalid_argument where exceptions are off, for that brings 70 KB of code along.
-class InvalidArgument final : public std::exception {
- public:
-  explicit InvalidArgument(const Text& text) : text_(text) {}
-  [[nodiscard]] const char* what() const noexcept override { return text_.c_str(); }
-
- private:
-  Text text_;
-};
-#endif
-
-[[noreturn, gnu::cold, gnu::noinline]] inline void fail_with(std::string_view argument,
-                                                             std::string_view value,
-                                                             std::string_view legal) {
-  const Text text("loglinear: ", argument, " is ", value, "; it must be ", legal);
-#ifdef __cpp_exceptions
-  raise(std::invalid_argument(text.c_str()));
-#else
-  raise(InvalidArgument(text));
-#endif
-}
-
-/// Raises std::invalid_argument: "<argument> is <value>; it must be <legal>". What is legal may
-/// come in parts, words and numbers.
-template <class Value, class... Legal>
-[[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
-                                                 const Legal&... legal) {
-  fail_with(argument, Text(value), Text(legal...));
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_BASE_FAIL_HPP
-
-// ---- loglinear/fenwick.hpp
-
-#ifndef LOGLINEAR_FENWICK_HPP
-#define LOGLINEAR_FENWICK_HPP
-
-/// \file
-/// Level arithmetic: which power-of-two bucket of the past holds which token.
-///
-/// A stream of `count` tokens is kept like a binary counter: level l holds the bucket of 2^l
-/// consecutive tokens that bit l of `count` stands for (Guo et al., arXiv:2506.04761, section 2).
-/// With `max_levels` levels everything older folds into the last one. All functions are constexpr
-/// and need no Eigen. They throw std::invalid_argument unless `max_levels` is 1 to 64 and a level
-/// is one of those, and do not allocate otherwise; in a constant expression that is an error of the
-/// compiler.
-
-namespace loglinear {
-
-/// The most levels a hierarchy can have: one for each bit of a 64-bit token count.
-inline constexpr int max_level_limit = 64;
-
-namespace detail {
-
-constexpr void require_level_count(int max_levels) {
-  if (max_levels < 1 || max_levels > max_level_limit) {
-    fail("max_levels", max_levels, "between 1 and ", max_level_limit);
-  }
-}
-/// `max_levels` must have been checked.
-constexpr void require_level(int level, int max_levels) {
-  if (level < 0 || level >= max_levels) fail("level", level, "between 0 and ", max_levels - 1);
-}
-
-}  // namespace detail
-
-/// What the last level does with what it holds when a carry adds another bucket of
-/// `2^(max_levels - 1)` tokens to it.
-enum class LastLevel {
-  fold,    ///< keeps it, and adds: nothing is ever lost, only resolution
-  forget,  ///< drops it: the last level holds the newest such bucket alone
-  halve,   ///< keeps half: a bucket counts 1, 1/2, 1/4, ... as newer ones come
-};
-
-/// The fraction of what the last level holds that is left after `carries` more buckets.
-[[nodiscard]] constexpr double kept_fraction(LastLevel policy, std::uint64_t carries) noexcept {
-  if (policy == LastLevel::fold || carries == 0) return 1;
-  if (policy == LastLevel::forget || carries > 1074) return 0;  // 2^-1074: the smallest double
-  double fraction = 1;
-  for (; carries > 0; --carries) fraction /= 2;
-  return fraction;
-}
-
-/// What a read at token t sees. The three orders of the field are easily confused; every layer and
-/// every function here that reads names the one it uses.
-enum class ReadOrder {
-  /// All earlier tokens, before this token's transition: token s is at level
-  /// `bit_width(t ^ s) - 1`. M levels, M weights.
-  before_push,
-  /// Everything after this token's transition, carry and leaf: token s is at level
-  /// `bit_width((t + 1) ^ s) - 1`. M levels, M weights.
-  after_push,
-  /// The paper's order: the transition is applied and this token's own leaf stands apart as level
-  /// 0, the buckets above it: token s is at level `bit_width(t ^ s)`. M levels, M + 1 weights.
-  current_apart,
-};
-
-/// Number of level weights a read over `max_levels` levels takes: one more for `current_apart`.
-[[nodiscard]] constexpr int level_weight_count(ReadOrder order, int max_levels) {
-  detail::require_level_count(max_levels);
-  return order == ReadOrder::current_apart ? max_levels + 1 : max_levels;
-}
-
-/// The level at which the next leaf lands when `count` tokens have been pushed:
-/// `min(countr_one(count), max_levels - 1)`. All active levels below it are merged into it.
-[[nodiscard]] constexpr int landed_level(std::uint64_t count, int max_levels) {
-  detail::require_level_count(max_levels);
-  return (std::min)(std::countr_one(count), max_levels - 1);
-}
-
-/// Bit l is set iff level l holds a bucket after `count` tokens: the bits of `count`, with the last
-/// level active iff `count >= 2^(max_levels - 1)`.
-[[nodiscard]] constexpr std::uint64_t active_mask(std::uint64_t count, int max_levels) {
-  detail::require_level_count(max_levels);
-  const std::uint64_t last = std::uint64_t{1} << (max_levels - 1);
-  return (count & (last - 1)) | (count >= last ? last : 0);
-}
-
-/// Whether level `level` holds a bucket after `count` tokens.
-[[nodiscard]] constexpr bool is_active_level(std::uint64_t count, int level, int max_levels) {
-  const std::uint64_t mask = active_mask(count, max_levels);
-  detail::require_level(level, max_levels);
-  return ((mask >> level) & 1u) != 0;
-}
-
-/// Number of levels that hold a bucket after `count` tokens: the set bits of `active_mask`.
-[[nodiscard]] constexpr int active_level_count(std::uint64_t count, int max_levels) {
-  return std::popcount(active_mask(count, max_levels));
-}
-
-/// The fewest levels that hold `length` tokens without overflow, `floor(log2(length)) + 1`; 1 for
-/// an empty stream.
-[[nodiscard]] constexpr int levels_needed(std::uint64_t length) noexcept {
-  return (std::max)(1, static_cast<int>(std::bit_width(length)));
-}
-
-/// The level of token `s` seen from token `t >= s` (tokens are numbered from 0), clamped to the
-/// last level: `max_levels - 1`, or `max_levels` for `current_apart`. In the order `before_push`
-/// a token does not see itself: `s < t` there.
-[[nodiscard]] constexpr int level_of(std::uint64_t s, std::uint64_t t, ReadOrder order,
-                                     int max_levels) {
-  int level = static_cast<int>(std::bit_width(t ^ s));
-  if (order == ReadOrder::before_push) level -= 1;
-  if (order == ReadOrder::after_push) {
-    const std::uint64_t next = t + 1;  // 2^64 wraps to 0; every token is then 64 bits away
-    level = next == 0 ? max_level_limit : static_cast<int>(std::bit_width(next ^ s)) - 1;
-  }
-  return (std::min)(level, level_weight_count(order, max_levels) - 1);
-}
-
-/// The consecutive tokens `[first, first + size)` that one level holds.
-struct Bucket {
-  int level;            ///< the level that holds them
-  std::uint64_t first;  ///< the oldest token
-  std::uint64_t size;   ///< how many: 2^level, but for the last level, which also takes overflow
-};
-
-/// The bucket that level `level` holds after `count` tokens; its `size` is 0 when inactive.
-[[nodiscard]] constexpr Bucket bucket_of(std::uint64_t count, int level, int max_levels) {
-  detail::require_level_count(max_levels);
-  detail::require_level(level, max_levels);
-  const std::uint64_t unit = std::uint64_t{1} << level;
-  if (level == max_levels - 1) return {level, 0, count & ~(unit - 1)};
-  return {level, count & ~(2 * unit - 1), count & unit};
-}
-
-/// The levels that hold a bucket after `count` tokens, newest (lowest) first, for range-for:
-/// `for (int level : ActiveLevels(count, max_levels))`. One step costs one bit scan.
-class ActiveLevels {
- public:
-  /// The levels after `count` tokens.
-  constexpr ActiveLevels(std::uint64_t count, int max_levels)
-      : mask_(active_mask(count, max_levels)) {}
-
-  /// Walks the set bits of the mask upwards.
-  class Iterator {
-   public:
-    /// At the lowest set bit of `mask`; 0 is the end.
-    constexpr explicit Iterator(std::uint64_t mask) noexcept : mask_(mask) {}
-    /// The level.
-    constexpr int operator*() const noexcept { return std::countr_zero(mask_); }
-    /// To the next level.
-    constexpr Iterator& operator++() noexcept {
-      mask_ &= mask_ - 1;
-      return *this;
-    }
-    /// Whether both are at the same level of the same stream.
-    constexpr bool operator==(const Iterator&) const noexcept = default;
-
-   private:
-    std::uint64_t mask_;
-  };
-
-  [[nodiscard]] constexpr Iterator begin() const noexcept { return Iterator(mask_); }  ///< newest
-  [[nodiscard]] constexpr Iterator end() const noexcept { return Iterator(0); }        ///< the end
-
- private:
-  std::uint64_t mask_;
-};
-
-/// The weight index under which a read at the next token sees the bucket now at level `level`, with
-/// `count` tokens pushed: where the bucket is (`before_push`), where the carry takes it
-/// (`after_push`), or one above (`current_apart`).
-[[nodiscard]] constexpr int seen_level(ReadOrder order, int level, std::uint64_t count,
-                                       int max_levels) {
-  detail::require_level_count(max_levels);
-  detail::require_level(level, max_levels);
-  if (order == ReadOrder::current_apart) return level + 1;
-  return order == ReadOrder::after_push ? (std::max)(level, landed_level(count, max_levels))
-                                        : level;
-}
-
-/// The weight index under which a read at the next token sees that token's own leaf, or -1 where
-/// it does not (`before_push`).
-[[nodiscard]] constexpr int seen_leaf_level(ReadOrder order, std::uint64_t count, int max_levels) {
-  detail::require_level_count(max_levels);
-  if (order == ReadOrder::before_push) return -1;
-  return order == ReadOrder::after_push ? landed_level(count, max_levels) : 0;
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_FENWICK_HPP
-
-// ---- loglinear/chunks/chunk.hpp
-
-#ifndef LOGLINEAR_CHUNKS_CHUNK_HPP
-#define LOGLINEAR_CHUNKS_CHUNK_HPP
-
-// The tokens of one chunk, and where they come from. The chunkwise algorithm sees nothing else: it
-// is compiled once a scalar, whatever rule or interface fills the chunks.
-
-namespace loglinear::detail {
-
-/// When the rows of an array happen within a chunk: `rows` of them at moment `first`, as many
-/// `stride` moments later, and so on. A query sees what was written up to and including its moment.
-struct Moments {
-  Index first = 0, stride = 1, rows = 1;
-
-  [[nodiscard]] Index operator[](Index i) const { return first + i / rows * stride; }
-  /// How many of `count` rows lie before `moment`.
-  [[nodiscard]] Index count_before(Index moment, Index count) const {
-    return moment <= first ? 0 : (std::min)(count, ((moment - 1 - first) / stride + 1) * rows);
-  }
-  /// How many of `count` rows lie at or before `moment`.
-  [[nodiscard]] Index count_until(Index moment, Index count) const {
-    return count_before(moment + 1, count);
-  }
-  /// Whether row i happens at moment `first + i`.
-  [[nodiscard]] bool is_dense() const { return stride == 1 && rows == 1; }
-};
-
-/// The transition of a token, taken apart: an optional decay of every value column, and `steps`
-/// updates `D_j - u_j p_j^T` one after the other, or one decay D alone where `steps` is 0.
-struct SequenceShape {
-  Index d_k = 0, d_v = 0;
-  Index leaves = 1;            // keys and values a token writes
-  Index steps = 0;             // rank-one updates a token
-  Index decays = 0;            // coefficients of each D: 0 for D = I, 1, or d_k
-  bool decays_values = false;  // whether value columns decay too
-  bool is_delta = false;       // whether leaf j is written right after update j, and u_j is its key
-  ReadOrder order = ReadOrder::current_apart;
-
-  /// Moments a token takes: one an update.
-  [[nodiscard]] Index moments() const { return (std::max)(steps, Index{1}); }
-
-  [[nodiscard]] Moments queries_at() const {
-    return {order == ReadOrder::before_push ? -1 : moments() - 1, moments()};
-  }
-  [[nodiscard]] Moments leaves_at() const {
-    return is_delta ? Moments{0, 1} : Moments{moments() - 1, moments(), leaves};
-  }
-  [[nodiscard]] static Moments lookups_at() { return {-1, 1}; }  // p^T S of the state before
-  [[nodiscard]] static Moments removals_at() { return {0, 1}; }
-};
-
-/// The rows of a matrix where they are.
-template <class Rows>
-[[nodiscard]] RowsView<typename Rows::Scalar> view_of(const Rows& rows) {
-  static_assert(Rows::IsRowMajor);
-  return {rows.data(), rows.rows(), rows.cols(), Eigen::OuterStride<>(rows.outerStride())};
-}
-
-/// The same to be written to.
-template <class Scalar>
-using RowsTarget = Eigen::Map<RowMajorMatrix<Scalar>, Eigen::Unaligned, Eigen::OuterStride<>>;
-template <class Rows>
-[[nodiscard]] RowsTarget<typename std::remove_cvref_t<Rows>::Scalar> target_of(Rows&& rows) {
-  static_assert(std::remove_cvref_t<Rows>::IsRowMajor);
-  return {rows.data(), rows.rows(), rows.cols(), Eigen::OuterStride<>(rows.outerStride())};
-}
-
-/// Up to `capacity` consecutive tokens, a row each (`leaves` or `moments` rows where said so); or
-/// the gradient with respect to them, with decays as logarithms.
-template <class Scalar>
-struct Chunk {
-  Chunk(const SequenceShape& shape, Index capacity, Index weights)
-      : q(capacity, shape.d_k),
-        k(capacity * shape.leaves, shape.d_k),
-        v(capacity * shape.leaves, shape.d_v),
-        decay(shape.decays > 0 ? capacity * shape.moments() : 0, shape.decays),
-        value_decay(shape.decays_values ? capacity : 0, shape.d_v),
-        u(shape.is_delta ? 0 : capacity * shape.steps, shape.d_k),
-        p(capacity * shape.steps, shape.d_k),
-        lambda(capacity, weights),
-        out(capacity, shape.d_v) {}
-
-  RowMajorMatrix<Scalar> q;            // queries
-  RowMajorMatrix<Scalar> k, v;         // leaves
-  RowMajorMatrix<Scalar> decay;        // of each moment
-  RowMajorMatrix<Scalar> value_decay;  // of each token
-  RowMajorMatrix<Scalar> u, p;         // of each moment; u is k for delta rules
-  RowMajorMatrix<Scalar> lambda;       // level weights
-  RowMajorMatrix<Scalar> out;          // reads
-  Index tokens = 0;                    // of the capacity, those in use
-
-  /// The queries, leaves and level weights in use: those above, or where the source has them.
-  struct Views {
-    RowsView<Scalar> q, k, v, lambda;
-  };
-  [[nodiscard]] Views own_views() const {
-    const Index rows = tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
-    return {view_of(q.topRows(tokens)), view_of(k.topRows(rows)), view_of(v.topRows(rows)),
-            view_of(lambda.topRows(tokens))};
-  }
-
-  /// For a gradient: where those of the queries and leaves are to be written, and where that of the
-  /// reads is.
-  struct Targets {
-    RowsTarget<Scalar> q, k, v;
-    RowsView<Scalar> out;
-  };
-  [[nodiscard]] Targets own_targets(const RowsView<Scalar>& d_out) {
-    const Index rows = tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
-    return {target_of(q.topRows(tokens)), target_of(k.topRows(rows)), target_of(v.topRows(rows)),
-            d_out};
-  }
-};
-
-/// Fills chunks and takes what was computed from them.
-template <class Scalar>
-class TokenSource {
- public:
-  virtual ~TokenSource() = default;
-  [[nodiscard]] virtual SequenceShape shape() const = 0;
-  [[nodiscard]] virtual Index length() const = 0;
-  /// Fills everything but `out` with the tokens from `first` on, `chunk.tokens` of them; q, k, v
-  /// and lambda need not be filled where the result says where else they are.
-  virtual typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) = 0;
-  /// Takes `chunk.out`.
-  virtual void take_out(Index first, const Chunk<Scalar>& chunk) = 0;
-  /// Says where the gradient with respect to `out` is, and where those of q, k and v are to be
-  /// written: in `gradient` or elsewhere. `chunk` is loaded.
-  virtual typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
-                                                        Chunk<Scalar>& gradient) = 0;
-  /// Takes what has been written, and everything else in `gradient`; the last such call for these
-  /// tokens.
-  virtual void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) = 0;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_CHUNKS_CHUNK_HPP
-
-// ---- loglinear/chunks/halves.hpp
-
-#ifndef LOGLINEAR_CHUNKS_HALVES_HPP
-#define LOGLINEAR_CHUNKS_HALVES_HPP
-
-// Vector decays between pairs of rows. D(b+1..a) does not split into a part of b and a part of a
-// over a whole chunk: it would be a quotient of cumulative products. Between the two halves of a
-// stretch of moments it does: D passes through the middle, and both parts are products. The rows of
-// the later half meet those of the earlier half in one matrix product; each half is then a stretch
-// of its own, and the shortest stretches are summed directly.
-
-namespace loglinear::detail {
-
-/// Consecutive rows.
-struct RowRange {
-  Index first, size;
-};
-/// The rows, of `count`, that happen in [low, high).
-[[nodiscard]] inline RowRange rows_between(Moments m, Index low, Index high, Index count) {
-  const Index first = m.count_before(low, count);
-  return {first, m.count_before(high, count) - first};
-}
-
-inline constexpr Index shortest_stretch = 8;
-
-/// Halves [low, high): `between(low, middle, high)` for each pair of halves, `direct(low, high)`
-/// for each stretch that is short enough.
-template <class Direct, class Between>
-void visit_halves(Index low, Index high, Direct direct, Between between) {
-  if (high - low <= shortest_stretch) return direct(low, high);
-  const auto half = std::bit_ceil(static_cast<std::uint64_t>(high - low)) / 2;
-  const Index middle = low + static_cast<Index>(half);
-  between(low, middle, high);
-  visit_halves(low, middle, direct, between);
-  visit_halves(middle, high, direct, between);
-}
-
-/// The two parts of the decays between the halves of a stretch.
-template <class Scalar>
-class HalfDecays {
- public:
-  HalfDecays(Index moments, Index columns) : later_(moments, columns), earlier_(moments, columns) {}
-
-  template <class Decay>
-  void prepare(const Decay& decay, Index low, Index middle, Index high) {
-    low_ = low;
-    middle_ = middle;
-    later_.row(0) = decay.row(middle);
-    for (Index m = middle + 1; m < high; ++m) {
-      later_.row(m - middle) = later_.row(m - middle - 1).cwiseProduct(decay.row(m));
-    }
-    earlier_.row(middle - 1 - low).setOnes();
-    for (Index m = middle - 1; m > low; --m) {
-      earlier_.row(m - 1 - low) = earlier_.row(m - low).cwiseProduct(decay.row(m));
-    }
-  }
-  /// D(middle..a) for a in the later half.
-  [[nodiscard]] auto later(Index a) const { return later_.row(a - middle_); }
-  /// D(b+1..middle-1) for b in the earlier half.
-  [[nodiscard]] auto earlier(Index b) const { return earlier_.row(b - low_); }
-
-  /// Adds to the gradient of the log decays what rows of the later half say: what row i has counts
-  /// for the moments from the middle up to a_i.
-  template <class NoteOf, class Row, class DLog>
-  static void note_later(Moments a, RowRange rows, Index middle, Index high, NoteOf note_of,
-                         Row& sum, DLog& d_log) {
-    sum.setZero();
-    for (Index m = high - 1, i = rows.size; m >= middle; --m) {
-      for (; i > 0 && a[rows.first + i - 1] == m; --i) sum += note_of(i - 1);
-      d_log.row(m) += sum;
-    }
-  }
-  /// Likewise of the earlier half: what row j has counts for the moments after b_j.
-  template <class NoteOf, class Row, class DLog>
-  static void note_earlier(Moments b, RowRange rows, Index low, Index middle, NoteOf note_of,
-                           Row& sum, DLog& d_log) {
-    sum.setZero();
-    for (Index m = low + 1, j = 0; m < middle; ++m) {
-      for (; j < rows.size && b[rows.first + j] < m; ++j) sum += note_of(j);
-      d_log.row(m) += sum;
-    }
-  }
-
- private:
-  RowMajorMatrix<Scalar> later_, earlier_;
-  Index low_ = 0, middle_ = 0;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_CHUNKS_HALVES_HPP
 
 // ---- loglinear/chunks/gram_by_halves.hpp
 
@@ -1669,23 +2062,25 @@ namespace loglinear::detail {
 template <class Scalar>
 class GramByHalves {
  public:
-  using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
 
   /// For up to `moments` moments and `rows` rows on either side.
   GramByHalves(Index d_k, Index moments, Index rows)
-      : halves_(moments, d_k),
+      : d_k_(d_k),
+        halves_(moments, d_k),
         left_(rows, d_k),
         right_(rows, d_k),
         right_transposed_(d_k, rows),
         d_left_(rows, d_k),
         d_right_(rows, d_k),
-        running_(1, d_k),
-        sum_(1, d_k),
+        running_(d_k),
+        sum_(d_k),
         notes_(shortest_stretch, d_k) {}
 
   /// Fills g, `x.rows() x y.rows()`, for moments [0, N) with the decays `decay`, N x d_k.
-  template <class Decay, class Left, class Right, class Result>
-  void gram(const Decay& decay, const Left& x, Moments a, const Right& y, Moments b, Result& g) {
+  void gram(const ConstBlock& decay, const ConstBlock& x, Moments a, const ConstBlock& y, Moments b,
+            const Block& g) {
     g.setZero();
     visit_halves(
         0, decay.rows(),
@@ -1693,7 +2088,7 @@ class GramByHalves {
           const RowRange rows = rows_between(a, low, high, x.rows());
           for (Index i = rows.first; i < rows.first + rows.size; ++i) {
             for_each_earlier(decay, a[i], low, y.rows(), b, [&](Index j, Index) {
-              g(i, j) = x.row(i).cwiseProduct(running_).dot(y.row(j));
+              g(i, j) = dot(x.row(i), running_.data(), y.row(j), d_k_);
             });
           }
         },
@@ -1701,95 +2096,102 @@ class GramByHalves {
           const RowRange later = rows_between(a, middle, high, x.rows());
           const RowRange earlier = rows_between(b, low, middle, y.rows());
           meet(decay, low, middle, high, x, a, later, y, b, earlier);
-          auto transposed = right_transposed_.leftCols(earlier.size);
-          transpose_into(right_.topRows(earlier.size), transposed);
-          product<Into::replace>(left_.topRows(later.size), transposed,
+          const Block transposed = Block(right_transposed_).leftCols(earlier.size);
+          transpose_into(Block(right_).topRows(earlier.size), transposed);
+          product<Into::replace>(ConstBlock(left_).topRows(later.size), ConstBlock(transposed),
                                  g.block(later.first, earlier.first, later.size, earlier.size));
         });
   }
 
   /// The pullback: adds to `d_x`, `d_y` and the gradient of the log decays.
-  template <class Decay, class Left, class Right, class Result, class DLeft, class DRight,
-            class DLog>
-  void pull_back(const Decay& decay, const Left& x, Moments a, const Right& y, Moments b,
-                 const Result& d_g, DLeft& d_x, DRight& d_y, DLog& d_log) {
+  void pull_back(const ConstBlock& decay, const ConstBlock& x, Moments a, const ConstBlock& y,
+                 Moments b, const ConstBlock& d_g, const Block& d_x, const Block& d_y,
+                 const Block& d_log) {
     visit_halves(
         0, decay.rows(),
         [&](Index low, Index high) {
           const RowRange rows = rows_between(a, low, high, x.rows());
           for (Index i = rows.first; i < rows.first + rows.size; ++i) {
-            notes_.setZero();
-            for_each_earlier(decay, a[i], low, y.rows(), b, [&](Index j, Index moment) {
-              d_x.row(i) += d_g(i, j) * running_.cwiseProduct(y.row(j));
-              sum_ = d_g(i, j) * running_.cwiseProduct(x.row(i));
-              d_y.row(j) += sum_;
-              notes_.row(moment - low) += sum_.cwiseProduct(y.row(j));
-            });
-            sum_.setZero();
-            for (Index moment = low + 1; moment <= a[i]; ++moment) {
-              sum_ += notes_.row(moment - 1 - low);
-              d_log.row(moment) += sum_;
-            }
+            pull_back_row(decay, x.row(i), a[i], low, y, b, d_g.row(i), d_x.row(i), d_y, d_log);
           }
         },
         [&](Index low, Index middle, Index high) {
           const RowRange later = rows_between(a, middle, high, x.rows());
           const RowRange earlier = rows_between(b, low, middle, y.rows());
           meet(decay, low, middle, high, x, a, later, y, b, earlier);
-          const auto d_block = d_g.block(later.first, earlier.first, later.size, earlier.size);
-          auto d_left = d_left_.topRows(later.size), d_right = d_right_.topRows(earlier.size);
-          product<Into::replace>(d_block, right_.topRows(earlier.size), d_left);
-          product<Into::replace>(d_block.transpose(), left_.topRows(later.size), d_right);
-          halves_.note_later(
-              a, later, middle, high,
-              [&](Index i) { return left_.row(i).cwiseProduct(d_left.row(i)); }, sum_, d_log);
-          halves_.note_earlier(
-              b, earlier, low, middle,
-              [&](Index j) { return right_.row(j).cwiseProduct(d_right.row(j)); }, sum_, d_log);
+          const ConstBlock d_block =
+              d_g.block(later.first, earlier.first, later.size, earlier.size);
+          const ConstBlock left = ConstBlock(left_).topRows(later.size);
+          const ConstBlock right = ConstBlock(right_).topRows(earlier.size);
+          const Block d_left = Block(d_left_).topRows(later.size);
+          const Block d_right = Block(d_right_).topRows(earlier.size);
+          product<Into::replace>(d_block, right, d_left);
+          product<Into::replace>(d_block.transpose(), left, d_right);
+          halves_.note_later(a, later, middle, high, left, d_left, sum_, d_log);
+          halves_.note_earlier(b, earlier, low, middle, right, d_right, sum_, d_log);
           for (Index i = 0; i < later.size; ++i) {
             const Index row = later.first + i;
-            d_x.row(row) += d_left.row(i).cwiseProduct(halves_.later(a[row]));
+            add_product(d_left.row(i), halves_.later(a[row]), d_k_, d_x.row(row));
           }
           for (Index j = 0; j < earlier.size; ++j) {
             const Index row = earlier.first + j;
-            d_y.row(row) += d_right.row(j).cwiseProduct(halves_.earlier(b[row]));
+            add_product(d_right.row(j), halves_.earlier(b[row]), d_k_, d_y.row(row));
           }
         });
   }
 
  private:
+  /// The pullback of one row of g within a stretch that is summed directly.
+  void pull_back_row(const ConstBlock& decay, const Scalar* x, Index a, Index low,
+                     const ConstBlock& y, Moments b, const Scalar* d_g, Scalar* d_x,
+                     const Block& d_y, const Block& d_log) {
+    const Block notes(notes_);
+    notes.setZero();
+    for_each_earlier(decay, a, low, y.rows(), b, [&](Index j, Index moment) {
+      add_scaled_product(d_g[j], running_.data(), y.row(j), d_k_, d_x);
+      scaled_product(d_g[j], running_.data(), x, d_k_, sum_.data());
+      add(d_y.row(j), sum_.data(), d_k_, d_y.row(j));
+      add_product(sum_.data(), y.row(j), d_k_, notes.row(moment - low));
+    });
+    std::fill_n(sum_.data(), d_k_, Scalar(0));
+    for (Index moment = low + 1; moment <= a; ++moment) {
+      add(sum_.data(), notes.row(moment - 1 - low), d_k_, sum_.data());
+      add(d_log.row(moment), sum_.data(), d_k_, d_log.row(moment));
+    }
+  }
+
   /// Calls `visit(j, b_j)` for the rows of [low, a], the newest first, with D(b_j+1..a) in
   /// `running_`.
-  template <class Decay, class Visit>
-  void for_each_earlier(const Decay& decay, Index a, Index low, Index count, Moments b,
+  template <class Visit>
+  void for_each_earlier(const ConstBlock& decay, Index a, Index low, Index count, Moments b,
                         Visit visit) {
-    running_.setOnes();
+    std::fill_n(running_.data(), d_k_, Scalar(1));
     for (Index moment = a; moment >= low; --moment) {
       const RowRange rows = rows_between(b, moment, moment + 1, count);
       for (Index j = rows.first; j < rows.first + rows.size; ++j) visit(j, moment);
-      running_.array() *= decay.row(moment).array();
+      multiply(running_.data(), decay.row(moment), d_k_, running_.data());
     }
   }
 
   /// The rows of both halves as they are in the middle.
-  template <class Decay, class Left, class Right>
-  void meet(const Decay& decay, Index low, Index middle, Index high, const Left& x, Moments a,
-            RowRange later, const Right& y, Moments b, RowRange earlier) {
+  void meet(const ConstBlock& decay, Index low, Index middle, Index high, const ConstBlock& x,
+            Moments a, RowRange later, const ConstBlock& y, Moments b, RowRange earlier) {
     halves_.prepare(decay, low, middle, high);
     for (Index i = 0; i < later.size; ++i) {
       const Index row = later.first + i;
-      left_.row(i) = x.row(row).cwiseProduct(halves_.later(a[row]));
+      multiply(x.row(row), halves_.later(a[row]), d_k_, left_.data() + i * d_k_);
     }
     for (Index j = 0; j < earlier.size; ++j) {
       const Index row = earlier.first + j;
-      right_.row(j) = y.row(row).cwiseProduct(halves_.earlier(b[row]));
+      multiply(y.row(row), halves_.earlier(b[row]), d_k_, right_.data() + j * d_k_);
     }
   }
 
+  Index d_k_;
   HalfDecays<Scalar> halves_;
-  Matrix left_, right_, right_transposed_, d_left_, d_right_;
-  Eigen::Matrix<Scalar, 1, Eigen::Dynamic> running_, sum_;
-  Matrix notes_;
+  RowMajorMatrix<Scalar> left_, right_, right_transposed_, d_left_, d_right_;
+  Vector<Scalar> running_, sum_;
+  RowMajorMatrix<Scalar> notes_;
 };
 
 }  // namespace loglinear::detail
@@ -1810,6 +2212,10 @@ namespace loglinear::detail {
 
 inline constexpr Index pair_rows = 12;
 
+/// An operand of a product, whatever can be seen as a block; the result says the scalar.
+template <class Scalar>
+using Operand = std::type_identity_t<ConstRowBlock<Scalar>>;
+
 /// Calls `visit(first row, rows, columns that the last of them sees)`.
 template <class Visit>
 void for_each_pair_block(Moments a, Index rows, Moments b, Index columns, Visit visit) {
@@ -1820,10 +2226,9 @@ void for_each_pair_block(Moments a, Index rows, Moments b, Index columns, Visit 
 }
 
 /// pairs (+-)= x y^T where they count.
-template <Into into, class X, class YTransposed, class Pairs>
-void product_to_pairs(const X& x, Moments a, const YTransposed& y_transposed, Moments b,
-                      Pairs&& pairs) {
-  using Scalar = typename X::Scalar;
+template <Into into, class Scalar>
+void product_to_pairs(const Operand<Scalar>& x, Moments a, const Operand<Scalar>& y_transposed,
+                      Moments b, const RowBlock<Scalar>& pairs) {
   const Index columns = y_transposed.cols();
   for_each_pair_block(a, x.rows(), b, columns, [&](Index i, Index rows, Index seen) {
     const Index wide = whole_packets<Scalar>(seen, columns);
@@ -1833,17 +2238,18 @@ void product_to_pairs(const X& x, Moments a, const YTransposed& y_transposed, Mo
 }
 
 /// c (+-)= pairs right.
-template <Into into, class Pairs, class Right, class Result>
-void product_of_pairs(const Pairs& pairs, Moments a, Moments b, const Right& right, Result&& c) {
+template <Into into, class Scalar>
+void product_of_pairs(const Operand<Scalar>& pairs, Moments a, Moments b,
+                      const Operand<Scalar>& right, const RowBlock<Scalar>& c) {
   for_each_pair_block(a, pairs.rows(), b, pairs.cols(), [&](Index i, Index rows, Index seen) {
     product<into>(pairs.block(i, 0, rows, seen), right.topRows(seen), c.middleRows(i, rows));
   });
 }
 
 /// c (+-)= pairs^T left.
-template <Into into, class Pairs, class Left, class Result>
-void product_of_transposed_pairs(const Pairs& pairs, Moments a, Moments b, const Left& left,
-                                 Result&& c) {
+template <Into into, class Scalar>
+void product_of_transposed_pairs(const Operand<Scalar>& pairs, Moments a, Moments b,
+                                 const Operand<Scalar>& left, const RowBlock<Scalar>& c) {
   for (Index j = 0; j < pairs.cols(); j += pair_rows) {
     const Index columns = (std::min)(pair_rows, pairs.cols() - j);
     const Index unseen = a.count_before(b[j], pairs.rows()), rows = pairs.rows() - unseen;
@@ -1854,23 +2260,21 @@ void product_of_transposed_pairs(const Pairs& pairs, Moments a, Moments b, const
 
 /// result (+-)= pairs lower, or what counts of pairs upper, where the result counts: neither
 /// triangle has anything between what a row sees and what it does not.
-template <Into into, class Pairs, class Triangle, class Result>
-void product_within_pairs(const Pairs& pairs, Moments a, Moments b, const Triangle& triangle,
-                          Result&& result) {
-  using Scalar = typename Pairs::Scalar;
+template <Into into, class Scalar>
+void product_within_pairs(const Operand<Scalar>& pairs, Moments a, Moments b,
+                          const Operand<Scalar>& triangle, const RowBlock<Scalar>& result) {
   for_each_pair_block(a, pairs.rows(), b, pairs.cols(), [&](Index i, Index rows, Index seen) {
     const Index wide = whole_packets<Scalar>(seen, pairs.cols());
-    product<into>(pairs.block(i, 0, rows, seen), triangle.topLeftCorner(seen, wide),
+    product<into>(pairs.block(i, 0, rows, seen), triangle.block(0, 0, seen, wide),
                   result.block(i, 0, rows, wide));
   });
 }
 
 /// Clears the pairs that do not count.
-template <class Pairs>
-void clear_unseen(Moments a, Moments b, Pairs&& pairs) {
-  using Scalar = typename std::remove_cvref_t<Pairs>::Scalar;
+template <class Scalar>
+void clear_unseen(Moments a, Moments b, const RowBlock<Scalar>& pairs) {
   for (Index i = 0; i < pairs.rows(); ++i) {
-    Scalar* const row = pairs.data() + i * pairs.outerStride();
+    Scalar* const row = pairs.row(i);
     std::fill(row + b.count_until(a[i], pairs.cols()), row + pairs.cols(), Scalar(0));
   }
 }
@@ -2031,6 +2435,8 @@ template <class Scalar>
 class ChunkDecay {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
 
   /// `decays` as in SequenceShape (0, 1 or d_k), for up to `moments` moments and `rows` rows.
   ChunkDecay(Index d_k, Index decays, Index moments, Index rows)
@@ -2047,35 +2453,31 @@ class ChunkDecay {
         d_log_(decays > 0 ? moments : 0, decays),
         sums_(moments) {}
 
-  /// The decays of the chunk's N moments, N x decays; those between pairs only where `gram` needs
-  /// them.
-  template <class Decays>
-  void prepare(const Decays& decay, Index moments, bool needs_pairs) {
+  /// The decays of the chunk's N moments, rows 0..N-1 x decays; those between pairs only where
+  /// `gram` needs them.
+  void prepare(const Matrix& decay, Index moments, bool needs_pairs) {
     moments_ = moments;
     if (decays_ == 0) return;
-    decay_.topRows(moments) = decay;
-    from_start_.row(0).setOnes();
-    to_end_.row(moments - 1).setOnes();
+    copy(decay.data(), moments * decays_, decay_.data());
+    const Block from_start(from_start_), to_end(to_end_);
+    std::fill_n(from_start.row(0), decays_, Scalar(1));
+    std::fill_n(to_end.row(moments - 1), decays_, Scalar(1));
     if (has_scalar()) return prepare_scalar(needs_pairs);
     for (Index a = 0; a < moments; ++a) {
-      from_start_.row(a + 1) = from_start_.row(a).cwiseProduct(decay.row(a));
+      multiply(from_start.row(a), decays().row(a), decays_, from_start.row(a + 1));
     }
     for (Index b = moments - 1; b > 0; --b) {
-      to_end_.row(b - 1) = to_end_.row(b).cwiseProduct(decay.row(b));
+      multiply(to_end.row(b), decays().row(b), decays_, to_end.row(b - 1));
     }
   }
 
   /// to_i = D(0..a_i) x_i: rows at moments a, as what stood before the chunk meets them.
-  template <class Rows, class To>
-  void decay_from_start(const Rows& x, Moments a, To&& to) const {
-    scale_rows(
-        x, from_start_, [&](Index i) { return a[i] + 1; }, to);
+  void decay_from_start(const ConstBlock& x, Moments a, const Block& to) const {
+    scale_rows(x, from_start_, a, 1, to);
   }
   /// to_j = D(b_j+1..N-1) y_j: rows written at moments b, as they are at the end of the chunk.
-  template <class Rows, class To>
-  void decay_to_end(const Rows& y, Moments b, To&& to) const {
-    scale_rows(
-        y, to_end_, [&](Index j) { return b[j]; }, to);
+  void decay_to_end(const ConstBlock& y, Moments b, const Block& to) const {
+    scale_rows(y, to_end_, b, 0, to);
   }
   /// The factor of `decay_from_start` at moment a, where there is one for all rows.
   [[nodiscard]] Scalar factor_from_start(Index a) const {
@@ -2098,22 +2500,18 @@ class ChunkDecay {
   }
 
   /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0.
-  template <class Left, class Right, class Result>
-  void gram(const Left& x, Moments a, const Right& y, Moments b, Result&& g) {
-    if (per_row_) return halves_.gram(decay_.topRows(moments_), x, a, y, b, g);
-    transpose_into(y, right_transposed_.leftCols(y.rows()));
-    product_to_pairs<Into::replace>(x, a, right_transposed_.leftCols(y.rows()), b, g);
+  void gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b, const Block& g) {
+    if (per_row_) return halves_.gram(decays(), x, a, y, b, g);
+    const Block transposed = Block(right_transposed_).leftCols(y.rows());
+    transpose_into(y, transposed);
+    product_to_pairs<Into::replace>(x, a, transposed, b, g);
     decay_pairs(g, a, b);
   }
 
   /// The pullback of `gram`: adds to `d_x`, `d_y` and the gradient of the decays; `d_g` is changed.
-  template <class Left, class Right, class Result, class DResult, class DLeft, class DRight>
-  void pull_back_gram(const Left& x, Moments a, const Right& y, Moments b, const Result& g,
-                      DResult&& d_g, DLeft&& d_x, DRight&& d_y) {
-    if (per_row_) {
-      auto d_log = d_log_.topRows(moments_);
-      return halves_.pull_back(decay_.topRows(moments_), x, a, y, b, d_g, d_x, d_y, d_log);
-    }
+  void pull_back_gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b,
+                      const ConstBlock& g, const Block& d_g, const Block& d_x, const Block& d_y) {
+    if (per_row_) return halves_.pull_back(decays(), x, a, y, b, d_g, d_x, d_y, d_log_);
     if (has_scalar()) note_pairs(g, d_g, a, b);
     decay_pairs(d_g, a, b);
     product_of_pairs<Into::add>(d_g, a, b, y, d_x);
@@ -2127,24 +2525,23 @@ class ChunkDecay {
     d_log_.setZero();
   }
   /// The pullback of `decay_from_start`, d_x = D d_decayed, given the decayed rows.
-  template <class Rows, class DRows, class To>
-  void pull_back_from_start(const Rows& decayed, Moments a, const DRows& d_decayed, To&& d_x) {
-    note_rows(decayed, d_decayed, [&](Index i) { return d_until_.row(a[i] + 1); });
+  void pull_back_from_start(const ConstBlock& decayed, Moments a, const ConstBlock& d_decayed,
+                            const Block& d_x) {
+    note_rows(decayed, d_decayed, a, 1, d_until_);
     decay_from_start(d_decayed, a, d_x);
   }
   /// The pullback of `decay_to_end`, likewise.
-  template <class Rows, class DRows, class To>
-  void pull_back_to_end(const Rows& decayed, Moments b, const DRows& d_decayed, To&& d_y) {
-    note_rows(decayed, d_decayed, [&](Index j) { return d_after_.row(b[j]); });
+  void pull_back_to_end(const ConstBlock& decayed, Moments b, const ConstBlock& d_decayed,
+                        const Block& d_y) {
+    note_rows(decayed, d_decayed, b, 0, d_after_);
     decay_to_end(d_decayed, b, d_y);
   }
   /// Notes a gradient with respect to the logarithm of `total(i)`.
   void pull_back_total(Index i, const Scalar& d_log) {
     if (decays_ > 0) d_until_(moments_, decays_ == 1 ? 0 : i) += d_log;
   }
-  /// Adds all that was noted to the gradient with respect to log decays, N x decays.
-  template <class DDecays>
-  void finish_pull_back(DDecays&& d_log_decay) {
+  /// Adds all that was noted to the gradient with respect to log decays, rows 0..N-1 x decays.
+  void finish_pull_back(Matrix& d_log_decay) {
     if (decays_ == 0) return;
     const auto accumulate = [&](Matrix& notes, Index row, Index before, Index moment) {
       for (Index i = 0; i < decays_; ++i) {
@@ -2154,7 +2551,7 @@ class ChunkDecay {
     };
     for (Index t = moments_ - 1; t >= 0; --t) accumulate(d_until_, t + 1, t + 2, t);
     for (Index t = 1; t < moments_; ++t) accumulate(d_after_, t - 1, t - 2, t);
-    d_log_decay += d_log_.topRows(moments_);
+    add(d_log_decay.data(), d_log_.data(), moments_ * decays_, d_log_decay.data());
   }
 
  private:
@@ -2175,43 +2572,44 @@ class ChunkDecay {
 
   [[nodiscard]] bool has_scalar() const { return decays_ == 1; }
 
-  /// to_i = factors.row(row_of(i)) x_i; in place where `to` is x.
-  template <class Rows, class RowOf, class To>
-  void scale_rows(const Rows& x, const Matrix& factors, RowOf row_of, To& to) const {
-    if (decays_ == 0) {
-      if (to.data() != x.data()) to = x;
-      return;
-    }
+  /// The decays of the chunk's moments.
+  [[nodiscard]] ConstBlock decays() const { return block_of(decay_).topRows(moments_); }
+
+  /// to_i = factors.row(at_i + shift) x_i; in place where `to` is x.
+  void scale_rows(const ConstBlock& x, const Matrix& factors, Moments at, Index shift,
+                  const Block& to) const {
+    const ConstBlock by(factors);
     for (Index i = 0; i < x.rows(); ++i) {
-      if (decays_ == 1) {
-        scaled_row<false>(factors(row_of(i), 0), x.data() + i * x.outerStride(), x.cols(),
-                          to.data() + i * to.outerStride());
+      if (decays_ == 0) {
+        if (to.data() != x.data()) copy(x.row(i), x.cols(), to.row(i));
+      } else if (decays_ == 1) {
+        scaled_row<false>(*by.row(at[i] + shift), x.row(i), x.cols(), to.row(i));
       } else {
-        to.row(i) = x.row(i).cwiseProduct(factors.row(row_of(i)));
+        multiply(x.row(i), by.row(at[i] + shift), x.cols(), to.row(i));
       }
     }
   }
 
-  template <class Rows, class DRows, class NoteOf>
-  void note_rows(const Rows& x, const DRows& d_x, NoteOf note_of) {
+  /// notes.row(at_i + shift) += x_i . d_x_i, for all rows together or each for itself.
+  void note_rows(const ConstBlock& x, const ConstBlock& d_x, Moments at, Index shift,
+                 const Block& notes) const {
     for (Index i = 0; decays_ > 0 && i < x.rows(); ++i) {
-      auto into = note_of(i);
+      Scalar* const into = notes.row(at[i] + shift);
       if (decays_ == 1) {
-        into[0] += x.row(i).dot(d_x.row(i));
+        *into += dot(x.row(i), d_x.row(i), x.cols());
       } else {
-        into += x.row(i).cwiseProduct(d_x.row(i));
+        add_product(x.row(i), d_x.row(i), x.cols(), into);
       }
     }
   }
 
   /// Multiplies each pair by its decay, and clears it where the right row is not seen.
-  template <class Pairs>
-  void decay_pairs(Pairs& g, Moments a, Moments b) const {
+  void decay_pairs(const Block& g, Moments a, Moments b) const {
     if (!has_scalar()) return clear_unseen(a, b, g);
     for (Index i = 0; i < g.rows(); ++i) {
       const Index seen = b.count_until(a[i], g.cols());
-      Scalar* const row = g.data() + i * g.outerStride();
-      const Scalar* const decay = &between_(a[i] + 1, 0);
+      Scalar* const row = g.row(i);
+      const Scalar* const decay = between_.data() + (a[i] + 1) * between_.cols();
       if (b.is_dense()) {
         // All columns, so that the loop has no rest: what is not seen may be anything.
         for (Index j = 0; j < g.cols(); ++j) {
@@ -2227,20 +2625,18 @@ class ChunkDecay {
 
   /// A pair counts for all moments after b_j up to a_i. From the last moment down, `sums_` holds at
   /// each moment what the rows at or after this one have from what was written then.
-  template <class Pairs, class DPairs>
-  void note_pairs(const Pairs& g, const DPairs& d_g, Moments a, Moments b) {
-    sums_.setZero();
+  void note_pairs(const ConstBlock& g, const ConstBlock& d_g, Moments a, Moments b) {
+    std::fill_n(sums_.data(), sums_.size(), Scalar(0));
     for (Index moment = moments_ - 1, i = g.rows(); moment > 0; --moment) {
       for (; i > 0 && a[i - 1] >= moment; --i) {
         const Index seen = b.count_until(a[i - 1], g.cols());
         if (b.is_dense()) {
-          sums_.segment(b.first, seen) +=
-              g.row(i - 1).head(seen).cwiseProduct(d_g.row(i - 1).head(seen)).transpose();
+          add_product(g.row(i - 1), d_g.row(i - 1), seen, sums_.data() + b.first);
         } else {
           for (Index j = 0; j < seen; ++j) sums_[b[j]] += g(i - 1, j) * d_g(i - 1, j);
         }
       }
-      d_log_(moment, 0) += sums_.head(moment).sum();
+      d_log_(moment, 0) += sum(sums_.data(), moment);
     }
   }
 
@@ -2269,16 +2665,6 @@ class ChunkDecay {
 
 namespace loglinear::detail {
 
-/// A view of part of a row-major matrix, of one type whatever it is a part of.
-template <class Matrix>
-using PartOf = Eigen::Map<Matrix, Eigen::Unaligned, Eigen::OuterStride<>>;
-template <class Matrix>
-[[nodiscard]] PartOf<Matrix> part(PartOf<Matrix> m, Index row, Index column, Index rows,
-                                  Index columns) {
-  return {m.data() + row * m.outerStride() + column, rows, columns,
-          Eigen::OuterStride<>(m.outerStride())};
-}
-
 /// inverse = (I + strictly lower part of `lower`)^-1, by halves:
 ///
 ///     [ A 0 ]^-1   [     A^-1        0   ]
@@ -2286,28 +2672,27 @@ template <class Matrix>
 ///
 /// `scratch` has the same size as both.
 template <class Scalar>
-void invert_unit_lower(PartOf<const RowMajorMatrix<Scalar>> lower,
-                       PartOf<RowMajorMatrix<Scalar>> inverse,
-                       PartOf<RowMajorMatrix<Scalar>> scratch) {
+void invert_unit_lower(ConstRowBlock<Scalar> lower, RowBlock<Scalar> inverse,
+                       RowBlock<Scalar> scratch) {
   constexpr Index shortest = 16;
   const Index size = lower.rows();
   if (size <= shortest) {
     for (Index i = 0; i < size; ++i) {
-      auto row = inverse.row(i);
-      row.setZero();
-      for (Index j = 0; j < i; ++j) row.head(j + 1) -= lower(i, j) * inverse.row(j).head(j + 1);
+      Scalar* const row = inverse.row(i);
+      std::fill_n(row, size, Scalar(0));
+      for (Index j = 0; j < i; ++j) axpy(-lower(i, j), inverse.row(j), j + 1, row);
       row[i] = Scalar(1);
     }
     return;
   }
   const Index half = (size / 2 + shortest - 1) / shortest * shortest, rest = size - half;
-  const auto first = [&](const auto& m) { return part(m, 0, 0, half, half); };
-  const auto below = [&](const auto& m) { return part(m, half, 0, rest, half); };
-  const auto second = [&](const auto& m) { return part(m, half, half, rest, rest); };
+  const auto first = [&](const auto& m) { return m.block(0, 0, half, half); };
+  const auto below = [&](const auto& m) { return m.block(half, 0, rest, half); };
+  const auto second = [&](const auto& m) { return m.block(half, half, rest, rest); };
   invert_unit_lower<Scalar>(first(lower), first(inverse), first(scratch));
   invert_unit_lower<Scalar>(second(lower), second(inverse), second(scratch));
   product<Into::replace>(below(lower), first(inverse), below(scratch));
-  inverse.topRightCorner(half, rest).setZero();
+  inverse.block(0, half, half, rest).setZero();
   below(inverse).setZero();
   product<Into::subtract>(second(inverse), below(scratch), below(inverse));
 }
@@ -2319,10 +2704,8 @@ void invert_unit_lower(const RowMajorMatrix<Scalar>& lower, RowMajorMatrix<Scala
   const Index size = lower.rows();
   resize(inverse, size, size);
   resize(scratch, size, size);
-  const Eigen::OuterStride<> stride(size);
-  invert_unit_lower<Scalar>(PartOf<const RowMajorMatrix<Scalar>>(lower.data(), size, size, stride),
-                            PartOf<RowMajorMatrix<Scalar>>(inverse.data(), size, size, stride),
-                            PartOf<RowMajorMatrix<Scalar>>(scratch.data(), size, size, stride));
+  invert_unit_lower<Scalar>(ConstRowBlock<Scalar>(lower), RowBlock<Scalar>(inverse),
+                            RowBlock<Scalar>(scratch));
 }
 
 }  // namespace loglinear::detail
@@ -2361,6 +2744,8 @@ template <class Scalar>
 class ChunkMap {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
   using Views = typename Chunk<Scalar>::Views;
 
   ChunkMap(const SequenceShape& shape, Index capacity)
@@ -2390,13 +2775,12 @@ class ChunkMap {
   /// are while the matrices are in use.
   void forward(const Chunk<Scalar>& chunk, const Views& rows, Pass pass) {
     pass_ = pass;
-    rows_.emplace(rows);
+    rows_ = rows;
     tokens_ = chunk.tokens;
     leaves_ = tokens_ * shape_.leaves;
     moments_ = tokens_ * shape_.moments();
     const bool reads = pass != Pass::states, has_kept = pass == Pass::gradients_after_states;
-    decay_.prepare(chunk.decay.topRows(shape_.decays > 0 ? moments_ : 0), moments_,
-                   reads || shape_.steps > 0);
+    decay_.prepare(chunk.decay, moments_, reads || shape_.steps > 0);
     if (!has_kept && (shape_.decays > 0 || shape_.steps > 0)) {
       resize(kept_.decayed_keys, leaves_, shape_.d_k);
       decay_.decay_to_end(rows.k, shape_.leaves_at(), kept_.decayed_keys);
@@ -2415,15 +2799,15 @@ class ChunkMap {
 
   [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
   /// Row t times `query_factor(t)` is what meets older states.
-  [[nodiscard]] RowsView<Scalar> queries() const {
-    return folds_ ? rows_->q : view_of(shape_.steps ? queries_ : decayed_queries_);
+  [[nodiscard]] ConstBlock queries() const {
+    return folds_ ? rows_.q : ConstBlock(shape_.steps ? queries_ : decayed_queries_);
   }
   [[nodiscard]] Scalar query_factor(Index t) const {
     return folds_ ? decay_.factor_from_start(shape_.queries_at()[t]) : Scalar(1);
   }
-  [[nodiscard]] RowsView<Scalar> keys() const {
-    if (shape_.steps > 0) return view_of(kept_.keys);
-    return shape_.decays > 0 ? view_of(kept_.decayed_keys) : rows_->k;
+  [[nodiscard]] ConstBlock keys() const {
+    if (shape_.steps > 0) return ConstBlock(kept_.keys);
+    return shape_.decays > 0 ? ConstBlock(kept_.decayed_keys) : rows_.k;
   }
 
   /// Before any `carry`, or its pullback, of so many states: decides whether A is worth forming.
@@ -2433,7 +2817,7 @@ class ChunkMap {
     if (!kept_.is_formed) return;
     set_zero(kept_.transition, shape_.d_k, shape_.d_k);
     for (Index i = 0; i < shape_.d_k; ++i) kept_.transition(i, i) = decay_.total(i);
-    product<Into::subtract>(written().transpose(), sought(), kept_.transition);
+    product<Into::subtract>(ConstBlock(written()).transpose(), sought(), kept_.transition);
   }
 
   /// to = A s, d_k x d_v, for older state n; in place where `to` is s.
@@ -2446,7 +2830,7 @@ class ChunkMap {
     }
     const Matrix* const found = shape_.steps > 0 ? &find(n, s) : nullptr;
     decay_.decay_state(s, to);
-    if (found != nullptr) product<Into::subtract>(written().transpose(), *found, to);
+    if (found != nullptr) product<Into::subtract>(ConstBlock(written()).transpose(), *found, to);
   }
 
   /// \name For the pullback
@@ -2485,8 +2869,8 @@ class ChunkMap {
  private:
   /// What rank-one updates need, whether anything is read or not.
   void forward_updates(const Chunk<Scalar>& chunk, const Views& rows) {
-    const auto& k = rows.k;
-    const auto p = chunk.p.topRows(moments_);
+    const ConstBlock& k = rows.k;
+    const ConstBlock p = block_of(chunk.p).topRows(moments_);
     const Moments k_at = shape_.leaves_at(), p_at = SequenceShape::lookups_at();
     resize(kept_.lookups, moments_, shape_.d_k);
     resize(kept_.keys, leaves_, shape_.d_k);
@@ -2496,9 +2880,9 @@ class ChunkMap {
       decay_.gram(p, p_at, k, k_at, kept_.lower);
       invert_unit_lower(kept_.lower, kept_.inverse, scratch_);
       return product_of_transposed_pairs<Into::replace>(kept_.inverse, k_at, k_at,
-                                                        kept_.decayed_keys, kept_.keys);
+                                                        kept_.decayed_keys, Block(kept_.keys));
     }
-    const auto u = chunk.u.topRows(moments_);
+    const ConstBlock u = block_of(chunk.u).topRows(moments_);
     const Moments u_at = SequenceShape::removals_at();
     resize(kept_.removals, moments_, shape_.d_k);
     resize(kept_.lookup_key, moments_, leaves_);
@@ -2511,7 +2895,7 @@ class ChunkMap {
     product<Into::replace>(kept_.inverse, kept_.lookups, kept_.found);
     product<Into::replace>(kept_.inverse, kept_.lookup_key, kept_.found_leaves);
     assign(kept_.keys, kept_.decayed_keys);
-    product<Into::subtract>(kept_.found_leaves.transpose(), kept_.removals, kept_.keys);
+    product<Into::subtract>(ConstBlock(kept_.found_leaves).transpose(), kept_.removals, kept_.keys);
   }
 
   /// What they change in scores and queries.
@@ -2521,12 +2905,12 @@ class ChunkMap {
     if (shape_.is_delta) {
       const Moments k_at = shape_.leaves_at();
       resize(scores_, tokens_, leaves_);
-      product_within_pairs<Into::replace>(query_key_, q_at, k_at, kept_.inverse, scores_);
-      clear_unseen(q_at, k_at, scores_);
-      return product_of_pairs<Into::subtract>(scores_, q_at, k_at, kept_.lookups, queries_);
+      product_within_pairs<Into::replace>(query_key_, q_at, k_at, kept_.inverse, Block(scores_));
+      clear_unseen(q_at, k_at, Block(scores_));
+      return product_of_pairs<Into::subtract>(scores_, q_at, k_at, kept_.lookups, Block(queries_));
     }
     resize(query_removal_, tokens_, moments_);
-    decay_.gram(rows.q, q_at, chunk.u.topRows(moments_), SequenceShape::removals_at(),
+    decay_.gram(rows.q, q_at, block_of(chunk.u).topRows(moments_), SequenceShape::removals_at(),
                 query_removal_);
     assign(scores_, query_key_);
     product<Into::subtract>(query_removal_, kept_.found_leaves, scores_);
@@ -2535,7 +2919,7 @@ class ChunkMap {
 
   SequenceShape shape_;
   ChunkDecay<Scalar> decay_;
-  std::optional<Views> rows_{};
+  Views rows_{};
   Index tokens_ = 0, leaves_ = 0, moments_ = 0;
   Pass pass_ = Pass::states;
   bool folds_ = false;  // queries are left as they are, their decay is in `query_factor`
@@ -2563,6 +2947,8 @@ template <class Scalar>
 class ChunkMapPullback {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
   using Views = typename Chunk<Scalar>::Views;
   using Pass = typename ChunkMap<Scalar>::Pass;
 
@@ -2588,7 +2974,7 @@ class ChunkMapPullback {
       transpose_into(s, transposed_);
       product<Into::add>(d_s, transposed_, d_transition_);
       resize(carried_, s.rows(), s.cols());
-      product<Into::replace>(kept_.transition.transpose(), d_s, carried_);
+      product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_s, carried_);
       d_s.swap(carried_);
       return;
     }
@@ -2603,9 +2989,11 @@ class ChunkMapPullback {
     }
     decay_.decay_state(d_s, d_s);
     for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
-      decay_.pull_back_total(i, s.row(i).dot(d_s.row(i)));
+      const Index begin = i * s.cols();
+      decay_.pull_back_total(i, dot(s.data() + begin, d_s.data() + begin, s.cols()));
     }
-    if (shape_.steps > 0) product<Into::subtract>(map_.sought().transpose(), carried_, d_s);
+    if (shape_.steps > 0)
+      product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
   }
 
   /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
@@ -2615,15 +3003,14 @@ class ChunkMapPullback {
               Chunk<Scalar>& gradient) {
     const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
     const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
-    const auto& q = rows.q;
-    const auto& k = rows.k;
-    RowsTarget<Scalar> d_q = targets.q, d_k = targets.k;
+    const ConstBlock q = rows.q, k = rows.k;
+    const Block d_q = targets.q, d_k = targets.k;
     if (shape_.steps > 0) {
       for (Index i = 0; kept_.is_formed && i < shape_.d_k; ++i) {
         decay_.pull_back_total(i, d_transition_(i, i) * decay_.total(i));
       }
-      const auto p = chunk.p.topRows(map_.moments());
-      auto d_p = gradient.p.topRows(map_.moments());
+      const ConstBlock p = block_of(chunk.p).topRows(map_.moments());
+      const Block d_p = writable_block_of(gradient.p).topRows(map_.moments());
       resize(d_lookups_, map_.moments(), shape_.d_k);
       resize(d_lower_, map_.moments(), map_.moments());
       if (shape_.is_delta) {
@@ -2637,8 +3024,8 @@ class ChunkMapPullback {
       if (shape_.is_delta) {
         decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
       } else {
-        const auto u = chunk.u.topRows(map_.moments());
-        auto d_u = gradient.u.topRows(map_.moments());
+        const ConstBlock u = block_of(chunk.u).topRows(map_.moments());
+        const Block d_u = writable_block_of(gradient.u).topRows(map_.moments());
         decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
         decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
         decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
@@ -2649,7 +3036,7 @@ class ChunkMapPullback {
       decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
     }
     decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k);
-    decay_.finish_pull_back(gradient.decay.topRows(shape_.decays > 0 ? map_.moments() : 0));
+    decay_.finish_pull_back(gradient.decay);
   }
 
  private:
@@ -2661,9 +3048,9 @@ class ChunkMapPullback {
       product<Into::subtract>(map_.sought(), transposed_, d_written);
     } else {
       transpose_into(d_sought_transposed_, transposed_);
-      d_sought += transposed_;
+      add(d_sought.data(), transposed_.data(), d_sought.size(), d_sought.data());
       transpose_into(d_written_transposed_, transposed_);
-      d_written += transposed_;
+      add(d_written.data(), transposed_.data(), d_written.size(), d_written.data());
     }
   }
 
@@ -2673,22 +3060,24 @@ class ChunkMapPullback {
   void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
     const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
     d_lookups_.setZero();
-    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries, d_lookups_);
+    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries,
+                                                Block(d_lookups_));
     add_carries(d_lookups_, d_keys);
     transpose_into(kept_.lookups, transposed_);
-    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, d_scores);
+    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, Block(d_scores));
     transpose_into(d_keys, transposed_);
     resize(scratch_, map_.leaves(), map_.leaves());
-    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores, scratch_);
-    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, scratch_);
+    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores,
+                                               Block(scratch_));
+    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, Block(scratch_));
     transpose_into(kept_.inverse, transposed_);
     d_lower_.setZero();
-    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, d_lower_);
+    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, Block(d_lower_));
     set_zero(d_query_removal_, map_.tokens(), map_.leaves());
-    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, d_query_removal_);
+    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, Block(d_query_removal_));
     d_scores.swap(d_query_removal_);
     resize(carried_, map_.leaves(), shape_.d_k);
-    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, carried_);
+    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, Block(carried_));
     d_keys.swap(carried_);
   }
 
@@ -2704,16 +3093,17 @@ class ChunkMapPullback {
     product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
 
     set_zero(d_found_, map_.moments(), shape_.d_k);
-    product<Into::subtract>(map_.query_removal().transpose(), d_queries, d_found_);
+    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_queries, d_found_);
     add_carries(d_found_, d_removals_);
-    product<Into::replace>(kept_.inverse.transpose(), d_found_, d_lookups_);
+    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_, d_lookups_);
 
     set_zero(d_found_leaves_, map_.moments(), map_.leaves());
-    product<Into::subtract>(map_.query_removal().transpose(), d_scores, d_found_leaves_);
+    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_scores,
+                            d_found_leaves_);
     transpose_into(d_keys, transposed_);
     product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
     resize(d_lookup_key_, map_.moments(), map_.leaves());
-    product<Into::replace>(kept_.inverse.transpose(), d_found_leaves_, d_lookup_key_);
+    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_leaves_, d_lookup_key_);
 
     d_lower_.setZero();
     transpose_into(kept_.found, transposed_);
@@ -2829,7 +3219,7 @@ struct LevelMask {
   /// level, the oldest first; tokens are counted from the beginning of the chunk.
   template <class Visit>
   void for_each_stretch(Index t, Visit visit) const {
-    const bool is_apart = order == ReadOrder::current_apart;
+    const bool is_apart = info_of(order).is_leaf_apart;
     const int shift = is_apart ? 1 : 0, last = level_weight_count(order, max_levels) - 1;
     const std::uint64_t end = first + static_cast<std::uint64_t>(t) + (sees_itself() ? 1 : 0);
     for (std::uint64_t begin = first, next = 0; begin < end; begin = next) {
@@ -2842,35 +3232,36 @@ struct LevelMask {
   }
 
   /// Whether a query's own token counts among those of its level 0.
-  [[nodiscard]] bool sees_itself() const { return order == ReadOrder::after_push; }
+  [[nodiscard]] bool sees_itself() const { return info_of(order).is_leaf_carried(); }
   /// Columns of the chunk that query t sees, of `leaves` a token.
   [[nodiscard]] Index seen(Index t, Index leaves) const {
-    return (t + (order == ReadOrder::before_push ? 0 : 1)) * leaves;
+    return (t + (info_of(order).reads_written ? 1 : 0)) * leaves;
   }
 };
 
 /// Calls `visit(t, level, from, to, size)` for the coefficients of row t of `scores` and of
 /// `weighted` that stand under one level, `leaves` columns a token; clears what of `weighted` is
 /// not seen.
-template <class Scores, class Weighted, class Visit>
-void for_each_run_of_scores(const LevelMask& mask, Index leaves, const Scores& scores,
-                            Weighted& weighted, Visit visit) {
-  using Scalar = typename Weighted::Scalar;
+template <class Scalar, class Visit>
+void for_each_run_of_scores(const LevelMask& mask, Index leaves,
+                            const RowMajorMatrix<Scalar>& scores, RowMajorMatrix<Scalar>& weighted,
+                            Visit visit) {
+  const Index columns = scores.cols();
   for (Index t = 0; t < scores.rows(); ++t) {
-    Scalar* const to = &weighted(t, 0);
-    const Scalar* const from = &scores(t, 0);
+    Scalar* const to = weighted.data() + t * columns;
+    const Scalar* const from = scores.data() + t * columns;
     mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
       visit(t, level, from + begin * leaves, to + begin * leaves, size * leaves);
     });
-    std::fill(to + mask.seen(t, leaves), to + scores.cols(), Scalar(0));
+    std::fill(to + mask.seen(t, leaves), to + columns, Scalar(0));
   }
 }
 
 /// weighted(t, s) = lambda(t, level of s) scores(t, s); 0 where s is not seen.
-template <class Scores, class Lambda, class Weighted>
-void weight_scores(const LevelMask& mask, Index leaves, const Scores& scores, const Lambda& lambda,
-                   Weighted& weighted) {
-  using Scalar = typename Weighted::Scalar;
+template <class Scalar>
+void weight_scores(const LevelMask& mask, Index leaves, const RowMajorMatrix<Scalar>& scores,
+                   const std::type_identity_t<ConstRowBlock<Scalar>>& lambda,
+                   RowMajorMatrix<Scalar>& weighted) {
   for_each_run_of_scores(mask, leaves, scores, weighted,
                          [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
                            const Scalar weight = lambda(t, level);
@@ -2880,10 +3271,12 @@ void weight_scores(const LevelMask& mask, Index leaves, const Scores& scores, co
 
 /// The pullback of `weight_scores`: d_weighted becomes the gradient of the scores; d_lambda is
 /// added to.
-template <class Scores, class Lambda, class Weighted, class DLambda>
-void pull_back_weighted_scores(const LevelMask& mask, Index leaves, const Scores& scores,
-                               const Lambda& lambda, Weighted& d_weighted, DLambda&& d_lambda) {
-  using Scalar = typename Weighted::Scalar;
+template <class Scalar>
+void pull_back_weighted_scores(const LevelMask& mask, Index leaves,
+                               const RowMajorMatrix<Scalar>& scores,
+                               const std::type_identity_t<ConstRowBlock<Scalar>>& lambda,
+                               RowMajorMatrix<Scalar>& d_weighted,
+                               RowMajorMatrix<Scalar>& d_lambda) {
   for_each_run_of_scores(mask, leaves, scores, d_weighted,
                          [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
                            const Scalar weight = lambda(t, level);
@@ -2914,10 +3307,13 @@ template <class Scalar>
 class ValueMix {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
 
   ValueMix(const SequenceShape& shape, Index capacity)
       : decays_(shape.decays_values),
-        queries_at_{shape.order == ReadOrder::before_push ? Index{-1} : Index{0}, 1},
+        d_v_(shape.d_v),
+        queries_at_{info_of(shape.order).reads_written ? Index{0} : Index{-1}, 1},
         leaves_at_{0, 1, shape.leaves},
         halves_(decays_ ? capacity : 0, shape.d_v),
         from_start_(decays_ ? capacity + 1 : 0, shape.d_v),
@@ -2927,50 +3323,50 @@ class ValueMix {
         d_earlier_(decays_ ? capacity * shape.leaves : 0, shape.d_v),
         earlier_transposed_(decays_ ? shape.d_v : 0, capacity * shape.leaves),
         notes_(decays_ ? shortest_stretch : 0, shape.d_v),
-        running_(1, shape.d_v),
-        sum_(1, shape.d_v) {}
+        running_(shape.d_v),
+        sum_(shape.d_v) {}
 
   /// \param v  the values of the chunk
-  void prepare(const Chunk<Scalar>& chunk, const RowsView<Scalar>& v) {
+  void prepare(const Chunk<Scalar>& chunk, const ConstBlock& v) {
     tokens_ = chunk.tokens;
     if (!decays_) return;
-    assign(ended_values_, v);
-    assign(decay_, chunk.value_decay.topRows(tokens_));
-    from_start_.row(0).setOnes();
+    decay_ = block_of(chunk.value_decay).topRows(tokens_);
+    const Block from_start(from_start_), to_end(to_end_);
+    std::fill_n(from_start.row(0), d_v_, Scalar(1));
     for (Index t = 0; t < tokens_; ++t) {
-      from_start_.row(t + 1) = from_start_.row(t).cwiseProduct(decay_.row(t));
+      multiply(from_start.row(t), decay_.row(t), d_v_, from_start.row(t + 1));
     }
-    to_end_.row(tokens_ - 1).setOnes();
+    std::fill_n(to_end.row(tokens_ - 1), d_v_, Scalar(1));
     for (Index t = tokens_ - 1; t > 0; --t) {
-      to_end_.row(t - 1) = to_end_.row(t).cwiseProduct(decay_.row(t));
+      multiply(to_end.row(t), decay_.row(t), d_v_, to_end.row(t - 1));
     }
-    for (Index j = 0; j < ended_values_.rows(); ++j) {
-      ended_values_.row(j).array() *= to_end_.row(leaves_at_[j]).array();
+    resize(ended_values_, v.rows(), d_v_);
+    for (Index j = 0; j < v.rows(); ++j) {
+      multiply(v.row(j), to_end.row(leaves_at_[j]), d_v_, Block(ended_values_).row(j));
     }
   }
 
   /// The values as they are at the end of the chunk: `v` itself where none decay.
-  [[nodiscard]] RowsView<Scalar> ended(const RowsView<Scalar>& v) const {
-    return decays_ ? view_of(ended_values_) : v;
+  [[nodiscard]] ConstBlock ended(const ConstBlock& v) const {
+    return decays_ ? ConstBlock(ended_values_) : v;
   }
 
   /// o_t <- R(0..t) o_t: what is read of the states from before the chunk.
-  template <class Rows>
-  void decay_from_start(Rows&& o) const {
+  void decay_from_start(const Block& o) const {
     for (Index t = 0; decays_ && t < o.rows(); ++t) {
-      o.row(t).array() *= from_start_.row(queries_at_[t] + 1).array();
+      multiply(o.row(t), ConstBlock(from_start_).row(queries_at_[t] + 1), d_v_, o.row(t));
     }
   }
   /// s <- s R(0..C-1).
   void carry(Matrix& s) const {
     for (Index i = 0; decays_ && i < s.rows(); ++i) {
-      s.row(i).array() *= from_start_.row(tokens_).array();
+      Scalar* const row = s.data() + i * d_v_;
+      multiply(row, ConstBlock(from_start_).row(tokens_), d_v_, row);
     }
   }
 
   /// out += the mix under the lower triangular weights w.
-  template <class Values, class Out>
-  void add_mix(const Matrix& w, const Values& v, Out&& out) {
+  void add_mix(const ConstBlock& w, const ConstBlock& v, const Block& out) {
     if (!decays_) {
       return product_of_pairs<Into::add>(w, queries_at_, leaves_at_, v, out);
     }
@@ -2980,28 +3376,27 @@ class ValueMix {
           const RowRange rows = rows_between(queries_at_, low, high, tokens_);
           for (Index t = rows.first; t < rows.first + rows.size; ++t) {
             for_each_earlier(queries_at_[t], low, [&](Index j, Index) {
-              out.row(t) += w(t, j) * running_.cwiseProduct(v.row(j));
+              add_scaled_product(w(t, j), running_.data(), v.row(j), d_v_, out.row(t));
             });
           }
         },
         [&](Index low, Index middle, Index high) {
           const RowRange later = rows_between(queries_at_, middle, high, tokens_);
           const RowRange earlier = meet(v, low, middle, high);
-          auto reads = later_.topRows(later.size);
+          const Block reads = Block(later_).topRows(later.size);
           product<Into::replace>(w.block(later.first, earlier.first, later.size, earlier.size),
-                                 earlier_.topRows(earlier.size), reads);
+                                 ConstBlock(earlier_).topRows(earlier.size), reads);
           for (Index i = 0; i < later.size; ++i) {
             const Index t = later.first + i;
-            out.row(t) += reads.row(i).cwiseProduct(halves_.later(queries_at_[t]));
+            add_product(reads.row(i), halves_.later(queries_at_[t]), d_v_, out.row(t));
           }
         });
   }
 
   /// The pullback of `add_mix`: fills d_w, at least its lower triangle, adds to d_v and to the
   /// gradient of the log decays.
-  template <class Values, class DOut, class DValues, class DLog>
-  void pull_back_mix(const Matrix& w, const Values& v, const DOut& d_out, Matrix& d_w,
-                     DValues&& d_v, DLog&& d_log) {
+  void pull_back_mix(const ConstBlock& w, const ConstBlock& v, const ConstBlock& d_out,
+                     const Block& d_w, const Block& d_v, const Block& d_log) {
     if (!decays_) {
       transpose_into(v, values_transposed_);
       product_to_pairs<Into::replace>(d_out, queries_at_, values_transposed_, leaves_at_, d_w);
@@ -3014,118 +3409,134 @@ class ValueMix {
         [&](Index low, Index high) {
           const RowRange rows = rows_between(queries_at_, low, high, tokens_);
           for (Index t = rows.first; t < rows.first + rows.size; ++t) {
-            notes_.setZero();
-            for_each_earlier(queries_at_[t], low, [&](Index j, Index moment) {
-              sum_ = running_.cwiseProduct(d_out.row(t));
-              d_w(t, j) = sum_.dot(v.row(j));
-              sum_ *= w(t, j);
-              d_v.row(j) += sum_;
-              notes_.row(moment - low) += sum_.cwiseProduct(v.row(j));
-            });
-            sum_.setZero();
-            for (Index moment = low + 1; moment <= queries_at_[t]; ++moment) {
-              sum_ += notes_.row(moment - 1 - low);
-              d_log.row(moment) += sum_;
-            }
+            pull_back_read(t, low, w.row(t), v, d_out.row(t), d_w.row(t), d_v, d_log);
           }
         },
         [&](Index low, Index middle, Index high) {
           const RowRange later = rows_between(queries_at_, middle, high, tokens_);
           const RowRange earlier = meet(v, low, middle, high);
-          const auto w_block = w.block(later.first, earlier.first, later.size, earlier.size);
-          auto d_reads = later_.topRows(later.size), d_values = d_earlier_.topRows(earlier.size);
-          for (Index i = 0; i < later.size; ++i) {
-            const Index t = later.first + i;
-            d_reads.row(i) = d_out.row(t).cwiseProduct(halves_.later(queries_at_[t]));
-          }
-          auto transposed = earlier_transposed_.leftCols(earlier.size);
-          transpose_into(earlier_.topRows(earlier.size), transposed);
-          product<Into::replace>(d_reads, transposed,
-                                 d_w.block(later.first, earlier.first, later.size, earlier.size));
-          product<Into::replace>(w_block.transpose(), d_reads, d_values);
-          halves_.note_earlier(
-              leaves_at_, earlier, low, middle,
-              [&](Index j) { return earlier_.row(j).cwiseProduct(d_values.row(j)); }, sum_, d_log);
-          for (Index j = 0; j < earlier.size; ++j) {
-            const Index row = earlier.first + j;
-            d_v.row(row) += d_values.row(j).cwiseProduct(halves_.earlier(leaves_at_[row]));
-          }
-          resize(reads_, later.size, running_.cols());
-          product<Into::replace>(w_block, earlier_.topRows(earlier.size), reads_);
-          halves_.note_later(
-              queries_at_, later, middle, high,
-              [&](Index i) { return reads_.row(i).cwiseProduct(d_reads.row(i)); }, sum_, d_log);
+          pull_back_halves(low, middle, high, later, earlier, w, d_out, d_w, d_v, d_log);
         });
   }
 
   /// The pullback of `decay_from_start`, given the decayed reads.
-  template <class Rows, class DRows, class DLog>
-  void pull_back_from_start(const Rows& decayed, DRows&& d_o, DLog&& d_log) {
+  void pull_back_from_start(const ConstBlock& decayed, const Block& d_o, const Block& d_log) {
     if (!decays_) return;
-    sum_.setZero();
+    std::fill_n(sum_.data(), d_v_, Scalar(0));
     for (Index t = tokens_ - 1; t >= 0; --t) {
-      sum_ += decayed.row(t).cwiseProduct(d_o.row(t));
-      if (queries_at_[t] >= 0) d_log.row(queries_at_[t]) += sum_;
+      add_product(decayed.row(t), d_o.row(t), d_v_, sum_.data());
+      if (queries_at_[t] >= 0) add_sum_to(d_log.row(queries_at_[t]));
     }
     decay_from_start(d_o);
   }
   /// The pullback of `ended`: d_v <- R d_v.
-  template <class DValues, class DLog>
-  void pull_back_to_end(DValues&& d_v, DLog&& d_log) {
+  void pull_back_to_end(const Block& d_v, const Block& d_log) {
     if (!decays_) return;
-    sum_.setZero();
+    const ConstBlock ended(ended_values_);
+    std::fill_n(sum_.data(), d_v_, Scalar(0));
     for (Index t = 1; t < tokens_; ++t) {
       for (Index j = (t - 1) * leaves_at_.rows; j < t * leaves_at_.rows; ++j) {
-        sum_ += ended_values_.row(j).cwiseProduct(d_v.row(j));
+        add_product(ended.row(j), d_v.row(j), d_v_, sum_.data());
       }
-      d_log.row(t) += sum_;
+      add_sum_to(d_log.row(t));
     }
     for (Index j = 0; j < d_v.rows(); ++j) {
-      d_v.row(j).array() *= to_end_.row(leaves_at_[j]).array();
+      multiply(d_v.row(j), ConstBlock(to_end_).row(leaves_at_[j]), d_v_, d_v.row(j));
     }
   }
   /// The pullback of `carry`, given the state after the chunk.
-  template <class DLog>
-  void pull_back_carry(const Matrix& carried, Matrix& d_s, DLog&& d_log) {
+  void pull_back_carry(const Matrix& carried, Matrix& d_s, const Block& d_log) {
     if (!decays_) return;
-    sum_ = carried.cwiseProduct(d_s).colwise().sum();
-    for (Index t = 0; t < tokens_; ++t) d_log.row(t) += sum_;
+    std::fill_n(sum_.data(), d_v_, Scalar(0));
+    for (Index i = 0; i < d_s.rows(); ++i) {
+      add_product(carried.data() + i * d_v_, d_s.data() + i * d_v_, d_v_, sum_.data());
+    }
+    for (Index t = 0; t < tokens_; ++t) add_sum_to(d_log.row(t));
     carry(d_s);
   }
 
  private:
+  void add_sum_to(Scalar* row) const { add(row, sum_.data(), d_v_, row); }
+
   /// Calls `visit(j, token)` for the leaves of the tokens in [low, t], the newest first, with
   /// R(token+1..t) in `running_`.
   template <class Visit>
   void for_each_earlier(Index t, Index low, Visit visit) {
-    running_.setOnes();
+    std::fill_n(running_.data(), d_v_, Scalar(1));
     for (Index token = t; token >= low; --token) {
       for (Index j = token * leaves_at_.rows; j < (token + 1) * leaves_at_.rows; ++j) {
         visit(j, token);
       }
-      running_.array() *= decay_.row(token).array();
+      multiply(running_.data(), decay_.row(token), d_v_, running_.data());
     }
   }
 
   /// The values of the earlier half as they are in the middle.
-  template <class Values>
-  RowRange meet(const Values& v, Index low, Index middle, Index high) {
+  RowRange meet(const ConstBlock& v, Index low, Index middle, Index high) {
     halves_.prepare(decay_, low, middle, high);
     const RowRange earlier = rows_between(leaves_at_, low, middle, v.rows());
     for (Index j = 0; j < earlier.size; ++j) {
       const Index row = earlier.first + j;
-      earlier_.row(j) = v.row(row).cwiseProduct(halves_.earlier(leaves_at_[row]));
+      multiply(v.row(row), halves_.earlier(leaves_at_[row]), d_v_, earlier_.data() + j * d_v_);
     }
     return earlier;
   }
 
+  /// The pullback of what query t reads of the tokens from `low` on, summed directly.
+  void pull_back_read(Index t, Index low, const Scalar* w, const ConstBlock& v, const Scalar* d_out,
+                      Scalar* d_w, const Block& d_v, const Block& d_log) {
+    const Block notes(notes_);
+    notes.setZero();
+    for_each_earlier(queries_at_[t], low, [&](Index j, Index moment) {
+      multiply(running_.data(), d_out, d_v_, sum_.data());
+      d_w[j] = dot(sum_.data(), v.row(j), d_v_);
+      scale_by(w[j], sum_.data(), d_v_);
+      add_sum_to(d_v.row(j));
+      add_product(sum_.data(), v.row(j), d_v_, notes.row(moment - low));
+    });
+    std::fill_n(sum_.data(), d_v_, Scalar(0));
+    for (Index moment = low + 1; moment <= queries_at_[t]; ++moment) {
+      add(sum_.data(), notes.row(moment - 1 - low), d_v_, sum_.data());
+      add_sum_to(d_log.row(moment));
+    }
+  }
+
+  /// The pullback of what the later half reads of the earlier one.
+  void pull_back_halves(Index low, Index middle, Index high, RowRange later, RowRange earlier,
+                        const ConstBlock& w, const ConstBlock& d_out, const Block& d_w,
+                        const Block& d_v, const Block& d_log) {
+    const ConstBlock w_block = w.block(later.first, earlier.first, later.size, earlier.size);
+    const ConstBlock values = ConstBlock(earlier_).topRows(earlier.size);
+    const Block d_reads = Block(later_).topRows(later.size);
+    const Block d_values = Block(d_earlier_).topRows(earlier.size);
+    for (Index i = 0; i < later.size; ++i) {
+      const Index t = later.first + i;
+      multiply(d_out.row(t), halves_.later(queries_at_[t]), d_v_, d_reads.row(i));
+    }
+    const Block transposed = Block(earlier_transposed_).leftCols(earlier.size);
+    transpose_into(values, transposed);
+    product<Into::replace>(ConstBlock(d_reads), ConstBlock(transposed),
+                           d_w.block(later.first, earlier.first, later.size, earlier.size));
+    product<Into::replace>(w_block.transpose(), ConstBlock(d_reads), d_values);
+    halves_.note_earlier(leaves_at_, earlier, low, middle, values, d_values, sum_, d_log);
+    for (Index j = 0; j < earlier.size; ++j) {
+      const Index row = earlier.first + j;
+      add_product(d_values.row(j), halves_.earlier(leaves_at_[row]), d_v_, d_v.row(row));
+    }
+    resize(reads_, later.size, d_v_);
+    product<Into::replace>(w_block, values, Block(reads_));
+    halves_.note_later(queries_at_, later, middle, high, reads_, d_reads, sum_, d_log);
+  }
+
   bool decays_;
+  Index d_v_;
   Moments queries_at_, leaves_at_;
   Index tokens_ = 0;
   HalfDecays<Scalar> halves_;
-  Matrix decay_{}, from_start_, to_end_, ended_values_{};
+  ConstBlock decay_{};  // of the chunk's tokens
+  Matrix from_start_, to_end_, ended_values_{};
   Matrix later_, earlier_, d_earlier_, earlier_transposed_, values_transposed_{}, reads_{}, notes_;
-  Eigen::Matrix<Scalar, 1, Eigen::Dynamic> running_, sum_;
+  Vector<Scalar> running_, sum_;
 };
 
 }  // namespace loglinear::detail
@@ -3302,7 +3713,8 @@ template <class Scalar>
 class ChunkStep {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
   using Views = typename Chunk<Scalar>::Views;
   using Pass = typename ChunkMap<Scalar>::Pass;
 
@@ -3317,21 +3729,21 @@ class ChunkStep {
   /// Takes the `tokens` tokens from `first` on.
   void load(TokenSource<Scalar>& source, Index first, Index tokens, Pass pass) {
     chunk_.tokens = tokens;
-    rows_.emplace(source.load(first, chunk_));
-    map_.forward(chunk_, *rows_, pass);
-    mix_.prepare(chunk_, rows_->v);
+    rows_ = source.load(first, chunk_);
+    map_.forward(chunk_, rows_, pass);
+    mix_.prepare(chunk_, rows_.v);
   }
 
   /// The reads of its tokens, to `chunk().out`.
   void read(const Hierarchy<Scalar>& states) {
-    auto out = chunk_.out.topRows(chunk_.tokens);
+    const Block out = Block(chunk_.out).topRows(chunk_.tokens);
     out.setZero();
     for (int l : states.active()) {
       gather_lambda(states, l, lambda_);
       product<Into::add_scaled>(map_.queries(), states.level(l), out, lambda_.data());
     }
     mix_.decay_from_start(out);
-    mix_.add_mix(weighted_scores(states), rows_->v, out);
+    mix_.add_mix(weighted_scores(states), rows_.v, out);
   }
 
   /// The states after the chunk from those before it; in place where they are the same.
@@ -3356,15 +3768,16 @@ class ChunkStep {
       const int holder = states.holder(after, states.bucket(l).first);
       if (holder == l) continue;
       if (take(holder)) {
-        next.level(holder) += next.level(l);
+        Matrix& to = next.level(holder);
+        add(to.data(), next.level(l).data(), to.size(), to.data());
       } else {
         next.level(holder).swap(next.level(l));
       }
     }
-    const RowsView<Scalar> keys = map_.keys(), values = mix_.ended(rows_->v);
+    const ConstBlock keys = map_.keys(), values = mix_.ended(rows_.v);
     for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
       const auto left = keys.middleRows(begin, size).transpose();
-      const auto right = values.middleRows(begin, size);
+      const ConstBlock right = values.middleRows(begin, size);
       if (take(l)) {
         product<Into::add>(left, right, next.level(l));
       } else {
@@ -3382,7 +3795,7 @@ class ChunkStep {
   /// \{
 
   [[nodiscard]] const SequenceShape& shape() const { return shape_; }
-  [[nodiscard]] const Views& rows() const { return *rows_; }
+  [[nodiscard]] const Views& rows() const { return rows_; }
   [[nodiscard]] ValueMix<Scalar>& mix() { return mix_; }
 
   [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
@@ -3403,14 +3816,14 @@ class ChunkStep {
   /// The scores under their level weights.
   const Matrix& weighted_scores(const Hierarchy<Scalar>& states) {
     resize(weighted_, chunk_.tokens, chunk_.tokens * shape_.leaves);
-    weight_scores(mask(states), shape_.leaves, map_.scores(), rows_->lambda, weighted_);
+    weight_scores(mask(states), shape_.leaves, map_.scores(), rows_.lambda, weighted_);
     return weighted_;
   }
   /// lambda = what multiplies each query of the chunk where it reads level l.
-  void gather_lambda(const Hierarchy<Scalar>& states, int l, Row& lambda) const {
+  void gather_lambda(const Hierarchy<Scalar>& states, int l, Vector<Scalar>& lambda) const {
     resize(lambda, chunk_.tokens);
     for_each_weight_of(states, l, [&](Index t, int level) {
-      lambda[t] = rows_->lambda(t, level) * map_.query_factor(t);
+      lambda[t] = rows_.lambda(t, level) * map_.query_factor(t);
     });
   }
   /// Calls `visit(t, column of its level weights)` for each token t that reads level l of `states`.
@@ -3429,11 +3842,11 @@ class ChunkStep {
  private:
   SequenceShape shape_;
   Chunk<Scalar> chunk_;
-  std::optional<Views> rows_{};
+  Views rows_{};
   ChunkMap<Scalar> map_;
   ValueMix<Scalar> mix_;
   Matrix weighted_{};
-  Row lambda_{};
+  Vector<Scalar> lambda_{};
 };
 
 }  // namespace loglinear::detail
@@ -3452,7 +3865,8 @@ template <class Scalar>
 class ChunkStepPullback {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
-  using Row = typename ChunkStep<Scalar>::Row;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
   using Targets = typename Chunk<Scalar>::Targets;
 
   /// \param step  which will have loaded, for gradients, the chunk at hand
@@ -3471,7 +3885,7 @@ class ChunkStepPullback {
     const auto& rows = step_.rows();
     resize(d_weighted_, tokens, tokens * shape_.leaves);
     step_.mix().pull_back_mix(step_.weighted_scores(states), rows.v, targets.out, d_weighted_,
-                              RowsTarget<Scalar>(targets.v), d_chunk.value_decay);
+                              targets.v, d_chunk.value_decay);
     pull_back_weighted_scores(step_.mask(states), shape_.leaves, step_.map().scores(), rows.lambda,
                               d_weighted_, d_chunk.lambda);
     pull_back_reads(states, gradient, targets.out, d_chunk);
@@ -3479,17 +3893,23 @@ class ChunkStepPullback {
   }
 
  private:
+  /// The whole of a matrix of that size.
+  [[nodiscard]] static Block sized(Matrix& m, Index rows, Index columns) {
+    resize(m, rows, columns);
+    return m;
+  }
+
   /// Writes the gradients of the keys and values as far as they are of the states after the chunk.
   void pull_back_advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
                          const Targets& targets, Chunk<Scalar>& d_chunk) {
     const std::uint64_t before = states.count(), after = step_.count_after(states);
-    const RowsView<Scalar> keys = step_.map().keys(), values = step_.mix().ended(step_.rows().v);
-    RowsTarget<Scalar> d_v = targets.v;
-    resize(d_keys_, step_.chunk().tokens * shape_.leaves, shape_.d_k);
+    const ConstBlock keys = step_.map().keys(), values = step_.mix().ended(step_.rows().v);
+    const Block d_v = targets.v,
+                d_keys = sized(d_keys_, step_.chunk().tokens * shape_.leaves, shape_.d_k);
     step_.for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
       transpose_into(gradient.level(l), transposed_);
       product<Into::replace>(values.middleRows(begin, size), transposed_,
-                             d_keys_.middleRows(begin, size));
+                             d_keys.middleRows(begin, size));
       product<Into::replace>(keys.middleRows(begin, size), gradient.level(l),
                              d_v.middleRows(begin, size));
     });
@@ -3515,12 +3935,12 @@ class ChunkStepPullback {
   /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
   /// be: z = S_l d_out^T, d_queries^T += z diag(lambda_l), d_lambda_l = rows of queries . z.
   void pull_back_reads(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                       RowsView<Scalar> d_out, Chunk<Scalar>& d_chunk) {
+                       ConstBlock d_out, Chunk<Scalar>& d_chunk) {
     const Index tokens = step_.chunk().tokens;
-    const RowsView<Scalar> queries = step_.map().queries();
+    const ConstBlock queries = step_.map().queries();
     if (shape_.decays_values) {
-      auto d_decayed = d_chunk.out.topRows(tokens);
-      d_decayed = d_out;
+      const Block d_decayed = writable_block_of(d_chunk.out).topRows(tokens);
+      for (Index t = 0; t < tokens; ++t) copy(d_out.row(t), shape_.d_v, d_decayed.row(t));
       set_zero(decayed_reads_, tokens, shape_.d_v);
       for (int l : states.active()) {
         step_.gather_lambda(states, l, lambda_);
@@ -3528,7 +3948,7 @@ class ChunkStepPullback {
       }
       step_.mix().decay_from_start(decayed_reads_);
       step_.mix().pull_back_from_start(decayed_reads_, d_decayed, d_chunk.value_decay);
-      new (&d_out) RowsView<Scalar>(view_of(d_decayed));  // how Eigen points a map elsewhere
+      d_out = d_decayed;
     }
     set_zero(d_queries_transposed_, shape_.d_k, tokens);
     transpose_into(d_out, d_out_transposed_);
@@ -3538,15 +3958,16 @@ class ChunkStepPullback {
     for (int l : states.active()) {
       step_.gather_lambda(states, l, lambda_);
       for (Index t = 0; t < tokens; ++t) {
-        scaled_row<false>(lambda_[t], d_out.data() + t * d_out.outerStride(), shape_.d_v,
+        scaled_row<false>(lambda_[t], d_out.row(t), shape_.d_v,
                           lambda_out_.data() + t * shape_.d_v);
       }
       product<Into::add>(queries.transpose(), lambda_out_, gradient.level(l));
       product<Into::replace>(states.level(l), d_out_transposed_, products_);
       set_zero(d_lambda_, tokens);
       for (Index i = 0; i < shape_.d_k; ++i) {
-        d_lambda_ += products_.row(i).cwiseProduct(queries_transposed_.row(i));
-        d_queries_transposed_.row(i) += products_.row(i).cwiseProduct(lambda_);
+        const Scalar* const products = products_.data() + i * tokens;
+        add_product(products, queries_transposed_.data() + i * tokens, tokens, d_lambda_.data());
+        add_product(products, lambda_.data(), tokens, d_queries_transposed_.data() + i * tokens);
       }
       step_.for_each_weight_of(
           states, l, [&](Index t, int level) { d_chunk.lambda(t, level) += d_lambda_[t]; });
@@ -3558,7 +3979,7 @@ class ChunkStepPullback {
   ChunkMapPullback<Scalar> map_;
   SequenceShape shape_;
   Matrix lambda_out_{};
-  Row lambda_{}, d_lambda_{};
+  Vector<Scalar> lambda_{}, d_lambda_{};
   Matrix d_weighted_{}, d_queries_{}, d_keys_{}, carried_{}, transposed_{}, decayed_reads_{};
   Matrix d_queries_transposed_{}, d_out_transposed_{}, queries_transposed_{}, products_{};
 };
@@ -3688,147 +4109,6 @@ class ChunkwiseRun {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP
-
-// ---- loglinear/detail/kernels/vectors.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
-
-// Arithmetic on vectors that lie in memory, given by a pointer and a length. An Eigen expression
-// says the same, but each one is some forty types of its own to the compiler, and a rule has
-// hundreds: here a compiler sees each function once for each scalar.
-//
-// Vectors may be empty, and may be the same one where the comment does not say otherwise.
-
-namespace loglinear::detail {
-
-/// to[i] = of_packet(i), or of_number(i) for those at the end that fill no packet.
-template <class Scalar, class OfPacket, class OfNumber>
-void fill_by_packets(Scalar* to, Index size, OfPacket of_packet, OfNumber of_number) {
-  constexpr Index width = packet_size<Scalar>;
-  Index i = 0;
-  for (; i + width <= size; i += width) Eigen::internal::pstoreu(to + i, of_packet(i));
-  for (; i < size; ++i) to[i] = of_number(i);
-}
-
-/// x . y
-template <class Scalar>
-[[nodiscard]] Scalar dot(const Scalar* x, const Scalar* y, Index size) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  const auto product = [&](Index i) {
-    return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i));
-  };
-  Scalar sum(0);
-  Index i = 0;
-  if (size >= width) {
-    P even = product(0);
-    i = width;
-    if (size >= 2 * width) {
-      P odd = product(width);
-      for (i = 2 * width; i + 2 * width <= size; i += 2 * width) {
-        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
-        odd = ei::pmadd(ei::ploadu<P>(x + i + width), ei::ploadu<P>(y + i + width), odd);
-      }
-      even = ei::padd(even, odd);
-      if (i + width <= size) {
-        even = ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), even);
-        i += width;
-      }
-    }
-    sum = ei::predux(even);
-  }
-  for (; i < size; ++i) sum += x[i] * y[i];
-  return sum;
-}
-
-/// The sum of the numbers.
-template <class Scalar>
-[[nodiscard]] Scalar sum(const Scalar* x, Index size) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  Scalar sum(0);
-  Index i = 0;
-  if (size >= width) {
-    P packets = ei::ploadu<P>(x);
-    for (i = width; i + width <= size; i += width)
-      packets = ei::padd(packets, ei::ploadu<P>(x + i));
-    sum = ei::predux(packets);
-  }
-  for (; i < size; ++i) sum += x[i];
-  return sum;
-}
-
-/// y = a x
-template <class Scalar>
-void scale_to(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  const P factor = ei::pset1<P>(a);
-  fill_by_packets(
-      y, size, [&](Index i) { return ei::pmul(factor, ei::ploadu<P>(x + i)); },
-      [&](Index i) { return a * x[i]; });
-}
-
-/// x = a x
-template <class Scalar>
-void scale_by(const Scalar& a, Scalar* x, Index size) {
-  scale_to(a, x, size, x);
-}
-
-/// y = y + a x
-template <class Scalar>
-void axpy(const Scalar& a, const Scalar* x, Index size, Scalar* y) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  const P factor = ei::pset1<P>(a);
-  fill_by_packets(
-      y, size,
-      [&](Index i) { return ei::pmadd(factor, ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return y[i] + a * x[i]; });
-}
-
-/// z = x + y
-template <class Scalar>
-void add(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  fill_by_packets(
-      z, size, [&](Index i) { return ei::padd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return x[i] + y[i]; });
-}
-
-/// z = x - y
-template <class Scalar>
-void subtract(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  fill_by_packets(
-      z, size, [&](Index i) { return ei::psub(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return x[i] - y[i]; });
-}
-
-/// z_i = x_i y_i
-template <class Scalar>
-void multiply(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  fill_by_packets(
-      z, size, [&](Index i) { return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
-      [&](Index i) { return x[i] * y[i]; });
-}
-
-/// y = x, which do not overlap.
-template <class Scalar>
-void copy(const Scalar* x, Index size, Scalar* y) {
-  std::copy_n(x, size, y);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_VECTORS_HPP
 
 // ---- loglinear/transitions/steps.hpp
 
@@ -4354,6 +4634,18 @@ template <class Scalar>
   return are_finite(values, size);
 }
 
+template <class Number>
+[[nodiscard]] bool all_finite(const RowBlock<Number>& values) {
+  if (values.cols() == values.outerStride()) {
+    return are_finite<std::remove_const_t<Number>>(values.data(), values.rows() * values.cols());
+  }
+  bool finite = true;
+  for (Index i = 0; i < values.rows(); ++i) {
+    finite = finite && are_finite<std::remove_const_t<Number>>(values.row(i), values.cols());
+  }
+  return finite;
+}
+
 /// Throws unless one number is finite.
 inline void require_finite_value(std::string_view argument, double value) {
   if (!is_finite(value)) fail(argument, value, "finite");
@@ -4392,10 +4684,7 @@ void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& 
 /// The same of numbers that lie in memory.
 template <class Scalar>
 void require_finite(std::string_view argument, const Scalar* values, Index size) {
-  if (all_finite(values, size)) return;
-  for (Index i = 0; i < size; ++i) {
-    if (!is_finite(values[i])) fail(Text(argument, "[", i, "]"), to_double(values[i]), "finite");
-  }
+  if (!are_finite(values, size)) fail_not_finite(argument, values, size, 1, 1, size);
 }
 
 template <class Keys, class Values>
@@ -5036,22 +5325,22 @@ struct WeightedRows {
 };
 
 /// out[j] = the weighted sums of rows of all terms together, for N packets of columns from `first`
-/// on, added to out if `Add`. The sums stay in registers while all rows of all terms pass by; fewer
-/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
-template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
+/// on, added to out if `add`. The sums, each in so many `chains`, stay in registers while all rows
+/// of all terms pass by.
+template <int N, int chains, class Stored, class Scalar, std::size_t Sums>
 void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                         Index stride, const std::array<Scalar*, Sums>& out) {
+                         Index stride, const std::array<Scalar*, Sums>& out, bool add) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
-  constexpr int chains = N >= Chains ? 1 : Chains / N;
   P sums[Sums][array_size(chains)][array_size(N)];
   for (std::size_t s = 0; s < Sums; ++s) {
     for (int c = 0; c < chains; ++c) {
       for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
     }
-    if (Add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
+    if (add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
   }
-  const auto add_row = [&](const auto& term, const Stored* row, Index i, auto c) {
+  const auto add_row = [&](const auto& term, const Stored* row, Index i, int c)
+      __attribute__((always_inline)) {
     for (std::size_t s = 0; s < Sums; ++s) {  // loaded for each sum: few registers are left
       const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));
       for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
@@ -5066,12 +5355,11 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
     for (; i + chains <= term.count; i += chains, row += chains * stride) {
       // Unrolled, or else the sums would not stay in registers.
       [&]<int... C>(std::integer_sequence<int, C...>) {
-        (add_row(term, row + C * stride, i + C, std::integral_constant<int, C>{}), ...);
+        (add_row(term, row + C * stride, i + C, C), ...);
       }
       (std::make_integer_sequence<int, chains>{});
     }
-    for (; i < term.count; ++i, row += stride)
-      add_row(term, row, i, std::integral_constant<int, 0>{});
+    for (; i < term.count; ++i, row += stride) add_row(term, row, i, 0);
   }
   for (std::size_t s = 0; s < Sums; ++s) {
     for (int n = 0; n < N; ++n) {
@@ -5081,34 +5369,37 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
   }
 }
 
-/// All columns from `first` on, N packets at a time as long as there are so many, then fewer.
-template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
+/// All columns from `first` on, N packets at a time as long as there are so many, then fewer. Fewer
+/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
+template <int N, int Chains, class Stored, class Scalar, std::size_t Sums>
 void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                        Index columns, Index stride, const std::array<Scalar*, Sums>& out) {
+                        Index columns, Index stride, const std::array<Scalar*, Sums>& out,
+                        bool add) {
+  constexpr int chains = N >= Chains ? 1 : Chains / N;
   constexpr Index width = packet_size<Scalar>;
   for (; first + N * width <= columns; first += N * width) {
-    weighted_rows_block<N, Add, Chains>(terms, count, first, stride, out);
+    weighted_rows_block<N, chains>(terms, count, first, stride, out, add);
   }
   // One pass rather than several over long rows: half a row after the other is no order of memory.
   if constexpr (N == 16 && Chains == 1) {
     const Index packets = (columns - first) / width;
     if (packets >= 10) {
       if (packets >= 14) {
-        weighted_rows_block<14, Add, Chains>(terms, count, first, stride, out);
+        weighted_rows_block<14, 1>(terms, count, first, stride, out, add);
       } else if (packets >= 12) {
-        weighted_rows_block<12, Add, Chains>(terms, count, first, stride, out);
+        weighted_rows_block<12, 1>(terms, count, first, stride, out, add);
       } else {
-        weighted_rows_block<10, Add, Chains>(terms, count, first, stride, out);
+        weighted_rows_block<10, 1>(terms, count, first, stride, out, add);
       }
       first += packets / 2 * 2 * width;
     }
   }
   if constexpr (N > 1) {
-    weighted_rows_from<N / 2, Add, Chains>(terms, count, first, columns, stride, out);
+    weighted_rows_from<N / 2, Chains>(terms, count, first, columns, stride, out, add);
   } else if (first < columns) {
     Scalar buffer[packet_length<Scalar>];
     for (std::size_t s = 0; s < Sums; ++s) {
-      if (!Add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
+      if (!add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
       for (int t = 0; t < count; ++t) {
         const auto& [m, rows, weights, scale] = terms[t];
         for (Index i = 0; i < rows; ++i) {
@@ -5127,8 +5418,8 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
 template <bool Add = false, int Chains = 4, class Stored, class Scalar>
 void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
                    Index stride, Scalar* out) {
-  weighted_rows_from<widest_block<Scalar>, Add, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
-                                                                           stride, {out});
+  weighted_rows_from<widest_block<Scalar>, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
+                                                                      stride, {out}, Add);
 }
 
 /// The same of one matrix, `m^T c`.
@@ -5144,8 +5435,8 @@ template <bool Add = false, int Chains = 4, class Scalar>
 void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
                         const Scalar* d, Scalar* out_c, Scalar* out_d) {
   const WeightedRows<Scalar, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
-  weighted_rows_from<widest_block<Scalar> / 2, Add, Chains, Scalar, Scalar, 2>(
-      &term, 1, 0, columns, stride, {out_c, out_d});
+  weighted_rows_from<widest_block<Scalar> / 2, Chains, Scalar, Scalar, 2>(
+      &term, 1, 0, columns, stride, {out_c, out_d}, Add);
 }
 
 }  // namespace loglinear::detail
@@ -5267,6 +5558,16 @@ struct RuleInfo {
   bool bounds_output = false;  ///< whether layers made at run time bound its output by a tanh; they
                                ///< do so too where keys are normalised
 };
+
+/// A rule with those hyperparameters with which it forgets slowly.
+template <class Rule>
+[[nodiscard]] Rule slow() {
+  Rule rule;
+  Rule::hyperparameters(rule, [](const Hyperparameter& parameter, auto& value) {
+    if constexpr (std::is_same_v<decltype(value), double&>) value = parameter.slow.value_or(value);
+  });
+  return rule;
+}
 
 /// The words of values that are not numbers, in the order of the values.
 [[nodiscard]] constexpr std::array<std::string_view, 2> words_of(bool) {
@@ -6066,8 +6367,8 @@ class Parameters {
     const Index begin = end, columns = shape.is_projection ? d_model_ : Index{1};
     constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
     if (shape.rows < 0 || shape.rows > most / columns - end) {
-      fail("the number of rows of " + std::string(shape.name), shape.rows,
-           "between 0 and " + std::to_string(most / columns - end));
+      fail(Text("the number of rows of ", shape.name), shape.rows, "between 0 and ",
+           most / columns - end);
     }
     end += shape.rows;
     if (shape.rows > 0) arrays_.push_back({std::string(shape.name), shape, begin});
@@ -6200,11 +6501,11 @@ class Parameters {
   void set(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const Array& array = find(name);
     const ConstMatrixView<Scalar> old = get(name);
-    require_size("rows of " + array.name, value.rows(), old.rows());
-    require_size("columns of " + array.name, value.cols(), old.cols());
+    require_size(Text("rows of ", array.name), value.rows(), old.rows());
+    require_size(Text("columns of ", array.name), value.cols(), old.cols());
     const Matrix<Scalar> evaluated = value;
     require_finite(name, evaluated);
-    require_between("the largest coefficient of " + array.name, max_abs(evaluated), 0.0,
+    require_between(Text("the largest coefficient of ", array.name), max_abs(evaluated), 0.0,
                     magnitude_limit<Scalar>());
     if (array.shape.is_projection) {
       projections_.middleRows(array.begin, array.shape.rows) = evaluated;
@@ -6291,7 +6592,8 @@ class Parameters {
     for (std::size_t i = 0; i < arrays_.size(); ++i) {
       const Array &own = arrays_[i], &others = other.arrays_[i];
       if (others.name != own.name) fail("an array of the gradient", others.name, own.name);
-      require_size("the gradient of " + own.name + " (rows)", others.shape.rows, own.shape.rows);
+      require_size(Text("the gradient of ", own.name, " (rows)"), others.shape.rows,
+                   own.shape.rows);
     }
     require_size("the gradient (rows of projections)", other.projections_.rows(),
                  projections_.rows());
@@ -7047,7 +7349,7 @@ class LayerSource final : public TokenSource<Scalar> {
 
   typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
                                                 Chunk<Scalar>& gradient) override {
-    return gradient.own_targets(view_of(d_reads_->middleRows(first, chunk.tokens)));
+    return gradient.own_targets(block_of(*d_reads_).middleRows(first, chunk.tokens));
   }
 
   void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
@@ -7669,10 +7971,10 @@ class InputSource final : public TokenSource<Scalar> {
     const Index tokens = chunk.tokens;
     if (!is_checked_ && !are_finite(first, tokens)) require_numbers();
     const Index rows = tokens * leaves_;
-    const auto q = view_of(in_.q.middleRows(first, tokens));
-    const auto k = view_of(in_.k.middleRows(first * leaves_, rows));
-    const auto v = view_of(in_.v.middleRows(first * leaves_, rows));
-    const auto lambda = view_of(in_.lambda.block(first, 0, tokens, weights_));
+    const ConstRowBlock<Scalar> q = block_of(in_.q).middleRows(first, tokens),
+                                k = block_of(in_.k).middleRows(first * leaves_, rows),
+                                v = block_of(in_.v).middleRows(first * leaves_, rows),
+                                lambda = block_of(in_.lambda).block(first, 0, tokens, weights_);
     const Index moments = (std::max)(updates_, Index{1});
     if (in_.g.size() > 0) {
       if (moments == 1) {
@@ -7688,52 +7990,56 @@ class InputSource final : public TokenSource<Scalar> {
       decays_of(in_.g_value.middleRows(first, tokens), chunk.value_decay.topRows(tokens));
     }
     if (is_delta()) {
-      chunk.p.topRows(rows) = k;
-      for (Index t = 0; t < tokens; ++t) {
-        decay_row(chunk, t * moments, chunk.p);
-        for (Index j = 0; j < leaves_; ++j) {
-          chunk.k.row(t * leaves_ + j) = in_.beta(first + t, j) * k.row(t * leaves_ + j);
+      const Index d_k = k.cols();
+      const RowBlock<Scalar> to_p(chunk.p), to_k(chunk.k);
+      for (Index t = 0, row = 0; t < tokens; ++t) {
+        for (Index j = 0; j < leaves_; ++j, ++row) {
+          copy(k.row(row), d_k, to_p.row(row));
+          scale_to(in_.beta(first + t, j), k.row(row), d_k, to_k.row(row));
         }
+        decay_row(chunk, t * moments, to_p);
       }
     } else if (updates_ > 0) {
-      chunk.u.topRows(tokens * updates_) = in_.u.middleRows(first * updates_, tokens * updates_);
-      chunk.p.topRows(tokens * updates_) = in_.p.middleRows(first * updates_, tokens * updates_);
+      copy_rows(block_of(in_.u).middleRows(first * updates_, tokens * updates_), chunk.u);
+      copy_rows(block_of(in_.p).middleRows(first * updates_, tokens * updates_), chunk.p);
     }
-    return {q, is_delta() ? view_of(chunk.k.topRows(rows)) : k, v, lambda};
+    return {q, is_delta() ? block_of(chunk.k).topRows(rows) : k, v, lambda};
   }
 
   void take_out(Index first, const Chunk<Scalar>& chunk) override {
     if (out_ == nullptr) return;
-    require_finite_reads(chunk.out.topRows(chunk.tokens), first);
-    out_->middleRows(first, chunk.tokens) = chunk.out.topRows(chunk.tokens);
+    require_finite_reads(block_of(chunk.out).topRows(chunk.tokens), first);
+    copy_rows(block_of(chunk.out).topRows(chunk.tokens),
+              writable_block_of(*out_).middleRows(first, chunk.tokens));
   }
 
   typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
                                                 Chunk<Scalar>& gradient) override {
     const Index tokens = chunk.tokens, rows = tokens * leaves_;
-    auto& to = *gradients_;
-    return {
-        target_of(to.q.middleRows(first, tokens)),
-        target_of(is_delta() ? gradient.k.topRows(rows) : to.k.middleRows(first * leaves_, rows)),
-        target_of(to.v.middleRows(first * leaves_, rows)),
-        view_of(d_out_->middleRows(first, tokens))};
+    const RowBlock<Scalar> q(gradients_->q), k(gradients_->k), v(gradients_->v);
+    return {q.middleRows(first, tokens),
+            is_delta() ? writable_block_of(gradient.k).topRows(rows)
+                       : k.middleRows(first * leaves_, rows),
+            v.middleRows(first * leaves_, rows), block_of(*d_out_).middleRows(first, tokens)};
   }
 
   void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
     const Index tokens = chunk.tokens, moments = (std::max)(updates_, Index{1});
     if (is_delta()) pull_back_strengths(first, chunk, gradient);
+    const auto put = [&](const Matrix& from, Matrix& to, Index each) {
+      copy_rows(block_of(from).topRows(tokens * each),
+                writable_block_of(to).middleRows(first * each, tokens * each));
+    };
     auto& to = *gradients_;
-    to.lambda.block(first, 0, tokens, weights_) = gradient.lambda.topRows(tokens);
+    put(gradient.lambda, to.lambda, 1);
     for (Index t = 0; in_.g.size() > 0 && t < tokens; ++t) {
-      to.g.row(first + t) = gradient.decay.row(t * moments);
+      copy_rows(block_of(gradient.decay).middleRows(t * moments, 1),
+                writable_block_of(to.g).middleRows(first + t, 1));
     }
-    if (in_.g_value.size() > 0) {
-      to.g_value.middleRows(first, tokens) = gradient.value_decay.topRows(tokens);
-    }
+    if (in_.g_value.size() > 0) put(gradient.value_decay, to.g_value, 1);
     if (!is_delta() && updates_ > 0) {
-      const Index rows = tokens * updates_;
-      to.u.middleRows(first * updates_, rows) = gradient.u.topRows(rows);
-      to.p.middleRows(first * updates_, rows) = gradient.p.topRows(rows);
+      put(gradient.u, to.u, updates_);
+      put(gradient.p, to.p, updates_);
     }
     require_finite_gradients(first, tokens);
   }
@@ -7743,17 +8049,18 @@ class InputSource final : public TokenSource<Scalar> {
   [[nodiscard]] bool are_finite(Index first, Index tokens) const {
     const auto finite = [&](const auto& all) {
       const Index each = all.rows() / in_.length();
-      return all_finite(all.middleRows(first * each, tokens * each));
+      return all_finite(block_of(all).middleRows(first * each, tokens * each));
     };
     return finite(in_.q) && finite(in_.k) && finite(in_.v) && finite(in_.g) &&
            finite(in_.g_value) && finite(in_.beta) && finite(in_.u) && finite(in_.p) &&
-           all_finite(in_.lambda.block(first, 0, tokens, weights_));
+           all_finite(block_of(in_.lambda).block(first, 0, tokens, weights_));
   }
 
   void require_finite_gradients(Index first, Index tokens) const {
     const auto require_one = [&](const char* name, const Matrix& all) {
       const Index each = all.rows() / in_.length();
-      require_finite_gradient(name, all.middleRows(first * each, tokens * each), first * each);
+      require_finite_gradient(name, block_of(all).middleRows(first * each, tokens * each),
+                              first * each);
     };
     const auto& to = *gradients_;
     require_one("q", to.q);
@@ -7770,30 +8077,36 @@ class InputSource final : public TokenSource<Scalar> {
   [[nodiscard]] bool is_delta() const { return in_.beta.size() > 0; }
 
   /// Row `moment` of `rows` through its own decay.
-  void decay_row(const Chunk<Scalar>& chunk, Index moment, Matrix& rows) const {
+  void decay_row(const Chunk<Scalar>& chunk, Index moment, const RowBlock<Scalar>& rows) const {
     if (in_.g.size() == 0) return;
+    Scalar* const row = rows.row(moment);
+    const Scalar* const decay = block_of(chunk.decay).row(moment);
     if (in_.g.cols() == 1) {
-      rows.row(moment) *= chunk.decay(moment, 0);
+      scale_by(*decay, row, rows.cols());
     } else {
-      rows.row(moment).array() *= chunk.decay.row(moment).array();
+      multiply(row, decay, rows.cols(), row);
     }
   }
 
   /// From b k and p = e^g k to k, b and g.
   void pull_back_strengths(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) {
+    const Index d_k = in_.d_k();
+    const ConstRowBlock<Scalar> k = block_of(in_.k), p = block_of(chunk.p), d_keys(gradient.k);
+    const RowBlock<Scalar> d_p(gradient.p), d_decay(gradient.decay), d_k_rows(gradients_->k);
     for (Index t = 0; t < chunk.tokens; ++t) {
       const Index moment = t * leaves_;
       if (in_.g.cols() == 1 && in_.g.size() > 0) {
-        gradient.decay(moment, 0) += gradient.p.row(moment).dot(chunk.p.row(moment));
+        *d_decay.row(moment) += dot(d_p.row(moment), p.row(moment), d_k);
       } else if (in_.g.size() > 0) {
-        gradient.decay.row(moment) += gradient.p.row(moment).cwiseProduct(chunk.p.row(moment));
+        add_product(d_p.row(moment), p.row(moment), d_k, d_decay.row(moment));
       }
-      decay_row(chunk, moment, gradient.p);
+      decay_row(chunk, moment, d_p);
       for (Index j = 0; j < leaves_; ++j) {
-        const auto d_key = gradient.k.row(moment + j);
+        const Scalar* const d_key = d_keys.row(moment + j);
         const Index row = first * leaves_ + moment + j;
-        gradients_->beta(first + t, j) = d_key.dot(in_.k.row(row));
-        gradients_->k.row(row) = in_.beta(first + t, j) * d_key + gradient.p.row(moment + j);
+        gradients_->beta(first + t, j) = dot(d_key, k.row(row), d_k);
+        copy(d_p.row(moment + j), d_k, d_k_rows.row(row));
+        axpy(in_.beta(first + t, j), d_key, d_k, d_k_rows.row(row));
       }
     }
   }
@@ -7809,37 +8122,6 @@ class InputSource final : public TokenSource<Scalar> {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
-
-// ---- loglinear/stream/detail/level_sum.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_SUM_HPP
-#define LOGLINEAR_STREAM_DETAIL_LEVEL_SUM_HPP
-
-namespace loglinear::detail {
-
-/// out = sum_l weights[l] S_l^T query over the active levels, for any vector `out`.
-template <class Levels, class Out>
-void read_levels(const Levels& levels, const typename Levels::Accumulator* query,
-                 const typename Levels::Accumulator* weights, Out&& out) {
-  using Scalar = typename Levels::Accumulator;
-  constexpr Index piece = 4 * column_block;
-  std::array<WeightedRows<typename Levels::Scalar, Scalar>, max_level_limit> terms;
-  std::array<Scalar, piece> sums;
-  const Index d_v = levels.d_v();
-  for (Index first = 0; first < d_v; first += piece) {
-    const Index length = (std::min)(piece, d_v - first);
-    std::size_t count = 0;
-    for (int l : levels.active_levels()) {
-      terms[count++] = {levels.data(l) + first, levels.d_k(), {query}, weights[l]};
-    }
-    weighted_rows(terms.data(), static_cast<int>(count), length, d_v, sums.data());
-    for (Index j = 0; j < length; ++j) out[first + j] = sums[static_cast<std::size_t>(j)];
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_SUM_HPP
 
 // ---- loglinear/stream/detail/admitted.hpp
 
@@ -7904,7 +8186,7 @@ template <class Stored>
     }
     return norm;
   } else {
-    return stable_norm(Eigen::Map<const Vector<Scalar>>(m, size));
+    return stable_norm(Pieces<Scalar>{m, 1, size, 0});
   }
 }
 
@@ -8557,6 +8839,114 @@ template <class State>
 
 #endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
 
+// ---- loglinear/stream/detail/plain_reads.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
+#define LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
+
+namespace loglinear::detail {
+
+/// Whether a read is finite whatever the levels are in detail.
+template <class Levels, class Scalar>
+[[nodiscard]] bool reads_finite(const Levels& levels, const Scalar* query, const Scalar* weights) {
+  const double sum = max_abs(weights, levels.max_levels()) * max_abs(query, levels.d_k()) *
+                     std::sqrt(static_cast<double>(levels.d_k()));
+  return is_at_most(sum * (std::max)(1.0, levels.magnitude()), magnitude_limit<Scalar>());
+}
+
+/// The read of numbers so large that it may not be finite: throws before anything is written.
+template <class Levels, class Scalar, class Out>
+void read_large(const Levels& levels, const Scalar* query, const Scalar* weights, Out&& out) {
+  const auto coefficient = [&](Index j) {
+    Scalar sum(0);
+    for (int l : levels.active_levels()) {
+      Scalar of_level(0);
+      for (Index i = 0; i < levels.d_k(); ++i) {
+        of_level += static_cast<Scalar>(levels.data(l)[i * levels.d_v() + j]) * query[i];
+      }
+      sum += weights[l] * of_level;
+    }
+    return sum;
+  };
+  for (Index j = 0; j < levels.d_v(); ++j) {
+    if (is_finite(coefficient(j))) continue;
+    fail(Text("the read [", j, "]"), to_double(coefficient(j)),
+         "finite: a result leaves the range of the scalar type");
+  }
+  for (Index j = 0; j < levels.d_v(); ++j) out[j] = coefficient(j);
+}
+
+/// out = sum_l weights[l] S_l^T query over the active levels, for any vector `out`. Throws where
+/// that is not finite; `out` is as it was then.
+template <class Levels, class Scalar, class Out>
+void read_levels(const Levels& levels, const Scalar* query, const Scalar* weights, Out&& out) {
+  if (!reads_finite(levels, query, weights)) return read_large(levels, query, weights, out);
+  constexpr Index piece = 4 * column_block;
+  std::array<WeightedRows<typename Levels::Scalar, Scalar>, max_level_limit> terms;
+  std::array<Scalar, piece> sums;
+  const Index d_v = levels.d_v();
+  for (Index first = 0; first < d_v; first += piece) {
+    const Index length = (std::min)(piece, d_v - first);
+    std::size_t count = 0;
+    for (int l : levels.active_levels()) {
+      terms[count++] = {levels.data(l) + first, levels.d_k(), {query}, weights[l]};
+    }
+    weighted_rows(terms.data(), static_cast<int>(count), length, d_v, sums.data());
+    for (Index j = 0; j < length; ++j) out[first + j] = sums[static_cast<std::size_t>(j)];
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
+
+// ---- loglinear/stream/detail/state_arguments.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
+#define LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
+
+// How a LogLinearState takes keys, values and queries: any Eigen expression, row or column, checked
+// once, and copied where it is not contiguous or part of the state itself.
+
+namespace loglinear::detail {
+
+/// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside `own`.
+/// \tparam Dim  `rows` where that is known at compile time
+template <class Scalar, int Dim, class Derived, class Own, class Use>
+void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name, const Own& own,
+                  Use use) {
+  static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
+                "the argument must have the state's scalar, or float where that is narrower: "
+                "convert it with .cast<Scalar>()");
+  if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
+    if (rows != 1 || m.cols() == 1) {
+      return with_columns<Scalar, Dim>(m.transpose(), rows, name, own, use);
+    }
+  }
+  require_size(name, m.rows(), rows);
+  constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
+  // A vector of the state's own size where that is known, so that nothing can allocate.
+  constexpr int given = Derived::RowsAtCompileTime;
+  constexpr bool is_own = is_vector && (given == Eigen::Dynamic || given == Dim);
+  using Plain = Eigen::Matrix<Scalar, is_own ? Dim : Eigen::Dynamic, is_vector ? 1 : Eigen::Dynamic,
+                              Eigen::ColMajor>;
+  const Eigen::Ref<const Plain> stored(m.derived());
+  require_finite(name, stored);
+  const void* const begin = own.data();
+  const void* const end = own.data() + own.size();
+  const void* const argument = stored.data();
+  const bool is_ours = std::less_equal<>{}(begin, argument) && std::less<>{}(argument, end);
+  if (is_ours) {
+    use(Plain(stored));
+  } else {
+    use(stored);
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
+
 // ---- loglinear/stream/log_linear_state.hpp
 
 #ifndef LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
@@ -8786,16 +9176,7 @@ class LogLinearState {
         weights = detail::as_column(lambdas);
     detail::require_finite("lambdas", weights);
     with_columns<KeyDim>(detail::as_column(q), d_k(), "q", [&](const auto& query) {
-      auto&& read = detail::as_writable_column(out);
-      if (!reads_finite(query, weights)) return read_large(query, weights, read);
-      if constexpr (detail::is_narrow<Scalar>) {
-        detail::read_levels(levels_, query.data(), weights.data(), read);
-      } else {
-        read.setZero();
-        for (int l : active_levels()) {
-          read.noalias() += weights[l] * (levels_.level(l).transpose() * query);
-        }
-      }
+      detail::read_levels(levels_, query.data(), weights.data(), detail::as_writable_column(out));
     });
   }
 
@@ -8837,66 +9218,10 @@ class LogLinearState {
     detail::Parts::visit(self.levels_, part);
   }
 
-  /// Whether a read under these weights is finite whatever the levels are in detail.
-  template <class Query, class Weights>
-  [[nodiscard]] bool reads_finite(const Query& query, const Weights& weights) const {
-    const double sum =
-        detail::max_abs(weights) * detail::max_abs(query) * std::sqrt(static_cast<double>(d_k()));
-    return detail::is_at_most(sum * (std::max)(1.0, levels_.magnitude()),
-                              detail::magnitude_limit<Accumulator>());
-  }
-  /// The read of numbers so large that it may not be finite: throws before anything is written.
-  template <class Query, class Weights, class Out>
-  void read_large(const Query& query, const Weights& weights, Out&& out) const {
-    const auto coefficient = [&](Index j) {
-      Accumulator sum(0);
-      for (int l : active_levels()) {
-        const auto level = levels_.level(l);
-        Accumulator of_level(0);
-        for (Index i = 0; i < d_k(); ++i) {
-          of_level += static_cast<Accumulator>(level(i, j)) * query[i];
-        }
-        sum += weights[l] * of_level;
-      }
-      return sum;
-    };
-    for (Index j = 0; j < d_v(); ++j) {
-      if (detail::is_finite(coefficient(j))) continue;
-      detail::fail(detail::Text("the read [", j, "]"), detail::to_double(coefficient(j)),
-                   "finite: a result leaves the range of the scalar type");
-    }
-    for (Index j = 0; j < d_v(); ++j) out[j] = coefficient(j);
-  }
-
-  /// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside this state.
   template <int Dim, class Derived, class Use>
   void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name,
                     Use use) const {
-    static_assert(std::is_same_v<typename Derived::Scalar, Accumulator>,
-                  "the argument must have the state's scalar, or float where that is narrower: "
-                  "convert it with .cast<Scalar>()");
-    if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
-      if (rows != 1 || m.cols() == 1) return with_columns<Dim>(m.transpose(), rows, name, use);
-    }
-    detail::require_size(name, m.rows(), rows);
-    constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
-    // A vector of the state's own size where that is known, so that nothing can allocate.
-    constexpr int given = Derived::RowsAtCompileTime;
-    constexpr bool is_own = is_vector && (given == Eigen::Dynamic || given == Dim);
-    using Plain = Eigen::Matrix<Accumulator, is_own ? Dim : Eigen::Dynamic,
-                                is_vector ? 1 : Eigen::Dynamic, Eigen::ColMajor>;
-    const Eigen::Ref<const Plain> stored(m.derived());
-    detail::require_finite(name, stored);
-    const ConstFlat own = levels_.storage().flat();
-    const void* const begin = own.data();
-    const void* const end = own.data() + own.size();
-    const void* const argument = stored.data();
-    const bool is_ours = std::less_equal<>{}(begin, argument) && std::less<>{}(argument, end);
-    if (is_ours) {
-      use(Plain(stored));
-    } else {
-      use(stored);
-    }
+    detail::with_columns<Accumulator, Dim>(m, rows, name, levels_.storage().flat(), use);
   }
 
   Levels levels_;
@@ -9245,7 +9570,7 @@ struct SeenLevels {
   [[nodiscard]] double kept(int level) const {
     const int last = max_levels - 1;
     const bool gives_way =
-        order == ReadOrder::after_push && level == last && landed_level(size, max_levels) == last;
+        info_of(order).is_leaf_carried() && level == last && landed_level(size, max_levels) == last;
     return kept_fraction(overflow, gives_way ? 1 : 0);
   }
 };
@@ -9292,7 +9617,7 @@ const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
                                const Vector<Scalar>& lambda, ReadOrder order,
                                ReadMemory<Kind>& memory, Vector<Scalar>& read) {
   const Index d_v = token.values.rows(), key_rows = token.keys.rows();
-  const bool stands = order == ReadOrder::before_push;
+  const bool stands = !info_of(order).reads_written;
   const Vector<Scalar>& old_query = stands ? token.query : memory.old_query;
   if (!stands) {
     memory.old_query = token.query;
@@ -9508,7 +9833,7 @@ class LeafBuffer {
       scale<Scalar, Scalar>(keys_.data(), n, key_rows(), key_rows(), factor, nullptr);
     }
     const LeftOperand<Scalar> keys{keys_.data(), 1, key_rows()};  // transposed
-    product_kernel<Into::replace>(keys, key_rows(), n, d_v(), values_.data(), d_v(), bucket, d_v());
+    product_kernel(Into::replace, keys, key_rows(), n, d_v(), values_.data(), d_v(), bucket, d_v());
     clear();
   }
   /// Pushes every token into levels, one after the other.
@@ -9749,7 +10074,7 @@ class LowRankProduct {
     for (Index j = 0; j < count_; ++j) scale_by<Scalar>(-u_factors_[j], row(z_, j), rows);
     if (count_ > 0) {
       const LeftOperand<Scalar> u{u_.data(), 1, rows};  // transposed
-      product_kernel<Into::replace>(u, rows, count_, rows, z_.data(), rows, m, rows);
+      product_kernel(Into::replace, u, rows, count_, rows, z_.data(), rows, m, rows);
     } else {
       std::fill_n(m, rows * rows, Scalar(0));
     }
@@ -9990,7 +10315,7 @@ class DenseProduct {
   void write_product(const Scalar* old, Index rows, Index columns, Scalar* changed, Index stride,
                      const Scalar* of_column) const {
     const LeftOperand<Scalar> left{left_.data(), left_.cols(), 1};
-    product_kernel<Into::replace>(left, rows, rows, columns, old, columns, changed, stride);
+    product_kernel(Into::replace, left, rows, rows, columns, old, columns, changed, stride);
     if (of_column != nullptr) {
       scale(
           changed, rows, columns, stride, [](Index) { return Scalar(1); }, of_column);
@@ -10080,6 +10405,7 @@ class DiagonalProduct {
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
     if constexpr (requires { self.product_.decay; }) {
+      static_assert(sizeof self.product_ == sizeof self.product_.decay);
       part("decay", self.product_.decay);
     } else {
       static_assert(std::is_same_v<Kind, Identity<Scalar>>,
@@ -11112,8 +11438,8 @@ class Head {
   template <class Derived>
   void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
     require_staged();
-    if (staged_order_ == ReadOrder::before_push) {
-      fail("the order of the staged token", "before_push",
+    if (!info_of(staged_order_).reads_written) {
+      fail("the order of the staged token", name_of(staged_order_),
            "after_push or current_apart, to learn from it");
     }
     staged_ = Staged::token;
@@ -11148,7 +11474,7 @@ class Head {
     copy_vector(x, "x", workspace.x);
     preparation_.project(workspace, layout().q);
     preparation_.prepare_read(workspace);
-    const bool apart = read_order_ == ReadOrder::current_apart;
+    const bool apart = info_of(read_order_).is_leaf_apart;
     read_standing(stream_, workspace.token.query, workspace.lambda,
                   apart ? read_order_ : ReadOrder::before_push, workspace.stream, workspace.read);
   }
@@ -11257,9 +11583,9 @@ class Head {
   /// The rule, the policy of the level weights, the weights.
   [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
   [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
-  /// What training reads: `after_push`, or `current_apart` if that is the head's order.
+  /// What training reads: `after_push`, or the head's order if that keeps the own leaf apart.
   [[nodiscard]] ReadOrder training_order() const noexcept {
-    return read_order_ == ReadOrder::current_apart ? read_order_ : ReadOrder::after_push;
+    return info_of(read_order_).is_leaf_apart ? read_order_ : ReadOrder::after_push;
   }
   /// What became of the last token: its raw read, its level weights, its transition.
   [[nodiscard]] const Workspace& workspace() const noexcept { return workspace_; }
@@ -11291,8 +11617,8 @@ class Head {
 
   /// There is one more weight in the order `current_apart`.
   void require_order(ReadOrder order) const {
-    if (order == ReadOrder::current_apart && read_order_ != order) {
-      fail("the read order", "current_apart",
+    if (info_of(order).is_leaf_apart && !info_of(read_order_).is_leaf_apart) {
+      fail("the read order", name_of(order),
            "before_push or after_push, unless it is the layer's own");
     }
   }
@@ -12098,13 +12424,14 @@ class ManyHeads {
   /// For checkpoints.
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    for (int h = 0; h < self.n_heads(); ++h) {
-      auto& head = self.heads_[static_cast<std::size_t>(h)];
+    std::conditional_t<std::is_const_v<Self>, const ManyHeads, ManyHeads>& own = self;
+    for (int h = 0; h < own.n_heads(); ++h) {
+      auto& head = own.heads_[static_cast<std::size_t>(h)];
       part("head" + std::to_string(h), head);
       detail::require_between("learning_rate of head " + std::to_string(h), head.learning_rate(),
-                              self.learning_rate(), self.learning_rate());
+                              own.learning_rate(), own.learning_rate());
     }
-    part("", self.out_.weights());
+    part("", own.out_.weights());
   }
 
   /// Which head a weight name belongs to, -1 for none, and its name there.
@@ -12870,7 +13197,7 @@ void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOper
         for (Index m = 0; m < height; ++m) {
           for (Index n = 0; n < width; ++n) right(m, n) = from[m * b.row + n * b.column];
         }
-        product_kernel<Into::add>(block, count, height, width, right.data(), right.outerStride(),
+        product_kernel(Into::add, block, count, height, width, right.data(), right.outerStride(),
                                   c + i * c_stride + j, c_stride);
       }
     }
@@ -15709,6 +16036,29 @@ using Rules = detail::TypeList<  //
     HGRN2,                       //
     Mamba2>;
 
+namespace detail {
+
+/// The rules that a mode stands for: it is a rule itself or says which it can stand for.
+template <class Mode>
+struct RulesOf {
+  using Type = TypeList<Mode>;
+};
+template <class Mode>
+requires requires {
+  typename Mode::Rules;
+}
+struct RulesOf<Mode> {
+  using Type = typename Mode::Rules;
+};
+template <class... Modes>
+[[nodiscard]] auto rules_of_all(TypeList<Modes...>)
+    -> decltype((typename RulesOf<Modes>::Type{} + ...));
+
+}  // namespace detail
+
+/// The same as types of rules: `DeltaProduct<1>` to `DeltaProduct<4>` for `DeltaProductMode`.
+using RuleTypes = decltype(detail::rules_of_all(Rules{}));
+
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_LIST_HPP
@@ -16148,7 +16498,7 @@ class Rewindable {
     make_room();
     if (position_ % count(every_) == 0) layer_.snapshot(snapshot_at(position_));
     const Vector& output = layer_.forward(x_);
-    inputs_.col(column(position_)) = x_;
+    detail::copy(x_.data(), x_.size(), input(position_));
     ++position_;
     if (position_ - earliest_ > count(depth_)) ++earliest_;
     return output;
@@ -16200,7 +16550,7 @@ class Rewindable {
     if (position_ >= inputs && inputs < most_inputs()) {
       detail::Matrix<Scalar> more(inputs_.rows(),
                                   static_cast<Index>(doubled(inputs, most_inputs())));
-      more.leftCols(inputs_.cols()) = inputs_;
+      detail::copy(inputs_.data(), inputs_.size(), more.data());
       inputs_.swap(more);
     }
     const std::uint64_t snapshots = snapshots_.size();
@@ -16212,8 +16562,9 @@ class Rewindable {
   [[nodiscard]] static std::uint64_t count(Index tokens) {
     return static_cast<std::uint64_t>(tokens);
   }
-  [[nodiscard]] Index column(std::uint64_t position) const {
-    return static_cast<Index>(position % count(inputs_.cols()));
+  /// Where the input of the token at `position` is kept.
+  [[nodiscard]] Scalar* input(std::uint64_t position) {
+    return inputs_.data() + static_cast<Index>(position % count(inputs_.cols())) * inputs_.rows();
   }
   [[nodiscard]] typename Layer::Snapshot& snapshot_at(std::uint64_t position) {
     return snapshots_[static_cast<std::size_t>(position / count(every_) % snapshots_.size())];
@@ -16227,7 +16578,7 @@ class Rewindable {
     layer_.restore(snapshot_at(kept));
     const std::exception_ptr failure = detail::caught([&] {
       for (std::uint64_t t = kept; t < position; ++t) {
-        x_ = inputs_.col(column(t));
+        detail::copy(input(t), x_.size(), x_.data());
         layer_.forward(x_);
       }
     });
@@ -16519,20 +16870,23 @@ inline void LogLinear::validate() const {
       mode);
 }
 
+/// Calls `visit(rule)` with the rule type that one alternative of an inner mode stands for.
+template <class Mode, class Visitor>
+requires(Rules::contains<Mode>)  //
+    decltype(auto) visit_rule(const Mode& mode, Visitor&& visit) {
+  if constexpr (requires { typename Mode::Rules; }) {
+    return mode.visit_rule(visit);
+  } else {
+    return visit(mode);
+  }
+}
 /// Calls `visit(rule)` with the rule type that an inner mode stands for, and returns what it
 /// returns: `DeltaProductMode` becomes one of `DeltaProduct<1>` to `DeltaProduct<4>`, all others
 /// are rules already. \throws std::invalid_argument for a number of compositions that is not 1 to 4
 template <class Visitor>
 decltype(auto) visit_rule(const InnerMode& mode, Visitor&& visit) {
-  return std::visit(
-      [&](const auto& rule) -> decltype(auto) {
-        if constexpr (requires { rule.visit_rule(visit); }) {
-          return rule.visit_rule(visit);
-        } else {
-          return visit(rule);
-        }
-      },
-      mode);
+  return std::visit([&](const auto& one) -> decltype(auto) { return visit_rule(one, visit); },
+                    mode);
 }
 
 /// Calls `visit(rule)` with what is left of an inner mode when only its key counts, and returns
@@ -16689,27 +17043,8 @@ class AnyRule {
 
 namespace detail {
 
-/// The rules that modes stand for: a mode is a rule itself or says which it can stand for.
-template <class Mode>
-struct RulesOf {
-  using Type = TypeList<Mode>;
-};
-template <class Mode>
-requires requires {
-  typename Mode::Rules;
-}
-struct RulesOf<Mode> {
-  using Type = typename Mode::Rules;
-};
-template <class List>
-struct RulesOfAll;
-template <class... Modes>
-struct RulesOfAll<TypeList<Modes...>> {
-  using Type = decltype((typename RulesOf<Modes>::Type{} + ...));
-};
-/// All of them, and what is left of them when only their key counts.
-using RuntimeRules = decltype(RulesOfAll<Rules>::Type{} +
-                              TypeList<KeyOnly<RetNet>, KeyOnly<DeltaNet>>{});
+/// All rules, and what is left of them when only their key counts.
+using RuntimeRules = decltype(RuleTypes{} + TypeList<KeyOnly<RetNet>, KeyOnly<DeltaNet>>{});
 
 /// Whether two rules can share a layer.
 template <class One>

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <type_traits>
 #include <variant>
 #include <vector>
@@ -25,16 +26,6 @@ void set_examples(Described& described) {
     if constexpr (std::is_same_v<Value, int> || std::is_same_v<Value, double> ||
                   std::is_same_v<Value, std::optional<double>>) {
       value = static_cast<Value>(parameter.example);
-    }
-  });
-}
-
-/// The same with those that forget slowly.
-template <class Described>
-void set_slow(Described& described) {
-  Described::hyperparameters(described, [](const Hyperparameter& parameter, auto& value) {
-    if constexpr (std::is_same_v<std::remove_reference_t<decltype(value)>, double>) {
-      value = parameter.slow.value_or(value);
     }
   });
 }
@@ -73,6 +64,17 @@ template <class Described>
   Described first;
   set_examples(first);
   return with_all_words(first);
+}
+
+/// A rule and its hyperparameters, for messages.
+template <class Rule>
+[[nodiscard]] std::string described(const Rule& rule) {
+  std::string text(Rule::info.name);
+  text += '<' + std::to_string(detail::leaves_of<Rule>()) + ">(";
+  Rule::hyperparameters(rule, [&](const Hyperparameter& parameter, const auto& value) {
+    text += std::string(parameter.name) + '=' + std::to_string(static_cast<double>(value)) + ' ';
+  });
+  return text + ')';
 }
 
 }  // namespace test

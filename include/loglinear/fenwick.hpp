@@ -15,8 +15,12 @@
 #include "loglinear/detail/base/cpp20.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <string_view>
 
 #include "loglinear/detail/base/fail.hpp"
 
@@ -70,10 +74,50 @@ enum class ReadOrder {
   current_apart,
 };
 
+/// What one read order does.
+struct ReadOrderInfo {
+  ReadOrder order;        ///< its value
+  std::string_view name;  ///< in texts
+  bool reads_written;     ///< whether a read sees this token's transition, carry and leaf
+  bool is_leaf_apart;     ///< whether the own leaf has a weight for itself, in front of the levels'
+
+  /// Whether the own leaf is read where the carry takes it.
+  [[nodiscard]] constexpr bool is_leaf_carried() const { return reads_written && !is_leaf_apart; }
+};
+
+/// All read orders, in the order of `ReadOrder`; a new one is its value there and its row here.
+inline constexpr std::array<ReadOrderInfo, 3> read_order_table{{
+    {ReadOrder::before_push, "before_push", false, false},
+    {ReadOrder::after_push, "after_push", true, false},
+    {ReadOrder::current_apart, "current_apart", true, true},
+}};
+
+/// The row of an order.
+[[nodiscard]] constexpr const ReadOrderInfo& info_of(ReadOrder order) noexcept {
+  return read_order_table[static_cast<std::size_t>(order)];
+}
+static_assert([] {
+  for (std::size_t i = 0; i < read_order_table.size(); ++i) {
+    if (read_order_table[i].order != ReadOrder(i)) return false;
+  }
+  return true;
+}());
+/// Its name in texts.
+[[nodiscard]] constexpr std::string_view name_of(ReadOrder order) noexcept {
+  return info_of(order).name;
+}
+/// The order of a name; nothing for a name that no order has.
+[[nodiscard]] constexpr std::optional<ReadOrder> find_read_order(std::string_view name) noexcept {
+  for (const ReadOrderInfo& row : read_order_table) {
+    if (row.name == name) return row.order;
+  }
+  return {};
+}
+
 /// Number of level weights a read over `max_levels` levels takes: one more for `current_apart`.
 [[nodiscard]] constexpr int level_weight_count(ReadOrder order, int max_levels) {
   detail::require_level_count(max_levels);
-  return order == ReadOrder::current_apart ? max_levels + 1 : max_levels;
+  return max_levels + (info_of(order).is_leaf_apart ? 1 : 0);
 }
 
 /// The level at which the next leaf lands when `count` tokens have been pushed:
@@ -114,9 +158,11 @@ enum class ReadOrder {
 /// a token does not see itself: `s < t` there.
 [[nodiscard]] constexpr int level_of(std::uint64_t s, std::uint64_t t, ReadOrder order,
                                      int max_levels) {
-  int level = static_cast<int>(std::bit_width(t ^ s));
-  if (order == ReadOrder::before_push) level -= 1;
-  if (order == ReadOrder::after_push) {
+  const ReadOrderInfo& info = info_of(order);
+  int level = static_cast<int>(std::bit_width(t ^ s)) - 1;
+  if (info.is_leaf_apart) {
+    level += 1;
+  } else if (info.reads_written) {
     const std::uint64_t next = t + 1;  // 2^64 wraps to 0; every token is then 64 bits away
     level = next == 0 ? max_level_limit : static_cast<int>(std::bit_width(next ^ s)) - 1;
   }
@@ -180,17 +226,18 @@ class ActiveLevels {
                                        int max_levels) {
   detail::require_level_count(max_levels);
   detail::require_level(level, max_levels);
-  if (order == ReadOrder::current_apart) return level + 1;
-  return order == ReadOrder::after_push ? (std::max)(level, landed_level(count, max_levels))
-                                        : level;
+  const ReadOrderInfo& info = info_of(order);
+  if (info.is_leaf_apart) return level + 1;
+  return info.reads_written ? (std::max)(level, landed_level(count, max_levels)) : level;
 }
 
 /// The weight index under which a read at the next token sees that token's own leaf, or -1 where
 /// it does not (`before_push`).
 [[nodiscard]] constexpr int seen_leaf_level(ReadOrder order, std::uint64_t count, int max_levels) {
   detail::require_level_count(max_levels);
-  if (order == ReadOrder::before_push) return -1;
-  return order == ReadOrder::after_push ? landed_level(count, max_levels) : 0;
+  const ReadOrderInfo& info = info_of(order);
+  if (!info.reads_written) return -1;
+  return info.is_leaf_apart ? 0 : landed_level(count, max_levels);
 }
 
 }  // namespace loglinear

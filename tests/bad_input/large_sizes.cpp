@@ -12,6 +12,7 @@
 #include "catch.hpp"
 #include "loglinear/loglinear.hpp"
 #include "loglinear/mixers.hpp"
+#include "read_orders.hpp"
 #include "support.hpp"
 
 using namespace loglinear;
@@ -318,8 +319,7 @@ TEST_CASE("levels that do not exist") {
                          {std::string(name) + " is " + std::to_string(value), "between"}));
   };
   for (const int m : {0, -1, 65, 64 + 64, most_int, least_int}) {
-    for (const ReadOrder order :
-         {ReadOrder::before_push, ReadOrder::after_push, ReadOrder::current_apart}) {
+    for (const ReadOrder order : test::read_orders) {
       refused("max_levels", m, [&] { static_cast<void>(level_weight_count(order, m)); });
       refused("max_levels", m, [&] { static_cast<void>(level_of(3, 9, order, m)); });
       refused("max_levels", m, [&] { static_cast<void>(seen_level(order, 0, count, m)); });

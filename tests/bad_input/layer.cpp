@@ -11,6 +11,7 @@
 #include "loglinear/layer/linear_attention.hpp"
 #include "loglinear/layer/log_linear_attention.hpp"
 #include "loglinear/rules.hpp"
+#include "read_orders.hpp"
 #include "support.hpp"
 
 namespace {
@@ -266,8 +267,7 @@ TEMPLATE_TEST_CASE("Layer: a coefficient that is not finite, at each position", 
                    Gated<double>) {
   using Layer = TestType;
   using Scalar = typename Layer::Scalar;
-  for (const ReadOrder order :
-       {ReadOrder::before_push, ReadOrder::after_push, ReadOrder::current_apart}) {
+  for (const ReadOrder order : test::read_orders) {
     const Layer layer = used<Layer>(order);
     for (const Scalar bad : not_finite<Scalar>()) {
       const std::string value = std::isnan(bad) ? "nan" : bad > 0 ? "is inf" : "is -inf";

@@ -10,6 +10,7 @@
 #include "leaf_list.hpp"
 #include "loglinear/loglinear.hpp"
 #include "operations.hpp"
+#include "read_orders.hpp"
 #include "support.hpp"
 
 namespace {
@@ -348,8 +349,7 @@ template <class Layer>
 void fuzz_layers(std::uint64_t seed, const typename Layer::Head::Inner& rule,
                  bool one_state = false) {
   constexpr int all_max_levels[] = {1, 2, 3, 10};
-  constexpr ReadOrder orders[] = {ReadOrder::before_push, ReadOrder::after_push,
-                                  ReadOrder::current_apart};
+  constexpr auto orders = test::read_orders;
   test::Random random(seed);
   std::uint64_t tokens = 0;
   for (int done = 0; done < fuzz::layer_operations;) {
@@ -359,7 +359,8 @@ void fuzz_layers(std::uint64_t seed, const typename Layer::Head::Inner& rule,
     options.d_k = 1 + random.below(is_wide ? 12 : 3);
     options.d_v = 1 + random.below(is_wide ? 90 : 3);
     options.max_levels = one_state ? 1 : all_max_levels[random.below(4)];
-    options.read_order = orders[random.below(3)];
+    options.read_order =
+        orders[static_cast<std::size_t>(random.below(static_cast<int>(orders.size())))];
     Pair<Layer> pair(random, options);
     const int length = std::min(fuzz::layer_operations - done, 300);
     for (int i = 0; i < length; ++i, ++done) {

@@ -2,51 +2,37 @@
 #ifndef LOGLINEAR_TESTS_LAW_RULES_HPP
 #define LOGLINEAR_TESTS_LAW_RULES_HPP
 
-// Every rule that the laws and gradient checks run over, in every variant that takes another path.
+// Every rule that the laws and gradient checks run over, in every variant that takes another path:
+// those of the list (rules/list.hpp) with every combination of words among their hyperparameters
+// and the examples for numbers.
 
 #include <array>
 #include <random>
 #include <string>
+#include <type_traits>
 
 #include "loglinear/loglinear.hpp"
+#include "read_orders.hpp"
+#include "variants.hpp"
 
 namespace laws {
 
 using namespace loglinear;
+using test::read_orders;
 
-/// Calls `use(rule, name)` for every rule.
+/// Calls `use(rule, name)` for every rule. Of DeltaProduct three steps stand for more.
 template <class Use>
 void for_each_rule(Use use) {
-  use(RetNet{.gamma = 0.9}, "RetNet");
-  use(GLA{.gate_bias = 1}, "GLA");
-  use(GLAVector{.gate_bias = 1}, "GLAVector");
-  use(DeltaNet{}, "DeltaNet");
-  use(GatedDeltaNet{.beta_scale = 0.8, .gate_bias = 1}, "GatedDeltaNet(fixed)");
-  use(GatedDeltaNet{.beta = Beta::per_token, .gate_bias = 1, .beta_bias = -0.5},
-      "GatedDeltaNet(per_token)");
-  use(Hawk{.gate_bias = 1, .input_bias = 0.5}, "Hawk");
-  use(RWKV{.initial_decay = 0.05, .gate_bias = 1}, "RWKV");
-  use(MLSTM{.gate_bias = 1, .input_bias = 0.5}, "MLSTM");
-  use(DeltaProduct<1>{.gate_bias = 1}, "DeltaProduct<1>");
-  use(DeltaProduct<3>{.gate_bias = 1, .beta_bias = 0.2}, "DeltaProduct<3>");
-  use(DeltaProduct<2>{.reflections = true, .gate_bias = 1}, "DeltaProduct<2>(reflections)");
-  use(RWKV7{.gate_bias = 1}, "RWKV7");
-  use(RWKV7{.decay_first = true, .iclr_bias = 0.3}, "RWKV7(decay_first)");
-  use(HGRN2{.lower_bound = 0.8}, "HGRN2");
-  use(Mamba2{.initial_a_log = -0.5, .initial_dt_bias = -1}, "Mamba2");
+  RuleTypes::for_each([&]<class Rule>(std::type_identity<Rule>) {
+    if constexpr (detail::leaves_of<Rule>() <= 3) {
+      for (const Rule& rule : test::examples_of<Rule>()) use(rule, test::described(rule).c_str());
+    }
+  });
   use(KeyOnly<RetNet>{}, "KeyOnly<RetNet>");
   use(KeyOnly<DeltaNet>{}, "KeyOnly<DeltaNet>");
 }
 
-inline constexpr std::array<ReadOrder, 3> read_orders = {
-    ReadOrder::before_push, ReadOrder::after_push, ReadOrder::current_apart};
 inline constexpr std::array<int, 4> level_counts = {1, 2, 3, 10};
-
-[[nodiscard]] inline const char* name_of(ReadOrder order) {
-  return order == ReadOrder::before_push  ? "before_push"
-         : order == ReadOrder::after_push ? "after_push"
-                                          : "current_apart";
-}
 
 struct Sizes {
   Eigen::Index d_model, d_k, d_v;

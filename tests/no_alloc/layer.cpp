@@ -5,6 +5,7 @@
 #include "allocation_counter.hpp"
 #include "catch.hpp"
 #include "loglinear/loglinear.hpp"
+#include "read_orders.hpp"
 #include "support.hpp"
 
 namespace {
@@ -12,8 +13,7 @@ namespace {
 using namespace loglinear;
 using Eigen::Index;
 
-constexpr ReadOrder orders[] = {ReadOrder::before_push, ReadOrder::after_push,
-                                ReadOrder::current_apart};
+constexpr auto orders = test::read_orders;
 
 template <class Layer>
 typename Layer::Options options(Index d_model, Index d_k, Index d_v, int max_levels,

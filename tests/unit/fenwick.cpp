@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "read_orders.hpp"
 
 namespace {
 
@@ -116,8 +117,7 @@ TEST_CASE("The level of every token seen from every later one is where the count
         agree &= level_of(s, ReadOrder::before_push) == held;
         agree &= level_of(s, ReadOrder::after_push) == held_after;
         agree &= level_of(s, ReadOrder::current_apart) == held + 1;
-        for (const ReadOrder order :
-             {ReadOrder::before_push, ReadOrder::after_push, ReadOrder::current_apart}) {
+        for (const ReadOrder order : test::read_orders) {
           agree &= loglinear::seen_level(order, held, t, max_levels) == level_of(s, order);
         }
       }
@@ -133,6 +133,18 @@ TEST_CASE("The level of every token seen from every later one is where the count
       after.push();
     }
   }
+}
+
+TEST_CASE("Read orders have names, which read back") {
+  CHECK(loglinear::name_of(ReadOrder::before_push) == "before_push");
+  CHECK(loglinear::name_of(ReadOrder::after_push) == "after_push");
+  CHECK(loglinear::name_of(ReadOrder::current_apart) == "current_apart");
+  for (const ReadOrder order : test::read_orders) {
+    CHECK(loglinear::find_read_order(loglinear::name_of(order)) == order);
+    CHECK(loglinear::info_of(order).order == order);
+  }
+  CHECK_FALSE(loglinear::find_read_order("after"));
+  CHECK_FALSE(loglinear::find_read_order(""));
 }
 
 TEST_CASE("current_apart takes one weight more than the other orders") {

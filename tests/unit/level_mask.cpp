@@ -5,6 +5,7 @@
 
 #include "catch.hpp"
 #include "loglinear/detail/base/product.hpp"
+#include "read_orders.hpp"
 #include "support.hpp"
 
 namespace {
@@ -12,8 +13,7 @@ namespace {
 using namespace loglinear;
 using namespace loglinear::detail;
 
-constexpr ReadOrder orders[] = {ReadOrder::before_push, ReadOrder::after_push,
-                                ReadOrder::current_apart};
+constexpr auto orders = test::read_orders;
 
 /// The level under which query t of a chunk sees its token s, or -1 where it does not; by the
 /// definition of the orders.

@@ -86,3 +86,22 @@ TEMPLATE_TEST_CASE("narrow numbers are finite unless their exponent is all ones,
     }
   }
 }
+
+TEMPLATE_TEST_CASE("numbers given by a pointer are checked as those of a vector", "[unit]", float,
+                   double, long double) {
+  for (const Index size : lengths) {
+    Vector<TestType> values(size);
+    for (Index i = 0; i < size; ++i) values[i] = TestType(i % 5) - 3;
+    CHECK(max_abs(values.data(), size) == max_abs(values));
+    CHECK_NOTHROW(require_finite("values", values.data(), size));
+    for (Index i = 0; i < size; ++i) {
+      for (const TestType wrong : not_finite<TestType>) {
+        Vector<TestType> bad = values;
+        bad[i] = wrong;
+        CHECK(std::isnan(max_abs(bad.data(), size)));
+        CHECK(test::error_of([&] { require_finite("values", bad.data(), size); }) ==
+              test::error_of([&] { require_finite("values", bad); }));
+      }
+    }
+  }
+}

@@ -34,23 +34,30 @@ TEMPLATE_TEST_CASE("vectors: each function does what its equation says", "", flo
     const auto n = static_cast<Index>(size);
     const std::vector<Scalar> x = numbers<Scalar>(size, 3), y = numbers<Scalar>(size, 4);
     const Scalar a = Scalar(1.25);
-    Exact dotted = 0, summed = 0, absolute = 0;
+    const std::vector<Scalar> z = numbers<Scalar>(size, 5);
+    Exact dotted = 0, of_three = 0, summed = 0, absolute = 0;
     for (std::size_t i = 0; i < size; ++i) {
       dotted += Exact{x[i]} * Exact{y[i]};
+      of_three += Exact{x[i]} * Exact{y[i]} * Exact{z[i]};
       summed += Exact{x[i]};
       absolute += std::abs(Exact{x[i]}) * (1 + std::abs(Exact{y[i]}));
     }
     CHECK(std::abs(Exact{dot(x.data(), y.data(), n)} - dotted) <= tolerance * absolute);
+    CHECK(std::abs(Exact{dot(x.data(), y.data(), z.data(), n)} - of_three) <= tolerance * absolute);
     CHECK(std::abs(Exact{sum(x.data(), n)} - summed) <= tolerance * absolute);
 
     std::vector<Scalar> scaled(size), in_place = x, updated = y, sums(size), differences(size),
-                                      products(size), copied(size);
+                                      products(size), copied(size), thrice(size), added = z,
+                                      added_thrice = z;
     scale_to(a, x.data(), n, scaled.data());
     scale_by(a, in_place.data(), n);
     axpy(a, x.data(), n, updated.data());
     add(x.data(), y.data(), n, sums.data());
     subtract(x.data(), y.data(), n, differences.data());
     multiply(x.data(), y.data(), n, products.data());
+    add_product(x.data(), y.data(), n, added.data());
+    scaled_product(a, x.data(), y.data(), n, thrice.data());
+    add_scaled_product(a, x.data(), y.data(), n, added_thrice.data());
     copy(x.data(), n, copied.data());
     for (std::size_t i = 0; i < size; ++i) {
       CHECK(is_exactly(scaled[i], a * x[i]));
@@ -60,6 +67,10 @@ TEMPLATE_TEST_CASE("vectors: each function does what its equation says", "", flo
       CHECK(is_exactly(sums[i], x[i] + y[i]));
       CHECK(is_exactly(differences[i], x[i] - y[i]));
       CHECK(is_exactly(products[i], x[i] * y[i]));
+      CHECK(is_exactly(thrice[i], a * (x[i] * y[i])));
+      const Exact both = Exact{x[i]} * Exact{y[i]};
+      CHECK(std::abs(Exact{added[i]} - (Exact{z[i]} + both)) <= tolerance);
+      CHECK(std::abs(Exact{added_thrice[i]} - (Exact{z[i]} + Exact{a} * both)) <= tolerance);
       CHECK(is_exactly(copied[i], x[i]));
     }
   }

@@ -68,9 +68,7 @@ template <class... Rules>
   return "unit_weights";
 }
 [[nodiscard]] inline std::string text_of(ReadOrder order) {
-  return order == ReadOrder::before_push  ? "before_push"
-         : order == ReadOrder::after_push ? "after_push"
-                                          : "current_apart";
+  return std::string(name_of(order));
 }
 [[nodiscard]] inline std::string text_of(OutputBound bound) {
   return bound == OutputBound::none ? "none" : bound == OutputBound::forward ? "forward" : "always";

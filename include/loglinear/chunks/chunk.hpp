@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "loglinear/detail/base/product.hpp"
+#include "loglinear/detail/base/row_block.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/fenwick.hpp"
 
@@ -48,7 +48,7 @@ struct SequenceShape {
   [[nodiscard]] Index moments() const { return (std::max)(steps, Index{1}); }
 
   [[nodiscard]] Moments queries_at() const {
-    return {order == ReadOrder::before_push ? -1 : moments() - 1, moments()};
+    return {info_of(order).reads_written ? moments() - 1 : -1, moments()};
   }
   [[nodiscard]] Moments leaves_at() const {
     return is_delta ? Moments{0, 1} : Moments{moments() - 1, moments(), leaves};
@@ -99,24 +99,30 @@ struct Chunk {
 
   /// The queries, leaves and level weights in use: those above, or where the source has them.
   struct Views {
-    RowsView<Scalar> q, k, v, lambda;
+    ConstRowBlock<Scalar> q{}, k{}, v{}, lambda{};
   };
   [[nodiscard]] Views own_views() const {
-    const Index rows = tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
-    return {view_of(q.topRows(tokens)), view_of(k.topRows(rows)), view_of(v.topRows(rows)),
-            view_of(lambda.topRows(tokens))};
+    const Index rows = own_rows();
+    return {block_of(q).topRows(tokens), block_of(k).topRows(rows), block_of(v).topRows(rows),
+            block_of(lambda).topRows(tokens)};
   }
 
   /// For a gradient: where those of the queries and leaves are to be written, and where that of the
   /// reads is.
   struct Targets {
-    RowsTarget<Scalar> q, k, v;
-    RowsView<Scalar> out;
+    RowBlock<Scalar> q{}, k{}, v{};
+    ConstRowBlock<Scalar> out{};
   };
-  [[nodiscard]] Targets own_targets(const RowsView<Scalar>& d_out) {
-    const Index rows = tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
-    return {target_of(q.topRows(tokens)), target_of(k.topRows(rows)), target_of(v.topRows(rows)),
-            d_out};
+  [[nodiscard]] Targets own_targets(const ConstRowBlock<Scalar>& d_out) {
+    const Index rows = own_rows();
+    return {writable_block_of(q).topRows(tokens), writable_block_of(k).topRows(rows),
+            writable_block_of(v).topRows(rows), d_out};
+  }
+
+ private:
+  /// Rows of k and v in use.
+  [[nodiscard]] Index own_rows() const {
+    return tokens * (q.rows() == 0 ? 1 : k.rows() / q.rows());
   }
 };
 

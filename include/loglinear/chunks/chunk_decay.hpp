@@ -14,6 +14,7 @@
 #include "loglinear/chunks/gram_by_halves.hpp"
 #include "loglinear/chunks/pairs.hpp"
 #include "loglinear/detail/kernels/row_updates.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 
 namespace loglinear::detail {
 
@@ -21,6 +22,8 @@ template <class Scalar>
 class ChunkDecay {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
 
   /// `decays` as in SequenceShape (0, 1 or d_k), for up to `moments` moments and `rows` rows.
   ChunkDecay(Index d_k, Index decays, Index moments, Index rows)
@@ -37,35 +40,31 @@ class ChunkDecay {
         d_log_(decays > 0 ? moments : 0, decays),
         sums_(moments) {}
 
-  /// The decays of the chunk's N moments, N x decays; those between pairs only where `gram` needs
-  /// them.
-  template <class Decays>
-  void prepare(const Decays& decay, Index moments, bool needs_pairs) {
+  /// The decays of the chunk's N moments, rows 0..N-1 x decays; those between pairs only where
+  /// `gram` needs them.
+  void prepare(const Matrix& decay, Index moments, bool needs_pairs) {
     moments_ = moments;
     if (decays_ == 0) return;
-    decay_.topRows(moments) = decay;
-    from_start_.row(0).setOnes();
-    to_end_.row(moments - 1).setOnes();
+    copy(decay.data(), moments * decays_, decay_.data());
+    const Block from_start(from_start_), to_end(to_end_);
+    std::fill_n(from_start.row(0), decays_, Scalar(1));
+    std::fill_n(to_end.row(moments - 1), decays_, Scalar(1));
     if (has_scalar()) return prepare_scalar(needs_pairs);
     for (Index a = 0; a < moments; ++a) {
-      from_start_.row(a + 1) = from_start_.row(a).cwiseProduct(decay.row(a));
+      multiply(from_start.row(a), decays().row(a), decays_, from_start.row(a + 1));
     }
     for (Index b = moments - 1; b > 0; --b) {
-      to_end_.row(b - 1) = to_end_.row(b).cwiseProduct(decay.row(b));
+      multiply(to_end.row(b), decays().row(b), decays_, to_end.row(b - 1));
     }
   }
 
   /// to_i = D(0..a_i) x_i: rows at moments a, as what stood before the chunk meets them.
-  template <class Rows, class To>
-  void decay_from_start(const Rows& x, Moments a, To&& to) const {
-    scale_rows(
-        x, from_start_, [&](Index i) { return a[i] + 1; }, to);
+  void decay_from_start(const ConstBlock& x, Moments a, const Block& to) const {
+    scale_rows(x, from_start_, a, 1, to);
   }
   /// to_j = D(b_j+1..N-1) y_j: rows written at moments b, as they are at the end of the chunk.
-  template <class Rows, class To>
-  void decay_to_end(const Rows& y, Moments b, To&& to) const {
-    scale_rows(
-        y, to_end_, [&](Index j) { return b[j]; }, to);
+  void decay_to_end(const ConstBlock& y, Moments b, const Block& to) const {
+    scale_rows(y, to_end_, b, 0, to);
   }
   /// The factor of `decay_from_start` at moment a, where there is one for all rows.
   [[nodiscard]] Scalar factor_from_start(Index a) const {
@@ -88,22 +87,18 @@ class ChunkDecay {
   }
 
   /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0.
-  template <class Left, class Right, class Result>
-  void gram(const Left& x, Moments a, const Right& y, Moments b, Result&& g) {
-    if (per_row_) return halves_.gram(decay_.topRows(moments_), x, a, y, b, g);
-    transpose_into(y, right_transposed_.leftCols(y.rows()));
-    product_to_pairs<Into::replace>(x, a, right_transposed_.leftCols(y.rows()), b, g);
+  void gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b, const Block& g) {
+    if (per_row_) return halves_.gram(decays(), x, a, y, b, g);
+    const Block transposed = Block(right_transposed_).leftCols(y.rows());
+    transpose_into(y, transposed);
+    product_to_pairs<Into::replace>(x, a, transposed, b, g);
     decay_pairs(g, a, b);
   }
 
   /// The pullback of `gram`: adds to `d_x`, `d_y` and the gradient of the decays; `d_g` is changed.
-  template <class Left, class Right, class Result, class DResult, class DLeft, class DRight>
-  void pull_back_gram(const Left& x, Moments a, const Right& y, Moments b, const Result& g,
-                      DResult&& d_g, DLeft&& d_x, DRight&& d_y) {
-    if (per_row_) {
-      auto d_log = d_log_.topRows(moments_);
-      return halves_.pull_back(decay_.topRows(moments_), x, a, y, b, d_g, d_x, d_y, d_log);
-    }
+  void pull_back_gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b,
+                      const ConstBlock& g, const Block& d_g, const Block& d_x, const Block& d_y) {
+    if (per_row_) return halves_.pull_back(decays(), x, a, y, b, d_g, d_x, d_y, d_log_);
     if (has_scalar()) note_pairs(g, d_g, a, b);
     decay_pairs(d_g, a, b);
     product_of_pairs<Into::add>(d_g, a, b, y, d_x);
@@ -117,24 +112,23 @@ class ChunkDecay {
     d_log_.setZero();
   }
   /// The pullback of `decay_from_start`, d_x = D d_decayed, given the decayed rows.
-  template <class Rows, class DRows, class To>
-  void pull_back_from_start(const Rows& decayed, Moments a, const DRows& d_decayed, To&& d_x) {
-    note_rows(decayed, d_decayed, [&](Index i) { return d_until_.row(a[i] + 1); });
+  void pull_back_from_start(const ConstBlock& decayed, Moments a, const ConstBlock& d_decayed,
+                            const Block& d_x) {
+    note_rows(decayed, d_decayed, a, 1, d_until_);
     decay_from_start(d_decayed, a, d_x);
   }
   /// The pullback of `decay_to_end`, likewise.
-  template <class Rows, class DRows, class To>
-  void pull_back_to_end(const Rows& decayed, Moments b, const DRows& d_decayed, To&& d_y) {
-    note_rows(decayed, d_decayed, [&](Index j) { return d_after_.row(b[j]); });
+  void pull_back_to_end(const ConstBlock& decayed, Moments b, const ConstBlock& d_decayed,
+                        const Block& d_y) {
+    note_rows(decayed, d_decayed, b, 0, d_after_);
     decay_to_end(d_decayed, b, d_y);
   }
   /// Notes a gradient with respect to the logarithm of `total(i)`.
   void pull_back_total(Index i, const Scalar& d_log) {
     if (decays_ > 0) d_until_(moments_, decays_ == 1 ? 0 : i) += d_log;
   }
-  /// Adds all that was noted to the gradient with respect to log decays, N x decays.
-  template <class DDecays>
-  void finish_pull_back(DDecays&& d_log_decay) {
+  /// Adds all that was noted to the gradient with respect to log decays, rows 0..N-1 x decays.
+  void finish_pull_back(Matrix& d_log_decay) {
     if (decays_ == 0) return;
     const auto accumulate = [&](Matrix& notes, Index row, Index before, Index moment) {
       for (Index i = 0; i < decays_; ++i) {
@@ -144,7 +138,7 @@ class ChunkDecay {
     };
     for (Index t = moments_ - 1; t >= 0; --t) accumulate(d_until_, t + 1, t + 2, t);
     for (Index t = 1; t < moments_; ++t) accumulate(d_after_, t - 1, t - 2, t);
-    d_log_decay += d_log_.topRows(moments_);
+    add(d_log_decay.data(), d_log_.data(), moments_ * decays_, d_log_decay.data());
   }
 
  private:
@@ -165,43 +159,44 @@ class ChunkDecay {
 
   [[nodiscard]] bool has_scalar() const { return decays_ == 1; }
 
-  /// to_i = factors.row(row_of(i)) x_i; in place where `to` is x.
-  template <class Rows, class RowOf, class To>
-  void scale_rows(const Rows& x, const Matrix& factors, RowOf row_of, To& to) const {
-    if (decays_ == 0) {
-      if (to.data() != x.data()) to = x;
-      return;
-    }
+  /// The decays of the chunk's moments.
+  [[nodiscard]] ConstBlock decays() const { return block_of(decay_).topRows(moments_); }
+
+  /// to_i = factors.row(at_i + shift) x_i; in place where `to` is x.
+  void scale_rows(const ConstBlock& x, const Matrix& factors, Moments at, Index shift,
+                  const Block& to) const {
+    const ConstBlock by(factors);
     for (Index i = 0; i < x.rows(); ++i) {
-      if (decays_ == 1) {
-        scaled_row<false>(factors(row_of(i), 0), x.data() + i * x.outerStride(), x.cols(),
-                          to.data() + i * to.outerStride());
+      if (decays_ == 0) {
+        if (to.data() != x.data()) copy(x.row(i), x.cols(), to.row(i));
+      } else if (decays_ == 1) {
+        scaled_row<false>(*by.row(at[i] + shift), x.row(i), x.cols(), to.row(i));
       } else {
-        to.row(i) = x.row(i).cwiseProduct(factors.row(row_of(i)));
+        multiply(x.row(i), by.row(at[i] + shift), x.cols(), to.row(i));
       }
     }
   }
 
-  template <class Rows, class DRows, class NoteOf>
-  void note_rows(const Rows& x, const DRows& d_x, NoteOf note_of) {
+  /// notes.row(at_i + shift) += x_i . d_x_i, for all rows together or each for itself.
+  void note_rows(const ConstBlock& x, const ConstBlock& d_x, Moments at, Index shift,
+                 const Block& notes) const {
     for (Index i = 0; decays_ > 0 && i < x.rows(); ++i) {
-      auto into = note_of(i);
+      Scalar* const into = notes.row(at[i] + shift);
       if (decays_ == 1) {
-        into[0] += x.row(i).dot(d_x.row(i));
+        *into += dot(x.row(i), d_x.row(i), x.cols());
       } else {
-        into += x.row(i).cwiseProduct(d_x.row(i));
+        add_product(x.row(i), d_x.row(i), x.cols(), into);
       }
     }
   }
 
   /// Multiplies each pair by its decay, and clears it where the right row is not seen.
-  template <class Pairs>
-  void decay_pairs(Pairs& g, Moments a, Moments b) const {
+  void decay_pairs(const Block& g, Moments a, Moments b) const {
     if (!has_scalar()) return clear_unseen(a, b, g);
     for (Index i = 0; i < g.rows(); ++i) {
       const Index seen = b.count_until(a[i], g.cols());
-      Scalar* const row = g.data() + i * g.outerStride();
-      const Scalar* const decay = &between_(a[i] + 1, 0);
+      Scalar* const row = g.row(i);
+      const Scalar* const decay = between_.data() + (a[i] + 1) * between_.cols();
       if (b.is_dense()) {
         // All columns, so that the loop has no rest: what is not seen may be anything.
         for (Index j = 0; j < g.cols(); ++j) {
@@ -217,20 +212,18 @@ class ChunkDecay {
 
   /// A pair counts for all moments after b_j up to a_i. From the last moment down, `sums_` holds at
   /// each moment what the rows at or after this one have from what was written then.
-  template <class Pairs, class DPairs>
-  void note_pairs(const Pairs& g, const DPairs& d_g, Moments a, Moments b) {
-    sums_.setZero();
+  void note_pairs(const ConstBlock& g, const ConstBlock& d_g, Moments a, Moments b) {
+    std::fill_n(sums_.data(), sums_.size(), Scalar(0));
     for (Index moment = moments_ - 1, i = g.rows(); moment > 0; --moment) {
       for (; i > 0 && a[i - 1] >= moment; --i) {
         const Index seen = b.count_until(a[i - 1], g.cols());
         if (b.is_dense()) {
-          sums_.segment(b.first, seen) +=
-              g.row(i - 1).head(seen).cwiseProduct(d_g.row(i - 1).head(seen)).transpose();
+          add_product(g.row(i - 1), d_g.row(i - 1), seen, sums_.data() + b.first);
         } else {
           for (Index j = 0; j < seen; ++j) sums_[b[j]] += g(i - 1, j) * d_g(i - 1, j);
         }
       }
-      d_log_(moment, 0) += sums_.head(moment).sum();
+      d_log_(moment, 0) += sum(sums_.data(), moment);
     }
   }
 

@@ -25,7 +25,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -40,6 +39,8 @@ template <class Scalar>
 class ChunkMap {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
   using Views = typename Chunk<Scalar>::Views;
 
   ChunkMap(const SequenceShape& shape, Index capacity)
@@ -69,13 +70,12 @@ class ChunkMap {
   /// are while the matrices are in use.
   void forward(const Chunk<Scalar>& chunk, const Views& rows, Pass pass) {
     pass_ = pass;
-    rows_.emplace(rows);
+    rows_ = rows;
     tokens_ = chunk.tokens;
     leaves_ = tokens_ * shape_.leaves;
     moments_ = tokens_ * shape_.moments();
     const bool reads = pass != Pass::states, has_kept = pass == Pass::gradients_after_states;
-    decay_.prepare(chunk.decay.topRows(shape_.decays > 0 ? moments_ : 0), moments_,
-                   reads || shape_.steps > 0);
+    decay_.prepare(chunk.decay, moments_, reads || shape_.steps > 0);
     if (!has_kept && (shape_.decays > 0 || shape_.steps > 0)) {
       resize(kept_.decayed_keys, leaves_, shape_.d_k);
       decay_.decay_to_end(rows.k, shape_.leaves_at(), kept_.decayed_keys);
@@ -94,15 +94,15 @@ class ChunkMap {
 
   [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
   /// Row t times `query_factor(t)` is what meets older states.
-  [[nodiscard]] RowsView<Scalar> queries() const {
-    return folds_ ? rows_->q : view_of(shape_.steps ? queries_ : decayed_queries_);
+  [[nodiscard]] ConstBlock queries() const {
+    return folds_ ? rows_.q : ConstBlock(shape_.steps ? queries_ : decayed_queries_);
   }
   [[nodiscard]] Scalar query_factor(Index t) const {
     return folds_ ? decay_.factor_from_start(shape_.queries_at()[t]) : Scalar(1);
   }
-  [[nodiscard]] RowsView<Scalar> keys() const {
-    if (shape_.steps > 0) return view_of(kept_.keys);
-    return shape_.decays > 0 ? view_of(kept_.decayed_keys) : rows_->k;
+  [[nodiscard]] ConstBlock keys() const {
+    if (shape_.steps > 0) return ConstBlock(kept_.keys);
+    return shape_.decays > 0 ? ConstBlock(kept_.decayed_keys) : rows_.k;
   }
 
   /// Before any `carry`, or its pullback, of so many states: decides whether A is worth forming.
@@ -112,7 +112,7 @@ class ChunkMap {
     if (!kept_.is_formed) return;
     set_zero(kept_.transition, shape_.d_k, shape_.d_k);
     for (Index i = 0; i < shape_.d_k; ++i) kept_.transition(i, i) = decay_.total(i);
-    product<Into::subtract>(written().transpose(), sought(), kept_.transition);
+    product<Into::subtract>(ConstBlock(written()).transpose(), sought(), kept_.transition);
   }
 
   /// to = A s, d_k x d_v, for older state n; in place where `to` is s.
@@ -125,7 +125,7 @@ class ChunkMap {
     }
     const Matrix* const found = shape_.steps > 0 ? &find(n, s) : nullptr;
     decay_.decay_state(s, to);
-    if (found != nullptr) product<Into::subtract>(written().transpose(), *found, to);
+    if (found != nullptr) product<Into::subtract>(ConstBlock(written()).transpose(), *found, to);
   }
 
   /// \name For the pullback
@@ -164,8 +164,8 @@ class ChunkMap {
  private:
   /// What rank-one updates need, whether anything is read or not.
   void forward_updates(const Chunk<Scalar>& chunk, const Views& rows) {
-    const auto& k = rows.k;
-    const auto p = chunk.p.topRows(moments_);
+    const ConstBlock& k = rows.k;
+    const ConstBlock p = block_of(chunk.p).topRows(moments_);
     const Moments k_at = shape_.leaves_at(), p_at = SequenceShape::lookups_at();
     resize(kept_.lookups, moments_, shape_.d_k);
     resize(kept_.keys, leaves_, shape_.d_k);
@@ -175,9 +175,9 @@ class ChunkMap {
       decay_.gram(p, p_at, k, k_at, kept_.lower);
       invert_unit_lower(kept_.lower, kept_.inverse, scratch_);
       return product_of_transposed_pairs<Into::replace>(kept_.inverse, k_at, k_at,
-                                                        kept_.decayed_keys, kept_.keys);
+                                                        kept_.decayed_keys, Block(kept_.keys));
     }
-    const auto u = chunk.u.topRows(moments_);
+    const ConstBlock u = block_of(chunk.u).topRows(moments_);
     const Moments u_at = SequenceShape::removals_at();
     resize(kept_.removals, moments_, shape_.d_k);
     resize(kept_.lookup_key, moments_, leaves_);
@@ -190,7 +190,7 @@ class ChunkMap {
     product<Into::replace>(kept_.inverse, kept_.lookups, kept_.found);
     product<Into::replace>(kept_.inverse, kept_.lookup_key, kept_.found_leaves);
     assign(kept_.keys, kept_.decayed_keys);
-    product<Into::subtract>(kept_.found_leaves.transpose(), kept_.removals, kept_.keys);
+    product<Into::subtract>(ConstBlock(kept_.found_leaves).transpose(), kept_.removals, kept_.keys);
   }
 
   /// What they change in scores and queries.
@@ -200,12 +200,12 @@ class ChunkMap {
     if (shape_.is_delta) {
       const Moments k_at = shape_.leaves_at();
       resize(scores_, tokens_, leaves_);
-      product_within_pairs<Into::replace>(query_key_, q_at, k_at, kept_.inverse, scores_);
-      clear_unseen(q_at, k_at, scores_);
-      return product_of_pairs<Into::subtract>(scores_, q_at, k_at, kept_.lookups, queries_);
+      product_within_pairs<Into::replace>(query_key_, q_at, k_at, kept_.inverse, Block(scores_));
+      clear_unseen(q_at, k_at, Block(scores_));
+      return product_of_pairs<Into::subtract>(scores_, q_at, k_at, kept_.lookups, Block(queries_));
     }
     resize(query_removal_, tokens_, moments_);
-    decay_.gram(rows.q, q_at, chunk.u.topRows(moments_), SequenceShape::removals_at(),
+    decay_.gram(rows.q, q_at, block_of(chunk.u).topRows(moments_), SequenceShape::removals_at(),
                 query_removal_);
     assign(scores_, query_key_);
     product<Into::subtract>(query_removal_, kept_.found_leaves, scores_);
@@ -214,7 +214,7 @@ class ChunkMap {
 
   SequenceShape shape_;
   ChunkDecay<Scalar> decay_;
-  std::optional<Views> rows_{};
+  Views rows_{};
   Index tokens_ = 0, leaves_ = 0, moments_ = 0;
   Pass pass_ = Pass::states;
   bool folds_ = false;  // queries are left as they are, their decay is in `query_factor`

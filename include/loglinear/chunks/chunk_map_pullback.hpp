@@ -14,6 +14,8 @@ template <class Scalar>
 class ChunkMapPullback {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
   using Views = typename Chunk<Scalar>::Views;
   using Pass = typename ChunkMap<Scalar>::Pass;
 
@@ -39,7 +41,7 @@ class ChunkMapPullback {
       transpose_into(s, transposed_);
       product<Into::add>(d_s, transposed_, d_transition_);
       resize(carried_, s.rows(), s.cols());
-      product<Into::replace>(kept_.transition.transpose(), d_s, carried_);
+      product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_s, carried_);
       d_s.swap(carried_);
       return;
     }
@@ -54,9 +56,11 @@ class ChunkMapPullback {
     }
     decay_.decay_state(d_s, d_s);
     for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
-      decay_.pull_back_total(i, s.row(i).dot(d_s.row(i)));
+      const Index begin = i * s.cols();
+      decay_.pull_back_total(i, dot(s.data() + begin, d_s.data() + begin, s.cols()));
     }
-    if (shape_.steps > 0) product<Into::subtract>(map_.sought().transpose(), carried_, d_s);
+    if (shape_.steps > 0)
+      product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
   }
 
   /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
@@ -66,15 +70,14 @@ class ChunkMapPullback {
               Chunk<Scalar>& gradient) {
     const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
     const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
-    const auto& q = rows.q;
-    const auto& k = rows.k;
-    RowsTarget<Scalar> d_q = targets.q, d_k = targets.k;
+    const ConstBlock q = rows.q, k = rows.k;
+    const Block d_q = targets.q, d_k = targets.k;
     if (shape_.steps > 0) {
       for (Index i = 0; kept_.is_formed && i < shape_.d_k; ++i) {
         decay_.pull_back_total(i, d_transition_(i, i) * decay_.total(i));
       }
-      const auto p = chunk.p.topRows(map_.moments());
-      auto d_p = gradient.p.topRows(map_.moments());
+      const ConstBlock p = block_of(chunk.p).topRows(map_.moments());
+      const Block d_p = writable_block_of(gradient.p).topRows(map_.moments());
       resize(d_lookups_, map_.moments(), shape_.d_k);
       resize(d_lower_, map_.moments(), map_.moments());
       if (shape_.is_delta) {
@@ -88,8 +91,8 @@ class ChunkMapPullback {
       if (shape_.is_delta) {
         decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
       } else {
-        const auto u = chunk.u.topRows(map_.moments());
-        auto d_u = gradient.u.topRows(map_.moments());
+        const ConstBlock u = block_of(chunk.u).topRows(map_.moments());
+        const Block d_u = writable_block_of(gradient.u).topRows(map_.moments());
         decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
         decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
         decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
@@ -100,7 +103,7 @@ class ChunkMapPullback {
       decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
     }
     decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k);
-    decay_.finish_pull_back(gradient.decay.topRows(shape_.decays > 0 ? map_.moments() : 0));
+    decay_.finish_pull_back(gradient.decay);
   }
 
  private:
@@ -112,9 +115,9 @@ class ChunkMapPullback {
       product<Into::subtract>(map_.sought(), transposed_, d_written);
     } else {
       transpose_into(d_sought_transposed_, transposed_);
-      d_sought += transposed_;
+      add(d_sought.data(), transposed_.data(), d_sought.size(), d_sought.data());
       transpose_into(d_written_transposed_, transposed_);
-      d_written += transposed_;
+      add(d_written.data(), transposed_.data(), d_written.size(), d_written.data());
     }
   }
 
@@ -124,22 +127,24 @@ class ChunkMapPullback {
   void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
     const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
     d_lookups_.setZero();
-    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries, d_lookups_);
+    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries,
+                                                Block(d_lookups_));
     add_carries(d_lookups_, d_keys);
     transpose_into(kept_.lookups, transposed_);
-    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, d_scores);
+    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, Block(d_scores));
     transpose_into(d_keys, transposed_);
     resize(scratch_, map_.leaves(), map_.leaves());
-    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores, scratch_);
-    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, scratch_);
+    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores,
+                                               Block(scratch_));
+    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, Block(scratch_));
     transpose_into(kept_.inverse, transposed_);
     d_lower_.setZero();
-    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, d_lower_);
+    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, Block(d_lower_));
     set_zero(d_query_removal_, map_.tokens(), map_.leaves());
-    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, d_query_removal_);
+    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, Block(d_query_removal_));
     d_scores.swap(d_query_removal_);
     resize(carried_, map_.leaves(), shape_.d_k);
-    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, carried_);
+    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, Block(carried_));
     d_keys.swap(carried_);
   }
 
@@ -155,16 +160,17 @@ class ChunkMapPullback {
     product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
 
     set_zero(d_found_, map_.moments(), shape_.d_k);
-    product<Into::subtract>(map_.query_removal().transpose(), d_queries, d_found_);
+    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_queries, d_found_);
     add_carries(d_found_, d_removals_);
-    product<Into::replace>(kept_.inverse.transpose(), d_found_, d_lookups_);
+    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_, d_lookups_);
 
     set_zero(d_found_leaves_, map_.moments(), map_.leaves());
-    product<Into::subtract>(map_.query_removal().transpose(), d_scores, d_found_leaves_);
+    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_scores,
+                            d_found_leaves_);
     transpose_into(d_keys, transposed_);
     product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
     resize(d_lookup_key_, map_.moments(), map_.leaves());
-    product<Into::replace>(kept_.inverse.transpose(), d_found_leaves_, d_lookup_key_);
+    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_leaves_, d_lookup_key_);
 
     d_lower_.setZero();
     transpose_into(kept_.found, transposed_);

@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 
 #include "loglinear/chunks/chunk.hpp"
 #include "loglinear/chunks/chunk_map.hpp"
@@ -20,6 +19,7 @@
 #include "loglinear/chunks/level_mask.hpp"
 #include "loglinear/chunks/value_mix.hpp"
 #include "loglinear/detail/kernels/negligible.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 
 namespace loglinear::detail {
 
@@ -27,7 +27,8 @@ template <class Scalar>
 class ChunkStep {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
   using Views = typename Chunk<Scalar>::Views;
   using Pass = typename ChunkMap<Scalar>::Pass;
 
@@ -42,21 +43,21 @@ class ChunkStep {
   /// Takes the `tokens` tokens from `first` on.
   void load(TokenSource<Scalar>& source, Index first, Index tokens, Pass pass) {
     chunk_.tokens = tokens;
-    rows_.emplace(source.load(first, chunk_));
-    map_.forward(chunk_, *rows_, pass);
-    mix_.prepare(chunk_, rows_->v);
+    rows_ = source.load(first, chunk_);
+    map_.forward(chunk_, rows_, pass);
+    mix_.prepare(chunk_, rows_.v);
   }
 
   /// The reads of its tokens, to `chunk().out`.
   void read(const Hierarchy<Scalar>& states) {
-    auto out = chunk_.out.topRows(chunk_.tokens);
+    const Block out = Block(chunk_.out).topRows(chunk_.tokens);
     out.setZero();
     for (int l : states.active()) {
       gather_lambda(states, l, lambda_);
       product<Into::add_scaled>(map_.queries(), states.level(l), out, lambda_.data());
     }
     mix_.decay_from_start(out);
-    mix_.add_mix(weighted_scores(states), rows_->v, out);
+    mix_.add_mix(weighted_scores(states), rows_.v, out);
   }
 
   /// The states after the chunk from those before it; in place where they are the same.
@@ -81,15 +82,16 @@ class ChunkStep {
       const int holder = states.holder(after, states.bucket(l).first);
       if (holder == l) continue;
       if (take(holder)) {
-        next.level(holder) += next.level(l);
+        Matrix& to = next.level(holder);
+        add(to.data(), next.level(l).data(), to.size(), to.data());
       } else {
         next.level(holder).swap(next.level(l));
       }
     }
-    const RowsView<Scalar> keys = map_.keys(), values = mix_.ended(rows_->v);
+    const ConstBlock keys = map_.keys(), values = mix_.ended(rows_.v);
     for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
       const auto left = keys.middleRows(begin, size).transpose();
-      const auto right = values.middleRows(begin, size);
+      const ConstBlock right = values.middleRows(begin, size);
       if (take(l)) {
         product<Into::add>(left, right, next.level(l));
       } else {
@@ -107,7 +109,7 @@ class ChunkStep {
   /// \{
 
   [[nodiscard]] const SequenceShape& shape() const { return shape_; }
-  [[nodiscard]] const Views& rows() const { return *rows_; }
+  [[nodiscard]] const Views& rows() const { return rows_; }
   [[nodiscard]] ValueMix<Scalar>& mix() { return mix_; }
 
   [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
@@ -128,14 +130,14 @@ class ChunkStep {
   /// The scores under their level weights.
   const Matrix& weighted_scores(const Hierarchy<Scalar>& states) {
     resize(weighted_, chunk_.tokens, chunk_.tokens * shape_.leaves);
-    weight_scores(mask(states), shape_.leaves, map_.scores(), rows_->lambda, weighted_);
+    weight_scores(mask(states), shape_.leaves, map_.scores(), rows_.lambda, weighted_);
     return weighted_;
   }
   /// lambda = what multiplies each query of the chunk where it reads level l.
-  void gather_lambda(const Hierarchy<Scalar>& states, int l, Row& lambda) const {
+  void gather_lambda(const Hierarchy<Scalar>& states, int l, Vector<Scalar>& lambda) const {
     resize(lambda, chunk_.tokens);
     for_each_weight_of(states, l, [&](Index t, int level) {
-      lambda[t] = rows_->lambda(t, level) * map_.query_factor(t);
+      lambda[t] = rows_.lambda(t, level) * map_.query_factor(t);
     });
   }
   /// Calls `visit(t, column of its level weights)` for each token t that reads level l of `states`.
@@ -154,11 +156,11 @@ class ChunkStep {
  private:
   SequenceShape shape_;
   Chunk<Scalar> chunk_;
-  std::optional<Views> rows_{};
+  Views rows_{};
   ChunkMap<Scalar> map_;
   ValueMix<Scalar> mix_;
   Matrix weighted_{};
-  Row lambda_{};
+  Vector<Scalar> lambda_{};
 };
 
 }  // namespace loglinear::detail

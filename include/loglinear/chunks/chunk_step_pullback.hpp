@@ -9,6 +9,7 @@
 #include "loglinear/chunks/chunk_step.hpp"
 #include "loglinear/detail/kernels/negligible.hpp"
 #include "loglinear/detail/kernels/row_updates.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 
 namespace loglinear::detail {
 
@@ -17,7 +18,8 @@ template <class Scalar>
 class ChunkStepPullback {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
-  using Row = typename ChunkStep<Scalar>::Row;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
   using Targets = typename Chunk<Scalar>::Targets;
 
   /// \param step  which will have loaded, for gradients, the chunk at hand
@@ -36,7 +38,7 @@ class ChunkStepPullback {
     const auto& rows = step_.rows();
     resize(d_weighted_, tokens, tokens * shape_.leaves);
     step_.mix().pull_back_mix(step_.weighted_scores(states), rows.v, targets.out, d_weighted_,
-                              RowsTarget<Scalar>(targets.v), d_chunk.value_decay);
+                              targets.v, d_chunk.value_decay);
     pull_back_weighted_scores(step_.mask(states), shape_.leaves, step_.map().scores(), rows.lambda,
                               d_weighted_, d_chunk.lambda);
     pull_back_reads(states, gradient, targets.out, d_chunk);
@@ -44,17 +46,23 @@ class ChunkStepPullback {
   }
 
  private:
+  /// The whole of a matrix of that size.
+  [[nodiscard]] static Block sized(Matrix& m, Index rows, Index columns) {
+    resize(m, rows, columns);
+    return m;
+  }
+
   /// Writes the gradients of the keys and values as far as they are of the states after the chunk.
   void pull_back_advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
                          const Targets& targets, Chunk<Scalar>& d_chunk) {
     const std::uint64_t before = states.count(), after = step_.count_after(states);
-    const RowsView<Scalar> keys = step_.map().keys(), values = step_.mix().ended(step_.rows().v);
-    RowsTarget<Scalar> d_v = targets.v;
-    resize(d_keys_, step_.chunk().tokens * shape_.leaves, shape_.d_k);
+    const ConstBlock keys = step_.map().keys(), values = step_.mix().ended(step_.rows().v);
+    const Block d_v = targets.v,
+                d_keys = sized(d_keys_, step_.chunk().tokens * shape_.leaves, shape_.d_k);
     step_.for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
       transpose_into(gradient.level(l), transposed_);
       product<Into::replace>(values.middleRows(begin, size), transposed_,
-                             d_keys_.middleRows(begin, size));
+                             d_keys.middleRows(begin, size));
       product<Into::replace>(keys.middleRows(begin, size), gradient.level(l),
                              d_v.middleRows(begin, size));
     });
@@ -80,12 +88,12 @@ class ChunkStepPullback {
   /// Backwards through out = sum_l diag(lambda_l) queries S_l, transposed, so that no state has to
   /// be: z = S_l d_out^T, d_queries^T += z diag(lambda_l), d_lambda_l = rows of queries . z.
   void pull_back_reads(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& gradient,
-                       RowsView<Scalar> d_out, Chunk<Scalar>& d_chunk) {
+                       ConstBlock d_out, Chunk<Scalar>& d_chunk) {
     const Index tokens = step_.chunk().tokens;
-    const RowsView<Scalar> queries = step_.map().queries();
+    const ConstBlock queries = step_.map().queries();
     if (shape_.decays_values) {
-      auto d_decayed = d_chunk.out.topRows(tokens);
-      d_decayed = d_out;
+      const Block d_decayed = writable_block_of(d_chunk.out).topRows(tokens);
+      for (Index t = 0; t < tokens; ++t) copy(d_out.row(t), shape_.d_v, d_decayed.row(t));
       set_zero(decayed_reads_, tokens, shape_.d_v);
       for (int l : states.active()) {
         step_.gather_lambda(states, l, lambda_);
@@ -93,7 +101,7 @@ class ChunkStepPullback {
       }
       step_.mix().decay_from_start(decayed_reads_);
       step_.mix().pull_back_from_start(decayed_reads_, d_decayed, d_chunk.value_decay);
-      new (&d_out) RowsView<Scalar>(view_of(d_decayed));  // how Eigen points a map elsewhere
+      d_out = d_decayed;
     }
     set_zero(d_queries_transposed_, shape_.d_k, tokens);
     transpose_into(d_out, d_out_transposed_);
@@ -103,15 +111,16 @@ class ChunkStepPullback {
     for (int l : states.active()) {
       step_.gather_lambda(states, l, lambda_);
       for (Index t = 0; t < tokens; ++t) {
-        scaled_row<false>(lambda_[t], d_out.data() + t * d_out.outerStride(), shape_.d_v,
+        scaled_row<false>(lambda_[t], d_out.row(t), shape_.d_v,
                           lambda_out_.data() + t * shape_.d_v);
       }
       product<Into::add>(queries.transpose(), lambda_out_, gradient.level(l));
       product<Into::replace>(states.level(l), d_out_transposed_, products_);
       set_zero(d_lambda_, tokens);
       for (Index i = 0; i < shape_.d_k; ++i) {
-        d_lambda_ += products_.row(i).cwiseProduct(queries_transposed_.row(i));
-        d_queries_transposed_.row(i) += products_.row(i).cwiseProduct(lambda_);
+        const Scalar* const products = products_.data() + i * tokens;
+        add_product(products, queries_transposed_.data() + i * tokens, tokens, d_lambda_.data());
+        add_product(products, lambda_.data(), tokens, d_queries_transposed_.data() + i * tokens);
       }
       step_.for_each_weight_of(
           states, l, [&](Index t, int level) { d_chunk.lambda(t, level) += d_lambda_[t]; });
@@ -123,7 +132,7 @@ class ChunkStepPullback {
   ChunkMapPullback<Scalar> map_;
   SequenceShape shape_;
   Matrix lambda_out_{};
-  Row lambda_{}, d_lambda_{};
+  Vector<Scalar> lambda_{}, d_lambda_{};
   Matrix d_weighted_{}, d_queries_{}, d_keys_{}, carried_{}, transposed_{}, decayed_reads_{};
   Matrix d_queries_transposed_{}, d_out_transposed_{}, queries_transposed_{}, products_{};
 };

@@ -3,6 +3,8 @@
 #define LOGLINEAR_CHUNKS_GRAM_BY_HALVES_HPP
 
 #include "loglinear/chunks/halves.hpp"
+#include "loglinear/detail/base/product.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 
 namespace loglinear::detail {
 
@@ -10,23 +12,25 @@ namespace loglinear::detail {
 template <class Scalar>
 class GramByHalves {
  public:
-  using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
 
   /// For up to `moments` moments and `rows` rows on either side.
   GramByHalves(Index d_k, Index moments, Index rows)
-      : halves_(moments, d_k),
+      : d_k_(d_k),
+        halves_(moments, d_k),
         left_(rows, d_k),
         right_(rows, d_k),
         right_transposed_(d_k, rows),
         d_left_(rows, d_k),
         d_right_(rows, d_k),
-        running_(1, d_k),
-        sum_(1, d_k),
+        running_(d_k),
+        sum_(d_k),
         notes_(shortest_stretch, d_k) {}
 
   /// Fills g, `x.rows() x y.rows()`, for moments [0, N) with the decays `decay`, N x d_k.
-  template <class Decay, class Left, class Right, class Result>
-  void gram(const Decay& decay, const Left& x, Moments a, const Right& y, Moments b, Result& g) {
+  void gram(const ConstBlock& decay, const ConstBlock& x, Moments a, const ConstBlock& y, Moments b,
+            const Block& g) {
     g.setZero();
     visit_halves(
         0, decay.rows(),
@@ -34,7 +38,7 @@ class GramByHalves {
           const RowRange rows = rows_between(a, low, high, x.rows());
           for (Index i = rows.first; i < rows.first + rows.size; ++i) {
             for_each_earlier(decay, a[i], low, y.rows(), b, [&](Index j, Index) {
-              g(i, j) = x.row(i).cwiseProduct(running_).dot(y.row(j));
+              g(i, j) = dot(x.row(i), running_.data(), y.row(j), d_k_);
             });
           }
         },
@@ -42,95 +46,102 @@ class GramByHalves {
           const RowRange later = rows_between(a, middle, high, x.rows());
           const RowRange earlier = rows_between(b, low, middle, y.rows());
           meet(decay, low, middle, high, x, a, later, y, b, earlier);
-          auto transposed = right_transposed_.leftCols(earlier.size);
-          transpose_into(right_.topRows(earlier.size), transposed);
-          product<Into::replace>(left_.topRows(later.size), transposed,
+          const Block transposed = Block(right_transposed_).leftCols(earlier.size);
+          transpose_into(Block(right_).topRows(earlier.size), transposed);
+          product<Into::replace>(ConstBlock(left_).topRows(later.size), ConstBlock(transposed),
                                  g.block(later.first, earlier.first, later.size, earlier.size));
         });
   }
 
   /// The pullback: adds to `d_x`, `d_y` and the gradient of the log decays.
-  template <class Decay, class Left, class Right, class Result, class DLeft, class DRight,
-            class DLog>
-  void pull_back(const Decay& decay, const Left& x, Moments a, const Right& y, Moments b,
-                 const Result& d_g, DLeft& d_x, DRight& d_y, DLog& d_log) {
+  void pull_back(const ConstBlock& decay, const ConstBlock& x, Moments a, const ConstBlock& y,
+                 Moments b, const ConstBlock& d_g, const Block& d_x, const Block& d_y,
+                 const Block& d_log) {
     visit_halves(
         0, decay.rows(),
         [&](Index low, Index high) {
           const RowRange rows = rows_between(a, low, high, x.rows());
           for (Index i = rows.first; i < rows.first + rows.size; ++i) {
-            notes_.setZero();
-            for_each_earlier(decay, a[i], low, y.rows(), b, [&](Index j, Index moment) {
-              d_x.row(i) += d_g(i, j) * running_.cwiseProduct(y.row(j));
-              sum_ = d_g(i, j) * running_.cwiseProduct(x.row(i));
-              d_y.row(j) += sum_;
-              notes_.row(moment - low) += sum_.cwiseProduct(y.row(j));
-            });
-            sum_.setZero();
-            for (Index moment = low + 1; moment <= a[i]; ++moment) {
-              sum_ += notes_.row(moment - 1 - low);
-              d_log.row(moment) += sum_;
-            }
+            pull_back_row(decay, x.row(i), a[i], low, y, b, d_g.row(i), d_x.row(i), d_y, d_log);
           }
         },
         [&](Index low, Index middle, Index high) {
           const RowRange later = rows_between(a, middle, high, x.rows());
           const RowRange earlier = rows_between(b, low, middle, y.rows());
           meet(decay, low, middle, high, x, a, later, y, b, earlier);
-          const auto d_block = d_g.block(later.first, earlier.first, later.size, earlier.size);
-          auto d_left = d_left_.topRows(later.size), d_right = d_right_.topRows(earlier.size);
-          product<Into::replace>(d_block, right_.topRows(earlier.size), d_left);
-          product<Into::replace>(d_block.transpose(), left_.topRows(later.size), d_right);
-          halves_.note_later(
-              a, later, middle, high,
-              [&](Index i) { return left_.row(i).cwiseProduct(d_left.row(i)); }, sum_, d_log);
-          halves_.note_earlier(
-              b, earlier, low, middle,
-              [&](Index j) { return right_.row(j).cwiseProduct(d_right.row(j)); }, sum_, d_log);
+          const ConstBlock d_block =
+              d_g.block(later.first, earlier.first, later.size, earlier.size);
+          const ConstBlock left = ConstBlock(left_).topRows(later.size);
+          const ConstBlock right = ConstBlock(right_).topRows(earlier.size);
+          const Block d_left = Block(d_left_).topRows(later.size);
+          const Block d_right = Block(d_right_).topRows(earlier.size);
+          product<Into::replace>(d_block, right, d_left);
+          product<Into::replace>(d_block.transpose(), left, d_right);
+          halves_.note_later(a, later, middle, high, left, d_left, sum_, d_log);
+          halves_.note_earlier(b, earlier, low, middle, right, d_right, sum_, d_log);
           for (Index i = 0; i < later.size; ++i) {
             const Index row = later.first + i;
-            d_x.row(row) += d_left.row(i).cwiseProduct(halves_.later(a[row]));
+            add_product(d_left.row(i), halves_.later(a[row]), d_k_, d_x.row(row));
           }
           for (Index j = 0; j < earlier.size; ++j) {
             const Index row = earlier.first + j;
-            d_y.row(row) += d_right.row(j).cwiseProduct(halves_.earlier(b[row]));
+            add_product(d_right.row(j), halves_.earlier(b[row]), d_k_, d_y.row(row));
           }
         });
   }
 
  private:
+  /// The pullback of one row of g within a stretch that is summed directly.
+  void pull_back_row(const ConstBlock& decay, const Scalar* x, Index a, Index low,
+                     const ConstBlock& y, Moments b, const Scalar* d_g, Scalar* d_x,
+                     const Block& d_y, const Block& d_log) {
+    const Block notes(notes_);
+    notes.setZero();
+    for_each_earlier(decay, a, low, y.rows(), b, [&](Index j, Index moment) {
+      add_scaled_product(d_g[j], running_.data(), y.row(j), d_k_, d_x);
+      scaled_product(d_g[j], running_.data(), x, d_k_, sum_.data());
+      add(d_y.row(j), sum_.data(), d_k_, d_y.row(j));
+      add_product(sum_.data(), y.row(j), d_k_, notes.row(moment - low));
+    });
+    std::fill_n(sum_.data(), d_k_, Scalar(0));
+    for (Index moment = low + 1; moment <= a; ++moment) {
+      add(sum_.data(), notes.row(moment - 1 - low), d_k_, sum_.data());
+      add(d_log.row(moment), sum_.data(), d_k_, d_log.row(moment));
+    }
+  }
+
   /// Calls `visit(j, b_j)` for the rows of [low, a], the newest first, with D(b_j+1..a) in
   /// `running_`.
-  template <class Decay, class Visit>
-  void for_each_earlier(const Decay& decay, Index a, Index low, Index count, Moments b,
+  template <class Visit>
+  void for_each_earlier(const ConstBlock& decay, Index a, Index low, Index count, Moments b,
                         Visit visit) {
-    running_.setOnes();
+    std::fill_n(running_.data(), d_k_, Scalar(1));
     for (Index moment = a; moment >= low; --moment) {
       const RowRange rows = rows_between(b, moment, moment + 1, count);
       for (Index j = rows.first; j < rows.first + rows.size; ++j) visit(j, moment);
-      running_.array() *= decay.row(moment).array();
+      multiply(running_.data(), decay.row(moment), d_k_, running_.data());
     }
   }
 
   /// The rows of both halves as they are in the middle.
-  template <class Decay, class Left, class Right>
-  void meet(const Decay& decay, Index low, Index middle, Index high, const Left& x, Moments a,
-            RowRange later, const Right& y, Moments b, RowRange earlier) {
+  void meet(const ConstBlock& decay, Index low, Index middle, Index high, const ConstBlock& x,
+            Moments a, RowRange later, const ConstBlock& y, Moments b, RowRange earlier) {
     halves_.prepare(decay, low, middle, high);
     for (Index i = 0; i < later.size; ++i) {
       const Index row = later.first + i;
-      left_.row(i) = x.row(row).cwiseProduct(halves_.later(a[row]));
+      multiply(x.row(row), halves_.later(a[row]), d_k_, left_.data() + i * d_k_);
     }
     for (Index j = 0; j < earlier.size; ++j) {
       const Index row = earlier.first + j;
-      right_.row(j) = y.row(row).cwiseProduct(halves_.earlier(b[row]));
+      multiply(y.row(row), halves_.earlier(b[row]), d_k_, right_.data() + j * d_k_);
     }
   }
 
+  Index d_k_;
   HalfDecays<Scalar> halves_;
-  Matrix left_, right_, right_transposed_, d_left_, d_right_;
-  Eigen::Matrix<Scalar, 1, Eigen::Dynamic> running_, sum_;
-  Matrix notes_;
+  RowMajorMatrix<Scalar> left_, right_, right_transposed_, d_left_, d_right_;
+  Vector<Scalar> running_, sum_;
+  RowMajorMatrix<Scalar> notes_;
 };
 
 }  // namespace loglinear::detail

@@ -8,10 +8,12 @@
 // the later half meet those of the earlier half in one matrix product; each half is then a stretch
 // of its own, and the shortest stretches are summed directly.
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 
 #include "loglinear/chunks/chunk.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 
 namespace loglinear::detail {
 
@@ -43,49 +45,60 @@ void visit_halves(Index low, Index high, Direct direct, Between between) {
 template <class Scalar>
 class HalfDecays {
  public:
-  HalfDecays(Index moments, Index columns) : later_(moments, columns), earlier_(moments, columns) {}
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
 
-  template <class Decay>
-  void prepare(const Decay& decay, Index low, Index middle, Index high) {
+  HalfDecays(Index moments, Index columns)
+      : columns_(columns), later_(moments, columns), earlier_(moments, columns) {}
+
+  void prepare(const ConstBlock& decay, Index low, Index middle, Index high) {
     low_ = low;
     middle_ = middle;
-    later_.row(0) = decay.row(middle);
+    const Block later(later_), earlier(earlier_);
+    copy(decay.row(middle), columns_, later.row(0));
     for (Index m = middle + 1; m < high; ++m) {
-      later_.row(m - middle) = later_.row(m - middle - 1).cwiseProduct(decay.row(m));
+      multiply(later.row(m - middle - 1), decay.row(m), columns_, later.row(m - middle));
     }
-    earlier_.row(middle - 1 - low).setOnes();
+    std::fill_n(earlier.row(middle - 1 - low), columns_, Scalar(1));
     for (Index m = middle - 1; m > low; --m) {
-      earlier_.row(m - 1 - low) = earlier_.row(m - low).cwiseProduct(decay.row(m));
+      multiply(earlier.row(m - low), decay.row(m), columns_, earlier.row(m - 1 - low));
     }
   }
   /// D(middle..a) for a in the later half.
-  [[nodiscard]] auto later(Index a) const { return later_.row(a - middle_); }
+  [[nodiscard]] const Scalar* later(Index a) const {
+    return later_.data() + (a - middle_) * columns_;
+  }
   /// D(b+1..middle-1) for b in the earlier half.
-  [[nodiscard]] auto earlier(Index b) const { return earlier_.row(b - low_); }
+  [[nodiscard]] const Scalar* earlier(Index b) const {
+    return earlier_.data() + (b - low_) * columns_;
+  }
 
-  /// Adds to the gradient of the log decays what rows of the later half say: what row i has counts
-  /// for the moments from the middle up to a_i.
-  template <class NoteOf, class Row, class DLog>
-  static void note_later(Moments a, RowRange rows, Index middle, Index high, NoteOf note_of,
-                         Row& sum, DLog& d_log) {
-    sum.setZero();
+  /// Adds to the gradient of the log decays what rows x of the later half and their gradients say:
+  /// row i counts for the moments from the middle up to a_i. `sum` is scratch.
+  static void note_later(Moments a, RowRange rows, Index middle, Index high, const ConstBlock& x,
+                         const ConstBlock& d_x, Vector<Scalar>& sum, const Block& d_log) {
+    std::fill_n(sum.data(), sum.size(), Scalar(0));
     for (Index m = high - 1, i = rows.size; m >= middle; --m) {
-      for (; i > 0 && a[rows.first + i - 1] == m; --i) sum += note_of(i - 1);
-      d_log.row(m) += sum;
+      for (; i > 0 && a[rows.first + i - 1] == m; --i) {
+        add_product(x.row(i - 1), d_x.row(i - 1), sum.size(), sum.data());
+      }
+      add(d_log.row(m), sum.data(), sum.size(), d_log.row(m));
     }
   }
-  /// Likewise of the earlier half: what row j has counts for the moments after b_j.
-  template <class NoteOf, class Row, class DLog>
-  static void note_earlier(Moments b, RowRange rows, Index low, Index middle, NoteOf note_of,
-                           Row& sum, DLog& d_log) {
-    sum.setZero();
+  /// Likewise of the earlier half: row j counts for the moments after b_j.
+  static void note_earlier(Moments b, RowRange rows, Index low, Index middle, const ConstBlock& x,
+                           const ConstBlock& d_x, Vector<Scalar>& sum, const Block& d_log) {
+    std::fill_n(sum.data(), sum.size(), Scalar(0));
     for (Index m = low + 1, j = 0; m < middle; ++m) {
-      for (; j < rows.size && b[rows.first + j] < m; ++j) sum += note_of(j);
-      d_log.row(m) += sum;
+      for (; j < rows.size && b[rows.first + j] < m; ++j) {
+        add_product(x.row(j), d_x.row(j), sum.size(), sum.data());
+      }
+      add(d_log.row(m), sum.data(), sum.size(), d_log.row(m));
     }
   }
 
  private:
+  Index columns_;
   RowMajorMatrix<Scalar> later_, earlier_;
   Index low_ = 0, middle_ = 0;
 };

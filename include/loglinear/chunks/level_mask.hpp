@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <type_traits>
 
+#include "loglinear/detail/base/row_block.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/fenwick.hpp"
 
@@ -29,7 +31,7 @@ struct LevelMask {
   /// level, the oldest first; tokens are counted from the beginning of the chunk.
   template <class Visit>
   void for_each_stretch(Index t, Visit visit) const {
-    const bool is_apart = order == ReadOrder::current_apart;
+    const bool is_apart = info_of(order).is_leaf_apart;
     const int shift = is_apart ? 1 : 0, last = level_weight_count(order, max_levels) - 1;
     const std::uint64_t end = first + static_cast<std::uint64_t>(t) + (sees_itself() ? 1 : 0);
     for (std::uint64_t begin = first, next = 0; begin < end; begin = next) {
@@ -42,35 +44,36 @@ struct LevelMask {
   }
 
   /// Whether a query's own token counts among those of its level 0.
-  [[nodiscard]] bool sees_itself() const { return order == ReadOrder::after_push; }
+  [[nodiscard]] bool sees_itself() const { return info_of(order).is_leaf_carried(); }
   /// Columns of the chunk that query t sees, of `leaves` a token.
   [[nodiscard]] Index seen(Index t, Index leaves) const {
-    return (t + (order == ReadOrder::before_push ? 0 : 1)) * leaves;
+    return (t + (info_of(order).reads_written ? 1 : 0)) * leaves;
   }
 };
 
 /// Calls `visit(t, level, from, to, size)` for the coefficients of row t of `scores` and of
 /// `weighted` that stand under one level, `leaves` columns a token; clears what of `weighted` is
 /// not seen.
-template <class Scores, class Weighted, class Visit>
-void for_each_run_of_scores(const LevelMask& mask, Index leaves, const Scores& scores,
-                            Weighted& weighted, Visit visit) {
-  using Scalar = typename Weighted::Scalar;
+template <class Scalar, class Visit>
+void for_each_run_of_scores(const LevelMask& mask, Index leaves,
+                            const RowMajorMatrix<Scalar>& scores, RowMajorMatrix<Scalar>& weighted,
+                            Visit visit) {
+  const Index columns = scores.cols();
   for (Index t = 0; t < scores.rows(); ++t) {
-    Scalar* const to = &weighted(t, 0);
-    const Scalar* const from = &scores(t, 0);
+    Scalar* const to = weighted.data() + t * columns;
+    const Scalar* const from = scores.data() + t * columns;
     mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
       visit(t, level, from + begin * leaves, to + begin * leaves, size * leaves);
     });
-    std::fill(to + mask.seen(t, leaves), to + scores.cols(), Scalar(0));
+    std::fill(to + mask.seen(t, leaves), to + columns, Scalar(0));
   }
 }
 
 /// weighted(t, s) = lambda(t, level of s) scores(t, s); 0 where s is not seen.
-template <class Scores, class Lambda, class Weighted>
-void weight_scores(const LevelMask& mask, Index leaves, const Scores& scores, const Lambda& lambda,
-                   Weighted& weighted) {
-  using Scalar = typename Weighted::Scalar;
+template <class Scalar>
+void weight_scores(const LevelMask& mask, Index leaves, const RowMajorMatrix<Scalar>& scores,
+                   const std::type_identity_t<ConstRowBlock<Scalar>>& lambda,
+                   RowMajorMatrix<Scalar>& weighted) {
   for_each_run_of_scores(mask, leaves, scores, weighted,
                          [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
                            const Scalar weight = lambda(t, level);
@@ -80,10 +83,12 @@ void weight_scores(const LevelMask& mask, Index leaves, const Scores& scores, co
 
 /// The pullback of `weight_scores`: d_weighted becomes the gradient of the scores; d_lambda is
 /// added to.
-template <class Scores, class Lambda, class Weighted, class DLambda>
-void pull_back_weighted_scores(const LevelMask& mask, Index leaves, const Scores& scores,
-                               const Lambda& lambda, Weighted& d_weighted, DLambda&& d_lambda) {
-  using Scalar = typename Weighted::Scalar;
+template <class Scalar>
+void pull_back_weighted_scores(const LevelMask& mask, Index leaves,
+                               const RowMajorMatrix<Scalar>& scores,
+                               const std::type_identity_t<ConstRowBlock<Scalar>>& lambda,
+                               RowMajorMatrix<Scalar>& d_weighted,
+                               RowMajorMatrix<Scalar>& d_lambda) {
   for_each_run_of_scores(mask, leaves, scores, d_weighted,
                          [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
                            const Scalar weight = lambda(t, level);

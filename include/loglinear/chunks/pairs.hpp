@@ -17,6 +17,10 @@ namespace loglinear::detail {
 
 inline constexpr Index pair_rows = 12;
 
+/// An operand of a product, whatever can be seen as a block; the result says the scalar.
+template <class Scalar>
+using Operand = std::type_identity_t<ConstRowBlock<Scalar>>;
+
 /// Calls `visit(first row, rows, columns that the last of them sees)`.
 template <class Visit>
 void for_each_pair_block(Moments a, Index rows, Moments b, Index columns, Visit visit) {
@@ -27,10 +31,9 @@ void for_each_pair_block(Moments a, Index rows, Moments b, Index columns, Visit 
 }
 
 /// pairs (+-)= x y^T where they count.
-template <Into into, class X, class YTransposed, class Pairs>
-void product_to_pairs(const X& x, Moments a, const YTransposed& y_transposed, Moments b,
-                      Pairs&& pairs) {
-  using Scalar = typename X::Scalar;
+template <Into into, class Scalar>
+void product_to_pairs(const Operand<Scalar>& x, Moments a, const Operand<Scalar>& y_transposed,
+                      Moments b, const RowBlock<Scalar>& pairs) {
   const Index columns = y_transposed.cols();
   for_each_pair_block(a, x.rows(), b, columns, [&](Index i, Index rows, Index seen) {
     const Index wide = whole_packets<Scalar>(seen, columns);
@@ -40,17 +43,18 @@ void product_to_pairs(const X& x, Moments a, const YTransposed& y_transposed, Mo
 }
 
 /// c (+-)= pairs right.
-template <Into into, class Pairs, class Right, class Result>
-void product_of_pairs(const Pairs& pairs, Moments a, Moments b, const Right& right, Result&& c) {
+template <Into into, class Scalar>
+void product_of_pairs(const Operand<Scalar>& pairs, Moments a, Moments b,
+                      const Operand<Scalar>& right, const RowBlock<Scalar>& c) {
   for_each_pair_block(a, pairs.rows(), b, pairs.cols(), [&](Index i, Index rows, Index seen) {
     product<into>(pairs.block(i, 0, rows, seen), right.topRows(seen), c.middleRows(i, rows));
   });
 }
 
 /// c (+-)= pairs^T left.
-template <Into into, class Pairs, class Left, class Result>
-void product_of_transposed_pairs(const Pairs& pairs, Moments a, Moments b, const Left& left,
-                                 Result&& c) {
+template <Into into, class Scalar>
+void product_of_transposed_pairs(const Operand<Scalar>& pairs, Moments a, Moments b,
+                                 const Operand<Scalar>& left, const RowBlock<Scalar>& c) {
   for (Index j = 0; j < pairs.cols(); j += pair_rows) {
     const Index columns = (std::min)(pair_rows, pairs.cols() - j);
     const Index unseen = a.count_before(b[j], pairs.rows()), rows = pairs.rows() - unseen;
@@ -61,23 +65,21 @@ void product_of_transposed_pairs(const Pairs& pairs, Moments a, Moments b, const
 
 /// result (+-)= pairs lower, or what counts of pairs upper, where the result counts: neither
 /// triangle has anything between what a row sees and what it does not.
-template <Into into, class Pairs, class Triangle, class Result>
-void product_within_pairs(const Pairs& pairs, Moments a, Moments b, const Triangle& triangle,
-                          Result&& result) {
-  using Scalar = typename Pairs::Scalar;
+template <Into into, class Scalar>
+void product_within_pairs(const Operand<Scalar>& pairs, Moments a, Moments b,
+                          const Operand<Scalar>& triangle, const RowBlock<Scalar>& result) {
   for_each_pair_block(a, pairs.rows(), b, pairs.cols(), [&](Index i, Index rows, Index seen) {
     const Index wide = whole_packets<Scalar>(seen, pairs.cols());
-    product<into>(pairs.block(i, 0, rows, seen), triangle.topLeftCorner(seen, wide),
+    product<into>(pairs.block(i, 0, rows, seen), triangle.block(0, 0, seen, wide),
                   result.block(i, 0, rows, wide));
   });
 }
 
 /// Clears the pairs that do not count.
-template <class Pairs>
-void clear_unseen(Moments a, Moments b, Pairs&& pairs) {
-  using Scalar = typename std::remove_cvref_t<Pairs>::Scalar;
+template <class Scalar>
+void clear_unseen(Moments a, Moments b, const RowBlock<Scalar>& pairs) {
   for (Index i = 0; i < pairs.rows(); ++i) {
-    Scalar* const row = pairs.data() + i * pairs.outerStride();
+    Scalar* const row = pairs.row(i);
     std::fill(row + b.count_until(a[i], pairs.cols()), row + pairs.cols(), Scalar(0));
   }
 }

@@ -2,8 +2,11 @@
 #ifndef LOGLINEAR_CHUNKS_VALUE_MIX_HPP
 #define LOGLINEAR_CHUNKS_VALUE_MIX_HPP
 
+#include <algorithm>
+
 #include "loglinear/chunks/halves.hpp"
 #include "loglinear/chunks/pairs.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 
 namespace loglinear::detail {
 
@@ -14,10 +17,13 @@ template <class Scalar>
 class ValueMix {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
 
   ValueMix(const SequenceShape& shape, Index capacity)
       : decays_(shape.decays_values),
-        queries_at_{shape.order == ReadOrder::before_push ? Index{-1} : Index{0}, 1},
+        d_v_(shape.d_v),
+        queries_at_{info_of(shape.order).reads_written ? Index{0} : Index{-1}, 1},
         leaves_at_{0, 1, shape.leaves},
         halves_(decays_ ? capacity : 0, shape.d_v),
         from_start_(decays_ ? capacity + 1 : 0, shape.d_v),
@@ -27,50 +33,50 @@ class ValueMix {
         d_earlier_(decays_ ? capacity * shape.leaves : 0, shape.d_v),
         earlier_transposed_(decays_ ? shape.d_v : 0, capacity * shape.leaves),
         notes_(decays_ ? shortest_stretch : 0, shape.d_v),
-        running_(1, shape.d_v),
-        sum_(1, shape.d_v) {}
+        running_(shape.d_v),
+        sum_(shape.d_v) {}
 
   /// \param v  the values of the chunk
-  void prepare(const Chunk<Scalar>& chunk, const RowsView<Scalar>& v) {
+  void prepare(const Chunk<Scalar>& chunk, const ConstBlock& v) {
     tokens_ = chunk.tokens;
     if (!decays_) return;
-    assign(ended_values_, v);
-    assign(decay_, chunk.value_decay.topRows(tokens_));
-    from_start_.row(0).setOnes();
+    decay_ = block_of(chunk.value_decay).topRows(tokens_);
+    const Block from_start(from_start_), to_end(to_end_);
+    std::fill_n(from_start.row(0), d_v_, Scalar(1));
     for (Index t = 0; t < tokens_; ++t) {
-      from_start_.row(t + 1) = from_start_.row(t).cwiseProduct(decay_.row(t));
+      multiply(from_start.row(t), decay_.row(t), d_v_, from_start.row(t + 1));
     }
-    to_end_.row(tokens_ - 1).setOnes();
+    std::fill_n(to_end.row(tokens_ - 1), d_v_, Scalar(1));
     for (Index t = tokens_ - 1; t > 0; --t) {
-      to_end_.row(t - 1) = to_end_.row(t).cwiseProduct(decay_.row(t));
+      multiply(to_end.row(t), decay_.row(t), d_v_, to_end.row(t - 1));
     }
-    for (Index j = 0; j < ended_values_.rows(); ++j) {
-      ended_values_.row(j).array() *= to_end_.row(leaves_at_[j]).array();
+    resize(ended_values_, v.rows(), d_v_);
+    for (Index j = 0; j < v.rows(); ++j) {
+      multiply(v.row(j), to_end.row(leaves_at_[j]), d_v_, Block(ended_values_).row(j));
     }
   }
 
   /// The values as they are at the end of the chunk: `v` itself where none decay.
-  [[nodiscard]] RowsView<Scalar> ended(const RowsView<Scalar>& v) const {
-    return decays_ ? view_of(ended_values_) : v;
+  [[nodiscard]] ConstBlock ended(const ConstBlock& v) const {
+    return decays_ ? ConstBlock(ended_values_) : v;
   }
 
   /// o_t <- R(0..t) o_t: what is read of the states from before the chunk.
-  template <class Rows>
-  void decay_from_start(Rows&& o) const {
+  void decay_from_start(const Block& o) const {
     for (Index t = 0; decays_ && t < o.rows(); ++t) {
-      o.row(t).array() *= from_start_.row(queries_at_[t] + 1).array();
+      multiply(o.row(t), ConstBlock(from_start_).row(queries_at_[t] + 1), d_v_, o.row(t));
     }
   }
   /// s <- s R(0..C-1).
   void carry(Matrix& s) const {
     for (Index i = 0; decays_ && i < s.rows(); ++i) {
-      s.row(i).array() *= from_start_.row(tokens_).array();
+      Scalar* const row = s.data() + i * d_v_;
+      multiply(row, ConstBlock(from_start_).row(tokens_), d_v_, row);
     }
   }
 
   /// out += the mix under the lower triangular weights w.
-  template <class Values, class Out>
-  void add_mix(const Matrix& w, const Values& v, Out&& out) {
+  void add_mix(const ConstBlock& w, const ConstBlock& v, const Block& out) {
     if (!decays_) {
       return product_of_pairs<Into::add>(w, queries_at_, leaves_at_, v, out);
     }
@@ -80,28 +86,27 @@ class ValueMix {
           const RowRange rows = rows_between(queries_at_, low, high, tokens_);
           for (Index t = rows.first; t < rows.first + rows.size; ++t) {
             for_each_earlier(queries_at_[t], low, [&](Index j, Index) {
-              out.row(t) += w(t, j) * running_.cwiseProduct(v.row(j));
+              add_scaled_product(w(t, j), running_.data(), v.row(j), d_v_, out.row(t));
             });
           }
         },
         [&](Index low, Index middle, Index high) {
           const RowRange later = rows_between(queries_at_, middle, high, tokens_);
           const RowRange earlier = meet(v, low, middle, high);
-          auto reads = later_.topRows(later.size);
+          const Block reads = Block(later_).topRows(later.size);
           product<Into::replace>(w.block(later.first, earlier.first, later.size, earlier.size),
-                                 earlier_.topRows(earlier.size), reads);
+                                 ConstBlock(earlier_).topRows(earlier.size), reads);
           for (Index i = 0; i < later.size; ++i) {
             const Index t = later.first + i;
-            out.row(t) += reads.row(i).cwiseProduct(halves_.later(queries_at_[t]));
+            add_product(reads.row(i), halves_.later(queries_at_[t]), d_v_, out.row(t));
           }
         });
   }
 
   /// The pullback of `add_mix`: fills d_w, at least its lower triangle, adds to d_v and to the
   /// gradient of the log decays.
-  template <class Values, class DOut, class DValues, class DLog>
-  void pull_back_mix(const Matrix& w, const Values& v, const DOut& d_out, Matrix& d_w,
-                     DValues&& d_v, DLog&& d_log) {
+  void pull_back_mix(const ConstBlock& w, const ConstBlock& v, const ConstBlock& d_out,
+                     const Block& d_w, const Block& d_v, const Block& d_log) {
     if (!decays_) {
       transpose_into(v, values_transposed_);
       product_to_pairs<Into::replace>(d_out, queries_at_, values_transposed_, leaves_at_, d_w);
@@ -114,118 +119,134 @@ class ValueMix {
         [&](Index low, Index high) {
           const RowRange rows = rows_between(queries_at_, low, high, tokens_);
           for (Index t = rows.first; t < rows.first + rows.size; ++t) {
-            notes_.setZero();
-            for_each_earlier(queries_at_[t], low, [&](Index j, Index moment) {
-              sum_ = running_.cwiseProduct(d_out.row(t));
-              d_w(t, j) = sum_.dot(v.row(j));
-              sum_ *= w(t, j);
-              d_v.row(j) += sum_;
-              notes_.row(moment - low) += sum_.cwiseProduct(v.row(j));
-            });
-            sum_.setZero();
-            for (Index moment = low + 1; moment <= queries_at_[t]; ++moment) {
-              sum_ += notes_.row(moment - 1 - low);
-              d_log.row(moment) += sum_;
-            }
+            pull_back_read(t, low, w.row(t), v, d_out.row(t), d_w.row(t), d_v, d_log);
           }
         },
         [&](Index low, Index middle, Index high) {
           const RowRange later = rows_between(queries_at_, middle, high, tokens_);
           const RowRange earlier = meet(v, low, middle, high);
-          const auto w_block = w.block(later.first, earlier.first, later.size, earlier.size);
-          auto d_reads = later_.topRows(later.size), d_values = d_earlier_.topRows(earlier.size);
-          for (Index i = 0; i < later.size; ++i) {
-            const Index t = later.first + i;
-            d_reads.row(i) = d_out.row(t).cwiseProduct(halves_.later(queries_at_[t]));
-          }
-          auto transposed = earlier_transposed_.leftCols(earlier.size);
-          transpose_into(earlier_.topRows(earlier.size), transposed);
-          product<Into::replace>(d_reads, transposed,
-                                 d_w.block(later.first, earlier.first, later.size, earlier.size));
-          product<Into::replace>(w_block.transpose(), d_reads, d_values);
-          halves_.note_earlier(
-              leaves_at_, earlier, low, middle,
-              [&](Index j) { return earlier_.row(j).cwiseProduct(d_values.row(j)); }, sum_, d_log);
-          for (Index j = 0; j < earlier.size; ++j) {
-            const Index row = earlier.first + j;
-            d_v.row(row) += d_values.row(j).cwiseProduct(halves_.earlier(leaves_at_[row]));
-          }
-          resize(reads_, later.size, running_.cols());
-          product<Into::replace>(w_block, earlier_.topRows(earlier.size), reads_);
-          halves_.note_later(
-              queries_at_, later, middle, high,
-              [&](Index i) { return reads_.row(i).cwiseProduct(d_reads.row(i)); }, sum_, d_log);
+          pull_back_halves(low, middle, high, later, earlier, w, d_out, d_w, d_v, d_log);
         });
   }
 
   /// The pullback of `decay_from_start`, given the decayed reads.
-  template <class Rows, class DRows, class DLog>
-  void pull_back_from_start(const Rows& decayed, DRows&& d_o, DLog&& d_log) {
+  void pull_back_from_start(const ConstBlock& decayed, const Block& d_o, const Block& d_log) {
     if (!decays_) return;
-    sum_.setZero();
+    std::fill_n(sum_.data(), d_v_, Scalar(0));
     for (Index t = tokens_ - 1; t >= 0; --t) {
-      sum_ += decayed.row(t).cwiseProduct(d_o.row(t));
-      if (queries_at_[t] >= 0) d_log.row(queries_at_[t]) += sum_;
+      add_product(decayed.row(t), d_o.row(t), d_v_, sum_.data());
+      if (queries_at_[t] >= 0) add_sum_to(d_log.row(queries_at_[t]));
     }
     decay_from_start(d_o);
   }
   /// The pullback of `ended`: d_v <- R d_v.
-  template <class DValues, class DLog>
-  void pull_back_to_end(DValues&& d_v, DLog&& d_log) {
+  void pull_back_to_end(const Block& d_v, const Block& d_log) {
     if (!decays_) return;
-    sum_.setZero();
+    const ConstBlock ended(ended_values_);
+    std::fill_n(sum_.data(), d_v_, Scalar(0));
     for (Index t = 1; t < tokens_; ++t) {
       for (Index j = (t - 1) * leaves_at_.rows; j < t * leaves_at_.rows; ++j) {
-        sum_ += ended_values_.row(j).cwiseProduct(d_v.row(j));
+        add_product(ended.row(j), d_v.row(j), d_v_, sum_.data());
       }
-      d_log.row(t) += sum_;
+      add_sum_to(d_log.row(t));
     }
     for (Index j = 0; j < d_v.rows(); ++j) {
-      d_v.row(j).array() *= to_end_.row(leaves_at_[j]).array();
+      multiply(d_v.row(j), ConstBlock(to_end_).row(leaves_at_[j]), d_v_, d_v.row(j));
     }
   }
   /// The pullback of `carry`, given the state after the chunk.
-  template <class DLog>
-  void pull_back_carry(const Matrix& carried, Matrix& d_s, DLog&& d_log) {
+  void pull_back_carry(const Matrix& carried, Matrix& d_s, const Block& d_log) {
     if (!decays_) return;
-    sum_ = carried.cwiseProduct(d_s).colwise().sum();
-    for (Index t = 0; t < tokens_; ++t) d_log.row(t) += sum_;
+    std::fill_n(sum_.data(), d_v_, Scalar(0));
+    for (Index i = 0; i < d_s.rows(); ++i) {
+      add_product(carried.data() + i * d_v_, d_s.data() + i * d_v_, d_v_, sum_.data());
+    }
+    for (Index t = 0; t < tokens_; ++t) add_sum_to(d_log.row(t));
     carry(d_s);
   }
 
  private:
+  void add_sum_to(Scalar* row) const { add(row, sum_.data(), d_v_, row); }
+
   /// Calls `visit(j, token)` for the leaves of the tokens in [low, t], the newest first, with
   /// R(token+1..t) in `running_`.
   template <class Visit>
   void for_each_earlier(Index t, Index low, Visit visit) {
-    running_.setOnes();
+    std::fill_n(running_.data(), d_v_, Scalar(1));
     for (Index token = t; token >= low; --token) {
       for (Index j = token * leaves_at_.rows; j < (token + 1) * leaves_at_.rows; ++j) {
         visit(j, token);
       }
-      running_.array() *= decay_.row(token).array();
+      multiply(running_.data(), decay_.row(token), d_v_, running_.data());
     }
   }
 
   /// The values of the earlier half as they are in the middle.
-  template <class Values>
-  RowRange meet(const Values& v, Index low, Index middle, Index high) {
+  RowRange meet(const ConstBlock& v, Index low, Index middle, Index high) {
     halves_.prepare(decay_, low, middle, high);
     const RowRange earlier = rows_between(leaves_at_, low, middle, v.rows());
     for (Index j = 0; j < earlier.size; ++j) {
       const Index row = earlier.first + j;
-      earlier_.row(j) = v.row(row).cwiseProduct(halves_.earlier(leaves_at_[row]));
+      multiply(v.row(row), halves_.earlier(leaves_at_[row]), d_v_, earlier_.data() + j * d_v_);
     }
     return earlier;
   }
 
+  /// The pullback of what query t reads of the tokens from `low` on, summed directly.
+  void pull_back_read(Index t, Index low, const Scalar* w, const ConstBlock& v, const Scalar* d_out,
+                      Scalar* d_w, const Block& d_v, const Block& d_log) {
+    const Block notes(notes_);
+    notes.setZero();
+    for_each_earlier(queries_at_[t], low, [&](Index j, Index moment) {
+      multiply(running_.data(), d_out, d_v_, sum_.data());
+      d_w[j] = dot(sum_.data(), v.row(j), d_v_);
+      scale_by(w[j], sum_.data(), d_v_);
+      add_sum_to(d_v.row(j));
+      add_product(sum_.data(), v.row(j), d_v_, notes.row(moment - low));
+    });
+    std::fill_n(sum_.data(), d_v_, Scalar(0));
+    for (Index moment = low + 1; moment <= queries_at_[t]; ++moment) {
+      add(sum_.data(), notes.row(moment - 1 - low), d_v_, sum_.data());
+      add_sum_to(d_log.row(moment));
+    }
+  }
+
+  /// The pullback of what the later half reads of the earlier one.
+  void pull_back_halves(Index low, Index middle, Index high, RowRange later, RowRange earlier,
+                        const ConstBlock& w, const ConstBlock& d_out, const Block& d_w,
+                        const Block& d_v, const Block& d_log) {
+    const ConstBlock w_block = w.block(later.first, earlier.first, later.size, earlier.size);
+    const ConstBlock values = ConstBlock(earlier_).topRows(earlier.size);
+    const Block d_reads = Block(later_).topRows(later.size);
+    const Block d_values = Block(d_earlier_).topRows(earlier.size);
+    for (Index i = 0; i < later.size; ++i) {
+      const Index t = later.first + i;
+      multiply(d_out.row(t), halves_.later(queries_at_[t]), d_v_, d_reads.row(i));
+    }
+    const Block transposed = Block(earlier_transposed_).leftCols(earlier.size);
+    transpose_into(values, transposed);
+    product<Into::replace>(ConstBlock(d_reads), ConstBlock(transposed),
+                           d_w.block(later.first, earlier.first, later.size, earlier.size));
+    product<Into::replace>(w_block.transpose(), ConstBlock(d_reads), d_values);
+    halves_.note_earlier(leaves_at_, earlier, low, middle, values, d_values, sum_, d_log);
+    for (Index j = 0; j < earlier.size; ++j) {
+      const Index row = earlier.first + j;
+      add_product(d_values.row(j), halves_.earlier(leaves_at_[row]), d_v_, d_v.row(row));
+    }
+    resize(reads_, later.size, d_v_);
+    product<Into::replace>(w_block, values, Block(reads_));
+    halves_.note_later(queries_at_, later, middle, high, reads_, d_reads, sum_, d_log);
+  }
+
   bool decays_;
+  Index d_v_;
   Moments queries_at_, leaves_at_;
   Index tokens_ = 0;
   HalfDecays<Scalar> halves_;
-  Matrix decay_{}, from_start_, to_end_, ended_values_{};
+  ConstBlock decay_{};  // of the chunk's tokens
+  Matrix from_start_, to_end_, ended_values_{};
   Matrix later_, earlier_, d_earlier_, earlier_transposed_, values_transposed_{}, reads_{}, notes_;
-  Eigen::Matrix<Scalar, 1, Eigen::Dynamic> running_, sum_;
+  Vector<Scalar> running_, sum_;
 };
 
 }  // namespace loglinear::detail

@@ -82,27 +82,8 @@ class AnyRule {
 
 namespace detail {
 
-/// The rules that modes stand for: a mode is a rule itself or says which it can stand for.
-template <class Mode>
-struct RulesOf {
-  using Type = TypeList<Mode>;
-};
-template <class Mode>
-requires requires {
-  typename Mode::Rules;
-}
-struct RulesOf<Mode> {
-  using Type = typename Mode::Rules;
-};
-template <class List>
-struct RulesOfAll;
-template <class... Modes>
-struct RulesOfAll<TypeList<Modes...>> {
-  using Type = decltype((typename RulesOf<Modes>::Type{} + ...));
-};
-/// All of them, and what is left of them when only their key counts.
-using RuntimeRules = decltype(RulesOfAll<Rules>::Type{} +
-                              TypeList<KeyOnly<RetNet>, KeyOnly<DeltaNet>>{});
+/// All rules, and what is left of them when only their key counts.
+using RuntimeRules = decltype(RuleTypes{} + TypeList<KeyOnly<RetNet>, KeyOnly<DeltaNet>>{});
 
 /// Whether two rules can share a layer.
 template <class One>

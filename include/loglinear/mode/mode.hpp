@@ -81,20 +81,23 @@ inline void LogLinear::validate() const {
       mode);
 }
 
+/// Calls `visit(rule)` with the rule type that one alternative of an inner mode stands for.
+template <class Mode, class Visitor>
+requires(Rules::contains<Mode>)  //
+    decltype(auto) visit_rule(const Mode& mode, Visitor&& visit) {
+  if constexpr (requires { typename Mode::Rules; }) {
+    return mode.visit_rule(visit);
+  } else {
+    return visit(mode);
+  }
+}
 /// Calls `visit(rule)` with the rule type that an inner mode stands for, and returns what it
 /// returns: `DeltaProductMode` becomes one of `DeltaProduct<1>` to `DeltaProduct<4>`, all others
 /// are rules already. \throws std::invalid_argument for a number of compositions that is not 1 to 4
 template <class Visitor>
 decltype(auto) visit_rule(const InnerMode& mode, Visitor&& visit) {
-  return std::visit(
-      [&](const auto& rule) -> decltype(auto) {
-        if constexpr (requires { rule.visit_rule(visit); }) {
-          return rule.visit_rule(visit);
-        } else {
-          return visit(rule);
-        }
-      },
-      mode);
+  return std::visit([&](const auto& one) -> decltype(auto) { return visit_rule(one, visit); },
+                    mode);
 }
 
 /// Calls `visit(rule)` with what is left of an inner mode when only its key counts, and returns

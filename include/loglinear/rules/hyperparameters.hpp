@@ -75,6 +75,16 @@ struct RuleInfo {
                                ///< do so too where keys are normalised
 };
 
+/// A rule with those hyperparameters with which it forgets slowly.
+template <class Rule>
+[[nodiscard]] Rule slow() {
+  Rule rule;
+  Rule::hyperparameters(rule, [](const Hyperparameter& parameter, auto& value) {
+    if constexpr (std::is_same_v<decltype(value), double&>) value = parameter.slow.value_or(value);
+  });
+  return rule;
+}
+
 /// The words of values that are not numbers, in the order of the values.
 [[nodiscard]] constexpr std::array<std::string_view, 2> words_of(bool) {
   return {"false", "true"};

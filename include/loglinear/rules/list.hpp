@@ -39,6 +39,29 @@ using Rules = detail::TypeList<  //
     HGRN2,                       //
     Mamba2>;
 
+namespace detail {
+
+/// The rules that a mode stands for: it is a rule itself or says which it can stand for.
+template <class Mode>
+struct RulesOf {
+  using Type = TypeList<Mode>;
+};
+template <class Mode>
+requires requires {
+  typename Mode::Rules;
+}
+struct RulesOf<Mode> {
+  using Type = typename Mode::Rules;
+};
+template <class... Modes>
+[[nodiscard]] auto rules_of_all(TypeList<Modes...>)
+    -> decltype((typename RulesOf<Modes>::Type{} + ...));
+
+}  // namespace detail
+
+/// The same as types of rules: `DeltaProduct<1>` to `DeltaProduct<4>` for `DeltaProductMode`.
+using RuleTypes = decltype(detail::rules_of_all(Rules{}));
+
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_LIST_HPP

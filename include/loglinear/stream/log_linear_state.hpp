@@ -2,10 +2,7 @@
 #ifndef LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
 #define LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -16,9 +13,10 @@
 #include "loglinear/detail/base/parts.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/fenwick.hpp"
-#include "loglinear/stream/detail/level_sum.hpp"
 #include "loglinear/stream/detail/levels.hpp"
 #include "loglinear/stream/detail/levels_of.hpp"
+#include "loglinear/stream/detail/plain_reads.hpp"
+#include "loglinear/stream/detail/state_arguments.hpp"
 #include "loglinear/transitions/transition.hpp"
 
 namespace loglinear {
@@ -245,16 +243,7 @@ class LogLinearState {
         weights = detail::as_column(lambdas);
     detail::require_finite("lambdas", weights);
     with_columns<KeyDim>(detail::as_column(q), d_k(), "q", [&](const auto& query) {
-      auto&& read = detail::as_writable_column(out);
-      if (!reads_finite(query, weights)) return read_large(query, weights, read);
-      if constexpr (detail::is_narrow<Scalar>) {
-        detail::read_levels(levels_, query.data(), weights.data(), read);
-      } else {
-        read.setZero();
-        for (int l : active_levels()) {
-          read.noalias() += weights[l] * (levels_.level(l).transpose() * query);
-        }
-      }
+      detail::read_levels(levels_, query.data(), weights.data(), detail::as_writable_column(out));
     });
   }
 
@@ -296,66 +285,10 @@ class LogLinearState {
     detail::Parts::visit(self.levels_, part);
   }
 
-  /// Whether a read under these weights is finite whatever the levels are in detail.
-  template <class Query, class Weights>
-  [[nodiscard]] bool reads_finite(const Query& query, const Weights& weights) const {
-    const double sum =
-        detail::max_abs(weights) * detail::max_abs(query) * std::sqrt(static_cast<double>(d_k()));
-    return detail::is_at_most(sum * (std::max)(1.0, levels_.magnitude()),
-                              detail::magnitude_limit<Accumulator>());
-  }
-  /// The read of numbers so large that it may not be finite: throws before anything is written.
-  template <class Query, class Weights, class Out>
-  void read_large(const Query& query, const Weights& weights, Out&& out) const {
-    const auto coefficient = [&](Index j) {
-      Accumulator sum(0);
-      for (int l : active_levels()) {
-        const auto level = levels_.level(l);
-        Accumulator of_level(0);
-        for (Index i = 0; i < d_k(); ++i) {
-          of_level += static_cast<Accumulator>(level(i, j)) * query[i];
-        }
-        sum += weights[l] * of_level;
-      }
-      return sum;
-    };
-    for (Index j = 0; j < d_v(); ++j) {
-      if (detail::is_finite(coefficient(j))) continue;
-      detail::fail(detail::Text("the read [", j, "]"), detail::to_double(coefficient(j)),
-                   "finite: a result leaves the range of the scalar type");
-    }
-    for (Index j = 0; j < d_v(); ++j) out[j] = coefficient(j);
-  }
-
-  /// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside this state.
   template <int Dim, class Derived, class Use>
   void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name,
                     Use use) const {
-    static_assert(std::is_same_v<typename Derived::Scalar, Accumulator>,
-                  "the argument must have the state's scalar, or float where that is narrower: "
-                  "convert it with .cast<Scalar>()");
-    if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
-      if (rows != 1 || m.cols() == 1) return with_columns<Dim>(m.transpose(), rows, name, use);
-    }
-    detail::require_size(name, m.rows(), rows);
-    constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
-    // A vector of the state's own size where that is known, so that nothing can allocate.
-    constexpr int given = Derived::RowsAtCompileTime;
-    constexpr bool is_own = is_vector && (given == Eigen::Dynamic || given == Dim);
-    using Plain = Eigen::Matrix<Accumulator, is_own ? Dim : Eigen::Dynamic,
-                                is_vector ? 1 : Eigen::Dynamic, Eigen::ColMajor>;
-    const Eigen::Ref<const Plain> stored(m.derived());
-    detail::require_finite(name, stored);
-    const ConstFlat own = levels_.storage().flat();
-    const void* const begin = own.data();
-    const void* const end = own.data() + own.size();
-    const void* const argument = stored.data();
-    const bool is_ours = std::less_equal<>{}(begin, argument) && std::less<>{}(argument, end);
-    if (is_ours) {
-      use(Plain(stored));
-    } else {
-      use(stored);
-    }
+    detail::with_columns<Accumulator, Dim>(m, rows, name, levels_.storage().flat(), use);
   }
 
   Levels levels_;

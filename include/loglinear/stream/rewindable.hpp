@@ -13,6 +13,7 @@
 #include "loglinear/detail/base/error.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/base/vector_argument.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 
 namespace loglinear {
 
@@ -77,7 +78,7 @@ class Rewindable {
     make_room();
     if (position_ % count(every_) == 0) layer_.snapshot(snapshot_at(position_));
     const Vector& output = layer_.forward(x_);
-    inputs_.col(column(position_)) = x_;
+    detail::copy(x_.data(), x_.size(), input(position_));
     ++position_;
     if (position_ - earliest_ > count(depth_)) ++earliest_;
     return output;
@@ -129,7 +130,7 @@ class Rewindable {
     if (position_ >= inputs && inputs < most_inputs()) {
       detail::Matrix<Scalar> more(inputs_.rows(),
                                   static_cast<Index>(doubled(inputs, most_inputs())));
-      more.leftCols(inputs_.cols()) = inputs_;
+      detail::copy(inputs_.data(), inputs_.size(), more.data());
       inputs_.swap(more);
     }
     const std::uint64_t snapshots = snapshots_.size();
@@ -141,8 +142,9 @@ class Rewindable {
   [[nodiscard]] static std::uint64_t count(Index tokens) {
     return static_cast<std::uint64_t>(tokens);
   }
-  [[nodiscard]] Index column(std::uint64_t position) const {
-    return static_cast<Index>(position % count(inputs_.cols()));
+  /// Where the input of the token at `position` is kept.
+  [[nodiscard]] Scalar* input(std::uint64_t position) {
+    return inputs_.data() + static_cast<Index>(position % count(inputs_.cols())) * inputs_.rows();
   }
   [[nodiscard]] typename Layer::Snapshot& snapshot_at(std::uint64_t position) {
     return snapshots_[static_cast<std::size_t>(position / count(every_) % snapshots_.size())];
@@ -156,7 +158,7 @@ class Rewindable {
     layer_.restore(snapshot_at(kept));
     const std::exception_ptr failure = detail::caught([&] {
       for (std::uint64_t t = kept; t < position; ++t) {
-        x_ = inputs_.col(column(t));
+        detail::copy(input(t), x_.size(), x_.data());
         layer_.forward(x_);
       }
     });

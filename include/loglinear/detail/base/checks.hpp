@@ -17,6 +17,7 @@
 
 #include "loglinear/detail/base/fail.hpp"
 #include "loglinear/detail/base/magnitude.hpp"
+#include "loglinear/detail/base/row_block.hpp"
 #include "loglinear/detail/base/text.hpp"
 #include "loglinear/detail/base/types.hpp"
 
@@ -93,6 +94,18 @@ template <class Scalar>
   return are_finite(values, size);
 }
 
+template <class Number>
+[[nodiscard]] bool all_finite(const RowBlock<Number>& values) {
+  if (values.cols() == values.outerStride()) {
+    return are_finite<std::remove_const_t<Number>>(values.data(), values.rows() * values.cols());
+  }
+  bool finite = true;
+  for (Index i = 0; i < values.rows(); ++i) {
+    finite = finite && are_finite<std::remove_const_t<Number>>(values.row(i), values.cols());
+  }
+  return finite;
+}
+
 /// Throws unless one number is finite.
 inline void require_finite_value(std::string_view argument, double value) {
   if (!is_finite(value)) fail(argument, value, "finite");
@@ -131,10 +144,7 @@ void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& 
 /// The same of numbers that lie in memory.
 template <class Scalar>
 void require_finite(std::string_view argument, const Scalar* values, Index size) {
-  if (all_finite(values, size)) return;
-  for (Index i = 0; i < size; ++i) {
-    if (!is_finite(values[i])) fail(Text(argument, "[", i, "]"), to_double(values[i]), "finite");
-  }
+  if (!are_finite(values, size)) fail_not_finite(argument, values, size, 1, 1, size);
 }
 
 template <class Keys, class Values>

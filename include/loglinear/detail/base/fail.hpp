@@ -6,6 +6,7 @@
 // off.
 
 #include <exception>
+#include <initializer_list>
 #include <stdexcept>
 #include <string_view>
 
@@ -26,10 +27,9 @@ class InvalidArgument final : public std::exception {
 };
 #endif
 
-[[noreturn, gnu::cold, gnu::noinline]] inline void fail_with(std::string_view argument,
-                                                             std::string_view value,
-                                                             std::string_view legal) {
-  const Text text("loglinear: ", argument, " is ", value, "; it must be ", legal);
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_with(
+    std::string_view argument, const TextPart& value, std::initializer_list<TextPart> legal) {
+  const Text text("loglinear: ", argument, " is ", Text{value}, "; it must be ", Text(legal));
 #ifdef __cpp_exceptions
   raise(std::invalid_argument(text.c_str()));
 #else
@@ -42,7 +42,7 @@ class InvalidArgument final : public std::exception {
 template <class Value, class... Legal>
 [[noreturn, gnu::cold, gnu::noinline]] void fail(std::string_view argument, const Value& value,
                                                  const Legal&... legal) {
-  fail_with(argument, Text(value), Text(legal...));
+  fail_with(argument, value, {TextPart(legal)...});
 }
 
 }  // namespace loglinear::detail

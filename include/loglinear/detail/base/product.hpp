@@ -14,6 +14,7 @@
 
 #include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/resize.hpp"
+#include "loglinear/detail/base/row_block.hpp"
 #include "loglinear/detail/base/types.hpp"
 
 namespace loglinear::detail {
@@ -31,9 +32,9 @@ struct LeftOperand {
 };
 
 /// A tile of `Rows` rows and `Packets` packets of columns: c = c0 +- sum_p a(., p) b(p, .).
-template <int Rows, int Packets, Into into, class Scalar>
-inline void product_tile(const LeftOperand<Scalar>& a, Index depth, const Scalar* b, Index b_stride,
-                         Scalar* c, Index c_stride) {
+template <int Rows, int Packets, class Scalar>
+inline void product_tile(Into into, const LeftOperand<Scalar>& a, Index depth, const Scalar* b,
+                         Index b_stride, Scalar* c, Index c_stride) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
@@ -53,9 +54,9 @@ inline void product_tile(const LeftOperand<Scalar>& a, Index depth, const Scalar
   for (int i = 0; i < Rows; ++i, c += c_stride) {
     for (int n = 0; n < Packets; ++n) {
       Scalar* const to = c + n * width;
-      if constexpr (into == Into::add) sums[i][n] = ei::padd(ei::ploadu<P>(to), sums[i][n]);
-      if constexpr (into == Into::subtract) sums[i][n] = ei::psub(ei::ploadu<P>(to), sums[i][n]);
-      if constexpr (into == Into::add_scaled) {
+      if (into == Into::add) sums[i][n] = ei::padd(ei::ploadu<P>(to), sums[i][n]);
+      if (into == Into::subtract) sums[i][n] = ei::psub(ei::ploadu<P>(to), sums[i][n]);
+      if (into == Into::add_scaled) {
         sums[i][n] = ei::pmadd(ei::pset1<P>(a.scale[i]), sums[i][n], ei::ploadu<P>(to));
       }
       ei::pstoreu(to, sums[i][n]);
@@ -64,26 +65,26 @@ inline void product_tile(const LeftOperand<Scalar>& a, Index depth, const Scalar
 }
 
 /// All rows of one panel of `Packets` packets of columns, `Rows` at a time.
-template <int Rows, int Packets, Into into, class Scalar>
-void product_panel(LeftOperand<Scalar> a, Index rows, Index depth, const Scalar* b, Index b_stride,
-                   Scalar* c, Index c_stride) {
+template <int Rows, int Packets, class Scalar>
+void product_panel(Into into, LeftOperand<Scalar> a, Index rows, Index depth, const Scalar* b,
+                   Index b_stride, Scalar* c, Index c_stride) {
   Index i = 0;
   for (; i + Rows <= rows; i += Rows) {
-    product_tile<Rows, Packets, into>(a, depth, b, b_stride, c, c_stride);
+    product_tile<Rows, Packets>(into, a, depth, b, b_stride, c, c_stride);
     a.data += Rows * a.row;
-    if constexpr (into == Into::add_scaled) a.scale += Rows;
+    if (into == Into::add_scaled) a.scale += Rows;
     c += Rows * c_stride;
   }
   if constexpr (Rows > 1) {
     constexpr int fewer = Rows > 4 ? 4 : Rows / 2;
     if (i < rows) {
-      product_panel<fewer, Packets, into>(a, rows - i, depth, b, b_stride, c, c_stride);
+      product_panel<fewer, Packets>(into, a, rows - i, depth, b, b_stride, c, c_stride);
     }
   }
 }
 
-template <Into into, class Scalar>
-void product_kernel(const LeftOperand<Scalar>& a, Index rows, Index depth, Index columns,
+template <class Scalar>
+void product_kernel(Into into, const LeftOperand<Scalar>& a, Index rows, Index depth, Index columns,
                     const Scalar* b, Index b_stride, Scalar* c, Index c_stride) {
   constexpr Index width = packet_size<Scalar>;
   // 24 sums, 4 packets of the right operand and a coefficient fill 32 registers; 12 + 2 + 1, 16.
@@ -91,15 +92,15 @@ void product_kernel(const LeftOperand<Scalar>& a, Index rows, Index depth, Index
       Eigen::internal::gebp_traits<Scalar, Scalar>::NumberOfRegisters >= 32 ? 4 : 2;
   Index j = 0;
   for (; j + wide * width <= columns; j += wide * width) {
-    product_panel<6, wide, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
+    product_panel<6, wide>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
   }
   if constexpr (wide > 2) {
     for (; j + 2 * width <= columns; j += 2 * width) {
-      product_panel<6, 2, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
+      product_panel<6, 2>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
     }
   }
   for (; j + width <= columns; j += width) {
-    product_panel<6, 1, into>(a, rows, depth, b + j, b_stride, c + j, c_stride);
+    product_panel<6, 1>(into, a, rows, depth, b + j, b_stride, c + j, c_stride);
   }
   for (; j < columns; ++j) {
     for (Index i = 0; i < rows; ++i) {
@@ -108,10 +109,10 @@ void product_kernel(const LeftOperand<Scalar>& a, Index rows, Index depth, Index
         sum += a.data[i * a.row + p * a.column] * b[p * b_stride + j];
       }
       Scalar& to = c[i * c_stride + j];
-      if constexpr (into == Into::replace) to = sum;
-      if constexpr (into == Into::add) to += sum;
-      if constexpr (into == Into::subtract) to -= sum;
-      if constexpr (into == Into::add_scaled) to += a.scale[i] * sum;
+      if (into == Into::replace) to = sum;
+      if (into == Into::add) to += sum;
+      if (into == Into::subtract) to -= sum;
+      if (into == Into::add_scaled) to += a.scale[i] * sum;
     }
   }
 }
@@ -129,18 +130,13 @@ template <class Scalar>
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"
 
-/// to = from^T, both row-major: in square blocks that are transposed in registers.
-template <class From, class To>
-void transpose_into(const From& from, To&& to) {
+/// target = source^T, both row-major: in square blocks that are transposed in registers.
+template <class Scalar>
+void transpose_rows(const Scalar* source, Index rows, Index columns, Index source_stride,
+                    Scalar* target, Index target_stride) {
   namespace ei = Eigen::internal;
-  using Scalar = typename From::Scalar;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  static_assert(From::IsRowMajor && std::remove_cvref_t<To>::IsRowMajor);
-  const Index rows = from.rows(), columns = from.cols();
-  const Scalar* const source = from.data();
-  Scalar* const target = to.data();
-  const Index source_stride = from.outerStride(), target_stride = to.outerStride();
   Index i = 0;
   if constexpr (width > 1) {
     for (; i + width <= rows; i += width) {
@@ -170,33 +166,37 @@ void transpose_into(const From& from, To&& to) {
 }
 #pragma GCC diagnostic pop
 
+/// to = from^T, both row-major.
+template <class From, class To>
+void transpose_into(const From& from, To&& to) {
+  static_assert(From::IsRowMajor && std::remove_cvref_t<To>::IsRowMajor);
+  transpose_rows(from.data(), from.rows(), from.cols(), from.outerStride(), to.data(),
+                 to.outerStride());
+}
 /// The same into a matrix that takes its size.
 template <class From, class Scalar>
 void transpose_into(const From& from, RowMajorMatrix<Scalar>& to) {
   resize(to, from.cols(), from.rows());
-  transpose_into(from, to.leftCols(from.rows()));
+  transpose_rows(from.data(), from.rows(), from.cols(), from.outerStride(), to.data(),
+                 to.outerStride());
 }
 
 /// c = a b, c += a b, c -= a b or c += diag(scale) a b. All three lie in memory; b and c are
 /// row-major with contiguous rows, a may be a block, a transpose or column-major. c overlaps
 /// neither a nor b.
 template <Into into, class A, class B, class C>
-void product(const Eigen::DenseBase<A>& a, const Eigen::DenseBase<B>& b, C&& c,
-             const typename A::Scalar* scale = nullptr) {
+void product(const A& a, const B& b, C&& c, const typename A::Scalar* scale = nullptr) {
   using Scalar = typename A::Scalar;
-  using Result = std::remove_cvref_t<C>;
-  static_assert(B::IsRowMajor && Result::IsRowMajor, "b and c must be row-major");
-  const A& left = a.derived();
-  const B& right = b.derived();
-  if (left.rows() == 0) return;
-  if (left.cols() == 0) {  // right.data() may be null, to which nothing must be added
+  static_assert(B::IsRowMajor && std::remove_cvref_t<C>::IsRowMajor, "b and c must be row-major");
+  if (a.rows() == 0) return;
+  if (a.cols() == 0) {  // b.data() may be null, to which nothing must be added
     if constexpr (into == Into::replace) c.setZero();
     return;
   }
-  const LeftOperand<Scalar> operand{left.data(), A::IsRowMajor ? left.outerStride() : Index{1},
-                                    A::IsRowMajor ? Index{1} : left.outerStride(), scale};
-  product_kernel<into>(operand, left.rows(), left.cols(), right.cols(), right.data(),
-                       right.outerStride(), c.data(), c.outerStride());
+  const LeftOperand<Scalar> operand{a.data(), A::IsRowMajor ? a.outerStride() : Index{1},
+                                    A::IsRowMajor ? Index{1} : a.outerStride(), scale};
+  product_kernel(into, operand, a.rows(), a.cols(), b.cols(), b.data(), b.outerStride(), c.data(),
+                 c.outerStride());
 }
 
 }  // namespace loglinear::detail

@@ -56,6 +56,28 @@ template <class Scalar>
   return sum;
 }
 
+/// sum_i x_i y_i z_i
+template <class Scalar>
+[[nodiscard]] Scalar dot(const Scalar* x, const Scalar* y, const Scalar* z, Index size) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const auto product = [&](Index i) {
+    return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i));
+  };
+  Scalar sum(0);
+  Index i = 0;
+  if (size >= width) {
+    P sums = ei::pmul(product(0), ei::ploadu<P>(z));
+    for (i = width; i + width <= size; i += width) {
+      sums = ei::pmadd(product(i), ei::ploadu<P>(z + i), sums);
+    }
+    sum = ei::predux(sums);
+  }
+  for (; i < size; ++i) sum += x[i] * y[i] * z[i];
+  return sum;
+}
+
 /// The sum of the numbers.
 template <class Scalar>
 [[nodiscard]] Scalar sum(const Scalar* x, Index size) {
@@ -131,6 +153,48 @@ void multiply(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
   fill_by_packets(
       z, size, [&](Index i) { return ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)); },
       [&](Index i) { return x[i] * y[i]; });
+}
+
+/// z_i = z_i + x_i y_i
+template <class Scalar>
+void add_product(const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  fill_by_packets(
+      z, size,
+      [&](Index i) {
+        return ei::pmadd(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i), ei::ploadu<P>(z + i));
+      },
+      [&](Index i) { return z[i] + x[i] * y[i]; });
+}
+
+/// z_i = a x_i y_i
+template <class Scalar>
+void scaled_product(const Scalar& a, const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  fill_by_packets(
+      z, size,
+      [&](Index i) {
+        return ei::pmul(factor, ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)));
+      },
+      [&](Index i) { return a * (x[i] * y[i]); });
+}
+
+/// z_i = z_i + a x_i y_i
+template <class Scalar>
+void add_scaled_product(const Scalar& a, const Scalar* x, const Scalar* y, Index size, Scalar* z) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P factor = ei::pset1<P>(a);
+  fill_by_packets(
+      z, size,
+      [&](Index i) {
+        return ei::pmadd(factor, ei::pmul(ei::ploadu<P>(x + i), ei::ploadu<P>(y + i)),
+                         ei::ploadu<P>(z + i));
+      },
+      [&](Index i) { return z[i] + a * (x[i] * y[i]); });
 }
 
 /// y = x, which do not overlap.

@@ -33,22 +33,22 @@ struct WeightedRows {
 };
 
 /// out[j] = the weighted sums of rows of all terms together, for N packets of columns from `first`
-/// on, added to out if `Add`. The sums stay in registers while all rows of all terms pass by; fewer
-/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
-template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
+/// on, added to out if `add`. The sums, each in so many `chains`, stay in registers while all rows
+/// of all terms pass by.
+template <int N, int chains, class Stored, class Scalar, std::size_t Sums>
 void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                         Index stride, const std::array<Scalar*, Sums>& out) {
+                         Index stride, const std::array<Scalar*, Sums>& out, bool add) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
-  constexpr int chains = N >= Chains ? 1 : Chains / N;
   P sums[Sums][array_size(chains)][array_size(N)];
   for (std::size_t s = 0; s < Sums; ++s) {
     for (int c = 0; c < chains; ++c) {
       for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
     }
-    if (Add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
+    if (add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
   }
-  const auto add_row = [&](const auto& term, const Stored* row, Index i, auto c) {
+  const auto add_row = [&](const auto& term, const Stored* row, Index i, int c)
+      __attribute__((always_inline)) {
     for (std::size_t s = 0; s < Sums; ++s) {  // loaded for each sum: few registers are left
       const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));
       for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
@@ -63,12 +63,11 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
     for (; i + chains <= term.count; i += chains, row += chains * stride) {
       // Unrolled, or else the sums would not stay in registers.
       [&]<int... C>(std::integer_sequence<int, C...>) {
-        (add_row(term, row + C * stride, i + C, std::integral_constant<int, C>{}), ...);
+        (add_row(term, row + C * stride, i + C, C), ...);
       }
       (std::make_integer_sequence<int, chains>{});
     }
-    for (; i < term.count; ++i, row += stride)
-      add_row(term, row, i, std::integral_constant<int, 0>{});
+    for (; i < term.count; ++i, row += stride) add_row(term, row, i, 0);
   }
   for (std::size_t s = 0; s < Sums; ++s) {
     for (int n = 0; n < N; ++n) {
@@ -78,34 +77,37 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
   }
 }
 
-/// All columns from `first` on, N packets at a time as long as there are so many, then fewer.
-template <int N, bool Add, int Chains, class Stored, class Scalar, std::size_t Sums>
+/// All columns from `first` on, N packets at a time as long as there are so many, then fewer. Fewer
+/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
+template <int N, int Chains, class Stored, class Scalar, std::size_t Sums>
 void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                        Index columns, Index stride, const std::array<Scalar*, Sums>& out) {
+                        Index columns, Index stride, const std::array<Scalar*, Sums>& out,
+                        bool add) {
+  constexpr int chains = N >= Chains ? 1 : Chains / N;
   constexpr Index width = packet_size<Scalar>;
   for (; first + N * width <= columns; first += N * width) {
-    weighted_rows_block<N, Add, Chains>(terms, count, first, stride, out);
+    weighted_rows_block<N, chains>(terms, count, first, stride, out, add);
   }
   // One pass rather than several over long rows: half a row after the other is no order of memory.
   if constexpr (N == 16 && Chains == 1) {
     const Index packets = (columns - first) / width;
     if (packets >= 10) {
       if (packets >= 14) {
-        weighted_rows_block<14, Add, Chains>(terms, count, first, stride, out);
+        weighted_rows_block<14, 1>(terms, count, first, stride, out, add);
       } else if (packets >= 12) {
-        weighted_rows_block<12, Add, Chains>(terms, count, first, stride, out);
+        weighted_rows_block<12, 1>(terms, count, first, stride, out, add);
       } else {
-        weighted_rows_block<10, Add, Chains>(terms, count, first, stride, out);
+        weighted_rows_block<10, 1>(terms, count, first, stride, out, add);
       }
       first += packets / 2 * 2 * width;
     }
   }
   if constexpr (N > 1) {
-    weighted_rows_from<N / 2, Add, Chains>(terms, count, first, columns, stride, out);
+    weighted_rows_from<N / 2, Chains>(terms, count, first, columns, stride, out, add);
   } else if (first < columns) {
     Scalar buffer[packet_length<Scalar>];
     for (std::size_t s = 0; s < Sums; ++s) {
-      if (!Add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
+      if (!add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
       for (int t = 0; t < count; ++t) {
         const auto& [m, rows, weights, scale] = terms[t];
         for (Index i = 0; i < rows; ++i) {
@@ -124,8 +126,8 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
 template <bool Add = false, int Chains = 4, class Stored, class Scalar>
 void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
                    Index stride, Scalar* out) {
-  weighted_rows_from<widest_block<Scalar>, Add, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
-                                                                           stride, {out});
+  weighted_rows_from<widest_block<Scalar>, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
+                                                                      stride, {out}, Add);
 }
 
 /// The same of one matrix, `m^T c`.
@@ -141,8 +143,8 @@ template <bool Add = false, int Chains = 4, class Scalar>
 void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
                         const Scalar* d, Scalar* out_c, Scalar* out_d) {
   const WeightedRows<Scalar, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
-  weighted_rows_from<widest_block<Scalar> / 2, Add, Chains, Scalar, Scalar, 2>(
-      &term, 1, 0, columns, stride, {out_c, out_d});
+  weighted_rows_from<widest_block<Scalar> / 2, Chains, Scalar, Scalar, 2>(
+      &term, 1, 0, columns, stride, {out_c, out_d}, Add);
 }
 
 }  // namespace loglinear::detail

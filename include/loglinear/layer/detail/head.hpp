@@ -93,8 +93,8 @@ class Head {
   template <class Derived>
   void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
     require_staged();
-    if (staged_order_ == ReadOrder::before_push) {
-      fail("the order of the staged token", "before_push",
+    if (!info_of(staged_order_).reads_written) {
+      fail("the order of the staged token", name_of(staged_order_),
            "after_push or current_apart, to learn from it");
     }
     staged_ = Staged::token;
@@ -129,7 +129,7 @@ class Head {
     copy_vector(x, "x", workspace.x);
     preparation_.project(workspace, layout().q);
     preparation_.prepare_read(workspace);
-    const bool apart = read_order_ == ReadOrder::current_apart;
+    const bool apart = info_of(read_order_).is_leaf_apart;
     read_standing(stream_, workspace.token.query, workspace.lambda,
                   apart ? read_order_ : ReadOrder::before_push, workspace.stream, workspace.read);
   }
@@ -238,9 +238,9 @@ class Head {
   /// The rule, the policy of the level weights, the weights.
   [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
   [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
-  /// What training reads: `after_push`, or `current_apart` if that is the head's order.
+  /// What training reads: `after_push`, or the head's order if that keeps the own leaf apart.
   [[nodiscard]] ReadOrder training_order() const noexcept {
-    return read_order_ == ReadOrder::current_apart ? read_order_ : ReadOrder::after_push;
+    return info_of(read_order_).is_leaf_apart ? read_order_ : ReadOrder::after_push;
   }
   /// What became of the last token: its raw read, its level weights, its transition.
   [[nodiscard]] const Workspace& workspace() const noexcept { return workspace_; }
@@ -272,8 +272,8 @@ class Head {
 
   /// There is one more weight in the order `current_apart`.
   void require_order(ReadOrder order) const {
-    if (order == ReadOrder::current_apart && read_order_ != order) {
-      fail("the read order", "current_apart",
+    if (info_of(order).is_leaf_apart && !info_of(read_order_).is_leaf_apart) {
+      fail("the read order", name_of(order),
            "before_push or after_push, unless it is the layer's own");
     }
   }

@@ -73,7 +73,7 @@ class LayerSource final : public TokenSource<Scalar> {
 
   typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
                                                 Chunk<Scalar>& gradient) override {
-    return gradient.own_targets(view_of(d_reads_->middleRows(first, chunk.tokens)));
+    return gradient.own_targets(block_of(*d_reads_).middleRows(first, chunk.tokens));
   }
 
   void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {

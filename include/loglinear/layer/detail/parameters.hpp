@@ -37,8 +37,8 @@ class Parameters {
     const Index begin = end, columns = shape.is_projection ? d_model_ : Index{1};
     constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
     if (shape.rows < 0 || shape.rows > most / columns - end) {
-      fail("the number of rows of " + std::string(shape.name), shape.rows,
-           "between 0 and " + std::to_string(most / columns - end));
+      fail(Text("the number of rows of ", shape.name), shape.rows, "between 0 and ",
+           most / columns - end);
     }
     end += shape.rows;
     if (shape.rows > 0) arrays_.push_back({std::string(shape.name), shape, begin});
@@ -171,11 +171,11 @@ class Parameters {
   void set(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const Array& array = find(name);
     const ConstMatrixView<Scalar> old = get(name);
-    require_size("rows of " + array.name, value.rows(), old.rows());
-    require_size("columns of " + array.name, value.cols(), old.cols());
+    require_size(Text("rows of ", array.name), value.rows(), old.rows());
+    require_size(Text("columns of ", array.name), value.cols(), old.cols());
     const Matrix<Scalar> evaluated = value;
     require_finite(name, evaluated);
-    require_between("the largest coefficient of " + array.name, max_abs(evaluated), 0.0,
+    require_between(Text("the largest coefficient of ", array.name), max_abs(evaluated), 0.0,
                     magnitude_limit<Scalar>());
     if (array.shape.is_projection) {
       projections_.middleRows(array.begin, array.shape.rows) = evaluated;
@@ -262,7 +262,8 @@ class Parameters {
     for (std::size_t i = 0; i < arrays_.size(); ++i) {
       const Array &own = arrays_[i], &others = other.arrays_[i];
       if (others.name != own.name) fail("an array of the gradient", others.name, own.name);
-      require_size("the gradient of " + own.name + " (rows)", others.shape.rows, own.shape.rows);
+      require_size(Text("the gradient of ", own.name, " (rows)"), others.shape.rows,
+                   own.shape.rows);
     }
     require_size("the gradient (rows of projections)", other.projections_.rows(),
                  projections_.rows());

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "loglinear/chunks/chunk.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/sequence/detail/results.hpp"
 #include "loglinear/sequence/inputs.hpp"
 
@@ -58,10 +59,10 @@ class InputSource final : public TokenSource<Scalar> {
     const Index tokens = chunk.tokens;
     if (!is_checked_ && !are_finite(first, tokens)) require_numbers();
     const Index rows = tokens * leaves_;
-    const auto q = view_of(in_.q.middleRows(first, tokens));
-    const auto k = view_of(in_.k.middleRows(first * leaves_, rows));
-    const auto v = view_of(in_.v.middleRows(first * leaves_, rows));
-    const auto lambda = view_of(in_.lambda.block(first, 0, tokens, weights_));
+    const ConstRowBlock<Scalar> q = block_of(in_.q).middleRows(first, tokens),
+                                k = block_of(in_.k).middleRows(first * leaves_, rows),
+                                v = block_of(in_.v).middleRows(first * leaves_, rows),
+                                lambda = block_of(in_.lambda).block(first, 0, tokens, weights_);
     const Index moments = (std::max)(updates_, Index{1});
     if (in_.g.size() > 0) {
       if (moments == 1) {
@@ -77,52 +78,56 @@ class InputSource final : public TokenSource<Scalar> {
       decays_of(in_.g_value.middleRows(first, tokens), chunk.value_decay.topRows(tokens));
     }
     if (is_delta()) {
-      chunk.p.topRows(rows) = k;
-      for (Index t = 0; t < tokens; ++t) {
-        decay_row(chunk, t * moments, chunk.p);
-        for (Index j = 0; j < leaves_; ++j) {
-          chunk.k.row(t * leaves_ + j) = in_.beta(first + t, j) * k.row(t * leaves_ + j);
+      const Index d_k = k.cols();
+      const RowBlock<Scalar> to_p(chunk.p), to_k(chunk.k);
+      for (Index t = 0, row = 0; t < tokens; ++t) {
+        for (Index j = 0; j < leaves_; ++j, ++row) {
+          copy(k.row(row), d_k, to_p.row(row));
+          scale_to(in_.beta(first + t, j), k.row(row), d_k, to_k.row(row));
         }
+        decay_row(chunk, t * moments, to_p);
       }
     } else if (updates_ > 0) {
-      chunk.u.topRows(tokens * updates_) = in_.u.middleRows(first * updates_, tokens * updates_);
-      chunk.p.topRows(tokens * updates_) = in_.p.middleRows(first * updates_, tokens * updates_);
+      copy_rows(block_of(in_.u).middleRows(first * updates_, tokens * updates_), chunk.u);
+      copy_rows(block_of(in_.p).middleRows(first * updates_, tokens * updates_), chunk.p);
     }
-    return {q, is_delta() ? view_of(chunk.k.topRows(rows)) : k, v, lambda};
+    return {q, is_delta() ? block_of(chunk.k).topRows(rows) : k, v, lambda};
   }
 
   void take_out(Index first, const Chunk<Scalar>& chunk) override {
     if (out_ == nullptr) return;
-    require_finite_reads(chunk.out.topRows(chunk.tokens), first);
-    out_->middleRows(first, chunk.tokens) = chunk.out.topRows(chunk.tokens);
+    require_finite_reads(block_of(chunk.out).topRows(chunk.tokens), first);
+    copy_rows(block_of(chunk.out).topRows(chunk.tokens),
+              writable_block_of(*out_).middleRows(first, chunk.tokens));
   }
 
   typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
                                                 Chunk<Scalar>& gradient) override {
     const Index tokens = chunk.tokens, rows = tokens * leaves_;
-    auto& to = *gradients_;
-    return {
-        target_of(to.q.middleRows(first, tokens)),
-        target_of(is_delta() ? gradient.k.topRows(rows) : to.k.middleRows(first * leaves_, rows)),
-        target_of(to.v.middleRows(first * leaves_, rows)),
-        view_of(d_out_->middleRows(first, tokens))};
+    const RowBlock<Scalar> q(gradients_->q), k(gradients_->k), v(gradients_->v);
+    return {q.middleRows(first, tokens),
+            is_delta() ? writable_block_of(gradient.k).topRows(rows)
+                       : k.middleRows(first * leaves_, rows),
+            v.middleRows(first * leaves_, rows), block_of(*d_out_).middleRows(first, tokens)};
   }
 
   void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
     const Index tokens = chunk.tokens, moments = (std::max)(updates_, Index{1});
     if (is_delta()) pull_back_strengths(first, chunk, gradient);
+    const auto put = [&](const Matrix& from, Matrix& to, Index each) {
+      copy_rows(block_of(from).topRows(tokens * each),
+                writable_block_of(to).middleRows(first * each, tokens * each));
+    };
     auto& to = *gradients_;
-    to.lambda.block(first, 0, tokens, weights_) = gradient.lambda.topRows(tokens);
+    put(gradient.lambda, to.lambda, 1);
     for (Index t = 0; in_.g.size() > 0 && t < tokens; ++t) {
-      to.g.row(first + t) = gradient.decay.row(t * moments);
+      copy_rows(block_of(gradient.decay).middleRows(t * moments, 1),
+                writable_block_of(to.g).middleRows(first + t, 1));
     }
-    if (in_.g_value.size() > 0) {
-      to.g_value.middleRows(first, tokens) = gradient.value_decay.topRows(tokens);
-    }
+    if (in_.g_value.size() > 0) put(gradient.value_decay, to.g_value, 1);
     if (!is_delta() && updates_ > 0) {
-      const Index rows = tokens * updates_;
-      to.u.middleRows(first * updates_, rows) = gradient.u.topRows(rows);
-      to.p.middleRows(first * updates_, rows) = gradient.p.topRows(rows);
+      put(gradient.u, to.u, updates_);
+      put(gradient.p, to.p, updates_);
     }
     require_finite_gradients(first, tokens);
   }
@@ -132,17 +137,18 @@ class InputSource final : public TokenSource<Scalar> {
   [[nodiscard]] bool are_finite(Index first, Index tokens) const {
     const auto finite = [&](const auto& all) {
       const Index each = all.rows() / in_.length();
-      return all_finite(all.middleRows(first * each, tokens * each));
+      return all_finite(block_of(all).middleRows(first * each, tokens * each));
     };
     return finite(in_.q) && finite(in_.k) && finite(in_.v) && finite(in_.g) &&
            finite(in_.g_value) && finite(in_.beta) && finite(in_.u) && finite(in_.p) &&
-           all_finite(in_.lambda.block(first, 0, tokens, weights_));
+           all_finite(block_of(in_.lambda).block(first, 0, tokens, weights_));
   }
 
   void require_finite_gradients(Index first, Index tokens) const {
     const auto require_one = [&](const char* name, const Matrix& all) {
       const Index each = all.rows() / in_.length();
-      require_finite_gradient(name, all.middleRows(first * each, tokens * each), first * each);
+      require_finite_gradient(name, block_of(all).middleRows(first * each, tokens * each),
+                              first * each);
     };
     const auto& to = *gradients_;
     require_one("q", to.q);
@@ -159,30 +165,36 @@ class InputSource final : public TokenSource<Scalar> {
   [[nodiscard]] bool is_delta() const { return in_.beta.size() > 0; }
 
   /// Row `moment` of `rows` through its own decay.
-  void decay_row(const Chunk<Scalar>& chunk, Index moment, Matrix& rows) const {
+  void decay_row(const Chunk<Scalar>& chunk, Index moment, const RowBlock<Scalar>& rows) const {
     if (in_.g.size() == 0) return;
+    Scalar* const row = rows.row(moment);
+    const Scalar* const decay = block_of(chunk.decay).row(moment);
     if (in_.g.cols() == 1) {
-      rows.row(moment) *= chunk.decay(moment, 0);
+      scale_by(*decay, row, rows.cols());
     } else {
-      rows.row(moment).array() *= chunk.decay.row(moment).array();
+      multiply(row, decay, rows.cols(), row);
     }
   }
 
   /// From b k and p = e^g k to k, b and g.
   void pull_back_strengths(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) {
+    const Index d_k = in_.d_k();
+    const ConstRowBlock<Scalar> k = block_of(in_.k), p = block_of(chunk.p), d_keys(gradient.k);
+    const RowBlock<Scalar> d_p(gradient.p), d_decay(gradient.decay), d_k_rows(gradients_->k);
     for (Index t = 0; t < chunk.tokens; ++t) {
       const Index moment = t * leaves_;
       if (in_.g.cols() == 1 && in_.g.size() > 0) {
-        gradient.decay(moment, 0) += gradient.p.row(moment).dot(chunk.p.row(moment));
+        *d_decay.row(moment) += dot(d_p.row(moment), p.row(moment), d_k);
       } else if (in_.g.size() > 0) {
-        gradient.decay.row(moment) += gradient.p.row(moment).cwiseProduct(chunk.p.row(moment));
+        add_product(d_p.row(moment), p.row(moment), d_k, d_decay.row(moment));
       }
-      decay_row(chunk, moment, gradient.p);
+      decay_row(chunk, moment, d_p);
       for (Index j = 0; j < leaves_; ++j) {
-        const auto d_key = gradient.k.row(moment + j);
+        const Scalar* const d_key = d_keys.row(moment + j);
         const Index row = first * leaves_ + moment + j;
-        gradients_->beta(first + t, j) = d_key.dot(in_.k.row(row));
-        gradients_->k.row(row) = in_.beta(first + t, j) * d_key + gradient.p.row(moment + j);
+        gradients_->beta(first + t, j) = dot(d_key, k.row(row), d_k);
+        copy(d_p.row(moment + j), d_k, d_k_rows.row(row));
+        axpy(in_.beta(first + t, j), d_key, d_k, d_k_rows.row(row));
       }
     }
   }

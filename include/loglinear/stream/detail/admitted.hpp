@@ -69,7 +69,7 @@ template <class Stored>
     }
     return norm;
   } else {
-    return stable_norm(Eigen::Map<const Vector<Scalar>>(m, size));
+    return stable_norm(Pieces<Scalar>{m, 1, size, 0});
   }
 }
 

@@ -150,7 +150,7 @@ class DenseProduct {
   void write_product(const Scalar* old, Index rows, Index columns, Scalar* changed, Index stride,
                      const Scalar* of_column) const {
     const LeftOperand<Scalar> left{left_.data(), left_.cols(), 1};
-    product_kernel<Into::replace>(left, rows, rows, columns, old, columns, changed, stride);
+    product_kernel(Into::replace, left, rows, rows, columns, old, columns, changed, stride);
     if (of_column != nullptr) {
       scale(
           changed, rows, columns, stride, [](Index) { return Scalar(1); }, of_column);

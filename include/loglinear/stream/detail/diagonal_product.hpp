@@ -83,6 +83,7 @@ class DiagonalProduct {
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
     if constexpr (requires { self.product_.decay; }) {
+      static_assert(sizeof self.product_ == sizeof self.product_.decay);
       part("decay", self.product_.decay);
     } else {
       static_assert(std::is_same_v<Kind, Identity<Scalar>>,

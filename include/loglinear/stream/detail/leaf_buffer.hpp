@@ -179,7 +179,7 @@ class LeafBuffer {
       scale<Scalar, Scalar>(keys_.data(), n, key_rows(), key_rows(), factor, nullptr);
     }
     const LeftOperand<Scalar> keys{keys_.data(), 1, key_rows()};  // transposed
-    product_kernel<Into::replace>(keys, key_rows(), n, d_v(), values_.data(), d_v(), bucket, d_v());
+    product_kernel(Into::replace, keys, key_rows(), n, d_v(), values_.data(), d_v(), bucket, d_v());
     clear();
   }
   /// Pushes every token into levels, one after the other.

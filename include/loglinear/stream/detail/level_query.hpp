@@ -30,7 +30,7 @@ struct SeenLevels {
   [[nodiscard]] double kept(int level) const {
     const int last = max_levels - 1;
     const bool gives_way =
-        order == ReadOrder::after_push && level == last && landed_level(size, max_levels) == last;
+        info_of(order).is_leaf_carried() && level == last && landed_level(size, max_levels) == last;
     return kept_fraction(overflow, gives_way ? 1 : 0);
   }
 };

@@ -142,7 +142,7 @@ class LowRankProduct {
     for (Index j = 0; j < count_; ++j) scale_by<Scalar>(-u_factors_[j], row(z_, j), rows);
     if (count_ > 0) {
       const LeftOperand<Scalar> u{u_.data(), 1, rows};  // transposed
-      product_kernel<Into::replace>(u, rows, count_, rows, z_.data(), rows, m, rows);
+      product_kernel(Into::replace, u, rows, count_, rows, z_.data(), rows, m, rows);
     } else {
       std::fill_n(m, rows * rows, Scalar(0));
     }

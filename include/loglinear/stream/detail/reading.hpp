@@ -46,7 +46,7 @@ const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
                                const Vector<Scalar>& lambda, ReadOrder order,
                                ReadMemory<Kind>& memory, Vector<Scalar>& read) {
   const Index d_v = token.values.rows(), key_rows = token.keys.rows();
-  const bool stands = order == ReadOrder::before_push;
+  const bool stands = !info_of(order).reads_written;
   const Vector<Scalar>& old_query = stands ? token.query : memory.old_query;
   if (!stands) {
     memory.old_query = token.query;

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
+#define LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/kernels/weighted_rows.hpp"
+#include "loglinear/fenwick.hpp"
+
+namespace loglinear::detail {
+
+/// Whether a read is finite whatever the levels are in detail.
+template <class Levels, class Scalar>
+[[nodiscard]] bool reads_finite(const Levels& levels, const Scalar* query, const Scalar* weights) {
+  const double sum = max_abs(weights, levels.max_levels()) * max_abs(query, levels.d_k()) *
+                     std::sqrt(static_cast<double>(levels.d_k()));
+  return is_at_most(sum * (std::max)(1.0, levels.magnitude()), magnitude_limit<Scalar>());
+}
+
+/// The read of numbers so large that it may not be finite: throws before anything is written.
+template <class Levels, class Scalar, class Out>
+void read_large(const Levels& levels, const Scalar* query, const Scalar* weights, Out&& out) {
+  const auto coefficient = [&](Index j) {
+    Scalar sum(0);
+    for (int l : levels.active_levels()) {
+      Scalar of_level(0);
+      for (Index i = 0; i < levels.d_k(); ++i) {
+        of_level += static_cast<Scalar>(levels.data(l)[i * levels.d_v() + j]) * query[i];
+      }
+      sum += weights[l] * of_level;
+    }
+    return sum;
+  };
+  for (Index j = 0; j < levels.d_v(); ++j) {
+    if (is_finite(coefficient(j))) continue;
+    fail(Text("the read [", j, "]"), to_double(coefficient(j)),
+         "finite: a result leaves the range of the scalar type");
+  }
+  for (Index j = 0; j < levels.d_v(); ++j) out[j] = coefficient(j);
+}
+
+/// out = sum_l weights[l] S_l^T query over the active levels, for any vector `out`. Throws where
+/// that is not finite; `out` is as it was then.
+template <class Levels, class Scalar, class Out>
+void read_levels(const Levels& levels, const Scalar* query, const Scalar* weights, Out&& out) {
+  if (!reads_finite(levels, query, weights)) return read_large(levels, query, weights, out);
+  constexpr Index piece = 4 * column_block;
+  std::array<WeightedRows<typename Levels::Scalar, Scalar>, max_level_limit> terms;
+  std::array<Scalar, piece> sums;
+  const Index d_v = levels.d_v();
+  for (Index first = 0; first < d_v; first += piece) {
+    const Index length = (std::min)(piece, d_v - first);
+    std::size_t count = 0;
+    for (int l : levels.active_levels()) {
+      terms[count++] = {levels.data(l) + first, levels.d_k(), {query}, weights[l]};
+    }
+    weighted_rows(terms.data(), static_cast<int>(count), length, d_v, sums.data());
+    for (Index j = 0; j < length; ++j) out[first + j] = sums[static_cast<std::size_t>(j)];
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
