@@ -42,9 +42,16 @@ class DiagonalProduct {
   }
   void clear_negligible() {}
 
-  /// pulled = P^T q
+  /// pulled = P^T q = P q
   void pull(const Scalar* q, Scalar* pulled, Scalar*) const {
-    for (Index i = 0; i < key_rows_; ++i) pulled[i] = q[i] * product_.row_factor(i);
+    if constexpr (HasRowFactors<Kind>) {
+      const Scalar* const factors = product_.row_factors();
+      if (factors != nullptr) return multiply(q, factors, key_rows_, pulled);
+      scale_to<Scalar>(product_.row_factor(0), q, key_rows_, pulled);
+    } else {
+      if (pulled != q) copy(q, key_rows_, pulled);
+      product_.left_transposed(Eigen::Map<Vector<Scalar>>(pulled, key_rows_));
+    }
   }
   /// s <- P s
   void push(Scalar* s, Scalar*) const { pull(s, s, nullptr); }

@@ -2,6 +2,7 @@
 #ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_QUERY_HPP
 #define LOGLINEAR_STREAM_DETAIL_LEVEL_QUERY_HPP
 
+#include <algorithm>
 #include <cstdint>
 
 #include "loglinear/fenwick.hpp"
@@ -17,22 +18,25 @@ struct LevelQuery {
 };
 
 /// The weight index under which the next token sees a level, and how much of it is left then.
-struct SeenLevels {
-  ReadOrder order;
-  std::uint64_t size;
-  int max_levels;
-  LastLevel overflow;
-
-  [[nodiscard]] int operator()(int level) const {
-    return seen_level(order, level, size, max_levels);
-  }
-  /// What the token's carry leaves of what the level holds.
-  [[nodiscard]] double kept(int level) const {
-    const int last = max_levels - 1;
+class SeenLevels {
+ public:
+  /// After `size` tokens, for a read in `order`.
+  SeenLevels(ReadOrder order, std::uint64_t size, int max_levels, LastLevel overflow)
+      : last_(max_levels - 1),
+        least_(seen_level(order, 0, size, max_levels)),
+        shift_(seen_level(order, last_, size, max_levels) - last_) {
     const bool gives_way =
-        info_of(order).is_leaf_carried() && level == last && landed_level(size, max_levels) == last;
-    return kept_fraction(overflow, gives_way ? 1 : 0);
+        order == ReadOrder::after_push && landed_level(size, max_levels) == last_;
+    kept_of_last_ = kept_fraction(overflow, gives_way ? 1 : 0);
   }
+
+  [[nodiscard]] int operator()(int level) const { return (std::max)(level + shift_, least_); }
+  /// What the token's carry leaves of what the level holds.
+  [[nodiscard]] double kept(int level) const { return level == last_ ? kept_of_last_ : 1; }
+
+ private:
+  int last_, least_, shift_;
+  double kept_of_last_ = 1;
 };
 
 }  // namespace loglinear::detail

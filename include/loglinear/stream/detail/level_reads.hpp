@@ -64,9 +64,10 @@ class LevelReads {
         Scalar* const share = memory.level_read.data();
         weighted_rows(&terms[count], 1, columns, columns, share);
         if (tier >= 0) {
-          multiply(share, memory.tier_scales.data() + tier * columns, columns, share);
+          add_product(share, memory.tier_scales.data() + tier * columns, columns, out);
+        } else {
+          add(out, share, columns, out);
         }
-        add(out, share, columns, out);
       }
       ++count;
     }
