@@ -4,15 +4,10 @@
 # flags, and not at all where nothing does. The installed package does the same with this very file.
 
 if(NOT TARGET loglinear_runtime)
-  set(loglinear_runtime_sources "${CMAKE_CURRENT_LIST_DIR}/runtime")
-  if(NOT EXISTS "${loglinear_runtime_sources}")
-    set(loglinear_runtime_sources "${CMAKE_CURRENT_LIST_DIR}/../runtime")
-  endif()
   set(loglinear_runtime_files attention_double.cpp attention_float.cpp chunks.cpp sequence.cpp)
-  list(TRANSFORM loglinear_runtime_files PREPEND "${loglinear_runtime_sources}/")
+  list(TRANSFORM loglinear_runtime_files PREPEND "${CMAKE_CURRENT_LIST_DIR}/runtime/")
   add_library(loglinear_runtime STATIC EXCLUDE_FROM_ALL ${loglinear_runtime_files})
   unset(loglinear_runtime_files)
-  unset(loglinear_runtime_sources)
   target_link_libraries(loglinear_runtime PUBLIC loglinear::loglinear)
   target_compile_definitions(loglinear_runtime PUBLIC LOGLINEAR_RUNTIME)
   add_library(loglinear::runtime ALIAS loglinear_runtime)
