@@ -34,6 +34,8 @@
 
 namespace loglinear::detail {
 
+/// The buffer of a stream; a snapshot holds one with no more memory than it needs.
+///
 /// Class invariant: `count()` is below `capacity()`, or equal to it until the buffer is emptied;
 /// each leaf has undergone every transition since it came.
 template <class Kind>
@@ -62,11 +64,11 @@ class LeafBuffer {
     return std::clamp(level, 0, (std::min)(most_levels, max_levels - 1));
   }
 
-  [[nodiscard]] int level() const { return static_cast<int>(level_); }  ///< b
-  [[nodiscard]] Index capacity() const { return Index{1} << level_; }   ///< B, in tokens
-  [[nodiscard]] Index count() const { return count_; }                  ///< tokens
-  [[nodiscard]] Index leaves() const { return leaves_; }                ///< of a token
-  [[nodiscard]] Index leaf_count() const { return count_ * leaves_; }   ///< of all tokens
+  [[nodiscard]] int level() const { return static_cast<int>(level_); }  // b
+  [[nodiscard]] Index capacity() const { return Index{1} << level_; }   // B, in tokens
+  [[nodiscard]] Index count() const { return count_; }                  // tokens
+  [[nodiscard]] Index leaves() const { return leaves_; }                // of a token
+  [[nodiscard]] Index leaf_count() const { return count_ * leaves_; }   // of all tokens
   [[nodiscard]] Index leaf_capacity() const { return capacity() * leaves_; }
   [[nodiscard]] Index key_rows() const { return keys_.cols(); }
   [[nodiscard]] Index d_v() const { return values_.cols(); }
