@@ -6,8 +6,11 @@
 // on until nothing is thrown any more. Each time the object must be what it was, to the bit, and
 // the operation, called again, must do what it does undisturbed.
 
+#include <concepts>
 #include <cstdio>
+#include <functional>
 #include <string>
+#include <type_traits>
 
 #include "catch.hpp"
 #include "checkpoint/bytes.hpp"
@@ -32,11 +35,17 @@ struct Tally {
   ~Tally() { std::printf("%ld %s in %ld operations\n", thrown, what, operations); }
 };
 
+/// Compiled once for each type of object, whatever is done to it.
+template <class Object>
+using BytesOf = std::type_identity_t<std::function<std::string(const Object&)>>;
+template <class Object>
+using Operation = std::type_identity_t<std::function<void(Object&)>>;
+
 /// \param bytes_of   everything on which the object's future depends
 /// \param operation  what is done to a copy of `original`
-template <Injection Source, class Object, class BytesOf, class Operation>
-void check_unharmed(Source source, const char* name, const Object& original, BytesOf bytes_of,
-                    Operation operation) {
+template <Injection Source, class Object>
+void check_unharmed(Source source, const char* name, const Object& original,
+                    const BytesOf<Object>& bytes_of, const Operation<Object>& operation) {
   INFO(name);
   const std::string before = bytes_of(original);
   Object undisturbed(original);

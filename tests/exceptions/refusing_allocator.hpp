@@ -25,9 +25,9 @@ struct RefusingAllocator {
 };
 
 /// `check_unharmed` with both kinds of refusal; and no memory may be lost on the way.
-template <class Object, class BytesOf, class Operation>
-void check_without_memory(const char* name, const Object& original, BytesOf bytes_of,
-                          Operation operation) {
+template <class Object>
+void check_without_memory(const char* name, const Object& original, const BytesOf<Object>& bytes_of,
+                          const Operation<Object>& operation) {
   for (const Refusal refusal : {Refusal::once, Refusal::ever_after}) {
     check_unharmed(RefusingAllocator{refusal}, name, original, bytes_of, operation);
   }
