@@ -15,7 +15,7 @@ install(FILES ${PROJECT_BINARY_DIR}/loglinearConfig.cmake
               ${PROJECT_BINARY_DIR}/loglinearConfigVersion.cmake cmake/FindEigen.cmake
               cmake/Checkpoint.cmake cmake/Runtime.cmake cmake/Torch.cmake
         DESTINATION ${package_dir})
-install(DIRECTORY runtime DESTINATION ${package_dir})
+install(DIRECTORY cmake/runtime DESTINATION ${package_dir})
 
 # The way back to the prefix, so that the installed tree can be moved.
 file(RELATIVE_PATH prefix_from_pkgconfig /${pkgconfig_dir} /)

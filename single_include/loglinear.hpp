@@ -135,6 +135,12 @@ struct Padded {
   double second;
 };
 
+/// That of Eigen::Matrix<Scalar, size, 1>, without the class itself, which takes a compiler long.
+template <class Scalar, int size>
+constexpr int alignment = (std::max)(
+    static_cast<int>(alignof(Scalar)),
+    static_cast<int>(Eigen::internal::traits<Eigen::Matrix<Scalar, size, 1>>::Alignment));
+
 /// Every macro and flag that changes a layout shows in one of these, whatever its name; in the
 /// order of their names.
 constexpr int facts_of_this_file[] = {
@@ -142,13 +148,13 @@ constexpr int facts_of_this_file[] = {
     has_exceptions,
     keeps_denormals,
     sizeof(Eigen::Index),
-    static_cast<int>(alignof(Eigen::Matrix<float, 4, 1>)),
-    static_cast<int>(alignof(Eigen::Matrix<double, 4, 1>)),
-    static_cast<int>(alignof(Eigen::Matrix<double, 8, 1>)),
+    alignment<float, 4>,
+    alignment<double, 4>,
+    alignment<double, 8>,
     EIGEN_DEFAULT_ALIGN_BYTES,
     EIGEN_MALLOC_ALREADY_ALIGNED,
     Eigen::internal::packet_traits<float>::size,
-    Eigen::MatrixXd::IsRowMajor ? 1 : 0,
+    (Eigen::internal::traits<Eigen::MatrixXd>::Flags & Eigen::RowMajorBit) != 0 ? 1 : 0,
     sizeof(Enumeration),
     sizeof(Padded),
     sizeof(long double),
@@ -261,6 +267,28 @@ template <class Type>
 inline constexpr bool is_row_major_memory = is_memory<Type, true>;
 template <class Type>
 inline constexpr bool is_column_major_memory = is_memory<Type, false>;
+
+/// Vectors and matrices of one number, in functions that each scalar has once.
+template <class Scalar>
+[[nodiscard, gnu::noinline]] Vector<Scalar> filled(Index size, const Scalar& value) {
+  Vector<Scalar> out(size);
+  std::fill_n(out.data(), size, value);
+  return out;
+}
+template <class Scalar>
+[[nodiscard]] Vector<Scalar> zeros(Index size) {
+  return filled(size, Scalar(0));
+}
+template <class Scalar>
+[[nodiscard]] Vector<Scalar> ones(Index size) {
+  return filled(size, Scalar(1));
+}
+template <class Dense>
+[[nodiscard, gnu::noinline]] Dense zeros(Index rows, Index columns) {
+  Dense out(rows, columns);
+  std::fill_n(out.data(), out.size(), typename Dense::Scalar(0));
+  return out;
+}
 
 /// Stack buffer for one block of columns: dynamic length, never on the heap.
 inline constexpr int column_block = 64;
@@ -4021,11 +4049,26 @@ struct ChunkwiseTape {
   }
 };
 
+/// Reads and writes all tokens of the source: `states` holds the older ones and then those as well.
+/// With a tape it keeps what `pull_back_chunks` needs; without `reads` nothing is read.
+///
+/// \param chunk_size  tokens of a chunk, a power of two
+/// \param weights     columns of the level weights
+template <class Scalar>
+void forward_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
+                    Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads);
+
+/// From the gradient with respect to the reads, which the source gives, and to the final states to
+/// that of everything: `gradient` holds those states' at first, those of the initial ones in the
+/// end. The states between those on the tape are computed again.
+template <class Scalar>
+void pull_back_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
+                      const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient);
+
+/// Both with what they have in common.
 template <class Scalar>
 class ChunkwiseRun {
  public:
-  /// \param chunk_size  tokens of a chunk, a power of two
-  /// \param weights     columns of the level weights
   ChunkwiseRun(TokenSource<Scalar>& source, Index chunk_size, Index weights)
       : source_(source),
         chunk_size_(chunk_size),
@@ -4033,10 +4076,7 @@ class ChunkwiseRun {
         weights_(weights),
         step_(source.shape(), capacity_, weights) {}
 
-  /// Reads and writes all tokens; `states` holds the older ones and then those as well. With a tape
-  /// it keeps what `gradient` needs; without `reads` nothing is read.
-  void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape = nullptr,
-               bool reads = true) {
+  void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads) {
     if (tape != nullptr) tape->start(source_.length() / chunk_size_ + 2);
     for (Index first = 0; first < source_.length(); first += step_.chunk().tokens) {
       if (tape != nullptr) tape->note(first, states);
@@ -4049,10 +4089,7 @@ class ChunkwiseRun {
     }
   }
 
-  /// From the gradient with respect to the reads, which the source gives, and to the final states
-  /// to that of everything: `gradient` holds those states' at first, those of the initial ones in
-  /// the end. The states between those on the tape are computed again.
-  void gradient(const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
+  void pull_back(const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
     ChunkStepPullback<Scalar> pull_back(step_);
     Chunk<Scalar> d_chunk(source_.shape(), capacity_, weights_);
     std::vector<Hierarchy<Scalar>> before;  // each chunk between two that are on the tape
@@ -4106,9 +4143,48 @@ class ChunkwiseRun {
   ChunkStep<Scalar> step_;
 };
 
+template <class Scalar>
+void forward_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
+                    Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads) {
+  ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states, tape, reads);
+}
+
+template <class Scalar>
+void pull_back_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
+                      const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
+  ChunkwiseRun<Scalar>(source, chunk_size, weights).pull_back(tape, gradient);
+}
+
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP
+
+// ---- loglinear/chunks/instantiations.hpp
+
+#ifndef LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
+#define LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
+
+// What a program that links the library of runtime/ need not compile itself: with LOGLINEAR_RUNTIME
+// the chunkwise algorithm for float and double is declared here, and defined in runtime/chunks.cpp.
+
+/// LOGLINEAR_CHUNKS(extern, double) declares the instantiations, LOGLINEAR_CHUNKS(, double) makes
+/// them.
+#define LOGLINEAR_CHUNKS(EXTERN, SCALAR)                                                      \
+  namespace loglinear::detail {                                                               \
+  EXTERN template void product_kernel(Into, const LeftOperand<SCALAR>&, Index, Index, Index,  \
+                                      const SCALAR*, Index, SCALAR*, Index);                  \
+  EXTERN template void forward_chunks(TokenSource<SCALAR>&, Index, Index, Hierarchy<SCALAR>&, \
+                                      ChunkwiseTape<SCALAR>*, bool);                          \
+  EXTERN template void pull_back_chunks(TokenSource<SCALAR>&, Index, Index,                   \
+                                        const ChunkwiseTape<SCALAR>&, Hierarchy<SCALAR>&);    \
+  }
+
+#ifdef LOGLINEAR_RUNTIME
+LOGLINEAR_CHUNKS(extern, float)
+LOGLINEAR_CHUNKS(extern, double)
+#endif
+
+#endif  // LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
 
 // ---- loglinear/transitions/steps.hpp
 
@@ -5652,9 +5728,9 @@ struct Token {
 
   /// All zeros.
   Token(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves)
-      : keys(detail::Matrix<Scalar>::Zero(key_rows, leaves)),
-        values(detail::Matrix<Scalar>::Zero(d_v, leaves)),
-        query(detail::Vector<Scalar>::Zero(key_rows)),
+      : keys(detail::zeros<detail::Matrix<Scalar>>(key_rows, leaves)),
+        values(detail::zeros<detail::Matrix<Scalar>>(d_v, leaves)),
+        query(detail::zeros<Scalar>(key_rows)),
         transition(key_rows, d_v) {}
 
   detail::Matrix<Scalar> keys;    ///< key_rows x leaves
@@ -5714,13 +5790,21 @@ struct ScalarDecay {
 
   [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
   void left(auto&& m) const {
-    if (!detail::is_exactly(decay, Scalar(1))) m *= decay;
+    using M = std::remove_cvref_t<decltype(m)>;
+    if (detail::is_exactly(decay, Scalar(1))) return;
+    if constexpr (detail::has_pieces<M>) {
+      for (Eigen::Index i = 0; i < m.outerSize(); ++i) {
+        detail::scale_by(decay, m.data() + i * m.outerStride(), m.innerSize());
+      }
+    } else {
+      m *= decay;
+    }
   }
-  void left_transposed(auto&& q) const { q *= decay; }
+  void left_transposed(auto&& q) const { detail::scale_by(decay, q.data(), q.size()); }
   void right(auto&& /*m*/) const {}
   void pullback(const auto& q, const auto& s, const auto&, const auto&,
                 ScalarDecay& gradient) const {
-    gradient.decay = q.dot(s);
+    gradient.decay = detail::dot<Scalar>(q.data(), s.data(), q.size());
   }
   void reset() { decay = Scalar(1); }
   void follow(const ScalarDecay& later) {
@@ -5742,8 +5826,7 @@ struct KeyDecay {
   using Scalar = Scalar_;
   static constexpr bool scales_values = false;
 
-  KeyDecay(Eigen::Index key_rows, Eigen::Index /*d_v*/)
-      : decay(detail::Vector<Scalar>::Ones(key_rows)) {}
+  KeyDecay(Eigen::Index key_rows, Eigen::Index /*d_v*/) : decay(detail::ones<Scalar>(key_rows)) {}
 
   detail::Vector<Scalar> decay;  ///< w, length key_rows
 
@@ -5763,14 +5846,16 @@ struct KeyDecay {
       for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
     }
   }
-  void left_transposed(auto&& q) const { q.array() *= decay.array(); }
+  void left_transposed(auto&& q) const {
+    detail::multiply<Scalar>(q.data(), decay.data(), decay.size(), q.data());
+  }
   void right(auto&& /*m*/) const {}
   void pullback(const auto& q, const auto& s, const auto&, const auto&, KeyDecay& gradient) const {
-    gradient.decay = q.cwiseProduct(s);
+    detail::multiply<Scalar>(q.data(), s.data(), decay.size(), gradient.decay.data());
   }
-  void reset() { decay.setOnes(); }
+  void reset() { std::fill_n(decay.data(), decay.size(), Scalar(1)); }
   void follow(const KeyDecay& later) {
-    decay.array() *= later.decay.array();
+    detail::multiply(decay.data(), later.decay.data(), decay.size(), decay.data());
     detail::clear_negligible(decay.data(), decay.size());
   }
   void visit_steps(auto& steps, auto&... gradient) const {
@@ -5789,8 +5874,7 @@ struct ValueDecay {
   using Scalar = Scalar_;
   static constexpr bool scales_values = true;
 
-  ValueDecay(Eigen::Index /*key_rows*/, Eigen::Index d_v)
-      : decay(detail::Vector<Scalar>::Ones(d_v)) {}
+  ValueDecay(Eigen::Index /*key_rows*/, Eigen::Index d_v) : decay(detail::ones<Scalar>(d_v)) {}
 
   detail::Vector<Scalar> decay;  ///< w, length d_v
 
@@ -5810,11 +5894,11 @@ struct ValueDecay {
   }
   void pullback(const auto&, const auto&, const auto& z, const auto& d,
                 ValueDecay& gradient) const {
-    gradient.decay = z.cwiseProduct(d);
+    detail::multiply<Scalar>(z.data(), d.data(), decay.size(), gradient.decay.data());
   }
-  void reset() { decay.setOnes(); }
+  void reset() { std::fill_n(decay.data(), decay.size(), Scalar(1)); }
   void follow(const ValueDecay& later) {
-    decay.array() *= later.decay.array();
+    detail::multiply(decay.data(), later.decay.data(), decay.size(), decay.data());
     detail::clear_negligible(decay.data(), decay.size());
   }
   void visit_steps(auto& steps, auto&... gradient) const {
@@ -5991,8 +6075,8 @@ struct RankOneUpdate {
 
   RankOneUpdate(Eigen::Index key_rows, Eigen::Index d_v)
       : diagonal(key_rows, d_v),
-        u(detail::Vector<Scalar>::Zero(key_rows)),
-        p(detail::Vector<Scalar>::Zero(key_rows)) {}
+        u(detail::zeros<Scalar>(key_rows)),
+        p(detail::zeros<Scalar>(key_rows)) {}
 
   Diagonal diagonal;         ///< D
   detail::Vector<Scalar> u;  ///< what is written back, length key_rows
@@ -6004,42 +6088,44 @@ struct RankOneUpdate {
 
   /// m <- D m - u (p^T m), a block of columns at a time so that p^T m fits on the stack.
   void left(auto&& m) const {
+    const Eigen::Index n = u.size();
     for (Eigen::Index first = 0; first < m.cols(); first += found_block) {
       const Eigen::Index width = (std::min<Eigen::Index>)(found_block, m.cols() - first);
-      auto block = m.middleCols(first, width);
-      Found found(width);
+      Scalar found[found_block];
       if constexpr (detail::is_row_major_memory<decltype(m)>) {
-        detail::weighted_rows(block.data(), u.size(), width, block.outerStride(), p.data(),
-                              found.data());
-        found = -found;
+        Scalar* const block = m.data() + first;
+        detail::weighted_rows(block, n, width, m.outerStride(), p.data(), found);
+        detail::scale_by(Scalar(-1), found, width);
         detail::scale_and_add_outer(
-            block.data(), u.size(), width, block.outerStride(),
-            [&](Eigen::Index i) { return diagonal.row_factor(i); }, u.data(), found.data());
+            block, n, width, m.outerStride(),
+            [&](Eigen::Index i) { return diagonal.row_factor(i); }, u.data(), found);
       } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
-        for (Eigen::Index j = 0; j < width; ++j) found[j] = p.dot(block.col(j));
-        left(block, found.data());
+        Scalar* const block = m.data() + first * m.outerStride();
+        for (Eigen::Index j = 0; j < width; ++j) {
+          found[j] = detail::dot<Scalar>(p.data(), block + j * m.outerStride(), n);
+        }
+        update_columns(block, width, m.outerStride(), found);
       } else {
-        found.setZero();
-        for (Eigen::Index i = 0; i < p.size(); ++i) found += p[i] * block.row(i).transpose();
+        auto block = m.middleCols(first, width);
+        Eigen::Map<detail::Vector<Scalar>> sums(found, width);
+        sums.setZero();
+        for (Eigen::Index i = 0; i < n; ++i) sums += p[i] * block.row(i).transpose();
         diagonal.left(block);
-        for (Eigen::Index i = 0; i < u.size(); ++i) block.row(i) -= u[i] * found.transpose();
+        for (Eigen::Index i = 0; i < n; ++i) block.row(i) -= u[i] * sums.transpose();
       }
     }
   }
 
   /// m <- D m - u found^T where `found` = p^T m is known already; m is column-major in memory.
   void left(auto&& m, const Scalar* found) const {
-    const bool is_uniform = diagonal.row_factors() == nullptr;
-    detail::update_rows(m.data(), m.cols(), u.size(), m.outerStride(),
-                        is_uniform ? diagonal.row_factor(0) : Scalar(1), diagonal.row_factors(),
-                        u.data(), found);
+    update_columns(m.data(), m.cols(), m.outerStride(), found);
   }
 
   /// q <- D q - p (u^T q)
   void left_transposed(auto&& q) const {
-    const Scalar along = u.dot(q);
+    const Scalar along = detail::dot<Scalar>(u.data(), q.data(), u.size());
     diagonal.left_transposed(q);
-    q -= along * p;
+    detail::axpy<Scalar>(-along, p.data(), p.size(), q.data());
   }
 
   void right(auto&& /*m*/) const {}
@@ -6047,9 +6133,11 @@ struct RankOneUpdate {
   void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
                 RankOneUpdate& gradient) const {
     diagonal.pullback(q, s, z, d, gradient.diagonal);
-    const Scalar found = p.dot(s), along = u.dot(q);
-    gradient.u = -found * q;
-    gradient.p = -along * s;
+    const Eigen::Index n = u.size();
+    detail::scale_to<Scalar>(-detail::dot<Scalar>(p.data(), s.data(), n), q.data(), n,
+                             gradient.u.data());
+    detail::scale_to<Scalar>(-detail::dot<Scalar>(u.data(), q.data(), n), s.data(), n,
+                             gradient.p.data());
   }
 
   void visit_steps(auto& steps, auto&... gradient) const requires HasSteps<Diagonal> {
@@ -6062,10 +6150,13 @@ struct RankOneUpdate {
   /// which is 1 for a delta rule; else `|D| + |u| |p|`. Bounds p^T m too, which `left` computes on
   /// the way: it can overflow where u is tiny and p is not.
   [[nodiscard]] double norm_bound() const {
-    const double uu = detail::to_double(u.squaredNorm()), pp = detail::to_double(p.squaredNorm());
+    const auto product = [&](const auto& x, const auto& y) {
+      return detail::to_double(detail::dot<Scalar>(x.data(), y.data(), x.size()));
+    };
+    const double uu = product(u, u), pp = product(p, p);
     if constexpr (requires { diagonal.factor(); }) {
       if (detail::is_at_most(uu, 2) && detail::is_at_most(pp, 2) && pp > 1e-6) {
-        const double a = detail::to_double(diagonal.factor()), up = detail::to_double(u.dot(p));
+        const double a = detail::to_double(diagonal.factor()), up = product(u, p);
         const double across = (std::max)(0.0, uu * pp - up * up);
         return (std::max)(std::abs(a), std::abs(a - up)) + std::sqrt(across);
       }
@@ -6079,7 +6170,15 @@ struct RankOneUpdate {
  private:
   /// Columns whose p^T m lies on the stack at a time.
   static constexpr int found_block = 4 * detail::column_block;
-  using Found = Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, found_block, 1>;
+
+  /// Columns in memory become D m - u found^T.
+  void update_columns(Scalar* m, Eigen::Index columns, Eigen::Index stride,
+                      const Scalar* found) const {
+    const bool is_uniform = diagonal.row_factors() == nullptr;
+    detail::update_rows(m, columns, u.size(), stride,
+                        is_uniform ? diagonal.row_factor(0) : Scalar(1), diagonal.row_factors(),
+                        u.data(), found);
+  }
 };
 
 namespace detail {
@@ -6378,8 +6477,8 @@ class Parameters {
   /// Allocates everything and draws it, array after array in the order of appending,
   /// row by row: 0.01 times a standard normal, or the constant that the parameter names.
   void draw(Xorshift64& random) {
-    projections_.setZero(projected_, d_model_);
-    free_.setZero(free_size_);
+    projections_ = detail::zeros<Matrix<Scalar>>(projected_, d_model_);
+    free_ = detail::zeros<Scalar>(free_size_);
     const auto weight = [&](const Parameter& shape) {
       const auto value =
           static_cast<Scalar>(shape.initial ? *shape.initial : 0.01 * random.normal());
@@ -6427,8 +6526,8 @@ class Parameters {
   /// The same arrays, all zero: for a gradient.
   [[nodiscard]] Parameters zeros() const {
     Parameters zeros(*this);
-    zeros.projections_.setZero();
-    zeros.free_.setZero();
+    std::fill_n(zeros.projections_.data(), projections_.size(), Scalar(0));
+    std::fill_n(zeros.free_.data(), free_.size(), Scalar(0));
     zeros.magnitude_ = 0;
     return zeros;
   }
@@ -6677,8 +6776,8 @@ struct LookUp {
   using Scalar = typename Kind::Scalar;
 
   explicit LookUp(const ReadShape& shape)
-      : pulled_p(Vector<Scalar>::Zero(looks_up<Kind> ? shape.key_rows : 0)),
-        found(Vector<Scalar>::Zero(looks_up<Kind> ? shape.columns : 0)) {}
+      : pulled_p(zeros<Scalar>(looks_up<Kind> ? shape.key_rows : 0)),
+        found(zeros<Scalar>(looks_up<Kind> ? shape.columns : 0)) {}
 
   Vector<Scalar> pulled_p;  // p of the token's update as the levels see it
   Vector<Scalar> found;     // p . k of each buffered leaf
@@ -6690,12 +6789,12 @@ struct ReadMemory {
   using Scalar = typename Kind::Scalar;
 
   explicit ReadMemory(const ReadShape& shape)
-      : old_query(Vector<Scalar>::Zero(shape.key_rows)),
-        old_read(Vector<Scalar>::Zero(shape.d_v)),
-        tier_queries(Matrix<Scalar>::Zero(shape.key_rows, shape.tiers)),
-        tier_scales(Matrix<Scalar>::Zero(shape.d_v, shape.tiers)),
-        level_read(Vector<Scalar>::Zero(shape.d_v)),
-        scores(Vector<Scalar>::Zero(shape.columns)),
+      : old_query(zeros<Scalar>(shape.key_rows)),
+        old_read(zeros<Scalar>(shape.d_v)),
+        tier_queries(zeros<Matrix<Scalar>>(shape.key_rows, shape.tiers)),
+        tier_scales(zeros<Matrix<Scalar>>(shape.d_v, shape.tiers)),
+        level_read(zeros<Scalar>(shape.d_v)),
+        scores(zeros<Scalar>(shape.columns)),
         looked_up(shape) {}
 
   Vector<Scalar> old_query;     // a token's query as the older states see it: L^T q
@@ -6772,13 +6871,13 @@ struct Workspace {
   Workspace(const Layout& layout, Index d_model, Index leaves, Index weights,
             const ReadShape& shape)
       : max_levels(shape.max_levels),
-        x(Vector<Scalar>::Zero(d_model)),
-        raw(Vector<Scalar>::Zero(layout.end)),
+        x(zeros<Scalar>(d_model)),
+        raw(zeros<Scalar>(layout.end)),
         token(layout.key_rows, layout.d_v, leaves),
-        lambda(Vector<Scalar>::Zero(weights)),
+        lambda(zeros<Scalar>(weights)),
         stream(shape),
-        read(Vector<Scalar>::Zero(layout.d_v)),
-        output(Vector<Scalar>::Zero(layout.d_v)) {}
+        read(zeros<Scalar>(layout.d_v)),
+        output(zeros<Scalar>(layout.d_v)) {}
 
   Index max_levels;         // of the layer that it is for
   Vector<Scalar> x;         // the input
@@ -8468,7 +8567,8 @@ class LevelStorage {
     max_levels_ = max_levels;
     d_k_ = d_k;
     d_v_ = d_v;
-    coefficients_ = Coefficients::Zero(Index{max_levels} * d_k * d_v);
+    coefficients_.resize(Index{max_levels} * d_k * d_v);
+    std::fill_n(coefficients_.data(), coefficients_.size(), Scalar(0));
   }
   LevelStorage(const LevelStorage&) = default;
   LevelStorage(LevelStorage&&) = default;
@@ -9278,7 +9378,7 @@ RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy
   const Index weights = in.levels_read(states.count(), in.length(), states.max_levels());
   InputSource<Scalar> source(in, weights);
   source.read_into(out);
-  ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states, tape);
+  forward_chunks<Scalar>(source, chunk_size, weights, states, tape, true);
   return out;
 }
 
@@ -9451,7 +9551,8 @@ void read_span(const Preparation& preparation, const typename Preparation::Read&
       LayerSource source(preparation, rows, order, workspace);
       source.read_into(reads, head);
       Hierarchy<Scalar> states = hierarchy_of(levels);
-      ChunkwiseRun<Scalar>(source, span_chunk_size, preparation.weight_count()).forward(states);
+      forward_chunks<Scalar>(source, span_chunk_size, preparation.weight_count(), states, nullptr,
+                             true);
       levels.replace(
           states.count(), [&](int l) -> const auto& { return states.level(l); });
     }
@@ -9492,10 +9593,10 @@ template <class Preparation, class State, class Scalar, class DReads>
                     d_states(before.max_levels(), before.d_k(), before.d_v(),
                              before.size() + static_cast<std::uint64_t>(x.rows()));
   for (int l : d_states.active()) d_states.set_zero(l);
-  ChunkwiseRun<Scalar> run(source, span_chunk_size, preparation.weight_count());
+  const Index weights = preparation.weight_count();
   ChunkwiseTape<Scalar> tape;
-  run.forward(states, &tape, false);
-  run.gradient(tape, d_states);
+  forward_chunks<Scalar>(source, span_chunk_size, weights, states, &tape, false);
+  pull_back_chunks<Scalar>(source, span_chunk_size, weights, tape, d_states);
   require_finite("the gradient of x", gradient.x);
   gradient.weights.require_finite_gradient();
   return gradient;
@@ -9645,7 +9746,7 @@ void pull_back_token(const State& state, const Token<Kind>& token, const Vector<
                      ReadOrder order, const ReadMemory<Kind>& memory, const Vector<Scalar>& d_read,
                      PullbackMemory<Kind>& t, Token<Kind>& d_token, Vector<Scalar>& d_lambda) {
   const Index d_v = token.values.rows(), key_rows = token.keys.rows();
-  d_lambda.setZero();
+  std::fill_n(d_lambda.data(), d_lambda.size(), Scalar(0));
 
   // The older states: with d = diag(r) d_read, p = sum_l lambda_l S_l d is all that is needed, the
   // derivative with respect to L^T q.
@@ -9688,6 +9789,8 @@ void pull_back_token(const State& state, const Token<Kind>& token, const Vector<
 
 namespace loglinear::detail {
 
+/// The buffer of a stream; a snapshot holds one with no more memory than it needs.
+///
 /// Class invariant: `count()` is below `capacity()`, or equal to it until the buffer is emptied;
 /// each leaf has undergone every transition since it came.
 template <class Kind>
@@ -9702,9 +9805,9 @@ class LeafBuffer {
   LeafBuffer(int level, Index leaves, Index key_rows, Index d_v, Index room)
       : level_(level),
         leaves_(leaves),
-        keys_(RowMajorMatrix<Scalar>::Zero(room * leaves, key_rows)),
-        values_(RowMajorMatrix<Scalar>::Zero(room * leaves, d_v)),
-        factors_(Vector<Scalar>::Ones(has_factors ? room * leaves : 0)) {}
+        keys_(zeros<RowMajorMatrix<Scalar>>(room * leaves, key_rows)),
+        values_(zeros<RowMajorMatrix<Scalar>>(room * leaves, d_v)),
+        factors_(ones<Scalar>(has_factors ? room * leaves : 0)) {}
   /// The same, ready to take as many tokens as the levels would.
   LeafBuffer(int level, Index leaves, Index key_rows, Index d_v)
       : LeafBuffer(level, leaves, key_rows, d_v, Index{1} << level) {}
@@ -9716,11 +9819,11 @@ class LeafBuffer {
     return std::clamp(level, 0, (std::min)(most_levels, max_levels - 1));
   }
 
-  [[nodiscard]] int level() const { return static_cast<int>(level_); }  ///< b
-  [[nodiscard]] Index capacity() const { return Index{1} << level_; }   ///< B, in tokens
-  [[nodiscard]] Index count() const { return count_; }                  ///< tokens
-  [[nodiscard]] Index leaves() const { return leaves_; }                ///< of a token
-  [[nodiscard]] Index leaf_count() const { return count_ * leaves_; }   ///< of all tokens
+  [[nodiscard]] int level() const { return static_cast<int>(level_); }  // b
+  [[nodiscard]] Index capacity() const { return Index{1} << level_; }   // B, in tokens
+  [[nodiscard]] Index count() const { return count_; }                  // tokens
+  [[nodiscard]] Index leaves() const { return leaves_; }                // of a token
+  [[nodiscard]] Index leaf_count() const { return count_ * leaves_; }   // of all tokens
   [[nodiscard]] Index leaf_capacity() const { return capacity() * leaves_; }
   [[nodiscard]] Index key_rows() const { return keys_.cols(); }
   [[nodiscard]] Index d_v() const { return values_.cols(); }
@@ -9975,7 +10078,7 @@ class LowRankProduct {
   [[nodiscard]] Index score_columns() const { return scores_.size(); }
 
   void reset() {
-    diagonal_.setOnes();
+    std::fill_n(diagonal_.data(), diagonal_.size(), Scalar(1));
     count_ = 0;
   }
 
@@ -10110,11 +10213,11 @@ class LowRankProduct {
   static constexpr Index most_on_stack = 4096;
 
   LowRankProduct(Index key_rows, Index updates, std::nullptr_t)
-      : diagonal_(Vector<Scalar>::Ones(key_rows)),
-        u_(RowMajorMatrix<Scalar>::Zero(updates, key_rows)),
-        u_factors_(Vector<Scalar>::Ones(updates)),
-        z_(RowMajorMatrix<Scalar>::Zero(updates, key_rows)),
-        scores_(Vector<Scalar>::Zero(updates)) {}
+      : diagonal_(ones<Scalar>(key_rows)),
+        u_(zeros<RowMajorMatrix<Scalar>>(updates, key_rows)),
+        u_factors_(ones<Scalar>(updates)),
+        z_(zeros<RowMajorMatrix<Scalar>>(updates, key_rows)),
+        scores_(zeros<Scalar>(updates)) {}
 
   [[nodiscard]] Index key_rows() const { return diagonal_.size(); }
   [[nodiscard]] Scalar* row(RowMajorMatrix<Scalar>& m, Index j) const {
@@ -10195,8 +10298,7 @@ class DenseProduct {
   static constexpr bool is_diagonal = false;
 
   DenseProduct(Index key_rows, Index d_v)
-      : left_(RowMajorMatrix<Scalar>::Identity(key_rows, key_rows)),
-        right_(Vector<Scalar>::Ones(d_v)) {}
+      : left_(RowMajorMatrix<Scalar>::Identity(key_rows, key_rows)), right_(ones<Scalar>(d_v)) {}
 
   /// For columns that are too long for the stack.
   [[nodiscard]] static Index scratch_size(Index key_rows) {
@@ -10206,8 +10308,9 @@ class DenseProduct {
     return left_.rows() == key_rows && right_.size() == d_v;
   }
   void reset() {
-    left_.setIdentity();
-    right_.setOnes();
+    std::fill_n(left_.data(), left_.size(), Scalar(0));
+    for (Index i = 0; i < left_.rows(); ++i) left_(i, i) = Scalar(1);
+    std::fill_n(right_.data(), right_.size(), Scalar(1));
   }
   void follow(const Kind& later) {
     later.left(left_);
@@ -11965,7 +12068,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// Xorshift64 and Box-Muller, in the order of `weight_names()`. \throws std::invalid_argument for
   /// an option out of its range
   explicit LogLinearAttention(const Options& options)
-      : Base(options), target_(Vector::Zero(options.d_v)) {}
+      : Base(options), target_(detail::zeros<Scalar>(options.d_v)) {}
 
   /// \name Copies and moves
   /// What throws, the allocator or a rule's own copy, changes nothing. A layer that has been moved
@@ -12519,9 +12622,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   explicit MultiHeadAttention(const Options& options)
       : Base(first_head(checked(options)), options.n_heads, options.threads, options.d_model,
              options.bound, options.seed),
-        reads_(Vector::Zero(this->width())),
+        reads_(detail::zeros<Scalar>(this->width())),
         d_reads_(reads_),
-        output_(Vector::Zero(options.d_model)),
+        output_(detail::zeros<Scalar>(options.d_model)),
         target_(output_),
         d_output_(output_) {}
 
@@ -12589,8 +12692,8 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   }
   /// Memory for it; allocates.
   [[nodiscard]] Workspace make_workspace() const {
-    return {heads_.front().make_workspace(), Vector::Zero(reads_.size()),
-            Vector::Zero(output_.size())};
+    return {heads_.front().make_workspace(), detail::zeros<Scalar>(reads_.size()),
+            detail::zeros<Scalar>(output_.size())};
   }
 
   /// One step of gradient descent on `1/2 |o - y|^2` through W_out into every head, and one token
@@ -13412,7 +13515,7 @@ template <class Scalar>
     detail::InputSource<Scalar> source(in, weights);
     source.require_numbers();
     source.differentiate(detail::view_of(d_out), gradients);
-    detail::ChunkwiseRun<Scalar>(source, tape.chunk_size, weights).gradient(tape.states, d_states);
+    detail::pull_back_chunks<Scalar>(source, tape.chunk_size, weights, tape.states, d_states);
   }
   for (int l : d_states.active()) {  // none without a state
     gradients.state.row(l) = d_states.level(l).template reshaped<Eigen::RowMajor>();
@@ -13430,7 +13533,7 @@ void run_states(const SequenceInputs<Scalar>& in, Hierarchy<Scalar> states,
   if (in.length() == 0) return;
   const auto weights = in.levels_read(states.count(), in.length(), states.max_levels());
   InputSource<Scalar> source(in, weights);
-  ChunkwiseRun<Scalar>(source, tape.chunk_size, weights).forward(states, &tape.states, false);
+  forward_chunks<Scalar>(source, tape.chunk_size, weights, states, &tape.states, false);
 }
 
 }  // namespace detail
@@ -16163,126 +16266,6 @@ template <class Scalar>
 
 #endif  // LOGLINEAR_SEQUENCE_DENSE_HPP
 
-// ---- loglinear/sequence/packed.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_PACKED_HPP
-#define LOGLINEAR_SEQUENCE_PACKED_HPP
-
-namespace loglinear {
-
-namespace detail {
-
-/// Throws unless `cu_seqlens` cuts `length` tokens into `count` sequences.
-inline void require_cuts(const std::vector<Index>& cu_seqlens, Index length, std::size_t count) {
-  require_size("cu_seqlens", static_cast<Index>(cu_seqlens.size()), static_cast<Index>(count) + 1);
-  if (cu_seqlens.front() != 0) fail("cu_seqlens[0]", cu_seqlens.front(), "0");
-  for (std::size_t n = 1; n < cu_seqlens.size(); ++n) {
-    require_between("cu_seqlens[" + std::to_string(n) + "]", cu_seqlens[n], cu_seqlens[n - 1],
-                    length);
-  }
-  if (cu_seqlens.back() != length) {
-    fail("the last of cu_seqlens", cu_seqlens.back(),
-         std::to_string(length) + ", the number of tokens");
-  }
-}
-
-/// Throws unless all states have the same d_k and d_v; a sequence without tokens says nothing of
-/// them.
-template <class Scalar>
-void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
-  for (std::size_t n = 1; n < states.size(); ++n) {
-    const auto require_equal = [&](const char* what, Index size, Index first) {
-      if (size == first) return;
-      fail(std::string(what) + " of state " + std::to_string(n), size,
-           "that of state 0, " + std::to_string(first));
-    };
-    require_equal("d_k", states[n].d_k(), states[0].d_k());
-    require_equal("d_v", states[n].d_v(), states[0].d_v());
-  }
-}
-
-}  // namespace detail
-
-/// Several sequences of different lengths, packed one after the other into one set of inputs, as
-/// flash-linear-attention packs them; each has a state of its own.
-///
-/// \param in          the tokens of all sequences
-/// \param cu_seqlens  where they begin, and the end: 0, ..., T, not decreasing; sequence n is the
-///                    tokens [cu_seqlens[n], cu_seqlens[n + 1])
-/// \param states      the state before each sequence, and in the end those after them
-/// \param options     the size of chunks
-/// \return the reads, T x d_v
-/// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
-/// or unless there is one state for each, all of the same d_k and d_v; nothing is changed then
-template <class Scalar>
-detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
-                                         const std::vector<Eigen::Index>& cu_seqlens,
-                                         std::vector<LogLinearState<Scalar>>& states,
-                                         const ChunkwiseOptions& options = {}) {
-  const detail::FlushToZero<Scalar> flush;
-  detail::require_cuts(cu_seqlens, in.length(), states.size());
-  detail::require_same_shape(states);
-  std::vector<LogLinearState<Scalar>> after = states;
-  detail::RowMajorMatrix<Scalar> out(in.length(), in.d_v());
-  for (std::size_t n = 0; n < states.size(); ++n) {
-    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
-    out.middleRows(first, count) = chunkwise(in.slice(first, count), after[n], options);
-  }
-  states = std::move(after);
-  return out;
-}
-
-/// The gradient of `sum(d_out * out)` of packed sequences; see both functions above.
-///
-/// \param initial  the state before each sequence
-/// \return the gradients; `state` holds those of all initial states, one below the other
-template <class Scalar>
-[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
-    const SequenceInputs<Scalar>& in, const std::vector<Eigen::Index>& cu_seqlens,
-    const std::vector<LogLinearState<Scalar>>& initial,
-    const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {}) {
-  const detail::FlushToZero<Scalar> flush;
-  detail::require_cuts(cu_seqlens, in.length(), initial.size());
-  detail::require_same_shape(initial);
-  detail::require_size("d_out (rows)", d_out.rows(), in.length());
-  auto all = SequenceGradients<Scalar>::sized_like(in);
-  std::vector<detail::RowMajorMatrix<Scalar>> states;
-  Eigen::Index state_rows = 0;
-  for (std::size_t n = 0; n < initial.size(); ++n) {
-    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
-    const auto d_part = d_out.middleRows(first, count);  // by name: it is not copied
-    SequenceGradients<Scalar> part =
-        chunkwise_gradient(in.slice(first, count), initial[n], d_part, options);
-    const auto put = [&](auto& into, const auto& from) {
-      if (count == 0 || from.size() == 0) return;
-      const Eigen::Index each = from.rows() / count;
-      into.middleRows(first * each, count * each) = from;
-    };
-    put(all.q, part.q);
-    put(all.k, part.k);
-    put(all.v, part.v);
-    put(all.lambda, part.lambda);
-    put(all.g, part.g);
-    put(all.g_value, part.g_value);
-    put(all.beta, part.beta);
-    put(all.u, part.u);
-    put(all.p, part.p);
-    state_rows += part.state.rows();
-    states.push_back(std::move(part.state));
-  }
-  if (!states.empty()) all.state.resize(state_rows, states.front().cols());
-  state_rows = 0;
-  for (const auto& state : states) {
-    all.state.middleRows(state_rows, state.rows()) = state;
-    state_rows += state.rows();
-  }
-  return all;
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_PACKED_HPP
-
 // ---- loglinear/sequence/recurrent.hpp
 
 #ifndef LOGLINEAR_SEQUENCE_RECURRENT_HPP
@@ -16419,6 +16402,168 @@ detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_SEQUENCE_RECURRENT_HPP
+
+// ---- loglinear/sequence/instantiations.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_INSTANTIATIONS_HPP
+#define LOGLINEAR_SEQUENCE_INSTANTIATIONS_HPP
+
+// The sequence forms for float and double, as chunks/instantiations.hpp has the chunkwise
+// algorithm: declared with LOGLINEAR_RUNTIME, defined in runtime/sequence.cpp.
+
+/// LOGLINEAR_SEQUENCE(extern, double) declares the instantiations, LOGLINEAR_SEQUENCE(, double)
+/// makes them.
+#define LOGLINEAR_SEQUENCE(EXTERN, SCALAR)                                                \
+  namespace loglinear {                                                                   \
+  EXTERN template detail::RowMajorMatrix<SCALAR> dense(const SequenceInputs<SCALAR>&,     \
+                                                       const LogLinearState<SCALAR>&);    \
+  EXTERN template detail::RowMajorMatrix<SCALAR> recurrent(const SequenceInputs<SCALAR>&, \
+                                                           LogLinearState<SCALAR>&);      \
+  EXTERN template detail::RowMajorMatrix<SCALAR> chunkwise(const SequenceInputs<SCALAR>&, \
+                                                           LogLinearState<SCALAR>&,       \
+                                                           const ChunkwiseOptions&,       \
+                                                           SequenceTape<SCALAR>*);        \
+  EXTERN template detail::RowMajorMatrix<SCALAR> chunkwise(const SequenceInputs<SCALAR>&, \
+                                                           const ChunkwiseOptions&,       \
+                                                           SequenceTape<SCALAR>*);        \
+  EXTERN template SequenceGradients<SCALAR> chunkwise_gradient(                           \
+      const SequenceInputs<SCALAR>&, const SequenceTape<SCALAR>&,                         \
+      const SequenceInputs<SCALAR>::Rows&, const SequenceInputs<SCALAR>::Rows&);          \
+  EXTERN template SequenceGradients<SCALAR> chunkwise_gradient(                           \
+      const SequenceInputs<SCALAR>&, const LogLinearState<SCALAR>&,                       \
+      const SequenceInputs<SCALAR>::Rows&, const ChunkwiseOptions&,                       \
+      const SequenceInputs<SCALAR>::Rows&);                                               \
+  EXTERN template SequenceGradients<SCALAR> chunkwise_gradient(                           \
+      const SequenceInputs<SCALAR>&, const SequenceInputs<SCALAR>::Rows&,                 \
+      const ChunkwiseOptions&);                                                           \
+  }
+
+#ifdef LOGLINEAR_RUNTIME
+LOGLINEAR_SEQUENCE(extern, float)
+LOGLINEAR_SEQUENCE(extern, double)
+#endif
+
+#endif  // LOGLINEAR_SEQUENCE_INSTANTIATIONS_HPP
+
+// ---- loglinear/sequence/packed.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_PACKED_HPP
+#define LOGLINEAR_SEQUENCE_PACKED_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// Throws unless `cu_seqlens` cuts `length` tokens into `count` sequences.
+inline void require_cuts(const std::vector<Index>& cu_seqlens, Index length, std::size_t count) {
+  require_size("cu_seqlens", static_cast<Index>(cu_seqlens.size()), static_cast<Index>(count) + 1);
+  if (cu_seqlens.front() != 0) fail("cu_seqlens[0]", cu_seqlens.front(), "0");
+  for (std::size_t n = 1; n < cu_seqlens.size(); ++n) {
+    require_between("cu_seqlens[" + std::to_string(n) + "]", cu_seqlens[n], cu_seqlens[n - 1],
+                    length);
+  }
+  if (cu_seqlens.back() != length) {
+    fail("the last of cu_seqlens", cu_seqlens.back(),
+         std::to_string(length) + ", the number of tokens");
+  }
+}
+
+/// Throws unless all states have the same d_k and d_v; a sequence without tokens says nothing of
+/// them.
+template <class Scalar>
+void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
+  for (std::size_t n = 1; n < states.size(); ++n) {
+    const auto require_equal = [&](const char* what, Index size, Index first) {
+      if (size == first) return;
+      fail(std::string(what) + " of state " + std::to_string(n), size,
+           "that of state 0, " + std::to_string(first));
+    };
+    require_equal("d_k", states[n].d_k(), states[0].d_k());
+    require_equal("d_v", states[n].d_v(), states[0].d_v());
+  }
+}
+
+}  // namespace detail
+
+/// Several sequences of different lengths, packed one after the other into one set of inputs, as
+/// flash-linear-attention packs them; each has a state of its own.
+///
+/// \param in          the tokens of all sequences
+/// \param cu_seqlens  where they begin, and the end: 0, ..., T, not decreasing; sequence n is the
+///                    tokens [cu_seqlens[n], cu_seqlens[n + 1])
+/// \param states      the state before each sequence, and in the end those after them
+/// \param options     the size of chunks
+/// \return the reads, T x d_v
+/// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
+/// or unless there is one state for each, all of the same d_k and d_v; nothing is changed then
+template <class Scalar>
+detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
+                                         const std::vector<Eigen::Index>& cu_seqlens,
+                                         std::vector<LogLinearState<Scalar>>& states,
+                                         const ChunkwiseOptions& options = {}) {
+  const detail::FlushToZero<Scalar> flush;
+  detail::require_cuts(cu_seqlens, in.length(), states.size());
+  detail::require_same_shape(states);
+  std::vector<LogLinearState<Scalar>> after = states;
+  detail::RowMajorMatrix<Scalar> out(in.length(), in.d_v());
+  for (std::size_t n = 0; n < states.size(); ++n) {
+    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
+    out.middleRows(first, count) = chunkwise(in.slice(first, count), after[n], options);
+  }
+  states = std::move(after);
+  return out;
+}
+
+/// The gradient of `sum(d_out * out)` of packed sequences; see both functions above.
+///
+/// \param initial  the state before each sequence
+/// \return the gradients; `state` holds those of all initial states, one below the other
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const std::vector<Eigen::Index>& cu_seqlens,
+    const std::vector<LogLinearState<Scalar>>& initial,
+    const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {}) {
+  const detail::FlushToZero<Scalar> flush;
+  detail::require_cuts(cu_seqlens, in.length(), initial.size());
+  detail::require_same_shape(initial);
+  detail::require_size("d_out (rows)", d_out.rows(), in.length());
+  auto all = SequenceGradients<Scalar>::sized_like(in);
+  std::vector<detail::RowMajorMatrix<Scalar>> states;
+  Eigen::Index state_rows = 0;
+  for (std::size_t n = 0; n < initial.size(); ++n) {
+    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
+    const auto d_part = d_out.middleRows(first, count);  // by name: it is not copied
+    SequenceGradients<Scalar> part =
+        chunkwise_gradient(in.slice(first, count), initial[n], d_part, options);
+    const auto put = [&](auto& into, const auto& from) {
+      if (count == 0 || from.size() == 0) return;
+      const Eigen::Index each = from.rows() / count;
+      into.middleRows(first * each, count * each) = from;
+    };
+    put(all.q, part.q);
+    put(all.k, part.k);
+    put(all.v, part.v);
+    put(all.lambda, part.lambda);
+    put(all.g, part.g);
+    put(all.g_value, part.g_value);
+    put(all.beta, part.beta);
+    put(all.u, part.u);
+    put(all.p, part.p);
+    state_rows += part.state.rows();
+    states.push_back(std::move(part.state));
+  }
+  if (!states.empty()) all.state.resize(state_rows, states.front().cols());
+  state_rows = 0;
+  for (const auto& state : states) {
+    all.state.middleRows(state_rows, state.rows()) = state;
+    state_rows += state.rows();
+  }
+  return all;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_PACKED_HPP
 
 // ---- loglinear/sequence.hpp
 

@@ -9,6 +9,7 @@
 #include "loglinear/sequence/chunkwise_gradient.hpp"
 #include "loglinear/sequence/dense.hpp"
 #include "loglinear/sequence/inputs.hpp"
+#include "loglinear/sequence/instantiations.hpp"
 #include "loglinear/sequence/packed.hpp"
 #include "loglinear/sequence/recurrent.hpp"
 

@@ -40,11 +40,26 @@ struct ChunkwiseTape {
   }
 };
 
+/// Reads and writes all tokens of the source: `states` holds the older ones and then those as well.
+/// With a tape it keeps what `pull_back_chunks` needs; without `reads` nothing is read.
+///
+/// \param chunk_size  tokens of a chunk, a power of two
+/// \param weights     columns of the level weights
+template <class Scalar>
+void forward_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
+                    Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads);
+
+/// From the gradient with respect to the reads, which the source gives, and to the final states to
+/// that of everything: `gradient` holds those states' at first, those of the initial ones in the
+/// end. The states between those on the tape are computed again.
+template <class Scalar>
+void pull_back_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
+                      const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient);
+
+/// Both with what they have in common.
 template <class Scalar>
 class ChunkwiseRun {
  public:
-  /// \param chunk_size  tokens of a chunk, a power of two
-  /// \param weights     columns of the level weights
   ChunkwiseRun(TokenSource<Scalar>& source, Index chunk_size, Index weights)
       : source_(source),
         chunk_size_(chunk_size),
@@ -52,10 +67,7 @@ class ChunkwiseRun {
         weights_(weights),
         step_(source.shape(), capacity_, weights) {}
 
-  /// Reads and writes all tokens; `states` holds the older ones and then those as well. With a tape
-  /// it keeps what `gradient` needs; without `reads` nothing is read.
-  void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape = nullptr,
-               bool reads = true) {
+  void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads) {
     if (tape != nullptr) tape->start(source_.length() / chunk_size_ + 2);
     for (Index first = 0; first < source_.length(); first += step_.chunk().tokens) {
       if (tape != nullptr) tape->note(first, states);
@@ -68,10 +80,7 @@ class ChunkwiseRun {
     }
   }
 
-  /// From the gradient with respect to the reads, which the source gives, and to the final states
-  /// to that of everything: `gradient` holds those states' at first, those of the initial ones in
-  /// the end. The states between those on the tape are computed again.
-  void gradient(const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
+  void pull_back(const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
     ChunkStepPullback<Scalar> pull_back(step_);
     Chunk<Scalar> d_chunk(source_.shape(), capacity_, weights_);
     std::vector<Hierarchy<Scalar>> before;  // each chunk between two that are on the tape
@@ -124,6 +133,18 @@ class ChunkwiseRun {
   Index chunk_size_, capacity_, weights_;
   ChunkStep<Scalar> step_;
 };
+
+template <class Scalar>
+void forward_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
+                    Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads) {
+  ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states, tape, reads);
+}
+
+template <class Scalar>
+void pull_back_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
+                      const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
+  ChunkwiseRun<Scalar>(source, chunk_size, weights).pull_back(tape, gradient);
+}
 
 }  // namespace loglinear::detail
 

@@ -89,7 +89,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// Xorshift64 and Box-Muller, in the order of `weight_names()`. \throws std::invalid_argument for
   /// an option out of its range
   explicit LogLinearAttention(const Options& options)
-      : Base(options), target_(Vector::Zero(options.d_v)) {}
+      : Base(options), target_(detail::zeros<Scalar>(options.d_v)) {}
 
   /// \name Copies and moves
   /// What throws, the allocator or a rule's own copy, changes nothing. A layer that has been moved

@@ -78,9 +78,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   explicit MultiHeadAttention(const Options& options)
       : Base(first_head(checked(options)), options.n_heads, options.threads, options.d_model,
              options.bound, options.seed),
-        reads_(Vector::Zero(this->width())),
+        reads_(detail::zeros<Scalar>(this->width())),
         d_reads_(reads_),
-        output_(Vector::Zero(options.d_model)),
+        output_(detail::zeros<Scalar>(options.d_model)),
         target_(output_),
         d_output_(output_) {}
 
@@ -148,8 +148,8 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   }
   /// Memory for it; allocates.
   [[nodiscard]] Workspace make_workspace() const {
-    return {heads_.front().make_workspace(), Vector::Zero(reads_.size()),
-            Vector::Zero(output_.size())};
+    return {heads_.front().make_workspace(), detail::zeros<Scalar>(reads_.size()),
+            detail::zeros<Scalar>(output_.size())};
   }
 
   /// One step of gradient descent on `1/2 |o - y|^2` through W_out into every head, and one token

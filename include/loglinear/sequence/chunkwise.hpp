@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "loglinear/chunks/chunkwise_run.hpp"
+#include "loglinear/chunks/instantiations.hpp"
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/sequence/detail/input_source.hpp"
 #include "loglinear/sequence/inputs.hpp"
@@ -54,7 +54,7 @@ RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy
   const Index weights = in.levels_read(states.count(), in.length(), states.max_levels());
   InputSource<Scalar> source(in, weights);
   source.read_into(out);
-  ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states, tape);
+  forward_chunks<Scalar>(source, chunk_size, weights, states, tape, true);
   return out;
 }
 

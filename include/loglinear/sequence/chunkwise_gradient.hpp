@@ -97,7 +97,7 @@ template <class Scalar>
     detail::InputSource<Scalar> source(in, weights);
     source.require_numbers();
     source.differentiate(detail::view_of(d_out), gradients);
-    detail::ChunkwiseRun<Scalar>(source, tape.chunk_size, weights).gradient(tape.states, d_states);
+    detail::pull_back_chunks<Scalar>(source, tape.chunk_size, weights, tape.states, d_states);
   }
   for (int l : d_states.active()) {  // none without a state
     gradients.state.row(l) = d_states.level(l).template reshaped<Eigen::RowMajor>();
@@ -115,7 +115,7 @@ void run_states(const SequenceInputs<Scalar>& in, Hierarchy<Scalar> states,
   if (in.length() == 0) return;
   const auto weights = in.levels_read(states.count(), in.length(), states.max_levels());
   InputSource<Scalar> source(in, weights);
-  ChunkwiseRun<Scalar>(source, tape.chunk_size, weights).forward(states, &tape.states, false);
+  forward_chunks<Scalar>(source, tape.chunk_size, weights, states, &tape.states, false);
 }
 
 }  // namespace detail

@@ -6,12 +6,15 @@
 /// The diagonal kinds of transition: none, one decay, a decay per key row, a decay per value
 /// column. The interface they share is documented in transition.hpp.
 
+#include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/kernels/negligible.hpp"
 #include "loglinear/detail/kernels/row_updates.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 
 namespace loglinear {
 
@@ -51,13 +54,21 @@ struct ScalarDecay {
 
   [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
   void left(auto&& m) const {
-    if (!detail::is_exactly(decay, Scalar(1))) m *= decay;
+    using M = std::remove_cvref_t<decltype(m)>;
+    if (detail::is_exactly(decay, Scalar(1))) return;
+    if constexpr (detail::has_pieces<M>) {
+      for (Eigen::Index i = 0; i < m.outerSize(); ++i) {
+        detail::scale_by(decay, m.data() + i * m.outerStride(), m.innerSize());
+      }
+    } else {
+      m *= decay;
+    }
   }
-  void left_transposed(auto&& q) const { q *= decay; }
+  void left_transposed(auto&& q) const { detail::scale_by(decay, q.data(), q.size()); }
   void right(auto&& /*m*/) const {}
   void pullback(const auto& q, const auto& s, const auto&, const auto&,
                 ScalarDecay& gradient) const {
-    gradient.decay = q.dot(s);
+    gradient.decay = detail::dot<Scalar>(q.data(), s.data(), q.size());
   }
   void reset() { decay = Scalar(1); }
   void follow(const ScalarDecay& later) {
@@ -79,8 +90,7 @@ struct KeyDecay {
   using Scalar = Scalar_;
   static constexpr bool scales_values = false;
 
-  KeyDecay(Eigen::Index key_rows, Eigen::Index /*d_v*/)
-      : decay(detail::Vector<Scalar>::Ones(key_rows)) {}
+  KeyDecay(Eigen::Index key_rows, Eigen::Index /*d_v*/) : decay(detail::ones<Scalar>(key_rows)) {}
 
   detail::Vector<Scalar> decay;  ///< w, length key_rows
 
@@ -100,14 +110,16 @@ struct KeyDecay {
       for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
     }
   }
-  void left_transposed(auto&& q) const { q.array() *= decay.array(); }
+  void left_transposed(auto&& q) const {
+    detail::multiply<Scalar>(q.data(), decay.data(), decay.size(), q.data());
+  }
   void right(auto&& /*m*/) const {}
   void pullback(const auto& q, const auto& s, const auto&, const auto&, KeyDecay& gradient) const {
-    gradient.decay = q.cwiseProduct(s);
+    detail::multiply<Scalar>(q.data(), s.data(), decay.size(), gradient.decay.data());
   }
-  void reset() { decay.setOnes(); }
+  void reset() { std::fill_n(decay.data(), decay.size(), Scalar(1)); }
   void follow(const KeyDecay& later) {
-    decay.array() *= later.decay.array();
+    detail::multiply(decay.data(), later.decay.data(), decay.size(), decay.data());
     detail::clear_negligible(decay.data(), decay.size());
   }
   void visit_steps(auto& steps, auto&... gradient) const {
@@ -126,8 +138,7 @@ struct ValueDecay {
   using Scalar = Scalar_;
   static constexpr bool scales_values = true;
 
-  ValueDecay(Eigen::Index /*key_rows*/, Eigen::Index d_v)
-      : decay(detail::Vector<Scalar>::Ones(d_v)) {}
+  ValueDecay(Eigen::Index /*key_rows*/, Eigen::Index d_v) : decay(detail::ones<Scalar>(d_v)) {}
 
   detail::Vector<Scalar> decay;  ///< w, length d_v
 
@@ -147,11 +158,11 @@ struct ValueDecay {
   }
   void pullback(const auto&, const auto&, const auto& z, const auto& d,
                 ValueDecay& gradient) const {
-    gradient.decay = z.cwiseProduct(d);
+    detail::multiply<Scalar>(z.data(), d.data(), decay.size(), gradient.decay.data());
   }
-  void reset() { decay.setOnes(); }
+  void reset() { std::fill_n(decay.data(), decay.size(), Scalar(1)); }
   void follow(const ValueDecay& later) {
-    decay.array() *= later.decay.array();
+    detail::multiply(decay.data(), later.decay.data(), decay.size(), decay.data());
     detail::clear_negligible(decay.data(), decay.size());
   }
   void visit_steps(auto& steps, auto&... gradient) const {

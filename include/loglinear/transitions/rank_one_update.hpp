@@ -12,6 +12,7 @@
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/kernels/row_updates.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/detail/kernels/weighted_rows.hpp"
 #include "loglinear/transitions/steps.hpp"
 
@@ -40,8 +41,8 @@ struct RankOneUpdate {
 
   RankOneUpdate(Eigen::Index key_rows, Eigen::Index d_v)
       : diagonal(key_rows, d_v),
-        u(detail::Vector<Scalar>::Zero(key_rows)),
-        p(detail::Vector<Scalar>::Zero(key_rows)) {}
+        u(detail::zeros<Scalar>(key_rows)),
+        p(detail::zeros<Scalar>(key_rows)) {}
 
   Diagonal diagonal;         ///< D
   detail::Vector<Scalar> u;  ///< what is written back, length key_rows
@@ -53,42 +54,44 @@ struct RankOneUpdate {
 
   /// m <- D m - u (p^T m), a block of columns at a time so that p^T m fits on the stack.
   void left(auto&& m) const {
+    const Eigen::Index n = u.size();
     for (Eigen::Index first = 0; first < m.cols(); first += found_block) {
       const Eigen::Index width = (std::min<Eigen::Index>)(found_block, m.cols() - first);
-      auto block = m.middleCols(first, width);
-      Found found(width);
+      Scalar found[found_block];
       if constexpr (detail::is_row_major_memory<decltype(m)>) {
-        detail::weighted_rows(block.data(), u.size(), width, block.outerStride(), p.data(),
-                              found.data());
-        found = -found;
+        Scalar* const block = m.data() + first;
+        detail::weighted_rows(block, n, width, m.outerStride(), p.data(), found);
+        detail::scale_by(Scalar(-1), found, width);
         detail::scale_and_add_outer(
-            block.data(), u.size(), width, block.outerStride(),
-            [&](Eigen::Index i) { return diagonal.row_factor(i); }, u.data(), found.data());
+            block, n, width, m.outerStride(),
+            [&](Eigen::Index i) { return diagonal.row_factor(i); }, u.data(), found);
       } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
-        for (Eigen::Index j = 0; j < width; ++j) found[j] = p.dot(block.col(j));
-        left(block, found.data());
+        Scalar* const block = m.data() + first * m.outerStride();
+        for (Eigen::Index j = 0; j < width; ++j) {
+          found[j] = detail::dot<Scalar>(p.data(), block + j * m.outerStride(), n);
+        }
+        update_columns(block, width, m.outerStride(), found);
       } else {
-        found.setZero();
-        for (Eigen::Index i = 0; i < p.size(); ++i) found += p[i] * block.row(i).transpose();
+        auto block = m.middleCols(first, width);
+        Eigen::Map<detail::Vector<Scalar>> sums(found, width);
+        sums.setZero();
+        for (Eigen::Index i = 0; i < n; ++i) sums += p[i] * block.row(i).transpose();
         diagonal.left(block);
-        for (Eigen::Index i = 0; i < u.size(); ++i) block.row(i) -= u[i] * found.transpose();
+        for (Eigen::Index i = 0; i < n; ++i) block.row(i) -= u[i] * sums.transpose();
       }
     }
   }
 
   /// m <- D m - u found^T where `found` = p^T m is known already; m is column-major in memory.
   void left(auto&& m, const Scalar* found) const {
-    const bool is_uniform = diagonal.row_factors() == nullptr;
-    detail::update_rows(m.data(), m.cols(), u.size(), m.outerStride(),
-                        is_uniform ? diagonal.row_factor(0) : Scalar(1), diagonal.row_factors(),
-                        u.data(), found);
+    update_columns(m.data(), m.cols(), m.outerStride(), found);
   }
 
   /// q <- D q - p (u^T q)
   void left_transposed(auto&& q) const {
-    const Scalar along = u.dot(q);
+    const Scalar along = detail::dot<Scalar>(u.data(), q.data(), u.size());
     diagonal.left_transposed(q);
-    q -= along * p;
+    detail::axpy<Scalar>(-along, p.data(), p.size(), q.data());
   }
 
   void right(auto&& /*m*/) const {}
@@ -96,9 +99,11 @@ struct RankOneUpdate {
   void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
                 RankOneUpdate& gradient) const {
     diagonal.pullback(q, s, z, d, gradient.diagonal);
-    const Scalar found = p.dot(s), along = u.dot(q);
-    gradient.u = -found * q;
-    gradient.p = -along * s;
+    const Eigen::Index n = u.size();
+    detail::scale_to<Scalar>(-detail::dot<Scalar>(p.data(), s.data(), n), q.data(), n,
+                             gradient.u.data());
+    detail::scale_to<Scalar>(-detail::dot<Scalar>(u.data(), q.data(), n), s.data(), n,
+                             gradient.p.data());
   }
 
   void visit_steps(auto& steps, auto&... gradient) const requires HasSteps<Diagonal> {
@@ -111,10 +116,13 @@ struct RankOneUpdate {
   /// which is 1 for a delta rule; else `|D| + |u| |p|`. Bounds p^T m too, which `left` computes on
   /// the way: it can overflow where u is tiny and p is not.
   [[nodiscard]] double norm_bound() const {
-    const double uu = detail::to_double(u.squaredNorm()), pp = detail::to_double(p.squaredNorm());
+    const auto product = [&](const auto& x, const auto& y) {
+      return detail::to_double(detail::dot<Scalar>(x.data(), y.data(), x.size()));
+    };
+    const double uu = product(u, u), pp = product(p, p);
     if constexpr (requires { diagonal.factor(); }) {
       if (detail::is_at_most(uu, 2) && detail::is_at_most(pp, 2) && pp > 1e-6) {
-        const double a = detail::to_double(diagonal.factor()), up = detail::to_double(u.dot(p));
+        const double a = detail::to_double(diagonal.factor()), up = product(u, p);
         const double across = (std::max)(0.0, uu * pp - up * up);
         return (std::max)(std::abs(a), std::abs(a - up)) + std::sqrt(across);
       }
@@ -128,7 +136,15 @@ struct RankOneUpdate {
  private:
   /// Columns whose p^T m lies on the stack at a time.
   static constexpr int found_block = 4 * detail::column_block;
-  using Found = Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, found_block, 1>;
+
+  /// Columns in memory become D m - u found^T.
+  void update_columns(Scalar* m, Eigen::Index columns, Eigen::Index stride,
+                      const Scalar* found) const {
+    const bool is_uniform = diagonal.row_factors() == nullptr;
+    detail::update_rows(m, columns, u.size(), stride,
+                        is_uniform ? diagonal.row_factor(0) : Scalar(1), diagonal.row_factors(),
+                        u.data(), found);
+  }
 };
 
 namespace detail {

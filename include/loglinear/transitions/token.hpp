@@ -14,9 +14,9 @@ struct Token {
 
   /// All zeros.
   Token(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves)
-      : keys(detail::Matrix<Scalar>::Zero(key_rows, leaves)),
-        values(detail::Matrix<Scalar>::Zero(d_v, leaves)),
-        query(detail::Vector<Scalar>::Zero(key_rows)),
+      : keys(detail::zeros<detail::Matrix<Scalar>>(key_rows, leaves)),
+        values(detail::zeros<detail::Matrix<Scalar>>(d_v, leaves)),
+        query(detail::zeros<Scalar>(key_rows)),
         transition(key_rows, d_v) {}
 
   detail::Matrix<Scalar> keys;    ///< key_rows x leaves

@@ -15,6 +15,7 @@
 #include "loglinear/detail/base/cpp20.hpp"
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -67,6 +68,12 @@ struct Padded {
   double second;
 };
 
+/// That of Eigen::Matrix<Scalar, size, 1>, without the class itself, which takes a compiler long.
+template <class Scalar, int size>
+constexpr int alignment = (std::max)(
+    static_cast<int>(alignof(Scalar)),
+    static_cast<int>(Eigen::internal::traits<Eigen::Matrix<Scalar, size, 1>>::Alignment));
+
 /// Every macro and flag that changes a layout shows in one of these, whatever its name; in the
 /// order of their names.
 constexpr int facts_of_this_file[] = {
@@ -74,13 +81,13 @@ constexpr int facts_of_this_file[] = {
     has_exceptions,
     keeps_denormals,
     sizeof(Eigen::Index),
-    static_cast<int>(alignof(Eigen::Matrix<float, 4, 1>)),
-    static_cast<int>(alignof(Eigen::Matrix<double, 4, 1>)),
-    static_cast<int>(alignof(Eigen::Matrix<double, 8, 1>)),
+    alignment<float, 4>,
+    alignment<double, 4>,
+    alignment<double, 8>,
     EIGEN_DEFAULT_ALIGN_BYTES,
     EIGEN_MALLOC_ALREADY_ALIGNED,
     Eigen::internal::packet_traits<float>::size,
-    Eigen::MatrixXd::IsRowMajor ? 1 : 0,
+    (Eigen::internal::traits<Eigen::MatrixXd>::Flags & Eigen::RowMajorBit) != 0 ? 1 : 0,
     sizeof(Enumeration),
     sizeof(Padded),
     sizeof(long double),

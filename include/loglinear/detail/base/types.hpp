@@ -5,6 +5,7 @@
 // Eigen spellings used throughout, and conversions between scalars.
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <cstddef>
 #include <functional>
 #include <type_traits>
@@ -48,6 +49,28 @@ template <class Type>
 inline constexpr bool is_row_major_memory = is_memory<Type, true>;
 template <class Type>
 inline constexpr bool is_column_major_memory = is_memory<Type, false>;
+
+/// Vectors and matrices of one number, in functions that each scalar has once.
+template <class Scalar>
+[[nodiscard, gnu::noinline]] Vector<Scalar> filled(Index size, const Scalar& value) {
+  Vector<Scalar> out(size);
+  std::fill_n(out.data(), size, value);
+  return out;
+}
+template <class Scalar>
+[[nodiscard]] Vector<Scalar> zeros(Index size) {
+  return filled(size, Scalar(0));
+}
+template <class Scalar>
+[[nodiscard]] Vector<Scalar> ones(Index size) {
+  return filled(size, Scalar(1));
+}
+template <class Dense>
+[[nodiscard, gnu::noinline]] Dense zeros(Index rows, Index columns) {
+  Dense out(rows, columns);
+  std::fill_n(out.data(), out.size(), typename Dense::Scalar(0));
+  return out;
+}
 
 /// Stack buffer for one block of columns: dynamic length, never on the heap.
 inline constexpr int column_block = 64;

@@ -48,8 +48,8 @@ class Parameters {
   /// Allocates everything and draws it, array after array in the order of appending,
   /// row by row: 0.01 times a standard normal, or the constant that the parameter names.
   void draw(Xorshift64& random) {
-    projections_.setZero(projected_, d_model_);
-    free_.setZero(free_size_);
+    projections_ = detail::zeros<Matrix<Scalar>>(projected_, d_model_);
+    free_ = detail::zeros<Scalar>(free_size_);
     const auto weight = [&](const Parameter& shape) {
       const auto value =
           static_cast<Scalar>(shape.initial ? *shape.initial : 0.01 * random.normal());
@@ -97,8 +97,8 @@ class Parameters {
   /// The same arrays, all zero: for a gradient.
   [[nodiscard]] Parameters zeros() const {
     Parameters zeros(*this);
-    zeros.projections_.setZero();
-    zeros.free_.setZero();
+    std::fill_n(zeros.projections_.data(), projections_.size(), Scalar(0));
+    std::fill_n(zeros.free_.data(), free_.size(), Scalar(0));
     zeros.magnitude_ = 0;
     return zeros;
   }

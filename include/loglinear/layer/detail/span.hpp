@@ -79,7 +79,8 @@ void read_span(const Preparation& preparation, const typename Preparation::Read&
       LayerSource source(preparation, rows, order, workspace);
       source.read_into(reads, head);
       Hierarchy<Scalar> states = hierarchy_of(levels);
-      ChunkwiseRun<Scalar>(source, span_chunk_size, preparation.weight_count()).forward(states);
+      forward_chunks<Scalar>(source, span_chunk_size, preparation.weight_count(), states, nullptr,
+                             true);
       levels.replace(
           states.count(), [&](int l) -> const auto& { return states.level(l); });
     }
@@ -120,10 +121,10 @@ template <class Preparation, class State, class Scalar, class DReads>
                     d_states(before.max_levels(), before.d_k(), before.d_v(),
                              before.size() + static_cast<std::uint64_t>(x.rows()));
   for (int l : d_states.active()) d_states.set_zero(l);
-  ChunkwiseRun<Scalar> run(source, span_chunk_size, preparation.weight_count());
+  const Index weights = preparation.weight_count();
   ChunkwiseTape<Scalar> tape;
-  run.forward(states, &tape, false);
-  run.gradient(tape, d_states);
+  forward_chunks<Scalar>(source, span_chunk_size, weights, states, &tape, false);
+  pull_back_chunks<Scalar>(source, span_chunk_size, weights, tape, d_states);
   require_finite("the gradient of x", gradient.x);
   gradient.weights.require_finite_gradient();
   return gradient;

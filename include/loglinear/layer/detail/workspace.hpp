@@ -42,13 +42,13 @@ struct Workspace {
   Workspace(const Layout& layout, Index d_model, Index leaves, Index weights,
             const ReadShape& shape)
       : max_levels(shape.max_levels),
-        x(Vector<Scalar>::Zero(d_model)),
-        raw(Vector<Scalar>::Zero(layout.end)),
+        x(zeros<Scalar>(d_model)),
+        raw(zeros<Scalar>(layout.end)),
         token(layout.key_rows, layout.d_v, leaves),
-        lambda(Vector<Scalar>::Zero(weights)),
+        lambda(zeros<Scalar>(weights)),
         stream(shape),
-        read(Vector<Scalar>::Zero(layout.d_v)),
-        output(Vector<Scalar>::Zero(layout.d_v)) {}
+        read(zeros<Scalar>(layout.d_v)),
+        output(zeros<Scalar>(layout.d_v)) {}
 
   Index max_levels;         // of the layer that it is for
   Vector<Scalar> x;         // the input

@@ -30,8 +30,7 @@ class DenseProduct {
   static constexpr bool is_diagonal = false;
 
   DenseProduct(Index key_rows, Index d_v)
-      : left_(RowMajorMatrix<Scalar>::Identity(key_rows, key_rows)),
-        right_(Vector<Scalar>::Ones(d_v)) {}
+      : left_(RowMajorMatrix<Scalar>::Identity(key_rows, key_rows)), right_(ones<Scalar>(d_v)) {}
 
   /// For columns that are too long for the stack.
   [[nodiscard]] static Index scratch_size(Index key_rows) {
@@ -41,8 +40,9 @@ class DenseProduct {
     return left_.rows() == key_rows && right_.size() == d_v;
   }
   void reset() {
-    left_.setIdentity();
-    right_.setOnes();
+    std::fill_n(left_.data(), left_.size(), Scalar(0));
+    for (Index i = 0; i < left_.rows(); ++i) left_(i, i) = Scalar(1);
+    std::fill_n(right_.data(), right_.size(), Scalar(1));
   }
   void follow(const Kind& later) {
     later.left(left_);

@@ -34,6 +34,8 @@
 
 namespace loglinear::detail {
 
+/// The buffer of a stream; a snapshot holds one with no more memory than it needs.
+///
 /// Class invariant: `count()` is below `capacity()`, or equal to it until the buffer is emptied;
 /// each leaf has undergone every transition since it came.
 template <class Kind>
@@ -48,9 +50,9 @@ class LeafBuffer {
   LeafBuffer(int level, Index leaves, Index key_rows, Index d_v, Index room)
       : level_(level),
         leaves_(leaves),
-        keys_(RowMajorMatrix<Scalar>::Zero(room * leaves, key_rows)),
-        values_(RowMajorMatrix<Scalar>::Zero(room * leaves, d_v)),
-        factors_(Vector<Scalar>::Ones(has_factors ? room * leaves : 0)) {}
+        keys_(zeros<RowMajorMatrix<Scalar>>(room * leaves, key_rows)),
+        values_(zeros<RowMajorMatrix<Scalar>>(room * leaves, d_v)),
+        factors_(ones<Scalar>(has_factors ? room * leaves : 0)) {}
   /// The same, ready to take as many tokens as the levels would.
   LeafBuffer(int level, Index leaves, Index key_rows, Index d_v)
       : LeafBuffer(level, leaves, key_rows, d_v, Index{1} << level) {}
@@ -62,11 +64,11 @@ class LeafBuffer {
     return std::clamp(level, 0, (std::min)(most_levels, max_levels - 1));
   }
 
-  [[nodiscard]] int level() const { return static_cast<int>(level_); }  ///< b
-  [[nodiscard]] Index capacity() const { return Index{1} << level_; }   ///< B, in tokens
-  [[nodiscard]] Index count() const { return count_; }                  ///< tokens
-  [[nodiscard]] Index leaves() const { return leaves_; }                ///< of a token
-  [[nodiscard]] Index leaf_count() const { return count_ * leaves_; }   ///< of all tokens
+  [[nodiscard]] int level() const { return static_cast<int>(level_); }  // b
+  [[nodiscard]] Index capacity() const { return Index{1} << level_; }   // B, in tokens
+  [[nodiscard]] Index count() const { return count_; }                  // tokens
+  [[nodiscard]] Index leaves() const { return leaves_; }                // of a token
+  [[nodiscard]] Index leaf_count() const { return count_ * leaves_; }   // of all tokens
   [[nodiscard]] Index leaf_capacity() const { return capacity() * leaves_; }
   [[nodiscard]] Index key_rows() const { return keys_.cols(); }
   [[nodiscard]] Index d_v() const { return values_.cols(); }

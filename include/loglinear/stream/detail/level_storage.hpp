@@ -48,7 +48,8 @@ class LevelStorage {
     max_levels_ = max_levels;
     d_k_ = d_k;
     d_v_ = d_v;
-    coefficients_ = Coefficients::Zero(Index{max_levels} * d_k * d_v);
+    coefficients_.resize(Index{max_levels} * d_k * d_v);
+    std::fill_n(coefficients_.data(), coefficients_.size(), Scalar(0));
   }
   LevelStorage(const LevelStorage&) = default;
   LevelStorage(LevelStorage&&) = default;

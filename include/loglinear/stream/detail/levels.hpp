@@ -7,22 +7,16 @@
 // has changed: what else must hold is checked in log_linear_state.hpp or by the layer.
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <string>
 #include <tuple>
-#include <type_traits>
-#include <utility>
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/parts.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/kernels/row_updates.hpp"
-#include "loglinear/detail/kernels/weighted_rows.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/stream/detail/admitted.hpp"
 #include "loglinear/stream/detail/carry.hpp"

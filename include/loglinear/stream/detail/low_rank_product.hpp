@@ -43,7 +43,7 @@ class LowRankProduct {
   [[nodiscard]] Index score_columns() const { return scores_.size(); }
 
   void reset() {
-    diagonal_.setOnes();
+    std::fill_n(diagonal_.data(), diagonal_.size(), Scalar(1));
     count_ = 0;
   }
 
@@ -178,11 +178,11 @@ class LowRankProduct {
   static constexpr Index most_on_stack = 4096;
 
   LowRankProduct(Index key_rows, Index updates, std::nullptr_t)
-      : diagonal_(Vector<Scalar>::Ones(key_rows)),
-        u_(RowMajorMatrix<Scalar>::Zero(updates, key_rows)),
-        u_factors_(Vector<Scalar>::Ones(updates)),
-        z_(RowMajorMatrix<Scalar>::Zero(updates, key_rows)),
-        scores_(Vector<Scalar>::Zero(updates)) {}
+      : diagonal_(ones<Scalar>(key_rows)),
+        u_(zeros<RowMajorMatrix<Scalar>>(updates, key_rows)),
+        u_factors_(ones<Scalar>(updates)),
+        z_(zeros<RowMajorMatrix<Scalar>>(updates, key_rows)),
+        scores_(zeros<Scalar>(updates)) {}
 
   [[nodiscard]] Index key_rows() const { return diagonal_.size(); }
   [[nodiscard]] Scalar* row(RowMajorMatrix<Scalar>& m, Index j) const {

@@ -27,8 +27,8 @@ struct LookUp {
   using Scalar = typename Kind::Scalar;
 
   explicit LookUp(const ReadShape& shape)
-      : pulled_p(Vector<Scalar>::Zero(looks_up<Kind> ? shape.key_rows : 0)),
-        found(Vector<Scalar>::Zero(looks_up<Kind> ? shape.columns : 0)) {}
+      : pulled_p(zeros<Scalar>(looks_up<Kind> ? shape.key_rows : 0)),
+        found(zeros<Scalar>(looks_up<Kind> ? shape.columns : 0)) {}
 
   Vector<Scalar> pulled_p;  // p of the token's update as the levels see it
   Vector<Scalar> found;     // p . k of each buffered leaf
@@ -40,12 +40,12 @@ struct ReadMemory {
   using Scalar = typename Kind::Scalar;
 
   explicit ReadMemory(const ReadShape& shape)
-      : old_query(Vector<Scalar>::Zero(shape.key_rows)),
-        old_read(Vector<Scalar>::Zero(shape.d_v)),
-        tier_queries(Matrix<Scalar>::Zero(shape.key_rows, shape.tiers)),
-        tier_scales(Matrix<Scalar>::Zero(shape.d_v, shape.tiers)),
-        level_read(Vector<Scalar>::Zero(shape.d_v)),
-        scores(Vector<Scalar>::Zero(shape.columns)),
+      : old_query(zeros<Scalar>(shape.key_rows)),
+        old_read(zeros<Scalar>(shape.d_v)),
+        tier_queries(zeros<Matrix<Scalar>>(shape.key_rows, shape.tiers)),
+        tier_scales(zeros<Matrix<Scalar>>(shape.d_v, shape.tiers)),
+        level_read(zeros<Scalar>(shape.d_v)),
+        scores(zeros<Scalar>(shape.columns)),
         looked_up(shape) {}
 
   Vector<Scalar> old_query;     // a token's query as the older states see it: L^T q

@@ -74,7 +74,7 @@ void pull_back_token(const State& state, const Token<Kind>& token, const Vector<
                      ReadOrder order, const ReadMemory<Kind>& memory, const Vector<Scalar>& d_read,
                      PullbackMemory<Kind>& t, Token<Kind>& d_token, Vector<Scalar>& d_lambda) {
   const Index d_v = token.values.rows(), key_rows = token.keys.rows();
-  d_lambda.setZero();
+  std::fill_n(d_lambda.data(), d_lambda.size(), Scalar(0));
 
   // The older states: with d = diag(r) d_read, p = sum_l lambda_l S_l d is all that is needed, the
   // derivative with respect to L^T q.
