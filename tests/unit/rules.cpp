@@ -2,12 +2,18 @@
 #include "loglinear/rules.hpp"
 
 #include <cmath>
+#include <limits>
+#include <optional>
+#include <set>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <variant>
 #include <vector>
 
 #include "catch.hpp"
 #include "loglinear/layer/linear_attention.hpp"
+#include "loglinear/rules/level_weights.hpp"
 #include "support.hpp"
 
 // Every rule on two tokens that fit on paper. With d_model = 1 and x = 1 a weight column is its
@@ -269,6 +275,95 @@ TEST_CASE("Rules are equal if all their hyperparameters are") {
   CHECK(Either(GLA{.gate_bias = 1}) == Either(GLA{.gate_bias = 1}));
   CHECK(Either(GLA{.gate_bias = 1}) != Either(GLA{.gate_bias = 2}));
   CHECK(Either(GLA{}) != Either(GLAVector{}));
+}
+
+namespace {
+
+/// The value of hyperparameter number `wanted`, changed.
+template <class Described>
+Described changed(Described described, int wanted, auto change) {
+  int number = 0;
+  Described::hyperparameters(described, [&](const Hyperparameter& parameter, auto& value) {
+    if (number++ == wanted) change(parameter, value);
+  });
+  return described;
+}
+
+/// Of all hyperparameters of a rule or a level weighting: another value makes another rule, and
+/// what is outside of the range is refused by name.
+template <class Described>
+void check_hyperparameters() {
+  int count = 0;
+  const Described defaults;
+  Described::hyperparameters(defaults, [&](const Hyperparameter&, const auto&) { ++count; });
+  CHECK(defaults == Described{});
+  for (int i = 0; i < count; ++i) {
+    std::string name(Described::info.name);
+    const Described other = changed(defaults, i, [&](const Hyperparameter& parameter, auto& value) {
+      using Value = std::remove_reference_t<decltype(value)>;
+      name += "::" + std::string(parameter.name);
+      if constexpr (std::is_same_v<Value, bool> || std::is_enum_v<Value>) {
+        value = static_cast<Value>(1 - static_cast<int>(value));
+      } else {
+        value = static_cast<Value>(parameter.example);
+      }
+    });
+    CAPTURE(name);
+    CHECK(other != defaults);
+    CHECK(test::error_of([&] { detail::validate_rule(other); }).empty());
+    const auto refuses = [&](double bad) {
+      const Described wrong = changed(defaults, i, [&](const Hyperparameter&, auto& value) {
+        if constexpr (!std::is_same_v<decltype(value), bool&> &&
+                      !std::is_enum_v<std::remove_reference_t<decltype(value)>>) {
+          value = static_cast<std::remove_reference_t<decltype(value)>>(bad);
+        }
+      });
+      if (wrong == defaults) return;  // a word
+      CHECK(test::mentions(test::error_of([&] { detail::validate_rule(wrong); }), {name}));
+    };
+    static_cast<void>(changed(defaults, i, [&](const Hyperparameter& parameter, auto& value) {
+      const Range& range = parameter.range;
+      if constexpr (std::is_same_v<decltype(value), double&> ||
+                    std::is_same_v<decltype(value), std::optional<double>&>) {
+        const double infinity = std::numeric_limits<double>::infinity();
+        for (const double bad : {infinity, -infinity, std::nan("")}) refuses(bad);
+        if (range.low > Range{}.low) {
+          refuses(std::nextafter(range.low, -infinity));
+          if (!range.has_low) refuses(range.low);
+        }
+        if (range.high < Range{}.high) {
+          refuses(std::nextafter(range.high, infinity));
+          if (!range.has_high) refuses(range.high);
+        }
+      } else if constexpr (std::is_same_v<decltype(value), int&>) {
+        refuses(range.low - 1);
+        refuses(range.high + 1);
+      }
+    }));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("Every hyperparameter of the list of rules counts, and is refused by name") {
+  const auto check = []<class Described>(std::type_identity<Described>) {
+    check_hyperparameters<Described>();
+  };
+  Rules::for_each(check);
+  RuleTypes::for_each(check);
+  LevelWeightings::for_each(check);
+}
+
+TEST_CASE("Every rule of the list says what it is") {
+  std::set<std::string_view> names, texts;
+  Rules::for_each([&]<class Rule>(std::type_identity<Rule>) {
+    CHECK(names.insert(Rule::info.name).second);
+    CHECK(texts.insert(Rule::info.text).second);
+    CHECK(Rule::info.paper.size() == 10);  // 1234.56789
+    CHECK(Rule::info.equation.find(" <- ") != std::string_view::npos);
+  });
+  CHECK(slow<GLA>() == GLA{.gate_bias = 9});
+  CHECK(slow<DeltaNet>() == DeltaNet{});
 }
 
 static_assert(KeyOnly<DeltaNet>::normalizes_key && KeyOnly<GatedDeltaNet>::normalizes_key);

@@ -6,9 +6,10 @@
 /// Attention chosen at run time, as a layer: `make_attention(config)`.
 ///
 /// A call of `make_attention` compiles a layer for each kind of transition, 11 of them, which takes
-/// SECONDS; hence this header is not part of loglinear.hpp. A program with several source
-/// files compiles it once: with `LOGLINEAR_RUNTIME` defined no file compiles it for float and
-/// double, and one file of the program says, after including this header,
+/// some half a minute; hence this header is not part of loglinear.hpp. Link the target
+/// `loglinear::runtime`, and it is compiled for float and double once and for all. Without it, a
+/// program with several source files defines `LOGLINEAR_RUNTIME`, so that none of them compiles it,
+/// and says in one of them, after including this header,
 ///
 ///     template std::unique_ptr<loglinear::Attention<double>>
 ///     loglinear::make_attention<double>(const loglinear::AttentionConfig&);

@@ -10,15 +10,16 @@
 /// There are few kinds, and all algorithms are written once for all of them, and for those that a
 /// user adds:
 ///
-/// | kind                       | L                  | r | used by                                |
-/// |----------------------------|--------------------|---|----------------------------------------|
-/// | `Identity`                 | I                  | 1 | plain linear attention, `KeyOnly`      |
-/// | `ScalarDecay`              | a I                | 1 | RetNet, GLA, RWKV, MLSTM, Mamba2       |
-/// | `KeyDecay`                 | diag(w)            | 1 | GLAVector, HGRN2                       |
-/// | `ValueDecay`               | I                  | w | Hawk                                   |
-/// | `RankOneUpdate<Diagonal>`  | D - u p^T          | 1 | DeltaNet, GatedDeltaNet, RWKV7 (D one  |
-/// |                            |                    |   | of the first three)                    |
-/// | `TransitionProduct<...>`   | L_n ... L_2 L_1    | . | DeltaProduct: several of them a token  |
+/// | kind                       | L                                     | r |
+/// |----------------------------|---------------------------------------|---|
+/// | `Identity`                 | I                                     | 1 |
+/// | `ScalarDecay`              | a I                                   | 1 |
+/// | `KeyDecay`                 | diag(w)                               | 1 |
+/// | `ValueDecay`               | I                                     | w |
+/// | `RankOneUpdate<Diagonal>`  | D - u p^T, D one of the first three   | 1 |
+/// | `TransitionProduct<...>`   | L_n ... L_2 L_1                       | . |
+///
+/// docs/rules.md says which rules use them.
 ///
 /// A rule fills the kind's public members; they are also what its gradient is written to, so that
 /// the cotangent of a transition is a transition of the same type.

@@ -1,0 +1,1 @@
+using Rules = detail::TypeList<RetNet, Unheard>;
