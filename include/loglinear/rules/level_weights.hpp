@@ -13,7 +13,8 @@
 /// throws
 ///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
 /// * `weigh(raw, free, lambda)`: forward, n weights;
-/// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward.
+/// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward;
+/// * `levels`, if it is for one number of levels alone: a static constexpr int, see `OneLevel`.
 
 #include <algorithm>
 #include <array>
