@@ -8,7 +8,7 @@
 #include "catch.hpp"
 #include "law/blocks_cases.hpp"
 #include "loglinear/loglinear.hpp"
-#include "sequence/forms.hpp"
+#include "loglinear/sequence.hpp"
 
 namespace {
 

@@ -10,7 +10,7 @@
 #include "law/blocks_cases.hpp"
 #include "law/blocks_reference.hpp"
 #include "loglinear/loglinear.hpp"
-#include "sequence/forms.hpp"
+#include "loglinear/sequence.hpp"
 
 namespace {
 

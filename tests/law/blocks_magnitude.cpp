@@ -10,7 +10,7 @@
 
 #include "blocks_cases.hpp"
 #include "catch.hpp"
-#include "sequence/forms.hpp"
+#include "loglinear/sequence.hpp"
 #include "support.hpp"
 
 namespace {

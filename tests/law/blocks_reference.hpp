@@ -9,7 +9,7 @@
 #include <string>
 
 #include "loglinear/mixers.hpp"
-#include "sequence/forms.hpp"
+#include "loglinear/sequence.hpp"
 #include "support.hpp"
 
 namespace test {

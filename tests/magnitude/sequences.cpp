@@ -8,8 +8,8 @@
 
 #include "catch.hpp"
 #include "law/sequence.hpp"
+#include "loglinear/sequence.hpp"
 #include "magnitude/denormals.hpp"
-#include "sequence/forms.hpp"
 
 namespace {
 

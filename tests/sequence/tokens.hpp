@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "sequence/forms.hpp"
+#include "loglinear/sequence.hpp"
 #include "support.hpp"
 
 namespace test {

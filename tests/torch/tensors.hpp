@@ -18,11 +18,28 @@ namespace torch_tests {
 
 using Eigen::Index;
 using loglinear::TensorInputs;
-using loglinear::detail::tensor_members;
-using loglinear::detail::tensor_names;
 using test::Array;
 using test::Kind;
 using test::Tokens;
+
+// A tensor that is added to the struct and not to the list of all arrays fails here.
+static_assert(sizeof(TensorInputs) == loglinear::detail::array_count * sizeof(at::Tensor));
+
+/// A tensor with its name.
+struct Named {
+  const char* name;
+  at::Tensor* tensor;
+};
+/// All of them, in the order of the struct.
+inline std::vector<Named> named_tensors(TensorInputs& in) {
+  std::vector<Named> all;
+  loglinear::detail::for_each_array(
+      [&](const char* name, at::Tensor& tensor) {
+        all.push_back({name, &tensor});
+      },
+      in);
+  return all;
+}
 
 struct Shape {
   Index batches = 2, tokens = 0, heads = 2, d_k = 3, d_v = 2;
@@ -95,8 +112,8 @@ inline TensorInputs random_tensors(std::uint64_t seed, const Kind& kind, const S
 /// What `change(tensor)` makes of every tensor that is given.
 template <class Change>
 TensorInputs changed(TensorInputs in, Change change) {
-  for (const auto member : tensor_members) {
-    if ((in.*member).defined()) in.*member = change(in.*member);
+  for (const Named& one : named_tensors(in)) {
+    if (one.tensor->defined()) *one.tensor = change(*one.tensor);
   }
   return in;
 }

@@ -107,9 +107,9 @@ class ChunkDecay {
 
   /// Before the pullbacks of one chunk.
   void start_pull_back() {
-    d_until_.setZero();
-    d_after_.setZero();
-    d_log_.setZero();
+    Block(d_until_).setZero();
+    Block(d_after_).setZero();
+    Block(d_log_).setZero();
   }
   /// The pullback of `decay_from_start`, d_x = D d_decayed, given the decayed rows.
   void pull_back_from_start(const ConstBlock& decayed, Moments a, const ConstBlock& d_decayed,

@@ -126,7 +126,7 @@ class ChunkMapPullback {
   /// d_scores is dG and d_keys is dK.
   void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
     const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
-    d_lookups_.setZero();
+    Block(d_lookups_).setZero();
     product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries,
                                                 Block(d_lookups_));
     add_carries(d_lookups_, d_keys);
@@ -138,7 +138,7 @@ class ChunkMapPullback {
                                                Block(scratch_));
     product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, Block(scratch_));
     transpose_into(kept_.inverse, transposed_);
-    d_lower_.setZero();
+    Block(d_lower_).setZero();
     product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, Block(d_lower_));
     set_zero(d_query_removal_, map_.tokens(), map_.leaves());
     product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, Block(d_query_removal_));
@@ -172,7 +172,7 @@ class ChunkMapPullback {
     resize(d_lookup_key_, map_.moments(), map_.leaves());
     product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_leaves_, d_lookup_key_);
 
-    d_lower_.setZero();
+    Block(d_lower_).setZero();
     transpose_into(kept_.found, transposed_);
     product<Into::subtract>(d_lookups_, transposed_, d_lower_);
     transpose_into(kept_.found_leaves, transposed_);

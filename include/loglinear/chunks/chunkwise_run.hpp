@@ -122,9 +122,9 @@ class ChunkwiseRun {
                        ChunkStepPullback<Scalar>& pull_back, Hierarchy<Scalar>& gradient,
                        Chunk<Scalar>& d_chunk) {
     d_chunk.tokens = step_.chunk().tokens;
-    d_chunk.lambda.setZero();
-    d_chunk.decay.setZero();
-    d_chunk.value_decay.setZero();
+    writable_block_of(d_chunk.lambda).setZero();
+    writable_block_of(d_chunk.decay).setZero();
+    writable_block_of(d_chunk.value_decay).setZero();
     pull_back(states, gradient, source_.open_gradient(first, step_.chunk(), d_chunk), d_chunk);
     source_.take_gradient(first, step_.chunk(), d_chunk);
   }

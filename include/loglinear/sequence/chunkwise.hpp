@@ -33,7 +33,10 @@ template <class State>
 auto hierarchy_of(const State& state) {
   using Scalar = typename State::Accumulator;
   Hierarchy<Scalar> levels(state.max_levels(), state.d_k(), state.d_v(), state.size());
-  for (int l : state.active_levels()) levels.level(l) = state.level(l).template cast<Scalar>();
+  for (int l : state.active_levels()) {
+    levels.allocate(l);
+    convert(state.level(l).data(), state.d_k() * state.d_v(), levels.level(l).data());
+  }
   return levels;
 }
 

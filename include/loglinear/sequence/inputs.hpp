@@ -15,6 +15,7 @@
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/sequence/array.hpp"
+#include "loglinear/sequence/detail/arrays.hpp"
 
 namespace loglinear {
 
@@ -180,15 +181,13 @@ struct SequenceInputs {
   /// The part of `validate` about numbers; `levels` is the number of columns of lambda that are
   /// read.
   void require_numbers(int levels) const {
-    detail::require_finite("q", q);
-    detail::require_finite("k", k);
-    detail::require_finite("v", v);
-    detail::require_finite("lambda", lambda.leftCols(levels));
-    detail::require_finite("beta", beta);
-    detail::require_finite("u", u);
-    detail::require_finite("p", p);
-    require_log_decays("g", g);
-    require_log_decays("g_value", g_value);
+    detail::for_each_array(
+        [&](const char* name, const Rows& rows) {
+          if (&rows == &g || &rows == &g_value) return require_log_decays(name, rows);
+          if (&rows == &lambda) return detail::require_finite(name, rows.leftCols(levels));
+          detail::require_finite(name, rows);
+        },
+        *this);
   }
 
  private:
@@ -206,19 +205,13 @@ struct SequenceInputs {
   }
   /// Without tokens nothing else may have any coefficients.
   void require_no_rows() const {
-    const auto none = [](const char* name, const Rows& rows) {
-      if (rows.is_absent()) return;
-      detail::fail(std::string("the number of rows of ") + name, rows.rows(),
-                   "0, as q has no tokens");
-    };
-    none("k", k);
-    none("v", v);
-    none("lambda", lambda);
-    none("g", g);
-    none("g_value", g_value);
-    none("beta", beta);
-    none("u", u);
-    none("p", p);
+    detail::for_each_array(
+        [](const char* name, const Rows& rows) {
+          if (rows.is_absent()) return;
+          detail::fail(std::string("the number of rows of ") + name, rows.rows(),
+                       "0, as q has no tokens");
+        },
+        *this);
   }
   template <bool copies_owned>
   [[nodiscard]] static SequenceInputs slice_of(const SequenceInputs& in, Eigen::Index first,
@@ -226,17 +219,24 @@ struct SequenceInputs {
     detail::require_between("the first token of the slice", first, Eigen::Index{0}, in.length());
     detail::require_between("the number of tokens of the slice", count, Eigen::Index{0},
                             in.length() - first);
-    const auto rows = [&](const char* name, const Rows& all) -> Rows {
-      if (in.length() == 0 || all.is_absent()) return all;
-      in.require_rows(name, all.rows());
-      const Eigen::Index each = all.rows() / in.length();
-      const auto part = all.middleRows(first * each, count * each);
-      if (copies_owned && all.owns()) return Matrix(part);
-      return Rows(part);  // by its name: it is viewed
-    };
-    return {rows("q", in.q),           rows("k", in.k), rows("v", in.v),
-            rows("lambda", in.lambda), rows("g", in.g), rows("g_value", in.g_value),
-            rows("beta", in.beta),     rows("u", in.u), rows("p", in.p)};
+    SequenceInputs slice{};
+    detail::for_each_array(
+        [&](const char* name, const Rows& all, Rows& to) {
+          if (in.length() == 0 || all.is_absent()) {
+            to = all;
+            return;
+          }
+          in.require_rows(name, all.rows());
+          const Eigen::Index each = all.rows() / in.length();
+          const auto part = all.middleRows(first * each, count * each);
+          if (copies_owned && all.owns()) {
+            to = Matrix(part);
+          } else {
+            to = Rows(part);  // by its name: it is viewed
+          }
+        },
+        in, slice);
+    return slice;
   }
   static void require_log_decays(const char* name, const Rows& values) {
     if (detail::all_finite(values)) return;
@@ -273,10 +273,10 @@ struct SequenceGradients {
 
   /// Gradients with respect to `in`, to be filled in; those of level weights are zero.
   [[nodiscard]] static SequenceGradients sized_like(const SequenceInputs<Scalar>& in) {
-    const auto like = [](const auto& input) { return Matrix(input.rows(), input.cols()); };
-    SequenceGradients sized{like(in.q), like(in.k),       like(in.v),    like(in.lambda),
-                            like(in.g), like(in.g_value), like(in.beta), like(in.u),
-                            like(in.p), Matrix()};
+    SequenceGradients sized{};
+    detail::for_each_array([](const char*, const auto& input,
+                              Matrix& gradient) { gradient.resize(input.rows(), input.cols()); },
+                           in, sized);
     sized.lambda.setZero();
     return sized;
   }

@@ -89,27 +89,21 @@ template <class Scalar>
   detail::require_same_shape(initial);
   detail::require_size("d_out (rows)", d_out.rows(), in.length());
   auto all = SequenceGradients<Scalar>::sized_like(in);
-  std::vector<detail::RowMajorMatrix<Scalar>> states;
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  std::vector<Matrix> states;
   Eigen::Index state_rows = 0;
   for (std::size_t n = 0; n < initial.size(); ++n) {
     const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
     const auto d_part = d_out.middleRows(first, count);  // by name: it is not copied
     SequenceGradients<Scalar> part =
         chunkwise_gradient(in.slice(first, count), initial[n], d_part, options);
-    const auto put = [&](auto& into, const auto& from) {
-      if (count == 0 || from.size() == 0) return;
-      const Eigen::Index each = from.rows() / count;
-      into.middleRows(first * each, count * each) = from;
-    };
-    put(all.q, part.q);
-    put(all.k, part.k);
-    put(all.v, part.v);
-    put(all.lambda, part.lambda);
-    put(all.g, part.g);
-    put(all.g_value, part.g_value);
-    put(all.beta, part.beta);
-    put(all.u, part.u);
-    put(all.p, part.p);
+    detail::for_each_array(
+        [&](const char*, Matrix& into, const Matrix& from) {
+          if (count == 0 || from.size() == 0) return;
+          const Eigen::Index each = from.rows() / count;
+          into.middleRows(first * each, count * each) = from;
+        },
+        all, part);
     state_rows += part.state.rows();
     states.push_back(std::move(part.state));
   }

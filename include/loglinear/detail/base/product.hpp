@@ -190,7 +190,9 @@ void product(const A& a, const B& b, C&& c, const typename A::Scalar* scale = nu
   static_assert(B::IsRowMajor && std::remove_cvref_t<C>::IsRowMajor, "b and c must be row-major");
   if (a.rows() == 0) return;
   if (a.cols() == 0) {  // b.data() may be null, to which nothing must be added
-    if constexpr (into == Into::replace) c.setZero();
+    for (Index i = 0; into == Into::replace && i < c.rows(); ++i) {
+      std::fill_n(c.data() + i * c.outerStride(), c.cols(), Scalar(0));
+    }
     return;
   }
   const LeftOperand<Scalar> operand{a.data(), A::IsRowMajor ? a.outerStride() : Index{1},

@@ -9,6 +9,7 @@
 #include "loglinear/detail/base/cpp20.hpp"
 
 #include <Eigen/Core>
+#include <algorithm>
 
 namespace loglinear::detail {
 
@@ -23,7 +24,7 @@ void resize(Plain& m, Sizes... sizes) {
 template <class Plain, class... Sizes>
 void set_zero(Plain& m, Sizes... sizes) {
   resize(m, sizes...);
-  m.setZero();
+  std::fill_n(m.data(), m.size(), typename Plain::Scalar(0));
 }
 
 /// to = from, which may have another size.

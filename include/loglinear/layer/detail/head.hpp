@@ -27,10 +27,9 @@ namespace loglinear::detail {
 /// state, and the memory of the token in hand. Its output is the raw read, without tanh.
 ///
 /// A token comes in stages: `stage`, then `stage_gradient` to learn, then `commit`. Only the last
-/// one changes the head, and after `stage` it does not throw, so that many heads can take a token
-/// together or not at all. Whatever else changes the stream, the weights or the learning rate, or
-/// uses the same memory, drops what was staged. Out of turn they throw std::invalid_argument;
-/// nothing is changed then.
+/// one changes the head, and it does not throw after `stage`: many heads can take a token together
+/// or not at all. Whatever else changes the stream, the weights or the learning rate, or uses the
+/// same memory, drops what was staged. Out of turn they throw and change nothing.
 ///
 /// Whoever owns a head calls it in the mode in which denormal numbers are zero (`FlushToZero`).
 template <class Inner_, class Scalar_, class Weights_, class Stored, LastLevel Overflow>
@@ -218,7 +217,6 @@ class Head {
     preparation_.parameters().set(name, value);
     drop_staged();
   }
-  /// Draws all weights anew, in the order of their names.
   void draw_weights(Xorshift64& random) {
     drop_staged();
     preparation_.parameters().draw(random);

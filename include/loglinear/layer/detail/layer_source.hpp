@@ -50,14 +50,13 @@ class LayerSource final : public TokenSource<Scalar> {
 
   typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
     project(first, chunk.tokens);
-    const Index n = shape_.leaves;
     for (Index t = 0; t < chunk.tokens; ++t) {
       prepare(t);
       const Token<Kind>& token = workspace_.token;
-      chunk.q.row(t) = token.query.transpose();
-      chunk.k.middleRows(t * n, n) = token.keys.transpose();
-      chunk.v.middleRows(t * n, n) = token.values.transpose();
-      chunk.lambda.row(t) = workspace_.lambda.transpose();
+      put(token.query, t, chunk.q);
+      put(token.keys, t, chunk.k);
+      put(token.values, t, chunk.v);
+      put(workspace_.lambda, t, chunk.lambda);
       writer_.start(chunk, t);
       token.transition.visit_steps(writer_);
       writer_.finish();
@@ -67,8 +66,9 @@ class LayerSource final : public TokenSource<Scalar> {
 
   void take_out(Index first, const Chunk<Scalar>& chunk) override {
     if (reads_ == nullptr) return;
-    require_finite("a raw read", chunk.out.topRows(chunk.tokens));
-    reads_->middleRows(first_read_ + first, chunk.tokens) = chunk.out.topRows(chunk.tokens);
+    const ConstRowBlock<Scalar> reads = block_of(chunk.out).topRows(chunk.tokens);
+    if (!all_finite(reads)) require_finite("a raw read", view_of(reads));
+    copy_rows(reads, writable_block_of(*reads_).middleRows(first_read_ + first, chunk.tokens));
   }
 
   typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
@@ -77,34 +77,46 @@ class LayerSource final : public TokenSource<Scalar> {
   }
 
   void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
-    const Index n = shape_.leaves, tokens = chunk.tokens;
+    const Index tokens = chunk.tokens;
     project(first, tokens);
     resize(d_raw_, tokens, raw_.cols());
     auto& t = *training_;
     for (Index i = 0; i < tokens; ++i) {
       prepare(i);
-      t.d_token.query = gradient.q.row(i).transpose();
-      t.d_token.keys = gradient.k.middleRows(i * n, n).transpose();
-      t.d_token.values = gradient.v.middleRows(i * n, n).transpose();
-      t.d_lambda = gradient.lambda.row(i).transpose();
+      take(gradient.q, i, t.d_token.query);
+      take(gradient.k, i, t.d_token.keys);
+      take(gradient.v, i, t.d_token.values);
+      take(gradient.lambda, i, t.d_lambda);
       const Kind& transition = workspace_.token.transition;
       step_gradients_.start(transition, chunk, gradient, i);
       transition.visit_steps(step_gradients_, t.d_token.transition);
       layer_.pull_back(workspace_, t);
-      d_raw_.row(i) = t.d_raw.transpose();
+      put(t.d_raw, i, d_raw_);
       to_->weights.add_free(t.d_free);
     }
-    to_->weights.add_outer_rows(x_.middleRows(first, tokens), d_raw_);
-    layer_.parameters().project_rows_back(d_raw_, to_->x.middleRows(first, tokens));
+    to_->weights.add_outer_rows(block_of(x_).middleRows(first, tokens), d_raw_);
+    layer_.parameters().project_rows_back(d_raw_,
+                                          writable_block_of(to_->x).middleRows(first, tokens));
   }
 
  private:
+  /// Token t of `rows` becomes what a token has of it, and the other way round: the columns of the
+  /// one are the rows of the other.
+  template <class OfToken>
+  static void put(const OfToken& from, Index t, RowMajorMatrix<Scalar>& rows) {
+    copy(from.data(), from.size(), rows.data() + t * from.size());
+  }
+  template <class OfToken>
+  static void take(const RowMajorMatrix<Scalar>& rows, Index t, OfToken& to) {
+    copy(rows.data() + t * to.size(), to.size(), to.data());
+  }
+
   void project(Index first, Index tokens) {
     resize(raw_, tokens, layer_.layout().end);
-    layer_.parameters().project_rows(x_.middleRows(first, tokens), raw_);
+    layer_.parameters().project_rows(block_of(x_).middleRows(first, tokens), raw_);
   }
   void prepare(Index t) {
-    workspace_.raw = raw_.row(t).transpose();
+    take(raw_, t, workspace_.raw);
     layer_.require_finite_projections(workspace_, 0);
     layer_.prepare_read(workspace_);
     require_finite("a level weight", workspace_.lambda);

@@ -81,17 +81,15 @@ class Parameters {
   }
 
   /// raw = x W^T, a row a token.
-  template <class Rows>
-  void project_rows(const Rows& x, RowMajorMatrix<Scalar>& raw) const {
+  void project_rows(const ConstRowBlock<Scalar>& x, RowMajorMatrix<Scalar>& raw) const {
     product<Into::replace>(x, by_input(), raw);
   }
   /// d_x = d_raw W, a row a token.
-  template <class DRows>
-  void project_rows_back(const RowMajorMatrix<Scalar>& d_raw, DRows&& d_x) const {
-    const RowMajorMatrix<Scalar> transposed = d_raw.transpose();
-    RowMajorMatrix<Scalar> d_x_transposed(d_model_, d_raw.rows());
+  void project_rows_back(const RowMajorMatrix<Scalar>& d_raw, const RowBlock<Scalar>& d_x) const {
+    RowMajorMatrix<Scalar> transposed, d_x_transposed(d_model_, d_raw.rows());
+    transpose_into(d_raw, transposed);
     product<Into::replace>(by_input(), transposed, d_x_transposed);
-    d_x = d_x_transposed.transpose();
+    transpose_into(d_x_transposed, d_x);
   }
 
   /// The same arrays, all zero: for a gradient.
@@ -103,9 +101,8 @@ class Parameters {
     return zeros;
   }
   /// W += d_raw^T x, for a gradient.
-  template <class Rows>
-  void add_outer_rows(const Rows& x, const RowMajorMatrix<Scalar>& d_raw) {
-    Eigen::Map<RowMajorMatrix<Scalar>> by_input(projections_.data(), d_model_, projected_);
+  void add_outer_rows(const ConstRowBlock<Scalar>& x, const RowMajorMatrix<Scalar>& d_raw) {
+    const RowBlock<Scalar> by_input(projections_.data(), d_model_, projected_, projected_);
     product<Into::add>(x.transpose(), d_raw, by_input);
   }
   void add_free(const Vector<Scalar>& d_free) {
@@ -221,8 +218,8 @@ class Parameters {
   };
 
   /// The stacked projections as d_model x outputs, row-major.
-  [[nodiscard]] Eigen::Map<const RowMajorMatrix<Scalar>> by_input() const {
-    return {projections_.data(), d_model_, projected_};
+  [[nodiscard]] ConstRowBlock<Scalar> by_input() const {
+    return {projections_.data(), d_model_, projected_, projected_};
   }
 
   [[nodiscard]] const Array& find(std::string_view name) const {

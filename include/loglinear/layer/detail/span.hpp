@@ -112,7 +112,7 @@ template <class Preparation, class State, class Scalar, class DReads>
   require_size("the gradient of the reads (rows)", d_reads.rows(), x.rows());
   require_size("the gradient of the reads (columns)", d_reads.cols(), layout.d_v);
   const SequenceArray<Scalar> d_rows(d_reads);  // a copy, unless they lie row by row
-  BlockGradient<Scalar> gradient{RowMajorMatrix<Scalar>::Zero(x.rows(), x.cols()),
+  BlockGradient<Scalar> gradient{zeros<RowMajorMatrix<Scalar>>(x.rows(), x.cols()),
                                  preparation.parameters().zeros()};
   if (x.rows() == 0) return gradient;
   LayerSource source(preparation, view_of(x), order, workspace);

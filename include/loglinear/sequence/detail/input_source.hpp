@@ -135,31 +135,26 @@ class InputSource final : public TokenSource<Scalar> {
  private:
   /// Whether the numbers of these tokens are finite; decays of -infinity count as not.
   [[nodiscard]] bool are_finite(Index first, Index tokens) const {
-    const auto finite = [&](const auto& all) {
-      const Index each = all.rows() / in_.length();
-      return all_finite(block_of(all).middleRows(first * each, tokens * each));
-    };
-    return finite(in_.q) && finite(in_.k) && finite(in_.v) && finite(in_.g) &&
-           finite(in_.g_value) && finite(in_.beta) && finite(in_.u) && finite(in_.p) &&
-           all_finite(block_of(in_.lambda).block(first, 0, tokens, weights_));
+    bool finite = true;
+    for_each_array(
+        [&](const char*, const SequenceArray<Scalar>& all) {
+          const Index each = all.rows() / in_.length();
+          const Index columns = &all == &in_.lambda ? weights_ : all.cols();
+          finite =
+              finite && all_finite(block_of(all).block(first * each, 0, tokens * each, columns));
+        },
+        in_);
+    return finite;
   }
 
   void require_finite_gradients(Index first, Index tokens) const {
-    const auto require_one = [&](const char* name, const Matrix& all) {
-      const Index each = all.rows() / in_.length();
-      require_finite_gradient(name, block_of(all).middleRows(first * each, tokens * each),
-                              first * each);
-    };
-    const auto& to = *gradients_;
-    require_one("q", to.q);
-    require_one("k", to.k);
-    require_one("v", to.v);
-    require_one("lambda", to.lambda);
-    require_one("g", to.g);
-    require_one("g_value", to.g_value);
-    require_one("beta", to.beta);
-    require_one("u", to.u);
-    require_one("p", to.p);
+    for_each_array(
+        [&](const char* name, const Matrix& all) {
+          const Index each = all.rows() / in_.length();
+          require_finite_gradient(name, block_of(all).middleRows(first * each, tokens * each),
+                                  first * each);
+        },
+        *gradients_);
   }
 
   [[nodiscard]] bool is_delta() const { return in_.beta.size() > 0; }

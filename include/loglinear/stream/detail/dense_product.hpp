@@ -29,8 +29,7 @@ class DenseProduct {
   using Scalar = typename Kind::Scalar;
   static constexpr bool is_diagonal = false;
 
-  DenseProduct(Index key_rows, Index d_v)
-      : left_(RowMajorMatrix<Scalar>::Identity(key_rows, key_rows)), right_(ones<Scalar>(d_v)) {}
+  DenseProduct(Index key_rows, Index d_v) : left_(key_rows, key_rows), right_(d_v) { reset(); }
 
   /// For columns that are too long for the stack.
   [[nodiscard]] static Index scratch_size(Index key_rows) {

@@ -191,7 +191,15 @@ class Levels {
            "within the range of the scalar type");
     }
     for (int l : active_levels()) storage_.clear(l);
-    for (int l : ActiveLevels(size, max_levels())) level(l) = level_at(l).template cast<Scalar>();
+    for (int l : ActiveLevels(size, max_levels())) {
+      auto&& from = level_at(l);
+      using From = std::remove_cvref_t<decltype(from)>;
+      if constexpr (std::is_same_v<From, RowMajorMatrix<Accumulator>>) {
+        convert(from.data(), from.size(), level(l).data());
+      } else {
+        level(l) = from.template cast<Scalar>();
+      }
+    }
     account_ = {size, magnitude};
   }
   /// Becomes a copy of levels of the same shape, in the memory that there is.

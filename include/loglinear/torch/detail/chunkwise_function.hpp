@@ -42,15 +42,12 @@ template <class Scalar>
 template <class Scalar>
 [[nodiscard]] SequenceInputs<Scalar> head_of(const TensorInputs& in, const Head& at,
                                              const RowMajorMatrix<Scalar>& weights_of_one) {
-  return {rows_of<Scalar>(in.q, at),
-          rows_of<Scalar>(in.k, at),
-          rows_of<Scalar>(in.v, at),
-          in.lambda.defined() ? rows_of<Scalar>(in.lambda, at) : view_of(weights_of_one),
-          rows_of<Scalar>(in.g, at),
-          rows_of<Scalar>(in.g_value, at),
-          rows_of<Scalar>(in.beta, at),
-          rows_of<Scalar>(in.u, at),
-          rows_of<Scalar>(in.p, at)};
+  SequenceInputs<Scalar> head{};
+  for_each_array([&](const char*, const at::Tensor& tensor,
+                     SequenceArray<Scalar>& rows) { rows = rows_of<Scalar>(tensor, at); },
+                 in, head);
+  if (!in.lambda.defined()) head.lambda = view_of(weights_of_one);
+  return head;
 }
 
 /// The reads of all heads, [B, T, H, d_v]; `tapes` gets one for each head, if given.
@@ -82,18 +79,11 @@ void differentiate_heads(const TensorInputs& in, const std::vector<SequenceTape<
   for_each_head(in.q.size(0), in.q.size(2), [&](const Head& at, std::size_t number) {
     const auto of_head = chunkwise_gradient(head_of<Scalar>(in, at, weights_of_one), tapes[number],
                                             rows_of<Scalar>(d_out, at));
-    const auto put = [&](const at::Tensor& tensor, const RowMajorMatrix<Scalar>& gradient) {
-      if (tensor.defined()) target_rows_of<Scalar>(tensor, at) = gradient;
-    };
-    put(gradients.q, of_head.q);
-    put(gradients.k, of_head.k);
-    put(gradients.v, of_head.v);
-    put(gradients.lambda, of_head.lambda);
-    put(gradients.g, of_head.g);
-    put(gradients.g_value, of_head.g_value);
-    put(gradients.beta, of_head.beta);
-    put(gradients.u, of_head.u);
-    put(gradients.p, of_head.p);
+    for_each_array(
+        [&](const char*, const at::Tensor& tensor, const RowMajorMatrix<Scalar>& gradient) {
+          if (tensor.defined()) target_rows_of<Scalar>(tensor, at) = gradient;
+        },
+        gradients, of_head);
   });
 }
 

@@ -8,25 +8,21 @@
 #include <cstddef>
 #include <vector>
 
+#include "loglinear/sequence/detail/arrays.hpp"
 #include "loglinear/torch/tensor_inputs.hpp"
 
 namespace loglinear::detail {
-
-inline constexpr std::array<at::Tensor TensorInputs::*, 9> tensor_members = {
-    &TensorInputs::q,      &TensorInputs::k, &TensorInputs::v,
-    &TensorInputs::lambda, &TensorInputs::g, &TensorInputs::g_value,
-    &TensorInputs::beta,   &TensorInputs::u, &TensorInputs::p};
-inline constexpr std::array<const char*, 9> tensor_names = {"q",       "k",    "v", "lambda", "g",
-                                                            "g_value", "beta", "u", "p"};
 
 /// The same without tensors that have no numbers although there are tokens: they are absent, as
 /// arrays of size 0 are. q, k and v stay, which have to be there.
 [[nodiscard]] inline TensorInputs without_absent(TensorInputs in) {
   if (!in.q.defined() || in.q.numel() == 0) return in;
-  for (std::size_t i = 3; i < tensor_members.size(); ++i) {
-    at::Tensor& tensor = in.*tensor_members[i];
-    if (tensor.defined() && tensor.numel() == 0) tensor = at::Tensor();
-  }
+  for_each_array(
+      [&](const char*, at::Tensor& tensor) {
+        if (&tensor == &in.q || &tensor == &in.k || &tensor == &in.v) return;
+        if (tensor.defined() && tensor.numel() == 0) tensor = at::Tensor();
+      },
+      in);
   return in;
 }
 
@@ -34,28 +30,34 @@ inline constexpr std::array<const char*, 9> tensor_names = {"q",       "k",    "
 class GivenTensors {
  public:
   explicit GivenTensors(const TensorInputs& in) {
-    for (std::size_t i = 0; i < is_given_.size(); ++i) {
-      is_given_[i] = (in.*tensor_members[i]).defined();
-    }
+    std::size_t i = 0;
+    for_each_array(
+        [&](const char*, const at::Tensor& tensor) { is_given_[i++] = tensor.defined(); }, in);
   }
 
   [[nodiscard]] std::vector<at::Tensor> list(const TensorInputs& in) const {
     std::vector<at::Tensor> given;
-    for (std::size_t i = 0; i < is_given_.size(); ++i) {
-      if (is_given_[i]) given.push_back(in.*tensor_members[i]);
-    }
+    std::size_t i = 0;
+    for_each_array(
+        [&](const char*, const at::Tensor& tensor) {
+          if (is_given_[i++]) given.push_back(tensor);
+        },
+        in);
     return given;
   }
   [[nodiscard]] TensorInputs inputs(at::TensorList given) const {
     TensorInputs in;
-    for (std::size_t i = 0, next = 0; i < is_given_.size(); ++i) {
-      if (is_given_[i]) in.*tensor_members[i] = given[next++];
-    }
+    std::size_t i = 0, next = 0;
+    for_each_array(
+        [&](const char*, at::Tensor& tensor) {
+          if (is_given_[i++]) tensor = given[next++];
+        },
+        in);
     return in;
   }
 
  private:
-  std::array<bool, 9> is_given_{};
+  std::array<bool, static_cast<std::size_t>(array_count)> is_given_{};
 };
 
 }  // namespace loglinear::detail

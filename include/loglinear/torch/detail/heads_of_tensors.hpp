@@ -47,9 +47,11 @@ struct Head {
     const std::int64_t tokens = in.q.size(1), each = tokens == 0 ? 1 : in.beta.size(1) / tokens;
     in.beta = in.beta.unflatten(1, {tokens, each}).transpose(2, 3);
   }
-  for (const auto member : tensor_members) {
-    if ((in.*member).defined()) in.*member = with_rows(in.*member);
-  }
+  for_each_array(
+      [](const char*, at::Tensor& tensor) {
+        if (tensor.defined()) tensor = with_rows(tensor);
+      },
+      in);
   return in;
 }
 

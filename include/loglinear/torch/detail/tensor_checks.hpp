@@ -65,22 +65,25 @@ inline void require_kinds(const TensorInputs& in) {
   required("q", in.q, "[B, T, H, d_k]");
   required("k", in.k, "[B, n T, H, d_k]");
   required("v", in.v, "[B, n T, H, d_v]");
-  for (std::size_t i = 0; i < tensor_names.size(); ++i) {
-    const at::Tensor& tensor = in.*tensor_members[i];
-    if (!tensor.defined()) continue;
-    const std::string name = tensor_names[i];
-    if (!tensor.device().is_cpu()) fail("the device of " + name, printed(tensor.device()), "cpu");
-    if (tensor.layout() != at::kStrided)
-      fail("the layout of " + name, printed(tensor.layout()), "Strided");
-    const at::ScalarType type = tensor.scalar_type();
-    if (type != at::kFloat && type != at::kDouble) {
-      fail("the dtype of " + name, printed(type), "Float or Double");
-    }
-    if (type != in.q.scalar_type()) {
-      fail("the dtype of " + name, printed(type),
-           std::string(toString(in.q.scalar_type())) + ", as of q");
-    }
-  }
+  for_each_array(
+      [&](const std::string& name, const at::Tensor& tensor) {
+        if (!tensor.defined()) return;
+        if (!tensor.device().is_cpu()) {
+          fail("the device of " + name, printed(tensor.device()), "cpu");
+        }
+        if (tensor.layout() != at::kStrided) {
+          fail("the layout of " + name, printed(tensor.layout()), "Strided");
+        }
+        const at::ScalarType type = tensor.scalar_type();
+        if (type != at::kFloat && type != at::kDouble) {
+          fail("the dtype of " + name, printed(type), "Float or Double");
+        }
+        if (type != in.q.scalar_type()) {
+          fail("the dtype of " + name, printed(type),
+               std::string(toString(in.q.scalar_type())) + ", as of q");
+        }
+      },
+      in);
 }
 
 /// Throws unless all shapes fit together.
