@@ -116,11 +116,14 @@ void prepare_query(const Rule& rule, const In& in, Query& query) {
   }
 }
 
-/// Throws where a hyperparameter is illegal.
+/// Throws where a hyperparameter is illegal: where its own `validate` says so, or else its ranges.
 template <class Rule>
 void validate_rule(const Rule& rule) {
-  if constexpr (Described<Rule>) require_legal(rule);
-  if constexpr (requires { rule.validate(); }) rule.validate();
+  if constexpr (requires { rule.validate(); }) {
+    rule.validate();
+  } else if constexpr (Described<Rule>) {
+    require_legal(rule);
+  }
 }
 
 }  // namespace detail
