@@ -1867,7 +1867,7 @@ void resize(Plain& m, Sizes... sizes) {
 template <class Plain, class... Sizes>
 void set_zero(Plain& m, Sizes... sizes) {
   resize(m, sizes...);
-  m.setZero();
+  std::fill_n(m.data(), m.size(), typename Plain::Scalar(0));
 }
 
 /// to = from, which may have another size.
@@ -2066,7 +2066,9 @@ void product(const A& a, const B& b, C&& c, const typename A::Scalar* scale = nu
   static_assert(B::IsRowMajor && std::remove_cvref_t<C>::IsRowMajor, "b and c must be row-major");
   if (a.rows() == 0) return;
   if (a.cols() == 0) {  // b.data() may be null, to which nothing must be added
-    if constexpr (into == Into::replace) c.setZero();
+    for (Index i = 0; into == Into::replace && i < c.rows(); ++i) {
+      std::fill_n(c.data() + i * c.outerStride(), c.cols(), Scalar(0));
+    }
     return;
   }
   const LeftOperand<Scalar> operand{a.data(), A::IsRowMajor ? a.outerStride() : Index{1},
@@ -2548,9 +2550,9 @@ class ChunkDecay {
 
   /// Before the pullbacks of one chunk.
   void start_pull_back() {
-    d_until_.setZero();
-    d_after_.setZero();
-    d_log_.setZero();
+    Block(d_until_).setZero();
+    Block(d_after_).setZero();
+    Block(d_log_).setZero();
   }
   /// The pullback of `decay_from_start`, d_x = D d_decayed, given the decayed rows.
   void pull_back_from_start(const ConstBlock& decayed, Moments a, const ConstBlock& d_decayed,
@@ -3087,7 +3089,7 @@ class ChunkMapPullback {
   /// d_scores is dG and d_keys is dK.
   void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
     const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
-    d_lookups_.setZero();
+    Block(d_lookups_).setZero();
     product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries,
                                                 Block(d_lookups_));
     add_carries(d_lookups_, d_keys);
@@ -3099,7 +3101,7 @@ class ChunkMapPullback {
                                                Block(scratch_));
     product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, Block(scratch_));
     transpose_into(kept_.inverse, transposed_);
-    d_lower_.setZero();
+    Block(d_lower_).setZero();
     product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, Block(d_lower_));
     set_zero(d_query_removal_, map_.tokens(), map_.leaves());
     product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, Block(d_query_removal_));
@@ -3133,7 +3135,7 @@ class ChunkMapPullback {
     resize(d_lookup_key_, map_.moments(), map_.leaves());
     product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_leaves_, d_lookup_key_);
 
-    d_lower_.setZero();
+    Block(d_lower_).setZero();
     transpose_into(kept_.found, transposed_);
     product<Into::subtract>(d_lookups_, transposed_, d_lower_);
     transpose_into(kept_.found_leaves, transposed_);
@@ -4131,9 +4133,9 @@ class ChunkwiseRun {
                        ChunkStepPullback<Scalar>& pull_back, Hierarchy<Scalar>& gradient,
                        Chunk<Scalar>& d_chunk) {
     d_chunk.tokens = step_.chunk().tokens;
-    d_chunk.lambda.setZero();
-    d_chunk.decay.setZero();
-    d_chunk.value_decay.setZero();
+    writable_block_of(d_chunk.lambda).setZero();
+    writable_block_of(d_chunk.decay).setZero();
+    writable_block_of(d_chunk.value_decay).setZero();
     pull_back(states, gradient, source_.open_gradient(first, step_.chunk(), d_chunk), d_chunk);
     source_.take_gradient(first, step_.chunk(), d_chunk);
   }
@@ -6207,15 +6209,16 @@ inline constexpr bool is_rank_one_update<RankOneUpdate<Diagonal>> = true;
 /// There are few kinds, and all algorithms are written once for all of them, and for those that a
 /// user adds:
 ///
-/// | kind                       | L                  | r | used by                                |
-/// |----------------------------|--------------------|---|----------------------------------------|
-/// | `Identity`                 | I                  | 1 | plain linear attention, `KeyOnly`      |
-/// | `ScalarDecay`              | a I                | 1 | RetNet, GLA, RWKV, MLSTM, Mamba2       |
-/// | `KeyDecay`                 | diag(w)            | 1 | GLAVector, HGRN2                       |
-/// | `ValueDecay`               | I                  | w | Hawk                                   |
-/// | `RankOneUpdate<Diagonal>`  | D - u p^T          | 1 | DeltaNet, GatedDeltaNet, RWKV7 (D one  |
-/// |                            |                    |   | of the first three)                    |
-/// | `TransitionProduct<...>`   | L_n ... L_2 L_1    | . | DeltaProduct: several of them a token  |
+/// | kind                       | L                                     | r |
+/// |----------------------------|---------------------------------------|---|
+/// | `Identity`                 | I                                     | 1 |
+/// | `ScalarDecay`              | a I                                   | 1 |
+/// | `KeyDecay`                 | diag(w)                               | 1 |
+/// | `ValueDecay`               | I                                     | w |
+/// | `RankOneUpdate<Diagonal>`  | D - u p^T, D one of the first three   | 1 |
+/// | `TransitionProduct<...>`   | L_n ... L_2 L_1                       | . |
+///
+/// docs/rules.md says which rules use them.
 ///
 /// A rule fills the kind's public members; they are also what its gradient is written to, so that
 /// the cotangent of a transition is a transition of the same type.
@@ -6510,17 +6513,15 @@ class Parameters {
   }
 
   /// raw = x W^T, a row a token.
-  template <class Rows>
-  void project_rows(const Rows& x, RowMajorMatrix<Scalar>& raw) const {
+  void project_rows(const ConstRowBlock<Scalar>& x, RowMajorMatrix<Scalar>& raw) const {
     product<Into::replace>(x, by_input(), raw);
   }
   /// d_x = d_raw W, a row a token.
-  template <class DRows>
-  void project_rows_back(const RowMajorMatrix<Scalar>& d_raw, DRows&& d_x) const {
-    const RowMajorMatrix<Scalar> transposed = d_raw.transpose();
-    RowMajorMatrix<Scalar> d_x_transposed(d_model_, d_raw.rows());
+  void project_rows_back(const RowMajorMatrix<Scalar>& d_raw, const RowBlock<Scalar>& d_x) const {
+    RowMajorMatrix<Scalar> transposed, d_x_transposed(d_model_, d_raw.rows());
+    transpose_into(d_raw, transposed);
     product<Into::replace>(by_input(), transposed, d_x_transposed);
-    d_x = d_x_transposed.transpose();
+    transpose_into(d_x_transposed, d_x);
   }
 
   /// The same arrays, all zero: for a gradient.
@@ -6532,9 +6533,8 @@ class Parameters {
     return zeros;
   }
   /// W += d_raw^T x, for a gradient.
-  template <class Rows>
-  void add_outer_rows(const Rows& x, const RowMajorMatrix<Scalar>& d_raw) {
-    Eigen::Map<RowMajorMatrix<Scalar>> by_input(projections_.data(), d_model_, projected_);
+  void add_outer_rows(const ConstRowBlock<Scalar>& x, const RowMajorMatrix<Scalar>& d_raw) {
+    const RowBlock<Scalar> by_input(projections_.data(), d_model_, projected_, projected_);
     product<Into::add>(x.transpose(), d_raw, by_input);
   }
   void add_free(const Vector<Scalar>& d_free) {
@@ -6650,8 +6650,8 @@ class Parameters {
   };
 
   /// The stacked projections as d_model x outputs, row-major.
-  [[nodiscard]] Eigen::Map<const RowMajorMatrix<Scalar>> by_input() const {
-    return {projections_.data(), d_model_, projected_};
+  [[nodiscard]] ConstRowBlock<Scalar> by_input() const {
+    return {projections_.data(), d_model_, projected_, projected_};
   }
 
   [[nodiscard]] const Array& find(std::string_view name) const {
@@ -7425,14 +7425,13 @@ class LayerSource final : public TokenSource<Scalar> {
 
   typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
     project(first, chunk.tokens);
-    const Index n = shape_.leaves;
     for (Index t = 0; t < chunk.tokens; ++t) {
       prepare(t);
       const Token<Kind>& token = workspace_.token;
-      chunk.q.row(t) = token.query.transpose();
-      chunk.k.middleRows(t * n, n) = token.keys.transpose();
-      chunk.v.middleRows(t * n, n) = token.values.transpose();
-      chunk.lambda.row(t) = workspace_.lambda.transpose();
+      put(token.query, t, chunk.q);
+      put(token.keys, t, chunk.k);
+      put(token.values, t, chunk.v);
+      put(workspace_.lambda, t, chunk.lambda);
       writer_.start(chunk, t);
       token.transition.visit_steps(writer_);
       writer_.finish();
@@ -7442,8 +7441,9 @@ class LayerSource final : public TokenSource<Scalar> {
 
   void take_out(Index first, const Chunk<Scalar>& chunk) override {
     if (reads_ == nullptr) return;
-    require_finite("a raw read", chunk.out.topRows(chunk.tokens));
-    reads_->middleRows(first_read_ + first, chunk.tokens) = chunk.out.topRows(chunk.tokens);
+    const ConstRowBlock<Scalar> reads = block_of(chunk.out).topRows(chunk.tokens);
+    if (!all_finite(reads)) require_finite("a raw read", view_of(reads));
+    copy_rows(reads, writable_block_of(*reads_).middleRows(first_read_ + first, chunk.tokens));
   }
 
   typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
@@ -7452,34 +7452,46 @@ class LayerSource final : public TokenSource<Scalar> {
   }
 
   void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
-    const Index n = shape_.leaves, tokens = chunk.tokens;
+    const Index tokens = chunk.tokens;
     project(first, tokens);
     resize(d_raw_, tokens, raw_.cols());
     auto& t = *training_;
     for (Index i = 0; i < tokens; ++i) {
       prepare(i);
-      t.d_token.query = gradient.q.row(i).transpose();
-      t.d_token.keys = gradient.k.middleRows(i * n, n).transpose();
-      t.d_token.values = gradient.v.middleRows(i * n, n).transpose();
-      t.d_lambda = gradient.lambda.row(i).transpose();
+      take(gradient.q, i, t.d_token.query);
+      take(gradient.k, i, t.d_token.keys);
+      take(gradient.v, i, t.d_token.values);
+      take(gradient.lambda, i, t.d_lambda);
       const Kind& transition = workspace_.token.transition;
       step_gradients_.start(transition, chunk, gradient, i);
       transition.visit_steps(step_gradients_, t.d_token.transition);
       layer_.pull_back(workspace_, t);
-      d_raw_.row(i) = t.d_raw.transpose();
+      put(t.d_raw, i, d_raw_);
       to_->weights.add_free(t.d_free);
     }
-    to_->weights.add_outer_rows(x_.middleRows(first, tokens), d_raw_);
-    layer_.parameters().project_rows_back(d_raw_, to_->x.middleRows(first, tokens));
+    to_->weights.add_outer_rows(block_of(x_).middleRows(first, tokens), d_raw_);
+    layer_.parameters().project_rows_back(d_raw_,
+                                          writable_block_of(to_->x).middleRows(first, tokens));
   }
 
  private:
+  /// Token t of `rows` becomes what a token has of it, and the other way round: the columns of the
+  /// one are the rows of the other.
+  template <class OfToken>
+  static void put(const OfToken& from, Index t, RowMajorMatrix<Scalar>& rows) {
+    copy(from.data(), from.size(), rows.data() + t * from.size());
+  }
+  template <class OfToken>
+  static void take(const RowMajorMatrix<Scalar>& rows, Index t, OfToken& to) {
+    copy(rows.data() + t * to.size(), to.size(), to.data());
+  }
+
   void project(Index first, Index tokens) {
     resize(raw_, tokens, layer_.layout().end);
-    layer_.parameters().project_rows(x_.middleRows(first, tokens), raw_);
+    layer_.parameters().project_rows(block_of(x_).middleRows(first, tokens), raw_);
   }
   void prepare(Index t) {
-    workspace_.raw = raw_.row(t).transpose();
+    take(raw_, t, workspace_.raw);
     layer_.require_finite_projections(workspace_, 0);
     layer_.prepare_read(workspace_);
     require_finite("a level weight", workspace_.lambda);
@@ -7738,6 +7750,40 @@ void require_finite_gradient(std::string_view name, const Rows& rows, Index firs
 
 #endif  // LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
 
+// ---- loglinear/sequence/detail/arrays.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_ARRAYS_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_ARRAYS_HPP
+
+namespace loglinear::detail {
+
+/// Calls `visit(name, array...)` for each of the nine arrays of a sequence, in the order of
+/// `SequenceInputs`, which alone lists them: one array of each set, which has members of these
+/// names (`SequenceInputs`, `SequenceGradients`, `TensorInputs`).
+template <class Visit, class... Sets>
+constexpr void for_each_array(Visit visit, Sets&... sets) {
+  visit("q", sets.q...);
+  visit("k", sets.k...);
+  visit("v", sets.v...);
+  visit("lambda", sets.lambda...);
+  visit("g", sets.g...);
+  visit("g_value", sets.g_value...);
+  visit("beta", sets.beta...);
+  visit("u", sets.u...);
+  visit("p", sets.p...);
+}
+
+/// How many there are.
+inline constexpr int array_count = [] {
+  int count = 0;
+  for_each_array([&](const char*) { ++count; });
+  return count;
+}();
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_ARRAYS_HPP
+
 // ---- loglinear/sequence/inputs.hpp
 
 #ifndef LOGLINEAR_SEQUENCE_INPUTS_HPP
@@ -7910,15 +7956,13 @@ struct SequenceInputs {
   /// The part of `validate` about numbers; `levels` is the number of columns of lambda that are
   /// read.
   void require_numbers(int levels) const {
-    detail::require_finite("q", q);
-    detail::require_finite("k", k);
-    detail::require_finite("v", v);
-    detail::require_finite("lambda", lambda.leftCols(levels));
-    detail::require_finite("beta", beta);
-    detail::require_finite("u", u);
-    detail::require_finite("p", p);
-    require_log_decays("g", g);
-    require_log_decays("g_value", g_value);
+    detail::for_each_array(
+        [&](const char* name, const Rows& rows) {
+          if (&rows == &g || &rows == &g_value) return require_log_decays(name, rows);
+          if (&rows == &lambda) return detail::require_finite(name, rows.leftCols(levels));
+          detail::require_finite(name, rows);
+        },
+        *this);
   }
 
  private:
@@ -7936,19 +7980,13 @@ struct SequenceInputs {
   }
   /// Without tokens nothing else may have any coefficients.
   void require_no_rows() const {
-    const auto none = [](const char* name, const Rows& rows) {
-      if (rows.is_absent()) return;
-      detail::fail(std::string("the number of rows of ") + name, rows.rows(),
-                   "0, as q has no tokens");
-    };
-    none("k", k);
-    none("v", v);
-    none("lambda", lambda);
-    none("g", g);
-    none("g_value", g_value);
-    none("beta", beta);
-    none("u", u);
-    none("p", p);
+    detail::for_each_array(
+        [](const char* name, const Rows& rows) {
+          if (rows.is_absent()) return;
+          detail::fail(std::string("the number of rows of ") + name, rows.rows(),
+                       "0, as q has no tokens");
+        },
+        *this);
   }
   template <bool copies_owned>
   [[nodiscard]] static SequenceInputs slice_of(const SequenceInputs& in, Eigen::Index first,
@@ -7956,17 +7994,24 @@ struct SequenceInputs {
     detail::require_between("the first token of the slice", first, Eigen::Index{0}, in.length());
     detail::require_between("the number of tokens of the slice", count, Eigen::Index{0},
                             in.length() - first);
-    const auto rows = [&](const char* name, const Rows& all) -> Rows {
-      if (in.length() == 0 || all.is_absent()) return all;
-      in.require_rows(name, all.rows());
-      const Eigen::Index each = all.rows() / in.length();
-      const auto part = all.middleRows(first * each, count * each);
-      if (copies_owned && all.owns()) return Matrix(part);
-      return Rows(part);  // by its name: it is viewed
-    };
-    return {rows("q", in.q),           rows("k", in.k), rows("v", in.v),
-            rows("lambda", in.lambda), rows("g", in.g), rows("g_value", in.g_value),
-            rows("beta", in.beta),     rows("u", in.u), rows("p", in.p)};
+    SequenceInputs slice{};
+    detail::for_each_array(
+        [&](const char* name, const Rows& all, Rows& to) {
+          if (in.length() == 0 || all.is_absent()) {
+            to = all;
+            return;
+          }
+          in.require_rows(name, all.rows());
+          const Eigen::Index each = all.rows() / in.length();
+          const auto part = all.middleRows(first * each, count * each);
+          if (copies_owned && all.owns()) {
+            to = Matrix(part);
+          } else {
+            to = Rows(part);  // by its name: it is viewed
+          }
+        },
+        in, slice);
+    return slice;
   }
   static void require_log_decays(const char* name, const Rows& values) {
     if (detail::all_finite(values)) return;
@@ -8003,10 +8048,10 @@ struct SequenceGradients {
 
   /// Gradients with respect to `in`, to be filled in; those of level weights are zero.
   [[nodiscard]] static SequenceGradients sized_like(const SequenceInputs<Scalar>& in) {
-    const auto like = [](const auto& input) { return Matrix(input.rows(), input.cols()); };
-    SequenceGradients sized{like(in.q), like(in.k),       like(in.v),    like(in.lambda),
-                            like(in.g), like(in.g_value), like(in.beta), like(in.u),
-                            like(in.p), Matrix()};
+    SequenceGradients sized{};
+    detail::for_each_array([](const char*, const auto& input,
+                              Matrix& gradient) { gradient.resize(input.rows(), input.cols()); },
+                           in, sized);
     sized.lambda.setZero();
     return sized;
   }
@@ -8146,31 +8191,26 @@ class InputSource final : public TokenSource<Scalar> {
  private:
   /// Whether the numbers of these tokens are finite; decays of -infinity count as not.
   [[nodiscard]] bool are_finite(Index first, Index tokens) const {
-    const auto finite = [&](const auto& all) {
-      const Index each = all.rows() / in_.length();
-      return all_finite(block_of(all).middleRows(first * each, tokens * each));
-    };
-    return finite(in_.q) && finite(in_.k) && finite(in_.v) && finite(in_.g) &&
-           finite(in_.g_value) && finite(in_.beta) && finite(in_.u) && finite(in_.p) &&
-           all_finite(block_of(in_.lambda).block(first, 0, tokens, weights_));
+    bool finite = true;
+    for_each_array(
+        [&](const char*, const SequenceArray<Scalar>& all) {
+          const Index each = all.rows() / in_.length();
+          const Index columns = &all == &in_.lambda ? weights_ : all.cols();
+          finite =
+              finite && all_finite(block_of(all).block(first * each, 0, tokens * each, columns));
+        },
+        in_);
+    return finite;
   }
 
   void require_finite_gradients(Index first, Index tokens) const {
-    const auto require_one = [&](const char* name, const Matrix& all) {
-      const Index each = all.rows() / in_.length();
-      require_finite_gradient(name, block_of(all).middleRows(first * each, tokens * each),
-                              first * each);
-    };
-    const auto& to = *gradients_;
-    require_one("q", to.q);
-    require_one("k", to.k);
-    require_one("v", to.v);
-    require_one("lambda", to.lambda);
-    require_one("g", to.g);
-    require_one("g_value", to.g_value);
-    require_one("beta", to.beta);
-    require_one("u", to.u);
-    require_one("p", to.p);
+    for_each_array(
+        [&](const char* name, const Matrix& all) {
+          const Index each = all.rows() / in_.length();
+          require_finite_gradient(name, block_of(all).middleRows(first * each, tokens * each),
+                                  first * each);
+        },
+        *gradients_);
   }
 
   [[nodiscard]] bool is_delta() const { return in_.beta.size() > 0; }
@@ -8814,7 +8854,15 @@ class Levels {
            "within the range of the scalar type");
     }
     for (int l : active_levels()) storage_.clear(l);
-    for (int l : ActiveLevels(size, max_levels())) level(l) = level_at(l).template cast<Scalar>();
+    for (int l : ActiveLevels(size, max_levels())) {
+      auto&& from = level_at(l);
+      using From = std::remove_cvref_t<decltype(from)>;
+      if constexpr (std::is_same_v<From, RowMajorMatrix<Accumulator>>) {
+        convert(from.data(), from.size(), level(l).data());
+      } else {
+        level(l) = from.template cast<Scalar>();
+      }
+    }
     account_ = {size, magnitude};
   }
   /// Becomes a copy of levels of the same shape, in the memory that there is.
@@ -9357,7 +9405,10 @@ template <class State>
 auto hierarchy_of(const State& state) {
   using Scalar = typename State::Accumulator;
   Hierarchy<Scalar> levels(state.max_levels(), state.d_k(), state.d_v(), state.size());
-  for (int l : state.active_levels()) levels.level(l) = state.level(l).template cast<Scalar>();
+  for (int l : state.active_levels()) {
+    levels.allocate(l);
+    convert(state.level(l).data(), state.d_k() * state.d_v(), levels.level(l).data());
+  }
   return levels;
 }
 
@@ -9584,7 +9635,7 @@ template <class Preparation, class State, class Scalar, class DReads>
   require_size("the gradient of the reads (rows)", d_reads.rows(), x.rows());
   require_size("the gradient of the reads (columns)", d_reads.cols(), layout.d_v);
   const SequenceArray<Scalar> d_rows(d_reads);  // a copy, unless they lie row by row
-  BlockGradient<Scalar> gradient{RowMajorMatrix<Scalar>::Zero(x.rows(), x.cols()),
+  BlockGradient<Scalar> gradient{zeros<RowMajorMatrix<Scalar>>(x.rows(), x.cols()),
                                  preparation.parameters().zeros()};
   if (x.rows() == 0) return gradient;
   LayerSource source(preparation, view_of(x), order, workspace);
@@ -10297,8 +10348,7 @@ class DenseProduct {
   using Scalar = typename Kind::Scalar;
   static constexpr bool is_diagonal = false;
 
-  DenseProduct(Index key_rows, Index d_v)
-      : left_(RowMajorMatrix<Scalar>::Identity(key_rows, key_rows)), right_(ones<Scalar>(d_v)) {}
+  DenseProduct(Index key_rows, Index d_v) : left_(key_rows, key_rows), right_(d_v) { reset(); }
 
   /// For columns that are too long for the stack.
   [[nodiscard]] static Index scratch_size(Index key_rows) {
@@ -11475,10 +11525,9 @@ namespace loglinear::detail {
 /// state, and the memory of the token in hand. Its output is the raw read, without tanh.
 ///
 /// A token comes in stages: `stage`, then `stage_gradient` to learn, then `commit`. Only the last
-/// one changes the head, and after `stage` it does not throw, so that many heads can take a token
-/// together or not at all. Whatever else changes the stream, the weights or the learning rate, or
-/// uses the same memory, drops what was staged. Out of turn they throw std::invalid_argument;
-/// nothing is changed then.
+/// one changes the head, and it does not throw after `stage`: many heads can take a token together
+/// or not at all. Whatever else changes the stream, the weights or the learning rate, or uses the
+/// same memory, drops what was staged. Out of turn they throw and change nothing.
 ///
 /// Whoever owns a head calls it in the mode in which denormal numbers are zero (`FlushToZero`).
 template <class Inner_, class Scalar_, class Weights_, class Stored, LastLevel Overflow>
@@ -11666,7 +11715,6 @@ class Head {
     preparation_.parameters().set(name, value);
     drop_staged();
   }
-  /// Draws all weights anew, in the order of their names.
   void draw_weights(Xorshift64& random) {
     drop_staged();
     preparation_.parameters().draw(random);
@@ -16528,27 +16576,21 @@ template <class Scalar>
   detail::require_same_shape(initial);
   detail::require_size("d_out (rows)", d_out.rows(), in.length());
   auto all = SequenceGradients<Scalar>::sized_like(in);
-  std::vector<detail::RowMajorMatrix<Scalar>> states;
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  std::vector<Matrix> states;
   Eigen::Index state_rows = 0;
   for (std::size_t n = 0; n < initial.size(); ++n) {
     const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
     const auto d_part = d_out.middleRows(first, count);  // by name: it is not copied
     SequenceGradients<Scalar> part =
         chunkwise_gradient(in.slice(first, count), initial[n], d_part, options);
-    const auto put = [&](auto& into, const auto& from) {
-      if (count == 0 || from.size() == 0) return;
-      const Eigen::Index each = from.rows() / count;
-      into.middleRows(first * each, count * each) = from;
-    };
-    put(all.q, part.q);
-    put(all.k, part.k);
-    put(all.v, part.v);
-    put(all.lambda, part.lambda);
-    put(all.g, part.g);
-    put(all.g_value, part.g_value);
-    put(all.beta, part.beta);
-    put(all.u, part.u);
-    put(all.p, part.p);
+    detail::for_each_array(
+        [&](const char*, Matrix& into, const Matrix& from) {
+          if (count == 0 || from.size() == 0) return;
+          const Eigen::Index each = from.rows() / count;
+          into.middleRows(first * each, count * each) = from;
+        },
+        all, part);
     state_rows += part.state.rows();
     states.push_back(std::move(part.state));
   }
@@ -17565,9 +17607,10 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
 /// Attention chosen at run time, as a layer: `make_attention(config)`.
 ///
 /// A call of `make_attention` compiles a layer for each kind of transition, 11 of them, which takes
-/// SECONDS; hence this header is not part of loglinear.hpp. A program with several source
-/// files compiles it once: with `LOGLINEAR_RUNTIME` defined no file compiles it for float and
-/// double, and one file of the program says, after including this header,
+/// some half a minute; hence this header is not part of loglinear.hpp. Link the target
+/// `loglinear::runtime`, and it is compiled for float and double once and for all. Without it, a
+/// program with several source files defines `LOGLINEAR_RUNTIME`, so that none of them compiles it,
+/// and says in one of them, after including this header,
 ///
 ///     template std::unique_ptr<loglinear::Attention<double>>
 ///     loglinear::make_attention<double>(const loglinear::AttentionConfig&);
