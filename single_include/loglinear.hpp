@@ -6397,11 +6397,14 @@ void prepare_query(const Rule& rule, const In& in, Query& query) {
   }
 }
 
-/// Throws where a hyperparameter is illegal.
+/// Throws where a hyperparameter is illegal: where its own `validate` says so, or else its ranges.
 template <class Rule>
 void validate_rule(const Rule& rule) {
-  if constexpr (Described<Rule>) require_legal(rule);
-  if constexpr (requires { rule.validate(); }) rule.validate();
+  if constexpr (requires { rule.validate(); }) {
+    rule.validate();
+  } else if constexpr (Described<Rule>) {
+    require_legal(rule);
+  }
 }
 
 }  // namespace detail
@@ -6978,7 +6981,8 @@ struct Filter<TypeList<Types...>, Is> {
 /// throws
 ///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
 /// * `weigh(raw, free, lambda)`: forward, n weights;
-/// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward.
+/// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward;
+/// * `levels`, if it is for one number of levels alone: a static constexpr int, see `OneLevel`.
 
 namespace loglinear {
 
@@ -9709,22 +9713,25 @@ struct LevelQuery {
 };
 
 /// The weight index under which the next token sees a level, and how much of it is left then.
-struct SeenLevels {
-  ReadOrder order;
-  std::uint64_t size;
-  int max_levels;
-  LastLevel overflow;
-
-  [[nodiscard]] int operator()(int level) const {
-    return seen_level(order, level, size, max_levels);
-  }
-  /// What the token's carry leaves of what the level holds.
-  [[nodiscard]] double kept(int level) const {
-    const int last = max_levels - 1;
+class SeenLevels {
+ public:
+  /// After `size` tokens, for a read in `order`.
+  SeenLevels(ReadOrder order, std::uint64_t size, int max_levels, LastLevel overflow)
+      : last_(max_levels - 1),
+        least_(seen_level(order, 0, size, max_levels)),
+        shift_(seen_level(order, last_, size, max_levels) - last_) {
     const bool gives_way =
-        info_of(order).is_leaf_carried() && level == last && landed_level(size, max_levels) == last;
-    return kept_fraction(overflow, gives_way ? 1 : 0);
+        order == ReadOrder::after_push && landed_level(size, max_levels) == last_;
+    kept_of_last_ = kept_fraction(overflow, gives_way ? 1 : 0);
   }
+
+  [[nodiscard]] int operator()(int level) const { return (std::max)(level + shift_, least_); }
+  /// What the token's carry leaves of what the level holds.
+  [[nodiscard]] double kept(int level) const { return level == last_ ? kept_of_last_ : 1; }
+
+ private:
+  int last_, least_, shift_;
+  double kept_of_last_ = 1;
 };
 
 }  // namespace loglinear::detail
@@ -10517,9 +10524,16 @@ class DiagonalProduct {
   }
   void clear_negligible() {}
 
-  /// pulled = P^T q
+  /// pulled = P^T q = P q
   void pull(const Scalar* q, Scalar* pulled, Scalar*) const {
-    for (Index i = 0; i < key_rows_; ++i) pulled[i] = q[i] * product_.row_factor(i);
+    if constexpr (HasRowFactors<Kind>) {
+      const Scalar* const factors = product_.row_factors();
+      if (factors != nullptr) return multiply(q, factors, key_rows_, pulled);
+      scale_to<Scalar>(product_.row_factor(0), q, key_rows_, pulled);
+    } else {
+      if (pulled != q) copy(q, key_rows_, pulled);
+      product_.left_transposed(Eigen::Map<Vector<Scalar>>(pulled, key_rows_));
+    }
   }
   /// s <- P s
   void push(Scalar* s, Scalar*) const { pull(s, s, nullptr); }
@@ -10909,9 +10923,10 @@ class LevelReads {
         Scalar* const share = memory.level_read.data();
         weighted_rows(&terms[count], 1, columns, columns, share);
         if (tier >= 0) {
-          multiply(share, memory.tier_scales.data() + tier * columns, columns, share);
+          add_product(share, memory.tier_scales.data() + tier * columns, columns, out);
+        } else {
+          add(out, share, columns, out);
         }
-        add(out, share, columns, out);
       }
       ++count;
     }
