@@ -1,5 +1,5 @@
 # Fails on an include that runs back: CONTRIBUTING.md lists the rooms from the ground up, and a header
-# includes headers of its own room and of rooms below it.
+# includes headers of its own room and of rooms below it. Fails on a header of more than 300 lines, too.
 # Usage: cmake -DROOT=... [-DHEADERS=...] -P check_includes.cmake
 
 if(NOT HEADERS)
@@ -45,6 +45,12 @@ set(count 0)
 file(GLOB_RECURSE headers RELATIVE ${HEADERS} ${HEADERS}/*.hpp)
 foreach(header IN LISTS headers)
   find_floor(${header} floor)
+  file(READ ${HEADERS}/${header} text)
+  string(REGEX MATCHALL "\n" lines "${text}")
+  list(LENGTH lines lines)
+  if(lines GREATER 300)
+    list(APPEND faults "${header} has ${lines} lines, more than 300")
+  endif()
   file(STRINGS ${HEADERS}/${header} includes REGEX "^#include \"loglinear/")
   foreach(line IN LISTS includes)
     string(REGEX REPLACE "^#include \"loglinear/([^\"]+)\".*" "\\1" included "${line}")
@@ -61,7 +67,7 @@ foreach(header IN LISTS headers)
 endforeach()
 if(faults)
   list(JOIN faults "\n  " faults)
-  message(FATAL_ERROR "includes that run back:\n  ${faults}")
+  message(FATAL_ERROR "in the headers:\n  ${faults}")
 endif()
 list(LENGTH headers header_count)
 list(LENGTH rooms room_count)

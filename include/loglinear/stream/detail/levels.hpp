@@ -30,7 +30,6 @@ class Levels {
  public:
   using Scalar = Scalar_;
   using Accumulator = detail::Accumulator<Scalar>;
-
   using Storage = LevelStorage<Scalar, KeyDim, ValueDim, MaxLevels>;
   using Matrix = typename Storage::Matrix;
 
@@ -46,7 +45,6 @@ class Levels {
   /// The running bound of the Frobenius norm of all levels and leaves together.
   [[nodiscard]] double magnitude() const noexcept { return account_.magnitude; }
   [[nodiscard]] const LevelsAccount& account() const noexcept { return account_; }
-
   [[nodiscard]] const Storage& storage() const noexcept { return storage_; }
   [[nodiscard]] auto level(int l) const { return storage_.level(l); }
   [[nodiscard]] auto level(int l) { return storage_.level(l); }
