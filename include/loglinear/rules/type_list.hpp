@@ -4,6 +4,8 @@
 
 // Lists of types, to make variants, loops and further lists from.
 
+#include "loglinear/detail/base/cpp20.hpp"
+
 #include <type_traits>
 
 namespace loglinear::detail {
