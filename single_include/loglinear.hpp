@@ -12226,8 +12226,8 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// Blocks and single tokens can follow each other in any order. Inputs are matrices of T rows, of
   /// either storage order. A token costs its projections, `C (d_k + d_v)` and `log(T / C) d_k d_v`
   /// operations for chunks of C = 64 tokens; all these functions allocate and copy the state.
-  /// Errors as for single tokens, before anything has changed. Rules whose kind of transition is
-  /// not one of transition.hpp are read token by token and have no gradient here.
+  /// Errors as for single tokens, before anything has changed. Rules whose kind of transition has
+  /// no `visit_steps` (transitions/steps.hpp) are read token by token and have no gradient here.
   /// \{
 
   /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_v
