@@ -13362,7 +13362,7 @@ void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOper
           for (Index n = 0; n < width; ++n) right(m, n) = from[m * b.row + n * b.column];
         }
         product_kernel(Into::add, block, count, height, width, right.data(), right.outerStride(),
-                                  c + i * c_stride + j, c_stride);
+                       c + i * c_stride + j, c_stride);
       }
     }
   }

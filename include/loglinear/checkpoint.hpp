@@ -49,8 +49,8 @@ void load(const std::filesystem::path& path, Object& object) {
   object = std::move(loaded);
 }
 
-/// The same for a layer chosen at run time (mode/attention.hpp), made from the same config; a file of the
-/// `MultiHeadAttention` that it stands for. Compiled for all rules.
+/// The same for a layer chosen at run time (mode/attention.hpp), made from the same config; a file
+/// of the `MultiHeadAttention` that it stands for. Compiled for all rules.
 template <class Scalar>
 void load(const std::filesystem::path& path, Attention<Scalar>& attention) {
   visit_layer(attention, [&](auto& layer) { load(path, layer); });

@@ -59,8 +59,9 @@ class Checkpoint {
     tensors_.add(std::move(added));
   }
 
-  /// Adds a layer chosen at run time (mode/attention.hpp), as the `MultiHeadAttention` that it stands for,
-  /// which is what a program that knows the type reads. Compiled for all rules. \throws as above
+  /// Adds a layer chosen at run time (mode/attention.hpp), as the `MultiHeadAttention` that it
+  /// stands for, which is what a program that knows the type reads. Compiled for all rules. \throws
+  /// as above
   template <class Scalar>
   void put(const std::string& name, const Attention<Scalar>& attention) {
     visit_layer(attention, [&](const auto& layer) { put(name, layer); });
