@@ -290,10 +290,8 @@ template <class Dense>
   return out;
 }
 
-/// Stack buffer for one block of columns: dynamic length, never on the heap.
+/// Columns that are worked on at a time, so that what they need fits on the stack.
 inline constexpr int column_block = 64;
-template <class Scalar>
-using BlockBuffer = Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, column_block, 1>;
 
 /// A count that is not negative as the bound of an array.
 [[nodiscard]] constexpr std::size_t array_size(Index count) {
@@ -4722,11 +4720,6 @@ template <class Number>
     finite = finite && are_finite<std::remove_const_t<Number>>(values.row(i), values.cols());
   }
   return finite;
-}
-
-/// Throws unless one number is finite.
-inline void require_finite_value(std::string_view argument, double value) {
-  if (!is_finite(value)) fail(argument, value, "finite");
 }
 
 /// Throws for the first coefficient that is not finite, column by column.

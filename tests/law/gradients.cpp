@@ -2,8 +2,8 @@
 // The gradient of `train_one` against central differences of the one-step loss with the state held
 // constant: every rule, every weight, both training orders, with merging carries and overflow.
 
-#include "any_weights.hpp"
 #include "catch.hpp"
+#include "loglinear/mode/any_level_weights.hpp"
 #include "rules.hpp"
 
 using namespace laws;
@@ -60,19 +60,19 @@ void check_step(const Layer& layer, const Vector& x, const Vector& y) {
   }
 }
 
-void check_rules(const AnyWeights& weights, const Sizes& size) {
+void check_rules(const AnyLevelWeights& weights, const Sizes& size) {
   for_each_rule([&]<class Inner>(const Inner& inner, const char* name) {
     for (const ReadOrder order : {ReadOrder::after_push, ReadOrder::current_apart}) {
       for (const int levels : level_counts) {
         INFO(name << " " << name_of(order) << " levels " << levels << " d_k " << size.d_k);
         Normal normal(19);
-        LogLinearAttention<Inner, double, AnyWeights> layer({.inner = inner,
-                                                             .d_model = size.d_model,
-                                                             .d_k = size.d_k,
-                                                             .d_v = size.d_v,
-                                                             .max_levels = levels,
-                                                             .level_weights = weights,
-                                                             .read_order = order});
+        LogLinearAttention<Inner, double, AnyLevelWeights> layer({.inner = inner,
+                                                                  .d_model = size.d_model,
+                                                                  .d_k = size.d_k,
+                                                                  .d_v = size.d_v,
+                                                                  .max_levels = levels,
+                                                                  .level_weights = weights,
+                                                                  .read_order = order});
         set_order_one_weights(layer, normal);
         for (std::uint64_t n = 0; n <= 8; ++n) {
           const auto x = normal.vector<double>(size.d_model, 0.7);
@@ -117,7 +117,7 @@ TEST_CASE("every weight of every rule has a gradient", "[grad]") {
   for_each_rule([]<class Inner>(const Inner& inner, const char* name) {
     INFO(name);
     Normal normal(23);
-    LogLinearAttention<Inner, double, AnyWeights> layer(
+    LogLinearAttention<Inner, double, AnyLevelWeights> layer(
         {.inner = inner, .d_model = 4, .d_k = 3, .d_v = 2});
     set_order_one_weights(layer, normal);
     const auto before = layer;

@@ -5,9 +5,9 @@
 #include <cmath>
 #include <limits>
 
-#include "any_weights.hpp"
 #include "catch.hpp"
 #include "leaf_list.hpp"
+#include "loglinear/mode/any_level_weights.hpp"
 
 using namespace laws;
 
@@ -30,22 +30,22 @@ template <class Scalar>
 using Wider = std::conditional_t<std::is_same_v<Scalar, float>, double, long double>;
 
 template <class Scalar>
-void compare_with_leaf_list(const AnyWeights& weights) {
+void compare_with_leaf_list(const AnyLevelWeights& weights) {
   for_each_rule([&]<class Inner>(const Inner& inner, const char* name) {
     for (const Sizes& size : sizes) {
       for (const ReadOrder order : read_orders) {
         for (const int levels : level_counts) {
           INFO(name << " " << name_of(order) << " levels " << levels << " d_k " << size.d_k);
           Normal normal(7);
-          LogLinearAttention<Inner, Scalar, AnyWeights> layer({.inner = inner,
-                                                               .d_model = size.d_model,
-                                                               .d_k = size.d_k,
-                                                               .d_v = size.d_v,
-                                                               .max_levels = levels,
-                                                               .level_weights = weights,
-                                                               .read_order = order});
+          LogLinearAttention<Inner, Scalar, AnyLevelWeights> layer({.inner = inner,
+                                                                    .d_model = size.d_model,
+                                                                    .d_k = size.d_k,
+                                                                    .d_v = size.d_v,
+                                                                    .max_levels = levels,
+                                                                    .level_weights = weights,
+                                                                    .read_order = order});
           set_order_one_weights(layer, normal);
-          LeafList<Inner, Wider<Scalar>, AnyWeights> oracle(layer);
+          LeafList<Inner, Wider<Scalar>, AnyLevelWeights> oracle(layer);
           double worst = 0, largest = 0;
           for (int t = 0; t < tokens; ++t) {
             const auto x = normal.vector<Scalar>(size.d_model, 1);
@@ -92,13 +92,14 @@ TEMPLATE_TEST_CASE("with unit weights a hierarchy reads what one state reads", "
         for (const int levels : level_counts) {
           INFO(name << " " << name_of(order) << " levels " << levels << " d_k " << size.d_k);
           Normal normal(11);
-          LogLinearAttention<Inner, TestType, AnyWeights> many({.inner = inner,
-                                                                .d_model = size.d_model,
-                                                                .d_k = size.d_k,
-                                                                .d_v = size.d_v,
-                                                                .max_levels = levels,
-                                                                .level_weights = {UnitWeights{}},
-                                                                .read_order = order});
+          LogLinearAttention<Inner, TestType, AnyLevelWeights> many(
+              {.inner = inner,
+               .d_model = size.d_model,
+               .d_k = size.d_k,
+               .d_v = size.d_v,
+               .max_levels = levels,
+               .level_weights = {UnitWeights{}},
+               .read_order = order});
           LinearAttention<Inner, TestType> one({.inner = inner,
                                                 .d_model = size.d_model,
                                                 .d_k = size.d_k,

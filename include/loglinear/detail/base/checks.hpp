@@ -106,11 +106,6 @@ template <class Number>
   return finite;
 }
 
-/// Throws unless one number is finite.
-inline void require_finite_value(std::string_view argument, double value) {
-  if (!is_finite(value)) fail(argument, value, "finite");
-}
-
 /// Throws for the first coefficient that is not finite, column by column.
 template <class Scalar>
 [[gnu::cold, gnu::noinline]] void fail_not_finite(std::string_view argument, const Scalar* data,
