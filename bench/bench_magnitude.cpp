@@ -37,9 +37,9 @@ void fail(const std::string& what) {
 template <class Scalar>
 using Rows = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
-enum class Call { forward, train_one, forward_block, block_gradient };
-constexpr const char* call_names[] = {"`forward`", "`train_one`", "`forward_block`",
-                                      "`block_gradient`"};
+enum class Call { forward, train_one, forward_span, span_gradient };
+constexpr const char* call_names[] = {"`forward`", "`train_one`", "`forward_span`",
+                                      "`span_gradient`"};
 
 /// One stream through a layer, window by window.
 template <class Layer>
@@ -58,15 +58,15 @@ class Stream {
 
  private:
   void run() {
-    const auto block = x_.middleRows(first_, window);
-    if (call_ == Call::forward_block) {
-      sink = static_cast<double>(layer_.forward_block(block)(0, 0));
-    } else if (call_ == Call::block_gradient) {
-      sink = static_cast<double>(layer_.block_gradient(block, block).x(0, 0));
+    const auto span = x_.middleRows(first_, window);
+    if (call_ == Call::forward_span) {
+      sink = static_cast<double>(layer_.forward_span(span)(0, 0));
+    } else if (call_ == Call::span_gradient) {
+      sink = static_cast<double>(layer_.span_gradient(span, span).x(0, 0));
       layer_.advance_to(layer_.size() + window);
     } else {
       for (Index t = 0; t < window; ++t) {
-        const auto x = block.row(t);
+        const auto x = span.row(t);
         sink = static_cast<double>(call_ == Call::forward ? layer_.forward(x)[0]
                                                           : layer_.train_one(x, target_)[0]);
       }
@@ -132,7 +132,7 @@ void stream_rows(const std::string& name, const Rule& rule) {
   const Rows<Scalar> base = Rows<Scalar>::Random(stream_length, d);
   const double tolerance = std::is_same_v<Stored, Scalar> ? 1e-3 : 0.05;
   for (const Call call :
-       {Call::forward, Call::train_one, Call::forward_block, Call::block_gradient}) {
+       {Call::forward, Call::train_one, Call::forward_span, Call::span_gradient}) {
     stream_row(name, layer, call, base, tolerance);
   }
 }

@@ -70,7 +70,7 @@ class Stream {
   double block_ns_per_token() {
     layer_ = begin_;
     return bench::processor_nanoseconds([&] {
-             block_ = layer_.forward_block(rows_);
+             block_ = layer_.forward_span(rows_);
              benchmark::DoNotOptimize(block_.data());
            }) /
            static_cast<double>(window);

@@ -4219,7 +4219,7 @@ LOGLINEAR_CHUNKS(extern, double)
 /// depend on the members.
 ///
 /// From the steps follow whole spans of tokens by the chunkwise algorithm and their gradients
-/// (`forward_block`, `block_gradient`), and products of few transitions as a diagonal minus a
+/// (`forward_span`, `span_gradient`), and products of few transitions as a diagonal minus a
 /// matrix of low rank.
 
 namespace loglinear {
@@ -6708,43 +6708,6 @@ class Parameters {
 
 #endif  // LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP
 
-// ---- loglinear/layer/block_gradient.hpp
-
-#ifndef LOGLINEAR_LAYER_BLOCK_GRADIENT_HPP
-#define LOGLINEAR_LAYER_BLOCK_GRADIENT_HPP
-
-namespace loglinear {
-
-/// The gradient of a loss over a block of T tokens with respect to what the layer was given.
-template <class Scalar>
-struct BlockGradient {
-  detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x d_model
-
-  /// With respect to one weight array, by its name in the layer; a read-only view, valid as long as
-  /// this object. \throws std::invalid_argument for a name that is not one of the layer's weights
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
-    return weights.get(name);
-  }
-  /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
-    return weights.get(name);
-  }
-
-  detail::Parameters<Scalar> weights;  ///< all of them, in the layer's own layout
-};
-
-/// The gradient of a loss over a block with respect to what a multi-head layer was given.
-template <class Scalar>
-struct MultiHeadBlockGradient {
-  detail::RowMajorMatrix<Scalar> x;          ///< with respect to the inputs, T x d_model
-  std::vector<BlockGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
-  detail::RowMajorMatrix<Scalar> w_out;      ///< with respect to W_out, d_model x n_heads d_v
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_LAYER_BLOCK_GRADIENT_HPP
-
 // ---- loglinear/stream/detail/read_memory.hpp
 
 #ifndef LOGLINEAR_STREAM_DETAIL_READ_MEMORY_HPP
@@ -7241,7 +7204,7 @@ using LevelWeightings =
 
 // What a layer makes of an input, apart from its state: projections, level weights, and the rule's
 // leaf, query and transition; and the way back from their gradients to that of every weight. One
-// token or a block of tokens, it is the same.
+// token or a span of tokens, it is the same.
 
 namespace loglinear::detail {
 
@@ -7377,6 +7340,43 @@ class Preparation {
 
 #endif  // LOGLINEAR_LAYER_DETAIL_PREPARATION_HPP
 
+// ---- loglinear/layer/span_gradient.hpp
+
+#ifndef LOGLINEAR_LAYER_SPAN_GRADIENT_HPP
+#define LOGLINEAR_LAYER_SPAN_GRADIENT_HPP
+
+namespace loglinear {
+
+/// The gradient of a loss over a span of T tokens with respect to what the layer was given.
+template <class Scalar>
+struct SpanGradient {
+  detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x d_model
+
+  /// With respect to one weight array, by its name in the layer; a read-only view, valid as long as
+  /// this object. \throws std::invalid_argument for a name that is not one of the layer's weights
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
+    return weights.get(name);
+  }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
+    return weights.get(name);
+  }
+
+  detail::Parameters<Scalar> weights;  ///< all of them, in the layer's own layout
+};
+
+/// The gradient of a loss over a span with respect to what a multi-head layer was given.
+template <class Scalar>
+struct MultiHeadSpanGradient {
+  detail::RowMajorMatrix<Scalar> x;         ///< with respect to the inputs, T x d_model
+  std::vector<SpanGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
+  detail::RowMajorMatrix<Scalar> w_out;     ///< with respect to W_out, d_model x n_heads d_v
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_SPAN_GRADIENT_HPP
+
 // ---- loglinear/layer/detail/layer_source.hpp
 
 #ifndef LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
@@ -7384,7 +7384,7 @@ class Preparation {
 
 namespace loglinear::detail {
 
-/// A block of inputs, T x d_model, as the tokens that a layer makes of them.
+/// A span of inputs, T x d_model, as the tokens that a layer makes of them.
 template <class Inner, class Scalar, class Weights>
 class LayerSource final : public TokenSource<Scalar> {
  public:
@@ -7411,7 +7411,7 @@ class LayerSource final : public TokenSource<Scalar> {
   }
   /// Where gradients of the reads come from, and those of everything else go.
   void differentiate(const RowsView<Scalar>& d_reads, typename Layer::Gradient gradient,
-                     BlockGradient<Scalar>& to) {
+                     SpanGradient<Scalar>& to) {
     d_reads_.emplace(d_reads);
     training_.emplace(std::move(gradient));
     to_ = &to;
@@ -7507,7 +7507,7 @@ class LayerSource final : public TokenSource<Scalar> {
   RowMajorMatrix<Scalar>* reads_ = nullptr;
   Index first_read_ = 0;
   std::optional<RowsView<Scalar>> d_reads_{};
-  BlockGradient<Scalar>* to_ = nullptr;
+  SpanGradient<Scalar>* to_ = nullptr;
 };
 
 template <class Inner, class Scalar, class Weights, class... Rest>
@@ -7698,7 +7698,7 @@ class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::ArrayVi
   template <class In>
   static constexpr void require_scalar() {
     static_assert(std::is_same_v<typename In::Scalar, Scalar>,
-                  "an array of a sequence must have the scalar of its SequenceInputs or block: "
+                  "an array of a sequence must have the scalar of its SequenceInputs or span: "
                   "convert it with .cast<Scalar>()");
   }
 };
@@ -9565,7 +9565,7 @@ template <class Scalar, class In>
 [[nodiscard]] RowMajorMatrix<Scalar> checked_span(const Eigen::MatrixBase<In>& x, Index d_model,
                                                   std::uint64_t before) {
   static_assert(std::is_same_v<typename In::Scalar, Scalar>,
-                "the block must have the layer's scalar: convert it with .cast<Scalar>()");
+                "the span must have the layer's scalar: convert it with .cast<Scalar>()");
   require_size("x (columns)", x.cols(), d_model);
   require_finite("x", x);
   if (static_cast<std::uint64_t>(x.rows()) > UINT64_MAX - before) {
@@ -9582,7 +9582,7 @@ void read_span(const Preparation& preparation, const typename Preparation::Read&
                Stream& stream, const RowMajorMatrix<typename Stream::Scalar>& x, ReadOrder order,
                RowMajorMatrix<typename Stream::Scalar>& reads, OneToken one_token) {
   static_assert(Stream::overflow == LastLevel::fold,
-                "blocks of tokens need a layer whose last level folds: LastLevel::fold; give the "
+                "spans of tokens need a layer whose last level folds: LastLevel::fold; give the "
                 "tokens one by one to a layer whose last level forgets or halves");
   using Scalar = typename Stream::Scalar;
   const Index length = x.rows();
@@ -9612,26 +9612,26 @@ void read_span(const Preparation& preparation, const typename Preparation::Read&
 /// it, to that of x and every weight. \throws std::invalid_argument for a state or a gradient of
 /// another shape, and where the gradient is not finite
 template <class Preparation, class State, class Scalar, class DReads>
-[[nodiscard]] BlockGradient<Scalar> pull_back_span(const Preparation& preparation,
-                                                   const typename Preparation::Read& workspace,
-                                                   const typename Preparation::Gradient& training,
-                                                   const State& before,
-                                                   const RowMajorMatrix<Scalar>& x, ReadOrder order,
-                                                   const DReads& d_reads) {
+[[nodiscard]] SpanGradient<Scalar> pull_back_span(const Preparation& preparation,
+                                                  const typename Preparation::Read& workspace,
+                                                  const typename Preparation::Gradient& training,
+                                                  const State& before,
+                                                  const RowMajorMatrix<Scalar>& x, ReadOrder order,
+                                                  const DReads& d_reads) {
   static_assert(HasSteps<typename Preparation::Kind>,
-                "gradients of a block need the steps of the rule's kind of transition: give it "
+                "gradients of a span need the steps of the rule's kind of transition: give it "
                 "the member visit_steps of loglinear/transitions/steps.hpp, or build it from the "
                 "kinds of the library");
   const Layout& layout = preparation.layout();
-  require_size("max_levels of the state before the block", before.max_levels(),
+  require_size("max_levels of the state before the span", before.max_levels(),
                workspace.max_levels);
-  require_size("d_k of the state before the block", before.d_k(), layout.key_rows);
-  require_size("d_v of the state before the block", before.d_v(), layout.d_v);
+  require_size("d_k of the state before the span", before.d_k(), layout.key_rows);
+  require_size("d_v of the state before the span", before.d_v(), layout.d_v);
   require_size("the gradient of the reads (rows)", d_reads.rows(), x.rows());
   require_size("the gradient of the reads (columns)", d_reads.cols(), layout.d_v);
   const SequenceArray<Scalar> d_rows(d_reads);  // a copy, unless they lie row by row
-  BlockGradient<Scalar> gradient{zeros<RowMajorMatrix<Scalar>>(x.rows(), x.cols()),
-                                 preparation.parameters().zeros()};
+  SpanGradient<Scalar> gradient{zeros<RowMajorMatrix<Scalar>>(x.rows(), x.cols()),
+                                preparation.parameters().zeros()};
   if (x.rows() == 0) return gradient;
   LayerSource source(preparation, view_of(x), order, workspace);
   source.differentiate(view_of(d_rows), training, gradient);
@@ -11676,9 +11676,9 @@ class Head {
   /// it, to that of x and every weight. \throws std::invalid_argument as `read_span`, or for a
   /// state or a gradient of another shape
   template <class In, class DReads>
-  [[nodiscard]] BlockGradient<Scalar> pull_back_span(const State& before,
-                                                     const Eigen::MatrixBase<In>& x,
-                                                     ReadOrder order, const DReads& d_reads) const {
+  [[nodiscard]] SpanGradient<Scalar> pull_back_span(const State& before,
+                                                    const Eigen::MatrixBase<In>& x, ReadOrder order,
+                                                    const DReads& d_reads) const {
     require_order(order);
     return detail::pull_back_span(preparation_, workspace_, training_, before,
                                   checked_span<Scalar>(x, workspace_.x.size(), before.size()),
@@ -11687,7 +11687,7 @@ class Head {
 
   /// One step of gradient descent. \throws std::invalid_argument for the gradient of a head with
   /// other weights, or where a weight would not be finite; nothing is changed then
-  void descend(const BlockGradient<Scalar>& gradient) {
+  void descend(const SpanGradient<Scalar>& gradient) {
     preparation_.parameters().descend(learning_rate_, gradient.weights);
     drop_staged();
     ++train_step_count_;
@@ -12087,7 +12087,7 @@ namespace loglinear {
 ///                    state above 65504 / 4 is refused, in mid-stream, as the 256th of equal tokens
 ///                    is whose keys and values are 64 coefficients of size 1. bfloat16 has the
 ///                    range of float. See docs/numerics.md, also for what both cost in accuracy
-/// \tparam Overflow   what the last level does when it is full, see `LastLevel`; blocks of tokens
+/// \tparam Overflow   what the last level does when it is full, see `LastLevel`; spans of tokens
 ///                    need `LastLevel::fold`
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
           class Stored = Scalar_, LastLevel Overflow = LastLevel::fold>
@@ -12212,11 +12212,11 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   void reset() noexcept { head_.reset(); }
   /// \}
 
-  /// \name A block of T tokens at once
+  /// \name A span of T tokens at once
   /// The numbers of T calls, to rounding, computed chunk by chunk with matrix products (see
-  /// sequence/chunkwise.hpp), in every read order; and backpropagation through the whole block.
+  /// sequence/chunkwise.hpp), in every read order; and backpropagation through the whole span.
   ///
-  /// Blocks and single tokens can follow each other in any order. Inputs are matrices of T rows, of
+  /// Spans and single tokens can follow each other in any order. Inputs are matrices of T rows, of
   /// either storage order. A token costs its projections, `C (d_k + d_v)` and `log(T / C) d_k d_v`
   /// operations for chunks of C = 64 tokens; all these functions allocate and copy the state.
   /// Errors as for single tokens, before anything has changed. Rules whose kind of transition has
@@ -12225,22 +12225,22 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
 
   /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_v
   template <class In>
-  Matrix forward_block(const Eigen::MatrixBase<In>& x) {
+  Matrix forward_span(const Eigen::MatrixBase<In>& x) {
     const Flush flush;
     Matrix out = head_.read_span(x, head_.read_order());
     detail::tanh_of(out.data(), out.size(), out.data());  // in place: nothing may throw any more
     return out;
   }
 
-  /// The gradient of `sum(d_out * forward_block(x))` with respect to x and every weight, the state
-  /// before the block held constant; through all reads and all states within the block. Nothing
+  /// The gradient of `sum(d_out * forward_span(x))` with respect to x and every weight, the state
+  /// before the span held constant; through all reads and all states within the span. Nothing
   /// changes. \param d_out T x d_v
   template <class In, class DOut>
-  [[nodiscard]] BlockGradient<Scalar> block_gradient(const Eigen::MatrixBase<In>& x,
-                                                     const Eigen::MatrixBase<DOut>& d_out) const {
+  [[nodiscard]] SpanGradient<Scalar> span_gradient(const Eigen::MatrixBase<In>& x,
+                                                   const Eigen::MatrixBase<DOut>& d_out) const {
     const Flush flush;
     LogLinearAttention copy(*this);
-    const Matrix out = copy.forward_block(x);
+    const Matrix out = copy.forward_span(x);
     detail::require_size("d_out (rows)", d_out.rows(), out.rows());
     detail::require_size("d_out (columns)", d_out.cols(), out.cols());
     detail::require_finite("d_out", d_out);
@@ -12249,12 +12249,12 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     return head_.pull_back_span(this->log_linear_state(), x, head_.read_order(), d_reads);
   }
 
-  /// One step of gradient descent on `1/2 sum |o - y|^2` over the whole block and T tokens of the
+  /// One step of gradient descent on `1/2 sum |o - y|^2` over the whole span and T tokens of the
   /// stream. Reads in the order of `train_one`. Unlike T calls of `train_one` the weights stay the
-  /// same within the block, and the gradient goes through the states that its tokens write.
+  /// same within the span, and the gradient goes through the states that its tokens write.
   /// \param y T x d_v, finite \return the outputs o from before the step, T x d_v
   template <class In, class Target>
-  Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+  Matrix train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
     const Flush flush;
     detail::require_size("y (rows)", y.rows(), x.rows());
     detail::require_size("y (columns)", y.cols(), this->output_dim());
@@ -12530,19 +12530,19 @@ class ManyHeads {
   }
 
   /// From the gradient of the outputs to that of everything; `before` are the heads before the
-  /// block.
+  /// span.
   template <class In>
-  [[nodiscard]] MultiHeadBlockGradient<Scalar> pull_back_span(const std::vector<Layer>& before,
-                                                              const Eigen::MatrixBase<In>& x,
-                                                              ReadOrder order, const Rows& reads,
-                                                              const Rows& out, Rows d_out,
-                                                              Flush& flush) {
+  [[nodiscard]] MultiHeadSpanGradient<Scalar> pull_back_span(const std::vector<Layer>& before,
+                                                             const Eigen::MatrixBase<In>& x,
+                                                             ReadOrder order, const Rows& reads,
+                                                             const Rows& out, Rows d_out,
+                                                             Flush& flush) {
     out_.pull_back_bound(out.data(), out.size(), d_out.data());
     Rows d_reads(reads.rows(), reads.cols());
     out_.weights().project_rows_back(d_out, d_reads);
-    MultiHeadBlockGradient<Scalar> gradient{
+    MultiHeadSpanGradient<Scalar> gradient{
         Rows::Zero(x.rows(), x.cols()), {}, d_out.transpose() * reads};
-    std::vector<BlockGradient<Scalar>>& heads = gradient.heads;
+    std::vector<SpanGradient<Scalar>>& heads = gradient.heads;
     for (const Layer& head : before) {
       heads.push_back({{}, head.as_head().preparation().parameters().zeros()});
     }
@@ -12551,7 +12551,7 @@ class ManyHeads {
       const Rows d_head = d_reads.middleCols(begin, d_v());
       heads[h] = before[h].as_head().pull_back_span(before[h].log_linear_state(), x, order, d_head);
     });
-    for (BlockGradient<Scalar>& head : heads) {
+    for (SpanGradient<Scalar>& head : heads) {
       gradient.x += head.x;
       head.x.resize(0, 0);
     }
@@ -12778,14 +12778,14 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   }
   /// \}
 
-  /// \name A block of T tokens at once
+  /// \name A span of T tokens at once
   /// As `LogLinearAttention` has them for one head: inputs T x d_model, outputs and targets
   /// T x d_model.
   /// \{
 
   /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
   template <class In>
-  Matrix forward_block(const Eigen::MatrixBase<In>& x) {
+  Matrix forward_span(const Eigen::MatrixBase<In>& x) {
     Flush flush;
     detail::Rollback rollback(heads_);
     const Matrix reads = this->read_span(x, order(), flush);
@@ -12794,9 +12794,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     return out;
   }
 
-  /// The gradient of `sum(d_out * forward_block(x))`; nothing changes. \param d_out T x d_model
+  /// The gradient of `sum(d_out * forward_span(x))`; nothing changes. \param d_out T x d_model
   template <class In, class DOut>
-  [[nodiscard]] MultiHeadBlockGradient<Scalar> block_gradient(
+  [[nodiscard]] MultiHeadSpanGradient<Scalar> span_gradient(
       const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
     Flush flush;
     detail::require_size("d_out (rows)", d_out.rows(), x.rows());
@@ -12808,9 +12808,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   }
 
   /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
-  /// tokens of the stream; see `LogLinearAttention::train_block`. \param y T x d_model
+  /// tokens of the stream; see `LogLinearAttention::train_span`. \param y T x d_model
   template <class In, class Target>
-  Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+  Matrix train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
     Flush flush;
     detail::require_size("y (rows)", y.rows(), x.rows());
     detail::require_size("y (columns)", y.cols(), this->output_dim());
@@ -12890,7 +12890,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
 #ifndef LOGLINEAR_MIXERS_CAUSAL_CONVOLUTION_HPP
 #define LOGLINEAR_MIXERS_CAUSAL_CONVOLUTION_HPP
 
-// The short causal convolution of a block, each channel on its own:
+// The short causal convolution of a mixer, each channel on its own:
 //     y_t = b + sum_j w_j * x_{t - (K - 1) + j},   j = 0 ... K - 1 taps, the last on the token
 //     itself
 // as torch's Conv1d with groups = channels and padding = K - 1. Before the first token x is 0; what
@@ -12952,7 +12952,7 @@ template <class Scalar>
 #ifndef LOGLINEAR_MIXERS_DRAW_WEIGHTS_HPP
 #define LOGLINEAR_MIXERS_DRAW_WEIGHTS_HPP
 
-// Initial weights of the blocks in flash-linear-attention's distributions, and the checks of
+// Initial weights of the mixers in flash-linear-attention's distributions, and the checks of
 // options they share. Numbers are drawn in double, row by row, so that float has the rounded
 // weights of double.
 
@@ -13027,17 +13027,17 @@ template <class Options>
   return {.smallest = o.dt_min, .largest = o.dt_max, .floor = o.dt_init_floor};
 }
 
-/// What all blocks have as options.
+/// What all mixers have as options.
 template <class Scalar, class Options>
 void require_common_options(const Options& o) {
   require_between("num_levels", o.num_levels, 2, max_level_limit + 1);
   require_positive("chunk_size", o.chunk_size);
-  if (!fits<Scalar>(o.scale)) fail("scale", o.scale, "finite in the block's scalar");
+  if (!fits<Scalar>(o.scale)) fail("scale", o.scale, "finite in the mixer's scalar");
   // A denormal number counts as zero.
   if (!fits<Scalar>(o.norm_eps) ||
       !(static_cast<Scalar>(o.norm_eps) >= (std::numeric_limits<Scalar>::min)())) {
     fail("norm_eps", o.norm_eps,
-         "a finite and positive number, not denormal, in the block's scalar");
+         "a finite and positive number, not denormal, in the mixer's scalar");
   }
   require_positive_number("initializer_range", o.initializer_range);
   steps_of(o).validate();
@@ -13048,7 +13048,7 @@ void require_common_options(const Options& o) {
 template <class Scalar>
 void fill_step_bias(Matrix<Scalar>& array, const StepRange& range, Xorshift64& random) {
   const double most = (std::max)(range.largest, range.floor);
-  if (!fits<Scalar>(most)) fail("dt_max or dt_init_floor", most, "finite in the block's scalar");
+  if (!fits<Scalar>(most)) fail("dt_max or dt_init_floor", most, "finite in the mixer's scalar");
   fill(array, [&] {
     const double low = std::log(range.smallest), high = std::log(range.largest);
     const double step = (std::max)(std::exp(low + random.uniform() * (high - low)), range.floor);
@@ -13065,7 +13065,7 @@ void fill_step_bias(Matrix<Scalar>& array, const StepRange& range, Xorshift64& r
 #ifndef LOGLINEAR_MIXERS_GATES_HPP
 #define LOGLINEAR_MIXERS_GATES_HPP
 
-// What the blocks' projections pass through before they meet the hierarchy, for all tokens at once,
+// What the mixers' projections pass through before they meet the hierarchy, for all tokens at once,
 // each with its pullback: silu, the decay gate, the level weights, unit keys.
 
 namespace loglinear::detail {
@@ -13215,7 +13215,7 @@ template <class Scalar>
 #ifndef LOGLINEAR_MIXERS_GATED_RMS_NORM_HPP
 #define LOGLINEAR_MIXERS_GATED_RMS_NORM_HPP
 
-// The gated norm before a block's output projection, over runs of n columns of a row:
+// The gated norm before a mixer's output projection, over runs of n columns of a row:
 //     rms(u)_i = w_i u_i / sqrt(mean(u^2) + eps)
 //     gate first:  rms(y silu(z)),  as flash-linear-attention's RMSNormGated
 //     norm first:  rms(y) silu(z),  as its FusedRMSNormGated; without z, rms(y)
@@ -13312,7 +13312,7 @@ class GatedRmsNorm {
 #ifndef LOGLINEAR_MIXERS_LINEAR_HPP
 #define LOGLINEAR_MIXERS_LINEAR_HPP
 
-// The projections of a block, y = x W^T + b with a row a token, and their pullback. Products of any
+// The projections of a mixer, y = x W^T + b with a row a token, and their pullback. Products of any
 // size: tiles of the right operand are packed into the nearest caches and multiplied by the kernel
 // of the sequence form. Never parallelises; a row's sums do not depend on the rows beside it, but
 // a single row is read straight from the weights and may round differently.
@@ -13425,7 +13425,7 @@ struct LogLinearGatedDeltaNetOptions {
   bool use_short_conv = true;    ///< without, silu alone
   /// beta in (0, 2) instead of (0, 1). The paper's `HGatedDeltaNet` ignores this option, whatever
   /// its configuration says: leave it false for weights of that layer, or the numbers are others.
-  /// It is for blocks that were trained with it here.
+  /// It is for mixers that were trained with it here.
   bool allow_neg_eigval = false;
   Eigen::Index conv_size = 4;       ///< taps of the short convolutions
   bool conv_bias = false;           ///< whether there are `q_conv1d.bias` and so on
@@ -13632,7 +13632,7 @@ template <class Scalar>
 #ifndef LOGLINEAR_MIXERS_HEADS_HPP
 #define LOGLINEAR_MIXERS_HEADS_HPP
 
-// The heads of a block between its projections: each is one sequence of the sequence form, with
+// The heads of a mixer between its projections: each is one sequence of the sequence form, with
 // queries and keys that the heads of a group share.
 
 namespace loglinear::detail {
@@ -13879,11 +13879,11 @@ namespace loglinear {
 template <class Scalar, class Mixer>
 class TokenMixer;
 
-/// Where a stream through a block stands: the last inputs of its short convolutions and the
+/// Where a stream through a mixer stands: the last inputs of its short convolutions and the
 /// hierarchy of each head, the counterpart of flash-linear-attention's `conv_state` and
 /// `recurrent_state`.
 ///
-/// Made empty by `TokenMixer::make_cache`, for blocks of the same options. A plain value of
+/// Made empty by `TokenMixer::make_cache`, for mixers of the same options. A plain value of
 /// constant size: (K - 1) x channels numbers a convolution and levels x d_k x d_v a head; copy it
 /// to branch a stream.
 template <class Scalar>
@@ -13893,7 +13893,7 @@ class MixerCache {
 
   /// Tokens seen since the cache was made or reset; 0 of one that was moved from.
   [[nodiscard]] std::uint64_t size() const { return states_.empty() ? 0 : states_.front().size(); }
-  /// Number of heads, at least 1; 0 of one that was moved from, which every block refuses.
+  /// Number of heads, at least 1; 0 of one that was moved from, which every mixer refuses.
   [[nodiscard]] Eigen::Index num_heads() const { return static_cast<Eigen::Index>(states_.size()); }
   /// The hierarchy of one head. \throws std::invalid_argument unless 0 <= head < num_heads
   [[nodiscard]] const LogLinearState<Scalar>& state(Eigen::Index head) const {
@@ -13950,7 +13950,7 @@ class MixerCache {
 
 namespace loglinear {
 
-/// The arrays of a block, or their gradients, under the names of a state_dict and in its order.
+/// The arrays of a mixer, or their gradients, under the names of a state_dict and in its order.
 ///
 /// A matrix has the state_dict's shape, (outputs, inputs); a vector of n is n x 1; the weight of a
 /// depthwise convolution, (channels, 1, taps) there, is channels x taps. Column-major, so that a
@@ -14027,7 +14027,7 @@ struct MixerGradients {
 
 namespace detail {
 
-/// What of a block's sizes its cache is made of.
+/// What of a mixer's sizes its cache is made of.
 struct MixerShape {
   Index hidden_size = 0, heads = 0, d_k = 0, d_v = 0;
   int num_levels = 0;                     // level weights, one more than the state's levels
@@ -14036,7 +14036,7 @@ struct MixerShape {
   Index chunk_size = 64;
 };
 
-/// A gradient on its way back from a block's output to what `read_heads` read.
+/// A gradient on its way back from a mixer's output to what `read_heads` read.
 template <class Scalar>
 struct ReadsGradient {
   RowMajorMatrix<Scalar> reads{};   // T x (heads d_v)
@@ -14062,7 +14062,7 @@ struct ReadsGradient {
 /// below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
 ///
 /// \tparam Scalar_  float or double
-/// \tparam Mixer    the block, which derives from this class and supplies its two ends: `front` and
+/// \tparam Mixer    the mixer, which derives from this class and supplies its two ends: `front` and
 ///                  `back` with their gradients
 template <class Scalar_, class Mixer>
 class TokenMixer {
@@ -14150,7 +14150,7 @@ class TokenMixer {
     return out;
   }
 
-  /// An empty cache for this block's options.
+  /// An empty cache for this mixer's options.
   [[nodiscard]] Cache make_cache() const {
     return Cache(empty_convolutions(),
                  std::vector<LogLinearState<Scalar>>(
@@ -14192,7 +14192,7 @@ class TokenMixer {
   TokenMixer& operator=(const TokenMixer&) = default;
   TokenMixer& operator=(TokenMixer&&) = default;
 
-  /// \name For the block
+  /// \name For the mixer
   /// \{
 
   /// All sizes.
@@ -14278,7 +14278,7 @@ class TokenMixer {
       fits = state.max_levels() == max_levels() && state.d_k() == shape_.d_k &&
              state.d_v() == shape_.d_v;
     }
-    if (!fits) detail::fail("cache", "of another shape", "made by make_cache of such a block");
+    if (!fits) detail::fail("cache", "of another shape", "made by make_cache of such a mixer");
   }
 
   detail::MixerShape shape_;
@@ -14332,7 +14332,7 @@ namespace loglinear {
 ///
 /// What differs from those layers: no attention mask and no packed sequences; the number of level
 /// weights is an option and streams may be longer than it (the last level takes the rest); the
-/// paper's layer ignores allow_neg_eigval, where this block and GatedDeltaNet obey it; with
+/// paper's layer ignores allow_neg_eigval, where this mixer and GatedDeltaNet obey it; with
 /// num_v_heads above num_heads, which the paper's layer has not, L and l_proj go by value heads;
 /// the paper's layer scales queries by 1 / sqrt(head_dim) and level weights by sqrt(head_dim),
 /// which cancel, so that `scale` is 1 here, where GatedDeltaNet itself has 1 / sqrt(head_dim); a
@@ -14341,12 +14341,12 @@ namespace loglinear {
 ///
 /// Use and errors as `TokenMixer`:
 ///
-///     loglinear::LogLinearGatedDeltaNet<float> block(
+///     loglinear::LogLinearGatedDeltaNet<float> mixer(
 ///         {.hidden_size = 64, .num_heads = 2, .head_dim = 32});
-///     auto cache = block.make_cache();
-///     auto prompt = block.forward(x, cache);      // x: T x 64
-///     auto next = block.step(x_next, cache);      // one token
-///     auto d = block.gradient(x, d_out);          // d.x, d.weights["A_log"]
+///     auto cache = mixer.make_cache();
+///     auto prompt = mixer.forward(x, cache);      // x: T x 64
+///     auto next = mixer.step(x_next, cache);      // one token
+///     auto d = mixer.gradient(x, d_out);          // d.x, d.weights["A_log"]
 ///
 /// \tparam Scalar_  float or double
 // clang-format on
@@ -14366,7 +14366,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
              initial_weights(detail::checked<Scalar>(options))),
         options_(options) {}
 
-  /// What the block was built with.
+  /// What the mixer was built with.
   [[nodiscard]] const Options& options() const { return options_; }
 
  private:
@@ -14647,7 +14647,7 @@ namespace loglinear {
 /// Rows of in_proj are z (I), x (I), B and C (n_groups * state_size each), dt (H), dl (H n).
 ///
 /// A published model has them under `backbone.layers.N.mixer.`; docs/migration.md shows how to load
-/// them. The paper's own `HAttentionMixer` is this block with norm_per_group = false.
+/// them. The paper's own `HAttentionMixer` is this mixer with norm_per_group = false.
 ///
 /// What differs from that layer: no attention mask, no packed sequences and no cap on step sizes
 /// (`dt_limit`, which it refuses as well); silu and the gated norm are not optional (`hidden_act`,
@@ -14657,12 +14657,12 @@ namespace loglinear {
 ///
 /// Use and errors as `TokenMixer`:
 ///
-///     loglinear::LogLinearMamba2<float> block(
+///     loglinear::LogLinearMamba2<float> mixer(
 ///         {.hidden_size = 64, .num_heads = 4, .head_dim = 32});
-///     auto cache = block.make_cache();
-///     auto prompt = block.forward(x, cache);      // x: T x 64
-///     auto next = block.step(x_next, cache);      // one token
-///     auto d = block.gradient(x, d_out);          // d.x, d.weights["A_log"]
+///     auto cache = mixer.make_cache();
+///     auto prompt = mixer.forward(x, cache);      // x: T x 64
+///     auto next = mixer.step(x_next, cache);      // one token
+///     auto d = mixer.gradient(x, d_out);          // d.x, d.weights["A_log"]
 ///
 /// \tparam Scalar_  float or double
 // clang-format on
@@ -14682,7 +14682,7 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
              initial_weights(detail::checked<Scalar>(options))),
         options_(options) {}
 
-  /// What the block was built with.
+  /// What the mixer was built with.
   [[nodiscard]] const Options& options() const { return options_; }
 
  private:
@@ -14874,7 +14874,7 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
 #define LOGLINEAR_MIXERS_HPP
 
 /// \file
-/// The blocks of the paper: complete token mixers around the sequence form, with the weights of
+/// The mixers of the paper: complete token mixers around the sequence form, with the weights of
 /// flash-linear-attention's layers.
 
 #endif  // LOGLINEAR_MIXERS_HPP
@@ -17687,10 +17687,10 @@ extern template std::unique_ptr<Attention<double>> make_attention<double>(const 
 #endif
 
 /// Calls `work(heads)` with the `RuntimeHeads` behind the interface, for what a
-/// `MultiHeadAttention` offers and the interface does not, such as whole blocks of tokens. `work`
+/// `MultiHeadAttention` offers and the interface does not, such as whole spans of tokens. `work`
 /// is compiled for every type of layer, 11 of them.
 ///
-///     visit_layer(*attention, [&](auto& heads) { outputs = heads.forward_block(x); });
+///     visit_layer(*attention, [&](auto& heads) { outputs = heads.forward_span(x); });
 template <class Scalar, class Work>
 void visit_layer(Attention<Scalar>& attention, Work work) {
   detail::with_layer_type<Scalar>(

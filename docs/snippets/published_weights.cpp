@@ -8,10 +8,10 @@
 #include <set>
 #include <string>
 
-using Block = loglinear::LogLinearMamba2<float>;
+using Mixer = loglinear::LogLinearMamba2<float>;
 
 /// One layer of a model in shards: reads the files in which its weights lie, and no other.
-void load_layer(const std::filesystem::path& folder, const std::string& prefix, Block& block) {
+void load_layer(const std::filesystem::path& folder, const std::string& prefix, Mixer& mixer) {
   const std::filesystem::path index = folder / "model.safetensors.index.json";
   std::ifstream file(index);
   const auto shard_of = nlohmann::json::parse(file).at("weight_map");
@@ -24,14 +24,14 @@ void load_layer(const std::filesystem::path& folder, const std::string& prefix, 
   for (const std::string& shard : shards) {
     tensors.add(loglinear::read_safetensors(folder / shard));
   }
-  set_weights(block, tensors, {}, {.prefix = prefix});
+  set_weights(mixer, tensors, {}, {.prefix = prefix});
 }
 
 int main() {
   // What a small model in two shards would look like.
   const std::filesystem::path folder = "published_model";
   std::filesystem::create_directory(folder);
-  const Block published({.hidden_size = 8, .num_heads = 4, .head_dim = 4, .state_size = 8});
+  const Mixer published({.hidden_size = 8, .num_heads = 4, .head_dim = 4, .state_size = 8});
   const loglinear::Tensors layer =
       weights_of(published, {}, loglinear::DType::bf16, "backbone.layers.1.mixer.");
   loglinear::Tensors first, second;
@@ -46,14 +46,14 @@ int main() {
   std::ofstream(folder / "model.safetensors.index.json")
       << nlohmann::json{{"weight_map", shard_of}};
 
-  Block block({.hidden_size = 8, .num_heads = 4, .head_dim = 4, .state_size = 8, .seed = 7});
-  load_layer(folder, "backbone.layers.1.mixer.", block);
-  const Block::Matrix x = Block::Matrix::Ones(5, 8);
-  const float error = (block.forward(x) - published.forward(x)).cwiseAbs().maxCoeff();
+  Mixer mixer({.hidden_size = 8, .num_heads = 4, .head_dim = 4, .state_size = 8, .seed = 7});
+  load_layer(folder, "backbone.layers.1.mixer.", mixer);
+  const Mixer::Matrix x = Mixer::Matrix::Ones(5, 8);
+  const float error = (mixer.forward(x) - published.forward(x)).cwiseAbs().maxCoeff();
   std::printf("%s\n", error < 1e-2f ? "the published numbers, but for bfloat16" : "others");
 
   try {
-    Block other(
+    Mixer other(
         {.hidden_size = 8, .num_heads = 4, .head_dim = 4, .state_size = 8, .use_conv_bias = false});
     load_layer(folder, "backbone.layers.1.mixer.", other);
   } catch (const loglinear::CheckpointError& refusal) {

@@ -12,7 +12,7 @@
 ///     save("stream.safetensors", layer);         // weights, state, counters
 ///     load("stream.safetensors", layer);         // into a layer of the same options
 ///     load_weights("weights.safetensors", layer, {{"w_key", "attn.k_proj.weight"}});
-///     load_weights("model.safetensors", block, {}, {.prefix = "backbone.layers.3.mixer."});
+///     load_weights("model.safetensors", mixer, {}, {.prefix = "backbone.layers.3.mixer."});
 
 #include <filesystem>
 #include <string>

@@ -3,7 +3,7 @@
 #define LOGLINEAR_MIXERS_HPP
 
 /// \file
-/// The blocks of the paper: complete token mixers around the sequence form, with the weights of
+/// The mixers of the paper: complete token mixers around the sequence form, with the weights of
 /// flash-linear-attention's layers.
 
 #include "loglinear/mixers/log_linear_gated_delta_net.hpp"

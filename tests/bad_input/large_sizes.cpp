@@ -118,11 +118,11 @@ TEST_CASE("large sizes: of a rule's own weights and keys") {
   }
 }
 
-TEMPLATE_TEST_CASE("large sizes: of the paper's blocks", "", float, double) {
+TEMPLATE_TEST_CASE("large sizes: of the mixers", "", float, double) {
   using Mamba = LogLinearMamba2Options;
   using Delta = LogLinearGatedDeltaNetOptions;
-  const auto mamba = [](const Mamba& options) { LogLinearMamba2<TestType> block(options); };
-  const auto delta = [](const Delta& options) { LogLinearGatedDeltaNet<TestType> block(options); };
+  const auto mamba = [](const Mamba& options) { LogLinearMamba2<TestType> mixer(options); };
+  const auto delta = [](const Delta& options) { LogLinearGatedDeltaNet<TestType> mixer(options); };
   const Mamba good_mamba{.hidden_size = 8, .num_heads = 2, .head_dim = 8, .state_size = 4};
   const Delta good_delta{.hidden_size = 8, .num_heads = 2, .head_dim = 4};
   mamba(good_mamba);
@@ -180,8 +180,8 @@ TEMPLATE_TEST_CASE("large sizes: of the paper's blocks", "", float, double) {
   for (const Index chunk_size : {Index{1}, Index{1} << 62, most}) {
     auto options = good_mamba;
     options.chunk_size = chunk_size;
-    LogLinearMamba2<TestType> block(options);
-    CHECK(block.forward(test::Random(1).matrix<TestType>(70, 8)).allFinite());
+    LogLinearMamba2<TestType> mixer(options);
+    CHECK(mixer.forward(test::Random(1).matrix<TestType>(70, 8)).allFinite());
   }
 }
 
@@ -224,8 +224,8 @@ TEST_CASE("large counts: a stream's last tokens") {
     layer.advance_to(last);
     CHECK(layer.size() == last);
     CHECK(layer.query_readonly(x).allFinite());
-    const auto block = test::Matrix<Scalar>::Ones(2, 3);
-    CHECK(test::error_of([&] { layer.forward_block(block); }) != "");
+    const auto span = test::Matrix<Scalar>::Ones(2, 3);
+    CHECK(test::error_of([&] { layer.forward_span(span); }) != "");
     CHECK(layer.size() == last);
   };
   for (const int max_levels : {1, 5, 64}) {

@@ -72,7 +72,7 @@ TEMPLATE_TEST_CASE("stages: commit without a token", "", float, double) {
   layer.advance_to(layer.size());
   refused();
   stage();
-  CHECK(layer.forward_block(test::Matrix<Scalar>(0, 5)).rows() == 0);
+  CHECK(layer.forward_span(test::Matrix<Scalar>(0, 5)).rows() == 0);
   refused();
   stage();
   layer.reset();
@@ -150,8 +150,7 @@ TEMPLATE_TEST_CASE("stages: other weights or another learning rate drop what was
     layer.set_weight("w_key", test::Matrix<TestType>::Constant(4, 5, large));
   });
   drops([&](Layer& layer) {
-    layer.as_head().descend(
-        Layer(layer).block_gradient(x.transpose(), Vector::Ones(3).transpose()));
+    layer.as_head().descend(Layer(layer).span_gradient(x.transpose(), Vector::Ones(3).transpose()));
   });
   drops([](Layer& layer) {
     Xorshift64 random(7);
@@ -163,15 +162,15 @@ TEST_CASE("stages: a read order that the layer has no weights for") {
   auto layer = make();
   layer.forward(input<double>(0));
   const auto before = layer;
-  const test::Matrix<double> block = test::Random(3).matrix<double>(70, 5);
+  const test::Matrix<double> span = test::Random(3).matrix<double>(70, 5);
   const auto refused = [&](auto call) {
     CHECK(test::mentions(test::error_of(call), {"the read order is current_apart"}));
     CHECK(go_on_alike(layer, before));
   };
   refused([&] { layer.as_head().stage(input<double>(1), ReadOrder::current_apart); });
-  refused([&] { static_cast<void>(layer.as_head().read_span(block, ReadOrder::current_apart)); });
+  refused([&] { static_cast<void>(layer.as_head().read_span(span, ReadOrder::current_apart)); });
   refused([&] {
-    static_cast<void>(layer.as_head().pull_back_span(layer.log_linear_state(), block,
+    static_cast<void>(layer.as_head().pull_back_span(layer.log_linear_state(), span,
                                                      ReadOrder::current_apart,
                                                      test::Matrix<double>::Ones(70, 3)));
   });
@@ -187,8 +186,8 @@ TEMPLATE_TEST_CASE("stages: the gradient of another layer", "", float, double) {
   layer.forward(input<Scalar>(0));
   const auto before = layer;
   const auto gradient_of = [](const auto& other) {
-    return other.block_gradient(test::Matrix<Scalar>::Ones(3, other.d_model()),
-                                test::Matrix<Scalar>::Ones(3, other.output_dim()));
+    return other.span_gradient(test::Matrix<Scalar>::Ones(3, other.d_model()),
+                               test::Matrix<Scalar>::Ones(3, other.output_dim()));
   };
   const auto refused = [&](const auto& other) {
     const std::string error = test::error_of([&] { layer.as_head().descend(gradient_of(other)); });
@@ -203,15 +202,15 @@ TEMPLATE_TEST_CASE("stages: the gradient of another layer", "", float, double) {
   refused(make<LogLinearAttention<RWKV7, Scalar>>());
   refused(make<LogLinearAttention<GatedDeltaNet, Scalar, SoftplusWeights>>());
   CHECK(test::mentions(test::error_of([&] {
-                         layer.as_head().descend(BlockGradient<Scalar>{
-                             {}, detail::Parameters<Scalar>(Eigen::Index{5})});
+                         layer.as_head().descend(
+                             SpanGradient<Scalar>{{}, detail::Parameters<Scalar>(Eigen::Index{5})});
                        }),
                        {"gradient"}));
   layer.as_head().descend(gradient_of(before));
   CHECK(layer.train_step_count() == 1);
 }
 
-TEST_CASE("stages: blocks with a state or a gradient of another shape") {
+TEST_CASE("stages: spans with a state or a gradient of another shape") {
   auto layer = make();
   const auto error = [&](const auto& state, Eigen::Index rows, Eigen::Index columns) {
     return test::error_of([&] {

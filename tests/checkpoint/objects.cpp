@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Everything but a single layer: heads, readouts, plain states, blocks, several objects in a file.
+// Everything but a single layer: heads, readouts, plain states, mixers, several objects in a file.
 #include <string>
 #include <utility>
 #include <vector>
@@ -112,16 +112,16 @@ TEST_CASE("A hierarchy, sized at compile time or not") {
   }
 }
 
-TEST_CASE("A block's cache, and its weights under the names of a state_dict") {
+TEST_CASE("A mixer's cache, and its weights under the names of a state_dict") {
   const LogLinearMamba2<float>::Options options{.hidden_size = 8,
                                                 .num_heads = 2,
                                                 .head_dim = 8,
                                                 .state_size = 4,
                                                 .n_groups = 1,
                                                 .num_levels = 4};
-  const LogLinearMamba2<float> block(options);
-  auto cache = block.make_cache(), other = block.make_cache();
-  // A cache after one token, made by hand: a step of the block takes long to compile.
+  const LogLinearMamba2<float> mixer(options);
+  auto cache = mixer.make_cache(), other = mixer.make_cache();
+  // A cache after one token, made by hand: a step of the mixer takes long to compile.
   test::Random random(4);
   const Tensors empty = test::parsed(test::saved(cache));
   Tensors one;
@@ -150,13 +150,13 @@ TEST_CASE("A block's cache, and its weights under the names of a state_dict") {
   auto another = options;
   another.seed += 1;
   LogLinearMamba2<float> filled(another);
-  Tensors tensors = weights_of(block);
+  Tensors tensors = weights_of(mixer);
   CHECK(tensors["conv1d.weight"].shape.size() == 3);
   CHECK(tensors["A_log"].shape == std::vector<std::uint64_t>{2});
   CHECK(tensors["L"].shape == std::vector<std::uint64_t>{2, 4});
   set_weights(filled, tensors);
-  for (const std::string& name : block.weight_names()) {
-    CHECK(test::same_bits(filled.weight(name), block.weight(name)));
+  for (const std::string& name : mixer.weight_names()) {
+    CHECK(test::same_bits(filled.weight(name), mixer.weight(name)));
   }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Weights of published layers: a file and a block whose options do not fit are refused by the name
+// Weights of published layers: a file and a mixer whose options do not fit are refused by the name
 // of what one of them has alone, and where they fit the numbers are those of the equations.
 #include <string>
 #include <type_traits>
@@ -7,8 +7,8 @@
 
 #include "bytes.hpp"
 #include "catch.hpp"
-#include "law/blocks_cases.hpp"
-#include "law/blocks_reference.hpp"
+#include "law/mixers_cases.hpp"
+#include "law/mixers_reference.hpp"
 #include "loglinear/loglinear.hpp"
 #include "loglinear/sequence.hpp"
 
@@ -21,34 +21,34 @@ using Eigen::Index;
 template <class Scalar>
 constexpr double rounding = std::is_same_v<Scalar, float> ? 2e-4 : 1e-11;
 
-template <class Block>
-std::vector<typename NamedWeights<typename Block::Scalar>::Matrix> all_weights(const Block& block) {
-  std::vector<typename NamedWeights<typename Block::Scalar>::Matrix> all;
-  for (const std::string& name : block.weight_names()) all.push_back(block.weight(name));
+template <class Mixer>
+std::vector<typename NamedWeights<typename Mixer::Scalar>::Matrix> all_weights(const Mixer& mixer) {
+  std::vector<typename NamedWeights<typename Mixer::Scalar>::Matrix> all;
+  for (const std::string& name : mixer.weight_names()) all.push_back(mixer.weight(name));
   return all;
 }
 
-/// The equations with a block's weights, in double.
-template <template <class> class Block, class Scalar>
-test::Array expected(const Block<Scalar>& block, const typename Block<Scalar>::Matrix& x) {
-  Block<double> wide(block.options());
-  for (const std::string& name : block.weight_names()) {
-    wide.set_weight(name, block.weight(name).template cast<double>());
+/// The equations with a mixer's weights, in double.
+template <template <class> class Mixer, class Scalar>
+test::Array expected(const Mixer<Scalar>& mixer, const typename Mixer<Scalar>::Matrix& x) {
+  Mixer<double> wide(mixer.options());
+  for (const std::string& name : mixer.weight_names()) {
+    wide.set_weight(name, mixer.weight(name).template cast<double>());
   }
   return test::reference(wide, x.template cast<double>());
 }
 
-/// A block of a published model, and one whose option is off and which has no place for `surplus`.
-template <template <class> class Block, class Scalar>
-void check_option(typename Block<Scalar>::Options on, typename Block<Scalar>::Options off,
+/// A mixer of a published model, and one whose option is off and which has no place for `surplus`.
+template <template <class> class Mixer, class Scalar>
+void check_option(typename Mixer<Scalar>::Options on, typename Mixer<Scalar>::Options off,
                   const std::vector<std::string>& surplus, const std::string& prefix) {
   test::Random random(17);
-  Block<Scalar> published(on), plain(off);
+  Mixer<Scalar> published(on), plain(off);
   test::randomise(published, random);
   test::randomise(plain, random);
   const test::Folder folder;
-  const auto write = [&](const char* file, const Block<Scalar>& block) {
-    Tensors tensors = weights_of(block, {}, dtype_of<Scalar>(), prefix);
+  const auto write = [&](const char* file, const Mixer<Scalar>& mixer) {
+    Tensors tensors = weights_of(mixer, {}, dtype_of<Scalar>(), prefix);
     if (!prefix.empty()) {  // the rest of the model
       tensors.add("model.norm.weight", random.vector<float>(3));
       tensors.add(prefix.substr(0, prefix.size() - 6) + "mlp.bias", random.vector<float>(3));
@@ -60,7 +60,7 @@ void check_option(typename Block<Scalar>::Options on, typename Block<Scalar>::Op
   on.seed = off.seed = 5;
   const auto x = random.matrix<Scalar>(21, on.hidden_size);
 
-  Block<Scalar> without(off);
+  Mixer<Scalar> without(off);
   const auto before = all_weights(without);
   const std::string too_much =
       test::error_of([&] { load_weights(folder / "published", without, {}, {.prefix = prefix}); });
@@ -70,7 +70,7 @@ void check_option(typename Block<Scalar>::Options on, typename Block<Scalar>::Op
   }
   CHECK(all_weights(without) == before);
 
-  Block<Scalar> with(on);
+  Mixer<Scalar> with(on);
   const auto before_with = all_weights(with);
   const std::string too_little =
       test::error_of([&] { load_weights(folder / "plain", with, {}, {.prefix = prefix}); });
@@ -79,9 +79,9 @@ void check_option(typename Block<Scalar>::Options on, typename Block<Scalar>::Op
 
   load_weights(folder / "published", with, {}, {.prefix = prefix});
   load_weights(folder / "plain", without, {}, {.prefix = prefix});
-  for (const auto* const block : {&with, &without}) {
-    const auto right = expected(*block, x);
-    const auto out = block->forward(x).template cast<double>().eval();
+  for (const auto* const mixer : {&with, &without}) {
+    const auto right = expected(*mixer, x);
+    const auto out = mixer->forward(x).template cast<double>().eval();
     CHECK((out - right).cwiseAbs().maxCoeff() <= rounding<Scalar> * right.cwiseAbs().maxCoeff());
   }
   CHECK(all_weights(with) == all_weights(published));

@@ -1,39 +1,39 @@
 // SPDX-License-Identifier: MIT
-// Weights out of checkpoints that `save` or `Checkpoint` wrote: what is no weight of the block is
+// Weights out of checkpoints that `save` or `Checkpoint` wrote: what is no weight of the mixer is
 // refused there, too, unless it belongs to another object.
 #include <string>
 #include <vector>
 
 #include "bytes.hpp"
 #include "catch.hpp"
-#include "law/blocks_cases.hpp"
+#include "law/mixers_cases.hpp"
 #include "loglinear/loglinear.hpp"
 
 namespace {
 
 using namespace loglinear;
 
-/// Whether a block's weights are those of another, all of them.
-template <class Block>
-bool same(const Block& a, const Block& b) {
+/// Whether a mixer's weights are those of another, all of them.
+template <class Mixer>
+bool same(const Mixer& a, const Mixer& b) {
   bool same = a.weight_names() == b.weight_names();
   for (const std::string& name : a.weight_names()) same = same && a.weight(name) == b.weight(name);
   return same;
 }
 
 /// What `load_weights` says against a file.
-template <class Block>
-std::string refusal(const std::filesystem::path& path, Block& block, const WeightNames& names,
+template <class Mixer>
+std::string refusal(const std::filesystem::path& path, Mixer& mixer, const WeightNames& names,
                     const std::string& prefix) {
-  return test::error_of([&] { load_weights(path, block, names, {.prefix = prefix}); });
+  return test::error_of([&] { load_weights(path, mixer, names, {.prefix = prefix}); });
 }
 
-/// A checkpoint of a block with an option, read by one without it.
-template <class Block>
-void check(const typename Block::Options& on, const typename Block::Options& off,
+/// A checkpoint of a mixer with an option, read by one without it.
+template <class Mixer>
+void check(const typename Mixer::Options& on, const typename Mixer::Options& off,
            const std::vector<std::string>& surplus) {
   test::Random random(3);
-  Block saved(on), plain(off);
+  Mixer saved(on), plain(off);
   test::randomise(saved, random);
   test::randomise(plain, random);
   const test::Folder folder;
@@ -48,8 +48,8 @@ void check(const typename Block::Options& on, const typename Block::Options& off
   const std::pair<const char*, const char*> places[] = {{"alone", ""}, {"several", "mixer."}};
   for (const auto& [file, prefix] : places) {
     CAPTURE(file);
-    Block without(off);
-    const Block before = without;
+    Mixer without(off);
+    const Mixer before = without;
     const std::string error = refusal(folder / file, without, {}, prefix);
     CHECK(test::mentions(error, {"no weights of the layer"}));
     for (const std::string& name : surplus) CHECK(test::mentions(error, {name}));
@@ -58,21 +58,21 @@ void check(const typename Block::Options& on, const typename Block::Options& off
     CHECK(!refusal(folder / file, without, {{"A_log", "A_log"}}, prefix).empty());
     CHECK(same(without, before));
 
-    Block with(on);
+    Mixer with(on);
     load_weights(folder / file, with, {}, {.prefix = prefix});
     CHECK(same(with, saved));
     load_weights(folder / file, without, {}, {.prefix = prefix, .allow_surplus = true});
     CHECK(without.weight("A_log") == saved.weight("A_log"));
   }
-  // Other objects beside the block are none of its weights.
-  Block loaded(off);
+  // Other objects beside the mixer are none of its weights.
+  Mixer loaded(off);
   load_weights(folder / "several", loaded);
   CHECK(same(loaded, plain));
 }
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("A checkpoint of a block whose option is off here is refused by name", "", float,
+TEMPLATE_TEST_CASE("A checkpoint of a mixer whose option is off here is refused by name", "", float,
                    double) {
   const LogLinearMamba2Options mamba{.hidden_size = 4,
                                      .num_heads = 2,

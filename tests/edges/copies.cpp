@@ -182,23 +182,23 @@ TEST_CASE("A snapshot that was moved from holds nothing, and can be taken anew")
   CHECK((test::saved(layer) == later));
 }
 
-TEST_CASE("Caches of blocks: to itself, and moved from") {
-  const LogLinearMamba2<double> block(
+TEST_CASE("Caches of mixers: to itself, and moved from") {
+  const LogLinearMamba2<double> mixer(
       {.hidden_size = 6, .expand = 1, .num_heads = 2, .head_dim = 3, .state_size = 4});
   using Cache = MixerCache<double>;
-  Cache cache = block.make_cache();
+  Cache cache = mixer.make_cache();
   const auto step = [&](Cache& any) {
-    static_cast<void>(block.step(Eigen::VectorXd::LinSpaced(6, 0, 1), any));
+    static_cast<void>(mixer.step(Eigen::VectorXd::LinSpaced(6, 0, 1), any));
   };
   step(cache);
   Cache moved_from = cache;
   const Cache moved_to = std::move(moved_from);
   CHECK((moved_from.size() == 0 && moved_from.num_heads() == 0 && moved_to.size() == 1));
   CHECK(test::mentions(test::error_of([&] { step(moved_from); }), {"cache is of another shape"}));
-  check(cache, block.make_cache(), saved, step);
+  check(cache, mixer.make_cache(), saved, step);
   const Cache moved(std::move(cache));
   CHECK((cache.size() == 0 && cache.num_heads() == 0));
-  CHECK_THROWS_AS(block.forward(Eigen::MatrixXd::Ones(1, 6), cache), std::invalid_argument);
+  CHECK_THROWS_AS(mixer.forward(Eigen::MatrixXd::Ones(1, 6), cache), std::invalid_argument);
   cache = moved;
   CHECK(cache == moved);
 }

@@ -183,11 +183,11 @@ TEMPLATE_TEST_CASE("Readouts take numbers at the ends of their range or refuse t
   }
 }
 
-TEMPLATE_TEST_CASE("Sequences and blocks of the paper likewise", "", float, double) {
+TEMPLATE_TEST_CASE("Sequences and mixers of the paper likewise", "", float, double) {
   using Scalar = TestType;
   using Rows = detail::RowMajorMatrix<Scalar>;
   test::Random random(94);
-  const LogLinearGatedDeltaNet<Scalar> block(
+  const LogLinearGatedDeltaNet<Scalar> mixer(
       {.hidden_size = 6, .expand_v = 1, .num_heads = 2, .head_dim = 3, .num_levels = 6});
   for (int trial = 0; trial < 200; ++trial) {
     const auto edge_rows = [&](Index rows, Index columns) {
@@ -210,14 +210,14 @@ TEMPLATE_TEST_CASE("Sequences and blocks of the paper likewise", "", float, doub
     CHECK((error.empty() || state == before));
     CHECK(state.flat_state().allFinite());
 
-    auto cache = block.make_cache();
-    static_cast<void>(block.step(random.vector<Scalar>(6), cache));
+    auto cache = mixer.make_cache();
+    static_cast<void>(mixer.step(random.vector<Scalar>(6), cache));
     const auto cache_before = cache;
     const Rows x = edge_rows(1 + random.below(5), 6);
     Rows out = Rows::Zero(1, 1);
-    const std::string block_error = test::error_of([&] { out = block.forward(x, cache); });
+    const std::string mixer_error = test::error_of([&] { out = mixer.forward(x, cache); });
     CHECK(out.allFinite());
-    CHECK((block_error.empty() || cache == cache_before));
+    CHECK((mixer_error.empty() || cache == cache_before));
     CHECK(cache.state(0).flat_state().allFinite());
   }
 }
@@ -236,9 +236,9 @@ TEST_CASE("Nothing at all: vectors and blocks without coefficients") {
                          {"size of x is 0", "5"}));
     CHECK(test::mentions(test::error_of([&] { layer.train_one(Vector::Ones(5), none); }),
                          {"size of y is 0"}));
-    CHECK(layer.forward_block(no_rows).rows() == 0);
-    CHECK(layer.train_block(no_rows, Eigen::MatrixXd(0, layer.output_dim())).rows() == 0);
-    CHECK(layer.block_gradient(no_rows, Eigen::MatrixXd(0, layer.output_dim())).x.rows() == 0);
+    CHECK(layer.forward_span(no_rows).rows() == 0);
+    CHECK(layer.train_span(no_rows, Eigen::MatrixXd(0, layer.output_dim())).rows() == 0);
+    CHECK(layer.span_gradient(no_rows, Eigen::MatrixXd(0, layer.output_dim())).x.rows() == 0);
     layer.reset();
     CHECK(layer.size() == 0);
     layer.restore(layer.snapshot());

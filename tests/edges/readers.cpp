@@ -47,7 +47,7 @@ TEMPLATE_TEST_CASE("Everything const of a layer can be called from many threads"
   for (Index i = 0; i < 8; ++i) expected.push_back(mine.query_readonly(xs.col(i)));
   const Layer& layer = mine;
   const auto state = layer.log_linear_state();
-  const auto gradient = layer.block_gradient(block, d_block);
+  const auto gradient = layer.span_gradient(block, d_block);
   const std::string file = test::saved(layer);
   const auto moment = layer.snapshot();
   CHECK(all_read([&](int i) {
@@ -59,7 +59,7 @@ TEMPLATE_TEST_CASE("Everything const of a layer can be called from many threads"
     same = same && out == state && test::saved(layer) == file;
     same = same && layer.weight("w_key").allFinite() && layer.size() == 27;
     if (i % 2 == 0) {
-      same = same && test::same_bits(layer.block_gradient(block, d_block).x, gradient.x);
+      same = same && test::same_bits(layer.span_gradient(block, d_block).x, gradient.x);
     } else {
       Layer copy(layer);
       copy.forward(xs.col(i));
@@ -70,7 +70,7 @@ TEMPLATE_TEST_CASE("Everything const of a layer can be called from many threads"
   }));
 }
 
-TEST_CASE("Everything const of several heads, a state and a block likewise") {
+TEST_CASE("Everything const of several heads, a state and a mixer likewise") {
   using Heads = MultiHeadAttention<LogLinearAttention<GatedDeltaNet>>;
   Heads mine({.d_model = 5, .d_k = 8, .d_v = 9});
   test::Random random(82);
@@ -81,10 +81,10 @@ TEST_CASE("Everything const of several heads, a state and a block likewise") {
   }
   const Heads& heads = mine;
   const auto& readable = state;
-  const LogLinearMamba2<double> block(
+  const LogLinearMamba2<double> mixer(
       {.hidden_size = 6, .expand = 1, .num_heads = 2, .head_dim = 3, .state_size = 4});
   const Eigen::MatrixXd x = random.matrix<double>(9, 6);
-  const auto out = block.forward(x);
+  const auto out = mixer.forward(x);
   const Eigen::VectorXd q = random.vector<double>(8), lambda = random.vector<double>(5);
   Eigen::VectorXd read(9);
   readable.query_mixed(q, lambda, read);
@@ -109,12 +109,12 @@ TEST_CASE("Everything const of several heads, a state and a block likewise") {
     if (!same) return false;
     Eigen::VectorXd mine_read(9);
     readable.query_mixed(q, lambda, mine_read);
-    auto cache = block.make_cache();
+    auto cache = mixer.make_cache();
     return test::same_bits(mine_read, read) && test::saved(heads) == file &&
            test::same_bits(heads.state(), flat) &&
-           test::same_bits(heads.block_gradient(x.leftCols(5), x.leftCols(5)).w_out,
-                           Heads(heads).block_gradient(x.leftCols(5), x.leftCols(5)).w_out) &&
-           test::same_bits(block.forward(x), out) && block.step(x.row(0), cache).allFinite() &&
+           test::same_bits(heads.span_gradient(x.leftCols(5), x.leftCols(5)).w_out,
+                           Heads(heads).span_gradient(x.leftCols(5), x.leftCols(5)).w_out) &&
+           test::same_bits(mixer.forward(x), out) && mixer.step(x.row(0), cache).allFinite() &&
            cache.size() == 1;
   }));
 }

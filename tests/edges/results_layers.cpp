@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Finite blocks of tokens, targets and learning rates whose results are not finite: layers refuse
+// Finite spans of tokens, targets and learning rates whose results are not finite: layers refuse
 // them, and their states and weights are as they were.
 
 #include <cmath>
@@ -50,13 +50,13 @@ bool is_finite(const Layer& layer) {
 }
 
 template <class Scalar>
-bool is_finite(const BlockGradient<Scalar>& gradient, const std::vector<std::string>& names) {
+bool is_finite(const SpanGradient<Scalar>& gradient, const std::vector<std::string>& names) {
   bool finite = gradient.x.allFinite();
   for (const std::string& name : names) finite = finite && gradient.weight(name).allFinite();
   return finite;
 }
 template <class Scalar>
-bool is_finite(const MultiHeadBlockGradient<Scalar>& gradient, const std::vector<std::string>&) {
+bool is_finite(const MultiHeadSpanGradient<Scalar>& gradient, const std::vector<std::string>&) {
   bool finite = gradient.x.allFinite() && gradient.w_out.allFinite();
   for (const auto& head : gradient.heads) {
     for (const char* name : {"w_key", "w_value", "w_query"}) {
@@ -66,7 +66,7 @@ bool is_finite(const MultiHeadBlockGradient<Scalar>& gradient, const std::vector
   return finite;
 }
 
-/// All operations on a block, one after the other on equal layers: each refuses and changes
+/// All operations on a span, one after the other on equal layers: each refuses and changes
 /// nothing, or has finite results alone. Returns how many refuse.
 template <class Layer, class Rows>
 int refusals(const Layer& before, const Rows& x, const Rows& y) {
@@ -81,9 +81,9 @@ int refusals(const Layer& before, const Rows& x, const Rows& y) {
     CHECK((error.empty() || test::mentions(error, {" is ", "must be"})));
     count += error.empty() ? 0 : 1;
   };
-  run([&](Layer& layer) { return layer.forward_block(x).allFinite(); });
-  run([&](Layer& layer) { return layer.train_block(x, y).allFinite(); });
-  run([&](Layer& layer) { return is_finite(layer.block_gradient(x, y), layer.weight_names()); });
+  run([&](Layer& layer) { return layer.forward_span(x).allFinite(); });
+  run([&](Layer& layer) { return layer.train_span(x, y).allFinite(); });
+  run([&](Layer& layer) { return is_finite(layer.span_gradient(x, y), layer.weight_names()); });
   run([&](Layer& layer) { return layer.forward(x.row(0)).allFinite(); });
   run([&](Layer& layer) { return layer.train_one(x.row(0), y.row(0)).allFinite(); });
   run([&](Layer& layer) { return layer.query_readonly(x.row(0)).allFinite(); });
@@ -99,7 +99,7 @@ using Heads = MultiHeadAttention<Memory<Scalar>>;
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("Blocks of tokens and targets of any size", "", Memory<float>, Memory<double>,
+TEMPLATE_TEST_CASE("Spans of tokens and targets of any size", "", Memory<float>, Memory<double>,
                    Delta<float>, Delta<double>, Heads<float>, Heads<double>) {
   using Scalar = typename TestType::Scalar;
   using Rows = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
@@ -130,7 +130,7 @@ TEMPLATE_TEST_CASE("A learning rate beyond the scalar's range steps no weight", 
   const Rows x = random.matrix<Scalar>(70, size);
   const auto refused = [&](const Rows& y) {
     for (const std::string& error :
-         {test::error_of([&] { layer.train_block(x, y); }),
+         {test::error_of([&] { layer.train_span(x, y); }),
           test::error_of([&] { layer.train_one(x.row(0), y.row(0)); })}) {
       CHECK(test::mentions(error, {"learning rate", " is "}));
     }
@@ -139,5 +139,5 @@ TEMPLATE_TEST_CASE("A learning rate beyond the scalar's range steps no weight", 
   refused(random.matrix<Scalar>(70, size));
   // A gradient of zero, which an infinite rate would turn into NaN.
   TestType reader(layer);
-  refused(reader.forward_block(x));
+  refused(reader.forward_span(x));
 }

@@ -171,11 +171,11 @@ TEMPLATE_TEST_CASE("Rules take small and large inputs without a trap", "",
   }
 }
 
-TEMPLATE_TEST_CASE("Blocks take small and large inputs without a trap", "", LogLinearMamba2<float>,
+TEMPLATE_TEST_CASE("Mixers take small and large inputs without a trap", "", LogLinearMamba2<float>,
                    LogLinearMamba2<double>, LogLinearGatedDeltaNet<float>,
                    LogLinearGatedDeltaNet<double>) {
   using Scalar = typename TestType::Scalar;
-  const TestType block = [] {
+  const TestType mixer = [] {
     if constexpr (std::is_same_v<TestType, LogLinearMamba2<Scalar>>) {
       return TestType({.hidden_size = 8, .num_heads = 2, .head_dim = 8, .state_size = 4});
     } else {
@@ -186,11 +186,11 @@ TEMPLATE_TEST_CASE("Blocks take small and large inputs without a trap", "", LogL
   for (const double size : {0.0, 1e-20, 1.0, 1e4}) {
     CAPTURE(size);
     const Rows<Scalar> x = rows<Scalar>(random, 19, 8) * Scalar(size);
-    CHECK(raised([&] { (void)block.forward(x); }) == 0);
-    CHECK(raised([&] { (void)block.gradient(x, x); }) == 0);
-    auto cache = block.make_cache();
+    CHECK(raised([&] { (void)mixer.forward(x); }) == 0);
+    CHECK(raised([&] { (void)mixer.gradient(x, x); }) == 0);
+    auto cache = mixer.make_cache();
     CHECK(raised([&] {
-            for (Index t = 0; t < x.rows(); ++t) (void)block.step(x.row(t), cache);
+            for (Index t = 0; t < x.rows(); ++t) (void)mixer.step(x.row(t), cache);
           }) == 0);
   }
 }

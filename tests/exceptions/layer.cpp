@@ -76,6 +76,6 @@ TEST_CASE("What a refused request has interrupted keeps no memory") {
     const Layer other = test::used_layer<Layer>(9, 7, 12);
     interrupted([&] { layer = other; });
     interrupted([&] { return other.snapshot(); });
-    interrupted([&] { layer.forward_block(Eigen::MatrixXd::Ones(100, 7)); });
+    interrupted([&] { layer.forward_span(Eigen::MatrixXd::Ones(100, 7)); });
   }));
 }

@@ -15,7 +15,7 @@
 namespace test {
 
 /// A layer of 8 x 9 levels, which buffers up to seven tokens, with weights of order 1 after
-/// `tokens` tokens. Blocks of 22 tokens after 53 have some that go to the buffer at either end, and
+/// `tokens` tokens. Spans of 22 tokens after 53 have some that go to the buffer at either end, and
 /// two chunks in between, which meet at token 64.
 template <class Layer>
 Layer used_layer(int tokens, Index d_model = 5, Index d_v = 9) {
@@ -68,10 +68,10 @@ void for_each_operation(Visit visit) {
   visit("copy", [](Layer& layer) { Layer copy(layer); });
   visit("assign", [&](Layer& layer) { layer = other_moment; });
   visit("assign another shape", [&](Layer& layer) { layer = other_shape; });
-  visit("forward_block", [&](Layer& layer) { layer.forward_block(xs); });
-  visit("forward_block of few", [&](Layer& layer) { layer.forward_block(xs.topRows(3)); });
-  visit("train_block", [&](Layer& layer) { layer.train_block(xs, ys); });
-  visit("block_gradient", [&](Layer& layer) { static_cast<void>(layer.block_gradient(xs, ys)); });
+  visit("forward_span", [&](Layer& layer) { layer.forward_span(xs); });
+  visit("forward_span of few", [&](Layer& layer) { layer.forward_span(xs.topRows(3)); });
+  visit("train_span", [&](Layer& layer) { layer.train_span(xs, ys); });
+  visit("span_gradient", [&](Layer& layer) { static_cast<void>(layer.span_gradient(xs, ys)); });
   visit("save", [](Layer& layer) { static_cast<void>(saved(layer)); });
   visit("load", [&](Layer& layer) { load_bytes(file, layer); });
   visit("load_weights", [&](Layer& layer) { set_weights(layer, weights_of(other_moment)); });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Whole sequences, and the blocks of the paper with their caches, without memory.
+// Whole sequences, and the mixers of the paper with their caches, without memory.
 
 #include "loglinear/sequence.hpp"
 #include "checkpoint/bytes.hpp"
@@ -25,21 +25,21 @@ State before() {
   return state;
 }
 
-template <class Block>
-void check_block(const Block& block) {
+template <class Mixer>
+void check_mixer(const Mixer& mixer) {
   test::Random random(53);
-  const test::Array<double> x = random.matrix<double>(30, block.options().hidden_size),
-                            d_out = random.matrix<double>(30, block.options().hidden_size);
-  auto cache = block.make_cache();
-  static_cast<void>(block.forward(x.topRows(11), cache));
+  const test::Array<double> x = random.matrix<double>(30, mixer.options().hidden_size),
+                            d_out = random.matrix<double>(30, mixer.options().hidden_size);
+  auto cache = mixer.make_cache();
+  static_cast<void>(mixer.forward(x.topRows(11), cache));
   using Cache = decltype(cache);
   const auto check = [&](const char* name, auto operation) {
     test::check_without_memory(name, cache, saved, operation);
   };
-  check("Block::forward", [&](Cache& any) { static_cast<void>(block.forward(x, any)); });
-  check("Block::step", [&](Cache& any) { static_cast<void>(block.step(x.row(1), any)); });
-  check("Block::gradient", [&](Cache& any) { static_cast<void>(block.gradient(x, d_out, any)); });
-  check("Block::make_cache", [&](Cache& any) { any = block.make_cache(); });
+  check("Mixer::forward", [&](Cache& any) { static_cast<void>(mixer.forward(x, any)); });
+  check("Mixer::step", [&](Cache& any) { static_cast<void>(mixer.step(x.row(1), any)); });
+  check("Mixer::gradient", [&](Cache& any) { static_cast<void>(mixer.gradient(x, d_out, any)); });
+  check("Mixer::make_cache", [&](Cache& any) { any = mixer.make_cache(); });
   check("copy of a cache", [](Cache& any) { Cache copy(any); });
 }
 
@@ -101,9 +101,9 @@ TEST_CASE("Without memory a tape stays as it was") {
   });
 }
 
-TEST_CASE("Without memory the cache of a block stays as it was") {
-  check_block(LogLinearGatedDeltaNet<double>(
+TEST_CASE("Without memory the cache of a mixer stays as it was") {
+  check_mixer(LogLinearGatedDeltaNet<double>(
       {.hidden_size = 6, .expand_v = 1, .num_heads = 2, .head_dim = 3, .num_levels = 6}));
-  check_block(LogLinearMamba2<double>(
+  check_mixer(LogLinearMamba2<double>(
       {.hidden_size = 6, .expand = 1, .num_heads = 2, .head_dim = 3, .state_size = 4}));
 }

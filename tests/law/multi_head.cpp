@@ -112,29 +112,29 @@ TEST_CASE("the number of threads does not change a bit", "[law]") {
   for (const std::string& name : one.weight_names()) CHECK(one.weight(name) == four.weight(name));
 }
 
-TEMPLATE_TEST_CASE("nor in long streams, blocks and streams restored elsewhere", "[law]",
+TEMPLATE_TEST_CASE("nor in long streams, spans and streams restored elsewhere", "[law]",
                    (LogLinearAttention<GatedDeltaNet, float>),
                    (LogLinearAttention<GLAVector, float>), (LogLinearAttention<GLA, float>)) {
   using Heads = MultiHeadAttention<TestType>;
-  using Block = detail::RowMajorMatrix<float>;
+  using Span = detail::RowMajorMatrix<float>;
   // Levels of several tiers, leaves that stand apart, more heads than threads and fewer.
   typename Heads::Options options{.d_model = 6, .d_k = 20, .d_v = 24, .n_heads = 5};
   options.threads = 1;
   Heads first(options);
   Normal normal(42);
   set_order_one_weights(first, normal);
-  const Block x = normal.matrix<float>(600, 6, 1), y = normal.matrix<float>(100, 6, 0.5);
+  const Span x = normal.matrix<float>(600, 6, 1), y = normal.matrix<float>(100, 6, 0.5);
   const auto run = [&](Heads& heads) {
-    Block out(600, 6);
+    Span out(600, 6);
     for (Eigen::Index t = 0; t < 300; ++t) out.row(t) = heads.forward(x.row(t)).transpose();
-    out.middleRows(300, 200) = heads.forward_block(x.middleRows(300, 200));
+    out.middleRows(300, 200) = heads.forward_span(x.middleRows(300, 200));
     for (Eigen::Index t = 500; t < 600; ++t) {
       out.row(t) = heads.train_one(x.row(t), y.row(t - 500)).transpose();
     }
     return out;
   };
   const auto begin = first;
-  const Block expected = run(first);
+  const Span expected = run(first);
   for (const int threads : {1, 2, 3, 8}) {
     CAPTURE(threads);
     options.threads = threads;
@@ -241,10 +241,10 @@ TEST_CASE("options and names of a multi-head layer are checked", "[law]") {
   CHECK_THROWS_AS(layer.set_learning_rate(-1), std::invalid_argument);
 }
 
-TEMPLATE_TEST_CASE("several heads take a block as they take its tokens", "[law]",
+TEMPLATE_TEST_CASE("several heads take a span as they take its tokens", "[law]",
                    LogLinearAttention<GatedDeltaNet>, LogLinearAttention<Hawk>,
                    LinearAttention<GLA>) {
-  using Block = detail::RowMajorMatrix<double>;
+  using Span = detail::RowMajorMatrix<double>;
   // Every read order, one of them also without the tanh.
   for (const auto& [bound, order] : {std::pair{OutputBound::none, ReadOrder::after_push},
                                      std::pair{OutputBound::always, ReadOrder::after_push},
@@ -257,20 +257,20 @@ TEMPLATE_TEST_CASE("several heads take a block as they take its tokens", "[law]"
     MultiHeadAttention<TestType> layer(options);
     set_order_one_weights(layer, normal);
     for (int t = 0; t < 5; ++t) layer.forward(normal.vector<double>(5, 1));
-    const Block x = normal.matrix<double>(70, 5, 1), d_out = normal.matrix<double>(70, 5, 1);
-    const auto one_by_one = [](auto heads, const Block& inputs) {
-      Block out(inputs.rows(), heads.output_dim());
+    const Span x = normal.matrix<double>(70, 5, 1), d_out = normal.matrix<double>(70, 5, 1);
+    const auto one_by_one = [](auto heads, const Span& inputs) {
+      Span out(inputs.rows(), heads.output_dim());
       for (Eigen::Index t = 0; t < inputs.rows(); ++t) {
         out.row(t) = heads.forward(inputs.row(t)).transpose();
       }
       return out;
     };
-    const auto gradient = layer.block_gradient(x, d_out);
-    auto block = layer;
-    const Block expected = one_by_one(layer, x);
-    CHECK(detail::max_abs(block.forward_block(x) - expected) <= 1e-11);
+    const auto gradient = layer.span_gradient(x, d_out);
+    auto span = layer;
+    const Span expected = one_by_one(layer, x);
+    CHECK(detail::max_abs(span.forward_span(x) - expected) <= 1e-11);
     for (Eigen::Index t = 0; t < 70; ++t) layer.forward(x.row(t));
-    CHECK(detail::max_abs(block.state() - layer.state()) <= 1e-11);
+    CHECK(detail::max_abs(span.state() - layer.state()) <= 1e-11);
 
     // Backpropagation, at one coefficient of each: inputs, W_out, and an array of the last head.
     const auto difference = [&](auto loss) {
@@ -280,9 +280,9 @@ TEMPLATE_TEST_CASE("several heads take a block as they take its tokens", "[law]"
     MultiHeadAttention<TestType> before(options);
     for (const std::string& name : layer.weight_names())
       before.set_weight(name, layer.weight(name));
-    const auto fresh = before.block_gradient(x, d_out);
+    const auto fresh = before.span_gradient(x, d_out);
     const double by_input = difference([&](double h) {
-      Block moved = x;
+      Span moved = x;
       moved(3, 1) += h;
       return one_by_one(before, moved).cwiseProduct(d_out).sum();
     });
@@ -299,17 +299,17 @@ TEMPLATE_TEST_CASE("several heads take a block as they take its tokens", "[law]"
     CHECK(fresh.w_out(1, 2) == Approx(by_weight("w_out")).epsilon(1e-6));
     CHECK(fresh.heads[2].weight("w_value")(1, 2) ==
           Approx(by_weight("head2.w_value")).epsilon(1e-6));
-    // One step on a block: every weight goes down its gradient.
+    // One step on a span: every weight goes down its gradient.
     auto trained = before;
     trained.set_learning_rate(0.01);
-    const Block y = Block::Zero(70, 5);
-    const Block o = trained.train_block(x, y);
+    const Span y = Span::Zero(70, 5);
+    const Span o = trained.train_span(x, y);
     CHECK(detail::max_abs(trained.weight("w_out") - before.weight("w_out")) > 0);
-    Block bad = x;
+    Span bad = x;
     bad(69, 0) = std::numeric_limits<double>::infinity();
     const auto state = trained.state();
-    CHECK_THROWS_AS(trained.train_block(bad, y), std::invalid_argument);
-    CHECK_THROWS_AS(trained.forward_block(bad), std::invalid_argument);
+    CHECK_THROWS_AS(trained.train_span(bad, y), std::invalid_argument);
+    CHECK_THROWS_AS(trained.forward_span(bad), std::invalid_argument);
     CHECK(trained.state() == state);
   }
 }

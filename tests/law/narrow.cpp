@@ -43,19 +43,19 @@ void compare_layers(const Inner& inner) {
   CHECK(error > 0);
   CHECK(narrow.state().size() == wide.state().size());
 
-  // Blocks, training, copies and the plain form work on narrow levels too.
-  const test::Matrix<float> block = random.matrix<float>(100, d);
+  // Spans, training, copies and the plain form work on narrow levels too.
+  const test::Matrix<float> span = random.matrix<float>(100, d);
   Narrow by_tokens = narrow;
-  const auto reads = narrow.forward_block(block);
+  const auto reads = narrow.forward_span(span);
   double difference = 0;
-  for (Eigen::Index t = 0; t < block.rows(); ++t) {
+  for (Eigen::Index t = 0; t < span.rows(); ++t) {
     difference = std::max(
-        difference, detail::max_abs(reads.row(t).transpose() - by_tokens.forward(block.row(t))));
+        difference, detail::max_abs(reads.row(t).transpose() - by_tokens.forward(span.row(t))));
   }
   CHECK(difference <= rounding<Stored>(24, size));
   CHECK(narrow.size() == by_tokens.size());
   const auto before = narrow.weight("w_key").eval();
-  narrow.train_one(block.row(0), random.vector<float>(d));
+  narrow.train_one(span.row(0), random.vector<float>(d));
   CHECK(narrow.weight("w_key") != before);
   typename Narrow::State plain(10, d, d);
   narrow.log_linear_state(plain);

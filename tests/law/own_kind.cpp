@@ -15,7 +15,7 @@ using namespace laws;
 
 namespace {
 
-using Block = detail::RowMajorMatrix<double>;
+using Span = detail::RowMajorMatrix<double>;
 using Eigen::Index;
 
 /// S <- (I - erase find^T) diag(keep) S diag(fade): everything at once, and in an order that no
@@ -175,8 +175,8 @@ LogLinearAttention<Direct<Kind>> layer_of(ReadOrder order, int levels) {
 }
 
 template <class Layer>
-Block one_by_one(Layer& layer, const Block& x) {
-  Block out(x.rows(), layer.output_dim());
+Span one_by_one(Layer& layer, const Span& x) {
+  Span out(x.rows(), layer.output_dim());
   for (Index t = 0; t < x.rows(); ++t) out.row(t) = layer.forward(x.row(t)).transpose();
   return out;
 }
@@ -192,8 +192,8 @@ void check_spans() {
       for (const Index tokens : {1, 70, 133}) {
         CAPTURE(name_of(order), levels, tokens);
         auto streaming = layer_of<Kind>(order, levels), span = streaming;
-        const Block x = Normal(9).matrix<double>(tokens, 5, 1);
-        CHECK(detail::max_abs(span.forward_block(x) - one_by_one(streaming, x)) <= tolerance);
+        const Span x = Normal(9).matrix<double>(tokens, 5, 1);
+        CHECK(detail::max_abs(span.forward_span(x) - one_by_one(streaming, x)) <= tolerance);
         const auto state = streaming.state();
         CHECK(detail::max_abs(span.state() - state) <= tolerance * (1 + detail::max_abs(state)));
       }
@@ -207,16 +207,16 @@ void check_gradients() {
     CAPTURE(name_of(order));
     const auto layer = layer_of<Kind>(order, 4);
     Normal normal(12);
-    const Block x = normal.matrix<double>(67, 5, 1), d_out = normal.matrix<double>(67, 9, 1);
-    const auto gradient = layer.block_gradient(x, d_out);
+    const Span x = normal.matrix<double>(67, 5, 1), d_out = normal.matrix<double>(67, 9, 1);
+    const auto gradient = layer.span_gradient(x, d_out);
     for (const std::string& weight : layer.weight_names()) {
       CAPTURE(weight);
-      const Block at = layer.weight(weight), found = gradient.weight(weight);
+      const Span at = layer.weight(weight), found = gradient.weight(weight);
       double error = 0;
       for (Index i = 0; i < at.size(); i += 1 + at.size() / 9) {
         const auto loss = [&](double by) {
           auto moved = layer;
-          Block to = at;
+          Span to = at;
           to.data()[i] += by;
           moved.set_weight(weight, to);
           return one_by_one(moved, x).cwiseProduct(d_out).sum();

@@ -135,7 +135,7 @@ TEST_CASE("A rule is asked in that mode, and an exception ends it", "[magnitude]
   Watched::throws = true;
   CHECK_THROWS_AS(layer.forward(x), std::runtime_error);
   CHECK(keeps<float>());
-  CHECK_THROWS_AS(layer.forward_block(test::Matrix<float>::Ones(9, 3)), std::runtime_error);
+  CHECK_THROWS_AS(layer.forward_span(test::Matrix<float>::Ones(9, 3)), std::runtime_error);
   CHECK(keeps<float>());
   Watched::throws = false;
   CHECK_THROWS_AS(layer.forward(test::Vector<float>::Ones(4).eval()), std::invalid_argument);

@@ -83,12 +83,12 @@ void check_heads(int team) {
           watch_team(watch, team, "train_one", [&] { layer.train_one(x[t], 0.5 * x[t]); });
         }
         if (t % 50 == 49) {
-          const auto block = rows_of(x, t - 49, 50);
-          watch_team(watch, team, "block_gradient", [&] {
-            is_normal = is_normal && test::has_no_denormals(layer.block_gradient(block, block).x);
+          const auto span = rows_of(x, t - 49, 50);
+          watch_team(watch, team, "span_gradient", [&] {
+            is_normal = is_normal && test::has_no_denormals(layer.span_gradient(span, span).x);
           });
-          watch_team(watch, team, "forward_block", [&] { layer.forward_block(block); });
-          watch_team(watch, team, "train_block", [&] { layer.train_block(block, block); });
+          watch_team(watch, team, "forward_span", [&] { layer.forward_span(span); });
+          watch_team(watch, team, "train_span", [&] { layer.train_span(span, span); });
         }
       }
       watch_team(watch, team, "advance_to", [&] { layer.advance_to(layer.size() + 77); });
@@ -136,7 +136,7 @@ TEST_CASE("The threads of a team stay in the mode of the program", "[magnitude]"
   heads.forward(x);
   heads.train_one(x, x);
   heads.query_readonly(x);
-  static_cast<void>(heads.forward_block(test::Matrix<float>::Ones(9, 5)));
+  static_cast<void>(heads.forward_span(test::Matrix<float>::Ones(9, 5)));
   int changed = 0;
   on_each_thread(team, [&] {
     volatile float denormal = std::numeric_limits<float>::denorm_min();

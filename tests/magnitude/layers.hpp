@@ -73,26 +73,26 @@ void stream(DenormalWatch& watch, Layer layer,
   CHECK(is_normal);
 }
 
-/// Blocks of tokens, between tokens.
+/// Spans of tokens, between tokens.
 template <class Layer>
-void blocks(DenormalWatch& watch, Layer layer,
-            const std::vector<test::Vector<typename Layer::Scalar>>& x) {
+void spans(DenormalWatch& watch, Layer layer,
+           const std::vector<test::Vector<typename Layer::Scalar>>& x) {
   using Rows = detail::RowMajorMatrix<typename Layer::Scalar>;
   for (std::size_t first = 0; first + 143 <= x.size(); first += 143) {
-    const Rows block = rows_of(x, first, 143);
+    const Rows span = rows_of(x, first, 143);
     const Rows like_out = Rows::Constant(143, layer.output_dim(), typename Layer::Scalar(0.1));
     Rows out;
-    watch("block_gradient", [&] {
-      const auto gradient = layer.block_gradient(block, like_out);
+    watch("span_gradient", [&] {
+      const auto gradient = layer.span_gradient(span, like_out);
       CHECK(test::has_no_denormals(gradient.x));
     });
     if (first % 2 == 0) {
-      watch("forward_block", [&] { out = layer.forward_block(block); });
+      watch("forward_span", [&] { out = layer.forward_span(span); });
     } else {
-      watch("train_block", [&] { out = layer.train_block(block, like_out); });
+      watch("train_span", [&] { out = layer.train_span(span, like_out); });
     }
     CHECK(test::has_no_denormals(out));
-    watch("forward after a block", [&] { layer.forward(x[first]); });
+    watch("forward after a span", [&] { layer.forward(x[first]); });
   }
 }
 

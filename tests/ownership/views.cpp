@@ -50,9 +50,9 @@ TEMPLATE_TEST_CASE("views: of weights and their gradients", "", float, double) {
 
   test::Random random(5);
   const Copy x = random.matrix<TestType>(9, 5), d_out = random.matrix<TestType>(9, 3);
-  const auto gradient = layer.block_gradient(x, d_out);
+  const auto gradient = layer.span_gradient(x, d_out);
   static_assert(std::is_same_v<decltype(gradient.weight("w_key")), View>);
-  const auto of_gradient = layer.block_gradient(x, d_out).weight("w_key");
+  const auto of_gradient = layer.span_gradient(x, d_out).weight("w_key");
   CHECK(of_gradient == gradient.weight("w_key"));
   CHECK(!of_gradient.isZero(0));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Instantiates layers, states and blocks whole: what a consumer may use compiles without warnings.
+// Instantiates layers, states and mixers whole: what a consumer may use compiles without warnings.
 #include <loglinear/loglinear.hpp>
 
 namespace loglinear {

@@ -28,7 +28,7 @@ class Attention;
 ///     checkpoint.get("readout", readout);
 ///     checkpoint.require_all_read();
 ///
-/// Objects are LogLinearAttention, LinearAttention, MultiHeadAttention, LogLinearState, the blocks
+/// Objects are LogLinearAttention, LinearAttention, MultiHeadAttention, LogLinearState, the mixers
 /// of the paper, MixerCache, RecursiveLeastSquares, in float or double, layers behind `Attention`,
 /// and classes of your own with a public member `visit` as `loglinear/detail/base/parts.hpp`
 /// describes it. Tensors are called

@@ -131,7 +131,7 @@ template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overf
           {"last_level", detail::text_of(Overflow)}};
 }
 
-/// The shape of a block's cache.
+/// The shape of a mixer's cache.
 template <class Scalar>
 [[nodiscard]] Configuration configuration_of(const MixerCache<Scalar>& cache) {
   return {{"type", "MixerCache"},

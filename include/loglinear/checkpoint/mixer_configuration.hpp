@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_CHECKPOINT_MIXER_CONFIGURATION_HPP
 #define LOGLINEAR_CHECKPOINT_MIXER_CONFIGURATION_HPP
 
-// The options of the blocks of the paper on which their numbers depend: not those of their initial
+// The options of the mixers of the paper on which their numbers depend: not those of their initial
 // weights, and not chunk_size, which changes rounding only. A file cannot tell most of them by the
 // shapes of its weights.
 
@@ -20,11 +20,11 @@ class LogLinearMamba2;
 template <class Scalar>
 class LogLinearGatedDeltaNet;
 
-/// The options of a block, as `Configuration`.
+/// The options of a mixer, as `Configuration`.
 template <class Scalar>
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> configuration_of(
-    const LogLinearMamba2<Scalar>& block) {
-  const auto& o = block.options();
+    const LogLinearMamba2<Scalar>& mixer) {
+  const auto& o = mixer.options();
   return {{"type", "LogLinearMamba2"},
           {"scalar", std::string(name_of(dtype_of<Scalar>()))},
           {"hidden_size", std::to_string(o.hidden_size)},
@@ -46,8 +46,8 @@ template <class Scalar>
 /// The same.
 template <class Scalar>
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> configuration_of(
-    const LogLinearGatedDeltaNet<Scalar>& block) {
-  const auto& o = block.options();
+    const LogLinearGatedDeltaNet<Scalar>& mixer) {
+  const auto& o = mixer.options();
   return {{"type", "LogLinearGatedDeltaNet"},
           {"scalar", std::string(name_of(dtype_of<Scalar>()))},
           {"hidden_size", std::to_string(o.hidden_size)},

@@ -23,7 +23,7 @@ using WeightNames = std::map<std::string, std::string>;
 
 /// Where in a larger file the weights of one layer stand.
 ///
-///     load_weights("model.safetensors", block, {}, {.prefix = "backbone.layers.3.mixer."});
+///     load_weights("model.safetensors", mixer, {}, {.prefix = "backbone.layers.3.mixer."});
 struct WeightOptions {
   /// What the file puts before every name, the dot included; also before those of a WeightNames.
   std::string prefix = {};
@@ -31,7 +31,7 @@ struct WeightOptions {
   /// often belong to an option that is off, such as a bias, and without them the layer computes
   /// something else. Where nothing is said they are refused, but for two files that hold more by
   /// nature: one that is read by a WeightNames without a prefix, and a checkpoint that `save`
-  /// wrote, with the stream of a layer or with other objects. A block has no stream of its own, so
+  /// wrote, with the stream of a layer or with other objects. A mixer has no stream of its own, so
   /// that what its checkpoint holds are weights.
   std::optional<bool> allow_surplus = {};
 };
@@ -84,7 +84,7 @@ template <class Layer>
                 "is missing; under " + in_quotes(prefix) + " there are " + in_quotes(beside));
 }
 
-/// A layer that keeps its stream itself; that of a block is in a cache.
+/// A layer that keeps its stream itself; that of a mixer is in a cache.
 template <class Layer>
 concept KeepsStream = requires(Layer& layer) {
   layer.reset();
@@ -97,7 +97,7 @@ concept KeepsStream = requires(Layer& layer) {
 }
 
 /// Whether a name under a prefix is a part of an object that a checkpoint holds beside the layer,
-/// as a block's cache: the metadata tell what each object is.
+/// as a mixer's cache: the metadata tell what each object is.
 [[nodiscard]] inline bool is_of_other_object(const Tensors& tensors, const std::string& prefix,
                                              const std::string& name) {
   for (std::size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
@@ -143,7 +143,7 @@ template <class Layer>
 /// Sets all weights of a layer from tensors that anybody wrote, PyTorch for instance; its state and
 /// counters are left alone.
 ///
-/// \param layer  any layer or block with `weight_names`, `weight` and `set_weight`
+/// \param layer  any layer or mixer with `weight_names`, `weight` and `set_weight`
 /// \param names  where the file's names differ from `weight_names()`
 /// \param options  what stands before the names, and whether other tensors may stand beside them
 ///
@@ -186,7 +186,7 @@ void set_weights(Layer& layer, const Tensors& tensors, const WeightNames& names 
   layer = std::move(changed);
 }
 
-/// All weights of a layer or block as tensors: a matrix in two dimensions, a vector in one, the
+/// All weights of a layer or mixer as tensors: a matrix in two dimensions, a vector in one, the
 /// weight of a depthwise convolution (`...conv1d.weight`) as `[channels, 1, taps]`, so that
 /// PyTorch's `load_state_dict` takes them. \param names  what the file is to call them, where that
 /// is not `weight_names()` \param dtype  F64, F32, F16 or BF16; see `Tensors::add` \param prefix

@@ -10,9 +10,9 @@
 #include "loglinear/detail/base/vector_argument.hpp"
 #include "loglinear/detail/kernels/math.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
-#include "loglinear/layer/block_gradient.hpp"
 #include "loglinear/layer/detail/head.hpp"
 #include "loglinear/layer/one_head.hpp"
+#include "loglinear/layer/span_gradient.hpp"
 #include "loglinear/rules/level_weights.hpp"
 #include "loglinear/rules/rule.hpp"
 
@@ -54,7 +54,7 @@ namespace loglinear {
 ///                    state above 65504 / 4 is refused, in mid-stream, as the 256th of equal tokens
 ///                    is whose keys and values are 64 coefficients of size 1. bfloat16 has the
 ///                    range of float. See docs/numerics.md, also for what both cost in accuracy
-/// \tparam Overflow   what the last level does when it is full, see `LastLevel`; blocks of tokens
+/// \tparam Overflow   what the last level does when it is full, see `LastLevel`; spans of tokens
 ///                    need `LastLevel::fold`
 template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture,
           class Stored = Scalar_, LastLevel Overflow = LastLevel::fold>
@@ -179,11 +179,11 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   void reset() noexcept { head_.reset(); }
   /// \}
 
-  /// \name A block of T tokens at once
+  /// \name A span of T tokens at once
   /// The numbers of T calls, to rounding, computed chunk by chunk with matrix products (see
-  /// sequence/chunkwise.hpp), in every read order; and backpropagation through the whole block.
+  /// sequence/chunkwise.hpp), in every read order; and backpropagation through the whole span.
   ///
-  /// Blocks and single tokens can follow each other in any order. Inputs are matrices of T rows, of
+  /// Spans and single tokens can follow each other in any order. Inputs are matrices of T rows, of
   /// either storage order. A token costs its projections, `C (d_k + d_v)` and `log(T / C) d_k d_v`
   /// operations for chunks of C = 64 tokens; all these functions allocate and copy the state.
   /// Errors as for single tokens, before anything has changed. Rules whose kind of transition has
@@ -192,22 +192,22 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
 
   /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_v
   template <class In>
-  Matrix forward_block(const Eigen::MatrixBase<In>& x) {
+  Matrix forward_span(const Eigen::MatrixBase<In>& x) {
     const Flush flush;
     Matrix out = head_.read_span(x, head_.read_order());
     detail::tanh_of(out.data(), out.size(), out.data());  // in place: nothing may throw any more
     return out;
   }
 
-  /// The gradient of `sum(d_out * forward_block(x))` with respect to x and every weight, the state
-  /// before the block held constant; through all reads and all states within the block. Nothing
+  /// The gradient of `sum(d_out * forward_span(x))` with respect to x and every weight, the state
+  /// before the span held constant; through all reads and all states within the span. Nothing
   /// changes. \param d_out T x d_v
   template <class In, class DOut>
-  [[nodiscard]] BlockGradient<Scalar> block_gradient(const Eigen::MatrixBase<In>& x,
-                                                     const Eigen::MatrixBase<DOut>& d_out) const {
+  [[nodiscard]] SpanGradient<Scalar> span_gradient(const Eigen::MatrixBase<In>& x,
+                                                   const Eigen::MatrixBase<DOut>& d_out) const {
     const Flush flush;
     LogLinearAttention copy(*this);
-    const Matrix out = copy.forward_block(x);
+    const Matrix out = copy.forward_span(x);
     detail::require_size("d_out (rows)", d_out.rows(), out.rows());
     detail::require_size("d_out (columns)", d_out.cols(), out.cols());
     detail::require_finite("d_out", d_out);
@@ -216,12 +216,12 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     return head_.pull_back_span(this->log_linear_state(), x, head_.read_order(), d_reads);
   }
 
-  /// One step of gradient descent on `1/2 sum |o - y|^2` over the whole block and T tokens of the
+  /// One step of gradient descent on `1/2 sum |o - y|^2` over the whole span and T tokens of the
   /// stream. Reads in the order of `train_one`. Unlike T calls of `train_one` the weights stay the
-  /// same within the block, and the gradient goes through the states that its tokens write.
+  /// same within the span, and the gradient goes through the states that its tokens write.
   /// \param y T x d_v, finite \return the outputs o from before the step, T x d_v
   template <class In, class Target>
-  Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+  Matrix train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
     const Flush flush;
     detail::require_size("y (rows)", y.rows(), x.rows());
     detail::require_size("y (columns)", y.cols(), this->output_dim());

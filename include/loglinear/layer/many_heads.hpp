@@ -16,9 +16,9 @@
 #include "loglinear/detail/base/error.hpp"
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/detail/base/parts.hpp"
-#include "loglinear/layer/block_gradient.hpp"
 #include "loglinear/layer/detail/head.hpp"
 #include "loglinear/layer/detail/output_projection.hpp"
+#include "loglinear/layer/span_gradient.hpp"
 
 namespace loglinear {
 
@@ -213,19 +213,19 @@ class ManyHeads {
   }
 
   /// From the gradient of the outputs to that of everything; `before` are the heads before the
-  /// block.
+  /// span.
   template <class In>
-  [[nodiscard]] MultiHeadBlockGradient<Scalar> pull_back_span(const std::vector<Layer>& before,
-                                                              const Eigen::MatrixBase<In>& x,
-                                                              ReadOrder order, const Rows& reads,
-                                                              const Rows& out, Rows d_out,
-                                                              Flush& flush) {
+  [[nodiscard]] MultiHeadSpanGradient<Scalar> pull_back_span(const std::vector<Layer>& before,
+                                                             const Eigen::MatrixBase<In>& x,
+                                                             ReadOrder order, const Rows& reads,
+                                                             const Rows& out, Rows d_out,
+                                                             Flush& flush) {
     out_.pull_back_bound(out.data(), out.size(), d_out.data());
     Rows d_reads(reads.rows(), reads.cols());
     out_.weights().project_rows_back(d_out, d_reads);
-    MultiHeadBlockGradient<Scalar> gradient{
+    MultiHeadSpanGradient<Scalar> gradient{
         Rows::Zero(x.rows(), x.cols()), {}, d_out.transpose() * reads};
-    std::vector<BlockGradient<Scalar>>& heads = gradient.heads;
+    std::vector<SpanGradient<Scalar>>& heads = gradient.heads;
     for (const Layer& head : before) {
       heads.push_back({{}, head.as_head().preparation().parameters().zeros()});
     }
@@ -234,7 +234,7 @@ class ManyHeads {
       const Rows d_head = d_reads.middleCols(begin, d_v());
       heads[h] = before[h].as_head().pull_back_span(before[h].log_linear_state(), x, order, d_head);
     });
-    for (BlockGradient<Scalar>& head : heads) {
+    for (SpanGradient<Scalar>& head : heads) {
       gradient.x += head.x;
       head.x.resize(0, 0);
     }

@@ -10,10 +10,10 @@
 #include "loglinear/detail/base/vector_argument.hpp"
 #include "loglinear/detail/kernels/math.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
-#include "loglinear/layer/block_gradient.hpp"
 #include "loglinear/layer/linear_attention.hpp"
 #include "loglinear/layer/log_linear_attention.hpp"
 #include "loglinear/layer/many_heads.hpp"
+#include "loglinear/layer/span_gradient.hpp"
 
 namespace loglinear {
 
@@ -180,14 +180,14 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   }
   /// \}
 
-  /// \name A block of T tokens at once
+  /// \name A span of T tokens at once
   /// As `LogLinearAttention` has them for one head: inputs T x d_model, outputs and targets
   /// T x d_model.
   /// \{
 
   /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
   template <class In>
-  Matrix forward_block(const Eigen::MatrixBase<In>& x) {
+  Matrix forward_span(const Eigen::MatrixBase<In>& x) {
     Flush flush;
     detail::Rollback rollback(heads_);
     const Matrix reads = this->read_span(x, order(), flush);
@@ -196,9 +196,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     return out;
   }
 
-  /// The gradient of `sum(d_out * forward_block(x))`; nothing changes. \param d_out T x d_model
+  /// The gradient of `sum(d_out * forward_span(x))`; nothing changes. \param d_out T x d_model
   template <class In, class DOut>
-  [[nodiscard]] MultiHeadBlockGradient<Scalar> block_gradient(
+  [[nodiscard]] MultiHeadSpanGradient<Scalar> span_gradient(
       const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
     Flush flush;
     detail::require_size("d_out (rows)", d_out.rows(), x.rows());
@@ -210,9 +210,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   }
 
   /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
-  /// tokens of the stream; see `LogLinearAttention::train_block`. \param y T x d_model
+  /// tokens of the stream; see `LogLinearAttention::train_span`. \param y T x d_model
   template <class In, class Target>
-  Matrix train_block(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+  Matrix train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
     Flush flush;
     detail::require_size("y (rows)", y.rows(), x.rows());
     detail::require_size("y (columns)", y.cols(), this->output_dim());

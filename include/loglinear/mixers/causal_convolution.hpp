@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_MIXERS_CAUSAL_CONVOLUTION_HPP
 #define LOGLINEAR_MIXERS_CAUSAL_CONVOLUTION_HPP
 
-// The short causal convolution of a block, each channel on its own:
+// The short causal convolution of a mixer, each channel on its own:
 //     y_t = b + sum_j w_j * x_{t - (K - 1) + j},   j = 0 ... K - 1 taps, the last on the token
 //     itself
 // as torch's Conv1d with groups = channels and padding = K - 1. Before the first token x is 0; what

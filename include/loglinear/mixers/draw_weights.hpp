@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_MIXERS_DRAW_WEIGHTS_HPP
 #define LOGLINEAR_MIXERS_DRAW_WEIGHTS_HPP
 
-// Initial weights of the blocks in flash-linear-attention's distributions, and the checks of
+// Initial weights of the mixers in flash-linear-attention's distributions, and the checks of
 // options they share. Numbers are drawn in double, row by row, so that float has the rounded
 // weights of double.
 
@@ -88,17 +88,17 @@ template <class Options>
   return {.smallest = o.dt_min, .largest = o.dt_max, .floor = o.dt_init_floor};
 }
 
-/// What all blocks have as options.
+/// What all mixers have as options.
 template <class Scalar, class Options>
 void require_common_options(const Options& o) {
   require_between("num_levels", o.num_levels, 2, max_level_limit + 1);
   require_positive("chunk_size", o.chunk_size);
-  if (!fits<Scalar>(o.scale)) fail("scale", o.scale, "finite in the block's scalar");
+  if (!fits<Scalar>(o.scale)) fail("scale", o.scale, "finite in the mixer's scalar");
   // A denormal number counts as zero.
   if (!fits<Scalar>(o.norm_eps) ||
       !(static_cast<Scalar>(o.norm_eps) >= (std::numeric_limits<Scalar>::min)())) {
     fail("norm_eps", o.norm_eps,
-         "a finite and positive number, not denormal, in the block's scalar");
+         "a finite and positive number, not denormal, in the mixer's scalar");
   }
   require_positive_number("initializer_range", o.initializer_range);
   steps_of(o).validate();
@@ -109,7 +109,7 @@ void require_common_options(const Options& o) {
 template <class Scalar>
 void fill_step_bias(Matrix<Scalar>& array, const StepRange& range, Xorshift64& random) {
   const double most = (std::max)(range.largest, range.floor);
-  if (!fits<Scalar>(most)) fail("dt_max or dt_init_floor", most, "finite in the block's scalar");
+  if (!fits<Scalar>(most)) fail("dt_max or dt_init_floor", most, "finite in the mixer's scalar");
   fill(array, [&] {
     const double low = std::log(range.smallest), high = std::log(range.largest);
     const double step = (std::max)(std::exp(low + random.uniform() * (high - low)), range.floor);

@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_MIXERS_GATED_RMS_NORM_HPP
 #define LOGLINEAR_MIXERS_GATED_RMS_NORM_HPP
 
-// The gated norm before a block's output projection, over runs of n columns of a row:
+// The gated norm before a mixer's output projection, over runs of n columns of a row:
 //     rms(u)_i = w_i u_i / sqrt(mean(u^2) + eps)
 //     gate first:  rms(y silu(z)),  as flash-linear-attention's RMSNormGated
 //     norm first:  rms(y) silu(z),  as its FusedRMSNormGated; without z, rms(y)

@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_MIXERS_GATES_HPP
 #define LOGLINEAR_MIXERS_GATES_HPP
 
-// What the blocks' projections pass through before they meet the hierarchy, for all tokens at once,
+// What the mixers' projections pass through before they meet the hierarchy, for all tokens at once,
 // each with its pullback: silu, the decay gate, the level weights, unit keys.
 
 #include <cmath>

@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_MIXERS_HEADS_HPP
 #define LOGLINEAR_MIXERS_HEADS_HPP
 
-// The heads of a block between its projections: each is one sequence of the sequence form, with
+// The heads of a mixer between its projections: each is one sequence of the sequence form, with
 // queries and keys that the heads of a group share.
 
 #include <algorithm>

@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_MIXERS_LINEAR_HPP
 #define LOGLINEAR_MIXERS_LINEAR_HPP
 
-// The projections of a block, y = x W^T + b with a row a token, and their pullback. Products of any
+// The projections of a mixer, y = x W^T + b with a row a token, and their pullback. Products of any
 // size: tiles of the right operand are packed into the nearest caches and multiplied by the kernel
 // of the sequence form. Never parallelises; a row's sums do not depend on the rows beside it, but
 // a single row is read straight from the weights and may round differently.

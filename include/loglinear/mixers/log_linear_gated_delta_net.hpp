@@ -53,7 +53,7 @@ namespace loglinear {
 ///
 /// What differs from those layers: no attention mask and no packed sequences; the number of level
 /// weights is an option and streams may be longer than it (the last level takes the rest); the
-/// paper's layer ignores allow_neg_eigval, where this block and GatedDeltaNet obey it; with
+/// paper's layer ignores allow_neg_eigval, where this mixer and GatedDeltaNet obey it; with
 /// num_v_heads above num_heads, which the paper's layer has not, L and l_proj go by value heads;
 /// the paper's layer scales queries by 1 / sqrt(head_dim) and level weights by sqrt(head_dim),
 /// which cancel, so that `scale` is 1 here, where GatedDeltaNet itself has 1 / sqrt(head_dim); a
@@ -62,12 +62,12 @@ namespace loglinear {
 ///
 /// Use and errors as `TokenMixer`:
 ///
-///     loglinear::LogLinearGatedDeltaNet<float> block(
+///     loglinear::LogLinearGatedDeltaNet<float> mixer(
 ///         {.hidden_size = 64, .num_heads = 2, .head_dim = 32});
-///     auto cache = block.make_cache();
-///     auto prompt = block.forward(x, cache);      // x: T x 64
-///     auto next = block.step(x_next, cache);      // one token
-///     auto d = block.gradient(x, d_out);          // d.x, d.weights["A_log"]
+///     auto cache = mixer.make_cache();
+///     auto prompt = mixer.forward(x, cache);      // x: T x 64
+///     auto next = mixer.step(x_next, cache);      // one token
+///     auto d = mixer.gradient(x, d_out);          // d.x, d.weights["A_log"]
 ///
 /// \tparam Scalar_  float or double
 // clang-format on
@@ -87,7 +87,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
              initial_weights(detail::checked<Scalar>(options))),
         options_(options) {}
 
-  /// What the block was built with.
+  /// What the mixer was built with.
   [[nodiscard]] const Options& options() const { return options_; }
 
  private:

@@ -27,7 +27,7 @@ struct LogLinearGatedDeltaNetOptions {
   bool use_short_conv = true;    ///< without, silu alone
   /// beta in (0, 2) instead of (0, 1). The paper's `HGatedDeltaNet` ignores this option, whatever
   /// its configuration says: leave it false for weights of that layer, or the numbers are others.
-  /// It is for blocks that were trained with it here.
+  /// It is for mixers that were trained with it here.
   bool allow_neg_eigval = false;
   Eigen::Index conv_size = 4;       ///< taps of the short convolutions
   bool conv_bias = false;           ///< whether there are `q_conv1d.bias` and so on

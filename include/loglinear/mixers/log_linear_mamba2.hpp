@@ -47,7 +47,7 @@ namespace loglinear {
 /// Rows of in_proj are z (I), x (I), B and C (n_groups * state_size each), dt (H), dl (H n).
 ///
 /// A published model has them under `backbone.layers.N.mixer.`; docs/migration.md shows how to load
-/// them. The paper's own `HAttentionMixer` is this block with norm_per_group = false.
+/// them. The paper's own `HAttentionMixer` is this mixer with norm_per_group = false.
 ///
 /// What differs from that layer: no attention mask, no packed sequences and no cap on step sizes
 /// (`dt_limit`, which it refuses as well); silu and the gated norm are not optional (`hidden_act`,
@@ -57,12 +57,12 @@ namespace loglinear {
 ///
 /// Use and errors as `TokenMixer`:
 ///
-///     loglinear::LogLinearMamba2<float> block(
+///     loglinear::LogLinearMamba2<float> mixer(
 ///         {.hidden_size = 64, .num_heads = 4, .head_dim = 32});
-///     auto cache = block.make_cache();
-///     auto prompt = block.forward(x, cache);      // x: T x 64
-///     auto next = block.step(x_next, cache);      // one token
-///     auto d = block.gradient(x, d_out);          // d.x, d.weights["A_log"]
+///     auto cache = mixer.make_cache();
+///     auto prompt = mixer.forward(x, cache);      // x: T x 64
+///     auto next = mixer.step(x_next, cache);      // one token
+///     auto d = mixer.gradient(x, d_out);          // d.x, d.weights["A_log"]
 ///
 /// \tparam Scalar_  float or double
 // clang-format on
@@ -82,7 +82,7 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
              initial_weights(detail::checked<Scalar>(options))),
         options_(options) {}
 
-  /// What the block was built with.
+  /// What the mixer was built with.
   [[nodiscard]] const Options& options() const { return options_; }
 
  private:

@@ -17,11 +17,11 @@ namespace loglinear {
 template <class Scalar, class Mixer>
 class TokenMixer;
 
-/// Where a stream through a block stands: the last inputs of its short convolutions and the
+/// Where a stream through a mixer stands: the last inputs of its short convolutions and the
 /// hierarchy of each head, the counterpart of flash-linear-attention's `conv_state` and
 /// `recurrent_state`.
 ///
-/// Made empty by `TokenMixer::make_cache`, for blocks of the same options. A plain value of
+/// Made empty by `TokenMixer::make_cache`, for mixers of the same options. A plain value of
 /// constant size: (K - 1) x channels numbers a convolution and levels x d_k x d_v a head; copy it
 /// to branch a stream.
 template <class Scalar>
@@ -31,7 +31,7 @@ class MixerCache {
 
   /// Tokens seen since the cache was made or reset; 0 of one that was moved from.
   [[nodiscard]] std::uint64_t size() const { return states_.empty() ? 0 : states_.front().size(); }
-  /// Number of heads, at least 1; 0 of one that was moved from, which every block refuses.
+  /// Number of heads, at least 1; 0 of one that was moved from, which every mixer refuses.
   [[nodiscard]] Eigen::Index num_heads() const { return static_cast<Eigen::Index>(states_.size()); }
   /// The hierarchy of one head. \throws std::invalid_argument unless 0 <= head < num_heads
   [[nodiscard]] const LogLinearState<Scalar>& state(Eigen::Index head) const {

@@ -12,7 +12,7 @@
 
 namespace loglinear {
 
-/// The arrays of a block, or their gradients, under the names of a state_dict and in its order.
+/// The arrays of a mixer, or their gradients, under the names of a state_dict and in its order.
 ///
 /// A matrix has the state_dict's shape, (outputs, inputs); a vector of n is n x 1; the weight of a
 /// depthwise convolution, (channels, 1, taps) there, is channels x taps. Column-major, so that a

@@ -25,7 +25,7 @@ struct MixerGradients {
 
 namespace detail {
 
-/// What of a block's sizes its cache is made of.
+/// What of a mixer's sizes its cache is made of.
 struct MixerShape {
   Index hidden_size = 0, heads = 0, d_k = 0, d_v = 0;
   int num_levels = 0;                     // level weights, one more than the state's levels
@@ -34,7 +34,7 @@ struct MixerShape {
   Index chunk_size = 64;
 };
 
-/// A gradient on its way back from a block's output to what `read_heads` read.
+/// A gradient on its way back from a mixer's output to what `read_heads` read.
 template <class Scalar>
 struct ReadsGradient {
   RowMajorMatrix<Scalar> reads{};   // T x (heads d_v)
@@ -60,7 +60,7 @@ struct ReadsGradient {
 /// below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
 ///
 /// \tparam Scalar_  float or double
-/// \tparam Mixer    the block, which derives from this class and supplies its two ends: `front` and
+/// \tparam Mixer    the mixer, which derives from this class and supplies its two ends: `front` and
 ///                  `back` with their gradients
 template <class Scalar_, class Mixer>
 class TokenMixer {
@@ -148,7 +148,7 @@ class TokenMixer {
     return out;
   }
 
-  /// An empty cache for this block's options.
+  /// An empty cache for this mixer's options.
   [[nodiscard]] Cache make_cache() const {
     return Cache(empty_convolutions(),
                  std::vector<LogLinearState<Scalar>>(
@@ -190,7 +190,7 @@ class TokenMixer {
   TokenMixer& operator=(const TokenMixer&) = default;
   TokenMixer& operator=(TokenMixer&&) = default;
 
-  /// \name For the block
+  /// \name For the mixer
   /// \{
 
   /// All sizes.
@@ -276,7 +276,7 @@ class TokenMixer {
       fits = state.max_levels() == max_levels() && state.d_k() == shape_.d_k &&
              state.d_v() == shape_.d_v;
     }
-    if (!fits) detail::fail("cache", "of another shape", "made by make_cache of such a block");
+    if (!fits) detail::fail("cache", "of another shape", "made by make_cache of such a mixer");
   }
 
   detail::MixerShape shape_;

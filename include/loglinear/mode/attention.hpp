@@ -91,10 +91,10 @@ extern template std::unique_ptr<Attention<double>> make_attention<double>(const 
 #endif
 
 /// Calls `work(heads)` with the `RuntimeHeads` behind the interface, for what a
-/// `MultiHeadAttention` offers and the interface does not, such as whole blocks of tokens. `work`
+/// `MultiHeadAttention` offers and the interface does not, such as whole spans of tokens. `work`
 /// is compiled for every type of layer, 11 of them.
 ///
-///     visit_layer(*attention, [&](auto& heads) { outputs = heads.forward_block(x); });
+///     visit_layer(*attention, [&](auto& heads) { outputs = heads.forward_span(x); });
 template <class Scalar, class Work>
 void visit_layer(Attention<Scalar>& attention, Work work) {
   detail::with_layer_type<Scalar>(

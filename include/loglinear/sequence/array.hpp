@@ -184,7 +184,7 @@ class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::ArrayVi
   template <class In>
   static constexpr void require_scalar() {
     static_assert(std::is_same_v<typename In::Scalar, Scalar>,
-                  "an array of a sequence must have the scalar of its SequenceInputs or block: "
+                  "an array of a sequence must have the scalar of its SequenceInputs or span: "
                   "convert it with .cast<Scalar>()");
   }
 };

@@ -30,7 +30,7 @@
 /// depend on the members.
 ///
 /// From the steps follow whole spans of tokens by the chunkwise algorithm and their gradients
-/// (`forward_block`, `block_gradient`), and products of few transitions as a diagonal minus a
+/// (`forward_span`, `span_gradient`), and products of few transitions as a diagonal minus a
 /// matrix of low rank.
 
 #include "loglinear/detail/base/types.hpp"

@@ -102,9 +102,9 @@ void operate(Layer layer, fuzz::Bytes bytes) {
         default: {
           if constexpr (std::is_same_v<Scalar, double>) {  // of one layer: it takes long to compile
             const Eigen::Index rows = choice / 8 % 16;
-            const detail::RowMajorMatrix<Scalar> block =
+            const detail::RowMajorMatrix<Scalar> span =
                 matrix<Scalar>(bytes, rows, layer.d_model());
-            layer.forward_block(block);
+            layer.forward_span(span);
             tokens = static_cast<std::uint64_t>(rows);
           } else {
             layer.reset();

@@ -172,9 +172,9 @@ class Head {
   /// it, to that of x and every weight. \throws std::invalid_argument as `read_span`, or for a
   /// state or a gradient of another shape
   template <class In, class DReads>
-  [[nodiscard]] BlockGradient<Scalar> pull_back_span(const State& before,
-                                                     const Eigen::MatrixBase<In>& x,
-                                                     ReadOrder order, const DReads& d_reads) const {
+  [[nodiscard]] SpanGradient<Scalar> pull_back_span(const State& before,
+                                                    const Eigen::MatrixBase<In>& x, ReadOrder order,
+                                                    const DReads& d_reads) const {
     require_order(order);
     return detail::pull_back_span(preparation_, workspace_, training_, before,
                                   checked_span<Scalar>(x, workspace_.x.size(), before.size()),
@@ -183,7 +183,7 @@ class Head {
 
   /// One step of gradient descent. \throws std::invalid_argument for the gradient of a head with
   /// other weights, or where a weight would not be finite; nothing is changed then
-  void descend(const BlockGradient<Scalar>& gradient) {
+  void descend(const SpanGradient<Scalar>& gradient) {
     preparation_.parameters().descend(learning_rate_, gradient.weights);
     drop_staged();
     ++train_step_count_;

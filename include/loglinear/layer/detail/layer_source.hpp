@@ -7,12 +7,12 @@
 
 #include "loglinear/chunks/chunk.hpp"
 #include "loglinear/chunks/transition_steps.hpp"
-#include "loglinear/layer/block_gradient.hpp"
 #include "loglinear/layer/detail/preparation.hpp"
+#include "loglinear/layer/span_gradient.hpp"
 
 namespace loglinear::detail {
 
-/// A block of inputs, T x d_model, as the tokens that a layer makes of them.
+/// A span of inputs, T x d_model, as the tokens that a layer makes of them.
 template <class Inner, class Scalar, class Weights>
 class LayerSource final : public TokenSource<Scalar> {
  public:
@@ -39,7 +39,7 @@ class LayerSource final : public TokenSource<Scalar> {
   }
   /// Where gradients of the reads come from, and those of everything else go.
   void differentiate(const RowsView<Scalar>& d_reads, typename Layer::Gradient gradient,
-                     BlockGradient<Scalar>& to) {
+                     SpanGradient<Scalar>& to) {
     d_reads_.emplace(d_reads);
     training_.emplace(std::move(gradient));
     to_ = &to;
@@ -135,7 +135,7 @@ class LayerSource final : public TokenSource<Scalar> {
   RowMajorMatrix<Scalar>* reads_ = nullptr;
   Index first_read_ = 0;
   std::optional<RowsView<Scalar>> d_reads_{};
-  BlockGradient<Scalar>* to_ = nullptr;
+  SpanGradient<Scalar>* to_ = nullptr;
 };
 
 template <class Inner, class Scalar, class Weights, class... Rest>

@@ -4,7 +4,7 @@
 
 // What a layer makes of an input, apart from its state: projections, level weights, and the rule's
 // leaf, query and transition; and the way back from their gradients to that of every weight. One
-// token or a block of tokens, it is the same.
+// token or a span of tokens, it is the same.
 
 #include <algorithm>
 #include <utility>

@@ -12,8 +12,8 @@
 #include <utility>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/layer/block_gradient.hpp"
 #include "loglinear/layer/detail/layer_source.hpp"
+#include "loglinear/layer/span_gradient.hpp"
 #include "loglinear/sequence/array.hpp"
 #include "loglinear/sequence/chunkwise.hpp"
 #include "loglinear/transitions/steps.hpp"
@@ -47,7 +47,7 @@ template <class Scalar, class In>
 [[nodiscard]] RowMajorMatrix<Scalar> checked_span(const Eigen::MatrixBase<In>& x, Index d_model,
                                                   std::uint64_t before) {
   static_assert(std::is_same_v<typename In::Scalar, Scalar>,
-                "the block must have the layer's scalar: convert it with .cast<Scalar>()");
+                "the span must have the layer's scalar: convert it with .cast<Scalar>()");
   require_size("x (columns)", x.cols(), d_model);
   require_finite("x", x);
   if (static_cast<std::uint64_t>(x.rows()) > UINT64_MAX - before) {
@@ -64,7 +64,7 @@ void read_span(const Preparation& preparation, const typename Preparation::Read&
                Stream& stream, const RowMajorMatrix<typename Stream::Scalar>& x, ReadOrder order,
                RowMajorMatrix<typename Stream::Scalar>& reads, OneToken one_token) {
   static_assert(Stream::overflow == LastLevel::fold,
-                "blocks of tokens need a layer whose last level folds: LastLevel::fold; give the "
+                "spans of tokens need a layer whose last level folds: LastLevel::fold; give the "
                 "tokens one by one to a layer whose last level forgets or halves");
   using Scalar = typename Stream::Scalar;
   const Index length = x.rows();
@@ -94,26 +94,26 @@ void read_span(const Preparation& preparation, const typename Preparation::Read&
 /// it, to that of x and every weight. \throws std::invalid_argument for a state or a gradient of
 /// another shape, and where the gradient is not finite
 template <class Preparation, class State, class Scalar, class DReads>
-[[nodiscard]] BlockGradient<Scalar> pull_back_span(const Preparation& preparation,
-                                                   const typename Preparation::Read& workspace,
-                                                   const typename Preparation::Gradient& training,
-                                                   const State& before,
-                                                   const RowMajorMatrix<Scalar>& x, ReadOrder order,
-                                                   const DReads& d_reads) {
+[[nodiscard]] SpanGradient<Scalar> pull_back_span(const Preparation& preparation,
+                                                  const typename Preparation::Read& workspace,
+                                                  const typename Preparation::Gradient& training,
+                                                  const State& before,
+                                                  const RowMajorMatrix<Scalar>& x, ReadOrder order,
+                                                  const DReads& d_reads) {
   static_assert(HasSteps<typename Preparation::Kind>,
-                "gradients of a block need the steps of the rule's kind of transition: give it "
+                "gradients of a span need the steps of the rule's kind of transition: give it "
                 "the member visit_steps of loglinear/transitions/steps.hpp, or build it from the "
                 "kinds of the library");
   const Layout& layout = preparation.layout();
-  require_size("max_levels of the state before the block", before.max_levels(),
+  require_size("max_levels of the state before the span", before.max_levels(),
                workspace.max_levels);
-  require_size("d_k of the state before the block", before.d_k(), layout.key_rows);
-  require_size("d_v of the state before the block", before.d_v(), layout.d_v);
+  require_size("d_k of the state before the span", before.d_k(), layout.key_rows);
+  require_size("d_v of the state before the span", before.d_v(), layout.d_v);
   require_size("the gradient of the reads (rows)", d_reads.rows(), x.rows());
   require_size("the gradient of the reads (columns)", d_reads.cols(), layout.d_v);
   const SequenceArray<Scalar> d_rows(d_reads);  // a copy, unless they lie row by row
-  BlockGradient<Scalar> gradient{zeros<RowMajorMatrix<Scalar>>(x.rows(), x.cols()),
-                                 preparation.parameters().zeros()};
+  SpanGradient<Scalar> gradient{zeros<RowMajorMatrix<Scalar>>(x.rows(), x.cols()),
+                                preparation.parameters().zeros()};
   if (x.rows() == 0) return gradient;
   LayerSource source(preparation, view_of(x), order, workspace);
   source.differentiate(view_of(d_rows), training, gradient);

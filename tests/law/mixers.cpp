@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-// The blocks of the paper against an independent reference, in pieces, and their gradients.
+// The mixers of the paper against an independent reference, in pieces, and their gradients.
 
 #include <cmath>
 #include <limits>
 #include <string>
 
-#include "blocks_cases.hpp"
-#include "blocks_reference.hpp"
 #include "catch.hpp"
+#include "mixers_cases.hpp"
+#include "mixers_reference.hpp"
 #include "support.hpp"
 
 namespace {
@@ -29,37 +29,37 @@ double relative_error(const A& a, const B& b) {
                        : (a - b).cwiseAbs().maxCoeff() / std::max(1e-300, b.cwiseAbs().maxCoeff());
 }
 
-template <class Block>
-void check_against_reference(const typename Block::Options& options) {
+template <class Mixer>
+void check_against_reference(const typename Mixer::Options& options) {
   Random random(1);
-  Block block(options);
-  test::randomise(block, random);
+  Mixer mixer(options);
+  test::randomise(mixer, random);
   for (const Index tokens : {0, 1, 5, 70, 130}) {
     const Array x = random.matrix<double>(tokens, options.hidden_size);
     CAPTURE(tokens);
-    const Array y = block.forward(x), expected = test::reference(block, x);
+    const Array y = mixer.forward(x), expected = test::reference(mixer, x);
     REQUIRE(y.rows() == tokens);
     REQUIRE(y.cols() == options.hidden_size);
     CHECK(relative_error(y, expected) <= rounding);
   }
 }
 
-template <class Block>
-void check_pieces(const typename Block::Options& options) {
+template <class Mixer>
+void check_pieces(const typename Mixer::Options& options) {
   Random random(2);
-  Block block(options);
-  test::randomise(block, random);
-  const Array x = random.matrix<double>(73, options.hidden_size), once = block.forward(x);
-  auto pieces = block.make_cache(), steps = block.make_cache();
+  Mixer mixer(options);
+  test::randomise(mixer, random);
+  const Array x = random.matrix<double>(73, options.hidden_size), once = mixer.forward(x);
+  auto pieces = mixer.make_cache(), steps = mixer.make_cache();
   Array in_pieces(73, options.hidden_size), in_steps(73, options.hidden_size);
   Index begin = 0;
   for (const Index length : {0, 1, 2, 37, 1, 3, 29}) {
-    in_pieces.middleRows(begin, length) = block.forward(x.middleRows(begin, length), pieces);
+    in_pieces.middleRows(begin, length) = mixer.forward(x.middleRows(begin, length), pieces);
     begin += length;
     CHECK(pieces.size() == static_cast<std::uint64_t>(begin));
   }
   REQUIRE(begin == 73);
-  for (Index t = 0; t < 73; ++t) in_steps.row(t) = block.step(x.row(t), steps).transpose();
+  for (Index t = 0; t < 73; ++t) in_steps.row(t) = mixer.step(x.row(t), steps).transpose();
   CHECK(relative_error(in_pieces, once) <= rounding);
   CHECK(relative_error(in_steps, once) <= rounding);
   CHECK(steps.size() == 73);
@@ -68,11 +68,11 @@ void check_pieces(const typename Block::Options& options) {
   }
   // A copy branches the stream, and a reset one begins it anew.
   auto branch = steps;
-  static_cast<void>(block.step(x.row(0), branch));
+  static_cast<void>(mixer.step(x.row(0), branch));
   CHECK_FALSE(branch == steps);
   branch.reset();
-  CHECK(branch == block.make_cache());
-  CHECK(relative_error(block.forward(x, branch), once) <= rounding);
+  CHECK(branch == mixer.make_cache());
+  CHECK(relative_error(mixer.forward(x, branch), once) <= rounding);
 }
 
 /// (8 (f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12 h
@@ -90,58 +90,58 @@ double central_difference(double& at, Loss loss) {
 }
 
 /// From the beginning of a stream, or after `earlier` tokens that are held constant.
-template <class Block>
-void check_gradients(const typename Block::Options& options, Index earlier) {
+template <class Mixer>
+void check_gradients(const typename Mixer::Options& options, Index earlier) {
   Random random(3);
-  Block block(options);
-  test::randomise(block, random);
-  auto cache = block.make_cache();
-  static_cast<void>(block.forward(random.matrix<double>(earlier, options.hidden_size), cache));
+  Mixer mixer(options);
+  test::randomise(mixer, random);
+  auto cache = mixer.make_cache();
+  static_cast<void>(mixer.forward(random.matrix<double>(earlier, options.hidden_size), cache));
   for (const Index tokens : {1, 2, 11}) {
     CAPTURE(earlier, tokens);
     Array x = random.matrix<double>(tokens, options.hidden_size);
     const Array d_out = random.matrix<double>(tokens, options.hidden_size);
-    const auto gradient = earlier == 0 ? block.gradient(x, d_out) : block.gradient(x, d_out, cache);
+    const auto gradient = earlier == 0 ? mixer.gradient(x, d_out) : mixer.gradient(x, d_out, cache);
     const auto loss = [&] {
       auto copy = cache;
-      return block.forward(x, copy).cwiseProduct(d_out).sum();
+      return mixer.forward(x, copy).cwiseProduct(d_out).sum();
     };
     Array d_x(x.rows(), x.cols());
     for (Index i = 0; i < x.size(); ++i) d_x.data()[i] = central_difference(x.data()[i], loss);
     CHECK(relative_error(gradient.x, d_x) <= difference_error);
-    REQUIRE(gradient.weights.names() == block.weight_names());
-    for (const std::string& name : block.weight_names()) {
+    REQUIRE(gradient.weights.names() == mixer.weight_names());
+    for (const std::string& name : mixer.weight_names()) {
       CAPTURE(name);
-      Eigen::MatrixXd weight = block.weight(name);
+      Eigen::MatrixXd weight = mixer.weight(name);
       const Eigen::MatrixXd old = weight;
       Eigen::MatrixXd d_weight(weight.rows(), weight.cols());
       const auto loss_of_weight = [&] {
-        block.set_weight(name, weight);
+        mixer.set_weight(name, weight);
         return loss();
       };
       for (Index i = 0; i < weight.size(); ++i) {
         d_weight.data()[i] = central_difference(weight.data()[i], loss_of_weight);
       }
-      block.set_weight(name, old);
+      mixer.set_weight(name, old);
       CHECK(relative_error(gradient.weights[name], d_weight) <= difference_error);
     }
   }
-  const auto nothing = block.gradient(Array(0, options.hidden_size), Array(0, options.hidden_size));
+  const auto nothing = mixer.gradient(Array(0, options.hidden_size), Array(0, options.hidden_size));
   CHECK(nothing.x.size() == 0);
-  CHECK(nothing.weights[block.weight_names().front()].isZero(0));
+  CHECK(nothing.weights[mixer.weight_names().front()].isZero(0));
 }
 
 /// What a cache is refused for leaves it as it was.
-template <class Block>
-void check_bad_sequences(const typename Block::Options& options, const char* projection,
+template <class Mixer>
+void check_bad_sequences(const typename Mixer::Options& options, const char* projection,
                          const char* output) {
   Random random(4);
-  Block block(options);
-  test::randomise(block, random);
-  block.set_weight(projection, Eigen::MatrixXd(1000 * block.weight(projection)));
+  Mixer mixer(options);
+  test::randomise(mixer, random);
+  mixer.set_weight(projection, Eigen::MatrixXd(1000 * mixer.weight(projection)));
   const Index width = options.hidden_size;
-  auto cache = block.make_cache();
-  static_cast<void>(block.forward(random.matrix<double>(5, width), cache));
+  auto cache = mixer.make_cache();
+  static_cast<void>(mixer.forward(random.matrix<double>(5, width), cache));
   const auto before = cache;
   const double nan = std::numeric_limits<double>::quiet_NaN();
   for (const Index tokens : {1, 3}) {
@@ -149,17 +149,17 @@ void check_bad_sequences(const typename Block::Options& options, const char* pro
     Array x = random.matrix<double>(tokens, width);
     const Array fine = x, wide = random.matrix<double>(tokens, width + 1);
     x(tokens - 1, 1) = nan;
-    CHECK(mentions(error_of([&] { (void)block.forward(x, cache); }), {"x[", "nan", "finite"}));
-    CHECK(mentions(error_of([&] { (void)block.forward(wide, cache); }),
+    CHECK(mentions(error_of([&] { (void)mixer.forward(x, cache); }), {"x[", "nan", "finite"}));
+    CHECK(mentions(error_of([&] { (void)mixer.forward(wide, cache); }),
                    {"x (columns)", std::to_string(width)}));
-    CHECK(mentions(error_of([&] { (void)block.gradient(x, fine); }), {"x[", "nan", "finite"}));
-    CHECK(mentions(error_of([&] { (void)block.gradient(fine, x); }), {"d_out[", "nan", "finite"}));
-    CHECK(mentions(error_of([&] { (void)block.gradient(fine, wide); }), {"d_out (columns)"}));
+    CHECK(mentions(error_of([&] { (void)mixer.gradient(x, fine); }), {"x[", "nan", "finite"}));
+    CHECK(mentions(error_of([&] { (void)mixer.gradient(fine, x); }), {"d_out[", "nan", "finite"}));
+    CHECK(mentions(error_of([&] { (void)mixer.gradient(fine, wide); }), {"d_out (columns)"}));
     x(tokens - 1, 1) = 1e308;  // finite, but not on the way
-    CHECK(mentions(error_of([&] { (void)block.forward(x, cache); }), {"finite"}));
+    CHECK(mentions(error_of([&] { (void)mixer.forward(x, cache); }), {"finite"}));
     CHECK(cache == before);
   }
-  Block loud(options);  // its outputs overflow, its states do not
+  Mixer loud(options);  // its outputs overflow, its states do not
   test::randomise(loud, random);
   for (const std::string& name : loud.weight_names()) {
     if (name.find("norm") != std::string::npos) {
@@ -172,47 +172,47 @@ void check_bad_sequences(const typename Block::Options& options, const char* pro
     CHECK(mentions(error_of([&] { (void)loud.forward(x, cache); }), {"output", "finite"}));
     CHECK(cache == before);
   }
-  CHECK(mentions(error_of([&] { (void)block.step(Eigen::VectorXd::Ones(width + 1), cache); }),
+  CHECK(mentions(error_of([&] { (void)mixer.step(Eigen::VectorXd::Ones(width + 1), cache); }),
                  {"x (columns)"}));
   auto other_options = options;
   ++other_options.num_levels;
-  auto other = Block(other_options).make_cache();
+  auto other = Mixer(other_options).make_cache();
   const Array one = random.matrix<double>(1, width);
-  CHECK(mentions(error_of([&] { (void)block.forward(one, other); }), {"cache", "make_cache"}));
+  CHECK(mentions(error_of([&] { (void)mixer.forward(one, other); }), {"cache", "make_cache"}));
   CHECK(
-      mentions(error_of([&] { (void)block.gradient(one, one, other); }), {"cache", "make_cache"}));
+      mentions(error_of([&] { (void)mixer.gradient(one, one, other); }), {"cache", "make_cache"}));
 }
 
-template <class Block>
-void check_bad_weights(const typename Block::Options& options) {
-  Block block(options);
-  CHECK(mentions(error_of([&] { (void)block.weight("in_proj"); }),
+template <class Mixer>
+void check_bad_weights(const typename Mixer::Options& options) {
+  Mixer mixer(options);
+  CHECK(mentions(error_of([&] { (void)mixer.weight("in_proj"); }),
                  {"weight name", "in_proj", "one of", "A_log", "dt_bias", "L"}));
-  for (const std::string& name : block.weight_names()) {
+  for (const std::string& name : mixer.weight_names()) {
     CAPTURE(name);
-    const Eigen::MatrixXd old = block.weight(name);
+    const Eigen::MatrixXd old = mixer.weight(name);
     Eigen::MatrixXd bad = old;
     bad(0, 0) = std::numeric_limits<double>::infinity();
-    CHECK(mentions(error_of([&] { block.set_weight(name, bad); }), {name, "inf", "finite"}));
+    CHECK(mentions(error_of([&] { mixer.set_weight(name, bad); }), {name, "inf", "finite"}));
     bad.setZero(old.rows() + 1, old.cols());
-    CHECK(mentions(error_of([&] { block.set_weight(name, bad); }),
+    CHECK(mentions(error_of([&] { mixer.set_weight(name, bad); }),
                    {name, "rows", std::to_string(old.rows())}));
-    CHECK(block.weight(name) == old);
-    if (old.cols() == 1) block.set_weight(name, old.transpose());
-    CHECK(block.weight(name) == old);
+    CHECK(mixer.weight(name) == old);
+    if (old.cols() == 1) mixer.set_weight(name, old.transpose());
+    CHECK(mixer.weight(name) == old);
   }
-  CHECK_FALSE(error_of([&] { block.set_weight("A_logs", Eigen::VectorXd::Ones(1)); }).empty());
+  CHECK_FALSE(error_of([&] { mixer.set_weight("A_logs", Eigen::VectorXd::Ones(1)); }).empty());
 }
 
 /// The message for options of which one has been changed.
-template <class Block, class Change>
+template <class Mixer, class Change>
 std::string refused(Change change) {
-  typename Block::Options options = {};
+  typename Mixer::Options options = {};
   options.hidden_size = 8;
   options.num_heads = 2;
   options.head_dim = 8;
   change(options);
-  return error_of([&] { Block block(options); });
+  return error_of([&] { Mixer mixer(options); });
 }
 
 using Mamba2 = loglinear::LogLinearMamba2<double>;
@@ -285,7 +285,7 @@ TEST_CASE("LogLinearMamba2 refuses bad input") {
 }
 
 TEST_CASE("A head that would overflow keeps all heads from going on") {
-  Mamba2 block({.hidden_size = 2,
+  Mamba2 mixer({.hidden_size = 2,
                 .expand = 2,
                 .num_heads = 2,
                 .head_dim = 2,
@@ -294,47 +294,47 @@ TEST_CASE("A head that would overflow keeps all heads from going on") {
                 .conv_kernel = 1,
                 .num_levels = 4});
   Random random(5);
-  test::randomise(block, random);
-  block.set_weight("conv1d.weight", Eigen::VectorXd::Ones(12));
-  Eigen::MatrixXd in = block.weight("in_proj.weight");
+  test::randomise(mixer, random);
+  mixer.set_weight("conv1d.weight", Eigen::VectorXd::Ones(12));
+  Eigen::MatrixXd in = mixer.weight("in_proj.weight");
   in.row(7).setConstant(1e160);   // a value of the second head
   in.row(10).setConstant(1e160);  // a key of the second head
-  block.set_weight("in_proj.weight", in);
-  auto cache = block.make_cache();
-  static_cast<void>(block.forward(Array::Constant(3, 2, 1e-200), cache));
+  mixer.set_weight("in_proj.weight", in);
+  auto cache = mixer.make_cache();
+  static_cast<void>(mixer.forward(Array::Constant(3, 2, 1e-200), cache));
   const auto before = cache;
-  CHECK(mentions(error_of([&] { (void)block.forward(Array::Ones(1, 2), cache); }), {"magnitude"}));
-  CHECK_FALSE(error_of([&] { (void)block.forward(Array::Ones(2, 2), cache); }).empty());
+  CHECK(mentions(error_of([&] { (void)mixer.forward(Array::Ones(1, 2), cache); }), {"magnitude"}));
+  CHECK_FALSE(error_of([&] { (void)mixer.forward(Array::Ones(2, 2), cache); }).empty());
   CHECK(cache == before);
 }
 
 TEST_CASE("LogLinearMamba2's weights begin as flash-linear-attention's") {
   const loglinear::LogLinearMamba2Options options{
       .hidden_size = 40, .num_heads = 8, .head_dim = 10, .state_size = 16};
-  const Mamba2 block(options), same(options);
-  CHECK(block.weight_names() ==
+  const Mamba2 mixer(options), same(options);
+  CHECK(mixer.weight_names() ==
         std::vector<std::string>{"dt_bias", "A_log", "L", "D", "conv1d.weight", "conv1d.bias",
                                  "in_proj.weight", "norm.weight", "out_proj.weight"});
-  for (const std::string& name : block.weight_names()) {
-    CHECK(block.weight(name) == same.weight(name));
+  for (const std::string& name : mixer.weight_names()) {
+    CHECK(mixer.weight(name) == same.weight(name));
   }
-  CHECK(block.weight("in_proj.weight").rows() == 80 + (80 + 32) + 8 + 8 * 15);
-  CHECK(block.weight("L").rows() == 8);
-  CHECK(block.weight("L").cols() == 15);
-  CHECK(block.weight("L").isOnes(0));
-  CHECK(block.weight("D").isOnes(0));
-  CHECK(block.weight("norm.weight").isOnes(0));
-  CHECK(block.weight("conv1d.bias").isZero(0));
+  CHECK(mixer.weight("in_proj.weight").rows() == 80 + (80 + 32) + 8 + 8 * 15);
+  CHECK(mixer.weight("L").rows() == 8);
+  CHECK(mixer.weight("L").cols() == 15);
+  CHECK(mixer.weight("L").isOnes(0));
+  CHECK(mixer.weight("D").isOnes(0));
+  CHECK(mixer.weight("norm.weight").isOnes(0));
+  CHECK(mixer.weight("conv1d.bias").isZero(0));
   for (Index h = 0; h < 8; ++h) {
-    CHECK(block.weight("A_log")(h, 0) == std::log(static_cast<double>(h + 1)));
-    const double step = test::softplus(block.weight("dt_bias")(h, 0));
+    CHECK(mixer.weight("A_log")(h, 0) == std::log(static_cast<double>(h + 1)));
+    const double step = test::softplus(mixer.weight("dt_bias")(h, 0));
     CHECK(step >= 0.001 * (1 - 1e-9));
     CHECK(step <= 0.1 * (1 + 1e-9));
   }
-  const auto& in = block.weight("in_proj.weight");
+  const auto& in = mixer.weight("in_proj.weight");
   CHECK(std::abs(in.norm() / std::sqrt(static_cast<double>(in.size())) - 0.02) < 0.001);
-  CHECK(block.weight("out_proj.weight").cwiseAbs().maxCoeff() <= 1 / std::sqrt(80.0));
-  CHECK(block.weight("out_proj.weight").cwiseAbs().maxCoeff() >= 0.95 / std::sqrt(80.0));
+  CHECK(mixer.weight("out_proj.weight").cwiseAbs().maxCoeff() <= 1 / std::sqrt(80.0));
+  CHECK(mixer.weight("out_proj.weight").cwiseAbs().maxCoeff() >= 0.95 / std::sqrt(80.0));
 }
 
 TEST_CASE("LogLinearGatedDeltaNet is its equations") {
@@ -373,14 +373,14 @@ TEST_CASE("LogLinearGatedDeltaNet refuses bad input") {
 }
 
 TEST_CASE("LogLinearGatedDeltaNet's weights begin as flash-linear-attention's") {
-  const GatedDeltaNet block({.hidden_size = 40, .num_heads = 4, .head_dim = 10});
-  CHECK(block.weight_names() ==
+  const GatedDeltaNet mixer({.hidden_size = 40, .num_heads = 4, .head_dim = 10});
+  CHECK(mixer.weight_names() ==
         std::vector<std::string>{
             "A_log", "dt_bias", "L", "q_proj.weight", "k_proj.weight", "v_proj.weight",
             "a_proj.weight", "b_proj.weight", "q_conv1d.weight", "k_conv1d.weight",
             "v_conv1d.weight", "g_proj.weight", "o_norm.weight", "o_proj.weight", "l_proj.weight"});
   const auto has_shape = [&](const char* name, Index rows, Index columns) {
-    return block.weight(name).rows() == rows && block.weight(name).cols() == columns;
+    return mixer.weight(name).rows() == rows && mixer.weight(name).cols() == columns;
   };
   CHECK(has_shape("q_proj.weight", 40, 40));
   CHECK(has_shape("v_proj.weight", 80, 40));
@@ -389,15 +389,15 @@ TEST_CASE("LogLinearGatedDeltaNet's weights begin as flash-linear-attention's") 
   CHECK(has_shape("v_conv1d.weight", 80, 4));
   CHECK(has_shape("o_norm.weight", 20, 1));
   CHECK(has_shape("o_proj.weight", 40, 80));
-  CHECK(block.weight("L").isOnes(0));
-  CHECK(block.weight("o_norm.weight").isOnes(0));
+  CHECK(mixer.weight("L").isOnes(0));
+  CHECK(mixer.weight("o_norm.weight").isOnes(0));
   for (Index h = 0; h < 4; ++h) {
-    CHECK(std::exp(block.weight("A_log")(h, 0)) <= 16);
-    const double step = test::softplus(block.weight("dt_bias")(h, 0));
+    CHECK(std::exp(mixer.weight("A_log")(h, 0)) <= 16);
+    const double step = test::softplus(mixer.weight("dt_bias")(h, 0));
     CHECK(step >= 0.001 * (1 - 1e-9));
     CHECK(step <= 0.1 * (1 + 1e-9));
   }
-  const auto& values = block.weight("v_proj.weight");
+  const auto& values = mixer.weight("v_proj.weight");
   CHECK(std::abs(values.norm() / std::sqrt(static_cast<double>(values.size())) - 0.02) < 0.001);
-  CHECK(block.weight("o_proj.weight").cwiseAbs().maxCoeff() <= 1 / std::sqrt(80.0));
+  CHECK(mixer.weight("o_proj.weight").cwiseAbs().maxCoeff() <= 1 / std::sqrt(80.0));
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// Blocks of the paper in checkpoints: weights and every option that changes their numbers.
+// Mixers of the paper in checkpoints: weights and every option that changes their numbers.
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "bytes.hpp"
 #include "catch.hpp"
-#include "law/blocks_cases.hpp"
+#include "law/mixers_cases.hpp"
 #include "loglinear/loglinear.hpp"
 #include "loglinear/sequence.hpp"
 
@@ -14,8 +14,8 @@ namespace {
 
 using namespace loglinear;
 
-template <class Block>
-bool same_weights(const Block& a, const Block& b) {
+template <class Mixer>
+bool same_weights(const Mixer& a, const Mixer& b) {
   bool same = true;
   for (const std::string& name : a.weight_names()) {
     same = same && test::same_bits(a.weight(name), b.weight(name));
@@ -23,32 +23,32 @@ bool same_weights(const Block& a, const Block& b) {
   return same;
 }
 
-/// A file of a block is taken by a block of the same options alone.
-template <class Block>
-void check_options(const typename Block::Options& options,
-                   const std::vector<std::pair<const char*, typename Block::Options>>& others) {
+/// A file of a mixer is taken by a mixer of the same options alone.
+template <class Mixer>
+void check_options(const typename Mixer::Options& options,
+                   const std::vector<std::pair<const char*, typename Mixer::Options>>& others) {
   test::Random random(3);
-  Block block(options);
-  test::randomise(block, random);
-  const std::string file = test::saved(block);
+  Mixer mixer(options);
+  test::randomise(mixer, random);
+  const std::string file = test::saved(mixer);
 
   auto alike = options;
   alike.seed = 7;
   alike.chunk_size = 3;
   alike.initializer_range = 1;
   alike.dt_min = alike.dt_max = alike.dt_init_floor = 1;
-  Block loaded(alike);
+  Mixer loaded(alike);
   test::load_bytes(file, loaded);
-  CHECK(same_weights(loaded, block));
+  CHECK(same_weights(loaded, mixer));
   // A program that knows neither option nor layer reads the weights by their names, too.
-  Block again(alike);
+  Mixer again(alike);
   set_weights(again, test::parsed(file));
-  CHECK(same_weights(again, block));
+  CHECK(same_weights(again, mixer));
 
   for (const auto& [name, other] : others) {
     CAPTURE(name);
-    Block refuses(other);
-    const Block before(refuses);
+    Mixer refuses(other);
+    const Mixer before(refuses);
     const std::string error = test::error_of([&] { test::load_bytes(file, refuses); });
     CHECK(test::mentions(error, {name, " is \"", "it must be \""}));
     CHECK(same_weights(refuses, before));
@@ -64,7 +64,7 @@ Options with(Options options, Value Options::*member, Value value) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("A file of a Mamba-2 block fits its options alone", "", float, double) {
+TEMPLATE_TEST_CASE("A file of a Mamba-2 mixer fits its options alone", "", float, double) {
   using O = LogLinearMamba2Options;
   const O options{.hidden_size = 4,
                   .expand = 2,
@@ -87,7 +87,7 @@ TEMPLATE_TEST_CASE("A file of a Mamba-2 block fits its options alone", "", float
                 {"state_size", other_groups}});
 }
 
-TEMPLATE_TEST_CASE("A file of a Gated DeltaNet block fits its options alone", "", float, double) {
+TEMPLATE_TEST_CASE("A file of a Gated DeltaNet mixer fits its options alone", "", float, double) {
   using O = LogLinearGatedDeltaNetOptions;
   const O options{
       .hidden_size = 4, .num_heads = 2, .num_v_heads = 4, .head_dim = 2, .num_levels = 3};
@@ -104,7 +104,7 @@ TEMPLATE_TEST_CASE("A file of a Gated DeltaNet block fits its options alone", ""
                 {"expand_v", other_heads}});
 }
 
-TEST_CASE("A block and its stream in one file go on bit for bit") {
+TEST_CASE("A mixer and its stream in one file go on bit for bit") {
   const LogLinearMamba2Options options{.hidden_size = 4,
                                        .num_heads = 4,
                                        .head_dim = 2,
@@ -114,22 +114,22 @@ TEST_CASE("A block and its stream in one file go on bit for bit") {
                                        .norm_before_gate = true,
                                        .num_levels = 4};
   test::Random random(5);
-  LogLinearMamba2<double> block(options), other(options);
-  test::randomise(block, random);
-  auto cache = block.make_cache(), resumed = other.make_cache();
+  LogLinearMamba2<double> mixer(options), other(options);
+  test::randomise(mixer, random);
+  auto cache = mixer.make_cache(), resumed = other.make_cache();
   const auto step = [](const auto& of, const Eigen::VectorXd& x, auto& stream) {
     return of.step(x, stream);
   };
-  for (int t = 0; t < 9; ++t) (void)step(block, random.vector<double>(4), cache);
+  for (int t = 0; t < 9; ++t) (void)step(mixer, random.vector<double>(4), cache);
   Checkpoint out;
-  out.put("block", block);
+  out.put("mixer", mixer);
   out.put("stream", cache);
   Checkpoint in(test::parsed(test::file_of(out.tensors())));
-  in.get("block", other);
+  in.get("mixer", other);
   in.get("stream", resumed);
   in.require_all_read();
   for (int t = 0; t < 9; ++t) {
     const Eigen::VectorXd x = random.vector<double>(4);
-    CHECK(test::same_bits(step(block, x, cache), step(other, x, resumed)));
+    CHECK(test::same_bits(step(mixer, x, cache), step(other, x, resumed)));
   }
 }

@@ -11,5 +11,5 @@ using Layer = loglinear::LogLinearAttention<loglinear::GLA, double, loglinear::N
                                             double, policy>;
 
 Eigen::MatrixXd reads(Layer& layer, const Eigen::MatrixXd& x) {
-  return layer.forward_block(x);
+  return layer.forward_span(x);
 }

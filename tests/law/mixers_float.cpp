@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// The blocks of the paper in float against double.
+// The mixers of the paper in float against double.
 
 #include <algorithm>
 #include <string>
 
-#include "blocks_cases.hpp"
 #include "catch.hpp"
 #include "loglinear/sequence.hpp"
+#include "mixers_cases.hpp"
 #include "support.hpp"
 
 namespace {

@@ -45,5 +45,5 @@ struct Forget {
 };
 
 Eigen::MatrixXd gradient(loglinear::LogLinearAttention<Forget>& layer, const Eigen::MatrixXd& x) {
-  return layer.block_gradient(x, layer.forward_block(x)).x;
+  return layer.span_gradient(x, layer.forward_span(x)).x;
 }

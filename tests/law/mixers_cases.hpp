@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_TESTS_LAW_BLOCKS_CASES_HPP
 #define LOGLINEAR_TESTS_LAW_BLOCKS_CASES_HPP
 
-// Small blocks of the paper, with every option somewhere, and weights of order 1 in all arrays.
+// Small mixers of the paper, with every option somewhere, and weights of order 1 in all arrays.
 
 #include <string>
 #include <vector>
@@ -13,12 +13,12 @@
 namespace test {
 
 /// Draws every weight anew, so that none is a constant.
-template <class Block>
-void randomise(Block& block, Random& random) {
-  for (const std::string& name : block.weight_names()) {
-    auto value = random.matrix<double>(block.weight(name).rows(), block.weight(name).cols());
+template <class Mixer>
+void randomise(Mixer& mixer, Random& random) {
+  for (const std::string& name : mixer.weight_names()) {
+    auto value = random.matrix<double>(mixer.weight(name).rows(), mixer.weight(name).cols());
     if (name == "dt_bias") value.array() -= 1;  // step sizes of 0.1 to 0.7
-    block.set_weight(name, value.template cast<typename Block::Scalar>());
+    mixer.set_weight(name, value.template cast<typename Mixer::Scalar>());
   }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What overflows inside a block of the paper is refused: no finite number comes out that is wrong.
+// What overflows inside a mixer of the paper is refused: no finite number comes out that is wrong.
 
 #include <cmath>
 #include <cstdint>
@@ -8,9 +8,9 @@
 #include <type_traits>
 #include <vector>
 
-#include "blocks_cases.hpp"
 #include "catch.hpp"
 #include "loglinear/sequence.hpp"
+#include "mixers_cases.hpp"
 #include "support.hpp"
 
 namespace {
@@ -41,7 +41,7 @@ bool is_refusal(const std::string& message) {
 /// numbers, are not.
 constexpr double gross = 0.1;
 
-/// A block and the same in a scalar of far more range, in which nothing overflows.
+/// A mixer and the same in a scalar of far more range, in which nothing overflows.
 template <class Narrow, class Wide>
 struct Pair {
   Narrow narrow;
@@ -58,7 +58,7 @@ struct Pair {
     narrow.set_weight(name, value);
     wide.set_weight(name, value.template cast<typename Wide::Scalar>());
   }
-  /// Whether outputs are those of the wide block, on from a cache of its own.
+  /// Whether outputs are those of the wide mixer, on from a cache of its own.
   [[nodiscard]] bool is_right(const typename Narrow::Matrix& out, const typename Wide::Matrix& x,
                               typename Wide::Cache cache) const {
     const typename Wide::Matrix right = wide.forward(x, cache);
@@ -83,14 +83,14 @@ void check_loud_inputs(const typename Narrow::Options& options) {
   using Scalar = typename Narrow::Scalar;
   using Array = typename Narrow::Matrix;
   Random random(11);
-  Pair<Narrow, Wide> blocks(options, 12);
-  const Narrow untouched(blocks.narrow);
+  Pair<Narrow, Wide> mixers(options, 12);
+  const Narrow untouched(mixers.narrow);
   const Index width = options.hidden_size;
   const Array prompt = random.matrix<Scalar>(6, width);
-  auto cache = blocks.narrow.make_cache();
-  auto wide_cache = blocks.wide.make_cache();
-  static_cast<void>(blocks.narrow.forward(prompt, cache));
-  static_cast<void>(blocks.wide.forward(prompt.template cast<typename Wide::Scalar>(), wide_cache));
+  auto cache = mixers.narrow.make_cache();
+  auto wide_cache = mixers.wide.make_cache();
+  static_cast<void>(mixers.narrow.forward(prompt, cache));
+  static_cast<void>(mixers.wide.forward(prompt.template cast<typename Wide::Scalar>(), wide_cache));
   const auto before = cache;
   int refused = 0, calls = 0;
   const auto check = [&](const Array& x, const auto& start, const auto& call) {
@@ -98,7 +98,7 @@ void check_loud_inputs(const typename Narrow::Options& options) {
     const std::string error = error_of([&] { out = call(); });
     ++calls;
     if (error.empty()) {
-      CHECK(blocks.is_right(out, x.template cast<typename Wide::Scalar>(), start));
+      CHECK(mixers.is_right(out, x.template cast<typename Wide::Scalar>(), start));
     } else {
       ++refused;
       CHECK(is_refusal(error));
@@ -115,15 +115,15 @@ void check_loud_inputs(const typename Narrow::Options& options) {
         if (all) x *= magnitude;
         x.row(tokens - 1) = (magnitude / 2) * Array::Ones(1, width) + x.row(tokens - 1) / 2;
         const Array last = x.bottomRows(1);
-        check(x, blocks.wide.make_cache(), [&] { return blocks.narrow.forward(x); });
-        check(x, wide_cache, [&] { return blocks.narrow.forward(x, cache); });
+        check(x, mixers.wide.make_cache(), [&] { return mixers.narrow.forward(x); });
+        check(x, wide_cache, [&] { return mixers.narrow.forward(x, cache); });
         check(last, wide_cache,
-              [&] { return Array(blocks.narrow.step(last.row(0), cache).transpose()); });
+              [&] { return Array(mixers.narrow.step(last.row(0), cache).transpose()); });
         for (const bool streamed : {true, false}) {
           bool finite = true;
           const std::string error = error_of([&] {
-            finite = all_finite(streamed ? blocks.narrow.gradient(x, d_out, cache)
-                                         : blocks.narrow.gradient(x, d_out));
+            finite = all_finite(streamed ? mixers.narrow.gradient(x, d_out, cache)
+                                         : mixers.narrow.gradient(x, d_out));
           });
           CHECK(finite);
           CHECK((error.empty() || is_refusal(error)));
@@ -134,21 +134,21 @@ void check_loud_inputs(const typename Narrow::Options& options) {
   }
   CHECK(2 * refused > calls);
   for (const std::string& name : untouched.weight_names()) {
-    CHECK(blocks.narrow.weight(name) == untouched.weight(name));
+    CHECK(mixers.narrow.weight(name) == untouched.weight(name));
   }
 }
 
 /// A gradient that comes back is finite, however large the one that goes in.
-template <class Block>
-void check_loud_cotangents(const typename Block::Options& options) {
-  using Scalar = typename Block::Scalar;
-  using Array = typename Block::Matrix;
+template <class Mixer>
+void check_loud_cotangents(const typename Mixer::Options& options) {
+  using Scalar = typename Mixer::Scalar;
+  using Array = typename Mixer::Matrix;
   Random random(12);
-  Block block(options);
-  test::randomise(block, random);
+  Mixer mixer(options);
+  test::randomise(mixer, random);
   const Array x = random.matrix<Scalar>(7, options.hidden_size);
   const Array d_out = Array::Constant(7, options.hidden_size, (std::numeric_limits<Scalar>::max)());
-  CHECK(is_refusal(error_of([&] { (void)block.gradient(x, d_out); })));
+  CHECK(is_refusal(error_of([&] { (void)mixer.gradient(x, d_out); })));
 }
 
 /// One weight after the other is multiplied by ever larger factors.
@@ -157,60 +157,60 @@ void check_loud_weights(const typename Narrow::Options& options) {
   using Scalar = typename Narrow::Scalar;
   using Array = typename Narrow::Matrix;
   Random random(13);
-  Pair<Narrow, Wide> blocks(options, 14);
+  Pair<Narrow, Wide> mixers(options, 14);
   const Array x = random.matrix<Scalar>(9, options.hidden_size);
   const typename Wide::Matrix wide_x = x.template cast<typename Wide::Scalar>();
   const Array d_out = random.matrix<Scalar>(9, options.hidden_size);
   const double most = std::log10(static_cast<double>((std::numeric_limits<Scalar>::max)()));
   int refused = 0, right = 0;
-  for (const std::string& name : blocks.wide.weight_names()) {
+  for (const std::string& name : mixers.wide.weight_names()) {
     if (name == "A_log") continue;  // the logarithm of a factor
-    const typename loglinear::NamedWeights<Scalar>::Matrix old = blocks.narrow.weight(name);
+    const typename loglinear::NamedWeights<Scalar>::Matrix old = mixers.narrow.weight(name);
     for (const double part : {0.1, 0.25, 0.45, 0.52, 0.7, 0.98}) {
       const auto factor = static_cast<Scalar>(std::pow(10.0, part * most));
       CAPTURE(name, factor);
-      blocks.set(name, (factor * old).eval());
+      mixers.set(name, (factor * old).eval());
       Array out(9, options.hidden_size);
-      const std::string error = error_of([&] { out = blocks.narrow.forward(x); });
+      const std::string error = error_of([&] { out = mixers.narrow.forward(x); });
       if (error.empty()) {
         ++right;
-        CHECK(blocks.is_right(out, wide_x, blocks.wide.make_cache()));
+        CHECK(mixers.is_right(out, wide_x, mixers.wide.make_cache()));
       } else {
         ++refused;
         CHECK(is_refusal(error));
       }
-      auto cache = blocks.narrow.make_cache();
+      auto cache = mixers.narrow.make_cache();
       const std::string streamed = error_of([&] {
         for (Index t = 0; t < 9; ++t) {
-          out.row(t) = blocks.narrow.step(x.row(t), cache).transpose();
+          out.row(t) = mixers.narrow.step(x.row(t), cache).transpose();
         }
       });
       if (streamed.empty()) {
-        CHECK(blocks.is_right(out, wide_x, blocks.wide.make_cache()));
+        CHECK(mixers.is_right(out, wide_x, mixers.wide.make_cache()));
       } else {
         CHECK(is_refusal(streamed));
       }
       bool finite = true;
       const std::string of_gradient =
-          error_of([&] { finite = all_finite(blocks.narrow.gradient(x, d_out)); });
+          error_of([&] { finite = all_finite(mixers.narrow.gradient(x, d_out)); });
       CHECK(finite);
       CHECK((of_gradient.empty() || is_refusal(of_gradient)));
     }
-    blocks.set(name, old);
+    mixers.set(name, old);
   }
   CHECK(refused > 10);
   CHECK(right > 10);
 }
 
-template <template <class> class Block, class Cases>
+template <template <class> class Mixer, class Cases>
 void check_all(const Cases& cases) {
   for (const auto& options : cases) {
-    check_loud_inputs<Block<float>, Block<double>>(options);
-    check_loud_inputs<Block<double>, Block<long double>>(options);
-    check_loud_cotangents<Block<float>>(options);
-    check_loud_cotangents<Block<double>>(options);
-    check_loud_weights<Block<float>, Block<double>>(options);
-    check_loud_weights<Block<double>, Block<long double>>(options);
+    check_loud_inputs<Mixer<float>, Mixer<double>>(options);
+    check_loud_inputs<Mixer<double>, Mixer<long double>>(options);
+    check_loud_cotangents<Mixer<float>>(options);
+    check_loud_cotangents<Mixer<double>>(options);
+    check_loud_weights<Mixer<float>, Mixer<double>>(options);
+    check_loud_weights<Mixer<double>, Mixer<long double>>(options);
   }
 }
 
@@ -224,7 +224,7 @@ TEST_CASE("LogLinearGatedDeltaNet refuses what overflows inside it") {
   check_all<loglinear::LogLinearGatedDeltaNet>(test::gated_delta_net_cases());
 }
 
-TEST_CASE("Options that are none in the block's scalar are refused by name") {
+TEST_CASE("Options that are none in the mixer's scalar are refused by name") {
   using Narrow = loglinear::LogLinearMamba2<float>;
   using Wide = loglinear::LogLinearMamba2<double>;
   using Delta = loglinear::LogLinearGatedDeltaNet<float>;
@@ -240,9 +240,9 @@ TEST_CASE("Options that are none in the block's scalar are refused by name") {
     const auto says = [&](const std::string& error) {
       return mentions(error, {name, "it must be", "finite"});
     };
-    CHECK(says(error_of([&] { Narrow block(narrow); })));
-    CHECK(says(error_of([&] { Delta block(of_delta); })));
-    CHECK(says(error_of([&] { Wide block(narrow); })) == in_double);
+    CHECK(says(error_of([&] { Narrow mixer(narrow); })));
+    CHECK(says(error_of([&] { Delta mixer(of_delta); })));
+    CHECK(says(error_of([&] { Wide mixer(narrow); })) == in_double);
   };
   check([](auto& o) { o.norm_eps = 1e-60; }, "norm_eps", false);
   check([](auto& o) { o.norm_eps = 1e39; }, "norm_eps", false);

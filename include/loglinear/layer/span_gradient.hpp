@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef LOGLINEAR_LAYER_BLOCK_GRADIENT_HPP
-#define LOGLINEAR_LAYER_BLOCK_GRADIENT_HPP
+#ifndef LOGLINEAR_LAYER_SPAN_GRADIENT_HPP
+#define LOGLINEAR_LAYER_SPAN_GRADIENT_HPP
 
 #include <string_view>
 #include <vector>
@@ -10,9 +10,9 @@
 
 namespace loglinear {
 
-/// The gradient of a loss over a block of T tokens with respect to what the layer was given.
+/// The gradient of a loss over a span of T tokens with respect to what the layer was given.
 template <class Scalar>
-struct BlockGradient {
+struct SpanGradient {
   detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x d_model
 
   /// With respect to one weight array, by its name in the layer; a read-only view, valid as long as
@@ -28,14 +28,14 @@ struct BlockGradient {
   detail::Parameters<Scalar> weights;  ///< all of them, in the layer's own layout
 };
 
-/// The gradient of a loss over a block with respect to what a multi-head layer was given.
+/// The gradient of a loss over a span with respect to what a multi-head layer was given.
 template <class Scalar>
-struct MultiHeadBlockGradient {
-  detail::RowMajorMatrix<Scalar> x;          ///< with respect to the inputs, T x d_model
-  std::vector<BlockGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
-  detail::RowMajorMatrix<Scalar> w_out;      ///< with respect to W_out, d_model x n_heads d_v
+struct MultiHeadSpanGradient {
+  detail::RowMajorMatrix<Scalar> x;         ///< with respect to the inputs, T x d_model
+  std::vector<SpanGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
+  detail::RowMajorMatrix<Scalar> w_out;     ///< with respect to W_out, d_model x n_heads d_v
 };
 
 }  // namespace loglinear
 
-#endif  // LOGLINEAR_LAYER_BLOCK_GRADIENT_HPP
+#endif  // LOGLINEAR_LAYER_SPAN_GRADIENT_HPP

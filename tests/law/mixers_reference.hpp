@@ -2,7 +2,7 @@
 #ifndef LOGLINEAR_TESTS_LAW_BLOCKS_REFERENCE_HPP
 #define LOGLINEAR_TESTS_LAW_BLOCKS_REFERENCE_HPP
 
-// The blocks of the paper written down once more, token by token and number by number in double;
+// The mixers of the paper written down once more, token by token and number by number in double;
 // only the hierarchy is the library's dense oracle.
 
 #include <cmath>
@@ -86,35 +86,35 @@ Array level_weights(const Array& dl, Index first, const Weight& scale, Index hea
   return lambda;
 }
 
-inline Array reference(const loglinear::LogLinearMamba2<double>& block, const Array& x) {
-  const auto& o = block.options();
+inline Array reference(const loglinear::LogLinearMamba2<double>& mixer, const Array& x) {
+  const auto& o = mixer.options();
   const Index inner = o.num_heads * o.head_dim, keys = o.n_groups * o.state_size;
   const Index conv = inner + 2 * keys, dt = inner + conv, dl = dt + o.num_heads;
   const auto optional = [&](const char* name, bool there) {
-    return there ? &block.weight(name) : nullptr;
+    return there ? &mixer.weight(name) : nullptr;
   };
   const Array all =
-      project(x, block.weight("in_proj.weight"), optional("in_proj.bias", o.use_bias));
-  const Array mixed = short_convolution(all.middleCols(inner, conv), block.weight("conv1d.weight"),
+      project(x, mixer.weight("in_proj.weight"), optional("in_proj.bias", o.use_bias));
+  const Array mixed = short_convolution(all.middleCols(inner, conv), mixer.weight("conv1d.weight"),
                                         optional("conv1d.bias", o.use_conv_bias));
   Array y(x.rows(), inner);
   for (Index h = 0; h < o.num_heads; ++h) {
     const Index group = h / (o.num_heads / o.n_groups), first = h * o.head_dim;
     Array v(x.rows(), o.head_dim), g(x.rows(), 1);
     for (Index t = 0; t < x.rows(); ++t) {
-      const double step = softplus(all(t, dt + h) + block.weight("dt_bias")(h, 0));
-      g(t, 0) = -std::exp(block.weight("A_log")(h, 0)) * step;
+      const double step = softplus(all(t, dt + h) + mixer.weight("dt_bias")(h, 0));
+      g(t, 0) = -std::exp(mixer.weight("A_log")(h, 0)) * step;
       for (Index i = 0; i < o.head_dim; ++i) v(t, i) = step * mixed(t, first + i);
     }
     const Array q = o.scale * mixed.middleCols(inner + keys + group * o.state_size, o.state_size);
     const Array k = mixed.middleCols(inner + group * o.state_size, o.state_size);
-    const Array lambda = level_weights(all, dl + h * o.num_levels, block.weight("L"), h);
+    const Array lambda = level_weights(all, dl + h * o.num_levels, mixer.weight("L"), h);
     const loglinear::LogLinearState<double> empty(o.num_levels - 1, o.state_size, o.head_dim);
     const Array reads =
         loglinear::dense<double>({.q = q, .k = k, .v = v, .lambda = lambda, .g = g}, empty);
     for (Index t = 0; t < x.rows(); ++t) {
       for (Index i = 0; i < o.head_dim; ++i) {
-        const double skip = block.weight("D")(o.D_has_hdim ? first + i : h, 0);
+        const double skip = mixer.weight("D")(o.D_has_hdim ? first + i : h, 0);
         y(t, first + i) = reads(t, i) + skip * mixed(t, first + i);
       }
     }
@@ -126,37 +126,37 @@ inline Array reference(const loglinear::LogLinearMamba2<double>& block, const Ar
     };
     if (!o.norm_before_gate) pass_gate();
     for (Index first = 0; first < inner; first += run) normalise(y, t, first, run, o.norm_eps);
-    for (Index i = 0; i < inner; ++i) y(t, i) *= block.weight("norm.weight")(i, 0);
+    for (Index i = 0; i < inner; ++i) y(t, i) *= mixer.weight("norm.weight")(i, 0);
     if (o.norm_before_gate) pass_gate();
   }
-  return project(y, block.weight("out_proj.weight"), optional("out_proj.bias", o.use_bias));
+  return project(y, mixer.weight("out_proj.weight"), optional("out_proj.bias", o.use_bias));
 }
 
-inline Array reference(const loglinear::LogLinearGatedDeltaNet<double>& block, const Array& x) {
-  const auto& o = block.options();
+inline Array reference(const loglinear::LogLinearGatedDeltaNet<double>& mixer, const Array& x) {
+  const auto& o = mixer.options();
   const Index heads = o.num_v_heads == 0 ? o.num_heads : o.num_v_heads;
   const auto d_v = static_cast<Index>(o.expand_v * static_cast<double>(o.head_dim));
   const auto path = [&](const std::string& name) {
-    const Array projected = project(x, block.weight(name + "_proj.weight"));
+    const Array projected = project(x, mixer.weight(name + "_proj.weight"));
     if (!o.use_short_conv) return Array(projected.unaryExpr(&silu));
-    return short_convolution(projected, block.weight(name + "_conv1d.weight"),
-                             o.conv_bias ? &block.weight(name + "_conv1d.bias") : nullptr);
+    return short_convolution(projected, mixer.weight(name + "_conv1d.weight"),
+                             o.conv_bias ? &mixer.weight(name + "_conv1d.bias") : nullptr);
   };
   const Array queries = path("q"), keys = path("k"), values = path("v");
-  const Array a = project(x, block.weight("a_proj.weight"));
-  const Array b = project(x, block.weight("b_proj.weight"));
-  const Array dl = project(x, block.weight("l_proj.weight"));
+  const Array a = project(x, mixer.weight("a_proj.weight"));
+  const Array b = project(x, mixer.weight("b_proj.weight"));
+  const Array dl = project(x, mixer.weight("l_proj.weight"));
   Array y(x.rows(), heads * d_v);
   for (Index h = 0; h < heads; ++h) {
     const Index group = h / (heads / o.num_heads);
     const Array q = o.scale * unit(queries, group * o.head_dim, o.head_dim);
     const Array k = unit(keys, group * o.head_dim, o.head_dim);
     const Array v = values.middleCols(h * d_v, d_v);
-    const Array lambda = level_weights(dl, h * o.num_levels, block.weight("L"), h);
+    const Array lambda = level_weights(dl, h * o.num_levels, mixer.weight("L"), h);
     Array g(x.rows(), 1), beta(x.rows(), 1);
     for (Index t = 0; t < x.rows(); ++t) {
-      g(t, 0) = -std::exp(block.weight("A_log")(h, 0)) *
-                softplus(a(t, h) + block.weight("dt_bias")(h, 0));
+      g(t, 0) = -std::exp(mixer.weight("A_log")(h, 0)) *
+                softplus(a(t, h) + mixer.weight("dt_bias")(h, 0));
       beta(t, 0) = (o.allow_neg_eigval ? 2 : 1) * sigmoid(b(t, h));
     }
     const loglinear::LogLinearState<double> empty(o.num_levels - 1, o.head_dim, d_v);
@@ -166,13 +166,13 @@ inline Array reference(const loglinear::LogLinearGatedDeltaNet<double>& block, c
   for (Index t = 0; t < x.rows(); ++t) {
     for (Index h = 0; h < heads; ++h) normalise(y, t, h * d_v, d_v, o.norm_eps);
   }
-  const Array gate = o.use_gate ? project(x, block.weight("g_proj.weight")) : y;
+  const Array gate = o.use_gate ? project(x, mixer.weight("g_proj.weight")) : y;
   for (Index t = 0; t < x.rows(); ++t) {
     for (Index i = 0; i < y.cols(); ++i) {
-      y(t, i) *= block.weight("o_norm.weight")(i % d_v, 0) * (o.use_gate ? silu(gate(t, i)) : 1);
+      y(t, i) *= mixer.weight("o_norm.weight")(i % d_v, 0) * (o.use_gate ? silu(gate(t, i)) : 1);
     }
   }
-  return project(y, block.weight("o_proj.weight"));
+  return project(y, mixer.weight("o_proj.weight"));
 }
 
 }  // namespace test
