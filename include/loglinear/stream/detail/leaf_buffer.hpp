@@ -210,8 +210,8 @@ class LeafBuffer {
   /// Throws unless the first leaves are finite.
   void require_finite_leaves(Index leaves) const {
     for (Index j = 0; j < leaves; ++j) {
-      require_finite("a buffered key", key(j), key_rows());
-      require_finite("a buffered value", value(j), d_v());
+      require_finite("coefficient # of the buffered key", key(j), key_rows());
+      require_finite("coefficient # of the buffered value", value(j), d_v());
     }
   }
 
