@@ -47,6 +47,7 @@
 #include <algorithm>
 #include <any>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <charconv>
 #include <cmath>
@@ -3596,12 +3597,13 @@ class ValueMix {
 namespace loglinear::detail {
 
 /// The register of this thread that says how floating-point numbers are computed. The bits of
-/// `flush` take denormal numbers for zero. Others are flags that operations raise meanwhile.
+/// `flush` take denormal numbers for zero; those of `raised` are flags that operations raise.
 struct FloatingPointControl {
 #if defined(LOGLINEAR_FLUSHES_BY_MXCSR)
   static constexpr bool can_flush = true;
   using Word = unsigned;
   static constexpr Word flush = 0x8040;  // results (FTZ) and operands (DAZ)
+  static constexpr Word raised = 0x3F;
   [[nodiscard]] static Word read() noexcept {
     Word word;
     __asm__ volatile("stmxcsr %0" : "=m"(word) : : "memory");
@@ -3614,6 +3616,7 @@ struct FloatingPointControl {
   static constexpr bool can_flush = true;
   using Word = unsigned long;
   static constexpr Word flush = 1ul << 24;  // FZ, both
+  static constexpr Word raised = 0;         // elsewhere, in FPSR
   [[nodiscard]] static Word read() noexcept {
     Word word;
     __asm__ volatile("mrs %0, fpcr" : "=r"(word) : : "memory");
@@ -3626,6 +3629,7 @@ struct FloatingPointControl {
   static constexpr bool can_flush = true;
   using Word = unsigned;
   static constexpr Word flush = 1u << 24;  // FZ, both
+  static constexpr Word raised = 0x9F;
   [[nodiscard]] static Word read() noexcept {
     Word word;
     __asm__ volatile("vmrs %0, fpscr" : "=r"(word) : : "memory");
@@ -3637,12 +3641,16 @@ struct FloatingPointControl {
 #else
   static constexpr bool can_flush = false;
   using Word = unsigned;
-  static constexpr Word flush = 0;
+  static constexpr Word flush = 0, raised = 0;
   [[nodiscard]] static Word read() noexcept {
     return 0;
   }
   static void write(Word) noexcept {}
 #endif
+  /// From now on this thread computes as the one that has read `word`; its flags are its own.
+  static void follow(Word word) noexcept {
+    write((word & ~raised) | (read() & raised));
+  }
 };
 
 /// Whether `FlushToZero<Scalar>` does anything.
@@ -3655,7 +3663,8 @@ inline constexpr bool flushes_to_zero = FloatingPointControl::can_flush &&
 /// with the exception flags that operations have raised meanwhile. One inside another costs a look
 /// at the register.
 ///
-/// A thread takes over the mode of the one that starts it and keeps it: pause while others start.
+/// A thread takes over the mode of the one that starts it and keeps it: pause while others start
+/// that are not the library's.
 template <class Scalar>
 class FlushToZero {
   using Control = FloatingPointControl;
@@ -4521,46 +4530,78 @@ inline constexpr int mantissa_bits = std::is_same_v<Scalar, double>            ?
                                      : std::is_same_v<Scalar, Eigen::bfloat16> ? 7
                                                                                : 0;
 
-/// Whether all numbers are finite. The exponent of those that are not is all ones, so that one more
-/// in its last place carries into the sign bit. The last packet may overlap the one before it.
+/// Whether there are packets of the bits of such numbers.
+template <class Scalar>
+inline constexpr bool has_bits =
+#if defined(__GNUC__)
+    mantissa_bits<Scalar> != 0 && packet_size < float >> 1;
+#else
+    false;
+#endif
+
+/// The bits of numbers without their signs, `lanes` numbers in a packet. Those of a larger number
+/// are larger. The exponent of a number that is not finite is all ones, so that one more in its
+/// last place carries into the sign bit.
+template <class Scalar, Index lanes>
+struct BitsOf {
+  using Bits =
+      std::conditional_t<sizeof(Scalar) == 8, std::uint64_t,
+                         std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint16_t>>;
+  using Packet = typename VectorOf<Bits, static_cast<int>(lanes)>::Type;
+  static constexpr auto last_place = static_cast<Bits>(Bits{1} << mantissa_bits<Scalar>);
+  static constexpr auto magnitude = static_cast<Bits>((std::numeric_limits<Bits>::max)() >> 1);
+
+  [[nodiscard]] static Packet load(const Scalar* values) {
+    Packet packet;
+    std::memcpy(&packet, static_cast<const void*>(values), sizeof packet);
+    return packet & magnitude;
+  }
+  /// `carries` with those of the numbers, at least a packet of them. The last packet may overlap
+  /// the one before it.
+  [[nodiscard]] static Packet carries_of(const Scalar* values, Index size, Packet carries) {
+    const Scalar* const last = values + size - lanes;
+    carries |= load(last) + last_place;
+    for (; values < last; values += lanes) carries |= load(values) + last_place;
+    return carries;
+  }
+  /// Whether nothing has been carried into a sign bit.
+  [[nodiscard]] static bool are_signs_clear(const Packet& carries) {
+    std::uint64_t words[sizeof carries / sizeof(std::uint64_t)];
+    std::memcpy(words, &carries, sizeof carries);
+    std::uint64_t all = 0;
+    for (const std::uint64_t word : words) all |= word;
+    constexpr std::uint64_t of_each = ~std::uint64_t{0} / (std::numeric_limits<Bits>::max)();
+    return (all & (of_each * (std::uint64_t{magnitude} + 1))) == 0;
+  }
+};
+/// Numbers of a type that fill a register.
+template <class Scalar>
+inline constexpr Index full_lanes =
+    packet_size<float>* Index{sizeof(float)} / Index{sizeof(Scalar)};
+
+/// Whether all numbers are finite.
 template <class Scalar>
 [[nodiscard]] bool are_finite(const Scalar* values, Index size) {
-#if defined(__GNUC__)
-  constexpr int mantissa = mantissa_bits<Scalar>;
-  if constexpr (mantissa != 0) {
-    using Bits =
-        std::conditional_t<sizeof(Scalar) == 8, std::uint64_t,
-                           std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint16_t>>;
-    constexpr Index width = packet_size<float> * Index{sizeof(float)} / Index{sizeof(Scalar)};
-    if (size >= width) {
-      using Packet = typename VectorOf<Bits, static_cast<int>(width)>::Type;
-      constexpr auto last_place = static_cast<Bits>(Bits{1} << mantissa);
-      constexpr auto magnitude = static_cast<Bits>((std::numeric_limits<Bits>::max)() >> 1);
-      const auto carries_of = [&](Index first) {
-        Packet packet;
-        std::memcpy(&packet, static_cast<const void*>(values + first), sizeof packet);
-        return (packet & magnitude) + last_place;
-      };
-      Packet even = carries_of(size - width), odd = even;
-      Index i = 0;
-      for (; i + 2 * width <= size; i += 2 * width) {
-        even |= carries_of(i);
-        odd |= carries_of(i + width);
-      }
-      if (i + width <= size) even |= carries_of(i);
-      even |= odd;
-      std::uint64_t words[sizeof even / sizeof(std::uint64_t)];
-      std::memcpy(words, &even, sizeof even);
-      std::uint64_t carries = 0;
-      for (const std::uint64_t word : words) carries |= word;
-      constexpr std::uint64_t of_each = ~std::uint64_t{0} / (std::numeric_limits<Bits>::max)();
-      return (carries & (of_each * (std::uint64_t{magnitude} + 1))) == 0;
-    }
+  if constexpr (has_bits<Scalar>) {
+    using Of = BitsOf<Scalar, full_lanes<Scalar>>;
+    if (size >= full_lanes<Scalar>)
+      return Of::are_signs_clear(Of::carries_of(values, size, typename Of::Packet{}));
   }
-#endif
   bool finite = true;
   for (Index i = 0; i < size; ++i) finite = finite && is_finite(values[i]);
   return finite;
+}
+/// The same of two arrays together.
+template <class Scalar>
+[[nodiscard]] bool are_finite(const Scalar* a, Index size_a, const Scalar* b, Index size_b) {
+  if constexpr (has_bits<Scalar>) {
+    using Of = BitsOf<Scalar, full_lanes<Scalar>>;
+    if ((std::min)(size_a, size_b) >= full_lanes<Scalar>) {
+      return Of::are_signs_clear(
+          Of::carries_of(a, size_a, Of::carries_of(b, size_b, typename Of::Packet{})));
+    }
+  }
+  return are_finite(a, size_a) && are_finite(b, size_b);
 }
 
 template <class Scalar>
@@ -4577,25 +4618,32 @@ template <class Scalar>
 template <class Stored>
 [[nodiscard]] auto largest_magnitude(const Stored* values, Index size) {
   using Scalar = Accumulator<Stored>;
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  constexpr Index block = 512;  // stays in the cache between the two passes
+  constexpr Scalar nan = std::numeric_limits<Scalar>::quiet_NaN();
+  if constexpr (has_bits<Scalar> && width > 1) {
+    if (size >= width) {
+      using Of = BitsOf<Scalar, width>;
+      using Signed = std::make_signed_t<typename Of::Bits>;
+      using SignedPacket = typename VectorOf<Signed, static_cast<int>(width)>::Type;
+      SignedPacket largest{};
+      const auto see = [&](const Stored* from) {
+        const auto bits = std::bit_cast<typename Of::Packet>(load<Scalar>(from)) & Of::magnitude;
+        const auto magnitude = std::bit_cast<SignedPacket>(bits);
+        largest = largest < magnitude ? magnitude : largest;
+      };
+      const Stored* const last = values + size - width;
+      see(last);
+      for (; values < last; values += width) see(values);
+      const auto bits = std::bit_cast<typename Of::Packet>(largest);
+      if (!Of::are_signs_clear(bits + Of::last_place)) return nan;
+      return Eigen::internal::predux_max(std::bit_cast<Packet<Scalar>>(largest));
+    }
+  }
   Scalar magnitude(0);
-  for (Index first = 0; first < size; first += block) {
-    const Index end = (std::min)(first + block, size);
-    if (!are_finite(values + first, end - first)) return std::numeric_limits<Scalar>::quiet_NaN();
-    if (end - first < width) {
-      for (Index i = first; i < end; ++i) {
-        magnitude = (std::max)(magnitude, std::abs(static_cast<Scalar>(values[i])));
-      }
-      break;
-    }
-    P largest = ei::pmax(ei::pset1<P>(magnitude), ei::pabs(load<Scalar>(values + end - width)));
-    for (Index i = first; i + width <= end; i += width) {
-      largest = ei::pmax(largest, ei::pabs(load<Scalar>(values + i)));
-    }
-    magnitude = ei::predux_max(largest);
+  for (Index i = 0; i < size; ++i) {
+    const auto value = static_cast<Scalar>(values[i]);
+    if (!is_finite(value)) return nan;
+    magnitude = (std::max)(magnitude, std::abs(value));
   }
   return magnitude;
 }
@@ -4722,7 +4770,8 @@ template <class Number>
   return finite;
 }
 
-/// Throws for the first coefficient that is not finite, column by column.
+/// Throws for the first coefficient that is not finite, column by column. The argument's name says
+/// where its place stands, "projection # of x"; else that comes last, "x[0]".
 template <class Scalar>
 [[gnu::cold, gnu::noinline]] void fail_not_finite(std::string_view argument, const Scalar* data,
                                                   Index rows, Index columns, Index row_stride,
@@ -4731,9 +4780,13 @@ template <class Scalar>
     for (Index i = 0; i < rows; ++i) {
       const Scalar& value = data[i * row_stride + j * column_stride];
       if (is_finite(value)) continue;
-      const Text name =
-          columns > 1 ? Text(argument, "[", i, ", ", j, "]") : Text(argument, "[", i, "]");
-      fail(name, to_double(value), "finite");
+      const Text place = columns > 1 ? Text(i, ", ", j) : Text(i);
+      const auto end = argument.find('#');
+      if (end == argument.npos) fail(Text(argument, "[", place, "]"), to_double(value), "finite");
+      const std::string_view before = argument.substr(0, end), after = argument.substr(end + 1);
+      const bool is_pair = columns > 1;
+      fail(Text(before, is_pair ? "(" : "", place, is_pair ? ")" : "", after), to_double(value),
+           "finite");
     }
   }
 }
@@ -4760,8 +4813,8 @@ void require_finite(std::string_view argument, const Scalar* values, Index size)
 
 template <class Keys, class Values>
 void require_finite_leaf(const Keys& keys, const Values& values) {
-  require_finite("a written key", keys);
-  require_finite("a written value", values);
+  require_finite("coefficient # of the written key", keys);
+  require_finite("coefficient # of the written value", values);
 }
 
 /// Magnitudes above this are refused before they are written: two of them still add up to a finite
@@ -4798,6 +4851,7 @@ template <class Scalar>
 }
 template <class Scalar>
 [[nodiscard]] double max_abs(const Pieces<Scalar>& values) {
+  if (values.pieces == 1) return max_abs(values.data, values.size);
   double largest = 0;
   for (Index i = 0; i < values.pieces; ++i) {
     largest = larger_magnitude(largest, max_abs(values.data + i * values.stride, values.size));
@@ -4935,7 +4989,7 @@ void require_output(const Eigen::MatrixBase<Out>& out, Index size) {
 template <class In, class Scalar>
 void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
   require_vector_type<Scalar, In>();
-  require_size(name, in.size(), into.size());
+  if (in.size() != into.size()) require_size(name, in.size(), into.size());
   if constexpr (has_pieces<In>) {
     std::copy_n(in.derived().data(), into.size(), into.data());
   } else {
@@ -5345,19 +5399,23 @@ template <class Scalar>
   return ei::pmul(s, ei::pmadd(square, odd, even));
 }
 
-/// out = softplus(z), coefficient by coefficient; `out` may be `z` itself. Where a number is far
-/// out, all are done one by one, as is what a packet is too wide for: softplus(z) = max(z, 0) +
-/// log(1 + exp(-|z|)).
+/// out = softplus(z), coefficient by coefficient; `out` may be `z` itself. Where a number in
+/// a whole packet is far out, all are done one by one, as is what a packet is too wide for:
+/// softplus(z) = max(z, 0) + log(1 + exp(-|z|)).
 template <class Scalar>
 void softplus(const Scalar* z, Index size, Scalar* out) {
   namespace ei = Eigen::internal;
   Index i = 0;
   if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
     using P = Packet<Scalar>;
-    constexpr auto far_out = Scalar(softplus_linear_from);
-    bool none_far_out = true;
-    for (Index n = 0; n < size; ++n) none_far_out = none_far_out && std::abs(z[n]) <= far_out;
-    for (; none_far_out && i + packet_size<Scalar> <= size; i += packet_size<Scalar>) {
+    constexpr Index width = packet_size<Scalar>;
+    const P bound = ei::pset1<P>(Scalar(softplus_linear_from));
+    P far_out = ei::pset1<P>(Scalar(0));
+    for (Index n = 0; n + width <= size; n += width) {
+      far_out = ei::por(far_out, ei::pcmp_lt_or_nan(bound, ei::pabs(ei::ploadu<P>(z + n))));
+    }
+    const bool none_far_out = !ei::predux_any(far_out);
+    for (; none_far_out && i + width <= size; i += width) {
       const P x = ei::ploadu<P>(z + i);
       const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
       ei::pstoreu(out + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
@@ -5395,8 +5453,8 @@ struct WeightedRows {
   Scalar scale;
 };
 
-/// out[j] = the weighted sums of rows of all terms together, for N packets of columns from `first`
-/// on, added to out if `add`. The sums, each in so many `chains`, stay in registers while all rows
+/// out = the weighted sums of rows of all terms together, for N packets of columns from `first` on,
+/// added to out if `add`. The sums, each in so many `chains`, stay in registers while all rows
 /// of all terms pass by.
 template <int N, int chains, class Stored, class Scalar, std::size_t Sums>
 void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
@@ -5408,7 +5466,7 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
     for (int c = 0; c < chains; ++c) {
       for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
     }
-    if (add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
+    if (add) load_in_order_of<Stored, N, Scalar>(out[s], sums[s][0]);
   }
   const auto add_row = [&](const auto& term, const Stored* row, Index i, int c)
       __attribute__((always_inline)) {
@@ -5436,7 +5494,41 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
     for (int n = 0; n < N; ++n) {
       for (int c = 1; c < chains; ++c) sums[s][0][n] = ei::padd(sums[s][0][n], sums[s][c][n]);
     }
-    store_from_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
+    store_from_order_of<Stored, N, Scalar>(out[s], sums[s][0]);
+  }
+}
+
+/// The columns from `first` on, which are fewer than a packet: from a packet that overlaps the one
+/// before it, if there is one.
+template <int Chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_rest(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                        Index columns, Index stride, const std::array<Scalar*, Sums>& out,
+                        bool add) {
+  constexpr Index width = packet_size<Scalar>;
+  Scalar buffers[Sums][packet_length<Scalar>];
+  if (columns >= width) {
+    const Index begin = columns - width;
+    std::array<Scalar*, Sums> to;
+    for (std::size_t s = 0; s < Sums; ++s) {
+      to[s] = buffers[s];
+      if (add) std::copy_n(out[s] + begin, width, to[s]);
+    }
+    weighted_rows_block<1, Chains>(terms, count, begin, stride, to, add);
+    for (std::size_t s = 0; s < Sums; ++s) {
+      std::copy_n(to[s] + (first - begin), columns - first, out[s] + first);
+    }
+    return;
+  }
+  for (std::size_t s = 0; s < Sums; ++s) {
+    if (!add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
+    for (int t = 0; t < count; ++t) {
+      const auto& [m, rows, weights, scale] = terms[t];
+      for (Index i = 0; i < rows; ++i) {
+        const Scalar weight = scale * weights[s][i];
+        const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffers[s]);
+        for (Index j = first; j < columns; ++j) out[s][j] += weight * rest[j - first];
+      }
+    }
   }
 }
 
@@ -5448,19 +5540,24 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
                         bool add) {
   constexpr int chains = N >= Chains ? 1 : Chains / N;
   constexpr Index width = packet_size<Scalar>;
+  const auto at = [&](Index column) {
+    std::array<Scalar*, Sums> to = out;
+    for (Scalar*& sums : to) sums += column;
+    return to;
+  };
   for (; first + N * width <= columns; first += N * width) {
-    weighted_rows_block<N, chains>(terms, count, first, stride, out, add);
+    weighted_rows_block<N, chains>(terms, count, first, stride, at(first), add);
   }
   // One pass rather than several over long rows: half a row after the other is no order of memory.
   if constexpr (N == 16 && Chains == 1) {
     const Index packets = (columns - first) / width;
     if (packets >= 10) {
       if (packets >= 14) {
-        weighted_rows_block<14, 1>(terms, count, first, stride, out, add);
+        weighted_rows_block<14, 1>(terms, count, first, stride, at(first), add);
       } else if (packets >= 12) {
-        weighted_rows_block<12, 1>(terms, count, first, stride, out, add);
+        weighted_rows_block<12, 1>(terms, count, first, stride, at(first), add);
       } else {
-        weighted_rows_block<10, 1>(terms, count, first, stride, out, add);
+        weighted_rows_block<10, 1>(terms, count, first, stride, at(first), add);
       }
       first += packets / 2 * 2 * width;
     }
@@ -5468,18 +5565,7 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
   if constexpr (N > 1) {
     weighted_rows_from<N / 2, Chains>(terms, count, first, columns, stride, out, add);
   } else if (first < columns) {
-    Scalar buffer[packet_length<Scalar>];
-    for (std::size_t s = 0; s < Sums; ++s) {
-      if (!add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
-      for (int t = 0; t < count; ++t) {
-        const auto& [m, rows, weights, scale] = terms[t];
-        for (Index i = 0; i < rows; ++i) {
-          const Scalar weight = scale * weights[s][i];
-          const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
-          for (Index j = first; j < columns; ++j) out[s][j] += weight * rest[j - first];
-        }
-      }
-    }
+    weighted_rows_rest<Chains>(terms, count, first, columns, stride, out, add);
   }
 }
 
@@ -6500,10 +6586,13 @@ class Parameters {
   [[nodiscard]] Index d_model() const { return d_model_; }
   [[nodiscard]] const Vector<Scalar>& free() const { return free_; }
 
-  /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet and sums
-  /// in one chain, so that a row's rounding does not depend on `from`.
+  /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet, with at
+  /// least one of them where there is one, and sums in one chain, so that a row's rounding does not
+  /// depend on `from`.
   void project(const Vector<Scalar>& x, Vector<Scalar>& raw, Index from = 0) const {
-    from -= from % packet_size<Scalar>;
+    constexpr Index width = packet_size<Scalar>;
+    from -= from % width;
+    if (from > 0 && projected_ - from < width) from -= width;
     weighted_rows<false, 1>(projections_.data() + from, d_model_, projected_ - from, projected_,
                             x.data(), raw.data() + from);
   }
@@ -6554,16 +6643,16 @@ class Parameters {
                            const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
     const double largest = max_abs(d_raw), largest_free = max_abs(d_free);
     if (!is_finite(largest) || !is_finite(largest_free)) {
-      require_finite("the gradient", d_raw);
-      require_finite("the gradient", d_free);
+      require_finite("coefficient # of the gradient", d_raw);
+      require_finite("coefficient # of the gradient", d_free);
     }
     admit_step(learning_rate, largest, max_abs(x), largest_free);
   }
 
   /// Throws unless every number is finite, as those of a gradient.
   void require_finite_gradient() const {
-    require_finite("the gradient", projections_);
-    require_finite("the gradient", free_);
+    require_finite("coefficient # of the gradient", projections_);
+    require_finite("coefficient # of the gradient", free_);
   }
 
   /// W -= learning_rate * d_raw x^T and free -= learning_rate * d_free; d_raw is scaled on the way.
@@ -6775,13 +6864,15 @@ struct PullbackMemory {
         d_old_query(shape.key_rows),
         d_scores(shape.columns),
         level_weights(shape.key_rows, shape.max_levels),
-        level_cotangents(shape.d_v, shape.max_levels),
+        level_cotangents(shape.d_v, shape.max_levels + 1),
+        products(shape.d_v),
         row_weights(shape.key_rows),
         pushed(shape.key_rows) {}
 
   Vector<Scalar> d_old_read, d_old_query, d_scores;
   Matrix<Scalar> level_weights;     // column l: the weight of each row of level l
-  Matrix<Scalar> level_cotangents;  // column l: d_old_read as level l sees it
+  Matrix<Scalar> level_cotangents;  // column l: d_old_read as level l sees it; one is to spare
+  Vector<Scalar> products;          // of reads of levels and their cotangents, summed
   Vector<Scalar> row_weights;       // what is pending for a level, where that is a diagonal
   Vector<Scalar> pushed;            // scratch
 };
@@ -7288,7 +7379,7 @@ class Preparation {
     const ConstView projections(w.raw.data() + from, layout_.end - from);
     if (all_finite(projections)) return;
     require_finite("x", w.x);
-    require_finite("a projection of x", projections);
+    require_finite("projection # of x", projections);
   }
 
   /// From w.raw what a read needs: level weights, which are still to be checked, and the query.
@@ -7339,925 +7430,6 @@ class Preparation {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_LAYER_DETAIL_PREPARATION_HPP
-
-// ---- loglinear/layer/span_gradient.hpp
-
-#ifndef LOGLINEAR_LAYER_SPAN_GRADIENT_HPP
-#define LOGLINEAR_LAYER_SPAN_GRADIENT_HPP
-
-namespace loglinear {
-
-/// The gradient of a loss over a span of T tokens with respect to what the layer was given.
-template <class Scalar>
-struct SpanGradient {
-  detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x d_model
-
-  /// With respect to one weight array, by its name in the layer; a read-only view, valid as long as
-  /// this object. \throws std::invalid_argument for a name that is not one of the layer's weights
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
-    return weights.get(name);
-  }
-  /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
-    return weights.get(name);
-  }
-
-  detail::Parameters<Scalar> weights;  ///< all of them, in the layer's own layout
-};
-
-/// The gradient of a loss over a span with respect to what a multi-head layer was given.
-template <class Scalar>
-struct MultiHeadSpanGradient {
-  detail::RowMajorMatrix<Scalar> x;         ///< with respect to the inputs, T x d_model
-  std::vector<SpanGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
-  detail::RowMajorMatrix<Scalar> w_out;     ///< with respect to W_out, d_model x n_heads d_v
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_LAYER_SPAN_GRADIENT_HPP
-
-// ---- loglinear/layer/detail/layer_source.hpp
-
-#ifndef LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
-#define LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
-
-namespace loglinear::detail {
-
-/// A span of inputs, T x d_model, as the tokens that a layer makes of them.
-template <class Inner, class Scalar, class Weights>
-class LayerSource final : public TokenSource<Scalar> {
- public:
-  using Layer = Preparation<Inner, Scalar, Weights>;
-  using Kind = typename Layer::Kind;
-
-  /// `layer` and the rows of `x` must outlive it.
-  LayerSource(const Layer& layer, const RowsView<Scalar>& x, ReadOrder order,
-              typename Layer::Read workspace)
-      : layer_(layer),
-        x_(x),
-        shape_(shape_of(step_counts<Kind>(layer.layout().key_rows, layer.layout().d_v),
-                        layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
-        writer_(shape_),
-        step_gradients_(shape_),
-        workspace_(std::move(workspace)) {}
-  LayerSource(const LayerSource&) = delete;
-  LayerSource& operator=(const LayerSource&) = delete;
-
-  /// Where reads go, the first of them to row `first`.
-  void read_into(RowMajorMatrix<Scalar>& reads, Index first) {
-    reads_ = &reads;
-    first_read_ = first;
-  }
-  /// Where gradients of the reads come from, and those of everything else go.
-  void differentiate(const RowsView<Scalar>& d_reads, typename Layer::Gradient gradient,
-                     SpanGradient<Scalar>& to) {
-    d_reads_.emplace(d_reads);
-    training_.emplace(std::move(gradient));
-    to_ = &to;
-  }
-
-  [[nodiscard]] SequenceShape shape() const override { return shape_; }
-  [[nodiscard]] Index length() const override { return x_.rows(); }
-
-  typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
-    project(first, chunk.tokens);
-    for (Index t = 0; t < chunk.tokens; ++t) {
-      prepare(t);
-      const Token<Kind>& token = workspace_.token;
-      put(token.query, t, chunk.q);
-      put(token.keys, t, chunk.k);
-      put(token.values, t, chunk.v);
-      put(workspace_.lambda, t, chunk.lambda);
-      writer_.start(chunk, t);
-      token.transition.visit_steps(writer_);
-      writer_.finish();
-    }
-    return chunk.own_views();
-  }
-
-  void take_out(Index first, const Chunk<Scalar>& chunk) override {
-    if (reads_ == nullptr) return;
-    const ConstRowBlock<Scalar> reads = block_of(chunk.out).topRows(chunk.tokens);
-    if (!all_finite(reads)) require_finite("a raw read", view_of(reads));
-    copy_rows(reads, writable_block_of(*reads_).middleRows(first_read_ + first, chunk.tokens));
-  }
-
-  typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
-                                                Chunk<Scalar>& gradient) override {
-    return gradient.own_targets(block_of(*d_reads_).middleRows(first, chunk.tokens));
-  }
-
-  void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
-    const Index tokens = chunk.tokens;
-    project(first, tokens);
-    resize(d_raw_, tokens, raw_.cols());
-    auto& t = *training_;
-    for (Index i = 0; i < tokens; ++i) {
-      prepare(i);
-      take(gradient.q, i, t.d_token.query);
-      take(gradient.k, i, t.d_token.keys);
-      take(gradient.v, i, t.d_token.values);
-      take(gradient.lambda, i, t.d_lambda);
-      const Kind& transition = workspace_.token.transition;
-      step_gradients_.start(transition, chunk, gradient, i);
-      transition.visit_steps(step_gradients_, t.d_token.transition);
-      layer_.pull_back(workspace_, t);
-      put(t.d_raw, i, d_raw_);
-      to_->weights.add_free(t.d_free);
-    }
-    to_->weights.add_outer_rows(block_of(x_).middleRows(first, tokens), d_raw_);
-    layer_.parameters().project_rows_back(d_raw_,
-                                          writable_block_of(to_->x).middleRows(first, tokens));
-  }
-
- private:
-  /// Token t of `rows` becomes what a token has of it, and the other way round: the columns of the
-  /// one are the rows of the other.
-  template <class OfToken>
-  static void put(const OfToken& from, Index t, RowMajorMatrix<Scalar>& rows) {
-    copy(from.data(), from.size(), rows.data() + t * from.size());
-  }
-  template <class OfToken>
-  static void take(const RowMajorMatrix<Scalar>& rows, Index t, OfToken& to) {
-    copy(rows.data() + t * to.size(), to.size(), to.data());
-  }
-
-  void project(Index first, Index tokens) {
-    resize(raw_, tokens, layer_.layout().end);
-    layer_.parameters().project_rows(block_of(x_).middleRows(first, tokens), raw_);
-  }
-  void prepare(Index t) {
-    take(raw_, t, workspace_.raw);
-    layer_.require_finite_projections(workspace_, 0);
-    layer_.prepare_read(workspace_);
-    require_finite("a level weight", workspace_.lambda);
-    layer_.prepare_leaf(workspace_);
-    require_finite_leaf(workspace_.token.keys, workspace_.token.values);
-  }
-
-  const Layer& layer_;
-  RowsView<Scalar> x_;
-  SequenceShape shape_;
-  StepWriter<Scalar> writer_;
-  StepGradients<Scalar> step_gradients_;
-  typename Layer::Read workspace_;
-  std::optional<typename Layer::Gradient> training_{};
-  RowMajorMatrix<Scalar> raw_{}, d_raw_{};
-  RowMajorMatrix<Scalar>* reads_ = nullptr;
-  Index first_read_ = 0;
-  std::optional<RowsView<Scalar>> d_reads_{};
-  SpanGradient<Scalar>* to_ = nullptr;
-};
-
-template <class Inner, class Scalar, class Weights, class... Rest>
-LayerSource(const Preparation<Inner, Scalar, Weights>&, Rest...)
-    -> LayerSource<Inner, Scalar, Weights>;
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
-
-// ---- loglinear/sequence/array.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_ARRAY_HPP
-#define LOGLINEAR_SEQUENCE_ARRAY_HPP
-
-namespace loglinear {
-
-namespace detail {
-
-/// The stride of a SequenceArray, which tells its type from every other map: its numbers may be its
-/// own.
-class ArrayStride : public Eigen::OuterStride<> {
- public:
-  using Eigen::OuterStride<>::OuterStride;
-};
-template <class Scalar>
-using ArrayView = Eigen::Map<const RowMajorMatrix<Scalar>, Eigen::Unaligned, ArrayStride>;
-
-/// Whether the numbers of an Eigen object lie elsewhere, so that they outlive it.
-template <class Type>
-inline constexpr bool refers_elsewhere = false;
-template <class Plain, int Options, class Stride>
-inline constexpr bool refers_elsewhere<Eigen::Map<Plain, Options, Stride>> =
-    !std::is_same_v<Stride, ArrayStride>;
-template <class Plain, int Options, class Stride>  // a Ref to const may hold a copy
-inline constexpr bool refers_elsewhere<Eigen::Ref<Plain, Options, Stride>> =
-    !std::is_const_v<Plain>;
-template <class All, int Rows, int Columns, bool inner>
-inline constexpr bool refers_elsewhere<Eigen::Block<All, Rows, Columns, inner>> =
-    refers_elsewhere<std::remove_const_t<All>>;
-template <class All, int Size>
-inline constexpr bool refers_elsewhere<Eigen::VectorBlock<All, Size>> =
-    refers_elsewhere<std::remove_const_t<All>>;
-
-/// Whether an Eigen object may hold a copy of what it was made from, which ends with it.
-template <class Type>
-inline constexpr bool may_hold_a_copy = false;
-template <class Plain, int Options, class Stride>
-inline constexpr bool may_hold_a_copy<Eigen::Ref<const Plain, Options, Stride>> = true;
-template <class All, int Rows, int Columns, bool inner>
-inline constexpr bool may_hold_a_copy<Eigen::Block<All, Rows, Columns, inner>> =
-    may_hold_a_copy<std::remove_const_t<All>>;
-template <class All, int Size>
-inline constexpr bool may_hold_a_copy<Eigen::VectorBlock<All, Size>> =
-    may_hold_a_copy<std::remove_const_t<All>>;
-
-/// Whether an Eigen object is a column in memory, of any stride.
-template <class Type>
-inline constexpr bool is_column_memory = [] {
-  if constexpr (requires { Type::InnerStrideAtCompileTime; }) {
-    return Type::ColsAtCompileTime == 1 && (Type::Flags & Eigen::DirectAccessBit) != 0;
-  } else {
-    return false;
-  }
-}();
-
-/// Whether an argument of type In&& can be viewed where it is.
-template <class In, class Type = std::remove_cvref_t<In>>
-inline constexpr bool can_be_viewed = (is_row_major_memory<Type> ||
-                                       is_column_memory<Type>)&&!may_hold_a_copy<Type> &&
-                                      (std::is_lvalue_reference_v<In> || refers_elsewhere<Type>);
-
-/// The rows of a matrix, or of a column, where they are.
-template <class In>
-[[nodiscard]] ArrayView<typename In::Scalar> rows_in_place(const In& in) {
-  const Index stride = is_column_memory<In> ? in.innerStride() : in.outerStride();
-  return {in.data(), in.rows(), in.cols(), ArrayStride(stride)};
-}
-
-/// A matrix, vector or expression of Eigen's.
-template <class Type>
-concept EigenObject = decltype(is_eigen(std::declval<std::remove_cvref_t<Type>*>()))::value;
-/// Memory that is not Eigen's: std::vector, std::array, std::span.
-template <class Type>
-concept OtherMemory = !EigenObject<Type> && requires(const Type& memory) {
-  memory.data();
-  memory.size();
-};
-
-/// What a SequenceArray owns; a base of it so that it is there before the view of it.
-template <class Scalar>
-struct OwnedRows {
-  RowMajorMatrix<Scalar> owned_{};
-};
-
-}  // namespace detail
-
-/// One array of a sequence, a row a token: a view of the caller's numbers where they can be read as
-/// they lie, and else a matrix of its own.
-///
-/// * A named object with contiguous rows is viewed and must outlive this one: a row-major matrix, a
-///   Map, Ref or Block of such a matrix, a column of any stride.
-/// * A Map is viewed also where it has no name, and so are a Ref that can be written to and a Block
-///   of either.
-/// * A temporary row-major matrix is moved in.
-/// * A Ref to const is copied, with a name too: as the parameter of a function it may hold a copy
-///   that ends with the call.
-/// * Anything else is copied: column-major matrices, expressions, other strides, and a part of a
-///   matrix that has no name, since the matrix itself may be a temporary. Give the part a name to
-///   have it viewed, `const auto part = all.middleRows(8, 4)`.
-///
-/// Copies of a view are views of the same memory, copies of what is owned are its own. What has
-/// been moved from is absent. An array without coefficients is absent, whatever its shape.
-///
-/// It is itself an Eigen expression, read-only; what is made of it, such as `in.q.row(0)`, refers
-/// to it. Another array that is made of such a part copies it, unless the part has a name.
-///
-/// \tparam Scalar_  float, double, ...: that of everything it is made from
-template <class Scalar_>
-class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::ArrayView<Scalar_> {
-  using Owned = detail::OwnedRows<Scalar_>;
-  using View = detail::ArrayView<Scalar_>;
-
- public:
-  using Scalar = Scalar_;
-  using Matrix = detail::RowMajorMatrix<Scalar>;
-
-  /// Absent. Does not allocate.
-  SequenceArray() noexcept : View(nothing()) {}
-
-  /// Any Eigen matrix or vector of this scalar. Allocates where the table above says that it holds
-  /// a copy.
-  template <detail::EigenObject In>
-  requires(!std::is_same_v<std::remove_cvref_t<In>, SequenceArray>) SequenceArray(In&& in)
-      : SequenceArray(Views<In>(), std::forward<In>(in)) {}
-
-  /// Refuses memory that is not of Eigen, with advice.
-  template <detail::OtherMemory In>
-  SequenceArray(const In&) : View(nothing()) {
-    static_assert(detail::EigenObject<In>,
-                  "an array of a sequence is an Eigen matrix or vector: wrap other memory, "
-                  "Eigen::Map<const Eigen::VectorXd>(data, size)");
-  }
-
-  SequenceArray(const SequenceArray& other)
-      : Owned(other),
-        View(owns() ? detail::rows_in_place(this->owned_) : static_cast<const View&>(other)) {}
-  SequenceArray(SequenceArray&& other) noexcept
-      : Owned(std::move(other)), View(static_cast<const View&>(other)) {
-    std::destroy_at(&other);
-    std::construct_at(&other);
-  }
-  SequenceArray& operator=(SequenceArray other) noexcept {
-    std::destroy_at(this);
-    return *std::construct_at(this, std::move(other));
-  }
-  ~SequenceArray() = default;
-
-  /// Whether it has no coefficients: what was not given.
-  [[nodiscard]] bool is_absent() const noexcept { return this->size() == 0; }
-  /// Whether the coefficients are its own.
-  [[nodiscard]] bool owns() const noexcept { return this->owned_.size() > 0; }
-
- private:
-  template <class In>
-  using Views = std::bool_constant<detail::can_be_viewed<In>>;
-
-  template <class In>
-  SequenceArray(std::true_type, const In& in) : View(detail::rows_in_place(in)) {
-    require_scalar<In>();
-  }
-  template <class In>
-  SequenceArray(std::false_type, In&& in)
-      : Owned{evaluated(std::forward<In>(in))}, View(detail::rows_in_place(this->owned_)) {}
-
-  [[nodiscard]] static View nothing() noexcept { return {nullptr, 0, 0, detail::ArrayStride(0)}; }
-
-  template <class In>
-  [[nodiscard]] static Matrix evaluated(In&& in) {
-    require_scalar<std::remove_cvref_t<In>>();
-    if constexpr (std::is_base_of_v<Eigen::ArrayBase<std::remove_cvref_t<In>>,
-                                    std::remove_cvref_t<In>>) {
-      return in.matrix();
-    } else {
-      return Matrix(std::forward<In>(in));
-    }
-  }
-  template <class In>
-  static constexpr void require_scalar() {
-    static_assert(std::is_same_v<typename In::Scalar, Scalar>,
-                  "an array of a sequence must have the scalar of its SequenceInputs or span: "
-                  "convert it with .cast<Scalar>()");
-  }
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_ARRAY_HPP
-
-// ---- loglinear/sequence/detail/results.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
-
-// Finite tokens can have results that are not finite. Every form looks at what it has computed,
-// while it is still in the cache, and refuses the tokens before it changes a state.
-
-namespace loglinear::detail {
-
-/// Throws unless all rows are finite; `first` is the number of the first one.
-template <class Rows>
-void require_finite_rows(std::string_view what, const Rows& rows, Index first) {
-  if (all_finite(rows)) return;
-  for (Index i = 0; i < rows.rows(); ++i) {
-    for (Index j = 0; j < rows.cols(); ++j) {
-      if (is_finite(rows(i, j))) continue;
-      fail(std::string(what) + std::to_string(first + i) + ", column " + std::to_string(j) + ",",
-           to_double(rows(i, j)), "finite: a result leaves the range of the scalar type");
-    }
-  }
-}
-
-/// The same for reads, from token `first` on.
-template <class Rows>
-void require_finite_reads(const Rows& reads, Index first) {
-  require_finite_rows("the read of token ", reads, first);
-}
-
-/// The same for the rows of a gradient.
-template <class Rows>
-void require_finite_gradient(std::string_view name, const Rows& rows, Index first = 0) {
-  if (all_finite(rows)) return;
-  require_finite_rows("the gradient of " + std::string(name) + ", row ", rows, first);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
-
-// ---- loglinear/sequence/detail/arrays.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_ARRAYS_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_ARRAYS_HPP
-
-namespace loglinear::detail {
-
-/// Calls `visit(name, array...)` for each of the nine arrays of a sequence, in the order of
-/// `SequenceInputs`, which alone lists them: one array of each set, which has members of these
-/// names (`SequenceInputs`, `SequenceGradients`, `TensorInputs`).
-template <class Visit, class... Sets>
-constexpr void for_each_array(Visit visit, Sets&... sets) {
-  visit("q", sets.q...);
-  visit("k", sets.k...);
-  visit("v", sets.v...);
-  visit("lambda", sets.lambda...);
-  visit("g", sets.g...);
-  visit("g_value", sets.g_value...);
-  visit("beta", sets.beta...);
-  visit("u", sets.u...);
-  visit("p", sets.p...);
-}
-
-/// How many there are.
-inline constexpr int array_count = [] {
-  int count = 0;
-  for_each_array([&](const char*) { ++count; });
-  return count;
-}();
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_ARRAYS_HPP
-
-// ---- loglinear/sequence/inputs.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_INPUTS_HPP
-#define LOGLINEAR_SEQUENCE_INPUTS_HPP
-
-/// \file
-/// What the sequence form computes on, in the field's names and shapes.
-
-namespace loglinear {
-
-namespace detail {
-
-/// to = exp(log), coefficient by coefficient; 0 at -infinity, where Eigen's packets leave some
-/// 1e-309.
-template <class Log, class To>
-void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
-  using Scalar = typename Log::Scalar;
-  constexpr Scalar lowest = -std::numeric_limits<Scalar>::infinity();
-  const auto write = [&](const auto& from, auto& into) {
-    into = from.exp();
-    for (Index i = 0; i < from.rows(); ++i) {
-      for (Index j = 0; j < from.cols(); ++j) {
-        if (is_exactly<Scalar>(from(i, j), lowest)) into(i, j) = Scalar(0);
-      }
-    }
-  };
-  const Index size = log.size();
-  if (log.cols() == 1 && log.derived().outerStride() == 1 && to.outerStride() == 1) {
-    // One column without gaps, which packets run down.
-    Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>> into(to.data(), size);
-    write(Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>(log.derived().data(), size),
-          into);
-  } else {
-    auto into = to.array();
-    write(log.derived().array(), into);
-  }
-}
-
-}  // namespace detail
-
-// clang-format off
-/// One sequence of T tokens, one head: queries, leaves, gates and level weights, a row a token.
-///
-///     o_t = sum_{s <= t} lambda[t][level(t, s)] q_t^T A_t A_{t-1} ... A_{s+1} C_s
-///     level(t, s) = bit_width(t ^ s), tokens numbered from the stream's beginning
-///
-/// (Guo et al., arXiv:2506.04761, equations 4 and 5; the read order `current_apart`). What is given
-/// decides the rule; an array without coefficients is absent, whatever its shape. Keys are used as
-/// they are: nothing is normalised or scaled by 1/sqrt(d_k).
-///
-/// | rule                     | arrays besides q, k, v, lambda  | A_t                                                     | C_t                                            |
-/// |--------------------------|---------------------------------|---------------------------------------------------------|------------------------------------------------|
-/// | linear attention         |                                 | I                                                       | k v^T                                          |
-/// | RetNet, GLA, Mamba-2     | g (T x 1)                       | e^g I                                                   | k v^T                                          |
-/// | gated by key row         | g (T x d_k)                     | diag(e^g)                                               | k v^T                                          |
-/// | DeltaNet                 | beta (T x 1)                    | I - b k k^T                                             | b k v^T                                        |
-/// | Gated DeltaNet           | beta, g (T x 1 or T x d_k)      | (I - b k k^T) diag(e^g)                                 | b k v^T                                        |
-/// | DeltaProduct, n a token  | beta (T x n), k, v (nT rows), g | H_n ... H_1 diag(e^g), H_j = I - b_j k_j k_j^T          | sum_j H_n ... H_{j+1} b_j k_j v_j^T            |
-/// | diagonal plus rank one   | u, p (T x d_k), g               | diag(e^g) - u p^T                                       | k v^T                                          |
-/// | decay per value column   | g_value (T x d_v), with any     | and diag(e^g_value) from the right                      |                                                |
-///
-/// Without beta, n rows of k and v a token are n leaves, C_t = sum_j k_j v_j^T, and m rows of u and
-/// p a token are m updates one after the other, the first of them with the decay.
-///
-/// The names are those of flash-linear-attention (`chunk_log_linear_attn(q, k, v, g,
-/// level_scales)`, where lambda is `level_scales`, and `beta` of its delta rules; `a` and `b` of
-/// its DPLR operator are -p and u) and of ONNX's LinearAttention operator (`decay` is g, `beta` is
-/// beta, `update_rule` is which of them are given, `scale` belongs into q). Those have batch and
-/// head dimensions and T x d in between: a head of one sequence here is one block of such a tensor.
-///
-/// Each member is a `SequenceArray`: a view of the caller's named matrix where that is row-major with
-/// contiguous rows (maps and blocks included), which must then outlive this struct, and a matrix of
-/// its own otherwise. The struct is a plain value: copies are of views or deep, as each member is.
-// clang-format on
-template <class Scalar>
-struct SequenceInputs {
-  using Matrix = detail::RowMajorMatrix<Scalar>;
-  using Rows = SequenceArray<Scalar>;
-
-  Rows q;             ///< queries, T x d_k
-  Rows k;             ///< keys, T x d_k, or n rows a token
-  Rows v;             ///< values, T x d_v, or n rows a token
-  Rows lambda;        ///< level weights, T x levels, any finite numbers; see `levels_read`
-  Rows g = {};        ///< log decays, T x 1 or T x d_k; -infinity forgets everything
-  Rows g_value = {};  ///< log decays of value columns, T x d_v; likewise
-  Rows beta = {};     ///< strengths of the delta rule, T x n; not together with u and p
-  Rows u = {};        ///< what an update writes back, T x d_k, or m rows a token
-  Rows p = {};        ///< what an update looks up, like u
-
-  [[nodiscard]] Eigen::Index length() const { return q.rows(); }  ///< T
-  [[nodiscard]] Eigen::Index d_k() const { return q.cols(); }     ///< columns of q and k
-  [[nodiscard]] Eigen::Index d_v() const { return v.cols(); }     ///< columns of v
-  /// Rows of k and v a token, n.
-  [[nodiscard]] Eigen::Index leaves() const { return length() == 0 ? 1 : k.rows() / length(); }
-  /// Rank-one updates a token: m, or n with beta.
-  [[nodiscard]] Eigen::Index updates() const {
-    if (!beta.is_absent()) return leaves();
-    return length() == 0 || u.is_absent() ? 0 : u.rows() / length();
-  }
-
-  /// The tokens [first, first + count) alone, views of these arrays, which must outlive them.
-  /// \throws std::invalid_argument unless 0 <= first, 0 <= count and first + count <= length(), or
-  /// for an array whose rows are not so many a token
-  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const& {
-    return slice_of<false>(*this, first, count);
-  }
-  /// The same of a temporary; what that owns is copied.
-  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const&& {
-    return slice_of<true>(*this, first, count);
-  }
-
-  /// Columns of lambda that tokens [start, start + T) of a stream read with `max_levels` levels of
-  /// state: 1 for the token's own leaf, and one for each level that any of them can see.
-  /// \throws std::invalid_argument unless length >= 0, start + length < 2^64 and max_levels is 1 to
-  /// 64
-  [[nodiscard]] static int levels_read(std::uint64_t start, Eigen::Index length, int max_levels) {
-    detail::require_level_count(max_levels);
-    require_room(start, length);
-    if (length == 0) return 0;
-    const std::uint64_t last = start + static_cast<std::uint64_t>(length) - 1;
-    return (std::min)(static_cast<int>(std::bit_width(last)), max_levels) + 1;
-  }
-
-  /// \throws std::invalid_argument where shapes do not fit together, lambda has too few columns for
-  /// tokens from `start` on, or a number is not finite (g and g_value may be -infinity)
-  void validate(std::uint64_t start, int max_levels) const {
-    const detail::FlushToZero<Scalar> flush;
-    require_shapes(start, max_levels);
-    require_numbers(levels_read(start, length(), max_levels));
-  }
-
-  /// The part of `validate` about shapes.
-  void require_shapes(std::uint64_t start, int max_levels) const {
-    const Eigen::Index tokens = length();
-    if (tokens == 0) return require_no_rows();
-    require_room(start, tokens);
-    detail::require_positive("d_k (columns of q)", d_k());
-    detail::require_positive("d_v (columns of v)", d_v());
-    detail::require_size("k (columns)", k.cols(), d_k());
-    require_rows("k", k.rows());
-    detail::require_size("v (rows)", v.rows(), k.rows());
-    detail::require_size("lambda (rows)", lambda.rows(), tokens);
-    const int needed = levels_read(start, tokens, max_levels);
-    if (lambda.cols() < needed) {
-      detail::fail("the number of level weights (columns of lambda)", lambda.cols(),
-                   "at least " + std::to_string(needed) + " for tokens " + std::to_string(start) +
-                       " to " + std::to_string(start + static_cast<std::uint64_t>(tokens) - 1));
-    }
-    if (!g.is_absent()) {
-      detail::require_size("g (rows)", g.rows(), tokens);
-      if (g.cols() != 1) detail::require_size("g (columns, unless 1)", g.cols(), d_k());
-    }
-    if (!g_value.is_absent()) {
-      detail::require_size("g_value (rows)", g_value.rows(), tokens);
-      detail::require_size("g_value (columns)", g_value.cols(), d_v());
-    }
-    if (!beta.is_absent()) {
-      detail::require_size("beta (rows)", beta.rows(), tokens);
-      detail::require_size("beta (columns)", beta.cols(), leaves());
-      detail::require_size("u and p, with beta given,", u.size() + p.size(), 0);
-    }
-    if (!u.is_absent() || !p.is_absent()) {
-      detail::require_size("u (columns)", u.cols(), d_k());
-      detail::require_size("p (columns)", p.cols(), d_k());
-      require_rows("u", u.rows());
-      detail::require_size("p (rows)", p.rows(), u.rows());
-    }
-  }
-
-  /// The part of `validate` about numbers; `levels` is the number of columns of lambda that are
-  /// read.
-  void require_numbers(int levels) const {
-    detail::for_each_array(
-        [&](const char* name, const Rows& rows) {
-          if (&rows == &g || &rows == &g_value) return require_log_decays(name, rows);
-          if (&rows == &lambda) return detail::require_finite(name, rows.leftCols(levels));
-          detail::require_finite(name, rows);
-        },
-        *this);
-  }
-
- private:
-  static void require_room(std::uint64_t start, Eigen::Index tokens) {
-    const std::uint64_t room = (std::numeric_limits<std::uint64_t>::max)() - start;
-    if (tokens >= 0 && static_cast<std::uint64_t>(tokens) <= room) return;
-    detail::fail(
-        "the number of tokens (rows of q)", tokens,
-        "at least 0 and at most " + std::to_string(room) + " after " + std::to_string(start));
-  }
-  void require_rows(const char* name, Eigen::Index rows) const {
-    if (rows > 0 && rows % length() == 0) return;
-    detail::fail(std::string("the number of rows of ") + name, rows,
-                 "a multiple of the number of tokens, " + std::to_string(length()));
-  }
-  /// Without tokens nothing else may have any coefficients.
-  void require_no_rows() const {
-    detail::for_each_array(
-        [](const char* name, const Rows& rows) {
-          if (rows.is_absent()) return;
-          detail::fail(std::string("the number of rows of ") + name, rows.rows(),
-                       "0, as q has no tokens");
-        },
-        *this);
-  }
-  template <bool copies_owned>
-  [[nodiscard]] static SequenceInputs slice_of(const SequenceInputs& in, Eigen::Index first,
-                                               Eigen::Index count) {
-    detail::require_between("the first token of the slice", first, Eigen::Index{0}, in.length());
-    detail::require_between("the number of tokens of the slice", count, Eigen::Index{0},
-                            in.length() - first);
-    SequenceInputs slice{};
-    detail::for_each_array(
-        [&](const char* name, const Rows& all, Rows& to) {
-          if (in.length() == 0 || all.is_absent()) {
-            to = all;
-            return;
-          }
-          in.require_rows(name, all.rows());
-          const Eigen::Index each = all.rows() / in.length();
-          const auto part = all.middleRows(first * each, count * each);
-          if (copies_owned && all.owns()) {
-            to = Matrix(part);
-          } else {
-            to = Rows(part);  // by its name: it is viewed
-          }
-        },
-        in, slice);
-    return slice;
-  }
-  static void require_log_decays(const char* name, const Rows& values) {
-    if (detail::all_finite(values)) return;
-    const Scalar lowest = -std::numeric_limits<Scalar>::infinity();
-    for (Eigen::Index i = 0; i < values.rows(); ++i) {
-      for (Eigen::Index j = 0; j < values.cols(); ++j) {
-        if (detail::is_finite(values(i, j)) || detail::is_exactly<Scalar>(values(i, j), lowest))
-          continue;
-        detail::fail(std::string(name) + "[" + std::to_string(i) + ", " + std::to_string(j) + "]",
-                     detail::to_double(values(i, j)), "finite or -infinity");
-      }
-    }
-  }
-};
-
-/// Gradients with respect to `SequenceInputs`, of the same shapes; log decays are differentiated as
-/// such. Level weights that are not read have gradient 0.
-template <class Scalar>
-struct SequenceGradients {
-  using Matrix = detail::RowMajorMatrix<Scalar>;
-
-  Matrix q;        ///< with respect to `SequenceInputs::q`, and so on
-  Matrix k;        ///< of k
-  Matrix v;        ///< of v
-  Matrix lambda;   ///< of lambda
-  Matrix g;        ///< of g
-  Matrix g_value;  ///< of g_value
-  Matrix beta;     ///< of beta
-  Matrix u;        ///< of u
-  Matrix p;        ///< of p
-  /// With respect to the initial levels, each flattened row-major: max_levels x d_k d_v, 0 where
-  /// inactive; without rows if there was no initial state.
-  Matrix state;
-
-  /// Gradients with respect to `in`, to be filled in; those of level weights are zero.
-  [[nodiscard]] static SequenceGradients sized_like(const SequenceInputs<Scalar>& in) {
-    SequenceGradients sized{};
-    detail::for_each_array([](const char*, const auto& input,
-                              Matrix& gradient) { gradient.resize(input.rows(), input.cols()); },
-                           in, sized);
-    sized.lambda.setZero();
-    return sized;
-  }
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_INPUTS_HPP
-
-// ---- loglinear/sequence/detail/input_source.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
-
-namespace loglinear::detail {
-
-/// Chunks of `SequenceInputs`, their reads, and their gradients. An update with strength b removes
-/// the key b k, which is also the leaf's: u = b k. The first of a token finds the decayed state,
-/// p = e^g k, the others p = k.
-template <class Scalar>
-class InputSource final : public TokenSource<Scalar> {
- public:
-  using Matrix = RowMajorMatrix<Scalar>;
-
-  /// `in` must outlive it.
-  InputSource(const SequenceInputs<Scalar>& in, Index weights)
-      : in_(in), weights_(weights), leaves_(in.leaves()), updates_(in.updates()) {}
-  InputSource(const SequenceInputs<Scalar>&&, Index) = delete;
-  InputSource(const InputSource&) = delete;
-  InputSource& operator=(const InputSource&) = delete;
-
-  /// Where reads go; nowhere before it is called.
-  void read_into(Matrix& out) { out_ = &out; }
-  /// Where gradients come from and go.
-  void differentiate(const RowsView<Scalar>& d_out, SequenceGradients<Scalar>& gradients) {
-    d_out_.emplace(d_out);
-    gradients_ = &gradients;
-  }
-
-  [[nodiscard]] SequenceShape shape() const override {
-    return {in_.d_k(),
-            in_.d_v(),
-            leaves_,
-            updates_,
-            in_.g.size() > 0 ? in_.g.cols() : Index{0},
-            in_.g_value.size() > 0,
-            is_delta(),
-            ReadOrder::current_apart};
-  }
-  [[nodiscard]] Index length() const override { return in_.length(); }
-
-  /// Checks all numbers at once, and never again.
-  void require_numbers() {
-    in_.require_numbers(static_cast<int>(weights_));
-    is_checked_ = true;
-  }
-
-  /// Checks the numbers on the way, while they are near; all of them where one is not finite and
-  /// may yet be a decay of -infinity.
-  typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
-    const Index tokens = chunk.tokens;
-    if (!is_checked_ && !are_finite(first, tokens)) require_numbers();
-    const Index rows = tokens * leaves_;
-    const ConstRowBlock<Scalar> q = block_of(in_.q).middleRows(first, tokens),
-                                k = block_of(in_.k).middleRows(first * leaves_, rows),
-                                v = block_of(in_.v).middleRows(first * leaves_, rows),
-                                lambda = block_of(in_.lambda).block(first, 0, tokens, weights_);
-    const Index moments = (std::max)(updates_, Index{1});
-    if (in_.g.size() > 0) {
-      if (moments == 1) {
-        decays_of(in_.g.middleRows(first, tokens), chunk.decay.topRows(tokens));
-      } else {
-        chunk.decay.topRows(tokens * moments).setOnes();
-        for (Index t = 0; t < tokens; ++t) {
-          decays_of(in_.g.row(first + t), chunk.decay.row(t * moments));
-        }
-      }
-    }
-    if (in_.g_value.size() > 0) {
-      decays_of(in_.g_value.middleRows(first, tokens), chunk.value_decay.topRows(tokens));
-    }
-    if (is_delta()) {
-      const Index d_k = k.cols();
-      const RowBlock<Scalar> to_p(chunk.p), to_k(chunk.k);
-      for (Index t = 0, row = 0; t < tokens; ++t) {
-        for (Index j = 0; j < leaves_; ++j, ++row) {
-          copy(k.row(row), d_k, to_p.row(row));
-          scale_to(in_.beta(first + t, j), k.row(row), d_k, to_k.row(row));
-        }
-        decay_row(chunk, t * moments, to_p);
-      }
-    } else if (updates_ > 0) {
-      copy_rows(block_of(in_.u).middleRows(first * updates_, tokens * updates_), chunk.u);
-      copy_rows(block_of(in_.p).middleRows(first * updates_, tokens * updates_), chunk.p);
-    }
-    return {q, is_delta() ? block_of(chunk.k).topRows(rows) : k, v, lambda};
-  }
-
-  void take_out(Index first, const Chunk<Scalar>& chunk) override {
-    if (out_ == nullptr) return;
-    require_finite_reads(block_of(chunk.out).topRows(chunk.tokens), first);
-    copy_rows(block_of(chunk.out).topRows(chunk.tokens),
-              writable_block_of(*out_).middleRows(first, chunk.tokens));
-  }
-
-  typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
-                                                Chunk<Scalar>& gradient) override {
-    const Index tokens = chunk.tokens, rows = tokens * leaves_;
-    const RowBlock<Scalar> q(gradients_->q), k(gradients_->k), v(gradients_->v);
-    return {q.middleRows(first, tokens),
-            is_delta() ? writable_block_of(gradient.k).topRows(rows)
-                       : k.middleRows(first * leaves_, rows),
-            v.middleRows(first * leaves_, rows), block_of(*d_out_).middleRows(first, tokens)};
-  }
-
-  void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
-    const Index tokens = chunk.tokens, moments = (std::max)(updates_, Index{1});
-    if (is_delta()) pull_back_strengths(first, chunk, gradient);
-    const auto put = [&](const Matrix& from, Matrix& to, Index each) {
-      copy_rows(block_of(from).topRows(tokens * each),
-                writable_block_of(to).middleRows(first * each, tokens * each));
-    };
-    auto& to = *gradients_;
-    put(gradient.lambda, to.lambda, 1);
-    for (Index t = 0; in_.g.size() > 0 && t < tokens; ++t) {
-      copy_rows(block_of(gradient.decay).middleRows(t * moments, 1),
-                writable_block_of(to.g).middleRows(first + t, 1));
-    }
-    if (in_.g_value.size() > 0) put(gradient.value_decay, to.g_value, 1);
-    if (!is_delta() && updates_ > 0) {
-      put(gradient.u, to.u, updates_);
-      put(gradient.p, to.p, updates_);
-    }
-    require_finite_gradients(first, tokens);
-  }
-
- private:
-  /// Whether the numbers of these tokens are finite; decays of -infinity count as not.
-  [[nodiscard]] bool are_finite(Index first, Index tokens) const {
-    bool finite = true;
-    for_each_array(
-        [&](const char*, const SequenceArray<Scalar>& all) {
-          const Index each = all.rows() / in_.length();
-          const Index columns = &all == &in_.lambda ? weights_ : all.cols();
-          finite =
-              finite && all_finite(block_of(all).block(first * each, 0, tokens * each, columns));
-        },
-        in_);
-    return finite;
-  }
-
-  void require_finite_gradients(Index first, Index tokens) const {
-    for_each_array(
-        [&](const char* name, const Matrix& all) {
-          const Index each = all.rows() / in_.length();
-          require_finite_gradient(name, block_of(all).middleRows(first * each, tokens * each),
-                                  first * each);
-        },
-        *gradients_);
-  }
-
-  [[nodiscard]] bool is_delta() const { return in_.beta.size() > 0; }
-
-  /// Row `moment` of `rows` through its own decay.
-  void decay_row(const Chunk<Scalar>& chunk, Index moment, const RowBlock<Scalar>& rows) const {
-    if (in_.g.size() == 0) return;
-    Scalar* const row = rows.row(moment);
-    const Scalar* const decay = block_of(chunk.decay).row(moment);
-    if (in_.g.cols() == 1) {
-      scale_by(*decay, row, rows.cols());
-    } else {
-      multiply(row, decay, rows.cols(), row);
-    }
-  }
-
-  /// From b k and p = e^g k to k, b and g.
-  void pull_back_strengths(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) {
-    const Index d_k = in_.d_k();
-    const ConstRowBlock<Scalar> k = block_of(in_.k), p = block_of(chunk.p), d_keys(gradient.k);
-    const RowBlock<Scalar> d_p(gradient.p), d_decay(gradient.decay), d_k_rows(gradients_->k);
-    for (Index t = 0; t < chunk.tokens; ++t) {
-      const Index moment = t * leaves_;
-      if (in_.g.cols() == 1 && in_.g.size() > 0) {
-        *d_decay.row(moment) += dot(d_p.row(moment), p.row(moment), d_k);
-      } else if (in_.g.size() > 0) {
-        add_product(d_p.row(moment), p.row(moment), d_k, d_decay.row(moment));
-      }
-      decay_row(chunk, moment, d_p);
-      for (Index j = 0; j < leaves_; ++j) {
-        const Scalar* const d_key = d_keys.row(moment + j);
-        const Index row = first * leaves_ + moment + j;
-        gradients_->beta(first + t, j) = dot(d_key, k.row(row), d_k);
-        copy(d_p.row(moment + j), d_k, d_k_rows.row(row));
-        axpy(in_.beta(first + t, j), d_key, d_k, d_k_rows.row(row));
-      }
-    }
-  }
-
-  const SequenceInputs<Scalar>& in_;
-  Index weights_, leaves_, updates_;
-  bool is_checked_ = false;
-  Matrix* out_ = nullptr;
-  std::optional<RowsView<Scalar>> d_out_{};
-  SequenceGradients<Scalar>* gradients_ = nullptr;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
 
 // ---- loglinear/stream/detail/admitted.hpp
 
@@ -8329,112 +7501,6 @@ template <class Stored>
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
-
-// ---- loglinear/stream/detail/carry.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_CARRY_HPP
-#define LOGLINEAR_STREAM_DETAIL_CARRY_HPP
-
-// The binary-counter carry that merges buckets, in one pass over the memory of their levels.
-
-namespace loglinear::detail {
-
-/// to[j] += from[j] for `size` contiguous numbers.
-template <class Stored, class To>
-void add_to(const Stored* from, Index size, To* to) {
-  using Scalar = Accumulator<To>;
-  constexpr Index width = packet_size<Scalar>;
-  Index j = 0;
-  for (; j + width <= size; j += width) {
-    store<Scalar>(to + j, Eigen::internal::padd(load<Scalar>(to + j), load<Scalar>(from + j)));
-  }
-  if (j == size) return;
-  Scalar buffer[packet_length<Scalar>];
-  const Scalar* const rest = wide_rest<Scalar>(from, j, size, buffer);
-  for (Index i = 0; i < size - j; ++i) {
-    to[j + i] = static_cast<To>(static_cast<Scalar>(to[j + i]) + rest[i]);
-  }
-}
-/// The same, and from[j] = 0.
-template <class Stored, class To>
-void move_into(Stored* from, Index size, To* to) {
-  add_to(from, size, to);
-  std::fill(from, from + size, Stored(0));
-}
-
-/// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
-/// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
-/// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
-/// memory: a row of the target stays in the nearest cache, and is rounded once if it is narrow.
-template <class Stored, class KeyAt, class Scalar>
-void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, Index count,
-           KeyAt key, const Scalar* values) {
-  constexpr Index piece = 4 * column_block;
-  const Index size = rows * columns;
-  std::array<Scalar, column_block> keys;
-  [[maybe_unused]] std::array<Scalar, is_narrow<Stored> ? piece : 1> wide;
-  for (Index i = 0; i < rows; ++i) {
-    for (Index first = 0; first < columns; first += piece) {
-      const Index length = (std::min)(piece, columns - first);
-      Stored* const lowest = levels + i * columns + first;
-      Stored* const target = lowest + landed * size;
-      Scalar* sums;
-      if constexpr (is_narrow<Stored>) {
-        sums = wide.data();
-        if (keeps) convert(target, length, sums);
-      } else {
-        sums = target;
-      }
-      bool adds = keeps;
-      for (Index begin = 0; begin < count; begin += column_block) {
-        const Index width = (std::min<Index>)(column_block, count - begin);
-        for (Index n = 0; n < width; ++n) keys[static_cast<std::size_t>(n)] = key(i, begin + n);
-        const Scalar* const block = values + begin * columns + first;
-        if (width == 1) {
-          adds ? scaled_row<true>(keys[0], block, length, sums)
-               : scaled_row<false>(keys[0], block, length, sums);
-        } else if (adds) {
-          weighted_rows<true>(block, width, length, columns, keys.data(), sums);
-        } else {
-          weighted_rows<false>(block, width, length, columns, keys.data(), sums);
-        }
-        adds = true;
-      }
-      for (Stored* merged = lowest; merged < target; merged += size) {
-        move_into(merged, length, sums);
-      }
-      if constexpr (is_narrow<Stored>) convert(sums, length, target);
-    }
-  }
-}
-
-/// The same for a bucket that has been added up; `size` numbers in each matrix.
-template <class Stored, class Scalar>
-void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* bucket) {
-  constexpr Index width = packet_size<Scalar>;
-  Stored* const target = levels + landed * size;
-  const auto add_from = [&](Index j, auto sum, auto number) {
-    if (keeps) sum = Eigen::internal::padd(sum, number(target + j));
-    for (const Stored* merged = levels; merged < target; merged += size) {
-      sum = Eigen::internal::padd(sum, number(merged + j));
-    }
-    return sum;
-  };
-  Index j = 0;
-  for (; j + width <= size; j += width) {
-    store<Scalar>(target + j, add_from(j, load<Scalar>(bucket + j),
-                                       [](const Stored* from) { return load<Scalar>(from); }));
-  }
-  for (; j < size; ++j) {
-    target[j] = static_cast<Stored>(
-        add_from(j, bucket[j], [](const Stored* from) { return static_cast<Scalar>(*from); }));
-  }
-  std::fill(levels, target, Stored(0));
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_CARRY_HPP
 
 // ---- loglinear/stream/detail/fields.hpp
 
@@ -8564,1094 +7630,6 @@ struct VisitField {
 
 #endif  // LOGLINEAR_STREAM_DETAIL_FIELDS_HPP
 
-// ---- loglinear/stream/detail/level_storage.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
-#define LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
-
-namespace loglinear::detail {
-
-/// The memory of levels: `max_levels` matrices of `d_k x d_v`, row-major, one after the other; with
-/// a fixed shape of up to 16 KiB inside the object, else allocated once, by the constructor.
-template <class Scalar_, int KeyDim, int ValueDim, int MaxLevels>
-class LevelStorage {
- public:
-  using Scalar = Scalar_;
-
-  static constexpr bool has_fixed_shape =
-      KeyDim != Eigen::Dynamic && ValueDim != Eigen::Dynamic && MaxLevels != Eigen::Dynamic;
-  static constexpr Index fixed_coefficients =
-      has_fixed_shape ? Index{KeyDim} * Index{ValueDim} * Index{MaxLevels} : 0;
-  static constexpr bool is_inline =
-      has_fixed_shape &&
-      fixed_coefficients * static_cast<Index>(sizeof(Scalar)) <= Index{16 * 1024};
-
-  using Matrix = Eigen::Matrix<Scalar, KeyDim, ValueDim,
-                               ValueDim == 1 && KeyDim != 1 ? Eigen::ColMajor : Eigen::RowMajor>;
-  using ConstLevel = Eigen::Map<const Matrix>;
-  using Level = Eigen::Map<Matrix>;
-  using ConstFlat = Eigen::Map<const Vector<Scalar>>;
-
-  LevelStorage(int max_levels, Index d_k, Index d_v) {
-    require_between("max_levels", max_levels, 1, max_level_limit);
-    require_length("d_k", d_k);
-    require_length("d_v", d_v);
-    constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
-    require_between("d_v", d_v, Index{1}, most / max_levels / d_k);
-    if constexpr (MaxLevels != Eigen::Dynamic) require_size("max_levels", max_levels, MaxLevels);
-    if constexpr (KeyDim != Eigen::Dynamic) require_size("d_k", d_k, KeyDim);
-    if constexpr (ValueDim != Eigen::Dynamic) require_size("d_v", d_v, ValueDim);
-    max_levels_ = max_levels;
-    d_k_ = d_k;
-    d_v_ = d_v;
-    coefficients_.resize(Index{max_levels} * d_k * d_v);
-    std::fill_n(coefficients_.data(), coefficients_.size(), Scalar(0));
-  }
-  LevelStorage(const LevelStorage&) = default;
-  LevelStorage(LevelStorage&&) = default;
-  /// Where it throws nothing is changed; does not allocate for as many coefficients.
-  LevelStorage& operator=(const LevelStorage& other) {
-    if (size() != other.size()) {  // Eigen's own assignment frees before it allocates
-      Coefficients coefficients(other.coefficients_);
-      coefficients_ = std::move(coefficients);
-    }
-    fixed(*this) = fixed(other);
-    assign(other);
-    return *this;
-  }
-  LevelStorage& operator=(LevelStorage&&) = default;
-
-  [[nodiscard]] int max_levels() const noexcept { return static_cast<int>(max_levels_); }
-  [[nodiscard]] Index d_k() const noexcept { return d_k_; }
-  [[nodiscard]] Index d_v() const noexcept { return d_v_; }
-  /// Coefficients of one level, and of all.
-  [[nodiscard]] Index level_size() const noexcept { return d_k_ * d_v_; }
-  [[nodiscard]] Index size() const noexcept { return coefficients_.size(); }
-
-  [[nodiscard]] const Scalar* data(int l) const { return coefficients_.data() + l * level_size(); }
-  [[nodiscard]] Scalar* data(int l) { return coefficients_.data() + l * level_size(); }
-  [[nodiscard]] ConstLevel level(int l) const { return ConstLevel(data(l), d_k_, d_v_); }
-  [[nodiscard]] Level level(int l) { return Level(data(l), d_k_, d_v_); }
-  [[nodiscard]] ConstFlat flat() const noexcept { return ConstFlat(data(0), size()); }
-
-  void clear(int l) noexcept { std::fill_n(data(l), level_size(), Scalar(0)); }
-  void clear() noexcept { std::fill_n(data(0), size(), Scalar(0)); }
-
-  /// Becomes what another one of the same shape is, in this scalar.
-  template <class Other>
-  void assign(const LevelStorage<Other, KeyDim, ValueDim, MaxLevels>& other) noexcept {
-    if constexpr (std::is_same_v<Accumulator<Scalar>, Accumulator<Other>>) {
-      convert(other.data(0), size(), data(0));
-    } else {
-      fields(AssignField{}, *this, other);
-    }
-  }
-  /// See fields.hpp.
-  template <class Use, class... Self>
-  static void fields(Use use, Self&... self) {
-    use("coefficients", rows_field(self.coefficients_, self.size())...);
-  }
-  template <class Self>
-  static auto fixed(Self& self) {
-    return std::tie(self.d_k_, self.d_v_, self.max_levels_);
-  }
-
-  [[nodiscard]] bool operator==(const LevelStorage& other) const {
-    return fixed(*this) == fixed(other) && coefficients_ == other.coefficients_;
-  }
-
- private:
-  template <class, int, int, int>
-  friend class LevelStorage;
-  using Coefficients =
-      Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
-
-  Coefficients coefficients_{};
-  Index d_k_ = 0, d_v_ = 0, max_levels_ = 0;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
-
-// ---- loglinear/stream/detail/levels.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
-#define LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
-
-// The levels of a LogLinearState with what a layer does to them. Nothing here looks at its
-// arguments but the constructor, `admit`, `add`, `replace` and `cast`, which throw before anything
-// has changed: what else must hold is checked in log_linear_state.hpp or by the layer.
-
-namespace loglinear::detail {
-
-template <class Scalar_, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
-class Levels {
- public:
-  using Scalar = Scalar_;
-  using Accumulator = detail::Accumulator<Scalar>;
-  using Storage = LevelStorage<Scalar, KeyDim, ValueDim, MaxLevels>;
-  using Matrix = typename Storage::Matrix;
-
-  /// None active. Throws where a size is out of its range.
-  Levels(int max_levels, Index d_k, Index d_v) : storage_(max_levels, d_k, d_v) {}
-
-  [[nodiscard]] int max_levels() const noexcept { return storage_.max_levels(); }
-  [[nodiscard]] Index d_k() const noexcept { return storage_.d_k(); }
-  [[nodiscard]] Index d_v() const noexcept { return storage_.d_v(); }
-  [[nodiscard]] Index level_size() const noexcept { return storage_.level_size(); }
-  [[nodiscard]] std::uint64_t size() const noexcept { return account_.size; }
-  [[nodiscard]] ActiveLevels active_levels() const noexcept { return {size(), max_levels()}; }
-  /// The running bound of the Frobenius norm of all levels and leaves together.
-  [[nodiscard]] double magnitude() const noexcept { return account_.magnitude; }
-  [[nodiscard]] const LevelsAccount& account() const noexcept { return account_; }
-  [[nodiscard]] const Storage& storage() const noexcept { return storage_; }
-  [[nodiscard]] auto level(int l) const { return storage_.level(l); }
-  [[nodiscard]] auto level(int l) { return storage_.level(l); }
-  /// The coefficients of one level, row-major.
-  [[nodiscard]] const Scalar* data(int l) const { return storage_.data(l); }
-  [[nodiscard]] Scalar* data(int l) { return storage_.data(l); }
-
-  /// The sum of the levels' Frobenius norms; and a bound of it that takes less time.
-  [[nodiscard]] double norm() const {
-    double sum = 0;
-    for (int l : active_levels()) sum += norm_of(data(l), level_size());
-    return sum;
-  }
-  [[nodiscard]] double norm_bound() const {
-    double sum = 0;
-    for (int l : active_levels()) sum += max_abs(data(l), level_size());
-    return sum * std::sqrt(static_cast<double>(level_size()));
-  }
-  /// Throws where the leaf `keys values^T`, after a transition that grows norms by at most
-  /// `growth`, would not be finite or be too large. `measure(exactly)` bounds the magnitude of
-  /// everything before that, what is deferred included, in two ways.
-  template <class Keys, class Values, class Measure>
-  [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values,
-                               Measure measure) const {
-    if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
-    const double leaf = leaf_magnitude(keys, values);
-    if (!is_finite(leaf)) require_finite_leaf(keys, values);
-    return detail::admit<Scalar>(magnitude(), growth, leaf, measure);
-  }
-  /// The same where nothing is deferred.
-  template <class Keys, class Values>
-  [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values) const {
-    return admit(growth, keys, values, own_measure());
-  }
-  /// The same for a transition, and a leaf or another state of magnitude `leaf`.
-  [[nodiscard]] Admitted admit(double growth, double leaf) const {
-    return detail::admit<Scalar>(magnitude(), growth, leaf, own_measure());
-  }
-
-  /// Undergoes `transition`, then pushes the leaf `keys values^T`.
-  template <class Kind, class Keys, class Values>
-  void write(const Kind& transition, const Keys& keys, const Values& values,
-             const Admitted& admitted) {
-    undergo(transition);
-    push(keys, values, admitted);
-  }
-  /// The leaf alone.
-  template <class Keys, class Values>
-  void push(const Keys& keys, const Values& values, const Admitted& admitted) {
-    if constexpr (Values::ColsAtCompileTime != 1) {
-      if (values.outerStride() != d_v()) {
-        return push(keys, detail::Matrix<Accumulator>(values), admitted);
-      }
-    }
-    carry_bucket(
-        0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
-    account_.magnitude = admitted.magnitude;
-  }
-  /// Every level undergoes `transition`; a push follows, or `defer`.
-  template <class Kind>
-  void undergo(const Kind& transition) {
-    // Allocated before anything changes.
-    [[maybe_unused]] RowMajorMatrix<Accumulator> wide(is_narrow<Scalar> ? d_k() : 0,
-                                                      is_narrow<Scalar> ? d_v() : 0);
-    for (int l : active_levels()) {
-      if constexpr (is_narrow<Scalar>) {
-        convert(data(l), wide.size(), wide.data());
-        transition.left(wide);
-        transition.right(wide);
-        convert(wide.data(), wide.size(), data(l));
-      } else {
-        auto one = level(l);
-        transition.left(one);
-        transition.right(one);
-      }
-    }
-  }
-  /// One level undergoes a `product` of transitions.
-  template <class Product>
-  void undergo(int l, const Product& product, Accumulator* scratch) {
-    product.apply(data(l), d_k(), d_v(), scratch);
-  }
-  /// Takes note of what a leaf or a transition makes of the magnitude.
-  void defer(double magnitude) noexcept { account_.magnitude = magnitude; }
-
-  /// Adds level `from` to level `to` and clears it, as part of a carry that will merge both.
-  void merge(int from, int to) { move_into(data(from), level_size(), data(to)); }
-  /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^l tokens, which begins at level l;
-  /// `size()` must be a multiple of 2^l, and `value_n` begins at `values + n d_v`.
-  template <class KeyAt>
-  void carry_bucket(int l, Index count, KeyAt key, const Accumulator* values) {
-    const int landed = landing(l);
-    carry(data(l), landed - l, keeps_target(landed), d_k(), d_v(), count, key, values);
-    account_.size += std::uint64_t{1} << l;
-  }
-  /// The same of a bucket that has been added up, row-major.
-  void carry_bucket(int l, const Accumulator* bucket) {
-    const int landed = landing(l);
-    carry(data(l), landed - l, keeps_target(landed), level_size(), bucket);
-    account_.size += std::uint64_t{1} << l;
-  }
-
-  void reset() noexcept {
-    storage_.clear();
-    account_ = {};
-  }
-  /// As `LogLinearState::advance_to`.
-  void advance_to(std::uint64_t count) {
-    const int levels = max_levels(), last = levels - 1;
-    const std::uint64_t carries = (count >> last) - (size() >> last);  // into the last level
-    if (is_active_level(size(), last, levels)) scale(last, kept_fraction(Overflow, carries));
-    for (int l = last - 1; l >= 0; --l) {
-      if (!is_active_level(size(), l, levels)) continue;
-      const std::uint64_t first = bucket_of(size(), l, levels).first;
-      const int to = level_of(first, count, ReadOrder::before_push, levels);
-      if (to == l) continue;
-      if (to == last) scale(l, kept_fraction(Overflow, carries - 1));
-      merge(l, to);
-    }
-    account_.size = count;
-  }
-  /// Adds levels of the same shape and count, unless the sum could overflow.
-  void add(const Levels& later) {
-    const bool fits = is_at_most(magnitude() + later.magnitude(), magnitude_limit<Scalar>());
-    account_.magnitude = admit(1, fits ? later.magnitude() : later.norm()).magnitude;
-    add_to(later.data(0), storage_.size(), data(0));
-  }
-
-  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
-  /// active after `size` tokens.
-  template <class LevelAt>
-  void replace(std::uint64_t size, LevelAt level_at) {
-    double magnitude = 0;
-    for (int l : ActiveLevels(size, max_levels())) {
-      require_size("a level after these tokens (rows)", level_at(l).rows(), d_k());
-      require_size("a level after these tokens (columns)", level_at(l).cols(), d_v());
-      require_finite("a coefficient of the state after these tokens", level_at(l));
-      magnitude += stable_norm(level_at(l));
-    }
-    if (!is_at_most(magnitude, magnitude_limit<Scalar>())) {
-      fail("the magnitude of the state after these tokens", magnitude,
-           "within the range of the scalar type");
-    }
-    for (int l : active_levels()) storage_.clear(l);
-    for (int l : ActiveLevels(size, max_levels())) {
-      auto&& from = level_at(l);
-      using From = std::remove_cvref_t<decltype(from)>;
-      if constexpr (std::is_same_v<From, RowMajorMatrix<Accumulator>>) {
-        convert(from.data(), from.size(), level(l).data());
-      } else {
-        level(l) = from.template cast<Scalar>();
-      }
-    }
-    account_ = {size, magnitude};
-  }
-  /// Becomes a copy of levels of the same shape, in the memory that there is.
-  void copy(const Levels& other) noexcept { assign(other); }
-  /// The same, in this scalar.
-  template <class Other>
-  void assign(const Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow>& other) noexcept {
-    fields(AssignField{}, *this, other);
-  }
-  /// Becomes what it was: `active` holds the levels that were active, lowest first.
-  void restore(const LevelsAccount& account, const Scalar* active) noexcept {
-    const std::uint64_t kept = active_mask(account.size, max_levels());
-    for (int l : active_levels()) {
-      if (((kept >> l) & 1) == 0) storage_.clear(l);
-    }
-    account_ = account;
-    for (int l : active_levels()) {
-      std::copy_n(active, level_size(), data(l));
-      active += level_size();
-    }
-  }
-
-  template <class Other>
-  [[nodiscard]] Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
-    const double largest = max_abs(data(0), storage_.size());
-    if (largest > magnitude_limit<Other>()) {
-      fail("the largest coefficient", largest, "within the range of the scalar converted to");
-    }
-    Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> other(max_levels(), d_k(), d_v());
-    other.assign(*this);
-    return other;
-  }
-
-  [[nodiscard]] bool operator==(const Levels& other) const {
-    return size() == other.size() && storage_ == other.storage_;
-  }
-
-  /// See fields.hpp.
-  template <class Use, class... Self>
-  static void fields(Use use, Self&... self) {
-    use("account", self.account_...);
-    use("storage", self.storage_...);
-  }
-  template <class Self>
-  static auto fixed(Self&) {
-    return std::tie();
-  }
-  /// For checkpoints: the active levels alone. An owner that defers something passes a function
-  /// that measures the norm of everything, once the levels are in place.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    visit(self, part, [&] { return self.norm(); });
-  }
-  template <class Self, class Visit, class Measure>
-  static void visit(Self& self, Visit&& part, [[maybe_unused]] Measure measure) {
-    if constexpr (is_written<Self>) self.reset();
-    const double limit = magnitude_limit<Scalar>();
-    double magnitude = (std::min)(self.magnitude(), limit);
-    part("size", self.account_.size);
-    part("magnitude", magnitude);
-    for (int l : self.active_levels()) part("level" + std::to_string(l), self.level(l));
-    if constexpr (is_written<Self>) {
-      require_between("magnitude", magnitude, 0.0, limit);
-      require_between("the magnitude of the levels", self.norm(), 0.0, limit);
-      const double measured = measure();
-      require_between("the magnitude of all tokens", measured, 0.0, limit);
-      // A bound may have lost to rounding, of which the limit leaves a factor of 4; never more.
-      self.account_.magnitude = measured > 2 * magnitude ? measured : magnitude;
-    }
-  }
-
- private:
-  template <class, int, int, int, LastLevel>
-  friend class Levels;
-
-  [[nodiscard]] auto own_measure() const {
-    return [this](bool exactly) { return exactly ? norm() : norm_bound(); };
-  }
-  /// Where a carry that begins at level l ends.
-  [[nodiscard]] int landing(int l) const { return l + landed_level(size() >> l, max_levels() - l); }
-  /// Whether a carry adds to what its target holds; that can only be the last level.
-  [[nodiscard]] bool keeps_target(int landed) {
-    if (!is_active_level(size(), landed, max_levels())) return false;
-    if constexpr (Overflow == LastLevel::halve) scale(landed, 0.5);
-    return Overflow != LastLevel::forget;
-  }
-  void scale(int l, double factor) {
-    if (is_exactly(factor, 1.0)) return;
-    const auto wide = static_cast<Accumulator>(factor);
-    detail::scale<Scalar, Accumulator>(
-        data(l), 1, level_size(), level_size(), [&](Index) { return wide; }, nullptr);
-  }
-
-  Storage storage_;
-  LevelsAccount account_{};
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
-
-// ---- loglinear/stream/detail/levels_of.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
-#define LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
-
-namespace loglinear::detail {
-
-/// The way to the levels of a LogLinearState, for what the library itself does with them.
-struct LevelsOf {
-  template <class State>
-  [[nodiscard]] static auto& get(State& state) noexcept {
-    return state.levels_;
-  }
-};
-template <class State>
-[[nodiscard]] auto& levels_of(State& state) noexcept {
-  return LevelsOf::get(state);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
-
-// ---- loglinear/stream/detail/plain_reads.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
-#define LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
-
-namespace loglinear::detail {
-
-/// Whether a read is finite whatever the levels are in detail.
-template <class Levels, class Scalar>
-[[nodiscard]] bool reads_finite(const Levels& levels, const Scalar* query, const Scalar* weights) {
-  const double sum = max_abs(weights, levels.max_levels()) * max_abs(query, levels.d_k()) *
-                     std::sqrt(static_cast<double>(levels.d_k()));
-  return is_at_most(sum * (std::max)(1.0, levels.magnitude()), magnitude_limit<Scalar>());
-}
-
-/// The read of numbers so large that it may not be finite: throws before anything is written.
-template <class Levels, class Scalar, class Out>
-void read_large(const Levels& levels, const Scalar* query, const Scalar* weights, Out&& out) {
-  const auto coefficient = [&](Index j) {
-    Scalar sum(0);
-    for (int l : levels.active_levels()) {
-      Scalar of_level(0);
-      for (Index i = 0; i < levels.d_k(); ++i) {
-        of_level += static_cast<Scalar>(levels.data(l)[i * levels.d_v() + j]) * query[i];
-      }
-      sum += weights[l] * of_level;
-    }
-    return sum;
-  };
-  for (Index j = 0; j < levels.d_v(); ++j) {
-    if (is_finite(coefficient(j))) continue;
-    fail(Text("the read [", j, "]"), to_double(coefficient(j)),
-         "finite: a result leaves the range of the scalar type");
-  }
-  for (Index j = 0; j < levels.d_v(); ++j) out[j] = coefficient(j);
-}
-
-/// out = sum_l weights[l] S_l^T query over the active levels, for any vector `out`. Throws where
-/// that is not finite; `out` is as it was then.
-template <class Levels, class Scalar, class Out>
-void read_levels(const Levels& levels, const Scalar* query, const Scalar* weights, Out&& out) {
-  if (!reads_finite(levels, query, weights)) return read_large(levels, query, weights, out);
-  constexpr Index piece = 4 * column_block;
-  std::array<WeightedRows<typename Levels::Scalar, Scalar>, max_level_limit> terms;
-  std::array<Scalar, piece> sums;
-  const Index d_v = levels.d_v();
-  for (Index first = 0; first < d_v; first += piece) {
-    const Index length = (std::min)(piece, d_v - first);
-    std::size_t count = 0;
-    for (int l : levels.active_levels()) {
-      terms[count++] = {levels.data(l) + first, levels.d_k(), {query}, weights[l]};
-    }
-    weighted_rows(terms.data(), static_cast<int>(count), length, d_v, sums.data());
-    for (Index j = 0; j < length; ++j) out[first + j] = sums[static_cast<std::size_t>(j)];
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
-
-// ---- loglinear/stream/detail/state_arguments.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
-#define LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
-
-// How a LogLinearState takes keys, values and queries: any Eigen expression, row or column, checked
-// once, and copied where it is not contiguous or part of the state itself.
-
-namespace loglinear::detail {
-
-/// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside `own`.
-/// \tparam Dim  `rows` where that is known at compile time
-template <class Scalar, int Dim, class Derived, class Own, class Use>
-void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name, const Own& own,
-                  Use use) {
-  static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
-                "the argument must have the state's scalar, or float where that is narrower: "
-                "convert it with .cast<Scalar>()");
-  if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
-    if (rows != 1 || m.cols() == 1) {
-      return with_columns<Scalar, Dim>(m.transpose(), rows, name, own, use);
-    }
-  }
-  require_size(name, m.rows(), rows);
-  constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
-  // A vector of the state's own size where that is known, so that nothing can allocate.
-  constexpr int given = Derived::RowsAtCompileTime;
-  constexpr bool is_own = is_vector && (given == Eigen::Dynamic || given == Dim);
-  using Plain = Eigen::Matrix<Scalar, is_own ? Dim : Eigen::Dynamic, is_vector ? 1 : Eigen::Dynamic,
-                              Eigen::ColMajor>;
-  const Eigen::Ref<const Plain> stored(m.derived());
-  require_finite(name, stored);
-  const void* const begin = own.data();
-  const void* const end = own.data() + own.size();
-  const void* const argument = stored.data();
-  const bool is_ours = std::less_equal<>{}(begin, argument) && std::less<>{}(argument, end);
-  if (is_ours) {
-    use(Plain(stored));
-  } else {
-    use(stored);
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
-
-// ---- loglinear/stream/log_linear_state.hpp
-
-#ifndef LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
-#define LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
-
-namespace loglinear {
-
-/// The hierarchy of log-linear attention: one `d_k x d_v` matrix for each power-of-two bucket of
-/// the past, in a shape that never changes with the stream.
-///
-/// After n pushes without overflow level l holds the sum of 2^l consecutive leaves iff bit l of n
-/// is set (Guo et al., arXiv:2506.04761, section 2); a carry beyond the last level is added into
-/// the last level, which then holds `2^(M-1) floor(n / 2^(M-1))` tokens. Nothing is ever lost, only
-/// resolution: `max_levels = floor(log2 T) + 1` covers T tokens without overflow.
-///
-/// Class invariant: `size()` says which levels are active, inactive levels are zero, every
-/// coefficient is finite. A plain value: copyable, movable, comparable, safe for concurrent const
-/// readers. Storage is contiguous, `max_levels x d_k x d_v`, row-major. It is allocated once, by
-/// the constructor; with all three sizes fixed at compile time and up to 16 KiB it lies inside the
-/// object and the heap is never used.
-///
-/// With a narrow scalar, Eigen::bfloat16 or Eigen::half, the levels are stored narrow and
-/// everything is computed in float: arguments and results are float, and a coefficient is rounded
-/// once for each operation that rewrites its level. A level in bfloat16 cannot decay by 0.999,
-/// which is rounded away at each token: use a layer, which keeps such factors apart, and let no
-/// stream `undergo` them one by one. Half numbers end at 65504, and what would take the sum of the
-/// levels' Frobenius norms above a quarter of that is refused, in mid-stream: equal leaves of unit
-/// vectors after 16,376 of them, of vectors of 64 coefficients of size 1 after 255. bfloat16 has
-/// the range of float.
-///
-/// Numbers below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
-///
-/// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
-///                    Eigen::NumTraits
-/// \tparam KeyDim     d_k at compile time, or Eigen::Dynamic
-/// \tparam ValueDim   d_v at compile time, or Eigen::Dynamic
-/// \tparam MaxLevels  max_levels at compile time (1 to 64), or Eigen::Dynamic
-/// \tparam Overflow   what the last level does when it is full, see `LastLevel`; sequence forms
-///                    take states that fold
-template <class Scalar_, int KeyDim = Eigen::Dynamic, int ValueDim = Eigen::Dynamic,
-          int MaxLevels = Eigen::Dynamic, LastLevel Overflow = LastLevel::fold>
-class LogLinearState {
-  static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
-                "LogLinearState needs a floating-point scalar: decays and level weights are "
-                "fractions; use float or double");
-  static_assert(MaxLevels == Eigen::Dynamic || (MaxLevels >= 1 && MaxLevels <= max_level_limit),
-                "MaxLevels must be between 1 and 64, or Eigen::Dynamic");
-  static_assert((KeyDim == Eigen::Dynamic || KeyDim >= 1) &&
-                    (ValueDim == Eigen::Dynamic || ValueDim >= 1),
-                "KeyDim and ValueDim must be at least 1, or Eigen::Dynamic");
-  using Levels = detail::Levels<Scalar_, KeyDim, ValueDim, MaxLevels, Overflow>;
-  using Storage = typename Levels::Storage;
-  using Flush = detail::FlushToZero<detail::Accumulator<Scalar_>>;
-
- public:
-  /// What the last level does when it is full.
-  static constexpr LastLevel overflow = Overflow;
-  using Scalar = Scalar_;
-  using Index = Eigen::Index;
-  /// What arguments and results are made of: float where Scalar is narrower, else Scalar.
-  using Accumulator = detail::Accumulator<Scalar>;
-
-  /// Whether all three sizes are fixed at compile time.
-  static constexpr bool has_fixed_shape = Storage::has_fixed_shape;
-  /// Coefficients of all levels if they are, else 0.
-  static constexpr Index fixed_coefficients = Storage::fixed_coefficients;
-  /// Whether the levels lie inside the object: a fixed shape of up to 16 KiB.
-  static constexpr bool is_inline = Storage::is_inline;
-
-  /// One level, row-major.
-  using LevelMatrix = typename Levels::Matrix;
-  /// A read-only view of one level; valid as long as the state is neither moved nor destroyed.
-  using ConstLevel = typename Storage::ConstLevel;
-  /// A read-only view of the whole storage.
-  using ConstFlat = typename Storage::ConstFlat;
-
-  /// An empty hierarchy of the compile-time shape.
-  LogLinearState() requires has_fixed_shape : LogLinearState(MaxLevels, KeyDim, ValueDim) {}
-
-  /// An empty hierarchy.
-  /// \param max_levels  number of levels, 1 to 64
-  /// \param d_k         rows of a level, 1 to 2^26
-  /// \param d_v         columns of a level, 1 to 2^26
-  /// \throws std::invalid_argument out of these ranges, or where a size fixed at compile time
-  /// differs
-  LogLinearState(int max_levels, Index d_k, Index d_v) : levels_(max_levels, d_k, d_v) {}
-
-  /// \name Copies and moves
-  /// Assignment does not allocate between states of as many coefficients; where it throws
-  /// std::bad_alloc nothing is changed. A state that has been moved from is to be assigned to or
-  /// destroyed, nothing else.
-  /// \{
-  LogLinearState(const LogLinearState&) = default;             ///< allocates, unless `is_inline`
-  LogLinearState(LogLinearState&&) = default;                  ///< does not allocate
-  LogLinearState& operator=(const LogLinearState&) = default;  ///< a copy
-  LogLinearState& operator=(LogLinearState&&) = default;       ///< does not allocate
-  /// \}
-
-  [[nodiscard]] int max_levels() const noexcept {
-    return levels_.max_levels();
-  }                                                                   ///< number of levels M
-  [[nodiscard]] Index d_k() const noexcept { return levels_.d_k(); }  ///< rows of a level
-  [[nodiscard]] Index d_v() const noexcept { return levels_.d_v(); }  ///< columns of a level
-  /// Tokens pushed since construction or `reset`.
-  [[nodiscard]] std::uint64_t size() const noexcept { return levels_.size(); }
-  /// Number of levels that hold a bucket: the set bits of `size()` while nothing overflows.
-  [[nodiscard]] int active_level_count() const noexcept {
-    return loglinear::active_level_count(size(), max_levels());
-  }
-  /// Whether `level` holds a bucket. \throws std::invalid_argument unless 0 <= level < max_levels
-  [[nodiscard]] bool is_active(int level) const {
-    detail::require_between("level", level, 0, max_levels() - 1);
-    return is_active_level(size(), level, max_levels());
-  }
-  /// The active levels, newest first, for range-for.
-  [[nodiscard]] ActiveLevels active_levels() const noexcept { return levels_.active_levels(); }
-
-  /// The matrix of one level, zero where inactive; a view, nothing is copied.
-  /// \throws std::invalid_argument unless 0 <= level < max_levels
-  [[nodiscard]] ConstLevel level(int level) const& {
-    detail::require_between("level", level, 0, max_levels() - 1);
-    return levels_.level(level);
-  }
-  /// The same of a temporary: a copy.
-  [[nodiscard]] LevelMatrix level(int level) const&& { return this->level(level); }
-  /// All levels one after the other, row-major, length `max_levels * d_k * d_v`; a view.
-  [[nodiscard]] ConstFlat flat_state() const& noexcept { return levels_.storage().flat(); }
-  /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Vector<Scalar> flat_state() const&& { return levels_.storage().flat(); }
-
-  /// Empties all levels and sets `size()` to 0. Does not allocate.
-  void reset() noexcept { levels_.reset(); }
-
-  /// Jumps to a later count, as if `count - size()` zero leaves had been pushed and no transition
-  /// undergone: each bucket falls whole into the level that holds its tokens then. What the last
-  /// level keeps of those it held is up to `LastLevel`. An empty state jumps to the beginning of a
-  /// part of a stream that is computed apart; see `add`. \throws std::invalid_argument unless
-  /// count >= size(); nothing is changed then. O(active levels x d_k x d_v) whatever the count.
-  /// Does not allocate
-  void advance_to(std::uint64_t count) {
-    const Flush flush;
-    if (count < size()) detail::fail("the count to advance to", count, "at least size()");
-    levels_.advance_to(count);
-  }
-
-  /// Adds a state of the same count, level by level: the state of a stream from those of two parts
-  /// of its leaves. So the states of consecutive parts that were computed apart make that of the
-  /// whole: the later part begins by `advance_to(n)` on an empty state, n being the tokens before
-  /// it; then
-  ///
-  ///     earlier.undergo(product);  // of all transitions of the later part, if there are any
-  ///     earlier.advance_to(later.size());
-  ///     earlier.add(later);
-  ///
-  /// is exact, for every pair of counts. \throws std::invalid_argument for another shape or count,
-  /// or where the sum could overflow; nothing is changed then. Does not allocate
-  void add(const LogLinearState& later) {
-    const Flush flush;
-    detail::require_size("max_levels of the state to add", later.max_levels(), max_levels());
-    detail::require_size("d_k of the state to add", later.d_k(), d_k());
-    detail::require_size("d_v of the state to add", later.d_v(), d_v());
-    if (later.size() != size()) {
-      detail::fail("size() of the state to add", later.size(), size());
-    }
-    levels_.add(later.levels_);
-  }
-
-  /// Appends the leaf `k v^T`: a binary-counter carry merges all active levels below the landed one
-  /// into it, in one pass, and clears them.
-  ///
-  /// \param k  length d_k, or `d_k x n` for the leaf `k v^T = sum_j k_j v_j^T`
-  /// \param v  length d_v, or `d_v x n`
-  ///
-  /// Rows are accepted where columns are; an argument may be part of this state. \throws
-  /// std::invalid_argument for a wrong size, a coefficient that is not finite, a leaf so large that
-  /// the state could overflow, or when 2^64 - 1 tokens are in; nothing is changed then. Costs one
-  /// pass over the merged levels, O(d_k d_v) amortised. Does not allocate, except to copy an
-  /// argument that is not contiguous in memory.
-  template <class Key, class Value>
-  void push_leaf(const Eigen::MatrixBase<Key>& k, const Eigen::MatrixBase<Value>& v) {
-    const Flush flush;
-    with_columns<KeyDim>(k, d_k(), "k", [&](const auto& keys) {
-      with_columns<ValueDim>(v, d_v(), "v", [&](const auto& values) {
-        detail::require_positive("the number of keys (columns of k)", keys.cols());
-        detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
-        levels_.push(keys, values, levels_.admit(1, keys, values));
-      });
-    });
-  }
-
-  /// Lets every level undergo `S <- L S diag(r)`. \throws std::invalid_argument if the transition
-  /// has another shape or is not finite or the state could overflow; nothing is changed then. Does
-  /// not allocate, unless the scalar is narrow.
-  template <Transition<detail::Accumulator<Scalar_>> Kind>
-  void undergo(const Kind& transition) {
-    const Flush flush;
-    if (!transition.fits(d_k(), d_v())) {
-      detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
-    }
-    if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
-    const detail::Admitted admitted = levels_.admit(transition.norm_bound(), 0);
-    levels_.undergo(transition);
-    levels_.defer(admitted.magnitude);
-  }
-
-  /// The weighted read `out = sum_l lambda_l S_l^T q` over the active levels, in the order
-  /// `before_push`.
-  ///
-  /// \param q        length d_k
-  /// \param lambdas  length max_levels; weights of inactive levels are not read
-  /// \param out      length d_v, overwritten; must not overlap q or lambdas
-  ///
-  /// \throws std::invalid_argument for a wrong size, a coefficient of q or lambdas that is not
-  /// finite, or where the read would not be finite; `out` is as it was then. O(active levels x d_k
-  /// x d_v). Does not allocate, except to copy an argument that is not contiguous in memory.
-  template <class Query, class Lambdas, class Out>
-  void query_mixed(const Eigen::MatrixBase<Query>& q, const Eigen::MatrixBase<Lambdas>& lambdas,
-                   Eigen::MatrixBase<Out> const& out) const {
-    const Flush flush;
-    static_assert(Query::IsVectorAtCompileTime && Lambdas::IsVectorAtCompileTime &&
-                      Out::IsVectorAtCompileTime,
-                  "query_mixed takes vectors: rows or columns whose type says so");
-    detail::require_size("q", q.size(), d_k());
-    detail::require_size("lambdas", lambdas.size(), max_levels());
-    detail::require_size("out", out.size(), d_v());
-    const Eigen::Matrix<Accumulator, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1>
-        weights = detail::as_column(lambdas);
-    detail::require_finite("lambdas", weights);
-    with_columns<KeyDim>(detail::as_column(q), d_k(), "q", [&](const auto& query) {
-      detail::read_levels(levels_, query.data(), weights.data(), detail::as_writable_column(out));
-    });
-  }
-
-  /// The same stream position and levels in another scalar, coefficient by coefficient. \throws
-  /// std::invalid_argument if a coefficient is out of the other scalar's range.
-  template <class Other>
-  [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
-    const detail::FlushToZero<detail::Accumulator<Other>> flush;
-    return LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow>(
-        levels_.template cast<Other>());
-  }
-
-  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
-  /// active after `size` tokens, and may be part of this state. \throws std::invalid_argument where
-  /// one of them is not d_k x d_v, not finite or too large; nothing is changed then. Allocates,
-  /// unless `is_inline`
-  template <class LevelAt>
-  void replace(std::uint64_t size, LevelAt level_at) {
-    const Flush flush;
-    Levels levels(max_levels(), d_k(), d_v());
-    levels.replace(size, level_at);
-    levels_ = std::move(levels);
-  }
-
-  /// Whether shape, size and every coefficient are equal.
-  [[nodiscard]] bool operator==(const LogLinearState&) const = default;
-
- private:
-  template <class, int, int, int, LastLevel>
-  friend class LogLinearState;
-  friend struct detail::Parts;
-  friend struct detail::LevelsOf;
-
-  explicit LogLinearState(Levels levels) : levels_(std::move(levels)) {}
-
-  /// For checkpoints.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    detail::Parts::visit(self.levels_, part);
-  }
-
-  template <int Dim, class Derived, class Use>
-  void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name,
-                    Use use) const {
-    detail::with_columns<Accumulator, Dim>(m, rows, name, levels_.storage().flat(), use);
-  }
-
-  Levels levels_;
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
-
-// ---- loglinear/sequence/chunkwise.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
-#define LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
-
-namespace loglinear {
-
-/// How the chunkwise form cuts a sequence.
-struct ChunkwiseOptions {
-  /// Tokens of a chunk, at least 1; rounded down to a power of two. Chunks lie between absolute
-  /// positions that are multiples of it, so that the first and the last may be shorter.
-  Eigen::Index chunk_size = 64;
-};
-
-namespace detail {
-
-inline Index chunk_size_of(const ChunkwiseOptions& options) {
-  require_positive("chunk_size", options.chunk_size);
-  return static_cast<Index>(std::bit_floor(static_cast<std::uint64_t>(options.chunk_size)));
-}
-
-/// The levels of a state, or of a layer, as a sequence form has them.
-template <class State>
-auto hierarchy_of(const State& state) {
-  using Scalar = typename State::Accumulator;
-  Hierarchy<Scalar> levels(state.max_levels(), state.d_k(), state.d_v(), state.size());
-  for (int l : state.active_levels()) {
-    levels.allocate(l);
-    convert(state.level(l).data(), state.d_k() * state.d_v(), levels.level(l).data());
-  }
-  return levels;
-}
-
-template <class Scalar>
-void require_shapes(const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& state) {
-  if (in.length() > 0) {
-    require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
-    require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());
-  }
-  in.require_shapes(state.size(), state.max_levels());
-}
-
-template <class Scalar>
-RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states,
-                                     Index chunk_size, ChunkwiseTape<Scalar>* tape = nullptr) {
-  RowMajorMatrix<Scalar> out(in.length(), in.d_v());
-  if (in.length() == 0) return out;
-  const Index weights = in.levels_read(states.count(), in.length(), states.max_levels());
-  InputSource<Scalar> source(in, weights);
-  source.read_into(out);
-  forward_chunks<Scalar>(source, chunk_size, weights, states, tape, true);
-  return out;
-}
-
-}  // namespace detail
-
-/// What `chunkwise` keeps of a sequence so that `chunkwise_gradient` need not compute its states
-/// again: the states before one in about log T chunks, O(T / C d_k d_v) together.
-template <class Scalar>
-struct SequenceTape {
-  Eigen::Index chunk_size = 0;  ///< tokens of a chunk
-  Eigen::Index length = 0;      ///< T
-  std::uint64_t start = 0;      ///< tokens before the first
-  int max_levels = 0;           ///< of the state
-  Eigen::Index d_k = 0;         ///< columns of q and k
-  Eigen::Index d_v = 0;         ///< columns of v
-  bool has_state = true;        ///< whether there was a state, which may be differentiated
-
-  detail::ChunkwiseTape<Scalar> states{};  ///< for `chunkwise_gradient`
-};
-
-namespace detail {
-
-template <class Scalar>
-SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& state,
-                             Index chunk_size) {
-  return {chunk_size, in.length(), state.size(), state.max_levels(), state.d_k(), state.d_v()};
-}
-/// From an empty state of as many levels as there can be, which nobody will ask for.
-template <class Scalar>
-SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size) {
-  return {chunk_size, in.length(), 0, max_level_limit, in.d_k(), in.d_v(), false};
-}
-
-}  // namespace detail
-
-/// The sequence form by matrix products within and between chunks (arXiv:2506.04761, section 3.3),
-/// in O(T log T).
-///
-/// Gives the numbers of `dense` and `recurrent` to rounding, for every combination of inputs. A
-/// prompt in pieces of any sizes, or token by token, gives those of one pass. Numbers below
-/// std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
-///
-/// \param in       the tokens
-/// \param state    the state before them, and in the end the one after the last push
-/// \param options  the size of chunks
-/// \param tape     takes what a gradient needs, if given
-/// \return the reads, T x d_v
-/// \throws std::invalid_argument as `SequenceInputs::validate`, for a chunk size below 1, or where
-/// the state would overflow or a read would not be finite; nothing is changed then
-///
-/// For chunks of C tokens `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token; memory beyond
-/// inputs and outputs is O(C^2 + C d + levels d_k d_v), allocated at every call.
-template <class Scalar>
-detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
-                                         LogLinearState<Scalar>& state,
-                                         const ChunkwiseOptions& options = {},
-                                         SequenceTape<Scalar>* tape = nullptr) {
-  const detail::FlushToZero<Scalar> flush;
-  const Eigen::Index chunk_size = detail::chunk_size_of(options);
-  detail::require_shapes(in, state);
-  detail::Hierarchy<Scalar> states = detail::hierarchy_of(state);
-  SequenceTape<Scalar> kept = detail::tape_of(in, state, chunk_size);
-  detail::RowMajorMatrix<Scalar> out =
-      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
-  if (in.length() > 0) {
-    detail::levels_of(state).replace(
-        states.count(), [&](int l) -> const auto& { return states.level(l); });
-  }
-  if (tape != nullptr) *tape = std::move(kept);
-  return out;
-}
-
-/// Sequence forms fold what overflows into the last level; another kind of state is refused.
-template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
-requires(Overflow != LastLevel::fold) void chunkwise(
-    const SequenceInputs<Scalar>&, LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overflow>&,
-    const ChunkwiseOptions& = {}) {
-  static_assert(Overflow == LastLevel::fold,
-                "whole sequences need a state whose last level folds: LastLevel::fold; push the "
-                "leaves of a state whose last level forgets or halves one by one");
-}
-
-/// The same from an empty state of as many levels as the sequence needs, which is not returned.
-template <class Scalar>
-[[nodiscard]] detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
-                                                       const ChunkwiseOptions& options = {},
-                                                       SequenceTape<Scalar>* tape = nullptr) {
-  const detail::FlushToZero<Scalar> flush;
-  const Eigen::Index chunk_size = detail::chunk_size_of(options);
-  in.require_shapes(0, max_level_limit);
-  detail::Hierarchy<Scalar> states(max_level_limit, in.d_k(), in.d_v());
-  SequenceTape<Scalar> kept = detail::tape_of(in, chunk_size);
-  detail::RowMajorMatrix<Scalar> out =
-      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
-  if (tape != nullptr) *tape = std::move(kept);
-  return out;
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
-
-// ---- loglinear/layer/detail/span.hpp
-
-#ifndef LOGLINEAR_LAYER_DETAIL_SPAN_HPP
-#define LOGLINEAR_LAYER_DETAIL_SPAN_HPP
-
-// What a head does with a span of T tokens at once: the numbers of T single tokens, to rounding,
-// computed chunk by chunk with matrix products (see chunks/chunkwise_run.hpp), in every read order;
-// and backpropagation through the whole span.
-
-namespace loglinear::detail {
-
-inline constexpr Index span_chunk_size = 64;
-
-/// Puts `value` back as it was, unless told to keep what has become of it.
-template <class Type>
-class Rollback {
- public:
-  explicit Rollback(Type& value) : value_(value), before_(value) {}
-  Rollback(const Rollback&) = delete;
-  Rollback& operator=(const Rollback&) = delete;
-  ~Rollback() {
-    if (!keeps_) value_ = std::move(before_);
-  }
-  void keep() noexcept { keeps_ = true; }
-  [[nodiscard]] const Type& before() const noexcept { return before_; }
-
- private:
-  Type& value_;
-  Type before_;
-  bool keeps_ = false;
-};
-
-/// The span as it is worked on, to come after `before` tokens. \throws std::invalid_argument for
-/// another width, numbers that are not finite, or more tokens than can be counted
-template <class Scalar, class In>
-[[nodiscard]] RowMajorMatrix<Scalar> checked_span(const Eigen::MatrixBase<In>& x, Index d_model,
-                                                  std::uint64_t before) {
-  static_assert(std::is_same_v<typename In::Scalar, Scalar>,
-                "the span must have the layer's scalar: convert it with .cast<Scalar>()");
-  require_size("x (columns)", x.cols(), d_model);
-  require_finite("x", x);
-  if (static_cast<std::uint64_t>(x.rows()) > UINT64_MAX - before) {
-    fail("the number of tokens", x.rows(), "at most 2^64 - 1 together with those before");
-  }
-  return RowMajorMatrix<Scalar>(x);
-}
-
-/// Reads and writes a span. The chunkwise form takes over where the stream has nothing buffered,
-/// and leaves it so; `one_token(t)` does the rest, and all of it for a kind of transition that the
-/// chunkwise form does not know. Where this throws, the stream is to be put back.
-template <class Preparation, class Stream, class OneToken>
-void read_span(const Preparation& preparation, const typename Preparation::Read& workspace,
-               Stream& stream, const RowMajorMatrix<typename Stream::Scalar>& x, ReadOrder order,
-               RowMajorMatrix<typename Stream::Scalar>& reads, OneToken one_token) {
-  static_assert(Stream::overflow == LastLevel::fold,
-                "spans of tokens need a layer whose last level folds: LastLevel::fold; give the "
-                "tokens one by one to a layer whose last level forgets or halves");
-  using Scalar = typename Stream::Scalar;
-  const Index length = x.rows();
-  if constexpr (HasSteps<typename Preparation::Kind>) {
-    const Index head = (std::min)(stream.until_flushed(), length),
-                tail = (length - head) % stream.capacity(), middle = length - head - tail;
-    for (Index t = 0; t < head; ++t) one_token(t);
-    if (middle > 0) {
-      const RowsView<Scalar> rows(x.data() + head * x.cols(), middle, x.cols(),
-                                  Eigen::OuterStride<>(x.cols()));
-      auto& levels = stream.settled_levels();
-      LayerSource source(preparation, rows, order, workspace);
-      source.read_into(reads, head);
-      Hierarchy<Scalar> states = hierarchy_of(levels);
-      forward_chunks<Scalar>(source, span_chunk_size, preparation.weight_count(), states, nullptr,
-                             true);
-      levels.replace(
-          states.count(), [&](int l) -> const auto& { return states.level(l); });
-    }
-    for (Index t = length - tail; t < length; ++t) one_token(t);
-  } else {
-    for (Index t = 0; t < length; ++t) one_token(t);
-  }
-}
-
-/// From the gradient of the raw reads of a span, read in the given order from the state `before`
-/// it, to that of x and every weight. \throws std::invalid_argument for a state or a gradient of
-/// another shape, and where the gradient is not finite
-template <class Preparation, class State, class Scalar, class DReads>
-[[nodiscard]] SpanGradient<Scalar> pull_back_span(const Preparation& preparation,
-                                                  const typename Preparation::Read& workspace,
-                                                  const typename Preparation::Gradient& training,
-                                                  const State& before,
-                                                  const RowMajorMatrix<Scalar>& x, ReadOrder order,
-                                                  const DReads& d_reads) {
-  static_assert(HasSteps<typename Preparation::Kind>,
-                "gradients of a span need the steps of the rule's kind of transition: give it "
-                "the member visit_steps of loglinear/transitions/steps.hpp, or build it from the "
-                "kinds of the library");
-  const Layout& layout = preparation.layout();
-  require_size("max_levels of the state before the span", before.max_levels(),
-               workspace.max_levels);
-  require_size("d_k of the state before the span", before.d_k(), layout.key_rows);
-  require_size("d_v of the state before the span", before.d_v(), layout.d_v);
-  require_size("the gradient of the reads (rows)", d_reads.rows(), x.rows());
-  require_size("the gradient of the reads (columns)", d_reads.cols(), layout.d_v);
-  const SequenceArray<Scalar> d_rows(d_reads);  // a copy, unless they lie row by row
-  SpanGradient<Scalar> gradient{zeros<RowMajorMatrix<Scalar>>(x.rows(), x.cols()),
-                                preparation.parameters().zeros()};
-  if (x.rows() == 0) return gradient;
-  LayerSource source(preparation, view_of(x), order, workspace);
-  source.differentiate(view_of(d_rows), training, gradient);
-  Hierarchy<Scalar> states = hierarchy_of(before),
-                    d_states(before.max_levels(), before.d_k(), before.d_v(),
-                             before.size() + static_cast<std::uint64_t>(x.rows()));
-  for (int l : d_states.active()) d_states.set_zero(l);
-  const Index weights = preparation.weight_count();
-  ChunkwiseTape<Scalar> tape;
-  forward_chunks<Scalar>(source, span_chunk_size, weights, states, &tape, false);
-  pull_back_chunks<Scalar>(source, span_chunk_size, weights, tape, d_states);
-  require_finite("the gradient of x", gradient.x);
-  gradient.weights.require_finite_gradient();
-  return gradient;
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_LAYER_DETAIL_SPAN_HPP
-
 // ---- loglinear/stream/detail/kind_traits.hpp
 
 #ifndef LOGLINEAR_STREAM_DETAIL_KIND_TRAITS_HPP
@@ -9703,6 +7681,15 @@ struct LevelQuery {
   ReadOrder order;  // in which the next token sees the levels
 };
 
+/// The cotangents of a read: one for all levels, or one for each weight index, row by row.
+template <class Scalar>
+struct Cotangents {
+  const Scalar* first;
+  Eigen::Index stride = 0;  // from one to the next; 0 where all levels share one
+
+  [[nodiscard]] const Scalar* operator()(int seen) const { return first + seen * stride; }
+};
+
 /// The weight index under which the next token sees a level, and how much of it is left then.
 class SeenLevels {
  public:
@@ -9728,104 +7715,6 @@ class SeenLevels {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_QUERY_HPP
-
-// ---- loglinear/stream/detail/reading.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_READING_HPP
-#define LOGLINEAR_STREAM_DETAIL_READING_HPP
-
-// Reads of a hierarchy in every order, and their pullback. A read never needs the token to be
-// written first: what the older states become is read through the token's transition,
-//
-//     (L S diag(r))^T q = diag(r) S^T (L^T q),
-//
-// under the level weight of where the carry will take them, and the token's own leaf is added.
-
-namespace loglinear::detail {
-
-/// Level weights are looked at when they have been read with: the read does not wait.
-template <class Scalar>
-void require_finite_read(const Vector<Scalar>& lambda, const Vector<Scalar>& read) {
-  if (all_finite(lambda) && all_finite(read)) return;
-  require_finite("a level weight", lambda);
-  require_finite("the raw read", read);
-}
-
-/// read = what the state as it stands says to the query, with each level under the weight that the
-/// next token in `order` gives it.
-template <class State, class Scalar, class Kind>
-void read_standing(const State& state, const Vector<Scalar>& query, const Vector<Scalar>& lambda,
-                   ReadOrder order, ReadMemory<Kind>& memory, Vector<Scalar>& read) {
-  state.read({query.data(), lambda.data(), order}, memory, read.data());
-  require_finite_read(lambda, read);
-}
-
-/// read = what the token reads in the given order, before it is written. Returns what writing it
-/// takes, which lies in `memory`.
-template <class State, class Scalar, class Kind>
-const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
-                               const Vector<Scalar>& lambda, ReadOrder order,
-                               ReadMemory<Kind>& memory, Vector<Scalar>& read) {
-  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
-  const bool stands = !info_of(order).reads_written;
-  const Vector<Scalar>& old_query = stands ? token.query : memory.old_query;
-  if (!stands) {
-    memory.old_query = token.query;
-    token.transition.left_transposed(memory.old_query);
-  }
-  const LevelQuery<Scalar> query{old_query.data(), lambda.data(), order};
-  state.read(query, memory, read.data(), token.transition, memory.looked_up);
-  if (!stands) {
-    memory.old_read = read;
-    token.transition.right(RowView<Scalar>(read.data(), d_v));
-    const Scalar weight = lambda[seen_leaf_level(order, state.size(), state.max_levels())];
-    for (Index j = 0; j < token.keys.cols(); ++j) {
-      const Scalar score = dot(token.keys.data() + j * key_rows, token.query.data(), key_rows);
-      axpy<Scalar>(weight * score, token.values.data() + j * d_v, d_v, read.data());
-    }
-  }
-  require_finite_read(lambda, read);
-  return memory.looked_up;
-}
-
-/// From d_read to d_token and d_lambda, for what `read_token` read into `memory`; the states are
-/// constants.
-template <class State, class Scalar, class Kind>
-void pull_back_token(const State& state, const Token<Kind>& token, const Vector<Scalar>& lambda,
-                     ReadOrder order, const ReadMemory<Kind>& memory, const Vector<Scalar>& d_read,
-                     PullbackMemory<Kind>& t, Token<Kind>& d_token, Vector<Scalar>& d_lambda) {
-  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
-  std::fill_n(d_lambda.data(), d_lambda.size(), Scalar(0));
-
-  // The older states: with d = diag(r) d_read, p = sum_l lambda_l S_l d is all that is needed, the
-  // derivative with respect to L^T q.
-  t.d_old_read = d_read;
-  token.transition.right(RowView<Scalar>(t.d_old_read.data(), d_v));
-  state.pull_back({memory.old_query.data(), lambda.data(), order}, memory, t, d_lambda.data());
-  token.transition.pullback(token.query, t.d_old_query, memory.old_read, d_read,
-                            d_token.transition);
-  d_token.query = t.d_old_query;
-  token.transition.left(d_token.query);
-
-  // The leaf: lambda_c (k . q) v.
-  const int own = seen_leaf_level(order, state.size(), state.max_levels());
-  const Scalar weight = lambda[own];
-  for (Index j = 0; j < token.keys.cols(); ++j) {
-    const Scalar* const key = token.keys.data() + j * key_rows;
-    const Scalar* const value = token.values.data() + j * d_v;
-    const Scalar key_query = dot(key, token.query.data(), key_rows);
-    const Scalar value_d = dot(value, d_read.data(), d_v);
-    d_lambda[own] += key_query * value_d;
-    axpy<Scalar>(weight * value_d, key, key_rows, d_token.query.data());
-    scale_to<Scalar>(weight * value_d, token.query.data(), key_rows,
-                     d_token.keys.data() + j * key_rows);
-    scale_to<Scalar>(weight * key_query, d_read.data(), d_v, d_token.values.data() + j * d_v);
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_READING_HPP
 
 // ---- loglinear/stream/detail/leaf_buffer.hpp
 
@@ -9938,37 +7827,41 @@ class LeafBuffer {
   }
 
   /// out += sum_l lambda[seen(l)] S_l^T query over the levels that the buffer stands for, and what
-  /// writing `next` takes, unless that is null. Leaves k . query of each leaf in `scores`.
+  /// writing `next` takes, unless that is null. Leaves k . query of each leaf in `scores`. `Apart`:
+  /// each term is added to row seen(l) of `out` for itself.
+  template <bool Apart = false>
   void read(const LevelQuery<Scalar>& query, const SeenLevels& seen, Scalar* scores, Scalar* out,
             [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) const {
     if (count_ == 0) return;
-    bool looks_up_p = false;
-    if constexpr (looks_up<Kind>) {
-      if (next != nullptr) {
-        row_dots(keys_.data(), leaf_count(), key_rows(), query.query, next->p.data(), scores,
-                 looked_up->found.data());
-        looks_up_p = true;
-      }
+    if (!looks_up<Kind> || next == nullptr) {
+      row_dots(keys_.data(), leaf_count(), key_rows(), query.query, scores);
+    } else if constexpr (looks_up<Kind>) {
+      row_dots(keys_.data(), leaf_count(), key_rows(), query.query, next->p.data(), scores,
+               looked_up->found.data());
     }
-    if (!looks_up_p) row_dots(keys_.data(), leaf_count(), key_rows(), query.query, scores);
     if constexpr (has_factors) multiply(scores, factors_.data(), leaf_count(), scores);
+    const auto sum_rows = [&](const auto* terms, int count, Scalar* sum) {
+      weighted_rows<true, 8>(terms, count, d_v(), d_v(), sum);
+    };
     std::array<WeightedRows<Scalar, Scalar>, most_levels> terms;
-    int levels = 0;
+    std::size_t levels = 0;
     for_each_level([&](int l, Index first, Index count) {
-      terms[static_cast<std::size_t>(levels++)] = {
-          value(first), count, {scores + first}, query.lambda[seen(l)]};
+      terms[levels] = {value(first), count, {scores + first}, query.lambda[seen(l)]};
+      if constexpr (Apart) sum_rows(&terms[levels], 1, out + seen(l) * d_v());
+      ++levels;
     });
-    weighted_rows<true, 8>(terms.data(), levels, d_v(), d_v(), out);
+    if constexpr (!Apart) sum_rows(terms.data(), static_cast<int>(levels), out);
   }
-  /// For the cotangent d = t.d_old_read of that read: t.d_old_query += sum_l lambda[seen(l)] S_l d,
-  /// and d_lambda[seen(l)] += d . S_l^T query.
+  /// For cotangents d_l of that read: t.d_old_query += sum_l lambda[seen(l)] S_l d_l, and
+  /// d_lambda[seen(l)] += d_l . S_l^T query.
   void pull_back(const LevelQuery<Scalar>& query, const SeenLevels& seen, const Scalar* scores,
-                 PullbackMemory<Kind>& t, Scalar* d_lambda) const {
+                 const Cotangents<Scalar>& d, PullbackMemory<Kind>& t, Scalar* d_lambda) const {
     if (count_ == 0) return;
     Scalar* const d_scores = t.d_scores.data();
-    row_dots(values_.data(), leaf_count(), d_v(), t.d_old_read.data(), d_scores);
+    if (d.stride == 0) row_dots(values_.data(), leaf_count(), d_v(), d.first, d_scores);
     for_each_level([&](int l, Index first, Index count) {
       const int at = seen(l);
+      if (d.stride != 0) row_dots(value(first), count, d_v(), d(at), d_scores + first);
       d_lambda[at] += dot(d_scores + first, scores + first, count);
       scale_by(query.lambda[at], d_scores + first, count);
     });
@@ -10014,8 +7907,8 @@ class LeafBuffer {
   /// Throws unless the first leaves are finite.
   void require_finite_leaves(Index leaves) const {
     for (Index j = 0; j < leaves; ++j) {
-      require_finite("a buffered key", key(j), key_rows());
-      require_finite("a buffered value", value(j), d_v());
+      require_finite("coefficient # of the buffered key", key(j), key_rows());
+      require_finite("coefficient # of the buffered value", value(j), d_v());
     }
   }
 
@@ -10878,8 +8771,9 @@ class LevelReads {
   using Tiers = PendingTiers<Kind, Stored>;
 
   /// out = sum_l lambda[seen(l)] S_l^T query: the query goes down through the tiers, the newest
-  /// first. Where `next` is not null, what writing it takes is read on the way.
-  template <class Levels>
+  /// first. Where `next` is not null, what writing it takes is read on the way. `Apart`: each term
+  /// is added to row seen(l) of `out`, of d_v columns, for itself.
+  template <bool Apart = false, class Levels>
   static void read(const Levels& levels, const Tiers& tiers, const LevelQuery<Scalar>& query,
                    const SeenLevels& seen, ReadMemory<Kind>& memory, Scalar* out,
                    [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) {
@@ -10888,7 +8782,7 @@ class LevelReads {
     std::size_t count = 0;
     int tier = -1;
     Scalar factor(1);
-    if constexpr (scales_values<Kind>) std::fill_n(out, columns, Scalar(0));
+    if constexpr (scales_values<Kind> && !Apart) std::fill_n(out, columns, Scalar(0));
     for (int l : levels.active_levels()) {
       while (tier < tiers.tier_of(l)) {
         ++tier;
@@ -10910,14 +8804,17 @@ class LevelReads {
                       rows,
                       {query_of(query.query, memory, tier)},
                       query.lambda[seen(l)] * (static_cast<Scalar>(seen.kept(l)) * factor)};
+      [[maybe_unused]] Scalar* const sum = Apart ? out + seen(l) * columns : out;
       if constexpr (scales_values<Kind>) {
         Scalar* const share = memory.level_read.data();
         weighted_rows(&terms[count], 1, columns, columns, share);
         if (tier >= 0) {
-          add_product(share, memory.tier_scales.data() + tier * columns, columns, out);
+          add_product(share, memory.tier_scales.data() + tier * columns, columns, sum);
         } else {
-          add(out, share, columns, out);
+          add(sum, share, columns, sum);
         }
+      } else if constexpr (Apart) {
+        weighted_rows<true, 8>(&terms[count], 1, columns, columns, sum);
       }
       ++count;
     }
@@ -10926,18 +8823,18 @@ class LevelReads {
         tiers.recent().pull(next->p.data(), looked_up->pulled_p.data(), memory.scores.data());
       }
     }
-    if constexpr (!scales_values<Kind>) {
+    if constexpr (!scales_values<Kind> && !Apart) {
       weighted_rows<false, 8>(terms.data(), static_cast<int>(count), columns, columns, out);
     }
   }
 
-  /// For the cotangent d = t.d_old_read of that read: t.d_old_query = sum_l lambda[seen(l)] S_l d,
-  /// and d_lambda[seen(l)] += d . S_l^T query. Sums of S_l d come up through the tiers, the oldest
+  /// For cotangents d_l of that read: t.d_old_query = sum_l lambda[seen(l)] S_l d_l, and
+  /// d_lambda[seen(l)] += d_l . S_l^T query. Sums of S_l d_l come up through the tiers, the oldest
   /// first, or where products are diagonal all at once, their rows weighted.
   template <class Levels>
   static void pull_back(const Levels& levels, const Tiers& tiers, const LevelQuery<Scalar>& query,
                         const SeenLevels& seen, const ReadMemory<Kind>& memory,
-                        PullbackMemory<Kind>& t, Scalar* d_lambda) {
+                        const Cotangents<Scalar>& d, PullbackMemory<Kind>& t, Scalar* d_lambda) {
     const Index rows = levels.d_k(), columns = levels.d_v();
     std::array<DottedRows<Stored, Scalar>, max_level_limit> terms;
     std::array<LevelTerm, max_level_limit> of_level;
@@ -10963,7 +8860,7 @@ class LevelReads {
       } else {
         std::fill_n(weights, rows, weight);
       }
-      const Scalar* vector = t.d_old_read.data();
+      const Scalar* vector = d(at);
       if constexpr (scales_values<Kind>) {
         if (tier >= 0) {
           Scalar* const scaled = t.level_cotangents.data() + l * columns;
@@ -11029,6 +8926,507 @@ class LevelReads {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
+
+// ---- loglinear/stream/detail/carry.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_CARRY_HPP
+#define LOGLINEAR_STREAM_DETAIL_CARRY_HPP
+
+// The binary-counter carry that merges buckets, in one pass over the memory of their levels.
+
+namespace loglinear::detail {
+
+/// to[j] += from[j] for `size` contiguous numbers.
+template <class Stored, class To>
+void add_to(const Stored* from, Index size, To* to) {
+  using Scalar = Accumulator<To>;
+  constexpr Index width = packet_size<Scalar>;
+  Index j = 0;
+  for (; j + width <= size; j += width) {
+    store<Scalar>(to + j, Eigen::internal::padd(load<Scalar>(to + j), load<Scalar>(from + j)));
+  }
+  if (j == size) return;
+  Scalar buffer[packet_length<Scalar>];
+  const Scalar* const rest = wide_rest<Scalar>(from, j, size, buffer);
+  for (Index i = 0; i < size - j; ++i) {
+    to[j + i] = static_cast<To>(static_cast<Scalar>(to[j + i]) + rest[i]);
+  }
+}
+/// The same, and from[j] = 0.
+template <class Stored, class To>
+void move_into(Stored* from, Index size, To* to) {
+  add_to(from, size, to);
+  std::fill(from, from + size, Stored(0));
+}
+
+/// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
+/// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
+/// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
+/// memory: a row of the target stays in the nearest cache, and is rounded once if it is narrow.
+template <class Stored, class KeyAt, class Scalar>
+void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, Index count,
+           KeyAt key, const Scalar* values) {
+  constexpr Index piece = 4 * column_block;
+  const Index size = rows * columns;
+  std::array<Scalar, column_block> keys;
+  [[maybe_unused]] std::array<Scalar, is_narrow<Stored> ? piece : 1> wide;
+  for (Index i = 0; i < rows; ++i) {
+    for (Index first = 0; first < columns; first += piece) {
+      const Index length = (std::min)(piece, columns - first);
+      Stored* const lowest = levels + i * columns + first;
+      Stored* const target = lowest + landed * size;
+      Scalar* sums;
+      if constexpr (is_narrow<Stored>) {
+        sums = wide.data();
+        if (keeps) convert(target, length, sums);
+      } else {
+        sums = target;
+      }
+      bool adds = keeps;
+      for (Index begin = 0; begin < count; begin += column_block) {
+        const Index width = (std::min<Index>)(column_block, count - begin);
+        for (Index n = 0; n < width; ++n) keys[static_cast<std::size_t>(n)] = key(i, begin + n);
+        const Scalar* const block = values + begin * columns + first;
+        if (width == 1) {
+          adds ? scaled_row<true>(keys[0], block, length, sums)
+               : scaled_row<false>(keys[0], block, length, sums);
+        } else if (adds) {
+          weighted_rows<true>(block, width, length, columns, keys.data(), sums);
+        } else {
+          weighted_rows<false>(block, width, length, columns, keys.data(), sums);
+        }
+        adds = true;
+      }
+      for (Stored* merged = lowest; merged < target; merged += size) {
+        move_into(merged, length, sums);
+      }
+      if constexpr (is_narrow<Stored>) convert(sums, length, target);
+    }
+  }
+}
+
+/// The same for a bucket that has been added up; `size` numbers in each matrix.
+template <class Stored, class Scalar>
+void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* bucket) {
+  constexpr Index width = packet_size<Scalar>;
+  Stored* const target = levels + landed * size;
+  const auto add_from = [&](Index j, auto sum, auto number) {
+    if (keeps) sum = Eigen::internal::padd(sum, number(target + j));
+    for (const Stored* merged = levels; merged < target; merged += size) {
+      sum = Eigen::internal::padd(sum, number(merged + j));
+    }
+    return sum;
+  };
+  Index j = 0;
+  for (; j + width <= size; j += width) {
+    store<Scalar>(target + j, add_from(j, load<Scalar>(bucket + j),
+                                       [](const Stored* from) { return load<Scalar>(from); }));
+  }
+  for (; j < size; ++j) {
+    target[j] = static_cast<Stored>(
+        add_from(j, bucket[j], [](const Stored* from) { return static_cast<Scalar>(*from); }));
+  }
+  std::fill(levels, target, Stored(0));
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_CARRY_HPP
+
+// ---- loglinear/stream/detail/level_storage.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
+
+namespace loglinear::detail {
+
+/// The memory of levels: `max_levels` matrices of `d_k x d_v`, row-major, one after the other; with
+/// a fixed shape of up to 16 KiB inside the object, else allocated once, by the constructor.
+template <class Scalar_, int KeyDim, int ValueDim, int MaxLevels>
+class LevelStorage {
+ public:
+  using Scalar = Scalar_;
+
+  static constexpr bool has_fixed_shape =
+      KeyDim != Eigen::Dynamic && ValueDim != Eigen::Dynamic && MaxLevels != Eigen::Dynamic;
+  static constexpr Index fixed_coefficients =
+      has_fixed_shape ? Index{KeyDim} * Index{ValueDim} * Index{MaxLevels} : 0;
+  static constexpr bool is_inline =
+      has_fixed_shape &&
+      fixed_coefficients * static_cast<Index>(sizeof(Scalar)) <= Index{16 * 1024};
+
+  using Matrix = Eigen::Matrix<Scalar, KeyDim, ValueDim,
+                               ValueDim == 1 && KeyDim != 1 ? Eigen::ColMajor : Eigen::RowMajor>;
+  using ConstLevel = Eigen::Map<const Matrix>;
+  using Level = Eigen::Map<Matrix>;
+  using ConstFlat = Eigen::Map<const Vector<Scalar>>;
+
+  LevelStorage(int max_levels, Index d_k, Index d_v) {
+    require_between("max_levels", max_levels, 1, max_level_limit);
+    require_length("d_k", d_k);
+    require_length("d_v", d_v);
+    constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
+    require_between("d_v", d_v, Index{1}, most / max_levels / d_k);
+    if constexpr (MaxLevels != Eigen::Dynamic) require_size("max_levels", max_levels, MaxLevels);
+    if constexpr (KeyDim != Eigen::Dynamic) require_size("d_k", d_k, KeyDim);
+    if constexpr (ValueDim != Eigen::Dynamic) require_size("d_v", d_v, ValueDim);
+    max_levels_ = max_levels;
+    d_k_ = d_k;
+    d_v_ = d_v;
+    coefficients_.resize(Index{max_levels} * d_k * d_v);
+    std::fill_n(coefficients_.data(), coefficients_.size(), Scalar(0));
+  }
+  LevelStorage(const LevelStorage&) = default;
+  LevelStorage(LevelStorage&&) = default;
+  /// Where it throws nothing is changed; does not allocate for as many coefficients.
+  LevelStorage& operator=(const LevelStorage& other) {
+    if (size() != other.size()) {  // Eigen's own assignment frees before it allocates
+      Coefficients coefficients(other.coefficients_);
+      coefficients_ = std::move(coefficients);
+    }
+    fixed(*this) = fixed(other);
+    assign(other);
+    return *this;
+  }
+  LevelStorage& operator=(LevelStorage&&) = default;
+
+  [[nodiscard]] int max_levels() const noexcept { return static_cast<int>(max_levels_); }
+  [[nodiscard]] Index d_k() const noexcept { return d_k_; }
+  [[nodiscard]] Index d_v() const noexcept { return d_v_; }
+  /// Coefficients of one level, and of all.
+  [[nodiscard]] Index level_size() const noexcept { return d_k_ * d_v_; }
+  [[nodiscard]] Index size() const noexcept { return coefficients_.size(); }
+
+  [[nodiscard]] const Scalar* data(int l) const { return coefficients_.data() + l * level_size(); }
+  [[nodiscard]] Scalar* data(int l) { return coefficients_.data() + l * level_size(); }
+  [[nodiscard]] ConstLevel level(int l) const { return ConstLevel(data(l), d_k_, d_v_); }
+  [[nodiscard]] Level level(int l) { return Level(data(l), d_k_, d_v_); }
+  [[nodiscard]] ConstFlat flat() const noexcept { return ConstFlat(data(0), size()); }
+
+  void clear(int l) noexcept { std::fill_n(data(l), level_size(), Scalar(0)); }
+  void clear() noexcept { std::fill_n(data(0), size(), Scalar(0)); }
+
+  /// Becomes what another one of the same shape is, in this scalar.
+  template <class Other>
+  void assign(const LevelStorage<Other, KeyDim, ValueDim, MaxLevels>& other) noexcept {
+    if constexpr (std::is_same_v<Accumulator<Scalar>, Accumulator<Other>>) {
+      convert(other.data(0), size(), data(0));
+    } else {
+      fields(AssignField{}, *this, other);
+    }
+  }
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("coefficients", rows_field(self.coefficients_, self.size())...);
+  }
+  template <class Self>
+  static auto fixed(Self& self) {
+    return std::tie(self.d_k_, self.d_v_, self.max_levels_);
+  }
+
+  [[nodiscard]] bool operator==(const LevelStorage& other) const {
+    return fixed(*this) == fixed(other) && coefficients_ == other.coefficients_;
+  }
+
+ private:
+  template <class, int, int, int>
+  friend class LevelStorage;
+  using Coefficients =
+      Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
+
+  Coefficients coefficients_{};
+  Index d_k_ = 0, d_v_ = 0, max_levels_ = 0;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
+
+// ---- loglinear/stream/detail/levels.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
+
+// The levels of a LogLinearState with what a layer does to them. Nothing here looks at its
+// arguments but the constructor, `admit`, `add`, `replace` and `cast`, which throw before anything
+// has changed: what else must hold is checked in log_linear_state.hpp or by the layer.
+
+namespace loglinear::detail {
+
+template <class Scalar_, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
+class Levels {
+ public:
+  using Scalar = Scalar_;
+  using Accumulator = detail::Accumulator<Scalar>;
+  using Storage = LevelStorage<Scalar, KeyDim, ValueDim, MaxLevels>;
+  using Matrix = typename Storage::Matrix;
+
+  /// None active. Throws where a size is out of its range.
+  Levels(int max_levels, Index d_k, Index d_v) : storage_(max_levels, d_k, d_v) {}
+
+  [[nodiscard]] int max_levels() const noexcept { return storage_.max_levels(); }
+  [[nodiscard]] Index d_k() const noexcept { return storage_.d_k(); }
+  [[nodiscard]] Index d_v() const noexcept { return storage_.d_v(); }
+  [[nodiscard]] Index level_size() const noexcept { return storage_.level_size(); }
+  [[nodiscard]] std::uint64_t size() const noexcept { return account_.size; }
+  [[nodiscard]] ActiveLevels active_levels() const noexcept { return {size(), max_levels()}; }
+  /// The running bound of the Frobenius norm of all levels and leaves together.
+  [[nodiscard]] double magnitude() const noexcept { return account_.magnitude; }
+  [[nodiscard]] const LevelsAccount& account() const noexcept { return account_; }
+  [[nodiscard]] const Storage& storage() const noexcept { return storage_; }
+  [[nodiscard]] auto level(int l) const { return storage_.level(l); }
+  [[nodiscard]] auto level(int l) { return storage_.level(l); }
+  /// The coefficients of one level, row-major.
+  [[nodiscard]] const Scalar* data(int l) const { return storage_.data(l); }
+  [[nodiscard]] Scalar* data(int l) { return storage_.data(l); }
+
+  /// The sum of the levels' Frobenius norms; and a bound of it that takes less time.
+  [[nodiscard]] double norm() const {
+    double sum = 0;
+    for (int l : active_levels()) sum += norm_of(data(l), level_size());
+    return sum;
+  }
+  [[nodiscard]] double norm_bound() const {
+    double sum = 0;
+    for (int l : active_levels()) sum += max_abs(data(l), level_size());
+    return sum * std::sqrt(static_cast<double>(level_size()));
+  }
+  /// Throws where the leaf `keys values^T`, after a transition that grows norms by at most
+  /// `growth`, would not be finite or be too large. `measure(exactly)` bounds the magnitude of
+  /// everything before that, what is deferred included, in two ways.
+  template <class Keys, class Values, class Measure>
+  [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values,
+                               Measure measure) const {
+    if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
+    const double leaf = leaf_magnitude(keys, values);
+    if (!is_finite(leaf)) require_finite_leaf(keys, values);
+    return detail::admit<Scalar>(magnitude(), growth, leaf, measure);
+  }
+  /// The same where nothing is deferred.
+  template <class Keys, class Values>
+  [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values) const {
+    return admit(growth, keys, values, own_measure());
+  }
+  /// The same for a transition, and a leaf or another state of magnitude `leaf`.
+  [[nodiscard]] Admitted admit(double growth, double leaf) const {
+    return detail::admit<Scalar>(magnitude(), growth, leaf, own_measure());
+  }
+
+  /// Undergoes `transition`, then pushes the leaf `keys values^T`.
+  template <class Kind, class Keys, class Values>
+  void write(const Kind& transition, const Keys& keys, const Values& values,
+             const Admitted& admitted) {
+    undergo(transition);
+    push(keys, values, admitted);
+  }
+  /// The leaf alone.
+  template <class Keys, class Values>
+  void push(const Keys& keys, const Values& values, const Admitted& admitted) {
+    if constexpr (Values::ColsAtCompileTime != 1) {
+      if (values.outerStride() != d_v()) {
+        return push(keys, detail::Matrix<Accumulator>(values), admitted);
+      }
+    }
+    carry_bucket(
+        0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
+    account_.magnitude = admitted.magnitude;
+  }
+  /// Every level undergoes `transition`; a push follows, or `defer`.
+  template <class Kind>
+  void undergo(const Kind& transition) {
+    // Allocated before anything changes.
+    [[maybe_unused]] RowMajorMatrix<Accumulator> wide(is_narrow<Scalar> ? d_k() : 0,
+                                                      is_narrow<Scalar> ? d_v() : 0);
+    for (int l : active_levels()) {
+      if constexpr (is_narrow<Scalar>) {
+        convert(data(l), wide.size(), wide.data());
+        transition.left(wide);
+        transition.right(wide);
+        convert(wide.data(), wide.size(), data(l));
+      } else {
+        auto one = level(l);
+        transition.left(one);
+        transition.right(one);
+      }
+    }
+  }
+  /// One level undergoes a `product` of transitions.
+  template <class Product>
+  void undergo(int l, const Product& product, Accumulator* scratch) {
+    product.apply(data(l), d_k(), d_v(), scratch);
+  }
+  /// Takes note of what a leaf or a transition makes of the magnitude.
+  void defer(double magnitude) noexcept { account_.magnitude = magnitude; }
+
+  /// Adds level `from` to level `to` and clears it, as part of a carry that will merge both.
+  void merge(int from, int to) { move_into(data(from), level_size(), data(to)); }
+  /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^l tokens, which begins at level l;
+  /// `size()` must be a multiple of 2^l, and `value_n` begins at `values + n d_v`.
+  template <class KeyAt>
+  void carry_bucket(int l, Index count, KeyAt key, const Accumulator* values) {
+    const int landed = landing(l);
+    carry(data(l), landed - l, keeps_target(landed), d_k(), d_v(), count, key, values);
+    account_.size += std::uint64_t{1} << l;
+  }
+  /// The same of a bucket that has been added up, row-major.
+  void carry_bucket(int l, const Accumulator* bucket) {
+    const int landed = landing(l);
+    carry(data(l), landed - l, keeps_target(landed), level_size(), bucket);
+    account_.size += std::uint64_t{1} << l;
+  }
+
+  void reset() noexcept {
+    storage_.clear();
+    account_ = {};
+  }
+  /// As `LogLinearState::advance_to`.
+  void advance_to(std::uint64_t count) {
+    const int levels = max_levels(), last = levels - 1;
+    const std::uint64_t carries = (count >> last) - (size() >> last);  // into the last level
+    if (is_active_level(size(), last, levels)) scale(last, kept_fraction(Overflow, carries));
+    for (int l = last - 1; l >= 0; --l) {
+      if (!is_active_level(size(), l, levels)) continue;
+      const std::uint64_t first = bucket_of(size(), l, levels).first;
+      const int to = level_of(first, count, ReadOrder::before_push, levels);
+      if (to == l) continue;
+      if (to == last) scale(l, kept_fraction(Overflow, carries - 1));
+      merge(l, to);
+    }
+    account_.size = count;
+  }
+  /// Adds levels of the same shape and count, unless the sum could overflow.
+  void add(const Levels& later) {
+    const bool fits = is_at_most(magnitude() + later.magnitude(), magnitude_limit<Scalar>());
+    account_.magnitude = admit(1, fits ? later.magnitude() : later.norm()).magnitude;
+    add_to(later.data(0), storage_.size(), data(0));
+  }
+
+  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
+  /// active after `size` tokens.
+  template <class LevelAt>
+  void replace(std::uint64_t size, LevelAt level_at) {
+    double magnitude = 0;
+    for (int l : ActiveLevels(size, max_levels())) {
+      require_size("a level after these tokens (rows)", level_at(l).rows(), d_k());
+      require_size("a level after these tokens (columns)", level_at(l).cols(), d_v());
+      require_finite("coefficient # of the state after these tokens", level_at(l));
+      magnitude += stable_norm(level_at(l));
+    }
+    if (!is_at_most(magnitude, magnitude_limit<Scalar>())) {
+      fail("the magnitude of the state after these tokens", magnitude,
+           "within the range of the scalar type");
+    }
+    for (int l : active_levels()) storage_.clear(l);
+    for (int l : ActiveLevels(size, max_levels())) {
+      auto&& from = level_at(l);
+      using From = std::remove_cvref_t<decltype(from)>;
+      if constexpr (std::is_same_v<From, RowMajorMatrix<Accumulator>>) {
+        convert(from.data(), from.size(), level(l).data());
+      } else {
+        level(l) = from.template cast<Scalar>();
+      }
+    }
+    account_ = {size, magnitude};
+  }
+  /// Becomes a copy of levels of the same shape, in the memory that there is.
+  void copy(const Levels& other) noexcept { assign(other); }
+  /// The same, in this scalar.
+  template <class Other>
+  void assign(const Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow>& other) noexcept {
+    fields(AssignField{}, *this, other);
+  }
+  /// Becomes what it was: `active` holds the levels that were active, lowest first.
+  void restore(const LevelsAccount& account, const Scalar* active) noexcept {
+    const std::uint64_t kept = active_mask(account.size, max_levels());
+    for (int l : active_levels()) {
+      if (((kept >> l) & 1) == 0) storage_.clear(l);
+    }
+    account_ = account;
+    for (int l : active_levels()) {
+      std::copy_n(active, level_size(), data(l));
+      active += level_size();
+    }
+  }
+
+  template <class Other>
+  [[nodiscard]] Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
+    const double largest = max_abs(data(0), storage_.size());
+    if (largest > magnitude_limit<Other>()) {
+      fail("the largest coefficient", largest, "within the range of the scalar converted to");
+    }
+    Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> other(max_levels(), d_k(), d_v());
+    other.assign(*this);
+    return other;
+  }
+
+  [[nodiscard]] bool operator==(const Levels& other) const {
+    return size() == other.size() && storage_ == other.storage_;
+  }
+
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("account", self.account_...);
+    use("storage", self.storage_...);
+  }
+  template <class Self>
+  static auto fixed(Self&) {
+    return std::tie();
+  }
+  /// For checkpoints: the active levels alone. An owner that defers something passes a function
+  /// that measures the norm of everything, once the levels are in place.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    visit(self, part, [&] { return self.norm(); });
+  }
+  template <class Self, class Visit, class Measure>
+  static void visit(Self& self, Visit&& part, [[maybe_unused]] Measure measure) {
+    if constexpr (is_written<Self>) self.reset();
+    const double limit = magnitude_limit<Scalar>();
+    double magnitude = (std::min)(self.magnitude(), limit);
+    part("size", self.account_.size);
+    part("magnitude", magnitude);
+    for (int l : self.active_levels()) part("level" + std::to_string(l), self.level(l));
+    if constexpr (is_written<Self>) {
+      require_between("magnitude", magnitude, 0.0, limit);
+      require_between("the magnitude of the levels", self.norm(), 0.0, limit);
+      const double measured = measure();
+      require_between("the magnitude of all tokens", measured, 0.0, limit);
+      // A bound may have lost to rounding, of which the limit leaves a factor of 4; never more.
+      self.account_.magnitude = measured > 2 * magnitude ? measured : magnitude;
+    }
+  }
+
+ private:
+  template <class, int, int, int, LastLevel>
+  friend class Levels;
+
+  [[nodiscard]] auto own_measure() const {
+    return [this](bool exactly) { return exactly ? norm() : norm_bound(); };
+  }
+  /// Where a carry that begins at level l ends.
+  [[nodiscard]] int landing(int l) const { return l + landed_level(size() >> l, max_levels() - l); }
+  /// Whether a carry adds to what its target holds; that can only be the last level.
+  [[nodiscard]] bool keeps_target(int landed) {
+    if (!is_active_level(size(), landed, max_levels())) return false;
+    if constexpr (Overflow == LastLevel::halve) scale(landed, 0.5);
+    return Overflow != LastLevel::forget;
+  }
+  void scale(int l, double factor) {
+    if (is_exactly(factor, 1.0)) return;
+    const auto wide = static_cast<Accumulator>(factor);
+    detail::scale<Scalar, Accumulator>(
+        data(l), 1, level_size(), level_size(), [&](Index) { return wide; }, nullptr);
+  }
+
+  Storage storage_;
+  LevelsAccount account_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
 
 // ---- loglinear/stream/detail/stream_shape.hpp
 
@@ -11156,13 +9554,18 @@ class StreamState {
             const Kind& next, LookUp<Kind>& looked_up) const {
     read(query, memory, out, &next, &looked_up);
   }
-  /// For the `read` of `query` in `memory` and a cotangent d = t.d_old_read of the read:
-  /// t.d_old_query = sum_l lambda[seen(l)] S_l d, and d_lambda[seen(l)] += d . S_l^T query.
+  /// The same, each term added to row seen(l) of `rows`, of d_v columns, for itself.
+  void read_apart(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* rows,
+                  const Kind* next, LookUp<Kind>* looked_up) const {
+    read<true>(query, memory, rows, next, looked_up);
+  }
+  /// For the `read` of `query` in `memory` and its cotangents d_l: t.d_old_query =
+  /// sum_l lambda[seen(l)] S_l d_l, and d_lambda[seen(l)] += d_l . S_l^T query.
   void pull_back(const LevelQuery<Scalar>& query, const ReadMemory<Kind>& memory,
-                 PullbackMemory<Kind>& t, Scalar* d_lambda) const {
+                 const Cotangents<Scalar>& d, PullbackMemory<Kind>& t, Scalar* d_lambda) const {
     const SeenLevels seen = seen_in(query.order);
-    LevelReads<Kind, Stored>::pull_back(levels_, tiers_, query, seen, memory, t, d_lambda);
-    buffer_.pull_back(query, seen, memory.scores.data(), t, d_lambda);
+    LevelReads<Kind, Stored>::pull_back(levels_, tiers_, query, seen, memory, d, t, d_lambda);
+    buffer_.pull_back(query, seen, memory.scores.data(), d, t, d_lambda);
   }
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
@@ -11226,11 +9629,13 @@ class StreamState {
   [[nodiscard]] SeenLevels seen_in(ReadOrder order) const {
     return {order, size(), max_levels(), Overflow};
   }
+  template <bool Apart = false>
   void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out,
             const Kind* next, LookUp<Kind>* looked_up) const {
+    using Reads = LevelReads<Kind, Stored>;
     const SeenLevels seen = seen_in(query.order);
-    LevelReads<Kind, Stored>::read(levels_, tiers_, query, seen, memory, out, next, looked_up);
-    buffer_.read(query, seen, memory.scores.data(), out, next, looked_up);
+    Reads::template read<Apart>(levels_, tiers_, query, seen, memory, out, next, looked_up);
+    buffer_.template read<Apart>(query, seen, memory.scores.data(), out, next, looked_up);
   }
   /// All buffered leaves become one bucket of the level above the buffer.
   void flush() {
@@ -11299,7 +9704,7 @@ struct StreamParts {
     advance(whole, rest.size());
     const Index level_size = whole.levels().level_size();
     for (int l : rest.levels().active_levels()) {
-      require_finite("a coefficient of the merged state", whole.levels().data(l), level_size);
+      require_finite("coefficient # of the merged state", whole.levels().data(l), level_size);
     }
     whole.levels().add(rest.levels());
     whole.buffer().replace_from(own, rest.buffer());
@@ -11327,6 +9732,489 @@ struct StreamParts {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
+
+// ---- loglinear/stream/detail/levels_of.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
+
+namespace loglinear::detail {
+
+/// The way to the levels of a LogLinearState, for what the library itself does with them.
+struct LevelsOf {
+  template <class State>
+  [[nodiscard]] static auto& get(State& state) noexcept {
+    return state.levels_;
+  }
+};
+template <class State>
+[[nodiscard]] auto& levels_of(State& state) noexcept {
+  return LevelsOf::get(state);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
+
+// ---- loglinear/stream/detail/plain_reads.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
+#define LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
+
+namespace loglinear::detail {
+
+/// Whether a read is finite whatever the levels are in detail.
+template <class Levels, class Scalar>
+[[nodiscard]] bool reads_finite(const Levels& levels, const Scalar* query, const Scalar* weights,
+                                Index weight_count) {
+  const double sum = max_abs(weights, weight_count) * max_abs(query, levels.d_k()) *
+                     std::sqrt(static_cast<double>(levels.d_k()));
+  return is_at_most(sum * (std::max)(1.0, levels.magnitude()), magnitude_limit<Scalar>());
+}
+
+/// The read of numbers so large that it may not be finite: throws before anything is written.
+template <class Levels, class Scalar, class Out>
+void read_large(const Levels& levels, const Scalar* query, const Scalar* weights, Out&& out) {
+  const auto coefficient = [&](Index j) {
+    Scalar sum(0);
+    for (int l : levels.active_levels()) {
+      Scalar of_level(0);
+      for (Index i = 0; i < levels.d_k(); ++i) {
+        of_level += static_cast<Scalar>(levels.data(l)[i * levels.d_v() + j]) * query[i];
+      }
+      sum += weights[l] * of_level;
+    }
+    return sum;
+  };
+  for (Index j = 0; j < levels.d_v(); ++j) {
+    if (is_finite(coefficient(j))) continue;
+    fail(Text("the read [", j, "]"), to_double(coefficient(j)),
+         "finite: a result leaves the range of the scalar type");
+  }
+  for (Index j = 0; j < levels.d_v(); ++j) out[j] = coefficient(j);
+}
+
+/// out = sum_l weights[l] S_l^T query over the active levels, for any vector `out`. Throws where
+/// that is not finite; `out` is as it was then.
+template <class Levels, class Scalar, class Out>
+void read_levels(const Levels& levels, const Scalar* query, const Scalar* weights, Out&& out) {
+  if (!reads_finite(levels, query, weights, levels.max_levels())) {
+    return read_large(levels, query, weights, out);
+  }
+  constexpr Index piece = 4 * column_block;
+  std::array<WeightedRows<typename Levels::Scalar, Scalar>, max_level_limit> terms;
+  std::array<Scalar, piece> sums;
+  const Index d_v = levels.d_v();
+  for (Index first = 0; first < d_v; first += piece) {
+    const Index length = (std::min)(piece, d_v - first);
+    std::size_t count = 0;
+    for (int l : levels.active_levels()) {
+      terms[count++] = {levels.data(l) + first, levels.d_k(), {query}, weights[l]};
+    }
+    weighted_rows(terms.data(), static_cast<int>(count), length, d_v, sums.data());
+    for (Index j = 0; j < length; ++j) out[first + j] = sums[static_cast<std::size_t>(j)];
+  }
+}
+
+/// reads(l, j) = column j of S_l^T query for every active level, 0 for the others, for any matrix
+/// `reads`. Throws where one is not finite; `reads` is as it was then.
+template <class Levels, class Scalar, class Out>
+void read_levels_apart(const Levels& levels, const Scalar* query, Out&& reads) {
+  constexpr Index piece = 4 * column_block;
+  std::array<Scalar, piece> sums;
+  const Index d_v = levels.d_v();
+  const auto for_each_piece = [&](auto use) {
+    for (int l : levels.active_levels()) {
+      for (Index first = 0; first < d_v; first += piece) {
+        const Index length = (std::min)(piece, d_v - first);
+        weighted_rows(levels.data(l) + first, levels.d_k(), length, d_v, query, sums.data());
+        use(l, first, length);
+      }
+    }
+  };
+  const Scalar one(1);
+  if (!reads_finite(levels, query, &one, 1)) {
+    for_each_piece([&](int l, Index, Index length) {
+      if (all_finite(sums.data(), length)) return;
+      require_finite(Text("the read of level ", l), sums.data(), length);
+    });
+  }
+  reads.setZero();
+  for_each_piece([&](int l, Index first, Index length) {
+    for (Index j = 0; j < length; ++j) reads(l, first + j) = sums[static_cast<std::size_t>(j)];
+  });
+}
+
+/// d_query = sum_l S_l d_l over the active levels, where d_l is row l of `d_reads`. Throws where
+/// that is not finite; `d_query` is as it was then.
+template <class Levels, class Scalar, class Out>
+void pull_back_levels_apart(const Levels& levels, const Scalar* d_reads, Index stride,
+                            Out&& d_query) {
+  constexpr Index piece = 4 * column_block;
+  std::array<Scalar, piece> sums, ones;
+  std::fill_n(ones.data(), piece, Scalar(1));
+  std::array<DottedRows<typename Levels::Scalar, Scalar>, max_level_limit> terms;
+  const Index d_v = levels.d_v();
+  const auto for_each_piece = [&](auto use) {
+    for (Index first = 0; first < levels.d_k(); first += piece) {
+      const Index length = (std::min)(piece, levels.d_k() - first);
+      std::size_t count = 0;
+      for (int l : levels.active_levels()) {
+        terms[count++] = {levels.data(l) + first * d_v, d_reads + l * stride, ones.data(),
+                          ones.data(), Scalar(0)};
+      }
+      std::fill_n(sums.data(), length, Scalar(0));
+      dotted_rows(terms.data(), static_cast<int>(count), length, d_v, d_v, sums.data());
+      use(first, length);
+    }
+  };
+  double largest = 0;
+  for (int l : levels.active_levels()) {
+    largest = (std::max)(largest, max_abs(d_reads + l * stride, d_v));
+  }
+  const double bound = largest * std::sqrt(static_cast<double>(d_v));
+  if (!is_at_most(bound * (std::max)(1.0, levels.magnitude()), magnitude_limit<Scalar>())) {
+    for_each_piece([&](Index, Index length) { require_finite("d_q", sums.data(), length); });
+  }
+  for_each_piece([&](Index first, Index length) {
+    for (Index i = 0; i < length; ++i) d_query[first + i] = sums[static_cast<std::size_t>(i)];
+  });
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
+
+// ---- loglinear/stream/detail/state_arguments.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
+#define LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
+
+// How a LogLinearState takes keys, values and queries: any Eigen expression, row or column, checked
+// once, and copied where it is not contiguous or part of the state itself.
+
+namespace loglinear::detail {
+
+/// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside `own`.
+/// \tparam Dim  `rows` where that is known at compile time
+template <class Scalar, int Dim, class Derived, class Own, class Use>
+void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name, const Own& own,
+                  Use use) {
+  static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
+                "the argument must have the state's scalar, or float where that is narrower: "
+                "convert it with .cast<Scalar>()");
+  if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
+    if (rows != 1 || m.cols() == 1) {
+      return with_columns<Scalar, Dim>(m.transpose(), rows, name, own, use);
+    }
+  }
+  require_size(name, m.rows(), rows);
+  constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
+  // A vector of the state's own size where that is known, so that nothing can allocate.
+  constexpr int given = Derived::RowsAtCompileTime;
+  constexpr bool is_own = is_vector && (given == Eigen::Dynamic || given == Dim);
+  using Plain = Eigen::Matrix<Scalar, is_own ? Dim : Eigen::Dynamic, is_vector ? 1 : Eigen::Dynamic,
+                              Eigen::ColMajor>;
+  const Eigen::Ref<const Plain> stored(m.derived());
+  require_finite(name, stored);
+  const void* const begin = own.data();
+  const void* const end = own.data() + own.size();
+  const void* const argument = stored.data();
+  const bool is_ours = std::less_equal<>{}(begin, argument) && std::less<>{}(argument, end);
+  if (is_ours) {
+    use(Plain(stored));
+  } else {
+    use(stored);
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
+
+// ---- loglinear/stream/log_linear_state.hpp
+
+#ifndef LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
+#define LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
+
+namespace loglinear {
+
+/// The hierarchy of log-linear attention: one `d_k x d_v` matrix for each power-of-two bucket of
+/// the past, in a shape that never changes with the stream.
+///
+/// After n pushes without overflow level l holds the sum of 2^l consecutive leaves iff bit l of n
+/// is set (Guo et al., arXiv:2506.04761, section 2); a carry beyond the last level is added into
+/// the last level, which then holds `2^(M-1) floor(n / 2^(M-1))` tokens. Nothing is ever lost, only
+/// resolution: `max_levels = floor(log2 T) + 1` covers T tokens without overflow.
+///
+/// Class invariant: `size()` says which levels are active, inactive levels are zero, every
+/// coefficient is finite. A plain value: copyable, movable, comparable, safe for concurrent const
+/// readers. Storage is contiguous, `max_levels x d_k x d_v`, row-major. It is allocated once, by
+/// the constructor; with all three sizes fixed at compile time and up to 16 KiB it lies inside the
+/// object and the heap is never used.
+///
+/// With a narrow scalar, Eigen::bfloat16 or Eigen::half, the levels are stored narrow and
+/// everything is computed in float: arguments and results are float, and a coefficient is rounded
+/// once for each operation that rewrites its level. A level in bfloat16 cannot decay by 0.999,
+/// which is rounded away at each token: use a layer, which keeps such factors apart, and let no
+/// stream `undergo` them one by one. Half numbers end at 65504, and what would take the sum of the
+/// levels' Frobenius norms above a quarter of that is refused, in mid-stream: equal leaves of unit
+/// vectors after 16,376 of them, of vectors of 64 coefficients of size 1 after 255. bfloat16 has
+/// the range of float.
+///
+/// Numbers below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
+///
+/// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
+///                    Eigen::NumTraits
+/// \tparam KeyDim     d_k at compile time, or Eigen::Dynamic
+/// \tparam ValueDim   d_v at compile time, or Eigen::Dynamic
+/// \tparam MaxLevels  max_levels at compile time (1 to 64), or Eigen::Dynamic
+/// \tparam Overflow   what the last level does when it is full, see `LastLevel`; sequence forms
+///                    take states that fold
+template <class Scalar_, int KeyDim = Eigen::Dynamic, int ValueDim = Eigen::Dynamic,
+          int MaxLevels = Eigen::Dynamic, LastLevel Overflow = LastLevel::fold>
+class LogLinearState {
+  static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
+                "LogLinearState needs a floating-point scalar: decays and level weights are "
+                "fractions; use float or double");
+  static_assert(MaxLevels == Eigen::Dynamic || (MaxLevels >= 1 && MaxLevels <= max_level_limit),
+                "MaxLevels must be between 1 and 64, or Eigen::Dynamic");
+  static_assert((KeyDim == Eigen::Dynamic || KeyDim >= 1) &&
+                    (ValueDim == Eigen::Dynamic || ValueDim >= 1),
+                "KeyDim and ValueDim must be at least 1, or Eigen::Dynamic");
+  using Levels = detail::Levels<Scalar_, KeyDim, ValueDim, MaxLevels, Overflow>;
+  using Storage = typename Levels::Storage;
+  using Flush = detail::FlushToZero<detail::Accumulator<Scalar_>>;
+
+ public:
+  /// What the last level does when it is full.
+  static constexpr LastLevel overflow = Overflow;
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+  /// What arguments and results are made of: float where Scalar is narrower, else Scalar.
+  using Accumulator = detail::Accumulator<Scalar>;
+
+  /// Whether all three sizes are fixed at compile time.
+  static constexpr bool has_fixed_shape = Storage::has_fixed_shape;
+  /// Coefficients of all levels if they are, else 0.
+  static constexpr Index fixed_coefficients = Storage::fixed_coefficients;
+  /// Whether the levels lie inside the object: a fixed shape of up to 16 KiB.
+  static constexpr bool is_inline = Storage::is_inline;
+
+  /// One level, row-major.
+  using LevelMatrix = typename Levels::Matrix;
+  /// A read-only view of one level; valid as long as the state is neither moved nor destroyed.
+  using ConstLevel = typename Storage::ConstLevel;
+  /// A read-only view of the whole storage.
+  using ConstFlat = typename Storage::ConstFlat;
+
+  /// An empty hierarchy of the compile-time shape.
+  LogLinearState() requires has_fixed_shape : LogLinearState(MaxLevels, KeyDim, ValueDim) {}
+
+  /// An empty hierarchy.
+  /// \param max_levels  number of levels, 1 to 64
+  /// \param d_k         rows of a level, 1 to 2^26
+  /// \param d_v         columns of a level, 1 to 2^26
+  /// \throws std::invalid_argument out of these ranges, or where a size fixed at compile time
+  /// differs
+  LogLinearState(int max_levels, Index d_k, Index d_v) : levels_(max_levels, d_k, d_v) {}
+
+  /// \name Copies and moves
+  /// Assignment does not allocate between states of as many coefficients; where it throws
+  /// std::bad_alloc nothing is changed. A state that has been moved from is to be assigned to or
+  /// destroyed, nothing else.
+  /// \{
+  LogLinearState(const LogLinearState&) = default;             ///< allocates, unless `is_inline`
+  LogLinearState(LogLinearState&&) = default;                  ///< does not allocate
+  LogLinearState& operator=(const LogLinearState&) = default;  ///< a copy
+  LogLinearState& operator=(LogLinearState&&) = default;       ///< does not allocate
+  /// \}
+
+  [[nodiscard]] int max_levels() const noexcept {
+    return levels_.max_levels();
+  }                                                                   ///< number of levels M
+  [[nodiscard]] Index d_k() const noexcept { return levels_.d_k(); }  ///< rows of a level
+  [[nodiscard]] Index d_v() const noexcept { return levels_.d_v(); }  ///< columns of a level
+  /// Tokens pushed since construction or `reset`.
+  [[nodiscard]] std::uint64_t size() const noexcept { return levels_.size(); }
+  /// Number of levels that hold a bucket: the set bits of `size()` while nothing overflows.
+  [[nodiscard]] int active_level_count() const noexcept {
+    return loglinear::active_level_count(size(), max_levels());
+  }
+  /// Whether `level` holds a bucket. \throws std::invalid_argument unless 0 <= level < max_levels
+  [[nodiscard]] bool is_active(int level) const {
+    detail::require_between("level", level, 0, max_levels() - 1);
+    return is_active_level(size(), level, max_levels());
+  }
+  /// The active levels, newest first, for range-for.
+  [[nodiscard]] ActiveLevels active_levels() const noexcept { return levels_.active_levels(); }
+
+  /// The matrix of one level, zero where inactive; a view, nothing is copied.
+  /// \throws std::invalid_argument unless 0 <= level < max_levels
+  [[nodiscard]] ConstLevel level(int level) const& {
+    detail::require_between("level", level, 0, max_levels() - 1);
+    return levels_.level(level);
+  }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] LevelMatrix level(int level) const&& { return this->level(level); }
+  /// All levels one after the other, row-major, length `max_levels * d_k * d_v`; a view.
+  [[nodiscard]] ConstFlat flat_state() const& noexcept { return levels_.storage().flat(); }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Vector<Scalar> flat_state() const&& { return levels_.storage().flat(); }
+
+  /// Empties all levels and sets `size()` to 0. Does not allocate.
+  void reset() noexcept { levels_.reset(); }
+
+  /// Jumps to a later count, as if `count - size()` zero leaves had been pushed and no transition
+  /// undergone: each bucket falls whole into the level that holds its tokens then. What the last
+  /// level keeps of those it held is up to `LastLevel`. An empty state jumps to the beginning of a
+  /// part of a stream that is computed apart; see `add`. \throws std::invalid_argument unless
+  /// count >= size(); nothing is changed then. O(active levels x d_k x d_v) whatever the count.
+  /// Does not allocate
+  void advance_to(std::uint64_t count) {
+    const Flush flush;
+    if (count < size()) detail::fail("the count to advance to", count, "at least size()");
+    levels_.advance_to(count);
+  }
+
+  /// Adds a state of the same count, level by level: the state of a stream from those of two parts
+  /// of its leaves. So the states of consecutive parts that were computed apart make that of the
+  /// whole: the later part begins by `advance_to(n)` on an empty state, n being the tokens before
+  /// it; then
+  ///
+  ///     earlier.undergo(product);  // of all transitions of the later part, if there are any
+  ///     earlier.advance_to(later.size());
+  ///     earlier.add(later);
+  ///
+  /// is exact, for every pair of counts. \throws std::invalid_argument for another shape or count,
+  /// or where the sum could overflow; nothing is changed then. Does not allocate
+  void add(const LogLinearState& later) {
+    const Flush flush;
+    detail::require_size("max_levels of the state to add", later.max_levels(), max_levels());
+    detail::require_size("d_k of the state to add", later.d_k(), d_k());
+    detail::require_size("d_v of the state to add", later.d_v(), d_v());
+    if (later.size() != size()) {
+      detail::fail("size() of the state to add", later.size(), size());
+    }
+    levels_.add(later.levels_);
+  }
+
+  /// Appends the leaf `k v^T`: a binary-counter carry merges all active levels below the landed one
+  /// into it, in one pass, and clears them.
+  ///
+  /// \param k  length d_k, or `d_k x n` for the leaf `k v^T = sum_j k_j v_j^T`
+  /// \param v  length d_v, or `d_v x n`
+  ///
+  /// Rows are accepted where columns are; an argument may be part of this state. \throws
+  /// std::invalid_argument for a wrong size, a coefficient that is not finite, a leaf so large that
+  /// the state could overflow, or when 2^64 - 1 tokens are in; nothing is changed then. Costs one
+  /// pass over the merged levels, O(d_k d_v) amortised. Does not allocate, except to copy an
+  /// argument that is not contiguous in memory.
+  template <class Key, class Value>
+  void push_leaf(const Eigen::MatrixBase<Key>& k, const Eigen::MatrixBase<Value>& v) {
+    const Flush flush;
+    with_columns<KeyDim>(k, d_k(), "k", [&](const auto& keys) {
+      with_columns<ValueDim>(v, d_v(), "v", [&](const auto& values) {
+        detail::require_positive("the number of keys (columns of k)", keys.cols());
+        detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
+        levels_.push(keys, values, levels_.admit(1, keys, values));
+      });
+    });
+  }
+
+  /// Lets every level undergo `S <- L S diag(r)`. \throws std::invalid_argument if the transition
+  /// has another shape or is not finite or the state could overflow; nothing is changed then. Does
+  /// not allocate, unless the scalar is narrow.
+  template <Transition<detail::Accumulator<Scalar_>> Kind>
+  void undergo(const Kind& transition) {
+    const Flush flush;
+    if (!transition.fits(d_k(), d_v())) {
+      detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
+    }
+    if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
+    const detail::Admitted admitted = levels_.admit(transition.norm_bound(), 0);
+    levels_.undergo(transition);
+    levels_.defer(admitted.magnitude);
+  }
+
+  /// The weighted read `out = sum_l lambda_l S_l^T q` over the active levels, in the order
+  /// `before_push`.
+  ///
+  /// \param q        length d_k
+  /// \param lambdas  length max_levels; weights of inactive levels are not read
+  /// \param out      length d_v, overwritten; must not overlap q or lambdas
+  ///
+  /// \throws std::invalid_argument for a wrong size, a coefficient of q or lambdas that is not
+  /// finite, or where the read would not be finite; `out` is as it was then. O(active levels x d_k
+  /// x d_v). Does not allocate, except to copy an argument that is not contiguous in memory.
+  template <class Query, class Lambdas, class Out>
+  void query_mixed(const Eigen::MatrixBase<Query>& q, const Eigen::MatrixBase<Lambdas>& lambdas,
+                   Eigen::MatrixBase<Out> const& out) const {
+    const Flush flush;
+    static_assert(Query::IsVectorAtCompileTime && Lambdas::IsVectorAtCompileTime &&
+                      Out::IsVectorAtCompileTime,
+                  "query_mixed takes vectors: rows or columns whose type says so");
+    detail::require_size("q", q.size(), d_k());
+    detail::require_size("lambdas", lambdas.size(), max_levels());
+    detail::require_size("out", out.size(), d_v());
+    const Eigen::Matrix<Accumulator, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1>
+        weights = detail::as_column(lambdas);
+    detail::require_finite("lambdas", weights);
+    with_columns<KeyDim>(detail::as_column(q), d_k(), "q", [&](const auto& query) {
+      detail::read_levels(levels_, query.data(), weights.data(), detail::as_writable_column(out));
+    });
+  }
+
+  /// The same stream position and levels in another scalar, coefficient by coefficient. \throws
+  /// std::invalid_argument if a coefficient is out of the other scalar's range.
+  template <class Other>
+  [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
+    const detail::FlushToZero<detail::Accumulator<Other>> flush;
+    return LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow>(
+        levels_.template cast<Other>());
+  }
+
+  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
+  /// active after `size` tokens, and may be part of this state. \throws std::invalid_argument where
+  /// one of them is not d_k x d_v, not finite or too large; nothing is changed then. Allocates,
+  /// unless `is_inline`
+  template <class LevelAt>
+  void replace(std::uint64_t size, LevelAt level_at) {
+    const Flush flush;
+    Levels levels(max_levels(), d_k(), d_v());
+    levels.replace(size, level_at);
+    levels_ = std::move(levels);
+  }
+
+  /// Whether shape, size and every coefficient are equal.
+  [[nodiscard]] bool operator==(const LogLinearState&) const = default;
+
+ private:
+  template <class, int, int, int, LastLevel>
+  friend class LogLinearState;
+  friend struct detail::Parts;
+  friend struct detail::LevelsOf;
+
+  explicit LogLinearState(Levels levels) : levels_(std::move(levels)) {}
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    detail::Parts::visit(self.levels_, part);
+  }
+
+  template <int Dim, class Derived, class Use>
+  void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name,
+                    Use use) const {
+    detail::with_columns<Accumulator, Dim>(m, rows, name, levels_.storage().flat(), use);
+  }
+
+  Levels levels_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
 
 // ---- loglinear/stream/detail/levels_moment.hpp
 
@@ -11520,6 +10408,1578 @@ class StreamSnapshot {
 
 #endif  // LOGLINEAR_STREAM_SNAPSHOT_HPP
 
+// ---- loglinear/layer/detail/head_parts.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_HEAD_PARTS_HPP
+#define LOGLINEAR_LAYER_DETAIL_HEAD_PARTS_HPP
+
+namespace loglinear::detail {
+
+/// What a head has, and how that is replaced as a whole: the stream, the weights and how they
+/// learn, the memory of the token in hand. `Head` says what becomes of a token.
+template <class Inner_, class Scalar_, class Weights_, class Stored, LastLevel Overflow>
+class HeadParts {
+  static_assert(std::is_same_v<Scalar_, Accumulator<Stored>>,
+                "levels can be stored as the layer's scalar, or, where that is float, as "
+                "Eigen::bfloat16 or Eigen::half");
+
+ public:
+  using Inner = Inner_;
+  using Scalar = Scalar_;
+  using Weights = Weights_;
+  using Kind = typename Inner::template Transition<Scalar>;
+  using Preparation = detail::Preparation<Inner, Scalar, Weights>;
+  using Stream = StreamState<Kind, Eigen::Dynamic, Stored, Overflow>;
+  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, Overflow>;
+  using Workspace = detail::Workspace<Kind>;
+  using Snapshot = StreamSnapshot<Kind, Stored>;
+
+  /// Allocates everything and draws the weights. \param options  of a layer, see
+  /// `LogLinearAttention::Options`. \throws std::invalid_argument for one out of its range
+  template <class Options>
+  explicit HeadParts(const Options& options)
+      : read_order_(options.read_order),
+        preparation_(options),
+        stream_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
+        workspace_(make_workspace()),
+        training_(layout(), Preparation::leaves, preparation_.weight_count(),
+                  stream_.read_shape()) {
+    Xorshift64 random(options.seed);
+    draw_weights(random);
+    set_learning_rate(options.learning_rate);
+  }
+
+  /// \name The stream, weights and learning, see `LogLinearAttention`
+  /// \{
+  void reset() noexcept {
+    drop_staged();
+    stream_.reset();
+  }
+  void advance_to(std::uint64_t count) {
+    drop_staged();
+    StreamParts::advance(stream_, count);
+  }
+  void restore(const Snapshot& moment) {
+    moment.restore(stream_);
+    drop_staged();
+  }
+  /// Appends the stream of another head that began at this one's count, after `product` of its
+  /// transitions; see `StreamPart`.
+  template <class Product>
+  void append(const HeadParts& later, const Product& product) {
+    drop_staged();
+    StreamParts::append(stream_, later.stream_, product);
+  }
+  [[nodiscard]] const Stream& stream() const noexcept { return stream_; }
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    preparation_.parameters().set(name, value);
+    drop_staged();
+  }
+  void draw_weights(Xorshift64& random) {
+    drop_staged();
+    preparation_.parameters().draw(random);
+  }
+  void set_learning_rate(double learning_rate) {
+    if (!is_finite(learning_rate) || learning_rate < 0) {
+      fail("learning_rate", learning_rate, "finite and at least 0");
+    }
+    learning_rate_ = learning_rate;
+    drop_staged();
+  }
+  [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }
+  void reset_train_step_count() noexcept { train_step_count_ = 0; }
+  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
+  /// \}
+
+  /// The rule, the policy of the level weights, the weights.
+  [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
+  [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
+  /// What training reads: `after_push`, or the head's order if that keeps the own leaf apart.
+  [[nodiscard]] ReadOrder training_order() const noexcept {
+    return info_of(read_order_).is_leaf_apart ? read_order_ : ReadOrder::after_push;
+  }
+  /// What became of the last token: its raw read, its level weights, its transition.
+  [[nodiscard]] const Workspace& workspace() const noexcept { return workspace_; }
+  [[nodiscard]] Workspace& workspace() noexcept { return workspace_; }
+
+  /// Takes over the weights, the stream and the counter of a head in another scalar.
+  template <class Other>
+  void assign(const Other& other) {
+    preparation_.parameters() = other.preparation().parameters().template cast<Scalar>();
+    stream_ = other.stream().template cast<Kind, Stored>();
+    train_step_count_ = other.train_step_count();
+  }
+
+  /// Memory for it; allocates.
+  [[nodiscard]] Workspace make_workspace() const {
+    return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
+                     preparation_.weight_count(), stream_.read_shape());
+  }
+
+ protected:
+  /// What has been read for the token in hand.
+  enum class Staged { nothing, read, levels };
+
+  void drop_staged() noexcept {
+    staged_ = Staged::nothing;
+    has_gradient_ = false;
+  }
+  [[nodiscard]] const Layout& layout() const { return preparation_.layout(); }
+
+  ReadOrder read_order_;
+  Preparation preparation_;
+  Stream stream_;
+  Workspace workspace_;
+  TrainingWorkspace<Kind> training_;
+  double learning_rate_ = 0;
+  std::uint64_t train_step_count_ = 0;
+  ReadOrder staged_order_ = ReadOrder::before_push;
+  Admitted staged_write_{};
+  Staged staged_ = Staged::nothing;
+  bool has_gradient_ = false;
+
+ private:
+  friend struct Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("", self.preparation_.parameters());
+    part("state", self.stream_);
+    part("learning_rate", self.learning_rate_);
+    part("train_step_count", self.train_step_count_);
+    if constexpr (is_written<Self>) {
+      self.drop_staged();
+      self.set_learning_rate(self.learning_rate_);
+    }
+  }
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_HEAD_PARTS_HPP
+
+// ---- loglinear/layer/span_gradient.hpp
+
+#ifndef LOGLINEAR_LAYER_SPAN_GRADIENT_HPP
+#define LOGLINEAR_LAYER_SPAN_GRADIENT_HPP
+
+namespace loglinear {
+
+/// The gradient of a loss over a span of T tokens with respect to what the layer was given.
+template <class Scalar>
+struct SpanGradient {
+  detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x d_model
+
+  /// With respect to one weight array, by its name in the layer; a read-only view, valid as long as
+  /// this object. \throws std::invalid_argument for a name that is not one of the layer's weights
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
+    return weights.get(name);
+  }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
+    return weights.get(name);
+  }
+
+  detail::Parameters<Scalar> weights;  ///< all of them, in the layer's own layout
+};
+
+/// The gradient of a loss over a span with respect to what a multi-head layer was given.
+template <class Scalar>
+struct MultiHeadSpanGradient {
+  detail::RowMajorMatrix<Scalar> x;         ///< with respect to the inputs, T x d_model
+  std::vector<SpanGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
+  detail::RowMajorMatrix<Scalar> w_out;     ///< with respect to W_out, d_model x n_heads d_v
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_SPAN_GRADIENT_HPP
+
+// ---- loglinear/layer/detail/layer_source.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
+#define LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
+
+namespace loglinear::detail {
+
+/// A span of inputs, T x d_model, as the tokens that a layer makes of them.
+template <class Inner, class Scalar, class Weights>
+class LayerSource final : public TokenSource<Scalar> {
+ public:
+  using Layer = Preparation<Inner, Scalar, Weights>;
+  using Kind = typename Layer::Kind;
+
+  /// `layer` and the rows of `x` must outlive it.
+  LayerSource(const Layer& layer, const RowsView<Scalar>& x, ReadOrder order,
+              typename Layer::Read workspace)
+      : layer_(layer),
+        x_(x),
+        shape_(shape_of(step_counts<Kind>(layer.layout().key_rows, layer.layout().d_v),
+                        layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
+        writer_(shape_),
+        step_gradients_(shape_),
+        workspace_(std::move(workspace)) {}
+  LayerSource(const LayerSource&) = delete;
+  LayerSource& operator=(const LayerSource&) = delete;
+
+  /// Where reads go, the first of them to row `first`.
+  void read_into(RowMajorMatrix<Scalar>& reads, Index first) {
+    reads_ = &reads;
+    first_read_ = first;
+  }
+  /// Where gradients of the reads come from, and those of everything else go.
+  void differentiate(const RowsView<Scalar>& d_reads, typename Layer::Gradient gradient,
+                     SpanGradient<Scalar>& to) {
+    d_reads_.emplace(d_reads);
+    training_.emplace(std::move(gradient));
+    to_ = &to;
+  }
+
+  [[nodiscard]] SequenceShape shape() const override { return shape_; }
+  [[nodiscard]] Index length() const override { return x_.rows(); }
+
+  typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
+    project(first, chunk.tokens);
+    for (Index t = 0; t < chunk.tokens; ++t) {
+      prepare(t);
+      const Token<Kind>& token = workspace_.token;
+      put(token.query, t, chunk.q);
+      put(token.keys, t, chunk.k);
+      put(token.values, t, chunk.v);
+      put(workspace_.lambda, t, chunk.lambda);
+      writer_.start(chunk, t);
+      token.transition.visit_steps(writer_);
+      writer_.finish();
+    }
+    return chunk.own_views();
+  }
+
+  void take_out(Index first, const Chunk<Scalar>& chunk) override {
+    if (reads_ == nullptr) return;
+    const ConstRowBlock<Scalar> reads = block_of(chunk.out).topRows(chunk.tokens);
+    if (!all_finite(reads)) require_finite("coefficient # of the raw reads", view_of(reads));
+    copy_rows(reads, writable_block_of(*reads_).middleRows(first_read_ + first, chunk.tokens));
+  }
+
+  typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
+                                                Chunk<Scalar>& gradient) override {
+    return gradient.own_targets(block_of(*d_reads_).middleRows(first, chunk.tokens));
+  }
+
+  void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
+    const Index tokens = chunk.tokens;
+    project(first, tokens);
+    resize(d_raw_, tokens, raw_.cols());
+    auto& t = *training_;
+    for (Index i = 0; i < tokens; ++i) {
+      prepare(i);
+      take(gradient.q, i, t.d_token.query);
+      take(gradient.k, i, t.d_token.keys);
+      take(gradient.v, i, t.d_token.values);
+      take(gradient.lambda, i, t.d_lambda);
+      const Kind& transition = workspace_.token.transition;
+      step_gradients_.start(transition, chunk, gradient, i);
+      transition.visit_steps(step_gradients_, t.d_token.transition);
+      layer_.pull_back(workspace_, t);
+      put(t.d_raw, i, d_raw_);
+      to_->weights.add_free(t.d_free);
+    }
+    to_->weights.add_outer_rows(block_of(x_).middleRows(first, tokens), d_raw_);
+    layer_.parameters().project_rows_back(d_raw_,
+                                          writable_block_of(to_->x).middleRows(first, tokens));
+  }
+
+ private:
+  /// Token t of `rows` becomes what a token has of it, and the other way round: the columns of the
+  /// one are the rows of the other.
+  template <class OfToken>
+  static void put(const OfToken& from, Index t, RowMajorMatrix<Scalar>& rows) {
+    copy(from.data(), from.size(), rows.data() + t * from.size());
+  }
+  template <class OfToken>
+  static void take(const RowMajorMatrix<Scalar>& rows, Index t, OfToken& to) {
+    copy(rows.data() + t * to.size(), to.size(), to.data());
+  }
+
+  void project(Index first, Index tokens) {
+    resize(raw_, tokens, layer_.layout().end);
+    layer_.parameters().project_rows(block_of(x_).middleRows(first, tokens), raw_);
+  }
+  void prepare(Index t) {
+    take(raw_, t, workspace_.raw);
+    layer_.require_finite_projections(workspace_, 0);
+    layer_.prepare_read(workspace_);
+    require_finite("level weight #", workspace_.lambda);
+    layer_.prepare_leaf(workspace_);
+    require_finite_leaf(workspace_.token.keys, workspace_.token.values);
+  }
+
+  const Layer& layer_;
+  RowsView<Scalar> x_;
+  SequenceShape shape_;
+  StepWriter<Scalar> writer_;
+  StepGradients<Scalar> step_gradients_;
+  typename Layer::Read workspace_;
+  std::optional<typename Layer::Gradient> training_{};
+  RowMajorMatrix<Scalar> raw_{}, d_raw_{};
+  RowMajorMatrix<Scalar>* reads_ = nullptr;
+  Index first_read_ = 0;
+  std::optional<RowsView<Scalar>> d_reads_{};
+  SpanGradient<Scalar>* to_ = nullptr;
+};
+
+template <class Inner, class Scalar, class Weights, class... Rest>
+LayerSource(const Preparation<Inner, Scalar, Weights>&, Rest...)
+    -> LayerSource<Inner, Scalar, Weights>;
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
+
+// ---- loglinear/sequence/array.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_ARRAY_HPP
+#define LOGLINEAR_SEQUENCE_ARRAY_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// The stride of a SequenceArray, which tells its type from every other map: its numbers may be its
+/// own.
+class ArrayStride : public Eigen::OuterStride<> {
+ public:
+  using Eigen::OuterStride<>::OuterStride;
+};
+template <class Scalar>
+using ArrayView = Eigen::Map<const RowMajorMatrix<Scalar>, Eigen::Unaligned, ArrayStride>;
+
+/// Whether the numbers of an Eigen object lie elsewhere, so that they outlive it.
+template <class Type>
+inline constexpr bool refers_elsewhere = false;
+template <class Plain, int Options, class Stride>
+inline constexpr bool refers_elsewhere<Eigen::Map<Plain, Options, Stride>> =
+    !std::is_same_v<Stride, ArrayStride>;
+template <class Plain, int Options, class Stride>  // a Ref to const may hold a copy
+inline constexpr bool refers_elsewhere<Eigen::Ref<Plain, Options, Stride>> =
+    !std::is_const_v<Plain>;
+template <class All, int Rows, int Columns, bool inner>
+inline constexpr bool refers_elsewhere<Eigen::Block<All, Rows, Columns, inner>> =
+    refers_elsewhere<std::remove_const_t<All>>;
+template <class All, int Size>
+inline constexpr bool refers_elsewhere<Eigen::VectorBlock<All, Size>> =
+    refers_elsewhere<std::remove_const_t<All>>;
+
+/// Whether an Eigen object may hold a copy of what it was made from, which ends with it.
+template <class Type>
+inline constexpr bool may_hold_a_copy = false;
+template <class Plain, int Options, class Stride>
+inline constexpr bool may_hold_a_copy<Eigen::Ref<const Plain, Options, Stride>> = true;
+template <class All, int Rows, int Columns, bool inner>
+inline constexpr bool may_hold_a_copy<Eigen::Block<All, Rows, Columns, inner>> =
+    may_hold_a_copy<std::remove_const_t<All>>;
+template <class All, int Size>
+inline constexpr bool may_hold_a_copy<Eigen::VectorBlock<All, Size>> =
+    may_hold_a_copy<std::remove_const_t<All>>;
+
+/// Whether an Eigen object is a column in memory, of any stride.
+template <class Type>
+inline constexpr bool is_column_memory = [] {
+  if constexpr (requires { Type::InnerStrideAtCompileTime; }) {
+    return Type::ColsAtCompileTime == 1 && (Type::Flags & Eigen::DirectAccessBit) != 0;
+  } else {
+    return false;
+  }
+}();
+
+/// Whether an argument of type In&& can be viewed where it is.
+template <class In, class Type = std::remove_cvref_t<In>>
+inline constexpr bool can_be_viewed = (is_row_major_memory<Type> ||
+                                       is_column_memory<Type>)&&!may_hold_a_copy<Type> &&
+                                      (std::is_lvalue_reference_v<In> || refers_elsewhere<Type>);
+
+/// The rows of a matrix, or of a column, where they are.
+template <class In>
+[[nodiscard]] ArrayView<typename In::Scalar> rows_in_place(const In& in) {
+  const Index stride = is_column_memory<In> ? in.innerStride() : in.outerStride();
+  return {in.data(), in.rows(), in.cols(), ArrayStride(stride)};
+}
+
+/// A matrix, vector or expression of Eigen's.
+template <class Type>
+concept EigenObject = decltype(is_eigen(std::declval<std::remove_cvref_t<Type>*>()))::value;
+/// Memory that is not Eigen's: std::vector, std::array, std::span.
+template <class Type>
+concept OtherMemory = !EigenObject<Type> && requires(const Type& memory) {
+  memory.data();
+  memory.size();
+};
+
+/// What a SequenceArray owns; a base of it so that it is there before the view of it.
+template <class Scalar>
+struct OwnedRows {
+  RowMajorMatrix<Scalar> owned_{};
+};
+
+}  // namespace detail
+
+/// One array of a sequence, a row a token: a view of the caller's numbers where they can be read as
+/// they lie, and else a matrix of its own.
+///
+/// * A named object with contiguous rows is viewed and must outlive this one: a row-major matrix, a
+///   Map, Ref or Block of such a matrix, a column of any stride.
+/// * A Map is viewed also where it has no name, and so are a Ref that can be written to and a Block
+///   of either.
+/// * A temporary row-major matrix is moved in.
+/// * A Ref to const is copied, with a name too: as the parameter of a function it may hold a copy
+///   that ends with the call.
+/// * Anything else is copied: column-major matrices, expressions, other strides, and a part of a
+///   matrix that has no name, since the matrix itself may be a temporary. Give the part a name to
+///   have it viewed, `const auto part = all.middleRows(8, 4)`.
+///
+/// Copies of a view are views of the same memory, copies of what is owned are its own. What has
+/// been moved from is absent. An array without coefficients is absent, whatever its shape.
+///
+/// It is itself an Eigen expression, read-only; what is made of it, such as `in.q.row(0)`, refers
+/// to it. Another array that is made of such a part copies it, unless the part has a name.
+///
+/// \tparam Scalar_  float, double, ...: that of everything it is made from
+template <class Scalar_>
+class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::ArrayView<Scalar_> {
+  using Owned = detail::OwnedRows<Scalar_>;
+  using View = detail::ArrayView<Scalar_>;
+
+ public:
+  using Scalar = Scalar_;
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+
+  /// Absent. Does not allocate.
+  SequenceArray() noexcept : View(nothing()) {}
+
+  /// Any Eigen matrix or vector of this scalar. Allocates where the table above says that it holds
+  /// a copy.
+  template <detail::EigenObject In>
+  requires(!std::is_same_v<std::remove_cvref_t<In>, SequenceArray>) SequenceArray(In&& in)
+      : SequenceArray(Views<In>(), std::forward<In>(in)) {}
+
+  /// Refuses memory that is not of Eigen, with advice.
+  template <detail::OtherMemory In>
+  SequenceArray(const In&) : View(nothing()) {
+    static_assert(detail::EigenObject<In>,
+                  "an array of a sequence is an Eigen matrix or vector: wrap other memory, "
+                  "Eigen::Map<const Eigen::VectorXd>(data, size)");
+  }
+
+  SequenceArray(const SequenceArray& other)
+      : Owned(other),
+        View(owns() ? detail::rows_in_place(this->owned_) : static_cast<const View&>(other)) {}
+  SequenceArray(SequenceArray&& other) noexcept
+      : Owned(std::move(other)), View(static_cast<const View&>(other)) {
+    std::destroy_at(&other);
+    std::construct_at(&other);
+  }
+  SequenceArray& operator=(SequenceArray other) noexcept {
+    std::destroy_at(this);
+    return *std::construct_at(this, std::move(other));
+  }
+  ~SequenceArray() = default;
+
+  /// Whether it has no coefficients: what was not given.
+  [[nodiscard]] bool is_absent() const noexcept { return this->size() == 0; }
+  /// Whether the coefficients are its own.
+  [[nodiscard]] bool owns() const noexcept { return this->owned_.size() > 0; }
+
+ private:
+  template <class In>
+  using Views = std::bool_constant<detail::can_be_viewed<In>>;
+
+  template <class In>
+  SequenceArray(std::true_type, const In& in) : View(detail::rows_in_place(in)) {
+    require_scalar<In>();
+  }
+  template <class In>
+  SequenceArray(std::false_type, In&& in)
+      : Owned{evaluated(std::forward<In>(in))}, View(detail::rows_in_place(this->owned_)) {}
+
+  [[nodiscard]] static View nothing() noexcept { return {nullptr, 0, 0, detail::ArrayStride(0)}; }
+
+  template <class In>
+  [[nodiscard]] static Matrix evaluated(In&& in) {
+    require_scalar<std::remove_cvref_t<In>>();
+    if constexpr (std::is_base_of_v<Eigen::ArrayBase<std::remove_cvref_t<In>>,
+                                    std::remove_cvref_t<In>>) {
+      return in.matrix();
+    } else {
+      return Matrix(std::forward<In>(in));
+    }
+  }
+  template <class In>
+  static constexpr void require_scalar() {
+    static_assert(std::is_same_v<typename In::Scalar, Scalar>,
+                  "an array of a sequence must have the scalar of its SequenceInputs or span: "
+                  "convert it with .cast<Scalar>()");
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_ARRAY_HPP
+
+// ---- loglinear/sequence/detail/results.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
+
+// Finite tokens can have results that are not finite. Every form looks at what it has computed,
+// while it is still in the cache, and refuses the tokens before it changes a state.
+
+namespace loglinear::detail {
+
+/// Throws unless all rows are finite; `first` is the number of the first one.
+template <class Rows>
+void require_finite_rows(std::string_view what, const Rows& rows, Index first) {
+  if (all_finite(rows)) return;
+  for (Index i = 0; i < rows.rows(); ++i) {
+    for (Index j = 0; j < rows.cols(); ++j) {
+      if (is_finite(rows(i, j))) continue;
+      fail(std::string(what) + std::to_string(first + i) + ", column " + std::to_string(j) + ",",
+           to_double(rows(i, j)), "finite: a result leaves the range of the scalar type");
+    }
+  }
+}
+
+/// The same for reads, from token `first` on.
+template <class Rows>
+void require_finite_reads(const Rows& reads, Index first) {
+  require_finite_rows("the read of token ", reads, first);
+}
+
+/// The same for the rows of a gradient.
+template <class Rows>
+void require_finite_gradient(std::string_view name, const Rows& rows, Index first = 0) {
+  if (all_finite(rows)) return;
+  require_finite_rows("the gradient of " + std::string(name) + ", row ", rows, first);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
+
+// ---- loglinear/sequence/detail/arrays.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_ARRAYS_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_ARRAYS_HPP
+
+namespace loglinear::detail {
+
+/// Calls `visit(name, array...)` for each of the nine arrays of a sequence, in the order of
+/// `SequenceInputs`, which alone lists them: one array of each set, which has members of these
+/// names (`SequenceInputs`, `SequenceGradients`, `TensorInputs`).
+template <class Visit, class... Sets>
+constexpr void for_each_array(Visit visit, Sets&... sets) {
+  visit("q", sets.q...);
+  visit("k", sets.k...);
+  visit("v", sets.v...);
+  visit("lambda", sets.lambda...);
+  visit("g", sets.g...);
+  visit("g_value", sets.g_value...);
+  visit("beta", sets.beta...);
+  visit("u", sets.u...);
+  visit("p", sets.p...);
+}
+
+/// How many there are.
+inline constexpr int array_count = [] {
+  int count = 0;
+  for_each_array([&](const char*) { ++count; });
+  return count;
+}();
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_ARRAYS_HPP
+
+// ---- loglinear/sequence/inputs.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_INPUTS_HPP
+#define LOGLINEAR_SEQUENCE_INPUTS_HPP
+
+/// \file
+/// What the sequence form computes on, in the field's names and shapes.
+
+namespace loglinear {
+
+namespace detail {
+
+/// to = exp(log), coefficient by coefficient; 0 at -infinity, where Eigen's packets leave some
+/// 1e-309.
+template <class Log, class To>
+void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
+  using Scalar = typename Log::Scalar;
+  constexpr Scalar lowest = -std::numeric_limits<Scalar>::infinity();
+  const auto write = [&](const auto& from, auto& into) {
+    into = from.exp();
+    for (Index i = 0; i < from.rows(); ++i) {
+      for (Index j = 0; j < from.cols(); ++j) {
+        if (is_exactly<Scalar>(from(i, j), lowest)) into(i, j) = Scalar(0);
+      }
+    }
+  };
+  const Index size = log.size();
+  if (log.cols() == 1 && log.derived().outerStride() == 1 && to.outerStride() == 1) {
+    // One column without gaps, which packets run down.
+    Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>> into(to.data(), size);
+    write(Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>(log.derived().data(), size),
+          into);
+  } else {
+    auto into = to.array();
+    write(log.derived().array(), into);
+  }
+}
+
+}  // namespace detail
+
+// clang-format off
+/// One sequence of T tokens, one head: queries, leaves, gates and level weights, a row a token.
+///
+///     o_t = sum_{s <= t} lambda[t][level(t, s)] q_t^T A_t A_{t-1} ... A_{s+1} C_s
+///     level(t, s) = bit_width(t ^ s), tokens numbered from the stream's beginning
+///
+/// (Guo et al., arXiv:2506.04761, equations 4 and 5; the read order `current_apart`). What is given
+/// decides the rule; an array without coefficients is absent, whatever its shape. Keys are used as
+/// they are: nothing is normalised or scaled by 1/sqrt(d_k).
+///
+/// | rule                     | arrays besides q, k, v, lambda  | A_t                                                     | C_t                                            |
+/// |--------------------------|---------------------------------|---------------------------------------------------------|------------------------------------------------|
+/// | linear attention         |                                 | I                                                       | k v^T                                          |
+/// | RetNet, GLA, Mamba-2     | g (T x 1)                       | e^g I                                                   | k v^T                                          |
+/// | gated by key row         | g (T x d_k)                     | diag(e^g)                                               | k v^T                                          |
+/// | DeltaNet                 | beta (T x 1)                    | I - b k k^T                                             | b k v^T                                        |
+/// | Gated DeltaNet           | beta, g (T x 1 or T x d_k)      | (I - b k k^T) diag(e^g)                                 | b k v^T                                        |
+/// | DeltaProduct, n a token  | beta (T x n), k, v (nT rows), g | H_n ... H_1 diag(e^g), H_j = I - b_j k_j k_j^T          | sum_j H_n ... H_{j+1} b_j k_j v_j^T            |
+/// | diagonal plus rank one   | u, p (T x d_k), g               | diag(e^g) - u p^T                                       | k v^T                                          |
+/// | decay per value column   | g_value (T x d_v), with any     | and diag(e^g_value) from the right                      |                                                |
+///
+/// Without beta, n rows of k and v a token are n leaves, C_t = sum_j k_j v_j^T, and m rows of u and
+/// p a token are m updates one after the other, the first of them with the decay.
+///
+/// The names are those of flash-linear-attention (`chunk_log_linear_attn(q, k, v, g,
+/// level_scales)`, where lambda is `level_scales`, and `beta` of its delta rules; `a` and `b` of
+/// its DPLR operator are -p and u) and of ONNX's LinearAttention operator (`decay` is g, `beta` is
+/// beta, `update_rule` is which of them are given, `scale` belongs into q). Those have batch and
+/// head dimensions and T x d in between: a head of one sequence here is one block of such a tensor.
+///
+/// Each member is a `SequenceArray`: a view of the caller's named matrix where that is row-major with
+/// contiguous rows (maps and blocks included), which must then outlive this struct, and a matrix of
+/// its own otherwise. The struct is a plain value: copies are of views or deep, as each member is.
+// clang-format on
+template <class Scalar>
+struct SequenceInputs {
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Rows = SequenceArray<Scalar>;
+
+  Rows q;             ///< queries, T x d_k
+  Rows k;             ///< keys, T x d_k, or n rows a token
+  Rows v;             ///< values, T x d_v, or n rows a token
+  Rows lambda;        ///< level weights, T x levels, any finite numbers; see `levels_read`
+  Rows g = {};        ///< log decays, T x 1 or T x d_k; -infinity forgets everything
+  Rows g_value = {};  ///< log decays of value columns, T x d_v; likewise
+  Rows beta = {};     ///< strengths of the delta rule, T x n; not together with u and p
+  Rows u = {};        ///< what an update writes back, T x d_k, or m rows a token
+  Rows p = {};        ///< what an update looks up, like u
+
+  [[nodiscard]] Eigen::Index length() const { return q.rows(); }  ///< T
+  [[nodiscard]] Eigen::Index d_k() const { return q.cols(); }     ///< columns of q and k
+  [[nodiscard]] Eigen::Index d_v() const { return v.cols(); }     ///< columns of v
+  /// Rows of k and v a token, n.
+  [[nodiscard]] Eigen::Index leaves() const { return length() == 0 ? 1 : k.rows() / length(); }
+  /// Rank-one updates a token: m, or n with beta.
+  [[nodiscard]] Eigen::Index updates() const {
+    if (!beta.is_absent()) return leaves();
+    return length() == 0 || u.is_absent() ? 0 : u.rows() / length();
+  }
+
+  /// The tokens [first, first + count) alone, views of these arrays, which must outlive them.
+  /// \throws std::invalid_argument unless 0 <= first, 0 <= count and first + count <= length(), or
+  /// for an array whose rows are not so many a token
+  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const& {
+    return slice_of<false>(*this, first, count);
+  }
+  /// The same of a temporary; what that owns is copied.
+  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const&& {
+    return slice_of<true>(*this, first, count);
+  }
+
+  /// Columns of lambda that tokens [start, start + T) of a stream read with `max_levels` levels of
+  /// state: 1 for the token's own leaf, and one for each level that any of them can see.
+  /// \throws std::invalid_argument unless length >= 0, start + length < 2^64 and max_levels is 1 to
+  /// 64
+  [[nodiscard]] static int levels_read(std::uint64_t start, Eigen::Index length, int max_levels) {
+    detail::require_level_count(max_levels);
+    require_room(start, length);
+    if (length == 0) return 0;
+    const std::uint64_t last = start + static_cast<std::uint64_t>(length) - 1;
+    return (std::min)(static_cast<int>(std::bit_width(last)), max_levels) + 1;
+  }
+
+  /// \throws std::invalid_argument where shapes do not fit together, lambda has too few columns for
+  /// tokens from `start` on, or a number is not finite (g and g_value may be -infinity)
+  void validate(std::uint64_t start, int max_levels) const {
+    const detail::FlushToZero<Scalar> flush;
+    require_shapes(start, max_levels);
+    require_numbers(levels_read(start, length(), max_levels));
+  }
+
+  /// The part of `validate` about shapes.
+  void require_shapes(std::uint64_t start, int max_levels) const {
+    const Eigen::Index tokens = length();
+    if (tokens == 0) return require_no_rows();
+    require_room(start, tokens);
+    detail::require_positive("d_k (columns of q)", d_k());
+    detail::require_positive("d_v (columns of v)", d_v());
+    detail::require_size("k (columns)", k.cols(), d_k());
+    require_rows("k", k.rows());
+    detail::require_size("v (rows)", v.rows(), k.rows());
+    detail::require_size("lambda (rows)", lambda.rows(), tokens);
+    const int needed = levels_read(start, tokens, max_levels);
+    if (lambda.cols() < needed) {
+      detail::fail("the number of level weights (columns of lambda)", lambda.cols(),
+                   "at least " + std::to_string(needed) + " for tokens " + std::to_string(start) +
+                       " to " + std::to_string(start + static_cast<std::uint64_t>(tokens) - 1));
+    }
+    if (!g.is_absent()) {
+      detail::require_size("g (rows)", g.rows(), tokens);
+      if (g.cols() != 1) detail::require_size("g (columns, unless 1)", g.cols(), d_k());
+    }
+    if (!g_value.is_absent()) {
+      detail::require_size("g_value (rows)", g_value.rows(), tokens);
+      detail::require_size("g_value (columns)", g_value.cols(), d_v());
+    }
+    if (!beta.is_absent()) {
+      detail::require_size("beta (rows)", beta.rows(), tokens);
+      detail::require_size("beta (columns)", beta.cols(), leaves());
+      detail::require_size("u and p, with beta given,", u.size() + p.size(), 0);
+    }
+    if (!u.is_absent() || !p.is_absent()) {
+      detail::require_size("u (columns)", u.cols(), d_k());
+      detail::require_size("p (columns)", p.cols(), d_k());
+      require_rows("u", u.rows());
+      detail::require_size("p (rows)", p.rows(), u.rows());
+    }
+  }
+
+  /// The part of `validate` about numbers; `levels` is the number of columns of lambda that are
+  /// read.
+  void require_numbers(int levels) const {
+    detail::for_each_array(
+        [&](const char* name, const Rows& rows) {
+          if (&rows == &g || &rows == &g_value) return require_log_decays(name, rows);
+          if (&rows == &lambda) return detail::require_finite(name, rows.leftCols(levels));
+          detail::require_finite(name, rows);
+        },
+        *this);
+  }
+
+ private:
+  static void require_room(std::uint64_t start, Eigen::Index tokens) {
+    const std::uint64_t room = (std::numeric_limits<std::uint64_t>::max)() - start;
+    if (tokens >= 0 && static_cast<std::uint64_t>(tokens) <= room) return;
+    detail::fail(
+        "the number of tokens (rows of q)", tokens,
+        "at least 0 and at most " + std::to_string(room) + " after " + std::to_string(start));
+  }
+  void require_rows(const char* name, Eigen::Index rows) const {
+    if (rows > 0 && rows % length() == 0) return;
+    detail::fail(std::string("the number of rows of ") + name, rows,
+                 "a multiple of the number of tokens, " + std::to_string(length()));
+  }
+  /// Without tokens nothing else may have any coefficients.
+  void require_no_rows() const {
+    detail::for_each_array(
+        [](const char* name, const Rows& rows) {
+          if (rows.is_absent()) return;
+          detail::fail(std::string("the number of rows of ") + name, rows.rows(),
+                       "0, as q has no tokens");
+        },
+        *this);
+  }
+  template <bool copies_owned>
+  [[nodiscard]] static SequenceInputs slice_of(const SequenceInputs& in, Eigen::Index first,
+                                               Eigen::Index count) {
+    detail::require_between("the first token of the slice", first, Eigen::Index{0}, in.length());
+    detail::require_between("the number of tokens of the slice", count, Eigen::Index{0},
+                            in.length() - first);
+    SequenceInputs slice{};
+    detail::for_each_array(
+        [&](const char* name, const Rows& all, Rows& to) {
+          if (in.length() == 0 || all.is_absent()) {
+            to = all;
+            return;
+          }
+          in.require_rows(name, all.rows());
+          const Eigen::Index each = all.rows() / in.length();
+          const auto part = all.middleRows(first * each, count * each);
+          if (copies_owned && all.owns()) {
+            to = Matrix(part);
+          } else {
+            to = Rows(part);  // by its name: it is viewed
+          }
+        },
+        in, slice);
+    return slice;
+  }
+  static void require_log_decays(const char* name, const Rows& values) {
+    if (detail::all_finite(values)) return;
+    const Scalar lowest = -std::numeric_limits<Scalar>::infinity();
+    for (Eigen::Index i = 0; i < values.rows(); ++i) {
+      for (Eigen::Index j = 0; j < values.cols(); ++j) {
+        if (detail::is_finite(values(i, j)) || detail::is_exactly<Scalar>(values(i, j), lowest))
+          continue;
+        detail::fail(std::string(name) + "[" + std::to_string(i) + ", " + std::to_string(j) + "]",
+                     detail::to_double(values(i, j)), "finite or -infinity");
+      }
+    }
+  }
+};
+
+/// Gradients with respect to `SequenceInputs`, of the same shapes; log decays are differentiated as
+/// such. Level weights that are not read have gradient 0.
+template <class Scalar>
+struct SequenceGradients {
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+
+  Matrix q;        ///< with respect to `SequenceInputs::q`, and so on
+  Matrix k;        ///< of k
+  Matrix v;        ///< of v
+  Matrix lambda;   ///< of lambda
+  Matrix g;        ///< of g
+  Matrix g_value;  ///< of g_value
+  Matrix beta;     ///< of beta
+  Matrix u;        ///< of u
+  Matrix p;        ///< of p
+  /// With respect to the initial levels, each flattened row-major: max_levels x d_k d_v, 0 where
+  /// inactive; without rows if there was no initial state.
+  Matrix state;
+
+  /// Gradients with respect to `in`, to be filled in; those of level weights are zero.
+  [[nodiscard]] static SequenceGradients sized_like(const SequenceInputs<Scalar>& in) {
+    SequenceGradients sized{};
+    detail::for_each_array([](const char*, const auto& input,
+                              Matrix& gradient) { gradient.resize(input.rows(), input.cols()); },
+                           in, sized);
+    sized.lambda.setZero();
+    return sized;
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_INPUTS_HPP
+
+// ---- loglinear/sequence/detail/input_source.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
+
+namespace loglinear::detail {
+
+/// Chunks of `SequenceInputs`, their reads, and their gradients. An update with strength b removes
+/// the key b k, which is also the leaf's: u = b k. The first of a token finds the decayed state,
+/// p = e^g k, the others p = k.
+template <class Scalar>
+class InputSource final : public TokenSource<Scalar> {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  /// `in` must outlive it.
+  InputSource(const SequenceInputs<Scalar>& in, Index weights)
+      : in_(in), weights_(weights), leaves_(in.leaves()), updates_(in.updates()) {}
+  InputSource(const SequenceInputs<Scalar>&&, Index) = delete;
+  InputSource(const InputSource&) = delete;
+  InputSource& operator=(const InputSource&) = delete;
+
+  /// Where reads go; nowhere before it is called.
+  void read_into(Matrix& out) { out_ = &out; }
+  /// Where gradients come from and go.
+  void differentiate(const RowsView<Scalar>& d_out, SequenceGradients<Scalar>& gradients) {
+    d_out_.emplace(d_out);
+    gradients_ = &gradients;
+  }
+
+  [[nodiscard]] SequenceShape shape() const override {
+    return {in_.d_k(),
+            in_.d_v(),
+            leaves_,
+            updates_,
+            in_.g.size() > 0 ? in_.g.cols() : Index{0},
+            in_.g_value.size() > 0,
+            is_delta(),
+            ReadOrder::current_apart};
+  }
+  [[nodiscard]] Index length() const override { return in_.length(); }
+
+  /// Checks all numbers at once, and never again.
+  void require_numbers() {
+    in_.require_numbers(static_cast<int>(weights_));
+    is_checked_ = true;
+  }
+
+  /// Checks the numbers on the way, while they are near; all of them where one is not finite and
+  /// may yet be a decay of -infinity.
+  typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
+    const Index tokens = chunk.tokens;
+    if (!is_checked_ && !are_finite(first, tokens)) require_numbers();
+    const Index rows = tokens * leaves_;
+    const ConstRowBlock<Scalar> q = block_of(in_.q).middleRows(first, tokens),
+                                k = block_of(in_.k).middleRows(first * leaves_, rows),
+                                v = block_of(in_.v).middleRows(first * leaves_, rows),
+                                lambda = block_of(in_.lambda).block(first, 0, tokens, weights_);
+    const Index moments = (std::max)(updates_, Index{1});
+    if (in_.g.size() > 0) {
+      if (moments == 1) {
+        decays_of(in_.g.middleRows(first, tokens), chunk.decay.topRows(tokens));
+      } else {
+        chunk.decay.topRows(tokens * moments).setOnes();
+        for (Index t = 0; t < tokens; ++t) {
+          decays_of(in_.g.row(first + t), chunk.decay.row(t * moments));
+        }
+      }
+    }
+    if (in_.g_value.size() > 0) {
+      decays_of(in_.g_value.middleRows(first, tokens), chunk.value_decay.topRows(tokens));
+    }
+    if (is_delta()) {
+      const Index d_k = k.cols();
+      const RowBlock<Scalar> to_p(chunk.p), to_k(chunk.k);
+      for (Index t = 0, row = 0; t < tokens; ++t) {
+        for (Index j = 0; j < leaves_; ++j, ++row) {
+          copy(k.row(row), d_k, to_p.row(row));
+          scale_to(in_.beta(first + t, j), k.row(row), d_k, to_k.row(row));
+        }
+        decay_row(chunk, t * moments, to_p);
+      }
+    } else if (updates_ > 0) {
+      copy_rows(block_of(in_.u).middleRows(first * updates_, tokens * updates_), chunk.u);
+      copy_rows(block_of(in_.p).middleRows(first * updates_, tokens * updates_), chunk.p);
+    }
+    return {q, is_delta() ? block_of(chunk.k).topRows(rows) : k, v, lambda};
+  }
+
+  void take_out(Index first, const Chunk<Scalar>& chunk) override {
+    if (out_ == nullptr) return;
+    require_finite_reads(block_of(chunk.out).topRows(chunk.tokens), first);
+    copy_rows(block_of(chunk.out).topRows(chunk.tokens),
+              writable_block_of(*out_).middleRows(first, chunk.tokens));
+  }
+
+  typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
+                                                Chunk<Scalar>& gradient) override {
+    const Index tokens = chunk.tokens, rows = tokens * leaves_;
+    const RowBlock<Scalar> q(gradients_->q), k(gradients_->k), v(gradients_->v);
+    return {q.middleRows(first, tokens),
+            is_delta() ? writable_block_of(gradient.k).topRows(rows)
+                       : k.middleRows(first * leaves_, rows),
+            v.middleRows(first * leaves_, rows), block_of(*d_out_).middleRows(first, tokens)};
+  }
+
+  void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
+    const Index tokens = chunk.tokens, moments = (std::max)(updates_, Index{1});
+    if (is_delta()) pull_back_strengths(first, chunk, gradient);
+    const auto put = [&](const Matrix& from, Matrix& to, Index each) {
+      copy_rows(block_of(from).topRows(tokens * each),
+                writable_block_of(to).middleRows(first * each, tokens * each));
+    };
+    auto& to = *gradients_;
+    put(gradient.lambda, to.lambda, 1);
+    for (Index t = 0; in_.g.size() > 0 && t < tokens; ++t) {
+      copy_rows(block_of(gradient.decay).middleRows(t * moments, 1),
+                writable_block_of(to.g).middleRows(first + t, 1));
+    }
+    if (in_.g_value.size() > 0) put(gradient.value_decay, to.g_value, 1);
+    if (!is_delta() && updates_ > 0) {
+      put(gradient.u, to.u, updates_);
+      put(gradient.p, to.p, updates_);
+    }
+    require_finite_gradients(first, tokens);
+  }
+
+ private:
+  /// Whether the numbers of these tokens are finite; decays of -infinity count as not.
+  [[nodiscard]] bool are_finite(Index first, Index tokens) const {
+    bool finite = true;
+    for_each_array(
+        [&](const char*, const SequenceArray<Scalar>& all) {
+          const Index each = all.rows() / in_.length();
+          const Index columns = &all == &in_.lambda ? weights_ : all.cols();
+          finite =
+              finite && all_finite(block_of(all).block(first * each, 0, tokens * each, columns));
+        },
+        in_);
+    return finite;
+  }
+
+  void require_finite_gradients(Index first, Index tokens) const {
+    for_each_array(
+        [&](const char* name, const Matrix& all) {
+          const Index each = all.rows() / in_.length();
+          require_finite_gradient(name, block_of(all).middleRows(first * each, tokens * each),
+                                  first * each);
+        },
+        *gradients_);
+  }
+
+  [[nodiscard]] bool is_delta() const { return in_.beta.size() > 0; }
+
+  /// Row `moment` of `rows` through its own decay.
+  void decay_row(const Chunk<Scalar>& chunk, Index moment, const RowBlock<Scalar>& rows) const {
+    if (in_.g.size() == 0) return;
+    Scalar* const row = rows.row(moment);
+    const Scalar* const decay = block_of(chunk.decay).row(moment);
+    if (in_.g.cols() == 1) {
+      scale_by(*decay, row, rows.cols());
+    } else {
+      multiply(row, decay, rows.cols(), row);
+    }
+  }
+
+  /// From b k and p = e^g k to k, b and g.
+  void pull_back_strengths(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) {
+    const Index d_k = in_.d_k();
+    const ConstRowBlock<Scalar> k = block_of(in_.k), p = block_of(chunk.p), d_keys(gradient.k);
+    const RowBlock<Scalar> d_p(gradient.p), d_decay(gradient.decay), d_k_rows(gradients_->k);
+    for (Index t = 0; t < chunk.tokens; ++t) {
+      const Index moment = t * leaves_;
+      if (in_.g.cols() == 1 && in_.g.size() > 0) {
+        *d_decay.row(moment) += dot(d_p.row(moment), p.row(moment), d_k);
+      } else if (in_.g.size() > 0) {
+        add_product(d_p.row(moment), p.row(moment), d_k, d_decay.row(moment));
+      }
+      decay_row(chunk, moment, d_p);
+      for (Index j = 0; j < leaves_; ++j) {
+        const Scalar* const d_key = d_keys.row(moment + j);
+        const Index row = first * leaves_ + moment + j;
+        gradients_->beta(first + t, j) = dot(d_key, k.row(row), d_k);
+        copy(d_p.row(moment + j), d_k, d_k_rows.row(row));
+        axpy(in_.beta(first + t, j), d_key, d_k, d_k_rows.row(row));
+      }
+    }
+  }
+
+  const SequenceInputs<Scalar>& in_;
+  Index weights_, leaves_, updates_;
+  bool is_checked_ = false;
+  Matrix* out_ = nullptr;
+  std::optional<RowsView<Scalar>> d_out_{};
+  SequenceGradients<Scalar>* gradients_ = nullptr;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
+
+// ---- loglinear/sequence/chunkwise.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
+#define LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
+
+namespace loglinear {
+
+/// How the chunkwise form cuts a sequence.
+struct ChunkwiseOptions {
+  /// Tokens of a chunk, at least 1; rounded down to a power of two. Chunks lie between absolute
+  /// positions that are multiples of it, so that the first and the last may be shorter.
+  Eigen::Index chunk_size = 64;
+};
+
+namespace detail {
+
+inline Index chunk_size_of(const ChunkwiseOptions& options) {
+  require_positive("chunk_size", options.chunk_size);
+  return static_cast<Index>(std::bit_floor(static_cast<std::uint64_t>(options.chunk_size)));
+}
+
+/// The levels of a state, or of a layer, as a sequence form has them.
+template <class State>
+auto hierarchy_of(const State& state) {
+  using Scalar = typename State::Accumulator;
+  Hierarchy<Scalar> levels(state.max_levels(), state.d_k(), state.d_v(), state.size());
+  for (int l : state.active_levels()) {
+    levels.allocate(l);
+    convert(state.level(l).data(), state.d_k() * state.d_v(), levels.level(l).data());
+  }
+  return levels;
+}
+
+template <class Scalar>
+void require_shapes(const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& state) {
+  if (in.length() > 0) {
+    require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
+    require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());
+  }
+  in.require_shapes(state.size(), state.max_levels());
+}
+
+template <class Scalar>
+RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states,
+                                     Index chunk_size, ChunkwiseTape<Scalar>* tape = nullptr) {
+  RowMajorMatrix<Scalar> out(in.length(), in.d_v());
+  if (in.length() == 0) return out;
+  const Index weights = in.levels_read(states.count(), in.length(), states.max_levels());
+  InputSource<Scalar> source(in, weights);
+  source.read_into(out);
+  forward_chunks<Scalar>(source, chunk_size, weights, states, tape, true);
+  return out;
+}
+
+}  // namespace detail
+
+/// What `chunkwise` keeps of a sequence so that `chunkwise_gradient` need not compute its states
+/// again: the states before one in about log T chunks, O(T / C d_k d_v) together.
+template <class Scalar>
+struct SequenceTape {
+  Eigen::Index chunk_size = 0;  ///< tokens of a chunk
+  Eigen::Index length = 0;      ///< T
+  std::uint64_t start = 0;      ///< tokens before the first
+  int max_levels = 0;           ///< of the state
+  Eigen::Index d_k = 0;         ///< columns of q and k
+  Eigen::Index d_v = 0;         ///< columns of v
+  bool has_state = true;        ///< whether there was a state, which may be differentiated
+
+  detail::ChunkwiseTape<Scalar> states{};  ///< for `chunkwise_gradient`
+};
+
+namespace detail {
+
+template <class Scalar>
+SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& state,
+                             Index chunk_size) {
+  return {chunk_size, in.length(), state.size(), state.max_levels(), state.d_k(), state.d_v()};
+}
+/// From an empty state of as many levels as there can be, which nobody will ask for.
+template <class Scalar>
+SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size) {
+  return {chunk_size, in.length(), 0, max_level_limit, in.d_k(), in.d_v(), false};
+}
+
+}  // namespace detail
+
+/// The sequence form by matrix products within and between chunks (arXiv:2506.04761, section 3.3),
+/// in O(T log T).
+///
+/// Gives the numbers of `dense` and `recurrent` to rounding, for every combination of inputs. A
+/// prompt in pieces of any sizes, or token by token, gives those of one pass. Numbers below
+/// std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
+///
+/// \param in       the tokens
+/// \param state    the state before them, and in the end the one after the last push
+/// \param options  the size of chunks
+/// \param tape     takes what a gradient needs, if given
+/// \return the reads, T x d_v
+/// \throws std::invalid_argument as `SequenceInputs::validate`, for a chunk size below 1, or where
+/// the state would overflow or a read would not be finite; nothing is changed then
+///
+/// For chunks of C tokens `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token; memory beyond
+/// inputs and outputs is O(C^2 + C d + levels d_k d_v), allocated at every call.
+template <class Scalar>
+detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
+                                         LogLinearState<Scalar>& state,
+                                         const ChunkwiseOptions& options = {},
+                                         SequenceTape<Scalar>* tape = nullptr) {
+  const detail::FlushToZero<Scalar> flush;
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  detail::require_shapes(in, state);
+  detail::Hierarchy<Scalar> states = detail::hierarchy_of(state);
+  SequenceTape<Scalar> kept = detail::tape_of(in, state, chunk_size);
+  detail::RowMajorMatrix<Scalar> out =
+      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
+  if (in.length() > 0) {
+    detail::levels_of(state).replace(
+        states.count(), [&](int l) -> const auto& { return states.level(l); });
+  }
+  if (tape != nullptr) *tape = std::move(kept);
+  return out;
+}
+
+/// Sequence forms fold what overflows into the last level; another kind of state is refused.
+template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
+requires(Overflow != LastLevel::fold) void chunkwise(
+    const SequenceInputs<Scalar>&, LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overflow>&,
+    const ChunkwiseOptions& = {}) {
+  static_assert(Overflow == LastLevel::fold,
+                "whole sequences need a state whose last level folds: LastLevel::fold; push the "
+                "leaves of a state whose last level forgets or halves one by one");
+}
+
+/// The same from an empty state of as many levels as the sequence needs, which is not returned.
+template <class Scalar>
+[[nodiscard]] detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
+                                                       const ChunkwiseOptions& options = {},
+                                                       SequenceTape<Scalar>* tape = nullptr) {
+  const detail::FlushToZero<Scalar> flush;
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  in.require_shapes(0, max_level_limit);
+  detail::Hierarchy<Scalar> states(max_level_limit, in.d_k(), in.d_v());
+  SequenceTape<Scalar> kept = detail::tape_of(in, chunk_size);
+  detail::RowMajorMatrix<Scalar> out =
+      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
+  if (tape != nullptr) *tape = std::move(kept);
+  return out;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
+
+// ---- loglinear/layer/detail/span.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_SPAN_HPP
+#define LOGLINEAR_LAYER_DETAIL_SPAN_HPP
+
+// What a head does with a span of T tokens at once: the numbers of T single tokens, to rounding,
+// computed chunk by chunk with matrix products (see chunks/chunkwise_run.hpp), in every read order;
+// and backpropagation through the whole span.
+
+namespace loglinear::detail {
+
+inline constexpr Index span_chunk_size = 64;
+
+/// Puts `value` back as it was, unless told to keep what has become of it.
+template <class Type>
+class Rollback {
+ public:
+  explicit Rollback(Type& value) : value_(value), before_(value) {}
+  Rollback(const Rollback&) = delete;
+  Rollback& operator=(const Rollback&) = delete;
+  ~Rollback() {
+    if (!keeps_) value_ = std::move(before_);
+  }
+  void keep() noexcept { keeps_ = true; }
+  [[nodiscard]] const Type& before() const noexcept { return before_; }
+
+ private:
+  Type& value_;
+  Type before_;
+  bool keeps_ = false;
+};
+
+/// The span as it is worked on, to come after `before` tokens. \throws std::invalid_argument for
+/// another width, numbers that are not finite, or more tokens than can be counted
+template <class Scalar, class In>
+[[nodiscard]] RowMajorMatrix<Scalar> checked_span(const Eigen::MatrixBase<In>& x, Index d_model,
+                                                  std::uint64_t before) {
+  static_assert(std::is_same_v<typename In::Scalar, Scalar>,
+                "the span must have the layer's scalar: convert it with .cast<Scalar>()");
+  require_size("x (columns)", x.cols(), d_model);
+  require_finite("x", x);
+  if (static_cast<std::uint64_t>(x.rows()) > UINT64_MAX - before) {
+    fail("the number of tokens", x.rows(), "at most 2^64 - 1 together with those before");
+  }
+  return RowMajorMatrix<Scalar>(x);
+}
+
+/// Reads and writes a span. The chunkwise form takes over where the stream has nothing buffered,
+/// and leaves it so; `one_token(t)` does the rest, and all of it for a kind of transition that the
+/// chunkwise form does not know. Where this throws, the stream is to be put back.
+template <class Preparation, class Stream, class OneToken>
+void read_span(const Preparation& preparation, const typename Preparation::Read& workspace,
+               Stream& stream, const RowMajorMatrix<typename Stream::Scalar>& x, ReadOrder order,
+               RowMajorMatrix<typename Stream::Scalar>& reads, OneToken one_token) {
+  static_assert(Stream::overflow == LastLevel::fold,
+                "spans of tokens need a layer whose last level folds: LastLevel::fold; give the "
+                "tokens one by one to a layer whose last level forgets or halves");
+  using Scalar = typename Stream::Scalar;
+  const Index length = x.rows();
+  if constexpr (HasSteps<typename Preparation::Kind>) {
+    const Index head = (std::min)(stream.until_flushed(), length),
+                tail = (length - head) % stream.capacity(), middle = length - head - tail;
+    for (Index t = 0; t < head; ++t) one_token(t);
+    if (middle > 0) {
+      const RowsView<Scalar> rows(x.data() + head * x.cols(), middle, x.cols(),
+                                  Eigen::OuterStride<>(x.cols()));
+      auto& levels = stream.settled_levels();
+      LayerSource source(preparation, rows, order, workspace);
+      source.read_into(reads, head);
+      Hierarchy<Scalar> states = hierarchy_of(levels);
+      forward_chunks<Scalar>(source, span_chunk_size, preparation.weight_count(), states, nullptr,
+                             true);
+      levels.replace(
+          states.count(), [&](int l) -> const auto& { return states.level(l); });
+    }
+    for (Index t = length - tail; t < length; ++t) one_token(t);
+  } else {
+    for (Index t = 0; t < length; ++t) one_token(t);
+  }
+}
+
+/// From the gradient of the raw reads of a span, read in the given order from the state `before`
+/// it, to that of x and every weight. \throws std::invalid_argument for a state or a gradient of
+/// another shape, and where the gradient is not finite
+template <class Preparation, class State, class Scalar, class DReads>
+[[nodiscard]] SpanGradient<Scalar> pull_back_span(const Preparation& preparation,
+                                                  const typename Preparation::Read& workspace,
+                                                  const typename Preparation::Gradient& training,
+                                                  const State& before,
+                                                  const RowMajorMatrix<Scalar>& x, ReadOrder order,
+                                                  const DReads& d_reads) {
+  static_assert(HasSteps<typename Preparation::Kind>,
+                "gradients of a span need the steps of the rule's kind of transition: give it "
+                "the member visit_steps of loglinear/transitions/steps.hpp, or build it from the "
+                "kinds of the library");
+  const Layout& layout = preparation.layout();
+  require_size("max_levels of the state before the span", before.max_levels(),
+               workspace.max_levels);
+  require_size("d_k of the state before the span", before.d_k(), layout.key_rows);
+  require_size("d_v of the state before the span", before.d_v(), layout.d_v);
+  require_size("the gradient of the reads (rows)", d_reads.rows(), x.rows());
+  require_size("the gradient of the reads (columns)", d_reads.cols(), layout.d_v);
+  const SequenceArray<Scalar> d_rows(d_reads);  // a copy, unless they lie row by row
+  SpanGradient<Scalar> gradient{zeros<RowMajorMatrix<Scalar>>(x.rows(), x.cols()),
+                                preparation.parameters().zeros()};
+  if (x.rows() == 0) return gradient;
+  LayerSource source(preparation, view_of(x), order, workspace);
+  source.differentiate(view_of(d_rows), training, gradient);
+  Hierarchy<Scalar> states = hierarchy_of(before),
+                    d_states(before.max_levels(), before.d_k(), before.d_v(),
+                             before.size() + static_cast<std::uint64_t>(x.rows()));
+  for (int l : d_states.active()) d_states.set_zero(l);
+  const Index weights = preparation.weight_count();
+  ChunkwiseTape<Scalar> tape;
+  forward_chunks<Scalar>(source, span_chunk_size, weights, states, &tape, false);
+  pull_back_chunks<Scalar>(source, span_chunk_size, weights, tape, d_states);
+  require_finite("coefficient # of the gradient of x", gradient.x);
+  gradient.weights.require_finite_gradient();
+  return gradient;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_SPAN_HPP
+
+// ---- loglinear/stream/detail/reading.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_READING_HPP
+#define LOGLINEAR_STREAM_DETAIL_READING_HPP
+
+// Reads of a hierarchy in every order, and their pullback. A read never needs the token to be
+// written first: what the older states become is read through the token's transition,
+//
+//     (L S diag(r))^T q = diag(r) S^T (L^T q),
+//
+// under the level weight of where the carry will take them, and the token's own leaf is added.
+
+namespace loglinear::detail {
+
+/// Level weights are looked at when they have been read with: the read does not wait.
+template <class Scalar>
+void require_finite_read(const Vector<Scalar>& lambda, const Vector<Scalar>& read) {
+  if (are_finite(lambda.data(), lambda.size(), read.data(), read.size())) return;
+  require_finite("level weight #", lambda);
+  require_finite("coefficient # of the raw read", read);
+}
+
+/// read = what the state as it stands says to the query, with each level under the weight that the
+/// next token in `order` gives it.
+template <class State, class Scalar, class Kind>
+void read_standing(const State& state, const Vector<Scalar>& query, const Vector<Scalar>& lambda,
+                   ReadOrder order, ReadMemory<Kind>& memory, Vector<Scalar>& read) {
+  state.read({query.data(), lambda.data(), order}, memory, read.data());
+  require_finite_read(lambda, read);
+}
+
+/// read = what the token reads in the given order, before it is written. Returns what writing it
+/// takes, which lies in `memory`.
+template <class State, class Scalar, class Kind>
+const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
+                               const Vector<Scalar>& lambda, ReadOrder order,
+                               ReadMemory<Kind>& memory, Vector<Scalar>& read) {
+  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
+  const bool stands = !info_of(order).reads_written;
+  const Vector<Scalar>& old_query = stands ? token.query : memory.old_query;
+  if (!stands) {
+    memory.old_query = token.query;
+    token.transition.left_transposed(memory.old_query);
+  }
+  const LevelQuery<Scalar> query{old_query.data(), lambda.data(), order};
+  state.read(query, memory, read.data(), token.transition, memory.looked_up);
+  if (!stands) {
+    memory.old_read = read;
+    token.transition.right(RowView<Scalar>(read.data(), d_v));
+    const Scalar weight = lambda[seen_leaf_level(order, state.size(), state.max_levels())];
+    for (Index j = 0; j < token.keys.cols(); ++j) {
+      const Scalar score = dot(token.keys.data() + j * key_rows, token.query.data(), key_rows);
+      axpy<Scalar>(weight * score, token.values.data() + j * d_v, d_v, read.data());
+    }
+  }
+  require_finite_read(lambda, read);
+  return memory.looked_up;
+}
+
+/// From d_read to d_token and d_lambda, for what `read_token` read into `memory`; the states are
+/// constants.
+template <class State, class Scalar, class Kind>
+void pull_back_token(const State& state, const Token<Kind>& token, const Vector<Scalar>& lambda,
+                     ReadOrder order, const ReadMemory<Kind>& memory, const Vector<Scalar>& d_read,
+                     PullbackMemory<Kind>& t, Token<Kind>& d_token, Vector<Scalar>& d_lambda) {
+  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
+  std::fill_n(d_lambda.data(), d_lambda.size(), Scalar(0));
+
+  // The older states: with d = diag(r) d_read, p = sum_l lambda_l S_l d is all that is needed, the
+  // derivative with respect to L^T q.
+  t.d_old_read = d_read;
+  token.transition.right(RowView<Scalar>(t.d_old_read.data(), d_v));
+  state.pull_back({memory.old_query.data(), lambda.data(), order}, memory, {t.d_old_read.data()}, t,
+                  d_lambda.data());
+  token.transition.pullback(token.query, t.d_old_query, memory.old_read, d_read,
+                            d_token.transition);
+  d_token.query = t.d_old_query;
+  token.transition.left(d_token.query);
+
+  // The leaf: lambda_c (k . q) v.
+  const int own = seen_leaf_level(order, state.size(), state.max_levels());
+  const Scalar weight = lambda[own];
+  for (Index j = 0; j < token.keys.cols(); ++j) {
+    const Scalar* const key = token.keys.data() + j * key_rows;
+    const Scalar* const value = token.values.data() + j * d_v;
+    const Scalar key_query = dot(key, token.query.data(), key_rows);
+    const Scalar value_d = dot(value, d_read.data(), d_v);
+    d_lambda[own] += key_query * value_d;
+    axpy<Scalar>(weight * value_d, key, key_rows, d_token.query.data());
+    scale_to<Scalar>(weight * value_d, token.query.data(), key_rows,
+                     d_token.keys.data() + j * key_rows);
+    scale_to<Scalar>(weight * key_query, d_read.data(), d_v, d_token.values.data() + j * d_v);
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_READING_HPP
+
+// ---- loglinear/stream/detail/reading_apart.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_READING_APART_HPP
+#define LOGLINEAR_STREAM_DETAIL_READING_APART_HPP
+
+// Reads of a hierarchy with each level for itself, and their pullback: what reading.hpp does but
+// for the sum over levels. Row w of the reads is what the level weight lambda[w] would be
+// multiplied by, so that `lambda^T reads` is the mixed read; rows that no level is seen at are
+// zero.
+
+namespace loglinear::detail {
+
+/// A weight of 1 for each level.
+template <class Scalar>
+[[nodiscard]] std::array<Scalar, max_level_limit + 1> unit_level_weights() {
+  std::array<Scalar, max_level_limit + 1> ones;
+  ones.fill(Scalar(1));
+  return ones;
+}
+
+/// Rows of reads that lie one after the other, one for each level weight.
+template <class Scalar>
+struct ReadRows {
+  Scalar* first;
+  Index count, d_v;
+
+  [[nodiscard]] Index size() const { return count * d_v; }
+  [[nodiscard]] Scalar* row(Index w) const { return first + w * d_v; }
+};
+
+/// Each row undergoes r of a transition, as reads and their cotangents do.
+template <class Kind, class Scalar>
+void scale_read_rows([[maybe_unused]] const Kind& transition,
+                     [[maybe_unused]] const ReadRows<Scalar>& rows) {
+  if constexpr (scales_values<Kind>) {
+    for (Index w = 0; w < rows.count; ++w) transition.right(RowView<Scalar>(rows.row(w), rows.d_v));
+  }
+}
+
+/// reads = what each level of the state as it stands says to the query, in the row where the next
+/// token in `order` sees the level.
+template <class State, class Scalar, class Kind>
+void read_standing_apart(const State& state, const Vector<Scalar>& query, ReadOrder order,
+                         ReadMemory<Kind>& memory, const ReadRows<Scalar>& reads) {
+  const auto ones = unit_level_weights<Scalar>();
+  std::fill_n(reads.first, reads.size(), Scalar(0));
+  state.read_apart({query.data(), ones.data(), order}, memory, reads.first, nullptr, nullptr);
+  require_finite("a read of a level", reads.first, reads.size());
+}
+
+/// reads = what the token reads of each level in the given order, before it is written. What
+/// writing it takes lies in `memory` then.
+template <class State, class Scalar, class Kind>
+void read_token_apart(const State& state, const Token<Kind>& token, ReadOrder order,
+                      ReadMemory<Kind>& memory, const ReadRows<Scalar>& reads) {
+  const bool stands = !info_of(order).reads_written;
+  const auto ones = unit_level_weights<Scalar>();
+  memory.old_query = token.query;
+  if (!stands) token.transition.left_transposed(memory.old_query);
+  std::fill_n(reads.first, reads.size(), Scalar(0));
+  state.read_apart({memory.old_query.data(), ones.data(), order}, memory, reads.first,
+                   &token.transition, &memory.looked_up);
+  if (!stands) {
+    scale_read_rows(token.transition, reads);
+    const Index key_rows = token.keys.rows();
+    Scalar* const own = reads.row(seen_leaf_level(order, state.size(), state.max_levels()));
+    for (Index j = 0; j < token.keys.cols(); ++j) {
+      const Scalar score = dot(token.keys.data() + j * key_rows, token.query.data(), key_rows);
+      axpy<Scalar>(score, token.values.data() + j * reads.d_v, reads.d_v, own);
+    }
+  }
+  require_finite("a read of a level", reads.first, reads.size());
+}
+
+/// From the cotangents of the reads, which are used up, to d_token, for what `read_token_apart`
+/// read into `memory`; the states are constants. `scratch` is as long as there are level weights.
+template <class State, class Scalar, class Kind>
+void pull_back_token_apart(const State& state, const Token<Kind>& token, ReadOrder order,
+                           ReadMemory<Kind>& memory, const ReadRows<Scalar>& d_reads,
+                           PullbackMemory<Kind>& t, Token<Kind>& d_token, Vector<Scalar>& scratch) {
+  const Index d_v = d_reads.d_v, key_rows = token.keys.rows();
+  const auto ones = unit_level_weights<Scalar>();
+  const LevelQuery<Scalar> query{memory.old_query.data(), ones.data(), order};
+  const Scalar* const own = d_reads.row(seen_leaf_level(order, state.size(), state.max_levels()));
+  copy(own, d_v, t.d_old_read.data());  // before r
+  std::fill_n(t.products.data(), d_v, Scalar(0));
+  if constexpr (scales_values<Kind>) {  // the reads before r, once more: what r is multiplied by
+    const ReadRows<Scalar> old_reads{t.level_cotangents.data(), d_reads.count, d_v};
+    std::fill_n(old_reads.first, old_reads.size(), Scalar(0));
+    state.read_apart(query, memory, old_reads.first, nullptr, nullptr);
+    for (Index w = 0; w < d_reads.count; ++w) {
+      add_product(old_reads.row(w), d_reads.row(w), d_v, t.products.data());
+    }
+  }
+
+  // The older states: with d_l = diag(r) d_reads_l, sum_l S_l d_l is all that is needed, the
+  // derivative with respect to L^T q.
+  scale_read_rows(token.transition, d_reads);
+  std::fill_n(scratch.data(), scratch.size(), Scalar(0));
+  state.pull_back(query, memory, {d_reads.first, d_v}, t, scratch.data());
+  d_token.query = t.d_old_query;
+  token.transition.left(d_token.query);
+
+  // The leaf: (k . q) v.
+  for (Index j = 0; j < token.keys.cols(); ++j) {
+    const Scalar* const key = token.keys.data() + j * key_rows;
+    const Scalar* const value = token.values.data() + j * d_v;
+    const Scalar key_query = dot(key, token.query.data(), key_rows);
+    const Scalar value_d = dot(value, t.d_old_read.data(), d_v);
+    axpy<Scalar>(value_d, key, key_rows, d_token.query.data());
+    scale_to<Scalar>(value_d, token.query.data(), key_rows, d_token.keys.data() + j * key_rows);
+    scale_to<Scalar>(key_query, t.d_old_read.data(), d_v, d_token.values.data() + j * d_v);
+  }
+
+  // sum_l d_l . (r z_l) = 1 . (r products)
+  std::fill_n(t.d_old_read.data(), d_v, Scalar(1));
+  token.transition.pullback(token.query, t.d_old_query, t.products, t.d_old_read,
+                            d_token.transition);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_READING_APART_HPP
+
 // ---- loglinear/layer/detail/head.hpp
 
 #ifndef LOGLINEAR_LAYER_DETAIL_HEAD_HPP
@@ -11536,37 +11996,18 @@ namespace loglinear::detail {
 /// same memory, drops what was staged. Out of turn they throw and change nothing.
 ///
 /// Whoever owns a head calls it in the mode in which denormal numbers are zero (`FlushToZero`).
-template <class Inner_, class Scalar_, class Weights_, class Stored, LastLevel Overflow>
-class Head {
-  static_assert(std::is_same_v<Scalar_, Accumulator<Stored>>,
-                "levels can be stored as the layer's scalar, or, where that is float, as "
-                "Eigen::bfloat16 or Eigen::half");
+template <class Inner, class Scalar_, class Weights, class Stored, LastLevel Overflow>
+class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
+  using Base = HeadParts<Inner, Scalar_, Weights, Stored, Overflow>;
+  using Base::drop_staged, Base::layout;
+  using Base::learning_rate_, Base::train_step_count_;
+  using Base::read_order_, Base::preparation_, Base::stream_, Base::workspace_, Base::training_;
+  using Base::staged_order_, Base::staged_write_, Base::staged_, Base::has_gradient_;
+  using typename Base::Staged;
 
  public:
-  using Inner = Inner_;
-  using Scalar = Scalar_;
-  using Weights = Weights_;
-  using Kind = typename Inner::template Transition<Scalar>;
-  using Preparation = detail::Preparation<Inner, Scalar, Weights>;
-  using Stream = StreamState<Kind, Eigen::Dynamic, Stored, Overflow>;
-  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, Overflow>;
-  using Workspace = detail::Workspace<Kind>;
-  using Snapshot = StreamSnapshot<Kind, Stored>;
-
-  /// Allocates the head and draws its weights. \param options  of a layer, see
-  /// `LogLinearAttention::Options`. \throws std::invalid_argument for one out of its range
-  template <class Options>
-  explicit Head(const Options& options)
-      : read_order_(options.read_order),
-        preparation_(options),
-        stream_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
-        workspace_(make_workspace()),
-        training_(layout(), Preparation::leaves, preparation_.weight_count(),
-                  stream_.read_shape()) {
-    Xorshift64 random(options.seed);
-    draw_weights(random);
-    set_learning_rate(options.learning_rate);
-  }
+  using Base::Base;
+  using typename Base::Scalar, typename Base::State, typename Base::Workspace;
 
   /// \name A token
   /// \{
@@ -11576,18 +12017,19 @@ class Head {
   /// that was not made for it: it has no weight for that
   template <class In>
   const Vector<Scalar>& stage(const In& x, ReadOrder order) {
-    require_order(order);
-    drop_staged();
-    copy_vector(x, "x", workspace_.x);
-    preparation_.project(workspace_, 0);
-    preparation_.prepare_leaf(workspace_);
-    staged_write_ = stream_.admit(workspace_.token);
-    preparation_.prepare_read(workspace_);
+    prepare(x, order);
     static_cast<void>(read_token(stream_, workspace_.token, workspace_.lambda, order,
                                  workspace_.stream, workspace_.read));
-    staged_order_ = order;
-    staged_ = Staged::token;
+    staged_ = Staged::read;
     return workspace_.read;
+  }
+  /// The same with each level read apart: row w of `reads` is what lambda[w] would weigh.
+  template <class In>
+  void stage_levels(const In& x, ReadOrder order, RowMajorMatrix<Scalar>& reads) {
+    const ReadRows<Scalar> rows = rows_of(reads, order);
+    prepare(x, order);
+    read_token_apart(stream_, workspace_.token, order, workspace_.stream, rows);
+    staged_ = Staged::levels;
   }
 
   /// From the gradient with respect to the staged raw read, length d_v, to that of every weight.
@@ -11595,26 +12037,28 @@ class Head {
   /// the order `before_push`, which does not read what the token writes
   template <class Derived>
   void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
-    require_staged();
-    if (!info_of(staged_order_).reads_written) {
-      fail("the order of the staged token", name_of(staged_order_),
-           "after_push or current_apart, to learn from it");
-    }
-    staged_ = Staged::token;
+    require_staged(Staged::read);
     copy_vector(d_read.derived(), "the gradient of the read", training_.d_read);
     pull_back_token(stream_, workspace_.token, workspace_.lambda, staged_order_, workspace_.stream,
                     training_.d_read, training_.stream, training_.d_token, training_.d_lambda);
-    preparation_.pull_back(workspace_, training_);
-    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
-                                                  training_.d_free);
-    staged_ = Staged::token_and_gradient;
+    admit_gradient();
+  }
+  /// The same with respect to levels read apart, which it uses up.
+  void stage_levels_gradient(RowMajorMatrix<Scalar>& d_reads) {
+    require_staged(Staged::levels);
+    const ReadRows<Scalar> rows = rows_of(d_reads, staged_order_);
+    require_finite("the gradient of the reads", d_reads);
+    pull_back_token_apart(stream_, workspace_.token, staged_order_, workspace_.stream, rows,
+                          training_.stream, training_.d_token, training_.d_lambda);
+    std::fill_n(training_.d_lambda.data(), training_.d_lambda.size(), Scalar(0));
+    admit_gradient();
   }
 
   /// Steps the weights if a gradient was staged, and writes the staged token to the stream.
   /// \throws std::invalid_argument where no token is staged
   void commit() {
-    require_staged();
-    if (staged_ == Staged::token_and_gradient) {
+    if (staged_ == Staged::nothing) fail_unstaged();
+    if (has_gradient_) {
       preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
                                         training_.d_free);
       ++train_step_count_;
@@ -11632,20 +12076,29 @@ class Head {
     copy_vector(x, "x", workspace.x);
     preparation_.project(workspace, layout().q);
     preparation_.prepare_read(workspace);
-    const bool apart = info_of(read_order_).is_leaf_apart;
-    read_standing(stream_, workspace.token.query, workspace.lambda,
-                  apart ? read_order_ : ReadOrder::before_push, workspace.stream, workspace.read);
+    read_standing(stream_, workspace.token.query, workspace.lambda, standing_order(),
+                  workspace.stream, workspace.read);
   }
-  /// The same in the head's own memory, where what was staged is dropped.
+  /// The same with each level read apart.
+  template <class In>
+  void query_levels(const In& x, Workspace& workspace, RowMajorMatrix<Scalar>& reads) const {
+    require_shape_of(workspace_, workspace);
+    const ReadRows<Scalar> rows = rows_of(reads, read_order_);
+    copy_vector(x, "x", workspace.x);
+    preparation_.project(workspace, layout().q);
+    preparation_.prepare_read(workspace);
+    read_standing_apart(stream_, workspace.token.query, standing_order(), workspace.stream, rows);
+  }
+  /// Both in the head's own memory, where what was staged is dropped.
   template <class In>
   void query(const In& x) {
     drop_staged();
     std::as_const(*this).query(x, workspace_);
   }
-  /// Memory for it; allocates.
-  [[nodiscard]] Workspace make_workspace() const {
-    return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
-                     preparation_.weight_count(), stream_.read_shape());
+  template <class In>
+  void query_levels(const In& x, RowMajorMatrix<Scalar>& reads) {
+    drop_staged();
+    std::as_const(*this).query_levels(x, workspace_, reads);
   }
   /// \}
 
@@ -11694,84 +12147,7 @@ class Head {
   }
   /// \}
 
-  /// \name The stream, weights and learning, see `LogLinearAttention`
-  /// \{
-  void reset() noexcept {
-    drop_staged();
-    stream_.reset();
-  }
-  void advance_to(std::uint64_t count) {
-    drop_staged();
-    StreamParts::advance(stream_, count);
-  }
-  void restore(const Snapshot& moment) {
-    moment.restore(stream_);
-    drop_staged();
-  }
-  /// Appends the stream of another head that began at this one's count, after `product` of its
-  /// transitions; see `StreamPart`.
-  template <class Product>
-  void append(const Head& later, const Product& product) {
-    drop_staged();
-    StreamParts::append(stream_, later.stream_, product);
-  }
-  [[nodiscard]] const Stream& stream() const noexcept { return stream_; }
-  template <class Derived>
-  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
-    preparation_.parameters().set(name, value);
-    drop_staged();
-  }
-  void draw_weights(Xorshift64& random) {
-    drop_staged();
-    preparation_.parameters().draw(random);
-  }
-  void set_learning_rate(double learning_rate) {
-    if (!is_finite(learning_rate) || learning_rate < 0) {
-      fail("learning_rate", learning_rate, "finite and at least 0");
-    }
-    learning_rate_ = learning_rate;
-    drop_staged();
-  }
-  [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }
-  void reset_train_step_count() noexcept { train_step_count_ = 0; }
-  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
-  /// \}
-
-  /// The rule, the policy of the level weights, the weights.
-  [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
-  [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
-  /// What training reads: `after_push`, or the head's order if that keeps the own leaf apart.
-  [[nodiscard]] ReadOrder training_order() const noexcept {
-    return info_of(read_order_).is_leaf_apart ? read_order_ : ReadOrder::after_push;
-  }
-  /// What became of the last token: its raw read, its level weights, its transition.
-  [[nodiscard]] const Workspace& workspace() const noexcept { return workspace_; }
-  [[nodiscard]] Workspace& workspace() noexcept { return workspace_; }
-
-  /// Takes over the weights, the stream and the counter of a head in another scalar.
-  template <class Other>
-  void assign(const Other& other) {
-    preparation_.parameters() = other.preparation().parameters().template cast<Scalar>();
-    stream_ = other.stream().template cast<Kind, Stored>();
-    train_step_count_ = other.train_step_count();
-  }
-
  private:
-  friend struct Parts;
-
-  /// For checkpoints.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    part("", self.preparation_.parameters());
-    part("state", self.stream_);
-    part("learning_rate", self.learning_rate_);
-    part("train_step_count", self.train_step_count_);
-    if constexpr (is_written<Self>) {
-      self.drop_staged();
-      self.set_learning_rate(self.learning_rate_);
-    }
-  }
-
   /// There is one more weight in the order `current_apart`.
   void require_order(ReadOrder order) const {
     if (info_of(order).is_leaf_apart && !info_of(read_order_).is_leaf_apart) {
@@ -11779,24 +12155,47 @@ class Head {
            "before_push or after_push, unless it is the layer's own");
     }
   }
-  void require_staged() const {
-    if (staged_ == Staged::nothing) {
-      fail("the staged token", "absent", "there: `stage` comes first, once a token");
-    }
+  /// What every stage begins with.
+  template <class In>
+  void prepare(const In& x, ReadOrder order) {
+    require_order(order);
+    drop_staged();
+    copy_vector(x, "x", workspace_.x);
+    preparation_.project(workspace_, 0);
+    preparation_.prepare_leaf(workspace_);
+    staged_write_ = stream_.admit(workspace_.token);
+    preparation_.prepare_read(workspace_);
+    staged_order_ = order;
   }
-  void drop_staged() noexcept { staged_ = Staged::nothing; }
-  [[nodiscard]] const Layout& layout() const { return preparation_.layout(); }
-
-  ReadOrder read_order_;
-  Preparation preparation_;
-  Stream stream_;
-  Workspace workspace_;
-  TrainingWorkspace<Kind> training_;
-  double learning_rate_ = 0;
-  std::uint64_t train_step_count_ = 0;
-  ReadOrder staged_order_ = ReadOrder::before_push;
-  Admitted staged_write_{};
-  enum class Staged { nothing, token, token_and_gradient } staged_ = Staged::nothing;
+  /// What every gradient ends with.
+  void admit_gradient() {
+    preparation_.pull_back(workspace_, training_);
+    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
+                                                  training_.d_free);
+    has_gradient_ = true;
+  }
+  void require_staged(Staged expected) {
+    if (staged_ != expected) fail_unstaged();
+    if (!info_of(staged_order_).reads_written) {
+      fail("the order of the staged token", name_of(staged_order_),
+           "after_push or current_apart, to learn from it");
+    }
+    has_gradient_ = false;
+  }
+  [[noreturn]] static void fail_unstaged() {
+    fail("the staged token", "absent", "there: `stage` comes first, once a token");
+  }
+  /// A row for each level weight of an order.
+  [[nodiscard]] ReadRows<Scalar> rows_of(RowMajorMatrix<Scalar>& reads, ReadOrder order) const {
+    const Index rows = level_weight_count(order, stream_.max_levels());
+    require_size("the reads (rows, one a level weight)", reads.rows(), rows);
+    require_size("the reads (columns, d_v)", reads.cols(), layout().d_v);
+    return {reads.data(), rows, reads.cols()};
+  }
+  /// In which the state is read as it stands.
+  [[nodiscard]] ReadOrder standing_order() const {
+    return info_of(read_order_).is_leaf_apart ? read_order_ : ReadOrder::before_push;
+  }
 };
 
 }  // namespace loglinear::detail
@@ -11851,7 +12250,7 @@ class OutputProjection {
   [[nodiscard]] Rows apply(const Rows& reads) const {
     Rows output(reads.rows(), output_dim());
     weights_.project_rows(reads, output);
-    require_finite("the output", output);
+    require_finite("coefficient # of the output", output);
     if (bound_ != OutputBound::none) tanh_of(output.data(), output.size(), output.data());
     return output;
   }
@@ -11864,7 +12263,7 @@ class OutputProjection {
  private:
   void apply(const Vector<Scalar>& reads, Vector<Scalar>& output, bool bounded) const {
     weights_.project(reads, output);
-    require_finite("the output", output);
+    require_finite("coefficient # of the output", output);
     if (bounded) tanh_of(output.data(), output.size(), output.data());
   }
 
@@ -11896,6 +12295,7 @@ class OneHead {
   using Scalar = typename Head::Scalar;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
+  using Matrix = detail::RowMajorMatrix<Scalar>;
   using State = typename Head::State;
   /// A moment of the stream, from `snapshot`.
   using Snapshot = typename Head::Snapshot;
@@ -11908,6 +12308,54 @@ class OneHead {
   [[nodiscard]] const Vector& lambda() const noexcept {
     return head_.workspace().lambda;
   }  ///< weights
+  /// \}
+
+  /// \name A token, each level read apart
+  /// Row w of `reads`, a matrix of `lambda().size()` rows and d_v columns from
+  /// `make_level_reads()`, becomes what the level weight lambda_w would be multiplied by,
+  ///
+  ///     reads_w = sum of S_l^T q over the levels l that the read order sees at w,
+  ///
+  /// zero where there are none, so that `lambda^T reads` is the raw read, to rounding. In the order
+  /// `before_push` row l is level l; in `current_apart` row 0 is the token's own leaf. A readout of
+  /// your own takes the place of the mixture and the tanh, see `Cascade`. At the cost of one read;
+  /// nothing allocates. \throws std::invalid_argument also for reads of another shape
+  /// \{
+
+  /// As `forward`.
+  template <class In>
+  void forward_levels(const In& x, Matrix& reads) {
+    const Flush flush;
+    head_.stage_levels(x, head_.read_order(), reads);
+    head_.commit();
+  }
+  /// As `query_readonly`: nothing changes.
+  template <class In>
+  void level_reads(const In& x, Matrix& reads) {
+    const Flush flush;
+    head_.query_levels(x, reads);
+  }
+  /// The same with the caller's memory; safe from several threads, a workspace each.
+  template <class In>
+  void level_reads(const In& x, typename Head::Workspace& workspace, Matrix& reads) const {
+    const Flush flush;
+    head_.query_levels(x, workspace, reads);
+  }
+  /// As `train_one`, for any loss of the level reads: `differentiate(reads)` is called with them,
+  /// in the order of `train_one`, and must replace them by the gradient of the loss with respect to
+  /// them. Steps every weight but those of the level weights, which have no part in it.
+  template <class In, class Differentiate>
+  void train_levels(const In& x, Matrix& reads, Differentiate differentiate) {
+    const Flush flush;
+    head_.stage_levels(x, head_.training_order(), reads);
+    differentiate(reads);
+    head_.stage_levels_gradient(reads);
+    head_.commit();
+  }
+  /// A matrix for them, all zero; allocates.
+  [[nodiscard]] Matrix make_level_reads() const {
+    return detail::zeros<Matrix>(head_.preparation().weight_count(), output_dim());
+  }
   /// \}
 
   /// \name The stream's state
@@ -12205,7 +12653,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     detail::as_writable_column(out) = train_one(x, y);
   }
 
-  /// Memory for the const `query_readonly`; allocates.
+  /// Memory for the const `query_readonly` and `level_reads`; allocates.
   [[nodiscard]] Workspace make_workspace() const { return head_.make_workspace(); }
 
   /// Empties the state; weights and the step counter stay.
@@ -12332,6 +12780,395 @@ using LinearAttention = LogLinearAttention<Inner, Scalar, OneLevel>;
 
 #endif  // LOGLINEAR_LAYER_LINEAR_ATTENTION_HPP
 
+// ---- loglinear/parallel/detail/loop_body.hpp
+
+#ifndef LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
+#define LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
+
+namespace loglinear {
+
+/// What an executor calls for each pass of a loop: a reference to a callable, two pointers that
+/// copy without allocating. Must not outlive the callable.
+class LoopBody {
+ public:
+  template <class Body>
+  requires(!std::is_same_v<Body, LoopBody>) explicit LoopBody(const Body& body)
+      : object_(&body),
+        call_([](const void* object, Eigen::Index i) { (*static_cast<const Body*>(object))(i); }) {}
+  void operator()(Eigen::Index i) const { call_(object_, i); }
+
+ private:
+  const void* object_;
+  void (*call_)(const void*, Eigen::Index);
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
+
+// ---- loglinear/parallel/detail/thread_pool.hpp
+
+#ifndef LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
+#define LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
+
+// The threads of the library. They are started when a loop first asks for them, sleep while there
+// is no loop, and are joined when the program ends. No mutex and no condition variable: their
+// headers would cost every program more to compile than <thread> does.
+
+#ifdef __STDCPP_THREADS__
+// <thread> uses names that are macros under windows.h.
+#  pragma push_macro("min")
+#  pragma push_macro("max")
+#  undef min
+#  undef max
+#  include <thread>
+#  pragma pop_macro("min")
+#  pragma pop_macro("max")
+
+#  include <system_error>
+#  if defined(__unix__) || defined(__APPLE__)
+#    include <pthread.h>
+#    define LOGLINEAR_FORKS
+#  endif
+#endif
+
+namespace loglinear::detail {
+
+/// Whether this thread runs a pass of a loop: loops within it are run by it alone.
+[[nodiscard]] inline bool& is_inside_loop() {
+  thread_local bool inside = false;
+  return inside;
+}
+
+#ifdef __STDCPP_THREADS__
+
+[[nodiscard]] inline int processor_count() {
+  return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
+}
+
+/// One loop at a time. Each of P threads has a slice of the passes, always the same of the same
+/// number, so that what a pass works on stays in the cache of one processor; who is done takes over
+/// passes of the others.
+///
+/// `gate_` counts the workers that are in the loop; its highest bit says whether they may enter.
+/// Everything else about the loop is written while the gate is closed and nobody is inside.
+class ThreadPool {
+ public:
+  static constexpr int most_threads = 1024;
+
+  ThreadPool() = default;
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+  ~ThreadPool() {
+    is_ending_.store(true);
+    announce();
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  /// Calls `body(i)` for all i in [0, n) on up to `threads` threads; does nothing and returns false
+  /// where another thread of the program has a loop running.
+  [[nodiscard]] bool run(Index n, int threads, const LoopBody& body) {
+    if (is_busy_.exchange(true, std::memory_order_acquire)) return false;
+    start_workers(threads - 1);
+    body_ = &body;
+    mode_ = FloatingPointControl::read();
+    threads_ = (std::min)(threads, static_cast<int>(workers_.size()) + 1);
+    for (int t = 0; t < threads_; ++t) {
+      Slice& slice = slices_[static_cast<std::size_t>(t)];
+      slice.next.store(n * t / threads_, std::memory_order_relaxed);
+      slice.end = n * (t + 1) / threads_;
+    }
+    gate_.store(open);
+    announce();
+    is_inside_loop() = true;
+    work(0);
+    is_inside_loop() = false;
+    gate_.fetch_and(~open);
+    for (int inside = gate_.load(); inside != 0; inside = gate_.load()) await(gate_, inside);
+    is_busy_.store(false, std::memory_order_release);
+    return true;
+  }
+
+ private:
+  static constexpr int open = 1 << 30;
+  struct alignas(64) Slice {
+    std::atomic<Index> next{0};
+    Index end = 0;
+  };
+
+  /// Waits until `value` is another one: some 20 microseconds awake, then asleep.
+  static void await(const std::atomic<int>& value, int old) {
+    for (int i = 0; i < 1000; ++i) {
+      if (value.load(std::memory_order_acquire) != old) return;
+#  if defined(__x86_64__) || defined(__i386__)
+      __builtin_ia32_pause();
+#  endif
+    }
+    value.wait(old);
+  }
+  void announce() {
+    loops_.fetch_add(1);
+    loops_.notify_all();
+  }
+
+  /// Fewer where the system has no more.
+  void start_workers(int count) {
+    const auto wanted = static_cast<std::size_t>(count);
+    if (workers_.size() >= wanted) return;
+    handling<std::system_error>(
+        [&] {
+          if (slices_.size() <= wanted) slices_ = std::vector<Slice>(wanted + 1);
+          workers_.reserve(wanted);
+          while (workers_.size() < wanted) {
+            workers_.emplace_back(&ThreadPool::serve, this, static_cast<int>(workers_.size()) + 1,
+                                  loops_.load());
+          }
+        },
+        [](const std::system_error&) {});
+  }
+
+  /// What worker number `self` does.
+  void serve(int self, int seen) {
+    is_inside_loop() = true;
+    while (true) {
+      await(loops_, seen);
+      seen = loops_.load();
+      if (is_ending_.load()) return;
+      int inside = gate_.load();
+      while ((inside & open) != 0 && !gate_.compare_exchange_weak(inside, inside + 1)) {
+      }
+      if ((inside & open) == 0) continue;
+      if (self < threads_) {
+        FloatingPointControl::follow(mode_);
+        work(self);
+      }
+      if (gate_.fetch_sub(1) == 1) gate_.notify_all();
+    }
+  }
+
+  void work(int self) {
+    for (int t = 0; t < threads_; ++t) {
+      Slice& slice = slices_[static_cast<std::size_t>((self + t) % threads_)];
+      while (slice.next.load(std::memory_order_relaxed) < slice.end) {
+        const Index i = slice.next.fetch_add(1, std::memory_order_relaxed);
+        if (i < slice.end) (*body_)(i);
+      }
+    }
+  }
+
+  std::atomic<int> loops_{0}, gate_{0};
+  std::atomic<bool> is_busy_{false}, is_ending_{false};
+  const LoopBody* body_ = nullptr;
+  FloatingPointControl::Word mode_{};  // of the caller: workers compute as it does
+  int threads_ = 1;
+  std::vector<Slice> slices_{1};
+  std::vector<std::thread> workers_{};
+};
+
+/// The pool of this program, and of a process that it forks into, which has no other threads: what
+/// it had of the pool stays behind.
+class ProgramPool {
+ public:
+  /// Null once the program has ended.
+  [[nodiscard]] static ThreadPool* get() {
+    static const ProgramPool ended_with_the_program;
+    ThreadPool* pool = current().load(std::memory_order_acquire);
+    if (pool != nullptr || has_ended().load()) return pool;
+    auto fresh = std::make_unique<ThreadPool>();
+    if (current().compare_exchange_strong(pool, fresh.get())) pool = fresh.release();
+    return pool;
+  }
+
+ private:
+  ProgramPool() {
+#  ifdef LOGLINEAR_FORKS
+    pthread_atfork(nullptr, nullptr, [] { current().store(nullptr); });
+#  endif
+  }
+  ~ProgramPool() {
+    has_ended().store(true);
+    const std::unique_ptr<ThreadPool> pool(current().exchange(nullptr));
+    if (is_inside_loop())
+      static_cast<void>(const_cast<std::unique_ptr<ThreadPool>&>(pool).release());
+  }
+  static std::atomic<ThreadPool*>& current() {
+    static std::atomic<ThreadPool*> pool{nullptr};
+    return pool;
+  }
+  static std::atomic<bool>& has_ended() {
+    static std::atomic<bool> ended{false};
+    return ended;
+  }
+};
+
+/// Runs a loop on the program's threads; false where it has none to spare.
+[[nodiscard]] inline bool run_on_threads(Index n, int threads, const LoopBody& body) {
+  ThreadPool* const pool = ProgramPool::get();
+  return pool != nullptr && pool->run(n, threads, body);
+}
+
+#else  // a system without threads
+
+[[nodiscard]] inline int processor_count() {
+  return 1;
+}
+struct ThreadPool {
+  static constexpr int most_threads = 1024;
+};
+[[nodiscard]] inline bool run_on_threads(Index, int, const LoopBody&) {
+  return false;
+}
+
+#endif
+
+}  // namespace loglinear::detail
+
+#undef LOGLINEAR_FORKS
+
+#endif  // LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
+
+// ---- loglinear/parallel/executor.hpp
+
+#ifndef LOGLINEAR_PARALLEL_EXECUTOR_HPP
+#define LOGLINEAR_PARALLEL_EXECUTOR_HPP
+
+namespace loglinear {
+
+/// Who runs the passes of a loop: a callable `parallel_for(n, body)` that calls `body(i)` once for
+/// each i in [0, n), on any threads and in any order, and returns when all of these calls have
+/// returned. `body` throws nothing and may be called from several threads at once; it ends with the
+/// call. Results do not depend on the threads.
+///
+///     loglinear::set_executor([](Eigen::Index n, const loglinear::LoopBody& body) {
+///       tbb::parallel_for(Eigen::Index{0}, n, body);
+///     });
+using Executor = std::function<void(Eigen::Index n, const LoopBody& body)>;
+
+namespace detail {
+
+/// The one place for threads.
+struct ThreadSettings {
+  std::atomic<int> threads{0};  // 0 before anybody has said
+  Executor executor{};
+};
+[[nodiscard]] inline ThreadSettings& thread_settings() {
+  static ThreadSettings settings;
+  return settings;
+}
+
+}  // namespace detail
+
+/// The most threads that a call of this library uses: heads, sequences, streams and stretches of a
+/// sequence are shared out to them, and the caller's thread is one of them. What `set_thread_count`
+/// has said, before that as many as there are processors for this program.
+[[nodiscard]] inline int thread_count() noexcept {
+  std::atomic<int>& threads = detail::thread_settings().threads;
+  int now = threads.load(std::memory_order_relaxed);
+  if (now == 0) {
+    now = detail::processor_count();
+    threads.store(now, std::memory_order_relaxed);
+  }
+  return now;
+}
+
+/// Sets it, for the whole program, from the next call on. Results have the same bits with any
+/// number of threads; with 1 the library starts none. \throws std::invalid_argument unless 1 to
+/// 1024
+inline void set_thread_count(int count) {
+  detail::require_between("the number of threads", count, 1, detail::ThreadPool::most_threads);
+  detail::thread_settings().threads.store(count, std::memory_order_relaxed);
+}
+
+/// Replaces the library's threads by the caller's executor, for the whole program; an empty one
+/// brings them back. Not while a call of the library runs on another thread. `thread_count()` then
+/// says only whether the executor is asked at all, which it is from 2 on.
+inline void set_executor(Executor executor) {
+  detail::thread_settings().executor = std::move(executor);
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_PARALLEL_EXECUTOR_HPP
+
+// ---- loglinear/parallel/detail/parallel_for.hpp
+
+#ifndef LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
+#define LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
+
+namespace loglinear::detail {
+
+/// What the first of the passes that fail has thrown, whichever came first in time.
+class FirstFailure {
+ public:
+  /// Whether a pass still matters.
+  [[nodiscard]] bool is_after(Index i) const { return i < index_.load(std::memory_order_relaxed); }
+  void note(Index i, std::exception_ptr failure) {
+    while (is_taken_.test_and_set(std::memory_order_acquire)) {
+    }
+    if (is_after(i)) {
+      index_.store(i, std::memory_order_relaxed);
+      failure_.swap(failure);
+    }
+    is_taken_.clear(std::memory_order_release);
+  }
+  void rethrow() const {
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  std::atomic<Index> index_{(std::numeric_limits<Index>::max)()};
+  std::atomic_flag is_taken_{};
+  std::exception_ptr failure_{};
+};
+
+/// How many threads a loop of n passes may use; 1 within another loop.
+[[nodiscard]] inline int threads_for(Index n, int most) {
+  if (n <= 1 || most <= 1 || is_inside_loop()) return 1;
+  return static_cast<int>((std::min)(n, static_cast<Index>((std::min)(most, thread_count()))));
+}
+
+/// Calls `body(i)` for each i in [0, n) on up to `most` threads, then throws what the lowest i that
+/// failed has thrown; those before it have all run. A loop within a loop runs on its own thread.
+/// Does not allocate but to start threads. In each pass `Scalar`'s denormal numbers are zero.
+template <class Scalar, class Body>
+void parallel_for(Index n, int most, const Body& body) {
+  const int threads = threads_for(n, most);
+  if (threads <= 1) {
+    const FlushToZero<Scalar> flush;
+    for (Index i = 0; i < n; ++i) body(i);
+    return;
+  }
+  FirstFailure failure;
+  std::atomic<Index> passes{0};
+  const auto pass = [&](Index i) {
+    passes.fetch_add(1, std::memory_order_relaxed);
+    if (!failure.is_after(i)) return;
+    const FlushToZero<Scalar> flush;
+    std::exception_ptr thrown = caught([&] { body(i); });
+    if (thrown) failure.note(i, std::move(thrown));
+  };
+  const LoopBody loop(pass);
+  const Executor& executor = thread_settings().executor;
+  if (executor) {
+    executor(n, LoopBody([&](Index i) {
+               bool& inside = is_inside_loop();
+               const bool before = std::exchange(inside, true);
+               pass(i);
+               inside = before;
+             }));
+    if (passes.load() != n) {
+      fail("the number of passes that the executor has run", passes.load(), n);
+    }
+  } else if (!run_on_threads(n, threads, loop)) {
+    for (Index i = 0; i < n; ++i) pass(i);
+  }
+  failure.rethrow();
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
+
 // ---- loglinear/layer/many_heads.hpp
 
 #ifndef LOGLINEAR_LAYER_MANY_HEADS_HPP
@@ -12419,13 +13256,9 @@ class ManyHeads {
   }  ///< tokens so far
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
   /// Threads that the heads of a token run on: as many as the options say, but no more than there
-  /// are heads, and 1 where the compiler's OpenMP is off.
+  /// are heads, and than `loglinear::thread_count()`.
   [[nodiscard]] int threads_used() const noexcept {
-#ifdef _OPENMP
-    return (std::min)(threads_, n_heads());
-#else
-    return 1;
-#endif
+    return (std::min)({threads_, n_heads(), thread_count()});
   }
   /// One head, read-only. \throws std::invalid_argument unless 0 <= index < n_heads
   [[nodiscard]] const Layer& head(int index) const {
@@ -12490,40 +13323,24 @@ class ManyHeads {
             std::uint64_t seed)
       : ManyHeads(first, count, threads, d_model, bound, Xorshift64(seed)) {}
 
-  [[nodiscard]] Index d_v() const {
-    return heads_.front().output_dim();
-  }
+  [[nodiscard]] Index d_v() const { return heads_.front().output_dim(); }
   /// The length of all heads' reads.
-  [[nodiscard]] Index width() const {
-    return n_heads() * d_v();
-  }
+  [[nodiscard]] Index width() const { return n_heads() * d_v(); }
 
-  /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to, in the mode
-  /// in which denormal numbers are zero; then throws what the first failing head threw.
+  /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to, then throws
+  /// what the first failing head threw.
   template <class Work>
-  void for_each_head(Flush& flush, Work work) {
-    const int count = n_heads();
-    const auto one = [&](int h) {
-      const Flush own;
-      const auto index = static_cast<std::size_t>(h);
-      failures_[index] = detail::caught([&] { work(heads_[index].as_head(), h * d_v()); });
-    };
-    if (threads_ > 1) flush.pause();
-#ifdef _OPENMP
-#  pragma omp parallel for num_threads(threads_used()) if (threads_used() > 1)
-#endif
-    for (int h = 0; h < count; ++h) one(h);
-    if (threads_ > 1) flush.resume();
-    for (const std::exception_ptr& failure : failures_) {
-      if (failure) std::rethrow_exception(failure);
-    }
+  void for_each_head(Work work) {
+    detail::parallel_for<Scalar>(n_heads(), threads_, [&](Index h) {
+      work(heads_[static_cast<std::size_t>(h)].as_head(), h * d_v());
+    });
   }
 
   /// The raw reads of all heads side by side, T x n_heads d_v.
   template <class In>
-  [[nodiscard]] Rows read_span(const Eigen::MatrixBase<In>& x, ReadOrder order, Flush& flush) {
+  [[nodiscard]] Rows read_span(const Eigen::MatrixBase<In>& x, ReadOrder order) {
     Rows reads(x.rows(), width());
-    for_each_head(flush, [&](typename Layer::Head& head, Index begin) {
+    for_each_head([&](typename Layer::Head& head, Index begin) {
       reads.middleCols(begin, d_v()) = head.read_span(x, order);
     });
     return reads;
@@ -12535,8 +13352,7 @@ class ManyHeads {
   [[nodiscard]] MultiHeadSpanGradient<Scalar> pull_back_span(const std::vector<Layer>& before,
                                                              const Eigen::MatrixBase<In>& x,
                                                              ReadOrder order, const Rows& reads,
-                                                             const Rows& out, Rows d_out,
-                                                             Flush& flush) {
+                                                             const Rows& out, Rows d_out) {
     out_.pull_back_bound(out.data(), out.size(), d_out.data());
     Rows d_reads(reads.rows(), reads.cols());
     out_.weights().project_rows_back(d_out, d_reads);
@@ -12546,7 +13362,7 @@ class ManyHeads {
     for (const Layer& head : before) {
       heads.push_back({{}, head.as_head().preparation().parameters().zeros()});
     }
-    for_each_head(flush, [&](typename Layer::Head&, Index begin) {
+    for_each_head([&](typename Layer::Head&, Index begin) {
       const auto h = static_cast<std::size_t>(begin / d_v());
       const Rows d_head = d_reads.middleCols(begin, d_v());
       heads[h] = before[h].as_head().pull_back_span(before[h].log_linear_state(), x, order, d_head);
@@ -12555,8 +13371,8 @@ class ManyHeads {
       gradient.x += head.x;
       head.x.resize(0, 0);
     }
-    detail::require_finite("the gradient of x", gradient.x);
-    detail::require_finite("the gradient of w_out", gradient.w_out);
+    detail::require_finite("coefficient # of the gradient of x", gradient.x);
+    detail::require_finite("coefficient # of the gradient of w_out", gradient.w_out);
     return gradient;
   }
 
@@ -12570,8 +13386,7 @@ class ManyHeads {
             Xorshift64 random)
       : heads_(drawn(first, count, random)),
         out_(count * first.output_dim(), d_model, bound, random),
-        threads_(threads),
-        failures_(heads_.size()) {}
+        threads_(threads) {}
   static std::vector<Layer> drawn(const Layer& first, int count, Xorshift64& random) {
     std::vector<Layer> heads(static_cast<std::size_t>(count), first);
     for (Layer& head : heads) head.as_head().draw_weights(random);
@@ -12601,7 +13416,6 @@ class ManyHeads {
   }
 
   int threads_;
-  std::vector<std::exception_ptr> failures_;  // what each head threw
 };
 
 }  // namespace loglinear
@@ -12620,14 +13434,13 @@ namespace loglinear {
 ///
 /// `forward` reads in the heads' order, which here is `after_push` unless the options say
 /// otherwise; `query_readonly` reads the state as it stands. Weights are drawn head by head from
-/// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 and OpenMP switched on in the
-/// compiler the heads of a token run in parallel, and otherwise one after the other:
-/// `threads_used()` tells. Each head's arithmetic is its own, so that the bits do not depend on the
-/// number of threads.
+/// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 the heads of a token run on the
+/// threads of parallel/executor.hpp: `threads_used()` tells on how many. Each head's arithmetic is
+/// its own, so that the bits do not depend on the number of threads.
 ///
 /// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
-/// head changes none of them. Nothing allocates after construction but `state()`; with several
-/// threads the OpenMP runtime may.
+/// head changes none of them. Nothing allocates after construction but `state()`, and the first
+/// loop that starts threads.
 ///
 /// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
 template <class Layer_>
@@ -12668,7 +13481,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     double learning_rate = 0.05;                            ///< of the heads and of W_out
     std::uint64_t seed = 42;                                ///< of all weights
     OutputBound bound = OutputBound::always;                ///< where the tanh is
-    int threads = 1;  ///< at least 1; `threads_used()` says how many they are in this program
+    int threads = 1;  ///< the most for the heads, at least 1; see `threads_used()`
   };
 
   /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
@@ -12699,10 +13512,10 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// All heads read and write. \return the output, length d_model, overwritten by the next call
   template <class In>
   const Vector& forward(const In& x) {
-    Flush flush;
-    stage(x, order(), flush);
+    const Flush flush;
+    stage(x, order());
     out_.apply(reads_, output_);
-    commit(flush);
+    commit();
     return output_;
   }
   /// The same, into the caller's vector of length d_model.
@@ -12715,8 +13528,8 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// All heads read the state as it stands; nothing changes. \return as `forward`
   template <class In>
   const Vector& query_readonly(const In& x) {
-    Flush flush;
-    this->for_each_head(flush, [&](Head& head, Index begin) {
+    const Flush flush;
+    this->for_each_head([&](Head& head, Index begin) {
       head.query(x);
       take_read(head.workspace(), begin, reads_);
     });
@@ -12755,19 +13568,19 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// o
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
-    Flush flush;
+    const Flush flush;
     detail::load_vector(y, "y", target_);
-    stage(x, training_order(), flush);
+    stage(x, training_order());
     out_.apply(reads_, output_);
     detail::subtract(output_.data(), target_.data(), output_.size(), d_output_.data());
     out_.pull_back_bound(output_.data(), output_.size(), d_output_.data());
     d_reads_.noalias() = out_.weights().get("w_out").transpose() * d_output_;
-    this->for_each_head(flush, [&](Head& head, Index begin) {
+    this->for_each_head([&](Head& head, Index begin) {
       head.stage_gradient(detail::ConstVectorView<Scalar>(d_reads_.data() + begin, this->d_v()));
     });
     out_.weights().require_descendable(this->learning_rate(), d_output_, reads_, no_free_);
     out_.weights().descend(this->learning_rate(), d_output_, reads_, no_free_);
-    commit(flush);
+    commit();
     return output_;
   }
   /// The same, into the caller's vector of length d_model.
@@ -12786,9 +13599,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
   template <class In>
   Matrix forward_span(const Eigen::MatrixBase<In>& x) {
-    Flush flush;
+    const Flush flush;
     detail::Rollback rollback(heads_);
-    const Matrix reads = this->read_span(x, order(), flush);
+    const Matrix reads = this->read_span(x, order());
     Matrix out = out_.apply(reads);
     rollback.keep();
     return out;
@@ -12798,28 +13611,28 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   template <class In, class DOut>
   [[nodiscard]] MultiHeadSpanGradient<Scalar> span_gradient(
       const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
-    Flush flush;
+    const Flush flush;
     detail::require_size("d_out (rows)", d_out.rows(), x.rows());
     detail::require_size("d_out (columns)", d_out.cols(), this->output_dim());
     detail::require_finite("d_out", d_out);
     MultiHeadAttention copy(*this);
-    const Matrix reads = copy.read_span(x, order(), flush);
-    return copy.pull_back_span(heads_, x, order(), reads, out_.apply(reads), Matrix(d_out), flush);
+    const Matrix reads = copy.read_span(x, order());
+    return copy.pull_back_span(heads_, x, order(), reads, out_.apply(reads), Matrix(d_out));
   }
 
   /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
   /// tokens of the stream; see `LogLinearAttention::train_span`. \param y T x d_model
   template <class In, class Target>
   Matrix train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
-    Flush flush;
+    const Flush flush;
     detail::require_size("y (rows)", y.rows(), x.rows());
     detail::require_size("y (columns)", y.cols(), this->output_dim());
     detail::require_finite("y", y);
     detail::Rollback rollback(heads_);
-    const Matrix reads = this->read_span(x, training_order(), flush);
+    const Matrix reads = this->read_span(x, training_order());
     const Matrix out = out_.apply(reads);
-    const auto gradient = this->pull_back_span(rollback.before(), x, training_order(), reads, out,
-                                               Matrix(out - y), flush);
+    const auto gradient =
+        this->pull_back_span(rollback.before(), x, training_order(), reads, out, Matrix(out - y));
     auto d_out = out_.weights().zeros();
     d_out.set("w_out", gradient.w_out);
     for (std::size_t h = 0; h < gradient.heads.size(); ++h) {
@@ -12863,15 +13676,15 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   }
   /// Every head prepares the token and reads, or none of them has changed.
   template <class In>
-  void stage(const In& x, ReadOrder order, Flush& flush) {
-    this->for_each_head(flush, [&](Head& head, Index begin) {
+  void stage(const In& x, ReadOrder order) {
+    this->for_each_head([&](Head& head, Index begin) {
       head.stage(x, order);
       take_read(head.workspace(), begin, reads_);
     });
   }
   /// Every head writes what it has staged.
-  void commit(Flush& flush) {
-    this->for_each_head(flush, [](Head& head, Index) { head.commit(); });
+  void commit() {
+    this->for_each_head([](Head& head, Index) { head.commit(); });
   }
   static void take_read(const typename Head::Workspace& head, Index begin, Vector& reads) {
     detail::copy(head.read.data(), head.read.size(), reads.data() + begin);
@@ -14229,7 +15042,7 @@ class TokenMixer {
   template <class Front>
   [[nodiscard]] Matrix finished(const Front& front, const Matrix& reads) const {
     Matrix out = mixer().back(front, reads);
-    detail::require_finite("the output", out);
+    detail::require_finite("coefficient # of the output", out);
     return out;
   }
   /// `read(heads, tapes)` reads the heads from where the stream stands.
@@ -14249,13 +15062,13 @@ class TokenMixer {
     std::vector<SequenceTape<Scalar>> tapes(static_cast<std::size_t>(shape_.heads));
     const Matrix reads = read(front.heads, tapes);
     const detail::ReadsGradient<Scalar> d = mixer().back_gradient(front, reads, d_out, all.weights);
-    detail::require_finite("the gradient of the reads", d.reads);
+    detail::require_finite("coefficient # of the gradient of the reads", d.reads);
     const detail::HeadInputs<Scalar> d_heads =
         detail::read_heads_gradient(front.heads, d.reads, tapes);
     mixer().front_gradient(front, tokens, d, d_heads, all.x, all.weights);
-    detail::require_finite("the gradient of x", all.x);
+    detail::require_finite("coefficient # of the gradient of x", all.x);
     for (const std::string& name : all.weights.names()) {
-      detail::require_finite("the gradient of " + name, all.weights[name]);
+      detail::require_finite("coefficient # of the gradient of " + name, all.weights[name]);
     }
     return all;
   }
@@ -14436,7 +15249,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
 
   [[nodiscard]] Matrix project(const Matrix& u, const char* name) const {
     Matrix y = detail::linear<Scalar>(u, this->weights()[name], nullptr);
-    detail::require_finite(std::string("the product of x and ") + name, y);
+    detail::require_finite(std::string("coefficient # of the product of x and ") + name, y);
     return y;
   }
 
@@ -14450,7 +15263,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
       f.convolved.push_back(detail::after(history[i], f.mixed[i]));
       f.mixed[i] = detail::convolve(f.convolved[i], w[path + "_conv1d.weight"],
                                     w.find(path + "_conv1d.bias"));
-      detail::require_finite("the convolution of " + path, f.mixed[i]);
+      detail::require_finite("coefficient # of the convolution of " + path, f.mixed[i]);
     }
     f.dl = project(u, "l_proj.weight");
     if (options_.use_gate) f.output_gate = project(u, "g_proj.weight");
@@ -14750,11 +15563,11 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
     const Columns columns(options_);
     Front f;
     f.projected = detail::linear(u, w["in_proj.weight"], w.find("in_proj.bias"));
-    detail::require_finite("the projection of x", f.projected);
+    detail::require_finite("coefficient # of the projection of x", f.projected);
     f.convolved.push_back(
         detail::after(history[0], f.projected.middleCols(columns.inner, columns.conv)));
     f.mixed = detail::convolve(f.convolved[0], w["conv1d.weight"], w.find("conv1d.bias"));
-    detail::require_finite("the convolution of x", f.mixed);
+    detail::require_finite("coefficient # of the convolution of x", f.mixed);
     const Matrix mixed = detail::silu_of(f.mixed);
     f.x = mixed.leftCols(columns.inner);
     f.gate = detail::DecayGate<Scalar>(f.projected.middleCols(columns.dt(), columns.heads),
@@ -14878,6 +15691,478 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
 /// flash-linear-attention's layers.
 
 #endif  // LOGLINEAR_MIXERS_HPP
+
+// ---- loglinear/parallel.hpp
+
+#ifndef LOGLINEAR_PARALLEL_HPP
+#define LOGLINEAR_PARALLEL_HPP
+
+/// \file
+/// Threads: how many there are, and who runs them.
+
+#endif  // LOGLINEAR_PARALLEL_HPP
+
+// ---- loglinear/readout/cascade_readout.hpp
+
+#ifndef LOGLINEAR_READOUT_CASCADE_READOUT_HPP
+#define LOGLINEAR_READOUT_CASCADE_READOUT_HPP
+
+namespace loglinear {
+
+/// The cascade: one weighted mean out of the reads of all levels, without a choice of time scale.
+///
+/// Where every token's value is (y, 1), the read of a level is a numerator and a mass,
+/// `num_l = sum_s (k_s . q) y_s` and `mass_l = sum_s (k_s . q)` over the tokens s of its bucket.
+/// From the oldest level to the newest the estimate moves towards what the level says, the further
+/// the more mass there is:
+///
+///     e_M = prior        e_l = (num_l + kappa e_(l+1)) / (mass_l + kappa),   l = M - 1 ... 0
+///
+/// An empty level passes the older estimate on as it is. e_0 is the last estimate; e_l leaves the
+/// 2^l newest tokens or so out. `Cascade` keeps such a stream; the reads of a layer come from its
+/// `forward_levels`, the last of its d_v values being 1.
+///
+/// All keys and queries should be at least 0 in every coefficient (one-hot, softmax, squares): then
+/// no mass is negative, and each estimate lies between the values. Others are accepted as long as
+/// `mass_l + kappa > 0`.
+///
+/// Errors: std::invalid_argument with name, value and legal range; the estimates are as they were
+/// then. Nothing allocates but the constructor and copies.
+template <class Scalar_ = double>
+class CascadeReadout {
+ public:
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Vector = detail::Vector<Scalar>;
+
+  /// How to build one.
+  struct Options {
+    Index outputs = 1;    ///< length of y, 1 to 2^26 - 1
+    int max_levels = 32;  ///< rows of the reads, 1 to 65: lambda().size() of a layer
+    double kappa = 1;     ///< the mass of the older estimate, finite and positive
+    double prior = 0;     ///< what every output starts from, finite
+  };
+
+  /// Allocates everything. \throws std::invalid_argument for an option out of its range
+  explicit CascadeReadout(const Options& options) {
+    detail::require_length("outputs", options.outputs);
+    detail::require_length("outputs + 1", options.outputs + 1);
+    detail::require_between("max_levels", options.max_levels, 1, max_level_limit + 1);
+    set_kappa(options.kappa);
+    const Index rows = options.max_levels, columns = options.outputs;
+    if (!detail::is_finite(static_cast<Scalar>(options.prior))) {
+      detail::fail("prior", options.prior, "finite in the readout's scalar");
+    }
+    prior_ = detail::filled<Scalar>(columns, static_cast<Scalar>(options.prior));
+    estimates_ = detail::zeros<Matrix>(rows, columns);
+    for (Index l = 0; l < rows; ++l) estimates_.row(l) = prior_.transpose();
+    next_ = estimates_;
+    masses_ = detail::zeros<Scalar>(rows);
+    gradient_ = detail::zeros<Scalar>(columns);
+  }
+
+  [[nodiscard]] int max_levels() const noexcept {
+    return static_cast<int>(estimates_.rows());
+  }                                                                           ///< M
+  [[nodiscard]] Index outputs() const noexcept { return estimates_.cols(); }  ///< length of y
+  [[nodiscard]] Scalar kappa() const noexcept { return kappa_; }              ///< as rounded
+  [[nodiscard]] const Vector& prior() const noexcept { return prior_; }       ///< length outputs
+  /// \throws std::invalid_argument unless finite and positive
+  void set_kappa(double kappa) {
+    const auto rounded = static_cast<Scalar>(kappa);
+    if (!(detail::is_finite(kappa) && detail::is_finite(rounded) && rounded > Scalar(0))) {
+      detail::fail("kappa", kappa, "finite and positive");
+    }
+    kappa_ = rounded;
+  }
+  /// What the next estimates start from. \param prior length outputs, finite
+  template <class Derived>
+  void set_prior(const Eigen::MatrixBase<Derived>& prior) {
+    detail::require_size("the prior", prior.size(), outputs());
+    detail::require_finite("the prior", prior);
+    prior_.noalias() = detail::as_column(prior);
+  }
+
+  /// All estimates of one token: row l is e_l, row 0 the last one. \param reads  M x (outputs + 1),
+  /// in each row the numerators of a level and its mass. \throws std::invalid_argument for another
+  /// shape, where a mass + kappa is not positive, or an estimate is not finite
+  template <class Derived>
+  const Matrix& estimate(const Eigen::MatrixBase<Derived>& reads) {
+    const detail::FlushToZero<Scalar> flush;
+    require_shape("the reads", reads);
+    const Index m = outputs();
+    for (Index l = max_levels(); l-- > 0;) {
+      const Scalar* const older = l + 1 < max_levels() ? row(next_, l + 1) : prior_.data();
+      Scalar* const newer = row(next_, l);
+      const Scalar mass = reads.coeff(l, m), total = mass + kappa_;
+      if (!(total > Scalar(0)) || !detail::is_finite(total)) {
+        detail::fail(detail::Text("the mass of level ", l), detail::to_double(mass),
+                     "finite and above -kappa, which keys of coefficients >= 0 ensure");
+      }
+      bool is_empty = detail::is_exactly(mass, Scalar(0));
+      for (Index j = 0; j < m; ++j) {
+        is_empty = is_empty && detail::is_exactly(reads.coeff(l, j), Scalar(0));
+      }
+      for (Index j = 0; j < m; ++j) {
+        newer[j] = is_empty ? older[j] : (reads.coeff(l, j) + kappa_ * older[j]) / total;
+        if (detail::is_finite(newer[j])) continue;
+        detail::fail(detail::Text("the estimate after level ", l), detail::to_double(newer[j]),
+                     "finite: a result leaves the range of the scalar type");
+      }
+    }
+    for (Index l = 0; l < max_levels(); ++l) masses_[l] = reads.coeff(l, m);
+    estimates_.swap(next_);
+    return estimates_;
+  }
+  /// What the last call gave, M x outputs.
+  [[nodiscard]] const Matrix& estimates() const noexcept { return estimates_; }
+
+  /// The same as features of `RecursiveLeastSquares`, e_0 first, length M outputs; a view.
+  [[nodiscard]] Eigen::Map<const Vector> features() const noexcept {
+    return {estimates_.data(), estimates_.size()};
+  }
+
+  /// The pullback of the last `estimate`, from the gradient with respect to all estimates to that
+  /// with respect to the reads:
+  ///
+  ///     g_l = d_l + kappa g_(l-1) / (mass_(l-1) + kappa),   l = 0 ... M,   d_M = 0
+  ///     d num_l = g_l / (mass_l + kappa)         d mass_l = -g_l . e_l / (mass_l + kappa)
+  ///     d kappa = sum_l g_l . (e_(l+1) - e_l) / (mass_l + kappa)         d prior = g_M
+  ///
+  /// where g_l is the gradient with respect to e_l. \param d_estimates  M x outputs; zeros but for
+  /// row 0 where only the last estimate counts \param d_reads  M x (outputs + 1), overwritten.
+  /// \throws std::invalid_argument also where a gradient would not be finite
+  template <class Derived, class Out>
+  void pull_back(const Eigen::MatrixBase<Derived>& d_estimates,
+                 Eigen::MatrixBase<Out> const& d_reads) {
+    const detail::FlushToZero<Scalar> flush;
+    detail::require_size("the gradient of the estimates (rows)", d_estimates.rows(), max_levels());
+    detail::require_size("the gradient of the estimates (columns)", d_estimates.cols(), outputs());
+    detail::require_finite("the gradient of the estimates", d_estimates);
+    require_shape("the gradient of the reads", d_reads);
+    auto& out = const_cast<Eigen::MatrixBase<Out>&>(d_reads).derived();
+    const Index m = outputs();
+    std::fill_n(gradient_.data(), m, Scalar(0));
+    d_kappa_ = Scalar(0);
+    for (Index l = 0; l < max_levels(); ++l) {
+      const Scalar* const older = l + 1 < max_levels() ? row(estimates_, l + 1) : prior_.data();
+      const Scalar* const newer = row(estimates_, l);
+      const Scalar total = masses_[l] + kappa_;
+      Scalar d_total(0);
+      for (Index j = 0; j < m; ++j) {
+        const Scalar g = (gradient_[j] + d_estimates.coeff(l, j)) / total;
+        out(l, j) = g;
+        d_total -= g * newer[j];
+        d_kappa_ += g * older[j];
+        gradient_[j] = kappa_ * g;
+      }
+      out(l, m) = d_total;
+      d_kappa_ += d_total;
+    }
+    detail::require_finite("the gradient of the reads", out);
+    detail::require_finite("the gradient of the prior", gradient_);
+    detail::require_finite("the gradient of kappa", &d_kappa_, 1);
+  }
+  /// \name Of the last `pull_back`
+  /// \{
+  [[nodiscard]] Scalar d_kappa() const noexcept { return d_kappa_; }  ///< with respect to kappa
+  [[nodiscard]] const Vector& d_prior() const noexcept {
+    return gradient_;
+  }  ///< with respect to the prior, length outputs
+     /// \}
+
+ private:
+  friend struct detail::Parts;
+
+  /// For checkpoints: what the next estimates depend on.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("kappa", self.kappa_);
+    part("prior", self.prior_);
+    if constexpr (detail::is_written<Self>) {
+      self.set_kappa(detail::to_double(self.kappa_));
+      detail::require_finite("the prior", self.prior_);
+    }
+  }
+
+  template <class Derived>
+  void require_shape(std::string_view name, const Eigen::MatrixBase<Derived>& reads) const {
+    static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
+                  "the reads must have the readout's scalar: convert them with .cast<Scalar>()");
+    if (reads.rows() != max_levels()) {
+      detail::fail(detail::Text(name, " (rows, one a level)"), reads.rows(), max_levels());
+    }
+    if (reads.cols() != outputs() + 1) {
+      detail::fail(detail::Text(name, " (columns, outputs + 1)"), reads.cols(), outputs() + 1);
+    }
+  }
+  [[nodiscard]] static Scalar* row(Matrix& m, Index l) { return m.data() + l * m.cols(); }
+  [[nodiscard]] static const Scalar* row(const Matrix& m, Index l) {
+    return m.data() + l * m.cols();
+  }
+
+  Scalar kappa_{1}, d_kappa_{0};
+  Vector prior_{}, masses_{}, gradient_{};
+  Matrix estimates_{}, next_{};
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_READOUT_CASCADE_READOUT_HPP
+
+// ---- loglinear/stream/level_reads.hpp
+
+#ifndef LOGLINEAR_STREAM_LEVEL_READS_HPP
+#define LOGLINEAR_STREAM_LEVEL_READS_HPP
+
+/// \file
+/// The levels of a state read apart: `S_l^T q` of each, where `query_mixed` gives their weighted
+/// sum.
+
+namespace loglinear {
+
+/// Every level's own read: row l of `reads` becomes `q^T S_l`, 0 where the level is empty, so that
+/// `lambda^T reads` is what `query_mixed` gives.
+///
+/// \param state  as it stands (`before_push`)
+/// \param q      length d_k
+/// \param reads  max_levels x d_v, overwritten; must not overlap q or the state
+///
+/// \throws std::invalid_argument for a wrong size, a coefficient of q that is not finite, or where
+/// a read would not be finite; `reads` is as it was then. Costs what `query_mixed` does. Does not
+/// allocate, except to copy an argument that is not contiguous in memory.
+template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow, class Query,
+          class Reads>
+void level_reads(const LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overflow>& state,
+                 const Eigen::MatrixBase<Query>& q, Eigen::MatrixBase<Reads> const& reads) {
+  using Accumulator = detail::Accumulator<Scalar>;
+  static_assert(Query::IsVectorAtCompileTime, "level_reads takes a vector q: a row or a column");
+  static_assert(std::is_same_v<typename Reads::Scalar, Accumulator>,
+                "the reads must have the state's scalar, or float where that is narrower");
+  const detail::FlushToZero<Accumulator> flush;
+  detail::require_size("q", q.size(), state.d_k());
+  detail::require_size("the reads (rows, one a level)", reads.rows(), state.max_levels());
+  detail::require_size("the reads (columns, d_v)", reads.cols(), state.d_v());
+  detail::with_columns<Accumulator, KeyDim>(
+      detail::as_column(q), state.d_k(), "q", state.flat_state(), [&](const auto& query) {
+        detail::read_levels_apart(detail::levels_of(state), query.data(),
+                                  const_cast<Eigen::MatrixBase<Reads>&>(reads).derived());
+      });
+}
+
+/// The pullback of `level_reads`, the state held constant: d_q = sum_l S_l d_l, row l of `d_reads`
+/// being the gradient d_l with respect to row l of the reads.
+///
+/// \param d_reads  max_levels x d_v; rows of empty levels are not read
+/// \param d_q      length d_k, overwritten; must not overlap d_reads or the state
+///
+/// \throws std::invalid_argument for a wrong size, a coefficient that is not finite, or where the
+/// result would not be finite. Costs what `level_reads` does. Does not allocate for `d_reads` that
+/// lie in memory row by row.
+template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow, class DReads,
+          class DQuery>
+void level_reads_pullback(
+    const LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overflow>& state,
+    const Eigen::MatrixBase<DReads>& d_reads, Eigen::MatrixBase<DQuery> const& d_q) {
+  using Accumulator = detail::Accumulator<Scalar>;
+  static_assert(std::is_same_v<typename DReads::Scalar, Accumulator>,
+                "the gradient must have the state's scalar, or float where that is narrower");
+  const detail::FlushToZero<Accumulator> flush;
+  detail::require_size("the gradient of the reads (rows, one a level)", d_reads.rows(),
+                       state.max_levels());
+  detail::require_size("the gradient of the reads (columns, d_v)", d_reads.cols(), state.d_v());
+  detail::require_size("d_q", d_q.size(), state.d_k());
+  detail::require_finite("the gradient of the reads", d_reads);
+  const Eigen::Ref<const detail::RowMajorMatrix<Accumulator>> rows(d_reads.derived());
+  detail::pull_back_levels_apart(detail::levels_of(state), rows.data(), rows.outerStride(),
+                                 detail::as_writable_column(d_q));
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_STREAM_LEVEL_READS_HPP
+
+// ---- loglinear/readout/cascade.hpp
+
+#ifndef LOGLINEAR_READOUT_CASCADE_HPP
+#define LOGLINEAR_READOUT_CASCADE_HPP
+
+namespace loglinear {
+
+/// A stream of keys and values, and what it expects for a key on all time scales at once: a
+/// hierarchy whose values are (y, 1), read level by level through a `CascadeReadout`.
+///
+///     read:   num_l, mass_l = S_l^T q for every level l
+///             e_M = prior        e_l = (num_l + kappa e_(l+1)) / (mass_l + kappa)
+///     write:  push the leaf q (y, 1)^T
+///
+/// It is a table of means per key that chooses no decay: the last estimate e_0 leans on the recent
+/// past as far as that has seen the key, and on the older past for the rest. As features of
+/// `RecursiveLeastSquares` all estimates together are as good as a bank of tables with well-chosen
+/// decays, not better; on a stream whose one best decay is known they gain nothing over it.
+///
+///     predict:  rls.predict(cascade.features(key))
+///     learn:    rls.update(cascade.features(key), y);  cascade.write(key, y);
+///
+/// Coefficients of keys should be at least 0 (one-hot, softmax, squares), see `CascadeReadout`.
+/// Errors: std::invalid_argument with name, value and legal range, before anything has changed. A
+/// read costs one pass over the active levels, or over the rows of them where the key is not zero;
+/// a write O(1) amortised passes over a level. Neither allocates.
+template <class Scalar_ = double>
+class Cascade {
+ public:
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+  using Readout = CascadeReadout<Scalar>;
+  using Matrix = typename Readout::Matrix;
+  using Vector = typename Readout::Vector;
+  using State = LogLinearState<Scalar>;
+
+  /// How to build one; d_k must be given.
+  struct Options {
+    Index d_k = 0;        ///< length of keys, 1 to 2^26
+    Index outputs = 1;    ///< length of y, 1 to 2^26 - 1
+    int max_levels = 24;  ///< 1 to 64; floor(log2 T) + 1 resolve T tokens
+    double kappa = 1;     ///< the mass of the older estimate, finite and positive
+    double prior = 0;     ///< what every output starts from, finite
+  };
+
+  /// Allocates everything. \throws std::invalid_argument for an option out of its range
+  explicit Cascade(const Options& options)
+      : readout_({.outputs = options.outputs,
+                  .max_levels = checked(options).max_levels,
+                  .kappa = options.kappa,
+                  .prior = options.prior}),
+        state_(options.max_levels, options.d_k, options.outputs + 1),
+        reads_(detail::zeros<Matrix>(options.max_levels, options.outputs + 1)),
+        key_(detail::zeros<Scalar>(options.d_k)),
+        value_(detail::ones<Scalar>(options.outputs + 1)),
+        features_(detail::zeros<Scalar>(options.max_levels * options.outputs)),
+        last_(detail::zeros<Scalar>(options.outputs)),
+        places_(options.d_k) {}
+
+  /// \name A token
+  /// \{
+
+  /// The estimates for a key, which nothing has to have been written for: row l is e_l, row 0 the
+  /// last. Nothing of the stream changes. \param key length d_k, finite \return max_levels x
+  /// outputs, overwritten by the next call
+  template <class Key>
+  const Matrix& read(const Key& key) {
+    const detail::FlushToZero<Scalar> flush;
+    detail::load_vector(key, "key", key_);
+    read_levels();
+    return readout_.estimate(reads_);
+  }
+  /// The last estimate, e_0. \return length outputs, overwritten by the next call
+  template <class Key>
+  const Vector& predict(const Key& key) {
+    const Matrix& estimates = read(key);
+    detail::copy(estimates.data(), outputs(), last_.data());
+    return last_;
+  }
+  /// All estimates as features, the newest first. \return length `feature_count()`, overwritten by
+  /// the next call
+  template <class Key>
+  const Vector& features(const Key& key) {
+    const Matrix& estimates = read(key);
+    detail::copy(estimates.data(), estimates.size(), features_.data());
+    return features_;
+  }
+  /// The next token of the stream: under this key there was y. \param y length outputs, finite
+  template <class Key, class Value>
+  void write(const Key& key, const Value& y) {
+    const detail::FlushToZero<Scalar> flush;
+    detail::load_vector(key, "key", key_);
+    detail::require_vector_type<Scalar, Value>();
+    detail::require_size("y", y.size(), outputs());
+    detail::require_finite("y", y);
+    for (Index j = 0; j < outputs(); ++j) value_[j] = y.coeff(j);
+    state_.push_leaf(key_, value_);
+  }
+  /// Forgets every token.
+  void reset() noexcept { state_.reset(); }
+  /// \}
+
+  /// T tokens at once, a row each: reads each key before it is written with its y. The numbers of T
+  /// calls, to the bit. \param keys T x d_k \param y T x outputs \return the features, T x
+  /// feature_count(); allocates, and copies the state
+  template <class Keys, class Values>
+  Matrix forward_span(const Eigen::MatrixBase<Keys>& keys, const Eigen::MatrixBase<Values>& y) {
+    detail::require_size("keys (columns)", keys.cols(), d_k());
+    detail::require_size("y (rows)", y.rows(), keys.rows());
+    detail::require_size("y (columns)", y.cols(), outputs());
+    detail::require_finite("keys", keys);
+    detail::require_finite("y", y);
+    Cascade after(*this);
+    Matrix out(keys.rows(), feature_count());
+    for (Index t = 0; t < keys.rows(); ++t) {
+      out.row(t) = after.features(keys.row(t)).transpose();
+      after.write(keys.row(t), y.row(t));
+    }
+    *this = std::move(after);
+    return out;
+  }
+
+  [[nodiscard]] Index d_k() const noexcept { return key_.size(); }             ///< length of keys
+  [[nodiscard]] Index outputs() const noexcept { return readout_.outputs(); }  ///< length of y
+  [[nodiscard]] Index feature_count() const noexcept {
+    return features_.size();
+  }  ///< max_levels * outputs
+  [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }  ///< tokens so far
+  /// The hierarchy; column `outputs()` of a level is its mass.
+  [[nodiscard]] const State& state() const noexcept { return state_; }
+  /// The recurrence with kappa, the prior, and the gradients of the last `read`: `pull_back` leads
+  /// to that of the level reads, and `level_reads_pullback` from there to that of the key.
+  [[nodiscard]] Readout& readout() noexcept { return readout_; }
+  [[nodiscard]] const Readout& readout() const noexcept { return readout_; }  ///< read-only
+
+ private:
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("", self.readout_);
+    part("state", self.state_);
+  }
+
+  static const Options& checked(const Options& options) {
+    detail::require_length("d_k", options.d_k);
+    detail::require_between("max_levels", options.max_levels, 1, max_level_limit);
+    return options;
+  }
+
+  /// Where few coefficients of the key are not zero, only their rows are read.
+  void read_levels() {
+    Index count = 0;
+    for (Index i = 0; i < d_k(); ++i) {
+      if (!detail::is_exactly(key_[i], Scalar(0))) places_[count++] = i;
+    }
+    if (count > d_k() / 4) return level_reads(state_, key_, reads_);
+    const Index columns = reads_.cols();
+    std::fill_n(reads_.data(), reads_.size(), Scalar(0));
+    for (int l : state_.active_levels()) {
+      const Scalar* const level = detail::levels_of(std::as_const(state_)).data(l);
+      for (Index n = 0; n < count; ++n) {
+        const Index i = places_[n];
+        detail::axpy(key_[i], level + i * columns, columns, reads_.data() + l * columns);
+      }
+    }
+    detail::require_finite("a read of a level", reads_);
+  }
+
+  Readout readout_;
+  State state_;
+  Matrix reads_;
+  Vector key_, value_, features_, last_;
+  detail::Vector<Index> places_;  // of the key, where it is not zero
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_READOUT_CASCADE_HPP
 
 // ---- loglinear/readout/recursive_least_squares.hpp
 
@@ -15051,7 +16336,7 @@ class RecursiveLeastSquares {
 
   void predict_loaded() {
     prediction_.noalias() = weights_.transpose() * phi_;
-    detail::require_finite("the prediction", prediction_);
+    detail::require_finite("coefficient # of the prediction", prediction_);
   }
 
   /// seen = U^T phi, scaled = D seen, gain = U scaled = P phi. \return f + phi^T P phi

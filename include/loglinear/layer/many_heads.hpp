@@ -216,8 +216,8 @@ class ManyHeads {
       gradient.x += head.x;
       head.x.resize(0, 0);
     }
-    detail::require_finite("the gradient of x", gradient.x);
-    detail::require_finite("the gradient of w_out", gradient.w_out);
+    detail::require_finite("coefficient # of the gradient of x", gradient.x);
+    detail::require_finite("coefficient # of the gradient of w_out", gradient.w_out);
     return gradient;
   }
 
