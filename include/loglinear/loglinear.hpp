@@ -5,6 +5,7 @@
 /// \file
 /// Everything.
 
+#include "loglinear/batch.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/layer/linear_attention.hpp"
 #include "loglinear/layer/log_linear_attention.hpp"
