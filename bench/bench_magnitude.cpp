@@ -127,7 +127,7 @@ void stream_row(const std::string& name, const Layer& layer, Call call,
 template <class Scalar, class Stored, class Rule>
 void stream_rows(const std::string& name, const Rule& rule) {
   const LogLinearAttention<Rule, Scalar, NormalizedMixture, Stored> layer(
-      {.inner = rule, .d_model = d, .d_k = d, .d_v = d, .max_levels = 16});
+      {.inner = rule, .d_model = d, .d_k = d, .d_v = d, .max_levels = 16, .learning_rate = 0.05});
   std::srand(1);
   const Rows<Scalar> base = Rows<Scalar>::Random(stream_length, d);
   const double tolerance = std::is_same_v<Stored, Scalar> ? 1e-3 : 0.05;

@@ -70,7 +70,10 @@ class Stream {
   using Vector = detail::Vector<Scalar>;
 
   Stream(Eigen::Index d, Call call)
-      : call_(call), begin_({.d_model = d, .d_k = d, .d_v = d}), layer_(begin_), target_(d) {
+      : call_(call),
+        begin_({.d_model = d, .d_k = d, .d_v = d, .learning_rate = 0.05}),
+        layer_(begin_),
+        target_(d) {
     std::srand(1);
     for (int i = 0; i < 64; ++i) inputs_.push_back(Vector::Random(d));
     target_ = Vector::Random(d) * Scalar(0.5);

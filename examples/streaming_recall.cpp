@@ -64,11 +64,11 @@ Ratios trained(const Rule& rule, const Training& training, double peak) {
                                                               .d_k = d,
                                                               .d_v = d,
                                                               .max_levels = levels,
+                                                              .learning_rate = peak,
                                                               .seed = 0xABCD});
   for (const auto& name : layer.weight_names()) {
     if (name.starts_with("w_")) layer.set_weight(name, layer.weight(name) * training.scale);
   }
-  layer.set_learning_rate(peak);
   const double first = round(layer, training.presentations);
   Ratios ratios;
   for (int r = 0; r < rounds; ++r) {
