@@ -7,8 +7,8 @@
 // Times are processor times: a window takes up to 40 ms, in which a busy machine runs others too.
 //
 // Counters (medians over the rounds): ns_per_token, log-linear; one_state_ns, the same rule in one
-// state; ratio, the one over the other; block_ns, log-linear, the window as one block (chunkwise);
-// vs_block, token by token over that; active_levels; spread, half the interquartile range of the
+// state; ratio, the one over the other; span_ns, log-linear, the window as one span (chunkwise);
+// vs_span, token by token over that; active_levels; spread, half the interquartile range of the
 // ratio relative to its median.
 
 #include <benchmark/benchmark.h>
@@ -66,24 +66,24 @@ class Stream {
            static_cast<double>(window);
   }
 
-  /// The same for the window as one block.
-  double block_ns_per_token() {
+  /// The same for the window as one span.
+  double span_ns_per_token() {
     layer_ = begin_;
     return bench::processor_nanoseconds([&] {
-             block_ = layer_.forward_span(rows_);
-             benchmark::DoNotOptimize(block_.data());
+             out_ = layer_.forward_span(rows_);
+             benchmark::DoNotOptimize(out_.data());
            }) /
            static_cast<double>(window);
   }
 
-  /// Whether the block gives what its tokens give, some thousand roundings apart.
-  [[nodiscard]] bool block_is_right() {
+  /// Whether the span gives what its tokens give, some thousand roundings apart.
+  [[nodiscard]] bool span_is_right() {
     layer_ = begin_;
     float worst = 0;
     for (std::uint64_t t = 0; t < window; ++t) {
       const Vector& o = layer_.forward(inputs_.at(window_begin + t));
       worst = std::max(
-          worst, (block_.row(static_cast<Eigen::Index>(t)).transpose() - o).cwiseAbs().maxCoeff());
+          worst, (out_.row(static_cast<Eigen::Index>(t)).transpose() - o).cwiseAbs().maxCoeff());
     }
     return worst <= 4096 * std::numeric_limits<float>::epsilon();
   }
@@ -91,15 +91,15 @@ class Stream {
   [[nodiscard]] Layer& layer() { return layer_; }
 
  private:
-  using Block = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  using Array = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
   const Inputs& inputs_;
   Layer begin_, layer_;
-  Block rows_ = Block::NullaryExpr(
+  Array rows_ = Array::NullaryExpr(
       static_cast<Eigen::Index>(window), d, [this](Eigen::Index t, Eigen::Index i) {
         return inputs_.at(window_begin + static_cast<std::uint64_t>(t))[i];
       });
-  Block block_;
+  Array out_;
 };
 
 /// Whether the hierarchy reads what the one state reads, once all levels count the same.
@@ -131,18 +131,18 @@ void token(benchmark::State& state, const Rule& rule) {
   for (std::uint64_t n = window_begin; n < window_begin + window; ++n) {
     levels += active_level_count(n, max_levels) / static_cast<double>(window);
   }
-  bench::Samples ns, one_state_ns, ratio, block_ns, vs_block;
+  bench::Samples ns, one_state_ns, ratio, span_ns, vs_span;
   for (auto _ : state) {
     const double mine = log_linear.ns_per_token(), rival = one_state.ns_per_token();
-    const double block = log_linear.block_ns_per_token();
+    const double span = log_linear.span_ns_per_token();
     state.SetIterationTime(mine * 1e-9);
     ns.add(mine);
     one_state_ns.add(rival);
     ratio.add(mine / rival);
-    block_ns.add(block);
-    vs_block.add(mine / block);
+    span_ns.add(span);
+    vs_span.add(mine / span);
   }
-  if (!log_linear.block_is_right()) state.SkipWithError("the block is wrong");
+  if (!log_linear.span_is_right()) state.SkipWithError("the span is wrong");
   if (!is_right(log_linear.layer(), one_state.layer(), inputs.at(0))) {
     state.SkipWithError("the read is wrong");
   }
@@ -151,8 +151,8 @@ void token(benchmark::State& state, const Rule& rule) {
   state.counters["active_levels"] = levels;
   state.counters["one_state_ns"] = one_state_ns.median();
   state.counters["ratio"] = ratio.median();
-  state.counters["block_ns"] = block_ns.median();
-  state.counters["vs_block"] = vs_block.median();
+  state.counters["span_ns"] = span_ns.median();
+  state.counters["vs_span"] = vs_span.median();
 }
 
 void rounds(benchmark::internal::Benchmark* benchmark) {

@@ -222,7 +222,7 @@ TEMPLATE_TEST_CASE("Sequences and mixers of the paper likewise", "", float, doub
   }
 }
 
-TEST_CASE("Nothing at all: vectors and blocks without coefficients") {
+TEST_CASE("Nothing at all: vectors and spans without coefficients") {
   using Vector = Eigen::VectorXd;
   const Vector none(0);
   const Eigen::MatrixXd no_rows(0, 5);

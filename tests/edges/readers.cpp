@@ -41,13 +41,13 @@ TEMPLATE_TEST_CASE("Everything const of a layer can be called from many threads"
   Layer mine({.d_model = 5, .d_k = 8, .d_v = 9});
   test::Random random(81);
   for (int t = 0; t < 27; ++t) mine.forward(random.vector<double>(5));
-  const Eigen::MatrixXd xs = random.matrix<double>(5, 8), block = random.matrix<double>(12, 5),
-                        d_block = random.matrix<double>(12, 9);
+  const Eigen::MatrixXd xs = random.matrix<double>(5, 8), span = random.matrix<double>(12, 5),
+                        d_span = random.matrix<double>(12, 9);
   std::vector<Eigen::VectorXd> expected;
   for (Index i = 0; i < 8; ++i) expected.push_back(mine.query_readonly(xs.col(i)));
   const Layer& layer = mine;
   const auto state = layer.log_linear_state();
-  const auto gradient = layer.span_gradient(block, d_block);
+  const auto gradient = layer.span_gradient(span, d_span);
   const std::string file = test::saved(layer);
   const auto moment = layer.snapshot();
   CHECK(all_read([&](int i) {
@@ -59,7 +59,7 @@ TEMPLATE_TEST_CASE("Everything const of a layer can be called from many threads"
     same = same && out == state && test::saved(layer) == file;
     same = same && layer.weight("w_key").allFinite() && layer.size() == 27;
     if (i % 2 == 0) {
-      same = same && test::same_bits(layer.span_gradient(block, d_block).x, gradient.x);
+      same = same && test::same_bits(layer.span_gradient(span, d_span).x, gradient.x);
     } else {
       Layer copy(layer);
       copy.forward(xs.col(i));

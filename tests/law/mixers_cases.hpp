@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef LOGLINEAR_TESTS_LAW_BLOCKS_CASES_HPP
-#define LOGLINEAR_TESTS_LAW_BLOCKS_CASES_HPP
+#ifndef LOGLINEAR_TESTS_LAW_MIXERS_CASES_HPP
+#define LOGLINEAR_TESTS_LAW_MIXERS_CASES_HPP
 
 // Small mixers of the paper, with every option somewhere, and weights of order 1 in all arrays.
 
@@ -111,4 +111,4 @@ inline std::vector<loglinear::LogLinearGatedDeltaNetOptions> gated_delta_net_cas
 
 }  // namespace test
 
-#endif  // LOGLINEAR_TESTS_LAW_BLOCKS_CASES_HPP
+#endif  // LOGLINEAR_TESTS_LAW_MIXERS_CASES_HPP

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef LOGLINEAR_TESTS_LAW_BLOCKS_REFERENCE_HPP
-#define LOGLINEAR_TESTS_LAW_BLOCKS_REFERENCE_HPP
+#ifndef LOGLINEAR_TESTS_LAW_MIXERS_REFERENCE_HPP
+#define LOGLINEAR_TESTS_LAW_MIXERS_REFERENCE_HPP
 
 // The mixers of the paper written down once more, token by token and number by number in double;
 // only the hierarchy is the library's dense oracle.
@@ -177,4 +177,4 @@ inline Array reference(const loglinear::LogLinearGatedDeltaNet<double>& mixer, c
 
 }  // namespace test
 
-#endif  // LOGLINEAR_TESTS_LAW_BLOCKS_REFERENCE_HPP
+#endif  // LOGLINEAR_TESTS_LAW_MIXERS_REFERENCE_HPP

@@ -80,7 +80,8 @@ void pull_back_token(const State& state, const Token<Kind>& token, const Vector<
   // derivative with respect to L^T q.
   t.d_old_read = d_read;
   token.transition.right(RowView<Scalar>(t.d_old_read.data(), d_v));
-  state.pull_back({memory.old_query.data(), lambda.data(), order}, memory, t, d_lambda.data());
+  state.pull_back({memory.old_query.data(), lambda.data(), order}, memory, {t.d_old_read.data()}, t,
+                  d_lambda.data());
   token.transition.pullback(token.query, t.d_old_query, memory.old_read, d_read,
                             d_token.transition);
   d_token.query = t.d_old_query;
