@@ -341,6 +341,79 @@ template <class Derived>
 
 #endif  // LOGLINEAR_DETAIL_BASE_TYPES_HPP
 
+// ---- loglinear/batch/head_array.hpp
+
+#ifndef LOGLINEAR_BATCH_HEAD_ARRAY_HPP
+#define LOGLINEAR_BATCH_HEAD_ARRAY_HPP
+
+namespace loglinear {
+
+/// A view of numbers for every sequence, token and head, wherever they lie: a pointer, four sizes
+/// and four strides, counted in numbers. Nothing is owned and nothing is copied; without a pointer
+/// the array is absent.
+///
+///     HeadArray<const float> q = HeadArray<const float>::bthd(data, batch, tokens, heads, d_k);
+///
+/// \tparam Number  float or double, const for what is only read
+template <class Number>
+class HeadArray {
+ public:
+  using Index = Eigen::Index;
+  using Scalar = std::remove_const_t<Number>;
+  using Four = std::array<Index, 4>;
+
+  HeadArray() = default;  ///< absent
+
+  /// Any strides, in the order batch, tokens, heads, columns whatever the order in memory. A stride
+  /// may be 0 or negative where the array is only read.
+  HeadArray(Number* data, const Four& sizes, const Four& strides)
+      : data_(data), sizes_(sizes), strides_(strides) {}
+
+  /// Contiguous, [B, T, H, D]; without columns [B, T, H].
+  [[nodiscard]] static HeadArray bthd(Number* data, Index batch, Index tokens, Index heads,
+                                      Index columns = 1) {
+    return {data,
+            {batch, tokens, heads, columns},
+            {tokens * heads * columns, heads * columns, columns, 1}};
+  }
+  /// Contiguous, [B, H, T, D]; without columns [B, H, T].
+  [[nodiscard]] static HeadArray bhtd(Number* data, Index batch, Index heads, Index tokens,
+                                      Index columns = 1) {
+    return {data,
+            {batch, tokens, heads, columns},
+            {heads * tokens * columns, columns, tokens * columns, 1}};
+  }
+
+  /// The same numbers, to be read.
+  operator HeadArray<const Scalar>() const requires(!std::is_const_v<Number>) {
+    return {data_, sizes_, strides_};
+  }
+
+  [[nodiscard]] Index batch() const { return sizes_[0]; }    ///< B
+  [[nodiscard]] Index rows() const { return sizes_[1]; }     ///< T, or n rows a token
+  [[nodiscard]] Index heads() const { return sizes_[2]; }    ///< H
+  [[nodiscard]] Index columns() const { return sizes_[3]; }  ///< D
+  [[nodiscard]] Number* data() const { return data_; }
+  [[nodiscard]] const Four& sizes() const { return sizes_; }
+  [[nodiscard]] const Four& strides() const { return strides_; }
+  /// How many numbers there are.
+  [[nodiscard]] Index size() const { return sizes_[0] * sizes_[1] * sizes_[2] * sizes_[3]; }
+  [[nodiscard]] bool is_absent() const { return data_ == nullptr || size() == 0; }
+
+  /// Where a row of a head begins.
+  [[nodiscard]] Number* row(Index batch, Index row, Index head) const {
+    return data_ + batch * strides_[0] + row * strides_[1] + head * strides_[2];
+  }
+
+ private:
+  Number* data_ = nullptr;
+  Four sizes_{}, strides_{};
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BATCH_HEAD_ARRAY_HPP
+
 // ---- loglinear/detail/base/row_block.hpp
 
 #ifndef LOGLINEAR_DETAIL_BASE_ROW_BLOCK_HPP
@@ -2963,199 +3036,6 @@ class ChunkMap {
 
 #endif  // LOGLINEAR_CHUNKS_CHUNK_MAP_HPP
 
-// ---- loglinear/chunks/chunk_map_pullback.hpp
-
-#ifndef LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
-#define LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
-
-namespace loglinear::detail {
-
-/// From the gradients of the four matrices of chunk_map.hpp to those of the tokens that they are
-/// made of: `start`, then `carry` for every older state, then `finish`.
-template <class Scalar>
-class ChunkMapPullback {
- public:
-  using Matrix = RowMajorMatrix<Scalar>;
-  using Block = RowBlock<Scalar>;
-  using ConstBlock = ConstRowBlock<Scalar>;
-  using Views = typename Chunk<Scalar>::Views;
-  using Pass = typename ChunkMap<Scalar>::Pass;
-
-  /// \param map  whose matrices are those of the chunk at hand, made for gradients
-  explicit ChunkMapPullback(ChunkMap<Scalar>& map)
-      : map_(map), kept_(map.kept()), decay_(map.decay()), shape_(map.shape()) {}
-
-  /// After `ChunkMap::prepare_carry`.
-  void start() {
-    decay_.start_pull_back();
-    if (shape_.steps == 0) return;
-    if (kept_.is_formed) {
-      set_zero(d_transition_, shape_.d_k, shape_.d_k);
-    } else {
-      set_zero(d_written_transposed_, shape_.d_k, map_.moments());
-      set_zero(d_sought_transposed_, shape_.d_k, map_.moments());
-    }
-  }
-
-  /// d_s <- A^T d_s for older state n, s before the chunk, and what that says of A.
-  void carry(std::size_t n, const Matrix& s, Matrix& d_s) {
-    if (kept_.is_formed) {
-      transpose_into(s, transposed_);
-      product<Into::add>(d_s, transposed_, d_transition_);
-      resize(carried_, s.rows(), s.cols());
-      product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_s, carried_);
-      d_s.swap(carried_);
-      return;
-    }
-    if (shape_.steps > 0) {
-      const bool has_found = map_.pass() == Pass::gradients_after_states;
-      transpose_into(has_found ? kept_.found_states[n] : map_.find(n, s), transposed_);
-      product<Into::subtract>(d_s, transposed_, d_written_transposed_);
-      resize(carried_, map_.moments(), s.cols());
-      product<Into::replace>(map_.written(), d_s, carried_);
-      transpose_into(carried_, transposed_);
-      product<Into::subtract>(s, transposed_, d_sought_transposed_);
-    }
-    decay_.decay_state(d_s, d_s);
-    for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
-      const Index begin = i * s.cols();
-      decay_.pull_back_total(i, dot(s.data() + begin, d_s.data() + begin, s.cols()));
-    }
-    if (shape_.steps > 0)
-      product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
-  }
-
-  /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
-  /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
-  void finish(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
-              Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
-              Chunk<Scalar>& gradient) {
-    const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
-    const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
-    const ConstBlock q = rows.q, k = rows.k;
-    const Block d_q = targets.q, d_k = targets.k;
-    if (shape_.steps > 0) {
-      for (Index i = 0; kept_.is_formed && i < shape_.d_k; ++i) {
-        decay_.pull_back_total(i, d_transition_(i, i) * decay_.total(i));
-      }
-      const ConstBlock p = block_of(chunk.p).topRows(map_.moments());
-      const Block d_p = writable_block_of(gradient.p).topRows(map_.moments());
-      resize(d_lookups_, map_.moments(), shape_.d_k);
-      resize(d_lower_, map_.moments(), map_.moments());
-      if (shape_.is_delta) {
-        pull_back_delta(d_scores, d_queries, d_keys);
-      } else {
-        pull_back_removals(d_scores, d_queries, d_keys);
-      }
-      decay_.pull_back_from_start(kept_.lookups, p_at, d_lookups_, d_p);
-      decay_.pull_back_to_end(kept_.decayed_keys, k_at, d_keys, d_k);
-      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
-      if (shape_.is_delta) {
-        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
-      } else {
-        const ConstBlock u = block_of(chunk.u).topRows(map_.moments());
-        const Block d_u = writable_block_of(gradient.u).topRows(map_.moments());
-        decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
-        decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
-        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
-        decay_.pull_back_gram(q, q_at, u, u_at, map_.query_removal(), d_query_removal_, d_q, d_u);
-      }
-    } else {
-      decay_.pull_back_to_end(map_.keys(), k_at, d_keys, d_k);
-      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
-    }
-    decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k);
-    decay_.finish_pull_back(gradient.decay);
-  }
-
- private:
-  /// Adds what the states say of A = D - written^T sought to the gradients of the two.
-  void add_carries(Matrix& d_sought, Matrix& d_written) {
-    if (kept_.is_formed) {
-      product<Into::subtract>(map_.written(), d_transition_, d_sought);
-      transpose_into(d_transition_, transposed_);
-      product<Into::subtract>(map_.sought(), transposed_, d_written);
-    } else {
-      transpose_into(d_sought_transposed_, transposed_);
-      add(d_sought.data(), transposed_.data(), d_sought.size(), d_sought.data());
-      transpose_into(d_written_transposed_, transposed_);
-      add(d_written.data(), transposed_.data(), d_written.size(), d_written.data());
-    }
-  }
-
-  /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
-  /// with T = (I + L)^-1: dL = -T^T dT T^T = -(scores^T d_scores + keys d_keys^T) T^T. On return
-  /// d_scores is dG and d_keys is dK.
-  void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
-    const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
-    Block(d_lookups_).setZero();
-    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries,
-                                                Block(d_lookups_));
-    add_carries(d_lookups_, d_keys);
-    transpose_into(kept_.lookups, transposed_);
-    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, Block(d_scores));
-    transpose_into(d_keys, transposed_);
-    resize(scratch_, map_.leaves(), map_.leaves());
-    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores,
-                                               Block(scratch_));
-    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, Block(scratch_));
-    transpose_into(kept_.inverse, transposed_);
-    Block(d_lower_).setZero();
-    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, Block(d_lower_));
-    set_zero(d_query_removal_, map_.tokens(), map_.leaves());
-    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, Block(d_query_removal_));
-    d_scores.swap(d_query_removal_);
-    resize(carried_, map_.leaves(), shape_.d_k);
-    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, Block(carried_));
-    d_keys.swap(carried_);
-  }
-
-  /// Backwards through the general form; the names are those of the equations in chunk_map.hpp.
-  void pull_back_removals(const Matrix& d_scores, const Matrix& d_queries, const Matrix& d_keys) {
-    set_zero(d_query_removal_, map_.tokens(), map_.moments());
-    transpose_into(kept_.found, transposed_);
-    product<Into::subtract>(d_queries, transposed_, d_query_removal_);
-    transpose_into(kept_.found_leaves, transposed_);
-    product<Into::subtract>(d_scores, transposed_, d_query_removal_);
-
-    set_zero(d_removals_, map_.moments(), shape_.d_k);
-    product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
-
-    set_zero(d_found_, map_.moments(), shape_.d_k);
-    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_queries, d_found_);
-    add_carries(d_found_, d_removals_);
-    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_, d_lookups_);
-
-    set_zero(d_found_leaves_, map_.moments(), map_.leaves());
-    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_scores,
-                            d_found_leaves_);
-    transpose_into(d_keys, transposed_);
-    product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
-    resize(d_lookup_key_, map_.moments(), map_.leaves());
-    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_leaves_, d_lookup_key_);
-
-    Block(d_lower_).setZero();
-    transpose_into(kept_.found, transposed_);
-    product<Into::subtract>(d_lookups_, transposed_, d_lower_);
-    transpose_into(kept_.found_leaves, transposed_);
-    product<Into::subtract>(d_lookup_key_, transposed_, d_lower_);
-  }
-
-  ChunkMap<Scalar>& map_;
-  const typename ChunkMap<Scalar>::Kept& kept_;
-  ChunkDecay<Scalar>& decay_;
-  SequenceShape shape_;
-  Matrix d_transition_{};                                  // where A is formed
-  Matrix d_written_transposed_{}, d_sought_transposed_{};  // where it is not
-  Matrix d_lookups_{}, d_removals_{}, d_lower_{}, d_query_removal_{}, d_lookup_key_{};
-  Matrix d_found_{}, d_found_leaves_{};
-  Matrix scratch_{}, carried_{}, transposed_{};
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
-
 // ---- loglinear/chunks/hierarchy.hpp
 
 #ifndef LOGLINEAR_CHUNKS_HIERARCHY_HPP
@@ -3890,6 +3770,199 @@ class ChunkStep {
 
 #endif  // LOGLINEAR_CHUNKS_CHUNK_STEP_HPP
 
+// ---- loglinear/chunks/chunk_map_pullback.hpp
+
+#ifndef LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
+#define LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
+
+namespace loglinear::detail {
+
+/// From the gradients of the four matrices of chunk_map.hpp to those of the tokens that they are
+/// made of: `start`, then `carry` for every older state, then `finish`.
+template <class Scalar>
+class ChunkMapPullback {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
+  using Views = typename Chunk<Scalar>::Views;
+  using Pass = typename ChunkMap<Scalar>::Pass;
+
+  /// \param map  whose matrices are those of the chunk at hand, made for gradients
+  explicit ChunkMapPullback(ChunkMap<Scalar>& map)
+      : map_(map), kept_(map.kept()), decay_(map.decay()), shape_(map.shape()) {}
+
+  /// After `ChunkMap::prepare_carry`.
+  void start() {
+    decay_.start_pull_back();
+    if (shape_.steps == 0) return;
+    if (kept_.is_formed) {
+      set_zero(d_transition_, shape_.d_k, shape_.d_k);
+    } else {
+      set_zero(d_written_transposed_, shape_.d_k, map_.moments());
+      set_zero(d_sought_transposed_, shape_.d_k, map_.moments());
+    }
+  }
+
+  /// d_s <- A^T d_s for older state n, s before the chunk, and what that says of A.
+  void carry(std::size_t n, const Matrix& s, Matrix& d_s) {
+    if (kept_.is_formed) {
+      transpose_into(s, transposed_);
+      product<Into::add>(d_s, transposed_, d_transition_);
+      resize(carried_, s.rows(), s.cols());
+      product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_s, carried_);
+      d_s.swap(carried_);
+      return;
+    }
+    if (shape_.steps > 0) {
+      const bool has_found = map_.pass() == Pass::gradients_after_states;
+      transpose_into(has_found ? kept_.found_states[n] : map_.find(n, s), transposed_);
+      product<Into::subtract>(d_s, transposed_, d_written_transposed_);
+      resize(carried_, map_.moments(), s.cols());
+      product<Into::replace>(map_.written(), d_s, carried_);
+      transpose_into(carried_, transposed_);
+      product<Into::subtract>(s, transposed_, d_sought_transposed_);
+    }
+    decay_.decay_state(d_s, d_s);
+    for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
+      const Index begin = i * s.cols();
+      decay_.pull_back_total(i, dot(s.data() + begin, d_s.data() + begin, s.cols()));
+    }
+    if (shape_.steps > 0)
+      product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
+  }
+
+  /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
+  /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
+  void finish(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
+              Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
+              Chunk<Scalar>& gradient) {
+    const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
+    const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
+    const ConstBlock q = rows.q, k = rows.k;
+    const Block d_q = targets.q, d_k = targets.k;
+    if (shape_.steps > 0) {
+      for (Index i = 0; kept_.is_formed && i < shape_.d_k; ++i) {
+        decay_.pull_back_total(i, d_transition_(i, i) * decay_.total(i));
+      }
+      const ConstBlock p = block_of(chunk.p).topRows(map_.moments());
+      const Block d_p = writable_block_of(gradient.p).topRows(map_.moments());
+      resize(d_lookups_, map_.moments(), shape_.d_k);
+      resize(d_lower_, map_.moments(), map_.moments());
+      if (shape_.is_delta) {
+        pull_back_delta(d_scores, d_queries, d_keys);
+      } else {
+        pull_back_removals(d_scores, d_queries, d_keys);
+      }
+      decay_.pull_back_from_start(kept_.lookups, p_at, d_lookups_, d_p);
+      decay_.pull_back_to_end(kept_.decayed_keys, k_at, d_keys, d_k);
+      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+      if (shape_.is_delta) {
+        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
+      } else {
+        const ConstBlock u = block_of(chunk.u).topRows(map_.moments());
+        const Block d_u = writable_block_of(gradient.u).topRows(map_.moments());
+        decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
+        decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
+        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
+        decay_.pull_back_gram(q, q_at, u, u_at, map_.query_removal(), d_query_removal_, d_q, d_u);
+      }
+    } else {
+      decay_.pull_back_to_end(map_.keys(), k_at, d_keys, d_k);
+      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+    }
+    decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k);
+    decay_.finish_pull_back(gradient.decay);
+  }
+
+ private:
+  /// Adds what the states say of A = D - written^T sought to the gradients of the two.
+  void add_carries(Matrix& d_sought, Matrix& d_written) {
+    if (kept_.is_formed) {
+      product<Into::subtract>(map_.written(), d_transition_, d_sought);
+      transpose_into(d_transition_, transposed_);
+      product<Into::subtract>(map_.sought(), transposed_, d_written);
+    } else {
+      transpose_into(d_sought_transposed_, transposed_);
+      add(d_sought.data(), transposed_.data(), d_sought.size(), d_sought.data());
+      transpose_into(d_written_transposed_, transposed_);
+      add(d_written.data(), transposed_.data(), d_written.size(), d_written.data());
+    }
+  }
+
+  /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
+  /// with T = (I + L)^-1: dL = -T^T dT T^T = -(scores^T d_scores + keys d_keys^T) T^T. On return
+  /// d_scores is dG and d_keys is dK.
+  void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
+    const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
+    Block(d_lookups_).setZero();
+    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries,
+                                                Block(d_lookups_));
+    add_carries(d_lookups_, d_keys);
+    transpose_into(kept_.lookups, transposed_);
+    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, Block(d_scores));
+    transpose_into(d_keys, transposed_);
+    resize(scratch_, map_.leaves(), map_.leaves());
+    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores,
+                                               Block(scratch_));
+    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, Block(scratch_));
+    transpose_into(kept_.inverse, transposed_);
+    Block(d_lower_).setZero();
+    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, Block(d_lower_));
+    set_zero(d_query_removal_, map_.tokens(), map_.leaves());
+    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, Block(d_query_removal_));
+    d_scores.swap(d_query_removal_);
+    resize(carried_, map_.leaves(), shape_.d_k);
+    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, Block(carried_));
+    d_keys.swap(carried_);
+  }
+
+  /// Backwards through the general form; the names are those of the equations in chunk_map.hpp.
+  void pull_back_removals(const Matrix& d_scores, const Matrix& d_queries, const Matrix& d_keys) {
+    set_zero(d_query_removal_, map_.tokens(), map_.moments());
+    transpose_into(kept_.found, transposed_);
+    product<Into::subtract>(d_queries, transposed_, d_query_removal_);
+    transpose_into(kept_.found_leaves, transposed_);
+    product<Into::subtract>(d_scores, transposed_, d_query_removal_);
+
+    set_zero(d_removals_, map_.moments(), shape_.d_k);
+    product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
+
+    set_zero(d_found_, map_.moments(), shape_.d_k);
+    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_queries, d_found_);
+    add_carries(d_found_, d_removals_);
+    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_, d_lookups_);
+
+    set_zero(d_found_leaves_, map_.moments(), map_.leaves());
+    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_scores,
+                            d_found_leaves_);
+    transpose_into(d_keys, transposed_);
+    product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
+    resize(d_lookup_key_, map_.moments(), map_.leaves());
+    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_leaves_, d_lookup_key_);
+
+    Block(d_lower_).setZero();
+    transpose_into(kept_.found, transposed_);
+    product<Into::subtract>(d_lookups_, transposed_, d_lower_);
+    transpose_into(kept_.found_leaves, transposed_);
+    product<Into::subtract>(d_lookup_key_, transposed_, d_lower_);
+  }
+
+  ChunkMap<Scalar>& map_;
+  const typename ChunkMap<Scalar>::Kept& kept_;
+  ChunkDecay<Scalar>& decay_;
+  SequenceShape shape_;
+  Matrix d_transition_{};                                  // where A is formed
+  Matrix d_written_transposed_{}, d_sought_transposed_{};  // where it is not
+  Matrix d_lookups_{}, d_removals_{}, d_lower_{}, d_query_removal_{}, d_lookup_key_{};
+  Matrix d_found_{}, d_found_leaves_{};
+  Matrix scratch_{}, carried_{}, transposed_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
+
 // ---- loglinear/chunks/chunk_step_pullback.hpp
 
 #ifndef LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP
@@ -4194,285 +4267,6 @@ LOGLINEAR_CHUNKS(extern, double)
 #endif
 
 #endif  // LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
-
-// ---- loglinear/transitions/steps.hpp
-
-#ifndef LOGLINEAR_TRANSITIONS_STEPS_HPP
-#define LOGLINEAR_TRANSITIONS_STEPS_HPP
-
-/// \file
-/// How a kind of transition says what it is made of: a list of steps, in the order in which older
-/// states undergo them.
-///
-/// | step                     | what a state S of key_rows x d_v undergoes                    |
-/// |--------------------------|---------------------------------------------------------------|
-/// | `steps.decay(a)`         | `S <- a S`, a number                                          |
-/// | `steps.decay_rows(w)`    | `S <- diag(w) S`, key_rows numbers                            |
-/// | `steps.decay_values(r)`  | `S <- S diag(r)`, d_v numbers                                 |
-/// | `steps.look_up(p)`       | nothing yet: `f = S^T p` of the state as it is now            |
-/// | `steps.write_back(u)`    | `S <- S - u f^T` with the f looked up last; key_rows numbers  |
-///
-/// Vectors are pointers to that many numbers. Every `look_up` has its `write_back`, with nothing
-/// but decays in between. A kind has the member
-///
-///     void visit_steps(auto& steps, auto&... gradient) const {
-///       steps.look_up(p.data(), gradient.p.data()...);
-///       steps.decay(a, gradient.a...);
-///       steps.write_back(u.data(), gradient.u.data()...);
-///     }
-///
-/// which is `S <- a S - u p^T S`. It is called without a gradient, and with one transition of the
-/// same type, to which each step then writes the derivative with respect to its own argument: where
-/// a member is not itself an argument, the kind computes its derivative from those, after the step.
-/// The derivative with respect to a decay of 0 is taken to be 0. Which steps there are must not
-/// depend on the members.
-///
-/// From the steps follow whole spans of tokens by the chunkwise algorithm and their gradients
-/// (`forward_span`, `span_gradient`), and products of few transitions as a diagonal minus a
-/// matrix of low rank.
-
-namespace loglinear {
-
-/// How many steps of which sort a transition has.
-struct StepCounts {
-  Eigen::Index updates = 0;    ///< look-ups and write-backs
-  bool decays = false;         ///< whether key rows decay
-  bool decays_by_row = false;  ///< each at its own rate
-  bool decays_values = false;  ///< whether value columns decay
-
-  /// \name The steps, which are counted
-  /// \{
-  void decay(const auto& /*a*/, auto&... /*gradient*/) { decays = true; }
-  void decay_rows(const auto* /*w*/, auto*... /*gradient*/) { decays = decays_by_row = true; }
-  void decay_values(const auto* /*r*/, auto*... /*gradient*/) { decays_values = true; }
-  void look_up(const auto* /*p*/, auto*... /*gradient*/) {}
-  void write_back(const auto* /*u*/, auto*... /*gradient*/) { ++updates; }
-  /// \}
-};
-
-/// Whether a kind of transition says what it is made of; see the top of transitions/steps.hpp.
-template <class Kind>
-concept HasSteps = requires(const Kind& kind, Kind& gradient, StepCounts& steps) {
-  kind.visit_steps(steps);
-  kind.visit_steps(steps, gradient);
-};
-
-/// The steps of a kind for states of key_rows x d_v. Makes a transition, which may allocate.
-template <HasSteps Kind>
-[[nodiscard]] StepCounts step_counts(Eigen::Index key_rows, Eigen::Index d_v) {
-  StepCounts counts;
-  Kind(key_rows, d_v).visit_steps(counts);
-  return counts;
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_TRANSITIONS_STEPS_HPP
-
-// ---- loglinear/chunks/transition_steps.hpp
-
-#ifndef LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
-#define LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
-
-// The steps of a transition (transitions/steps.hpp) as a chunk has them: decays of value columns,
-// and updates D - u p^T one after the other. A decay E before a look-up goes into its update,
-// (D - u p^T) E = D E - u (E p)^T, and one after the last update too, F (D - u p^T) = F D - (F u)
-// p^T.
-
-namespace loglinear::detail {
-
-/// How tokens with these steps look in a chunk.
-[[nodiscard]] inline SequenceShape shape_of(const StepCounts& steps, Index d_k, Index d_v,
-                                            Index leaves, ReadOrder order) {
-  return {.d_k = d_k,
-          .d_v = d_v,
-          .leaves = leaves,
-          .steps = steps.updates,
-          .decays = !steps.decays         ? 0
-                    : steps.decays_by_row ? d_k
-                                          : 1,
-          .decays_values = steps.decays_values,
-          .is_delta = false,
-          .order = order};
-}
-
-/// A product of decays of key rows: no number, one for all of them, or one for each.
-template <class Scalar>
-class RowDecays {
- public:
-  explicit RowDecays(Index decays) : decays_(decays) {}
-
-  void reset() { std::fill_n(decays_.data(), decays_.size(), Scalar(1)); }
-  void decay(const Scalar& a) { scale_by(a, decays_.data(), decays_.size()); }
-  void decay_rows(const Scalar* w) { multiply(decays_.data(), w, decays_.size(), decays_.data()); }
-
-  /// row *= decays, which may be one number for all of it.
-  void apply(Scalar* row, Index size) const {
-    if (decays_.size() == 1) scale_by(decays_[0], row, size);
-    if (decays_.size() > 1) multiply(row, decays_.data(), size, row);
-  }
-  void write_to(Scalar* to) const { copy(decays_.data(), decays_.size(), to); }
-
- private:
-  Vector<Scalar> decays_;
-};
-
-/// Takes the steps of token t into a chunk: `start`, `visit_steps` of its transition, `finish`.
-template <class Scalar>
-class StepWriter {
- public:
-  explicit StepWriter(const SequenceShape& shape) : shape_(shape), before_(shape.decays) {}
-  StepWriter(const StepWriter&) = default;
-  StepWriter& operator=(const StepWriter&) = default;
-
-  void start(Chunk<Scalar>& chunk, Index t) {
-    chunk_ = &chunk;
-    token_ = t;
-    moment_ = t * shape_.moments();
-    before_.reset();
-    if (shape_.decays_values) std::fill_n(value_decay(), shape_.d_v, Scalar(1));
-  }
-
-  void decay(const Scalar& a) { before_.decay(a); }
-  void decay_rows(const Scalar* w) { before_.decay_rows(w); }
-  void decay_values(const Scalar* r) { multiply(value_decay(), r, shape_.d_v, value_decay()); }
-  void look_up(const Scalar* p) {
-    Scalar* const row = row_of(chunk_->p, moment_);
-    copy(p, shape_.d_k, row);
-    before_.apply(row, shape_.d_k);
-  }
-  void write_back(const Scalar* u) {
-    copy(u, shape_.d_k, row_of(chunk_->u, moment_));
-    if (shape_.decays > 0) before_.write_to(row_of(chunk_->decay, moment_));
-    before_.reset();
-    ++moment_;
-  }
-
-  void finish() {
-    if (shape_.decays == 0) return;
-    if (shape_.steps == 0) return before_.write_to(row_of(chunk_->decay, moment_));
-    before_.apply(row_of(chunk_->decay, moment_ - 1), shape_.decays);
-    before_.apply(row_of(chunk_->u, moment_ - 1), shape_.d_k);
-  }
-
- private:
-  [[nodiscard]] static Scalar* row_of(RowMajorMatrix<Scalar>& m, Index i) {
-    return m.data() + i * m.cols();
-  }
-  [[nodiscard]] Scalar* value_decay() { return row_of(chunk_->value_decay, token_); }
-
-  SequenceShape shape_;
-  RowDecays<Scalar> before_;  // since the last update
-  Chunk<Scalar>* chunk_ = nullptr;
-  Index token_ = 0, moment_ = 0;
-};
-
-/// The decays after the last update of a transition.
-template <class Scalar>
-struct LastDecays {
-  RowDecays<Scalar>& decays;
-
-  void decay(const Scalar& a) { decays.decay(a); }
-  void decay_rows(const Scalar* w) { decays.decay_rows(w); }
-  void decay_values(const Scalar*) {}
-  void look_up(const Scalar*) {}
-  void write_back(const Scalar*) { decays.reset(); }
-};
-
-/// From the gradient of a chunk, log decays and the rows u and p as they stand in it, to that of
-/// the steps of token t: `start`, then `visit_steps(steps, gradient)` of its transition.
-template <class Scalar>
-class StepGradients {
- public:
-  explicit StepGradients(const SequenceShape& shape)
-      : shape_(shape), before_(shape.decays), after_(shape.decays), d_log_(shape.decays) {}
-  StepGradients(const StepGradients&) = default;
-  StepGradients& operator=(const StepGradients&) = default;
-
-  template <class Kind>
-  void start(const Kind& kind, const Chunk<Scalar>& chunk, const Chunk<Scalar>& gradient, Index t) {
-    chunk_ = &chunk;
-    gradient_ = &gradient;
-    token_ = t;
-    moment_ = t * shape_.moments();
-    is_open_ = false;
-    before_.reset();
-    after_.reset();
-    if (shape_.steps == 0) return;
-    LastDecays<Scalar> last{after_};
-    kind.visit_steps(last);
-  }
-
-  void decay(const Scalar& a, Scalar& d_a) {
-    note_decay();
-    if (!is_open_) before_.decay(a);
-    divide(sum(d_log_.data(), d_log_.size()), a, d_a);
-  }
-  void decay_rows(const Scalar* w, Scalar* d_w) {
-    note_decay();
-    if (!is_open_) before_.decay_rows(w);
-    for (Index i = 0; i < shape_.d_k; ++i) divide(d_log_[i], w[i], d_w[i]);
-  }
-  void decay_values(const Scalar* r, Scalar* d_r) {
-    const Scalar* const d_log = row_of(gradient_->value_decay, token_);
-    for (Index j = 0; j < shape_.d_v; ++j) divide(d_log[j], r[j], d_r[j]);
-  }
-  void look_up(const Scalar*, Scalar* d_p) {
-    copy(row_of(gradient_->p, moment_), shape_.d_k, d_p);
-    before_.apply(d_p, shape_.d_k);
-    is_open_ = true;
-  }
-  void write_back(const Scalar*, Scalar* d_u) {
-    copy(row_of(gradient_->u, moment_), shape_.d_k, d_u);
-    ++moment_;
-    if (is_after_last()) after_.apply(d_u, shape_.d_k);
-    before_.reset();
-    is_open_ = false;
-  }
-
- private:
-  [[nodiscard]] static const Scalar* row_of(const RowMajorMatrix<Scalar>& m, Index i) {
-    return m.data() + i * m.cols();
-  }
-  [[nodiscard]] bool is_after_last() const {
-    return shape_.steps > 0 && moment_ == (token_ + 1) * shape_.moments();
-  }
-
-  /// The gradient of the logarithm of a decay: it is part of its moment's D and, unless it stands
-  /// within an update, of p where an update follows, of u where none does.
-  void note_decay() {
-    const bool is_last = !is_open_ && is_after_last();
-    const Index m = is_last ? moment_ - 1 : moment_;
-    copy(row_of(gradient_->decay, m), shape_.decays, d_log_.data());
-    if (is_open_ || shape_.steps == 0) return;
-    is_last ? add_products(row_of(chunk_->u, m), row_of(gradient_->u, m))
-            : add_products(row_of(chunk_->p, m), row_of(gradient_->p, m));
-  }
-  /// d_log += x . d_x, for all rows together or each for itself.
-  void add_products(const Scalar* x, const Scalar* d_x) {
-    if (d_log_.size() == 1) {
-      d_log_[0] += dot(x, d_x, shape_.d_k);
-    } else {
-      for (Index i = 0; i < shape_.d_k; ++i) d_log_[i] += x[i] * d_x[i];
-    }
-  }
-  /// A decay of 0 gets gradient 0: its logarithm has none.
-  static void divide(const Scalar& d_log, const Scalar& decay, Scalar& d_decay) {
-    d_decay = decay == Scalar(0) ? Scalar(0) : d_log / decay;
-  }
-
-  SequenceShape shape_;
-  RowDecays<Scalar> before_, after_;  // since the last update, and after the last of all
-  Vector<Scalar> d_log_;
-  const Chunk<Scalar>* chunk_ = nullptr;
-  const Chunk<Scalar>* gradient_ = nullptr;
-  Index token_ = 0, moment_ = 0;
-  bool is_open_ = false;  // between a look-up and its write-back
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
 
 // ---- loglinear/detail/base/magnitude.hpp
 
@@ -4903,44 +4697,45 @@ template <class Derived>
 
 #endif  // LOGLINEAR_DETAIL_BASE_CHECKS_HPP
 
-// ---- loglinear/detail/base/parts.hpp
+// ---- loglinear/sequence/detail/results.hpp
 
-#ifndef LOGLINEAR_DETAIL_BASE_PARTS_HPP
-#define LOGLINEAR_DETAIL_BASE_PARTS_HPP
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
 
-// The way into a class for what stores an object and brings it back, see checkpoint.hpp. A class
-// names its parts in one static member:
-//
-//     template <class Self, class Visit>
-//     static void visit(Self& self, Visit&& part) {
-//       part("count", self.count_);               // numbers
-//       part("values", self.values_.head(n));     // Eigen vectors, matrices and views of them
-//       part("inside", self.inside_);             // objects that have parts; "" adds no name
-//     }
-//
-// everything on which the object's future depends, and nothing else. A const Self is read. Any
-// other is written to, part by part in this order; therefore numbers stand before the parts whose
-// sizes depend on them and are checked in between, and in the end `visit` checks the class
-// invariants. It throws std::invalid_argument, and the object is then good for nothing: it should
-// be a copy.
+// Finite tokens can have results that are not finite. Every form looks at what it has computed,
+// while it is still in the cache, and refuses the tokens before it changes a state.
 
 namespace loglinear::detail {
 
-/// A friend of each such class.
-struct Parts {
-  template <class Object, class... Arguments>
-  static void visit(Object& object, Arguments&&... arguments) {
-    std::remove_const_t<Object>::visit(object, std::forward<Arguments>(arguments)...);
+/// Throws unless all rows are finite; `first` is the number of the first one.
+template <class Rows>
+void require_finite_rows(std::string_view what, const Rows& rows, Index first) {
+  if (all_finite(rows)) return;
+  for (Index i = 0; i < rows.rows(); ++i) {
+    for (Index j = 0; j < rows.cols(); ++j) {
+      if (is_finite(rows(i, j))) continue;
+      fail(std::string(what) + std::to_string(first + i) + ", column " + std::to_string(j) + ",",
+           to_double(rows(i, j)), "finite: a result leaves the range of the scalar type");
+    }
   }
-};
+}
 
-/// Whether `visit` writes to the parts.
-template <class Self>
-inline constexpr bool is_written = !std::is_const_v<Self>;
+/// The same for reads, from token `first` on.
+template <class Rows>
+void require_finite_reads(const Rows& reads, Index first) {
+  require_finite_rows("the read of token ", reads, first);
+}
+
+/// The same for the rows of a gradient.
+template <class Rows>
+void require_finite_gradient(std::string_view name, const Rows& rows, Index first = 0) {
+  if (all_finite(rows)) return;
+  require_finite_rows("the gradient of " + std::string(name) + ", row ", rows, first);
+}
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_BASE_PARTS_HPP
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
 
 // ---- loglinear/detail/base/vector_argument.hpp
 
@@ -5009,424 +4804,821 @@ void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
 
 #endif  // LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
 
-// ---- loglinear/detail/kernels/dotted_rows.hpp
+// ---- loglinear/sequence/array.hpp
 
-#ifndef LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
+#ifndef LOGLINEAR_SEQUENCE_ARRAY_HPP
+#define LOGLINEAR_SEQUENCE_ARRAY_HPP
 
-// m d of several row-major matrices, and what each has to do with a vector: the pullback of a read.
+namespace loglinear {
+
+namespace detail {
+
+/// The stride of a SequenceArray, which tells its type from every other map: its numbers may be its
+/// own.
+class ArrayStride : public Eigen::OuterStride<> {
+ public:
+  using Eigen::OuterStride<>::OuterStride;
+};
+template <class Scalar>
+using ArrayView = Eigen::Map<const RowMajorMatrix<Scalar>, Eigen::Unaligned, ArrayStride>;
+
+/// Whether the numbers of an Eigen object lie elsewhere, so that they outlive it.
+template <class Type>
+inline constexpr bool refers_elsewhere = false;
+template <class Plain, int Options, class Stride>
+inline constexpr bool refers_elsewhere<Eigen::Map<Plain, Options, Stride>> =
+    !std::is_same_v<Stride, ArrayStride>;
+template <class Plain, int Options, class Stride>  // a Ref to const may hold a copy
+inline constexpr bool refers_elsewhere<Eigen::Ref<Plain, Options, Stride>> =
+    !std::is_const_v<Plain>;
+template <class All, int Rows, int Columns, bool inner>
+inline constexpr bool refers_elsewhere<Eigen::Block<All, Rows, Columns, inner>> =
+    refers_elsewhere<std::remove_const_t<All>>;
+template <class All, int Size>
+inline constexpr bool refers_elsewhere<Eigen::VectorBlock<All, Size>> =
+    refers_elsewhere<std::remove_const_t<All>>;
+
+/// Whether an Eigen object may hold a copy of what it was made from, which ends with it.
+template <class Type>
+inline constexpr bool may_hold_a_copy = false;
+template <class Plain, int Options, class Stride>
+inline constexpr bool may_hold_a_copy<Eigen::Ref<const Plain, Options, Stride>> = true;
+template <class All, int Rows, int Columns, bool inner>
+inline constexpr bool may_hold_a_copy<Eigen::Block<All, Rows, Columns, inner>> =
+    may_hold_a_copy<std::remove_const_t<All>>;
+template <class All, int Size>
+inline constexpr bool may_hold_a_copy<Eigen::VectorBlock<All, Size>> =
+    may_hold_a_copy<std::remove_const_t<All>>;
+
+/// Whether an Eigen object is a column in memory, of any stride.
+template <class Type>
+inline constexpr bool is_column_memory = [] {
+  if constexpr (requires { Type::InnerStrideAtCompileTime; }) {
+    return Type::ColsAtCompileTime == 1 && (Type::Flags & Eigen::DirectAccessBit) != 0;
+  } else {
+    return false;
+  }
+}();
+
+/// Whether an argument of type In&& can be viewed where it is.
+template <class In, class Type = std::remove_cvref_t<In>>
+inline constexpr bool can_be_viewed = (is_row_major_memory<Type> ||
+                                       is_column_memory<Type>)&&!may_hold_a_copy<Type> &&
+                                      (std::is_lvalue_reference_v<In> || refers_elsewhere<Type>);
+
+/// The rows of a matrix, or of a column, where they are.
+template <class In>
+[[nodiscard]] ArrayView<typename In::Scalar> rows_in_place(const In& in) {
+  const Index stride = is_column_memory<In> ? in.innerStride() : in.outerStride();
+  return {in.data(), in.rows(), in.cols(), ArrayStride(stride)};
+}
+
+/// A matrix, vector or expression of Eigen's.
+template <class Type>
+concept EigenObject = decltype(is_eigen(std::declval<std::remove_cvref_t<Type>*>()))::value;
+/// Memory that is not Eigen's: std::vector, std::array, std::span.
+template <class Type>
+concept OtherMemory = !EigenObject<Type> && requires(const Type& memory) {
+  memory.data();
+  memory.size();
+};
+
+/// What a SequenceArray owns; a base of it so that it is there before the view of it.
+template <class Scalar>
+struct OwnedRows {
+  RowMajorMatrix<Scalar> owned_{};
+};
+
+}  // namespace detail
+
+/// One array of a sequence, a row a token: a view of the caller's numbers where they can be read as
+/// they lie, and else a matrix of its own.
+///
+/// * A named object with contiguous rows is viewed and must outlive this one: a row-major matrix, a
+///   Map, Ref or Block of such a matrix, a column of any stride.
+/// * A Map is viewed also where it has no name, and so are a Ref that can be written to and a Block
+///   of either.
+/// * A temporary row-major matrix is moved in.
+/// * A Ref to const is copied, with a name too: as the parameter of a function it may hold a copy
+///   that ends with the call.
+/// * Anything else is copied: column-major matrices, expressions, other strides, and a part of a
+///   matrix that has no name, since the matrix itself may be a temporary. Give the part a name to
+///   have it viewed, `const auto part = all.middleRows(8, 4)`.
+///
+/// Copies of a view are views of the same memory, copies of what is owned are its own. What has
+/// been moved from is absent. An array without coefficients is absent, whatever its shape.
+///
+/// It is itself an Eigen expression, read-only; what is made of it, such as `in.q.row(0)`, refers
+/// to it. Another array that is made of such a part copies it, unless the part has a name.
+///
+/// \tparam Scalar_  float, double, ...: that of everything it is made from
+template <class Scalar_>
+class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::ArrayView<Scalar_> {
+  using Owned = detail::OwnedRows<Scalar_>;
+  using View = detail::ArrayView<Scalar_>;
+
+ public:
+  using Scalar = Scalar_;
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+
+  /// Absent. Does not allocate.
+  SequenceArray() noexcept : View(nothing()) {}
+
+  /// Any Eigen matrix or vector of this scalar. Allocates where the table above says that it holds
+  /// a copy.
+  template <detail::EigenObject In>
+  requires(!std::is_same_v<std::remove_cvref_t<In>, SequenceArray>) SequenceArray(In&& in)
+      : SequenceArray(Views<In>(), std::forward<In>(in)) {}
+
+  /// Refuses memory that is not of Eigen, with advice.
+  template <detail::OtherMemory In>
+  SequenceArray(const In&) : View(nothing()) {
+    static_assert(detail::EigenObject<In>,
+                  "an array of a sequence is an Eigen matrix or vector: wrap other memory, "
+                  "Eigen::Map<const Eigen::VectorXd>(data, size)");
+  }
+
+  SequenceArray(const SequenceArray& other)
+      : Owned(other),
+        View(owns() ? detail::rows_in_place(this->owned_) : static_cast<const View&>(other)) {}
+  SequenceArray(SequenceArray&& other) noexcept
+      : Owned(std::move(other)), View(static_cast<const View&>(other)) {
+    std::destroy_at(&other);
+    std::construct_at(&other);
+  }
+  SequenceArray& operator=(SequenceArray other) noexcept {
+    std::destroy_at(this);
+    return *std::construct_at(this, std::move(other));
+  }
+  ~SequenceArray() = default;
+
+  /// Whether it has no coefficients: what was not given.
+  [[nodiscard]] bool is_absent() const noexcept { return this->size() == 0; }
+  /// Whether the coefficients are its own.
+  [[nodiscard]] bool owns() const noexcept { return this->owned_.size() > 0; }
+
+ private:
+  template <class In>
+  using Views = std::bool_constant<detail::can_be_viewed<In>>;
+
+  template <class In>
+  SequenceArray(std::true_type, const In& in) : View(detail::rows_in_place(in)) {
+    require_scalar<In>();
+  }
+  template <class In>
+  SequenceArray(std::false_type, In&& in)
+      : Owned{evaluated(std::forward<In>(in))}, View(detail::rows_in_place(this->owned_)) {}
+
+  [[nodiscard]] static View nothing() noexcept { return {nullptr, 0, 0, detail::ArrayStride(0)}; }
+
+  template <class In>
+  [[nodiscard]] static Matrix evaluated(In&& in) {
+    require_scalar<std::remove_cvref_t<In>>();
+    if constexpr (std::is_base_of_v<Eigen::ArrayBase<std::remove_cvref_t<In>>,
+                                    std::remove_cvref_t<In>>) {
+      return in.matrix();
+    } else {
+      return Matrix(std::forward<In>(in));
+    }
+  }
+  template <class In>
+  static constexpr void require_scalar() {
+    static_assert(std::is_same_v<typename In::Scalar, Scalar>,
+                  "an array of a sequence must have the scalar of its SequenceInputs or span: "
+                  "convert it with .cast<Scalar>()");
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_ARRAY_HPP
+
+// ---- loglinear/sequence/detail/arrays.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_ARRAYS_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_ARRAYS_HPP
 
 namespace loglinear::detail {
 
-/// A matrix to be multiplied by a vector: row i counts weights[i] times in the sum over all terms,
-/// and duals[i] times in what is found of this term.
-template <class Stored, class Scalar>
-struct DottedRows {
-  const Stored* rows;
-  const Scalar* vector;
-  const Scalar* weights;
-  const Scalar* duals;
-  Scalar found;
-};
-
-/// The part of N packets of columns, from `first` on.
-template <int N, class Stored, class Scalar>
-void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
-                       Index stride, Scalar* out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index band = 8;  // rows of all terms before their sums are added up across
-  const P zero = ei::pset1<P>(Scalar(0));
-  // With a constant height the loops unroll, and sums and `along` stay in registers; the latter in
-  // two chains.
-  const auto add_band = [&](Index top, auto height) {
-    P sums[band];
-    std::fill(sums, sums + band, zero);
-    for (int term = 0; term < count; ++term) {
-      auto& [m, vector, weights, duals, found] = terms[term];
-      P d[array_size(N)], along[2] = {zero, zero};
-      load_in_order_of<Stored, N, Scalar>(vector + first, d);
-      const Stored* row = m + top * stride + first;
-      for (Index i = 0; i < height; ++i, row += stride) {
-        P dot = zero;
-        for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
-          dot = n == 0 ? ei::pmul(packet, d[0]) : ei::pmadd(packet, d[n], dot);
-        });
-        sums[i] = ei::pmadd(ei::pset1<P>(weights[top + i]), dot, sums[i]);
-        along[i % 2] = ei::pmadd(ei::pset1<P>(duals[top + i]), dot, along[i % 2]);
-      }
-      found += ei::predux(ei::padd(along[0], along[1]));
-    }
-    for (Index i = 0; i < height; ++i) out[top + i] += ei::predux(sums[i]);
-  };
-  Index top = 0;
-  for (; top + band <= rows; top += band) add_band(top, std::integral_constant<Index, band>{});
-  if (top < rows) add_band(top, rows - top);
+/// Calls `visit(name, array...)` for each of the nine arrays of a sequence, in the order of
+/// `SequenceInputs`, which alone lists them: one array of each set, which has members of these
+/// names (`SequenceInputs`, `SequenceGradients`, `TensorInputs`).
+template <class Visit, class... Sets>
+constexpr void for_each_array(Visit visit, Sets&... sets) {
+  visit("q", sets.q...);
+  visit("k", sets.k...);
+  visit("v", sets.v...);
+  visit("lambda", sets.lambda...);
+  visit("g", sets.g...);
+  visit("g_value", sets.g_value...);
+  visit("beta", sets.beta...);
+  visit("u", sets.u...);
+  visit("p", sets.p...);
 }
 
-template <int N, class Stored, class Scalar>
-void dotted_rows_from(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
-                      Index columns, Index stride, Scalar* out) {
-  constexpr Index width = packet_size<Scalar>;
-  for (; first + N * width <= columns; first += N * width) {
-    dotted_rows_block<N>(terms, count, first, rows, stride, out);
-  }
-  if constexpr (N > 1) {
-    dotted_rows_from<N / 2>(terms, count, first, rows, columns, stride, out);
-  } else {
-    Scalar buffer[packet_length<Scalar>];
-    for (int term = 0; term < count && first < columns; ++term) {
-      auto& [m, vector, weights, duals, found] = terms[term];
-      for (Index i = 0; i < rows; ++i) {
-        Scalar dot(0);
-        const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
-        for (Index j = first; j < columns; ++j) dot += rest[j - first] * vector[j];
-        out[i] += weights[i] * dot;
-        found += duals[i] * dot;
-      }
-    }
-  }
-}
-
-/// out[i] += sum over the terms of weights[i] (rows[i] . vector), and for each term found += sum_i
-/// duals[i] (rows[i] . vector): `sum_l diag(w_l) m_l d_l` and `q_l^T m_l d_l` in one pass.
-template <class Stored, class Scalar>
-void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
-                 Index stride, Scalar* out) {
-  dotted_rows_from<8>(terms, count, Index{0}, rows, columns, stride, out);
-}
+/// How many there are.
+inline constexpr int array_count = [] {
+  int count = 0;
+  for_each_array([&](const char*) { ++count; });
+  return count;
+}();
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_ARRAYS_HPP
 
-// ---- loglinear/detail/kernels/math.hpp
+// ---- loglinear/sequence/inputs.hpp
 
-#ifndef LOGLINEAR_DETAIL_KERNELS_MATH_HPP
-#define LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+#ifndef LOGLINEAR_SEQUENCE_INPUTS_HPP
+#define LOGLINEAR_SEQUENCE_INPUTS_HPP
 
-// The few functions that rules and level weights are made of, for any scalar, with their
-// derivatives where they are not obvious. Those of vectors take pointers and a length; a result may
-// be an argument itself.
+/// \file
+/// What the sequence form computes on, in the field's names and shapes.
 
-namespace loglinear::detail {
+namespace loglinear {
 
-/// Whether Eigen has exp, or tanh, of a whole packet.
-template <class Scalar>
-inline constexpr bool has_packet_exp =
-    packet_size<Scalar> == 1 || Eigen::internal::packet_traits<Scalar>::HasExp;
-template <class Scalar>
-inline constexpr bool has_packet_tanh =
-    packet_size<Scalar> == 1 || Eigen::internal::packet_traits<Scalar>::HasTanh;
+namespace detail {
 
-/// sg(z) = 1 / (1 + exp(-z)), the logistic sigmoid; never overflows into NaN.
-template <class Scalar>
-[[nodiscard]] Scalar sigmoid(const Scalar& z) {
-  using std::exp;
-  if (z >= Scalar(0)) return Scalar(1) / (Scalar(1) + exp(-z));
-  const Scalar e = exp(z);
-  return e / (Scalar(1) + e);
+/// to = exp(log), coefficient by coefficient; 0 at -infinity, where Eigen's packets leave some
+/// 1e-309.
+template <class Log, class To>
+void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
+  using Scalar = typename Log::Scalar;
+  constexpr Scalar lowest = -std::numeric_limits<Scalar>::infinity();
+  const auto write = [&](const auto& from, auto& into) {
+    into = from.exp();
+    for (Index i = 0; i < from.rows(); ++i) {
+      for (Index j = 0; j < from.cols(); ++j) {
+        if (is_exactly<Scalar>(from(i, j), lowest)) into(i, j) = Scalar(0);
+      }
+    }
+  };
+  const Index size = log.size();
+  if (log.cols() == 1 && to.outerStride() == 1) {
+    // One column, which packets run down; one with gaps is gathered, so that it has the same bits.
+    Vector<Scalar> gathered;
+    const Scalar* from = log.derived().data();
+    if (const Index stride = log.derived().outerStride(); stride != 1) {
+      gathered.resize(size);
+      for (Index i = 0; i < size; ++i) gathered[i] = from[i * stride];
+      from = gathered.data();
+    }
+    Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>> into(to.data(), size);
+    write(Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>(from, size), into);
+  } else {
+    auto into = to.array();
+    write(log.derived().array(), into);
+  }
 }
 
-/// out = sg(z + bias), coefficient by coefficient, each to rounding.
-template <class Scalar>
-void sigmoid(const Scalar* z, double bias, Index size, Scalar* out) {
-  const auto offset = Scalar(bias);
-  for (Index i = 0; i < size; ++i) out[i] = sigmoid<Scalar>(z[i] + offset);
-}
+}  // namespace detail
 
-/// Below this, exp(-z) overflows, or nearly so.
+// clang-format off
+/// One sequence of T tokens, one head: queries, leaves, gates and level weights, a row a token.
+///
+///     o_t = sum_{s <= t} lambda[t][level(t, s)] q_t^T A_t A_{t-1} ... A_{s+1} C_s
+///     level(t, s) = bit_width(t ^ s), tokens numbered from the stream's beginning
+///
+/// (Guo et al., arXiv:2506.04761, equations 4 and 5; the read order `current_apart`). What is given
+/// decides the rule; an array without coefficients is absent, whatever its shape. Keys are used as
+/// they are: nothing is normalised or scaled by 1/sqrt(d_k).
+///
+/// | rule                     | arrays besides q, k, v, lambda  | A_t                                                     | C_t                                            |
+/// |--------------------------|---------------------------------|---------------------------------------------------------|------------------------------------------------|
+/// | linear attention         |                                 | I                                                       | k v^T                                          |
+/// | RetNet, GLA, Mamba-2     | g (T x 1)                       | e^g I                                                   | k v^T                                          |
+/// | gated by key row         | g (T x d_k)                     | diag(e^g)                                               | k v^T                                          |
+/// | DeltaNet                 | beta (T x 1)                    | I - b k k^T                                             | b k v^T                                        |
+/// | Gated DeltaNet           | beta, g (T x 1 or T x d_k)      | (I - b k k^T) diag(e^g)                                 | b k v^T                                        |
+/// | DeltaProduct, n a token  | beta (T x n), k, v (nT rows), g | H_n ... H_1 diag(e^g), H_j = I - b_j k_j k_j^T          | sum_j H_n ... H_{j+1} b_j k_j v_j^T            |
+/// | diagonal plus rank one   | u, p (T x d_k), g               | diag(e^g) - u p^T                                       | k v^T                                          |
+/// | decay per value column   | g_value (T x d_v), with any     | and diag(e^g_value) from the right                      |                                                |
+///
+/// Without beta, n rows of k and v a token are n leaves, C_t = sum_j k_j v_j^T, and m rows of u and
+/// p a token are m updates one after the other, the first of them with the decay.
+///
+/// The names are those of flash-linear-attention (`chunk_log_linear_attn(q, k, v, g,
+/// level_scales)`, where lambda is `level_scales`, and `beta` of its delta rules; `a` and `b` of
+/// its DPLR operator are -p and u) and of ONNX's LinearAttention operator (`decay` is g, `beta` is
+/// beta, `update_rule` is which of them are given, `scale` belongs into q). Those have batch and
+/// head dimensions and T x d in between: a head of one sequence here is one block of such a tensor.
+///
+/// Each member is a `SequenceArray`: a view of the caller's named matrix where that is row-major with
+/// contiguous rows (maps and blocks included), which must then outlive this struct, and a matrix of
+/// its own otherwise. The struct is a plain value: copies are of views or deep, as each member is.
+// clang-format on
 template <class Scalar>
-inline constexpr auto lowest_exponent =
-    static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
+struct SequenceInputs {
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Rows = SequenceArray<Scalar>;
 
-/// exp(-z) of floating-point numbers; where it would overflow, a number that is nearly as large.
-/// NaN stays NaN.
-template <class Scalar>
-void exp_of_negative(const Scalar* z, Index size, Scalar* out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Scalar lowest = lowest_exponent<Scalar>;
-  const auto of_number = [&](Index i) { return std::exp(-(z[i] < lowest ? lowest : z[i])); };
-  if constexpr (has_packet_exp<Scalar>) {
-    const P bound = ei::pset1<P>(lowest);
-    fill_by_packets(
-        out, size,
-        [&](Index i) {
-          return ei::pexp(ei::pnegate(ei::pmax<Eigen::PropagateNaN>(ei::ploadu<P>(z + i), bound)));
+  Rows q;             ///< queries, T x d_k
+  Rows k;             ///< keys, T x d_k, or n rows a token
+  Rows v;             ///< values, T x d_v, or n rows a token
+  Rows lambda;        ///< level weights, T x levels, any finite numbers; see `levels_read`
+  Rows g = {};        ///< log decays, T x 1 or T x d_k; -infinity forgets everything
+  Rows g_value = {};  ///< log decays of value columns, T x d_v; likewise
+  Rows beta = {};     ///< strengths of the delta rule, T x n; not together with u and p
+  Rows u = {};        ///< what an update writes back, T x d_k, or m rows a token
+  Rows p = {};        ///< what an update looks up, like u
+
+  [[nodiscard]] Eigen::Index length() const { return q.rows(); }  ///< T
+  [[nodiscard]] Eigen::Index d_k() const { return q.cols(); }     ///< columns of q and k
+  [[nodiscard]] Eigen::Index d_v() const { return v.cols(); }     ///< columns of v
+  /// Rows of k and v a token, n.
+  [[nodiscard]] Eigen::Index leaves() const { return length() == 0 ? 1 : k.rows() / length(); }
+  /// Rank-one updates a token: m, or n with beta.
+  [[nodiscard]] Eigen::Index updates() const {
+    if (!beta.is_absent()) return leaves();
+    return length() == 0 || u.is_absent() ? 0 : u.rows() / length();
+  }
+
+  /// The tokens [first, first + count) alone, views of these arrays, which must outlive them.
+  /// \throws std::invalid_argument unless 0 <= first, 0 <= count and first + count <= length(), or
+  /// for an array whose rows are not so many a token
+  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const& {
+    return slice_of<false>(*this, first, count);
+  }
+  /// The same of a temporary; what that owns is copied.
+  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const&& {
+    return slice_of<true>(*this, first, count);
+  }
+
+  /// Columns of lambda that tokens [start, start + T) of a stream read with `max_levels` levels of
+  /// state: 1 for the token's own leaf, and one for each level that any of them can see.
+  /// \throws std::invalid_argument unless length >= 0, start + length < 2^64 and max_levels is 1 to
+  /// 64
+  [[nodiscard]] static int levels_read(std::uint64_t start, Eigen::Index length, int max_levels) {
+    detail::require_level_count(max_levels);
+    require_room(start, length);
+    if (length == 0) return 0;
+    const std::uint64_t last = start + static_cast<std::uint64_t>(length) - 1;
+    return (std::min)(static_cast<int>(std::bit_width(last)), max_levels) + 1;
+  }
+
+  /// \throws std::invalid_argument where shapes do not fit together, lambda has too few columns for
+  /// tokens from `start` on, or a number is not finite (g and g_value may be -infinity)
+  void validate(std::uint64_t start, int max_levels) const {
+    const detail::FlushToZero<Scalar> flush;
+    require_shapes(start, max_levels);
+    require_numbers(levels_read(start, length(), max_levels));
+  }
+
+  /// The part of `validate` about shapes.
+  void require_shapes(std::uint64_t start, int max_levels) const {
+    const Eigen::Index tokens = length();
+    if (tokens == 0) return require_no_rows();
+    require_room(start, tokens);
+    detail::require_positive("d_k (columns of q)", d_k());
+    detail::require_positive("d_v (columns of v)", d_v());
+    detail::require_size("k (columns)", k.cols(), d_k());
+    require_rows("k", k.rows());
+    detail::require_size("v (rows)", v.rows(), k.rows());
+    detail::require_size("lambda (rows)", lambda.rows(), tokens);
+    const int needed = levels_read(start, tokens, max_levels);
+    if (lambda.cols() < needed) {
+      detail::fail("the number of level weights (columns of lambda)", lambda.cols(),
+                   "at least " + std::to_string(needed) + " for tokens " + std::to_string(start) +
+                       " to " + std::to_string(start + static_cast<std::uint64_t>(tokens) - 1));
+    }
+    if (!g.is_absent()) {
+      detail::require_size("g (rows)", g.rows(), tokens);
+      if (g.cols() != 1) detail::require_size("g (columns, unless 1)", g.cols(), d_k());
+    }
+    if (!g_value.is_absent()) {
+      detail::require_size("g_value (rows)", g_value.rows(), tokens);
+      detail::require_size("g_value (columns)", g_value.cols(), d_v());
+    }
+    if (!beta.is_absent()) {
+      detail::require_size("beta (rows)", beta.rows(), tokens);
+      detail::require_size("beta (columns)", beta.cols(), leaves());
+      detail::require_size("u and p, with beta given,", u.size() + p.size(), 0);
+    }
+    if (!u.is_absent() || !p.is_absent()) {
+      detail::require_size("u (columns)", u.cols(), d_k());
+      detail::require_size("p (columns)", p.cols(), d_k());
+      require_rows("u", u.rows());
+      detail::require_size("p (rows)", p.rows(), u.rows());
+    }
+  }
+
+  /// The part of `validate` about numbers; `levels` is the number of columns of lambda that are
+  /// read.
+  void require_numbers(int levels) const {
+    detail::for_each_array(
+        [&](const char* name, const Rows& rows) {
+          if (&rows == &g || &rows == &g_value) return require_log_decays(name, rows);
+          if (&rows == &lambda) return detail::require_finite(name, rows.leftCols(levels));
+          detail::require_finite(name, rows);
         },
-        of_number);
-  } else {
-    for (Index i = 0; i < size; ++i) out[i] = of_number(i);
+        *this);
   }
-}
 
-/// sg(z), coefficient by coefficient.
-template <class Scalar>
-void sigmoids(const Scalar* z, Index size, Scalar* out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  if constexpr (std::is_floating_point_v<Scalar>) {
-    exp_of_negative(z, size, out);
-    const P one = ei::pset1<P>(Scalar(1));
-    fill_by_packets(
-        out, size, [&](Index i) { return ei::pdiv(one, ei::padd(one, ei::ploadu<P>(out + i))); },
-        [&](Index i) { return Scalar(1) / (Scalar(1) + out[i]); });
-  } else {
-    sigmoid(z, 0, size, out);
+ private:
+  static void require_room(std::uint64_t start, Eigen::Index tokens) {
+    const std::uint64_t room = (std::numeric_limits<std::uint64_t>::max)() - start;
+    if (tokens >= 0 && static_cast<std::uint64_t>(tokens) <= room) return;
+    detail::fail(
+        "the number of tokens (rows of q)", tokens,
+        "at least 0 and at most " + std::to_string(room) + " after " + std::to_string(start));
   }
-}
-
-/// y = exp(x), coefficient by coefficient.
-template <class Scalar>
-void exp_of(const Scalar* x, Index size, Scalar* y) {
-  namespace ei = Eigen::internal;
-  const auto of_number = [&](Index i) {
-    using std::exp;
-    return Scalar(exp(x[i]));
-  };
-  if constexpr (has_packet_exp<Scalar>) {
-    fill_by_packets(
-        y, size, [&](Index i) { return ei::pexp(ei::ploadu<Packet<Scalar>>(x + i)); }, of_number);
-  } else {
-    for (Index i = 0; i < size; ++i) y[i] = of_number(i);
+  void require_rows(const char* name, Eigen::Index rows) const {
+    if (rows > 0 && rows % length() == 0) return;
+    detail::fail(std::string("the number of rows of ") + name, rows,
+                 "a multiple of the number of tokens, " + std::to_string(length()));
   }
-}
-
-/// y = tanh(x), coefficient by coefficient.
-template <class Scalar>
-void tanh_of(const Scalar* x, Index size, Scalar* y) {
-  namespace ei = Eigen::internal;
-  const auto of_number = [&](Index i) { return Eigen::numext::tanh(x[i]); };
-  if constexpr (has_packet_tanh<Scalar>) {
-    fill_by_packets(
-        y, size, [&](Index i) { return ei::ptanh(ei::ploadu<Packet<Scalar>>(x + i)); }, of_number);
-  } else {
-    for (Index i = 0; i < size; ++i) y[i] = of_number(i);
+  /// Without tokens nothing else may have any coefficients.
+  void require_no_rows() const {
+    detail::for_each_array(
+        [](const char* name, const Rows& rows) {
+          if (rows.is_absent()) return;
+          detail::fail(std::string("the number of rows of ") + name, rows.rows(),
+                       "0, as q has no tokens");
+        },
+        *this);
   }
-}
-
-/// Its pullback, from `y` itself: d = d (1 - y^2).
-template <class Scalar>
-void tanh_pullback(const Scalar* y, Index size, Scalar* d) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  const P one = ei::pset1<P>(Scalar(1));
-  fill_by_packets(
-      d, size,
-      [&](Index i) {
-        const P value = ei::ploadu<P>(y + i);
-        return ei::pmul(ei::ploadu<P>(d + i), ei::psub(one, ei::pmul(value, value)));
-      },
-      [&](Index i) { return d[i] * (Scalar(1) - y[i] * y[i]); });
-}
-
-/// Keys shorter than this are taken for zero and normalise to zero.
-inline constexpr double zero_key_norm = 1e-12;
-
-/// |raw| = scale * norm, with the largest coefficient as the scale: neither overflows or underflows
-/// where |raw|^2 would.
-template <class Scalar>
-struct ScaledNorm {
-  Scalar scale, norm;
-  [[nodiscard]] bool is_zero() const { return to_double(scale) * to_double(norm) < zero_key_norm; }
+  template <bool copies_owned>
+  [[nodiscard]] static SequenceInputs slice_of(const SequenceInputs& in, Eigen::Index first,
+                                               Eigen::Index count) {
+    detail::require_between("the first token of the slice", first, Eigen::Index{0}, in.length());
+    detail::require_between("the number of tokens of the slice", count, Eigen::Index{0},
+                            in.length() - first);
+    SequenceInputs slice{};
+    detail::for_each_array(
+        [&](const char* name, const Rows& all, Rows& to) {
+          if (in.length() == 0 || all.is_absent()) {
+            to = all;
+            return;
+          }
+          in.require_rows(name, all.rows());
+          const Eigen::Index each = all.rows() / in.length();
+          const auto part = all.middleRows(first * each, count * each);
+          if (copies_owned && all.owns()) {
+            to = Matrix(part);
+          } else {
+            to = Rows(part);  // by its name: it is viewed
+          }
+        },
+        in, slice);
+    return slice;
+  }
+  static void require_log_decays(const char* name, const Rows& values) {
+    if (detail::all_finite(values)) return;
+    const Scalar lowest = -std::numeric_limits<Scalar>::infinity();
+    for (Eigen::Index i = 0; i < values.rows(); ++i) {
+      for (Eigen::Index j = 0; j < values.cols(); ++j) {
+        if (detail::is_finite(values(i, j)) || detail::is_exactly<Scalar>(values(i, j), lowest))
+          continue;
+        detail::fail(std::string(name) + "[" + std::to_string(i) + ", " + std::to_string(j) + "]",
+                     detail::to_double(values(i, j)), "finite or -infinity");
+      }
+    }
+  }
 };
-template <class Scalar>
-[[nodiscard]] ScaledNorm<Scalar> scaled_norm(const Scalar* raw, Index size) {
-  using std::sqrt;
-  const auto scale = static_cast<Scalar>(max_abs(raw, size));
-  if (!(scale > Scalar(0))) return {Scalar(1), Scalar(0)};
-  return {scale, sqrt(sum_of_squares<true>(raw, size, scale))};
-}
 
-/// out = x / a / b, coefficient by coefficient.
+/// Gradients with respect to `SequenceInputs`, of the same shapes; log decays are differentiated as
+/// such. Level weights that are not read have gradient 0.
 template <class Scalar>
-void divide_twice(const Scalar* x, const Scalar& a, const Scalar& b, Index size, Scalar* out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  const P first = ei::pset1<P>(a), second = ei::pset1<P>(b);
-  fill_by_packets(
-      out, size, [&](Index i) { return ei::pdiv(ei::pdiv(ei::ploadu<P>(x + i), first), second); },
-      [&](Index i) { return x[i] / a / b; });
-}
+struct SequenceGradients {
+  using Matrix = detail::RowMajorMatrix<Scalar>;
 
-/// out = raw / |raw|, or 0 where |raw| < 1e-12.
-template <class Scalar>
-void unit_vector(const Scalar* raw, Index size, Scalar* out) {
-  const auto length = scaled_norm(raw, size);
-  if (length.is_zero()) {
-    std::fill_n(out, size, Scalar(0));
-  } else {
-    divide_twice(raw, length.scale, length.norm, size, out);
+  Matrix q;        ///< with respect to `SequenceInputs::q`, and so on
+  Matrix k;        ///< of k
+  Matrix v;        ///< of v
+  Matrix lambda;   ///< of lambda
+  Matrix g;        ///< of g
+  Matrix g_value;  ///< of g_value
+  Matrix beta;     ///< of beta
+  Matrix u;        ///< of u
+  Matrix p;        ///< of p
+  /// With respect to the initial levels, each flattened row-major: max_levels x d_k d_v, 0 where
+  /// inactive; without rows if there was no initial state.
+  Matrix state;
+
+  /// Gradients with respect to `in`, to be filled in; those of level weights are zero.
+  [[nodiscard]] static SequenceGradients sized_like(const SequenceInputs<Scalar>& in) {
+    SequenceGradients sized{};
+    detail::for_each_array([](const char*, const auto& input,
+                              Matrix& gradient) { gradient.resize(input.rows(), input.cols()); },
+                           in, sized);
+    sized.lambda.setZero();
+    return sized;
   }
-}
+};
 
-/// The pullback of `unit_vector`: d_raw = (d_unit - unit (unit . d_unit)) / |raw|. Where the key
-/// was taken for zero, d_unit passes unchanged, so that learning can leave the origin.
-template <class Scalar>
-void unit_vector_pullback(const Scalar* raw, const Scalar* unit, const Scalar* d_unit, Index size,
-                          Scalar* d_raw) {
-  const auto length = scaled_norm(raw, size);
-  if (d_raw != d_unit) copy(d_unit, size, d_raw);
-  if (length.is_zero()) return;
-  axpy(Scalar(-dot(unit, d_raw, size)), unit, size, d_raw);
-  divide_twice(d_raw, length.norm, length.scale, size, d_raw);
-}
+}  // namespace loglinear
 
-}  // namespace loglinear::detail
+#endif  // LOGLINEAR_SEQUENCE_INPUTS_HPP
 
-#endif  // LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+// ---- loglinear/sequence/detail/input_source.hpp
 
-// ---- loglinear/detail/kernels/row_dots.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
-
-// m q of a row-major matrix.
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
 
 namespace loglinear::detail {
 
-/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if
-/// `Add`.
-template <int N, bool Add, class Scalar, std::size_t Vectors>
-void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
-                    const std::array<const Scalar*, Vectors>& vectors,
-                    const std::array<Scalar*, Vectors>& out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  P packets[Vectors][array_size(N)];
-  for (std::size_t s = 0; s < Vectors; ++s) {
-    for (int n = 0; n < N; ++n) packets[s][n] = ei::ploadu<P>(vectors[s] + first + n * width);
-  }
-  const Scalar* row = m + first;
-  for (Index j = 0; j < rows; ++j, row += stride) {
-    for (std::size_t s = 0; s < Vectors; ++s) {
-      P sum = ei::pmul(ei::ploadu<P>(row), packets[s][0]);
-      for (int n = 1; n < N; ++n) {
-        sum = ei::pmadd(ei::ploadu<P>(row + n * width), packets[s][n], sum);
-      }
-      const Scalar dot = ei::predux(sum);
-      out[s][j] = Add ? out[s][j] + dot : dot;
-    }
-  }
-}
-template <int N, bool Add, class Scalar, std::size_t Vectors>
-void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Index stride,
-                   const std::array<const Scalar*, Vectors>& vectors,
-                   const std::array<Scalar*, Vectors>& out) {
-  constexpr Index width = packet_size<Scalar>;
-  if (first + N * width <= columns) {
-    row_dots_block<N, Add>(m, first, rows, stride, vectors, out);
-    return row_dots_from<N, true>(m, first + N * width, rows, columns, stride, vectors, out);
-  }
-  if constexpr (N > 1) {
-    row_dots_from<N / 2, Add>(m, first, rows, columns, stride, vectors, out);
-  } else {
-    for (std::size_t s = 0; s < Vectors; ++s) {
-      for (Index j = 0; j < rows && (first < columns || !Add); ++j) {
-        Scalar dot(0);
-        for (Index i = first; i < columns; ++i) dot += m[j * stride + i] * vectors[s][i];
-        out[s][j] = Add ? out[s][j] + dot : dot;
-      }
-    }
-  }
-}
+/// Chunks of `SequenceInputs`, their reads, and their gradients. An update with strength b removes
+/// the key b k, which is also the leaf's: u = b k. The first of a token finds the decayed state,
+/// p = e^g k, the others p = k.
+template <class Scalar>
+class InputSource final : public TokenSource<Scalar> {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
 
-/// out[j] = rows[j] . q, `m q` of a row-major matrix.
-template <class Scalar>
-void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
-  if (rows == 0) return;  // m may be null, to which nothing must be added
-  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(m, 0, rows, columns, columns, {q},
-                                                            {out});
-}
-/// The same with two vectors at once, and the same bits.
-template <class Scalar>
-void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
-              Scalar* out_q, Scalar* out_p) {
-  if (rows == 0) return;
-  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p},
-                                                            {out_q, out_p});
-}
+  /// `in` must outlive it.
+  InputSource(const SequenceInputs<Scalar>& in, Index weights)
+      : in_(in), weights_(weights), leaves_(in.leaves()), updates_(in.updates()) {}
+  InputSource(const SequenceInputs<Scalar>&&, Index) = delete;
+  InputSource(const InputSource&) = delete;
+  InputSource& operator=(const InputSource&) = delete;
+
+  /// Where reads go; nowhere before it is called.
+  void read_into(const RowBlock<Scalar>& out) { out_ = out; }
+  /// Where gradients come from and go.
+  void differentiate(const RowsView<Scalar>& d_out, SequenceGradients<Scalar>& gradients) {
+    d_out_.emplace(d_out);
+    gradients_ = &gradients;
+  }
+
+  [[nodiscard]] SequenceShape shape() const override {
+    return {in_.d_k(),
+            in_.d_v(),
+            leaves_,
+            updates_,
+            in_.g.size() > 0 ? in_.g.cols() : Index{0},
+            in_.g_value.size() > 0,
+            is_delta(),
+            ReadOrder::current_apart};
+  }
+  [[nodiscard]] Index length() const override { return in_.length(); }
+
+  /// Checks all numbers at once, and never again.
+  void require_numbers() {
+    in_.require_numbers(static_cast<int>(weights_));
+    is_checked_ = true;
+  }
+
+  /// Checks the numbers on the way, while they are near; all of them where one is not finite and
+  /// may yet be a decay of -infinity.
+  typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
+    const Index tokens = chunk.tokens;
+    if (!is_checked_ && !are_finite(first, tokens)) require_numbers();
+    const Index rows = tokens * leaves_;
+    const ConstRowBlock<Scalar> q = block_of(in_.q).middleRows(first, tokens),
+                                k = block_of(in_.k).middleRows(first * leaves_, rows),
+                                v = block_of(in_.v).middleRows(first * leaves_, rows),
+                                lambda = block_of(in_.lambda).block(first, 0, tokens, weights_);
+    const Index moments = (std::max)(updates_, Index{1});
+    if (in_.g.size() > 0) {
+      if (moments == 1) {
+        decays_of(in_.g.middleRows(first, tokens), chunk.decay.topRows(tokens));
+      } else {
+        chunk.decay.topRows(tokens * moments).setOnes();
+        for (Index t = 0; t < tokens; ++t) {
+          decays_of(in_.g.row(first + t), chunk.decay.row(t * moments));
+        }
+      }
+    }
+    if (in_.g_value.size() > 0) {
+      decays_of(in_.g_value.middleRows(first, tokens), chunk.value_decay.topRows(tokens));
+    }
+    if (is_delta()) {
+      const Index d_k = k.cols();
+      const RowBlock<Scalar> to_p(chunk.p), to_k(chunk.k);
+      for (Index t = 0, row = 0; t < tokens; ++t) {
+        for (Index j = 0; j < leaves_; ++j, ++row) {
+          copy(k.row(row), d_k, to_p.row(row));
+          scale_to(in_.beta(first + t, j), k.row(row), d_k, to_k.row(row));
+        }
+        decay_row(chunk, t * moments, to_p);
+      }
+    } else if (updates_ > 0) {
+      copy_rows(block_of(in_.u).middleRows(first * updates_, tokens * updates_), chunk.u);
+      copy_rows(block_of(in_.p).middleRows(first * updates_, tokens * updates_), chunk.p);
+    }
+    return {q, is_delta() ? block_of(chunk.k).topRows(rows) : k, v, lambda};
+  }
+
+  void take_out(Index first, const Chunk<Scalar>& chunk) override {
+    if (out_.data() == nullptr) return;
+    require_finite_reads(block_of(chunk.out).topRows(chunk.tokens), first);
+    copy_rows(block_of(chunk.out).topRows(chunk.tokens), out_.middleRows(first, chunk.tokens));
+  }
+
+  typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
+                                                Chunk<Scalar>& gradient) override {
+    const Index tokens = chunk.tokens, rows = tokens * leaves_;
+    const RowBlock<Scalar> q(gradients_->q), k(gradients_->k), v(gradients_->v);
+    return {q.middleRows(first, tokens),
+            is_delta() ? writable_block_of(gradient.k).topRows(rows)
+                       : k.middleRows(first * leaves_, rows),
+            v.middleRows(first * leaves_, rows), block_of(*d_out_).middleRows(first, tokens)};
+  }
+
+  void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
+    const Index tokens = chunk.tokens, moments = (std::max)(updates_, Index{1});
+    if (is_delta()) pull_back_strengths(first, chunk, gradient);
+    const auto put = [&](const Matrix& from, Matrix& to, Index each) {
+      copy_rows(block_of(from).topRows(tokens * each),
+                writable_block_of(to).middleRows(first * each, tokens * each));
+    };
+    auto& to = *gradients_;
+    put(gradient.lambda, to.lambda, 1);
+    for (Index t = 0; in_.g.size() > 0 && t < tokens; ++t) {
+      copy_rows(block_of(gradient.decay).middleRows(t * moments, 1),
+                writable_block_of(to.g).middleRows(first + t, 1));
+    }
+    if (in_.g_value.size() > 0) put(gradient.value_decay, to.g_value, 1);
+    if (!is_delta() && updates_ > 0) {
+      put(gradient.u, to.u, updates_);
+      put(gradient.p, to.p, updates_);
+    }
+    require_finite_gradients(first, tokens);
+  }
+
+ private:
+  /// Whether the numbers of these tokens are finite; decays of -infinity count as not.
+  [[nodiscard]] bool are_finite(Index first, Index tokens) const {
+    bool finite = true;
+    for_each_array(
+        [&](const char*, const SequenceArray<Scalar>& all) {
+          const Index each = all.rows() / in_.length();
+          const Index columns = &all == &in_.lambda ? weights_ : all.cols();
+          finite =
+              finite && all_finite(block_of(all).block(first * each, 0, tokens * each, columns));
+        },
+        in_);
+    return finite;
+  }
+
+  void require_finite_gradients(Index first, Index tokens) const {
+    for_each_array(
+        [&](const char* name, const Matrix& all) {
+          const Index each = all.rows() / in_.length();
+          require_finite_gradient(name, block_of(all).middleRows(first * each, tokens * each),
+                                  first * each);
+        },
+        *gradients_);
+  }
+
+  [[nodiscard]] bool is_delta() const { return in_.beta.size() > 0; }
+
+  /// Row `moment` of `rows` through its own decay.
+  void decay_row(const Chunk<Scalar>& chunk, Index moment, const RowBlock<Scalar>& rows) const {
+    if (in_.g.size() == 0) return;
+    Scalar* const row = rows.row(moment);
+    const Scalar* const decay = block_of(chunk.decay).row(moment);
+    if (in_.g.cols() == 1) {
+      scale_by(*decay, row, rows.cols());
+    } else {
+      multiply(row, decay, rows.cols(), row);
+    }
+  }
+
+  /// From b k and p = e^g k to k, b and g.
+  void pull_back_strengths(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) {
+    const Index d_k = in_.d_k();
+    const ConstRowBlock<Scalar> k = block_of(in_.k), p = block_of(chunk.p), d_keys(gradient.k);
+    const RowBlock<Scalar> d_p(gradient.p), d_decay(gradient.decay), d_k_rows(gradients_->k);
+    for (Index t = 0; t < chunk.tokens; ++t) {
+      const Index moment = t * leaves_;
+      if (in_.g.cols() == 1 && in_.g.size() > 0) {
+        *d_decay.row(moment) += dot(d_p.row(moment), p.row(moment), d_k);
+      } else if (in_.g.size() > 0) {
+        add_product(d_p.row(moment), p.row(moment), d_k, d_decay.row(moment));
+      }
+      decay_row(chunk, moment, d_p);
+      for (Index j = 0; j < leaves_; ++j) {
+        const Scalar* const d_key = d_keys.row(moment + j);
+        const Index row = first * leaves_ + moment + j;
+        gradients_->beta(first + t, j) = dot(d_key, k.row(row), d_k);
+        copy(d_p.row(moment + j), d_k, d_k_rows.row(row));
+        axpy(in_.beta(first + t, j), d_key, d_k, d_k_rows.row(row));
+      }
+    }
+  }
+
+  const SequenceInputs<Scalar>& in_;
+  Index weights_, leaves_, updates_;
+  bool is_checked_ = false;
+  RowBlock<Scalar> out_{};
+  std::optional<RowsView<Scalar>> d_out_{};
+  SequenceGradients<Scalar>* gradients_ = nullptr;
+};
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
 
-// ---- loglinear/detail/kernels/softplus.hpp
+// ---- loglinear/detail/base/parts.hpp
 
-#ifndef LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
+#ifndef LOGLINEAR_DETAIL_BASE_PARTS_HPP
+#define LOGLINEAR_DETAIL_BASE_PARTS_HPP
 
-// softplus(z) = log(1 + exp(z)), of one number of any scalar and of many in memory, which level
-// weights wait for at every token.
+// The way into a class for what stores an object and brings it back, see checkpoint.hpp. A class
+// names its parts in one static member:
+//
+//     template <class Self, class Visit>
+//     static void visit(Self& self, Visit&& part) {
+//       part("count", self.count_);               // numbers
+//       part("values", self.values_.head(n));     // Eigen vectors, matrices and views of them
+//       part("inside", self.inside_);             // objects that have parts; "" adds no name
+//     }
+//
+// everything on which the object's future depends, and nothing else. A const Self is read. Any
+// other is written to, part by part in this order; therefore numbers stand before the parts whose
+// sizes depend on them and are checked in between, and in the end `visit` checks the class
+// invariants. It throws std::invalid_argument, and the object is then good for nothing: it should
+// be a copy.
 
 namespace loglinear::detail {
 
-/// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
-inline constexpr int softplus_linear_from = 20;
-
-template <class Scalar>
-[[nodiscard]] Scalar softplus(const Scalar& z) {
-  using std::exp;
-  if (z > Scalar(softplus_linear_from)) return z;
-  const Scalar e = exp(z);
-  if (z < Scalar(-softplus_linear_from)) return e;
-  if constexpr (std::is_floating_point_v<Scalar>) {
-    return std::log1p(e);
-  } else {  // dual numbers have no log1p
-    using std::log;
-    return log(Scalar(1) + e);
+/// A friend of each such class.
+struct Parts {
+  template <class Object, class... Arguments>
+  static void visit(Object& object, Arguments&&... arguments) {
+    std::remove_const_t<Object>::visit(object, std::forward<Arguments>(arguments)...);
   }
+};
+
+/// Whether `visit` writes to the parts.
+template <class Self>
+inline constexpr bool is_written = !std::is_const_v<Self>;
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_PARTS_HPP
+
+// ---- loglinear/stream/detail/admitted.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
+#define LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
+
+// How large states may become. A running bound of the norm of everything grows with each token;
+// only where it passes the limit are the levels measured.
+
+namespace loglinear::detail {
+
+/// What levels are beside their coefficients.
+struct LevelsAccount {
+  std::uint64_t size = 0;  // tokens
+  double magnitude = 0;    // the running bound of the norm of all levels and leaves together
+};
+
+/// A token that may be written, as `admit` found it: its write demands this.
+struct Admitted {
+  double magnitude = 0;  // the running bound after the write
+  double growth = 1;     // by which the token's transition can grow a norm
+};
+
+/// Throws where what grows norms by at most `growth`, and then a leaf of magnitude `leaf`, would
+/// take the running bound past the limit, and what `measure(exactly)` measures, roughly and then
+/// exactly, does, too.
+template <class Stored, class Measure>
+[[nodiscard]] Admitted admit(double bound, double growth, double leaf, Measure measure) {
+  const double limit = magnitude_limit<Stored>();
+  double magnitude = bound * growth + leaf;
+  for (const bool exactly : {false, true}) {
+    if (is_at_most(magnitude, limit)) return {magnitude, growth};
+    magnitude = measure(exactly) * growth + leaf;
+  }
+  if (!is_at_most(magnitude, limit)) {
+    fail("the magnitude of the state after this token", magnitude,
+         "within the range of the scalar type");
+  }
+  return {magnitude, growth};
 }
 
-/// log(1 + e) for e in [0, 1], to rounding: 2 artanh(s) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...) with
-/// s = e / (2 + e), at most 1/3, so that each term gives log2(9) bits. Even and odd terms are
-/// summed side by side.
-template <class Scalar>
-[[nodiscard]] Packet<Scalar> log1p_up_to_1(const Packet<Scalar>& e) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr int terms = std::numeric_limits<Scalar>::digits / 6 * 2;  // even, and 3 bits each
-  const auto coefficient = [](int n) { return ei::pset1<P>(Scalar(2) / Scalar(2 * n + 1)); };
-  const P s = ei::pdiv(e, ei::padd(ei::pset1<P>(Scalar(2)), e));
-  const P square = ei::pmul(s, s), fourth = ei::pmul(square, square);
-  P even = coefficient(terms - 2), odd = coefficient(terms - 1);
-  for (int n = terms - 4; n >= 0; n -= 2) {
-    even = ei::pmadd(even, fourth, coefficient(n));
-    odd = ei::pmadd(odd, fourth, coefficient(n + 1));
-  }
-  return ei::pmul(s, ei::pmadd(square, odd, even));
+/// A bound of the Frobenius norm of `keys values^T`.
+template <class Keys, class Values>
+[[nodiscard]] double leaf_magnitude(const Keys& keys, const Values& values) {
+  return static_cast<double>(keys.cols()) *
+         std::sqrt(static_cast<double>(keys.rows()) * static_cast<double>(values.rows())) *
+         max_abs(keys) * max_abs(values);
 }
 
-/// out = softplus(z), coefficient by coefficient; `out` may be `z` itself. Where a number in
-/// a whole packet is far out, all are done one by one, as is what a packet is too wide for:
-/// softplus(z) = max(z, 0) + log(1 + exp(-|z|)).
-template <class Scalar>
-void softplus(const Scalar* z, Index size, Scalar* out) {
-  namespace ei = Eigen::internal;
-  Index i = 0;
-  if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
-    using P = Packet<Scalar>;
-    constexpr Index width = packet_size<Scalar>;
-    const P bound = ei::pset1<P>(Scalar(softplus_linear_from));
-    P far_out = ei::pset1<P>(Scalar(0));
-    for (Index n = 0; n + width <= size; n += width) {
-      far_out = ei::por(far_out, ei::pcmp_lt_or_nan(bound, ei::pabs(ei::ploadu<P>(z + n))));
+/// The Frobenius norm of numbers that lie in memory.
+template <class Stored>
+[[nodiscard]] double norm_of(const Stored* m, Index size) {
+  using Scalar = Accumulator<Stored>;
+  if constexpr (is_narrow<Stored>) {
+    constexpr Index piece = 4 * column_block;
+    std::array<Scalar, piece> wide;
+    double norm = 0;
+    for (Index first = 0; first < size; first += piece) {
+      const Index length = (std::min)(piece, size - first);
+      convert(m + first, length, wide.data());
+      norm = std::hypot(norm, norm_of(wide.data(), length));
     }
-    const bool none_far_out = !ei::predux_any(far_out);
-    for (; none_far_out && i + width <= size; i += width) {
-      const P x = ei::ploadu<P>(z + i);
-      const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
-      ei::pstoreu(out + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
-    }
+    return norm;
+  } else {
+    return stable_norm(Pieces<Scalar>{m, 1, size, 0});
   }
-  for (; i < size; ++i) out[i] = softplus<Scalar>(z[i]);
 }
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
+#endif  // LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
 
 // ---- loglinear/detail/kernels/weighted_rows.hpp
 
@@ -5600,229 +5792,924 @@ void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
 
-// ---- loglinear/random.hpp
+// ---- loglinear/stream/detail/carry.hpp
 
-#ifndef LOGLINEAR_RANDOM_HPP
-#define LOGLINEAR_RANDOM_HPP
+#ifndef LOGLINEAR_STREAM_DETAIL_CARRY_HPP
+#define LOGLINEAR_STREAM_DETAIL_CARRY_HPP
 
-/// \file
-/// The generator behind every initial weight: the same seed gives the same weights everywhere.
+// The binary-counter carry that merges buckets, in one pass over the memory of their levels.
 
-namespace loglinear {
+namespace loglinear::detail {
 
-/// Marsaglia's 64-bit xorshift (13, 7, 17) with normals by Box and Muller. Its state must never be
-/// zero. Does not allocate.
-class Xorshift64 {
+/// to[j] += from[j] for `size` contiguous numbers.
+template <class Stored, class To>
+void add_to(const Stored* from, Index size, To* to) {
+  using Scalar = Accumulator<To>;
+  constexpr Index width = packet_size<Scalar>;
+  Index j = 0;
+  for (; j + width <= size; j += width) {
+    store<Scalar>(to + j, Eigen::internal::padd(load<Scalar>(to + j), load<Scalar>(from + j)));
+  }
+  if (j == size) return;
+  Scalar buffer[packet_length<Scalar>];
+  const Scalar* const rest = wide_rest<Scalar>(from, j, size, buffer);
+  for (Index i = 0; i < size - j; ++i) {
+    to[j + i] = static_cast<To>(static_cast<Scalar>(to[j + i]) + rest[i]);
+  }
+}
+/// The same, and from[j] = 0.
+template <class Stored, class To>
+void move_into(Stored* from, Index size, To* to) {
+  add_to(from, size, to);
+  std::fill(from, from + size, Stored(0));
+}
+
+/// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
+/// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
+/// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
+/// memory: a row of the target stays in the nearest cache, and is rounded once if it is narrow.
+template <class Stored, class KeyAt, class Scalar>
+void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, Index count,
+           KeyAt key, const Scalar* values) {
+  constexpr Index piece = 4 * column_block;
+  const Index size = rows * columns;
+  std::array<Scalar, column_block> keys;
+  [[maybe_unused]] std::array<Scalar, is_narrow<Stored> ? piece : 1> wide;
+  for (Index i = 0; i < rows; ++i) {
+    for (Index first = 0; first < columns; first += piece) {
+      const Index length = (std::min)(piece, columns - first);
+      Stored* const lowest = levels + i * columns + first;
+      Stored* const target = lowest + landed * size;
+      Scalar* sums;
+      if constexpr (is_narrow<Stored>) {
+        sums = wide.data();
+        if (keeps) convert(target, length, sums);
+      } else {
+        sums = target;
+      }
+      bool adds = keeps;
+      for (Index begin = 0; begin < count; begin += column_block) {
+        const Index width = (std::min<Index>)(column_block, count - begin);
+        for (Index n = 0; n < width; ++n) keys[static_cast<std::size_t>(n)] = key(i, begin + n);
+        const Scalar* const block = values + begin * columns + first;
+        if (width == 1) {
+          adds ? scaled_row<true>(keys[0], block, length, sums)
+               : scaled_row<false>(keys[0], block, length, sums);
+        } else if (adds) {
+          weighted_rows<true>(block, width, length, columns, keys.data(), sums);
+        } else {
+          weighted_rows<false>(block, width, length, columns, keys.data(), sums);
+        }
+        adds = true;
+      }
+      for (Stored* merged = lowest; merged < target; merged += size) {
+        move_into(merged, length, sums);
+      }
+      if constexpr (is_narrow<Stored>) convert(sums, length, target);
+    }
+  }
+}
+
+/// The same for a bucket that has been added up; `size` numbers in each matrix.
+template <class Stored, class Scalar>
+void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* bucket) {
+  constexpr Index width = packet_size<Scalar>;
+  Stored* const target = levels + landed * size;
+  const auto add_from = [&](Index j, auto sum, auto number) {
+    if (keeps) sum = Eigen::internal::padd(sum, number(target + j));
+    for (const Stored* merged = levels; merged < target; merged += size) {
+      sum = Eigen::internal::padd(sum, number(merged + j));
+    }
+    return sum;
+  };
+  Index j = 0;
+  for (; j + width <= size; j += width) {
+    store<Scalar>(target + j, add_from(j, load<Scalar>(bucket + j),
+                                       [](const Stored* from) { return load<Scalar>(from); }));
+  }
+  for (; j < size; ++j) {
+    target[j] = static_cast<Stored>(
+        add_from(j, bucket[j], [](const Stored* from) { return static_cast<Scalar>(*from); }));
+  }
+  std::fill(levels, target, Stored(0));
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_CARRY_HPP
+
+// ---- loglinear/stream/detail/fields.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_FIELDS_HPP
+#define LOGLINEAR_STREAM_DETAIL_FIELDS_HPP
+
+// What the values of a stream are made of, listed once each. Copies, snapshots, checkpoints and
+// casts all go through that list:
+//
+//     template <class Use, class... Self>
+//     static void fields(Use use, Self&... self) {
+//       use("updates", count_field(self.count_, self.most())...);     // a count and its bound
+//       use("u", rows_field(self.u_, self.count_)...);                // the first rows of memory
+//       use("growth", self.growth_...);                               // numbers, and other values
+//     }
+//     template <class Self>
+//     static auto fixed(Self& self) { return std::tie(self.scores_); }  // the rest
+//
+// for one object, or for two of equal shape side by side, to assign one to the other. A count
+// stands before what it counts. `fixed` is what the constructor settles, and scratch memory;
+// tests/unit/stream_fields.cpp fails where a member is in neither list.
+
+namespace loglinear::detail {
+
+/// A count from 0 to `most`.
+template <class Count>
+struct CountField {
+  Count& count;
+  Index most;
+};
+template <class Count>
+[[nodiscard]] CountField<Count> count_field(Count& count, Index most) {
+  return {count, most};
+}
+
+/// The first `rows` rows of a row-major matrix, or numbers of a vector.
+template <class Numbers>
+struct RowsField {
+  using Scalar = typename Numbers::Scalar;
+  using Owned = std::remove_const_t<Numbers>;
+
+  Numbers& numbers;
+  Index rows;
+
+  [[nodiscard]] Index size() const { return rows * numbers.cols(); }
+  /// For checkpoints.
+  [[nodiscard]] auto view() const {
+    using Plain = std::conditional_t<std::is_const_v<Numbers>, const Owned, Owned>;
+    return Eigen::Map<Plain>(numbers.data(), rows, numbers.cols());
+  }
+};
+template <class Numbers>
+[[nodiscard]] RowsField<Numbers> rows_field(Numbers& numbers, Index rows) {
+  static_assert(Numbers::IsRowMajor || Numbers::ColsAtCompileTime == 1);
+  return {numbers, rows};
+}
+
+/// Several values of a kind, those from the second on: the first one is always as it was made.
+template <class Values>
+struct LaterField {
+  Values& values;
+};
+template <class Values>
+[[nodiscard]] LaterField<Values> later_field(Values& values) {
+  return {values};
+}
+
+/// to = from, converted where the scalars differ. Memory that counts must fit into what there is.
+struct AssignField {
+  template <class To, class From>
+  void operator()(const char*, CountField<To> to, CountField<From> from) const {
+    to.count = from.count;
+  }
+  template <class To, class From>
+  void operator()(const char*, RowsField<To> to, RowsField<From> from) const {
+    using Scalar = typename RowsField<To>::Scalar;
+    if constexpr (std::is_same_v<Scalar, typename RowsField<From>::Scalar>) {
+      std::copy_n(from.numbers.data(), from.size(), to.numbers.data());
+    } else {
+      std::transform(from.numbers.data(), from.numbers.data() + from.size(), to.numbers.data(),
+                     [](const auto& number) { return static_cast<Scalar>(number); });
+    }
+  }
+  template <class To, class From>
+  void operator()(const char*, LaterField<To> to, LaterField<From> from) const {
+    for (std::size_t i = 1; i < to.values.size(); ++i) to.values[i].assign(from.values[i]);
+  }
+  template <class To, class From>
+  void operator()(const char*, To& to, const From& from) const {
+    if constexpr (requires { to.assign(from); }) {
+      to.assign(from);
+    } else {
+      to = static_cast<To>(from);
+    }
+  }
+};
+
+/// For checkpoints: each field is a part, under its name.
+template <class Visit>
+struct VisitField {
+  Visit& part;
+
+  template <class Count>
+  void operator()(const char* name, CountField<Count> field) const {
+    std::int64_t count = field.count;  // the same in a file whatever Index is
+    part(name, count);
+    require_between(name, count, std::int64_t{0}, static_cast<std::int64_t>(field.most));
+    if constexpr (is_written<Count>) field.count = static_cast<Count>(count);
+  }
+  template <class Numbers>
+  void operator()(const char* name, RowsField<Numbers> field) const {
+    part(name, field.view());
+  }
+  template <class Values>
+  void operator()(const char* name, LaterField<Values> field) const {
+    for (std::size_t i = 1; i < field.values.size(); ++i) {
+      part(name + std::to_string(i), field.values[i]);
+    }
+  }
+  template <class Value>
+  void operator()(const char* name, Value& value) const {
+    part(name, value);
+  }
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_FIELDS_HPP
+
+// ---- loglinear/stream/detail/level_storage.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
+
+namespace loglinear::detail {
+
+/// The memory of levels: `max_levels` matrices of `d_k x d_v`, row-major, one after the other; with
+/// a fixed shape of up to 16 KiB inside the object, else allocated once, by the constructor.
+template <class Scalar_, int KeyDim, int ValueDim, int MaxLevels>
+class LevelStorage {
  public:
-  /// \param seed any value but 0
-  /// \throws std::invalid_argument if `seed` is 0: the generator would return zeros for ever
-  explicit Xorshift64(std::uint64_t seed) : state_(seed) {
-    if (seed == 0) detail::fail("seed", seed, "at least 1");
+  using Scalar = Scalar_;
+
+  static constexpr bool has_fixed_shape =
+      KeyDim != Eigen::Dynamic && ValueDim != Eigen::Dynamic && MaxLevels != Eigen::Dynamic;
+  static constexpr Index fixed_coefficients =
+      has_fixed_shape ? Index{KeyDim} * Index{ValueDim} * Index{MaxLevels} : 0;
+  static constexpr bool is_inline =
+      has_fixed_shape &&
+      fixed_coefficients * static_cast<Index>(sizeof(Scalar)) <= Index{16 * 1024};
+
+  using Matrix = Eigen::Matrix<Scalar, KeyDim, ValueDim,
+                               ValueDim == 1 && KeyDim != 1 ? Eigen::ColMajor : Eigen::RowMajor>;
+  using ConstLevel = Eigen::Map<const Matrix>;
+  using Level = Eigen::Map<Matrix>;
+  using ConstFlat = Eigen::Map<const Vector<Scalar>>;
+
+  LevelStorage(int max_levels, Index d_k, Index d_v) {
+    require_between("max_levels", max_levels, 1, max_level_limit);
+    require_length("d_k", d_k);
+    require_length("d_v", d_v);
+    constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
+    require_between("d_v", d_v, Index{1}, most / max_levels / d_k);
+    if constexpr (MaxLevels != Eigen::Dynamic) require_size("max_levels", max_levels, MaxLevels);
+    if constexpr (KeyDim != Eigen::Dynamic) require_size("d_k", d_k, KeyDim);
+    if constexpr (ValueDim != Eigen::Dynamic) require_size("d_v", d_v, ValueDim);
+    max_levels_ = max_levels;
+    d_k_ = d_k;
+    d_v_ = d_v;
+    coefficients_.resize(Index{max_levels} * d_k * d_v);
+    std::fill_n(coefficients_.data(), coefficients_.size(), Scalar(0));
+  }
+  LevelStorage(const LevelStorage&) = default;
+  LevelStorage(LevelStorage&&) = default;
+  /// Where it throws nothing is changed; does not allocate for as many coefficients.
+  LevelStorage& operator=(const LevelStorage& other) {
+    if (size() != other.size()) {  // Eigen's own assignment frees before it allocates
+      Coefficients coefficients(other.coefficients_);
+      coefficients_ = std::move(coefficients);
+    }
+    fixed(*this) = fixed(other);
+    assign(other);
+    return *this;
+  }
+  LevelStorage& operator=(LevelStorage&&) = default;
+
+  [[nodiscard]] int max_levels() const noexcept { return static_cast<int>(max_levels_); }
+  [[nodiscard]] Index d_k() const noexcept { return d_k_; }
+  [[nodiscard]] Index d_v() const noexcept { return d_v_; }
+  /// Coefficients of one level, and of all.
+  [[nodiscard]] Index level_size() const noexcept { return d_k_ * d_v_; }
+  [[nodiscard]] Index size() const noexcept { return coefficients_.size(); }
+
+  [[nodiscard]] const Scalar* data(int l) const { return coefficients_.data() + l * level_size(); }
+  [[nodiscard]] Scalar* data(int l) { return coefficients_.data() + l * level_size(); }
+  [[nodiscard]] ConstLevel level(int l) const { return ConstLevel(data(l), d_k_, d_v_); }
+  [[nodiscard]] Level level(int l) { return Level(data(l), d_k_, d_v_); }
+  [[nodiscard]] ConstFlat flat() const noexcept { return ConstFlat(data(0), size()); }
+
+  void clear(int l) noexcept { std::fill_n(data(l), level_size(), Scalar(0)); }
+  void clear() noexcept { std::fill_n(data(0), size(), Scalar(0)); }
+
+  /// Becomes what another one of the same shape is, in this scalar.
+  template <class Other>
+  void assign(const LevelStorage<Other, KeyDim, ValueDim, MaxLevels>& other) noexcept {
+    if constexpr (std::is_same_v<Accumulator<Scalar>, Accumulator<Other>>) {
+      convert(other.data(0), size(), data(0));
+    } else {
+      fields(AssignField{}, *this, other);
+    }
+  }
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("coefficients", rows_field(self.coefficients_, self.size())...);
+  }
+  template <class Self>
+  static auto fixed(Self& self) {
+    return std::tie(self.d_k_, self.d_v_, self.max_levels_);
   }
 
-  /// The next 64 bits.
-  std::uint64_t next() noexcept {
-    state_ ^= state_ << 13;
-    state_ ^= state_ >> 7;
-    state_ ^= state_ << 17;
-    return state_;
-  }
-
-  /// Uniform in [0, 1): the upper 53 bits over 2^53.
-  double uniform() noexcept { return static_cast<double>(next() >> 11) * 0x1p-53; }
-
-  /// Standard normal, `sqrt(-2 ln u1) cos(2 pi u2)`; takes two uniforms, u1 redrawn while 0.
-  double normal() noexcept {
-    double u1 = uniform();
-    while (!(u1 > 0)) u1 = uniform();
-    const double u2 = uniform();
-    return std::sqrt(-2 * std::log(u1)) * std::cos(2 * std::numbers::pi * u2);
+  [[nodiscard]] bool operator==(const LevelStorage& other) const {
+    return fixed(*this) == fixed(other) && coefficients_ == other.coefficients_;
   }
 
  private:
-  std::uint64_t state_;
+  template <class, int, int, int>
+  friend class LevelStorage;
+  using Coefficients =
+      Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
+
+  Coefficients coefficients_{};
+  Index d_k_ = 0, d_v_ = 0, max_levels_ = 0;
 };
 
-}  // namespace loglinear
+}  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_RANDOM_HPP
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
 
-// ---- loglinear/rules/hyperparameters.hpp
+// ---- loglinear/stream/detail/levels.hpp
 
-#ifndef LOGLINEAR_RULES_HYPERPARAMETERS_HPP
-#define LOGLINEAR_RULES_HYPERPARAMETERS_HPP
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
 
-/// \file
-/// What a rule or a level weighting says of itself, once: its names, and of each hyperparameter the
-/// name, the legal range and values to show it with. Checks, mode texts, tests, benchmarks and
-/// tables are made from it. A rule of one's own may leave it out.
-///
-///     struct MyRule {
-///       double gate_bias = 0;
-///       static constexpr RuleInfo info{.name = "MyRule", .text = "my_rule"};
-///       static constexpr void hyperparameters(auto& self, auto&& visit) {
-///         visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
-///       }
-///       ...
+// The levels of a LogLinearState with what a layer does to them. Nothing here looks at its
+// arguments but the constructor, `admit`, `add`, `replace` and `cast`, which throw before anything
+// has changed: what else must hold is checked in log_linear_state.hpp or by the layer.
 
-namespace loglinear {
+namespace loglinear::detail {
 
-/// The finite numbers between two ends, each of which may belong to them or not.
-struct Range {
-  double low = std::numeric_limits<double>::lowest();
-  double high = (std::numeric_limits<double>::max)();
-  bool has_low = true, has_high = true;  ///< whether the ends themselves are legal
+template <class Scalar_, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
+class Levels {
+ public:
+  using Scalar = Scalar_;
+  using Accumulator = detail::Accumulator<Scalar>;
+  using Storage = LevelStorage<Scalar, KeyDim, ValueDim, MaxLevels>;
+  using Matrix = typename Storage::Matrix;
 
-  [[nodiscard]] static constexpr Range between(double low, double high) { return {low, high}; }
-  [[nodiscard]] static constexpr Range above_to(double low, double high) {
-    return {low, high, false, true};
-  }  ///< (low, high]
-  [[nodiscard]] static constexpr Range from_to_below(double low, double high) {
-    return {low, high, true, false};
-  }  ///< [low, high)
-  [[nodiscard]] static constexpr Range at_least(double low) { return {.low = low}; }
-  [[nodiscard]] static constexpr Range above(double low) { return {.low = low, .has_low = false}; }
+  /// None active. Throws where a size is out of its range.
+  Levels(int max_levels, Index d_k, Index d_v) : storage_(max_levels, d_k, d_v) {}
 
-  /// Whether a number lies in it; NaN and the infinities never do.
-  [[nodiscard]] bool holds(double value) const {
-    return detail::is_finite(value) && (has_low ? value >= low : value > low) &&
-           (has_high ? value <= high : value < high);
+  [[nodiscard]] int max_levels() const noexcept { return storage_.max_levels(); }
+  [[nodiscard]] Index d_k() const noexcept { return storage_.d_k(); }
+  [[nodiscard]] Index d_v() const noexcept { return storage_.d_v(); }
+  [[nodiscard]] Index level_size() const noexcept { return storage_.level_size(); }
+  [[nodiscard]] std::uint64_t size() const noexcept { return account_.size; }
+  [[nodiscard]] ActiveLevels active_levels() const noexcept { return {size(), max_levels()}; }
+  /// The running bound of the Frobenius norm of all levels and leaves together.
+  [[nodiscard]] double magnitude() const noexcept { return account_.magnitude; }
+  [[nodiscard]] const LevelsAccount& account() const noexcept { return account_; }
+  [[nodiscard]] const Storage& storage() const noexcept { return storage_; }
+  [[nodiscard]] auto level(int l) const { return storage_.level(l); }
+  [[nodiscard]] auto level(int l) { return storage_.level(l); }
+  /// The coefficients of one level, row-major.
+  [[nodiscard]] const Scalar* data(int l) const { return storage_.data(l); }
+  [[nodiscard]] Scalar* data(int l) { return storage_.data(l); }
+
+  /// The sum of the levels' Frobenius norms; and a bound of it that takes less time.
+  [[nodiscard]] double norm() const {
+    double sum = 0;
+    for (int l : active_levels()) sum += norm_of(data(l), level_size());
+    return sum;
   }
-  /// Whether both ends are given.
-  [[nodiscard]] constexpr bool is_bounded() const {
-    return low > Range{}.low && high < Range{}.high;
+  [[nodiscard]] double norm_bound() const {
+    double sum = 0;
+    for (int l : active_levels()) sum += max_abs(data(l), level_size());
+    return sum * std::sqrt(static_cast<double>(level_size()));
+  }
+  /// Throws where the leaf `keys values^T`, after a transition that grows norms by at most
+  /// `growth`, would not be finite or be too large. `measure(exactly)` bounds the magnitude of
+  /// everything before that, what is deferred included, in two ways.
+  template <class Keys, class Values, class Measure>
+  [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values,
+                               Measure measure) const {
+    if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
+    const double leaf = leaf_magnitude(keys, values);
+    if (!is_finite(leaf)) require_finite_leaf(keys, values);
+    return detail::admit<Scalar>(magnitude(), growth, leaf, measure);
+  }
+  /// The same where nothing is deferred.
+  template <class Keys, class Values>
+  [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values) const {
+    return admit(growth, keys, values, own_measure());
+  }
+  /// The same for a transition, and a leaf or another state of magnitude `leaf`.
+  [[nodiscard]] Admitted admit(double growth, double leaf) const {
+    return detail::admit<Scalar>(magnitude(), growth, leaf, own_measure());
   }
 
-  /// Whether all members are equal.
-  [[nodiscard]] constexpr bool operator==(const Range&) const = default;
+  /// Undergoes `transition`, then pushes the leaf `keys values^T`.
+  template <class Kind, class Keys, class Values>
+  void write(const Kind& transition, const Keys& keys, const Values& values,
+             const Admitted& admitted) {
+    undergo(transition);
+    push(keys, values, admitted);
+  }
+  /// The leaf alone.
+  template <class Keys, class Values>
+  void push(const Keys& keys, const Values& values, const Admitted& admitted) {
+    if constexpr (Values::ColsAtCompileTime != 1) {
+      if (values.outerStride() != d_v()) {
+        return push(keys, detail::Matrix<Accumulator>(values), admitted);
+      }
+    }
+    carry_bucket(
+        0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
+    account_.magnitude = admitted.magnitude;
+  }
+  /// Every level undergoes `transition`; a push follows, or `defer`.
+  template <class Kind>
+  void undergo(const Kind& transition) {
+    // Allocated before anything changes.
+    [[maybe_unused]] RowMajorMatrix<Accumulator> wide(is_narrow<Scalar> ? d_k() : 0,
+                                                      is_narrow<Scalar> ? d_v() : 0);
+    for (int l : active_levels()) {
+      if constexpr (is_narrow<Scalar>) {
+        convert(data(l), wide.size(), wide.data());
+        transition.left(wide);
+        transition.right(wide);
+        convert(wide.data(), wide.size(), data(l));
+      } else {
+        auto one = level(l);
+        transition.left(one);
+        transition.right(one);
+      }
+    }
+  }
+  /// One level undergoes a `product` of transitions.
+  template <class Product>
+  void undergo(int l, const Product& product, Accumulator* scratch) {
+    product.apply(data(l), d_k(), d_v(), scratch);
+  }
+  /// Takes note of what a leaf or a transition makes of the magnitude.
+  void defer(double magnitude) noexcept { account_.magnitude = magnitude; }
+
+  /// Adds level `from` to level `to` and clears it, as part of a carry that will merge both.
+  void merge(int from, int to) { move_into(data(from), level_size(), data(to)); }
+  /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^l tokens, which begins at level l;
+  /// `size()` must be a multiple of 2^l, and `value_n` begins at `values + n d_v`.
+  template <class KeyAt>
+  void carry_bucket(int l, Index count, KeyAt key, const Accumulator* values) {
+    const int landed = landing(l);
+    carry(data(l), landed - l, keeps_target(landed), d_k(), d_v(), count, key, values);
+    account_.size += std::uint64_t{1} << l;
+  }
+  /// The same of a bucket that has been added up, row-major.
+  void carry_bucket(int l, const Accumulator* bucket) {
+    const int landed = landing(l);
+    carry(data(l), landed - l, keeps_target(landed), level_size(), bucket);
+    account_.size += std::uint64_t{1} << l;
+  }
+
+  void reset() noexcept {
+    storage_.clear();
+    account_ = {};
+  }
+  /// As `LogLinearState::advance_to`.
+  void advance_to(std::uint64_t count) {
+    const int levels = max_levels(), last = levels - 1;
+    const std::uint64_t carries = (count >> last) - (size() >> last);  // into the last level
+    if (is_active_level(size(), last, levels)) scale(last, kept_fraction(Overflow, carries));
+    for (int l = last - 1; l >= 0; --l) {
+      if (!is_active_level(size(), l, levels)) continue;
+      const std::uint64_t first = bucket_of(size(), l, levels).first;
+      const int to = level_of(first, count, ReadOrder::before_push, levels);
+      if (to == l) continue;
+      if (to == last) scale(l, kept_fraction(Overflow, carries - 1));
+      merge(l, to);
+    }
+    account_.size = count;
+  }
+  /// Adds levels of the same shape and count, unless the sum could overflow.
+  void add(const Levels& later) {
+    const bool fits = is_at_most(magnitude() + later.magnitude(), magnitude_limit<Scalar>());
+    account_.magnitude = admit(1, fits ? later.magnitude() : later.norm()).magnitude;
+    add_to(later.data(0), storage_.size(), data(0));
+  }
+
+  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
+  /// active after `size` tokens.
+  template <class LevelAt>
+  void replace(std::uint64_t size, LevelAt level_at) {
+    double magnitude = 0;
+    for (int l : ActiveLevels(size, max_levels())) {
+      require_size("a level after these tokens (rows)", level_at(l).rows(), d_k());
+      require_size("a level after these tokens (columns)", level_at(l).cols(), d_v());
+      require_finite("coefficient # of the state after these tokens", level_at(l));
+      magnitude += stable_norm(level_at(l));
+    }
+    if (!is_at_most(magnitude, magnitude_limit<Scalar>())) {
+      fail("the magnitude of the state after these tokens", magnitude,
+           "within the range of the scalar type");
+    }
+    for (int l : active_levels()) storage_.clear(l);
+    for (int l : ActiveLevels(size, max_levels())) {
+      auto&& from = level_at(l);
+      using From = std::remove_cvref_t<decltype(from)>;
+      if constexpr (std::is_same_v<From, RowMajorMatrix<Accumulator>>) {
+        convert(from.data(), from.size(), level(l).data());
+      } else {
+        level(l) = from.template cast<Scalar>();
+      }
+    }
+    account_ = {size, magnitude};
+  }
+  /// Becomes a copy of levels of the same shape, in the memory that there is.
+  void copy(const Levels& other) noexcept { assign(other); }
+  /// The same, in this scalar.
+  template <class Other>
+  void assign(const Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow>& other) noexcept {
+    fields(AssignField{}, *this, other);
+  }
+  /// Becomes what it was: `active` holds the levels that were active, lowest first.
+  void restore(const LevelsAccount& account, const Scalar* active) noexcept {
+    const std::uint64_t kept = active_mask(account.size, max_levels());
+    for (int l : active_levels()) {
+      if (((kept >> l) & 1) == 0) storage_.clear(l);
+    }
+    account_ = account;
+    for (int l : active_levels()) {
+      std::copy_n(active, level_size(), data(l));
+      active += level_size();
+    }
+  }
+
+  template <class Other>
+  [[nodiscard]] Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
+    const double largest = max_abs(data(0), storage_.size());
+    if (largest > magnitude_limit<Other>()) {
+      fail("the largest coefficient", largest, "within the range of the scalar converted to");
+    }
+    Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> other(max_levels(), d_k(), d_v());
+    other.assign(*this);
+    return other;
+  }
+
+  [[nodiscard]] bool operator==(const Levels& other) const {
+    return size() == other.size() && storage_ == other.storage_;
+  }
+
+  /// See fields.hpp.
+  template <class Use, class... Self>
+  static void fields(Use use, Self&... self) {
+    use("account", self.account_...);
+    use("storage", self.storage_...);
+  }
+  template <class Self>
+  static auto fixed(Self&) {
+    return std::tie();
+  }
+  /// For checkpoints: the active levels alone. An owner that defers something passes a function
+  /// that measures the norm of everything, once the levels are in place.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    visit(self, part, [&] { return self.norm(); });
+  }
+  template <class Self, class Visit, class Measure>
+  static void visit(Self& self, Visit&& part, [[maybe_unused]] Measure measure) {
+    if constexpr (is_written<Self>) self.reset();
+    const double limit = magnitude_limit<Scalar>();
+    double magnitude = (std::min)(self.magnitude(), limit);
+    part("size", self.account_.size);
+    part("magnitude", magnitude);
+    for (int l : self.active_levels()) part("level" + std::to_string(l), self.level(l));
+    if constexpr (is_written<Self>) {
+      require_between("magnitude", magnitude, 0.0, limit);
+      require_between("the magnitude of the levels", self.norm(), 0.0, limit);
+      const double measured = measure();
+      require_between("the magnitude of all tokens", measured, 0.0, limit);
+      // A bound may have lost to rounding, of which the limit leaves a factor of 4; never more.
+      self.account_.magnitude = measured > 2 * magnitude ? measured : magnitude;
+    }
+  }
+
+ private:
+  template <class, int, int, int, LastLevel>
+  friend class Levels;
+
+  [[nodiscard]] auto own_measure() const {
+    return [this](bool exactly) { return exactly ? norm() : norm_bound(); };
+  }
+  /// Where a carry that begins at level l ends.
+  [[nodiscard]] int landing(int l) const { return l + landed_level(size() >> l, max_levels() - l); }
+  /// Whether a carry adds to what its target holds; that can only be the last level.
+  [[nodiscard]] bool keeps_target(int landed) {
+    if (!is_active_level(size(), landed, max_levels())) return false;
+    if constexpr (Overflow == LastLevel::halve) scale(landed, 0.5);
+    return Overflow != LastLevel::forget;
+  }
+  void scale(int l, double factor) {
+    if (is_exactly(factor, 1.0)) return;
+    const auto wide = static_cast<Accumulator>(factor);
+    detail::scale<Scalar, Accumulator>(
+        data(l), 1, level_size(), level_size(), [&](Index) { return wide; }, nullptr);
+  }
+
+  Storage storage_;
+  LevelsAccount account_{};
 };
 
-/// One hyperparameter. Those that are no numbers have all values of their type.
-struct Hyperparameter {
-  std::string_view name;         ///< of the member, and in a text
-  Range range{};                 ///< what is legal
-  double example = 1;            ///< legal, and not the default
-  std::optional<double> slow{};  ///< with which a stream is forgotten in some 10,000 tokens; the
-                                 ///< default unless given
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
+
+// ---- loglinear/stream/detail/levels_of.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
+
+namespace loglinear::detail {
+
+/// The way to the levels of a LogLinearState, for what the library itself does with them.
+struct LevelsOf {
+  template <class State>
+  [[nodiscard]] static auto& get(State& state) noexcept {
+    return state.levels_;
+  }
+};
+template <class State>
+[[nodiscard]] auto& levels_of(State& state) noexcept {
+  return LevelsOf::get(state);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
+
+// ---- loglinear/detail/kernels/dotted_rows.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
+
+// m d of several row-major matrices, and what each has to do with a vector: the pullback of a read.
+
+namespace loglinear::detail {
+
+/// A matrix to be multiplied by a vector: row i counts weights[i] times in the sum over all terms,
+/// and duals[i] times in what is found of this term.
+template <class Stored, class Scalar>
+struct DottedRows {
+  const Stored* rows;
+  const Scalar* vector;
+  const Scalar* weights;
+  const Scalar* duals;
+  Scalar found;
 };
 
-/// What a rule, or a level weighting, is called, and what a table says of it.
-struct RuleInfo {
-  std::string_view name;        ///< of its type, as errors name it
-  std::string_view text;        ///< in a text
-  std::string_view paper{};     ///< its number on arXiv
-  std::string_view equation{};  ///< what a token does to the state, in the notation of the comments
-  bool bounds_output = false;  ///< whether layers made at run time bound its output by a tanh; they
-                               ///< do so too where keys are normalised
-};
+/// The part of N packets of columns, from `first` on.
+template <int N, class Stored, class Scalar>
+void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
+                       Index stride, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index band = 8;  // rows of all terms before their sums are added up across
+  const P zero = ei::pset1<P>(Scalar(0));
+  // With a constant height the loops unroll, and sums and `along` stay in registers; the latter in
+  // two chains.
+  const auto add_band = [&](Index top, auto height) {
+    P sums[band];
+    std::fill(sums, sums + band, zero);
+    for (int term = 0; term < count; ++term) {
+      auto& [m, vector, weights, duals, found] = terms[term];
+      P d[array_size(N)], along[2] = {zero, zero};
+      load_in_order_of<Stored, N, Scalar>(vector + first, d);
+      const Stored* row = m + top * stride + first;
+      for (Index i = 0; i < height; ++i, row += stride) {
+        P dot = zero;
+        for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
+          dot = n == 0 ? ei::pmul(packet, d[0]) : ei::pmadd(packet, d[n], dot);
+        });
+        sums[i] = ei::pmadd(ei::pset1<P>(weights[top + i]), dot, sums[i]);
+        along[i % 2] = ei::pmadd(ei::pset1<P>(duals[top + i]), dot, along[i % 2]);
+      }
+      found += ei::predux(ei::padd(along[0], along[1]));
+    }
+    for (Index i = 0; i < height; ++i) out[top + i] += ei::predux(sums[i]);
+  };
+  Index top = 0;
+  for (; top + band <= rows; top += band) add_band(top, std::integral_constant<Index, band>{});
+  if (top < rows) add_band(top, rows - top);
+}
 
-/// A rule with those hyperparameters with which it forgets slowly.
-template <class Rule>
-[[nodiscard]] Rule slow() {
-  Rule rule;
-  Rule::hyperparameters(rule, [](const Hyperparameter& parameter, auto& value) {
-    if constexpr (std::is_same_v<decltype(value), double&>) value = parameter.slow.value_or(value);
+template <int N, class Stored, class Scalar>
+void dotted_rows_from(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
+                      Index columns, Index stride, Scalar* out) {
+  constexpr Index width = packet_size<Scalar>;
+  for (; first + N * width <= columns; first += N * width) {
+    dotted_rows_block<N>(terms, count, first, rows, stride, out);
+  }
+  if constexpr (N > 1) {
+    dotted_rows_from<N / 2>(terms, count, first, rows, columns, stride, out);
+  } else {
+    Scalar buffer[packet_length<Scalar>];
+    for (int term = 0; term < count && first < columns; ++term) {
+      auto& [m, vector, weights, duals, found] = terms[term];
+      for (Index i = 0; i < rows; ++i) {
+        Scalar dot(0);
+        const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
+        for (Index j = first; j < columns; ++j) dot += rest[j - first] * vector[j];
+        out[i] += weights[i] * dot;
+        found += duals[i] * dot;
+      }
+    }
+  }
+}
+
+/// out[i] += sum over the terms of weights[i] (rows[i] . vector), and for each term found += sum_i
+/// duals[i] (rows[i] . vector): `sum_l diag(w_l) m_l d_l` and `q_l^T m_l d_l` in one pass.
+template <class Stored, class Scalar>
+void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
+                 Index stride, Scalar* out) {
+  dotted_rows_from<8>(terms, count, Index{0}, rows, columns, stride, out);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
+
+// ---- loglinear/stream/detail/plain_reads.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
+#define LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
+
+namespace loglinear::detail {
+
+/// Whether a read is finite whatever the levels are in detail.
+template <class Levels, class Scalar>
+[[nodiscard]] bool reads_finite(const Levels& levels, const Scalar* query, const Scalar* weights,
+                                Index weight_count) {
+  const double sum = max_abs(weights, weight_count) * max_abs(query, levels.d_k()) *
+                     std::sqrt(static_cast<double>(levels.d_k()));
+  return is_at_most(sum * (std::max)(1.0, levels.magnitude()), magnitude_limit<Scalar>());
+}
+
+/// The read of numbers so large that it may not be finite: throws before anything is written.
+template <class Levels, class Scalar, class Out>
+void read_large(const Levels& levels, const Scalar* query, const Scalar* weights, Out&& out) {
+  const auto coefficient = [&](Index j) {
+    Scalar sum(0);
+    for (int l : levels.active_levels()) {
+      Scalar of_level(0);
+      for (Index i = 0; i < levels.d_k(); ++i) {
+        of_level += static_cast<Scalar>(levels.data(l)[i * levels.d_v() + j]) * query[i];
+      }
+      sum += weights[l] * of_level;
+    }
+    return sum;
+  };
+  for (Index j = 0; j < levels.d_v(); ++j) {
+    if (is_finite(coefficient(j))) continue;
+    fail(Text("the read [", j, "]"), to_double(coefficient(j)),
+         "finite: a result leaves the range of the scalar type");
+  }
+  for (Index j = 0; j < levels.d_v(); ++j) out[j] = coefficient(j);
+}
+
+/// out = sum_l weights[l] S_l^T query over the active levels, for any vector `out`. Throws where
+/// that is not finite; `out` is as it was then.
+template <class Levels, class Scalar, class Out>
+void read_levels(const Levels& levels, const Scalar* query, const Scalar* weights, Out&& out) {
+  if (!reads_finite(levels, query, weights, levels.max_levels())) {
+    return read_large(levels, query, weights, out);
+  }
+  constexpr Index piece = 4 * column_block;
+  std::array<WeightedRows<typename Levels::Scalar, Scalar>, max_level_limit> terms;
+  std::array<Scalar, piece> sums;
+  const Index d_v = levels.d_v();
+  for (Index first = 0; first < d_v; first += piece) {
+    const Index length = (std::min)(piece, d_v - first);
+    std::size_t count = 0;
+    for (int l : levels.active_levels()) {
+      terms[count++] = {levels.data(l) + first, levels.d_k(), {query}, weights[l]};
+    }
+    weighted_rows(terms.data(), static_cast<int>(count), length, d_v, sums.data());
+    for (Index j = 0; j < length; ++j) out[first + j] = sums[static_cast<std::size_t>(j)];
+  }
+}
+
+/// reads(l, j) = column j of S_l^T query for every active level, 0 for the others, for any matrix
+/// `reads`. Throws where one is not finite; `reads` is as it was then.
+template <class Levels, class Scalar, class Out>
+void read_levels_apart(const Levels& levels, const Scalar* query, Out&& reads) {
+  constexpr Index piece = 4 * column_block;
+  std::array<Scalar, piece> sums;
+  const Index d_v = levels.d_v();
+  const auto for_each_piece = [&](auto use) {
+    for (int l : levels.active_levels()) {
+      for (Index first = 0; first < d_v; first += piece) {
+        const Index length = (std::min)(piece, d_v - first);
+        weighted_rows(levels.data(l) + first, levels.d_k(), length, d_v, query, sums.data());
+        use(l, first, length);
+      }
+    }
+  };
+  const Scalar one(1);
+  if (!reads_finite(levels, query, &one, 1)) {
+    for_each_piece([&](int l, Index, Index length) {
+      if (all_finite(sums.data(), length)) return;
+      require_finite(Text("the read of level ", l), sums.data(), length);
+    });
+  }
+  reads.setZero();
+  for_each_piece([&](int l, Index first, Index length) {
+    for (Index j = 0; j < length; ++j) reads(l, first + j) = sums[static_cast<std::size_t>(j)];
   });
-  return rule;
 }
 
-/// The words of values that are not numbers, in the order of the values.
-[[nodiscard]] constexpr std::array<std::string_view, 2> words_of(bool) {
-  return {"false", "true"};
-}
-
-namespace detail {
-
-/// What says of itself what it is called and what its hyperparameters are.
-template <class Type>
-concept Described = requires {
-  { Type::info.name } -> std::convertible_to<std::string_view>;
-};
-
-/// Throws unless a value is in its range.
-template <class Number>
-void require_in(const Range& range, const Text& argument, const Number& value) {
-  if (range.holds(static_cast<double>(value))) return;
-  if (range == Range{}) fail(argument, value, "finite");
-  if (!range.is_bounded()) {
-    fail(argument, value, range.has_low ? "finite and at least " : "finite and above ", range.low);
+/// d_query = sum_l S_l d_l over the active levels, where d_l is row l of `d_reads`. Throws where
+/// that is not finite; `d_query` is as it was then.
+template <class Levels, class Scalar, class Out>
+void pull_back_levels_apart(const Levels& levels, const Scalar* d_reads, Index stride,
+                            Out&& d_query) {
+  constexpr Index piece = 4 * column_block;
+  std::array<Scalar, piece> sums, ones;
+  std::fill_n(ones.data(), piece, Scalar(1));
+  std::array<DottedRows<typename Levels::Scalar, Scalar>, max_level_limit> terms;
+  const Index d_v = levels.d_v();
+  const auto for_each_piece = [&](auto use) {
+    for (Index first = 0; first < levels.d_k(); first += piece) {
+      const Index length = (std::min)(piece, levels.d_k() - first);
+      std::size_t count = 0;
+      for (int l : levels.active_levels()) {
+        terms[count++] = {levels.data(l) + first * d_v, d_reads + l * stride, ones.data(),
+                          ones.data(), Scalar(0)};
+      }
+      std::fill_n(sums.data(), length, Scalar(0));
+      dotted_rows(terms.data(), static_cast<int>(count), length, d_v, d_v, sums.data());
+      use(first, length);
+    }
+  };
+  double largest = 0;
+  for (int l : levels.active_levels()) {
+    largest = (std::max)(largest, max_abs(d_reads + l * stride, d_v));
   }
-  if (range.has_low && range.has_high) {
-    fail(argument, value, "between ", range.low, " and ", range.high);
+  const double bound = largest * std::sqrt(static_cast<double>(d_v));
+  if (!is_at_most(bound * (std::max)(1.0, levels.magnitude()), magnitude_limit<Scalar>())) {
+    for_each_piece([&](Index, Index length) { require_finite("d_q", sums.data(), length); });
   }
-  fail(argument, value, range.has_low ? "in [" : "in (", range.low, ", ", range.high,
-       range.has_high ? "]" : ")");
-}
-
-template <Described Type>
-void require_legal(const Type& described);
-
-/// Throws unless a hyperparameter of `owner` has a legal value.
-inline void require_legal(std::string_view owner, const Hyperparameter& parameter, double value) {
-  if (!parameter.range.holds(value)) {
-    require_in(parameter.range, Text(owner, "::", parameter.name), value);
-  }
-}
-inline void require_legal(std::string_view owner, const Hyperparameter& parameter, int value) {
-  if (!parameter.range.holds(value)) {
-    require_in(parameter.range, Text(owner, "::", parameter.name), value);
-  }
-}
-inline void require_legal(std::string_view owner, const Hyperparameter& parameter,
-                          const std::optional<double>& value) {
-  if (value) require_legal(owner, parameter, *value);
-}
-/// Words are all legal; an alternative of a variant has hyperparameters of its own.
-template <class Value>
-void require_legal(std::string_view, const Hyperparameter&, const Value& value) {
-  if constexpr (!std::is_enum_v<Value> && !std::is_same_v<Value, bool>) {
-    visit([](const auto& alternative) { require_legal(alternative); }, value);
-  }
-}
-
-/// Throws unless every hyperparameter has a legal value; names the first that has not.
-template <Described Type>
-void require_legal(const Type& described) {
-  Type::hyperparameters(described, [](const Hyperparameter& parameter, const auto& value) {
-    require_legal(Type::info.name, parameter, value);
+  for_each_piece([&](Index first, Index length) {
+    for (Index i = 0; i < length; ++i) d_query[first + i] = sums[static_cast<std::size_t>(i)];
   });
 }
 
-}  // namespace detail
+}  // namespace loglinear::detail
 
-}  // namespace loglinear
+#endif  // LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
 
-#endif  // LOGLINEAR_RULES_HYPERPARAMETERS_HPP
+// ---- loglinear/stream/detail/state_arguments.hpp
 
-// ---- loglinear/transitions/token.hpp
+#ifndef LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
+#define LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
 
-#ifndef LOGLINEAR_TRANSITIONS_TOKEN_HPP
-#define LOGLINEAR_TRANSITIONS_TOKEN_HPP
+// How a LogLinearState takes keys, values and queries: any Eigen expression, row or column, checked
+// once, and copied where it is not contiguous or part of the state itself.
 
-namespace loglinear {
+namespace loglinear::detail {
 
-/// What a rule writes: the leaf `sum_j keys_j values_j^T`, the query and the transition of one
-/// token. The gradient of a loss with respect to a token is again a token.
-template <class Kind>
-struct Token {
-  using Scalar = typename Kind::Scalar;
+/// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside `own`.
+/// \tparam Dim  `rows` where that is known at compile time
+template <class Scalar, int Dim, class Derived, class Own, class Use>
+void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name, const Own& own,
+                  Use use) {
+  static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
+                "the argument must have the state's scalar, or float where that is narrower: "
+                "convert it with .cast<Scalar>()");
+  if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
+    if (rows != 1 || m.cols() == 1) {
+      return with_columns<Scalar, Dim>(m.transpose(), rows, name, own, use);
+    }
+  }
+  require_size(name, m.rows(), rows);
+  constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
+  // A vector of the state's own size where that is known, so that nothing can allocate.
+  constexpr int given = Derived::RowsAtCompileTime;
+  constexpr bool is_own = is_vector && (given == Eigen::Dynamic || given == Dim);
+  using Plain = Eigen::Matrix<Scalar, is_own ? Dim : Eigen::Dynamic, is_vector ? 1 : Eigen::Dynamic,
+                              Eigen::ColMajor>;
+  const Eigen::Ref<const Plain> stored(m.derived());
+  require_finite(name, stored);
+  const void* const begin = own.data();
+  const void* const end = own.data() + own.size();
+  const void* const argument = stored.data();
+  const bool is_ours = std::less_equal<>{}(begin, argument) && std::less<>{}(argument, end);
+  if (is_ours) {
+    use(Plain(stored));
+  } else {
+    use(stored);
+  }
+}
 
-  /// All zeros.
-  Token(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves)
-      : keys(detail::zeros<detail::Matrix<Scalar>>(key_rows, leaves)),
-        values(detail::zeros<detail::Matrix<Scalar>>(d_v, leaves)),
-        query(detail::zeros<Scalar>(key_rows)),
-        transition(key_rows, d_v) {}
+}  // namespace loglinear::detail
 
-  detail::Matrix<Scalar> keys;    ///< key_rows x leaves
-  detail::Matrix<Scalar> values;  ///< d_v x leaves
-  detail::Vector<Scalar> query;   ///< length key_rows
-  Kind transition;                ///< what older states undergo
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_TRANSITIONS_TOKEN_HPP
+#endif  // LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
 
 // ---- loglinear/transitions/decays.hpp
 
@@ -5994,6 +6881,80 @@ struct ValueDecay {
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_TRANSITIONS_DECAYS_HPP
+
+// ---- loglinear/transitions/steps.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_STEPS_HPP
+#define LOGLINEAR_TRANSITIONS_STEPS_HPP
+
+/// \file
+/// How a kind of transition says what it is made of: a list of steps, in the order in which older
+/// states undergo them.
+///
+/// | step                     | what a state S of key_rows x d_v undergoes                    |
+/// |--------------------------|---------------------------------------------------------------|
+/// | `steps.decay(a)`         | `S <- a S`, a number                                          |
+/// | `steps.decay_rows(w)`    | `S <- diag(w) S`, key_rows numbers                            |
+/// | `steps.decay_values(r)`  | `S <- S diag(r)`, d_v numbers                                 |
+/// | `steps.look_up(p)`       | nothing yet: `f = S^T p` of the state as it is now            |
+/// | `steps.write_back(u)`    | `S <- S - u f^T` with the f looked up last; key_rows numbers  |
+///
+/// Vectors are pointers to that many numbers. Every `look_up` has its `write_back`, with nothing
+/// but decays in between. A kind has the member
+///
+///     void visit_steps(auto& steps, auto&... gradient) const {
+///       steps.look_up(p.data(), gradient.p.data()...);
+///       steps.decay(a, gradient.a...);
+///       steps.write_back(u.data(), gradient.u.data()...);
+///     }
+///
+/// which is `S <- a S - u p^T S`. It is called without a gradient, and with one transition of the
+/// same type, to which each step then writes the derivative with respect to its own argument: where
+/// a member is not itself an argument, the kind computes its derivative from those, after the step.
+/// The derivative with respect to a decay of 0 is taken to be 0. Which steps there are must not
+/// depend on the members.
+///
+/// From the steps follow whole spans of tokens by the chunkwise algorithm and their gradients
+/// (`forward_span`, `span_gradient`), and products of few transitions as a diagonal minus a
+/// matrix of low rank.
+
+namespace loglinear {
+
+/// How many steps of which sort a transition has.
+struct StepCounts {
+  Eigen::Index updates = 0;    ///< look-ups and write-backs
+  bool decays = false;         ///< whether key rows decay
+  bool decays_by_row = false;  ///< each at its own rate
+  bool decays_values = false;  ///< whether value columns decay
+
+  /// \name The steps, which are counted
+  /// \{
+  void decay(const auto& /*a*/, auto&... /*gradient*/) { decays = true; }
+  void decay_rows(const auto* /*w*/, auto*... /*gradient*/) { decays = decays_by_row = true; }
+  void decay_values(const auto* /*r*/, auto*... /*gradient*/) { decays_values = true; }
+  void look_up(const auto* /*p*/, auto*... /*gradient*/) {}
+  void write_back(const auto* /*u*/, auto*... /*gradient*/) { ++updates; }
+  /// \}
+};
+
+/// Whether a kind of transition says what it is made of; see the top of transitions/steps.hpp.
+template <class Kind>
+concept HasSteps = requires(const Kind& kind, Kind& gradient, StepCounts& steps) {
+  kind.visit_steps(steps);
+  kind.visit_steps(steps, gradient);
+};
+
+/// The steps of a kind for states of key_rows x d_v. Makes a transition, which may allocate.
+template <HasSteps Kind>
+[[nodiscard]] StepCounts step_counts(Eigen::Index key_rows, Eigen::Index d_v) {
+  StepCounts counts;
+  Kind(key_rows, d_v).visit_steps(counts);
+  return counts;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_STEPS_HPP
 
 // ---- loglinear/transitions/product.hpp
 
@@ -6368,6 +7329,2769 @@ static_assert(Transition<TransitionProduct<KeyDecay<double>, ValueDecay<double>>
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_TRANSITIONS_TRANSITION_HPP
+
+// ---- loglinear/stream/log_linear_state.hpp
+
+#ifndef LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
+#define LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
+
+namespace loglinear {
+
+/// The hierarchy of log-linear attention: one `d_k x d_v` matrix for each power-of-two bucket of
+/// the past, in a shape that never changes with the stream.
+///
+/// After n pushes without overflow level l holds the sum of 2^l consecutive leaves iff bit l of n
+/// is set (Guo et al., arXiv:2506.04761, section 2); a carry beyond the last level is added into
+/// the last level, which then holds `2^(M-1) floor(n / 2^(M-1))` tokens. Nothing is ever lost, only
+/// resolution: `max_levels = floor(log2 T) + 1` covers T tokens without overflow.
+///
+/// Class invariant: `size()` says which levels are active, inactive levels are zero, every
+/// coefficient is finite. A plain value: copyable, movable, comparable, safe for concurrent const
+/// readers. Storage is contiguous, `max_levels x d_k x d_v`, row-major. It is allocated once, by
+/// the constructor; with all three sizes fixed at compile time and up to 16 KiB it lies inside the
+/// object and the heap is never used.
+///
+/// With a narrow scalar, Eigen::bfloat16 or Eigen::half, the levels are stored narrow and
+/// everything is computed in float: arguments and results are float, and a coefficient is rounded
+/// once for each operation that rewrites its level. A level in bfloat16 cannot decay by 0.999,
+/// which is rounded away at each token: use a layer, which keeps such factors apart, and let no
+/// stream `undergo` them one by one. Half numbers end at 65504, and what would take the sum of the
+/// levels' Frobenius norms above a quarter of that is refused, in mid-stream: equal leaves of unit
+/// vectors after 16,376 of them, of vectors of 64 coefficients of size 1 after 255. bfloat16 has
+/// the range of float.
+///
+/// Numbers below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
+///
+/// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
+///                    Eigen::NumTraits
+/// \tparam KeyDim     d_k at compile time, or Eigen::Dynamic
+/// \tparam ValueDim   d_v at compile time, or Eigen::Dynamic
+/// \tparam MaxLevels  max_levels at compile time (1 to 64), or Eigen::Dynamic
+/// \tparam Overflow   what the last level does when it is full, see `LastLevel`; sequence forms
+///                    take states that fold
+template <class Scalar_, int KeyDim = Eigen::Dynamic, int ValueDim = Eigen::Dynamic,
+          int MaxLevels = Eigen::Dynamic, LastLevel Overflow = LastLevel::fold>
+class LogLinearState {
+  static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
+                "LogLinearState needs a floating-point scalar: decays and level weights are "
+                "fractions; use float or double");
+  static_assert(MaxLevels == Eigen::Dynamic || (MaxLevels >= 1 && MaxLevels <= max_level_limit),
+                "MaxLevels must be between 1 and 64, or Eigen::Dynamic");
+  static_assert((KeyDim == Eigen::Dynamic || KeyDim >= 1) &&
+                    (ValueDim == Eigen::Dynamic || ValueDim >= 1),
+                "KeyDim and ValueDim must be at least 1, or Eigen::Dynamic");
+  using Levels = detail::Levels<Scalar_, KeyDim, ValueDim, MaxLevels, Overflow>;
+  using Storage = typename Levels::Storage;
+  using Flush = detail::FlushToZero<detail::Accumulator<Scalar_>>;
+
+ public:
+  /// What the last level does when it is full.
+  static constexpr LastLevel overflow = Overflow;
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+  /// What arguments and results are made of: float where Scalar is narrower, else Scalar.
+  using Accumulator = detail::Accumulator<Scalar>;
+
+  /// Whether all three sizes are fixed at compile time.
+  static constexpr bool has_fixed_shape = Storage::has_fixed_shape;
+  /// Coefficients of all levels if they are, else 0.
+  static constexpr Index fixed_coefficients = Storage::fixed_coefficients;
+  /// Whether the levels lie inside the object: a fixed shape of up to 16 KiB.
+  static constexpr bool is_inline = Storage::is_inline;
+
+  /// One level, row-major.
+  using LevelMatrix = typename Levels::Matrix;
+  /// A read-only view of one level; valid as long as the state is neither moved nor destroyed.
+  using ConstLevel = typename Storage::ConstLevel;
+  /// A read-only view of the whole storage.
+  using ConstFlat = typename Storage::ConstFlat;
+
+  /// An empty hierarchy of the compile-time shape.
+  LogLinearState() requires has_fixed_shape : LogLinearState(MaxLevels, KeyDim, ValueDim) {}
+
+  /// An empty hierarchy.
+  /// \param max_levels  number of levels, 1 to 64
+  /// \param d_k         rows of a level, 1 to 2^26
+  /// \param d_v         columns of a level, 1 to 2^26
+  /// \throws std::invalid_argument out of these ranges, or where a size fixed at compile time
+  /// differs
+  LogLinearState(int max_levels, Index d_k, Index d_v) : levels_(max_levels, d_k, d_v) {}
+
+  /// \name Copies and moves
+  /// Assignment does not allocate between states of as many coefficients; where it throws
+  /// std::bad_alloc nothing is changed. A state that has been moved from is to be assigned to or
+  /// destroyed, nothing else.
+  /// \{
+  LogLinearState(const LogLinearState&) = default;             ///< allocates, unless `is_inline`
+  LogLinearState(LogLinearState&&) = default;                  ///< does not allocate
+  LogLinearState& operator=(const LogLinearState&) = default;  ///< a copy
+  LogLinearState& operator=(LogLinearState&&) = default;       ///< does not allocate
+  /// \}
+
+  [[nodiscard]] int max_levels() const noexcept {
+    return levels_.max_levels();
+  }                                                                   ///< number of levels M
+  [[nodiscard]] Index d_k() const noexcept { return levels_.d_k(); }  ///< rows of a level
+  [[nodiscard]] Index d_v() const noexcept { return levels_.d_v(); }  ///< columns of a level
+  /// Tokens pushed since construction or `reset`.
+  [[nodiscard]] std::uint64_t size() const noexcept { return levels_.size(); }
+  /// Number of levels that hold a bucket: the set bits of `size()` while nothing overflows.
+  [[nodiscard]] int active_level_count() const noexcept {
+    return loglinear::active_level_count(size(), max_levels());
+  }
+  /// Whether `level` holds a bucket. \throws std::invalid_argument unless 0 <= level < max_levels
+  [[nodiscard]] bool is_active(int level) const {
+    detail::require_between("level", level, 0, max_levels() - 1);
+    return is_active_level(size(), level, max_levels());
+  }
+  /// The active levels, newest first, for range-for.
+  [[nodiscard]] ActiveLevels active_levels() const noexcept { return levels_.active_levels(); }
+
+  /// The matrix of one level, zero where inactive; a view, nothing is copied.
+  /// \throws std::invalid_argument unless 0 <= level < max_levels
+  [[nodiscard]] ConstLevel level(int level) const& {
+    detail::require_between("level", level, 0, max_levels() - 1);
+    return levels_.level(level);
+  }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] LevelMatrix level(int level) const&& { return this->level(level); }
+  /// All levels one after the other, row-major, length `max_levels * d_k * d_v`; a view.
+  [[nodiscard]] ConstFlat flat_state() const& noexcept { return levels_.storage().flat(); }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Vector<Scalar> flat_state() const&& { return levels_.storage().flat(); }
+
+  /// Empties all levels and sets `size()` to 0. Does not allocate.
+  void reset() noexcept { levels_.reset(); }
+
+  /// Jumps to a later count, as if `count - size()` zero leaves had been pushed and no transition
+  /// undergone: each bucket falls whole into the level that holds its tokens then. What the last
+  /// level keeps of those it held is up to `LastLevel`. An empty state jumps to the beginning of a
+  /// part of a stream that is computed apart; see `add`. \throws std::invalid_argument unless
+  /// count >= size(); nothing is changed then. O(active levels x d_k x d_v) whatever the count.
+  /// Does not allocate
+  void advance_to(std::uint64_t count) {
+    const Flush flush;
+    if (count < size()) detail::fail("the count to advance to", count, "at least size()");
+    levels_.advance_to(count);
+  }
+
+  /// Adds a state of the same count, level by level: the state of a stream from those of two parts
+  /// of its leaves. So the states of consecutive parts that were computed apart make that of the
+  /// whole: the later part begins by `advance_to(n)` on an empty state, n being the tokens before
+  /// it; then
+  ///
+  ///     earlier.undergo(product);  // of all transitions of the later part, if there are any
+  ///     earlier.advance_to(later.size());
+  ///     earlier.add(later);
+  ///
+  /// is exact, for every pair of counts. \throws std::invalid_argument for another shape or count,
+  /// or where the sum could overflow; nothing is changed then. Does not allocate
+  void add(const LogLinearState& later) {
+    const Flush flush;
+    detail::require_size("max_levels of the state to add", later.max_levels(), max_levels());
+    detail::require_size("d_k of the state to add", later.d_k(), d_k());
+    detail::require_size("d_v of the state to add", later.d_v(), d_v());
+    if (later.size() != size()) {
+      detail::fail("size() of the state to add", later.size(), size());
+    }
+    levels_.add(later.levels_);
+  }
+
+  /// Appends the leaf `k v^T`: a binary-counter carry merges all active levels below the landed one
+  /// into it, in one pass, and clears them.
+  ///
+  /// \param k  length d_k, or `d_k x n` for the leaf `k v^T = sum_j k_j v_j^T`
+  /// \param v  length d_v, or `d_v x n`
+  ///
+  /// Rows are accepted where columns are; an argument may be part of this state. \throws
+  /// std::invalid_argument for a wrong size, a coefficient that is not finite, a leaf so large that
+  /// the state could overflow, or when 2^64 - 1 tokens are in; nothing is changed then. Costs one
+  /// pass over the merged levels, O(d_k d_v) amortised. Does not allocate, except to copy an
+  /// argument that is not contiguous in memory.
+  template <class Key, class Value>
+  void push_leaf(const Eigen::MatrixBase<Key>& k, const Eigen::MatrixBase<Value>& v) {
+    const Flush flush;
+    with_columns<KeyDim>(k, d_k(), "k", [&](const auto& keys) {
+      with_columns<ValueDim>(v, d_v(), "v", [&](const auto& values) {
+        detail::require_positive("the number of keys (columns of k)", keys.cols());
+        detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
+        levels_.push(keys, values, levels_.admit(1, keys, values));
+      });
+    });
+  }
+
+  /// Lets every level undergo `S <- L S diag(r)`. \throws std::invalid_argument if the transition
+  /// has another shape or is not finite or the state could overflow; nothing is changed then. Does
+  /// not allocate, unless the scalar is narrow.
+  template <Transition<detail::Accumulator<Scalar_>> Kind>
+  void undergo(const Kind& transition) {
+    const Flush flush;
+    if (!transition.fits(d_k(), d_v())) {
+      detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
+    }
+    if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
+    const detail::Admitted admitted = levels_.admit(transition.norm_bound(), 0);
+    levels_.undergo(transition);
+    levels_.defer(admitted.magnitude);
+  }
+
+  /// The weighted read `out = sum_l lambda_l S_l^T q` over the active levels, in the order
+  /// `before_push`.
+  ///
+  /// \param q        length d_k
+  /// \param lambdas  length max_levels; weights of inactive levels are not read
+  /// \param out      length d_v, overwritten; must not overlap q or lambdas
+  ///
+  /// \throws std::invalid_argument for a wrong size, a coefficient of q or lambdas that is not
+  /// finite, or where the read would not be finite; `out` is as it was then. O(active levels x d_k
+  /// x d_v). Does not allocate, except to copy an argument that is not contiguous in memory.
+  template <class Query, class Lambdas, class Out>
+  void query_mixed(const Eigen::MatrixBase<Query>& q, const Eigen::MatrixBase<Lambdas>& lambdas,
+                   Eigen::MatrixBase<Out> const& out) const {
+    const Flush flush;
+    static_assert(Query::IsVectorAtCompileTime && Lambdas::IsVectorAtCompileTime &&
+                      Out::IsVectorAtCompileTime,
+                  "query_mixed takes vectors: rows or columns whose type says so");
+    detail::require_size("q", q.size(), d_k());
+    detail::require_size("lambdas", lambdas.size(), max_levels());
+    detail::require_size("out", out.size(), d_v());
+    const Eigen::Matrix<Accumulator, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1>
+        weights = detail::as_column(lambdas);
+    detail::require_finite("lambdas", weights);
+    with_columns<KeyDim>(detail::as_column(q), d_k(), "q", [&](const auto& query) {
+      detail::read_levels(levels_, query.data(), weights.data(), detail::as_writable_column(out));
+    });
+  }
+
+  /// The same stream position and levels in another scalar, coefficient by coefficient. \throws
+  /// std::invalid_argument if a coefficient is out of the other scalar's range.
+  template <class Other>
+  [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
+    const detail::FlushToZero<detail::Accumulator<Other>> flush;
+    return LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow>(
+        levels_.template cast<Other>());
+  }
+
+  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
+  /// active after `size` tokens, and may be part of this state. \throws std::invalid_argument where
+  /// one of them is not d_k x d_v, not finite or too large; nothing is changed then. Allocates,
+  /// unless `is_inline`
+  template <class LevelAt>
+  void replace(std::uint64_t size, LevelAt level_at) {
+    const Flush flush;
+    Levels levels(max_levels(), d_k(), d_v());
+    levels.replace(size, level_at);
+    levels_ = std::move(levels);
+  }
+
+  /// Whether shape, size and every coefficient are equal.
+  [[nodiscard]] bool operator==(const LogLinearState&) const = default;
+
+ private:
+  template <class, int, int, int, LastLevel>
+  friend class LogLinearState;
+  friend struct detail::Parts;
+  friend struct detail::LevelsOf;
+
+  explicit LogLinearState(Levels levels) : levels_(std::move(levels)) {}
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    detail::Parts::visit(self.levels_, part);
+  }
+
+  template <int Dim, class Derived, class Use>
+  void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name,
+                    Use use) const {
+    detail::with_columns<Accumulator, Dim>(m, rows, name, levels_.storage().flat(), use);
+  }
+
+  Levels levels_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
+
+// ---- loglinear/sequence/chunkwise.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
+#define LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
+
+namespace loglinear {
+
+/// How the chunkwise form cuts a sequence.
+struct ChunkwiseOptions {
+  /// Tokens of a chunk, at least 1; rounded down to a power of two. Chunks lie between absolute
+  /// positions that are multiples of it, so that the first and the last may be shorter.
+  Eigen::Index chunk_size = 64;
+};
+
+namespace detail {
+
+inline Index chunk_size_of(const ChunkwiseOptions& options) {
+  require_positive("chunk_size", options.chunk_size);
+  return static_cast<Index>(std::bit_floor(static_cast<std::uint64_t>(options.chunk_size)));
+}
+
+/// The levels of a state, or of a layer, as a sequence form has them.
+template <class State>
+auto hierarchy_of(const State& state) {
+  using Scalar = typename State::Accumulator;
+  Hierarchy<Scalar> levels(state.max_levels(), state.d_k(), state.d_v(), state.size());
+  for (int l : state.active_levels()) {
+    levels.allocate(l);
+    convert(state.level(l).data(), state.d_k() * state.d_v(), levels.level(l).data());
+  }
+  return levels;
+}
+
+template <class Scalar>
+void require_shapes(const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& state) {
+  if (in.length() > 0) {
+    require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
+    require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());
+  }
+  in.require_shapes(state.size(), state.max_levels());
+}
+
+/// The reads, T x d_v, to where `out` is.
+template <class Scalar>
+void run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states, Index chunk_size,
+                   ChunkwiseTape<Scalar>* tape, const RowBlock<Scalar>& out) {
+  const Index weights = in.levels_read(states.count(), in.length(), states.max_levels());
+  InputSource<Scalar> source(in, weights);
+  source.read_into(out);
+  forward_chunks<Scalar>(source, chunk_size, weights, states, tape, true);
+}
+template <class Scalar>
+RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states,
+                                     Index chunk_size, ChunkwiseTape<Scalar>* tape = nullptr) {
+  RowMajorMatrix<Scalar> out(in.length(), in.d_v());
+  if (in.length() > 0) run_chunkwise(in, states, chunk_size, tape, RowBlock<Scalar>(out));
+  return out;
+}
+
+}  // namespace detail
+
+/// What `chunkwise` keeps of a sequence so that `chunkwise_gradient` need not compute its states
+/// again: the states before one in about log T chunks, O(T / C d_k d_v) together.
+template <class Scalar>
+struct SequenceTape {
+  Eigen::Index chunk_size = 0;  ///< tokens of a chunk
+  Eigen::Index length = 0;      ///< T
+  std::uint64_t start = 0;      ///< tokens before the first
+  int max_levels = 0;           ///< of the state
+  Eigen::Index d_k = 0;         ///< columns of q and k
+  Eigen::Index d_v = 0;         ///< columns of v
+  bool has_state = true;        ///< whether there was a state, which may be differentiated
+
+  detail::ChunkwiseTape<Scalar> states{};  ///< for `chunkwise_gradient`
+};
+
+namespace detail {
+
+template <class Scalar>
+SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& state,
+                             Index chunk_size) {
+  return {chunk_size, in.length(), state.size(), state.max_levels(), state.d_k(), state.d_v()};
+}
+/// From an empty state of as many levels as there can be, which nobody will ask for.
+template <class Scalar>
+SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size) {
+  return {chunk_size, in.length(), 0, max_level_limit, in.d_k(), in.d_v(), false};
+}
+
+}  // namespace detail
+
+/// The sequence form by matrix products within and between chunks (arXiv:2506.04761, section 3.3),
+/// in O(T log T).
+///
+/// Gives the numbers of `dense` and `recurrent` to rounding, for every combination of inputs. A
+/// prompt in pieces of any sizes, or token by token, gives those of one pass. Numbers below
+/// std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
+///
+/// \param in       the tokens
+/// \param state    the state before them, and in the end the one after the last push
+/// \param options  the size of chunks
+/// \param tape     takes what a gradient needs, if given
+/// \return the reads, T x d_v
+/// \throws std::invalid_argument as `SequenceInputs::validate`, for a chunk size below 1, or where
+/// the state would overflow or a read would not be finite; nothing is changed then
+///
+/// For chunks of C tokens `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token; memory beyond
+/// inputs and outputs is O(C^2 + C d + levels d_k d_v), allocated at every call.
+template <class Scalar>
+detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
+                                         LogLinearState<Scalar>& state,
+                                         const ChunkwiseOptions& options = {},
+                                         SequenceTape<Scalar>* tape = nullptr) {
+  const detail::FlushToZero<Scalar> flush;
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  detail::require_shapes(in, state);
+  detail::Hierarchy<Scalar> states = detail::hierarchy_of(state);
+  SequenceTape<Scalar> kept = detail::tape_of(in, state, chunk_size);
+  detail::RowMajorMatrix<Scalar> out =
+      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
+  if (in.length() > 0) {
+    detail::levels_of(state).replace(
+        states.count(), [&](int l) -> const auto& { return states.level(l); });
+  }
+  if (tape != nullptr) *tape = std::move(kept);
+  return out;
+}
+
+/// Sequence forms fold what overflows into the last level; another kind of state is refused.
+template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
+requires(Overflow != LastLevel::fold) void chunkwise(
+    const SequenceInputs<Scalar>&, LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overflow>&,
+    const ChunkwiseOptions& = {}) {
+  static_assert(Overflow == LastLevel::fold,
+                "whole sequences need a state whose last level folds: LastLevel::fold; push the "
+                "leaves of a state whose last level forgets or halves one by one");
+}
+
+/// The same from an empty state of as many levels as the sequence needs, which is not returned.
+template <class Scalar>
+[[nodiscard]] detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
+                                                       const ChunkwiseOptions& options = {},
+                                                       SequenceTape<Scalar>* tape = nullptr) {
+  const detail::FlushToZero<Scalar> flush;
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  in.require_shapes(0, max_level_limit);
+  detail::Hierarchy<Scalar> states(max_level_limit, in.d_k(), in.d_v());
+  SequenceTape<Scalar> kept = detail::tape_of(in, chunk_size);
+  detail::RowMajorMatrix<Scalar> out =
+      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
+  if (tape != nullptr) *tape = std::move(kept);
+  return out;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
+
+// ---- loglinear/batch/batch_inputs.hpp
+
+#ifndef LOGLINEAR_BATCH_BATCH_INPUTS_HPP
+#define LOGLINEAR_BATCH_BATCH_INPUTS_HPP
+
+namespace loglinear {
+
+/// Sequences of T tokens, B of them with H heads each, as plain arrays: `SequenceInputs` of every
+/// head under the same names, whose table says which arrays make which rule. Sizes are [B, rows,
+/// heads, columns] in any layout and of any strides; what is absent is left out.
+///
+/// H is the largest number of heads of any array, and a divisor of it may be given: head h then
+/// uses head `h / (H / heads)` of that array, as grouped queries do (fewer key heads than query
+/// heads) and gated delta nets (more value heads than key heads). Its gradient is summed over the
+/// heads that use it.
+///
+/// With `cu_seqlens` B is 1, and the tokens are those of several sequences one after the other, as
+/// flash-linear-attention packs them: sequence n is the tokens [cu_seqlens[n], cu_seqlens[n + 1]).
+///
+/// Each array is read where it lies; a head is copied once where its columns are not contiguous,
+/// where its tokens share memory or run backwards, and for a beta of several strengths a token.
+template <class Scalar>
+struct BatchInputs {
+  using Array = HeadArray<const Scalar>;
+
+  Array q;             ///< queries, [B, T, heads, d_k]
+  Array k;             ///< keys, [B, n T, heads, d_k]: n of a token, then those of the next
+  Array v;             ///< values, [B, n T, heads, d_v]
+  Array lambda = {};   ///< level weights, [B, T, heads, levels]; absent for one state
+  Array g = {};        ///< log decays, [B, T, heads, 1] or, by key row, [B, T, heads, d_k]
+  Array g_value = {};  ///< log decays of value columns, [B, T, heads, d_v]
+  Array beta = {};     ///< strengths of the delta rule, [B, n T, heads, 1]; not with u and p
+  Array u = {};        ///< what an update writes back, [B, m T, heads, d_k], m a token
+  Array p = {};        ///< what an update looks up, like u
+  std::vector<Eigen::Index> cu_seqlens = {};  ///< 0, ..., T, not decreasing; empty: not packed
+};
+
+/// Where gradients go, of the shapes of `BatchInputs`; those that are absent are not wanted.
+template <class Scalar>
+struct BatchGradients {
+  using Array = HeadArray<Scalar>;
+
+  Array q = {};        ///< with respect to `BatchInputs::q`, and so on
+  Array k = {};        ///< of k
+  Array v = {};        ///< of v
+  Array lambda = {};   ///< of lambda
+  Array g = {};        ///< of g
+  Array g_value = {};  ///< of g_value
+  Array beta = {};     ///< of beta
+  Array u = {};        ///< of u
+  Array p = {};        ///< of p
+};
+
+/// The states of all heads, those of the first sequence before those of the second: that of
+/// sequence n and head h is number `n H + h`. What flash-linear-attention has as `initial_state`
+/// and `final_state`.
+template <class Scalar>
+using BatchStates = std::vector<LogLinearState<Scalar>>;
+
+/// What `chunkwise` keeps of each head for `chunkwise_gradient`.
+template <class Scalar>
+struct BatchTape {
+  std::vector<SequenceTape<Scalar>> heads{};  ///< in the order of `BatchStates`
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BATCH_BATCH_INPUTS_HPP
+
+// ---- loglinear/sequence/chunkwise_gradient.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
+#define LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// Throws unless the states of a tape, whose members anybody can write to, are those before the
+/// chunks that it speaks of.
+template <class Scalar>
+void require_whole(const SequenceTape<Scalar>& tape) {
+  require_level_count(tape.max_levels);
+  require_positive("chunk_size of the tape", tape.chunk_size);
+  const ChunkwiseTape<Scalar>& states = tape.states;
+  const auto interval = static_cast<std::size_t>((std::max)(states.interval, 1));
+  const std::size_t chunks = states.begins.size();
+  bool fits = states.interval > 0 && states.kept.size() == (chunks + interval - 1) / interval &&
+              std::has_single_bit(static_cast<std::uint64_t>(tape.chunk_size));
+  Index first = 0;
+  for (std::size_t n = 0; fits && n < chunks; ++n) {
+    const std::uint64_t count = tape.start + static_cast<std::uint64_t>(first);
+    fits = first < tape.length && states.begins[n] == first;
+    if (n % interval == 0) {
+      const Hierarchy<Scalar>& before = states.kept[n / interval];
+      fits =
+          fits && before.count() == count && before.has_shape(tape.max_levels, tape.d_k, tape.d_v);
+    }
+    const auto into = static_cast<Index>(count % static_cast<std::uint64_t>(tape.chunk_size));
+    first += (std::min)(tape.chunk_size - into, tape.length - first);
+  }
+  if (!fits || first != tape.length) {
+    fail("the tape", "changed or of other tokens", "as `chunkwise` left it");
+  }
+}
+
+}  // namespace detail
+
+/// The gradient of `sum(d_out * out)`, the reads of a sequence under any cotangent, with respect to
+/// every input, chunk by chunk from the last to the first.
+///
+/// \param in       the tokens that `chunkwise` was given
+/// \param tape     what it kept
+/// \param d_out    the gradient of a loss with respect to the reads, T x d_v
+/// \param d_final  the gradient of the loss with respect to the state after the tokens, each level
+///                 flattened row-major, max_levels x d_k d_v; without rows for zero. With
+///                 `SequenceGradients::state` of the tokens that follow, a long sequence can be
+///                 differentiated in pieces. Only with a tape of a pass that had a state.
+/// \return the gradients, log decays being differentiated as such; with a log decay of -infinity
+///         that gradient is 0
+/// \throws std::invalid_argument for inputs of another shape than the tape's or a tape that has
+/// been changed, for a d_out or
+/// d_final of another shape or that is not finite, or where a gradient would not be finite
+///
+/// About two and a half times the products of `chunkwise`. States between those on the tape are
+/// computed again: memory O(T d + T / C d_k d_v) altogether.
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const SequenceTape<Scalar>& tape,
+    const typename SequenceInputs<Scalar>::Rows& d_out,
+    const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
+  const detail::FlushToZero<Scalar> flush;
+  const Eigen::Index size = tape.has_state ? tape.d_k * tape.d_v : 0;
+  detail::require_size("the sequence (tokens)", in.length(), tape.length);
+  in.require_shapes(tape.start, tape.max_levels);
+  detail::require_size("d_out (rows)", d_out.rows(), in.length());
+  if (in.length() > 0) {
+    detail::require_size("q (columns)", in.d_k(), tape.d_k);
+    detail::require_size("v (columns)", in.d_v(), tape.d_v);
+    detail::require_size("d_out (columns)", d_out.cols(), in.d_v());
+  }
+  detail::require_whole(tape);
+  detail::require_finite("d_out", d_out);
+  if (d_final.size() > 0) {
+    detail::require_size("d_final (rows)", d_final.rows(), tape.has_state ? tape.max_levels : 0);
+    detail::require_size("d_final (columns)", d_final.cols(), size);
+    detail::require_finite("d_final", d_final);
+  }
+  auto gradients = SequenceGradients<Scalar>::sized_like(in);
+  if (tape.has_state) gradients.state.setZero(tape.max_levels, size);
+  detail::Hierarchy<Scalar> d_states(tape.max_levels, tape.d_k, tape.d_v,
+                                     tape.start + static_cast<std::uint64_t>(in.length()));
+  for (int l : d_states.active()) {
+    d_states.set_zero(l);
+    if (d_final.size() > 0) d_states.level(l).template reshaped<Eigen::RowMajor>() = d_final.row(l);
+  }
+  if (in.length() > 0) {
+    const auto weights = in.levels_read(tape.start, in.length(), tape.max_levels);
+    detail::InputSource<Scalar> source(in, weights);
+    source.require_numbers();
+    source.differentiate(detail::view_of(d_out), gradients);
+    detail::pull_back_chunks<Scalar>(source, tape.chunk_size, weights, tape.states, d_states);
+  }
+  for (int l : d_states.active()) {  // none without a state
+    gradients.state.row(l) = d_states.level(l).template reshaped<Eigen::RowMajor>();
+  }
+  detail::require_finite_gradient("the state", gradients.state);
+  return gradients;
+}
+
+namespace detail {
+
+/// Notes the states of a sequence without reading them.
+template <class Scalar>
+void run_states(const SequenceInputs<Scalar>& in, Hierarchy<Scalar> states,
+                SequenceTape<Scalar>& tape) {
+  if (in.length() == 0) return;
+  const auto weights = in.levels_read(states.count(), in.length(), states.max_levels());
+  InputSource<Scalar> source(in, weights);
+  forward_chunks<Scalar>(source, tape.chunk_size, weights, states, &tape.states, false);
+}
+
+}  // namespace detail
+
+/// The same without a tape: computes the states first, not the reads.
+///
+/// \param initial  the state before the tokens
+/// \param options  the size of chunks
+/// \throws std::invalid_argument as `chunkwise`
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& initial,
+    const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {},
+    const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
+  const detail::FlushToZero<Scalar> flush;
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  detail::require_shapes(in, initial);
+  SequenceTape<Scalar> tape = detail::tape_of(in, initial, chunk_size);
+  detail::run_states(in, detail::hierarchy_of(initial), tape);
+  return chunkwise_gradient(in, tape, d_out, d_final);
+}
+
+/// The same from an empty state of as many levels as the sequence needs.
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const typename SequenceInputs<Scalar>::Rows& d_out,
+    const ChunkwiseOptions& options = {}) {
+  const detail::FlushToZero<Scalar> flush;
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  in.require_shapes(0, max_level_limit);
+  SequenceTape<Scalar> tape = detail::tape_of(in, chunk_size);
+  detail::run_states(in, {tape.max_levels, tape.d_k, tape.d_v}, tape);
+  return chunkwise_gradient(in, tape, d_out);
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
+
+// ---- loglinear/sequence/packed.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_PACKED_HPP
+#define LOGLINEAR_SEQUENCE_PACKED_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// Throws unless `cu_seqlens` cuts `length` tokens into `count` sequences.
+inline void require_cuts(const std::vector<Index>& cu_seqlens, Index length, std::size_t count) {
+  require_size("cu_seqlens", static_cast<Index>(cu_seqlens.size()), static_cast<Index>(count) + 1);
+  if (cu_seqlens.front() != 0) fail("cu_seqlens[0]", cu_seqlens.front(), "0");
+  for (std::size_t n = 1; n < cu_seqlens.size(); ++n) {
+    require_between("cu_seqlens[" + std::to_string(n) + "]", cu_seqlens[n], cu_seqlens[n - 1],
+                    length);
+  }
+  if (cu_seqlens.back() != length) {
+    fail("the last of cu_seqlens", cu_seqlens.back(),
+         std::to_string(length) + ", the number of tokens");
+  }
+}
+
+/// Throws unless all states have the same d_k and d_v; a sequence without tokens says nothing of
+/// them.
+template <class Scalar>
+void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
+  for (std::size_t n = 1; n < states.size(); ++n) {
+    const auto require_equal = [&](const char* what, Index size, Index first) {
+      if (size == first) return;
+      fail(std::string(what) + " of state " + std::to_string(n), size,
+           "that of state 0, " + std::to_string(first));
+    };
+    require_equal("d_k", states[n].d_k(), states[0].d_k());
+    require_equal("d_v", states[n].d_v(), states[0].d_v());
+  }
+}
+
+}  // namespace detail
+
+/// Several sequences of different lengths, packed one after the other into one set of inputs, as
+/// flash-linear-attention packs them; each has a state of its own.
+///
+/// \param in          the tokens of all sequences
+/// \param cu_seqlens  where they begin, and the end: 0, ..., T, not decreasing; sequence n is the
+///                    tokens [cu_seqlens[n], cu_seqlens[n + 1])
+/// \param states      the state before each sequence, and in the end those after them
+/// \param options     the size of chunks
+/// \return the reads, T x d_v
+/// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
+/// or unless there is one state for each, all of the same d_k and d_v; nothing is changed then
+template <class Scalar>
+detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
+                                         const std::vector<Eigen::Index>& cu_seqlens,
+                                         std::vector<LogLinearState<Scalar>>& states,
+                                         const ChunkwiseOptions& options = {}) {
+  const detail::FlushToZero<Scalar> flush;
+  detail::require_cuts(cu_seqlens, in.length(), states.size());
+  detail::require_same_shape(states);
+  std::vector<LogLinearState<Scalar>> after = states;
+  detail::RowMajorMatrix<Scalar> out(in.length(), in.d_v());
+  for (std::size_t n = 0; n < states.size(); ++n) {
+    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
+    out.middleRows(first, count) = chunkwise(in.slice(first, count), after[n], options);
+  }
+  states = std::move(after);
+  return out;
+}
+
+/// The gradient of `sum(d_out * out)` of packed sequences; see both functions above.
+///
+/// \param initial  the state before each sequence
+/// \return the gradients; `state` holds those of all initial states, one below the other
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const std::vector<Eigen::Index>& cu_seqlens,
+    const std::vector<LogLinearState<Scalar>>& initial,
+    const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {}) {
+  const detail::FlushToZero<Scalar> flush;
+  detail::require_cuts(cu_seqlens, in.length(), initial.size());
+  detail::require_same_shape(initial);
+  detail::require_size("d_out (rows)", d_out.rows(), in.length());
+  auto all = SequenceGradients<Scalar>::sized_like(in);
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  std::vector<Matrix> states;
+  Eigen::Index state_rows = 0;
+  for (std::size_t n = 0; n < initial.size(); ++n) {
+    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
+    const auto d_part = d_out.middleRows(first, count);  // by name: it is not copied
+    SequenceGradients<Scalar> part =
+        chunkwise_gradient(in.slice(first, count), initial[n], d_part, options);
+    detail::for_each_array(
+        [&](const char*, Matrix& into, const Matrix& from) {
+          if (count == 0 || from.size() == 0) return;
+          const Eigen::Index each = from.rows() / count;
+          into.middleRows(first * each, count * each) = from;
+        },
+        all, part);
+    state_rows += part.state.rows();
+    states.push_back(std::move(part.state));
+  }
+  if (!states.empty()) all.state.resize(state_rows, states.front().cols());
+  state_rows = 0;
+  for (const auto& state : states) {
+    all.state.middleRows(state_rows, state.rows()) = state;
+    state_rows += state.rows();
+  }
+  return all;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_PACKED_HPP
+
+// ---- loglinear/batch/detail/batch_checks.hpp
+
+#ifndef LOGLINEAR_BATCH_DETAIL_BATCH_CHECKS_HPP
+#define LOGLINEAR_BATCH_DETAIL_BATCH_CHECKS_HPP
+
+// What is refused before any work: arrays whose sizes, strides or cuts do not fit together.
+
+namespace loglinear::detail {
+
+/// The sizes that all arrays of a batch have in common.
+struct BatchShape {
+  Index batch = 0, tokens = 0, heads = 0, d_k = 0, d_v = 0;
+  Index leaves = 1, updates = 0;  // rows a token of k and v, and of u and p
+  Index sequences = 0;
+  bool is_packed = false;
+};
+
+template <class Number>
+void require_memory(const std::string& name, const HeadArray<Number>& array) {
+  const char* const dimensions[] = {"batch", "rows", "heads", "columns"};
+  for (std::size_t i = 0; i < 4; ++i) {
+    if (array.sizes()[i] >= 0) continue;
+    fail("the size of " + name + " (" + dimensions[i] + ")", array.sizes()[i], "at least 0");
+  }
+  if (array.size() > 0 && array.data() == nullptr) {
+    fail("the pointer of " + name, "null", "to its numbers");
+  }
+}
+
+/// Throws unless no two numbers of an array that is written to share memory.
+template <class Scalar>
+void require_writable(const std::string& name, const HeadArray<Scalar>& array) {
+  std::array<std::pair<Index, Index>, 4> steps;  // by how far, and how often
+  for (std::size_t i = 0; i < 4; ++i) steps[i] = {array.strides()[i], array.sizes()[i]};
+  std::sort(steps.begin(), steps.end());
+  Index reach = 1;
+  for (const auto& [stride, size] : steps) {
+    if (size <= 1) continue;
+    if (stride < reach) {
+      fail("a stride of " + name, stride, "such that no two numbers share memory, at least ",
+           reach);
+    }
+    reach = stride * (size - 1) + reach;
+  }
+}
+
+template <class Number>
+void require_sizes(const std::string& name, const HeadArray<Number>& array, const BatchShape& shape,
+                   Index rows, Index columns) {
+  require_memory(name, array);
+  require_size(name + " (batch)", array.batch(), shape.batch);
+  require_size(name + " (rows)", array.rows(), rows);
+  require_size(name + " (columns)", array.columns(), columns);
+  if (array.heads() == shape.heads) return;
+  if (array.heads() > 0 && shape.heads % array.heads() == 0) return;
+  fail(name + " (heads)", array.heads(),
+       "a divisor of " + std::to_string(shape.heads) + ", the largest number of heads of an array");
+}
+
+/// Rows a token.
+template <class Number>
+[[nodiscard]] Index rows_a_token(const std::string& name, const HeadArray<Number>& array,
+                                 Index tokens) {
+  if (tokens == 0) return 1;
+  if (array.rows() > 0 && array.rows() % tokens == 0) return array.rows() / tokens;
+  fail(name + " (rows)", array.rows(),
+       "a multiple of the number of tokens, " + std::to_string(tokens));
+}
+
+/// Throws unless everything fits together; says what they have in common.
+template <class Scalar>
+[[nodiscard]] BatchShape checked_shape(const BatchInputs<Scalar>& in) {
+  BatchShape shape;
+  for_each_array(
+      [&](const char* name, const HeadArray<const Scalar>& array) {
+        require_memory(name, array);
+        if (!array.is_absent()) shape.heads = (std::max)(shape.heads, array.heads());
+      },
+      in);
+  shape.batch = in.q.batch();
+  shape.tokens = in.q.rows();
+  if (shape.batch == 0 || shape.tokens == 0) shape.heads = (std::max)(in.q.heads(), in.v.heads());
+  if (shape.heads > 0) {
+    require_positive("d_k (columns of q)", in.q.columns());
+    require_positive("d_v (columns of v)", in.v.columns());
+  }
+  shape.d_k = in.q.columns();
+  shape.d_v = in.v.columns();
+  shape.leaves = rows_a_token("k", in.k, shape.tokens);
+  require_sizes("q", in.q, shape, shape.tokens, shape.d_k);
+  require_sizes("k", in.k, shape, shape.tokens * shape.leaves, shape.d_k);
+  require_sizes("v", in.v, shape, shape.tokens * shape.leaves, shape.d_v);
+  if (!in.lambda.is_absent()) {
+    require_sizes("lambda", in.lambda, shape, shape.tokens, in.lambda.columns());
+  }
+  if (!in.g.is_absent()) {
+    require_sizes("g", in.g, shape, shape.tokens, in.g.columns() == 1 ? 1 : shape.d_k);
+  }
+  if (!in.g_value.is_absent()) require_sizes("g_value", in.g_value, shape, shape.tokens, shape.d_v);
+  if (!in.beta.is_absent()) {
+    require_sizes("beta", in.beta, shape, shape.tokens * shape.leaves, 1);
+    require_size("u and p, with beta given,", in.u.size() + in.p.size(), 0);
+  }
+  if (!in.u.is_absent() || !in.p.is_absent()) {
+    shape.updates = rows_a_token("u", in.u, shape.tokens);
+    require_sizes("u", in.u, shape, shape.tokens * shape.updates, shape.d_k);
+    require_sizes("p", in.p, shape, shape.tokens * shape.updates, shape.d_k);
+  }
+  shape.is_packed = !in.cu_seqlens.empty();
+  shape.sequences = shape.batch;
+  if (shape.is_packed) {
+    require_size("the batch, with cu_seqlens given,", shape.batch, 1);
+    shape.sequences = static_cast<Index>(in.cu_seqlens.size()) - 1;
+    require_cuts(in.cu_seqlens, shape.tokens, in.cu_seqlens.size() - 1);
+  }
+  return shape;
+}
+
+/// Throws unless `out` can take the reads of all heads.
+template <class Scalar>
+void require_reads(const std::string& name, const HeadArray<Scalar>& out, const BatchShape& shape) {
+  require_sizes(name, out, shape, shape.tokens, shape.d_v);
+  require_size(name + " (heads)", out.heads(), shape.heads);
+}
+
+/// Throws unless there is a state for each head, all of the heads' shape, and level weights for
+/// what the tokens see of it.
+template <class Scalar>
+void require_states(const BatchStates<Scalar>& states, const BatchInputs<Scalar>& in,
+                    const BatchShape& shape) {
+  require_size("the number of states", static_cast<Index>(states.size()),
+               shape.sequences * shape.heads);
+  for (std::size_t n = 0; n < states.size(); ++n) {
+    const std::string which = " of state " + std::to_string(n);
+    require_size("d_k" + which, states[n].d_k(), shape.d_k);
+    require_size("d_v" + which, states[n].d_v(), shape.d_v);
+    if (in.lambda.is_absent()) {
+      require_size("max_levels" + which + ", without lambda,", states[n].max_levels(), 1);
+    }
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_BATCH_DETAIL_BATCH_CHECKS_HPP
+
+// ---- loglinear/parallel/detail/loop_body.hpp
+
+#ifndef LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
+#define LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
+
+namespace loglinear {
+
+/// What an executor calls for each pass of a loop: a reference to a callable, two pointers that
+/// copy without allocating. Must not outlive the callable.
+class LoopBody {
+ public:
+  template <class Body>
+  requires(!std::is_same_v<Body, LoopBody>) explicit LoopBody(const Body& body)
+      : object_(&body),
+        call_([](const void* object, Eigen::Index i) { (*static_cast<const Body*>(object))(i); }) {}
+  void operator()(Eigen::Index i) const { call_(object_, i); }
+
+ private:
+  const void* object_;
+  void (*call_)(const void*, Eigen::Index);
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
+
+// ---- loglinear/parallel/detail/thread_pool.hpp
+
+#ifndef LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
+#define LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
+
+// The threads of the library. They are started when a loop first asks for them, sleep while there
+// is no loop, and are joined when the program ends. No mutex and no condition variable: their
+// headers would cost every program more to compile than <thread> does.
+
+#ifdef __STDCPP_THREADS__
+// <thread> uses names that are macros under windows.h.
+#  pragma push_macro("min")
+#  pragma push_macro("max")
+#  undef min
+#  undef max
+#  include <thread>
+#  pragma pop_macro("min")
+#  pragma pop_macro("max")
+
+#  include <system_error>
+#  if defined(__unix__) || defined(__APPLE__)
+#    include <pthread.h>
+#    define LOGLINEAR_FORKS
+#  endif
+#endif
+
+namespace loglinear::detail {
+
+/// Whether this thread runs a pass of a loop: loops within it are run by it alone.
+[[nodiscard]] inline bool& is_inside_loop() {
+  thread_local bool inside = false;
+  return inside;
+}
+
+#ifdef __STDCPP_THREADS__
+
+[[nodiscard]] inline int processor_count() {
+  return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
+}
+
+/// One loop at a time. Each of P threads has a slice of the passes, always the same of the same
+/// number, so that what a pass works on stays in the cache of one processor; who is done takes over
+/// passes of the others.
+///
+/// `gate_` counts the workers that are in the loop; its highest bit says whether they may enter.
+/// Everything else about the loop is written while the gate is closed and nobody is inside.
+class ThreadPool {
+ public:
+  static constexpr int most_threads = 1024;
+
+  ThreadPool() = default;
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+  ~ThreadPool() {
+    is_ending_.store(true);
+    announce();
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  /// Calls `body(i)` for all i in [0, n) on up to `threads` threads; does nothing and returns false
+  /// where another thread of the program has a loop running.
+  [[nodiscard]] bool run(Index n, int threads, const LoopBody& body) {
+    if (is_busy_.exchange(true, std::memory_order_acquire)) return false;
+    start_workers(threads - 1);
+    body_ = &body;
+    mode_ = FloatingPointControl::read();
+    threads_ = (std::min)(threads, static_cast<int>(workers_.size()) + 1);
+    for (int t = 0; t < threads_; ++t) {
+      Slice& slice = slices_[static_cast<std::size_t>(t)];
+      slice.next.store(n * t / threads_, std::memory_order_relaxed);
+      slice.end = n * (t + 1) / threads_;
+    }
+    gate_.store(open);
+    announce();
+    is_inside_loop() = true;
+    work(0);
+    is_inside_loop() = false;
+    gate_.fetch_and(~open);
+    for (int inside = gate_.load(); inside != 0; inside = gate_.load()) await(gate_, inside);
+    is_busy_.store(false, std::memory_order_release);
+    return true;
+  }
+
+ private:
+  static constexpr int open = 1 << 30;
+  struct alignas(64) Slice {
+    std::atomic<Index> next{0};
+    Index end = 0;
+  };
+
+  /// Waits until `value` is another one: some 20 microseconds awake, then asleep.
+  static void await(const std::atomic<int>& value, int old) {
+    for (int i = 0; i < 1000; ++i) {
+      if (value.load(std::memory_order_acquire) != old) return;
+#  if defined(__x86_64__) || defined(__i386__)
+      __builtin_ia32_pause();
+#  endif
+    }
+    value.wait(old);
+  }
+  void announce() {
+    loops_.fetch_add(1);
+    loops_.notify_all();
+  }
+
+  /// Fewer where the system has no more.
+  void start_workers(int count) {
+    const auto wanted = static_cast<std::size_t>(count);
+    if (workers_.size() >= wanted) return;
+    handling<std::system_error>(
+        [&] {
+          if (slices_.size() <= wanted) slices_ = std::vector<Slice>(wanted + 1);
+          workers_.reserve(wanted);
+          while (workers_.size() < wanted) {
+            workers_.emplace_back(&ThreadPool::serve, this, static_cast<int>(workers_.size()) + 1,
+                                  loops_.load());
+          }
+        },
+        [](const std::system_error&) {});
+  }
+
+  /// What worker number `self` does.
+  void serve(int self, int seen) {
+    is_inside_loop() = true;
+    while (true) {
+      await(loops_, seen);
+      seen = loops_.load();
+      if (is_ending_.load()) return;
+      int inside = gate_.load();
+      while ((inside & open) != 0 && !gate_.compare_exchange_weak(inside, inside + 1)) {
+      }
+      if ((inside & open) == 0) continue;
+      if (self < threads_) {
+        FloatingPointControl::follow(mode_);
+        work(self);
+      }
+      if (gate_.fetch_sub(1) == 1) gate_.notify_all();
+    }
+  }
+
+  void work(int self) {
+    for (int t = 0; t < threads_; ++t) {
+      Slice& slice = slices_[static_cast<std::size_t>((self + t) % threads_)];
+      while (slice.next.load(std::memory_order_relaxed) < slice.end) {
+        const Index i = slice.next.fetch_add(1, std::memory_order_relaxed);
+        if (i < slice.end) (*body_)(i);
+      }
+    }
+  }
+
+  std::atomic<int> loops_{0}, gate_{0};
+  std::atomic<bool> is_busy_{false}, is_ending_{false};
+  const LoopBody* body_ = nullptr;
+  FloatingPointControl::Word mode_{};  // of the caller: workers compute as it does
+  int threads_ = 1;
+  std::vector<Slice> slices_{1};
+  std::vector<std::thread> workers_{};
+};
+
+/// The pool of this program, and of a process that it forks into, which has no other threads: what
+/// it had of the pool stays behind.
+class ProgramPool {
+ public:
+  /// Null once the program has ended.
+  [[nodiscard]] static ThreadPool* get() {
+    static const ProgramPool ended_with_the_program;
+    ThreadPool* pool = current().load(std::memory_order_acquire);
+    if (pool != nullptr || has_ended().load()) return pool;
+    auto fresh = std::make_unique<ThreadPool>();
+    if (current().compare_exchange_strong(pool, fresh.get())) pool = fresh.release();
+    return pool;
+  }
+
+ private:
+  ProgramPool() {
+#  ifdef LOGLINEAR_FORKS
+    pthread_atfork(nullptr, nullptr, [] { current().store(nullptr); });
+#  endif
+  }
+  ~ProgramPool() {
+    has_ended().store(true);
+    const std::unique_ptr<ThreadPool> pool(current().exchange(nullptr));
+    if (is_inside_loop())
+      static_cast<void>(const_cast<std::unique_ptr<ThreadPool>&>(pool).release());
+  }
+  static std::atomic<ThreadPool*>& current() {
+    static std::atomic<ThreadPool*> pool{nullptr};
+    return pool;
+  }
+  static std::atomic<bool>& has_ended() {
+    static std::atomic<bool> ended{false};
+    return ended;
+  }
+};
+
+/// Runs a loop on the program's threads; false where it has none to spare.
+[[nodiscard]] inline bool run_on_threads(Index n, int threads, const LoopBody& body) {
+  ThreadPool* const pool = ProgramPool::get();
+  return pool != nullptr && pool->run(n, threads, body);
+}
+
+#else  // a system without threads
+
+[[nodiscard]] inline int processor_count() {
+  return 1;
+}
+struct ThreadPool {
+  static constexpr int most_threads = 1024;
+};
+[[nodiscard]] inline bool run_on_threads(Index, int, const LoopBody&) {
+  return false;
+}
+
+#endif
+
+}  // namespace loglinear::detail
+
+#undef LOGLINEAR_FORKS
+
+#endif  // LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
+
+// ---- loglinear/parallel/executor.hpp
+
+#ifndef LOGLINEAR_PARALLEL_EXECUTOR_HPP
+#define LOGLINEAR_PARALLEL_EXECUTOR_HPP
+
+namespace loglinear {
+
+/// Who runs the passes of a loop: a callable `parallel_for(n, body)` that calls `body(i)` once for
+/// each i in [0, n), on any threads and in any order, and returns when all of these calls have
+/// returned. `body` throws nothing and may be called from several threads at once; it ends with the
+/// call. Results do not depend on the threads.
+///
+///     loglinear::set_executor([](Eigen::Index n, const loglinear::LoopBody& body) {
+///       tbb::parallel_for(Eigen::Index{0}, n, body);
+///     });
+using Executor = std::function<void(Eigen::Index n, const LoopBody& body)>;
+
+namespace detail {
+
+/// The one place for threads.
+struct ThreadSettings {
+  std::atomic<int> threads{0};  // 0 before anybody has said
+  Executor executor{};
+};
+[[nodiscard]] inline ThreadSettings& thread_settings() {
+  static ThreadSettings settings;
+  return settings;
+}
+
+}  // namespace detail
+
+/// The most threads that a call of this library uses: heads, sequences, streams and stretches of a
+/// sequence are shared out to them, and the caller's thread is one of them. What `set_thread_count`
+/// has said, before that as many as there are processors for this program.
+[[nodiscard]] inline int thread_count() noexcept {
+  std::atomic<int>& threads = detail::thread_settings().threads;
+  int now = threads.load(std::memory_order_relaxed);
+  if (now == 0) {
+    now = detail::processor_count();
+    threads.store(now, std::memory_order_relaxed);
+  }
+  return now;
+}
+
+/// Sets it, for the whole program, from the next call on. Results have the same bits with any
+/// number of threads; with 1 the library starts none. \throws std::invalid_argument unless 1 to
+/// 1024
+inline void set_thread_count(int count) {
+  detail::require_between("the number of threads", count, 1, detail::ThreadPool::most_threads);
+  detail::thread_settings().threads.store(count, std::memory_order_relaxed);
+}
+
+/// Replaces the library's threads by the caller's executor, for the whole program; an empty one
+/// brings them back. Not while a call of the library runs on another thread. `thread_count()` then
+/// says only whether the executor is asked at all, which it is from 2 on.
+inline void set_executor(Executor executor) {
+  detail::thread_settings().executor = std::move(executor);
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_PARALLEL_EXECUTOR_HPP
+
+// ---- loglinear/parallel/detail/parallel_for.hpp
+
+#ifndef LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
+#define LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
+
+namespace loglinear::detail {
+
+/// What the first of the passes that fail has thrown, whichever came first in time.
+class FirstFailure {
+ public:
+  /// Whether a pass still matters.
+  [[nodiscard]] bool is_after(Index i) const { return i < index_.load(std::memory_order_relaxed); }
+  void note(Index i, std::exception_ptr failure) {
+    while (is_taken_.test_and_set(std::memory_order_acquire)) {
+    }
+    if (is_after(i)) {
+      index_.store(i, std::memory_order_relaxed);
+      failure_.swap(failure);
+    }
+    is_taken_.clear(std::memory_order_release);
+  }
+  void rethrow() const {
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  std::atomic<Index> index_{(std::numeric_limits<Index>::max)()};
+  std::atomic_flag is_taken_{};
+  std::exception_ptr failure_{};
+};
+
+/// How many threads a loop of n passes may use; 1 within another loop.
+[[nodiscard]] inline int threads_for(Index n, int most) {
+  if (n <= 1 || most <= 1 || is_inside_loop()) return 1;
+  return static_cast<int>((std::min)(n, static_cast<Index>((std::min)(most, thread_count()))));
+}
+
+/// Calls `body(i)` for each i in [0, n) on up to `most` threads, then throws what the lowest i that
+/// failed has thrown; those before it have all run. A loop within a loop runs on its own thread.
+/// Does not allocate but to start threads. In each pass `Scalar`'s denormal numbers are zero.
+template <class Scalar, class Body>
+void parallel_for(Index n, int most, const Body& body) {
+  const int threads = threads_for(n, most);
+  if (threads <= 1) {
+    const FlushToZero<Scalar> flush;
+    for (Index i = 0; i < n; ++i) body(i);
+    return;
+  }
+  FirstFailure failure;
+  std::atomic<Index> passes{0};
+  const auto pass = [&](Index i) {
+    passes.fetch_add(1, std::memory_order_relaxed);
+    if (!failure.is_after(i)) return;
+    const FlushToZero<Scalar> flush;
+    std::exception_ptr thrown = caught([&] { body(i); });
+    if (thrown) failure.note(i, std::move(thrown));
+  };
+  const LoopBody loop(pass);
+  const Executor& executor = thread_settings().executor;
+  if (executor) {
+    executor(n, LoopBody([&](Index i) {
+               bool& inside = is_inside_loop();
+               const bool before = std::exchange(inside, true);
+               pass(i);
+               inside = before;
+             }));
+    if (passes.load() != n) {
+      fail("the number of passes that the executor has run", passes.load(), n);
+    }
+  } else if (!run_on_threads(n, threads, loop)) {
+    for (Index i = 0; i < n; ++i) pass(i);
+  }
+  failure.rethrow();
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
+
+// ---- loglinear/batch/detail/batch_heads.hpp
+
+#ifndef LOGLINEAR_BATCH_DETAIL_BATCH_HEADS_HPP
+#define LOGLINEAR_BATCH_DETAIL_BATCH_HEADS_HPP
+
+// Every head of a batch as a sequence of its own, where its numbers lie.
+
+namespace loglinear::detail {
+
+/// Rows [first, first + count) of a head of an array, head numbers counted in `heads`.
+struct HeadRows {
+  Index batch = 0, head = 0, heads = 1, first = 0, count = 0;
+
+  template <class Number>
+  [[nodiscard]] Number* row(const HeadArray<Number>& array, Index i) const {
+    return array.row(batch, first + i, head / (heads / array.heads()));
+  }
+};
+
+/// Whether Eigen can have these rows where they are.
+template <class Number>
+[[nodiscard]] bool has_rows(const HeadArray<Number>& array) {
+  return (array.columns() <= 1 || array.strides()[3] == 1) &&
+         (array.rows() <= 1 || array.strides()[1] > 0);
+}
+
+/// The rows as a sequence has them, `each` of them side by side; a view where that can be.
+template <class Scalar>
+[[nodiscard]] SequenceArray<Scalar> sequence_rows(const HeadArray<const Scalar>& array,
+                                                  const HeadRows& at, Index each = 1) {
+  if (array.is_absent() || at.count == 0) return {};
+  const Index columns = array.columns(), stride = array.strides()[1];
+  if (each == 1 && has_rows(array)) {
+    return RowsView<Scalar>(at.row(array, 0), at.count, columns,
+                            Eigen::OuterStride<>(array.rows() > 1 ? stride : columns));
+  }
+  RowMajorMatrix<Scalar> copy(at.count / each, each * columns);
+  for (Index i = 0, n = 0; i < at.count; ++i) {
+    const Scalar* const row = at.row(array, i);
+    for (Index j = 0; j < columns; ++j) copy.data()[n++] = row[j * array.strides()[3]];
+  }
+  return copy;
+}
+
+/// Writes the rows of a head, as a sequence has them.
+template <class Scalar>
+void put_rows(const RowMajorMatrix<Scalar>& from, const HeadArray<Scalar>& array,
+              const HeadRows& at) {
+  const Index columns = array.columns(), stride = array.strides()[3];
+  for (Index i = 0; i < at.count; ++i) {
+    Scalar* const row = at.row(array, i);
+    for (Index j = 0; j < columns; ++j) row[j * stride] = from.data()[i * columns + j];
+  }
+}
+
+/// All heads, those of the first sequence first.
+template <class Scalar>
+class BatchHeads {
+ public:
+  /// `in` must outlive it. \throws std::invalid_argument where arrays do not fit together
+  explicit BatchHeads(const BatchInputs<Scalar>& in) : in_(in), shape_(checked_shape(in)) {
+    if (in.lambda.is_absent()) ones_.setOnes(shape_.tokens, 2);
+    for (Index n = 0; n < count(); ++n) heads_.push_back(sequence(n));
+  }
+  BatchHeads(const BatchHeads&) = delete;
+  BatchHeads& operator=(const BatchHeads&) = delete;
+
+  [[nodiscard]] const BatchShape& shape() const { return shape_; }
+  [[nodiscard]] Index count() const { return shape_.sequences * shape_.heads; }
+  [[nodiscard]] bool has_levels() const { return !in_.lambda.is_absent(); }
+  [[nodiscard]] const SequenceInputs<Scalar>& operator[](Index n) const {
+    return heads_[static_cast<std::size_t>(n)];
+  }
+  /// Where head number n has its rows in an array of `each` rows a token.
+  [[nodiscard]] HeadRows rows(Index n, Index each = 1) const {
+    const Index sequence = n / shape_.heads, head = n % shape_.heads;
+    if (!shape_.is_packed) return {sequence, head, shape_.heads, 0, shape_.tokens * each};
+    const auto at = static_cast<std::size_t>(sequence);
+    const Index first = in_.cu_seqlens[at], end = in_.cu_seqlens[at + 1];
+    return {0, head, shape_.heads, first * each, (end - first) * each};
+  }
+  /// Throws where a head's level weights are too few, or a number is not finite; `start(n)` and
+  /// `max_levels(n)` are those of its state.
+  template <class Start, class MaxLevels>
+  void validate(Start start, MaxLevels max_levels) const {
+    for_each([&](Index n) { (*this)[n].validate(start(n), max_levels(n)); });
+  }
+  /// Calls `work(n)` for all heads, on threads; an error names its head.
+  template <class Work>
+  void for_each(Work work) const {
+    parallel_for<Scalar>(count(), thread_count(), [&](Index n) {
+      handling<std::invalid_argument>([&] { work(n); },
+                                      [&](const std::invalid_argument& error) {
+                                        raise(std::invalid_argument(error.what() + name(n)));
+                                      });
+    });
+  }
+
+ private:
+  [[nodiscard]] std::string name(Index n) const {
+    return (shape_.is_packed ? " (sequence " : " (batch ") + std::to_string(n / shape_.heads) +
+           ", head " + std::to_string(n % shape_.heads) + ")";
+  }
+  [[nodiscard]] SequenceInputs<Scalar> sequence(Index n) const {
+    SequenceInputs<Scalar> head{};
+    for_each_array(
+        [&](const char*, const HeadArray<const Scalar>& array, SequenceArray<Scalar>& to) {
+          if (array.is_absent()) return;
+          const Index each = array.rows() / shape_.tokens;
+          to = sequence_rows<Scalar>(array, rows(n, each), &array == &in_.beta ? each : 1);
+        },
+        in_, head);
+    if (!has_levels()) head.lambda = view_of(ones_.topRows(rows(n).count));
+    return head;
+  }
+
+  const BatchInputs<Scalar>& in_;
+  BatchShape shape_;
+  RowMajorMatrix<Scalar> ones_{};  // level weights of one state
+  std::vector<SequenceInputs<Scalar>> heads_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_BATCH_DETAIL_BATCH_HEADS_HPP
+
+// ---- loglinear/batch/batch_chunkwise.hpp
+
+#ifndef LOGLINEAR_BATCH_BATCH_CHUNKWISE_HPP
+#define LOGLINEAR_BATCH_BATCH_CHUNKWISE_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// The levels of a state for those who have none: as many as there can be, or one without lambda.
+template <class Scalar>
+[[nodiscard]] int levels_without_state(const BatchHeads<Scalar>& heads) {
+  return heads.has_levels() ? max_level_limit : 1;
+}
+
+/// The reads of one head and the levels after them.
+template <class Scalar>
+[[nodiscard]] Hierarchy<Scalar> read_head(const SequenceInputs<Scalar>& in,
+                                          Hierarchy<Scalar> levels, SequenceTape<Scalar> tape,
+                                          SequenceTape<Scalar>* kept, const HeadRows& rows,
+                                          const HeadArray<Scalar>& out) {
+  const Index chunk_size = tape.chunk_size;
+  ChunkwiseTape<Scalar>* const states = kept == nullptr ? nullptr : &tape.states;
+  if (rows.count > 0 && has_rows(out)) {
+    const Index stride = out.rows() > 1 ? out.strides()[1] : out.columns();
+    run_chunkwise(in, levels, chunk_size, states,
+                  RowBlock<Scalar>(rows.row(out, 0), rows.count, out.columns(), stride));
+  } else {
+    put_rows(run_chunkwise(in, levels, chunk_size, states), out, rows);
+  }
+  if (kept != nullptr) *kept = std::move(tape);
+  return levels;
+}
+
+}  // namespace detail
+
+/// The reads of `SequenceInputs` for every head of a batch, from the given states, by the chunkwise
+/// form: those that `chunkwise` of each head gives, to the bit, for all layouts and strides and any
+/// number of threads.
+///
+/// \param in       the arrays; none is changed
+/// \param out      where reads go, [B, T, H, d_v]; must not overlap any input
+/// \param states   the state before each sequence and head, and in the end those after them
+/// \param options  the size of chunks
+/// \param tape     takes what a gradient needs, if given
+/// \throws std::invalid_argument for sizes, strides or cuts that do not fit together and for
+/// numbers that are not finite (g and g_value may be -infinity), before anything is changed; the
+/// message names the array, and the head. Where a result would leave the range of the scalar type,
+/// states and tape are unchanged, and `out` may hold some of the reads
+///
+/// Costs what `chunkwise` does for each head, shared out to `thread_count()` threads by sequences
+/// and heads, and one look at all numbers. Reads go straight to `out`.
+template <class Scalar>
+void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
+               BatchStates<Scalar>& states, const ChunkwiseOptions& options = {},
+               BatchTape<Scalar>* tape = nullptr) {
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  const detail::BatchHeads<Scalar> heads(in);
+  detail::require_reads("out", out, heads.shape());
+  detail::require_writable("out", out);
+  detail::require_states(states, in, heads.shape());
+  const auto state = [&](Eigen::Index n) -> LogLinearState<Scalar>& {
+    return states[static_cast<std::size_t>(n)];
+  };
+  heads.validate([&](Eigen::Index n) { return state(n).size(); },
+                 [&](Eigen::Index n) { return state(n).max_levels(); });
+  BatchStates<Scalar> after(states);
+  BatchTape<Scalar> kept;
+  if (tape != nullptr) kept.heads.resize(states.size());
+  heads.for_each([&](Eigen::Index n) {
+    const auto at = static_cast<std::size_t>(n);
+    const auto levels = detail::read_head(
+        heads[n], detail::hierarchy_of(state(n)), detail::tape_of(heads[n], state(n), chunk_size),
+        tape == nullptr ? nullptr : &kept.heads[at], heads.rows(n), out);
+    detail::levels_of(after[at]).replace(
+        levels.count(), [&](int l) -> const auto& { return levels.level(l); });
+  });
+  states.swap(after);
+  if (tape != nullptr) *tape = std::move(kept);
+}
+
+/// The same from empty states of as many levels as the sequences need, which are not returned.
+template <class Scalar>
+void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
+               const ChunkwiseOptions& options = {}, BatchTape<Scalar>* tape = nullptr) {
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  const detail::BatchHeads<Scalar> heads(in);
+  detail::require_reads("out", out, heads.shape());
+  detail::require_writable("out", out);
+  const int max_levels = detail::levels_without_state(heads);
+  heads.validate([](Eigen::Index) { return std::uint64_t{0}; },
+                 [&](Eigen::Index) { return max_levels; });
+  BatchTape<Scalar> kept;
+  if (tape != nullptr) kept.heads.resize(static_cast<std::size_t>(heads.count()));
+  heads.for_each([&](Eigen::Index n) {
+    SequenceTape<Scalar> of_head = detail::tape_of(heads[n], chunk_size);
+    of_head.max_levels = max_levels;
+    static_cast<void>(detail::read_head(
+        heads[n], {max_levels, heads.shape().d_k, heads.shape().d_v}, std::move(of_head),
+        tape == nullptr ? nullptr : &kept.heads[static_cast<std::size_t>(n)], heads.rows(n), out));
+  });
+  if (tape != nullptr) *tape = std::move(kept);
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BATCH_BATCH_CHUNKWISE_HPP
+
+// ---- loglinear/batch/batch_gradient.hpp
+
+#ifndef LOGLINEAR_BATCH_BATCH_GRADIENT_HPP
+#define LOGLINEAR_BATCH_BATCH_GRADIENT_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// Each array's gradient, to go with `for_each_array`.
+template <class Scalar>
+struct GradientMembers {
+  using Gradients = SequenceGradients<Scalar>;
+  using Member = typename Gradients::Matrix Gradients::*;
+  Member q = &Gradients::q, k = &Gradients::k, v = &Gradients::v, lambda = &Gradients::lambda,
+         g = &Gradients::g, g_value = &Gradients::g_value, beta = &Gradients::beta,
+         u = &Gradients::u, p = &Gradients::p;
+};
+
+}  // namespace detail
+
+/// The gradients of `sum(d_out * out)` with respect to every array and the initial states, as
+/// `chunkwise_gradient` gives them for each head, to the bit. What several heads share has the sum
+/// of theirs, taken in the order of the heads.
+///
+/// \param in         the arrays that `chunkwise` was given
+/// \param tape       what it kept
+/// \param d_out      the gradient with respect to the reads, [B, T, H, d_v]
+/// \param gradients  where the gradients go; those that are absent are not written
+/// \param d_states   if given: those with respect to the states after the tokens, of each head
+///                   max_levels x d_k d_v, without rows for zero, or none at all; in the end those
+///                   with respect to the states before them
+/// \throws std::invalid_argument as `chunkwise` and for arrays that do not fit the tape, before
+/// anything is changed; for a gradient that would not be finite, and nothing is changed then
+///
+/// About two and a half times `chunkwise`. All gradients are computed before the first is written:
+/// memory for as many numbers again.
+template <class Scalar>
+void chunkwise_gradient(const BatchInputs<Scalar>& in, const BatchTape<Scalar>& tape,
+                        const HeadArray<const std::type_identity_t<Scalar>>& d_out,
+                        const BatchGradients<Scalar>& gradients,
+                        std::vector<detail::RowMajorMatrix<Scalar>>* d_states = nullptr) {
+  using Eigen::Index;
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  const detail::BatchHeads<Scalar> heads(in);
+  const auto count = static_cast<std::size_t>(heads.count());
+  detail::require_reads("d_out", d_out, heads.shape());
+  detail::require_size("the heads of the tape", static_cast<Index>(tape.heads.size()),
+                       heads.count());
+  if (d_states != nullptr && !d_states->empty()) {
+    detail::require_size("d_states", static_cast<Index>(d_states->size()), heads.count());
+  }
+  detail::for_each_array(
+      [&](const char* name, const HeadArray<const Scalar>& array, const HeadArray<Scalar>& to) {
+        if (to.is_absent()) return;
+        const std::string what = std::string("the gradient of ") + name;
+        detail::require_sizes(what, to, heads.shape(), array.rows(), array.columns());
+        detail::require_size(what + " (heads)", to.heads(), array.heads());
+        detail::require_writable(what, to);
+      },
+      in, gradients);
+
+  std::vector<SequenceGradients<Scalar>> all(count);
+  heads.for_each([&](Index n) {
+    const auto at = static_cast<std::size_t>(n);
+    const Matrix none;
+    const auto& d_final = d_states == nullptr || d_states->empty() ? none : (*d_states)[at];
+    all[at] = chunkwise_gradient<Scalar>(
+        heads[n], tape.heads[at], detail::sequence_rows<Scalar>(d_out, heads.rows(n)), d_final);
+  });
+  const detail::GradientMembers<Scalar> members{};
+  detail::for_each_array(
+      [&](const char*, const HeadArray<const Scalar>& array, const HeadArray<Scalar>& to,
+          Matrix SequenceGradients<Scalar>::*member) {
+        if (to.is_absent() || heads.shape().heads == 0) return;
+        const Index each = array.rows() / heads.shape().tokens;
+        const Index shared = heads.shape().heads / array.heads();
+        detail::parallel_for<Scalar>(heads.count() / shared, thread_count(), [&](Index group) {
+          Matrix& sum = all[static_cast<std::size_t>(group * shared)].*member;
+          for (Index h = 1; h < shared; ++h) {
+            const Matrix& other = all[static_cast<std::size_t>(group * shared + h)].*member;
+            detail::add(sum.data(), other.data(), sum.size(), sum.data());
+          }
+          detail::put_rows(sum, to, heads.rows(group * shared, each));
+        });
+      },
+      in, gradients, members);
+  if (d_states == nullptr) return;
+  std::vector<Matrix> initial(count);
+  for (std::size_t n = 0; n < count; ++n) initial[n] = std::move(all[n].state);
+  *d_states = std::move(initial);
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BATCH_BATCH_GRADIENT_HPP
+
+// ---- loglinear/stream/detail/levels_moment.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
+
+namespace loglinear::detail {
+
+/// What levels hold at a moment: the active ones, and nothing of the others.
+template <class Scalar>
+class LevelsMoment {
+ public:
+  [[nodiscard]] std::uint64_t size() const noexcept { return account_.size; }
+  [[nodiscard]] std::size_t byte_count() const noexcept { return active_.size() * sizeof(Scalar); }
+
+  /// Makes room for what `levels` hold now; what is held stays.
+  template <class Levels>
+  void reserve(const Levels& levels) {
+    active_.reserve(static_cast<std::size_t>(
+        active_level_count(levels.size(), levels.max_levels()) * levels.d_k() * levels.d_v()));
+  }
+  /// Allocates where there is no room.
+  template <class Levels>
+  void take(const Levels& levels) {
+    reserve(levels);
+    account_ = levels.account();
+    active_.clear();
+    for (int l : levels.active_levels()) {
+      active_.insert(active_.end(), levels.data(l), levels.data(l) + levels.d_k() * levels.d_v());
+    }
+  }
+  /// Levels of the same shape become what those were that were taken.
+  template <class Levels>
+  void restore(Levels& levels) const noexcept {
+    levels.restore(account_, active_.data());
+  }
+
+  /// See fields.hpp.
+  template <class Self>
+  static auto fixed(Self& self) {
+    return std::tie(self.account_, self.active_);
+  }
+
+ private:
+  LevelsAccount account_{};
+  std::vector<Scalar> active_{};  // lowest first
+};
+
+/// Puts levels back as they were, unless it is told to keep what has become of them. Allocates.
+template <class Levels>
+class LevelsRollback {
+ public:
+  explicit LevelsRollback(Levels& levels) : levels_(levels) { before_.take(levels); }
+  LevelsRollback(const LevelsRollback&) = delete;
+  LevelsRollback& operator=(const LevelsRollback&) = delete;
+  ~LevelsRollback() {
+    if (!keeps_) before_.restore(levels_);
+  }
+  void keep() noexcept { keeps_ = true; }
+
+ private:
+  Levels& levels_;
+  LevelsMoment<typename Levels::Scalar> before_{};
+  bool keeps_ = false;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
+
+// ---- loglinear/sequence/recurrent.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_RECURRENT_HPP
+#define LOGLINEAR_SEQUENCE_RECURRENT_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// The transition of token t of a sequence, as a state undergoes it.
+template <class Scalar>
+class SequenceTransition {
+ public:
+  /// `in` must outlive it.
+  explicit SequenceTransition(const SequenceInputs<Scalar>& in) : in_(in) {}
+  explicit SequenceTransition(const SequenceInputs<Scalar>&&) = delete;
+  void move_to(Index t) { t_ = t; }
+
+  /// m <- L m
+  template <class Level>
+  void left(Level& m) const {
+    const Index updates = in_.updates();
+    if (in_.beta.size() > 0) {
+      decay(m);
+      for (Index j = 0; j < updates; ++j) {
+        const Row key = in_.k.row(t_ * updates + j);
+        const Row found = in_.beta(t_, j) * key * m;
+        m -= key.transpose() * found;
+      }
+      return;
+    }
+    for (Index j = 0; j < updates; ++j) {
+      const Row found = in_.p.row(t_ * updates + j) * m;
+      if (j == 0) decay(m);
+      m -= in_.u.row(t_ * updates + j).transpose() * found;
+    }
+    if (updates == 0) decay(m);
+  }
+  /// q <- L^T q, as a row.
+  template <class Query>
+  void left_transposed(Query& q) const {
+    const Index updates = in_.updates();
+    const bool is_delta = in_.beta.size() > 0;
+    if (updates == 0) decay_row(q);
+    for (Index j = updates; j-- > 0;) {
+      const Row u = is_delta ? Row(in_.beta(t_, j) * in_.k.row(t_ * updates + j))
+                             : Row(in_.u.row(t_ * updates + j));
+      const Scalar found = q.row(0).dot(u);
+      if (j == 0 && !is_delta) decay_row(q);
+      q.row(0) -= found * (is_delta ? in_.k : in_.p).row(t_ * updates + j);
+      if (j == 0 && is_delta) decay_row(q);
+    }
+  }
+  /// m <- m diag(r)
+  template <class Level>
+  void right(Level& m) const {
+    if (in_.g_value.size() == 0) return;
+    Row decay;
+    detail::decays_of(in_.g_value.row(t_), decay);
+    for (Index i = 0; i < m.rows(); ++i) m.row(i).array() *= decay.array();
+  }
+  /// What `right` and `left` can grow a norm by, intermediate results included.
+  [[nodiscard]] double norm_bound() const {
+    const Index updates = in_.updates();
+    double bound = 1;
+    if (in_.g.size() > 0) bound = (std::max)(bound, std::exp(to_double(in_.g.row(t_).maxCoeff())));
+    for (Index j = 0; j < updates; ++j) {
+      const bool is_delta = in_.beta.size() > 0;
+      const Row u = is_delta ? Row(in_.beta(t_, j) * in_.k.row(t_ * updates + j))
+                             : Row(in_.u.row(t_ * updates + j));
+      const double looked_up = stable_norm((is_delta ? in_.k : in_.p).row(t_ * updates + j));
+      bound *= 1 + (std::max)(1.0, stable_norm(u)) * looked_up;
+    }
+    if (in_.g_value.size() > 0) {
+      bound *= (std::max)(1.0, std::exp(to_double(in_.g_value.row(t_).maxCoeff())));
+    }
+    return bound;
+  }
+
+ private:
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+
+  template <class Query>
+  void decay_row(Query& q) const {
+    if (in_.g.size() == 0) return;
+    for (Index i = 0; i < q.cols(); ++i) {
+      q(0, i) *= std::exp(in_.g(t_, in_.g.cols() == 1 ? 0 : i));
+    }
+  }
+  template <class Level>
+  void decay(Level& m) const {
+    if (in_.g.size() == 0) return;
+    for (Index i = 0; i < m.rows(); ++i) {
+      m.row(i) *= std::exp(in_.g(t_, in_.g.cols() == 1 ? 0 : i));
+    }
+  }
+
+  const SequenceInputs<Scalar>& in_;
+  Index t_ = 0;
+};
+
+/// The leaf of token t: beta_j k_j after the later updates of its own token, and v_j, in columns.
+template <class Scalar>
+void leaves_of(const SequenceInputs<Scalar>& in, Index t, Matrix<Scalar>& keys,
+               Matrix<Scalar>& values) {
+  const Index leaves = in.leaves();
+  keys = in.k.middleRows(t * leaves, leaves).transpose();
+  values = in.v.middleRows(t * leaves, leaves).transpose();
+  for (Index j = 0; in.beta.size() > 0 && j < leaves; ++j) {
+    for (Index i = 0; i < j; ++i) {  // earlier leaves undergo update j
+      const Scalar found = keys.col(i).dot(in.k.row(t * leaves + j));
+      keys.col(i) -= (in.beta(t, j) * found) * in.k.row(t * leaves + j).transpose();
+    }
+    keys.col(j) *= in.beta(t, j);
+  }
+}
+
+}  // namespace detail
+
+/// The sequence form one token after the other through the hierarchy: every level undergoes the
+/// token's transition and is read, then the leaf is pushed (arXiv:2506.04761, section 3.1).
+///
+/// \param in     the tokens
+/// \param state  the state before them, and in the end the one after the last push
+/// \return the reads, T x d_v
+/// \throws std::invalid_argument as `SequenceInputs::validate`, or where the state would overflow
+/// or a read would not be finite; nothing is changed then
+///
+/// O(T levels d_k d_v); allocates, a copy of the active levels among the rest.
+template <class Scalar>
+detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
+                                         LogLinearState<Scalar>& state) {
+  using Eigen::Index;
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  const detail::FlushToZero<Scalar> flush;
+  if (in.length() > 0) {
+    detail::require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
+    detail::require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());
+  }
+  in.validate(state.size(), state.max_levels());
+  const Index leaves = in.leaves();
+  detail::RowMajorMatrix<Scalar> out(in.length(), state.d_v());
+  detail::SequenceTransition<Scalar> transition(in);
+  detail::Matrix<Scalar> keys(state.d_k(), leaves), values(state.d_v(), leaves);
+  auto& levels = detail::levels_of(state);
+  detail::LevelsRollback rollback(levels);
+  for (Index t = 0; t < in.length(); ++t) {
+    transition.move_to(t);
+    detail::leaves_of(in, t, keys, values);
+    const detail::Admitted admitted = levels.admit(transition.norm_bound(), keys, values);
+    levels.undergo(transition);
+    const Row query = in.q.row(t);
+    out.row(t) = (in.lambda(t, 0) * (query * keys)) * values.transpose();
+    for (int l : state.active_levels()) {
+      out.row(t) += in.lambda(t, l + 1) * Row(query * state.level(l));
+    }
+    detail::require_finite_reads(out.row(t), t);
+    levels.push(keys, values, admitted);
+  }
+  rollback.keep();
+  return out;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_RECURRENT_HPP
+
+// ---- loglinear/batch/detail/token_step.hpp
+
+#ifndef LOGLINEAR_BATCH_DETAIL_TOKEN_STEP_HPP
+#define LOGLINEAR_BATCH_DETAIL_TOKEN_STEP_HPP
+
+// One token of one head in two phases: everything that can be refused while the state is still
+// whole, then the writing.
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class TokenStep {
+ public:
+  /// The read, 1 x d_v: with A and diag(r) what older states undergo and C the leaf,
+  ///
+  ///     out = (sum_l lambda_(l+1) S_l^T A^T q) * r + lambda_0 C^T q
+  ///
+  /// \throws std::invalid_argument where the state would overflow or the read would not be finite
+  [[nodiscard]] RowMajorMatrix<Scalar> read(const SequenceInputs<Scalar>& in,
+                                            LogLinearState<Scalar>& state) {
+    leaves_of(in, 0, keys_, values_);
+    SequenceTransition<Scalar> transition(in);
+    admitted_ = levels_of(state).admit(transition.norm_bound(), keys_, values_);
+    RowMajorMatrix<Scalar> query = in.q;
+    Vector<Scalar> weighted(in.d_k());
+    RowMajorMatrix<Scalar> out = RowMajorMatrix<Scalar>::Zero(1, in.d_v());
+    const RowMajorMatrix<Scalar> from_keys = query * keys_;
+    transition.left_transposed(query);
+    for (const int l : state.active_levels()) {
+      scale_to(in.lambda(0, l + 1), query.data(), in.d_k(), weighted.data());
+      weighted_rows<true>(state.level(l).data(), in.d_k(), in.d_v(), in.d_v(), weighted.data(),
+                          out.data());
+    }
+    transition.right(out);
+    out += (in.lambda(0, 0) * from_keys) * values_.transpose();
+    require_finite_reads(out, 0);
+    return out;
+  }
+  void write(const SequenceInputs<Scalar>& in, LogLinearState<Scalar>& state) const {
+    auto& levels = levels_of(state);
+    levels.undergo(SequenceTransition<Scalar>(in));
+    levels.push(keys_, values_, admitted_);
+  }
+
+ private:
+  Matrix<Scalar> keys_{}, values_{};
+  Admitted admitted_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_BATCH_DETAIL_TOKEN_STEP_HPP
+
+// ---- loglinear/batch/batch_recurrent.hpp
+
+#ifndef LOGLINEAR_BATCH_BATCH_RECURRENT_HPP
+#define LOGLINEAR_BATCH_BATCH_RECURRENT_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// Throws what is wrong with the arguments of either function below, before any work.
+template <class Scalar>
+void require_batch(const BatchHeads<Scalar>& heads, const BatchInputs<Scalar>& in,
+                   const HeadArray<Scalar>& out, const BatchStates<Scalar>& states) {
+  require_reads("out", out, heads.shape());
+  require_writable("out", out);
+  require_states(states, in, heads.shape());
+  heads.validate([&](Index n) { return states[static_cast<std::size_t>(n)].size(); },
+                 [&](Index n) { return states[static_cast<std::size_t>(n)].max_levels(); });
+}
+
+}  // namespace detail
+
+/// The same as `chunkwise` of a batch, one token after the other: what `recurrent` gives for each
+/// head, to the bit. Arguments and errors are those of `chunkwise`. Copies the states.
+template <class Scalar>
+void recurrent(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
+               BatchStates<Scalar>& states) {
+  const detail::BatchHeads<Scalar> heads(in);
+  detail::require_batch(heads, in, out, states);
+  BatchStates<Scalar> after(states);
+  heads.for_each([&](Eigen::Index n) {
+    detail::put_rows(recurrent(heads[n], after[static_cast<std::size_t>(n)]), out, heads.rows(n));
+  });
+  states.swap(after);
+}
+
+/// One token of every sequence and head: T is 1. The states are those of `recurrent`, to the bit,
+/// the reads the same to rounding: they are taken from the states before the token, by queries that
+/// go back through its transition, so that nothing needs to be copied.
+///
+/// \param out  where reads go, [B, 1, H, d_v]; must not overlap any input
+/// \throws std::invalid_argument as `chunkwise` of a batch, or unless T is 1; where a result would
+/// leave the range of the scalar type, all states are unchanged, and `out` may hold some of the
+/// reads. O(active levels x d_k x d_v) a head
+template <class Scalar>
+void step(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
+          BatchStates<Scalar>& states) {
+  const detail::BatchHeads<Scalar> heads(in);
+  detail::require_size("the number of tokens (rows of q)", heads.shape().tokens, 1);
+  detail::require_size("cu_seqlens", static_cast<Eigen::Index>(in.cu_seqlens.size()), 0);
+  detail::require_batch(heads, in, out, states);
+  std::vector<detail::TokenStep<Scalar>> tokens(states.size());
+  heads.for_each([&](Eigen::Index n) {
+    const auto at = static_cast<std::size_t>(n);
+    detail::put_rows(tokens[at].read(heads[n], states[at]), out, heads.rows(n));
+  });
+  heads.for_each([&](Eigen::Index n) {
+    const auto at = static_cast<std::size_t>(n);
+    tokens[at].write(heads[n], states[at]);
+  });
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BATCH_BATCH_RECURRENT_HPP
+
+// ---- loglinear/batch.hpp
+
+#ifndef LOGLINEAR_BATCH_HPP
+#define LOGLINEAR_BATCH_HPP
+
+/// \file
+/// Many sequences of many heads on plain arrays.
+
+#endif  // LOGLINEAR_BATCH_HPP
+
+// ---- loglinear/chunks/transition_steps.hpp
+
+#ifndef LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+#define LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+
+// The steps of a transition (transitions/steps.hpp) as a chunk has them: decays of value columns,
+// and updates D - u p^T one after the other. A decay E before a look-up goes into its update,
+// (D - u p^T) E = D E - u (E p)^T, and one after the last update too, F (D - u p^T) = F D - (F u)
+// p^T.
+
+namespace loglinear::detail {
+
+/// How tokens with these steps look in a chunk.
+[[nodiscard]] inline SequenceShape shape_of(const StepCounts& steps, Index d_k, Index d_v,
+                                            Index leaves, ReadOrder order) {
+  return {.d_k = d_k,
+          .d_v = d_v,
+          .leaves = leaves,
+          .steps = steps.updates,
+          .decays = !steps.decays         ? 0
+                    : steps.decays_by_row ? d_k
+                                          : 1,
+          .decays_values = steps.decays_values,
+          .is_delta = false,
+          .order = order};
+}
+
+/// A product of decays of key rows: no number, one for all of them, or one for each.
+template <class Scalar>
+class RowDecays {
+ public:
+  explicit RowDecays(Index decays) : decays_(decays) {}
+
+  void reset() { std::fill_n(decays_.data(), decays_.size(), Scalar(1)); }
+  void decay(const Scalar& a) { scale_by(a, decays_.data(), decays_.size()); }
+  void decay_rows(const Scalar* w) { multiply(decays_.data(), w, decays_.size(), decays_.data()); }
+
+  /// row *= decays, which may be one number for all of it.
+  void apply(Scalar* row, Index size) const {
+    if (decays_.size() == 1) scale_by(decays_[0], row, size);
+    if (decays_.size() > 1) multiply(row, decays_.data(), size, row);
+  }
+  void write_to(Scalar* to) const { copy(decays_.data(), decays_.size(), to); }
+
+ private:
+  Vector<Scalar> decays_;
+};
+
+/// Takes the steps of token t into a chunk: `start`, `visit_steps` of its transition, `finish`.
+template <class Scalar>
+class StepWriter {
+ public:
+  explicit StepWriter(const SequenceShape& shape) : shape_(shape), before_(shape.decays) {}
+  StepWriter(const StepWriter&) = default;
+  StepWriter& operator=(const StepWriter&) = default;
+
+  void start(Chunk<Scalar>& chunk, Index t) {
+    chunk_ = &chunk;
+    token_ = t;
+    moment_ = t * shape_.moments();
+    before_.reset();
+    if (shape_.decays_values) std::fill_n(value_decay(), shape_.d_v, Scalar(1));
+  }
+
+  void decay(const Scalar& a) { before_.decay(a); }
+  void decay_rows(const Scalar* w) { before_.decay_rows(w); }
+  void decay_values(const Scalar* r) { multiply(value_decay(), r, shape_.d_v, value_decay()); }
+  void look_up(const Scalar* p) {
+    Scalar* const row = row_of(chunk_->p, moment_);
+    copy(p, shape_.d_k, row);
+    before_.apply(row, shape_.d_k);
+  }
+  void write_back(const Scalar* u) {
+    copy(u, shape_.d_k, row_of(chunk_->u, moment_));
+    if (shape_.decays > 0) before_.write_to(row_of(chunk_->decay, moment_));
+    before_.reset();
+    ++moment_;
+  }
+
+  void finish() {
+    if (shape_.decays == 0) return;
+    if (shape_.steps == 0) return before_.write_to(row_of(chunk_->decay, moment_));
+    before_.apply(row_of(chunk_->decay, moment_ - 1), shape_.decays);
+    before_.apply(row_of(chunk_->u, moment_ - 1), shape_.d_k);
+  }
+
+ private:
+  [[nodiscard]] static Scalar* row_of(RowMajorMatrix<Scalar>& m, Index i) {
+    return m.data() + i * m.cols();
+  }
+  [[nodiscard]] Scalar* value_decay() { return row_of(chunk_->value_decay, token_); }
+
+  SequenceShape shape_;
+  RowDecays<Scalar> before_;  // since the last update
+  Chunk<Scalar>* chunk_ = nullptr;
+  Index token_ = 0, moment_ = 0;
+};
+
+/// The decays after the last update of a transition.
+template <class Scalar>
+struct LastDecays {
+  RowDecays<Scalar>& decays;
+
+  void decay(const Scalar& a) { decays.decay(a); }
+  void decay_rows(const Scalar* w) { decays.decay_rows(w); }
+  void decay_values(const Scalar*) {}
+  void look_up(const Scalar*) {}
+  void write_back(const Scalar*) { decays.reset(); }
+};
+
+/// From the gradient of a chunk, log decays and the rows u and p as they stand in it, to that of
+/// the steps of token t: `start`, then `visit_steps(steps, gradient)` of its transition.
+template <class Scalar>
+class StepGradients {
+ public:
+  explicit StepGradients(const SequenceShape& shape)
+      : shape_(shape), before_(shape.decays), after_(shape.decays), d_log_(shape.decays) {}
+  StepGradients(const StepGradients&) = default;
+  StepGradients& operator=(const StepGradients&) = default;
+
+  template <class Kind>
+  void start(const Kind& kind, const Chunk<Scalar>& chunk, const Chunk<Scalar>& gradient, Index t) {
+    chunk_ = &chunk;
+    gradient_ = &gradient;
+    token_ = t;
+    moment_ = t * shape_.moments();
+    is_open_ = false;
+    before_.reset();
+    after_.reset();
+    if (shape_.steps == 0) return;
+    LastDecays<Scalar> last{after_};
+    kind.visit_steps(last);
+  }
+
+  void decay(const Scalar& a, Scalar& d_a) {
+    note_decay();
+    if (!is_open_) before_.decay(a);
+    divide(sum(d_log_.data(), d_log_.size()), a, d_a);
+  }
+  void decay_rows(const Scalar* w, Scalar* d_w) {
+    note_decay();
+    if (!is_open_) before_.decay_rows(w);
+    for (Index i = 0; i < shape_.d_k; ++i) divide(d_log_[i], w[i], d_w[i]);
+  }
+  void decay_values(const Scalar* r, Scalar* d_r) {
+    const Scalar* const d_log = row_of(gradient_->value_decay, token_);
+    for (Index j = 0; j < shape_.d_v; ++j) divide(d_log[j], r[j], d_r[j]);
+  }
+  void look_up(const Scalar*, Scalar* d_p) {
+    copy(row_of(gradient_->p, moment_), shape_.d_k, d_p);
+    before_.apply(d_p, shape_.d_k);
+    is_open_ = true;
+  }
+  void write_back(const Scalar*, Scalar* d_u) {
+    copy(row_of(gradient_->u, moment_), shape_.d_k, d_u);
+    ++moment_;
+    if (is_after_last()) after_.apply(d_u, shape_.d_k);
+    before_.reset();
+    is_open_ = false;
+  }
+
+ private:
+  [[nodiscard]] static const Scalar* row_of(const RowMajorMatrix<Scalar>& m, Index i) {
+    return m.data() + i * m.cols();
+  }
+  [[nodiscard]] bool is_after_last() const {
+    return shape_.steps > 0 && moment_ == (token_ + 1) * shape_.moments();
+  }
+
+  /// The gradient of the logarithm of a decay: it is part of its moment's D and, unless it stands
+  /// within an update, of p where an update follows, of u where none does.
+  void note_decay() {
+    const bool is_last = !is_open_ && is_after_last();
+    const Index m = is_last ? moment_ - 1 : moment_;
+    copy(row_of(gradient_->decay, m), shape_.decays, d_log_.data());
+    if (is_open_ || shape_.steps == 0) return;
+    is_last ? add_products(row_of(chunk_->u, m), row_of(gradient_->u, m))
+            : add_products(row_of(chunk_->p, m), row_of(gradient_->p, m));
+  }
+  /// d_log += x . d_x, for all rows together or each for itself.
+  void add_products(const Scalar* x, const Scalar* d_x) {
+    if (d_log_.size() == 1) {
+      d_log_[0] += dot(x, d_x, shape_.d_k);
+    } else {
+      for (Index i = 0; i < shape_.d_k; ++i) d_log_[i] += x[i] * d_x[i];
+    }
+  }
+  /// A decay of 0 gets gradient 0: its logarithm has none.
+  static void divide(const Scalar& d_log, const Scalar& decay, Scalar& d_decay) {
+    d_decay = decay == Scalar(0) ? Scalar(0) : d_log / decay;
+  }
+
+  SequenceShape shape_;
+  RowDecays<Scalar> before_, after_;  // since the last update, and after the last of all
+  Vector<Scalar> d_log_;
+  const Chunk<Scalar>* chunk_ = nullptr;
+  const Chunk<Scalar>* gradient_ = nullptr;
+  Index token_ = 0, moment_ = 0;
+  bool is_open_ = false;  // between a look-up and its write-back
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+
+// ---- loglinear/detail/kernels/math.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+#define LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+
+// The few functions that rules and level weights are made of, for any scalar, with their
+// derivatives where they are not obvious. Those of vectors take pointers and a length; a result may
+// be an argument itself.
+
+namespace loglinear::detail {
+
+/// Whether Eigen has exp, or tanh, of a whole packet.
+template <class Scalar>
+inline constexpr bool has_packet_exp =
+    packet_size<Scalar> == 1 || Eigen::internal::packet_traits<Scalar>::HasExp;
+template <class Scalar>
+inline constexpr bool has_packet_tanh =
+    packet_size<Scalar> == 1 || Eigen::internal::packet_traits<Scalar>::HasTanh;
+
+/// sg(z) = 1 / (1 + exp(-z)), the logistic sigmoid; never overflows into NaN.
+template <class Scalar>
+[[nodiscard]] Scalar sigmoid(const Scalar& z) {
+  using std::exp;
+  if (z >= Scalar(0)) return Scalar(1) / (Scalar(1) + exp(-z));
+  const Scalar e = exp(z);
+  return e / (Scalar(1) + e);
+}
+
+/// out = sg(z + bias), coefficient by coefficient, each to rounding.
+template <class Scalar>
+void sigmoid(const Scalar* z, double bias, Index size, Scalar* out) {
+  const auto offset = Scalar(bias);
+  for (Index i = 0; i < size; ++i) out[i] = sigmoid<Scalar>(z[i] + offset);
+}
+
+/// Below this, exp(-z) overflows, or nearly so.
+template <class Scalar>
+inline constexpr auto lowest_exponent =
+    static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
+
+/// exp(-z) of floating-point numbers; where it would overflow, a number that is nearly as large.
+/// NaN stays NaN.
+template <class Scalar>
+void exp_of_negative(const Scalar* z, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Scalar lowest = lowest_exponent<Scalar>;
+  const auto of_number = [&](Index i) { return std::exp(-(z[i] < lowest ? lowest : z[i])); };
+  if constexpr (has_packet_exp<Scalar>) {
+    const P bound = ei::pset1<P>(lowest);
+    fill_by_packets(
+        out, size,
+        [&](Index i) {
+          return ei::pexp(ei::pnegate(ei::pmax<Eigen::PropagateNaN>(ei::ploadu<P>(z + i), bound)));
+        },
+        of_number);
+  } else {
+    for (Index i = 0; i < size; ++i) out[i] = of_number(i);
+  }
+}
+
+/// sg(z), coefficient by coefficient.
+template <class Scalar>
+void sigmoids(const Scalar* z, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    exp_of_negative(z, size, out);
+    const P one = ei::pset1<P>(Scalar(1));
+    fill_by_packets(
+        out, size, [&](Index i) { return ei::pdiv(one, ei::padd(one, ei::ploadu<P>(out + i))); },
+        [&](Index i) { return Scalar(1) / (Scalar(1) + out[i]); });
+  } else {
+    sigmoid(z, 0, size, out);
+  }
+}
+
+/// y = exp(x), coefficient by coefficient.
+template <class Scalar>
+void exp_of(const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  const auto of_number = [&](Index i) {
+    using std::exp;
+    return Scalar(exp(x[i]));
+  };
+  if constexpr (has_packet_exp<Scalar>) {
+    fill_by_packets(
+        y, size, [&](Index i) { return ei::pexp(ei::ploadu<Packet<Scalar>>(x + i)); }, of_number);
+  } else {
+    for (Index i = 0; i < size; ++i) y[i] = of_number(i);
+  }
+}
+
+/// y = tanh(x), coefficient by coefficient.
+template <class Scalar>
+void tanh_of(const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  const auto of_number = [&](Index i) { return Eigen::numext::tanh(x[i]); };
+  if constexpr (has_packet_tanh<Scalar>) {
+    fill_by_packets(
+        y, size, [&](Index i) { return ei::ptanh(ei::ploadu<Packet<Scalar>>(x + i)); }, of_number);
+  } else {
+    for (Index i = 0; i < size; ++i) y[i] = of_number(i);
+  }
+}
+
+/// Its pullback, from `y` itself: d = d (1 - y^2).
+template <class Scalar>
+void tanh_pullback(const Scalar* y, Index size, Scalar* d) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P one = ei::pset1<P>(Scalar(1));
+  fill_by_packets(
+      d, size,
+      [&](Index i) {
+        const P value = ei::ploadu<P>(y + i);
+        return ei::pmul(ei::ploadu<P>(d + i), ei::psub(one, ei::pmul(value, value)));
+      },
+      [&](Index i) { return d[i] * (Scalar(1) - y[i] * y[i]); });
+}
+
+/// Keys shorter than this are taken for zero and normalise to zero.
+inline constexpr double zero_key_norm = 1e-12;
+
+/// |raw| = scale * norm, with the largest coefficient as the scale: neither overflows or underflows
+/// where |raw|^2 would.
+template <class Scalar>
+struct ScaledNorm {
+  Scalar scale, norm;
+  [[nodiscard]] bool is_zero() const { return to_double(scale) * to_double(norm) < zero_key_norm; }
+};
+template <class Scalar>
+[[nodiscard]] ScaledNorm<Scalar> scaled_norm(const Scalar* raw, Index size) {
+  using std::sqrt;
+  const auto scale = static_cast<Scalar>(max_abs(raw, size));
+  if (!(scale > Scalar(0))) return {Scalar(1), Scalar(0)};
+  return {scale, sqrt(sum_of_squares<true>(raw, size, scale))};
+}
+
+/// out = x / a / b, coefficient by coefficient.
+template <class Scalar>
+void divide_twice(const Scalar* x, const Scalar& a, const Scalar& b, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P first = ei::pset1<P>(a), second = ei::pset1<P>(b);
+  fill_by_packets(
+      out, size, [&](Index i) { return ei::pdiv(ei::pdiv(ei::ploadu<P>(x + i), first), second); },
+      [&](Index i) { return x[i] / a / b; });
+}
+
+/// out = raw / |raw|, or 0 where |raw| < 1e-12.
+template <class Scalar>
+void unit_vector(const Scalar* raw, Index size, Scalar* out) {
+  const auto length = scaled_norm(raw, size);
+  if (length.is_zero()) {
+    std::fill_n(out, size, Scalar(0));
+  } else {
+    divide_twice(raw, length.scale, length.norm, size, out);
+  }
+}
+
+/// The pullback of `unit_vector`: d_raw = (d_unit - unit (unit . d_unit)) / |raw|. Where the key
+/// was taken for zero, d_unit passes unchanged, so that learning can leave the origin.
+template <class Scalar>
+void unit_vector_pullback(const Scalar* raw, const Scalar* unit, const Scalar* d_unit, Index size,
+                          Scalar* d_raw) {
+  const auto length = scaled_norm(raw, size);
+  if (d_raw != d_unit) copy(d_unit, size, d_raw);
+  if (length.is_zero()) return;
+  axpy(Scalar(-dot(unit, d_raw, size)), unit, size, d_raw);
+  divide_twice(d_raw, length.norm, length.scale, size, d_raw);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+
+// ---- loglinear/detail/kernels/row_dots.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
+
+// m q of a row-major matrix.
+
+namespace loglinear::detail {
+
+/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if
+/// `Add`.
+template <int N, bool Add, class Scalar, std::size_t Vectors>
+void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
+                    const std::array<const Scalar*, Vectors>& vectors,
+                    const std::array<Scalar*, Vectors>& out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P packets[Vectors][array_size(N)];
+  for (std::size_t s = 0; s < Vectors; ++s) {
+    for (int n = 0; n < N; ++n) packets[s][n] = ei::ploadu<P>(vectors[s] + first + n * width);
+  }
+  const Scalar* row = m + first;
+  for (Index j = 0; j < rows; ++j, row += stride) {
+    for (std::size_t s = 0; s < Vectors; ++s) {
+      P sum = ei::pmul(ei::ploadu<P>(row), packets[s][0]);
+      for (int n = 1; n < N; ++n) {
+        sum = ei::pmadd(ei::ploadu<P>(row + n * width), packets[s][n], sum);
+      }
+      const Scalar dot = ei::predux(sum);
+      out[s][j] = Add ? out[s][j] + dot : dot;
+    }
+  }
+}
+template <int N, bool Add, class Scalar, std::size_t Vectors>
+void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Index stride,
+                   const std::array<const Scalar*, Vectors>& vectors,
+                   const std::array<Scalar*, Vectors>& out) {
+  constexpr Index width = packet_size<Scalar>;
+  if (first + N * width <= columns) {
+    row_dots_block<N, Add>(m, first, rows, stride, vectors, out);
+    return row_dots_from<N, true>(m, first + N * width, rows, columns, stride, vectors, out);
+  }
+  if constexpr (N > 1) {
+    row_dots_from<N / 2, Add>(m, first, rows, columns, stride, vectors, out);
+  } else {
+    for (std::size_t s = 0; s < Vectors; ++s) {
+      for (Index j = 0; j < rows && (first < columns || !Add); ++j) {
+        Scalar dot(0);
+        for (Index i = first; i < columns; ++i) dot += m[j * stride + i] * vectors[s][i];
+        out[s][j] = Add ? out[s][j] + dot : dot;
+      }
+    }
+  }
+}
+
+/// out[j] = rows[j] . q, `m q` of a row-major matrix.
+template <class Scalar>
+void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
+  if (rows == 0) return;  // m may be null, to which nothing must be added
+  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(m, 0, rows, columns, columns, {q},
+                                                            {out});
+}
+/// The same with two vectors at once, and the same bits.
+template <class Scalar>
+void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
+              Scalar* out_q, Scalar* out_p) {
+  if (rows == 0) return;
+  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p},
+                                                            {out_q, out_p});
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
+
+// ---- loglinear/detail/kernels/softplus.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
+
+// softplus(z) = log(1 + exp(z)), of one number of any scalar and of many in memory, which level
+// weights wait for at every token.
+
+namespace loglinear::detail {
+
+/// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
+inline constexpr int softplus_linear_from = 20;
+
+template <class Scalar>
+[[nodiscard]] Scalar softplus(const Scalar& z) {
+  using std::exp;
+  if (z > Scalar(softplus_linear_from)) return z;
+  const Scalar e = exp(z);
+  if (z < Scalar(-softplus_linear_from)) return e;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    return std::log1p(e);
+  } else {  // dual numbers have no log1p
+    using std::log;
+    return log(Scalar(1) + e);
+  }
+}
+
+/// log(1 + e) for e in [0, 1], to rounding: 2 artanh(s) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...) with
+/// s = e / (2 + e), at most 1/3, so that each term gives log2(9) bits. Even and odd terms are
+/// summed side by side.
+template <class Scalar>
+[[nodiscard]] Packet<Scalar> log1p_up_to_1(const Packet<Scalar>& e) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr int terms = std::numeric_limits<Scalar>::digits / 6 * 2;  // even, and 3 bits each
+  const auto coefficient = [](int n) { return ei::pset1<P>(Scalar(2) / Scalar(2 * n + 1)); };
+  const P s = ei::pdiv(e, ei::padd(ei::pset1<P>(Scalar(2)), e));
+  const P square = ei::pmul(s, s), fourth = ei::pmul(square, square);
+  P even = coefficient(terms - 2), odd = coefficient(terms - 1);
+  for (int n = terms - 4; n >= 0; n -= 2) {
+    even = ei::pmadd(even, fourth, coefficient(n));
+    odd = ei::pmadd(odd, fourth, coefficient(n + 1));
+  }
+  return ei::pmul(s, ei::pmadd(square, odd, even));
+}
+
+/// out = softplus(z), coefficient by coefficient; `out` may be `z` itself. Where a number in
+/// a whole packet is far out, all are done one by one, as is what a packet is too wide for:
+/// softplus(z) = max(z, 0) + log(1 + exp(-|z|)).
+template <class Scalar>
+void softplus(const Scalar* z, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  Index i = 0;
+  if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
+    using P = Packet<Scalar>;
+    constexpr Index width = packet_size<Scalar>;
+    const P bound = ei::pset1<P>(Scalar(softplus_linear_from));
+    P far_out = ei::pset1<P>(Scalar(0));
+    for (Index n = 0; n + width <= size; n += width) {
+      far_out = ei::por(far_out, ei::pcmp_lt_or_nan(bound, ei::pabs(ei::ploadu<P>(z + n))));
+    }
+    const bool none_far_out = !ei::predux_any(far_out);
+    for (; none_far_out && i + width <= size; i += width) {
+      const P x = ei::ploadu<P>(z + i);
+      const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
+      ei::pstoreu(out + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
+    }
+  }
+  for (; i < size; ++i) out[i] = softplus<Scalar>(z[i]);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
+
+// ---- loglinear/random.hpp
+
+#ifndef LOGLINEAR_RANDOM_HPP
+#define LOGLINEAR_RANDOM_HPP
+
+/// \file
+/// The generator behind every initial weight: the same seed gives the same weights everywhere.
+
+namespace loglinear {
+
+/// Marsaglia's 64-bit xorshift (13, 7, 17) with normals by Box and Muller. Its state must never be
+/// zero. Does not allocate.
+class Xorshift64 {
+ public:
+  /// \param seed any value but 0
+  /// \throws std::invalid_argument if `seed` is 0: the generator would return zeros for ever
+  explicit Xorshift64(std::uint64_t seed) : state_(seed) {
+    if (seed == 0) detail::fail("seed", seed, "at least 1");
+  }
+
+  /// The next 64 bits.
+  std::uint64_t next() noexcept {
+    state_ ^= state_ << 13;
+    state_ ^= state_ >> 7;
+    state_ ^= state_ << 17;
+    return state_;
+  }
+
+  /// Uniform in [0, 1): the upper 53 bits over 2^53.
+  double uniform() noexcept { return static_cast<double>(next() >> 11) * 0x1p-53; }
+
+  /// Standard normal, `sqrt(-2 ln u1) cos(2 pi u2)`; takes two uniforms, u1 redrawn while 0.
+  double normal() noexcept {
+    double u1 = uniform();
+    while (!(u1 > 0)) u1 = uniform();
+    const double u2 = uniform();
+    return std::sqrt(-2 * std::log(u1)) * std::cos(2 * std::numbers::pi * u2);
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RANDOM_HPP
+
+// ---- loglinear/rules/hyperparameters.hpp
+
+#ifndef LOGLINEAR_RULES_HYPERPARAMETERS_HPP
+#define LOGLINEAR_RULES_HYPERPARAMETERS_HPP
+
+/// \file
+/// What a rule or a level weighting says of itself, once: its names, and of each hyperparameter the
+/// name, the legal range and values to show it with. Checks, mode texts, tests, benchmarks and
+/// tables are made from it. A rule of one's own may leave it out.
+///
+///     struct MyRule {
+///       double gate_bias = 0;
+///       static constexpr RuleInfo info{.name = "MyRule", .text = "my_rule"};
+///       static constexpr void hyperparameters(auto& self, auto&& visit) {
+///         visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+///       }
+///       ...
+
+namespace loglinear {
+
+/// The finite numbers between two ends, each of which may belong to them or not.
+struct Range {
+  double low = std::numeric_limits<double>::lowest();
+  double high = (std::numeric_limits<double>::max)();
+  bool has_low = true, has_high = true;  ///< whether the ends themselves are legal
+
+  [[nodiscard]] static constexpr Range between(double low, double high) { return {low, high}; }
+  [[nodiscard]] static constexpr Range above_to(double low, double high) {
+    return {low, high, false, true};
+  }  ///< (low, high]
+  [[nodiscard]] static constexpr Range from_to_below(double low, double high) {
+    return {low, high, true, false};
+  }  ///< [low, high)
+  [[nodiscard]] static constexpr Range at_least(double low) { return {.low = low}; }
+  [[nodiscard]] static constexpr Range above(double low) { return {.low = low, .has_low = false}; }
+
+  /// Whether a number lies in it; NaN and the infinities never do.
+  [[nodiscard]] bool holds(double value) const {
+    return detail::is_finite(value) && (has_low ? value >= low : value > low) &&
+           (has_high ? value <= high : value < high);
+  }
+  /// Whether both ends are given.
+  [[nodiscard]] constexpr bool is_bounded() const {
+    return low > Range{}.low && high < Range{}.high;
+  }
+
+  /// Whether all members are equal.
+  [[nodiscard]] constexpr bool operator==(const Range&) const = default;
+};
+
+/// One hyperparameter. Those that are no numbers have all values of their type.
+struct Hyperparameter {
+  std::string_view name;         ///< of the member, and in a text
+  Range range{};                 ///< what is legal
+  double example = 1;            ///< legal, and not the default
+  std::optional<double> slow{};  ///< with which a stream is forgotten in some 10,000 tokens; the
+                                 ///< default unless given
+};
+
+/// What a rule, or a level weighting, is called, and what a table says of it.
+struct RuleInfo {
+  std::string_view name;        ///< of its type, as errors name it
+  std::string_view text;        ///< in a text
+  std::string_view paper{};     ///< its number on arXiv
+  std::string_view equation{};  ///< what a token does to the state, in the notation of the comments
+  bool bounds_output = false;  ///< whether layers made at run time bound its output by a tanh; they
+                               ///< do so too where keys are normalised
+};
+
+/// A rule with those hyperparameters with which it forgets slowly.
+template <class Rule>
+[[nodiscard]] Rule slow() {
+  Rule rule;
+  Rule::hyperparameters(rule, [](const Hyperparameter& parameter, auto& value) {
+    if constexpr (std::is_same_v<decltype(value), double&>) value = parameter.slow.value_or(value);
+  });
+  return rule;
+}
+
+/// The words of values that are not numbers, in the order of the values.
+[[nodiscard]] constexpr std::array<std::string_view, 2> words_of(bool) {
+  return {"false", "true"};
+}
+
+namespace detail {
+
+/// What says of itself what it is called and what its hyperparameters are.
+template <class Type>
+concept Described = requires {
+  { Type::info.name } -> std::convertible_to<std::string_view>;
+};
+
+/// Throws unless a value is in its range.
+template <class Number>
+void require_in(const Range& range, const Text& argument, const Number& value) {
+  if (range.holds(static_cast<double>(value))) return;
+  if (range == Range{}) fail(argument, value, "finite");
+  if (!range.is_bounded()) {
+    fail(argument, value, range.has_low ? "finite and at least " : "finite and above ", range.low);
+  }
+  if (range.has_low && range.has_high) {
+    fail(argument, value, "between ", range.low, " and ", range.high);
+  }
+  fail(argument, value, range.has_low ? "in [" : "in (", range.low, ", ", range.high,
+       range.has_high ? "]" : ")");
+}
+
+template <Described Type>
+void require_legal(const Type& described);
+
+/// Throws unless a hyperparameter of `owner` has a legal value.
+inline void require_legal(std::string_view owner, const Hyperparameter& parameter, double value) {
+  if (!parameter.range.holds(value)) {
+    require_in(parameter.range, Text(owner, "::", parameter.name), value);
+  }
+}
+inline void require_legal(std::string_view owner, const Hyperparameter& parameter, int value) {
+  if (!parameter.range.holds(value)) {
+    require_in(parameter.range, Text(owner, "::", parameter.name), value);
+  }
+}
+inline void require_legal(std::string_view owner, const Hyperparameter& parameter,
+                          const std::optional<double>& value) {
+  if (value) require_legal(owner, parameter, *value);
+}
+/// Words are all legal; an alternative of a variant has hyperparameters of its own.
+template <class Value>
+void require_legal(std::string_view, const Hyperparameter&, const Value& value) {
+  if constexpr (!std::is_enum_v<Value> && !std::is_same_v<Value, bool>) {
+    visit([](const auto& alternative) { require_legal(alternative); }, value);
+  }
+}
+
+/// Throws unless every hyperparameter has a legal value; names the first that has not.
+template <Described Type>
+void require_legal(const Type& described) {
+  Type::hyperparameters(described, [](const Hyperparameter& parameter, const auto& value) {
+    require_legal(Type::info.name, parameter, value);
+  });
+}
+
+}  // namespace detail
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_HYPERPARAMETERS_HPP
+
+// ---- loglinear/transitions/token.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_TOKEN_HPP
+#define LOGLINEAR_TRANSITIONS_TOKEN_HPP
+
+namespace loglinear {
+
+/// What a rule writes: the leaf `sum_j keys_j values_j^T`, the query and the transition of one
+/// token. The gradient of a loss with respect to a token is again a token.
+template <class Kind>
+struct Token {
+  using Scalar = typename Kind::Scalar;
+
+  /// All zeros.
+  Token(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves)
+      : keys(detail::zeros<detail::Matrix<Scalar>>(key_rows, leaves)),
+        values(detail::zeros<detail::Matrix<Scalar>>(d_v, leaves)),
+        query(detail::zeros<Scalar>(key_rows)),
+        transition(key_rows, d_v) {}
+
+  detail::Matrix<Scalar> keys;    ///< key_rows x leaves
+  detail::Matrix<Scalar> values;  ///< d_v x leaves
+  detail::Vector<Scalar> query;   ///< length key_rows
+  Kind transition;                ///< what older states undergo
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_TOKEN_HPP
 
 // ---- loglinear/rules/rule.hpp
 
@@ -7430,205 +11154,6 @@ class Preparation {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_LAYER_DETAIL_PREPARATION_HPP
-
-// ---- loglinear/stream/detail/admitted.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
-#define LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
-
-// How large states may become. A running bound of the norm of everything grows with each token;
-// only where it passes the limit are the levels measured.
-
-namespace loglinear::detail {
-
-/// What levels are beside their coefficients.
-struct LevelsAccount {
-  std::uint64_t size = 0;  // tokens
-  double magnitude = 0;    // the running bound of the norm of all levels and leaves together
-};
-
-/// A token that may be written, as `admit` found it: its write demands this.
-struct Admitted {
-  double magnitude = 0;  // the running bound after the write
-  double growth = 1;     // by which the token's transition can grow a norm
-};
-
-/// Throws where what grows norms by at most `growth`, and then a leaf of magnitude `leaf`, would
-/// take the running bound past the limit, and what `measure(exactly)` measures, roughly and then
-/// exactly, does, too.
-template <class Stored, class Measure>
-[[nodiscard]] Admitted admit(double bound, double growth, double leaf, Measure measure) {
-  const double limit = magnitude_limit<Stored>();
-  double magnitude = bound * growth + leaf;
-  for (const bool exactly : {false, true}) {
-    if (is_at_most(magnitude, limit)) return {magnitude, growth};
-    magnitude = measure(exactly) * growth + leaf;
-  }
-  if (!is_at_most(magnitude, limit)) {
-    fail("the magnitude of the state after this token", magnitude,
-         "within the range of the scalar type");
-  }
-  return {magnitude, growth};
-}
-
-/// A bound of the Frobenius norm of `keys values^T`.
-template <class Keys, class Values>
-[[nodiscard]] double leaf_magnitude(const Keys& keys, const Values& values) {
-  return static_cast<double>(keys.cols()) *
-         std::sqrt(static_cast<double>(keys.rows()) * static_cast<double>(values.rows())) *
-         max_abs(keys) * max_abs(values);
-}
-
-/// The Frobenius norm of numbers that lie in memory.
-template <class Stored>
-[[nodiscard]] double norm_of(const Stored* m, Index size) {
-  using Scalar = Accumulator<Stored>;
-  if constexpr (is_narrow<Stored>) {
-    constexpr Index piece = 4 * column_block;
-    std::array<Scalar, piece> wide;
-    double norm = 0;
-    for (Index first = 0; first < size; first += piece) {
-      const Index length = (std::min)(piece, size - first);
-      convert(m + first, length, wide.data());
-      norm = std::hypot(norm, norm_of(wide.data(), length));
-    }
-    return norm;
-  } else {
-    return stable_norm(Pieces<Scalar>{m, 1, size, 0});
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
-
-// ---- loglinear/stream/detail/fields.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_FIELDS_HPP
-#define LOGLINEAR_STREAM_DETAIL_FIELDS_HPP
-
-// What the values of a stream are made of, listed once each. Copies, snapshots, checkpoints and
-// casts all go through that list:
-//
-//     template <class Use, class... Self>
-//     static void fields(Use use, Self&... self) {
-//       use("updates", count_field(self.count_, self.most())...);     // a count and its bound
-//       use("u", rows_field(self.u_, self.count_)...);                // the first rows of memory
-//       use("growth", self.growth_...);                               // numbers, and other values
-//     }
-//     template <class Self>
-//     static auto fixed(Self& self) { return std::tie(self.scores_); }  // the rest
-//
-// for one object, or for two of equal shape side by side, to assign one to the other. A count
-// stands before what it counts. `fixed` is what the constructor settles, and scratch memory;
-// tests/unit/stream_fields.cpp fails where a member is in neither list.
-
-namespace loglinear::detail {
-
-/// A count from 0 to `most`.
-template <class Count>
-struct CountField {
-  Count& count;
-  Index most;
-};
-template <class Count>
-[[nodiscard]] CountField<Count> count_field(Count& count, Index most) {
-  return {count, most};
-}
-
-/// The first `rows` rows of a row-major matrix, or numbers of a vector.
-template <class Numbers>
-struct RowsField {
-  using Scalar = typename Numbers::Scalar;
-  using Owned = std::remove_const_t<Numbers>;
-
-  Numbers& numbers;
-  Index rows;
-
-  [[nodiscard]] Index size() const { return rows * numbers.cols(); }
-  /// For checkpoints.
-  [[nodiscard]] auto view() const {
-    using Plain = std::conditional_t<std::is_const_v<Numbers>, const Owned, Owned>;
-    return Eigen::Map<Plain>(numbers.data(), rows, numbers.cols());
-  }
-};
-template <class Numbers>
-[[nodiscard]] RowsField<Numbers> rows_field(Numbers& numbers, Index rows) {
-  static_assert(Numbers::IsRowMajor || Numbers::ColsAtCompileTime == 1);
-  return {numbers, rows};
-}
-
-/// Several values of a kind, those from the second on: the first one is always as it was made.
-template <class Values>
-struct LaterField {
-  Values& values;
-};
-template <class Values>
-[[nodiscard]] LaterField<Values> later_field(Values& values) {
-  return {values};
-}
-
-/// to = from, converted where the scalars differ. Memory that counts must fit into what there is.
-struct AssignField {
-  template <class To, class From>
-  void operator()(const char*, CountField<To> to, CountField<From> from) const {
-    to.count = from.count;
-  }
-  template <class To, class From>
-  void operator()(const char*, RowsField<To> to, RowsField<From> from) const {
-    using Scalar = typename RowsField<To>::Scalar;
-    if constexpr (std::is_same_v<Scalar, typename RowsField<From>::Scalar>) {
-      std::copy_n(from.numbers.data(), from.size(), to.numbers.data());
-    } else {
-      std::transform(from.numbers.data(), from.numbers.data() + from.size(), to.numbers.data(),
-                     [](const auto& number) { return static_cast<Scalar>(number); });
-    }
-  }
-  template <class To, class From>
-  void operator()(const char*, LaterField<To> to, LaterField<From> from) const {
-    for (std::size_t i = 1; i < to.values.size(); ++i) to.values[i].assign(from.values[i]);
-  }
-  template <class To, class From>
-  void operator()(const char*, To& to, const From& from) const {
-    if constexpr (requires { to.assign(from); }) {
-      to.assign(from);
-    } else {
-      to = static_cast<To>(from);
-    }
-  }
-};
-
-/// For checkpoints: each field is a part, under its name.
-template <class Visit>
-struct VisitField {
-  Visit& part;
-
-  template <class Count>
-  void operator()(const char* name, CountField<Count> field) const {
-    std::int64_t count = field.count;  // the same in a file whatever Index is
-    part(name, count);
-    require_between(name, count, std::int64_t{0}, static_cast<std::int64_t>(field.most));
-    if constexpr (is_written<Count>) field.count = static_cast<Count>(count);
-  }
-  template <class Numbers>
-  void operator()(const char* name, RowsField<Numbers> field) const {
-    part(name, field.view());
-  }
-  template <class Values>
-  void operator()(const char* name, LaterField<Values> field) const {
-    for (std::size_t i = 1; i < field.values.size(); ++i) {
-      part(name + std::to_string(i), field.values[i]);
-    }
-  }
-  template <class Value>
-  void operator()(const char* name, Value& value) const {
-    part(name, value);
-  }
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_FIELDS_HPP
 
 // ---- loglinear/stream/detail/kind_traits.hpp
 
@@ -8927,507 +12452,6 @@ class LevelReads {
 
 #endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
 
-// ---- loglinear/stream/detail/carry.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_CARRY_HPP
-#define LOGLINEAR_STREAM_DETAIL_CARRY_HPP
-
-// The binary-counter carry that merges buckets, in one pass over the memory of their levels.
-
-namespace loglinear::detail {
-
-/// to[j] += from[j] for `size` contiguous numbers.
-template <class Stored, class To>
-void add_to(const Stored* from, Index size, To* to) {
-  using Scalar = Accumulator<To>;
-  constexpr Index width = packet_size<Scalar>;
-  Index j = 0;
-  for (; j + width <= size; j += width) {
-    store<Scalar>(to + j, Eigen::internal::padd(load<Scalar>(to + j), load<Scalar>(from + j)));
-  }
-  if (j == size) return;
-  Scalar buffer[packet_length<Scalar>];
-  const Scalar* const rest = wide_rest<Scalar>(from, j, size, buffer);
-  for (Index i = 0; i < size - j; ++i) {
-    to[j + i] = static_cast<To>(static_cast<Scalar>(to[j + i]) + rest[i]);
-  }
-}
-/// The same, and from[j] = 0.
-template <class Stored, class To>
-void move_into(Stored* from, Index size, To* to) {
-  add_to(from, size, to);
-  std::fill(from, from + size, Stored(0));
-}
-
-/// One carry: matrix `landed` of the `landed + 1` contiguous ones at `levels` becomes the sum of
-/// the bucket `sum_n key(., n) value_n^T` of `count` leaves, of itself if `keeps`, and of all those
-/// below it, which become zero. `value_n` begins at `values + n * columns`. One pass over the
-/// memory: a row of the target stays in the nearest cache, and is rounded once if it is narrow.
-template <class Stored, class KeyAt, class Scalar>
-void carry(Stored* levels, int landed, bool keeps, Index rows, Index columns, Index count,
-           KeyAt key, const Scalar* values) {
-  constexpr Index piece = 4 * column_block;
-  const Index size = rows * columns;
-  std::array<Scalar, column_block> keys;
-  [[maybe_unused]] std::array<Scalar, is_narrow<Stored> ? piece : 1> wide;
-  for (Index i = 0; i < rows; ++i) {
-    for (Index first = 0; first < columns; first += piece) {
-      const Index length = (std::min)(piece, columns - first);
-      Stored* const lowest = levels + i * columns + first;
-      Stored* const target = lowest + landed * size;
-      Scalar* sums;
-      if constexpr (is_narrow<Stored>) {
-        sums = wide.data();
-        if (keeps) convert(target, length, sums);
-      } else {
-        sums = target;
-      }
-      bool adds = keeps;
-      for (Index begin = 0; begin < count; begin += column_block) {
-        const Index width = (std::min<Index>)(column_block, count - begin);
-        for (Index n = 0; n < width; ++n) keys[static_cast<std::size_t>(n)] = key(i, begin + n);
-        const Scalar* const block = values + begin * columns + first;
-        if (width == 1) {
-          adds ? scaled_row<true>(keys[0], block, length, sums)
-               : scaled_row<false>(keys[0], block, length, sums);
-        } else if (adds) {
-          weighted_rows<true>(block, width, length, columns, keys.data(), sums);
-        } else {
-          weighted_rows<false>(block, width, length, columns, keys.data(), sums);
-        }
-        adds = true;
-      }
-      for (Stored* merged = lowest; merged < target; merged += size) {
-        move_into(merged, length, sums);
-      }
-      if constexpr (is_narrow<Stored>) convert(sums, length, target);
-    }
-  }
-}
-
-/// The same for a bucket that has been added up; `size` numbers in each matrix.
-template <class Stored, class Scalar>
-void carry(Stored* levels, int landed, bool keeps, Index size, const Scalar* bucket) {
-  constexpr Index width = packet_size<Scalar>;
-  Stored* const target = levels + landed * size;
-  const auto add_from = [&](Index j, auto sum, auto number) {
-    if (keeps) sum = Eigen::internal::padd(sum, number(target + j));
-    for (const Stored* merged = levels; merged < target; merged += size) {
-      sum = Eigen::internal::padd(sum, number(merged + j));
-    }
-    return sum;
-  };
-  Index j = 0;
-  for (; j + width <= size; j += width) {
-    store<Scalar>(target + j, add_from(j, load<Scalar>(bucket + j),
-                                       [](const Stored* from) { return load<Scalar>(from); }));
-  }
-  for (; j < size; ++j) {
-    target[j] = static_cast<Stored>(
-        add_from(j, bucket[j], [](const Stored* from) { return static_cast<Scalar>(*from); }));
-  }
-  std::fill(levels, target, Stored(0));
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_CARRY_HPP
-
-// ---- loglinear/stream/detail/level_storage.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
-#define LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
-
-namespace loglinear::detail {
-
-/// The memory of levels: `max_levels` matrices of `d_k x d_v`, row-major, one after the other; with
-/// a fixed shape of up to 16 KiB inside the object, else allocated once, by the constructor.
-template <class Scalar_, int KeyDim, int ValueDim, int MaxLevels>
-class LevelStorage {
- public:
-  using Scalar = Scalar_;
-
-  static constexpr bool has_fixed_shape =
-      KeyDim != Eigen::Dynamic && ValueDim != Eigen::Dynamic && MaxLevels != Eigen::Dynamic;
-  static constexpr Index fixed_coefficients =
-      has_fixed_shape ? Index{KeyDim} * Index{ValueDim} * Index{MaxLevels} : 0;
-  static constexpr bool is_inline =
-      has_fixed_shape &&
-      fixed_coefficients * static_cast<Index>(sizeof(Scalar)) <= Index{16 * 1024};
-
-  using Matrix = Eigen::Matrix<Scalar, KeyDim, ValueDim,
-                               ValueDim == 1 && KeyDim != 1 ? Eigen::ColMajor : Eigen::RowMajor>;
-  using ConstLevel = Eigen::Map<const Matrix>;
-  using Level = Eigen::Map<Matrix>;
-  using ConstFlat = Eigen::Map<const Vector<Scalar>>;
-
-  LevelStorage(int max_levels, Index d_k, Index d_v) {
-    require_between("max_levels", max_levels, 1, max_level_limit);
-    require_length("d_k", d_k);
-    require_length("d_v", d_v);
-    constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
-    require_between("d_v", d_v, Index{1}, most / max_levels / d_k);
-    if constexpr (MaxLevels != Eigen::Dynamic) require_size("max_levels", max_levels, MaxLevels);
-    if constexpr (KeyDim != Eigen::Dynamic) require_size("d_k", d_k, KeyDim);
-    if constexpr (ValueDim != Eigen::Dynamic) require_size("d_v", d_v, ValueDim);
-    max_levels_ = max_levels;
-    d_k_ = d_k;
-    d_v_ = d_v;
-    coefficients_.resize(Index{max_levels} * d_k * d_v);
-    std::fill_n(coefficients_.data(), coefficients_.size(), Scalar(0));
-  }
-  LevelStorage(const LevelStorage&) = default;
-  LevelStorage(LevelStorage&&) = default;
-  /// Where it throws nothing is changed; does not allocate for as many coefficients.
-  LevelStorage& operator=(const LevelStorage& other) {
-    if (size() != other.size()) {  // Eigen's own assignment frees before it allocates
-      Coefficients coefficients(other.coefficients_);
-      coefficients_ = std::move(coefficients);
-    }
-    fixed(*this) = fixed(other);
-    assign(other);
-    return *this;
-  }
-  LevelStorage& operator=(LevelStorage&&) = default;
-
-  [[nodiscard]] int max_levels() const noexcept { return static_cast<int>(max_levels_); }
-  [[nodiscard]] Index d_k() const noexcept { return d_k_; }
-  [[nodiscard]] Index d_v() const noexcept { return d_v_; }
-  /// Coefficients of one level, and of all.
-  [[nodiscard]] Index level_size() const noexcept { return d_k_ * d_v_; }
-  [[nodiscard]] Index size() const noexcept { return coefficients_.size(); }
-
-  [[nodiscard]] const Scalar* data(int l) const { return coefficients_.data() + l * level_size(); }
-  [[nodiscard]] Scalar* data(int l) { return coefficients_.data() + l * level_size(); }
-  [[nodiscard]] ConstLevel level(int l) const { return ConstLevel(data(l), d_k_, d_v_); }
-  [[nodiscard]] Level level(int l) { return Level(data(l), d_k_, d_v_); }
-  [[nodiscard]] ConstFlat flat() const noexcept { return ConstFlat(data(0), size()); }
-
-  void clear(int l) noexcept { std::fill_n(data(l), level_size(), Scalar(0)); }
-  void clear() noexcept { std::fill_n(data(0), size(), Scalar(0)); }
-
-  /// Becomes what another one of the same shape is, in this scalar.
-  template <class Other>
-  void assign(const LevelStorage<Other, KeyDim, ValueDim, MaxLevels>& other) noexcept {
-    if constexpr (std::is_same_v<Accumulator<Scalar>, Accumulator<Other>>) {
-      convert(other.data(0), size(), data(0));
-    } else {
-      fields(AssignField{}, *this, other);
-    }
-  }
-  /// See fields.hpp.
-  template <class Use, class... Self>
-  static void fields(Use use, Self&... self) {
-    use("coefficients", rows_field(self.coefficients_, self.size())...);
-  }
-  template <class Self>
-  static auto fixed(Self& self) {
-    return std::tie(self.d_k_, self.d_v_, self.max_levels_);
-  }
-
-  [[nodiscard]] bool operator==(const LevelStorage& other) const {
-    return fixed(*this) == fixed(other) && coefficients_ == other.coefficients_;
-  }
-
- private:
-  template <class, int, int, int>
-  friend class LevelStorage;
-  using Coefficients =
-      Vector<Scalar, is_inline ? static_cast<int>(fixed_coefficients) : Eigen::Dynamic>;
-
-  Coefficients coefficients_{};
-  Index d_k_ = 0, d_v_ = 0, max_levels_ = 0;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_STORAGE_HPP
-
-// ---- loglinear/stream/detail/levels.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
-#define LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
-
-// The levels of a LogLinearState with what a layer does to them. Nothing here looks at its
-// arguments but the constructor, `admit`, `add`, `replace` and `cast`, which throw before anything
-// has changed: what else must hold is checked in log_linear_state.hpp or by the layer.
-
-namespace loglinear::detail {
-
-template <class Scalar_, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
-class Levels {
- public:
-  using Scalar = Scalar_;
-  using Accumulator = detail::Accumulator<Scalar>;
-  using Storage = LevelStorage<Scalar, KeyDim, ValueDim, MaxLevels>;
-  using Matrix = typename Storage::Matrix;
-
-  /// None active. Throws where a size is out of its range.
-  Levels(int max_levels, Index d_k, Index d_v) : storage_(max_levels, d_k, d_v) {}
-
-  [[nodiscard]] int max_levels() const noexcept { return storage_.max_levels(); }
-  [[nodiscard]] Index d_k() const noexcept { return storage_.d_k(); }
-  [[nodiscard]] Index d_v() const noexcept { return storage_.d_v(); }
-  [[nodiscard]] Index level_size() const noexcept { return storage_.level_size(); }
-  [[nodiscard]] std::uint64_t size() const noexcept { return account_.size; }
-  [[nodiscard]] ActiveLevels active_levels() const noexcept { return {size(), max_levels()}; }
-  /// The running bound of the Frobenius norm of all levels and leaves together.
-  [[nodiscard]] double magnitude() const noexcept { return account_.magnitude; }
-  [[nodiscard]] const LevelsAccount& account() const noexcept { return account_; }
-  [[nodiscard]] const Storage& storage() const noexcept { return storage_; }
-  [[nodiscard]] auto level(int l) const { return storage_.level(l); }
-  [[nodiscard]] auto level(int l) { return storage_.level(l); }
-  /// The coefficients of one level, row-major.
-  [[nodiscard]] const Scalar* data(int l) const { return storage_.data(l); }
-  [[nodiscard]] Scalar* data(int l) { return storage_.data(l); }
-
-  /// The sum of the levels' Frobenius norms; and a bound of it that takes less time.
-  [[nodiscard]] double norm() const {
-    double sum = 0;
-    for (int l : active_levels()) sum += norm_of(data(l), level_size());
-    return sum;
-  }
-  [[nodiscard]] double norm_bound() const {
-    double sum = 0;
-    for (int l : active_levels()) sum += max_abs(data(l), level_size());
-    return sum * std::sqrt(static_cast<double>(level_size()));
-  }
-  /// Throws where the leaf `keys values^T`, after a transition that grows norms by at most
-  /// `growth`, would not be finite or be too large. `measure(exactly)` bounds the magnitude of
-  /// everything before that, what is deferred included, in two ways.
-  template <class Keys, class Values, class Measure>
-  [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values,
-                               Measure measure) const {
-    if (size() == UINT64_MAX) fail("size", size(), "below 2^64 - 1 before a push");
-    const double leaf = leaf_magnitude(keys, values);
-    if (!is_finite(leaf)) require_finite_leaf(keys, values);
-    return detail::admit<Scalar>(magnitude(), growth, leaf, measure);
-  }
-  /// The same where nothing is deferred.
-  template <class Keys, class Values>
-  [[nodiscard]] Admitted admit(double growth, const Keys& keys, const Values& values) const {
-    return admit(growth, keys, values, own_measure());
-  }
-  /// The same for a transition, and a leaf or another state of magnitude `leaf`.
-  [[nodiscard]] Admitted admit(double growth, double leaf) const {
-    return detail::admit<Scalar>(magnitude(), growth, leaf, own_measure());
-  }
-
-  /// Undergoes `transition`, then pushes the leaf `keys values^T`.
-  template <class Kind, class Keys, class Values>
-  void write(const Kind& transition, const Keys& keys, const Values& values,
-             const Admitted& admitted) {
-    undergo(transition);
-    push(keys, values, admitted);
-  }
-  /// The leaf alone.
-  template <class Keys, class Values>
-  void push(const Keys& keys, const Values& values, const Admitted& admitted) {
-    if constexpr (Values::ColsAtCompileTime != 1) {
-      if (values.outerStride() != d_v()) {
-        return push(keys, detail::Matrix<Accumulator>(values), admitted);
-      }
-    }
-    carry_bucket(
-        0, keys.cols(), [&](Index i, Index n) { return keys.coeff(i, n); }, values.data());
-    account_.magnitude = admitted.magnitude;
-  }
-  /// Every level undergoes `transition`; a push follows, or `defer`.
-  template <class Kind>
-  void undergo(const Kind& transition) {
-    // Allocated before anything changes.
-    [[maybe_unused]] RowMajorMatrix<Accumulator> wide(is_narrow<Scalar> ? d_k() : 0,
-                                                      is_narrow<Scalar> ? d_v() : 0);
-    for (int l : active_levels()) {
-      if constexpr (is_narrow<Scalar>) {
-        convert(data(l), wide.size(), wide.data());
-        transition.left(wide);
-        transition.right(wide);
-        convert(wide.data(), wide.size(), data(l));
-      } else {
-        auto one = level(l);
-        transition.left(one);
-        transition.right(one);
-      }
-    }
-  }
-  /// One level undergoes a `product` of transitions.
-  template <class Product>
-  void undergo(int l, const Product& product, Accumulator* scratch) {
-    product.apply(data(l), d_k(), d_v(), scratch);
-  }
-  /// Takes note of what a leaf or a transition makes of the magnitude.
-  void defer(double magnitude) noexcept { account_.magnitude = magnitude; }
-
-  /// Adds level `from` to level `to` and clears it, as part of a carry that will merge both.
-  void merge(int from, int to) { move_into(data(from), level_size(), data(to)); }
-  /// The carry of the bucket `sum_n key(., n) value_n^T` of 2^l tokens, which begins at level l;
-  /// `size()` must be a multiple of 2^l, and `value_n` begins at `values + n d_v`.
-  template <class KeyAt>
-  void carry_bucket(int l, Index count, KeyAt key, const Accumulator* values) {
-    const int landed = landing(l);
-    carry(data(l), landed - l, keeps_target(landed), d_k(), d_v(), count, key, values);
-    account_.size += std::uint64_t{1} << l;
-  }
-  /// The same of a bucket that has been added up, row-major.
-  void carry_bucket(int l, const Accumulator* bucket) {
-    const int landed = landing(l);
-    carry(data(l), landed - l, keeps_target(landed), level_size(), bucket);
-    account_.size += std::uint64_t{1} << l;
-  }
-
-  void reset() noexcept {
-    storage_.clear();
-    account_ = {};
-  }
-  /// As `LogLinearState::advance_to`.
-  void advance_to(std::uint64_t count) {
-    const int levels = max_levels(), last = levels - 1;
-    const std::uint64_t carries = (count >> last) - (size() >> last);  // into the last level
-    if (is_active_level(size(), last, levels)) scale(last, kept_fraction(Overflow, carries));
-    for (int l = last - 1; l >= 0; --l) {
-      if (!is_active_level(size(), l, levels)) continue;
-      const std::uint64_t first = bucket_of(size(), l, levels).first;
-      const int to = level_of(first, count, ReadOrder::before_push, levels);
-      if (to == l) continue;
-      if (to == last) scale(l, kept_fraction(Overflow, carries - 1));
-      merge(l, to);
-    }
-    account_.size = count;
-  }
-  /// Adds levels of the same shape and count, unless the sum could overflow.
-  void add(const Levels& later) {
-    const bool fits = is_at_most(magnitude() + later.magnitude(), magnitude_limit<Scalar>());
-    account_.magnitude = admit(1, fits ? later.magnitude() : later.norm()).magnitude;
-    add_to(later.data(0), storage_.size(), data(0));
-  }
-
-  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
-  /// active after `size` tokens.
-  template <class LevelAt>
-  void replace(std::uint64_t size, LevelAt level_at) {
-    double magnitude = 0;
-    for (int l : ActiveLevels(size, max_levels())) {
-      require_size("a level after these tokens (rows)", level_at(l).rows(), d_k());
-      require_size("a level after these tokens (columns)", level_at(l).cols(), d_v());
-      require_finite("coefficient # of the state after these tokens", level_at(l));
-      magnitude += stable_norm(level_at(l));
-    }
-    if (!is_at_most(magnitude, magnitude_limit<Scalar>())) {
-      fail("the magnitude of the state after these tokens", magnitude,
-           "within the range of the scalar type");
-    }
-    for (int l : active_levels()) storage_.clear(l);
-    for (int l : ActiveLevels(size, max_levels())) {
-      auto&& from = level_at(l);
-      using From = std::remove_cvref_t<decltype(from)>;
-      if constexpr (std::is_same_v<From, RowMajorMatrix<Accumulator>>) {
-        convert(from.data(), from.size(), level(l).data());
-      } else {
-        level(l) = from.template cast<Scalar>();
-      }
-    }
-    account_ = {size, magnitude};
-  }
-  /// Becomes a copy of levels of the same shape, in the memory that there is.
-  void copy(const Levels& other) noexcept { assign(other); }
-  /// The same, in this scalar.
-  template <class Other>
-  void assign(const Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow>& other) noexcept {
-    fields(AssignField{}, *this, other);
-  }
-  /// Becomes what it was: `active` holds the levels that were active, lowest first.
-  void restore(const LevelsAccount& account, const Scalar* active) noexcept {
-    const std::uint64_t kept = active_mask(account.size, max_levels());
-    for (int l : active_levels()) {
-      if (((kept >> l) & 1) == 0) storage_.clear(l);
-    }
-    account_ = account;
-    for (int l : active_levels()) {
-      std::copy_n(active, level_size(), data(l));
-      active += level_size();
-    }
-  }
-
-  template <class Other>
-  [[nodiscard]] Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
-    const double largest = max_abs(data(0), storage_.size());
-    if (largest > magnitude_limit<Other>()) {
-      fail("the largest coefficient", largest, "within the range of the scalar converted to");
-    }
-    Levels<Other, KeyDim, ValueDim, MaxLevels, Overflow> other(max_levels(), d_k(), d_v());
-    other.assign(*this);
-    return other;
-  }
-
-  [[nodiscard]] bool operator==(const Levels& other) const {
-    return size() == other.size() && storage_ == other.storage_;
-  }
-
-  /// See fields.hpp.
-  template <class Use, class... Self>
-  static void fields(Use use, Self&... self) {
-    use("account", self.account_...);
-    use("storage", self.storage_...);
-  }
-  template <class Self>
-  static auto fixed(Self&) {
-    return std::tie();
-  }
-  /// For checkpoints: the active levels alone. An owner that defers something passes a function
-  /// that measures the norm of everything, once the levels are in place.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    visit(self, part, [&] { return self.norm(); });
-  }
-  template <class Self, class Visit, class Measure>
-  static void visit(Self& self, Visit&& part, [[maybe_unused]] Measure measure) {
-    if constexpr (is_written<Self>) self.reset();
-    const double limit = magnitude_limit<Scalar>();
-    double magnitude = (std::min)(self.magnitude(), limit);
-    part("size", self.account_.size);
-    part("magnitude", magnitude);
-    for (int l : self.active_levels()) part("level" + std::to_string(l), self.level(l));
-    if constexpr (is_written<Self>) {
-      require_between("magnitude", magnitude, 0.0, limit);
-      require_between("the magnitude of the levels", self.norm(), 0.0, limit);
-      const double measured = measure();
-      require_between("the magnitude of all tokens", measured, 0.0, limit);
-      // A bound may have lost to rounding, of which the limit leaves a factor of 4; never more.
-      self.account_.magnitude = measured > 2 * magnitude ? measured : magnitude;
-    }
-  }
-
- private:
-  template <class, int, int, int, LastLevel>
-  friend class Levels;
-
-  [[nodiscard]] auto own_measure() const {
-    return [this](bool exactly) { return exactly ? norm() : norm_bound(); };
-  }
-  /// Where a carry that begins at level l ends.
-  [[nodiscard]] int landing(int l) const { return l + landed_level(size() >> l, max_levels() - l); }
-  /// Whether a carry adds to what its target holds; that can only be the last level.
-  [[nodiscard]] bool keeps_target(int landed) {
-    if (!is_active_level(size(), landed, max_levels())) return false;
-    if constexpr (Overflow == LastLevel::halve) scale(landed, 0.5);
-    return Overflow != LastLevel::forget;
-  }
-  void scale(int l, double factor) {
-    if (is_exactly(factor, 1.0)) return;
-    const auto wide = static_cast<Accumulator>(factor);
-    detail::scale<Scalar, Accumulator>(
-        data(l), 1, level_size(), level_size(), [&](Index) { return wide; }, nullptr);
-  }
-
-  Storage storage_;
-  LevelsAccount account_{};
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
-
 // ---- loglinear/stream/detail/stream_shape.hpp
 
 #ifndef LOGLINEAR_STREAM_DETAIL_STREAM_SHAPE_HPP
@@ -9732,558 +12756,6 @@ struct StreamParts {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
-
-// ---- loglinear/stream/detail/levels_of.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
-#define LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
-
-namespace loglinear::detail {
-
-/// The way to the levels of a LogLinearState, for what the library itself does with them.
-struct LevelsOf {
-  template <class State>
-  [[nodiscard]] static auto& get(State& state) noexcept {
-    return state.levels_;
-  }
-};
-template <class State>
-[[nodiscard]] auto& levels_of(State& state) noexcept {
-  return LevelsOf::get(state);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
-
-// ---- loglinear/stream/detail/plain_reads.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
-#define LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
-
-namespace loglinear::detail {
-
-/// Whether a read is finite whatever the levels are in detail.
-template <class Levels, class Scalar>
-[[nodiscard]] bool reads_finite(const Levels& levels, const Scalar* query, const Scalar* weights,
-                                Index weight_count) {
-  const double sum = max_abs(weights, weight_count) * max_abs(query, levels.d_k()) *
-                     std::sqrt(static_cast<double>(levels.d_k()));
-  return is_at_most(sum * (std::max)(1.0, levels.magnitude()), magnitude_limit<Scalar>());
-}
-
-/// The read of numbers so large that it may not be finite: throws before anything is written.
-template <class Levels, class Scalar, class Out>
-void read_large(const Levels& levels, const Scalar* query, const Scalar* weights, Out&& out) {
-  const auto coefficient = [&](Index j) {
-    Scalar sum(0);
-    for (int l : levels.active_levels()) {
-      Scalar of_level(0);
-      for (Index i = 0; i < levels.d_k(); ++i) {
-        of_level += static_cast<Scalar>(levels.data(l)[i * levels.d_v() + j]) * query[i];
-      }
-      sum += weights[l] * of_level;
-    }
-    return sum;
-  };
-  for (Index j = 0; j < levels.d_v(); ++j) {
-    if (is_finite(coefficient(j))) continue;
-    fail(Text("the read [", j, "]"), to_double(coefficient(j)),
-         "finite: a result leaves the range of the scalar type");
-  }
-  for (Index j = 0; j < levels.d_v(); ++j) out[j] = coefficient(j);
-}
-
-/// out = sum_l weights[l] S_l^T query over the active levels, for any vector `out`. Throws where
-/// that is not finite; `out` is as it was then.
-template <class Levels, class Scalar, class Out>
-void read_levels(const Levels& levels, const Scalar* query, const Scalar* weights, Out&& out) {
-  if (!reads_finite(levels, query, weights, levels.max_levels())) {
-    return read_large(levels, query, weights, out);
-  }
-  constexpr Index piece = 4 * column_block;
-  std::array<WeightedRows<typename Levels::Scalar, Scalar>, max_level_limit> terms;
-  std::array<Scalar, piece> sums;
-  const Index d_v = levels.d_v();
-  for (Index first = 0; first < d_v; first += piece) {
-    const Index length = (std::min)(piece, d_v - first);
-    std::size_t count = 0;
-    for (int l : levels.active_levels()) {
-      terms[count++] = {levels.data(l) + first, levels.d_k(), {query}, weights[l]};
-    }
-    weighted_rows(terms.data(), static_cast<int>(count), length, d_v, sums.data());
-    for (Index j = 0; j < length; ++j) out[first + j] = sums[static_cast<std::size_t>(j)];
-  }
-}
-
-/// reads(l, j) = column j of S_l^T query for every active level, 0 for the others, for any matrix
-/// `reads`. Throws where one is not finite; `reads` is as it was then.
-template <class Levels, class Scalar, class Out>
-void read_levels_apart(const Levels& levels, const Scalar* query, Out&& reads) {
-  constexpr Index piece = 4 * column_block;
-  std::array<Scalar, piece> sums;
-  const Index d_v = levels.d_v();
-  const auto for_each_piece = [&](auto use) {
-    for (int l : levels.active_levels()) {
-      for (Index first = 0; first < d_v; first += piece) {
-        const Index length = (std::min)(piece, d_v - first);
-        weighted_rows(levels.data(l) + first, levels.d_k(), length, d_v, query, sums.data());
-        use(l, first, length);
-      }
-    }
-  };
-  const Scalar one(1);
-  if (!reads_finite(levels, query, &one, 1)) {
-    for_each_piece([&](int l, Index, Index length) {
-      if (all_finite(sums.data(), length)) return;
-      require_finite(Text("the read of level ", l), sums.data(), length);
-    });
-  }
-  reads.setZero();
-  for_each_piece([&](int l, Index first, Index length) {
-    for (Index j = 0; j < length; ++j) reads(l, first + j) = sums[static_cast<std::size_t>(j)];
-  });
-}
-
-/// d_query = sum_l S_l d_l over the active levels, where d_l is row l of `d_reads`. Throws where
-/// that is not finite; `d_query` is as it was then.
-template <class Levels, class Scalar, class Out>
-void pull_back_levels_apart(const Levels& levels, const Scalar* d_reads, Index stride,
-                            Out&& d_query) {
-  constexpr Index piece = 4 * column_block;
-  std::array<Scalar, piece> sums, ones;
-  std::fill_n(ones.data(), piece, Scalar(1));
-  std::array<DottedRows<typename Levels::Scalar, Scalar>, max_level_limit> terms;
-  const Index d_v = levels.d_v();
-  const auto for_each_piece = [&](auto use) {
-    for (Index first = 0; first < levels.d_k(); first += piece) {
-      const Index length = (std::min)(piece, levels.d_k() - first);
-      std::size_t count = 0;
-      for (int l : levels.active_levels()) {
-        terms[count++] = {levels.data(l) + first * d_v, d_reads + l * stride, ones.data(),
-                          ones.data(), Scalar(0)};
-      }
-      std::fill_n(sums.data(), length, Scalar(0));
-      dotted_rows(terms.data(), static_cast<int>(count), length, d_v, d_v, sums.data());
-      use(first, length);
-    }
-  };
-  double largest = 0;
-  for (int l : levels.active_levels()) {
-    largest = (std::max)(largest, max_abs(d_reads + l * stride, d_v));
-  }
-  const double bound = largest * std::sqrt(static_cast<double>(d_v));
-  if (!is_at_most(bound * (std::max)(1.0, levels.magnitude()), magnitude_limit<Scalar>())) {
-    for_each_piece([&](Index, Index length) { require_finite("d_q", sums.data(), length); });
-  }
-  for_each_piece([&](Index first, Index length) {
-    for (Index i = 0; i < length; ++i) d_query[first + i] = sums[static_cast<std::size_t>(i)];
-  });
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
-
-// ---- loglinear/stream/detail/state_arguments.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
-#define LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
-
-// How a LogLinearState takes keys, values and queries: any Eigen expression, row or column, checked
-// once, and copied where it is not contiguous or part of the state itself.
-
-namespace loglinear::detail {
-
-/// Calls `use` with `m` as a finite matrix of `rows` rows that is stored outside `own`.
-/// \tparam Dim  `rows` where that is known at compile time
-template <class Scalar, int Dim, class Derived, class Own, class Use>
-void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name, const Own& own,
-                  Use use) {
-  static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
-                "the argument must have the state's scalar, or float where that is narrower: "
-                "convert it with .cast<Scalar>()");
-  if constexpr (Derived::RowsAtCompileTime == 1 && Derived::ColsAtCompileTime != 1) {
-    if (rows != 1 || m.cols() == 1) {
-      return with_columns<Scalar, Dim>(m.transpose(), rows, name, own, use);
-    }
-  }
-  require_size(name, m.rows(), rows);
-  constexpr bool is_vector = Derived::ColsAtCompileTime == 1;
-  // A vector of the state's own size where that is known, so that nothing can allocate.
-  constexpr int given = Derived::RowsAtCompileTime;
-  constexpr bool is_own = is_vector && (given == Eigen::Dynamic || given == Dim);
-  using Plain = Eigen::Matrix<Scalar, is_own ? Dim : Eigen::Dynamic, is_vector ? 1 : Eigen::Dynamic,
-                              Eigen::ColMajor>;
-  const Eigen::Ref<const Plain> stored(m.derived());
-  require_finite(name, stored);
-  const void* const begin = own.data();
-  const void* const end = own.data() + own.size();
-  const void* const argument = stored.data();
-  const bool is_ours = std::less_equal<>{}(begin, argument) && std::less<>{}(argument, end);
-  if (is_ours) {
-    use(Plain(stored));
-  } else {
-    use(stored);
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
-
-// ---- loglinear/stream/log_linear_state.hpp
-
-#ifndef LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
-#define LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
-
-namespace loglinear {
-
-/// The hierarchy of log-linear attention: one `d_k x d_v` matrix for each power-of-two bucket of
-/// the past, in a shape that never changes with the stream.
-///
-/// After n pushes without overflow level l holds the sum of 2^l consecutive leaves iff bit l of n
-/// is set (Guo et al., arXiv:2506.04761, section 2); a carry beyond the last level is added into
-/// the last level, which then holds `2^(M-1) floor(n / 2^(M-1))` tokens. Nothing is ever lost, only
-/// resolution: `max_levels = floor(log2 T) + 1` covers T tokens without overflow.
-///
-/// Class invariant: `size()` says which levels are active, inactive levels are zero, every
-/// coefficient is finite. A plain value: copyable, movable, comparable, safe for concurrent const
-/// readers. Storage is contiguous, `max_levels x d_k x d_v`, row-major. It is allocated once, by
-/// the constructor; with all three sizes fixed at compile time and up to 16 KiB it lies inside the
-/// object and the heap is never used.
-///
-/// With a narrow scalar, Eigen::bfloat16 or Eigen::half, the levels are stored narrow and
-/// everything is computed in float: arguments and results are float, and a coefficient is rounded
-/// once for each operation that rewrites its level. A level in bfloat16 cannot decay by 0.999,
-/// which is rounded away at each token: use a layer, which keeps such factors apart, and let no
-/// stream `undergo` them one by one. Half numbers end at 65504, and what would take the sum of the
-/// levels' Frobenius norms above a quarter of that is refused, in mid-stream: equal leaves of unit
-/// vectors after 16,376 of them, of vectors of 64 coefficients of size 1 after 255. bfloat16 has
-/// the range of float.
-///
-/// Numbers below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
-///
-/// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
-///                    Eigen::NumTraits
-/// \tparam KeyDim     d_k at compile time, or Eigen::Dynamic
-/// \tparam ValueDim   d_v at compile time, or Eigen::Dynamic
-/// \tparam MaxLevels  max_levels at compile time (1 to 64), or Eigen::Dynamic
-/// \tparam Overflow   what the last level does when it is full, see `LastLevel`; sequence forms
-///                    take states that fold
-template <class Scalar_, int KeyDim = Eigen::Dynamic, int ValueDim = Eigen::Dynamic,
-          int MaxLevels = Eigen::Dynamic, LastLevel Overflow = LastLevel::fold>
-class LogLinearState {
-  static_assert(!Eigen::NumTraits<Scalar_>::IsInteger,
-                "LogLinearState needs a floating-point scalar: decays and level weights are "
-                "fractions; use float or double");
-  static_assert(MaxLevels == Eigen::Dynamic || (MaxLevels >= 1 && MaxLevels <= max_level_limit),
-                "MaxLevels must be between 1 and 64, or Eigen::Dynamic");
-  static_assert((KeyDim == Eigen::Dynamic || KeyDim >= 1) &&
-                    (ValueDim == Eigen::Dynamic || ValueDim >= 1),
-                "KeyDim and ValueDim must be at least 1, or Eigen::Dynamic");
-  using Levels = detail::Levels<Scalar_, KeyDim, ValueDim, MaxLevels, Overflow>;
-  using Storage = typename Levels::Storage;
-  using Flush = detail::FlushToZero<detail::Accumulator<Scalar_>>;
-
- public:
-  /// What the last level does when it is full.
-  static constexpr LastLevel overflow = Overflow;
-  using Scalar = Scalar_;
-  using Index = Eigen::Index;
-  /// What arguments and results are made of: float where Scalar is narrower, else Scalar.
-  using Accumulator = detail::Accumulator<Scalar>;
-
-  /// Whether all three sizes are fixed at compile time.
-  static constexpr bool has_fixed_shape = Storage::has_fixed_shape;
-  /// Coefficients of all levels if they are, else 0.
-  static constexpr Index fixed_coefficients = Storage::fixed_coefficients;
-  /// Whether the levels lie inside the object: a fixed shape of up to 16 KiB.
-  static constexpr bool is_inline = Storage::is_inline;
-
-  /// One level, row-major.
-  using LevelMatrix = typename Levels::Matrix;
-  /// A read-only view of one level; valid as long as the state is neither moved nor destroyed.
-  using ConstLevel = typename Storage::ConstLevel;
-  /// A read-only view of the whole storage.
-  using ConstFlat = typename Storage::ConstFlat;
-
-  /// An empty hierarchy of the compile-time shape.
-  LogLinearState() requires has_fixed_shape : LogLinearState(MaxLevels, KeyDim, ValueDim) {}
-
-  /// An empty hierarchy.
-  /// \param max_levels  number of levels, 1 to 64
-  /// \param d_k         rows of a level, 1 to 2^26
-  /// \param d_v         columns of a level, 1 to 2^26
-  /// \throws std::invalid_argument out of these ranges, or where a size fixed at compile time
-  /// differs
-  LogLinearState(int max_levels, Index d_k, Index d_v) : levels_(max_levels, d_k, d_v) {}
-
-  /// \name Copies and moves
-  /// Assignment does not allocate between states of as many coefficients; where it throws
-  /// std::bad_alloc nothing is changed. A state that has been moved from is to be assigned to or
-  /// destroyed, nothing else.
-  /// \{
-  LogLinearState(const LogLinearState&) = default;             ///< allocates, unless `is_inline`
-  LogLinearState(LogLinearState&&) = default;                  ///< does not allocate
-  LogLinearState& operator=(const LogLinearState&) = default;  ///< a copy
-  LogLinearState& operator=(LogLinearState&&) = default;       ///< does not allocate
-  /// \}
-
-  [[nodiscard]] int max_levels() const noexcept {
-    return levels_.max_levels();
-  }                                                                   ///< number of levels M
-  [[nodiscard]] Index d_k() const noexcept { return levels_.d_k(); }  ///< rows of a level
-  [[nodiscard]] Index d_v() const noexcept { return levels_.d_v(); }  ///< columns of a level
-  /// Tokens pushed since construction or `reset`.
-  [[nodiscard]] std::uint64_t size() const noexcept { return levels_.size(); }
-  /// Number of levels that hold a bucket: the set bits of `size()` while nothing overflows.
-  [[nodiscard]] int active_level_count() const noexcept {
-    return loglinear::active_level_count(size(), max_levels());
-  }
-  /// Whether `level` holds a bucket. \throws std::invalid_argument unless 0 <= level < max_levels
-  [[nodiscard]] bool is_active(int level) const {
-    detail::require_between("level", level, 0, max_levels() - 1);
-    return is_active_level(size(), level, max_levels());
-  }
-  /// The active levels, newest first, for range-for.
-  [[nodiscard]] ActiveLevels active_levels() const noexcept { return levels_.active_levels(); }
-
-  /// The matrix of one level, zero where inactive; a view, nothing is copied.
-  /// \throws std::invalid_argument unless 0 <= level < max_levels
-  [[nodiscard]] ConstLevel level(int level) const& {
-    detail::require_between("level", level, 0, max_levels() - 1);
-    return levels_.level(level);
-  }
-  /// The same of a temporary: a copy.
-  [[nodiscard]] LevelMatrix level(int level) const&& { return this->level(level); }
-  /// All levels one after the other, row-major, length `max_levels * d_k * d_v`; a view.
-  [[nodiscard]] ConstFlat flat_state() const& noexcept { return levels_.storage().flat(); }
-  /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Vector<Scalar> flat_state() const&& { return levels_.storage().flat(); }
-
-  /// Empties all levels and sets `size()` to 0. Does not allocate.
-  void reset() noexcept { levels_.reset(); }
-
-  /// Jumps to a later count, as if `count - size()` zero leaves had been pushed and no transition
-  /// undergone: each bucket falls whole into the level that holds its tokens then. What the last
-  /// level keeps of those it held is up to `LastLevel`. An empty state jumps to the beginning of a
-  /// part of a stream that is computed apart; see `add`. \throws std::invalid_argument unless
-  /// count >= size(); nothing is changed then. O(active levels x d_k x d_v) whatever the count.
-  /// Does not allocate
-  void advance_to(std::uint64_t count) {
-    const Flush flush;
-    if (count < size()) detail::fail("the count to advance to", count, "at least size()");
-    levels_.advance_to(count);
-  }
-
-  /// Adds a state of the same count, level by level: the state of a stream from those of two parts
-  /// of its leaves. So the states of consecutive parts that were computed apart make that of the
-  /// whole: the later part begins by `advance_to(n)` on an empty state, n being the tokens before
-  /// it; then
-  ///
-  ///     earlier.undergo(product);  // of all transitions of the later part, if there are any
-  ///     earlier.advance_to(later.size());
-  ///     earlier.add(later);
-  ///
-  /// is exact, for every pair of counts. \throws std::invalid_argument for another shape or count,
-  /// or where the sum could overflow; nothing is changed then. Does not allocate
-  void add(const LogLinearState& later) {
-    const Flush flush;
-    detail::require_size("max_levels of the state to add", later.max_levels(), max_levels());
-    detail::require_size("d_k of the state to add", later.d_k(), d_k());
-    detail::require_size("d_v of the state to add", later.d_v(), d_v());
-    if (later.size() != size()) {
-      detail::fail("size() of the state to add", later.size(), size());
-    }
-    levels_.add(later.levels_);
-  }
-
-  /// Appends the leaf `k v^T`: a binary-counter carry merges all active levels below the landed one
-  /// into it, in one pass, and clears them.
-  ///
-  /// \param k  length d_k, or `d_k x n` for the leaf `k v^T = sum_j k_j v_j^T`
-  /// \param v  length d_v, or `d_v x n`
-  ///
-  /// Rows are accepted where columns are; an argument may be part of this state. \throws
-  /// std::invalid_argument for a wrong size, a coefficient that is not finite, a leaf so large that
-  /// the state could overflow, or when 2^64 - 1 tokens are in; nothing is changed then. Costs one
-  /// pass over the merged levels, O(d_k d_v) amortised. Does not allocate, except to copy an
-  /// argument that is not contiguous in memory.
-  template <class Key, class Value>
-  void push_leaf(const Eigen::MatrixBase<Key>& k, const Eigen::MatrixBase<Value>& v) {
-    const Flush flush;
-    with_columns<KeyDim>(k, d_k(), "k", [&](const auto& keys) {
-      with_columns<ValueDim>(v, d_v(), "v", [&](const auto& values) {
-        detail::require_positive("the number of keys (columns of k)", keys.cols());
-        detail::require_size("the number of values (columns of v)", values.cols(), keys.cols());
-        levels_.push(keys, values, levels_.admit(1, keys, values));
-      });
-    });
-  }
-
-  /// Lets every level undergo `S <- L S diag(r)`. \throws std::invalid_argument if the transition
-  /// has another shape or is not finite or the state could overflow; nothing is changed then. Does
-  /// not allocate, unless the scalar is narrow.
-  template <Transition<detail::Accumulator<Scalar_>> Kind>
-  void undergo(const Kind& transition) {
-    const Flush flush;
-    if (!transition.fits(d_k(), d_v())) {
-      detail::fail("transition", "of another shape", "made for this state's d_k and d_v");
-    }
-    if (!transition.all_finite()) detail::fail("transition", "not finite", "finite");
-    const detail::Admitted admitted = levels_.admit(transition.norm_bound(), 0);
-    levels_.undergo(transition);
-    levels_.defer(admitted.magnitude);
-  }
-
-  /// The weighted read `out = sum_l lambda_l S_l^T q` over the active levels, in the order
-  /// `before_push`.
-  ///
-  /// \param q        length d_k
-  /// \param lambdas  length max_levels; weights of inactive levels are not read
-  /// \param out      length d_v, overwritten; must not overlap q or lambdas
-  ///
-  /// \throws std::invalid_argument for a wrong size, a coefficient of q or lambdas that is not
-  /// finite, or where the read would not be finite; `out` is as it was then. O(active levels x d_k
-  /// x d_v). Does not allocate, except to copy an argument that is not contiguous in memory.
-  template <class Query, class Lambdas, class Out>
-  void query_mixed(const Eigen::MatrixBase<Query>& q, const Eigen::MatrixBase<Lambdas>& lambdas,
-                   Eigen::MatrixBase<Out> const& out) const {
-    const Flush flush;
-    static_assert(Query::IsVectorAtCompileTime && Lambdas::IsVectorAtCompileTime &&
-                      Out::IsVectorAtCompileTime,
-                  "query_mixed takes vectors: rows or columns whose type says so");
-    detail::require_size("q", q.size(), d_k());
-    detail::require_size("lambdas", lambdas.size(), max_levels());
-    detail::require_size("out", out.size(), d_v());
-    const Eigen::Matrix<Accumulator, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit, 1>
-        weights = detail::as_column(lambdas);
-    detail::require_finite("lambdas", weights);
-    with_columns<KeyDim>(detail::as_column(q), d_k(), "q", [&](const auto& query) {
-      detail::read_levels(levels_, query.data(), weights.data(), detail::as_writable_column(out));
-    });
-  }
-
-  /// The same stream position and levels in another scalar, coefficient by coefficient. \throws
-  /// std::invalid_argument if a coefficient is out of the other scalar's range.
-  template <class Other>
-  [[nodiscard]] LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow> cast() const {
-    const detail::FlushToZero<detail::Accumulator<Other>> flush;
-    return LogLinearState<Other, KeyDim, ValueDim, MaxLevels, Overflow>(
-        levels_.template cast<Other>());
-  }
-
-  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
-  /// active after `size` tokens, and may be part of this state. \throws std::invalid_argument where
-  /// one of them is not d_k x d_v, not finite or too large; nothing is changed then. Allocates,
-  /// unless `is_inline`
-  template <class LevelAt>
-  void replace(std::uint64_t size, LevelAt level_at) {
-    const Flush flush;
-    Levels levels(max_levels(), d_k(), d_v());
-    levels.replace(size, level_at);
-    levels_ = std::move(levels);
-  }
-
-  /// Whether shape, size and every coefficient are equal.
-  [[nodiscard]] bool operator==(const LogLinearState&) const = default;
-
- private:
-  template <class, int, int, int, LastLevel>
-  friend class LogLinearState;
-  friend struct detail::Parts;
-  friend struct detail::LevelsOf;
-
-  explicit LogLinearState(Levels levels) : levels_(std::move(levels)) {}
-
-  /// For checkpoints.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    detail::Parts::visit(self.levels_, part);
-  }
-
-  template <int Dim, class Derived, class Use>
-  void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* name,
-                    Use use) const {
-    detail::with_columns<Accumulator, Dim>(m, rows, name, levels_.storage().flat(), use);
-  }
-
-  Levels levels_;
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_STREAM_LOG_LINEAR_STATE_HPP
-
-// ---- loglinear/stream/detail/levels_moment.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
-#define LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
-
-namespace loglinear::detail {
-
-/// What levels hold at a moment: the active ones, and nothing of the others.
-template <class Scalar>
-class LevelsMoment {
- public:
-  [[nodiscard]] std::uint64_t size() const noexcept { return account_.size; }
-  [[nodiscard]] std::size_t byte_count() const noexcept { return active_.size() * sizeof(Scalar); }
-
-  /// Makes room for what `levels` hold now; what is held stays.
-  template <class Levels>
-  void reserve(const Levels& levels) {
-    active_.reserve(static_cast<std::size_t>(
-        active_level_count(levels.size(), levels.max_levels()) * levels.d_k() * levels.d_v()));
-  }
-  /// Allocates where there is no room.
-  template <class Levels>
-  void take(const Levels& levels) {
-    reserve(levels);
-    account_ = levels.account();
-    active_.clear();
-    for (int l : levels.active_levels()) {
-      active_.insert(active_.end(), levels.data(l), levels.data(l) + levels.d_k() * levels.d_v());
-    }
-  }
-  /// Levels of the same shape become what those were that were taken.
-  template <class Levels>
-  void restore(Levels& levels) const noexcept {
-    levels.restore(account_, active_.data());
-  }
-
-  /// See fields.hpp.
-  template <class Self>
-  static auto fixed(Self& self) {
-    return std::tie(self.account_, self.active_);
-  }
-
- private:
-  LevelsAccount account_{};
-  std::vector<Scalar> active_{};  // lowest first
-};
-
-/// Puts levels back as they were, unless it is told to keep what has become of them. Allocates.
-template <class Levels>
-class LevelsRollback {
- public:
-  explicit LevelsRollback(Levels& levels) : levels_(levels) { before_.take(levels); }
-  LevelsRollback(const LevelsRollback&) = delete;
-  LevelsRollback& operator=(const LevelsRollback&) = delete;
-  ~LevelsRollback() {
-    if (!keeps_) before_.restore(levels_);
-  }
-  void keep() noexcept { keeps_ = true; }
-
- private:
-  Levels& levels_;
-  LevelsMoment<typename Levels::Scalar> before_{};
-  bool keeps_ = false;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
 
 // ---- loglinear/stream/snapshot.hpp
 
@@ -10737,900 +13209,6 @@ LayerSource(const Preparation<Inner, Scalar, Weights>&, Rest...)
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
-
-// ---- loglinear/sequence/array.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_ARRAY_HPP
-#define LOGLINEAR_SEQUENCE_ARRAY_HPP
-
-namespace loglinear {
-
-namespace detail {
-
-/// The stride of a SequenceArray, which tells its type from every other map: its numbers may be its
-/// own.
-class ArrayStride : public Eigen::OuterStride<> {
- public:
-  using Eigen::OuterStride<>::OuterStride;
-};
-template <class Scalar>
-using ArrayView = Eigen::Map<const RowMajorMatrix<Scalar>, Eigen::Unaligned, ArrayStride>;
-
-/// Whether the numbers of an Eigen object lie elsewhere, so that they outlive it.
-template <class Type>
-inline constexpr bool refers_elsewhere = false;
-template <class Plain, int Options, class Stride>
-inline constexpr bool refers_elsewhere<Eigen::Map<Plain, Options, Stride>> =
-    !std::is_same_v<Stride, ArrayStride>;
-template <class Plain, int Options, class Stride>  // a Ref to const may hold a copy
-inline constexpr bool refers_elsewhere<Eigen::Ref<Plain, Options, Stride>> =
-    !std::is_const_v<Plain>;
-template <class All, int Rows, int Columns, bool inner>
-inline constexpr bool refers_elsewhere<Eigen::Block<All, Rows, Columns, inner>> =
-    refers_elsewhere<std::remove_const_t<All>>;
-template <class All, int Size>
-inline constexpr bool refers_elsewhere<Eigen::VectorBlock<All, Size>> =
-    refers_elsewhere<std::remove_const_t<All>>;
-
-/// Whether an Eigen object may hold a copy of what it was made from, which ends with it.
-template <class Type>
-inline constexpr bool may_hold_a_copy = false;
-template <class Plain, int Options, class Stride>
-inline constexpr bool may_hold_a_copy<Eigen::Ref<const Plain, Options, Stride>> = true;
-template <class All, int Rows, int Columns, bool inner>
-inline constexpr bool may_hold_a_copy<Eigen::Block<All, Rows, Columns, inner>> =
-    may_hold_a_copy<std::remove_const_t<All>>;
-template <class All, int Size>
-inline constexpr bool may_hold_a_copy<Eigen::VectorBlock<All, Size>> =
-    may_hold_a_copy<std::remove_const_t<All>>;
-
-/// Whether an Eigen object is a column in memory, of any stride.
-template <class Type>
-inline constexpr bool is_column_memory = [] {
-  if constexpr (requires { Type::InnerStrideAtCompileTime; }) {
-    return Type::ColsAtCompileTime == 1 && (Type::Flags & Eigen::DirectAccessBit) != 0;
-  } else {
-    return false;
-  }
-}();
-
-/// Whether an argument of type In&& can be viewed where it is.
-template <class In, class Type = std::remove_cvref_t<In>>
-inline constexpr bool can_be_viewed = (is_row_major_memory<Type> ||
-                                       is_column_memory<Type>)&&!may_hold_a_copy<Type> &&
-                                      (std::is_lvalue_reference_v<In> || refers_elsewhere<Type>);
-
-/// The rows of a matrix, or of a column, where they are.
-template <class In>
-[[nodiscard]] ArrayView<typename In::Scalar> rows_in_place(const In& in) {
-  const Index stride = is_column_memory<In> ? in.innerStride() : in.outerStride();
-  return {in.data(), in.rows(), in.cols(), ArrayStride(stride)};
-}
-
-/// A matrix, vector or expression of Eigen's.
-template <class Type>
-concept EigenObject = decltype(is_eigen(std::declval<std::remove_cvref_t<Type>*>()))::value;
-/// Memory that is not Eigen's: std::vector, std::array, std::span.
-template <class Type>
-concept OtherMemory = !EigenObject<Type> && requires(const Type& memory) {
-  memory.data();
-  memory.size();
-};
-
-/// What a SequenceArray owns; a base of it so that it is there before the view of it.
-template <class Scalar>
-struct OwnedRows {
-  RowMajorMatrix<Scalar> owned_{};
-};
-
-}  // namespace detail
-
-/// One array of a sequence, a row a token: a view of the caller's numbers where they can be read as
-/// they lie, and else a matrix of its own.
-///
-/// * A named object with contiguous rows is viewed and must outlive this one: a row-major matrix, a
-///   Map, Ref or Block of such a matrix, a column of any stride.
-/// * A Map is viewed also where it has no name, and so are a Ref that can be written to and a Block
-///   of either.
-/// * A temporary row-major matrix is moved in.
-/// * A Ref to const is copied, with a name too: as the parameter of a function it may hold a copy
-///   that ends with the call.
-/// * Anything else is copied: column-major matrices, expressions, other strides, and a part of a
-///   matrix that has no name, since the matrix itself may be a temporary. Give the part a name to
-///   have it viewed, `const auto part = all.middleRows(8, 4)`.
-///
-/// Copies of a view are views of the same memory, copies of what is owned are its own. What has
-/// been moved from is absent. An array without coefficients is absent, whatever its shape.
-///
-/// It is itself an Eigen expression, read-only; what is made of it, such as `in.q.row(0)`, refers
-/// to it. Another array that is made of such a part copies it, unless the part has a name.
-///
-/// \tparam Scalar_  float, double, ...: that of everything it is made from
-template <class Scalar_>
-class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::ArrayView<Scalar_> {
-  using Owned = detail::OwnedRows<Scalar_>;
-  using View = detail::ArrayView<Scalar_>;
-
- public:
-  using Scalar = Scalar_;
-  using Matrix = detail::RowMajorMatrix<Scalar>;
-
-  /// Absent. Does not allocate.
-  SequenceArray() noexcept : View(nothing()) {}
-
-  /// Any Eigen matrix or vector of this scalar. Allocates where the table above says that it holds
-  /// a copy.
-  template <detail::EigenObject In>
-  requires(!std::is_same_v<std::remove_cvref_t<In>, SequenceArray>) SequenceArray(In&& in)
-      : SequenceArray(Views<In>(), std::forward<In>(in)) {}
-
-  /// Refuses memory that is not of Eigen, with advice.
-  template <detail::OtherMemory In>
-  SequenceArray(const In&) : View(nothing()) {
-    static_assert(detail::EigenObject<In>,
-                  "an array of a sequence is an Eigen matrix or vector: wrap other memory, "
-                  "Eigen::Map<const Eigen::VectorXd>(data, size)");
-  }
-
-  SequenceArray(const SequenceArray& other)
-      : Owned(other),
-        View(owns() ? detail::rows_in_place(this->owned_) : static_cast<const View&>(other)) {}
-  SequenceArray(SequenceArray&& other) noexcept
-      : Owned(std::move(other)), View(static_cast<const View&>(other)) {
-    std::destroy_at(&other);
-    std::construct_at(&other);
-  }
-  SequenceArray& operator=(SequenceArray other) noexcept {
-    std::destroy_at(this);
-    return *std::construct_at(this, std::move(other));
-  }
-  ~SequenceArray() = default;
-
-  /// Whether it has no coefficients: what was not given.
-  [[nodiscard]] bool is_absent() const noexcept { return this->size() == 0; }
-  /// Whether the coefficients are its own.
-  [[nodiscard]] bool owns() const noexcept { return this->owned_.size() > 0; }
-
- private:
-  template <class In>
-  using Views = std::bool_constant<detail::can_be_viewed<In>>;
-
-  template <class In>
-  SequenceArray(std::true_type, const In& in) : View(detail::rows_in_place(in)) {
-    require_scalar<In>();
-  }
-  template <class In>
-  SequenceArray(std::false_type, In&& in)
-      : Owned{evaluated(std::forward<In>(in))}, View(detail::rows_in_place(this->owned_)) {}
-
-  [[nodiscard]] static View nothing() noexcept { return {nullptr, 0, 0, detail::ArrayStride(0)}; }
-
-  template <class In>
-  [[nodiscard]] static Matrix evaluated(In&& in) {
-    require_scalar<std::remove_cvref_t<In>>();
-    if constexpr (std::is_base_of_v<Eigen::ArrayBase<std::remove_cvref_t<In>>,
-                                    std::remove_cvref_t<In>>) {
-      return in.matrix();
-    } else {
-      return Matrix(std::forward<In>(in));
-    }
-  }
-  template <class In>
-  static constexpr void require_scalar() {
-    static_assert(std::is_same_v<typename In::Scalar, Scalar>,
-                  "an array of a sequence must have the scalar of its SequenceInputs or span: "
-                  "convert it with .cast<Scalar>()");
-  }
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_ARRAY_HPP
-
-// ---- loglinear/sequence/detail/results.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
-
-// Finite tokens can have results that are not finite. Every form looks at what it has computed,
-// while it is still in the cache, and refuses the tokens before it changes a state.
-
-namespace loglinear::detail {
-
-/// Throws unless all rows are finite; `first` is the number of the first one.
-template <class Rows>
-void require_finite_rows(std::string_view what, const Rows& rows, Index first) {
-  if (all_finite(rows)) return;
-  for (Index i = 0; i < rows.rows(); ++i) {
-    for (Index j = 0; j < rows.cols(); ++j) {
-      if (is_finite(rows(i, j))) continue;
-      fail(std::string(what) + std::to_string(first + i) + ", column " + std::to_string(j) + ",",
-           to_double(rows(i, j)), "finite: a result leaves the range of the scalar type");
-    }
-  }
-}
-
-/// The same for reads, from token `first` on.
-template <class Rows>
-void require_finite_reads(const Rows& reads, Index first) {
-  require_finite_rows("the read of token ", reads, first);
-}
-
-/// The same for the rows of a gradient.
-template <class Rows>
-void require_finite_gradient(std::string_view name, const Rows& rows, Index first = 0) {
-  if (all_finite(rows)) return;
-  require_finite_rows("the gradient of " + std::string(name) + ", row ", rows, first);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
-
-// ---- loglinear/sequence/detail/arrays.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_ARRAYS_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_ARRAYS_HPP
-
-namespace loglinear::detail {
-
-/// Calls `visit(name, array...)` for each of the nine arrays of a sequence, in the order of
-/// `SequenceInputs`, which alone lists them: one array of each set, which has members of these
-/// names (`SequenceInputs`, `SequenceGradients`, `TensorInputs`).
-template <class Visit, class... Sets>
-constexpr void for_each_array(Visit visit, Sets&... sets) {
-  visit("q", sets.q...);
-  visit("k", sets.k...);
-  visit("v", sets.v...);
-  visit("lambda", sets.lambda...);
-  visit("g", sets.g...);
-  visit("g_value", sets.g_value...);
-  visit("beta", sets.beta...);
-  visit("u", sets.u...);
-  visit("p", sets.p...);
-}
-
-/// How many there are.
-inline constexpr int array_count = [] {
-  int count = 0;
-  for_each_array([&](const char*) { ++count; });
-  return count;
-}();
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_ARRAYS_HPP
-
-// ---- loglinear/sequence/inputs.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_INPUTS_HPP
-#define LOGLINEAR_SEQUENCE_INPUTS_HPP
-
-/// \file
-/// What the sequence form computes on, in the field's names and shapes.
-
-namespace loglinear {
-
-namespace detail {
-
-/// to = exp(log), coefficient by coefficient; 0 at -infinity, where Eigen's packets leave some
-/// 1e-309.
-template <class Log, class To>
-void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
-  using Scalar = typename Log::Scalar;
-  constexpr Scalar lowest = -std::numeric_limits<Scalar>::infinity();
-  const auto write = [&](const auto& from, auto& into) {
-    into = from.exp();
-    for (Index i = 0; i < from.rows(); ++i) {
-      for (Index j = 0; j < from.cols(); ++j) {
-        if (is_exactly<Scalar>(from(i, j), lowest)) into(i, j) = Scalar(0);
-      }
-    }
-  };
-  const Index size = log.size();
-  if (log.cols() == 1 && log.derived().outerStride() == 1 && to.outerStride() == 1) {
-    // One column without gaps, which packets run down.
-    Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>> into(to.data(), size);
-    write(Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>(log.derived().data(), size),
-          into);
-  } else {
-    auto into = to.array();
-    write(log.derived().array(), into);
-  }
-}
-
-}  // namespace detail
-
-// clang-format off
-/// One sequence of T tokens, one head: queries, leaves, gates and level weights, a row a token.
-///
-///     o_t = sum_{s <= t} lambda[t][level(t, s)] q_t^T A_t A_{t-1} ... A_{s+1} C_s
-///     level(t, s) = bit_width(t ^ s), tokens numbered from the stream's beginning
-///
-/// (Guo et al., arXiv:2506.04761, equations 4 and 5; the read order `current_apart`). What is given
-/// decides the rule; an array without coefficients is absent, whatever its shape. Keys are used as
-/// they are: nothing is normalised or scaled by 1/sqrt(d_k).
-///
-/// | rule                     | arrays besides q, k, v, lambda  | A_t                                                     | C_t                                            |
-/// |--------------------------|---------------------------------|---------------------------------------------------------|------------------------------------------------|
-/// | linear attention         |                                 | I                                                       | k v^T                                          |
-/// | RetNet, GLA, Mamba-2     | g (T x 1)                       | e^g I                                                   | k v^T                                          |
-/// | gated by key row         | g (T x d_k)                     | diag(e^g)                                               | k v^T                                          |
-/// | DeltaNet                 | beta (T x 1)                    | I - b k k^T                                             | b k v^T                                        |
-/// | Gated DeltaNet           | beta, g (T x 1 or T x d_k)      | (I - b k k^T) diag(e^g)                                 | b k v^T                                        |
-/// | DeltaProduct, n a token  | beta (T x n), k, v (nT rows), g | H_n ... H_1 diag(e^g), H_j = I - b_j k_j k_j^T          | sum_j H_n ... H_{j+1} b_j k_j v_j^T            |
-/// | diagonal plus rank one   | u, p (T x d_k), g               | diag(e^g) - u p^T                                       | k v^T                                          |
-/// | decay per value column   | g_value (T x d_v), with any     | and diag(e^g_value) from the right                      |                                                |
-///
-/// Without beta, n rows of k and v a token are n leaves, C_t = sum_j k_j v_j^T, and m rows of u and
-/// p a token are m updates one after the other, the first of them with the decay.
-///
-/// The names are those of flash-linear-attention (`chunk_log_linear_attn(q, k, v, g,
-/// level_scales)`, where lambda is `level_scales`, and `beta` of its delta rules; `a` and `b` of
-/// its DPLR operator are -p and u) and of ONNX's LinearAttention operator (`decay` is g, `beta` is
-/// beta, `update_rule` is which of them are given, `scale` belongs into q). Those have batch and
-/// head dimensions and T x d in between: a head of one sequence here is one block of such a tensor.
-///
-/// Each member is a `SequenceArray`: a view of the caller's named matrix where that is row-major with
-/// contiguous rows (maps and blocks included), which must then outlive this struct, and a matrix of
-/// its own otherwise. The struct is a plain value: copies are of views or deep, as each member is.
-// clang-format on
-template <class Scalar>
-struct SequenceInputs {
-  using Matrix = detail::RowMajorMatrix<Scalar>;
-  using Rows = SequenceArray<Scalar>;
-
-  Rows q;             ///< queries, T x d_k
-  Rows k;             ///< keys, T x d_k, or n rows a token
-  Rows v;             ///< values, T x d_v, or n rows a token
-  Rows lambda;        ///< level weights, T x levels, any finite numbers; see `levels_read`
-  Rows g = {};        ///< log decays, T x 1 or T x d_k; -infinity forgets everything
-  Rows g_value = {};  ///< log decays of value columns, T x d_v; likewise
-  Rows beta = {};     ///< strengths of the delta rule, T x n; not together with u and p
-  Rows u = {};        ///< what an update writes back, T x d_k, or m rows a token
-  Rows p = {};        ///< what an update looks up, like u
-
-  [[nodiscard]] Eigen::Index length() const { return q.rows(); }  ///< T
-  [[nodiscard]] Eigen::Index d_k() const { return q.cols(); }     ///< columns of q and k
-  [[nodiscard]] Eigen::Index d_v() const { return v.cols(); }     ///< columns of v
-  /// Rows of k and v a token, n.
-  [[nodiscard]] Eigen::Index leaves() const { return length() == 0 ? 1 : k.rows() / length(); }
-  /// Rank-one updates a token: m, or n with beta.
-  [[nodiscard]] Eigen::Index updates() const {
-    if (!beta.is_absent()) return leaves();
-    return length() == 0 || u.is_absent() ? 0 : u.rows() / length();
-  }
-
-  /// The tokens [first, first + count) alone, views of these arrays, which must outlive them.
-  /// \throws std::invalid_argument unless 0 <= first, 0 <= count and first + count <= length(), or
-  /// for an array whose rows are not so many a token
-  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const& {
-    return slice_of<false>(*this, first, count);
-  }
-  /// The same of a temporary; what that owns is copied.
-  [[nodiscard]] SequenceInputs slice(Eigen::Index first, Eigen::Index count) const&& {
-    return slice_of<true>(*this, first, count);
-  }
-
-  /// Columns of lambda that tokens [start, start + T) of a stream read with `max_levels` levels of
-  /// state: 1 for the token's own leaf, and one for each level that any of them can see.
-  /// \throws std::invalid_argument unless length >= 0, start + length < 2^64 and max_levels is 1 to
-  /// 64
-  [[nodiscard]] static int levels_read(std::uint64_t start, Eigen::Index length, int max_levels) {
-    detail::require_level_count(max_levels);
-    require_room(start, length);
-    if (length == 0) return 0;
-    const std::uint64_t last = start + static_cast<std::uint64_t>(length) - 1;
-    return (std::min)(static_cast<int>(std::bit_width(last)), max_levels) + 1;
-  }
-
-  /// \throws std::invalid_argument where shapes do not fit together, lambda has too few columns for
-  /// tokens from `start` on, or a number is not finite (g and g_value may be -infinity)
-  void validate(std::uint64_t start, int max_levels) const {
-    const detail::FlushToZero<Scalar> flush;
-    require_shapes(start, max_levels);
-    require_numbers(levels_read(start, length(), max_levels));
-  }
-
-  /// The part of `validate` about shapes.
-  void require_shapes(std::uint64_t start, int max_levels) const {
-    const Eigen::Index tokens = length();
-    if (tokens == 0) return require_no_rows();
-    require_room(start, tokens);
-    detail::require_positive("d_k (columns of q)", d_k());
-    detail::require_positive("d_v (columns of v)", d_v());
-    detail::require_size("k (columns)", k.cols(), d_k());
-    require_rows("k", k.rows());
-    detail::require_size("v (rows)", v.rows(), k.rows());
-    detail::require_size("lambda (rows)", lambda.rows(), tokens);
-    const int needed = levels_read(start, tokens, max_levels);
-    if (lambda.cols() < needed) {
-      detail::fail("the number of level weights (columns of lambda)", lambda.cols(),
-                   "at least " + std::to_string(needed) + " for tokens " + std::to_string(start) +
-                       " to " + std::to_string(start + static_cast<std::uint64_t>(tokens) - 1));
-    }
-    if (!g.is_absent()) {
-      detail::require_size("g (rows)", g.rows(), tokens);
-      if (g.cols() != 1) detail::require_size("g (columns, unless 1)", g.cols(), d_k());
-    }
-    if (!g_value.is_absent()) {
-      detail::require_size("g_value (rows)", g_value.rows(), tokens);
-      detail::require_size("g_value (columns)", g_value.cols(), d_v());
-    }
-    if (!beta.is_absent()) {
-      detail::require_size("beta (rows)", beta.rows(), tokens);
-      detail::require_size("beta (columns)", beta.cols(), leaves());
-      detail::require_size("u and p, with beta given,", u.size() + p.size(), 0);
-    }
-    if (!u.is_absent() || !p.is_absent()) {
-      detail::require_size("u (columns)", u.cols(), d_k());
-      detail::require_size("p (columns)", p.cols(), d_k());
-      require_rows("u", u.rows());
-      detail::require_size("p (rows)", p.rows(), u.rows());
-    }
-  }
-
-  /// The part of `validate` about numbers; `levels` is the number of columns of lambda that are
-  /// read.
-  void require_numbers(int levels) const {
-    detail::for_each_array(
-        [&](const char* name, const Rows& rows) {
-          if (&rows == &g || &rows == &g_value) return require_log_decays(name, rows);
-          if (&rows == &lambda) return detail::require_finite(name, rows.leftCols(levels));
-          detail::require_finite(name, rows);
-        },
-        *this);
-  }
-
- private:
-  static void require_room(std::uint64_t start, Eigen::Index tokens) {
-    const std::uint64_t room = (std::numeric_limits<std::uint64_t>::max)() - start;
-    if (tokens >= 0 && static_cast<std::uint64_t>(tokens) <= room) return;
-    detail::fail(
-        "the number of tokens (rows of q)", tokens,
-        "at least 0 and at most " + std::to_string(room) + " after " + std::to_string(start));
-  }
-  void require_rows(const char* name, Eigen::Index rows) const {
-    if (rows > 0 && rows % length() == 0) return;
-    detail::fail(std::string("the number of rows of ") + name, rows,
-                 "a multiple of the number of tokens, " + std::to_string(length()));
-  }
-  /// Without tokens nothing else may have any coefficients.
-  void require_no_rows() const {
-    detail::for_each_array(
-        [](const char* name, const Rows& rows) {
-          if (rows.is_absent()) return;
-          detail::fail(std::string("the number of rows of ") + name, rows.rows(),
-                       "0, as q has no tokens");
-        },
-        *this);
-  }
-  template <bool copies_owned>
-  [[nodiscard]] static SequenceInputs slice_of(const SequenceInputs& in, Eigen::Index first,
-                                               Eigen::Index count) {
-    detail::require_between("the first token of the slice", first, Eigen::Index{0}, in.length());
-    detail::require_between("the number of tokens of the slice", count, Eigen::Index{0},
-                            in.length() - first);
-    SequenceInputs slice{};
-    detail::for_each_array(
-        [&](const char* name, const Rows& all, Rows& to) {
-          if (in.length() == 0 || all.is_absent()) {
-            to = all;
-            return;
-          }
-          in.require_rows(name, all.rows());
-          const Eigen::Index each = all.rows() / in.length();
-          const auto part = all.middleRows(first * each, count * each);
-          if (copies_owned && all.owns()) {
-            to = Matrix(part);
-          } else {
-            to = Rows(part);  // by its name: it is viewed
-          }
-        },
-        in, slice);
-    return slice;
-  }
-  static void require_log_decays(const char* name, const Rows& values) {
-    if (detail::all_finite(values)) return;
-    const Scalar lowest = -std::numeric_limits<Scalar>::infinity();
-    for (Eigen::Index i = 0; i < values.rows(); ++i) {
-      for (Eigen::Index j = 0; j < values.cols(); ++j) {
-        if (detail::is_finite(values(i, j)) || detail::is_exactly<Scalar>(values(i, j), lowest))
-          continue;
-        detail::fail(std::string(name) + "[" + std::to_string(i) + ", " + std::to_string(j) + "]",
-                     detail::to_double(values(i, j)), "finite or -infinity");
-      }
-    }
-  }
-};
-
-/// Gradients with respect to `SequenceInputs`, of the same shapes; log decays are differentiated as
-/// such. Level weights that are not read have gradient 0.
-template <class Scalar>
-struct SequenceGradients {
-  using Matrix = detail::RowMajorMatrix<Scalar>;
-
-  Matrix q;        ///< with respect to `SequenceInputs::q`, and so on
-  Matrix k;        ///< of k
-  Matrix v;        ///< of v
-  Matrix lambda;   ///< of lambda
-  Matrix g;        ///< of g
-  Matrix g_value;  ///< of g_value
-  Matrix beta;     ///< of beta
-  Matrix u;        ///< of u
-  Matrix p;        ///< of p
-  /// With respect to the initial levels, each flattened row-major: max_levels x d_k d_v, 0 where
-  /// inactive; without rows if there was no initial state.
-  Matrix state;
-
-  /// Gradients with respect to `in`, to be filled in; those of level weights are zero.
-  [[nodiscard]] static SequenceGradients sized_like(const SequenceInputs<Scalar>& in) {
-    SequenceGradients sized{};
-    detail::for_each_array([](const char*, const auto& input,
-                              Matrix& gradient) { gradient.resize(input.rows(), input.cols()); },
-                           in, sized);
-    sized.lambda.setZero();
-    return sized;
-  }
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_INPUTS_HPP
-
-// ---- loglinear/sequence/detail/input_source.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
-
-namespace loglinear::detail {
-
-/// Chunks of `SequenceInputs`, their reads, and their gradients. An update with strength b removes
-/// the key b k, which is also the leaf's: u = b k. The first of a token finds the decayed state,
-/// p = e^g k, the others p = k.
-template <class Scalar>
-class InputSource final : public TokenSource<Scalar> {
- public:
-  using Matrix = RowMajorMatrix<Scalar>;
-
-  /// `in` must outlive it.
-  InputSource(const SequenceInputs<Scalar>& in, Index weights)
-      : in_(in), weights_(weights), leaves_(in.leaves()), updates_(in.updates()) {}
-  InputSource(const SequenceInputs<Scalar>&&, Index) = delete;
-  InputSource(const InputSource&) = delete;
-  InputSource& operator=(const InputSource&) = delete;
-
-  /// Where reads go; nowhere before it is called.
-  void read_into(Matrix& out) { out_ = &out; }
-  /// Where gradients come from and go.
-  void differentiate(const RowsView<Scalar>& d_out, SequenceGradients<Scalar>& gradients) {
-    d_out_.emplace(d_out);
-    gradients_ = &gradients;
-  }
-
-  [[nodiscard]] SequenceShape shape() const override {
-    return {in_.d_k(),
-            in_.d_v(),
-            leaves_,
-            updates_,
-            in_.g.size() > 0 ? in_.g.cols() : Index{0},
-            in_.g_value.size() > 0,
-            is_delta(),
-            ReadOrder::current_apart};
-  }
-  [[nodiscard]] Index length() const override { return in_.length(); }
-
-  /// Checks all numbers at once, and never again.
-  void require_numbers() {
-    in_.require_numbers(static_cast<int>(weights_));
-    is_checked_ = true;
-  }
-
-  /// Checks the numbers on the way, while they are near; all of them where one is not finite and
-  /// may yet be a decay of -infinity.
-  typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
-    const Index tokens = chunk.tokens;
-    if (!is_checked_ && !are_finite(first, tokens)) require_numbers();
-    const Index rows = tokens * leaves_;
-    const ConstRowBlock<Scalar> q = block_of(in_.q).middleRows(first, tokens),
-                                k = block_of(in_.k).middleRows(first * leaves_, rows),
-                                v = block_of(in_.v).middleRows(first * leaves_, rows),
-                                lambda = block_of(in_.lambda).block(first, 0, tokens, weights_);
-    const Index moments = (std::max)(updates_, Index{1});
-    if (in_.g.size() > 0) {
-      if (moments == 1) {
-        decays_of(in_.g.middleRows(first, tokens), chunk.decay.topRows(tokens));
-      } else {
-        chunk.decay.topRows(tokens * moments).setOnes();
-        for (Index t = 0; t < tokens; ++t) {
-          decays_of(in_.g.row(first + t), chunk.decay.row(t * moments));
-        }
-      }
-    }
-    if (in_.g_value.size() > 0) {
-      decays_of(in_.g_value.middleRows(first, tokens), chunk.value_decay.topRows(tokens));
-    }
-    if (is_delta()) {
-      const Index d_k = k.cols();
-      const RowBlock<Scalar> to_p(chunk.p), to_k(chunk.k);
-      for (Index t = 0, row = 0; t < tokens; ++t) {
-        for (Index j = 0; j < leaves_; ++j, ++row) {
-          copy(k.row(row), d_k, to_p.row(row));
-          scale_to(in_.beta(first + t, j), k.row(row), d_k, to_k.row(row));
-        }
-        decay_row(chunk, t * moments, to_p);
-      }
-    } else if (updates_ > 0) {
-      copy_rows(block_of(in_.u).middleRows(first * updates_, tokens * updates_), chunk.u);
-      copy_rows(block_of(in_.p).middleRows(first * updates_, tokens * updates_), chunk.p);
-    }
-    return {q, is_delta() ? block_of(chunk.k).topRows(rows) : k, v, lambda};
-  }
-
-  void take_out(Index first, const Chunk<Scalar>& chunk) override {
-    if (out_ == nullptr) return;
-    require_finite_reads(block_of(chunk.out).topRows(chunk.tokens), first);
-    copy_rows(block_of(chunk.out).topRows(chunk.tokens),
-              writable_block_of(*out_).middleRows(first, chunk.tokens));
-  }
-
-  typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
-                                                Chunk<Scalar>& gradient) override {
-    const Index tokens = chunk.tokens, rows = tokens * leaves_;
-    const RowBlock<Scalar> q(gradients_->q), k(gradients_->k), v(gradients_->v);
-    return {q.middleRows(first, tokens),
-            is_delta() ? writable_block_of(gradient.k).topRows(rows)
-                       : k.middleRows(first * leaves_, rows),
-            v.middleRows(first * leaves_, rows), block_of(*d_out_).middleRows(first, tokens)};
-  }
-
-  void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
-    const Index tokens = chunk.tokens, moments = (std::max)(updates_, Index{1});
-    if (is_delta()) pull_back_strengths(first, chunk, gradient);
-    const auto put = [&](const Matrix& from, Matrix& to, Index each) {
-      copy_rows(block_of(from).topRows(tokens * each),
-                writable_block_of(to).middleRows(first * each, tokens * each));
-    };
-    auto& to = *gradients_;
-    put(gradient.lambda, to.lambda, 1);
-    for (Index t = 0; in_.g.size() > 0 && t < tokens; ++t) {
-      copy_rows(block_of(gradient.decay).middleRows(t * moments, 1),
-                writable_block_of(to.g).middleRows(first + t, 1));
-    }
-    if (in_.g_value.size() > 0) put(gradient.value_decay, to.g_value, 1);
-    if (!is_delta() && updates_ > 0) {
-      put(gradient.u, to.u, updates_);
-      put(gradient.p, to.p, updates_);
-    }
-    require_finite_gradients(first, tokens);
-  }
-
- private:
-  /// Whether the numbers of these tokens are finite; decays of -infinity count as not.
-  [[nodiscard]] bool are_finite(Index first, Index tokens) const {
-    bool finite = true;
-    for_each_array(
-        [&](const char*, const SequenceArray<Scalar>& all) {
-          const Index each = all.rows() / in_.length();
-          const Index columns = &all == &in_.lambda ? weights_ : all.cols();
-          finite =
-              finite && all_finite(block_of(all).block(first * each, 0, tokens * each, columns));
-        },
-        in_);
-    return finite;
-  }
-
-  void require_finite_gradients(Index first, Index tokens) const {
-    for_each_array(
-        [&](const char* name, const Matrix& all) {
-          const Index each = all.rows() / in_.length();
-          require_finite_gradient(name, block_of(all).middleRows(first * each, tokens * each),
-                                  first * each);
-        },
-        *gradients_);
-  }
-
-  [[nodiscard]] bool is_delta() const { return in_.beta.size() > 0; }
-
-  /// Row `moment` of `rows` through its own decay.
-  void decay_row(const Chunk<Scalar>& chunk, Index moment, const RowBlock<Scalar>& rows) const {
-    if (in_.g.size() == 0) return;
-    Scalar* const row = rows.row(moment);
-    const Scalar* const decay = block_of(chunk.decay).row(moment);
-    if (in_.g.cols() == 1) {
-      scale_by(*decay, row, rows.cols());
-    } else {
-      multiply(row, decay, rows.cols(), row);
-    }
-  }
-
-  /// From b k and p = e^g k to k, b and g.
-  void pull_back_strengths(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) {
-    const Index d_k = in_.d_k();
-    const ConstRowBlock<Scalar> k = block_of(in_.k), p = block_of(chunk.p), d_keys(gradient.k);
-    const RowBlock<Scalar> d_p(gradient.p), d_decay(gradient.decay), d_k_rows(gradients_->k);
-    for (Index t = 0; t < chunk.tokens; ++t) {
-      const Index moment = t * leaves_;
-      if (in_.g.cols() == 1 && in_.g.size() > 0) {
-        *d_decay.row(moment) += dot(d_p.row(moment), p.row(moment), d_k);
-      } else if (in_.g.size() > 0) {
-        add_product(d_p.row(moment), p.row(moment), d_k, d_decay.row(moment));
-      }
-      decay_row(chunk, moment, d_p);
-      for (Index j = 0; j < leaves_; ++j) {
-        const Scalar* const d_key = d_keys.row(moment + j);
-        const Index row = first * leaves_ + moment + j;
-        gradients_->beta(first + t, j) = dot(d_key, k.row(row), d_k);
-        copy(d_p.row(moment + j), d_k, d_k_rows.row(row));
-        axpy(in_.beta(first + t, j), d_key, d_k, d_k_rows.row(row));
-      }
-    }
-  }
-
-  const SequenceInputs<Scalar>& in_;
-  Index weights_, leaves_, updates_;
-  bool is_checked_ = false;
-  Matrix* out_ = nullptr;
-  std::optional<RowsView<Scalar>> d_out_{};
-  SequenceGradients<Scalar>* gradients_ = nullptr;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
-
-// ---- loglinear/sequence/chunkwise.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
-#define LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
-
-namespace loglinear {
-
-/// How the chunkwise form cuts a sequence.
-struct ChunkwiseOptions {
-  /// Tokens of a chunk, at least 1; rounded down to a power of two. Chunks lie between absolute
-  /// positions that are multiples of it, so that the first and the last may be shorter.
-  Eigen::Index chunk_size = 64;
-};
-
-namespace detail {
-
-inline Index chunk_size_of(const ChunkwiseOptions& options) {
-  require_positive("chunk_size", options.chunk_size);
-  return static_cast<Index>(std::bit_floor(static_cast<std::uint64_t>(options.chunk_size)));
-}
-
-/// The levels of a state, or of a layer, as a sequence form has them.
-template <class State>
-auto hierarchy_of(const State& state) {
-  using Scalar = typename State::Accumulator;
-  Hierarchy<Scalar> levels(state.max_levels(), state.d_k(), state.d_v(), state.size());
-  for (int l : state.active_levels()) {
-    levels.allocate(l);
-    convert(state.level(l).data(), state.d_k() * state.d_v(), levels.level(l).data());
-  }
-  return levels;
-}
-
-template <class Scalar>
-void require_shapes(const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& state) {
-  if (in.length() > 0) {
-    require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
-    require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());
-  }
-  in.require_shapes(state.size(), state.max_levels());
-}
-
-template <class Scalar>
-RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states,
-                                     Index chunk_size, ChunkwiseTape<Scalar>* tape = nullptr) {
-  RowMajorMatrix<Scalar> out(in.length(), in.d_v());
-  if (in.length() == 0) return out;
-  const Index weights = in.levels_read(states.count(), in.length(), states.max_levels());
-  InputSource<Scalar> source(in, weights);
-  source.read_into(out);
-  forward_chunks<Scalar>(source, chunk_size, weights, states, tape, true);
-  return out;
-}
-
-}  // namespace detail
-
-/// What `chunkwise` keeps of a sequence so that `chunkwise_gradient` need not compute its states
-/// again: the states before one in about log T chunks, O(T / C d_k d_v) together.
-template <class Scalar>
-struct SequenceTape {
-  Eigen::Index chunk_size = 0;  ///< tokens of a chunk
-  Eigen::Index length = 0;      ///< T
-  std::uint64_t start = 0;      ///< tokens before the first
-  int max_levels = 0;           ///< of the state
-  Eigen::Index d_k = 0;         ///< columns of q and k
-  Eigen::Index d_v = 0;         ///< columns of v
-  bool has_state = true;        ///< whether there was a state, which may be differentiated
-
-  detail::ChunkwiseTape<Scalar> states{};  ///< for `chunkwise_gradient`
-};
-
-namespace detail {
-
-template <class Scalar>
-SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& state,
-                             Index chunk_size) {
-  return {chunk_size, in.length(), state.size(), state.max_levels(), state.d_k(), state.d_v()};
-}
-/// From an empty state of as many levels as there can be, which nobody will ask for.
-template <class Scalar>
-SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size) {
-  return {chunk_size, in.length(), 0, max_level_limit, in.d_k(), in.d_v(), false};
-}
-
-}  // namespace detail
-
-/// The sequence form by matrix products within and between chunks (arXiv:2506.04761, section 3.3),
-/// in O(T log T).
-///
-/// Gives the numbers of `dense` and `recurrent` to rounding, for every combination of inputs. A
-/// prompt in pieces of any sizes, or token by token, gives those of one pass. Numbers below
-/// std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
-///
-/// \param in       the tokens
-/// \param state    the state before them, and in the end the one after the last push
-/// \param options  the size of chunks
-/// \param tape     takes what a gradient needs, if given
-/// \return the reads, T x d_v
-/// \throws std::invalid_argument as `SequenceInputs::validate`, for a chunk size below 1, or where
-/// the state would overflow or a read would not be finite; nothing is changed then
-///
-/// For chunks of C tokens `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token; memory beyond
-/// inputs and outputs is O(C^2 + C d + levels d_k d_v), allocated at every call.
-template <class Scalar>
-detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
-                                         LogLinearState<Scalar>& state,
-                                         const ChunkwiseOptions& options = {},
-                                         SequenceTape<Scalar>* tape = nullptr) {
-  const detail::FlushToZero<Scalar> flush;
-  const Eigen::Index chunk_size = detail::chunk_size_of(options);
-  detail::require_shapes(in, state);
-  detail::Hierarchy<Scalar> states = detail::hierarchy_of(state);
-  SequenceTape<Scalar> kept = detail::tape_of(in, state, chunk_size);
-  detail::RowMajorMatrix<Scalar> out =
-      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
-  if (in.length() > 0) {
-    detail::levels_of(state).replace(
-        states.count(), [&](int l) -> const auto& { return states.level(l); });
-  }
-  if (tape != nullptr) *tape = std::move(kept);
-  return out;
-}
-
-/// Sequence forms fold what overflows into the last level; another kind of state is refused.
-template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow>
-requires(Overflow != LastLevel::fold) void chunkwise(
-    const SequenceInputs<Scalar>&, LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overflow>&,
-    const ChunkwiseOptions& = {}) {
-  static_assert(Overflow == LastLevel::fold,
-                "whole sequences need a state whose last level folds: LastLevel::fold; push the "
-                "leaves of a state whose last level forgets or halves one by one");
-}
-
-/// The same from an empty state of as many levels as the sequence needs, which is not returned.
-template <class Scalar>
-[[nodiscard]] detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
-                                                       const ChunkwiseOptions& options = {},
-                                                       SequenceTape<Scalar>* tape = nullptr) {
-  const detail::FlushToZero<Scalar> flush;
-  const Eigen::Index chunk_size = detail::chunk_size_of(options);
-  in.require_shapes(0, max_level_limit);
-  detail::Hierarchy<Scalar> states(max_level_limit, in.d_k(), in.d_v());
-  SequenceTape<Scalar> kept = detail::tape_of(in, chunk_size);
-  detail::RowMajorMatrix<Scalar> out =
-      detail::run_chunkwise(in, states, chunk_size, tape == nullptr ? nullptr : &kept.states);
-  if (tape != nullptr) *tape = std::move(kept);
-  return out;
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
 
 // ---- loglinear/layer/detail/span.hpp
 
@@ -12780,395 +14358,6 @@ using LinearAttention = LogLinearAttention<Inner, Scalar, OneLevel>;
 
 #endif  // LOGLINEAR_LAYER_LINEAR_ATTENTION_HPP
 
-// ---- loglinear/parallel/detail/loop_body.hpp
-
-#ifndef LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
-#define LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
-
-namespace loglinear {
-
-/// What an executor calls for each pass of a loop: a reference to a callable, two pointers that
-/// copy without allocating. Must not outlive the callable.
-class LoopBody {
- public:
-  template <class Body>
-  requires(!std::is_same_v<Body, LoopBody>) explicit LoopBody(const Body& body)
-      : object_(&body),
-        call_([](const void* object, Eigen::Index i) { (*static_cast<const Body*>(object))(i); }) {}
-  void operator()(Eigen::Index i) const { call_(object_, i); }
-
- private:
-  const void* object_;
-  void (*call_)(const void*, Eigen::Index);
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
-
-// ---- loglinear/parallel/detail/thread_pool.hpp
-
-#ifndef LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
-#define LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
-
-// The threads of the library. They are started when a loop first asks for them, sleep while there
-// is no loop, and are joined when the program ends. No mutex and no condition variable: their
-// headers would cost every program more to compile than <thread> does.
-
-#ifdef __STDCPP_THREADS__
-// <thread> uses names that are macros under windows.h.
-#  pragma push_macro("min")
-#  pragma push_macro("max")
-#  undef min
-#  undef max
-#  include <thread>
-#  pragma pop_macro("min")
-#  pragma pop_macro("max")
-
-#  include <system_error>
-#  if defined(__unix__) || defined(__APPLE__)
-#    include <pthread.h>
-#    define LOGLINEAR_FORKS
-#  endif
-#endif
-
-namespace loglinear::detail {
-
-/// Whether this thread runs a pass of a loop: loops within it are run by it alone.
-[[nodiscard]] inline bool& is_inside_loop() {
-  thread_local bool inside = false;
-  return inside;
-}
-
-#ifdef __STDCPP_THREADS__
-
-[[nodiscard]] inline int processor_count() {
-  return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
-}
-
-/// One loop at a time. Each of P threads has a slice of the passes, always the same of the same
-/// number, so that what a pass works on stays in the cache of one processor; who is done takes over
-/// passes of the others.
-///
-/// `gate_` counts the workers that are in the loop; its highest bit says whether they may enter.
-/// Everything else about the loop is written while the gate is closed and nobody is inside.
-class ThreadPool {
- public:
-  static constexpr int most_threads = 1024;
-
-  ThreadPool() = default;
-  ThreadPool(const ThreadPool&) = delete;
-  ThreadPool& operator=(const ThreadPool&) = delete;
-  ~ThreadPool() {
-    is_ending_.store(true);
-    announce();
-    for (std::thread& worker : workers_) worker.join();
-  }
-
-  /// Calls `body(i)` for all i in [0, n) on up to `threads` threads; does nothing and returns false
-  /// where another thread of the program has a loop running.
-  [[nodiscard]] bool run(Index n, int threads, const LoopBody& body) {
-    if (is_busy_.exchange(true, std::memory_order_acquire)) return false;
-    start_workers(threads - 1);
-    body_ = &body;
-    mode_ = FloatingPointControl::read();
-    threads_ = (std::min)(threads, static_cast<int>(workers_.size()) + 1);
-    for (int t = 0; t < threads_; ++t) {
-      Slice& slice = slices_[static_cast<std::size_t>(t)];
-      slice.next.store(n * t / threads_, std::memory_order_relaxed);
-      slice.end = n * (t + 1) / threads_;
-    }
-    gate_.store(open);
-    announce();
-    is_inside_loop() = true;
-    work(0);
-    is_inside_loop() = false;
-    gate_.fetch_and(~open);
-    for (int inside = gate_.load(); inside != 0; inside = gate_.load()) await(gate_, inside);
-    is_busy_.store(false, std::memory_order_release);
-    return true;
-  }
-
- private:
-  static constexpr int open = 1 << 30;
-  struct alignas(64) Slice {
-    std::atomic<Index> next{0};
-    Index end = 0;
-  };
-
-  /// Waits until `value` is another one: some 20 microseconds awake, then asleep.
-  static void await(const std::atomic<int>& value, int old) {
-    for (int i = 0; i < 1000; ++i) {
-      if (value.load(std::memory_order_acquire) != old) return;
-#  if defined(__x86_64__) || defined(__i386__)
-      __builtin_ia32_pause();
-#  endif
-    }
-    value.wait(old);
-  }
-  void announce() {
-    loops_.fetch_add(1);
-    loops_.notify_all();
-  }
-
-  /// Fewer where the system has no more.
-  void start_workers(int count) {
-    const auto wanted = static_cast<std::size_t>(count);
-    if (workers_.size() >= wanted) return;
-    handling<std::system_error>(
-        [&] {
-          if (slices_.size() <= wanted) slices_ = std::vector<Slice>(wanted + 1);
-          workers_.reserve(wanted);
-          while (workers_.size() < wanted) {
-            workers_.emplace_back(&ThreadPool::serve, this, static_cast<int>(workers_.size()) + 1,
-                                  loops_.load());
-          }
-        },
-        [](const std::system_error&) {});
-  }
-
-  /// What worker number `self` does.
-  void serve(int self, int seen) {
-    is_inside_loop() = true;
-    while (true) {
-      await(loops_, seen);
-      seen = loops_.load();
-      if (is_ending_.load()) return;
-      int inside = gate_.load();
-      while ((inside & open) != 0 && !gate_.compare_exchange_weak(inside, inside + 1)) {
-      }
-      if ((inside & open) == 0) continue;
-      if (self < threads_) {
-        FloatingPointControl::follow(mode_);
-        work(self);
-      }
-      if (gate_.fetch_sub(1) == 1) gate_.notify_all();
-    }
-  }
-
-  void work(int self) {
-    for (int t = 0; t < threads_; ++t) {
-      Slice& slice = slices_[static_cast<std::size_t>((self + t) % threads_)];
-      while (slice.next.load(std::memory_order_relaxed) < slice.end) {
-        const Index i = slice.next.fetch_add(1, std::memory_order_relaxed);
-        if (i < slice.end) (*body_)(i);
-      }
-    }
-  }
-
-  std::atomic<int> loops_{0}, gate_{0};
-  std::atomic<bool> is_busy_{false}, is_ending_{false};
-  const LoopBody* body_ = nullptr;
-  FloatingPointControl::Word mode_{};  // of the caller: workers compute as it does
-  int threads_ = 1;
-  std::vector<Slice> slices_{1};
-  std::vector<std::thread> workers_{};
-};
-
-/// The pool of this program, and of a process that it forks into, which has no other threads: what
-/// it had of the pool stays behind.
-class ProgramPool {
- public:
-  /// Null once the program has ended.
-  [[nodiscard]] static ThreadPool* get() {
-    static const ProgramPool ended_with_the_program;
-    ThreadPool* pool = current().load(std::memory_order_acquire);
-    if (pool != nullptr || has_ended().load()) return pool;
-    auto fresh = std::make_unique<ThreadPool>();
-    if (current().compare_exchange_strong(pool, fresh.get())) pool = fresh.release();
-    return pool;
-  }
-
- private:
-  ProgramPool() {
-#  ifdef LOGLINEAR_FORKS
-    pthread_atfork(nullptr, nullptr, [] { current().store(nullptr); });
-#  endif
-  }
-  ~ProgramPool() {
-    has_ended().store(true);
-    const std::unique_ptr<ThreadPool> pool(current().exchange(nullptr));
-    if (is_inside_loop())
-      static_cast<void>(const_cast<std::unique_ptr<ThreadPool>&>(pool).release());
-  }
-  static std::atomic<ThreadPool*>& current() {
-    static std::atomic<ThreadPool*> pool{nullptr};
-    return pool;
-  }
-  static std::atomic<bool>& has_ended() {
-    static std::atomic<bool> ended{false};
-    return ended;
-  }
-};
-
-/// Runs a loop on the program's threads; false where it has none to spare.
-[[nodiscard]] inline bool run_on_threads(Index n, int threads, const LoopBody& body) {
-  ThreadPool* const pool = ProgramPool::get();
-  return pool != nullptr && pool->run(n, threads, body);
-}
-
-#else  // a system without threads
-
-[[nodiscard]] inline int processor_count() {
-  return 1;
-}
-struct ThreadPool {
-  static constexpr int most_threads = 1024;
-};
-[[nodiscard]] inline bool run_on_threads(Index, int, const LoopBody&) {
-  return false;
-}
-
-#endif
-
-}  // namespace loglinear::detail
-
-#undef LOGLINEAR_FORKS
-
-#endif  // LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
-
-// ---- loglinear/parallel/executor.hpp
-
-#ifndef LOGLINEAR_PARALLEL_EXECUTOR_HPP
-#define LOGLINEAR_PARALLEL_EXECUTOR_HPP
-
-namespace loglinear {
-
-/// Who runs the passes of a loop: a callable `parallel_for(n, body)` that calls `body(i)` once for
-/// each i in [0, n), on any threads and in any order, and returns when all of these calls have
-/// returned. `body` throws nothing and may be called from several threads at once; it ends with the
-/// call. Results do not depend on the threads.
-///
-///     loglinear::set_executor([](Eigen::Index n, const loglinear::LoopBody& body) {
-///       tbb::parallel_for(Eigen::Index{0}, n, body);
-///     });
-using Executor = std::function<void(Eigen::Index n, const LoopBody& body)>;
-
-namespace detail {
-
-/// The one place for threads.
-struct ThreadSettings {
-  std::atomic<int> threads{0};  // 0 before anybody has said
-  Executor executor{};
-};
-[[nodiscard]] inline ThreadSettings& thread_settings() {
-  static ThreadSettings settings;
-  return settings;
-}
-
-}  // namespace detail
-
-/// The most threads that a call of this library uses: heads, sequences, streams and stretches of a
-/// sequence are shared out to them, and the caller's thread is one of them. What `set_thread_count`
-/// has said, before that as many as there are processors for this program.
-[[nodiscard]] inline int thread_count() noexcept {
-  std::atomic<int>& threads = detail::thread_settings().threads;
-  int now = threads.load(std::memory_order_relaxed);
-  if (now == 0) {
-    now = detail::processor_count();
-    threads.store(now, std::memory_order_relaxed);
-  }
-  return now;
-}
-
-/// Sets it, for the whole program, from the next call on. Results have the same bits with any
-/// number of threads; with 1 the library starts none. \throws std::invalid_argument unless 1 to
-/// 1024
-inline void set_thread_count(int count) {
-  detail::require_between("the number of threads", count, 1, detail::ThreadPool::most_threads);
-  detail::thread_settings().threads.store(count, std::memory_order_relaxed);
-}
-
-/// Replaces the library's threads by the caller's executor, for the whole program; an empty one
-/// brings them back. Not while a call of the library runs on another thread. `thread_count()` then
-/// says only whether the executor is asked at all, which it is from 2 on.
-inline void set_executor(Executor executor) {
-  detail::thread_settings().executor = std::move(executor);
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_PARALLEL_EXECUTOR_HPP
-
-// ---- loglinear/parallel/detail/parallel_for.hpp
-
-#ifndef LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
-#define LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
-
-namespace loglinear::detail {
-
-/// What the first of the passes that fail has thrown, whichever came first in time.
-class FirstFailure {
- public:
-  /// Whether a pass still matters.
-  [[nodiscard]] bool is_after(Index i) const { return i < index_.load(std::memory_order_relaxed); }
-  void note(Index i, std::exception_ptr failure) {
-    while (is_taken_.test_and_set(std::memory_order_acquire)) {
-    }
-    if (is_after(i)) {
-      index_.store(i, std::memory_order_relaxed);
-      failure_.swap(failure);
-    }
-    is_taken_.clear(std::memory_order_release);
-  }
-  void rethrow() const {
-    if (failure_) std::rethrow_exception(failure_);
-  }
-
- private:
-  std::atomic<Index> index_{(std::numeric_limits<Index>::max)()};
-  std::atomic_flag is_taken_{};
-  std::exception_ptr failure_{};
-};
-
-/// How many threads a loop of n passes may use; 1 within another loop.
-[[nodiscard]] inline int threads_for(Index n, int most) {
-  if (n <= 1 || most <= 1 || is_inside_loop()) return 1;
-  return static_cast<int>((std::min)(n, static_cast<Index>((std::min)(most, thread_count()))));
-}
-
-/// Calls `body(i)` for each i in [0, n) on up to `most` threads, then throws what the lowest i that
-/// failed has thrown; those before it have all run. A loop within a loop runs on its own thread.
-/// Does not allocate but to start threads. In each pass `Scalar`'s denormal numbers are zero.
-template <class Scalar, class Body>
-void parallel_for(Index n, int most, const Body& body) {
-  const int threads = threads_for(n, most);
-  if (threads <= 1) {
-    const FlushToZero<Scalar> flush;
-    for (Index i = 0; i < n; ++i) body(i);
-    return;
-  }
-  FirstFailure failure;
-  std::atomic<Index> passes{0};
-  const auto pass = [&](Index i) {
-    passes.fetch_add(1, std::memory_order_relaxed);
-    if (!failure.is_after(i)) return;
-    const FlushToZero<Scalar> flush;
-    std::exception_ptr thrown = caught([&] { body(i); });
-    if (thrown) failure.note(i, std::move(thrown));
-  };
-  const LoopBody loop(pass);
-  const Executor& executor = thread_settings().executor;
-  if (executor) {
-    executor(n, LoopBody([&](Index i) {
-               bool& inside = is_inside_loop();
-               const bool before = std::exchange(inside, true);
-               pass(i);
-               inside = before;
-             }));
-    if (passes.load() != n) {
-      fail("the number of passes that the executor has run", passes.load(), n);
-    }
-  } else if (!run_on_threads(n, threads, loop)) {
-    for (Index i = 0; i < n; ++i) pass(i);
-  }
-  failure.rethrow();
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
-
 // ---- loglinear/layer/many_heads.hpp
 
 #ifndef LOGLINEAR_LAYER_MANY_HEADS_HPP
@@ -14289,156 +15478,6 @@ const LogLinearGatedDeltaNetOptions& checked(const LogLinearGatedDeltaNetOptions
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_MIXERS_LOG_LINEAR_GATED_DELTA_NET_OPTIONS_HPP
-
-// ---- loglinear/sequence/chunkwise_gradient.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
-#define LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
-
-namespace loglinear {
-
-namespace detail {
-
-/// Throws unless the states of a tape, whose members anybody can write to, are those before the
-/// chunks that it speaks of.
-template <class Scalar>
-void require_whole(const SequenceTape<Scalar>& tape) {
-  require_level_count(tape.max_levels);
-  require_positive("chunk_size of the tape", tape.chunk_size);
-  const ChunkwiseTape<Scalar>& states = tape.states;
-  const auto interval = static_cast<std::size_t>((std::max)(states.interval, 1));
-  const std::size_t chunks = states.begins.size();
-  bool fits = states.interval > 0 && states.kept.size() == (chunks + interval - 1) / interval &&
-              std::has_single_bit(static_cast<std::uint64_t>(tape.chunk_size));
-  Index first = 0;
-  for (std::size_t n = 0; fits && n < chunks; ++n) {
-    const std::uint64_t count = tape.start + static_cast<std::uint64_t>(first);
-    fits = first < tape.length && states.begins[n] == first;
-    if (n % interval == 0) {
-      const Hierarchy<Scalar>& before = states.kept[n / interval];
-      fits =
-          fits && before.count() == count && before.has_shape(tape.max_levels, tape.d_k, tape.d_v);
-    }
-    const auto into = static_cast<Index>(count % static_cast<std::uint64_t>(tape.chunk_size));
-    first += (std::min)(tape.chunk_size - into, tape.length - first);
-  }
-  if (!fits || first != tape.length) {
-    fail("the tape", "changed or of other tokens", "as `chunkwise` left it");
-  }
-}
-
-}  // namespace detail
-
-/// The gradient of `sum(d_out * out)`, the reads of a sequence under any cotangent, with respect to
-/// every input, chunk by chunk from the last to the first.
-///
-/// \param in       the tokens that `chunkwise` was given
-/// \param tape     what it kept
-/// \param d_out    the gradient of a loss with respect to the reads, T x d_v
-/// \param d_final  the gradient of the loss with respect to the state after the tokens, each level
-///                 flattened row-major, max_levels x d_k d_v; without rows for zero. With
-///                 `SequenceGradients::state` of the tokens that follow, a long sequence can be
-///                 differentiated in pieces. Only with a tape of a pass that had a state.
-/// \return the gradients, log decays being differentiated as such; with a log decay of -infinity
-///         that gradient is 0
-/// \throws std::invalid_argument for inputs of another shape than the tape's or a tape that has
-/// been changed, for a d_out or
-/// d_final of another shape or that is not finite, or where a gradient would not be finite
-///
-/// About two and a half times the products of `chunkwise`. States between those on the tape are
-/// computed again: memory O(T d + T / C d_k d_v) altogether.
-template <class Scalar>
-[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
-    const SequenceInputs<Scalar>& in, const SequenceTape<Scalar>& tape,
-    const typename SequenceInputs<Scalar>::Rows& d_out,
-    const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
-  const detail::FlushToZero<Scalar> flush;
-  const Eigen::Index size = tape.has_state ? tape.d_k * tape.d_v : 0;
-  detail::require_size("the sequence (tokens)", in.length(), tape.length);
-  in.require_shapes(tape.start, tape.max_levels);
-  detail::require_size("d_out (rows)", d_out.rows(), in.length());
-  if (in.length() > 0) {
-    detail::require_size("q (columns)", in.d_k(), tape.d_k);
-    detail::require_size("v (columns)", in.d_v(), tape.d_v);
-    detail::require_size("d_out (columns)", d_out.cols(), in.d_v());
-  }
-  detail::require_whole(tape);
-  detail::require_finite("d_out", d_out);
-  if (d_final.size() > 0) {
-    detail::require_size("d_final (rows)", d_final.rows(), tape.has_state ? tape.max_levels : 0);
-    detail::require_size("d_final (columns)", d_final.cols(), size);
-    detail::require_finite("d_final", d_final);
-  }
-  auto gradients = SequenceGradients<Scalar>::sized_like(in);
-  if (tape.has_state) gradients.state.setZero(tape.max_levels, size);
-  detail::Hierarchy<Scalar> d_states(tape.max_levels, tape.d_k, tape.d_v,
-                                     tape.start + static_cast<std::uint64_t>(in.length()));
-  for (int l : d_states.active()) {
-    d_states.set_zero(l);
-    if (d_final.size() > 0) d_states.level(l).template reshaped<Eigen::RowMajor>() = d_final.row(l);
-  }
-  if (in.length() > 0) {
-    const auto weights = in.levels_read(tape.start, in.length(), tape.max_levels);
-    detail::InputSource<Scalar> source(in, weights);
-    source.require_numbers();
-    source.differentiate(detail::view_of(d_out), gradients);
-    detail::pull_back_chunks<Scalar>(source, tape.chunk_size, weights, tape.states, d_states);
-  }
-  for (int l : d_states.active()) {  // none without a state
-    gradients.state.row(l) = d_states.level(l).template reshaped<Eigen::RowMajor>();
-  }
-  detail::require_finite_gradient("the state", gradients.state);
-  return gradients;
-}
-
-namespace detail {
-
-/// Notes the states of a sequence without reading them.
-template <class Scalar>
-void run_states(const SequenceInputs<Scalar>& in, Hierarchy<Scalar> states,
-                SequenceTape<Scalar>& tape) {
-  if (in.length() == 0) return;
-  const auto weights = in.levels_read(states.count(), in.length(), states.max_levels());
-  InputSource<Scalar> source(in, weights);
-  forward_chunks<Scalar>(source, tape.chunk_size, weights, states, &tape.states, false);
-}
-
-}  // namespace detail
-
-/// The same without a tape: computes the states first, not the reads.
-///
-/// \param initial  the state before the tokens
-/// \param options  the size of chunks
-/// \throws std::invalid_argument as `chunkwise`
-template <class Scalar>
-[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
-    const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& initial,
-    const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {},
-    const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
-  const detail::FlushToZero<Scalar> flush;
-  const Eigen::Index chunk_size = detail::chunk_size_of(options);
-  detail::require_shapes(in, initial);
-  SequenceTape<Scalar> tape = detail::tape_of(in, initial, chunk_size);
-  detail::run_states(in, detail::hierarchy_of(initial), tape);
-  return chunkwise_gradient(in, tape, d_out, d_final);
-}
-
-/// The same from an empty state of as many levels as the sequence needs.
-template <class Scalar>
-[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
-    const SequenceInputs<Scalar>& in, const typename SequenceInputs<Scalar>::Rows& d_out,
-    const ChunkwiseOptions& options = {}) {
-  const detail::FlushToZero<Scalar> flush;
-  const Eigen::Index chunk_size = detail::chunk_size_of(options);
-  in.require_shapes(0, max_level_limit);
-  SequenceTape<Scalar> tape = detail::tape_of(in, chunk_size);
-  detail::run_states(in, {tape.max_levels, tape.d_k, tape.d_v}, tape);
-  return chunkwise_gradient(in, tape, d_out);
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
 
 // ---- loglinear/mixers/heads.hpp
 
@@ -17605,143 +18644,6 @@ template <class Scalar>
 
 #endif  // LOGLINEAR_SEQUENCE_DENSE_HPP
 
-// ---- loglinear/sequence/recurrent.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_RECURRENT_HPP
-#define LOGLINEAR_SEQUENCE_RECURRENT_HPP
-
-namespace loglinear {
-
-namespace detail {
-
-/// The transition of token t of a sequence, as a state undergoes it.
-template <class Scalar>
-class SequenceTransition {
- public:
-  /// `in` must outlive it.
-  explicit SequenceTransition(const SequenceInputs<Scalar>& in) : in_(in) {}
-  explicit SequenceTransition(const SequenceInputs<Scalar>&&) = delete;
-  void move_to(Index t) { t_ = t; }
-
-  /// m <- L m
-  template <class Level>
-  void left(Level& m) const {
-    const Index updates = in_.updates();
-    if (in_.beta.size() > 0) {
-      decay(m);
-      for (Index j = 0; j < updates; ++j) {
-        const Row key = in_.k.row(t_ * updates + j);
-        const Row found = in_.beta(t_, j) * key * m;
-        m -= key.transpose() * found;
-      }
-      return;
-    }
-    for (Index j = 0; j < updates; ++j) {
-      const Row found = in_.p.row(t_ * updates + j) * m;
-      if (j == 0) decay(m);
-      m -= in_.u.row(t_ * updates + j).transpose() * found;
-    }
-    if (updates == 0) decay(m);
-  }
-  /// m <- m diag(r)
-  template <class Level>
-  void right(Level& m) const {
-    if (in_.g_value.size() == 0) return;
-    Row decay;
-    detail::decays_of(in_.g_value.row(t_), decay);
-    for (Index i = 0; i < m.rows(); ++i) m.row(i).array() *= decay.array();
-  }
-  /// What `right` and `left` can grow a norm by, intermediate results included.
-  [[nodiscard]] double norm_bound() const {
-    const Index updates = in_.updates();
-    double bound = 1;
-    if (in_.g.size() > 0) bound = (std::max)(bound, std::exp(to_double(in_.g.row(t_).maxCoeff())));
-    for (Index j = 0; j < updates; ++j) {
-      const bool is_delta = in_.beta.size() > 0;
-      const Row u = is_delta ? Row(in_.beta(t_, j) * in_.k.row(t_ * updates + j))
-                             : Row(in_.u.row(t_ * updates + j));
-      const double looked_up = stable_norm((is_delta ? in_.k : in_.p).row(t_ * updates + j));
-      bound *= 1 + (std::max)(1.0, stable_norm(u)) * looked_up;
-    }
-    if (in_.g_value.size() > 0) {
-      bound *= (std::max)(1.0, std::exp(to_double(in_.g_value.row(t_).maxCoeff())));
-    }
-    return bound;
-  }
-
- private:
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
-
-  template <class Level>
-  void decay(Level& m) const {
-    if (in_.g.size() == 0) return;
-    for (Index i = 0; i < m.rows(); ++i) {
-      m.row(i) *= std::exp(in_.g(t_, in_.g.cols() == 1 ? 0 : i));
-    }
-  }
-
-  const SequenceInputs<Scalar>& in_;
-  Index t_ = 0;
-};
-
-}  // namespace detail
-
-/// The sequence form one token after the other through the hierarchy: every level undergoes the
-/// token's transition and is read, then the leaf is pushed (arXiv:2506.04761, section 3.1).
-///
-/// \param in     the tokens
-/// \param state  the state before them, and in the end the one after the last push
-/// \return the reads, T x d_v
-/// \throws std::invalid_argument as `SequenceInputs::validate`, or where the state would overflow
-/// or a read would not be finite; nothing is changed then
-///
-/// O(T levels d_k d_v); allocates, a copy of the active levels among the rest.
-template <class Scalar>
-detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
-                                         LogLinearState<Scalar>& state) {
-  using Eigen::Index;
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
-  const detail::FlushToZero<Scalar> flush;
-  if (in.length() > 0) {
-    detail::require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
-    detail::require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());
-  }
-  in.validate(state.size(), state.max_levels());
-  const Index leaves = in.leaves();
-  detail::RowMajorMatrix<Scalar> out(in.length(), state.d_v());
-  detail::SequenceTransition<Scalar> transition(in);
-  detail::Matrix<Scalar> keys(state.d_k(), leaves), values(state.d_v(), leaves);
-  auto& levels = detail::levels_of(state);
-  detail::LevelsRollback rollback(levels);
-  for (Index t = 0; t < in.length(); ++t) {
-    transition.move_to(t);
-    keys = in.k.middleRows(t * leaves, leaves).transpose();
-    values = in.v.middleRows(t * leaves, leaves).transpose();
-    for (Index j = 0; in.beta.size() > 0 && j < leaves; ++j) {
-      for (Index i = 0; i < j; ++i) {  // earlier leaves undergo update j
-        const Scalar found = keys.col(i).dot(in.k.row(t * leaves + j));
-        keys.col(i) -= (in.beta(t, j) * found) * in.k.row(t * leaves + j).transpose();
-      }
-      keys.col(j) *= in.beta(t, j);
-    }
-    const detail::Admitted admitted = levels.admit(transition.norm_bound(), keys, values);
-    levels.undergo(transition);
-    const Row query = in.q.row(t);
-    out.row(t) = (in.lambda(t, 0) * (query * keys)) * values.transpose();
-    for (int l : state.active_levels()) {
-      out.row(t) += in.lambda(t, l + 1) * Row(query * state.level(l));
-    }
-    detail::require_finite_reads(out.row(t), t);
-    levels.push(keys, values, admitted);
-  }
-  rollback.keep();
-  return out;
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_RECURRENT_HPP
-
 // ---- loglinear/sequence/instantiations.hpp
 
 #ifndef LOGLINEAR_SEQUENCE_INSTANTIATIONS_HPP
@@ -17783,120 +18685,6 @@ LOGLINEAR_SEQUENCE(extern, double)
 #endif
 
 #endif  // LOGLINEAR_SEQUENCE_INSTANTIATIONS_HPP
-
-// ---- loglinear/sequence/packed.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_PACKED_HPP
-#define LOGLINEAR_SEQUENCE_PACKED_HPP
-
-namespace loglinear {
-
-namespace detail {
-
-/// Throws unless `cu_seqlens` cuts `length` tokens into `count` sequences.
-inline void require_cuts(const std::vector<Index>& cu_seqlens, Index length, std::size_t count) {
-  require_size("cu_seqlens", static_cast<Index>(cu_seqlens.size()), static_cast<Index>(count) + 1);
-  if (cu_seqlens.front() != 0) fail("cu_seqlens[0]", cu_seqlens.front(), "0");
-  for (std::size_t n = 1; n < cu_seqlens.size(); ++n) {
-    require_between("cu_seqlens[" + std::to_string(n) + "]", cu_seqlens[n], cu_seqlens[n - 1],
-                    length);
-  }
-  if (cu_seqlens.back() != length) {
-    fail("the last of cu_seqlens", cu_seqlens.back(),
-         std::to_string(length) + ", the number of tokens");
-  }
-}
-
-/// Throws unless all states have the same d_k and d_v; a sequence without tokens says nothing of
-/// them.
-template <class Scalar>
-void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
-  for (std::size_t n = 1; n < states.size(); ++n) {
-    const auto require_equal = [&](const char* what, Index size, Index first) {
-      if (size == first) return;
-      fail(std::string(what) + " of state " + std::to_string(n), size,
-           "that of state 0, " + std::to_string(first));
-    };
-    require_equal("d_k", states[n].d_k(), states[0].d_k());
-    require_equal("d_v", states[n].d_v(), states[0].d_v());
-  }
-}
-
-}  // namespace detail
-
-/// Several sequences of different lengths, packed one after the other into one set of inputs, as
-/// flash-linear-attention packs them; each has a state of its own.
-///
-/// \param in          the tokens of all sequences
-/// \param cu_seqlens  where they begin, and the end: 0, ..., T, not decreasing; sequence n is the
-///                    tokens [cu_seqlens[n], cu_seqlens[n + 1])
-/// \param states      the state before each sequence, and in the end those after them
-/// \param options     the size of chunks
-/// \return the reads, T x d_v
-/// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
-/// or unless there is one state for each, all of the same d_k and d_v; nothing is changed then
-template <class Scalar>
-detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
-                                         const std::vector<Eigen::Index>& cu_seqlens,
-                                         std::vector<LogLinearState<Scalar>>& states,
-                                         const ChunkwiseOptions& options = {}) {
-  const detail::FlushToZero<Scalar> flush;
-  detail::require_cuts(cu_seqlens, in.length(), states.size());
-  detail::require_same_shape(states);
-  std::vector<LogLinearState<Scalar>> after = states;
-  detail::RowMajorMatrix<Scalar> out(in.length(), in.d_v());
-  for (std::size_t n = 0; n < states.size(); ++n) {
-    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
-    out.middleRows(first, count) = chunkwise(in.slice(first, count), after[n], options);
-  }
-  states = std::move(after);
-  return out;
-}
-
-/// The gradient of `sum(d_out * out)` of packed sequences; see both functions above.
-///
-/// \param initial  the state before each sequence
-/// \return the gradients; `state` holds those of all initial states, one below the other
-template <class Scalar>
-[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
-    const SequenceInputs<Scalar>& in, const std::vector<Eigen::Index>& cu_seqlens,
-    const std::vector<LogLinearState<Scalar>>& initial,
-    const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {}) {
-  const detail::FlushToZero<Scalar> flush;
-  detail::require_cuts(cu_seqlens, in.length(), initial.size());
-  detail::require_same_shape(initial);
-  detail::require_size("d_out (rows)", d_out.rows(), in.length());
-  auto all = SequenceGradients<Scalar>::sized_like(in);
-  using Matrix = detail::RowMajorMatrix<Scalar>;
-  std::vector<Matrix> states;
-  Eigen::Index state_rows = 0;
-  for (std::size_t n = 0; n < initial.size(); ++n) {
-    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
-    const auto d_part = d_out.middleRows(first, count);  // by name: it is not copied
-    SequenceGradients<Scalar> part =
-        chunkwise_gradient(in.slice(first, count), initial[n], d_part, options);
-    detail::for_each_array(
-        [&](const char*, Matrix& into, const Matrix& from) {
-          if (count == 0 || from.size() == 0) return;
-          const Eigen::Index each = from.rows() / count;
-          into.middleRows(first * each, count * each) = from;
-        },
-        all, part);
-    state_rows += part.state.rows();
-    states.push_back(std::move(part.state));
-  }
-  if (!states.empty()) all.state.resize(state_rows, states.front().cols());
-  state_rows = 0;
-  for (const auto& state : states) {
-    all.state.middleRows(state_rows, state.rows()) = state;
-    state_rows += state.rows();
-  }
-  return all;
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_PACKED_HPP
 
 // ---- loglinear/sequence.hpp
 
