@@ -103,7 +103,8 @@ auto make_layer(const Inner& inner, int max_levels, ReadOrder order) {
        .d_k = 5,
        .d_v = 3,
        .max_levels = max_levels,
-       .read_order = order});
+       .read_order = order,
+       .learning_rate = 1});
   Normal normal(71);
   set_order_one_weights(layer, normal);
   return layer;

@@ -21,7 +21,7 @@ void check_rule(const Inner& inner, const char* name) {
   INFO(name);
   Normal normal(43);
   LogLinearAttention<Inner> layer(
-      {.inner = inner, .d_model = 3, .d_k = 2, .d_v = 2, .max_levels = 3});
+      {.inner = inner, .d_model = 3, .d_k = 2, .d_v = 2, .max_levels = 3, .learning_rate = 1});
   set_order_one_weights(layer, normal);
   for (int t = 0; t < 5; ++t) layer.forward(normal.vector<double>(3, 0.7));
   const auto x = normal.vector<double>(3, 0.7), y = normal.vector<double>(2, 0.5);
