@@ -8,38 +8,18 @@
 // chunks.
 
 #include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "loglinear/chunks/chunk_step.hpp"
 #include "loglinear/chunks/chunk_step_pullback.hpp"
+#include "loglinear/chunks/chunk_windows.hpp"
+#include "loglinear/chunks/chunkwise_tape.hpp"
 #include "loglinear/chunks/hierarchy.hpp"
 #include "loglinear/chunks/one_state_run.hpp"
 
 namespace loglinear::detail {
-
-/// What a forward pass keeps for its gradient: where chunks begin, and the states before one in
-/// `interval` of them. The interval is about the number of levels, so that all states together are
-/// O(T / C) matrices.
-template <class Scalar>
-struct ChunkwiseTape {
-  int interval = 1;
-  std::vector<Index> begins{};
-  std::vector<Hierarchy<Scalar>> kept{};
-
-  /// Before the first chunk of so many.
-  void start(Index chunks) {
-    interval = 2 + static_cast<int>(std::bit_width(static_cast<std::uint64_t>(chunks)));
-    begins.clear();
-    kept.clear();
-  }
-  void note(Index first, const Hierarchy<Scalar>& states) {
-    if (begins.size() % static_cast<std::size_t>(interval) == 0) kept.push_back(states.snapshot());
-    begins.push_back(first);
-  }
-};
 
 /// Reads and writes all tokens of the source: `states` holds the older ones and then those as well.
 /// With a tape it keeps what `pull_back_chunks` needs; without `reads` nothing is read.
@@ -159,6 +139,9 @@ void forward_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights
                             one_state.step(source, first, tokens, reads, states);
                             if (reads) source.take_out(first, one_state.chunk());
                           });
+  }
+  if (ChunkWindows<Scalar>::are_useful(source, chunk_size)) {
+    return ChunkWindows<Scalar>(source, chunk_size, weights, states).forward(states, tape, reads);
   }
   ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states, tape, reads);
 }
