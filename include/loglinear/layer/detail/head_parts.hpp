@@ -158,7 +158,9 @@ class HeadParts {
 
   /// For checkpoints.
   template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
+  static void visit(Self& head, Visit&& part) {
+    // A head names these members anew, for itself alone.
+    std::conditional_t<is_written<Self>, HeadParts, const HeadParts>& self = head;
     part("", self.preparation_.parameters());
     part("state", self.stream_);
     double rate = self.learning_rate();
