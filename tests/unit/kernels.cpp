@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "loglinear/detail/kernels/stepped_rows.hpp"
 #include "loglinear/stream/detail/carry.hpp"
 #include "support.hpp"
 
@@ -172,9 +173,8 @@ TEMPLATE_TEST_CASE("updates of rank one and scaled rows", "", float, double) {
     const auto c = numbers.wide(rows), s = numbers.wide(rows);
     const auto v = numbers.wide(columns), f = numbers.wide(columns);
     const auto scale_of = [&](Index i) { return s[static_cast<std::size_t>(i)]; };
-    auto outer = start, scaled_outer = start, by_rows = start, uniform = start, scaled = start;
+    auto outer = start, by_rows = start, uniform = start, scaled = start;
     add_outer(outer.data(), rows, columns, columns, c.data(), v.data());
-    scale_and_add_outer(scaled_outer.data(), rows, columns, columns, scale_of, c.data(), v.data());
     update_rows(by_rows.data(), rows, columns, columns, TestType(1), f.data(), v.data(), c.data());
     update_rows<TestType>(uniform.data(), rows, columns, columns, TestType(0.5), nullptr, v.data(),
                           c.data());
@@ -185,14 +185,110 @@ TEMPLATE_TEST_CASE("updates of rank one and scaled rows", "", float, double) {
         const Index k = i * columns + j;
         const double old = at(start, k), product = at(c, i) * at(v, j);
         for (const double error :
-             {at(outer, k) - old - product, at(scaled_outer, k) - at(s, i) * old - product,
-              at(by_rows, k) - at(f, j) * old + product, at(uniform, k) - 0.5 * old + product,
-              at(scaled, k) - at(s, i) * at(f, j) * old}) {
+             {at(outer, k) - old - product, at(by_rows, k) - at(f, j) * old + product,
+              at(uniform, k) - 0.5 * old + product, at(scaled, k) - at(s, i) * at(f, j) * old}) {
           worst = std::max(worst, std::abs(error));
         }
       }
     }
     CHECK(worst <= rounding<TestType>(3));
+  }
+}
+
+TEMPLATE_TEST_CASE("a matrix that is scaled and to which outer products are added", "", float,
+                   double, Eigen::bfloat16, Eigen::half) {
+  using Scalar = Accumulator<TestType>;
+  Numbers<TestType> numbers;
+  for (const Index columns : widths) {
+    for (const int count : {0, 1, 2, 3, 5}) {
+      for (const int scales : {0, 1, 2, 3}) {
+        CAPTURE(columns, count, scales);
+        const Index rows = 5, stride = columns + 2;
+        const auto start = numbers.stored(rows * stride);
+        const auto of_row = numbers.wide(rows), of_column = numbers.wide(columns);
+        const auto c = numbers.wide(count * rows), v = numbers.wide(count * columns);
+        const auto factors = numbers.wide(count + 1);
+        const Scaling<Scalar> scaling{factors[0], scales % 2 == 1 ? of_row.data() : nullptr,
+                                      scales / 2 == 1 ? of_column.data() : nullptr};
+        std::vector<OuterProduct<Scalar>> terms;
+        for (int t = 0; t < count; ++t) {
+          terms.push_back({c.data() + t * rows, v.data() + t * columns,
+                           factors[static_cast<std::size_t>(t) + 1]});
+        }
+        auto m = start;
+        step_rows(m.data(), rows, columns, stride, scaling, terms.data(), count);
+        double worst = 0;
+        bool untouched = true;
+        for (Index i = 0; i < rows; ++i) {
+          for (Index j = 0; j < stride; ++j) {
+            const Index k = i * stride + j;
+            if (j >= columns) {
+              untouched &= at(m, k) == at(start, k);
+              continue;
+            }
+            double sum = at(factors, 0) * at(start, k);
+            if (scaling.of_row != nullptr) sum *= at(of_row, i);
+            if (scaling.of_column != nullptr) sum *= at(of_column, j);
+            for (int t = 0; t < count; ++t) {
+              sum += at(factors, t + 1) * at(c, t * rows + i) * at(v, t * columns + j);
+            }
+            worst = std::max(worst, std::abs(at(m, k) - sum));
+          }
+        }
+        CHECK(untouched);
+        // Rounded once more if it is stored narrow.
+        CHECK(worst <= rounding<Scalar>(2 * count + 3) + (count + 1) * rounding<TestType>(1) / 2);
+      }
+    }
+  }
+}
+
+/// `stepped_rows` against a step and then the sums.
+template <int Terms, int Sums, class Scalar>
+void check_stepped_rows(Index columns) {
+  Numbers<Scalar> numbers;
+  const Index rows = 7;
+  const auto of_row = numbers.wide(rows), of_column = numbers.wide(columns);
+  const auto c = numbers.wide(Terms * rows), v = numbers.wide(Terms * columns);
+  const auto weights = numbers.wide(Sums * rows);
+  for (const bool scales_columns : {false, true}) {
+    CAPTURE(columns, Terms, Sums, scales_columns);
+    const Scaling<Scalar> scaling{Scalar(0.75), of_row.data(),
+                                  scales_columns ? of_column.data() : nullptr};
+    OuterProduct<Scalar> terms[Terms];
+    for (int t = 0; t < Terms; ++t) {
+      terms[array_size(t)] = {c.data() + t * rows, v.data() + t * columns, Scalar(t - 0.5)};
+    }
+    auto m = numbers.wide(rows * columns), expected = m;
+    auto found = numbers.wide(Sums * columns), expected_found = found;
+    RowSum<Scalar> sums[Sums];
+    for (int s = 0; s < Sums; ++s) {
+      sums[array_size(s)] = {weights.data() + s * rows, found.data() + s * columns};
+    }
+    stepped_rows<Terms, Sums>(m.data(), rows, columns, scaling, terms, sums);
+    step_rows(expected.data(), rows, columns, columns, scaling, terms, Terms);
+    double worst = 0;
+    for (Index k = 0; k < rows * columns; ++k) {
+      worst = std::max(worst, std::abs(at(m, k) - at(expected, k)));
+    }
+    for (int s = 0; s < Sums; ++s) {
+      for (Index j = 0; j < columns; ++j) {
+        double sum = 0;
+        for (Index i = 0; i < rows; ++i) {
+          sum += at(weights, s * rows + i) * at(expected, i * columns + j);
+        }
+        worst = std::max(worst, std::abs(at(found, s * columns + j) - sum));
+      }
+    }
+    CHECK(worst <= rounding<Scalar>(4 * rows));
+  }
+}
+
+TEMPLATE_TEST_CASE("a matrix that is stepped and read in one pass", "", float, double) {
+  for (const Index columns : widths) {
+    check_stepped_rows<1, 1, TestType>(columns);
+    check_stepped_rows<2, 1, TestType>(columns);
+    check_stepped_rows<2, 2, TestType>(columns);
   }
 }
 
