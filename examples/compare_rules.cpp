@@ -304,7 +304,8 @@ void print_introduction(int rounds) {
       "step and one day ahead, each\n  made before its row is learned from, by stream_forecast's "
       "defaults for the one and the settings of\n  [its README](stream_forecast/README.md) for "
       "the other. One step ahead all levels weigh the same: the hierarchy then\n  reads what one "
-      "state does, but for the drawn gates. A day ahead newer levels weigh more.\n\n",
+      "state does, but for the drawn gates. A day ahead newer levels weigh more.\n"
+      "  Least squares with seasonal lags leave every rule little to add one step ahead.\n\n",
       processor().c_str(), compiler, static_cast<int>(d), default_levels,
       1L << (default_levels - 1), static_cast<int>(d),
       static_cast<unsigned long long>(window_begin),
