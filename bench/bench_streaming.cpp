@@ -43,7 +43,7 @@ template <class Kind, class Stored>
 class Optimised {
  public:
   using Scalar = typename Kind::Scalar;
-  using State = detail::StreamState<Kind, Eigen::Dynamic, Stored>;
+  using State = detail::StreamState<Kind, Stored>;
 
   Optimised(Index d, int levels)
       : state_(levels, d, d, 1), memory_(state_.read_shape()), read_(d) {}

@@ -52,7 +52,7 @@ class Stream {
 
  private:
   const bench::Tokens<Kind>& tokens_;
-  detail::StreamState<Kind, Eigen::Dynamic> state_;
+  detail::StreamState<Kind> state_;
   detail::ReadMemory<Kind> memory_;
   detail::Vector<float> read_;
 };

@@ -71,7 +71,7 @@ class Form {
   [[nodiscard]] Eigen::VectorXd read() const { return read_.template cast<double>(); }
 
  private:
-  detail::StreamState<Kind, Eigen::Dynamic, Stored> state_;
+  detail::StreamState<Kind, Stored> state_;
   Token<Kind> token_;
   detail::Vector<Scalar> lambda_, read_;
   detail::ReadMemory<Kind> memory_;

@@ -43,7 +43,7 @@ class OneLevelStream {
   }
 
  private:
-  detail::StreamState<Kind, Eigen::Dynamic> state_;
+  detail::StreamState<Kind> state_;
   detail::ReadMemory<Kind> memory_;
   detail::Vector<Scalar> read_;
   Scalar one_{1};

@@ -110,10 +110,12 @@ TEMPLATE_TEST_CASE("stages: gradients out of turn and of other lengths", "", flo
 
   // After a refusal the token can still be learnt from, and as a row as well.
   layer.as_head().stage_gradient(d_read.transpose());
+  layer.as_head().learn();
   layer.as_head().commit();
   auto expected = before;
   expected.as_head().stage(input<Scalar>(20), ReadOrder::after_push);
   expected.as_head().stage_gradient(d_read);
+  expected.as_head().learn();
   expected.as_head().commit();
   CHECK(go_on_alike(layer, expected));
   CHECK(layer.train_step_count() == 1);
@@ -124,6 +126,8 @@ TEMPLATE_TEST_CASE("stages: gradients out of turn and of other lengths", "", flo
   layer.as_head().stage_gradient(d_read);
   const Scalar infinity = std::numeric_limits<Scalar>::infinity();
   CHECK(error(test::Vector<Scalar>::Constant(3, infinity).eval()) != "");
+  CHECK(test::mentions(test::error_of([&] { layer.as_head().learn(); }),
+                       {"the staged gradient is absent"}));
   layer.as_head().commit();
   expected.forward(input<Scalar>(21));
   CHECK(go_on_alike(layer, expected));

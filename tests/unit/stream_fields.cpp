@@ -84,7 +84,7 @@ std::map<std::string, std::vector<double>> parts_of(const Value& value) {
 /// A stream with something in every member: leaves, pending products of all tiers, levels.
 template <class Kind>
 auto long_stream(Index tokens) {
-  using Stream = detail::StreamState<Kind, Eigen::Dynamic>;
+  using Stream = detail::StreamState<Kind>;
   constexpr Index key_rows = 9, d_v = 8;
   Stream stream(9, key_rows, d_v, 1);
   detail::ReadMemory<Kind> memory(stream.read_shape());

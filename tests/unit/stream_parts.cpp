@@ -30,7 +30,7 @@ template <class Kind_, class Stored, LastLevel overflow>
 struct Stream {
   using Kind = Kind_;
   using Scalar = typename Kind::Scalar;
-  using State = detail::StreamState<Kind, Eigen::Dynamic, Stored, overflow>;
+  using State = detail::StreamState<Kind, Stored, overflow>;
   using Plain = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, overflow>;
 
   Stream(int max_levels, Index key_rows, Index d_v)

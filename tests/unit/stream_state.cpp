@@ -42,7 +42,7 @@ void compare_one(bool gentle) {
     CAPTURE(key_rows, d_v, max_levels, gentle);
     test::Random random(11);
     RandomKind fill{random, gentle};
-    detail::StreamState<Kind, Eigen::Dynamic, Stored, overflow> state(max_levels, key_rows, d_v, 1);
+    detail::StreamState<Kind, Stored, overflow> state(max_levels, key_rows, d_v, 1);
     detail::ReadMemory<Kind> w(state.read_shape());
     detail::PullbackMemory<Kind> t(state.read_shape());
     detail::Vector<Scalar> lambda_in, query, read(d_v), d_lambda_out(max_levels);

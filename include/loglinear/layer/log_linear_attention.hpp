@@ -167,6 +167,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     detail::subtract(o.data(), target_.data(), o.size(), target_.data());
     detail::tanh_pullback(o.data(), o.size(), target_.data());  // the gradient of the read now
     head_.stage_gradient(target_);
+    head_.learn();
     head_.commit();
     return o;
   }

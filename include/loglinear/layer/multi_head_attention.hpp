@@ -174,6 +174,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     out_.stepper().see(reads_);
     out_.stepper().admit(out_.weights(), d_output_, reads_, no_free_);
     out_.stepper().take(out_.weights(), d_output_, reads_, no_free_);
+    this->for_each_head([](Head& head, Index) { head.learn(); });
     commit();
     return output_;
   }

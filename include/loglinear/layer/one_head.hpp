@@ -80,6 +80,7 @@ class OneHead {
     head_.stage_levels(x, head_.training_order(), reads, Head::For::learning);
     differentiate(reads);
     head_.stage_levels_gradient(reads);
+    head_.learn();
     head_.commit();
   }
   /// A matrix for them, all zero; allocates.

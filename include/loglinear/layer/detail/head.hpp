@@ -18,10 +18,11 @@ namespace loglinear::detail {
 /// One head, the engine under every layer: what it makes of a token (`Preparation`), the stream's
 /// state, and the memory of the token in hand. Its output is the raw read, without tanh.
 ///
-/// A token comes in stages: `stage`, then `stage_gradient` to learn, then `commit`. Only the last
-/// one changes the head, and it does not throw after `stage`: many heads can take a token together
-/// or not at all. Whatever else changes the stream, the weights or the learning rate, or uses the
-/// same memory, drops what was staged. Out of turn they throw and change nothing.
+/// A token comes in stages: `stage`, then `stage_gradient` and `learn` to learn from it, then
+/// `commit`. Only `learn` and `commit` change the head, and neither throws after the stage before
+/// it: many heads can take a token together or not at all. Whatever else changes the stream, the
+/// weights or the learning rate, or uses the same memory, drops what was staged. Out of turn they
+/// throw and change nothing.
 ///
 /// Whoever owns a head calls it in the mode in which denormal numbers are zero (`FlushToZero`).
 template <class Inner, class Scalar_, class Weights, class Stored, LastLevel Overflow>
@@ -87,14 +88,17 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     admit_gradient();
   }
 
-  /// Steps the weights if a gradient was staged, and writes the staged token to the stream.
-  /// \throws std::invalid_argument where no token is staged
+  /// Steps the weights by the staged gradient; `commit` follows, and writes the token as the old
+  /// weights made it. \throws std::invalid_argument where no gradient is staged
+  void learn() {
+    if (!has_gradient_) fail("the staged gradient", "absent", "there: it is staged before");
+    stepper_.take(preparation_.parameters(), training_.d_raw, workspace_.x, training_.d_free);
+    ++train_step_count_;
+    has_gradient_ = false;
+  }
+  /// Writes the staged token to the stream. \throws std::invalid_argument where none is staged
   void commit() {
     if (staged_ == Staged::nothing) fail_unstaged();
-    if (has_gradient_) {
-      stepper_.take(preparation_.parameters(), training_.d_raw, workspace_.x, training_.d_free);
-      ++train_step_count_;
-    }
     drop_staged();
     stream_.write(workspace_.token, staged_write_, workspace_.stream.looked_up);
   }

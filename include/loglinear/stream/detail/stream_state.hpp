@@ -33,13 +33,16 @@ namespace loglinear::detail {
 
 /// Class invariant: the levels hold the first `size()` tokens but for those in the buffer, a
 /// multiple of its capacity, before what is pending for them.
-template <class Kind, int MaxLevels, class Stored = typename Kind::Scalar,
-          LastLevel Overflow = LastLevel::fold>
+///
+/// \tparam HasOneState  whether a stream of one level takes the step of its own (one_state.hpp). A
+/// layer that never has one level says no, since every program would compile it.
+template <class Kind, class Stored = typename Kind::Scalar, LastLevel Overflow = LastLevel::fold,
+          bool HasOneState = true>
 class StreamState {
  public:
   static constexpr LastLevel overflow = Overflow;
   using Scalar = typename Kind::Scalar;
-  using Levels = detail::Levels<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
+  using Levels = detail::Levels<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, Overflow>;
   using Buffer = LeafBuffer<Kind>;
   using Tiers = PendingTiers<Kind, Stored>;
 
@@ -48,7 +51,7 @@ class StreamState {
         buffer_(Buffer::level_for(max_levels, key_rows, d_v), leaves, key_rows, d_v),
         tiers_(buffer_.level(), max_levels, key_rows, d_v),
         bucket_(key_rows, buffer_.level() > 0 ? d_v : 0),
-        one_state_(max_levels, key_rows, d_v, leaves) {}
+        one_state_(HasOneState ? max_levels : 2, key_rows, d_v, leaves) {}
 
   [[nodiscard]] int max_levels() const { return levels_.max_levels(); }
   [[nodiscard]] Index key_rows() const { return levels_.d_k(); }
@@ -167,9 +170,9 @@ class StreamState {
     }
   }
   template <class OtherKind, class OtherStored>
-  [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored, Overflow> cast() const {
-    StreamState<OtherKind, MaxLevels, OtherStored, Overflow> other(max_levels(), key_rows(), d_v(),
-                                                                   buffer_.leaves());
+  [[nodiscard]] auto cast() const {
+    StreamState<OtherKind, OtherStored, Overflow, HasOneState> other(max_levels(), key_rows(),
+                                                                     d_v(), buffer_.leaves());
     if constexpr (is_narrow<Stored> == is_narrow<OtherStored>) {
       other.levels() = levels_.template cast<OtherStored>();
       other.tiers().assign(tiers_);
@@ -203,7 +206,7 @@ class StreamState {
             const Kind* next, LookUp<Kind>* looked_up) const {
     using Reads = LevelReads<Kind, Stored>;
     const SeenLevels seen = seen_in(query.order);
-    if constexpr (looks_up<Kind>) {
+    if constexpr (HasOneState && looks_up<Kind>) {
       if (max_levels() == 1) {
         const Scalar weight = query.lambda[seen(0)] * static_cast<Scalar>(seen.kept(0));
         Scalar* const found = Apart ? memory.level_read.data() : out;
@@ -219,7 +222,7 @@ class StreamState {
   /// Without a buffer levels are rewritten at every token.
   void write_at_once(const Token<Kind>& token, const Admitted& admitted,
                      [[maybe_unused]] const LookUp<Kind>& looked_up) {
-    if constexpr (OneState<Kind>::is_known) {
+    if constexpr (HasOneState && OneState<Kind>::is_known) {
       if (max_levels() == 1) {
         const double kept = kept_fraction(Overflow, size() > 0 ? 1 : 0);
         one_state_.write(token, static_cast<Scalar>(kept), looked_up, levels_.data(0));
