@@ -10,6 +10,7 @@
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/parts.hpp"
 #include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 
 namespace loglinear::detail {
 
@@ -66,13 +67,13 @@ class InputScales {
   }
   /// Nothing new is seen: scales stay.
   void hold() {
-    next_scales_ = scales_;
-    next_counts_ = counts_;
+    copy(scales_.data(), scales_.size(), next_scales_.data());
+    copy(counts_.data(), counts_.size(), next_counts_.data());
     std::fill_n(ratios_.data(), ratios_.size(), Scalar(1));
   }
   void take() {
-    scales_.swap(next_scales_);
-    counts_.swap(next_counts_);
+    copy(next_scales_.data(), scales_.size(), scales_.data());
+    copy(next_counts_.data(), counts_.size(), counts_.data());
   }
 
   /// What was looked at, in units of its scale.
@@ -83,7 +84,9 @@ class InputScales {
   [[nodiscard]] double largest_ratio() const { return (std::max)(1.0, max_abs(ratios_)); }
   [[nodiscard]] double largest_inverse() const {
     double least = 1;
-    for (const Scalar& scale : next_scales_) least = (std::min)(least, to_double(scale));
+    for (Index j = 0; j < next_scales_.size(); ++j) {
+      least = (std::min)(least, to_double(next_scales_[j]));
+    }
     return 1 / least;
   }
 
@@ -92,7 +95,9 @@ class InputScales {
     follows_ = other.follows_;
     scales_ = other.scales_.template cast<Scalar>();
     counts_ = other.counts_.template cast<Scalar>();
-    for (Scalar& s : scales_) s = std::clamp(s, smallest(), Scalar(Scalar(1) / smallest()));
+    for (Index j = 0; j < scales_.size(); ++j) {
+      scales_[j] = std::clamp(scales_[j], smallest(), Scalar(Scalar(1) / smallest()));
+    }
   }
   /// For checkpoints.
   template <class Self, class Visit>

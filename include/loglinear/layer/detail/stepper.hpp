@@ -34,8 +34,8 @@ class Stepper {
     square_ = zeros<Matrix<Scalar>>(parameters.projected_size(), parameters.d_model());
     free_square_ = zeros<Scalar>(parameters.free_size());
     if (!has_mean()) return;
-    mean_ = square_;
-    free_mean_ = free_square_;
+    mean_ = zeros<Matrix<Scalar>>(parameters.projected_size(), parameters.d_model());
+    free_mean_ = zeros<Scalar>(parameters.free_size());
   }
 
   [[nodiscard]] const Step& step() const { return step_; }
@@ -130,7 +130,7 @@ class Stepper {
     const Index rows = parameters.projected_size();
     double largest = max_abs(gradient.free()), norm = stable_norm(gradient.free());
     for (Index j = 0; j < gradient.d_model() && (step_.clip > 0 || !is_plain()); ++j) {
-      const ConstVectorView<Scalar> column(gradient.column(j), rows);
+      const Pieces<Scalar> column{gradient.column(j), 1, rows, 0};
       const double scale = is_plain() ? 1 : to_double(scales_.scale(j));
       largest = (std::max)(largest, max_abs(column) / scale);
       norm = std::hypot(norm, stable_norm(column) / scale);
