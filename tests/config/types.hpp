@@ -13,9 +13,7 @@
 #include "support.hpp"
 #include "variants.hpp"
 
-namespace types {
-
-using namespace loglinear;
+namespace loglinear::test {
 
 constexpr Eigen::Index d_model = 5, d_k = 3, d_v = 4;
 constexpr int n_heads = 2;
@@ -166,8 +164,6 @@ void check_all_types() {
   check_without_interface<Scalar>();
 }
 
-}  // namespace types
-
-using types::check_all_types;
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_TYPES_HPP

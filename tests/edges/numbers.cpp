@@ -10,11 +10,11 @@
 #include "checkpoint/bytes.hpp"
 #include "config/modes.hpp"
 #include "loglinear/loglinear.hpp"
-#include "loglinear/mixers.hpp"
 #include "loglinear/mode/attention.hpp"
 #include "loglinear/mode/mode_text.hpp"
 #include "loglinear/readout/recursive_least_squares.hpp"
 #include "loglinear/sequence.hpp"
+#include "mixers_cases.hpp"
 
 namespace {
 

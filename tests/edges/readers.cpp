@@ -8,8 +8,8 @@
 #include "catch.hpp"
 #include "checkpoint/bytes.hpp"
 #include "loglinear/loglinear.hpp"
-#include "loglinear/mixers.hpp"
 #include "loglinear/mode/attention.hpp"
+#include "mixers_cases.hpp"
 
 namespace {
 

@@ -9,7 +9,7 @@
 #include "families.hpp"
 #include "sequence/tokens.hpp"
 
-namespace golden {
+namespace loglinear::test {
 namespace {
 
 using namespace loglinear;
@@ -112,4 +112,4 @@ void replay_grad(const Case& golden, Comparison& compare) {
   }
 }
 
-}  // namespace golden
+}  // namespace loglinear::test

@@ -10,7 +10,7 @@
 #include "families.hpp"
 #include "loglinear/loglinear.hpp"
 
-namespace golden {
+namespace loglinear::test {
 namespace {
 
 using namespace loglinear;
@@ -126,4 +126,4 @@ void replay_heads(const Case& golden, Comparison& compare) {
       : replay_log_linear<RetNet>(golden, compare);
 }
 
-}  // namespace golden
+}  // namespace loglinear::test

@@ -11,7 +11,7 @@
 #include "families.hpp"
 #include "loglinear/loglinear.hpp"
 
-namespace golden {
+namespace loglinear::test {
 namespace {
 
 using namespace loglinear;
@@ -151,4 +151,4 @@ void replay_sequence(const Case& golden, Comparison& compare) {
   throw std::runtime_error("unknown rule " + rule);
 }
 
-}  // namespace golden
+}  // namespace loglinear::test

@@ -10,9 +10,10 @@
 #include "catch.hpp"
 #include "heap_peak.hpp"
 #include "keep_memory.hpp"
-#include "sequence.hpp"
+#include "sequence/settings.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 

@@ -50,7 +50,7 @@ void* taken(void* memory) {
 
 }  // namespace
 
-namespace test {
+namespace loglinear::test {
 
 void start_counting_allocations() {
   calls = 0;
@@ -74,7 +74,7 @@ long live_allocations() {
   return live;
 }
 
-}  // namespace test
+}  // namespace loglinear::test
 
 extern "C" {
 

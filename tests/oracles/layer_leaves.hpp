@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef LOGLINEAR_TESTS_LAW_LEAF_LIST_HPP
-#define LOGLINEAR_TESTS_LAW_LEAF_LIST_HPP
+#ifndef LOGLINEAR_TESTS_ORACLES_LAYER_LEAVES_HPP
+#define LOGLINEAR_TESTS_ORACLES_LAYER_LEAVES_HPP
 
 // The oracle of the layer: no hierarchy at all. It keeps the leaf of every token apart, multiplies
 // each by every later transition as a dense matrix, and reads each under the level weight of its
@@ -11,17 +11,17 @@
 
 #include "rules.hpp"
 
-namespace laws {
+namespace loglinear::test {
 
 template <class Inner, class Scalar, class Weights>
-class LeafList {
+class LayerLeaves {
  public:
   using Vector = detail::Vector<Scalar>;
   using Matrix = detail::Matrix<Scalar>;
 
   /// Takes hyperparameters and weights from a layer, nothing else.
   template <class Layer>
-  explicit LeafList(const Layer& layer)
+  explicit LayerLeaves(const Layer& layer)
       : rule_(layer.inner()),
         level_weights_(layer.level_weights()),
         levels_(layer.log_linear_state().max_levels()),
@@ -108,6 +108,6 @@ class LeafList {
   std::vector<Matrix> weights_, leaves_;
 };
 
-}  // namespace laws
+}  // namespace loglinear::test
 
-#endif  // LOGLINEAR_TESTS_LAW_LEAF_LIST_HPP
+#endif  // LOGLINEAR_TESTS_ORACLES_LAYER_LEAVES_HPP
