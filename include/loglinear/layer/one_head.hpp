@@ -24,6 +24,9 @@ class OneHead {
   using Scalar = typename Head::Scalar;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
+  using Matrix = detail::Matrix<Scalar>;               ///< a copy of a weight array
+  using MatrixView = detail::ConstMatrixView<Scalar>;  ///< a weight array where it lies
+  using Rows = detail::RowMajorMatrix<Scalar>;         ///< a span, a row a token
   using State = typename Head::State;
   /// A moment of the stream, from `snapshot`.
   using Snapshot = typename Head::Snapshot;
@@ -122,13 +125,9 @@ class OneHead {
   /// One weight array, `outputs x d_model`, or `1 x n` for a free vector; a read-only view, valid
   /// as long as the layer is neither moved nor destroyed. \throws std::invalid_argument for a name
   /// that is not in `weight_names()`
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
-    return parameters().get(name);
-  }
+  [[nodiscard]] MatrixView weight(std::string_view name) const& { return parameters().get(name); }
   /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
-    return parameters().get(name);
-  }
+  [[nodiscard]] Matrix weight(std::string_view name) const&& { return parameters().get(name); }
   /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
   /// Allocates a copy of it. \throws std::invalid_argument for an unknown name, another shape or
   /// coefficients that are not finite; nothing is changed then

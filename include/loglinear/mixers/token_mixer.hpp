@@ -19,8 +19,10 @@ namespace loglinear {
 /// The gradients of `TokenMixer::gradient`.
 template <class Scalar>
 struct MixerGradients {
-  detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x hidden_size
-  NamedWeights<Scalar> weights;      ///< with respect to each weight, `weights["A_log"]`
+  using Matrix = detail::RowMajorMatrix<Scalar>;  ///< a row a token
+
+  Matrix x;                      ///< with respect to the inputs, T x hidden_size
+  NamedWeights<Scalar> weights;  ///< with respect to each weight, `weights["A_log"]`
 };
 
 namespace detail {
@@ -57,6 +59,7 @@ template <class Scalar_, class Mixer>
 class TokenMixer {
  public:
   using Scalar = Scalar_;
+  using Vector = detail::Vector<Scalar>;
   using Matrix = detail::RowMajorMatrix<Scalar>;
   using Rows = typename SequenceInputs<Scalar>::Rows;
   using Cache = MixerCache<Scalar>;
@@ -106,10 +109,10 @@ class TokenMixer {
   /// \throws std::invalid_argument as `forward`; the cache is unchanged then. Costs the projections
   /// and O(active levels x d_k x d_v) a head
   template <class In>
-  [[nodiscard]] detail::Vector<Scalar> step(const Eigen::MatrixBase<In>& x, Cache& cache) const {
+  [[nodiscard]] Vector step(const Eigen::MatrixBase<In>& x, Cache& cache) const {
     static_assert(In::IsVectorAtCompileTime, "step takes a vector; forward takes sequences");
     const Matrix row = detail::as_column(x).transpose();
-    detail::Vector<Scalar> out = row.transpose();  // of the output's size, before the cache changes
+    Vector out = row.transpose();  // of the output's size, before the cache changes
     out = forward(row, cache).row(0).transpose();
     return out;
   }
@@ -176,8 +179,7 @@ class TokenMixer {
   [[nodiscard]] ChunkwiseOptions chunks() const { return {.chunk_size = shape_.chunk_size}; }
 
   [[nodiscard]] Matrix checked(const Rows& x) const {
-    detail::require_size("x (columns)", x.cols(), shape_.hidden_size);
-    detail::require_finite("x", x);
+    detail::require_matrix("x", x, x.rows(), shape_.hidden_size);
     return x;
   }
   template <class Front>
@@ -193,9 +195,7 @@ class TokenMixer {
                                                    Read read) const {
     const detail::FlushToZero<Scalar> flush;
     const Matrix tokens = checked(x);
-    detail::require_size("d_out (rows)", d_out.rows(), tokens.rows());
-    detail::require_size("d_out (columns)", d_out.cols(), shape_.hidden_size);
-    detail::require_finite("d_out", d_out);
+    detail::require_matrix("d_out", d_out, tokens.rows(), shape_.hidden_size);
     MixerGradients<Scalar> all{.x = Matrix::Zero(tokens.rows(), tokens.cols()),
                                .weights = weights_.zeros()};
     if (tokens.rows() == 0) return all;

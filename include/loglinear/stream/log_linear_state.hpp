@@ -75,6 +75,7 @@ class LogLinearState {
   using Index = Eigen::Index;
   /// What arguments and results are made of: float where Scalar is narrower, else Scalar.
   using Accumulator = detail::Accumulator<Scalar>;
+  using Vector = detail::Vector<Scalar>;  ///< a copy of all levels, one after the other
 
   /// Whether all three sizes are fixed at compile time.
   static constexpr bool has_fixed_shape = Storage::has_fixed_shape;
@@ -142,7 +143,7 @@ class LogLinearState {
   /// All levels one after the other, row-major, length `max_levels * d_k * d_v`; a view.
   [[nodiscard]] ConstFlat flat_state() const& noexcept { return levels_.storage().flat(); }
   /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Vector<Scalar> flat_state() const&& { return levels_.storage().flat(); }
+  [[nodiscard]] Vector flat_state() const&& { return levels_.storage().flat(); }
 
   /// Empties all levels and sets `size()` to 0. Does not allocate.
   void reset() noexcept { levels_.reset(); }
