@@ -12,7 +12,6 @@
 namespace loglinear::test {
 namespace {
 
-using namespace loglinear;
 using Eigen::Index;
 
 /// 1 and 16 cut every longer case into chunks, 100 is rounded down to 64.

@@ -13,8 +13,6 @@
 namespace loglinear::test {
 namespace {
 
-using namespace loglinear;
-
 /// Sets the weights on record, runs the case and compares; `query` reads without a change.
 template <class Layer, class Query>
 void run(const Case& golden, Comparison& compare, Layer& layer, Query query) {

@@ -14,8 +14,6 @@
 namespace loglinear::test {
 namespace {
 
-using namespace loglinear;
-
 /// The transition of a delta product with a number of steps known only at run time: a user's kind.
 struct RankOneSteps {
   using Scalar = double;

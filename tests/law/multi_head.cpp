@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "catch.hpp"
+#include "oracles/differences.hpp"
 #include "rules.hpp"
 
 using namespace loglinear;
