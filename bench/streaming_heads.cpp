@@ -34,6 +34,7 @@ void heads(benchmark::State& state) {
     for (int t = 0; t < begin_at; ++t) layer.forward(inputs[static_cast<std::size_t>(t % 64)]);
     return layer;
   };
+  set_thread_count(2);
   const Layer one_before = after_warm_up(1), two_before = after_warm_up(2);
   Layer one = one_before, two = two_before;
   const auto us_per_token = [&](Layer& layer, const Layer& before) {

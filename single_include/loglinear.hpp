@@ -47,6 +47,7 @@
 #include <algorithm>
 #include <any>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <charconv>
 #include <cmath>
@@ -339,6 +340,79 @@ template <class Derived>
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_BASE_TYPES_HPP
+
+// ---- loglinear/batch/head_array.hpp
+
+#ifndef LOGLINEAR_BATCH_HEAD_ARRAY_HPP
+#define LOGLINEAR_BATCH_HEAD_ARRAY_HPP
+
+namespace loglinear {
+
+/// A view of numbers for every sequence, token and head, wherever they lie: a pointer, four sizes
+/// and four strides, counted in numbers. Nothing is owned and nothing is copied; without a pointer
+/// the array is absent.
+///
+///     HeadArray<const float> q = HeadArray<const float>::bthd(data, batch, tokens, heads, d_k);
+///
+/// \tparam Number  float or double, const for what is only read
+template <class Number>
+class HeadArray {
+ public:
+  using Index = Eigen::Index;
+  using Scalar = std::remove_const_t<Number>;
+  using Four = std::array<Index, 4>;
+
+  HeadArray() = default;  ///< absent
+
+  /// Any strides, in the order batch, tokens, heads, columns whatever the order in memory. A stride
+  /// may be 0 or negative where the array is only read.
+  HeadArray(Number* data, const Four& sizes, const Four& strides)
+      : data_(data), sizes_(sizes), strides_(strides) {}
+
+  /// Contiguous, [B, T, H, D]; without columns [B, T, H].
+  [[nodiscard]] static HeadArray bthd(Number* data, Index batch, Index tokens, Index heads,
+                                      Index columns = 1) {
+    return {data,
+            {batch, tokens, heads, columns},
+            {tokens * heads * columns, heads * columns, columns, 1}};
+  }
+  /// Contiguous, [B, H, T, D]; without columns [B, H, T].
+  [[nodiscard]] static HeadArray bhtd(Number* data, Index batch, Index heads, Index tokens,
+                                      Index columns = 1) {
+    return {data,
+            {batch, tokens, heads, columns},
+            {heads * tokens * columns, columns, tokens * columns, 1}};
+  }
+
+  /// The same numbers, to be read.
+  operator HeadArray<const Scalar>() const requires(!std::is_const_v<Number>) {
+    return {data_, sizes_, strides_};
+  }
+
+  [[nodiscard]] Index batch() const { return sizes_[0]; }    ///< B
+  [[nodiscard]] Index rows() const { return sizes_[1]; }     ///< T, or n rows a token
+  [[nodiscard]] Index heads() const { return sizes_[2]; }    ///< H
+  [[nodiscard]] Index columns() const { return sizes_[3]; }  ///< D
+  [[nodiscard]] Number* data() const { return data_; }
+  [[nodiscard]] const Four& sizes() const { return sizes_; }
+  [[nodiscard]] const Four& strides() const { return strides_; }
+  /// How many numbers there are.
+  [[nodiscard]] Index size() const { return sizes_[0] * sizes_[1] * sizes_[2] * sizes_[3]; }
+  [[nodiscard]] bool is_absent() const { return data_ == nullptr || size() == 0; }
+
+  /// Where a row of a head begins.
+  [[nodiscard]] Number* row(Index batch, Index row, Index head) const {
+    return data_ + batch * strides_[0] + row * strides_[1] + head * strides_[2];
+  }
+
+ private:
+  Number* data_ = nullptr;
+  Four sizes_{}, strides_{};
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BATCH_HEAD_ARRAY_HPP
 
 // ---- loglinear/detail/base/row_block.hpp
 
@@ -2962,199 +3036,6 @@ class ChunkMap {
 
 #endif  // LOGLINEAR_CHUNKS_CHUNK_MAP_HPP
 
-// ---- loglinear/chunks/chunk_map_pullback.hpp
-
-#ifndef LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
-#define LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
-
-namespace loglinear::detail {
-
-/// From the gradients of the four matrices of chunk_map.hpp to those of the tokens that they are
-/// made of: `start`, then `carry` for every older state, then `finish`.
-template <class Scalar>
-class ChunkMapPullback {
- public:
-  using Matrix = RowMajorMatrix<Scalar>;
-  using Block = RowBlock<Scalar>;
-  using ConstBlock = ConstRowBlock<Scalar>;
-  using Views = typename Chunk<Scalar>::Views;
-  using Pass = typename ChunkMap<Scalar>::Pass;
-
-  /// \param map  whose matrices are those of the chunk at hand, made for gradients
-  explicit ChunkMapPullback(ChunkMap<Scalar>& map)
-      : map_(map), kept_(map.kept()), decay_(map.decay()), shape_(map.shape()) {}
-
-  /// After `ChunkMap::prepare_carry`.
-  void start() {
-    decay_.start_pull_back();
-    if (shape_.steps == 0) return;
-    if (kept_.is_formed) {
-      set_zero(d_transition_, shape_.d_k, shape_.d_k);
-    } else {
-      set_zero(d_written_transposed_, shape_.d_k, map_.moments());
-      set_zero(d_sought_transposed_, shape_.d_k, map_.moments());
-    }
-  }
-
-  /// d_s <- A^T d_s for older state n, s before the chunk, and what that says of A.
-  void carry(std::size_t n, const Matrix& s, Matrix& d_s) {
-    if (kept_.is_formed) {
-      transpose_into(s, transposed_);
-      product<Into::add>(d_s, transposed_, d_transition_);
-      resize(carried_, s.rows(), s.cols());
-      product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_s, carried_);
-      d_s.swap(carried_);
-      return;
-    }
-    if (shape_.steps > 0) {
-      const bool has_found = map_.pass() == Pass::gradients_after_states;
-      transpose_into(has_found ? kept_.found_states[n] : map_.find(n, s), transposed_);
-      product<Into::subtract>(d_s, transposed_, d_written_transposed_);
-      resize(carried_, map_.moments(), s.cols());
-      product<Into::replace>(map_.written(), d_s, carried_);
-      transpose_into(carried_, transposed_);
-      product<Into::subtract>(s, transposed_, d_sought_transposed_);
-    }
-    decay_.decay_state(d_s, d_s);
-    for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
-      const Index begin = i * s.cols();
-      decay_.pull_back_total(i, dot(s.data() + begin, d_s.data() + begin, s.cols()));
-    }
-    if (shape_.steps > 0)
-      product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
-  }
-
-  /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
-  /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
-  void finish(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
-              Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
-              Chunk<Scalar>& gradient) {
-    const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
-    const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
-    const ConstBlock q = rows.q, k = rows.k;
-    const Block d_q = targets.q, d_k = targets.k;
-    if (shape_.steps > 0) {
-      for (Index i = 0; kept_.is_formed && i < shape_.d_k; ++i) {
-        decay_.pull_back_total(i, d_transition_(i, i) * decay_.total(i));
-      }
-      const ConstBlock p = block_of(chunk.p).topRows(map_.moments());
-      const Block d_p = writable_block_of(gradient.p).topRows(map_.moments());
-      resize(d_lookups_, map_.moments(), shape_.d_k);
-      resize(d_lower_, map_.moments(), map_.moments());
-      if (shape_.is_delta) {
-        pull_back_delta(d_scores, d_queries, d_keys);
-      } else {
-        pull_back_removals(d_scores, d_queries, d_keys);
-      }
-      decay_.pull_back_from_start(kept_.lookups, p_at, d_lookups_, d_p);
-      decay_.pull_back_to_end(kept_.decayed_keys, k_at, d_keys, d_k);
-      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
-      if (shape_.is_delta) {
-        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
-      } else {
-        const ConstBlock u = block_of(chunk.u).topRows(map_.moments());
-        const Block d_u = writable_block_of(gradient.u).topRows(map_.moments());
-        decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
-        decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
-        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
-        decay_.pull_back_gram(q, q_at, u, u_at, map_.query_removal(), d_query_removal_, d_q, d_u);
-      }
-    } else {
-      decay_.pull_back_to_end(map_.keys(), k_at, d_keys, d_k);
-      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
-    }
-    decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k);
-    decay_.finish_pull_back(gradient.decay);
-  }
-
- private:
-  /// Adds what the states say of A = D - written^T sought to the gradients of the two.
-  void add_carries(Matrix& d_sought, Matrix& d_written) {
-    if (kept_.is_formed) {
-      product<Into::subtract>(map_.written(), d_transition_, d_sought);
-      transpose_into(d_transition_, transposed_);
-      product<Into::subtract>(map_.sought(), transposed_, d_written);
-    } else {
-      transpose_into(d_sought_transposed_, transposed_);
-      add(d_sought.data(), transposed_.data(), d_sought.size(), d_sought.data());
-      transpose_into(d_written_transposed_, transposed_);
-      add(d_written.data(), transposed_.data(), d_written.size(), d_written.data());
-    }
-  }
-
-  /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
-  /// with T = (I + L)^-1: dL = -T^T dT T^T = -(scores^T d_scores + keys d_keys^T) T^T. On return
-  /// d_scores is dG and d_keys is dK.
-  void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
-    const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
-    Block(d_lookups_).setZero();
-    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries,
-                                                Block(d_lookups_));
-    add_carries(d_lookups_, d_keys);
-    transpose_into(kept_.lookups, transposed_);
-    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, Block(d_scores));
-    transpose_into(d_keys, transposed_);
-    resize(scratch_, map_.leaves(), map_.leaves());
-    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores,
-                                               Block(scratch_));
-    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, Block(scratch_));
-    transpose_into(kept_.inverse, transposed_);
-    Block(d_lower_).setZero();
-    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, Block(d_lower_));
-    set_zero(d_query_removal_, map_.tokens(), map_.leaves());
-    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, Block(d_query_removal_));
-    d_scores.swap(d_query_removal_);
-    resize(carried_, map_.leaves(), shape_.d_k);
-    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, Block(carried_));
-    d_keys.swap(carried_);
-  }
-
-  /// Backwards through the general form; the names are those of the equations in chunk_map.hpp.
-  void pull_back_removals(const Matrix& d_scores, const Matrix& d_queries, const Matrix& d_keys) {
-    set_zero(d_query_removal_, map_.tokens(), map_.moments());
-    transpose_into(kept_.found, transposed_);
-    product<Into::subtract>(d_queries, transposed_, d_query_removal_);
-    transpose_into(kept_.found_leaves, transposed_);
-    product<Into::subtract>(d_scores, transposed_, d_query_removal_);
-
-    set_zero(d_removals_, map_.moments(), shape_.d_k);
-    product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
-
-    set_zero(d_found_, map_.moments(), shape_.d_k);
-    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_queries, d_found_);
-    add_carries(d_found_, d_removals_);
-    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_, d_lookups_);
-
-    set_zero(d_found_leaves_, map_.moments(), map_.leaves());
-    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_scores,
-                            d_found_leaves_);
-    transpose_into(d_keys, transposed_);
-    product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
-    resize(d_lookup_key_, map_.moments(), map_.leaves());
-    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_leaves_, d_lookup_key_);
-
-    Block(d_lower_).setZero();
-    transpose_into(kept_.found, transposed_);
-    product<Into::subtract>(d_lookups_, transposed_, d_lower_);
-    transpose_into(kept_.found_leaves, transposed_);
-    product<Into::subtract>(d_lookup_key_, transposed_, d_lower_);
-  }
-
-  ChunkMap<Scalar>& map_;
-  const typename ChunkMap<Scalar>::Kept& kept_;
-  ChunkDecay<Scalar>& decay_;
-  SequenceShape shape_;
-  Matrix d_transition_{};                                  // where A is formed
-  Matrix d_written_transposed_{}, d_sought_transposed_{};  // where it is not
-  Matrix d_lookups_{}, d_removals_{}, d_lower_{}, d_query_removal_{}, d_lookup_key_{};
-  Matrix d_found_{}, d_found_leaves_{};
-  Matrix scratch_{}, carried_{}, transposed_{};
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
-
 // ---- loglinear/chunks/hierarchy.hpp
 
 #ifndef LOGLINEAR_CHUNKS_HIERARCHY_HPP
@@ -3596,12 +3477,13 @@ class ValueMix {
 namespace loglinear::detail {
 
 /// The register of this thread that says how floating-point numbers are computed. The bits of
-/// `flush` take denormal numbers for zero. Others are flags that operations raise meanwhile.
+/// `flush` take denormal numbers for zero; those of `raised` are flags that operations raise.
 struct FloatingPointControl {
 #if defined(LOGLINEAR_FLUSHES_BY_MXCSR)
   static constexpr bool can_flush = true;
   using Word = unsigned;
   static constexpr Word flush = 0x8040;  // results (FTZ) and operands (DAZ)
+  static constexpr Word raised = 0x3F;
   [[nodiscard]] static Word read() noexcept {
     Word word;
     __asm__ volatile("stmxcsr %0" : "=m"(word) : : "memory");
@@ -3614,6 +3496,7 @@ struct FloatingPointControl {
   static constexpr bool can_flush = true;
   using Word = unsigned long;
   static constexpr Word flush = 1ul << 24;  // FZ, both
+  static constexpr Word raised = 0;         // elsewhere, in FPSR
   [[nodiscard]] static Word read() noexcept {
     Word word;
     __asm__ volatile("mrs %0, fpcr" : "=r"(word) : : "memory");
@@ -3626,6 +3509,7 @@ struct FloatingPointControl {
   static constexpr bool can_flush = true;
   using Word = unsigned;
   static constexpr Word flush = 1u << 24;  // FZ, both
+  static constexpr Word raised = 0x9F;
   [[nodiscard]] static Word read() noexcept {
     Word word;
     __asm__ volatile("vmrs %0, fpscr" : "=r"(word) : : "memory");
@@ -3637,12 +3521,16 @@ struct FloatingPointControl {
 #else
   static constexpr bool can_flush = false;
   using Word = unsigned;
-  static constexpr Word flush = 0;
+  static constexpr Word flush = 0, raised = 0;
   [[nodiscard]] static Word read() noexcept {
     return 0;
   }
   static void write(Word) noexcept {}
 #endif
+  /// From now on this thread computes as the one that has read `word`; its flags are its own.
+  static void follow(Word word) noexcept {
+    write((word & ~raised) | (read() & raised));
+  }
 };
 
 /// Whether `FlushToZero<Scalar>` does anything.
@@ -3655,7 +3543,8 @@ inline constexpr bool flushes_to_zero = FloatingPointControl::can_flush &&
 /// with the exception flags that operations have raised meanwhile. One inside another costs a look
 /// at the register.
 ///
-/// A thread takes over the mode of the one that starts it and keeps it: pause while others start.
+/// A thread takes over the mode of the one that starts it and keeps it: pause while others start
+/// that are not the library's.
 template <class Scalar>
 class FlushToZero {
   using Control = FloatingPointControl;
@@ -3880,6 +3769,199 @@ class ChunkStep {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_CHUNKS_CHUNK_STEP_HPP
+
+// ---- loglinear/chunks/chunk_map_pullback.hpp
+
+#ifndef LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
+#define LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
+
+namespace loglinear::detail {
+
+/// From the gradients of the four matrices of chunk_map.hpp to those of the tokens that they are
+/// made of: `start`, then `carry` for every older state, then `finish`.
+template <class Scalar>
+class ChunkMapPullback {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+  using Block = RowBlock<Scalar>;
+  using ConstBlock = ConstRowBlock<Scalar>;
+  using Views = typename Chunk<Scalar>::Views;
+  using Pass = typename ChunkMap<Scalar>::Pass;
+
+  /// \param map  whose matrices are those of the chunk at hand, made for gradients
+  explicit ChunkMapPullback(ChunkMap<Scalar>& map)
+      : map_(map), kept_(map.kept()), decay_(map.decay()), shape_(map.shape()) {}
+
+  /// After `ChunkMap::prepare_carry`.
+  void start() {
+    decay_.start_pull_back();
+    if (shape_.steps == 0) return;
+    if (kept_.is_formed) {
+      set_zero(d_transition_, shape_.d_k, shape_.d_k);
+    } else {
+      set_zero(d_written_transposed_, shape_.d_k, map_.moments());
+      set_zero(d_sought_transposed_, shape_.d_k, map_.moments());
+    }
+  }
+
+  /// d_s <- A^T d_s for older state n, s before the chunk, and what that says of A.
+  void carry(std::size_t n, const Matrix& s, Matrix& d_s) {
+    if (kept_.is_formed) {
+      transpose_into(s, transposed_);
+      product<Into::add>(d_s, transposed_, d_transition_);
+      resize(carried_, s.rows(), s.cols());
+      product<Into::replace>(ConstBlock(kept_.transition).transpose(), d_s, carried_);
+      d_s.swap(carried_);
+      return;
+    }
+    if (shape_.steps > 0) {
+      const bool has_found = map_.pass() == Pass::gradients_after_states;
+      transpose_into(has_found ? kept_.found_states[n] : map_.find(n, s), transposed_);
+      product<Into::subtract>(d_s, transposed_, d_written_transposed_);
+      resize(carried_, map_.moments(), s.cols());
+      product<Into::replace>(map_.written(), d_s, carried_);
+      transpose_into(carried_, transposed_);
+      product<Into::subtract>(s, transposed_, d_sought_transposed_);
+    }
+    decay_.decay_state(d_s, d_s);
+    for (Index i = 0; shape_.decays > 0 && i < s.rows(); ++i) {
+      const Index begin = i * s.cols();
+      decay_.pull_back_total(i, dot(s.data() + begin, d_s.data() + begin, s.cols()));
+    }
+    if (shape_.steps > 0)
+      product<Into::subtract>(ConstBlock(map_.sought()).transpose(), carried_, d_s);
+  }
+
+  /// From the gradients of scores, queries and keys, which are used up, and what was noted of A to
+  /// that of the chunk's q, k, u and p, which are written, and log decays, which are added to.
+  void finish(const Chunk<Scalar>& chunk, const Views& rows, Matrix& d_scores, Matrix& d_queries,
+              Matrix& d_keys, const typename Chunk<Scalar>::Targets& targets,
+              Chunk<Scalar>& gradient) {
+    const auto q_at = shape_.queries_at(), k_at = shape_.leaves_at();
+    const auto p_at = SequenceShape::lookups_at(), u_at = SequenceShape::removals_at();
+    const ConstBlock q = rows.q, k = rows.k;
+    const Block d_q = targets.q, d_k = targets.k;
+    if (shape_.steps > 0) {
+      for (Index i = 0; kept_.is_formed && i < shape_.d_k; ++i) {
+        decay_.pull_back_total(i, d_transition_(i, i) * decay_.total(i));
+      }
+      const ConstBlock p = block_of(chunk.p).topRows(map_.moments());
+      const Block d_p = writable_block_of(gradient.p).topRows(map_.moments());
+      resize(d_lookups_, map_.moments(), shape_.d_k);
+      resize(d_lower_, map_.moments(), map_.moments());
+      if (shape_.is_delta) {
+        pull_back_delta(d_scores, d_queries, d_keys);
+      } else {
+        pull_back_removals(d_scores, d_queries, d_keys);
+      }
+      decay_.pull_back_from_start(kept_.lookups, p_at, d_lookups_, d_p);
+      decay_.pull_back_to_end(kept_.decayed_keys, k_at, d_keys, d_k);
+      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+      if (shape_.is_delta) {
+        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lower, d_lower_, d_p, d_k);
+      } else {
+        const ConstBlock u = block_of(chunk.u).topRows(map_.moments());
+        const Block d_u = writable_block_of(gradient.u).topRows(map_.moments());
+        decay_.pull_back_to_end(kept_.removals, u_at, d_removals_, d_u);
+        decay_.pull_back_gram(p, p_at, u, u_at, kept_.lower, d_lower_, d_p, d_u);
+        decay_.pull_back_gram(p, p_at, k, k_at, kept_.lookup_key, d_lookup_key_, d_p, d_k);
+        decay_.pull_back_gram(q, q_at, u, u_at, map_.query_removal(), d_query_removal_, d_q, d_u);
+      }
+    } else {
+      decay_.pull_back_to_end(map_.keys(), k_at, d_keys, d_k);
+      decay_.pull_back_from_start(map_.decayed_queries(), q_at, d_queries, d_q);
+    }
+    decay_.pull_back_gram(q, q_at, k, k_at, map_.query_key(), d_scores, d_q, d_k);
+    decay_.finish_pull_back(gradient.decay);
+  }
+
+ private:
+  /// Adds what the states say of A = D - written^T sought to the gradients of the two.
+  void add_carries(Matrix& d_sought, Matrix& d_written) {
+    if (kept_.is_formed) {
+      product<Into::subtract>(map_.written(), d_transition_, d_sought);
+      transpose_into(d_transition_, transposed_);
+      product<Into::subtract>(map_.sought(), transposed_, d_written);
+    } else {
+      transpose_into(d_sought_transposed_, transposed_);
+      add(d_sought.data(), transposed_.data(), d_sought.size(), d_sought.data());
+      transpose_into(d_written_transposed_, transposed_);
+      add(d_written.data(), transposed_.data(), d_written.size(), d_written.data());
+    }
+  }
+
+  /// Backwards through scores = G T, keys = T^T K, queries = q D - scores P and A = D - keys^T P,
+  /// with T = (I + L)^-1: dL = -T^T dT T^T = -(scores^T d_scores + keys d_keys^T) T^T. On return
+  /// d_scores is dG and d_keys is dK.
+  void pull_back_delta(Matrix& d_scores, const Matrix& d_queries, Matrix& d_keys) {
+    const Moments q_at = shape_.queries_at(), k_at = shape_.leaves_at();
+    Block(d_lookups_).setZero();
+    product_of_transposed_pairs<Into::subtract>(map_.scores(), q_at, k_at, d_queries,
+                                                Block(d_lookups_));
+    add_carries(d_lookups_, d_keys);
+    transpose_into(kept_.lookups, transposed_);
+    product_to_pairs<Into::subtract>(d_queries, q_at, transposed_, k_at, Block(d_scores));
+    transpose_into(d_keys, transposed_);
+    resize(scratch_, map_.leaves(), map_.leaves());
+    product_of_transposed_pairs<Into::replace>(map_.scores(), q_at, k_at, d_scores,
+                                               Block(scratch_));
+    product_to_pairs<Into::add>(kept_.keys, k_at, transposed_, k_at, Block(scratch_));
+    transpose_into(kept_.inverse, transposed_);
+    Block(d_lower_).setZero();
+    product_within_pairs<Into::subtract>(scratch_, k_at, k_at, transposed_, Block(d_lower_));
+    set_zero(d_query_removal_, map_.tokens(), map_.leaves());
+    product_within_pairs<Into::replace>(d_scores, q_at, k_at, transposed_, Block(d_query_removal_));
+    d_scores.swap(d_query_removal_);
+    resize(carried_, map_.leaves(), shape_.d_k);
+    product_of_pairs<Into::replace>(kept_.inverse, k_at, k_at, d_keys, Block(carried_));
+    d_keys.swap(carried_);
+  }
+
+  /// Backwards through the general form; the names are those of the equations in chunk_map.hpp.
+  void pull_back_removals(const Matrix& d_scores, const Matrix& d_queries, const Matrix& d_keys) {
+    set_zero(d_query_removal_, map_.tokens(), map_.moments());
+    transpose_into(kept_.found, transposed_);
+    product<Into::subtract>(d_queries, transposed_, d_query_removal_);
+    transpose_into(kept_.found_leaves, transposed_);
+    product<Into::subtract>(d_scores, transposed_, d_query_removal_);
+
+    set_zero(d_removals_, map_.moments(), shape_.d_k);
+    product<Into::subtract>(kept_.found_leaves, d_keys, d_removals_);
+
+    set_zero(d_found_, map_.moments(), shape_.d_k);
+    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_queries, d_found_);
+    add_carries(d_found_, d_removals_);
+    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_, d_lookups_);
+
+    set_zero(d_found_leaves_, map_.moments(), map_.leaves());
+    product<Into::subtract>(ConstBlock(map_.query_removal()).transpose(), d_scores,
+                            d_found_leaves_);
+    transpose_into(d_keys, transposed_);
+    product<Into::subtract>(kept_.removals, transposed_, d_found_leaves_);
+    resize(d_lookup_key_, map_.moments(), map_.leaves());
+    product<Into::replace>(ConstBlock(kept_.inverse).transpose(), d_found_leaves_, d_lookup_key_);
+
+    Block(d_lower_).setZero();
+    transpose_into(kept_.found, transposed_);
+    product<Into::subtract>(d_lookups_, transposed_, d_lower_);
+    transpose_into(kept_.found_leaves, transposed_);
+    product<Into::subtract>(d_lookup_key_, transposed_, d_lower_);
+  }
+
+  ChunkMap<Scalar>& map_;
+  const typename ChunkMap<Scalar>::Kept& kept_;
+  ChunkDecay<Scalar>& decay_;
+  SequenceShape shape_;
+  Matrix d_transition_{};                                  // where A is formed
+  Matrix d_written_transposed_{}, d_sought_transposed_{};  // where it is not
+  Matrix d_lookups_{}, d_removals_{}, d_lower_{}, d_query_removal_{}, d_lookup_key_{};
+  Matrix d_found_{}, d_found_leaves_{};
+  Matrix scratch_{}, carried_{}, transposed_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNK_MAP_PULLBACK_HPP
 
 // ---- loglinear/chunks/chunk_step_pullback.hpp
 
@@ -4186,285 +4268,6 @@ LOGLINEAR_CHUNKS(extern, double)
 
 #endif  // LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
 
-// ---- loglinear/transitions/steps.hpp
-
-#ifndef LOGLINEAR_TRANSITIONS_STEPS_HPP
-#define LOGLINEAR_TRANSITIONS_STEPS_HPP
-
-/// \file
-/// How a kind of transition says what it is made of: a list of steps, in the order in which older
-/// states undergo them.
-///
-/// | step                     | what a state S of key_rows x d_v undergoes                    |
-/// |--------------------------|---------------------------------------------------------------|
-/// | `steps.decay(a)`         | `S <- a S`, a number                                          |
-/// | `steps.decay_rows(w)`    | `S <- diag(w) S`, key_rows numbers                            |
-/// | `steps.decay_values(r)`  | `S <- S diag(r)`, d_v numbers                                 |
-/// | `steps.look_up(p)`       | nothing yet: `f = S^T p` of the state as it is now            |
-/// | `steps.write_back(u)`    | `S <- S - u f^T` with the f looked up last; key_rows numbers  |
-///
-/// Vectors are pointers to that many numbers. Every `look_up` has its `write_back`, with nothing
-/// but decays in between. A kind has the member
-///
-///     void visit_steps(auto& steps, auto&... gradient) const {
-///       steps.look_up(p.data(), gradient.p.data()...);
-///       steps.decay(a, gradient.a...);
-///       steps.write_back(u.data(), gradient.u.data()...);
-///     }
-///
-/// which is `S <- a S - u p^T S`. It is called without a gradient, and with one transition of the
-/// same type, to which each step then writes the derivative with respect to its own argument: where
-/// a member is not itself an argument, the kind computes its derivative from those, after the step.
-/// The derivative with respect to a decay of 0 is taken to be 0. Which steps there are must not
-/// depend on the members.
-///
-/// From the steps follow whole spans of tokens by the chunkwise algorithm and their gradients
-/// (`forward_span`, `span_gradient`), and products of few transitions as a diagonal minus a
-/// matrix of low rank.
-
-namespace loglinear {
-
-/// How many steps of which sort a transition has.
-struct StepCounts {
-  Eigen::Index updates = 0;    ///< look-ups and write-backs
-  bool decays = false;         ///< whether key rows decay
-  bool decays_by_row = false;  ///< each at its own rate
-  bool decays_values = false;  ///< whether value columns decay
-
-  /// \name The steps, which are counted
-  /// \{
-  void decay(const auto& /*a*/, auto&... /*gradient*/) { decays = true; }
-  void decay_rows(const auto* /*w*/, auto*... /*gradient*/) { decays = decays_by_row = true; }
-  void decay_values(const auto* /*r*/, auto*... /*gradient*/) { decays_values = true; }
-  void look_up(const auto* /*p*/, auto*... /*gradient*/) {}
-  void write_back(const auto* /*u*/, auto*... /*gradient*/) { ++updates; }
-  /// \}
-};
-
-/// Whether a kind of transition says what it is made of; see the top of transitions/steps.hpp.
-template <class Kind>
-concept HasSteps = requires(const Kind& kind, Kind& gradient, StepCounts& steps) {
-  kind.visit_steps(steps);
-  kind.visit_steps(steps, gradient);
-};
-
-/// The steps of a kind for states of key_rows x d_v. Makes a transition, which may allocate.
-template <HasSteps Kind>
-[[nodiscard]] StepCounts step_counts(Eigen::Index key_rows, Eigen::Index d_v) {
-  StepCounts counts;
-  Kind(key_rows, d_v).visit_steps(counts);
-  return counts;
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_TRANSITIONS_STEPS_HPP
-
-// ---- loglinear/chunks/transition_steps.hpp
-
-#ifndef LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
-#define LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
-
-// The steps of a transition (transitions/steps.hpp) as a chunk has them: decays of value columns,
-// and updates D - u p^T one after the other. A decay E before a look-up goes into its update,
-// (D - u p^T) E = D E - u (E p)^T, and one after the last update too, F (D - u p^T) = F D - (F u)
-// p^T.
-
-namespace loglinear::detail {
-
-/// How tokens with these steps look in a chunk.
-[[nodiscard]] inline SequenceShape shape_of(const StepCounts& steps, Index d_k, Index d_v,
-                                            Index leaves, ReadOrder order) {
-  return {.d_k = d_k,
-          .d_v = d_v,
-          .leaves = leaves,
-          .steps = steps.updates,
-          .decays = !steps.decays         ? 0
-                    : steps.decays_by_row ? d_k
-                                          : 1,
-          .decays_values = steps.decays_values,
-          .is_delta = false,
-          .order = order};
-}
-
-/// A product of decays of key rows: no number, one for all of them, or one for each.
-template <class Scalar>
-class RowDecays {
- public:
-  explicit RowDecays(Index decays) : decays_(decays) {}
-
-  void reset() { std::fill_n(decays_.data(), decays_.size(), Scalar(1)); }
-  void decay(const Scalar& a) { scale_by(a, decays_.data(), decays_.size()); }
-  void decay_rows(const Scalar* w) { multiply(decays_.data(), w, decays_.size(), decays_.data()); }
-
-  /// row *= decays, which may be one number for all of it.
-  void apply(Scalar* row, Index size) const {
-    if (decays_.size() == 1) scale_by(decays_[0], row, size);
-    if (decays_.size() > 1) multiply(row, decays_.data(), size, row);
-  }
-  void write_to(Scalar* to) const { copy(decays_.data(), decays_.size(), to); }
-
- private:
-  Vector<Scalar> decays_;
-};
-
-/// Takes the steps of token t into a chunk: `start`, `visit_steps` of its transition, `finish`.
-template <class Scalar>
-class StepWriter {
- public:
-  explicit StepWriter(const SequenceShape& shape) : shape_(shape), before_(shape.decays) {}
-  StepWriter(const StepWriter&) = default;
-  StepWriter& operator=(const StepWriter&) = default;
-
-  void start(Chunk<Scalar>& chunk, Index t) {
-    chunk_ = &chunk;
-    token_ = t;
-    moment_ = t * shape_.moments();
-    before_.reset();
-    if (shape_.decays_values) std::fill_n(value_decay(), shape_.d_v, Scalar(1));
-  }
-
-  void decay(const Scalar& a) { before_.decay(a); }
-  void decay_rows(const Scalar* w) { before_.decay_rows(w); }
-  void decay_values(const Scalar* r) { multiply(value_decay(), r, shape_.d_v, value_decay()); }
-  void look_up(const Scalar* p) {
-    Scalar* const row = row_of(chunk_->p, moment_);
-    copy(p, shape_.d_k, row);
-    before_.apply(row, shape_.d_k);
-  }
-  void write_back(const Scalar* u) {
-    copy(u, shape_.d_k, row_of(chunk_->u, moment_));
-    if (shape_.decays > 0) before_.write_to(row_of(chunk_->decay, moment_));
-    before_.reset();
-    ++moment_;
-  }
-
-  void finish() {
-    if (shape_.decays == 0) return;
-    if (shape_.steps == 0) return before_.write_to(row_of(chunk_->decay, moment_));
-    before_.apply(row_of(chunk_->decay, moment_ - 1), shape_.decays);
-    before_.apply(row_of(chunk_->u, moment_ - 1), shape_.d_k);
-  }
-
- private:
-  [[nodiscard]] static Scalar* row_of(RowMajorMatrix<Scalar>& m, Index i) {
-    return m.data() + i * m.cols();
-  }
-  [[nodiscard]] Scalar* value_decay() { return row_of(chunk_->value_decay, token_); }
-
-  SequenceShape shape_;
-  RowDecays<Scalar> before_;  // since the last update
-  Chunk<Scalar>* chunk_ = nullptr;
-  Index token_ = 0, moment_ = 0;
-};
-
-/// The decays after the last update of a transition.
-template <class Scalar>
-struct LastDecays {
-  RowDecays<Scalar>& decays;
-
-  void decay(const Scalar& a) { decays.decay(a); }
-  void decay_rows(const Scalar* w) { decays.decay_rows(w); }
-  void decay_values(const Scalar*) {}
-  void look_up(const Scalar*) {}
-  void write_back(const Scalar*) { decays.reset(); }
-};
-
-/// From the gradient of a chunk, log decays and the rows u and p as they stand in it, to that of
-/// the steps of token t: `start`, then `visit_steps(steps, gradient)` of its transition.
-template <class Scalar>
-class StepGradients {
- public:
-  explicit StepGradients(const SequenceShape& shape)
-      : shape_(shape), before_(shape.decays), after_(shape.decays), d_log_(shape.decays) {}
-  StepGradients(const StepGradients&) = default;
-  StepGradients& operator=(const StepGradients&) = default;
-
-  template <class Kind>
-  void start(const Kind& kind, const Chunk<Scalar>& chunk, const Chunk<Scalar>& gradient, Index t) {
-    chunk_ = &chunk;
-    gradient_ = &gradient;
-    token_ = t;
-    moment_ = t * shape_.moments();
-    is_open_ = false;
-    before_.reset();
-    after_.reset();
-    if (shape_.steps == 0) return;
-    LastDecays<Scalar> last{after_};
-    kind.visit_steps(last);
-  }
-
-  void decay(const Scalar& a, Scalar& d_a) {
-    note_decay();
-    if (!is_open_) before_.decay(a);
-    divide(sum(d_log_.data(), d_log_.size()), a, d_a);
-  }
-  void decay_rows(const Scalar* w, Scalar* d_w) {
-    note_decay();
-    if (!is_open_) before_.decay_rows(w);
-    for (Index i = 0; i < shape_.d_k; ++i) divide(d_log_[i], w[i], d_w[i]);
-  }
-  void decay_values(const Scalar* r, Scalar* d_r) {
-    const Scalar* const d_log = row_of(gradient_->value_decay, token_);
-    for (Index j = 0; j < shape_.d_v; ++j) divide(d_log[j], r[j], d_r[j]);
-  }
-  void look_up(const Scalar*, Scalar* d_p) {
-    copy(row_of(gradient_->p, moment_), shape_.d_k, d_p);
-    before_.apply(d_p, shape_.d_k);
-    is_open_ = true;
-  }
-  void write_back(const Scalar*, Scalar* d_u) {
-    copy(row_of(gradient_->u, moment_), shape_.d_k, d_u);
-    ++moment_;
-    if (is_after_last()) after_.apply(d_u, shape_.d_k);
-    before_.reset();
-    is_open_ = false;
-  }
-
- private:
-  [[nodiscard]] static const Scalar* row_of(const RowMajorMatrix<Scalar>& m, Index i) {
-    return m.data() + i * m.cols();
-  }
-  [[nodiscard]] bool is_after_last() const {
-    return shape_.steps > 0 && moment_ == (token_ + 1) * shape_.moments();
-  }
-
-  /// The gradient of the logarithm of a decay: it is part of its moment's D and, unless it stands
-  /// within an update, of p where an update follows, of u where none does.
-  void note_decay() {
-    const bool is_last = !is_open_ && is_after_last();
-    const Index m = is_last ? moment_ - 1 : moment_;
-    copy(row_of(gradient_->decay, m), shape_.decays, d_log_.data());
-    if (is_open_ || shape_.steps == 0) return;
-    is_last ? add_products(row_of(chunk_->u, m), row_of(gradient_->u, m))
-            : add_products(row_of(chunk_->p, m), row_of(gradient_->p, m));
-  }
-  /// d_log += x . d_x, for all rows together or each for itself.
-  void add_products(const Scalar* x, const Scalar* d_x) {
-    if (d_log_.size() == 1) {
-      d_log_[0] += dot(x, d_x, shape_.d_k);
-    } else {
-      for (Index i = 0; i < shape_.d_k; ++i) d_log_[i] += x[i] * d_x[i];
-    }
-  }
-  /// A decay of 0 gets gradient 0: its logarithm has none.
-  static void divide(const Scalar& d_log, const Scalar& decay, Scalar& d_decay) {
-    d_decay = decay == Scalar(0) ? Scalar(0) : d_log / decay;
-  }
-
-  SequenceShape shape_;
-  RowDecays<Scalar> before_, after_;  // since the last update, and after the last of all
-  Vector<Scalar> d_log_;
-  const Chunk<Scalar>* chunk_ = nullptr;
-  const Chunk<Scalar>* gradient_ = nullptr;
-  Index token_ = 0, moment_ = 0;
-  bool is_open_ = false;  // between a look-up and its write-back
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
-
 // ---- loglinear/detail/base/magnitude.hpp
 
 #ifndef LOGLINEAR_DETAIL_BASE_MAGNITUDE_HPP
@@ -4521,46 +4324,78 @@ inline constexpr int mantissa_bits = std::is_same_v<Scalar, double>            ?
                                      : std::is_same_v<Scalar, Eigen::bfloat16> ? 7
                                                                                : 0;
 
-/// Whether all numbers are finite. The exponent of those that are not is all ones, so that one more
-/// in its last place carries into the sign bit. The last packet may overlap the one before it.
+/// Whether there are packets of the bits of such numbers.
+template <class Scalar>
+inline constexpr bool has_bits =
+#if defined(__GNUC__)
+    mantissa_bits<Scalar> != 0 && packet_size < float >> 1;
+#else
+    false;
+#endif
+
+/// The bits of numbers without their signs, `lanes` numbers in a packet. Those of a larger number
+/// are larger. The exponent of a number that is not finite is all ones, so that one more in its
+/// last place carries into the sign bit.
+template <class Scalar, Index lanes>
+struct BitsOf {
+  using Bits =
+      std::conditional_t<sizeof(Scalar) == 8, std::uint64_t,
+                         std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint16_t>>;
+  using Packet = typename VectorOf<Bits, static_cast<int>(lanes)>::Type;
+  static constexpr auto last_place = static_cast<Bits>(Bits{1} << mantissa_bits<Scalar>);
+  static constexpr auto magnitude = static_cast<Bits>((std::numeric_limits<Bits>::max)() >> 1);
+
+  [[nodiscard]] static Packet load(const Scalar* values) {
+    Packet packet;
+    std::memcpy(&packet, static_cast<const void*>(values), sizeof packet);
+    return packet & magnitude;
+  }
+  /// `carries` with those of the numbers, at least a packet of them. The last packet may overlap
+  /// the one before it.
+  [[nodiscard]] static Packet carries_of(const Scalar* values, Index size, Packet carries) {
+    const Scalar* const last = values + size - lanes;
+    carries |= load(last) + last_place;
+    for (; values < last; values += lanes) carries |= load(values) + last_place;
+    return carries;
+  }
+  /// Whether nothing has been carried into a sign bit.
+  [[nodiscard]] static bool are_signs_clear(const Packet& carries) {
+    std::uint64_t words[sizeof carries / sizeof(std::uint64_t)];
+    std::memcpy(words, &carries, sizeof carries);
+    std::uint64_t all = 0;
+    for (const std::uint64_t word : words) all |= word;
+    constexpr std::uint64_t of_each = ~std::uint64_t{0} / (std::numeric_limits<Bits>::max)();
+    return (all & (of_each * (std::uint64_t{magnitude} + 1))) == 0;
+  }
+};
+/// Numbers of a type that fill a register.
+template <class Scalar>
+inline constexpr Index full_lanes =
+    packet_size<float>* Index{sizeof(float)} / Index{sizeof(Scalar)};
+
+/// Whether all numbers are finite.
 template <class Scalar>
 [[nodiscard]] bool are_finite(const Scalar* values, Index size) {
-#if defined(__GNUC__)
-  constexpr int mantissa = mantissa_bits<Scalar>;
-  if constexpr (mantissa != 0) {
-    using Bits =
-        std::conditional_t<sizeof(Scalar) == 8, std::uint64_t,
-                           std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint16_t>>;
-    constexpr Index width = packet_size<float> * Index{sizeof(float)} / Index{sizeof(Scalar)};
-    if (size >= width) {
-      using Packet = typename VectorOf<Bits, static_cast<int>(width)>::Type;
-      constexpr auto last_place = static_cast<Bits>(Bits{1} << mantissa);
-      constexpr auto magnitude = static_cast<Bits>((std::numeric_limits<Bits>::max)() >> 1);
-      const auto carries_of = [&](Index first) {
-        Packet packet;
-        std::memcpy(&packet, static_cast<const void*>(values + first), sizeof packet);
-        return (packet & magnitude) + last_place;
-      };
-      Packet even = carries_of(size - width), odd = even;
-      Index i = 0;
-      for (; i + 2 * width <= size; i += 2 * width) {
-        even |= carries_of(i);
-        odd |= carries_of(i + width);
-      }
-      if (i + width <= size) even |= carries_of(i);
-      even |= odd;
-      std::uint64_t words[sizeof even / sizeof(std::uint64_t)];
-      std::memcpy(words, &even, sizeof even);
-      std::uint64_t carries = 0;
-      for (const std::uint64_t word : words) carries |= word;
-      constexpr std::uint64_t of_each = ~std::uint64_t{0} / (std::numeric_limits<Bits>::max)();
-      return (carries & (of_each * (std::uint64_t{magnitude} + 1))) == 0;
-    }
+  if constexpr (has_bits<Scalar>) {
+    using Of = BitsOf<Scalar, full_lanes<Scalar>>;
+    if (size >= full_lanes<Scalar>)
+      return Of::are_signs_clear(Of::carries_of(values, size, typename Of::Packet{}));
   }
-#endif
   bool finite = true;
   for (Index i = 0; i < size; ++i) finite = finite && is_finite(values[i]);
   return finite;
+}
+/// The same of two arrays together.
+template <class Scalar>
+[[nodiscard]] bool are_finite(const Scalar* a, Index size_a, const Scalar* b, Index size_b) {
+  if constexpr (has_bits<Scalar>) {
+    using Of = BitsOf<Scalar, full_lanes<Scalar>>;
+    if ((std::min)(size_a, size_b) >= full_lanes<Scalar>) {
+      return Of::are_signs_clear(
+          Of::carries_of(a, size_a, Of::carries_of(b, size_b, typename Of::Packet{})));
+    }
+  }
+  return are_finite(a, size_a) && are_finite(b, size_b);
 }
 
 template <class Scalar>
@@ -4577,25 +4412,32 @@ template <class Scalar>
 template <class Stored>
 [[nodiscard]] auto largest_magnitude(const Stored* values, Index size) {
   using Scalar = Accumulator<Stored>;
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  constexpr Index block = 512;  // stays in the cache between the two passes
+  constexpr Scalar nan = std::numeric_limits<Scalar>::quiet_NaN();
+  if constexpr (has_bits<Scalar> && width > 1) {
+    if (size >= width) {
+      using Of = BitsOf<Scalar, width>;
+      using Signed = std::make_signed_t<typename Of::Bits>;
+      using SignedPacket = typename VectorOf<Signed, static_cast<int>(width)>::Type;
+      SignedPacket largest{};
+      const auto see = [&](const Stored* from) {
+        const auto bits = std::bit_cast<typename Of::Packet>(load<Scalar>(from)) & Of::magnitude;
+        const auto magnitude = std::bit_cast<SignedPacket>(bits);
+        largest = largest < magnitude ? magnitude : largest;
+      };
+      const Stored* const last = values + size - width;
+      see(last);
+      for (; values < last; values += width) see(values);
+      const auto bits = std::bit_cast<typename Of::Packet>(largest);
+      if (!Of::are_signs_clear(bits + Of::last_place)) return nan;
+      return Eigen::internal::predux_max(std::bit_cast<Packet<Scalar>>(largest));
+    }
+  }
   Scalar magnitude(0);
-  for (Index first = 0; first < size; first += block) {
-    const Index end = (std::min)(first + block, size);
-    if (!are_finite(values + first, end - first)) return std::numeric_limits<Scalar>::quiet_NaN();
-    if (end - first < width) {
-      for (Index i = first; i < end; ++i) {
-        magnitude = (std::max)(magnitude, std::abs(static_cast<Scalar>(values[i])));
-      }
-      break;
-    }
-    P largest = ei::pmax(ei::pset1<P>(magnitude), ei::pabs(load<Scalar>(values + end - width)));
-    for (Index i = first; i + width <= end; i += width) {
-      largest = ei::pmax(largest, ei::pabs(load<Scalar>(values + i)));
-    }
-    magnitude = ei::predux_max(largest);
+  for (Index i = 0; i < size; ++i) {
+    const auto value = static_cast<Scalar>(values[i]);
+    if (!is_finite(value)) return nan;
+    magnitude = (std::max)(magnitude, std::abs(value));
   }
   return magnitude;
 }
@@ -4722,7 +4564,8 @@ template <class Number>
   return finite;
 }
 
-/// Throws for the first coefficient that is not finite, column by column.
+/// Throws for the first coefficient that is not finite, column by column. The argument's name says
+/// where its place stands, "projection # of x"; else that comes last, "x[0]".
 template <class Scalar>
 [[gnu::cold, gnu::noinline]] void fail_not_finite(std::string_view argument, const Scalar* data,
                                                   Index rows, Index columns, Index row_stride,
@@ -4731,9 +4574,13 @@ template <class Scalar>
     for (Index i = 0; i < rows; ++i) {
       const Scalar& value = data[i * row_stride + j * column_stride];
       if (is_finite(value)) continue;
-      const Text name =
-          columns > 1 ? Text(argument, "[", i, ", ", j, "]") : Text(argument, "[", i, "]");
-      fail(name, to_double(value), "finite");
+      const Text place = columns > 1 ? Text(i, ", ", j) : Text(i);
+      const auto end = argument.find('#');
+      if (end == argument.npos) fail(Text(argument, "[", place, "]"), to_double(value), "finite");
+      const std::string_view before = argument.substr(0, end), after = argument.substr(end + 1);
+      const bool is_pair = columns > 1;
+      fail(Text(before, is_pair ? "(" : "", place, is_pair ? ")" : "", after), to_double(value),
+           "finite");
     }
   }
 }
@@ -4760,8 +4607,8 @@ void require_finite(std::string_view argument, const Scalar* values, Index size)
 
 template <class Keys, class Values>
 void require_finite_leaf(const Keys& keys, const Values& values) {
-  require_finite("a written key", keys);
-  require_finite("a written value", values);
+  require_finite("coefficient # of the written key", keys);
+  require_finite("coefficient # of the written value", values);
 }
 
 /// Magnitudes above this are refused before they are written: two of them still add up to a finite
@@ -4798,6 +4645,7 @@ template <class Scalar>
 }
 template <class Scalar>
 [[nodiscard]] double max_abs(const Pieces<Scalar>& values) {
+  if (values.pieces == 1) return max_abs(values.data, values.size);
   double largest = 0;
   for (Index i = 0; i < values.pieces; ++i) {
     largest = larger_magnitude(largest, max_abs(values.data + i * values.stride, values.size));
@@ -4849,44 +4697,45 @@ template <class Derived>
 
 #endif  // LOGLINEAR_DETAIL_BASE_CHECKS_HPP
 
-// ---- loglinear/detail/base/parts.hpp
+// ---- loglinear/sequence/detail/results.hpp
 
-#ifndef LOGLINEAR_DETAIL_BASE_PARTS_HPP
-#define LOGLINEAR_DETAIL_BASE_PARTS_HPP
+#ifndef LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
+#define LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
 
-// The way into a class for what stores an object and brings it back, see checkpoint.hpp. A class
-// names its parts in one static member:
-//
-//     template <class Self, class Visit>
-//     static void visit(Self& self, Visit&& part) {
-//       part("count", self.count_);               // numbers
-//       part("values", self.values_.head(n));     // Eigen vectors, matrices and views of them
-//       part("inside", self.inside_);             // objects that have parts; "" adds no name
-//     }
-//
-// everything on which the object's future depends, and nothing else. A const Self is read. Any
-// other is written to, part by part in this order; therefore numbers stand before the parts whose
-// sizes depend on them and are checked in between, and in the end `visit` checks the class
-// invariants. It throws std::invalid_argument, and the object is then good for nothing: it should
-// be a copy.
+// Finite tokens can have results that are not finite. Every form looks at what it has computed,
+// while it is still in the cache, and refuses the tokens before it changes a state.
 
 namespace loglinear::detail {
 
-/// A friend of each such class.
-struct Parts {
-  template <class Object, class... Arguments>
-  static void visit(Object& object, Arguments&&... arguments) {
-    std::remove_const_t<Object>::visit(object, std::forward<Arguments>(arguments)...);
+/// Throws unless all rows are finite; `first` is the number of the first one.
+template <class Rows>
+void require_finite_rows(std::string_view what, const Rows& rows, Index first) {
+  if (all_finite(rows)) return;
+  for (Index i = 0; i < rows.rows(); ++i) {
+    for (Index j = 0; j < rows.cols(); ++j) {
+      if (is_finite(rows(i, j))) continue;
+      fail(std::string(what) + std::to_string(first + i) + ", column " + std::to_string(j) + ",",
+           to_double(rows(i, j)), "finite: a result leaves the range of the scalar type");
+    }
   }
-};
+}
 
-/// Whether `visit` writes to the parts.
-template <class Self>
-inline constexpr bool is_written = !std::is_const_v<Self>;
+/// The same for reads, from token `first` on.
+template <class Rows>
+void require_finite_reads(const Rows& reads, Index first) {
+  require_finite_rows("the read of token ", reads, first);
+}
+
+/// The same for the rows of a gradient.
+template <class Rows>
+void require_finite_gradient(std::string_view name, const Rows& rows, Index first = 0) {
+  if (all_finite(rows)) return;
+  require_finite_rows("the gradient of " + std::string(name) + ", row ", rows, first);
+}
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_DETAIL_BASE_PARTS_HPP
+#endif  // LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
 
 // ---- loglinear/detail/base/vector_argument.hpp
 
@@ -4935,7 +4784,7 @@ void require_output(const Eigen::MatrixBase<Out>& out, Index size) {
 template <class In, class Scalar>
 void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
   require_vector_type<Scalar, In>();
-  require_size(name, in.size(), into.size());
+  if (in.size() != into.size()) require_size(name, in.size(), into.size());
   if constexpr (has_pieces<In>) {
     std::copy_n(in.derived().data(), into.size(), into.data());
   } else {
@@ -4954,2569 +4803,6 @@ void load_vector(const In& in, const char* name, Vector<Scalar>& into) {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
-
-// ---- loglinear/detail/kernels/dotted_rows.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
-
-// m d of several row-major matrices, and what each has to do with a vector: the pullback of a read.
-
-namespace loglinear::detail {
-
-/// A matrix to be multiplied by a vector: row i counts weights[i] times in the sum over all terms,
-/// and duals[i] times in what is found of this term.
-template <class Stored, class Scalar>
-struct DottedRows {
-  const Stored* rows;
-  const Scalar* vector;
-  const Scalar* weights;
-  const Scalar* duals;
-  Scalar found;
-};
-
-/// The part of N packets of columns, from `first` on.
-template <int N, class Stored, class Scalar>
-void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
-                       Index stride, Scalar* out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index band = 8;  // rows of all terms before their sums are added up across
-  const P zero = ei::pset1<P>(Scalar(0));
-  // With a constant height the loops unroll, and sums and `along` stay in registers; the latter in
-  // two chains.
-  const auto add_band = [&](Index top, auto height) {
-    P sums[band];
-    std::fill(sums, sums + band, zero);
-    for (int term = 0; term < count; ++term) {
-      auto& [m, vector, weights, duals, found] = terms[term];
-      P d[array_size(N)], along[2] = {zero, zero};
-      load_in_order_of<Stored, N, Scalar>(vector + first, d);
-      const Stored* row = m + top * stride + first;
-      for (Index i = 0; i < height; ++i, row += stride) {
-        P dot = zero;
-        for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
-          dot = n == 0 ? ei::pmul(packet, d[0]) : ei::pmadd(packet, d[n], dot);
-        });
-        sums[i] = ei::pmadd(ei::pset1<P>(weights[top + i]), dot, sums[i]);
-        along[i % 2] = ei::pmadd(ei::pset1<P>(duals[top + i]), dot, along[i % 2]);
-      }
-      found += ei::predux(ei::padd(along[0], along[1]));
-    }
-    for (Index i = 0; i < height; ++i) out[top + i] += ei::predux(sums[i]);
-  };
-  Index top = 0;
-  for (; top + band <= rows; top += band) add_band(top, std::integral_constant<Index, band>{});
-  if (top < rows) add_band(top, rows - top);
-}
-
-template <int N, class Stored, class Scalar>
-void dotted_rows_from(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
-                      Index columns, Index stride, Scalar* out) {
-  constexpr Index width = packet_size<Scalar>;
-  for (; first + N * width <= columns; first += N * width) {
-    dotted_rows_block<N>(terms, count, first, rows, stride, out);
-  }
-  if constexpr (N > 1) {
-    dotted_rows_from<N / 2>(terms, count, first, rows, columns, stride, out);
-  } else {
-    Scalar buffer[packet_length<Scalar>];
-    for (int term = 0; term < count && first < columns; ++term) {
-      auto& [m, vector, weights, duals, found] = terms[term];
-      for (Index i = 0; i < rows; ++i) {
-        Scalar dot(0);
-        const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
-        for (Index j = first; j < columns; ++j) dot += rest[j - first] * vector[j];
-        out[i] += weights[i] * dot;
-        found += duals[i] * dot;
-      }
-    }
-  }
-}
-
-/// out[i] += sum over the terms of weights[i] (rows[i] . vector), and for each term found += sum_i
-/// duals[i] (rows[i] . vector): `sum_l diag(w_l) m_l d_l` and `q_l^T m_l d_l` in one pass.
-template <class Stored, class Scalar>
-void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
-                 Index stride, Scalar* out) {
-  dotted_rows_from<8>(terms, count, Index{0}, rows, columns, stride, out);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
-
-// ---- loglinear/detail/kernels/math.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_MATH_HPP
-#define LOGLINEAR_DETAIL_KERNELS_MATH_HPP
-
-// The few functions that rules and level weights are made of, for any scalar, with their
-// derivatives where they are not obvious. Those of vectors take pointers and a length; a result may
-// be an argument itself.
-
-namespace loglinear::detail {
-
-/// Whether Eigen has exp, or tanh, of a whole packet.
-template <class Scalar>
-inline constexpr bool has_packet_exp =
-    packet_size<Scalar> == 1 || Eigen::internal::packet_traits<Scalar>::HasExp;
-template <class Scalar>
-inline constexpr bool has_packet_tanh =
-    packet_size<Scalar> == 1 || Eigen::internal::packet_traits<Scalar>::HasTanh;
-
-/// sg(z) = 1 / (1 + exp(-z)), the logistic sigmoid; never overflows into NaN.
-template <class Scalar>
-[[nodiscard]] Scalar sigmoid(const Scalar& z) {
-  using std::exp;
-  if (z >= Scalar(0)) return Scalar(1) / (Scalar(1) + exp(-z));
-  const Scalar e = exp(z);
-  return e / (Scalar(1) + e);
-}
-
-/// out = sg(z + bias), coefficient by coefficient, each to rounding.
-template <class Scalar>
-void sigmoid(const Scalar* z, double bias, Index size, Scalar* out) {
-  const auto offset = Scalar(bias);
-  for (Index i = 0; i < size; ++i) out[i] = sigmoid<Scalar>(z[i] + offset);
-}
-
-/// Below this, exp(-z) overflows, or nearly so.
-template <class Scalar>
-inline constexpr auto lowest_exponent =
-    static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
-
-/// exp(-z) of floating-point numbers; where it would overflow, a number that is nearly as large.
-/// NaN stays NaN.
-template <class Scalar>
-void exp_of_negative(const Scalar* z, Index size, Scalar* out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Scalar lowest = lowest_exponent<Scalar>;
-  const auto of_number = [&](Index i) { return std::exp(-(z[i] < lowest ? lowest : z[i])); };
-  if constexpr (has_packet_exp<Scalar>) {
-    const P bound = ei::pset1<P>(lowest);
-    fill_by_packets(
-        out, size,
-        [&](Index i) {
-          return ei::pexp(ei::pnegate(ei::pmax<Eigen::PropagateNaN>(ei::ploadu<P>(z + i), bound)));
-        },
-        of_number);
-  } else {
-    for (Index i = 0; i < size; ++i) out[i] = of_number(i);
-  }
-}
-
-/// sg(z), coefficient by coefficient.
-template <class Scalar>
-void sigmoids(const Scalar* z, Index size, Scalar* out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  if constexpr (std::is_floating_point_v<Scalar>) {
-    exp_of_negative(z, size, out);
-    const P one = ei::pset1<P>(Scalar(1));
-    fill_by_packets(
-        out, size, [&](Index i) { return ei::pdiv(one, ei::padd(one, ei::ploadu<P>(out + i))); },
-        [&](Index i) { return Scalar(1) / (Scalar(1) + out[i]); });
-  } else {
-    sigmoid(z, 0, size, out);
-  }
-}
-
-/// y = exp(x), coefficient by coefficient.
-template <class Scalar>
-void exp_of(const Scalar* x, Index size, Scalar* y) {
-  namespace ei = Eigen::internal;
-  const auto of_number = [&](Index i) {
-    using std::exp;
-    return Scalar(exp(x[i]));
-  };
-  if constexpr (has_packet_exp<Scalar>) {
-    fill_by_packets(
-        y, size, [&](Index i) { return ei::pexp(ei::ploadu<Packet<Scalar>>(x + i)); }, of_number);
-  } else {
-    for (Index i = 0; i < size; ++i) y[i] = of_number(i);
-  }
-}
-
-/// y = tanh(x), coefficient by coefficient.
-template <class Scalar>
-void tanh_of(const Scalar* x, Index size, Scalar* y) {
-  namespace ei = Eigen::internal;
-  const auto of_number = [&](Index i) { return Eigen::numext::tanh(x[i]); };
-  if constexpr (has_packet_tanh<Scalar>) {
-    fill_by_packets(
-        y, size, [&](Index i) { return ei::ptanh(ei::ploadu<Packet<Scalar>>(x + i)); }, of_number);
-  } else {
-    for (Index i = 0; i < size; ++i) y[i] = of_number(i);
-  }
-}
-
-/// Its pullback, from `y` itself: d = d (1 - y^2).
-template <class Scalar>
-void tanh_pullback(const Scalar* y, Index size, Scalar* d) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  const P one = ei::pset1<P>(Scalar(1));
-  fill_by_packets(
-      d, size,
-      [&](Index i) {
-        const P value = ei::ploadu<P>(y + i);
-        return ei::pmul(ei::ploadu<P>(d + i), ei::psub(one, ei::pmul(value, value)));
-      },
-      [&](Index i) { return d[i] * (Scalar(1) - y[i] * y[i]); });
-}
-
-/// Keys shorter than this are taken for zero and normalise to zero.
-inline constexpr double zero_key_norm = 1e-12;
-
-/// |raw| = scale * norm, with the largest coefficient as the scale: neither overflows or underflows
-/// where |raw|^2 would.
-template <class Scalar>
-struct ScaledNorm {
-  Scalar scale, norm;
-  [[nodiscard]] bool is_zero() const { return to_double(scale) * to_double(norm) < zero_key_norm; }
-};
-template <class Scalar>
-[[nodiscard]] ScaledNorm<Scalar> scaled_norm(const Scalar* raw, Index size) {
-  using std::sqrt;
-  const auto scale = static_cast<Scalar>(max_abs(raw, size));
-  if (!(scale > Scalar(0))) return {Scalar(1), Scalar(0)};
-  return {scale, sqrt(sum_of_squares<true>(raw, size, scale))};
-}
-
-/// out = x / a / b, coefficient by coefficient.
-template <class Scalar>
-void divide_twice(const Scalar* x, const Scalar& a, const Scalar& b, Index size, Scalar* out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  const P first = ei::pset1<P>(a), second = ei::pset1<P>(b);
-  fill_by_packets(
-      out, size, [&](Index i) { return ei::pdiv(ei::pdiv(ei::ploadu<P>(x + i), first), second); },
-      [&](Index i) { return x[i] / a / b; });
-}
-
-/// out = raw / |raw|, or 0 where |raw| < 1e-12.
-template <class Scalar>
-void unit_vector(const Scalar* raw, Index size, Scalar* out) {
-  const auto length = scaled_norm(raw, size);
-  if (length.is_zero()) {
-    std::fill_n(out, size, Scalar(0));
-  } else {
-    divide_twice(raw, length.scale, length.norm, size, out);
-  }
-}
-
-/// The pullback of `unit_vector`: d_raw = (d_unit - unit (unit . d_unit)) / |raw|. Where the key
-/// was taken for zero, d_unit passes unchanged, so that learning can leave the origin.
-template <class Scalar>
-void unit_vector_pullback(const Scalar* raw, const Scalar* unit, const Scalar* d_unit, Index size,
-                          Scalar* d_raw) {
-  const auto length = scaled_norm(raw, size);
-  if (d_raw != d_unit) copy(d_unit, size, d_raw);
-  if (length.is_zero()) return;
-  axpy(Scalar(-dot(unit, d_raw, size)), unit, size, d_raw);
-  divide_twice(d_raw, length.norm, length.scale, size, d_raw);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_MATH_HPP
-
-// ---- loglinear/detail/kernels/row_dots.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
-
-// m q of a row-major matrix.
-
-namespace loglinear::detail {
-
-/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if
-/// `Add`.
-template <int N, bool Add, class Scalar, std::size_t Vectors>
-void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
-                    const std::array<const Scalar*, Vectors>& vectors,
-                    const std::array<Scalar*, Vectors>& out) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr Index width = packet_size<Scalar>;
-  P packets[Vectors][array_size(N)];
-  for (std::size_t s = 0; s < Vectors; ++s) {
-    for (int n = 0; n < N; ++n) packets[s][n] = ei::ploadu<P>(vectors[s] + first + n * width);
-  }
-  const Scalar* row = m + first;
-  for (Index j = 0; j < rows; ++j, row += stride) {
-    for (std::size_t s = 0; s < Vectors; ++s) {
-      P sum = ei::pmul(ei::ploadu<P>(row), packets[s][0]);
-      for (int n = 1; n < N; ++n) {
-        sum = ei::pmadd(ei::ploadu<P>(row + n * width), packets[s][n], sum);
-      }
-      const Scalar dot = ei::predux(sum);
-      out[s][j] = Add ? out[s][j] + dot : dot;
-    }
-  }
-}
-template <int N, bool Add, class Scalar, std::size_t Vectors>
-void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Index stride,
-                   const std::array<const Scalar*, Vectors>& vectors,
-                   const std::array<Scalar*, Vectors>& out) {
-  constexpr Index width = packet_size<Scalar>;
-  if (first + N * width <= columns) {
-    row_dots_block<N, Add>(m, first, rows, stride, vectors, out);
-    return row_dots_from<N, true>(m, first + N * width, rows, columns, stride, vectors, out);
-  }
-  if constexpr (N > 1) {
-    row_dots_from<N / 2, Add>(m, first, rows, columns, stride, vectors, out);
-  } else {
-    for (std::size_t s = 0; s < Vectors; ++s) {
-      for (Index j = 0; j < rows && (first < columns || !Add); ++j) {
-        Scalar dot(0);
-        for (Index i = first; i < columns; ++i) dot += m[j * stride + i] * vectors[s][i];
-        out[s][j] = Add ? out[s][j] + dot : dot;
-      }
-    }
-  }
-}
-
-/// out[j] = rows[j] . q, `m q` of a row-major matrix.
-template <class Scalar>
-void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
-  if (rows == 0) return;  // m may be null, to which nothing must be added
-  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(m, 0, rows, columns, columns, {q},
-                                                            {out});
-}
-/// The same with two vectors at once, and the same bits.
-template <class Scalar>
-void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
-              Scalar* out_q, Scalar* out_p) {
-  if (rows == 0) return;
-  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p},
-                                                            {out_q, out_p});
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
-
-// ---- loglinear/detail/kernels/softplus.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
-
-// softplus(z) = log(1 + exp(z)), of one number of any scalar and of many in memory, which level
-// weights wait for at every token.
-
-namespace loglinear::detail {
-
-/// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
-inline constexpr int softplus_linear_from = 20;
-
-template <class Scalar>
-[[nodiscard]] Scalar softplus(const Scalar& z) {
-  using std::exp;
-  if (z > Scalar(softplus_linear_from)) return z;
-  const Scalar e = exp(z);
-  if (z < Scalar(-softplus_linear_from)) return e;
-  if constexpr (std::is_floating_point_v<Scalar>) {
-    return std::log1p(e);
-  } else {  // dual numbers have no log1p
-    using std::log;
-    return log(Scalar(1) + e);
-  }
-}
-
-/// log(1 + e) for e in [0, 1], to rounding: 2 artanh(s) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...) with
-/// s = e / (2 + e), at most 1/3, so that each term gives log2(9) bits. Even and odd terms are
-/// summed side by side.
-template <class Scalar>
-[[nodiscard]] Packet<Scalar> log1p_up_to_1(const Packet<Scalar>& e) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  constexpr int terms = std::numeric_limits<Scalar>::digits / 6 * 2;  // even, and 3 bits each
-  const auto coefficient = [](int n) { return ei::pset1<P>(Scalar(2) / Scalar(2 * n + 1)); };
-  const P s = ei::pdiv(e, ei::padd(ei::pset1<P>(Scalar(2)), e));
-  const P square = ei::pmul(s, s), fourth = ei::pmul(square, square);
-  P even = coefficient(terms - 2), odd = coefficient(terms - 1);
-  for (int n = terms - 4; n >= 0; n -= 2) {
-    even = ei::pmadd(even, fourth, coefficient(n));
-    odd = ei::pmadd(odd, fourth, coefficient(n + 1));
-  }
-  return ei::pmul(s, ei::pmadd(square, odd, even));
-}
-
-/// out = softplus(z), coefficient by coefficient; `out` may be `z` itself. Where a number is far
-/// out, all are done one by one, as is what a packet is too wide for: softplus(z) = max(z, 0) +
-/// log(1 + exp(-|z|)).
-template <class Scalar>
-void softplus(const Scalar* z, Index size, Scalar* out) {
-  namespace ei = Eigen::internal;
-  Index i = 0;
-  if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
-    using P = Packet<Scalar>;
-    constexpr auto far_out = Scalar(softplus_linear_from);
-    bool none_far_out = true;
-    for (Index n = 0; n < size; ++n) none_far_out = none_far_out && std::abs(z[n]) <= far_out;
-    for (; none_far_out && i + packet_size<Scalar> <= size; i += packet_size<Scalar>) {
-      const P x = ei::ploadu<P>(z + i);
-      const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
-      ei::pstoreu(out + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
-    }
-  }
-  for (; i < size; ++i) out[i] = softplus<Scalar>(z[i]);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
-
-// ---- loglinear/detail/kernels/weighted_rows.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
-
-// m^T c of row-major matrices. This and the other kernels are the inner loops of a token, on raw
-// row-major memory: on Eigen's packets, so that one text serves every instruction set and every
-// scalar (a scalar without packets is its own packet of one). They never parallelise, never
-// allocate and add in a fixed order.
-//
-// Memory is read in the order in which it lies, a whole row of a block before the next: rows that
-// take turns cost hardware prefetchers half their speed.
-
-namespace loglinear::detail {
-
-/// A matrix to be read as `Sums` weighted sums of its rows, scale sum_i weights[i] rows[i], i <
-/// count.
-template <class Stored, class Scalar, std::size_t Sums = 1>
-struct WeightedRows {
-  const Stored* rows;
-  Index count;
-  std::array<const Scalar*, Sums> weights;
-  Scalar scale;
-};
-
-/// out[j] = the weighted sums of rows of all terms together, for N packets of columns from `first`
-/// on, added to out if `add`. The sums, each in so many `chains`, stay in registers while all rows
-/// of all terms pass by.
-template <int N, int chains, class Stored, class Scalar, std::size_t Sums>
-void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                         Index stride, const std::array<Scalar*, Sums>& out, bool add) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  P sums[Sums][array_size(chains)][array_size(N)];
-  for (std::size_t s = 0; s < Sums; ++s) {
-    for (int c = 0; c < chains; ++c) {
-      for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
-    }
-    if (add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
-  }
-  const auto add_row = [&](const auto& term, const Stored* row, Index i, int c)
-      __attribute__((always_inline)) {
-    for (std::size_t s = 0; s < Sums; ++s) {  // loaded for each sum: few registers are left
-      const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));
-      for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
-        sums[s][c][n] = ei::pmadd(weight, packet, sums[s][c][n]);
-      });
-    }
-  };
-  for (int t = 0; t < count; ++t) {
-    const WeightedRows<Stored, Scalar, Sums> term = terms[t];
-    const Stored* row = term.rows + first;
-    Index i = 0;
-    for (; i + chains <= term.count; i += chains, row += chains * stride) {
-      // Unrolled, or else the sums would not stay in registers.
-      [&]<int... C>(std::integer_sequence<int, C...>) {
-        (add_row(term, row + C * stride, i + C, C), ...);
-      }
-      (std::make_integer_sequence<int, chains>{});
-    }
-    for (; i < term.count; ++i, row += stride) add_row(term, row, i, 0);
-  }
-  for (std::size_t s = 0; s < Sums; ++s) {
-    for (int n = 0; n < N; ++n) {
-      for (int c = 1; c < chains; ++c) sums[s][0][n] = ei::padd(sums[s][0][n], sums[s][c][n]);
-    }
-    store_from_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
-  }
-}
-
-/// All columns from `first` on, N packets at a time as long as there are so many, then fewer. Fewer
-/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
-template <int N, int Chains, class Stored, class Scalar, std::size_t Sums>
-void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                        Index columns, Index stride, const std::array<Scalar*, Sums>& out,
-                        bool add) {
-  constexpr int chains = N >= Chains ? 1 : Chains / N;
-  constexpr Index width = packet_size<Scalar>;
-  for (; first + N * width <= columns; first += N * width) {
-    weighted_rows_block<N, chains>(terms, count, first, stride, out, add);
-  }
-  // One pass rather than several over long rows: half a row after the other is no order of memory.
-  if constexpr (N == 16 && Chains == 1) {
-    const Index packets = (columns - first) / width;
-    if (packets >= 10) {
-      if (packets >= 14) {
-        weighted_rows_block<14, 1>(terms, count, first, stride, out, add);
-      } else if (packets >= 12) {
-        weighted_rows_block<12, 1>(terms, count, first, stride, out, add);
-      } else {
-        weighted_rows_block<10, 1>(terms, count, first, stride, out, add);
-      }
-      first += packets / 2 * 2 * width;
-    }
-  }
-  if constexpr (N > 1) {
-    weighted_rows_from<N / 2, Chains>(terms, count, first, columns, stride, out, add);
-  } else if (first < columns) {
-    Scalar buffer[packet_length<Scalar>];
-    for (std::size_t s = 0; s < Sums; ++s) {
-      if (!add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
-      for (int t = 0; t < count; ++t) {
-        const auto& [m, rows, weights, scale] = terms[t];
-        for (Index i = 0; i < rows; ++i) {
-          const Scalar weight = scale * weights[s][i];
-          const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
-          for (Index j = first; j < columns; ++j) out[s][j] += weight * rest[j - first];
-        }
-      }
-    }
-  }
-}
-
-/// out[j] = sum over the terms of scale sum_i weights[i] rows[i][j], j < columns, added to out if
-/// `Add`: `sum_l lambda_l m_l^T c_l` over matrices of one width, in one pass over each. With one
-/// chain the rounding of a column depends on nothing but whether it lies in a whole packet.
-template <bool Add = false, int Chains = 4, class Stored, class Scalar>
-void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
-                   Index stride, Scalar* out) {
-  weighted_rows_from<widest_block<Scalar>, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
-                                                                      stride, {out}, Add);
-}
-
-/// The same of one matrix, `m^T c`.
-template <bool Add = false, int Chains = 4, class Stored, class Scalar>
-void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
-                   Scalar* out) {
-  const WeightedRows<Stored, Scalar> term{m, rows, {c}, Scalar(1)};
-  weighted_rows<Add, Chains>(&term, 1, columns, stride, out);
-}
-
-/// The same with two vectors at once, `m^T c` and `m^T d`.
-template <bool Add = false, int Chains = 4, class Scalar>
-void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
-                        const Scalar* d, Scalar* out_c, Scalar* out_d) {
-  const WeightedRows<Scalar, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
-  weighted_rows_from<widest_block<Scalar> / 2, Chains, Scalar, Scalar, 2>(
-      &term, 1, 0, columns, stride, {out_c, out_d}, Add);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
-
-// ---- loglinear/random.hpp
-
-#ifndef LOGLINEAR_RANDOM_HPP
-#define LOGLINEAR_RANDOM_HPP
-
-/// \file
-/// The generator behind every initial weight: the same seed gives the same weights everywhere.
-
-namespace loglinear {
-
-/// Marsaglia's 64-bit xorshift (13, 7, 17) with normals by Box and Muller. Its state must never be
-/// zero. Does not allocate.
-class Xorshift64 {
- public:
-  /// \param seed any value but 0
-  /// \throws std::invalid_argument if `seed` is 0: the generator would return zeros for ever
-  explicit Xorshift64(std::uint64_t seed) : state_(seed) {
-    if (seed == 0) detail::fail("seed", seed, "at least 1");
-  }
-
-  /// The next 64 bits.
-  std::uint64_t next() noexcept {
-    state_ ^= state_ << 13;
-    state_ ^= state_ >> 7;
-    state_ ^= state_ << 17;
-    return state_;
-  }
-
-  /// Uniform in [0, 1): the upper 53 bits over 2^53.
-  double uniform() noexcept { return static_cast<double>(next() >> 11) * 0x1p-53; }
-
-  /// Standard normal, `sqrt(-2 ln u1) cos(2 pi u2)`; takes two uniforms, u1 redrawn while 0.
-  double normal() noexcept {
-    double u1 = uniform();
-    while (!(u1 > 0)) u1 = uniform();
-    const double u2 = uniform();
-    return std::sqrt(-2 * std::log(u1)) * std::cos(2 * std::numbers::pi * u2);
-  }
-
- private:
-  std::uint64_t state_;
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_RANDOM_HPP
-
-// ---- loglinear/rules/hyperparameters.hpp
-
-#ifndef LOGLINEAR_RULES_HYPERPARAMETERS_HPP
-#define LOGLINEAR_RULES_HYPERPARAMETERS_HPP
-
-/// \file
-/// What a rule or a level weighting says of itself, once: its names, and of each hyperparameter the
-/// name, the legal range and values to show it with. Checks, mode texts, tests, benchmarks and
-/// tables are made from it. A rule of one's own may leave it out.
-///
-///     struct MyRule {
-///       double gate_bias = 0;
-///       static constexpr RuleInfo info{.name = "MyRule", .text = "my_rule"};
-///       static constexpr void hyperparameters(auto& self, auto&& visit) {
-///         visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
-///       }
-///       ...
-
-namespace loglinear {
-
-/// The finite numbers between two ends, each of which may belong to them or not.
-struct Range {
-  double low = std::numeric_limits<double>::lowest();
-  double high = (std::numeric_limits<double>::max)();
-  bool has_low = true, has_high = true;  ///< whether the ends themselves are legal
-
-  [[nodiscard]] static constexpr Range between(double low, double high) { return {low, high}; }
-  [[nodiscard]] static constexpr Range above_to(double low, double high) {
-    return {low, high, false, true};
-  }  ///< (low, high]
-  [[nodiscard]] static constexpr Range from_to_below(double low, double high) {
-    return {low, high, true, false};
-  }  ///< [low, high)
-  [[nodiscard]] static constexpr Range at_least(double low) { return {.low = low}; }
-  [[nodiscard]] static constexpr Range above(double low) { return {.low = low, .has_low = false}; }
-
-  /// Whether a number lies in it; NaN and the infinities never do.
-  [[nodiscard]] bool holds(double value) const {
-    return detail::is_finite(value) && (has_low ? value >= low : value > low) &&
-           (has_high ? value <= high : value < high);
-  }
-  /// Whether both ends are given.
-  [[nodiscard]] constexpr bool is_bounded() const {
-    return low > Range{}.low && high < Range{}.high;
-  }
-
-  /// Whether all members are equal.
-  [[nodiscard]] constexpr bool operator==(const Range&) const = default;
-};
-
-/// One hyperparameter. Those that are no numbers have all values of their type.
-struct Hyperparameter {
-  std::string_view name;         ///< of the member, and in a text
-  Range range{};                 ///< what is legal
-  double example = 1;            ///< legal, and not the default
-  std::optional<double> slow{};  ///< with which a stream is forgotten in some 10,000 tokens; the
-                                 ///< default unless given
-};
-
-/// What a rule, or a level weighting, is called, and what a table says of it.
-struct RuleInfo {
-  std::string_view name;        ///< of its type, as errors name it
-  std::string_view text;        ///< in a text
-  std::string_view paper{};     ///< its number on arXiv
-  std::string_view equation{};  ///< what a token does to the state, in the notation of the comments
-  bool bounds_output = false;  ///< whether layers made at run time bound its output by a tanh; they
-                               ///< do so too where keys are normalised
-};
-
-/// A rule with those hyperparameters with which it forgets slowly.
-template <class Rule>
-[[nodiscard]] Rule slow() {
-  Rule rule;
-  Rule::hyperparameters(rule, [](const Hyperparameter& parameter, auto& value) {
-    if constexpr (std::is_same_v<decltype(value), double&>) value = parameter.slow.value_or(value);
-  });
-  return rule;
-}
-
-/// The words of values that are not numbers, in the order of the values.
-[[nodiscard]] constexpr std::array<std::string_view, 2> words_of(bool) {
-  return {"false", "true"};
-}
-
-namespace detail {
-
-/// What says of itself what it is called and what its hyperparameters are.
-template <class Type>
-concept Described = requires {
-  { Type::info.name } -> std::convertible_to<std::string_view>;
-};
-
-/// Throws unless a value is in its range.
-template <class Number>
-void require_in(const Range& range, const Text& argument, const Number& value) {
-  if (range.holds(static_cast<double>(value))) return;
-  if (range == Range{}) fail(argument, value, "finite");
-  if (!range.is_bounded()) {
-    fail(argument, value, range.has_low ? "finite and at least " : "finite and above ", range.low);
-  }
-  if (range.has_low && range.has_high) {
-    fail(argument, value, "between ", range.low, " and ", range.high);
-  }
-  fail(argument, value, range.has_low ? "in [" : "in (", range.low, ", ", range.high,
-       range.has_high ? "]" : ")");
-}
-
-template <Described Type>
-void require_legal(const Type& described);
-
-/// Throws unless a hyperparameter of `owner` has a legal value.
-inline void require_legal(std::string_view owner, const Hyperparameter& parameter, double value) {
-  if (!parameter.range.holds(value)) {
-    require_in(parameter.range, Text(owner, "::", parameter.name), value);
-  }
-}
-inline void require_legal(std::string_view owner, const Hyperparameter& parameter, int value) {
-  if (!parameter.range.holds(value)) {
-    require_in(parameter.range, Text(owner, "::", parameter.name), value);
-  }
-}
-inline void require_legal(std::string_view owner, const Hyperparameter& parameter,
-                          const std::optional<double>& value) {
-  if (value) require_legal(owner, parameter, *value);
-}
-/// Words are all legal; an alternative of a variant has hyperparameters of its own.
-template <class Value>
-void require_legal(std::string_view, const Hyperparameter&, const Value& value) {
-  if constexpr (!std::is_enum_v<Value> && !std::is_same_v<Value, bool>) {
-    visit([](const auto& alternative) { require_legal(alternative); }, value);
-  }
-}
-
-/// Throws unless every hyperparameter has a legal value; names the first that has not.
-template <Described Type>
-void require_legal(const Type& described) {
-  Type::hyperparameters(described, [](const Hyperparameter& parameter, const auto& value) {
-    require_legal(Type::info.name, parameter, value);
-  });
-}
-
-}  // namespace detail
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_RULES_HYPERPARAMETERS_HPP
-
-// ---- loglinear/transitions/token.hpp
-
-#ifndef LOGLINEAR_TRANSITIONS_TOKEN_HPP
-#define LOGLINEAR_TRANSITIONS_TOKEN_HPP
-
-namespace loglinear {
-
-/// What a rule writes: the leaf `sum_j keys_j values_j^T`, the query and the transition of one
-/// token. The gradient of a loss with respect to a token is again a token.
-template <class Kind>
-struct Token {
-  using Scalar = typename Kind::Scalar;
-
-  /// All zeros.
-  Token(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves)
-      : keys(detail::zeros<detail::Matrix<Scalar>>(key_rows, leaves)),
-        values(detail::zeros<detail::Matrix<Scalar>>(d_v, leaves)),
-        query(detail::zeros<Scalar>(key_rows)),
-        transition(key_rows, d_v) {}
-
-  detail::Matrix<Scalar> keys;    ///< key_rows x leaves
-  detail::Matrix<Scalar> values;  ///< d_v x leaves
-  detail::Vector<Scalar> query;   ///< length key_rows
-  Kind transition;                ///< what older states undergo
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_TRANSITIONS_TOKEN_HPP
-
-// ---- loglinear/transitions/decays.hpp
-
-#ifndef LOGLINEAR_TRANSITIONS_DECAYS_HPP
-#define LOGLINEAR_TRANSITIONS_DECAYS_HPP
-
-/// \file
-/// The diagonal kinds of transition: none, one decay, a decay per key row, a decay per value
-/// column. The interface they share is documented in transition.hpp.
-
-namespace loglinear {
-
-/// `S <- S`: nothing happens to older states.
-template <class Scalar_>
-struct Identity {
-  using Scalar = Scalar_;
-  static constexpr bool scales_values = false;
-
-  Identity(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
-
-  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
-  void left(auto&& /*m*/) const {}
-  void left_transposed(auto&& /*q*/) const {}
-  void right(auto&& /*m*/) const {}
-  void pullback(const auto&, const auto&, const auto&, const auto&, Identity&) const {}
-  void reset() {}
-  void follow(const Identity&) {}
-  void visit_steps(auto& /*steps*/, auto&... /*gradient*/) const {}
-  [[nodiscard]] Scalar factor() const { return Scalar(1); }
-  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
-  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
-  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
-  [[nodiscard]] double norm_bound() const { return 1; }
-  [[nodiscard]] bool all_finite() const { return true; }
-};
-
-/// `S <- a S`: one decay for the whole state.
-template <class Scalar_>
-struct ScalarDecay {
-  using Scalar = Scalar_;
-  static constexpr bool scales_values = false;
-
-  ScalarDecay(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
-
-  Scalar decay{1};  ///< a
-
-  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
-  void left(auto&& m) const {
-    using M = std::remove_cvref_t<decltype(m)>;
-    if (detail::is_exactly(decay, Scalar(1))) return;
-    if constexpr (detail::has_pieces<M>) {
-      for (Eigen::Index i = 0; i < m.outerSize(); ++i) {
-        detail::scale_by(decay, m.data() + i * m.outerStride(), m.innerSize());
-      }
-    } else {
-      m *= decay;
-    }
-  }
-  void left_transposed(auto&& q) const { detail::scale_by(decay, q.data(), q.size()); }
-  void right(auto&& /*m*/) const {}
-  void pullback(const auto& q, const auto& s, const auto&, const auto&,
-                ScalarDecay& gradient) const {
-    gradient.decay = detail::dot<Scalar>(q.data(), s.data(), q.size());
-  }
-  void reset() { decay = Scalar(1); }
-  void follow(const ScalarDecay& later) {
-    decay *= later.decay;
-    detail::clear_negligible(&decay, 1);
-  }
-  void visit_steps(auto& steps, auto&... gradient) const { steps.decay(decay, gradient.decay...); }
-  [[nodiscard]] Scalar factor() const { return decay; }
-  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return decay; }
-  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
-  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
-  [[nodiscard]] double norm_bound() const { return std::abs(detail::to_double(decay)); }
-  [[nodiscard]] bool all_finite() const { return detail::is_finite(decay); }
-};
-
-/// `S <- diag(w) S`: one decay for each key row.
-template <class Scalar_>
-struct KeyDecay {
-  using Scalar = Scalar_;
-  static constexpr bool scales_values = false;
-
-  KeyDecay(Eigen::Index key_rows, Eigen::Index /*d_v*/) : decay(detail::ones<Scalar>(key_rows)) {}
-
-  detail::Vector<Scalar> decay;  ///< w, length key_rows
-
-  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index) const {
-    return decay.size() == key_rows;
-  }
-  void left(auto&& m) const {
-    if constexpr (detail::is_row_major_memory<decltype(m)>) {
-      detail::scale<Scalar, Scalar>(
-          m.data(), m.rows(), m.cols(), m.outerStride(), [&](Eigen::Index i) { return decay[i]; },
-          nullptr);
-    } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
-      detail::scale<Scalar, Scalar>(
-          m.data(), m.cols(), m.rows(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
-          decay.data());
-    } else {
-      for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
-    }
-  }
-  void left_transposed(auto&& q) const {
-    detail::multiply<Scalar>(q.data(), decay.data(), decay.size(), q.data());
-  }
-  void right(auto&& /*m*/) const {}
-  void pullback(const auto& q, const auto& s, const auto&, const auto&, KeyDecay& gradient) const {
-    detail::multiply<Scalar>(q.data(), s.data(), decay.size(), gradient.decay.data());
-  }
-  void reset() { std::fill_n(decay.data(), decay.size(), Scalar(1)); }
-  void follow(const KeyDecay& later) {
-    detail::multiply(decay.data(), later.decay.data(), decay.size(), decay.data());
-    detail::clear_negligible(decay.data(), decay.size());
-  }
-  void visit_steps(auto& steps, auto&... gradient) const {
-    steps.decay_rows(decay.data(), gradient.decay.data()...);
-  }
-  [[nodiscard]] Scalar row_factor(Eigen::Index i) const { return decay[i]; }
-  [[nodiscard]] const Scalar* row_factors() const { return decay.data(); }
-  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
-  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
-  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
-};
-
-/// `S <- S diag(w)`: one decay for each value column.
-template <class Scalar_>
-struct ValueDecay {
-  using Scalar = Scalar_;
-  static constexpr bool scales_values = true;
-
-  ValueDecay(Eigen::Index /*key_rows*/, Eigen::Index d_v) : decay(detail::ones<Scalar>(d_v)) {}
-
-  detail::Vector<Scalar> decay;  ///< w, length d_v
-
-  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index d_v) const { return decay.size() == d_v; }
-  void left(auto&& /*m*/) const {}
-  void left_transposed(auto&& /*q*/) const {}
-  void right(auto&& m) const {
-    if constexpr (detail::is_row_major_memory<decltype(m)>) {
-      detail::scale<Scalar, Scalar>(
-          m.data(), m.rows(), m.cols(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
-          decay.data());
-    } else {
-      for (Eigen::Index i = 0; i < m.rows(); ++i) {
-        m.row(i).array() *= decay.transpose().array();
-      }
-    }
-  }
-  void pullback(const auto&, const auto&, const auto& z, const auto& d,
-                ValueDecay& gradient) const {
-    detail::multiply<Scalar>(z.data(), d.data(), decay.size(), gradient.decay.data());
-  }
-  void reset() { std::fill_n(decay.data(), decay.size(), Scalar(1)); }
-  void follow(const ValueDecay& later) {
-    detail::multiply(decay.data(), later.decay.data(), decay.size(), decay.data());
-    detail::clear_negligible(decay.data(), decay.size());
-  }
-  void visit_steps(auto& steps, auto&... gradient) const {
-    steps.decay_values(decay.data(), gradient.decay.data()...);
-  }
-  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
-  [[nodiscard]] const Scalar* column_factors() const { return decay.data(); }
-  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
-  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_TRANSITIONS_DECAYS_HPP
-
-// ---- loglinear/transitions/product.hpp
-
-#ifndef LOGLINEAR_TRANSITIONS_PRODUCT_HPP
-#define LOGLINEAR_TRANSITIONS_PRODUCT_HPP
-
-/// \file
-/// Several transitions at one token, one after the other.
-
-namespace loglinear {
-
-/// `S <- L_n (... L_1 S diag(r_1) ...) diag(r_n)`: the factors act in the order of the template
-/// arguments, the first one first.
-template <class... Factors>
-struct TransitionProduct {
-  static_assert(sizeof...(Factors) > 0, "a product of transitions needs at least one factor");
-  static constexpr std::size_t count = sizeof...(Factors);  ///< number of factors
-  using Scalar = typename std::tuple_element_t<0, std::tuple<Factors...>>::Scalar;
-  static constexpr bool scales_values = (Factors::scales_values || ...);
-
-  TransitionProduct(Eigen::Index key_rows, Eigen::Index d_v)
-      : factors(Factors(key_rows, d_v)...),
-        queries_(key_rows, static_cast<Eigen::Index>(count)),
-        cotangents_(d_v, static_cast<Eigen::Index>(count)),
-        s_(key_rows),
-        z_(d_v) {}
-
-  std::tuple<Factors...> factors;  ///< L_1 ... L_n
-
-  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
-    return std::apply([&](const auto&... factor) { return (factor.fits(key_rows, d_v) && ...); },
-                      factors);
-  }
-  void left(auto&& m) const {
-    std::apply([&](const auto&... factor) { (factor.left(m), ...); }, factors);
-  }
-  void left_transposed(auto&& q) const {
-    backwards([&](const auto& factor, auto) { factor.left_transposed(q); });
-  }
-  void right(auto&& m) const {
-    std::apply([&](const auto&... factor) { (factor.right(m), ...); }, factors);
-  }
-
-  /// Each factor sees the query and cotangent as they come back through the later factors, and s
-  /// and z as they come forward through the earlier ones. `gradient` lends its scratch memory.
-  void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
-                TransitionProduct& gradient) const {
-    gradient.s_ = q;
-    gradient.z_ = d;
-    backwards([&](const auto& factor, auto j) {
-      gradient.queries_.col(j) = gradient.s_;
-      gradient.cotangents_.col(j) = gradient.z_;
-      factor.left_transposed(gradient.s_);
-      factor.right(gradient.z_.transpose());
-    });
-    gradient.s_ = s;
-    gradient.z_ = z;
-    forwards([&](const auto& factor, auto j) {
-      factor.pullback(gradient.queries_.col(j), gradient.s_, gradient.z_,
-                      gradient.cotangents_.col(j), std::get<j>(gradient.factors));
-      factor.left(gradient.s_);
-      factor.right(gradient.z_.transpose());
-    });
-  }
-
-  void visit_steps(auto& steps) const requires(HasSteps<Factors>&&...) {
-    std::apply([&](const auto&... factor) { (factor.visit_steps(steps), ...); }, factors);
-  }
-  void visit_steps(auto& steps, TransitionProduct& gradient) const
-      requires(HasSteps<Factors>&&...) {
-    forwards([&](const auto& factor, auto j) {
-      factor.visit_steps(steps, std::get<j>(gradient.factors));
-    });
-  }
-
-  /// Bounds what each factor leaves to the next, too: a later one may shrink it again.
-  [[nodiscard]] double norm_bound() const {
-    return std::apply(
-        [](const auto&... factor) { return ((std::max)(1.0, factor.norm_bound()) * ...); },
-        factors);
-  }
-  [[nodiscard]] bool all_finite() const {
-    return std::apply([](const auto&... factor) { return (factor.all_finite() && ...); }, factors);
-  }
-
- private:
-  template <class Visit>
-  void forwards(Visit visit) const {
-    [&]<std::size_t... J>(std::index_sequence<J...>) {
-      (visit(std::get<J>(factors), std::integral_constant<std::size_t, J>{}), ...);
-    }
-    (std::make_index_sequence<count>{});
-  }
-  template <class Visit>
-  void backwards(Visit visit) const {
-    [&]<std::size_t... J>(std::index_sequence<J...>) {
-      (visit(std::get<count - 1 - J>(factors),
-             std::integral_constant<std::size_t, count - 1 - J>{}),
-       ...);
-    }
-    (std::make_index_sequence<count>{});
-  }
-
-  detail::Matrix<Scalar> queries_, cotangents_;
-  detail::Vector<Scalar> s_, z_;
-};
-
-namespace detail {
-
-template <class First, class Factor, class Sequence>
-struct RepeatedProductOf;
-template <class First, class Factor, std::size_t... J>
-struct RepeatedProductOf<First, Factor, std::index_sequence<J...>> {
-  template <std::size_t>
-  using Each = Factor;
-  using Type = TransitionProduct<First, Each<J>...>;
-};
-
-}  // namespace detail
-
-/// The product of `First` and then `count` times `Factor`.
-template <class First, class Factor, std::size_t count>
-using RepeatedProduct =
-    typename detail::RepeatedProductOf<First, Factor, std::make_index_sequence<count>>::Type;
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_TRANSITIONS_PRODUCT_HPP
-
-// ---- loglinear/transitions/rank_one_update.hpp
-
-#ifndef LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
-#define LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
-
-/// \file
-/// The transition of the delta rules: a diagonal minus a matrix of rank one.
-
-namespace loglinear {
-
-/// Whether a diagonal kind can be the D of a `RankOneUpdate`: the requirements `row_factor(i)` and
-/// `row_factors()`; see `Transition`.
-template <class Kind>
-concept HasRowFactors = requires(const Kind& kind, Eigen::Index i) {
-  { kind.row_factor(i) } -> std::convertible_to<typename Kind::Scalar>;
-  { kind.row_factors() } -> std::convertible_to<const typename Kind::Scalar*>;
-};
-
-/// `S <- (D - u p^T) S`, with D a diagonal of key rows: `Identity`, `ScalarDecay`,
-/// `KeyDecay`, or a kind of your own that `HasRowFactors`.
-///
-/// The gated delta rule `a (I - b k k^T)` is `D = a`, `u = a b k`, `p = k`. RWKV-7 is `D =
-/// diag(w)`, `u = a*kappa` with `p = kappa` (the paper's) or `p = w*kappa` (decay first).
-template <class Diagonal>
-struct RankOneUpdate {
-  static_assert(HasRowFactors<Diagonal>,
-                "the D of a RankOneUpdate is a diagonal kind with row_factor(i) and row_factors(): "
-                "one of Identity, ScalarDecay and KeyDecay, or give your own kind both members");
-  using Scalar = typename Diagonal::Scalar;
-  static constexpr bool scales_values = false;
-
-  RankOneUpdate(Eigen::Index key_rows, Eigen::Index d_v)
-      : diagonal(key_rows, d_v),
-        u(detail::zeros<Scalar>(key_rows)),
-        p(detail::zeros<Scalar>(key_rows)) {}
-
-  Diagonal diagonal;         ///< D
-  detail::Vector<Scalar> u;  ///< what is written back, length key_rows
-  detail::Vector<Scalar> p;  ///< what is looked up, length key_rows
-
-  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
-    return u.size() == key_rows && p.size() == key_rows && diagonal.fits(key_rows, d_v);
-  }
-
-  /// m <- D m - u (p^T m), a block of columns at a time so that p^T m fits on the stack.
-  void left(auto&& m) const {
-    const Eigen::Index n = u.size();
-    for (Eigen::Index first = 0; first < m.cols(); first += found_block) {
-      const Eigen::Index width = (std::min<Eigen::Index>)(found_block, m.cols() - first);
-      Scalar found[found_block];
-      if constexpr (detail::is_row_major_memory<decltype(m)>) {
-        Scalar* const block = m.data() + first;
-        detail::weighted_rows(block, n, width, m.outerStride(), p.data(), found);
-        detail::scale_by(Scalar(-1), found, width);
-        detail::scale_and_add_outer(
-            block, n, width, m.outerStride(),
-            [&](Eigen::Index i) { return diagonal.row_factor(i); }, u.data(), found);
-      } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
-        Scalar* const block = m.data() + first * m.outerStride();
-        for (Eigen::Index j = 0; j < width; ++j) {
-          found[j] = detail::dot<Scalar>(p.data(), block + j * m.outerStride(), n);
-        }
-        update_columns(block, width, m.outerStride(), found);
-      } else {
-        auto block = m.middleCols(first, width);
-        Eigen::Map<detail::Vector<Scalar>> sums(found, width);
-        sums.setZero();
-        for (Eigen::Index i = 0; i < n; ++i) sums += p[i] * block.row(i).transpose();
-        diagonal.left(block);
-        for (Eigen::Index i = 0; i < n; ++i) block.row(i) -= u[i] * sums.transpose();
-      }
-    }
-  }
-
-  /// m <- D m - u found^T where `found` = p^T m is known already; m is column-major in memory.
-  void left(auto&& m, const Scalar* found) const {
-    update_columns(m.data(), m.cols(), m.outerStride(), found);
-  }
-
-  /// q <- D q - p (u^T q)
-  void left_transposed(auto&& q) const {
-    const Scalar along = detail::dot<Scalar>(u.data(), q.data(), u.size());
-    diagonal.left_transposed(q);
-    detail::axpy<Scalar>(-along, p.data(), p.size(), q.data());
-  }
-
-  void right(auto&& /*m*/) const {}
-
-  void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
-                RankOneUpdate& gradient) const {
-    diagonal.pullback(q, s, z, d, gradient.diagonal);
-    const Eigen::Index n = u.size();
-    detail::scale_to<Scalar>(-detail::dot<Scalar>(p.data(), s.data(), n), q.data(), n,
-                             gradient.u.data());
-    detail::scale_to<Scalar>(-detail::dot<Scalar>(u.data(), q.data(), n), s.data(), n,
-                             gradient.p.data());
-  }
-
-  void visit_steps(auto& steps, auto&... gradient) const requires HasSteps<Diagonal> {
-    steps.look_up(p.data(), gradient.p.data()...);
-    diagonal.visit_steps(steps, gradient.diagonal...);
-    steps.write_back(u.data(), gradient.u.data()...);
-  }
-
-  /// Where D is one number a, with u = c p + w, w orthogonal to p: `max(|a|, |a - u.p|) + |w| |p|`,
-  /// which is 1 for a delta rule; else `|D| + |u| |p|`. Bounds p^T m too, which `left` computes on
-  /// the way: it can overflow where u is tiny and p is not.
-  [[nodiscard]] double norm_bound() const {
-    const auto product = [&](const auto& x, const auto& y) {
-      return detail::to_double(detail::dot<Scalar>(x.data(), y.data(), x.size()));
-    };
-    const double uu = product(u, u), pp = product(p, p);
-    if constexpr (requires { diagonal.factor(); }) {
-      if (detail::is_at_most(uu, 2) && detail::is_at_most(pp, 2) && pp > 1e-6) {
-        const double a = detail::to_double(diagonal.factor()), up = product(u, p);
-        const double across = (std::max)(0.0, uu * pp - up * up);
-        return (std::max)(std::abs(a), std::abs(a - up)) + std::sqrt(across);
-      }
-    }
-    return diagonal.norm_bound() + (std::max)(1.0, detail::stable_norm(u)) * detail::stable_norm(p);
-  }
-  [[nodiscard]] bool all_finite() const {
-    return diagonal.all_finite() && detail::all_finite(u) && detail::all_finite(p);
-  }
-
- private:
-  /// Columns whose p^T m lies on the stack at a time.
-  static constexpr int found_block = 4 * detail::column_block;
-
-  /// Columns in memory become D m - u found^T.
-  void update_columns(Scalar* m, Eigen::Index columns, Eigen::Index stride,
-                      const Scalar* found) const {
-    const bool is_uniform = diagonal.row_factors() == nullptr;
-    detail::update_rows(m, columns, u.size(), stride,
-                        is_uniform ? diagonal.row_factor(0) : Scalar(1), diagonal.row_factors(),
-                        u.data(), found);
-  }
-};
-
-namespace detail {
-
-template <class Kind>
-inline constexpr bool is_rank_one_update = false;
-template <class Diagonal>
-inline constexpr bool is_rank_one_update<RankOneUpdate<Diagonal>> = true;
-
-}  // namespace detail
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
-
-// ---- loglinear/transitions/transition.hpp
-
-#ifndef LOGLINEAR_TRANSITIONS_TRANSITION_HPP
-#define LOGLINEAR_TRANSITIONS_TRANSITION_HPP
-
-/// \file
-/// What an inner rule does to every older state at a token: a linear map `S <- L S diag(r)` shared
-/// by all levels. Being linear it commutes with the merging of buckets, which is why a hierarchy
-/// can undergo it level by level (arXiv:2506.04761, section 3: the mask `M^S (.) M^H`).
-///
-/// There are few kinds, and all algorithms are written once for all of them, and for those that a
-/// user adds:
-///
-/// | kind                       | L                                     | r |
-/// |----------------------------|---------------------------------------|---|
-/// | `Identity`                 | I                                     | 1 |
-/// | `ScalarDecay`              | a I                                   | 1 |
-/// | `KeyDecay`                 | diag(w)                               | 1 |
-/// | `ValueDecay`               | I                                     | w |
-/// | `RankOneUpdate<Diagonal>`  | D - u p^T, D one of the first three   | 1 |
-/// | `TransitionProduct<...>`   | L_n ... L_2 L_1                       | . |
-///
-/// docs/rules.md says which rules use them.
-///
-/// A rule fills the kind's public members; they are also what its gradient is written to, so that
-/// the cotangent of a transition is a transition of the same type.
-
-namespace loglinear {
-
-/// What a kind of transition supplies, for matrices `m` with `key_rows` rows, queries `q` and `s`
-/// of that length, reads `z` and `d` of length `d_v`:
-///
-/// * `Kind(key_rows, d_v)`: allocates its members once;
-/// * `fits(key_rows, d_v)`: whether its members have the sizes that such a state needs;
-/// * `left(m)`: m <- L m, in place; m may be a vector;
-/// * `left_transposed(q)`: q <- L^T q, in place;
-/// * `right(m)`: m <- m diag(r), in place; a read z is passed as the row z^T;
-/// * `norm_bound()`: an upper bound, as a double, of the factor by which a Frobenius norm can grow,
-///   that of every intermediate result of `left` and `right` included;
-/// * `all_finite()`: whether every member is a finite number;
-/// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, a transition of the same type, the
-///   derivative of `q^T L s + d . (r z)` with respect to every member.
-///
-/// And where it can:
-///
-/// * `visit_steps(steps)` and `visit_steps(steps, gradient)`: what it is made of, see
-///   transitions/steps.hpp. Without it, spans of tokens are read token by token and have no
-///   gradient (`HasSteps`);
-/// * `scales_values`, a static constexpr bool: false where r is always 1. Without it, it may not
-/// be;
-/// * where L is diagonal and products are of the same kind, `follow(later)`: this <- later * this,
-///   `reset()`: this <- I, `row_factor(i)`: coefficient i of L, and `column_factors()`: a pointer
-///   to those of r, or null for ones. Layers then keep such a product where a dense one would stand
-///   (`HasOwnProducts`);
-/// * `factor()`, where moreover L is a multiple of I and r is 1: that multiple;
-/// * `row_factors()`, where it is to be the D of a `RankOneUpdate`, beside `row_factor(i)`: a
-/// pointer
-///   to the coefficients of L, or null where all are `row_factor(0)` (`HasRowFactors`).
-///
-/// None of them allocates or throws, but for the constructor.
-template <class Kind, class Scalar>
-concept Transition = std::constructible_from<Kind, Eigen::Index, Eigen::Index> &&
-    requires(const Kind& kind, Kind& gradient, detail::Matrix<Scalar>& m, detail::Vector<Scalar>& q,
-             const detail::Vector<Scalar>& s) {
-  kind.left(m);
-  kind.left_transposed(q);
-  kind.right(m);
-  kind.pullback(s, s, s, s, gradient);
-  { kind.fits(s.size(), s.size()) } -> std::convertible_to<bool>;
-  { kind.norm_bound() } -> std::convertible_to<double>;
-  { kind.all_finite() } -> std::convertible_to<bool>;
-};
-
-/// Whether products of the kind are of the kind: the requirements `follow(later)`, `reset()`,
-/// `row_factor(i)` and `column_factors()`.
-template <class Kind>
-concept HasOwnProducts = requires(Kind& product, const Kind& later, Eigen::Index i) {
-  product.follow(later);
-  product.reset();
-  { later.row_factor(i) } -> std::convertible_to<typename Kind::Scalar>;
-  { later.column_factors() } -> std::convertible_to<const typename Kind::Scalar*>;
-};
-
-static_assert(Transition<Identity<double>, double>);
-static_assert(Transition<ScalarDecay<double>, double>);
-static_assert(Transition<KeyDecay<double>, double>);
-static_assert(Transition<ValueDecay<double>, double>);
-static_assert(Transition<RankOneUpdate<ScalarDecay<double>>, double>);
-static_assert(Transition<TransitionProduct<KeyDecay<double>, ValueDecay<double>>, double>);
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_TRANSITIONS_TRANSITION_HPP
-
-// ---- loglinear/rules/rule.hpp
-
-#ifndef LOGLINEAR_RULES_RULE_HPP
-#define LOGLINEAR_RULES_RULE_HPP
-
-/// \file
-/// What an inner rule is: the preparation that turns the projections of one token into the leaf it
-/// writes and the transition that older states undergo, and the pullback of that preparation.
-///
-/// A rule is a small aggregate of hyperparameters with four members to write:
-///
-///     struct MyRule {
-///       double gate_bias = 0;                                              // hyperparameters
-///       template <class Scalar> using Transition = ScalarDecay<Scalar>;    // 1. the kind
-///       auto parameters(Index d_k, Index d_v) const {                      // 2. own weights
-///         return std::array{projection("w_gate", 1)};
-///       }
-///       void prepare(const auto& in, auto& token) const;                   // 3. forward
-///       void pullback(const auto& in, const auto& token,                   // 4. backward
-///                     auto& d_token, auto& d_in) const;
-///     };
-///
-/// and, where they differ from the usual: `leaves` (how many `k v^T` a token writes, a static
-/// constexpr int, 1), `normalizes_key` (whether `KeyOnly` writes `k/|k|`, a static constexpr bool,
-/// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`),
-/// `info` and `hyperparameters` (names and legal ranges, see hyperparameters.hpp) and `validate()`
-/// (throws std::invalid_argument on illegal hyperparameters). A rule never sees a state's storage.
-/// Layers call it in a mode in which denormal numbers are zero (docs/numerics.md), and threads that
-/// it started would stay in it. Any of these, and copies of the rule, may throw whatever they like:
-/// the layer is then what it was before the call. Moves of a rule must not throw.
-
-namespace loglinear {
-
-/// One weight array that a rule or a level weighting needs beyond W_k, W_v and W_q.
-struct Parameter {
-  std::string_view name;  ///< by which the layer reads and sets it; a string literal
-  Eigen::Index rows = 0;  ///< outputs of the projection, or length of the free vector; 0: absent
-  bool is_projection = true;        ///< a matrix `rows x d_model` applied to x, or a free vector
-  std::optional<double> initial{};  ///< all coefficients start here instead of being drawn
-};
-
-/// A projection of the input: `in.own` holds its `rows` outputs.
-[[nodiscard]] constexpr Parameter projection(std::string_view name, Eigen::Index rows) {
-  return {name, rows, true, {}};
-}
-
-/// A vector of weights that does not depend on the input: `in.free` holds it.
-[[nodiscard]] constexpr Parameter free_vector(std::string_view name, Eigen::Index rows,
-                                              std::optional<double> initial = {}) {
-  return {name, rows, false, initial};
-}
-
-/// What a rule reads: the projections of one token. `Vec` is a read-only or a writable view; with a
-/// writable one the same struct receives the gradient. Views are of the layer's memory and valid
-/// within the call alone: a rule that keeps one must copy its numbers.
-template <class Vec>
-struct Projections {
-  Vec k;     ///< W_k x, length d_k
-  Vec v;     ///< W_v x, length d_v
-  Vec q;     ///< W_q x, length d_k
-  Vec own;   ///< the rule's own projections one after the other, in the order of `parameters`
-  Vec free;  ///< the rule's free vectors one after the other, likewise
-};
-
-namespace detail {
-
-template <class Scalar>
-using ConstVectorView = Eigen::Map<const Vector<Scalar>>;
-template <class Scalar>
-using VectorView = Eigen::Map<Vector<Scalar>>;
-
-template <class Rule>
-[[nodiscard]] constexpr int leaves_of() {
-  if constexpr (requires { Rule::leaves; }) {
-    return Rule::leaves;
-  } else {
-    return 1;
-  }
-}
-
-template <class Rule>
-[[nodiscard]] constexpr bool normalizes_key() {
-  if constexpr (requires { Rule::normalizes_key; }) {
-    return Rule::normalizes_key;
-  } else {
-    return false;
-  }
-}
-
-template <class Rule>
-[[nodiscard]] Index key_rows_of(const Rule& rule, Index d_k) {
-  if constexpr (requires { rule.key_rows(d_k); }) {
-    return rule.key_rows(d_k);
-  } else {
-    return d_k;
-  }
-}
-
-template <class Rule, class In, class Query>
-void prepare_query(const Rule& rule, const In& in, Query& query) {
-  if constexpr (requires { rule.prepare_query(in, query); }) {
-    rule.prepare_query(in, query);
-  } else {
-    copy(in.q.data(), in.q.size(), query.data());
-  }
-}
-
-/// Throws where a hyperparameter is illegal: where its own `validate` says so, or else its ranges.
-template <class Rule>
-void validate_rule(const Rule& rule) {
-  if constexpr (requires { rule.validate(); }) {
-    rule.validate();
-  } else if constexpr (Described<Rule>) {
-    require_legal(rule);
-  }
-}
-
-}  // namespace detail
-
-/// The requirement `Rule::Transition<Scalar>` names a kind of transition.
-template <class Rule, class Scalar>
-concept HasTransition = Transition<typename Rule::template Transition<Scalar>, Scalar>;
-
-/// The requirement `rule.parameters(d_k, d_v)` returns a range of `Parameter`.
-template <class Rule>
-concept HasParameters = requires(const Rule& rule, Eigen::Index d) {
-  { *rule.parameters(d, d).begin() } -> std::convertible_to<Parameter>;
-};
-
-/// The requirement `rule.prepare(in, token)`: fills `token.keys`, `token.values` and
-/// `token.transition` from the projections. Called with every member sized.
-template <class Rule, class Scalar>
-concept HasPrepare = requires(const Rule& rule,
-                              const Projections<detail::ConstVectorView<Scalar>>& in,
-                              Token<typename Rule::template Transition<Scalar>>& token) {
-  rule.prepare(in, token);
-};
-
-/// The requirement `rule.pullback(in, token, d_token, d_in)`: from the gradient with respect to the
-/// token, writes `d_in.k`, `d_in.v`, `d_in.own` and `d_in.free`. `d_in.q` already holds
-/// `d_token.query`; a rule with a `prepare_query` of its own overwrites it. `d_token` is the rule's
-/// to use as scratch memory.
-template <class Rule, class Scalar>
-concept HasPullback = requires(const Rule& rule,
-                               const Projections<detail::ConstVectorView<Scalar>>& in,
-                               const Token<typename Rule::template Transition<Scalar>>& token,
-                               Projections<detail::VectorView<Scalar>>& d_in) {
-  rule.pullback(in, token, token, d_in);
-};
-
-/// An inner rule: see the top of this file for what a rule has to supply and an example in
-/// `examples/own_rule.cpp`.
-template <class Rule, class Scalar>
-concept InnerRule = std::copyable<Rule> && HasTransition<Rule, Scalar> && HasParameters<Rule> &&
-    HasPrepare<Rule, Scalar> && HasPullback<Rule, Scalar>;
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_RULES_RULE_HPP
-
-// ---- loglinear/layer/detail/parameters.hpp
-
-#ifndef LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP
-#define LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP
-
-// The weights of a layer: all projections of x stacked into one matrix, so that a token costs one
-// product and a training step one rank-one update, and all free vectors in one more.
-
-namespace loglinear::detail {
-
-template <class Scalar>
-class Parameters {
- public:
-  explicit Parameters(Index d_model) : d_model_(d_model) {}
-
-  /// Appends an array; returns where it begins in the stacked projections or free vectors.
-  /// \throws std::invalid_argument where it has fewer than no rows, or its bytes are no Index
-  Index append(const Parameter& shape) {
-    Index& end = shape.is_projection ? projected_ : free_size_;
-    const Index begin = end, columns = shape.is_projection ? d_model_ : Index{1};
-    constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
-    if (shape.rows < 0 || shape.rows > most / columns - end) {
-      fail(Text("the number of rows of ", shape.name), shape.rows, "between 0 and ",
-           most / columns - end);
-    }
-    end += shape.rows;
-    if (shape.rows > 0) arrays_.push_back({std::string(shape.name), shape, begin});
-    return begin;
-  }
-
-  /// Allocates everything and draws it, array after array in the order of appending,
-  /// row by row: 0.01 times a standard normal, or the constant that the parameter names.
-  void draw(Xorshift64& random) {
-    projections_ = detail::zeros<Matrix<Scalar>>(projected_, d_model_);
-    free_ = detail::zeros<Scalar>(free_size_);
-    const auto weight = [&](const Parameter& shape) {
-      const auto value =
-          static_cast<Scalar>(shape.initial ? *shape.initial : 0.01 * random.normal());
-      if (!is_finite(value)) fail(shape.name, *shape.initial, "finite in the layer's scalar");
-      return value;
-    };
-    for (const Array& array : arrays_) {
-      for (Index i = array.begin; i < array.begin + array.shape.rows; ++i) {
-        if (!array.shape.is_projection) free_[i] = weight(array.shape);
-        for (Index j = 0; array.shape.is_projection && j < d_model_; ++j) {
-          projections_(i, j) = weight(array.shape);
-        }
-      }
-    }
-    measure();
-  }
-
-  [[nodiscard]] Index projected_size() const { return projected_; }
-  [[nodiscard]] Index free_size() const { return free_size_; }
-  [[nodiscard]] Index d_model() const { return d_model_; }
-  [[nodiscard]] const Vector<Scalar>& free() const { return free_; }
-
-  /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet and sums
-  /// in one chain, so that a row's rounding does not depend on `from`.
-  void project(const Vector<Scalar>& x, Vector<Scalar>& raw, Index from = 0) const {
-    from -= from % packet_size<Scalar>;
-    weighted_rows<false, 1>(projections_.data() + from, d_model_, projected_ - from, projected_,
-                            x.data(), raw.data() + from);
-  }
-
-  /// raw = x W^T, a row a token.
-  void project_rows(const ConstRowBlock<Scalar>& x, RowMajorMatrix<Scalar>& raw) const {
-    product<Into::replace>(x, by_input(), raw);
-  }
-  /// d_x = d_raw W, a row a token.
-  void project_rows_back(const RowMajorMatrix<Scalar>& d_raw, const RowBlock<Scalar>& d_x) const {
-    RowMajorMatrix<Scalar> transposed, d_x_transposed(d_model_, d_raw.rows());
-    transpose_into(d_raw, transposed);
-    product<Into::replace>(by_input(), transposed, d_x_transposed);
-    transpose_into(d_x_transposed, d_x);
-  }
-
-  /// The same arrays, all zero: for a gradient.
-  [[nodiscard]] Parameters zeros() const {
-    Parameters zeros(*this);
-    std::fill_n(zeros.projections_.data(), projections_.size(), Scalar(0));
-    std::fill_n(zeros.free_.data(), free_.size(), Scalar(0));
-    zeros.magnitude_ = 0;
-    return zeros;
-  }
-  /// W += d_raw^T x, for a gradient.
-  void add_outer_rows(const ConstRowBlock<Scalar>& x, const RowMajorMatrix<Scalar>& d_raw) {
-    const RowBlock<Scalar> by_input(projections_.data(), d_model_, projected_, projected_);
-    product<Into::add>(x.transpose(), d_raw, by_input);
-  }
-  void add_free(const Vector<Scalar>& d_free) {
-    add(free_.data(), d_free.data(), free_.size(), free_.data());
-  }
-
-  /// W -= learning_rate * the gradient. \throws std::invalid_argument for the gradient of other
-  /// arrays, or where a weight would not be finite; nothing is changed then
-  void descend(double learning_rate, const Parameters& gradient) {
-    require_same_arrays(gradient);
-    gradient.require_finite_gradient();
-    admit_step(learning_rate, max_abs(gradient.projections_), 1, max_abs(gradient.free_));
-    if (is_exactly(learning_rate, 0.0)) return;
-    const auto step = -Scalar(learning_rate);
-    axpy<Scalar>(step, gradient.projections_.data(), projections_.size(), projections_.data());
-    axpy<Scalar>(step, gradient.free_.data(), free_.size(), free_.data());
-  }
-
-  /// Throws unless the step of `descend` leaves every weight finite.
-  void require_descendable(double learning_rate, const Vector<Scalar>& d_raw,
-                           const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
-    const double largest = max_abs(d_raw), largest_free = max_abs(d_free);
-    if (!is_finite(largest) || !is_finite(largest_free)) {
-      require_finite("the gradient", d_raw);
-      require_finite("the gradient", d_free);
-    }
-    admit_step(learning_rate, largest, max_abs(x), largest_free);
-  }
-
-  /// Throws unless every number is finite, as those of a gradient.
-  void require_finite_gradient() const {
-    require_finite("the gradient", projections_);
-    require_finite("the gradient", free_);
-  }
-
-  /// W -= learning_rate * d_raw x^T and free -= learning_rate * d_free; d_raw is scaled on the way.
-  void descend(double learning_rate, Vector<Scalar>& d_raw, const Vector<Scalar>& x,
-               const Vector<Scalar>& d_free) {
-    const auto step = -Scalar(learning_rate);
-    scale_by<Scalar>(step, d_raw.data(), d_raw.size());
-    add_outer(projections_.data(), d_model_, projected_, projected_, x.data(), d_raw.data());
-    axpy<Scalar>(step, d_free.data(), free_.size(), free_.data());
-  }
-
-  [[nodiscard]] std::vector<std::string> names() const {
-    std::vector<std::string> names;
-    for (const Array& array : arrays_) names.push_back(array.name);
-    return names;
-  }
-
-  /// A read-only view of one array: `rows x d_model`, or `1 x rows` for a free vector.
-  [[nodiscard]] ConstMatrixView<Scalar> get(std::string_view name) const {
-    const Array& array = find(name);
-    if (array.shape.is_projection) {
-      return {projections_.data() + array.begin, array.shape.rows, d_model_,
-              Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(projected_, 1)};
-    }
-    return {free_.data() + array.begin, 1, array.shape.rows,
-            Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(1, 1)};
-  }
-
-  template <class Derived>
-  void set(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
-    const Array& array = find(name);
-    const ConstMatrixView<Scalar> old = get(name);
-    require_size(Text("rows of ", array.name), value.rows(), old.rows());
-    require_size(Text("columns of ", array.name), value.cols(), old.cols());
-    const Matrix<Scalar> evaluated = value;
-    require_finite(name, evaluated);
-    require_between(Text("the largest coefficient of ", array.name), max_abs(evaluated), 0.0,
-                    magnitude_limit<Scalar>());
-    if (array.shape.is_projection) {
-      projections_.middleRows(array.begin, array.shape.rows) = evaluated;
-    } else {
-      free_.segment(array.begin, array.shape.rows) = evaluated.row(0).transpose();
-    }
-    measure();
-  }
-
-  /// For checkpoints.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    for (const Array& array : self.arrays_) {
-      if (array.shape.is_projection) {
-        part(array.name, self.projections_.middleRows(array.begin, array.shape.rows));
-      } else {
-        part(array.name, self.free_.segment(array.begin, array.shape.rows));
-      }
-    }
-    if constexpr (is_written<Self>) {
-      self.measure();
-      require_between("the largest weight", self.magnitude_, 0.0, magnitude_limit<Scalar>());
-    }
-  }
-
-  template <class Other>
-  [[nodiscard]] Parameters<Other> cast() const {
-    Parameters<Other> other(d_model_);
-    for (const Array& array : arrays_) other.append(array.shape);
-    Xorshift64 random(1);
-    other.draw(random);
-    for (const Array& array : arrays_) {
-      other.set(array.name, get(array.name).template cast<Other>());
-    }
-    return other;
-  }
-
- private:
-  struct Array {
-    std::string name;
-    Parameter shape;
-    Index begin;
-  };
-
-  /// The stacked projections as d_model x outputs, row-major.
-  [[nodiscard]] ConstRowBlock<Scalar> by_input() const {
-    return {projections_.data(), d_model_, projected_, projected_};
-  }
-
-  [[nodiscard]] const Array& find(std::string_view name) const {
-    for (const Array& array : arrays_) {
-      if (array.name == name) return array;
-    }
-    std::string legal = "one of";
-    for (const Array& array : arrays_) legal += ' ' + array.name;
-    fail("weight name", name, legal);
-  }
-
-  /// Every step of the weights passes here: throws unless it leaves all of them finite. A gradient
-  /// of the projections is the product of something up to `largest` and something up to
-  /// `largest_x`.
-  void admit_step(double learning_rate, double largest, double largest_x, double largest_free) {
-    // An infinite rate would turn a gradient of 0 into NaN. `descend` multiplies d_raw first: x may
-    // be so small that only their product is finite.
-    const double rate = learning_rate * largest_x, limit = magnitude_limit<Scalar>();
-    require_between("the learning rate times the largest gradient of a projection",
-                    learning_rate * largest, 0.0, limit);
-    require_between("the learning rate times the largest |x|, or 1,",
-                    (std::max)(rate, learning_rate), 0.0, limit);
-    const double step = (std::max)(rate * largest, learning_rate * largest_free);
-    if (!is_at_most(magnitude_ + step, limit)) measure();
-    if (!is_at_most(magnitude_ + step, limit)) {
-      fail("the largest weight after this step", magnitude_ + step,
-           "within the range of the scalar type");
-    }
-    magnitude_ += step;
-  }
-
-  /// Throws unless the other has arrays of the same names and shapes.
-  void require_same_arrays(const Parameters& other) const {
-    require_size("the gradient (columns, d_model)", other.d_model_, d_model_);
-    require_size("the gradient (arrays)", static_cast<Index>(other.arrays_.size()),
-                 static_cast<Index>(arrays_.size()));
-    for (std::size_t i = 0; i < arrays_.size(); ++i) {
-      const Array &own = arrays_[i], &others = other.arrays_[i];
-      if (others.name != own.name) fail("an array of the gradient", others.name, own.name);
-      require_size(Text("the gradient of ", own.name, " (rows)"), others.shape.rows,
-                   own.shape.rows);
-    }
-    require_size("the gradient (rows of projections)", other.projections_.rows(),
-                 projections_.rows());
-    require_size("the gradient (free vectors)", other.free_.size(), free_.size());
-  }
-
-  void measure() { magnitude_ = (std::max)(max_abs(projections_), max_abs(free_)); }
-
-  std::vector<Array> arrays_{};
-  Matrix<Scalar> projections_{};  // column-major: W x runs along contiguous outputs
-  Vector<Scalar> free_{};
-  Index d_model_, projected_ = 0, free_size_ = 0;
-  double magnitude_ = 0;  // an upper bound of every weight's absolute value
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP
-
-// ---- loglinear/stream/detail/read_memory.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_READ_MEMORY_HPP
-#define LOGLINEAR_STREAM_DETAIL_READ_MEMORY_HPP
-
-// The memory in which a stream is read, sized once so that no read allocates.
-
-namespace loglinear::detail {
-
-/// How large the memory of reads must be.
-struct ReadShape {
-  Index key_rows = 0, d_v = 0;
-  Index max_levels = 0;
-  Index columns = 0;  // of the buffer of newest leaves
-  Index tiers = 0;    // of levels with pending transitions in common
-};
-
-/// Whether a write takes products of the state with p: a read then forms them on the way.
-template <class Kind>
-inline constexpr bool looks_up = is_rank_one_update<Kind>&& HasSteps<Kind>;
-
-/// What a read finds out for the write of the next token, where the kind `looks_up`.
-template <class Kind>
-struct LookUp {
-  using Scalar = typename Kind::Scalar;
-
-  explicit LookUp(const ReadShape& shape)
-      : pulled_p(zeros<Scalar>(looks_up<Kind> ? shape.key_rows : 0)),
-        found(zeros<Scalar>(looks_up<Kind> ? shape.columns : 0)) {}
-
-  Vector<Scalar> pulled_p;  // p of the token's update as the levels see it
-  Vector<Scalar> found;     // p . k of each buffered leaf
-};
-
-/// What a read works in. It leaves there what its pullback takes.
-template <class Kind>
-struct ReadMemory {
-  using Scalar = typename Kind::Scalar;
-
-  explicit ReadMemory(const ReadShape& shape)
-      : old_query(zeros<Scalar>(shape.key_rows)),
-        old_read(zeros<Scalar>(shape.d_v)),
-        tier_queries(zeros<Matrix<Scalar>>(shape.key_rows, shape.tiers)),
-        tier_scales(zeros<Matrix<Scalar>>(shape.d_v, shape.tiers)),
-        level_read(zeros<Scalar>(shape.d_v)),
-        scores(zeros<Scalar>(shape.columns)),
-        looked_up(shape) {}
-
-  Vector<Scalar> old_query;     // a token's query as the older states see it: L^T q
-  Vector<Scalar> old_read;      // what it reads of them, before diag(r)
-  Matrix<Scalar> tier_queries;  // column i: the query as the levels of tier i see it
-  Matrix<Scalar> tier_scales;   // column i: what their reads are multiplied by
-  Vector<Scalar> level_read;    // one level's share of the read
-  Vector<Scalar> scores;        // k . query of each buffered leaf
-  LookUp<Kind> looked_up;
-};
-
-/// What the pullback of a read works in.
-template <class Kind>
-struct PullbackMemory {
-  using Scalar = typename Kind::Scalar;
-
-  explicit PullbackMemory(const ReadShape& shape)
-      : d_old_read(shape.d_v),
-        d_old_query(shape.key_rows),
-        d_scores(shape.columns),
-        level_weights(shape.key_rows, shape.max_levels),
-        level_cotangents(shape.d_v, shape.max_levels),
-        row_weights(shape.key_rows),
-        pushed(shape.key_rows) {}
-
-  Vector<Scalar> d_old_read, d_old_query, d_scores;
-  Matrix<Scalar> level_weights;     // column l: the weight of each row of level l
-  Matrix<Scalar> level_cotangents;  // column l: d_old_read as level l sees it
-  Vector<Scalar> row_weights;       // what is pending for a level, where that is a diagonal
-  Vector<Scalar> pushed;            // scratch
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_READ_MEMORY_HPP
-
-// ---- loglinear/layer/detail/workspace.hpp
-
-#ifndef LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
-#define LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
-
-// The memory in which a layer works on one token, sized once so that no call allocates.
-
-namespace loglinear::detail {
-
-/// Where each part of a token's stacked projections, and of the free vectors, begins.
-struct Layout {
-  Index d_k = 0, d_v = 0, key_rows = 0;
-  Index v = 0, q = 0, lambda = 0, own = 0, end = 0;  // k begins at 0
-  Index free_own = 0, free_end = 0;                  // the level weights' free vector at 0
-
-  /// The rule's share of stacked projections and free vectors, as a rule sees it.
-  template <class Vec, class Raw>
-  [[nodiscard]] Projections<Vec> rule_part(Raw* raw, Raw* free) const {
-    return {Vec(raw, d_k), Vec(raw + v, d_v), Vec(raw + q, d_k), Vec(raw + own, end - own),
-            Vec(free + free_own, free_end - free_own)};
-  }
-  /// The level weights' share.
-  template <class Vec, class Raw>
-  [[nodiscard]] Vec lambda_part(Raw* raw) const {
-    return Vec(raw + lambda, own - lambda);
-  }
-  template <class Vec, class Raw>
-  [[nodiscard]] Vec lambda_free_part(Raw* free) const {
-    return Vec(free, free_own);
-  }
-};
-
-/// Everything a read needs; the forward half of a token.
-template <class Kind>
-struct Workspace {
-  using Scalar = typename Kind::Scalar;
-
-  Workspace(const Layout& layout, Index d_model, Index leaves, Index weights,
-            const ReadShape& shape)
-      : max_levels(shape.max_levels),
-        x(zeros<Scalar>(d_model)),
-        raw(zeros<Scalar>(layout.end)),
-        token(layout.key_rows, layout.d_v, leaves),
-        lambda(zeros<Scalar>(weights)),
-        stream(shape),
-        read(zeros<Scalar>(layout.d_v)),
-        output(zeros<Scalar>(layout.d_v)) {}
-
-  Index max_levels;         // of the layer that it is for
-  Vector<Scalar> x;         // the input
-  Vector<Scalar> raw;       // all projections of x, stacked
-  Token<Kind> token;        // what the rule made of them
-  Vector<Scalar> lambda;    // level weights
-  ReadMemory<Kind> stream;  // what the stream is read in
-  Vector<Scalar> read;      // the raw read
-  Vector<Scalar> output;    // tanh of it
-};
-
-/// Throws unless a workspace is made for a layer of the same shape as another is.
-template <class Kind>
-void require_shape_of(const Workspace<Kind>& own, const Workspace<Kind>& given) {
-  require_size("the workspace's x", given.x.size(), own.x.size());
-  require_size("the workspace's projections", given.raw.size(), own.raw.size());
-  require_size("the workspace's query", given.token.query.size(), own.token.query.size());
-  require_size("the workspace's output", given.output.size(), own.output.size());
-  require_size("the workspace's lambda", given.lambda.size(), own.lambda.size());
-  require_size("the workspace's levels", given.max_levels, own.max_levels);
-  require_size("the workspace's tiers", given.stream.tier_queries.cols(),
-               own.stream.tier_queries.cols());
-}
-
-/// The backward half: gradients of the loss with respect to what its name says after `d_`.
-template <class Kind>
-struct TrainingWorkspace {
-  using Scalar = typename Kind::Scalar;
-
-  TrainingWorkspace(const Layout& layout, Index leaves, Index weights, const ReadShape& shape)
-      : d_read(layout.d_v),
-        d_lambda(weights),
-        stream(shape),
-        d_token(layout.key_rows, layout.d_v, leaves),
-        d_raw(layout.end),
-        d_free(layout.free_end) {}
-
-  Vector<Scalar> d_read, d_lambda;
-  PullbackMemory<Kind> stream;
-  Token<Kind> d_token;
-  Vector<Scalar> d_raw, d_free;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
-
-// ---- loglinear/rules/type_list.hpp
-
-#ifndef LOGLINEAR_RULES_TYPE_LIST_HPP
-#define LOGLINEAR_RULES_TYPE_LIST_HPP
-
-// Lists of types, to make variants, loops and further lists from.
-
-namespace loglinear::detail {
-
-template <class... Types>
-struct TypeList {
-  /// `Template<Types...>`
-  template <template <class...> class Template>
-  using Into = Template<Types...>;
-  template <class Type>
-  static constexpr bool contains = (std::is_same_v<Type, Types> || ...);
-
-  /// Calls `work(std::type_identity<Type>{})` for each type in order.
-  static constexpr void for_each(auto&& work) { (work(std::type_identity<Types>{}), ...); }
-};
-
-template <class... First, class... Second>
-[[nodiscard]] TypeList<First..., Second...> operator+(TypeList<First...>, TypeList<Second...>);
-
-/// The types of a list of which a predicate, `Is<Type>::value`, is true.
-template <class List, template <class> class Is>
-struct Filter;
-template <class... Types, template <class> class Is>
-struct Filter<TypeList<Types...>, Is> {
-  using Type = decltype((TypeList<>{} + ... +
-                         std::conditional_t<Is<Types>::value, TypeList<Types>, TypeList<>>{}));
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_RULES_TYPE_LIST_HPP
-
-// ---- loglinear/rules/level_weights.hpp
-
-#ifndef LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
-#define LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
-
-/// \file
-/// How a token weighs the levels it reads: the policies that turn `W_lambda x` into lambda.
-///
-/// A policy is a small aggregate of hyperparameters. For n weights (M levels, or M + 1 when the
-/// order is `current_apart`) it supplies
-/// * `parameters(n)`: the weight arrays it needs: projections of x arrive in `raw`, free vectors in
-///   `free`;
-/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels, and
-/// throws
-///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
-/// * `weigh(raw, free, lambda)`: forward, n weights;
-/// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward;
-/// * `levels`, if it is for one number of levels alone: a static constexpr int, see `OneLevel`.
-
-namespace loglinear {
-
-/// A mixture: `lambda_l = softplus(r_l / tau) / sum_j softplus(r_j / tau)`,
-/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not; where
-/// every softplus underflows it is computed shifted, as the softmax it then is. Weights: `w_lambda`
-/// (n x d_model).
-struct NormalizedMixture {
-  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
-  double tau = 1;                       ///< temperature, finite and > 0
-
-  static constexpr RuleInfo info{.name = "NormalizedMixture", .text = "normalized_mixture"};
-  static constexpr void hyperparameters(auto& self, auto&& visit) {
-    visit({.name = "lambda_init", .example = 0.4}, self.lambda_init);
-    visit({.name = "tau", .range = Range::above(0), .example = 0.7}, self.tau);
-  }
-
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
-    return {projection("w_lambda", n)};
-  }
-
-  /// \throws std::invalid_argument unless lambda_init is finite, tau at least the smallest normal
-  /// number and tau and 1 / tau finite, as numbers of the layer's scalar
-  template <class Scalar>
-  void resolve(int max_levels) {
-    if (!lambda_init) lambda_init = 1.0 / max_levels;
-    if (!detail::is_finite(Scalar(*lambda_init))) {
-      detail::fail("lambda_init", *lambda_init, "finite in the layer's scalar");
-    }
-    const auto temperature = static_cast<Scalar>(tau);
-    const Scalar smallest = (std::numeric_limits<Scalar>::min)();  // what is below counts as zero
-    if (!(temperature > Scalar(0)) || temperature < smallest || !detail::is_finite(temperature) ||
-        !detail::is_finite(Scalar(1) / temperature)) {
-      detail::fail(
-          "tau", tau,
-          "finite and positive, no denormal number in the layer's scalar, and 1 / tau finite");
-    }
-  }
-
-  void weigh(const auto& raw, const auto&, auto& lambda) const {
-    weigh_levels(raw.data(), lambda.size(), lambda.data());
-  }
-
-  /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
-  void pullback(const auto& raw, const auto&, const auto& lambda, const auto& d_lambda, auto& d_raw,
-                auto&) const {
-    pull_back_levels(raw.data(), lambda.data(), d_lambda.data(), lambda.size(), d_raw.data());
-  }
-
-  /// Whether all hyperparameters are equal.
-  [[nodiscard]] bool operator==(const NormalizedMixture&) const = default;
-
- private:
-  template <class Scalar>
-  void weigh_levels(const Scalar* raw, Eigen::Index n, Scalar* lambda) const {
-    shifted_logits(raw, n, lambda);
-    if (all_underflow(lambda, n)) {
-      const Scalar largest = *std::max_element(lambda, lambda + n);
-      for (Eigen::Index i = 0; i < n; ++i) lambda[i] -= largest;
-      detail::exp_of(lambda, n, lambda);
-    } else {
-      detail::softplus(lambda, n, lambda);
-    }
-    Scalar sum = detail::sum(lambda, n);
-    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
-      const Scalar largest = *std::max_element(lambda, lambda + n);
-      for (Eigen::Index i = 0; i < n; ++i) lambda[i] /= largest;
-      sum = detail::sum(lambda, n);
-    }
-    for (Eigen::Index i = 0; i < n; ++i) lambda[i] /= sum;
-  }
-
-  template <class Scalar>
-  void pull_back_levels(const Scalar* raw, const Scalar* lambda, const Scalar* d_lambda,
-                        Eigen::Index n, Scalar* d_raw) const {
-    const Scalar mean = detail::dot(lambda, d_lambda, n);
-    shifted_logits(raw, n, d_raw);
-    if (all_underflow(d_raw, n)) {  // d softplus(z)/dz over the sum of all softplus
-      std::copy_n(lambda, n, d_raw);
-    } else {
-      const auto largest = std::max_element(lambda, lambda + n) - lambda;
-      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
-      detail::sigmoids(d_raw, n, d_raw);
-      for (Eigen::Index i = 0; i < n; ++i) d_raw[i] /= sum;
-    }
-    for (Eigen::Index i = 0; i < n; ++i) d_raw[i] *= (d_lambda[i] - mean) / Scalar(tau);
-  }
-
-  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
-  template <class Scalar>
-  [[nodiscard]] static bool all_underflow(const Scalar* z, Eigen::Index n) {
-    const Scalar low(-detail::softplus_linear_from);
-    return std::all_of(z, z + n, [&](const Scalar& value) { return value < low; });
-  }
-  template <class Scalar>
-  void shifted_logits(const Scalar* raw, Eigen::Index n, Scalar* z) const {
-    const Scalar shift = Scalar(*lambda_init), factor = Scalar(1) / Scalar(tau);
-    for (Eigen::Index i = 0; i < n; ++i) z[i] = (raw[i] + shift) * factor;
-  }
-};
-
-/// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, with the `NormalizedMixture` over
-/// all levels and the 2^l tokens that level l holds. A sum of ever more leaves ends where tanh is
-/// flat, and training there stands still; a mean does not grow. So this is the choice for endless
-/// streams of rules without forgetting, `KeyOnly<...>`; docs/state.md has the figures. Past the
-/// last level the sum grows there after all, unless that forgets or halves (`LastLevel`). Weights:
-/// `w_lambda` (n x d_model).
-struct MeanMixture {
-  NormalizedMixture mixture{};  ///< its hyperparameters
-  int max_levels = 0;           ///< set by the layer
-
-  static constexpr RuleInfo info{.name = "MeanMixture", .text = "mean_mixture"};
-  static constexpr void hyperparameters(auto& self, auto&& visit) {
-    NormalizedMixture::hyperparameters(self.mixture, visit);
-  }
-
-  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
-    return mixture.parameters(n);
-  }
-
-  /// \throws std::invalid_argument as `NormalizedMixture`
-  template <class Scalar>
-  void resolve(int levels) {
-    max_levels = levels;
-    mixture.resolve<Scalar>(levels);
-  }
-
-  void weigh(const auto& raw, const auto& free, auto& lambda) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    mixture.weigh(raw, free, lambda);
-    for (Eigen::Index i = 0; i < lambda.size(); ++i) lambda[i] /= tokens<Scalar>(i, lambda.size());
-  }
-
-  void pullback(const auto& raw, const auto& free, const auto& lambda, const auto& d_lambda,
-                auto& d_raw, auto& d_free) const {
-    using Scalar = typename std::decay_t<decltype(d_lambda)>::Scalar;
-    using Weights =  // on the stack
-        Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit + 1, 1>;
-    const Eigen::Index n = lambda.size();
-    Weights mixed(n), d_mixed(n);
-    for (Eigen::Index i = 0; i < n; ++i) {
-      mixed[i] = lambda[i] * tokens<Scalar>(i, n);
-      d_mixed[i] = d_lambda[i] / tokens<Scalar>(i, n);
-    }
-    mixture.pullback(raw, free, mixed, d_mixed, d_raw, d_free);
-  }
-
-  /// Whether all hyperparameters are equal.
-  [[nodiscard]] bool operator==(const MeanMixture&) const = default;
-
- private:
-  /// Tokens of the bucket under weight i of n: 2^level, and in the order `current_apart` the first
-  /// is the token's own leaf. Dividing by a power of two rounds nothing.
-  template <class Scalar>
-  [[nodiscard]] Scalar tokens(Eigen::Index i, Eigen::Index n) const {
-    const auto level = static_cast<int>(n > max_levels ? (std::max)(i - 1, Eigen::Index{0}) : i);
-    return static_cast<Scalar>(static_cast<double>(std::uint64_t{1} << level));
-  }
-};
-
-/// The paper's weights, not normalised: `lambda = softplus(L * (W_lambda x))`, L a free vector that
-/// starts at ones (arXiv:2506.04761, section 3.4). Weights: `w_lambda` (n x d_model) and
-/// `level_scale` (n).
-struct SoftplusWeights {
-  static constexpr RuleInfo info{.name = "SoftplusWeights", .text = "softplus_weights"};
-  static constexpr void hyperparameters(auto&, auto&&) {}
-
-  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index n) const {
-    return {projection("w_lambda", n), free_vector("level_scale", n, 1.0)};
-  }
-
-  template <class Scalar>
-  void resolve(int) {}
-
-  void weigh(const auto& raw, const auto& free, auto& lambda) const {
-    detail::multiply(free.data(), raw.data(), lambda.size(), lambda.data());
-    detail::softplus(lambda.data(), lambda.size(), lambda.data());
-  }
-
-  void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
-                auto& d_free) const {
-    const Eigen::Index n = d_lambda.size();
-    auto *const through_raw = d_raw.data(), *const through_free = d_free.data();
-    detail::multiply(free.data(), raw.data(), n, through_free);
-    detail::sigmoids(through_free, n, through_free);  // softplus' = sg
-    detail::multiply(d_lambda.data(), through_free, n, through_free);
-    detail::multiply(through_free, free.data(), n, through_raw);
-    detail::multiply(through_free, raw.data(), n, through_free);
-  }
-
-  /// Always: it has no hyperparameters.
-  [[nodiscard]] bool operator==(const SoftplusWeights&) const = default;
-};
-
-/// Every level counts the same, `lambda = 1`: with it a hierarchy reads what a single state of the
-/// same rule would. No weights.
-struct UnitWeights {
-  static constexpr RuleInfo info{.name = "UnitWeights", .text = "unit_weights"};
-  static constexpr void hyperparameters(auto&, auto&&) {}
-
-  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index) const { return {}; }
-
-  template <class Scalar>
-  void resolve(int) {}
-  void weigh(const auto&, const auto&, auto& lambda) const {
-    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
-    std::fill_n(lambda.data(), lambda.size(), Scalar(1));
-  }
-  void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
-
-  /// Always: it has no hyperparameters.
-  [[nodiscard]] bool operator==(const UnitWeights&) const = default;
-};
-
-/// The weight of a layer of one level, which is 1: of `LinearAttention`.
-struct OneLevel : UnitWeights {
-  static constexpr int levels = 1;  ///< the only `max_levels` that such a layer takes
-};
-
-namespace detail {
-
-/// How many levels a policy is for, 0 for any number: its static member `levels`, if it has one.
-template <class Policy>
-[[nodiscard]] constexpr int fixed_levels() {
-  if constexpr (requires { Policy::levels; }) {
-    return Policy::levels;
-  } else {
-    return 0;
-  }
-}
-
-}  // namespace detail
-
-/// What `LogLinearAttention` demands of its level weights.
-template <class Policy, class Scalar>
-concept LevelWeights = std::copyable<Policy> &&
-    requires(Policy& policy, const Policy& fixed, const detail::ConstVectorView<Scalar>& in,
-             detail::Vector<Scalar>& lambda, detail::VectorView<Scalar>& out) {
-  policy.template resolve<Scalar>(1);
-  { *fixed.parameters(Eigen::Index{}).begin() } -> std::convertible_to<Parameter>;
-  fixed.weigh(in, in, lambda);
-  fixed.pullback(in, in, lambda, lambda, out, out);
-};
-
-static_assert(LevelWeights<NormalizedMixture, double>);
-static_assert(LevelWeights<MeanMixture, double>);
-static_assert(LevelWeights<SoftplusWeights, double>);
-static_assert(LevelWeights<UnitWeights, double>);
-static_assert(LevelWeights<OneLevel, double>);
-
-/// Every level weighting that can be chosen at run time. A new one is a policy and its line here.
-using LevelWeightings =
-    detail::TypeList<NormalizedMixture, MeanMixture, SoftplusWeights, UnitWeights>;
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
-
-// ---- loglinear/layer/detail/preparation.hpp
-
-#ifndef LOGLINEAR_LAYER_DETAIL_PREPARATION_HPP
-#define LOGLINEAR_LAYER_DETAIL_PREPARATION_HPP
-
-// What a layer makes of an input, apart from its state: projections, level weights, and the rule's
-// leaf, query and transition; and the way back from their gradients to that of every weight. One
-// token or a span of tokens, it is the same.
-
-namespace loglinear::detail {
-
-/// A layer that is a head, or has one under it.
-template <class Type>
-concept HasHead = requires {
-  typename Type::Head;
-};
-
-/// The options of a layer, if they are all in their ranges.
-template <class Weights, class Options>
-[[nodiscard]] const Options& checked_options(const Options& options) {
-  require_length("d_model", options.d_model);
-  require_length("d_k", options.d_k);
-  require_length("d_v", options.d_v);
-  require_between("max_levels", options.max_levels, 1, max_level_limit);
-  constexpr int fixed = fixed_levels<Weights>();
-  if (fixed != 0 && options.max_levels != fixed) fail("max_levels", options.max_levels, fixed);
-  return options;
-}
-
-template <class Inner, class Scalar, class Weights>
-class Preparation {
-  static_assert(!HasHead<Inner>,
-                "log-linear attention cannot be the inner rule of log-linear attention: pass the "
-                "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
-  static_assert(!Eigen::NumTraits<Scalar>::IsInteger,
-                "LogLinearAttention needs a floating-point scalar: use float or double");
-  static_assert(InnerRule<Inner, Scalar>,
-                "Inner must satisfy InnerRule: see loglinear/rules/rule.hpp");
-  static_assert(LevelWeights<Weights, Scalar>,
-                "Weights must satisfy LevelWeights: see loglinear/rules/level_weights.hpp");
-
- public:
-  using Kind = typename Inner::template Transition<Scalar>;
-  using Read = Workspace<Kind>;
-  using Gradient = TrainingWorkspace<Kind>;
-
-  static constexpr Index leaves = leaves_of<Inner>();
-
-  /// \param options  of a layer. \throws std::invalid_argument for one out of its range
-  template <class Options>
-  explicit Preparation(const Options& options)
-      : inner_(checked_options<Weights>(options).inner),
-        weights_(options.level_weights),
-        parameters_(options.d_model),
-        weight_count_(level_weight_count(options.read_order, options.max_levels)) {
-    const Index d_k = options.d_k, d_v = options.d_v;
-    layout_.d_k = d_k;
-    layout_.d_v = d_v;
-    layout_.key_rows = key_rows_of(inner_, d_k);
-    require_length("key_rows(d_k) of the rule", layout_.key_rows);
-    parameters_.append(projection("w_key", d_k));
-    layout_.v = parameters_.append(projection("w_value", d_v));
-    layout_.q = parameters_.append(projection("w_query", d_k));
-    layout_.lambda = parameters_.projected_size();
-    for (const Parameter& shape : weights_.parameters(weight_count_)) parameters_.append(shape);
-    layout_.own = parameters_.projected_size();
-    layout_.free_own = parameters_.free_size();
-    for (const Parameter& shape : inner_.parameters(d_k, d_v)) parameters_.append(shape);
-    layout_.end = parameters_.projected_size();
-    layout_.free_end = parameters_.free_size();
-    validate_rule(inner_);
-    weights_.template resolve<Scalar>(options.max_levels);
-  }
-
-  [[nodiscard]] const Inner& inner() const { return inner_; }
-  [[nodiscard]] const Weights& weights() const { return weights_; }
-  [[nodiscard]] const Layout& layout() const { return layout_; }
-  [[nodiscard]] int weight_count() const { return weight_count_; }
-  [[nodiscard]] const Parameters<Scalar>& parameters() const { return parameters_; }
-  [[nodiscard]] Parameters<Scalar>& parameters() { return parameters_; }
-
-  /// w.raw = W w.x, from row `from` on. Throws where x or a projection is not finite.
-  void project(Read& w, Index from) const {
-    parameters_.project(w.x, w.raw, from);
-    require_finite_projections(w, from);
-  }
-  /// Every projection has every x[j] in it, so that in the end they tell of both.
-  void require_finite_projections(const Read& w, Index from) const {
-    const ConstView projections(w.raw.data() + from, layout_.end - from);
-    if (all_finite(projections)) return;
-    require_finite("x", w.x);
-    require_finite("a projection of x", projections);
-  }
-
-  /// From w.raw what a read needs: level weights, which are still to be checked, and the query.
-  void prepare_read(Read& w) const {
-    prepare_query(inner_, rule_input(w), w.token.query);
-    weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
-                   layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
-                   w.lambda);
-  }
-
-  /// From w.raw the leaf, which is checked where it is about to be written, and the transition.
-  void prepare_leaf(Read& w) const {
-    inner_.prepare(rule_input(w), w.token);
-    if (!w.token.transition.all_finite()) fail("the transition", "not finite", "finite");
-  }
-
-  /// From t.d_token and t.d_lambda to t.d_raw and t.d_free.
-  void pull_back(const Read& w, Gradient& t) const {
-    auto d_in = layout_.template rule_part<View>(t.d_raw.data(), t.d_free.data());
-    if constexpr (requires { inner_.prepare_query(d_in, d_in.q); }) {
-      std::fill_n(d_in.q.data(), layout_.d_k, Scalar(0));
-    } else {
-      copy(t.d_token.query.data(), layout_.d_k, d_in.q.data());
-    }
-    inner_.pullback(rule_input(w), w.token, t.d_token, d_in);
-    auto d_lambda_raw = layout_.template lambda_part<View>(t.d_raw.data());
-    auto d_lambda_free = layout_.template lambda_free_part<View>(t.d_free.data());
-    weights_.pullback(layout_.template lambda_part<ConstView>(w.raw.data()),
-                      layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
-                      w.lambda, t.d_lambda, d_lambda_raw, d_lambda_free);
-  }
-
- private:
-  using ConstView = ConstVectorView<Scalar>;
-  using View = VectorView<Scalar>;
-
-  [[nodiscard]] Projections<ConstView> rule_input(const Read& w) const {
-    return layout_.template rule_part<ConstView>(w.raw.data(), parameters_.free().data());
-  }
-
-  Inner inner_;
-  Weights weights_;
-  Layout layout_{};
-  Parameters<Scalar> parameters_;
-  int weight_count_;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_LAYER_DETAIL_PREPARATION_HPP
-
-// ---- loglinear/layer/span_gradient.hpp
-
-#ifndef LOGLINEAR_LAYER_SPAN_GRADIENT_HPP
-#define LOGLINEAR_LAYER_SPAN_GRADIENT_HPP
-
-namespace loglinear {
-
-/// The gradient of a loss over a span of T tokens with respect to what the layer was given.
-template <class Scalar>
-struct SpanGradient {
-  detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x d_model
-
-  /// With respect to one weight array, by its name in the layer; a read-only view, valid as long as
-  /// this object. \throws std::invalid_argument for a name that is not one of the layer's weights
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
-    return weights.get(name);
-  }
-  /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
-    return weights.get(name);
-  }
-
-  detail::Parameters<Scalar> weights;  ///< all of them, in the layer's own layout
-};
-
-/// The gradient of a loss over a span with respect to what a multi-head layer was given.
-template <class Scalar>
-struct MultiHeadSpanGradient {
-  detail::RowMajorMatrix<Scalar> x;         ///< with respect to the inputs, T x d_model
-  std::vector<SpanGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
-  detail::RowMajorMatrix<Scalar> w_out;     ///< with respect to W_out, d_model x n_heads d_v
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_LAYER_SPAN_GRADIENT_HPP
-
-// ---- loglinear/layer/detail/layer_source.hpp
-
-#ifndef LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
-#define LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
-
-namespace loglinear::detail {
-
-/// A span of inputs, T x d_model, as the tokens that a layer makes of them.
-template <class Inner, class Scalar, class Weights>
-class LayerSource final : public TokenSource<Scalar> {
- public:
-  using Layer = Preparation<Inner, Scalar, Weights>;
-  using Kind = typename Layer::Kind;
-
-  /// `layer` and the rows of `x` must outlive it.
-  LayerSource(const Layer& layer, const RowsView<Scalar>& x, ReadOrder order,
-              typename Layer::Read workspace)
-      : layer_(layer),
-        x_(x),
-        shape_(shape_of(step_counts<Kind>(layer.layout().key_rows, layer.layout().d_v),
-                        layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
-        writer_(shape_),
-        step_gradients_(shape_),
-        workspace_(std::move(workspace)) {}
-  LayerSource(const LayerSource&) = delete;
-  LayerSource& operator=(const LayerSource&) = delete;
-
-  /// Where reads go, the first of them to row `first`.
-  void read_into(RowMajorMatrix<Scalar>& reads, Index first) {
-    reads_ = &reads;
-    first_read_ = first;
-  }
-  /// Where gradients of the reads come from, and those of everything else go.
-  void differentiate(const RowsView<Scalar>& d_reads, typename Layer::Gradient gradient,
-                     SpanGradient<Scalar>& to) {
-    d_reads_.emplace(d_reads);
-    training_.emplace(std::move(gradient));
-    to_ = &to;
-  }
-
-  [[nodiscard]] SequenceShape shape() const override { return shape_; }
-  [[nodiscard]] Index length() const override { return x_.rows(); }
-
-  typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
-    project(first, chunk.tokens);
-    for (Index t = 0; t < chunk.tokens; ++t) {
-      prepare(t);
-      const Token<Kind>& token = workspace_.token;
-      put(token.query, t, chunk.q);
-      put(token.keys, t, chunk.k);
-      put(token.values, t, chunk.v);
-      put(workspace_.lambda, t, chunk.lambda);
-      writer_.start(chunk, t);
-      token.transition.visit_steps(writer_);
-      writer_.finish();
-    }
-    return chunk.own_views();
-  }
-
-  void take_out(Index first, const Chunk<Scalar>& chunk) override {
-    if (reads_ == nullptr) return;
-    const ConstRowBlock<Scalar> reads = block_of(chunk.out).topRows(chunk.tokens);
-    if (!all_finite(reads)) require_finite("a raw read", view_of(reads));
-    copy_rows(reads, writable_block_of(*reads_).middleRows(first_read_ + first, chunk.tokens));
-  }
-
-  typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
-                                                Chunk<Scalar>& gradient) override {
-    return gradient.own_targets(block_of(*d_reads_).middleRows(first, chunk.tokens));
-  }
-
-  void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
-    const Index tokens = chunk.tokens;
-    project(first, tokens);
-    resize(d_raw_, tokens, raw_.cols());
-    auto& t = *training_;
-    for (Index i = 0; i < tokens; ++i) {
-      prepare(i);
-      take(gradient.q, i, t.d_token.query);
-      take(gradient.k, i, t.d_token.keys);
-      take(gradient.v, i, t.d_token.values);
-      take(gradient.lambda, i, t.d_lambda);
-      const Kind& transition = workspace_.token.transition;
-      step_gradients_.start(transition, chunk, gradient, i);
-      transition.visit_steps(step_gradients_, t.d_token.transition);
-      layer_.pull_back(workspace_, t);
-      put(t.d_raw, i, d_raw_);
-      to_->weights.add_free(t.d_free);
-    }
-    to_->weights.add_outer_rows(block_of(x_).middleRows(first, tokens), d_raw_);
-    layer_.parameters().project_rows_back(d_raw_,
-                                          writable_block_of(to_->x).middleRows(first, tokens));
-  }
-
- private:
-  /// Token t of `rows` becomes what a token has of it, and the other way round: the columns of the
-  /// one are the rows of the other.
-  template <class OfToken>
-  static void put(const OfToken& from, Index t, RowMajorMatrix<Scalar>& rows) {
-    copy(from.data(), from.size(), rows.data() + t * from.size());
-  }
-  template <class OfToken>
-  static void take(const RowMajorMatrix<Scalar>& rows, Index t, OfToken& to) {
-    copy(rows.data() + t * to.size(), to.size(), to.data());
-  }
-
-  void project(Index first, Index tokens) {
-    resize(raw_, tokens, layer_.layout().end);
-    layer_.parameters().project_rows(block_of(x_).middleRows(first, tokens), raw_);
-  }
-  void prepare(Index t) {
-    take(raw_, t, workspace_.raw);
-    layer_.require_finite_projections(workspace_, 0);
-    layer_.prepare_read(workspace_);
-    require_finite("a level weight", workspace_.lambda);
-    layer_.prepare_leaf(workspace_);
-    require_finite_leaf(workspace_.token.keys, workspace_.token.values);
-  }
-
-  const Layer& layer_;
-  RowsView<Scalar> x_;
-  SequenceShape shape_;
-  StepWriter<Scalar> writer_;
-  StepGradients<Scalar> step_gradients_;
-  typename Layer::Read workspace_;
-  std::optional<typename Layer::Gradient> training_{};
-  RowMajorMatrix<Scalar> raw_{}, d_raw_{};
-  RowMajorMatrix<Scalar>* reads_ = nullptr;
-  Index first_read_ = 0;
-  std::optional<RowsView<Scalar>> d_reads_{};
-  SpanGradient<Scalar>* to_ = nullptr;
-};
-
-template <class Inner, class Scalar, class Weights, class... Rest>
-LayerSource(const Preparation<Inner, Scalar, Weights>&, Rest...)
-    -> LayerSource<Inner, Scalar, Weights>;
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
 
 // ---- loglinear/sequence/array.hpp
 
@@ -7707,46 +4993,6 @@ class SequenceArray : private detail::OwnedRows<Scalar_>, public detail::ArrayVi
 
 #endif  // LOGLINEAR_SEQUENCE_ARRAY_HPP
 
-// ---- loglinear/sequence/detail/results.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
-#define LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
-
-// Finite tokens can have results that are not finite. Every form looks at what it has computed,
-// while it is still in the cache, and refuses the tokens before it changes a state.
-
-namespace loglinear::detail {
-
-/// Throws unless all rows are finite; `first` is the number of the first one.
-template <class Rows>
-void require_finite_rows(std::string_view what, const Rows& rows, Index first) {
-  if (all_finite(rows)) return;
-  for (Index i = 0; i < rows.rows(); ++i) {
-    for (Index j = 0; j < rows.cols(); ++j) {
-      if (is_finite(rows(i, j))) continue;
-      fail(std::string(what) + std::to_string(first + i) + ", column " + std::to_string(j) + ",",
-           to_double(rows(i, j)), "finite: a result leaves the range of the scalar type");
-    }
-  }
-}
-
-/// The same for reads, from token `first` on.
-template <class Rows>
-void require_finite_reads(const Rows& reads, Index first) {
-  require_finite_rows("the read of token ", reads, first);
-}
-
-/// The same for the rows of a gradient.
-template <class Rows>
-void require_finite_gradient(std::string_view name, const Rows& rows, Index first = 0) {
-  if (all_finite(rows)) return;
-  require_finite_rows("the gradient of " + std::string(name) + ", row ", rows, first);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_SEQUENCE_DETAIL_RESULTS_HPP
-
 // ---- loglinear/sequence/detail/arrays.hpp
 
 #ifndef LOGLINEAR_SEQUENCE_DETAIL_ARRAYS_HPP
@@ -7808,11 +5054,17 @@ void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
     }
   };
   const Index size = log.size();
-  if (log.cols() == 1 && log.derived().outerStride() == 1 && to.outerStride() == 1) {
-    // One column without gaps, which packets run down.
+  if (log.cols() == 1 && to.outerStride() == 1) {
+    // One column, which packets run down; one with gaps is gathered, so that it has the same bits.
+    Vector<Scalar> gathered;
+    const Scalar* from = log.derived().data();
+    if (const Index stride = log.derived().outerStride(); stride != 1) {
+      gathered.resize(size);
+      for (Index i = 0; i < size; ++i) gathered[i] = from[i * stride];
+      from = gathered.data();
+    }
     Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>> into(to.data(), size);
-    write(Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>(log.derived().data(), size),
-          into);
+    write(Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>(from, size), into);
   } else {
     auto into = to.array();
     write(log.derived().array(), into);
@@ -8081,7 +5333,7 @@ class InputSource final : public TokenSource<Scalar> {
   InputSource& operator=(const InputSource&) = delete;
 
   /// Where reads go; nowhere before it is called.
-  void read_into(Matrix& out) { out_ = &out; }
+  void read_into(const RowBlock<Scalar>& out) { out_ = out; }
   /// Where gradients come from and go.
   void differentiate(const RowsView<Scalar>& d_out, SequenceGradients<Scalar>& gradients) {
     d_out_.emplace(d_out);
@@ -8148,10 +5400,9 @@ class InputSource final : public TokenSource<Scalar> {
   }
 
   void take_out(Index first, const Chunk<Scalar>& chunk) override {
-    if (out_ == nullptr) return;
+    if (out_.data() == nullptr) return;
     require_finite_reads(block_of(chunk.out).topRows(chunk.tokens), first);
-    copy_rows(block_of(chunk.out).topRows(chunk.tokens),
-              writable_block_of(*out_).middleRows(first, chunk.tokens));
+    copy_rows(block_of(chunk.out).topRows(chunk.tokens), out_.middleRows(first, chunk.tokens));
   }
 
   typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
@@ -8250,7 +5501,7 @@ class InputSource final : public TokenSource<Scalar> {
   const SequenceInputs<Scalar>& in_;
   Index weights_, leaves_, updates_;
   bool is_checked_ = false;
-  Matrix* out_ = nullptr;
+  RowBlock<Scalar> out_{};
   std::optional<RowsView<Scalar>> d_out_{};
   SequenceGradients<Scalar>* gradients_ = nullptr;
 };
@@ -8258,6 +5509,45 @@ class InputSource final : public TokenSource<Scalar> {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
+
+// ---- loglinear/detail/base/parts.hpp
+
+#ifndef LOGLINEAR_DETAIL_BASE_PARTS_HPP
+#define LOGLINEAR_DETAIL_BASE_PARTS_HPP
+
+// The way into a class for what stores an object and brings it back, see checkpoint.hpp. A class
+// names its parts in one static member:
+//
+//     template <class Self, class Visit>
+//     static void visit(Self& self, Visit&& part) {
+//       part("count", self.count_);               // numbers
+//       part("values", self.values_.head(n));     // Eigen vectors, matrices and views of them
+//       part("inside", self.inside_);             // objects that have parts; "" adds no name
+//     }
+//
+// everything on which the object's future depends, and nothing else. A const Self is read. Any
+// other is written to, part by part in this order; therefore numbers stand before the parts whose
+// sizes depend on them and are checked in between, and in the end `visit` checks the class
+// invariants. It throws std::invalid_argument, and the object is then good for nothing: it should
+// be a copy.
+
+namespace loglinear::detail {
+
+/// A friend of each such class.
+struct Parts {
+  template <class Object, class... Arguments>
+  static void visit(Object& object, Arguments&&... arguments) {
+    std::remove_const_t<Object>::visit(object, std::forward<Arguments>(arguments)...);
+  }
+};
+
+/// Whether `visit` writes to the parts.
+template <class Self>
+inline constexpr bool is_written = !std::is_const_v<Self>;
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_BASE_PARTS_HPP
 
 // ---- loglinear/stream/detail/admitted.hpp
 
@@ -8329,6 +5619,178 @@ template <class Stored>
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
+
+// ---- loglinear/detail/kernels/weighted_rows.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
+
+// m^T c of row-major matrices. This and the other kernels are the inner loops of a token, on raw
+// row-major memory: on Eigen's packets, so that one text serves every instruction set and every
+// scalar (a scalar without packets is its own packet of one). They never parallelise, never
+// allocate and add in a fixed order.
+//
+// Memory is read in the order in which it lies, a whole row of a block before the next: rows that
+// take turns cost hardware prefetchers half their speed.
+
+namespace loglinear::detail {
+
+/// A matrix to be read as `Sums` weighted sums of its rows, scale sum_i weights[i] rows[i], i <
+/// count.
+template <class Stored, class Scalar, std::size_t Sums = 1>
+struct WeightedRows {
+  const Stored* rows;
+  Index count;
+  std::array<const Scalar*, Sums> weights;
+  Scalar scale;
+};
+
+/// out = the weighted sums of rows of all terms together, for N packets of columns from `first` on,
+/// added to out if `add`. The sums, each in so many `chains`, stay in registers while all rows
+/// of all terms pass by.
+template <int N, int chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                         Index stride, const std::array<Scalar*, Sums>& out, bool add) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  P sums[Sums][array_size(chains)][array_size(N)];
+  for (std::size_t s = 0; s < Sums; ++s) {
+    for (int c = 0; c < chains; ++c) {
+      for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
+    }
+    if (add) load_in_order_of<Stored, N, Scalar>(out[s], sums[s][0]);
+  }
+  const auto add_row = [&](const auto& term, const Stored* row, Index i, int c)
+      __attribute__((always_inline)) {
+    for (std::size_t s = 0; s < Sums; ++s) {  // loaded for each sum: few registers are left
+      const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));
+      for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
+        sums[s][c][n] = ei::pmadd(weight, packet, sums[s][c][n]);
+      });
+    }
+  };
+  for (int t = 0; t < count; ++t) {
+    const WeightedRows<Stored, Scalar, Sums> term = terms[t];
+    const Stored* row = term.rows + first;
+    Index i = 0;
+    for (; i + chains <= term.count; i += chains, row += chains * stride) {
+      // Unrolled, or else the sums would not stay in registers.
+      [&]<int... C>(std::integer_sequence<int, C...>) {
+        (add_row(term, row + C * stride, i + C, C), ...);
+      }
+      (std::make_integer_sequence<int, chains>{});
+    }
+    for (; i < term.count; ++i, row += stride) add_row(term, row, i, 0);
+  }
+  for (std::size_t s = 0; s < Sums; ++s) {
+    for (int n = 0; n < N; ++n) {
+      for (int c = 1; c < chains; ++c) sums[s][0][n] = ei::padd(sums[s][0][n], sums[s][c][n]);
+    }
+    store_from_order_of<Stored, N, Scalar>(out[s], sums[s][0]);
+  }
+}
+
+/// The columns from `first` on, which are fewer than a packet: from a packet that overlaps the one
+/// before it, if there is one.
+template <int Chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_rest(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                        Index columns, Index stride, const std::array<Scalar*, Sums>& out,
+                        bool add) {
+  constexpr Index width = packet_size<Scalar>;
+  Scalar buffers[Sums][packet_length<Scalar>];
+  if (columns >= width) {
+    const Index begin = columns - width;
+    std::array<Scalar*, Sums> to;
+    for (std::size_t s = 0; s < Sums; ++s) {
+      to[s] = buffers[s];
+      if (add) std::copy_n(out[s] + begin, width, to[s]);
+    }
+    weighted_rows_block<1, Chains>(terms, count, begin, stride, to, add);
+    for (std::size_t s = 0; s < Sums; ++s) {
+      std::copy_n(to[s] + (first - begin), columns - first, out[s] + first);
+    }
+    return;
+  }
+  for (std::size_t s = 0; s < Sums; ++s) {
+    if (!add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
+    for (int t = 0; t < count; ++t) {
+      const auto& [m, rows, weights, scale] = terms[t];
+      for (Index i = 0; i < rows; ++i) {
+        const Scalar weight = scale * weights[s][i];
+        const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffers[s]);
+        for (Index j = first; j < columns; ++j) out[s][j] += weight * rest[j - first];
+      }
+    }
+  }
+}
+
+/// All columns from `first` on, N packets at a time as long as there are so many, then fewer. Fewer
+/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
+template <int N, int Chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                        Index columns, Index stride, const std::array<Scalar*, Sums>& out,
+                        bool add) {
+  constexpr int chains = N >= Chains ? 1 : Chains / N;
+  constexpr Index width = packet_size<Scalar>;
+  const auto at = [&](Index column) {
+    std::array<Scalar*, Sums> to = out;
+    for (Scalar*& sums : to) sums += column;
+    return to;
+  };
+  for (; first + N * width <= columns; first += N * width) {
+    weighted_rows_block<N, chains>(terms, count, first, stride, at(first), add);
+  }
+  // One pass rather than several over long rows: half a row after the other is no order of memory.
+  if constexpr (N == 16 && Chains == 1) {
+    const Index packets = (columns - first) / width;
+    if (packets >= 10) {
+      if (packets >= 14) {
+        weighted_rows_block<14, 1>(terms, count, first, stride, at(first), add);
+      } else if (packets >= 12) {
+        weighted_rows_block<12, 1>(terms, count, first, stride, at(first), add);
+      } else {
+        weighted_rows_block<10, 1>(terms, count, first, stride, at(first), add);
+      }
+      first += packets / 2 * 2 * width;
+    }
+  }
+  if constexpr (N > 1) {
+    weighted_rows_from<N / 2, Chains>(terms, count, first, columns, stride, out, add);
+  } else if (first < columns) {
+    weighted_rows_rest<Chains>(terms, count, first, columns, stride, out, add);
+  }
+}
+
+/// out[j] = sum over the terms of scale sum_i weights[i] rows[i][j], j < columns, added to out if
+/// `Add`: `sum_l lambda_l m_l^T c_l` over matrices of one width, in one pass over each. With one
+/// chain the rounding of a column depends on nothing but whether it lies in a whole packet.
+template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
+                   Index stride, Scalar* out) {
+  weighted_rows_from<widest_block<Scalar>, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
+                                                                      stride, {out}, Add);
+}
+
+/// The same of one matrix, `m^T c`.
+template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
+                   Scalar* out) {
+  const WeightedRows<Stored, Scalar> term{m, rows, {c}, Scalar(1)};
+  weighted_rows<Add, Chains>(&term, 1, columns, stride, out);
+}
+
+/// The same with two vectors at once, `m^T c` and `m^T d`.
+template <bool Add = false, int Chains = 4, class Scalar>
+void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
+                        const Scalar* d, Scalar* out_c, Scalar* out_d) {
+  const WeightedRows<Scalar, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
+  weighted_rows_from<widest_block<Scalar> / 2, Chains, Scalar, Scalar, 2>(
+      &term, 1, 0, columns, stride, {out_c, out_d}, Add);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
 
 // ---- loglinear/stream/detail/carry.hpp
 
@@ -8841,7 +6303,7 @@ class Levels {
     for (int l : ActiveLevels(size, max_levels())) {
       require_size("a level after these tokens (rows)", level_at(l).rows(), d_k());
       require_size("a level after these tokens (columns)", level_at(l).cols(), d_v());
-      require_finite("a coefficient of the state after these tokens", level_at(l));
+      require_finite("coefficient # of the state after these tokens", level_at(l));
       magnitude += stable_norm(level_at(l));
     }
     if (!is_at_most(magnitude, magnitude_limit<Scalar>())) {
@@ -8982,6 +6444,97 @@ template <class State>
 
 #endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_OF_HPP
 
+// ---- loglinear/detail/kernels/dotted_rows.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
+
+// m d of several row-major matrices, and what each has to do with a vector: the pullback of a read.
+
+namespace loglinear::detail {
+
+/// A matrix to be multiplied by a vector: row i counts weights[i] times in the sum over all terms,
+/// and duals[i] times in what is found of this term.
+template <class Stored, class Scalar>
+struct DottedRows {
+  const Stored* rows;
+  const Scalar* vector;
+  const Scalar* weights;
+  const Scalar* duals;
+  Scalar found;
+};
+
+/// The part of N packets of columns, from `first` on.
+template <int N, class Stored, class Scalar>
+void dotted_rows_block(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
+                       Index stride, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index band = 8;  // rows of all terms before their sums are added up across
+  const P zero = ei::pset1<P>(Scalar(0));
+  // With a constant height the loops unroll, and sums and `along` stay in registers; the latter in
+  // two chains.
+  const auto add_band = [&](Index top, auto height) {
+    P sums[band];
+    std::fill(sums, sums + band, zero);
+    for (int term = 0; term < count; ++term) {
+      auto& [m, vector, weights, duals, found] = terms[term];
+      P d[array_size(N)], along[2] = {zero, zero};
+      load_in_order_of<Stored, N, Scalar>(vector + first, d);
+      const Stored* row = m + top * stride + first;
+      for (Index i = 0; i < height; ++i, row += stride) {
+        P dot = zero;
+        for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
+          dot = n == 0 ? ei::pmul(packet, d[0]) : ei::pmadd(packet, d[n], dot);
+        });
+        sums[i] = ei::pmadd(ei::pset1<P>(weights[top + i]), dot, sums[i]);
+        along[i % 2] = ei::pmadd(ei::pset1<P>(duals[top + i]), dot, along[i % 2]);
+      }
+      found += ei::predux(ei::padd(along[0], along[1]));
+    }
+    for (Index i = 0; i < height; ++i) out[top + i] += ei::predux(sums[i]);
+  };
+  Index top = 0;
+  for (; top + band <= rows; top += band) add_band(top, std::integral_constant<Index, band>{});
+  if (top < rows) add_band(top, rows - top);
+}
+
+template <int N, class Stored, class Scalar>
+void dotted_rows_from(DottedRows<Stored, Scalar>* terms, int count, Index first, Index rows,
+                      Index columns, Index stride, Scalar* out) {
+  constexpr Index width = packet_size<Scalar>;
+  for (; first + N * width <= columns; first += N * width) {
+    dotted_rows_block<N>(terms, count, first, rows, stride, out);
+  }
+  if constexpr (N > 1) {
+    dotted_rows_from<N / 2>(terms, count, first, rows, columns, stride, out);
+  } else {
+    Scalar buffer[packet_length<Scalar>];
+    for (int term = 0; term < count && first < columns; ++term) {
+      auto& [m, vector, weights, duals, found] = terms[term];
+      for (Index i = 0; i < rows; ++i) {
+        Scalar dot(0);
+        const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
+        for (Index j = first; j < columns; ++j) dot += rest[j - first] * vector[j];
+        out[i] += weights[i] * dot;
+        found += duals[i] * dot;
+      }
+    }
+  }
+}
+
+/// out[i] += sum over the terms of weights[i] (rows[i] . vector), and for each term found += sum_i
+/// duals[i] (rows[i] . vector): `sum_l diag(w_l) m_l d_l` and `q_l^T m_l d_l` in one pass.
+template <class Stored, class Scalar>
+void dotted_rows(DottedRows<Stored, Scalar>* terms, int count, Index rows, Index columns,
+                 Index stride, Scalar* out) {
+  dotted_rows_from<8>(terms, count, Index{0}, rows, columns, stride, out);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_DOTTED_ROWS_HPP
+
 // ---- loglinear/stream/detail/plain_reads.hpp
 
 #ifndef LOGLINEAR_STREAM_DETAIL_PLAIN_READS_HPP
@@ -8991,8 +6544,9 @@ namespace loglinear::detail {
 
 /// Whether a read is finite whatever the levels are in detail.
 template <class Levels, class Scalar>
-[[nodiscard]] bool reads_finite(const Levels& levels, const Scalar* query, const Scalar* weights) {
-  const double sum = max_abs(weights, levels.max_levels()) * max_abs(query, levels.d_k()) *
+[[nodiscard]] bool reads_finite(const Levels& levels, const Scalar* query, const Scalar* weights,
+                                Index weight_count) {
+  const double sum = max_abs(weights, weight_count) * max_abs(query, levels.d_k()) *
                      std::sqrt(static_cast<double>(levels.d_k()));
   return is_at_most(sum * (std::max)(1.0, levels.magnitude()), magnitude_limit<Scalar>());
 }
@@ -9023,7 +6577,9 @@ void read_large(const Levels& levels, const Scalar* query, const Scalar* weights
 /// that is not finite; `out` is as it was then.
 template <class Levels, class Scalar, class Out>
 void read_levels(const Levels& levels, const Scalar* query, const Scalar* weights, Out&& out) {
-  if (!reads_finite(levels, query, weights)) return read_large(levels, query, weights, out);
+  if (!reads_finite(levels, query, weights, levels.max_levels())) {
+    return read_large(levels, query, weights, out);
+  }
   constexpr Index piece = 4 * column_block;
   std::array<WeightedRows<typename Levels::Scalar, Scalar>, max_level_limit> terms;
   std::array<Scalar, piece> sums;
@@ -9037,6 +6593,71 @@ void read_levels(const Levels& levels, const Scalar* query, const Scalar* weight
     weighted_rows(terms.data(), static_cast<int>(count), length, d_v, sums.data());
     for (Index j = 0; j < length; ++j) out[first + j] = sums[static_cast<std::size_t>(j)];
   }
+}
+
+/// reads(l, j) = column j of S_l^T query for every active level, 0 for the others, for any matrix
+/// `reads`. Throws where one is not finite; `reads` is as it was then.
+template <class Levels, class Scalar, class Out>
+void read_levels_apart(const Levels& levels, const Scalar* query, Out&& reads) {
+  constexpr Index piece = 4 * column_block;
+  std::array<Scalar, piece> sums;
+  const Index d_v = levels.d_v();
+  const auto for_each_piece = [&](auto use) {
+    for (int l : levels.active_levels()) {
+      for (Index first = 0; first < d_v; first += piece) {
+        const Index length = (std::min)(piece, d_v - first);
+        weighted_rows(levels.data(l) + first, levels.d_k(), length, d_v, query, sums.data());
+        use(l, first, length);
+      }
+    }
+  };
+  const Scalar one(1);
+  if (!reads_finite(levels, query, &one, 1)) {
+    for_each_piece([&](int l, Index, Index length) {
+      if (all_finite(sums.data(), length)) return;
+      require_finite(Text("the read of level ", l), sums.data(), length);
+    });
+  }
+  reads.setZero();
+  for_each_piece([&](int l, Index first, Index length) {
+    for (Index j = 0; j < length; ++j) reads(l, first + j) = sums[static_cast<std::size_t>(j)];
+  });
+}
+
+/// d_query = sum_l S_l d_l over the active levels, where d_l is row l of `d_reads`. Throws where
+/// that is not finite; `d_query` is as it was then.
+template <class Levels, class Scalar, class Out>
+void pull_back_levels_apart(const Levels& levels, const Scalar* d_reads, Index stride,
+                            Out&& d_query) {
+  constexpr Index piece = 4 * column_block;
+  std::array<Scalar, piece> sums, ones;
+  std::fill_n(ones.data(), piece, Scalar(1));
+  std::array<DottedRows<typename Levels::Scalar, Scalar>, max_level_limit> terms;
+  const Index d_v = levels.d_v();
+  const auto for_each_piece = [&](auto use) {
+    for (Index first = 0; first < levels.d_k(); first += piece) {
+      const Index length = (std::min)(piece, levels.d_k() - first);
+      std::size_t count = 0;
+      for (int l : levels.active_levels()) {
+        terms[count++] = {levels.data(l) + first * d_v, d_reads + l * stride, ones.data(),
+                          ones.data(), Scalar(0)};
+      }
+      std::fill_n(sums.data(), length, Scalar(0));
+      dotted_rows(terms.data(), static_cast<int>(count), length, d_v, d_v, sums.data());
+      use(first, length);
+    }
+  };
+  double largest = 0;
+  for (int l : levels.active_levels()) {
+    largest = (std::max)(largest, max_abs(d_reads + l * stride, d_v));
+  }
+  const double bound = largest * std::sqrt(static_cast<double>(d_v));
+  if (!is_at_most(bound * (std::max)(1.0, levels.magnitude()), magnitude_limit<Scalar>())) {
+    for_each_piece([&](Index, Index length) { require_finite("d_q", sums.data(), length); });
+  }
+  for_each_piece([&](Index first, Index length) {
+    for (Index i = 0; i < length; ++i) d_query[first + i] = sums[static_cast<std::size_t>(i)];
+  });
 }
 
 }  // namespace loglinear::detail
@@ -9089,6 +6710,625 @@ void with_columns(const Eigen::MatrixBase<Derived>& m, Index rows, const char* n
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_STREAM_DETAIL_STATE_ARGUMENTS_HPP
+
+// ---- loglinear/transitions/decays.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_DECAYS_HPP
+#define LOGLINEAR_TRANSITIONS_DECAYS_HPP
+
+/// \file
+/// The diagonal kinds of transition: none, one decay, a decay per key row, a decay per value
+/// column. The interface they share is documented in transition.hpp.
+
+namespace loglinear {
+
+/// `S <- S`: nothing happens to older states.
+template <class Scalar_>
+struct Identity {
+  using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
+
+  Identity(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
+
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
+  void left(auto&& /*m*/) const {}
+  void left_transposed(auto&& /*q*/) const {}
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto&, const auto&, const auto&, const auto&, Identity&) const {}
+  void reset() {}
+  void follow(const Identity&) {}
+  void visit_steps(auto& /*steps*/, auto&... /*gradient*/) const {}
+  [[nodiscard]] Scalar factor() const { return Scalar(1); }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
+  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
+  [[nodiscard]] double norm_bound() const { return 1; }
+  [[nodiscard]] bool all_finite() const { return true; }
+};
+
+/// `S <- a S`: one decay for the whole state.
+template <class Scalar_>
+struct ScalarDecay {
+  using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
+
+  ScalarDecay(Eigen::Index /*key_rows*/, Eigen::Index /*d_v*/) {}
+
+  Scalar decay{1};  ///< a
+
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index) const { return true; }
+  void left(auto&& m) const {
+    using M = std::remove_cvref_t<decltype(m)>;
+    if (detail::is_exactly(decay, Scalar(1))) return;
+    if constexpr (detail::has_pieces<M>) {
+      for (Eigen::Index i = 0; i < m.outerSize(); ++i) {
+        detail::scale_by(decay, m.data() + i * m.outerStride(), m.innerSize());
+      }
+    } else {
+      m *= decay;
+    }
+  }
+  void left_transposed(auto&& q) const { detail::scale_by(decay, q.data(), q.size()); }
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto& q, const auto& s, const auto&, const auto&,
+                ScalarDecay& gradient) const {
+    gradient.decay = detail::dot<Scalar>(q.data(), s.data(), q.size());
+  }
+  void reset() { decay = Scalar(1); }
+  void follow(const ScalarDecay& later) {
+    decay *= later.decay;
+    detail::clear_negligible(&decay, 1);
+  }
+  void visit_steps(auto& steps, auto&... gradient) const { steps.decay(decay, gradient.decay...); }
+  [[nodiscard]] Scalar factor() const { return decay; }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return decay; }
+  [[nodiscard]] const Scalar* row_factors() const { return nullptr; }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
+  [[nodiscard]] double norm_bound() const { return std::abs(detail::to_double(decay)); }
+  [[nodiscard]] bool all_finite() const { return detail::is_finite(decay); }
+};
+
+/// `S <- diag(w) S`: one decay for each key row.
+template <class Scalar_>
+struct KeyDecay {
+  using Scalar = Scalar_;
+  static constexpr bool scales_values = false;
+
+  KeyDecay(Eigen::Index key_rows, Eigen::Index /*d_v*/) : decay(detail::ones<Scalar>(key_rows)) {}
+
+  detail::Vector<Scalar> decay;  ///< w, length key_rows
+
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index) const {
+    return decay.size() == key_rows;
+  }
+  void left(auto&& m) const {
+    if constexpr (detail::is_row_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.rows(), m.cols(), m.outerStride(), [&](Eigen::Index i) { return decay[i]; },
+          nullptr);
+    } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.cols(), m.rows(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
+          decay.data());
+    } else {
+      for (Eigen::Index i = 0; i < decay.size(); ++i) m.row(i) *= decay[i];
+    }
+  }
+  void left_transposed(auto&& q) const {
+    detail::multiply<Scalar>(q.data(), decay.data(), decay.size(), q.data());
+  }
+  void right(auto&& /*m*/) const {}
+  void pullback(const auto& q, const auto& s, const auto&, const auto&, KeyDecay& gradient) const {
+    detail::multiply<Scalar>(q.data(), s.data(), decay.size(), gradient.decay.data());
+  }
+  void reset() { std::fill_n(decay.data(), decay.size(), Scalar(1)); }
+  void follow(const KeyDecay& later) {
+    detail::multiply(decay.data(), later.decay.data(), decay.size(), decay.data());
+    detail::clear_negligible(decay.data(), decay.size());
+  }
+  void visit_steps(auto& steps, auto&... gradient) const {
+    steps.decay_rows(decay.data(), gradient.decay.data()...);
+  }
+  [[nodiscard]] Scalar row_factor(Eigen::Index i) const { return decay[i]; }
+  [[nodiscard]] const Scalar* row_factors() const { return decay.data(); }
+  [[nodiscard]] const Scalar* column_factors() const { return nullptr; }
+  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
+  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
+};
+
+/// `S <- S diag(w)`: one decay for each value column.
+template <class Scalar_>
+struct ValueDecay {
+  using Scalar = Scalar_;
+  static constexpr bool scales_values = true;
+
+  ValueDecay(Eigen::Index /*key_rows*/, Eigen::Index d_v) : decay(detail::ones<Scalar>(d_v)) {}
+
+  detail::Vector<Scalar> decay;  ///< w, length d_v
+
+  [[nodiscard]] bool fits(Eigen::Index, Eigen::Index d_v) const { return decay.size() == d_v; }
+  void left(auto&& /*m*/) const {}
+  void left_transposed(auto&& /*q*/) const {}
+  void right(auto&& m) const {
+    if constexpr (detail::is_row_major_memory<decltype(m)>) {
+      detail::scale<Scalar, Scalar>(
+          m.data(), m.rows(), m.cols(), m.outerStride(), [](Eigen::Index) { return Scalar(1); },
+          decay.data());
+    } else {
+      for (Eigen::Index i = 0; i < m.rows(); ++i) {
+        m.row(i).array() *= decay.transpose().array();
+      }
+    }
+  }
+  void pullback(const auto&, const auto&, const auto& z, const auto& d,
+                ValueDecay& gradient) const {
+    detail::multiply<Scalar>(z.data(), d.data(), decay.size(), gradient.decay.data());
+  }
+  void reset() { std::fill_n(decay.data(), decay.size(), Scalar(1)); }
+  void follow(const ValueDecay& later) {
+    detail::multiply(decay.data(), later.decay.data(), decay.size(), decay.data());
+    detail::clear_negligible(decay.data(), decay.size());
+  }
+  void visit_steps(auto& steps, auto&... gradient) const {
+    steps.decay_values(decay.data(), gradient.decay.data()...);
+  }
+  [[nodiscard]] Scalar row_factor(Eigen::Index) const { return Scalar(1); }
+  [[nodiscard]] const Scalar* column_factors() const { return decay.data(); }
+  [[nodiscard]] double norm_bound() const { return detail::max_abs(decay); }
+  [[nodiscard]] bool all_finite() const { return detail::all_finite(decay); }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_DECAYS_HPP
+
+// ---- loglinear/transitions/steps.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_STEPS_HPP
+#define LOGLINEAR_TRANSITIONS_STEPS_HPP
+
+/// \file
+/// How a kind of transition says what it is made of: a list of steps, in the order in which older
+/// states undergo them.
+///
+/// | step                     | what a state S of key_rows x d_v undergoes                    |
+/// |--------------------------|---------------------------------------------------------------|
+/// | `steps.decay(a)`         | `S <- a S`, a number                                          |
+/// | `steps.decay_rows(w)`    | `S <- diag(w) S`, key_rows numbers                            |
+/// | `steps.decay_values(r)`  | `S <- S diag(r)`, d_v numbers                                 |
+/// | `steps.look_up(p)`       | nothing yet: `f = S^T p` of the state as it is now            |
+/// | `steps.write_back(u)`    | `S <- S - u f^T` with the f looked up last; key_rows numbers  |
+///
+/// Vectors are pointers to that many numbers. Every `look_up` has its `write_back`, with nothing
+/// but decays in between. A kind has the member
+///
+///     void visit_steps(auto& steps, auto&... gradient) const {
+///       steps.look_up(p.data(), gradient.p.data()...);
+///       steps.decay(a, gradient.a...);
+///       steps.write_back(u.data(), gradient.u.data()...);
+///     }
+///
+/// which is `S <- a S - u p^T S`. It is called without a gradient, and with one transition of the
+/// same type, to which each step then writes the derivative with respect to its own argument: where
+/// a member is not itself an argument, the kind computes its derivative from those, after the step.
+/// The derivative with respect to a decay of 0 is taken to be 0. Which steps there are must not
+/// depend on the members.
+///
+/// From the steps follow whole spans of tokens by the chunkwise algorithm and their gradients
+/// (`forward_span`, `span_gradient`), and products of few transitions as a diagonal minus a
+/// matrix of low rank.
+
+namespace loglinear {
+
+/// How many steps of which sort a transition has.
+struct StepCounts {
+  Eigen::Index updates = 0;    ///< look-ups and write-backs
+  bool decays = false;         ///< whether key rows decay
+  bool decays_by_row = false;  ///< each at its own rate
+  bool decays_values = false;  ///< whether value columns decay
+
+  /// \name The steps, which are counted
+  /// \{
+  void decay(const auto& /*a*/, auto&... /*gradient*/) { decays = true; }
+  void decay_rows(const auto* /*w*/, auto*... /*gradient*/) { decays = decays_by_row = true; }
+  void decay_values(const auto* /*r*/, auto*... /*gradient*/) { decays_values = true; }
+  void look_up(const auto* /*p*/, auto*... /*gradient*/) {}
+  void write_back(const auto* /*u*/, auto*... /*gradient*/) { ++updates; }
+  /// \}
+};
+
+/// Whether a kind of transition says what it is made of; see the top of transitions/steps.hpp.
+template <class Kind>
+concept HasSteps = requires(const Kind& kind, Kind& gradient, StepCounts& steps) {
+  kind.visit_steps(steps);
+  kind.visit_steps(steps, gradient);
+};
+
+/// The steps of a kind for states of key_rows x d_v. Makes a transition, which may allocate.
+template <HasSteps Kind>
+[[nodiscard]] StepCounts step_counts(Eigen::Index key_rows, Eigen::Index d_v) {
+  StepCounts counts;
+  Kind(key_rows, d_v).visit_steps(counts);
+  return counts;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_STEPS_HPP
+
+// ---- loglinear/transitions/product.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_PRODUCT_HPP
+#define LOGLINEAR_TRANSITIONS_PRODUCT_HPP
+
+/// \file
+/// Several transitions at one token, one after the other.
+
+namespace loglinear {
+
+/// `S <- L_n (... L_1 S diag(r_1) ...) diag(r_n)`: the factors act in the order of the template
+/// arguments, the first one first.
+template <class... Factors>
+struct TransitionProduct {
+  static_assert(sizeof...(Factors) > 0, "a product of transitions needs at least one factor");
+  static constexpr std::size_t count = sizeof...(Factors);  ///< number of factors
+  using Scalar = typename std::tuple_element_t<0, std::tuple<Factors...>>::Scalar;
+  static constexpr bool scales_values = (Factors::scales_values || ...);
+
+  TransitionProduct(Eigen::Index key_rows, Eigen::Index d_v)
+      : factors(Factors(key_rows, d_v)...),
+        queries_(key_rows, static_cast<Eigen::Index>(count)),
+        cotangents_(d_v, static_cast<Eigen::Index>(count)),
+        s_(key_rows),
+        z_(d_v) {}
+
+  std::tuple<Factors...> factors;  ///< L_1 ... L_n
+
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
+    return std::apply([&](const auto&... factor) { return (factor.fits(key_rows, d_v) && ...); },
+                      factors);
+  }
+  void left(auto&& m) const {
+    std::apply([&](const auto&... factor) { (factor.left(m), ...); }, factors);
+  }
+  void left_transposed(auto&& q) const {
+    backwards([&](const auto& factor, auto) { factor.left_transposed(q); });
+  }
+  void right(auto&& m) const {
+    std::apply([&](const auto&... factor) { (factor.right(m), ...); }, factors);
+  }
+
+  /// Each factor sees the query and cotangent as they come back through the later factors, and s
+  /// and z as they come forward through the earlier ones. `gradient` lends its scratch memory.
+  void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
+                TransitionProduct& gradient) const {
+    gradient.s_ = q;
+    gradient.z_ = d;
+    backwards([&](const auto& factor, auto j) {
+      gradient.queries_.col(j) = gradient.s_;
+      gradient.cotangents_.col(j) = gradient.z_;
+      factor.left_transposed(gradient.s_);
+      factor.right(gradient.z_.transpose());
+    });
+    gradient.s_ = s;
+    gradient.z_ = z;
+    forwards([&](const auto& factor, auto j) {
+      factor.pullback(gradient.queries_.col(j), gradient.s_, gradient.z_,
+                      gradient.cotangents_.col(j), std::get<j>(gradient.factors));
+      factor.left(gradient.s_);
+      factor.right(gradient.z_.transpose());
+    });
+  }
+
+  void visit_steps(auto& steps) const requires(HasSteps<Factors>&&...) {
+    std::apply([&](const auto&... factor) { (factor.visit_steps(steps), ...); }, factors);
+  }
+  void visit_steps(auto& steps, TransitionProduct& gradient) const
+      requires(HasSteps<Factors>&&...) {
+    forwards([&](const auto& factor, auto j) {
+      factor.visit_steps(steps, std::get<j>(gradient.factors));
+    });
+  }
+
+  /// Bounds what each factor leaves to the next, too: a later one may shrink it again.
+  [[nodiscard]] double norm_bound() const {
+    return std::apply(
+        [](const auto&... factor) { return ((std::max)(1.0, factor.norm_bound()) * ...); },
+        factors);
+  }
+  [[nodiscard]] bool all_finite() const {
+    return std::apply([](const auto&... factor) { return (factor.all_finite() && ...); }, factors);
+  }
+
+ private:
+  template <class Visit>
+  void forwards(Visit visit) const {
+    [&]<std::size_t... J>(std::index_sequence<J...>) {
+      (visit(std::get<J>(factors), std::integral_constant<std::size_t, J>{}), ...);
+    }
+    (std::make_index_sequence<count>{});
+  }
+  template <class Visit>
+  void backwards(Visit visit) const {
+    [&]<std::size_t... J>(std::index_sequence<J...>) {
+      (visit(std::get<count - 1 - J>(factors),
+             std::integral_constant<std::size_t, count - 1 - J>{}),
+       ...);
+    }
+    (std::make_index_sequence<count>{});
+  }
+
+  detail::Matrix<Scalar> queries_, cotangents_;
+  detail::Vector<Scalar> s_, z_;
+};
+
+namespace detail {
+
+template <class First, class Factor, class Sequence>
+struct RepeatedProductOf;
+template <class First, class Factor, std::size_t... J>
+struct RepeatedProductOf<First, Factor, std::index_sequence<J...>> {
+  template <std::size_t>
+  using Each = Factor;
+  using Type = TransitionProduct<First, Each<J>...>;
+};
+
+}  // namespace detail
+
+/// The product of `First` and then `count` times `Factor`.
+template <class First, class Factor, std::size_t count>
+using RepeatedProduct =
+    typename detail::RepeatedProductOf<First, Factor, std::make_index_sequence<count>>::Type;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_PRODUCT_HPP
+
+// ---- loglinear/transitions/rank_one_update.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
+#define LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
+
+/// \file
+/// The transition of the delta rules: a diagonal minus a matrix of rank one.
+
+namespace loglinear {
+
+/// Whether a diagonal kind can be the D of a `RankOneUpdate`: the requirements `row_factor(i)` and
+/// `row_factors()`; see `Transition`.
+template <class Kind>
+concept HasRowFactors = requires(const Kind& kind, Eigen::Index i) {
+  { kind.row_factor(i) } -> std::convertible_to<typename Kind::Scalar>;
+  { kind.row_factors() } -> std::convertible_to<const typename Kind::Scalar*>;
+};
+
+/// `S <- (D - u p^T) S`, with D a diagonal of key rows: `Identity`, `ScalarDecay`,
+/// `KeyDecay`, or a kind of your own that `HasRowFactors`.
+///
+/// The gated delta rule `a (I - b k k^T)` is `D = a`, `u = a b k`, `p = k`. RWKV-7 is `D =
+/// diag(w)`, `u = a*kappa` with `p = kappa` (the paper's) or `p = w*kappa` (decay first).
+template <class Diagonal>
+struct RankOneUpdate {
+  static_assert(HasRowFactors<Diagonal>,
+                "the D of a RankOneUpdate is a diagonal kind with row_factor(i) and row_factors(): "
+                "one of Identity, ScalarDecay and KeyDecay, or give your own kind both members");
+  using Scalar = typename Diagonal::Scalar;
+  static constexpr bool scales_values = false;
+
+  RankOneUpdate(Eigen::Index key_rows, Eigen::Index d_v)
+      : diagonal(key_rows, d_v),
+        u(detail::zeros<Scalar>(key_rows)),
+        p(detail::zeros<Scalar>(key_rows)) {}
+
+  Diagonal diagonal;         ///< D
+  detail::Vector<Scalar> u;  ///< what is written back, length key_rows
+  detail::Vector<Scalar> p;  ///< what is looked up, length key_rows
+
+  [[nodiscard]] bool fits(Eigen::Index key_rows, Eigen::Index d_v) const {
+    return u.size() == key_rows && p.size() == key_rows && diagonal.fits(key_rows, d_v);
+  }
+
+  /// m <- D m - u (p^T m), a block of columns at a time so that p^T m fits on the stack.
+  void left(auto&& m) const {
+    const Eigen::Index n = u.size();
+    for (Eigen::Index first = 0; first < m.cols(); first += found_block) {
+      const Eigen::Index width = (std::min<Eigen::Index>)(found_block, m.cols() - first);
+      Scalar found[found_block];
+      if constexpr (detail::is_row_major_memory<decltype(m)>) {
+        Scalar* const block = m.data() + first;
+        detail::weighted_rows(block, n, width, m.outerStride(), p.data(), found);
+        detail::scale_by(Scalar(-1), found, width);
+        detail::scale_and_add_outer(
+            block, n, width, m.outerStride(),
+            [&](Eigen::Index i) { return diagonal.row_factor(i); }, u.data(), found);
+      } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
+        Scalar* const block = m.data() + first * m.outerStride();
+        for (Eigen::Index j = 0; j < width; ++j) {
+          found[j] = detail::dot<Scalar>(p.data(), block + j * m.outerStride(), n);
+        }
+        update_columns(block, width, m.outerStride(), found);
+      } else {
+        auto block = m.middleCols(first, width);
+        Eigen::Map<detail::Vector<Scalar>> sums(found, width);
+        sums.setZero();
+        for (Eigen::Index i = 0; i < n; ++i) sums += p[i] * block.row(i).transpose();
+        diagonal.left(block);
+        for (Eigen::Index i = 0; i < n; ++i) block.row(i) -= u[i] * sums.transpose();
+      }
+    }
+  }
+
+  /// m <- D m - u found^T where `found` = p^T m is known already; m is column-major in memory.
+  void left(auto&& m, const Scalar* found) const {
+    update_columns(m.data(), m.cols(), m.outerStride(), found);
+  }
+
+  /// q <- D q - p (u^T q)
+  void left_transposed(auto&& q) const {
+    const Scalar along = detail::dot<Scalar>(u.data(), q.data(), u.size());
+    diagonal.left_transposed(q);
+    detail::axpy<Scalar>(-along, p.data(), p.size(), q.data());
+  }
+
+  void right(auto&& /*m*/) const {}
+
+  void pullback(const auto& q, const auto& s, const auto& z, const auto& d,
+                RankOneUpdate& gradient) const {
+    diagonal.pullback(q, s, z, d, gradient.diagonal);
+    const Eigen::Index n = u.size();
+    detail::scale_to<Scalar>(-detail::dot<Scalar>(p.data(), s.data(), n), q.data(), n,
+                             gradient.u.data());
+    detail::scale_to<Scalar>(-detail::dot<Scalar>(u.data(), q.data(), n), s.data(), n,
+                             gradient.p.data());
+  }
+
+  void visit_steps(auto& steps, auto&... gradient) const requires HasSteps<Diagonal> {
+    steps.look_up(p.data(), gradient.p.data()...);
+    diagonal.visit_steps(steps, gradient.diagonal...);
+    steps.write_back(u.data(), gradient.u.data()...);
+  }
+
+  /// Where D is one number a, with u = c p + w, w orthogonal to p: `max(|a|, |a - u.p|) + |w| |p|`,
+  /// which is 1 for a delta rule; else `|D| + |u| |p|`. Bounds p^T m too, which `left` computes on
+  /// the way: it can overflow where u is tiny and p is not.
+  [[nodiscard]] double norm_bound() const {
+    const auto product = [&](const auto& x, const auto& y) {
+      return detail::to_double(detail::dot<Scalar>(x.data(), y.data(), x.size()));
+    };
+    const double uu = product(u, u), pp = product(p, p);
+    if constexpr (requires { diagonal.factor(); }) {
+      if (detail::is_at_most(uu, 2) && detail::is_at_most(pp, 2) && pp > 1e-6) {
+        const double a = detail::to_double(diagonal.factor()), up = product(u, p);
+        const double across = (std::max)(0.0, uu * pp - up * up);
+        return (std::max)(std::abs(a), std::abs(a - up)) + std::sqrt(across);
+      }
+    }
+    return diagonal.norm_bound() + (std::max)(1.0, detail::stable_norm(u)) * detail::stable_norm(p);
+  }
+  [[nodiscard]] bool all_finite() const {
+    return diagonal.all_finite() && detail::all_finite(u) && detail::all_finite(p);
+  }
+
+ private:
+  /// Columns whose p^T m lies on the stack at a time.
+  static constexpr int found_block = 4 * detail::column_block;
+
+  /// Columns in memory become D m - u found^T.
+  void update_columns(Scalar* m, Eigen::Index columns, Eigen::Index stride,
+                      const Scalar* found) const {
+    const bool is_uniform = diagonal.row_factors() == nullptr;
+    detail::update_rows(m, columns, u.size(), stride,
+                        is_uniform ? diagonal.row_factor(0) : Scalar(1), diagonal.row_factors(),
+                        u.data(), found);
+  }
+};
+
+namespace detail {
+
+template <class Kind>
+inline constexpr bool is_rank_one_update = false;
+template <class Diagonal>
+inline constexpr bool is_rank_one_update<RankOneUpdate<Diagonal>> = true;
+
+}  // namespace detail
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_RANK_ONE_UPDATE_HPP
+
+// ---- loglinear/transitions/transition.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_TRANSITION_HPP
+#define LOGLINEAR_TRANSITIONS_TRANSITION_HPP
+
+/// \file
+/// What an inner rule does to every older state at a token: a linear map `S <- L S diag(r)` shared
+/// by all levels. Being linear it commutes with the merging of buckets, which is why a hierarchy
+/// can undergo it level by level (arXiv:2506.04761, section 3: the mask `M^S (.) M^H`).
+///
+/// There are few kinds, and all algorithms are written once for all of them, and for those that a
+/// user adds:
+///
+/// | kind                       | L                                     | r |
+/// |----------------------------|---------------------------------------|---|
+/// | `Identity`                 | I                                     | 1 |
+/// | `ScalarDecay`              | a I                                   | 1 |
+/// | `KeyDecay`                 | diag(w)                               | 1 |
+/// | `ValueDecay`               | I                                     | w |
+/// | `RankOneUpdate<Diagonal>`  | D - u p^T, D one of the first three   | 1 |
+/// | `TransitionProduct<...>`   | L_n ... L_2 L_1                       | . |
+///
+/// docs/rules.md says which rules use them.
+///
+/// A rule fills the kind's public members; they are also what its gradient is written to, so that
+/// the cotangent of a transition is a transition of the same type.
+
+namespace loglinear {
+
+/// What a kind of transition supplies, for matrices `m` with `key_rows` rows, queries `q` and `s`
+/// of that length, reads `z` and `d` of length `d_v`:
+///
+/// * `Kind(key_rows, d_v)`: allocates its members once;
+/// * `fits(key_rows, d_v)`: whether its members have the sizes that such a state needs;
+/// * `left(m)`: m <- L m, in place; m may be a vector;
+/// * `left_transposed(q)`: q <- L^T q, in place;
+/// * `right(m)`: m <- m diag(r), in place; a read z is passed as the row z^T;
+/// * `norm_bound()`: an upper bound, as a double, of the factor by which a Frobenius norm can grow,
+///   that of every intermediate result of `left` and `right` included;
+/// * `all_finite()`: whether every member is a finite number;
+/// * `pullback(q, s, z, d, gradient)`: writes into `gradient`, a transition of the same type, the
+///   derivative of `q^T L s + d . (r z)` with respect to every member.
+///
+/// And where it can:
+///
+/// * `visit_steps(steps)` and `visit_steps(steps, gradient)`: what it is made of, see
+///   transitions/steps.hpp. Without it, spans of tokens are read token by token and have no
+///   gradient (`HasSteps`);
+/// * `scales_values`, a static constexpr bool: false where r is always 1. Without it, it may not
+/// be;
+/// * where L is diagonal and products are of the same kind, `follow(later)`: this <- later * this,
+///   `reset()`: this <- I, `row_factor(i)`: coefficient i of L, and `column_factors()`: a pointer
+///   to those of r, or null for ones. Layers then keep such a product where a dense one would stand
+///   (`HasOwnProducts`);
+/// * `factor()`, where moreover L is a multiple of I and r is 1: that multiple;
+/// * `row_factors()`, where it is to be the D of a `RankOneUpdate`, beside `row_factor(i)`: a
+/// pointer
+///   to the coefficients of L, or null where all are `row_factor(0)` (`HasRowFactors`).
+///
+/// None of them allocates or throws, but for the constructor.
+template <class Kind, class Scalar>
+concept Transition = std::constructible_from<Kind, Eigen::Index, Eigen::Index> &&
+    requires(const Kind& kind, Kind& gradient, detail::Matrix<Scalar>& m, detail::Vector<Scalar>& q,
+             const detail::Vector<Scalar>& s) {
+  kind.left(m);
+  kind.left_transposed(q);
+  kind.right(m);
+  kind.pullback(s, s, s, s, gradient);
+  { kind.fits(s.size(), s.size()) } -> std::convertible_to<bool>;
+  { kind.norm_bound() } -> std::convertible_to<double>;
+  { kind.all_finite() } -> std::convertible_to<bool>;
+};
+
+/// Whether products of the kind are of the kind: the requirements `follow(later)`, `reset()`,
+/// `row_factor(i)` and `column_factors()`.
+template <class Kind>
+concept HasOwnProducts = requires(Kind& product, const Kind& later, Eigen::Index i) {
+  product.follow(later);
+  product.reset();
+  { later.row_factor(i) } -> std::convertible_to<typename Kind::Scalar>;
+  { later.column_factors() } -> std::convertible_to<const typename Kind::Scalar*>;
+};
+
+static_assert(Transition<Identity<double>, double>);
+static_assert(Transition<ScalarDecay<double>, double>);
+static_assert(Transition<KeyDecay<double>, double>);
+static_assert(Transition<ValueDecay<double>, double>);
+static_assert(Transition<RankOneUpdate<ScalarDecay<double>>, double>);
+static_assert(Transition<TransitionProduct<KeyDecay<double>, ValueDecay<double>>, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_TRANSITION_HPP
 
 // ---- loglinear/stream/log_linear_state.hpp
 
@@ -9416,15 +7656,20 @@ void require_shapes(const SequenceInputs<Scalar>& in, const LogLinearState<Scala
   in.require_shapes(state.size(), state.max_levels());
 }
 
+/// The reads, T x d_v, to where `out` is.
 template <class Scalar>
-RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states,
-                                     Index chunk_size, ChunkwiseTape<Scalar>* tape = nullptr) {
-  RowMajorMatrix<Scalar> out(in.length(), in.d_v());
-  if (in.length() == 0) return out;
+void run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states, Index chunk_size,
+                   ChunkwiseTape<Scalar>* tape, const RowBlock<Scalar>& out) {
   const Index weights = in.levels_read(states.count(), in.length(), states.max_levels());
   InputSource<Scalar> source(in, weights);
   source.read_into(out);
   forward_chunks<Scalar>(source, chunk_size, weights, states, tape, true);
+}
+template <class Scalar>
+RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states,
+                                     Index chunk_size, ChunkwiseTape<Scalar>* tape = nullptr) {
+  RowMajorMatrix<Scalar> out(in.length(), in.d_v());
+  if (in.length() > 0) run_chunkwise(in, states, chunk_size, tape, RowBlock<Scalar>(out));
   return out;
 }
 
@@ -9527,130 +7772,3388 @@ template <class Scalar>
 
 #endif  // LOGLINEAR_SEQUENCE_CHUNKWISE_HPP
 
-// ---- loglinear/layer/detail/span.hpp
+// ---- loglinear/batch/batch_inputs.hpp
 
-#ifndef LOGLINEAR_LAYER_DETAIL_SPAN_HPP
-#define LOGLINEAR_LAYER_DETAIL_SPAN_HPP
+#ifndef LOGLINEAR_BATCH_BATCH_INPUTS_HPP
+#define LOGLINEAR_BATCH_BATCH_INPUTS_HPP
 
-// What a head does with a span of T tokens at once: the numbers of T single tokens, to rounding,
-// computed chunk by chunk with matrix products (see chunks/chunkwise_run.hpp), in every read order;
-// and backpropagation through the whole span.
+namespace loglinear {
+
+/// Sequences of T tokens, B of them with H heads each, as plain arrays: `SequenceInputs` of every
+/// head under the same names, whose table says which arrays make which rule. Sizes are [B, rows,
+/// heads, columns] in any layout and of any strides; what is absent is left out.
+///
+/// H is the largest number of heads of any array, and a divisor of it may be given: head h then
+/// uses head `h / (H / heads)` of that array, as grouped queries do (fewer key heads than query
+/// heads) and gated delta nets (more value heads than key heads). Its gradient is summed over the
+/// heads that use it.
+///
+/// With `cu_seqlens` B is 1, and the tokens are those of several sequences one after the other, as
+/// flash-linear-attention packs them: sequence n is the tokens [cu_seqlens[n], cu_seqlens[n + 1]).
+///
+/// Each array is read where it lies; a head is copied once where its columns are not contiguous,
+/// where its tokens share memory or run backwards, and for a beta of several strengths a token.
+template <class Scalar>
+struct BatchInputs {
+  using Array = HeadArray<const Scalar>;
+
+  Array q;             ///< queries, [B, T, heads, d_k]
+  Array k;             ///< keys, [B, n T, heads, d_k]: n of a token, then those of the next
+  Array v;             ///< values, [B, n T, heads, d_v]
+  Array lambda = {};   ///< level weights, [B, T, heads, levels]; absent for one state
+  Array g = {};        ///< log decays, [B, T, heads, 1] or, by key row, [B, T, heads, d_k]
+  Array g_value = {};  ///< log decays of value columns, [B, T, heads, d_v]
+  Array beta = {};     ///< strengths of the delta rule, [B, n T, heads, 1]; not with u and p
+  Array u = {};        ///< what an update writes back, [B, m T, heads, d_k], m a token
+  Array p = {};        ///< what an update looks up, like u
+  std::vector<Eigen::Index> cu_seqlens = {};  ///< 0, ..., T, not decreasing; empty: not packed
+};
+
+/// Where gradients go, of the shapes of `BatchInputs`; those that are absent are not wanted.
+template <class Scalar>
+struct BatchGradients {
+  using Array = HeadArray<Scalar>;
+
+  Array q = {};        ///< with respect to `BatchInputs::q`, and so on
+  Array k = {};        ///< of k
+  Array v = {};        ///< of v
+  Array lambda = {};   ///< of lambda
+  Array g = {};        ///< of g
+  Array g_value = {};  ///< of g_value
+  Array beta = {};     ///< of beta
+  Array u = {};        ///< of u
+  Array p = {};        ///< of p
+};
+
+/// The states of all heads, those of the first sequence before those of the second: that of
+/// sequence n and head h is number `n H + h`. What flash-linear-attention has as `initial_state`
+/// and `final_state`.
+template <class Scalar>
+using BatchStates = std::vector<LogLinearState<Scalar>>;
+
+/// What `chunkwise` keeps of each head for `chunkwise_gradient`.
+template <class Scalar>
+struct BatchTape {
+  std::vector<SequenceTape<Scalar>> heads{};  ///< in the order of `BatchStates`
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BATCH_BATCH_INPUTS_HPP
+
+// ---- loglinear/sequence/chunkwise_gradient.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
+#define LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// Throws unless the states of a tape, whose members anybody can write to, are those before the
+/// chunks that it speaks of.
+template <class Scalar>
+void require_whole(const SequenceTape<Scalar>& tape) {
+  require_level_count(tape.max_levels);
+  require_positive("chunk_size of the tape", tape.chunk_size);
+  const ChunkwiseTape<Scalar>& states = tape.states;
+  const auto interval = static_cast<std::size_t>((std::max)(states.interval, 1));
+  const std::size_t chunks = states.begins.size();
+  bool fits = states.interval > 0 && states.kept.size() == (chunks + interval - 1) / interval &&
+              std::has_single_bit(static_cast<std::uint64_t>(tape.chunk_size));
+  Index first = 0;
+  for (std::size_t n = 0; fits && n < chunks; ++n) {
+    const std::uint64_t count = tape.start + static_cast<std::uint64_t>(first);
+    fits = first < tape.length && states.begins[n] == first;
+    if (n % interval == 0) {
+      const Hierarchy<Scalar>& before = states.kept[n / interval];
+      fits =
+          fits && before.count() == count && before.has_shape(tape.max_levels, tape.d_k, tape.d_v);
+    }
+    const auto into = static_cast<Index>(count % static_cast<std::uint64_t>(tape.chunk_size));
+    first += (std::min)(tape.chunk_size - into, tape.length - first);
+  }
+  if (!fits || first != tape.length) {
+    fail("the tape", "changed or of other tokens", "as `chunkwise` left it");
+  }
+}
+
+}  // namespace detail
+
+/// The gradient of `sum(d_out * out)`, the reads of a sequence under any cotangent, with respect to
+/// every input, chunk by chunk from the last to the first.
+///
+/// \param in       the tokens that `chunkwise` was given
+/// \param tape     what it kept
+/// \param d_out    the gradient of a loss with respect to the reads, T x d_v
+/// \param d_final  the gradient of the loss with respect to the state after the tokens, each level
+///                 flattened row-major, max_levels x d_k d_v; without rows for zero. With
+///                 `SequenceGradients::state` of the tokens that follow, a long sequence can be
+///                 differentiated in pieces. Only with a tape of a pass that had a state.
+/// \return the gradients, log decays being differentiated as such; with a log decay of -infinity
+///         that gradient is 0
+/// \throws std::invalid_argument for inputs of another shape than the tape's or a tape that has
+/// been changed, for a d_out or
+/// d_final of another shape or that is not finite, or where a gradient would not be finite
+///
+/// About two and a half times the products of `chunkwise`. States between those on the tape are
+/// computed again: memory O(T d + T / C d_k d_v) altogether.
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const SequenceTape<Scalar>& tape,
+    const typename SequenceInputs<Scalar>::Rows& d_out,
+    const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
+  const detail::FlushToZero<Scalar> flush;
+  const Eigen::Index size = tape.has_state ? tape.d_k * tape.d_v : 0;
+  detail::require_size("the sequence (tokens)", in.length(), tape.length);
+  in.require_shapes(tape.start, tape.max_levels);
+  detail::require_size("d_out (rows)", d_out.rows(), in.length());
+  if (in.length() > 0) {
+    detail::require_size("q (columns)", in.d_k(), tape.d_k);
+    detail::require_size("v (columns)", in.d_v(), tape.d_v);
+    detail::require_size("d_out (columns)", d_out.cols(), in.d_v());
+  }
+  detail::require_whole(tape);
+  detail::require_finite("d_out", d_out);
+  if (d_final.size() > 0) {
+    detail::require_size("d_final (rows)", d_final.rows(), tape.has_state ? tape.max_levels : 0);
+    detail::require_size("d_final (columns)", d_final.cols(), size);
+    detail::require_finite("d_final", d_final);
+  }
+  auto gradients = SequenceGradients<Scalar>::sized_like(in);
+  if (tape.has_state) gradients.state.setZero(tape.max_levels, size);
+  detail::Hierarchy<Scalar> d_states(tape.max_levels, tape.d_k, tape.d_v,
+                                     tape.start + static_cast<std::uint64_t>(in.length()));
+  for (int l : d_states.active()) {
+    d_states.set_zero(l);
+    if (d_final.size() > 0) d_states.level(l).template reshaped<Eigen::RowMajor>() = d_final.row(l);
+  }
+  if (in.length() > 0) {
+    const auto weights = in.levels_read(tape.start, in.length(), tape.max_levels);
+    detail::InputSource<Scalar> source(in, weights);
+    source.require_numbers();
+    source.differentiate(detail::view_of(d_out), gradients);
+    detail::pull_back_chunks<Scalar>(source, tape.chunk_size, weights, tape.states, d_states);
+  }
+  for (int l : d_states.active()) {  // none without a state
+    gradients.state.row(l) = d_states.level(l).template reshaped<Eigen::RowMajor>();
+  }
+  detail::require_finite_gradient("the state", gradients.state);
+  return gradients;
+}
+
+namespace detail {
+
+/// Notes the states of a sequence without reading them.
+template <class Scalar>
+void run_states(const SequenceInputs<Scalar>& in, Hierarchy<Scalar> states,
+                SequenceTape<Scalar>& tape) {
+  if (in.length() == 0) return;
+  const auto weights = in.levels_read(states.count(), in.length(), states.max_levels());
+  InputSource<Scalar> source(in, weights);
+  forward_chunks<Scalar>(source, tape.chunk_size, weights, states, &tape.states, false);
+}
+
+}  // namespace detail
+
+/// The same without a tape: computes the states first, not the reads.
+///
+/// \param initial  the state before the tokens
+/// \param options  the size of chunks
+/// \throws std::invalid_argument as `chunkwise`
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& initial,
+    const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {},
+    const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
+  const detail::FlushToZero<Scalar> flush;
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  detail::require_shapes(in, initial);
+  SequenceTape<Scalar> tape = detail::tape_of(in, initial, chunk_size);
+  detail::run_states(in, detail::hierarchy_of(initial), tape);
+  return chunkwise_gradient(in, tape, d_out, d_final);
+}
+
+/// The same from an empty state of as many levels as the sequence needs.
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const typename SequenceInputs<Scalar>::Rows& d_out,
+    const ChunkwiseOptions& options = {}) {
+  const detail::FlushToZero<Scalar> flush;
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  in.require_shapes(0, max_level_limit);
+  SequenceTape<Scalar> tape = detail::tape_of(in, chunk_size);
+  detail::run_states(in, {tape.max_levels, tape.d_k, tape.d_v}, tape);
+  return chunkwise_gradient(in, tape, d_out);
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
+
+// ---- loglinear/sequence/packed.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_PACKED_HPP
+#define LOGLINEAR_SEQUENCE_PACKED_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// Throws unless `cu_seqlens` cuts `length` tokens into `count` sequences.
+inline void require_cuts(const std::vector<Index>& cu_seqlens, Index length, std::size_t count) {
+  require_size("cu_seqlens", static_cast<Index>(cu_seqlens.size()), static_cast<Index>(count) + 1);
+  if (cu_seqlens.front() != 0) fail("cu_seqlens[0]", cu_seqlens.front(), "0");
+  for (std::size_t n = 1; n < cu_seqlens.size(); ++n) {
+    require_between("cu_seqlens[" + std::to_string(n) + "]", cu_seqlens[n], cu_seqlens[n - 1],
+                    length);
+  }
+  if (cu_seqlens.back() != length) {
+    fail("the last of cu_seqlens", cu_seqlens.back(),
+         std::to_string(length) + ", the number of tokens");
+  }
+}
+
+/// Throws unless all states have the same d_k and d_v; a sequence without tokens says nothing of
+/// them.
+template <class Scalar>
+void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
+  for (std::size_t n = 1; n < states.size(); ++n) {
+    const auto require_equal = [&](const char* what, Index size, Index first) {
+      if (size == first) return;
+      fail(std::string(what) + " of state " + std::to_string(n), size,
+           "that of state 0, " + std::to_string(first));
+    };
+    require_equal("d_k", states[n].d_k(), states[0].d_k());
+    require_equal("d_v", states[n].d_v(), states[0].d_v());
+  }
+}
+
+}  // namespace detail
+
+/// Several sequences of different lengths, packed one after the other into one set of inputs, as
+/// flash-linear-attention packs them; each has a state of its own.
+///
+/// \param in          the tokens of all sequences
+/// \param cu_seqlens  where they begin, and the end: 0, ..., T, not decreasing; sequence n is the
+///                    tokens [cu_seqlens[n], cu_seqlens[n + 1])
+/// \param states      the state before each sequence, and in the end those after them
+/// \param options     the size of chunks
+/// \return the reads, T x d_v
+/// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
+/// or unless there is one state for each, all of the same d_k and d_v; nothing is changed then
+template <class Scalar>
+detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
+                                         const std::vector<Eigen::Index>& cu_seqlens,
+                                         std::vector<LogLinearState<Scalar>>& states,
+                                         const ChunkwiseOptions& options = {}) {
+  const detail::FlushToZero<Scalar> flush;
+  detail::require_cuts(cu_seqlens, in.length(), states.size());
+  detail::require_same_shape(states);
+  std::vector<LogLinearState<Scalar>> after = states;
+  detail::RowMajorMatrix<Scalar> out(in.length(), in.d_v());
+  for (std::size_t n = 0; n < states.size(); ++n) {
+    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
+    out.middleRows(first, count) = chunkwise(in.slice(first, count), after[n], options);
+  }
+  states = std::move(after);
+  return out;
+}
+
+/// The gradient of `sum(d_out * out)` of packed sequences; see both functions above.
+///
+/// \param initial  the state before each sequence
+/// \return the gradients; `state` holds those of all initial states, one below the other
+template <class Scalar>
+[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
+    const SequenceInputs<Scalar>& in, const std::vector<Eigen::Index>& cu_seqlens,
+    const std::vector<LogLinearState<Scalar>>& initial,
+    const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {}) {
+  const detail::FlushToZero<Scalar> flush;
+  detail::require_cuts(cu_seqlens, in.length(), initial.size());
+  detail::require_same_shape(initial);
+  detail::require_size("d_out (rows)", d_out.rows(), in.length());
+  auto all = SequenceGradients<Scalar>::sized_like(in);
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  std::vector<Matrix> states;
+  Eigen::Index state_rows = 0;
+  for (std::size_t n = 0; n < initial.size(); ++n) {
+    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
+    const auto d_part = d_out.middleRows(first, count);  // by name: it is not copied
+    SequenceGradients<Scalar> part =
+        chunkwise_gradient(in.slice(first, count), initial[n], d_part, options);
+    detail::for_each_array(
+        [&](const char*, Matrix& into, const Matrix& from) {
+          if (count == 0 || from.size() == 0) return;
+          const Eigen::Index each = from.rows() / count;
+          into.middleRows(first * each, count * each) = from;
+        },
+        all, part);
+    state_rows += part.state.rows();
+    states.push_back(std::move(part.state));
+  }
+  if (!states.empty()) all.state.resize(state_rows, states.front().cols());
+  state_rows = 0;
+  for (const auto& state : states) {
+    all.state.middleRows(state_rows, state.rows()) = state;
+    state_rows += state.rows();
+  }
+  return all;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_PACKED_HPP
+
+// ---- loglinear/batch/detail/batch_checks.hpp
+
+#ifndef LOGLINEAR_BATCH_DETAIL_BATCH_CHECKS_HPP
+#define LOGLINEAR_BATCH_DETAIL_BATCH_CHECKS_HPP
+
+// What is refused before any work: arrays whose sizes, strides or cuts do not fit together.
 
 namespace loglinear::detail {
 
-inline constexpr Index span_chunk_size = 64;
-
-/// Puts `value` back as it was, unless told to keep what has become of it.
-template <class Type>
-class Rollback {
- public:
-  explicit Rollback(Type& value) : value_(value), before_(value) {}
-  Rollback(const Rollback&) = delete;
-  Rollback& operator=(const Rollback&) = delete;
-  ~Rollback() {
-    if (!keeps_) value_ = std::move(before_);
-  }
-  void keep() noexcept { keeps_ = true; }
-  [[nodiscard]] const Type& before() const noexcept { return before_; }
-
- private:
-  Type& value_;
-  Type before_;
-  bool keeps_ = false;
+/// The sizes that all arrays of a batch have in common.
+struct BatchShape {
+  Index batch = 0, tokens = 0, heads = 0, d_k = 0, d_v = 0;
+  Index leaves = 1, updates = 0;  // rows a token of k and v, and of u and p
+  Index sequences = 0;
+  bool is_packed = false;
 };
 
-/// The span as it is worked on, to come after `before` tokens. \throws std::invalid_argument for
-/// another width, numbers that are not finite, or more tokens than can be counted
-template <class Scalar, class In>
-[[nodiscard]] RowMajorMatrix<Scalar> checked_span(const Eigen::MatrixBase<In>& x, Index d_model,
-                                                  std::uint64_t before) {
-  static_assert(std::is_same_v<typename In::Scalar, Scalar>,
-                "the span must have the layer's scalar: convert it with .cast<Scalar>()");
-  require_size("x (columns)", x.cols(), d_model);
-  require_finite("x", x);
-  if (static_cast<std::uint64_t>(x.rows()) > UINT64_MAX - before) {
-    fail("the number of tokens", x.rows(), "at most 2^64 - 1 together with those before");
+template <class Number>
+void require_memory(const std::string& name, const HeadArray<Number>& array) {
+  const char* const dimensions[] = {"batch", "rows", "heads", "columns"};
+  for (std::size_t i = 0; i < 4; ++i) {
+    if (array.sizes()[i] >= 0) continue;
+    fail("the size of " + name + " (" + dimensions[i] + ")", array.sizes()[i], "at least 0");
   }
-  return RowMajorMatrix<Scalar>(x);
+  if (array.size() > 0 && array.data() == nullptr) {
+    fail("the pointer of " + name, "null", "to its numbers");
+  }
 }
 
-/// Reads and writes a span. The chunkwise form takes over where the stream has nothing buffered,
-/// and leaves it so; `one_token(t)` does the rest, and all of it for a kind of transition that the
-/// chunkwise form does not know. Where this throws, the stream is to be put back.
-template <class Preparation, class Stream, class OneToken>
-void read_span(const Preparation& preparation, const typename Preparation::Read& workspace,
-               Stream& stream, const RowMajorMatrix<typename Stream::Scalar>& x, ReadOrder order,
-               RowMajorMatrix<typename Stream::Scalar>& reads, OneToken one_token) {
-  static_assert(Stream::overflow == LastLevel::fold,
-                "spans of tokens need a layer whose last level folds: LastLevel::fold; give the "
-                "tokens one by one to a layer whose last level forgets or halves");
-  using Scalar = typename Stream::Scalar;
-  const Index length = x.rows();
-  if constexpr (HasSteps<typename Preparation::Kind>) {
-    const Index head = (std::min)(stream.until_flushed(), length),
-                tail = (length - head) % stream.capacity(), middle = length - head - tail;
-    for (Index t = 0; t < head; ++t) one_token(t);
-    if (middle > 0) {
-      const RowsView<Scalar> rows(x.data() + head * x.cols(), middle, x.cols(),
-                                  Eigen::OuterStride<>(x.cols()));
-      auto& levels = stream.settled_levels();
-      LayerSource source(preparation, rows, order, workspace);
-      source.read_into(reads, head);
-      Hierarchy<Scalar> states = hierarchy_of(levels);
-      forward_chunks<Scalar>(source, span_chunk_size, preparation.weight_count(), states, nullptr,
-                             true);
-      levels.replace(
-          states.count(), [&](int l) -> const auto& { return states.level(l); });
+/// Throws unless no two numbers of an array that is written to share memory.
+template <class Scalar>
+void require_writable(const std::string& name, const HeadArray<Scalar>& array) {
+  std::array<std::pair<Index, Index>, 4> steps;  // by how far, and how often
+  for (std::size_t i = 0; i < 4; ++i) steps[i] = {array.strides()[i], array.sizes()[i]};
+  std::sort(steps.begin(), steps.end());
+  Index reach = 1;
+  for (const auto& [stride, size] : steps) {
+    if (size <= 1) continue;
+    if (stride < reach) {
+      fail("a stride of " + name, stride, "such that no two numbers share memory, at least ",
+           reach);
     }
-    for (Index t = length - tail; t < length; ++t) one_token(t);
-  } else {
-    for (Index t = 0; t < length; ++t) one_token(t);
+    reach = stride * (size - 1) + reach;
   }
 }
 
-/// From the gradient of the raw reads of a span, read in the given order from the state `before`
-/// it, to that of x and every weight. \throws std::invalid_argument for a state or a gradient of
-/// another shape, and where the gradient is not finite
-template <class Preparation, class State, class Scalar, class DReads>
-[[nodiscard]] SpanGradient<Scalar> pull_back_span(const Preparation& preparation,
-                                                  const typename Preparation::Read& workspace,
-                                                  const typename Preparation::Gradient& training,
-                                                  const State& before,
-                                                  const RowMajorMatrix<Scalar>& x, ReadOrder order,
-                                                  const DReads& d_reads) {
-  static_assert(HasSteps<typename Preparation::Kind>,
-                "gradients of a span need the steps of the rule's kind of transition: give it "
-                "the member visit_steps of loglinear/transitions/steps.hpp, or build it from the "
-                "kinds of the library");
-  const Layout& layout = preparation.layout();
-  require_size("max_levels of the state before the span", before.max_levels(),
-               workspace.max_levels);
-  require_size("d_k of the state before the span", before.d_k(), layout.key_rows);
-  require_size("d_v of the state before the span", before.d_v(), layout.d_v);
-  require_size("the gradient of the reads (rows)", d_reads.rows(), x.rows());
-  require_size("the gradient of the reads (columns)", d_reads.cols(), layout.d_v);
-  const SequenceArray<Scalar> d_rows(d_reads);  // a copy, unless they lie row by row
-  SpanGradient<Scalar> gradient{zeros<RowMajorMatrix<Scalar>>(x.rows(), x.cols()),
-                                preparation.parameters().zeros()};
-  if (x.rows() == 0) return gradient;
-  LayerSource source(preparation, view_of(x), order, workspace);
-  source.differentiate(view_of(d_rows), training, gradient);
-  Hierarchy<Scalar> states = hierarchy_of(before),
-                    d_states(before.max_levels(), before.d_k(), before.d_v(),
-                             before.size() + static_cast<std::uint64_t>(x.rows()));
-  for (int l : d_states.active()) d_states.set_zero(l);
-  const Index weights = preparation.weight_count();
-  ChunkwiseTape<Scalar> tape;
-  forward_chunks<Scalar>(source, span_chunk_size, weights, states, &tape, false);
-  pull_back_chunks<Scalar>(source, span_chunk_size, weights, tape, d_states);
-  require_finite("the gradient of x", gradient.x);
-  gradient.weights.require_finite_gradient();
-  return gradient;
+template <class Number>
+void require_sizes(const std::string& name, const HeadArray<Number>& array, const BatchShape& shape,
+                   Index rows, Index columns) {
+  require_memory(name, array);
+  require_size(name + " (batch)", array.batch(), shape.batch);
+  require_size(name + " (rows)", array.rows(), rows);
+  require_size(name + " (columns)", array.columns(), columns);
+  if (array.heads() == shape.heads) return;
+  if (array.heads() > 0 && shape.heads % array.heads() == 0) return;
+  fail(name + " (heads)", array.heads(),
+       "a divisor of " + std::to_string(shape.heads) + ", the largest number of heads of an array");
+}
+
+/// Rows a token.
+template <class Number>
+[[nodiscard]] Index rows_a_token(const std::string& name, const HeadArray<Number>& array,
+                                 Index tokens) {
+  if (tokens == 0) return 1;
+  if (array.rows() > 0 && array.rows() % tokens == 0) return array.rows() / tokens;
+  fail(name + " (rows)", array.rows(),
+       "a multiple of the number of tokens, " + std::to_string(tokens));
+}
+
+/// Throws unless everything fits together; says what they have in common.
+template <class Scalar>
+[[nodiscard]] BatchShape checked_shape(const BatchInputs<Scalar>& in) {
+  BatchShape shape;
+  for_each_array(
+      [&](const char* name, const HeadArray<const Scalar>& array) {
+        require_memory(name, array);
+        if (!array.is_absent()) shape.heads = (std::max)(shape.heads, array.heads());
+      },
+      in);
+  shape.batch = in.q.batch();
+  shape.tokens = in.q.rows();
+  if (shape.batch == 0 || shape.tokens == 0) shape.heads = (std::max)(in.q.heads(), in.v.heads());
+  if (shape.heads > 0) {
+    require_positive("d_k (columns of q)", in.q.columns());
+    require_positive("d_v (columns of v)", in.v.columns());
+  }
+  shape.d_k = in.q.columns();
+  shape.d_v = in.v.columns();
+  shape.leaves = rows_a_token("k", in.k, shape.tokens);
+  require_sizes("q", in.q, shape, shape.tokens, shape.d_k);
+  require_sizes("k", in.k, shape, shape.tokens * shape.leaves, shape.d_k);
+  require_sizes("v", in.v, shape, shape.tokens * shape.leaves, shape.d_v);
+  if (!in.lambda.is_absent()) {
+    require_sizes("lambda", in.lambda, shape, shape.tokens, in.lambda.columns());
+  }
+  if (!in.g.is_absent()) {
+    require_sizes("g", in.g, shape, shape.tokens, in.g.columns() == 1 ? 1 : shape.d_k);
+  }
+  if (!in.g_value.is_absent()) require_sizes("g_value", in.g_value, shape, shape.tokens, shape.d_v);
+  if (!in.beta.is_absent()) {
+    require_sizes("beta", in.beta, shape, shape.tokens * shape.leaves, 1);
+    require_size("u and p, with beta given,", in.u.size() + in.p.size(), 0);
+  }
+  if (!in.u.is_absent() || !in.p.is_absent()) {
+    shape.updates = rows_a_token("u", in.u, shape.tokens);
+    require_sizes("u", in.u, shape, shape.tokens * shape.updates, shape.d_k);
+    require_sizes("p", in.p, shape, shape.tokens * shape.updates, shape.d_k);
+  }
+  shape.is_packed = !in.cu_seqlens.empty();
+  shape.sequences = shape.batch;
+  if (shape.is_packed) {
+    require_size("the batch, with cu_seqlens given,", shape.batch, 1);
+    shape.sequences = static_cast<Index>(in.cu_seqlens.size()) - 1;
+    require_cuts(in.cu_seqlens, shape.tokens, in.cu_seqlens.size() - 1);
+  }
+  return shape;
+}
+
+/// Throws unless `out` can take the reads of all heads.
+template <class Scalar>
+void require_reads(const std::string& name, const HeadArray<Scalar>& out, const BatchShape& shape) {
+  require_sizes(name, out, shape, shape.tokens, shape.d_v);
+  require_size(name + " (heads)", out.heads(), shape.heads);
+}
+
+/// Throws unless there is a state for each head, all of the heads' shape, and level weights for
+/// what the tokens see of it.
+template <class Scalar>
+void require_states(const BatchStates<Scalar>& states, const BatchInputs<Scalar>& in,
+                    const BatchShape& shape) {
+  require_size("the number of states", static_cast<Index>(states.size()),
+               shape.sequences * shape.heads);
+  for (std::size_t n = 0; n < states.size(); ++n) {
+    const std::string which = " of state " + std::to_string(n);
+    require_size("d_k" + which, states[n].d_k(), shape.d_k);
+    require_size("d_v" + which, states[n].d_v(), shape.d_v);
+    if (in.lambda.is_absent()) {
+      require_size("max_levels" + which + ", without lambda,", states[n].max_levels(), 1);
+    }
+  }
 }
 
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_LAYER_DETAIL_SPAN_HPP
+#endif  // LOGLINEAR_BATCH_DETAIL_BATCH_CHECKS_HPP
+
+// ---- loglinear/parallel/detail/loop_body.hpp
+
+#ifndef LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
+#define LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
+
+namespace loglinear {
+
+/// What an executor calls for each pass of a loop: a reference to a callable, two pointers that
+/// copy without allocating. Must not outlive the callable.
+class LoopBody {
+ public:
+  template <class Body>
+  requires(!std::is_same_v<Body, LoopBody>) explicit LoopBody(const Body& body)
+      : object_(&body),
+        call_([](const void* object, Eigen::Index i) { (*static_cast<const Body*>(object))(i); }) {}
+  void operator()(Eigen::Index i) const { call_(object_, i); }
+
+ private:
+  const void* object_;
+  void (*call_)(const void*, Eigen::Index);
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
+
+// ---- loglinear/parallel/detail/thread_pool.hpp
+
+#ifndef LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
+#define LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
+
+// The threads of the library. They are started when a loop first asks for them, sleep while there
+// is no loop, and are joined when the program ends. No mutex and no condition variable: their
+// headers would cost every program more to compile than <thread> does.
+
+#ifdef __STDCPP_THREADS__
+// <thread> uses names that are macros under windows.h.
+#  pragma push_macro("min")
+#  pragma push_macro("max")
+#  undef min
+#  undef max
+#  include <thread>
+#  pragma pop_macro("min")
+#  pragma pop_macro("max")
+
+#  include <system_error>
+#  if defined(__unix__) || defined(__APPLE__)
+#    include <pthread.h>
+#    define LOGLINEAR_FORKS
+#  endif
+#endif
+
+namespace loglinear::detail {
+
+/// Whether this thread runs a pass of a loop: loops within it are run by it alone.
+[[nodiscard]] inline bool& is_inside_loop() {
+  thread_local bool inside = false;
+  return inside;
+}
+
+#ifdef __STDCPP_THREADS__
+
+[[nodiscard]] inline int processor_count() {
+  return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
+}
+
+/// One loop at a time. Each of P threads has a slice of the passes, always the same of the same
+/// number, so that what a pass works on stays in the cache of one processor; who is done takes over
+/// passes of the others.
+///
+/// `gate_` counts the workers that are in the loop; its highest bit says whether they may enter.
+/// Everything else about the loop is written while the gate is closed and nobody is inside.
+class ThreadPool {
+ public:
+  static constexpr int most_threads = 1024;
+
+  ThreadPool() = default;
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+  ~ThreadPool() {
+    is_ending_.store(true);
+    announce();
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  /// Calls `body(i)` for all i in [0, n) on up to `threads` threads; does nothing and returns false
+  /// where another thread of the program has a loop running.
+  [[nodiscard]] bool run(Index n, int threads, const LoopBody& body) {
+    if (is_busy_.exchange(true, std::memory_order_acquire)) return false;
+    start_workers(threads - 1);
+    body_ = &body;
+    mode_ = FloatingPointControl::read();
+    threads_ = (std::min)(threads, static_cast<int>(workers_.size()) + 1);
+    for (int t = 0; t < threads_; ++t) {
+      Slice& slice = slices_[static_cast<std::size_t>(t)];
+      slice.next.store(n * t / threads_, std::memory_order_relaxed);
+      slice.end = n * (t + 1) / threads_;
+    }
+    gate_.store(open);
+    announce();
+    is_inside_loop() = true;
+    work(0);
+    is_inside_loop() = false;
+    gate_.fetch_and(~open);
+    for (int inside = gate_.load(); inside != 0; inside = gate_.load()) await(gate_, inside);
+    is_busy_.store(false, std::memory_order_release);
+    return true;
+  }
+
+ private:
+  static constexpr int open = 1 << 30;
+  struct alignas(64) Slice {
+    std::atomic<Index> next{0};
+    Index end = 0;
+  };
+
+  /// Waits until `value` is another one: some 20 microseconds awake, then asleep.
+  static void await(const std::atomic<int>& value, int old) {
+    for (int i = 0; i < 1000; ++i) {
+      if (value.load(std::memory_order_acquire) != old) return;
+#  if defined(__x86_64__) || defined(__i386__)
+      __builtin_ia32_pause();
+#  endif
+    }
+    value.wait(old);
+  }
+  void announce() {
+    loops_.fetch_add(1);
+    loops_.notify_all();
+  }
+
+  /// Fewer where the system has no more.
+  void start_workers(int count) {
+    const auto wanted = static_cast<std::size_t>(count);
+    if (workers_.size() >= wanted) return;
+    handling<std::system_error>(
+        [&] {
+          if (slices_.size() <= wanted) slices_ = std::vector<Slice>(wanted + 1);
+          workers_.reserve(wanted);
+          while (workers_.size() < wanted) {
+            workers_.emplace_back(&ThreadPool::serve, this, static_cast<int>(workers_.size()) + 1,
+                                  loops_.load());
+          }
+        },
+        [](const std::system_error&) {});
+  }
+
+  /// What worker number `self` does.
+  void serve(int self, int seen) {
+    is_inside_loop() = true;
+    while (true) {
+      await(loops_, seen);
+      seen = loops_.load();
+      if (is_ending_.load()) return;
+      int inside = gate_.load();
+      while ((inside & open) != 0 && !gate_.compare_exchange_weak(inside, inside + 1)) {
+      }
+      if ((inside & open) == 0) continue;
+      if (self < threads_) {
+        FloatingPointControl::follow(mode_);
+        work(self);
+      }
+      if (gate_.fetch_sub(1) == 1) gate_.notify_all();
+    }
+  }
+
+  void work(int self) {
+    for (int t = 0; t < threads_; ++t) {
+      Slice& slice = slices_[static_cast<std::size_t>((self + t) % threads_)];
+      while (slice.next.load(std::memory_order_relaxed) < slice.end) {
+        const Index i = slice.next.fetch_add(1, std::memory_order_relaxed);
+        if (i < slice.end) (*body_)(i);
+      }
+    }
+  }
+
+  std::atomic<int> loops_{0}, gate_{0};
+  std::atomic<bool> is_busy_{false}, is_ending_{false};
+  const LoopBody* body_ = nullptr;
+  FloatingPointControl::Word mode_{};  // of the caller: workers compute as it does
+  int threads_ = 1;
+  std::vector<Slice> slices_{1};
+  std::vector<std::thread> workers_{};
+};
+
+/// The pool of this program, and of a process that it forks into, which has no other threads: what
+/// it had of the pool stays behind.
+class ProgramPool {
+ public:
+  /// Null once the program has ended.
+  [[nodiscard]] static ThreadPool* get() {
+    static const ProgramPool ended_with_the_program;
+    ThreadPool* pool = current().load(std::memory_order_acquire);
+    if (pool != nullptr || has_ended().load()) return pool;
+    auto fresh = std::make_unique<ThreadPool>();
+    if (current().compare_exchange_strong(pool, fresh.get())) pool = fresh.release();
+    return pool;
+  }
+
+ private:
+  ProgramPool() {
+#  ifdef LOGLINEAR_FORKS
+    pthread_atfork(nullptr, nullptr, [] { current().store(nullptr); });
+#  endif
+  }
+  ~ProgramPool() {
+    has_ended().store(true);
+    const std::unique_ptr<ThreadPool> pool(current().exchange(nullptr));
+    if (is_inside_loop())
+      static_cast<void>(const_cast<std::unique_ptr<ThreadPool>&>(pool).release());
+  }
+  static std::atomic<ThreadPool*>& current() {
+    static std::atomic<ThreadPool*> pool{nullptr};
+    return pool;
+  }
+  static std::atomic<bool>& has_ended() {
+    static std::atomic<bool> ended{false};
+    return ended;
+  }
+};
+
+/// Runs a loop on the program's threads; false where it has none to spare.
+[[nodiscard]] inline bool run_on_threads(Index n, int threads, const LoopBody& body) {
+  ThreadPool* const pool = ProgramPool::get();
+  return pool != nullptr && pool->run(n, threads, body);
+}
+
+#else  // a system without threads
+
+[[nodiscard]] inline int processor_count() {
+  return 1;
+}
+struct ThreadPool {
+  static constexpr int most_threads = 1024;
+};
+[[nodiscard]] inline bool run_on_threads(Index, int, const LoopBody&) {
+  return false;
+}
+
+#endif
+
+}  // namespace loglinear::detail
+
+#undef LOGLINEAR_FORKS
+
+#endif  // LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
+
+// ---- loglinear/parallel/executor.hpp
+
+#ifndef LOGLINEAR_PARALLEL_EXECUTOR_HPP
+#define LOGLINEAR_PARALLEL_EXECUTOR_HPP
+
+namespace loglinear {
+
+/// Who runs the passes of a loop: a callable `parallel_for(n, body)` that calls `body(i)` once for
+/// each i in [0, n), on any threads and in any order, and returns when all of these calls have
+/// returned. `body` throws nothing and may be called from several threads at once; it ends with the
+/// call. Results do not depend on the threads.
+///
+///     loglinear::set_executor([](Eigen::Index n, const loglinear::LoopBody& body) {
+///       tbb::parallel_for(Eigen::Index{0}, n, body);
+///     });
+using Executor = std::function<void(Eigen::Index n, const LoopBody& body)>;
+
+namespace detail {
+
+/// The one place for threads.
+struct ThreadSettings {
+  std::atomic<int> threads{0};  // 0 before anybody has said
+  Executor executor{};
+};
+[[nodiscard]] inline ThreadSettings& thread_settings() {
+  static ThreadSettings settings;
+  return settings;
+}
+
+}  // namespace detail
+
+/// The most threads that a call of this library uses: heads, sequences, streams and stretches of a
+/// sequence are shared out to them, and the caller's thread is one of them. What `set_thread_count`
+/// has said, before that as many as there are processors for this program.
+[[nodiscard]] inline int thread_count() noexcept {
+  std::atomic<int>& threads = detail::thread_settings().threads;
+  int now = threads.load(std::memory_order_relaxed);
+  if (now == 0) {
+    now = detail::processor_count();
+    threads.store(now, std::memory_order_relaxed);
+  }
+  return now;
+}
+
+/// Sets it, for the whole program, from the next call on. Results have the same bits with any
+/// number of threads; with 1 the library starts none. \throws std::invalid_argument unless 1 to
+/// 1024
+inline void set_thread_count(int count) {
+  detail::require_between("the number of threads", count, 1, detail::ThreadPool::most_threads);
+  detail::thread_settings().threads.store(count, std::memory_order_relaxed);
+}
+
+/// Replaces the library's threads by the caller's executor, for the whole program; an empty one
+/// brings them back. Not while a call of the library runs on another thread. `thread_count()` then
+/// says only whether the executor is asked at all, which it is from 2 on.
+inline void set_executor(Executor executor) {
+  detail::thread_settings().executor = std::move(executor);
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_PARALLEL_EXECUTOR_HPP
+
+// ---- loglinear/parallel/detail/parallel_for.hpp
+
+#ifndef LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
+#define LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
+
+namespace loglinear::detail {
+
+/// What the first of the passes that fail has thrown, whichever came first in time.
+class FirstFailure {
+ public:
+  /// Whether a pass still matters.
+  [[nodiscard]] bool is_after(Index i) const { return i < index_.load(std::memory_order_relaxed); }
+  void note(Index i, std::exception_ptr failure) {
+    while (is_taken_.test_and_set(std::memory_order_acquire)) {
+    }
+    if (is_after(i)) {
+      index_.store(i, std::memory_order_relaxed);
+      failure_.swap(failure);
+    }
+    is_taken_.clear(std::memory_order_release);
+  }
+  void rethrow() const {
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  std::atomic<Index> index_{(std::numeric_limits<Index>::max)()};
+  std::atomic_flag is_taken_{};
+  std::exception_ptr failure_{};
+};
+
+/// How many threads a loop of n passes may use; 1 within another loop.
+[[nodiscard]] inline int threads_for(Index n, int most) {
+  if (n <= 1 || most <= 1 || is_inside_loop()) return 1;
+  return static_cast<int>((std::min)(n, static_cast<Index>((std::min)(most, thread_count()))));
+}
+
+/// Calls `body(i)` for each i in [0, n) on up to `most` threads, then throws what the lowest i that
+/// failed has thrown; those before it have all run. A loop within a loop runs on its own thread.
+/// Does not allocate but to start threads. In each pass `Scalar`'s denormal numbers are zero.
+template <class Scalar, class Body>
+void parallel_for(Index n, int most, const Body& body) {
+  const int threads = threads_for(n, most);
+  if (threads <= 1) {
+    const FlushToZero<Scalar> flush;
+    for (Index i = 0; i < n; ++i) body(i);
+    return;
+  }
+  FirstFailure failure;
+  std::atomic<Index> passes{0};
+  const auto pass = [&](Index i) {
+    passes.fetch_add(1, std::memory_order_relaxed);
+    if (!failure.is_after(i)) return;
+    const FlushToZero<Scalar> flush;
+    std::exception_ptr thrown = caught([&] { body(i); });
+    if (thrown) failure.note(i, std::move(thrown));
+  };
+  const LoopBody loop(pass);
+  const Executor& executor = thread_settings().executor;
+  if (executor) {
+    executor(n, LoopBody([&](Index i) {
+               bool& inside = is_inside_loop();
+               const bool before = std::exchange(inside, true);
+               pass(i);
+               inside = before;
+             }));
+    if (passes.load() != n) {
+      fail("the number of passes that the executor has run", passes.load(), n);
+    }
+  } else if (!run_on_threads(n, threads, loop)) {
+    for (Index i = 0; i < n; ++i) pass(i);
+  }
+  failure.rethrow();
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
+
+// ---- loglinear/batch/detail/batch_heads.hpp
+
+#ifndef LOGLINEAR_BATCH_DETAIL_BATCH_HEADS_HPP
+#define LOGLINEAR_BATCH_DETAIL_BATCH_HEADS_HPP
+
+// Every head of a batch as a sequence of its own, where its numbers lie.
+
+namespace loglinear::detail {
+
+/// Rows [first, first + count) of a head of an array, head numbers counted in `heads`.
+struct HeadRows {
+  Index batch = 0, head = 0, heads = 1, first = 0, count = 0;
+
+  template <class Number>
+  [[nodiscard]] Number* row(const HeadArray<Number>& array, Index i) const {
+    return array.row(batch, first + i, head / (heads / array.heads()));
+  }
+};
+
+/// Whether Eigen can have these rows where they are.
+template <class Number>
+[[nodiscard]] bool has_rows(const HeadArray<Number>& array) {
+  return (array.columns() <= 1 || array.strides()[3] == 1) &&
+         (array.rows() <= 1 || array.strides()[1] > 0);
+}
+
+/// The rows as a sequence has them, `each` of them side by side; a view where that can be.
+template <class Scalar>
+[[nodiscard]] SequenceArray<Scalar> sequence_rows(const HeadArray<const Scalar>& array,
+                                                  const HeadRows& at, Index each = 1) {
+  if (array.is_absent() || at.count == 0) return {};
+  const Index columns = array.columns(), stride = array.strides()[1];
+  if (each == 1 && has_rows(array)) {
+    return RowsView<Scalar>(at.row(array, 0), at.count, columns,
+                            Eigen::OuterStride<>(array.rows() > 1 ? stride : columns));
+  }
+  RowMajorMatrix<Scalar> copy(at.count / each, each * columns);
+  for (Index i = 0, n = 0; i < at.count; ++i) {
+    const Scalar* const row = at.row(array, i);
+    for (Index j = 0; j < columns; ++j) copy.data()[n++] = row[j * array.strides()[3]];
+  }
+  return copy;
+}
+
+/// Writes the rows of a head, as a sequence has them.
+template <class Scalar>
+void put_rows(const RowMajorMatrix<Scalar>& from, const HeadArray<Scalar>& array,
+              const HeadRows& at) {
+  const Index columns = array.columns(), stride = array.strides()[3];
+  for (Index i = 0; i < at.count; ++i) {
+    Scalar* const row = at.row(array, i);
+    for (Index j = 0; j < columns; ++j) row[j * stride] = from.data()[i * columns + j];
+  }
+}
+
+/// All heads, those of the first sequence first.
+template <class Scalar>
+class BatchHeads {
+ public:
+  /// `in` must outlive it. \throws std::invalid_argument where arrays do not fit together
+  explicit BatchHeads(const BatchInputs<Scalar>& in) : in_(in), shape_(checked_shape(in)) {
+    if (in.lambda.is_absent()) ones_.setOnes(shape_.tokens, 2);
+    for (Index n = 0; n < count(); ++n) heads_.push_back(sequence(n));
+  }
+  BatchHeads(const BatchHeads&) = delete;
+  BatchHeads& operator=(const BatchHeads&) = delete;
+
+  [[nodiscard]] const BatchShape& shape() const { return shape_; }
+  [[nodiscard]] Index count() const { return shape_.sequences * shape_.heads; }
+  [[nodiscard]] bool has_levels() const { return !in_.lambda.is_absent(); }
+  [[nodiscard]] const SequenceInputs<Scalar>& operator[](Index n) const {
+    return heads_[static_cast<std::size_t>(n)];
+  }
+  /// Where head number n has its rows in an array of `each` rows a token.
+  [[nodiscard]] HeadRows rows(Index n, Index each = 1) const {
+    const Index sequence = n / shape_.heads, head = n % shape_.heads;
+    if (!shape_.is_packed) return {sequence, head, shape_.heads, 0, shape_.tokens * each};
+    const auto at = static_cast<std::size_t>(sequence);
+    const Index first = in_.cu_seqlens[at], end = in_.cu_seqlens[at + 1];
+    return {0, head, shape_.heads, first * each, (end - first) * each};
+  }
+  /// Throws where a head's level weights are too few, or a number is not finite; `start(n)` and
+  /// `max_levels(n)` are those of its state.
+  template <class Start, class MaxLevels>
+  void validate(Start start, MaxLevels max_levels) const {
+    for_each([&](Index n) { (*this)[n].validate(start(n), max_levels(n)); });
+  }
+  /// Calls `work(n)` for all heads, on threads; an error names its head.
+  template <class Work>
+  void for_each(Work work) const {
+    parallel_for<Scalar>(count(), thread_count(), [&](Index n) {
+      handling<std::invalid_argument>([&] { work(n); },
+                                      [&](const std::invalid_argument& error) {
+                                        raise(std::invalid_argument(error.what() + name(n)));
+                                      });
+    });
+  }
+
+ private:
+  [[nodiscard]] std::string name(Index n) const {
+    return (shape_.is_packed ? " (sequence " : " (batch ") + std::to_string(n / shape_.heads) +
+           ", head " + std::to_string(n % shape_.heads) + ")";
+  }
+  [[nodiscard]] SequenceInputs<Scalar> sequence(Index n) const {
+    SequenceInputs<Scalar> head{};
+    for_each_array(
+        [&](const char*, const HeadArray<const Scalar>& array, SequenceArray<Scalar>& to) {
+          if (array.is_absent()) return;
+          const Index each = array.rows() / shape_.tokens;
+          to = sequence_rows<Scalar>(array, rows(n, each), &array == &in_.beta ? each : 1);
+        },
+        in_, head);
+    if (!has_levels()) head.lambda = view_of(ones_.topRows(rows(n).count));
+    return head;
+  }
+
+  const BatchInputs<Scalar>& in_;
+  BatchShape shape_;
+  RowMajorMatrix<Scalar> ones_{};  // level weights of one state
+  std::vector<SequenceInputs<Scalar>> heads_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_BATCH_DETAIL_BATCH_HEADS_HPP
+
+// ---- loglinear/batch/batch_chunkwise.hpp
+
+#ifndef LOGLINEAR_BATCH_BATCH_CHUNKWISE_HPP
+#define LOGLINEAR_BATCH_BATCH_CHUNKWISE_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// The levels of a state for those who have none: as many as there can be, or one without lambda.
+template <class Scalar>
+[[nodiscard]] int levels_without_state(const BatchHeads<Scalar>& heads) {
+  return heads.has_levels() ? max_level_limit : 1;
+}
+
+/// The reads of one head and the levels after them.
+template <class Scalar>
+[[nodiscard]] Hierarchy<Scalar> read_head(const SequenceInputs<Scalar>& in,
+                                          Hierarchy<Scalar> levels, SequenceTape<Scalar> tape,
+                                          SequenceTape<Scalar>* kept, const HeadRows& rows,
+                                          const HeadArray<Scalar>& out) {
+  const Index chunk_size = tape.chunk_size;
+  ChunkwiseTape<Scalar>* const states = kept == nullptr ? nullptr : &tape.states;
+  if (rows.count > 0 && has_rows(out)) {
+    const Index stride = out.rows() > 1 ? out.strides()[1] : out.columns();
+    run_chunkwise(in, levels, chunk_size, states,
+                  RowBlock<Scalar>(rows.row(out, 0), rows.count, out.columns(), stride));
+  } else {
+    put_rows(run_chunkwise(in, levels, chunk_size, states), out, rows);
+  }
+  if (kept != nullptr) *kept = std::move(tape);
+  return levels;
+}
+
+}  // namespace detail
+
+/// The reads of `SequenceInputs` for every head of a batch, from the given states, by the chunkwise
+/// form: those that `chunkwise` of each head gives, to the bit, for all layouts and strides and any
+/// number of threads.
+///
+/// \param in       the arrays; none is changed
+/// \param out      where reads go, [B, T, H, d_v]; must not overlap any input
+/// \param states   the state before each sequence and head, and in the end those after them
+/// \param options  the size of chunks
+/// \param tape     takes what a gradient needs, if given
+/// \throws std::invalid_argument for sizes, strides or cuts that do not fit together and for
+/// numbers that are not finite (g and g_value may be -infinity), before anything is changed; the
+/// message names the array, and the head. Where a result would leave the range of the scalar type,
+/// states and tape are unchanged, and `out` may hold some of the reads
+///
+/// Costs what `chunkwise` does for each head, shared out to `thread_count()` threads by sequences
+/// and heads, and one look at all numbers. Reads go straight to `out`.
+template <class Scalar>
+void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
+               BatchStates<Scalar>& states, const ChunkwiseOptions& options = {},
+               BatchTape<Scalar>* tape = nullptr) {
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  const detail::BatchHeads<Scalar> heads(in);
+  detail::require_reads("out", out, heads.shape());
+  detail::require_writable("out", out);
+  detail::require_states(states, in, heads.shape());
+  const auto state = [&](Eigen::Index n) -> LogLinearState<Scalar>& {
+    return states[static_cast<std::size_t>(n)];
+  };
+  heads.validate([&](Eigen::Index n) { return state(n).size(); },
+                 [&](Eigen::Index n) { return state(n).max_levels(); });
+  BatchStates<Scalar> after(states);
+  BatchTape<Scalar> kept;
+  if (tape != nullptr) kept.heads.resize(states.size());
+  heads.for_each([&](Eigen::Index n) {
+    const auto at = static_cast<std::size_t>(n);
+    const auto levels = detail::read_head(
+        heads[n], detail::hierarchy_of(state(n)), detail::tape_of(heads[n], state(n), chunk_size),
+        tape == nullptr ? nullptr : &kept.heads[at], heads.rows(n), out);
+    detail::levels_of(after[at]).replace(
+        levels.count(), [&](int l) -> const auto& { return levels.level(l); });
+  });
+  states.swap(after);
+  if (tape != nullptr) *tape = std::move(kept);
+}
+
+/// The same from empty states of as many levels as the sequences need, which are not returned.
+template <class Scalar>
+void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
+               const ChunkwiseOptions& options = {}, BatchTape<Scalar>* tape = nullptr) {
+  const Eigen::Index chunk_size = detail::chunk_size_of(options);
+  const detail::BatchHeads<Scalar> heads(in);
+  detail::require_reads("out", out, heads.shape());
+  detail::require_writable("out", out);
+  const int max_levels = detail::levels_without_state(heads);
+  heads.validate([](Eigen::Index) { return std::uint64_t{0}; },
+                 [&](Eigen::Index) { return max_levels; });
+  BatchTape<Scalar> kept;
+  if (tape != nullptr) kept.heads.resize(static_cast<std::size_t>(heads.count()));
+  heads.for_each([&](Eigen::Index n) {
+    SequenceTape<Scalar> of_head = detail::tape_of(heads[n], chunk_size);
+    of_head.max_levels = max_levels;
+    static_cast<void>(detail::read_head(
+        heads[n], {max_levels, heads.shape().d_k, heads.shape().d_v}, std::move(of_head),
+        tape == nullptr ? nullptr : &kept.heads[static_cast<std::size_t>(n)], heads.rows(n), out));
+  });
+  if (tape != nullptr) *tape = std::move(kept);
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BATCH_BATCH_CHUNKWISE_HPP
+
+// ---- loglinear/batch/batch_gradient.hpp
+
+#ifndef LOGLINEAR_BATCH_BATCH_GRADIENT_HPP
+#define LOGLINEAR_BATCH_BATCH_GRADIENT_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// Each array's gradient, to go with `for_each_array`.
+template <class Scalar>
+struct GradientMembers {
+  using Gradients = SequenceGradients<Scalar>;
+  using Member = typename Gradients::Matrix Gradients::*;
+  Member q = &Gradients::q, k = &Gradients::k, v = &Gradients::v, lambda = &Gradients::lambda,
+         g = &Gradients::g, g_value = &Gradients::g_value, beta = &Gradients::beta,
+         u = &Gradients::u, p = &Gradients::p;
+};
+
+}  // namespace detail
+
+/// The gradients of `sum(d_out * out)` with respect to every array and the initial states, as
+/// `chunkwise_gradient` gives them for each head, to the bit. What several heads share has the sum
+/// of theirs, taken in the order of the heads.
+///
+/// \param in         the arrays that `chunkwise` was given
+/// \param tape       what it kept
+/// \param d_out      the gradient with respect to the reads, [B, T, H, d_v]
+/// \param gradients  where the gradients go; those that are absent are not written
+/// \param d_states   if given: those with respect to the states after the tokens, of each head
+///                   max_levels x d_k d_v, without rows for zero, or none at all; in the end those
+///                   with respect to the states before them
+/// \throws std::invalid_argument as `chunkwise` and for arrays that do not fit the tape, before
+/// anything is changed; for a gradient that would not be finite, and nothing is changed then
+///
+/// About two and a half times `chunkwise`. All gradients are computed before the first is written:
+/// memory for as many numbers again.
+template <class Scalar>
+void chunkwise_gradient(const BatchInputs<Scalar>& in, const BatchTape<Scalar>& tape,
+                        const HeadArray<const std::type_identity_t<Scalar>>& d_out,
+                        const BatchGradients<Scalar>& gradients,
+                        std::vector<detail::RowMajorMatrix<Scalar>>* d_states = nullptr) {
+  using Eigen::Index;
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  const detail::BatchHeads<Scalar> heads(in);
+  const auto count = static_cast<std::size_t>(heads.count());
+  detail::require_reads("d_out", d_out, heads.shape());
+  detail::require_size("the heads of the tape", static_cast<Index>(tape.heads.size()),
+                       heads.count());
+  if (d_states != nullptr && !d_states->empty()) {
+    detail::require_size("d_states", static_cast<Index>(d_states->size()), heads.count());
+  }
+  detail::for_each_array(
+      [&](const char* name, const HeadArray<const Scalar>& array, const HeadArray<Scalar>& to) {
+        if (to.is_absent()) return;
+        const std::string what = std::string("the gradient of ") + name;
+        detail::require_sizes(what, to, heads.shape(), array.rows(), array.columns());
+        detail::require_size(what + " (heads)", to.heads(), array.heads());
+        detail::require_writable(what, to);
+      },
+      in, gradients);
+
+  std::vector<SequenceGradients<Scalar>> all(count);
+  heads.for_each([&](Index n) {
+    const auto at = static_cast<std::size_t>(n);
+    const Matrix none;
+    const auto& d_final = d_states == nullptr || d_states->empty() ? none : (*d_states)[at];
+    all[at] = chunkwise_gradient<Scalar>(
+        heads[n], tape.heads[at], detail::sequence_rows<Scalar>(d_out, heads.rows(n)), d_final);
+  });
+  const detail::GradientMembers<Scalar> members{};
+  detail::for_each_array(
+      [&](const char*, const HeadArray<const Scalar>& array, const HeadArray<Scalar>& to,
+          Matrix SequenceGradients<Scalar>::*member) {
+        if (to.is_absent() || heads.shape().heads == 0) return;
+        const Index each = array.rows() / heads.shape().tokens;
+        const Index shared = heads.shape().heads / array.heads();
+        detail::parallel_for<Scalar>(heads.count() / shared, thread_count(), [&](Index group) {
+          Matrix& sum = all[static_cast<std::size_t>(group * shared)].*member;
+          for (Index h = 1; h < shared; ++h) {
+            const Matrix& other = all[static_cast<std::size_t>(group * shared + h)].*member;
+            detail::add(sum.data(), other.data(), sum.size(), sum.data());
+          }
+          detail::put_rows(sum, to, heads.rows(group * shared, each));
+        });
+      },
+      in, gradients, members);
+  if (d_states == nullptr) return;
+  std::vector<Matrix> initial(count);
+  for (std::size_t n = 0; n < count; ++n) initial[n] = std::move(all[n].state);
+  *d_states = std::move(initial);
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BATCH_BATCH_GRADIENT_HPP
+
+// ---- loglinear/stream/detail/levels_moment.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
+#define LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
+
+namespace loglinear::detail {
+
+/// What levels hold at a moment: the active ones, and nothing of the others.
+template <class Scalar>
+class LevelsMoment {
+ public:
+  [[nodiscard]] std::uint64_t size() const noexcept { return account_.size; }
+  [[nodiscard]] std::size_t byte_count() const noexcept { return active_.size() * sizeof(Scalar); }
+
+  /// Makes room for what `levels` hold now; what is held stays.
+  template <class Levels>
+  void reserve(const Levels& levels) {
+    active_.reserve(static_cast<std::size_t>(
+        active_level_count(levels.size(), levels.max_levels()) * levels.d_k() * levels.d_v()));
+  }
+  /// Allocates where there is no room.
+  template <class Levels>
+  void take(const Levels& levels) {
+    reserve(levels);
+    account_ = levels.account();
+    active_.clear();
+    for (int l : levels.active_levels()) {
+      active_.insert(active_.end(), levels.data(l), levels.data(l) + levels.d_k() * levels.d_v());
+    }
+  }
+  /// Levels of the same shape become what those were that were taken.
+  template <class Levels>
+  void restore(Levels& levels) const noexcept {
+    levels.restore(account_, active_.data());
+  }
+
+  /// See fields.hpp.
+  template <class Self>
+  static auto fixed(Self& self) {
+    return std::tie(self.account_, self.active_);
+  }
+
+ private:
+  LevelsAccount account_{};
+  std::vector<Scalar> active_{};  // lowest first
+};
+
+/// Puts levels back as they were, unless it is told to keep what has become of them. Allocates.
+template <class Levels>
+class LevelsRollback {
+ public:
+  explicit LevelsRollback(Levels& levels) : levels_(levels) { before_.take(levels); }
+  LevelsRollback(const LevelsRollback&) = delete;
+  LevelsRollback& operator=(const LevelsRollback&) = delete;
+  ~LevelsRollback() {
+    if (!keeps_) before_.restore(levels_);
+  }
+  void keep() noexcept { keeps_ = true; }
+
+ private:
+  Levels& levels_;
+  LevelsMoment<typename Levels::Scalar> before_{};
+  bool keeps_ = false;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
+
+// ---- loglinear/sequence/recurrent.hpp
+
+#ifndef LOGLINEAR_SEQUENCE_RECURRENT_HPP
+#define LOGLINEAR_SEQUENCE_RECURRENT_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// The transition of token t of a sequence, as a state undergoes it.
+template <class Scalar>
+class SequenceTransition {
+ public:
+  /// `in` must outlive it.
+  explicit SequenceTransition(const SequenceInputs<Scalar>& in) : in_(in) {}
+  explicit SequenceTransition(const SequenceInputs<Scalar>&&) = delete;
+  void move_to(Index t) { t_ = t; }
+
+  /// m <- L m
+  template <class Level>
+  void left(Level& m) const {
+    const Index updates = in_.updates();
+    if (in_.beta.size() > 0) {
+      decay(m);
+      for (Index j = 0; j < updates; ++j) {
+        const Row key = in_.k.row(t_ * updates + j);
+        const Row found = in_.beta(t_, j) * key * m;
+        m -= key.transpose() * found;
+      }
+      return;
+    }
+    for (Index j = 0; j < updates; ++j) {
+      const Row found = in_.p.row(t_ * updates + j) * m;
+      if (j == 0) decay(m);
+      m -= in_.u.row(t_ * updates + j).transpose() * found;
+    }
+    if (updates == 0) decay(m);
+  }
+  /// q <- L^T q, as a row.
+  template <class Query>
+  void left_transposed(Query& q) const {
+    const Index updates = in_.updates();
+    const bool is_delta = in_.beta.size() > 0;
+    if (updates == 0) decay_row(q);
+    for (Index j = updates; j-- > 0;) {
+      const Row u = is_delta ? Row(in_.beta(t_, j) * in_.k.row(t_ * updates + j))
+                             : Row(in_.u.row(t_ * updates + j));
+      const Scalar found = q.row(0).dot(u);
+      if (j == 0 && !is_delta) decay_row(q);
+      q.row(0) -= found * (is_delta ? in_.k : in_.p).row(t_ * updates + j);
+      if (j == 0 && is_delta) decay_row(q);
+    }
+  }
+  /// m <- m diag(r)
+  template <class Level>
+  void right(Level& m) const {
+    if (in_.g_value.size() == 0) return;
+    Row decay;
+    detail::decays_of(in_.g_value.row(t_), decay);
+    for (Index i = 0; i < m.rows(); ++i) m.row(i).array() *= decay.array();
+  }
+  /// What `right` and `left` can grow a norm by, intermediate results included.
+  [[nodiscard]] double norm_bound() const {
+    const Index updates = in_.updates();
+    double bound = 1;
+    if (in_.g.size() > 0) bound = (std::max)(bound, std::exp(to_double(in_.g.row(t_).maxCoeff())));
+    for (Index j = 0; j < updates; ++j) {
+      const bool is_delta = in_.beta.size() > 0;
+      const Row u = is_delta ? Row(in_.beta(t_, j) * in_.k.row(t_ * updates + j))
+                             : Row(in_.u.row(t_ * updates + j));
+      const double looked_up = stable_norm((is_delta ? in_.k : in_.p).row(t_ * updates + j));
+      bound *= 1 + (std::max)(1.0, stable_norm(u)) * looked_up;
+    }
+    if (in_.g_value.size() > 0) {
+      bound *= (std::max)(1.0, std::exp(to_double(in_.g_value.row(t_).maxCoeff())));
+    }
+    return bound;
+  }
+
+ private:
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+
+  template <class Query>
+  void decay_row(Query& q) const {
+    if (in_.g.size() == 0) return;
+    for (Index i = 0; i < q.cols(); ++i) {
+      q(0, i) *= std::exp(in_.g(t_, in_.g.cols() == 1 ? 0 : i));
+    }
+  }
+  template <class Level>
+  void decay(Level& m) const {
+    if (in_.g.size() == 0) return;
+    for (Index i = 0; i < m.rows(); ++i) {
+      m.row(i) *= std::exp(in_.g(t_, in_.g.cols() == 1 ? 0 : i));
+    }
+  }
+
+  const SequenceInputs<Scalar>& in_;
+  Index t_ = 0;
+};
+
+/// The leaf of token t: beta_j k_j after the later updates of its own token, and v_j, in columns.
+template <class Scalar>
+void leaves_of(const SequenceInputs<Scalar>& in, Index t, Matrix<Scalar>& keys,
+               Matrix<Scalar>& values) {
+  const Index leaves = in.leaves();
+  keys = in.k.middleRows(t * leaves, leaves).transpose();
+  values = in.v.middleRows(t * leaves, leaves).transpose();
+  for (Index j = 0; in.beta.size() > 0 && j < leaves; ++j) {
+    for (Index i = 0; i < j; ++i) {  // earlier leaves undergo update j
+      const Scalar found = keys.col(i).dot(in.k.row(t * leaves + j));
+      keys.col(i) -= (in.beta(t, j) * found) * in.k.row(t * leaves + j).transpose();
+    }
+    keys.col(j) *= in.beta(t, j);
+  }
+}
+
+}  // namespace detail
+
+/// The sequence form one token after the other through the hierarchy: every level undergoes the
+/// token's transition and is read, then the leaf is pushed (arXiv:2506.04761, section 3.1).
+///
+/// \param in     the tokens
+/// \param state  the state before them, and in the end the one after the last push
+/// \return the reads, T x d_v
+/// \throws std::invalid_argument as `SequenceInputs::validate`, or where the state would overflow
+/// or a read would not be finite; nothing is changed then
+///
+/// O(T levels d_k d_v); allocates, a copy of the active levels among the rest.
+template <class Scalar>
+detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
+                                         LogLinearState<Scalar>& state) {
+  using Eigen::Index;
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  const detail::FlushToZero<Scalar> flush;
+  if (in.length() > 0) {
+    detail::require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
+    detail::require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());
+  }
+  in.validate(state.size(), state.max_levels());
+  const Index leaves = in.leaves();
+  detail::RowMajorMatrix<Scalar> out(in.length(), state.d_v());
+  detail::SequenceTransition<Scalar> transition(in);
+  detail::Matrix<Scalar> keys(state.d_k(), leaves), values(state.d_v(), leaves);
+  auto& levels = detail::levels_of(state);
+  detail::LevelsRollback rollback(levels);
+  for (Index t = 0; t < in.length(); ++t) {
+    transition.move_to(t);
+    detail::leaves_of(in, t, keys, values);
+    const detail::Admitted admitted = levels.admit(transition.norm_bound(), keys, values);
+    levels.undergo(transition);
+    const Row query = in.q.row(t);
+    out.row(t) = (in.lambda(t, 0) * (query * keys)) * values.transpose();
+    for (int l : state.active_levels()) {
+      out.row(t) += in.lambda(t, l + 1) * Row(query * state.level(l));
+    }
+    detail::require_finite_reads(out.row(t), t);
+    levels.push(keys, values, admitted);
+  }
+  rollback.keep();
+  return out;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_SEQUENCE_RECURRENT_HPP
+
+// ---- loglinear/batch/detail/token_step.hpp
+
+#ifndef LOGLINEAR_BATCH_DETAIL_TOKEN_STEP_HPP
+#define LOGLINEAR_BATCH_DETAIL_TOKEN_STEP_HPP
+
+// One token of one head in two phases: everything that can be refused while the state is still
+// whole, then the writing.
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class TokenStep {
+ public:
+  /// The read, 1 x d_v: with A and diag(r) what older states undergo and C the leaf,
+  ///
+  ///     out = (sum_l lambda_(l+1) S_l^T A^T q) * r + lambda_0 C^T q
+  ///
+  /// \throws std::invalid_argument where the state would overflow or the read would not be finite
+  [[nodiscard]] RowMajorMatrix<Scalar> read(const SequenceInputs<Scalar>& in,
+                                            LogLinearState<Scalar>& state) {
+    leaves_of(in, 0, keys_, values_);
+    SequenceTransition<Scalar> transition(in);
+    admitted_ = levels_of(state).admit(transition.norm_bound(), keys_, values_);
+    RowMajorMatrix<Scalar> query = in.q;
+    Vector<Scalar> weighted(in.d_k());
+    RowMajorMatrix<Scalar> out = RowMajorMatrix<Scalar>::Zero(1, in.d_v());
+    const RowMajorMatrix<Scalar> from_keys = query * keys_;
+    transition.left_transposed(query);
+    for (const int l : state.active_levels()) {
+      scale_to(in.lambda(0, l + 1), query.data(), in.d_k(), weighted.data());
+      weighted_rows<true>(state.level(l).data(), in.d_k(), in.d_v(), in.d_v(), weighted.data(),
+                          out.data());
+    }
+    transition.right(out);
+    out += (in.lambda(0, 0) * from_keys) * values_.transpose();
+    require_finite_reads(out, 0);
+    return out;
+  }
+  void write(const SequenceInputs<Scalar>& in, LogLinearState<Scalar>& state) const {
+    auto& levels = levels_of(state);
+    levels.undergo(SequenceTransition<Scalar>(in));
+    levels.push(keys_, values_, admitted_);
+  }
+
+ private:
+  Matrix<Scalar> keys_{}, values_{};
+  Admitted admitted_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_BATCH_DETAIL_TOKEN_STEP_HPP
+
+// ---- loglinear/batch/batch_recurrent.hpp
+
+#ifndef LOGLINEAR_BATCH_BATCH_RECURRENT_HPP
+#define LOGLINEAR_BATCH_BATCH_RECURRENT_HPP
+
+namespace loglinear {
+
+namespace detail {
+
+/// Throws what is wrong with the arguments of either function below, before any work.
+template <class Scalar>
+void require_batch(const BatchHeads<Scalar>& heads, const BatchInputs<Scalar>& in,
+                   const HeadArray<Scalar>& out, const BatchStates<Scalar>& states) {
+  require_reads("out", out, heads.shape());
+  require_writable("out", out);
+  require_states(states, in, heads.shape());
+  heads.validate([&](Index n) { return states[static_cast<std::size_t>(n)].size(); },
+                 [&](Index n) { return states[static_cast<std::size_t>(n)].max_levels(); });
+}
+
+}  // namespace detail
+
+/// The same as `chunkwise` of a batch, one token after the other: what `recurrent` gives for each
+/// head, to the bit. Arguments and errors are those of `chunkwise`. Copies the states.
+template <class Scalar>
+void recurrent(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
+               BatchStates<Scalar>& states) {
+  const detail::BatchHeads<Scalar> heads(in);
+  detail::require_batch(heads, in, out, states);
+  BatchStates<Scalar> after(states);
+  heads.for_each([&](Eigen::Index n) {
+    detail::put_rows(recurrent(heads[n], after[static_cast<std::size_t>(n)]), out, heads.rows(n));
+  });
+  states.swap(after);
+}
+
+/// One token of every sequence and head: T is 1. The states are those of `recurrent`, to the bit,
+/// the reads the same to rounding: they are taken from the states before the token, by queries that
+/// go back through its transition, so that nothing needs to be copied.
+///
+/// \param out  where reads go, [B, 1, H, d_v]; must not overlap any input
+/// \throws std::invalid_argument as `chunkwise` of a batch, or unless T is 1; where a result would
+/// leave the range of the scalar type, all states are unchanged, and `out` may hold some of the
+/// reads. O(active levels x d_k x d_v) a head
+template <class Scalar>
+void step(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
+          BatchStates<Scalar>& states) {
+  const detail::BatchHeads<Scalar> heads(in);
+  detail::require_size("the number of tokens (rows of q)", heads.shape().tokens, 1);
+  detail::require_size("cu_seqlens", static_cast<Eigen::Index>(in.cu_seqlens.size()), 0);
+  detail::require_batch(heads, in, out, states);
+  std::vector<detail::TokenStep<Scalar>> tokens(states.size());
+  heads.for_each([&](Eigen::Index n) {
+    const auto at = static_cast<std::size_t>(n);
+    detail::put_rows(tokens[at].read(heads[n], states[at]), out, heads.rows(n));
+  });
+  heads.for_each([&](Eigen::Index n) {
+    const auto at = static_cast<std::size_t>(n);
+    tokens[at].write(heads[n], states[at]);
+  });
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_BATCH_BATCH_RECURRENT_HPP
+
+// ---- loglinear/batch.hpp
+
+#ifndef LOGLINEAR_BATCH_HPP
+#define LOGLINEAR_BATCH_HPP
+
+/// \file
+/// Many sequences of many heads on plain arrays.
+
+#endif  // LOGLINEAR_BATCH_HPP
+
+// ---- loglinear/chunks/transition_steps.hpp
+
+#ifndef LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+#define LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+
+// The steps of a transition (transitions/steps.hpp) as a chunk has them: decays of value columns,
+// and updates D - u p^T one after the other. A decay E before a look-up goes into its update,
+// (D - u p^T) E = D E - u (E p)^T, and one after the last update too, F (D - u p^T) = F D - (F u)
+// p^T.
+
+namespace loglinear::detail {
+
+/// How tokens with these steps look in a chunk.
+[[nodiscard]] inline SequenceShape shape_of(const StepCounts& steps, Index d_k, Index d_v,
+                                            Index leaves, ReadOrder order) {
+  return {.d_k = d_k,
+          .d_v = d_v,
+          .leaves = leaves,
+          .steps = steps.updates,
+          .decays = !steps.decays         ? 0
+                    : steps.decays_by_row ? d_k
+                                          : 1,
+          .decays_values = steps.decays_values,
+          .is_delta = false,
+          .order = order};
+}
+
+/// A product of decays of key rows: no number, one for all of them, or one for each.
+template <class Scalar>
+class RowDecays {
+ public:
+  explicit RowDecays(Index decays) : decays_(decays) {}
+
+  void reset() { std::fill_n(decays_.data(), decays_.size(), Scalar(1)); }
+  void decay(const Scalar& a) { scale_by(a, decays_.data(), decays_.size()); }
+  void decay_rows(const Scalar* w) { multiply(decays_.data(), w, decays_.size(), decays_.data()); }
+
+  /// row *= decays, which may be one number for all of it.
+  void apply(Scalar* row, Index size) const {
+    if (decays_.size() == 1) scale_by(decays_[0], row, size);
+    if (decays_.size() > 1) multiply(row, decays_.data(), size, row);
+  }
+  void write_to(Scalar* to) const { copy(decays_.data(), decays_.size(), to); }
+
+ private:
+  Vector<Scalar> decays_;
+};
+
+/// Takes the steps of token t into a chunk: `start`, `visit_steps` of its transition, `finish`.
+template <class Scalar>
+class StepWriter {
+ public:
+  explicit StepWriter(const SequenceShape& shape) : shape_(shape), before_(shape.decays) {}
+  StepWriter(const StepWriter&) = default;
+  StepWriter& operator=(const StepWriter&) = default;
+
+  void start(Chunk<Scalar>& chunk, Index t) {
+    chunk_ = &chunk;
+    token_ = t;
+    moment_ = t * shape_.moments();
+    before_.reset();
+    if (shape_.decays_values) std::fill_n(value_decay(), shape_.d_v, Scalar(1));
+  }
+
+  void decay(const Scalar& a) { before_.decay(a); }
+  void decay_rows(const Scalar* w) { before_.decay_rows(w); }
+  void decay_values(const Scalar* r) { multiply(value_decay(), r, shape_.d_v, value_decay()); }
+  void look_up(const Scalar* p) {
+    Scalar* const row = row_of(chunk_->p, moment_);
+    copy(p, shape_.d_k, row);
+    before_.apply(row, shape_.d_k);
+  }
+  void write_back(const Scalar* u) {
+    copy(u, shape_.d_k, row_of(chunk_->u, moment_));
+    if (shape_.decays > 0) before_.write_to(row_of(chunk_->decay, moment_));
+    before_.reset();
+    ++moment_;
+  }
+
+  void finish() {
+    if (shape_.decays == 0) return;
+    if (shape_.steps == 0) return before_.write_to(row_of(chunk_->decay, moment_));
+    before_.apply(row_of(chunk_->decay, moment_ - 1), shape_.decays);
+    before_.apply(row_of(chunk_->u, moment_ - 1), shape_.d_k);
+  }
+
+ private:
+  [[nodiscard]] static Scalar* row_of(RowMajorMatrix<Scalar>& m, Index i) {
+    return m.data() + i * m.cols();
+  }
+  [[nodiscard]] Scalar* value_decay() { return row_of(chunk_->value_decay, token_); }
+
+  SequenceShape shape_;
+  RowDecays<Scalar> before_;  // since the last update
+  Chunk<Scalar>* chunk_ = nullptr;
+  Index token_ = 0, moment_ = 0;
+};
+
+/// The decays after the last update of a transition.
+template <class Scalar>
+struct LastDecays {
+  RowDecays<Scalar>& decays;
+
+  void decay(const Scalar& a) { decays.decay(a); }
+  void decay_rows(const Scalar* w) { decays.decay_rows(w); }
+  void decay_values(const Scalar*) {}
+  void look_up(const Scalar*) {}
+  void write_back(const Scalar*) { decays.reset(); }
+};
+
+/// From the gradient of a chunk, log decays and the rows u and p as they stand in it, to that of
+/// the steps of token t: `start`, then `visit_steps(steps, gradient)` of its transition.
+template <class Scalar>
+class StepGradients {
+ public:
+  explicit StepGradients(const SequenceShape& shape)
+      : shape_(shape), before_(shape.decays), after_(shape.decays), d_log_(shape.decays) {}
+  StepGradients(const StepGradients&) = default;
+  StepGradients& operator=(const StepGradients&) = default;
+
+  template <class Kind>
+  void start(const Kind& kind, const Chunk<Scalar>& chunk, const Chunk<Scalar>& gradient, Index t) {
+    chunk_ = &chunk;
+    gradient_ = &gradient;
+    token_ = t;
+    moment_ = t * shape_.moments();
+    is_open_ = false;
+    before_.reset();
+    after_.reset();
+    if (shape_.steps == 0) return;
+    LastDecays<Scalar> last{after_};
+    kind.visit_steps(last);
+  }
+
+  void decay(const Scalar& a, Scalar& d_a) {
+    note_decay();
+    if (!is_open_) before_.decay(a);
+    divide(sum(d_log_.data(), d_log_.size()), a, d_a);
+  }
+  void decay_rows(const Scalar* w, Scalar* d_w) {
+    note_decay();
+    if (!is_open_) before_.decay_rows(w);
+    for (Index i = 0; i < shape_.d_k; ++i) divide(d_log_[i], w[i], d_w[i]);
+  }
+  void decay_values(const Scalar* r, Scalar* d_r) {
+    const Scalar* const d_log = row_of(gradient_->value_decay, token_);
+    for (Index j = 0; j < shape_.d_v; ++j) divide(d_log[j], r[j], d_r[j]);
+  }
+  void look_up(const Scalar*, Scalar* d_p) {
+    copy(row_of(gradient_->p, moment_), shape_.d_k, d_p);
+    before_.apply(d_p, shape_.d_k);
+    is_open_ = true;
+  }
+  void write_back(const Scalar*, Scalar* d_u) {
+    copy(row_of(gradient_->u, moment_), shape_.d_k, d_u);
+    ++moment_;
+    if (is_after_last()) after_.apply(d_u, shape_.d_k);
+    before_.reset();
+    is_open_ = false;
+  }
+
+ private:
+  [[nodiscard]] static const Scalar* row_of(const RowMajorMatrix<Scalar>& m, Index i) {
+    return m.data() + i * m.cols();
+  }
+  [[nodiscard]] bool is_after_last() const {
+    return shape_.steps > 0 && moment_ == (token_ + 1) * shape_.moments();
+  }
+
+  /// The gradient of the logarithm of a decay: it is part of its moment's D and, unless it stands
+  /// within an update, of p where an update follows, of u where none does.
+  void note_decay() {
+    const bool is_last = !is_open_ && is_after_last();
+    const Index m = is_last ? moment_ - 1 : moment_;
+    copy(row_of(gradient_->decay, m), shape_.decays, d_log_.data());
+    if (is_open_ || shape_.steps == 0) return;
+    is_last ? add_products(row_of(chunk_->u, m), row_of(gradient_->u, m))
+            : add_products(row_of(chunk_->p, m), row_of(gradient_->p, m));
+  }
+  /// d_log += x . d_x, for all rows together or each for itself.
+  void add_products(const Scalar* x, const Scalar* d_x) {
+    if (d_log_.size() == 1) {
+      d_log_[0] += dot(x, d_x, shape_.d_k);
+    } else {
+      for (Index i = 0; i < shape_.d_k; ++i) d_log_[i] += x[i] * d_x[i];
+    }
+  }
+  /// A decay of 0 gets gradient 0: its logarithm has none.
+  static void divide(const Scalar& d_log, const Scalar& decay, Scalar& d_decay) {
+    d_decay = decay == Scalar(0) ? Scalar(0) : d_log / decay;
+  }
+
+  SequenceShape shape_;
+  RowDecays<Scalar> before_, after_;  // since the last update, and after the last of all
+  Vector<Scalar> d_log_;
+  const Chunk<Scalar>* chunk_ = nullptr;
+  const Chunk<Scalar>* gradient_ = nullptr;
+  Index token_ = 0, moment_ = 0;
+  bool is_open_ = false;  // between a look-up and its write-back
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_TRANSITION_STEPS_HPP
+
+// ---- loglinear/detail/kernels/math.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+#define LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+
+// The few functions that rules and level weights are made of, for any scalar, with their
+// derivatives where they are not obvious. Those of vectors take pointers and a length; a result may
+// be an argument itself.
+
+namespace loglinear::detail {
+
+/// Whether Eigen has exp, or tanh, of a whole packet.
+template <class Scalar>
+inline constexpr bool has_packet_exp =
+    packet_size<Scalar> == 1 || Eigen::internal::packet_traits<Scalar>::HasExp;
+template <class Scalar>
+inline constexpr bool has_packet_tanh =
+    packet_size<Scalar> == 1 || Eigen::internal::packet_traits<Scalar>::HasTanh;
+
+/// sg(z) = 1 / (1 + exp(-z)), the logistic sigmoid; never overflows into NaN.
+template <class Scalar>
+[[nodiscard]] Scalar sigmoid(const Scalar& z) {
+  using std::exp;
+  if (z >= Scalar(0)) return Scalar(1) / (Scalar(1) + exp(-z));
+  const Scalar e = exp(z);
+  return e / (Scalar(1) + e);
+}
+
+/// out = sg(z + bias), coefficient by coefficient, each to rounding.
+template <class Scalar>
+void sigmoid(const Scalar* z, double bias, Index size, Scalar* out) {
+  const auto offset = Scalar(bias);
+  for (Index i = 0; i < size; ++i) out[i] = sigmoid<Scalar>(z[i] + offset);
+}
+
+/// Below this, exp(-z) overflows, or nearly so.
+template <class Scalar>
+inline constexpr auto lowest_exponent =
+    static_cast<Scalar>(-0.67 * std::numeric_limits<Scalar>::max_exponent);
+
+/// exp(-z) of floating-point numbers; where it would overflow, a number that is nearly as large.
+/// NaN stays NaN.
+template <class Scalar>
+void exp_of_negative(const Scalar* z, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Scalar lowest = lowest_exponent<Scalar>;
+  const auto of_number = [&](Index i) { return std::exp(-(z[i] < lowest ? lowest : z[i])); };
+  if constexpr (has_packet_exp<Scalar>) {
+    const P bound = ei::pset1<P>(lowest);
+    fill_by_packets(
+        out, size,
+        [&](Index i) {
+          return ei::pexp(ei::pnegate(ei::pmax<Eigen::PropagateNaN>(ei::ploadu<P>(z + i), bound)));
+        },
+        of_number);
+  } else {
+    for (Index i = 0; i < size; ++i) out[i] = of_number(i);
+  }
+}
+
+/// sg(z), coefficient by coefficient.
+template <class Scalar>
+void sigmoids(const Scalar* z, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    exp_of_negative(z, size, out);
+    const P one = ei::pset1<P>(Scalar(1));
+    fill_by_packets(
+        out, size, [&](Index i) { return ei::pdiv(one, ei::padd(one, ei::ploadu<P>(out + i))); },
+        [&](Index i) { return Scalar(1) / (Scalar(1) + out[i]); });
+  } else {
+    sigmoid(z, 0, size, out);
+  }
+}
+
+/// y = exp(x), coefficient by coefficient.
+template <class Scalar>
+void exp_of(const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  const auto of_number = [&](Index i) {
+    using std::exp;
+    return Scalar(exp(x[i]));
+  };
+  if constexpr (has_packet_exp<Scalar>) {
+    fill_by_packets(
+        y, size, [&](Index i) { return ei::pexp(ei::ploadu<Packet<Scalar>>(x + i)); }, of_number);
+  } else {
+    for (Index i = 0; i < size; ++i) y[i] = of_number(i);
+  }
+}
+
+/// y = tanh(x), coefficient by coefficient.
+template <class Scalar>
+void tanh_of(const Scalar* x, Index size, Scalar* y) {
+  namespace ei = Eigen::internal;
+  const auto of_number = [&](Index i) { return Eigen::numext::tanh(x[i]); };
+  if constexpr (has_packet_tanh<Scalar>) {
+    fill_by_packets(
+        y, size, [&](Index i) { return ei::ptanh(ei::ploadu<Packet<Scalar>>(x + i)); }, of_number);
+  } else {
+    for (Index i = 0; i < size; ++i) y[i] = of_number(i);
+  }
+}
+
+/// Its pullback, from `y` itself: d = d (1 - y^2).
+template <class Scalar>
+void tanh_pullback(const Scalar* y, Index size, Scalar* d) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P one = ei::pset1<P>(Scalar(1));
+  fill_by_packets(
+      d, size,
+      [&](Index i) {
+        const P value = ei::ploadu<P>(y + i);
+        return ei::pmul(ei::ploadu<P>(d + i), ei::psub(one, ei::pmul(value, value)));
+      },
+      [&](Index i) { return d[i] * (Scalar(1) - y[i] * y[i]); });
+}
+
+/// Keys shorter than this are taken for zero and normalise to zero.
+inline constexpr double zero_key_norm = 1e-12;
+
+/// |raw| = scale * norm, with the largest coefficient as the scale: neither overflows or underflows
+/// where |raw|^2 would.
+template <class Scalar>
+struct ScaledNorm {
+  Scalar scale, norm;
+  [[nodiscard]] bool is_zero() const { return to_double(scale) * to_double(norm) < zero_key_norm; }
+};
+template <class Scalar>
+[[nodiscard]] ScaledNorm<Scalar> scaled_norm(const Scalar* raw, Index size) {
+  using std::sqrt;
+  const auto scale = static_cast<Scalar>(max_abs(raw, size));
+  if (!(scale > Scalar(0))) return {Scalar(1), Scalar(0)};
+  return {scale, sqrt(sum_of_squares<true>(raw, size, scale))};
+}
+
+/// out = x / a / b, coefficient by coefficient.
+template <class Scalar>
+void divide_twice(const Scalar* x, const Scalar& a, const Scalar& b, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  const P first = ei::pset1<P>(a), second = ei::pset1<P>(b);
+  fill_by_packets(
+      out, size, [&](Index i) { return ei::pdiv(ei::pdiv(ei::ploadu<P>(x + i), first), second); },
+      [&](Index i) { return x[i] / a / b; });
+}
+
+/// out = raw / |raw|, or 0 where |raw| < 1e-12.
+template <class Scalar>
+void unit_vector(const Scalar* raw, Index size, Scalar* out) {
+  const auto length = scaled_norm(raw, size);
+  if (length.is_zero()) {
+    std::fill_n(out, size, Scalar(0));
+  } else {
+    divide_twice(raw, length.scale, length.norm, size, out);
+  }
+}
+
+/// The pullback of `unit_vector`: d_raw = (d_unit - unit (unit . d_unit)) / |raw|. Where the key
+/// was taken for zero, d_unit passes unchanged, so that learning can leave the origin.
+template <class Scalar>
+void unit_vector_pullback(const Scalar* raw, const Scalar* unit, const Scalar* d_unit, Index size,
+                          Scalar* d_raw) {
+  const auto length = scaled_norm(raw, size);
+  if (d_raw != d_unit) copy(d_unit, size, d_raw);
+  if (length.is_zero()) return;
+  axpy(Scalar(-dot(unit, d_raw, size)), unit, size, d_raw);
+  divide_twice(d_raw, length.norm, length.scale, size, d_raw);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_MATH_HPP
+
+// ---- loglinear/detail/kernels/row_dots.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
+
+// m q of a row-major matrix.
+
+namespace loglinear::detail {
+
+/// out[s][j] = rows[j] . vectors[s] for N packets of columns from `first` on, added to out if
+/// `Add`.
+template <int N, bool Add, class Scalar, std::size_t Vectors>
+void row_dots_block(const Scalar* m, Index first, Index rows, Index stride,
+                    const std::array<const Scalar*, Vectors>& vectors,
+                    const std::array<Scalar*, Vectors>& out) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P packets[Vectors][array_size(N)];
+  for (std::size_t s = 0; s < Vectors; ++s) {
+    for (int n = 0; n < N; ++n) packets[s][n] = ei::ploadu<P>(vectors[s] + first + n * width);
+  }
+  const Scalar* row = m + first;
+  for (Index j = 0; j < rows; ++j, row += stride) {
+    for (std::size_t s = 0; s < Vectors; ++s) {
+      P sum = ei::pmul(ei::ploadu<P>(row), packets[s][0]);
+      for (int n = 1; n < N; ++n) {
+        sum = ei::pmadd(ei::ploadu<P>(row + n * width), packets[s][n], sum);
+      }
+      const Scalar dot = ei::predux(sum);
+      out[s][j] = Add ? out[s][j] + dot : dot;
+    }
+  }
+}
+template <int N, bool Add, class Scalar, std::size_t Vectors>
+void row_dots_from(const Scalar* m, Index first, Index rows, Index columns, Index stride,
+                   const std::array<const Scalar*, Vectors>& vectors,
+                   const std::array<Scalar*, Vectors>& out) {
+  constexpr Index width = packet_size<Scalar>;
+  if (first + N * width <= columns) {
+    row_dots_block<N, Add>(m, first, rows, stride, vectors, out);
+    return row_dots_from<N, true>(m, first + N * width, rows, columns, stride, vectors, out);
+  }
+  if constexpr (N > 1) {
+    row_dots_from<N / 2, Add>(m, first, rows, columns, stride, vectors, out);
+  } else {
+    for (std::size_t s = 0; s < Vectors; ++s) {
+      for (Index j = 0; j < rows && (first < columns || !Add); ++j) {
+        Scalar dot(0);
+        for (Index i = first; i < columns; ++i) dot += m[j * stride + i] * vectors[s][i];
+        out[s][j] = Add ? out[s][j] + dot : dot;
+      }
+    }
+  }
+}
+
+/// out[j] = rows[j] . q, `m q` of a row-major matrix.
+template <class Scalar>
+void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, Scalar* out) {
+  if (rows == 0) return;  // m may be null, to which nothing must be added
+  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(m, 0, rows, columns, columns, {q},
+                                                            {out});
+}
+/// The same with two vectors at once, and the same bits.
+template <class Scalar>
+void row_dots(const Scalar* m, Index rows, Index columns, const Scalar* q, const Scalar* p,
+              Scalar* out_q, Scalar* out_p) {
+  if (rows == 0) return;
+  row_dots_from<widest_block<Scalar> / 2, false, Scalar, 2>(m, 0, rows, columns, columns, {q, p},
+                                                            {out_q, out_p});
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_ROW_DOTS_HPP
+
+// ---- loglinear/detail/kernels/softplus.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
+
+// softplus(z) = log(1 + exp(z)), of one number of any scalar and of many in memory, which level
+// weights wait for at every token.
+
+namespace loglinear::detail {
+
+/// |z| beyond which softplus is written as one of its asymptotes: z above, exp(z) below.
+inline constexpr int softplus_linear_from = 20;
+
+template <class Scalar>
+[[nodiscard]] Scalar softplus(const Scalar& z) {
+  using std::exp;
+  if (z > Scalar(softplus_linear_from)) return z;
+  const Scalar e = exp(z);
+  if (z < Scalar(-softplus_linear_from)) return e;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    return std::log1p(e);
+  } else {  // dual numbers have no log1p
+    using std::log;
+    return log(Scalar(1) + e);
+  }
+}
+
+/// log(1 + e) for e in [0, 1], to rounding: 2 artanh(s) = 2 s (1 + s^2 / 3 + s^4 / 5 + ...) with
+/// s = e / (2 + e), at most 1/3, so that each term gives log2(9) bits. Even and odd terms are
+/// summed side by side.
+template <class Scalar>
+[[nodiscard]] Packet<Scalar> log1p_up_to_1(const Packet<Scalar>& e) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr int terms = std::numeric_limits<Scalar>::digits / 6 * 2;  // even, and 3 bits each
+  const auto coefficient = [](int n) { return ei::pset1<P>(Scalar(2) / Scalar(2 * n + 1)); };
+  const P s = ei::pdiv(e, ei::padd(ei::pset1<P>(Scalar(2)), e));
+  const P square = ei::pmul(s, s), fourth = ei::pmul(square, square);
+  P even = coefficient(terms - 2), odd = coefficient(terms - 1);
+  for (int n = terms - 4; n >= 0; n -= 2) {
+    even = ei::pmadd(even, fourth, coefficient(n));
+    odd = ei::pmadd(odd, fourth, coefficient(n + 1));
+  }
+  return ei::pmul(s, ei::pmadd(square, odd, even));
+}
+
+/// out = softplus(z), coefficient by coefficient; `out` may be `z` itself. Where a number in
+/// a whole packet is far out, all are done one by one, as is what a packet is too wide for:
+/// softplus(z) = max(z, 0) + log(1 + exp(-|z|)).
+template <class Scalar>
+void softplus(const Scalar* z, Index size, Scalar* out) {
+  namespace ei = Eigen::internal;
+  Index i = 0;
+  if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
+    using P = Packet<Scalar>;
+    constexpr Index width = packet_size<Scalar>;
+    const P bound = ei::pset1<P>(Scalar(softplus_linear_from));
+    P far_out = ei::pset1<P>(Scalar(0));
+    for (Index n = 0; n + width <= size; n += width) {
+      far_out = ei::por(far_out, ei::pcmp_lt_or_nan(bound, ei::pabs(ei::ploadu<P>(z + n))));
+    }
+    const bool none_far_out = !ei::predux_any(far_out);
+    for (; none_far_out && i + width <= size; i += width) {
+      const P x = ei::ploadu<P>(z + i);
+      const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
+      ei::pstoreu(out + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));
+    }
+  }
+  for (; i < size; ++i) out[i] = softplus<Scalar>(z[i]);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
+
+// ---- loglinear/random.hpp
+
+#ifndef LOGLINEAR_RANDOM_HPP
+#define LOGLINEAR_RANDOM_HPP
+
+/// \file
+/// The generator behind every initial weight: the same seed gives the same weights everywhere.
+
+namespace loglinear {
+
+/// Marsaglia's 64-bit xorshift (13, 7, 17) with normals by Box and Muller. Its state must never be
+/// zero. Does not allocate.
+class Xorshift64 {
+ public:
+  /// \param seed any value but 0
+  /// \throws std::invalid_argument if `seed` is 0: the generator would return zeros for ever
+  explicit Xorshift64(std::uint64_t seed) : state_(seed) {
+    if (seed == 0) detail::fail("seed", seed, "at least 1");
+  }
+
+  /// The next 64 bits.
+  std::uint64_t next() noexcept {
+    state_ ^= state_ << 13;
+    state_ ^= state_ >> 7;
+    state_ ^= state_ << 17;
+    return state_;
+  }
+
+  /// Uniform in [0, 1): the upper 53 bits over 2^53.
+  double uniform() noexcept { return static_cast<double>(next() >> 11) * 0x1p-53; }
+
+  /// Standard normal, `sqrt(-2 ln u1) cos(2 pi u2)`; takes two uniforms, u1 redrawn while 0.
+  double normal() noexcept {
+    double u1 = uniform();
+    while (!(u1 > 0)) u1 = uniform();
+    const double u2 = uniform();
+    return std::sqrt(-2 * std::log(u1)) * std::cos(2 * std::numbers::pi * u2);
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RANDOM_HPP
+
+// ---- loglinear/rules/hyperparameters.hpp
+
+#ifndef LOGLINEAR_RULES_HYPERPARAMETERS_HPP
+#define LOGLINEAR_RULES_HYPERPARAMETERS_HPP
+
+/// \file
+/// What a rule or a level weighting says of itself, once: its names, and of each hyperparameter the
+/// name, the legal range and values to show it with. Checks, mode texts, tests, benchmarks and
+/// tables are made from it. A rule of one's own may leave it out.
+///
+///     struct MyRule {
+///       double gate_bias = 0;
+///       static constexpr RuleInfo info{.name = "MyRule", .text = "my_rule"};
+///       static constexpr void hyperparameters(auto& self, auto&& visit) {
+///         visit({.name = "gate_bias", .slow = 9}, self.gate_bias);
+///       }
+///       ...
+
+namespace loglinear {
+
+/// The finite numbers between two ends, each of which may belong to them or not.
+struct Range {
+  double low = std::numeric_limits<double>::lowest();
+  double high = (std::numeric_limits<double>::max)();
+  bool has_low = true, has_high = true;  ///< whether the ends themselves are legal
+
+  [[nodiscard]] static constexpr Range between(double low, double high) { return {low, high}; }
+  [[nodiscard]] static constexpr Range above_to(double low, double high) {
+    return {low, high, false, true};
+  }  ///< (low, high]
+  [[nodiscard]] static constexpr Range from_to_below(double low, double high) {
+    return {low, high, true, false};
+  }  ///< [low, high)
+  [[nodiscard]] static constexpr Range at_least(double low) { return {.low = low}; }
+  [[nodiscard]] static constexpr Range above(double low) { return {.low = low, .has_low = false}; }
+
+  /// Whether a number lies in it; NaN and the infinities never do.
+  [[nodiscard]] bool holds(double value) const {
+    return detail::is_finite(value) && (has_low ? value >= low : value > low) &&
+           (has_high ? value <= high : value < high);
+  }
+  /// Whether both ends are given.
+  [[nodiscard]] constexpr bool is_bounded() const {
+    return low > Range{}.low && high < Range{}.high;
+  }
+
+  /// Whether all members are equal.
+  [[nodiscard]] constexpr bool operator==(const Range&) const = default;
+};
+
+/// One hyperparameter. Those that are no numbers have all values of their type.
+struct Hyperparameter {
+  std::string_view name;         ///< of the member, and in a text
+  Range range{};                 ///< what is legal
+  double example = 1;            ///< legal, and not the default
+  std::optional<double> slow{};  ///< with which a stream is forgotten in some 10,000 tokens; the
+                                 ///< default unless given
+};
+
+/// What a rule, or a level weighting, is called, and what a table says of it.
+struct RuleInfo {
+  std::string_view name;        ///< of its type, as errors name it
+  std::string_view text;        ///< in a text
+  std::string_view paper{};     ///< its number on arXiv
+  std::string_view equation{};  ///< what a token does to the state, in the notation of the comments
+  bool bounds_output = false;  ///< whether layers made at run time bound its output by a tanh; they
+                               ///< do so too where keys are normalised
+};
+
+/// A rule with those hyperparameters with which it forgets slowly.
+template <class Rule>
+[[nodiscard]] Rule slow() {
+  Rule rule;
+  Rule::hyperparameters(rule, [](const Hyperparameter& parameter, auto& value) {
+    if constexpr (std::is_same_v<decltype(value), double&>) value = parameter.slow.value_or(value);
+  });
+  return rule;
+}
+
+/// The words of values that are not numbers, in the order of the values.
+[[nodiscard]] constexpr std::array<std::string_view, 2> words_of(bool) {
+  return {"false", "true"};
+}
+
+namespace detail {
+
+/// What says of itself what it is called and what its hyperparameters are.
+template <class Type>
+concept Described = requires {
+  { Type::info.name } -> std::convertible_to<std::string_view>;
+};
+
+/// Throws unless a value is in its range.
+template <class Number>
+void require_in(const Range& range, const Text& argument, const Number& value) {
+  if (range.holds(static_cast<double>(value))) return;
+  if (range == Range{}) fail(argument, value, "finite");
+  if (!range.is_bounded()) {
+    fail(argument, value, range.has_low ? "finite and at least " : "finite and above ", range.low);
+  }
+  if (range.has_low && range.has_high) {
+    fail(argument, value, "between ", range.low, " and ", range.high);
+  }
+  fail(argument, value, range.has_low ? "in [" : "in (", range.low, ", ", range.high,
+       range.has_high ? "]" : ")");
+}
+
+template <Described Type>
+void require_legal(const Type& described);
+
+/// Throws unless a hyperparameter of `owner` has a legal value.
+inline void require_legal(std::string_view owner, const Hyperparameter& parameter, double value) {
+  if (!parameter.range.holds(value)) {
+    require_in(parameter.range, Text(owner, "::", parameter.name), value);
+  }
+}
+inline void require_legal(std::string_view owner, const Hyperparameter& parameter, int value) {
+  if (!parameter.range.holds(value)) {
+    require_in(parameter.range, Text(owner, "::", parameter.name), value);
+  }
+}
+inline void require_legal(std::string_view owner, const Hyperparameter& parameter,
+                          const std::optional<double>& value) {
+  if (value) require_legal(owner, parameter, *value);
+}
+/// Words are all legal; an alternative of a variant has hyperparameters of its own.
+template <class Value>
+void require_legal(std::string_view, const Hyperparameter&, const Value& value) {
+  if constexpr (!std::is_enum_v<Value> && !std::is_same_v<Value, bool>) {
+    visit([](const auto& alternative) { require_legal(alternative); }, value);
+  }
+}
+
+/// Throws unless every hyperparameter has a legal value; names the first that has not.
+template <Described Type>
+void require_legal(const Type& described) {
+  Type::hyperparameters(described, [](const Hyperparameter& parameter, const auto& value) {
+    require_legal(Type::info.name, parameter, value);
+  });
+}
+
+}  // namespace detail
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_HYPERPARAMETERS_HPP
+
+// ---- loglinear/transitions/token.hpp
+
+#ifndef LOGLINEAR_TRANSITIONS_TOKEN_HPP
+#define LOGLINEAR_TRANSITIONS_TOKEN_HPP
+
+namespace loglinear {
+
+/// What a rule writes: the leaf `sum_j keys_j values_j^T`, the query and the transition of one
+/// token. The gradient of a loss with respect to a token is again a token.
+template <class Kind>
+struct Token {
+  using Scalar = typename Kind::Scalar;
+
+  /// All zeros.
+  Token(Eigen::Index key_rows, Eigen::Index d_v, Eigen::Index leaves)
+      : keys(detail::zeros<detail::Matrix<Scalar>>(key_rows, leaves)),
+        values(detail::zeros<detail::Matrix<Scalar>>(d_v, leaves)),
+        query(detail::zeros<Scalar>(key_rows)),
+        transition(key_rows, d_v) {}
+
+  detail::Matrix<Scalar> keys;    ///< key_rows x leaves
+  detail::Matrix<Scalar> values;  ///< d_v x leaves
+  detail::Vector<Scalar> query;   ///< length key_rows
+  Kind transition;                ///< what older states undergo
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_TRANSITIONS_TOKEN_HPP
+
+// ---- loglinear/rules/rule.hpp
+
+#ifndef LOGLINEAR_RULES_RULE_HPP
+#define LOGLINEAR_RULES_RULE_HPP
+
+/// \file
+/// What an inner rule is: the preparation that turns the projections of one token into the leaf it
+/// writes and the transition that older states undergo, and the pullback of that preparation.
+///
+/// A rule is a small aggregate of hyperparameters with four members to write:
+///
+///     struct MyRule {
+///       double gate_bias = 0;                                              // hyperparameters
+///       template <class Scalar> using Transition = ScalarDecay<Scalar>;    // 1. the kind
+///       auto parameters(Index d_k, Index d_v) const {                      // 2. own weights
+///         return std::array{projection("w_gate", 1)};
+///       }
+///       void prepare(const auto& in, auto& token) const;                   // 3. forward
+///       void pullback(const auto& in, const auto& token,                   // 4. backward
+///                     auto& d_token, auto& d_in) const;
+///     };
+///
+/// and, where they differ from the usual: `leaves` (how many `k v^T` a token writes, a static
+/// constexpr int, 1), `normalizes_key` (whether `KeyOnly` writes `k/|k|`, a static constexpr bool,
+/// false), `key_rows(d_k)` (rows of the state, d_k), `prepare_query(in, query)` (`query = in.q`),
+/// `info` and `hyperparameters` (names and legal ranges, see hyperparameters.hpp) and `validate()`
+/// (throws std::invalid_argument on illegal hyperparameters). A rule never sees a state's storage.
+/// Layers call it in a mode in which denormal numbers are zero (docs/numerics.md), and threads that
+/// it started would stay in it. Any of these, and copies of the rule, may throw whatever they like:
+/// the layer is then what it was before the call. Moves of a rule must not throw.
+
+namespace loglinear {
+
+/// One weight array that a rule or a level weighting needs beyond W_k, W_v and W_q.
+struct Parameter {
+  std::string_view name;  ///< by which the layer reads and sets it; a string literal
+  Eigen::Index rows = 0;  ///< outputs of the projection, or length of the free vector; 0: absent
+  bool is_projection = true;        ///< a matrix `rows x d_model` applied to x, or a free vector
+  std::optional<double> initial{};  ///< all coefficients start here instead of being drawn
+};
+
+/// A projection of the input: `in.own` holds its `rows` outputs.
+[[nodiscard]] constexpr Parameter projection(std::string_view name, Eigen::Index rows) {
+  return {name, rows, true, {}};
+}
+
+/// A vector of weights that does not depend on the input: `in.free` holds it.
+[[nodiscard]] constexpr Parameter free_vector(std::string_view name, Eigen::Index rows,
+                                              std::optional<double> initial = {}) {
+  return {name, rows, false, initial};
+}
+
+/// What a rule reads: the projections of one token. `Vec` is a read-only or a writable view; with a
+/// writable one the same struct receives the gradient. Views are of the layer's memory and valid
+/// within the call alone: a rule that keeps one must copy its numbers.
+template <class Vec>
+struct Projections {
+  Vec k;     ///< W_k x, length d_k
+  Vec v;     ///< W_v x, length d_v
+  Vec q;     ///< W_q x, length d_k
+  Vec own;   ///< the rule's own projections one after the other, in the order of `parameters`
+  Vec free;  ///< the rule's free vectors one after the other, likewise
+};
+
+namespace detail {
+
+template <class Scalar>
+using ConstVectorView = Eigen::Map<const Vector<Scalar>>;
+template <class Scalar>
+using VectorView = Eigen::Map<Vector<Scalar>>;
+
+template <class Rule>
+[[nodiscard]] constexpr int leaves_of() {
+  if constexpr (requires { Rule::leaves; }) {
+    return Rule::leaves;
+  } else {
+    return 1;
+  }
+}
+
+template <class Rule>
+[[nodiscard]] constexpr bool normalizes_key() {
+  if constexpr (requires { Rule::normalizes_key; }) {
+    return Rule::normalizes_key;
+  } else {
+    return false;
+  }
+}
+
+template <class Rule>
+[[nodiscard]] Index key_rows_of(const Rule& rule, Index d_k) {
+  if constexpr (requires { rule.key_rows(d_k); }) {
+    return rule.key_rows(d_k);
+  } else {
+    return d_k;
+  }
+}
+
+template <class Rule, class In, class Query>
+void prepare_query(const Rule& rule, const In& in, Query& query) {
+  if constexpr (requires { rule.prepare_query(in, query); }) {
+    rule.prepare_query(in, query);
+  } else {
+    copy(in.q.data(), in.q.size(), query.data());
+  }
+}
+
+/// Throws where a hyperparameter is illegal: where its own `validate` says so, or else its ranges.
+template <class Rule>
+void validate_rule(const Rule& rule) {
+  if constexpr (requires { rule.validate(); }) {
+    rule.validate();
+  } else if constexpr (Described<Rule>) {
+    require_legal(rule);
+  }
+}
+
+}  // namespace detail
+
+/// The requirement `Rule::Transition<Scalar>` names a kind of transition.
+template <class Rule, class Scalar>
+concept HasTransition = Transition<typename Rule::template Transition<Scalar>, Scalar>;
+
+/// The requirement `rule.parameters(d_k, d_v)` returns a range of `Parameter`.
+template <class Rule>
+concept HasParameters = requires(const Rule& rule, Eigen::Index d) {
+  { *rule.parameters(d, d).begin() } -> std::convertible_to<Parameter>;
+};
+
+/// The requirement `rule.prepare(in, token)`: fills `token.keys`, `token.values` and
+/// `token.transition` from the projections. Called with every member sized.
+template <class Rule, class Scalar>
+concept HasPrepare = requires(const Rule& rule,
+                              const Projections<detail::ConstVectorView<Scalar>>& in,
+                              Token<typename Rule::template Transition<Scalar>>& token) {
+  rule.prepare(in, token);
+};
+
+/// The requirement `rule.pullback(in, token, d_token, d_in)`: from the gradient with respect to the
+/// token, writes `d_in.k`, `d_in.v`, `d_in.own` and `d_in.free`. `d_in.q` already holds
+/// `d_token.query`; a rule with a `prepare_query` of its own overwrites it. `d_token` is the rule's
+/// to use as scratch memory.
+template <class Rule, class Scalar>
+concept HasPullback = requires(const Rule& rule,
+                               const Projections<detail::ConstVectorView<Scalar>>& in,
+                               const Token<typename Rule::template Transition<Scalar>>& token,
+                               Projections<detail::VectorView<Scalar>>& d_in) {
+  rule.pullback(in, token, token, d_in);
+};
+
+/// An inner rule: see the top of this file for what a rule has to supply and an example in
+/// `examples/own_rule.cpp`.
+template <class Rule, class Scalar>
+concept InnerRule = std::copyable<Rule> && HasTransition<Rule, Scalar> && HasParameters<Rule> &&
+    HasPrepare<Rule, Scalar> && HasPullback<Rule, Scalar>;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_RULE_HPP
+
+// ---- loglinear/layer/detail/parameters.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP
+#define LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP
+
+// The weights of a layer: all projections of x stacked into one matrix, so that a token costs one
+// product and a training step one rank-one update, and all free vectors in one more.
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class Parameters {
+ public:
+  explicit Parameters(Index d_model) : d_model_(d_model) {}
+
+  /// Appends an array; returns where it begins in the stacked projections or free vectors.
+  /// \throws std::invalid_argument where it has fewer than no rows, or its bytes are no Index
+  Index append(const Parameter& shape) {
+    Index& end = shape.is_projection ? projected_ : free_size_;
+    const Index begin = end, columns = shape.is_projection ? d_model_ : Index{1};
+    constexpr Index most = (std::numeric_limits<Index>::max)() / Index{sizeof(Scalar)};
+    if (shape.rows < 0 || shape.rows > most / columns - end) {
+      fail(Text("the number of rows of ", shape.name), shape.rows, "between 0 and ",
+           most / columns - end);
+    }
+    end += shape.rows;
+    if (shape.rows > 0) arrays_.push_back({std::string(shape.name), shape, begin});
+    return begin;
+  }
+
+  /// Allocates everything and draws it, array after array in the order of appending,
+  /// row by row: 0.01 times a standard normal, or the constant that the parameter names.
+  void draw(Xorshift64& random) {
+    projections_ = detail::zeros<Matrix<Scalar>>(projected_, d_model_);
+    free_ = detail::zeros<Scalar>(free_size_);
+    const auto weight = [&](const Parameter& shape) {
+      const auto value =
+          static_cast<Scalar>(shape.initial ? *shape.initial : 0.01 * random.normal());
+      if (!is_finite(value)) fail(shape.name, *shape.initial, "finite in the layer's scalar");
+      return value;
+    };
+    for (const Array& array : arrays_) {
+      for (Index i = array.begin; i < array.begin + array.shape.rows; ++i) {
+        if (!array.shape.is_projection) free_[i] = weight(array.shape);
+        for (Index j = 0; array.shape.is_projection && j < d_model_; ++j) {
+          projections_(i, j) = weight(array.shape);
+        }
+      }
+    }
+    measure();
+  }
+
+  [[nodiscard]] Index projected_size() const { return projected_; }
+  [[nodiscard]] Index free_size() const { return free_size_; }
+  [[nodiscard]] Index d_model() const { return d_model_; }
+  [[nodiscard]] const Vector<Scalar>& free() const { return free_; }
+
+  /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet, with at
+  /// least one of them where there is one, and sums in one chain, so that a row's rounding does not
+  /// depend on `from`.
+  void project(const Vector<Scalar>& x, Vector<Scalar>& raw, Index from = 0) const {
+    constexpr Index width = packet_size<Scalar>;
+    from -= from % width;
+    if (from > 0 && projected_ - from < width) from -= width;
+    weighted_rows<false, 1>(projections_.data() + from, d_model_, projected_ - from, projected_,
+                            x.data(), raw.data() + from);
+  }
+
+  /// raw = x W^T, a row a token.
+  void project_rows(const ConstRowBlock<Scalar>& x, RowMajorMatrix<Scalar>& raw) const {
+    product<Into::replace>(x, by_input(), raw);
+  }
+  /// d_x = d_raw W, a row a token.
+  void project_rows_back(const RowMajorMatrix<Scalar>& d_raw, const RowBlock<Scalar>& d_x) const {
+    RowMajorMatrix<Scalar> transposed, d_x_transposed(d_model_, d_raw.rows());
+    transpose_into(d_raw, transposed);
+    product<Into::replace>(by_input(), transposed, d_x_transposed);
+    transpose_into(d_x_transposed, d_x);
+  }
+
+  /// The same arrays, all zero: for a gradient.
+  [[nodiscard]] Parameters zeros() const {
+    Parameters zeros(*this);
+    std::fill_n(zeros.projections_.data(), projections_.size(), Scalar(0));
+    std::fill_n(zeros.free_.data(), free_.size(), Scalar(0));
+    zeros.magnitude_ = 0;
+    return zeros;
+  }
+  /// W += d_raw^T x, for a gradient.
+  void add_outer_rows(const ConstRowBlock<Scalar>& x, const RowMajorMatrix<Scalar>& d_raw) {
+    const RowBlock<Scalar> by_input(projections_.data(), d_model_, projected_, projected_);
+    product<Into::add>(x.transpose(), d_raw, by_input);
+  }
+  void add_free(const Vector<Scalar>& d_free) {
+    add(free_.data(), d_free.data(), free_.size(), free_.data());
+  }
+
+  /// W -= learning_rate * the gradient. \throws std::invalid_argument for the gradient of other
+  /// arrays, or where a weight would not be finite; nothing is changed then
+  void descend(double learning_rate, const Parameters& gradient) {
+    require_same_arrays(gradient);
+    gradient.require_finite_gradient();
+    admit_step(learning_rate, max_abs(gradient.projections_), 1, max_abs(gradient.free_));
+    if (is_exactly(learning_rate, 0.0)) return;
+    const auto step = -Scalar(learning_rate);
+    axpy<Scalar>(step, gradient.projections_.data(), projections_.size(), projections_.data());
+    axpy<Scalar>(step, gradient.free_.data(), free_.size(), free_.data());
+  }
+
+  /// Throws unless the step of `descend` leaves every weight finite.
+  void require_descendable(double learning_rate, const Vector<Scalar>& d_raw,
+                           const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
+    const double largest = max_abs(d_raw), largest_free = max_abs(d_free);
+    if (!is_finite(largest) || !is_finite(largest_free)) {
+      require_finite("coefficient # of the gradient", d_raw);
+      require_finite("coefficient # of the gradient", d_free);
+    }
+    admit_step(learning_rate, largest, max_abs(x), largest_free);
+  }
+
+  /// Throws unless every number is finite, as those of a gradient.
+  void require_finite_gradient() const {
+    require_finite("coefficient # of the gradient", projections_);
+    require_finite("coefficient # of the gradient", free_);
+  }
+
+  /// W -= learning_rate * d_raw x^T and free -= learning_rate * d_free; d_raw is scaled on the way.
+  void descend(double learning_rate, Vector<Scalar>& d_raw, const Vector<Scalar>& x,
+               const Vector<Scalar>& d_free) {
+    const auto step = -Scalar(learning_rate);
+    scale_by<Scalar>(step, d_raw.data(), d_raw.size());
+    add_outer(projections_.data(), d_model_, projected_, projected_, x.data(), d_raw.data());
+    axpy<Scalar>(step, d_free.data(), free_.size(), free_.data());
+  }
+
+  [[nodiscard]] std::vector<std::string> names() const {
+    std::vector<std::string> names;
+    for (const Array& array : arrays_) names.push_back(array.name);
+    return names;
+  }
+
+  /// A read-only view of one array: `rows x d_model`, or `1 x rows` for a free vector.
+  [[nodiscard]] ConstMatrixView<Scalar> get(std::string_view name) const {
+    const Array& array = find(name);
+    if (array.shape.is_projection) {
+      return {projections_.data() + array.begin, array.shape.rows, d_model_,
+              Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(projected_, 1)};
+    }
+    return {free_.data() + array.begin, 1, array.shape.rows,
+            Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>(1, 1)};
+  }
+
+  template <class Derived>
+  void set(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const Array& array = find(name);
+    const ConstMatrixView<Scalar> old = get(name);
+    require_size(Text("rows of ", array.name), value.rows(), old.rows());
+    require_size(Text("columns of ", array.name), value.cols(), old.cols());
+    const Matrix<Scalar> evaluated = value;
+    require_finite(name, evaluated);
+    require_between(Text("the largest coefficient of ", array.name), max_abs(evaluated), 0.0,
+                    magnitude_limit<Scalar>());
+    if (array.shape.is_projection) {
+      projections_.middleRows(array.begin, array.shape.rows) = evaluated;
+    } else {
+      free_.segment(array.begin, array.shape.rows) = evaluated.row(0).transpose();
+    }
+    measure();
+  }
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    for (const Array& array : self.arrays_) {
+      if (array.shape.is_projection) {
+        part(array.name, self.projections_.middleRows(array.begin, array.shape.rows));
+      } else {
+        part(array.name, self.free_.segment(array.begin, array.shape.rows));
+      }
+    }
+    if constexpr (is_written<Self>) {
+      self.measure();
+      require_between("the largest weight", self.magnitude_, 0.0, magnitude_limit<Scalar>());
+    }
+  }
+
+  template <class Other>
+  [[nodiscard]] Parameters<Other> cast() const {
+    Parameters<Other> other(d_model_);
+    for (const Array& array : arrays_) other.append(array.shape);
+    Xorshift64 random(1);
+    other.draw(random);
+    for (const Array& array : arrays_) {
+      other.set(array.name, get(array.name).template cast<Other>());
+    }
+    return other;
+  }
+
+ private:
+  struct Array {
+    std::string name;
+    Parameter shape;
+    Index begin;
+  };
+
+  /// The stacked projections as d_model x outputs, row-major.
+  [[nodiscard]] ConstRowBlock<Scalar> by_input() const {
+    return {projections_.data(), d_model_, projected_, projected_};
+  }
+
+  [[nodiscard]] const Array& find(std::string_view name) const {
+    for (const Array& array : arrays_) {
+      if (array.name == name) return array;
+    }
+    std::string legal = "one of";
+    for (const Array& array : arrays_) legal += ' ' + array.name;
+    fail("weight name", name, legal);
+  }
+
+  /// Every step of the weights passes here: throws unless it leaves all of them finite. A gradient
+  /// of the projections is the product of something up to `largest` and something up to
+  /// `largest_x`.
+  void admit_step(double learning_rate, double largest, double largest_x, double largest_free) {
+    // An infinite rate would turn a gradient of 0 into NaN. `descend` multiplies d_raw first: x may
+    // be so small that only their product is finite.
+    const double rate = learning_rate * largest_x, limit = magnitude_limit<Scalar>();
+    require_between("the learning rate times the largest gradient of a projection",
+                    learning_rate * largest, 0.0, limit);
+    require_between("the learning rate times the largest |x|, or 1,",
+                    (std::max)(rate, learning_rate), 0.0, limit);
+    const double step = (std::max)(rate * largest, learning_rate * largest_free);
+    if (!is_at_most(magnitude_ + step, limit)) measure();
+    if (!is_at_most(magnitude_ + step, limit)) {
+      fail("the largest weight after this step", magnitude_ + step,
+           "within the range of the scalar type");
+    }
+    magnitude_ += step;
+  }
+
+  /// Throws unless the other has arrays of the same names and shapes.
+  void require_same_arrays(const Parameters& other) const {
+    require_size("the gradient (columns, d_model)", other.d_model_, d_model_);
+    require_size("the gradient (arrays)", static_cast<Index>(other.arrays_.size()),
+                 static_cast<Index>(arrays_.size()));
+    for (std::size_t i = 0; i < arrays_.size(); ++i) {
+      const Array &own = arrays_[i], &others = other.arrays_[i];
+      if (others.name != own.name) fail("an array of the gradient", others.name, own.name);
+      require_size(Text("the gradient of ", own.name, " (rows)"), others.shape.rows,
+                   own.shape.rows);
+    }
+    require_size("the gradient (rows of projections)", other.projections_.rows(),
+                 projections_.rows());
+    require_size("the gradient (free vectors)", other.free_.size(), free_.size());
+  }
+
+  void measure() { magnitude_ = (std::max)(max_abs(projections_), max_abs(free_)); }
+
+  std::vector<Array> arrays_{};
+  Matrix<Scalar> projections_{};  // column-major: W x runs along contiguous outputs
+  Vector<Scalar> free_{};
+  Index d_model_, projected_ = 0, free_size_ = 0;
+  double magnitude_ = 0;  // an upper bound of every weight's absolute value
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_PARAMETERS_HPP
+
+// ---- loglinear/stream/detail/read_memory.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_READ_MEMORY_HPP
+#define LOGLINEAR_STREAM_DETAIL_READ_MEMORY_HPP
+
+// The memory in which a stream is read, sized once so that no read allocates.
+
+namespace loglinear::detail {
+
+/// How large the memory of reads must be.
+struct ReadShape {
+  Index key_rows = 0, d_v = 0;
+  Index max_levels = 0;
+  Index columns = 0;  // of the buffer of newest leaves
+  Index tiers = 0;    // of levels with pending transitions in common
+};
+
+/// Whether a write takes products of the state with p: a read then forms them on the way.
+template <class Kind>
+inline constexpr bool looks_up = is_rank_one_update<Kind>&& HasSteps<Kind>;
+
+/// What a read finds out for the write of the next token, where the kind `looks_up`.
+template <class Kind>
+struct LookUp {
+  using Scalar = typename Kind::Scalar;
+
+  explicit LookUp(const ReadShape& shape)
+      : pulled_p(zeros<Scalar>(looks_up<Kind> ? shape.key_rows : 0)),
+        found(zeros<Scalar>(looks_up<Kind> ? shape.columns : 0)) {}
+
+  Vector<Scalar> pulled_p;  // p of the token's update as the levels see it
+  Vector<Scalar> found;     // p . k of each buffered leaf
+};
+
+/// What a read works in. It leaves there what its pullback takes.
+template <class Kind>
+struct ReadMemory {
+  using Scalar = typename Kind::Scalar;
+
+  explicit ReadMemory(const ReadShape& shape)
+      : old_query(zeros<Scalar>(shape.key_rows)),
+        old_read(zeros<Scalar>(shape.d_v)),
+        tier_queries(zeros<Matrix<Scalar>>(shape.key_rows, shape.tiers)),
+        tier_scales(zeros<Matrix<Scalar>>(shape.d_v, shape.tiers)),
+        level_read(zeros<Scalar>(shape.d_v)),
+        scores(zeros<Scalar>(shape.columns)),
+        looked_up(shape) {}
+
+  Vector<Scalar> old_query;     // a token's query as the older states see it: L^T q
+  Vector<Scalar> old_read;      // what it reads of them, before diag(r)
+  Matrix<Scalar> tier_queries;  // column i: the query as the levels of tier i see it
+  Matrix<Scalar> tier_scales;   // column i: what their reads are multiplied by
+  Vector<Scalar> level_read;    // one level's share of the read
+  Vector<Scalar> scores;        // k . query of each buffered leaf
+  LookUp<Kind> looked_up;
+};
+
+/// What the pullback of a read works in.
+template <class Kind>
+struct PullbackMemory {
+  using Scalar = typename Kind::Scalar;
+
+  explicit PullbackMemory(const ReadShape& shape)
+      : d_old_read(shape.d_v),
+        d_old_query(shape.key_rows),
+        d_scores(shape.columns),
+        level_weights(shape.key_rows, shape.max_levels),
+        level_cotangents(shape.d_v, shape.max_levels + 1),
+        products(shape.d_v),
+        row_weights(shape.key_rows),
+        pushed(shape.key_rows) {}
+
+  Vector<Scalar> d_old_read, d_old_query, d_scores;
+  Matrix<Scalar> level_weights;     // column l: the weight of each row of level l
+  Matrix<Scalar> level_cotangents;  // column l: d_old_read as level l sees it; one is to spare
+  Vector<Scalar> products;          // of reads of levels and their cotangents, summed
+  Vector<Scalar> row_weights;       // what is pending for a level, where that is a diagonal
+  Vector<Scalar> pushed;            // scratch
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_READ_MEMORY_HPP
+
+// ---- loglinear/layer/detail/workspace.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
+#define LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
+
+// The memory in which a layer works on one token, sized once so that no call allocates.
+
+namespace loglinear::detail {
+
+/// Where each part of a token's stacked projections, and of the free vectors, begins.
+struct Layout {
+  Index d_k = 0, d_v = 0, key_rows = 0;
+  Index v = 0, q = 0, lambda = 0, own = 0, end = 0;  // k begins at 0
+  Index free_own = 0, free_end = 0;                  // the level weights' free vector at 0
+
+  /// The rule's share of stacked projections and free vectors, as a rule sees it.
+  template <class Vec, class Raw>
+  [[nodiscard]] Projections<Vec> rule_part(Raw* raw, Raw* free) const {
+    return {Vec(raw, d_k), Vec(raw + v, d_v), Vec(raw + q, d_k), Vec(raw + own, end - own),
+            Vec(free + free_own, free_end - free_own)};
+  }
+  /// The level weights' share.
+  template <class Vec, class Raw>
+  [[nodiscard]] Vec lambda_part(Raw* raw) const {
+    return Vec(raw + lambda, own - lambda);
+  }
+  template <class Vec, class Raw>
+  [[nodiscard]] Vec lambda_free_part(Raw* free) const {
+    return Vec(free, free_own);
+  }
+};
+
+/// Everything a read needs; the forward half of a token.
+template <class Kind>
+struct Workspace {
+  using Scalar = typename Kind::Scalar;
+
+  Workspace(const Layout& layout, Index d_model, Index leaves, Index weights,
+            const ReadShape& shape)
+      : max_levels(shape.max_levels),
+        x(zeros<Scalar>(d_model)),
+        raw(zeros<Scalar>(layout.end)),
+        token(layout.key_rows, layout.d_v, leaves),
+        lambda(zeros<Scalar>(weights)),
+        stream(shape),
+        read(zeros<Scalar>(layout.d_v)),
+        output(zeros<Scalar>(layout.d_v)) {}
+
+  Index max_levels;         // of the layer that it is for
+  Vector<Scalar> x;         // the input
+  Vector<Scalar> raw;       // all projections of x, stacked
+  Token<Kind> token;        // what the rule made of them
+  Vector<Scalar> lambda;    // level weights
+  ReadMemory<Kind> stream;  // what the stream is read in
+  Vector<Scalar> read;      // the raw read
+  Vector<Scalar> output;    // tanh of it
+};
+
+/// Throws unless a workspace is made for a layer of the same shape as another is.
+template <class Kind>
+void require_shape_of(const Workspace<Kind>& own, const Workspace<Kind>& given) {
+  require_size("the workspace's x", given.x.size(), own.x.size());
+  require_size("the workspace's projections", given.raw.size(), own.raw.size());
+  require_size("the workspace's query", given.token.query.size(), own.token.query.size());
+  require_size("the workspace's output", given.output.size(), own.output.size());
+  require_size("the workspace's lambda", given.lambda.size(), own.lambda.size());
+  require_size("the workspace's levels", given.max_levels, own.max_levels);
+  require_size("the workspace's tiers", given.stream.tier_queries.cols(),
+               own.stream.tier_queries.cols());
+}
+
+/// The backward half: gradients of the loss with respect to what its name says after `d_`.
+template <class Kind>
+struct TrainingWorkspace {
+  using Scalar = typename Kind::Scalar;
+
+  TrainingWorkspace(const Layout& layout, Index leaves, Index weights, const ReadShape& shape)
+      : d_read(layout.d_v),
+        d_lambda(weights),
+        stream(shape),
+        d_token(layout.key_rows, layout.d_v, leaves),
+        d_raw(layout.end),
+        d_free(layout.free_end) {}
+
+  Vector<Scalar> d_read, d_lambda;
+  PullbackMemory<Kind> stream;
+  Token<Kind> d_token;
+  Vector<Scalar> d_raw, d_free;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
+
+// ---- loglinear/rules/type_list.hpp
+
+#ifndef LOGLINEAR_RULES_TYPE_LIST_HPP
+#define LOGLINEAR_RULES_TYPE_LIST_HPP
+
+// Lists of types, to make variants, loops and further lists from.
+
+namespace loglinear::detail {
+
+template <class... Types>
+struct TypeList {
+  /// `Template<Types...>`
+  template <template <class...> class Template>
+  using Into = Template<Types...>;
+  template <class Type>
+  static constexpr bool contains = (std::is_same_v<Type, Types> || ...);
+
+  /// Calls `work(std::type_identity<Type>{})` for each type in order.
+  static constexpr void for_each(auto&& work) { (work(std::type_identity<Types>{}), ...); }
+};
+
+template <class... First, class... Second>
+[[nodiscard]] TypeList<First..., Second...> operator+(TypeList<First...>, TypeList<Second...>);
+
+/// The types of a list of which a predicate, `Is<Type>::value`, is true.
+template <class List, template <class> class Is>
+struct Filter;
+template <class... Types, template <class> class Is>
+struct Filter<TypeList<Types...>, Is> {
+  using Type = decltype((TypeList<>{} + ... +
+                         std::conditional_t<Is<Types>::value, TypeList<Types>, TypeList<>>{}));
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_RULES_TYPE_LIST_HPP
+
+// ---- loglinear/rules/level_weights.hpp
+
+#ifndef LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
+#define LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
+
+/// \file
+/// How a token weighs the levels it reads: the policies that turn `W_lambda x` into lambda.
+///
+/// A policy is a small aggregate of hyperparameters. For n weights (M levels, or M + 1 when the
+/// order is `current_apart`) it supplies
+/// * `parameters(n)`: the weight arrays it needs: projections of x arrive in `raw`, free vectors in
+///   `free`;
+/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels, and
+/// throws
+///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
+/// * `weigh(raw, free, lambda)`: forward, n weights;
+/// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward;
+/// * `levels`, if it is for one number of levels alone: a static constexpr int, see `OneLevel`.
+
+namespace loglinear {
+
+/// A mixture: `lambda_l = softplus(r_l / tau) / sum_j softplus(r_j / tau)`,
+/// `r = W_lambda x + lambda_init`. Non-negative, sums to 1 over all levels, active or not; where
+/// every softplus underflows it is computed shifted, as the softmax it then is. Weights: `w_lambda`
+/// (n x d_model).
+struct NormalizedMixture {
+  std::optional<double> lambda_init{};  ///< any finite number; 1 / max_levels unless given
+  double tau = 1;                       ///< temperature, finite and > 0
+
+  static constexpr RuleInfo info{.name = "NormalizedMixture", .text = "normalized_mixture"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "lambda_init", .example = 0.4}, self.lambda_init);
+    visit({.name = "tau", .range = Range::above(0), .example = 0.7}, self.tau);
+  }
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
+    return {projection("w_lambda", n)};
+  }
+
+  /// \throws std::invalid_argument unless lambda_init is finite, tau at least the smallest normal
+  /// number and tau and 1 / tau finite, as numbers of the layer's scalar
+  template <class Scalar>
+  void resolve(int max_levels) {
+    if (!lambda_init) lambda_init = 1.0 / max_levels;
+    if (!detail::is_finite(Scalar(*lambda_init))) {
+      detail::fail("lambda_init", *lambda_init, "finite in the layer's scalar");
+    }
+    const auto temperature = static_cast<Scalar>(tau);
+    const Scalar smallest = (std::numeric_limits<Scalar>::min)();  // what is below counts as zero
+    if (!(temperature > Scalar(0)) || temperature < smallest || !detail::is_finite(temperature) ||
+        !detail::is_finite(Scalar(1) / temperature)) {
+      detail::fail(
+          "tau", tau,
+          "finite and positive, no denormal number in the layer's scalar, and 1 / tau finite");
+    }
+  }
+
+  void weigh(const auto& raw, const auto&, auto& lambda) const {
+    weigh_levels(raw.data(), lambda.size(), lambda.data());
+  }
+
+  /// `d_r_j = sg(r_j/tau) / (tau sum softplus) (d_lambda_j - sum_i lambda_i d_lambda_i)`
+  void pullback(const auto& raw, const auto&, const auto& lambda, const auto& d_lambda, auto& d_raw,
+                auto&) const {
+    pull_back_levels(raw.data(), lambda.data(), d_lambda.data(), lambda.size(), d_raw.data());
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const NormalizedMixture&) const = default;
+
+ private:
+  template <class Scalar>
+  void weigh_levels(const Scalar* raw, Eigen::Index n, Scalar* lambda) const {
+    shifted_logits(raw, n, lambda);
+    if (all_underflow(lambda, n)) {
+      const Scalar largest = *std::max_element(lambda, lambda + n);
+      for (Eigen::Index i = 0; i < n; ++i) lambda[i] -= largest;
+      detail::exp_of(lambda, n, lambda);
+    } else {
+      detail::softplus(lambda, n, lambda);
+    }
+    Scalar sum = detail::sum(lambda, n);
+    if (!detail::is_finite(sum)) {  // each is finite, their sum is not
+      const Scalar largest = *std::max_element(lambda, lambda + n);
+      for (Eigen::Index i = 0; i < n; ++i) lambda[i] /= largest;
+      sum = detail::sum(lambda, n);
+    }
+    for (Eigen::Index i = 0; i < n; ++i) lambda[i] /= sum;
+  }
+
+  template <class Scalar>
+  void pull_back_levels(const Scalar* raw, const Scalar* lambda, const Scalar* d_lambda,
+                        Eigen::Index n, Scalar* d_raw) const {
+    const Scalar mean = detail::dot(lambda, d_lambda, n);
+    shifted_logits(raw, n, d_raw);
+    if (all_underflow(d_raw, n)) {  // d softplus(z)/dz over the sum of all softplus
+      std::copy_n(lambda, n, d_raw);
+    } else {
+      const auto largest = std::max_element(lambda, lambda + n) - lambda;
+      const Scalar sum = detail::softplus<Scalar>(d_raw[largest]) / lambda[largest];
+      detail::sigmoids(d_raw, n, d_raw);
+      for (Eigen::Index i = 0; i < n; ++i) d_raw[i] /= sum;
+    }
+    for (Eigen::Index i = 0; i < n; ++i) d_raw[i] *= (d_lambda[i] - mean) / Scalar(tau);
+  }
+
+  /// Whether softplus(z) is exp(z) everywhere, which may be 0. Most often the first z tells.
+  template <class Scalar>
+  [[nodiscard]] static bool all_underflow(const Scalar* z, Eigen::Index n) {
+    const Scalar low(-detail::softplus_linear_from);
+    return std::all_of(z, z + n, [&](const Scalar& value) { return value < low; });
+  }
+  template <class Scalar>
+  void shifted_logits(const Scalar* raw, Eigen::Index n, Scalar* z) const {
+    const Scalar shift = Scalar(*lambda_init), factor = Scalar(1) / Scalar(tau);
+    for (Eigen::Index i = 0; i < n; ++i) z[i] = (raw[i] + shift) * factor;
+  }
+};
+
+/// A mixture of the levels' means: `lambda_l = mixture_l / 2^l`, with the `NormalizedMixture` over
+/// all levels and the 2^l tokens that level l holds. A sum of ever more leaves ends where tanh is
+/// flat, and training there stands still; a mean does not grow. So this is the choice for endless
+/// streams of rules without forgetting, `KeyOnly<...>`; docs/state.md has the figures. Past the
+/// last level the sum grows there after all, unless that forgets or halves (`LastLevel`). Weights:
+/// `w_lambda` (n x d_model).
+struct MeanMixture {
+  NormalizedMixture mixture{};  ///< its hyperparameters
+  int max_levels = 0;           ///< set by the layer
+
+  static constexpr RuleInfo info{.name = "MeanMixture", .text = "mean_mixture"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    NormalizedMixture::hyperparameters(self.mixture, visit);
+  }
+
+  [[nodiscard]] std::array<Parameter, 1> parameters(Eigen::Index n) const {
+    return mixture.parameters(n);
+  }
+
+  /// \throws std::invalid_argument as `NormalizedMixture`
+  template <class Scalar>
+  void resolve(int levels) {
+    max_levels = levels;
+    mixture.resolve<Scalar>(levels);
+  }
+
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    mixture.weigh(raw, free, lambda);
+    for (Eigen::Index i = 0; i < lambda.size(); ++i) lambda[i] /= tokens<Scalar>(i, lambda.size());
+  }
+
+  void pullback(const auto& raw, const auto& free, const auto& lambda, const auto& d_lambda,
+                auto& d_raw, auto& d_free) const {
+    using Scalar = typename std::decay_t<decltype(d_lambda)>::Scalar;
+    using Weights =  // on the stack
+        Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, max_level_limit + 1, 1>;
+    const Eigen::Index n = lambda.size();
+    Weights mixed(n), d_mixed(n);
+    for (Eigen::Index i = 0; i < n; ++i) {
+      mixed[i] = lambda[i] * tokens<Scalar>(i, n);
+      d_mixed[i] = d_lambda[i] / tokens<Scalar>(i, n);
+    }
+    mixture.pullback(raw, free, mixed, d_mixed, d_raw, d_free);
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const MeanMixture&) const = default;
+
+ private:
+  /// Tokens of the bucket under weight i of n: 2^level, and in the order `current_apart` the first
+  /// is the token's own leaf. Dividing by a power of two rounds nothing.
+  template <class Scalar>
+  [[nodiscard]] Scalar tokens(Eigen::Index i, Eigen::Index n) const {
+    const auto level = static_cast<int>(n > max_levels ? (std::max)(i - 1, Eigen::Index{0}) : i);
+    return static_cast<Scalar>(static_cast<double>(std::uint64_t{1} << level));
+  }
+};
+
+/// The paper's weights, not normalised: `lambda = softplus(L * (W_lambda x))`, L a free vector that
+/// starts at ones (arXiv:2506.04761, section 3.4). Weights: `w_lambda` (n x d_model) and
+/// `level_scale` (n).
+struct SoftplusWeights {
+  static constexpr RuleInfo info{.name = "SoftplusWeights", .text = "softplus_weights"};
+  static constexpr void hyperparameters(auto&, auto&&) {}
+
+  [[nodiscard]] std::array<Parameter, 2> parameters(Eigen::Index n) const {
+    return {projection("w_lambda", n), free_vector("level_scale", n, 1.0)};
+  }
+
+  template <class Scalar>
+  void resolve(int) {}
+
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    detail::multiply(free.data(), raw.data(), lambda.size(), lambda.data());
+    detail::softplus(lambda.data(), lambda.size(), lambda.data());
+  }
+
+  void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
+                auto& d_free) const {
+    const Eigen::Index n = d_lambda.size();
+    auto *const through_raw = d_raw.data(), *const through_free = d_free.data();
+    detail::multiply(free.data(), raw.data(), n, through_free);
+    detail::sigmoids(through_free, n, through_free);  // softplus' = sg
+    detail::multiply(d_lambda.data(), through_free, n, through_free);
+    detail::multiply(through_free, free.data(), n, through_raw);
+    detail::multiply(through_free, raw.data(), n, through_free);
+  }
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const SoftplusWeights&) const = default;
+};
+
+/// Every level counts the same, `lambda = 1`: with it a hierarchy reads what a single state of the
+/// same rule would. No weights.
+struct UnitWeights {
+  static constexpr RuleInfo info{.name = "UnitWeights", .text = "unit_weights"};
+  static constexpr void hyperparameters(auto&, auto&&) {}
+
+  [[nodiscard]] std::array<Parameter, 0> parameters(Eigen::Index) const { return {}; }
+
+  template <class Scalar>
+  void resolve(int) {}
+  void weigh(const auto&, const auto&, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    std::fill_n(lambda.data(), lambda.size(), Scalar(1));
+  }
+  void pullback(const auto&, const auto&, const auto&, const auto&, auto&, auto&) const {}
+
+  /// Always: it has no hyperparameters.
+  [[nodiscard]] bool operator==(const UnitWeights&) const = default;
+};
+
+/// The weight of a layer of one level, which is 1: of `LinearAttention`.
+struct OneLevel : UnitWeights {
+  static constexpr int levels = 1;  ///< the only `max_levels` that such a layer takes
+};
+
+namespace detail {
+
+/// How many levels a policy is for, 0 for any number: its static member `levels`, if it has one.
+template <class Policy>
+[[nodiscard]] constexpr int fixed_levels() {
+  if constexpr (requires { Policy::levels; }) {
+    return Policy::levels;
+  } else {
+    return 0;
+  }
+}
+
+}  // namespace detail
+
+/// What `LogLinearAttention` demands of its level weights.
+template <class Policy, class Scalar>
+concept LevelWeights = std::copyable<Policy> &&
+    requires(Policy& policy, const Policy& fixed, const detail::ConstVectorView<Scalar>& in,
+             detail::Vector<Scalar>& lambda, detail::VectorView<Scalar>& out) {
+  policy.template resolve<Scalar>(1);
+  { *fixed.parameters(Eigen::Index{}).begin() } -> std::convertible_to<Parameter>;
+  fixed.weigh(in, in, lambda);
+  fixed.pullback(in, in, lambda, lambda, out, out);
+};
+
+static_assert(LevelWeights<NormalizedMixture, double>);
+static_assert(LevelWeights<MeanMixture, double>);
+static_assert(LevelWeights<SoftplusWeights, double>);
+static_assert(LevelWeights<UnitWeights, double>);
+static_assert(LevelWeights<OneLevel, double>);
+
+/// Every level weighting that can be chosen at run time. A new one is a policy and its line here.
+using LevelWeightings =
+    detail::TypeList<NormalizedMixture, MeanMixture, SoftplusWeights, UnitWeights>;
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_LEVEL_WEIGHTS_HPP
+
+// ---- loglinear/layer/detail/preparation.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_PREPARATION_HPP
+#define LOGLINEAR_LAYER_DETAIL_PREPARATION_HPP
+
+// What a layer makes of an input, apart from its state: projections, level weights, and the rule's
+// leaf, query and transition; and the way back from their gradients to that of every weight. One
+// token or a span of tokens, it is the same.
+
+namespace loglinear::detail {
+
+/// A layer that is a head, or has one under it.
+template <class Type>
+concept HasHead = requires {
+  typename Type::Head;
+};
+
+/// The options of a layer, if they are all in their ranges.
+template <class Weights, class Options>
+[[nodiscard]] const Options& checked_options(const Options& options) {
+  require_length("d_model", options.d_model);
+  require_length("d_k", options.d_k);
+  require_length("d_v", options.d_v);
+  require_between("max_levels", options.max_levels, 1, max_level_limit);
+  constexpr int fixed = fixed_levels<Weights>();
+  if (fixed != 0 && options.max_levels != fixed) fail("max_levels", options.max_levels, fixed);
+  return options;
+}
+
+template <class Inner, class Scalar, class Weights>
+class Preparation {
+  static_assert(!HasHead<Inner>,
+                "log-linear attention cannot be the inner rule of log-linear attention: pass the "
+                "rule inside it, such as LogLinearAttention<GatedDeltaNet>");
+  static_assert(!Eigen::NumTraits<Scalar>::IsInteger,
+                "LogLinearAttention needs a floating-point scalar: use float or double");
+  static_assert(InnerRule<Inner, Scalar>,
+                "Inner must satisfy InnerRule: see loglinear/rules/rule.hpp");
+  static_assert(LevelWeights<Weights, Scalar>,
+                "Weights must satisfy LevelWeights: see loglinear/rules/level_weights.hpp");
+
+ public:
+  using Kind = typename Inner::template Transition<Scalar>;
+  using Read = Workspace<Kind>;
+  using Gradient = TrainingWorkspace<Kind>;
+
+  static constexpr Index leaves = leaves_of<Inner>();
+
+  /// \param options  of a layer. \throws std::invalid_argument for one out of its range
+  template <class Options>
+  explicit Preparation(const Options& options)
+      : inner_(checked_options<Weights>(options).inner),
+        weights_(options.level_weights),
+        parameters_(options.d_model),
+        weight_count_(level_weight_count(options.read_order, options.max_levels)) {
+    const Index d_k = options.d_k, d_v = options.d_v;
+    layout_.d_k = d_k;
+    layout_.d_v = d_v;
+    layout_.key_rows = key_rows_of(inner_, d_k);
+    require_length("key_rows(d_k) of the rule", layout_.key_rows);
+    parameters_.append(projection("w_key", d_k));
+    layout_.v = parameters_.append(projection("w_value", d_v));
+    layout_.q = parameters_.append(projection("w_query", d_k));
+    layout_.lambda = parameters_.projected_size();
+    for (const Parameter& shape : weights_.parameters(weight_count_)) parameters_.append(shape);
+    layout_.own = parameters_.projected_size();
+    layout_.free_own = parameters_.free_size();
+    for (const Parameter& shape : inner_.parameters(d_k, d_v)) parameters_.append(shape);
+    layout_.end = parameters_.projected_size();
+    layout_.free_end = parameters_.free_size();
+    validate_rule(inner_);
+    weights_.template resolve<Scalar>(options.max_levels);
+  }
+
+  [[nodiscard]] const Inner& inner() const { return inner_; }
+  [[nodiscard]] const Weights& weights() const { return weights_; }
+  [[nodiscard]] const Layout& layout() const { return layout_; }
+  [[nodiscard]] int weight_count() const { return weight_count_; }
+  [[nodiscard]] const Parameters<Scalar>& parameters() const { return parameters_; }
+  [[nodiscard]] Parameters<Scalar>& parameters() { return parameters_; }
+
+  /// w.raw = W w.x, from row `from` on. Throws where x or a projection is not finite.
+  void project(Read& w, Index from) const {
+    parameters_.project(w.x, w.raw, from);
+    require_finite_projections(w, from);
+  }
+  /// Every projection has every x[j] in it, so that in the end they tell of both.
+  void require_finite_projections(const Read& w, Index from) const {
+    const ConstView projections(w.raw.data() + from, layout_.end - from);
+    if (all_finite(projections)) return;
+    require_finite("x", w.x);
+    require_finite("projection # of x", projections);
+  }
+
+  /// From w.raw what a read needs: level weights, which are still to be checked, and the query.
+  void prepare_read(Read& w) const {
+    prepare_query(inner_, rule_input(w), w.token.query);
+    weights_.weigh(layout_.template lambda_part<ConstView>(std::as_const(w.raw).data()),
+                   layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
+                   w.lambda);
+  }
+
+  /// From w.raw the leaf, which is checked where it is about to be written, and the transition.
+  void prepare_leaf(Read& w) const {
+    inner_.prepare(rule_input(w), w.token);
+    if (!w.token.transition.all_finite()) fail("the transition", "not finite", "finite");
+  }
+
+  /// From t.d_token and t.d_lambda to t.d_raw and t.d_free.
+  void pull_back(const Read& w, Gradient& t) const {
+    auto d_in = layout_.template rule_part<View>(t.d_raw.data(), t.d_free.data());
+    if constexpr (requires { inner_.prepare_query(d_in, d_in.q); }) {
+      std::fill_n(d_in.q.data(), layout_.d_k, Scalar(0));
+    } else {
+      copy(t.d_token.query.data(), layout_.d_k, d_in.q.data());
+    }
+    inner_.pullback(rule_input(w), w.token, t.d_token, d_in);
+    auto d_lambda_raw = layout_.template lambda_part<View>(t.d_raw.data());
+    auto d_lambda_free = layout_.template lambda_free_part<View>(t.d_free.data());
+    weights_.pullback(layout_.template lambda_part<ConstView>(w.raw.data()),
+                      layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
+                      w.lambda, t.d_lambda, d_lambda_raw, d_lambda_free);
+  }
+
+ private:
+  using ConstView = ConstVectorView<Scalar>;
+  using View = VectorView<Scalar>;
+
+  [[nodiscard]] Projections<ConstView> rule_input(const Read& w) const {
+    return layout_.template rule_part<ConstView>(w.raw.data(), parameters_.free().data());
+  }
+
+  Inner inner_;
+  Weights weights_;
+  Layout layout_{};
+  Parameters<Scalar> parameters_;
+  int weight_count_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_PREPARATION_HPP
 
 // ---- loglinear/stream/detail/kind_traits.hpp
 
@@ -9703,6 +11206,15 @@ struct LevelQuery {
   ReadOrder order;  // in which the next token sees the levels
 };
 
+/// The cotangents of a read: one for all levels, or one for each weight index, row by row.
+template <class Scalar>
+struct Cotangents {
+  const Scalar* first;
+  Eigen::Index stride = 0;  // from one to the next; 0 where all levels share one
+
+  [[nodiscard]] const Scalar* operator()(int seen) const { return first + seen * stride; }
+};
+
 /// The weight index under which the next token sees a level, and how much of it is left then.
 class SeenLevels {
  public:
@@ -9728,104 +11240,6 @@ class SeenLevels {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_QUERY_HPP
-
-// ---- loglinear/stream/detail/reading.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_READING_HPP
-#define LOGLINEAR_STREAM_DETAIL_READING_HPP
-
-// Reads of a hierarchy in every order, and their pullback. A read never needs the token to be
-// written first: what the older states become is read through the token's transition,
-//
-//     (L S diag(r))^T q = diag(r) S^T (L^T q),
-//
-// under the level weight of where the carry will take them, and the token's own leaf is added.
-
-namespace loglinear::detail {
-
-/// Level weights are looked at when they have been read with: the read does not wait.
-template <class Scalar>
-void require_finite_read(const Vector<Scalar>& lambda, const Vector<Scalar>& read) {
-  if (all_finite(lambda) && all_finite(read)) return;
-  require_finite("a level weight", lambda);
-  require_finite("the raw read", read);
-}
-
-/// read = what the state as it stands says to the query, with each level under the weight that the
-/// next token in `order` gives it.
-template <class State, class Scalar, class Kind>
-void read_standing(const State& state, const Vector<Scalar>& query, const Vector<Scalar>& lambda,
-                   ReadOrder order, ReadMemory<Kind>& memory, Vector<Scalar>& read) {
-  state.read({query.data(), lambda.data(), order}, memory, read.data());
-  require_finite_read(lambda, read);
-}
-
-/// read = what the token reads in the given order, before it is written. Returns what writing it
-/// takes, which lies in `memory`.
-template <class State, class Scalar, class Kind>
-const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
-                               const Vector<Scalar>& lambda, ReadOrder order,
-                               ReadMemory<Kind>& memory, Vector<Scalar>& read) {
-  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
-  const bool stands = !info_of(order).reads_written;
-  const Vector<Scalar>& old_query = stands ? token.query : memory.old_query;
-  if (!stands) {
-    memory.old_query = token.query;
-    token.transition.left_transposed(memory.old_query);
-  }
-  const LevelQuery<Scalar> query{old_query.data(), lambda.data(), order};
-  state.read(query, memory, read.data(), token.transition, memory.looked_up);
-  if (!stands) {
-    memory.old_read = read;
-    token.transition.right(RowView<Scalar>(read.data(), d_v));
-    const Scalar weight = lambda[seen_leaf_level(order, state.size(), state.max_levels())];
-    for (Index j = 0; j < token.keys.cols(); ++j) {
-      const Scalar score = dot(token.keys.data() + j * key_rows, token.query.data(), key_rows);
-      axpy<Scalar>(weight * score, token.values.data() + j * d_v, d_v, read.data());
-    }
-  }
-  require_finite_read(lambda, read);
-  return memory.looked_up;
-}
-
-/// From d_read to d_token and d_lambda, for what `read_token` read into `memory`; the states are
-/// constants.
-template <class State, class Scalar, class Kind>
-void pull_back_token(const State& state, const Token<Kind>& token, const Vector<Scalar>& lambda,
-                     ReadOrder order, const ReadMemory<Kind>& memory, const Vector<Scalar>& d_read,
-                     PullbackMemory<Kind>& t, Token<Kind>& d_token, Vector<Scalar>& d_lambda) {
-  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
-  std::fill_n(d_lambda.data(), d_lambda.size(), Scalar(0));
-
-  // The older states: with d = diag(r) d_read, p = sum_l lambda_l S_l d is all that is needed, the
-  // derivative with respect to L^T q.
-  t.d_old_read = d_read;
-  token.transition.right(RowView<Scalar>(t.d_old_read.data(), d_v));
-  state.pull_back({memory.old_query.data(), lambda.data(), order}, memory, t, d_lambda.data());
-  token.transition.pullback(token.query, t.d_old_query, memory.old_read, d_read,
-                            d_token.transition);
-  d_token.query = t.d_old_query;
-  token.transition.left(d_token.query);
-
-  // The leaf: lambda_c (k . q) v.
-  const int own = seen_leaf_level(order, state.size(), state.max_levels());
-  const Scalar weight = lambda[own];
-  for (Index j = 0; j < token.keys.cols(); ++j) {
-    const Scalar* const key = token.keys.data() + j * key_rows;
-    const Scalar* const value = token.values.data() + j * d_v;
-    const Scalar key_query = dot(key, token.query.data(), key_rows);
-    const Scalar value_d = dot(value, d_read.data(), d_v);
-    d_lambda[own] += key_query * value_d;
-    axpy<Scalar>(weight * value_d, key, key_rows, d_token.query.data());
-    scale_to<Scalar>(weight * value_d, token.query.data(), key_rows,
-                     d_token.keys.data() + j * key_rows);
-    scale_to<Scalar>(weight * key_query, d_read.data(), d_v, d_token.values.data() + j * d_v);
-  }
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_READING_HPP
 
 // ---- loglinear/stream/detail/leaf_buffer.hpp
 
@@ -9938,37 +11352,41 @@ class LeafBuffer {
   }
 
   /// out += sum_l lambda[seen(l)] S_l^T query over the levels that the buffer stands for, and what
-  /// writing `next` takes, unless that is null. Leaves k . query of each leaf in `scores`.
+  /// writing `next` takes, unless that is null. Leaves k . query of each leaf in `scores`. `Apart`:
+  /// each term is added to row seen(l) of `out` for itself.
+  template <bool Apart = false>
   void read(const LevelQuery<Scalar>& query, const SeenLevels& seen, Scalar* scores, Scalar* out,
             [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) const {
     if (count_ == 0) return;
-    bool looks_up_p = false;
-    if constexpr (looks_up<Kind>) {
-      if (next != nullptr) {
-        row_dots(keys_.data(), leaf_count(), key_rows(), query.query, next->p.data(), scores,
-                 looked_up->found.data());
-        looks_up_p = true;
-      }
+    if (!looks_up<Kind> || next == nullptr) {
+      row_dots(keys_.data(), leaf_count(), key_rows(), query.query, scores);
+    } else if constexpr (looks_up<Kind>) {
+      row_dots(keys_.data(), leaf_count(), key_rows(), query.query, next->p.data(), scores,
+               looked_up->found.data());
     }
-    if (!looks_up_p) row_dots(keys_.data(), leaf_count(), key_rows(), query.query, scores);
     if constexpr (has_factors) multiply(scores, factors_.data(), leaf_count(), scores);
+    const auto sum_rows = [&](const auto* terms, int count, Scalar* sum) {
+      weighted_rows<true, 8>(terms, count, d_v(), d_v(), sum);
+    };
     std::array<WeightedRows<Scalar, Scalar>, most_levels> terms;
-    int levels = 0;
+    std::size_t levels = 0;
     for_each_level([&](int l, Index first, Index count) {
-      terms[static_cast<std::size_t>(levels++)] = {
-          value(first), count, {scores + first}, query.lambda[seen(l)]};
+      terms[levels] = {value(first), count, {scores + first}, query.lambda[seen(l)]};
+      if constexpr (Apart) sum_rows(&terms[levels], 1, out + seen(l) * d_v());
+      ++levels;
     });
-    weighted_rows<true, 8>(terms.data(), levels, d_v(), d_v(), out);
+    if constexpr (!Apart) sum_rows(terms.data(), static_cast<int>(levels), out);
   }
-  /// For the cotangent d = t.d_old_read of that read: t.d_old_query += sum_l lambda[seen(l)] S_l d,
-  /// and d_lambda[seen(l)] += d . S_l^T query.
+  /// For cotangents d_l of that read: t.d_old_query += sum_l lambda[seen(l)] S_l d_l, and
+  /// d_lambda[seen(l)] += d_l . S_l^T query.
   void pull_back(const LevelQuery<Scalar>& query, const SeenLevels& seen, const Scalar* scores,
-                 PullbackMemory<Kind>& t, Scalar* d_lambda) const {
+                 const Cotangents<Scalar>& d, PullbackMemory<Kind>& t, Scalar* d_lambda) const {
     if (count_ == 0) return;
     Scalar* const d_scores = t.d_scores.data();
-    row_dots(values_.data(), leaf_count(), d_v(), t.d_old_read.data(), d_scores);
+    if (d.stride == 0) row_dots(values_.data(), leaf_count(), d_v(), d.first, d_scores);
     for_each_level([&](int l, Index first, Index count) {
       const int at = seen(l);
+      if (d.stride != 0) row_dots(value(first), count, d_v(), d(at), d_scores + first);
       d_lambda[at] += dot(d_scores + first, scores + first, count);
       scale_by(query.lambda[at], d_scores + first, count);
     });
@@ -10014,8 +11432,8 @@ class LeafBuffer {
   /// Throws unless the first leaves are finite.
   void require_finite_leaves(Index leaves) const {
     for (Index j = 0; j < leaves; ++j) {
-      require_finite("a buffered key", key(j), key_rows());
-      require_finite("a buffered value", value(j), d_v());
+      require_finite("coefficient # of the buffered key", key(j), key_rows());
+      require_finite("coefficient # of the buffered value", value(j), d_v());
     }
   }
 
@@ -10878,8 +12296,9 @@ class LevelReads {
   using Tiers = PendingTiers<Kind, Stored>;
 
   /// out = sum_l lambda[seen(l)] S_l^T query: the query goes down through the tiers, the newest
-  /// first. Where `next` is not null, what writing it takes is read on the way.
-  template <class Levels>
+  /// first. Where `next` is not null, what writing it takes is read on the way. `Apart`: each term
+  /// is added to row seen(l) of `out`, of d_v columns, for itself.
+  template <bool Apart = false, class Levels>
   static void read(const Levels& levels, const Tiers& tiers, const LevelQuery<Scalar>& query,
                    const SeenLevels& seen, ReadMemory<Kind>& memory, Scalar* out,
                    [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) {
@@ -10888,7 +12307,7 @@ class LevelReads {
     std::size_t count = 0;
     int tier = -1;
     Scalar factor(1);
-    if constexpr (scales_values<Kind>) std::fill_n(out, columns, Scalar(0));
+    if constexpr (scales_values<Kind> && !Apart) std::fill_n(out, columns, Scalar(0));
     for (int l : levels.active_levels()) {
       while (tier < tiers.tier_of(l)) {
         ++tier;
@@ -10910,14 +12329,17 @@ class LevelReads {
                       rows,
                       {query_of(query.query, memory, tier)},
                       query.lambda[seen(l)] * (static_cast<Scalar>(seen.kept(l)) * factor)};
+      [[maybe_unused]] Scalar* const sum = Apart ? out + seen(l) * columns : out;
       if constexpr (scales_values<Kind>) {
         Scalar* const share = memory.level_read.data();
         weighted_rows(&terms[count], 1, columns, columns, share);
         if (tier >= 0) {
-          add_product(share, memory.tier_scales.data() + tier * columns, columns, out);
+          add_product(share, memory.tier_scales.data() + tier * columns, columns, sum);
         } else {
-          add(out, share, columns, out);
+          add(sum, share, columns, sum);
         }
+      } else if constexpr (Apart) {
+        weighted_rows<true, 8>(&terms[count], 1, columns, columns, sum);
       }
       ++count;
     }
@@ -10926,18 +12348,18 @@ class LevelReads {
         tiers.recent().pull(next->p.data(), looked_up->pulled_p.data(), memory.scores.data());
       }
     }
-    if constexpr (!scales_values<Kind>) {
+    if constexpr (!scales_values<Kind> && !Apart) {
       weighted_rows<false, 8>(terms.data(), static_cast<int>(count), columns, columns, out);
     }
   }
 
-  /// For the cotangent d = t.d_old_read of that read: t.d_old_query = sum_l lambda[seen(l)] S_l d,
-  /// and d_lambda[seen(l)] += d . S_l^T query. Sums of S_l d come up through the tiers, the oldest
+  /// For cotangents d_l of that read: t.d_old_query = sum_l lambda[seen(l)] S_l d_l, and
+  /// d_lambda[seen(l)] += d_l . S_l^T query. Sums of S_l d_l come up through the tiers, the oldest
   /// first, or where products are diagonal all at once, their rows weighted.
   template <class Levels>
   static void pull_back(const Levels& levels, const Tiers& tiers, const LevelQuery<Scalar>& query,
                         const SeenLevels& seen, const ReadMemory<Kind>& memory,
-                        PullbackMemory<Kind>& t, Scalar* d_lambda) {
+                        const Cotangents<Scalar>& d, PullbackMemory<Kind>& t, Scalar* d_lambda) {
     const Index rows = levels.d_k(), columns = levels.d_v();
     std::array<DottedRows<Stored, Scalar>, max_level_limit> terms;
     std::array<LevelTerm, max_level_limit> of_level;
@@ -10963,7 +12385,7 @@ class LevelReads {
       } else {
         std::fill_n(weights, rows, weight);
       }
-      const Scalar* vector = t.d_old_read.data();
+      const Scalar* vector = d(at);
       if constexpr (scales_values<Kind>) {
         if (tier >= 0) {
           Scalar* const scaled = t.level_cotangents.data() + l * columns;
@@ -11156,13 +12578,18 @@ class StreamState {
             const Kind& next, LookUp<Kind>& looked_up) const {
     read(query, memory, out, &next, &looked_up);
   }
-  /// For the `read` of `query` in `memory` and a cotangent d = t.d_old_read of the read:
-  /// t.d_old_query = sum_l lambda[seen(l)] S_l d, and d_lambda[seen(l)] += d . S_l^T query.
+  /// The same, each term added to row seen(l) of `rows`, of d_v columns, for itself.
+  void read_apart(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* rows,
+                  const Kind* next, LookUp<Kind>* looked_up) const {
+    read<true>(query, memory, rows, next, looked_up);
+  }
+  /// For the `read` of `query` in `memory` and its cotangents d_l: t.d_old_query =
+  /// sum_l lambda[seen(l)] S_l d_l, and d_lambda[seen(l)] += d_l . S_l^T query.
   void pull_back(const LevelQuery<Scalar>& query, const ReadMemory<Kind>& memory,
-                 PullbackMemory<Kind>& t, Scalar* d_lambda) const {
+                 const Cotangents<Scalar>& d, PullbackMemory<Kind>& t, Scalar* d_lambda) const {
     const SeenLevels seen = seen_in(query.order);
-    LevelReads<Kind, Stored>::pull_back(levels_, tiers_, query, seen, memory, t, d_lambda);
-    buffer_.pull_back(query, seen, memory.scores.data(), t, d_lambda);
+    LevelReads<Kind, Stored>::pull_back(levels_, tiers_, query, seen, memory, d, t, d_lambda);
+    buffer_.pull_back(query, seen, memory.scores.data(), d, t, d_lambda);
   }
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
@@ -11226,11 +12653,13 @@ class StreamState {
   [[nodiscard]] SeenLevels seen_in(ReadOrder order) const {
     return {order, size(), max_levels(), Overflow};
   }
+  template <bool Apart = false>
   void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out,
             const Kind* next, LookUp<Kind>* looked_up) const {
+    using Reads = LevelReads<Kind, Stored>;
     const SeenLevels seen = seen_in(query.order);
-    LevelReads<Kind, Stored>::read(levels_, tiers_, query, seen, memory, out, next, looked_up);
-    buffer_.read(query, seen, memory.scores.data(), out, next, looked_up);
+    Reads::template read<Apart>(levels_, tiers_, query, seen, memory, out, next, looked_up);
+    buffer_.template read<Apart>(query, seen, memory.scores.data(), out, next, looked_up);
   }
   /// All buffered leaves become one bucket of the level above the buffer.
   void flush() {
@@ -11299,7 +12728,7 @@ struct StreamParts {
     advance(whole, rest.size());
     const Index level_size = whole.levels().level_size();
     for (int l : rest.levels().active_levels()) {
-      require_finite("a coefficient of the merged state", whole.levels().data(l), level_size);
+      require_finite("coefficient # of the merged state", whole.levels().data(l), level_size);
     }
     whole.levels().add(rest.levels());
     whole.buffer().replace_from(own, rest.buffer());
@@ -11327,75 +12756,6 @@ struct StreamParts {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_STREAM_DETAIL_STREAM_PARTS_HPP
-
-// ---- loglinear/stream/detail/levels_moment.hpp
-
-#ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
-#define LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
-
-namespace loglinear::detail {
-
-/// What levels hold at a moment: the active ones, and nothing of the others.
-template <class Scalar>
-class LevelsMoment {
- public:
-  [[nodiscard]] std::uint64_t size() const noexcept { return account_.size; }
-  [[nodiscard]] std::size_t byte_count() const noexcept { return active_.size() * sizeof(Scalar); }
-
-  /// Makes room for what `levels` hold now; what is held stays.
-  template <class Levels>
-  void reserve(const Levels& levels) {
-    active_.reserve(static_cast<std::size_t>(
-        active_level_count(levels.size(), levels.max_levels()) * levels.d_k() * levels.d_v()));
-  }
-  /// Allocates where there is no room.
-  template <class Levels>
-  void take(const Levels& levels) {
-    reserve(levels);
-    account_ = levels.account();
-    active_.clear();
-    for (int l : levels.active_levels()) {
-      active_.insert(active_.end(), levels.data(l), levels.data(l) + levels.d_k() * levels.d_v());
-    }
-  }
-  /// Levels of the same shape become what those were that were taken.
-  template <class Levels>
-  void restore(Levels& levels) const noexcept {
-    levels.restore(account_, active_.data());
-  }
-
-  /// See fields.hpp.
-  template <class Self>
-  static auto fixed(Self& self) {
-    return std::tie(self.account_, self.active_);
-  }
-
- private:
-  LevelsAccount account_{};
-  std::vector<Scalar> active_{};  // lowest first
-};
-
-/// Puts levels back as they were, unless it is told to keep what has become of them. Allocates.
-template <class Levels>
-class LevelsRollback {
- public:
-  explicit LevelsRollback(Levels& levels) : levels_(levels) { before_.take(levels); }
-  LevelsRollback(const LevelsRollback&) = delete;
-  LevelsRollback& operator=(const LevelsRollback&) = delete;
-  ~LevelsRollback() {
-    if (!keeps_) before_.restore(levels_);
-  }
-  void keep() noexcept { keeps_ = true; }
-
- private:
-  Levels& levels_;
-  LevelsMoment<typename Levels::Scalar> before_{};
-  bool keeps_ = false;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_STREAM_DETAIL_LEVELS_MOMENT_HPP
 
 // ---- loglinear/stream/snapshot.hpp
 
@@ -11520,6 +12880,684 @@ class StreamSnapshot {
 
 #endif  // LOGLINEAR_STREAM_SNAPSHOT_HPP
 
+// ---- loglinear/layer/detail/head_parts.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_HEAD_PARTS_HPP
+#define LOGLINEAR_LAYER_DETAIL_HEAD_PARTS_HPP
+
+namespace loglinear::detail {
+
+/// What a head has, and how that is replaced as a whole: the stream, the weights and how they
+/// learn, the memory of the token in hand. `Head` says what becomes of a token.
+template <class Inner_, class Scalar_, class Weights_, class Stored, LastLevel Overflow>
+class HeadParts {
+  static_assert(std::is_same_v<Scalar_, Accumulator<Stored>>,
+                "levels can be stored as the layer's scalar, or, where that is float, as "
+                "Eigen::bfloat16 or Eigen::half");
+
+ public:
+  using Inner = Inner_;
+  using Scalar = Scalar_;
+  using Weights = Weights_;
+  using Kind = typename Inner::template Transition<Scalar>;
+  using Preparation = detail::Preparation<Inner, Scalar, Weights>;
+  using Stream = StreamState<Kind, Eigen::Dynamic, Stored, Overflow>;
+  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, Overflow>;
+  using Workspace = detail::Workspace<Kind>;
+  using Snapshot = StreamSnapshot<Kind, Stored>;
+
+  /// Allocates everything and draws the weights. \param options  of a layer, see
+  /// `LogLinearAttention::Options`. \throws std::invalid_argument for one out of its range
+  template <class Options>
+  explicit HeadParts(const Options& options)
+      : read_order_(options.read_order),
+        preparation_(options),
+        stream_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
+        workspace_(make_workspace()),
+        training_(layout(), Preparation::leaves, preparation_.weight_count(),
+                  stream_.read_shape()) {
+    Xorshift64 random(options.seed);
+    draw_weights(random);
+    set_learning_rate(options.learning_rate);
+  }
+
+  /// \name The stream, weights and learning, see `LogLinearAttention`
+  /// \{
+  void reset() noexcept {
+    drop_staged();
+    stream_.reset();
+  }
+  void advance_to(std::uint64_t count) {
+    drop_staged();
+    StreamParts::advance(stream_, count);
+  }
+  void restore(const Snapshot& moment) {
+    moment.restore(stream_);
+    drop_staged();
+  }
+  /// Appends the stream of another head that began at this one's count, after `product` of its
+  /// transitions; see `StreamPart`.
+  template <class Product>
+  void append(const HeadParts& later, const Product& product) {
+    drop_staged();
+    StreamParts::append(stream_, later.stream_, product);
+  }
+  [[nodiscard]] const Stream& stream() const noexcept { return stream_; }
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    preparation_.parameters().set(name, value);
+    drop_staged();
+  }
+  void draw_weights(Xorshift64& random) {
+    drop_staged();
+    preparation_.parameters().draw(random);
+  }
+  void set_learning_rate(double learning_rate) {
+    if (!is_finite(learning_rate) || learning_rate < 0) {
+      fail("learning_rate", learning_rate, "finite and at least 0");
+    }
+    learning_rate_ = learning_rate;
+    drop_staged();
+  }
+  [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }
+  void reset_train_step_count() noexcept { train_step_count_ = 0; }
+  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
+  /// \}
+
+  /// The rule, the policy of the level weights, the weights.
+  [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
+  [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
+  /// What training reads: `after_push`, or the head's order if that keeps the own leaf apart.
+  [[nodiscard]] ReadOrder training_order() const noexcept {
+    return info_of(read_order_).is_leaf_apart ? read_order_ : ReadOrder::after_push;
+  }
+  /// What became of the last token: its raw read, its level weights, its transition.
+  [[nodiscard]] const Workspace& workspace() const noexcept { return workspace_; }
+  [[nodiscard]] Workspace& workspace() noexcept { return workspace_; }
+
+  /// Takes over the weights, the stream and the counter of a head in another scalar.
+  template <class Other>
+  void assign(const Other& other) {
+    preparation_.parameters() = other.preparation().parameters().template cast<Scalar>();
+    stream_ = other.stream().template cast<Kind, Stored>();
+    train_step_count_ = other.train_step_count();
+  }
+
+  /// Memory for it; allocates.
+  [[nodiscard]] Workspace make_workspace() const {
+    return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
+                     preparation_.weight_count(), stream_.read_shape());
+  }
+
+ protected:
+  /// What has been read for the token in hand.
+  enum class Staged { nothing, read, levels };
+
+  void drop_staged() noexcept {
+    staged_ = Staged::nothing;
+    has_gradient_ = false;
+  }
+  [[nodiscard]] const Layout& layout() const { return preparation_.layout(); }
+
+  ReadOrder read_order_;
+  Preparation preparation_;
+  Stream stream_;
+  Workspace workspace_;
+  TrainingWorkspace<Kind> training_;
+  double learning_rate_ = 0;
+  std::uint64_t train_step_count_ = 0;
+  ReadOrder staged_order_ = ReadOrder::before_push;
+  Admitted staged_write_{};
+  Staged staged_ = Staged::nothing;
+  bool has_gradient_ = false;
+
+ private:
+  friend struct Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("", self.preparation_.parameters());
+    part("state", self.stream_);
+    part("learning_rate", self.learning_rate_);
+    part("train_step_count", self.train_step_count_);
+    if constexpr (is_written<Self>) {
+      self.drop_staged();
+      self.set_learning_rate(self.learning_rate_);
+    }
+  }
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_HEAD_PARTS_HPP
+
+// ---- loglinear/layer/span_gradient.hpp
+
+#ifndef LOGLINEAR_LAYER_SPAN_GRADIENT_HPP
+#define LOGLINEAR_LAYER_SPAN_GRADIENT_HPP
+
+namespace loglinear {
+
+/// The gradient of a loss over a span of T tokens with respect to what the layer was given.
+template <class Scalar>
+struct SpanGradient {
+  detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x d_model
+
+  /// With respect to one weight array, by its name in the layer; a read-only view, valid as long as
+  /// this object. \throws std::invalid_argument for a name that is not one of the layer's weights
+  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
+    return weights.get(name);
+  }
+  /// The same of a temporary: a copy.
+  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
+    return weights.get(name);
+  }
+
+  detail::Parameters<Scalar> weights;  ///< all of them, in the layer's own layout
+};
+
+/// The gradient of a loss over a span with respect to what a multi-head layer was given.
+template <class Scalar>
+struct MultiHeadSpanGradient {
+  detail::RowMajorMatrix<Scalar> x;         ///< with respect to the inputs, T x d_model
+  std::vector<SpanGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
+  detail::RowMajorMatrix<Scalar> w_out;     ///< with respect to W_out, d_model x n_heads d_v
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_SPAN_GRADIENT_HPP
+
+// ---- loglinear/layer/detail/layer_source.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
+#define LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
+
+namespace loglinear::detail {
+
+/// A span of inputs, T x d_model, as the tokens that a layer makes of them.
+template <class Inner, class Scalar, class Weights>
+class LayerSource final : public TokenSource<Scalar> {
+ public:
+  using Layer = Preparation<Inner, Scalar, Weights>;
+  using Kind = typename Layer::Kind;
+
+  /// `layer` and the rows of `x` must outlive it.
+  LayerSource(const Layer& layer, const RowsView<Scalar>& x, ReadOrder order,
+              typename Layer::Read workspace)
+      : layer_(layer),
+        x_(x),
+        shape_(shape_of(step_counts<Kind>(layer.layout().key_rows, layer.layout().d_v),
+                        layer.layout().key_rows, layer.layout().d_v, Layer::leaves, order)),
+        writer_(shape_),
+        step_gradients_(shape_),
+        workspace_(std::move(workspace)) {}
+  LayerSource(const LayerSource&) = delete;
+  LayerSource& operator=(const LayerSource&) = delete;
+
+  /// Where reads go, the first of them to row `first`.
+  void read_into(RowMajorMatrix<Scalar>& reads, Index first) {
+    reads_ = &reads;
+    first_read_ = first;
+  }
+  /// Where gradients of the reads come from, and those of everything else go.
+  void differentiate(const RowsView<Scalar>& d_reads, typename Layer::Gradient gradient,
+                     SpanGradient<Scalar>& to) {
+    d_reads_.emplace(d_reads);
+    training_.emplace(std::move(gradient));
+    to_ = &to;
+  }
+
+  [[nodiscard]] SequenceShape shape() const override { return shape_; }
+  [[nodiscard]] Index length() const override { return x_.rows(); }
+
+  typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) override {
+    project(first, chunk.tokens);
+    for (Index t = 0; t < chunk.tokens; ++t) {
+      prepare(t);
+      const Token<Kind>& token = workspace_.token;
+      put(token.query, t, chunk.q);
+      put(token.keys, t, chunk.k);
+      put(token.values, t, chunk.v);
+      put(workspace_.lambda, t, chunk.lambda);
+      writer_.start(chunk, t);
+      token.transition.visit_steps(writer_);
+      writer_.finish();
+    }
+    return chunk.own_views();
+  }
+
+  void take_out(Index first, const Chunk<Scalar>& chunk) override {
+    if (reads_ == nullptr) return;
+    const ConstRowBlock<Scalar> reads = block_of(chunk.out).topRows(chunk.tokens);
+    if (!all_finite(reads)) require_finite("coefficient # of the raw reads", view_of(reads));
+    copy_rows(reads, writable_block_of(*reads_).middleRows(first_read_ + first, chunk.tokens));
+  }
+
+  typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
+                                                Chunk<Scalar>& gradient) override {
+    return gradient.own_targets(block_of(*d_reads_).middleRows(first, chunk.tokens));
+  }
+
+  void take_gradient(Index first, const Chunk<Scalar>& chunk, Chunk<Scalar>& gradient) override {
+    const Index tokens = chunk.tokens;
+    project(first, tokens);
+    resize(d_raw_, tokens, raw_.cols());
+    auto& t = *training_;
+    for (Index i = 0; i < tokens; ++i) {
+      prepare(i);
+      take(gradient.q, i, t.d_token.query);
+      take(gradient.k, i, t.d_token.keys);
+      take(gradient.v, i, t.d_token.values);
+      take(gradient.lambda, i, t.d_lambda);
+      const Kind& transition = workspace_.token.transition;
+      step_gradients_.start(transition, chunk, gradient, i);
+      transition.visit_steps(step_gradients_, t.d_token.transition);
+      layer_.pull_back(workspace_, t);
+      put(t.d_raw, i, d_raw_);
+      to_->weights.add_free(t.d_free);
+    }
+    to_->weights.add_outer_rows(block_of(x_).middleRows(first, tokens), d_raw_);
+    layer_.parameters().project_rows_back(d_raw_,
+                                          writable_block_of(to_->x).middleRows(first, tokens));
+  }
+
+ private:
+  /// Token t of `rows` becomes what a token has of it, and the other way round: the columns of the
+  /// one are the rows of the other.
+  template <class OfToken>
+  static void put(const OfToken& from, Index t, RowMajorMatrix<Scalar>& rows) {
+    copy(from.data(), from.size(), rows.data() + t * from.size());
+  }
+  template <class OfToken>
+  static void take(const RowMajorMatrix<Scalar>& rows, Index t, OfToken& to) {
+    copy(rows.data() + t * to.size(), to.size(), to.data());
+  }
+
+  void project(Index first, Index tokens) {
+    resize(raw_, tokens, layer_.layout().end);
+    layer_.parameters().project_rows(block_of(x_).middleRows(first, tokens), raw_);
+  }
+  void prepare(Index t) {
+    take(raw_, t, workspace_.raw);
+    layer_.require_finite_projections(workspace_, 0);
+    layer_.prepare_read(workspace_);
+    require_finite("level weight #", workspace_.lambda);
+    layer_.prepare_leaf(workspace_);
+    require_finite_leaf(workspace_.token.keys, workspace_.token.values);
+  }
+
+  const Layer& layer_;
+  RowsView<Scalar> x_;
+  SequenceShape shape_;
+  StepWriter<Scalar> writer_;
+  StepGradients<Scalar> step_gradients_;
+  typename Layer::Read workspace_;
+  std::optional<typename Layer::Gradient> training_{};
+  RowMajorMatrix<Scalar> raw_{}, d_raw_{};
+  RowMajorMatrix<Scalar>* reads_ = nullptr;
+  Index first_read_ = 0;
+  std::optional<RowsView<Scalar>> d_reads_{};
+  SpanGradient<Scalar>* to_ = nullptr;
+};
+
+template <class Inner, class Scalar, class Weights, class... Rest>
+LayerSource(const Preparation<Inner, Scalar, Weights>&, Rest...)
+    -> LayerSource<Inner, Scalar, Weights>;
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_LAYER_SOURCE_HPP
+
+// ---- loglinear/layer/detail/span.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_SPAN_HPP
+#define LOGLINEAR_LAYER_DETAIL_SPAN_HPP
+
+// What a head does with a span of T tokens at once: the numbers of T single tokens, to rounding,
+// computed chunk by chunk with matrix products (see chunks/chunkwise_run.hpp), in every read order;
+// and backpropagation through the whole span.
+
+namespace loglinear::detail {
+
+inline constexpr Index span_chunk_size = 64;
+
+/// Puts `value` back as it was, unless told to keep what has become of it.
+template <class Type>
+class Rollback {
+ public:
+  explicit Rollback(Type& value) : value_(value), before_(value) {}
+  Rollback(const Rollback&) = delete;
+  Rollback& operator=(const Rollback&) = delete;
+  ~Rollback() {
+    if (!keeps_) value_ = std::move(before_);
+  }
+  void keep() noexcept { keeps_ = true; }
+  [[nodiscard]] const Type& before() const noexcept { return before_; }
+
+ private:
+  Type& value_;
+  Type before_;
+  bool keeps_ = false;
+};
+
+/// The span as it is worked on, to come after `before` tokens. \throws std::invalid_argument for
+/// another width, numbers that are not finite, or more tokens than can be counted
+template <class Scalar, class In>
+[[nodiscard]] RowMajorMatrix<Scalar> checked_span(const Eigen::MatrixBase<In>& x, Index d_model,
+                                                  std::uint64_t before) {
+  static_assert(std::is_same_v<typename In::Scalar, Scalar>,
+                "the span must have the layer's scalar: convert it with .cast<Scalar>()");
+  require_size("x (columns)", x.cols(), d_model);
+  require_finite("x", x);
+  if (static_cast<std::uint64_t>(x.rows()) > UINT64_MAX - before) {
+    fail("the number of tokens", x.rows(), "at most 2^64 - 1 together with those before");
+  }
+  return RowMajorMatrix<Scalar>(x);
+}
+
+/// Reads and writes a span. The chunkwise form takes over where the stream has nothing buffered,
+/// and leaves it so; `one_token(t)` does the rest, and all of it for a kind of transition that the
+/// chunkwise form does not know. Where this throws, the stream is to be put back.
+template <class Preparation, class Stream, class OneToken>
+void read_span(const Preparation& preparation, const typename Preparation::Read& workspace,
+               Stream& stream, const RowMajorMatrix<typename Stream::Scalar>& x, ReadOrder order,
+               RowMajorMatrix<typename Stream::Scalar>& reads, OneToken one_token) {
+  static_assert(Stream::overflow == LastLevel::fold,
+                "spans of tokens need a layer whose last level folds: LastLevel::fold; give the "
+                "tokens one by one to a layer whose last level forgets or halves");
+  using Scalar = typename Stream::Scalar;
+  const Index length = x.rows();
+  if constexpr (HasSteps<typename Preparation::Kind>) {
+    const Index head = (std::min)(stream.until_flushed(), length),
+                tail = (length - head) % stream.capacity(), middle = length - head - tail;
+    for (Index t = 0; t < head; ++t) one_token(t);
+    if (middle > 0) {
+      const RowsView<Scalar> rows(x.data() + head * x.cols(), middle, x.cols(),
+                                  Eigen::OuterStride<>(x.cols()));
+      auto& levels = stream.settled_levels();
+      LayerSource source(preparation, rows, order, workspace);
+      source.read_into(reads, head);
+      Hierarchy<Scalar> states = hierarchy_of(levels);
+      forward_chunks<Scalar>(source, span_chunk_size, preparation.weight_count(), states, nullptr,
+                             true);
+      levels.replace(
+          states.count(), [&](int l) -> const auto& { return states.level(l); });
+    }
+    for (Index t = length - tail; t < length; ++t) one_token(t);
+  } else {
+    for (Index t = 0; t < length; ++t) one_token(t);
+  }
+}
+
+/// From the gradient of the raw reads of a span, read in the given order from the state `before`
+/// it, to that of x and every weight. \throws std::invalid_argument for a state or a gradient of
+/// another shape, and where the gradient is not finite
+template <class Preparation, class State, class Scalar, class DReads>
+[[nodiscard]] SpanGradient<Scalar> pull_back_span(const Preparation& preparation,
+                                                  const typename Preparation::Read& workspace,
+                                                  const typename Preparation::Gradient& training,
+                                                  const State& before,
+                                                  const RowMajorMatrix<Scalar>& x, ReadOrder order,
+                                                  const DReads& d_reads) {
+  static_assert(HasSteps<typename Preparation::Kind>,
+                "gradients of a span need the steps of the rule's kind of transition: give it "
+                "the member visit_steps of loglinear/transitions/steps.hpp, or build it from the "
+                "kinds of the library");
+  const Layout& layout = preparation.layout();
+  require_size("max_levels of the state before the span", before.max_levels(),
+               workspace.max_levels);
+  require_size("d_k of the state before the span", before.d_k(), layout.key_rows);
+  require_size("d_v of the state before the span", before.d_v(), layout.d_v);
+  require_size("the gradient of the reads (rows)", d_reads.rows(), x.rows());
+  require_size("the gradient of the reads (columns)", d_reads.cols(), layout.d_v);
+  const SequenceArray<Scalar> d_rows(d_reads);  // a copy, unless they lie row by row
+  SpanGradient<Scalar> gradient{zeros<RowMajorMatrix<Scalar>>(x.rows(), x.cols()),
+                                preparation.parameters().zeros()};
+  if (x.rows() == 0) return gradient;
+  LayerSource source(preparation, view_of(x), order, workspace);
+  source.differentiate(view_of(d_rows), training, gradient);
+  Hierarchy<Scalar> states = hierarchy_of(before),
+                    d_states(before.max_levels(), before.d_k(), before.d_v(),
+                             before.size() + static_cast<std::uint64_t>(x.rows()));
+  for (int l : d_states.active()) d_states.set_zero(l);
+  const Index weights = preparation.weight_count();
+  ChunkwiseTape<Scalar> tape;
+  forward_chunks<Scalar>(source, span_chunk_size, weights, states, &tape, false);
+  pull_back_chunks<Scalar>(source, span_chunk_size, weights, tape, d_states);
+  require_finite("coefficient # of the gradient of x", gradient.x);
+  gradient.weights.require_finite_gradient();
+  return gradient;
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_SPAN_HPP
+
+// ---- loglinear/stream/detail/reading.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_READING_HPP
+#define LOGLINEAR_STREAM_DETAIL_READING_HPP
+
+// Reads of a hierarchy in every order, and their pullback. A read never needs the token to be
+// written first: what the older states become is read through the token's transition,
+//
+//     (L S diag(r))^T q = diag(r) S^T (L^T q),
+//
+// under the level weight of where the carry will take them, and the token's own leaf is added.
+
+namespace loglinear::detail {
+
+/// Level weights are looked at when they have been read with: the read does not wait.
+template <class Scalar>
+void require_finite_read(const Vector<Scalar>& lambda, const Vector<Scalar>& read) {
+  if (are_finite(lambda.data(), lambda.size(), read.data(), read.size())) return;
+  require_finite("level weight #", lambda);
+  require_finite("coefficient # of the raw read", read);
+}
+
+/// read = what the state as it stands says to the query, with each level under the weight that the
+/// next token in `order` gives it.
+template <class State, class Scalar, class Kind>
+void read_standing(const State& state, const Vector<Scalar>& query, const Vector<Scalar>& lambda,
+                   ReadOrder order, ReadMemory<Kind>& memory, Vector<Scalar>& read) {
+  state.read({query.data(), lambda.data(), order}, memory, read.data());
+  require_finite_read(lambda, read);
+}
+
+/// read = what the token reads in the given order, before it is written. Returns what writing it
+/// takes, which lies in `memory`.
+template <class State, class Scalar, class Kind>
+const LookUp<Kind>& read_token(const State& state, const Token<Kind>& token,
+                               const Vector<Scalar>& lambda, ReadOrder order,
+                               ReadMemory<Kind>& memory, Vector<Scalar>& read) {
+  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
+  const bool stands = !info_of(order).reads_written;
+  const Vector<Scalar>& old_query = stands ? token.query : memory.old_query;
+  if (!stands) {
+    memory.old_query = token.query;
+    token.transition.left_transposed(memory.old_query);
+  }
+  const LevelQuery<Scalar> query{old_query.data(), lambda.data(), order};
+  state.read(query, memory, read.data(), token.transition, memory.looked_up);
+  if (!stands) {
+    memory.old_read = read;
+    token.transition.right(RowView<Scalar>(read.data(), d_v));
+    const Scalar weight = lambda[seen_leaf_level(order, state.size(), state.max_levels())];
+    for (Index j = 0; j < token.keys.cols(); ++j) {
+      const Scalar score = dot(token.keys.data() + j * key_rows, token.query.data(), key_rows);
+      axpy<Scalar>(weight * score, token.values.data() + j * d_v, d_v, read.data());
+    }
+  }
+  require_finite_read(lambda, read);
+  return memory.looked_up;
+}
+
+/// From d_read to d_token and d_lambda, for what `read_token` read into `memory`; the states are
+/// constants.
+template <class State, class Scalar, class Kind>
+void pull_back_token(const State& state, const Token<Kind>& token, const Vector<Scalar>& lambda,
+                     ReadOrder order, const ReadMemory<Kind>& memory, const Vector<Scalar>& d_read,
+                     PullbackMemory<Kind>& t, Token<Kind>& d_token, Vector<Scalar>& d_lambda) {
+  const Index d_v = token.values.rows(), key_rows = token.keys.rows();
+  std::fill_n(d_lambda.data(), d_lambda.size(), Scalar(0));
+
+  // The older states: with d = diag(r) d_read, p = sum_l lambda_l S_l d is all that is needed, the
+  // derivative with respect to L^T q.
+  t.d_old_read = d_read;
+  token.transition.right(RowView<Scalar>(t.d_old_read.data(), d_v));
+  state.pull_back({memory.old_query.data(), lambda.data(), order}, memory, {t.d_old_read.data()}, t,
+                  d_lambda.data());
+  token.transition.pullback(token.query, t.d_old_query, memory.old_read, d_read,
+                            d_token.transition);
+  d_token.query = t.d_old_query;
+  token.transition.left(d_token.query);
+
+  // The leaf: lambda_c (k . q) v.
+  const int own = seen_leaf_level(order, state.size(), state.max_levels());
+  const Scalar weight = lambda[own];
+  for (Index j = 0; j < token.keys.cols(); ++j) {
+    const Scalar* const key = token.keys.data() + j * key_rows;
+    const Scalar* const value = token.values.data() + j * d_v;
+    const Scalar key_query = dot(key, token.query.data(), key_rows);
+    const Scalar value_d = dot(value, d_read.data(), d_v);
+    d_lambda[own] += key_query * value_d;
+    axpy<Scalar>(weight * value_d, key, key_rows, d_token.query.data());
+    scale_to<Scalar>(weight * value_d, token.query.data(), key_rows,
+                     d_token.keys.data() + j * key_rows);
+    scale_to<Scalar>(weight * key_query, d_read.data(), d_v, d_token.values.data() + j * d_v);
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_READING_HPP
+
+// ---- loglinear/stream/detail/reading_apart.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_READING_APART_HPP
+#define LOGLINEAR_STREAM_DETAIL_READING_APART_HPP
+
+// Reads of a hierarchy with each level for itself, and their pullback: what reading.hpp does but
+// for the sum over levels. Row w of the reads is what the level weight lambda[w] would be
+// multiplied by, so that `lambda^T reads` is the mixed read; rows that no level is seen at are
+// zero.
+
+namespace loglinear::detail {
+
+/// A weight of 1 for each level.
+template <class Scalar>
+[[nodiscard]] std::array<Scalar, max_level_limit + 1> unit_level_weights() {
+  std::array<Scalar, max_level_limit + 1> ones;
+  ones.fill(Scalar(1));
+  return ones;
+}
+
+/// Rows of reads that lie one after the other, one for each level weight.
+template <class Scalar>
+struct ReadRows {
+  Scalar* first;
+  Index count, d_v;
+
+  [[nodiscard]] Index size() const { return count * d_v; }
+  [[nodiscard]] Scalar* row(Index w) const { return first + w * d_v; }
+};
+
+/// Each row undergoes r of a transition, as reads and their cotangents do.
+template <class Kind, class Scalar>
+void scale_read_rows([[maybe_unused]] const Kind& transition,
+                     [[maybe_unused]] const ReadRows<Scalar>& rows) {
+  if constexpr (scales_values<Kind>) {
+    for (Index w = 0; w < rows.count; ++w) transition.right(RowView<Scalar>(rows.row(w), rows.d_v));
+  }
+}
+
+/// reads = what each level of the state as it stands says to the query, in the row where the next
+/// token in `order` sees the level.
+template <class State, class Scalar, class Kind>
+void read_standing_apart(const State& state, const Vector<Scalar>& query, ReadOrder order,
+                         ReadMemory<Kind>& memory, const ReadRows<Scalar>& reads) {
+  const auto ones = unit_level_weights<Scalar>();
+  std::fill_n(reads.first, reads.size(), Scalar(0));
+  state.read_apart({query.data(), ones.data(), order}, memory, reads.first, nullptr, nullptr);
+  require_finite("a read of a level", reads.first, reads.size());
+}
+
+/// reads = what the token reads of each level in the given order, before it is written. What
+/// writing it takes lies in `memory` then.
+template <class State, class Scalar, class Kind>
+void read_token_apart(const State& state, const Token<Kind>& token, ReadOrder order,
+                      ReadMemory<Kind>& memory, const ReadRows<Scalar>& reads) {
+  const bool stands = !info_of(order).reads_written;
+  const auto ones = unit_level_weights<Scalar>();
+  memory.old_query = token.query;
+  if (!stands) token.transition.left_transposed(memory.old_query);
+  std::fill_n(reads.first, reads.size(), Scalar(0));
+  state.read_apart({memory.old_query.data(), ones.data(), order}, memory, reads.first,
+                   &token.transition, &memory.looked_up);
+  if (!stands) {
+    scale_read_rows(token.transition, reads);
+    const Index key_rows = token.keys.rows();
+    Scalar* const own = reads.row(seen_leaf_level(order, state.size(), state.max_levels()));
+    for (Index j = 0; j < token.keys.cols(); ++j) {
+      const Scalar score = dot(token.keys.data() + j * key_rows, token.query.data(), key_rows);
+      axpy<Scalar>(score, token.values.data() + j * reads.d_v, reads.d_v, own);
+    }
+  }
+  require_finite("a read of a level", reads.first, reads.size());
+}
+
+/// From the cotangents of the reads, which are used up, to d_token, for what `read_token_apart`
+/// read into `memory`; the states are constants. `scratch` is as long as there are level weights.
+template <class State, class Scalar, class Kind>
+void pull_back_token_apart(const State& state, const Token<Kind>& token, ReadOrder order,
+                           ReadMemory<Kind>& memory, const ReadRows<Scalar>& d_reads,
+                           PullbackMemory<Kind>& t, Token<Kind>& d_token, Vector<Scalar>& scratch) {
+  const Index d_v = d_reads.d_v, key_rows = token.keys.rows();
+  const auto ones = unit_level_weights<Scalar>();
+  const LevelQuery<Scalar> query{memory.old_query.data(), ones.data(), order};
+  const Scalar* const own = d_reads.row(seen_leaf_level(order, state.size(), state.max_levels()));
+  copy(own, d_v, t.d_old_read.data());  // before r
+  std::fill_n(t.products.data(), d_v, Scalar(0));
+  if constexpr (scales_values<Kind>) {  // the reads before r, once more: what r is multiplied by
+    const ReadRows<Scalar> old_reads{t.level_cotangents.data(), d_reads.count, d_v};
+    std::fill_n(old_reads.first, old_reads.size(), Scalar(0));
+    state.read_apart(query, memory, old_reads.first, nullptr, nullptr);
+    for (Index w = 0; w < d_reads.count; ++w) {
+      add_product(old_reads.row(w), d_reads.row(w), d_v, t.products.data());
+    }
+  }
+
+  // The older states: with d_l = diag(r) d_reads_l, sum_l S_l d_l is all that is needed, the
+  // derivative with respect to L^T q.
+  scale_read_rows(token.transition, d_reads);
+  std::fill_n(scratch.data(), scratch.size(), Scalar(0));
+  state.pull_back(query, memory, {d_reads.first, d_v}, t, scratch.data());
+  d_token.query = t.d_old_query;
+  token.transition.left(d_token.query);
+
+  // The leaf: (k . q) v.
+  for (Index j = 0; j < token.keys.cols(); ++j) {
+    const Scalar* const key = token.keys.data() + j * key_rows;
+    const Scalar* const value = token.values.data() + j * d_v;
+    const Scalar key_query = dot(key, token.query.data(), key_rows);
+    const Scalar value_d = dot(value, t.d_old_read.data(), d_v);
+    axpy<Scalar>(value_d, key, key_rows, d_token.query.data());
+    scale_to<Scalar>(value_d, token.query.data(), key_rows, d_token.keys.data() + j * key_rows);
+    scale_to<Scalar>(key_query, t.d_old_read.data(), d_v, d_token.values.data() + j * d_v);
+  }
+
+  // sum_l d_l . (r z_l) = 1 . (r products)
+  std::fill_n(t.d_old_read.data(), d_v, Scalar(1));
+  token.transition.pullback(token.query, t.d_old_query, t.products, t.d_old_read,
+                            d_token.transition);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_READING_APART_HPP
+
 // ---- loglinear/layer/detail/head.hpp
 
 #ifndef LOGLINEAR_LAYER_DETAIL_HEAD_HPP
@@ -11536,37 +13574,18 @@ namespace loglinear::detail {
 /// same memory, drops what was staged. Out of turn they throw and change nothing.
 ///
 /// Whoever owns a head calls it in the mode in which denormal numbers are zero (`FlushToZero`).
-template <class Inner_, class Scalar_, class Weights_, class Stored, LastLevel Overflow>
-class Head {
-  static_assert(std::is_same_v<Scalar_, Accumulator<Stored>>,
-                "levels can be stored as the layer's scalar, or, where that is float, as "
-                "Eigen::bfloat16 or Eigen::half");
+template <class Inner, class Scalar_, class Weights, class Stored, LastLevel Overflow>
+class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
+  using Base = HeadParts<Inner, Scalar_, Weights, Stored, Overflow>;
+  using Base::drop_staged, Base::layout;
+  using Base::learning_rate_, Base::train_step_count_;
+  using Base::read_order_, Base::preparation_, Base::stream_, Base::workspace_, Base::training_;
+  using Base::staged_order_, Base::staged_write_, Base::staged_, Base::has_gradient_;
+  using typename Base::Staged;
 
  public:
-  using Inner = Inner_;
-  using Scalar = Scalar_;
-  using Weights = Weights_;
-  using Kind = typename Inner::template Transition<Scalar>;
-  using Preparation = detail::Preparation<Inner, Scalar, Weights>;
-  using Stream = StreamState<Kind, Eigen::Dynamic, Stored, Overflow>;
-  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, Overflow>;
-  using Workspace = detail::Workspace<Kind>;
-  using Snapshot = StreamSnapshot<Kind, Stored>;
-
-  /// Allocates the head and draws its weights. \param options  of a layer, see
-  /// `LogLinearAttention::Options`. \throws std::invalid_argument for one out of its range
-  template <class Options>
-  explicit Head(const Options& options)
-      : read_order_(options.read_order),
-        preparation_(options),
-        stream_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
-        workspace_(make_workspace()),
-        training_(layout(), Preparation::leaves, preparation_.weight_count(),
-                  stream_.read_shape()) {
-    Xorshift64 random(options.seed);
-    draw_weights(random);
-    set_learning_rate(options.learning_rate);
-  }
+  using Base::Base;
+  using typename Base::Scalar, typename Base::State, typename Base::Workspace;
 
   /// \name A token
   /// \{
@@ -11576,18 +13595,19 @@ class Head {
   /// that was not made for it: it has no weight for that
   template <class In>
   const Vector<Scalar>& stage(const In& x, ReadOrder order) {
-    require_order(order);
-    drop_staged();
-    copy_vector(x, "x", workspace_.x);
-    preparation_.project(workspace_, 0);
-    preparation_.prepare_leaf(workspace_);
-    staged_write_ = stream_.admit(workspace_.token);
-    preparation_.prepare_read(workspace_);
+    prepare(x, order);
     static_cast<void>(read_token(stream_, workspace_.token, workspace_.lambda, order,
                                  workspace_.stream, workspace_.read));
-    staged_order_ = order;
-    staged_ = Staged::token;
+    staged_ = Staged::read;
     return workspace_.read;
+  }
+  /// The same with each level read apart: row w of `reads` is what lambda[w] would weigh.
+  template <class In>
+  void stage_levels(const In& x, ReadOrder order, RowMajorMatrix<Scalar>& reads) {
+    const ReadRows<Scalar> rows = rows_of(reads, order);
+    prepare(x, order);
+    read_token_apart(stream_, workspace_.token, order, workspace_.stream, rows);
+    staged_ = Staged::levels;
   }
 
   /// From the gradient with respect to the staged raw read, length d_v, to that of every weight.
@@ -11595,26 +13615,28 @@ class Head {
   /// the order `before_push`, which does not read what the token writes
   template <class Derived>
   void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
-    require_staged();
-    if (!info_of(staged_order_).reads_written) {
-      fail("the order of the staged token", name_of(staged_order_),
-           "after_push or current_apart, to learn from it");
-    }
-    staged_ = Staged::token;
+    require_staged(Staged::read);
     copy_vector(d_read.derived(), "the gradient of the read", training_.d_read);
     pull_back_token(stream_, workspace_.token, workspace_.lambda, staged_order_, workspace_.stream,
                     training_.d_read, training_.stream, training_.d_token, training_.d_lambda);
-    preparation_.pull_back(workspace_, training_);
-    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
-                                                  training_.d_free);
-    staged_ = Staged::token_and_gradient;
+    admit_gradient();
+  }
+  /// The same with respect to levels read apart, which it uses up.
+  void stage_levels_gradient(RowMajorMatrix<Scalar>& d_reads) {
+    require_staged(Staged::levels);
+    const ReadRows<Scalar> rows = rows_of(d_reads, staged_order_);
+    require_finite("the gradient of the reads", d_reads);
+    pull_back_token_apart(stream_, workspace_.token, staged_order_, workspace_.stream, rows,
+                          training_.stream, training_.d_token, training_.d_lambda);
+    std::fill_n(training_.d_lambda.data(), training_.d_lambda.size(), Scalar(0));
+    admit_gradient();
   }
 
   /// Steps the weights if a gradient was staged, and writes the staged token to the stream.
   /// \throws std::invalid_argument where no token is staged
   void commit() {
-    require_staged();
-    if (staged_ == Staged::token_and_gradient) {
+    if (staged_ == Staged::nothing) fail_unstaged();
+    if (has_gradient_) {
       preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
                                         training_.d_free);
       ++train_step_count_;
@@ -11632,20 +13654,29 @@ class Head {
     copy_vector(x, "x", workspace.x);
     preparation_.project(workspace, layout().q);
     preparation_.prepare_read(workspace);
-    const bool apart = info_of(read_order_).is_leaf_apart;
-    read_standing(stream_, workspace.token.query, workspace.lambda,
-                  apart ? read_order_ : ReadOrder::before_push, workspace.stream, workspace.read);
+    read_standing(stream_, workspace.token.query, workspace.lambda, standing_order(),
+                  workspace.stream, workspace.read);
   }
-  /// The same in the head's own memory, where what was staged is dropped.
+  /// The same with each level read apart.
+  template <class In>
+  void query_levels(const In& x, Workspace& workspace, RowMajorMatrix<Scalar>& reads) const {
+    require_shape_of(workspace_, workspace);
+    const ReadRows<Scalar> rows = rows_of(reads, read_order_);
+    copy_vector(x, "x", workspace.x);
+    preparation_.project(workspace, layout().q);
+    preparation_.prepare_read(workspace);
+    read_standing_apart(stream_, workspace.token.query, standing_order(), workspace.stream, rows);
+  }
+  /// Both in the head's own memory, where what was staged is dropped.
   template <class In>
   void query(const In& x) {
     drop_staged();
     std::as_const(*this).query(x, workspace_);
   }
-  /// Memory for it; allocates.
-  [[nodiscard]] Workspace make_workspace() const {
-    return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
-                     preparation_.weight_count(), stream_.read_shape());
+  template <class In>
+  void query_levels(const In& x, RowMajorMatrix<Scalar>& reads) {
+    drop_staged();
+    std::as_const(*this).query_levels(x, workspace_, reads);
   }
   /// \}
 
@@ -11694,84 +13725,7 @@ class Head {
   }
   /// \}
 
-  /// \name The stream, weights and learning, see `LogLinearAttention`
-  /// \{
-  void reset() noexcept {
-    drop_staged();
-    stream_.reset();
-  }
-  void advance_to(std::uint64_t count) {
-    drop_staged();
-    StreamParts::advance(stream_, count);
-  }
-  void restore(const Snapshot& moment) {
-    moment.restore(stream_);
-    drop_staged();
-  }
-  /// Appends the stream of another head that began at this one's count, after `product` of its
-  /// transitions; see `StreamPart`.
-  template <class Product>
-  void append(const Head& later, const Product& product) {
-    drop_staged();
-    StreamParts::append(stream_, later.stream_, product);
-  }
-  [[nodiscard]] const Stream& stream() const noexcept { return stream_; }
-  template <class Derived>
-  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
-    preparation_.parameters().set(name, value);
-    drop_staged();
-  }
-  void draw_weights(Xorshift64& random) {
-    drop_staged();
-    preparation_.parameters().draw(random);
-  }
-  void set_learning_rate(double learning_rate) {
-    if (!is_finite(learning_rate) || learning_rate < 0) {
-      fail("learning_rate", learning_rate, "finite and at least 0");
-    }
-    learning_rate_ = learning_rate;
-    drop_staged();
-  }
-  [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }
-  void reset_train_step_count() noexcept { train_step_count_ = 0; }
-  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
-  /// \}
-
-  /// The rule, the policy of the level weights, the weights.
-  [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
-  [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
-  /// What training reads: `after_push`, or the head's order if that keeps the own leaf apart.
-  [[nodiscard]] ReadOrder training_order() const noexcept {
-    return info_of(read_order_).is_leaf_apart ? read_order_ : ReadOrder::after_push;
-  }
-  /// What became of the last token: its raw read, its level weights, its transition.
-  [[nodiscard]] const Workspace& workspace() const noexcept { return workspace_; }
-  [[nodiscard]] Workspace& workspace() noexcept { return workspace_; }
-
-  /// Takes over the weights, the stream and the counter of a head in another scalar.
-  template <class Other>
-  void assign(const Other& other) {
-    preparation_.parameters() = other.preparation().parameters().template cast<Scalar>();
-    stream_ = other.stream().template cast<Kind, Stored>();
-    train_step_count_ = other.train_step_count();
-  }
-
  private:
-  friend struct Parts;
-
-  /// For checkpoints.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    part("", self.preparation_.parameters());
-    part("state", self.stream_);
-    part("learning_rate", self.learning_rate_);
-    part("train_step_count", self.train_step_count_);
-    if constexpr (is_written<Self>) {
-      self.drop_staged();
-      self.set_learning_rate(self.learning_rate_);
-    }
-  }
-
   /// There is one more weight in the order `current_apart`.
   void require_order(ReadOrder order) const {
     if (info_of(order).is_leaf_apart && !info_of(read_order_).is_leaf_apart) {
@@ -11779,24 +13733,47 @@ class Head {
            "before_push or after_push, unless it is the layer's own");
     }
   }
-  void require_staged() const {
-    if (staged_ == Staged::nothing) {
-      fail("the staged token", "absent", "there: `stage` comes first, once a token");
-    }
+  /// What every stage begins with.
+  template <class In>
+  void prepare(const In& x, ReadOrder order) {
+    require_order(order);
+    drop_staged();
+    copy_vector(x, "x", workspace_.x);
+    preparation_.project(workspace_, 0);
+    preparation_.prepare_leaf(workspace_);
+    staged_write_ = stream_.admit(workspace_.token);
+    preparation_.prepare_read(workspace_);
+    staged_order_ = order;
   }
-  void drop_staged() noexcept { staged_ = Staged::nothing; }
-  [[nodiscard]] const Layout& layout() const { return preparation_.layout(); }
-
-  ReadOrder read_order_;
-  Preparation preparation_;
-  Stream stream_;
-  Workspace workspace_;
-  TrainingWorkspace<Kind> training_;
-  double learning_rate_ = 0;
-  std::uint64_t train_step_count_ = 0;
-  ReadOrder staged_order_ = ReadOrder::before_push;
-  Admitted staged_write_{};
-  enum class Staged { nothing, token, token_and_gradient } staged_ = Staged::nothing;
+  /// What every gradient ends with.
+  void admit_gradient() {
+    preparation_.pull_back(workspace_, training_);
+    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
+                                                  training_.d_free);
+    has_gradient_ = true;
+  }
+  void require_staged(Staged expected) {
+    if (staged_ != expected) fail_unstaged();
+    if (!info_of(staged_order_).reads_written) {
+      fail("the order of the staged token", name_of(staged_order_),
+           "after_push or current_apart, to learn from it");
+    }
+    has_gradient_ = false;
+  }
+  [[noreturn]] static void fail_unstaged() {
+    fail("the staged token", "absent", "there: `stage` comes first, once a token");
+  }
+  /// A row for each level weight of an order.
+  [[nodiscard]] ReadRows<Scalar> rows_of(RowMajorMatrix<Scalar>& reads, ReadOrder order) const {
+    const Index rows = level_weight_count(order, stream_.max_levels());
+    require_size("the reads (rows, one a level weight)", reads.rows(), rows);
+    require_size("the reads (columns, d_v)", reads.cols(), layout().d_v);
+    return {reads.data(), rows, reads.cols()};
+  }
+  /// In which the state is read as it stands.
+  [[nodiscard]] ReadOrder standing_order() const {
+    return info_of(read_order_).is_leaf_apart ? read_order_ : ReadOrder::before_push;
+  }
 };
 
 }  // namespace loglinear::detail
@@ -11851,7 +13828,7 @@ class OutputProjection {
   [[nodiscard]] Rows apply(const Rows& reads) const {
     Rows output(reads.rows(), output_dim());
     weights_.project_rows(reads, output);
-    require_finite("the output", output);
+    require_finite("coefficient # of the output", output);
     if (bound_ != OutputBound::none) tanh_of(output.data(), output.size(), output.data());
     return output;
   }
@@ -11864,7 +13841,7 @@ class OutputProjection {
  private:
   void apply(const Vector<Scalar>& reads, Vector<Scalar>& output, bool bounded) const {
     weights_.project(reads, output);
-    require_finite("the output", output);
+    require_finite("coefficient # of the output", output);
     if (bounded) tanh_of(output.data(), output.size(), output.data());
   }
 
@@ -11896,6 +13873,7 @@ class OneHead {
   using Scalar = typename Head::Scalar;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
+  using Matrix = detail::RowMajorMatrix<Scalar>;
   using State = typename Head::State;
   /// A moment of the stream, from `snapshot`.
   using Snapshot = typename Head::Snapshot;
@@ -11908,6 +13886,54 @@ class OneHead {
   [[nodiscard]] const Vector& lambda() const noexcept {
     return head_.workspace().lambda;
   }  ///< weights
+  /// \}
+
+  /// \name A token, each level read apart
+  /// Row w of `reads`, a matrix of `lambda().size()` rows and d_v columns from
+  /// `make_level_reads()`, becomes what the level weight lambda_w would be multiplied by,
+  ///
+  ///     reads_w = sum of S_l^T q over the levels l that the read order sees at w,
+  ///
+  /// zero where there are none, so that `lambda^T reads` is the raw read, to rounding. In the order
+  /// `before_push` row l is level l; in `current_apart` row 0 is the token's own leaf. A readout of
+  /// your own takes the place of the mixture and the tanh, see `Cascade`. At the cost of one read;
+  /// nothing allocates. \throws std::invalid_argument also for reads of another shape
+  /// \{
+
+  /// As `forward`.
+  template <class In>
+  void forward_levels(const In& x, Matrix& reads) {
+    const Flush flush;
+    head_.stage_levels(x, head_.read_order(), reads);
+    head_.commit();
+  }
+  /// As `query_readonly`: nothing changes.
+  template <class In>
+  void level_reads(const In& x, Matrix& reads) {
+    const Flush flush;
+    head_.query_levels(x, reads);
+  }
+  /// The same with the caller's memory; safe from several threads, a workspace each.
+  template <class In>
+  void level_reads(const In& x, typename Head::Workspace& workspace, Matrix& reads) const {
+    const Flush flush;
+    head_.query_levels(x, workspace, reads);
+  }
+  /// As `train_one`, for any loss of the level reads: `differentiate(reads)` is called with them,
+  /// in the order of `train_one`, and must replace them by the gradient of the loss with respect to
+  /// them. Steps every weight but those of the level weights, which have no part in it.
+  template <class In, class Differentiate>
+  void train_levels(const In& x, Matrix& reads, Differentiate differentiate) {
+    const Flush flush;
+    head_.stage_levels(x, head_.training_order(), reads);
+    differentiate(reads);
+    head_.stage_levels_gradient(reads);
+    head_.commit();
+  }
+  /// A matrix for them, all zero; allocates.
+  [[nodiscard]] Matrix make_level_reads() const {
+    return detail::zeros<Matrix>(head_.preparation().weight_count(), output_dim());
+  }
   /// \}
 
   /// \name The stream's state
@@ -12205,7 +14231,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     detail::as_writable_column(out) = train_one(x, y);
   }
 
-  /// Memory for the const `query_readonly`; allocates.
+  /// Memory for the const `query_readonly` and `level_reads`; allocates.
   [[nodiscard]] Workspace make_workspace() const { return head_.make_workspace(); }
 
   /// Empties the state; weights and the step counter stay.
@@ -12419,13 +14445,9 @@ class ManyHeads {
   }  ///< tokens so far
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
   /// Threads that the heads of a token run on: as many as the options say, but no more than there
-  /// are heads, and 1 where the compiler's OpenMP is off.
+  /// are heads, and than `loglinear::thread_count()`.
   [[nodiscard]] int threads_used() const noexcept {
-#ifdef _OPENMP
-    return (std::min)(threads_, n_heads());
-#else
-    return 1;
-#endif
+    return (std::min)({threads_, n_heads(), thread_count()});
   }
   /// One head, read-only. \throws std::invalid_argument unless 0 <= index < n_heads
   [[nodiscard]] const Layer& head(int index) const {
@@ -12490,40 +14512,24 @@ class ManyHeads {
             std::uint64_t seed)
       : ManyHeads(first, count, threads, d_model, bound, Xorshift64(seed)) {}
 
-  [[nodiscard]] Index d_v() const {
-    return heads_.front().output_dim();
-  }
+  [[nodiscard]] Index d_v() const { return heads_.front().output_dim(); }
   /// The length of all heads' reads.
-  [[nodiscard]] Index width() const {
-    return n_heads() * d_v();
-  }
+  [[nodiscard]] Index width() const { return n_heads() * d_v(); }
 
-  /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to, in the mode
-  /// in which denormal numbers are zero; then throws what the first failing head threw.
+  /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to, then throws
+  /// what the first failing head threw.
   template <class Work>
-  void for_each_head(Flush& flush, Work work) {
-    const int count = n_heads();
-    const auto one = [&](int h) {
-      const Flush own;
-      const auto index = static_cast<std::size_t>(h);
-      failures_[index] = detail::caught([&] { work(heads_[index].as_head(), h * d_v()); });
-    };
-    if (threads_ > 1) flush.pause();
-#ifdef _OPENMP
-#  pragma omp parallel for num_threads(threads_used()) if (threads_used() > 1)
-#endif
-    for (int h = 0; h < count; ++h) one(h);
-    if (threads_ > 1) flush.resume();
-    for (const std::exception_ptr& failure : failures_) {
-      if (failure) std::rethrow_exception(failure);
-    }
+  void for_each_head(Work work) {
+    detail::parallel_for<Scalar>(n_heads(), threads_, [&](Index h) {
+      work(heads_[static_cast<std::size_t>(h)].as_head(), h * d_v());
+    });
   }
 
   /// The raw reads of all heads side by side, T x n_heads d_v.
   template <class In>
-  [[nodiscard]] Rows read_span(const Eigen::MatrixBase<In>& x, ReadOrder order, Flush& flush) {
+  [[nodiscard]] Rows read_span(const Eigen::MatrixBase<In>& x, ReadOrder order) {
     Rows reads(x.rows(), width());
-    for_each_head(flush, [&](typename Layer::Head& head, Index begin) {
+    for_each_head([&](typename Layer::Head& head, Index begin) {
       reads.middleCols(begin, d_v()) = head.read_span(x, order);
     });
     return reads;
@@ -12535,8 +14541,7 @@ class ManyHeads {
   [[nodiscard]] MultiHeadSpanGradient<Scalar> pull_back_span(const std::vector<Layer>& before,
                                                              const Eigen::MatrixBase<In>& x,
                                                              ReadOrder order, const Rows& reads,
-                                                             const Rows& out, Rows d_out,
-                                                             Flush& flush) {
+                                                             const Rows& out, Rows d_out) {
     out_.pull_back_bound(out.data(), out.size(), d_out.data());
     Rows d_reads(reads.rows(), reads.cols());
     out_.weights().project_rows_back(d_out, d_reads);
@@ -12546,7 +14551,7 @@ class ManyHeads {
     for (const Layer& head : before) {
       heads.push_back({{}, head.as_head().preparation().parameters().zeros()});
     }
-    for_each_head(flush, [&](typename Layer::Head&, Index begin) {
+    for_each_head([&](typename Layer::Head&, Index begin) {
       const auto h = static_cast<std::size_t>(begin / d_v());
       const Rows d_head = d_reads.middleCols(begin, d_v());
       heads[h] = before[h].as_head().pull_back_span(before[h].log_linear_state(), x, order, d_head);
@@ -12555,8 +14560,8 @@ class ManyHeads {
       gradient.x += head.x;
       head.x.resize(0, 0);
     }
-    detail::require_finite("the gradient of x", gradient.x);
-    detail::require_finite("the gradient of w_out", gradient.w_out);
+    detail::require_finite("coefficient # of the gradient of x", gradient.x);
+    detail::require_finite("coefficient # of the gradient of w_out", gradient.w_out);
     return gradient;
   }
 
@@ -12570,8 +14575,7 @@ class ManyHeads {
             Xorshift64 random)
       : heads_(drawn(first, count, random)),
         out_(count * first.output_dim(), d_model, bound, random),
-        threads_(threads),
-        failures_(heads_.size()) {}
+        threads_(threads) {}
   static std::vector<Layer> drawn(const Layer& first, int count, Xorshift64& random) {
     std::vector<Layer> heads(static_cast<std::size_t>(count), first);
     for (Layer& head : heads) head.as_head().draw_weights(random);
@@ -12601,7 +14605,6 @@ class ManyHeads {
   }
 
   int threads_;
-  std::vector<std::exception_ptr> failures_;  // what each head threw
 };
 
 }  // namespace loglinear
@@ -12620,14 +14623,13 @@ namespace loglinear {
 ///
 /// `forward` reads in the heads' order, which here is `after_push` unless the options say
 /// otherwise; `query_readonly` reads the state as it stands. Weights are drawn head by head from
-/// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 and OpenMP switched on in the
-/// compiler the heads of a token run in parallel, and otherwise one after the other:
-/// `threads_used()` tells. Each head's arithmetic is its own, so that the bits do not depend on the
-/// number of threads.
+/// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 the heads of a token run on the
+/// threads of parallel/executor.hpp: `threads_used()` tells on how many. Each head's arithmetic is
+/// its own, so that the bits do not depend on the number of threads.
 ///
 /// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
-/// head changes none of them. Nothing allocates after construction but `state()`; with several
-/// threads the OpenMP runtime may.
+/// head changes none of them. Nothing allocates after construction but `state()`, and the first
+/// loop that starts threads.
 ///
 /// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
 template <class Layer_>
@@ -12668,7 +14670,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     double learning_rate = 0.05;                            ///< of the heads and of W_out
     std::uint64_t seed = 42;                                ///< of all weights
     OutputBound bound = OutputBound::always;                ///< where the tanh is
-    int threads = 1;  ///< at least 1; `threads_used()` says how many they are in this program
+    int threads = 1;  ///< the most for the heads, at least 1; see `threads_used()`
   };
 
   /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
@@ -12699,10 +14701,10 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// All heads read and write. \return the output, length d_model, overwritten by the next call
   template <class In>
   const Vector& forward(const In& x) {
-    Flush flush;
-    stage(x, order(), flush);
+    const Flush flush;
+    stage(x, order());
     out_.apply(reads_, output_);
-    commit(flush);
+    commit();
     return output_;
   }
   /// The same, into the caller's vector of length d_model.
@@ -12715,8 +14717,8 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// All heads read the state as it stands; nothing changes. \return as `forward`
   template <class In>
   const Vector& query_readonly(const In& x) {
-    Flush flush;
-    this->for_each_head(flush, [&](Head& head, Index begin) {
+    const Flush flush;
+    this->for_each_head([&](Head& head, Index begin) {
       head.query(x);
       take_read(head.workspace(), begin, reads_);
     });
@@ -12755,19 +14757,19 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// o
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
-    Flush flush;
+    const Flush flush;
     detail::load_vector(y, "y", target_);
-    stage(x, training_order(), flush);
+    stage(x, training_order());
     out_.apply(reads_, output_);
     detail::subtract(output_.data(), target_.data(), output_.size(), d_output_.data());
     out_.pull_back_bound(output_.data(), output_.size(), d_output_.data());
     d_reads_.noalias() = out_.weights().get("w_out").transpose() * d_output_;
-    this->for_each_head(flush, [&](Head& head, Index begin) {
+    this->for_each_head([&](Head& head, Index begin) {
       head.stage_gradient(detail::ConstVectorView<Scalar>(d_reads_.data() + begin, this->d_v()));
     });
     out_.weights().require_descendable(this->learning_rate(), d_output_, reads_, no_free_);
     out_.weights().descend(this->learning_rate(), d_output_, reads_, no_free_);
-    commit(flush);
+    commit();
     return output_;
   }
   /// The same, into the caller's vector of length d_model.
@@ -12786,9 +14788,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
   template <class In>
   Matrix forward_span(const Eigen::MatrixBase<In>& x) {
-    Flush flush;
+    const Flush flush;
     detail::Rollback rollback(heads_);
-    const Matrix reads = this->read_span(x, order(), flush);
+    const Matrix reads = this->read_span(x, order());
     Matrix out = out_.apply(reads);
     rollback.keep();
     return out;
@@ -12798,28 +14800,28 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   template <class In, class DOut>
   [[nodiscard]] MultiHeadSpanGradient<Scalar> span_gradient(
       const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
-    Flush flush;
+    const Flush flush;
     detail::require_size("d_out (rows)", d_out.rows(), x.rows());
     detail::require_size("d_out (columns)", d_out.cols(), this->output_dim());
     detail::require_finite("d_out", d_out);
     MultiHeadAttention copy(*this);
-    const Matrix reads = copy.read_span(x, order(), flush);
-    return copy.pull_back_span(heads_, x, order(), reads, out_.apply(reads), Matrix(d_out), flush);
+    const Matrix reads = copy.read_span(x, order());
+    return copy.pull_back_span(heads_, x, order(), reads, out_.apply(reads), Matrix(d_out));
   }
 
   /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
   /// tokens of the stream; see `LogLinearAttention::train_span`. \param y T x d_model
   template <class In, class Target>
   Matrix train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
-    Flush flush;
+    const Flush flush;
     detail::require_size("y (rows)", y.rows(), x.rows());
     detail::require_size("y (columns)", y.cols(), this->output_dim());
     detail::require_finite("y", y);
     detail::Rollback rollback(heads_);
-    const Matrix reads = this->read_span(x, training_order(), flush);
+    const Matrix reads = this->read_span(x, training_order());
     const Matrix out = out_.apply(reads);
-    const auto gradient = this->pull_back_span(rollback.before(), x, training_order(), reads, out,
-                                               Matrix(out - y), flush);
+    const auto gradient =
+        this->pull_back_span(rollback.before(), x, training_order(), reads, out, Matrix(out - y));
     auto d_out = out_.weights().zeros();
     d_out.set("w_out", gradient.w_out);
     for (std::size_t h = 0; h < gradient.heads.size(); ++h) {
@@ -12863,15 +14865,15 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   }
   /// Every head prepares the token and reads, or none of them has changed.
   template <class In>
-  void stage(const In& x, ReadOrder order, Flush& flush) {
-    this->for_each_head(flush, [&](Head& head, Index begin) {
+  void stage(const In& x, ReadOrder order) {
+    this->for_each_head([&](Head& head, Index begin) {
       head.stage(x, order);
       take_read(head.workspace(), begin, reads_);
     });
   }
   /// Every head writes what it has staged.
-  void commit(Flush& flush) {
-    this->for_each_head(flush, [](Head& head, Index) { head.commit(); });
+  void commit() {
+    this->for_each_head([](Head& head, Index) { head.commit(); });
   }
   static void take_read(const typename Head::Workspace& head, Index begin, Vector& reads) {
     detail::copy(head.read.data(), head.read.size(), reads.data() + begin);
@@ -13477,156 +15479,6 @@ const LogLinearGatedDeltaNetOptions& checked(const LogLinearGatedDeltaNetOptions
 
 #endif  // LOGLINEAR_MIXERS_LOG_LINEAR_GATED_DELTA_NET_OPTIONS_HPP
 
-// ---- loglinear/sequence/chunkwise_gradient.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
-#define LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
-
-namespace loglinear {
-
-namespace detail {
-
-/// Throws unless the states of a tape, whose members anybody can write to, are those before the
-/// chunks that it speaks of.
-template <class Scalar>
-void require_whole(const SequenceTape<Scalar>& tape) {
-  require_level_count(tape.max_levels);
-  require_positive("chunk_size of the tape", tape.chunk_size);
-  const ChunkwiseTape<Scalar>& states = tape.states;
-  const auto interval = static_cast<std::size_t>((std::max)(states.interval, 1));
-  const std::size_t chunks = states.begins.size();
-  bool fits = states.interval > 0 && states.kept.size() == (chunks + interval - 1) / interval &&
-              std::has_single_bit(static_cast<std::uint64_t>(tape.chunk_size));
-  Index first = 0;
-  for (std::size_t n = 0; fits && n < chunks; ++n) {
-    const std::uint64_t count = tape.start + static_cast<std::uint64_t>(first);
-    fits = first < tape.length && states.begins[n] == first;
-    if (n % interval == 0) {
-      const Hierarchy<Scalar>& before = states.kept[n / interval];
-      fits =
-          fits && before.count() == count && before.has_shape(tape.max_levels, tape.d_k, tape.d_v);
-    }
-    const auto into = static_cast<Index>(count % static_cast<std::uint64_t>(tape.chunk_size));
-    first += (std::min)(tape.chunk_size - into, tape.length - first);
-  }
-  if (!fits || first != tape.length) {
-    fail("the tape", "changed or of other tokens", "as `chunkwise` left it");
-  }
-}
-
-}  // namespace detail
-
-/// The gradient of `sum(d_out * out)`, the reads of a sequence under any cotangent, with respect to
-/// every input, chunk by chunk from the last to the first.
-///
-/// \param in       the tokens that `chunkwise` was given
-/// \param tape     what it kept
-/// \param d_out    the gradient of a loss with respect to the reads, T x d_v
-/// \param d_final  the gradient of the loss with respect to the state after the tokens, each level
-///                 flattened row-major, max_levels x d_k d_v; without rows for zero. With
-///                 `SequenceGradients::state` of the tokens that follow, a long sequence can be
-///                 differentiated in pieces. Only with a tape of a pass that had a state.
-/// \return the gradients, log decays being differentiated as such; with a log decay of -infinity
-///         that gradient is 0
-/// \throws std::invalid_argument for inputs of another shape than the tape's or a tape that has
-/// been changed, for a d_out or
-/// d_final of another shape or that is not finite, or where a gradient would not be finite
-///
-/// About two and a half times the products of `chunkwise`. States between those on the tape are
-/// computed again: memory O(T d + T / C d_k d_v) altogether.
-template <class Scalar>
-[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
-    const SequenceInputs<Scalar>& in, const SequenceTape<Scalar>& tape,
-    const typename SequenceInputs<Scalar>::Rows& d_out,
-    const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
-  const detail::FlushToZero<Scalar> flush;
-  const Eigen::Index size = tape.has_state ? tape.d_k * tape.d_v : 0;
-  detail::require_size("the sequence (tokens)", in.length(), tape.length);
-  in.require_shapes(tape.start, tape.max_levels);
-  detail::require_size("d_out (rows)", d_out.rows(), in.length());
-  if (in.length() > 0) {
-    detail::require_size("q (columns)", in.d_k(), tape.d_k);
-    detail::require_size("v (columns)", in.d_v(), tape.d_v);
-    detail::require_size("d_out (columns)", d_out.cols(), in.d_v());
-  }
-  detail::require_whole(tape);
-  detail::require_finite("d_out", d_out);
-  if (d_final.size() > 0) {
-    detail::require_size("d_final (rows)", d_final.rows(), tape.has_state ? tape.max_levels : 0);
-    detail::require_size("d_final (columns)", d_final.cols(), size);
-    detail::require_finite("d_final", d_final);
-  }
-  auto gradients = SequenceGradients<Scalar>::sized_like(in);
-  if (tape.has_state) gradients.state.setZero(tape.max_levels, size);
-  detail::Hierarchy<Scalar> d_states(tape.max_levels, tape.d_k, tape.d_v,
-                                     tape.start + static_cast<std::uint64_t>(in.length()));
-  for (int l : d_states.active()) {
-    d_states.set_zero(l);
-    if (d_final.size() > 0) d_states.level(l).template reshaped<Eigen::RowMajor>() = d_final.row(l);
-  }
-  if (in.length() > 0) {
-    const auto weights = in.levels_read(tape.start, in.length(), tape.max_levels);
-    detail::InputSource<Scalar> source(in, weights);
-    source.require_numbers();
-    source.differentiate(detail::view_of(d_out), gradients);
-    detail::pull_back_chunks<Scalar>(source, tape.chunk_size, weights, tape.states, d_states);
-  }
-  for (int l : d_states.active()) {  // none without a state
-    gradients.state.row(l) = d_states.level(l).template reshaped<Eigen::RowMajor>();
-  }
-  detail::require_finite_gradient("the state", gradients.state);
-  return gradients;
-}
-
-namespace detail {
-
-/// Notes the states of a sequence without reading them.
-template <class Scalar>
-void run_states(const SequenceInputs<Scalar>& in, Hierarchy<Scalar> states,
-                SequenceTape<Scalar>& tape) {
-  if (in.length() == 0) return;
-  const auto weights = in.levels_read(states.count(), in.length(), states.max_levels());
-  InputSource<Scalar> source(in, weights);
-  forward_chunks<Scalar>(source, tape.chunk_size, weights, states, &tape.states, false);
-}
-
-}  // namespace detail
-
-/// The same without a tape: computes the states first, not the reads.
-///
-/// \param initial  the state before the tokens
-/// \param options  the size of chunks
-/// \throws std::invalid_argument as `chunkwise`
-template <class Scalar>
-[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
-    const SequenceInputs<Scalar>& in, const LogLinearState<Scalar>& initial,
-    const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {},
-    const typename SequenceInputs<Scalar>::Rows& d_final = {}) {
-  const detail::FlushToZero<Scalar> flush;
-  const Eigen::Index chunk_size = detail::chunk_size_of(options);
-  detail::require_shapes(in, initial);
-  SequenceTape<Scalar> tape = detail::tape_of(in, initial, chunk_size);
-  detail::run_states(in, detail::hierarchy_of(initial), tape);
-  return chunkwise_gradient(in, tape, d_out, d_final);
-}
-
-/// The same from an empty state of as many levels as the sequence needs.
-template <class Scalar>
-[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
-    const SequenceInputs<Scalar>& in, const typename SequenceInputs<Scalar>::Rows& d_out,
-    const ChunkwiseOptions& options = {}) {
-  const detail::FlushToZero<Scalar> flush;
-  const Eigen::Index chunk_size = detail::chunk_size_of(options);
-  in.require_shapes(0, max_level_limit);
-  SequenceTape<Scalar> tape = detail::tape_of(in, chunk_size);
-  detail::run_states(in, {tape.max_levels, tape.d_k, tape.d_v}, tape);
-  return chunkwise_gradient(in, tape, d_out);
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_CHUNKWISE_GRADIENT_HPP
-
 // ---- loglinear/mixers/heads.hpp
 
 #ifndef LOGLINEAR_MIXERS_HEADS_HPP
@@ -14229,7 +16081,7 @@ class TokenMixer {
   template <class Front>
   [[nodiscard]] Matrix finished(const Front& front, const Matrix& reads) const {
     Matrix out = mixer().back(front, reads);
-    detail::require_finite("the output", out);
+    detail::require_finite("coefficient # of the output", out);
     return out;
   }
   /// `read(heads, tapes)` reads the heads from where the stream stands.
@@ -14249,13 +16101,13 @@ class TokenMixer {
     std::vector<SequenceTape<Scalar>> tapes(static_cast<std::size_t>(shape_.heads));
     const Matrix reads = read(front.heads, tapes);
     const detail::ReadsGradient<Scalar> d = mixer().back_gradient(front, reads, d_out, all.weights);
-    detail::require_finite("the gradient of the reads", d.reads);
+    detail::require_finite("coefficient # of the gradient of the reads", d.reads);
     const detail::HeadInputs<Scalar> d_heads =
         detail::read_heads_gradient(front.heads, d.reads, tapes);
     mixer().front_gradient(front, tokens, d, d_heads, all.x, all.weights);
-    detail::require_finite("the gradient of x", all.x);
+    detail::require_finite("coefficient # of the gradient of x", all.x);
     for (const std::string& name : all.weights.names()) {
-      detail::require_finite("the gradient of " + name, all.weights[name]);
+      detail::require_finite("coefficient # of the gradient of " + name, all.weights[name]);
     }
     return all;
   }
@@ -14436,7 +16288,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
 
   [[nodiscard]] Matrix project(const Matrix& u, const char* name) const {
     Matrix y = detail::linear<Scalar>(u, this->weights()[name], nullptr);
-    detail::require_finite(std::string("the product of x and ") + name, y);
+    detail::require_finite(std::string("coefficient # of the product of x and ") + name, y);
     return y;
   }
 
@@ -14450,7 +16302,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
       f.convolved.push_back(detail::after(history[i], f.mixed[i]));
       f.mixed[i] = detail::convolve(f.convolved[i], w[path + "_conv1d.weight"],
                                     w.find(path + "_conv1d.bias"));
-      detail::require_finite("the convolution of " + path, f.mixed[i]);
+      detail::require_finite("coefficient # of the convolution of " + path, f.mixed[i]);
     }
     f.dl = project(u, "l_proj.weight");
     if (options_.use_gate) f.output_gate = project(u, "g_proj.weight");
@@ -14750,11 +16602,11 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
     const Columns columns(options_);
     Front f;
     f.projected = detail::linear(u, w["in_proj.weight"], w.find("in_proj.bias"));
-    detail::require_finite("the projection of x", f.projected);
+    detail::require_finite("coefficient # of the projection of x", f.projected);
     f.convolved.push_back(
         detail::after(history[0], f.projected.middleCols(columns.inner, columns.conv)));
     f.mixed = detail::convolve(f.convolved[0], w["conv1d.weight"], w.find("conv1d.bias"));
-    detail::require_finite("the convolution of x", f.mixed);
+    detail::require_finite("coefficient # of the convolution of x", f.mixed);
     const Matrix mixed = detail::silu_of(f.mixed);
     f.x = mixed.leftCols(columns.inner);
     f.gate = detail::DecayGate<Scalar>(f.projected.middleCols(columns.dt(), columns.heads),
@@ -14878,6 +16730,478 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
 /// flash-linear-attention's layers.
 
 #endif  // LOGLINEAR_MIXERS_HPP
+
+// ---- loglinear/parallel.hpp
+
+#ifndef LOGLINEAR_PARALLEL_HPP
+#define LOGLINEAR_PARALLEL_HPP
+
+/// \file
+/// Threads: how many there are, and who runs them.
+
+#endif  // LOGLINEAR_PARALLEL_HPP
+
+// ---- loglinear/readout/cascade_readout.hpp
+
+#ifndef LOGLINEAR_READOUT_CASCADE_READOUT_HPP
+#define LOGLINEAR_READOUT_CASCADE_READOUT_HPP
+
+namespace loglinear {
+
+/// The cascade: one weighted mean out of the reads of all levels, without a choice of time scale.
+///
+/// Where every token's value is (y, 1), the read of a level is a numerator and a mass,
+/// `num_l = sum_s (k_s . q) y_s` and `mass_l = sum_s (k_s . q)` over the tokens s of its bucket.
+/// From the oldest level to the newest the estimate moves towards what the level says, the further
+/// the more mass there is:
+///
+///     e_M = prior        e_l = (num_l + kappa e_(l+1)) / (mass_l + kappa),   l = M - 1 ... 0
+///
+/// An empty level passes the older estimate on as it is. e_0 is the last estimate; e_l leaves the
+/// 2^l newest tokens or so out. `Cascade` keeps such a stream; the reads of a layer come from its
+/// `forward_levels`, the last of its d_v values being 1.
+///
+/// All keys and queries should be at least 0 in every coefficient (one-hot, softmax, squares): then
+/// no mass is negative, and each estimate lies between the values. Others are accepted as long as
+/// `mass_l + kappa > 0`.
+///
+/// Errors: std::invalid_argument with name, value and legal range; the estimates are as they were
+/// then. Nothing allocates but the constructor and copies.
+template <class Scalar_ = double>
+class CascadeReadout {
+ public:
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Vector = detail::Vector<Scalar>;
+
+  /// How to build one.
+  struct Options {
+    Index outputs = 1;    ///< length of y, 1 to 2^26 - 1
+    int max_levels = 32;  ///< rows of the reads, 1 to 65: lambda().size() of a layer
+    double kappa = 1;     ///< the mass of the older estimate, finite and positive
+    double prior = 0;     ///< what every output starts from, finite
+  };
+
+  /// Allocates everything. \throws std::invalid_argument for an option out of its range
+  explicit CascadeReadout(const Options& options) {
+    detail::require_length("outputs", options.outputs);
+    detail::require_length("outputs + 1", options.outputs + 1);
+    detail::require_between("max_levels", options.max_levels, 1, max_level_limit + 1);
+    set_kappa(options.kappa);
+    const Index rows = options.max_levels, columns = options.outputs;
+    if (!detail::is_finite(static_cast<Scalar>(options.prior))) {
+      detail::fail("prior", options.prior, "finite in the readout's scalar");
+    }
+    prior_ = detail::filled<Scalar>(columns, static_cast<Scalar>(options.prior));
+    estimates_ = detail::zeros<Matrix>(rows, columns);
+    for (Index l = 0; l < rows; ++l) estimates_.row(l) = prior_.transpose();
+    next_ = estimates_;
+    masses_ = detail::zeros<Scalar>(rows);
+    gradient_ = detail::zeros<Scalar>(columns);
+  }
+
+  [[nodiscard]] int max_levels() const noexcept {
+    return static_cast<int>(estimates_.rows());
+  }                                                                           ///< M
+  [[nodiscard]] Index outputs() const noexcept { return estimates_.cols(); }  ///< length of y
+  [[nodiscard]] Scalar kappa() const noexcept { return kappa_; }              ///< as rounded
+  [[nodiscard]] const Vector& prior() const noexcept { return prior_; }       ///< length outputs
+  /// \throws std::invalid_argument unless finite and positive
+  void set_kappa(double kappa) {
+    const auto rounded = static_cast<Scalar>(kappa);
+    if (!(detail::is_finite(kappa) && detail::is_finite(rounded) && rounded > Scalar(0))) {
+      detail::fail("kappa", kappa, "finite and positive");
+    }
+    kappa_ = rounded;
+  }
+  /// What the next estimates start from. \param prior length outputs, finite
+  template <class Derived>
+  void set_prior(const Eigen::MatrixBase<Derived>& prior) {
+    detail::require_size("the prior", prior.size(), outputs());
+    detail::require_finite("the prior", prior);
+    prior_.noalias() = detail::as_column(prior);
+  }
+
+  /// All estimates of one token: row l is e_l, row 0 the last one. \param reads  M x (outputs + 1),
+  /// in each row the numerators of a level and its mass. \throws std::invalid_argument for another
+  /// shape, where a mass + kappa is not positive, or an estimate is not finite
+  template <class Derived>
+  const Matrix& estimate(const Eigen::MatrixBase<Derived>& reads) {
+    const detail::FlushToZero<Scalar> flush;
+    require_shape("the reads", reads);
+    const Index m = outputs();
+    for (Index l = max_levels(); l-- > 0;) {
+      const Scalar* const older = l + 1 < max_levels() ? row(next_, l + 1) : prior_.data();
+      Scalar* const newer = row(next_, l);
+      const Scalar mass = reads.coeff(l, m), total = mass + kappa_;
+      if (!(total > Scalar(0)) || !detail::is_finite(total)) {
+        detail::fail(detail::Text("the mass of level ", l), detail::to_double(mass),
+                     "finite and above -kappa, which keys of coefficients >= 0 ensure");
+      }
+      bool is_empty = detail::is_exactly(mass, Scalar(0));
+      for (Index j = 0; j < m; ++j) {
+        is_empty = is_empty && detail::is_exactly(reads.coeff(l, j), Scalar(0));
+      }
+      for (Index j = 0; j < m; ++j) {
+        newer[j] = is_empty ? older[j] : (reads.coeff(l, j) + kappa_ * older[j]) / total;
+        if (detail::is_finite(newer[j])) continue;
+        detail::fail(detail::Text("the estimate after level ", l), detail::to_double(newer[j]),
+                     "finite: a result leaves the range of the scalar type");
+      }
+    }
+    for (Index l = 0; l < max_levels(); ++l) masses_[l] = reads.coeff(l, m);
+    estimates_.swap(next_);
+    return estimates_;
+  }
+  /// What the last call gave, M x outputs.
+  [[nodiscard]] const Matrix& estimates() const noexcept { return estimates_; }
+
+  /// The same as features of `RecursiveLeastSquares`, e_0 first, length M outputs; a view.
+  [[nodiscard]] Eigen::Map<const Vector> features() const noexcept {
+    return {estimates_.data(), estimates_.size()};
+  }
+
+  /// The pullback of the last `estimate`, from the gradient with respect to all estimates to that
+  /// with respect to the reads:
+  ///
+  ///     g_l = d_l + kappa g_(l-1) / (mass_(l-1) + kappa),   l = 0 ... M,   d_M = 0
+  ///     d num_l = g_l / (mass_l + kappa)         d mass_l = -g_l . e_l / (mass_l + kappa)
+  ///     d kappa = sum_l g_l . (e_(l+1) - e_l) / (mass_l + kappa)         d prior = g_M
+  ///
+  /// where g_l is the gradient with respect to e_l. \param d_estimates  M x outputs; zeros but for
+  /// row 0 where only the last estimate counts \param d_reads  M x (outputs + 1), overwritten.
+  /// \throws std::invalid_argument also where a gradient would not be finite
+  template <class Derived, class Out>
+  void pull_back(const Eigen::MatrixBase<Derived>& d_estimates,
+                 Eigen::MatrixBase<Out> const& d_reads) {
+    const detail::FlushToZero<Scalar> flush;
+    detail::require_size("the gradient of the estimates (rows)", d_estimates.rows(), max_levels());
+    detail::require_size("the gradient of the estimates (columns)", d_estimates.cols(), outputs());
+    detail::require_finite("the gradient of the estimates", d_estimates);
+    require_shape("the gradient of the reads", d_reads);
+    auto& out = const_cast<Eigen::MatrixBase<Out>&>(d_reads).derived();
+    const Index m = outputs();
+    std::fill_n(gradient_.data(), m, Scalar(0));
+    d_kappa_ = Scalar(0);
+    for (Index l = 0; l < max_levels(); ++l) {
+      const Scalar* const older = l + 1 < max_levels() ? row(estimates_, l + 1) : prior_.data();
+      const Scalar* const newer = row(estimates_, l);
+      const Scalar total = masses_[l] + kappa_;
+      Scalar d_total(0);
+      for (Index j = 0; j < m; ++j) {
+        const Scalar g = (gradient_[j] + d_estimates.coeff(l, j)) / total;
+        out(l, j) = g;
+        d_total -= g * newer[j];
+        d_kappa_ += g * older[j];
+        gradient_[j] = kappa_ * g;
+      }
+      out(l, m) = d_total;
+      d_kappa_ += d_total;
+    }
+    detail::require_finite("the gradient of the reads", out);
+    detail::require_finite("the gradient of the prior", gradient_);
+    detail::require_finite("the gradient of kappa", &d_kappa_, 1);
+  }
+  /// \name Of the last `pull_back`
+  /// \{
+  [[nodiscard]] Scalar d_kappa() const noexcept { return d_kappa_; }  ///< with respect to kappa
+  [[nodiscard]] const Vector& d_prior() const noexcept {
+    return gradient_;
+  }  ///< with respect to the prior, length outputs
+     /// \}
+
+ private:
+  friend struct detail::Parts;
+
+  /// For checkpoints: what the next estimates depend on.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("kappa", self.kappa_);
+    part("prior", self.prior_);
+    if constexpr (detail::is_written<Self>) {
+      self.set_kappa(detail::to_double(self.kappa_));
+      detail::require_finite("the prior", self.prior_);
+    }
+  }
+
+  template <class Derived>
+  void require_shape(std::string_view name, const Eigen::MatrixBase<Derived>& reads) const {
+    static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
+                  "the reads must have the readout's scalar: convert them with .cast<Scalar>()");
+    if (reads.rows() != max_levels()) {
+      detail::fail(detail::Text(name, " (rows, one a level)"), reads.rows(), max_levels());
+    }
+    if (reads.cols() != outputs() + 1) {
+      detail::fail(detail::Text(name, " (columns, outputs + 1)"), reads.cols(), outputs() + 1);
+    }
+  }
+  [[nodiscard]] static Scalar* row(Matrix& m, Index l) { return m.data() + l * m.cols(); }
+  [[nodiscard]] static const Scalar* row(const Matrix& m, Index l) {
+    return m.data() + l * m.cols();
+  }
+
+  Scalar kappa_{1}, d_kappa_{0};
+  Vector prior_{}, masses_{}, gradient_{};
+  Matrix estimates_{}, next_{};
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_READOUT_CASCADE_READOUT_HPP
+
+// ---- loglinear/stream/level_reads.hpp
+
+#ifndef LOGLINEAR_STREAM_LEVEL_READS_HPP
+#define LOGLINEAR_STREAM_LEVEL_READS_HPP
+
+/// \file
+/// The levels of a state read apart: `S_l^T q` of each, where `query_mixed` gives their weighted
+/// sum.
+
+namespace loglinear {
+
+/// Every level's own read: row l of `reads` becomes `q^T S_l`, 0 where the level is empty, so that
+/// `lambda^T reads` is what `query_mixed` gives.
+///
+/// \param state  as it stands (`before_push`)
+/// \param q      length d_k
+/// \param reads  max_levels x d_v, overwritten; must not overlap q or the state
+///
+/// \throws std::invalid_argument for a wrong size, a coefficient of q that is not finite, or where
+/// a read would not be finite; `reads` is as it was then. Costs what `query_mixed` does. Does not
+/// allocate, except to copy an argument that is not contiguous in memory.
+template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow, class Query,
+          class Reads>
+void level_reads(const LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overflow>& state,
+                 const Eigen::MatrixBase<Query>& q, Eigen::MatrixBase<Reads> const& reads) {
+  using Accumulator = detail::Accumulator<Scalar>;
+  static_assert(Query::IsVectorAtCompileTime, "level_reads takes a vector q: a row or a column");
+  static_assert(std::is_same_v<typename Reads::Scalar, Accumulator>,
+                "the reads must have the state's scalar, or float where that is narrower");
+  const detail::FlushToZero<Accumulator> flush;
+  detail::require_size("q", q.size(), state.d_k());
+  detail::require_size("the reads (rows, one a level)", reads.rows(), state.max_levels());
+  detail::require_size("the reads (columns, d_v)", reads.cols(), state.d_v());
+  detail::with_columns<Accumulator, KeyDim>(
+      detail::as_column(q), state.d_k(), "q", state.flat_state(), [&](const auto& query) {
+        detail::read_levels_apart(detail::levels_of(state), query.data(),
+                                  const_cast<Eigen::MatrixBase<Reads>&>(reads).derived());
+      });
+}
+
+/// The pullback of `level_reads`, the state held constant: d_q = sum_l S_l d_l, row l of `d_reads`
+/// being the gradient d_l with respect to row l of the reads.
+///
+/// \param d_reads  max_levels x d_v; rows of empty levels are not read
+/// \param d_q      length d_k, overwritten; must not overlap d_reads or the state
+///
+/// \throws std::invalid_argument for a wrong size, a coefficient that is not finite, or where the
+/// result would not be finite. Costs what `level_reads` does. Does not allocate for `d_reads` that
+/// lie in memory row by row.
+template <class Scalar, int KeyDim, int ValueDim, int MaxLevels, LastLevel Overflow, class DReads,
+          class DQuery>
+void level_reads_pullback(
+    const LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overflow>& state,
+    const Eigen::MatrixBase<DReads>& d_reads, Eigen::MatrixBase<DQuery> const& d_q) {
+  using Accumulator = detail::Accumulator<Scalar>;
+  static_assert(std::is_same_v<typename DReads::Scalar, Accumulator>,
+                "the gradient must have the state's scalar, or float where that is narrower");
+  const detail::FlushToZero<Accumulator> flush;
+  detail::require_size("the gradient of the reads (rows, one a level)", d_reads.rows(),
+                       state.max_levels());
+  detail::require_size("the gradient of the reads (columns, d_v)", d_reads.cols(), state.d_v());
+  detail::require_size("d_q", d_q.size(), state.d_k());
+  detail::require_finite("the gradient of the reads", d_reads);
+  const Eigen::Ref<const detail::RowMajorMatrix<Accumulator>> rows(d_reads.derived());
+  detail::pull_back_levels_apart(detail::levels_of(state), rows.data(), rows.outerStride(),
+                                 detail::as_writable_column(d_q));
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_STREAM_LEVEL_READS_HPP
+
+// ---- loglinear/readout/cascade.hpp
+
+#ifndef LOGLINEAR_READOUT_CASCADE_HPP
+#define LOGLINEAR_READOUT_CASCADE_HPP
+
+namespace loglinear {
+
+/// A stream of keys and values, and what it expects for a key on all time scales at once: a
+/// hierarchy whose values are (y, 1), read level by level through a `CascadeReadout`.
+///
+///     read:   num_l, mass_l = S_l^T q for every level l
+///             e_M = prior        e_l = (num_l + kappa e_(l+1)) / (mass_l + kappa)
+///     write:  push the leaf q (y, 1)^T
+///
+/// It is a table of means per key that chooses no decay: the last estimate e_0 leans on the recent
+/// past as far as that has seen the key, and on the older past for the rest. As features of
+/// `RecursiveLeastSquares` all estimates together are as good as a bank of tables with well-chosen
+/// decays, not better; on a stream whose one best decay is known they gain nothing over it.
+///
+///     predict:  rls.predict(cascade.features(key))
+///     learn:    rls.update(cascade.features(key), y);  cascade.write(key, y);
+///
+/// Coefficients of keys should be at least 0 (one-hot, softmax, squares), see `CascadeReadout`.
+/// Errors: std::invalid_argument with name, value and legal range, before anything has changed. A
+/// read costs one pass over the active levels, or over the rows of them where the key is not zero;
+/// a write O(1) amortised passes over a level. Neither allocates.
+template <class Scalar_ = double>
+class Cascade {
+ public:
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+  using Readout = CascadeReadout<Scalar>;
+  using Matrix = typename Readout::Matrix;
+  using Vector = typename Readout::Vector;
+  using State = LogLinearState<Scalar>;
+
+  /// How to build one; d_k must be given.
+  struct Options {
+    Index d_k = 0;        ///< length of keys, 1 to 2^26
+    Index outputs = 1;    ///< length of y, 1 to 2^26 - 1
+    int max_levels = 24;  ///< 1 to 64; floor(log2 T) + 1 resolve T tokens
+    double kappa = 1;     ///< the mass of the older estimate, finite and positive
+    double prior = 0;     ///< what every output starts from, finite
+  };
+
+  /// Allocates everything. \throws std::invalid_argument for an option out of its range
+  explicit Cascade(const Options& options)
+      : readout_({.outputs = options.outputs,
+                  .max_levels = checked(options).max_levels,
+                  .kappa = options.kappa,
+                  .prior = options.prior}),
+        state_(options.max_levels, options.d_k, options.outputs + 1),
+        reads_(detail::zeros<Matrix>(options.max_levels, options.outputs + 1)),
+        key_(detail::zeros<Scalar>(options.d_k)),
+        value_(detail::ones<Scalar>(options.outputs + 1)),
+        features_(detail::zeros<Scalar>(options.max_levels * options.outputs)),
+        last_(detail::zeros<Scalar>(options.outputs)),
+        places_(options.d_k) {}
+
+  /// \name A token
+  /// \{
+
+  /// The estimates for a key, which nothing has to have been written for: row l is e_l, row 0 the
+  /// last. Nothing of the stream changes. \param key length d_k, finite \return max_levels x
+  /// outputs, overwritten by the next call
+  template <class Key>
+  const Matrix& read(const Key& key) {
+    const detail::FlushToZero<Scalar> flush;
+    detail::load_vector(key, "key", key_);
+    read_levels();
+    return readout_.estimate(reads_);
+  }
+  /// The last estimate, e_0. \return length outputs, overwritten by the next call
+  template <class Key>
+  const Vector& predict(const Key& key) {
+    const Matrix& estimates = read(key);
+    detail::copy(estimates.data(), outputs(), last_.data());
+    return last_;
+  }
+  /// All estimates as features, the newest first. \return length `feature_count()`, overwritten by
+  /// the next call
+  template <class Key>
+  const Vector& features(const Key& key) {
+    const Matrix& estimates = read(key);
+    detail::copy(estimates.data(), estimates.size(), features_.data());
+    return features_;
+  }
+  /// The next token of the stream: under this key there was y. \param y length outputs, finite
+  template <class Key, class Value>
+  void write(const Key& key, const Value& y) {
+    const detail::FlushToZero<Scalar> flush;
+    detail::load_vector(key, "key", key_);
+    detail::require_vector_type<Scalar, Value>();
+    detail::require_size("y", y.size(), outputs());
+    detail::require_finite("y", y);
+    for (Index j = 0; j < outputs(); ++j) value_[j] = y.coeff(j);
+    state_.push_leaf(key_, value_);
+  }
+  /// Forgets every token.
+  void reset() noexcept { state_.reset(); }
+  /// \}
+
+  /// T tokens at once, a row each: reads each key before it is written with its y. The numbers of T
+  /// calls, to the bit. \param keys T x d_k \param y T x outputs \return the features, T x
+  /// feature_count(); allocates, and copies the state
+  template <class Keys, class Values>
+  Matrix forward_span(const Eigen::MatrixBase<Keys>& keys, const Eigen::MatrixBase<Values>& y) {
+    detail::require_size("keys (columns)", keys.cols(), d_k());
+    detail::require_size("y (rows)", y.rows(), keys.rows());
+    detail::require_size("y (columns)", y.cols(), outputs());
+    detail::require_finite("keys", keys);
+    detail::require_finite("y", y);
+    Cascade after(*this);
+    Matrix out(keys.rows(), feature_count());
+    for (Index t = 0; t < keys.rows(); ++t) {
+      out.row(t) = after.features(keys.row(t)).transpose();
+      after.write(keys.row(t), y.row(t));
+    }
+    *this = std::move(after);
+    return out;
+  }
+
+  [[nodiscard]] Index d_k() const noexcept { return key_.size(); }             ///< length of keys
+  [[nodiscard]] Index outputs() const noexcept { return readout_.outputs(); }  ///< length of y
+  [[nodiscard]] Index feature_count() const noexcept {
+    return features_.size();
+  }  ///< max_levels * outputs
+  [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }  ///< tokens so far
+  /// The hierarchy; column `outputs()` of a level is its mass.
+  [[nodiscard]] const State& state() const noexcept { return state_; }
+  /// The recurrence with kappa, the prior, and the gradients of the last `read`: `pull_back` leads
+  /// to that of the level reads, and `level_reads_pullback` from there to that of the key.
+  [[nodiscard]] Readout& readout() noexcept { return readout_; }
+  [[nodiscard]] const Readout& readout() const noexcept { return readout_; }  ///< read-only
+
+ private:
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("", self.readout_);
+    part("state", self.state_);
+  }
+
+  static const Options& checked(const Options& options) {
+    detail::require_length("d_k", options.d_k);
+    detail::require_between("max_levels", options.max_levels, 1, max_level_limit);
+    return options;
+  }
+
+  /// Where few coefficients of the key are not zero, only their rows are read.
+  void read_levels() {
+    Index count = 0;
+    for (Index i = 0; i < d_k(); ++i) {
+      if (!detail::is_exactly(key_[i], Scalar(0))) places_[count++] = i;
+    }
+    if (count > d_k() / 4) return level_reads(state_, key_, reads_);
+    const Index columns = reads_.cols();
+    std::fill_n(reads_.data(), reads_.size(), Scalar(0));
+    for (int l : state_.active_levels()) {
+      const Scalar* const level = detail::levels_of(std::as_const(state_)).data(l);
+      for (Index n = 0; n < count; ++n) {
+        const Index i = places_[n];
+        detail::axpy(key_[i], level + i * columns, columns, reads_.data() + l * columns);
+      }
+    }
+    detail::require_finite("a read of a level", reads_);
+  }
+
+  Readout readout_;
+  State state_;
+  Matrix reads_;
+  Vector key_, value_, features_, last_;
+  detail::Vector<Index> places_;  // of the key, where it is not zero
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_READOUT_CASCADE_HPP
 
 // ---- loglinear/readout/recursive_least_squares.hpp
 
@@ -15051,7 +17375,7 @@ class RecursiveLeastSquares {
 
   void predict_loaded() {
     prediction_.noalias() = weights_.transpose() * phi_;
-    detail::require_finite("the prediction", prediction_);
+    detail::require_finite("coefficient # of the prediction", prediction_);
   }
 
   /// seen = U^T phi, scaled = D seen, gain = U scaled = P phi. \return f + phi^T P phi
@@ -16320,143 +18644,6 @@ template <class Scalar>
 
 #endif  // LOGLINEAR_SEQUENCE_DENSE_HPP
 
-// ---- loglinear/sequence/recurrent.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_RECURRENT_HPP
-#define LOGLINEAR_SEQUENCE_RECURRENT_HPP
-
-namespace loglinear {
-
-namespace detail {
-
-/// The transition of token t of a sequence, as a state undergoes it.
-template <class Scalar>
-class SequenceTransition {
- public:
-  /// `in` must outlive it.
-  explicit SequenceTransition(const SequenceInputs<Scalar>& in) : in_(in) {}
-  explicit SequenceTransition(const SequenceInputs<Scalar>&&) = delete;
-  void move_to(Index t) { t_ = t; }
-
-  /// m <- L m
-  template <class Level>
-  void left(Level& m) const {
-    const Index updates = in_.updates();
-    if (in_.beta.size() > 0) {
-      decay(m);
-      for (Index j = 0; j < updates; ++j) {
-        const Row key = in_.k.row(t_ * updates + j);
-        const Row found = in_.beta(t_, j) * key * m;
-        m -= key.transpose() * found;
-      }
-      return;
-    }
-    for (Index j = 0; j < updates; ++j) {
-      const Row found = in_.p.row(t_ * updates + j) * m;
-      if (j == 0) decay(m);
-      m -= in_.u.row(t_ * updates + j).transpose() * found;
-    }
-    if (updates == 0) decay(m);
-  }
-  /// m <- m diag(r)
-  template <class Level>
-  void right(Level& m) const {
-    if (in_.g_value.size() == 0) return;
-    Row decay;
-    detail::decays_of(in_.g_value.row(t_), decay);
-    for (Index i = 0; i < m.rows(); ++i) m.row(i).array() *= decay.array();
-  }
-  /// What `right` and `left` can grow a norm by, intermediate results included.
-  [[nodiscard]] double norm_bound() const {
-    const Index updates = in_.updates();
-    double bound = 1;
-    if (in_.g.size() > 0) bound = (std::max)(bound, std::exp(to_double(in_.g.row(t_).maxCoeff())));
-    for (Index j = 0; j < updates; ++j) {
-      const bool is_delta = in_.beta.size() > 0;
-      const Row u = is_delta ? Row(in_.beta(t_, j) * in_.k.row(t_ * updates + j))
-                             : Row(in_.u.row(t_ * updates + j));
-      const double looked_up = stable_norm((is_delta ? in_.k : in_.p).row(t_ * updates + j));
-      bound *= 1 + (std::max)(1.0, stable_norm(u)) * looked_up;
-    }
-    if (in_.g_value.size() > 0) {
-      bound *= (std::max)(1.0, std::exp(to_double(in_.g_value.row(t_).maxCoeff())));
-    }
-    return bound;
-  }
-
- private:
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
-
-  template <class Level>
-  void decay(Level& m) const {
-    if (in_.g.size() == 0) return;
-    for (Index i = 0; i < m.rows(); ++i) {
-      m.row(i) *= std::exp(in_.g(t_, in_.g.cols() == 1 ? 0 : i));
-    }
-  }
-
-  const SequenceInputs<Scalar>& in_;
-  Index t_ = 0;
-};
-
-}  // namespace detail
-
-/// The sequence form one token after the other through the hierarchy: every level undergoes the
-/// token's transition and is read, then the leaf is pushed (arXiv:2506.04761, section 3.1).
-///
-/// \param in     the tokens
-/// \param state  the state before them, and in the end the one after the last push
-/// \return the reads, T x d_v
-/// \throws std::invalid_argument as `SequenceInputs::validate`, or where the state would overflow
-/// or a read would not be finite; nothing is changed then
-///
-/// O(T levels d_k d_v); allocates, a copy of the active levels among the rest.
-template <class Scalar>
-detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
-                                         LogLinearState<Scalar>& state) {
-  using Eigen::Index;
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
-  const detail::FlushToZero<Scalar> flush;
-  if (in.length() > 0) {
-    detail::require_size("q (columns, d_k of the state)", in.d_k(), state.d_k());
-    detail::require_size("v (columns, d_v of the state)", in.d_v(), state.d_v());
-  }
-  in.validate(state.size(), state.max_levels());
-  const Index leaves = in.leaves();
-  detail::RowMajorMatrix<Scalar> out(in.length(), state.d_v());
-  detail::SequenceTransition<Scalar> transition(in);
-  detail::Matrix<Scalar> keys(state.d_k(), leaves), values(state.d_v(), leaves);
-  auto& levels = detail::levels_of(state);
-  detail::LevelsRollback rollback(levels);
-  for (Index t = 0; t < in.length(); ++t) {
-    transition.move_to(t);
-    keys = in.k.middleRows(t * leaves, leaves).transpose();
-    values = in.v.middleRows(t * leaves, leaves).transpose();
-    for (Index j = 0; in.beta.size() > 0 && j < leaves; ++j) {
-      for (Index i = 0; i < j; ++i) {  // earlier leaves undergo update j
-        const Scalar found = keys.col(i).dot(in.k.row(t * leaves + j));
-        keys.col(i) -= (in.beta(t, j) * found) * in.k.row(t * leaves + j).transpose();
-      }
-      keys.col(j) *= in.beta(t, j);
-    }
-    const detail::Admitted admitted = levels.admit(transition.norm_bound(), keys, values);
-    levels.undergo(transition);
-    const Row query = in.q.row(t);
-    out.row(t) = (in.lambda(t, 0) * (query * keys)) * values.transpose();
-    for (int l : state.active_levels()) {
-      out.row(t) += in.lambda(t, l + 1) * Row(query * state.level(l));
-    }
-    detail::require_finite_reads(out.row(t), t);
-    levels.push(keys, values, admitted);
-  }
-  rollback.keep();
-  return out;
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_RECURRENT_HPP
-
 // ---- loglinear/sequence/instantiations.hpp
 
 #ifndef LOGLINEAR_SEQUENCE_INSTANTIATIONS_HPP
@@ -16498,120 +18685,6 @@ LOGLINEAR_SEQUENCE(extern, double)
 #endif
 
 #endif  // LOGLINEAR_SEQUENCE_INSTANTIATIONS_HPP
-
-// ---- loglinear/sequence/packed.hpp
-
-#ifndef LOGLINEAR_SEQUENCE_PACKED_HPP
-#define LOGLINEAR_SEQUENCE_PACKED_HPP
-
-namespace loglinear {
-
-namespace detail {
-
-/// Throws unless `cu_seqlens` cuts `length` tokens into `count` sequences.
-inline void require_cuts(const std::vector<Index>& cu_seqlens, Index length, std::size_t count) {
-  require_size("cu_seqlens", static_cast<Index>(cu_seqlens.size()), static_cast<Index>(count) + 1);
-  if (cu_seqlens.front() != 0) fail("cu_seqlens[0]", cu_seqlens.front(), "0");
-  for (std::size_t n = 1; n < cu_seqlens.size(); ++n) {
-    require_between("cu_seqlens[" + std::to_string(n) + "]", cu_seqlens[n], cu_seqlens[n - 1],
-                    length);
-  }
-  if (cu_seqlens.back() != length) {
-    fail("the last of cu_seqlens", cu_seqlens.back(),
-         std::to_string(length) + ", the number of tokens");
-  }
-}
-
-/// Throws unless all states have the same d_k and d_v; a sequence without tokens says nothing of
-/// them.
-template <class Scalar>
-void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
-  for (std::size_t n = 1; n < states.size(); ++n) {
-    const auto require_equal = [&](const char* what, Index size, Index first) {
-      if (size == first) return;
-      fail(std::string(what) + " of state " + std::to_string(n), size,
-           "that of state 0, " + std::to_string(first));
-    };
-    require_equal("d_k", states[n].d_k(), states[0].d_k());
-    require_equal("d_v", states[n].d_v(), states[0].d_v());
-  }
-}
-
-}  // namespace detail
-
-/// Several sequences of different lengths, packed one after the other into one set of inputs, as
-/// flash-linear-attention packs them; each has a state of its own.
-///
-/// \param in          the tokens of all sequences
-/// \param cu_seqlens  where they begin, and the end: 0, ..., T, not decreasing; sequence n is the
-///                    tokens [cu_seqlens[n], cu_seqlens[n + 1])
-/// \param states      the state before each sequence, and in the end those after them
-/// \param options     the size of chunks
-/// \return the reads, T x d_v
-/// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
-/// or unless there is one state for each, all of the same d_k and d_v; nothing is changed then
-template <class Scalar>
-detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
-                                         const std::vector<Eigen::Index>& cu_seqlens,
-                                         std::vector<LogLinearState<Scalar>>& states,
-                                         const ChunkwiseOptions& options = {}) {
-  const detail::FlushToZero<Scalar> flush;
-  detail::require_cuts(cu_seqlens, in.length(), states.size());
-  detail::require_same_shape(states);
-  std::vector<LogLinearState<Scalar>> after = states;
-  detail::RowMajorMatrix<Scalar> out(in.length(), in.d_v());
-  for (std::size_t n = 0; n < states.size(); ++n) {
-    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
-    out.middleRows(first, count) = chunkwise(in.slice(first, count), after[n], options);
-  }
-  states = std::move(after);
-  return out;
-}
-
-/// The gradient of `sum(d_out * out)` of packed sequences; see both functions above.
-///
-/// \param initial  the state before each sequence
-/// \return the gradients; `state` holds those of all initial states, one below the other
-template <class Scalar>
-[[nodiscard]] SequenceGradients<Scalar> chunkwise_gradient(
-    const SequenceInputs<Scalar>& in, const std::vector<Eigen::Index>& cu_seqlens,
-    const std::vector<LogLinearState<Scalar>>& initial,
-    const typename SequenceInputs<Scalar>::Rows& d_out, const ChunkwiseOptions& options = {}) {
-  const detail::FlushToZero<Scalar> flush;
-  detail::require_cuts(cu_seqlens, in.length(), initial.size());
-  detail::require_same_shape(initial);
-  detail::require_size("d_out (rows)", d_out.rows(), in.length());
-  auto all = SequenceGradients<Scalar>::sized_like(in);
-  using Matrix = detail::RowMajorMatrix<Scalar>;
-  std::vector<Matrix> states;
-  Eigen::Index state_rows = 0;
-  for (std::size_t n = 0; n < initial.size(); ++n) {
-    const Eigen::Index first = cu_seqlens[n], count = cu_seqlens[n + 1] - first;
-    const auto d_part = d_out.middleRows(first, count);  // by name: it is not copied
-    SequenceGradients<Scalar> part =
-        chunkwise_gradient(in.slice(first, count), initial[n], d_part, options);
-    detail::for_each_array(
-        [&](const char*, Matrix& into, const Matrix& from) {
-          if (count == 0 || from.size() == 0) return;
-          const Eigen::Index each = from.rows() / count;
-          into.middleRows(first * each, count * each) = from;
-        },
-        all, part);
-    state_rows += part.state.rows();
-    states.push_back(std::move(part.state));
-  }
-  if (!states.empty()) all.state.resize(state_rows, states.front().cols());
-  state_rows = 0;
-  for (const auto& state : states) {
-    all.state.middleRows(state_rows, state.rows()) = state;
-    state_rows += state.rows();
-  }
-  return all;
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_SEQUENCE_PACKED_HPP
 
 // ---- loglinear/sequence.hpp
 

@@ -313,7 +313,7 @@ TEMPLATE_TEST_CASE("Layer: finite input that overflows on the way", "", Gated<fl
     for (const char* name : {"w_key", "w_value", "w_query", "w_lambda", "w_gate"}) {
       Layer layer = used<Layer>();
       layer.set_weight(name, constant(layer.weight(name).rows(), Scalar(100)));
-      every_way(layer, huge * ones, {"projection of x", "finite"});
+      every_way(layer, huge * ones, {"projection ", " of x", "finite"});
     }
     refuses(
         [] {
@@ -321,7 +321,7 @@ TEMPLATE_TEST_CASE("Layer: finite input that overflows on the way", "", Gated<fl
           layer.set_weight("w_query", test::Matrix<Scalar>::Constant(d_k, d_model, 100));
           return layer;
         }(),
-        [&](Layer& l) { l.query_readonly(huge * ones); }, {"projection of x", "finite"});
+        [&](Layer& l) { l.query_readonly(huge * ones); }, {"projection ", " of x", "finite"});
   }
   SECTION("the leaf") {  // b k^ v^T: only the value can be large, and leaves add up
     Layer layer({.d_model = d_model, .d_k = d_k, .d_v = d_v, .max_levels = 1});
@@ -462,5 +462,5 @@ TEST_CASE("Layer: cast to a scalar that cannot hold the numbers") {
   layer.forward(Vec<double>::Ones(d_model));
   layer.set_weight("w_value", test::Matrix<double>::Zero(d_v, d_model));
   CHECK(test::mentions(test::error_of([&] { (void)layer.cast<float>(); }),
-                       {"a buffered value", "inf", "finite"}));
+                       {"of the buffered value", "inf", "finite"}));
 }

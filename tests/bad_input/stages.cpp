@@ -259,7 +259,7 @@ TEMPLATE_TEST_CASE("replace: levels of another shape or not finite, and of the s
   for (const Scalar number :
        {std::numeric_limits<Scalar>::infinity(), std::numeric_limits<Scalar>::quiet_NaN()}) {
     bad(3, 2) = number;
-    CHECK(test::mentions(error(6, bad, 2), {"[3, 2]", "finite"}));
+    CHECK(test::mentions(error(6, bad, 2), {"(3, 2)", "finite"}));
   }
   bad(3, 2) = std::numeric_limits<Scalar>::max();
   CHECK(test::mentions(error(6, bad, 2), {"magnitude"}));

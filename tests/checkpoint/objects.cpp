@@ -99,6 +99,23 @@ TEST_CASE("A readout goes on bit for bit") {
   check_same_bytes(readout, other);
 }
 
+TEST_CASE("A cascade goes on bit for bit") {
+  Cascade<float> cascade({.d_k = 3, .outputs = 2, .max_levels = 5, .kappa = 0.3});
+  Cascade<float> other({.d_k = 3, .outputs = 2, .max_levels = 5, .prior = 7});
+  test::Random random(4);
+  cascade.readout().set_prior(random.vector<float>(2));
+  for (int t = 0; t < 40; ++t) {
+    if (t % 13 == 0) test::load_bytes(test::saved(cascade), other);
+    const auto key = random.vector<float>(3).cwiseAbs().eval(), y = random.vector<float>(2);
+    CHECK(test::same_bits(cascade.features(key), other.features(key)));
+    cascade.write(key, y);
+    other.write(key, y);
+  }
+  check_same_bytes(cascade, other);
+  Cascade<float> wider({.d_k = 3, .outputs = 1, .max_levels = 5});
+  CHECK_THROWS_AS(test::load_bytes(test::saved(cascade), wider), CheckpointError);
+}
+
 TEST_CASE("A hierarchy, sized at compile time or not") {
   LogLinearState<float> state(5, 3, 4), other(5, 3, 4);
   LogLinearState<float, 3, 4, 5> fixed;

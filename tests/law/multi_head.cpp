@@ -100,6 +100,7 @@ TEMPLATE_TEST_CASE("training goes through W_out into every head", "[grad]",
 
 TEST_CASE("the number of threads does not change a bit", "[law]") {
   using Layer = LogLinearAttention<GatedDeltaNet>;
+  set_thread_count(4);
   Normal normal(41);
   MultiHeadAttention<Layer> one(small<Layer>(OutputBound::always, 1));
   MultiHeadAttention<Layer> four(small<Layer>(OutputBound::always, 4));
@@ -137,6 +138,7 @@ TEMPLATE_TEST_CASE("nor in long streams, spans and streams restored elsewhere", 
   };
   const auto begin = first;
   const Span expected = run(first);
+  set_thread_count(8);
   for (const int threads : {1, 2, 3, 8}) {
     CAPTURE(threads);
     options.threads = threads;
@@ -154,14 +156,12 @@ TEMPLATE_TEST_CASE("nor in long streams, spans and streams restored elsewhere", 
 
 TEST_CASE("how many threads there are is no secret", "[law]") {
   using Layer = LogLinearAttention<GLA>;
-#ifdef _OPENMP
-  constexpr bool has_threads = true;
-#else
-  constexpr bool has_threads = false;
-#endif
-  for (const int threads : {1, 2, 3, 8}) {
-    const MultiHeadAttention<Layer> layer(small<Layer>(OutputBound::none, threads));
-    CHECK(layer.threads_used() == (has_threads ? std::min(threads, 3) : 1));
+  for (const int most : {1, 2, 8}) {
+    set_thread_count(most);
+    for (const int threads : {1, 2, 3, 8}) {
+      const MultiHeadAttention<Layer> layer(small<Layer>(OutputBound::none, threads));
+      CHECK(layer.threads_used() == std::min({most, threads, 3}));
+    }
   }
 }
 
@@ -210,6 +210,7 @@ TEMPLATE_TEST_CASE("into the caller's vector, and with the caller's memory", "[l
 
 TEST_CASE("what fails in one head changes none", "[law]") {
   using Layer = LogLinearAttention<RWKV>;
+  set_thread_count(3);
   for (const int threads : {1, 3}) {
     MultiHeadAttention<Layer> layer(small<Layer>(OutputBound::none, threads));
     // Only the last head's key overflows in exp(k).

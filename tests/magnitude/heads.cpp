@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT
 // No operation of several heads meets a denormal number, on whichever thread it runs, and the
-// threads that OpenMP keeps are left in the mode of the program.
+// threads that the library keeps are left in the mode of the program.
 
 #include "loglinear/layer/multi_head_attention.hpp"
 
-#ifdef _OPENMP
-#  include <omp.h>
-#endif
-
 #include <algorithm>
+#include <atomic>
+#include <thread>
 #include <utility>
 
 #include "loglinear/stream/rewindable.hpp"
@@ -21,13 +19,17 @@ namespace {
 
 constexpr int threads = 3;
 
-/// Calls `work` on every thread of OpenMP's team.
+/// Calls `work` on every thread of a team: nobody goes on before all have come.
 template <class Work>
-void on_each_thread([[maybe_unused]] int team, Work work) {
-#ifdef _OPENMP
-#  pragma omp parallel num_threads(team)
-#endif
-  work();
+void on_each_thread(int team, Work work) {
+  set_thread_count(team);
+  std::atomic<int> here{0};
+  const auto pass = [&](Eigen::Index) {
+    here.fetch_add(1);
+    while (here.load() < team) std::this_thread::yield();
+    work();
+  };
+  REQUIRE(detail::run_on_threads(team, team, LoopBody(pass)));
 }
 
 /// Whether any thread of the team met a denormal number in `operation`.
@@ -39,13 +41,9 @@ void watch_team(DenormalWatch& watch, int team, const char* name, Operation oper
       operation();
     } catch (const std::invalid_argument&) {
     }
-    bool any = false;
+    std::atomic<bool> any = false;
     on_each_thread(team, [&] {
-      if (!test::met_a_denormal()) return;
-#ifdef _OPENMP
-#  pragma omp critical
-#endif
-      any = true;
+      if (test::met_a_denormal()) any = true;
     });
     test::clear_exception_flags();
     if (any) {  // an operation that the watch sees
@@ -108,10 +106,9 @@ TEST_CASE("The watch sees what other threads meet", "[magnitude]") {
   if (!test::sees_denormals) return;
   DenormalWatch watch;
   watch_team(watch, threads, "one of them", [&] {
-    on_each_thread(threads, [] {
-#ifdef _OPENMP
-      if (omp_get_thread_num() != omp_get_num_threads() - 1) return;
-#endif
+    std::atomic<int> number{0};
+    on_each_thread(threads, [&] {
+      if (number.fetch_add(1) != threads - 1) return;
       volatile float denormal = std::numeric_limits<float>::denorm_min();
       denormal = denormal * 3.0F;
     });
@@ -129,8 +126,9 @@ TEMPLATE_TEST_CASE("No operation of several heads meets a denormal number", "[ma
 }
 
 TEST_CASE("The threads of a team stay in the mode of the program", "[magnitude]") {
-  // The first parallel region of this many threads starts some of them.
+  // The first loop on this many threads starts some of them.
   constexpr int team = 7;
+  set_thread_count(team);
   MultiHeadAttention<LogLinearAttention<GLA, float>> heads(
       {.d_model = 5, .d_k = 8, .d_v = 9, .n_heads = team, .threads = team});
   const test::Vector<float> x = test::Vector<float>::Ones(5);
@@ -138,15 +136,11 @@ TEST_CASE("The threads of a team stay in the mode of the program", "[magnitude]"
   heads.train_one(x, x);
   heads.query_readonly(x);
   static_cast<void>(heads.forward_span(test::Matrix<float>::Ones(9, 5)));
-  int changed = 0;
+  std::atomic<int> changed = 0;
   on_each_thread(team, [&] {
     volatile float denormal = std::numeric_limits<float>::denorm_min();
     denormal = denormal * 3.0F;
-    const bool is_kept = denormal != 0;
-#ifdef _OPENMP
-#  pragma omp critical
-#endif
-    changed += is_kept ? 0 : 1;
+    changed += denormal != 0 ? 0 : 1;
   });
   CHECK(changed == 0);
 }

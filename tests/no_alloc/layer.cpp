@@ -34,8 +34,13 @@ void check(Layer layer) {
   const Vec y = Scalar(0.5) * random.vector<Scalar>(layer.output_dim());
   Vec out(layer.output_dim());
   auto workspace = layer.make_workspace();
+  auto reads = layer.make_level_reads();
   const int count = test::allocations_in([&] {
     for (int token = 0; token < 20; ++token) {
+      layer.level_reads(x, reads);
+      std::as_const(layer).level_reads(x, workspace, reads);
+      layer.forward_levels(x, reads);
+      layer.train_levels(x, reads, [](auto& r) { r *= Scalar(1e-6); });
       layer.forward(x);
       layer.query_readonly(x);
       std::as_const(layer).query_readonly(x, workspace);
@@ -165,6 +170,26 @@ TEMPLATE_TEST_CASE("Nor do snapshots that have grown to size, nor going back", "
     layer.advance_to(layer.size() + 5);
     layer.advance_to(layer.size() + 1000);
     layer.forward(x);
+  });
+  CHECK(count == 0);
+}
+
+TEST_CASE("Nor does a cascade, for keys of few coefficients and of many") {
+  Cascade<> cascade({.d_k = 12, .outputs = 2, .max_levels = 4});
+  Cascade<> copy(cascade);
+  test::Random random(53);
+  const test::Vector<double> y = random.vector<double>(2), one = test::Vector<double>::Unit(12, 3);
+  const test::Vector<double> key = random.vector<double>(12).cwiseAbs();
+  test::Matrix<double> d_reads(4, 3), d_estimates = random.matrix<double>(4, 2);
+  const int count = test::allocations_in([&] {
+    for (int token = 0; token < 20; ++token) {
+      copy.write(key, y);
+      copy.write(one, y);
+      copy.predict(key);
+      copy.features(one);
+      copy.readout().pull_back(d_estimates, d_reads);
+    }
+    copy.reset();
   });
   CHECK(count == 0);
 }

@@ -48,6 +48,30 @@ TEMPLATE_TEST_CASE("the largest magnitude is that of one number, at any place", 
   }
 }
 
+TEMPLATE_TEST_CASE("two arrays are finite if both are, whatever their lengths", "[unit]", float,
+                   double, long double, Eigen::half, Eigen::bfloat16) {
+  const auto at = [](Vector<TestType>& values, Index i, Index size_a) -> TestType& {
+    return values[i < size_a ? i : i + 3];
+  };
+  for (const Index size_a : lengths) {
+    for (const Index size_b : lengths) {
+      // NaN between the two and around them.
+      Vector<TestType> values = Vector<TestType>::Constant(size_a + size_b + 6, TestType(NAN));
+      for (Index i = 0; i < size_a + size_b; ++i) at(values, i, size_a) = TestType(i % 3);
+      const auto both = [&] {
+        return are_finite(values.data(), size_a, values.data() + size_a + 3, size_b);
+      };
+      CHECK(both());
+      for (Index i = 0; i < size_a + size_b; ++i) {
+        const TestType before = at(values, i, size_a);
+        at(values, i, size_a) = TestType(INFINITY);
+        if (both()) FAIL(size_a << ' ' << size_b << ' ' << i);
+        at(values, i, size_a) = before;
+      }
+    }
+  }
+}
+
 TEMPLATE_TEST_CASE("what lies beside a block is not looked at", "[unit]", float, double) {
   constexpr Index rows = 19, columns = 5;
   const TestType nan = not_finite<TestType>[2];
@@ -104,4 +128,21 @@ TEMPLATE_TEST_CASE("numbers given by a pointer are checked as those of a vector"
       }
     }
   }
+}
+
+TEST_CASE("a message says where the number is that is not finite, in the name or behind it") {
+  Vector<double> values = Vector<double>::Zero(9);
+  values[7] = values[8] = not_finite<double>[0];
+  RowMajorMatrix<double> matrix = RowMajorMatrix<double>::Zero(2, 3);
+  matrix(1, 2) = not_finite<double>[1];
+  const auto error = [](const char* name, const auto& numbers) {
+    return test::error_of([&] { require_finite(name, numbers); });
+  };
+  const std::string it = "loglinear: ";
+  CHECK(error("x", values) == it + "x[7] is inf; it must be finite");
+  CHECK(error("projection # of x", values) == it + "projection 7 of x is inf; it must be finite");
+  CHECK(error("level weight #", values) == it + "level weight 7 is inf; it must be finite");
+  CHECK(error("x", matrix) == it + "x[1, 2] is -inf; it must be finite");
+  CHECK(error("coefficient # of the reads", matrix) ==
+        it + "coefficient (1, 2) of the reads is -inf; it must be finite");
 }

@@ -51,7 +51,9 @@ void compare_one(bool gentle) {
     const double rewritten = detail::is_narrow<Stored> ? 24 : 8 * std::sqrt(tokens);
     const double epsilon = test::epsilon<Stored>();
     const double rounding = rewritten * std::sqrt(static_cast<double>(key_rows)) * epsilon;
-    double worst = 0, worst_pullback = 0, worst_lambda = 0, worst_level = 0, worst_settled = 0;
+    detail::RowMajorMatrix<Scalar> apart(max_levels, d_v), d_apart(max_levels, d_v);
+    double worst = 0, worst_apart = 0, worst_pullback = 0, worst_lambda = 0, worst_level = 0,
+           worst_settled = 0;
     bool exact = true;
     for (int n = 0; n < tokens; ++n) {
       token.keys = random.matrix<Scalar>(key_rows, 1);
@@ -78,7 +80,7 @@ void compare_one(bool gentle) {
 
       t.d_old_read = random.vector<Scalar>(d_v);
       d_lambda_out.setZero();
-      state.pull_back(asked, w, t, d_lambda_out.data());
+      state.pull_back(asked, w, {t.d_old_read.data()}, t, d_lambda_out.data());
       const WideVector d = t.d_old_read.template cast<Wide>();
       WideVector d_query = WideVector::Zero(key_rows), d_lambda = WideVector::Zero(max_levels);
       for (int l = 0; l < max_levels; ++l) {
@@ -90,6 +92,21 @@ void compare_one(bool gentle) {
       worst_pullback = std::max(worst_pullback, error(t.d_old_query, d_query) / d_scale);
       worst_lambda = std::max(worst_lambda, error(d_lambda_out, d_lambda) /
                                                 (d_scale * static_cast<double>(q.norm() + 1)));
+
+      // Each level for itself, and under a cotangent of its own.
+      apart.setZero();
+      state.read_apart(asked, w, apart.data(), &token.transition, &w.looked_up);
+      d_apart = random.matrix<Scalar>(max_levels, d_v);
+      state.pull_back(asked, w, {d_apart.data(), d_v}, t, d_lambda_out.data());
+      d_query.setZero();
+      for (int l = 0; l < max_levels; ++l) {
+        const auto& level = oracle.levels()[static_cast<std::size_t>(l)];
+        const WideVector of_level = lambda[l] * (level.transpose() * q);
+        worst_apart = std::max(worst_apart, error(apart.row(l).transpose(), of_level) / scale);
+        d_query += lambda[l] * (level * d_apart.row(l).transpose().template cast<Wide>());
+      }
+      worst_pullback = std::max(worst_pullback, error(t.d_old_query, d_query) /
+                                                    (size * static_cast<double>(d_apart.norm())));
 
       state.write(token, state.admit(token), w.looked_up);
       widen(token.transition, wide_kind);
@@ -115,6 +132,7 @@ void compare_one(bool gentle) {
     }
     CHECK(exact);
     CHECK(worst <= rounding);
+    CHECK(worst_apart <= rounding);
     CHECK(worst_pullback <= rounding);
     CHECK(worst_lambda <= rounding);
     CHECK(worst_level <= rounding);

@@ -29,9 +29,9 @@ class Attention;
 ///     checkpoint.require_all_read();
 ///
 /// Objects are LogLinearAttention, LinearAttention, MultiHeadAttention, LogLinearState, the mixers
-/// of the paper, MixerCache, RecursiveLeastSquares, in float or double, layers behind `Attention`,
-/// and classes of your own with a public member `visit` as `loglinear/detail/base/parts.hpp`
-/// describes it. Tensors are called
+/// of the paper, MixerCache, RecursiveLeastSquares, Cascade, in float or double, layers behind
+/// `Attention`, and classes of your own with a public member `visit` as
+/// `loglinear/detail/base/parts.hpp` describes it. Tensors are called
 /// `<object>.<part>`, weights by `weight_names()`; an object without a name gives its parts no
 /// prefix.
 class Checkpoint {

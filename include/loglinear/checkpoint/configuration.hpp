@@ -24,6 +24,7 @@
 #include "loglinear/mode/any_level_weights.hpp"
 #include "loglinear/mode/any_rule.hpp"
 #include "loglinear/mode/mode_text.hpp"
+#include "loglinear/readout/cascade.hpp"
 #include "loglinear/readout/recursive_least_squares.hpp"
 #include "loglinear/stream/log_linear_state.hpp"
 
@@ -117,6 +118,12 @@ template <class Scalar>
           {"forgetting", detail::value_to_text(options.forgetting)},
           {"initial_covariance", detail::value_to_text(options.initial_covariance)},
           {"max_covariance", detail::value_to_text(options.max_covariance)}};
+}
+
+/// The options of a cascade; kappa and the prior are among its tensors.
+template <class Scalar>
+[[nodiscard]] Configuration configuration_of(const Cascade<Scalar>& cascade) {
+  return {{"type", "Cascade"}, {"outputs", std::to_string(cascade.outputs())}};
 }
 
 /// The shape of a hierarchy, fixed at compile time or not.

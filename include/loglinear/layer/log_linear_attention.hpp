@@ -172,7 +172,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     detail::as_writable_column(out) = train_one(x, y);
   }
 
-  /// Memory for the const `query_readonly`; allocates.
+  /// Memory for the const `query_readonly` and `level_reads`; allocates.
   [[nodiscard]] Workspace make_workspace() const { return head_.make_workspace(); }
 
   /// Empties the state; weights and the step counter stay.

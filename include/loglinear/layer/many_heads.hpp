@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -13,12 +12,12 @@
 #include <vector>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/error.hpp"
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/detail/base/parts.hpp"
 #include "loglinear/layer/detail/head.hpp"
 #include "loglinear/layer/detail/output_projection.hpp"
 #include "loglinear/layer/span_gradient.hpp"
+#include "loglinear/parallel/detail/parallel_for.hpp"
 
 namespace loglinear {
 
@@ -105,13 +104,9 @@ class ManyHeads {
   }  ///< tokens so far
   [[nodiscard]] int n_heads() const noexcept { return static_cast<int>(heads_.size()); }  ///< heads
   /// Threads that the heads of a token run on: as many as the options say, but no more than there
-  /// are heads, and 1 where the compiler's OpenMP is off.
+  /// are heads, and than `loglinear::thread_count()`.
   [[nodiscard]] int threads_used() const noexcept {
-#ifdef _OPENMP
-    return (std::min)(threads_, n_heads());
-#else
-    return 1;
-#endif
+    return (std::min)({threads_, n_heads(), thread_count()});
   }
   /// One head, read-only. \throws std::invalid_argument unless 0 <= index < n_heads
   [[nodiscard]] const Layer& head(int index) const {
@@ -175,40 +170,24 @@ class ManyHeads {
             std::uint64_t seed)
       : ManyHeads(first, count, threads, d_model, bound, Xorshift64(seed)) {}
 
-  [[nodiscard]] Index d_v() const {
-    return heads_.front().output_dim();
-  }
+  [[nodiscard]] Index d_v() const { return heads_.front().output_dim(); }
   /// The length of all heads' reads.
-  [[nodiscard]] Index width() const {
-    return n_heads() * d_v();
-  }
+  [[nodiscard]] Index width() const { return n_heads() * d_v(); }
 
-  /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to, in the mode
-  /// in which denormal numbers are zero; then throws what the first failing head threw.
+  /// Calls `work(head, where its read begins)` for all heads, in parallel if asked to, then throws
+  /// what the first failing head threw.
   template <class Work>
-  void for_each_head(Flush& flush, Work work) {
-    const int count = n_heads();
-    const auto one = [&](int h) {
-      const Flush own;
-      const auto index = static_cast<std::size_t>(h);
-      failures_[index] = detail::caught([&] { work(heads_[index].as_head(), h * d_v()); });
-    };
-    if (threads_ > 1) flush.pause();
-#ifdef _OPENMP
-#  pragma omp parallel for num_threads(threads_used()) if (threads_used() > 1)
-#endif
-    for (int h = 0; h < count; ++h) one(h);
-    if (threads_ > 1) flush.resume();
-    for (const std::exception_ptr& failure : failures_) {
-      if (failure) std::rethrow_exception(failure);
-    }
+  void for_each_head(Work work) {
+    detail::parallel_for<Scalar>(n_heads(), threads_, [&](Index h) {
+      work(heads_[static_cast<std::size_t>(h)].as_head(), h * d_v());
+    });
   }
 
   /// The raw reads of all heads side by side, T x n_heads d_v.
   template <class In>
-  [[nodiscard]] Rows read_span(const Eigen::MatrixBase<In>& x, ReadOrder order, Flush& flush) {
+  [[nodiscard]] Rows read_span(const Eigen::MatrixBase<In>& x, ReadOrder order) {
     Rows reads(x.rows(), width());
-    for_each_head(flush, [&](typename Layer::Head& head, Index begin) {
+    for_each_head([&](typename Layer::Head& head, Index begin) {
       reads.middleCols(begin, d_v()) = head.read_span(x, order);
     });
     return reads;
@@ -220,8 +199,7 @@ class ManyHeads {
   [[nodiscard]] MultiHeadSpanGradient<Scalar> pull_back_span(const std::vector<Layer>& before,
                                                              const Eigen::MatrixBase<In>& x,
                                                              ReadOrder order, const Rows& reads,
-                                                             const Rows& out, Rows d_out,
-                                                             Flush& flush) {
+                                                             const Rows& out, Rows d_out) {
     out_.pull_back_bound(out.data(), out.size(), d_out.data());
     Rows d_reads(reads.rows(), reads.cols());
     out_.weights().project_rows_back(d_out, d_reads);
@@ -231,7 +209,7 @@ class ManyHeads {
     for (const Layer& head : before) {
       heads.push_back({{}, head.as_head().preparation().parameters().zeros()});
     }
-    for_each_head(flush, [&](typename Layer::Head&, Index begin) {
+    for_each_head([&](typename Layer::Head&, Index begin) {
       const auto h = static_cast<std::size_t>(begin / d_v());
       const Rows d_head = d_reads.middleCols(begin, d_v());
       heads[h] = before[h].as_head().pull_back_span(before[h].log_linear_state(), x, order, d_head);
@@ -240,8 +218,8 @@ class ManyHeads {
       gradient.x += head.x;
       head.x.resize(0, 0);
     }
-    detail::require_finite("the gradient of x", gradient.x);
-    detail::require_finite("the gradient of w_out", gradient.w_out);
+    detail::require_finite("coefficient # of the gradient of x", gradient.x);
+    detail::require_finite("coefficient # of the gradient of w_out", gradient.w_out);
     return gradient;
   }
 
@@ -255,8 +233,7 @@ class ManyHeads {
             Xorshift64 random)
       : heads_(drawn(first, count, random)),
         out_(count * first.output_dim(), d_model, bound, random),
-        threads_(threads),
-        failures_(heads_.size()) {}
+        threads_(threads) {}
   static std::vector<Layer> drawn(const Layer& first, int count, Xorshift64& random) {
     std::vector<Layer> heads(static_cast<std::size_t>(count), first);
     for (Layer& head : heads) head.as_head().draw_weights(random);
@@ -286,7 +263,6 @@ class ManyHeads {
   }
 
   int threads_;
-  std::vector<std::exception_ptr> failures_;  // what each head threw
 };
 
 }  // namespace loglinear

@@ -22,14 +22,13 @@ namespace loglinear {
 ///
 /// `forward` reads in the heads' order, which here is `after_push` unless the options say
 /// otherwise; `query_readonly` reads the state as it stands. Weights are drawn head by head from
-/// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 and OpenMP switched on in the
-/// compiler the heads of a token run in parallel, and otherwise one after the other:
-/// `threads_used()` tells. Each head's arithmetic is its own, so that the bits do not depend on the
-/// number of threads.
+/// one seed, then W_out (d_model x n_heads d_v). With `threads` > 1 the heads of a token run on the
+/// threads of parallel/executor.hpp: `threads_used()` tells on how many. Each head's arithmetic is
+/// its own, so that the bits do not depend on the number of threads.
 ///
 /// Outputs and targets have length d_model. Errors as in `LogLinearAttention`: what throws for one
-/// head changes none of them. Nothing allocates after construction but `state()`; with several
-/// threads the OpenMP runtime may.
+/// head changes none of them. Nothing allocates after construction but `state()`, and the first
+/// loop that starts threads.
 ///
 /// \tparam Layer_  `LogLinearAttention<...>` or `LinearAttention<...>`
 template <class Layer_>
@@ -70,7 +69,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     double learning_rate = 0.05;                            ///< of the heads and of W_out
     std::uint64_t seed = 42;                                ///< of all weights
     OutputBound bound = OutputBound::always;                ///< where the tanh is
-    int threads = 1;  ///< at least 1; `threads_used()` says how many they are in this program
+    int threads = 1;  ///< the most for the heads, at least 1; see `threads_used()`
   };
 
   /// Allocates the heads and draws all weights. \throws std::invalid_argument for an option out of
@@ -101,10 +100,10 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// All heads read and write. \return the output, length d_model, overwritten by the next call
   template <class In>
   const Vector& forward(const In& x) {
-    Flush flush;
-    stage(x, order(), flush);
+    const Flush flush;
+    stage(x, order());
     out_.apply(reads_, output_);
-    commit(flush);
+    commit();
     return output_;
   }
   /// The same, into the caller's vector of length d_model.
@@ -117,8 +116,8 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// All heads read the state as it stands; nothing changes. \return as `forward`
   template <class In>
   const Vector& query_readonly(const In& x) {
-    Flush flush;
-    this->for_each_head(flush, [&](Head& head, Index begin) {
+    const Flush flush;
+    this->for_each_head([&](Head& head, Index begin) {
       head.query(x);
       take_read(head.workspace(), begin, reads_);
     });
@@ -157,19 +156,19 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// o
   template <class In, class Target>
   const Vector& train_one(const In& x, const Target& y) {
-    Flush flush;
+    const Flush flush;
     detail::load_vector(y, "y", target_);
-    stage(x, training_order(), flush);
+    stage(x, training_order());
     out_.apply(reads_, output_);
     detail::subtract(output_.data(), target_.data(), output_.size(), d_output_.data());
     out_.pull_back_bound(output_.data(), output_.size(), d_output_.data());
     d_reads_.noalias() = out_.weights().get("w_out").transpose() * d_output_;
-    this->for_each_head(flush, [&](Head& head, Index begin) {
+    this->for_each_head([&](Head& head, Index begin) {
       head.stage_gradient(detail::ConstVectorView<Scalar>(d_reads_.data() + begin, this->d_v()));
     });
     out_.weights().require_descendable(this->learning_rate(), d_output_, reads_, no_free_);
     out_.weights().descend(this->learning_rate(), d_output_, reads_, no_free_);
-    commit(flush);
+    commit();
     return output_;
   }
   /// The same, into the caller's vector of length d_model.
@@ -188,9 +187,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
   template <class In>
   Rows forward_span(const Eigen::MatrixBase<In>& x) {
-    Flush flush;
+    const Flush flush;
     detail::Rollback rollback(heads_);
-    const Rows reads = this->read_span(x, order(), flush);
+    const Rows reads = this->read_span(x, order());
     Rows out = out_.apply(reads);
     rollback.keep();
     return out;
@@ -200,24 +199,24 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   template <class In, class DOut>
   [[nodiscard]] MultiHeadSpanGradient<Scalar> span_gradient(
       const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
-    Flush flush;
+    const Flush flush;
     detail::require_matrix("d_out", d_out, x.rows(), this->output_dim());
     MultiHeadAttention copy(*this);
-    const Rows reads = copy.read_span(x, order(), flush);
-    return copy.pull_back_span(heads_, x, order(), reads, out_.apply(reads), Rows(d_out), flush);
+    const Rows reads = copy.read_span(x, order());
+    return copy.pull_back_span(heads_, x, order(), reads, out_.apply(reads), Rows(d_out));
   }
 
   /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
   /// tokens of the stream; see `LogLinearAttention::train_span`. \param y T x d_model
   template <class In, class Target>
   Rows train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
-    Flush flush;
+    const Flush flush;
     detail::require_matrix("y", y, x.rows(), this->output_dim());
     detail::Rollback rollback(heads_);
-    const Rows reads = this->read_span(x, training_order(), flush);
+    const Rows reads = this->read_span(x, training_order());
     const Rows out = out_.apply(reads);
-    const auto gradient = this->pull_back_span(rollback.before(), x, training_order(), reads, out,
-                                               Rows(out - y), flush);
+    const auto gradient =
+        this->pull_back_span(rollback.before(), x, training_order(), reads, out, Rows(out - y));
     auto d_out = out_.weights().zeros();
     d_out.set("w_out", gradient.w_out);
     for (std::size_t h = 0; h < gradient.heads.size(); ++h) {
@@ -261,15 +260,15 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   }
   /// Every head prepares the token and reads, or none of them has changed.
   template <class In>
-  void stage(const In& x, ReadOrder order, Flush& flush) {
-    this->for_each_head(flush, [&](Head& head, Index begin) {
+  void stage(const In& x, ReadOrder order) {
+    this->for_each_head([&](Head& head, Index begin) {
       head.stage(x, order);
       take_read(head.workspace(), begin, reads_);
     });
   }
   /// Every head writes what it has staged.
-  void commit(Flush& flush) {
-    this->for_each_head(flush, [](Head& head, Index) { head.commit(); });
+  void commit() {
+    this->for_each_head([](Head& head, Index) { head.commit(); });
   }
   static void take_read(const typename Head::Workspace& head, Index begin, Vector& reads) {
     detail::copy(head.read.data(), head.read.size(), reads.data() + begin);

@@ -41,6 +41,54 @@ class OneHead {
   }  ///< weights
   /// \}
 
+  /// \name A token, each level read apart
+  /// Row w of `reads`, a matrix of `lambda().size()` rows and d_v columns from
+  /// `make_level_reads()`, becomes what the level weight lambda_w would be multiplied by,
+  ///
+  ///     reads_w = sum of S_l^T q over the levels l that the read order sees at w,
+  ///
+  /// zero where there are none, so that `lambda^T reads` is the raw read, to rounding. In the order
+  /// `before_push` row l is level l; in `current_apart` row 0 is the token's own leaf. A readout of
+  /// your own takes the place of the mixture and the tanh, see `Cascade`. At the cost of one read;
+  /// nothing allocates. \throws std::invalid_argument also for reads of another shape
+  /// \{
+
+  /// As `forward`.
+  template <class In>
+  void forward_levels(const In& x, Rows& reads) {
+    const Flush flush;
+    head_.stage_levels(x, head_.read_order(), reads);
+    head_.commit();
+  }
+  /// As `query_readonly`: nothing changes.
+  template <class In>
+  void level_reads(const In& x, Rows& reads) {
+    const Flush flush;
+    head_.query_levels(x, reads);
+  }
+  /// The same with the caller's memory; safe from several threads, a workspace each.
+  template <class In>
+  void level_reads(const In& x, typename Head::Workspace& workspace, Rows& reads) const {
+    const Flush flush;
+    head_.query_levels(x, workspace, reads);
+  }
+  /// As `train_one`, for any loss of the level reads: `differentiate(reads)` is called with them,
+  /// in the order of `train_one`, and must replace them by the gradient of the loss with respect to
+  /// them. Steps every weight but those of the level weights, which have no part in it.
+  template <class In, class Differentiate>
+  void train_levels(const In& x, Rows& reads, Differentiate differentiate) {
+    const Flush flush;
+    head_.stage_levels(x, head_.training_order(), reads);
+    differentiate(reads);
+    head_.stage_levels_gradient(reads);
+    head_.commit();
+  }
+  /// A matrix for them, all zero; allocates.
+  [[nodiscard]] Rows make_level_reads() const {
+    return detail::zeros<Rows>(head_.preparation().weight_count(), output_dim());
+  }
+  /// \}
+
   /// \name The stream's state
   /// \{
 

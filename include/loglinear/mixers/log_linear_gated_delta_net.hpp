@@ -157,7 +157,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
 
   [[nodiscard]] Matrix project(const Matrix& u, const char* name) const {
     Matrix y = detail::linear<Scalar>(u, this->weights()[name], nullptr);
-    detail::require_finite(std::string("the product of x and ") + name, y);
+    detail::require_finite(std::string("coefficient # of the product of x and ") + name, y);
     return y;
   }
 
@@ -171,7 +171,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
       f.convolved.push_back(detail::after(history[i], f.mixed[i]));
       f.mixed[i] = detail::convolve(f.convolved[i], w[path + "_conv1d.weight"],
                                     w.find(path + "_conv1d.bias"));
-      detail::require_finite("the convolution of " + path, f.mixed[i]);
+      detail::require_finite("coefficient # of the convolution of " + path, f.mixed[i]);
     }
     f.dl = project(u, "l_proj.weight");
     if (options_.use_gate) f.output_gate = project(u, "g_proj.weight");

@@ -150,11 +150,11 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
     const Columns columns(options_);
     Front f;
     f.projected = detail::linear(u, w["in_proj.weight"], w.find("in_proj.bias"));
-    detail::require_finite("the projection of x", f.projected);
+    detail::require_finite("coefficient # of the projection of x", f.projected);
     f.convolved.push_back(
         detail::after(history[0], f.projected.middleCols(columns.inner, columns.conv)));
     f.mixed = detail::convolve(f.convolved[0], w["conv1d.weight"], w.find("conv1d.bias"));
-    detail::require_finite("the convolution of x", f.mixed);
+    detail::require_finite("coefficient # of the convolution of x", f.mixed);
     const Matrix mixed = detail::silu_of(f.mixed);
     f.x = mixed.leftCols(columns.inner);
     f.gate = detail::DecayGate<Scalar>(f.projected.middleCols(columns.dt(), columns.heads),

@@ -185,7 +185,7 @@ class TokenMixer {
   template <class Front>
   [[nodiscard]] Matrix finished(const Front& front, const Matrix& reads) const {
     Matrix out = mixer().back(front, reads);
-    detail::require_finite("the output", out);
+    detail::require_finite("coefficient # of the output", out);
     return out;
   }
   /// `read(heads, tapes)` reads the heads from where the stream stands.
@@ -203,13 +203,13 @@ class TokenMixer {
     std::vector<SequenceTape<Scalar>> tapes(static_cast<std::size_t>(shape_.heads));
     const Matrix reads = read(front.heads, tapes);
     const detail::ReadsGradient<Scalar> d = mixer().back_gradient(front, reads, d_out, all.weights);
-    detail::require_finite("the gradient of the reads", d.reads);
+    detail::require_finite("coefficient # of the gradient of the reads", d.reads);
     const detail::HeadInputs<Scalar> d_heads =
         detail::read_heads_gradient(front.heads, d.reads, tapes);
     mixer().front_gradient(front, tokens, d, d_heads, all.x, all.weights);
-    detail::require_finite("the gradient of x", all.x);
+    detail::require_finite("coefficient # of the gradient of x", all.x);
     for (const std::string& name : all.weights.names()) {
-      detail::require_finite("the gradient of " + name, all.weights[name]);
+      detail::require_finite("coefficient # of the gradient of " + name, all.weights[name]);
     }
     return all;
   }

@@ -179,7 +179,7 @@ class RecursiveLeastSquares {
 
   void predict_loaded() {
     prediction_.noalias() = weights_.transpose() * phi_;
-    detail::require_finite("the prediction", prediction_);
+    detail::require_finite("coefficient # of the prediction", prediction_);
   }
 
   /// seen = U^T phi, scaled = D seen, gain = U scaled = P phi. \return f + phi^T P phi

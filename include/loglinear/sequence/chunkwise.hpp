@@ -49,15 +49,20 @@ void require_shapes(const SequenceInputs<Scalar>& in, const LogLinearState<Scala
   in.require_shapes(state.size(), state.max_levels());
 }
 
+/// The reads, T x d_v, to where `out` is.
 template <class Scalar>
-RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states,
-                                     Index chunk_size, ChunkwiseTape<Scalar>* tape = nullptr) {
-  RowMajorMatrix<Scalar> out(in.length(), in.d_v());
-  if (in.length() == 0) return out;
+void run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states, Index chunk_size,
+                   ChunkwiseTape<Scalar>* tape, const RowBlock<Scalar>& out) {
   const Index weights = in.levels_read(states.count(), in.length(), states.max_levels());
   InputSource<Scalar> source(in, weights);
   source.read_into(out);
   forward_chunks<Scalar>(source, chunk_size, weights, states, tape, true);
+}
+template <class Scalar>
+RowMajorMatrix<Scalar> run_chunkwise(const SequenceInputs<Scalar>& in, Hierarchy<Scalar>& states,
+                                     Index chunk_size, ChunkwiseTape<Scalar>* tape = nullptr) {
+  RowMajorMatrix<Scalar> out(in.length(), in.d_v());
+  if (in.length() > 0) run_chunkwise(in, states, chunk_size, tape, RowBlock<Scalar>(out));
   return out;
 }
 

@@ -36,11 +36,17 @@ void decays_of(const Eigen::DenseBase<Log>& log, To&& to) {
     }
   };
   const Index size = log.size();
-  if (log.cols() == 1 && log.derived().outerStride() == 1 && to.outerStride() == 1) {
-    // One column without gaps, which packets run down.
+  if (log.cols() == 1 && to.outerStride() == 1) {
+    // One column, which packets run down; one with gaps is gathered, so that it has the same bits.
+    Vector<Scalar> gathered;
+    const Scalar* from = log.derived().data();
+    if (const Index stride = log.derived().outerStride(); stride != 1) {
+      gathered.resize(size);
+      for (Index i = 0; i < size; ++i) gathered[i] = from[i * stride];
+      from = gathered.data();
+    }
     Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>> into(to.data(), size);
-    write(Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>(log.derived().data(), size),
-          into);
+    write(Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>(from, size), into);
   } else {
     auto into = to.array();
     write(log.derived().array(), into);

@@ -44,6 +44,21 @@ class SequenceTransition {
     }
     if (updates == 0) decay(m);
   }
+  /// q <- L^T q, as a row.
+  template <class Query>
+  void left_transposed(Query& q) const {
+    const Index updates = in_.updates();
+    const bool is_delta = in_.beta.size() > 0;
+    if (updates == 0) decay_row(q);
+    for (Index j = updates; j-- > 0;) {
+      const Row u = is_delta ? Row(in_.beta(t_, j) * in_.k.row(t_ * updates + j))
+                             : Row(in_.u.row(t_ * updates + j));
+      const Scalar found = q.row(0).dot(u);
+      if (j == 0 && !is_delta) decay_row(q);
+      q.row(0) -= found * (is_delta ? in_.k : in_.p).row(t_ * updates + j);
+      if (j == 0 && is_delta) decay_row(q);
+    }
+  }
   /// m <- m diag(r)
   template <class Level>
   void right(Level& m) const {
@@ -73,6 +88,13 @@ class SequenceTransition {
  private:
   using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
 
+  template <class Query>
+  void decay_row(Query& q) const {
+    if (in_.g.size() == 0) return;
+    for (Index i = 0; i < q.cols(); ++i) {
+      q(0, i) *= std::exp(in_.g(t_, in_.g.cols() == 1 ? 0 : i));
+    }
+  }
   template <class Level>
   void decay(Level& m) const {
     if (in_.g.size() == 0) return;
@@ -84,6 +106,22 @@ class SequenceTransition {
   const SequenceInputs<Scalar>& in_;
   Index t_ = 0;
 };
+
+/// The leaf of token t: beta_j k_j after the later updates of its own token, and v_j, in columns.
+template <class Scalar>
+void leaves_of(const SequenceInputs<Scalar>& in, Index t, Matrix<Scalar>& keys,
+               Matrix<Scalar>& values) {
+  const Index leaves = in.leaves();
+  keys = in.k.middleRows(t * leaves, leaves).transpose();
+  values = in.v.middleRows(t * leaves, leaves).transpose();
+  for (Index j = 0; in.beta.size() > 0 && j < leaves; ++j) {
+    for (Index i = 0; i < j; ++i) {  // earlier leaves undergo update j
+      const Scalar found = keys.col(i).dot(in.k.row(t * leaves + j));
+      keys.col(i) -= (in.beta(t, j) * found) * in.k.row(t * leaves + j).transpose();
+    }
+    keys.col(j) *= in.beta(t, j);
+  }
+}
 
 }  // namespace detail
 
@@ -116,15 +154,7 @@ typename SequenceInputs<Scalar>::Matrix recurrent(const SequenceInputs<Scalar>& 
   detail::LevelsRollback rollback(levels);
   for (Index t = 0; t < in.length(); ++t) {
     transition.move_to(t);
-    keys = in.k.middleRows(t * leaves, leaves).transpose();
-    values = in.v.middleRows(t * leaves, leaves).transpose();
-    for (Index j = 0; in.beta.size() > 0 && j < leaves; ++j) {
-      for (Index i = 0; i < j; ++i) {  // earlier leaves undergo update j
-        const Scalar found = keys.col(i).dot(in.k.row(t * leaves + j));
-        keys.col(i) -= (in.beta(t, j) * found) * in.k.row(t * leaves + j).transpose();
-      }
-      keys.col(j) *= in.beta(t, j);
-    }
+    detail::leaves_of(in, t, keys, values);
     const detail::Admitted admitted = levels.admit(transition.norm_bound(), keys, values);
     levels.undergo(transition);
     const Row query = in.q.row(t);

@@ -106,7 +106,8 @@ template <class Number>
   return finite;
 }
 
-/// Throws for the first coefficient that is not finite, column by column.
+/// Throws for the first coefficient that is not finite, column by column. The argument's name says
+/// where its place stands, "projection # of x"; else that comes last, "x[0]".
 template <class Scalar>
 [[gnu::cold, gnu::noinline]] void fail_not_finite(std::string_view argument, const Scalar* data,
                                                   Index rows, Index columns, Index row_stride,
@@ -115,9 +116,13 @@ template <class Scalar>
     for (Index i = 0; i < rows; ++i) {
       const Scalar& value = data[i * row_stride + j * column_stride];
       if (is_finite(value)) continue;
-      const Text name =
-          columns > 1 ? Text(argument, "[", i, ", ", j, "]") : Text(argument, "[", i, "]");
-      fail(name, to_double(value), "finite");
+      const Text place = columns > 1 ? Text(i, ", ", j) : Text(i);
+      const auto end = argument.find('#');
+      if (end == argument.npos) fail(Text(argument, "[", place, "]"), to_double(value), "finite");
+      const std::string_view before = argument.substr(0, end), after = argument.substr(end + 1);
+      const bool is_pair = columns > 1;
+      fail(Text(before, is_pair ? "(" : "", place, is_pair ? ")" : "", after), to_double(value),
+           "finite");
     }
   }
 }
@@ -152,8 +157,8 @@ void require_matrix(std::string_view argument, const Eigen::DenseBase<Derived>& 
 
 template <class Keys, class Values>
 void require_finite_leaf(const Keys& keys, const Values& values) {
-  require_finite("a written key", keys);
-  require_finite("a written value", values);
+  require_finite("coefficient # of the written key", keys);
+  require_finite("coefficient # of the written value", values);
 }
 
 /// Magnitudes above this are refused before they are written: two of them still add up to a finite
@@ -190,6 +195,7 @@ template <class Scalar>
 }
 template <class Scalar>
 [[nodiscard]] double max_abs(const Pieces<Scalar>& values) {
+  if (values.pieces == 1) return max_abs(values.data, values.size);
   double largest = 0;
   for (Index i = 0; i < values.pieces; ++i) {
     largest = larger_magnitude(largest, max_abs(values.data + i * values.stride, values.size));

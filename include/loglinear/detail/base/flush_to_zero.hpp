@@ -24,12 +24,13 @@
 namespace loglinear::detail {
 
 /// The register of this thread that says how floating-point numbers are computed. The bits of
-/// `flush` take denormal numbers for zero. Others are flags that operations raise meanwhile.
+/// `flush` take denormal numbers for zero; those of `raised` are flags that operations raise.
 struct FloatingPointControl {
 #if defined(LOGLINEAR_FLUSHES_BY_MXCSR)
   static constexpr bool can_flush = true;
   using Word = unsigned;
   static constexpr Word flush = 0x8040;  // results (FTZ) and operands (DAZ)
+  static constexpr Word raised = 0x3F;
   [[nodiscard]] static Word read() noexcept {
     Word word;
     __asm__ volatile("stmxcsr %0" : "=m"(word) : : "memory");
@@ -42,6 +43,7 @@ struct FloatingPointControl {
   static constexpr bool can_flush = true;
   using Word = unsigned long;
   static constexpr Word flush = 1ul << 24;  // FZ, both
+  static constexpr Word raised = 0;         // elsewhere, in FPSR
   [[nodiscard]] static Word read() noexcept {
     Word word;
     __asm__ volatile("mrs %0, fpcr" : "=r"(word) : : "memory");
@@ -54,6 +56,7 @@ struct FloatingPointControl {
   static constexpr bool can_flush = true;
   using Word = unsigned;
   static constexpr Word flush = 1u << 24;  // FZ, both
+  static constexpr Word raised = 0x9F;
   [[nodiscard]] static Word read() noexcept {
     Word word;
     __asm__ volatile("vmrs %0, fpscr" : "=r"(word) : : "memory");
@@ -65,12 +68,16 @@ struct FloatingPointControl {
 #else
   static constexpr bool can_flush = false;
   using Word = unsigned;
-  static constexpr Word flush = 0;
+  static constexpr Word flush = 0, raised = 0;
   [[nodiscard]] static Word read() noexcept {
     return 0;
   }
   static void write(Word) noexcept {}
 #endif
+  /// From now on this thread computes as the one that has read `word`; its flags are its own.
+  static void follow(Word word) noexcept {
+    write((word & ~raised) | (read() & raised));
+  }
 };
 
 /// Whether `FlushToZero<Scalar>` does anything.
@@ -83,7 +90,8 @@ inline constexpr bool flushes_to_zero = FloatingPointControl::can_flush &&
 /// with the exception flags that operations have raised meanwhile. One inside another costs a look
 /// at the register.
 ///
-/// A thread takes over the mode of the one that starts it and keeps it: pause while others start.
+/// A thread takes over the mode of the one that starts it and keeps it: pause while others start
+/// that are not the library's.
 template <class Scalar>
 class FlushToZero {
   using Control = FloatingPointControl;

@@ -64,46 +64,78 @@ inline constexpr int mantissa_bits = std::is_same_v<Scalar, double>            ?
                                      : std::is_same_v<Scalar, Eigen::bfloat16> ? 7
                                                                                : 0;
 
-/// Whether all numbers are finite. The exponent of those that are not is all ones, so that one more
-/// in its last place carries into the sign bit. The last packet may overlap the one before it.
+/// Whether there are packets of the bits of such numbers.
+template <class Scalar>
+inline constexpr bool has_bits =
+#if defined(__GNUC__)
+    mantissa_bits<Scalar> != 0 && packet_size < float >> 1;
+#else
+    false;
+#endif
+
+/// The bits of numbers without their signs, `lanes` numbers in a packet. Those of a larger number
+/// are larger. The exponent of a number that is not finite is all ones, so that one more in its
+/// last place carries into the sign bit.
+template <class Scalar, Index lanes>
+struct BitsOf {
+  using Bits =
+      std::conditional_t<sizeof(Scalar) == 8, std::uint64_t,
+                         std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint16_t>>;
+  using Packet = typename VectorOf<Bits, static_cast<int>(lanes)>::Type;
+  static constexpr auto last_place = static_cast<Bits>(Bits{1} << mantissa_bits<Scalar>);
+  static constexpr auto magnitude = static_cast<Bits>((std::numeric_limits<Bits>::max)() >> 1);
+
+  [[nodiscard]] static Packet load(const Scalar* values) {
+    Packet packet;
+    std::memcpy(&packet, static_cast<const void*>(values), sizeof packet);
+    return packet & magnitude;
+  }
+  /// `carries` with those of the numbers, at least a packet of them. The last packet may overlap
+  /// the one before it.
+  [[nodiscard]] static Packet carries_of(const Scalar* values, Index size, Packet carries) {
+    const Scalar* const last = values + size - lanes;
+    carries |= load(last) + last_place;
+    for (; values < last; values += lanes) carries |= load(values) + last_place;
+    return carries;
+  }
+  /// Whether nothing has been carried into a sign bit.
+  [[nodiscard]] static bool are_signs_clear(const Packet& carries) {
+    std::uint64_t words[sizeof carries / sizeof(std::uint64_t)];
+    std::memcpy(words, &carries, sizeof carries);
+    std::uint64_t all = 0;
+    for (const std::uint64_t word : words) all |= word;
+    constexpr std::uint64_t of_each = ~std::uint64_t{0} / (std::numeric_limits<Bits>::max)();
+    return (all & (of_each * (std::uint64_t{magnitude} + 1))) == 0;
+  }
+};
+/// Numbers of a type that fill a register.
+template <class Scalar>
+inline constexpr Index full_lanes =
+    packet_size<float>* Index{sizeof(float)} / Index{sizeof(Scalar)};
+
+/// Whether all numbers are finite.
 template <class Scalar>
 [[nodiscard]] bool are_finite(const Scalar* values, Index size) {
-#if defined(__GNUC__)
-  constexpr int mantissa = mantissa_bits<Scalar>;
-  if constexpr (mantissa != 0) {
-    using Bits =
-        std::conditional_t<sizeof(Scalar) == 8, std::uint64_t,
-                           std::conditional_t<sizeof(Scalar) == 4, std::uint32_t, std::uint16_t>>;
-    constexpr Index width = packet_size<float> * Index{sizeof(float)} / Index{sizeof(Scalar)};
-    if (size >= width) {
-      using Packet = typename VectorOf<Bits, static_cast<int>(width)>::Type;
-      constexpr auto last_place = static_cast<Bits>(Bits{1} << mantissa);
-      constexpr auto magnitude = static_cast<Bits>((std::numeric_limits<Bits>::max)() >> 1);
-      const auto carries_of = [&](Index first) {
-        Packet packet;
-        std::memcpy(&packet, static_cast<const void*>(values + first), sizeof packet);
-        return (packet & magnitude) + last_place;
-      };
-      Packet even = carries_of(size - width), odd = even;
-      Index i = 0;
-      for (; i + 2 * width <= size; i += 2 * width) {
-        even |= carries_of(i);
-        odd |= carries_of(i + width);
-      }
-      if (i + width <= size) even |= carries_of(i);
-      even |= odd;
-      std::uint64_t words[sizeof even / sizeof(std::uint64_t)];
-      std::memcpy(words, &even, sizeof even);
-      std::uint64_t carries = 0;
-      for (const std::uint64_t word : words) carries |= word;
-      constexpr std::uint64_t of_each = ~std::uint64_t{0} / (std::numeric_limits<Bits>::max)();
-      return (carries & (of_each * (std::uint64_t{magnitude} + 1))) == 0;
-    }
+  if constexpr (has_bits<Scalar>) {
+    using Of = BitsOf<Scalar, full_lanes<Scalar>>;
+    if (size >= full_lanes<Scalar>)
+      return Of::are_signs_clear(Of::carries_of(values, size, typename Of::Packet{}));
   }
-#endif
   bool finite = true;
   for (Index i = 0; i < size; ++i) finite = finite && is_finite(values[i]);
   return finite;
+}
+/// The same of two arrays together.
+template <class Scalar>
+[[nodiscard]] bool are_finite(const Scalar* a, Index size_a, const Scalar* b, Index size_b) {
+  if constexpr (has_bits<Scalar>) {
+    using Of = BitsOf<Scalar, full_lanes<Scalar>>;
+    if ((std::min)(size_a, size_b) >= full_lanes<Scalar>) {
+      return Of::are_signs_clear(
+          Of::carries_of(a, size_a, Of::carries_of(b, size_b, typename Of::Packet{})));
+    }
+  }
+  return are_finite(a, size_a) && are_finite(b, size_b);
 }
 
 template <class Scalar>
@@ -120,25 +152,32 @@ template <class Scalar>
 template <class Stored>
 [[nodiscard]] auto largest_magnitude(const Stored* values, Index size) {
   using Scalar = Accumulator<Stored>;
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  constexpr Index block = 512;  // stays in the cache between the two passes
+  constexpr Scalar nan = std::numeric_limits<Scalar>::quiet_NaN();
+  if constexpr (has_bits<Scalar> && width > 1) {
+    if (size >= width) {
+      using Of = BitsOf<Scalar, width>;
+      using Signed = std::make_signed_t<typename Of::Bits>;
+      using SignedPacket = typename VectorOf<Signed, static_cast<int>(width)>::Type;
+      SignedPacket largest{};
+      const auto see = [&](const Stored* from) {
+        const auto bits = std::bit_cast<typename Of::Packet>(load<Scalar>(from)) & Of::magnitude;
+        const auto magnitude = std::bit_cast<SignedPacket>(bits);
+        largest = largest < magnitude ? magnitude : largest;
+      };
+      const Stored* const last = values + size - width;
+      see(last);
+      for (; values < last; values += width) see(values);
+      const auto bits = std::bit_cast<typename Of::Packet>(largest);
+      if (!Of::are_signs_clear(bits + Of::last_place)) return nan;
+      return Eigen::internal::predux_max(std::bit_cast<Packet<Scalar>>(largest));
+    }
+  }
   Scalar magnitude(0);
-  for (Index first = 0; first < size; first += block) {
-    const Index end = (std::min)(first + block, size);
-    if (!are_finite(values + first, end - first)) return std::numeric_limits<Scalar>::quiet_NaN();
-    if (end - first < width) {
-      for (Index i = first; i < end; ++i) {
-        magnitude = (std::max)(magnitude, std::abs(static_cast<Scalar>(values[i])));
-      }
-      break;
-    }
-    P largest = ei::pmax(ei::pset1<P>(magnitude), ei::pabs(load<Scalar>(values + end - width)));
-    for (Index i = first; i + width <= end; i += width) {
-      largest = ei::pmax(largest, ei::pabs(load<Scalar>(values + i)));
-    }
-    magnitude = ei::predux_max(largest);
+  for (Index i = 0; i < size; ++i) {
+    const auto value = static_cast<Scalar>(values[i]);
+    if (!is_finite(value)) return nan;
+    magnitude = (std::max)(magnitude, std::abs(value));
   }
   return magnitude;
 }

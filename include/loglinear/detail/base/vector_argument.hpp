@@ -52,7 +52,7 @@ void require_output(const Eigen::MatrixBase<Out>& out, Index size) {
 template <class In, class Scalar>
 void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
   require_vector_type<Scalar, In>();
-  require_size(name, in.size(), into.size());
+  if (in.size() != into.size()) require_size(name, in.size(), into.size());
   if constexpr (has_pieces<In>) {
     std::copy_n(in.derived().data(), into.size(), into.data());
   } else {

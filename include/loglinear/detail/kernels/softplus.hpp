@@ -50,19 +50,23 @@ template <class Scalar>
   return ei::pmul(s, ei::pmadd(square, odd, even));
 }
 
-/// out = softplus(z), coefficient by coefficient; `out` may be `z` itself. Where a number is far
-/// out, all are done one by one, as is what a packet is too wide for: softplus(z) = max(z, 0) +
-/// log(1 + exp(-|z|)).
+/// out = softplus(z), coefficient by coefficient; `out` may be `z` itself. Where a number in
+/// a whole packet is far out, all are done one by one, as is what a packet is too wide for:
+/// softplus(z) = max(z, 0) + log(1 + exp(-|z|)).
 template <class Scalar>
 void softplus(const Scalar* z, Index size, Scalar* out) {
   namespace ei = Eigen::internal;
   Index i = 0;
   if constexpr (std::is_floating_point_v<Scalar> && packet_size < Scalar >> 1) {
     using P = Packet<Scalar>;
-    constexpr auto far_out = Scalar(softplus_linear_from);
-    bool none_far_out = true;
-    for (Index n = 0; n < size; ++n) none_far_out = none_far_out && std::abs(z[n]) <= far_out;
-    for (; none_far_out && i + packet_size<Scalar> <= size; i += packet_size<Scalar>) {
+    constexpr Index width = packet_size<Scalar>;
+    const P bound = ei::pset1<P>(Scalar(softplus_linear_from));
+    P far_out = ei::pset1<P>(Scalar(0));
+    for (Index n = 0; n + width <= size; n += width) {
+      far_out = ei::por(far_out, ei::pcmp_lt_or_nan(bound, ei::pabs(ei::ploadu<P>(z + n))));
+    }
+    const bool none_far_out = !ei::predux_any(far_out);
+    for (; none_far_out && i + width <= size; i += width) {
       const P x = ei::ploadu<P>(z + i);
       const P rest = log1p_up_to_1<Scalar>(ei::pexp(ei::pnegate(ei::pabs(x))));
       ei::pstoreu(out + i, ei::padd(ei::pmax(x, ei::pset1<P>(Scalar(0))), rest));

@@ -32,8 +32,8 @@ struct WeightedRows {
   Scalar scale;
 };
 
-/// out[j] = the weighted sums of rows of all terms together, for N packets of columns from `first`
-/// on, added to out if `add`. The sums, each in so many `chains`, stay in registers while all rows
+/// out = the weighted sums of rows of all terms together, for N packets of columns from `first` on,
+/// added to out if `add`. The sums, each in so many `chains`, stay in registers while all rows
 /// of all terms pass by.
 template <int N, int chains, class Stored, class Scalar, std::size_t Sums>
 void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
@@ -45,7 +45,7 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
     for (int c = 0; c < chains; ++c) {
       for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
     }
-    if (add) load_in_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
+    if (add) load_in_order_of<Stored, N, Scalar>(out[s], sums[s][0]);
   }
   const auto add_row = [&](const auto& term, const Stored* row, Index i, int c)
       __attribute__((always_inline)) {
@@ -73,7 +73,41 @@ void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int co
     for (int n = 0; n < N; ++n) {
       for (int c = 1; c < chains; ++c) sums[s][0][n] = ei::padd(sums[s][0][n], sums[s][c][n]);
     }
-    store_from_order_of<Stored, N, Scalar>(out[s] + first, sums[s][0]);
+    store_from_order_of<Stored, N, Scalar>(out[s], sums[s][0]);
+  }
+}
+
+/// The columns from `first` on, which are fewer than a packet: from a packet that overlaps the one
+/// before it, if there is one.
+template <int Chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_rest(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                        Index columns, Index stride, const std::array<Scalar*, Sums>& out,
+                        bool add) {
+  constexpr Index width = packet_size<Scalar>;
+  Scalar buffers[Sums][packet_length<Scalar>];
+  if (columns >= width) {
+    const Index begin = columns - width;
+    std::array<Scalar*, Sums> to;
+    for (std::size_t s = 0; s < Sums; ++s) {
+      to[s] = buffers[s];
+      if (add) std::copy_n(out[s] + begin, width, to[s]);
+    }
+    weighted_rows_block<1, Chains>(terms, count, begin, stride, to, add);
+    for (std::size_t s = 0; s < Sums; ++s) {
+      std::copy_n(to[s] + (first - begin), columns - first, out[s] + first);
+    }
+    return;
+  }
+  for (std::size_t s = 0; s < Sums; ++s) {
+    if (!add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
+    for (int t = 0; t < count; ++t) {
+      const auto& [m, rows, weights, scale] = terms[t];
+      for (Index i = 0; i < rows; ++i) {
+        const Scalar weight = scale * weights[s][i];
+        const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffers[s]);
+        for (Index j = first; j < columns; ++j) out[s][j] += weight * rest[j - first];
+      }
+    }
   }
 }
 
@@ -85,19 +119,24 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
                         bool add) {
   constexpr int chains = N >= Chains ? 1 : Chains / N;
   constexpr Index width = packet_size<Scalar>;
+  const auto at = [&](Index column) {
+    std::array<Scalar*, Sums> to = out;
+    for (Scalar*& sums : to) sums += column;
+    return to;
+  };
   for (; first + N * width <= columns; first += N * width) {
-    weighted_rows_block<N, chains>(terms, count, first, stride, out, add);
+    weighted_rows_block<N, chains>(terms, count, first, stride, at(first), add);
   }
   // One pass rather than several over long rows: half a row after the other is no order of memory.
   if constexpr (N == 16 && Chains == 1) {
     const Index packets = (columns - first) / width;
     if (packets >= 10) {
       if (packets >= 14) {
-        weighted_rows_block<14, 1>(terms, count, first, stride, out, add);
+        weighted_rows_block<14, 1>(terms, count, first, stride, at(first), add);
       } else if (packets >= 12) {
-        weighted_rows_block<12, 1>(terms, count, first, stride, out, add);
+        weighted_rows_block<12, 1>(terms, count, first, stride, at(first), add);
       } else {
-        weighted_rows_block<10, 1>(terms, count, first, stride, out, add);
+        weighted_rows_block<10, 1>(terms, count, first, stride, at(first), add);
       }
       first += packets / 2 * 2 * width;
     }
@@ -105,18 +144,7 @@ void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int cou
   if constexpr (N > 1) {
     weighted_rows_from<N / 2, Chains>(terms, count, first, columns, stride, out, add);
   } else if (first < columns) {
-    Scalar buffer[packet_length<Scalar>];
-    for (std::size_t s = 0; s < Sums; ++s) {
-      if (!add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
-      for (int t = 0; t < count; ++t) {
-        const auto& [m, rows, weights, scale] = terms[t];
-        for (Index i = 0; i < rows; ++i) {
-          const Scalar weight = scale * weights[s][i];
-          const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffer);
-          for (Index j = first; j < columns; ++j) out[s][j] += weight * rest[j - first];
-        }
-      }
-    }
+    weighted_rows_rest<Chains>(terms, count, first, columns, stride, out, add);
   }
 }
 

@@ -3,23 +3,15 @@
 #define LOGLINEAR_LAYER_DETAIL_HEAD_HPP
 
 #include <algorithm>
-#include <cstdint>
-#include <string_view>
-#include <type_traits>
 #include <utility>
 
 #include "loglinear/detail/base/checks.hpp"
-#include "loglinear/detail/base/narrow.hpp"
-#include "loglinear/detail/base/parts.hpp"
 #include "loglinear/detail/base/vector_argument.hpp"
-#include "loglinear/layer/detail/preparation.hpp"
+#include "loglinear/fenwick.hpp"
+#include "loglinear/layer/detail/head_parts.hpp"
 #include "loglinear/layer/detail/span.hpp"
-#include "loglinear/layer/detail/workspace.hpp"
 #include "loglinear/stream/detail/reading.hpp"
-#include "loglinear/stream/detail/stream_parts.hpp"
-#include "loglinear/stream/detail/stream_state.hpp"
-#include "loglinear/stream/log_linear_state.hpp"
-#include "loglinear/stream/snapshot.hpp"
+#include "loglinear/stream/detail/reading_apart.hpp"
 
 namespace loglinear::detail {
 
@@ -32,37 +24,18 @@ namespace loglinear::detail {
 /// same memory, drops what was staged. Out of turn they throw and change nothing.
 ///
 /// Whoever owns a head calls it in the mode in which denormal numbers are zero (`FlushToZero`).
-template <class Inner_, class Scalar_, class Weights_, class Stored, LastLevel Overflow>
-class Head {
-  static_assert(std::is_same_v<Scalar_, Accumulator<Stored>>,
-                "levels can be stored as the layer's scalar, or, where that is float, as "
-                "Eigen::bfloat16 or Eigen::half");
+template <class Inner, class Scalar_, class Weights, class Stored, LastLevel Overflow>
+class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
+  using Base = HeadParts<Inner, Scalar_, Weights, Stored, Overflow>;
+  using Base::drop_staged, Base::layout;
+  using Base::learning_rate_, Base::train_step_count_;
+  using Base::read_order_, Base::preparation_, Base::stream_, Base::workspace_, Base::training_;
+  using Base::staged_order_, Base::staged_write_, Base::staged_, Base::has_gradient_;
+  using typename Base::Staged;
 
  public:
-  using Inner = Inner_;
-  using Scalar = Scalar_;
-  using Weights = Weights_;
-  using Kind = typename Inner::template Transition<Scalar>;
-  using Preparation = detail::Preparation<Inner, Scalar, Weights>;
-  using Stream = StreamState<Kind, Eigen::Dynamic, Stored, Overflow>;
-  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, Overflow>;
-  using Workspace = detail::Workspace<Kind>;
-  using Snapshot = StreamSnapshot<Kind, Stored>;
-
-  /// Allocates the head and draws its weights. \param options  of a layer, see
-  /// `LogLinearAttention::Options`. \throws std::invalid_argument for one out of its range
-  template <class Options>
-  explicit Head(const Options& options)
-      : read_order_(options.read_order),
-        preparation_(options),
-        stream_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
-        workspace_(make_workspace()),
-        training_(layout(), Preparation::leaves, preparation_.weight_count(),
-                  stream_.read_shape()) {
-    Xorshift64 random(options.seed);
-    draw_weights(random);
-    set_learning_rate(options.learning_rate);
-  }
+  using Base::Base;
+  using typename Base::Scalar, typename Base::State, typename Base::Workspace;
 
   /// \name A token
   /// \{
@@ -72,18 +45,19 @@ class Head {
   /// that was not made for it: it has no weight for that
   template <class In>
   const Vector<Scalar>& stage(const In& x, ReadOrder order) {
-    require_order(order);
-    drop_staged();
-    copy_vector(x, "x", workspace_.x);
-    preparation_.project(workspace_, 0);
-    preparation_.prepare_leaf(workspace_);
-    staged_write_ = stream_.admit(workspace_.token);
-    preparation_.prepare_read(workspace_);
+    prepare(x, order);
     static_cast<void>(read_token(stream_, workspace_.token, workspace_.lambda, order,
                                  workspace_.stream, workspace_.read));
-    staged_order_ = order;
-    staged_ = Staged::token;
+    staged_ = Staged::read;
     return workspace_.read;
+  }
+  /// The same with each level read apart: row w of `reads` is what lambda[w] would weigh.
+  template <class In>
+  void stage_levels(const In& x, ReadOrder order, RowMajorMatrix<Scalar>& reads) {
+    const ReadRows<Scalar> rows = rows_of(reads, order);
+    prepare(x, order);
+    read_token_apart(stream_, workspace_.token, order, workspace_.stream, rows);
+    staged_ = Staged::levels;
   }
 
   /// From the gradient with respect to the staged raw read, length d_v, to that of every weight.
@@ -91,26 +65,28 @@ class Head {
   /// the order `before_push`, which does not read what the token writes
   template <class Derived>
   void stage_gradient(const Eigen::MatrixBase<Derived>& d_read) {
-    require_staged();
-    if (!info_of(staged_order_).reads_written) {
-      fail("the order of the staged token", name_of(staged_order_),
-           "after_push or current_apart, to learn from it");
-    }
-    staged_ = Staged::token;
+    require_staged(Staged::read);
     copy_vector(d_read.derived(), "the gradient of the read", training_.d_read);
     pull_back_token(stream_, workspace_.token, workspace_.lambda, staged_order_, workspace_.stream,
                     training_.d_read, training_.stream, training_.d_token, training_.d_lambda);
-    preparation_.pull_back(workspace_, training_);
-    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
-                                                  training_.d_free);
-    staged_ = Staged::token_and_gradient;
+    admit_gradient();
+  }
+  /// The same with respect to levels read apart, which it uses up.
+  void stage_levels_gradient(RowMajorMatrix<Scalar>& d_reads) {
+    require_staged(Staged::levels);
+    const ReadRows<Scalar> rows = rows_of(d_reads, staged_order_);
+    require_finite("the gradient of the reads", d_reads);
+    pull_back_token_apart(stream_, workspace_.token, staged_order_, workspace_.stream, rows,
+                          training_.stream, training_.d_token, training_.d_lambda);
+    std::fill_n(training_.d_lambda.data(), training_.d_lambda.size(), Scalar(0));
+    admit_gradient();
   }
 
   /// Steps the weights if a gradient was staged, and writes the staged token to the stream.
   /// \throws std::invalid_argument where no token is staged
   void commit() {
-    require_staged();
-    if (staged_ == Staged::token_and_gradient) {
+    if (staged_ == Staged::nothing) fail_unstaged();
+    if (has_gradient_) {
       preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
                                         training_.d_free);
       ++train_step_count_;
@@ -128,20 +104,29 @@ class Head {
     copy_vector(x, "x", workspace.x);
     preparation_.project(workspace, layout().q);
     preparation_.prepare_read(workspace);
-    const bool apart = info_of(read_order_).is_leaf_apart;
-    read_standing(stream_, workspace.token.query, workspace.lambda,
-                  apart ? read_order_ : ReadOrder::before_push, workspace.stream, workspace.read);
+    read_standing(stream_, workspace.token.query, workspace.lambda, standing_order(),
+                  workspace.stream, workspace.read);
   }
-  /// The same in the head's own memory, where what was staged is dropped.
+  /// The same with each level read apart.
+  template <class In>
+  void query_levels(const In& x, Workspace& workspace, RowMajorMatrix<Scalar>& reads) const {
+    require_shape_of(workspace_, workspace);
+    const ReadRows<Scalar> rows = rows_of(reads, read_order_);
+    copy_vector(x, "x", workspace.x);
+    preparation_.project(workspace, layout().q);
+    preparation_.prepare_read(workspace);
+    read_standing_apart(stream_, workspace.token.query, standing_order(), workspace.stream, rows);
+  }
+  /// Both in the head's own memory, where what was staged is dropped.
   template <class In>
   void query(const In& x) {
     drop_staged();
     std::as_const(*this).query(x, workspace_);
   }
-  /// Memory for it; allocates.
-  [[nodiscard]] Workspace make_workspace() const {
-    return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
-                     preparation_.weight_count(), stream_.read_shape());
+  template <class In>
+  void query_levels(const In& x, RowMajorMatrix<Scalar>& reads) {
+    drop_staged();
+    std::as_const(*this).query_levels(x, workspace_, reads);
   }
   /// \}
 
@@ -190,84 +175,7 @@ class Head {
   }
   /// \}
 
-  /// \name The stream, weights and learning, see `LogLinearAttention`
-  /// \{
-  void reset() noexcept {
-    drop_staged();
-    stream_.reset();
-  }
-  void advance_to(std::uint64_t count) {
-    drop_staged();
-    StreamParts::advance(stream_, count);
-  }
-  void restore(const Snapshot& moment) {
-    moment.restore(stream_);
-    drop_staged();
-  }
-  /// Appends the stream of another head that began at this one's count, after `product` of its
-  /// transitions; see `StreamPart`.
-  template <class Product>
-  void append(const Head& later, const Product& product) {
-    drop_staged();
-    StreamParts::append(stream_, later.stream_, product);
-  }
-  [[nodiscard]] const Stream& stream() const noexcept { return stream_; }
-  template <class Derived>
-  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
-    preparation_.parameters().set(name, value);
-    drop_staged();
-  }
-  void draw_weights(Xorshift64& random) {
-    drop_staged();
-    preparation_.parameters().draw(random);
-  }
-  void set_learning_rate(double learning_rate) {
-    if (!is_finite(learning_rate) || learning_rate < 0) {
-      fail("learning_rate", learning_rate, "finite and at least 0");
-    }
-    learning_rate_ = learning_rate;
-    drop_staged();
-  }
-  [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }
-  void reset_train_step_count() noexcept { train_step_count_ = 0; }
-  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
-  /// \}
-
-  /// The rule, the policy of the level weights, the weights.
-  [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
-  [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
-  /// What training reads: `after_push`, or the head's order if that keeps the own leaf apart.
-  [[nodiscard]] ReadOrder training_order() const noexcept {
-    return info_of(read_order_).is_leaf_apart ? read_order_ : ReadOrder::after_push;
-  }
-  /// What became of the last token: its raw read, its level weights, its transition.
-  [[nodiscard]] const Workspace& workspace() const noexcept { return workspace_; }
-  [[nodiscard]] Workspace& workspace() noexcept { return workspace_; }
-
-  /// Takes over the weights, the stream and the counter of a head in another scalar.
-  template <class Other>
-  void assign(const Other& other) {
-    preparation_.parameters() = other.preparation().parameters().template cast<Scalar>();
-    stream_ = other.stream().template cast<Kind, Stored>();
-    train_step_count_ = other.train_step_count();
-  }
-
  private:
-  friend struct Parts;
-
-  /// For checkpoints.
-  template <class Self, class Visit>
-  static void visit(Self& self, Visit&& part) {
-    part("", self.preparation_.parameters());
-    part("state", self.stream_);
-    part("learning_rate", self.learning_rate_);
-    part("train_step_count", self.train_step_count_);
-    if constexpr (is_written<Self>) {
-      self.drop_staged();
-      self.set_learning_rate(self.learning_rate_);
-    }
-  }
-
   /// There is one more weight in the order `current_apart`.
   void require_order(ReadOrder order) const {
     if (info_of(order).is_leaf_apart && !info_of(read_order_).is_leaf_apart) {
@@ -275,24 +183,47 @@ class Head {
            "before_push or after_push, unless it is the layer's own");
     }
   }
-  void require_staged() const {
-    if (staged_ == Staged::nothing) {
-      fail("the staged token", "absent", "there: `stage` comes first, once a token");
-    }
+  /// What every stage begins with.
+  template <class In>
+  void prepare(const In& x, ReadOrder order) {
+    require_order(order);
+    drop_staged();
+    copy_vector(x, "x", workspace_.x);
+    preparation_.project(workspace_, 0);
+    preparation_.prepare_leaf(workspace_);
+    staged_write_ = stream_.admit(workspace_.token);
+    preparation_.prepare_read(workspace_);
+    staged_order_ = order;
   }
-  void drop_staged() noexcept { staged_ = Staged::nothing; }
-  [[nodiscard]] const Layout& layout() const { return preparation_.layout(); }
-
-  ReadOrder read_order_;
-  Preparation preparation_;
-  Stream stream_;
-  Workspace workspace_;
-  TrainingWorkspace<Kind> training_;
-  double learning_rate_ = 0;
-  std::uint64_t train_step_count_ = 0;
-  ReadOrder staged_order_ = ReadOrder::before_push;
-  Admitted staged_write_{};
-  enum class Staged { nothing, token, token_and_gradient } staged_ = Staged::nothing;
+  /// What every gradient ends with.
+  void admit_gradient() {
+    preparation_.pull_back(workspace_, training_);
+    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
+                                                  training_.d_free);
+    has_gradient_ = true;
+  }
+  void require_staged(Staged expected) {
+    if (staged_ != expected) fail_unstaged();
+    if (!info_of(staged_order_).reads_written) {
+      fail("the order of the staged token", name_of(staged_order_),
+           "after_push or current_apart, to learn from it");
+    }
+    has_gradient_ = false;
+  }
+  [[noreturn]] static void fail_unstaged() {
+    fail("the staged token", "absent", "there: `stage` comes first, once a token");
+  }
+  /// A row for each level weight of an order.
+  [[nodiscard]] ReadRows<Scalar> rows_of(RowMajorMatrix<Scalar>& reads, ReadOrder order) const {
+    const Index rows = level_weight_count(order, stream_.max_levels());
+    require_size("the reads (rows, one a level weight)", reads.rows(), rows);
+    require_size("the reads (columns, d_v)", reads.cols(), layout().d_v);
+    return {reads.data(), rows, reads.cols()};
+  }
+  /// In which the state is read as it stands.
+  [[nodiscard]] ReadOrder standing_order() const {
+    return info_of(read_order_).is_leaf_apart ? read_order_ : ReadOrder::before_push;
+  }
 };
 
 }  // namespace loglinear::detail

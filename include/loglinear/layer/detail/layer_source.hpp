@@ -67,7 +67,7 @@ class LayerSource final : public TokenSource<Scalar> {
   void take_out(Index first, const Chunk<Scalar>& chunk) override {
     if (reads_ == nullptr) return;
     const ConstRowBlock<Scalar> reads = block_of(chunk.out).topRows(chunk.tokens);
-    if (!all_finite(reads)) require_finite("a raw read", view_of(reads));
+    if (!all_finite(reads)) require_finite("coefficient # of the raw reads", view_of(reads));
     copy_rows(reads, writable_block_of(*reads_).middleRows(first_read_ + first, chunk.tokens));
   }
 
@@ -119,7 +119,7 @@ class LayerSource final : public TokenSource<Scalar> {
     take(raw_, t, workspace_.raw);
     layer_.require_finite_projections(workspace_, 0);
     layer_.prepare_read(workspace_);
-    require_finite("a level weight", workspace_.lambda);
+    require_finite("level weight #", workspace_.lambda);
     layer_.prepare_leaf(workspace_);
     require_finite_leaf(workspace_.token.keys, workspace_.token.values);
   }

@@ -52,7 +52,7 @@ class OutputProjection {
   [[nodiscard]] Rows apply(const Rows& reads) const {
     Rows output(reads.rows(), output_dim());
     weights_.project_rows(reads, output);
-    require_finite("the output", output);
+    require_finite("coefficient # of the output", output);
     if (bound_ != OutputBound::none) tanh_of(output.data(), output.size(), output.data());
     return output;
   }
@@ -65,7 +65,7 @@ class OutputProjection {
  private:
   void apply(const Vector<Scalar>& reads, Vector<Scalar>& output, bool bounded) const {
     weights_.project(reads, output);
-    require_finite("the output", output);
+    require_finite("coefficient # of the output", output);
     if (bounded) tanh_of(output.data(), output.size(), output.data());
   }
 

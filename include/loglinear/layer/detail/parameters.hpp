@@ -72,10 +72,13 @@ class Parameters {
   [[nodiscard]] Index d_model() const { return d_model_; }
   [[nodiscard]] const Vector<Scalar>& free() const { return free_; }
 
-  /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet and sums
-  /// in one chain, so that a row's rounding does not depend on `from`.
+  /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet, with at
+  /// least one of them where there is one, and sums in one chain, so that a row's rounding does not
+  /// depend on `from`.
   void project(const Vector<Scalar>& x, Vector<Scalar>& raw, Index from = 0) const {
-    from -= from % packet_size<Scalar>;
+    constexpr Index width = packet_size<Scalar>;
+    from -= from % width;
+    if (from > 0 && projected_ - from < width) from -= width;
     weighted_rows<false, 1>(projections_.data() + from, d_model_, projected_ - from, projected_,
                             x.data(), raw.data() + from);
   }
@@ -126,16 +129,16 @@ class Parameters {
                            const Vector<Scalar>& x, const Vector<Scalar>& d_free) {
     const double largest = max_abs(d_raw), largest_free = max_abs(d_free);
     if (!is_finite(largest) || !is_finite(largest_free)) {
-      require_finite("the gradient", d_raw);
-      require_finite("the gradient", d_free);
+      require_finite("coefficient # of the gradient", d_raw);
+      require_finite("coefficient # of the gradient", d_free);
     }
     admit_step(learning_rate, largest, max_abs(x), largest_free);
   }
 
   /// Throws unless every number is finite, as those of a gradient.
   void require_finite_gradient() const {
-    require_finite("the gradient", projections_);
-    require_finite("the gradient", free_);
+    require_finite("coefficient # of the gradient", projections_);
+    require_finite("coefficient # of the gradient", free_);
   }
 
   /// W -= learning_rate * d_raw x^T and free -= learning_rate * d_free; d_raw is scaled on the way.

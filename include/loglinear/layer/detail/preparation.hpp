@@ -99,7 +99,7 @@ class Preparation {
     const ConstView projections(w.raw.data() + from, layout_.end - from);
     if (all_finite(projections)) return;
     require_finite("x", w.x);
-    require_finite("a projection of x", projections);
+    require_finite("projection # of x", projections);
   }
 
   /// From w.raw what a read needs: level weights, which are still to be checked, and the query.

@@ -125,7 +125,7 @@ template <class Preparation, class State, class Scalar, class DReads>
   ChunkwiseTape<Scalar> tape;
   forward_chunks<Scalar>(source, span_chunk_size, weights, states, &tape, false);
   pull_back_chunks<Scalar>(source, span_chunk_size, weights, tape, d_states);
-  require_finite("the gradient of x", gradient.x);
+  require_finite("coefficient # of the gradient of x", gradient.x);
   gradient.weights.require_finite_gradient();
   return gradient;
 }

@@ -28,7 +28,7 @@ class InputSource final : public TokenSource<Scalar> {
   InputSource& operator=(const InputSource&) = delete;
 
   /// Where reads go; nowhere before it is called.
-  void read_into(Matrix& out) { out_ = &out; }
+  void read_into(const RowBlock<Scalar>& out) { out_ = out; }
   /// Where gradients come from and go.
   void differentiate(const RowsView<Scalar>& d_out, SequenceGradients<Scalar>& gradients) {
     d_out_.emplace(d_out);
@@ -95,10 +95,9 @@ class InputSource final : public TokenSource<Scalar> {
   }
 
   void take_out(Index first, const Chunk<Scalar>& chunk) override {
-    if (out_ == nullptr) return;
+    if (out_.data() == nullptr) return;
     require_finite_reads(block_of(chunk.out).topRows(chunk.tokens), first);
-    copy_rows(block_of(chunk.out).topRows(chunk.tokens),
-              writable_block_of(*out_).middleRows(first, chunk.tokens));
+    copy_rows(block_of(chunk.out).topRows(chunk.tokens), out_.middleRows(first, chunk.tokens));
   }
 
   typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
@@ -197,7 +196,7 @@ class InputSource final : public TokenSource<Scalar> {
   const SequenceInputs<Scalar>& in_;
   Index weights_, leaves_, updates_;
   bool is_checked_ = false;
-  Matrix* out_ = nullptr;
+  RowBlock<Scalar> out_{};
   std::optional<RowsView<Scalar>> d_out_{};
   SequenceGradients<Scalar>* gradients_ = nullptr;
 };

@@ -134,37 +134,41 @@ class LeafBuffer {
   }
 
   /// out += sum_l lambda[seen(l)] S_l^T query over the levels that the buffer stands for, and what
-  /// writing `next` takes, unless that is null. Leaves k . query of each leaf in `scores`.
+  /// writing `next` takes, unless that is null. Leaves k . query of each leaf in `scores`. `Apart`:
+  /// each term is added to row seen(l) of `out` for itself.
+  template <bool Apart = false>
   void read(const LevelQuery<Scalar>& query, const SeenLevels& seen, Scalar* scores, Scalar* out,
             [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) const {
     if (count_ == 0) return;
-    bool looks_up_p = false;
-    if constexpr (looks_up<Kind>) {
-      if (next != nullptr) {
-        row_dots(keys_.data(), leaf_count(), key_rows(), query.query, next->p.data(), scores,
-                 looked_up->found.data());
-        looks_up_p = true;
-      }
+    if (!looks_up<Kind> || next == nullptr) {
+      row_dots(keys_.data(), leaf_count(), key_rows(), query.query, scores);
+    } else if constexpr (looks_up<Kind>) {
+      row_dots(keys_.data(), leaf_count(), key_rows(), query.query, next->p.data(), scores,
+               looked_up->found.data());
     }
-    if (!looks_up_p) row_dots(keys_.data(), leaf_count(), key_rows(), query.query, scores);
     if constexpr (has_factors) multiply(scores, factors_.data(), leaf_count(), scores);
+    const auto sum_rows = [&](const auto* terms, int count, Scalar* sum) {
+      weighted_rows<true, 8>(terms, count, d_v(), d_v(), sum);
+    };
     std::array<WeightedRows<Scalar, Scalar>, most_levels> terms;
-    int levels = 0;
+    std::size_t levels = 0;
     for_each_level([&](int l, Index first, Index count) {
-      terms[static_cast<std::size_t>(levels++)] = {
-          value(first), count, {scores + first}, query.lambda[seen(l)]};
+      terms[levels] = {value(first), count, {scores + first}, query.lambda[seen(l)]};
+      if constexpr (Apart) sum_rows(&terms[levels], 1, out + seen(l) * d_v());
+      ++levels;
     });
-    weighted_rows<true, 8>(terms.data(), levels, d_v(), d_v(), out);
+    if constexpr (!Apart) sum_rows(terms.data(), static_cast<int>(levels), out);
   }
-  /// For the cotangent d = t.d_old_read of that read: t.d_old_query += sum_l lambda[seen(l)] S_l d,
-  /// and d_lambda[seen(l)] += d . S_l^T query.
+  /// For cotangents d_l of that read: t.d_old_query += sum_l lambda[seen(l)] S_l d_l, and
+  /// d_lambda[seen(l)] += d_l . S_l^T query.
   void pull_back(const LevelQuery<Scalar>& query, const SeenLevels& seen, const Scalar* scores,
-                 PullbackMemory<Kind>& t, Scalar* d_lambda) const {
+                 const Cotangents<Scalar>& d, PullbackMemory<Kind>& t, Scalar* d_lambda) const {
     if (count_ == 0) return;
     Scalar* const d_scores = t.d_scores.data();
-    row_dots(values_.data(), leaf_count(), d_v(), t.d_old_read.data(), d_scores);
+    if (d.stride == 0) row_dots(values_.data(), leaf_count(), d_v(), d.first, d_scores);
     for_each_level([&](int l, Index first, Index count) {
       const int at = seen(l);
+      if (d.stride != 0) row_dots(value(first), count, d_v(), d(at), d_scores + first);
       d_lambda[at] += dot(d_scores + first, scores + first, count);
       scale_by(query.lambda[at], d_scores + first, count);
     });
@@ -210,8 +214,8 @@ class LeafBuffer {
   /// Throws unless the first leaves are finite.
   void require_finite_leaves(Index leaves) const {
     for (Index j = 0; j < leaves; ++j) {
-      require_finite("a buffered key", key(j), key_rows());
-      require_finite("a buffered value", value(j), d_v());
+      require_finite("coefficient # of the buffered key", key(j), key_rows());
+      require_finite("coefficient # of the buffered value", value(j), d_v());
     }
   }
 

@@ -2,6 +2,7 @@
 #ifndef LOGLINEAR_STREAM_DETAIL_LEVEL_QUERY_HPP
 #define LOGLINEAR_STREAM_DETAIL_LEVEL_QUERY_HPP
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <cstdint>
 
@@ -15,6 +16,15 @@ struct LevelQuery {
   const Scalar* query;
   const Scalar* lambda;
   ReadOrder order;  // in which the next token sees the levels
+};
+
+/// The cotangents of a read: one for all levels, or one for each weight index, row by row.
+template <class Scalar>
+struct Cotangents {
+  const Scalar* first;
+  Eigen::Index stride = 0;  // from one to the next; 0 where all levels share one
+
+  [[nodiscard]] const Scalar* operator()(int seen) const { return first + seen * stride; }
 };
 
 /// The weight index under which the next token sees a level, and how much of it is left then.

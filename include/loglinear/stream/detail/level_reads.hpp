@@ -28,8 +28,9 @@ class LevelReads {
   using Tiers = PendingTiers<Kind, Stored>;
 
   /// out = sum_l lambda[seen(l)] S_l^T query: the query goes down through the tiers, the newest
-  /// first. Where `next` is not null, what writing it takes is read on the way.
-  template <class Levels>
+  /// first. Where `next` is not null, what writing it takes is read on the way. `Apart`: each term
+  /// is added to row seen(l) of `out`, of d_v columns, for itself.
+  template <bool Apart = false, class Levels>
   static void read(const Levels& levels, const Tiers& tiers, const LevelQuery<Scalar>& query,
                    const SeenLevels& seen, ReadMemory<Kind>& memory, Scalar* out,
                    [[maybe_unused]] const Kind* next, [[maybe_unused]] LookUp<Kind>* looked_up) {
@@ -38,7 +39,7 @@ class LevelReads {
     std::size_t count = 0;
     int tier = -1;
     Scalar factor(1);
-    if constexpr (scales_values<Kind>) std::fill_n(out, columns, Scalar(0));
+    if constexpr (scales_values<Kind> && !Apart) std::fill_n(out, columns, Scalar(0));
     for (int l : levels.active_levels()) {
       while (tier < tiers.tier_of(l)) {
         ++tier;
@@ -60,14 +61,17 @@ class LevelReads {
                       rows,
                       {query_of(query.query, memory, tier)},
                       query.lambda[seen(l)] * (static_cast<Scalar>(seen.kept(l)) * factor)};
+      [[maybe_unused]] Scalar* const sum = Apart ? out + seen(l) * columns : out;
       if constexpr (scales_values<Kind>) {
         Scalar* const share = memory.level_read.data();
         weighted_rows(&terms[count], 1, columns, columns, share);
         if (tier >= 0) {
-          add_product(share, memory.tier_scales.data() + tier * columns, columns, out);
+          add_product(share, memory.tier_scales.data() + tier * columns, columns, sum);
         } else {
-          add(out, share, columns, out);
+          add(sum, share, columns, sum);
         }
+      } else if constexpr (Apart) {
+        weighted_rows<true, 8>(&terms[count], 1, columns, columns, sum);
       }
       ++count;
     }
@@ -76,18 +80,18 @@ class LevelReads {
         tiers.recent().pull(next->p.data(), looked_up->pulled_p.data(), memory.scores.data());
       }
     }
-    if constexpr (!scales_values<Kind>) {
+    if constexpr (!scales_values<Kind> && !Apart) {
       weighted_rows<false, 8>(terms.data(), static_cast<int>(count), columns, columns, out);
     }
   }
 
-  /// For the cotangent d = t.d_old_read of that read: t.d_old_query = sum_l lambda[seen(l)] S_l d,
-  /// and d_lambda[seen(l)] += d . S_l^T query. Sums of S_l d come up through the tiers, the oldest
+  /// For cotangents d_l of that read: t.d_old_query = sum_l lambda[seen(l)] S_l d_l, and
+  /// d_lambda[seen(l)] += d_l . S_l^T query. Sums of S_l d_l come up through the tiers, the oldest
   /// first, or where products are diagonal all at once, their rows weighted.
   template <class Levels>
   static void pull_back(const Levels& levels, const Tiers& tiers, const LevelQuery<Scalar>& query,
                         const SeenLevels& seen, const ReadMemory<Kind>& memory,
-                        PullbackMemory<Kind>& t, Scalar* d_lambda) {
+                        const Cotangents<Scalar>& d, PullbackMemory<Kind>& t, Scalar* d_lambda) {
     const Index rows = levels.d_k(), columns = levels.d_v();
     std::array<DottedRows<Stored, Scalar>, max_level_limit> terms;
     std::array<LevelTerm, max_level_limit> of_level;
@@ -113,7 +117,7 @@ class LevelReads {
       } else {
         std::fill_n(weights, rows, weight);
       }
-      const Scalar* vector = t.d_old_read.data();
+      const Scalar* vector = d(at);
       if constexpr (scales_values<Kind>) {
         if (tier >= 0) {
           Scalar* const scaled = t.level_cotangents.data() + l * columns;

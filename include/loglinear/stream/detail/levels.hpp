@@ -181,7 +181,7 @@ class Levels {
     for (int l : ActiveLevels(size, max_levels())) {
       require_size("a level after these tokens (rows)", level_at(l).rows(), d_k());
       require_size("a level after these tokens (columns)", level_at(l).cols(), d_v());
-      require_finite("a coefficient of the state after these tokens", level_at(l));
+      require_finite("coefficient # of the state after these tokens", level_at(l));
       magnitude += stable_norm(level_at(l));
     }
     if (!is_at_most(magnitude, magnitude_limit<Scalar>())) {

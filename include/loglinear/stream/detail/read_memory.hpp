@@ -67,13 +67,15 @@ struct PullbackMemory {
         d_old_query(shape.key_rows),
         d_scores(shape.columns),
         level_weights(shape.key_rows, shape.max_levels),
-        level_cotangents(shape.d_v, shape.max_levels),
+        level_cotangents(shape.d_v, shape.max_levels + 1),
+        products(shape.d_v),
         row_weights(shape.key_rows),
         pushed(shape.key_rows) {}
 
   Vector<Scalar> d_old_read, d_old_query, d_scores;
   Matrix<Scalar> level_weights;     // column l: the weight of each row of level l
-  Matrix<Scalar> level_cotangents;  // column l: d_old_read as level l sees it
+  Matrix<Scalar> level_cotangents;  // column l: d_old_read as level l sees it; one is to spare
+  Vector<Scalar> products;          // of reads of levels and their cotangents, summed
   Vector<Scalar> row_weights;       // what is pending for a level, where that is a diagonal
   Vector<Scalar> pushed;            // scratch
 };

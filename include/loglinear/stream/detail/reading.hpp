@@ -25,9 +25,9 @@ namespace loglinear::detail {
 /// Level weights are looked at when they have been read with: the read does not wait.
 template <class Scalar>
 void require_finite_read(const Vector<Scalar>& lambda, const Vector<Scalar>& read) {
-  if (all_finite(lambda) && all_finite(read)) return;
-  require_finite("a level weight", lambda);
-  require_finite("the raw read", read);
+  if (are_finite(lambda.data(), lambda.size(), read.data(), read.size())) return;
+  require_finite("level weight #", lambda);
+  require_finite("coefficient # of the raw read", read);
 }
 
 /// read = what the state as it stands says to the query, with each level under the weight that the
@@ -80,7 +80,8 @@ void pull_back_token(const State& state, const Token<Kind>& token, const Vector<
   // derivative with respect to L^T q.
   t.d_old_read = d_read;
   token.transition.right(RowView<Scalar>(t.d_old_read.data(), d_v));
-  state.pull_back({memory.old_query.data(), lambda.data(), order}, memory, t, d_lambda.data());
+  state.pull_back({memory.old_query.data(), lambda.data(), order}, memory, {t.d_old_read.data()}, t,
+                  d_lambda.data());
   token.transition.pullback(token.query, t.d_old_query, memory.old_read, d_read,
                             d_token.transition);
   d_token.query = t.d_old_query;

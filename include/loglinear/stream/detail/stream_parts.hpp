@@ -53,7 +53,7 @@ struct StreamParts {
     advance(whole, rest.size());
     const Index level_size = whole.levels().level_size();
     for (int l : rest.levels().active_levels()) {
-      require_finite("a coefficient of the merged state", whole.levels().data(l), level_size);
+      require_finite("coefficient # of the merged state", whole.levels().data(l), level_size);
     }
     whole.levels().add(rest.levels());
     whole.buffer().replace_from(own, rest.buffer());

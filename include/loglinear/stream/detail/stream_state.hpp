@@ -124,13 +124,18 @@ class StreamState {
             const Kind& next, LookUp<Kind>& looked_up) const {
     read(query, memory, out, &next, &looked_up);
   }
-  /// For the `read` of `query` in `memory` and a cotangent d = t.d_old_read of the read:
-  /// t.d_old_query = sum_l lambda[seen(l)] S_l d, and d_lambda[seen(l)] += d . S_l^T query.
+  /// The same, each term added to row seen(l) of `rows`, of d_v columns, for itself.
+  void read_apart(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* rows,
+                  const Kind* next, LookUp<Kind>* looked_up) const {
+    read<true>(query, memory, rows, next, looked_up);
+  }
+  /// For the `read` of `query` in `memory` and its cotangents d_l: t.d_old_query =
+  /// sum_l lambda[seen(l)] S_l d_l, and d_lambda[seen(l)] += d_l . S_l^T query.
   void pull_back(const LevelQuery<Scalar>& query, const ReadMemory<Kind>& memory,
-                 PullbackMemory<Kind>& t, Scalar* d_lambda) const {
+                 const Cotangents<Scalar>& d, PullbackMemory<Kind>& t, Scalar* d_lambda) const {
     const SeenLevels seen = seen_in(query.order);
-    LevelReads<Kind, Stored>::pull_back(levels_, tiers_, query, seen, memory, t, d_lambda);
-    buffer_.pull_back(query, seen, memory.scores.data(), t, d_lambda);
+    LevelReads<Kind, Stored>::pull_back(levels_, tiers_, query, seen, memory, d, t, d_lambda);
+    buffer_.pull_back(query, seen, memory.scores.data(), d, t, d_lambda);
   }
 
   /// The plain form, exactly as if every token had been pushed; `out` must have the same shape.
@@ -194,11 +199,13 @@ class StreamState {
   [[nodiscard]] SeenLevels seen_in(ReadOrder order) const {
     return {order, size(), max_levels(), Overflow};
   }
+  template <bool Apart = false>
   void read(const LevelQuery<Scalar>& query, ReadMemory<Kind>& memory, Scalar* out,
             const Kind* next, LookUp<Kind>* looked_up) const {
+    using Reads = LevelReads<Kind, Stored>;
     const SeenLevels seen = seen_in(query.order);
-    LevelReads<Kind, Stored>::read(levels_, tiers_, query, seen, memory, out, next, looked_up);
-    buffer_.read(query, seen, memory.scores.data(), out, next, looked_up);
+    Reads::template read<Apart>(levels_, tiers_, query, seen, memory, out, next, looked_up);
+    buffer_.template read<Apart>(query, seen, memory.scores.data(), out, next, looked_up);
   }
   /// All buffered leaves become one bucket of the level above the buffer.
   void flush() {

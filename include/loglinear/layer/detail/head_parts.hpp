@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_LAYER_DETAIL_HEAD_PARTS_HPP
+#define LOGLINEAR_LAYER_DETAIL_HEAD_PARTS_HPP
+
+#include <cstdint>
+#include <string_view>
+#include <type_traits>
+
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/narrow.hpp"
+#include "loglinear/detail/base/parts.hpp"
+#include "loglinear/layer/detail/preparation.hpp"
+#include "loglinear/layer/detail/workspace.hpp"
+#include "loglinear/stream/detail/stream_parts.hpp"
+#include "loglinear/stream/detail/stream_state.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
+#include "loglinear/stream/snapshot.hpp"
+
+namespace loglinear::detail {
+
+/// What a head has, and how that is replaced as a whole: the stream, the weights and how they
+/// learn, the memory of the token in hand. `Head` says what becomes of a token.
+template <class Inner_, class Scalar_, class Weights_, class Stored, LastLevel Overflow>
+class HeadParts {
+  static_assert(std::is_same_v<Scalar_, Accumulator<Stored>>,
+                "levels can be stored as the layer's scalar, or, where that is float, as "
+                "Eigen::bfloat16 or Eigen::half");
+
+ public:
+  using Inner = Inner_;
+  using Scalar = Scalar_;
+  using Weights = Weights_;
+  using Kind = typename Inner::template Transition<Scalar>;
+  using Preparation = detail::Preparation<Inner, Scalar, Weights>;
+  using Stream = StreamState<Kind, Eigen::Dynamic, Stored, Overflow>;
+  using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, Overflow>;
+  using Workspace = detail::Workspace<Kind>;
+  using Snapshot = StreamSnapshot<Kind, Stored>;
+
+  /// Allocates everything and draws the weights. \param options  of a layer, see
+  /// `LogLinearAttention::Options`. \throws std::invalid_argument for one out of its range
+  template <class Options>
+  explicit HeadParts(const Options& options)
+      : read_order_(options.read_order),
+        preparation_(options),
+        stream_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
+        workspace_(make_workspace()),
+        training_(layout(), Preparation::leaves, preparation_.weight_count(),
+                  stream_.read_shape()) {
+    Xorshift64 random(options.seed);
+    draw_weights(random);
+    set_learning_rate(options.learning_rate);
+  }
+
+  /// \name The stream, weights and learning, see `LogLinearAttention`
+  /// \{
+  void reset() noexcept {
+    drop_staged();
+    stream_.reset();
+  }
+  void advance_to(std::uint64_t count) {
+    drop_staged();
+    StreamParts::advance(stream_, count);
+  }
+  void restore(const Snapshot& moment) {
+    moment.restore(stream_);
+    drop_staged();
+  }
+  /// Appends the stream of another head that began at this one's count, after `product` of its
+  /// transitions; see `StreamPart`.
+  template <class Product>
+  void append(const HeadParts& later, const Product& product) {
+    drop_staged();
+    StreamParts::append(stream_, later.stream_, product);
+  }
+  [[nodiscard]] const Stream& stream() const noexcept { return stream_; }
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    preparation_.parameters().set(name, value);
+    drop_staged();
+  }
+  void draw_weights(Xorshift64& random) {
+    drop_staged();
+    preparation_.parameters().draw(random);
+  }
+  void set_learning_rate(double learning_rate) {
+    if (!is_finite(learning_rate) || learning_rate < 0) {
+      fail("learning_rate", learning_rate, "finite and at least 0");
+    }
+    learning_rate_ = learning_rate;
+    drop_staged();
+  }
+  [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }
+  void reset_train_step_count() noexcept { train_step_count_ = 0; }
+  [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
+  /// \}
+
+  /// The rule, the policy of the level weights, the weights.
+  [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
+  [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
+  /// What training reads: `after_push`, or the head's order if that keeps the own leaf apart.
+  [[nodiscard]] ReadOrder training_order() const noexcept {
+    return info_of(read_order_).is_leaf_apart ? read_order_ : ReadOrder::after_push;
+  }
+  /// What became of the last token: its raw read, its level weights, its transition.
+  [[nodiscard]] const Workspace& workspace() const noexcept { return workspace_; }
+  [[nodiscard]] Workspace& workspace() noexcept { return workspace_; }
+
+  /// Takes over the weights, the stream and the counter of a head in another scalar.
+  template <class Other>
+  void assign(const Other& other) {
+    preparation_.parameters() = other.preparation().parameters().template cast<Scalar>();
+    stream_ = other.stream().template cast<Kind, Stored>();
+    train_step_count_ = other.train_step_count();
+  }
+
+  /// Memory for it; allocates.
+  [[nodiscard]] Workspace make_workspace() const {
+    return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,
+                     preparation_.weight_count(), stream_.read_shape());
+  }
+
+ protected:
+  /// What has been read for the token in hand.
+  enum class Staged { nothing, read, levels };
+
+  void drop_staged() noexcept {
+    staged_ = Staged::nothing;
+    has_gradient_ = false;
+  }
+  [[nodiscard]] const Layout& layout() const { return preparation_.layout(); }
+
+  ReadOrder read_order_;
+  Preparation preparation_;
+  Stream stream_;
+  Workspace workspace_;
+  TrainingWorkspace<Kind> training_;
+  double learning_rate_ = 0;
+  std::uint64_t train_step_count_ = 0;
+  ReadOrder staged_order_ = ReadOrder::before_push;
+  Admitted staged_write_{};
+  Staged staged_ = Staged::nothing;
+  bool has_gradient_ = false;
+
+ private:
+  friend struct Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("", self.preparation_.parameters());
+    part("state", self.stream_);
+    part("learning_rate", self.learning_rate_);
+    part("train_step_count", self.train_step_count_);
+    if constexpr (is_written<Self>) {
+      self.drop_staged();
+      self.set_learning_rate(self.learning_rate_);
+    }
+  }
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_HEAD_PARTS_HPP

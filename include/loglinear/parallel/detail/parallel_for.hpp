@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
+#define LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <limits>
+#include <stdexcept>
+#include <utility>
+
+#include "loglinear/detail/base/error.hpp"
+#include "loglinear/detail/base/fail.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
+#include "loglinear/parallel/executor.hpp"
+
+namespace loglinear::detail {
+
+/// What the first of the passes that fail has thrown, whichever came first in time.
+class FirstFailure {
+ public:
+  /// Whether a pass still matters.
+  [[nodiscard]] bool is_after(Index i) const { return i < index_.load(std::memory_order_relaxed); }
+  void note(Index i, std::exception_ptr failure) {
+    while (is_taken_.test_and_set(std::memory_order_acquire)) {
+    }
+    if (is_after(i)) {
+      index_.store(i, std::memory_order_relaxed);
+      failure_.swap(failure);
+    }
+    is_taken_.clear(std::memory_order_release);
+  }
+  void rethrow() const {
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  std::atomic<Index> index_{(std::numeric_limits<Index>::max)()};
+  std::atomic_flag is_taken_{};
+  std::exception_ptr failure_{};
+};
+
+/// How many threads a loop of n passes may use; 1 within another loop.
+[[nodiscard]] inline int threads_for(Index n, int most) {
+  if (n <= 1 || most <= 1 || is_inside_loop()) return 1;
+  return static_cast<int>((std::min)(n, static_cast<Index>((std::min)(most, thread_count()))));
+}
+
+/// Calls `body(i)` for each i in [0, n) on up to `most` threads, then throws what the lowest i that
+/// failed has thrown; those before it have all run. A loop within a loop runs on its own thread.
+/// Does not allocate but to start threads. In each pass `Scalar`'s denormal numbers are zero.
+template <class Scalar, class Body>
+void parallel_for(Index n, int most, const Body& body) {
+  const int threads = threads_for(n, most);
+  if (threads <= 1) {
+    const FlushToZero<Scalar> flush;
+    for (Index i = 0; i < n; ++i) body(i);
+    return;
+  }
+  FirstFailure failure;
+  std::atomic<Index> passes{0};
+  const auto pass = [&](Index i) {
+    passes.fetch_add(1, std::memory_order_relaxed);
+    if (!failure.is_after(i)) return;
+    const FlushToZero<Scalar> flush;
+    std::exception_ptr thrown = caught([&] { body(i); });
+    if (thrown) failure.note(i, std::move(thrown));
+  };
+  const LoopBody loop(pass);
+  const Executor& executor = thread_settings().executor;
+  if (executor) {
+    executor(n, LoopBody([&](Index i) {
+               bool& inside = is_inside_loop();
+               const bool before = std::exchange(inside, true);
+               pass(i);
+               inside = before;
+             }));
+    if (passes.load() != n) {
+      fail("the number of passes that the executor has run", passes.load(), n);
+    }
+  } else if (!run_on_threads(n, threads, loop)) {
+    for (Index i = 0; i < n; ++i) pass(i);
+  }
+  failure.rethrow();
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_READOUT_CASCADE_HPP
+#define LOGLINEAR_READOUT_CASCADE_HPP
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/flush_to_zero.hpp"
+#include "loglinear/detail/base/parts.hpp"
+#include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/base/vector_argument.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
+#include "loglinear/readout/cascade_readout.hpp"
+#include "loglinear/stream/detail/levels_of.hpp"
+#include "loglinear/stream/level_reads.hpp"
+#include "loglinear/stream/log_linear_state.hpp"
+
+namespace loglinear {
+
+/// A stream of keys and values, and what it expects for a key on all time scales at once: a
+/// hierarchy whose values are (y, 1), read level by level through a `CascadeReadout`.
+///
+///     read:   num_l, mass_l = S_l^T q for every level l
+///             e_M = prior        e_l = (num_l + kappa e_(l+1)) / (mass_l + kappa)
+///     write:  push the leaf q (y, 1)^T
+///
+/// It is a table of means per key that chooses no decay: the last estimate e_0 leans on the recent
+/// past as far as that has seen the key, and on the older past for the rest. As features of
+/// `RecursiveLeastSquares` all estimates together are as good as a bank of tables with well-chosen
+/// decays, not better; on a stream whose one best decay is known they gain nothing over it.
+///
+///     predict:  rls.predict(cascade.features(key))
+///     learn:    rls.update(cascade.features(key), y);  cascade.write(key, y);
+///
+/// Coefficients of keys should be at least 0 (one-hot, softmax, squares), see `CascadeReadout`.
+/// Errors: std::invalid_argument with name, value and legal range, before anything has changed. A
+/// read costs one pass over the active levels, or over the rows of them where the key is not zero;
+/// a write O(1) amortised passes over a level. Neither allocates.
+template <class Scalar_ = double>
+class Cascade {
+ public:
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+  using Readout = CascadeReadout<Scalar>;
+  using Matrix = typename Readout::Matrix;
+  using Vector = typename Readout::Vector;
+  using State = LogLinearState<Scalar>;
+
+  /// How to build one; d_k must be given.
+  struct Options {
+    Index d_k = 0;        ///< length of keys, 1 to 2^26
+    Index outputs = 1;    ///< length of y, 1 to 2^26 - 1
+    int max_levels = 24;  ///< 1 to 64; floor(log2 T) + 1 resolve T tokens
+    double kappa = 1;     ///< the mass of the older estimate, finite and positive
+    double prior = 0;     ///< what every output starts from, finite
+  };
+
+  /// Allocates everything. \throws std::invalid_argument for an option out of its range
+  explicit Cascade(const Options& options)
+      : readout_({.outputs = options.outputs,
+                  .max_levels = checked(options).max_levels,
+                  .kappa = options.kappa,
+                  .prior = options.prior}),
+        state_(options.max_levels, options.d_k, options.outputs + 1),
+        reads_(detail::zeros<Matrix>(options.max_levels, options.outputs + 1)),
+        key_(detail::zeros<Scalar>(options.d_k)),
+        value_(detail::ones<Scalar>(options.outputs + 1)),
+        features_(detail::zeros<Scalar>(options.max_levels * options.outputs)),
+        last_(detail::zeros<Scalar>(options.outputs)),
+        places_(options.d_k) {}
+
+  /// \name A token
+  /// \{
+
+  /// The estimates for a key, which nothing has to have been written for: row l is e_l, row 0 the
+  /// last. Nothing of the stream changes. \param key length d_k, finite \return max_levels x
+  /// outputs, overwritten by the next call
+  template <class Key>
+  const Matrix& read(const Key& key) {
+    const detail::FlushToZero<Scalar> flush;
+    detail::load_vector(key, "key", key_);
+    read_levels();
+    return readout_.estimate(reads_);
+  }
+  /// The last estimate, e_0. \return length outputs, overwritten by the next call
+  template <class Key>
+  const Vector& predict(const Key& key) {
+    const Matrix& estimates = read(key);
+    detail::copy(estimates.data(), outputs(), last_.data());
+    return last_;
+  }
+  /// All estimates as features, the newest first. \return length `feature_count()`, overwritten by
+  /// the next call
+  template <class Key>
+  const Vector& features(const Key& key) {
+    const Matrix& estimates = read(key);
+    detail::copy(estimates.data(), estimates.size(), features_.data());
+    return features_;
+  }
+  /// The next token of the stream: under this key there was y. \param y length outputs, finite
+  template <class Key, class Value>
+  void write(const Key& key, const Value& y) {
+    const detail::FlushToZero<Scalar> flush;
+    detail::load_vector(key, "key", key_);
+    detail::require_vector_type<Scalar, Value>();
+    detail::require_size("y", y.size(), outputs());
+    detail::require_finite("y", y);
+    for (Index j = 0; j < outputs(); ++j) value_[j] = y.coeff(j);
+    state_.push_leaf(key_, value_);
+  }
+  /// Forgets every token.
+  void reset() noexcept { state_.reset(); }
+  /// \}
+
+  /// T tokens at once, a row each: reads each key before it is written with its y. The numbers of T
+  /// calls, to the bit. \param keys T x d_k \param y T x outputs \return the features, T x
+  /// feature_count(); allocates, and copies the state
+  template <class Keys, class Values>
+  Matrix forward_span(const Eigen::MatrixBase<Keys>& keys, const Eigen::MatrixBase<Values>& y) {
+    detail::require_size("keys (columns)", keys.cols(), d_k());
+    detail::require_size("y (rows)", y.rows(), keys.rows());
+    detail::require_size("y (columns)", y.cols(), outputs());
+    detail::require_finite("keys", keys);
+    detail::require_finite("y", y);
+    Cascade after(*this);
+    Matrix out(keys.rows(), feature_count());
+    for (Index t = 0; t < keys.rows(); ++t) {
+      out.row(t) = after.features(keys.row(t)).transpose();
+      after.write(keys.row(t), y.row(t));
+    }
+    *this = std::move(after);
+    return out;
+  }
+
+  [[nodiscard]] Index d_k() const noexcept { return key_.size(); }             ///< length of keys
+  [[nodiscard]] Index outputs() const noexcept { return readout_.outputs(); }  ///< length of y
+  [[nodiscard]] Index feature_count() const noexcept {
+    return features_.size();
+  }  ///< max_levels * outputs
+  [[nodiscard]] std::uint64_t size() const noexcept { return state_.size(); }  ///< tokens so far
+  /// The hierarchy; column `outputs()` of a level is its mass.
+  [[nodiscard]] const State& state() const noexcept { return state_; }
+  /// The recurrence with kappa, the prior, and the gradients of the last `read`: `pull_back` leads
+  /// to that of the level reads, and `level_reads_pullback` from there to that of the key.
+  [[nodiscard]] Readout& readout() noexcept { return readout_; }
+  [[nodiscard]] const Readout& readout() const noexcept { return readout_; }  ///< read-only
+
+ private:
+  friend struct detail::Parts;
+
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("", self.readout_);
+    part("state", self.state_);
+  }
+
+  static const Options& checked(const Options& options) {
+    detail::require_length("d_k", options.d_k);
+    detail::require_between("max_levels", options.max_levels, 1, max_level_limit);
+    return options;
+  }
+
+  /// Where few coefficients of the key are not zero, only their rows are read.
+  void read_levels() {
+    Index count = 0;
+    for (Index i = 0; i < d_k(); ++i) {
+      if (!detail::is_exactly(key_[i], Scalar(0))) places_[count++] = i;
+    }
+    if (count > d_k() / 4) return level_reads(state_, key_, reads_);
+    const Index columns = reads_.cols();
+    std::fill_n(reads_.data(), reads_.size(), Scalar(0));
+    for (int l : state_.active_levels()) {
+      const Scalar* const level = detail::levels_of(std::as_const(state_)).data(l);
+      for (Index n = 0; n < count; ++n) {
+        const Index i = places_[n];
+        detail::axpy(key_[i], level + i * columns, columns, reads_.data() + l * columns);
+      }
+    }
+    detail::require_finite("a read of a level", reads_);
+  }
+
+  Readout readout_;
+  State state_;
+  Matrix reads_;
+  Vector key_, value_, features_, last_;
+  detail::Vector<Index> places_;  // of the key, where it is not zero
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_READOUT_CASCADE_HPP

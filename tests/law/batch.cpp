@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: MIT
+// A batch is its heads, each a sequence of its own: the same bits for all layouts and strides, any
+// number of threads, shared heads and packed sequences.
+
+#include "law/batch.hpp"
+
+#include <limits>
+#include <stdexcept>
+
+#include "catch.hpp"
+
+using namespace loglinear;
+using namespace loglinear::test;
+
+namespace {
+
+constexpr Index batch = 2, tokens = 37, heads = 4, d_k = 5, d_v = 3;
+
+BatchStates<double> empty_states(const Recipe& recipe, Index sequences = batch) {
+  return BatchStates<double>(static_cast<std::size_t>(sequences * heads),
+                             LogLinearState<double>(recipe.has_levels ? 8 : 1, d_k, d_v));
+}
+Values zeros(Index rows = tokens) {
+  return {batch, rows, heads, d_v,
+          std::vector<double>(static_cast<std::size_t>(batch * rows * heads * d_v))};
+}
+/// Some tokens before those of the batch.
+void begin(BatchStates<double>& states, test::Random& random, int count) {
+  for (auto& state : states) {
+    for (int t = 0; t < count; ++t)
+      state.push_leaf(random.vector<double>(d_k), random.vector<double>(d_v));
+  }
+}
+bool same(Rows a, const Rows& b) {
+  return test::same_bits(a, b);
+}
+
+}  // namespace
+
+TEST_CASE("reads and states of a batch are those of its heads, to the bit", "[law]") {
+  test::Random random(1);
+  for (const Recipe& recipe : recipes) {
+    CAPTURE(recipe.name);
+    Arrays all = arrays(random, recipe, batch, tokens);
+    BatchStates<double> before = empty_states(recipe);
+    if (recipe.has_levels) begin(before, random, 11);
+    std::vector<Rows> reads, recurrent_reads, fresh_reads;
+    BatchStates<double> after = before, recurrent_after = before;
+    for (Index n = 0; n < batch * heads; ++n) {
+      const auto in = head(all, n / heads, n % heads, 0, tokens);
+      const auto at = static_cast<std::size_t>(n);
+      reads.push_back(chunkwise(in, after[at], {.chunk_size = 8}));
+      recurrent_reads.push_back(recurrent(in, recurrent_after[at]));
+      LogLinearState<double> one(1, d_k, d_v);
+      fresh_reads.push_back(recipe.has_levels ? chunkwise(in, {.chunk_size = 8})
+                                              : chunkwise(in, one, {.chunk_size = 8}));
+    }
+    for (const Layout layout : layouts) {
+      const LaidArrays laid = lay(all, layout), untouched = laid;
+      const BatchInputs<double> in = inputs(laid);
+      for (const int threads : {1, 2, 8}) {
+        CAPTURE(static_cast<int>(layout), threads);
+        set_thread_count(threads);
+        const auto check = [&](const std::vector<Rows>& expected, auto run) {
+          Values out = zeros();
+          Laid to(out, layout == Layout::backwards ? Layout::bhtd : layout);
+          run(to.array());
+          to.read(out);
+          for (Index n = 0; n < batch * heads; ++n) {
+            CHECK(same(out.head(n / heads, n % heads, heads, 0, tokens),
+                       expected[static_cast<std::size_t>(n)]));
+          }
+        };
+        BatchStates<double> states = before;
+        check(reads, [&](const auto& out) { chunkwise(in, out, states, {.chunk_size = 8}); });
+        CHECK(states == after);
+        check(fresh_reads, [&](const auto& out) { chunkwise(in, out, {.chunk_size = 8}); });
+        states = before;
+        check(recurrent_reads, [&](const auto& out) { recurrent(in, out, states); });
+        CHECK(states == recurrent_after);
+        detail::for_each_array(
+            [](const char*, const Laid& a, const Laid& b) { CHECK(a.memory() == b.memory()); },
+            laid, untouched);
+      }
+    }
+  }
+}
+
+TEST_CASE("one token of a batch is one of each head", "[law]") {
+  test::Random random(2);
+  for (const Recipe& recipe : recipes) {
+    CAPTURE(recipe.name);
+    Arrays all = arrays(random, recipe, batch, 1);
+    BatchStates<double> before = empty_states(recipe);
+    begin(before, random, 11);
+    BatchStates<double> after = before;
+    std::vector<Rows> reads;
+    for (Index n = 0; n < batch * heads; ++n) {
+      reads.push_back(
+          recurrent(head(all, n / heads, n % heads, 0, 1), after[static_cast<std::size_t>(n)]));
+    }
+    std::vector<double> first;
+    for (const Layout layout : layouts) {
+      for (const int threads : {1, 3}) {
+        set_thread_count(threads);
+        const LaidArrays laid = lay(all, layout);
+        BatchStates<double> states = before;
+        Values out = zeros(1);
+        Laid to(out, layout == Layout::backwards ? Layout::bhtd : layout);
+        step(inputs(laid), to.array(), states);
+        to.read(out);
+        CHECK(states == after);
+        if (first.empty()) first = out.numbers;
+        CHECK(out.numbers == first);  // to the bit, whatever the layout and the threads
+        for (Index n = 0; n < batch * heads; ++n) {
+          CHECK(test::difference(out.head(n / heads, n % heads, heads, 0, 1),
+                                 reads[static_cast<std::size_t>(n)]) <= test::rounding<double>(60));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("gradients of a batch are those of its heads, summed where heads share", "[law]") {
+  test::Random random(3);
+  for (const Recipe& recipe : recipes) {
+    CAPTURE(recipe.name);
+    Arrays all = arrays(random, recipe, batch, tokens);
+    Values d_out = values(random, batch, tokens, heads, d_v, -1, 1);
+    BatchStates<double> before = empty_states(recipe);
+    begin(before, random, 11);
+    std::vector<Rows> d_final;
+    std::vector<SequenceGradients<double>> expected;
+    for (Index n = 0; n < batch * heads; ++n) {
+      const auto at = static_cast<std::size_t>(n);
+      d_final.push_back(random.matrix<double>(before[at].max_levels(), d_k * d_v));
+      expected.push_back(chunkwise_gradient(head(all, n / heads, n % heads, 0, tokens), before[at],
+                                            d_out.head(n / heads, n % heads, heads, 0, tokens),
+                                            {.chunk_size = 8}, d_final.back()));
+    }
+    for (const Layout layout : layouts) {
+      for (const int threads : {1, 2, 8}) {
+        CAPTURE(static_cast<int>(layout), threads);
+        set_thread_count(threads);
+        const LaidArrays laid = lay(all, layout);
+        const Laid cotangent(d_out, layout);
+        Arrays found = all;
+        const LaidArrays to = lay(found, layout == Layout::backwards ? Layout::bhtd : layout);
+        BatchGradients<double> gradients;
+        detail::for_each_array(
+            [](const char*, const Laid& from, HeadArray<double>& into) { into = from.array(); }, to,
+            gradients);
+        Values out = zeros();
+        const Laid reads(out, Layout::bthd);
+        BatchStates<double> states = before;
+        BatchTape<double> tape;
+        chunkwise(inputs(laid), reads.array(), states, {.chunk_size = 8}, &tape);
+        std::vector<Rows> d_states = d_final;
+        chunkwise_gradient<double>(inputs(laid), tape, cotangent.array(), gradients, &d_states);
+        for (std::size_t n = 0; n < expected.size(); ++n) {
+          CHECK(same(d_states[n], expected[n].state));
+        }
+        const detail::GradientMembers<double> members{};
+        detail::for_each_array(
+            [&](const char* name, const Laid& from, Values& into, auto member) {
+              if (into.numbers.empty()) return;
+              CAPTURE(name);
+              Laid(from).read(into);
+              const Index shared = heads / into.heads, each = into.rows / tokens;
+              for (Index g = 0; g < batch * into.heads; ++g) {
+                Rows sum = expected[static_cast<std::size_t>(g * shared)].*member;
+                for (Index h = 1; h < shared; ++h) {
+                  sum += expected[static_cast<std::size_t>(g * shared + h)].*member;
+                }
+                sum.resize(tokens * each, into.columns);
+                CHECK(same(into.head(g / into.heads, g % into.heads, into.heads, 0, tokens * each),
+                           sum));
+              }
+            },
+            to, found, members);
+      }
+    }
+  }
+}
+
+TEST_CASE("packed sequences are sequences of their own", "[law]") {
+  test::Random random(4);
+  const std::vector<Index> cuts = {0, 9, 9, 30, 37};
+  for (const Recipe& recipe : recipes) {
+    CAPTURE(recipe.name);
+    Arrays all = arrays(random, recipe, 1, tokens);
+    Values d_out = values(random, 1, tokens, heads, d_v, -1, 1);
+    BatchStates<double> before = empty_states(recipe, 4);
+    begin(before, random, 5);
+    for (const Layout layout : {Layout::bthd, Layout::columns_apart}) {
+      for (const int threads : {1, 3}) {
+        set_thread_count(threads);
+        const LaidArrays laid = lay(all, layout);
+        BatchInputs<double> in = inputs(laid);
+        in.cu_seqlens = cuts;
+        Values out{1, tokens, heads, d_v,
+                   std::vector<double>(static_cast<std::size_t>(tokens * heads * d_v))};
+        Laid to(out, layout);
+        BatchStates<double> states = before;
+        BatchTape<double> tape;
+        chunkwise(in, to.array(), states, {.chunk_size = 8}, &tape);
+        to.read(out);
+        Arrays found = all;
+        const LaidArrays d_to = lay(found, layout);
+        BatchGradients<double> gradients;
+        gradients.q = d_to.q.array();
+        std::vector<Rows> d_states;
+        const Laid cotangent(d_out, layout);
+        chunkwise_gradient<double>(in, tape, cotangent.array(), gradients, &d_states);
+        Laid(d_to.q).read(found.q);
+        for (Index n = 0; n < 4; ++n) {
+          const Index first = cuts[static_cast<std::size_t>(n)];
+          const Index count = cuts[static_cast<std::size_t>(n) + 1] - first;
+          std::vector<Rows> d_q;
+          for (Index h = 0; h < heads; ++h) {
+            const auto at = static_cast<std::size_t>(n * heads + h);
+            LogLinearState<double> state = before[at];
+            if (count == 0) {
+              CHECK(states[at] == before[at]);
+              continue;
+            }
+            const auto one = head(all, 0, h, first, count);
+            CHECK(same(out.head(0, h, heads, first, count),
+                       chunkwise(one, state, {.chunk_size = 8})));
+            CHECK(states[at] == state);
+            const auto expected = chunkwise_gradient(
+                one, before[at], d_out.head(0, h, heads, first, count), {.chunk_size = 8});
+            CHECK(same(d_states[at], expected.state));
+            if (recipe.q_heads == heads) {
+              CHECK(same(found.q.head(0, h, heads, first, count), expected.q));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("what does not fit is refused by name, before anything changes", "[law]") {
+  test::Random random(5);
+  set_thread_count(2);
+  const Recipe& recipe = recipes[4];
+  Arrays all = arrays(random, recipe, batch, tokens);
+  const LaidArrays laid = lay(all, Layout::bthd);
+  Values out = zeros();
+  const Laid to(out, Layout::bthd);
+  BatchStates<double> states = empty_states(recipe);
+  begin(states, random, 3);
+  const BatchStates<double> before = states;
+  const auto refused = [&](auto change, std::initializer_list<std::string_view> parts) {
+    BatchInputs<double> in = inputs(laid);
+    HeadArray<double> into = to.array();
+    change(in, into);
+    for (const std::string& message : {test::error_of([&] { chunkwise(in, into, states); }),
+                                       test::error_of([&] { recurrent(in, into, states); })}) {
+      CAPTURE(message);
+      CHECK(test::mentions(message, parts));
+    }
+    CHECK(states == before);
+    CHECK(to.memory() == Laid(out, Layout::bthd).memory());
+  };
+  using In = BatchInputs<double>;
+  using Out = HeadArray<double>;
+  using Four = Out::Four;
+  const auto sized = [](auto& array, std::size_t i, Index by) {
+    Four sizes = array.sizes();
+    sizes[i] += by;
+    array = {array.data(), sizes, array.strides()};
+  };
+  refused([&](In& in, Out&) { sized(in.q, 3, -1); }, {"k (columns) is 5; it must be 4"});
+  refused([&](In& in, Out&) { sized(in.k, 0, -1); }, {"k (batch) is 1; it must be 2"});
+  refused([&](In& in, Out&) { sized(in.v, 1, -1); }, {"v (rows) is 36; it must be 37"});
+  refused([&](In& in, Out&) { sized(in.v, 2, -1); }, {"(heads)", "divisor"});
+  refused([&](In& in, Out&) { sized(in.beta, 3, 1); }, {"beta (columns) is 2; it must be 1"});
+  refused([&](In& in, Out&) { sized(in.lambda, 3, -5); }, {"columns of lambda", "batch 0, head 0"});
+  refused(
+      [&](In& in, Out&) {
+        in.p = in.k;
+        in.u = in.k;
+      },
+      {"u and p, with beta given"});
+  refused(
+      [&](In& in, Out&) {
+        in.k = {nullptr, in.k.sizes(), in.k.strides()};
+      },
+      {"the pointer of k"});
+  refused([&](In&, Out& into) { sized(into, 1, -1); }, {"out (rows) is 36"});
+  refused(
+      [&](In&, Out& into) {
+        into = {into.data(), into.sizes(), {0, 12, 3, 1}};
+      },
+      {"a stride of out is 0"});
+  refused(
+      [&](In&, Out& into) {
+        into = {into.data(), into.sizes(), {444, 2, 3, 1}};
+      },
+      {"a stride of out"});
+  refused([&](In& in, Out&) { in.cu_seqlens = {0, 37}; }, {"the batch, with cu_seqlens", "is 2"});
+  const auto one_sequence = [&](In& in) {
+    detail::for_each_array(
+        [&](const char*, HeadArray<const double>& array) {
+          if (!array.is_absent()) sized(array, 0, -1);
+        },
+        in);
+  };
+  refused(
+      [&](In& in, Out& into) {
+        one_sequence(in);
+        sized(into, 0, -1);
+        in.cu_seqlens = {0, 20, 10, 37};
+      },
+      {"cu_seqlens[2] is 10"});
+  refused(
+      [&](In& in, Out& into) {
+        one_sequence(in);
+        sized(into, 0, -1);
+        in.cu_seqlens = {0, 36};
+      },
+      {"cu_seqlens", "36"});
+  refused(
+      [&](In& in, Out& into) {
+        one_sequence(in);
+        sized(into, 0, -1);
+      },
+      {"the number of states is 8; it must be 4"});
+
+  for (const double bad :
+       {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()}) {
+    Arrays wrong = all;
+    wrong.v.at(1, 20, 2, 1) = bad;
+    const LaidArrays wrong_laid = lay(wrong, Layout::bthd);
+    refused([&](In& in, Out&) { in = inputs(wrong_laid); },
+            {"v[20, 1]", "finite", "(batch 1, head 2)"});
+  }
+  BatchStates<double> fewer(states.begin(), states.end() - 1);
+  CHECK(test::mentions(test::error_of([&] { chunkwise(inputs(laid), to.array(), fewer); }),
+                       {"number of states is 7"}));
+  CHECK(test::mentions(test::error_of([&] { step(inputs(laid), to.array(), states); }),
+                       {"tokens", "37", "be 1"}));
+  CHECK(states == before);
+}
+
+TEST_CASE("what overflows in one head changes no state", "[law]") {
+  test::Random random(6);
+  set_thread_count(2);
+  const Recipe& recipe = recipes[0];
+  Arrays all = arrays(random, recipe, batch, 1);
+  for (Index d = 0; d < d_v; ++d) all.v.at(1, 0, 3, d) = 1e308;
+  const LaidArrays laid = lay(all, Layout::bhtd);
+  Values out = zeros(1);
+  const Laid to(out, Layout::bthd);
+  BatchStates<double> states = empty_states(recipe);
+  begin(states, random, 3);
+  const BatchStates<double> before = states;
+  const auto in = inputs(laid);
+  CHECK(
+      test::mentions(test::error_of([&] { step(in, to.array(), states); }), {"(batch 1, head 3)"}));
+  CHECK(states == before);
+  CHECK(test::mentions(test::error_of([&] { chunkwise(in, to.array(), states); }),
+                       {"(batch 1, head 3)"}));
+  CHECK(test::mentions(test::error_of([&] { recurrent(in, to.array(), states); }),
+                       {"(batch 1, head 3)"}));
+  CHECK(states == before);
+}
+
+TEST_CASE("a batch of nothing is nothing", "[law]") {
+  BatchInputs<double> in;
+  BatchStates<double> states;
+  chunkwise(in, HeadArray<double>());
+  chunkwise(in, HeadArray<double>(), states);
+  recurrent(in, HeadArray<double>(), states);
+  in.q = in.k = HeadArray<const double>::bthd(nullptr, 0, 7, 4, d_k);
+  in.v = HeadArray<const double>::bthd(nullptr, 0, 7, 4, d_v);
+  chunkwise(in, HeadArray<double>::bthd(nullptr, 0, 7, 4, d_v), states);
+  CHECK(states.empty());
+}
