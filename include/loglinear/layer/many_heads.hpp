@@ -138,9 +138,7 @@ class ManyHeads {
     return index < 0 ? out_.weights().get(rest) : head(index).weight(rest);
   }
   /// The same of a temporary: a copy.
-  [[nodiscard]] Matrix weight(std::string_view name) const&& {
-    return weight(name);
-  }
+  [[nodiscard]] Matrix weight(std::string_view name) const&& { return weight(name); }
   /// Replaces one weight array; allocates. \throws std::invalid_argument as
   /// `LogLinearAttention::set_weight`
   template <class Derived>

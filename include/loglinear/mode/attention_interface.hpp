@@ -41,7 +41,7 @@ class AttentionSnapshot {
 
 /// A layer whose mode was chosen at run time: `MultiHeadAttention` behind virtual functions, with
 /// its guarantees. A call costs one indirection; a vector argument that is not an Eigen column
-/// vector of the layer's own type is copied once more.
+/// vector of the layer's own type is copied once more. It has many members, those of the layer.
 template <class Scalar_>
 class Attention {
  public:

@@ -42,9 +42,8 @@ namespace loglinear {
 /// stream `undergo` them one by one. Half numbers end at 65504, and what would take the sum of the
 /// levels' Frobenius norms above a quarter of that is refused, in mid-stream: equal leaves of unit
 /// vectors after 16,376 of them, of vectors of 64 coefficients of size 1 after 255. bfloat16 has
-/// the range of float.
-///
-/// Numbers below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
+/// the range of float. Numbers below std::numeric_limits<Scalar>::min() count as zero, see
+/// docs/numerics.md. It has many members, since a user's own algorithm may look into every level.
 ///
 /// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
 ///                    Eigen::NumTraits

@@ -19,7 +19,8 @@
 namespace loglinear::detail {
 
 /// What a head has, and how that is replaced as a whole: the stream, the weights and how they
-/// learn, the memory of the token in hand. `Head` says what becomes of a token.
+/// learn, the memory of the token in hand. `Head` says what becomes of a token. It has many
+/// members: layers, parts of streams and checkpoints each ask for something else.
 template <class Inner_, class Scalar_, class Weights_, class Stored, LastLevel Overflow>
 class HeadParts {
   static_assert(std::is_same_v<Scalar_, Accumulator<Stored>>,
@@ -148,13 +149,14 @@ class HeadParts {
   /// For checkpoints.
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    part("", self.preparation_.parameters());
-    part("state", self.stream_);
-    part("learning_rate", self.learning_rate_);
-    part("train_step_count", self.train_step_count_);
+    std::conditional_t<std::is_const_v<Self>, const HeadParts, HeadParts>& own = self;
+    part("", own.preparation_.parameters());
+    part("state", own.stream_);
+    part("learning_rate", own.learning_rate_);
+    part("train_step_count", own.train_step_count_);
     if constexpr (is_written<Self>) {
-      self.drop_staged();
-      self.set_learning_rate(self.learning_rate_);
+      own.drop_staged();
+      own.set_learning_rate(own.learning_rate_);
     }
   }
 };

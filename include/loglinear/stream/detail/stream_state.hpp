@@ -31,7 +31,8 @@
 namespace loglinear::detail {
 
 /// Class invariant: the levels hold the first `size()` tokens but for those in the buffer, a
-/// multiple of its capacity, before what is pending for them.
+/// multiple of its capacity, before what is pending for them. It has many members: all that a layer
+/// asks of its stream passes through here.
 template <class Kind, int MaxLevels, class Stored = typename Kind::Scalar,
           LastLevel Overflow = LastLevel::fold>
 class StreamState {
