@@ -2390,7 +2390,7 @@ void clear_unseen(Moments a, Moments b, const RowBlock<Scalar>& pairs) {
 #ifndef LOGLINEAR_DETAIL_KERNELS_ROW_UPDATES_HPP
 #define LOGLINEAR_DETAIL_KERNELS_ROW_UPDATES_HPP
 
-// Rows scaled, and updates of rank one.
+// Rows scaled, and updates of low rank.
 
 namespace loglinear::detail {
 
@@ -2417,42 +2417,116 @@ void update_rows(Scalar* m, Index rows, Index columns, Index stride, const Scala
   }
 }
 
-/// m[i][j] = scale(i) m[i][j] + c[i] v[j] for N packets of columns at a time, v in registers.
-template <int N, class Scalar, class ScaleOfRow>
-void scale_and_add_outer_from(Scalar* m, Index first, Index rows, Index columns, Index stride,
-                              const ScaleOfRow& scale, const Scalar* c, const Scalar* v) {
+/// A matrix of rank one: coefficient (i, j) is factor of_row[i] along[j].
+template <class Scalar>
+struct OuterProduct {
+  const Scalar* of_row;
+  const Scalar* along;
+  Scalar factor{1};
+};
+
+/// What a matrix is multiplied by: row i by factor of_row[i], column j by of_column[j], where null
+/// is 1 for all.
+template <class Scalar>
+struct Scaling {
+  Scalar factor{1};
+  const Scalar* of_row = nullptr;
+  const Scalar* of_column = nullptr;
+
+  [[nodiscard]] Scalar row(Index i) const {
+    return of_row == nullptr ? factor : Scalar(factor * of_row[i]);
+  }
+};
+
+/// `step_rows` for N packets of columns from `first` on. What `Terms` outer products have along the
+/// rows stays in registers; with `Terms` 0 there are `count` of them, in memory.
+template <int N, int Terms, class Stored, class Scalar>
+void step_rows_block(Stored* m, Index first, Index rows, Index stride,
+                     const Scaling<Scalar>& scaling, const OuterProduct<Scalar>* terms, int count) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  for (; first + N * width <= columns; first += N * width) {
-    P along[array_size(N)];
-    for (int n = 0; n < N; ++n) along[n] = ei::ploadu<P>(v + first + n * width);
-    Scalar* row = m + first;
+  constexpr std::size_t held = Terms == 0 ? 1 : Terms;
+  P along[held][array_size(N)];
+  for (int t = 0; t < Terms; ++t) {
+    for (int n = 0; n < N; ++n) along[t][n] = ei::ploadu<P>(terms[t].along + first + n * width);
+  }
+  const auto all_rows = [&](auto scales_columns) {
+    Stored* row = m + first;
     for (Index i = 0; i < rows; ++i, row += stride) {
-      const P old = ei::pset1<P>(scale(i)), factor = ei::pset1<P>(c[i]);
-      for (int n = 0; n < N; ++n) {
-        Scalar* const at = row + n * width;
-        ei::pstoreu(at, ei::pmadd(factor, along[n], ei::pmul(old, ei::ploadu<P>(at))));
+      const P scale = ei::pset1<P>(scaling.row(i));
+      const auto coefficient = [&](int t) {
+        return ei::pset1<P>(Scalar(terms[t].factor * terms[t].of_row[i]));
+      };
+      const auto scaled = [&](int n) {
+        const P old = ei::pmul(scale, load<Scalar>(row + n * width));
+        if constexpr (!scales_columns) return old;
+        return ei::pmul(old, ei::ploadu<P>(scaling.of_column + first + n * width));
+      };
+      if constexpr (Terms > 0) {
+        P coefficients[held];
+        for (int t = 0; t < Terms; ++t) coefficients[t] = coefficient(t);
+        for (int n = 0; n < N; ++n) {
+          P sum = scaled(n);
+          for (int t = 0; t < Terms; ++t) sum = ei::pmadd(coefficients[t], along[t][n], sum);
+          store<Scalar>(row + n * width, sum);
+        }
+      } else {
+        P sums[array_size(N)];
+        for (int n = 0; n < N; ++n) sums[n] = scaled(n);
+        for (int t = 0; t < count; ++t) {
+          const P factor = coefficient(t);
+          const Scalar* const from = terms[t].along + first;
+          for (int n = 0; n < N; ++n) {
+            sums[n] = ei::pmadd(factor, ei::ploadu<P>(from + n * width), sums[n]);
+          }
+        }
+        for (int n = 0; n < N; ++n) store<Scalar>(row + n * width, sums[n]);
       }
     }
+  };
+  if (scaling.of_column == nullptr) {
+    all_rows(std::false_type{});
+  } else {
+    all_rows(std::true_type{});
+  }
+}
+
+template <int N, int Terms, class Stored, class Scalar>
+void step_rows_from(Stored* m, Index first, Index rows, Index columns, Index stride,
+                    const Scaling<Scalar>& scaling, const OuterProduct<Scalar>* terms, int count) {
+  constexpr Index width = packet_size<Scalar>;
+  for (; first + N * width <= columns; first += N * width) {
+    step_rows_block<N, Terms>(m, first, rows, stride, scaling, terms, count);
   }
   if constexpr (N > 1) {
-    scale_and_add_outer_from<N / 2>(m, first, rows, columns, stride, scale, c, v);
+    step_rows_from<N / 2, Terms>(m, first, rows, columns, stride, scaling, terms, count);
   } else {
-    for (Index i = 0; i < rows && first < columns; ++i) {
-      const Scalar scale_of_row = scale(i);
+    for (Index i = 0; i < rows && first < columns; ++i, m += stride) {
       for (Index j = first; j < columns; ++j) {
-        m[i * stride + j] = c[i] * v[j] + scale_of_row * m[i * stride + j];
+        Scalar sum = scaling.row(i) * static_cast<Scalar>(m[j]);
+        if (scaling.of_column != nullptr) sum *= scaling.of_column[j];
+        for (int t = 0; t < count; ++t) {
+          sum += terms[t].factor * terms[t].of_row[i] * terms[t].along[j];
+        }
+        m[j] = static_cast<Stored>(sum);
       }
     }
   }
 }
 
-/// m[i][j] = scale(i) m[i][j] + c[i] v[j], j < columns: rows scaled, then a rank-one update.
-template <class Scalar, class ScaleOfRow>
-void scale_and_add_outer(Scalar* m, Index rows, Index columns, Index stride,
-                         const ScaleOfRow& scale, const Scalar* c, const Scalar* v) {
-  scale_and_add_outer_from<8>(m, Index{0}, rows, columns, stride, scale, c, v);
+/// m <- scaling m + sum of the outer products, j < columns: each number is read, rounded and
+/// written once.
+template <class Stored, class Scalar>
+void step_rows(Stored* m, Index rows, Index columns, Index stride, const Scaling<Scalar>& scaling,
+               const OuterProduct<Scalar>* terms, int count) {
+  if (count == 1) {
+    step_rows_from<8, 1>(m, Index{0}, rows, columns, stride, scaling, terms, count);
+  } else if (count == 2) {
+    step_rows_from<4, 2>(m, Index{0}, rows, columns, stride, scaling, terms, count);
+  } else {
+    step_rows_from<4, 0>(m, Index{0}, rows, columns, stride, scaling, terms, count);
+  }
 }
 
 /// m[i][j] += c[i] v[j], j < columns: a rank-one update of a row-major matrix.
@@ -5780,11 +5854,11 @@ void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, con
 }
 
 /// The same with two vectors at once, `m^T c` and `m^T d`.
-template <bool Add = false, int Chains = 4, class Scalar>
-void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
+template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+void weighted_rows_pair(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
                         const Scalar* d, Scalar* out_c, Scalar* out_d) {
-  const WeightedRows<Scalar, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
-  weighted_rows_from<widest_block<Scalar> / 2, Chains, Scalar, Scalar, 2>(
+  const WeightedRows<Stored, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
+  weighted_rows_from<widest_block<Scalar> / 2, Chains, Stored, Scalar, 2>(
       &term, 1, 0, columns, stride, {out_c, out_d}, Add);
 }
 
@@ -6249,8 +6323,9 @@ class Levels {
   void undergo(int l, const Product& product, Accumulator* scratch) {
     product.apply(data(l), d_k(), d_v(), scratch);
   }
-  /// Takes note of what a leaf or a transition makes of the magnitude.
+  /// Takes note of what a leaf or a transition makes of the magnitude; and of a token written.
   void defer(double magnitude) noexcept { account_.magnitude = magnitude; }
+  void count(double magnitude) noexcept { account_ = {account_.size + 1, magnitude}; }
 
   /// Adds level `from` to level `to` and clears it, as part of a carry that will merge both.
   void merge(int from, int to) { move_into(data(from), level_size(), data(to)); }
@@ -6295,8 +6370,7 @@ class Levels {
     add_to(later.data(0), storage_.size(), data(0));
   }
 
-  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
-  /// active after `size` tokens.
+  /// Replaces everything: `level_at(l)` is the matrix of each level active after `size` tokens.
   template <class LevelAt>
   void replace(std::uint64_t size, LevelAt level_at) {
     double magnitude = 0;
@@ -7137,10 +7211,8 @@ struct RankOneUpdate {
       if constexpr (detail::is_row_major_memory<decltype(m)>) {
         Scalar* const block = m.data() + first;
         detail::weighted_rows(block, n, width, m.outerStride(), p.data(), found);
-        detail::scale_by(Scalar(-1), found, width);
-        detail::scale_and_add_outer(
-            block, n, width, m.outerStride(),
-            [&](Eigen::Index i) { return diagonal.row_factor(i); }, u.data(), found);
+        const detail::OuterProduct<Scalar> written{u.data(), found, Scalar(-1)};
+        detail::step_rows(block, n, width, m.outerStride(), scaling(), &written, 1);
       } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
         Scalar* const block = m.data() + first * m.outerStride();
         for (Eigen::Index j = 0; j < width; ++j) {
@@ -7205,6 +7277,11 @@ struct RankOneUpdate {
     }
     return diagonal.norm_bound() + (std::max)(1.0, detail::stable_norm(u)) * detail::stable_norm(p);
   }
+  /// D, as the kernels take it.
+  [[nodiscard]] detail::Scaling<Scalar> scaling() const {
+    const Scalar* const of_row = diagonal.row_factors();
+    return {of_row == nullptr ? diagonal.row_factor(0) : Scalar(1), of_row, nullptr};
+  }
   [[nodiscard]] bool all_finite() const {
     return diagonal.all_finite() && detail::all_finite(u) && detail::all_finite(p);
   }
@@ -7216,10 +7293,8 @@ struct RankOneUpdate {
   /// Columns in memory become D m - u found^T.
   void update_columns(Scalar* m, Eigen::Index columns, Eigen::Index stride,
                       const Scalar* found) const {
-    const bool is_uniform = diagonal.row_factors() == nullptr;
-    detail::update_rows(m, columns, u.size(), stride,
-                        is_uniform ? diagonal.row_factor(0) : Scalar(1), diagonal.row_factors(),
-                        u.data(), found);
+    const auto [factor, of_row, of_column] = scaling();
+    detail::update_rows(m, columns, u.size(), stride, factor, of_row, u.data(), found);
   }
 };
 
@@ -8695,14 +8770,18 @@ void put_rows(const RowMajorMatrix<Scalar>& from, const HeadArray<Scalar>& array
   }
 }
 
+/// Whether the views of all heads are made at once or when they are asked for.
+enum class Views { at_once, on_demand };
+
 /// All heads, those of the first sequence first.
 template <class Scalar>
 class BatchHeads {
  public:
   /// `in` must outlive it. \throws std::invalid_argument where arrays do not fit together
-  explicit BatchHeads(const BatchInputs<Scalar>& in) : in_(in), shape_(checked_shape(in)) {
+  explicit BatchHeads(const BatchInputs<Scalar>& in, Views views = Views::at_once)
+      : in_(in), shape_(checked_shape(in)) {
     if (in.lambda.is_absent()) ones_.setOnes(shape_.tokens, 2);
-    for (Index n = 0; n < count(); ++n) heads_.push_back(sequence(n));
+    for (Index n = 0; views == Views::at_once && n < count(); ++n) heads_.push_back(sequence(n));
   }
   BatchHeads(const BatchHeads&) = delete;
   BatchHeads& operator=(const BatchHeads&) = delete;
@@ -8712,6 +8791,19 @@ class BatchHeads {
   [[nodiscard]] bool has_levels() const { return !in_.lambda.is_absent(); }
   [[nodiscard]] const SequenceInputs<Scalar>& operator[](Index n) const {
     return heads_[static_cast<std::size_t>(n)];
+  }
+  /// The same, made anew.
+  [[nodiscard]] SequenceInputs<Scalar> sequence(Index n) const {
+    SequenceInputs<Scalar> head{};
+    for_each_array(
+        [&](const char*, const HeadArray<const Scalar>& array, SequenceArray<Scalar>& to) {
+          if (array.is_absent()) return;
+          const Index each = array.rows() / shape_.tokens;
+          to = sequence_rows<Scalar>(array, rows(n, each), &array == &in_.beta ? each : 1);
+        },
+        in_, head);
+    if (!has_levels()) head.lambda = view_of(ones_.topRows(rows(n).count));
+    return head;
   }
   /// Where head number n has its rows in an array of `each` rows a token.
   [[nodiscard]] HeadRows rows(Index n, Index each = 1) const {
@@ -8743,19 +8835,6 @@ class BatchHeads {
     return (shape_.is_packed ? " (sequence " : " (batch ") + std::to_string(n / shape_.heads) +
            ", head " + std::to_string(n % shape_.heads) + ")";
   }
-  [[nodiscard]] SequenceInputs<Scalar> sequence(Index n) const {
-    SequenceInputs<Scalar> head{};
-    for_each_array(
-        [&](const char*, const HeadArray<const Scalar>& array, SequenceArray<Scalar>& to) {
-          if (array.is_absent()) return;
-          const Index each = array.rows() / shape_.tokens;
-          to = sequence_rows<Scalar>(array, rows(n, each), &array == &in_.beta ? each : 1);
-        },
-        in_, head);
-    if (!has_levels()) head.lambda = view_of(ones_.topRows(rows(n).count));
-    return head;
-  }
-
   const BatchInputs<Scalar>& in_;
   BatchShape shape_;
   RowMajorMatrix<Scalar> ones_{};  // level weights of one state
@@ -9869,6 +9948,64 @@ void softplus(const Scalar* z, Index size, Scalar* out) {
 
 #endif  // LOGLINEAR_DETAIL_KERNELS_SOFTPLUS_HPP
 
+// ---- loglinear/layer/detail/adam_kernel.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_ADAM_KERNEL_HPP
+#define LOGLINEAR_LAYER_DETAIL_ADAM_KERNEL_HPP
+
+namespace loglinear::detail {
+
+/// The numbers of one step of Adam.
+template <class Scalar>
+struct AdamNumbers {
+  Scalar beta1{0}, rest1{1};  // and 1 - beta1
+  Scalar beta2{0}, rest2{1};
+  Scalar correction{1};  // 1 / (1 - beta2^t)
+  Scalar epsilon{0};
+  Scalar size{0};  // rate / (1 - beta1^t)
+};
+
+/// With a mean, `HasMean`:
+/// m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  w <- w - size m / (sqrt(c v) + epsilon) with
+/// g_i = factor d_i; without one, m is g and not kept.
+template <bool HasMean, class Scalar>
+void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scalar* d, Index size,
+                 Scalar* m, Scalar* v, Scalar* w) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  [[maybe_unused]] const P beta1 = ei::pset1<P>(a.beta1), rest1 = ei::pset1<P>(a.rest1);
+  const P by = ei::pset1<P>(factor), beta2 = ei::pset1<P>(a.beta2), rest2 = ei::pset1<P>(a.rest2),
+          correction = ei::pset1<P>(a.correction), epsilon = ei::pset1<P>(a.epsilon),
+          by_size = ei::pset1<P>(a.size);
+  Index i = 0;
+  for (; i + width <= size; i += width) {
+    const P g = ei::pmul(by, ei::ploadu<P>(d + i));
+    P mean = g;
+    if constexpr (HasMean) {
+      mean = ei::pmadd(rest1, g, ei::pmul(beta1, ei::ploadu<P>(m + i)));
+      ei::pstoreu(m + i, mean);
+    }
+    const P square = ei::pmadd(rest2, ei::pmul(g, g), ei::pmul(beta2, ei::ploadu<P>(v + i)));
+    const P root = ei::padd(ei::psqrt(ei::pmul(correction, square)), epsilon);
+    ei::pstoreu(v + i, square);
+    ei::pstoreu(w + i, ei::psub(ei::ploadu<P>(w + i), ei::pdiv(ei::pmul(by_size, mean), root)));
+  }
+  for (; i < size; ++i) {
+    using std::sqrt;
+    const Scalar g = factor * d[i];
+    Scalar mean = g;
+    if constexpr (HasMean) mean = m[i] = a.beta1 * m[i] + a.rest1 * g;
+    v[i] = a.beta2 * v[i] + a.rest2 * (g * g);
+    const Scalar root = sqrt(Scalar(a.correction * v[i]));
+    w[i] -= a.size * mean / (root + a.epsilon);
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_ADAM_KERNEL_HPP
+
 // ---- loglinear/random.hpp
 
 #ifndef LOGLINEAR_RANDOM_HPP
@@ -10284,13 +10421,13 @@ class Parameters {
   }
 
   /// Allocates everything and draws it, array after array in the order of appending,
-  /// row by row: 0.01 times a standard normal, or the constant that the parameter names.
-  void draw(Xorshift64& random) {
+  /// row by row: `scale` times a standard normal, or the constant that the parameter names.
+  void draw(Xorshift64& random, double scale = 0.01) {
     projections_ = detail::zeros<Matrix<Scalar>>(projected_, d_model_);
     free_ = detail::zeros<Scalar>(free_size_);
     const auto weight = [&](const Parameter& shape) {
       const auto value =
-          static_cast<Scalar>(shape.initial ? *shape.initial : 0.01 * random.normal());
+          static_cast<Scalar>(shape.initial ? *shape.initial : scale * random.normal());
       if (!is_finite(value)) fail(shape.name, *shape.initial, "finite in the layer's scalar");
       return value;
     };
@@ -10309,6 +10446,41 @@ class Parameters {
   [[nodiscard]] Index free_size() const { return free_size_; }
   [[nodiscard]] Index d_model() const { return d_model_; }
   [[nodiscard]] const Vector<Scalar>& free() const { return free_; }
+
+  /// \name What steps of the weights are made on; `admit_growth` first
+  /// \{
+  [[nodiscard]] Scalar* column(Index input) { return projections_.data() + input * projected_; }
+  [[nodiscard]] const Scalar* column(Index input) const {
+    return projections_.data() + input * projected_;
+  }
+  [[nodiscard]] Scalar* free_data() { return free_.data(); }
+  /// Throws unless every weight stays finite when it becomes `factor` times as large at most, and
+  /// then moves by `step` at most.
+  void admit_growth(double factor, double step) {
+    const double limit = magnitude_limit<Scalar>();
+    if (!is_at_most(magnitude_ * factor + step, limit)) measure();
+    const double after = magnitude_ * factor + step;
+    if (!is_at_most(after, limit)) {
+      fail("the largest weight after this step", after, "within the range of the scalar type");
+    }
+    magnitude_ = after;
+  }
+  /// Throws unless the other has arrays of the same names and shapes.
+  void require_same_arrays(const Parameters& other) const {
+    require_size("the gradient (columns, d_model)", other.d_model_, d_model_);
+    require_size("the gradient (arrays)", static_cast<Index>(other.arrays_.size()),
+                 static_cast<Index>(arrays_.size()));
+    for (std::size_t i = 0; i < arrays_.size(); ++i) {
+      const Array &own = arrays_[i], &others = other.arrays_[i];
+      if (others.name != own.name) fail("an array of the gradient", others.name, own.name);
+      require_size(Text("the gradient of ", own.name, " (rows)"), others.shape.rows,
+                   own.shape.rows);
+    }
+    require_size("the gradient (rows of projections)", other.projections_.rows(),
+                 projections_.rows());
+    require_size("the gradient (free vectors)", other.free_.size(), free_.size());
+  }
+  /// \}
 
   /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet, with at
   /// least one of them where there is one, and sums in one chain, so that a row's rounding does not
@@ -10442,7 +10614,9 @@ class Parameters {
   template <class Other>
   [[nodiscard]] Parameters<Other> cast() const {
     Parameters<Other> other(d_model_);
-    for (const Array& array : arrays_) other.append(array.shape);
+    for (const Array& array : arrays_) {
+      other.append({array.name, array.shape.rows, array.shape.is_projection, array.shape.initial});
+    }
     Xorshift64 random(1);
     other.draw(random);
     for (const Array& array : arrays_) {
@@ -10483,29 +10657,7 @@ class Parameters {
                     learning_rate * largest, 0.0, limit);
     require_between("the learning rate times the largest |x|, or 1,",
                     (std::max)(rate, learning_rate), 0.0, limit);
-    const double step = (std::max)(rate * largest, learning_rate * largest_free);
-    if (!is_at_most(magnitude_ + step, limit)) measure();
-    if (!is_at_most(magnitude_ + step, limit)) {
-      fail("the largest weight after this step", magnitude_ + step,
-           "within the range of the scalar type");
-    }
-    magnitude_ += step;
-  }
-
-  /// Throws unless the other has arrays of the same names and shapes.
-  void require_same_arrays(const Parameters& other) const {
-    require_size("the gradient (columns, d_model)", other.d_model_, d_model_);
-    require_size("the gradient (arrays)", static_cast<Index>(other.arrays_.size()),
-                 static_cast<Index>(arrays_.size()));
-    for (std::size_t i = 0; i < arrays_.size(); ++i) {
-      const Array &own = arrays_[i], &others = other.arrays_[i];
-      if (others.name != own.name) fail("an array of the gradient", others.name, own.name);
-      require_size(Text("the gradient of ", own.name, " (rows)"), others.shape.rows,
-                   own.shape.rows);
-    }
-    require_size("the gradient (rows of projections)", other.projections_.rows(),
-                 projections_.rows());
-    require_size("the gradient (free vectors)", other.free_.size(), free_.size());
+    admit_growth(1, (std::max)(rate * largest, learning_rate * largest_free));
   }
 
   void measure() { magnitude_ = (std::max)(max_abs(projections_), max_abs(free_)); }
@@ -10549,10 +10701,12 @@ struct LookUp {
 
   explicit LookUp(const ReadShape& shape)
       : pulled_p(zeros<Scalar>(looks_up<Kind> ? shape.key_rows : 0)),
-        found(zeros<Scalar>(looks_up<Kind> ? shape.columns : 0)) {}
+        found(zeros<Scalar>(looks_up<Kind> ? shape.columns : 0)),
+        of_state(zeros<Scalar>(looks_up<Kind> && shape.max_levels == 1 ? shape.d_v : 0)) {}
 
   Vector<Scalar> pulled_p;  // p of the token's update as the levels see it
   Vector<Scalar> found;     // p . k of each buffered leaf
+  Vector<Scalar> of_state;  // S^T p where there is one level
 };
 
 /// What a read works in. It leaves there what its pullback takes.
@@ -10619,6 +10773,7 @@ struct Layout {
   Index d_k = 0, d_v = 0, key_rows = 0;
   Index v = 0, q = 0, lambda = 0, own = 0, end = 0;  // k begins at 0
   Index free_own = 0, free_end = 0;                  // the level weights' free vector at 0
+  Index free_size = 0;                               // with a bias for each projection, or none
 
   /// The rule's share of stacked projections and free vectors, as a rule sees it.
   template <class Vec, class Raw>
@@ -10687,7 +10842,7 @@ struct TrainingWorkspace {
         stream(shape),
         d_token(layout.key_rows, layout.d_v, leaves),
         d_raw(layout.end),
-        d_free(layout.free_end) {}
+        d_free(layout.free_size) {}
 
   Vector<Scalar> d_read, d_lambda;
   PullbackMemory<Kind> stream;
@@ -10698,6 +10853,102 @@ struct TrainingWorkspace {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
+
+// ---- loglinear/layer/step.hpp
+
+#ifndef LOGLINEAR_LAYER_STEP_HPP
+#define LOGLINEAR_LAYER_STEP_HPP
+
+namespace loglinear {
+
+/// How `train_one` and `train_span` move the weights, given the gradient g of the loss.
+enum class StepRule {
+  /// `w <- w - rate g`: plain stochastic gradient descent. The rate must suit the data.
+  sgd,
+  /// Adam (Kingma and Ba, arXiv:1412.6980): `m <- b1 m + (1 - b1) g`, `v <- b2 v + (1 - b2) g^2`,
+  /// `w <- w - rate m' / (sqrt(v') + epsilon)`, m' and v' being m and v over `1 - b^t`. The size of
+  /// the gradient does not matter; that of the inputs does.
+  adam,
+  /// An adaptive step for inputs of any scale, in the way of the normalised updates of Ross,
+  /// Mineiro
+  /// and Langford (*Normalized Online Learning*, arXiv:1305.6646): with s_j the root mean square of
+  /// input j where that is not 0, `g <- g / s_j`, `v <- b2 v + (1 - b2) g^2` and
+  /// `w <- w - rate_t g / (s_j sqrt(v'))` for a weight of input j; s is 1 for any other.
+  ///
+  /// The rate falls: `rate_t = rate max(1/10, sqrt(300 / (300 + t)))`. Weights that were drawn are
+  /// for inputs of size 1: over the first 32 values of input j that are not 0 they are divided by
+  /// s_j, too, so that training begins the same whatever the scale. Scaling inputs scales the
+  /// weights the other way and changes nothing else.
+  normalized,
+};
+
+/// What a step rule is called in texts, and the rate that it has unless one is given.
+struct StepRuleInfo {
+  StepRule rule;          ///< its value
+  std::string_view name;  ///< in texts
+  double rate;            ///< the learning rate unless one is given
+};
+
+/// All step rules, in the order of `StepRule`.
+inline constexpr std::array<StepRuleInfo, 3> step_rule_table{{
+    {StepRule::sgd, "sgd", 0.05},
+    {StepRule::adam, "adam", 0.01},
+    {StepRule::normalized, "normalized", 0.02},
+}};
+/// The row of a rule.
+[[nodiscard]] constexpr const StepRuleInfo& info_of(StepRule rule) noexcept {
+  return step_rule_table[static_cast<std::size_t>(rule)];
+}
+/// Its name in texts.
+[[nodiscard]] constexpr std::string_view name_of(StepRule rule) noexcept {
+  return info_of(rule).name;
+}
+
+/// A step rule with its numbers; the rate is the layer's `learning_rate`.
+struct Step {
+  StepRule rule = StepRule::normalized;  ///< which
+  double beta1 = 0.9;                    ///< of adam, in [0, 1)
+  double beta2 = 0.999;                  ///< of adam and normalized, in [0, 1), above beta1^2
+  double epsilon = 1e-8;                 ///< of adam, finite and at least 0
+  /// The longest gradient of all weights of a head, in the units of the rule: longer ones are
+  /// shortened to it. Finite and at least 0; 0 leaves every gradient as it is.
+  double clip = 0;
+
+  /// \throws std::invalid_argument for a number that is out of its range
+  void validate() const {
+    using detail::fail;
+    if (!(beta1 >= 0 && beta1 < 1)) fail("beta1", beta1, "in [0, 1)");
+    if (!(beta2 >= 0 && beta2 < 1)) fail("beta2", beta2, "in [0, 1)");
+    if (beta1 > 0 && beta1 * beta1 >= beta2) fail("beta2", beta2, "above beta1^2");
+    if (!(epsilon >= 0 && detail::is_finite(epsilon))) fail("epsilon", epsilon, "finite, >= 0");
+    if (!(clip >= 0 && detail::is_finite(clip))) fail("clip", clip, "finite, >= 0");
+  }
+
+  /// Whether all numbers are equal.
+  [[nodiscard]] bool operator==(const Step&) const = default;
+};
+
+namespace detail {
+
+/// What options of a layer say about learning, with what they leave open filled in: where only a
+/// rate is given, it is that of plain gradient descent.
+struct Learning {
+  Step step;
+  double rate;
+  bool bias;
+
+  template <class Options>
+  explicit Learning(const Options& options)
+      : step(options.step.value_or(
+            Step{.rule = options.learning_rate ? StepRule::sgd : StepRule::normalized})),
+        rate(options.learning_rate.value_or(info_of(step.rule).rate)),
+        bias(options.bias.value_or(step.rule == StepRule::normalized)) {}
+};
+
+}  // namespace detail
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_STEP_HPP
 
 // ---- loglinear/rules/type_list.hpp
 
@@ -11072,16 +11323,27 @@ class Preparation {
     layout_.d_v = d_v;
     layout_.key_rows = key_rows_of(inner_, d_k);
     require_length("key_rows(d_k) of the rule", layout_.key_rows);
-    parameters_.append(projection("w_key", d_k));
-    layout_.v = parameters_.append(projection("w_value", d_v));
-    layout_.q = parameters_.append(projection("w_query", d_k));
+    std::vector<Parameter> projections;
+    const auto append = [&](const Parameter& shape) {
+      if (shape.is_projection && shape.rows > 0) projections.push_back(shape);
+      return parameters_.append(shape);
+    };
+    append(projection("w_key", d_k));
+    layout_.v = append(projection("w_value", d_v));
+    layout_.q = append(projection("w_query", d_k));
     layout_.lambda = parameters_.projected_size();
-    for (const Parameter& shape : weights_.parameters(weight_count_)) parameters_.append(shape);
+    for (const Parameter& shape : weights_.parameters(weight_count_)) append(shape);
     layout_.own = parameters_.projected_size();
     layout_.free_own = parameters_.free_size();
-    for (const Parameter& shape : inner_.parameters(d_k, d_v)) parameters_.append(shape);
+    for (const Parameter& shape : inner_.parameters(d_k, d_v)) append(shape);
     layout_.end = parameters_.projected_size();
     layout_.free_end = parameters_.free_size();
+    if (Learning(options).bias) {  // in the order of the projections, from 0
+      for (const Parameter& shape : projections) {
+        parameters_.append(free_vector(std::string(shape.name) + ".bias", shape.rows, 0.0));
+      }
+    }
+    layout_.free_size = parameters_.free_size();
     validate_rule(inner_);
     weights_.template resolve<Scalar>(options.max_levels);
   }
@@ -11096,8 +11358,16 @@ class Preparation {
   /// w.raw = W w.x, from row `from` on. Throws where x or a projection is not finite.
   void project(Read& w, Index from) const {
     parameters_.project(w.x, w.raw, from);
+    add_bias(w.raw.data(), from);
     require_finite_projections(w, from);
   }
+  /// Adds the biases, if there are any, to the stacked projections from row `from` on.
+  void add_bias(Scalar* raw, Index from) const {
+    if (!has_bias()) return;
+    const Scalar* const bias = parameters_.free().data() + layout_.free_end;
+    add(raw + from, bias + from, layout_.end - from, raw + from);
+  }
+  [[nodiscard]] bool has_bias() const { return layout_.free_size > layout_.free_end; }
   /// Every projection has every x[j] in it, so that in the end they tell of both.
   void require_finite_projections(const Read& w, Index from) const {
     const ConstView projections(w.raw.data() + from, layout_.end - from);
@@ -11134,6 +11404,7 @@ class Preparation {
     weights_.pullback(layout_.template lambda_part<ConstView>(w.raw.data()),
                       layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
                       w.lambda, t.d_lambda, d_lambda_raw, d_lambda_free);
+    if (has_bias()) copy(t.d_raw.data(), layout_.end, t.d_free.data() + layout_.free_end);
   }
 
  private:
@@ -11154,6 +11425,378 @@ class Preparation {
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_LAYER_DETAIL_PREPARATION_HPP
+
+// ---- loglinear/layer/detail/input_scales.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_INPUT_SCALES_HPP
+#define LOGLINEAR_LAYER_DETAIL_INPUT_SCALES_HPP
+
+namespace loglinear::detail {
+
+/// The scale of each input, for steps that do not depend on it (`StepRule::normalized`): the root
+/// mean square of its values that are not 0, over some 10,000 of them. `look` finds the scales with
+/// one more token, `take` keeps them.
+///
+/// Class invariant: scales lie between the root of the smallest normal number and its inverse.
+template <class Scalar>
+class InputScales {
+ public:
+  InputScales(Index d_model, bool normalizes)
+      : normalizes_(normalizes),
+        scales_(ones<Scalar>(d_model)),
+        counts_(zeros<Scalar>(d_model)),
+        next_scales_(scales_),
+        next_counts_(counts_),
+        ratios_(scales_),
+        unit_(counts_) {}
+
+  void reset() {
+    follows_ = 1;
+    std::fill_n(scales_.data(), scales_.size(), Scalar(1));
+    std::fill_n(counts_.data(), counts_.size(), Scalar(0));
+  }
+  void settle() { follows_ = 0; }
+  [[nodiscard]] bool is_normalizing() const { return normalizes_; }
+
+  /// x_j becomes x_j times the ratio by which the weights of input j are to be rescaled, so that
+  /// the weights as they are make of it what the rescaled ones make of x.
+  void look(Vector<Scalar>& x) {
+    hold();
+    for (Index j = 0; j < x.size(); ++j) {
+      using std::abs;
+      using std::sqrt;
+      const Scalar size = abs(x[j]), n = counts_[j];
+      if (normalizes_ && size > Scalar(0)) {
+        const Scalar times = (std::min)(Scalar(size / scales_[j]), Scalar(1e9));
+        const Scalar scale = is_exactly(n, Scalar(0))
+                                 ? size
+                                 : Scalar(scales_[j] * sqrt(Scalar((n + times * times) / (n + 1))));
+        next_scales_[j] = std::clamp(scale, smallest(), Scalar(Scalar(1) / smallest()));
+        next_counts_[j] = (std::min)(Scalar(n + 1), Scalar(most));
+        if (follows_ != 0 && n < Scalar(followed)) ratios_[j] = scales_[j] / next_scales_[j];
+      }
+      unit_[j] = x[j] / next_scales_[j];
+      x[j] *= ratios_[j];
+    }
+  }
+  /// A token that no scale follows.
+  void see(const Vector<Scalar>& x) {
+    hold();
+    for (Index j = 0; j < x.size(); ++j) unit_[j] = x[j] / scales_[j];
+  }
+  /// Nothing new is seen: scales stay.
+  void hold() {
+    next_scales_ = scales_;
+    next_counts_ = counts_;
+    std::fill_n(ratios_.data(), ratios_.size(), Scalar(1));
+  }
+  void take() {
+    scales_.swap(next_scales_);
+    counts_.swap(next_counts_);
+  }
+
+  /// What was looked at, in units of its scale.
+  [[nodiscard]] const Vector<Scalar>& unit() const { return unit_; }
+  [[nodiscard]] const Scalar& scale(Index j) const { return scales_[j]; }
+  [[nodiscard]] const Scalar& ratio(Index j) const { return ratios_[j]; }
+  /// Of all ratios, at least 1; of 1 over all scales that are next, and 1.
+  [[nodiscard]] double largest_ratio() const { return (std::max)(1.0, max_abs(ratios_)); }
+  [[nodiscard]] double largest_inverse() const {
+    double least = 1;
+    for (const Scalar& scale : next_scales_) least = (std::min)(least, to_double(scale));
+    return 1 / least;
+  }
+
+  template <class Other>
+  void assign(const InputScales<Other>& other) {
+    follows_ = other.follows_;
+    scales_ = other.scales_.template cast<Scalar>();
+    counts_ = other.counts_.template cast<Scalar>();
+    for (Scalar& s : scales_) s = std::clamp(s, smallest(), Scalar(Scalar(1) / smallest()));
+  }
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("follows", self.follows_);
+    part("scales", self.scales_);
+    part("counts", self.counts_);
+    if constexpr (is_written<Self>) {
+      for (Index j = 0; j < self.scales_.size(); ++j) {
+        require_between("the scale of an input", self.scales_[j], smallest(),
+                        Scalar(Scalar(1) / smallest()));
+        require_between("the count of an input", self.counts_[j], Scalar(0), Scalar(most));
+      }
+    }
+  }
+
+ private:
+  template <class>
+  friend class InputScales;
+  static constexpr double most = 10000, followed = 32;
+
+  [[nodiscard]] static Scalar smallest() {
+    return Scalar(std::sqrt(to_double((std::numeric_limits<Scalar>::min)())));
+  }
+
+  bool normalizes_;
+  std::uint64_t follows_ = 1;  // whether weights are rescaled with the first values
+  Vector<Scalar> scales_, counts_;
+  Vector<Scalar> next_scales_, next_counts_, ratios_, unit_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_INPUT_SCALES_HPP
+
+// ---- loglinear/layer/detail/stepper.hpp
+
+#ifndef LOGLINEAR_LAYER_DETAIL_STEPPER_HPP
+#define LOGLINEAR_LAYER_DETAIL_STEPPER_HPP
+
+namespace loglinear::detail {
+
+/// Steps the weights of one head, or of the way out of several, by a `Step`, and keeps what that
+/// remembers. A training step first looks at its input, then is admitted, then taken: only the last
+/// changes anything, and it does not throw.
+template <class Scalar>
+class Stepper {
+ public:
+  /// \param follows  whether drawn weights follow the scale of the inputs at the beginning, and
+  /// steps it, where the rule is `normalized`
+  Stepper(const Parameters<Scalar>& parameters, const Step& step, double rate, bool follows)
+      : step_(step), scales_(parameters.d_model(), follows && step.rule == StepRule::normalized) {
+    step.validate();
+    set_rate(rate);
+    if (is_plain()) return;
+    square_ = zeros<Matrix<Scalar>>(parameters.projected_size(), parameters.d_model());
+    free_square_ = zeros<Scalar>(parameters.free_size());
+    if (!has_mean()) return;
+    mean_ = square_;
+    free_mean_ = free_square_;
+  }
+
+  [[nodiscard]] const Step& step() const { return step_; }
+  [[nodiscard]] double rate() const { return rate_; }
+  void set_rate(double rate) {
+    if (!is_finite(rate) || rate < 0) fail("learning_rate", rate, "finite and at least 0");
+    rate_ = rate;
+  }
+  /// Weights are drawn anew: forgets everything.
+  void reset() {
+    scales_.reset();
+    std::fill_n(mean_.data(), mean_.size(), Scalar(0));
+    std::fill_n(square_.data(), square_.size(), Scalar(0));
+    std::fill_n(free_mean_.data(), free_mean_.size(), Scalar(0));
+    std::fill_n(free_square_.data(), free_square_.size(), Scalar(0));
+    count_ = 0;
+  }
+  /// A weight has been set: none follows the inputs any more.
+  void settle() { scales_.settle(); }
+
+  /// \name A token
+  /// \{
+
+  /// Looks at the input of a token to learn from. It becomes what the weights as they are must see
+  /// in its place, if the step is going to rescale them.
+  void look(Vector<Scalar>& x) {
+    if (!is_plain()) scales_.look(x);
+  }
+  /// Looks at one whose projections have been made already: no weight is rescaled.
+  void see(const Vector<Scalar>& x) {
+    if (!is_plain()) scales_.see(x);
+  }
+
+  /// Throws unless the step leaves every weight finite, for the gradient d_raw x^T and d_free.
+  void admit(Parameters<Scalar>& parameters, const Vector<Scalar>& d_raw, const Vector<Scalar>& x,
+             const Vector<Scalar>& d_free) {
+    shortened_ = 1;
+    if (step_.clip > 0) {
+      require_finite_gradient(d_raw, d_free);
+      shorten(std::hypot(stable_norm(d_raw) * stable_norm(is_plain() ? x : scales_.unit()),
+                         stable_norm(d_free)));
+    }
+    if (is_plain()) {
+      return parameters.require_descendable(rate_ * shortened_, d_raw, x, d_free);
+    }
+    require_finite_gradient(d_raw, d_free);
+    admit_adaptive(parameters,
+                   (std::max)(max_abs(d_raw) * max_abs(scales_.unit()), max_abs(d_free)));
+  }
+  /// The step; d_raw is scaled on the way.
+  void take(Parameters<Scalar>& parameters, Vector<Scalar>& d_raw, const Vector<Scalar>& x,
+            const Vector<Scalar>& d_free) {
+    if (is_plain()) return parameters.descend(rate_ * shortened_, d_raw, x, d_free);
+    scales_.take();
+    begin_step();
+    const Index rows = parameters.projected_size();
+    for (Index j = 0; j < parameters.d_model(); ++j) {
+      Scalar* const weights = parameters.column(j);
+      const Scalar ratio = scales_.ratio(j);
+      if (!is_exactly(ratio, Scalar(1))) scale_by(ratio, weights, rows);
+      adam_.size = size_ / scales_.scale(j);
+      update(factor_ * scales_.unit()[j], d_raw.data(), rows, j * rows, mean_, square_, weights);
+    }
+    step_free(parameters, d_free);
+  }
+  /// \}
+
+  /// \name A span of tokens
+  /// \{
+
+  /// Looks at the inputs of a span to learn from, and rescales the weights at once.
+  void look_at_rows(Parameters<Scalar>& parameters, const RowMajorMatrix<Scalar>& x) {
+    if (is_plain() || !scales_.is_normalizing()) return;
+    Vector<Scalar> row(x.cols());
+    for (Index t = 0; t < x.rows(); ++t) {
+      copy(x.data() + t * x.cols(), x.cols(), row.data());
+      scales_.look(row);
+      parameters.admit_growth(scales_.largest_ratio(), 0);
+      scales_.take();
+      for (Index j = 0; j < x.cols(); ++j) {
+        const Scalar ratio = scales_.ratio(j);
+        if (is_exactly(ratio, Scalar(1))) continue;
+        scale_by(ratio, parameters.column(j), parameters.projected_size());
+      }
+    }
+  }
+  /// The step. Throws for the gradient of other arrays, or where a weight would not be finite;
+  /// nothing is changed then.
+  void take(Parameters<Scalar>& parameters, const Parameters<Scalar>& gradient) {
+    parameters.require_same_arrays(gradient);
+    gradient.require_finite_gradient();
+    const Index rows = parameters.projected_size();
+    double largest = max_abs(gradient.free()), norm = stable_norm(gradient.free());
+    for (Index j = 0; j < gradient.d_model() && (step_.clip > 0 || !is_plain()); ++j) {
+      const ConstVectorView<Scalar> column(gradient.column(j), rows);
+      const double scale = is_plain() ? 1 : to_double(scales_.scale(j));
+      largest = (std::max)(largest, max_abs(column) / scale);
+      norm = std::hypot(norm, stable_norm(column) / scale);
+    }
+    shortened_ = 1;
+    if (step_.clip > 0) shorten(norm);
+    if (is_plain()) return parameters.descend(rate_ * shortened_, gradient);
+    scales_.hold();
+    admit_adaptive(parameters, largest);
+    begin_step();
+    for (Index j = 0; j < gradient.d_model(); ++j) {
+      adam_.size = size_ / scales_.scale(j);
+      update(factor_ / scales_.scale(j), gradient.column(j), rows, j * rows, mean_, square_,
+             parameters.column(j));
+    }
+    step_free(parameters, gradient.free());
+  }
+  /// \}
+
+  /// Becomes another one, in this scalar.
+  template <class Other>
+  void assign(const Stepper<Other>& other) {
+    scales_.assign(other.scales_);
+    mean_ = other.mean_.template cast<Scalar>();
+    square_ = other.square_.template cast<Scalar>();
+    free_mean_ = other.free_mean_.template cast<Scalar>();
+    free_square_ = other.free_square_.template cast<Scalar>();
+    count_ = other.count_;
+  }
+
+  /// For checkpoints: nothing of plain gradient descent.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    if (self.is_plain()) return;
+    part("step.count", self.count_);
+    if (self.has_mean()) part("step.mean", self.mean_);
+    part("step.square", self.square_);
+    if (self.has_mean()) part("step.free_mean", self.free_mean_);
+    part("step.free_square", self.free_square_);
+    part("step.inputs", self.scales_);
+    if constexpr (is_written<Self>) {
+      require_finite("step.mean", self.mean_);
+      require_finite("step.free_mean", self.free_mean_);
+      const double limit = magnitude_limit<Scalar>();
+      for (const auto& squares :
+           {ConstVectorView<Scalar>(self.square_.data(), self.square_.size()),
+            ConstVectorView<Scalar>(self.free_square_.data(), self.free_square_.size())}) {
+        for (Index i = 0; i < squares.size(); ++i) {
+          require_between("a mean square of gradients", to_double(squares[i]), 0.0, limit);
+        }
+      }
+    }
+  }
+
+ private:
+  template <class>
+  friend class Stepper;
+
+  [[nodiscard]] bool is_plain() const { return step_.rule == StepRule::sgd; }
+  [[nodiscard]] bool has_mean() const { return step_.rule == StepRule::adam; }
+  /// Of the mean; 0 where there is none.
+  [[nodiscard]] double beta1() const { return has_mean() ? step_.beta1 : 0; }
+
+  static void require_finite_gradient(const Vector<Scalar>& d_raw, const Vector<Scalar>& d_free) {
+    require_finite("the gradient", d_raw);
+    require_finite("the gradient", d_free);
+  }
+  void shorten(double norm) {
+    if (norm > step_.clip) shortened_ = step_.clip / norm;
+  }
+  /// How often the root of v' a step can be, by the inequality of Cauchy and Schwarz.
+  [[nodiscard]] double reach() const {
+    const double b1 = beta1(), b2 = step_.beta2;
+    const double sums = b1 > 0 ? 1 / (1 - b1 * b1 / b2) : 1;
+    return 1 + std::sqrt(sums / (1 - b2)) * (std::max)(1 - b1, std::sqrt(1 - b2));
+  }
+  /// \param largest  bounds the gradient, in the units of the rule
+  void admit_adaptive(Parameters<Scalar>& parameters, double largest) {
+    const double shortest = largest * shortened_;
+    require_between("the square of the largest gradient", shortest * shortest, 0.0,
+                    magnitude_limit<Scalar>());
+    parameters.admit_growth(scales_.largest_ratio(), rate_ * reach() * scales_.largest_inverse());
+  }
+  /// The numbers of the step that is about to be taken.
+  void begin_step() {
+    ++count_;
+    const auto t = static_cast<double>(count_);
+    const double falling = has_mean() ? 1 : (std::max)(0.1, std::sqrt(300 / (299 + t)));
+    const double smallest = std::sqrt(to_double((std::numeric_limits<Scalar>::min)()));
+    size_ = Scalar(rate_ * falling / (1 - std::pow(beta1(), t)));
+    factor_ = Scalar(shortened_);
+    adam_.beta1 = Scalar(beta1());
+    adam_.rest1 = Scalar(1 - beta1());
+    adam_.beta2 = Scalar(step_.beta2);
+    adam_.rest2 = Scalar(1 - step_.beta2);
+    adam_.correction = Scalar(1 / (1 - std::pow(step_.beta2, t)));
+    // What is below counts as 0: a square that vanishes must not be divided by.
+    adam_.epsilon = Scalar((std::max)(has_mean() ? step_.epsilon : 0.0, smallest));
+  }
+  /// Some weights, whose mean and square begin at `first`.
+  template <class Numbers>
+  void update(const Scalar& factor, const Scalar* d, Index size, Index first, Numbers& mean,
+              Numbers& square, Scalar* weights) {
+    if (has_mean()) {
+      adam_update<true>(adam_, factor, d, size, mean.data() + first, square.data() + first,
+                        weights);
+    } else {
+      adam_update<false, Scalar>(adam_, factor, d, size, nullptr, square.data() + first, weights);
+    }
+  }
+  void step_free(Parameters<Scalar>& parameters, const Vector<Scalar>& d_free) {
+    adam_.size = size_;
+    update(factor_, d_free.data(), d_free.size(), 0, free_mean_, free_square_,
+           parameters.free_data());
+  }
+
+  Step step_;
+  double rate_ = 0, shortened_ = 1;
+  std::uint64_t count_ = 0;  // steps
+  InputScales<Scalar> scales_;
+  Matrix<Scalar> mean_{}, square_{};            // m and v of the projections
+  Vector<Scalar> free_mean_{}, free_square_{};  // of the free vectors
+  AdamNumbers<Scalar> adam_{};                  // of the step in hand
+  Scalar size_{0}, factor_{1};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_STEPPER_HPP
 
 // ---- loglinear/stream/detail/kind_traits.hpp
 
@@ -11551,6 +12194,16 @@ class LowRankProduct {
 
   /// Whether nothing has followed since the last reset, updates of rank one that is.
   [[nodiscard]] bool is_identity() const { return count_ == 0; }
+
+  /// What it is made of: D, and the updates u_factor u_j z_j^T.
+  struct Update {
+    const Scalar* z;
+    const Scalar* u;
+    Scalar u_factor;
+  };
+  [[nodiscard]] const Scalar* diagonal() const { return diagonal_.data(); }
+  [[nodiscard]] Index update_count() const { return count_; }
+  [[nodiscard]] Update update(Index j) const { return {row(z_, j), row(u_, j), u_factors_[j]}; }
 
   void follow(const Kind& later) {
     Following steps{*this, nullptr};
@@ -12452,6 +13105,120 @@ class LevelReads {
 
 #endif  // LOGLINEAR_STREAM_DETAIL_LEVEL_READS_HPP
 
+// ---- loglinear/stream/detail/one_state.hpp
+
+#ifndef LOGLINEAR_STREAM_DETAIL_ONE_STATE_HPP
+#define LOGLINEAR_STREAM_DETAIL_ONE_STATE_HPP
+
+// The step of a stream of one level, which holds all tokens:
+//
+//     S <- kept (L S diag(r)) + sum_n k_n v_n^T,
+//
+// where `kept` is what the level keeps of what it held. The state is read once, under the query and
+// what the transition looks up together, and rewritten once, row by row.
+//
+// Every transition made of steps, of value columns apart, is a diagonal minus updates of rank one,
+// L = D - sum_j u_j z_j^T: with f_j = S^T z_j known, a row becomes D_i S_i - sum_j u_ji f_j + sum_n
+// k_ni v_n.
+
+namespace loglinear::detail {
+
+/// Works on a level that it is given; what it has itself is scratch memory, none of it unless there
+/// is one level.
+template <class Kind>
+class OneState {
+ public:
+  using Scalar = typename Kind::Scalar;
+  /// Whether the transition is a product of steps, whose z_j are still to be found.
+  static constexpr bool has_product =
+      std::is_same_v<RecentProduct<Kind>, LowRankProduct<Kind>> && !looks_up<Kind>;
+  /// Whether `write` knows the kind.
+  static constexpr bool is_known = HasOwnProducts<Kind> || looks_up<Kind> || has_product;
+
+  OneState(int max_levels, Index key_rows, Index d_v, Index leaves)
+      : product_(max_levels == 1 ? key_rows : 0, 1) {
+    if (max_levels > 1) return;
+    Index updates = looks_up<Kind> ? 1 : 0;
+    if constexpr (has_product) {
+      updates = product_.score_columns();
+      found_ = zeros<RowMajorMatrix<Scalar>>(updates, d_v);
+    }
+    if constexpr (HasOwnProducts<Kind>) row_factors_ = zeros<Scalar>(key_rows);
+    terms_.resize(array_size(updates + leaves));
+  }
+
+  /// out = weight S^T query, and S^T p for what writing `next` takes, unless that is null: the bits
+  /// of `out` are the same.
+  template <class Stored>
+  static void read(const Stored* state, const Scalar* query, const Scalar& weight, Index rows,
+                   Index columns, Scalar* out, const Kind* next, LookUp<Kind>* looked_up) {
+    if (next != nullptr) {
+      weighted_rows_pair(state, rows, columns, columns, query, next->p.data(), out,
+                         looked_up->of_state.data());
+    } else {
+      weighted_rows(state, rows, columns, columns, query, out);
+    }
+    scale_by(weight, out, columns);
+  }
+
+  /// Writes a token, for which a read has found `looked_up`.
+  template <class Stored>
+  void write(const Token<Kind>& token, const Scalar& kept, const LookUp<Kind>& looked_up,
+             Stored* state) {
+    const Index rows = token.keys.rows(), columns = token.values.rows();
+    Scaling<Scalar> scaling;
+    int count = 0;
+    const auto add_term = [&](const Scalar* of_row, const Scalar* along, const Scalar& factor) {
+      terms_[array_size(count++)] = {of_row, along, factor};
+    };
+    if constexpr (HasOwnProducts<Kind>) {
+      scaling = scaling_of(token.transition, rows);
+    } else if constexpr (looks_up<Kind>) {
+      scaling = token.transition.scaling();
+      add_term(token.transition.u.data(), looked_up.of_state.data(), -kept);
+    } else {
+      product_.reset();
+      product_.follow(token.transition);
+      scaling = {Scalar(1), product_.diagonal(), nullptr};
+      for (Index j = 0; j < product_.update_count(); ++j) {
+        const auto update = product_.update(j);
+        Scalar* const found = found_.data() + j * columns;
+        weighted_rows(state, rows, columns, columns, update.z, found);
+        add_term(update.u, found, -kept * update.u_factor);
+      }
+    }
+    scaling.factor *= kept;
+    for (Index n = 0; n < token.keys.cols(); ++n) {
+      add_term(token.keys.data() + n * rows, token.values.data() + n * columns, Scalar(1));
+    }
+    step_rows(state, rows, columns, columns, scaling, terms_.data(), count);
+  }
+
+ private:
+  [[nodiscard]] Scaling<Scalar> scaling_of(const Kind& kind, Index rows) {
+    if constexpr (OneFactor<Kind>) {
+      return {kind.factor(), nullptr, kind.column_factors()};
+    } else {
+      for (Index i = 0; i < rows; ++i) row_factors_[i] = kind.row_factor(i);
+      return {Scalar(1), row_factors_.data(), kind.column_factors()};
+    }
+  }
+
+  struct Nothing {
+    Nothing(Index, Index) {}
+    Index none = 0;
+  };
+
+  std::conditional_t<has_product, LowRankProduct<Kind>, Nothing> product_;  // L
+  RowMajorMatrix<Scalar> found_{};                                          // f_j, a row each
+  Vector<Scalar> row_factors_{};
+  std::vector<OuterProduct<Scalar>> terms_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_STREAM_DETAIL_ONE_STATE_HPP
+
 // ---- loglinear/stream/detail/stream_shape.hpp
 
 #ifndef LOGLINEAR_STREAM_DETAIL_STREAM_SHAPE_HPP
@@ -12500,7 +13267,8 @@ class StreamState {
       : levels_(max_levels, key_rows, d_v),
         buffer_(Buffer::level_for(max_levels, key_rows, d_v), leaves, key_rows, d_v),
         tiers_(buffer_.level(), max_levels, key_rows, d_v),
-        bucket_(key_rows, buffer_.level() > 0 ? d_v : 0) {}
+        bucket_(key_rows, buffer_.level() > 0 ? d_v : 0),
+        one_state_(max_levels, key_rows, d_v, leaves) {}
 
   [[nodiscard]] int max_levels() const { return levels_.max_levels(); }
   [[nodiscard]] Index key_rows() const { return levels_.d_k(); }
@@ -12553,10 +13321,7 @@ class StreamState {
   /// Writes a token as it was admitted, with what a read found out for it; the state is still what
   /// it was for both.
   void write(const Token<Kind>& token, const Admitted& admitted, const LookUp<Kind>& looked_up) {
-    if (buffer_.level() == 0) {  // levels are rewritten at every token
-      levels_.write(token.transition, token.keys, token.values, admitted);
-      return;
-    }
+    if (buffer_.level() == 0) return write_at_once(token, admitted, looked_up);
     tiers_.bound(admitted.growth, levels_);
     buffer_.undergo(token.transition, looked_up);
     tiers_.follow(token.transition, looked_up);
@@ -12646,7 +13411,7 @@ class StreamState {
   }
   template <class Self>
   static auto fixed(Self& self) {
-    return std::tie(self.bucket_);
+    return std::tie(self.bucket_, self.one_state_);
   }
 
  private:
@@ -12658,8 +13423,30 @@ class StreamState {
             const Kind* next, LookUp<Kind>* looked_up) const {
     using Reads = LevelReads<Kind, Stored>;
     const SeenLevels seen = seen_in(query.order);
+    if constexpr (looks_up<Kind>) {
+      if (max_levels() == 1) {
+        const Scalar weight = query.lambda[seen(0)] * static_cast<Scalar>(seen.kept(0));
+        Scalar* const found = Apart ? memory.level_read.data() : out;
+        OneState<Kind>::read(levels_.data(0), query.query, weight, key_rows(), d_v(), found, next,
+                             looked_up);
+        if (Apart) add(out + seen(0) * d_v(), found, d_v(), out + seen(0) * d_v());
+        return;
+      }
+    }
     Reads::template read<Apart>(levels_, tiers_, query, seen, memory, out, next, looked_up);
     buffer_.template read<Apart>(query, seen, memory.scores.data(), out, next, looked_up);
+  }
+  /// Without a buffer levels are rewritten at every token.
+  void write_at_once(const Token<Kind>& token, const Admitted& admitted,
+                     [[maybe_unused]] const LookUp<Kind>& looked_up) {
+    if constexpr (OneState<Kind>::is_known) {
+      if (max_levels() == 1) {
+        const double kept = kept_fraction(Overflow, size() > 0 ? 1 : 0);
+        one_state_.write(token, static_cast<Scalar>(kept), looked_up, levels_.data(0));
+        return levels_.count(admitted.magnitude);
+      }
+    }
+    levels_.write(token.transition, token.keys, token.values, admitted);
   }
   /// All buffered leaves become one bucket of the level above the buffer.
   void flush() {
@@ -12673,6 +13460,7 @@ class StreamState {
   Buffer buffer_;
   Tiers tiers_;
   RowMajorMatrix<Scalar> bucket_;  // scratch
+  OneState<Kind> one_state_;
 };
 
 }  // namespace loglinear::detail
@@ -12911,14 +13699,17 @@ class HeadParts {
   template <class Options>
   explicit HeadParts(const Options& options)
       : read_order_(options.read_order),
+        weight_scale_(options.weight_scale),
         preparation_(options),
         stream_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
         workspace_(make_workspace()),
-        training_(layout(), Preparation::leaves, preparation_.weight_count(),
-                  stream_.read_shape()) {
+        training_(layout(), Preparation::leaves, preparation_.weight_count(), stream_.read_shape()),
+        stepper_(preparation_.parameters(), Learning(options).step, Learning(options).rate, true) {
+    if (!(is_finite(weight_scale_) && weight_scale_ >= 0)) {
+      fail("weight_scale", weight_scale_, "finite and at least 0");
+    }
     Xorshift64 random(options.seed);
     draw_weights(random);
-    set_learning_rate(options.learning_rate);
   }
 
   /// \name The stream, weights and learning, see `LogLinearAttention`
@@ -12946,20 +13737,20 @@ class HeadParts {
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     preparation_.parameters().set(name, value);
+    stepper_.settle();
     drop_staged();
   }
   void draw_weights(Xorshift64& random) {
     drop_staged();
-    preparation_.parameters().draw(random);
+    preparation_.parameters().draw(random, weight_scale_);
+    stepper_.reset();
   }
   void set_learning_rate(double learning_rate) {
-    if (!is_finite(learning_rate) || learning_rate < 0) {
-      fail("learning_rate", learning_rate, "finite and at least 0");
-    }
-    learning_rate_ = learning_rate;
+    stepper_.set_rate(learning_rate);
     drop_staged();
   }
-  [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }
+  [[nodiscard]] double learning_rate() const noexcept { return stepper_.rate(); }
+  [[nodiscard]] const Step& step() const noexcept { return stepper_.step(); }
   void reset_train_step_count() noexcept { train_step_count_ = 0; }
   [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
   /// \}
@@ -12967,6 +13758,7 @@ class HeadParts {
   /// The rule, the policy of the level weights, the weights.
   [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
   [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
+  [[nodiscard]] double weight_scale() const noexcept { return weight_scale_; }
   /// What training reads: `after_push`, or the head's order if that keeps the own leaf apart.
   [[nodiscard]] ReadOrder training_order() const noexcept {
     return info_of(read_order_).is_leaf_apart ? read_order_ : ReadOrder::after_push;
@@ -12975,11 +13767,15 @@ class HeadParts {
   [[nodiscard]] const Workspace& workspace() const noexcept { return workspace_; }
   [[nodiscard]] Workspace& workspace() noexcept { return workspace_; }
 
-  /// Takes over the weights, the stream and the counter of a head in another scalar.
+  [[nodiscard]] const Stepper<Scalar>& stepper() const noexcept { return stepper_; }
+
+  /// Takes over the weights, what their steps remember, the stream and the counter of a head in
+  /// another scalar.
   template <class Other>
   void assign(const Other& other) {
     preparation_.parameters() = other.preparation().parameters().template cast<Scalar>();
     stream_ = other.stream().template cast<Kind, Stored>();
+    stepper_.assign(other.stepper());
     train_step_count_ = other.train_step_count();
   }
 
@@ -12995,21 +13791,22 @@ class HeadParts {
 
   void drop_staged() noexcept {
     staged_ = Staged::nothing;
-    has_gradient_ = false;
+    has_gradient_ = is_looked_at_ = false;
   }
   [[nodiscard]] const Layout& layout() const { return preparation_.layout(); }
 
   ReadOrder read_order_;
+  double weight_scale_;
   Preparation preparation_;
   Stream stream_;
   Workspace workspace_;
   TrainingWorkspace<Kind> training_;
-  double learning_rate_ = 0;
+  Stepper<Scalar> stepper_;
   std::uint64_t train_step_count_ = 0;
   ReadOrder staged_order_ = ReadOrder::before_push;
   Admitted staged_write_{};
   Staged staged_ = Staged::nothing;
-  bool has_gradient_ = false;
+  bool has_gradient_ = false, is_looked_at_ = false;
 
  private:
   friend struct Parts;
@@ -13019,11 +13816,13 @@ class HeadParts {
   static void visit(Self& self, Visit&& part) {
     part("", self.preparation_.parameters());
     part("state", self.stream_);
-    part("learning_rate", self.learning_rate_);
+    double rate = self.learning_rate();
+    part("learning_rate", rate);
     part("train_step_count", self.train_step_count_);
+    part("", self.stepper_);
     if constexpr (is_written<Self>) {
       self.drop_staged();
-      self.set_learning_rate(self.learning_rate_);
+      self.set_learning_rate(rate);
     }
   }
 };
@@ -13178,6 +13977,7 @@ class LayerSource final : public TokenSource<Scalar> {
   void project(Index first, Index tokens) {
     resize(raw_, tokens, layer_.layout().end);
     layer_.parameters().project_rows(block_of(x_).middleRows(first, tokens), raw_);
+    for (Index t = 0; t < tokens; ++t) layer_.add_bias(raw_.data() + t * raw_.cols(), 0);
   }
   void prepare(Index t) {
     take(raw_, t, workspace_.raw);
@@ -13578,13 +14378,17 @@ template <class Inner, class Scalar_, class Weights, class Stored, LastLevel Ove
 class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   using Base = HeadParts<Inner, Scalar_, Weights, Stored, Overflow>;
   using Base::drop_staged, Base::layout;
-  using Base::learning_rate_, Base::train_step_count_;
   using Base::read_order_, Base::preparation_, Base::stream_, Base::workspace_, Base::training_;
-  using Base::staged_order_, Base::staged_write_, Base::staged_, Base::has_gradient_;
+  using Base::staged_order_, Base::staged_write_, Base::staged_, Base::has_gradient_,
+      Base::is_looked_at_;
+  using Base::stepper_, Base::train_step_count_;
   using typename Base::Staged;
 
  public:
   using Base::Base;
+
+  /// What a token is staged for: the weights may follow the scale of what is learnt from.
+  enum class For { reading, learning };
   using typename Base::Scalar, typename Base::State, typename Base::Workspace;
 
   /// \name A token
@@ -13594,8 +14398,8 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   /// read, length d_v. \throws std::invalid_argument also for the order `current_apart` of a head
   /// that was not made for it: it has no weight for that
   template <class In>
-  const Vector<Scalar>& stage(const In& x, ReadOrder order) {
-    prepare(x, order);
+  const Vector<Scalar>& stage(const In& x, ReadOrder order, For purpose = For::reading) {
+    prepare(x, order, purpose);
     static_cast<void>(read_token(stream_, workspace_.token, workspace_.lambda, order,
                                  workspace_.stream, workspace_.read));
     staged_ = Staged::read;
@@ -13603,9 +14407,10 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   }
   /// The same with each level read apart: row w of `reads` is what lambda[w] would weigh.
   template <class In>
-  void stage_levels(const In& x, ReadOrder order, RowMajorMatrix<Scalar>& reads) {
+  void stage_levels(const In& x, ReadOrder order, RowMajorMatrix<Scalar>& reads,
+                    For purpose = For::reading) {
     const ReadRows<Scalar> rows = rows_of(reads, order);
-    prepare(x, order);
+    prepare(x, order, purpose);
     read_token_apart(stream_, workspace_.token, order, workspace_.stream, rows);
     staged_ = Staged::levels;
   }
@@ -13637,8 +14442,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   void commit() {
     if (staged_ == Staged::nothing) fail_unstaged();
     if (has_gradient_) {
-      preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
-                                        training_.d_free);
+      stepper_.take(preparation_.parameters(), training_.d_raw, workspace_.x, training_.d_free);
       ++train_step_count_;
     }
     drop_staged();
@@ -13716,10 +14520,17 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
                                   order, d_reads);
   }
 
-  /// One step of gradient descent. \throws std::invalid_argument for the gradient of a head with
+  /// Looks at the inputs of a span to learn from, before it is read.
+  template <class In>
+  void look_at_span(const Eigen::MatrixBase<In>& x) {
+    stepper_.look_at_rows(preparation_.parameters(),
+                          checked_span<Scalar>(x, workspace_.x.size(), stream_.size()));
+    drop_staged();
+  }
+  /// One step against the gradient. \throws std::invalid_argument for the gradient of a head with
   /// other weights, or where a weight would not be finite; nothing is changed then
   void descend(const SpanGradient<Scalar>& gradient) {
-    preparation_.parameters().descend(learning_rate_, gradient.weights);
+    stepper_.take(preparation_.parameters(), gradient.weights);
     drop_staged();
     ++train_step_count_;
   }
@@ -13735,10 +14546,12 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   }
   /// What every stage begins with.
   template <class In>
-  void prepare(const In& x, ReadOrder order) {
+  void prepare(const In& x, ReadOrder order, For purpose) {
     require_order(order);
     drop_staged();
     copy_vector(x, "x", workspace_.x);
+    is_looked_at_ = purpose == For::learning;
+    if (is_looked_at_) stepper_.look(workspace_.x);
     preparation_.project(workspace_, 0);
     preparation_.prepare_leaf(workspace_);
     staged_write_ = stream_.admit(workspace_.token);
@@ -13748,8 +14561,8 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   /// What every gradient ends with.
   void admit_gradient() {
     preparation_.pull_back(workspace_, training_);
-    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
-                                                  training_.d_free);
+    if (!is_looked_at_) stepper_.see(workspace_.x);
+    stepper_.admit(preparation_.parameters(), training_.d_raw, workspace_.x, training_.d_free);
     has_gradient_ = true;
   }
   void require_staged(Staged expected) {
@@ -13803,17 +14616,20 @@ class OutputProjection {
 
  public:
   /// From reads of length `width` to outputs of length `d_model`, with weights that `random` draws.
-  OutputProjection(Index width, Index d_model, OutputBound bound, Xorshift64& random)
-      : bound_(bound), weights_(width) {
-    weights_.append(projection("w_out", d_model));
-    weights_.draw(random);
-  }
+  OutputProjection(Index width, Index d_model, OutputBound bound, const Step& step, double rate,
+                   Xorshift64& random)
+      : bound_(bound),
+        weights_(drawn(width, d_model, random)),
+        stepper_(weights_, step, rate, false) {}
 
   [[nodiscard]] OutputBound bound() const { return bound_; }
   [[nodiscard]] Index width() const { return weights_.d_model(); }
   [[nodiscard]] Index output_dim() const { return weights_.projected_size(); }
   [[nodiscard]] const Parameters<Scalar>& weights() const { return weights_; }
   [[nodiscard]] Parameters<Scalar>& weights() { return weights_; }
+  /// How they learn; the scale of the reads, which the heads learn, is none of its business.
+  [[nodiscard]] Stepper<Scalar>& stepper() { return stepper_; }
+  [[nodiscard]] const Stepper<Scalar>& stepper() const { return stepper_; }
 
   /// output = W_out reads of a token, bounded where the layer says so. \throws
   /// std::invalid_argument where that is not finite
@@ -13839,6 +14655,12 @@ class OutputProjection {
   }
 
  private:
+  static Parameters<Scalar> drawn(Index width, Index d_model, Xorshift64& random) {
+    Parameters<Scalar> weights(width);
+    weights.append(projection("w_out", d_model));
+    weights.draw(random);
+    return weights;
+  }
   void apply(const Vector<Scalar>& reads, Vector<Scalar>& output, bool bounded) const {
     weights_.project(reads, output);
     require_finite("coefficient # of the output", output);
@@ -13847,6 +14669,7 @@ class OutputProjection {
 
   OutputBound bound_;
   Parameters<Scalar> weights_;
+  Stepper<Scalar> stepper_;
 };
 
 }  // namespace detail
@@ -13925,7 +14748,7 @@ class OneHead {
   template <class In, class Differentiate>
   void train_levels(const In& x, Matrix& reads, Differentiate differentiate) {
     const Flush flush;
-    head_.stage_levels(x, head_.training_order(), reads);
+    head_.stage_levels(x, head_.training_order(), reads, Head::For::learning);
     differentiate(reads);
     head_.stage_levels_gradient(reads);
     head_.commit();
@@ -14037,7 +14860,10 @@ class OneHead {
   }
   [[nodiscard]] double learning_rate() const noexcept {
     return head_.learning_rate();
-  }  ///< of train_one
+  }                                                                         ///< of train_one
+  [[nodiscard]] const Step& step() const noexcept { return head_.step(); }  ///< the step rule
+  /// Whether each projection has a bias, named after it: `w_key.bias`, ...
+  [[nodiscard]] bool has_bias() const noexcept { return head_.preparation().has_bias(); }
   /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are
   void set_learning_rate(double learning_rate) { head_.set_learning_rate(learning_rate); }
   /// Calls of `train_one` since construction or `reset_train_step_count`.
@@ -14140,13 +14966,16 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     int max_levels = fixed_levels == 0 ? 32 : fixed_levels;  ///< 1 to 64, or what Weights says
     Weights level_weights{};                        ///< lambda_init, tau, ... of the policy
     ReadOrder read_order = ReadOrder::before_push;  ///< what `forward` reads
-    double learning_rate = 0.05;                    ///< of `train_one`, finite and >= 0
-    std::uint64_t seed = 42;                        ///< of the weights, at least 1
+    std::optional<double> learning_rate{};          ///< finite, >= 0; that of `step` unless given
+    std::optional<Step> step{};  ///< `normalized` unless a learning rate is given, `sgd` then
+    std::optional<bool> bias{};  ///< W x + b for each projection; where the step is `normalized`
+    double weight_scale = 0.01;  ///< deviation of the drawn weights, finite and >= 0
+    std::uint64_t seed = 42;     ///< of the weights, at least 1
   };
 
-  /// Allocates the layer and draws its weights from the seed: 0.01 times standard normals by
-  /// Xorshift64 and Box-Muller, in the order of `weight_names()`. \throws std::invalid_argument for
-  /// an option out of its range
+  /// Allocates the layer and draws its weights from the seed: weight_scale times standard normals
+  /// by Xorshift64 and Box-Muller, in the order of `weight_names()`. \throws std::invalid_argument
+  /// for an option out of its range
   explicit LogLinearAttention(const Options& options)
       : Base(options), target_(detail::zeros<Scalar>(options.d_v)) {}
 
@@ -14216,7 +15045,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     const Flush flush;
     detail::copy_vector(y, "y", target_);
     detail::require_finite("y", target_);
-    head_.stage(x, head_.training_order());
+    head_.stage(x, head_.training_order(), Base::Head::For::learning);
     const Vector& o = bound(head_.workspace());
     detail::subtract(o.data(), target_.data(), o.size(), target_.data());
     detail::tanh_pullback(o.data(), o.size(), target_.data());  // the gradient of the read now
@@ -14288,6 +15117,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     const typename Base::State before = this->log_linear_state();
     const ReadOrder order = head_.training_order();
     detail::Rollback rollback(head_);
+    head_.look_at_span(x);
     Matrix out = head_.read_span(x, order);
     detail::tanh_of(out.data(), out.size(), out.data());
     Matrix d_reads = out - y;
@@ -14312,7 +15142,10 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
          .max_levels = this->max_levels(),
          .level_weights = this->level_weights(),
          .read_order = this->read_order(),
-         .learning_rate = this->learning_rate()});
+         .learning_rate = this->learning_rate(),
+         .step = this->step(),
+         .bias = this->has_bias(),
+         .weight_scale = head_.weight_scale()});
     other.as_head().assign(head_);
     return other;
   }
@@ -14500,6 +15333,7 @@ class ManyHeads {
   /// \throws std::invalid_argument unless finite and >= 0
   void set_learning_rate(double learning_rate) {
     for (Layer& head : heads_) head.set_learning_rate(learning_rate);
+    out_.stepper().set_rate(learning_rate);
   }
   /// \}
 
@@ -14574,7 +15408,8 @@ class ManyHeads {
   ManyHeads(const Layer& first, int count, int threads, Index d_model, OutputBound bound,
             Xorshift64 random)
       : heads_(drawn(first, count, random)),
-        out_(count * first.output_dim(), d_model, bound, random),
+        out_(count * first.output_dim(), d_model, bound, first.step(), first.learning_rate(),
+             random),
         threads_(threads) {}
   static std::vector<Layer> drawn(const Layer& first, int count, Xorshift64& random) {
     std::vector<Layer> heads(static_cast<std::size_t>(count), first);
@@ -14593,6 +15428,8 @@ class ManyHeads {
                               own.learning_rate(), own.learning_rate());
     }
     part("", own.out_.weights());
+    part("w_out", own.out_.stepper());
+    if constexpr (detail::is_written<Self>) own.out_.stepper().set_rate(own.learning_rate());
   }
 
   /// Which head a weight name belongs to, -1 for none, and its name there.
@@ -14667,7 +15504,10 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     int max_levels = typename Layer::Options{}.max_levels;  ///< of every head, 1 to 64
     typename Head::Weights level_weights{};                 ///< the policy of every head
     ReadOrder read_order = ReadOrder::after_push;           ///< what `forward` reads
-    double learning_rate = 0.05;                            ///< of the heads and of W_out
+    std::optional<double> learning_rate{};                  ///< of the heads and of W_out
+    std::optional<Step> step{};                             ///< as in `LogLinearAttention::Options`
+    std::optional<bool> bias{};                             ///< of the heads, as there
+    double weight_scale = 0.01;                             ///< of the heads, as there
     std::uint64_t seed = 42;                                ///< of all weights
     OutputBound bound = OutputBound::always;                ///< where the tanh is
     int threads = 1;  ///< the most for the heads, at least 1; see `threads_used()`
@@ -14759,7 +15599,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   const Vector& train_one(const In& x, const Target& y) {
     const Flush flush;
     detail::load_vector(y, "y", target_);
-    stage(x, training_order());
+    stage(x, training_order(), Head::For::learning);
     out_.apply(reads_, output_);
     detail::subtract(output_.data(), target_.data(), output_.size(), d_output_.data());
     out_.pull_back_bound(output_.data(), output_.size(), d_output_.data());
@@ -14767,8 +15607,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     this->for_each_head([&](Head& head, Index begin) {
       head.stage_gradient(detail::ConstVectorView<Scalar>(d_reads_.data() + begin, this->d_v()));
     });
-    out_.weights().require_descendable(this->learning_rate(), d_output_, reads_, no_free_);
-    out_.weights().descend(this->learning_rate(), d_output_, reads_, no_free_);
+    out_.stepper().see(reads_);
+    out_.stepper().admit(out_.weights(), d_output_, reads_, no_free_);
+    out_.stepper().take(out_.weights(), d_output_, reads_, no_free_);
     commit();
     return output_;
   }
@@ -14817,6 +15658,8 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     detail::require_size("y (rows)", y.rows(), x.rows());
     detail::require_size("y (columns)", y.cols(), this->output_dim());
     detail::require_finite("y", y);
+    detail::Rollback undo(heads_);
+    for (Layer& head : heads_) head.as_head().look_at_span(x);
     detail::Rollback rollback(heads_);
     const Matrix reads = this->read_span(x, training_order());
     const Matrix out = out_.apply(reads);
@@ -14827,8 +15670,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     for (std::size_t h = 0; h < gradient.heads.size(); ++h) {
       heads_[h].as_head().descend(gradient.heads[h]);
     }
-    out_.weights().descend(this->learning_rate(), d_out);
+    out_.stepper().take(out_.weights(), d_out);
     rollback.keep();
+    undo.keep();
     return out;
   }
   /// \}
@@ -14856,6 +15700,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
                   .level_weights = options.level_weights,
                   .read_order = options.read_order,
                   .learning_rate = options.learning_rate,
+                  .step = options.step,
+                  .bias = options.bias,
+                  .weight_scale = options.weight_scale,
                   .seed = options.seed});
   }
 
@@ -14865,9 +15712,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   }
   /// Every head prepares the token and reads, or none of them has changed.
   template <class In>
-  void stage(const In& x, ReadOrder order) {
+  void stage(const In& x, ReadOrder order, typename Head::For purpose = Head::For::reading) {
     this->for_each_head([&](Head& head, Index begin) {
-      head.stage(x, order);
+      head.stage(x, order, purpose);
       take_read(head.workspace(), begin, reads_);
     });
   }
@@ -16740,6 +17587,452 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
 /// Threads: how many there are, and who runs them.
 
 #endif  // LOGLINEAR_PARALLEL_HPP
+
+// ---- loglinear/pool/detail/level_arena.hpp
+
+#ifndef LOGLINEAR_POOL_DETAIL_LEVEL_ARENA_HPP
+#define LOGLINEAR_POOL_DETAIL_LEVEL_ARENA_HPP
+
+namespace loglinear::detail {
+
+/// Memory for matrices of one size, a block of them at a time, taken and given back by number. It
+/// lies in one piece and never becomes smaller.
+template <class Scalar>
+class LevelArena {
+ public:
+  /// \param block  numbers of a block
+  explicit LevelArena(Index block) : block_(block) {}
+
+  [[nodiscard]] Scalar* data(Index number) { return numbers_.data() + number * block_; }
+  [[nodiscard]] const Scalar* data(Index number) const { return numbers_.data() + number * block_; }
+
+  /// Memory for so many blocks to be taken from now on. Moves the others where it has to grow;
+  /// where it throws, nothing is changed.
+  void reserve(std::size_t count) {
+    if (free_.size() >= count) return;
+    const std::size_t more = count - free_.size(), size = block_count();
+    free_.reserve(size + more);
+    numbers_.resize((size + more) * array_size(block_));
+    for (std::size_t i = size + more; i-- > size;) free_.push_back(static_cast<Index>(i));
+  }
+  /// A block, with any numbers in it; does not throw if there is one.
+  [[nodiscard]] Index take() {
+    if (free_.empty()) reserve(block_count() / 2 + 1);
+    const Index number = free_.back();
+    free_.pop_back();
+    return number;
+  }
+  void give_back(Index number) noexcept { free_.push_back(number); }
+
+  [[nodiscard]] std::size_t block_count() const { return numbers_.size() / array_size(block_); }
+  [[nodiscard]] std::size_t byte_count() const { return numbers_.size() * sizeof(Scalar); }
+
+ private:
+  Index block_;
+  std::vector<Scalar> numbers_{};
+  std::vector<Index> free_{};  // has room for all
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_POOL_DETAIL_LEVEL_ARENA_HPP
+
+// ---- loglinear/pool/detail/pool_token.hpp
+
+#ifndef LOGLINEAR_POOL_DETAIL_POOL_TOKEN_HPP
+#define LOGLINEAR_POOL_DETAIL_POOL_TOKEN_HPP
+
+// One token of one head of a stream whose levels lie in an arena: what can be refused first, then
+// the writing, which cannot fail.
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class PoolToken {
+ public:
+  /// Reads the levels, `level(l)` for l in `active`, and takes note of what is to be written.
+  /// \return the read, 1 x d_v \throws std::invalid_argument where the levels would overflow or the
+  /// read would not be finite
+  template <class Level>
+  [[nodiscard]] RowMajorMatrix<Scalar> read(const SequenceInputs<Scalar>& in, double magnitude,
+                                            const ActiveLevels& active, Level level) {
+    note(in);
+    const SequenceTransition<Scalar> transition(in);
+    const double leaf = leaf_magnitude(keys_, values_);
+    const Index size = keys_.rows() * values_.rows();
+    admitted_ = admit<Scalar>(magnitude, transition.norm_bound(), leaf, [&](bool exactly) {
+      double sum = 0;
+      for (const int l : active) {
+        sum += exactly ? norm_of(level(l), size)
+                       : max_abs(level(l), size) * std::sqrt(static_cast<double>(size));
+      }
+      return sum;
+    });
+    RowMajorMatrix<Scalar> query = in.q, out = RowMajorMatrix<Scalar>::Zero(1, in.d_v());
+    const RowMajorMatrix<Scalar> from_keys = query * keys_;
+    transition.left_transposed(query);
+    Vector<Scalar> weighted(in.d_k());
+    for (const int l : active) {
+      scale_to(in.lambda(0, l + 1), query.data(), in.d_k(), weighted.data());
+      weighted_rows<true>(level(l), in.d_k(), in.d_v(), in.d_v(), weighted.data(), out.data());
+    }
+    transition.right(out);
+    out += (in.lambda(0, 0) * from_keys) * values_.transpose();
+    require_finite_reads(out, 0);
+    return out;
+  }
+  /// A level undergoes the token's transition.
+  void undergo(Scalar* level) {
+    const Index d_k = keys_.rows(), d_v = values_.rows(), updates = u_.rows();
+    const auto decay = [&](Index i) {
+      return decay_.size() == 0 ? Scalar(1) : decay_[decay_.size() == 1 ? 0 : i];
+    };
+    for (Index j = 0; j < updates; ++j) {
+      weighted_rows(level, d_k, d_v, d_v, p_.data() + j * d_k, found_.data());
+      const Scalar* const u = u_.data() + j * d_k;
+      if (j == 0) {
+        scale_and_add_outer(level, d_k, d_v, d_v, decay, u, found_.data());
+      } else {
+        add_outer(level, d_k, d_v, d_v, u, found_.data());
+      }
+    }
+    const bool scales_rows = updates == 0 && decay_.size() > 0;
+    if (!scales_rows && value_decay_.size() == 0) return;
+    const Scalar* const columns = value_decay_.size() == 0 ? nullptr : value_decay_.data();
+    scale(
+        level, d_k, d_v, d_v, [&](Index i) { return scales_rows ? decay(i) : Scalar(1); }, columns);
+  }
+  /// target = the leaf, added to what it holds if `adds`.
+  void push(Scalar* target, bool adds) const {
+    const Index d_v = values_.rows();
+    for (Index i = 0; i < keys_.rows(); ++i) {
+      for (Index n = 0; n < keys_.cols(); ++n) {
+        const Scalar* const value = values_.data() + n * d_v;
+        adds || n > 0 ? scaled_row<true>(keys_(i, n), value, d_v, target + i * d_v)
+                      : scaled_row<false>(keys_(i, n), value, d_v, target + i * d_v);
+      }
+    }
+  }
+  /// The bound of the levels' norm with this token.
+  [[nodiscard]] double magnitude() const { return admitted_.magnitude; }
+
+ private:
+  void note(const SequenceInputs<Scalar>& in) {
+    leaves_of(in, 0, keys_, values_);
+    found_.resize(in.d_v());
+    decay_.resize(in.g.size());
+    if (in.g.size() > 0) decays_of(in.g, decay_.transpose());
+    value_decay_.resize(in.g_value.size());
+    if (in.g_value.size() > 0) decays_of(in.g_value, value_decay_.transpose());
+    // D - u p^T, to be added: u is kept negative.
+    u_.resize(in.updates(), in.d_k());
+    p_.resize(in.updates(), in.d_k());
+    for (Index j = 0; j < in.updates(); ++j) {
+      if (in.beta.size() == 0) {
+        u_.row(j) = -in.u.row(j);
+        p_.row(j) = in.p.row(j);
+        continue;
+      }
+      u_.row(j) = -in.beta(0, j) * in.k.row(j);
+      p_.row(j) = in.k.row(j);
+      for (Index i = 0; j == 0 && decay_.size() > 0 && i < in.d_k(); ++i) {
+        p_(0, i) *= decay_[decay_.size() == 1 ? 0 : i];  // the first finds the decayed state
+      }
+    }
+  }
+
+  Matrix<Scalar> keys_{}, values_{};  // the leaf
+  RowMajorMatrix<Scalar> u_{}, p_{};
+  Vector<Scalar> decay_{}, value_decay_{}, found_{};
+  Admitted admitted_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_POOL_DETAIL_POOL_TOKEN_HPP
+
+// ---- loglinear/pool/stream_pool.hpp
+
+#ifndef LOGLINEAR_POOL_STREAM_POOL_HPP
+#define LOGLINEAR_POOL_STREAM_POOL_HPP
+
+namespace loglinear {
+
+/// Many streams at once, as a server has them: each a hierarchy of H heads of one shape, stepped
+/// together for any subset (continuous batching), added, removed, forked, taken out and put back at
+/// any time.
+///
+/// A stream takes memory for its active levels alone, `active_level_count(size)` blocks of
+/// `H d_k d_v` numbers, from one arena that all streams share; what a merge or a removal leaves is
+/// used again. Streams are known by numbers; those of removed streams are used again, too.
+///
+/// \tparam Scalar_  float or double
+template <class Scalar_>
+class StreamPool {
+ public:
+  using Scalar = Scalar_;
+  using Index = Eigen::Index;
+
+  /// The shape of all streams.
+  struct Options {
+    Index heads = 0;      ///< H, 1 to 2^26
+    Index d_k = 0;        ///< length of keys, 1 to 2^26
+    Index d_v = 0;        ///< length of values, 1 to 2^26
+    int max_levels = 32;  ///< of every head, 1 to 64; what overflows is folded into the last
+  };
+
+  /// No streams. \throws std::invalid_argument for an option out of its range
+  explicit StreamPool(const Options& options)
+      : options_(checked(options)), arena_(options.heads * options.d_k * options.d_v) {}
+
+  [[nodiscard]] const Options& options() const { return options_; }  ///< the shape
+  /// How many streams there are.
+  [[nodiscard]] Index count() const { return count_; }
+  /// Bytes of the arena, those in use and those to be used again.
+  [[nodiscard]] std::size_t byte_count() const { return arena_.byte_count(); }
+  /// Tokens of a stream. \throws std::invalid_argument for a number that no stream has
+  [[nodiscard]] std::uint64_t size(Index stream) const { return at(stream).size; }
+
+  /// An empty stream. \return its number
+  Index add() {
+    Index number = first_free_;  // none before it is free
+    while (number < slots() && slot(number).is_used) ++number;
+    if (number == slots()) streams_.emplace_back(empty());
+    slot(number).is_used = true;
+    ++count_;
+    first_free_ = number + 1;
+    return number;
+  }
+  /// Ends a stream. \throws std::invalid_argument for a number that no stream has
+  void remove(Index stream) {
+    Stream& old = at(stream);
+    for (const int l : active(old)) arena_.give_back(old.blocks[array_index(l)]);
+    old = empty();
+    --count_;
+    first_free_ = (std::min)(first_free_, stream);
+  }
+  /// A second stream that goes on from where one stands. \return its number \throws
+  /// std::invalid_argument for a number that no stream has
+  Index fork(Index stream) {
+    arena_.reserve(level_count(at(stream)));
+    const Index copy = add();
+    const Stream& from = slot(stream);
+    Stream& to = slot(copy);
+    to.size = from.size;
+    to.magnitudes = from.magnitudes;
+    for (const int l : active(from)) {
+      const Index block = to.blocks[array_index(l)] = arena_.take();
+      std::copy_n(arena_.data(from.blocks[array_index(l)]), block_size(), arena_.data(block));
+    }
+    return copy;
+  }
+  /// A moment of a stream: the states of its heads, plain values that `chunkwise` of a batch takes,
+  /// and `restore`. \throws std::invalid_argument for a number that no stream has
+  [[nodiscard]] BatchStates<Scalar> snapshot(Index stream) const {
+    const Stream& from = at(stream);
+    BatchStates<Scalar> heads(
+        array_index(options_.heads),
+        LogLinearState<Scalar>(options_.max_levels, options_.d_k, options_.d_v));
+    for (Index h = 0; h < options_.heads; ++h) {
+      heads[array_index(h)].replace(from.size, [&](int l) {
+        return detail::RowsView<Scalar>(level(from, l, h), options_.d_k, options_.d_v,
+                                        Eigen::OuterStride<>(options_.d_v));
+      });
+    }
+    return heads;
+  }
+  /// A stream becomes what these states are: a snapshot, or what a prompt has left in the states of
+  /// a batch. \throws std::invalid_argument for a number that no stream has and for states of
+  /// another number, shape or of different sizes; nothing is changed then
+  void restore(Index stream, const BatchStates<Scalar>& heads) {
+    Stream& old = at(stream);
+    detail::require_size("the heads of the stream", static_cast<Index>(heads.size()),
+                         options_.heads);
+    for (const LogLinearState<Scalar>& head : heads) {
+      detail::require_size("max_levels of a head", head.max_levels(), options_.max_levels);
+      detail::require_size("d_k of a head", head.d_k(), options_.d_k);
+      detail::require_size("d_v of a head", head.d_v(), options_.d_v);
+      if (head.size() != heads[0].size()) {
+        detail::fail("size() of a head", head.size(), heads[0].size(), ", as of the first head");
+      }
+    }
+    Stream fresh = empty();
+    fresh.is_used = true;
+    fresh.size = heads[0].size();
+    arena_.reserve(level_count(fresh));
+    for (const int l : active(fresh)) fresh.blocks[array_index(l)] = arena_.take();
+    for (Index h = 0; h < options_.heads; ++h) {
+      const auto& levels = detail::levels_of(heads[array_index(h)]);
+      fresh.magnitudes[array_index(h)] = levels.magnitude();
+      for (const int l : active(fresh)) {
+        std::copy_n(levels.data(l), level_size(), level(fresh, l, h));
+      }
+    }
+    for (const int l : active(old)) arena_.give_back(old.blocks[array_index(l)]);
+    old = std::move(fresh);
+  }
+
+  /// One token of each of some streams, in any order: sequence b of the arrays belongs to stream
+  /// `streams[b]`. Reads and states are those of `step` of a batch to rounding, and the same to the
+  /// bit whichever streams go together and on however many threads.
+  ///
+  /// \param in   T = 1, B = streams.size(); lambda has at least one column for each level that a
+  ///             token sees. A pool of max_levels 1 needs none
+  /// \param out  where reads go, [B, 1, H, d_v]; must not overlap any input
+  /// \throws std::invalid_argument as `chunkwise` of a batch, for a number that no stream has or
+  /// that is given twice; where a result would leave the range of the scalar type, all streams are
+  /// unchanged, and `out` may hold some of the reads
+  void step(const std::vector<Index>& streams, const BatchInputs<Scalar>& in,
+            const HeadArray<Scalar>& out) {
+    const detail::BatchHeads<Scalar> heads(in, detail::Views::on_demand);
+    require_token(streams, heads, out, in);
+    tokens_.resize(array_index(heads.count()));
+    const auto stream = [&](Index n) -> Stream& {
+      return slot(streams[array_index(n / options_.heads)]);
+    };
+    heads.for_each([&](Index n) {
+      const Stream& now = stream(n);
+      const Index h = n % options_.heads;
+      const SequenceInputs<Scalar> head = heads.sequence(n);
+      head.validate(now.size, options_.max_levels);
+      detail::put_rows(
+          tokens_[array_index(n)].read(head, now.magnitudes[array_index(h)], active(now),
+                                       [&](int l) { return level(now, l, h); }),
+          out, heads.rows(n));
+    });
+    arena_.reserve(streams.size());  // the last that can fail
+    std::vector<Index> targets;
+    targets.reserve(streams.size());
+    for (const Index number : streams) targets.push_back(target_of(slot(number)));
+    heads.for_each([&](Index n) {
+      write(stream(n), n % options_.heads, tokens_[array_index(n)],
+            targets[array_index(n / options_.heads)]);
+    });
+    for (std::size_t b = 0; b < streams.size(); ++b) carry(slot(streams[b]), targets[b]);
+  }
+
+ private:
+  struct Stream {
+    bool is_used = false;
+    std::uint64_t size = 0;
+    std::vector<double> magnitudes{};  // bounds of each head's norm
+    std::vector<Index> blocks{};       // of each level, all heads one after the other
+  };
+
+  static const Options& checked(const Options& options) {
+    detail::require_length("heads", options.heads);
+    detail::require_length("d_k", options.d_k);
+    detail::require_length("d_v", options.d_v);
+    detail::require_level_count(options.max_levels);
+    return options;
+  }
+  template <class Number>
+  [[nodiscard]] static std::size_t array_index(Number n) {
+    return static_cast<std::size_t>(n);
+  }
+  [[nodiscard]] Index level_size() const { return options_.d_k * options_.d_v; }
+  [[nodiscard]] Index block_size() const { return options_.heads * level_size(); }
+  [[nodiscard]] Stream empty() const {
+    return {false, 0, std::vector<double>(array_index(options_.heads)),
+            std::vector<Index>(array_index(options_.max_levels))};
+  }
+  [[nodiscard]] Index slots() const { return static_cast<Index>(streams_.size()); }
+  [[nodiscard]] Stream& slot(Index n) { return streams_[array_index(n)]; }
+  [[nodiscard]] const Stream& slot(Index n) const { return streams_[array_index(n)]; }
+  [[nodiscard]] const Stream& at(Index stream) const {
+    if (stream < 0 || stream >= slots() || !slot(stream).is_used) {
+      detail::fail("the stream", stream, "a number that add or fork has returned");
+    }
+    return slot(stream);
+  }
+  [[nodiscard]] Stream& at(Index stream) {
+    return const_cast<Stream&>(std::as_const(*this).at(stream));
+  }
+  [[nodiscard]] ActiveLevels active(const Stream& stream) const {
+    return {stream.size, options_.max_levels};
+  }
+  [[nodiscard]] std::size_t level_count(const Stream& stream) const {
+    return array_index(active_level_count(stream.size, options_.max_levels));
+  }
+  [[nodiscard]] const Scalar* level(const Stream& stream, int l, Index head) const {
+    return arena_.data(stream.blocks[array_index(l)]) + head * level_size();
+  }
+  [[nodiscard]] Scalar* level(const Stream& stream, int l, Index head) {
+    return arena_.data(stream.blocks[array_index(l)]) + head * level_size();
+  }
+
+  void require_token(const std::vector<Index>& streams, const detail::BatchHeads<Scalar>& heads,
+                     const HeadArray<Scalar>& out, const BatchInputs<Scalar>& in) {
+    const detail::BatchShape& shape = heads.shape();
+    detail::require_size("the batch", shape.batch, static_cast<Index>(streams.size()));
+    if (streams.empty()) return;
+    detail::require_size("the number of tokens (rows of q)", shape.tokens, 1);
+    detail::require_size("cu_seqlens", static_cast<Index>(in.cu_seqlens.size()), 0);
+    detail::require_size("the heads", shape.heads, options_.heads);
+    detail::require_size("d_k (columns of q)", shape.d_k, options_.d_k);
+    detail::require_size("d_v (columns of v)", shape.d_v, options_.d_v);
+    if (in.lambda.is_absent()) {
+      detail::require_size("max_levels, without lambda,", options_.max_levels, 1);
+    }
+    detail::require_reads("out", out, shape);
+    detail::require_writable("out", out);
+    std::vector<bool> is_given(streams_.size());
+    for (const Index number : streams) {
+      static_cast<void>(at(number));
+      if (is_given[array_index(number)]) detail::fail("the stream", number, "given once");
+      is_given[array_index(number)] = true;
+    }
+  }
+
+  [[nodiscard]] int landing(const Stream& stream) const {
+    return landed_level(stream.size, options_.max_levels);
+  }
+  /// The block that the token's carry ends in.
+  [[nodiscard]] Index target_of(const Stream& stream) {
+    const int landed = landing(stream);
+    const bool keeps = is_active_level(stream.size, landed, options_.max_levels);
+    return keeps ? stream.blocks[array_index(landed)] : arena_.take();
+  }
+  /// One head undergoes the token's transition and takes its leaf; all levels below the landed one
+  /// are merged into it.
+  void write(Stream& stream, Index head, detail::PoolToken<Scalar>& token, Index target) {
+    for (const int l : active(stream)) token.undergo(level(stream, l, head));
+    const int landed = landing(stream);
+    Scalar* const sum = arena_.data(target) + head * level_size();
+    token.push(sum, is_active_level(stream.size, landed, options_.max_levels));
+    for (int l = 0; l < landed; ++l) {
+      detail::add(sum, level(stream, l, head), level_size(), sum);
+    }
+    stream.magnitudes[array_index(head)] = token.magnitude();
+  }
+  /// The same in the books.
+  void carry(Stream& stream, Index target) {
+    const int landed = landing(stream);
+    for (int l = 0; l < landed; ++l) arena_.give_back(stream.blocks[array_index(l)]);
+    stream.blocks[array_index(landed)] = target;
+    ++stream.size;
+  }
+
+  Options options_;
+  detail::LevelArena<Scalar> arena_;
+  std::vector<Stream> streams_{};
+  std::vector<detail::PoolToken<Scalar>> tokens_{};  // scratch
+  Index count_ = 0, first_free_ = 0;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_POOL_STREAM_POOL_HPP
+
+// ---- loglinear/pool.hpp
+
+#ifndef LOGLINEAR_POOL_HPP
+#define LOGLINEAR_POOL_HPP
+
+/// \file
+/// Many streams at once.
+
+#endif  // LOGLINEAR_POOL_HPP
 
 // ---- loglinear/readout/cascade_readout.hpp
 
@@ -19374,7 +20667,11 @@ struct AttentionConfig {
   AttentionMode mode = RetNet{};                 ///< the rule and what it is applied to
   std::uint64_t seed = 42;                       ///< of all weights, at least 1
   ReadOrder read_order = ReadOrder::after_push;  ///< what `forward` reads
-  double learning_rate = 0.05;                   ///< of `train_one`, finite and >= 0
+  std::optional<double> learning_rate{};         ///< finite, >= 0; that of `step` unless given
+  std::optional<Step> step{};                    ///< as in `LogLinearAttention::Options`
+  std::optional<bool> bias{};                    ///< as there
+  double weight_scale = 0.01;                    ///< as there
+  double weight_scale = 0.01;                    ///< as there
   std::optional<OutputBound> bound{};            ///< `output_bound_of(mode)` unless given
   int threads = 1;                               ///< at least 1; see `Attention::threads_used`
 
@@ -19748,6 +21045,9 @@ template <class Scalar = double>
                                                                : LevelWeighting(UnitWeights{}),
                         .read_order = config.read_order,
                         .learning_rate = config.learning_rate,
+                        .step = config.step,
+                        .bias = config.bias,
+                        .weight_scale = config.weight_scale,
                         .seed = config.seed,
                         .bound = config.bound.value_or(output_bound_of(config.mode)),
                         .threads = config.threads});

@@ -61,11 +61,13 @@ struct Shape {
   ReadOrder read_order = ReadOrder::before_push;
   int tokens = 0;       ///< that it has taken
   bool learns = false;  ///< from every fourth of them
+  bool bias = false;    ///< W x + b for each projection
   int heads = 2;        ///< where it has several
   unsigned seed = 3;    ///< of its weights, of order 1, and of those tokens
 };
 
-/// A layer of this shape with weights of order 1 that has taken some tokens.
+/// A layer of this shape with weights of order 1 that has taken some tokens. It learns by plain
+/// steps, of 0.05.
 template <class Layer>
 [[nodiscard]] Layer make_layer(const Shape& shape = {},
                                const decltype(Layer::Options::inner)& inner = {},
@@ -75,7 +77,9 @@ template <class Layer>
                                   .d_k = shape.sizes.d_k,
                                   .d_v = shape.sizes.d_v,
                                   .level_weights = level_weights,
-                                  .read_order = shape.read_order};
+                                  .read_order = shape.read_order,
+                                  .learning_rate = 0.05,
+                                  .bias = shape.bias};
   if (options.max_levels != 1) options.max_levels = shape.max_levels;
   if constexpr (requires { options.n_heads; }) options.n_heads = shape.heads;
   Layer layer(options);

@@ -12,6 +12,7 @@
 #include "loglinear/layer/multi_head_attention.hpp"
 #include "loglinear/mixers.hpp"
 #include "loglinear/parallel.hpp"
+#include "loglinear/pool.hpp"
 #include "loglinear/random.hpp"
 #include "loglinear/readout/cascade.hpp"
 #include "loglinear/readout/cascade_readout.hpp"

@@ -135,7 +135,7 @@ TEMPLATE_TEST_CASE("stages: other weights or another learning rate drop what was
   using Layer = LogLinearAttention<GatedDeltaNet, TestType>;
   const Vector x = Vector::Ones(5);
   const auto drops = [&](auto change) {
-    Layer layer({.d_model = 5, .d_k = 4, .d_v = 3});
+    Layer layer({.d_model = 5, .d_k = 4, .d_v = 3, .learning_rate = 0.05});
     layer.as_head().stage(x, ReadOrder::after_push);
     layer.as_head().stage_gradient(Vector::Ones(3));
     change(layer);

@@ -256,7 +256,7 @@ TEST_CASE("Parts that contradict each other") {
           "learning_rate is -0.5; it must be finite and at least 0");
 
   using Heads = MultiHeadAttention<Layer>;
-  const Heads::Options heads{.d_model = 4, .d_k = 4, .d_v = 4, .n_heads = 2};
+  const Heads::Options heads{.d_model = 4, .d_k = 4, .d_v = 4, .n_heads = 2, .learning_rate = 0.05};
   Heads two(heads);
   refuses(two, Spoilt(two).number("head1.learning_rate", 0, 0.5),
           "learning_rate of head 1 is 0.5; it must be between 0.05 and 0.05");

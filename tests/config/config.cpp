@@ -62,7 +62,7 @@ TEST_CASE("The defaults of a config") {
   const auto layer = make_attention<double>(config);
   CHECK(layer->output_dim() == 16);
   CHECK(layer->state().size() == 4 * 4 * 4);
-  CHECK(layer->weight_names().size() == 4 * 3 + 1);
+  CHECK(layer->weight_names().size() == 4 * 2 * 3 + 1);  // with biases
   CHECK(layer->config().d_k == 4);
 
   const LogLinear log_linear;
@@ -132,7 +132,7 @@ TEST_CASE("Bad arguments are refused and change nothing") {
   refuses(error([&] { (void)layer->weight("w_nothing"); }), "w_nothing");
   refuses(error([&] { layer->set_weight("w_out", test::Matrix<double>::Zero(3, 3)); }), "w_out");
   refuses(error([&] { layer->set_learning_rate(NAN); }), "learning_rate is nan");
-  CHECK(layer->learning_rate() == 0.05);
+  CHECK(layer->learning_rate() == info_of(StepRule::normalized).rate);
 }
 
 TEST_CASE("Vectors of any Eigen type give the same bits") {

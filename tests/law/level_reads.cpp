@@ -59,7 +59,9 @@ void for_each_layer(Check check) {
                                                    .d_k = size.d_k,
                                                    .d_v = size.d_v,
                                                    .max_levels = levels,
-                                                   .read_order = order});
+                                                   .read_order = order,
+                                                   .learning_rate = 1,
+                                                   .bias = true});
           set_order_one_weights(layer, normal);
           check(layer, normal, size);
         }

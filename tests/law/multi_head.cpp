@@ -17,7 +17,14 @@ namespace {
 
 template <class Layer>
 typename MultiHeadAttention<Layer>::Options small(OutputBound bound, int threads = 1) {
-  return {.d_model = 5, .d_k = 4, .d_v = 3, .n_heads = 3, .bound = bound, .threads = threads};
+  return {.d_model = 5,
+          .d_k = 4,
+          .d_v = 3,
+          .n_heads = 3,
+          .learning_rate = 0.05,
+          .bias = true,
+          .bound = bound,
+          .threads = threads};
 }
 
 /// A product of length n_heads * d_v = 9, whose rounding is eps times the sum of absolute terms.

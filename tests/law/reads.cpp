@@ -39,7 +39,8 @@ void compare_with_leaf_list(const AnyLevelWeights& weights) {
           INFO(name << " " << name_of(order) << " levels " << levels << " d_k " << size.d_k);
           Normal normal(7);
           auto layer = make_layer<LogLinearAttention<Inner, Scalar, AnyLevelWeights>>(
-              {.sizes = size, .max_levels = levels, .read_order = order}, inner, weights);
+              {.sizes = size, .max_levels = levels, .read_order = order, .bias = levels == 3},
+              inner, weights);
           LayerLeaves<Inner, Wider<Scalar>, AnyLevelWeights> oracle(layer);
           double worst = 0, largest = 0;
           for (int t = 0; t < tokens; ++t) {

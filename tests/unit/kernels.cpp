@@ -173,9 +173,8 @@ TEMPLATE_TEST_CASE("updates of rank one and scaled rows", "", float, double) {
     const auto c = numbers.wide(rows), s = numbers.wide(rows);
     const auto v = numbers.wide(columns), f = numbers.wide(columns);
     const auto scale_of = [&](Index i) { return s[static_cast<std::size_t>(i)]; };
-    auto outer = start, scaled_outer = start, by_rows = start, uniform = start, scaled = start;
+    auto outer = start, by_rows = start, uniform = start, scaled = start;
     add_outer(outer.data(), rows, columns, columns, c.data(), v.data());
-    scale_and_add_outer(scaled_outer.data(), rows, columns, columns, scale_of, c.data(), v.data());
     update_rows(by_rows.data(), rows, columns, columns, TestType(1), f.data(), v.data(), c.data());
     update_rows<TestType>(uniform.data(), rows, columns, columns, TestType(0.5), nullptr, v.data(),
                           c.data());
@@ -186,14 +185,61 @@ TEMPLATE_TEST_CASE("updates of rank one and scaled rows", "", float, double) {
         const Index k = i * columns + j;
         const double old = at(start, k), product = at(c, i) * at(v, j);
         for (const double error :
-             {at(outer, k) - old - product, at(scaled_outer, k) - at(s, i) * old - product,
-              at(by_rows, k) - at(f, j) * old + product, at(uniform, k) - 0.5 * old + product,
-              at(scaled, k) - at(s, i) * at(f, j) * old}) {
+             {at(outer, k) - old - product, at(by_rows, k) - at(f, j) * old + product,
+              at(uniform, k) - 0.5 * old + product, at(scaled, k) - at(s, i) * at(f, j) * old}) {
           worst = std::max(worst, std::abs(error));
         }
       }
     }
     CHECK(worst <= rounding<TestType>(3));
+  }
+}
+
+TEMPLATE_TEST_CASE("a matrix that is scaled and to which outer products are added", "", float,
+                   double, Eigen::bfloat16, Eigen::half) {
+  using Scalar = Accumulator<TestType>;
+  Numbers<TestType> numbers;
+  for (const Index columns : widths) {
+    for (const int count : {0, 1, 2, 3, 5}) {
+      for (const int scales : {0, 1, 2, 3}) {
+        CAPTURE(columns, count, scales);
+        const Index rows = 5, stride = columns + 2;
+        const auto start = numbers.stored(rows * stride);
+        const auto of_row = numbers.wide(rows), of_column = numbers.wide(columns);
+        const auto c = numbers.wide(count * rows), v = numbers.wide(count * columns);
+        const auto factors = numbers.wide(count + 1);
+        const Scaling<Scalar> scaling{factors[0], scales % 2 == 1 ? of_row.data() : nullptr,
+                                      scales / 2 == 1 ? of_column.data() : nullptr};
+        std::vector<OuterProduct<Scalar>> terms;
+        for (int t = 0; t < count; ++t) {
+          terms.push_back({c.data() + t * rows, v.data() + t * columns,
+                           factors[static_cast<std::size_t>(t) + 1]});
+        }
+        auto m = start;
+        step_rows(m.data(), rows, columns, stride, scaling, terms.data(), count);
+        double worst = 0;
+        bool untouched = true;
+        for (Index i = 0; i < rows; ++i) {
+          for (Index j = 0; j < stride; ++j) {
+            const Index k = i * stride + j;
+            if (j >= columns) {
+              untouched &= at(m, k) == at(start, k);
+              continue;
+            }
+            double sum = at(factors, 0) * at(start, k);
+            if (scaling.of_row != nullptr) sum *= at(of_row, i);
+            if (scaling.of_column != nullptr) sum *= at(of_column, j);
+            for (int t = 0; t < count; ++t) {
+              sum += at(factors, t + 1) * at(c, t * rows + i) * at(v, t * columns + j);
+            }
+            worst = std::max(worst, std::abs(at(m, k) - sum));
+          }
+        }
+        CHECK(untouched);
+        // Rounded once more if it is stored narrow.
+        CHECK(worst <= rounding<Scalar>(2 * count + 3) + (count + 1) * rounding<TestType>(1) / 2);
+      }
+    }
   }
 }
 

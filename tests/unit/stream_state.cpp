@@ -19,13 +19,18 @@ using Eigen::Index;
 using namespace loglinear;
 using namespace loglinear::test;
 
+/// A decay comes after an update.
+template <class Scalar>
+using TwoDeltas = TransitionProduct<Delta<Scalar>, Delta<Scalar>>;
+
 struct Shape {
   Index key_rows, d_v;
   int max_levels, tokens;
 };
-// No buffer; buffers of 1, 2, 4 and 16 leaves; levels enough for three tiers; one level; overflow.
-constexpr Shape shapes[] = {{2, 3, 1, 20},  {2, 1, 12, 200}, {3, 2, 9, 700},
-                            {5, 4, 4, 300}, {4, 6, 12, 900}, {17, 21, 12, 700}};
+// One level, in packets and less; no buffer; buffers of 1, 2, 4 and 16 leaves; levels enough for
+// three tiers; overflow.
+constexpr Shape shapes[] = {{2, 3, 1, 20},  {17, 21, 1, 60}, {9, 75, 1, 60},  {2, 1, 12, 200},
+                            {3, 2, 9, 700}, {5, 4, 4, 300},  {4, 6, 12, 900}, {17, 21, 12, 700}};
 
 template <template <class> class KindOf, class Scalar, class Stored,
           LastLevel overflow = LastLevel::fold>
@@ -163,6 +168,7 @@ TEST_CASE("updates of rank one: the state of layers is the straightforward one")
   compare<Delta, double>();
   compare<RowDelta, double>();
   compare<Householder, double>();
+  compare<TwoDeltas, double>();
   compare<Delta, float>();
 }
 
@@ -184,5 +190,6 @@ TEST_CASE("last levels that forget or halve: the state of layers is the straight
   compare_one<ScalarDecay, double, double, LastLevel::halve>(true);
   compare_one<KeyDecay, double, double, LastLevel::halve>(true);
   compare_one<Delta, double, double, LastLevel::forget>(true);
+  compare_one<TwoDeltas, double, double, LastLevel::halve>(true);
   compare_one<ScalarDecay, float, Eigen::bfloat16, LastLevel::halve>(true);
 }

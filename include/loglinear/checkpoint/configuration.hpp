@@ -20,6 +20,7 @@
 #include "loglinear/checkpoint/mixer_configuration.hpp"
 #include "loglinear/layer/log_linear_attention.hpp"
 #include "loglinear/layer/multi_head_attention.hpp"
+#include "loglinear/layer/step.hpp"
 #include "loglinear/mixers/mixer_cache.hpp"
 #include "loglinear/mode/any_level_weights.hpp"
 #include "loglinear/mode/any_rule.hpp"
@@ -75,6 +76,15 @@ template <class... Rules>
   return bound == OutputBound::none ? "none" : bound == OutputBound::forward ? "forward" : "always";
 }
 
+/// A step rule with its numbers; nothing where that is plain gradient descent of any gradient.
+[[nodiscard]] inline std::string text_of(const Step& step) {
+  if (step == Step{.rule = StepRule::sgd}) return "";
+  std::string text(name_of(step.rule));
+  text += "(beta1=" + value_to_text(step.beta1) + ", beta2=" + value_to_text(step.beta2);
+  text += ", epsilon=" + value_to_text(step.epsilon) + ", clip=" + value_to_text(step.clip) + ")";
+  return text;
+}
+
 /// What the last level does; nothing where that is the usual.
 [[nodiscard]] inline std::string text_of(LastLevel overflow) {
   return overflow == LastLevel::fold ? "" : overflow == LastLevel::forget ? "forget" : "halve";
@@ -96,7 +106,9 @@ template <class Inner, class Scalar, class Weights, class Stored, LastLevel Over
           {"d_v", std::to_string(layer.output_dim())},
           {"max_levels", std::to_string(layer.max_levels())},
           {"read_order", detail::text_of(layer.read_order())},
-          {"last_level", detail::text_of(Overflow)}};
+          {"last_level", detail::text_of(Overflow)},
+          {"step", detail::text_of(layer.step())},
+          {"bias", layer.has_bias() ? "true" : ""}};
 }
 
 /// The options of a multi-head layer that its heads do not have; `threads` is none of them.

@@ -3,6 +3,7 @@
 #define LOGLINEAR_LAYER_LOG_LINEAR_ATTENTION_HPP
 
 #include <cstdint>
+#include <optional>
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/flush_to_zero.hpp"
@@ -13,6 +14,7 @@
 #include "loglinear/layer/detail/head.hpp"
 #include "loglinear/layer/one_head.hpp"
 #include "loglinear/layer/span_gradient.hpp"
+#include "loglinear/layer/step.hpp"
 #include "loglinear/rules/level_weights.hpp"
 #include "loglinear/rules/rule.hpp"
 
@@ -81,13 +83,16 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     int max_levels = fixed_levels == 0 ? 32 : fixed_levels;  ///< 1 to 64, or what Weights says
     Weights level_weights{};                        ///< lambda_init, tau, ... of the policy
     ReadOrder read_order = ReadOrder::before_push;  ///< what `forward` reads
-    double learning_rate = 0.05;                    ///< of `train_one`, finite and >= 0
-    std::uint64_t seed = 42;                        ///< of the weights, at least 1
+    std::optional<double> learning_rate{};          ///< finite, >= 0; that of `step` unless given
+    std::optional<Step> step{};  ///< `normalized` unless a learning rate is given, `sgd` then
+    std::optional<bool> bias{};  ///< W x + b for each projection; where the step is `normalized`
+    double weight_scale = 0.01;  ///< deviation of the drawn weights, finite and >= 0
+    std::uint64_t seed = 42;     ///< of the weights, at least 1
   };
 
-  /// Allocates the layer and draws its weights from the seed: 0.01 times standard normals by
-  /// Xorshift64 and Box-Muller, in the order of `weight_names()`. \throws std::invalid_argument for
-  /// an option out of its range
+  /// Allocates the layer and draws its weights from the seed: weight_scale times standard normals
+  /// by Xorshift64 and Box-Muller, in the order of `weight_names()`. \throws std::invalid_argument
+  /// for an option out of its range
   explicit LogLinearAttention(const Options& options)
       : Base(options), target_(detail::zeros<Scalar>(options.d_v)) {}
 
@@ -157,7 +162,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     const Flush flush;
     detail::copy_vector(y, "y", target_);
     detail::require_finite("y", target_);
-    head_.stage(x, head_.training_order());
+    head_.stage(x, head_.training_order(), Base::Head::For::learning);
     const Vector& o = bound(head_.workspace());
     detail::subtract(o.data(), target_.data(), o.size(), target_.data());
     detail::tanh_pullback(o.data(), o.size(), target_.data());  // the gradient of the read now
@@ -225,6 +230,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     const typename Base::State before = this->log_linear_state();
     const ReadOrder order = head_.training_order();
     detail::Rollback rollback(head_);
+    head_.look_at_span(x);
     Rows out = head_.read_span(x, order);
     detail::tanh_of(out.data(), out.size(), out.data());
     Rows d_reads = out - y;
@@ -249,7 +255,10 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
          .max_levels = this->max_levels(),
          .level_weights = this->level_weights(),
          .read_order = this->read_order(),
-         .learning_rate = this->learning_rate()});
+         .learning_rate = this->learning_rate(),
+         .step = this->step(),
+         .bias = this->has_bias(),
+         .weight_scale = head_.weight_scale()});
     other.as_head().assign(head_);
     return other;
   }

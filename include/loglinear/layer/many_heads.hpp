@@ -157,6 +157,7 @@ class ManyHeads {
   /// \throws std::invalid_argument unless finite and >= 0
   void set_learning_rate(double learning_rate) {
     for (Layer& head : heads_) head.set_learning_rate(learning_rate);
+    out_.stepper().set_rate(learning_rate);
   }
   /// \}
 
@@ -230,7 +231,8 @@ class ManyHeads {
   ManyHeads(const Layer& first, int count, int threads, Index d_model, OutputBound bound,
             Xorshift64 random)
       : heads_(drawn(first, count, random)),
-        out_(count * first.output_dim(), d_model, bound, random),
+        out_(count * first.output_dim(), d_model, bound, first.step(), first.learning_rate(),
+             random),
         threads_(threads) {}
   static std::vector<Layer> drawn(const Layer& first, int count, Xorshift64& random) {
     std::vector<Layer> heads(static_cast<std::size_t>(count), first);
@@ -249,6 +251,8 @@ class ManyHeads {
                               own.learning_rate(), own.learning_rate());
     }
     part("", own.out_.weights());
+    part("w_out", own.out_.stepper());
+    if constexpr (detail::is_written<Self>) own.out_.stepper().set_rate(own.learning_rate());
   }
 
   /// Which head a weight name belongs to, -1 for none, and its name there.

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "loglinear/detail/base/flush_to_zero.hpp"
@@ -14,6 +15,7 @@
 #include "loglinear/layer/log_linear_attention.hpp"
 #include "loglinear/layer/many_heads.hpp"
 #include "loglinear/layer/span_gradient.hpp"
+#include "loglinear/layer/step.hpp"
 
 namespace loglinear {
 
@@ -66,7 +68,10 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     int max_levels = typename Layer::Options{}.max_levels;  ///< of every head, 1 to 64
     typename Head::Weights level_weights{};                 ///< the policy of every head
     ReadOrder read_order = ReadOrder::after_push;           ///< what `forward` reads
-    double learning_rate = 0.05;                            ///< of the heads and of W_out
+    std::optional<double> learning_rate{};                  ///< of the heads and of W_out
+    std::optional<Step> step{};                             ///< as in `LogLinearAttention::Options`
+    std::optional<bool> bias{};                             ///< of the heads, as there
+    double weight_scale = 0.01;                             ///< of the heads, as there
     std::uint64_t seed = 42;                                ///< of all weights
     OutputBound bound = OutputBound::always;                ///< where the tanh is
     int threads = 1;  ///< the most for the heads, at least 1; see `threads_used()`
@@ -158,7 +163,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   const Vector& train_one(const In& x, const Target& y) {
     const Flush flush;
     detail::load_vector(y, "y", target_);
-    stage(x, training_order());
+    stage(x, training_order(), Head::For::learning);
     out_.apply(reads_, output_);
     detail::subtract(output_.data(), target_.data(), output_.size(), d_output_.data());
     out_.pull_back_bound(output_.data(), output_.size(), d_output_.data());
@@ -166,8 +171,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     this->for_each_head([&](Head& head, Index begin) {
       head.stage_gradient(detail::ConstVectorView<Scalar>(d_reads_.data() + begin, this->d_v()));
     });
-    out_.weights().require_descendable(this->learning_rate(), d_output_, reads_, no_free_);
-    out_.weights().descend(this->learning_rate(), d_output_, reads_, no_free_);
+    out_.stepper().see(reads_);
+    out_.stepper().admit(out_.weights(), d_output_, reads_, no_free_);
+    out_.stepper().take(out_.weights(), d_output_, reads_, no_free_);
     commit();
     return output_;
   }
@@ -212,6 +218,8 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   Rows train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
     const Flush flush;
     detail::require_matrix("y", y, x.rows(), this->output_dim());
+    detail::Rollback undo(heads_);
+    for (Layer& head : heads_) head.as_head().look_at_span(x);
     detail::Rollback rollback(heads_);
     const Rows reads = this->read_span(x, training_order());
     const Rows out = out_.apply(reads);
@@ -222,8 +230,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     for (std::size_t h = 0; h < gradient.heads.size(); ++h) {
       heads_[h].as_head().descend(gradient.heads[h]);
     }
-    out_.weights().descend(this->learning_rate(), d_out);
+    out_.stepper().take(out_.weights(), d_out);
     rollback.keep();
+    undo.keep();
     return out;
   }
   /// \}
@@ -251,6 +260,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
                   .level_weights = options.level_weights,
                   .read_order = options.read_order,
                   .learning_rate = options.learning_rate,
+                  .step = options.step,
+                  .bias = options.bias,
+                  .weight_scale = options.weight_scale,
                   .seed = options.seed});
   }
 
@@ -260,9 +272,9 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   }
   /// Every head prepares the token and reads, or none of them has changed.
   template <class In>
-  void stage(const In& x, ReadOrder order) {
+  void stage(const In& x, ReadOrder order, typename Head::For purpose = Head::For::reading) {
     this->for_each_head([&](Head& head, Index begin) {
-      head.stage(x, order);
+      head.stage(x, order, purpose);
       take_read(head.workspace(), begin, reads_);
     });
   }

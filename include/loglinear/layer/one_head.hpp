@@ -9,6 +9,7 @@
 
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/layer/detail/head.hpp"
+#include "loglinear/layer/step.hpp"
 
 namespace loglinear {
 
@@ -78,7 +79,7 @@ class OneHead {
   template <class In, class Differentiate>
   void train_levels(const In& x, Rows& reads, Differentiate differentiate) {
     const Flush flush;
-    head_.stage_levels(x, head_.training_order(), reads);
+    head_.stage_levels(x, head_.training_order(), reads, Head::For::learning);
     differentiate(reads);
     head_.stage_levels_gradient(reads);
     head_.commit();
@@ -186,7 +187,10 @@ class OneHead {
   }
   [[nodiscard]] double learning_rate() const noexcept {
     return head_.learning_rate();
-  }  ///< of train_one
+  }                                                                         ///< of train_one
+  [[nodiscard]] const Step& step() const noexcept { return head_.step(); }  ///< the step rule
+  /// Whether each projection has a bias, named after it: `w_key.bias`, ...
+  [[nodiscard]] bool has_bias() const noexcept { return head_.preparation().has_bias(); }
   /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are
   void set_learning_rate(double learning_rate) { head_.set_learning_rate(learning_rate); }
   /// Calls of `train_one` since construction or `reset_train_step_count`.

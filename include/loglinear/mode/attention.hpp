@@ -79,6 +79,9 @@ template <class Scalar = double>
                                                                : LevelWeighting(UnitWeights{}),
                         .read_order = config.read_order,
                         .learning_rate = config.learning_rate,
+                        .step = config.step,
+                        .bias = config.bias,
+                        .weight_scale = config.weight_scale,
                         .seed = config.seed,
                         .bound = config.bound.value_or(output_bound_of(config.mode)),
                         .threads = config.threads});

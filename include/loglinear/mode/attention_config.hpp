@@ -11,6 +11,7 @@
 #include <variant>
 
 #include "loglinear/layer/multi_head_attention.hpp"
+#include "loglinear/layer/step.hpp"
 #include "loglinear/mode/mode.hpp"
 
 namespace loglinear {
@@ -39,7 +40,11 @@ struct AttentionConfig {
   AttentionMode mode = RetNet{};                 ///< the rule and what it is applied to
   std::uint64_t seed = 42;                       ///< of all weights, at least 1
   ReadOrder read_order = ReadOrder::after_push;  ///< what `forward` reads
-  double learning_rate = 0.05;                   ///< of `train_one`, finite and >= 0
+  std::optional<double> learning_rate{};         ///< finite, >= 0; that of `step` unless given
+  std::optional<Step> step{};                    ///< as in `LogLinearAttention::Options`
+  std::optional<bool> bias{};                    ///< as there
+  double weight_scale = 0.01;                    ///< as there
+  double weight_scale = 0.01;                    ///< as there
   std::optional<OutputBound> bound{};            ///< `output_bound_of(mode)` unless given
   int threads = 1;                               ///< at least 1; see `Attention::threads_used`
 

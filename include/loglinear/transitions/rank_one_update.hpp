@@ -61,10 +61,8 @@ struct RankOneUpdate {
       if constexpr (detail::is_row_major_memory<decltype(m)>) {
         Scalar* const block = m.data() + first;
         detail::weighted_rows(block, n, width, m.outerStride(), p.data(), found);
-        detail::scale_by(Scalar(-1), found, width);
-        detail::scale_and_add_outer(
-            block, n, width, m.outerStride(),
-            [&](Eigen::Index i) { return diagonal.row_factor(i); }, u.data(), found);
+        const detail::OuterProduct<Scalar> written{u.data(), found, Scalar(-1)};
+        detail::step_rows(block, n, width, m.outerStride(), scaling(), &written, 1);
       } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
         Scalar* const block = m.data() + first * m.outerStride();
         for (Eigen::Index j = 0; j < width; ++j) {
@@ -129,6 +127,11 @@ struct RankOneUpdate {
     }
     return diagonal.norm_bound() + (std::max)(1.0, detail::stable_norm(u)) * detail::stable_norm(p);
   }
+  /// D, as the kernels take it.
+  [[nodiscard]] detail::Scaling<Scalar> scaling() const {
+    const Scalar* const of_row = diagonal.row_factors();
+    return {of_row == nullptr ? diagonal.row_factor(0) : Scalar(1), of_row, nullptr};
+  }
   [[nodiscard]] bool all_finite() const {
     return diagonal.all_finite() && detail::all_finite(u) && detail::all_finite(p);
   }
@@ -140,10 +143,8 @@ struct RankOneUpdate {
   /// Columns in memory become D m - u found^T.
   void update_columns(Scalar* m, Eigen::Index columns, Eigen::Index stride,
                       const Scalar* found) const {
-    const bool is_uniform = diagonal.row_factors() == nullptr;
-    detail::update_rows(m, columns, u.size(), stride,
-                        is_uniform ? diagonal.row_factor(0) : Scalar(1), diagonal.row_factors(),
-                        u.data(), found);
+    const auto [factor, of_row, of_column] = scaling();
+    detail::update_rows(m, columns, u.size(), stride, factor, of_row, u.data(), found);
   }
 };
 

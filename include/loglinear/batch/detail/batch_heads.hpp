@@ -64,14 +64,18 @@ void put_rows(const RowMajorMatrix<Scalar>& from, const HeadArray<Scalar>& array
   }
 }
 
+/// Whether the views of all heads are made at once or when they are asked for.
+enum class Views { at_once, on_demand };
+
 /// All heads, those of the first sequence first.
 template <class Scalar>
 class BatchHeads {
  public:
   /// `in` must outlive it. \throws std::invalid_argument where arrays do not fit together
-  explicit BatchHeads(const BatchInputs<Scalar>& in) : in_(in), shape_(checked_shape(in)) {
+  explicit BatchHeads(const BatchInputs<Scalar>& in, Views views = Views::at_once)
+      : in_(in), shape_(checked_shape(in)) {
     if (in.lambda.is_absent()) ones_.setOnes(shape_.tokens, 2);
-    for (Index n = 0; n < count(); ++n) heads_.push_back(sequence(n));
+    for (Index n = 0; views == Views::at_once && n < count(); ++n) heads_.push_back(sequence(n));
   }
   BatchHeads(const BatchHeads&) = delete;
   BatchHeads& operator=(const BatchHeads&) = delete;
@@ -81,6 +85,19 @@ class BatchHeads {
   [[nodiscard]] bool has_levels() const { return !in_.lambda.is_absent(); }
   [[nodiscard]] const SequenceInputs<Scalar>& operator[](Index n) const {
     return heads_[static_cast<std::size_t>(n)];
+  }
+  /// The same, made anew.
+  [[nodiscard]] SequenceInputs<Scalar> sequence(Index n) const {
+    SequenceInputs<Scalar> head{};
+    for_each_array(
+        [&](const char*, const HeadArray<const Scalar>& array, SequenceArray<Scalar>& to) {
+          if (array.is_absent()) return;
+          const Index each = array.rows() / shape_.tokens;
+          to = sequence_rows<Scalar>(array, rows(n, each), &array == &in_.beta ? each : 1);
+        },
+        in_, head);
+    if (!has_levels()) head.lambda = view_of(ones_.topRows(rows(n).count));
+    return head;
   }
   /// Where head number n has its rows in an array of `each` rows a token.
   [[nodiscard]] HeadRows rows(Index n, Index each = 1) const {
@@ -112,19 +129,6 @@ class BatchHeads {
     return (shape_.is_packed ? " (sequence " : " (batch ") + std::to_string(n / shape_.heads) +
            ", head " + std::to_string(n % shape_.heads) + ")";
   }
-  [[nodiscard]] SequenceInputs<Scalar> sequence(Index n) const {
-    SequenceInputs<Scalar> head{};
-    for_each_array(
-        [&](const char*, const HeadArray<const Scalar>& array, SequenceArray<Scalar>& to) {
-          if (array.is_absent()) return;
-          const Index each = array.rows() / shape_.tokens;
-          to = sequence_rows<Scalar>(array, rows(n, each), &array == &in_.beta ? each : 1);
-        },
-        in_, head);
-    if (!has_levels()) head.lambda = view_of(ones_.topRows(rows(n).count));
-    return head;
-  }
-
   const BatchInputs<Scalar>& in_;
   BatchShape shape_;
   RowMajorMatrix<Scalar> ones_{};  // level weights of one state

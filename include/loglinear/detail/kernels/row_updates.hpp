@@ -2,9 +2,11 @@
 #ifndef LOGLINEAR_DETAIL_KERNELS_ROW_UPDATES_HPP
 #define LOGLINEAR_DETAIL_KERNELS_ROW_UPDATES_HPP
 
-// Rows scaled, and updates of rank one.
+// Rows scaled, and updates of low rank.
 
 #include <Eigen/Core>
+#include <cstddef>
+#include <type_traits>
 
 #include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/types.hpp"
@@ -34,42 +36,116 @@ void update_rows(Scalar* m, Index rows, Index columns, Index stride, const Scala
   }
 }
 
-/// m[i][j] = scale(i) m[i][j] + c[i] v[j] for N packets of columns at a time, v in registers.
-template <int N, class Scalar, class ScaleOfRow>
-void scale_and_add_outer_from(Scalar* m, Index first, Index rows, Index columns, Index stride,
-                              const ScaleOfRow& scale, const Scalar* c, const Scalar* v) {
+/// A matrix of rank one: coefficient (i, j) is factor of_row[i] along[j].
+template <class Scalar>
+struct OuterProduct {
+  const Scalar* of_row;
+  const Scalar* along;
+  Scalar factor{1};
+};
+
+/// What a matrix is multiplied by: row i by factor of_row[i], column j by of_column[j], where null
+/// is 1 for all.
+template <class Scalar>
+struct Scaling {
+  Scalar factor{1};
+  const Scalar* of_row = nullptr;
+  const Scalar* of_column = nullptr;
+
+  [[nodiscard]] Scalar row(Index i) const {
+    return of_row == nullptr ? factor : Scalar(factor * of_row[i]);
+  }
+};
+
+/// `step_rows` for N packets of columns from `first` on. What `Terms` outer products have along the
+/// rows stays in registers; with `Terms` 0 there are `count` of them, in memory.
+template <int N, int Terms, class Stored, class Scalar>
+void step_rows_block(Stored* m, Index first, Index rows, Index stride,
+                     const Scaling<Scalar>& scaling, const OuterProduct<Scalar>* terms, int count) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
-  for (; first + N * width <= columns; first += N * width) {
-    P along[array_size(N)];
-    for (int n = 0; n < N; ++n) along[n] = ei::ploadu<P>(v + first + n * width);
-    Scalar* row = m + first;
+  constexpr std::size_t held = Terms == 0 ? 1 : Terms;
+  P along[held][array_size(N)];
+  for (int t = 0; t < Terms; ++t) {
+    for (int n = 0; n < N; ++n) along[t][n] = ei::ploadu<P>(terms[t].along + first + n * width);
+  }
+  const auto all_rows = [&](auto scales_columns) {
+    Stored* row = m + first;
     for (Index i = 0; i < rows; ++i, row += stride) {
-      const P old = ei::pset1<P>(scale(i)), factor = ei::pset1<P>(c[i]);
-      for (int n = 0; n < N; ++n) {
-        Scalar* const at = row + n * width;
-        ei::pstoreu(at, ei::pmadd(factor, along[n], ei::pmul(old, ei::ploadu<P>(at))));
+      const P scale = ei::pset1<P>(scaling.row(i));
+      const auto coefficient = [&](int t) {
+        return ei::pset1<P>(Scalar(terms[t].factor * terms[t].of_row[i]));
+      };
+      const auto scaled = [&](int n) {
+        const P old = ei::pmul(scale, load<Scalar>(row + n * width));
+        if constexpr (!scales_columns) return old;
+        return ei::pmul(old, ei::ploadu<P>(scaling.of_column + first + n * width));
+      };
+      if constexpr (Terms > 0) {
+        P coefficients[held];
+        for (int t = 0; t < Terms; ++t) coefficients[t] = coefficient(t);
+        for (int n = 0; n < N; ++n) {
+          P sum = scaled(n);
+          for (int t = 0; t < Terms; ++t) sum = ei::pmadd(coefficients[t], along[t][n], sum);
+          store<Scalar>(row + n * width, sum);
+        }
+      } else {
+        P sums[array_size(N)];
+        for (int n = 0; n < N; ++n) sums[n] = scaled(n);
+        for (int t = 0; t < count; ++t) {
+          const P factor = coefficient(t);
+          const Scalar* const from = terms[t].along + first;
+          for (int n = 0; n < N; ++n) {
+            sums[n] = ei::pmadd(factor, ei::ploadu<P>(from + n * width), sums[n]);
+          }
+        }
+        for (int n = 0; n < N; ++n) store<Scalar>(row + n * width, sums[n]);
       }
     }
+  };
+  if (scaling.of_column == nullptr) {
+    all_rows(std::false_type{});
+  } else {
+    all_rows(std::true_type{});
+  }
+}
+
+template <int N, int Terms, class Stored, class Scalar>
+void step_rows_from(Stored* m, Index first, Index rows, Index columns, Index stride,
+                    const Scaling<Scalar>& scaling, const OuterProduct<Scalar>* terms, int count) {
+  constexpr Index width = packet_size<Scalar>;
+  for (; first + N * width <= columns; first += N * width) {
+    step_rows_block<N, Terms>(m, first, rows, stride, scaling, terms, count);
   }
   if constexpr (N > 1) {
-    scale_and_add_outer_from<N / 2>(m, first, rows, columns, stride, scale, c, v);
+    step_rows_from<N / 2, Terms>(m, first, rows, columns, stride, scaling, terms, count);
   } else {
-    for (Index i = 0; i < rows && first < columns; ++i) {
-      const Scalar scale_of_row = scale(i);
+    for (Index i = 0; i < rows && first < columns; ++i, m += stride) {
       for (Index j = first; j < columns; ++j) {
-        m[i * stride + j] = c[i] * v[j] + scale_of_row * m[i * stride + j];
+        Scalar sum = scaling.row(i) * static_cast<Scalar>(m[j]);
+        if (scaling.of_column != nullptr) sum *= scaling.of_column[j];
+        for (int t = 0; t < count; ++t) {
+          sum += terms[t].factor * terms[t].of_row[i] * terms[t].along[j];
+        }
+        m[j] = static_cast<Stored>(sum);
       }
     }
   }
 }
 
-/// m[i][j] = scale(i) m[i][j] + c[i] v[j], j < columns: rows scaled, then a rank-one update.
-template <class Scalar, class ScaleOfRow>
-void scale_and_add_outer(Scalar* m, Index rows, Index columns, Index stride,
-                         const ScaleOfRow& scale, const Scalar* c, const Scalar* v) {
-  scale_and_add_outer_from<8>(m, Index{0}, rows, columns, stride, scale, c, v);
+/// m <- scaling m + sum of the outer products, j < columns: each number is read, rounded and
+/// written once.
+template <class Stored, class Scalar>
+void step_rows(Stored* m, Index rows, Index columns, Index stride, const Scaling<Scalar>& scaling,
+               const OuterProduct<Scalar>* terms, int count) {
+  if (count == 1) {
+    step_rows_from<8, 1>(m, Index{0}, rows, columns, stride, scaling, terms, count);
+  } else if (count == 2) {
+    step_rows_from<4, 2>(m, Index{0}, rows, columns, stride, scaling, terms, count);
+  } else {
+    step_rows_from<4, 0>(m, Index{0}, rows, columns, stride, scaling, terms, count);
+  }
 }
 
 /// m[i][j] += c[i] v[j], j < columns: a rank-one update of a row-major matrix.

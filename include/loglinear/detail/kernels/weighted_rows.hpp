@@ -167,11 +167,11 @@ void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, con
 }
 
 /// The same with two vectors at once, `m^T c` and `m^T d`.
-template <bool Add = false, int Chains = 4, class Scalar>
-void weighted_rows_pair(const Scalar* m, Index rows, Index columns, Index stride, const Scalar* c,
+template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+void weighted_rows_pair(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
                         const Scalar* d, Scalar* out_c, Scalar* out_d) {
-  const WeightedRows<Scalar, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
-  weighted_rows_from<widest_block<Scalar> / 2, Chains, Scalar, Scalar, 2>(
+  const WeightedRows<Stored, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
+  weighted_rows_from<widest_block<Scalar> / 2, Chains, Stored, Scalar, 2>(
       &term, 1, 0, columns, stride, {out_c, out_d}, Add);
 }
 

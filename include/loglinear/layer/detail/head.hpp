@@ -28,13 +28,17 @@ template <class Inner, class Scalar_, class Weights, class Stored, LastLevel Ove
 class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   using Base = HeadParts<Inner, Scalar_, Weights, Stored, Overflow>;
   using Base::drop_staged, Base::layout;
-  using Base::learning_rate_, Base::train_step_count_;
   using Base::read_order_, Base::preparation_, Base::stream_, Base::workspace_, Base::training_;
-  using Base::staged_order_, Base::staged_write_, Base::staged_, Base::has_gradient_;
+  using Base::staged_order_, Base::staged_write_, Base::staged_, Base::has_gradient_,
+      Base::is_looked_at_;
+  using Base::stepper_, Base::train_step_count_;
   using typename Base::Staged;
 
  public:
   using Base::Base;
+
+  /// What a token is staged for: the weights may follow the scale of what is learnt from.
+  enum class For { reading, learning };
   using typename Base::Scalar, typename Base::State, typename Base::Workspace;
 
   /// \name A token
@@ -44,8 +48,8 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   /// read, length d_v. \throws std::invalid_argument also for the order `current_apart` of a head
   /// that was not made for it: it has no weight for that
   template <class In>
-  const Vector<Scalar>& stage(const In& x, ReadOrder order) {
-    prepare(x, order);
+  const Vector<Scalar>& stage(const In& x, ReadOrder order, For purpose = For::reading) {
+    prepare(x, order, purpose);
     static_cast<void>(read_token(stream_, workspace_.token, workspace_.lambda, order,
                                  workspace_.stream, workspace_.read));
     staged_ = Staged::read;
@@ -53,9 +57,10 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   }
   /// The same with each level read apart: row w of `reads` is what lambda[w] would weigh.
   template <class In>
-  void stage_levels(const In& x, ReadOrder order, RowMajorMatrix<Scalar>& reads) {
+  void stage_levels(const In& x, ReadOrder order, RowMajorMatrix<Scalar>& reads,
+                    For purpose = For::reading) {
     const ReadRows<Scalar> rows = rows_of(reads, order);
-    prepare(x, order);
+    prepare(x, order, purpose);
     read_token_apart(stream_, workspace_.token, order, workspace_.stream, rows);
     staged_ = Staged::levels;
   }
@@ -87,8 +92,7 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   void commit() {
     if (staged_ == Staged::nothing) fail_unstaged();
     if (has_gradient_) {
-      preparation_.parameters().descend(learning_rate_, training_.d_raw, workspace_.x,
-                                        training_.d_free);
+      stepper_.take(preparation_.parameters(), training_.d_raw, workspace_.x, training_.d_free);
       ++train_step_count_;
     }
     drop_staged();
@@ -166,10 +170,17 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
                                   order, d_reads);
   }
 
-  /// One step of gradient descent. \throws std::invalid_argument for the gradient of a head with
+  /// Looks at the inputs of a span to learn from, before it is read.
+  template <class In>
+  void look_at_span(const Eigen::MatrixBase<In>& x) {
+    stepper_.look_at_rows(preparation_.parameters(),
+                          checked_span<Scalar>(x, workspace_.x.size(), stream_.size()));
+    drop_staged();
+  }
+  /// One step against the gradient. \throws std::invalid_argument for the gradient of a head with
   /// other weights, or where a weight would not be finite; nothing is changed then
   void descend(const SpanGradient<Scalar>& gradient) {
-    preparation_.parameters().descend(learning_rate_, gradient.weights);
+    stepper_.take(preparation_.parameters(), gradient.weights);
     drop_staged();
     ++train_step_count_;
   }
@@ -185,10 +196,12 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   }
   /// What every stage begins with.
   template <class In>
-  void prepare(const In& x, ReadOrder order) {
+  void prepare(const In& x, ReadOrder order, For purpose) {
     require_order(order);
     drop_staged();
     copy_vector(x, "x", workspace_.x);
+    is_looked_at_ = purpose == For::learning;
+    if (is_looked_at_) stepper_.look(workspace_.x);
     preparation_.project(workspace_, 0);
     preparation_.prepare_leaf(workspace_);
     staged_write_ = stream_.admit(workspace_.token);
@@ -198,8 +211,8 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   /// What every gradient ends with.
   void admit_gradient() {
     preparation_.pull_back(workspace_, training_);
-    preparation_.parameters().require_descendable(learning_rate_, training_.d_raw, workspace_.x,
-                                                  training_.d_free);
+    if (!is_looked_at_) stepper_.see(workspace_.x);
+    stepper_.admit(preparation_.parameters(), training_.d_raw, workspace_.x, training_.d_free);
     has_gradient_ = true;
   }
   void require_staged(Staged expected) {

@@ -10,7 +10,9 @@
 #include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/parts.hpp"
 #include "loglinear/layer/detail/preparation.hpp"
+#include "loglinear/layer/detail/stepper.hpp"
 #include "loglinear/layer/detail/workspace.hpp"
+#include "loglinear/layer/step.hpp"
 #include "loglinear/stream/detail/stream_parts.hpp"
 #include "loglinear/stream/detail/stream_state.hpp"
 #include "loglinear/stream/log_linear_state.hpp"
@@ -43,14 +45,17 @@ class HeadParts {
   template <class Options>
   explicit HeadParts(const Options& options)
       : read_order_(options.read_order),
+        weight_scale_(options.weight_scale),
         preparation_(options),
         stream_(options.max_levels, layout().key_rows, options.d_v, Preparation::leaves),
         workspace_(make_workspace()),
-        training_(layout(), Preparation::leaves, preparation_.weight_count(),
-                  stream_.read_shape()) {
+        training_(layout(), Preparation::leaves, preparation_.weight_count(), stream_.read_shape()),
+        stepper_(preparation_.parameters(), Learning(options).step, Learning(options).rate, true) {
+    if (!(is_finite(weight_scale_) && weight_scale_ >= 0)) {
+      fail("weight_scale", weight_scale_, "finite and at least 0");
+    }
     Xorshift64 random(options.seed);
     draw_weights(random);
-    set_learning_rate(options.learning_rate);
   }
 
   /// \name The stream, weights and learning, see `LogLinearAttention`
@@ -78,20 +83,20 @@ class HeadParts {
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     preparation_.parameters().set(name, value);
+    stepper_.settle();
     drop_staged();
   }
   void draw_weights(Xorshift64& random) {
     drop_staged();
-    preparation_.parameters().draw(random);
+    preparation_.parameters().draw(random, weight_scale_);
+    stepper_.reset();
   }
   void set_learning_rate(double learning_rate) {
-    if (!is_finite(learning_rate) || learning_rate < 0) {
-      fail("learning_rate", learning_rate, "finite and at least 0");
-    }
-    learning_rate_ = learning_rate;
+    stepper_.set_rate(learning_rate);
     drop_staged();
   }
-  [[nodiscard]] double learning_rate() const noexcept { return learning_rate_; }
+  [[nodiscard]] double learning_rate() const noexcept { return stepper_.rate(); }
+  [[nodiscard]] const Step& step() const noexcept { return stepper_.step(); }
   void reset_train_step_count() noexcept { train_step_count_ = 0; }
   [[nodiscard]] std::uint64_t train_step_count() const noexcept { return train_step_count_; }
   /// \}
@@ -99,6 +104,7 @@ class HeadParts {
   /// The rule, the policy of the level weights, the weights.
   [[nodiscard]] const Preparation& preparation() const noexcept { return preparation_; }
   [[nodiscard]] ReadOrder read_order() const noexcept { return read_order_; }
+  [[nodiscard]] double weight_scale() const noexcept { return weight_scale_; }
   /// What training reads: `after_push`, or the head's order if that keeps the own leaf apart.
   [[nodiscard]] ReadOrder training_order() const noexcept {
     return info_of(read_order_).is_leaf_apart ? read_order_ : ReadOrder::after_push;
@@ -107,11 +113,15 @@ class HeadParts {
   [[nodiscard]] const Workspace& workspace() const noexcept { return workspace_; }
   [[nodiscard]] Workspace& workspace() noexcept { return workspace_; }
 
-  /// Takes over the weights, the stream and the counter of a head in another scalar.
+  [[nodiscard]] const Stepper<Scalar>& stepper() const noexcept { return stepper_; }
+
+  /// Takes over the weights, what their steps remember, the stream and the counter of a head in
+  /// another scalar.
   template <class Other>
   void assign(const Other& other) {
     preparation_.parameters() = other.preparation().parameters().template cast<Scalar>();
     stream_ = other.stream().template cast<Kind, Stored>();
+    stepper_.assign(other.stepper());
     train_step_count_ = other.train_step_count();
   }
 
@@ -127,21 +137,22 @@ class HeadParts {
 
   void drop_staged() noexcept {
     staged_ = Staged::nothing;
-    has_gradient_ = false;
+    has_gradient_ = is_looked_at_ = false;
   }
   [[nodiscard]] const Layout& layout() const { return preparation_.layout(); }
 
   ReadOrder read_order_;
+  double weight_scale_;
   Preparation preparation_;
   Stream stream_;
   Workspace workspace_;
   TrainingWorkspace<Kind> training_;
-  double learning_rate_ = 0;
+  Stepper<Scalar> stepper_;
   std::uint64_t train_step_count_ = 0;
   ReadOrder staged_order_ = ReadOrder::before_push;
   Admitted staged_write_{};
   Staged staged_ = Staged::nothing;
-  bool has_gradient_ = false;
+  bool has_gradient_ = false, is_looked_at_ = false;
 
  private:
   friend struct Parts;
@@ -152,11 +163,13 @@ class HeadParts {
     std::conditional_t<std::is_const_v<Self>, const HeadParts, HeadParts>& own = self;
     part("", own.preparation_.parameters());
     part("state", own.stream_);
-    part("learning_rate", own.learning_rate_);
+    double rate = own.learning_rate();
+    part("learning_rate", rate);
     part("train_step_count", own.train_step_count_);
+    part("", own.stepper_);
     if constexpr (is_written<Self>) {
       own.drop_staged();
-      own.set_learning_rate(own.learning_rate_);
+      own.set_learning_rate(rate);
     }
   }
 };

@@ -114,6 +114,7 @@ class LayerSource final : public TokenSource<Scalar> {
   void project(Index first, Index tokens) {
     resize(raw_, tokens, layer_.layout().end);
     layer_.parameters().project_rows(block_of(x_).middleRows(first, tokens), raw_);
+    for (Index t = 0; t < tokens; ++t) layer_.add_bias(raw_.data() + t * raw_.cols(), 0);
   }
   void prepare(Index t) {
     take(raw_, t, workspace_.raw);

@@ -7,6 +7,8 @@
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/detail/kernels/math.hpp"
 #include "loglinear/layer/detail/parameters.hpp"
+#include "loglinear/layer/detail/stepper.hpp"
+#include "loglinear/layer/step.hpp"
 #include "loglinear/random.hpp"
 
 namespace loglinear {
@@ -27,17 +29,20 @@ class OutputProjection {
 
  public:
   /// From reads of length `width` to outputs of length `d_model`, with weights that `random` draws.
-  OutputProjection(Index width, Index d_model, OutputBound bound, Xorshift64& random)
-      : bound_(bound), weights_(width) {
-    weights_.append(projection("w_out", d_model));
-    weights_.draw(random);
-  }
+  OutputProjection(Index width, Index d_model, OutputBound bound, const Step& step, double rate,
+                   Xorshift64& random)
+      : bound_(bound),
+        weights_(drawn(width, d_model, random)),
+        stepper_(weights_, step, rate, false) {}
 
   [[nodiscard]] OutputBound bound() const { return bound_; }
   [[nodiscard]] Index width() const { return weights_.d_model(); }
   [[nodiscard]] Index output_dim() const { return weights_.projected_size(); }
   [[nodiscard]] const Parameters<Scalar>& weights() const { return weights_; }
   [[nodiscard]] Parameters<Scalar>& weights() { return weights_; }
+  /// How they learn; the scale of the reads, which the heads learn, is none of its business.
+  [[nodiscard]] Stepper<Scalar>& stepper() { return stepper_; }
+  [[nodiscard]] const Stepper<Scalar>& stepper() const { return stepper_; }
 
   /// output = W_out reads of a token, bounded where the layer says so. \throws
   /// std::invalid_argument where that is not finite
@@ -63,6 +68,12 @@ class OutputProjection {
   }
 
  private:
+  static Parameters<Scalar> drawn(Index width, Index d_model, Xorshift64& random) {
+    Parameters<Scalar> weights(width);
+    weights.append(projection("w_out", d_model));
+    weights.draw(random);
+    return weights;
+  }
   void apply(const Vector<Scalar>& reads, Vector<Scalar>& output, bool bounded) const {
     weights_.project(reads, output);
     require_finite("coefficient # of the output", output);
@@ -71,6 +82,7 @@ class OutputProjection {
 
   OutputBound bound_;
   Parameters<Scalar> weights_;
+  Stepper<Scalar> stepper_;
 };
 
 }  // namespace detail

@@ -46,13 +46,13 @@ class Parameters {
   }
 
   /// Allocates everything and draws it, array after array in the order of appending,
-  /// row by row: 0.01 times a standard normal, or the constant that the parameter names.
-  void draw(Xorshift64& random) {
+  /// row by row: `scale` times a standard normal, or the constant that the parameter names.
+  void draw(Xorshift64& random, double scale = 0.01) {
     projections_ = detail::zeros<Matrix<Scalar>>(projected_, d_model_);
     free_ = detail::zeros<Scalar>(free_size_);
     const auto weight = [&](const Parameter& shape) {
       const auto value =
-          static_cast<Scalar>(shape.initial ? *shape.initial : 0.01 * random.normal());
+          static_cast<Scalar>(shape.initial ? *shape.initial : scale * random.normal());
       if (!is_finite(value)) fail(shape.name, *shape.initial, "finite in the layer's scalar");
       return value;
     };
@@ -71,6 +71,41 @@ class Parameters {
   [[nodiscard]] Index free_size() const { return free_size_; }
   [[nodiscard]] Index d_model() const { return d_model_; }
   [[nodiscard]] const Vector<Scalar>& free() const { return free_; }
+
+  /// \name What steps of the weights are made on; `admit_growth` first
+  /// \{
+  [[nodiscard]] Scalar* column(Index input) { return projections_.data() + input * projected_; }
+  [[nodiscard]] const Scalar* column(Index input) const {
+    return projections_.data() + input * projected_;
+  }
+  [[nodiscard]] Scalar* free_data() { return free_.data(); }
+  /// Throws unless every weight stays finite when it becomes `factor` times as large at most, and
+  /// then moves by `step` at most.
+  void admit_growth(double factor, double step) {
+    const double limit = magnitude_limit<Scalar>();
+    if (!is_at_most(magnitude_ * factor + step, limit)) measure();
+    const double after = magnitude_ * factor + step;
+    if (!is_at_most(after, limit)) {
+      fail("the largest weight after this step", after, "within the range of the scalar type");
+    }
+    magnitude_ = after;
+  }
+  /// Throws unless the other has arrays of the same names and shapes.
+  void require_same_arrays(const Parameters& other) const {
+    require_size("the gradient (columns, d_model)", other.d_model_, d_model_);
+    require_size("the gradient (arrays)", static_cast<Index>(other.arrays_.size()),
+                 static_cast<Index>(arrays_.size()));
+    for (std::size_t i = 0; i < arrays_.size(); ++i) {
+      const Array &own = arrays_[i], &others = other.arrays_[i];
+      if (others.name != own.name) fail("an array of the gradient", others.name, own.name);
+      require_size(Text("the gradient of ", own.name, " (rows)"), others.shape.rows,
+                   own.shape.rows);
+    }
+    require_size("the gradient (rows of projections)", other.projections_.rows(),
+                 projections_.rows());
+    require_size("the gradient (free vectors)", other.free_.size(), free_.size());
+  }
+  /// \}
 
   /// raw = W x for the stacked projections from row `from` on. It begins at a whole packet, with at
   /// least one of them where there is one, and sums in one chain, so that a row's rounding does not
@@ -204,7 +239,9 @@ class Parameters {
   template <class Other>
   [[nodiscard]] Parameters<Other> cast() const {
     Parameters<Other> other(d_model_);
-    for (const Array& array : arrays_) other.append(array.shape);
+    for (const Array& array : arrays_) {
+      other.append({array.name, array.shape.rows, array.shape.is_projection, array.shape.initial});
+    }
     Xorshift64 random(1);
     other.draw(random);
     for (const Array& array : arrays_) {
@@ -245,29 +282,7 @@ class Parameters {
                     learning_rate * largest, 0.0, limit);
     require_between("the learning rate times the largest |x|, or 1,",
                     (std::max)(rate, learning_rate), 0.0, limit);
-    const double step = (std::max)(rate * largest, learning_rate * largest_free);
-    if (!is_at_most(magnitude_ + step, limit)) measure();
-    if (!is_at_most(magnitude_ + step, limit)) {
-      fail("the largest weight after this step", magnitude_ + step,
-           "within the range of the scalar type");
-    }
-    magnitude_ += step;
-  }
-
-  /// Throws unless the other has arrays of the same names and shapes.
-  void require_same_arrays(const Parameters& other) const {
-    require_size("the gradient (columns, d_model)", other.d_model_, d_model_);
-    require_size("the gradient (arrays)", static_cast<Index>(other.arrays_.size()),
-                 static_cast<Index>(arrays_.size()));
-    for (std::size_t i = 0; i < arrays_.size(); ++i) {
-      const Array &own = arrays_[i], &others = other.arrays_[i];
-      if (others.name != own.name) fail("an array of the gradient", others.name, own.name);
-      require_size(Text("the gradient of ", own.name, " (rows)"), others.shape.rows,
-                   own.shape.rows);
-    }
-    require_size("the gradient (rows of projections)", other.projections_.rows(),
-                 projections_.rows());
-    require_size("the gradient (free vectors)", other.free_.size(), free_.size());
+    admit_growth(1, (std::max)(rate * largest, learning_rate * largest_free));
   }
 
   void measure() { magnitude_ = (std::max)(max_abs(projections_), max_abs(free_)); }

@@ -7,13 +7,16 @@
 // token or a span of tokens, it is the same.
 
 #include <algorithm>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/layer/detail/parameters.hpp"
 #include "loglinear/layer/detail/workspace.hpp"
+#include "loglinear/layer/step.hpp"
 #include "loglinear/rules/level_weights.hpp"
 #include "loglinear/rules/rule.hpp"
 
@@ -68,16 +71,27 @@ class Preparation {
     layout_.d_v = d_v;
     layout_.key_rows = key_rows_of(inner_, d_k);
     require_length("key_rows(d_k) of the rule", layout_.key_rows);
-    parameters_.append(projection("w_key", d_k));
-    layout_.v = parameters_.append(projection("w_value", d_v));
-    layout_.q = parameters_.append(projection("w_query", d_k));
+    std::vector<Parameter> projections;
+    const auto append = [&](const Parameter& shape) {
+      if (shape.is_projection && shape.rows > 0) projections.push_back(shape);
+      return parameters_.append(shape);
+    };
+    append(projection("w_key", d_k));
+    layout_.v = append(projection("w_value", d_v));
+    layout_.q = append(projection("w_query", d_k));
     layout_.lambda = parameters_.projected_size();
-    for (const Parameter& shape : weights_.parameters(weight_count_)) parameters_.append(shape);
+    for (const Parameter& shape : weights_.parameters(weight_count_)) append(shape);
     layout_.own = parameters_.projected_size();
     layout_.free_own = parameters_.free_size();
-    for (const Parameter& shape : inner_.parameters(d_k, d_v)) parameters_.append(shape);
+    for (const Parameter& shape : inner_.parameters(d_k, d_v)) append(shape);
     layout_.end = parameters_.projected_size();
     layout_.free_end = parameters_.free_size();
+    if (Learning(options).bias) {  // in the order of the projections, from 0
+      for (const Parameter& shape : projections) {
+        parameters_.append(free_vector(std::string(shape.name) + ".bias", shape.rows, 0.0));
+      }
+    }
+    layout_.free_size = parameters_.free_size();
     validate_rule(inner_);
     weights_.template resolve<Scalar>(options.max_levels);
   }
@@ -92,8 +106,16 @@ class Preparation {
   /// w.raw = W w.x, from row `from` on. Throws where x or a projection is not finite.
   void project(Read& w, Index from) const {
     parameters_.project(w.x, w.raw, from);
+    add_bias(w.raw.data(), from);
     require_finite_projections(w, from);
   }
+  /// Adds the biases, if there are any, to the stacked projections from row `from` on.
+  void add_bias(Scalar* raw, Index from) const {
+    if (!has_bias()) return;
+    const Scalar* const bias = parameters_.free().data() + layout_.free_end;
+    add(raw + from, bias + from, layout_.end - from, raw + from);
+  }
+  [[nodiscard]] bool has_bias() const { return layout_.free_size > layout_.free_end; }
   /// Every projection has every x[j] in it, so that in the end they tell of both.
   void require_finite_projections(const Read& w, Index from) const {
     const ConstView projections(w.raw.data() + from, layout_.end - from);
@@ -130,6 +152,7 @@ class Preparation {
     weights_.pullback(layout_.template lambda_part<ConstView>(w.raw.data()),
                       layout_.template lambda_free_part<ConstView>(parameters_.free().data()),
                       w.lambda, t.d_lambda, d_lambda_raw, d_lambda_free);
+    if (has_bias()) copy(t.d_raw.data(), layout_.end, t.d_free.data() + layout_.free_end);
   }
 
  private:

@@ -16,6 +16,7 @@ struct Layout {
   Index d_k = 0, d_v = 0, key_rows = 0;
   Index v = 0, q = 0, lambda = 0, own = 0, end = 0;  // k begins at 0
   Index free_own = 0, free_end = 0;                  // the level weights' free vector at 0
+  Index free_size = 0;                               // with a bias for each projection, or none
 
   /// The rule's share of stacked projections and free vectors, as a rule sees it.
   template <class Vec, class Raw>
@@ -84,7 +85,7 @@ struct TrainingWorkspace {
         stream(shape),
         d_token(layout.key_rows, layout.d_v, leaves),
         d_raw(layout.end),
-        d_free(layout.free_end) {}
+        d_free(layout.free_size) {}
 
   Vector<Scalar> d_read, d_lambda;
   PullbackMemory<Kind> stream;

@@ -127,8 +127,9 @@ class Levels {
   void undergo(int l, const Product& product, Accumulator* scratch) {
     product.apply(data(l), d_k(), d_v(), scratch);
   }
-  /// Takes note of what a leaf or a transition makes of the magnitude.
+  /// Takes note of what a leaf or a transition makes of the magnitude; and of a token written.
   void defer(double magnitude) noexcept { account_.magnitude = magnitude; }
+  void count(double magnitude) noexcept { account_ = {account_.size + 1, magnitude}; }
 
   /// Adds level `from` to level `to` and clears it, as part of a carry that will merge both.
   void merge(int from, int to) { move_into(data(from), level_size(), data(to)); }
@@ -173,8 +174,7 @@ class Levels {
     add_to(later.data(0), storage_.size(), data(0));
   }
 
-  /// Replaces the stream position and all levels: `level_at(l)` is the matrix of each level that is
-  /// active after `size` tokens.
+  /// Replaces everything: `level_at(l)` is the matrix of each level active after `size` tokens.
   template <class LevelAt>
   void replace(std::uint64_t size, LevelAt level_at) {
     double magnitude = 0;

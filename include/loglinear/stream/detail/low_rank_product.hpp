@@ -50,6 +50,16 @@ class LowRankProduct {
   /// Whether nothing has followed since the last reset, updates of rank one that is.
   [[nodiscard]] bool is_identity() const { return count_ == 0; }
 
+  /// What it is made of: D, and the updates u_factor u_j z_j^T.
+  struct Update {
+    const Scalar* z;
+    const Scalar* u;
+    Scalar u_factor;
+  };
+  [[nodiscard]] const Scalar* diagonal() const { return diagonal_.data(); }
+  [[nodiscard]] Index update_count() const { return count_; }
+  [[nodiscard]] Update update(Index j) const { return {row(z_, j), row(u_, j), u_factors_[j]}; }
+
   void follow(const Kind& later) {
     Following steps{*this, nullptr};
     later.visit_steps(steps);

@@ -28,10 +28,12 @@ struct LookUp {
 
   explicit LookUp(const ReadShape& shape)
       : pulled_p(zeros<Scalar>(looks_up<Kind> ? shape.key_rows : 0)),
-        found(zeros<Scalar>(looks_up<Kind> ? shape.columns : 0)) {}
+        found(zeros<Scalar>(looks_up<Kind> ? shape.columns : 0)),
+        of_state(zeros<Scalar>(looks_up<Kind> && shape.max_levels == 1 ? shape.d_v : 0)) {}
 
   Vector<Scalar> pulled_p;  // p of the token's update as the levels see it
   Vector<Scalar> found;     // p . k of each buffered leaf
+  Vector<Scalar> of_state;  // S^T p where there is one level
 };
 
 /// What a read works in. It leaves there what its pullback takes.

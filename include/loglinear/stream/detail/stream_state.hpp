@@ -23,6 +23,7 @@
 #include "loglinear/stream/detail/level_query.hpp"
 #include "loglinear/stream/detail/level_reads.hpp"
 #include "loglinear/stream/detail/levels.hpp"
+#include "loglinear/stream/detail/one_state.hpp"
 #include "loglinear/stream/detail/pending_tiers.hpp"
 #include "loglinear/stream/detail/read_memory.hpp"
 #include "loglinear/stream/detail/stream_shape.hpp"
@@ -47,7 +48,8 @@ class StreamState {
       : levels_(max_levels, key_rows, d_v),
         buffer_(Buffer::level_for(max_levels, key_rows, d_v), leaves, key_rows, d_v),
         tiers_(buffer_.level(), max_levels, key_rows, d_v),
-        bucket_(key_rows, buffer_.level() > 0 ? d_v : 0) {}
+        bucket_(key_rows, buffer_.level() > 0 ? d_v : 0),
+        one_state_(max_levels, key_rows, d_v, leaves) {}
 
   [[nodiscard]] int max_levels() const { return levels_.max_levels(); }
   [[nodiscard]] Index key_rows() const { return levels_.d_k(); }
@@ -100,10 +102,7 @@ class StreamState {
   /// Writes a token as it was admitted, with what a read found out for it; the state is still what
   /// it was for both.
   void write(const Token<Kind>& token, const Admitted& admitted, const LookUp<Kind>& looked_up) {
-    if (buffer_.level() == 0) {  // levels are rewritten at every token
-      levels_.write(token.transition, token.keys, token.values, admitted);
-      return;
-    }
+    if (buffer_.level() == 0) return write_at_once(token, admitted, looked_up);
     tiers_.bound(admitted.growth, levels_);
     buffer_.undergo(token.transition, looked_up);
     tiers_.follow(token.transition, looked_up);
@@ -193,7 +192,7 @@ class StreamState {
   }
   template <class Self>
   static auto fixed(Self& self) {
-    return std::tie(self.bucket_);
+    return std::tie(self.bucket_, self.one_state_);
   }
 
  private:
@@ -205,8 +204,30 @@ class StreamState {
             const Kind* next, LookUp<Kind>* looked_up) const {
     using Reads = LevelReads<Kind, Stored>;
     const SeenLevels seen = seen_in(query.order);
+    if constexpr (looks_up<Kind>) {
+      if (max_levels() == 1) {
+        const Scalar weight = query.lambda[seen(0)] * static_cast<Scalar>(seen.kept(0));
+        Scalar* const found = Apart ? memory.level_read.data() : out;
+        OneState<Kind>::read(levels_.data(0), query.query, weight, key_rows(), d_v(), found, next,
+                             looked_up);
+        if (Apart) add(out + seen(0) * d_v(), found, d_v(), out + seen(0) * d_v());
+        return;
+      }
+    }
     Reads::template read<Apart>(levels_, tiers_, query, seen, memory, out, next, looked_up);
     buffer_.template read<Apart>(query, seen, memory.scores.data(), out, next, looked_up);
+  }
+  /// Without a buffer levels are rewritten at every token.
+  void write_at_once(const Token<Kind>& token, const Admitted& admitted,
+                     [[maybe_unused]] const LookUp<Kind>& looked_up) {
+    if constexpr (OneState<Kind>::is_known) {
+      if (max_levels() == 1) {
+        const double kept = kept_fraction(Overflow, size() > 0 ? 1 : 0);
+        one_state_.write(token, static_cast<Scalar>(kept), looked_up, levels_.data(0));
+        return levels_.count(admitted.magnitude);
+      }
+    }
+    levels_.write(token.transition, token.keys, token.values, admitted);
   }
   /// All buffered leaves become one bucket of the level above the buffer.
   void flush() {
@@ -220,6 +241,7 @@ class StreamState {
   Buffer buffer_;
   Tiers tiers_;
   RowMajorMatrix<Scalar> bucket_;  // scratch
+  OneState<Kind> one_state_;
 };
 
 }  // namespace loglinear::detail

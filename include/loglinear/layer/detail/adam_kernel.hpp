@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_LAYER_DETAIL_ADAM_KERNEL_HPP
+#define LOGLINEAR_LAYER_DETAIL_ADAM_KERNEL_HPP
+
+#include <cmath>
+
+#include "loglinear/detail/base/narrow.hpp"
+#include "loglinear/detail/base/types.hpp"
+
+namespace loglinear::detail {
+
+/// The numbers of one step of Adam.
+template <class Scalar>
+struct AdamNumbers {
+  Scalar beta1{0}, rest1{1};  // and 1 - beta1
+  Scalar beta2{0}, rest2{1};
+  Scalar correction{1};  // 1 / (1 - beta2^t)
+  Scalar epsilon{0};
+  Scalar size{0};  // rate / (1 - beta1^t)
+};
+
+/// With a mean, `HasMean`:
+/// m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  w <- w - size m / (sqrt(c v) + epsilon) with
+/// g_i = factor d_i; without one, m is g and not kept.
+template <bool HasMean, class Scalar>
+void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scalar* d, Index size,
+                 Scalar* m, Scalar* v, Scalar* w) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  [[maybe_unused]] const P beta1 = ei::pset1<P>(a.beta1), rest1 = ei::pset1<P>(a.rest1);
+  const P by = ei::pset1<P>(factor), beta2 = ei::pset1<P>(a.beta2), rest2 = ei::pset1<P>(a.rest2),
+          correction = ei::pset1<P>(a.correction), epsilon = ei::pset1<P>(a.epsilon),
+          by_size = ei::pset1<P>(a.size);
+  Index i = 0;
+  for (; i + width <= size; i += width) {
+    const P g = ei::pmul(by, ei::ploadu<P>(d + i));
+    P mean = g;
+    if constexpr (HasMean) {
+      mean = ei::pmadd(rest1, g, ei::pmul(beta1, ei::ploadu<P>(m + i)));
+      ei::pstoreu(m + i, mean);
+    }
+    const P square = ei::pmadd(rest2, ei::pmul(g, g), ei::pmul(beta2, ei::ploadu<P>(v + i)));
+    const P root = ei::padd(ei::psqrt(ei::pmul(correction, square)), epsilon);
+    ei::pstoreu(v + i, square);
+    ei::pstoreu(w + i, ei::psub(ei::ploadu<P>(w + i), ei::pdiv(ei::pmul(by_size, mean), root)));
+  }
+  for (; i < size; ++i) {
+    using std::sqrt;
+    const Scalar g = factor * d[i];
+    Scalar mean = g;
+    if constexpr (HasMean) mean = m[i] = a.beta1 * m[i] + a.rest1 * g;
+    v[i] = a.beta2 * v[i] + a.rest2 * (g * g);
+    const Scalar root = sqrt(Scalar(a.correction * v[i]));
+    w[i] -= a.size * mean / (root + a.epsilon);
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_ADAM_KERNEL_HPP

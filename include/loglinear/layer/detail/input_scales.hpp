@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_LAYER_DETAIL_INPUT_SCALES_HPP
+#define LOGLINEAR_LAYER_DETAIL_INPUT_SCALES_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/parts.hpp"
+#include "loglinear/detail/base/types.hpp"
+
+namespace loglinear::detail {
+
+/// The scale of each input, for steps that do not depend on it (`StepRule::normalized`): the root
+/// mean square of its values that are not 0, over some 10,000 of them. `look` finds the scales with
+/// one more token, `take` keeps them.
+///
+/// Class invariant: scales lie between the root of the smallest normal number and its inverse.
+template <class Scalar>
+class InputScales {
+ public:
+  InputScales(Index d_model, bool normalizes)
+      : normalizes_(normalizes),
+        scales_(ones<Scalar>(d_model)),
+        counts_(zeros<Scalar>(d_model)),
+        next_scales_(scales_),
+        next_counts_(counts_),
+        ratios_(scales_),
+        unit_(counts_) {}
+
+  void reset() {
+    follows_ = 1;
+    std::fill_n(scales_.data(), scales_.size(), Scalar(1));
+    std::fill_n(counts_.data(), counts_.size(), Scalar(0));
+  }
+  void settle() { follows_ = 0; }
+  [[nodiscard]] bool is_normalizing() const { return normalizes_; }
+
+  /// x_j becomes x_j times the ratio by which the weights of input j are to be rescaled, so that
+  /// the weights as they are make of it what the rescaled ones make of x.
+  void look(Vector<Scalar>& x) {
+    hold();
+    for (Index j = 0; j < x.size(); ++j) {
+      using std::abs;
+      using std::sqrt;
+      const Scalar size = abs(x[j]), n = counts_[j];
+      if (normalizes_ && size > Scalar(0)) {
+        const Scalar times = (std::min)(Scalar(size / scales_[j]), Scalar(1e9));
+        const Scalar scale = is_exactly(n, Scalar(0))
+                                 ? size
+                                 : Scalar(scales_[j] * sqrt(Scalar((n + times * times) / (n + 1))));
+        next_scales_[j] = std::clamp(scale, smallest(), Scalar(Scalar(1) / smallest()));
+        next_counts_[j] = (std::min)(Scalar(n + 1), Scalar(most));
+        if (follows_ != 0 && n < Scalar(followed)) ratios_[j] = scales_[j] / next_scales_[j];
+      }
+      unit_[j] = x[j] / next_scales_[j];
+      x[j] *= ratios_[j];
+    }
+  }
+  /// A token that no scale follows.
+  void see(const Vector<Scalar>& x) {
+    hold();
+    for (Index j = 0; j < x.size(); ++j) unit_[j] = x[j] / scales_[j];
+  }
+  /// Nothing new is seen: scales stay.
+  void hold() {
+    next_scales_ = scales_;
+    next_counts_ = counts_;
+    std::fill_n(ratios_.data(), ratios_.size(), Scalar(1));
+  }
+  void take() {
+    scales_.swap(next_scales_);
+    counts_.swap(next_counts_);
+  }
+
+  /// What was looked at, in units of its scale.
+  [[nodiscard]] const Vector<Scalar>& unit() const { return unit_; }
+  [[nodiscard]] const Scalar& scale(Index j) const { return scales_[j]; }
+  [[nodiscard]] const Scalar& ratio(Index j) const { return ratios_[j]; }
+  /// Of all ratios, at least 1; of 1 over all scales that are next, and 1.
+  [[nodiscard]] double largest_ratio() const { return (std::max)(1.0, max_abs(ratios_)); }
+  [[nodiscard]] double largest_inverse() const {
+    double least = 1;
+    for (const Scalar& scale : next_scales_) least = (std::min)(least, to_double(scale));
+    return 1 / least;
+  }
+
+  template <class Other>
+  void assign(const InputScales<Other>& other) {
+    follows_ = other.follows_;
+    scales_ = other.scales_.template cast<Scalar>();
+    counts_ = other.counts_.template cast<Scalar>();
+    for (Scalar& s : scales_) s = std::clamp(s, smallest(), Scalar(Scalar(1) / smallest()));
+  }
+  /// For checkpoints.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("follows", self.follows_);
+    part("scales", self.scales_);
+    part("counts", self.counts_);
+    if constexpr (is_written<Self>) {
+      for (Index j = 0; j < self.scales_.size(); ++j) {
+        require_between("the scale of an input", self.scales_[j], smallest(),
+                        Scalar(Scalar(1) / smallest()));
+        require_between("the count of an input", self.counts_[j], Scalar(0), Scalar(most));
+      }
+    }
+  }
+
+ private:
+  template <class>
+  friend class InputScales;
+  static constexpr double most = 10000, followed = 32;
+
+  [[nodiscard]] static Scalar smallest() {
+    return Scalar(std::sqrt(to_double((std::numeric_limits<Scalar>::min)())));
+  }
+
+  bool normalizes_;
+  std::uint64_t follows_ = 1;  // whether weights are rescaled with the first values
+  Vector<Scalar> scales_, counts_;
+  Vector<Scalar> next_scales_, next_counts_, ratios_, unit_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_INPUT_SCALES_HPP

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_LAYER_DETAIL_STEPPER_HPP
+#define LOGLINEAR_LAYER_DETAIL_STEPPER_HPP
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "loglinear/detail/base/checks.hpp"
+#include "loglinear/detail/base/parts.hpp"
+#include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
+#include "loglinear/layer/detail/adam_kernel.hpp"
+#include "loglinear/layer/detail/input_scales.hpp"
+#include "loglinear/layer/detail/parameters.hpp"
+#include "loglinear/layer/step.hpp"
+
+namespace loglinear::detail {
+
+/// Steps the weights of one head, or of the way out of several, by a `Step`, and keeps what that
+/// remembers. A training step first looks at its input, then is admitted, then taken: only the last
+/// changes anything, and it does not throw.
+template <class Scalar>
+class Stepper {
+ public:
+  /// \param follows  whether drawn weights follow the scale of the inputs at the beginning, and
+  /// steps it, where the rule is `normalized`
+  Stepper(const Parameters<Scalar>& parameters, const Step& step, double rate, bool follows)
+      : step_(step), scales_(parameters.d_model(), follows && step.rule == StepRule::normalized) {
+    step.validate();
+    set_rate(rate);
+    if (is_plain()) return;
+    square_ = zeros<Matrix<Scalar>>(parameters.projected_size(), parameters.d_model());
+    free_square_ = zeros<Scalar>(parameters.free_size());
+    if (!has_mean()) return;
+    mean_ = square_;
+    free_mean_ = free_square_;
+  }
+
+  [[nodiscard]] const Step& step() const { return step_; }
+  [[nodiscard]] double rate() const { return rate_; }
+  void set_rate(double rate) {
+    if (!is_finite(rate) || rate < 0) fail("learning_rate", rate, "finite and at least 0");
+    rate_ = rate;
+  }
+  /// Weights are drawn anew: forgets everything.
+  void reset() {
+    scales_.reset();
+    std::fill_n(mean_.data(), mean_.size(), Scalar(0));
+    std::fill_n(square_.data(), square_.size(), Scalar(0));
+    std::fill_n(free_mean_.data(), free_mean_.size(), Scalar(0));
+    std::fill_n(free_square_.data(), free_square_.size(), Scalar(0));
+    count_ = 0;
+  }
+  /// A weight has been set: none follows the inputs any more.
+  void settle() { scales_.settle(); }
+
+  /// \name A token
+  /// \{
+
+  /// Looks at the input of a token to learn from. It becomes what the weights as they are must see
+  /// in its place, if the step is going to rescale them.
+  void look(Vector<Scalar>& x) {
+    if (!is_plain()) scales_.look(x);
+  }
+  /// Looks at one whose projections have been made already: no weight is rescaled.
+  void see(const Vector<Scalar>& x) {
+    if (!is_plain()) scales_.see(x);
+  }
+
+  /// Throws unless the step leaves every weight finite, for the gradient d_raw x^T and d_free.
+  void admit(Parameters<Scalar>& parameters, const Vector<Scalar>& d_raw, const Vector<Scalar>& x,
+             const Vector<Scalar>& d_free) {
+    shortened_ = 1;
+    if (step_.clip > 0) {
+      require_finite_gradient(d_raw, d_free);
+      shorten(std::hypot(stable_norm(d_raw) * stable_norm(is_plain() ? x : scales_.unit()),
+                         stable_norm(d_free)));
+    }
+    if (is_plain()) {
+      return parameters.require_descendable(rate_ * shortened_, d_raw, x, d_free);
+    }
+    require_finite_gradient(d_raw, d_free);
+    admit_adaptive(parameters,
+                   (std::max)(max_abs(d_raw) * max_abs(scales_.unit()), max_abs(d_free)));
+  }
+  /// The step; d_raw is scaled on the way.
+  void take(Parameters<Scalar>& parameters, Vector<Scalar>& d_raw, const Vector<Scalar>& x,
+            const Vector<Scalar>& d_free) {
+    if (is_plain()) return parameters.descend(rate_ * shortened_, d_raw, x, d_free);
+    scales_.take();
+    begin_step();
+    const Index rows = parameters.projected_size();
+    for (Index j = 0; j < parameters.d_model(); ++j) {
+      Scalar* const weights = parameters.column(j);
+      const Scalar ratio = scales_.ratio(j);
+      if (!is_exactly(ratio, Scalar(1))) scale_by(ratio, weights, rows);
+      adam_.size = size_ / scales_.scale(j);
+      update(factor_ * scales_.unit()[j], d_raw.data(), rows, j * rows, mean_, square_, weights);
+    }
+    step_free(parameters, d_free);
+  }
+  /// \}
+
+  /// \name A span of tokens
+  /// \{
+
+  /// Looks at the inputs of a span to learn from, and rescales the weights at once.
+  void look_at_rows(Parameters<Scalar>& parameters, const RowMajorMatrix<Scalar>& x) {
+    if (is_plain() || !scales_.is_normalizing()) return;
+    Vector<Scalar> row(x.cols());
+    for (Index t = 0; t < x.rows(); ++t) {
+      copy(x.data() + t * x.cols(), x.cols(), row.data());
+      scales_.look(row);
+      parameters.admit_growth(scales_.largest_ratio(), 0);
+      scales_.take();
+      for (Index j = 0; j < x.cols(); ++j) {
+        const Scalar ratio = scales_.ratio(j);
+        if (is_exactly(ratio, Scalar(1))) continue;
+        scale_by(ratio, parameters.column(j), parameters.projected_size());
+      }
+    }
+  }
+  /// The step. Throws for the gradient of other arrays, or where a weight would not be finite;
+  /// nothing is changed then.
+  void take(Parameters<Scalar>& parameters, const Parameters<Scalar>& gradient) {
+    parameters.require_same_arrays(gradient);
+    gradient.require_finite_gradient();
+    const Index rows = parameters.projected_size();
+    double largest = max_abs(gradient.free()), norm = stable_norm(gradient.free());
+    for (Index j = 0; j < gradient.d_model() && (step_.clip > 0 || !is_plain()); ++j) {
+      const ConstVectorView<Scalar> column(gradient.column(j), rows);
+      const double scale = is_plain() ? 1 : to_double(scales_.scale(j));
+      largest = (std::max)(largest, max_abs(column) / scale);
+      norm = std::hypot(norm, stable_norm(column) / scale);
+    }
+    shortened_ = 1;
+    if (step_.clip > 0) shorten(norm);
+    if (is_plain()) return parameters.descend(rate_ * shortened_, gradient);
+    scales_.hold();
+    admit_adaptive(parameters, largest);
+    begin_step();
+    for (Index j = 0; j < gradient.d_model(); ++j) {
+      adam_.size = size_ / scales_.scale(j);
+      update(factor_ / scales_.scale(j), gradient.column(j), rows, j * rows, mean_, square_,
+             parameters.column(j));
+    }
+    step_free(parameters, gradient.free());
+  }
+  /// \}
+
+  /// Becomes another one, in this scalar.
+  template <class Other>
+  void assign(const Stepper<Other>& other) {
+    scales_.assign(other.scales_);
+    mean_ = other.mean_.template cast<Scalar>();
+    square_ = other.square_.template cast<Scalar>();
+    free_mean_ = other.free_mean_.template cast<Scalar>();
+    free_square_ = other.free_square_.template cast<Scalar>();
+    count_ = other.count_;
+  }
+
+  /// For checkpoints: nothing of plain gradient descent.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    if (self.is_plain()) return;
+    part("step.count", self.count_);
+    if (self.has_mean()) part("step.mean", self.mean_);
+    part("step.square", self.square_);
+    if (self.has_mean()) part("step.free_mean", self.free_mean_);
+    part("step.free_square", self.free_square_);
+    part("step.inputs", self.scales_);
+    if constexpr (is_written<Self>) {
+      require_finite("step.mean", self.mean_);
+      require_finite("step.free_mean", self.free_mean_);
+      const double limit = magnitude_limit<Scalar>();
+      for (const auto& squares :
+           {ConstVectorView<Scalar>(self.square_.data(), self.square_.size()),
+            ConstVectorView<Scalar>(self.free_square_.data(), self.free_square_.size())}) {
+        for (Index i = 0; i < squares.size(); ++i) {
+          require_between("a mean square of gradients", to_double(squares[i]), 0.0, limit);
+        }
+      }
+    }
+  }
+
+ private:
+  template <class>
+  friend class Stepper;
+
+  [[nodiscard]] bool is_plain() const { return step_.rule == StepRule::sgd; }
+  [[nodiscard]] bool has_mean() const { return step_.rule == StepRule::adam; }
+  /// Of the mean; 0 where there is none.
+  [[nodiscard]] double beta1() const { return has_mean() ? step_.beta1 : 0; }
+
+  static void require_finite_gradient(const Vector<Scalar>& d_raw, const Vector<Scalar>& d_free) {
+    require_finite("the gradient", d_raw);
+    require_finite("the gradient", d_free);
+  }
+  void shorten(double norm) {
+    if (norm > step_.clip) shortened_ = step_.clip / norm;
+  }
+  /// How often the root of v' a step can be, by the inequality of Cauchy and Schwarz.
+  [[nodiscard]] double reach() const {
+    const double b1 = beta1(), b2 = step_.beta2;
+    const double sums = b1 > 0 ? 1 / (1 - b1 * b1 / b2) : 1;
+    return 1 + std::sqrt(sums / (1 - b2)) * (std::max)(1 - b1, std::sqrt(1 - b2));
+  }
+  /// \param largest  bounds the gradient, in the units of the rule
+  void admit_adaptive(Parameters<Scalar>& parameters, double largest) {
+    const double shortest = largest * shortened_;
+    require_between("the square of the largest gradient", shortest * shortest, 0.0,
+                    magnitude_limit<Scalar>());
+    parameters.admit_growth(scales_.largest_ratio(), rate_ * reach() * scales_.largest_inverse());
+  }
+  /// The numbers of the step that is about to be taken.
+  void begin_step() {
+    ++count_;
+    const auto t = static_cast<double>(count_);
+    const double falling = has_mean() ? 1 : (std::max)(0.1, std::sqrt(300 / (299 + t)));
+    const double smallest = std::sqrt(to_double((std::numeric_limits<Scalar>::min)()));
+    size_ = Scalar(rate_ * falling / (1 - std::pow(beta1(), t)));
+    factor_ = Scalar(shortened_);
+    adam_.beta1 = Scalar(beta1());
+    adam_.rest1 = Scalar(1 - beta1());
+    adam_.beta2 = Scalar(step_.beta2);
+    adam_.rest2 = Scalar(1 - step_.beta2);
+    adam_.correction = Scalar(1 / (1 - std::pow(step_.beta2, t)));
+    // What is below counts as 0: a square that vanishes must not be divided by.
+    adam_.epsilon = Scalar((std::max)(has_mean() ? step_.epsilon : 0.0, smallest));
+  }
+  /// Some weights, whose mean and square begin at `first`.
+  template <class Numbers>
+  void update(const Scalar& factor, const Scalar* d, Index size, Index first, Numbers& mean,
+              Numbers& square, Scalar* weights) {
+    if (has_mean()) {
+      adam_update<true>(adam_, factor, d, size, mean.data() + first, square.data() + first,
+                        weights);
+    } else {
+      adam_update<false, Scalar>(adam_, factor, d, size, nullptr, square.data() + first, weights);
+    }
+  }
+  void step_free(Parameters<Scalar>& parameters, const Vector<Scalar>& d_free) {
+    adam_.size = size_;
+    update(factor_, d_free.data(), d_free.size(), 0, free_mean_, free_square_,
+           parameters.free_data());
+  }
+
+  Step step_;
+  double rate_ = 0, shortened_ = 1;
+  std::uint64_t count_ = 0;  // steps
+  InputScales<Scalar> scales_;
+  Matrix<Scalar> mean_{}, square_{};            // m and v of the projections
+  Vector<Scalar> free_mean_{}, free_square_{};  // of the free vectors
+  AdamNumbers<Scalar> adam_{};                  // of the step in hand
+  Scalar size_{0}, factor_{1};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_LAYER_DETAIL_STEPPER_HPP

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_LAYER_STEP_HPP
+#define LOGLINEAR_LAYER_STEP_HPP
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <optional>
+#include <string_view>
+
+#include "loglinear/detail/base/checks.hpp"
+
+namespace loglinear {
+
+/// How `train_one` and `train_span` move the weights, given the gradient g of the loss.
+enum class StepRule {
+  /// `w <- w - rate g`: plain stochastic gradient descent. The rate must suit the data.
+  sgd,
+  /// Adam (Kingma and Ba, arXiv:1412.6980): `m <- b1 m + (1 - b1) g`, `v <- b2 v + (1 - b2) g^2`,
+  /// `w <- w - rate m' / (sqrt(v') + epsilon)`, m' and v' being m and v over `1 - b^t`. The size of
+  /// the gradient does not matter; that of the inputs does.
+  adam,
+  /// An adaptive step for inputs of any scale, in the way of the normalised updates of Ross,
+  /// Mineiro
+  /// and Langford (*Normalized Online Learning*, arXiv:1305.6646): with s_j the root mean square of
+  /// input j where that is not 0, `g <- g / s_j`, `v <- b2 v + (1 - b2) g^2` and
+  /// `w <- w - rate_t g / (s_j sqrt(v'))` for a weight of input j; s is 1 for any other.
+  ///
+  /// The rate falls: `rate_t = rate max(1/10, sqrt(300 / (300 + t)))`. Weights that were drawn are
+  /// for inputs of size 1: over the first 32 values of input j that are not 0 they are divided by
+  /// s_j, too, so that training begins the same whatever the scale. Scaling inputs scales the
+  /// weights the other way and changes nothing else.
+  normalized,
+};
+
+/// What a step rule is called in texts, and the rate that it has unless one is given.
+struct StepRuleInfo {
+  StepRule rule;          ///< its value
+  std::string_view name;  ///< in texts
+  double rate;            ///< the learning rate unless one is given
+};
+
+/// All step rules, in the order of `StepRule`.
+inline constexpr std::array<StepRuleInfo, 3> step_rule_table{{
+    {StepRule::sgd, "sgd", 0.05},
+    {StepRule::adam, "adam", 0.01},
+    {StepRule::normalized, "normalized", 0.02},
+}};
+/// The row of a rule.
+[[nodiscard]] constexpr const StepRuleInfo& info_of(StepRule rule) noexcept {
+  return step_rule_table[static_cast<std::size_t>(rule)];
+}
+/// Its name in texts.
+[[nodiscard]] constexpr std::string_view name_of(StepRule rule) noexcept {
+  return info_of(rule).name;
+}
+
+/// A step rule with its numbers; the rate is the layer's `learning_rate`.
+struct Step {
+  StepRule rule = StepRule::normalized;  ///< which
+  double beta1 = 0.9;                    ///< of adam, in [0, 1)
+  double beta2 = 0.999;                  ///< of adam and normalized, in [0, 1), above beta1^2
+  double epsilon = 1e-8;                 ///< of adam, finite and at least 0
+  /// The longest gradient of all weights of a head, in the units of the rule: longer ones are
+  /// shortened to it. Finite and at least 0; 0 leaves every gradient as it is.
+  double clip = 0;
+
+  /// \throws std::invalid_argument for a number that is out of its range
+  void validate() const {
+    using detail::fail;
+    if (!(beta1 >= 0 && beta1 < 1)) fail("beta1", beta1, "in [0, 1)");
+    if (!(beta2 >= 0 && beta2 < 1)) fail("beta2", beta2, "in [0, 1)");
+    if (beta1 > 0 && beta1 * beta1 >= beta2) fail("beta2", beta2, "above beta1^2");
+    if (!(epsilon >= 0 && detail::is_finite(epsilon))) fail("epsilon", epsilon, "finite, >= 0");
+    if (!(clip >= 0 && detail::is_finite(clip))) fail("clip", clip, "finite, >= 0");
+  }
+
+  /// Whether all numbers are equal.
+  [[nodiscard]] bool operator==(const Step&) const = default;
+};
+
+namespace detail {
+
+/// What options of a layer say about learning, with what they leave open filled in: where only a
+/// rate is given, it is that of plain gradient descent.
+struct Learning {
+  Step step;
+  double rate;
+  bool bias;
+
+  template <class Options>
+  explicit Learning(const Options& options)
+      : step(options.step.value_or(
+            Step{.rule = options.learning_rate ? StepRule::sgd : StepRule::normalized})),
+        rate(options.learning_rate.value_or(info_of(step.rule).rate)),
+        bias(options.bias.value_or(step.rule == StepRule::normalized)) {}
+};
+
+}  // namespace detail
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_LAYER_STEP_HPP

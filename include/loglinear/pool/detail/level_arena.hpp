@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_POOL_DETAIL_LEVEL_ARENA_HPP
+#define LOGLINEAR_POOL_DETAIL_LEVEL_ARENA_HPP
+
+#include <cstddef>
+#include <vector>
+
+#include "loglinear/detail/base/types.hpp"
+
+namespace loglinear::detail {
+
+/// Memory for matrices of one size, a block of them at a time, taken and given back by number. It
+/// lies in one piece and never becomes smaller.
+template <class Scalar>
+class LevelArena {
+ public:
+  /// \param block  numbers of a block
+  explicit LevelArena(Index block) : block_(block) {}
+
+  [[nodiscard]] Scalar* data(Index number) { return numbers_.data() + number * block_; }
+  [[nodiscard]] const Scalar* data(Index number) const { return numbers_.data() + number * block_; }
+
+  /// Memory for so many blocks to be taken from now on. Moves the others where it has to grow;
+  /// where it throws, nothing is changed.
+  void reserve(std::size_t count) {
+    if (free_.size() >= count) return;
+    const std::size_t more = count - free_.size(), size = block_count();
+    free_.reserve(size + more);
+    numbers_.resize((size + more) * array_size(block_));
+    for (std::size_t i = size + more; i-- > size;) free_.push_back(static_cast<Index>(i));
+  }
+  /// A block, with any numbers in it; does not throw if there is one.
+  [[nodiscard]] Index take() {
+    if (free_.empty()) reserve(block_count() / 2 + 1);
+    const Index number = free_.back();
+    free_.pop_back();
+    return number;
+  }
+  void give_back(Index number) noexcept { free_.push_back(number); }
+
+  [[nodiscard]] std::size_t block_count() const { return numbers_.size() / array_size(block_); }
+  [[nodiscard]] std::size_t byte_count() const { return numbers_.size() * sizeof(Scalar); }
+
+ private:
+  Index block_;
+  std::vector<Scalar> numbers_{};
+  std::vector<Index> free_{};  // has room for all
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_POOL_DETAIL_LEVEL_ARENA_HPP
