@@ -10,7 +10,9 @@
 #include "rules.hpp"
 
 using namespace loglinear;
-using namespace loglinear::test;
+using loglinear::test::for_each_rule;
+using loglinear::test::Normal;
+using loglinear::test::set_order_one_weights;
 
 namespace {
 

@@ -14,7 +14,9 @@
 #include "support.hpp"
 
 using namespace loglinear;
-using namespace loglinear::test;
+using loglinear::test::for_each_rule;
+using loglinear::test::Normal;
+using loglinear::test::set_order_one_weights;
 
 namespace {
 

@@ -62,7 +62,11 @@ class PoolToken {
       weighted_rows(level, d_k, d_v, d_v, p_.data() + j * d_k, found_.data());
       const Scalar* const u = u_.data() + j * d_k;
       if (j == 0) {
-        scale_and_add_outer(level, d_k, d_v, d_v, decay, u, found_.data());
+        const OuterProduct<Scalar> written{u, found_.data()};
+        const Scaling<Scalar> decayed = decay_.size() > 1
+                                            ? Scaling<Scalar>{Scalar(1), decay_.data()}
+                                            : Scaling<Scalar>{decay(0)};
+        step_rows(level, d_k, d_v, d_v, decayed, &written, 1);
       } else {
         add_outer(level, d_k, d_v, d_v, u, found_.data());
       }
