@@ -36,8 +36,7 @@ class LayerLeaves {
   /// One token: the raw read in the given order. With `writes` the token then becomes the past.
   Vector step(const Vector& x, ReadOrder order, bool writes = true) {
     using Kind = typename Inner::template Transition<Scalar>;
-    const Vector k = projected("w_key", x), v = projected("w_value", x),
-                 q = projected("w_query", x);
+    const Vector k = project("w_key", x), v = project("w_value", x), q = project("w_query", x);
     const int n = level_weight_count(order, levels_);
     Vector level_raw(0), level_free(0), own(0), free(0), lambda(n);
     collect(level_weights_.parameters(n), x, level_raw, level_free);
@@ -87,7 +86,7 @@ class LayerLeaves {
     throw std::logic_error("no such weight");
   }
   /// W x, or W x + b where the layer has biases.
-  [[nodiscard]] Vector projected(std::string_view name, const Vector& x) const {
+  [[nodiscard]] Vector project(std::string_view name, const Vector& x) const {
     Vector y = weight(name) * x;
     for (std::size_t i = 0; i < names_.size(); ++i) {
       if (names_[i] == std::string(name) + ".bias") y += weights_[i].transpose();
@@ -102,7 +101,7 @@ class LayerLeaves {
       if (shape.rows == 0) continue;
       Vector& end = shape.is_projection ? projected : free;
       const Vector next =
-          shape.is_projection ? projected(shape.name, x) : Vector(weight(shape.name).transpose());
+          shape.is_projection ? project(shape.name, x) : Vector(weight(shape.name).transpose());
       Vector joined(end.size() + next.size());
       joined << end, next;
       end = joined;
