@@ -42,7 +42,7 @@ void token(benchmark::State& state, const AttentionMode& mode,
   options.bound = output_bound_of(mode);
   MultiHeadAttention<Layer> typed_begin(options);
   const auto made_begin =
-      make_attention<float>({.d_model = d, .n_heads = 1, .d_key = d, .d_value = d, .mode = mode});
+      make_attention<float>({.d_model = d, .n_heads = 1, .d_k = d, .d_v = d, .mode = mode});
   std::srand(1);
   std::vector<Vector> inputs;
   for (int i = 0; i < 61; ++i) inputs.push_back(Vector::Random(d));

@@ -23,7 +23,7 @@
 #include <memory>
 #include <type_traits>
 
-#include "../tests/eager_state.hpp"
+#include "../tests/oracles/eager_state.hpp"
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/stream/detail/stream_state.hpp"
 #include "samples.hpp"

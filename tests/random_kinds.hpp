@@ -12,9 +12,7 @@
 #include "loglinear/transitions/transition.hpp"
 #include "support.hpp"
 
-namespace test {
-
-using namespace loglinear;
+namespace loglinear::test {
 
 template <class Scalar>
 using Delta = RankOneUpdate<ScalarDecay<Scalar>>;
@@ -128,6 +126,6 @@ void widen(const From& from, To& to) {
   }
 }
 
-}  // namespace test
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_RANDOM_KINDS_HPP

@@ -7,7 +7,7 @@
 
 #include "loglinear/fenwick.hpp"
 
-namespace test {
+namespace loglinear::test {
 
 /// All read orders.
 inline constexpr auto read_orders = [] {
@@ -16,6 +16,6 @@ inline constexpr auto read_orders = [] {
   return orders;
 }();
 
-}  // namespace test
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_READ_ORDERS_HPP

@@ -18,7 +18,7 @@
 #include <type_traits>
 #include <vector>
 
-namespace test {
+namespace loglinear::test {
 
 using Eigen::Index;
 
@@ -117,6 +117,6 @@ std::vector<double> row_major(const Matrix<Scalar>& m) {
   return flat;
 }
 
-}  // namespace test
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_SUPPORT_HPP

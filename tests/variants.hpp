@@ -14,9 +14,7 @@
 
 #include "loglinear/rules.hpp"
 
-namespace test {
-
-using namespace loglinear;
+namespace loglinear::test {
 
 /// Sets every number of a rule to its example.
 template <class Described>
@@ -77,6 +75,6 @@ template <class Rule>
   return text + ')';
 }
 
-}  // namespace test
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_VARIANTS_HPP

@@ -11,7 +11,7 @@
 
 #include "catch.hpp"
 #include "loglinear/loglinear.hpp"
-#include "loglinear/mixers.hpp"
+#include "mixers_cases.hpp"
 #include "read_orders.hpp"
 #include "support.hpp"
 

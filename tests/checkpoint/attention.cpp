@@ -22,7 +22,7 @@ Vec token(Attention<float>& layer, test::Random& random, int t) {
 }
 
 AttentionConfig config_of(const char* mode) {
-  return {.d_model = 6, .n_heads = 2, .d_key = 8, .d_value = 3, .mode = parse_mode(mode)};
+  return {.d_model = 6, .n_heads = 2, .d_k = 8, .d_v = 3, .mode = parse_mode(mode)};
 }
 
 }  // namespace

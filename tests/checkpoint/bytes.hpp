@@ -18,7 +18,7 @@
 #include "loglinear/checkpoint.hpp"
 #include "support.hpp"
 
-namespace test {
+namespace loglinear::test {
 
 /// All bytes of the file that `write_safetensors` would write.
 inline std::string file_of(const loglinear::Tensors& tensors) {
@@ -79,6 +79,6 @@ class Folder {
   std::filesystem::path path_;
 };
 
-}  // namespace test
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_CHECKPOINT_BYTES_HPP

@@ -17,6 +17,8 @@
 #include "bytes.hpp"
 #include "catch.hpp"
 
+namespace test = loglinear::test;
+
 namespace {
 
 using loglinear::LogLinearState;

@@ -8,6 +8,8 @@
 #include "catch.hpp"
 #include "loglinear/checkpoint/safetensors.hpp"
 
+namespace test = loglinear::test;
+
 namespace {
 
 using test::with_header;

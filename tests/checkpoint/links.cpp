@@ -13,6 +13,8 @@
 #include "bytes.hpp"
 #include "catch.hpp"
 
+namespace test = loglinear::test;
+
 namespace {
 
 namespace fs = std::filesystem;

@@ -6,9 +6,9 @@
 
 #include "bytes.hpp"
 #include "catch.hpp"
-#include "law/mixers_cases.hpp"
 #include "loglinear/loglinear.hpp"
 #include "loglinear/sequence.hpp"
+#include "mixers_cases.hpp"
 
 namespace {
 

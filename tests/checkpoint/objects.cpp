@@ -7,6 +7,7 @@
 #include "bytes.hpp"
 #include "catch.hpp"
 #include "loglinear/loglinear.hpp"
+#include "mixers_cases.hpp"
 
 namespace mine {
 

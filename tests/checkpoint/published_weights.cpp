@@ -7,10 +7,10 @@
 
 #include "bytes.hpp"
 #include "catch.hpp"
-#include "law/mixers_cases.hpp"
-#include "law/mixers_reference.hpp"
 #include "loglinear/loglinear.hpp"
 #include "loglinear/sequence.hpp"
+#include "mixers_cases.hpp"
+#include "oracles/mixers.hpp"
 
 namespace {
 

@@ -8,9 +8,9 @@
 
 #include "catch.hpp"
 #include "checkpoint/bytes.hpp"
-#include "law/rules.hpp"
+#include "rules.hpp"
 
-namespace test {
+namespace loglinear::test {
 
 /// One token, every third of them learnt from.
 template <class Layer>
@@ -47,7 +47,7 @@ void check_continued(const Layer& stored, Layer other) {
 template <class Rule, class Scalar>
 void check_rule(const Rule& rule, const char* name) {
   using Layer = loglinear::LogLinearAttention<Rule, Scalar>;
-  for (const loglinear::ReadOrder order : laws::read_orders) {
+  for (const loglinear::ReadOrder order : read_orders) {
     typename Layer::Options options{.inner = rule,
                                     .d_model = 5,
                                     .d_k = 16,
@@ -56,8 +56,8 @@ void check_rule(const Rule& rule, const char* name) {
                                     .read_order = order,
                                     .learning_rate = 0.25};
     Layer layer(options);
-    laws::Normal normal(17);
-    laws::set_order_one_weights(layer, normal);
+    Normal normal(17);
+    set_order_one_weights(layer, normal);
     options.seed = 43;  // of no importance, and so is the learning rate
     options.learning_rate = 0;
     const Layer fresh(options);
@@ -66,7 +66,7 @@ void check_rule(const Rule& rule, const char* name) {
     for (int t = 0; t < 21; ++t) token(used, random, t);
     for (int t = 0; t < 101; ++t) {
       if (t == 0 || t == 1 || t == 7 || t == 8 || t == 9 || t == 64 || t == 100) {
-        INFO(name << ", " << laws::name_of(order) << ", after " << t << " tokens");
+        INFO(name << ", " << name_of(order) << ", after " << t << " tokens");
         check_continued(layer, fresh);
         check_continued(layer, used);
       }
@@ -76,6 +76,6 @@ void check_rule(const Rule& rule, const char* name) {
   }
 }
 
-}  // namespace test
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_CHECKPOINT_ROUND_TRIP_HPP

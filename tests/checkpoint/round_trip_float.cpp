@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "round_trip.hpp"
 
+namespace test = loglinear::test;
+
 TEST_CASE("A stored layer goes on bit for bit: every rule, float") {
-  laws::for_each_rule([]<class Rule>(const Rule& rule, const char* name) {
+  test::for_each_rule([]<class Rule>(const Rule& rule, const char* name) {
     test::check_rule<Rule, float>(rule, name);
   });
 }

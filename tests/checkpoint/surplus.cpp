@@ -6,8 +6,8 @@
 
 #include "bytes.hpp"
 #include "catch.hpp"
-#include "law/mixers_cases.hpp"
 #include "loglinear/loglinear.hpp"
+#include "mixers_cases.hpp"
 
 namespace {
 

@@ -10,6 +10,8 @@
 #include "catch.hpp"
 #include "support.hpp"
 
+namespace test = loglinear::test;
+
 namespace {
 
 using loglinear::DType;

@@ -8,7 +8,7 @@
 
 #include "factory.hpp"
 
-namespace test {
+namespace loglinear::test {
 
 template <class Layer>
 std::unique_ptr<loglinear::Attention<typename Layer::Scalar>> typed_layer(
@@ -18,8 +18,8 @@ std::unique_ptr<loglinear::Attention<typename Layer::Scalar>> typed_layer(
       config,
       typename loglinear::MultiHeadAttention<Layer>::Options{.inner = rule,
                                                              .d_model = config.d_model,
-                                                             .d_k = config.d_key,
-                                                             .d_v = config.d_value,
+                                                             .d_k = config.d_k,
+                                                             .d_v = config.d_v,
                                                              .n_heads = config.n_heads,
                                                              .max_levels = max_levels,
                                                              .level_weights = weights,
@@ -58,10 +58,10 @@ std::unique_ptr<loglinear::Attention<Scalar>> typed_attention(
              : visit_rule(inner_of(config.mode), with_rule);
 }
 
-}  // namespace test
+}  // namespace loglinear::test
 
-#define LOGLINEAR_TEST_FACTORY(Scalar)                                                  \
-  template std::unique_ptr<loglinear::Attention<Scalar>> test::typed_attention<Scalar>( \
+#define LOGLINEAR_TEST_FACTORY(Scalar)                                                             \
+  template std::unique_ptr<loglinear::Attention<Scalar>> loglinear::test::typed_attention<Scalar>( \
       const loglinear::AttentionConfig&)
 
 #endif  // LOGLINEAR_TESTS_COMPILE_HPP

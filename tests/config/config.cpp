@@ -55,15 +55,15 @@ TEST_CASE("The defaults of a config") {
   const AttentionConfig config;
   CHECK(config.d_model == 16);
   CHECK(config.n_heads == 4);
-  CHECK(config.d_key == 4);
-  CHECK(config.d_value == 4);
+  CHECK(config.d_k == 4);
+  CHECK(config.d_v == 4);
   CHECK(config.mode == AttentionMode(RetNet{.gamma = 0.95}));
   CHECK(config.seed == 42);
   const auto layer = make_attention<double>(config);
   CHECK(layer->output_dim() == 16);
   CHECK(layer->state().size() == 4 * 4 * 4);
   CHECK(layer->weight_names().size() == 4 * 2 * 3 + 1);  // with biases
-  CHECK(layer->config().d_key == 4);
+  CHECK(layer->config().d_k == 4);
 
   const LogLinear log_linear;
   CHECK(log_linear.max_levels == 32);
@@ -78,17 +78,17 @@ TEST_CASE("A config that is not valid is refused by name") {
   CHECK(error({}).empty());
   CHECK(test::mentions(error({.d_model = 0}), {"d_model is 0", "at least 1"}));
   CHECK(test::mentions(error({.n_heads = -1}), {"n_heads is -1", "at least 1"}));
-  CHECK(test::mentions(error({.d_key = 0}), {"d_key is 0", "at least 1"}));
-  CHECK(test::mentions(error({.d_value = 0}), {"d_value is 0", "at least 1"}));
+  CHECK(test::mentions(error({.d_k = 0}), {"d_k is 0", "at least 1"}));
+  CHECK(test::mentions(error({.d_v = 0}), {"d_v is 0", "at least 1"}));
   CHECK(test::mentions(error({.threads = 0}), {"threads is 0", "at least 1"}));
   for (const Eigen::Index size : {Eigen::Index{1} << 32, Eigen::Index{1} << 62, INT64_MAX}) {
     const std::string value = " is " + std::to_string(size);
     CHECK(test::mentions(error({.d_model = size}), {"d_model" + value, "at most 67108864"}));
-    CHECK(test::mentions(error({.d_key = size}), {"d_key" + value, "at most 67108864"}));
-    CHECK(test::mentions(error({.d_value = size}), {"d_value" + value, "at most 67108864"}));
+    CHECK(test::mentions(error({.d_k = size}), {"d_k" + value, "at most 67108864"}));
+    CHECK(test::mentions(error({.d_v = size}), {"d_v" + value, "at most 67108864"}));
   }
-  CHECK(test::mentions(error({.n_heads = INT_MAX, .d_value = 1 << 26}),
-                       {"n_heads * d_value is 144115188008747008", "at most 67108864"}));
+  CHECK(test::mentions(error({.n_heads = INT_MAX, .d_v = 1 << 26}),
+                       {"n_heads * d_v is 144115188008747008", "at most 67108864"}));
   CHECK(test::mentions(error({.seed = 0}), {"seed", "0"}));
   CHECK(test::mentions(error({.learning_rate = -1}), {"learning_rate is -1", "at least 0"}));
   CHECK(test::mentions(error({.mode = RetNet{.gamma = 1.5}}), {"RetNet::gamma is 1.5", "(0, 1]"}));
@@ -114,7 +114,7 @@ TEST_CASE("Bad arguments are refused and change nothing") {
   const auto layer = make_attention<double>({.mode = LogLinear{.inner = GatedDeltaNet{}}});
   const Vec x = test::Random(23).vector<double>(16);
   layer->forward(x);
-  const Vec before = layer->state(), expected = layer->query(x);
+  const Vec before = layer->state(), expected = layer->query_readonly(x);
   const Vec wrong_size = Vec::Zero(15);
   Vec not_finite = x;
   not_finite[3] = NAN;
@@ -122,11 +122,11 @@ TEST_CASE("Bad arguments are refused and change nothing") {
   const auto refuses = [&](const std::string& message, const std::string& name) {
     CHECK(test::mentions(message, {name}));
     CHECK(test::same_bits(layer->state(), before));
-    CHECK(test::same_bits(layer->query(x), expected));
+    CHECK(test::same_bits(layer->query_readonly(x), expected));
   };
   refuses(error([&] { layer->forward(wrong_size); }), "the size of x is 15; it must be 16");
   refuses(error([&] { layer->forward(wrong_size.head(3)); }), "the size of x is 3; it must be 16");
-  refuses(error([&] { layer->query(not_finite); }), "x[3] is nan");
+  refuses(error([&] { layer->query_readonly(not_finite); }), "x[3] is nan");
   refuses(error([&] { layer->train_one(x, wrong_size); }), "the size of y is 15; it must be 16");
   refuses(error([&] { layer->train_one(x, not_finite.transpose()); }), "y[3] is nan");
   refuses(error([&] { (void)layer->weight("w_nothing"); }), "w_nothing");
@@ -141,16 +141,17 @@ TEST_CASE("Vectors of any Eigen type give the same bits") {
   const auto rows = test::Random(24).matrix<double>(6, 16);
   for (int t = 0; t < 6; t += 3) {
     const Vec a = rows.row(t), b = rows.row(t + 1), c = rows.row(t + 2);
-    const Vec plain = layer->forward(a), asked = layer->query(b), trained = layer->train_one(c, a);
+    const Vec plain = layer->forward(a), asked = layer->query_readonly(b),
+              trained = layer->train_one(c, a);
     CHECK(test::same_bits(plain, other->forward(rows.row(t))));
-    CHECK(test::same_bits(asked, other->query(Eigen::Map<const Vec>(b.data(), 16))));
+    CHECK(test::same_bits(asked, other->query_readonly(Eigen::Map<const Vec>(b.data(), 16))));
     CHECK(test::same_bits(trained, other->train_one(2 * c - c, rows.row(t))));
   }
   // Its own output is an input like any other.
   const Vec output = layer->forward(rows.row(0));
   other->forward(rows.row(0));
   CHECK(test::same_bits(layer->forward(output),
-                        other->forward(other->query(rows.row(0)) * 0 + output)));
+                        other->forward(other->query_readonly(rows.row(0)) * 0 + output)));
 }
 
 TEST_CASE("The state has one length, whatever the number of tokens") {
@@ -227,7 +228,7 @@ TEST_CASE("A snapshot of another kind of layer is refused, one of other hyperpar
   CHECK(
       test::mentions(error(make_attention<double>({.mode = LogLinear{.inner = GLA{}}})->snapshot()),
                      {"max_levels of the snapshot"}));
-  const AttentionConfig wider{.d_key = 5, .mode = GLA{}}, fewer{.n_heads = 3, .mode = GLA{}};
+  const AttentionConfig wider{.d_k = 5, .mode = GLA{}}, fewer{.n_heads = 3, .mode = GLA{}};
   CHECK(test::mentions(error(make_attention<double>(wider)->snapshot()), {"d_k of the snapshot"}));
   CHECK(test::mentions(error(make_attention<double>(fewer)->snapshot()),
                        {"the heads of the snapshot"}));
@@ -253,9 +254,10 @@ TEST_CASE("Into the caller's vector, and with the caller's memory") {
       const Vec x = random.vector<double>(16), y = random.vector<double>(16) / 2;
       layer->forward(x, out.row(0));
       CHECK(test::same_bits(Vec(out.row(0)), twin->forward(x)));
-      layer->query(x, out.row(1));
-      CHECK(test::same_bits(Vec(out.row(1)), twin->query(x)));
-      CHECK(test::same_bits(std::as_const(*layer).query(x.transpose(), workspace), twin->query(x)));
+      layer->query_readonly(x, out.row(1));
+      CHECK(test::same_bits(Vec(out.row(1)), twin->query_readonly(x)));
+      CHECK(test::same_bits(std::as_const(*layer).query_readonly(x.transpose(), workspace),
+                            twin->query_readonly(x)));
       layer->train_one(x, y, out.row(2));
       CHECK(test::same_bits(Vec(out.row(2)), twin->train_one(x, y)));
     }
@@ -263,22 +265,25 @@ TEST_CASE("Into the caller's vector, and with the caller's memory") {
     Vec small(15);
     CHECK(test::mentions(test::error_of([&] { layer->forward(Vec::Ones(16), small); }),
                          {"size of out is 15", "16"}));
-    CHECK(test::mentions(test::error_of([&] { layer->query(Vec::Ones(16), small); }),
+    CHECK(test::mentions(test::error_of([&] { layer->query_readonly(Vec::Ones(16), small); }),
                          {"size of out is 15"}));
     CHECK(test::mentions(
         test::error_of([&] { layer->train_one(Vec::Ones(16), Vec::Ones(16), small); }),
         {"size of out is 15"}));
     CHECK(layer->size() == twin->size());
     Attention<double>::Workspace empty;
-    CHECK(test::error_of([&] { std::as_const(*layer).query(Vec::Ones(16), empty); }) != "");
+    CHECK(test::error_of([&] { std::as_const(*layer).query_readonly(Vec::Ones(16), empty); }) !=
+          "");
   }
   const auto layer = make_attention<double>({.mode = GLA{}});
   auto other = make_attention<double>({.mode = GatedDeltaNet{}})->make_workspace();
-  auto wider = make_attention<double>({.d_key = 5, .mode = GLA{}})->make_workspace();
-  CHECK(test::mentions(test::error_of([&] { std::as_const(*layer).query(Vec::Ones(16), other); }),
-                       {"the workspace is one of another kind of layer"}));
-  CHECK(test::mentions(test::error_of([&] { std::as_const(*layer).query(Vec::Ones(16), wider); }),
-                       {"the workspace's"}));
+  auto wider = make_attention<double>({.d_k = 5, .mode = GLA{}})->make_workspace();
+  CHECK(test::mentions(
+      test::error_of([&] { std::as_const(*layer).query_readonly(Vec::Ones(16), other); }),
+      {"the workspace is one of another kind of layer"}));
+  CHECK(test::mentions(
+      test::error_of([&] { std::as_const(*layer).query_readonly(Vec::Ones(16), wider); }),
+      {"the workspace's"}));
 }
 
 TEST_CASE("The layer behind the interface") {

@@ -7,7 +7,7 @@
 
 #include "loglinear/mode/attention.hpp"
 
-namespace test {
+namespace loglinear::test {
 
 /// The same layer by its own type, `MultiHeadAttention<LinearAttention<Rule, Scalar>>` or
 /// `MultiHeadAttention<LogLinearAttention<Rule, Scalar, Weights>>`, behind the factory's interface.
@@ -25,6 +25,6 @@ constexpr bool is_typed =
     std::is_same_v<Rule, loglinear::GLAVector> ||
     std::is_same_v<Rule, loglinear::KeyOnly<loglinear::DeltaNet>>;
 
-}  // namespace test
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_FACTORY_HPP

@@ -13,9 +13,7 @@
 #include "loglinear/mode/mode.hpp"
 #include "support.hpp"
 
-namespace test {
-
-using namespace loglinear;
+namespace loglinear::test {
 
 /// Any finite double, or one that is easy to get wrong.
 inline double any_finite(Random& random) {
@@ -93,6 +91,6 @@ inline AttentionMode random_mode(Random& random) {
   return one_state(inner);
 }
 
-}  // namespace test
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_MODES_HPP

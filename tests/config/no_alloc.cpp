@@ -22,7 +22,7 @@ TEST_CASE("A layer chosen at run time allocates nothing after its construction")
       for (int t = 0; t < 20; ++t) {
         layer->forward(x);
         layer->forward(rows.row(0));
-        layer->query(2 * x);
+        layer->query_readonly(2 * x);
         layer->train_one(x, y);
         layer->train_one(rows.row(0), rows.row(1));
       }

@@ -2,5 +2,5 @@
 #include "types.hpp"
 
 TEST_CASE("The factory's layer is the layer of the compile-time type, double") {
-  check_all_types<double>();
+  loglinear::test::check_all_types<double>();
 }

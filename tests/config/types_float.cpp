@@ -2,5 +2,5 @@
 #include "types.hpp"
 
 TEST_CASE("The factory's layer is the layer of the compile-time type, float") {
-  check_all_types<float>();
+  loglinear::test::check_all_types<float>();
 }

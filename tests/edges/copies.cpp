@@ -9,9 +9,10 @@
 
 #include "catch.hpp"
 #include "checkpoint/bytes.hpp"
+#include "layers.hpp"
 #include "loglinear/loglinear.hpp"
-#include "loglinear/mixers.hpp"
 #include "loglinear/readout/recursive_least_squares.hpp"
+#include "mixers_cases.hpp"
 
 namespace {
 
@@ -72,11 +73,7 @@ const auto saved = [](const auto& object) { return test::saved(object); };
 
 template <class Layer>
 Layer used(Eigen::Index d_model, Eigen::Index d_v, int tokens = 21) {
-  using Scalar = typename Layer::Scalar;
-  Layer layer({.d_model = d_model, .d_k = 6, .d_v = d_v});
-  test::Random random(71);
-  for (int t = 0; t < tokens; ++t) layer.forward(random.vector<Scalar>(d_model));
-  return layer;
+  return test::make_layer<Layer>({.sizes = {d_model, 6, d_v}, .tokens = tokens});
 }
 const auto use = [](auto& layer) {
   using Layer = std::remove_reference_t<decltype(layer)>;

@@ -13,9 +13,9 @@
 #include "catch.hpp"
 #include "loglinear/layer/linear_attention.hpp"
 #include "loglinear/layer/log_linear_attention.hpp"
-#include "loglinear/mixers.hpp"
 #include "loglinear/rules.hpp"
 #include "loglinear/sequence.hpp"
+#include "mixers_cases.hpp"
 #include "support.hpp"
 
 namespace {

@@ -30,7 +30,7 @@ class Layer {
 
 constexpr Eigen::Index d_model = 5;
 AttentionConfig config_of(const AttentionMode& mode) {
-  return {.d_model = d_model, .n_heads = 2, .d_key = 4, .d_value = 3, .mode = mode};
+  return {.d_model = d_model, .n_heads = 2, .d_k = 4, .d_v = 3, .mode = mode};
 }
 
 Layer used_layer(const AttentionConfig& config, int tokens) {
@@ -88,7 +88,7 @@ TEST_CASE("Without memory a layer chosen at run time stays as it was") {
     };
     check("forward", [&](Layer& any) { any->forward(x); });
     check("forward of a row", [&](Layer& any) { any->forward(rows.row(3)); });
-    check("query", [&](Layer& any) { any->query(x); });
+    check("query_readonly", [&](Layer& any) { any->query_readonly(x); });
     check("train_one", [&](Layer& any) { any->train_one(x, rows.row(4)); });
     check("advance_to", [](Layer& any) { any->advance_to(100); });
     check("state", [](Layer& any) { static_cast<void>(any->state()); });
@@ -105,7 +105,7 @@ TEST_CASE("Without memory the snapshot of a layer chosen at run time stays as it
   for (const AttentionMode& mode : modes) {
     const Layer layer = used_layer(config_of(mode), 13), later = used_layer(config_of(mode), 30);
     AttentionConfig wider = config_of(mode);
-    wider.d_value = 9;
+    wider.d_v = 9;
     const auto check = [&](const char* name, const AttentionSnapshot& moment, auto operation) {
       test::check_without_memory(
           name, moment, [&](const AttentionSnapshot& any) { return bytes_of(layer, any); },

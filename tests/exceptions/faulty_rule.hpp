@@ -9,7 +9,7 @@
 #include "exceptions/injection.hpp"
 #include "loglinear/loglinear.hpp"
 
-namespace test {
+namespace loglinear::test {
 
 /// Something that the library cannot know.
 struct Fault {};
@@ -124,6 +124,6 @@ struct FaultyWeights {
   }
 };
 
-}  // namespace test
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_EXCEPTIONS_FAULTY_RULE_HPP

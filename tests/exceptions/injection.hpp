@@ -15,7 +15,7 @@
 #include "catch.hpp"
 #include "checkpoint/bytes.hpp"
 
-namespace test {
+namespace loglinear::test {
 
 /// What throws: `arm(k)` makes place number k throw, `disarm()` ends that and says how often it
 /// did.
@@ -80,6 +80,6 @@ void check_unharmed(Source source, const char* name, const Object& original,
   ++Source::tally().operations;
 }
 
-}  // namespace test
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_EXCEPTIONS_INJECTION_HPP

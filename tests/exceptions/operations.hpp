@@ -9,33 +9,18 @@
 #include <utility>
 
 #include "checkpoint/bytes.hpp"
-#include "law/rules.hpp"
+#include "layers.hpp"
 #include "loglinear/loglinear.hpp"
 
-namespace test {
+namespace loglinear::test {
 
-/// A layer of 8 x 9 levels, which buffers up to seven tokens, with weights of order 1 after
-/// `tokens` tokens. Spans of 22 tokens after 53 have some that go to the buffer at either end, and
-/// two chunks in between, which meet at token 64.
+/// A layer of 8 x 9 levels, which buffers up to seven tokens, after `tokens` tokens. Spans of 22
+/// tokens after 53 have some that go to the buffer at either end, and two chunks in between, which
+/// meet at token 64.
 template <class Layer>
 Layer used_layer(int tokens, Index d_model = 5, Index d_v = 9) {
-  using Scalar = typename Layer::Scalar;
-  typename Layer::Options options{.d_model = d_model, .d_k = 8, .d_v = d_v};
-  if (options.max_levels != 1) options.max_levels = 5;
-  if constexpr (requires { options.n_heads; }) options.n_heads = 2;
-  Layer layer(options);
-  laws::Normal normal(29);
-  laws::set_order_one_weights(layer, normal);
-  Random random(30);
-  for (int t = 0; t < tokens; ++t) {
-    const auto x = random.vector<Scalar>(d_model);
-    if (t % 4 == 3) {
-      layer.train_one(x, random.vector<Scalar>(layer.output_dim()));
-    } else {
-      layer.forward(x);
-    }
-  }
-  return layer;
+  return make_layer<Layer>(
+      {.sizes = {d_model, 8, d_v}, .max_levels = 5, .tokens = tokens, .learns = true});
 }
 
 /// `visit(name, operation)`: operations on any layer.
@@ -162,6 +147,6 @@ void for_each_operation_on_parts(Check check) {
       [&](Layer& layer) { part.append_to(layer); });
 }
 
-}  // namespace test
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_EXCEPTIONS_OPERATIONS_HPP

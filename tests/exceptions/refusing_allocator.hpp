@@ -9,7 +9,7 @@
 #include "exceptions/injection.hpp"
 #include "no_alloc/allocation_counter.hpp"
 
-namespace test {
+namespace loglinear::test {
 
 struct RefusingAllocator {
   using Error = std::bad_alloc;
@@ -51,6 +51,6 @@ bool loses_memory(Call call) {
   return live_allocations() != before;
 }
 
-}  // namespace test
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_EXCEPTIONS_REFUSING_ALLOCATOR_HPP

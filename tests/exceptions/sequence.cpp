@@ -4,7 +4,7 @@
 #include "loglinear/sequence.hpp"
 #include "checkpoint/bytes.hpp"
 #include "exceptions/refusing_allocator.hpp"
-#include "loglinear/mixers.hpp"
+#include "mixers_cases.hpp"
 #include "sequence/tokens.hpp"
 
 namespace {

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "leaf_list.hpp"
 #include "loglinear/loglinear.hpp"
 #include "operations.hpp"
+#include "oracles/leaf_list.hpp"
 #include "read_orders.hpp"
 #include "support.hpp"
 
@@ -352,7 +352,7 @@ void fuzz_layers(std::uint64_t seed, const typename Layer::Head::Inner& rule,
   constexpr auto orders = test::read_orders;
   test::Random random(seed);
   std::uint64_t tokens = 0;
-  for (int done = 0; done < fuzz::layer_operations;) {
+  for (int done = 0; done < test::layer_operations;) {
     typename Layer::Options options{.inner = rule};
     const bool is_wide = random.below(50) == 0;  // wider than any block of columns
     options.d_model = 1 + random.below(is_wide ? 16 : 3);
@@ -362,7 +362,7 @@ void fuzz_layers(std::uint64_t seed, const typename Layer::Head::Inner& rule,
     options.read_order =
         orders[static_cast<std::size_t>(random.below(static_cast<int>(orders.size())))];
     Pair<Layer> pair(random, options);
-    const int length = std::min(fuzz::layer_operations - done, 300);
+    const int length = std::min(test::layer_operations - done, 300);
     for (int i = 0; i < length; ++i, ++done) {
       const char* operation = pair.step(is_wide ? 8 : 40);
       if (pair.agree()) continue;
@@ -372,7 +372,7 @@ void fuzz_layers(std::uint64_t seed, const typename Layer::Head::Inner& rule,
     }
     tokens += pair.tokens();
   }
-  CHECK(tokens > fuzz::layer_operations * 6 / 10);  // it did what it says
+  CHECK(tokens > test::layer_operations * 6 / 10);  // it did what it says
 }
 
 }  // namespace

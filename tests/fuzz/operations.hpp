@@ -4,7 +4,7 @@
 
 // How many operations each part of the fuzz test does: a million together.
 
-namespace fuzz {
+namespace loglinear::test {
 
 inline constexpr int state_double_operations = 300'000;
 inline constexpr int state_float_operations = 200'000;
@@ -16,6 +16,6 @@ static_assert(state_double_operations + state_float_operations + state_fixed_ope
                   layer_count * layer_operations ==
               1'000'000);
 
-}  // namespace fuzz
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_FUZZ_OPERATIONS_HPP

@@ -9,9 +9,11 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "law/sequence.hpp"
+#include "oracles/differences.hpp"
+#include "sequence/settings.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
@@ -104,9 +106,7 @@ void check_direction(const Case& c, const Array<double>& gradient, const Array<d
     move_by(by);
     return c.terms();
   };
-  const Eigen::VectorXd difference =
-      (8 * (terms_at(step) - terms_at(-step)) - (terms_at(2 * step) - terms_at(-2 * step))) /
-      (12 * step);
+  const Eigen::VectorXd difference = derivative(step, terms_at);
   move_by(0);
   const double rounding = 8 * std::numeric_limits<double>::epsilon() * magnitude / step;
   CHECK(std::abs(difference.sum() - gradient.cwiseProduct(direction).sum()) <=

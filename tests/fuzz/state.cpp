@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "dense_transition.hpp"
-#include "leaf_list.hpp"
 #include "operations.hpp"
+#include "oracles/dense_transition.hpp"
+#include "oracles/leaf_list.hpp"
 #include "support.hpp"
 
 namespace {
@@ -291,13 +291,13 @@ void fuzz_states(std::uint64_t seed, int operations, int fixed_d_k = 0, int fixe
 }  // namespace
 
 TEST_CASE("Random operations on states in double") {
-  fuzz_states<LogLinearState<double>>(101, fuzz::state_double_operations);
+  fuzz_states<LogLinearState<double>>(101, test::state_double_operations);
 }
 
 TEST_CASE("Random operations on states in float") {
-  fuzz_states<LogLinearState<float>>(102, fuzz::state_float_operations);
+  fuzz_states<LogLinearState<float>>(102, test::state_float_operations);
 }
 
 TEST_CASE("Random operations on states of a fixed shape") {
-  fuzz_states<LogLinearState<double, 3, 2, 3>>(103, fuzz::state_fixed_operations, 3, 2, 3);
+  fuzz_states<LogLinearState<double, 3, 2, 3>>(103, test::state_fixed_operations, 3, 2, 3);
 }

@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <string_view>
 
-namespace golden {
+namespace loglinear::test {
 namespace {
 
 /// JSON has no infinity; what writes one, as Python does for a log decay that forgets everything,
@@ -86,4 +86,4 @@ void Comparison::note(const std::string& name, double error) {
   }
 }
 
-}  // namespace golden
+}  // namespace loglinear::test

@@ -13,7 +13,7 @@
 
 #include <nlohmann/json.hpp>
 
-namespace golden {
+namespace loglinear::test {
 
 using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
@@ -66,6 +66,6 @@ class Comparison {
   std::string where_ = "nothing";
 };
 
-}  // namespace golden
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_GOLDEN_CASE_HPP

@@ -8,7 +8,7 @@
 
 #include "case.hpp"
 
-namespace golden {
+namespace loglinear::test {
 
 /// Replays one case from its inputs alone and compares everything it has on record.
 using Replay = std::function<void(const Case&, Comparison&)>;
@@ -34,6 +34,6 @@ void compare_forms(const Case& golden, Comparison& compare);
   };
 }
 
-}  // namespace golden
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_GOLDEN_FAMILIES_HPP

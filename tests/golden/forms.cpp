@@ -9,10 +9,9 @@
 #include "families.hpp"
 #include "sequence/tokens.hpp"
 
-namespace golden {
+namespace loglinear::test {
 namespace {
 
-using namespace loglinear;
 using Eigen::Index;
 
 /// 1 and 16 cut every longer case into chunks, 100 is rounded down to 64.
@@ -112,4 +111,4 @@ void replay_grad(const Case& golden, Comparison& compare) {
   }
 }
 
-}  // namespace golden
+}  // namespace loglinear::test

@@ -13,6 +13,8 @@
 
 #include "families.hpp"
 
+namespace test = loglinear::test;
+
 namespace {
 
 enum class Outcome { passed, failed, skipped };
@@ -20,14 +22,14 @@ enum class Outcome { passed, failed, skipped };
 Outcome replay(const std::filesystem::path& file) {
   const std::string stem = file.stem().string();
   try {
-    const golden::Case golden(file);
-    const auto known = golden::families();
+    const test::Case golden(file);
+    const auto known = test::families();
     const auto family = known.find(golden.family());
     if (family == known.end()) {
       std::printf("%-36s %-12s skipped: unknown family\n", stem.c_str(), golden.family().c_str());
       return Outcome::skipped;
     }
-    golden::Comparison compare;
+    test::Comparison compare;
     family->second(golden, compare);
     const bool passed = compare.worst() <= 1;
     std::printf("%-36s %-12s %9.2e of the tolerance (%s)  %s\n", stem.c_str(),

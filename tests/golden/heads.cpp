@@ -10,10 +10,8 @@
 #include "families.hpp"
 #include "loglinear/loglinear.hpp"
 
-namespace golden {
+namespace loglinear::test {
 namespace {
-
-using namespace loglinear;
 
 /// Sets the weights on record, runs the case and compares; `query` reads without a change.
 template <class Layer, class Query>
@@ -86,13 +84,13 @@ void replay(const Case& golden, Comparison& compare, const AttentionMode& mode,
             std::optional<OutputBound> bound = {}) {
   const AttentionConfig config{.d_model = golden.get<Eigen::Index>("d_model"),
                                .n_heads = golden.get<int>("n_heads"),
-                               .d_key = golden.get<Eigen::Index>("d_key"),
-                               .d_value = golden.get<Eigen::Index>("d_value"),
+                               .d_k = golden.get<Eigen::Index>("d_key"),
+                               .d_v = golden.get<Eigen::Index>("d_value"),
                                .mode = mode,
                                .seed = golden.seed(),
                                .bound = bound};
   const auto layer = bound ? test::typed_attention<double>(config) : make_attention<double>(config);
-  run(golden, compare, *layer, [&](const auto& x) { return layer->query(x); });
+  run(golden, compare, *layer, [&](const auto& x) { return layer->query_readonly(x); });
 }
 
 void replay_one_state(const Case& golden, Comparison& compare, const std::string& mode) {
@@ -126,4 +124,4 @@ void replay_heads(const Case& golden, Comparison& compare) {
       : replay_log_linear<RetNet>(golden, compare);
 }
 
-}  // namespace golden
+}  // namespace loglinear::test

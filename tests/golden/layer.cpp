@@ -9,7 +9,7 @@
 #include "families.hpp"
 #include "loglinear/loglinear.hpp"
 
-namespace golden {
+namespace loglinear::test {
 namespace {
 
 constexpr std::array<const char*, 4> weights = {"w_key", "w_value", "w_query", "w_lambda"};
@@ -126,4 +126,4 @@ void replay_recall(const Case& golden, Comparison& compare) {
   });
 }
 
-}  // namespace golden
+}  // namespace loglinear::test

@@ -11,10 +11,8 @@
 #include "families.hpp"
 #include "loglinear/loglinear.hpp"
 
-namespace golden {
+namespace loglinear::test {
 namespace {
-
-using namespace loglinear;
 
 /// The transition of a delta product with a number of steps known only at run time: a user's kind.
 struct RankOneSteps {
@@ -151,4 +149,4 @@ void replay_sequence(const Case& golden, Comparison& compare) {
   throw std::runtime_error("unknown rule " + rule);
 }
 
-}  // namespace golden
+}  // namespace loglinear::test

@@ -9,7 +9,8 @@
 
 #include "catch.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 

@@ -12,7 +12,7 @@
 #include "loglinear/batch.hpp"
 #include "support.hpp"
 
-namespace laws {
+namespace loglinear::test {
 
 using namespace loglinear;
 using Eigen::Index;
@@ -189,6 +189,6 @@ inline SequenceInputs<double> head(Arrays& arrays, Index b, Index h, Index first
   return one;
 }
 
-}  // namespace laws
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_LAW_BATCH_HPP

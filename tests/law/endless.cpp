@@ -12,7 +12,8 @@
 #include "rules.hpp"
 #include "support.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
@@ -94,29 +95,17 @@ void check_far_counts() {
   }
 }
 
-/// A layer whose last level is reached at once, weights of order 1.
 template <class Inner, LastLevel policy>
-auto make_layer(const Inner& inner, int max_levels, ReadOrder order) {
-  LogLinearAttention<Inner, double, NormalizedMixture, double, policy> layer(
-      {.inner = inner,
-       .d_model = 4,
-       .d_k = 5,
-       .d_v = 3,
-       .max_levels = max_levels,
-       .read_order = order,
-       .learning_rate = 1});
-  Normal normal(71);
-  set_order_one_weights(layer, normal);
-  return layer;
-}
+using Overflowing = LogLinearAttention<Inner, double, NormalizedMixture, double, policy>;
+constexpr Sizes sizes = {4, 5, 3};
 
 template <LastLevel policy>
 void check_reads() {
   for_each_rule([](const auto& inner, const char* name) {
     for (const int max_levels : {1, 2, 3}) {
       INFO(name << " levels " << max_levels);
-      auto layer = make_layer<std::decay_t<decltype(inner)>, policy>(inner, max_levels,
-                                                                     ReadOrder::after_push);
+      auto layer = make_layer<Overflowing<std::decay_t<decltype(inner)>, policy>>(
+          {.sizes = sizes, .max_levels = max_levels, .read_order = ReadOrder::after_push}, inner);
       auto standing = layer;
       Normal normal(72);
       double worst = 0;
@@ -136,9 +125,8 @@ void check_reads() {
 /// What a mixture of means reads is the mixture of what each level reads over its tokens.
 void check_means(ReadOrder order) {
   using Layer = LogLinearAttention<KeyOnly<DeltaNet>, double, MeanMixture>;
-  Layer layer({.d_model = 4, .d_k = 5, .d_v = 3, .max_levels = 6, .read_order = order});
+  auto layer = make_layer<Layer>({.sizes = sizes, .max_levels = 6, .read_order = order});
   Normal normal(74);
-  set_order_one_weights(layer, normal);
   for (std::uint64_t t = 0; t < 60; ++t) {
     const auto x = normal.vector<double>(4, 1);
     const auto before = layer.log_linear_state();
@@ -167,9 +155,9 @@ template <LastLevel policy>
 void check_gradient() {
   const auto check = [](const auto& inner, int max_levels) {
     using Inner = std::decay_t<decltype(inner)>;
-    auto layer = make_layer<Inner, policy>(inner, max_levels, ReadOrder::before_push);
+    const auto layer = make_layer<Overflowing<Inner, policy>>(
+        {.sizes = sizes, .max_levels = max_levels, .tokens = 7}, inner);  // 8: overflow
     Normal normal(73);
-    for (int t = 0; t < 7; ++t) layer.forward(normal.vector<double>(4, 0.7));  // 8: overflow
     const auto x = normal.vector<double>(4, 0.7), y = normal.vector<double>(3, 0.5);
     auto stepped = layer;
     stepped.set_learning_rate(1);

@@ -4,9 +4,11 @@
 
 #include "catch.hpp"
 #include "loglinear/mode/any_level_weights.hpp"
+#include "oracles/differences.hpp"
 #include "rules.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
@@ -36,16 +38,13 @@ void check_step(const Layer& layer, const Vector& x, const Vector& y) {
     const detail::Matrix<double> gradient = layer.weight(name) - stepped.weight(name);
     detail::Matrix<double> difference = gradient;
     for (Eigen::Index i = 0; i < weight.size(); ++i) {
-      const auto shifted = [&](double by) {
+      difference(i) = static_cast<double>(derivative(step, [&](double by) {
         auto moved = wide;
         detail::Matrix<Wide> w = weight;
         w(i) += static_cast<Wide>(by);
         moved.set_weight(name, w);
         return loss(moved, wide_x, wide_y);
-      };
-      difference(i) = static_cast<double>(
-          (8 * (shifted(step) - shifted(-step)) - (shifted(2 * step) - shifted(-2 * step))) /
-          (12 * static_cast<Wide>(step)));
+      }));
     }
     INFO("weight " << name << " after " << layer.log_linear_state().size() << " tokens");
     const double scale = detail::max_abs(difference);
@@ -66,16 +65,9 @@ void check_rules(const AnyLevelWeights& weights, const Sizes& size) {
       for (const int levels : level_counts) {
         INFO(name << " " << name_of(order) << " levels " << levels << " d_k " << size.d_k);
         Normal normal(19);
-        LogLinearAttention<Inner, double, AnyLevelWeights> layer({.inner = inner,
-                                                                  .d_model = size.d_model,
-                                                                  .d_k = size.d_k,
-                                                                  .d_v = size.d_v,
-                                                                  .max_levels = levels,
-                                                                  .level_weights = weights,
-                                                                  .read_order = order,
-                                                                  .learning_rate = 1,
-                                                                  .bias = true});
-        set_order_one_weights(layer, normal);
+        auto layer = make_layer<LogLinearAttention<Inner, double, AnyLevelWeights>>(
+            {.sizes = size, .max_levels = levels, .read_order = order, .bias = true}, inner,
+            weights);
         for (const std::string& weight : layer.weight_names()) {  // small: no tanh is to be full
           if (!weight.ends_with(".bias")) continue;
           layer.set_weight(weight, normal.matrix<double>(1, layer.weight(weight).cols(), 0.1));
@@ -124,9 +116,8 @@ TEST_CASE("every weight of every rule has a gradient", "[grad]") {
   for_each_rule([]<class Inner>(const Inner& inner, const char* name) {
     INFO(name);
     Normal normal(23);
-    LogLinearAttention<Inner, double, AnyLevelWeights> layer(
-        {.inner = inner, .d_model = 4, .d_k = 3, .d_v = 2, .learning_rate = 0.05, .bias = true});
-    set_order_one_weights(layer, normal);
+    auto layer = make_layer<LogLinearAttention<Inner, double, AnyLevelWeights>>(
+        {.sizes = small, .bias = true}, inner);
     const auto before = layer;
     for (int n = 0; n < 6; ++n) {
       layer.train_one(normal.vector<double>(4, 0.7), normal.vector<double>(2, 0.5));

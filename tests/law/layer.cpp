@@ -3,38 +3,20 @@
 // levels.
 
 #include <array>
-#include <cstring>
 #include <thread>
 #include <vector>
 
 #include "catch.hpp"
 #include "rules.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
-template <class A, class B>
-bool same_bits(const A& a, const B& b) {
-  const detail::Matrix<typename A::Scalar> left = a, right = b;
-  return left.rows() == right.rows() && left.cols() == right.cols() &&
-         std::memcmp(left.data(), right.data(),
-                     static_cast<std::size_t>(left.size()) * sizeof(typename A::Scalar)) == 0;
-}
-
-template <class Layer>
-bool same_layer(const Layer& a, const Layer& b) {
-  bool same = same_bits(a.state(), b.state()) && a.log_linear_state() == b.log_linear_state() &&
-              a.train_step_count() == b.train_step_count();
-  for (const std::string& name : a.weight_names()) {
-    same = same && same_bits(a.weight(name), b.weight(name));
-  }
-  return same;
-}
-
 constexpr Sizes sizes[] = {{5, 4, 3}, {4, 1, 2}, {3, 9, 66}};
 
-/// Calls `check(layer, normal, size)` with a fresh layer for every combination.
+/// Calls `check(layer, normal, size)` with a layer for every combination.
 template <class Scalar, class Check>
 void for_each_layer(Check check) {
   for_each_rule([&]<class Inner>(const Inner& inner, const char* name) {
@@ -42,13 +24,9 @@ void for_each_layer(Check check) {
       for (const ReadOrder order : read_orders) {
         for (const int levels : level_counts) {
           INFO(name << " " << name_of(order) << " levels " << levels << " d_k " << size.d_k);
-          Normal normal(3);
-          LogLinearAttention<Inner, Scalar> layer({.inner = inner,
-                                                   .d_model = size.d_model,
-                                                   .d_k = size.d_k,
-                                                   .d_v = size.d_v,
-                                                   .max_levels = levels,
-                                                   .read_order = order});
+          Normal normal(7);
+          auto layer = make_layer<LogLinearAttention<Inner, Scalar>>(
+              {.sizes = size, .max_levels = levels, .read_order = order}, inner);
           check(layer, normal, size);
         }
       }
@@ -61,7 +39,6 @@ void for_each_layer(Check check) {
 TEMPLATE_TEST_CASE("a stream of forwards and training steps obeys the laws", "[law]", float,
                    double) {
   for_each_layer<TestType>([](auto& layer, Normal& normal, const Sizes& size) {
-    set_order_one_weights(layer, normal);
     auto pristine = layer;
     const int levels = layer.log_linear_state().max_levels();
     const auto shape = layer.state().size();
@@ -120,22 +97,21 @@ TEMPLATE_TEST_CASE("the same seed gives the same bits", "[law]", float, double) 
                                      .read_order = layer.read_order(),
                                      .seed = seed};
     };
-    Layer twin(options(42)), other(options(43));
-    CHECK(same_layer(layer, twin));
-    CHECK_FALSE(same_bits(layer.weight("w_key"), other.weight("w_key")));
+    Layer drawn(options(42)), twin(options(42)), other(options(43));
+    CHECK(same_layer(drawn, twin));
+    CHECK_FALSE(same_bits(drawn.weight("w_key"), other.weight("w_key")));
     for (int n = 0; n < 5; ++n) {
       const auto x = normal.vector<TestType>(size.d_model, 1);
       const auto y = normal.vector<TestType>(size.d_v, 1);
-      CHECK(same_bits(layer.train_one(x, y), twin.train_one(x, y)));
-      CHECK(same_bits(layer.forward(x), twin.forward(x)));
+      CHECK(same_bits(drawn.train_one(x, y), twin.train_one(x, y)));
+      CHECK(same_bits(drawn.forward(x), twin.forward(x)));
     }
-    CHECK(same_layer(layer, twin));
+    CHECK(same_layer(drawn, twin));
   });
 }
 
 TEST_CASE("a layer converted to another scalar goes on where it was", "[law]") {
   for_each_layer<double>([](auto& layer, Normal& normal, const Sizes& size) {
-    set_order_one_weights(layer, normal);
     for (int n = 0; n < 7; ++n) {
       layer.train_one(normal.vector<double>(size.d_model, 1), normal.vector<double>(size.d_v, 1));
     }
@@ -159,9 +135,8 @@ TEST_CASE("a layer converted to another scalar goes on where it was", "[law]") {
 
 TEST_CASE("several threads query a const layer, each with its own workspace", "[law]") {
   Normal normal(47);
-  LogLinearAttention<GatedDeltaNet> layer({.d_model = 6, .d_k = 5, .d_v = 4});
-  set_order_one_weights(layer, normal);
-  for (int n = 0; n < 100; ++n) layer.forward(normal.vector<double>(6, 1));
+  const auto layer =
+      make_layer<LogLinearAttention<GatedDeltaNet>>({.sizes = {6, 5, 4}, .tokens = 100});
   const auto& shared = layer;
   std::vector<detail::Vector<double>> inputs, expected;
   auto workspace = shared.make_workspace();

@@ -9,7 +9,10 @@
 #include "catch.hpp"
 #include "rules.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using loglinear::test::for_each_rule;
+using loglinear::test::Normal;
+using loglinear::test::set_order_one_weights;
 
 namespace {
 

@@ -6,7 +6,8 @@
 #include "rules.hpp"
 #include "support.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 

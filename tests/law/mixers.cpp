@@ -7,8 +7,11 @@
 
 #include "catch.hpp"
 #include "mixers_cases.hpp"
-#include "mixers_reference.hpp"
+#include "oracles/differences.hpp"
+#include "oracles/mixers.hpp"
 #include "support.hpp"
+
+namespace test = loglinear::test;
 
 namespace {
 
@@ -21,7 +24,7 @@ using test::Random;
 /// Sums of some hundred products of order 1, several of them one after the other.
 constexpr double rounding = 1e-11;
 /// What fourth-order central differences over 2e-4 may be off by, relative to the largest entry.
-constexpr double difference_error = 1e-6;
+constexpr double difference_error = 1e-6, apart = 1e-4;
 
 template <class A, class B>
 double relative_error(const A& a, const B& b) {
@@ -75,20 +78,6 @@ void check_pieces(const typename Mixer::Options& options) {
   CHECK(relative_error(mixer.forward(x, branch), once) <= rounding);
 }
 
-/// (8 (f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12 h
-template <class Loss>
-double central_difference(double& at, Loss loss) {
-  constexpr double h = 1e-4;
-  const double old = at;
-  const auto shifted = [&](double by) {
-    at = old + by;
-    return loss();
-  };
-  const double near = shifted(h) - shifted(-h), far = shifted(2 * h) - shifted(-2 * h);
-  at = old;
-  return (8 * near - far) / (12 * h);
-}
-
 /// From the beginning of a stream, or after `earlier` tokens that are held constant.
 template <class Mixer>
 void check_gradients(const typename Mixer::Options& options, Index earlier) {
@@ -107,7 +96,7 @@ void check_gradients(const typename Mixer::Options& options, Index earlier) {
       return mixer.forward(x, copy).cwiseProduct(d_out).sum();
     };
     Array d_x(x.rows(), x.cols());
-    for (Index i = 0; i < x.size(); ++i) d_x.data()[i] = central_difference(x.data()[i], loss);
+    for (Index i = 0; i < x.size(); ++i) d_x.data()[i] = test::derivative(apart, x.data()[i], loss);
     CHECK(relative_error(gradient.x, d_x) <= difference_error);
     REQUIRE(gradient.weights.names() == mixer.weight_names());
     for (const std::string& name : mixer.weight_names()) {
@@ -120,7 +109,7 @@ void check_gradients(const typename Mixer::Options& options, Index earlier) {
         return loss();
       };
       for (Index i = 0; i < weight.size(); ++i) {
-        d_weight.data()[i] = central_difference(weight.data()[i], loss_of_weight);
+        d_weight.data()[i] = test::derivative(apart, weight.data()[i], loss_of_weight);
       }
       mixer.set_weight(name, old);
       CHECK(relative_error(gradient.weights[name], d_weight) <= difference_error);

@@ -13,6 +13,8 @@
 #include "mixers_cases.hpp"
 #include "support.hpp"
 
+namespace test = loglinear::test;
+
 namespace {
 
 using Eigen::Index;

@@ -7,9 +7,11 @@
 #include <utility>
 
 #include "catch.hpp"
+#include "oracles/differences.hpp"
 #include "rules.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
@@ -266,7 +268,7 @@ TEMPLATE_TEST_CASE("several heads take a span as they take its tokens", "[law]",
     set_order_one_weights(layer, normal);
     for (int t = 0; t < 5; ++t) layer.forward(normal.vector<double>(5, 1));
     const Span x = normal.matrix<double>(70, 5, 1), d_out = normal.matrix<double>(70, 5, 1);
-    const auto one_by_one = [](auto heads, const Span& inputs) {
+    const auto outputs_of = [](auto heads, const Span& inputs) {
       Span out(inputs.rows(), heads.output_dim());
       for (Eigen::Index t = 0; t < inputs.rows(); ++t) {
         out.row(t) = heads.forward(inputs.row(t)).transpose();
@@ -275,16 +277,13 @@ TEMPLATE_TEST_CASE("several heads take a span as they take its tokens", "[law]",
     };
     const auto gradient = layer.span_gradient(x, d_out);
     auto span = layer;
-    const Span expected = one_by_one(layer, x);
+    const Span expected = outputs_of(layer, x);
     CHECK(detail::max_abs(span.forward_span(x) - expected) <= 1e-11);
     for (Eigen::Index t = 0; t < 70; ++t) layer.forward(x.row(t));
     CHECK(detail::max_abs(span.state() - layer.state()) <= 1e-11);
 
     // Backpropagation, at one coefficient of each: inputs, W_out, and an array of the last head.
-    const auto difference = [&](auto loss) {
-      const double h = 1e-4;
-      return (8 * (loss(h) - loss(-h)) - (loss(2 * h) - loss(-2 * h))) / (12 * h);
-    };
+    const auto difference = [](auto loss) { return derivative(1e-4, loss); };
     MultiHeadAttention<TestType> before(options);
     for (const std::string& name : layer.weight_names())
       before.set_weight(name, layer.weight(name));
@@ -292,7 +291,7 @@ TEMPLATE_TEST_CASE("several heads take a span as they take its tokens", "[law]",
     const double by_input = difference([&](double h) {
       Span moved = x;
       moved(3, 1) += h;
-      return one_by_one(before, moved).cwiseProduct(d_out).sum();
+      return outputs_of(before, moved).cwiseProduct(d_out).sum();
     });
     const auto by_weight = [&](const std::string& name) {
       return difference([&](double h) {
@@ -300,7 +299,7 @@ TEMPLATE_TEST_CASE("several heads take a span as they take its tokens", "[law]",
         detail::Matrix<double> w = before.weight(name);
         w(1, 2) += h;
         moved.set_weight(name, w);
-        return one_by_one(moved, x).cwiseProduct(d_out).sum();
+        return outputs_of(moved, x).cwiseProduct(d_out).sum();
       });
     };
     CHECK(fresh.x(3, 1) == Approx(by_input).epsilon(1e-6));

@@ -9,9 +9,11 @@
 #include <string>
 
 #include "catch.hpp"
+#include "oracles/differences.hpp"
 #include "rules.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
@@ -166,19 +168,8 @@ using RowsAlone = Overwrite<Scalar, false>;
 
 template <template <class> class Kind>
 LogLinearAttention<Direct<Kind>> layer_of(ReadOrder order, int levels) {
-  LogLinearAttention<Direct<Kind>> layer(
-      {.d_model = 5, .d_k = 8, .d_v = 9, .max_levels = levels, .read_order = order});
-  Normal normal(3);
-  set_order_one_weights(layer, normal);
-  for (int t = 0; t < 11; ++t) layer.forward(normal.vector<double>(5, 1));
-  return layer;
-}
-
-template <class Layer>
-Span one_by_one(Layer& layer, const Span& x) {
-  Span out(x.rows(), layer.output_dim());
-  for (Index t = 0; t < x.rows(); ++t) out.row(t) = layer.forward(x.row(t)).transpose();
-  return out;
+  return make_layer<LogLinearAttention<Direct<Kind>>>(
+      {.max_levels = levels, .read_order = order, .tokens = 11});
 }
 
 /// c sqrt(d) eps, grown by the number of tokens that a read sums over; reads are of order 1.
@@ -214,16 +205,13 @@ void check_gradients() {
       const Span at = layer.weight(weight), found = gradient.weight(weight);
       double error = 0;
       for (Index i = 0; i < at.size(); i += 1 + at.size() / 9) {
-        const auto loss = [&](double by) {
+        const double difference = derivative(1e-4, [&](double by) {
           auto moved = layer;
           Span to = at;
           to.data()[i] += by;
           moved.set_weight(weight, to);
           return one_by_one(moved, x).cwiseProduct(d_out).sum();
-        };
-        constexpr double step = 1e-4;
-        const double difference =
-            (8 * (loss(step) - loss(-step)) - (loss(2 * step) - loss(-2 * step))) / (12 * step);
+        });
         error = std::max(error, std::abs(difference - found.data()[i]));
       }
       CHECK(found.cwiseAbs().maxCoeff() > 1e-6);

@@ -6,10 +6,11 @@
 #include <limits>
 
 #include "catch.hpp"
-#include "leaf_list.hpp"
 #include "loglinear/mode/any_level_weights.hpp"
+#include "oracles/layer_leaves.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
@@ -37,15 +38,10 @@ void compare_with_leaf_list(const AnyLevelWeights& weights) {
         for (const int levels : level_counts) {
           INFO(name << " " << name_of(order) << " levels " << levels << " d_k " << size.d_k);
           Normal normal(7);
-          LogLinearAttention<Inner, Scalar, AnyLevelWeights> layer({.inner = inner,
-                                                                    .d_model = size.d_model,
-                                                                    .d_k = size.d_k,
-                                                                    .d_v = size.d_v,
-                                                                    .max_levels = levels,
-                                                                    .level_weights = weights,
-                                                                    .read_order = order});
-          set_order_one_weights(layer, normal);
-          LeafList<Inner, Wider<Scalar>, AnyLevelWeights> oracle(layer);
+          auto layer = make_layer<LogLinearAttention<Inner, Scalar, AnyLevelWeights>>(
+              {.sizes = size, .max_levels = levels, .read_order = order, .bias = levels == 3},
+              inner, weights);
+          LayerLeaves<Inner, Wider<Scalar>, AnyLevelWeights> oracle(layer);
           double worst = 0, largest = 0;
           for (int t = 0; t < tokens; ++t) {
             const auto x = normal.vector<Scalar>(size.d_model, 1);
@@ -92,21 +88,10 @@ TEMPLATE_TEST_CASE("with unit weights a hierarchy reads what one state reads", "
         for (const int levels : level_counts) {
           INFO(name << " " << name_of(order) << " levels " << levels << " d_k " << size.d_k);
           Normal normal(11);
-          LogLinearAttention<Inner, TestType, AnyLevelWeights> many(
-              {.inner = inner,
-               .d_model = size.d_model,
-               .d_k = size.d_k,
-               .d_v = size.d_v,
-               .max_levels = levels,
-               .level_weights = {UnitWeights{}},
-               .read_order = order});
-          LinearAttention<Inner, TestType> one({.inner = inner,
-                                                .d_model = size.d_model,
-                                                .d_k = size.d_k,
-                                                .d_v = size.d_v,
-                                                .read_order = order});
-          REQUIRE(many.weight("w_key") == one.weight("w_key"));  // the same seed, the same weights
-          set_order_one_weights(many, normal);
+          const Shape shape{.sizes = size, .max_levels = levels, .read_order = order};
+          auto many = make_layer<LogLinearAttention<Inner, TestType, AnyLevelWeights>>(
+              shape, inner, {UnitWeights{}});
+          auto one = make_layer<LinearAttention<Inner, TestType>>(shape, inner);
           copy_weights(many, one);
           double worst = 0, largest = 0;
           for (int t = 0; t < tokens; ++t) {
@@ -126,10 +111,9 @@ TEMPLATE_TEST_CASE("with unit weights a hierarchy reads what one state reads", "
 TEST_CASE("without a transition overflow keeps every leaf", "[law]") {
   for (const int levels : level_counts) {
     Normal normal(5);
-    LogLinearAttention<KeyOnly<GLA>> layer(
-        {.d_model = 5, .d_k = 4, .d_v = 3, .max_levels = levels});
-    set_order_one_weights(layer, normal);
-    LeafList<KeyOnly<GLA>, double, NormalizedMixture> oracle(layer);
+    auto layer =
+        make_layer<LogLinearAttention<KeyOnly<GLA>>>({.sizes = {5, 4, 3}, .max_levels = levels});
+    LayerLeaves<KeyOnly<GLA>, double, NormalizedMixture> oracle(layer);
     for (int t = 0; t < tokens; ++t) {
       const auto x = normal.vector<double>(5, 1);
       layer.forward(x);

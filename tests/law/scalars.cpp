@@ -8,7 +8,8 @@
 // After Eigen/Core, which it does not include itself.
 #include <unsupported/Eigen/AutoDiff>
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
@@ -20,10 +21,8 @@ template <class Inner>
 void check_rule(const Inner& inner, const char* name) {
   INFO(name);
   Normal normal(43);
-  LogLinearAttention<Inner> layer(
-      {.inner = inner, .d_model = 3, .d_k = 2, .d_v = 2, .max_levels = 3, .learning_rate = 1});
-  set_order_one_weights(layer, normal);
-  for (int t = 0; t < 5; ++t) layer.forward(normal.vector<double>(3, 0.7));
+  const auto layer = make_layer<LogLinearAttention<Inner>>(
+      {.sizes = {3, 2, 2}, .max_levels = 3, .tokens = 5}, inner);
   const auto x = normal.vector<double>(3, 0.7), y = normal.vector<double>(2, 0.5);
   auto stepped = layer;
   stepped.set_learning_rate(1);

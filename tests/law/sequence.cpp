@@ -2,13 +2,14 @@
 // The three forms agree: the recurrent and the chunkwise one, in float and double, with the dense
 // one in double, which knows no hierarchy and no chunks.
 
-#include "sequence.hpp"
+#include "sequence/settings.hpp"
 
 #include <vector>
 
 #include "catch.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
@@ -35,7 +36,8 @@ void check_forms(const Setting& setting, const Tokens<Scalar>& tokens,
                  const LogLinearState<Scalar>& initial, const Array<double>& reads,
                  const LogLinearState<double>& final, double read_scale) {
   INFO((sizeof(Scalar) == 4 ? "float" : "double"));
-  const double tolerance = rounding<Scalar>(setting.length, std::max(setting.d_k, setting.d_v));
+  const double tolerance =
+      sequence_rounding<Scalar>(setting.length, std::max(setting.d_k, setting.d_v));
   const double state_scale = std::max(detail::max_abs(final.flat_state()), 1.0);
   const auto check = [&](const Array<Scalar>& computed, const LogLinearState<Scalar>& state) {
     CHECK(relative_error(computed, reads, read_scale) <= tolerance);

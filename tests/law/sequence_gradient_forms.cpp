@@ -5,16 +5,17 @@
 #include <limits>
 
 #include "catch.hpp"
-#include "sequence.hpp"
+#include "sequence/settings.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
 /// A gradient is the pullback of a read, sums of as many terms; a few times its rounding.
 template <class Scalar>
 double gradient_rounding(Index length, Index d) {
-  return 4 * rounding<Scalar>(length, d);
+  return 4 * sequence_rounding<Scalar>(length, d);
 }
 
 /// Every array of `a` is that of `b`, relative to the largest coefficient of b's, or to `least`

@@ -3,9 +3,11 @@
 // state, with cotangents of the reads and of the final state.
 
 #include "catch.hpp"
-#include "sequence.hpp"
+#include "oracles/differences.hpp"
+#include "sequence/settings.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
@@ -29,21 +31,6 @@ struct Loss {
     return sum;
   }
 };
-
-/// The derivative of `loss()` with respect to `x`, which it refers to.
-template <class Evaluate>
-double central_difference(double& x, Evaluate loss) {
-  const double at = x;
-  const auto shifted = [&](double by) {
-    x = at + by;
-    return loss();
-  };
-  const double difference =
-      (8 * (shifted(step) - shifted(-step)) - (shifted(2 * step) - shifted(-2 * step))) /
-      (12 * step);
-  x = at;
-  return difference;
-}
 
 /// Compares `gradient` with differences at `samples` of its coefficients, or at all of them.
 template <class DifferenceAt>
@@ -83,7 +70,7 @@ void check_gradient(const Setting& setting, Index chunk_size, Index samples, std
     REQUIRE(gradient.rows() == array.rows());
     REQUIRE(gradient.cols() == array.cols());
     check_array(random, gradient, samples, [&](Index i, Index j) {
-      return central_difference(array(i, j), [&] { return loss(tokens, initial); });
+      return derivative(step, array(i, j), [&] { return loss(tokens, initial); });
     });
   });
   INFO("state");
@@ -93,7 +80,7 @@ void check_gradient(const Setting& setting, Index chunk_size, Index samples, std
       Eigen::Map<const Array<double>>(initial.flat_state().data(), setting.max_levels, size);
   check_array(random, gradients.state, samples, [&](Index l, Index i) {
     if (!initial.is_active(static_cast<int>(l))) return 0.0;
-    return central_difference(levels(l, i), [&] {
+    return derivative(step, levels(l, i), [&] {
       LogLinearState<double> moved = initial;
       moved.replace(initial.size(), [&](int level) {
         return Eigen::Map<const Array<double>>(levels.row(level).data(), setting.d_k, setting.d_v);

@@ -5,9 +5,10 @@
 #include <limits>
 
 #include "catch.hpp"
-#include "sequence.hpp"
+#include "sequence/settings.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 

@@ -7,9 +7,10 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "sequence_oracle.hpp"
+#include "oracles/one_state.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
@@ -63,7 +64,7 @@ TEST_CASE("with all level weights 1 every form is linear attention", "[law]") {
       const auto initial = test::random_state<double>(random, 21, max_levels, 5, 3);
       test::Matrix<double> state = sum_of_levels(initial);
       const Array<double> reads = linear_attention(kind, tokens, state);
-      const double tolerance = rounding<double>(150, 5);
+      const double tolerance = sequence_rounding<double>(150, 5);
       const double scale = std::max(detail::max_abs(reads), largest_term(tokens, initial));
       for_each_form(tokens.inputs(), initial,
                     [&](const std::string& form, const auto& computed, const auto& final) {
@@ -134,11 +135,11 @@ TEST_CASE("forms agree where log decays are -infinity here and there", "[law]") 
     const Array<double> reads = dense(tokens.inputs(), initial);
     REQUIRE(reads.allFinite());
     const double scale = std::max(detail::max_abs(reads), largest_term(tokens, initial));
-    for_each_form(tokens.inputs(), initial,
-                  [&](const std::string& form, const auto& computed, const auto&) {
-                    INFO(form);
-                    CHECK(relative_error(computed, reads, scale) <= rounding<double>(140, 4));
-                  });
+    for_each_form(
+        tokens.inputs(), initial, [&](const std::string& form, const auto& computed, const auto&) {
+          INFO(form);
+          CHECK(relative_error(computed, reads, scale) <= sequence_rounding<double>(140, 4));
+        });
   }
 }
 
@@ -160,12 +161,13 @@ TEMPLATE_TEST_CASE("decays near 0 lose nothing that is still there", "[law]", fl
       const auto wide = test::cast<double>(tokens);
       const Array<double> reads = dense(wide.inputs(), initial.template cast<double>());
       const double scale = std::max(detail::max_abs(reads), largest_term(tokens, initial));
-      for_each_form(tokens.inputs(), initial,
-                    [&](const std::string& form, const auto& computed, const auto& final) {
-                      INFO(form);
-                      CHECK(relative_error(computed, reads, scale) <= rounding<Scalar>(100, 4));
-                      CHECK(final.flat_state().allFinite());
-                    });
+      for_each_form(
+          tokens.inputs(), initial,
+          [&](const std::string& form, const auto& computed, const auto& final) {
+            INFO(form);
+            CHECK(relative_error(computed, reads, scale) <= sequence_rounding<Scalar>(100, 4));
+            CHECK(final.flat_state().allFinite());
+          });
     }
   }
 }

@@ -11,9 +11,10 @@
 #include "heap_peak.hpp"
 #include "keep_memory.hpp"
 #include "loglinear/parallel.hpp"
-#include "sequence.hpp"
+#include "sequence/settings.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 

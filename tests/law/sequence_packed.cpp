@@ -6,7 +6,8 @@
 #include "catch.hpp"
 #include "rules.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 

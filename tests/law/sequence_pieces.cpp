@@ -5,9 +5,10 @@
 #include <limits>
 
 #include "catch.hpp"
-#include "sequence.hpp"
+#include "sequence/settings.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
@@ -57,11 +58,11 @@ TEST_CASE("prompts in pieces, then token by token, are one pass", "[law]") {
         recurrent(tokens.inputs(), final);
         const Pass pass = in_pieces(random, tokens.inputs(), 150, initial);
         const double scale = std::max(detail::max_abs(reads), largest_term(tokens, initial));
-        CHECK(relative_error(pass.reads, reads, scale) <= rounding<double>(170, 4));
+        CHECK(relative_error(pass.reads, reads, scale) <= sequence_rounding<double>(170, 4));
         CHECK(pass.state.size() == start + 170);
         CHECK(relative_error(pass.state.flat_state(), final.flat_state(),
                              std::max(1.0, detail::max_abs(final.flat_state()))) <=
-              rounding<double>(170, 4));
+              sequence_rounding<double>(170, 4));
         // Where no bucket is, nothing is left.
         for (int l = 0; l < max_levels; ++l) {
           if (!pass.state.is_active(l)) CHECK(pass.state.level(l).isZero(0));
@@ -87,10 +88,10 @@ TEST_CASE("two halves at every place are one pass", "[law]") {
       Array<double> both(140, 3);
       both << chunkwise(in.slice(0, place), state), chunkwise(in.slice(place, 140 - place), state);
       const double scale = std::max(detail::max_abs(reads), largest_term(tokens, empty));
-      CHECK(relative_error(both, reads, scale) <= rounding<double>(140, 4));
+      CHECK(relative_error(both, reads, scale) <= sequence_rounding<double>(140, 4));
       CHECK(relative_error(state.flat_state(), final.flat_state(),
                            std::max(1.0, detail::max_abs(final.flat_state()))) <=
-            rounding<double>(140, 4));
+            sequence_rounding<double>(140, 4));
     }
   }
 }
@@ -131,12 +132,12 @@ TEST_CASE("positions up to the last that a stream can have", "[law]") {
       LogLinearState<double> by_recurrence = initial, by_chunks = initial;
       const double scale = std::max(detail::max_abs(reads), largest_term(tokens, initial));
       CHECK(relative_error(recurrent(tokens.inputs(), by_recurrence), reads, scale) <=
-            rounding<double>(70, 4));
+            sequence_rounding<double>(70, 4));
       CHECK(relative_error(chunkwise(tokens.inputs(), by_chunks, {16}), reads, scale) <=
-            rounding<double>(70, 4));
+            sequence_rounding<double>(70, 4));
       CHECK(by_chunks.size() == start + 70);
       CHECK(relative_error(by_chunks.flat_state(), by_recurrence.flat_state(), 1) <=
-            rounding<double>(70, 4));
+            sequence_rounding<double>(70, 4));
     }
   }
 }

@@ -6,9 +6,10 @@
 
 #include "catch.hpp"
 #include "loglinear/parallel.hpp"
-#include "sequence.hpp"
+#include "sequence/settings.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 

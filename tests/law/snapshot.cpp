@@ -12,18 +12,15 @@
 #include "rules.hpp"
 #include "support.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
 using Eigen::Index;
 
 /// Levels of a buffer of 1, of 4 and of 16 leaves, one level, overflow.
-struct Shape {
-  Index d_model, d_k, d_v;
-  int max_levels;
-};
-constexpr Shape shapes[] = {{3, 1, 2, 9}, {4, 5, 6, 3}, {3, 17, 18, 12}, {3, 4, 4, 1}};
+constexpr Shape shapes[] = {{{3, 1, 2}, 9}, {{4, 5, 6}, 3}, {{3, 17, 18}, 12}, {{3, 4, 4}, 1}};
 
 template <class Inner, class Scalar, class Stored>
 using Layer = LogLinearAttention<Inner, Scalar, NormalizedMixture, Stored>;
@@ -32,18 +29,13 @@ using Layer = LogLinearAttention<Inner, Scalar, NormalizedMixture, Stored>;
 template <class Scalar, class Stored, class Check>
 void for_each_layer(Check check) {
   for_each_rule([&]<class Inner>(const Inner& inner, const char* name) {
-    for (const Shape& shape : shapes) {
+    for (Shape shape : shapes) {
       for (const ReadOrder order : read_orders) {
         INFO(name << " " << name_of(order) << " levels " << shape.max_levels << " d_k "
-                  << shape.d_k);
+                  << shape.sizes.d_k);
         Normal normal(5);
-        Layer<Inner, Scalar, Stored> layer({.inner = inner,
-                                            .d_model = shape.d_model,
-                                            .d_k = shape.d_k,
-                                            .d_v = shape.d_v,
-                                            .max_levels = shape.max_levels,
-                                            .read_order = order});
-        set_order_one_weights(layer, normal);
+        shape.read_order = order;
+        auto layer = make_layer<Layer<Inner, Scalar, Stored>>(shape, inner);
         check(layer, normal);
       }
     }
@@ -184,9 +176,8 @@ TEST_CASE("a snapshot is of a stream: the hyperparameters and weights of a layer
 TEMPLATE_TEST_CASE("several heads come back together", "[law]", LogLinearAttention<GatedDeltaNet>,
                    LogLinearAttention<Hawk>, LinearAttention<GLA>) {
   Normal normal(8);
-  MultiHeadAttention<TestType> layer({.d_model = 5, .d_k = 4, .d_v = 3, .n_heads = 3});
-  set_order_one_weights(layer, normal);
-  outputs_of(layer, normal.matrix<double>(5, 21, 1));
+  auto layer = make_layer<MultiHeadAttention<TestType>>(
+      {.sizes = {5, 4, 3}, .max_levels = 32, .tokens = 21, .heads = 3});
   const auto moment = layer.snapshot();
   const auto draft = normal.matrix<double>(5, 30, 1);
   const auto first = outputs_of(layer, draft);
@@ -209,9 +200,7 @@ TEMPLATE_TEST_CASE("tokens taken back are as if they had never been", "[law]",
     CAPTURE(depth, every);
     Normal normal(9);
     test::Random random(10);
-    TestType layer({.d_model = 5, .d_k = 4, .d_v = 3});
-    set_order_one_weights(layer, normal);
-    for (int t = 0; t < 3; ++t) layer.forward(normal.vector<double>(5, 1));
+    const auto layer = make_layer<TestType>({.sizes = {5, 4, 3}, .tokens = 3});
     Rewindable<TestType> stream(layer, {.depth = depth, .snapshot_every = every});
     CHECK(stream.rewindable() == 0);
     std::vector<TestType> history{layer};  // the layer after so many tokens

@@ -4,9 +4,11 @@
 // tokens one by one, by differences.
 
 #include "catch.hpp"
+#include "oracles/differences.hpp"
 #include "rules.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
@@ -17,27 +19,12 @@ constexpr double tolerance = 1e-11;
 constexpr double gradient_tolerance = 1e-6;  // max|a - b| / max|b| for each array
 constexpr double step = 1e-4;
 
-/// States of 8 x 9, so that layers whose transition can be deferred have a buffer of four leaves.
+/// A layer whose buffer is not empty.
 template <class Weights = SoftplusWeights, class Inner>
 LogLinearAttention<Inner, double, Weights> layer_of(const Inner& inner, ReadOrder order,
                                                     int levels) {
-  LogLinearAttention<Inner, double, Weights> layer({.inner = inner,
-                                                    .d_model = 5,
-                                                    .d_k = 8,
-                                                    .d_v = 9,
-                                                    .max_levels = levels,
-                                                    .read_order = order});
-  Normal normal(3);
-  set_order_one_weights(layer, normal);
-  for (int t = 0; t < 11; ++t) layer.forward(normal.vector<double>(5, 1));
-  return layer;
-}
-
-template <class Layer>
-Span one_by_one(Layer& layer, const Span& x) {
-  Span out(x.rows(), layer.output_dim());
-  for (Eigen::Index t = 0; t < x.rows(); ++t) out.row(t) = layer.forward(x.row(t)).transpose();
-  return out;
+  return make_layer<LogLinearAttention<Inner, double, Weights>>(
+      {.max_levels = levels, .read_order = order, .tokens = 11}, inner);
 }
 
 /// The largest relative error of the gradient of one array, of some of its coefficients.
@@ -46,13 +33,11 @@ double gradient_error(const Span& gradient, const Span& at, Loss loss) {
   double error = 0, scale = 0;
   const Eigen::Index stride = 1 + at.size() / 7;
   for (Eigen::Index i = 0; i < at.size(); i += stride) {
-    const auto moved = [&](double by) {
+    const double difference = derivative(step, [&](double by) {
       Span to = at;
       to.data()[i] += by;
       return loss(to);
-    };
-    const double difference =
-        (8 * (moved(step) - moved(-step)) - (moved(2 * step) - moved(-2 * step))) / (12 * step);
+    });
     error = std::max(error, std::abs(difference - gradient.data()[i]));
     scale = std::max(scale, gradient.cwiseAbs().maxCoeff());
   }

@@ -13,7 +13,10 @@
 #include "rules.hpp"
 #include "support.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using loglinear::test::for_each_rule;
+using loglinear::test::Normal;
+using loglinear::test::set_order_one_weights;
 
 namespace {
 

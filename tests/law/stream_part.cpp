@@ -12,7 +12,8 @@
 #include "rules.hpp"
 #include "support.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
@@ -29,9 +30,8 @@ template <class Check>
 void for_each_layer(Check check) {
   for_each_rule([&]<class Inner>(const Inner& inner, const char* name) {
     INFO(name);
-    check(LogLinearAttention<Inner>(
-        {.inner = inner, .d_model = 4, .d_k = 5, .d_v = 6, .max_levels = 5}));
-    check(LinearAttention<Inner>({.inner = inner, .d_model = 4, .d_k = 3, .d_v = 2}));
+    check(make_layer<LogLinearAttention<Inner>>({.sizes = {4, 5, 6}, .max_levels = 5}, inner));
+    check(make_layer<LinearAttention<Inner>>({.sizes = {4, 3, 2}}, inner));
   });
 }
 
@@ -42,7 +42,6 @@ TEST_CASE("parts of a stream make the stream, whatever the rule", "[law]") {
     using Part = AnyPart<Layer>;
     Normal normal(61);
     test::Random random(62);
-    set_order_one_weights(layer, normal);
     constexpr int tokens = 70;
     const detail::Matrix<double> x = normal.matrix<double>(4, tokens, 1);
     // By two paths, sums of up to 5 terms rewritten at every token; transitions of DeltaProduct

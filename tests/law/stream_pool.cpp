@@ -10,7 +10,8 @@
 #include "catch.hpp"
 #include "law/batch.hpp"
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 

@@ -7,7 +7,7 @@
 #include <tuple>
 
 #include "catch.hpp"
-#include "law/rules.hpp"
+#include "rules.hpp"
 #include "support.hpp"
 
 namespace {
@@ -44,8 +44,8 @@ TEST_CASE("The plain form after thousands of updates in the buffer") {
   constexpr int tokens = 127;  // 64 of them flushed, 63 buffered
   using Layer = LogLinearAttention<ManyUpdates, double, UnitWeights>;
   Layer layer({.d_model = 2, .d_k = 64, .d_v = 64, .max_levels = 9});
-  laws::Normal normal(19);
-  laws::set_order_one_weights(layer, normal);
+  test::Normal normal(19);
+  test::set_order_one_weights(layer, normal);
   for (int t = 0; t < tokens; ++t) layer.forward(normal.vector<double>(2, 1.0));
 
   const Eigen::VectorXd x = normal.vector<double>(2, 1.0), q = layer.weight("w_query") * x;

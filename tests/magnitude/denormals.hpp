@@ -16,7 +16,7 @@
 
 #include "support.hpp"
 
-namespace test {
+namespace loglinear::test {
 
 #if defined(__SSE2_MATH__)
 inline constexpr bool sees_denormals = true;  ///< whether the processor tells
@@ -117,6 +117,6 @@ template <class Scalar>
   return all;
 }
 
-}  // namespace test
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_MAGNITUDE_DENORMALS_HPP

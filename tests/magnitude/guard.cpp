@@ -10,8 +10,8 @@
 
 #include "catch.hpp"
 #include "loglinear/loglinear.hpp"
-#include "loglinear/mixers.hpp"
 #include "magnitude/denormals.hpp"
+#include "mixers_cases.hpp"
 
 namespace {
 

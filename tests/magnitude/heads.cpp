@@ -12,7 +12,8 @@
 #include "loglinear/stream/rewindable.hpp"
 #include "magnitude/layers.hpp"
 
-using namespace magnitude;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
@@ -57,7 +58,7 @@ void check_heads(int team) {
   using Scalar = typename Layer::Scalar;
   using Heads = MultiHeadAttention<Layer>;
   Heads heads({.d_model = 5, .d_k = 8, .d_v = 9, .threads = team});
-  laws::Normal normal(12);
+  test::Normal normal(12);
   for (int weights = 0; weights < 2; ++weights) {
     DenormalWatch watch;
     test::Random random(13);
@@ -95,7 +96,7 @@ void check_heads(int team) {
     }
     CHECK(watch.met() == "");
     CHECK(is_normal);
-    laws::set_order_one_weights(heads, normal);
+    test::set_order_one_weights(heads, normal);
   }
 }
 

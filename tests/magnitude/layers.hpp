@@ -5,30 +5,31 @@
 // Everything that can be done with a layer, on streams of every magnitude.
 
 #include "catch.hpp"
-#include "law/rules.hpp"
 #include "loglinear/stream/stream_part.hpp"
 #include "magnitude/denormals.hpp"
+#include "rules.hpp"
 
-namespace magnitude {
+namespace loglinear::test {
 
-using namespace loglinear;
 using Eigen::Index;
-using test::DenormalWatch;
 
 /// The rules of the laws, and gates of about one half a token, which is what they are by default.
 template <class Use>
-void for_each_rule(Use use) {
-  laws::for_each_rule(use);
-  use(RetNet{.gamma = 0.5}, "RetNet(one half)");
-  use(GLA{}, "GLA(one half)");
-  use(GLAVector{}, "GLAVector(one half)");
-  use(GLAVector{.gate_bias = -5}, "GLAVector(-5)");
-  use(GatedDeltaNet{}, "GatedDeltaNet(one half)");
-  use(GatedDeltaNet{.gate_bias = -5}, "GatedDeltaNet(-5)");
-  use(Hawk{}, "Hawk(one half)");
-  use(DeltaProduct<2>{}, "DeltaProduct<2>(one half)");
-  use(RWKV7{}, "RWKV7(one half)");
-  use(Mamba2{.initial_dt_bias = 2}, "Mamba2(fast)");
+void for_each_rule_and_gate(Use use) {
+  for_each_rule(use);
+  const auto gate = [&]<class Rule>(const Rule& rule, const char* name) {
+    use(RuntimeRule<Rule>(rule), name);
+  };
+  gate(RetNet{.gamma = 0.5}, "RetNet(one half)");
+  gate(GLA{}, "GLA(one half)");
+  gate(GLAVector{}, "GLAVector(one half)");
+  gate(GLAVector{.gate_bias = -5}, "GLAVector(-5)");
+  gate(GatedDeltaNet{}, "GatedDeltaNet(one half)");
+  gate(GatedDeltaNet{.gate_bias = -5}, "GatedDeltaNet(-5)");
+  gate(Hawk{}, "Hawk(one half)");
+  gate(DeltaProduct<2>{}, "DeltaProduct<2>(one half)");
+  gate(RWKV7{}, "RWKV7(one half)");
+  gate(Mamba2{.initial_dt_bias = 2}, "Mamba2(fast)");
 }
 
 template <class Scalar>
@@ -123,17 +124,17 @@ void parts(DenormalWatch& watch, Layer layer,
 /// A layer of each rule, with the weights that it starts with and with weights of order 1.
 template <class Scalar, class Stored, class Use>
 void for_each_layer(Use use) {
-  for_each_rule([&]<class Inner>(const Inner& inner, const char* name) {
+  for_each_rule_and_gate([&]<class Inner>(const Inner& inner, const char* name) {
     INFO(name);
     LogLinearAttention<Inner, Scalar, NormalizedMixture, Stored> layer(
         {.inner = inner, .d_model = 5, .d_k = 8, .d_v = 9, .max_levels = 8});
     use(layer);
-    laws::Normal normal(5);
-    laws::set_order_one_weights(layer, normal);
+    Normal normal(5);
+    set_order_one_weights(layer, normal);
     use(layer);
   });
 }
 
-}  // namespace magnitude
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_MAGNITUDE_LAYERS_HPP

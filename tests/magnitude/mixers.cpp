@@ -2,10 +2,11 @@
 // No operation of a mixer of the paper meets a denormal number.
 
 #include "catch.hpp"
-#include "law/mixers_cases.hpp"
 #include "magnitude/layers.hpp"
+#include "mixers_cases.hpp"
 
-using namespace magnitude;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 

@@ -3,7 +3,8 @@
 
 #include "magnitude/layers.hpp"
 
-using namespace magnitude;
+using namespace loglinear;
+using namespace loglinear::test;
 
 TEMPLATE_TEST_CASE("No token meets a denormal number, where levels are narrow", "[magnitude]",
                    Eigen::bfloat16, Eigen::half) {

@@ -6,6 +6,8 @@
 #include "catch.hpp"
 #include "magnitude/denormals.hpp"
 
+namespace test = loglinear::test;
+
 TEMPLATE_TEST_CASE("No operation of a readout meets a denormal number", "[magnitude]", float,
                    double) {
   using Scalar = TestType;

@@ -7,13 +7,14 @@
 #include <limits>
 
 #include "catch.hpp"
-#include "law/sequence.hpp"
 #include "loglinear/sequence.hpp"
 #include "magnitude/denormals.hpp"
+#include "sequence/settings.hpp"
 
 namespace {
 
-using namespace laws;
+using namespace loglinear;
+using namespace loglinear::test;
 using test::DenormalWatch;
 using test::Fading;
 
@@ -152,7 +153,7 @@ TEMPLATE_TEST_CASE("All sequence forms give the same numbers where some are deno
         // Where a number is denormal all of it is lost, in any of some sums of products.
         constexpr double smallest = static_cast<double>(std::numeric_limits<Scalar>::min());
         const double scale = std::max(detail::max_abs(oracle), largest_term(tokens, initial));
-        const double allowed = rounding<Scalar>(100, 4) * scale + 1000 * smallest;
+        const double allowed = sequence_rounding<Scalar>(100, 4) * scale + 1000 * smallest;
         CHECK(static_cast<double>(test::difference(tokenwise, oracle)) <= allowed);
         CHECK(static_cast<double>(test::difference(chunked, oracle)) <= allowed);
         ++compared;

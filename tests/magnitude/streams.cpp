@@ -3,7 +3,8 @@
 
 #include "magnitude/layers.hpp"
 
-using namespace magnitude;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 

@@ -3,7 +3,8 @@
 
 #include "magnitude/layers.hpp"
 
-using namespace magnitude;
+using namespace loglinear;
+using namespace loglinear::test;
 
 TEMPLATE_TEST_CASE("No span of tokens and no part of a stream meets a denormal number",
                    "[magnitude]", float, double) {

@@ -29,7 +29,7 @@ void count() {
 std::atomic<bool> refusing{false};
 std::atomic<int> requests{0}, refused{0};
 int first_refused = 0;
-test::Refusal how_often = test::Refusal::once;
+loglinear::test::Refusal how_often = loglinear::test::Refusal::once;
 std::atomic<long> live{0};
 
 /// Whether a request for memory is to be refused.
@@ -37,7 +37,7 @@ bool is_refused() {
   count();
   if (!refusing.load(std::memory_order_relaxed)) return false;
   const int request = requests.fetch_add(1, std::memory_order_relaxed);
-  const bool all_later = how_often == test::Refusal::ever_after;
+  const bool all_later = how_often == loglinear::test::Refusal::ever_after;
   if (request != first_refused && !(all_later && request > first_refused)) return false;
   refused.fetch_add(1, std::memory_order_relaxed);
   errno = ENOMEM;
@@ -50,7 +50,7 @@ void* taken(void* memory) {
 
 }  // namespace
 
-namespace test {
+namespace loglinear::test {
 
 void start_counting_allocations() {
   calls = 0;
@@ -74,7 +74,7 @@ long live_allocations() {
   return live;
 }
 
-}  // namespace test
+}  // namespace loglinear::test
 
 extern "C" {
 

@@ -4,7 +4,7 @@
 
 // The C allocator of a test program, counted and made to fail.
 
-namespace test {
+namespace loglinear::test {
 
 void start_counting_allocations();
 int stop_counting_allocations();
@@ -30,6 +30,6 @@ int stop_refusing_allocations();
 /// Blocks of memory in use.
 long live_allocations();
 
-}  // namespace test
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_ALLOCATION_COUNTER_HPP

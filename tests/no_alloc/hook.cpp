@@ -7,6 +7,8 @@
 #include "allocation_counter.hpp"
 #include "catch.hpp"
 
+namespace test = loglinear::test;
+
 // That the counter counts: everything here allocates, and is seen.
 
 namespace {

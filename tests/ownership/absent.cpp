@@ -10,6 +10,8 @@
 #include "catch.hpp"
 #include "sequence/tokens.hpp"
 
+namespace test = loglinear::test;
+
 using Eigen::Index;
 using loglinear::LogLinearState;
 using loglinear::SequenceInputs;

@@ -13,7 +13,7 @@
 #include "loglinear/sequence.hpp"
 #include "support.hpp"
 
-namespace test {
+namespace loglinear::test {
 
 template <class Scalar>
 using Array = loglinear::detail::RowMajorMatrix<Scalar>;
@@ -161,6 +161,6 @@ loglinear::LogLinearState<Scalar> random_state(Random& random, std::uint64_t cou
   return state;
 }
 
-}  // namespace test
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_SEQUENCE_TOKENS_HPP

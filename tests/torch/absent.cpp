@@ -7,7 +7,8 @@
 
 #include "catch.hpp"
 
-using namespace torch_tests;
+using namespace loglinear;
+using namespace loglinear::test;
 
 TEST_CASE("a tensor without numbers is absent", "[torch]") {
   const Shape shape{.batches = 2, .tokens = 9, .heads = 2, .d_k = 3, .d_v = 2};

@@ -11,8 +11,10 @@
 #include <cmath>
 
 #include "catch.hpp"
+#include "oracles/differences.hpp"
 
-using namespace torch_tests;
+using namespace loglinear;
+using namespace loglinear::test;
 
 namespace {
 
@@ -45,15 +47,7 @@ void check_gradients(const Kind& kind, bool has_levels, const loglinear::Chunkwi
     double* const numbers = inputs[n].data_ptr<double>();
     double worst = 0;
     for (Index i = 0; i < inputs[n].numel(); ++i) {
-      const double at = numbers[i];
-      const auto shifted = [&](double by) {
-        numbers[i] = at + by;
-        return loss();
-      };
-      const double difference =
-          (8 * (shifted(step) - shifted(-step)) - (shifted(2 * step) - shifted(-2 * step))) /
-          (12 * step);
-      numbers[i] = at;
+      const double difference = derivative(step, numbers[i], loss);
       worst = std::max(worst, std::abs(gradient.data_ptr<double>()[i] - difference));
     }
     CHECK(worst <= relative_tolerance * gradient.abs().max().item<double>());

@@ -18,9 +18,10 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "law/sequence_oracle.hpp"
+#include "oracles/one_state.hpp"
 
-using namespace torch_tests;
+using namespace loglinear;
+using namespace loglinear::test;
 using torch::autograd::variable_list;
 
 namespace {
@@ -60,7 +61,7 @@ void check_close(const variable_list& a, const variable_list& b, Index tokens, I
     INFO("tensor " << i << " of those given, or the reads");
     REQUIRE(a[i].sizes() == b[i].sizes());
     CHECK((a[i] - b[i]).abs().max().item<double>() <=
-          laws::rounding<double>(tokens, d) * b[i].abs().max().item<double>());
+          sequence_rounding<double>(tokens, d) * b[i].abs().max().item<double>());
   }
 }
 
@@ -103,19 +104,19 @@ TEST_CASE("every head reads what it reads alone", "[torch]") {
       for (Index h = 0; h < shape.heads; ++h) {
         INFO(name_of(kind) << ", batch " << b << ", head " << h);
         const Tokens<double>& tokens = heads[static_cast<std::size_t>(b * shape.heads + h)];
-        const double tolerance = laws::rounding<double>(shape.tokens, shape.d_k);
+        const double tolerance = sequence_rounding<double>(shape.tokens, shape.d_k);
         const loglinear::LogLinearState<double> empty(7, shape.d_k, shape.d_v);
-        const double scale = laws::largest_term(tokens, empty);
-        CHECK(laws::relative_error(head_of(out, b, h), loglinear::chunkwise(tokens.inputs(), {16}),
+        const double scale = test::largest_term(tokens, empty);
+        CHECK(test::relative_error(head_of(out, b, h), loglinear::chunkwise(tokens.inputs(), {16}),
                                    scale) < tolerance);
-        CHECK(laws::relative_error(head_of(out, b, h), dense(tokens.inputs()), scale) < tolerance);
+        CHECK(test::relative_error(head_of(out, b, h), dense(tokens.inputs()), scale) < tolerance);
         // One state, by written-out matrices; its weights are 1.
         Tokens<double> unit = tokens;
         unit.lambda.setOnes();
         test::Matrix<double> state = test::Matrix<double>::Zero(shape.d_k, shape.d_v);
-        CHECK(laws::relative_error(head_of(one_state, b, h),
-                                   laws::linear_attention(kind, tokens, state),
-                                   laws::largest_term(unit, empty)) < tolerance);
+        CHECK(test::relative_error(head_of(one_state, b, h),
+                                   test::linear_attention(kind, tokens, state),
+                                   test::largest_term(unit, empty)) < tolerance);
       }
     }
   }
@@ -133,9 +134,9 @@ TEST_CASE("float gives the numbers of double to its own rounding", "[torch]") {
     const at::Tensor out = chunkwise(narrow);
     REQUIRE(out.scalar_type() == at::kFloat);
     const loglinear::LogLinearState<double> empty(8, shape.d_k, shape.d_v);
-    CHECK(laws::relative_error(head_of(out, 0, 0), head_of(chunkwise(wide), 0, 0),
-                               laws::largest_term(heads[0], empty)) <
-          laws::rounding<float>(shape.tokens, shape.d_k));
+    CHECK(test::relative_error(head_of(out, 0, 0), head_of(chunkwise(wide), 0, 0),
+                               test::largest_term(heads[0], empty)) <
+          sequence_rounding<float>(shape.tokens, shape.d_k));
     const auto gradients = reads_and_gradients(with_gradients(narrow));
     CHECK(gradients[0].scalar_type() == at::kFloat);
   }

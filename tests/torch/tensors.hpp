@@ -11,16 +11,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "law/sequence.hpp"
+#include "sequence/settings.hpp"
 #include "sequence/tokens.hpp"
 
-namespace torch_tests {
-
-using Eigen::Index;
-using loglinear::TensorInputs;
-using test::Array;
-using test::Kind;
-using test::Tokens;
+namespace loglinear::test {
 
 // A tensor that is added to the struct and not to the list of all arrays fails here.
 static_assert(sizeof(TensorInputs) == loglinear::detail::array_count * sizeof(at::Tensor));
@@ -129,6 +123,6 @@ inline Array<double> head_of(const at::Tensor& tensor, Index batch, Index head) 
   return Eigen::Map<const Array<double>>(part.data_ptr<double>(), part.size(0), part.size(1));
 }
 
-}  // namespace torch_tests
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_TORCH_TENSORS_HPP

@@ -13,6 +13,8 @@
 #include "catch.hpp"
 #include "read_orders.hpp"
 
+namespace test = loglinear::test;
+
 namespace {
 
 using loglinear::ReadOrder;

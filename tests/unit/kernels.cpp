@@ -17,6 +17,7 @@
 namespace {
 
 using namespace loglinear::detail;
+namespace test = loglinear::test;
 
 // One column, less than a packet, one packet and a rest, up to all blocks of 16 packets of 16 and
 // more.

@@ -13,6 +13,7 @@
 namespace {
 
 using namespace loglinear::detail;
+namespace test = loglinear::test;
 
 constexpr Index lengths[] = {0, 1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100};
 

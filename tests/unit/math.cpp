@@ -11,6 +11,7 @@
 namespace {
 
 using namespace loglinear::detail;
+namespace test = loglinear::test;
 
 template <class Scalar>
 test::Vector<Scalar> unit(const test::Vector<Scalar>& raw) {

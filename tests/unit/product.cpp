@@ -10,6 +10,7 @@
 namespace {
 
 using namespace loglinear::detail;
+namespace test = loglinear::test;
 using Wide = test::Matrix<long double>;
 
 template <class Scalar>

@@ -7,6 +7,8 @@
 #include "catch.hpp"
 #include "support.hpp"
 
+namespace test = loglinear::test;
+
 namespace {
 
 using loglinear::Xorshift64;

@@ -8,6 +8,8 @@
 #include "catch.hpp"
 #include "support.hpp"
 
+namespace test = loglinear::test;
+
 namespace {
 
 using Eigen::Index;

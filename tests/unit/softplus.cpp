@@ -10,6 +10,7 @@
 namespace {
 
 using namespace loglinear::detail;
+namespace test = loglinear::test;
 
 template <class Scalar>
 using Array = Eigen::Array<Scalar, Eigen::Dynamic, 1>;

@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "dense_transition.hpp"
-#include "leaf_list.hpp"
 #include "loglinear/stream/log_linear_state.hpp"
+#include "oracles/dense_transition.hpp"
+#include "oracles/leaf_list.hpp"
 #include "support.hpp"
 
 // The levels of a state against the list of all its leaves.

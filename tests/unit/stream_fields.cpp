@@ -20,7 +20,7 @@
 namespace {
 
 using namespace loglinear;
-using namespace test;
+using namespace loglinear::test;
 
 /// The bytes of the members in a value's list.
 struct CountBytes {

@@ -15,7 +15,8 @@
 
 namespace {
 
-using namespace test;
+using namespace loglinear;
+using namespace loglinear::test;
 
 struct Shape {
   Index key_rows, d_v;

@@ -9,7 +9,7 @@
 #include <type_traits>
 
 #include "catch.hpp"
-#include "eager_state.hpp"
+#include "oracles/eager_state.hpp"
 #include "random_kinds.hpp"
 #include "support.hpp"
 
@@ -17,7 +17,7 @@ namespace {
 
 using Eigen::Index;
 using namespace loglinear;
-using namespace test;
+using namespace loglinear::test;
 
 /// A decay comes after an update.
 template <class Scalar>

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "catch.hpp"
-#include "dense_transition.hpp"
+#include "oracles/dense_transition.hpp"
 #include "support.hpp"
 
 namespace {

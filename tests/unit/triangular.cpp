@@ -7,6 +7,7 @@
 namespace {
 
 using namespace loglinear::detail;
+namespace test = loglinear::test;
 
 /// (I + L) inverse - I, over eps and the magnitudes |I + L| |inverse| that are summed; and whether
 /// what lies above the diagonal is exactly that of the identity.

@@ -13,6 +13,7 @@
 namespace {
 
 using namespace loglinear::detail;
+namespace test = loglinear::test;
 
 template <class Scalar>
 std::vector<Scalar> numbers(std::size_t size, std::uint64_t seed) {

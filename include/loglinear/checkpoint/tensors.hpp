@@ -86,6 +86,10 @@ inline void require_legal_size(const Tensor& tensor, std::uint64_t bytes, std::s
 /// and writes files; this header knows neither files nor JSON.
 class Tensors {
  public:
+  /// What a tensor of two dimensions is read into.
+  template <class Scalar>
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+
   std::map<std::string, std::string> metadata{};  ///< the file's `__metadata__`
   std::string source = "tensors";                 ///< where they come from, for messages: the path
 
@@ -117,7 +121,7 @@ class Tensors {
   /// unknown name, another DType, or a coefficient that is not finite or not in the range of
   /// `Scalar`
   template <class Scalar>
-  [[nodiscard]] detail::RowMajorMatrix<Scalar> matrix(std::string_view name) const {
+  [[nodiscard]] Matrix<Scalar> matrix(std::string_view name) const {
     const Tensor& tensor = (*this)[name];
     if (!detail::is_convertible(tensor.dtype)) {
       detail::refuse_tensor(source, name,
@@ -129,7 +133,7 @@ class Tensors {
       (i == 0 ? rows : columns) *= static_cast<Eigen::Index>(tensor.shape[i]);
     }
     const auto step = static_cast<Eigen::Index>(size_of(tensor.dtype));
-    detail::RowMajorMatrix<Scalar> values(rows, columns);
+    Matrix<Scalar> values(rows, columns);
     for (Eigen::Index i = 0; i < values.size(); ++i) {
       values.data()[i] = detail::decoded<Scalar>(tensor.dtype, tensor.bytes.data() + i * step);
       if (!detail::is_finite(values.data()[i])) {

@@ -35,6 +35,7 @@
 
 namespace loglinear::detail {
 
+/// The four matrices. It has many members: each term of the equations above is one, with a name.
 template <class Scalar>
 class ChunkMap {
  public:

@@ -62,7 +62,6 @@ template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture
           class Stored = Scalar_, LastLevel Overflow = LastLevel::fold>
 class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, Stored, Overflow>> {
   using Base = OneHead<detail::Head<Inner, Scalar_, Weights, Stored, Overflow>>;
-  using Matrix = detail::RowMajorMatrix<Scalar_>;
   using Base::head_;
   using typename Base::Flush;
   static constexpr int fixed_levels = detail::fixed_levels<Weights>();
@@ -71,6 +70,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   using Scalar = Scalar_;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
+  using typename Base::Rows;
   /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
   using Workspace = typename Base::Head::Workspace;
 
@@ -198,9 +198,9 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
 
   /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_v
   template <class In>
-  Matrix forward_span(const Eigen::MatrixBase<In>& x) {
+  Rows forward_span(const Eigen::MatrixBase<In>& x) {
     const Flush flush;
-    Matrix out = head_.read_span(x, head_.read_order());
+    Rows out = head_.read_span(x, head_.read_order());
     detail::tanh_of(out.data(), out.size(), out.data());  // in place: nothing may throw any more
     return out;
   }
@@ -213,11 +213,9 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
                                                    const Eigen::MatrixBase<DOut>& d_out) const {
     const Flush flush;
     LogLinearAttention copy(*this);
-    const Matrix out = copy.forward_span(x);
-    detail::require_size("d_out (rows)", d_out.rows(), out.rows());
-    detail::require_size("d_out (columns)", d_out.cols(), out.cols());
-    detail::require_finite("d_out", d_out);
-    Matrix d_reads = d_out;
+    const Rows out = copy.forward_span(x);
+    detail::require_matrix("d_out", d_out, out.rows(), out.cols());
+    Rows d_reads = d_out;
     detail::tanh_pullback(out.data(), out.size(), d_reads.data());
     return head_.pull_back_span(this->log_linear_state(), x, head_.read_order(), d_reads);
   }
@@ -227,18 +225,16 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// same within the span, and the gradient goes through the states that its tokens write.
   /// \param y T x d_v, finite \return the outputs o from before the step, T x d_v
   template <class In, class Target>
-  Matrix train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+  Rows train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
     const Flush flush;
-    detail::require_size("y (rows)", y.rows(), x.rows());
-    detail::require_size("y (columns)", y.cols(), this->output_dim());
-    detail::require_finite("y", y);
+    detail::require_matrix("y", y, x.rows(), this->output_dim());
     const typename Base::State before = this->log_linear_state();
     const ReadOrder order = head_.training_order();
     detail::Rollback rollback(head_);
     head_.look_at_span(x);
-    Matrix out = head_.read_span(x, order);
+    Rows out = head_.read_span(x, order);
     detail::tanh_of(out.data(), out.size(), out.data());
-    Matrix d_reads = out - y;
+    Rows d_reads = out - y;
     detail::tanh_pullback(out.data(), out.size(), d_reads.data());
     head_.descend(head_.pull_back_span(before, x, order, d_reads));
     rollback.keep();

@@ -32,6 +32,9 @@ class ManyHeads {
   using Scalar = typename Layer::Scalar;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
+  using Matrix = detail::Matrix<Scalar>;               ///< a copy of a weight array
+  using MatrixView = detail::ConstMatrixView<Scalar>;  ///< a weight array where it lies
+  using Rows = detail::RowMajorMatrix<Scalar>;         ///< a span, a row a token
   /// A moment of the stream, one of each head.
   using Snapshot = std::vector<typename Layer::Snapshot>;
 
@@ -130,14 +133,12 @@ class ManyHeads {
   }
   /// One weight array; a read-only view, valid as long as the layer is neither moved nor destroyed.
   /// \throws std::invalid_argument for an unknown name
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
+  [[nodiscard]] MatrixView weight(std::string_view name) const& {
     const auto [index, rest] = split(name);
     return index < 0 ? out_.weights().get(rest) : head(index).weight(rest);
   }
   /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
-    return weight(name);
-  }
+  [[nodiscard]] Matrix weight(std::string_view name) const&& { return weight(name); }
   /// Replaces one weight array; allocates. \throws std::invalid_argument as
   /// `LogLinearAttention::set_weight`
   template <class Derived>
@@ -162,7 +163,6 @@ class ManyHeads {
 
  protected:
   using Flush = detail::FlushToZero<Scalar>;
-  using Rows = detail::RowMajorMatrix<Scalar>;
 
   /// `count` heads like the first, and W_out, all with weights drawn from one seed.
   ManyHeads(const Layer& first, int count, int threads, Index d_model, OutputBound bound,

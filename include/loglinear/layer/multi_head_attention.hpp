@@ -40,7 +40,6 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
                 "LinearAttention<Rule>");
   using Base = ManyHeads<Layer_>;
   using Head = typename Layer_::Head;
-  using Matrix = detail::RowMajorMatrix<typename Layer_::Scalar>;
   using Base::heads_;
   using Base::out_;
   using typename Base::Flush;
@@ -50,6 +49,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   using Scalar = typename Layer::Scalar;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
+  using typename Base::Rows;
 
   /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
   struct Workspace {
@@ -193,11 +193,11 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
 
   /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
   template <class In>
-  Matrix forward_span(const Eigen::MatrixBase<In>& x) {
+  Rows forward_span(const Eigen::MatrixBase<In>& x) {
     const Flush flush;
     detail::Rollback rollback(heads_);
-    const Matrix reads = this->read_span(x, order());
-    Matrix out = out_.apply(reads);
+    const Rows reads = this->read_span(x, order());
+    Rows out = out_.apply(reads);
     rollback.keep();
     return out;
   }
@@ -207,29 +207,25 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   [[nodiscard]] MultiHeadSpanGradient<Scalar> span_gradient(
       const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
     const Flush flush;
-    detail::require_size("d_out (rows)", d_out.rows(), x.rows());
-    detail::require_size("d_out (columns)", d_out.cols(), this->output_dim());
-    detail::require_finite("d_out", d_out);
+    detail::require_matrix("d_out", d_out, x.rows(), this->output_dim());
     MultiHeadAttention copy(*this);
-    const Matrix reads = copy.read_span(x, order());
-    return copy.pull_back_span(heads_, x, order(), reads, out_.apply(reads), Matrix(d_out));
+    const Rows reads = copy.read_span(x, order());
+    return copy.pull_back_span(heads_, x, order(), reads, out_.apply(reads), Rows(d_out));
   }
 
   /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
   /// tokens of the stream; see `LogLinearAttention::train_span`. \param y T x d_model
   template <class In, class Target>
-  Matrix train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+  Rows train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
     const Flush flush;
-    detail::require_size("y (rows)", y.rows(), x.rows());
-    detail::require_size("y (columns)", y.cols(), this->output_dim());
-    detail::require_finite("y", y);
+    detail::require_matrix("y", y, x.rows(), this->output_dim());
     detail::Rollback undo(heads_);
     for (Layer& head : heads_) head.as_head().look_at_span(x);
     detail::Rollback rollback(heads_);
-    const Matrix reads = this->read_span(x, training_order());
-    const Matrix out = out_.apply(reads);
+    const Rows reads = this->read_span(x, training_order());
+    const Rows out = out_.apply(reads);
     const auto gradient =
-        this->pull_back_span(rollback.before(), x, training_order(), reads, out, Matrix(out - y));
+        this->pull_back_span(rollback.before(), x, training_order(), reads, out, Rows(out - y));
     auto d_out = out_.weights().zeros();
     d_out.set("w_out", gradient.w_out);
     for (std::size_t h = 0; h < gradient.heads.size(); ++h) {

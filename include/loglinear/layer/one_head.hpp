@@ -25,7 +25,9 @@ class OneHead {
   using Scalar = typename Head::Scalar;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
-  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Matrix = detail::Matrix<Scalar>;               ///< a copy of a weight array
+  using MatrixView = detail::ConstMatrixView<Scalar>;  ///< a weight array where it lies
+  using Rows = detail::RowMajorMatrix<Scalar>;         ///< a span, a row a token
   using State = typename Head::State;
   /// A moment of the stream, from `snapshot`.
   using Snapshot = typename Head::Snapshot;
@@ -54,20 +56,20 @@ class OneHead {
 
   /// As `forward`.
   template <class In>
-  void forward_levels(const In& x, Matrix& reads) {
+  void forward_levels(const In& x, Rows& reads) {
     const Flush flush;
     head_.stage_levels(x, head_.read_order(), reads);
     head_.commit();
   }
   /// As `query_readonly`: nothing changes.
   template <class In>
-  void level_reads(const In& x, Matrix& reads) {
+  void level_reads(const In& x, Rows& reads) {
     const Flush flush;
     head_.query_levels(x, reads);
   }
   /// The same with the caller's memory; safe from several threads, a workspace each.
   template <class In>
-  void level_reads(const In& x, typename Head::Workspace& workspace, Matrix& reads) const {
+  void level_reads(const In& x, typename Head::Workspace& workspace, Rows& reads) const {
     const Flush flush;
     head_.query_levels(x, workspace, reads);
   }
@@ -75,7 +77,7 @@ class OneHead {
   /// in the order of `train_one`, and must replace them by the gradient of the loss with respect to
   /// them. Steps every weight but those of the level weights, which have no part in it.
   template <class In, class Differentiate>
-  void train_levels(const In& x, Matrix& reads, Differentiate differentiate) {
+  void train_levels(const In& x, Rows& reads, Differentiate differentiate) {
     const Flush flush;
     head_.stage_levels(x, head_.training_order(), reads, Head::For::learning);
     differentiate(reads);
@@ -84,8 +86,8 @@ class OneHead {
     head_.commit();
   }
   /// A matrix for them, all zero; allocates.
-  [[nodiscard]] Matrix make_level_reads() const {
-    return detail::zeros<Matrix>(head_.preparation().weight_count(), output_dim());
+  [[nodiscard]] Rows make_level_reads() const {
+    return detail::zeros<Rows>(head_.preparation().weight_count(), output_dim());
   }
   /// \}
 
@@ -173,13 +175,9 @@ class OneHead {
   /// One weight array, `outputs x d_model`, or `1 x n` for a free vector; a read-only view, valid
   /// as long as the layer is neither moved nor destroyed. \throws std::invalid_argument for a name
   /// that is not in `weight_names()`
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
-    return parameters().get(name);
-  }
+  [[nodiscard]] MatrixView weight(std::string_view name) const& { return parameters().get(name); }
   /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
-    return parameters().get(name);
-  }
+  [[nodiscard]] Matrix weight(std::string_view name) const&& { return parameters().get(name); }
   /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
   /// Allocates a copy of it. \throws std::invalid_argument for an unknown name, another shape or
   /// coefficients that are not finite; nothing is changed then

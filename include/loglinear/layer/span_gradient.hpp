@@ -13,17 +13,17 @@ namespace loglinear {
 /// The gradient of a loss over a span of T tokens with respect to what the layer was given.
 template <class Scalar>
 struct SpanGradient {
-  detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x d_model
+  using Rows = detail::RowMajorMatrix<Scalar>;         ///< a row a token
+  using Matrix = detail::Matrix<Scalar>;               ///< a copy of an array
+  using MatrixView = detail::ConstMatrixView<Scalar>;  ///< an array where it lies
+
+  Rows x;  ///< with respect to the inputs, T x d_model
 
   /// With respect to one weight array, by its name in the layer; a read-only view, valid as long as
   /// this object. \throws std::invalid_argument for a name that is not one of the layer's weights
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
-    return weights.get(name);
-  }
+  [[nodiscard]] MatrixView weight(std::string_view name) const& { return weights.get(name); }
   /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
-    return weights.get(name);
-  }
+  [[nodiscard]] Matrix weight(std::string_view name) const&& { return weights.get(name); }
 
   detail::Parameters<Scalar> weights;  ///< all of them, in the layer's own layout
 };
@@ -31,9 +31,11 @@ struct SpanGradient {
 /// The gradient of a loss over a span with respect to what a multi-head layer was given.
 template <class Scalar>
 struct MultiHeadSpanGradient {
-  detail::RowMajorMatrix<Scalar> x;         ///< with respect to the inputs, T x d_model
+  using Rows = detail::RowMajorMatrix<Scalar>;  ///< a row a token
+
+  Rows x;                                   ///< with respect to the inputs, T x d_model
   std::vector<SpanGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
-  detail::RowMajorMatrix<Scalar> w_out;     ///< with respect to W_out, d_model x n_heads d_v
+  Rows w_out;                               ///< with respect to W_out, d_model x n_heads d_v
 };
 
 }  // namespace loglinear

@@ -34,16 +34,26 @@ struct HeadInputs {
 
   /// One head as a sequence: views of these arrays.
   [[nodiscard]] SequenceInputs<Scalar> head(Index h) const {
-    const auto part = [](const RowMajorMatrix<Scalar>& all, Index parts, Index which) {
-      const Index width = all.cols() / parts;
-      return view_of(all.middleCols(which * width, width));
+    SequenceInputs<Scalar> one;
+    match_arrays(*this, h, one,
+                 [](const auto& columns, auto& of_head, bool) { of_head = view_of(columns); });
+    return one;
+  }
+
+  /// Calls `use(columns of head h, array of one, whether the heads of a group share them)` for the
+  /// six arrays; `one` is a head's sequence or its gradients.
+  template <class All, class One, class Use>
+  static void match_arrays(All& all, Index h, One& one, Use use) {
+    const auto match = [&](auto& array, Index parts, Index which, auto& of_head) {
+      const Index width = array.cols() / parts;
+      use(array.middleCols(which * width, width), of_head, parts < all.heads);
     };
-    return {.q = part(q, groups, group_of(h)),
-            .k = part(k, groups, group_of(h)),
-            .v = part(v, heads, h),
-            .lambda = part(lambda, heads, h),
-            .g = part(g, heads, h),
-            .beta = part(beta, heads, h)};
+    match(all.q, all.groups, all.group_of(h), one.q);
+    match(all.k, all.groups, all.group_of(h), one.k);
+    match(all.v, all.heads, h, one.v);
+    match(all.lambda, all.heads, h, one.lambda);
+    match(all.g, all.heads, h, one.g);
+    match(all.beta, all.heads, h, one.beta);
   }
 };
 
@@ -109,30 +119,20 @@ template <class Scalar>
 [[nodiscard]] HeadInputs<Scalar> read_heads_gradient(
     const HeadInputs<Scalar>& in, const RowMajorMatrix<Scalar>& d_reads,
     const std::vector<SequenceTape<Scalar>>& tapes) {
-  HeadInputs<Scalar> d;
-  d.groups = in.groups;
-  d.heads = in.heads;
-  d.q.setZero(in.q.rows(), in.q.cols());
-  d.k.setZero(in.k.rows(), in.k.cols());
-  d.v.resizeLike(in.v);
-  d.lambda.resizeLike(in.lambda);
-  d.g.resizeLike(in.g);
-  d.beta.resizeLike(in.beta);
-  const auto part = [](RowMajorMatrix<Scalar>& all, Index parts, Index which) {
-    const Index width = all.cols() / parts;
-    return all.middleCols(which * width, width);
-  };
+  HeadInputs<Scalar> d = in;  // its shapes: every column is written
   for_each_group(in, [&](Index first, Index end) {
     for (Index h = first; h < end; ++h) {
       const SequenceGradients<Scalar> of_head =
           chunkwise_gradient<Scalar>(in.head(h), tapes[static_cast<std::size_t>(h)],
                                      view_of(d_reads.middleCols(h * in.d_v(), in.d_v())));
-      part(d.q, in.groups, in.group_of(h)) += of_head.q;
-      part(d.k, in.groups, in.group_of(h)) += of_head.k;
-      part(d.v, in.heads, h) = of_head.v;
-      part(d.lambda, in.heads, h) = of_head.lambda;
-      part(d.g, in.heads, h) = of_head.g;
-      part(d.beta, in.heads, h) = of_head.beta;
+      HeadInputs<Scalar>::match_arrays(d, h, of_head,
+                                       [&](auto columns, const auto& gradient, bool is_shared) {
+                                         if (is_shared && h > first) {
+                                           columns += gradient;
+                                         } else {
+                                           columns = gradient;
+                                         }
+                                       });
     }
   });
   return d;

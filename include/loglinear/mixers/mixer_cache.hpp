@@ -17,6 +17,19 @@ namespace loglinear {
 template <class Scalar, class Mixer>
 class TokenMixer;
 
+namespace detail {
+
+/// What of a mixer's sizes its cache is made of.
+struct MixerShape {
+  Index hidden_size = 0, heads = 0, d_k = 0, d_v = 0;
+  int num_levels = 0;                     // level weights, one more than the state's levels
+  Index conv_kernel = 1;                  // taps
+  std::vector<Index> conv_channels = {};  // of each short convolution
+  Index chunk_size = 64;
+};
+
+}  // namespace detail
+
 /// Where a stream through a mixer stands: the last inputs of its short convolutions and the
 /// hierarchy of each head, the counterpart of flash-linear-attention's `conv_state` and
 /// `recurrent_state`.

@@ -19,20 +19,13 @@ namespace loglinear {
 /// The gradients of `TokenMixer::gradient`.
 template <class Scalar>
 struct MixerGradients {
-  detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x hidden_size
-  NamedWeights<Scalar> weights;      ///< with respect to each weight, `weights["A_log"]`
+  using Matrix = detail::RowMajorMatrix<Scalar>;  ///< a row a token
+
+  Matrix x;                      ///< with respect to the inputs, T x hidden_size
+  NamedWeights<Scalar> weights;  ///< with respect to each weight, `weights["A_log"]`
 };
 
 namespace detail {
-
-/// What of a mixer's sizes its cache is made of.
-struct MixerShape {
-  Index hidden_size = 0, heads = 0, d_k = 0, d_v = 0;
-  int num_levels = 0;                     // level weights, one more than the state's levels
-  Index conv_kernel = 1;                  // taps
-  std::vector<Index> conv_channels = {};  // of each short convolution
-  Index chunk_size = 64;
-};
 
 /// A gradient on its way back from a mixer's output to what `read_heads` read.
 template <class Scalar>
@@ -66,6 +59,7 @@ template <class Scalar_, class Mixer>
 class TokenMixer {
  public:
   using Scalar = Scalar_;
+  using Vector = detail::Vector<Scalar>;
   using Matrix = detail::RowMajorMatrix<Scalar>;
   using Rows = typename SequenceInputs<Scalar>::Rows;
   using Cache = MixerCache<Scalar>;
@@ -103,47 +97,22 @@ class TokenMixer {
   /// \param x  T x hidden_size, finite \return T x hidden_size
   /// \throws std::invalid_argument for a wrong size, a coefficient that is not finite, or where
   /// finite input overflows on the way. O(T log T), by the chunkwise form
-  [[nodiscard]] Matrix forward(const Rows& x) const {
-    const detail::FlushToZero<Scalar> flush;
-    const Matrix tokens = checked(x);
-    const auto front = mixer().front(tokens, empty_convolutions());
-    return finished(front, detail::read_heads(front.heads, max_levels(), chunks()));
-  }
+  [[nodiscard]] Matrix forward(const Rows& x) const;
 
   /// The next outputs of a stream, for a prompt in pieces of any size: to rounding those of one
   /// pass. \param cache  where the stream stands; in the end after x
   /// \throws std::invalid_argument as above, for a cache of another shape, or where a state would
   /// overflow; the cache is unchanged then. A piece of more than one token copies the states.
-  [[nodiscard]] Matrix forward(const Rows& x, Cache& cache) const {
-    const detail::FlushToZero<Scalar> flush;
-    const Matrix tokens = checked(x);
-    require_fitting(cache);
-    if (tokens.rows() == 0) return tokens;
-    const auto front = mixer().front(tokens, cache.convolutions_);
-    Matrix out;
-    if (tokens.rows() == 1) {
-      detail::HeadsToken<Scalar> token(front.heads, cache.states_);
-      out = finished(front, token.reads());
-      token.write();
-    } else {
-      auto states = cache.states_;
-      out = finished(front, detail::read_heads(front.heads, states, chunks()));
-      cache.states_.swap(states);
-    }
-    for (std::size_t i = 0; i < cache.convolutions_.size(); ++i) {
-      cache.convolutions_[i] = front.convolved[i].bottomRows(cache.convolutions_[i].rows());
-    }
-    return out;
-  }
+  [[nodiscard]] Matrix forward(const Rows& x, Cache& cache) const;
 
   /// Decodes one token. \param x  length hidden_size \return the output, length hidden_size
   /// \throws std::invalid_argument as `forward`; the cache is unchanged then. Costs the projections
   /// and O(active levels x d_k x d_v) a head
   template <class In>
-  [[nodiscard]] detail::Vector<Scalar> step(const Eigen::MatrixBase<In>& x, Cache& cache) const {
+  [[nodiscard]] Vector step(const Eigen::MatrixBase<In>& x, Cache& cache) const {
     static_assert(In::IsVectorAtCompileTime, "step takes a vector; forward takes sequences");
     const Matrix row = detail::as_column(x).transpose();
-    detail::Vector<Scalar> out = row.transpose();  // of the output's size, before the cache changes
+    Vector out = row.transpose();  // of the output's size, before the cache changes
     out = forward(row, cache).row(0).transpose();
     return out;
   }
@@ -161,24 +130,14 @@ class TokenMixer {
   /// \param x, d_out  T x hidden_size each
   /// \throws std::invalid_argument as `forward`, or where a gradient overflows. Memory O(T) beside
   /// the weights' gradients
-  [[nodiscard]] MixerGradients<Scalar> gradient(const Rows& x, const Rows& d_out) const {
-    return gradient_of(x, d_out, empty_convolutions(), [&](const auto& heads, auto& tapes) {
-      return detail::read_heads(heads, max_levels(), chunks(), &tapes);
-    });
-  }
+  [[nodiscard]] MixerGradients<Scalar> gradient(const Rows& x, const Rows& d_out) const;
 
   /// The same for the next inputs of a stream, the cache before them held constant: of
   /// `sum(d_out * forward(x, copy of cache))`. A long sequence in pieces, each with its gradient
   /// and then `forward`, is truncated backpropagation in constant memory. \throws
   /// std::invalid_argument as above, or for a cache of another shape. Copies the states
   [[nodiscard]] MixerGradients<Scalar> gradient(const Rows& x, const Rows& d_out,
-                                                const Cache& cache) const {
-    require_fitting(cache);
-    return gradient_of(x, d_out, cache.convolutions_, [&](const auto& heads, auto& tapes) {
-      auto states = cache.states_;
-      return detail::read_heads(heads, states, chunks(), &tapes);
-    });
-  }
+                                                const Cache& cache) const;
   /// \}
 
  protected:
@@ -220,8 +179,7 @@ class TokenMixer {
   [[nodiscard]] ChunkwiseOptions chunks() const { return {.chunk_size = shape_.chunk_size}; }
 
   [[nodiscard]] Matrix checked(const Rows& x) const {
-    detail::require_size("x (columns)", x.cols(), shape_.hidden_size);
-    detail::require_finite("x", x);
+    detail::require_matrix("x", x, x.rows(), shape_.hidden_size);
     return x;
   }
   template <class Front>
@@ -237,9 +195,7 @@ class TokenMixer {
                                                    Read read) const {
     const detail::FlushToZero<Scalar> flush;
     const Matrix tokens = checked(x);
-    detail::require_size("d_out (rows)", d_out.rows(), tokens.rows());
-    detail::require_size("d_out (columns)", d_out.cols(), shape_.hidden_size);
-    detail::require_finite("d_out", d_out);
+    detail::require_matrix("d_out", d_out, tokens.rows(), shape_.hidden_size);
     MixerGradients<Scalar> all{.x = Matrix::Zero(tokens.rows(), tokens.cols()),
                                .weights = weights_.zeros()};
     if (tokens.rows() == 0) return all;
@@ -282,6 +238,57 @@ class TokenMixer {
   detail::MixerShape shape_;
   NamedWeights<Scalar> weights_;
 };
+
+// Defined here, so that a program can have them compiled in one place (`extern template class`).
+
+template <class Scalar_, class Mixer>
+auto TokenMixer<Scalar_, Mixer>::forward(const Rows& x) const -> Matrix {
+  const detail::FlushToZero<Scalar> flush;
+  const Matrix tokens = checked(x);
+  const auto front = mixer().front(tokens, empty_convolutions());
+  return finished(front, detail::read_heads(front.heads, max_levels(), chunks()));
+}
+
+template <class Scalar_, class Mixer>
+auto TokenMixer<Scalar_, Mixer>::forward(const Rows& x, Cache& cache) const -> Matrix {
+  const detail::FlushToZero<Scalar> flush;
+  const Matrix tokens = checked(x);
+  require_fitting(cache);
+  if (tokens.rows() == 0) return tokens;
+  const auto front = mixer().front(tokens, cache.convolutions_);
+  Matrix out;
+  if (tokens.rows() == 1) {
+    detail::HeadsToken<Scalar> token(front.heads, cache.states_);
+    out = finished(front, token.reads());
+    token.write();
+  } else {
+    auto states = cache.states_;
+    out = finished(front, detail::read_heads(front.heads, states, chunks()));
+    cache.states_.swap(states);
+  }
+  for (std::size_t i = 0; i < cache.convolutions_.size(); ++i) {
+    cache.convolutions_[i] = front.convolved[i].bottomRows(cache.convolutions_[i].rows());
+  }
+  return out;
+}
+
+template <class Scalar_, class Mixer>
+auto TokenMixer<Scalar_, Mixer>::gradient(const Rows& x, const Rows& d_out) const
+    -> MixerGradients<Scalar> {
+  return gradient_of(x, d_out, empty_convolutions(), [&](const auto& heads, auto& tapes) {
+    return detail::read_heads(heads, max_levels(), chunks(), &tapes);
+  });
+}
+
+template <class Scalar_, class Mixer>
+auto TokenMixer<Scalar_, Mixer>::gradient(const Rows& x, const Rows& d_out,
+                                          const Cache& cache) const -> MixerGradients<Scalar> {
+  require_fitting(cache);
+  return gradient_of(x, d_out, cache.convolutions_, [&](const auto& heads, auto& tapes) {
+    auto states = cache.states_;
+    return detail::read_heads(heads, states, chunks(), &tapes);
+  });
+}
 
 }  // namespace loglinear
 

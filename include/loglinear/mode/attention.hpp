@@ -71,8 +71,8 @@ template <class Scalar = double>
             config, typename Heads::Options{
                         .inner = rule,
                         .d_model = config.d_model,
-                        .d_k = config.d_key,
-                        .d_v = config.d_value,
+                        .d_k = config.d_k,
+                        .d_v = config.d_v,
                         .n_heads = config.n_heads,
                         .max_levels = log_linear != nullptr ? log_linear->max_levels : 1,
                         .level_weights = log_linear != nullptr ? log_linear->level_weights

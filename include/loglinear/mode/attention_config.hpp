@@ -29,12 +29,14 @@ namespace loglinear {
       mode);
 }
 
-/// A multi-head layer as a value.
+/// A multi-head layer as a value: the names of `MultiHeadAttention::Options`, with a mode in place of
+/// rule, level weights and max_levels. Each of these lists all of its members, since in C++20
+/// designators cannot reach those of a base.
 struct AttentionConfig {
   Eigen::Index d_model = 16;                     ///< length of x and of the output, 1 to 2^26
-  int n_heads = 4;                               ///< at least 1; n_heads d_value at most 2^26
-  Eigen::Index d_key = 4;                        ///< length of a head's keys, 1 to 2^26
-  Eigen::Index d_value = 4;                      ///< length of a head's values, 1 to 2^26
+  int n_heads = 4;                               ///< at least 1; n_heads d_v at most 2^26
+  Eigen::Index d_k = 4;                          ///< length of a head's keys, 1 to 2^26
+  Eigen::Index d_v = 4;                          ///< length of a head's values, 1 to 2^26
   AttentionMode mode = RetNet{};                 ///< the rule and what it is applied to
   std::uint64_t seed = 42;                       ///< of all weights, at least 1
   ReadOrder read_order = ReadOrder::after_push;  ///< what `forward` reads
@@ -49,9 +51,9 @@ struct AttentionConfig {
   void validate() const {
     detail::require_length("d_model", d_model);
     detail::require_positive("n_heads", n_heads);
-    detail::require_length("d_key", d_key);
-    detail::require_length("d_value", d_value);
-    detail::require_length("n_heads * d_value", n_heads * d_value);
+    detail::require_length("d_k", d_k);
+    detail::require_length("d_v", d_v);
+    detail::require_length("n_heads * d_v", n_heads * d_v);
     detail::require_positive("threads", threads);
     loglinear::validate(mode);
   }

@@ -41,16 +41,17 @@ class AttentionSnapshot {
 
 /// A layer whose mode was chosen at run time: `MultiHeadAttention` behind virtual functions, with
 /// its guarantees. A call costs one indirection; a vector argument that is not an Eigen column
-/// vector of the layer's own type is copied once more.
+/// vector of the layer's own type is copied once more. It has many members, those of the layer.
 template <class Scalar_>
 class Attention {
  public:
   using Scalar = Scalar_;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
-  using Matrix = detail::Matrix<Scalar>;
+  using Matrix = detail::Matrix<Scalar>;               ///< a weight array
+  using MatrixView = detail::ConstMatrixView<Scalar>;  ///< the same where it lies
 
-  /// Memory for `query` const: one for each thread, from `make_workspace`.
+  /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
   class Workspace {
    private:
     friend class Attention;
@@ -83,20 +84,20 @@ class Attention {
   }
   /// All heads read the state as it stands; nothing changes.
   template <class In>
-  const Vector& query(const In& x) {
+  const Vector& query_readonly(const In& x) {
     return do_query(as_vector(x, "x", x_));
   }
   /// The same, into the caller's vector of length d_model.
   template <class In, class Out>
-  void query(const In& x, Eigen::MatrixBase<Out> const& out) {
+  void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
     require_output(out);
-    detail::as_writable_column(out) = query(x);
+    detail::as_writable_column(out) = query_readonly(x);
   }
   /// The same with the caller's memory; safe from several threads, a workspace each. \return the
   /// output, which lies in the workspace. \throws std::invalid_argument also for a workspace of a
   /// layer of another kind or shape
   template <class In>
-  const Vector& query(const In& x, Workspace& workspace) const {
+  const Vector& query_readonly(const In& x, Workspace& workspace) const {
     detail::require_size("the workspace's x", workspace.x_.size(), output_dim());
     return do_query(as_vector(x, "x", workspace.x_), workspace);
   }
@@ -158,7 +159,7 @@ class Attention {
   [[nodiscard]] virtual std::vector<std::string> weight_names() const = 0;
   /// One weight array; a read-only view, valid as long as the layer. \throws std::invalid_argument
   /// for an unknown name
-  [[nodiscard]] virtual detail::ConstMatrixView<Scalar> weight(std::string_view name) const = 0;
+  [[nodiscard]] virtual MatrixView weight(std::string_view name) const = 0;
   /// Replaces one weight array; allocates. \throws std::invalid_argument for an unknown name,
   /// another shape or coefficients that are not finite
   virtual void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) = 0;

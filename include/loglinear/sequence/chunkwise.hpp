@@ -116,10 +116,10 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size)
 /// For chunks of C tokens `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token; memory beyond
 /// inputs and outputs is O(C^2 + C d + levels d_k d_v), allocated at every call.
 template <class Scalar>
-detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
-                                         LogLinearState<Scalar>& state,
-                                         const ChunkwiseOptions& options = {},
-                                         SequenceTape<Scalar>* tape = nullptr) {
+typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
+                                                  LogLinearState<Scalar>& state,
+                                                  const ChunkwiseOptions& options = {},
+                                                  SequenceTape<Scalar>* tape = nullptr) {
   const detail::FlushToZero<Scalar> flush;
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   detail::require_shapes(in, state);
@@ -147,9 +147,9 @@ requires(Overflow != LastLevel::fold) void chunkwise(
 
 /// The same from an empty state of as many levels as the sequence needs, which is not returned.
 template <class Scalar>
-[[nodiscard]] detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
-                                                       const ChunkwiseOptions& options = {},
-                                                       SequenceTape<Scalar>* tape = nullptr) {
+[[nodiscard]] typename SequenceInputs<Scalar>::Matrix chunkwise(
+    const SequenceInputs<Scalar>& in, const ChunkwiseOptions& options = {},
+    SequenceTape<Scalar>* tape = nullptr) {
   const detail::FlushToZero<Scalar> flush;
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   in.require_shapes(0, max_level_limit);

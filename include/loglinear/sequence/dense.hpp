@@ -22,8 +22,8 @@ namespace loglinear {
 /// \throws std::invalid_argument as `SequenceInputs::validate`, or where a read would not be
 /// finite. O(T^2 (d_k + d_v)); allocates.
 template <class Scalar>
-[[nodiscard]] detail::RowMajorMatrix<Scalar> dense(const SequenceInputs<Scalar>& in,
-                                                   const LogLinearState<Scalar>& initial) {
+[[nodiscard]] typename SequenceInputs<Scalar>::Matrix dense(const SequenceInputs<Scalar>& in,
+                                                            const LogLinearState<Scalar>& initial) {
   using Eigen::Index;
   using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
   constexpr auto order = ReadOrder::current_apart;
@@ -80,7 +80,7 @@ template <class Scalar>
 
 /// The same from an empty state with as many levels as the sequence needs.
 template <class Scalar>
-[[nodiscard]] detail::RowMajorMatrix<Scalar> dense(const SequenceInputs<Scalar>& in) {
+[[nodiscard]] typename SequenceInputs<Scalar>::Matrix dense(const SequenceInputs<Scalar>& in) {
   const auto width = [&](Eigen::Index columns) {  // of tokens; without any, no memory is needed
     return in.length() == 0 ? Eigen::Index{1} : (std::max<Eigen::Index>)(1, columns);
   };

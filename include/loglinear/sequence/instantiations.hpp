@@ -14,15 +14,15 @@
 /// makes them.
 #define LOGLINEAR_SEQUENCE(EXTERN, SCALAR)                                                \
   namespace loglinear {                                                                   \
-  EXTERN template detail::RowMajorMatrix<SCALAR> dense(const SequenceInputs<SCALAR>&,     \
+  EXTERN template SequenceInputs<SCALAR>::Matrix dense(const SequenceInputs<SCALAR>&,     \
                                                        const LogLinearState<SCALAR>&);    \
-  EXTERN template detail::RowMajorMatrix<SCALAR> recurrent(const SequenceInputs<SCALAR>&, \
+  EXTERN template SequenceInputs<SCALAR>::Matrix recurrent(const SequenceInputs<SCALAR>&, \
                                                            LogLinearState<SCALAR>&);      \
-  EXTERN template detail::RowMajorMatrix<SCALAR> chunkwise(const SequenceInputs<SCALAR>&, \
+  EXTERN template SequenceInputs<SCALAR>::Matrix chunkwise(const SequenceInputs<SCALAR>&, \
                                                            LogLinearState<SCALAR>&,       \
                                                            const ChunkwiseOptions&,       \
                                                            SequenceTape<SCALAR>*);        \
-  EXTERN template detail::RowMajorMatrix<SCALAR> chunkwise(const SequenceInputs<SCALAR>&, \
+  EXTERN template SequenceInputs<SCALAR>::Matrix chunkwise(const SequenceInputs<SCALAR>&, \
                                                            const ChunkwiseOptions&,       \
                                                            SequenceTape<SCALAR>*);        \
   EXTERN template SequenceGradients<SCALAR> chunkwise_gradient(                           \

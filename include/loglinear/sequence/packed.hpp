@@ -58,10 +58,10 @@ void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
 /// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
 /// or unless there is one state for each, all of the same d_k and d_v; nothing is changed then
 template <class Scalar>
-detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
-                                         const std::vector<Eigen::Index>& cu_seqlens,
-                                         std::vector<LogLinearState<Scalar>>& states,
-                                         const ChunkwiseOptions& options = {}) {
+typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
+                                                  const std::vector<Eigen::Index>& cu_seqlens,
+                                                  std::vector<LogLinearState<Scalar>>& states,
+                                                  const ChunkwiseOptions& options = {}) {
   const detail::FlushToZero<Scalar> flush;
   detail::require_cuts(cu_seqlens, in.length(), states.size());
   detail::require_same_shape(states);

@@ -136,8 +136,8 @@ void leaves_of(const SequenceInputs<Scalar>& in, Index t, Matrix<Scalar>& keys,
 ///
 /// O(T levels d_k d_v); allocates, a copy of the active levels among the rest.
 template <class Scalar>
-detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
-                                         LogLinearState<Scalar>& state) {
+typename SequenceInputs<Scalar>::Matrix recurrent(const SequenceInputs<Scalar>& in,
+                                                  LogLinearState<Scalar>& state) {
   using Eigen::Index;
   using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
   const detail::FlushToZero<Scalar> flush;

@@ -42,9 +42,8 @@ namespace loglinear {
 /// stream `undergo` them one by one. Half numbers end at 65504, and what would take the sum of the
 /// levels' Frobenius norms above a quarter of that is refused, in mid-stream: equal leaves of unit
 /// vectors after 16,376 of them, of vectors of 64 coefficients of size 1 after 255. bfloat16 has
-/// the range of float.
-///
-/// Numbers below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
+/// the range of float. Numbers below std::numeric_limits<Scalar>::min() count as zero, see
+/// docs/numerics.md. It has many members, since a user's own algorithm may look into every level.
 ///
 /// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
 ///                    Eigen::NumTraits
@@ -75,6 +74,7 @@ class LogLinearState {
   using Index = Eigen::Index;
   /// What arguments and results are made of: float where Scalar is narrower, else Scalar.
   using Accumulator = detail::Accumulator<Scalar>;
+  using Vector = detail::Vector<Scalar>;  ///< a copy of all levels, one after the other
 
   /// Whether all three sizes are fixed at compile time.
   static constexpr bool has_fixed_shape = Storage::has_fixed_shape;
@@ -142,7 +142,7 @@ class LogLinearState {
   /// All levels one after the other, row-major, length `max_levels * d_k * d_v`; a view.
   [[nodiscard]] ConstFlat flat_state() const& noexcept { return levels_.storage().flat(); }
   /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Vector<Scalar> flat_state() const&& { return levels_.storage().flat(); }
+  [[nodiscard]] Vector flat_state() const&& { return levels_.storage().flat(); }
 
   /// Empties all levels and sets `size()` to 0. Does not allocate.
   void reset() noexcept { levels_.reset(); }

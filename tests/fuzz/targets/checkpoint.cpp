@@ -52,25 +52,25 @@ void load_and_go_on(Checkpoint checkpoint) {
   Checkpoint copy(again.tensors());
   Layer other = make_layer(5);
   copy.get("layer", other);
-  fuzz::require(other.log_linear_state() == layer.log_linear_state(), "what is stored comes back");
+  test::require(other.log_linear_state() == layer.log_linear_state(), "what is stored comes back");
   for (const float large : {1.0f, 1e10f, 1e36f}) {
     for (int t = 0; t < 10; ++t) {
       try {
-        fuzz::require(layer.forward(Eigen::Vector2f(large, -1)).allFinite(), "outputs are finite");
+        test::require(layer.forward(Eigen::Vector2f(large, -1)).allFinite(), "outputs are finite");
       } catch (const std::invalid_argument&) {
       }
       try {
         readout.update(Eigen::Vector2f(large, -1), Eigen::VectorXf::Constant(1, large));
       } catch (const std::invalid_argument&) {
       }
-      fuzz::require(layer.log_linear_state().flat_state().allFinite(), "the state is finite");
-      fuzz::require(readout.weights().allFinite(), "the readout is finite");
+      test::require(layer.log_linear_state().flat_state().allFinite(), "the state is finite");
+      test::require(readout.weights().allFinite(), "the readout is finite");
     }
   }
 }
 
 /// A valid checkpoint of 13 tokens in which the fuzzer overwrites numbers.
-void change_data(fuzz::Bytes bytes) {
+void change_data(test::Bytes bytes) {
   static const std::string valid = [] {
     Checkpoint checkpoint;
     checkpoint.put("layer", make_layer(13));
@@ -93,10 +93,10 @@ void change_data(fuzz::Bytes bytes) {
 void read_any(std::span<const std::uint8_t> file) {
   const Tensors tensors = parse_safetensors(std::as_bytes(file));
   const std::string written = file_of(tensors);
-  fuzz::require(file_of(parsed(written)) == written, "a file that was written stays the same");
+  test::require(file_of(parsed(written)) == written, "a file that was written stays the same");
   for (const std::string& name : tensors.names()) {
     try {
-      fuzz::require(tensors.matrix<float>(name).allFinite(), "numbers from files are finite");
+      test::require(tensors.matrix<float>(name).allFinite(), "numbers from files are finite");
     } catch (const CheckpointError&) {
     }
   }
@@ -106,7 +106,7 @@ void read_any(std::span<const std::uint8_t> file) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  fuzz::Bytes bytes(data, size);
+  test::Bytes bytes(data, size);
   const bool any = bytes.take<std::uint8_t>() == 'F';
   try {
     if (any) {
@@ -115,7 +115,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       change_data(bytes);
     }
   } catch (const CheckpointError& error) {
-    fuzz::require(std::string(error.what()).starts_with("loglinear: "), "messages begin as all do");
+    test::require(std::string(error.what()).starts_with("loglinear: "), "messages begin as all do");
   }
   return 0;
 }

@@ -11,6 +11,8 @@
 
 #include "target.hpp"
 
+namespace test = loglinear::test;
+
 namespace {
 
 using namespace stream_forecast;
@@ -23,7 +25,7 @@ std::optional<CsvRow> next(CsvReader& reader) {
       if (!reader.read(row)) return {};
       return row;
     } catch (const InputError&) {
-      fuzz::require(reader.can_go_on(), "a stream in memory does not fail");
+      test::require(reader.can_go_on(), "a stream in memory does not fail");
     }
   }
 }
@@ -31,7 +33,7 @@ std::optional<CsvRow> next(CsvReader& reader) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  fuzz::Bytes bytes(data, size);
+  test::Bytes bytes(data, size);
   const auto choice = bytes.take<std::uint8_t>();
   CsvFormat format{.delimiter = ",;\t "[choice & 3],
                    .has_header = (choice & 4) != 0,
@@ -49,15 +51,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     while (rows < stops_after) {
       const auto row = next(reader);
       if (!row) break;
-      fuzz::require(row->values.size() == columns.size(), "a row has the columns asked for");
+      test::require(row->values.size() == columns.size(), "a row has the columns asked for");
       for (const double value : row->values) {
-        fuzz::require(std::abs(value) <= CsvReader::largest_number, "numbers are finite, not huge");
+        test::require(std::abs(value) <= CsvReader::largest_number, "numbers are finite, not huge");
       }
-      fuzz::require(rows == 0 || row->index > index, "rows are counted");
+      test::require(rows == 0 || row->index > index, "rows are counted");
       index = row->index;
       ++rows;
     }
-    fuzz::require(reader.bytes_read() <= text.size(), "bytes are counted");
+    test::require(reader.bytes_read() <= text.size(), "bytes are counted");
     if (rows == 0) return 0;
     format.columns = reader.columns().size();
     CsvReader other(again, "in", format);
@@ -65,14 +67,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     other.skip_to(reader.position());
     for (;;) {
       const auto one = next(reader), same = next(other);
-      fuzz::require(one.has_value() == same.has_value(), "both readers end together");
+      test::require(one.has_value() == same.has_value(), "both readers end together");
       if (!one) break;
-      fuzz::require(
+      test::require(
           one->values == same->values && one->index == same->index && one->line == same->line,
           "both readers read the same rows");
     }
   } catch (const InputError& error) {
-    fuzz::require(std::string(error.what()).starts_with("in:"), "messages begin with the place");
+    test::require(std::string(error.what()).starts_with("in:"), "messages begin with the place");
   }
   return 0;
 }

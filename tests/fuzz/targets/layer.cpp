@@ -21,7 +21,7 @@ using namespace loglinear;
 
 /// Half of them are of order 1; the rest is whatever a float or double can be.
 template <class Scalar>
-Scalar number(fuzz::Bytes& bytes) {
+Scalar number(test::Bytes& bytes) {
   const auto choice = bytes.take<std::uint8_t>();
   if (choice < 128) return static_cast<Scalar>(static_cast<int>(choice) - 64) / Scalar(32);
   if (choice < 160) return static_cast<Scalar>(std::bit_cast<float>(bytes.take<std::uint32_t>()));
@@ -34,7 +34,7 @@ Scalar number(fuzz::Bytes& bytes) {
   return special[choice % std::size(special)];
 }
 template <class Scalar>
-detail::Matrix<Scalar> matrix(fuzz::Bytes& bytes, Eigen::Index rows, Eigen::Index columns) {
+detail::Matrix<Scalar> matrix(test::Bytes& bytes, Eigen::Index rows, Eigen::Index columns) {
   detail::Matrix<Scalar> m(rows, columns);
   for (Eigen::Index i = 0; i < m.size(); ++i) m.data()[i] = number<Scalar>(bytes);
   return m;
@@ -62,7 +62,7 @@ struct Snapshot {
 };
 
 template <class Layer>
-void operate(Layer layer, fuzz::Bytes bytes) {
+void operate(Layer layer, test::Bytes bytes) {
   using Scalar = typename Layer::Scalar;
   for (int operations = 0; operations < 200 && !bytes.empty(); ++operations) {
     const Snapshot<Layer> before(layer);
@@ -73,7 +73,7 @@ void operate(Layer layer, fuzz::Bytes bytes) {
       switch (choice % 8) {
         case 0:
         case 1:
-          fuzz::require(layer.forward(x).allFinite(), "outputs are finite");
+          test::require(layer.forward(x).allFinite(), "outputs are finite");
           break;
         case 2:
         case 3:
@@ -91,7 +91,7 @@ void operate(Layer layer, fuzz::Bytes bytes) {
           layer.query_readonly(x);
           Layer copy(layer);
           layer = std::move(copy);
-          fuzz::require(Snapshot<Layer>(layer) == before, "queries and copies change nothing");
+          test::require(Snapshot<Layer>(layer) == before, "queries and copies change nothing");
           tokens = 0;
           break;
         }
@@ -108,16 +108,16 @@ void operate(Layer layer, fuzz::Bytes bytes) {
             tokens = static_cast<std::uint64_t>(rows);
           } else {
             layer.reset();
-            fuzz::require(layer.state().isZero(0), "a reset layer is empty");
+            test::require(layer.state().isZero(0), "a reset layer is empty");
             continue;
           }
           break;
         }
       }
-      fuzz::require(layer.size() == before.state.size() + tokens, "tokens are counted");
-      fuzz::require(Snapshot<Layer>(layer).is_finite(), "what is taken leaves everything finite");
+      test::require(layer.size() == before.state.size() + tokens, "tokens are counted");
+      test::require(Snapshot<Layer>(layer).is_finite(), "what is taken leaves everything finite");
     } catch (const std::invalid_argument&) {
-      fuzz::require(Snapshot<Layer>(layer) == before, "what is refused changes nothing");
+      test::require(Snapshot<Layer>(layer) == before, "what is refused changes nothing");
     }
   }
 }
@@ -125,7 +125,7 @@ void operate(Layer layer, fuzz::Bytes bytes) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  fuzz::Bytes bytes(data, size);
+  test::Bytes bytes(data, size);
   const auto choice = bytes.take<std::uint8_t>();
   const auto order = static_cast<ReadOrder>(choice / 2 % 3);
   const int levels = 1 + choice / 6 % 4;

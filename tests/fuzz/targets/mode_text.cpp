@@ -12,12 +12,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const AttentionMode mode = parse_mode(text);
     validate(mode);
     const std::string own = to_text(mode);
-    fuzz::require(parse_mode(own) == mode, "a mode's own text means the mode");
-    fuzz::require(to_text(parse_mode(own)) == own, "the text of a mode does not change");
+    test::require(parse_mode(own) == mode, "a mode's own text means the mode");
+    test::require(to_text(parse_mode(own)) == own, "the text of a mode does not change");
   } catch (const ModeSyntaxError& error) {
-    fuzz::require(error.column() >= 1 && error.column() <= size + 1, "the column is in the text");
+    test::require(error.column() >= 1 && error.column() <= size + 1, "the column is in the text");
     for (const char* c = error.what(); *c != 0; ++c) {
-      fuzz::require(*c >= 0x20 && *c < 0x7F, "the message is printable");
+      test::require(*c >= 0x20 && *c < 0x7F, "the message is printable");
     }
   }
   return 0;

@@ -15,7 +15,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 
-namespace fuzz {
+namespace loglinear::test {
 
 /// A property that must hold.
 inline void require(bool holds, const char* property) {
@@ -44,6 +44,6 @@ class Bytes {
   std::span<const std::uint8_t> rest_;
 };
 
-}  // namespace fuzz
+}  // namespace loglinear::test
 
 #endif  // LOGLINEAR_TESTS_FUZZ_TARGET_HPP

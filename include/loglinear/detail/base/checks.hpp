@@ -146,6 +146,14 @@ template <class Scalar>
 void require_finite(std::string_view argument, const Scalar* values, Index size) {
   if (!are_finite(values, size)) fail_not_finite(argument, values, size, 1, 1, size);
 }
+/// Refuses a matrix of another shape, or with a number that is not finite.
+template <class Derived>
+void require_matrix(std::string_view argument, const Eigen::DenseBase<Derived>& matrix, Index rows,
+                    Index columns) {
+  require_size(std::string(argument) + " (rows)", matrix.rows(), rows);
+  require_size(std::string(argument) + " (columns)", matrix.cols(), columns);
+  require_finite(argument, matrix);
+}
 
 template <class Keys, class Values>
 void require_finite_leaf(const Keys& keys, const Values& values) {

@@ -21,7 +21,8 @@
 namespace loglinear::detail {
 
 /// What a head has, and how that is replaced as a whole: the stream, the weights and how they
-/// learn, the memory of the token in hand. `Head` says what becomes of a token.
+/// learn, the memory of the token in hand. `Head` says what becomes of a token. It has many
+/// members: layers, parts of streams and checkpoints each ask for something else.
 template <class Inner_, class Scalar_, class Weights_, class Stored, LastLevel Overflow>
 class HeadParts {
   static_assert(std::is_same_v<Scalar_, Accumulator<Stored>>,

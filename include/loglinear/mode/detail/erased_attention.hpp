@@ -22,6 +22,7 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
  public:
   using Base = Attention<typename Layer::Scalar>;
   using typename Base::Matrix;
+  using typename Base::MatrixView;
   using typename Base::Vector;
   using typename Base::Workspace;
 
@@ -58,9 +59,7 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
   Vector state() const override { return layer_.state(); }
   std::unique_ptr<Base> clone() const override { return std::make_unique<ErasedAttention>(*this); }
   std::vector<std::string> weight_names() const override { return layer_.weight_names(); }
-  ConstMatrixView<typename Layer::Scalar> weight(std::string_view name) const override {
-    return layer_.weight(name);
-  }
+  MatrixView weight(std::string_view name) const override { return layer_.weight(name); }
   void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) override {
     layer_.set_weight(name, value);
   }

@@ -37,7 +37,8 @@ namespace loglinear::detail {
 /// The buffer of a stream; a snapshot holds one with no more memory than it needs.
 ///
 /// Class invariant: `count()` is below `capacity()`, or equal to it until the buffer is emptied;
-/// each leaf has undergone every transition since it came.
+/// each leaf has undergone every transition since it came. It has many members, as what happens to
+/// a leaf is done here: written, read, learnt from, moved on, summed up.
 template <class Kind>
 class LeafBuffer {
  public:

@@ -2,9 +2,9 @@
 #ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
 #define LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
 
-// The levels of a LogLinearState with what a layer does to them. Nothing here looks at its
-// arguments but the constructor, `admit`, `add`, `replace` and `cast`, which throw before anything
-// has changed: what else must hold is checked in log_linear_state.hpp or by the layer.
+// The levels of a LogLinearState with all that a layer does to them, hence many members. Nothing
+// here looks at its arguments but the constructor, `admit`, `add`, `replace` and `cast`, which
+// throw before anything has changed: the rest is checked in log_linear_state.hpp or by the layer.
 
 #include <algorithm>
 #include <cmath>

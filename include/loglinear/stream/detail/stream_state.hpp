@@ -32,7 +32,8 @@
 namespace loglinear::detail {
 
 /// Class invariant: the levels hold the first `size()` tokens but for those in the buffer, a
-/// multiple of its capacity, before what is pending for them.
+/// multiple of its capacity, before what is pending for them. It has many members: all that a layer
+/// asks of its stream passes through here.
 ///
 /// \tparam HasOneState  whether a stream of one level takes the step of its own (one_state.hpp). A
 /// layer that never has one level says no, since every program would compile it.

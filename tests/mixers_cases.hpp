@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef LOGLINEAR_TESTS_LAW_MIXERS_CASES_HPP
-#define LOGLINEAR_TESTS_LAW_MIXERS_CASES_HPP
+#ifndef LOGLINEAR_TESTS_MIXERS_CASES_HPP
+#define LOGLINEAR_TESTS_MIXERS_CASES_HPP
 
 // Small mixers of the paper, with every option somewhere, and weights of order 1 in all arrays.
 
@@ -10,7 +10,19 @@
 #include "loglinear/mixers.hpp"
 #include "support.hpp"
 
-namespace test {
+namespace loglinear {
+
+// Compiled once for all tests, in mixers_float.cpp and mixers_double.cpp.
+#define LOGLINEAR_TEST_MIXERS(EXTERN, SCALAR)                        \
+  EXTERN template class TokenMixer<SCALAR, LogLinearMamba2<SCALAR>>; \
+  EXTERN template class TokenMixer<SCALAR, LogLinearGatedDeltaNet<SCALAR>>
+
+LOGLINEAR_TEST_MIXERS(extern, float);
+LOGLINEAR_TEST_MIXERS(extern, double);
+
+}  // namespace loglinear
+
+namespace loglinear::test {
 
 /// Draws every weight anew, so that none is a constant.
 template <class Mixer>
@@ -109,6 +121,6 @@ inline std::vector<loglinear::LogLinearGatedDeltaNetOptions> gated_delta_net_cas
            .num_levels = 2}};
 }
 
-}  // namespace test
+}  // namespace loglinear::test
 
-#endif  // LOGLINEAR_TESTS_LAW_MIXERS_CASES_HPP
+#endif  // LOGLINEAR_TESTS_MIXERS_CASES_HPP

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef LOGLINEAR_TESTS_LAW_LEAF_LIST_HPP
-#define LOGLINEAR_TESTS_LAW_LEAF_LIST_HPP
+#ifndef LOGLINEAR_TESTS_ORACLES_LAYER_LEAVES_HPP
+#define LOGLINEAR_TESTS_ORACLES_LAYER_LEAVES_HPP
 
 // The oracle of the layer: no hierarchy at all. It keeps the leaf of every token apart, multiplies
 // each by every later transition as a dense matrix, and reads each under the level weight of its
@@ -11,17 +11,17 @@
 
 #include "rules.hpp"
 
-namespace laws {
+namespace loglinear::test {
 
 template <class Inner, class Scalar, class Weights>
-class LeafList {
+class LayerLeaves {
  public:
   using Vector = detail::Vector<Scalar>;
   using Matrix = detail::Matrix<Scalar>;
 
   /// Takes hyperparameters and weights from a layer, nothing else.
   template <class Layer>
-  explicit LeafList(const Layer& layer)
+  explicit LayerLeaves(const Layer& layer)
       : rule_(layer.inner()),
         level_weights_(layer.level_weights()),
         levels_(layer.log_linear_state().max_levels()),
@@ -36,7 +36,7 @@ class LeafList {
   /// One token: the raw read in the given order. With `writes` the token then becomes the past.
   Vector step(const Vector& x, ReadOrder order, bool writes = true) {
     using Kind = typename Inner::template Transition<Scalar>;
-    const Vector k = weight("w_key") * x, v = weight("w_value") * x, q = weight("w_query") * x;
+    const Vector k = project("w_key", x), v = project("w_value", x), q = project("w_query", x);
     const int n = level_weight_count(order, levels_);
     Vector level_raw(0), level_free(0), own(0), free(0), lambda(n);
     collect(level_weights_.parameters(n), x, level_raw, level_free);
@@ -85,6 +85,14 @@ class LeafList {
     }
     throw std::logic_error("no such weight");
   }
+  /// W x, or W x + b where the layer has biases.
+  [[nodiscard]] Vector project(std::string_view name, const Vector& x) const {
+    Vector y = weight(name) * x;
+    for (std::size_t i = 0; i < names_.size(); ++i) {
+      if (names_[i] == std::string(name) + ".bias") y += weights_[i].transpose();
+    }
+    return y;
+  }
   static detail::ConstVectorView<Scalar> view(const Vector& vector) {
     return detail::ConstVectorView<Scalar>(vector.data(), vector.size());
   }
@@ -92,8 +100,8 @@ class LeafList {
     for (const Parameter& shape : shapes) {
       if (shape.rows == 0) continue;
       Vector& end = shape.is_projection ? projected : free;
-      const Vector next = shape.is_projection ? Vector(weight(shape.name) * x)
-                                              : Vector(weight(shape.name).transpose());
+      const Vector next =
+          shape.is_projection ? project(shape.name, x) : Vector(weight(shape.name).transpose());
       Vector joined(end.size() + next.size());
       joined << end, next;
       end = joined;
@@ -108,6 +116,6 @@ class LeafList {
   std::vector<Matrix> weights_, leaves_;
 };
 
-}  // namespace laws
+}  // namespace loglinear::test
 
-#endif  // LOGLINEAR_TESTS_LAW_LEAF_LIST_HPP
+#endif  // LOGLINEAR_TESTS_ORACLES_LAYER_LEAVES_HPP

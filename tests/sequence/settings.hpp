@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef LOGLINEAR_TESTS_LAW_SEQUENCE_HPP
-#define LOGLINEAR_TESTS_LAW_SEQUENCE_HPP
+#ifndef LOGLINEAR_TESTS_SEQUENCE_SETTINGS_HPP
+#define LOGLINEAR_TESTS_SEQUENCE_SETTINGS_HPP
 
 // What the laws of the sequence form share: its settings, and how far rounding may take it.
 
@@ -13,13 +13,9 @@
 #include "loglinear/fenwick.hpp"
 #include "sequence/tokens.hpp"
 
-namespace laws {
+namespace loglinear::test {
 
-using namespace loglinear;
 using Eigen::Index;
-using test::Array;
-using test::Kind;
-using test::Tokens;
 
 /// 100 is rounded down to 64.
 inline constexpr std::array<Index, 4> chunk_sizes = {1, 16, 64, 100};
@@ -62,7 +58,7 @@ double largest_term(const Tokens<Scalar>& tokens, const LogLinearState<Scalar>& 
 /// grow a state keep them as they are. Errors are independent: sqrt(T d) eps, times a few for the
 /// products that a chunk is made of.
 template <class Scalar>
-double rounding(Index length, Index d) {
+double sequence_rounding(Index length, Index d) {
   return test::rounding<double>(8, length * d) / std::numeric_limits<double>::epsilon() *
          static_cast<double>(std::numeric_limits<Scalar>::epsilon());
 }
@@ -76,6 +72,6 @@ double relative_error(const Eigen::MatrixBase<A>& a, const Eigen::MatrixBase<B>&
   return error == 0 ? 0 : error / scale;
 }
 
-}  // namespace laws
+}  // namespace loglinear::test
 
-#endif  // LOGLINEAR_TESTS_LAW_SEQUENCE_HPP
+#endif  // LOGLINEAR_TESTS_SEQUENCE_SETTINGS_HPP

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef LOGLINEAR_TESTS_LAW_MIXERS_REFERENCE_HPP
-#define LOGLINEAR_TESTS_LAW_MIXERS_REFERENCE_HPP
+#ifndef LOGLINEAR_TESTS_ORACLES_MIXERS_HPP
+#define LOGLINEAR_TESTS_ORACLES_MIXERS_HPP
 
 // The mixers of the paper written down once more, token by token and number by number in double;
 // only the hierarchy is the library's dense oracle.
@@ -12,7 +12,7 @@
 #include "loglinear/sequence.hpp"
 #include "support.hpp"
 
-namespace test {
+namespace loglinear::test {
 
 using Array = loglinear::detail::RowMajorMatrix<double>;
 
@@ -175,6 +175,6 @@ inline Array reference(const loglinear::LogLinearGatedDeltaNet<double>& mixer, c
   return project(y, mixer.weight("o_proj.weight"));
 }
 
-}  // namespace test
+}  // namespace loglinear::test
 
-#endif  // LOGLINEAR_TESTS_LAW_MIXERS_REFERENCE_HPP
+#endif  // LOGLINEAR_TESTS_ORACLES_MIXERS_HPP

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef LOGLINEAR_TESTS_EAGER_STATE_HPP
-#define LOGLINEAR_TESTS_EAGER_STATE_HPP
+#ifndef LOGLINEAR_TESTS_ORACLES_EAGER_STATE_HPP
+#define LOGLINEAR_TESTS_ORACLES_EAGER_STATE_HPP
 
 // The streaming step in its straightforward form, on Eigen alone: every level is read, undergoes
 // the transition and is merged by itself, at every token. The oracle of the optimised form, and its
@@ -13,7 +13,7 @@
 
 #include "loglinear/transitions/transition.hpp"
 
-namespace test {
+namespace loglinear::test {
 
 template <class Scalar>
 class EagerState {
@@ -93,6 +93,6 @@ class EagerState {
   Vector found_, read_;
 };
 
-}  // namespace test
+}  // namespace loglinear::test
 
-#endif  // LOGLINEAR_TESTS_EAGER_STATE_HPP
+#endif  // LOGLINEAR_TESTS_ORACLES_EAGER_STATE_HPP

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef LOGLINEAR_TESTS_LEAF_LIST_HPP
-#define LOGLINEAR_TESTS_LEAF_LIST_HPP
+#ifndef LOGLINEAR_TESTS_ORACLES_LEAF_LIST_HPP
+#define LOGLINEAR_TESTS_ORACLES_LEAF_LIST_HPP
 
 // The naive hierarchy: every leaf is kept for ever and undergoes every later transition by itself;
 // levels are sums of leaves, worked out when asked for. Plain loops over plain numbers, so that it
@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace test {
+namespace loglinear::test {
 
 class LeafList {
  public:
@@ -99,6 +99,6 @@ class LeafList {
   double total_norm_ = 0;
 };
 
-}  // namespace test
+}  // namespace loglinear::test
 
-#endif  // LOGLINEAR_TESTS_LEAF_LIST_HPP
+#endif  // LOGLINEAR_TESTS_ORACLES_LEAF_LIST_HPP

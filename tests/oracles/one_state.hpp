@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-#ifndef LOGLINEAR_TESTS_LAW_SEQUENCE_ORACLE_HPP
-#define LOGLINEAR_TESTS_LAW_SEQUENCE_ORACLE_HPP
+#ifndef LOGLINEAR_TESTS_ORACLES_ONE_STATE_HPP
+#define LOGLINEAR_TESTS_ORACLES_ONE_STATE_HPP
 
 // Linear attention of every kind of input with one state and written-out matrices.
 
-#include "sequence.hpp"
+#include "sequence/settings.hpp"
 
-namespace laws {
+namespace loglinear::test {
 
 /// A_t as a matrix, C_t as a matrix and the decays of the value columns, as the table in
 /// sequence/inputs.hpp has them.
@@ -58,6 +58,6 @@ inline Array<double> linear_attention(const Kind& kind, const Tokens<double>& to
   return out;
 }
 
-}  // namespace laws
+}  // namespace loglinear::test
 
-#endif  // LOGLINEAR_TESTS_LAW_SEQUENCE_ORACLE_HPP
+#endif  // LOGLINEAR_TESTS_ORACLES_ONE_STATE_HPP

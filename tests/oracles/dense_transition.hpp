@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef LOGLINEAR_TESTS_DENSE_TRANSITION_HPP
-#define LOGLINEAR_TESTS_DENSE_TRANSITION_HPP
+#ifndef LOGLINEAR_TESTS_ORACLES_DENSE_TRANSITION_HPP
+#define LOGLINEAR_TESTS_ORACLES_DENSE_TRANSITION_HPP
 
 // Every kind of transition as the dense matrices that its members spell, and its members one by
 // one.
@@ -10,14 +10,7 @@
 #include "loglinear/transitions/transition.hpp"
 #include "support.hpp"
 
-namespace test {
-
-using loglinear::Identity;
-using loglinear::KeyDecay;
-using loglinear::RankOneUpdate;
-using loglinear::ScalarDecay;
-using loglinear::TransitionProduct;
-using loglinear::ValueDecay;
+namespace loglinear::test {
 
 /// Calls `visit` with every coefficient of a transition, in a fixed order.
 template <class Scalar>
@@ -100,6 +93,6 @@ auto dense(const TransitionProduct<Factors...>& kind, Index key_rows, Index d_v)
   return result;
 }
 
-}  // namespace test
+}  // namespace loglinear::test
 
-#endif  // LOGLINEAR_TESTS_DENSE_TRANSITION_HPP
+#endif  // LOGLINEAR_TESTS_ORACLES_DENSE_TRANSITION_HPP
