@@ -86,6 +86,43 @@ TEST_CASE("reads and states of a batch are those of its heads, to the bit", "[la
   }
 }
 
+TEST_CASE("heads are read where they lie, unless their columns lie apart", "[law]") {
+  test::Random random(8);
+  for (const Recipe& recipe : recipes) {
+    Arrays all = arrays(random, recipe, batch, tokens);
+    for (const Layout layout : layouts) {
+      const LaidArrays laid = lay(all, layout);
+      const BatchInputs<double> in = inputs(laid);
+      const detail::BatchHeads<double> each(in);
+      const bool is_copied = layout == Layout::columns_apart || layout == Layout::backwards;
+      for (Index n = 0; n < batch * heads; ++n) {
+        CHECK(each[n].q.owns() == is_copied);
+        CHECK(each[n].k.owns() == is_copied);
+        CHECK(each[n].v.owns() == is_copied);
+      }
+      CHECK((each[1].q.data() == in.q.row(0, 0, in.q.heads() == heads ? 1 : 0)) == !is_copied);
+    }
+  }
+}
+
+TEST_CASE("a few long heads go to threads by stretches, with the same bits", "[law]") {
+  test::Random random(9);
+  const Index length = 4100;
+  Arrays all = arrays(random, recipes[4], 1, length);
+  all.lambda = values(random, 1, length, heads, 14, 0, 1);
+  const LaidArrays laid = lay(all, Layout::bthd);
+  Values out{1, length, heads, d_v,
+             std::vector<double>(static_cast<std::size_t>(length * heads * d_v))};
+  std::vector<double> expected;
+  for (const int threads : {1, 2, 8}) {
+    set_thread_count(threads);
+    Laid to(out, Layout::bthd);
+    chunkwise(inputs(laid), to.array());
+    if (expected.empty()) expected = to.memory();
+    CHECK(to.memory() == expected);
+  }
+}
+
 TEST_CASE("one token of a batch is one of each head", "[law]") {
   test::Random random(2);
   for (const Recipe& recipe : recipes) {

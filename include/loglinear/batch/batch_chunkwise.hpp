@@ -58,7 +58,8 @@ template <class Scalar>
 /// states and tape are unchanged, and `out` may hold some of the reads
 ///
 /// Costs what `chunkwise` does for each head, shared out to `thread_count()` threads by sequences
-/// and heads, and one look at all numbers. Reads go straight to `out`.
+/// and heads, or by stretches where heads are few, and one look at all numbers. Reads go straight
+/// to `out`.
 template <class Scalar>
 void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
                BatchStates<Scalar>& states, const ChunkwiseOptions& options = {},
@@ -76,14 +77,17 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
   BatchStates<Scalar> after(states);
   BatchTape<Scalar> kept;
   if (tape != nullptr) kept.heads.resize(states.size());
-  heads.for_each([&](Eigen::Index n) {
-    const auto at = static_cast<std::size_t>(n);
-    const auto levels = detail::read_head(
-        heads[n], detail::hierarchy_of(state(n)), detail::tape_of(heads[n], state(n), chunk_size),
-        tape == nullptr ? nullptr : &kept.heads[at], heads.rows(n), out);
-    detail::levels_of(after[at]).replace(
-        levels.count(), [&](int l) -> const auto& { return levels.level(l); });
-  });
+  heads.for_each(
+      [&](Eigen::Index n) {
+        const auto at = static_cast<std::size_t>(n);
+        const auto levels =
+            detail::read_head(heads[n], detail::hierarchy_of(state(n)),
+                              detail::tape_of(heads[n], state(n), chunk_size),
+                              tape == nullptr ? nullptr : &kept.heads[at], heads.rows(n), out);
+        detail::levels_of(after[at]).replace(
+            levels.count(), [&](int l) -> const auto& { return levels.level(l); });
+      },
+      heads.are_few_and_long() ? 1 : thread_count());
   states.swap(after);
   if (tape != nullptr) *tape = std::move(kept);
 }
@@ -101,13 +105,16 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
                  [&](Eigen::Index) { return max_levels; });
   BatchTape<Scalar> kept;
   if (tape != nullptr) kept.heads.resize(static_cast<std::size_t>(heads.count()));
-  heads.for_each([&](Eigen::Index n) {
-    SequenceTape<Scalar> of_head = detail::tape_of(heads[n], chunk_size);
-    of_head.max_levels = max_levels;
-    static_cast<void>(detail::read_head(
-        heads[n], {max_levels, heads.shape().d_k, heads.shape().d_v}, std::move(of_head),
-        tape == nullptr ? nullptr : &kept.heads[static_cast<std::size_t>(n)], heads.rows(n), out));
-  });
+  heads.for_each(
+      [&](Eigen::Index n) {
+        SequenceTape<Scalar> of_head = detail::tape_of(heads[n], chunk_size);
+        of_head.max_levels = max_levels;
+        static_cast<void>(detail::read_head(
+            heads[n], {max_levels, heads.shape().d_k, heads.shape().d_v}, std::move(of_head),
+            tape == nullptr ? nullptr : &kept.heads[static_cast<std::size_t>(n)], heads.rows(n),
+            out));
+      },
+      heads.are_few_and_long() ? 1 : thread_count());
   if (tape != nullptr) *tape = std::move(kept);
 }
 

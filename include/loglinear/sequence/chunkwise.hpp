@@ -114,7 +114,9 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size)
 /// the state would overflow or a read would not be finite; nothing is changed then
 ///
 /// For chunks of C tokens `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token; memory beyond
-/// inputs and outputs is O(C^2 + C d + levels d_k d_v), allocated at every call.
+/// inputs and outputs is O(C^2 + C d + levels d_k d_v), allocated at every call. A long sequence is
+/// shared out to `thread_count()` threads, with the same bits on any number of them: some three
+/// chunks a thread are then under way, each with the states before it.
 template <class Scalar>
 typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
                                                   LogLinearState<Scalar>& state,

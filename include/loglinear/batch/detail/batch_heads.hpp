@@ -113,10 +113,14 @@ class BatchHeads {
   void validate(Start start, MaxLevels max_levels) const {
     for_each([&](Index n) { (*this)[n].validate(start(n), max_levels(n)); });
   }
-  /// Calls `work(n)` for all heads, on threads; an error names its head.
+  /// Whether each head does better on all threads than all heads on a thread each.
+  [[nodiscard]] bool are_few_and_long() const {
+    return count() < thread_count() && shape_.tokens >= 4096;
+  }
+  /// Calls `work(n)` for all heads, on at most so many threads; an error names its head.
   template <class Work>
-  void for_each(Work work) const {
-    parallel_for<Scalar>(count(), thread_count(), [&](Index n) {
+  void for_each(Work work, int most_threads = thread_count()) const {
+    parallel_for<Scalar>(count(), most_threads, [&](Index n) {
       handling<std::invalid_argument>([&] { work(n); },
                                       [&](const std::invalid_argument& error) {
                                         raise(std::invalid_argument(error.what() + name(n)));
