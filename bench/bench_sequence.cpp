@@ -28,6 +28,7 @@
 
 #include "heap_peak.hpp"
 #include "keep_memory.hpp"
+#include "loglinear/parallel.hpp"
 #include "loglinear/sequence.hpp"
 #include "peak.hpp"
 #include "samples.hpp"
@@ -237,6 +238,7 @@ BENCHMARK_CAPTURE(against_recurrent, rwkv7, Rule::rwkv7)->Apply(kind_sizes);
 
 int main(int argc, char** argv) {
   keep_memory();
+  loglinear::set_thread_count(1);
   benchmark::Initialize(&argc, argv);
   benchmark::RunSpecifiedBenchmarks();
 }

@@ -133,6 +133,8 @@ class TokenSource {
   virtual ~TokenSource() = default;
   [[nodiscard]] virtual SequenceShape shape() const = 0;
   [[nodiscard]] virtual Index length() const = 0;
+  /// Whether `load` and `take_out` may be called for different chunks at the same time.
+  [[nodiscard]] virtual bool is_concurrent() const { return false; }
   /// Fills everything but `out` with the tokens from `first` on, `chunk.tokens` of them; q, k, v
   /// and lambda need not be filled where the result says where else they are.
   virtual typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) = 0;

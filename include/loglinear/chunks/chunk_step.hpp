@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "loglinear/chunks/chunk.hpp"
 #include "loglinear/chunks/chunk_map.hpp"
@@ -46,6 +47,21 @@ class ChunkStep {
     rows_ = source.load(first, chunk_);
     map_.forward(chunk_, rows_, pass);
     mix_.prepare(chunk_, rows_.v);
+    is_prepared_ = false;
+  }
+
+  /// What of `advance` does not depend on the states, for tokens after `before` others: whether it
+  /// is done at its time or before changes no bit.
+  void prepare_advance(int max_levels, std::uint64_t before) {
+    map_.prepare_carry(active_level_count(before, max_levels));
+    std::size_t n = 0;
+    for_each_new_stretch(max_levels, before, [&](int, Index begin, Index size) {
+      if (written_.size() == n) written_.emplace_back();
+      resize(written_[n], shape_.d_k, shape_.d_v);
+      product<Into::replace>(map_.keys().middleRows(begin, size).transpose(),
+                             mix_.ended(rows_.v).middleRows(begin, size), written_[n++]);
+    });
+    is_prepared_ = true;
   }
 
   /// The reads of its tokens, to `chunk().out`.
@@ -64,7 +80,7 @@ class ChunkStep {
   void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
     const std::uint64_t before = states.count(), after = count_after(states);
     const ActiveLevels active = states.active();
-    map_.prepare_carry(active_level_count(before, states.max_levels()));
+    if (!is_prepared_) map_.prepare_carry(active_level_count(before, states.max_levels()));
     std::uint64_t filled = 0;
     const auto take = [&](int l) {
       const bool has = (filled >> l) & 1u;
@@ -89,7 +105,12 @@ class ChunkStep {
       }
     }
     const ConstBlock keys = map_.keys(), values = mix_.ended(rows_.v);
+    std::size_t stretch = 0;
     for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
+      if (is_prepared_) {
+        Matrix &written = written_[stretch++], &to = next.level(l);
+        return take(l) ? add(to.data(), written.data(), to.size(), to.data()) : to.swap(written);
+      }
       const auto left = keys.middleRows(begin, size).transpose();
       const ConstBlock right = values.middleRows(begin, size);
       if (take(l)) {
@@ -161,6 +182,8 @@ class ChunkStep {
   ValueMix<Scalar> mix_;
   Matrix weighted_{};
   Vector<Scalar> lambda_{};
+  bool is_prepared_ = false;
+  std::vector<Matrix> written_{};  // keys^T values of each stretch of the chunk, if so
 };
 
 }  // namespace loglinear::detail

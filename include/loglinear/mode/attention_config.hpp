@@ -42,7 +42,6 @@ struct AttentionConfig {
   std::optional<Step> step{};                    ///< as in `LogLinearAttention::Options`
   std::optional<bool> bias{};                    ///< as there
   double weight_scale = 0.01;                    ///< as there
-  double weight_scale = 0.01;                    ///< as there
   std::optional<OutputBound> bound{};            ///< `output_bound_of(mode)` unless given
   int threads = 1;                               ///< at least 1; see `Attention::threads_used`
 

@@ -55,23 +55,18 @@ class PoolToken {
   /// A level undergoes the token's transition.
   void undergo(Scalar* level) {
     const Index d_k = keys_.rows(), d_v = values_.rows(), updates = u_.rows();
-    const auto decay = [&](Index i) {
-      return decay_.size() == 0 ? Scalar(1) : decay_[decay_.size() == 1 ? 0 : i];
-    };
+    const Scalar common = decay_.size() == 1 ? decay_[0] : Scalar(1);
+    const Scaling<Scalar> decay{common, decay_.size() > 1 ? decay_.data() : nullptr, nullptr};
     for (Index j = 0; j < updates; ++j) {
       weighted_rows(level, d_k, d_v, d_v, p_.data() + j * d_k, found_.data());
-      const Scalar* const u = u_.data() + j * d_k;
-      if (j == 0) {
-        scale_and_add_outer(level, d_k, d_v, d_v, decay, u, found_.data());
-      } else {
-        add_outer(level, d_k, d_v, d_v, u, found_.data());
-      }
+      const OuterProduct<Scalar> removed{u_.data() + j * d_k, found_.data()};
+      step_rows(level, d_k, d_v, d_v, j == 0 ? decay : Scaling<Scalar>{}, &removed, 1);
     }
     const bool scales_rows = updates == 0 && decay_.size() > 0;
     if (!scales_rows && value_decay_.size() == 0) return;
-    const Scalar* const columns = value_decay_.size() == 0 ? nullptr : value_decay_.data();
     scale(
-        level, d_k, d_v, d_v, [&](Index i) { return scales_rows ? decay(i) : Scalar(1); }, columns);
+        level, d_k, d_v, d_v, [&](Index i) { return scales_rows ? decay.row(i) : Scalar(1); },
+        value_decay_.size() == 0 ? nullptr : value_decay_.data());
   }
   /// target = the leaf, added to what it holds if `adds`.
   void push(Scalar* target, bool adds) const {

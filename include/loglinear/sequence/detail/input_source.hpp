@@ -2,6 +2,7 @@
 #ifndef LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
 #define LOGLINEAR_SEQUENCE_DETAIL_INPUT_SOURCE_HPP
 
+#include <atomic>
 #include <cmath>
 #include <optional>
 
@@ -46,6 +47,7 @@ class InputSource final : public TokenSource<Scalar> {
             ReadOrder::current_apart};
   }
   [[nodiscard]] Index length() const override { return in_.length(); }
+  [[nodiscard]] bool is_concurrent() const override { return true; }
 
   /// Checks all numbers at once, and never again.
   void require_numbers() {
@@ -195,7 +197,7 @@ class InputSource final : public TokenSource<Scalar> {
 
   const SequenceInputs<Scalar>& in_;
   Index weights_, leaves_, updates_;
-  bool is_checked_ = false;
+  std::atomic<bool> is_checked_ = false;
   RowBlock<Scalar> out_{};
   std::optional<RowsView<Scalar>> d_out_{};
   SequenceGradients<Scalar>* gradients_ = nullptr;

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_CHUNKS_CHUNKWISE_TAPE_HPP
+#define LOGLINEAR_CHUNKS_CHUNKWISE_TAPE_HPP
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "loglinear/chunks/hierarchy.hpp"
+
+namespace loglinear::detail {
+
+/// What a forward pass keeps for its gradient: where chunks begin, and the states before one in
+/// `interval` of them. The interval is about the number of levels, so that all states together are
+/// O(T / C) matrices.
+template <class Scalar>
+struct ChunkwiseTape {
+  int interval = 1;
+  std::vector<Index> begins{};
+  std::vector<Hierarchy<Scalar>> kept{};
+
+  /// Before the first chunk of so many.
+  void start(Index chunks) {
+    interval = 2 + static_cast<int>(std::bit_width(static_cast<std::uint64_t>(chunks)));
+    begins.clear();
+    kept.clear();
+  }
+  void note(Index first, const Hierarchy<Scalar>& states) {
+    if (begins.size() % static_cast<std::size_t>(interval) == 0) kept.push_back(states.snapshot());
+    begins.push_back(first);
+  }
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNKWISE_TAPE_HPP
