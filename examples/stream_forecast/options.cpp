@@ -150,10 +150,12 @@ Progress goes to standard output at doubling intervals; its loss is the absolute
 Predictions, plot, checkpoint, input and standard output must be files of their own.
 Exit status: 0, all well; 1, a file asked for could not be written; 2, wrong options or input.
 
-One step ahead on the shipped data, then one day ahead:
+One step ahead on the shipped data, then one day ahead, then rows of other times and places:
   stream_forecast
-  stream_forecast --horizon 48 --key-period 336 --recency 0.1 --initial-covariance 0.2 \
-                  --inner "gated_delta_net(beta_scale=0.1, gate_bias=8)")text";
+  stream_forecast --horizon 48 --seasonal-lag none --key-period 336 --recency 0.1 \
+                  --initial-covariance 0.2 --inner "gated_delta_net(beta_scale=0.1, gate_bias=8)"
+  stream_forecast flights.csv --target taxi_out --time minute --label-time known \
+                  --period 1440:8 --category origin --category 'origin*@1440/24')text";
 
 }  // namespace
 

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# shellcheck disable=SC2086  # $late is a list of arguments
 # Keys of columns and seasons, slots that are taken as they come and then shared, and labels that
 # arrive by a time column.
 . "$(dirname "$0")/helpers.sh"
@@ -21,7 +22,6 @@ late='shops.csv --target sold --time minute --label-time known --period 1440:2 -
 better() {
   holds "$(figure "$1" 2nd) < $2 * $(figure 'least squares alone' 2nd)" "$1"
 }
-# shellcheck disable=SC2086
 "$program" $late --category shop --category 'shop*@1440/24' --predictions p.csv > out 2> err ||
   complain "late labels: $(cat err)"
 for model in 'log-linear attention, cascade' 'linear attention, one state' 'bank of 5 decays'; do
@@ -36,7 +36,6 @@ awk -F, 'NR == FNR { if (FNR > 1) known[FNR - 1] = $5; next }
 # No forecast knows a label before its time: another value for each that was not known at row 2500.
 awk -F, -v OFS=, 'NR == FNR { if (FNR == 2501) now = $1; next }
   FNR > 1 && ($5 > now || FNR > 2501) { $4 = 100 - $4 } { print }' shops.csv shops.csv > other.csv
-# shellcheck disable=SC2086
 "$program" other.csv ${late#shops.csv} --category shop --category 'shop*@1440/24' --predictions q.csv > out ||
   complain "another future"
 for file in p q; do
@@ -54,11 +53,8 @@ same() {
   "$program" "$@" --predictions q.csv > out 2> err || complain "$name: $(cat err)"
   cmp -s p.csv q.csv || complain "$name: other forecasts"
 }
-# shellcheck disable=SC2086
 same 'other names' renamed.csv ${late#shops.csv} --category shop --category 'shop*@1440/24'
-# shellcheck disable=SC2086
 same 'the order of factors' $late --category shop --category '@1440/24*2'
-# shellcheck disable=SC2086
 same 'room for all' $late --category shop --category 'shop*@1440/24' --slots 144
 
 # With too few slots values share them: worse, and still no more than those slots.
