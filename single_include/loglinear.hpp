@@ -2918,6 +2918,7 @@ void invert_unit_lower(const RowMajorMatrix<Scalar>& lower, RowMajorMatrix<Scala
 
 namespace loglinear::detail {
 
+/// The four matrices. It has many members: each term of the equations above is one, with a name.
 template <class Scalar>
 class ChunkMap {
  public:
@@ -4564,6 +4565,14 @@ void require_finite(std::string_view argument, const Eigen::DenseBase<Derived>& 
 template <class Scalar>
 void require_finite(std::string_view argument, const Scalar* values, Index size) {
   if (!are_finite(values, size)) fail_not_finite(argument, values, size, 1, 1, size);
+}
+/// Refuses a matrix of another shape, or with a number that is not finite.
+template <class Derived>
+void require_matrix(std::string_view argument, const Eigen::DenseBase<Derived>& matrix, Index rows,
+                    Index columns) {
+  require_size(std::string(argument) + " (rows)", matrix.rows(), rows);
+  require_size(std::string(argument) + " (columns)", matrix.cols(), columns);
+  require_finite(argument, matrix);
 }
 
 template <class Keys, class Values>
@@ -7069,9 +7078,9 @@ class LevelStorage {
 #ifndef LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
 #define LOGLINEAR_STREAM_DETAIL_LEVELS_HPP
 
-// The levels of a LogLinearState with what a layer does to them. Nothing here looks at its
-// arguments but the constructor, `admit`, `add`, `replace` and `cast`, which throw before anything
-// has changed: what else must hold is checked in log_linear_state.hpp or by the layer.
+// The levels of a LogLinearState with all that a layer does to them, hence many members. Nothing
+// here looks at its arguments but the constructor, `admit`, `add`, `replace` and `cast`, which
+// throw before anything has changed: the rest is checked in log_linear_state.hpp or by the layer.
 
 namespace loglinear::detail {
 
@@ -8287,9 +8296,8 @@ namespace loglinear {
 /// stream `undergo` them one by one. Half numbers end at 65504, and what would take the sum of the
 /// levels' Frobenius norms above a quarter of that is refused, in mid-stream: equal leaves of unit
 /// vectors after 16,376 of them, of vectors of 64 coefficients of size 1 after 255. bfloat16 has
-/// the range of float.
-///
-/// Numbers below std::numeric_limits<Scalar>::min() count as zero, see docs/numerics.md.
+/// the range of float. Numbers below std::numeric_limits<Scalar>::min() count as zero, see
+/// docs/numerics.md. It has many members, since a user's own algorithm may look into every level.
 ///
 /// \tparam Scalar_    float, double, long double, a narrow scalar or a number type with
 ///                    Eigen::NumTraits
@@ -8320,6 +8328,7 @@ class LogLinearState {
   using Index = Eigen::Index;
   /// What arguments and results are made of: float where Scalar is narrower, else Scalar.
   using Accumulator = detail::Accumulator<Scalar>;
+  using Vector = detail::Vector<Scalar>;  ///< a copy of all levels, one after the other
 
   /// Whether all three sizes are fixed at compile time.
   static constexpr bool has_fixed_shape = Storage::has_fixed_shape;
@@ -8387,7 +8396,7 @@ class LogLinearState {
   /// All levels one after the other, row-major, length `max_levels * d_k * d_v`; a view.
   [[nodiscard]] ConstFlat flat_state() const& noexcept { return levels_.storage().flat(); }
   /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Vector<Scalar> flat_state() const&& { return levels_.storage().flat(); }
+  [[nodiscard]] Vector flat_state() const&& { return levels_.storage().flat(); }
 
   /// Empties all levels and sets `size()` to 0. Does not allocate.
   void reset() noexcept { levels_.reset(); }
@@ -8650,12 +8659,14 @@ SequenceTape<Scalar> tape_of(const SequenceInputs<Scalar>& in, Index chunk_size)
 /// the state would overflow or a read would not be finite; nothing is changed then
 ///
 /// For chunks of C tokens `O(C (d_k + d_v) + log(T / C) d_k d_v)` operations a token; memory beyond
-/// inputs and outputs is O(C^2 + C d + levels d_k d_v), allocated at every call.
+/// inputs and outputs is O(C^2 + C d + levels d_k d_v), allocated at every call. A long sequence is
+/// shared out to `thread_count()` threads, with the same bits on any number of them: some three
+/// chunks a thread are then under way, each with the states before it.
 template <class Scalar>
-detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
-                                         LogLinearState<Scalar>& state,
-                                         const ChunkwiseOptions& options = {},
-                                         SequenceTape<Scalar>* tape = nullptr) {
+typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
+                                                  LogLinearState<Scalar>& state,
+                                                  const ChunkwiseOptions& options = {},
+                                                  SequenceTape<Scalar>* tape = nullptr) {
   const detail::FlushToZero<Scalar> flush;
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   detail::require_shapes(in, state);
@@ -8683,9 +8694,9 @@ requires(Overflow != LastLevel::fold) void chunkwise(
 
 /// The same from an empty state of as many levels as the sequence needs, which is not returned.
 template <class Scalar>
-[[nodiscard]] detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
-                                                       const ChunkwiseOptions& options = {},
-                                                       SequenceTape<Scalar>* tape = nullptr) {
+[[nodiscard]] typename SequenceInputs<Scalar>::Matrix chunkwise(
+    const SequenceInputs<Scalar>& in, const ChunkwiseOptions& options = {},
+    SequenceTape<Scalar>* tape = nullptr) {
   const detail::FlushToZero<Scalar> flush;
   const Eigen::Index chunk_size = detail::chunk_size_of(options);
   in.require_shapes(0, max_level_limit);
@@ -8972,10 +8983,10 @@ void require_same_shape(const std::vector<LogLinearState<Scalar>>& states) {
 /// \throws std::invalid_argument as `chunkwise` for any of the sequences, for other cuts than that,
 /// or unless there is one state for each, all of the same d_k and d_v; nothing is changed then
 template <class Scalar>
-detail::RowMajorMatrix<Scalar> chunkwise(const SequenceInputs<Scalar>& in,
-                                         const std::vector<Eigen::Index>& cu_seqlens,
-                                         std::vector<LogLinearState<Scalar>>& states,
-                                         const ChunkwiseOptions& options = {}) {
+typename SequenceInputs<Scalar>::Matrix chunkwise(const SequenceInputs<Scalar>& in,
+                                                  const std::vector<Eigen::Index>& cu_seqlens,
+                                                  std::vector<LogLinearState<Scalar>>& states,
+                                                  const ChunkwiseOptions& options = {}) {
   const detail::FlushToZero<Scalar> flush;
   detail::require_cuts(cu_seqlens, in.length(), states.size());
   detail::require_same_shape(states);
@@ -9284,10 +9295,14 @@ class BatchHeads {
   void validate(Start start, MaxLevels max_levels) const {
     for_each([&](Index n) { (*this)[n].validate(start(n), max_levels(n)); });
   }
-  /// Calls `work(n)` for all heads, on threads; an error names its head.
+  /// Whether each head does better on all threads than all heads on a thread each.
+  [[nodiscard]] bool are_few_and_long() const {
+    return count() < thread_count() && shape_.tokens >= 4096;
+  }
+  /// Calls `work(n)` for all heads, on at most so many threads; an error names its head.
   template <class Work>
-  void for_each(Work work) const {
-    parallel_for<Scalar>(count(), thread_count(), [&](Index n) {
+  void for_each(Work work, int most_threads = thread_count()) const {
+    parallel_for<Scalar>(count(), most_threads, [&](Index n) {
       handling<std::invalid_argument>([&] { work(n); },
                                       [&](const std::invalid_argument& error) {
                                         raise(std::invalid_argument(error.what() + name(n)));
@@ -9361,7 +9376,8 @@ template <class Scalar>
 /// states and tape are unchanged, and `out` may hold some of the reads
 ///
 /// Costs what `chunkwise` does for each head, shared out to `thread_count()` threads by sequences
-/// and heads, and one look at all numbers. Reads go straight to `out`.
+/// and heads, or by stretches where heads are few, and one look at all numbers. Reads go straight
+/// to `out`.
 template <class Scalar>
 void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
                BatchStates<Scalar>& states, const ChunkwiseOptions& options = {},
@@ -9379,14 +9395,17 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
   BatchStates<Scalar> after(states);
   BatchTape<Scalar> kept;
   if (tape != nullptr) kept.heads.resize(states.size());
-  heads.for_each([&](Eigen::Index n) {
-    const auto at = static_cast<std::size_t>(n);
-    const auto levels = detail::read_head(
-        heads[n], detail::hierarchy_of(state(n)), detail::tape_of(heads[n], state(n), chunk_size),
-        tape == nullptr ? nullptr : &kept.heads[at], heads.rows(n), out);
-    detail::levels_of(after[at]).replace(
-        levels.count(), [&](int l) -> const auto& { return levels.level(l); });
-  });
+  heads.for_each(
+      [&](Eigen::Index n) {
+        const auto at = static_cast<std::size_t>(n);
+        const auto levels =
+            detail::read_head(heads[n], detail::hierarchy_of(state(n)),
+                              detail::tape_of(heads[n], state(n), chunk_size),
+                              tape == nullptr ? nullptr : &kept.heads[at], heads.rows(n), out);
+        detail::levels_of(after[at]).replace(
+            levels.count(), [&](int l) -> const auto& { return levels.level(l); });
+      },
+      heads.are_few_and_long() ? 1 : thread_count());
   states.swap(after);
   if (tape != nullptr) *tape = std::move(kept);
 }
@@ -9404,13 +9423,16 @@ void chunkwise(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
                  [&](Eigen::Index) { return max_levels; });
   BatchTape<Scalar> kept;
   if (tape != nullptr) kept.heads.resize(static_cast<std::size_t>(heads.count()));
-  heads.for_each([&](Eigen::Index n) {
-    SequenceTape<Scalar> of_head = detail::tape_of(heads[n], chunk_size);
-    of_head.max_levels = max_levels;
-    static_cast<void>(detail::read_head(
-        heads[n], {max_levels, heads.shape().d_k, heads.shape().d_v}, std::move(of_head),
-        tape == nullptr ? nullptr : &kept.heads[static_cast<std::size_t>(n)], heads.rows(n), out));
-  });
+  heads.for_each(
+      [&](Eigen::Index n) {
+        SequenceTape<Scalar> of_head = detail::tape_of(heads[n], chunk_size);
+        of_head.max_levels = max_levels;
+        static_cast<void>(detail::read_head(
+            heads[n], {max_levels, heads.shape().d_k, heads.shape().d_v}, std::move(of_head),
+            tape == nullptr ? nullptr : &kept.heads[static_cast<std::size_t>(n)], heads.rows(n),
+            out));
+      },
+      heads.are_few_and_long() ? 1 : thread_count());
   if (tape != nullptr) *tape = std::move(kept);
 }
 
@@ -9714,8 +9736,8 @@ void leaves_of(const SequenceInputs<Scalar>& in, Index t, Matrix<Scalar>& keys,
 ///
 /// O(T levels d_k d_v); allocates, a copy of the active levels among the rest.
 template <class Scalar>
-detail::RowMajorMatrix<Scalar> recurrent(const SequenceInputs<Scalar>& in,
-                                         LogLinearState<Scalar>& state) {
+typename SequenceInputs<Scalar>::Matrix recurrent(const SequenceInputs<Scalar>& in,
+                                                  LogLinearState<Scalar>& state) {
   using Eigen::Index;
   using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
   const detail::FlushToZero<Scalar> flush;
@@ -11951,13 +11973,13 @@ class InputScales {
   }
   /// Nothing new is seen: scales stay.
   void hold() {
-    next_scales_ = scales_;
-    next_counts_ = counts_;
+    copy(scales_.data(), scales_.size(), next_scales_.data());
+    copy(counts_.data(), counts_.size(), next_counts_.data());
     std::fill_n(ratios_.data(), ratios_.size(), Scalar(1));
   }
   void take() {
-    scales_.swap(next_scales_);
-    counts_.swap(next_counts_);
+    copy(next_scales_.data(), scales_.size(), scales_.data());
+    copy(next_counts_.data(), counts_.size(), counts_.data());
   }
 
   /// What was looked at, in units of its scale.
@@ -11968,7 +11990,9 @@ class InputScales {
   [[nodiscard]] double largest_ratio() const { return (std::max)(1.0, max_abs(ratios_)); }
   [[nodiscard]] double largest_inverse() const {
     double least = 1;
-    for (const Scalar& scale : next_scales_) least = (std::min)(least, to_double(scale));
+    for (Index j = 0; j < next_scales_.size(); ++j) {
+      least = (std::min)(least, to_double(next_scales_[j]));
+    }
     return 1 / least;
   }
 
@@ -11977,7 +12001,9 @@ class InputScales {
     follows_ = other.follows_;
     scales_ = other.scales_.template cast<Scalar>();
     counts_ = other.counts_.template cast<Scalar>();
-    for (Scalar& s : scales_) s = std::clamp(s, smallest(), Scalar(Scalar(1) / smallest()));
+    for (Index j = 0; j < scales_.size(); ++j) {
+      scales_[j] = std::clamp(scales_[j], smallest(), Scalar(Scalar(1) / smallest()));
+    }
   }
   /// For checkpoints.
   template <class Self, class Visit>
@@ -12036,8 +12062,8 @@ class Stepper {
     square_ = zeros<Matrix<Scalar>>(parameters.projected_size(), parameters.d_model());
     free_square_ = zeros<Scalar>(parameters.free_size());
     if (!has_mean()) return;
-    mean_ = square_;
-    free_mean_ = free_square_;
+    mean_ = zeros<Matrix<Scalar>>(parameters.projected_size(), parameters.d_model());
+    free_mean_ = zeros<Scalar>(parameters.free_size());
   }
 
   [[nodiscard]] const Step& step() const { return step_; }
@@ -12132,7 +12158,7 @@ class Stepper {
     const Index rows = parameters.projected_size();
     double largest = max_abs(gradient.free()), norm = stable_norm(gradient.free());
     for (Index j = 0; j < gradient.d_model() && (step_.clip > 0 || !is_plain()); ++j) {
-      const ConstVectorView<Scalar> column(gradient.column(j), rows);
+      const Pieces<Scalar> column{gradient.column(j), 1, rows, 0};
       const double scale = is_plain() ? 1 : to_double(scales_.scale(j));
       largest = (std::max)(largest, max_abs(column) / scale);
       norm = std::hypot(norm, stable_norm(column) / scale);
@@ -12363,7 +12389,8 @@ namespace loglinear::detail {
 /// The buffer of a stream; a snapshot holds one with no more memory than it needs.
 ///
 /// Class invariant: `count()` is below `capacity()`, or equal to it until the buffer is emptied;
-/// each leaf has undergone every transition since it came.
+/// each leaf has undergone every transition since it came. It has many members, as what happens to
+/// a leaf is done here: written, read, learnt from, moved on, summed up.
 template <class Kind>
 class LeafBuffer {
  public:
@@ -13717,14 +13744,18 @@ struct StreamShape {
 namespace loglinear::detail {
 
 /// Class invariant: the levels hold the first `size()` tokens but for those in the buffer, a
-/// multiple of its capacity, before what is pending for them.
-template <class Kind, int MaxLevels, class Stored = typename Kind::Scalar,
-          LastLevel Overflow = LastLevel::fold>
+/// multiple of its capacity, before what is pending for them. It has many members: all that a layer
+/// asks of its stream passes through here.
+///
+/// \tparam HasOneState  whether a stream of one level takes the step of its own (one_state.hpp). A
+/// layer that never has one level says no, since every program would compile it.
+template <class Kind, class Stored = typename Kind::Scalar, LastLevel Overflow = LastLevel::fold,
+          bool HasOneState = true>
 class StreamState {
  public:
   static constexpr LastLevel overflow = Overflow;
   using Scalar = typename Kind::Scalar;
-  using Levels = detail::Levels<Stored, Eigen::Dynamic, Eigen::Dynamic, MaxLevels, Overflow>;
+  using Levels = detail::Levels<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, Overflow>;
   using Buffer = LeafBuffer<Kind>;
   using Tiers = PendingTiers<Kind, Stored>;
 
@@ -13733,7 +13764,7 @@ class StreamState {
         buffer_(Buffer::level_for(max_levels, key_rows, d_v), leaves, key_rows, d_v),
         tiers_(buffer_.level(), max_levels, key_rows, d_v),
         bucket_(key_rows, buffer_.level() > 0 ? d_v : 0),
-        one_state_(max_levels, key_rows, d_v, leaves) {}
+        one_state_(HasOneState ? max_levels : 2, key_rows, d_v, leaves) {}
 
   [[nodiscard]] int max_levels() const { return levels_.max_levels(); }
   [[nodiscard]] Index key_rows() const { return levels_.d_k(); }
@@ -13852,9 +13883,9 @@ class StreamState {
     }
   }
   template <class OtherKind, class OtherStored>
-  [[nodiscard]] StreamState<OtherKind, MaxLevels, OtherStored, Overflow> cast() const {
-    StreamState<OtherKind, MaxLevels, OtherStored, Overflow> other(max_levels(), key_rows(), d_v(),
-                                                                   buffer_.leaves());
+  [[nodiscard]] auto cast() const {
+    StreamState<OtherKind, OtherStored, Overflow, HasOneState> other(max_levels(), key_rows(),
+                                                                     d_v(), buffer_.leaves());
     if constexpr (is_narrow<Stored> == is_narrow<OtherStored>) {
       other.levels() = levels_.template cast<OtherStored>();
       other.tiers().assign(tiers_);
@@ -13888,7 +13919,7 @@ class StreamState {
             const Kind* next, LookUp<Kind>* looked_up) const {
     using Reads = LevelReads<Kind, Stored>;
     const SeenLevels seen = seen_in(query.order);
-    if constexpr (looks_up<Kind>) {
+    if constexpr (HasOneState && looks_up<Kind>) {
       if (max_levels() == 1) {
         const Scalar weight = query.lambda[seen(0)] * static_cast<Scalar>(seen.kept(0));
         Scalar* const found = Apart ? memory.level_read.data() : out;
@@ -13904,7 +13935,7 @@ class StreamState {
   /// Without a buffer levels are rewritten at every token.
   void write_at_once(const Token<Kind>& token, const Admitted& admitted,
                      [[maybe_unused]] const LookUp<Kind>& looked_up) {
-    if constexpr (OneState<Kind>::is_known) {
+    if constexpr (HasOneState && OneState<Kind>::is_known) {
       if (max_levels() == 1) {
         const double kept = kept_fraction(Overflow, size() > 0 ? 1 : 0);
         one_state_.write(token, static_cast<Scalar>(kept), looked_up, levels_.data(0));
@@ -14141,7 +14172,8 @@ class StreamSnapshot {
 namespace loglinear::detail {
 
 /// What a head has, and how that is replaced as a whole: the stream, the weights and how they
-/// learn, the memory of the token in hand. `Head` says what becomes of a token.
+/// learn, the memory of the token in hand. `Head` says what becomes of a token. It has many
+/// members: layers, parts of streams and checkpoints each ask for something else.
 template <class Inner_, class Scalar_, class Weights_, class Stored, LastLevel Overflow>
 class HeadParts {
   static_assert(std::is_same_v<Scalar_, Accumulator<Stored>>,
@@ -14154,7 +14186,7 @@ class HeadParts {
   using Weights = Weights_;
   using Kind = typename Inner::template Transition<Scalar>;
   using Preparation = detail::Preparation<Inner, Scalar, Weights>;
-  using Stream = StreamState<Kind, Eigen::Dynamic, Stored, Overflow>;
+  using Stream = StreamState<Kind, Stored, Overflow, fixed_levels<Weights>() == 1>;
   using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, Overflow>;
   using Workspace = detail::Workspace<Kind>;
   using Snapshot = StreamSnapshot<Kind, Stored>;
@@ -14307,17 +14339,17 @@ namespace loglinear {
 /// The gradient of a loss over a span of T tokens with respect to what the layer was given.
 template <class Scalar>
 struct SpanGradient {
-  detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x d_model
+  using Rows = detail::RowMajorMatrix<Scalar>;         ///< a row a token
+  using Matrix = detail::Matrix<Scalar>;               ///< a copy of an array
+  using MatrixView = detail::ConstMatrixView<Scalar>;  ///< an array where it lies
+
+  Rows x;  ///< with respect to the inputs, T x d_model
 
   /// With respect to one weight array, by its name in the layer; a read-only view, valid as long as
   /// this object. \throws std::invalid_argument for a name that is not one of the layer's weights
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
-    return weights.get(name);
-  }
+  [[nodiscard]] MatrixView weight(std::string_view name) const& { return weights.get(name); }
   /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
-    return weights.get(name);
-  }
+  [[nodiscard]] Matrix weight(std::string_view name) const&& { return weights.get(name); }
 
   detail::Parameters<Scalar> weights;  ///< all of them, in the layer's own layout
 };
@@ -14325,9 +14357,11 @@ struct SpanGradient {
 /// The gradient of a loss over a span with respect to what a multi-head layer was given.
 template <class Scalar>
 struct MultiHeadSpanGradient {
-  detail::RowMajorMatrix<Scalar> x;         ///< with respect to the inputs, T x d_model
+  using Rows = detail::RowMajorMatrix<Scalar>;  ///< a row a token
+
+  Rows x;                                   ///< with respect to the inputs, T x d_model
   std::vector<SpanGradient<Scalar>> heads;  ///< with respect to each head's weights; no x in them
-  detail::RowMajorMatrix<Scalar> w_out;     ///< with respect to W_out, d_model x n_heads d_v
+  Rows w_out;                               ///< with respect to W_out, d_model x n_heads d_v
 };
 
 }  // namespace loglinear
@@ -14834,10 +14868,11 @@ namespace loglinear::detail {
 /// One head, the engine under every layer: what it makes of a token (`Preparation`), the stream's
 /// state, and the memory of the token in hand. Its output is the raw read, without tanh.
 ///
-/// A token comes in stages: `stage`, then `stage_gradient` to learn, then `commit`. Only the last
-/// one changes the head, and it does not throw after `stage`: many heads can take a token together
-/// or not at all. Whatever else changes the stream, the weights or the learning rate, or uses the
-/// same memory, drops what was staged. Out of turn they throw and change nothing.
+/// A token comes in stages: `stage`, then `stage_gradient` and `learn` to learn from it, then
+/// `commit`. Only `learn` and `commit` change the head, and neither throws after the stage before
+/// it: many heads can take a token together or not at all. Whatever else changes the stream, the
+/// weights or the learning rate, or uses the same memory, drops what was staged. Out of turn they
+/// throw and change nothing.
 ///
 /// Whoever owns a head calls it in the mode in which denormal numbers are zero (`FlushToZero`).
 template <class Inner, class Scalar_, class Weights, class Stored, LastLevel Overflow>
@@ -14903,14 +14938,17 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     admit_gradient();
   }
 
-  /// Steps the weights if a gradient was staged, and writes the staged token to the stream.
-  /// \throws std::invalid_argument where no token is staged
+  /// Steps the weights by the staged gradient; `commit` follows, and writes the token as the old
+  /// weights made it. \throws std::invalid_argument where no gradient is staged
+  void learn() {
+    if (!has_gradient_) fail("the staged gradient", "absent", "there: it is staged before");
+    stepper_.take(preparation_.parameters(), training_.d_raw, workspace_.x, training_.d_free);
+    ++train_step_count_;
+    has_gradient_ = false;
+  }
+  /// Writes the staged token to the stream. \throws std::invalid_argument where none is staged
   void commit() {
     if (staged_ == Staged::nothing) fail_unstaged();
-    if (has_gradient_) {
-      stepper_.take(preparation_.parameters(), training_.d_raw, workspace_.x, training_.d_free);
-      ++train_step_count_;
-    }
     drop_staged();
     stream_.write(workspace_.token, staged_write_, workspace_.stream.looked_up);
   }
@@ -15162,7 +15200,9 @@ class OneHead {
   using Scalar = typename Head::Scalar;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
-  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Matrix = detail::Matrix<Scalar>;               ///< a copy of a weight array
+  using MatrixView = detail::ConstMatrixView<Scalar>;  ///< a weight array where it lies
+  using Rows = detail::RowMajorMatrix<Scalar>;         ///< a span, a row a token
   using State = typename Head::State;
   /// A moment of the stream, from `snapshot`.
   using Snapshot = typename Head::Snapshot;
@@ -15191,20 +15231,20 @@ class OneHead {
 
   /// As `forward`.
   template <class In>
-  void forward_levels(const In& x, Matrix& reads) {
+  void forward_levels(const In& x, Rows& reads) {
     const Flush flush;
     head_.stage_levels(x, head_.read_order(), reads);
     head_.commit();
   }
   /// As `query_readonly`: nothing changes.
   template <class In>
-  void level_reads(const In& x, Matrix& reads) {
+  void level_reads(const In& x, Rows& reads) {
     const Flush flush;
     head_.query_levels(x, reads);
   }
   /// The same with the caller's memory; safe from several threads, a workspace each.
   template <class In>
-  void level_reads(const In& x, typename Head::Workspace& workspace, Matrix& reads) const {
+  void level_reads(const In& x, typename Head::Workspace& workspace, Rows& reads) const {
     const Flush flush;
     head_.query_levels(x, workspace, reads);
   }
@@ -15212,16 +15252,17 @@ class OneHead {
   /// in the order of `train_one`, and must replace them by the gradient of the loss with respect to
   /// them. Steps every weight but those of the level weights, which have no part in it.
   template <class In, class Differentiate>
-  void train_levels(const In& x, Matrix& reads, Differentiate differentiate) {
+  void train_levels(const In& x, Rows& reads, Differentiate differentiate) {
     const Flush flush;
     head_.stage_levels(x, head_.training_order(), reads, Head::For::learning);
     differentiate(reads);
     head_.stage_levels_gradient(reads);
+    head_.learn();
     head_.commit();
   }
   /// A matrix for them, all zero; allocates.
-  [[nodiscard]] Matrix make_level_reads() const {
-    return detail::zeros<Matrix>(head_.preparation().weight_count(), output_dim());
+  [[nodiscard]] Rows make_level_reads() const {
+    return detail::zeros<Rows>(head_.preparation().weight_count(), output_dim());
   }
   /// \}
 
@@ -15309,13 +15350,9 @@ class OneHead {
   /// One weight array, `outputs x d_model`, or `1 x n` for a free vector; a read-only view, valid
   /// as long as the layer is neither moved nor destroyed. \throws std::invalid_argument for a name
   /// that is not in `weight_names()`
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
-    return parameters().get(name);
-  }
+  [[nodiscard]] MatrixView weight(std::string_view name) const& { return parameters().get(name); }
   /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
-    return parameters().get(name);
-  }
+  [[nodiscard]] Matrix weight(std::string_view name) const&& { return parameters().get(name); }
   /// Replaces one weight array by a matrix of the same shape, which may be made of the layer's own.
   /// Allocates a copy of it. \throws std::invalid_argument for an unknown name, another shape or
   /// coefficients that are not finite; nothing is changed then
@@ -15411,7 +15448,6 @@ template <class Inner, class Scalar_ = double, class Weights = NormalizedMixture
           class Stored = Scalar_, LastLevel Overflow = LastLevel::fold>
 class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, Stored, Overflow>> {
   using Base = OneHead<detail::Head<Inner, Scalar_, Weights, Stored, Overflow>>;
-  using Matrix = detail::RowMajorMatrix<Scalar_>;
   using Base::head_;
   using typename Base::Flush;
   static constexpr int fixed_levels = detail::fixed_levels<Weights>();
@@ -15420,6 +15456,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   using Scalar = Scalar_;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
+  using typename Base::Rows;
   /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
   using Workspace = typename Base::Head::Workspace;
 
@@ -15516,6 +15553,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     detail::subtract(o.data(), target_.data(), o.size(), target_.data());
     detail::tanh_pullback(o.data(), o.size(), target_.data());  // the gradient of the read now
     head_.stage_gradient(target_);
+    head_.learn();
     head_.commit();
     return o;
   }
@@ -15546,9 +15584,9 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
 
   /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_v
   template <class In>
-  Matrix forward_span(const Eigen::MatrixBase<In>& x) {
+  Rows forward_span(const Eigen::MatrixBase<In>& x) {
     const Flush flush;
-    Matrix out = head_.read_span(x, head_.read_order());
+    Rows out = head_.read_span(x, head_.read_order());
     detail::tanh_of(out.data(), out.size(), out.data());  // in place: nothing may throw any more
     return out;
   }
@@ -15561,11 +15599,9 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
                                                    const Eigen::MatrixBase<DOut>& d_out) const {
     const Flush flush;
     LogLinearAttention copy(*this);
-    const Matrix out = copy.forward_span(x);
-    detail::require_size("d_out (rows)", d_out.rows(), out.rows());
-    detail::require_size("d_out (columns)", d_out.cols(), out.cols());
-    detail::require_finite("d_out", d_out);
-    Matrix d_reads = d_out;
+    const Rows out = copy.forward_span(x);
+    detail::require_matrix("d_out", d_out, out.rows(), out.cols());
+    Rows d_reads = d_out;
     detail::tanh_pullback(out.data(), out.size(), d_reads.data());
     return head_.pull_back_span(this->log_linear_state(), x, head_.read_order(), d_reads);
   }
@@ -15575,18 +15611,16 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
   /// same within the span, and the gradient goes through the states that its tokens write.
   /// \param y T x d_v, finite \return the outputs o from before the step, T x d_v
   template <class In, class Target>
-  Matrix train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+  Rows train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
     const Flush flush;
-    detail::require_size("y (rows)", y.rows(), x.rows());
-    detail::require_size("y (columns)", y.cols(), this->output_dim());
-    detail::require_finite("y", y);
+    detail::require_matrix("y", y, x.rows(), this->output_dim());
     const typename Base::State before = this->log_linear_state();
     const ReadOrder order = head_.training_order();
     detail::Rollback rollback(head_);
     head_.look_at_span(x);
-    Matrix out = head_.read_span(x, order);
+    Rows out = head_.read_span(x, order);
     detail::tanh_of(out.data(), out.size(), out.data());
-    Matrix d_reads = out - y;
+    Rows d_reads = out - y;
     detail::tanh_pullback(out.data(), out.size(), d_reads.data());
     head_.descend(head_.pull_back_span(before, x, order, d_reads));
     rollback.keep();
@@ -15675,6 +15709,9 @@ class ManyHeads {
   using Scalar = typename Layer::Scalar;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
+  using Matrix = detail::Matrix<Scalar>;               ///< a copy of a weight array
+  using MatrixView = detail::ConstMatrixView<Scalar>;  ///< a weight array where it lies
+  using Rows = detail::RowMajorMatrix<Scalar>;         ///< a span, a row a token
   /// A moment of the stream, one of each head.
   using Snapshot = std::vector<typename Layer::Snapshot>;
 
@@ -15773,14 +15810,12 @@ class ManyHeads {
   }
   /// One weight array; a read-only view, valid as long as the layer is neither moved nor destroyed.
   /// \throws std::invalid_argument for an unknown name
-  [[nodiscard]] detail::ConstMatrixView<Scalar> weight(std::string_view name) const& {
+  [[nodiscard]] MatrixView weight(std::string_view name) const& {
     const auto [index, rest] = split(name);
     return index < 0 ? out_.weights().get(rest) : head(index).weight(rest);
   }
   /// The same of a temporary: a copy.
-  [[nodiscard]] detail::Matrix<Scalar> weight(std::string_view name) const&& {
-    return weight(name);
-  }
+  [[nodiscard]] Matrix weight(std::string_view name) const&& { return weight(name); }
   /// Replaces one weight array; allocates. \throws std::invalid_argument as
   /// `LogLinearAttention::set_weight`
   template <class Derived>
@@ -15805,7 +15840,6 @@ class ManyHeads {
 
  protected:
   using Flush = detail::FlushToZero<Scalar>;
-  using Rows = detail::RowMajorMatrix<Scalar>;
 
   /// `count` heads like the first, and W_out, all with weights drawn from one seed.
   ManyHeads(const Layer& first, int count, int threads, Index d_model, OutputBound bound,
@@ -15942,7 +15976,6 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
                 "LinearAttention<Rule>");
   using Base = ManyHeads<Layer_>;
   using Head = typename Layer_::Head;
-  using Matrix = detail::RowMajorMatrix<typename Layer_::Scalar>;
   using Base::heads_;
   using Base::out_;
   using typename Base::Flush;
@@ -15952,6 +15985,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   using Scalar = typename Layer::Scalar;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
+  using typename Base::Rows;
 
   /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
   struct Workspace {
@@ -16076,6 +16110,7 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
     out_.stepper().see(reads_);
     out_.stepper().admit(out_.weights(), d_output_, reads_, no_free_);
     out_.stepper().take(out_.weights(), d_output_, reads_, no_free_);
+    this->for_each_head([](Head& head, Index) { head.learn(); });
     commit();
     return output_;
   }
@@ -16094,11 +16129,11 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
 
   /// T calls of `forward`. \param x T x d_model \return the outputs, T x d_model
   template <class In>
-  Matrix forward_span(const Eigen::MatrixBase<In>& x) {
+  Rows forward_span(const Eigen::MatrixBase<In>& x) {
     const Flush flush;
     detail::Rollback rollback(heads_);
-    const Matrix reads = this->read_span(x, order());
-    Matrix out = out_.apply(reads);
+    const Rows reads = this->read_span(x, order());
+    Rows out = out_.apply(reads);
     rollback.keep();
     return out;
   }
@@ -16108,29 +16143,25 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
   [[nodiscard]] MultiHeadSpanGradient<Scalar> span_gradient(
       const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<DOut>& d_out) const {
     const Flush flush;
-    detail::require_size("d_out (rows)", d_out.rows(), x.rows());
-    detail::require_size("d_out (columns)", d_out.cols(), this->output_dim());
-    detail::require_finite("d_out", d_out);
+    detail::require_matrix("d_out", d_out, x.rows(), this->output_dim());
     MultiHeadAttention copy(*this);
-    const Matrix reads = copy.read_span(x, order());
-    return copy.pull_back_span(heads_, x, order(), reads, out_.apply(reads), Matrix(d_out));
+    const Rows reads = copy.read_span(x, order());
+    return copy.pull_back_span(heads_, x, order(), reads, out_.apply(reads), Rows(d_out));
   }
 
   /// One step of gradient descent on `1/2 sum |o - y|^2` through W_out into every head, and T
   /// tokens of the stream; see `LogLinearAttention::train_span`. \param y T x d_model
   template <class In, class Target>
-  Matrix train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
+  Rows train_span(const Eigen::MatrixBase<In>& x, const Eigen::MatrixBase<Target>& y) {
     const Flush flush;
-    detail::require_size("y (rows)", y.rows(), x.rows());
-    detail::require_size("y (columns)", y.cols(), this->output_dim());
-    detail::require_finite("y", y);
+    detail::require_matrix("y", y, x.rows(), this->output_dim());
     detail::Rollback undo(heads_);
     for (Layer& head : heads_) head.as_head().look_at_span(x);
     detail::Rollback rollback(heads_);
-    const Matrix reads = this->read_span(x, training_order());
-    const Matrix out = out_.apply(reads);
+    const Rows reads = this->read_span(x, training_order());
+    const Rows out = out_.apply(reads);
     const auto gradient =
-        this->pull_back_span(rollback.before(), x, training_order(), reads, out, Matrix(out - y));
+        this->pull_back_span(rollback.before(), x, training_order(), reads, out, Rows(out - y));
     auto d_out = out_.weights().zeros();
     d_out.set("w_out", gradient.w_out);
     for (std::size_t h = 0; h < gradient.heads.size(); ++h) {
@@ -16819,16 +16850,26 @@ struct HeadInputs {
 
   /// One head as a sequence: views of these arrays.
   [[nodiscard]] SequenceInputs<Scalar> head(Index h) const {
-    const auto part = [](const RowMajorMatrix<Scalar>& all, Index parts, Index which) {
-      const Index width = all.cols() / parts;
-      return view_of(all.middleCols(which * width, width));
+    SequenceInputs<Scalar> one;
+    match_arrays(*this, h, one,
+                 [](const auto& columns, auto& of_head, bool) { of_head = view_of(columns); });
+    return one;
+  }
+
+  /// Calls `use(columns of head h, array of one, whether the heads of a group share them)` for the
+  /// six arrays; `one` is a head's sequence or its gradients.
+  template <class All, class One, class Use>
+  static void match_arrays(All& all, Index h, One& one, Use use) {
+    const auto match = [&](auto& array, Index parts, Index which, auto& of_head) {
+      const Index width = array.cols() / parts;
+      use(array.middleCols(which * width, width), of_head, parts < all.heads);
     };
-    return {.q = part(q, groups, group_of(h)),
-            .k = part(k, groups, group_of(h)),
-            .v = part(v, heads, h),
-            .lambda = part(lambda, heads, h),
-            .g = part(g, heads, h),
-            .beta = part(beta, heads, h)};
+    match(all.q, all.groups, all.group_of(h), one.q);
+    match(all.k, all.groups, all.group_of(h), one.k);
+    match(all.v, all.heads, h, one.v);
+    match(all.lambda, all.heads, h, one.lambda);
+    match(all.g, all.heads, h, one.g);
+    match(all.beta, all.heads, h, one.beta);
   }
 };
 
@@ -16894,30 +16935,20 @@ template <class Scalar>
 [[nodiscard]] HeadInputs<Scalar> read_heads_gradient(
     const HeadInputs<Scalar>& in, const RowMajorMatrix<Scalar>& d_reads,
     const std::vector<SequenceTape<Scalar>>& tapes) {
-  HeadInputs<Scalar> d;
-  d.groups = in.groups;
-  d.heads = in.heads;
-  d.q.setZero(in.q.rows(), in.q.cols());
-  d.k.setZero(in.k.rows(), in.k.cols());
-  d.v.resizeLike(in.v);
-  d.lambda.resizeLike(in.lambda);
-  d.g.resizeLike(in.g);
-  d.beta.resizeLike(in.beta);
-  const auto part = [](RowMajorMatrix<Scalar>& all, Index parts, Index which) {
-    const Index width = all.cols() / parts;
-    return all.middleCols(which * width, width);
-  };
+  HeadInputs<Scalar> d = in;  // its shapes: every column is written
   for_each_group(in, [&](Index first, Index end) {
     for (Index h = first; h < end; ++h) {
       const SequenceGradients<Scalar> of_head =
           chunkwise_gradient<Scalar>(in.head(h), tapes[static_cast<std::size_t>(h)],
                                      view_of(d_reads.middleCols(h * in.d_v(), in.d_v())));
-      part(d.q, in.groups, in.group_of(h)) += of_head.q;
-      part(d.k, in.groups, in.group_of(h)) += of_head.k;
-      part(d.v, in.heads, h) = of_head.v;
-      part(d.lambda, in.heads, h) = of_head.lambda;
-      part(d.g, in.heads, h) = of_head.g;
-      part(d.beta, in.heads, h) = of_head.beta;
+      HeadInputs<Scalar>::match_arrays(d, h, of_head,
+                                       [&](auto columns, const auto& gradient, bool is_shared) {
+                                         if (is_shared && h > first) {
+                                           columns += gradient;
+                                         } else {
+                                           columns = gradient;
+                                         }
+                                       });
     }
   });
   return d;
@@ -17043,6 +17074,19 @@ namespace loglinear {
 
 template <class Scalar, class Mixer>
 class TokenMixer;
+
+namespace detail {
+
+/// What of a mixer's sizes its cache is made of.
+struct MixerShape {
+  Index hidden_size = 0, heads = 0, d_k = 0, d_v = 0;
+  int num_levels = 0;                     // level weights, one more than the state's levels
+  Index conv_kernel = 1;                  // taps
+  std::vector<Index> conv_channels = {};  // of each short convolution
+  Index chunk_size = 64;
+};
+
+}  // namespace detail
 
 /// Where a stream through a mixer stands: the last inputs of its short convolutions and the
 /// hierarchy of each head, the counterpart of flash-linear-attention's `conv_state` and
@@ -17186,20 +17230,13 @@ namespace loglinear {
 /// The gradients of `TokenMixer::gradient`.
 template <class Scalar>
 struct MixerGradients {
-  detail::RowMajorMatrix<Scalar> x;  ///< with respect to the inputs, T x hidden_size
-  NamedWeights<Scalar> weights;      ///< with respect to each weight, `weights["A_log"]`
+  using Matrix = detail::RowMajorMatrix<Scalar>;  ///< a row a token
+
+  Matrix x;                      ///< with respect to the inputs, T x hidden_size
+  NamedWeights<Scalar> weights;  ///< with respect to each weight, `weights["A_log"]`
 };
 
 namespace detail {
-
-/// What of a mixer's sizes its cache is made of.
-struct MixerShape {
-  Index hidden_size = 0, heads = 0, d_k = 0, d_v = 0;
-  int num_levels = 0;                     // level weights, one more than the state's levels
-  Index conv_kernel = 1;                  // taps
-  std::vector<Index> conv_channels = {};  // of each short convolution
-  Index chunk_size = 64;
-};
 
 /// A gradient on its way back from a mixer's output to what `read_heads` read.
 template <class Scalar>
@@ -17233,6 +17270,7 @@ template <class Scalar_, class Mixer>
 class TokenMixer {
  public:
   using Scalar = Scalar_;
+  using Vector = detail::Vector<Scalar>;
   using Matrix = detail::RowMajorMatrix<Scalar>;
   using Rows = typename SequenceInputs<Scalar>::Rows;
   using Cache = MixerCache<Scalar>;
@@ -17270,47 +17308,22 @@ class TokenMixer {
   /// \param x  T x hidden_size, finite \return T x hidden_size
   /// \throws std::invalid_argument for a wrong size, a coefficient that is not finite, or where
   /// finite input overflows on the way. O(T log T), by the chunkwise form
-  [[nodiscard]] Matrix forward(const Rows& x) const {
-    const detail::FlushToZero<Scalar> flush;
-    const Matrix tokens = checked(x);
-    const auto front = mixer().front(tokens, empty_convolutions());
-    return finished(front, detail::read_heads(front.heads, max_levels(), chunks()));
-  }
+  [[nodiscard]] Matrix forward(const Rows& x) const;
 
   /// The next outputs of a stream, for a prompt in pieces of any size: to rounding those of one
   /// pass. \param cache  where the stream stands; in the end after x
   /// \throws std::invalid_argument as above, for a cache of another shape, or where a state would
   /// overflow; the cache is unchanged then. A piece of more than one token copies the states.
-  [[nodiscard]] Matrix forward(const Rows& x, Cache& cache) const {
-    const detail::FlushToZero<Scalar> flush;
-    const Matrix tokens = checked(x);
-    require_fitting(cache);
-    if (tokens.rows() == 0) return tokens;
-    const auto front = mixer().front(tokens, cache.convolutions_);
-    Matrix out;
-    if (tokens.rows() == 1) {
-      detail::HeadsToken<Scalar> token(front.heads, cache.states_);
-      out = finished(front, token.reads());
-      token.write();
-    } else {
-      auto states = cache.states_;
-      out = finished(front, detail::read_heads(front.heads, states, chunks()));
-      cache.states_.swap(states);
-    }
-    for (std::size_t i = 0; i < cache.convolutions_.size(); ++i) {
-      cache.convolutions_[i] = front.convolved[i].bottomRows(cache.convolutions_[i].rows());
-    }
-    return out;
-  }
+  [[nodiscard]] Matrix forward(const Rows& x, Cache& cache) const;
 
   /// Decodes one token. \param x  length hidden_size \return the output, length hidden_size
   /// \throws std::invalid_argument as `forward`; the cache is unchanged then. Costs the projections
   /// and O(active levels x d_k x d_v) a head
   template <class In>
-  [[nodiscard]] detail::Vector<Scalar> step(const Eigen::MatrixBase<In>& x, Cache& cache) const {
+  [[nodiscard]] Vector step(const Eigen::MatrixBase<In>& x, Cache& cache) const {
     static_assert(In::IsVectorAtCompileTime, "step takes a vector; forward takes sequences");
     const Matrix row = detail::as_column(x).transpose();
-    detail::Vector<Scalar> out = row.transpose();  // of the output's size, before the cache changes
+    Vector out = row.transpose();  // of the output's size, before the cache changes
     out = forward(row, cache).row(0).transpose();
     return out;
   }
@@ -17328,24 +17341,14 @@ class TokenMixer {
   /// \param x, d_out  T x hidden_size each
   /// \throws std::invalid_argument as `forward`, or where a gradient overflows. Memory O(T) beside
   /// the weights' gradients
-  [[nodiscard]] MixerGradients<Scalar> gradient(const Rows& x, const Rows& d_out) const {
-    return gradient_of(x, d_out, empty_convolutions(), [&](const auto& heads, auto& tapes) {
-      return detail::read_heads(heads, max_levels(), chunks(), &tapes);
-    });
-  }
+  [[nodiscard]] MixerGradients<Scalar> gradient(const Rows& x, const Rows& d_out) const;
 
   /// The same for the next inputs of a stream, the cache before them held constant: of
   /// `sum(d_out * forward(x, copy of cache))`. A long sequence in pieces, each with its gradient
   /// and then `forward`, is truncated backpropagation in constant memory. \throws
   /// std::invalid_argument as above, or for a cache of another shape. Copies the states
   [[nodiscard]] MixerGradients<Scalar> gradient(const Rows& x, const Rows& d_out,
-                                                const Cache& cache) const {
-    require_fitting(cache);
-    return gradient_of(x, d_out, cache.convolutions_, [&](const auto& heads, auto& tapes) {
-      auto states = cache.states_;
-      return detail::read_heads(heads, states, chunks(), &tapes);
-    });
-  }
+                                                const Cache& cache) const;
   /// \}
 
  protected:
@@ -17387,8 +17390,7 @@ class TokenMixer {
   [[nodiscard]] ChunkwiseOptions chunks() const { return {.chunk_size = shape_.chunk_size}; }
 
   [[nodiscard]] Matrix checked(const Rows& x) const {
-    detail::require_size("x (columns)", x.cols(), shape_.hidden_size);
-    detail::require_finite("x", x);
+    detail::require_matrix("x", x, x.rows(), shape_.hidden_size);
     return x;
   }
   template <class Front>
@@ -17404,9 +17406,7 @@ class TokenMixer {
                                                    Read read) const {
     const detail::FlushToZero<Scalar> flush;
     const Matrix tokens = checked(x);
-    detail::require_size("d_out (rows)", d_out.rows(), tokens.rows());
-    detail::require_size("d_out (columns)", d_out.cols(), shape_.hidden_size);
-    detail::require_finite("d_out", d_out);
+    detail::require_matrix("d_out", d_out, tokens.rows(), shape_.hidden_size);
     MixerGradients<Scalar> all{.x = Matrix::Zero(tokens.rows(), tokens.cols()),
                                .weights = weights_.zeros()};
     if (tokens.rows() == 0) return all;
@@ -17449,6 +17449,57 @@ class TokenMixer {
   detail::MixerShape shape_;
   NamedWeights<Scalar> weights_;
 };
+
+// Defined here, so that a program can have them compiled in one place (`extern template class`).
+
+template <class Scalar_, class Mixer>
+auto TokenMixer<Scalar_, Mixer>::forward(const Rows& x) const -> Matrix {
+  const detail::FlushToZero<Scalar> flush;
+  const Matrix tokens = checked(x);
+  const auto front = mixer().front(tokens, empty_convolutions());
+  return finished(front, detail::read_heads(front.heads, max_levels(), chunks()));
+}
+
+template <class Scalar_, class Mixer>
+auto TokenMixer<Scalar_, Mixer>::forward(const Rows& x, Cache& cache) const -> Matrix {
+  const detail::FlushToZero<Scalar> flush;
+  const Matrix tokens = checked(x);
+  require_fitting(cache);
+  if (tokens.rows() == 0) return tokens;
+  const auto front = mixer().front(tokens, cache.convolutions_);
+  Matrix out;
+  if (tokens.rows() == 1) {
+    detail::HeadsToken<Scalar> token(front.heads, cache.states_);
+    out = finished(front, token.reads());
+    token.write();
+  } else {
+    auto states = cache.states_;
+    out = finished(front, detail::read_heads(front.heads, states, chunks()));
+    cache.states_.swap(states);
+  }
+  for (std::size_t i = 0; i < cache.convolutions_.size(); ++i) {
+    cache.convolutions_[i] = front.convolved[i].bottomRows(cache.convolutions_[i].rows());
+  }
+  return out;
+}
+
+template <class Scalar_, class Mixer>
+auto TokenMixer<Scalar_, Mixer>::gradient(const Rows& x, const Rows& d_out) const
+    -> MixerGradients<Scalar> {
+  return gradient_of(x, d_out, empty_convolutions(), [&](const auto& heads, auto& tapes) {
+    return detail::read_heads(heads, max_levels(), chunks(), &tapes);
+  });
+}
+
+template <class Scalar_, class Mixer>
+auto TokenMixer<Scalar_, Mixer>::gradient(const Rows& x, const Rows& d_out,
+                                          const Cache& cache) const -> MixerGradients<Scalar> {
+  require_fitting(cache);
+  return gradient_of(x, d_out, cache.convolutions_, [&](const auto& heads, auto& tapes) {
+    auto states = cache.states_;
+    return detail::read_heads(heads, states, chunks(), &tapes);
+  });
+}
 
 }  // namespace loglinear
 
@@ -20346,8 +20397,8 @@ namespace loglinear {
 /// \throws std::invalid_argument as `SequenceInputs::validate`, or where a read would not be
 /// finite. O(T^2 (d_k + d_v)); allocates.
 template <class Scalar>
-[[nodiscard]] detail::RowMajorMatrix<Scalar> dense(const SequenceInputs<Scalar>& in,
-                                                   const LogLinearState<Scalar>& initial) {
+[[nodiscard]] typename SequenceInputs<Scalar>::Matrix dense(const SequenceInputs<Scalar>& in,
+                                                            const LogLinearState<Scalar>& initial) {
   using Eigen::Index;
   using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
   constexpr auto order = ReadOrder::current_apart;
@@ -20404,7 +20455,7 @@ template <class Scalar>
 
 /// The same from an empty state with as many levels as the sequence needs.
 template <class Scalar>
-[[nodiscard]] detail::RowMajorMatrix<Scalar> dense(const SequenceInputs<Scalar>& in) {
+[[nodiscard]] typename SequenceInputs<Scalar>::Matrix dense(const SequenceInputs<Scalar>& in) {
   const auto width = [&](Eigen::Index columns) {  // of tokens; without any, no memory is needed
     return in.length() == 0 ? Eigen::Index{1} : (std::max<Eigen::Index>)(1, columns);
   };
@@ -20428,15 +20479,15 @@ template <class Scalar>
 /// makes them.
 #define LOGLINEAR_SEQUENCE(EXTERN, SCALAR)                                                \
   namespace loglinear {                                                                   \
-  EXTERN template detail::RowMajorMatrix<SCALAR> dense(const SequenceInputs<SCALAR>&,     \
+  EXTERN template SequenceInputs<SCALAR>::Matrix dense(const SequenceInputs<SCALAR>&,     \
                                                        const LogLinearState<SCALAR>&);    \
-  EXTERN template detail::RowMajorMatrix<SCALAR> recurrent(const SequenceInputs<SCALAR>&, \
+  EXTERN template SequenceInputs<SCALAR>::Matrix recurrent(const SequenceInputs<SCALAR>&, \
                                                            LogLinearState<SCALAR>&);      \
-  EXTERN template detail::RowMajorMatrix<SCALAR> chunkwise(const SequenceInputs<SCALAR>&, \
+  EXTERN template SequenceInputs<SCALAR>::Matrix chunkwise(const SequenceInputs<SCALAR>&, \
                                                            LogLinearState<SCALAR>&,       \
                                                            const ChunkwiseOptions&,       \
                                                            SequenceTape<SCALAR>*);        \
-  EXTERN template detail::RowMajorMatrix<SCALAR> chunkwise(const SequenceInputs<SCALAR>&, \
+  EXTERN template SequenceInputs<SCALAR>::Matrix chunkwise(const SequenceInputs<SCALAR>&, \
                                                            const ChunkwiseOptions&,       \
                                                            SequenceTape<SCALAR>*);        \
   EXTERN template SequenceGradients<SCALAR> chunkwise_gradient(                           \
@@ -21137,12 +21188,14 @@ namespace loglinear {
       mode);
 }
 
-/// A multi-head layer as a value.
+/// A multi-head layer as a value: the names of `MultiHeadAttention::Options`, with a mode in place of
+/// rule, level weights and max_levels. Each of these lists all of its members, since in C++20
+/// designators cannot reach those of a base.
 struct AttentionConfig {
   Eigen::Index d_model = 16;                     ///< length of x and of the output, 1 to 2^26
-  int n_heads = 4;                               ///< at least 1; n_heads d_value at most 2^26
-  Eigen::Index d_key = 4;                        ///< length of a head's keys, 1 to 2^26
-  Eigen::Index d_value = 4;                      ///< length of a head's values, 1 to 2^26
+  int n_heads = 4;                               ///< at least 1; n_heads d_v at most 2^26
+  Eigen::Index d_k = 4;                          ///< length of a head's keys, 1 to 2^26
+  Eigen::Index d_v = 4;                          ///< length of a head's values, 1 to 2^26
   AttentionMode mode = RetNet{};                 ///< the rule and what it is applied to
   std::uint64_t seed = 42;                       ///< of all weights, at least 1
   ReadOrder read_order = ReadOrder::after_push;  ///< what `forward` reads
@@ -21157,9 +21210,9 @@ struct AttentionConfig {
   void validate() const {
     detail::require_length("d_model", d_model);
     detail::require_positive("n_heads", n_heads);
-    detail::require_length("d_key", d_key);
-    detail::require_length("d_value", d_value);
-    detail::require_length("n_heads * d_value", n_heads * d_value);
+    detail::require_length("d_k", d_k);
+    detail::require_length("d_v", d_v);
+    detail::require_length("n_heads * d_v", n_heads * d_v);
     detail::require_positive("threads", threads);
     loglinear::validate(mode);
   }
@@ -21202,16 +21255,17 @@ class AttentionSnapshot {
 
 /// A layer whose mode was chosen at run time: `MultiHeadAttention` behind virtual functions, with
 /// its guarantees. A call costs one indirection; a vector argument that is not an Eigen column
-/// vector of the layer's own type is copied once more.
+/// vector of the layer's own type is copied once more. It has many members, those of the layer.
 template <class Scalar_>
 class Attention {
  public:
   using Scalar = Scalar_;
   using Index = Eigen::Index;
   using Vector = detail::Vector<Scalar>;
-  using Matrix = detail::Matrix<Scalar>;
+  using Matrix = detail::Matrix<Scalar>;               ///< a weight array
+  using MatrixView = detail::ConstMatrixView<Scalar>;  ///< the same where it lies
 
-  /// Memory for `query` const: one for each thread, from `make_workspace`.
+  /// Memory for `query_readonly` const: one for each thread, from `make_workspace`.
   class Workspace {
    private:
     friend class Attention;
@@ -21244,20 +21298,20 @@ class Attention {
   }
   /// All heads read the state as it stands; nothing changes.
   template <class In>
-  const Vector& query(const In& x) {
+  const Vector& query_readonly(const In& x) {
     return do_query(as_vector(x, "x", x_));
   }
   /// The same, into the caller's vector of length d_model.
   template <class In, class Out>
-  void query(const In& x, Eigen::MatrixBase<Out> const& out) {
+  void query_readonly(const In& x, Eigen::MatrixBase<Out> const& out) {
     require_output(out);
-    detail::as_writable_column(out) = query(x);
+    detail::as_writable_column(out) = query_readonly(x);
   }
   /// The same with the caller's memory; safe from several threads, a workspace each. \return the
   /// output, which lies in the workspace. \throws std::invalid_argument also for a workspace of a
   /// layer of another kind or shape
   template <class In>
-  const Vector& query(const In& x, Workspace& workspace) const {
+  const Vector& query_readonly(const In& x, Workspace& workspace) const {
     detail::require_size("the workspace's x", workspace.x_.size(), output_dim());
     return do_query(as_vector(x, "x", workspace.x_), workspace);
   }
@@ -21319,7 +21373,7 @@ class Attention {
   [[nodiscard]] virtual std::vector<std::string> weight_names() const = 0;
   /// One weight array; a read-only view, valid as long as the layer. \throws std::invalid_argument
   /// for an unknown name
-  [[nodiscard]] virtual detail::ConstMatrixView<Scalar> weight(std::string_view name) const = 0;
+  [[nodiscard]] virtual MatrixView weight(std::string_view name) const = 0;
   /// Replaces one weight array; allocates. \throws std::invalid_argument for an unknown name,
   /// another shape or coefficients that are not finite
   virtual void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) = 0;
@@ -21379,6 +21433,7 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
  public:
   using Base = Attention<typename Layer::Scalar>;
   using typename Base::Matrix;
+  using typename Base::MatrixView;
   using typename Base::Vector;
   using typename Base::Workspace;
 
@@ -21415,9 +21470,7 @@ class ErasedAttention final : public Attention<typename Layer::Scalar> {
   Vector state() const override { return layer_.state(); }
   std::unique_ptr<Base> clone() const override { return std::make_unique<ErasedAttention>(*this); }
   std::vector<std::string> weight_names() const override { return layer_.weight_names(); }
-  ConstMatrixView<typename Layer::Scalar> weight(std::string_view name) const override {
-    return layer_.weight(name);
-  }
+  MatrixView weight(std::string_view name) const override { return layer_.weight(name); }
   void set_weight(std::string_view name, const Eigen::Ref<const Matrix>& value) override {
     layer_.set_weight(name, value);
   }
@@ -21515,8 +21568,8 @@ template <class Scalar = double>
             config, typename Heads::Options{
                         .inner = rule,
                         .d_model = config.d_model,
-                        .d_k = config.d_key,
-                        .d_v = config.d_value,
+                        .d_k = config.d_k,
+                        .d_v = config.d_v,
                         .n_heads = config.n_heads,
                         .max_levels = log_linear != nullptr ? log_linear->max_levels : 1,
                         .level_weights = log_linear != nullptr ? log_linear->level_weights
