@@ -29,8 +29,8 @@ namespace loglinear {
       mode);
 }
 
-/// A multi-head layer as a value: the names of `MultiHeadAttention::Options`, with a mode in place of
-/// rule, level weights and max_levels. Each of these lists all of its members, since in C++20
+/// A multi-head layer as a value: the names of `MultiHeadAttention::Options`, with a mode in place
+/// of rule, level weights and max_levels. Each of these lists all of its members, since in C++20
 /// designators cannot reach those of a base.
 struct AttentionConfig {
   Eigen::Index d_model = 16;                     ///< length of x and of the output, 1 to 2^26
