@@ -34,7 +34,12 @@ constexpr Index d_model = 3, d_k = 2, d_v = 4;
 template <class Layer>
 Layer used(ReadOrder order = ReadOrder::before_push) {
   using Scalar = typename Layer::Scalar;
-  Layer layer({.d_model = d_model, .d_k = d_k, .d_v = d_v, .max_levels = 3, .read_order = order});
+  Layer layer({.d_model = d_model,
+               .d_k = d_k,
+               .d_v = d_v,
+               .max_levels = 3,
+               .read_order = order,
+               .learning_rate = 0.05});
   test::Random random(81);
   for (const std::string& name : layer.weight_names()) {
     const auto weight = layer.weight(name);
