@@ -36,10 +36,14 @@ class OneStateRun {
   /// 16 and 32 registers of 4 to 16 floats, S of 16 x 16 to 256 x 256.
   [[nodiscard]] static bool is_faster(const SequenceShape& shape, int max_levels) {
     const bool is_plain = shape.steps == 0 && shape.decays <= 1;
-    const Index kibibytes = is_plain ? 16 : shape.steps == 0 ? 32 : shape.is_delta ? 48 : 144;
-    const Index registers = is_plain || widest_block<Scalar> < 16 ? 1 : 3;  // 32 of them serve it
+    const Index kibibytes = shape.decays_values ? 4  // no pass does all at once then
+                            : is_plain          ? 16
+                            : shape.steps == 0  ? 32
+                            : shape.is_delta    ? 48
+                                                : 144;
+    const bool has_registers = widest_block<Scalar> >= 16 && !is_plain && !shape.decays_values;
     const Index bytes = shape.d_k * shape.d_v * Index{sizeof(Scalar)};
-    return max_levels == 1 && bytes <= kibibytes * registers * 1024;
+    return max_levels == 1 && bytes <= kibibytes * (has_registers ? 3 : 1) * 1024;
   }
 
   OneStateRun(const SequenceShape& shape, Index capacity, Index weights)
@@ -50,6 +54,8 @@ class OneStateRun {
         own_read_(shape.d_v),
         found_(shape.d_v),
         next_found_(shape.d_v),
+        spare_(shape.d_v),
+        ones_(ones<Scalar>(shape.d_v)),
         terms_(array_size(shape.leaves + 1)) {}
 
   /// Takes the `tokens` tokens from `first` on, and reads them, to `chunk().out`, if `reads`.
@@ -124,7 +130,7 @@ class OneStateRun {
 
   /// What is to be written at a moment: `r` decays value columns, if it is not null.
   void note(Index t, Index moment, const Scalar* r) {
-    scaling_ = {Scalar(1), nullptr, r};
+    scaling_ = {Scalar(1), nullptr, r == nullptr ? ones_.data() : r};
     if (shape_.decays == 1) scaling_.factor = *row(chunk_.decay, moment);
     if (shape_.decays > 1) scaling_.of_row = row(chunk_.decay, moment);
     count_ = 0;
@@ -138,19 +144,18 @@ class OneStateRun {
   }
   /// Writes what was noted.
   void write() {
-    if (has_note_) {
-      step_rows(s_, shape_.d_k, shape_.d_v, shape_.d_v, scaling_, terms_.data(), count_);
-    }
+    if (!has_note_) return;
+    step_rows<0, true>(s_, shape_.d_k, shape_.d_v, shape_.d_v, scaling_, terms_.data(), count_);
     has_note_ = false;
   }
-  /// The same, and `sums` of the rows of the state as it is then.
-  void write_and_sum(const RowSum<Scalar>* sums, int sum_count) {
+  /// The same, and `sums` of the rows of the state as it is then; there is room for two of them.
+  void write_and_sum(RowSum<Scalar>* sums, int sum_count) {
     const Index rows = shape_.d_k, columns = shape_.d_v;
-    if (has_note_ && count_ == 1 && sum_count == 1) {
+    const bool is_fused = has_note_ && sum_count > 0 && scaling_.of_column == ones_.data();
+    if (is_fused && count_ == 1 && sum_count == 1) {
       stepped_rows<1, 1>(s_, rows, columns, scaling_, terms_.data(), sums);
-    } else if (has_note_ && count_ == 2 && sum_count == 1) {
-      stepped_rows<2, 1>(s_, rows, columns, scaling_, terms_.data(), sums);
-    } else if (has_note_ && count_ == 2 && sum_count == 2) {
+    } else if (is_fused && count_ == 2) {
+      if (sum_count == 1) sums[1] = {sums[0].weights, spare_.data()};  // as much as there may be
       stepped_rows<2, 2>(s_, rows, columns, scaling_, terms_.data(), sums);
     } else {
       write();
@@ -181,7 +186,7 @@ class OneStateRun {
   Chunk<Scalar> chunk_;
   typename Chunk<Scalar>::Views rows_{};
   Scalar* s_ = nullptr;
-  Vector<Scalar> query_, old_read_, own_read_, found_, next_found_;
+  Vector<Scalar> query_, old_read_, own_read_, found_, next_found_, spare_, ones_;
   // What is still to be written.
   Scaling<Scalar> scaling_{};
   std::vector<OuterProduct<Scalar>> terms_;

@@ -62,7 +62,8 @@ struct RankOneUpdate {
         Scalar* const block = m.data() + first;
         detail::weighted_rows(block, n, width, m.outerStride(), p.data(), found);
         const detail::OuterProduct<Scalar> written{u.data(), found, Scalar(-1)};
-        detail::step_rows(block, n, width, m.outerStride(), scaling(), &written, 1);
+        detail::step_rows_from<8, 1, false>(block, Eigen::Index{0}, n, width, m.outerStride(),
+                                            scaling(), &written, 1);
       } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
         Scalar* const block = m.data() + first * m.outerStride();
         for (Eigen::Index j = 0; j < width; ++j) {

@@ -6,7 +6,6 @@
 
 #include <Eigen/Core>
 #include <cstddef>
-#include <type_traits>
 
 #include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/types.hpp"
@@ -44,8 +43,8 @@ struct OuterProduct {
   Scalar factor{1};
 };
 
-/// What a matrix is multiplied by: row i by factor of_row[i], column j by of_column[j], where null
-/// is 1 for all.
+/// What a matrix is multiplied by: row i by factor of_row[i], where null is 1 for all, and column j
+/// by of_column[j], where that is said to be used.
 template <class Scalar>
 struct Scaling {
   Scalar factor{1};
@@ -59,72 +58,61 @@ struct Scaling {
 
 /// `step_rows` for N packets of columns from `first` on. What `Terms` outer products have along the
 /// rows stays in registers; with `Terms` 0 there are `count` of them, in memory.
-template <int N, int Terms, class Stored, class Scalar>
+template <int N, int Terms, bool ScalesColumns, class Stored, class Scalar>
 void step_rows_block(Stored* m, Index first, Index rows, Index stride,
                      const Scaling<Scalar>& scaling, const OuterProduct<Scalar>* terms, int count) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
   constexpr std::size_t held = Terms == 0 ? 1 : Terms;
-  P along[held][array_size(N)];
+  P along[held][array_size(N)], coefficients[held], sums[array_size(N)];
   for (int t = 0; t < Terms; ++t) {
     for (int n = 0; n < N; ++n) along[t][n] = ei::ploadu<P>(terms[t].along + first + n * width);
   }
-  const auto all_rows = [&](auto scales_columns) {
-    Stored* row = m + first;
-    for (Index i = 0; i < rows; ++i, row += stride) {
-      const P scale = ei::pset1<P>(scaling.row(i));
-      const auto coefficient = [&](int t) {
-        return ei::pset1<P>(Scalar(terms[t].factor * terms[t].of_row[i]));
-      };
-      const auto scaled = [&](int n) {
-        const P old = ei::pmul(scale, load<Scalar>(row + n * width));
-        if constexpr (!scales_columns) return old;
-        return ei::pmul(old, ei::ploadu<P>(scaling.of_column + first + n * width));
-      };
-      if constexpr (Terms > 0) {
-        P coefficients[held];
-        for (int t = 0; t < Terms; ++t) coefficients[t] = coefficient(t);
-        for (int n = 0; n < N; ++n) {
-          P sum = scaled(n);
-          for (int t = 0; t < Terms; ++t) sum = ei::pmadd(coefficients[t], along[t][n], sum);
-          store<Scalar>(row + n * width, sum);
-        }
-      } else {
-        P sums[array_size(N)];
-        for (int n = 0; n < N; ++n) sums[n] = scaled(n);
-        for (int t = 0; t < count; ++t) {
-          const P factor = coefficient(t);
-          const Scalar* const from = terms[t].along + first;
-          for (int n = 0; n < N; ++n) {
-            sums[n] = ei::pmadd(factor, ei::ploadu<P>(from + n * width), sums[n]);
-          }
-        }
-        for (int n = 0; n < N; ++n) store<Scalar>(row + n * width, sums[n]);
+  Stored* row = m + first;
+  for (Index i = 0; i < rows; ++i, row += stride) {
+    const P scale = ei::pset1<P>(scaling.row(i));
+    const auto coefficient = [&](int t) {
+      return ei::pset1<P>(Scalar(terms[t].factor * terms[t].of_row[i]));
+    };
+    for (int t = 0; t < Terms; ++t) coefficients[t] = coefficient(t);
+    for (int n = 0; n < N; ++n) {
+      P sum = ei::pmul(scale, load<Scalar>(row + n * width));
+      if constexpr (ScalesColumns) {
+        sum = ei::pmul(sum, ei::ploadu<P>(scaling.of_column + first + n * width));
+      }
+      for (int t = 0; t < Terms; ++t) sum = ei::pmadd(coefficients[t], along[t][n], sum);
+      if constexpr (Terms > 0) store<Scalar>(row + n * width, sum);
+      if constexpr (Terms == 0) sums[n] = sum;
+    }
+    if constexpr (Terms > 0) continue;
+    for (int t = 0; t < count; ++t) {
+      const P factor = coefficient(t);
+      const Scalar* const from = terms[t].along + first;
+      for (int n = 0; n < N; ++n) {
+        sums[n] = ei::pmadd(factor, ei::ploadu<P>(from + n * width), sums[n]);
       }
     }
-  };
-  if (scaling.of_column == nullptr) {
-    all_rows(std::false_type{});
-  } else {
-    all_rows(std::true_type{});
+    for (int n = 0; n < N; ++n) store<Scalar>(row + n * width, sums[n]);
   }
 }
 
-template <int N, int Terms, class Stored, class Scalar>
+template <int N, int Terms, bool ScalesColumns, class Stored, class Scalar>
 void step_rows_from(Stored* m, Index first, Index rows, Index columns, Index stride,
                     const Scaling<Scalar>& scaling, const OuterProduct<Scalar>* terms, int count) {
   constexpr Index width = packet_size<Scalar>;
   for (; first + N * width <= columns; first += N * width) {
-    step_rows_block<N, Terms>(m, first, rows, stride, scaling, terms, count);
+    step_rows_block<N, Terms, ScalesColumns>(m, first, rows, stride, scaling, terms, count);
   }
-  if constexpr (N > 1) {
-    step_rows_from<N / 2, Terms>(m, first, rows, columns, stride, scaling, terms, count);
+  if constexpr (N > 1) {  // each size of block takes its time to compile
+    constexpr int fewer = N > 4 ? N / 4 : 1;
+    step_rows_from<fewer, Terms, ScalesColumns>(m, first, rows, columns, stride, scaling, terms,
+                                                count);
   } else {
     for (Index i = 0; i < rows && first < columns; ++i, m += stride) {
       for (Index j = first; j < columns; ++j) {
         Scalar sum = scaling.row(i) * static_cast<Scalar>(m[j]);
-        if (scaling.of_column != nullptr) sum *= scaling.of_column[j];
+        if constexpr (ScalesColumns) sum *= scaling.of_column[j];
         for (int t = 0; t < count; ++t) {
           sum += terms[t].factor * terms[t].of_row[i] * terms[t].along[j];
         }
@@ -135,17 +123,18 @@ void step_rows_from(Stored* m, Index first, Index rows, Index columns, Index str
 }
 
 /// m <- scaling m + sum of the outer products, j < columns: each number is read, rounded and
-/// written once.
-template <class Stored, class Scalar>
+/// written once. Is fastest with `Usual` outer products, 1 or 2. `ScalesColumns`: whether
+/// `of_column` is used, which must not be null then.
+template <int Usual, bool ScalesColumns, class Stored, class Scalar>
 void step_rows(Stored* m, Index rows, Index columns, Index stride, const Scaling<Scalar>& scaling,
                const OuterProduct<Scalar>* terms, int count) {
-  if (count == 1) {
-    step_rows_from<8, 1>(m, Index{0}, rows, columns, stride, scaling, terms, count);
-  } else if (count == 2) {
-    step_rows_from<4, 2>(m, Index{0}, rows, columns, stride, scaling, terms, count);
-  } else {
-    step_rows_from<4, 0>(m, Index{0}, rows, columns, stride, scaling, terms, count);
+  if constexpr (Usual > 0) {
+    if (count == Usual) {
+      return step_rows_from<8 / Usual, Usual, ScalesColumns>(m, Index{0}, rows, columns, stride,
+                                                             scaling, terms, count);
+    }
   }
+  step_rows_from<4, 0, ScalesColumns>(m, Index{0}, rows, columns, stride, scaling, terms, count);
 }
 
 /// m[i][j] += c[i] v[j], j < columns: a rank-one update of a row-major matrix.

@@ -21,6 +21,7 @@
 #include "loglinear/detail/kernels/row_updates.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/detail/kernels/weighted_rows.hpp"
+#include "loglinear/stream/detail/kind_traits.hpp"
 #include "loglinear/stream/detail/pending_product.hpp"
 #include "loglinear/stream/detail/read_memory.hpp"
 #include "loglinear/transitions/token.hpp"
@@ -39,6 +40,8 @@ class OneState {
   /// Whether `write` knows the kind.
   static constexpr bool is_known = HasOwnProducts<Kind> || looks_up<Kind> || has_product;
 
+  static constexpr bool scales_columns = scales_values<Kind>;
+
   OneState(int max_levels, Index key_rows, Index d_v, Index leaves)
       : product_(max_levels == 1 ? key_rows : 0, 1) {
     if (max_levels > 1) return;
@@ -48,6 +51,7 @@ class OneState {
       found_ = zeros<RowMajorMatrix<Scalar>>(updates, d_v);
     }
     if constexpr (HasOwnProducts<Kind>) row_factors_ = zeros<Scalar>(key_rows);
+    if constexpr (scales_columns) column_ones_ = ones<Scalar>(d_v);
     terms_.resize(array_size(updates + leaves));
   }
 
@@ -95,16 +99,21 @@ class OneState {
     for (Index n = 0; n < token.keys.cols(); ++n) {
       add_term(token.keys.data() + n * rows, token.values.data() + n * columns, Scalar(1));
     }
-    step_rows(state, rows, columns, columns, scaling, terms_.data(), count);
+    step_rows<looks_up<Kind> ? 2
+              : has_product  ? 0
+                             : 1,
+              scales_columns>(state, rows, columns, columns, scaling, terms_.data(), count);
   }
 
  private:
   [[nodiscard]] Scaling<Scalar> scaling_of(const Kind& kind, Index rows) {
+    const Scalar* of_column = scales_columns ? kind.column_factors() : nullptr;
+    if (scales_columns && of_column == nullptr) of_column = column_ones_.data();
     if constexpr (OneFactor<Kind>) {
-      return {kind.factor(), nullptr, kind.column_factors()};
+      return {kind.factor(), nullptr, of_column};
     } else {
       for (Index i = 0; i < rows; ++i) row_factors_[i] = kind.row_factor(i);
-      return {Scalar(1), row_factors_.data(), kind.column_factors()};
+      return {Scalar(1), row_factors_.data(), of_column};
     }
   }
 
@@ -115,7 +124,7 @@ class OneState {
 
   std::conditional_t<has_product, LowRankProduct<Kind>, Nothing> product_;  // L
   RowMajorMatrix<Scalar> found_{};                                          // f_j, a row each
-  Vector<Scalar> row_factors_{};
+  Vector<Scalar> row_factors_{}, column_ones_{};
   std::vector<OuterProduct<Scalar>> terms_{};
 };
 
