@@ -48,7 +48,8 @@ void for_each_layer(Check check) {
                                                    .d_k = size.d_k,
                                                    .d_v = size.d_v,
                                                    .max_levels = levels,
-                                                   .read_order = order});
+                                                   .read_order = order,
+                                                   .learning_rate = 0.05});
           check(layer, normal, size);
         }
       }
@@ -118,6 +119,7 @@ TEMPLATE_TEST_CASE("the same seed gives the same bits", "[law]", float, double) 
                                      .d_v = size.d_v,
                                      .max_levels = layer.log_linear_state().max_levels(),
                                      .read_order = layer.read_order(),
+                                     .learning_rate = 0.05,
                                      .seed = seed};
     };
     Layer twin(options(42)), other(options(43));
