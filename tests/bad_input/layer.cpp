@@ -100,7 +100,7 @@ std::string at(const char* name, Index i) {
 
 template <class Layer>
 typename Layer::Options options() {
-  return {.d_model = d_model, .d_k = d_k, .d_v = d_v};
+  return {.d_model = d_model, .d_k = d_k, .d_v = d_v, .learning_rate = 0.05};
 }
 
 /// The message of building a layer with one option changed.
@@ -329,7 +329,8 @@ TEMPLATE_TEST_CASE("Layer: finite input that overflows on the way", "", Gated<fl
         [&](Layer& l) { l.query_readonly(huge * ones); }, {"projection ", " of x", "finite"});
   }
   SECTION("the leaf") {  // b k^ v^T: only the value can be large, and leaves add up
-    Layer layer({.d_model = d_model, .d_k = d_k, .d_v = d_v, .max_levels = 1});
+    Layer layer(
+        {.d_model = d_model, .d_k = d_k, .d_v = d_v, .max_levels = 1, .learning_rate = 0.05});
     layer.set_weight("w_value", constant(d_v, huge / 4));
     layer.set_weight("w_query", constant(d_k, 0));
     refuses(layer, [&](Layer& l) { l.forward(2 * ones); }, {"magnitude", "range"});

@@ -61,8 +61,12 @@ void check_same_bytes(const Object& a, const Object& b) {
 
 TEST_CASE("A multi-head layer goes on bit for bit") {
   using Layer = MultiHeadAttention<LogLinearAttention<GLA, float>>;
-  typename Layer::Options options{
-      .inner = {.gate_bias = 3}, .d_model = 6, .d_k = 16, .d_v = 8, .n_heads = 3};
+  typename Layer::Options options{.inner = {.gate_bias = 3},
+                                  .d_model = 6,
+                                  .d_k = 16,
+                                  .d_v = 8,
+                                  .n_heads = 3,
+                                  .learning_rate = 0.05};
   Layer layer(options);
   options.seed = 1;
   options.learning_rate = 0;
@@ -97,6 +101,26 @@ TEST_CASE("A readout goes on bit for bit") {
   }
   CHECK(readout.update_count() == other.update_count());
   check_same_bytes(readout, other);
+}
+
+TEST_CASE("A layer's steps go on bit for bit, whatever their rule") {
+  using Layer = LogLinearAttention<GLA, float>;
+  for (const StepRule rule : {StepRule::sgd, StepRule::adam, StepRule::normalized}) {
+    const Layer::Options options{
+        .d_model = 4, .d_k = 3, .d_v = 2, .step = Step{.rule = rule}, .bias = true};
+    Layer layer(options), other(options);
+    test::Random random(5);
+    for (int t = 0; t < 60; ++t) {
+      if (t % 17 == 5) test::load_bytes(test::saved(layer), other);
+      const auto x = (30 * random.vector<float>(4)).eval(), y = random.vector<float>(2);
+      const auto trained = layer.train_one(x, y);
+      if (t >= 5) CHECK(test::same_bits(trained, other.train_one(x, y)));
+    }
+    check_same_bytes(layer, other);
+    Layer unlike(
+        {.d_model = 4, .d_k = 3, .d_v = 2, .step = Step{.rule = rule, .clip = 1}, .bias = true});
+    CHECK_THROWS_AS(test::load_bytes(test::saved(layer), unlike), CheckpointError);
+  }
 }
 
 TEST_CASE("A cascade goes on bit for bit") {

@@ -95,6 +95,7 @@ TEMPLATE_TEST_CASE("the same seed gives the same bits", "[law]", float, double) 
                                      .d_v = size.d_v,
                                      .max_levels = layer.log_linear_state().max_levels(),
                                      .read_order = layer.read_order(),
+                                     .learning_rate = 0.05,
                                      .seed = seed};
     };
     Layer drawn(options(42)), twin(options(42)), other(options(43));

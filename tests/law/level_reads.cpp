@@ -60,8 +60,7 @@ void for_each_layer(Check check) {
                                                    .d_v = size.d_v,
                                                    .max_levels = levels,
                                                    .read_order = order,
-                                                   .learning_rate = 1,
-                                                   .bias = true});
+                                                   .learning_rate = 1});
           set_order_one_weights(layer, normal);
           check(layer, normal, size);
         }

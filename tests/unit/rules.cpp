@@ -31,7 +31,7 @@ template <class Rule>
 class TwoTokens {
  public:
   explicit TwoTokens(const Rule& rule)
-      : layer_({.inner = rule, .d_model = 1, .d_k = 2, .d_v = 2}) {}
+      : layer_({.inner = rule, .d_model = 1, .d_k = 2, .d_v = 2, .learning_rate = 0.05}) {}
 
   void set(const char* name, const Eigen::MatrixXd& value) { layer_.set_weight(name, value); }
 
@@ -129,8 +129,11 @@ TEST_CASE("GatedDeltaNet with a beta per token: b = sg(w_beta_scalar . x + beta_
 }
 
 TEST_CASE("Hawk: h <- a * h + b * v") {
-  LinearAttention<Hawk> layer(
-      {.inner = {.gate_bias = bias, .input_bias = bias}, .d_model = 1, .d_k = 2, .d_v = 2});
+  LinearAttention<Hawk> layer({.inner = {.gate_bias = bias, .input_bias = bias},
+                               .d_model = 1,
+                               .d_k = 2,
+                               .d_v = 2,
+                               .learning_rate = 0.05});
   CHECK(layer.weight_names() == Names{"w_key", "w_value", "w_query", "w_alpha", "w_beta"});
   layer.set_weight("w_alpha", Vector2d(three_quarters, one_quarter));
   layer.set_weight("w_beta", Vector2d(one_quarter, three_quarters));
