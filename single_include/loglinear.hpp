@@ -1269,6 +1269,8 @@ class TokenSource {
   virtual ~TokenSource() = default;
   [[nodiscard]] virtual SequenceShape shape() const = 0;
   [[nodiscard]] virtual Index length() const = 0;
+  /// Whether `load` and `take_out` may be called for different chunks at the same time.
+  [[nodiscard]] virtual bool is_concurrent() const { return false; }
   /// Fills everything but `out` with the tokens from `first` on, `chunk.tokens` of them; q, k, v
   /// and lambda need not be filled where the result says where else they are.
   virtual typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) = 0;
@@ -3198,8 +3200,8 @@ struct LevelMask {
     return level_of(bucket, first + static_cast<std::uint64_t>(t), order, max_levels);
   }
 
-  /// Calls `visit(level, begin, size)` for the stretches of the chunk that query t sees under one
-  /// level, the oldest first; tokens are counted from the beginning of the chunk.
+  /// Calls `visit(level, begin, size)` once for each stretch of the chunk that query t sees under
+  /// one level, the oldest first; tokens are counted from the beginning of the chunk.
   template <class Visit>
   void for_each_stretch(Index t, Visit visit) const {
     const bool is_apart = info_of(order).is_leaf_apart;
@@ -3208,6 +3210,7 @@ struct LevelMask {
     for (std::uint64_t begin = first, next = 0; begin < end; begin = next) {
       const int bit = static_cast<int>(std::bit_width(begin ^ end)) - 1;  // begin's bucket of `end`
       next = ((begin >> bit) + 1) << bit;
+      if (bit + shift >= last) next = end >> (last - shift) << (last - shift);  // all that it holds
       visit((std::min)(bit + shift, last), static_cast<Index>(begin - first),
             static_cast<Index>(next - begin));
     }
@@ -3723,6 +3726,21 @@ class ChunkStep {
     rows_ = source.load(first, chunk_);
     map_.forward(chunk_, rows_, pass);
     mix_.prepare(chunk_, rows_.v);
+    is_prepared_ = false;
+  }
+
+  /// What of `advance` does not depend on the states, for tokens after `before` others: whether it
+  /// is done at its time or before changes no bit.
+  void prepare_advance(int max_levels, std::uint64_t before) {
+    map_.prepare_carry(active_level_count(before, max_levels));
+    std::size_t n = 0;
+    for_each_new_stretch(max_levels, before, [&](int, Index begin, Index size) {
+      if (written_.size() == n) written_.emplace_back();
+      resize(written_[n], shape_.d_k, shape_.d_v);
+      product<Into::replace>(map_.keys().middleRows(begin, size).transpose(),
+                             mix_.ended(rows_.v).middleRows(begin, size), written_[n++]);
+    });
+    is_prepared_ = true;
   }
 
   /// The reads of its tokens, to `chunk().out`.
@@ -3741,7 +3759,7 @@ class ChunkStep {
   void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
     const std::uint64_t before = states.count(), after = count_after(states);
     const ActiveLevels active = states.active();
-    map_.prepare_carry(active_level_count(before, states.max_levels()));
+    if (!is_prepared_) map_.prepare_carry(active_level_count(before, states.max_levels()));
     std::uint64_t filled = 0;
     const auto take = [&](int l) {
       const bool has = (filled >> l) & 1u;
@@ -3766,7 +3784,12 @@ class ChunkStep {
       }
     }
     const ConstBlock keys = map_.keys(), values = mix_.ended(rows_.v);
+    std::size_t stretch = 0;
     for_each_new_stretch(states.max_levels(), before, [&](int l, Index begin, Index size) {
+      if (is_prepared_) {
+        Matrix &written = written_[stretch++], &to = next.level(l);
+        return take(l) ? add(to.data(), written.data(), to.size(), to.data()) : to.swap(written);
+      }
       const auto left = keys.middleRows(begin, size).transpose();
       const ConstBlock right = values.middleRows(begin, size);
       if (take(l)) {
@@ -3838,6 +3861,8 @@ class ChunkStep {
   ValueMix<Scalar> mix_;
   Matrix weighted_{};
   Vector<Scalar> lambda_{};
+  bool is_prepared_ = false;
+  std::vector<Matrix> written_{};  // keys^T values of each stretch of the chunk, if so
 };
 
 }  // namespace loglinear::detail
@@ -4172,15 +4197,10 @@ class ChunkStepPullback {
 
 #endif  // LOGLINEAR_CHUNKS_CHUNK_STEP_PULLBACK_HPP
 
-// ---- loglinear/chunks/chunkwise_run.hpp
+// ---- loglinear/chunks/chunkwise_tape.hpp
 
-#ifndef LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP
-#define LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP
-
-// The chunkwise algorithm: one chunk after the other, by the steps of chunk_step.hpp; backwards,
-// their pullbacks from the last to the first. Chunks are stretches of 2^c tokens between absolute
-// positions that are multiples of 2^c, so that every bucket of 2^c tokens or more is a union of
-// chunks.
+#ifndef LOGLINEAR_CHUNKS_CHUNKWISE_TAPE_HPP
+#define LOGLINEAR_CHUNKS_CHUNKWISE_TAPE_HPP
 
 namespace loglinear::detail {
 
@@ -4205,142 +4225,9 @@ struct ChunkwiseTape {
   }
 };
 
-/// Reads and writes all tokens of the source: `states` holds the older ones and then those as well.
-/// With a tape it keeps what `pull_back_chunks` needs; without `reads` nothing is read.
-///
-/// \param chunk_size  tokens of a chunk, a power of two
-/// \param weights     columns of the level weights
-template <class Scalar>
-void forward_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
-                    Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads);
-
-/// From the gradient with respect to the reads, which the source gives, and to the final states to
-/// that of everything: `gradient` holds those states' at first, those of the initial ones in the
-/// end. The states between those on the tape are computed again.
-template <class Scalar>
-void pull_back_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
-                      const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient);
-
-/// Both with what they have in common.
-template <class Scalar>
-class ChunkwiseRun {
- public:
-  ChunkwiseRun(TokenSource<Scalar>& source, Index chunk_size, Index weights)
-      : source_(source),
-        chunk_size_(chunk_size),
-        capacity_((std::min)(chunk_size, source.length())),
-        weights_(weights),
-        step_(source.shape(), capacity_, weights) {}
-
-  void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads) {
-    if (tape != nullptr) tape->start(source_.length() / chunk_size_ + 2);
-    for (Index first = 0; first < source_.length(); first += step_.chunk().tokens) {
-      if (tape != nullptr) tape->note(first, states);
-      load(first, states, reads ? Pass::reads : Pass::states);
-      if (reads) {
-        step_.read(states);
-        source_.take_out(first, step_.chunk());
-      }
-      step_.advance(states, states);
-    }
-  }
-
-  void pull_back(const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
-    ChunkStepPullback<Scalar> pull_back(step_);
-    Chunk<Scalar> d_chunk(source_.shape(), capacity_, weights_);
-    std::vector<Hierarchy<Scalar>> before;  // each chunk between two that are on the tape
-    std::vector<typename ChunkMap<Scalar>::Kept> kept;
-    std::size_t end = tape.begins.size();
-    for (std::size_t n = tape.kept.size(); n-- > 0;) {
-      const std::size_t begin = n * static_cast<std::size_t>(tape.interval);
-      if (before.size() < end - begin - 1) before.resize(end - begin - 1, gradient.empty());
-      const auto before_chunk = [&](std::size_t i) -> const Hierarchy<Scalar>& {
-        return i == begin ? tape.kept[n] : before[i - begin - 1];
-      };
-      if (kept.size() < before.size()) kept.resize(before.size());
-      for (std::size_t i = begin; i + 1 < end; ++i) {
-        load(tape.begins[i], before_chunk(i), Pass::states);
-        step_.advance(before_chunk(i), before[i - begin]);
-        step_.map().swap_kept(kept[i - begin]);
-      }
-      for (std::size_t i = end; i-- > begin;) {
-        const bool is_kept = i + 1 < end;
-        if (is_kept) step_.map().swap_kept(kept[i - begin]);
-        load(tape.begins[i], before_chunk(i),
-             is_kept ? Pass::gradients_after_states : Pass::gradients);
-        pull_back_chunk(tape.begins[i], before_chunk(i), pull_back, gradient, d_chunk);
-      }
-      end = begin;
-    }
-  }
-
- private:
-  using Pass = typename ChunkStep<Scalar>::Pass;
-
-  /// The chunk that begins with token `first`, up to the next multiple of its size in the stream.
-  void load(Index first, const Hierarchy<Scalar>& states, Pass pass) {
-    const auto into = static_cast<Index>(states.count() % static_cast<std::uint64_t>(chunk_size_));
-    step_.load(source_, first, (std::min)(chunk_size_ - into, source_.length() - first), pass);
-  }
-
-  void pull_back_chunk(Index first, const Hierarchy<Scalar>& states,
-                       ChunkStepPullback<Scalar>& pull_back, Hierarchy<Scalar>& gradient,
-                       Chunk<Scalar>& d_chunk) {
-    d_chunk.tokens = step_.chunk().tokens;
-    writable_block_of(d_chunk.lambda).setZero();
-    writable_block_of(d_chunk.decay).setZero();
-    writable_block_of(d_chunk.value_decay).setZero();
-    pull_back(states, gradient, source_.open_gradient(first, step_.chunk(), d_chunk), d_chunk);
-    source_.take_gradient(first, step_.chunk(), d_chunk);
-  }
-
-  TokenSource<Scalar>& source_;
-  Index chunk_size_, capacity_, weights_;
-  ChunkStep<Scalar> step_;
-};
-
-template <class Scalar>
-void forward_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
-                    Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads) {
-  ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states, tape, reads);
-}
-
-template <class Scalar>
-void pull_back_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
-                      const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
-  ChunkwiseRun<Scalar>(source, chunk_size, weights).pull_back(tape, gradient);
-}
-
 }  // namespace loglinear::detail
 
-#endif  // LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP
-
-// ---- loglinear/chunks/instantiations.hpp
-
-#ifndef LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
-#define LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
-
-// What a program that links the library of runtime/ need not compile itself: with LOGLINEAR_RUNTIME
-// the chunkwise algorithm for float and double is declared here, and defined in runtime/chunks.cpp.
-
-/// LOGLINEAR_CHUNKS(extern, double) declares the instantiations, LOGLINEAR_CHUNKS(, double) makes
-/// them.
-#define LOGLINEAR_CHUNKS(EXTERN, SCALAR)                                                      \
-  namespace loglinear::detail {                                                               \
-  EXTERN template void product_kernel(Into, const LeftOperand<SCALAR>&, Index, Index, Index,  \
-                                      const SCALAR*, Index, SCALAR*, Index);                  \
-  EXTERN template void forward_chunks(TokenSource<SCALAR>&, Index, Index, Hierarchy<SCALAR>&, \
-                                      ChunkwiseTape<SCALAR>*, bool);                          \
-  EXTERN template void pull_back_chunks(TokenSource<SCALAR>&, Index, Index,                   \
-                                        const ChunkwiseTape<SCALAR>&, Hierarchy<SCALAR>&);    \
-  }
-
-#ifdef LOGLINEAR_RUNTIME
-LOGLINEAR_CHUNKS(extern, float)
-LOGLINEAR_CHUNKS(extern, double)
-#endif
-
-#endif  // LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
+#endif  // LOGLINEAR_CHUNKS_CHUNKWISE_TAPE_HPP
 
 // ---- loglinear/detail/base/magnitude.hpp
 
@@ -4770,6 +4657,1144 @@ template <class Derived>
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_DETAIL_BASE_CHECKS_HPP
+
+// ---- loglinear/parallel/detail/loop_body.hpp
+
+#ifndef LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
+#define LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
+
+namespace loglinear {
+
+/// What an executor calls for each pass of a loop: a reference to a callable, two pointers that
+/// copy without allocating. Must not outlive the callable.
+class LoopBody {
+ public:
+  template <class Body>
+  requires(!std::is_same_v<Body, LoopBody>) explicit LoopBody(const Body& body)
+      : object_(&body),
+        call_([](const void* object, Eigen::Index i) { (*static_cast<const Body*>(object))(i); }) {}
+  void operator()(Eigen::Index i) const { call_(object_, i); }
+
+ private:
+  const void* object_;
+  void (*call_)(const void*, Eigen::Index);
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
+
+// ---- loglinear/parallel/detail/thread_pool.hpp
+
+#ifndef LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
+#define LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
+
+// The threads of the library. They are started when a loop first asks for them, sleep while there
+// is no loop, and are joined when the program ends. No mutex and no condition variable: their
+// headers would cost every program more to compile than <thread> does.
+
+#ifdef __STDCPP_THREADS__
+// <thread> uses names that are macros under windows.h.
+#  pragma push_macro("min")
+#  pragma push_macro("max")
+#  undef min
+#  undef max
+#  include <thread>
+#  pragma pop_macro("min")
+#  pragma pop_macro("max")
+
+#  include <system_error>
+#  if defined(__unix__) || defined(__APPLE__)
+#    include <pthread.h>
+#    define LOGLINEAR_FORKS
+#  endif
+#endif
+
+namespace loglinear::detail {
+
+/// Whether this thread runs a pass of a loop: loops within it are run by it alone.
+[[nodiscard]] inline bool& is_inside_loop() {
+  thread_local bool inside = false;
+  return inside;
+}
+
+#ifdef __STDCPP_THREADS__
+
+[[nodiscard]] inline int processor_count() {
+  return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
+}
+
+/// One loop at a time. Each of P threads has a slice of the passes, always the same of the same
+/// number, so that what a pass works on stays in the cache of one processor; who is done takes over
+/// passes of the others.
+///
+/// `gate_` counts the workers that are in the loop; its highest bit says whether they may enter.
+/// Everything else about the loop is written while the gate is closed and nobody is inside.
+class ThreadPool {
+ public:
+  static constexpr int most_threads = 1024;
+
+  ThreadPool() = default;
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+  ~ThreadPool() {
+    is_ending_.store(true);
+    announce();
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  /// Calls `body(i)` for all i in [0, n) on up to `threads` threads; does nothing and returns false
+  /// where another thread of the program has a loop running.
+  [[nodiscard]] bool run(Index n, int threads, const LoopBody& body) {
+    if (is_busy_.exchange(true, std::memory_order_acquire)) return false;
+    start_workers(threads - 1);
+    body_ = &body;
+    mode_ = FloatingPointControl::read();
+    threads_ = (std::min)(threads, static_cast<int>(workers_.size()) + 1);
+    for (int t = 0; t < threads_; ++t) {
+      Slice& slice = slices_[static_cast<std::size_t>(t)];
+      slice.next.store(n * t / threads_, std::memory_order_relaxed);
+      slice.end = n * (t + 1) / threads_;
+    }
+    gate_.store(open);
+    announce();
+    is_inside_loop() = true;
+    work(0);
+    is_inside_loop() = false;
+    gate_.fetch_and(~open);
+    for (int inside = gate_.load(); inside != 0; inside = gate_.load()) await(gate_, inside);
+    is_busy_.store(false, std::memory_order_release);
+    return true;
+  }
+
+ private:
+  static constexpr int open = 1 << 30;
+  struct alignas(64) Slice {
+    std::atomic<Index> next{0};
+    Index end = 0;
+  };
+
+  /// Waits until `value` is another one: some 20 microseconds awake, then asleep.
+  static void await(const std::atomic<int>& value, int old) {
+    for (int i = 0; i < 1000; ++i) {
+      if (value.load(std::memory_order_acquire) != old) return;
+#  if defined(__x86_64__) || defined(__i386__)
+      __builtin_ia32_pause();
+#  endif
+    }
+    value.wait(old);
+  }
+  void announce() {
+    loops_.fetch_add(1);
+    loops_.notify_all();
+  }
+
+  /// Fewer where the system has no more.
+  void start_workers(int count) {
+    const auto wanted = static_cast<std::size_t>(count);
+    if (workers_.size() >= wanted) return;
+    handling<std::system_error>(
+        [&] {
+          if (slices_.size() <= wanted) slices_ = std::vector<Slice>(wanted + 1);
+          workers_.reserve(wanted);
+          while (workers_.size() < wanted) {
+            workers_.emplace_back(&ThreadPool::serve, this, static_cast<int>(workers_.size()) + 1,
+                                  loops_.load());
+          }
+        },
+        [](const std::system_error&) {});
+  }
+
+  /// What worker number `self` does.
+  void serve(int self, int seen) {
+    is_inside_loop() = true;
+    while (true) {
+      await(loops_, seen);
+      seen = loops_.load();
+      if (is_ending_.load()) return;
+      int inside = gate_.load();
+      while ((inside & open) != 0 && !gate_.compare_exchange_weak(inside, inside + 1)) {
+      }
+      if ((inside & open) == 0) continue;
+      if (self < threads_) {
+        FloatingPointControl::follow(mode_);
+        work(self);
+      }
+      if (gate_.fetch_sub(1) == 1) gate_.notify_all();
+    }
+  }
+
+  void work(int self) {
+    for (int t = 0; t < threads_; ++t) {
+      Slice& slice = slices_[static_cast<std::size_t>((self + t) % threads_)];
+      while (slice.next.load(std::memory_order_relaxed) < slice.end) {
+        const Index i = slice.next.fetch_add(1, std::memory_order_relaxed);
+        if (i < slice.end) (*body_)(i);
+      }
+    }
+  }
+
+  std::atomic<int> loops_{0}, gate_{0};
+  std::atomic<bool> is_busy_{false}, is_ending_{false};
+  const LoopBody* body_ = nullptr;
+  FloatingPointControl::Word mode_{};  // of the caller: workers compute as it does
+  int threads_ = 1;
+  std::vector<Slice> slices_{1};
+  std::vector<std::thread> workers_{};
+};
+
+/// The pool of this program, and of a process that it forks into, which has no other threads: what
+/// it had of the pool stays behind.
+class ProgramPool {
+ public:
+  /// Null once the program has ended.
+  [[nodiscard]] static ThreadPool* get() {
+    static const ProgramPool ended_with_the_program;
+    ThreadPool* pool = current().load(std::memory_order_acquire);
+    if (pool != nullptr || has_ended().load()) return pool;
+    auto fresh = std::make_unique<ThreadPool>();
+    if (current().compare_exchange_strong(pool, fresh.get())) pool = fresh.release();
+    return pool;
+  }
+
+ private:
+  ProgramPool() {
+#  ifdef LOGLINEAR_FORKS
+    pthread_atfork(nullptr, nullptr, [] { current().store(nullptr); });
+#  endif
+  }
+  ~ProgramPool() {
+    has_ended().store(true);
+    const std::unique_ptr<ThreadPool> pool(current().exchange(nullptr));
+    if (is_inside_loop())
+      static_cast<void>(const_cast<std::unique_ptr<ThreadPool>&>(pool).release());
+  }
+  static std::atomic<ThreadPool*>& current() {
+    static std::atomic<ThreadPool*> pool{nullptr};
+    return pool;
+  }
+  static std::atomic<bool>& has_ended() {
+    static std::atomic<bool> ended{false};
+    return ended;
+  }
+};
+
+/// Runs a loop on the program's threads; false where it has none to spare.
+[[nodiscard]] inline bool run_on_threads(Index n, int threads, const LoopBody& body) {
+  ThreadPool* const pool = ProgramPool::get();
+  return pool != nullptr && pool->run(n, threads, body);
+}
+
+#else  // a system without threads
+
+[[nodiscard]] inline int processor_count() {
+  return 1;
+}
+struct ThreadPool {
+  static constexpr int most_threads = 1024;
+};
+[[nodiscard]] inline bool run_on_threads(Index, int, const LoopBody&) {
+  return false;
+}
+
+#endif
+
+}  // namespace loglinear::detail
+
+#undef LOGLINEAR_FORKS
+
+#endif  // LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
+
+// ---- loglinear/parallel/executor.hpp
+
+#ifndef LOGLINEAR_PARALLEL_EXECUTOR_HPP
+#define LOGLINEAR_PARALLEL_EXECUTOR_HPP
+
+namespace loglinear {
+
+/// Who runs the passes of a loop: a callable `parallel_for(n, body)` that calls `body(i)` once for
+/// each i in [0, n), on any threads and in any order, and returns when all of these calls have
+/// returned. `body` throws nothing and may be called from several threads at once; it ends with the
+/// call. Results do not depend on the threads.
+///
+///     loglinear::set_executor([](Eigen::Index n, const loglinear::LoopBody& body) {
+///       tbb::parallel_for(Eigen::Index{0}, n, body);
+///     });
+using Executor = std::function<void(Eigen::Index n, const LoopBody& body)>;
+
+namespace detail {
+
+/// The one place for threads.
+struct ThreadSettings {
+  std::atomic<int> threads{0};  // 0 before anybody has said
+  Executor executor{};
+};
+[[nodiscard]] inline ThreadSettings& thread_settings() {
+  static ThreadSettings settings;
+  return settings;
+}
+
+}  // namespace detail
+
+/// The most threads that a call of this library uses: heads, sequences, streams and stretches of a
+/// sequence are shared out to them, and the caller's thread is one of them. What `set_thread_count`
+/// has said, before that as many as there are processors for this program.
+[[nodiscard]] inline int thread_count() noexcept {
+  std::atomic<int>& threads = detail::thread_settings().threads;
+  int now = threads.load(std::memory_order_relaxed);
+  if (now == 0) {
+    now = detail::processor_count();
+    threads.store(now, std::memory_order_relaxed);
+  }
+  return now;
+}
+
+/// Sets it, for the whole program, from the next call on. Results have the same bits with any
+/// number of threads; with 1 the library starts none. \throws std::invalid_argument unless 1 to
+/// 1024
+inline void set_thread_count(int count) {
+  detail::require_between("the number of threads", count, 1, detail::ThreadPool::most_threads);
+  detail::thread_settings().threads.store(count, std::memory_order_relaxed);
+}
+
+/// Replaces the library's threads by the caller's executor, for the whole program; an empty one
+/// brings them back. Not while a call of the library runs on another thread. `thread_count()` then
+/// says only whether the executor is asked at all, which it is from 2 on.
+inline void set_executor(Executor executor) {
+  detail::thread_settings().executor = std::move(executor);
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_PARALLEL_EXECUTOR_HPP
+
+// ---- loglinear/parallel/detail/parallel_for.hpp
+
+#ifndef LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
+#define LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
+
+namespace loglinear::detail {
+
+/// What the first of the passes that fail has thrown, whichever came first in time.
+class FirstFailure {
+ public:
+  /// Whether a pass still matters.
+  [[nodiscard]] bool is_after(Index i) const { return i < index_.load(std::memory_order_relaxed); }
+  void note(Index i, std::exception_ptr failure) {
+    while (is_taken_.test_and_set(std::memory_order_acquire)) {
+    }
+    if (is_after(i)) {
+      index_.store(i, std::memory_order_relaxed);
+      failure_.swap(failure);
+    }
+    is_taken_.clear(std::memory_order_release);
+  }
+  void rethrow() const {
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  std::atomic<Index> index_{(std::numeric_limits<Index>::max)()};
+  std::atomic_flag is_taken_{};
+  std::exception_ptr failure_{};
+};
+
+/// How many threads a loop of n passes may use; 1 within another loop.
+[[nodiscard]] inline int threads_for(Index n, int most) {
+  if (n <= 1 || most <= 1 || is_inside_loop()) return 1;
+  return static_cast<int>((std::min)(n, static_cast<Index>((std::min)(most, thread_count()))));
+}
+
+/// Calls `body(i)` for each i in [0, n) on up to `most` threads, then throws what the lowest i that
+/// failed has thrown; those before it have all run. A loop within a loop runs on its own thread.
+/// Does not allocate but to start threads. In each pass `Scalar`'s denormal numbers are zero.
+template <class Scalar, class Body>
+void parallel_for(Index n, int most, const Body& body) {
+  const int threads = threads_for(n, most);
+  if (threads <= 1) {
+    const FlushToZero<Scalar> flush;
+    for (Index i = 0; i < n; ++i) body(i);
+    return;
+  }
+  FirstFailure failure;
+  std::atomic<Index> passes{0};
+  const auto pass = [&](Index i) {
+    passes.fetch_add(1, std::memory_order_relaxed);
+    if (!failure.is_after(i)) return;
+    const FlushToZero<Scalar> flush;
+    std::exception_ptr thrown = caught([&] { body(i); });
+    if (thrown) failure.note(i, std::move(thrown));
+  };
+  const LoopBody loop(pass);
+  const Executor& executor = thread_settings().executor;
+  if (executor) {
+    executor(n, LoopBody([&](Index i) {
+               bool& inside = is_inside_loop();
+               const bool before = std::exchange(inside, true);
+               pass(i);
+               inside = before;
+             }));
+    if (passes.load() != n) {
+      fail("the number of passes that the executor has run", passes.load(), n);
+    }
+  } else if (!run_on_threads(n, threads, loop)) {
+    for (Index i = 0; i < n; ++i) pass(i);
+  }
+  failure.rethrow();
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
+
+// ---- loglinear/chunks/chunk_windows.hpp
+
+#ifndef LOGLINEAR_CHUNKS_CHUNK_WINDOWS_HPP
+#define LOGLINEAR_CHUNKS_CHUNK_WINDOWS_HPP
+
+// One long sequence on several threads. What a chunk is by itself (its scores, keys, transition and
+// leaves) does not depend on the states, and what it reads depends on those before it alone: only
+// the states go from chunk to chunk. So the chunks of a window are loaded at once, then one thread
+// takes the states through them, then they read at once; and three windows are under way at a time,
+//
+//     loading window w + 2  |  states of window w + 1  |  reads of window w
+//
+// Each chunk does what it does on one thread, in the same order, so that the bits are the same.
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class ChunkWindows {
+ public:
+  using Pass = typename ChunkStep<Scalar>::Pass;
+
+  /// Whether it is worth it: a source that can be asked from several threads, threads, and enough
+  /// chunks for some windows. No bit depends on the answer.
+  [[nodiscard]] static bool are_useful(const TokenSource<Scalar>& source, Index chunk_size) {
+    return source.is_concurrent() && source.length() / chunk_size >= 4 * chunks_of_window() &&
+           threads_for(chunks_of_window(), thread_count()) > 1;
+  }
+
+  ChunkWindows(TokenSource<Scalar>& source, Index chunk_size, Index weights,
+               const Hierarchy<Scalar>& states)
+      : source_(source), chunk_size_(chunk_size), size_(chunks_of_window()), states_(states) {
+    for (Window& window : windows_) {
+      for (Index i = 0; i < size_; ++i) {
+        window.steps.emplace_back(source.shape(), (std::min)(chunk_size, source.length()), weights);
+        window.after.push_back(states.empty());
+      }
+    }
+    std::uint64_t count = states.count();
+    for (Index first = 0; first < source.length();) {
+      begins_.push_back(first);
+      const auto into = static_cast<Index>(count % static_cast<std::uint64_t>(chunk_size));
+      const Index tokens = (std::min)(chunk_size - into, source.length() - first);
+      first += tokens;
+      count += static_cast<std::uint64_t>(tokens);
+    }
+    begins_.push_back(source.length());
+  }
+
+  /// As `ChunkwiseRun::forward`.
+  void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads) {
+    const Index chunks = static_cast<Index>(begins_.size()) - 1;
+    if (tape != nullptr) tape->start(source_.length() / chunk_size_ + 2);
+    for (Index w = -2; w * size_ < chunks; ++w) {
+      const auto in_window = [&](Index window) {
+        return window < 0 ? 0 : std::clamp<Index>(chunks - window * size_, 0, size_);
+      };
+      const Index going = in_window(w + 1) > 0 ? 1 : 0, reading = in_window(w),
+                  loading = in_window(w + 2);
+      parallel_for<Scalar>(going + reading + loading, thread_count(), [&](Index n) {
+        if (n < going) {
+          advance(w + 1, in_window(w + 1), tape);
+        } else if (n < going + reading) {
+          if (reads) read(w * size_ + n - going);
+        } else {
+          load((w + 2) * size_ + n - going - reading, reads ? Pass::reads : Pass::states);
+        }
+      });
+    }
+    states = after(chunks - 1);
+  }
+
+ private:
+  struct Window {
+    std::vector<ChunkStep<Scalar>> steps{};
+    std::vector<Hierarchy<Scalar>> after{};  // the states after each chunk
+  };
+
+  [[nodiscard]] static Index chunks_of_window() {
+    return (std::max)(Index{3}, Index{1} + thread_count());
+  }
+  [[nodiscard]] ChunkStep<Scalar>& step(Index chunk) {
+    return window_of(chunk).steps[static_cast<std::size_t>(chunk % size_)];
+  }
+  [[nodiscard]] Hierarchy<Scalar>& after(Index chunk) {
+    return window_of(chunk).after[static_cast<std::size_t>(chunk % size_)];
+  }
+  [[nodiscard]] Window& window_of(Index chunk) {
+    return windows_[static_cast<std::size_t>(chunk / size_ % 3)];
+  }
+  [[nodiscard]] const Hierarchy<Scalar>& before(Index chunk) {
+    return chunk == 0 ? states_ : after(chunk - 1);
+  }
+  [[nodiscard]] Index begin(Index chunk) const { return begins_[static_cast<std::size_t>(chunk)]; }
+
+  void load(Index chunk, Pass pass) {
+    step(chunk).load(source_, begin(chunk), begin(chunk + 1) - begin(chunk), pass);
+    step(chunk).prepare_advance(states_.max_levels(),
+                                states_.count() + static_cast<std::uint64_t>(begin(chunk)));
+  }
+  void advance(Index window, Index chunks, ChunkwiseTape<Scalar>* tape) {
+    for (Index chunk = window * size_; chunk < window * size_ + chunks; ++chunk) {
+      if (tape != nullptr) tape->note(begin(chunk), before(chunk));
+      step(chunk).advance(before(chunk), after(chunk));
+    }
+  }
+  void read(Index chunk) {
+    step(chunk).read(before(chunk));
+    source_.take_out(begin(chunk), step(chunk).chunk());
+  }
+
+  TokenSource<Scalar>& source_;
+  Index chunk_size_, size_;
+  const Hierarchy<Scalar>& states_;  // before the tokens
+  std::vector<Index> begins_{};      // of each chunk, and the end
+  std::array<Window, 3> windows_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNK_WINDOWS_HPP
+
+// ---- loglinear/detail/kernels/stepped_rows.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_STEPPED_ROWS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_STEPPED_ROWS_HPP
+
+// m <- scaling m + a few outer products, and m^T c of what m is then, in one pass: a recurrence
+// that writes one token and reads for the next.
+
+namespace loglinear::detail {
+
+/// A weighted sum of the rows of a matrix, out = sum_i weights[i] row_i.
+template <class Scalar>
+struct RowSum {
+  const Scalar* weights;
+  Scalar* out;
+};
+
+/// The part of N packets of columns, from `first` on. What the outer products have along the rows,
+/// and the sums, stay in registers.
+template <int N, int Terms, int Sums, class Scalar>
+void stepped_rows_block(Scalar* m, Index first, Index rows, Index stride,
+                        const Scaling<Scalar>& scaling, const OuterProduct<Scalar>* terms,
+                        const RowSum<Scalar>* sums) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  P along[array_size(Terms)][array_size(N)], found[array_size(Sums)][array_size(N)];
+  for (int n = 0; n < N; ++n) {
+    for (int t = 0; t < Terms; ++t) along[t][n] = ei::ploadu<P>(terms[t].along + first + n * width);
+    for (int s = 0; s < Sums; ++s) found[s][n] = ei::pset1<P>(Scalar(0));
+  }
+  const auto all_rows = [&](auto scales_columns) {
+    Scalar* row = m + first;
+    for (Index i = 0; i < rows; ++i, row += stride) {
+      P coefficients[array_size(Terms)], weights[array_size(Sums)];
+      const P scale = ei::pset1<P>(scaling.row(i));
+      for (int t = 0; t < Terms; ++t) {
+        coefficients[t] = ei::pset1<P>(Scalar(terms[t].factor * terms[t].of_row[i]));
+      }
+      for (int s = 0; s < Sums; ++s) weights[s] = ei::pset1<P>(sums[s].weights[i]);
+      for (int n = 0; n < N; ++n) {
+        P x = ei::pmul(scale, ei::ploadu<P>(row + n * width));
+        if constexpr (scales_columns) {
+          x = ei::pmul(x, ei::ploadu<P>(scaling.of_column + first + n * width));
+        }
+        for (int t = 0; t < Terms; ++t) x = ei::pmadd(coefficients[t], along[t][n], x);
+        ei::pstoreu(row + n * width, x);
+        for (int s = 0; s < Sums; ++s) found[s][n] = ei::pmadd(weights[s], x, found[s][n]);
+      }
+    }
+  };
+  if (scaling.of_column == nullptr) {
+    all_rows(std::false_type{});
+  } else {
+    all_rows(std::true_type{});
+  }
+  for (int s = 0; s < Sums; ++s) {
+    for (int n = 0; n < N; ++n) ei::pstoreu(sums[s].out + first + n * width, found[s][n]);
+  }
+}
+
+template <int N, int Terms, int Sums, class Scalar>
+void stepped_rows_from(Scalar* m, Index first, Index rows, Index columns,
+                       const Scaling<Scalar>& scaling, const OuterProduct<Scalar>* terms,
+                       const RowSum<Scalar>* sums) {
+  constexpr Index width = packet_size<Scalar>;
+  for (; first + N * width <= columns; first += N * width) {
+    stepped_rows_block<N, Terms, Sums>(m, first, rows, columns, scaling, terms, sums);
+  }
+  if constexpr (N > 1) {
+    stepped_rows_from<N / 2, Terms, Sums>(m, first, rows, columns, scaling, terms, sums);
+  } else {
+    for (int s = 0; s < Sums; ++s) std::fill(sums[s].out + first, sums[s].out + columns, Scalar(0));
+    for (Index i = 0; i < rows && first < columns; ++i) {
+      for (Index j = first; j < columns; ++j) {
+        Scalar x = scaling.row(i) * m[i * columns + j];
+        if (scaling.of_column != nullptr) x *= scaling.of_column[j];
+        for (int t = 0; t < Terms; ++t) {
+          x += terms[t].factor * terms[t].of_row[i] * terms[t].along[j];
+        }
+        m[i * columns + j] = x;
+        for (int s = 0; s < Sums; ++s) sums[s].out[j] += sums[s].weights[i] * x;
+      }
+    }
+  }
+}
+
+/// m <- scaling m + the outer products, then the sums of its rows. No sum may lie where something
+/// along the rows does.
+template <int Terms, int Sums, class Scalar>
+void stepped_rows(Scalar* m, Index rows, Index columns, const Scaling<Scalar>& scaling,
+                  const OuterProduct<Scalar>* terms, const RowSum<Scalar>* sums) {
+  constexpr int packets = widest_block<Scalar> / (2 * (std::max)(Terms, Sums));
+  stepped_rows_from<packets, Terms, Sums>(m, Index{0}, rows, columns, scaling, terms, sums);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_STEPPED_ROWS_HPP
+
+// ---- loglinear/detail/kernels/weighted_rows.hpp
+
+#ifndef LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
+#define LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
+
+// m^T c of row-major matrices. This and the other kernels are the inner loops of a token, on raw
+// row-major memory: on Eigen's packets, so that one text serves every instruction set and every
+// scalar (a scalar without packets is its own packet of one). They never parallelise, never
+// allocate and add in a fixed order.
+//
+// Memory is read in the order in which it lies, a whole row of a block before the next: rows that
+// take turns cost hardware prefetchers half their speed.
+
+namespace loglinear::detail {
+
+/// A matrix to be read as `Sums` weighted sums of its rows, scale sum_i weights[i] rows[i], i <
+/// count.
+template <class Stored, class Scalar, std::size_t Sums = 1>
+struct WeightedRows {
+  const Stored* rows;
+  Index count;
+  std::array<const Scalar*, Sums> weights;
+  Scalar scale;
+};
+
+/// out = the weighted sums of rows of all terms together, for N packets of columns from `first` on,
+/// added to out if `add`. The sums, each in so many `chains`, stay in registers while all rows
+/// of all terms pass by.
+template <int N, int chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                         Index stride, const std::array<Scalar*, Sums>& out, bool add) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  P sums[Sums][array_size(chains)][array_size(N)];
+  for (std::size_t s = 0; s < Sums; ++s) {
+    for (int c = 0; c < chains; ++c) {
+      for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
+    }
+    if (add) load_in_order_of<Stored, N, Scalar>(out[s], sums[s][0]);
+  }
+  const auto add_row = [&](const auto& term, const Stored* row, Index i, int c)
+      __attribute__((always_inline)) {
+    for (std::size_t s = 0; s < Sums; ++s) {  // loaded for each sum: few registers are left
+      const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));
+      for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
+        sums[s][c][n] = ei::pmadd(weight, packet, sums[s][c][n]);
+      });
+    }
+  };
+  for (int t = 0; t < count; ++t) {
+    const WeightedRows<Stored, Scalar, Sums> term = terms[t];
+    const Stored* row = term.rows + first;
+    Index i = 0;
+    for (; i + chains <= term.count; i += chains, row += chains * stride) {
+      // Unrolled, or else the sums would not stay in registers.
+      [&]<int... C>(std::integer_sequence<int, C...>) {
+        (add_row(term, row + C * stride, i + C, C), ...);
+      }
+      (std::make_integer_sequence<int, chains>{});
+    }
+    for (; i < term.count; ++i, row += stride) add_row(term, row, i, 0);
+  }
+  for (std::size_t s = 0; s < Sums; ++s) {
+    for (int n = 0; n < N; ++n) {
+      for (int c = 1; c < chains; ++c) sums[s][0][n] = ei::padd(sums[s][0][n], sums[s][c][n]);
+    }
+    store_from_order_of<Stored, N, Scalar>(out[s], sums[s][0]);
+  }
+}
+
+/// The columns from `first` on, which are fewer than a packet: from a packet that overlaps the one
+/// before it, if there is one.
+template <int Chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_rest(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                        Index columns, Index stride, const std::array<Scalar*, Sums>& out,
+                        bool add) {
+  constexpr Index width = packet_size<Scalar>;
+  Scalar buffers[Sums][packet_length<Scalar>];
+  if (columns >= width) {
+    const Index begin = columns - width;
+    std::array<Scalar*, Sums> to;
+    for (std::size_t s = 0; s < Sums; ++s) {
+      to[s] = buffers[s];
+      if (add) std::copy_n(out[s] + begin, width, to[s]);
+    }
+    weighted_rows_block<1, Chains>(terms, count, begin, stride, to, add);
+    for (std::size_t s = 0; s < Sums; ++s) {
+      std::copy_n(to[s] + (first - begin), columns - first, out[s] + first);
+    }
+    return;
+  }
+  for (std::size_t s = 0; s < Sums; ++s) {
+    if (!add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
+    for (int t = 0; t < count; ++t) {
+      const auto& [m, rows, weights, scale] = terms[t];
+      for (Index i = 0; i < rows; ++i) {
+        const Scalar weight = scale * weights[s][i];
+        const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffers[s]);
+        for (Index j = first; j < columns; ++j) out[s][j] += weight * rest[j - first];
+      }
+    }
+  }
+}
+
+/// All columns from `first` on, N packets at a time as long as there are so many, then fewer. Fewer
+/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
+template <int N, int Chains, class Stored, class Scalar, std::size_t Sums>
+void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
+                        Index columns, Index stride, const std::array<Scalar*, Sums>& out,
+                        bool add) {
+  constexpr int chains = N >= Chains ? 1 : Chains / N;
+  constexpr Index width = packet_size<Scalar>;
+  const auto at = [&](Index column) {
+    std::array<Scalar*, Sums> to = out;
+    for (Scalar*& sums : to) sums += column;
+    return to;
+  };
+  for (; first + N * width <= columns; first += N * width) {
+    weighted_rows_block<N, chains>(terms, count, first, stride, at(first), add);
+  }
+  // One pass rather than several over long rows: half a row after the other is no order of memory.
+  if constexpr (N == 16 && Chains == 1) {
+    const Index packets = (columns - first) / width;
+    if (packets >= 10) {
+      if (packets >= 14) {
+        weighted_rows_block<14, 1>(terms, count, first, stride, at(first), add);
+      } else if (packets >= 12) {
+        weighted_rows_block<12, 1>(terms, count, first, stride, at(first), add);
+      } else {
+        weighted_rows_block<10, 1>(terms, count, first, stride, at(first), add);
+      }
+      first += packets / 2 * 2 * width;
+    }
+  }
+  if constexpr (N > 1) {
+    weighted_rows_from<N / 2, Chains>(terms, count, first, columns, stride, out, add);
+  } else if (first < columns) {
+    weighted_rows_rest<Chains>(terms, count, first, columns, stride, out, add);
+  }
+}
+
+/// out[j] = sum over the terms of scale sum_i weights[i] rows[i][j], j < columns, added to out if
+/// `Add`: `sum_l lambda_l m_l^T c_l` over matrices of one width, in one pass over each. With one
+/// chain the rounding of a column depends on nothing but whether it lies in a whole packet.
+template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
+                   Index stride, Scalar* out) {
+  weighted_rows_from<widest_block<Scalar>, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
+                                                                      stride, {out}, Add);
+}
+
+/// The same of one matrix, `m^T c`.
+template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
+                   Scalar* out) {
+  const WeightedRows<Stored, Scalar> term{m, rows, {c}, Scalar(1)};
+  weighted_rows<Add, Chains>(&term, 1, columns, stride, out);
+}
+
+/// The same with two vectors at once, `m^T c` and `m^T d`.
+template <bool Add = false, int Chains = 4, class Stored, class Scalar>
+void weighted_rows_pair(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
+                        const Scalar* d, Scalar* out_c, Scalar* out_d) {
+  const WeightedRows<Stored, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
+  weighted_rows_from<widest_block<Scalar> / 2, Chains, Stored, Scalar, 2>(
+      &term, 1, 0, columns, stride, {out_c, out_d}, Add);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
+
+// ---- loglinear/chunks/one_state_run.hpp
+
+#ifndef LOGLINEAR_CHUNKS_ONE_STATE_RUN_HPP
+#define LOGLINEAR_CHUNKS_ONE_STATE_RUN_HPP
+
+// A hierarchy of one level is one state, S. Where it fits into a near cache, the recurrence takes
+// less time than the products of a chunk, which cost more operations: one pass over S writes one
+// moment and reads for the next,
+//
+//     S <- D S diag(r) - u f^T + sum_n k_n v_n^T        f = S^T p,  S^T q' of what S is then,
+//
+// where q' is the query as the state before the token sees it, A^T q. What the token writes itself
+// is added apart, under its own level weight.
+
+namespace loglinear::detail {
+
+/// The tokens of one chunk after the other, for one state.
+template <class Scalar>
+class OneStateRun {
+ public:
+  /// Whether the recurrence is the faster way: as long as S lies in a near cache, which is nearer
+  /// the more operations the products of a chunk need beside those of the recurrence. Measured with
+  /// 16 and 32 registers of 4 to 16 floats, S of 16 x 16 to 256 x 256.
+  [[nodiscard]] static bool is_faster(const SequenceShape& shape, int max_levels) {
+    const bool is_plain = shape.steps == 0 && shape.decays <= 1;
+    const Index kibibytes = is_plain ? 16 : shape.steps == 0 ? 32 : shape.is_delta ? 48 : 144;
+    const Index registers = is_plain || widest_block<Scalar> < 16 ? 1 : 3;  // 32 of them serve it
+    const Index bytes = shape.d_k * shape.d_v * Index{sizeof(Scalar)};
+    return max_levels == 1 && bytes <= kibibytes * registers * 1024;
+  }
+
+  OneStateRun(const SequenceShape& shape, Index capacity, Index weights)
+      : shape_(shape),
+        chunk_(shape, capacity, weights),
+        query_(shape.d_k),
+        old_read_(shape.d_v),
+        own_read_(shape.d_v),
+        found_(shape.d_v),
+        next_found_(shape.d_v),
+        terms_(array_size(shape.leaves + 1)) {}
+
+  /// Takes the `tokens` tokens from `first` on, and reads them, to `chunk().out`, if `reads`.
+  void step(TokenSource<Scalar>& source, Index first, Index tokens, bool reads,
+            Hierarchy<Scalar>& states) {
+    chunk_.tokens = tokens;
+    rows_ = source.load(first, chunk_);
+    if (states.count() == 0) states.set_zero(0);
+    s_ = states.level(0).data();
+    for (Index t = 0; t < tokens; ++t) step_token(t, states.count(), reads);
+    write();
+    clear_negligible(s_, shape_.d_k * shape_.d_v);
+    states.set_count(states.count() + static_cast<std::uint64_t>(tokens));
+  }
+
+  [[nodiscard]] const Chunk<Scalar>& chunk() const { return chunk_; }
+
+ private:
+  void step_token(Index t, std::uint64_t before, bool reads) {
+    if (reads) pull_query(t);
+    const Index begin = t * shape_.moments();
+    for (Index j = 0; j < shape_.moments(); ++j) {
+      const bool is_first = j == 0, reads_now = reads && is_first;
+      const Scalar* const r =
+          is_first && shape_.decays_values ? row(chunk_.value_decay, t) : nullptr;
+      std::array<RowSum<Scalar>, 2> sums;
+      int count = 0;
+      if (reads_now) sums[array_size(count++)] = {query_.data(), old_read_.data()};
+      if (shape_.steps > 0) {
+        sums[array_size(count++)] = {row(chunk_.p, begin + j), next_found_.data()};
+      }
+      write_and_sum(sums.data(), count);
+      if (r != nullptr) {
+        if (reads_written()) multiply(old_read_.data(), r, shape_.d_v, old_read_.data());
+        multiply(next_found_.data(), r, shape_.d_v, next_found_.data());
+      }
+      std::swap(found_, next_found_);
+      note(t, begin + j, r);
+    }
+    if (reads) put_read(t, before);
+  }
+
+  /// The query as the state before token t sees it, and what it reads of the token itself.
+  void pull_query(Index t) {
+    copy(rows_.q.row(t), shape_.d_k, query_.data());
+    std::fill_n(own_read_.data(), shape_.d_v, Scalar(0));
+    if (!reads_written()) return;
+    const Scalar own = rows_.lambda(t, 0);
+    const Index end = (t + 1) * shape_.moments();
+    for (Index moment = end - 1; moment >= t * shape_.moments(); --moment) {
+      for_each_leaf(t, moment, [&](Index leaf) {
+        const Scalar score = dot(rows_.k.row(leaf), query_.data(), shape_.d_k);
+        axpy<Scalar>(own * score, rows_.v.row(leaf), shape_.d_v, own_read_.data());
+      });
+      const Scalar along =
+          shape_.steps > 0 ? dot(removal(moment), query_.data(), shape_.d_k) : Scalar(0);
+      if (shape_.decays == 1) scale_by(*row(chunk_.decay, moment), query_.data(), shape_.d_k);
+      if (shape_.decays > 1) {
+        multiply(query_.data(), row(chunk_.decay, moment), shape_.d_k, query_.data());
+      }
+      if (shape_.steps > 0) axpy<Scalar>(-along, row(chunk_.p, moment), shape_.d_k, query_.data());
+    }
+  }
+  /// The read of token t; the state before the first token of all has no weight.
+  void put_read(Index t, std::uint64_t before) {
+    Scalar* const out = chunk_.out.data() + t * shape_.d_v;
+    copy(own_read_.data(), shape_.d_v, out);
+    if (before + static_cast<std::uint64_t>(t) == 0) return;
+    const LevelMask mask{shape_.order, 1, before};
+    axpy<Scalar>(rows_.lambda(t, mask.level(0, t)), old_read_.data(), shape_.d_v, out);
+  }
+
+  /// What is to be written at a moment: `r` decays value columns, if it is not null.
+  void note(Index t, Index moment, const Scalar* r) {
+    scaling_ = {Scalar(1), nullptr, r};
+    if (shape_.decays == 1) scaling_.factor = *row(chunk_.decay, moment);
+    if (shape_.decays > 1) scaling_.of_row = row(chunk_.decay, moment);
+    count_ = 0;
+    if (shape_.steps > 0) {
+      terms_[array_size(count_++)] = {removal(moment), found_.data(), Scalar(-1)};
+    }
+    for_each_leaf(t, moment, [&](Index leaf) {
+      terms_[array_size(count_++)] = {rows_.k.row(leaf), rows_.v.row(leaf), Scalar(1)};
+    });
+    has_note_ = true;
+  }
+  /// Writes what was noted.
+  void write() {
+    if (has_note_) {
+      step_rows(s_, shape_.d_k, shape_.d_v, shape_.d_v, scaling_, terms_.data(), count_);
+    }
+    has_note_ = false;
+  }
+  /// The same, and `sums` of the rows of the state as it is then.
+  void write_and_sum(const RowSum<Scalar>* sums, int sum_count) {
+    const Index rows = shape_.d_k, columns = shape_.d_v;
+    if (has_note_ && count_ == 1 && sum_count == 1) {
+      stepped_rows<1, 1>(s_, rows, columns, scaling_, terms_.data(), sums);
+    } else if (has_note_ && count_ == 2 && sum_count == 1) {
+      stepped_rows<2, 1>(s_, rows, columns, scaling_, terms_.data(), sums);
+    } else if (has_note_ && count_ == 2 && sum_count == 2) {
+      stepped_rows<2, 2>(s_, rows, columns, scaling_, terms_.data(), sums);
+    } else {
+      write();
+      for (int s = 0; s < sum_count; ++s) {
+        weighted_rows(s_, rows, columns, columns, sums[s].weights, sums[s].out);
+      }
+    }
+    has_note_ = false;
+  }
+
+  /// Calls `visit(leaf)` for the leaves that token t writes at a moment.
+  template <class Visit>
+  void for_each_leaf(Index t, Index moment, Visit visit) const {
+    if (shape_.is_delta) return visit(moment);
+    if (moment != (t + 1) * shape_.moments() - 1) return;
+    for (Index n = 0; n < shape_.leaves; ++n) visit(t * shape_.leaves + n);
+  }
+  /// u of a moment.
+  [[nodiscard]] const Scalar* removal(Index moment) const {
+    return shape_.is_delta ? rows_.k.row(moment) : row(chunk_.u, moment);
+  }
+  [[nodiscard]] bool reads_written() const { return info_of(shape_.order).reads_written; }
+  [[nodiscard]] static const Scalar* row(const RowMajorMatrix<Scalar>& m, Index i) {
+    return m.data() + i * m.cols();
+  }
+
+  SequenceShape shape_;
+  Chunk<Scalar> chunk_;
+  typename Chunk<Scalar>::Views rows_{};
+  Scalar* s_ = nullptr;
+  Vector<Scalar> query_, old_read_, own_read_, found_, next_found_;
+  // What is still to be written.
+  Scaling<Scalar> scaling_{};
+  std::vector<OuterProduct<Scalar>> terms_;
+  int count_ = 0;
+  bool has_note_ = false;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_ONE_STATE_RUN_HPP
+
+// ---- loglinear/chunks/chunkwise_run.hpp
+
+#ifndef LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP
+#define LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP
+
+// The chunkwise algorithm: one chunk after the other, by the steps of chunk_step.hpp; backwards,
+// their pullbacks from the last to the first. Chunks are stretches of 2^c tokens between absolute
+// positions that are multiples of 2^c, so that every bucket of 2^c tokens or more is a union of
+// chunks.
+
+namespace loglinear::detail {
+
+/// Reads and writes all tokens of the source: `states` holds the older ones and then those as well.
+/// With a tape it keeps what `pull_back_chunks` needs; without `reads` nothing is read.
+///
+/// \param chunk_size  tokens of a chunk, a power of two
+/// \param weights     columns of the level weights
+template <class Scalar>
+void forward_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
+                    Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads);
+
+/// From the gradient with respect to the reads, which the source gives, and to the final states to
+/// that of everything: `gradient` holds those states' at first, those of the initial ones in the
+/// end. The states between those on the tape are computed again.
+template <class Scalar>
+void pull_back_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
+                      const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient);
+
+/// Calls `step(first, tokens)`, which takes the states over its tokens, for one chunk after the
+/// other, each up to the next multiple of its size in the stream.
+template <class Scalar, class Step>
+void for_each_chunk(Index length, Index chunk_size, const Hierarchy<Scalar>& states,
+                    ChunkwiseTape<Scalar>* tape, Step step) {
+  if (tape != nullptr) tape->start(length / chunk_size + 2);
+  for (Index first = 0, tokens = 0; first < length; first += tokens) {
+    if (tape != nullptr) tape->note(first, states);
+    const auto into = static_cast<Index>(states.count() % static_cast<std::uint64_t>(chunk_size));
+    tokens = (std::min)(chunk_size - into, length - first);
+    step(first, tokens);
+  }
+}
+
+/// Both with what they have in common.
+template <class Scalar>
+class ChunkwiseRun {
+ public:
+  ChunkwiseRun(TokenSource<Scalar>& source, Index chunk_size, Index weights)
+      : source_(source),
+        chunk_size_(chunk_size),
+        capacity_((std::min)(chunk_size, source.length())),
+        weights_(weights),
+        step_(source.shape(), capacity_, weights) {}
+
+  void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads) {
+    const Pass pass = reads ? Pass::reads : Pass::states;
+    for_each_chunk(source_.length(), chunk_size_, states, tape, [&](Index first, Index tokens) {
+      step_.load(source_, first, tokens, pass);
+      if (reads) {
+        step_.read(states);
+        source_.take_out(first, step_.chunk());
+      }
+      step_.advance(states, states);
+    });
+  }
+
+  void pull_back(const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
+    ChunkStepPullback<Scalar> pull_back(step_);
+    Chunk<Scalar> d_chunk(source_.shape(), capacity_, weights_);
+    std::vector<Hierarchy<Scalar>> before;  // each chunk between two that are on the tape
+    std::vector<typename ChunkMap<Scalar>::Kept> kept;
+    std::size_t end = tape.begins.size();
+    for (std::size_t n = tape.kept.size(); n-- > 0;) {
+      const std::size_t begin = n * static_cast<std::size_t>(tape.interval);
+      if (before.size() < end - begin - 1) before.resize(end - begin - 1, gradient.empty());
+      const auto before_chunk = [&](std::size_t i) -> const Hierarchy<Scalar>& {
+        return i == begin ? tape.kept[n] : before[i - begin - 1];
+      };
+      if (kept.size() < before.size()) kept.resize(before.size());
+      for (std::size_t i = begin; i + 1 < end; ++i) {
+        load(tape.begins[i], before_chunk(i), Pass::states);
+        step_.advance(before_chunk(i), before[i - begin]);
+        step_.map().swap_kept(kept[i - begin]);
+      }
+      for (std::size_t i = end; i-- > begin;) {
+        const bool is_kept = i + 1 < end;
+        if (is_kept) step_.map().swap_kept(kept[i - begin]);
+        load(tape.begins[i], before_chunk(i),
+             is_kept ? Pass::gradients_after_states : Pass::gradients);
+        pull_back_chunk(tape.begins[i], before_chunk(i), pull_back, gradient, d_chunk);
+      }
+      end = begin;
+    }
+  }
+
+ private:
+  using Pass = typename ChunkStep<Scalar>::Pass;
+
+  /// The chunk that begins with token `first`, up to the next multiple of its size in the stream.
+  void load(Index first, const Hierarchy<Scalar>& states, Pass pass) {
+    const auto into = static_cast<Index>(states.count() % static_cast<std::uint64_t>(chunk_size_));
+    step_.load(source_, first, (std::min)(chunk_size_ - into, source_.length() - first), pass);
+  }
+
+  void pull_back_chunk(Index first, const Hierarchy<Scalar>& states,
+                       ChunkStepPullback<Scalar>& pull_back, Hierarchy<Scalar>& gradient,
+                       Chunk<Scalar>& d_chunk) {
+    d_chunk.tokens = step_.chunk().tokens;
+    writable_block_of(d_chunk.lambda).setZero();
+    writable_block_of(d_chunk.decay).setZero();
+    writable_block_of(d_chunk.value_decay).setZero();
+    pull_back(states, gradient, source_.open_gradient(first, step_.chunk(), d_chunk), d_chunk);
+    source_.take_gradient(first, step_.chunk(), d_chunk);
+  }
+
+  TokenSource<Scalar>& source_;
+  Index chunk_size_, capacity_, weights_;
+  ChunkStep<Scalar> step_;
+};
+
+template <class Scalar>
+void forward_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
+                    Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads) {
+  const SequenceShape shape = source.shape();
+  if (OneStateRun<Scalar>::is_faster(shape, states.max_levels())) {
+    OneStateRun<Scalar> one_state(shape, (std::min)(chunk_size, source.length()), weights);
+    return for_each_chunk(source.length(), chunk_size, states, tape,
+                          [&](Index first, Index tokens) {
+                            one_state.step(source, first, tokens, reads, states);
+                            if (reads) source.take_out(first, one_state.chunk());
+                          });
+  }
+  if (ChunkWindows<Scalar>::are_useful(source, chunk_size)) {
+    return ChunkWindows<Scalar>(source, chunk_size, weights, states).forward(states, tape, reads);
+  }
+  ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states, tape, reads);
+}
+
+template <class Scalar>
+void pull_back_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
+                      const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
+  ChunkwiseRun<Scalar>(source, chunk_size, weights).pull_back(tape, gradient);
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_CHUNKWISE_RUN_HPP
+
+// ---- loglinear/chunks/instantiations.hpp
+
+#ifndef LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
+#define LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
+
+// What a program that links the library of runtime/ need not compile itself: with LOGLINEAR_RUNTIME
+// the chunkwise algorithm for float and double is declared here, and defined in runtime/chunks.cpp.
+
+/// LOGLINEAR_CHUNKS(extern, double) declares the instantiations, LOGLINEAR_CHUNKS(, double) makes
+/// them.
+#define LOGLINEAR_CHUNKS(EXTERN, SCALAR)                                                      \
+  namespace loglinear::detail {                                                               \
+  EXTERN template void product_kernel(Into, const LeftOperand<SCALAR>&, Index, Index, Index,  \
+                                      const SCALAR*, Index, SCALAR*, Index);                  \
+  EXTERN template void forward_chunks(TokenSource<SCALAR>&, Index, Index, Hierarchy<SCALAR>&, \
+                                      ChunkwiseTape<SCALAR>*, bool);                          \
+  EXTERN template void pull_back_chunks(TokenSource<SCALAR>&, Index, Index,                   \
+                                        const ChunkwiseTape<SCALAR>&, Hierarchy<SCALAR>&);    \
+  }
+
+#ifdef LOGLINEAR_RUNTIME
+LOGLINEAR_CHUNKS(extern, float)
+LOGLINEAR_CHUNKS(extern, double)
+#endif
+
+#endif  // LOGLINEAR_CHUNKS_INSTANTIATIONS_HPP
 
 // ---- loglinear/sequence/detail/results.hpp
 
@@ -5425,6 +6450,7 @@ class InputSource final : public TokenSource<Scalar> {
             ReadOrder::current_apart};
   }
   [[nodiscard]] Index length() const override { return in_.length(); }
+  [[nodiscard]] bool is_concurrent() const override { return true; }
 
   /// Checks all numbers at once, and never again.
   void require_numbers() {
@@ -5574,7 +6600,7 @@ class InputSource final : public TokenSource<Scalar> {
 
   const SequenceInputs<Scalar>& in_;
   Index weights_, leaves_, updates_;
-  bool is_checked_ = false;
+  std::atomic<bool> is_checked_ = false;
   RowBlock<Scalar> out_{};
   std::optional<RowsView<Scalar>> d_out_{};
   SequenceGradients<Scalar>* gradients_ = nullptr;
@@ -5693,178 +6719,6 @@ template <class Stored>
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_STREAM_DETAIL_ADMITTED_HPP
-
-// ---- loglinear/detail/kernels/weighted_rows.hpp
-
-#ifndef LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
-#define LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
-
-// m^T c of row-major matrices. This and the other kernels are the inner loops of a token, on raw
-// row-major memory: on Eigen's packets, so that one text serves every instruction set and every
-// scalar (a scalar without packets is its own packet of one). They never parallelise, never
-// allocate and add in a fixed order.
-//
-// Memory is read in the order in which it lies, a whole row of a block before the next: rows that
-// take turns cost hardware prefetchers half their speed.
-
-namespace loglinear::detail {
-
-/// A matrix to be read as `Sums` weighted sums of its rows, scale sum_i weights[i] rows[i], i <
-/// count.
-template <class Stored, class Scalar, std::size_t Sums = 1>
-struct WeightedRows {
-  const Stored* rows;
-  Index count;
-  std::array<const Scalar*, Sums> weights;
-  Scalar scale;
-};
-
-/// out = the weighted sums of rows of all terms together, for N packets of columns from `first` on,
-/// added to out if `add`. The sums, each in so many `chains`, stay in registers while all rows
-/// of all terms pass by.
-template <int N, int chains, class Stored, class Scalar, std::size_t Sums>
-void weighted_rows_block(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                         Index stride, const std::array<Scalar*, Sums>& out, bool add) {
-  namespace ei = Eigen::internal;
-  using P = Packet<Scalar>;
-  P sums[Sums][array_size(chains)][array_size(N)];
-  for (std::size_t s = 0; s < Sums; ++s) {
-    for (int c = 0; c < chains; ++c) {
-      for (int n = 0; n < N; ++n) sums[s][c][n] = ei::pset1<P>(Scalar(0));
-    }
-    if (add) load_in_order_of<Stored, N, Scalar>(out[s], sums[s][0]);
-  }
-  const auto add_row = [&](const auto& term, const Stored* row, Index i, int c)
-      __attribute__((always_inline)) {
-    for (std::size_t s = 0; s < Sums; ++s) {  // loaded for each sum: few registers are left
-      const P weight = ei::pmul(ei::pset1<P>(term.scale), ei::pset1<P>(term.weights[s][i]));
-      for_each_packet<Scalar, N>(row, [&](std::size_t n, const P& packet) {
-        sums[s][c][n] = ei::pmadd(weight, packet, sums[s][c][n]);
-      });
-    }
-  };
-  for (int t = 0; t < count; ++t) {
-    const WeightedRows<Stored, Scalar, Sums> term = terms[t];
-    const Stored* row = term.rows + first;
-    Index i = 0;
-    for (; i + chains <= term.count; i += chains, row += chains * stride) {
-      // Unrolled, or else the sums would not stay in registers.
-      [&]<int... C>(std::integer_sequence<int, C...>) {
-        (add_row(term, row + C * stride, i + C, C), ...);
-      }
-      (std::make_integer_sequence<int, chains>{});
-    }
-    for (; i < term.count; ++i, row += stride) add_row(term, row, i, 0);
-  }
-  for (std::size_t s = 0; s < Sums; ++s) {
-    for (int n = 0; n < N; ++n) {
-      for (int c = 1; c < chains; ++c) sums[s][0][n] = ei::padd(sums[s][0][n], sums[s][c][n]);
-    }
-    store_from_order_of<Stored, N, Scalar>(out[s], sums[s][0]);
-  }
-}
-
-/// The columns from `first` on, which are fewer than a packet: from a packet that overlaps the one
-/// before it, if there is one.
-template <int Chains, class Stored, class Scalar, std::size_t Sums>
-void weighted_rows_rest(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                        Index columns, Index stride, const std::array<Scalar*, Sums>& out,
-                        bool add) {
-  constexpr Index width = packet_size<Scalar>;
-  Scalar buffers[Sums][packet_length<Scalar>];
-  if (columns >= width) {
-    const Index begin = columns - width;
-    std::array<Scalar*, Sums> to;
-    for (std::size_t s = 0; s < Sums; ++s) {
-      to[s] = buffers[s];
-      if (add) std::copy_n(out[s] + begin, width, to[s]);
-    }
-    weighted_rows_block<1, Chains>(terms, count, begin, stride, to, add);
-    for (std::size_t s = 0; s < Sums; ++s) {
-      std::copy_n(to[s] + (first - begin), columns - first, out[s] + first);
-    }
-    return;
-  }
-  for (std::size_t s = 0; s < Sums; ++s) {
-    if (!add) std::fill(out[s] + first, out[s] + columns, Scalar(0));
-    for (int t = 0; t < count; ++t) {
-      const auto& [m, rows, weights, scale] = terms[t];
-      for (Index i = 0; i < rows; ++i) {
-        const Scalar weight = scale * weights[s][i];
-        const Scalar* const rest = wide_rest<Scalar>(m + i * stride, first, columns, buffers[s]);
-        for (Index j = first; j < columns; ++j) out[s][j] += weight * rest[j - first];
-      }
-    }
-  }
-}
-
-/// All columns from `first` on, N packets at a time as long as there are so many, then fewer. Fewer
-/// packets than `Chains` are summed in several chains, to hide the latency of the additions.
-template <int N, int Chains, class Stored, class Scalar, std::size_t Sums>
-void weighted_rows_from(const WeightedRows<Stored, Scalar, Sums>* terms, int count, Index first,
-                        Index columns, Index stride, const std::array<Scalar*, Sums>& out,
-                        bool add) {
-  constexpr int chains = N >= Chains ? 1 : Chains / N;
-  constexpr Index width = packet_size<Scalar>;
-  const auto at = [&](Index column) {
-    std::array<Scalar*, Sums> to = out;
-    for (Scalar*& sums : to) sums += column;
-    return to;
-  };
-  for (; first + N * width <= columns; first += N * width) {
-    weighted_rows_block<N, chains>(terms, count, first, stride, at(first), add);
-  }
-  // One pass rather than several over long rows: half a row after the other is no order of memory.
-  if constexpr (N == 16 && Chains == 1) {
-    const Index packets = (columns - first) / width;
-    if (packets >= 10) {
-      if (packets >= 14) {
-        weighted_rows_block<14, 1>(terms, count, first, stride, at(first), add);
-      } else if (packets >= 12) {
-        weighted_rows_block<12, 1>(terms, count, first, stride, at(first), add);
-      } else {
-        weighted_rows_block<10, 1>(terms, count, first, stride, at(first), add);
-      }
-      first += packets / 2 * 2 * width;
-    }
-  }
-  if constexpr (N > 1) {
-    weighted_rows_from<N / 2, Chains>(terms, count, first, columns, stride, out, add);
-  } else if (first < columns) {
-    weighted_rows_rest<Chains>(terms, count, first, columns, stride, out, add);
-  }
-}
-
-/// out[j] = sum over the terms of scale sum_i weights[i] rows[i][j], j < columns, added to out if
-/// `Add`: `sum_l lambda_l m_l^T c_l` over matrices of one width, in one pass over each. With one
-/// chain the rounding of a column depends on nothing but whether it lies in a whole packet.
-template <bool Add = false, int Chains = 4, class Stored, class Scalar>
-void weighted_rows(const WeightedRows<Stored, Scalar>* terms, int count, Index columns,
-                   Index stride, Scalar* out) {
-  weighted_rows_from<widest_block<Scalar>, Chains, Stored, Scalar, 1>(terms, count, 0, columns,
-                                                                      stride, {out}, Add);
-}
-
-/// The same of one matrix, `m^T c`.
-template <bool Add = false, int Chains = 4, class Stored, class Scalar>
-void weighted_rows(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
-                   Scalar* out) {
-  const WeightedRows<Stored, Scalar> term{m, rows, {c}, Scalar(1)};
-  weighted_rows<Add, Chains>(&term, 1, columns, stride, out);
-}
-
-/// The same with two vectors at once, `m^T c` and `m^T d`.
-template <bool Add = false, int Chains = 4, class Stored, class Scalar>
-void weighted_rows_pair(const Stored* m, Index rows, Index columns, Index stride, const Scalar* c,
-                        const Scalar* d, Scalar* out_c, Scalar* out_d) {
-  const WeightedRows<Stored, Scalar, 2> term{m, rows, {c, d}, Scalar(1)};
-  weighted_rows_from<widest_block<Scalar> / 2, Chains, Stored, Scalar, 2>(
-      &term, 1, 0, columns, stride, {out_c, out_d}, Add);
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_DETAIL_KERNELS_WEIGHTED_ROWS_HPP
 
 // ---- loglinear/stream/detail/carry.hpp
 
@@ -8325,395 +9179,6 @@ void require_states(const BatchStates<Scalar>& states, const BatchInputs<Scalar>
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_BATCH_DETAIL_BATCH_CHECKS_HPP
-
-// ---- loglinear/parallel/detail/loop_body.hpp
-
-#ifndef LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
-#define LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
-
-namespace loglinear {
-
-/// What an executor calls for each pass of a loop: a reference to a callable, two pointers that
-/// copy without allocating. Must not outlive the callable.
-class LoopBody {
- public:
-  template <class Body>
-  requires(!std::is_same_v<Body, LoopBody>) explicit LoopBody(const Body& body)
-      : object_(&body),
-        call_([](const void* object, Eigen::Index i) { (*static_cast<const Body*>(object))(i); }) {}
-  void operator()(Eigen::Index i) const { call_(object_, i); }
-
- private:
-  const void* object_;
-  void (*call_)(const void*, Eigen::Index);
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_PARALLEL_DETAIL_LOOP_BODY_HPP
-
-// ---- loglinear/parallel/detail/thread_pool.hpp
-
-#ifndef LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
-#define LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
-
-// The threads of the library. They are started when a loop first asks for them, sleep while there
-// is no loop, and are joined when the program ends. No mutex and no condition variable: their
-// headers would cost every program more to compile than <thread> does.
-
-#ifdef __STDCPP_THREADS__
-// <thread> uses names that are macros under windows.h.
-#  pragma push_macro("min")
-#  pragma push_macro("max")
-#  undef min
-#  undef max
-#  include <thread>
-#  pragma pop_macro("min")
-#  pragma pop_macro("max")
-
-#  include <system_error>
-#  if defined(__unix__) || defined(__APPLE__)
-#    include <pthread.h>
-#    define LOGLINEAR_FORKS
-#  endif
-#endif
-
-namespace loglinear::detail {
-
-/// Whether this thread runs a pass of a loop: loops within it are run by it alone.
-[[nodiscard]] inline bool& is_inside_loop() {
-  thread_local bool inside = false;
-  return inside;
-}
-
-#ifdef __STDCPP_THREADS__
-
-[[nodiscard]] inline int processor_count() {
-  return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 1024u));
-}
-
-/// One loop at a time. Each of P threads has a slice of the passes, always the same of the same
-/// number, so that what a pass works on stays in the cache of one processor; who is done takes over
-/// passes of the others.
-///
-/// `gate_` counts the workers that are in the loop; its highest bit says whether they may enter.
-/// Everything else about the loop is written while the gate is closed and nobody is inside.
-class ThreadPool {
- public:
-  static constexpr int most_threads = 1024;
-
-  ThreadPool() = default;
-  ThreadPool(const ThreadPool&) = delete;
-  ThreadPool& operator=(const ThreadPool&) = delete;
-  ~ThreadPool() {
-    is_ending_.store(true);
-    announce();
-    for (std::thread& worker : workers_) worker.join();
-  }
-
-  /// Calls `body(i)` for all i in [0, n) on up to `threads` threads; does nothing and returns false
-  /// where another thread of the program has a loop running.
-  [[nodiscard]] bool run(Index n, int threads, const LoopBody& body) {
-    if (is_busy_.exchange(true, std::memory_order_acquire)) return false;
-    start_workers(threads - 1);
-    body_ = &body;
-    mode_ = FloatingPointControl::read();
-    threads_ = (std::min)(threads, static_cast<int>(workers_.size()) + 1);
-    for (int t = 0; t < threads_; ++t) {
-      Slice& slice = slices_[static_cast<std::size_t>(t)];
-      slice.next.store(n * t / threads_, std::memory_order_relaxed);
-      slice.end = n * (t + 1) / threads_;
-    }
-    gate_.store(open);
-    announce();
-    is_inside_loop() = true;
-    work(0);
-    is_inside_loop() = false;
-    gate_.fetch_and(~open);
-    for (int inside = gate_.load(); inside != 0; inside = gate_.load()) await(gate_, inside);
-    is_busy_.store(false, std::memory_order_release);
-    return true;
-  }
-
- private:
-  static constexpr int open = 1 << 30;
-  struct alignas(64) Slice {
-    std::atomic<Index> next{0};
-    Index end = 0;
-  };
-
-  /// Waits until `value` is another one: some 20 microseconds awake, then asleep.
-  static void await(const std::atomic<int>& value, int old) {
-    for (int i = 0; i < 1000; ++i) {
-      if (value.load(std::memory_order_acquire) != old) return;
-#  if defined(__x86_64__) || defined(__i386__)
-      __builtin_ia32_pause();
-#  endif
-    }
-    value.wait(old);
-  }
-  void announce() {
-    loops_.fetch_add(1);
-    loops_.notify_all();
-  }
-
-  /// Fewer where the system has no more.
-  void start_workers(int count) {
-    const auto wanted = static_cast<std::size_t>(count);
-    if (workers_.size() >= wanted) return;
-    handling<std::system_error>(
-        [&] {
-          if (slices_.size() <= wanted) slices_ = std::vector<Slice>(wanted + 1);
-          workers_.reserve(wanted);
-          while (workers_.size() < wanted) {
-            workers_.emplace_back(&ThreadPool::serve, this, static_cast<int>(workers_.size()) + 1,
-                                  loops_.load());
-          }
-        },
-        [](const std::system_error&) {});
-  }
-
-  /// What worker number `self` does.
-  void serve(int self, int seen) {
-    is_inside_loop() = true;
-    while (true) {
-      await(loops_, seen);
-      seen = loops_.load();
-      if (is_ending_.load()) return;
-      int inside = gate_.load();
-      while ((inside & open) != 0 && !gate_.compare_exchange_weak(inside, inside + 1)) {
-      }
-      if ((inside & open) == 0) continue;
-      if (self < threads_) {
-        FloatingPointControl::follow(mode_);
-        work(self);
-      }
-      if (gate_.fetch_sub(1) == 1) gate_.notify_all();
-    }
-  }
-
-  void work(int self) {
-    for (int t = 0; t < threads_; ++t) {
-      Slice& slice = slices_[static_cast<std::size_t>((self + t) % threads_)];
-      while (slice.next.load(std::memory_order_relaxed) < slice.end) {
-        const Index i = slice.next.fetch_add(1, std::memory_order_relaxed);
-        if (i < slice.end) (*body_)(i);
-      }
-    }
-  }
-
-  std::atomic<int> loops_{0}, gate_{0};
-  std::atomic<bool> is_busy_{false}, is_ending_{false};
-  const LoopBody* body_ = nullptr;
-  FloatingPointControl::Word mode_{};  // of the caller: workers compute as it does
-  int threads_ = 1;
-  std::vector<Slice> slices_{1};
-  std::vector<std::thread> workers_{};
-};
-
-/// The pool of this program, and of a process that it forks into, which has no other threads: what
-/// it had of the pool stays behind.
-class ProgramPool {
- public:
-  /// Null once the program has ended.
-  [[nodiscard]] static ThreadPool* get() {
-    static const ProgramPool ended_with_the_program;
-    ThreadPool* pool = current().load(std::memory_order_acquire);
-    if (pool != nullptr || has_ended().load()) return pool;
-    auto fresh = std::make_unique<ThreadPool>();
-    if (current().compare_exchange_strong(pool, fresh.get())) pool = fresh.release();
-    return pool;
-  }
-
- private:
-  ProgramPool() {
-#  ifdef LOGLINEAR_FORKS
-    pthread_atfork(nullptr, nullptr, [] { current().store(nullptr); });
-#  endif
-  }
-  ~ProgramPool() {
-    has_ended().store(true);
-    const std::unique_ptr<ThreadPool> pool(current().exchange(nullptr));
-    if (is_inside_loop())
-      static_cast<void>(const_cast<std::unique_ptr<ThreadPool>&>(pool).release());
-  }
-  static std::atomic<ThreadPool*>& current() {
-    static std::atomic<ThreadPool*> pool{nullptr};
-    return pool;
-  }
-  static std::atomic<bool>& has_ended() {
-    static std::atomic<bool> ended{false};
-    return ended;
-  }
-};
-
-/// Runs a loop on the program's threads; false where it has none to spare.
-[[nodiscard]] inline bool run_on_threads(Index n, int threads, const LoopBody& body) {
-  ThreadPool* const pool = ProgramPool::get();
-  return pool != nullptr && pool->run(n, threads, body);
-}
-
-#else  // a system without threads
-
-[[nodiscard]] inline int processor_count() {
-  return 1;
-}
-struct ThreadPool {
-  static constexpr int most_threads = 1024;
-};
-[[nodiscard]] inline bool run_on_threads(Index, int, const LoopBody&) {
-  return false;
-}
-
-#endif
-
-}  // namespace loglinear::detail
-
-#undef LOGLINEAR_FORKS
-
-#endif  // LOGLINEAR_PARALLEL_DETAIL_THREAD_POOL_HPP
-
-// ---- loglinear/parallel/executor.hpp
-
-#ifndef LOGLINEAR_PARALLEL_EXECUTOR_HPP
-#define LOGLINEAR_PARALLEL_EXECUTOR_HPP
-
-namespace loglinear {
-
-/// Who runs the passes of a loop: a callable `parallel_for(n, body)` that calls `body(i)` once for
-/// each i in [0, n), on any threads and in any order, and returns when all of these calls have
-/// returned. `body` throws nothing and may be called from several threads at once; it ends with the
-/// call. Results do not depend on the threads.
-///
-///     loglinear::set_executor([](Eigen::Index n, const loglinear::LoopBody& body) {
-///       tbb::parallel_for(Eigen::Index{0}, n, body);
-///     });
-using Executor = std::function<void(Eigen::Index n, const LoopBody& body)>;
-
-namespace detail {
-
-/// The one place for threads.
-struct ThreadSettings {
-  std::atomic<int> threads{0};  // 0 before anybody has said
-  Executor executor{};
-};
-[[nodiscard]] inline ThreadSettings& thread_settings() {
-  static ThreadSettings settings;
-  return settings;
-}
-
-}  // namespace detail
-
-/// The most threads that a call of this library uses: heads, sequences, streams and stretches of a
-/// sequence are shared out to them, and the caller's thread is one of them. What `set_thread_count`
-/// has said, before that as many as there are processors for this program.
-[[nodiscard]] inline int thread_count() noexcept {
-  std::atomic<int>& threads = detail::thread_settings().threads;
-  int now = threads.load(std::memory_order_relaxed);
-  if (now == 0) {
-    now = detail::processor_count();
-    threads.store(now, std::memory_order_relaxed);
-  }
-  return now;
-}
-
-/// Sets it, for the whole program, from the next call on. Results have the same bits with any
-/// number of threads; with 1 the library starts none. \throws std::invalid_argument unless 1 to
-/// 1024
-inline void set_thread_count(int count) {
-  detail::require_between("the number of threads", count, 1, detail::ThreadPool::most_threads);
-  detail::thread_settings().threads.store(count, std::memory_order_relaxed);
-}
-
-/// Replaces the library's threads by the caller's executor, for the whole program; an empty one
-/// brings them back. Not while a call of the library runs on another thread. `thread_count()` then
-/// says only whether the executor is asked at all, which it is from 2 on.
-inline void set_executor(Executor executor) {
-  detail::thread_settings().executor = std::move(executor);
-}
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_PARALLEL_EXECUTOR_HPP
-
-// ---- loglinear/parallel/detail/parallel_for.hpp
-
-#ifndef LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
-#define LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
-
-namespace loglinear::detail {
-
-/// What the first of the passes that fail has thrown, whichever came first in time.
-class FirstFailure {
- public:
-  /// Whether a pass still matters.
-  [[nodiscard]] bool is_after(Index i) const { return i < index_.load(std::memory_order_relaxed); }
-  void note(Index i, std::exception_ptr failure) {
-    while (is_taken_.test_and_set(std::memory_order_acquire)) {
-    }
-    if (is_after(i)) {
-      index_.store(i, std::memory_order_relaxed);
-      failure_.swap(failure);
-    }
-    is_taken_.clear(std::memory_order_release);
-  }
-  void rethrow() const {
-    if (failure_) std::rethrow_exception(failure_);
-  }
-
- private:
-  std::atomic<Index> index_{(std::numeric_limits<Index>::max)()};
-  std::atomic_flag is_taken_{};
-  std::exception_ptr failure_{};
-};
-
-/// How many threads a loop of n passes may use; 1 within another loop.
-[[nodiscard]] inline int threads_for(Index n, int most) {
-  if (n <= 1 || most <= 1 || is_inside_loop()) return 1;
-  return static_cast<int>((std::min)(n, static_cast<Index>((std::min)(most, thread_count()))));
-}
-
-/// Calls `body(i)` for each i in [0, n) on up to `most` threads, then throws what the lowest i that
-/// failed has thrown; those before it have all run. A loop within a loop runs on its own thread.
-/// Does not allocate but to start threads. In each pass `Scalar`'s denormal numbers are zero.
-template <class Scalar, class Body>
-void parallel_for(Index n, int most, const Body& body) {
-  const int threads = threads_for(n, most);
-  if (threads <= 1) {
-    const FlushToZero<Scalar> flush;
-    for (Index i = 0; i < n; ++i) body(i);
-    return;
-  }
-  FirstFailure failure;
-  std::atomic<Index> passes{0};
-  const auto pass = [&](Index i) {
-    passes.fetch_add(1, std::memory_order_relaxed);
-    if (!failure.is_after(i)) return;
-    const FlushToZero<Scalar> flush;
-    std::exception_ptr thrown = caught([&] { body(i); });
-    if (thrown) failure.note(i, std::move(thrown));
-  };
-  const LoopBody loop(pass);
-  const Executor& executor = thread_settings().executor;
-  if (executor) {
-    executor(n, LoopBody([&](Index i) {
-               bool& inside = is_inside_loop();
-               const bool before = std::exchange(inside, true);
-               pass(i);
-               inside = before;
-             }));
-    if (passes.load() != n) {
-      fail("the number of passes that the executor has run", passes.load(), n);
-    }
-  } else if (!run_on_threads(n, threads, loop)) {
-    for (Index i = 0; i < n; ++i) pass(i);
-  }
-  failure.rethrow();
-}
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_PARALLEL_DETAIL_PARALLEL_FOR_HPP
 
 // ---- loglinear/batch/detail/batch_heads.hpp
 
@@ -13814,15 +14279,16 @@ class HeadParts {
   /// For checkpoints.
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    part("", self.preparation_.parameters());
-    part("state", self.stream_);
-    double rate = self.learning_rate();
+    std::conditional_t<std::is_const_v<Self>, const HeadParts, HeadParts>& own = self;
+    part("", own.preparation_.parameters());
+    part("state", own.stream_);
+    double rate = own.learning_rate();
     part("learning_rate", rate);
-    part("train_step_count", self.train_step_count_);
-    part("", self.stepper_);
+    part("train_step_count", own.train_step_count_);
+    part("", own.stepper_);
     if constexpr (is_written<Self>) {
-      self.drop_staged();
-      self.set_learning_rate(rate);
+      own.drop_staged();
+      own.set_learning_rate(rate);
     }
   }
 };
@@ -17684,23 +18150,18 @@ class PoolToken {
   /// A level undergoes the token's transition.
   void undergo(Scalar* level) {
     const Index d_k = keys_.rows(), d_v = values_.rows(), updates = u_.rows();
-    const auto decay = [&](Index i) {
-      return decay_.size() == 0 ? Scalar(1) : decay_[decay_.size() == 1 ? 0 : i];
-    };
+    const Scalar common = decay_.size() == 1 ? decay_[0] : Scalar(1);
+    const Scaling<Scalar> decay{common, decay_.size() > 1 ? decay_.data() : nullptr, nullptr};
     for (Index j = 0; j < updates; ++j) {
       weighted_rows(level, d_k, d_v, d_v, p_.data() + j * d_k, found_.data());
-      const Scalar* const u = u_.data() + j * d_k;
-      if (j == 0) {
-        scale_and_add_outer(level, d_k, d_v, d_v, decay, u, found_.data());
-      } else {
-        add_outer(level, d_k, d_v, d_v, u, found_.data());
-      }
+      const OuterProduct<Scalar> removed{u_.data() + j * d_k, found_.data()};
+      step_rows(level, d_k, d_v, d_v, j == 0 ? decay : Scaling<Scalar>{}, &removed, 1);
     }
     const bool scales_rows = updates == 0 && decay_.size() > 0;
     if (!scales_rows && value_decay_.size() == 0) return;
-    const Scalar* const columns = value_decay_.size() == 0 ? nullptr : value_decay_.data();
     scale(
-        level, d_k, d_v, d_v, [&](Index i) { return scales_rows ? decay(i) : Scalar(1); }, columns);
+        level, d_k, d_v, d_v, [&](Index i) { return scales_rows ? decay.row(i) : Scalar(1); },
+        value_decay_.size() == 0 ? nullptr : value_decay_.data());
   }
   /// target = the leaf, added to what it holds if `adds`.
   void push(Scalar* target, bool adds) const {
@@ -18415,6 +18876,24 @@ class Cascade {
   }
   /// Forgets every token.
   void reset() noexcept { state_.reset(); }
+  /// Makes keys longer: what was written stays under their first coefficients, and nothing is under
+  /// the new ones. Keys can thus be one-hot over values that are numbered as they come. \param d_k
+  /// the new length, d_k() to 2^26 \throws std::invalid_argument out of that range; nothing is
+  /// changed then, nor where it throws std::bad_alloc. Copies all levels; allocates
+  void grow_keys(Index d_k) {
+    detail::require_between("d_k to grow to", d_k, this->d_k(), Index{1} << 26);
+    State grown(state_.max_levels(), d_k, state_.d_v());
+    typename State::LevelMatrix level = detail::zeros<Matrix>(d_k, state_.d_v());
+    grown.replace(state_.size(), [&](int l) -> const typename State::LevelMatrix& {
+      const auto before = state_.level(l);
+      detail::copy(before.data(), before.size(), level.data());
+      return level;
+    });
+    Vector key = detail::zeros<Scalar>(d_k);
+    places_ = decltype(places_)(d_k);
+    state_ = std::move(grown);
+    key_ = std::move(key);
+  }
   /// \}
 
   /// T tokens at once, a row each: reads each key before it is written with its y. The numbers of T
@@ -20670,7 +21149,6 @@ struct AttentionConfig {
   std::optional<double> learning_rate{};         ///< finite, >= 0; that of `step` unless given
   std::optional<Step> step{};                    ///< as in `LogLinearAttention::Options`
   std::optional<bool> bias{};                    ///< as there
-  double weight_scale = 0.01;                    ///< as there
   double weight_scale = 0.01;                    ///< as there
   std::optional<OutputBound> bound{};            ///< `output_bound_of(mode)` unless given
   int threads = 1;                               ///< at least 1; see `Attention::threads_used`

@@ -46,18 +46,18 @@ class AttentionForecaster final : public Forecaster<Scalar> {
       : AttentionForecaster(options, states, builder.size(), builder.key_inputs()) {}
 
   double forecast(const Now<Scalar>& now) override {
-    const Eigen::Index inputs = now.inputs.size(), d_v = token_.size() - inputs;
+    const Eigen::Index inputs = now.inputs.size(), d_v = target_.size();
     token_.head(inputs) = now.inputs;
     token_.tail(d_v).setZero();
     features_.head(inputs) = now.inputs;
     features_.tail(d_v) = read_scale_ * memory_->ask(token_);
-    return now.history.scaling.restored(readout_.predict(features_));
+    return now.history.scaling.restored(readout_.predict(features_, now.ticket));
   }
 
   void learn(const Lesson<Scalar>& lesson) override {
-    readout_.learn(lesson.label);
-    const Eigen::Index d_v = lesson.outcome.size();
-    token_.head(token_.size() - d_v) = readout_.oldest().head(token_.size() - d_v);
+    readout_.learn(lesson);
+    const Eigen::Index d_v = target_.size(), inputs = features_.size() - d_v;
+    token_.head(inputs) = readout_.learnt().head(inputs);
     token_.tail(d_v) = lesson.outcome;
     if (is_trained_) {
       target_ = lesson.outcome.array().tanh();
@@ -75,7 +75,7 @@ class AttentionForecaster final : public Forecaster<Scalar> {
     memory_->load(from, name + ".layer");
     from.get(name + ".readout", readout_);
   }
-  [[nodiscard]] std::optional<std::size_t> waiting() const override { return readout_.waiting(); }
+  [[nodiscard]] std::optional<std::size_t> tickets() const override { return readout_.tickets(); }
 
  private:
   using Matrix = typename Memory<Scalar>::Matrix;

@@ -44,6 +44,7 @@ struct Position {
   std::uint64_t rows = 0, bad_rows = 0;
   CsvPosition input;
   std::uint64_t columns = 0;  ///< of the input; 0 while nothing but an unfinished row tells them
+  std::uint64_t time = 0;     ///< of the last row, if it has a column for it
   UnfinishedRow unfinished;
   std::uint64_t predictions = 0;  ///< bytes of the predictions file
 
@@ -60,6 +61,7 @@ struct Position {
                                          std::uint64_t{0},
                                          std::uint64_t{CsvReader::longest_line} + 1);
     }
+    part("time", self.time);
     part("unfinished", self.unfinished);
     part("predictions_bytes", self.predictions);
   }

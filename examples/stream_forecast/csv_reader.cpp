@@ -30,31 +30,30 @@ CsvReader::CsvReader(std::istream& in, std::string file, CsvFormat format)
   }
 }
 
-void CsvReader::select(const std::vector<std::string>& columns) {
+void CsvReader::select(const std::vector<std::string>& columns,
+                       const std::vector<std::string>& texts) {
   selected_.clear();
-  for (const std::string& wanted : columns) {
-    if (wanted.empty()) {
-      selected_.push_back(names_.size() - 1);
-      continue;
-    }
-    const auto matches = std::count(names_.begin(), names_.end(), wanted);
-    if (matches > 1) fail("more than one column is called " + shown(wanted));
-    if (matches == 1) {
-      const auto found = std::find(names_.begin(), names_.end(), wanted);
-      selected_.push_back(static_cast<std::size_t>(found - names_.begin()));
-      continue;
-    }
-    std::size_t position = 0;
-    const auto [end, error] =
-        std::from_chars(wanted.data(), wanted.data() + wanted.size(), position);
-    if (error == std::errc{} && end == wanted.data() + wanted.size() && position >= 1 &&
-        position <= names_.size()) {
-      selected_.push_back(position - 1);
-      continue;
-    }
-    fail("there is no column " + shown(wanted) + "; the columns are " + shown(names_) +
-         delimiter_hint(first_line_, first_line_, {}, format_.delimiter));
+  text_columns_.clear();
+  for (const std::string& wanted : columns) selected_.push_back(column_of(wanted));
+  for (const std::string& wanted : texts) text_columns_.push_back(column_of(wanted));
+}
+
+std::size_t CsvReader::column_of(const std::string& wanted) const {
+  if (wanted.empty()) return names_.size() - 1;
+  const auto matches = std::count(names_.begin(), names_.end(), wanted);
+  if (matches > 1) fail("more than one column is called " + shown(wanted));
+  if (matches == 1) {
+    const auto found = std::find(names_.begin(), names_.end(), wanted);
+    return static_cast<std::size_t>(found - names_.begin());
   }
+  std::size_t position = 0;
+  const auto [end, error] = std::from_chars(wanted.data(), wanted.data() + wanted.size(), position);
+  if (error == std::errc{} && end == wanted.data() + wanted.size() && position >= 1 &&
+      position <= names_.size()) {
+    return position - 1;
+  }
+  fail("there is no column " + shown(wanted) + "; the columns are " + shown(names_) +
+       delimiter_hint(first_line_, first_line_, {}, format_.delimiter));
 }
 
 bool CsvReader::read(CsvRow& row) {
@@ -73,6 +72,10 @@ bool CsvReader::read(CsvRow& row) {
     const std::string& cell = fields_[selected_[i]];
     const std::string problem = parse_number(cell, row.values[i]);
     if (!problem.empty()) fail_at(selected_[i], problem, cell);
+  }
+  row.texts.resize(text_columns_.size());
+  for (std::size_t i = 0; i < text_columns_.size(); ++i) {
+    row.texts[i] = trimmed(fields_[text_columns_[i]]);
   }
   return true;
 }

@@ -39,11 +39,12 @@ struct CsvFormat {
   bool skip_bad_rows = false;
 };
 
-/// The numbers of one row in the order in which the columns were asked for.
+/// The numbers and texts of one row in the order in which the columns were asked for.
 struct CsvRow {
   std::vector<double> values;
-  std::uint64_t line = 0;   ///< its first in the file, from 1
-  std::uint64_t index = 0;  ///< among all data rows, good or bad, from 0
+  std::vector<std::string> texts;  ///< without spaces around them; may be empty
+  std::uint64_t line = 0;          ///< its first in the file, from 1
+  std::uint64_t index = 0;         ///< among all data rows, good or bad, from 0
 };
 
 /// Where a reader stands: after some row, the next byte of the input and the number of the next
@@ -61,9 +62,9 @@ class CsvReader {
   /// Names of the columns; their numbers from 1 if there is no header.
   [[nodiscard]] const std::vector<std::string>& columns() const { return names_; }
 
-  /// Asks for columns, by name or else by number from 1; an empty name is the last one. \throws
-  /// InputError if there is no such column or two of that name
-  void select(const std::vector<std::string>& columns);
+  /// Asks for columns of numbers, and of text, by name or else by number from 1; an empty name is
+  /// the last one. \throws InputError if there is no such column or two of that name
+  void select(const std::vector<std::string>& columns, const std::vector<std::string>& texts = {});
 
   /// Reads the next row that is not blank. \return false at the end of the input
   /// \throws InputError for a malformed row, after which reading can go on with the next
@@ -104,6 +105,7 @@ class CsvReader {
   [[nodiscard]] std::size_t join_lines(std::size_t others);
   [[nodiscard]] bool is_good_row(const std::string& text);
   [[nodiscard]] std::size_t usual_columns();
+  [[nodiscard]] std::size_t column_of(const std::string& wanted) const;
   void pass_line();
   void require_fields() const;
   [[noreturn]] void fail(const std::string& problem) const;
@@ -117,7 +119,7 @@ class CsvReader {
   CsvFormat format_;
   std::string first_line_;
   std::vector<std::string> names_;
-  std::vector<std::size_t> selected_;
+  std::vector<std::size_t> selected_, text_columns_;
   std::string text_;  // the current row
   CsvFields fields_, other_fields_;
   FieldFault fault_ = FieldFault::none;

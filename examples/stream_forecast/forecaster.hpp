@@ -4,36 +4,43 @@
 
 // What every competitor is, and the three that need no attention.
 
+#include <algorithm>
 #include <loglinear/checkpoint/checkpoint.hpp>
 #include <loglinear/readout/recursive_least_squares.hpp>
 #include <optional>
 #include <string>
 
 #include "inputs.hpp"
+#include "keys.hpp"
 
 namespace stream_forecast {
 
-/// What is known when a forecast is made.
+/// What is known when a forecast is made. Its label comes later, with the same ticket; tickets are
+/// given out again.
 template <class Scalar>
 struct Now {
   const History& history;
   const Vector<Scalar>& inputs;
+  const Keys& keys;
+  std::size_t ticket;
 };
 
-/// What the arrival of a label teaches about the forecast made `horizon` rows before.
+/// What the arrival of a label teaches about its forecast.
 template <class Scalar>
 struct Lesson {
   Vector<Scalar> label;    ///< length 1, on the models' scale
-  Vector<Scalar> outcome;  ///< length d_v: the change over the horizon, then the last values
+  Vector<Scalar> outcome;  ///< length d_v: what came of it, then the last values
+  Keys keys;               ///< of the forecast
+  std::size_t ticket = 0;
 };
 
 template <class Scalar>
 class Forecaster {
  public:
   virtual ~Forecaster() = default;
-  /// The label `horizon` rows from now, on the label's own scale. Called once a row.
+  /// The forecast, on the label's own scale. Called once a row.
   virtual double forecast(const Now<Scalar>& now) = 0;
-  /// Called once a row from row `horizon` on, before the forecast of that row.
+  /// Called once for each forecast, before those of the row at which its label has arrived.
   virtual void learn(const Lesson<Scalar>&) {}
   /// Whether it needs `Now::inputs`, whose making then counts as its own time.
   [[nodiscard]] virtual bool uses_inputs() const { return true; }
@@ -41,8 +48,8 @@ class Forecaster {
   /// What it has learnt, under `name`, to a checkpoint and back. \throws loglinear::CheckpointError
   virtual void save(loglinear::Checkpoint&, const std::string& /*name*/) const {}
   virtual void load(loglinear::Checkpoint&, const std::string& /*name*/) {}
-  /// How many of its forecasts wait for their label, if it keeps what they were made of.
-  [[nodiscard]] virtual std::optional<std::size_t> waiting() const { return {}; }
+  /// For how many tickets it has room, if it keeps what forecasts were made of.
+  [[nodiscard]] virtual std::optional<std::size_t> tickets() const { return {}; }
 };
 
 template <class Scalar>
@@ -76,7 +83,7 @@ class SameTimeLastSeason final : public Forecaster<Scalar> {
   std::size_t age_;
 };
 
-/// Recursive least squares on features that wait `horizon` rows for their label.
+/// Recursive least squares on features that wait for their label.
 template <class Scalar>
 class Readout {
  public:
@@ -84,31 +91,43 @@ class Readout {
       : squares_({.features = features,
                   .forgetting = options.forgetting,
                   .initial_covariance = options.initial_covariance}),
-        waiting_(static_cast<std::size_t>(options.horizon)) {}
+        waiting_(Rows<Scalar>::Zero(options.horizon, features)),
+        learnt_(features) {}
 
-  double predict(const Vector<Scalar>& features) {
-    waiting_.push(features);
+  double predict(const Vector<Scalar>& features, std::size_t ticket) {
+    const auto row = static_cast<Eigen::Index>(ticket);
+    if (row >= waiting_.rows()) {
+      const Eigen::Index before = waiting_.rows();
+      waiting_.conservativeResize(std::max(row + 1, 2 * before), Eigen::NoChange);
+      waiting_.bottomRows(waiting_.rows() - before).setZero();
+    }
+    waiting_.row(row) = features.transpose();
     return static_cast<double>(squares_.predict(features)[0]);
   }
-  void learn(const Vector<Scalar>& label) { squares_.update(oldest(), label); }
-  /// The features of the forecast whose label arrives now.
-  [[nodiscard]] const Vector<Scalar>& oldest() const { return waiting_.oldest(); }
-  /// Features that wait for their label.
-  [[nodiscard]] std::size_t waiting() const { return waiting_.size(); }
+  void learn(const Lesson<Scalar>& lesson) {
+    learnt_ = waiting_.row(static_cast<Eigen::Index>(lesson.ticket)).transpose();
+    squares_.update(learnt_, lesson.label);
+  }
+  /// The features of the forecast that was learnt from last.
+  [[nodiscard]] const Vector<Scalar>& learnt() const { return learnt_; }
+  [[nodiscard]] std::size_t tickets() const { return static_cast<std::size_t>(waiting_.rows()); }
 
   /// For checkpoints.
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
     part("squares", self.squares_);
-    visit_ring<Scalar>(
-        self.waiting_, part, "waiting", self.squares_.features(),
-        [](const Vector<Scalar>& features, auto row) { row = features.transpose(); },
-        [](const auto& row) { return Vector<Scalar>(row.transpose()); });
+    if constexpr (loglinear::detail::is_written<Self>) {
+      constexpr std::size_t most = std::size_t{1} << 30;
+      self.waiting_ = loaded_rows<Scalar>(part, "waiting", self.squares_.features(), most);
+    } else {
+      part("waiting", self.waiting_);
+    }
   }
 
  private:
   loglinear::RecursiveLeastSquares<Scalar> squares_;
-  Ring<Vector<Scalar>> waiting_;
+  Rows<Scalar> waiting_;  // a row a ticket
+  Vector<Scalar> learnt_;
 };
 
 template <class Scalar>
@@ -117,9 +136,9 @@ class LeastSquares final : public Forecaster<Scalar> {
   LeastSquares(const Options& options, Eigen::Index inputs) : readout_(options, inputs) {}
 
   double forecast(const Now<Scalar>& now) override {
-    return now.history.scaling.restored(readout_.predict(now.inputs));
+    return now.history.scaling.restored(readout_.predict(now.inputs, now.ticket));
   }
-  void learn(const Lesson<Scalar>& lesson) override { readout_.learn(lesson.label); }
+  void learn(const Lesson<Scalar>& lesson) override { readout_.learn(lesson); }
 
   void save(loglinear::Checkpoint& to, const std::string& name) const override {
     to.put(name, readout_);
@@ -127,7 +146,7 @@ class LeastSquares final : public Forecaster<Scalar> {
   void load(loglinear::Checkpoint& from, const std::string& name) override {
     from.get(name, readout_);
   }
-  [[nodiscard]] std::optional<std::size_t> waiting() const override { return readout_.waiting(); }
+  [[nodiscard]] std::optional<std::size_t> tickets() const override { return readout_.tickets(); }
 
  private:
   Readout<Scalar> readout_;

@@ -4,7 +4,8 @@
 
 // What is known when a forecast is made, as one vector: the inputs of every model here.
 //
-//     1, the last values of the target, feature columns, sines and cosines of the row forecast
+//     1, the last values of the target, its changes whole seasons before the row forecast, feature
+//     columns, sines and cosines of the clock at the row forecast
 
 #include <Eigen/Core>
 #include <cmath>
@@ -121,6 +122,14 @@ class InputBuilder {
     for (int lag = 0; lag < options_.lags; ++lag) {
       inputs[i++] = static_cast<Scalar>(history.scaled_ago(static_cast<std::size_t>(lag)));
     }
+    for (const int lag : options_.seasonal_lags) {
+      // The change over the horizon that ended so many rows before the row forecast.
+      const auto begin = static_cast<std::size_t>(lag);
+      const auto end = begin - static_cast<std::size_t>(options_.horizon);
+      const bool known = begin < history.values.size();
+      inputs[i++] = known ? static_cast<Scalar>(history.scaled_ago(end) - history.scaled_ago(begin))
+                          : Scalar(0);
+    }
     for (const double feature : scaled_features) inputs[i++] = static_cast<Scalar>(feature);
     harmonics_.fill(target_row, inputs.tail(harmonics_.size()));
   }
@@ -140,7 +149,8 @@ class InputBuilder {
 
  private:
   [[nodiscard]] Eigen::Index clock_begin() const {
-    return 1 + options_.lags + static_cast<Eigen::Index>(options_.features.size());
+    return 1 + options_.lags +
+           static_cast<Eigen::Index>(options_.seasonal_lags.size() + options_.features.size());
   }
 
   Options options_;

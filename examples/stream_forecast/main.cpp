@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <exception>
@@ -54,6 +55,39 @@ int fail(int status, const std::string& message) {
   return status;
 }
 
+/// The columns of all terms of the categories, in their order.
+std::vector<std::string> category_columns(const std::vector<Category>& categories) {
+  std::vector<std::string> columns;
+  for (const Category& category : categories) {
+    for (const KeyTerm& term : category.terms) {
+      if (!term.column.empty()) columns.push_back(term.column);
+    }
+  }
+  return columns;
+}
+
+/// The clock and the time of the label, the last two numbers of a row. \throws InputError
+void set_times(const CsvReader& reader, const Options& options, std::uint64_t before,
+               const CsvRow& cells, Row& row) {
+  const auto time = [&](std::size_t from_last, const std::string& column, std::uint64_t least,
+                        const char* of_least) {
+    const double value = cells.values[cells.values.size() - from_last];
+    char shown[32];
+    std::snprintf(shown, sizeof shown, "%.17g", value);
+    const auto refuse = [&](const std::string& problem) {
+      throw InputError(reader.file(), cells.line, "column '" + column + "': " + shown + problem);
+    };
+    if (!(value >= 0 && value <= 0x1p52) || value != std::floor(value))
+      refuse(" is not a whole number from 0 to 2^52");
+    if (value < static_cast<double>(least))
+      refuse(" is before " + std::to_string(least) + ", " + of_least);
+    return static_cast<std::uint64_t>(value);
+  };
+  const std::uint64_t clock = time(2, options.time, before, "the time of the row before");
+  row.label_time = time(1, options.label_time, clock, "the time of its row");
+  row.clock = clock;
+}
+
 int run(const Options& options) {
   stop_on_interrupt();
   Source source(options.file, interrupted);
@@ -79,25 +113,29 @@ int run(const Options& options) {
                     .columns = static_cast<std::size_t>(position.columns),
                     .skip_bad_rows = options.skip_bad_rows});
   const std::string target = options.target.empty() ? reader.columns().back() : options.target;
+  const bool by_time = !options.label_time.empty();
   std::vector<std::string> columns{options.target};
   columns.insert(columns.end(), options.features.begin(), options.features.end());
-  reader.select(columns);
+  if (by_time) columns.insert(columns.end(), {options.time, options.label_time});
+  reader.select(columns, category_columns(options.categories));
 
   ProgressBar bar(source.bytes());
   DoublingLines lines;
   PlotPoints points(static_cast<std::size_t>(options.plot_rows));
   std::optional<PredictionsFile> predictions;
+  std::size_t least_squares = 0;
   std::unique_ptr<Pipeline> pipeline = make_pipeline(options, [&](const Outcome& outcome) {
     if (predictions) {
-      predictions->write(outcome.time + 1, outcome.label, outcome.forecasts,
+      predictions->write(outcome.row + 1, outcome.label, outcome.forecasts,
                          outcome.scored && outcome.label);
     }
     if (!outcome.label || !outcome.scored) return;
     if (lines.due()) bar.clear();
-    lines.scored(*outcome.label, outcome.forecasts[log_linear]);
-    points.push({outcome.time + 1, *outcome.label, outcome.forecasts[log_linear],
-                 outcome.forecasts[least_squares]});
+    const double forecast = outcome.forecasts.front();
+    lines.scored(*outcome.label, forecast);
+    points.push({outcome.row + 1, *outcome.label, forecast, outcome.forecasts[least_squares]});
   });
+  least_squares = index_of(pipeline->standings(), "least_squares");
   if (checkpoint) {
     checkpoint->get("lines", lines);
     checkpoint->get("plot", points);
@@ -150,6 +188,7 @@ int run(const Options& options) {
   for (;;) {
     try {
       if (!reader.read(cells) || interrupted) break;  // the last line may be half a line
+      if (by_time) set_times(reader, options, position.time, cells, row);
     } catch (const InputError& error) {
       if (interrupted) break;
       if (!reader.can_go_on()) throw;
@@ -168,8 +207,14 @@ int run(const Options& options) {
     }
     save_before_unfinished();
     row.target = cells.values[0];
-    row.features.assign(cells.values.begin() + 1, cells.values.end());
-    row.time = cells.index;
+    row.features.assign(cells.values.begin() + 1, cells.values.end() - (by_time ? 2 : 0));
+    row.texts = cells.texts;
+    row.number = cells.index;
+    if (by_time) {
+      position.time = row.clock;
+    } else {
+      row.clock = cells.index;
+    }
     try {
       pipeline->add(row);
     } catch (const std::invalid_argument& error) {
@@ -192,11 +237,14 @@ int run(const Options& options) {
   bar.clear();
 
   const std::vector<Standing>& standings = pipeline->standings();
+  const std::string ahead = by_time ? "by the time of the label"
+                                    : std::to_string(options.horizon) +
+                                          (options.horizon == 1 ? " row ahead" : " rows ahead");
   if (position.bad_rows > 0)
     std::printf("\nMalformed rows skipped: %llu\n",
                 static_cast<unsigned long long>(position.bad_rows));
-  if (standings[log_linear].metrics.count() > 0) {
-    print_report(standings, position.rows, options.horizon);
+  if (standings.front().metrics.count() > 0) {
+    print_report(standings, position.rows, ahead);
   } else {
     status = fail(input_wrong, source.name() + ": " + std::to_string(position.rows) +
                                    (position.rows == 1 ? " row is" : " rows are") +

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "halves.hpp"
+
 namespace stream_forecast {
 
 /// Running errors of one forecaster. A figure without samples is NaN.
@@ -15,6 +17,7 @@ class Metrics {
     const double error = prediction - label;
     ++count_;
     absolute_ += std::abs(error);
+    halves_.add(std::abs(error));
     squared_ += error * error;
     if (label == 0) return;  // no percentage of nothing
     ++percentage_count_;
@@ -26,6 +29,8 @@ class Metrics {
   [[nodiscard]] std::uint64_t zero_labels() const { return count_ - percentage_count_; }
   [[nodiscard]] double absolute_sum() const { return absolute_; }
   [[nodiscard]] double mae() const { return mean(absolute_, count_); }
+  /// The absolute errors of both halves of the samples.
+  [[nodiscard]] const Halves& halves() const { return halves_; }
   [[nodiscard]] double rmse() const { return std::sqrt(mean(squared_, count_)); }
   [[nodiscard]] double mape() const { return 100 * mean(percentage_, percentage_count_); }
 
@@ -37,6 +42,9 @@ class Metrics {
     part("absolute", self.absolute_);
     part("squared", self.squared_);
     part("percentage", self.percentage_);
+    part("halves", self.halves_);
+    if (self.halves_.count() != self.count_)
+      loglinear::detail::fail("the halves' count", self.halves_.count(), self.count_);
   }
 
  private:
@@ -46,6 +54,7 @@ class Metrics {
 
   std::uint64_t count_ = 0, percentage_count_ = 0;
   double absolute_ = 0, squared_ = 0, percentage_ = 0;
+  Halves halves_;
 };
 
 }  // namespace stream_forecast

@@ -10,11 +10,11 @@
 #include <loglinear/version.hpp>
 #include <variant>
 
+#include "defaults.hpp"
+
 namespace stream_forecast {
 
 namespace {
-
-constexpr int longest_period = 1'000'000;
 
 /// "48:24", a length and its number of harmonics; "48" takes all that the sampling can show.
 bool parse_period(const std::string& text, Period& period) {
@@ -113,17 +113,36 @@ std::string rule_list() {
   return list;
 }
 
+std::string wrong_category(const std::string& text) {
+  return parse_category(text) ? ""
+                              : "'" + text +
+                                    "' is not TERM or TERM*TERM..., a TERM being a column, @PERIOD "
+                                    "or @PERIOD/PARTS with 1 <= PARTS <= PERIOD, 2 <= PERIOD <= " +
+                                    std::to_string(longest_period);
+}
+
+std::string wrong_lag(const std::string& text) {
+  int lag = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), lag);
+  const bool good = error == std::errc{} && end == text.data() + text.size() && lag >= 1;
+  return text == "none" || (good && lag <= longest_period)
+             ? ""
+             : "'" + text + "' is neither a whole number from 1 to " +
+                   std::to_string(longest_period) + " nor 'none'";
+}
+
 constexpr const char* description =
     R"(Forecasts a column of a CSV stream row by row: log-linear attention into recursive
-least squares, always predicting before learning, beside four rivals on the same rows.
+least squares, always predicting before learning, beside rivals with the same inputs.
 
-The attention layer is a memory of (situation, outcome) pairs: its key is the time of the
-season (or all inputs), its value what the target did over the horizon; a forecast asks what
-came of such situations before. Least squares then learns from the inputs and the answer.)";
+Attention is a memory of (situation, outcome) pairs: its key is the time of the season, or what
+--category says, its value what the target did over the horizon; a forecast asks what came of
+such situations before. Least squares then learns from the inputs and the answer. The cascade
+answers on all time scales at once, the rivals by means that decay at each visit of a key.)";
 
 constexpr const char* footer =
-    R"text(The attention layer is shown twice, as log-linear attention and with one state; max_levels
-and level_weights concern the former only. gate_bias b makes gates of sigmoid(b + ...): 0 forgets
+    R"text(The layer of the rule is shown twice, as a mixture of levels and with one state; max_levels and
+level_weights concern the former only. gate_bias b makes gates of sigmoid(b + ...): 0 forgets
 half a row, 8 some 0.03 %; rwkv and rwkv7 likewise forget the slower the larger it is. key_only
 only writes k v^T (k normalised if the rule does): no decay, no gate.
 
@@ -146,6 +165,7 @@ Parsed parse_options(int argc, const char* const* argv) {
   std::string inner = loglinear::to_text(o.mode.inner);
   std::optional<int> season;
   std::optional<long> warm_up;
+  std::vector<std::string> categories, seasonal_lags;
   bool no_header = false;
 
   CLI::App app(description, "stream_forecast");
@@ -165,6 +185,14 @@ Parsed parse_options(int argc, const char* const* argv) {
       ->group(input)
       ->take_all()
       ->allow_extra_args(false);
+  app.add_option("--time", o.time,
+                 "column of whole numbers that never fall: the clock of periods and seasons; with "
+                 "--label-time, in the same unit")
+      ->group(input);
+  app.add_option("--label-time", o.label_time,
+                 "column: when the row's target is known; the forecast is then for the row itself, "
+                 "made when it comes, and learnt from at the first row that is as late")
+      ->group(input);
   app.add_option("--delimiter", delimiter,
                  "between fields: one character, 'tab' or '\\t' (default: ,)")
       ->group(input)
@@ -178,14 +206,23 @@ Parsed parse_options(int argc, const char* const* argv) {
       ->group(input);
 
   const char* task = "Task and inputs";
-  app.add_option("--horizon", o.horizon, "rows ahead to forecast")
-      ->capture_default_str()
-      ->group(task)
-      ->check(rows_ahead);
+  CLI::Option* const horizon =
+      app.add_option("--horizon", o.horizon, "rows ahead to forecast; labels come as late")
+          ->capture_default_str()
+          ->group(task)
+          ->check(rows_ahead);
   app.add_option("--lags", o.lags, "last values of the target among the inputs")
       ->capture_default_str()
       ->group(task)
       ->check(between(0, 10'000));
+  app.add_option("--seasonal-lag", seasonal_lags,
+                 "input: the change over the horizon so many rows before the one forecast; "
+                 "repeatable; 'none' for none (default: up to seven of the shortest period and one "
+                 "and two of the longest)")
+      ->group(task)
+      ->take_all()
+      ->allow_extra_args(false)
+      ->check(check(wrong_lag, "lag"));
   app.add_option("--period", periods,
                  "season as LENGTH or LENGTH:HARMONICS rows; repeatable; 'none' for no season "
                  "(default: 48:24 336:60)")
@@ -203,6 +240,43 @@ Parsed parse_options(int argc, const char* const* argv) {
                  "model (default: two of the longest period, else 100)")
       ->group(task)
       ->check(between(0, 10'000'000));
+
+  const char* memory = "Keys and the cascade";
+  app.add_option("--category", categories,
+                 "one-hot key: columns, as text, and seasons joined by '*', such as origin, "
+                 "@48 or origin*@1440/24, the hour of a day of minutes; repeatable (default: "
+                 "@LENGTH of each period)")
+      ->group(memory)
+      ->take_all()
+      ->allow_extra_args(false)
+      ->check(check(wrong_category, "category"));
+  app.add_option("--slots", o.slots,
+                 "the most different values that a category tells apart; it grows up to them, then "
+                 "new values share slots by their hash")
+      ->capture_default_str()
+      ->group(memory)
+      ->check(between(1, 1 << 20));
+  app.add_option("--levels", o.levels, "of the cascade; N for 2^(N-1) rows, then the last folds")
+      ->capture_default_str()
+      ->group(memory)
+      ->check(between(1, loglinear::max_level_limit));
+  app.add_option("--state-decay", o.state_decay,
+                 "with --category: weight of the past a row, of the rival with one state")
+      ->capture_default_str()
+      ->group(memory)
+      ->check(between(0, 1, true));
+  app.add_option("--kappa", o.kappa,
+                 "how much an estimate leans on the older one, of the rivals on 0; in visits")
+      ->capture_default_str()
+      ->group(memory)
+      ->check(between(0, 1e6, true));
+  app.add_option("--decay", o.decays,
+                 "weight of a key's past at a visit, of a rival and in the bank; repeatable "
+                 "(default: 0.5 0.8 0.9 0.95 0.99)")
+      ->group(memory)
+      ->take_all()
+      ->allow_extra_args(false)
+      ->check(between(0, 1, true));
 
   const char* layer = "Attention";
   app.add_option("--inner", inner,
@@ -293,6 +367,11 @@ Parsed parse_options(int argc, const char* const* argv) {
     return refuse(error.what());
   }
 
+  if (o.time.empty() != o.label_time.empty())
+    return refuse("--time and --label-time need each other");
+  const bool by_time = !o.time.empty();
+  if (by_time && horizon->count() > 0)
+    return refuse("--horizon: with --label-time a forecast is for the row itself");
   if (o.save_every > 0 && o.save.empty()) return refuse("--save-every needs --save");
   o.has_header = !no_header;
   if (!delimiter.empty()) o.delimiter = is_tab(delimiter) ? '\t' : delimiter[0];
@@ -305,8 +384,34 @@ Parsed parse_options(int argc, const char* const* argv) {
   }
   int longest = 0;
   for (const Period& period : o.periods) longest = std::max(longest, period.length);
-  o.season = season.value_or(longest);
-  o.warm_up = warm_up.value_or(longest > 0 ? 2 * longest : 100);
+  if (by_time && season) return refuse("--season: with --label-time there is no row a season ago");
+  o.season = by_time ? 0 : season.value_or(longest);
+  o.warm_up = warm_up.value_or(by_time ? 1000 : longest > 0 ? 2 * longest : 100);
+  if (seasonal_lags.empty()) {
+    if (!by_time) o.seasonal_lags = default_seasonal_lags(o);
+  } else if (by_time && seasonal_lags.front() != "none") {
+    return refuse("--seasonal-lag: with --label-time there is no row so long ago");
+  }
+  for (const std::string& text : seasonal_lags) {
+    if (text == "none" && seasonal_lags.size() > 1)
+      return refuse("--seasonal-lag none allows no other --seasonal-lag");
+    if (text == "none") continue;
+    o.seasonal_lags.push_back(std::stoi(text));
+    if (o.seasonal_lags.back() < o.horizon)
+      return refuse("--seasonal-lag: " + text + " is below the horizon, " +
+                    std::to_string(o.horizon) + ": that change is not known yet");
+  }
+  o.categories = default_categories(o.periods);
+  if (!categories.empty()) {
+    for (const CLI::Option* option : app.get_options()) {
+      if (option->get_group() == layer && option->count() > 0 && option->get_name() != "--scalar")
+        return refuse(option->get_name() +
+                      " is of the layer, which --category leaves out: its keys are not one-hot");
+    }
+    o.keys_are_columns = true;
+    o.categories.clear();
+    for (const std::string& text : categories) o.categories.push_back(*parse_category(text));
+  }
   o.mode = parse_inner(inner);
   o.key_period = o.periods.empty() ? 0 : o.periods.front().length;
   if (key_period == "all") {

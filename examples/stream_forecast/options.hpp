@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "keys.hpp"
+
 namespace stream_forecast {
 
 /// A season of `length` rows, described by sines and cosines of `harmonics` frequencies.
@@ -28,12 +30,25 @@ struct Options {
   bool skip_bad_rows = false;
   std::string target;                 ///< empty: the last column
   std::vector<std::string> features;  ///< further columns, known when the forecast is made
+  /// The clock, and when the label of a row is known; both empty: the clock counts rows, and a
+  /// forecast is for the row `horizon` further on. Else it is for the row itself.
+  std::string time, label_time;
 
   int horizon = 1;
   std::vector<Period> periods{{48, 24}, {336, 60}};
   int lags = 3;
-  int season = 0;      ///< of the rival "same time last season"; 0: none
-  long warm_up = 672;  ///< rows before the first scored forecast
+  std::vector<int> seasonal_lags;  ///< rows before the row forecast whose change is an input
+  int season = 0;                  ///< of the rival "same time last season"; 0: none
+  long warm_up = 672;              ///< rows before the first scored forecast
+
+  std::vector<Category> categories;  ///< one-hot keys of the cascade, the bank and the tables
+  bool keys_are_columns = false;     ///< they were asked for: then no layer of the rule is a rival
+  int slots = 1024;                  ///< the most that a category has
+  int levels = default_levels;       ///< of the cascade
+  double kappa = 10;                 ///< by how much an estimate leans on the older one
+  std::vector<double> decays{0.5, 0.8, 0.9, 0.95, 0.99};  ///< of the rivals; empty: none of them
+
+  double state_decay = 0.995;  ///< a row, of the one state beside categories that were asked for
 
   /// The rule; levels and their weights of the hierarchy, which is shown beside one state.
   loglinear::LogLinear mode{

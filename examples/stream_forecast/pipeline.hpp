@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "options.hpp"
@@ -21,24 +22,29 @@ namespace stream_forecast {
 struct Row {
   double target = 0;
   std::vector<double> features;
-  std::uint64_t time = 0;  ///< the clock: skipped rows move it too
+  std::vector<std::string> texts;  ///< of the categories' columns
+  std::uint64_t number = 0;        ///< from 0: skipped rows count too
+  std::uint64_t clock = 0;         ///< of periods: the row's number, or the time that it says
+  std::uint64_t label_time = 0;    ///< when its target is known, if a column says it
 };
 
 /// All competitors' forecasts of one row, and the label once it has arrived.
 struct Outcome {
-  std::uint64_t time = 0;
+  std::uint64_t row = 0;  ///< the number of the row forecast
   std::optional<double> label;
   std::vector<double> forecasts;
   bool scored = false;
 };
 
-/// The prequential pass: a row arrives, the forecasts that were made for it are scored, every model
-/// learns from it, every model forecasts the row `horizon` further on.
+/// The prequential pass: a row arrives, the forecasts whose label is known now are scored, every
+/// model learns from them, every model forecasts the row `horizon` further on, or this very row if
+/// a column says when its label is known.
 class Pipeline {
  public:
   virtual ~Pipeline() = default;
   virtual void add(const Row& row) = 0;
-  /// At the end of the stream: reports the forecasts whose labels never came.
+  /// At the end of the stream: reports the forecasts whose labels never came, and scores those
+  /// whose labels are later than the last row.
   virtual void finish() = 0;
   [[nodiscard]] virtual const std::vector<Standing>& standings() const = 0;
 

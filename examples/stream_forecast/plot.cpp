@@ -92,9 +92,10 @@ struct Range {
 std::string script(const Options& options, const std::string& target,
                    const Ring<PlotPoint>& points) {
   const bool svg = is_svg(options.plot);
+  const std::string ahead =
+      std::to_string(options.horizon) + (options.horizon == 1 ? " row ahead" : " rows ahead");
   const std::string title = (target.size() > 40 ? shown(target) : target) + ", forecast " +
-                            std::to_string(options.horizon) +
-                            (options.horizon == 1 ? " row ahead" : " rows ahead");
+                            (options.label_time.empty() ? ahead : "before its label");
   const Range values(points, [](const PlotPoint& p) { return std::array{p.label, p.prediction}; });
   const Range errors(points, [](const PlotPoint& p) {
     return std::array{p.prediction - p.label, p.least_squares - p.label};

@@ -3,6 +3,7 @@
 #define STREAM_FORECAST_REPORT_HPP
 
 #include <cstdint>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -25,12 +26,20 @@ struct Standing {
   }
 };
 
-/// The roles that the table's last lines compare, as indices into the standings.
-enum Competitor : std::size_t { log_linear, one_state, least_squares, last_season, last_value };
+/// The competitor of that column. \throws std::out_of_range if there is none
+[[nodiscard]] inline std::size_t index_of(const std::vector<Standing>& standings,
+                                          const std::string& column) {
+  for (std::size_t i = 0; i < standings.size(); ++i) {
+    if (standings[i].column == column) return i;
+  }
+  throw std::out_of_range("no competitor is called " + column);
+}
 
-/// Prints the table of errors and speed to standard output, and what attention adds. Without a
-/// season there is no line `last_season`; its metrics are then empty.
-void print_report(const std::vector<Standing>& standings, std::uint64_t rows, int horizon);
+/// Prints the table of errors and speed to standard output, and how the cascade, the first, stands
+/// to the others. Of the means of one decay it takes the one that the first half chooses.
+/// `ahead` says of what the forecasts are.
+void print_report(const std::vector<Standing>& standings, std::uint64_t rows,
+                  const std::string& ahead);
 
 }  // namespace stream_forecast
 

@@ -5,14 +5,18 @@
 #include <algorithm>
 #include <chrono>
 #include <loglinear/checkpoint/checkpoint.hpp>
+#include <loglinear/detail/base/text.hpp>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "attention_forecaster.hpp"
+#include "key_memory.hpp"
+#include "pending.hpp"
 #include "pipeline.hpp"
-#include "saved_rows.hpp"
+#include "warm_up.hpp"
 
 namespace stream_forecast {
 
@@ -26,206 +30,191 @@ class TypedPipeline final : public Pipeline {
         history_{Ring<double>(history_needed(options)), {}},
         feature_scaling_(options.features.size()),
         scaled_features_(options.features.size()),
-        queues_(options) {
-    enter<AttentionForecaster<Scalar>>({"log-linear attention", "log_linear_attention", {}},
-                                       options, States::hierarchy, builder_);
-    enter<AttentionForecaster<Scalar>>({"linear attention, one state", "linear_attention", {}},
-                                       options, States::one, builder_);
-    enter<LeastSquares<Scalar>>({"least squares alone", "least_squares", {}}, options,
-                                builder_.size());
-    if (options.season > 0) {
-      enter<SameTimeLastSeason<Scalar>>({"same time last season", "last_season", {}}, options);
-    }
-    enter<LastValue<Scalar>>({"last value", "last_value", {}});
+        keys_(options.categories, static_cast<std::size_t>(options.slots)),
+        warm_up_(options) {
+    enter_competitors();
     lesson_.label.resize(1);
     lesson_.outcome.resize(options.d_v);
-    queues_.forecasts = forecasters_.size();
-    queues_.held.reserve(static_cast<std::size_t>(options.warm_up));
+    waiting_.emplace(options.categories.size(), forecasters_.size());
   }
 
-  /// Rows of the warm-up are held until it is over, because they set the scale on which everything
-  /// is learnt; none of their forecasts is scored.
   void add(const Row& row) override {
-    if (!queues_.scaled) {
-      queues_.held.push_back(row);
-      if (queues_.held.size() >= static_cast<std::size_t>(std::max(options_.warm_up, 1L)))
-        release();
-      return;
+    KeyedRow& next = warm_up_.is_over ? next_ : warm_up_.held.emplace_back();
+    next.row = row;
+    next.row.texts.clear();
+    keys_.fill(row.texts, row.clock + ahead(), next.keys);
+    if (warm_up_.is_over) {
+      step(next);
+    } else if (warm_up_.held.size() == warm_up_.length) {
+      release();
     }
-    step(row);
   }
 
   void finish() override {
-    if (!queues_.scaled) release();
-    for (std::size_t age = queues_.waiting.size(); age-- > 0;) sink_(queues_.waiting.ago(age));
+    if (!warm_up_.is_over) release();
+    for (; waiting_->size() > 0; waiting_->pop()) {
+      const Wait& wait = (*waiting_)[waiting_->first()];
+      if (by_time()) {
+        score(wait, wait.label);
+      } else {
+        sink_(wait.outcome);
+      }
+    }
   }
 
   [[nodiscard]] const std::vector<Standing>& standings() const override { return standings_; }
 
   void save(loglinear::Checkpoint& to) const override {
-    to.put("history", history_);
-    to.put("queues", queues_);
-    for (std::size_t i = 0; i < feature_scaling_.size(); ++i) {
-      to.put("feature" + std::to_string(i), feature_scaling_[i]);
-    }
-    for (std::size_t i = 0; i < forecasters_.size(); ++i) {
-      to.put(standings_[i].column + ".standing", standings_[i]);
+    for_parts(*this, [&](const std::string& name, const auto& part) { to.put(name, part); });
+    for (std::size_t i = 0; i < forecasters_.size(); ++i)
       forecasters_[i]->save(to, standings_[i].column);
-    }
   }
 
   void load(loglinear::Checkpoint& from) override {
-    from.get("history", history_);
-    from.get("queues", queues_);
-    for (std::size_t i = 0; i < feature_scaling_.size(); ++i) {
-      from.get("feature" + std::to_string(i), feature_scaling_[i]);
-    }
-    for (std::size_t i = 0; i < forecasters_.size(); ++i) {
-      from.get(standings_[i].column + ".standing", standings_[i]);
+    for_parts(*this, [&](const std::string& name, auto& part) { from.get(name, part); });
+    for (std::size_t i = 0; i < forecasters_.size(); ++i)
       forecasters_[i]->load(from, standings_[i].column);
-    }
     // All must have seen the same rows.
-    const auto at_most_seen = [&](std::size_t most) {
-      return static_cast<Eigen::Index>(std::min<std::uint64_t>(queues_.rows, most));
+    const auto require = [](const std::string& what, std::size_t size, std::uint64_t wanted) {
+      loglinear::detail::require_size(what, static_cast<Eigen::Index>(size),
+                                      static_cast<Eigen::Index>(wanted));
     };
-    const auto require = [](const std::string& what, std::size_t size, Eigen::Index wanted) {
-      loglinear::detail::require_size(what, static_cast<Eigen::Index>(size), wanted);
-    };
-    const std::size_t horizon = queues_.waiting.capacity();
-    require("history.values", history_.values.size(), at_most_seen(history_.values.capacity()));
-    require("queues.waiting", queues_.waiting.size(), at_most_seen(horizon));
+    const auto horizon = static_cast<std::uint64_t>(options_.horizon);
+    if (!by_time()) require("waiting", waiting_->size(), std::min(warm_up_.rows, horizon));
+    loglinear::detail::require_between("the number of forecasts that wait", waiting_->size(),
+                                       std::size_t{0}, static_cast<std::size_t>(warm_up_.rows));
+    require("history.values", history_.values.size(),
+            std::min<std::uint64_t>(by_time() ? warm_up_.rows - waiting_->size() : warm_up_.rows,
+                                    history_.values.capacity()));
     for (std::size_t i = 0; i < forecasters_.size(); ++i) {
-      const auto waiting = forecasters_[i]->waiting();
-      if (waiting) require(standings_[i].column + " waiting", *waiting, at_most_seen(horizon));
+      const auto tickets = forecasters_[i]->tickets();
+      if (tickets && *tickets < waiting_->tickets())
+        loglinear::detail::fail(standings_[i].column + " waiting", *tickets,
+                                "at least " + std::to_string(waiting_->tickets()));
     }
   }
 
  private:
   using Clock = std::chrono::steady_clock;
 
-  /// Rows on their way: held back in the warm-up, or forecast and waiting for their label.
-  struct Queues {
-    explicit Queues(const Options& options)
-        : waiting(static_cast<std::size_t>(options.horizon)),
-          features(options.features.size()),
-          longest(static_cast<std::size_t>(std::max(options.warm_up, 1L)) - 1) {}
+  /// What is saved beside the competitors.
+  template <class Self, class Use>
+  static void for_parts(Self& self, Use&& use) {
+    use("history", self.history_);
+    use("keys", self.keys_);
+    use("queues", self.warm_up_);
+    use("queues.waiting", *self.waiting_);
+    for (std::size_t i = 0; i < self.feature_scaling_.size(); ++i)
+      use("feature" + std::to_string(i), self.feature_scaling_[i]);
+    for (auto& standing : self.standings_) use(standing.column + ".standing", standing);
+  }
 
-    /// For checkpoints.
-    template <class Self, class Visit>
-    static void visit(Self& self, Visit&& part) {
-      part("scaled", self.scaled);
-      part("rows", self.rows);
-      visit_ring<double>(
-          self.waiting, part, "waiting", static_cast<Eigen::Index>(2 + self.forecasts),
-          [](const Outcome& outcome, auto row) {
-            row[0] = static_cast<double>(outcome.time);
-            row[1] = outcome.scored ? 1 : 0;
-            for (std::size_t i = 0; i < outcome.forecasts.size(); ++i) {
-              row[static_cast<Eigen::Index>(2 + i)] = outcome.forecasts[i];
-            }
-          },
-          [](const auto& row) {
-            return Outcome{
-                .time = to_count(row[0]),
-                .label = {},
-                .forecasts = std::vector<double>(row.data() + 2, row.data() + row.size()),
-                .scored = row[1] != 0};
-          });
-      visit_held(self, part);
+  void enter_competitors() {
+    const Eigen::Index inputs = builder_.size();
+    if (!options_.decays.empty()) {
+      enter<KeyedForecaster<Scalar, Cascades<Scalar>>>(
+          {"log-linear attention, cascade", "cascade", {}}, options_, inputs,
+          Cascades<Scalar>(options_));
     }
-
-    template <class Self, class Visit>
-    static void visit_held(Self& self, Visit& part) {
-      const auto width = static_cast<Eigen::Index>(2 + self.features);
-      if constexpr (loglinear::detail::is_written<Self>) {
-        const Rows<double> all =
-            loaded_rows<double>(part, "held", width, self.scaled ? 0 : self.longest);
-        self.held.clear();
-        for (Eigen::Index i = 0; i < all.rows(); ++i) {
-          const auto row = all.row(i);
-          self.held.push_back(
-              {.target = row[0],
-               .features = std::vector<double>(row.data() + 2, row.data() + row.size()),
-               .time = to_count(row[1])});
-        }
-      } else {
-        Rows<double> all(static_cast<Eigen::Index>(self.held.size()), width);
-        for (Eigen::Index i = 0; i < all.rows(); ++i) {
-          const Row& row = self.held[static_cast<std::size_t>(i)];
-          all(i, 0) = row.target;
-          all(i, 1) = static_cast<double>(row.time);
-          for (Eigen::Index j = 2; j < width; ++j) {
-            all(i, j) = row.features[static_cast<std::size_t>(j - 2)];
-          }
-        }
-        part("held", all);
-      }
+    const Standing one_state{"linear attention, one state", "linear_attention", {}};
+    if (options_.keys_are_columns) {
+      enter<KeyedForecaster<Scalar, OneState<Scalar>>>(one_state, options_, inputs,
+                                                       OneState<Scalar>(options_));
+    } else {
+      enter<AttentionForecaster<Scalar>>(
+          {"log-linear attention, mixture", "log_linear_attention", {}}, options_,
+          States::hierarchy, builder_);
+      enter<AttentionForecaster<Scalar>>(one_state, options_, States::one, builder_);
     }
-
-    /// A row's number, which was stored as a double.
-    static std::uint64_t to_count(double number) {
-      loglinear::detail::require_between("the number of a row", number, 0.0, 0x1p53);
-      return static_cast<std::uint64_t>(number);
+    using Means = KeyedForecaster<Scalar, DecayedMeans<Scalar>>;
+    if (options_.decays.size() > 1) {
+      enter<Means>({"bank of " + std::to_string(options_.decays.size()) + " decays", "bank", {}},
+                   options_, inputs, DecayedMeans<Scalar>(options_, options_.decays));
     }
-
-    Ring<Outcome> waiting;
-    std::vector<Row> held;
-    bool scaled = false;
-    std::uint64_t rows = 0;
-    std::size_t features, longest, forecasts = 0;
-  };
+    for (const double decay : options_.decays) {
+      const std::string text = loglinear::detail::value_to_text(decay);
+      enter<Means>({"means that decay by " + text, "decay_" + text, {}}, options_, inputs,
+                   DecayedMeans<Scalar>(options_, {decay}));
+    }
+    enter<LeastSquares<Scalar>>({"least squares alone", "least_squares", {}}, options_, inputs);
+    if (options_.season > 0) {
+      enter<SameTimeLastSeason<Scalar>>({"same time last season", "last_season", {}}, options_);
+    }
+    enter<LastValue<Scalar>>({"last value", "last_value", {}});
+  }
 
   template <class Competitor, class... Arguments>
-  void enter(Standing standing, const Arguments&... arguments) {
-    forecasters_.push_back(std::make_unique<Competitor>(arguments...));
+  void enter(Standing standing, Arguments&&... arguments) {
+    forecasters_.push_back(std::make_unique<Competitor>(std::forward<Arguments>(arguments)...));
     standings_.push_back(std::move(standing));
   }
 
+  /// Rows from that at which a forecast is made to the row forecast.
+  [[nodiscard]] std::uint64_t ahead() const {
+    return by_time() ? 0 : static_cast<std::uint64_t>(options_.horizon);
+  }
+  [[nodiscard]] bool by_time() const { return !options_.label_time.empty(); }
+
   static std::size_t history_needed(const Options& options) {
-    const std::size_t season = options.season > 0 ? SameTimeLastSeason<Scalar>::age(options) : 0;
+    std::size_t most = options.season > 0 ? SameTimeLastSeason<Scalar>::age(options) : 0;
     const int recent = std::max({options.horizon, options.lags, options.d_v});
-    return std::max(season, static_cast<std::size_t>(recent)) + 1;
+    most = std::max(most, static_cast<std::size_t>(recent));
+    for (const int lag : options.seasonal_lags)
+      most = std::max(most, static_cast<std::size_t>(lag));
+    return most + 1;
   }
 
   void release() {
-    for (const Row& row : queues_.held) {
+    for (const auto& [row, keys] : warm_up_.held) {
       history_.scaling.observe(row.target);
       for (std::size_t i = 0; i < row.features.size(); ++i)
         feature_scaling_[i].observe(row.features[i]);
     }
-    queues_.scaled = true;
-    for (const Row& row : queues_.held) step(row);
-    queues_.held = {};
+    warm_up_.is_over = true;
+    for (const KeyedRow& row : warm_up_.held) step(row);
+    warm_up_.held = {};
   }
 
-  void step(const Row& row) {
-    history_.values.push(row.target);
-    if (queues_.rows >= static_cast<std::uint64_t>(options_.horizon)) {
-      score(row);
-      learn();
+  void step(const KeyedRow& keyed) {
+    const Row& row = keyed.row;
+    const std::uint64_t now = by_time() ? row.clock : warm_up_.rows;
+    if (!by_time()) history_.values.push(row.target);
+    for (; waiting_->is_due(now); waiting_->pop()) {
+      lesson_.ticket = waiting_->first();
+      current_ = (*waiting_)[lesson_.ticket];
+      if (by_time()) {
+        history_.values.push(current_.label);
+      } else {
+        current_.label = row.target;
+        current_.outcome.row = row.number;
+      }
+      score(current_, current_.label);
+      learn(current_);
     }
-    forecast(row);
-    ++queues_.rows;
+    forecast(keyed);
+    ++warm_up_.rows;
   }
 
-  void score(const Row& row) {
-    current_ = queues_.waiting.oldest();
-    current_.time = row.time;
-    current_.label = row.target;
-    for (std::size_t i = 0; i < standings_.size() && current_.scored; ++i) {
-      standings_[i].metrics.add(row.target, current_.forecasts[i]);
+  void score(const Wait& wait, double label) {
+    outcome_ = wait.outcome;
+    outcome_.label = label;
+    for (std::size_t i = 0; i < standings_.size() && outcome_.scored; ++i) {
+      standings_[i].metrics.add(label, outcome_.forecasts[i]);
     }
-    sink_(current_);
+    sink_(outcome_);
   }
 
-  void learn() {
-    const auto horizon = static_cast<std::size_t>(options_.horizon);
+  void learn(const Wait& wait) {
+    // Newest in the history is the label.
+    const double before =
+        by_time() ? 0 : history_.scaled_ago(static_cast<std::size_t>(options_.horizon));
     lesson_.label[0] = static_cast<Scalar>(history_.scaled_ago(0));
-    lesson_.outcome[0] = static_cast<Scalar>(history_.scaled_ago(0) - history_.scaled_ago(horizon));
+    lesson_.outcome[0] = static_cast<Scalar>(history_.scaled_ago(0) - before);
     for (int i = 1; i < options_.d_v; ++i) {
       lesson_.outcome[i] =
-          static_cast<Scalar>(history_.scaled_ago(static_cast<std::size_t>(i - 1)));
+          static_cast<Scalar>(history_.scaled_ago(static_cast<std::size_t>(by_time() ? i : i - 1)));
     }
+    lesson_.keys = wait.keys;
     for (std::size_t i = 0; i < forecasters_.size(); ++i) {
       const auto start = Clock::now();
       forecasters_[i]->learn(lesson_);
@@ -233,25 +222,30 @@ class TypedPipeline final : public Pipeline {
     }
   }
 
-  void forecast(const Row& row) {
+  void forecast(const KeyedRow& keyed) {
+    const Row& row = keyed.row;
     const auto begin = Clock::now();
     for (std::size_t i = 0; i < scaled_features_.size(); ++i) {
       scaled_features_[i] = feature_scaling_[i].scaled(row.features[i]);
     }
-    current_.time = row.time + static_cast<std::uint64_t>(options_.horizon);
-    builder_.fill(history_, scaled_features_, current_.time, inputs_);
+    current_.due = by_time() ? row.label_time : warm_up_.rows + ahead();
+    current_.number = row.number;
+    current_.label = by_time() ? row.target : 0;
+    current_.keys = keyed.keys;
+    builder_.fill(history_, scaled_features_, row.clock + ahead(), inputs_);
     const double making = seconds_since(begin);
 
-    const Now<Scalar> now{history_, inputs_};
-    current_.label.reset();
-    current_.scored = queues_.rows >= static_cast<std::uint64_t>(options_.warm_up);
-    current_.forecasts.resize(forecasters_.size());
+    const Now<Scalar> now{history_, inputs_, current_.keys, waiting_->next_ticket()};
+    current_.outcome.row = row.number + ahead();
+    current_.outcome.label.reset();
+    current_.outcome.scored = warm_up_.rows >= static_cast<std::uint64_t>(options_.warm_up);
+    current_.outcome.forecasts.resize(forecasters_.size());
     for (std::size_t i = 0; i < forecasters_.size(); ++i) {
       const auto start = Clock::now();
-      current_.forecasts[i] = forecasters_[i]->forecast(now);
+      current_.outcome.forecasts[i] = forecasters_[i]->forecast(now);
       standings_[i].seconds += seconds_since(start) + (forecasters_[i]->uses_inputs() ? making : 0);
     }
-    queues_.waiting.push(current_);
+    waiting_->push(current_);
   }
 
   static double seconds_since(Clock::time_point start) {
@@ -264,10 +258,14 @@ class TypedPipeline final : public Pipeline {
   History history_;
   std::vector<Scaling> feature_scaling_;
   std::vector<double> scaled_features_;
+  KeyMaker keys_;
   std::vector<std::unique_ptr<Forecaster<Scalar>>> forecasters_;
   std::vector<Standing> standings_;
-  Queues queues_;
-  Outcome current_;
+  std::optional<Pending> waiting_;
+  WarmUp warm_up_;
+  KeyedRow next_;
+  Wait current_;
+  Outcome outcome_;
   Lesson<Scalar> lesson_;
   Vector<Scalar> inputs_;
 };

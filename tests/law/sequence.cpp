@@ -12,6 +12,23 @@ using namespace laws;
 
 namespace {
 
+/// The chunkwise form by the products of chunks, which it does without where one small state is
+/// all.
+template <class Scalar>
+Array<Scalar> by_products(const Tokens<Scalar>& tokens, LogLinearState<Scalar>& state,
+                          Index chunk_size) {
+  const SequenceInputs<Scalar> in = tokens.inputs();
+  Array<Scalar> out(in.length(), in.d_v());
+  const Index weights = in.levels_read(state.size(), in.length(), state.max_levels());
+  detail::Hierarchy<Scalar> states = detail::hierarchy_of(state);
+  detail::InputSource<Scalar> source(in, weights);
+  source.read_into(out);
+  detail::ChunkwiseRun<Scalar>(source, chunk_size, weights).forward(states, nullptr, true);
+  detail::levels_of(state).replace(
+      states.count(), [&](int l) -> const auto& { return states.level(l); });
+  return out;
+}
+
 /// Recurrent and chunkwise reads and final states of one scalar against those expected.
 template <class Scalar>
 void check_forms(const Setting& setting, const Tokens<Scalar>& tokens,
@@ -33,6 +50,13 @@ void check_forms(const Setting& setting, const Tokens<Scalar>& tokens,
     state = initial;
     const Array<Scalar> by_chunks = chunkwise(tokens.inputs(), state, {chunk_size});
     check(by_chunks, state);
+  }
+  if (setting.max_levels > 1) return;
+  for (const Index chunk_size : {1, 16, 64}) {
+    INFO("by products, chunk size " << chunk_size);
+    state = initial;
+    const Array<Scalar> reads_by_products = by_products(tokens, state, chunk_size);
+    check(reads_by_products, state);
   }
 }
 

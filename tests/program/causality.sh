@@ -4,7 +4,7 @@
 
 for horizon in 1 7; do
   for more in '' '--learning-rate 0.01' '--inner gla --feature t' \
-    '--inner delta_product(gate_bias=8) --learning-rate 0.01'; do
+    '--inner delta_product(gate_bias=8) --learning-rate 0.01' '--category @48/6 --slots 4'; do
     # shellcheck disable=SC2086
     set -- --horizon "$horizon" $more
     head -n 1201 "$taylor" > long.csv
@@ -13,7 +13,7 @@ for horizon in 1 7; do
     for file in long short other; do
       "$program" $file.csv "$@" --predictions $file.out > /dev/null || complain "$file $*"
       # Row 900 is the last they share: forecasts of rows up to 900 + horizon, without the label.
-      awk -F, -v last=$((900 + horizon)) 'NR == 1 || $1 <= last { print $1, $3, $4, $5, $6, $7 }' \
+      awk -F, -v last=$((900 + horizon)) 'NR == 1 || $1 <= last { $2 = $NF = ""; print }' \
         $file.out > $file.forecasts
     done
     [ "$(wc -l < long.forecasts)" -eq 901 ] || complain "$*: $(wc -l < long.forecasts) lines"

@@ -29,12 +29,13 @@ expect() {
   grep -q -e "$pattern" err || complain "$*: no '$pattern' in: $(cat err)"
 }
 
-# A model's figure in the table in the file `out`: figure MODEL COLUMN, column one of MAE RMSE MAPE.
+# A model's figure in the table in the file `out`: figure MODEL COLUMN, the column one of 1st and 2nd
+# (the mean absolute errors of both halves), MAE, RMSE and MAPE.
 figure() {
   awk -v model="$1" -v column="$2" '
-    index($0, model) == 1 {
+    index($0, model " ") == 1 {
       $0 = substr($0, length(model) + 1)
-      print column == "MAE" ? $1 : column == "RMSE" ? $2 : $3
+      print $(index("1st 2nd MAE RMSEMAPE", column) / 4 + 1)
       exit
     }' out
 }

@@ -54,7 +54,7 @@ cmp -s "$taylor" input.csv || complain "the input was overwritten"
 
 "$program" --help > out || complain "--help: exit status $?"
 "$program" --version | grep -q '^[0-9]*\.[0-9]*\.[0-9]*$' || complain "--version"
-for option in FILE target feature delimiter no-header skip-bad-rows horizon lags period season \
+for option in FILE target feature time label-time category slots kappa levels state-decay decay seasonal-lag delimiter no-header skip-bad-rows horizon lags period season \
   warm-up inner key-period d-k d-v recency learning-rate seed scalar forgetting initial-covariance predictions plot plot-rows save save-every load; do
   grep -q -e "$option" out || complain "--help does not tell of $option"
 done
@@ -65,8 +65,8 @@ rules=$(sed -n '/^Rules:/,/^$/ s/^ *\([a-z0-9_]*(.*)\|[a-z_]*\)$/\1/p' out | gre
 
 # sensible ARGUMENT...: runs and forecasts something sensible.
 sensible() {
-  "$program" "$@" --period 48:8 short.csv > out 2> err && [ ! -s err ] || complain "$*: $(cat err)"
-  holds "$(figure 'log-linear attention' MAPE) < 15" "$*"
+  "$program" "$@" --period 48:8 --decay 0.9 short.csv > out 2> err && [ ! -s err ] || complain "$*: $(cat err)"
+  holds "$(figure 'log-linear attention, mixture' MAPE) < 15" "$*"
   holds "$(figure 'linear attention, one state' MAPE) < 15" "$*"
 }
 
@@ -93,8 +93,8 @@ sensible --inner 'rwkv7(decay_first=true)' --learning-rate 0.01
 # A rule alone has 20 levels; spaces do not matter; what is said is what is done.
 # same_forecasts INNER INNER
 same_forecasts() {
-  "$program" short.csv --inner "$1" --predictions one.out > out || complain "$1"
-  "$program" short.csv --inner "$2" --predictions other.out > out || complain "$2"
+  "$program" short.csv --decay 0.9 --inner "$1" --predictions one.out > out || complain "$1"
+  "$program" short.csv --decay 0.9 --inner "$2" --predictions other.out > out || complain "$2"
   cmp -s one.out other.out
 }
 same_forecasts 'gla(gate_bias=5)' ' log_linear ( gla(gate_bias = 5.0) , max_levels = 20 ) ' ||

@@ -2,9 +2,13 @@
 #include <cmath>
 
 #include "catch.hpp"
+#include "defaults.hpp"
 #include "forecaster.hpp"
+#include "halves.hpp"
 #include "inputs.hpp"
+#include "keys.hpp"
 #include "metrics.hpp"
+#include "pending.hpp"
 #include "ring.hpp"
 #include "scaling.hpp"
 
@@ -107,4 +111,116 @@ TEST_CASE("Inputs: one, lags, features, clock") {
   CHECK(inputs[4] == Approx(0).margin(1e-15));
   CHECK(inputs[5] == Approx(1));
   CHECK(builder.key_inputs() == std::vector<Eigen::Index>{0, 4, 5});
+}
+
+TEST_CASE("Inputs: the change over the horizon whole seasons before the row forecast") {
+  Options options;
+  options.lags = 0;
+  options.periods.clear();
+  options.horizon = 2;
+  options.seasonal_lags = {2, 5, 9};
+  const InputBuilder<double> builder(options);
+  History history{Ring<double>(10), {}};
+  for (int t = 0; t < 9; ++t)
+    history.values.push(t * t);  // the newest is row 8, forecast is row 10
+  Vector<double> inputs;
+  builder.fill(history, {}, 10, inputs);
+  REQUIRE(inputs.size() == 4);
+  CHECK(inputs[1] == 64 - 36);  // rows 8 and 6
+  CHECK(inputs[2] == 25 - 9);   // rows 5 and 3
+  CHECK(inputs[3] == 0);        // row -1 is before the stream
+}
+
+TEST_CASE("Lags and keys that follow from the periods") {
+  Options options;
+  CHECK(default_seasonal_lags(options) == std::vector<int>{48, 96, 144, 192, 240, 288, 336, 672});
+  options.horizon = 100;
+  CHECK(default_seasonal_lags(options) == std::vector<int>{144, 192, 240, 288, 336, 672});
+  options.periods = {{24, 3}};
+  options.horizon = 1;
+  CHECK(default_seasonal_lags(options) == std::vector<int>{24, 48});
+  options.periods = {{8760, 3}, {24, 3}};
+  CHECK(default_seasonal_lags(options) ==
+        std::vector<int>{24, 48, 72, 96, 120, 144, 168, 8760, 17520});
+  const auto categories = default_categories(options.periods);
+  REQUIRE(categories.size() == 2);
+  CHECK(categories[0].terms[0].parts == 1000);
+  CHECK(categories[1].terms[0].parts == 24);
+  options.periods.clear();
+  CHECK(default_seasonal_lags(options).empty());
+  CHECK(default_categories({}).size() == 1);
+}
+
+TEST_CASE("Keys take slots as they come, then share them") {
+  SlotTable table(3);
+  CHECK(table.slot(70) == 0);
+  CHECK(table.slot(71) == 1);
+  CHECK(table.slot(70) == 0);
+  CHECK(table.slot(72) == 2);
+  CHECK(table.slot(76) == 76 % 3);
+  CHECK(table.slot(71) == 1);
+  CHECK(table.size() == 3);
+
+  KeyMaker maker({*parse_category("a*b"), *parse_category("@10/5"), {"all", {}}}, 100);
+  Keys keys;
+  const auto made = [&](const std::string& a, const std::string& b, std::uint64_t clock) {
+    maker.fill({a, b}, clock, keys);
+    return keys;
+  };
+  CHECK(made("x", "yz", 0) == Keys{0, 0, 0});
+  CHECK(made("xy", "z", 1) == Keys{1, 0, 0});  // another pair, the same fifth of ten
+  CHECK(made("", "xyz", 2) == Keys{2, 1, 0});
+  CHECK(made("x", "yz", 31) == Keys{0, 0, 0});
+
+  const auto season = parse_category("shop*@1440/24");
+  REQUIRE(season);
+  CHECK(season->terms[0].column == "shop");
+  CHECK(season->terms[1].period == 1440);
+  CHECK(season->terms[1].parts == 24);
+  for (const char* wrong : {"", "*", "a*", "@1", "@5/6", "@5/0", "@5x", "@"}) {
+    CHECK_FALSE(parse_category(wrong));
+  }
+}
+
+TEST_CASE("Halves of a sequence of unknown length") {
+  for (const std::uint64_t n : {1u, 2u, 5u, 512u, 513u, 1000u, 5000u, 100000u}) {
+    Halves halves;
+    for (std::uint64_t i = 0; i < n; ++i) halves.add(static_cast<double>(i));
+    const std::uint64_t first = halves.first_count();
+    const auto off = std::abs(static_cast<double>(first) - static_cast<double>(n / 2));
+    if (n <= 512) CHECK(first == n / 2);
+    CHECK(off <= static_cast<double>(n) / 512);
+    if (first > 0) CHECK(halves.first() == Approx((static_cast<double>(first) - 1) / 2));
+    CHECK(halves.second() == Approx(static_cast<double>(first + n - 1) / 2));
+  }
+  CHECK(std::isnan(Halves().first()));
+  CHECK(std::isnan(Halves().second()));
+}
+
+TEST_CASE("What waits comes in the order of its labels, and its ticket is free again") {
+  Pending pending(0, 1);
+  const auto push = [&](std::uint64_t due, std::uint64_t number) {
+    const std::size_t ticket = pending.next_ticket();
+    Wait wait;
+    wait.due = due;
+    wait.number = number;
+    wait.outcome.forecasts = {static_cast<double>(number)};
+    pending.push(wait);
+    return ticket;
+  };
+  const std::size_t late = push(9, 0), soon = push(4, 1), same = push(4, 2);
+  CHECK_FALSE(pending.is_due(3));
+  CHECK(pending.is_due(4));
+  CHECK(pending.first() == soon);
+  pending.pop();
+  CHECK(push(5, 3) == soon);
+  CHECK(pending.first() == same);
+  pending.pop();
+  CHECK(pending.first() == soon);
+  CHECK(pending[soon].number == 3);
+  pending.pop();
+  CHECK(pending.first() == late);
+  CHECK_FALSE(pending.is_due(8));
+  CHECK(pending.size() == 1);
+  CHECK(pending.tickets() == 3);
 }

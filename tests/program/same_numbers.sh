@@ -41,10 +41,10 @@ cp plain.csv in.csv
 cmp -s a.out b.out && complain "the seed changes nothing"
 
 "$program" "$taylor" --predictions a.out > out || complain "double"
-double=$(figure 'log-linear attention' MAPE)
+double=$(figure 'log-linear attention, mixture' MAPE)
 "$program" "$taylor" --scalar float --predictions b.out > out || complain "float"
 cmp -s a.out b.out && complain "the precision changes nothing"
-single=$(figure 'log-linear attention' MAPE)
+single=$(figure 'log-linear attention, mixture' MAPE)
 # 3359 updates of a covariance in single precision: the third digit may differ.
 holds "($single - $double) ^ 2 < 0.005 ^ 2" "float $single, double $double"
 finish

@@ -314,3 +314,25 @@ TEST_CASE("What the cascade refuses leaves its estimates as they were") {
   CHECK(test::error_of([&] { cascade.read(Eigen::Vector2d(0, -2)); }) != "");
   CHECK(cascade.state() == state);
 }
+
+TEST_CASE("A cascade whose keys grew is one that always had their length") {
+  Cascade<> growing({.d_k = 2, .max_levels = 4}), whole({.d_k = 9, .max_levels = 4});
+  const auto one_hot = [](Index length, Index place) {
+    return Eigen::VectorXd(Eigen::VectorXd::Unit(length, place));
+  };
+  for (int t = 0; t < 40; ++t) {
+    const auto values = static_cast<Index>(2 + t * 7 / 40);  // as they come: 2 to 8
+    if (values > growing.d_k()) growing.grow_keys(values);
+    const Index place = t % values;
+    const Eigen::VectorXd features = growing.features(one_hot(growing.d_k(), place));
+    REQUIRE(test::same_bits(features, whole.features(one_hot(9, place))));
+    const Eigen::Matrix<double, 1, 1> y(std::sin(double(t)));
+    growing.write(one_hot(growing.d_k(), place), y);
+    whole.write(one_hot(9, place), y);
+  }
+  growing.grow_keys(9);
+  CHECK(growing.state() == whole.state());
+  CHECK(
+      test::mentions(test::error_of([&] { growing.grow_keys(8); }), {"d_k to grow to is 8", "9"}));
+  CHECK(growing.state() == whole.state());
+}

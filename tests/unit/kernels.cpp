@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "loglinear/detail/kernels/stepped_rows.hpp"
 #include "loglinear/stream/detail/carry.hpp"
 #include "support.hpp"
 
@@ -239,6 +240,55 @@ TEMPLATE_TEST_CASE("a matrix that is scaled and to which outer products are adde
         CHECK(worst <= rounding<Scalar>(2 * count + 3) + (count + 1) * rounding<TestType>(1) / 2);
       }
     }
+  }
+}
+
+/// `stepped_rows` against a step and then the sums.
+template <int Terms, int Sums, class Scalar>
+void check_stepped_rows(Index columns) {
+  Numbers<Scalar> numbers;
+  const Index rows = 7;
+  const auto of_row = numbers.wide(rows), of_column = numbers.wide(columns);
+  const auto c = numbers.wide(Terms * rows), v = numbers.wide(Terms * columns);
+  const auto weights = numbers.wide(Sums * rows);
+  for (const bool scales_columns : {false, true}) {
+    CAPTURE(columns, Terms, Sums, scales_columns);
+    const Scaling<Scalar> scaling{Scalar(0.75), of_row.data(),
+                                  scales_columns ? of_column.data() : nullptr};
+    OuterProduct<Scalar> terms[Terms];
+    for (int t = 0; t < Terms; ++t) {
+      terms[array_size(t)] = {c.data() + t * rows, v.data() + t * columns, Scalar(t - 0.5)};
+    }
+    auto m = numbers.wide(rows * columns), expected = m;
+    auto found = numbers.wide(Sums * columns), expected_found = found;
+    RowSum<Scalar> sums[Sums];
+    for (int s = 0; s < Sums; ++s) {
+      sums[array_size(s)] = {weights.data() + s * rows, found.data() + s * columns};
+    }
+    stepped_rows<Terms, Sums>(m.data(), rows, columns, scaling, terms, sums);
+    step_rows(expected.data(), rows, columns, columns, scaling, terms, Terms);
+    double worst = 0;
+    for (Index k = 0; k < rows * columns; ++k) {
+      worst = std::max(worst, std::abs(at(m, k) - at(expected, k)));
+    }
+    for (int s = 0; s < Sums; ++s) {
+      for (Index j = 0; j < columns; ++j) {
+        double sum = 0;
+        for (Index i = 0; i < rows; ++i) {
+          sum += at(weights, s * rows + i) * at(expected, i * columns + j);
+        }
+        worst = std::max(worst, std::abs(at(found, s * columns + j) - sum));
+      }
+    }
+    CHECK(worst <= rounding<Scalar>(4 * rows));
+  }
+}
+
+TEMPLATE_TEST_CASE("a matrix that is stepped and read in one pass", "", float, double) {
+  for (const Index columns : widths) {
+    check_stepped_rows<1, 1, TestType>(columns);
+    check_stepped_rows<2, 1, TestType>(columns);
+    check_stepped_rows<2, 2, TestType>(columns);
   }
 }
 

@@ -17,6 +17,7 @@
 #include "loglinear/chunks/chunk_windows.hpp"
 #include "loglinear/chunks/chunkwise_tape.hpp"
 #include "loglinear/chunks/hierarchy.hpp"
+#include "loglinear/chunks/one_state_run.hpp"
 
 namespace loglinear::detail {
 
@@ -36,6 +37,20 @@ template <class Scalar>
 void pull_back_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
                       const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient);
 
+/// Calls `step(first, tokens)`, which takes the states over its tokens, for one chunk after the
+/// other, each up to the next multiple of its size in the stream.
+template <class Scalar, class Step>
+void for_each_chunk(Index length, Index chunk_size, const Hierarchy<Scalar>& states,
+                    ChunkwiseTape<Scalar>* tape, Step step) {
+  if (tape != nullptr) tape->start(length / chunk_size + 2);
+  for (Index first = 0, tokens = 0; first < length; first += tokens) {
+    if (tape != nullptr) tape->note(first, states);
+    const auto into = static_cast<Index>(states.count() % static_cast<std::uint64_t>(chunk_size));
+    tokens = (std::min)(chunk_size - into, length - first);
+    step(first, tokens);
+  }
+}
+
 /// Both with what they have in common.
 template <class Scalar>
 class ChunkwiseRun {
@@ -48,16 +63,15 @@ class ChunkwiseRun {
         step_(source.shape(), capacity_, weights) {}
 
   void forward(Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads) {
-    if (tape != nullptr) tape->start(source_.length() / chunk_size_ + 2);
-    for (Index first = 0; first < source_.length(); first += step_.chunk().tokens) {
-      if (tape != nullptr) tape->note(first, states);
-      load(first, states, reads ? Pass::reads : Pass::states);
+    const Pass pass = reads ? Pass::reads : Pass::states;
+    for_each_chunk(source_.length(), chunk_size_, states, tape, [&](Index first, Index tokens) {
+      step_.load(source_, first, tokens, pass);
       if (reads) {
         step_.read(states);
         source_.take_out(first, step_.chunk());
       }
       step_.advance(states, states);
-    }
+    });
   }
 
   void pull_back(const ChunkwiseTape<Scalar>& tape, Hierarchy<Scalar>& gradient) {
@@ -117,6 +131,15 @@ class ChunkwiseRun {
 template <class Scalar>
 void forward_chunks(TokenSource<Scalar>& source, Index chunk_size, Index weights,
                     Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape, bool reads) {
+  const SequenceShape shape = source.shape();
+  if (OneStateRun<Scalar>::is_faster(shape, states.max_levels())) {
+    OneStateRun<Scalar> one_state(shape, (std::min)(chunk_size, source.length()), weights);
+    return for_each_chunk(source.length(), chunk_size, states, tape,
+                          [&](Index first, Index tokens) {
+                            one_state.step(source, first, tokens, reads, states);
+                            if (reads) source.take_out(first, one_state.chunk());
+                          });
+  }
   if (ChunkWindows<Scalar>::are_useful(source, chunk_size)) {
     return ChunkWindows<Scalar>(source, chunk_size, weights, states).forward(states, tape, reads);
   }

@@ -27,8 +27,8 @@ struct LevelMask {
     return level_of(bucket, first + static_cast<std::uint64_t>(t), order, max_levels);
   }
 
-  /// Calls `visit(level, begin, size)` for the stretches of the chunk that query t sees under one
-  /// level, the oldest first; tokens are counted from the beginning of the chunk.
+  /// Calls `visit(level, begin, size)` once for each stretch of the chunk that query t sees under
+  /// one level, the oldest first; tokens are counted from the beginning of the chunk.
   template <class Visit>
   void for_each_stretch(Index t, Visit visit) const {
     const bool is_apart = info_of(order).is_leaf_apart;
@@ -37,6 +37,7 @@ struct LevelMask {
     for (std::uint64_t begin = first, next = 0; begin < end; begin = next) {
       const int bit = static_cast<int>(std::bit_width(begin ^ end)) - 1;  // begin's bucket of `end`
       next = ((begin >> bit) + 1) << bit;
+      if (bit + shift >= last) next = end >> (last - shift) << (last - shift);  // all that it holds
       visit((std::min)(bit + shift, last), static_cast<Index>(begin - first),
             static_cast<Index>(next - begin));
     }

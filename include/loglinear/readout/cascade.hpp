@@ -112,6 +112,24 @@ class Cascade {
   }
   /// Forgets every token.
   void reset() noexcept { state_.reset(); }
+  /// Makes keys longer: what was written stays under their first coefficients, and nothing is under
+  /// the new ones. Keys can thus be one-hot over values that are numbered as they come. \param d_k
+  /// the new length, d_k() to 2^26 \throws std::invalid_argument out of that range; nothing is
+  /// changed then, nor where it throws std::bad_alloc. Copies all levels; allocates
+  void grow_keys(Index d_k) {
+    detail::require_between("d_k to grow to", d_k, this->d_k(), Index{1} << 26);
+    State grown(state_.max_levels(), d_k, state_.d_v());
+    typename State::LevelMatrix level = detail::zeros<Matrix>(d_k, state_.d_v());
+    grown.replace(state_.size(), [&](int l) -> const typename State::LevelMatrix& {
+      const auto before = state_.level(l);
+      detail::copy(before.data(), before.size(), level.data());
+      return level;
+    });
+    Vector key = detail::zeros<Scalar>(d_k);
+    places_ = decltype(places_)(d_k);
+    state_ = std::move(grown);
+    key_ = std::move(key);
+  }
   /// \}
 
   /// T tokens at once, a row each: reads each key before it is written with its y. The numbers of T

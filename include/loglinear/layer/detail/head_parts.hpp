@@ -159,15 +159,16 @@ class HeadParts {
   /// For checkpoints.
   template <class Self, class Visit>
   static void visit(Self& self, Visit&& part) {
-    part("", self.preparation_.parameters());
-    part("state", self.stream_);
-    double rate = self.learning_rate();
+    std::conditional_t<std::is_const_v<Self>, const HeadParts, HeadParts>& own = self;
+    part("", own.preparation_.parameters());
+    part("state", own.stream_);
+    double rate = own.learning_rate();
     part("learning_rate", rate);
-    part("train_step_count", self.train_step_count_);
-    part("", self.stepper_);
+    part("train_step_count", own.train_step_count_);
+    part("", own.stepper_);
     if constexpr (is_written<Self>) {
-      self.drop_staged();
-      self.set_learning_rate(rate);
+      own.drop_staged();
+      own.set_learning_rate(rate);
     }
   }
 };
