@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "../../bench/keep_memory.hpp"
+#include "loglinear/parallel.hpp"
 #include "options.hpp"
 #include "results.hpp"
 #include "run.hpp"
@@ -104,6 +105,7 @@ int main(int argc, char** argv) {
   // fresh pages each time: that makes a step up to three times faster.
   bench::keep_memory();
   at::set_num_threads(options.threads);
+  loglinear::set_thread_count(options.threads);
   at::globalContext().setFlushDenormal(true);
   try {
     std::filesystem::create_directories(options.out);

@@ -56,20 +56,20 @@ template <class Scalar>
 /// g_value may be -infinity), which the message locates. So does the backward pass for a gradient
 /// of the reads that is not finite
 ///
-/// Costs what `chunkwise` does for each head, the gradient two and a half times that, and copies
-/// reads and gradients once; heads are shared out to `at::get_num_threads()` threads, with the same
-/// bits on any number of them. Where a gradient is asked for, autograd keeps the tensors and
-/// O(T / C d_k d_v) numbers a head. Tensors that are changed in place between the two passes are
-/// detected by autograd. Second derivatives are refused when they are asked for.
+/// Costs what `chunkwise` of a batch does, whose view it is, and the gradient two and a half times
+/// that; heads are shared out to `thread_count()` threads, those of the library and not LibTorch's,
+/// with the same bits on any number of them. Where a gradient is asked for, autograd keeps the
+/// tensors and O(T / C d_k d_v) numbers a head. Tensors that are changed in place between the two
+/// passes are detected by autograd. Second derivatives are refused when they are asked for.
 [[nodiscard]] inline at::Tensor chunkwise(const TensorInputs& given,
                                           const ChunkwiseOptions& options = {}) {
   const TensorInputs in = detail::without_absent(given);
   detail::chunk_size_of(options);
   detail::require_kinds(in);
   detail::require_shapes(in);
-  const TensorInputs rows = detail::with_rows(in);
-  return in.q.scalar_type() == at::kFloat ? detail::chunkwise_of<float>(rows, options)
-                                          : detail::chunkwise_of<double>(rows, options);
+  const TensorInputs all = detail::resolved(in);
+  return in.q.scalar_type() == at::kFloat ? detail::chunkwise_of<float>(all, options)
+                                          : detail::chunkwise_of<double>(all, options);
 }
 
 }  // namespace loglinear

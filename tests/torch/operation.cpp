@@ -4,17 +4,13 @@
 
 #include "tensors.hpp"
 
-#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <cmath>
 #include <cstring>
 #include <functional>
-#include <mutex>
-#include <set>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "catch.hpp"
@@ -76,16 +72,16 @@ std::string autograd_error(Call call) {
   return {};
 }
 
-/// Restores LibTorch's number of threads.
+/// Restores the number of threads.
 class Threads {
  public:
-  explicit Threads(int count) { at::set_num_threads(count); }
-  ~Threads() { at::set_num_threads(before_); }
+  explicit Threads(int count) { loglinear::set_thread_count(count); }
+  ~Threads() { loglinear::set_thread_count(before_); }
   Threads(const Threads&) = delete;
   Threads& operator=(const Threads&) = delete;
 
  private:
-  int before_ = at::get_num_threads();
+  int before_ = loglinear::thread_count();
 };
 
 }  // namespace
@@ -176,8 +172,9 @@ TEST_CASE("tensors of any strides, with and without a copy", "[torch]") {
       const TensorInputs in = changed(
           plain, [&](const at::Tensor& t) { return layout.make(t.detach()).requires_grad_(true); });
       check_close(reads_and_gradients(in), expected, shape.tokens, shape.d_k);
-      const TensorInputs rows = loglinear::detail::with_rows(in);
-      const auto head = loglinear::detail::head_of<double>(rows, {1, 2}, {});
+      const auto arrays = loglinear::detail::batch_of<double, loglinear::BatchInputs<double>>(in);
+      const loglinear::detail::BatchHeads<double> heads(arrays);
+      const auto& head = heads[shape.heads + 2];
       const auto is_in_place = [](const auto& view, const at::Tensor& tensor) {
         return view.data() == tensor.select(0, 1).select(1, 2).data_ptr<double>() &&
                view.outerStride() == tensor.stride(1);
@@ -199,8 +196,6 @@ TEST_CASE("expanded tensors, and those of one strength a token", "[torch]") {
   const Shape shape{.batches = 2, .tokens = 20, .heads = 3, .d_k = 4, .d_v = 3};
   const Kind kind{test::Decay::none, false, test::Update::delta, 1};
   const TensorInputs plain = random_tensors(71, kind, shape);
-  const TensorInputs rows = loglinear::detail::with_rows(plain);
-  CHECK(rows.beta.data_ptr() == plain.beta.data_ptr());  // T x 1, not copied
 
   for (const int dimension : {0, 1, 2}) {  // the same for all batches, tokens or heads
     INFO("dimension " << dimension);
@@ -208,8 +203,6 @@ TEST_CASE("expanded tensors, and those of one strength a token", "[torch]") {
     TensorInputs expanded = plain, copied = plain;
     expanded.lambda = narrow.expand_as(plain.lambda);
     copied.lambda = expanded.lambda.detach().contiguous().requires_grad_(true);
-    CHECK((loglinear::detail::with_rows(expanded).lambda.data_ptr() == narrow.data_ptr()) ==
-          (dimension != 1));
     const at::Tensor out = chunkwise(expanded), same = chunkwise(copied);
     CHECK(same_bits(out, same));
     const at::Tensor gradient = torch::autograd::grad({out.sum()}, {narrow})[0];
@@ -218,21 +211,7 @@ TEST_CASE("expanded tensors, and those of one strength a token", "[torch]") {
   }
 }
 
-TEST_CASE("heads run on LibTorch's threads, with the same bits on any number", "[torch]") {
-  for (const int count : {1, 2}) {
-    const Threads threads(count);
-    std::set<std::thread::id> seen;
-    std::mutex guard;
-    std::vector<int> calls(15, 0);
-    loglinear::detail::for_each_head(3, 5, [&](const loglinear::detail::Head& at, std::size_t n) {
-      const std::lock_guard lock(guard);
-      seen.insert(std::this_thread::get_id());
-      ++calls[n];
-      CHECK(static_cast<std::size_t>(at.batch * 5 + at.head) == n);
-    });
-    CHECK(seen.size() == static_cast<std::size_t>(count));
-    CHECK(calls == std::vector<int>(15, 1));
-  }
+TEST_CASE("heads have the same bits on any number of threads", "[torch]") {
   const Shape shape{.batches = 3, .tokens = 70, .heads = 5, .d_k = 8, .d_v = 8};
   for (const Kind& kind : {delta_product, rank_one}) {
     const TensorInputs in = with_gradients(random_tensors(72, kind, shape));

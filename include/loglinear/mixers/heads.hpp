@@ -9,8 +9,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/detail/base/product.hpp"
+#include "loglinear/parallel/detail/parallel_for.hpp"
 #include "loglinear/sequence/chunkwise.hpp"
 #include "loglinear/sequence/chunkwise_gradient.hpp"
 #include "loglinear/stream/log_linear_state.hpp"
@@ -57,16 +57,13 @@ struct HeadInputs {
   }
 };
 
-/// Calls `use(first, end)` for the heads [first, end) of each group. The calls share nothing they
-/// write, so that they may run on threads of their own; such threads must not be started while a
-/// `FlushToZero` lives.
+/// Calls `use(first, end)` for the heads [first, end) of each group, on threads: the calls share
+/// nothing they write.
 template <class Scalar, class Use>
 void for_each_group(const HeadInputs<Scalar>& in, Use use) {
   const Index width = in.heads / in.groups;
-  for (Index group = 0; group < in.groups; ++group) {
-    const FlushToZero<Scalar> flush;  // of the thread
-    use(group * width, (group + 1) * width);
-  }
+  parallel_for<Scalar>(in.groups, thread_count(),
+                       [&](Index group) { use(group * width, (group + 1) * width); });
 }
 
 /// What a gradient needs of each head, or nullptr where none will be asked for.
@@ -80,13 +77,11 @@ template <class Scalar, class StateOf>
                                                      const ChunkwiseOptions& options,
                                                      HeadTapes<Scalar> tapes, StateOf state_of) {
   RowMajorMatrix<Scalar> reads(in.length(), in.v.cols());
-  for_each_group(in, [&](Index first, Index end) {
-    for (Index h = first; h < end; ++h) {
-      auto&& state = state_of(h);
-      reads.middleCols(h * in.d_v(), in.d_v()) =
-          chunkwise(in.head(h), state, options,
-                    tapes == nullptr ? nullptr : &(*tapes)[static_cast<std::size_t>(h)]);
-    }
+  parallel_for<Scalar>(in.heads, thread_count(), [&](Index h) {
+    auto&& state = state_of(h);
+    reads.middleCols(h * in.d_v(), in.d_v()) =
+        chunkwise(in.head(h), state, options,
+                  tapes == nullptr ? nullptr : &(*tapes)[static_cast<std::size_t>(h)]);
   });
   return reads;
 }

@@ -41,21 +41,17 @@ class HeadsToken {
   /// 1 x (heads d_v).
   [[nodiscard]] RowMajorMatrix<Scalar> reads() const {
     RowMajorMatrix<Scalar> out(1, in_.v.cols());
-    for_each_group(in_, [&](Index first, Index end) {
-      for (Index h = first; h < end; ++h) read(h, out.data() + h * in_.d_v());
-    });
+    for (Index h = 0; h < in_.heads; ++h) read(h, out.data() + h * in_.d_v());
     return out;
   }
   /// Every state undergoes its transition and takes its leaf. Neither allocates nor throws, so that
   /// all heads take the token or none.
   void write() {
-    for_each_group(in_, [&](Index first, Index end) {
-      for (Index h = first; h < end; ++h) {
-        with_transition(h, [&](const auto& transition) {
-          levels_of(state(h)).write(transition, head(h).key, head(h).value, head(h).admitted);
-        });
-      }
-    });
+    for (Index h = 0; h < in_.heads; ++h) {
+      with_transition(h, [&](const auto& transition) {
+        levels_of(state(h)).write(transition, head(h).key, head(h).value, head(h).admitted);
+      });
+    }
   }
 
  private:

@@ -17,7 +17,7 @@ namespace loglinear {
 ///
 /// All are float or all double, on the CPU, strided. Nothing is copied unless a tensor's last
 /// dimension is not contiguous, or tokens share memory (a stride of 0 along T, as `expand` makes),
-/// or beta has n > 1: such a tensor is copied once.
+/// or beta has n > 1: of such a tensor each head is copied once.
 struct TensorInputs {
   at::Tensor q;             ///< queries, [B, T, H, d_k]
   at::Tensor k;             ///< keys, [B, nT, H, d_k]: n of a token, then those of the next

@@ -14,13 +14,14 @@
 #include <utility>
 #include <vector>
 
-#include "loglinear/sequence/chunkwise_gradient.hpp"
+#include "loglinear/batch/batch_chunkwise.hpp"
+#include "loglinear/batch/batch_gradient.hpp"
 #include "loglinear/torch/detail/given_tensors.hpp"
 #include "loglinear/torch/detail/heads_of_tensors.hpp"
 
 namespace loglinear::detail {
 
-/// Which tensors are given, the options, and what the reads of each head leave for its gradient.
+/// Which tensors are given, the options, and what the reads leave for the gradient.
 template <class Scalar>
 struct ChunkwiseRecord final : ::torch::CustomClassHolder {
   ChunkwiseRecord(const TensorInputs& in, const ChunkwiseOptions& given_options)
@@ -28,67 +29,31 @@ struct ChunkwiseRecord final : ::torch::CustomClassHolder {
 
   GivenTensors given;
   ChunkwiseOptions options;
-  std::vector<SequenceTape<Scalar>> tapes{};  // of each head
+  BatchTape<Scalar> tape{};
 };
 
-/// Level weights of one state, which is a hierarchy of one level with all weights 1.
-template <class Scalar>
-[[nodiscard]] RowMajorMatrix<Scalar> weights_of_one_state(const TensorInputs& in) {
-  if (in.lambda.defined()) return {};
-  return RowMajorMatrix<Scalar>::Ones(in.q.size(1), 2);
-}
-
-/// A head of all arrays, where they are; they must have rows.
-template <class Scalar>
-[[nodiscard]] SequenceInputs<Scalar> head_of(const TensorInputs& in, const Head& at,
-                                             const RowMajorMatrix<Scalar>& weights_of_one) {
-  SequenceInputs<Scalar> head{};
-  for_each_array([&](const char*, const at::Tensor& tensor,
-                     SequenceArray<Scalar>& rows) { rows = rows_of<Scalar>(tensor, at); },
-                 in, head);
-  if (!in.lambda.defined()) head.lambda = view_of(weights_of_one);
-  return head;
-}
-
-/// The reads of all heads, [B, T, H, d_v]; `tapes` gets one for each head, if given.
+/// The reads of all heads, [B, T, H, d_v]; `tape` takes what the gradient needs, if given.
 template <class Scalar>
 [[nodiscard]] at::Tensor read_heads(const TensorInputs& in, const ChunkwiseOptions& options,
-                                    std::vector<SequenceTape<Scalar>>* tapes = nullptr) {
-  const std::int64_t batches = in.q.size(0), heads = in.q.size(2);
-  at::Tensor out = at::empty({batches, in.q.size(1), heads, in.v.size(3)}, in.q.options());
-  if (tapes != nullptr) tapes->resize(static_cast<std::size_t>(batches * heads));
-  const RowMajorMatrix<Scalar> weights_of_one = weights_of_one_state<Scalar>(in);
-  for_each_head(batches, heads, [&](const Head& at, std::size_t number) {
-    const auto head = head_of<Scalar>(in, at, weights_of_one);
-    SequenceTape<Scalar>* const tape = tapes == nullptr ? nullptr : &(*tapes)[number];
-    if (in.lambda.defined()) {
-      target_rows_of<Scalar>(out, at) = chunkwise(head, options, tape);
-    } else {
-      LogLinearState<Scalar> state(1, head.d_k(), head.d_v());
-      target_rows_of<Scalar>(out, at) = chunkwise(head, state, options, tape);
-    }
-  });
+                                    BatchTape<Scalar>* tape = nullptr) {
+  at::Tensor out =
+      at::empty({in.q.size(0), in.q.size(1), in.q.size(2), in.v.size(3)}, in.q.options());
+  if (out.numel() == 0) return out;
+  chunkwise(batch_of<Scalar, BatchInputs<Scalar>>(in), array_of<Scalar>(out), options, tape);
   return out;
 }
 
 /// Fills the tensors of `gradients` that are defined, from the gradient with respect to the reads.
 template <class Scalar>
-void differentiate_heads(const TensorInputs& in, const std::vector<SequenceTape<Scalar>>& tapes,
+void differentiate_heads(const TensorInputs& in, const BatchTape<Scalar>& tape,
                          const at::Tensor& d_out, const TensorInputs& gradients) {
-  const RowMajorMatrix<Scalar> weights_of_one = weights_of_one_state<Scalar>(in);
-  for_each_head(in.q.size(0), in.q.size(2), [&](const Head& at, std::size_t number) {
-    const auto of_head = chunkwise_gradient(head_of<Scalar>(in, at, weights_of_one), tapes[number],
-                                            rows_of<Scalar>(d_out, at));
-    for_each_array(
-        [&](const char*, const at::Tensor& tensor, const RowMajorMatrix<Scalar>& gradient) {
-          if (tensor.defined()) target_rows_of<Scalar>(tensor, at) = gradient;
-        },
-        gradients, of_head);
-  });
+  if (d_out.numel() == 0) return;
+  chunkwise_gradient(batch_of<Scalar, BatchInputs<Scalar>>(in), tape, array_of<Scalar>(d_out),
+                     batch_of<Scalar, BatchGradients<Scalar>>(gradients));
 }
 
-/// Both as autograd sees them. Arguments: the tensors that are given, all with rows, and the
-/// record. What is saved are the tensors themselves, so that autograd notices changes in place.
+/// Both as autograd sees them. Arguments: the tensors that are given, and the record. What is saved
+/// are the tensors themselves, so that autograd notices changes in place.
 template <class Scalar>
 struct ChunkwiseFunction final : ::torch::autograd::Function<ChunkwiseFunction<Scalar>> {
   using Record = ChunkwiseRecord<Scalar>;
@@ -99,7 +64,7 @@ struct ChunkwiseFunction final : ::torch::autograd::Function<ChunkwiseFunction<S
                             const c10::intrusive_ptr<Record>& record) {
     context->save_for_backward(given.vec());
     context->saved_data["record"] = c10::IValue::make_capsule(record);
-    return read_heads(record->given.inputs(given), record->options, &record->tapes);
+    return read_heads(record->given.inputs(given), record->options, &record->tape);
   }
 
   static Tensors backward(Context* context, const Tensors& d_outs) {
@@ -112,7 +77,7 @@ struct ChunkwiseFunction final : ::torch::autograd::Function<ChunkwiseFunction<S
         gradients[i] = at::empty_like(given[i], at::MemoryFormat::Contiguous);
       }
     }
-    differentiate_heads(record->given.inputs(given), record->tapes, with_rows(d_outs[0].detach()),
+    differentiate_heads(record->given.inputs(given), record->tape, d_outs[0].detach().resolve_neg(),
                         record->given.inputs(gradients));
     refuse_second_derivatives(given, d_outs, gradients);
     return gradients;
