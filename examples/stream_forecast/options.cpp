@@ -374,6 +374,10 @@ Parsed parse_options(int argc, const char* const* argv) {
   const bool by_time = !o.time.empty();
   if (by_time && horizon->count() > 0)
     return refuse("--horizon: with --label-time a forecast is for the row itself");
+  std::vector<double> sorted = o.decays;
+  std::sort(sorted.begin(), sorted.end());
+  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
+    return refuse("--decay: each may be given once");
   if (o.save_every > 0 && o.save.empty()) return refuse("--save-every needs --save");
   o.has_header = !no_header;
   if (!delimiter.empty()) o.delimiter = is_tab(delimiter) ? '\t' : delimiter[0];

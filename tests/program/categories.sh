@@ -88,6 +88,7 @@ for option in slots kappa decay levels state-decay seasonal-lag; do
   done
 done
 expect 2 '--seasonal-lag: 7 is below the horizon, 8' --horizon 8 --seasonal-lag 7
+expect 2 '--decay: each may be given once' --decay 0.5 --decay 0.9 --decay 0.5
 expect 2 '--seasonal-lag none allows no other' --seasonal-lag none --seasonal-lag 7
 
 # refuse LINE COLUMN VALUE PATTERN: that cell of the file is another.
