@@ -2427,8 +2427,8 @@ struct OuterProduct {
   Scalar factor{1};
 };
 
-/// What a matrix is multiplied by: row i by factor of_row[i], column j by of_column[j], where null
-/// is 1 for all.
+/// What a matrix is multiplied by: row i by factor of_row[i], where null is 1 for all, and column j
+/// by of_column[j], where that is said to be used.
 template <class Scalar>
 struct Scaling {
   Scalar factor{1};
@@ -2442,72 +2442,61 @@ struct Scaling {
 
 /// `step_rows` for N packets of columns from `first` on. What `Terms` outer products have along the
 /// rows stays in registers; with `Terms` 0 there are `count` of them, in memory.
-template <int N, int Terms, class Stored, class Scalar>
+template <int N, int Terms, bool ScalesColumns, class Stored, class Scalar>
 void step_rows_block(Stored* m, Index first, Index rows, Index stride,
                      const Scaling<Scalar>& scaling, const OuterProduct<Scalar>* terms, int count) {
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
   constexpr std::size_t held = Terms == 0 ? 1 : Terms;
-  P along[held][array_size(N)];
+  P along[held][array_size(N)], coefficients[held], sums[array_size(N)];
   for (int t = 0; t < Terms; ++t) {
     for (int n = 0; n < N; ++n) along[t][n] = ei::ploadu<P>(terms[t].along + first + n * width);
   }
-  const auto all_rows = [&](auto scales_columns) {
-    Stored* row = m + first;
-    for (Index i = 0; i < rows; ++i, row += stride) {
-      const P scale = ei::pset1<P>(scaling.row(i));
-      const auto coefficient = [&](int t) {
-        return ei::pset1<P>(Scalar(terms[t].factor * terms[t].of_row[i]));
-      };
-      const auto scaled = [&](int n) {
-        const P old = ei::pmul(scale, load<Scalar>(row + n * width));
-        if constexpr (!scales_columns) return old;
-        return ei::pmul(old, ei::ploadu<P>(scaling.of_column + first + n * width));
-      };
-      if constexpr (Terms > 0) {
-        P coefficients[held];
-        for (int t = 0; t < Terms; ++t) coefficients[t] = coefficient(t);
-        for (int n = 0; n < N; ++n) {
-          P sum = scaled(n);
-          for (int t = 0; t < Terms; ++t) sum = ei::pmadd(coefficients[t], along[t][n], sum);
-          store<Scalar>(row + n * width, sum);
-        }
-      } else {
-        P sums[array_size(N)];
-        for (int n = 0; n < N; ++n) sums[n] = scaled(n);
-        for (int t = 0; t < count; ++t) {
-          const P factor = coefficient(t);
-          const Scalar* const from = terms[t].along + first;
-          for (int n = 0; n < N; ++n) {
-            sums[n] = ei::pmadd(factor, ei::ploadu<P>(from + n * width), sums[n]);
-          }
-        }
-        for (int n = 0; n < N; ++n) store<Scalar>(row + n * width, sums[n]);
+  Stored* row = m + first;
+  for (Index i = 0; i < rows; ++i, row += stride) {
+    const P scale = ei::pset1<P>(scaling.row(i));
+    const auto coefficient = [&](int t) {
+      return ei::pset1<P>(Scalar(terms[t].factor * terms[t].of_row[i]));
+    };
+    for (int t = 0; t < Terms; ++t) coefficients[t] = coefficient(t);
+    for (int n = 0; n < N; ++n) {
+      P sum = ei::pmul(scale, load<Scalar>(row + n * width));
+      if constexpr (ScalesColumns) {
+        sum = ei::pmul(sum, ei::ploadu<P>(scaling.of_column + first + n * width));
+      }
+      for (int t = 0; t < Terms; ++t) sum = ei::pmadd(coefficients[t], along[t][n], sum);
+      if constexpr (Terms > 0) store<Scalar>(row + n * width, sum);
+      if constexpr (Terms == 0) sums[n] = sum;
+    }
+    if constexpr (Terms > 0) continue;
+    for (int t = 0; t < count; ++t) {
+      const P factor = coefficient(t);
+      const Scalar* const from = terms[t].along + first;
+      for (int n = 0; n < N; ++n) {
+        sums[n] = ei::pmadd(factor, ei::ploadu<P>(from + n * width), sums[n]);
       }
     }
-  };
-  if (scaling.of_column == nullptr) {
-    all_rows(std::false_type{});
-  } else {
-    all_rows(std::true_type{});
+    for (int n = 0; n < N; ++n) store<Scalar>(row + n * width, sums[n]);
   }
 }
 
-template <int N, int Terms, class Stored, class Scalar>
+template <int N, int Terms, bool ScalesColumns, class Stored, class Scalar>
 void step_rows_from(Stored* m, Index first, Index rows, Index columns, Index stride,
                     const Scaling<Scalar>& scaling, const OuterProduct<Scalar>* terms, int count) {
   constexpr Index width = packet_size<Scalar>;
   for (; first + N * width <= columns; first += N * width) {
-    step_rows_block<N, Terms>(m, first, rows, stride, scaling, terms, count);
+    step_rows_block<N, Terms, ScalesColumns>(m, first, rows, stride, scaling, terms, count);
   }
-  if constexpr (N > 1) {
-    step_rows_from<N / 2, Terms>(m, first, rows, columns, stride, scaling, terms, count);
+  if constexpr (N > 1) {  // each size of block takes its time to compile
+    constexpr int fewer = N > 4 ? N / 4 : 1;
+    step_rows_from<fewer, Terms, ScalesColumns>(m, first, rows, columns, stride, scaling, terms,
+                                                count);
   } else {
     for (Index i = 0; i < rows && first < columns; ++i, m += stride) {
       for (Index j = first; j < columns; ++j) {
         Scalar sum = scaling.row(i) * static_cast<Scalar>(m[j]);
-        if (scaling.of_column != nullptr) sum *= scaling.of_column[j];
+        if constexpr (ScalesColumns) sum *= scaling.of_column[j];
         for (int t = 0; t < count; ++t) {
           sum += terms[t].factor * terms[t].of_row[i] * terms[t].along[j];
         }
@@ -2518,17 +2507,18 @@ void step_rows_from(Stored* m, Index first, Index rows, Index columns, Index str
 }
 
 /// m <- scaling m + sum of the outer products, j < columns: each number is read, rounded and
-/// written once.
-template <class Stored, class Scalar>
+/// written once. Is fastest with `Usual` outer products, 1 or 2. `ScalesColumns`: whether
+/// `of_column` is used, which must not be null then.
+template <int Usual, bool ScalesColumns, class Stored, class Scalar>
 void step_rows(Stored* m, Index rows, Index columns, Index stride, const Scaling<Scalar>& scaling,
                const OuterProduct<Scalar>* terms, int count) {
-  if (count == 1) {
-    step_rows_from<8, 1>(m, Index{0}, rows, columns, stride, scaling, terms, count);
-  } else if (count == 2) {
-    step_rows_from<4, 2>(m, Index{0}, rows, columns, stride, scaling, terms, count);
-  } else {
-    step_rows_from<4, 0>(m, Index{0}, rows, columns, stride, scaling, terms, count);
+  if constexpr (Usual > 0) {
+    if (count == Usual) {
+      return step_rows_from<8 / Usual, Usual, ScalesColumns>(m, Index{0}, rows, columns, stride,
+                                                             scaling, terms, count);
+    }
   }
+  step_rows_from<4, 0, ScalesColumns>(m, Index{0}, rows, columns, stride, scaling, terms, count);
 }
 
 /// m[i][j] += c[i] v[j], j < columns: a rank-one update of a row-major matrix.
@@ -5208,30 +5198,20 @@ void stepped_rows_block(Scalar* m, Index first, Index rows, Index stride,
     for (int t = 0; t < Terms; ++t) along[t][n] = ei::ploadu<P>(terms[t].along + first + n * width);
     for (int s = 0; s < Sums; ++s) found[s][n] = ei::pset1<P>(Scalar(0));
   }
-  const auto all_rows = [&](auto scales_columns) {
-    Scalar* row = m + first;
-    for (Index i = 0; i < rows; ++i, row += stride) {
-      P coefficients[array_size(Terms)], weights[array_size(Sums)];
-      const P scale = ei::pset1<P>(scaling.row(i));
-      for (int t = 0; t < Terms; ++t) {
-        coefficients[t] = ei::pset1<P>(Scalar(terms[t].factor * terms[t].of_row[i]));
-      }
-      for (int s = 0; s < Sums; ++s) weights[s] = ei::pset1<P>(sums[s].weights[i]);
-      for (int n = 0; n < N; ++n) {
-        P x = ei::pmul(scale, ei::ploadu<P>(row + n * width));
-        if constexpr (scales_columns) {
-          x = ei::pmul(x, ei::ploadu<P>(scaling.of_column + first + n * width));
-        }
-        for (int t = 0; t < Terms; ++t) x = ei::pmadd(coefficients[t], along[t][n], x);
-        ei::pstoreu(row + n * width, x);
-        for (int s = 0; s < Sums; ++s) found[s][n] = ei::pmadd(weights[s], x, found[s][n]);
-      }
+  Scalar* row = m + first;
+  for (Index i = 0; i < rows; ++i, row += stride) {
+    P coefficients[array_size(Terms)], weights[array_size(Sums)];
+    const P scale = ei::pset1<P>(scaling.row(i));
+    for (int t = 0; t < Terms; ++t) {
+      coefficients[t] = ei::pset1<P>(Scalar(terms[t].factor * terms[t].of_row[i]));
     }
-  };
-  if (scaling.of_column == nullptr) {
-    all_rows(std::false_type{});
-  } else {
-    all_rows(std::true_type{});
+    for (int s = 0; s < Sums; ++s) weights[s] = ei::pset1<P>(sums[s].weights[i]);
+    for (int n = 0; n < N; ++n) {
+      P x = ei::pmul(scale, ei::ploadu<P>(row + n * width));
+      for (int t = 0; t < Terms; ++t) x = ei::pmadd(coefficients[t], along[t][n], x);
+      ei::pstoreu(row + n * width, x);
+      for (int s = 0; s < Sums; ++s) found[s][n] = ei::pmadd(weights[s], x, found[s][n]);
+    }
   }
   for (int s = 0; s < Sums; ++s) {
     for (int n = 0; n < N; ++n) ei::pstoreu(sums[s].out + first + n * width, found[s][n]);
@@ -5247,13 +5227,13 @@ void stepped_rows_from(Scalar* m, Index first, Index rows, Index columns,
     stepped_rows_block<N, Terms, Sums>(m, first, rows, columns, scaling, terms, sums);
   }
   if constexpr (N > 1) {
-    stepped_rows_from<N / 2, Terms, Sums>(m, first, rows, columns, scaling, terms, sums);
+    constexpr int fewer = N > 4 ? N / 4 : 1;
+    stepped_rows_from<fewer, Terms, Sums>(m, first, rows, columns, scaling, terms, sums);
   } else {
     for (int s = 0; s < Sums; ++s) std::fill(sums[s].out + first, sums[s].out + columns, Scalar(0));
     for (Index i = 0; i < rows && first < columns; ++i) {
       for (Index j = first; j < columns; ++j) {
         Scalar x = scaling.row(i) * m[i * columns + j];
-        if (scaling.of_column != nullptr) x *= scaling.of_column[j];
         for (int t = 0; t < Terms; ++t) {
           x += terms[t].factor * terms[t].of_row[i] * terms[t].along[j];
         }
@@ -5264,8 +5244,8 @@ void stepped_rows_from(Scalar* m, Index first, Index rows, Index columns,
   }
 }
 
-/// m <- scaling m + the outer products, then the sums of its rows. No sum may lie where something
-/// along the rows does.
+/// m <- scaling m + the outer products, then the sums of its rows; columns are not scaled. No sum
+/// may lie where something along the rows does.
 template <int Terms, int Sums, class Scalar>
 void stepped_rows(Scalar* m, Index rows, Index columns, const Scaling<Scalar>& scaling,
                   const OuterProduct<Scalar>* terms, const RowSum<Scalar>* sums) {
@@ -5474,10 +5454,14 @@ class OneStateRun {
   /// 16 and 32 registers of 4 to 16 floats, S of 16 x 16 to 256 x 256.
   [[nodiscard]] static bool is_faster(const SequenceShape& shape, int max_levels) {
     const bool is_plain = shape.steps == 0 && shape.decays <= 1;
-    const Index kibibytes = is_plain ? 16 : shape.steps == 0 ? 32 : shape.is_delta ? 48 : 144;
-    const Index registers = is_plain || widest_block<Scalar> < 16 ? 1 : 3;  // 32 of them serve it
+    const Index kibibytes = shape.decays_values ? 4  // no pass does all at once then
+                            : is_plain          ? 16
+                            : shape.steps == 0  ? 32
+                            : shape.is_delta    ? 48
+                                                : 144;
+    const bool has_registers = widest_block<Scalar> >= 16 && !is_plain && !shape.decays_values;
     const Index bytes = shape.d_k * shape.d_v * Index{sizeof(Scalar)};
-    return max_levels == 1 && bytes <= kibibytes * registers * 1024;
+    return max_levels == 1 && bytes <= kibibytes * (has_registers ? 3 : 1) * 1024;
   }
 
   OneStateRun(const SequenceShape& shape, Index capacity, Index weights)
@@ -5488,6 +5472,8 @@ class OneStateRun {
         own_read_(shape.d_v),
         found_(shape.d_v),
         next_found_(shape.d_v),
+        spare_(shape.d_v),
+        ones_(ones<Scalar>(shape.d_v)),
         terms_(array_size(shape.leaves + 1)) {}
 
   /// Takes the `tokens` tokens from `first` on, and reads them, to `chunk().out`, if `reads`.
@@ -5562,7 +5548,7 @@ class OneStateRun {
 
   /// What is to be written at a moment: `r` decays value columns, if it is not null.
   void note(Index t, Index moment, const Scalar* r) {
-    scaling_ = {Scalar(1), nullptr, r};
+    scaling_ = {Scalar(1), nullptr, r == nullptr ? ones_.data() : r};
     if (shape_.decays == 1) scaling_.factor = *row(chunk_.decay, moment);
     if (shape_.decays > 1) scaling_.of_row = row(chunk_.decay, moment);
     count_ = 0;
@@ -5576,19 +5562,18 @@ class OneStateRun {
   }
   /// Writes what was noted.
   void write() {
-    if (has_note_) {
-      step_rows(s_, shape_.d_k, shape_.d_v, shape_.d_v, scaling_, terms_.data(), count_);
-    }
+    if (!has_note_) return;
+    step_rows<0, true>(s_, shape_.d_k, shape_.d_v, shape_.d_v, scaling_, terms_.data(), count_);
     has_note_ = false;
   }
-  /// The same, and `sums` of the rows of the state as it is then.
-  void write_and_sum(const RowSum<Scalar>* sums, int sum_count) {
+  /// The same, and `sums` of the rows of the state as it is then; there is room for two of them.
+  void write_and_sum(RowSum<Scalar>* sums, int sum_count) {
     const Index rows = shape_.d_k, columns = shape_.d_v;
-    if (has_note_ && count_ == 1 && sum_count == 1) {
+    const bool is_fused = has_note_ && sum_count > 0 && scaling_.of_column == ones_.data();
+    if (is_fused && count_ == 1 && sum_count == 1) {
       stepped_rows<1, 1>(s_, rows, columns, scaling_, terms_.data(), sums);
-    } else if (has_note_ && count_ == 2 && sum_count == 1) {
-      stepped_rows<2, 1>(s_, rows, columns, scaling_, terms_.data(), sums);
-    } else if (has_note_ && count_ == 2 && sum_count == 2) {
+    } else if (is_fused && count_ == 2) {
+      if (sum_count == 1) sums[1] = {sums[0].weights, spare_.data()};  // as much as there may be
       stepped_rows<2, 2>(s_, rows, columns, scaling_, terms_.data(), sums);
     } else {
       write();
@@ -5619,7 +5604,7 @@ class OneStateRun {
   Chunk<Scalar> chunk_;
   typename Chunk<Scalar>::Views rows_{};
   Scalar* s_ = nullptr;
-  Vector<Scalar> query_, old_read_, own_read_, found_, next_found_;
+  Vector<Scalar> query_, old_read_, own_read_, found_, next_found_, spare_, ones_;
   // What is still to be written.
   Scaling<Scalar> scaling_{};
   std::vector<OuterProduct<Scalar>> terms_;
@@ -8075,7 +8060,8 @@ struct RankOneUpdate {
         Scalar* const block = m.data() + first;
         detail::weighted_rows(block, n, width, m.outerStride(), p.data(), found);
         const detail::OuterProduct<Scalar> written{u.data(), found, Scalar(-1)};
-        detail::step_rows(block, n, width, m.outerStride(), scaling(), &written, 1);
+        detail::step_rows_from<8, 1, false>(block, Eigen::Index{0}, n, width, m.outerStride(),
+                                            scaling(), &written, 1);
       } else if constexpr (detail::is_column_major_memory<decltype(m)>) {
         Scalar* const block = m.data() + first * m.outerStride();
         for (Eigen::Index j = 0; j < width; ++j) {
@@ -13627,6 +13613,8 @@ class OneState {
   /// Whether `write` knows the kind.
   static constexpr bool is_known = HasOwnProducts<Kind> || looks_up<Kind> || has_product;
 
+  static constexpr bool scales_columns = scales_values<Kind>;
+
   OneState(int max_levels, Index key_rows, Index d_v, Index leaves)
       : product_(max_levels == 1 ? key_rows : 0, 1) {
     if (max_levels > 1) return;
@@ -13636,6 +13624,7 @@ class OneState {
       found_ = zeros<RowMajorMatrix<Scalar>>(updates, d_v);
     }
     if constexpr (HasOwnProducts<Kind>) row_factors_ = zeros<Scalar>(key_rows);
+    if constexpr (scales_columns) column_ones_ = ones<Scalar>(d_v);
     terms_.resize(array_size(updates + leaves));
   }
 
@@ -13683,16 +13672,21 @@ class OneState {
     for (Index n = 0; n < token.keys.cols(); ++n) {
       add_term(token.keys.data() + n * rows, token.values.data() + n * columns, Scalar(1));
     }
-    step_rows(state, rows, columns, columns, scaling, terms_.data(), count);
+    step_rows<looks_up<Kind> ? 2
+              : has_product  ? 0
+                             : 1,
+              scales_columns>(state, rows, columns, columns, scaling, terms_.data(), count);
   }
 
  private:
   [[nodiscard]] Scaling<Scalar> scaling_of(const Kind& kind, Index rows) {
+    const Scalar* of_column = scales_columns ? kind.column_factors() : nullptr;
+    if (scales_columns && of_column == nullptr) of_column = column_ones_.data();
     if constexpr (OneFactor<Kind>) {
-      return {kind.factor(), nullptr, kind.column_factors()};
+      return {kind.factor(), nullptr, of_column};
     } else {
       for (Index i = 0; i < rows; ++i) row_factors_[i] = kind.row_factor(i);
-      return {Scalar(1), row_factors_.data(), kind.column_factors()};
+      return {Scalar(1), row_factors_.data(), of_column};
     }
   }
 
@@ -13703,7 +13697,7 @@ class OneState {
 
   std::conditional_t<has_product, LowRankProduct<Kind>, Nothing> product_;  // L
   RowMajorMatrix<Scalar> found_{};                                          // f_j, a row each
-  Vector<Scalar> row_factors_{};
+  Vector<Scalar> row_factors_{}, column_ones_{};
   std::vector<OuterProduct<Scalar>> terms_{};
 };
 
@@ -16873,16 +16867,13 @@ struct HeadInputs {
   }
 };
 
-/// Calls `use(first, end)` for the heads [first, end) of each group. The calls share nothing they
-/// write, so that they may run on threads of their own; such threads must not be started while a
-/// `FlushToZero` lives.
+/// Calls `use(first, end)` for the heads [first, end) of each group, on threads: the calls share
+/// nothing they write.
 template <class Scalar, class Use>
 void for_each_group(const HeadInputs<Scalar>& in, Use use) {
   const Index width = in.heads / in.groups;
-  for (Index group = 0; group < in.groups; ++group) {
-    const FlushToZero<Scalar> flush;  // of the thread
-    use(group * width, (group + 1) * width);
-  }
+  parallel_for<Scalar>(in.groups, thread_count(),
+                       [&](Index group) { use(group * width, (group + 1) * width); });
 }
 
 /// What a gradient needs of each head, or nullptr where none will be asked for.
@@ -16896,13 +16887,11 @@ template <class Scalar, class StateOf>
                                                      const ChunkwiseOptions& options,
                                                      HeadTapes<Scalar> tapes, StateOf state_of) {
   RowMajorMatrix<Scalar> reads(in.length(), in.v.cols());
-  for_each_group(in, [&](Index first, Index end) {
-    for (Index h = first; h < end; ++h) {
-      auto&& state = state_of(h);
-      reads.middleCols(h * in.d_v(), in.d_v()) =
-          chunkwise(in.head(h), state, options,
-                    tapes == nullptr ? nullptr : &(*tapes)[static_cast<std::size_t>(h)]);
-    }
+  parallel_for<Scalar>(in.heads, thread_count(), [&](Index h) {
+    auto&& state = state_of(h);
+    reads.middleCols(h * in.d_v(), in.d_v()) =
+        chunkwise(in.head(h), state, options,
+                  tapes == nullptr ? nullptr : &(*tapes)[static_cast<std::size_t>(h)]);
   });
   return reads;
 }
@@ -16991,21 +16980,17 @@ class HeadsToken {
   /// 1 x (heads d_v).
   [[nodiscard]] RowMajorMatrix<Scalar> reads() const {
     RowMajorMatrix<Scalar> out(1, in_.v.cols());
-    for_each_group(in_, [&](Index first, Index end) {
-      for (Index h = first; h < end; ++h) read(h, out.data() + h * in_.d_v());
-    });
+    for (Index h = 0; h < in_.heads; ++h) read(h, out.data() + h * in_.d_v());
     return out;
   }
   /// Every state undergoes its transition and takes its leaf. Neither allocates nor throws, so that
   /// all heads take the token or none.
   void write() {
-    for_each_group(in_, [&](Index first, Index end) {
-      for (Index h = first; h < end; ++h) {
-        with_transition(h, [&](const auto& transition) {
-          levels_of(state(h)).write(transition, head(h).key, head(h).value, head(h).admitted);
-        });
-      }
-    });
+    for (Index h = 0; h < in_.heads; ++h) {
+      with_transition(h, [&](const auto& transition) {
+        levels_of(state(h)).write(transition, head(h).key, head(h).value, head(h).admitted);
+      });
+    }
   }
 
  private:
