@@ -50,6 +50,7 @@ bool is_close(const at::Tensor& tensor, const Matrix& rows) {
 
 void train(benchmark::State& state, Rule rule) {
   at::set_num_threads(1);
+  loglinear::set_thread_count(1);
   const Index length = state.range(0), d = state.range(1);
   const auto data = bench::random_sequence(rule, length, d);
   TensorInputs in{.q = tensor_of(data.q),

@@ -28,8 +28,8 @@ int main() {
   decode({draft}, 0.5f);                         // what if?
   pool.restore(users[1], pool.snapshot(draft));  // yes
   const std::vector<float> out = decode(users, 0.1f);
-  for (int b = 0; b < 3; ++b) {
+  for (std::size_t b = 0; b < users.size(); ++b) {
     std::printf("%llu tokens, read %.4f\n", static_cast<unsigned long long>(pool.size(users[b])),
-                out[static_cast<std::size_t>(b * H * D)]);
+                out[b * H * D]);
   }
 }
