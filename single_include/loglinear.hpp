@@ -5227,8 +5227,7 @@ void stepped_rows_from(Scalar* m, Index first, Index rows, Index columns,
     stepped_rows_block<N, Terms, Sums>(m, first, rows, columns, scaling, terms, sums);
   }
   if constexpr (N > 1) {
-    constexpr int fewer = N > 4 ? N / 4 : 1;
-    stepped_rows_from<fewer, Terms, Sums>(m, first, rows, columns, scaling, terms, sums);
+    stepped_rows_from<N / 2, Terms, Sums>(m, first, rows, columns, scaling, terms, sums);
   } else {
     for (int s = 0; s < Sums; ++s) std::fill(sums[s].out + first, sums[s].out + columns, Scalar(0));
     for (Index i = 0; i < rows && first < columns; ++i) {
