@@ -60,7 +60,7 @@ class PoolToken {
     for (Index j = 0; j < updates; ++j) {
       weighted_rows(level, d_k, d_v, d_v, p_.data() + j * d_k, found_.data());
       const OuterProduct<Scalar> removed{u_.data() + j * d_k, found_.data()};
-      step_rows(level, d_k, d_v, d_v, j == 0 ? decay : Scaling<Scalar>{}, &removed, 1);
+      step_rows<1, false>(level, d_k, d_v, d_v, j == 0 ? decay : Scaling<Scalar>{}, &removed, 1);
     }
     const bool scales_rows = updates == 0 && decay_.size() > 0;
     if (!scales_rows && value_decay_.size() == 0) return;
