@@ -17,7 +17,8 @@ using Layer = LogLinearAttention<GLA, Scalar>;
 
 template <class Scalar>
 Layer<Scalar> layer_of(std::uint64_t seed) {
-  return Layer<Scalar>({.d_model = 3, .d_k = 4, .d_v = 2, .max_levels = 3, .seed = seed});
+  return Layer<Scalar>(
+      {.d_model = 3, .d_k = 4, .d_v = 2, .max_levels = 3, .bias = false, .seed = seed});
 }
 
 template <class Any>
