@@ -2422,8 +2422,8 @@ void update_rows(Scalar* m, Index rows, Index columns, Index stride, const Scala
 /// A matrix of rank one: coefficient (i, j) is factor of_row[i] along[j].
 template <class Scalar>
 struct OuterProduct {
-  const Scalar* of_row;
-  const Scalar* along;
+  const Scalar* of_row = nullptr;
+  const Scalar* along = nullptr;
   Scalar factor{1};
 };
 
@@ -5474,6 +5474,8 @@ class OneStateRun {
         spare_(shape.d_v),
         ones_(ones<Scalar>(shape.d_v)),
         terms_(array_size(shape.leaves + 1)) {}
+  OneStateRun(const OneStateRun&) = delete;
+  OneStateRun& operator=(const OneStateRun&) = delete;
 
   /// Takes the `tokens` tokens from `first` on, and reads them, to `chunk().out`, if `reads`.
   void step(TokenSource<Scalar>& source, Index first, Index tokens, bool reads,
@@ -10446,6 +10448,9 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
+  // The root of 0 would be an invalid operation: Eigen takes it by way of 1 / sqrt.
+  constexpr Scalar smallest = (std::numeric_limits<Scalar>::min)();
+  const P least = ei::pset1<P>(smallest);
   [[maybe_unused]] const P beta1 = ei::pset1<P>(a.beta1), rest1 = ei::pset1<P>(a.rest1);
   const P by = ei::pset1<P>(factor), beta2 = ei::pset1<P>(a.beta2), rest2 = ei::pset1<P>(a.rest2),
           correction = ei::pset1<P>(a.correction), epsilon = ei::pset1<P>(a.epsilon),
@@ -10459,7 +10464,7 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
       ei::pstoreu(m + i, mean);
     }
     const P square = ei::pmadd(rest2, ei::pmul(g, g), ei::pmul(beta2, ei::ploadu<P>(v + i)));
-    const P root = ei::padd(ei::psqrt(ei::pmul(correction, square)), epsilon);
+    const P root = ei::padd(ei::psqrt(ei::pmax(ei::pmul(correction, square), least)), epsilon);
     ei::pstoreu(v + i, square);
     ei::pstoreu(w + i, ei::psub(ei::ploadu<P>(w + i), ei::pdiv(ei::pmul(by_size, mean), root)));
   }
@@ -10469,7 +10474,7 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
     Scalar mean = g;
     if constexpr (HasMean) mean = m[i] = a.beta1 * m[i] + a.rest1 * g;
     v[i] = a.beta2 * v[i] + a.rest2 * (g * g);
-    const Scalar root = sqrt(Scalar(a.correction * v[i]));
+    const Scalar root = sqrt((std::max)(Scalar(a.correction * v[i]), smallest));
     w[i] -= a.size * mean / (root + a.epsilon);
   }
 }
@@ -11476,7 +11481,8 @@ struct Filter<TypeList<Types...>, Is> {
 ///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
 /// * `weigh(raw, free, lambda)`: forward, n weights;
 /// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward;
-/// * `levels`, if it is for one number of levels alone: a static constexpr int, see `OneLevel`.
+/// * `levels`, if it is for one number of levels alone: a static constexpr int, see `OneLevel`;
+/// * `is_chosen_at_run_time`, if it may turn out to be for one level: a static constexpr bool.
 
 namespace loglinear {
 
@@ -11705,6 +11711,16 @@ template <class Policy>
     return Policy::levels;
   } else {
     return 0;
+  }
+}
+
+/// Whether a layer of this policy is compiled with the step of one state.
+template <class Policy>
+[[nodiscard]] constexpr bool has_one_state() {
+  if constexpr (requires { Policy::is_chosen_at_run_time; }) {
+    return Policy::is_chosen_at_run_time;
+  } else {
+    return fixed_levels<Policy>() == 1;
   }
 }
 
@@ -14179,7 +14195,7 @@ class HeadParts {
   using Weights = Weights_;
   using Kind = typename Inner::template Transition<Scalar>;
   using Preparation = detail::Preparation<Inner, Scalar, Weights>;
-  using Stream = StreamState<Kind, Stored, Overflow, fixed_levels<Weights>() == 1>;
+  using Stream = StreamState<Kind, Stored, Overflow, has_one_state<Weights>()>;
   using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, Overflow>;
   using Workspace = detail::Workspace<Kind>;
   using Snapshot = StreamSnapshot<Kind, Stored>;
@@ -20998,6 +21014,9 @@ namespace loglinear {
 class AnyLevelWeights {
  public:
   AnyLevelWeights() = default;  ///< `NormalizedMixture`
+  /// A layer that is chosen at run time may have one level.
+  static constexpr bool is_chosen_at_run_time = true;
+
   /// One of the weightings.
   AnyLevelWeights(const LevelWeighting& weighting) : weighting_(weighting) {}
 

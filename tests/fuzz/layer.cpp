@@ -353,7 +353,7 @@ void fuzz_layers(std::uint64_t seed, const typename Layer::Head::Inner& rule,
   test::Random random(seed);
   std::uint64_t tokens = 0;
   for (int done = 0; done < test::layer_operations;) {
-    typename Layer::Options options{.inner = rule};
+    typename Layer::Options options{.inner = rule, .learning_rate = 0.05};  // plain steps
     const bool is_wide = random.below(50) == 0;  // wider than any block of columns
     options.d_model = 1 + random.below(is_wide ? 16 : 3);
     options.d_k = 1 + random.below(is_wide ? 12 : 3);

@@ -43,7 +43,7 @@ struct ManyUpdates {
 TEST_CASE("The plain form after thousands of updates in the buffer") {
   constexpr int tokens = 127;  // 64 of them flushed, 63 buffered
   using Layer = LogLinearAttention<ManyUpdates, double, UnitWeights>;
-  Layer layer({.d_model = 2, .d_k = 64, .d_v = 64, .max_levels = 9});
+  Layer layer({.d_model = 2, .d_k = 64, .d_v = 64, .max_levels = 9, .bias = false});
   test::Normal normal(19);
   test::set_order_one_weights(layer, normal);
   for (int t = 0; t < tokens; ++t) layer.forward(normal.vector<double>(2, 1.0));

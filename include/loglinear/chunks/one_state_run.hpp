@@ -57,6 +57,8 @@ class OneStateRun {
         spare_(shape.d_v),
         ones_(ones<Scalar>(shape.d_v)),
         terms_(array_size(shape.leaves + 1)) {}
+  OneStateRun(const OneStateRun&) = delete;
+  OneStateRun& operator=(const OneStateRun&) = delete;
 
   /// Takes the `tokens` tokens from `first` on, and reads them, to `chunk().out`, if `reads`.
   void step(TokenSource<Scalar>& source, Index first, Index tokens, bool reads,

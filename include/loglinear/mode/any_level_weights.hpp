@@ -17,6 +17,9 @@ namespace loglinear {
 class AnyLevelWeights {
  public:
   AnyLevelWeights() = default;  ///< `NormalizedMixture`
+  /// A layer that is chosen at run time may have one level.
+  static constexpr bool is_chosen_at_run_time = true;
+
   /// One of the weightings.
   AnyLevelWeights(const LevelWeighting& weighting) : weighting_(weighting) {}
 

@@ -14,7 +14,8 @@
 ///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
 /// * `weigh(raw, free, lambda)`: forward, n weights;
 /// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward;
-/// * `levels`, if it is for one number of levels alone: a static constexpr int, see `OneLevel`.
+/// * `levels`, if it is for one number of levels alone: a static constexpr int, see `OneLevel`;
+/// * `is_chosen_at_run_time`, if it may turn out to be for one level: a static constexpr bool.
 
 #include <algorithm>
 #include <array>
@@ -258,6 +259,16 @@ template <class Policy>
     return Policy::levels;
   } else {
     return 0;
+  }
+}
+
+/// Whether a layer of this policy is compiled with the step of one state.
+template <class Policy>
+[[nodiscard]] constexpr bool has_one_state() {
+  if constexpr (requires { Policy::is_chosen_at_run_time; }) {
+    return Policy::is_chosen_at_run_time;
+  } else {
+    return fixed_levels<Policy>() == 1;
   }
 }
 

@@ -38,8 +38,8 @@ void update_rows(Scalar* m, Index rows, Index columns, Index stride, const Scala
 /// A matrix of rank one: coefficient (i, j) is factor of_row[i] along[j].
 template <class Scalar>
 struct OuterProduct {
-  const Scalar* of_row;
-  const Scalar* along;
+  const Scalar* of_row = nullptr;
+  const Scalar* along = nullptr;
   Scalar factor{1};
 };
 

@@ -2,7 +2,9 @@
 #ifndef LOGLINEAR_LAYER_DETAIL_ADAM_KERNEL_HPP
 #define LOGLINEAR_LAYER_DETAIL_ADAM_KERNEL_HPP
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "loglinear/detail/base/narrow.hpp"
 #include "loglinear/detail/base/types.hpp"
@@ -28,6 +30,9 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
   namespace ei = Eigen::internal;
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
+  // The root of 0 would be an invalid operation: Eigen takes it by way of 1 / sqrt.
+  constexpr Scalar smallest = (std::numeric_limits<Scalar>::min)();
+  const P least = ei::pset1<P>(smallest);
   [[maybe_unused]] const P beta1 = ei::pset1<P>(a.beta1), rest1 = ei::pset1<P>(a.rest1);
   const P by = ei::pset1<P>(factor), beta2 = ei::pset1<P>(a.beta2), rest2 = ei::pset1<P>(a.rest2),
           correction = ei::pset1<P>(a.correction), epsilon = ei::pset1<P>(a.epsilon),
@@ -41,7 +46,7 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
       ei::pstoreu(m + i, mean);
     }
     const P square = ei::pmadd(rest2, ei::pmul(g, g), ei::pmul(beta2, ei::ploadu<P>(v + i)));
-    const P root = ei::padd(ei::psqrt(ei::pmul(correction, square)), epsilon);
+    const P root = ei::padd(ei::psqrt(ei::pmax(ei::pmul(correction, square), least)), epsilon);
     ei::pstoreu(v + i, square);
     ei::pstoreu(w + i, ei::psub(ei::ploadu<P>(w + i), ei::pdiv(ei::pmul(by_size, mean), root)));
   }
@@ -51,7 +56,7 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
     Scalar mean = g;
     if constexpr (HasMean) mean = m[i] = a.beta1 * m[i] + a.rest1 * g;
     v[i] = a.beta2 * v[i] + a.rest2 * (g * g);
-    const Scalar root = sqrt(Scalar(a.correction * v[i]));
+    const Scalar root = sqrt((std::max)(Scalar(a.correction * v[i]), smallest));
     w[i] -= a.size * mean / (root + a.epsilon);
   }
 }

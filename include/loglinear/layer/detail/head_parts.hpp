@@ -35,7 +35,7 @@ class HeadParts {
   using Weights = Weights_;
   using Kind = typename Inner::template Transition<Scalar>;
   using Preparation = detail::Preparation<Inner, Scalar, Weights>;
-  using Stream = StreamState<Kind, Stored, Overflow, fixed_levels<Weights>() == 1>;
+  using Stream = StreamState<Kind, Stored, Overflow, has_one_state<Weights>()>;
   using State = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, Overflow>;
   using Workspace = detail::Workspace<Kind>;
   using Snapshot = StreamSnapshot<Kind, Stored>;
