@@ -79,6 +79,6 @@ TEST_CASE("A checkpoint of another mode is refused and changes nothing") {
     const std::string message = test::error_of([&] { checkpoint.get("", *layer); });
     CHECK(test::mentions(message, {"it must be", "as in the object that loads it"}));
     CHECK(test::same_bits(layer->state(), before));
-    CHECK(layer->learning_rate() == 0.05);
+    CHECK(layer->learning_rate() == info_of(StepRule::normalized).rate);
   }
 }

@@ -13,7 +13,12 @@ using namespace loglinear;
 using Layer = LogLinearAttention<GLA, float>;
 
 Layer make_layer() {
-  return Layer({.inner = {.gate_bias = 3}, .d_model = 4, .d_k = 8, .d_v = 8, .max_levels = 5});
+  return Layer({.inner = {.gate_bias = 3},
+                .d_model = 4,
+                .d_k = 8,
+                .d_v = 8,
+                .max_levels = 5,
+                .learning_rate = 0.05});
 }
 
 /// Each tensor as float and double, and in every dtype that it may be written in.
