@@ -4529,7 +4529,9 @@ template <class Scalar>
       const Text place = columns > 1 ? Text(i, ", ", j) : Text(i);
       const auto end = argument.find('#');
       if (end == argument.npos) fail(Text(argument, "[", place, "]"), to_double(value), "finite");
-      const std::string_view before = argument.substr(0, end), after = argument.substr(end + 1);
+      // Not by `substr`, whose own error would pull half of the library into small programs.
+      const std::string_view before(argument.data(), end),
+          after(argument.data() + end + 1, argument.size() - end - 1);
       const bool is_pair = columns > 1;
       fail(Text(before, is_pair ? "(" : "", place, is_pair ? ")" : "", after), to_double(value),
            "finite");
@@ -4864,9 +4866,9 @@ class ProgramPool {
   }
   ~ProgramPool() {
     has_ended().store(true);
-    const std::unique_ptr<ThreadPool> pool(current().exchange(nullptr));
-    if (is_inside_loop())
-      static_cast<void>(const_cast<std::unique_ptr<ThreadPool>&>(pool).release());
+    std::unique_ptr<ThreadPool> pool(current().exchange(nullptr));
+    // Where a pass of a loop ends the program, its worker cannot be joined: the pool stays.
+    if (is_inside_loop()) static_cast<void>(pool.release());
   }
   static std::atomic<ThreadPool*>& current() {
     static std::atomic<ThreadPool*> pool{nullptr};

@@ -119,7 +119,9 @@ template <class Scalar>
       const Text place = columns > 1 ? Text(i, ", ", j) : Text(i);
       const auto end = argument.find('#');
       if (end == argument.npos) fail(Text(argument, "[", place, "]"), to_double(value), "finite");
-      const std::string_view before = argument.substr(0, end), after = argument.substr(end + 1);
+      // Not by `substr`, whose own error would pull half of the library into small programs.
+      const std::string_view before(argument.data(), end),
+          after(argument.data() + end + 1, argument.size() - end - 1);
       const bool is_pair = columns > 1;
       fail(Text(before, is_pair ? "(" : "", place, is_pair ? ")" : "", after), to_double(value),
            "finite");

@@ -188,9 +188,9 @@ class ProgramPool {
   }
   ~ProgramPool() {
     has_ended().store(true);
-    const std::unique_ptr<ThreadPool> pool(current().exchange(nullptr));
-    if (is_inside_loop())
-      static_cast<void>(const_cast<std::unique_ptr<ThreadPool>&>(pool).release());
+    std::unique_ptr<ThreadPool> pool(current().exchange(nullptr));
+    // Where a pass of a loop ends the program, its worker cannot be joined: the pool stays.
+    if (is_inside_loop()) static_cast<void>(pool.release());
   }
   static std::atomic<ThreadPool*>& current() {
     static std::atomic<ThreadPool*> pool{nullptr};
