@@ -3,7 +3,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <ctime>
+#include <new>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -22,6 +24,26 @@
 #  if __has_feature(thread_sanitizer)
 #    define WITHOUT_FORKS  // the sanitizer knows no threads in a child process
 #  endif
+#endif
+
+#if defined(__unix__) && !defined(WITHOUT_FORKS)
+// How many allocations are granted before one is refused; any number while it is negative.
+static std::atomic<int> allocations_left{-1};
+
+static void* granted(std::size_t size) {
+  if (allocations_left >= 0 && allocations_left-- == 0) throw std::bad_alloc();
+  if (void* const memory = std::malloc(size)) return memory;
+  throw std::bad_alloc();
+}
+void* operator new(std::size_t size) {
+  return granted(size);
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
 #endif
 
 namespace {
@@ -159,12 +181,69 @@ TEST_CASE("an executor of the caller's takes the place of the threads") {
     });
   };
   CHECK_THROWS_WITH(failing(), "1");  // though 3 has failed first
-  set_executor([](Index n, const LoopBody& body) {
-    for (Index i = 1; i < n; ++i) body(i);
-  });
-  CHECK(test::mentions(test::error_of([] { counts(4, 4); }), {"executor", "is 3", "be 4"}));
   set_executor({});
   CHECK(threads_of_loop(3).size() == 3);
+}
+
+TEST_CASE("every pass runs once, whatever an executor does") {
+  set_thread_count(3);
+  const Executor wrong[] = {
+      [](Index n, const LoopBody& body) {  // one is left out
+        for (Index i = 1; i < n; ++i) body(i);
+      },
+      [](Index n, const LoopBody& body) {  // one runs twice in the place of another
+        for (Index i = 0; i + 1 < n; ++i) body(i);
+        body(0);
+      },
+      [](Index n, const LoopBody& body) {  // all run twice, at the same time
+        std::thread other([&] {
+          for (Index i = 0; i < n; ++i) body(i);
+        });
+        for (Index i = n; i-- > 0;) body(i);
+        other.join();
+      },
+      [](Index n, const LoopBody& body) {  // and some that there are not
+        for (Index i = -3; i < n + 3; ++i) body(i);
+      },
+      [](Index, const LoopBody& body) {  // an error after some
+        body(2);
+        throw std::runtime_error("no more");
+      },
+      [](Index, const LoopBody&) {},
+  };
+  for (const Executor& executor : wrong) {
+    set_executor(executor);
+    CHECK(counts(9, 4) == std::vector<int>(9, 1));
+    const auto failing = [] {
+      detail::parallel_for<double>(9, 4, [](Index i) {
+        if (i > 3) throw std::runtime_error(std::to_string(i));
+      });
+    };
+    CHECK_THROWS_WITH(failing(), "4");
+  }
+  set_executor({});
+}
+
+TEST_CASE("a loop waits for passes that its executor has not waited for") {
+  set_thread_count(3);
+  std::thread other;
+  std::atomic<bool> has_begun{false};
+  std::atomic<int> ended{0};
+  set_executor([&](Index, const LoopBody& body) {
+    other = std::thread([&has_begun, body] { body(0); });
+    while (!has_begun) std::this_thread::yield();
+    throw std::runtime_error("too early");
+  });
+  detail::parallel_for<double>(4, 4, [&](Index i) {
+    if (i == 0) {
+      has_begun = true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    }
+    ++ended;
+  });
+  CHECK(ended == 4);
+  other.join();
+  set_executor({});
 }
 
 TEST_CASE("idle threads take no time") {
@@ -188,5 +267,31 @@ TEST_CASE("a child process has threads of its own") {
   CHECK(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 0);
   CHECK(threads_of_loop(3).size() == 3);
+}
+
+TEST_CASE("threads that there is no memory for are started by a later loop") {
+  set_thread_count(4);
+  for (int refused = 1; refused <= 8; ++refused) {
+    CAPTURE(refused);
+    const pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      alarm(20);
+      std::atomic<int> ran{0};
+      bool has_thrown = false;
+      allocations_left = refused - 1;
+      try {
+        detail::parallel_for<double>(4, 4, [&](Index) { ++ran; });
+      } catch (...) {
+        has_thrown = true;
+      }
+      allocations_left = -1;
+      _exit(!has_thrown && ran == 4 && threads_of_loop(4).size() == 4 ? 0 : 1);
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0);
+  }
 }
 #endif

@@ -19,6 +19,9 @@ namespace loglinear {
 /// returned. `body` throws nothing and may be called from several threads at once; it ends with the
 /// call. Results do not depend on the threads.
 ///
+/// Results are whole whatever it does: a pass that it runs again is ignored, and the library itself
+/// runs those that it has left out. So what it throws does not come back.
+///
 ///     loglinear::set_executor([](Eigen::Index n, const loglinear::LoopBody& body) {
 ///       tbb::parallel_for(Eigen::Index{0}, n, body);
 ///     });

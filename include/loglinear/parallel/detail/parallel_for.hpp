@@ -4,13 +4,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <exception>
 #include <limits>
-#include <stdexcept>
+#include <memory>
+#include <new>
 #include <utility>
 
 #include "loglinear/detail/base/error.hpp"
-#include "loglinear/detail/base/fail.hpp"
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/parallel/executor.hpp"
 
@@ -46,9 +47,36 @@ class FirstFailure {
   return static_cast<int>((std::min)(n, static_cast<Index>((std::min)(most, thread_count()))));
 }
 
+/// Calls `body(i)` once for each i in [0, n) by an executor that is not trusted: a pass that it
+/// runs again is ignored, and those that it leaves out, be it by an error of its own, run here. So
+/// the loops that write what has been computed are whole, whatever it does. Returns when all passes
+/// have; throws nothing.
+inline void run_by_executor(const Executor& executor, Index n, const LoopBody& body) {
+  const auto count = static_cast<std::size_t>(n);
+  const std::unique_ptr<std::atomic_flag[]> begun(new (std::nothrow) std::atomic_flag[count]);
+  if (begun == nullptr) {
+    for (Index i = 0; i < n; ++i) body(i);
+    return;
+  }
+  std::atomic<Index> ended{0};
+  const auto once = [&](Index i) {
+    if (i < 0 || i >= n || begun[static_cast<std::size_t>(i)].test_and_set()) return;
+    bool& inside = is_inside_loop();
+    const bool before = std::exchange(inside, true);
+    body(i);
+    inside = before;
+    ended.fetch_add(1, std::memory_order_release);
+  };
+  static_cast<void>(caught([&] { executor(n, LoopBody(once)); }));
+  for (Index i = 0; i < n; ++i) once(i);
+  while (ended.load(std::memory_order_acquire) != n) {  // on threads that it has not waited for
+  }
+}
+
 /// Calls `body(i)` for each i in [0, n) on up to `most` threads, then throws what the lowest i that
-/// failed has thrown; those before it have all run. A loop within a loop runs on its own thread.
-/// Does not allocate but to start threads. In each pass `Scalar`'s denormal numbers are zero.
+/// failed has thrown; those before it have all run. Throws nothing else: a loop whose passes do not
+/// fail is always whole. A loop within a loop runs on its own thread. Does not allocate but to
+/// start threads and for an executor. In each pass `Scalar`'s denormal numbers are zero.
 template <class Scalar, class Body>
 void parallel_for(Index n, int most, const Body& body) {
   const int threads = threads_for(n, most);
@@ -58,27 +86,16 @@ void parallel_for(Index n, int most, const Body& body) {
     return;
   }
   FirstFailure failure;
-  std::atomic<Index> passes{0};
   const auto pass = [&](Index i) {
-    passes.fetch_add(1, std::memory_order_relaxed);
     if (!failure.is_after(i)) return;
     const FlushToZero<Scalar> flush;
     std::exception_ptr thrown = caught([&] { body(i); });
     if (thrown) failure.note(i, std::move(thrown));
   };
-  const LoopBody loop(pass);
   const Executor& executor = thread_settings().executor;
   if (executor) {
-    executor(n, LoopBody([&](Index i) {
-               bool& inside = is_inside_loop();
-               const bool before = std::exchange(inside, true);
-               pass(i);
-               inside = before;
-             }));
-    if (passes.load() != n) {
-      fail("the number of passes that the executor has run", passes.load(), n);
-    }
-  } else if (!run_on_threads(n, threads, loop)) {
+    run_by_executor(executor, n, LoopBody(pass));
+  } else if (!run_on_threads(n, threads, LoopBody(pass))) {
     for (Index i = 0; i < n; ++i) pass(i);
   }
   failure.rethrow();

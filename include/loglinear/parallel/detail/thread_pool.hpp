@@ -26,7 +26,6 @@
 #  pragma pop_macro("min")
 #  pragma pop_macro("max")
 
-#  include <system_error>
 #  if defined(__unix__) || defined(__APPLE__)
 #    include <pthread.h>
 #    define LOGLINEAR_FORKS
@@ -112,20 +111,18 @@ class ThreadPool {
     loops_.notify_all();
   }
 
-  /// Fewer where the system has no more.
+  /// Fewer where the system has no more threads or no memory for them; the next loop tries again.
   void start_workers(int count) {
     const auto wanted = static_cast<std::size_t>(count);
     if (workers_.size() >= wanted) return;
-    handling<std::system_error>(
-        [&] {
-          if (slices_.size() <= wanted) slices_ = std::vector<Slice>(wanted + 1);
-          workers_.reserve(wanted);
-          while (workers_.size() < wanted) {
-            workers_.emplace_back(&ThreadPool::serve, this, static_cast<int>(workers_.size()) + 1,
-                                  loops_.load());
-          }
-        },
-        [](const std::system_error&) {});
+    static_cast<void>(caught([&] {
+      if (slices_.size() <= wanted) slices_ = std::vector<Slice>(wanted + 1);
+      workers_.reserve(wanted);
+      while (workers_.size() < wanted) {
+        workers_.emplace_back(&ThreadPool::serve, this, static_cast<int>(workers_.size()) + 1,
+                              loops_.load());
+      }
+    }));
   }
 
   /// What worker number `self` does.
@@ -170,12 +167,13 @@ class ThreadPool {
 /// it had of the pool stays behind.
 class ProgramPool {
  public:
-  /// Null once the program has ended.
+  /// Null once the program has ended, and where there is no memory for it.
   [[nodiscard]] static ThreadPool* get() {
     static const ProgramPool ended_with_the_program;
     ThreadPool* pool = current().load(std::memory_order_acquire);
     if (pool != nullptr || has_ended().load()) return pool;
-    auto fresh = std::make_unique<ThreadPool>();
+    std::unique_ptr<ThreadPool> fresh;
+    static_cast<void>(caught([&] { fresh = std::make_unique<ThreadPool>(); }));
     if (current().compare_exchange_strong(pool, fresh.get())) pool = fresh.release();
     return pool;
   }
