@@ -220,6 +220,68 @@ TEST_CASE("gradients of a batch are those of its heads, summed where heads share
   }
 }
 
+TEST_CASE("a sum of gradients that would not be finite is refused, and nothing is written",
+          "[law]") {
+  // Two heads share k and v; the gradient of each is finite.
+  using In = HeadArray<const double>;
+  using To = HeadArray<double>;
+  const double q[] = {1e154, 1e154}, one = 1, lambda[] = {1, 1, 1, 1};
+  const double d_out[] = {1.2e154, 1.2e154};
+  const BatchInputs<double> in = {.q = In::bthd(q, 1, 1, 2, 1),
+                                  .k = In::bthd(&one, 1, 1, 1, 1),
+                                  .v = In::bthd(&one, 1, 1, 1, 1),
+                                  .lambda = In::bthd(lambda, 1, 1, 2, 2)};
+  for (const int threads : {1, 2}) {
+    set_thread_count(threads);
+    double out[2] = {}, d_q[] = {5, 5}, d_k = 6, d_v = 7;
+    BatchTape<double> tape;
+    chunkwise(in, To::bthd(out, 1, 1, 2, 1), {}, &tape);
+    const BatchGradients<double> gradients = {.q = To::bthd(d_q, 1, 1, 2, 1),
+                                              .k = To::bthd(&d_k, 1, 1, 1, 1),
+                                              .v = To::bthd(&d_v, 1, 1, 1, 1)};
+    const In cotangent = In::bthd(d_out, 1, 1, 2, 1);
+    CHECK(test::mentions(
+        test::error_of([&] { chunkwise_gradient<double>(in, tape, cotangent, gradients); }),
+        {"the gradient of k, row 0", "inf", "finite", "(batch 0, head 0)"}));
+    CHECK((d_q[0] == 5 && d_q[1] == 5 && d_k == 6 && d_v == 7));
+    chunkwise_gradient<double>(in, tape, cotangent, {.q = gradients.q});
+    CHECK(d_q[0] == d_out[0]);
+  }
+}
+
+TEST_CASE("a gradient of a batch refuses by the names of the batch", "[law]") {
+  test::Random random(10);
+  const Recipe& recipe = recipes[0];
+  Arrays all = arrays(random, recipe, batch, tokens), found = all;
+  const LaidArrays laid = lay(all, Layout::bthd), to = lay(found, Layout::bthd);
+  Values out = zeros();
+  const Laid reads(out, Layout::bthd);
+  BatchStates<double> states = empty_states(recipe);
+  BatchTape<double> tape;
+  chunkwise(inputs(laid), reads.array(), states, {}, &tape);
+  BatchGradients<double> gradients = {.q = to.q.array()};
+  std::vector<Rows> d_states(static_cast<std::size_t>(batch * heads));
+  const auto error = [&] {
+    return test::error_of([&] {
+      chunkwise_gradient<double>(inputs(laid), tape, reads.array(), gradients, &d_states);
+    });
+  };
+  const std::vector<double> before = to.q.memory();
+  d_states[5].setZero(7, d_k * d_v);
+  CHECK(test::mentions(error(), {"d_states (rows) is 7; it must be 8", "(batch 1, head 1)"}));
+  d_states[5].setZero(8, d_k * d_v + 1);
+  CHECK(test::mentions(error(), {"d_states (columns) is 16; it must be 15"}));
+  d_states[5].setZero(8, d_k * d_v);
+  d_states[5](2, 3) = std::numeric_limits<double>::quiet_NaN();
+  CHECK(test::mentions(error(), {"d_states[2, 3]", "finite", "(batch 1, head 1)"}));
+  d_states[5](2, 3) = 0;
+  gradients.v = {to.q.array().data(), to.v.array().sizes(), to.v.array().strides()};
+  CHECK(test::mentions(error(), {"the memory of the gradient of v", "that of q", "its own"}));
+  CHECK(to.q.memory() == before);
+  gradients.v = {};
+  CHECK(error().empty());
+}
+
 TEST_CASE("packed sequences are sequences of their own", "[law]") {
   test::Random random(4);
   const std::vector<Index> cuts = {0, 9, 9, 30, 37};

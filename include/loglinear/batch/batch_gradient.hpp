@@ -28,6 +28,30 @@ struct GradientMembers {
          u = &Gradients::u, p = &Gradients::p;
 };
 
+/// Throws unless a head's gradient with respect to its state after the tokens is one.
+template <class Scalar>
+void require_final(const RowMajorMatrix<Scalar>& d_final, const SequenceTape<Scalar>& tape) {
+  if (d_final.size() == 0) return;
+  require_matrix("d_states", d_final, tape.has_state ? tape.max_levels : 0, tape.d_k * tape.d_v);
+}
+
+/// Throws where two gradients begin at the same number; both are there.
+template <class Scalar>
+void require_apart(const BatchGradients<Scalar>& gradients) {
+  for_each_array(
+      [&](const char* name, const HeadArray<Scalar>& one) {
+        for_each_array(
+            [&](const char* other_name, const HeadArray<Scalar>& other) {
+              if (&one == &other || one.is_absent() || other.is_absent()) return;
+              if (one.data() != other.data()) return;
+              fail(std::string("the memory of the gradient of ") + other_name,
+                   std::string("that of ") + name, "its own");
+            },
+            gradients);
+      },
+      gradients);
+}
+
 }  // namespace detail
 
 /// The gradients of `sum(d_out * out)` with respect to every array and the initial states, as
@@ -37,12 +61,15 @@ struct GradientMembers {
 /// \param in         the arrays that `chunkwise` was given
 /// \param tape       what it kept
 /// \param d_out      the gradient with respect to the reads, [B, T, H, d_v]
-/// \param gradients  where the gradients go; those that are absent are not written
+/// \param gradients  where the gradients go; those that are absent are not written. They must not
+///                   overlap each other nor anything that is read; two that begin at the same
+///                   number are refused
 /// \param d_states   if given: those with respect to the states after the tokens, of each head
 ///                   max_levels x d_k d_v, without rows for zero, or none at all; in the end those
 ///                   with respect to the states before them
 /// \throws std::invalid_argument as `chunkwise` and for arrays that do not fit the tape, before
-/// anything is changed; for a gradient that would not be finite, and nothing is changed then
+/// anything is changed; for a gradient or a sum of gradients that would not be finite, and nothing
+/// is changed then
 ///
 /// About two and a half times `chunkwise`. All gradients are computed before the first is written:
 /// memory for as many numbers again.
@@ -70,34 +97,44 @@ void chunkwise_gradient(const BatchInputs<Scalar>& in, const BatchTape<Scalar>& 
         detail::require_writable(what, to);
       },
       in, gradients);
+  detail::require_apart(gradients);
 
   std::vector<SequenceGradients<Scalar>> all(count);
+  std::vector<Matrix> initial(count);
   heads.for_each([&](Index n) {
     const auto at = static_cast<std::size_t>(n);
     const Matrix none;
     const auto& d_final = d_states == nullptr || d_states->empty() ? none : (*d_states)[at];
+    detail::require_final(d_final, tape.heads[at]);
     all[at] = chunkwise_gradient<Scalar>(
         heads[n], tape.heads[at], detail::sequence_rows<Scalar>(d_out, heads.rows(n)), d_final);
   });
   const detail::GradientMembers<Scalar> members{};
-  detail::for_each_array(
-      [&](const char*, const HeadArray<const Scalar>& array, const HeadArray<Scalar>& to,
-          Matrix SequenceGradients<Scalar>::*member) {
-        if (to.is_absent() || heads.shape().heads == 0) return;
-        const Index each = array.rows() / heads.shape().tokens;
-        const Index shared = heads.shape().heads / array.heads();
-        detail::parallel_for<Scalar>(heads.count() / shared, thread_count(), [&](Index group) {
-          Matrix& sum = all[static_cast<std::size_t>(group * shared)].*member;
-          for (Index h = 1; h < shared; ++h) {
-            const Matrix& other = all[static_cast<std::size_t>(group * shared + h)].*member;
-            detail::add(sum.data(), other.data(), sum.size(), sum.data());
-          }
-          detail::put_rows(sum, to, heads.rows(group * shared, each));
-        });
-      },
-      in, gradients, members);
+  const auto for_each_wanted = [&](auto use) {
+    detail::for_each_array(
+        [&](const char* name, const HeadArray<const Scalar>& array, const HeadArray<Scalar>& to,
+            Matrix SequenceGradients<Scalar>::*member) {
+          if (to.is_absent()) return;
+          const Index shared = heads.shape().heads / array.heads();
+          heads.for_each([&](Index n) {
+            if (n % shared == 0) use(name, n, shared, to, member);
+          });
+        },
+        in, gradients, members);
+  };
+  for_each_wanted([&](const char* name, Index n, Index shared, const auto&, auto member) {
+    Matrix& sum = all[static_cast<std::size_t>(n)].*member;
+    for (Index h = 1; h < shared; ++h) {
+      const Matrix& other = all[static_cast<std::size_t>(n + h)].*member;
+      detail::add(sum.data(), other.data(), sum.size(), sum.data());
+    }
+    if (shared > 1) detail::require_finite_gradient(name, sum);
+  });
+  for_each_wanted([&](const char*, Index n, Index, const HeadArray<Scalar>& to, auto member) {
+    const Index each = to.rows() / heads.shape().tokens;
+    detail::put_rows(all[static_cast<std::size_t>(n)].*member, to, heads.rows(n, each));
+  });
   if (d_states == nullptr) return;
-  std::vector<Matrix> initial(count);
   for (std::size_t n = 0; n < count; ++n) initial[n] = std::move(all[n].state);
   *d_states = std::move(initial);
 }
