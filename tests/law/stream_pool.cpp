@@ -3,15 +3,35 @@
 
 #include "loglinear/pool/stream_pool.hpp"
 
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <map>
+#include <new>
 #include <stdexcept>
+#include <utility>
 
 #include "catch.hpp"
 #include "law/batch.hpp"
 
 using namespace loglinear;
 using namespace loglinear::test;
+
+// How many allocations are granted before one is refused; any number while it is negative.
+static std::atomic<int> allocations_left{-1};
+
+void* operator new(std::size_t size) {
+  if (allocations_left >= 0 && allocations_left-- == 0) throw std::bad_alloc();
+  if (void* const memory = std::malloc(size)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
 
 namespace {
 
@@ -227,4 +247,100 @@ TEST_CASE("a pool refuses by name, and nothing changes", "[law]") {
   CHECK(pool.size(1) == 0);
   CHECK_THROWS_AS(Pool({.heads = 0, .d_k = 1, .d_v = 1}), std::invalid_argument);
   CHECK_THROWS_AS(Pool({.heads = 1, .d_k = 1, .d_v = 1, .max_levels = 65}), std::invalid_argument);
+  const Index most = Index{1} << 26;
+  for (const typename Pool::Options& options :
+       {typename Pool::Options{.heads = 4096, .d_k = most, .d_v = most},
+        typename Pool::Options{.heads = most, .d_k = most, .d_v = most},
+        typename Pool::Options{.heads = 2, .d_k = most, .d_v = most}}) {
+    CHECK(test::mentions(test::error_of([&] { Pool wide(options); }),
+                         {"heads is", "heads * d_k * d_v is at most"}));
+  }
+}
+
+TEST_CASE("no memory for an end of a stream changes nothing, and an end needs none", "[law]") {
+  test::Random random(5);
+  const Recipe& recipe = recipes[0];
+  Pool pool = pool_of(recipe);
+  const std::vector<Index> streams = {pool.add(), pool.add()};
+  for (int t = 0; t < 7; ++t) {
+    Arrays tokens = arrays(random, recipe, 2, 1);
+    step(pool, streams, tokens, Layout::bthd);
+  }
+  Pool copy = pool;
+  for (Pool* each : {&pool, &copy}) {
+    const BatchStates<double> kept = each->snapshot(1);
+    int refusals = 0;
+    for (int granted = 0; each->count() == 2; ++granted) {
+      bool is_refused = false;
+      allocations_left = granted;
+      try {
+        each->remove(0);
+      } catch (const std::bad_alloc&) {
+        is_refused = true;
+      }
+      allocations_left = -1;
+      CHECK((each->count() == 2) == is_refused);
+      if (!is_refused) break;
+      ++refusals;
+      CHECK(each->size(0) == 7);
+    }
+    CHECK(refusals == (each == &copy ? 1 : 0));
+    CHECK(each->count() == 1);
+    CHECK(each->snapshot(1) == kept);
+    const Index next = each->add();
+    CHECK(next == 0);
+    CHECK(each->size(next) == 0);
+    for (int t = 0; t < 7; ++t) {  // what it takes now is nobody else's
+      Arrays token = arrays(random, recipe, 1, 1);
+      step(*each, {next}, token, Layout::bthd);
+      CHECK(each->snapshot(1) == kept);
+    }
+  }
+}
+
+TEST_CASE("a pool that has been moved from has no streams and takes new ones", "[law]") {
+  test::Random random(6);
+  const Recipe& recipe = recipes[0];
+  Pool pool = pool_of(recipe);
+  const std::vector<Index> streams = {pool.add(), pool.add(), pool.add()};
+  Arrays tokens = arrays(random, recipe, 3, 1);
+  step(pool, streams, tokens, Layout::bthd);
+  const BatchStates<double> kept = pool.snapshot(2);
+  Pool other = std::move(pool);
+  CHECK(other.count() == 3);
+  CHECK(other.snapshot(2) == kept);
+  CHECK(pool.count() == 0);
+  CHECK_THROWS_AS(pool.size(0), std::invalid_argument);
+  CHECK(pool.add() == 0);
+  CHECK(pool.add() == 1);
+  CHECK(pool.count() == 2);
+  Arrays two = arrays(random, recipe, 2, 1);
+  step(pool, {0, 1}, two, Layout::bthd);
+  CHECK(pool.size(1) == 1);
+  CHECK(other.snapshot(2) == kept);
+}
+
+TEST_CASE("a step reads what the recurrent form does, where lambda q leaves the range", "[law]") {
+  const double one = 1, zero = 0;
+  const auto of = [](const double& number, Index columns = 1) {
+    return HeadArray<const double>::bthd(&number, 1, 1, 1, columns);
+  };
+  for (const auto& [large, state] : {std::pair(1e200, 1e-100), std::pair(1e-200, 1e300)}) {
+    CAPTURE(large, state);
+    const double lambda[] = {0, large};
+    const BatchInputs<double> in = {
+        .q = of(large), .k = of(one), .v = of(zero), .lambda = of(lambda[0], 2)};
+    LogLinearState<double> before(1, 1, 1);
+    before.push_leaf(test::Vector<double>::Ones(1), test::Vector<double>::Constant(1, state));
+    BatchStates<double> by_recurrent{before}, by_step{before};
+    Pool pool({.heads = 1, .d_k = 1, .d_v = 1, .max_levels = 1});
+    pool.restore(pool.add(), by_step);
+    double expected = 0, stepped = 0, pooled = 0;
+    recurrent(in, HeadArray<double>::bthd(&expected, 1, 1, 1, 1), by_recurrent);
+    step(in, HeadArray<double>::bthd(&stepped, 1, 1, 1, 1), by_step);
+    pool.step({0}, in, HeadArray<double>::bthd(&pooled, 1, 1, 1, 1));
+    CHECK(std::abs(expected / (large * state * large) - 1) < 1e-12);
+    CHECK(stepped == expected);
+    CHECK(pooled == expected);
+  }
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -18,7 +19,7 @@ namespace loglinear {
 
 /// Many streams at once, as a server has them: each a hierarchy of H heads of one shape, stepped
 /// together for any subset (continuous batching), added, removed, forked, taken out and put back at
-/// any time.
+/// any time. A pool that has been moved from is one without streams.
 ///
 /// A stream takes memory for its active levels alone, `active_level_count(size)` blocks of
 /// `H d_k d_v` numbers, from one arena that all streams share; what a merge or a removal leaves is
@@ -33,7 +34,7 @@ class StreamPool {
 
   /// The shape of all streams.
   struct Options {
-    Index heads = 0;      ///< H, 1 to 2^26
+    Index heads = 0;      ///< H, 1 to 2^26; heads * d_k * d_v at most 2^52
     Index d_k = 0;        ///< length of keys, 1 to 2^26
     Index d_v = 0;        ///< length of values, 1 to 2^26
     int max_levels = 32;  ///< of every head, 1 to 64; what overflows is folded into the last
@@ -45,7 +46,10 @@ class StreamPool {
 
   [[nodiscard]] const Options& options() const { return options_; }  ///< the shape
   /// How many streams there are.
-  [[nodiscard]] Index count() const { return count_; }
+  [[nodiscard]] Index count() const {
+    return std::count_if(streams_.begin(), streams_.end(),
+                         [](const Stream& stream) { return stream.is_used; });
+  }
   /// Bytes of the arena, those in use and those to be used again.
   [[nodiscard]] std::size_t byte_count() const { return arena_.byte_count(); }
   /// Tokens of a stream. \throws std::invalid_argument for a number that no stream has
@@ -53,20 +57,22 @@ class StreamPool {
 
   /// An empty stream. \return its number
   Index add() {
-    Index number = first_free_;  // none before it is free
+    Index number = (std::min)(first_free_, slots());  // none before it is free
     while (number < slots() && slot(number).is_used) ++number;
     if (number == slots()) streams_.emplace_back(empty());
     slot(number).is_used = true;
-    ++count_;
     first_free_ = number + 1;
     return number;
   }
-  /// Ends a stream. \throws std::invalid_argument for a number that no stream has
+  /// Ends a stream; does not allocate, but the first time in a copy of a pool. \throws
+  /// std::invalid_argument for a number that no stream has
   void remove(Index stream) {
     Stream& old = at(stream);
+    arena_.reserve(0);
     for (const int l : active(old)) arena_.give_back(old.blocks[array_index(l)]);
-    old = empty();
-    --count_;
+    old.is_used = false;
+    old.size = 0;
+    std::fill(old.magnitudes.begin(), old.magnitudes.end(), 0.0);
     first_free_ = (std::min)(first_free_, stream);
   }
   /// A second stream that goes on from where one stands. \return its number \throws
@@ -181,6 +187,10 @@ class StreamPool {
     detail::require_length("heads", options.heads);
     detail::require_length("d_k", options.d_k);
     detail::require_length("d_v", options.d_v);
+    constexpr Index most = (std::numeric_limits<Index>::max)() / 2048;
+    if (options.heads > most / options.d_k / options.d_v) {
+      detail::fail("heads", options.heads, "such that heads * d_k * d_v is at most ", most);
+    }
     detail::require_level_count(options.max_levels);
     return options;
   }
@@ -275,7 +285,7 @@ class StreamPool {
   detail::LevelArena<Scalar> arena_;
   std::vector<Stream> streams_{};
   std::vector<detail::PoolToken<Scalar>> tokens_{};  // scratch
-  Index count_ = 0, first_free_ = 0;
+  Index first_free_ = 0;
 };
 
 }  // namespace loglinear

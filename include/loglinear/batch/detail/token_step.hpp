@@ -7,7 +7,7 @@
 
 #include <cmath>
 
-#include "loglinear/detail/kernels/vectors.hpp"
+#include "loglinear/detail/kernels/row_updates.hpp"
 #include "loglinear/detail/kernels/weighted_rows.hpp"
 #include "loglinear/sequence/inputs.hpp"
 #include "loglinear/sequence/recurrent.hpp"
@@ -29,14 +29,14 @@ class TokenStep {
     SequenceTransition<Scalar> transition(in);
     admitted_ = levels_of(state).admit(transition.norm_bound(), keys_, values_);
     RowMajorMatrix<Scalar> query = in.q;
-    Vector<Scalar> weighted(in.d_k());
+    Vector<Scalar> found(in.d_v());
     RowMajorMatrix<Scalar> out = RowMajorMatrix<Scalar>::Zero(1, in.d_v());
     const RowMajorMatrix<Scalar> from_keys = query * keys_;
     transition.left_transposed(query);
     for (const int l : state.active_levels()) {
-      scale_to(in.lambda(0, l + 1), query.data(), in.d_k(), weighted.data());
-      weighted_rows<true>(state.level(l).data(), in.d_k(), in.d_v(), in.d_v(), weighted.data(),
-                          out.data());
+      weighted_rows(state.level(l).data(), in.d_k(), in.d_v(), in.d_v(), query.data(),
+                    found.data());
+      scaled_row<true>(in.lambda(0, l + 1), found.data(), in.d_v(), out.data());
     }
     transition.right(out);
     out += (in.lambda(0, 0) * from_keys) * values_.transpose();

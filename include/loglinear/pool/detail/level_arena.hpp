@@ -3,8 +3,10 @@
 #define LOGLINEAR_POOL_DETAIL_LEVEL_ARENA_HPP
 
 #include <cstddef>
+#include <new>
 #include <vector>
 
+#include "loglinear/detail/base/error.hpp"
 #include "loglinear/detail/base/types.hpp"
 
 namespace loglinear::detail {
@@ -20,11 +22,13 @@ class LevelArena {
   [[nodiscard]] Scalar* data(Index number) { return numbers_.data() + number * block_; }
   [[nodiscard]] const Scalar* data(Index number) const { return numbers_.data() + number * block_; }
 
-  /// Memory for so many blocks to be taken from now on. Moves the others where it has to grow;
-  /// where it throws, nothing is changed.
+  /// Memory for so many blocks to be taken from now on, and for all to be given back. Moves the
+  /// others where it has to grow; where it throws, nothing is changed.
   void reserve(std::size_t count) {
+    free_.reserve(block_count());  // a copy has less
     if (free_.size() >= count) return;
     const std::size_t more = count - free_.size(), size = block_count();
+    if (more > numbers_.max_size() / array_size(block_) - size) raise(std::bad_alloc());
     free_.reserve(size + more);
     numbers_.resize((size + more) * array_size(block_));
     for (std::size_t i = size + more; i-- > size;) free_.push_back(static_cast<Index>(i));
@@ -36,6 +40,7 @@ class LevelArena {
     free_.pop_back();
     return number;
   }
+  /// After a call of `reserve`.
   void give_back(Index number) noexcept { free_.push_back(number); }
 
   [[nodiscard]] std::size_t block_count() const { return numbers_.size() / array_size(block_); }
@@ -44,7 +49,7 @@ class LevelArena {
  private:
   Index block_;
   std::vector<Scalar> numbers_{};
-  std::vector<Index> free_{};  // has room for all
+  std::vector<Index> free_{};
 };
 
 }  // namespace loglinear::detail

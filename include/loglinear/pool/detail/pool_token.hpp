@@ -42,10 +42,9 @@ class PoolToken {
     RowMajorMatrix<Scalar> query = in.q, out = RowMajorMatrix<Scalar>::Zero(1, in.d_v());
     const RowMajorMatrix<Scalar> from_keys = query * keys_;
     transition.left_transposed(query);
-    Vector<Scalar> weighted(in.d_k());
     for (const int l : active) {
-      scale_to(in.lambda(0, l + 1), query.data(), in.d_k(), weighted.data());
-      weighted_rows<true>(level(l), in.d_k(), in.d_v(), in.d_v(), weighted.data(), out.data());
+      weighted_rows(level(l), in.d_k(), in.d_v(), in.d_v(), query.data(), found_.data());
+      scaled_row<true>(in.lambda(0, l + 1), found_.data(), in.d_v(), out.data());
     }
     transition.right(out);
     out += (in.lambda(0, 0) * from_keys) * values_.transpose();
