@@ -478,3 +478,87 @@ TEST_CASE("a batch of nothing is nothing", "[law]") {
   chunkwise(in, HeadArray<double>::bthd(nullptr, 0, 7, 4, d_v), states);
   CHECK(states.empty());
 }
+
+TEST_CASE("no tokens and no heads leave states as they are", "[law]") {
+  using In = HeadArray<const double>;
+  using To = HeadArray<double>;
+  test::Random random(11);
+  const double some = 1;
+  double place = 5;
+  for (const double* const from : {&some, static_cast<const double*>(nullptr)}) {
+    double* const to = from == nullptr ? nullptr : &place;
+    for (const bool has_levels : {false, true}) {
+      for (const Index h : {Index{2}, Index{0}}) {
+        CAPTURE(from == nullptr, has_levels, h);
+        const Index length = h == 0 ? 6 : 0;
+        BatchInputs<double> in = {.q = In::bthd(from, 3, length, h, 4),
+                                  .k = In::bthd(from, 3, length, h, 4),
+                                  .v = In::bthd(from, 3, length, h, 2)};
+        if (has_levels) in.lambda = In::bthd(from, 3, length, h, 4);
+        BatchStates<double> states(static_cast<std::size_t>(3 * h),
+                                   LogLinearState<double>(3, 4, 2));
+        for (auto& state : states) {
+          state.push_leaf(random.vector<double>(4), random.vector<double>(2));
+        }
+        const BatchStates<double> before = states;
+        const To out = To::bthd(to, 3, length, h, 2);
+        BatchTape<double> tape;
+        chunkwise(in, out);
+        chunkwise(in, out, states, {}, &tape);
+        recurrent(in, out, states);
+        CHECK(states == before);
+        std::vector<Rows> d_states;
+        for (const auto& state : states) {
+          d_states.push_back(Rows::Zero(3, 8));
+          d_states.back().row(0).setConstant(static_cast<double>(state.size()));
+        }
+        const std::vector<Rows> d_final = d_states;
+        chunkwise_gradient<double>(in, tape, In::bthd(from, 3, length, h, 2),
+                                   {.q = To::bthd(to, 3, length, h, 4)}, &d_states);
+        for (std::size_t n = 0; n < d_states.size(); ++n) CHECK(d_states[n] == d_final[n]);
+        CHECK(place == 5);
+      }
+    }
+  }
+}
+
+TEST_CASE("sizes and strides whose products overflow are refused by name", "[law]") {
+  using In = HeadArray<const double>;
+  const double one = 1;
+  double place = 5;
+  const Index huge = std::numeric_limits<Index>::max() / 2 + 1;  // 2^62
+  const auto in_of = [&](In lambda) {
+    return BatchInputs<double>{.q = In::bthd(&one, 1, 1, 1),
+                               .k = In::bthd(&one, 1, 1, 1),
+                               .v = In::bthd(&one, 1, 1, 1),
+                               .lambda = lambda};
+  };
+  HeadArray<double> out = HeadArray<double>::bthd(&place, 1, 1, 1);
+  const auto error = [&](const BatchInputs<double>& in) {
+    return test::error_of([&] { chunkwise(in, out); });
+  };
+  CHECK(In(&one, {2, 5, 2, huge}, {}).size() == std::numeric_limits<Index>::max());
+  CHECK(!In(&one, {2, 5, 2, huge}, {}).is_absent());
+  CHECK(In(&one, {huge, huge, 0, huge}, {}).size() == 0);
+  CHECK(In::bthd(&one, 2, huge, huge, huge).strides()[0] == std::numeric_limits<Index>::max());
+  CHECK(In::bhtd(&one, 2, huge, huge, huge).strides()[2] == std::numeric_limits<Index>::max());
+  CHECK(test::mentions(error(in_of({&one, {2, 5, 2, huge}, {0, 0, 0, 0}})),
+                       {"the size of lambda (columns)", "at most"}));
+  CHECK(test::mentions(error(in_of({&one, {huge, 0, 2, 2}, {0, 0, 0, 0}})),
+                       {"the size of lambda (batch)", "at most"}));
+  for (const Index stride : {huge, -huge, std::numeric_limits<Index>::min()}) {
+    CHECK(test::mentions(error(in_of({&one, {1, 1, 1, 3}, {0, 0, 0, stride}})),
+                         {"the stride of lambda (columns)", "between"}));
+  }
+  CHECK(test::mentions(error(in_of(In::bthd(&one, 2, huge, huge, huge))), {"of lambda"}));
+  const In wide(&one, {1, 1, 1, Index{1} << 40}, {0, 0, 0, 0});
+  BatchInputs<double> in = in_of(In::bthd(&one, 1, 1, 1));
+  in.q = in.k = wide;
+  CHECK(test::mentions(error(in), {"d_k (columns of q)", "at most"}));
+  out = {&place, {1, 1, 1, 1}, {huge, huge, huge, huge}};  // no step is ever taken
+  const double lambda[] = {1, 1};
+  chunkwise(in_of(In::bthd(lambda, 1, 1, 1, 2)), out);
+  CHECK(place == 1);
+  out = {&place, {2, 1, 1, 1}, {huge, 1, 1, 1}};
+  CHECK(test::mentions(error(in_of(In::bthd(lambda, 1, 1, 1, 2))), {"the stride of out (batch)"}));
+}

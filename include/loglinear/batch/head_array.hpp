@@ -3,11 +3,28 @@
 #define LOGLINEAR_BATCH_HEAD_ARRAY_HPP
 
 #include <array>
+#include <initializer_list>
+#include <limits>
 #include <type_traits>
 
 #include "loglinear/detail/base/types.hpp"
 
 namespace loglinear {
+
+namespace detail {
+
+/// The product of sizes, or the largest Index where it is more; 0 where one is not positive.
+[[nodiscard]] inline Index count_of(std::initializer_list<Index> sizes) {
+  constexpr Index largest = (std::numeric_limits<Index>::max)();
+  Index product = 1;
+  for (const Index size : sizes) {
+    if (size <= 0) return 0;
+    product = product > largest / size ? largest : product * size;
+  }
+  return product;
+}
+
+}  // namespace detail
 
 /// A view of numbers for every sequence, token and head, wherever they lie: a pointer, four sizes
 /// and four strides, counted in numbers. Nothing is owned and nothing is copied; without a pointer
@@ -35,14 +52,16 @@ class HeadArray {
                                       Index columns = 1) {
     return {data,
             {batch, tokens, heads, columns},
-            {tokens * heads * columns, heads * columns, columns, 1}};
+            {detail::count_of({tokens, heads, columns}), detail::count_of({heads, columns}),
+             columns, 1}};
   }
   /// Contiguous, [B, H, T, D]; without columns [B, H, T].
   [[nodiscard]] static HeadArray bhtd(Number* data, Index batch, Index heads, Index tokens,
                                       Index columns = 1) {
     return {data,
             {batch, tokens, heads, columns},
-            {heads * tokens * columns, columns, tokens * columns, 1}};
+            {detail::count_of({heads, tokens, columns}), columns,
+             detail::count_of({tokens, columns}), 1}};
   }
 
   /// The same numbers, to be read.
@@ -57,8 +76,10 @@ class HeadArray {
   [[nodiscard]] Number* data() const { return data_; }
   [[nodiscard]] const Four& sizes() const { return sizes_; }
   [[nodiscard]] const Four& strides() const { return strides_; }
-  /// How many numbers there are.
-  [[nodiscard]] Index size() const { return sizes_[0] * sizes_[1] * sizes_[2] * sizes_[3]; }
+  /// How many numbers there are; the largest Index where they are more.
+  [[nodiscard]] Index size() const {
+    return detail::count_of({sizes_[0], sizes_[1], sizes_[2], sizes_[3]});
+  }
   [[nodiscard]] bool is_absent() const { return data_ == nullptr || size() == 0; }
 
   /// Where a row of a head begins.

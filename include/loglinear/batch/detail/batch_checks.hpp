@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -25,6 +26,7 @@ struct BatchShape {
   bool is_packed = false;
 };
 
+/// Throws unless every place of an array, and how many numbers there are, is an Index in bytes.
 template <class Number>
 void require_memory(const std::string& name, const HeadArray<Number>& array) {
   const char* const dimensions[] = {"batch", "rows", "heads", "columns"};
@@ -32,14 +34,30 @@ void require_memory(const std::string& name, const HeadArray<Number>& array) {
     if (array.sizes()[i] >= 0) continue;
     fail("the size of " + name + " (" + dimensions[i] + ")", array.sizes()[i], "at least 0");
   }
+  constexpr Index most = (std::numeric_limits<Index>::max)() / Index{4 * sizeof(Number)};
+  Index product = 1;
+  for (std::size_t i = 0; i < 4; ++i) {
+    const Index size = (std::max)(Index{1}, array.sizes()[i]), stride = array.strides()[i];
+    if (size > most / product) {
+      fail("the size of " + name + " (" + dimensions[i] + ")", size, "at most ", most / product,
+           " with the other sizes that it has");
+    }
+    product *= size;
+    const Index furthest = most / (std::max)(Index{1}, size - 1);
+    if (size == 1 || (stride >= -furthest && stride <= furthest)) continue;
+    fail("the stride of " + name + " (" + dimensions[i] + ")", stride, "between ", -furthest,
+         " and ", furthest);
+  }
   if (array.size() > 0 && array.data() == nullptr) {
     fail("the pointer of " + name, "null", "to its numbers");
   }
 }
 
-/// Throws unless no two numbers of an array that is written to share memory.
+/// Throws unless no two numbers of an array that is written to share memory; after
+/// `require_memory`.
 template <class Scalar>
 void require_writable(const std::string& name, const HeadArray<Scalar>& array) {
+  if (array.size() == 0) return;
   std::array<std::pair<Index, Index>, 4> steps;  // by how far, and how often
   for (std::size_t i = 0; i < 4; ++i) steps[i] = {array.strides()[i], array.sizes()[i]};
   std::sort(steps.begin(), steps.end());
@@ -89,10 +107,12 @@ template <class Scalar>
       in);
   shape.batch = in.q.batch();
   shape.tokens = in.q.rows();
-  if (shape.batch == 0 || shape.tokens == 0) shape.heads = (std::max)(in.q.heads(), in.v.heads());
+  if (shape.batch == 0 || shape.tokens == 0) {
+    shape.heads = (std::max)({in.q.heads(), in.k.heads(), in.v.heads()});
+  }
   if (shape.heads > 0) {
-    require_positive("d_k (columns of q)", in.q.columns());
-    require_positive("d_v (columns of v)", in.v.columns());
+    require_length("d_k (columns of q)", in.q.columns());
+    require_length("d_v (columns of v)", in.v.columns());
   }
   shape.d_k = in.q.columns();
   shape.d_v = in.v.columns();
@@ -144,7 +164,7 @@ void require_states(const BatchStates<Scalar>& states, const BatchInputs<Scalar>
     const std::string which = " of state " + std::to_string(n);
     require_size("d_k" + which, states[n].d_k(), shape.d_k);
     require_size("d_v" + which, states[n].d_v(), shape.d_v);
-    if (in.lambda.is_absent()) {
+    if (in.lambda.is_absent() && shape.tokens > 0) {
       require_size("max_levels" + which + ", without lambda,", states[n].max_levels(), 1);
     }
   }
