@@ -344,3 +344,31 @@ TEST_CASE("a step reads what the recurrent form does, where lambda q leaves the 
     CHECK(pooled == expected);
   }
 }
+
+TEST_CASE("an executor that fails leaves no stream with half a token", "[law]") {
+  test::Random random(7);
+  for (const Recipe& recipe : recipes) {
+    CAPTURE(recipe.name);
+    Pool pool = pool_of(recipe), same = pool_of(recipe);
+    const std::vector<Index> streams = {pool.add(), pool.add(), pool.add()};
+    for (int b = 0; b < 3; ++b) static_cast<void>(same.add());
+    for (int t = 0; t < 9; ++t) {
+      Arrays tokens = arrays(random, recipe, 3, 1);
+      set_thread_count(1);
+      const Values expected = step(same, streams, tokens, Layout::bthd);
+      set_thread_count(3);
+      int loops = 0;
+      set_executor([&](Index n, const LoopBody& body) {
+        const Index most = ++loops % 2 == t % 2 ? n : 1 + t % n;
+        for (Index i = 0; i < most; ++i) body(i);
+        for (Index i = 0; i < most; i += 2) body(i);
+        if (most < n) throw std::runtime_error("no more");
+      });
+      const Values found = step(pool, streams, tokens, Layout::bthd);
+      set_executor({});
+      CHECK(loops == 2);
+      CHECK(found.numbers == expected.numbers);
+      for (const Index number : streams) CHECK(pool.snapshot(number) == same.snapshot(number));
+    }
+  }
+}
