@@ -3,9 +3,7 @@
 
 #include "loglinear/pool/stream_pool.hpp"
 
-#include <atomic>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 #include <map>
 #include <new>
@@ -14,24 +12,10 @@
 
 #include "catch.hpp"
 #include "law/batch.hpp"
+#include "refused_allocations.hpp"
 
 using namespace loglinear;
 using namespace loglinear::test;
-
-// How many allocations are granted before one is refused; any number while it is negative.
-static std::atomic<int> allocations_left{-1};
-
-void* operator new(std::size_t size) {
-  if (allocations_left >= 0 && allocations_left-- == 0) throw std::bad_alloc();
-  if (void* const memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
 
 namespace {
 

@@ -3,9 +3,8 @@
 
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
 #include <ctime>
-#include <new>
+#include <exception>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -14,6 +13,7 @@
 
 #include "catch.hpp"
 #include "loglinear/parallel/detail/parallel_for.hpp"
+#include "refused_allocations.hpp"
 #include "support.hpp"
 
 #ifdef __unix__
@@ -25,25 +25,8 @@
 #    define WITHOUT_FORKS  // the sanitizer knows no threads in a child process
 #  endif
 #endif
-
-#if defined(__unix__) && !defined(WITHOUT_FORKS)
-// How many allocations are granted before one is refused; any number while it is negative.
-static std::atomic<int> allocations_left{-1};
-
-static void* granted(std::size_t size) {
-  if (allocations_left >= 0 && allocations_left-- == 0) throw std::bad_alloc();
-  if (void* const memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-void* operator new(std::size_t size) {
-  return granted(size);
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
+#ifdef __SANITIZE_THREAD__
+#  define WITHOUT_FORKS
 #endif
 
 namespace {
@@ -224,6 +207,22 @@ TEST_CASE("every pass runs once, whatever an executor does") {
   set_executor({});
 }
 
+TEST_CASE("a loop is whole where there is no memory for its executor") {
+  set_thread_count(3);
+  set_executor([](Index n, const LoopBody& body) {
+    for (Index i = 0; i < n; ++i) body(i);
+  });
+  std::atomic<int> ran{0};
+  const auto run = [&] { detail::parallel_for<double>(9, 4, [&](Index) { ++ran; }); };
+  test::allocations_left = 0;
+  const std::exception_ptr thrown = detail::caught(run);
+  const bool is_refused = test::allocations_left < 0;
+  test::allocations_left = -1;
+  CHECK(thrown == nullptr);
+  CHECK(is_refused);
+  CHECK(ran == 9);
+  set_executor({});
+}
 TEST_CASE("a loop waits for passes that its executor has not waited for") {
   set_thread_count(3);
   std::thread other;
@@ -279,13 +278,13 @@ TEST_CASE("threads that there is no memory for are started by a later loop") {
       alarm(20);
       std::atomic<int> ran{0};
       bool has_thrown = false;
-      allocations_left = refused - 1;
+      test::allocations_left = refused - 1;
       try {
         detail::parallel_for<double>(4, 4, [&](Index) { ++ran; });
       } catch (...) {
         has_thrown = true;
       }
-      allocations_left = -1;
+      test::allocations_left = -1;
       _exit(!has_thrown && ran == 4 && threads_of_loop(4).size() == 4 ? 0 : 1);
     }
     int status = -1;
