@@ -149,3 +149,22 @@ TEST_CASE("a span that cannot be taken changes nothing", "[bad_input]") {
   CHECK(layer.size() == 11);
   CHECK(layer.train_step_count() == 0);
 }
+
+TEST_CASE("after a refused span weights and heads are where they were", "[bad_input]") {
+  Span x = Span::Ones(80, 5), y = Span::Zero(80, 9);
+  x(79, 4) = 1e308;  // finite, but its projections are not
+  auto layer = layer_of<NormalizedMixture>(GLA{}, ReadOrder::before_push, 5);
+  const auto weight = layer.weight("w_key");
+  const Span before = weight;
+  CHECK_THROWS_AS(layer.forward_span(x), std::invalid_argument);
+  CHECK_THROWS_AS(layer.train_span(x, y), std::invalid_argument);
+  CHECK(weight.data() == layer.weight("w_key").data());
+  CHECK(weight == before);
+
+  MultiHeadAttention<LogLinearAttention<GLA>> heads({.d_model = 5, .d_k = 4, .d_v = 3});
+  const auto* const head = &heads.head(0);
+  CHECK_THROWS_AS(heads.forward_span(x), std::invalid_argument);
+  CHECK_THROWS_AS(heads.train_span(x, Span::Zero(80, 5)), std::invalid_argument);
+  CHECK(head == &heads.head(0));
+  CHECK(heads.size() == 0);
+}

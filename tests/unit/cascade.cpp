@@ -269,8 +269,8 @@ TEST_CASE("What the cascade refuses leaves its estimates as they were") {
     return test::error_of([&] { static_cast<void>(CascadeReadout<>(options)); });
   };
   using Options = CascadeReadout<>::Options;
-  for (const double kappa : {0.0, -1.0, infinity, not_a_number}) {
-    CHECK(test::mentions(made(Options{.kappa = kappa}), {"kappa is", "finite and positive"}));
+  for (const double kappa : {0.0, -1.0, infinity, not_a_number, 1e-310}) {
+    CHECK(test::mentions(made(Options{.kappa = kappa}), {"kappa is", "finite, positive and not"}));
   }
   CHECK(test::mentions(made(Options{.outputs = 0}), {"outputs is 0"}));
   CHECK(test::mentions(made(Options{.max_levels = 66}), {"max_levels is 66"}));
@@ -335,4 +335,30 @@ TEST_CASE("A cascade whose keys grew is one that always had their length") {
   CHECK(
       test::mentions(test::error_of([&] { growing.grow_keys(8); }), {"d_k to grow to is 8", "9"}));
   CHECK(growing.state() == whole.state());
+}
+
+TEST_CASE("The pullback of a cascade is that of its last estimates, or changes nothing") {
+  test::Random random(91);
+  const test::Matrix<double> reads = random.matrix<double>(4, 3).cwiseAbs();
+  const test::Matrix<double> d = random.matrix<double>(4, 2);
+  CascadeReadout<> readout({.outputs = 2, .max_levels = 4, .kappa = 0.5}), moved = readout;
+  test::Matrix<double> d_reads(4, 3), d_moved(4, 3);
+  readout.estimate(reads);
+  moved.estimate(reads);
+  readout.pull_back(d, d_reads);
+  // What the next estimates are made of has no part in it.
+  moved.set_kappa(50);
+  moved.set_prior(Eigen::Vector2d(3, -4));
+  moved.pull_back(d, d_moved);
+  CHECK(d_moved == d_reads);
+  CHECK((moved.d_kappa() == readout.d_kappa() && moved.d_prior() == readout.d_prior()));
+
+  const double d_kappa = readout.d_kappa();
+  const Eigen::VectorXd d_prior = readout.d_prior();
+  CascadeReadout<> small({.outputs = 2, .max_levels = 4, .kappa = 1e-5});
+  small.estimate(test::Matrix<double>::Zero(4, 3));
+  CHECK(test::error_of(
+            [&] { small.pull_back(test::Matrix<double>::Constant(4, 2, 1e308), d_moved); }) != "");
+  CHECK((d_moved.isZero(0) && small.d_kappa() == 0 && small.d_prior().isZero(0)));
+  CHECK((readout.d_kappa() == d_kappa && readout.d_prior() == d_prior));
 }

@@ -53,7 +53,7 @@ class Cascade {
     Index d_k = 0;        ///< length of keys, 1 to 2^26
     Index outputs = 1;    ///< length of y, 1 to 2^26 - 1
     int max_levels = 24;  ///< 1 to 64; floor(log2 T) + 1 resolve T tokens
-    double kappa = 1;     ///< the mass of the older estimate, finite and positive
+    double kappa = 1;     ///< the mass of the older estimate, positive and not denormal
     double prior = 0;     ///< what every output starts from, finite
   };
 

@@ -3,6 +3,7 @@
 #define LOGLINEAR_READOUT_CASCADE_READOUT_HPP
 
 #include <algorithm>
+#include <limits>
 #include <string_view>
 #include <type_traits>
 
@@ -10,6 +11,7 @@
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/detail/base/parts.hpp"
 #include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/fenwick.hpp"
 
 namespace loglinear {
@@ -45,7 +47,7 @@ class CascadeReadout {
   struct Options {
     Index outputs = 1;    ///< length of y, 1 to 2^26 - 1
     int max_levels = 32;  ///< rows of the reads, 1 to 65: lambda().size() of a layer
-    double kappa = 1;     ///< the mass of the older estimate, finite and positive
+    double kappa = 1;     ///< the mass of the older estimate, positive and not denormal
     double prior = 0;     ///< what every output starts from, finite
   };
 
@@ -63,8 +65,10 @@ class CascadeReadout {
     estimates_ = detail::zeros<Matrix>(rows, columns);
     for (Index l = 0; l < rows; ++l) estimates_.row(l) = prior_.transpose();
     next_ = estimates_;
-    masses_ = detail::zeros<Scalar>(rows);
-    gradient_ = detail::zeros<Scalar>(columns);
+    totals_ = detail::filled<Scalar>(rows, kappa_);
+    oldest_ = prior_;
+    estimated_kappa_ = kappa_;
+    d_prior_ = next_d_prior_ = detail::zeros<Scalar>(columns);
   }
 
   [[nodiscard]] int max_levels() const noexcept {
@@ -73,11 +77,11 @@ class CascadeReadout {
   [[nodiscard]] Index outputs() const noexcept { return estimates_.cols(); }  ///< length of y
   [[nodiscard]] Scalar kappa() const noexcept { return kappa_; }              ///< as rounded
   [[nodiscard]] const Vector& prior() const noexcept { return prior_; }       ///< length outputs
-  /// \throws std::invalid_argument unless finite and positive
+  /// \throws std::invalid_argument unless finite, positive and not denormal in the scalar
   void set_kappa(double kappa) {
     const auto rounded = static_cast<Scalar>(kappa);
-    if (!(detail::is_finite(kappa) && detail::is_finite(rounded) && rounded > Scalar(0))) {
-      detail::fail("kappa", kappa, "finite and positive");
+    if (!(detail::is_finite(rounded) && rounded >= (std::numeric_limits<Scalar>::min)())) {
+      detail::fail("kappa", kappa, "finite, positive and not denormal in the readout's scalar");
     }
     kappa_ = rounded;
   }
@@ -116,8 +120,10 @@ class CascadeReadout {
                      "finite: a result leaves the range of the scalar type");
       }
     }
-    for (Index l = 0; l < max_levels(); ++l) masses_[l] = reads.coeff(l, m);
+    for (Index l = 0; l < max_levels(); ++l) totals_[l] = reads.coeff(l, m) + kappa_;
     estimates_.swap(next_);
+    detail::copy(prior_.data(), m, oldest_.data());
+    estimated_kappa_ = kappa_;
     return estimates_;
   }
   /// What the last call gave, M x outputs.
@@ -137,7 +143,7 @@ class CascadeReadout {
   ///
   /// where g_l is the gradient with respect to e_l. \param d_estimates  M x outputs; zeros but for
   /// row 0 where only the last estimate counts \param d_reads  M x (outputs + 1), overwritten.
-  /// \throws std::invalid_argument also where a gradient would not be finite
+  /// \throws std::invalid_argument also where a gradient would not be finite; d_reads is 0 then
   template <class Derived, class Out>
   void pull_back(const Eigen::MatrixBase<Derived>& d_estimates,
                  Eigen::MatrixBase<Out> const& d_reads) {
@@ -148,32 +154,36 @@ class CascadeReadout {
     require_shape("the gradient of the reads", d_reads);
     auto& out = const_cast<Eigen::MatrixBase<Out>&>(d_reads).derived();
     const Index m = outputs();
-    std::fill_n(gradient_.data(), m, Scalar(0));
-    d_kappa_ = Scalar(0);
+    std::fill_n(next_d_prior_.data(), m, Scalar(0));
+    Scalar d_kappa(0);
     for (Index l = 0; l < max_levels(); ++l) {
-      const Scalar* const older = l + 1 < max_levels() ? row(estimates_, l + 1) : prior_.data();
+      const Scalar* const older = l + 1 < max_levels() ? row(estimates_, l + 1) : oldest_.data();
       const Scalar* const newer = row(estimates_, l);
-      const Scalar total = masses_[l] + kappa_;
       Scalar d_total(0);
       for (Index j = 0; j < m; ++j) {
-        const Scalar g = (gradient_[j] + d_estimates.coeff(l, j)) / total;
+        const Scalar g = (next_d_prior_[j] + d_estimates.coeff(l, j)) / totals_[l];
         out(l, j) = g;
         d_total -= g * newer[j];
-        d_kappa_ += g * older[j];
-        gradient_[j] = kappa_ * g;
+        d_kappa += g * older[j];
+        next_d_prior_[j] = estimated_kappa_ * g;
       }
       out(l, m) = d_total;
-      d_kappa_ += d_total;
+      d_kappa += d_total;
     }
-    detail::require_finite("the gradient of the reads", out);
-    detail::require_finite("the gradient of the prior", gradient_);
-    detail::require_finite("the gradient of kappa", &d_kappa_, 1);
+    if (!detail::all_finite(out)) {
+      out.setZero();
+      detail::fail("the gradient of the reads", "beyond the range of the scalar type", "finite");
+    }
+    detail::require_finite("the gradient of the prior", next_d_prior_);
+    detail::require_finite("the gradient of kappa", &d_kappa, 1);
+    d_prior_.swap(next_d_prior_);
+    d_kappa_ = d_kappa;
   }
   /// \name Of the last `pull_back`
   /// \{
   [[nodiscard]] Scalar d_kappa() const noexcept { return d_kappa_; }  ///< with respect to kappa
   [[nodiscard]] const Vector& d_prior() const noexcept {
-    return gradient_;
+    return d_prior_;
   }  ///< with respect to the prior, length outputs
      /// \}
 
@@ -208,8 +218,11 @@ class CascadeReadout {
   }
 
   Scalar kappa_{1}, d_kappa_{0};
-  Vector prior_{}, masses_{}, gradient_{};
+  Vector prior_{}, d_prior_{}, next_d_prior_{};
   Matrix estimates_{}, next_{};
+  // What the last estimates are made of: mass_l + kappa, kappa, and the prior.
+  Vector totals_{}, oldest_{};
+  Scalar estimated_kappa_{1};
 };
 
 }  // namespace loglinear

@@ -125,6 +125,17 @@ class HeadParts {
     train_step_count_ = other.train_step_count();
   }
 
+  /// Becomes what it was, of which `before` is a copy, and uses that up. The weights stay where
+  /// they are in memory.
+  void put_back(HeadParts& before) noexcept {
+    preparation_.parameters() = before.preparation_.parameters();
+    stream_ = std::move(before.stream_);
+    workspace_ = std::move(before.workspace_);
+    stepper_ = std::move(before.stepper_);
+    train_step_count_ = before.train_step_count_;
+    drop_staged();
+  }
+
   /// Memory for it; allocates.
   [[nodiscard]] Workspace make_workspace() const {
     return Workspace(layout(), preparation_.parameters().d_model(), Preparation::leaves,

@@ -7,9 +7,11 @@
 // and backpropagation through the whole span.
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/layer/detail/layer_source.hpp"
@@ -25,12 +27,28 @@ inline constexpr Index span_chunk_size = 64;
 /// Puts `value` back as it was, unless told to keep what has become of it.
 template <class Type>
 class Rollback {
+  /// Views of a head's weights and references to a head of several stay valid.
+  template <class Value>
+  static void put_back(Value& value, Value& before) noexcept {
+    if constexpr (requires { value.put_back(before); }) {
+      value.put_back(before);
+    } else {
+      value = std::move(before);
+    }
+  }
+  template <class Layer>
+  static void put_back(std::vector<Layer>& layers, std::vector<Layer>& before) noexcept {
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      layers[i].as_head().put_back(before[i].as_head());
+    }
+  }
+
  public:
   explicit Rollback(Type& value) : value_(value), before_(value) {}
   Rollback(const Rollback&) = delete;
   Rollback& operator=(const Rollback&) = delete;
   ~Rollback() {
-    if (!keeps_) value_ = std::move(before_);
+    if (!keeps_) put_back(value_, before_);
   }
   void keep() noexcept { keeps_ = true; }
   [[nodiscard]] const Type& before() const noexcept { return before_; }
