@@ -470,3 +470,39 @@ TEST_CASE("Layer: cast to a scalar that cannot hold the numbers") {
   CHECK(test::mentions(test::error_of([&] { (void)layer.cast<float>(); }),
                        {"of the buffered value", "inf", "finite"}));
 }
+
+TEST_CASE("Layer: a scale of the weights that their scalar cannot hold") {
+  using Narrow = LogLinearAttention<GLA, float>;
+  for (const double scale : {1e39, -0.1, not_a_number, infinity}) {
+    CHECK(test::mentions(test::error_of([&] {
+                           const Narrow layer(
+                               {.d_model = 1, .d_k = 1, .d_v = 1, .weight_scale = scale});
+                         }),
+                         {"weight_scale is", "between 0 and 8.5"}));
+  }
+  // Weights that fit can be cast whatever the scale of those that were drawn.
+  LogLinearAttention<GLA> wide({.d_model = 1, .d_k = 1, .d_v = 1, .weight_scale = 1e50});
+  CHECK_FALSE(test::error_of([&] { (void)wide.cast<float>(); }).empty());
+  for (const std::string& name : wide.weight_names()) {
+    wide.set_weight(name, (wide.weight(name) * 0).eval());
+  }
+  CHECK(test::error_of([&] { (void)wide.cast<float>(); }).empty());
+}
+
+TEST_CASE("Layer: a read that overflows is refused and not shown") {
+  LogLinearAttention<GLA> layer({.d_model = 1, .d_k = 1, .d_v = 1});
+  const Vec<double> one = Vec<double>::Ones(1);
+  layer.forward(one);
+  for (const char* const name : {"w_key", "w_value", "w_query"}) {
+    layer.set_weight(name, Eigen::MatrixXd::Constant(1, 1, 1e120));
+  }
+  const std::vector<std::function<void()>> calls{[&] { layer.train_one(one, one); },
+                                                 [&] { layer.forward(one); },
+                                                 [&] { (void)layer.query_readonly(1e30 * one); }};
+  int refused = 0;
+  for (const auto& call : calls) {
+    refused += test::error_of(call).empty() ? 0 : 1;
+    CHECK(layer.raw_read().allFinite());
+  }
+  CHECK(refused >= 1);
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Well-formed files that are no checkpoint of this object: each refused by the tensor's name, with
 // the object left as it was, to the bit.
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <string>
@@ -329,4 +330,24 @@ TEST_CASE("A readout's factors") {
                                           readout);
                        }),
                        {"the largest weight is 1e+308"}));
+}
+
+TEST_CASE("What no steps leave behind") {
+  Layer layer = used<Layer>(options(), 3);
+  const Layer stored = used<Layer>(options());
+  for (const std::uint64_t count : {~std::uint64_t{0}, ~std::uint64_t{0} - 1}) {
+    refuses(
+        layer, Spoilt(stored).number("step.count", 0, count),
+        "step.count is " + std::to_string(count) + "; it must be between 0 and 9007199254740992");
+  }
+  // The mean of squares after few steps divides by 1 - beta2^t.
+  const std::string before = test::saved(layer);
+  for (const char* const name : {"step.square", "step.free_square"}) {
+    const std::string bytes = Spoilt(stored).number(name, 0, 0x1p125f).bytes();
+    CHECK(
+        test::mentions(test::error_of([&] { test::load_bytes(bytes, layer); }),
+                       {"test.safetensors: a mean square of gradients is 4.25", "between 0 and"}));
+  }
+  const bool unchanged = test::saved(layer) == before;
+  CHECK(unchanged);
 }

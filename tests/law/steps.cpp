@@ -197,6 +197,50 @@ TEST_CASE("the normalized step does not see the scale of the inputs", "[law]") {
   });
 }
 
+TEST_CASE("the normalized step survives a first input that is a rounding residue", "[law]") {
+  SECTION("alone") {
+    for (const double first : {1e-150, 1e-160, 1e-17, 1e-3}) {
+      LogLinearAttention<GLA> layer({.d_model = 1, .d_k = 1, .d_v = 1});
+      const Vector x = Vector::Ones(1), y = Vector::Constant(1, 0.5);
+      layer.train_one(first * x, y);
+      double error = 1;
+      for (int t = 0; t < 1000; ++t) error = std::abs(layer.train_one(x, y)[0] - 0.5);
+      CAPTURE(first);
+      CHECK(error <= 0.01);
+      CHECK(layer.raw_read().allFinite());
+    }
+  }
+  SECTION("beside other inputs, once and for longer than weights follow, at any scale of all") {
+    for (const int count : {1, 100}) {
+      double error_with_zeros = 0;
+      for (const double residue : {0.0, 6e-17, 6e-8}) {
+        LogLinearAttention<KeyOnly<RetNet>> layer({.d_model = 2, .d_k = 8, .d_v = 1});
+        auto scaled = layer;
+        Normal normal(131);
+        double sum = 0, largest = 0;
+        bool same = true;
+        for (int t = 0; t < 4000; ++t) {
+          Vector x = normal.vector<double>(2, 1);
+          const Vector y = Vector::Constant(1, 0.5 * std::tanh(x[0]));
+          if (t < count) x[0] = residue;
+          const Vector o = layer.train_one(x, y);
+          sum += (o - y).squaredNorm();
+          largest = std::max(largest, std::abs(layer.raw_read()[0]));
+          same = same && test::same_bits(scaled.train_one(0x1p30 * x, y), o);
+        }
+        CAPTURE(residue, count, sum / 4000, largest);
+        if (residue > 0) {
+          CHECK(sum <= 2 * error_with_zeros);
+          CHECK(largest <= 1000);
+        } else {
+          error_with_zeros = sum;
+        }
+        CHECK(same);  // a residue of 0 has no scale
+      }
+    }
+  }
+}
+
 TEST_CASE("a span of one token takes the step of train_one, a new layer's first ones too",
           "[law]") {
   for (const Step& step : all_steps) {
@@ -293,6 +337,67 @@ TEMPLATE_TEST_CASE("no step makes a weight that is not finite", "[bad_input]", f
   }
 }
 
+TEST_CASE("a step as large as the scalar leaves weights finite", "[bad_input]") {
+  for (const StepRule rule : {StepRule::adam, StepRule::normalized}) {
+    for (const double rate : {1e30, 1e34, 1e37}) {
+      LogLinearAttention<GLA, float> layer({.d_model = 1,
+                                            .d_k = 1,
+                                            .d_v = 1,
+                                            .learning_rate = rate,
+                                            .step = Step{.rule = rule},
+                                            .weight_scale = 1});
+      const test::Vector<float> x = test::Vector<float>::Ones(1);
+      bool finite = true;
+      for (int t = 0; t < 20; ++t) {
+        static_cast<void>(test::error_of([&] { layer.train_one(x, 1e10f * x); }));
+        for (const std::string& name : layer.weight_names()) {
+          finite = finite && layer.weight(name).allFinite();
+        }
+      }
+      CAPTURE(name_of(rule), rate);
+      CHECK(finite);
+    }
+  }
+}
+
+TEST_CASE("squares of gradients that a narrower scalar cannot hold are not cast", "[bad_input]") {
+  for (const double target : {1e25, 0.5}) {
+    LogLinearAttention<GLA> layer({.d_model = 1, .d_k = 1, .d_v = 1});
+    layer.train_one(Vector::Ones(1), Vector::Constant(1, target));
+    const std::string error = test::error_of([&] { (void)layer.cast<float>(); });
+    if (target > 1) {
+      CHECK(test::mentions(error, {"a mean square of gradients is", "between 0 and"}));
+    } else {
+      CHECK(error.empty());
+    }
+  }
+}
+
+TEST_CASE("at rate 0 nothing of the weights changes, nor of what steps remember", "[law]") {
+  for (const Step& step : all_steps) {
+    CAPTURE(name_of(step.rule), step.clip);
+    Normal normal(127);
+    Layer layer = made(step, 0), untouched = layer;
+    MultiHeadAttention<Layer> heads(
+        {.d_model = 4, .d_k = 4, .d_v = 3, .n_heads = 2, .learning_rate = 0, .step = step});
+    const auto before = weights_of(layer), heads_before = weights_of(heads);
+    for (int t = 0; t < 5; ++t) {
+      layer.train_one(normal.vector<double>(4, 3), normal.vector<double>(2, 0.5));
+      layer.train_span(normal.matrix<double>(3, 4, 3), normal.matrix<double>(3, 2, 0.5));
+      heads.train_one(normal.vector<double>(4, 3), normal.vector<double>(4, 0.5));
+      heads.train_span(normal.matrix<double>(3, 4, 3), normal.matrix<double>(3, 4, 0.5));
+    }
+    CHECK(distance(before, weights_of(layer)) == 0);
+    CHECK(distance(heads_before, weights_of(heads)) == 0);
+    for (Layer* each : {&layer, &untouched}) {
+      each->reset();
+      each->set_learning_rate(0.02);
+      each->train_one(Vector::Constant(4, 7), Vector::Constant(2, 0.5));
+    }
+    CHECK(distance(weights_of(untouched), weights_of(layer)) == 0);
+  }
+}
+
 TEST_CASE("options of a step out of their range are refused", "[bad_input]") {
   const auto error = [](const Step& step) { return test::error_of([&] { made(step, 0.1); }); };
   CHECK(test::mentions(error({.beta1 = 1}), {"beta1 is 1", "[0, 1)"}));
@@ -300,6 +405,14 @@ TEST_CASE("options of a step out of their range are refused", "[bad_input]") {
   CHECK(test::mentions(error({.beta1 = 0.9, .beta2 = 0.8}), {"beta2 is 0.8", "above beta1^2"}));
   CHECK(test::mentions(error({.epsilon = -1}), {"epsilon is -1"}));
   CHECK(test::mentions(error({.clip = std::numeric_limits<double>::infinity()}), {"clip is inf"}));
+  CHECK(test::mentions(error({.rule = static_cast<StepRule>(7)}),
+                       {"the step rule is 7", "one of StepRule"}));
+  CHECK(test::mentions(
+      test::error_of([] {
+        const Layer layer(
+            {.d_model = 4, .d_k = 4, .d_v = 2, .step = Step{.rule = static_cast<StepRule>(-1)}});
+      }),
+      {"the step rule is -1", "one of StepRule"}));
   CHECK(error({}).empty());
 }
 

@@ -86,7 +86,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     std::optional<double> learning_rate{};          ///< finite, >= 0; that of `step` unless given
     std::optional<Step> step{};  ///< `normalized` unless a learning rate is given, `sgd` then
     std::optional<bool> bias{};  ///< W x + b for each projection; where the step is `normalized`
-    double weight_scale = 0.01;  ///< deviation of the drawn weights, finite and >= 0
+    double weight_scale = 0.01;  ///< deviation of the drawn weights, >= 0
     std::uint64_t seed = 42;     ///< of the weights, at least 1
   };
 
@@ -258,8 +258,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
          .read_order = this->read_order(),
          .learning_rate = this->learning_rate(),
          .step = this->step(),
-         .bias = this->has_bias(),
-         .weight_scale = head_.weight_scale()});
+         .bias = this->has_bias()});
     other.as_head().assign(head_);
     return other;
   }

@@ -192,7 +192,8 @@ class OneHead {
   [[nodiscard]] const Step& step() const noexcept { return head_.step(); }  ///< the step rule
   /// Whether each projection has a bias, named after it: `w_key.bias`, ...
   [[nodiscard]] bool has_bias() const noexcept { return head_.preparation().has_bias(); }
-  /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are
+  /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are,
+  /// and what an adaptive step remembers, too
   void set_learning_rate(double learning_rate) { head_.set_learning_rate(learning_rate); }
   /// Calls of `train_one` since construction or `reset_train_step_count`.
   [[nodiscard]] std::uint64_t train_step_count() const noexcept { return head_.train_step_count(); }

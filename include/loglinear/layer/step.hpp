@@ -26,10 +26,13 @@ enum class StepRule {
   /// input j where that is not 0, `g <- g / s_j`, `v <- b2 v + (1 - b2) g^2` and
   /// `w <- w - rate_t g / (s_j sqrt(v'))` for a weight of input j; s is 1 for any other.
   ///
-  /// The rate falls: `rate_t = rate max(1/10, sqrt(300 / (300 + t)))`. Weights that were drawn are
-  /// for inputs of size 1: over the first 32 values of input j that are not 0 they are divided by
-  /// s_j, too, so that training begins the same whatever the scale. Scaling inputs scales the
-  /// weights the other way and changes nothing else.
+  /// The rate falls: `rate_t = rate max(1/10, sqrt(300 / (299 + t)))` at step t. Weights that were
+  /// drawn are for inputs of size 1: over the first 32 values of input j that are not 0 they are
+  /// divided by s_j, too, so that training begins the same whatever the scale. Scaling inputs
+  /// scales the weights the other way and changes nothing else, as long as it scales all of them,
+  /// or leaves none below 1e-6 of the largest: a value that is smaller than 1e-6 times the largest
+  /// s may be the rounding residue of a 0. It does not count unless its input is known to be
+  /// larger, and s_j is that much while nothing else is known.
   normalized,
 };
 
@@ -46,7 +49,7 @@ inline constexpr std::array<StepRuleInfo, 3> step_rule_table{{
     {StepRule::adam, "adam", 0.01},
     {StepRule::normalized, "normalized", 0.02},
 }};
-/// The row of a rule.
+/// The row of a rule, one of the table's.
 [[nodiscard]] constexpr const StepRuleInfo& info_of(StepRule rule) noexcept {
   return step_rule_table[static_cast<std::size_t>(rule)];
 }
@@ -54,6 +57,17 @@ inline constexpr std::array<StepRuleInfo, 3> step_rule_table{{
 [[nodiscard]] constexpr std::string_view name_of(StepRule rule) noexcept {
   return info_of(rule).name;
 }
+
+namespace detail {
+
+/// \throws std::invalid_argument for a value that is no step rule
+inline void require_rule(StepRule rule) {
+  const auto value = static_cast<int>(rule);
+  if (value >= 0 && value < static_cast<int>(step_rule_table.size())) return;
+  fail("the step rule", value, "one of StepRule");
+}
+
+}  // namespace detail
 
 /// A step rule with its numbers; the rate is the layer's `learning_rate`.
 struct Step {
@@ -68,6 +82,7 @@ struct Step {
   /// \throws std::invalid_argument for a number that is out of its range
   void validate() const {
     using detail::fail;
+    detail::require_rule(rule);
     if (!(beta1 >= 0 && beta1 < 1)) fail("beta1", beta1, "in [0, 1)");
     if (!(beta2 >= 0 && beta2 < 1)) fail("beta2", beta2, "in [0, 1)");
     if (beta1 > 0 && beta1 * beta1 >= beta2) fail("beta2", beta2, "above beta1^2");
@@ -92,8 +107,13 @@ struct Learning {
   explicit Learning(const Options& options)
       : step(options.step.value_or(
             Step{.rule = options.learning_rate ? StepRule::sgd : StepRule::normalized})),
-        rate(options.learning_rate.value_or(info_of(step.rule).rate)),
+        rate(options.learning_rate.value_or(known(step.rule).rate)),
         bias(options.bias.value_or(step.rule == StepRule::normalized)) {}
+
+  [[nodiscard]] static const StepRuleInfo& known(StepRule rule) {
+    require_rule(rule);
+    return info_of(rule);
+  }
 };
 
 }  // namespace detail

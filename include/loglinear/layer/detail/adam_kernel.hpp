@@ -18,12 +18,14 @@ struct AdamNumbers {
   Scalar beta2{0}, rest2{1};
   Scalar correction{1};  // 1 / (1 - beta2^t)
   Scalar epsilon{0};
-  Scalar size{0};  // rate / (1 - beta1^t)
+  Scalar size{0};   // rate / (1 - beta1^t)
+  Scalar reach{1};  // how often the root v' the mean can be
 };
 
 /// With a mean, `HasMean`:
-/// m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  w <- w - size m / (sqrt(c v) + epsilon) with
-/// g_i = factor d_i; without one, m is g and not kept.
+/// m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  w <- w - size r with r = m / (sqrt(c v) +
+/// epsilon) and g_i = factor d_i; without one, m is g and not kept. |r| is `reach` at most: more
+/// can only come of squares that are too small for the scalar.
 template <bool HasMean, class Scalar>
 void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scalar* d, Index size,
                  Scalar* m, Scalar* v, Scalar* w) {
@@ -36,7 +38,8 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
   [[maybe_unused]] const P beta1 = ei::pset1<P>(a.beta1), rest1 = ei::pset1<P>(a.rest1);
   const P by = ei::pset1<P>(factor), beta2 = ei::pset1<P>(a.beta2), rest2 = ei::pset1<P>(a.rest2),
           correction = ei::pset1<P>(a.correction), epsilon = ei::pset1<P>(a.epsilon),
-          by_size = ei::pset1<P>(a.size);
+          by_size = ei::pset1<P>(a.size), most = ei::pset1<P>(a.reach),
+          least_quotient = ei::pset1<P>(-a.reach);
   Index i = 0;
   for (; i + width <= size; i += width) {
     const P g = ei::pmul(by, ei::ploadu<P>(d + i));
@@ -48,7 +51,9 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
     const P square = ei::pmadd(rest2, ei::pmul(g, g), ei::pmul(beta2, ei::ploadu<P>(v + i)));
     const P root = ei::padd(ei::psqrt(ei::pmax(ei::pmul(correction, square), least)), epsilon);
     ei::pstoreu(v + i, square);
-    ei::pstoreu(w + i, ei::psub(ei::ploadu<P>(w + i), ei::pdiv(ei::pmul(by_size, mean), root)));
+    // Divided first: the size times the mean may overflow.
+    const P quotient = ei::pmin(ei::pmax(ei::pdiv(mean, root), least_quotient), most);
+    ei::pstoreu(w + i, ei::psub(ei::ploadu<P>(w + i), ei::pmul(by_size, quotient)));
   }
   for (; i < size; ++i) {
     using std::sqrt;
@@ -57,7 +62,7 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
     if constexpr (HasMean) mean = m[i] = a.beta1 * m[i] + a.rest1 * g;
     v[i] = a.beta2 * v[i] + a.rest2 * (g * g);
     const Scalar root = sqrt((std::max)(Scalar(a.correction * v[i]), smallest));
-    w[i] -= a.size * mean / (root + a.epsilon);
+    w[i] -= a.size * std::clamp(Scalar(mean / (root + a.epsilon)), Scalar(-a.reach), a.reach);
   }
 }
 

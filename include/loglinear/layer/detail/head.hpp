@@ -51,8 +51,10 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   template <class In>
   const Vector<Scalar>& stage(const In& x, ReadOrder order, For purpose = For::reading) {
     prepare(x, order, purpose);
+    ReadInMaking<Scalar> read(workspace_.read);
     static_cast<void>(read_token(stream_, workspace_.token, workspace_.lambda, order,
                                  workspace_.stream, workspace_.read));
+    read.done();
     staged_ = Staged::read;
     return workspace_.read;
   }
@@ -112,8 +114,10 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     copy_vector(x, "x", workspace.x);
     preparation_.project(workspace, layout().q);
     preparation_.prepare_read(workspace);
+    ReadInMaking<Scalar> read(workspace.read);
     read_standing(stream_, workspace.token.query, workspace.lambda, standing_order(),
                   workspace.stream, workspace.read);
+    read.done();
   }
   /// The same with each level read apart.
   template <class In>

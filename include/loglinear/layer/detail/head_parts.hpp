@@ -51,9 +51,8 @@ class HeadParts {
         workspace_(make_workspace()),
         training_(layout(), Preparation::leaves, preparation_.weight_count(), stream_.read_shape()),
         stepper_(preparation_.parameters(), Learning(options).step, Learning(options).rate, true) {
-    if (!(is_finite(weight_scale_) && weight_scale_ >= 0)) {
-      fail("weight_scale", weight_scale_, "finite and at least 0");
-    }
+    // No normal number that is drawn reaches 10.
+    require_between("weight_scale", weight_scale_, 0.0, magnitude_limit<Scalar>() / 10);
     Xorshift64 random(options.seed);
     draw_weights(random);
   }
@@ -119,6 +118,7 @@ class HeadParts {
   /// another scalar.
   template <class Other>
   void assign(const Other& other) {
+    weight_scale_ = other.weight_scale();
     preparation_.parameters() = other.preparation().parameters().template cast<Scalar>();
     stream_ = other.stream().template cast<Kind, Stored>();
     stepper_.assign(other.stepper());

@@ -18,6 +18,9 @@ namespace loglinear::detail {
 /// mean square of its values that are not 0, over some 10,000 of them. `look` finds the scales with
 /// one more token, `take` keeps them.
 ///
+/// A value below 1e-6 of the largest scale may be the rounding residue of a 0: it says nothing of
+/// its input's scale, unless that is known and larger; the scale is that 1e-6 while none is known.
+///
 /// Class invariant: scales lie between the root of the smallest normal number and its inverse.
 template <class Scalar>
 class InputScales {
@@ -42,18 +45,25 @@ class InputScales {
   /// x_j becomes x_j times the ratio by which the weights of input j are to be rescaled, so that
   /// the weights as they are make of it what the rescaled ones make of x.
   void look(Vector<Scalar>& x) {
+    using std::abs;
     hold();
+    Scalar largest{0};
+    for (Index j = 0; normalizes_ && j < x.size(); ++j) {
+      const Scalar size = abs(x[j]);
+      if (size > Scalar(0)) {
+        next_scales_[j] = clamped(mean_with(size, scales_[j], counts_[j]));
+        next_counts_[j] = (std::min)(Scalar(counts_[j] + 1), Scalar(most));
+      }
+      if (next_counts_[j] > Scalar(0)) largest = (std::max)(largest, next_scales_[j]);
+    }
+    const Scalar least = Scalar(negligible) * largest;
     for (Index j = 0; j < x.size(); ++j) {
-      using std::abs;
-      using std::sqrt;
       const Scalar size = abs(x[j]), n = counts_[j];
       if (normalizes_ && size > Scalar(0)) {
-        const Scalar times = (std::min)(Scalar(size / scales_[j]), Scalar(1e9));
-        const Scalar scale = is_exactly(n, Scalar(0))
-                                 ? size
-                                 : Scalar(scales_[j] * sqrt(Scalar((n + times * times) / (n + 1))));
-        next_scales_[j] = std::clamp(scale, smallest(), Scalar(Scalar(1) / smallest()));
-        next_counts_[j] = (std::min)(Scalar(n + 1), Scalar(most));
+        if (size < least && (is_exactly(n, Scalar(0)) || scales_[j] < least)) {
+          next_scales_[j] = n > Scalar(0) ? scales_[j] : clamped(least);
+          next_counts_[j] = n;
+        }
         if (follows_ != 0 && n < Scalar(followed)) ratios_[j] = scales_[j] / next_scales_[j];
       }
       unit_[j] = x[j] / next_scales_[j];
@@ -96,7 +106,7 @@ class InputScales {
     scales_ = other.scales_.template cast<Scalar>();
     counts_ = other.counts_.template cast<Scalar>();
     for (Index j = 0; j < scales_.size(); ++j) {
-      scales_[j] = std::clamp(scales_[j], smallest(), Scalar(Scalar(1) / smallest()));
+      scales_[j] = clamped(scales_[j]);
     }
   }
   /// For checkpoints.
@@ -117,7 +127,23 @@ class InputScales {
  private:
   template <class>
   friend class InputScales;
-  static constexpr double most = 10000, followed = 32;
+  static constexpr double most = 10000, followed = 32, negligible = 1e-6;
+  static constexpr double longest = 1e9;  // a value counts as so many scales at most, once followed
+
+  /// The root mean square of n values whose own is `scale`, and one more of this size. It may jump
+  /// to any size while weights follow it: the first values may be residues, or of another unit.
+  [[nodiscard]] static Scalar mean_with(const Scalar& size, const Scalar& scale, const Scalar& n) {
+    using std::sqrt;
+    if (is_exactly(n, Scalar(0))) return size;
+    if (n < Scalar(followed) && size > Scalar(longest) * scale) {
+      return size / sqrt(Scalar(n + 1));  // its square hides those before, and may overflow
+    }
+    const Scalar times = (std::min)(Scalar(size / scale), Scalar(longest));
+    return scale * sqrt(Scalar((n + times * times) / (n + 1)));
+  }
+  [[nodiscard]] static Scalar clamped(const Scalar& scale) {
+    return std::clamp(scale, smallest(), Scalar(Scalar(1) / smallest()));
+  }
 
   [[nodiscard]] static Scalar smallest() {
     return Scalar(std::sqrt(to_double((std::numeric_limits<Scalar>::min)())));

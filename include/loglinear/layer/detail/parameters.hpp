@@ -51,10 +51,9 @@ class Parameters {
     projections_ = detail::zeros<Matrix<Scalar>>(projected_, d_model_);
     free_ = detail::zeros<Scalar>(free_size_);
     const auto weight = [&](const Parameter& shape) {
-      const auto value =
-          static_cast<Scalar>(shape.initial ? *shape.initial : scale * random.normal());
-      if (!is_finite(value)) fail(shape.name, *shape.initial, "finite in the layer's scalar");
-      return value;
+      const double value = shape.initial ? *shape.initial : scale * random.normal();
+      if (!is_finite(Scalar(value))) fail(shape.name, value, "finite in the layer's scalar");
+      return Scalar(value);
     };
     for (const Array& array : arrays_) {
       for (Index i = array.begin; i < array.begin + array.shape.rows; ++i) {

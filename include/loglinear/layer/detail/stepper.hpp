@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <utility>
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/parts.hpp"
@@ -62,7 +63,9 @@ class Stepper {
   /// Looks at the input of a token to learn from. It becomes what the weights as they are must see
   /// in its place, if the step is going to rescale them.
   void look(Vector<Scalar>& x) {
-    if (!is_plain()) scales_.look(x);
+    if (is_plain()) return;
+    if (stays()) return scales_.see(x);
+    scales_.look(x);
   }
   /// Looks at one whose projections have been made already: no weight is rescaled.
   void see(const Vector<Scalar>& x) {
@@ -89,6 +92,7 @@ class Stepper {
   void take(Parameters<Scalar>& parameters, Vector<Scalar>& d_raw, const Vector<Scalar>& x,
             const Vector<Scalar>& d_free) {
     if (is_plain()) return parameters.descend(rate_ * shortened_, d_raw, x, d_free);
+    if (stays()) return;
     scales_.take();
     begin_step();
     const Index rows = parameters.projected_size();
@@ -108,7 +112,7 @@ class Stepper {
 
   /// Looks at the inputs of a span to learn from, and rescales the weights at once.
   void look_at_rows(Parameters<Scalar>& parameters, const RowMajorMatrix<Scalar>& x) {
-    if (is_plain() || !scales_.is_normalizing()) return;
+    if (is_plain() || stays() || !scales_.is_normalizing()) return;
     Vector<Scalar> row(x.cols());
     for (Index t = 0; t < x.rows(); ++t) {
       copy(x.data() + t * x.cols(), x.cols(), row.data());
@@ -138,6 +142,7 @@ class Stepper {
     shortened_ = 1;
     if (step_.clip > 0) shorten(norm);
     if (is_plain()) return parameters.descend(rate_ * shortened_, gradient);
+    if (stays()) return;
     scales_.hold();
     admit_adaptive(parameters, largest);
     begin_step();
@@ -150,15 +155,19 @@ class Stepper {
   }
   /// \}
 
-  /// Becomes another one, in this scalar.
+  /// Becomes another one, in this scalar. \throws std::invalid_argument where a number is out of
+  /// its range; nothing is changed then
   template <class Other>
   void assign(const Stepper<Other>& other) {
-    scales_.assign(other.scales_);
-    mean_ = other.mean_.template cast<Scalar>();
-    square_ = other.square_.template cast<Scalar>();
-    free_mean_ = other.free_mean_.template cast<Scalar>();
-    free_square_ = other.free_square_.template cast<Scalar>();
-    count_ = other.count_;
+    Stepper next(*this);
+    next.scales_.assign(other.scales_);
+    next.mean_ = other.mean_.template cast<Scalar>();
+    next.square_ = other.square_.template cast<Scalar>();
+    next.free_mean_ = other.free_mean_.template cast<Scalar>();
+    next.free_square_ = other.free_square_.template cast<Scalar>();
+    next.count_ = other.count_;
+    next.require_legal();
+    *this = std::move(next);
   }
 
   /// For checkpoints: nothing of plain gradient descent.
@@ -171,18 +180,7 @@ class Stepper {
     if (self.has_mean()) part("step.free_mean", self.free_mean_);
     part("step.free_square", self.free_square_);
     part("step.inputs", self.scales_);
-    if constexpr (is_written<Self>) {
-      require_finite("step.mean", self.mean_);
-      require_finite("step.free_mean", self.free_mean_);
-      const double limit = magnitude_limit<Scalar>();
-      for (const auto& squares :
-           {ConstVectorView<Scalar>(self.square_.data(), self.square_.size()),
-            ConstVectorView<Scalar>(self.free_square_.data(), self.free_square_.size())}) {
-        for (Index i = 0; i < squares.size(); ++i) {
-          require_between("a mean square of gradients", to_double(squares[i]), 0.0, limit);
-        }
-      }
-    }
+    if constexpr (is_written<Self>) self.require_legal();
   }
 
  private:
@@ -190,10 +188,27 @@ class Stepper {
   friend class Stepper;
 
   [[nodiscard]] bool is_plain() const { return step_.rule == StepRule::sgd; }
+  /// Whether the rate is 0: weights, and what their steps remember, stay.
+  [[nodiscard]] bool stays() const { return is_exactly(rate_, 0.0); }
   [[nodiscard]] bool has_mean() const { return step_.rule == StepRule::adam; }
   /// Of the mean; 0 where there is none.
   [[nodiscard]] double beta1() const { return has_mean() ? step_.beta1 : 0; }
 
+  /// Throws for what no steps leave, from which the next ones would make NaN.
+  void require_legal() const {
+    if (is_plain()) return;
+    require_finite("step.mean", mean_);
+    require_finite("step.free_mean", free_mean_);
+    require_between("step.count", count_, std::uint64_t{0}, most_steps);
+    const double limit = magnitude_limit<Scalar>() / correction(count_ + 1);
+    for (const auto& squares :
+         {ConstVectorView<Scalar>(square_.data(), square_.size()),
+          ConstVectorView<Scalar>(free_square_.data(), free_square_.size())}) {
+      for (Index i = 0; i < squares.size(); ++i) {
+        require_between("a mean square of gradients", to_double(squares[i]), 0.0, limit);
+      }
+    }
+  }
   static void require_finite_gradient(const Vector<Scalar>& d_raw, const Vector<Scalar>& d_free) {
     require_finite("the gradient", d_raw);
     require_finite("the gradient", d_free);
@@ -207,16 +222,21 @@ class Stepper {
     const double sums = b1 > 0 ? 1 / (1 - b1 * b1 / b2) : 1;
     return 1 + std::sqrt(sums / (1 - b2)) * (std::max)(1 - b1, std::sqrt(1 - b2));
   }
+  /// What makes means of the squares after some steps.
+  [[nodiscard]] double correction(std::uint64_t count) const {
+    return 1 / (1 - std::pow(step_.beta2, static_cast<double>(count)));
+  }
   /// \param largest  bounds the gradient, in the units of the rule
   void admit_adaptive(Parameters<Scalar>& parameters, double largest) {
     const double shortest = largest * shortened_;
     require_between("the square of the largest gradient", shortest * shortest, 0.0,
                     magnitude_limit<Scalar>());
-    parameters.admit_growth(scales_.largest_ratio(), rate_ * reach() * scales_.largest_inverse());
+    const double size = rate_ / (1 - std::pow(beta1(), static_cast<double>(count_) + 1));
+    parameters.admit_growth(scales_.largest_ratio(), size * reach() * scales_.largest_inverse());
   }
   /// The numbers of the step that is about to be taken.
   void begin_step() {
-    ++count_;
+    count_ = (std::min)(count_ + 1, most_steps);
     const auto t = static_cast<double>(count_);
     const double falling = has_mean() ? 1 : (std::max)(0.1, std::sqrt(300 / (299 + t)));
     const double smallest = std::sqrt(to_double((std::numeric_limits<Scalar>::min)()));
@@ -226,7 +246,8 @@ class Stepper {
     adam_.rest1 = Scalar(1 - beta1());
     adam_.beta2 = Scalar(step_.beta2);
     adam_.rest2 = Scalar(1 - step_.beta2);
-    adam_.correction = Scalar(1 / (1 - std::pow(step_.beta2, t)));
+    adam_.correction = Scalar(correction(count_));
+    adam_.reach = Scalar(reach());
     // What is below counts as 0: a square that vanishes must not be divided by.
     adam_.epsilon = Scalar((std::max)(has_mean() ? step_.epsilon : 0.0, smallest));
   }
@@ -246,6 +267,9 @@ class Stepper {
     update(factor_, d_free.data(), d_free.size(), 0, free_mean_, free_square_,
            parameters.free_data());
   }
+
+  /// Steps are counted so far: long before, nothing depends on their number any more.
+  static constexpr std::uint64_t most_steps = std::uint64_t{1} << 53;
 
   Step step_;
   double rate_ = 0, shortened_ = 1;

@@ -4,6 +4,8 @@
 
 // The memory in which a layer works on one token, sized once so that no call allocates.
 
+#include <algorithm>
+
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/rules/rule.hpp"
@@ -91,6 +93,24 @@ struct TrainingWorkspace {
   PullbackMemory<Kind> stream;
   Token<Kind> d_token;
   Vector<Scalar> d_raw, d_free;
+};
+
+/// A read in the making. Where that is refused, for it is not finite, it becomes 0: a refused call
+/// shows no infinity.
+template <class Scalar>
+class ReadInMaking {
+ public:
+  explicit ReadInMaking(Vector<Scalar>& read) : read_(read) {}
+  ~ReadInMaking() {
+    if (!done_ && !all_finite(read_)) std::fill_n(read_.data(), read_.size(), Scalar(0));
+  }
+  ReadInMaking(const ReadInMaking&) = delete;
+  ReadInMaking& operator=(const ReadInMaking&) = delete;
+  void done() { done_ = true; }
+
+ private:
+  Vector<Scalar>& read_;
+  bool done_ = false;
 };
 
 }  // namespace loglinear::detail
