@@ -62,6 +62,7 @@
 #include <initializer_list>
 #include <limits>
 #include <memory>
+#include <new>
 #include <numbers>
 #include <optional>
 #include <stdexcept>
@@ -348,6 +349,21 @@ template <class Derived>
 
 namespace loglinear {
 
+namespace detail {
+
+/// The product of sizes, or the largest Index where it is more; 0 where one is not positive.
+[[nodiscard]] inline Index count_of(std::initializer_list<Index> sizes) {
+  constexpr Index largest = (std::numeric_limits<Index>::max)();
+  Index product = 1;
+  for (const Index size : sizes) {
+    if (size <= 0) return 0;
+    product = product > largest / size ? largest : product * size;
+  }
+  return product;
+}
+
+}  // namespace detail
+
 /// A view of numbers for every sequence, token and head, wherever they lie: a pointer, four sizes
 /// and four strides, counted in numbers. Nothing is owned and nothing is copied; without a pointer
 /// the array is absent.
@@ -374,14 +390,16 @@ class HeadArray {
                                       Index columns = 1) {
     return {data,
             {batch, tokens, heads, columns},
-            {tokens * heads * columns, heads * columns, columns, 1}};
+            {detail::count_of({tokens, heads, columns}), detail::count_of({heads, columns}),
+             columns, 1}};
   }
   /// Contiguous, [B, H, T, D]; without columns [B, H, T].
   [[nodiscard]] static HeadArray bhtd(Number* data, Index batch, Index heads, Index tokens,
                                       Index columns = 1) {
     return {data,
             {batch, tokens, heads, columns},
-            {heads * tokens * columns, columns, tokens * columns, 1}};
+            {detail::count_of({heads, tokens, columns}), columns,
+             detail::count_of({tokens, columns}), 1}};
   }
 
   /// The same numbers, to be read.
@@ -396,8 +414,10 @@ class HeadArray {
   [[nodiscard]] Number* data() const { return data_; }
   [[nodiscard]] const Four& sizes() const { return sizes_; }
   [[nodiscard]] const Four& strides() const { return strides_; }
-  /// How many numbers there are.
-  [[nodiscard]] Index size() const { return sizes_[0] * sizes_[1] * sizes_[2] * sizes_[3]; }
+  /// How many numbers there are; the largest Index where they are more.
+  [[nodiscard]] Index size() const {
+    return detail::count_of({sizes_[0], sizes_[1], sizes_[2], sizes_[3]});
+  }
   [[nodiscard]] bool is_absent() const { return data_ == nullptr || size() == 0; }
 
   /// Where a row of a head begins.
@@ -4704,7 +4724,6 @@ class LoopBody {
 #  pragma pop_macro("min")
 #  pragma pop_macro("max")
 
-#  include <system_error>
 #  if defined(__unix__) || defined(__APPLE__)
 #    include <pthread.h>
 #    define LOGLINEAR_FORKS
@@ -4790,20 +4809,18 @@ class ThreadPool {
     loops_.notify_all();
   }
 
-  /// Fewer where the system has no more.
+  /// Fewer where the system has no more threads or no memory for them; the next loop tries again.
   void start_workers(int count) {
     const auto wanted = static_cast<std::size_t>(count);
     if (workers_.size() >= wanted) return;
-    handling<std::system_error>(
-        [&] {
-          if (slices_.size() <= wanted) slices_ = std::vector<Slice>(wanted + 1);
-          workers_.reserve(wanted);
-          while (workers_.size() < wanted) {
-            workers_.emplace_back(&ThreadPool::serve, this, static_cast<int>(workers_.size()) + 1,
-                                  loops_.load());
-          }
-        },
-        [](const std::system_error&) {});
+    static_cast<void>(caught([&] {
+      if (slices_.size() <= wanted) slices_ = std::vector<Slice>(wanted + 1);
+      workers_.reserve(wanted);
+      while (workers_.size() < wanted) {
+        workers_.emplace_back(&ThreadPool::serve, this, static_cast<int>(workers_.size()) + 1,
+                              loops_.load());
+      }
+    }));
   }
 
   /// What worker number `self` does.
@@ -4848,12 +4865,13 @@ class ThreadPool {
 /// it had of the pool stays behind.
 class ProgramPool {
  public:
-  /// Null once the program has ended.
+  /// Null once the program has ended, and where there is no memory for it.
   [[nodiscard]] static ThreadPool* get() {
     static const ProgramPool ended_with_the_program;
     ThreadPool* pool = current().load(std::memory_order_acquire);
     if (pool != nullptr || has_ended().load()) return pool;
-    auto fresh = std::make_unique<ThreadPool>();
+    std::unique_ptr<ThreadPool> fresh;
+    static_cast<void>(caught([&] { fresh = std::make_unique<ThreadPool>(); }));
     if (current().compare_exchange_strong(pool, fresh.get())) pool = fresh.release();
     return pool;
   }
@@ -4917,6 +4935,9 @@ namespace loglinear {
 /// each i in [0, n), on any threads and in any order, and returns when all of these calls have
 /// returned. `body` throws nothing and may be called from several threads at once; it ends with the
 /// call. Results do not depend on the threads.
+///
+/// Results are whole whatever it does: a pass that it runs again is ignored, and the library itself
+/// runs those that it has left out. So what it throws does not come back.
 ///
 ///     loglinear::set_executor([](Eigen::Index n, const loglinear::LoopBody& body) {
 ///       tbb::parallel_for(Eigen::Index{0}, n, body);
@@ -5006,9 +5027,36 @@ class FirstFailure {
   return static_cast<int>((std::min)(n, static_cast<Index>((std::min)(most, thread_count()))));
 }
 
+/// Calls `body(i)` once for each i in [0, n) by an executor that is not trusted: a pass that it
+/// runs again is ignored, and those that it leaves out, be it by an error of its own, run here. So
+/// the loops that write what has been computed are whole, whatever it does. Returns when all passes
+/// have; throws nothing.
+inline void run_by_executor(const Executor& executor, Index n, const LoopBody& body) {
+  const auto count = static_cast<std::size_t>(n);
+  const std::unique_ptr<std::atomic_flag[]> begun(new (std::nothrow) std::atomic_flag[count]);
+  if (begun == nullptr) {
+    for (Index i = 0; i < n; ++i) body(i);
+    return;
+  }
+  std::atomic<Index> ended{0};
+  const auto once = [&](Index i) {
+    if (i < 0 || i >= n || begun[static_cast<std::size_t>(i)].test_and_set()) return;
+    bool& inside = is_inside_loop();
+    const bool before = std::exchange(inside, true);
+    body(i);
+    inside = before;
+    ended.fetch_add(1, std::memory_order_release);
+  };
+  static_cast<void>(caught([&] { executor(n, LoopBody(once)); }));
+  for (Index i = 0; i < n; ++i) once(i);
+  while (ended.load(std::memory_order_acquire) != n) {  // on threads that it has not waited for
+  }
+}
+
 /// Calls `body(i)` for each i in [0, n) on up to `most` threads, then throws what the lowest i that
-/// failed has thrown; those before it have all run. A loop within a loop runs on its own thread.
-/// Does not allocate but to start threads. In each pass `Scalar`'s denormal numbers are zero.
+/// failed has thrown; those before it have all run. Throws nothing else: a loop whose passes do not
+/// fail is always whole. A loop within a loop runs on its own thread. Does not allocate but to
+/// start threads and for an executor. In each pass `Scalar`'s denormal numbers are zero.
 template <class Scalar, class Body>
 void parallel_for(Index n, int most, const Body& body) {
   const int threads = threads_for(n, most);
@@ -5018,27 +5066,16 @@ void parallel_for(Index n, int most, const Body& body) {
     return;
   }
   FirstFailure failure;
-  std::atomic<Index> passes{0};
   const auto pass = [&](Index i) {
-    passes.fetch_add(1, std::memory_order_relaxed);
     if (!failure.is_after(i)) return;
     const FlushToZero<Scalar> flush;
     std::exception_ptr thrown = caught([&] { body(i); });
     if (thrown) failure.note(i, std::move(thrown));
   };
-  const LoopBody loop(pass);
   const Executor& executor = thread_settings().executor;
   if (executor) {
-    executor(n, LoopBody([&](Index i) {
-               bool& inside = is_inside_loop();
-               const bool before = std::exchange(inside, true);
-               pass(i);
-               inside = before;
-             }));
-    if (passes.load() != n) {
-      fail("the number of passes that the executor has run", passes.load(), n);
-    }
-  } else if (!run_on_threads(n, threads, loop)) {
+    run_by_executor(executor, n, LoopBody(pass));
+  } else if (!run_on_threads(n, threads, LoopBody(pass))) {
     for (Index i = 0; i < n; ++i) pass(i);
   }
   failure.rethrow();
@@ -9051,6 +9088,7 @@ struct BatchShape {
   bool is_packed = false;
 };
 
+/// Throws unless every place of an array, and how many numbers there are, is an Index in bytes.
 template <class Number>
 void require_memory(const std::string& name, const HeadArray<Number>& array) {
   const char* const dimensions[] = {"batch", "rows", "heads", "columns"};
@@ -9058,14 +9096,30 @@ void require_memory(const std::string& name, const HeadArray<Number>& array) {
     if (array.sizes()[i] >= 0) continue;
     fail("the size of " + name + " (" + dimensions[i] + ")", array.sizes()[i], "at least 0");
   }
+  constexpr Index most = (std::numeric_limits<Index>::max)() / Index{4 * sizeof(Number)};
+  Index product = 1;
+  for (std::size_t i = 0; i < 4; ++i) {
+    const Index size = (std::max)(Index{1}, array.sizes()[i]), stride = array.strides()[i];
+    if (size > most / product) {
+      fail("the size of " + name + " (" + dimensions[i] + ")", size, "at most ", most / product,
+           " with the other sizes that it has");
+    }
+    product *= size;
+    const Index furthest = most / (std::max)(Index{1}, size - 1);
+    if (size == 1 || (stride >= -furthest && stride <= furthest)) continue;
+    fail("the stride of " + name + " (" + dimensions[i] + ")", stride, "between ", -furthest,
+         " and ", furthest);
+  }
   if (array.size() > 0 && array.data() == nullptr) {
     fail("the pointer of " + name, "null", "to its numbers");
   }
 }
 
-/// Throws unless no two numbers of an array that is written to share memory.
+/// Throws unless no two numbers of an array that is written to share memory; after
+/// `require_memory`.
 template <class Scalar>
 void require_writable(const std::string& name, const HeadArray<Scalar>& array) {
+  if (array.size() == 0) return;
   std::array<std::pair<Index, Index>, 4> steps;  // by how far, and how often
   for (std::size_t i = 0; i < 4; ++i) steps[i] = {array.strides()[i], array.sizes()[i]};
   std::sort(steps.begin(), steps.end());
@@ -9115,10 +9169,12 @@ template <class Scalar>
       in);
   shape.batch = in.q.batch();
   shape.tokens = in.q.rows();
-  if (shape.batch == 0 || shape.tokens == 0) shape.heads = (std::max)(in.q.heads(), in.v.heads());
+  if (shape.batch == 0 || shape.tokens == 0) {
+    shape.heads = (std::max)({in.q.heads(), in.k.heads(), in.v.heads()});
+  }
   if (shape.heads > 0) {
-    require_positive("d_k (columns of q)", in.q.columns());
-    require_positive("d_v (columns of v)", in.v.columns());
+    require_length("d_k (columns of q)", in.q.columns());
+    require_length("d_v (columns of v)", in.v.columns());
   }
   shape.d_k = in.q.columns();
   shape.d_v = in.v.columns();
@@ -9170,7 +9226,7 @@ void require_states(const BatchStates<Scalar>& states, const BatchInputs<Scalar>
     const std::string which = " of state " + std::to_string(n);
     require_size("d_k" + which, states[n].d_k(), shape.d_k);
     require_size("d_v" + which, states[n].d_v(), shape.d_v);
-    if (in.lambda.is_absent()) {
+    if (in.lambda.is_absent() && shape.tokens > 0) {
       require_size("max_levels" + which + ", without lambda,", states[n].max_levels(), 1);
     }
   }
@@ -9448,6 +9504,30 @@ struct GradientMembers {
          u = &Gradients::u, p = &Gradients::p;
 };
 
+/// Throws unless a head's gradient with respect to its state after the tokens is one.
+template <class Scalar>
+void require_final(const RowMajorMatrix<Scalar>& d_final, const SequenceTape<Scalar>& tape) {
+  if (d_final.size() == 0) return;
+  require_matrix("d_states", d_final, tape.has_state ? tape.max_levels : 0, tape.d_k * tape.d_v);
+}
+
+/// Throws where two gradients begin at the same number; both are there.
+template <class Scalar>
+void require_apart(const BatchGradients<Scalar>& gradients) {
+  for_each_array(
+      [&](const char* name, const HeadArray<Scalar>& one) {
+        for_each_array(
+            [&](const char* other_name, const HeadArray<Scalar>& other) {
+              if (&one == &other || one.is_absent() || other.is_absent()) return;
+              if (one.data() != other.data()) return;
+              fail(std::string("the memory of the gradient of ") + other_name,
+                   std::string("that of ") + name, "its own");
+            },
+            gradients);
+      },
+      gradients);
+}
+
 }  // namespace detail
 
 /// The gradients of `sum(d_out * out)` with respect to every array and the initial states, as
@@ -9457,12 +9537,15 @@ struct GradientMembers {
 /// \param in         the arrays that `chunkwise` was given
 /// \param tape       what it kept
 /// \param d_out      the gradient with respect to the reads, [B, T, H, d_v]
-/// \param gradients  where the gradients go; those that are absent are not written
+/// \param gradients  where the gradients go; those that are absent are not written. They must not
+///                   overlap each other nor anything that is read; two that begin at the same
+///                   number are refused
 /// \param d_states   if given: those with respect to the states after the tokens, of each head
 ///                   max_levels x d_k d_v, without rows for zero, or none at all; in the end those
 ///                   with respect to the states before them
 /// \throws std::invalid_argument as `chunkwise` and for arrays that do not fit the tape, before
-/// anything is changed; for a gradient that would not be finite, and nothing is changed then
+/// anything is changed; for a gradient or a sum of gradients that would not be finite, and nothing
+/// is changed then
 ///
 /// About two and a half times `chunkwise`. All gradients are computed before the first is written:
 /// memory for as many numbers again.
@@ -9490,34 +9573,44 @@ void chunkwise_gradient(const BatchInputs<Scalar>& in, const BatchTape<Scalar>& 
         detail::require_writable(what, to);
       },
       in, gradients);
+  detail::require_apart(gradients);
 
   std::vector<SequenceGradients<Scalar>> all(count);
+  std::vector<Matrix> initial(count);
   heads.for_each([&](Index n) {
     const auto at = static_cast<std::size_t>(n);
     const Matrix none;
     const auto& d_final = d_states == nullptr || d_states->empty() ? none : (*d_states)[at];
+    detail::require_final(d_final, tape.heads[at]);
     all[at] = chunkwise_gradient<Scalar>(
         heads[n], tape.heads[at], detail::sequence_rows<Scalar>(d_out, heads.rows(n)), d_final);
   });
   const detail::GradientMembers<Scalar> members{};
-  detail::for_each_array(
-      [&](const char*, const HeadArray<const Scalar>& array, const HeadArray<Scalar>& to,
-          Matrix SequenceGradients<Scalar>::*member) {
-        if (to.is_absent() || heads.shape().heads == 0) return;
-        const Index each = array.rows() / heads.shape().tokens;
-        const Index shared = heads.shape().heads / array.heads();
-        detail::parallel_for<Scalar>(heads.count() / shared, thread_count(), [&](Index group) {
-          Matrix& sum = all[static_cast<std::size_t>(group * shared)].*member;
-          for (Index h = 1; h < shared; ++h) {
-            const Matrix& other = all[static_cast<std::size_t>(group * shared + h)].*member;
-            detail::add(sum.data(), other.data(), sum.size(), sum.data());
-          }
-          detail::put_rows(sum, to, heads.rows(group * shared, each));
-        });
-      },
-      in, gradients, members);
+  const auto for_each_wanted = [&](auto use) {
+    detail::for_each_array(
+        [&](const char* name, const HeadArray<const Scalar>& array, const HeadArray<Scalar>& to,
+            Matrix SequenceGradients<Scalar>::*member) {
+          if (to.is_absent()) return;
+          const Index shared = heads.shape().heads / array.heads();
+          heads.for_each([&](Index n) {
+            if (n % shared == 0) use(name, n, shared, to, member);
+          });
+        },
+        in, gradients, members);
+  };
+  for_each_wanted([&](const char* name, Index n, Index shared, const auto&, auto member) {
+    Matrix& sum = all[static_cast<std::size_t>(n)].*member;
+    for (Index h = 1; h < shared; ++h) {
+      const Matrix& other = all[static_cast<std::size_t>(n + h)].*member;
+      detail::add(sum.data(), other.data(), sum.size(), sum.data());
+    }
+    if (shared > 1) detail::require_finite_gradient(name, sum);
+  });
+  for_each_wanted([&](const char*, Index n, Index, const HeadArray<Scalar>& to, auto member) {
+    const Index each = to.rows() / heads.shape().tokens;
+    detail::put_rows(all[static_cast<std::size_t>(n)].*member, to, heads.rows(n, each));
+  });
   if (d_states == nullptr) return;
-  std::vector<Matrix> initial(count);
   for (std::size_t n = 0; n < count; ++n) initial[n] = std::move(all[n].state);
   *d_states = std::move(initial);
 }
@@ -9786,14 +9879,14 @@ class TokenStep {
     SequenceTransition<Scalar> transition(in);
     admitted_ = levels_of(state).admit(transition.norm_bound(), keys_, values_);
     RowMajorMatrix<Scalar> query = in.q;
-    Vector<Scalar> weighted(in.d_k());
+    Vector<Scalar> found(in.d_v());
     RowMajorMatrix<Scalar> out = RowMajorMatrix<Scalar>::Zero(1, in.d_v());
     const RowMajorMatrix<Scalar> from_keys = query * keys_;
     transition.left_transposed(query);
     for (const int l : state.active_levels()) {
-      scale_to(in.lambda(0, l + 1), query.data(), in.d_k(), weighted.data());
-      weighted_rows<true>(state.level(l).data(), in.d_k(), in.d_v(), in.d_v(), weighted.data(),
-                          out.data());
+      weighted_rows(state.level(l).data(), in.d_k(), in.d_v(), in.d_v(), query.data(),
+                    found.data());
+      scaled_row<true>(in.lambda(0, l + 1), found.data(), in.d_v(), out.data());
     }
     transition.right(out);
     out += (in.lambda(0, 0) * from_keys) * values_.transpose();
@@ -10438,12 +10531,14 @@ struct AdamNumbers {
   Scalar beta2{0}, rest2{1};
   Scalar correction{1};  // 1 / (1 - beta2^t)
   Scalar epsilon{0};
-  Scalar size{0};  // rate / (1 - beta1^t)
+  Scalar size{0};   // rate / (1 - beta1^t)
+  Scalar reach{1};  // how often the root v' the mean can be
 };
 
 /// With a mean, `HasMean`:
-/// m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  w <- w - size m / (sqrt(c v) + epsilon) with
-/// g_i = factor d_i; without one, m is g and not kept.
+/// m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,  w <- w - size r with r = m / (sqrt(c v) +
+/// epsilon) and g_i = factor d_i; without one, m is g and not kept. |r| is `reach` at most: more
+/// can only come of squares that are too small for the scalar.
 template <bool HasMean, class Scalar>
 void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scalar* d, Index size,
                  Scalar* m, Scalar* v, Scalar* w) {
@@ -10456,7 +10551,8 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
   [[maybe_unused]] const P beta1 = ei::pset1<P>(a.beta1), rest1 = ei::pset1<P>(a.rest1);
   const P by = ei::pset1<P>(factor), beta2 = ei::pset1<P>(a.beta2), rest2 = ei::pset1<P>(a.rest2),
           correction = ei::pset1<P>(a.correction), epsilon = ei::pset1<P>(a.epsilon),
-          by_size = ei::pset1<P>(a.size);
+          by_size = ei::pset1<P>(a.size), most = ei::pset1<P>(a.reach),
+          least_quotient = ei::pset1<P>(-a.reach);
   Index i = 0;
   for (; i + width <= size; i += width) {
     const P g = ei::pmul(by, ei::ploadu<P>(d + i));
@@ -10468,7 +10564,9 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
     const P square = ei::pmadd(rest2, ei::pmul(g, g), ei::pmul(beta2, ei::ploadu<P>(v + i)));
     const P root = ei::padd(ei::psqrt(ei::pmax(ei::pmul(correction, square), least)), epsilon);
     ei::pstoreu(v + i, square);
-    ei::pstoreu(w + i, ei::psub(ei::ploadu<P>(w + i), ei::pdiv(ei::pmul(by_size, mean), root)));
+    // Divided first: the size times the mean may overflow.
+    const P quotient = ei::pmin(ei::pmax(ei::pdiv(mean, root), least_quotient), most);
+    ei::pstoreu(w + i, ei::psub(ei::ploadu<P>(w + i), ei::pmul(by_size, quotient)));
   }
   for (; i < size; ++i) {
     using std::sqrt;
@@ -10477,7 +10575,7 @@ void adam_update(const AdamNumbers<Scalar>& a, const Scalar& factor, const Scala
     if constexpr (HasMean) mean = m[i] = a.beta1 * m[i] + a.rest1 * g;
     v[i] = a.beta2 * v[i] + a.rest2 * (g * g);
     const Scalar root = sqrt((std::max)(Scalar(a.correction * v[i]), smallest));
-    w[i] -= a.size * mean / (root + a.epsilon);
+    w[i] -= a.size * std::clamp(Scalar(mean / (root + a.epsilon)), Scalar(-a.reach), a.reach);
   }
 }
 
@@ -10905,10 +11003,9 @@ class Parameters {
     projections_ = detail::zeros<Matrix<Scalar>>(projected_, d_model_);
     free_ = detail::zeros<Scalar>(free_size_);
     const auto weight = [&](const Parameter& shape) {
-      const auto value =
-          static_cast<Scalar>(shape.initial ? *shape.initial : scale * random.normal());
-      if (!is_finite(value)) fail(shape.name, *shape.initial, "finite in the layer's scalar");
-      return value;
+      const double value = shape.initial ? *shape.initial : scale * random.normal();
+      if (!is_finite(Scalar(value))) fail(shape.name, value, "finite in the layer's scalar");
+      return Scalar(value);
     };
     for (const Array& array : arrays_) {
       for (Index i = array.begin; i < array.begin + array.shape.rows; ++i) {
@@ -11329,6 +11426,24 @@ struct TrainingWorkspace {
   Vector<Scalar> d_raw, d_free;
 };
 
+/// A read in the making. Where that is refused, for it is not finite, it becomes 0: a refused call
+/// shows no infinity.
+template <class Scalar>
+class ReadInMaking {
+ public:
+  explicit ReadInMaking(Vector<Scalar>& read) : read_(read) {}
+  ~ReadInMaking() {
+    if (!done_ && !all_finite(read_)) std::fill_n(read_.data(), read_.size(), Scalar(0));
+  }
+  ReadInMaking(const ReadInMaking&) = delete;
+  ReadInMaking& operator=(const ReadInMaking&) = delete;
+  void done() { done_ = true; }
+
+ private:
+  Vector<Scalar>& read_;
+  bool done_ = false;
+};
+
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_LAYER_DETAIL_WORKSPACE_HPP
@@ -11354,10 +11469,13 @@ enum class StepRule {
   /// input j where that is not 0, `g <- g / s_j`, `v <- b2 v + (1 - b2) g^2` and
   /// `w <- w - rate_t g / (s_j sqrt(v'))` for a weight of input j; s is 1 for any other.
   ///
-  /// The rate falls: `rate_t = rate max(1/10, sqrt(300 / (300 + t)))`. Weights that were drawn are
-  /// for inputs of size 1: over the first 32 values of input j that are not 0 they are divided by
-  /// s_j, too, so that training begins the same whatever the scale. Scaling inputs scales the
-  /// weights the other way and changes nothing else.
+  /// The rate falls: `rate_t = rate max(1/10, sqrt(300 / (299 + t)))` at step t. Weights that were
+  /// drawn are for inputs of size 1: over the first 32 values of input j that are not 0 they are
+  /// divided by s_j, too, so that training begins the same whatever the scale. Scaling inputs
+  /// scales the weights the other way and changes nothing else, as long as it scales all of them,
+  /// or leaves none below 1e-6 of the largest: a value that is smaller than 1e-6 times the largest
+  /// s may be the rounding residue of a 0. It does not count unless its input is known to be
+  /// larger, and s_j is that much while nothing else is known.
   normalized,
 };
 
@@ -11374,7 +11492,7 @@ inline constexpr std::array<StepRuleInfo, 3> step_rule_table{{
     {StepRule::adam, "adam", 0.01},
     {StepRule::normalized, "normalized", 0.02},
 }};
-/// The row of a rule.
+/// The row of a rule, one of the table's.
 [[nodiscard]] constexpr const StepRuleInfo& info_of(StepRule rule) noexcept {
   return step_rule_table[static_cast<std::size_t>(rule)];
 }
@@ -11382,6 +11500,17 @@ inline constexpr std::array<StepRuleInfo, 3> step_rule_table{{
 [[nodiscard]] constexpr std::string_view name_of(StepRule rule) noexcept {
   return info_of(rule).name;
 }
+
+namespace detail {
+
+/// \throws std::invalid_argument for a value that is no step rule
+inline void require_rule(StepRule rule) {
+  const auto value = static_cast<int>(rule);
+  if (value >= 0 && value < static_cast<int>(step_rule_table.size())) return;
+  fail("the step rule", value, "one of StepRule");
+}
+
+}  // namespace detail
 
 /// A step rule with its numbers; the rate is the layer's `learning_rate`.
 struct Step {
@@ -11396,6 +11525,7 @@ struct Step {
   /// \throws std::invalid_argument for a number that is out of its range
   void validate() const {
     using detail::fail;
+    detail::require_rule(rule);
     if (!(beta1 >= 0 && beta1 < 1)) fail("beta1", beta1, "in [0, 1)");
     if (!(beta2 >= 0 && beta2 < 1)) fail("beta2", beta2, "in [0, 1)");
     if (beta1 > 0 && beta1 * beta1 >= beta2) fail("beta2", beta2, "above beta1^2");
@@ -11420,8 +11550,13 @@ struct Learning {
   explicit Learning(const Options& options)
       : step(options.step.value_or(
             Step{.rule = options.learning_rate ? StepRule::sgd : StepRule::normalized})),
-        rate(options.learning_rate.value_or(info_of(step.rule).rate)),
+        rate(options.learning_rate.value_or(known(step.rule).rate)),
         bias(options.bias.value_or(step.rule == StepRule::normalized)) {}
+
+  [[nodiscard]] static const StepRuleInfo& known(StepRule rule) {
+    require_rule(rule);
+    return info_of(rule);
+  }
 };
 
 }  // namespace detail
@@ -11927,6 +12062,9 @@ namespace loglinear::detail {
 /// mean square of its values that are not 0, over some 10,000 of them. `look` finds the scales with
 /// one more token, `take` keeps them.
 ///
+/// A value below 1e-6 of the largest scale may be the rounding residue of a 0: it says nothing of
+/// its input's scale, unless that is known and larger; the scale is that 1e-6 while none is known.
+///
 /// Class invariant: scales lie between the root of the smallest normal number and its inverse.
 template <class Scalar>
 class InputScales {
@@ -11951,18 +12089,25 @@ class InputScales {
   /// x_j becomes x_j times the ratio by which the weights of input j are to be rescaled, so that
   /// the weights as they are make of it what the rescaled ones make of x.
   void look(Vector<Scalar>& x) {
+    using std::abs;
     hold();
+    Scalar largest{0};
+    for (Index j = 0; normalizes_ && j < x.size(); ++j) {
+      const Scalar size = abs(x[j]);
+      if (size > Scalar(0)) {
+        next_scales_[j] = clamped(mean_with(size, scales_[j], counts_[j]));
+        next_counts_[j] = (std::min)(Scalar(counts_[j] + 1), Scalar(most));
+      }
+      if (next_counts_[j] > Scalar(0)) largest = (std::max)(largest, next_scales_[j]);
+    }
+    const Scalar least = Scalar(negligible) * largest;
     for (Index j = 0; j < x.size(); ++j) {
-      using std::abs;
-      using std::sqrt;
       const Scalar size = abs(x[j]), n = counts_[j];
       if (normalizes_ && size > Scalar(0)) {
-        const Scalar times = (std::min)(Scalar(size / scales_[j]), Scalar(1e9));
-        const Scalar scale = is_exactly(n, Scalar(0))
-                                 ? size
-                                 : Scalar(scales_[j] * sqrt(Scalar((n + times * times) / (n + 1))));
-        next_scales_[j] = std::clamp(scale, smallest(), Scalar(Scalar(1) / smallest()));
-        next_counts_[j] = (std::min)(Scalar(n + 1), Scalar(most));
+        if (size < least && (is_exactly(n, Scalar(0)) || scales_[j] < least)) {
+          next_scales_[j] = n > Scalar(0) ? scales_[j] : clamped(least);
+          next_counts_[j] = n;
+        }
         if (follows_ != 0 && n < Scalar(followed)) ratios_[j] = scales_[j] / next_scales_[j];
       }
       unit_[j] = x[j] / next_scales_[j];
@@ -12005,7 +12150,7 @@ class InputScales {
     scales_ = other.scales_.template cast<Scalar>();
     counts_ = other.counts_.template cast<Scalar>();
     for (Index j = 0; j < scales_.size(); ++j) {
-      scales_[j] = std::clamp(scales_[j], smallest(), Scalar(Scalar(1) / smallest()));
+      scales_[j] = clamped(scales_[j]);
     }
   }
   /// For checkpoints.
@@ -12026,7 +12171,23 @@ class InputScales {
  private:
   template <class>
   friend class InputScales;
-  static constexpr double most = 10000, followed = 32;
+  static constexpr double most = 10000, followed = 32, negligible = 1e-6;
+  static constexpr double longest = 1e9;  // a value counts as so many scales at most, once followed
+
+  /// The root mean square of n values whose own is `scale`, and one more of this size. It may jump
+  /// to any size while weights follow it: the first values may be residues, or of another unit.
+  [[nodiscard]] static Scalar mean_with(const Scalar& size, const Scalar& scale, const Scalar& n) {
+    using std::sqrt;
+    if (is_exactly(n, Scalar(0))) return size;
+    if (n < Scalar(followed) && size > Scalar(longest) * scale) {
+      return size / sqrt(Scalar(n + 1));  // its square hides those before, and may overflow
+    }
+    const Scalar times = (std::min)(Scalar(size / scale), Scalar(longest));
+    return scale * sqrt(Scalar((n + times * times) / (n + 1)));
+  }
+  [[nodiscard]] static Scalar clamped(const Scalar& scale) {
+    return std::clamp(scale, smallest(), Scalar(Scalar(1) / smallest()));
+  }
 
   [[nodiscard]] static Scalar smallest() {
     return Scalar(std::sqrt(to_double((std::numeric_limits<Scalar>::min)())));
@@ -12093,7 +12254,9 @@ class Stepper {
   /// Looks at the input of a token to learn from. It becomes what the weights as they are must see
   /// in its place, if the step is going to rescale them.
   void look(Vector<Scalar>& x) {
-    if (!is_plain()) scales_.look(x);
+    if (is_plain()) return;
+    if (stays()) return scales_.see(x);
+    scales_.look(x);
   }
   /// Looks at one whose projections have been made already: no weight is rescaled.
   void see(const Vector<Scalar>& x) {
@@ -12120,6 +12283,7 @@ class Stepper {
   void take(Parameters<Scalar>& parameters, Vector<Scalar>& d_raw, const Vector<Scalar>& x,
             const Vector<Scalar>& d_free) {
     if (is_plain()) return parameters.descend(rate_ * shortened_, d_raw, x, d_free);
+    if (stays()) return;
     scales_.take();
     begin_step();
     const Index rows = parameters.projected_size();
@@ -12139,7 +12303,7 @@ class Stepper {
 
   /// Looks at the inputs of a span to learn from, and rescales the weights at once.
   void look_at_rows(Parameters<Scalar>& parameters, const RowMajorMatrix<Scalar>& x) {
-    if (is_plain() || !scales_.is_normalizing()) return;
+    if (is_plain() || stays() || !scales_.is_normalizing()) return;
     Vector<Scalar> row(x.cols());
     for (Index t = 0; t < x.rows(); ++t) {
       copy(x.data() + t * x.cols(), x.cols(), row.data());
@@ -12169,6 +12333,7 @@ class Stepper {
     shortened_ = 1;
     if (step_.clip > 0) shorten(norm);
     if (is_plain()) return parameters.descend(rate_ * shortened_, gradient);
+    if (stays()) return;
     scales_.hold();
     admit_adaptive(parameters, largest);
     begin_step();
@@ -12181,15 +12346,19 @@ class Stepper {
   }
   /// \}
 
-  /// Becomes another one, in this scalar.
+  /// Becomes another one, in this scalar. \throws std::invalid_argument where a number is out of
+  /// its range; nothing is changed then
   template <class Other>
   void assign(const Stepper<Other>& other) {
-    scales_.assign(other.scales_);
-    mean_ = other.mean_.template cast<Scalar>();
-    square_ = other.square_.template cast<Scalar>();
-    free_mean_ = other.free_mean_.template cast<Scalar>();
-    free_square_ = other.free_square_.template cast<Scalar>();
-    count_ = other.count_;
+    Stepper next(*this);
+    next.scales_.assign(other.scales_);
+    next.mean_ = other.mean_.template cast<Scalar>();
+    next.square_ = other.square_.template cast<Scalar>();
+    next.free_mean_ = other.free_mean_.template cast<Scalar>();
+    next.free_square_ = other.free_square_.template cast<Scalar>();
+    next.count_ = other.count_;
+    next.require_legal();
+    *this = std::move(next);
   }
 
   /// For checkpoints: nothing of plain gradient descent.
@@ -12202,18 +12371,7 @@ class Stepper {
     if (self.has_mean()) part("step.free_mean", self.free_mean_);
     part("step.free_square", self.free_square_);
     part("step.inputs", self.scales_);
-    if constexpr (is_written<Self>) {
-      require_finite("step.mean", self.mean_);
-      require_finite("step.free_mean", self.free_mean_);
-      const double limit = magnitude_limit<Scalar>();
-      for (const auto& squares :
-           {ConstVectorView<Scalar>(self.square_.data(), self.square_.size()),
-            ConstVectorView<Scalar>(self.free_square_.data(), self.free_square_.size())}) {
-        for (Index i = 0; i < squares.size(); ++i) {
-          require_between("a mean square of gradients", to_double(squares[i]), 0.0, limit);
-        }
-      }
-    }
+    if constexpr (is_written<Self>) self.require_legal();
   }
 
  private:
@@ -12221,10 +12379,27 @@ class Stepper {
   friend class Stepper;
 
   [[nodiscard]] bool is_plain() const { return step_.rule == StepRule::sgd; }
+  /// Whether the rate is 0: weights, and what their steps remember, stay.
+  [[nodiscard]] bool stays() const { return is_exactly(rate_, 0.0); }
   [[nodiscard]] bool has_mean() const { return step_.rule == StepRule::adam; }
   /// Of the mean; 0 where there is none.
   [[nodiscard]] double beta1() const { return has_mean() ? step_.beta1 : 0; }
 
+  /// Throws for what no steps leave, from which the next ones would make NaN.
+  void require_legal() const {
+    if (is_plain()) return;
+    require_finite("step.mean", mean_);
+    require_finite("step.free_mean", free_mean_);
+    require_between("step.count", count_, std::uint64_t{0}, most_steps);
+    const double limit = magnitude_limit<Scalar>() / correction(count_ + 1);
+    for (const auto& squares :
+         {ConstVectorView<Scalar>(square_.data(), square_.size()),
+          ConstVectorView<Scalar>(free_square_.data(), free_square_.size())}) {
+      for (Index i = 0; i < squares.size(); ++i) {
+        require_between("a mean square of gradients", to_double(squares[i]), 0.0, limit);
+      }
+    }
+  }
   static void require_finite_gradient(const Vector<Scalar>& d_raw, const Vector<Scalar>& d_free) {
     require_finite("the gradient", d_raw);
     require_finite("the gradient", d_free);
@@ -12238,16 +12413,21 @@ class Stepper {
     const double sums = b1 > 0 ? 1 / (1 - b1 * b1 / b2) : 1;
     return 1 + std::sqrt(sums / (1 - b2)) * (std::max)(1 - b1, std::sqrt(1 - b2));
   }
+  /// What makes means of the squares after some steps.
+  [[nodiscard]] double correction(std::uint64_t count) const {
+    return 1 / (1 - std::pow(step_.beta2, static_cast<double>(count)));
+  }
   /// \param largest  bounds the gradient, in the units of the rule
   void admit_adaptive(Parameters<Scalar>& parameters, double largest) {
     const double shortest = largest * shortened_;
     require_between("the square of the largest gradient", shortest * shortest, 0.0,
                     magnitude_limit<Scalar>());
-    parameters.admit_growth(scales_.largest_ratio(), rate_ * reach() * scales_.largest_inverse());
+    const double size = rate_ / (1 - std::pow(beta1(), static_cast<double>(count_) + 1));
+    parameters.admit_growth(scales_.largest_ratio(), size * reach() * scales_.largest_inverse());
   }
   /// The numbers of the step that is about to be taken.
   void begin_step() {
-    ++count_;
+    count_ = (std::min)(count_ + 1, most_steps);
     const auto t = static_cast<double>(count_);
     const double falling = has_mean() ? 1 : (std::max)(0.1, std::sqrt(300 / (299 + t)));
     const double smallest = std::sqrt(to_double((std::numeric_limits<Scalar>::min)()));
@@ -12257,7 +12437,8 @@ class Stepper {
     adam_.rest1 = Scalar(1 - beta1());
     adam_.beta2 = Scalar(step_.beta2);
     adam_.rest2 = Scalar(1 - step_.beta2);
-    adam_.correction = Scalar(1 / (1 - std::pow(step_.beta2, t)));
+    adam_.correction = Scalar(correction(count_));
+    adam_.reach = Scalar(reach());
     // What is below counts as 0: a square that vanishes must not be divided by.
     adam_.epsilon = Scalar((std::max)(has_mean() ? step_.epsilon : 0.0, smallest));
   }
@@ -12277,6 +12458,9 @@ class Stepper {
     update(factor_, d_free.data(), d_free.size(), 0, free_mean_, free_square_,
            parameters.free_data());
   }
+
+  /// Steps are counted so far: long before, nothing depends on their number any more.
+  static constexpr std::uint64_t most_steps = std::uint64_t{1} << 53;
 
   Step step_;
   double rate_ = 0, shortened_ = 1;
@@ -14213,9 +14397,8 @@ class HeadParts {
         workspace_(make_workspace()),
         training_(layout(), Preparation::leaves, preparation_.weight_count(), stream_.read_shape()),
         stepper_(preparation_.parameters(), Learning(options).step, Learning(options).rate, true) {
-    if (!(is_finite(weight_scale_) && weight_scale_ >= 0)) {
-      fail("weight_scale", weight_scale_, "finite and at least 0");
-    }
+    // No normal number that is drawn reaches 10.
+    require_between("weight_scale", weight_scale_, 0.0, magnitude_limit<Scalar>() / 10);
     Xorshift64 random(options.seed);
     draw_weights(random);
   }
@@ -14281,10 +14464,22 @@ class HeadParts {
   /// another scalar.
   template <class Other>
   void assign(const Other& other) {
+    weight_scale_ = other.weight_scale();
     preparation_.parameters() = other.preparation().parameters().template cast<Scalar>();
     stream_ = other.stream().template cast<Kind, Stored>();
     stepper_.assign(other.stepper());
     train_step_count_ = other.train_step_count();
+  }
+
+  /// Becomes what it was, of which `before` is a copy, and uses that up. The weights stay where
+  /// they are in memory.
+  void put_back(HeadParts& before) noexcept {
+    preparation_.parameters() = before.preparation_.parameters();
+    stream_ = std::move(before.stream_);
+    workspace_ = std::move(before.workspace_);
+    stepper_ = std::move(before.stepper_);
+    train_step_count_ = before.train_step_count_;
+    drop_staged();
   }
 
   /// Memory for it; allocates.
@@ -14537,12 +14732,28 @@ inline constexpr Index span_chunk_size = 64;
 /// Puts `value` back as it was, unless told to keep what has become of it.
 template <class Type>
 class Rollback {
+  /// Views of a head's weights and references to a head of several stay valid.
+  template <class Value>
+  static void put_back(Value& value, Value& before) noexcept {
+    if constexpr (requires { value.put_back(before); }) {
+      value.put_back(before);
+    } else {
+      value = std::move(before);
+    }
+  }
+  template <class Layer>
+  static void put_back(std::vector<Layer>& layers, std::vector<Layer>& before) noexcept {
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      layers[i].as_head().put_back(before[i].as_head());
+    }
+  }
+
  public:
   explicit Rollback(Type& value) : value_(value), before_(value) {}
   Rollback(const Rollback&) = delete;
   Rollback& operator=(const Rollback&) = delete;
   ~Rollback() {
-    if (!keeps_) value_ = std::move(before_);
+    if (!keeps_) put_back(value_, before_);
   }
   void keep() noexcept { keeps_ = true; }
   [[nodiscard]] const Type& before() const noexcept { return before_; }
@@ -14912,8 +15123,10 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
   template <class In>
   const Vector<Scalar>& stage(const In& x, ReadOrder order, For purpose = For::reading) {
     prepare(x, order, purpose);
+    ReadInMaking<Scalar> read(workspace_.read);
     static_cast<void>(read_token(stream_, workspace_.token, workspace_.lambda, order,
                                  workspace_.stream, workspace_.read));
+    read.done();
     staged_ = Staged::read;
     return workspace_.read;
   }
@@ -14973,8 +15186,10 @@ class Head : public HeadParts<Inner, Scalar_, Weights, Stored, Overflow> {
     copy_vector(x, "x", workspace.x);
     preparation_.project(workspace, layout().q);
     preparation_.prepare_read(workspace);
+    ReadInMaking<Scalar> read(workspace.read);
     read_standing(stream_, workspace.token.query, workspace.lambda, standing_order(),
                   workspace.stream, workspace.read);
+    read.done();
   }
   /// The same with each level read apart.
   template <class In>
@@ -15378,7 +15593,8 @@ class OneHead {
   [[nodiscard]] const Step& step() const noexcept { return head_.step(); }  ///< the step rule
   /// Whether each projection has a bias, named after it: `w_key.bias`, ...
   [[nodiscard]] bool has_bias() const noexcept { return head_.preparation().has_bias(); }
-  /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are
+  /// \throws std::invalid_argument unless finite and >= 0; 0 leaves the weights as they are,
+  /// and what an adaptive step remembers, too
   void set_learning_rate(double learning_rate) { head_.set_learning_rate(learning_rate); }
   /// Calls of `train_one` since construction or `reset_train_step_count`.
   [[nodiscard]] std::uint64_t train_step_count() const noexcept { return head_.train_step_count(); }
@@ -15483,7 +15699,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
     std::optional<double> learning_rate{};          ///< finite, >= 0; that of `step` unless given
     std::optional<Step> step{};  ///< `normalized` unless a learning rate is given, `sgd` then
     std::optional<bool> bias{};  ///< W x + b for each projection; where the step is `normalized`
-    double weight_scale = 0.01;  ///< deviation of the drawn weights, finite and >= 0
+    double weight_scale = 0.01;  ///< deviation of the drawn weights, >= 0
     std::uint64_t seed = 42;     ///< of the weights, at least 1
   };
 
@@ -15655,8 +15871,7 @@ class LogLinearAttention : public OneHead<detail::Head<Inner, Scalar_, Weights, 
          .read_order = this->read_order(),
          .learning_rate = this->learning_rate(),
          .step = this->step(),
-         .bias = this->has_bias(),
-         .weight_scale = head_.weight_scale()});
+         .bias = this->has_bias()});
     other.as_head().assign(head_);
     return other;
   }
@@ -18125,11 +18340,13 @@ class LevelArena {
   [[nodiscard]] Scalar* data(Index number) { return numbers_.data() + number * block_; }
   [[nodiscard]] const Scalar* data(Index number) const { return numbers_.data() + number * block_; }
 
-  /// Memory for so many blocks to be taken from now on. Moves the others where it has to grow;
-  /// where it throws, nothing is changed.
+  /// Memory for so many blocks to be taken from now on, and for all to be given back. Moves the
+  /// others where it has to grow; where it throws, nothing is changed.
   void reserve(std::size_t count) {
+    free_.reserve(block_count());  // a copy has less
     if (free_.size() >= count) return;
     const std::size_t more = count - free_.size(), size = block_count();
+    if (more > numbers_.max_size() / array_size(block_) - size) raise(std::bad_alloc());
     free_.reserve(size + more);
     numbers_.resize((size + more) * array_size(block_));
     for (std::size_t i = size + more; i-- > size;) free_.push_back(static_cast<Index>(i));
@@ -18141,6 +18358,7 @@ class LevelArena {
     free_.pop_back();
     return number;
   }
+  /// After a call of `reserve`.
   void give_back(Index number) noexcept { free_.push_back(number); }
 
   [[nodiscard]] std::size_t block_count() const { return numbers_.size() / array_size(block_); }
@@ -18149,7 +18367,7 @@ class LevelArena {
  private:
   Index block_;
   std::vector<Scalar> numbers_{};
-  std::vector<Index> free_{};  // has room for all
+  std::vector<Index> free_{};
 };
 
 }  // namespace loglinear::detail
@@ -18190,10 +18408,9 @@ class PoolToken {
     RowMajorMatrix<Scalar> query = in.q, out = RowMajorMatrix<Scalar>::Zero(1, in.d_v());
     const RowMajorMatrix<Scalar> from_keys = query * keys_;
     transition.left_transposed(query);
-    Vector<Scalar> weighted(in.d_k());
     for (const int l : active) {
-      scale_to(in.lambda(0, l + 1), query.data(), in.d_k(), weighted.data());
-      weighted_rows<true>(level(l), in.d_k(), in.d_v(), in.d_v(), weighted.data(), out.data());
+      weighted_rows(level(l), in.d_k(), in.d_v(), in.d_v(), query.data(), found_.data());
+      scaled_row<true>(in.lambda(0, l + 1), found_.data(), in.d_v(), out.data());
     }
     transition.right(out);
     out += (in.lambda(0, 0) * from_keys) * values_.transpose();
@@ -18274,7 +18491,7 @@ namespace loglinear {
 
 /// Many streams at once, as a server has them: each a hierarchy of H heads of one shape, stepped
 /// together for any subset (continuous batching), added, removed, forked, taken out and put back at
-/// any time.
+/// any time. A pool that has been moved from is one without streams.
 ///
 /// A stream takes memory for its active levels alone, `active_level_count(size)` blocks of
 /// `H d_k d_v` numbers, from one arena that all streams share; what a merge or a removal leaves is
@@ -18289,7 +18506,7 @@ class StreamPool {
 
   /// The shape of all streams.
   struct Options {
-    Index heads = 0;      ///< H, 1 to 2^26
+    Index heads = 0;      ///< H, 1 to 2^26; heads * d_k * d_v at most 2^52
     Index d_k = 0;        ///< length of keys, 1 to 2^26
     Index d_v = 0;        ///< length of values, 1 to 2^26
     int max_levels = 32;  ///< of every head, 1 to 64; what overflows is folded into the last
@@ -18301,7 +18518,10 @@ class StreamPool {
 
   [[nodiscard]] const Options& options() const { return options_; }  ///< the shape
   /// How many streams there are.
-  [[nodiscard]] Index count() const { return count_; }
+  [[nodiscard]] Index count() const {
+    return std::count_if(streams_.begin(), streams_.end(),
+                         [](const Stream& stream) { return stream.is_used; });
+  }
   /// Bytes of the arena, those in use and those to be used again.
   [[nodiscard]] std::size_t byte_count() const { return arena_.byte_count(); }
   /// Tokens of a stream. \throws std::invalid_argument for a number that no stream has
@@ -18309,20 +18529,22 @@ class StreamPool {
 
   /// An empty stream. \return its number
   Index add() {
-    Index number = first_free_;  // none before it is free
+    Index number = (std::min)(first_free_, slots());  // none before it is free
     while (number < slots() && slot(number).is_used) ++number;
     if (number == slots()) streams_.emplace_back(empty());
     slot(number).is_used = true;
-    ++count_;
     first_free_ = number + 1;
     return number;
   }
-  /// Ends a stream. \throws std::invalid_argument for a number that no stream has
+  /// Ends a stream; does not allocate, but the first time in a copy of a pool. \throws
+  /// std::invalid_argument for a number that no stream has
   void remove(Index stream) {
     Stream& old = at(stream);
+    arena_.reserve(0);
     for (const int l : active(old)) arena_.give_back(old.blocks[array_index(l)]);
-    old = empty();
-    --count_;
+    old.is_used = false;
+    old.size = 0;
+    std::fill(old.magnitudes.begin(), old.magnitudes.end(), 0.0);
     first_free_ = (std::min)(first_free_, stream);
   }
   /// A second stream that goes on from where one stands. \return its number \throws
@@ -18437,6 +18659,10 @@ class StreamPool {
     detail::require_length("heads", options.heads);
     detail::require_length("d_k", options.d_k);
     detail::require_length("d_v", options.d_v);
+    constexpr Index most = (std::numeric_limits<Index>::max)() / 2048;
+    if (options.heads > most / options.d_k / options.d_v) {
+      detail::fail("heads", options.heads, "such that heads * d_k * d_v is at most ", most);
+    }
     detail::require_level_count(options.max_levels);
     return options;
   }
@@ -18531,7 +18757,7 @@ class StreamPool {
   detail::LevelArena<Scalar> arena_;
   std::vector<Stream> streams_{};
   std::vector<detail::PoolToken<Scalar>> tokens_{};  // scratch
-  Index count_ = 0, first_free_ = 0;
+  Index first_free_ = 0;
 };
 
 }  // namespace loglinear
@@ -18586,7 +18812,7 @@ class CascadeReadout {
   struct Options {
     Index outputs = 1;    ///< length of y, 1 to 2^26 - 1
     int max_levels = 32;  ///< rows of the reads, 1 to 65: lambda().size() of a layer
-    double kappa = 1;     ///< the mass of the older estimate, finite and positive
+    double kappa = 1;     ///< the mass of the older estimate, positive and not denormal
     double prior = 0;     ///< what every output starts from, finite
   };
 
@@ -18604,8 +18830,10 @@ class CascadeReadout {
     estimates_ = detail::zeros<Matrix>(rows, columns);
     for (Index l = 0; l < rows; ++l) estimates_.row(l) = prior_.transpose();
     next_ = estimates_;
-    masses_ = detail::zeros<Scalar>(rows);
-    gradient_ = detail::zeros<Scalar>(columns);
+    totals_ = detail::filled<Scalar>(rows, kappa_);
+    oldest_ = prior_;
+    estimated_kappa_ = kappa_;
+    d_prior_ = next_d_prior_ = detail::zeros<Scalar>(columns);
   }
 
   [[nodiscard]] int max_levels() const noexcept {
@@ -18614,11 +18842,11 @@ class CascadeReadout {
   [[nodiscard]] Index outputs() const noexcept { return estimates_.cols(); }  ///< length of y
   [[nodiscard]] Scalar kappa() const noexcept { return kappa_; }              ///< as rounded
   [[nodiscard]] const Vector& prior() const noexcept { return prior_; }       ///< length outputs
-  /// \throws std::invalid_argument unless finite and positive
+  /// \throws std::invalid_argument unless finite, positive and not denormal in the scalar
   void set_kappa(double kappa) {
     const auto rounded = static_cast<Scalar>(kappa);
-    if (!(detail::is_finite(kappa) && detail::is_finite(rounded) && rounded > Scalar(0))) {
-      detail::fail("kappa", kappa, "finite and positive");
+    if (!(detail::is_finite(rounded) && rounded >= (std::numeric_limits<Scalar>::min)())) {
+      detail::fail("kappa", kappa, "finite, positive and not denormal in the readout's scalar");
     }
     kappa_ = rounded;
   }
@@ -18657,8 +18885,10 @@ class CascadeReadout {
                      "finite: a result leaves the range of the scalar type");
       }
     }
-    for (Index l = 0; l < max_levels(); ++l) masses_[l] = reads.coeff(l, m);
+    for (Index l = 0; l < max_levels(); ++l) totals_[l] = reads.coeff(l, m) + kappa_;
     estimates_.swap(next_);
+    detail::copy(prior_.data(), m, oldest_.data());
+    estimated_kappa_ = kappa_;
     return estimates_;
   }
   /// What the last call gave, M x outputs.
@@ -18678,7 +18908,7 @@ class CascadeReadout {
   ///
   /// where g_l is the gradient with respect to e_l. \param d_estimates  M x outputs; zeros but for
   /// row 0 where only the last estimate counts \param d_reads  M x (outputs + 1), overwritten.
-  /// \throws std::invalid_argument also where a gradient would not be finite
+  /// \throws std::invalid_argument also where a gradient would not be finite; d_reads is 0 then
   template <class Derived, class Out>
   void pull_back(const Eigen::MatrixBase<Derived>& d_estimates,
                  Eigen::MatrixBase<Out> const& d_reads) {
@@ -18689,32 +18919,36 @@ class CascadeReadout {
     require_shape("the gradient of the reads", d_reads);
     auto& out = const_cast<Eigen::MatrixBase<Out>&>(d_reads).derived();
     const Index m = outputs();
-    std::fill_n(gradient_.data(), m, Scalar(0));
-    d_kappa_ = Scalar(0);
+    std::fill_n(next_d_prior_.data(), m, Scalar(0));
+    Scalar d_kappa(0);
     for (Index l = 0; l < max_levels(); ++l) {
-      const Scalar* const older = l + 1 < max_levels() ? row(estimates_, l + 1) : prior_.data();
+      const Scalar* const older = l + 1 < max_levels() ? row(estimates_, l + 1) : oldest_.data();
       const Scalar* const newer = row(estimates_, l);
-      const Scalar total = masses_[l] + kappa_;
       Scalar d_total(0);
       for (Index j = 0; j < m; ++j) {
-        const Scalar g = (gradient_[j] + d_estimates.coeff(l, j)) / total;
+        const Scalar g = (next_d_prior_[j] + d_estimates.coeff(l, j)) / totals_[l];
         out(l, j) = g;
         d_total -= g * newer[j];
-        d_kappa_ += g * older[j];
-        gradient_[j] = kappa_ * g;
+        d_kappa += g * older[j];
+        next_d_prior_[j] = estimated_kappa_ * g;
       }
       out(l, m) = d_total;
-      d_kappa_ += d_total;
+      d_kappa += d_total;
     }
-    detail::require_finite("the gradient of the reads", out);
-    detail::require_finite("the gradient of the prior", gradient_);
-    detail::require_finite("the gradient of kappa", &d_kappa_, 1);
+    if (!detail::all_finite(out)) {
+      out.setZero();
+      detail::fail("the gradient of the reads", "beyond the range of the scalar type", "finite");
+    }
+    detail::require_finite("the gradient of the prior", next_d_prior_);
+    detail::require_finite("the gradient of kappa", &d_kappa, 1);
+    d_prior_.swap(next_d_prior_);
+    d_kappa_ = d_kappa;
   }
   /// \name Of the last `pull_back`
   /// \{
   [[nodiscard]] Scalar d_kappa() const noexcept { return d_kappa_; }  ///< with respect to kappa
   [[nodiscard]] const Vector& d_prior() const noexcept {
-    return gradient_;
+    return d_prior_;
   }  ///< with respect to the prior, length outputs
      /// \}
 
@@ -18749,8 +18983,11 @@ class CascadeReadout {
   }
 
   Scalar kappa_{1}, d_kappa_{0};
-  Vector prior_{}, masses_{}, gradient_{};
+  Vector prior_{}, d_prior_{}, next_d_prior_{};
   Matrix estimates_{}, next_{};
+  // What the last estimates are made of: mass_l + kappa, kappa, and the prior.
+  Vector totals_{}, oldest_{};
+  Scalar estimated_kappa_{1};
 };
 
 }  // namespace loglinear
@@ -18800,7 +19037,7 @@ void level_reads(const LogLinearState<Scalar, KeyDim, ValueDim, MaxLevels, Overf
 /// The pullback of `level_reads`, the state held constant: d_q = sum_l S_l d_l, row l of `d_reads`
 /// being the gradient d_l with respect to row l of the reads.
 ///
-/// \param d_reads  max_levels x d_v; rows of empty levels are not read
+/// \param d_reads  max_levels x d_v; rows of empty levels have no part in it
 /// \param d_q      length d_k, overwritten; must not overlap d_reads or the state
 ///
 /// \throws std::invalid_argument for a wrong size, a coefficient that is not finite, or where the
@@ -18870,7 +19107,7 @@ class Cascade {
     Index d_k = 0;        ///< length of keys, 1 to 2^26
     Index outputs = 1;    ///< length of y, 1 to 2^26 - 1
     int max_levels = 24;  ///< 1 to 64; floor(log2 T) + 1 resolve T tokens
-    double kappa = 1;     ///< the mass of the older estimate, finite and positive
+    double kappa = 1;     ///< the mass of the older estimate, positive and not denormal
     double prior = 0;     ///< what every output starts from, finite
   };
 
