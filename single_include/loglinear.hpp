@@ -13942,8 +13942,9 @@ namespace loglinear::detail {
 /// multiple of its capacity, before what is pending for them. It has many members: all that a layer
 /// asks of its stream passes through here.
 ///
-/// \tparam HasOneState  whether a stream of one level takes the step of its own (one_state.hpp). A
-/// layer that never has one level says no, since every program would compile it.
+/// \tparam HasOneState  whether a stream of one level takes the step of its own (one_state.hpp).
+/// Layers that are not made for one level say no, or every program would compile it; they are right
+/// with one level, too, by the path of several.
 template <class Kind, class Stored = typename Kind::Scalar, LastLevel Overflow = LastLevel::fold,
           bool HasOneState = true>
 class StreamState {
@@ -15909,7 +15910,9 @@ namespace loglinear {
 ///
 /// It is the hierarchy of one level whose weight is 1: every carry overflows into that level, so
 /// that it holds what the rule's own recurrence would. Hence the options, errors and guarantees are
-/// those of `LogLinearAttention`, with `max_levels` 1 and no `w_lambda`.
+/// those of `LogLinearAttention`, with `max_levels` 1 and no `w_lambda`. A token costs one read of
+/// the state and one pass that rewrites it (stream/detail/one_state.hpp), which a layer of another
+/// weighting with `max_levels` 1 does not have.
 template <class Inner, class Scalar = double>
 using LinearAttention = LogLinearAttention<Inner, Scalar, OneLevel>;
 

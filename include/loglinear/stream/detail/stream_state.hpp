@@ -35,8 +35,9 @@ namespace loglinear::detail {
 /// multiple of its capacity, before what is pending for them. It has many members: all that a layer
 /// asks of its stream passes through here.
 ///
-/// \tparam HasOneState  whether a stream of one level takes the step of its own (one_state.hpp). A
-/// layer that never has one level says no, since every program would compile it.
+/// \tparam HasOneState  whether a stream of one level takes the step of its own (one_state.hpp).
+/// Layers that are not made for one level say no, or every program would compile it; they are right
+/// with one level, too, by the path of several.
 template <class Kind, class Stored = typename Kind::Scalar, LastLevel Overflow = LastLevel::fold,
           bool HasOneState = true>
 class StreamState {
