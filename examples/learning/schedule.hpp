@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-#ifndef RECALL_SCHEDULE_HPP
-#define RECALL_SCHEDULE_HPP
+#ifndef LEARNING_SCHEDULE_HPP
+#define LEARNING_SCHEDULE_HPP
 
 #include <cmath>
 #include <cstdint>
 #include <numbers>
 
-namespace recall {
+namespace learning {
 
 /// The share of the peak learning rate at a step: a straight rise over `warm_up` steps to 1, then
 /// half a cosine down to 0 just after the last step (Loshchilov and Hutter, arXiv:1608.03983).
@@ -19,6 +19,6 @@ namespace recall {
   return (1 + std::cos(std::numbers::pi * done)) / 2;
 }
 
-}  // namespace recall
+}  // namespace learning
 
-#endif  // RECALL_SCHEDULE_HPP
+#endif  // LEARNING_SCHEDULE_HPP

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef RECALL_SAMPLING_HPP
-#define RECALL_SAMPLING_HPP
+#ifndef LEARNING_SAMPLING_HPP
+#define LEARNING_SAMPLING_HPP
 
 // Draws that are the same on every machine, and generators that need no saving: every instance has
 // a generator of its own, found by numbers that say which instance it is.
@@ -14,7 +14,7 @@
 #include <numeric>
 #include <vector>
 
-namespace recall {
+namespace learning {
 
 /// A generator for the thing that these numbers name, for instance {seed, step, row}: their mix by
 /// the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
@@ -71,6 +71,6 @@ namespace recall {
   return order;
 }
 
-}  // namespace recall
+}  // namespace learning
 
-#endif  // RECALL_SAMPLING_HPP
+#endif  // LEARNING_SAMPLING_HPP

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef RECALL_MODEL_HPP
-#define RECALL_MODEL_HPP
+#ifndef LEARNING_MODEL_HPP
+#define LEARNING_MODEL_HPP
 
 #include <torch/nn.h>
 
@@ -11,13 +11,13 @@
 #include "layers.hpp"
 #include "mixer.hpp"
 
-namespace recall {
+namespace learning {
 
 /// `h = x + mixer(rms(x)),  y = h + mlp(rms(h))`.
 class BlockImpl : public torch::nn::Module {
  public:
-  BlockImpl(std::shared_ptr<Mixer> mixer, std::int64_t d_model);
-  torch::Tensor forward(const torch::Tensor& x);
+  BlockImpl(std::shared_ptr<Mixer> mixer, std::int64_t d_model, std::int64_t mlp_width);
+  torch::Tensor forward(const torch::Tensor& x, std::int64_t count);
 
  private:
   std::shared_ptr<Mixer> mixer_;
@@ -30,12 +30,18 @@ TORCH_MODULE(Block);
 struct ModelShape {
   std::int64_t vocabulary = 128;
   std::int64_t blocks = 2;
+  std::int64_t mlp_width = 0;      ///< hidden channels of the MLP; 0: 2 d_model
   bool tied = false;               ///< the embedding is the head
   double embedding_deviation = 1;  ///< of what the embedding is drawn from
   std::string mixer = "softmax";
   std::string weighting = "one_state";  ///< of the levels; softmax has none
   MixerShape sizes{};
 };
+
+/// Hidden channels of the MLP.
+[[nodiscard]] inline std::int64_t mlp_width_of(const ModelShape& shape) {
+  return shape.mlp_width > 0 ? shape.mlp_width : 2 * shape.sizes.d_model;
+}
 
 /// Embedding, blocks, norm and head.
 class ModelImpl : public torch::nn::Module {
@@ -45,8 +51,14 @@ class ModelImpl : public torch::nn::Module {
   /// Logits for the labels at some positions alone.
   /// \param tokens     batch x time
   /// \param positions  indices into the flattened batch x time
+  /// \param count      tokens that came before and left nothing behind, see Mixer
   /// \return positions x vocabulary
-  torch::Tensor forward(const torch::Tensor& tokens, const torch::Tensor& positions);
+  torch::Tensor forward(const torch::Tensor& tokens, const torch::Tensor& positions,
+                        std::int64_t count = 0);
+
+  /// Logits begin with a deviation of 1 at most: what the last norm is multiplied by under a tied
+  /// head, else 1.
+  [[nodiscard]] double head_scale() const { return head_scale_; }
 
   /// All weights' number.
   [[nodiscard]] std::int64_t parameter_count() const;
@@ -59,6 +71,6 @@ class ModelImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Model);
 
-}  // namespace recall
+}  // namespace learning
 
-#endif  // RECALL_MODEL_HPP
+#endif  // LEARNING_MODEL_HPP

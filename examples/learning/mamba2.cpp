@@ -3,7 +3,7 @@
 #include "hierarchy.hpp"
 #include "mixer.hpp"
 
-namespace recall {
+namespace learning {
 
 Mamba2::Mamba2(const MixerShape& shape, const std::string& weighting)
     : shape_(shape),
@@ -22,7 +22,7 @@ Mamba2::Mamba2(const MixerShape& shape, const std::string& weighting)
   d_ = register_parameter("d", torch::ones({shape.heads, 1}));
 }
 
-torch::Tensor Mamba2::forward(const torch::Tensor& u) {
+torch::Tensor Mamba2::forward(const torch::Tensor& u, std::int64_t count) {
   const std::int64_t batch = u.size(0), length = u.size(1);
   const auto parts =
       in_(u).split({shape_.values(), shape_.values() + 2 * shape_.d_k, shape_.heads}, -1);
@@ -39,9 +39,10 @@ torch::Tensor Mamba2::forward(const torch::Tensor& u) {
                                              .k = shared(mixed[1]),
                                              .v = x * step.unsqueeze(-1),
                                              .lambda = weighting_(u),
-                                             .g = -torch::exp(a_log_) * step});
+                                             .g = -torch::exp(a_log_) * step},
+                                            count);
   const torch::Tensor y = (read + d_ * x).view({batch, length, shape_.values()});
   return out_(norm_(y * torch::silu(z)));
 }
 
-}  // namespace recall
+}  // namespace learning

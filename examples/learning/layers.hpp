@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef RECALL_LAYERS_HPP
-#define RECALL_LAYERS_HPP
+#ifndef LEARNING_LAYERS_HPP
+#define LEARNING_LAYERS_HPP
 
 // What the residual blocks are made of, besides their mixer. Tensors are batch x time x channels.
 
@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-namespace recall {
+namespace learning {
 
 /// A matrix without bias, drawn as normal with variance 1 / in.
 class ProjectionImpl : public torch::nn::Module {
@@ -43,10 +43,10 @@ class ShortConvolutionImpl : public torch::nn::Module {
 };
 TORCH_MODULE(ShortConvolution);
 
-/// `W_down (silu(W_gate x) . W_up x)` with twice as many hidden channels.
+/// `W_down (silu(W_gate x) . W_up x)`.
 class GatedMlpImpl : public torch::nn::Module {
  public:
-  explicit GatedMlpImpl(std::int64_t channels);
+  GatedMlpImpl(std::int64_t channels, std::int64_t hidden);
   torch::Tensor forward(const torch::Tensor& x);
 
  private:
@@ -55,6 +55,6 @@ class GatedMlpImpl : public torch::nn::Module {
 };
 TORCH_MODULE(GatedMlp);
 
-}  // namespace recall
+}  // namespace learning
 
-#endif  // RECALL_LAYERS_HPP
+#endif  // LEARNING_LAYERS_HPP

@@ -5,18 +5,18 @@
 #include <cmath>
 #include <utility>
 
-namespace recall {
+namespace learning {
 
-BlockImpl::BlockImpl(std::shared_ptr<Mixer> mixer, std::int64_t d_model)
-    : mixer_(std::move(mixer)), mixer_norm_(d_model), mlp_norm_(d_model), mlp_(d_model) {
+BlockImpl::BlockImpl(std::shared_ptr<Mixer> mixer, std::int64_t d_model, std::int64_t mlp_width)
+    : mixer_(std::move(mixer)), mixer_norm_(d_model), mlp_norm_(d_model), mlp_(d_model, mlp_width) {
   register_module("mixer", mixer_);
   register_module("mixer_norm", mixer_norm_);
   register_module("mlp_norm", mlp_norm_);
   register_module("mlp", mlp_);
 }
 
-torch::Tensor BlockImpl::forward(const torch::Tensor& x) {
-  const torch::Tensor h = x + mixer_->forward(mixer_norm_(x));
+torch::Tensor BlockImpl::forward(const torch::Tensor& x, std::int64_t count) {
+  const torch::Tensor h = x + mixer_->forward(mixer_norm_(x), count);
   return h + mlp_(mlp_norm_(h));
 }
 
@@ -35,15 +35,16 @@ ModelImpl::ModelImpl(const ModelShape& shape) : norm_(shape.sizes.d_model) {
   }
   register_module("blocks", blocks_);
   for (std::int64_t i = 0; i < shape.blocks; ++i) {
-    blocks_->push_back(
-        Block(make_mixer(shape.mixer, shape.weighting, shape.sizes), shape.sizes.d_model));
+    blocks_->push_back(Block(make_mixer(shape.mixer, shape.weighting, shape.sizes),
+                             shape.sizes.d_model, mlp_width_of(shape)));
   }
   register_module("norm", norm_);
 }
 
-torch::Tensor ModelImpl::forward(const torch::Tensor& tokens, const torch::Tensor& positions) {
+torch::Tensor ModelImpl::forward(const torch::Tensor& tokens, const torch::Tensor& positions,
+                                 std::int64_t count) {
   torch::Tensor x = torch::embedding(embedding_, tokens);
-  for (const auto& block : *blocks_) x = block->as<Block>()->forward(x);
+  for (const auto& block : *blocks_) x = block->as<Block>()->forward(x, count);
   return torch::linear(norm_(x.flatten(0, 1).index_select(0, positions)) * head_scale_, head_);
 }
 
@@ -53,4 +54,4 @@ std::int64_t ModelImpl::parameter_count() const {
   return count;
 }
 
-}  // namespace recall
+}  // namespace learning

@@ -6,7 +6,7 @@
 #include "hierarchy.hpp"
 #include "mixer.hpp"
 
-namespace recall {
+namespace learning {
 
 namespace {
 
@@ -35,7 +35,7 @@ GatedDeltaNet::GatedDeltaNet(const MixerShape& shape, const std::string& weighti
   a_log_ = register_parameter("a_log", initial_a_log(shape.heads));
 }
 
-torch::Tensor GatedDeltaNet::forward(const torch::Tensor& u) {
+torch::Tensor GatedDeltaNet::forward(const torch::Tensor& u, std::int64_t count) {
   const std::int64_t batch = u.size(0), length = u.size(1);
   const auto by_head = [&](const torch::Tensor& part) {
     return part.view({batch, length, shape_.heads, -1});
@@ -50,9 +50,10 @@ torch::Tensor GatedDeltaNet::forward(const torch::Tensor& u) {
                                              .v = by_head(mixed[2]),
                                              .lambda = weighting_(u),
                                              .g = -torch::exp(a_log_) * step,
-                                             .beta = torch::sigmoid(parts[3])});
+                                             .beta = torch::sigmoid(parts[3])},
+                                            count);
   const torch::Tensor y = norm_(read) * torch::silu(by_head(parts[1]));
   return out_(y.view({batch, length, shape_.values()}));
 }
 
-}  // namespace recall
+}  // namespace learning

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-#ifndef RECALL_TEXT_HPP
-#define RECALL_TEXT_HPP
+#ifndef LEARNING_TEXT_HPP
+#define LEARNING_TEXT_HPP
 
 #include <cstdint>
 #include <string>
 
 #include "task.hpp"
 
-namespace recall {
+namespace learning {
 
 /// The next byte of real text: every token is a byte, its label the byte that follows.
 ///
@@ -18,9 +18,9 @@ class Text : public Task {
   /// Texts to train on and to evaluate on.
   Text(std::string training, std::string evaluation);
 
-  /// The files of a folder whose name ends so, one after the other in the order of their names;
-  /// every tenth of them is for evaluation.
-  /// \throws std::invalid_argument if there are fewer than ten
+  /// The files of a folder whose name ends so, one after the other in the order of their names.
+  /// Every tenth of them is for evaluation, of fewer than ten the last tenth of their bytes.
+  /// \throws std::invalid_argument if there is none
   [[nodiscard]] static Text of_folder(const std::string& folder, const std::string& ending);
 
   [[nodiscard]] std::int64_t vocabulary() const override { return 256; }
@@ -41,6 +41,6 @@ class Text : public Task {
   std::string training_, evaluation_;
 };
 
-}  // namespace recall
+}  // namespace learning
 
-#endif  // RECALL_TEXT_HPP
+#endif  // LEARNING_TEXT_HPP

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef RECALL_BATCH_HPP
-#define RECALL_BATCH_HPP
+#ifndef LEARNING_BATCH_HPP
+#define LEARNING_BATCH_HPP
 
 #include <torch/types.h>
 
@@ -8,7 +8,7 @@
 
 #include "task.hpp"
 
-namespace recall {
+namespace learning {
 
 /// Some instances as tensors; what is asked is gathered.
 struct Batch {
@@ -26,6 +26,6 @@ struct Batch {
 [[nodiscard]] Batch test_batch(const Task& task, const Setting& setting, std::int64_t size,
                                std::int64_t first);
 
-}  // namespace recall
+}  // namespace learning
 
-#endif  // RECALL_BATCH_HPP
+#endif  // LEARNING_BATCH_HPP

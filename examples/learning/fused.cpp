@@ -8,7 +8,7 @@
 #include <cmath>
 #include <cstdint>
 
-namespace recall {
+namespace learning {
 
 namespace {
 
@@ -130,4 +130,4 @@ Tensor causal_convolution(const Tensor& x, const Tensor& weight) {
   return ConvolutionFunction::apply(x, weight);
 }
 
-}  // namespace recall
+}  // namespace learning

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-#ifndef RECALL_DECAY_GATE_HPP
-#define RECALL_DECAY_GATE_HPP
+#ifndef LEARNING_DECAY_GATE_HPP
+#define LEARNING_DECAY_GATE_HPP
 
 #include <torch/types.h>
 
 #include <cmath>
 #include <cstdint>
 
-namespace recall {
+namespace learning {
 
 // A token decays every state by exp(-A step), A = exp(A_log), step = softplus(W x + dt_bias);
 // Mamba-2 also scales what it writes by the step. Mamba-2 begins with steps of 0.001 ... 0.1,
@@ -27,6 +27,6 @@ namespace recall {
   return (torch::arange(1, heads + 1, torch::kFloat) * first_rate).log();
 }
 
-}  // namespace recall
+}  // namespace learning
 
-#endif  // RECALL_DECAY_GATE_HPP
+#endif  // LEARNING_DECAY_GATE_HPP

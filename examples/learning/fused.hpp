@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-#ifndef RECALL_FUSED_HPP
-#define RECALL_FUSED_HPP
+#ifndef LEARNING_FUSED_HPP
+#define LEARNING_FUSED_HPP
 
 // Two operations that LibTorch would make of ten, each over all channels of all tokens: one pass
 // forward and one backward instead. On the CPU, float, differentiable once.
 
 #include <torch/types.h>
 
-namespace recall {
+namespace learning {
 
 /// `x_i / sqrt(mean(x^2) + epsilon) * weight_i` over the last dimension.
 /// \param x       any shape, last dimension n
@@ -20,6 +20,6 @@ namespace recall {
 /// \param weight  taps x channels
 [[nodiscard]] torch::Tensor causal_convolution(const torch::Tensor& x, const torch::Tensor& weight);
 
-}  // namespace recall
+}  // namespace learning
 
-#endif  // RECALL_FUSED_HPP
+#endif  // LEARNING_FUSED_HPP

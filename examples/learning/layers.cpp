@@ -5,7 +5,7 @@
 
 #include "fused.hpp"
 
-namespace recall {
+namespace learning {
 
 ProjectionImpl::ProjectionImpl(std::int64_t in, std::int64_t out) {
   weight =
@@ -31,8 +31,8 @@ torch::Tensor ShortConvolutionImpl::forward(const torch::Tensor& x) {
   return causal_convolution(x, weight);
 }
 
-GatedMlpImpl::GatedMlpImpl(std::int64_t channels)
-    : hidden_(2 * channels), up_(channels, 2 * hidden_), down_(hidden_, channels) {
+GatedMlpImpl::GatedMlpImpl(std::int64_t channels, std::int64_t hidden)
+    : hidden_(hidden), up_(channels, 2 * hidden), down_(hidden, channels) {
   register_module("up", up_);
   register_module("down", down_);
 }
@@ -41,4 +41,4 @@ torch::Tensor GatedMlpImpl::forward(const torch::Tensor& x) {
   return down_(torch::silu(parts[0]) * parts[1]);
 }
 
-}  // namespace recall
+}  // namespace learning

@@ -3,7 +3,7 @@
 
 #include <loglinear/detail/base/checks.hpp>
 
-namespace recall {
+namespace learning {
 
 LevelWeightingImpl::Kind LevelWeightingImpl::kind_of(const std::string& name) {
   if (name == "one_state") return Kind::one_state;
@@ -42,4 +42,4 @@ torch::Tensor LevelWeightingImpl::forward(const torch::Tensor& x) {
   return kind_ == Kind::mixture ? lambda / lambda.sum(-1, true) : lambda;
 }
 
-}  // namespace recall
+}  // namespace learning

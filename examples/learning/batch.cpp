@@ -5,7 +5,7 @@
 
 #include "sampling.hpp"
 
-namespace recall {
+namespace learning {
 
 namespace {
 
@@ -57,4 +57,4 @@ Batch test_batch(const Task& task, const Setting& setting, std::int64_t size, st
   return collector.batch(size);
 }
 
-}  // namespace recall
+}  // namespace learning

@@ -12,14 +12,14 @@
 
 #include "sampling.hpp"
 
-namespace recall {
+namespace learning {
 
 namespace {
 
 std::string contents(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
   std::string bytes{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  if (!in) throw std::invalid_argument("recall: " + path.string() + " cannot be read");
+  if (!in) throw std::invalid_argument("learning: " + path.string() + " cannot be read");
   return bytes;
 }
 
@@ -36,14 +36,19 @@ Text Text::of_folder(const std::string& folder, const std::string& ending) {
       files.push_back(entry.path());
     }
   }
-  if (files.size() < 10) {
+  if (files.empty()) {
     loglinear::detail::fail("the number of files '" + folder + "/*" + ending + "'", files.size(),
-                            "at least 10");
+                            "at least 1");
   }
   std::sort(files.begin(), files.end());
   std::string training, evaluation;
   for (std::size_t i = 0; i < files.size(); ++i) {
     (i % 10 == 9 ? evaluation : training) += contents(files[i]);
+  }
+  if (files.size() < 10) {
+    const std::size_t kept = training.size() - training.size() / 10;
+    evaluation = training.substr(kept);
+    training.resize(kept);
   }
   return {std::move(training), std::move(evaluation)};
 }
@@ -74,4 +79,4 @@ Instance Text::draw(loglinear::Xorshift64& random, const Setting& setting, Part 
   return starting_at(between(random, 0, size - setting.length), setting.length, part);
 }
 
-}  // namespace recall
+}  // namespace learning

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef RECALL_TASK_HPP
-#define RECALL_TASK_HPP
+#ifndef LEARNING_TASK_HPP
+#define LEARNING_TASK_HPP
 
 #include <bit>
 #include <cstddef>
@@ -8,7 +8,7 @@
 #include <loglinear/random.hpp>
 #include <vector>
 
-namespace recall {
+namespace learning {
 
 /// The label of a position where nothing is asked.
 inline constexpr std::int64_t no_label = -100;
@@ -56,6 +56,6 @@ class Task {
   return static_cast<std::int64_t>(std::bit_floor(static_cast<std::uint64_t>(n)));
 }
 
-}  // namespace recall
+}  // namespace learning
 
-#endif  // RECALL_TASK_HPP
+#endif  // LEARNING_TASK_HPP

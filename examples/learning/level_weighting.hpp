@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-#ifndef RECALL_LEVEL_WEIGHTING_HPP
-#define RECALL_LEVEL_WEIGHTING_HPP
+#ifndef LEARNING_LEVEL_WEIGHTING_HPP
+#define LEARNING_LEVEL_WEIGHTING_HPP
 
 #include <torch/nn.h>
 
@@ -9,7 +9,7 @@
 
 #include "layers.hpp"
 
-namespace recall {
+namespace learning {
 
 /// How a token x weighs the levels it reads, n weights a head.
 ///
@@ -42,6 +42,6 @@ class LevelWeightingImpl : public torch::nn::Module {
 };
 TORCH_MODULE(LevelWeighting);
 
-}  // namespace recall
+}  // namespace learning
 
-#endif  // RECALL_LEVEL_WEIGHTING_HPP
+#endif  // LEARNING_LEVEL_WEIGHTING_HPP
