@@ -126,10 +126,8 @@ bool parse(int argc, char** argv, Options& options, int& status) {
     status = app.exit(error);
     return false;
   }
-  if (shape.mixer == "rotary") {
-    shape.weighting = "one_state";
-    shape.embedding_deviation = 0.02;  // see recall: softmax attention learns faster so
-  }
+  if (shape.mixer == "rotary") shape.weighting = "one_state";
+  shape.embedding_deviation = learning::embedding_deviation_of(shape.mixer);
   if (s.d_k == 0) s.d_k = s.d_model / s.heads;
   s.d_v = expand * s.d_model / s.heads;
   if (s.levels == 0) {

@@ -38,6 +38,14 @@ struct ModelShape {
   MixerShape sizes{};
 };
 
+/// What embeddings are drawn with before this mixer. One seed on MQAR with 32 pairs: Mamba-2 (mlp)
+/// has 4.6 percent after 1200 steps with 0.02 and 99.8 with 1, where what a mixer adds does not
+/// drown the token; softmax attention is right after 250 steps with 0.02 and still at 2.5 percent
+/// after 900 with 1.
+[[nodiscard]] inline double embedding_deviation_of(const std::string& mixer) {
+  return mixer == "softmax" || mixer == "rotary" ? 0.02 : 1.0;
+}
+
 /// Hidden channels of the MLP.
 [[nodiscard]] inline std::int64_t mlp_width_of(const ModelShape& shape) {
   return shape.mlp_width > 0 ? shape.mlp_width : 2 * shape.sizes.d_model;

@@ -36,10 +36,7 @@ ModelShape shape_of(const Configuration& c) {
   return {.vocabulary = c.vocabulary,
           .blocks = c.blocks,
           .tied = c.tied,
-          // One seed on MQAR with 32 pairs: Mamba-2 (mlp) has 4.6 percent after 1200 steps with
-          // 0.02 and 99.8 with 1, where what a mixer adds does not drown the token; softmax
-          // attention is right after 250 steps with 0.02 and still at 2.5 percent after 900 with 1.
-          .embedding_deviation = c.mixer == "softmax" ? 0.02 : 1.0,
+          .embedding_deviation = embedding_deviation_of(c.mixer),
           .mixer = c.mixer,
           .weighting = c.weighting,
           .sizes = {.d_model = c.d_model,
