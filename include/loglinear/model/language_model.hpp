@@ -14,6 +14,7 @@
 
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/model/detail/block.hpp"
+#include "loglinear/model/detail/mixer_of.hpp"
 #include "loglinear/model/language_model_cache.hpp"
 #include "loglinear/model/language_model_options.hpp"
 
@@ -178,10 +179,6 @@ class LanguageModel {
     return prefix() + (detail::is_mamba2(options_) ? "norm_f.weight" : "norm.weight");
   }
 
-  /// The mixer of one block; its weights are drawn from `random`.
-  [[nodiscard]] typename detail::Block<Scalar>::Mixer mixer_of(Index layer,
-                                                               Xorshift64& random) const;
-
   /// A row a token. \throws std::invalid_argument, which says where the token stands
   [[nodiscard]] Matrix embedded(Tokens tokens) const {
     const auto table = weights_.projection(prefix() + "embeddings.weight");
@@ -237,9 +234,10 @@ LanguageModel<Scalar>::LanguageModel(const LanguageModelOptions& options, bool k
   detail::fill_normal(weights_.append(prefix() + "embeddings.weight", vocabulary, inputs),
                       deviation, random);
   for (Index i = 0; i < options.num_hidden_layers; ++i) {
-    auto& block = blocks_.emplace_back(mixer_of(i, random), inputs, detail::mlp_size(options),
-                                       detail::norm_eps(options), deviation,
-                                       detail::is_mamba2(options) ? "mixer" : "attn", random);
+    auto& block =
+        blocks_.emplace_back(detail::mixer_of<Scalar>(options_, i, random), inputs,
+                             detail::mlp_size(options), detail::norm_eps(options), deviation,
+                             detail::is_mamba2(options) ? "mixer" : "attn", random);
     if (keep_narrow) block.keep_projections_narrow();
   }
   weights_.append(last_norm(), inputs, 1).setOnes();
@@ -247,23 +245,6 @@ LanguageModel<Scalar>::LanguageModel(const LanguageModelOptions& options, bool k
     detail::fill_normal(weights_.append("lm_head.weight", vocabulary, inputs), deviation, random);
   }
   if (keep_narrow) weights_.keep_projections_narrow();
-}
-
-template <class Scalar>
-auto LanguageModel<Scalar>::mixer_of(Index layer, Xorshift64& random) const ->
-    typename detail::Block<Scalar>::Mixer {
-  if (const AttentionLayers* attention = detail::attention_of(options_, layer)) {
-    const double deviation =
-        std::visit([](const auto& o) { return o.initializer_range; }, options_.mixer);
-    return SlidingWindowAttention<Scalar>(*attention, detail::hidden_size(options_), deviation,
-                                          random);
-  }
-  auto mixer = options_.mixer;
-  std::visit([&](auto& o) { o.seed = (std::max)(random.next(), std::uint64_t{1}); }, mixer);
-  if (const auto* mamba2 = std::get_if<LogLinearMamba2Options>(&mixer)) {
-    return LogLinearMamba2<Scalar>(*mamba2);
-  }
-  return LogLinearGatedDeltaNet<Scalar>(std::get<LogLinearGatedDeltaNetOptions>(mixer));
 }
 
 template <class Scalar>
