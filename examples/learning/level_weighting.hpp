@@ -13,13 +13,16 @@ namespace learning {
 
 /// How a token x weighs the levels it reads, n weights a head.
 ///
-/// | name      | lambda                                          | begins near |
-/// |-----------|-------------------------------------------------|-------------|
-/// | one_state | none: all levels together are one state         | 1           |
-/// | softplus  | softplus(L . (W x)), L begins as ones; the paper's (arXiv:2506.04761, section 3.4)
-/// | log 2 | | mixture   | softplus(r) / sum of softplus(r), r = W x + 1/n;
-/// `loglinear::NormalizedMixture`    | 1/n | | mlp       | softplus(W_2 silu(W_1 x + b_1) + b_2),
-/// d_model hidden channels                     | log 2 |
+/// one_state: none, all levels together are one state.
+///
+/// softplus: `softplus(L . (W x))`, L begins as ones; the paper's (arXiv:2506.04761, section 3.4).
+/// Begins near log 2.
+///
+/// mixture: `softplus(r) / sum of softplus(r)`, r = W x + 1/n; `loglinear::NormalizedMixture`.
+/// Begins near 1/n.
+///
+/// mlp: `softplus(W_2 silu(W_1 x + b_1) + b_2)` with d_model hidden channels (arXiv:2605.06946).
+/// Begins near log 2.
 ///
 /// Where they begin they hardly depend on x: W and W_2 are drawn a tenth as large as usual.
 class LevelWeightingImpl : public torch::nn::Module {
