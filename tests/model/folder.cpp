@@ -286,3 +286,30 @@ TEST_CASE("Tensors that are missing, unknown or of another shape are named") {
   write_safetensors(folder.path() / "model.safetensors", same);
   CHECK(error_of_loading(folder).empty());
 }
+
+TEST_CASE("A model that is written is read again, to the bit") {
+  for (auto [name, options] : test::model_cases()) {
+    CAPTURE(name);
+    if (auto* delta = std::get_if<loglinear::LogLinearGatedDeltaNetOptions>(&options.mixer)) {
+      delta->scale = 1;
+    }
+    Folder folder;
+    Random random(7);
+    LanguageModel<float> model(options);
+    test::randomise(model, random);
+    const auto tokens = test::random_tokens(30, 11, random);
+    save_language_model(folder.path() / "made", model);
+    const auto again = loglinear::load_language_model<float>(folder.path() / "made");
+    CHECK(again.weight_names() == model.weight_names());
+    CHECK(test::same_bits(again.logits(tokens), model.logits(tokens)));
+    save_language_model(folder.path() / "made", model, DType::bf16);
+    const auto narrow = loglinear::load_language_model<float>(folder.path() / "made");
+    CHECK(narrow.weight_bytes() < model.weight_bytes());
+  }
+  auto options = test::small_model(test::small_gated_delta_net());
+  std::get<1>(options.mixer).conv_bias = true;
+  CHECK(mentions(error_of([&] { (void)loglinear::config_json(options); }), {"conv_bias"}));
+  std::get<1>(options.mixer) = test::small_gated_delta_net();
+  std::get<1>(options.mixer).scale = 0.25;
+  CHECK(mentions(error_of([&] { (void)loglinear::config_json(options); }), {"scale", "0.25"}));
+}

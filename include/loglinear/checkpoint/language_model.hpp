@@ -14,12 +14,15 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "loglinear/checkpoint/detail/model_files.hpp"
 #include "loglinear/checkpoint/model_configuration.hpp"
+#include "loglinear/checkpoint/model_configuration_text.hpp"
 #include "loglinear/checkpoint/safetensors.hpp"
 #include "loglinear/checkpoint/weights.hpp"
 #include "loglinear/model/instantiations.hpp"
@@ -135,6 +138,34 @@ template <class Scalar>
                           "differs from " + embedding + "; with tie_word_embeddings it must not");
   }
   return model;
+}
+
+/// Writes a model's folder, which is made if there is none: `config.json` and `model.safetensors`.
+/// \param dtype  of matrices, F64, F32, F16 or BF16; vectors are written in the scalar's own
+/// \throws std::system_error where a file cannot be written, std::invalid_argument as
+/// `config_json`, CheckpointError for a weight too large for the dtype. Copies all weights
+template <class Scalar>
+void save_language_model(const std::filesystem::path& folder, const LanguageModel<Scalar>& model,
+                         DType dtype = dtype_of<Scalar>()) {
+  const std::string config = config_json(model.options());
+  Tensors tensors;
+  tensors.metadata["format"] = "pt";  // as the published files have it
+  for (const std::string& name : model.weight_names()) {
+    const detail::Matrix<Scalar> weight = model.weight(name);
+    Tensors one;
+    one.add(name, weight, weight.cols() == 1 ? dtype_of<Scalar>() : dtype);
+    Tensor tensor = one[name];
+    if (detail::is_convolution(name)) {
+      tensor.shape.insert(tensor.shape.begin() + 1, 1);
+    } else if (weight.cols() == 1 && !name.ends_with("proj.weight")) {
+      tensor.shape.pop_back();
+    }
+    tensors.add(name, std::move(tensor));
+  }
+  std::filesystem::create_directories(folder);
+  write_safetensors(folder / "model.safetensors", tensors);
+  const std::span<const char> text(config);
+  detail::Replacement((folder / "config.json").string()).write({std::as_bytes(text)});
 }
 
 }  // namespace loglinear

@@ -9,8 +9,7 @@
 /// order is `current_apart`) it supplies
 /// * `parameters(n)`: the weight arrays it needs: projections of x arrive in `raw`, free vectors in
 ///   `free`;
-/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels, and
-/// throws
+/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels; throws
 ///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
 /// * `weigh(raw, free, lambda)`: forward, n weights;
 /// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward;
