@@ -38,8 +38,8 @@ class Mixer : public torch::nn::Module {
 
 /// The baseline that forgets nothing and keeps everything:
 ///
-///     q, k, v = conv(W x),   y_t = sum_{s <= t} softmax_s(q_t . k_s / sqrt(d_k)) v_s,   out = W_o
-///     y
+///     q, k, v = conv(W x),   out = W_o y,
+///     y_t = sum_{s <= t} softmax_s(q_t . k_s / sqrt(d_k)) v_s
 ///
 /// There is no encoding of positions besides the short convolution and the causal mask.
 class SoftmaxAttention : public Mixer {
@@ -56,8 +56,8 @@ class SoftmaxAttention : public Mixer {
 /// Softmax attention as flash-linear-attention's `Attention` has it, with rotary positions (Su et
 /// al., arXiv:2104.09864) of base 10000 and without a convolution:
 ///
-///     q, k, v = W x,   y_t = sum_{s <= t} softmax_s(R_t q_t . R_s k_s / sqrt(d_k)) v_s,   out =
-///     W_o y
+///     q, k, v = W x,   out = W_o y,
+///     y_t = sum_{s <= t} softmax_s(R_t q_t . R_s k_s / sqrt(d_k)) v_s
 ///
 /// R_t turns the coefficients i and i + d_k / 2 of a head by the angle t 10000^(-2 i / d_k).
 class RotaryAttention : public Mixer {
