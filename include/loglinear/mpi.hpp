@@ -13,6 +13,8 @@
 #include "loglinear/mpi/environment.hpp"
 #include "loglinear/mpi/options.hpp"
 #include "loglinear/mpi/ranks.hpp"
+#include "loglinear/mpi/shared_pool.hpp"
+#include "loglinear/mpi/stream_parts.hpp"
 #include "loglinear/mpi/tape.hpp"
 
 #endif  // LOGLINEAR_MPI_HPP
