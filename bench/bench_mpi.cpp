@@ -8,7 +8,8 @@
 // float, d = 64, one thread a rank. strong: one rank's time over that of P ranks for the same
 // tokens. weak: one rank's time for T tokens over that of P ranks for P T. by_work: as strong, with
 // the processor time of the rank that has most of it, and without its time within MPI: what
-// processors that share nothing would do. Medians over the rounds.
+// processors that share nothing would do. ns/token: one rank's processor time for a token and head.
+// Medians over the rounds.
 
 #include <mpi.h>
 
@@ -215,7 +216,7 @@ bool measure(const mpi::Ranks& ranks, const char* name, Index tokens, Index head
       compute(all, is_delta, has_gradient, wide, end(tokens * count) - wide, &ranks, schedule,
               many);
     });
-    seconds.push_back(alone.seconds);
+    seconds.push_back(alone.work);
     strong.push_back(alone.seconds / shared.seconds);
     by_work.push_back(alone.work / shared.work);
     weak.push_back(alone.seconds / wider.seconds);
@@ -232,18 +233,22 @@ bool measure(const mpi::Ranks& ranks, const char* name, Index tokens, Index head
   return is_right;
 }
 
-/// The table of docs/many_heads.md: efficiency, and the most ranks with half of it.
+/// The table of docs/many_heads.md: how many times as fast as one rank, for a scan that passes
+/// elements on from rank to rank and for one that doubles.
 void print_model(double nanoseconds) {
-  std::printf("%9s %6s %8s %12s %12s\n", "tokens", "ranks", "kB", "10 Gbit/s", "100 Gbit/s");
+  std::printf("%9s %6s %8s %20s %20s\n", "tokens", "ranks", "kB", "10 Gbit/s", "100 Gbit/s");
   for (const std::int64_t tokens : {std::int64_t{1} << 16, std::int64_t{1} << 20}) {
     for (std::int64_t ranks = 2; ranks <= 256; ranks *= 2) {
       const bench::MpiCost cost{.ranks = ranks, .tokens = tokens};
-      const double steps = std::log2(static_cast<double>(ranks));
+      const double in_line = static_cast<double>(ranks - 1);
+      const double doubling = std::log2(static_cast<double>(ranks));
       const bench::MpiMachine slow{.seconds_a_token = 1e-9 * nanoseconds},
           fast{.latency = 2e-6, .bytes_a_second = 12.5e9, .seconds_a_token = 1e-9 * nanoseconds};
-      std::printf("%9lld %6lld %8.0f %12.2f %12.2f\n", static_cast<long long>(tokens),
+      const auto p = static_cast<double>(ranks);
+      std::printf("%9lld %6lld %8.0f %9.1f %9.1f %10.1f %9.1f\n", static_cast<long long>(tokens),
                   static_cast<long long>(ranks), static_cast<double>(cost.scan_bytes()) / 1000,
-                  slow.efficiency(cost, steps), fast.efficiency(cost, steps));
+                  p * slow.efficiency(cost, in_line), p * slow.efficiency(cost, doubling),
+                  p * fast.efficiency(cost, in_line), p * fast.efficiency(cost, doubling));
     }
   }
 }

@@ -48,13 +48,13 @@ struct MpiCost {
     return rank == 0 ? 0 : heads * (1 + bytes * levels(rank) * d_k * d_v);
   }
 
-  /// Multiplications and additions of a rank that one process does not have: P goes through the
-  /// chunks as a level of d_k columns does, and queries through P. What came in is read once
-  /// instead of chunk by chunk.
+  /// Multiplications and additions of a rank that one process does not have: queries go through P.
+  /// P itself goes through the chunks in the place of a level that came in, and what came in is
+  /// read once instead of chunk by chunk.
   [[nodiscard]] double more_operations() const {
     const auto of_rank = static_cast<double>(heads * tokens) / static_cast<double>(ranks);
     const auto d = static_cast<double>(d_k);
-    return is_dense ? of_rank * (2 * d * d + 2 * d * d * d / chunk) : of_rank * d;
+    return of_rank * (is_dense ? 2 * d * d : d);
   }
   /// Of one merge of two elements, for all heads.
   [[nodiscard]] double merge_operations() const {
@@ -62,14 +62,13 @@ struct MpiCost {
     const double level = is_dense ? 2 * k * k * v : 2 * k * v;
     return static_cast<double>(heads) * (most_levels() * level + (is_dense ? 2 * k * k * k : k));
   }
-  static constexpr double chunk = 64;
 };
 
 /// A network and processors, and what follows for a call.
 struct MpiMachine {
   double latency = 20e-6, bytes_a_second = 1.25e9;  // 10 Gbit/s
   double seconds_a_token = 1e-6;                    // of one head, measured
-  double operations_a_second = 2e10;                // of the products of a merge
+  double operations_a_second = 4e10;                // of products of 64 x 64 floats
 
   /// Seconds of one call with the schedule `scan`. The scan takes `steps` exchanges one after the
   /// other, P - 1 where elements are passed on from rank to rank, log2 P where they double. Six

@@ -51,11 +51,10 @@ void run() {
 }  // namespace
 
 int main(int argc, char** argv) {
+  const loglinear::mpi::Environment environment(argc, argv);
   try {
-    const loglinear::mpi::Environment environment(argc, argv);
     run();
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "many_ranks: %s\n", error.what());
-    return 1;
+    environment.end_job(error.what());
   }
 }

@@ -20,3 +20,10 @@ grep -q "^448 tokens" "$scratch/until" || { echo "the checkpoint is later than r
 "$mpiexec" "$flag" 1 "$program" "$scratch/other.safetensors" 12 >"$scratch/whole"
 cat "$scratch/resumed"
 cmp "$scratch/resumed" "$scratch/whole"
+# So does a rank that gives up while the others wait for it.
+if "$mpiexec" "$flag" 3 "$program" "$scratch/thrown.safetensors" 12 3 throws >"$scratch/output" 2>&1; then
+  echo "the job has not failed" && exit 1
+fi
+grep -q "^rank 2: out of luck" "$scratch/output" || { cat "$scratch/output"; echo "no message"; exit 1; }
+"$mpiexec" "$flag" 2 "$program" "$scratch/thrown.safetensors" 12 >"$scratch/resumed"
+cmp "$scratch/resumed" "$scratch/whole"

@@ -4,6 +4,8 @@
 
 #include <mpi.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <exception>
 
 #include "loglinear/mpi/detail/handles.hpp"
@@ -14,8 +16,16 @@ namespace loglinear::mpi {
 /// `main`. The thread that makes it is the one that calls the functions of this room; they share
 /// work out to other threads, which never call MPI.
 ///
-/// Where an exception leaves its scope, the other ranks may be waiting for this one: the job is
-/// then ended, `MPI_Abort`, and not only this process.
+/// A rank that gives up by itself has to say so, since the others may be waiting for it:
+///
+///     const loglinear::mpi::Environment environment(argc, argv);
+///     try {
+///       run();
+///     } catch (const std::exception& error) {
+///       environment.end_job(error.what());
+///     }
+///
+/// Where an exception leaves its scope all the same, it ends the job without its words.
 class Environment {
  public:
   /// \throws std::runtime_error where MPI cannot begin
@@ -29,6 +39,16 @@ class Environment {
   ~Environment() {
     if (std::uncaught_exceptions() > exceptions_) MPI_Abort(MPI_COMM_WORLD, 1);
     MPI_Finalize();
+  }
+
+  /// Prints why, with this rank's number, and ends the processes of all ranks with status 1.
+  [[noreturn]] void end_job(const char* why) const noexcept {
+    int rank = 0;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    std::fprintf(stderr, "rank %d: %s\n", rank, why);
+    std::fflush(stderr);
+    MPI_Abort(MPI_COMM_WORLD, 1);
+    std::abort();
   }
 
  private:
