@@ -13,7 +13,7 @@ write_basic_package_version_file(loglinearConfigVersion.cmake COMPATIBILITY Same
                                  ARCH_INDEPENDENT)
 install(FILES ${PROJECT_BINARY_DIR}/loglinearConfig.cmake
               ${PROJECT_BINARY_DIR}/loglinearConfigVersion.cmake cmake/FindEigen.cmake
-              cmake/Checkpoint.cmake cmake/Model.cmake cmake/Runtime.cmake
+              cmake/Checkpoint.cmake cmake/Model.cmake cmake/Mpi.cmake cmake/Runtime.cmake
               cmake/Torch.cmake
         DESTINATION ${package_dir})
 install(DIRECTORY cmake/runtime cmake/model DESTINATION ${package_dir})

@@ -192,6 +192,13 @@ class ActiveLevels {
   /// The levels after `count` tokens.
   constexpr ActiveLevels(std::uint64_t count, int max_levels)
       : mask_(active_mask(count, max_levels)) {}
+  /// Those of them that hold any token from `origin` on: they are the newest ones.
+  constexpr ActiveLevels(std::uint64_t count, int max_levels, std::uint64_t origin)
+      : ActiveLevels(count, max_levels) {
+    // Above the highest bit in which the counts differ, buckets end at or before `origin`.
+    const int differing = static_cast<int>(std::bit_width(count ^ origin));
+    if (differing < 64) mask_ &= (std::uint64_t{1} << differing) - 1;
+  }
 
   /// Walks the set bits of the mask upwards.
   class Iterator {

@@ -33,7 +33,7 @@ run(${CMAKE_COMMAND} -G "${GENERATOR}" -S "${consumer}" -B "${WORK}/build" -DCMA
 run(${CMAKE_COMMAND} --build "${WORK}/build")
 run("${WORK}/build/consumer")
 
-if(COMPONENTS MATCHES "torch|runtime")
+if(COMPONENTS MATCHES "torch|runtime|mpi")
   return()  # these targets have definitions of their own
 endif()
 # The compiler was given no -march, no -O, no definition: nothing that the consumer did not ask for. A

@@ -28,6 +28,11 @@ set(no_torch -DCMAKE_DISABLE_FIND_PACKAGE_Torch=ON)
 set(torch_missing "loglinear's component torch needs LibTorch, and no TorchConfig.cmake was found")
 run(${find} -DWANTED=${VERSION} -DOPTIONAL=torch ${no_torch})
 run_failing("${torch_missing}" ${find} -DWANTED=${VERSION} -DCOMPONENTS=torch ${no_torch})
+# The same of MPI.
+set(no_mpi -DCMAKE_DISABLE_FIND_PACKAGE_MPI=ON)
+set(mpi_missing "loglinear's component mpi needs MPI, and find_package.MPI COMPONENTS CXX. found none")
+run(${find} -DWANTED=${VERSION} -DOPTIONAL=mpi ${no_mpi})
+run_failing("${mpi_missing}" ${find} -DWANTED=${VERSION} -DCOMPONENTS=mpi ${no_mpi})
 run_failing("loglinear" ${find} -DWANTED=${VERSION} -DCOMPONENTS=nonsense)
 run_failing("${too_old}" ${find} ${old_eigen})
 

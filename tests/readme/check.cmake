@@ -1,10 +1,10 @@
 # PAGE shows the program SOURCE, or what it prints, or both (SHOWS is source, output or program),
-# word for word.
+# word for word. LAUNCHER is a list, the command that runs it, if it is not run by itself.
 file(READ "${PAGE}" page)
 file(READ "${SOURCE}" source)
 string(REGEX REPLACE "^// SPDX[^\n]*\n" "" source "${source}")
 set(source "```cpp\n${source}```\n")
-execute_process(COMMAND "${PROGRAM}" OUTPUT_VARIABLE output COMMAND_ERROR_IS_FATAL ANY)
+execute_process(COMMAND ${LAUNCHER} "${PROGRAM}" OUTPUT_VARIABLE output COMMAND_ERROR_IS_FATAL ANY)
 set(output "```\n${output}```\n")
 set(parts ${SHOWS})
 if(SHOWS STREQUAL "program")

@@ -52,6 +52,71 @@ void require_apart(const BatchGradients<Scalar>& gradients) {
       gradients);
 }
 
+/// Throws unless gradients can be written to where they are wanted.
+template <class Scalar>
+void require_targets(const BatchInputs<Scalar>& in, const BatchShape& shape,
+                     const BatchGradients<Scalar>& gradients) {
+  for_each_array(
+      [&](const char* name, const HeadArray<const Scalar>& array, const HeadArray<Scalar>& to) {
+        if (to.is_absent()) return;
+        const std::string what = std::string("the gradient of ") + name;
+        require_sizes(what, to, shape, array.rows(), array.columns());
+        require_size(what + " (heads)", to.heads(), array.heads());
+        require_writable(what, to);
+      },
+      in, gradients);
+  require_apart(gradients);
+}
+
+/// The gradients of all heads, those that heads share added up.
+template <class Scalar>
+class HeadGradients {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  /// `of_head` is used up. Throws where a sum is not finite.
+  HeadGradients(const BatchInputs<Scalar>& in, const BatchHeads<Scalar>& heads,
+                const BatchGradients<Scalar>& to, std::vector<SequenceGradients<Scalar>>& of_head)
+      : in_(in), heads_(heads), to_(to), of_head_(of_head) {
+    for_each_wanted([&](const char* name, Index n, Index shared, const auto&, auto member) {
+      Matrix& sum = of_head_[array_size(n)].*member;
+      for (Index h = 1; h < shared; ++h) {
+        const Matrix& other = of_head_[array_size(n + h)].*member;
+        detail::add(sum.data(), other.data(), sum.size(), sum.data());
+      }
+      if (shared > 1) require_finite_gradient(name, sum);
+    });
+  }
+  /// Writes them to where they are wanted.
+  void write() const {
+    for_each_wanted([&](const char*, Index n, Index, const HeadArray<Scalar>& to, auto member) {
+      const Index each = to.rows() / heads_.shape().tokens;
+      put_rows(of_head_[array_size(n)].*member, to, heads_.rows(n, each));
+    });
+  }
+
+ private:
+  template <class Use>
+  void for_each_wanted(Use use) const {
+    const GradientMembers<Scalar> members{};
+    for_each_array(
+        [&](const char* name, const HeadArray<const Scalar>& array, const HeadArray<Scalar>& to,
+            Matrix SequenceGradients<Scalar>::*member) {
+          if (to.is_absent()) return;
+          const Index shared = heads_.shape().heads / array.heads();
+          heads_.for_each([&](Index n) {
+            if (n % shared == 0) use(name, n, shared, to, member);
+          });
+        },
+        in_, to_, members);
+  }
+
+  const BatchInputs<Scalar>& in_;
+  const BatchHeads<Scalar>& heads_;
+  const BatchGradients<Scalar>& to_;
+  std::vector<SequenceGradients<Scalar>>& of_head_;
+};
+
 }  // namespace detail
 
 /// The gradients of `sum(d_out * out)` with respect to every array and the initial states, as
@@ -88,16 +153,7 @@ void chunkwise_gradient(const BatchInputs<Scalar>& in, const BatchTape<Scalar>& 
   if (d_states != nullptr && !d_states->empty()) {
     detail::require_size("d_states", static_cast<Index>(d_states->size()), heads.count());
   }
-  detail::for_each_array(
-      [&](const char* name, const HeadArray<const Scalar>& array, const HeadArray<Scalar>& to) {
-        if (to.is_absent()) return;
-        const std::string what = std::string("the gradient of ") + name;
-        detail::require_sizes(what, to, heads.shape(), array.rows(), array.columns());
-        detail::require_size(what + " (heads)", to.heads(), array.heads());
-        detail::require_writable(what, to);
-      },
-      in, gradients);
-  detail::require_apart(gradients);
+  detail::require_targets(in, heads.shape(), gradients);
 
   std::vector<SequenceGradients<Scalar>> all(count);
   std::vector<Matrix> initial(count);
@@ -109,31 +165,7 @@ void chunkwise_gradient(const BatchInputs<Scalar>& in, const BatchTape<Scalar>& 
     all[at] = chunkwise_gradient<Scalar>(
         heads[n], tape.heads[at], detail::sequence_rows<Scalar>(d_out, heads.rows(n)), d_final);
   });
-  const detail::GradientMembers<Scalar> members{};
-  const auto for_each_wanted = [&](auto use) {
-    detail::for_each_array(
-        [&](const char* name, const HeadArray<const Scalar>& array, const HeadArray<Scalar>& to,
-            Matrix SequenceGradients<Scalar>::*member) {
-          if (to.is_absent()) return;
-          const Index shared = heads.shape().heads / array.heads();
-          heads.for_each([&](Index n) {
-            if (n % shared == 0) use(name, n, shared, to, member);
-          });
-        },
-        in, gradients, members);
-  };
-  for_each_wanted([&](const char* name, Index n, Index shared, const auto&, auto member) {
-    Matrix& sum = all[static_cast<std::size_t>(n)].*member;
-    for (Index h = 1; h < shared; ++h) {
-      const Matrix& other = all[static_cast<std::size_t>(n + h)].*member;
-      detail::add(sum.data(), other.data(), sum.size(), sum.data());
-    }
-    if (shared > 1) detail::require_finite_gradient(name, sum);
-  });
-  for_each_wanted([&](const char*, Index n, Index, const HeadArray<Scalar>& to, auto member) {
-    const Index each = to.rows() / heads.shape().tokens;
-    detail::put_rows(all[static_cast<std::size_t>(n)].*member, to, heads.rows(n, each));
-  });
+  detail::HeadGradients<Scalar>(in, heads, gradients, all).write();
   if (d_states == nullptr) return;
   for (std::size_t n = 0; n < count; ++n) initial[n] = std::move(all[n].state);
   *d_states = std::move(initial);

@@ -12,26 +12,33 @@
 namespace loglinear::detail {
 
 /// The levels that the chunkwise algorithm works on, a matrix each, allocated when first active;
-/// or the gradient with respect to them.
+/// or the gradient with respect to them. Of a stretch of tokens that is computed apart, which
+/// begins after `origin` others, it holds the levels that have any of them: what is older counts as
+/// zero.
 template <class Scalar>
 class Hierarchy {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
 
-  Hierarchy(int max_levels, Index d_k, Index d_v, std::uint64_t count = 0)
+  Hierarchy(int max_levels, Index d_k, Index d_v, std::uint64_t count = 0, std::uint64_t origin = 0)
       : max_levels_(max_levels),
         d_k_(d_k),
         d_v_(d_v),
         count_(count),
+        origin_(origin),
         levels_(static_cast<std::size_t>(max_levels)) {}
 
   [[nodiscard]] int max_levels() const { return max_levels_; }
+  [[nodiscard]] Index d_k() const { return d_k_; }
+  [[nodiscard]] Index d_v() const { return d_v_; }
   [[nodiscard]] bool has_shape(int max_levels, Index d_k, Index d_v) const {
     return max_levels_ == max_levels && d_k_ == d_k && d_v_ == d_v;
   }
   [[nodiscard]] std::uint64_t count() const { return count_; }
   void set_count(std::uint64_t count) { count_ = count; }
-  [[nodiscard]] ActiveLevels active() const { return {count_, max_levels_}; }
+  [[nodiscard]] std::uint64_t origin() const { return origin_; }
+  void set_origin(std::uint64_t origin) { origin_ = origin; }
+  [[nodiscard]] ActiveLevels active() const { return {count_, max_levels_, origin_}; }
   [[nodiscard]] Bucket bucket(int level) const { return bucket_of(count_, level, max_levels_); }
 
   [[nodiscard]] const Matrix& level(int l) const { return levels_[static_cast<std::size_t>(l)]; }
@@ -40,7 +47,7 @@ class Hierarchy {
   /// Memory for a level that is about to be written.
   void allocate(int l) { resize(level(l), d_k_, d_v_); }
   /// One of the same shape before any token.
-  [[nodiscard]] Hierarchy empty() const { return {max_levels_, d_k_, d_v_}; }
+  [[nodiscard]] Hierarchy empty() const { return {max_levels_, d_k_, d_v_, 0, origin_}; }
 
   /// The active levels alone, at the same count.
   [[nodiscard]] Hierarchy snapshot() const {
@@ -52,6 +59,7 @@ class Hierarchy {
   /// this one has.
   void become(const Hierarchy& other) {
     count_ = other.count_;
+    origin_ = other.origin_;
     for (int l : active()) level(l) = other.level(l);
   }
 
@@ -63,7 +71,7 @@ class Hierarchy {
  private:
   int max_levels_;
   Index d_k_, d_v_;
-  std::uint64_t count_;
+  std::uint64_t count_, origin_;
   std::vector<Matrix> levels_;
 };
 

@@ -10,6 +10,7 @@
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/detail/base/flush_to_zero.hpp"
+#include "loglinear/detail/base/parts.hpp"
 #include "loglinear/detail/base/types.hpp"
 #include "loglinear/fenwick.hpp"
 #include "loglinear/stream/detail/pending_product.hpp"
@@ -122,6 +123,16 @@ class StreamPart {
   /// \}
 
  private:
+  friend struct detail::Parts;
+
+  /// For checkpoints and for other processes.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("first", self.first_);
+    part("stream", self.layer_);
+    part("product", self.product_);
+  }
+
   Layer layer_;
   detail::PendingProduct<Kind> product_;
   std::uint64_t first_;
@@ -169,6 +180,14 @@ class StreamPart<MultiHeadAttention<Head>, product> {
   void append_to(Layer& stream) const { stream.append(heads_); }
 
  private:
+  friend struct detail::Parts;
+
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    int h = 0;
+    for (auto& head : self.heads_) part("head" + std::to_string(h++), head);
+  }
+
   std::vector<StreamPart<Head, product>> heads_;
 };
 
