@@ -66,7 +66,7 @@ class ChunkStep {
 
   /// The reads of its tokens, to where the source wants them.
   void read(const Hierarchy<Scalar>& states) {
-    begin_reads(states);
+    begin_reads(states, [] {});
     for (int l : states.active()) read_level(states, l);
     mix_.end_reads(weighted_, rows_.v, rows_.out);
   }
@@ -79,12 +79,19 @@ class ChunkStep {
     merge(states, next);
   }
 
-  /// Both, in place: each level is taken on right after it was read, while it is near.
-  void read_and_advance(Hierarchy<Scalar>& states) {
-    begin_reads(states);
+  /// Both, in place: each level is taken on right after it was read, while it is near. Calls
+  /// `foresee(part, parts)` now and then, each part once.
+  template <class Foresee>
+  void read_and_advance(Hierarchy<Scalar>& states, Foresee foresee) {
+    const Index levels = active_level_count(states.count(), states.max_levels());
+    const Index stretches = map_.folds() ? (chunk_.tokens + pair_rows - 1) / pair_rows : 0;
+    Index part = 0;
+    const auto next_part = [&] { foresee(part++, stretches + levels); };
+    begin_reads(states, next_part);
     prepare_carry(states);
     std::size_t n = 0;
     for (int l : states.active()) {
+      next_part();
       read_level(states, l);
       carry_level(n++, states.level(l), states.level(l));
     }
@@ -153,7 +160,8 @@ class ChunkStep {
     map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
   }
   /// What the chunk's tokens read of each other, or what must come before they read of the states.
-  void begin_reads(const Hierarchy<Scalar>& states) {
+  template <class Before>
+  void begin_reads(const Hierarchy<Scalar>& states, Before before_stretch) {
     if (!map_.folds()) return mix_.begin_reads(weighted_scores(states), rows_.v, rows_.out);
     runs_.prepare(mask(states), chunk_.tokens);
     // A few queries at a time, so that what is between two products stays in the nearest cache.
@@ -163,6 +171,7 @@ class ChunkStep {
       const Index size = (std::min)(pair_rows, tokens - first);
       const Block scores = Block(folded_).block(0, 0, size, tokens),
                   weighted = Block(folded_).block(pair_rows, 0, size, tokens);
+      before_stretch();
       map_.fold_scores(first, scores);
       weight_scores<Scalar>(
           mask(states), runs_, first, shape_.leaves, scores, rows_.lambda, weighted,

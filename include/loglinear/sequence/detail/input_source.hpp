@@ -98,6 +98,20 @@ class InputSource final : public TokenSource<Scalar> {
                                    : out_.middleRows(first, tokens)};
   }
 
+  void foresee(Index first, Index tokens, Index part, Index parts) const override {
+    const Index begin = first + tokens * part / parts, end = first + tokens * (part + 1) / parts;
+    constexpr Index line = (std::max)(Index{64} / Index{sizeof(Scalar)}, Index{1});
+    const auto touch = [&](const ConstRowBlock<Scalar>& rows, Index each) {
+      for (Index i = begin * each; i < end * each; ++i) {
+        for (Index j = 0; j < rows.cols(); j += line) Eigen::internal::prefetch(rows.row(i) + j);
+      }
+    };
+    touch(block_of(in_.q), 1);
+    touch(block_of(in_.k), leaves_);
+    touch(block_of(in_.v), leaves_);
+    if (out_.data() != nullptr) touch(out_, 1);
+  }
+
   void take_out(Index first, const Chunk<Scalar>& chunk) override {
     if (out_.data() == nullptr) return;
     const RowBlock<Scalar> reads = out_.middleRows(first, chunk.tokens);
