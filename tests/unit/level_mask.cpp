@@ -71,31 +71,82 @@ TEST_CASE("a bucket from before the chunk is seen under the level of its first t
   }
 }
 
-TEST_CASE("scores are weighted by the level of each pair, and their gradients too") {
-  using Matrix = RowMajorMatrix<double>;
-  test::Random random(5);
-  constexpr Index tokens = 21;
+TEST_CASE("the runs of a chunk are its stretches, whichever chunk came before") {
   for (const ReadOrder order : orders) {
-    for (const Index leaves : {1, 3}) {
-      const LevelMask mask{order, 4, 10};
-      const Matrix scores = random.matrix<double>(tokens, tokens * leaves);
-      const Matrix lambda = random.matrix<double>(tokens, 5);
-      const Matrix d_weighted = random.matrix<double>(tokens, tokens * leaves);
-      Matrix weighted = random.matrix<double>(tokens, tokens * leaves);
-      Matrix d_scores = d_weighted, d_lambda = lambda;  // the gradient is added to what is there
-      weight_scores(mask, leaves, scores, lambda, weighted);
-      pull_back_weighted_scores(mask, leaves, scores, lambda, d_scores, d_lambda);
-      for (Index t = 0; t < tokens; ++t) {
-        Eigen::RowVectorXd sums = lambda.row(t);
-        for (Index j = 0; j < tokens * leaves; ++j) {
-          const int level = seen_under(mask, j / leaves, t);
-          const double weight = level < 0 ? 0 : lambda(t, level);
-          CHECK(weighted(t, j) == weight * scores(t, j));
-          CHECK(d_scores(t, j) == weight * d_weighted(t, j));
-          if (level >= 0) sums[level] += d_weighted(t, j) * scores(t, j);
+    for (const int max_levels : {1, 3, 5, 64}) {
+      LevelRuns runs;
+      for (const std::uint64_t first : {0u, 16u, 32u, 35u, 48u, 64u}) {
+        for (const Index tokens : {16, 13, 16}) {
+          const LevelMask mask{order, max_levels, first};
+          runs.prepare(mask, tokens);
+          for (Index t = 0; t < tokens; ++t) {
+            INFO("order " << static_cast<int>(order) << ", max_levels " << max_levels << ", first "
+                          << first << ", query " << t);
+            auto run = runs.of(t).begin();
+            mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
+              REQUIRE(run != runs.of(t).end());
+              CHECK(run->level == level);
+              CHECK(run->begin == begin);
+              CHECK(run->size == size);
+              ++run;
+            });
+            CHECK(run == runs.of(t).end());
+          }
         }
-        CHECK(test::difference(d_lambda.row(t), sums) <=
-              test::rounding<double>(2, tokens * leaves));
+      }
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("scores are weighted by the level of each pair, and their gradients too", "",
+                   float, double, long double) {
+  using Scalar = TestType;
+  using Matrix = RowMajorMatrix<Scalar>;
+  test::Random random(5);
+  for (const Index tokens : {1, 5, 21, 64}) {
+    for (const ReadOrder order : orders) {
+      for (const Index leaves : {1, 3}) {
+        const LevelMask mask{order, 4, 10};
+        LevelRuns runs;
+        runs.prepare(mask, tokens);
+        const Matrix scores = random.matrix<Scalar>(tokens, tokens * leaves);
+        const Matrix factors = random.matrix<Scalar>(tokens, tokens * leaves);
+        const Matrix lambda = random.matrix<Scalar>(tokens, 5);
+        const Matrix d_weighted = random.matrix<Scalar>(tokens, tokens * leaves);
+        Matrix weighted = random.matrix<Scalar>(tokens, tokens * leaves), decayed = weighted;
+        Matrix d_scores = d_weighted, d_lambda = lambda;  // the gradient is added to what is there
+        weight_scores<Scalar>(
+            mask, runs, 0, leaves, scores, lambda, weighted,
+            [](Index) -> const Scalar* { return nullptr; }, 0);
+        const auto factors_of = [&](Index t) { return factors.data() + t * tokens * leaves; };
+        weight_scores<Scalar>(mask, runs, 0, leaves, scores, lambda, decayed, factors_of, 0);
+        pull_back_weighted_scores(mask, runs, leaves, scores, lambda, d_scores, d_lambda);
+        // A few rows alone, with room behind them, are the same to the bit.
+        const Index first = tokens / 2, rows = tokens - first;
+        Matrix some_scores = Matrix::Zero(rows + 16, tokens * leaves), some = some_scores,
+               some_factors = Matrix::Zero(tokens + 16, tokens * leaves);
+        some_scores.topRows(rows) = scores.bottomRows(rows);
+        some_factors.topRows(tokens) = factors;
+        weight_scores<Scalar>(
+            mask, runs, first, leaves, block_of(some_scores).topRows(rows), lambda,
+            RowBlock<Scalar>(some).topRows(rows),
+            [&](Index t) { return some_factors.data() + t * tokens * leaves; },
+            packet_size<Scalar>);
+        CHECK(some.topRows(rows) == decayed.bottomRows(rows));
+        for (Index t = 0; t < tokens; ++t) {
+          test::Vector<Scalar> sums = lambda.row(t);
+          for (Index j = 0; j < tokens * leaves; ++j) {
+            const int level = seen_under(mask, j / leaves, t);
+            const Scalar weight = level < 0 ? 0 : lambda(t, level);
+            CHECK(weighted(t, j) == weight * scores(t, j));
+            CHECK(decayed(t, j) == weight * Scalar(scores(t, j) * factors(t, j)));
+            CHECK(d_scores(t, j) == weight * d_weighted(t, j));
+            if (level >= 0) sums[level] += d_weighted(t, j) * scores(t, j);
+          }
+          // The sums are of so many terms that they are not of order 1 any more.
+          CHECK(test::difference(d_lambda.row(t).transpose(), sums) <=
+                (1 + sums.norm()) * test::rounding<Scalar>(2, tokens * leaves));
+        }
       }
     }
   }

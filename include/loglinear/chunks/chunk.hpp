@@ -20,17 +20,24 @@ namespace loglinear::detail {
 struct Moments {
   Index first = 0, stride = 1, rows = 1;
 
-  [[nodiscard]] Index operator[](Index i) const { return first + i / rows * stride; }
+  [[nodiscard]] Index operator[](Index i) const { return first + quotient(i, rows) * stride; }
   /// How many of `count` rows lie before `moment`.
   [[nodiscard]] Index count_before(Index moment, Index count) const {
-    return moment <= first ? 0 : (std::min)(count, ((moment - 1 - first) / stride + 1) * rows);
+    return moment <= first ? 0
+                           : (std::min)(count, (quotient(moment - 1 - first, stride) + 1) * rows);
   }
   /// How many of `count` rows lie at or before `moment`.
   [[nodiscard]] Index count_until(Index moment, Index count) const {
     return count_before(moment + 1, count);
   }
+  /// The same for the rows from `row` on, which is the first of its moment.
+  [[nodiscard]] Moments from(Index row) const { return {(*this)[row], stride, rows}; }
   /// Whether row i happens at moment `first + i`.
   [[nodiscard]] bool is_dense() const { return stride == 1 && rows == 1; }
+
+ private:
+  /// Mostly by 1, which need not take the time of a division.
+  [[nodiscard]] static Index quotient(Index i, Index by) { return by == 1 ? i : i / by; }
 };
 
 /// The transition of a token, taken apart: an optional decay of every value column, and `steps`
@@ -97,14 +104,16 @@ struct Chunk {
   RowMajorMatrix<Scalar> out;          // reads
   Index tokens = 0;                    // of the capacity, those in use
 
-  /// The queries, leaves and level weights in use: those above, or where the source has them.
+  /// The queries, leaves and level weights in use, and where the reads are to be written: those
+  /// above, or where the source has them.
   struct Views {
     ConstRowBlock<Scalar> q{}, k{}, v{}, lambda{};
+    RowBlock<Scalar> out{};
   };
-  [[nodiscard]] Views own_views() const {
+  [[nodiscard]] Views own_views() {
     const Index rows = own_rows();
     return {block_of(q).topRows(tokens), block_of(k).topRows(rows), block_of(v).topRows(rows),
-            block_of(lambda).topRows(tokens)};
+            block_of(lambda).topRows(tokens), writable_block_of(out).topRows(tokens)};
   }
 
   /// For a gradient: where those of the queries and leaves are to be written, and where that of the
@@ -136,9 +145,13 @@ class TokenSource {
   /// Whether `load` and `take_out` may be called for different chunks at the same time.
   [[nodiscard]] virtual bool is_concurrent() const { return false; }
   /// Fills everything but `out` with the tokens from `first` on, `chunk.tokens` of them; q, k, v
-  /// and lambda need not be filled where the result says where else they are.
+  /// and lambda need not be filled where the result says where else they are, which also says where
+  /// reads go.
   virtual typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) = 0;
-  /// Takes `chunk.out`.
+  /// Asks the memory for what lies in part `part` of `parts` of these tokens, which will be loaded
+  /// soon; does nothing where it is not known what that is.
+  virtual void foresee(Index /*first*/, Index /*tokens*/, Index /*part*/, Index /*parts*/) const {}
+  /// Takes the reads of these tokens, which have been written to where `load` said.
   virtual void take_out(Index first, const Chunk<Scalar>& chunk) = 0;
   /// Says where the gradient with respect to `out` is, and where those of q, k and v are to be
   /// written: in `gradient` or elsewhere. `chunk` is loaded.

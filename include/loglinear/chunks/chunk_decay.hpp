@@ -32,13 +32,17 @@ class ChunkDecay {
         decay_(decays > 0 ? moments : 0, decays),
         from_start_(moments + 1, decays),
         to_end_(moments, decays),
-        between_(has_scalar() ? moments + 1 : 0, moments),
+        between_(
+            zeros<Matrix>(has_scalar() ? moments + 2 + packet_size<Scalar> / moments : 0, moments)),
+        unit_(zeros<Scalar>(2 * between_.cols())),
         right_transposed_(d_k, rows),
         halves_(d_k, per_row_ ? moments : 1, per_row_ ? rows : 1),
         d_until_(moments + 1, decays),
         d_after_(moments, decays),
         d_log_(decays > 0 ? moments : 0, decays),
-        sums_(moments) {}
+        sums_(moments) {
+    if (has_scalar()) unit_[moments] = Scalar(1);
+  }
 
   /// The decays of the chunk's N moments, rows 0..N-1 x decays; those between pairs only where
   /// `gram` needs them.
@@ -89,11 +93,26 @@ class ChunkDecay {
   /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0.
   void gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b, const Block& g) {
     if (per_row_) return halves_.gram(decays(), x, a, y, b, g);
-    const Block transposed = Block(right_transposed_).leftCols(y.rows());
-    transpose_into(y, transposed);
-    product_to_pairs<Into::replace>(x, a, transposed, b, g);
+    prepare_right(y);
+    gram_of_seen(x, a, b, g);
     decay_pairs(g, a, b);
   }
+  /// \name The same without decays, where there is not one for each row
+  /// \{
+
+  /// Before `gram_of_seen` with the rows y.
+  void prepare_right(const ConstBlock& y) {
+    transpose_into(y, Block(right_transposed_).leftCols(y.rows()));
+  }
+  /// g(i, j) = x_i^T y_j where b_j <= a_i, else anything.
+  void gram_of_seen(const ConstBlock& x, Moments a, Moments b, const Block& g) const {
+    product_to_pairs<Into::replace>(x, a, ConstBlock(right_transposed_).leftCols(g.cols()), b, g);
+  }
+  /// D(b+1..a) of every moment b <= a; null where nothing decays.
+  [[nodiscard]] const Scalar* until(Index a) const {
+    return has_scalar() ? ConstBlock(between_).row(a + 1) : nullptr;
+  }
+  /// \}
 
   /// The pullback of `gram`: adds to `d_x`, `d_y` and the gradient of the decays; `d_g` is changed.
   void pull_back_gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b,
@@ -143,14 +162,23 @@ class ChunkDecay {
 
  private:
   void prepare_scalar(bool needs_pairs) {
+    namespace ei = Eigen::internal;
+    using P = Packet<Scalar>;
     for (Index a = 0; a < moments_; ++a) {
       const Scalar decay = decay_.data()[a];
       from_start_.data()[a + 1] = from_start_.data()[a] * decay;
       if (!needs_pairs) continue;
       const Scalar* const before = between_.data() + a * between_.cols();
       Scalar* const now = between_.data() + (a + 1) * between_.cols();
-      for (Index b = 0; b < a; ++b) now[b] = decay * before[b];
-      now[a] = Scalar(1);
+      // Not by a 1 written into the row, which the next packet to be read would wait for.
+      const Scalar* const one_at_a = unit_.data() + between_.cols() - a;
+      fill_by_packets(
+          now, whole_packets<Scalar>(a + 1, between_.cols()),
+          [&](Index b) {
+            return ei::pmadd(ei::pset1<P>(decay), ei::ploadu<P>(before + b),
+                             ei::ploadu<P>(one_at_a + b));
+          },
+          [&](Index b) { return decay * before[b] + one_at_a[b]; });
     }
     for (Index b = moments_ - 1; b > 0; --b) {
       to_end_.data()[b - 1] = to_end_.data()[b] * decay_.data()[b];
@@ -197,16 +225,12 @@ class ChunkDecay {
       const Index seen = b.count_until(a[i], g.cols());
       Scalar* const row = g.row(i);
       const Scalar* const decay = between_.data() + (a[i] + 1) * between_.cols();
-      if (b.is_dense()) {
-        // All columns, so that the loop has no rest: what is not seen may be anything.
-        for (Index j = 0; j < g.cols(); ++j) {
-          const Scalar decayed = row[j] * decay[j];
-          row[j] = j < seen ? decayed : Scalar(0);
-        }
+      if (b.is_dense()) {  // whole packets, so that there is no rest
+        multiply(row, decay, whole_packets<Scalar>(seen, g.cols()), row);
       } else {
         for (Index j = 0; j < seen; ++j) row[j] *= decay[b[j]];
-        std::fill(row + seen, row + g.cols(), Scalar(0));
       }
+      std::fill(row + seen, row + g.cols(), Scalar(0));
     }
   }
 
@@ -232,7 +256,9 @@ class ChunkDecay {
   Matrix decay_;
   Matrix from_start_;  // row a + 1: D(0..a)
   Matrix to_end_;      // row b: D(b+1..N-1)
-  Matrix between_;     // one decay for all rows: D(b+1..a) at row a + 1, column b <= a
+  Matrix between_;     // one decay for all rows: D(b+1..a) at row a + 1, column b <= a, else 0, and
+                       // behind the last row a packet to spare
+  Vector<Scalar> unit_;  // zeros, a 1 and zeros
   Matrix right_transposed_;
   GramByHalves<Scalar> halves_;
   Matrix d_until_;  // row a + 1: what counts for the moments up to a

@@ -83,17 +83,31 @@ class ChunkMap {
     }
     if (!has_kept && shape_.steps > 0) forward_updates(chunk, rows);
     if (!reads) return;
-    folds_ = pass == Pass::reads && shape_.steps == 0 && shape_.decays <= 1;
-    if (!folds_) {
-      resize(decayed_queries_, tokens_, shape_.d_k);
-      decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
-    }
+    folds_ = pass == Pass::reads && shape_.steps == 0 && shape_.decays <= 1 &&
+             !shape_.decays_values && shape_.leaves_at().is_dense();
+    if (folds_) return decay_.prepare_right(rows.k);
+    resize(decayed_queries_, tokens_, shape_.d_k);
+    decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
+    // Whoever weighs scores may look at more of them than there are.
+    if (query_key_.size() != tokens_ * leaves_) set_zero(query_key_, tokens_, leaves_);
     resize(query_key_, tokens_, leaves_);
     decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
     if (shape_.steps > 0) forward_updated_reads(chunk, rows);
   }
 
+  /// Whether reads take what stands without decays, which are factors beside it: there are no
+  /// `scores` then but those of a few queries at a time.
+  [[nodiscard]] bool folds() const { return folds_; }
   [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
+  /// scores = those of the queries from `first` on; row i times `score_factors(first + i)`, unless
+  /// that is null, is what reads the leaves that the query sees.
+  void fold_scores(Index first, const Block& scores) const {
+    decay_.gram_of_seen(rows_.q.middleRows(first, scores.rows()), shape_.queries_at().from(first),
+                        shape_.leaves_at(), scores);
+  }
+  [[nodiscard]] const Scalar* score_factors(Index t) const {
+    return folds_ ? decay_.until(shape_.queries_at()[t]) : nullptr;
+  }
   /// Row t times `query_factor(t)` is what meets older states.
   [[nodiscard]] ConstBlock queries() const {
     return folds_ ? rows_.q : ConstBlock(shape_.steps ? queries_ : decayed_queries_);
@@ -218,7 +232,7 @@ class ChunkMap {
   Views rows_{};
   Index tokens_ = 0, leaves_ = 0, moments_ = 0;
   Pass pass_ = Pass::states;
-  bool folds_ = false;  // queries are left as they are, their decay is in `query_factor`
+  bool folds_ = false;
   Kept kept_{};
   Matrix decayed_queries_{}, query_key_{};  // q D, <q, k>_D
   Matrix query_removal_{};                  // <q, u>_D

@@ -64,34 +64,144 @@ class ChunkStep {
     is_prepared_ = true;
   }
 
-  /// The reads of its tokens, to `chunk().out`.
+  /// The reads of its tokens, to where the source wants them.
   void read(const Hierarchy<Scalar>& states) {
-    const Block out = Block(chunk_.out).topRows(chunk_.tokens);
-    out.setZero();
-    for (int l : states.active()) {
-      gather_lambda(states, l, lambda_);
-      product<Into::add_scaled>(map_.queries(), states.level(l), out, lambda_.data());
-    }
-    mix_.decay_from_start(out);
-    mix_.add_mix(weighted_scores(states), rows_.v, out);
+    begin_reads(states, [] {});
+    for (int l : states.active()) read_level(states, l);
+    mix_.end_reads(weighted_, rows_.v, rows_.out);
   }
 
   /// The states after the chunk from those before it; in place where they are the same.
   void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
+    if (!is_prepared_) prepare_carry(states);
+    std::size_t n = 0;
+    for (int l : states.active()) carry_level(n++, states.level(l), next.level(l));
+    merge(states, next);
+  }
+
+  /// Both, in place: each level is taken on right after it was read, while it is near. Calls
+  /// `foresee(part, parts)` now and then, each part once.
+  template <class Foresee>
+  void read_and_advance(Hierarchy<Scalar>& states, Foresee foresee) {
+    const Index levels = active_level_count(states.count(), states.max_levels());
+    const Index stretches = map_.folds() ? (chunk_.tokens + pair_rows - 1) / pair_rows : 0;
+    Index part = 0;
+    const auto next_part = [&] { foresee(part++, stretches + levels); };
+    begin_reads(states, next_part);
+    prepare_carry(states);
+    std::size_t n = 0;
+    for (int l : states.active()) {
+      next_part();
+      read_level(states, l);
+      carry_level(n++, states.level(l), states.level(l));
+    }
+    mix_.end_reads(weighted_, rows_.v, rows_.out);
+    merge(states, states);
+  }
+
+  [[nodiscard]] const Chunk<Scalar>& chunk() const { return chunk_; }
+  [[nodiscard]] ChunkMap<Scalar>& map() { return map_; }
+
+  /// \name For the pullback
+  /// \{
+
+  [[nodiscard]] const SequenceShape& shape() const { return shape_; }
+  [[nodiscard]] const Views& rows() const { return rows_; }
+  [[nodiscard]] ValueMix<Scalar>& mix() { return mix_; }
+
+  [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
+    return {shape_.order, states.max_levels(), states.count()};
+  }
+  [[nodiscard]] std::uint64_t count_after(const Hierarchy<Scalar>& states) const {
+    return states.count() + static_cast<std::uint64_t>(chunk_.tokens);
+  }
+  /// The rows of keys and values of each stretch of the chunk that a level holds after it.
+  template <class Visit>
+  void for_each_new_stretch(int max_levels, std::uint64_t before, Visit visit) const {
+    const LevelMask after{ReadOrder::before_push, max_levels, before};
+    after.for_each_stretch(chunk_.tokens, [&](int level, Index begin, Index size) {
+      visit(level, begin * shape_.leaves, size * shape_.leaves);
+    });
+  }
+
+  /// The stretches of the chunk under one level each, once its scores were weighted.
+  [[nodiscard]] const LevelRuns& runs() const { return runs_; }
+  /// The scores under their level weights.
+  const Matrix& weighted_scores(const Hierarchy<Scalar>& states) {
+    resize(weighted_, chunk_.tokens, chunk_.tokens * shape_.leaves);
+    runs_.prepare(mask(states), chunk_.tokens);
+    weight_scores<Scalar>(
+        mask(states), runs_, 0, shape_.leaves, map_.scores(), rows_.lambda, weighted_,
+        [](Index) -> const Scalar* { return nullptr; }, 0);
+    return weighted_;
+  }
+  /// lambda = what multiplies each query of the chunk where it reads level l.
+  void gather_lambda(const Hierarchy<Scalar>& states, int l, Vector<Scalar>& lambda) const {
+    resize(lambda, chunk_.tokens);
+    for_each_weight_of(states, l, [&](Index t, int level) {
+      lambda[t] = rows_.lambda(t, level) * map_.query_factor(t);
+    });
+  }
+  /// Calls `visit(t, column of its level weights)` for each token t that reads level l of `states`.
+  /// A bucket's level never falls while tokens pass, so that equal ends mean one level for all.
+  template <class Visit>
+  void for_each_weight_of(const Hierarchy<Scalar>& states, int l, Visit visit) const {
+    const std::uint64_t bucket = states.bucket(l).first;
+    const LevelMask levels = mask(states);
+    const int first = levels.level(bucket, 0), last = levels.level(bucket, chunk_.tokens - 1);
+    for (Index t = 0; t < chunk_.tokens; ++t) {
+      visit(t, first == last ? first : levels.level(bucket, t));
+    }
+  }
+  /// \}
+
+ private:
+  void prepare_carry(const Hierarchy<Scalar>& states) {
+    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
+  }
+  /// What the chunk's tokens read of each other, or what must come before they read of the states.
+  template <class Before>
+  void begin_reads(const Hierarchy<Scalar>& states, Before before_stretch) {
+    if (!map_.folds()) return mix_.begin_reads(weighted_scores(states), rows_.v, rows_.out);
+    runs_.prepare(mask(states), chunk_.tokens);
+    // A few queries at a time, so that what is between two products stays in the nearest cache.
+    const Index tokens = chunk_.tokens, spare = packet_size<Scalar>;
+    if (folded_.cols() < tokens) set_zero(folded_, 3 * pair_rows, (std::max)(tokens, spare));
+    for (Index first = 0; first < tokens; first += pair_rows) {
+      const Index size = (std::min)(pair_rows, tokens - first);
+      const Block scores = Block(folded_).block(0, 0, size, tokens),
+                  weighted = Block(folded_).block(pair_rows, 0, size, tokens);
+      before_stretch();
+      map_.fold_scores(first, scores);
+      weight_scores<Scalar>(
+          mask(states), runs_, first, shape_.leaves, scores, rows_.lambda, weighted,
+          [&](Index t) { return map_.score_factors(t); }, spare);
+      product_of_pairs<Into::replace>(weighted, shape_.queries_at().from(first), shape_.leaves_at(),
+                                      rows_.v, rows_.out.middleRows(first, size));
+    }
+  }
+  void read_level(const Hierarchy<Scalar>& states, int l) {
+    gather_lambda(states, l, lambda_);
+    product<Into::add_scaled>(map_.queries(), states.level(l), rows_.out, lambda_.data());
+  }
+  /// Older state n through the transitions of the chunk.
+  void carry_level(std::size_t n, const Matrix& state, Matrix& next) {
+    map_.carry(n, state, next);
+    mix_.carry(next);
+    clear_negligible(next.data(), next.size());
+  }
+  /// Moves the levels of `next`, which have gone through the chunk, to where they are after it, and
+  /// adds its own leaves. `states` is before the chunk by its count, its levels are not asked for.
+  void merge(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
     const std::uint64_t before = states.count(), after = count_after(states);
     const ActiveLevels active = states.active();
-    if (!is_prepared_) map_.prepare_carry(active_level_count(before, states.max_levels()));
     std::uint64_t filled = 0;
     const auto take = [&](int l) {
       const bool has = (filled >> l) & 1u;
       filled |= std::uint64_t{1} << l;
       return has;
     };
-    std::size_t n = 0;
     for (int l : active) {
-      map_.carry(n++, states.level(l), next.level(l));
-      mix_.carry(next.level(l));
-      clear_negligible(next.level(l).data(), next.level(l).size());
       if (states.holder(after, states.bucket(l).first) == l) take(l);
     }
     for (int l : active) {
@@ -123,64 +233,13 @@ class ChunkStep {
     next.set_count(after);
   }
 
-  [[nodiscard]] const Chunk<Scalar>& chunk() const { return chunk_; }
-  [[nodiscard]] ChunkMap<Scalar>& map() { return map_; }
-
-  /// \name For the pullback
-  /// \{
-
-  [[nodiscard]] const SequenceShape& shape() const { return shape_; }
-  [[nodiscard]] const Views& rows() const { return rows_; }
-  [[nodiscard]] ValueMix<Scalar>& mix() { return mix_; }
-
-  [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
-    return {shape_.order, states.max_levels(), states.count()};
-  }
-  [[nodiscard]] std::uint64_t count_after(const Hierarchy<Scalar>& states) const {
-    return states.count() + static_cast<std::uint64_t>(chunk_.tokens);
-  }
-  /// The rows of keys and values of each stretch of the chunk that a level holds after it.
-  template <class Visit>
-  void for_each_new_stretch(int max_levels, std::uint64_t before, Visit visit) const {
-    const LevelMask after{ReadOrder::before_push, max_levels, before};
-    after.for_each_stretch(chunk_.tokens, [&](int level, Index begin, Index size) {
-      visit(level, begin * shape_.leaves, size * shape_.leaves);
-    });
-  }
-
-  /// The scores under their level weights.
-  const Matrix& weighted_scores(const Hierarchy<Scalar>& states) {
-    resize(weighted_, chunk_.tokens, chunk_.tokens * shape_.leaves);
-    weight_scores(mask(states), shape_.leaves, map_.scores(), rows_.lambda, weighted_);
-    return weighted_;
-  }
-  /// lambda = what multiplies each query of the chunk where it reads level l.
-  void gather_lambda(const Hierarchy<Scalar>& states, int l, Vector<Scalar>& lambda) const {
-    resize(lambda, chunk_.tokens);
-    for_each_weight_of(states, l, [&](Index t, int level) {
-      lambda[t] = rows_.lambda(t, level) * map_.query_factor(t);
-    });
-  }
-  /// Calls `visit(t, column of its level weights)` for each token t that reads level l of `states`.
-  /// A bucket's level never falls while tokens pass, so that equal ends mean one level for all.
-  template <class Visit>
-  void for_each_weight_of(const Hierarchy<Scalar>& states, int l, Visit visit) const {
-    const std::uint64_t bucket = states.bucket(l).first;
-    const LevelMask levels = mask(states);
-    const int first = levels.level(bucket, 0), last = levels.level(bucket, chunk_.tokens - 1);
-    for (Index t = 0; t < chunk_.tokens; ++t) {
-      visit(t, first == last ? first : levels.level(bucket, t));
-    }
-  }
-  /// \}
-
- private:
   SequenceShape shape_;
   Chunk<Scalar> chunk_;
   Views rows_{};
   ChunkMap<Scalar> map_;
   ValueMix<Scalar> mix_;
-  Matrix weighted_{};
+  LevelRuns runs_{};
+  Matrix weighted_{}, folded_{};  // the scores under their weights, of all queries or of a few
   Vector<Scalar> lambda_{};
   bool is_prepared_ = false;
   std::vector<Matrix> written_{};  // keys^T values of each stretch of the chunk, if so

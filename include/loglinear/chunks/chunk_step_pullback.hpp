@@ -39,8 +39,8 @@ class ChunkStepPullback {
     resize(d_weighted_, tokens, tokens * shape_.leaves);
     step_.mix().pull_back_mix(step_.weighted_scores(states), rows.v, targets.out, d_weighted_,
                               targets.v, d_chunk.value_decay);
-    pull_back_weighted_scores(step_.mask(states), shape_.leaves, step_.map().scores(), rows.lambda,
-                              d_weighted_, d_chunk.lambda);
+    pull_back_weighted_scores(step_.mask(states), step_.runs(), shape_.leaves, step_.map().scores(),
+                              rows.lambda, d_weighted_, d_chunk.lambda);
     pull_back_reads(states, gradient, targets.out, d_chunk);
     map_.finish(step_.chunk(), rows, d_weighted_, d_queries_, d_keys_, targets, d_chunk);
   }

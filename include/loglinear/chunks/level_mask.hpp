@@ -8,10 +8,15 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <span>
 #include <type_traits>
+#include <vector>
 
+#include "loglinear/detail/base/narrow.hpp"
+#include "loglinear/detail/base/product.hpp"
 #include "loglinear/detail/base/row_block.hpp"
 #include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/fenwick.hpp"
 
 namespace loglinear::detail {
@@ -52,54 +57,108 @@ struct LevelMask {
   }
 };
 
-/// Calls `visit(t, level, from, to, size)` for the coefficients of row t of `scores` and of
-/// `weighted` that stand under one level, `leaves` columns a token; clears what of `weighted` is
-/// not seen.
-template <class Scalar, class Visit>
-void for_each_run_of_scores(const LevelMask& mask, Index leaves,
-                            const RowMajorMatrix<Scalar>& scores, RowMajorMatrix<Scalar>& weighted,
-                            Visit visit) {
-  const Index columns = scores.cols();
-  for (Index t = 0; t < scores.rows(); ++t) {
-    Scalar* const to = weighted.data() + t * columns;
-    const Scalar* const from = scores.data() + t * columns;
-    mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
-      visit(t, level, from + begin * leaves, to + begin * leaves, size * leaves);
-    });
-    std::fill(to + mask.seen(t, leaves), to + columns, Scalar(0));
-  }
-}
+/// The stretches of all queries of a chunk, one query after the other.
+class LevelRuns {
+ public:
+  struct Run {
+    int level;
+    Index begin, size;
+  };
 
-/// weighted(t, s) = lambda(t, level of s) scores(t, s); 0 where s is not seen.
-template <class Scalar>
-void weight_scores(const LevelMask& mask, Index leaves, const RowMajorMatrix<Scalar>& scores,
+  /// Becomes those of so many tokens; does nothing for one whole chunk after another, all of which
+  /// have the same.
+  void prepare(const LevelMask& mask, Index tokens) {
+    const bool is_regular = is_same_for_all_chunks(mask, tokens);
+    if (is_regular && is_regular_ && tokens == tokens_) return;
+    is_regular_ = false;
+    runs_.clear();
+    first_.assign(1, 0);
+    for (Index t = 0; t < tokens; ++t) {
+      mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
+        runs_.push_back({level, begin, size});
+      });
+      first_.push_back(runs_.size());
+    }
+    is_regular_ = is_regular;
+    tokens_ = tokens;
+  }
+  /// Those of query t, the oldest first.
+  [[nodiscard]] std::span<const Run> of(Index t) const {
+    const std::size_t* const begin = first_.data() + t;
+    return {runs_.data() + begin[0], begin[1] - begin[0]};
+  }
+
+ private:
+  /// Whether the chunk begins where its size divides the position, no query sees beyond it, and no
+  /// level of a query's is the last.
+  [[nodiscard]] static bool is_same_for_all_chunks(const LevelMask& mask, Index tokens) {
+    const auto size = std::bit_ceil(static_cast<std::uint64_t>(tokens));
+    return mask.first % size == 0 && !mask.sees_itself() &&
+           static_cast<int>(std::bit_width(size)) < mask.max_levels;
+  }
+
+  std::vector<Run> runs_{};
+  std::vector<std::size_t> first_{};  // of each query's
+  bool is_regular_ = false;
+  Index tokens_ = 0;
+};
+
+/// weighted(i, s) = lambda(t, level of s) scores(i, s) for the queries t = first + i; 0 where s is
+/// not seen, of `leaves` columns a token. `factors(t)` is what row i of the scores is to be
+/// multiplied by, or null for all rows. `lambda` has the rows of the whole chunk.
+///
+/// What is not seen of scores and factors may be any numbers, but it must be numbers. `spare` more
+/// of them must lie behind the last row, and behind that of `weighted`, where they are overwritten.
+template <class Scalar, class Factors>
+void weight_scores(const LevelMask& mask, const LevelRuns& runs, Index first, Index leaves,
+                   const std::type_identity_t<ConstRowBlock<Scalar>>& scores,
                    const std::type_identity_t<ConstRowBlock<Scalar>>& lambda,
-                   RowMajorMatrix<Scalar>& weighted) {
-  for_each_run_of_scores(mask, leaves, scores, weighted,
-                         [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
-                           const Scalar weight = lambda(t, level);
-                           for (Index s = 0; s < size; ++s) to[s] = weight * from[s];
-                         });
+                   const RowBlock<Scalar>& weighted, Factors factors, Index spare) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const Index rows = scores.rows(), columns = scores.cols();
+  for (Index i = 0; i < rows; ++i) {
+    const Scalar *const from = scores.row(i), *const by = factors(first + i),
+                        *const weights = lambda.row(first + i);
+    Scalar* const to = weighted.row(i);
+    // Runs are written in whole packets, which may reach beyond their end, even into the next row:
+    // what comes later in the matrix is written later.
+    const bool has_room = (rows - 1 - i) * columns + spare >= width;
+    for (const auto& [level, begin, size] : runs.of(first + i)) {
+      const Scalar weight = weights[level];
+      const P factor = ei::pset1<P>(weight);
+      const Index end = (begin + size) * leaves;
+      Index s = begin * leaves;
+      for (; has_room && s < end; s += width) {
+        P score = ei::ploadu<P>(from + s);
+        if (by != nullptr) score = ei::pmul(score, ei::ploadu<P>(by + s));
+        ei::pstoreu(to + s, ei::pmul(factor, score));
+      }
+      for (; s < end; ++s) to[s] = weight * (by != nullptr ? Scalar(from[s] * by[s]) : from[s]);
+    }
+    std::fill(to + mask.seen(first + i, leaves), to + columns, Scalar(0));
+  }
 }
 
 /// The pullback of `weight_scores`: d_weighted becomes the gradient of the scores; d_lambda is
 /// added to.
 template <class Scalar>
-void pull_back_weighted_scores(const LevelMask& mask, Index leaves,
+void pull_back_weighted_scores(const LevelMask& mask, const LevelRuns& runs, Index leaves,
                                const RowMajorMatrix<Scalar>& scores,
                                const std::type_identity_t<ConstRowBlock<Scalar>>& lambda,
                                RowMajorMatrix<Scalar>& d_weighted,
                                RowMajorMatrix<Scalar>& d_lambda) {
-  for_each_run_of_scores(mask, leaves, scores, d_weighted,
-                         [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
-                           const Scalar weight = lambda(t, level);
-                           Scalar sum(0);
-                           for (Index s = 0; s < size; ++s) {
-                             sum += to[s] * from[s];
-                             to[s] *= weight;
-                           }
-                           d_lambda(t, level) += sum;
-                         });
+  const Index columns = scores.cols();
+  for (Index t = 0; t < scores.rows(); ++t) {
+    Scalar* const d_row = d_weighted.data() + t * columns;
+    for (const auto& [level, begin, size] : runs.of(t)) {
+      const Index at = begin * leaves, count = size * leaves;
+      d_lambda(t, level) += dot(d_row + at, scores.data() + t * columns + at, count);
+      scale_by(lambda(t, level), d_row + at, count);
+    }
+    std::fill(d_row + mask.seen(t, leaves), d_row + columns, Scalar(0));
+  }
 }
 
 }  // namespace loglinear::detail

@@ -60,7 +60,8 @@ class OneStateRun {
   OneStateRun(const OneStateRun&) = delete;
   OneStateRun& operator=(const OneStateRun&) = delete;
 
-  /// Takes the `tokens` tokens from `first` on, and reads them, to `chunk().out`, if `reads`.
+  /// Takes the `tokens` tokens from `first` on, and reads them, to where the source wants them, if
+  /// `reads`.
   void step(TokenSource<Scalar>& source, Index first, Index tokens, bool reads,
             Hierarchy<Scalar>& states) {
     chunk_.tokens = tokens;
@@ -123,7 +124,7 @@ class OneStateRun {
   }
   /// The read of token t; the state before the first token of all has no weight.
   void put_read(Index t, std::uint64_t before) {
-    Scalar* const out = chunk_.out.data() + t * shape_.d_v;
+    Scalar* const out = rows_.out.row(t);
     copy(own_read_.data(), shape_.d_v, out);
     if (before + static_cast<std::uint64_t>(t) == 0) return;
     const LevelMask mask{shape_.order, 1, before};

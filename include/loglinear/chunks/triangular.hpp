@@ -23,10 +23,12 @@ void invert_unit_lower(ConstRowBlock<Scalar> lower, RowBlock<Scalar> inverse,
   const Index size = lower.rows();
   if (size <= shortest) {
     for (Index i = 0; i < size; ++i) {
-      Scalar* const row = inverse.row(i);
-      std::fill_n(row, size, Scalar(0));
-      for (Index j = 0; j < i; ++j) axpy(-lower(i, j), inverse.row(j), j + 1, row);
-      row[i] = Scalar(1);
+      std::fill_n(inverse.row(i), size, Scalar(0));
+      inverse(i, i) = Scalar(1);
+    }
+    // A row that is done leaves all later ones at once, which do not wait for each other.
+    for (Index j = 0; j < size; ++j) {
+      for (Index i = j + 1; i < size; ++i) axpy(-lower(i, j), inverse.row(j), size, inverse.row(i));
     }
     return;
   }

@@ -61,6 +61,18 @@ class ValueMix {
     return decays_ ? ConstBlock(ended_values_) : v;
   }
 
+  /// Before states are read: out = the mix under the lower triangular weights w, or 0 where it has
+  /// to wait until what is read of the states has decayed.
+  void begin_reads(const ConstBlock& w, const ConstBlock& v, const Block& out) const {
+    if (decays_) return out.setZero();
+    product_of_pairs<Into::replace>(w, queries_at_, leaves_at_, v, out);
+  }
+  /// After they were read.
+  void end_reads(const ConstBlock& w, const ConstBlock& v, const Block& out) {
+    if (!decays_) return;
+    decay_from_start(out);
+    add_mix(w, v, out);
+  }
   /// o_t <- R(0..t) o_t: what is read of the states from before the chunk.
   void decay_from_start(const Block& o) const {
     for (Index t = 0; decays_ && t < o.rows(); ++t) {
@@ -75,35 +87,7 @@ class ValueMix {
     }
   }
 
-  /// out += the mix under the lower triangular weights w.
-  void add_mix(const ConstBlock& w, const ConstBlock& v, const Block& out) {
-    if (!decays_) {
-      return product_of_pairs<Into::add>(w, queries_at_, leaves_at_, v, out);
-    }
-    visit_halves(
-        0, tokens_,
-        [&](Index low, Index high) {
-          const RowRange rows = rows_between(queries_at_, low, high, tokens_);
-          for (Index t = rows.first; t < rows.first + rows.size; ++t) {
-            for_each_earlier(queries_at_[t], low, [&](Index j, Index) {
-              add_scaled_product(w(t, j), running_.data(), v.row(j), d_v_, out.row(t));
-            });
-          }
-        },
-        [&](Index low, Index middle, Index high) {
-          const RowRange later = rows_between(queries_at_, middle, high, tokens_);
-          const RowRange earlier = meet(v, low, middle, high);
-          const Block reads = Block(later_).topRows(later.size);
-          product<Into::replace>(w.block(later.first, earlier.first, later.size, earlier.size),
-                                 ConstBlock(earlier_).topRows(earlier.size), reads);
-          for (Index i = 0; i < later.size; ++i) {
-            const Index t = later.first + i;
-            add_product(reads.row(i), halves_.later(queries_at_[t]), d_v_, out.row(t));
-          }
-        });
-  }
-
-  /// The pullback of `add_mix`: fills d_w, at least its lower triangle, adds to d_v and to the
+  /// The pullback of the mix: fills d_w, at least its lower triangle, adds to d_v and to the
   /// gradient of the log decays.
   void pull_back_mix(const ConstBlock& w, const ConstBlock& v, const ConstBlock& d_out,
                      const Block& d_w, const Block& d_v, const Block& d_log) {
@@ -166,6 +150,31 @@ class ValueMix {
   }
 
  private:
+  /// out += the mix of values that decay.
+  void add_mix(const ConstBlock& w, const ConstBlock& v, const Block& out) {
+    visit_halves(
+        0, tokens_,
+        [&](Index low, Index high) {
+          const RowRange rows = rows_between(queries_at_, low, high, tokens_);
+          for (Index t = rows.first; t < rows.first + rows.size; ++t) {
+            for_each_earlier(queries_at_[t], low, [&](Index j, Index) {
+              add_scaled_product(w(t, j), running_.data(), v.row(j), d_v_, out.row(t));
+            });
+          }
+        },
+        [&](Index low, Index middle, Index high) {
+          const RowRange later = rows_between(queries_at_, middle, high, tokens_);
+          const RowRange earlier = meet(v, low, middle, high);
+          const Block reads = Block(later_).topRows(later.size);
+          product<Into::replace>(w.block(later.first, earlier.first, later.size, earlier.size),
+                                 ConstBlock(earlier_).topRows(earlier.size), reads);
+          for (Index i = 0; i < later.size; ++i) {
+            const Index t = later.first + i;
+            add_product(reads.row(i), halves_.later(queries_at_[t]), d_v_, out.row(t));
+          }
+        });
+  }
+
   void add_sum_to(Scalar* row) const { add(row, sum_.data(), d_v_, row); }
 
   /// Calls `visit(j, token)` for the leaves of the tokens in [low, t], the newest first, with

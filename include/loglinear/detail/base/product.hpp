@@ -31,6 +31,14 @@ struct LeftOperand {
   const Scalar* scale = nullptr;
 };
 
+// GCC keeps an array in registers only if the loops over it are unrolled before it looks for such
+// arrays, which it has to be told; else the sums of a tile pass through the stack.
+#if defined(__GNUC__) && !defined(__clang__)
+#  define LOGLINEAR_UNROLL _Pragma("GCC unroll 8")
+#else
+#  define LOGLINEAR_UNROLL
+#endif
+
 /// A tile of `Rows` rows and `Packets` packets of columns: c = c0 +- sum_p a(., p) b(p, .).
 template <int Rows, int Packets, class Scalar>
 inline void product_tile(Into into, const LeftOperand<Scalar>& a, Index depth, const Scalar* b,
@@ -39,20 +47,22 @@ inline void product_tile(Into into, const LeftOperand<Scalar>& a, Index depth, c
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
   P sums[array_size(Rows)][array_size(Packets)];
-  for (int i = 0; i < Rows; ++i) {
-    for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pset1<P>(Scalar(0));
+  LOGLINEAR_UNROLL for (int i = 0; i < Rows; ++i) {
+    LOGLINEAR_UNROLL for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pset1<P>(Scalar(0));
   }
   const Scalar* column = a.data;
   for (Index p = 0; p < depth; ++p, column += a.column, b += b_stride) {
     P right[array_size(Packets)];
-    for (int n = 0; n < Packets; ++n) right[n] = ei::ploadu<P>(b + n * width);
-    for (int i = 0; i < Rows; ++i) {
+    LOGLINEAR_UNROLL for (int n = 0; n < Packets; ++n) right[n] = ei::ploadu<P>(b + n * width);
+    LOGLINEAR_UNROLL for (int i = 0; i < Rows; ++i) {
       const P left = ei::pset1<P>(column[i * a.row]);
-      for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pmadd(left, right[n], sums[i][n]);
+      LOGLINEAR_UNROLL for (int n = 0; n < Packets; ++n) {
+        sums[i][n] = ei::pmadd(left, right[n], sums[i][n]);
+      }
     }
   }
-  for (int i = 0; i < Rows; ++i, c += c_stride) {
-    for (int n = 0; n < Packets; ++n) {
+  LOGLINEAR_UNROLL for (int i = 0; i < Rows; ++i, c += c_stride) {
+    LOGLINEAR_UNROLL for (int n = 0; n < Packets; ++n) {
       Scalar* const to = c + n * width;
       if (into == Into::add) sums[i][n] = ei::padd(ei::ploadu<P>(to), sums[i][n]);
       if (into == Into::subtract) sums[i][n] = ei::psub(ei::ploadu<P>(to), sums[i][n]);
@@ -63,6 +73,8 @@ inline void product_tile(Into into, const LeftOperand<Scalar>& a, Index depth, c
     }
   }
 }
+
+#undef LOGLINEAR_UNROLL
 
 /// All rows of one panel of `Packets` packets of columns, `Rows` at a time.
 template <int Rows, int Packets, class Scalar>

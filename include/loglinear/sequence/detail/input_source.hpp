@@ -93,13 +93,32 @@ class InputSource final : public TokenSource<Scalar> {
       copy_rows(block_of(in_.u).middleRows(first * updates_, tokens * updates_), chunk.u);
       copy_rows(block_of(in_.p).middleRows(first * updates_, tokens * updates_), chunk.p);
     }
-    return {q, is_delta() ? block_of(chunk.k).topRows(rows) : k, v, lambda};
+    return {q, is_delta() ? block_of(chunk.k).topRows(rows) : k, v, lambda,
+            out_.data() == nullptr ? writable_block_of(chunk.out).topRows(tokens)
+                                   : out_.middleRows(first, tokens)};
+  }
+
+  void foresee(Index first, Index tokens, Index part, Index parts) const override {
+    const Index begin = first + tokens * part / parts, end = first + tokens * (part + 1) / parts;
+    constexpr Index line = (std::max)(Index{64} / Index{sizeof(Scalar)}, Index{1});
+    const auto touch = [&](const ConstRowBlock<Scalar>& rows, Index each) {
+      for (Index i = begin * each; i < end * each; ++i) {
+        for (Index j = 0; j < rows.cols(); j += line) Eigen::internal::prefetch(rows.row(i) + j);
+      }
+    };
+    touch(block_of(in_.q), 1);
+    touch(block_of(in_.k), leaves_);
+    touch(block_of(in_.v), leaves_);
+    if (out_.data() != nullptr) touch(out_, 1);
   }
 
   void take_out(Index first, const Chunk<Scalar>& chunk) override {
     if (out_.data() == nullptr) return;
-    require_finite_reads(block_of(chunk.out).topRows(chunk.tokens), first);
-    copy_rows(block_of(chunk.out).topRows(chunk.tokens), out_.middleRows(first, chunk.tokens));
+    const RowBlock<Scalar> reads = out_.middleRows(first, chunk.tokens);
+    if (all_finite(reads)) return;
+    const Matrix refused = view_of(reads);
+    reads.setZero();  // nobody is to be left with what is not finite
+    require_finite_reads(refused, first);
   }
 
   typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
