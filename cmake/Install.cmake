@@ -13,9 +13,10 @@ write_basic_package_version_file(loglinearConfigVersion.cmake COMPATIBILITY Same
                                  ARCH_INDEPENDENT)
 install(FILES ${PROJECT_BINARY_DIR}/loglinearConfig.cmake
               ${PROJECT_BINARY_DIR}/loglinearConfigVersion.cmake cmake/FindEigen.cmake
-              cmake/Checkpoint.cmake cmake/Mpi.cmake cmake/Runtime.cmake cmake/Torch.cmake
+              cmake/Checkpoint.cmake cmake/Model.cmake cmake/Mpi.cmake cmake/Runtime.cmake
+              cmake/Torch.cmake
         DESTINATION ${package_dir})
-install(DIRECTORY cmake/runtime DESTINATION ${package_dir})
+install(DIRECTORY cmake/runtime cmake/model DESTINATION ${package_dir})
 
 # The way back to the prefix, so that the installed tree can be moved.
 file(RELATIVE_PATH prefix_from_pkgconfig /${pkgconfig_dir} /)

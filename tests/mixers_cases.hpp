@@ -94,7 +94,21 @@ inline std::vector<loglinear::LogLinearMamba2Options> mamba2_cases() {
            .n_groups = 2,
            .norm_before_gate = true,
            .norm_per_group = false,
-           .num_levels = 3}};
+           .num_levels = 3},
+          {.hidden_size = 4,
+           .expand = 1.5,
+           .num_heads = 2,
+           .head_dim = 3,
+           .state_size = 3,
+           .num_levels = 4,
+           .level_weights = loglinear::MixerLevelWeights::mlp,
+           .level_mlp_size = 3},
+          {.hidden_size = 4,
+           .expand = 1.5,
+           .num_heads = 2,
+           .head_dim = 3,
+           .state_size = 3,
+           .level_weights = loglinear::MixerLevelWeights::one_state}};
 }
 
 /// The first is plain; the others have every option, and few level weights.
@@ -118,7 +132,16 @@ inline std::vector<loglinear::LogLinearGatedDeltaNetOptions> gated_delta_net_cas
            .head_dim = 3,
            .use_gate = false,
            .use_short_conv = false,
-           .num_levels = 2}};
+           .num_levels = 2},
+          {.hidden_size = 4,
+           .num_heads = 2,
+           .head_dim = 2,
+           .num_levels = 4,
+           .level_weights = loglinear::MixerLevelWeights::mlp},
+          {.hidden_size = 4,
+           .num_heads = 2,
+           .head_dim = 2,
+           .level_weights = loglinear::MixerLevelWeights::one_state}};
 }
 
 }  // namespace loglinear::test

@@ -28,29 +28,11 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 
-# As root, installs what is missing. OpenBLAS is several times faster than the BLAS that LibTorch
-# falls back on.
-packages="g++ cmake ninja-build libeigen3-dev libcli11-dev nlohmann-json3-dev gnuplot-nox \
-libtorch-dev libopenblas0-serial ${more_packages:-}"
-missing=
-for package in $packages; do
-  dpkg -s "$package" >/dev/null 2>&1 || missing="$missing $package"
-done
-if [ -n "$missing" ]; then
-  apt-get update -qq
-  # shellcheck disable=SC2086
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
-fi
-# For this machine alone: see README.md.
 build=$root/build/recall
-cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DLOGLINEAR_BUILD_TESTS=OFF \
-  -DCMAKE_CXX_FLAGS=-march=native >/dev/null
-cmake --build "$build" --target recall >/dev/null
+targets=recall
+more_packages="gnuplot-nox ${more_packages:-}"
+. "$recall/../learning/build.sh"
 program=$build/examples/recall/recall
-# Debian's OpenBLAS takes AVX-512 processors that are younger than itself for ones without.
-if grep -q avx512f /proc/cpuinfo 2>/dev/null; then
-  export OPENBLAS_CORETYPE="${OPENBLAS_CORETYPE:-SkylakeX}"
-fi
 
 runs=$build/runs
 results=$root/docs/results

@@ -9,6 +9,8 @@
 
 namespace recall {
 
+using namespace learning;
+
 Mqar::Mqar(std::int64_t vocabulary, bool random_filler)
     : vocabulary_(vocabulary), random_filler_(random_filler) {
   if (vocabulary < 4) loglinear::detail::fail("vocabulary", vocabulary, "at least 4");

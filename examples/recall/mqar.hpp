@@ -20,7 +20,7 @@ namespace recall {
 /// The n slots in use are drawn one after the other without repetition, slot i with probability
 /// proportional to a (i + 1)^(a - 1), a = 0.01, for k_0 first. The filler is 0, or each a token
 /// from all of [0, V). Groups: octaves of the distance from a query back to its key.
-class Mqar : public Task {
+class Mqar : public learning::Task {
  public:
   static constexpr double power = 0.01;  ///< a
 
@@ -30,15 +30,16 @@ class Mqar : public Task {
   [[nodiscard]] std::int64_t vocabulary() const override { return vocabulary_; }
   /// The length must be even and at least 4 pairs; there must be enough keys. Zoology demands
   /// V > length as well, which nothing here depends on.
-  void require_legal(const Setting& setting) const override;
-  [[nodiscard]] Instance draw(loglinear::Xorshift64& random, const Setting& setting,
-                              Part part) const override;
+  void require_legal(const learning::Setting& setting) const override;
+  [[nodiscard]] learning::Instance draw(loglinear::Xorshift64& random,
+                                        const learning::Setting& setting,
+                                        learning::Part part) const override;
 
   /// The instance of these keys, values and slots, with filler 0.
-  [[nodiscard]] static Instance laid_out(const std::vector<std::int64_t>& keys,
-                                         const std::vector<std::int64_t>& values,
-                                         const std::vector<std::int64_t>& slots,
-                                         std::int64_t length);
+  [[nodiscard]] static learning::Instance laid_out(const std::vector<std::int64_t>& keys,
+                                                   const std::vector<std::int64_t>& values,
+                                                   const std::vector<std::int64_t>& slots,
+                                                   std::int64_t length);
 
  private:
   std::int64_t vocabulary_;

@@ -17,7 +17,7 @@ namespace recall {
 /// Value and distractors are uniform in [2, V): only the marker tells them apart. The marker's
 /// position is uniform; groups are its depth in tenths, 0 at the beginning and 9 next to the
 /// question.
-class Needle : public Task {
+class Needle : public learning::Task {
  public:
   static constexpr std::int64_t marker = 0, question = 1, first_word = 2;
 
@@ -26,12 +26,13 @@ class Needle : public Task {
 
   [[nodiscard]] std::int64_t vocabulary() const override { return vocabulary_; }
   /// The length must be at least 3.
-  void require_legal(const Setting& setting) const override;
-  [[nodiscard]] Instance draw(loglinear::Xorshift64& random, const Setting& setting,
-                              Part part) const override;
+  void require_legal(const learning::Setting& setting) const override;
+  [[nodiscard]] learning::Instance draw(loglinear::Xorshift64& random,
+                                        const learning::Setting& setting,
+                                        learning::Part part) const override;
 
   /// Puts marker, value and question into an instance full of distractors.
-  static void hide(Instance& instance, std::int64_t position, std::int64_t value);
+  static void hide(learning::Instance& instance, std::int64_t position, std::int64_t value);
 
  private:
   std::int64_t vocabulary_;

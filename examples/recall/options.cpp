@@ -9,6 +9,8 @@
 
 namespace recall {
 
+using namespace learning;
+
 namespace {
 
 /// "1024:32" or "1024"; the number of items is then that of training.
@@ -47,10 +49,10 @@ std::string Configuration::line() const {
   for (const Setting& e : evaluations) s << e.length << ':' << e.items << ',';
   s << " mixer=" << mixer << " weighting=" << weighting << " d_model=" << d_model
     << " heads=" << heads << " key_size=" << key_size << " expand=" << expand
-    << " blocks=" << blocks << " tied=" << tied << " batch=" << batch << " steps=" << steps
-    << " warm_up=" << warm_up << " learning_rate=" << learning_rate
-    << " weight_decay=" << weight_decay << " gradient_norm=" << gradient_norm
-    << " test_instances=" << test_instances;
+    << " blocks=" << blocks << " levels=" << levels << " random_count=" << random_count
+    << " tied=" << tied << " batch=" << batch << " steps=" << steps << " warm_up=" << warm_up
+    << " learning_rate=" << learning_rate << " weight_decay=" << weight_decay
+    << " gradient_norm=" << gradient_norm << " test_instances=" << test_instances;
   return s.str();
 }
 
@@ -98,7 +100,7 @@ bool parse(int argc, char** argv, Options& options, int& status) {
   app.add_option("--test-instances", c.test_instances, "Of each test")->check(whole)->group("Task");
 
   app.add_option("--mixer", c.mixer, "Where tokens meet")
-      ->check(CLI::IsMember({"softmax", "mamba2", "gated_delta_net"}))
+      ->check(CLI::IsMember({"softmax", "rotary", "mamba2", "gated_delta_net"}))
       ->group("Model");
   app.add_option("--weighting", c.weighting, "Of the levels; softmax has none")
       ->check(CLI::IsMember({"one_state", "softplus", "mixture", "mlp"}))
@@ -112,6 +114,10 @@ bool parse(int argc, char** argv, Options& options, int& status) {
       ->check(whole)
       ->group("Model");
   app.add_option("--blocks", c.blocks, "Residual blocks")->check(whole)->group("Model");
+  app.add_option("--levels", c.levels,
+                 "Level weights of a head, the last for all older tokens; 0 for the longest test")
+      ->check(CLI::Range(0, 64))
+      ->group("Model");
   app.add_flag("--tied", c.tied, "The embedding is the head, too")->group("Model");
 
   app.add_option("--batch", c.batch, "Sequences of a step")->check(whole)->group("Training");
@@ -123,6 +129,9 @@ bool parse(int argc, char** argv, Options& options, int& status) {
       ->check(real)
       ->group("Training");
   app.add_option("--weight-decay", c.weight_decay, "Of matrices")->check(real)->group("Training");
+  app.add_flag("--random-count", c.random_count,
+               "Each batch begins at a random count of tokens, so that levels meet elsewhere")
+      ->group("Training");
   app.add_option("--gradient-norm", c.gradient_norm, "Longer gradients are shortened to it")
       ->check(real)
       ->group("Training");
@@ -147,7 +156,7 @@ bool parse(int argc, char** argv, Options& options, int& status) {
 
   try {
     app.parse(argc, argv);
-    if (c.mixer == "softmax") c.weighting = "one_state";
+    if (c.mixer == "softmax" || c.mixer == "rotary") c.weighting = "one_state";
     if (c.task == "text") {
       c.vocabulary = 256;
       if (c.text.empty()) throw CLI::RequiredError("--text");

@@ -14,12 +14,12 @@ namespace recall {
 struct Configuration {
   std::string task = "mqar";  ///< mqar, needle, selective_copying, text
   std::int64_t vocabulary = 128;
-  bool random_filler = false;           ///< mqar
-  std::string text;                     ///< a folder
-  std::string text_ending = ".pod";     ///< of its files' names
-  std::int64_t length = 128;            ///< of training sequences
-  std::vector<std::int64_t> items{32};  ///< each batch takes one of them
-  std::vector<Setting> evaluations;     ///< after training; never empty once parsed
+  bool random_filler = false;                  ///< mqar
+  std::string text;                            ///< a folder
+  std::string text_ending = ".pod";            ///< of its files' names
+  std::int64_t length = 128;                   ///< of training sequences
+  std::vector<std::int64_t> items{32};         ///< each batch takes one of them
+  std::vector<learning::Setting> evaluations;  ///< after training; never empty once parsed
 
   std::string mixer = "softmax";
   std::string weighting = "one_state";
@@ -28,6 +28,8 @@ struct Configuration {
   std::int64_t key_size = 0;  ///< of a head; 0: d_model / heads
   std::int64_t expand = 1;    ///< values of all heads / d_model
   std::int64_t blocks = 2;
+  std::int64_t levels = 0;    ///< level weights of a head; 0: as many as the longest test has
+  bool random_count = false;  ///< each batch begins at a random count of tokens
   bool tied = false;
 
   std::int64_t batch = 64;

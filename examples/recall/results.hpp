@@ -7,18 +7,9 @@
 #include <vector>
 
 #include "options.hpp"
-#include "task.hpp"
+#include "training.hpp"
 
 namespace recall {
-
-/// How a trained model did on some labels.
-struct Score {
-  Setting setting;
-  std::string group = "all";  ///< or the number of a group
-  std::int64_t labels = 0;
-  double loss = 0;      ///< mean cross-entropy, nats
-  double accuracy = 0;  ///< share of labels that got the largest logit
-};
 
 /// What a run cost.
 struct Cost {
@@ -39,7 +30,7 @@ struct RunFiles {
 /// Writes the table, a row a score, all or nothing. Only its last column, seconds, differs between
 /// two runs of the same configuration and seed on one machine.
 void write_results(const std::string& path, const Configuration& configuration, std::int64_t seed,
-                   const Cost& cost, const std::vector<Score>& scores);
+                   const Cost& cost, const std::vector<learning::Score>& scores);
 
 }  // namespace recall
 

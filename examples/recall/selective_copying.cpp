@@ -9,6 +9,8 @@
 
 namespace recall {
 
+using namespace learning;
+
 SelectiveCopying::SelectiveCopying(std::int64_t vocabulary) : vocabulary_(vocabulary) {
   if (vocabulary < 4) loglinear::detail::fail("vocabulary", vocabulary, "at least 4");
 }

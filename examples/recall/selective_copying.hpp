@@ -16,7 +16,7 @@ namespace recall {
 ///     labels   none                                   | the words
 ///
 /// Words are uniform in [2, V) and may repeat. Groups: the number of the word, from 0.
-class SelectiveCopying : public Task {
+class SelectiveCopying : public learning::Task {
  public:
   static constexpr std::int64_t blank = 0, say = 1, first_word = 2;
 
@@ -25,14 +25,15 @@ class SelectiveCopying : public Task {
 
   [[nodiscard]] std::int64_t vocabulary() const override { return vocabulary_; }
   /// The length must be at least two tokens a word.
-  void require_legal(const Setting& setting) const override;
-  [[nodiscard]] Instance draw(loglinear::Xorshift64& random, const Setting& setting,
-                              Part part) const override;
+  void require_legal(const learning::Setting& setting) const override;
+  [[nodiscard]] learning::Instance draw(loglinear::Xorshift64& random,
+                                        const learning::Setting& setting,
+                                        learning::Part part) const override;
 
   /// The instance of these words at these places, which ascend.
-  [[nodiscard]] static Instance laid_out(const std::vector<std::int64_t>& words,
-                                         const std::vector<std::int64_t>& places,
-                                         std::int64_t length);
+  [[nodiscard]] static learning::Instance laid_out(const std::vector<std::int64_t>& words,
+                                                   const std::vector<std::int64_t>& places,
+                                                   std::int64_t length);
 
  private:
   std::int64_t vocabulary_;

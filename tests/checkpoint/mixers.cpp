@@ -84,6 +84,7 @@ TEMPLATE_TEST_CASE("A file of a Mamba-2 mixer fits its options alone", "", float
                 {"use_conv_bias", with(options, &O::use_conv_bias, false)},
                 {"scale", with(options, &O::scale, 0.5)},
                 {"num_levels", with(options, &O::num_levels, 4)},
+                {"level_weights", with(options, &O::level_weights, MixerLevelWeights::mlp)},
                 {"state_size", other_groups}});
 }
 
@@ -101,6 +102,7 @@ TEMPLATE_TEST_CASE("A file of a Gated DeltaNet mixer fits its options alone", ""
                 {"use_short_conv", with(options, &O::use_short_conv, false)},
                 {"conv_bias", with(options, &O::conv_bias, true)},
                 {"scale", with(options, &O::scale, 0.5)},
+                {"level_weights", with(options, &O::level_weights, MixerLevelWeights::mlp)},
                 {"expand_v", other_heads}});
 }
 

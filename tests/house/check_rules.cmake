@@ -31,6 +31,8 @@ endforeach()
 
 read_list(${ROOT}/include/loglinear/rules/level_weights.hpp LevelWeightings weightings)
 file(READ ${ROOT}/include/loglinear/rules/level_weights.hpp header)
+file(READ ${ROOT}/include/loglinear/rules/mlp_weights.hpp in_a_file_of_its_own)
+string(APPEND header "${in_a_file_of_its_own}")
 file(READ ${ROOT}/docs/rules.md text)
 foreach(weighting IN LISTS weightings)
   if(NOT header MATCHES "[.]name = \"${weighting}\", *[.]text = \"([a-z_]+)\"")

@@ -106,6 +106,7 @@ TEST_CASE("train_one descends the exact gradient, normalised mixture", "[grad]")
 
 TEST_CASE("train_one descends the exact gradient, softplus weights", "[grad]") {
   check_rules({SoftplusWeights{}}, small);
+  check_rules({MlpWeights{.channels = 3}}, small);
 }
 
 TEST_CASE("train_one descends the exact gradient, unit weights", "[grad]") {

@@ -165,6 +165,9 @@ void check_bad_sequences(const typename Mixer::Options& options, const char* pro
                  {"x (columns)"}));
   auto other_options = options;
   ++other_options.num_levels;
+  if (options.level_weights == loglinear::MixerLevelWeights::one_state) {
+    other_options.level_weights = loglinear::MixerLevelWeights::softplus;
+  }
   auto other = Mixer(other_options).make_cache();
   const Array one = random.matrix<double>(1, width);
   CHECK(mentions(error_of([&] { (void)mixer.forward(one, other); }), {"cache", "make_cache"}));
@@ -342,7 +345,9 @@ TEST_CASE("LogLinearGatedDeltaNet's gradients are central differences") {
 
 TEST_CASE("LogLinearGatedDeltaNet refuses bad input") {
   for (const auto& options : test::gated_delta_net_cases()) {
-    check_bad_sequences<GatedDeltaNet>(options, "l_proj.weight", "o_proj.weight");
+    const bool is_scaled = options.level_weights == loglinear::MixerLevelWeights::softplus;
+    check_bad_sequences<GatedDeltaNet>(options, is_scaled ? "l_proj.weight" : "v_proj.weight",
+                                       "o_proj.weight");
   }
   check_bad_weights<GatedDeltaNet>(test::gated_delta_net_cases()[1]);
   const auto error = [](auto change) { return refused<GatedDeltaNet>(change); };

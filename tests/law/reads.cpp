@@ -73,6 +73,7 @@ void compare_with_leaf_list(const AnyLevelWeights& weights) {
 TEST_CASE("reads equal the sum over all leaves, double", "[law]") {
   compare_with_leaf_list<double>({NormalizedMixture{}});
   compare_with_leaf_list<double>({SoftplusWeights{}});
+  compare_with_leaf_list<double>({MlpWeights{.channels = 3}});
   compare_with_leaf_list<double>({UnitWeights{}});
 }
 

@@ -74,13 +74,25 @@ inline Array unit(const Array& x, Index first, Index count) {
   return y;
 }
 
-/// softplus(L . dl) of one head.
-template <class Weight>
-Array level_weights(const Array& dl, Index first, const Weight& scale, Index head) {
-  Array lambda(dl.rows(), scale.cols());
+/// The level weights of one head; `dl` has those of all heads before L, or nothing.
+template <class Mixer>
+Array level_weights(const Mixer& mixer, const Array& x, const Array& dl, Index head) {
+  const auto& o = mixer.options();
+  if (o.level_weights == loglinear::MixerLevelWeights::one_state) {
+    return Array::Ones(x.rows(), 2);
+  }
+  Array z = dl;
+  const bool is_network = o.level_weights == loglinear::MixerLevelWeights::mlp;
+  if (is_network) {
+    const Array hidden = project(x, mixer.weight("l_mlp.0.weight"), &mixer.weight("l_mlp.0.bias"));
+    z = project(Array(hidden.unaryExpr(&silu)), mixer.weight("l_mlp.2.weight"),
+                &mixer.weight("l_mlp.2.bias"));
+  }
+  Array lambda(x.rows(), o.num_levels);
   for (Index t = 0; t < lambda.rows(); ++t) {
     for (Index l = 0; l < lambda.cols(); ++l) {
-      lambda(t, l) = softplus(scale(head, l) * dl(t, first + l));
+      const double scale = is_network ? 1 : mixer.weight("L")(head, l);
+      lambda(t, l) = softplus(scale * z(t, head * o.num_levels + l));
     }
   }
   return lambda;
@@ -108,8 +120,9 @@ inline Array reference(const loglinear::LogLinearMamba2<double>& mixer, const Ar
     }
     const Array q = o.scale * mixed.middleCols(inner + keys + group * o.state_size, o.state_size);
     const Array k = mixed.middleCols(inner + group * o.state_size, o.state_size);
-    const Array lambda = level_weights(all, dl + h * o.num_levels, mixer.weight("L"), h);
-    const loglinear::LogLinearState<double> empty(o.num_levels - 1, o.state_size, o.head_dim);
+    const Array lambda = level_weights(mixer, x, all.rightCols(all.cols() - dl), h);
+    const loglinear::LogLinearState<double> empty(static_cast<int>(lambda.cols()) - 1, o.state_size,
+                                                  o.head_dim);
     const Array reads =
         loglinear::dense<double>({.q = q, .k = k, .v = v, .lambda = lambda, .g = g}, empty);
     for (Index t = 0; t < x.rows(); ++t) {
@@ -145,21 +158,23 @@ inline Array reference(const loglinear::LogLinearGatedDeltaNet<double>& mixer, c
   const Array queries = path("q"), keys = path("k"), values = path("v");
   const Array a = project(x, mixer.weight("a_proj.weight"));
   const Array b = project(x, mixer.weight("b_proj.weight"));
-  const Array dl = project(x, mixer.weight("l_proj.weight"));
+  const bool is_scaled = o.level_weights == loglinear::MixerLevelWeights::softplus;
+  const Array dl = is_scaled ? project(x, mixer.weight("l_proj.weight")) : Array();
   Array y(x.rows(), heads * d_v);
   for (Index h = 0; h < heads; ++h) {
     const Index group = h / (heads / o.num_heads);
     const Array q = o.scale * unit(queries, group * o.head_dim, o.head_dim);
     const Array k = unit(keys, group * o.head_dim, o.head_dim);
     const Array v = values.middleCols(h * d_v, d_v);
-    const Array lambda = level_weights(dl, h * o.num_levels, mixer.weight("L"), h);
+    const Array lambda = level_weights(mixer, x, dl, h);
     Array g(x.rows(), 1), beta(x.rows(), 1);
     for (Index t = 0; t < x.rows(); ++t) {
       g(t, 0) = -std::exp(mixer.weight("A_log")(h, 0)) *
                 softplus(a(t, h) + mixer.weight("dt_bias")(h, 0));
       beta(t, 0) = (o.allow_neg_eigval ? 2 : 1) * sigmoid(b(t, h));
     }
-    const loglinear::LogLinearState<double> empty(o.num_levels - 1, o.head_dim, d_v);
+    const loglinear::LogLinearState<double> empty(static_cast<int>(lambda.cols()) - 1, o.head_dim,
+                                                  d_v);
     y.middleCols(h * d_v, d_v) = loglinear::dense<double>(
         {.q = q, .k = k, .v = v, .lambda = lambda, .g = g, .beta = beta}, empty);
   }

@@ -51,7 +51,7 @@ TEST_CASE("the fused norm is the norm") {
   const Tensor x = torch::randn({3, 5, 8}).requires_grad_();
   check_same(
       x, torch::randn({8}), 15,
-      [](const Tensor& a, const Tensor& w) { return recall::rms_norm(a, w, 1e-3); },
+      [](const Tensor& a, const Tensor& w) { return learning::rms_norm(a, w, 1e-3); },
       [](const Tensor& a, const Tensor& w) {
         return a * torch::rsqrt(a.square().mean(-1, true) + 1e-3) * w;
       });
@@ -61,7 +61,7 @@ TEST_CASE("the fused convolution is the convolution, also of a part of the chann
   torch::manual_seed(2);
   for (const std::int64_t length : {1, 2, 3, 4, 9}) {
     const Tensor whole = torch::randn({2, length, 10}).requires_grad_();
-    check_same(whole.narrow(2, 3, 6), torch::randn({4, 6}), 18, recall::causal_convolution,
+    check_same(whole.narrow(2, 3, 6), torch::randn({4, 6}), 18, learning::causal_convolution,
                padded_sum);
   }
 }
@@ -78,11 +78,11 @@ TEST_CASE("every model is causal: a later token changes no earlier logit") {
                                            {"gated_delta_net", "mlp"}}) {
     CAPTURE(kind.mixer, kind.weighting);
     torch::manual_seed(3);
-    recall::Model model(
-        recall::ModelShape{.vocabulary = 11,
-                           .mixer = kind.mixer,
-                           .weighting = kind.weighting,
-                           .sizes = {.d_model = 8, .heads = 2, .d_k = 4, .d_v = 4, .levels = 5}});
+    learning::Model model(
+        learning::ModelShape{.vocabulary = 11,
+                             .mixer = kind.mixer,
+                             .weighting = kind.weighting,
+                             .sizes = {.d_model = 8, .heads = 2, .d_k = 4, .d_v = 4, .levels = 5}});
     const Tensor tokens = torch::randint(11, {2, 13}), positions = torch::arange(26);
     const Tensor before = model(tokens, positions).view({2, 13, 11});
     const Tensor changed = tokens.clone();

@@ -5,7 +5,7 @@
 
 #include "catch.hpp"
 
-using recall::cosine_share;
+using learning::cosine_share;
 
 TEST_CASE("the learning rate rises in a line and falls by a cosine") {
   const double rounding = 4 * std::numeric_limits<double>::epsilon();

@@ -18,6 +18,7 @@
 #include "selective_copying.hpp"
 #include "text.hpp"
 
+using namespace learning;
 using namespace recall;
 using Numbers = std::vector<std::int64_t>;
 
@@ -174,7 +175,7 @@ TEST_CASE("text predicts the byte that follows") {
   CHECK(beginnings == std::set<std::int64_t>{'a', 'b', 'c', 'd'});
 }
 
-TEST_CASE("every tenth file of a folder is for evaluation") {
+TEST_CASE("every tenth file of a folder, or the tenth part of a few, is for evaluation") {
   const std::filesystem::path folder =
       std::filesystem::temp_directory_path() / "loglinear_recall_text";
   std::filesystem::remove_all(folder);
@@ -186,7 +187,11 @@ TEST_CASE("every tenth file of a folder is for evaluation") {
   const Text task = Text::of_folder(folder.string(), ".txt");
   CHECK(task.part(Part::training) == "abcdefghi");
   CHECK(task.part(Part::evaluation) == "j");
-  CHECK_THROWS_AS(Text::of_folder(folder.string(), "other"), std::invalid_argument);
+  std::ofstream(folder / "other") << "abcdefghijklmnopqrst";
+  const Text one_file = Text::of_folder(folder.string(), "other");
+  CHECK(one_file.part(Part::training) == "abcdefghijklmnopqr");
+  CHECK(one_file.part(Part::evaluation) == "st");
+  CHECK_THROWS_AS(Text::of_folder(folder.string(), ".none"), std::invalid_argument);
   std::filesystem::remove_all(folder);
 }
 

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "catch.hpp"
@@ -177,6 +178,92 @@ TEST_CASE("The pullback of SoftplusWeights is its derivative, by the scale too")
       CHECK(std::abs(d_scale[i] - central(moved_scale[i])) <=
             stretch * stretch * stretch * gradient_tolerance(1, 1));
     }
+  }
+}
+
+namespace {
+
+/// softplus(W_2 silu(W_1 x + b_1) + b_2) of the published equation, z = W_1 x given.
+LongVec exact_network(const LongVec& z, const LongVec& free, Eigen::Index n) {
+  const Eigen::Index m = z.size();
+  LongVec lambda(n);
+  for (Eigen::Index i = 0; i < n; ++i) {
+    long double sum = free[m + n * m + i];
+    for (Eigen::Index j = 0; j < m; ++j) {
+      const long double hidden = z[j] + free[j];
+      sum += free[m + i * m + j] * hidden / (1 + std::exp(-hidden));
+    }
+    lambda[i] = exact_softplus(sum);
+  }
+  return lambda;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("MlpWeights is softplus(W2 silu(W1 x + b1) + b2)", "", float, double) {
+  using Scalar = TestType;
+  test::Random random(15);
+  for (const int channels : {1, 3, 16, 256}) {
+    for (const Eigen::Index n : {1, 5, 65}) {
+      MlpWeights policy{.channels = channels};
+      policy.resolve<Scalar>(static_cast<int>(n));
+      const auto parameters = policy.parameters(n);
+      CHECK(parameters[0].name == "w_lambda_hidden");
+      CHECK(parameters[0].rows == channels);
+      CHECK(parameters[1].rows + parameters[2].rows + parameters[3].rows ==
+            channels + n * channels + n);
+      const test::Vector<Scalar> raw = random.vector<Scalar>(channels);
+      const test::Vector<Scalar> free = random.vector<Scalar>(channels + n * channels + n);
+      test::Vector<Scalar> lambda(n);
+      policy.weigh(raw, free, lambda);
+      const LongVec exact =
+          exact_network(raw.template cast<long double>(), free.template cast<long double>(), n);
+      CAPTURE(channels, n);
+      CHECK(test::difference(lambda.template cast<long double>(), exact) <=
+            test::rounding<Scalar>(16, channels));
+      CHECK(lambda.minCoeff() >= 0);
+    }
+  }
+}
+
+TEST_CASE("The pullback of MlpWeights is its derivative, by all of its weights") {
+  test::Random random(16);
+  const Eigen::Index n = 4, m = 3;
+  MlpWeights policy{.channels = 3};
+  for (int round = 0; round < 20; ++round) {
+    const double size = round < 10 ? 1 : 5;
+    const Vec raw = size * random.vector<double>(m), free = random.vector<double>(m + n * m + n);
+    const Vec d_lambda = random.vector<double>(n);
+    Vec lambda(n), d_raw(m), d_free(free.size());
+    policy.weigh(raw, free, lambda);
+    policy.pullback(raw, free, lambda, d_lambda, d_raw, d_free);
+    LongVec moved_raw = raw.cast<long double>(), moved_free = free.cast<long double>();
+    const LongVec cotangent = d_lambda.cast<long double>();
+    const auto central = [&](long double& moved) {
+      const long double held = moved;
+      moved = held + step;
+      const long double above = exact_network(moved_raw, moved_free, n).dot(cotangent);
+      moved = held - step;
+      const long double below = exact_network(moved_raw, moved_free, n).dot(cotangent);
+      moved = held;
+      return static_cast<double>((above - below) / (2 * static_cast<long double>(step)));
+    };
+    // What is moved is multiplied by 6 at most before it meets softplus, whose f''' is below 10.
+    const double limit = 10 * step * step * 6 * 6 * 6 * static_cast<double>(n);
+    for (Eigen::Index i = 0; i < m; ++i) CHECK(std::abs(d_raw[i] - central(moved_raw[i])) <= limit);
+    for (Eigen::Index i = 0; i < free.size(); ++i) {
+      CAPTURE(i);
+      CHECK(std::abs(d_free[i] - central(moved_free[i])) <= limit);
+    }
+  }
+}
+
+TEST_CASE("MlpWeights refuses illegal numbers of channels") {
+  for (const int channels : {0, -1, 257}) {
+    MlpWeights policy{.channels = channels};
+    CHECK(test::mentions(test::error_of([&] { policy.resolve<double>(4); }),
+                         {"MlpWeights::channels", std::to_string(channels), "between 1 and 256"}));
+    CHECK(test::mentions(test::error_of([&] { (void)policy.parameters(4); }), {"channels"}));
   }
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "loglinear/checkpoint/dtype.hpp"
+#include "loglinear/mixers/level_gate.hpp"
 #include "loglinear/mode/mode_text.hpp"
 
 namespace loglinear {
@@ -19,6 +20,18 @@ template <class Scalar>
 class LogLinearMamba2;
 template <class Scalar>
 class LogLinearGatedDeltaNet;
+
+namespace detail {
+
+/// Nothing where that is the usual.
+template <class Options>
+[[nodiscard]] std::string level_weights_text(const Options& o) {
+  if (o.level_weights == MixerLevelWeights::one_state) return "one_state";
+  if (o.level_weights == MixerLevelWeights::softplus) return "";
+  return "mlp(channels=" + std::to_string(level_channels(o)) + ")";
+}
+
+}  // namespace detail
 
 /// The options of a mixer, as `Configuration`.
 template <class Scalar>
@@ -39,7 +52,8 @@ template <class Scalar>
           {"norm_before_gate", detail::value_to_text(o.norm_before_gate)},
           {"norm_per_group", detail::value_to_text(o.norm_per_group)},
           {"norm_eps", detail::value_to_text(o.norm_eps)},
-          {"num_levels", std::to_string(o.num_levels)},
+          {"num_levels", std::to_string(detail::levels_of_head(o))},
+          {"level_weights", detail::level_weights_text(o)},
           {"scale", detail::value_to_text(o.scale)}};
 }
 
@@ -61,7 +75,8 @@ template <class Scalar>
           {"conv_size", std::to_string(o.conv_size)},
           {"conv_bias", detail::value_to_text(o.conv_bias)},
           {"norm_eps", detail::value_to_text(o.norm_eps)},
-          {"num_levels", std::to_string(o.num_levels)},
+          {"num_levels", std::to_string(detail::levels_of_head(o))},
+          {"level_weights", detail::level_weights_text(o)},
           {"scale", detail::value_to_text(o.scale)}};
 }
 

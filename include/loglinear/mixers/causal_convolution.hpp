@@ -8,32 +8,50 @@
 // as torch's Conv1d with groups = channels and padding = K - 1. Before the first token x is 0; what
 // a stream carries on is its last K - 1 inputs.
 
+#include <cstddef>
+#include <vector>
+
 #include "loglinear/detail/base/product.hpp"
 #include "loglinear/detail/base/types.hpp"
 
 namespace loglinear::detail {
 
-/// The last K - 1 inputs, then the new ones: what `convolve` slides over.
+/// Of each stream, the last K - 1 inputs of each convolution.
+template <class Scalar>
+using Histories = std::vector<const std::vector<RowMajorMatrix<Scalar>>*>;
+
+/// The last K - 1 inputs of convolution `path`, then the new ones: what `convolve` slides over, one
+/// stream after the other. \param inputs  as many rows of each stream, one stream after the other
 template <class Scalar, class Rows>
-[[nodiscard]] RowMajorMatrix<Scalar> after(const RowMajorMatrix<Scalar>& history,
+[[nodiscard]] RowMajorMatrix<Scalar> after(const Histories<Scalar>& histories, std::size_t path,
                                            const Rows& inputs) {
-  RowMajorMatrix<Scalar> all(history.rows() + inputs.rows(), inputs.cols());
-  all << history, inputs;
+  const auto streams = static_cast<Index>(histories.size());
+  const Index tokens = inputs.rows() / streams, past = (*histories.front())[path].rows();
+  RowMajorMatrix<Scalar> all(streams * past + inputs.rows(), inputs.cols());
+  for (Index s = 0; s < streams; ++s) {
+    const Index first = s * (past + tokens);
+    all.middleRows(first, past) = (*histories[static_cast<std::size_t>(s)])[path];
+    all.middleRows(first + past, tokens) = inputs.middleRows(s * tokens, tokens);
+  }
   return all;
 }
 
-/// \param inputs  (K - 1 + T) x channels
-/// \param weight  channels x K
-/// \param bias    channels x 1, or nullptr
-/// \return T x channels
+/// \param inputs   streams x (K - 1 + T) x channels, as `after` makes them
+/// \param weight   channels x K
+/// \param bias     channels x 1, or nullptr
+/// \return streams x T x channels
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> convolve(const RowMajorMatrix<Scalar>& inputs,
                                               const Matrix<Scalar>& weight,
-                                              const Matrix<Scalar>* bias) {
-  const Index tokens = inputs.rows() - (weight.cols() - 1);
-  RowMajorMatrix<Scalar> y = RowMajorMatrix<Scalar>::Zero(tokens, inputs.cols());
-  for (Index j = 0; j < weight.cols(); ++j) {
-    y.array() += inputs.middleRows(j, tokens).array().rowwise() * weight.col(j).transpose().array();
+                                              const Matrix<Scalar>* bias, Index streams = 1) {
+  const Index past = weight.cols() - 1, tokens = inputs.rows() / streams - past;
+  RowMajorMatrix<Scalar> y = RowMajorMatrix<Scalar>::Zero(streams * tokens, inputs.cols());
+  for (Index s = 0; s < streams; ++s) {
+    for (Index j = 0; j < weight.cols(); ++j) {
+      y.middleRows(s * tokens, tokens).array() +=
+          inputs.middleRows(s * (past + tokens) + j, tokens).array().rowwise() *
+          weight.col(j).transpose().array();
+    }
   }
   if (bias != nullptr) y.rowwise() += bias->col(0).transpose();
   return y;

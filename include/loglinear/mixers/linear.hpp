@@ -3,28 +3,33 @@
 #define LOGLINEAR_MIXERS_LINEAR_HPP
 
 // The projections of a mixer, y = x W^T + b with a row a token, and their pullback. Products of any
-// size: tiles of the right operand are packed into the nearest caches and multiplied by the kernel
-// of the sequence form. Never parallelises; a row's sums do not depend on the rows beside it, but
-// a single row is read straight from the weights and may round differently.
+// size: tiles of the right operand are packed into the nearest caches, widened where they are kept
+// in bfloat16, and multiplied by the kernel of the sequence form. A large product is shared out to
+// threads by blocks of rows and outputs. A row's sums depend neither on threads nor on the rows
+// beside it, but a single row is read straight from the weights and may round differently.
 
+#include <Eigen/Core>
 #include <algorithm>
+#include <type_traits>
 
 #include "loglinear/detail/base/product.hpp"
 #include "loglinear/detail/base/types.hpp"
+#include "loglinear/detail/kernels/weighted_rows.hpp"
+#include "loglinear/parallel/detail/parallel_for.hpp"
 
 namespace loglinear::detail {
 
 /// Coefficient (p, j) at `data + p * row + j * column`.
-template <class Scalar>
+template <class Element>
 struct RightOperand {
-  const Scalar* data;
+  const Element* data;
   Index row, column;
 };
 
 /// c += a b, rows x depth times depth x columns, c row-major. A left operand that is a transpose is
 /// packed too, some rows at a time.
-template <class Scalar>
-void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOperand<Scalar> b,
+template <class Scalar, class Element>
+void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOperand<Element> b,
                        Index columns, Scalar* c, Index c_stride) {
   constexpr Index most_rows = 96, most_depth = 256, most_columns = 64;
   const bool packs_left = a.column != 1;
@@ -45,9 +50,11 @@ void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOper
       }
       for (Index j = 0; j < columns; j += most_columns) {
         const Index width = (std::min)(most_columns, columns - j);
-        const Scalar* const from = b.data + p * b.row + j * b.column;
+        const Element* const from = b.data + p * b.row + j * b.column;
         for (Index m = 0; m < height; ++m) {
-          for (Index n = 0; n < width; ++n) right(m, n) = from[m * b.row + n * b.column];
+          for (Index n = 0; n < width; ++n) {
+            right(m, n) = static_cast<Scalar>(from[m * b.row + n * b.column]);
+          }
         }
         product_kernel(Into::add, block, count, height, width, right.data(), right.outerStride(),
                        c + i * c_stride + j, c_stride);
@@ -56,10 +63,59 @@ void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOper
   }
 }
 
-/// y = x W^T + b; W is outputs x inputs, b has `outputs` rows or is nullptr.
+/// A projection's matrix, outputs x inputs, as it is kept: in the scalar or in bfloat16.
 template <class Scalar>
+struct Projection {
+  const Matrix<Scalar>* wide;
+  const Matrix<Eigen::bfloat16>* narrow;
+};
+
+/// y(0, outputs first ... first + count) += W x of one row.
+template <class Scalar>
+void add_one_row(const Matrix<Scalar>& weight, Index first, Index count,
+                 const RowMajorMatrix<Scalar>& x, Scalar* y) {
+  Eigen::Map<Vector<Scalar>>(y + first, count).noalias() +=
+      weight.middleRows(first, count) * Eigen::Map<const Vector<Scalar>>(x.data(), x.cols());
+}
+template <class Scalar>
+void add_one_row(const Matrix<Eigen::bfloat16>& weight, Index first, Index count,
+                 const RowMajorMatrix<Scalar>& x, Scalar* y) {
+  if constexpr (std::is_same_v<Scalar, float>) {
+    weighted_rows<true>(weight.data() + first, weight.cols(), count, weight.rows(), x.data(),
+                        y + first);
+  } else {
+    for (Index j = 0; j < weight.cols(); ++j) {
+      for (Index i = first; i < first + count; ++i) {
+        y[i] += static_cast<Scalar>(weight(i, j)) * x(0, j);
+      }
+    }
+  }
+}
+
+/// y += x W^T, on threads where that is worth while.
+template <class Scalar, class Element>
+void add_projected(const RowMajorMatrix<Scalar>& x, const Matrix<Element>& weight,
+                   RowMajorMatrix<Scalar>& y) {
+  constexpr Index most_rows = 128, most_outputs = 256, worth_while = Index{1} << 18;
+  const Index rows = x.rows(), outputs = weight.rows();
+  if (rows == 0 || outputs == 0) return;
+  const bool is_shared = rows * weight.size() >= worth_while;
+  const Index tall = is_shared ? most_rows : rows, wide = is_shared ? most_outputs : outputs;
+  const Index across = (outputs + wide - 1) / wide, down = (rows + tall - 1) / tall;
+  parallel_for<Scalar>(across * down, thread_count(), [&](Index block) {
+    const Index i = block / across * tall, j = block % across * wide;
+    const Index height = (std::min)(tall, rows - i), width = (std::min)(wide, outputs - j);
+    if (rows == 1) return add_one_row(weight, j, width, x, y.data());
+    add_large_product(LeftOperand<Scalar>{x.data() + i * x.outerStride(), x.outerStride(), 1},
+                      height, x.cols(), RightOperand<Element>{weight.data() + j, weight.rows(), 1},
+                      width, y.data() + i * y.outerStride() + j, y.outerStride());
+  });
+}
+
+/// y = x W^T + b; W is outputs x inputs, b has `outputs` rows or is nullptr.
+template <class Scalar, class Element>
 [[nodiscard]] RowMajorMatrix<Scalar> linear(const RowMajorMatrix<Scalar>& x,
-                                            const Matrix<Scalar>& weight,
+                                            const Matrix<Element>& weight,
                                             const Matrix<Scalar>* bias) {
   RowMajorMatrix<Scalar> y(x.rows(), weight.rows());
   if (bias == nullptr) {
@@ -67,15 +123,15 @@ template <class Scalar>
   } else {
     y.rowwise() = bias->col(0).transpose();
   }
-  if (x.rows() == 1) {
-    Eigen::Map<Vector<Scalar>>(y.data(), y.cols()).noalias() +=
-        weight * Eigen::Map<const Vector<Scalar>>(x.data(), x.cols());
-  } else {
-    add_large_product(LeftOperand<Scalar>{x.data(), x.outerStride(), 1}, x.rows(), x.cols(),
-                      RightOperand<Scalar>{weight.data(), weight.rows(), 1}, weight.rows(),
-                      y.data(), y.outerStride());
-  }
+  add_projected(x, weight, y);
   return y;
+}
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> linear(const RowMajorMatrix<Scalar>& x,
+                                            const Projection<Scalar>& projection,
+                                            const Matrix<Scalar>* bias) {
+  return projection.wide != nullptr ? linear<Scalar, Scalar>(x, *projection.wide, bias)
+                                    : linear<Scalar, Eigen::bfloat16>(x, *projection.narrow, bias);
 }
 
 /// The pullback of `linear`: d_x += d_y W, d_weight += d_y^T x, d_bias += the sum of d_y's rows.

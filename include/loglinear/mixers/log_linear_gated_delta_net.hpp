@@ -48,6 +48,12 @@ namespace loglinear {
 /// | o_proj.weight                  | hidden_size x V d_v               | uniform within 1 / sqrt(V d_v)          |
 /// | l_proj.weight                  | V n x hidden_size                 | normal, initializer_range               |
 ///
+/// Other `level_weights` than softplus have neither L nor l_proj: with `one_state` these are the
+/// weights of `GatedDeltaNet`, and `mlp` has a network for lambda, of m = level_mlp_size hidden channels:
+///
+/// | l_mlp.0.weight, l_mlp.0.bias   | m x hidden_size, m                | normal, initializer_range; 0            |
+/// | l_mlp.2.weight, l_mlp.2.bias   | V n x m, V n                      | likewise                                |
+///
 /// A query-key head serves num_v_heads / num_heads value heads, neighbours. A published model has
 /// the weights under `model.layers.N.attn.`; docs/migration.md shows how to load them.
 ///
@@ -100,8 +106,9 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
   struct Front {
     std::vector<Matrix> convolved{};  // inputs of the convolutions, history first
     std::array<Matrix, 3> mixed{};    // q, k and v before silu
-    Matrix dl{}, output_gate{};
+    Matrix output_gate{};
     detail::DecayGate<Scalar> gate{};
+    detail::LevelGate<Scalar> levels{};
     detail::HeadInputs<Scalar> heads{};
   };
 
@@ -116,7 +123,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
                              .heads = detail::value_heads(o),
                              .d_k = o.head_dim,
                              .d_v = detail::value_dim(o),
-                             .num_levels = o.num_levels,
+                             .num_levels = detail::levels_of_head(o),
                              .conv_kernel = o.conv_size,
                              .chunk_size = o.chunk_size};
     if (o.use_short_conv) shape.conv_channels.assign(columns.begin(), columns.end());
@@ -137,7 +144,8 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
       return std::log(rate);
     });
     detail::fill_step_bias(w.append("dt_bias", heads, 1), detail::steps_of(o), random);
-    w.append("L", heads, o.num_levels).setOnes();
+    const bool is_scaled = o.level_weights == MixerLevelWeights::softplus;
+    if (is_scaled) w.append("L", heads, o.num_levels).setOnes();
     for (std::size_t i = 0; i < paths.size(); ++i) {
       normal(paths[i] + std::string("_proj.weight"), columns[i], o.hidden_size);
     }
@@ -151,29 +159,34 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
     if (o.use_gate) normal("g_proj.weight", heads * d_v, o.hidden_size);
     w.append("o_norm.weight", d_v, 1).setOnes();
     detail::fill_uniform(w.append("o_proj.weight", o.hidden_size, heads * d_v), random);
-    normal("l_proj.weight", heads * o.num_levels, o.hidden_size);
+    if (is_scaled) normal("l_proj.weight", heads * o.num_levels, o.hidden_size);
+    if (o.level_weights == MixerLevelWeights::mlp) {
+      detail::LevelGate<Scalar>::append_network(w, o.hidden_size, detail::level_channels(o),
+                                                heads * o.num_levels, o.initializer_range, random);
+    }
     return w;
   }
 
   [[nodiscard]] Matrix project(const Matrix& u, const char* name) const {
-    Matrix y = detail::linear<Scalar>(u, this->weights()[name], nullptr);
+    Matrix y = detail::linear<Scalar>(u, this->weights().projection(name), nullptr);
     detail::require_finite(std::string("coefficient # of the product of x and ") + name, y);
     return y;
   }
 
-  [[nodiscard]] Front front(const Matrix& u, const std::vector<Matrix>& history) const {
+  [[nodiscard]] Front front(const Matrix& u, const detail::Histories<Scalar>& streams) const {
     const auto& w = this->weights();
     Front f;
     for (std::size_t i = 0; i < paths.size(); ++i) {
       const std::string path = paths[i];
       f.mixed[i] = project(u, (path + "_proj.weight").c_str());
       if (!options_.use_short_conv) continue;
-      f.convolved.push_back(detail::after(history[i], f.mixed[i]));
-      f.mixed[i] = detail::convolve(f.convolved[i], w[path + "_conv1d.weight"],
-                                    w.find(path + "_conv1d.bias"));
+      f.convolved.push_back(detail::after(streams, i, f.mixed[i]));
+      f.mixed[i] =
+          detail::convolve(f.convolved[i], w[path + "_conv1d.weight"],
+                           w.find(path + "_conv1d.bias"), static_cast<Index>(streams.size()));
       detail::require_finite("coefficient # of the convolution of " + path, f.mixed[i]);
     }
-    f.dl = project(u, "l_proj.weight");
+    f.levels = level_gate(u);
     if (options_.use_gate) f.output_gate = project(u, "g_proj.weight");
     f.gate = detail::DecayGate<Scalar>(project(u, "a_proj.weight"), w["dt_bias"], w["A_log"]);
     f.heads.groups = options_.num_heads;
@@ -184,13 +197,21 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
     f.heads.v = detail::silu_of(f.mixed[2]);
     f.heads.beta = strongest() * detail::sigmoid_of(project(u, "b_proj.weight"));
     f.heads.g = f.gate.g;
-    f.heads.lambda = detail::scaled_levels(f.dl, w["L"]);
+    f.heads.lambda = f.levels.lambda;
     return f;
+  }
+  [[nodiscard]] detail::LevelGate<Scalar> level_gate(const Matrix& u) const {
+    using Gate = detail::LevelGate<Scalar>;
+    if (options_.level_weights == MixerLevelWeights::mlp) return Gate::network(u, this->weights());
+    if (options_.level_weights == MixerLevelWeights::one_state) {
+      return Gate::one_state(u.rows(), detail::value_heads(options_));
+    }
+    return Gate::scaled(project(u, "l_proj.weight"), this->weights()["L"]);
   }
 
   [[nodiscard]] Matrix back(const Front& f, const Matrix& reads) const {
     const Matrix normed = norm()(reads, f.output_gate);
-    return detail::linear<Scalar>(normed, this->weights()["o_proj.weight"], nullptr);
+    return detail::linear<Scalar>(normed, this->weights().projection("o_proj.weight"), nullptr);
   }
 
   [[nodiscard]] detail::ReadsGradient<Scalar> back_gradient(const Front& f, const Matrix& reads,
@@ -234,8 +255,11 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
                    f.gate.pullback(no_step, d_heads.g, w["A_log"], d_w["dt_bias"], d_w["A_log"]));
     const Matrix closed = Scalar(1) - f.heads.beta.array() / strongest();
     add_projection("b_proj.weight", d_heads.beta.cwiseProduct(f.heads.beta).cwiseProduct(closed));
-    add_projection("l_proj.weight", detail::scaled_levels_pullback(f.dl, w["L"], f.heads.lambda,
-                                                                   d_heads.lambda, d_w["L"]));
+    if (options_.level_weights == MixerLevelWeights::mlp) {
+      f.levels.network_pullback(u, w, d_heads.lambda, d_u, d_w);
+    } else if (options_.level_weights == MixerLevelWeights::softplus) {
+      add_projection("l_proj.weight", f.levels.scaled_pullback(w["L"], d_heads.lambda, d_w["L"]));
+    }
     if (options_.use_gate) add_projection("g_proj.weight", d.gate);
   }
 

@@ -7,6 +7,7 @@
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/mixers/draw_weights.hpp"
+#include "loglinear/mixers/level_gate.hpp"
 
 namespace loglinear {
 
@@ -29,10 +30,13 @@ struct LogLinearGatedDeltaNetOptions {
   /// its configuration says: leave it false for weights of that layer, or the numbers are others.
   /// It is for mixers that were trained with it here.
   bool allow_neg_eigval = false;
-  Eigen::Index conv_size = 4;       ///< taps of the short convolutions
-  bool conv_bias = false;           ///< whether there are `q_conv1d.bias` and so on
-  double norm_eps = 1e-6;           ///< of the gated norm, > 0 and normal as Scalar
-  int num_levels = 15;              ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
+  Eigen::Index conv_size = 4;  ///< taps of the short convolutions
+  bool conv_bias = false;      ///< whether there are `q_conv1d.bias` and so on
+  double norm_eps = 1e-6;      ///< of the gated norm, > 0 and normal as Scalar
+  int num_levels = 15;         ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
+  /// What level weights are made of; with `one_state` num_levels is not used.
+  MixerLevelWeights level_weights = MixerLevelWeights::softplus;
+  Eigen::Index level_mlp_size = 0;  ///< hidden channels of `mlp`; 0 for hidden_size
   double scale = 1;                 ///< of the unit queries, finite also as Scalar
   Eigen::Index chunk_size = 64;     ///< of the chunkwise form; changes rounding only
   double initializer_range = 0.02;  ///< standard deviation of projections and convolutions, > 0
@@ -70,6 +74,7 @@ const LogLinearGatedDeltaNetOptions& checked(const LogLinearGatedDeltaNetOptions
   require_dimension("the number of value heads times expand_v * head_dim",
                     value_heads(o) * value_dim(o));
   require_common_options<Scalar>(o);
+  require_level_options(o, value_heads(o));
   return o;
 }
 

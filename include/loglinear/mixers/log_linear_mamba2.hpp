@@ -34,7 +34,7 @@ namespace loglinear {
 /// |-----------------|--------------------------------|----------------------------------------|
 /// | dt_bias         | H                              | step sizes log-uniform in 0.001 ... 0.1 |
 /// | A_log           | H                              | log(1), ..., log(H)                    |
-/// | L               | H x n                          | 1                                      |
+/// | L               | H x n, with level_weights softplus | 1                                  |
 /// | D               | H, with D_has_hdim I           | 1                                      |
 /// | conv1d.weight   | channels x K (channels, 1, K)  | normal, initializer_range              |
 /// | conv1d.bias     | channels, with use_conv_bias   | 0                                      |
@@ -44,7 +44,12 @@ namespace loglinear {
 /// | out_proj.weight | hidden_size x I                | uniform within 1 / sqrt(I)             |
 /// | out_proj.bias   | hidden_size, with use_bias     | 0                                      |
 ///
-/// Rows of in_proj are z (I), x (I), B and C (n_groups * state_size each), dt (H), dl (H n).
+/// Rows of in_proj are z (I), x (I), B and C (n_groups * state_size each), dt (H), dl (H n). Other
+/// `level_weights` than softplus have neither L nor the rows dl: with `one_state` these are the
+/// weights of Mamba-2, and `mlp` has a network for lambda, of m = level_mlp_size hidden channels:
+///
+/// | l_mlp.0.weight, l_mlp.0.bias | m x hidden_size, m | normal, initializer_range; 0 |
+/// | l_mlp.2.weight, l_mlp.2.bias | H n x m, H n       | likewise                     |
 ///
 /// A published model has them under `backbone.layers.N.mixer.`; docs/migration.md shows how to load
 /// them. The paper's own `HAttentionMixer` is this mixer with norm_per_group = false.
@@ -97,6 +102,7 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
     Matrix mixed{};                   // its output before silu
     Matrix x{};                       // T x inner
     detail::DecayGate<Scalar> gate{};
+    detail::LevelGate<Scalar> levels{};
     detail::HeadInputs<Scalar> heads{};
   };
 
@@ -108,18 +114,20 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
           keys(o.n_groups * o.state_size),
           conv(inner + 2 * keys),
           heads(o.num_heads),
-          levels(o.num_heads * o.num_levels) {}
+          levels(is_scaled(o) ? o.num_heads * o.num_levels : 0) {}
     [[nodiscard]] Index dt() const { return inner + conv; }
     [[nodiscard]] Index dl() const { return dt() + heads; }
     [[nodiscard]] Index total() const { return dl() + levels; }
   };
 
+  /// Whether level weights come from rows of in_proj.
+  static bool is_scaled(const Options& o) { return o.level_weights == MixerLevelWeights::softplus; }
   static detail::MixerShape shape_of(const Options& o) {
     return {.hidden_size = o.hidden_size,
             .heads = o.num_heads,
             .d_k = o.state_size,
             .d_v = o.head_dim,
-            .num_levels = o.num_levels,
+            .num_levels = detail::levels_of_head(o),
             .conv_kernel = o.conv_kernel,
             .conv_channels = {Columns(o).conv},
             .chunk_size = o.chunk_size};
@@ -131,7 +139,7 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
     detail::fill_step_bias(w.append("dt_bias", o.num_heads, 1), detail::steps_of(o), random);
     double rate = 0;
     detail::fill(w.append("A_log", o.num_heads, 1), [&] { return std::log(++rate); });
-    w.append("L", o.num_heads, o.num_levels).setOnes();
+    if (is_scaled(o)) w.append("L", o.num_heads, o.num_levels).setOnes();
     w.append("D", o.D_has_hdim ? columns.inner : columns.heads, 1).setOnes();
     detail::fill_normal(w.append("conv1d.weight", columns.conv, o.conv_kernel), o.initializer_range,
                         random);
@@ -142,18 +150,24 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
     w.append("norm.weight", columns.inner, 1).setOnes();
     detail::fill_uniform(w.append("out_proj.weight", o.hidden_size, columns.inner), random);
     if (o.use_bias) w.append("out_proj.bias", o.hidden_size, 1);
+    if (o.level_weights == MixerLevelWeights::mlp) {
+      detail::LevelGate<Scalar>::append_network(w, o.hidden_size, detail::level_channels(o),
+                                                o.num_heads * o.num_levels, o.initializer_range,
+                                                random);
+    }
     return w;
   }
 
-  [[nodiscard]] Front front(const Matrix& u, const std::vector<Matrix>& history) const {
+  [[nodiscard]] Front front(const Matrix& u, const detail::Histories<Scalar>& streams) const {
     const auto& w = this->weights();
     const Columns columns(options_);
     Front f;
-    f.projected = detail::linear(u, w["in_proj.weight"], w.find("in_proj.bias"));
+    f.projected = detail::linear(u, w.projection("in_proj.weight"), w.find("in_proj.bias"));
     detail::require_finite("coefficient # of the projection of x", f.projected);
     f.convolved.push_back(
-        detail::after(history[0], f.projected.middleCols(columns.inner, columns.conv)));
-    f.mixed = detail::convolve(f.convolved[0], w["conv1d.weight"], w.find("conv1d.bias"));
+        detail::after(streams, 0, f.projected.middleCols(columns.inner, columns.conv)));
+    f.mixed = detail::convolve(f.convolved[0], w["conv1d.weight"], w.find("conv1d.bias"),
+                               static_cast<Index>(streams.size()));
     detail::require_finite("coefficient # of the convolution of x", f.mixed);
     const Matrix mixed = detail::silu_of(f.mixed);
     f.x = mixed.leftCols(columns.inner);
@@ -166,15 +180,23 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
     f.heads.v = f.x;
     scale_heads(f.heads.v, f.gate.step);
     f.heads.g = f.gate.g;
-    f.heads.lambda =
-        detail::scaled_levels<Scalar>(f.projected.middleCols(columns.dl(), columns.levels), w["L"]);
+    f.levels = level_gate(u, f.projected);
+    f.heads.lambda = f.levels.lambda;
     return f;
+  }
+  [[nodiscard]] detail::LevelGate<Scalar> level_gate(const Matrix& u,
+                                                     const Matrix& projected) const {
+    using Gate = detail::LevelGate<Scalar>;
+    const auto& w = this->weights();
+    if (options_.level_weights == MixerLevelWeights::mlp) return Gate::network(u, w);
+    if (!is_scaled(options_)) return Gate::one_state(u.rows(), options_.num_heads);
+    return Gate::scaled(projected.rightCols(Columns(options_).levels), w["L"]);
   }
 
   [[nodiscard]] Matrix back(const Front& f, const Matrix& reads) const {
     const auto& w = this->weights();
     const Matrix normed = norm()(with_skip(f, reads), output_gate(f));
-    return detail::linear(normed, w["out_proj.weight"], w.find("out_proj.bias"));
+    return detail::linear(normed, w.projection("out_proj.weight"), w.find("out_proj.bias"));
   }
 
   [[nodiscard]] detail::ReadsGradient<Scalar> back_gradient(const Front& f, const Matrix& reads,
@@ -218,8 +240,12 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
         f.convolved[0], w["conv1d.weight"], d_mixed, d_w["conv1d.weight"], d_w.find("conv1d.bias"));
     d_projected.middleCols(columns.dt(), columns.heads) =
         f.gate.pullback(d_step, d_heads.g, w["A_log"], d_w["dt_bias"], d_w["A_log"]);
-    d_projected.rightCols(columns.levels) = detail::scaled_levels_pullback<Scalar>(
-        f.projected.rightCols(columns.levels), w["L"], f.heads.lambda, d_heads.lambda, d_w["L"]);
+    if (is_scaled(options_)) {
+      d_projected.rightCols(columns.levels) =
+          f.levels.scaled_pullback(w["L"], d_heads.lambda, d_w["L"]);
+    } else if (options_.level_weights == MixerLevelWeights::mlp) {
+      f.levels.network_pullback(u, w, d_heads.lambda, d_u, d_w);
+    }
     detail::linear_pullback(u, w["in_proj.weight"], d_projected, d_u, d_w["in_proj.weight"],
                             d_w.find("in_proj.bias"));
   }

@@ -7,6 +7,7 @@
 
 #include "loglinear/detail/base/checks.hpp"
 #include "loglinear/mixers/draw_weights.hpp"
+#include "loglinear/mixers/level_gate.hpp"
 
 namespace loglinear {
 
@@ -32,8 +33,11 @@ struct LogLinearMamba2Options {
   /// flash-linear-attention since 5 April 2026 (commit 0a484709) and in mamba_ssm, instead of over
   /// all of a token's, as before and in the paper's code. The same where n_groups is 1.
   bool norm_per_group = true;
-  double norm_eps = 1e-5;           ///< of the gated norm, > 0 and normal as Scalar
-  int num_levels = 15;              ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
+  double norm_eps = 1e-5;  ///< of the gated norm, > 0 and normal as Scalar
+  int num_levels = 15;     ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
+  /// What level weights are made of; with `one_state` num_levels is not used.
+  MixerLevelWeights level_weights = MixerLevelWeights::softplus;
+  Eigen::Index level_mlp_size = 0;  ///< hidden channels of `mlp`; 0 for hidden_size
   double scale = 1;                 ///< of the queries C, finite also as Scalar
   Eigen::Index chunk_size = 64;     ///< of the chunkwise form; changes rounding only
   double initializer_range = 0.02;  ///< standard deviation of projections and convolution, > 0
@@ -70,6 +74,7 @@ const LogLinearMamba2Options& checked(const LogLinearMamba2Options& o) {
   }
   require_dimension("n_groups * state_size", o.n_groups * o.state_size);
   require_common_options<Scalar>(o);
+  require_level_options(o, o.num_heads);
   return o;
 }
 

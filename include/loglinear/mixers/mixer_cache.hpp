@@ -2,6 +2,7 @@
 #ifndef LOGLINEAR_MIXERS_MIXER_CACHE_HPP
 #define LOGLINEAR_MIXERS_MIXER_CACHE_HPP
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -19,6 +20,9 @@ class TokenMixer;
 
 namespace detail {
 
+template <class Scalar>
+class StagedTokens;
+
 /// What of a mixer's sizes its cache is made of.
 struct MixerShape {
   Index hidden_size = 0, heads = 0, d_k = 0, d_v = 0;
@@ -27,6 +31,16 @@ struct MixerShape {
   std::vector<Index> conv_channels = {};  // of each short convolution
   Index chunk_size = 64;
 };
+
+/// The inputs before the first token.
+template <class Scalar>
+[[nodiscard]] std::vector<RowMajorMatrix<Scalar>> empty_convolutions(const MixerShape& shape) {
+  std::vector<RowMajorMatrix<Scalar>> all;
+  for (const Index channels : shape.conv_channels) {
+    all.push_back(RowMajorMatrix<Scalar>::Zero(shape.conv_kernel - 1, channels));
+  }
+  return all;
+}
 
 }  // namespace detail
 
@@ -54,6 +68,14 @@ class MixerCache {
   /// The last K - 1 inputs of each short convolution, the newest in the last row.
   [[nodiscard]] const std::vector<Matrix>& convolution_inputs() const { return convolutions_; }
 
+  /// Bytes of all coefficients, the same however long the stream is.
+  [[nodiscard]] std::size_t memory_bytes() const {
+    std::size_t sum = 0;
+    for (const auto& inputs : convolutions_) sum += static_cast<std::size_t>(inputs.size());
+    for (const auto& state : states_) sum += static_cast<std::size_t>(state.flat_state().size());
+    return sum * sizeof(Scalar);
+  }
+
   /// Back to the beginning of a stream. Does not allocate.
   void reset() noexcept {
     for (auto& state : states_) state.reset();
@@ -66,6 +88,8 @@ class MixerCache {
  private:
   template <class, class>
   friend class TokenMixer;
+  template <class>
+  friend class detail::StagedTokens;
   friend struct detail::Parts;
 
   /// For checkpoints.
@@ -81,6 +105,17 @@ class MixerCache {
                      "that of head 0, " + std::to_string(self.size()));
       }
     }
+  }
+
+  /// Whether it was made for a mixer of that shape.
+  [[nodiscard]] bool fits(const detail::MixerShape& shape) const {
+    bool fits = num_heads() == shape.heads && convolutions_.size() == shape.conv_channels.size();
+    for (std::size_t i = 0; fits && i < shape.conv_channels.size(); ++i) {
+      fits = convolutions_[i].rows() == shape.conv_kernel - 1 &&
+             convolutions_[i].cols() == shape.conv_channels[i];
+    }
+    return fits && states_[0].max_levels() == shape.num_levels - 1 &&
+           states_[0].d_k() == shape.d_k && states_[0].d_v() == shape.d_v;
   }
 
   MixerCache(std::vector<Matrix> convolutions, std::vector<LogLinearState<Scalar>> states)

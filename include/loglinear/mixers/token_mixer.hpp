@@ -2,6 +2,8 @@
 #ifndef LOGLINEAR_MIXERS_TOKEN_MIXER_HPP
 #define LOGLINEAR_MIXERS_TOKEN_MIXER_HPP
 
+#include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -10,32 +12,12 @@
 #include "loglinear/detail/base/flush_to_zero.hpp"
 #include "loglinear/detail/base/parts.hpp"
 #include "loglinear/mixers/heads.hpp"
-#include "loglinear/mixers/heads_token.hpp"
 #include "loglinear/mixers/mixer_cache.hpp"
+#include "loglinear/mixers/mixer_gradients.hpp"
 #include "loglinear/mixers/named_weights.hpp"
+#include "loglinear/mixers/staged_tokens.hpp"
 
 namespace loglinear {
-
-/// The gradients of `TokenMixer::gradient`.
-template <class Scalar>
-struct MixerGradients {
-  using Matrix = detail::RowMajorMatrix<Scalar>;  ///< a row a token
-
-  Matrix x;                      ///< with respect to the inputs, T x hidden_size
-  NamedWeights<Scalar> weights;  ///< with respect to each weight, `weights["A_log"]`
-};
-
-namespace detail {
-
-/// A gradient on its way back from a mixer's output to what `read_heads` read.
-template <class Scalar>
-struct ReadsGradient {
-  RowMajorMatrix<Scalar> reads{};   // T x (heads d_v)
-  RowMajorMatrix<Scalar> gate{};    // of the output gate before silu, likewise
-  RowMajorMatrix<Scalar> direct{};  // of what reaches the output past the heads, likewise
-};
-
-}  // namespace detail
 
 /// What the complete token mixers of the paper have in common: `LogLinearMamba2` and
 /// `LogLinearGatedDeltaNet` are used through this interface.
@@ -70,9 +52,14 @@ class TokenMixer {
   /// The names of all weights, as in flash-linear-attention's state_dict and in its order.
   [[nodiscard]] std::vector<std::string> weight_names() const { return weights_.names(); }
   /// One weight: a matrix in its state_dict shape, a vector as n x 1, a convolution's weight as
-  /// channels x taps. \throws std::invalid_argument for an unknown name, listing those there are
+  /// channels x taps. \throws std::invalid_argument for an unknown name, listing those there are,
+  /// and for one kept in bfloat16, which `widened_weight` gives
   [[nodiscard]] const typename NamedWeights<Scalar>::Matrix& weight(std::string_view name) const {
     return weights_[name];
+  }
+  /// A copy of one weight, whatever it is kept in. \throws std::invalid_argument as `weight`
+  [[nodiscard]] typename NamedWeights<Scalar>::Matrix widened_weight(std::string_view name) const {
+    return weights_.widened_weight(name);
   }
   /// Replaces one weight; a vector may be given as a row or as a column. \throws
   /// std::invalid_argument for an unknown name, another shape or a coefficient that is not finite;
@@ -80,14 +67,14 @@ class TokenMixer {
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const detail::FlushToZero<Scalar> flush;
-    typename NamedWeights<Scalar>::Matrix& old = weights_[name];
-    typename NamedWeights<Scalar>::Matrix given = value;
-    if (old.cols() == 1 && given.rows() == 1) given.transposeInPlace();
-    detail::require_size("the rows of " + std::string(name), given.rows(), old.rows());
-    detail::require_size("the columns of " + std::string(name), given.cols(), old.cols());
-    detail::require_finite(name, given);
-    old = std::move(given);
+    weights_.set_weight(name, value);
   }
+  /// Keeps the matrices of all projections in bfloat16, rounded to nearest, in half the memory:
+  /// products widen them tile by tile. Such a mixer has no gradient. \throws
+  /// std::invalid_argument for a coefficient too large for it
+  void keep_projections_narrow() { weights_.keep_projections_narrow(); }
+  /// Bytes of all weights.
+  [[nodiscard]] std::size_t weight_bytes() const { return weights_.bytes(); }
   /// \}
 
   /// \name Sequences
@@ -117,9 +104,24 @@ class TokenMixer {
     return out;
   }
 
+  /// Decodes one token of each of several streams, with one product for all of them where weights
+  /// are met. \param x  row s goes to `*caches[s]` \return a row a stream \throws
+  /// std::invalid_argument as `forward`, or for a cache that is there twice; no cache is changed
+  /// then
+  [[nodiscard]] Matrix step_streams(const Rows& x, std::span<Cache* const> caches) const {
+    auto [out, staged] = stage(x, caches);
+    staged.commit();
+    return std::move(out);
+  }
+
+  /// The same in two halves, for models of several layers: the outputs, and what `commit()` writes
+  /// to the caches, which must stay where they are until then. \throws as `step_streams`
+  [[nodiscard]] std::pair<Matrix, detail::StagedTokens<Scalar>> stage(
+      const Rows& x, std::span<Cache* const> caches) const;
+
   /// An empty cache for this mixer's options.
   [[nodiscard]] Cache make_cache() const {
-    return Cache(empty_convolutions(),
+    return Cache(detail::empty_convolutions<Scalar>(shape_),
                  std::vector<LogLinearState<Scalar>>(
                      static_cast<std::size_t>(shape_.heads),
                      LogLinearState<Scalar>(max_levels(), shape_.d_k, shape_.d_v)));
@@ -152,9 +154,7 @@ class TokenMixer {
   /// \name For the mixer
   /// \{
 
-  /// All sizes.
   [[nodiscard]] const detail::MixerShape& shape() const { return shape_; }
-  /// All weights, by name.
   [[nodiscard]] const NamedWeights<Scalar>& weights() const { return weights_; }
   /// \}
 
@@ -199,7 +199,7 @@ class TokenMixer {
     MixerGradients<Scalar> all{.x = Matrix::Zero(tokens.rows(), tokens.cols()),
                                .weights = weights_.zeros()};
     if (tokens.rows() == 0) return all;
-    const auto front = mixer().front(tokens, convolutions);
+    const auto front = mixer().front(tokens, history(convolutions));
     std::vector<SequenceTape<Scalar>> tapes(static_cast<std::size_t>(shape_.heads));
     const Matrix reads = read(front.heads, tapes);
     const detail::ReadsGradient<Scalar> d = mixer().back_gradient(front, reads, d_out, all.weights);
@@ -213,26 +213,12 @@ class TokenMixer {
     }
     return all;
   }
-  [[nodiscard]] std::vector<Matrix> empty_convolutions() const {
-    std::vector<Matrix> all;
-    for (const Eigen::Index channels : shape_.conv_channels) {
-      all.push_back(Matrix::Zero(shape_.conv_kernel - 1, channels));
-    }
-    return all;
+  [[nodiscard]] static detail::Histories<Scalar> history(const std::vector<Matrix>& convolutions) {
+    return {&convolutions};
   }
   void require_fitting(const Cache& cache) const {
-    bool fits = cache.num_heads() == shape_.heads &&
-                cache.convolutions_.size() == shape_.conv_channels.size();
-    for (std::size_t i = 0; fits && i < shape_.conv_channels.size(); ++i) {
-      fits = cache.convolutions_[i].rows() == shape_.conv_kernel - 1 &&
-             cache.convolutions_[i].cols() == shape_.conv_channels[i];
-    }
-    if (fits) {
-      const LogLinearState<Scalar>& state = cache.state(0);
-      fits = state.max_levels() == max_levels() && state.d_k() == shape_.d_k &&
-             state.d_v() == shape_.d_v;
-    }
-    if (!fits) detail::fail("cache", "of another shape", "made by make_cache of such a mixer");
+    if (cache.fits(shape_)) return;
+    detail::fail("cache", "of another shape", "made by make_cache of such a mixer");
   }
 
   detail::MixerShape shape_;
@@ -245,7 +231,8 @@ template <class Scalar_, class Mixer>
 auto TokenMixer<Scalar_, Mixer>::forward(const Rows& x) const -> Matrix {
   const detail::FlushToZero<Scalar> flush;
   const Matrix tokens = checked(x);
-  const auto front = mixer().front(tokens, empty_convolutions());
+  const std::vector<Matrix> nothing = detail::empty_convolutions<Scalar>(shape_);
+  const auto front = mixer().front(tokens, history(nothing));
   return finished(front, detail::read_heads(front.heads, max_levels(), chunks()));
 }
 
@@ -255,17 +242,14 @@ auto TokenMixer<Scalar_, Mixer>::forward(const Rows& x, Cache& cache) const -> M
   const Matrix tokens = checked(x);
   require_fitting(cache);
   if (tokens.rows() == 0) return tokens;
-  const auto front = mixer().front(tokens, cache.convolutions_);
-  Matrix out;
   if (tokens.rows() == 1) {
-    detail::HeadsToken<Scalar> token(front.heads, cache.states_);
-    out = finished(front, token.reads());
-    token.write();
-  } else {
-    auto states = cache.states_;
-    out = finished(front, detail::read_heads(front.heads, states, chunks()));
-    cache.states_.swap(states);
+    Cache* const only = &cache;
+    return step_streams(x, {&only, 1});
   }
+  const auto front = mixer().front(tokens, history(cache.convolutions_));
+  auto states = cache.states_;
+  Matrix out = finished(front, detail::read_heads(front.heads, states, chunks()));
+  cache.states_.swap(states);
   for (std::size_t i = 0; i < cache.convolutions_.size(); ++i) {
     cache.convolutions_[i] = front.convolved[i].bottomRows(cache.convolutions_[i].rows());
   }
@@ -273,11 +257,31 @@ auto TokenMixer<Scalar_, Mixer>::forward(const Rows& x, Cache& cache) const -> M
 }
 
 template <class Scalar_, class Mixer>
+auto TokenMixer<Scalar_, Mixer>::stage(const Rows& x, std::span<Cache* const> caches) const
+    -> std::pair<Matrix, detail::StagedTokens<Scalar>> {
+  const detail::FlushToZero<Scalar> flush;
+  const Matrix tokens = checked(x);
+  detail::require_size("x (rows)", tokens.rows(), static_cast<Eigen::Index>(caches.size()));
+  detail::require_distinct(caches);
+  detail::Histories<Scalar> histories;
+  for (const Cache* cache : caches) {
+    require_fitting(*cache);
+    histories.push_back(&cache->convolutions_);
+  }
+  if (caches.empty()) return {tokens, {detail::HeadInputs<Scalar>{}, {}, caches}};
+  auto front = mixer().front(tokens, histories);
+  detail::StagedTokens<Scalar> staged(front.heads, std::move(front.convolved), caches);
+  Matrix out = finished(front, staged.reads());
+  return {std::move(out), std::move(staged)};
+}
+
+template <class Scalar_, class Mixer>
 auto TokenMixer<Scalar_, Mixer>::gradient(const Rows& x, const Rows& d_out) const
     -> MixerGradients<Scalar> {
-  return gradient_of(x, d_out, empty_convolutions(), [&](const auto& heads, auto& tapes) {
-    return detail::read_heads(heads, max_levels(), chunks(), &tapes);
-  });
+  return gradient_of(x, d_out, detail::empty_convolutions<Scalar>(shape_),
+                     [&](const auto& heads, auto& tapes) {
+                       return detail::read_heads(heads, max_levels(), chunks(), &tapes);
+                     });
 }
 
 template <class Scalar_, class Mixer>

@@ -9,8 +9,7 @@
 /// order is `current_apart`) it supplies
 /// * `parameters(n)`: the weight arrays it needs: projections of x arrive in `raw`, free vectors in
 ///   `free`;
-/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels, and
-/// throws
+/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels; throws
 ///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
 /// * `weigh(raw, free, lambda)`: forward, n weights;
 /// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward;
@@ -29,6 +28,7 @@
 #include "loglinear/detail/kernels/softplus.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"
 #include "loglinear/fenwick.hpp"
+#include "loglinear/rules/mlp_weights.hpp"
 #include "loglinear/rules/rule.hpp"
 #include "loglinear/rules/type_list.hpp"
 
@@ -288,12 +288,12 @@ concept LevelWeights = std::copyable<Policy> &&
 static_assert(LevelWeights<NormalizedMixture, double>);
 static_assert(LevelWeights<MeanMixture, double>);
 static_assert(LevelWeights<SoftplusWeights, double>);
-static_assert(LevelWeights<UnitWeights, double>);
+static_assert(LevelWeights<MlpWeights, double>);
 static_assert(LevelWeights<OneLevel, double>);
 
 /// Every level weighting that can be chosen at run time. A new one is a policy and its line here.
 using LevelWeightings =
-    detail::TypeList<NormalizedMixture, MeanMixture, SoftplusWeights, UnitWeights>;
+    detail::TypeList<NormalizedMixture, MeanMixture, SoftplusWeights, MlpWeights, UnitWeights>;
 
 }  // namespace loglinear
 

@@ -93,10 +93,11 @@ inline void require_seamless(const std::map<std::string, HeaderEntry>& entries, 
   }
 }
 
-/// The tensors of a file. \param bytes  has `size()` and `read(begin, span)` \throws
+/// The header of a file, checked whole. \param bytes  has `size()` and `read(begin, span)` \throws
 /// CheckpointError as `parse_safetensors`
 template <class Bytes>
-[[nodiscard]] Tensors read_tensors(const Bytes& bytes, const std::string& source) {
+[[nodiscard]] HeaderReader read_header(const Bytes& bytes, const std::string& source,
+                                       std::uint64_t* data_begin = nullptr) {
   const std::string size = std::to_string(bytes.size());
   if (bytes.size() < 8) refuse(source, "has " + size + " bytes; a safetensors file has at least 8");
   std::uint64_t length = 0;
@@ -110,7 +111,15 @@ template <class Bytes>
   bytes.read(8, std::as_writable_bytes(std::span(text)));
   HeaderReader header = parsed_header(text, source);
   require_seamless(header.entries, rest - length, source);
+  if (data_begin != nullptr) *data_begin = 8 + length;
+  return header;
+}
 
+/// The tensors of a file. \param bytes, \throws  as `read_header`
+template <class Bytes>
+[[nodiscard]] Tensors read_tensors(const Bytes& bytes, const std::string& source) {
+  std::uint64_t data = 0;
+  HeaderReader header = read_header(bytes, source, &data);
   Tensors tensors;
   tensors.source = source;
   tensors.metadata = std::move(header.metadata);
@@ -127,7 +136,7 @@ template <class Bytes>
   for (const auto& [name, entry] : header.entries) {
     const std::uint64_t begin = (*entry.data_offsets)[0], end = (*entry.data_offsets)[1];
     tensor->bytes.resize(end - begin);
-    bytes.read(8 + length + begin, tensor->bytes);
+    bytes.read(data + begin, tensor->bytes);
     tensors.add(name, std::move(*tensor++));
   }
   return tensors;

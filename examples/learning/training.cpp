@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: MIT
+#include "training.hpp"
+
+#include <torch/nn/utils/clip_grad.h>
+#include <torch/serialize.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+#include <loglinear/checkpoint/detail/files.hpp>
+#include <map>
+#include <span>
+#include <sstream>
+#include <stdexcept>
+#include <utility>
+
+#include "batch.hpp"
+#include "sampling.hpp"
+#include "schedule.hpp"
+
+namespace learning {
+
+namespace {
+
+/// Weights drawn from this seed. LibTorch's generator serves nothing else.
+Model drawn(const ModelShape& shape, std::int64_t seed) {
+  torch::manual_seed(static_cast<std::uint64_t>(seed));
+  return Model(shape);
+}
+
+/// Matrices decay, embeddings, vectors and filters do not.
+std::unique_ptr<torch::optim::AdamW> optimizer_of(const Model& model, double weight_decay) {
+  std::vector<torch::Tensor> matrices, others;
+  for (const auto& item : model->named_parameters()) {
+    const bool is_matrix = item.key().ends_with(".weight") && item.value().dim() == 2 &&
+                           item.key().find("convolution") == std::string::npos;
+    (is_matrix ? matrices : others).push_back(item.value());
+  }
+  using torch::optim::AdamWOptions;
+  const auto group = [](std::vector<torch::Tensor> weights, double decay) {
+    return torch::optim::OptimizerParamGroup(
+        std::move(weights),
+        std::make_unique<AdamWOptions>(AdamWOptions().betas({0.9, 0.98}).weight_decay(decay)));
+  };
+  return std::make_unique<torch::optim::AdamW>(
+      std::vector{group(std::move(matrices), weight_decay), group(std::move(others), 0)});
+}
+
+/// What the labels of a group add up to.
+struct Sum {
+  std::int64_t labels = 0;
+  double loss = 0, right = 0;
+};
+
+/// The standard deviation of some numbers.
+class Spread {
+ public:
+  void add(double x) {
+    ++count_;
+    const double d = x - mean_;
+    mean_ += d / count_;
+    squares_ += d * (x - mean_);
+  }
+  [[nodiscard]] double deviation() const {
+    return count_ < 2 ? 0 : std::sqrt(squares_ / (count_ - 1));
+  }
+
+ private:
+  double count_ = 0, mean_ = 0, squares_ = 0;
+};
+
+torch::Tensor is_right(const torch::Tensor& logits, const torch::Tensor& labels) {
+  return logits.argmax(1).eq(labels);
+}
+
+}  // namespace
+
+Training::Training(const Task& task, const ModelShape& shape, TrainingOptions options,
+                   std::int64_t seed, const std::string& identity)
+    : task_(task),
+      options_(std::move(options)),
+      seed_(seed),
+      identity_(identity + " seed=" + std::to_string(seed)),
+      model_(drawn(shape, seed)),
+      optimizer_(optimizer_of(model_, options_.weight_decay)) {}
+
+Training::Outcome Training::step() {
+  const TrainingOptions& o = options_;
+  const auto seed = static_cast<std::uint64_t>(seed_);
+  loglinear::Xorshift64 random = generator_of({seed, static_cast<std::uint64_t>(step_)});
+  const std::int64_t choice = between(random, 0, static_cast<std::int64_t>(o.items.size()));
+  const std::int64_t count = o.random_count ? between(random, 0, o.length) : 0;
+  const Batch batch = training_batch(task_, {o.length, o.items[static_cast<std::size_t>(choice)]},
+                                     o.batch, seed, step_);
+
+  for (auto& group : optimizer_->param_groups()) {
+    static_cast<torch::optim::AdamWOptions&>(group.options())
+        .lr(o.learning_rate * cosine_share(step_, o.warm_up, o.steps));
+  }
+  optimizer_->zero_grad();
+  const torch::Tensor logits = model_(batch.tokens, batch.positions, count);
+  const torch::Tensor loss = torch::nn::functional::cross_entropy(logits, batch.labels);
+  loss.backward();
+  torch::nn::utils::clip_grad_norm_(model_->parameters(), o.gradient_norm);
+  optimizer_->step();
+  ++step_;
+
+  const auto value = loss.item<double>();
+  if (!std::isfinite(value)) {
+    throw std::runtime_error("the loss is " + std::to_string(value) + " at step " +
+                             std::to_string(step_) + "; a lower --learning-rate may help");
+  }
+  const torch::NoGradGuard counting;
+  return {value, is_right(logits, batch.labels).to(torch::kDouble).mean().item<double>()};
+}
+
+std::vector<Score> Training::scores(const std::vector<Setting>& tests, std::int64_t instances) {
+  const torch::NoGradGuard no_gradients;
+  std::vector<Score> scores;
+  for (const Setting& setting : tests) {
+    Sum all;
+    std::map<std::int64_t, Sum> groups;
+    Spread means;
+    // As many tokens at once as in training.
+    const std::int64_t most =
+        std::max<std::int64_t>(1, options_.batch * options_.length / setting.length);
+    for (std::int64_t first = 0; first < instances; first += most) {
+      const std::int64_t size = std::min(most, instances - first);
+      const Batch batch = test_batch(task_, setting, size, first);
+      const torch::Tensor logits = model_(batch.tokens, batch.positions);
+      const torch::Tensor loss =
+          torch::nn::functional::cross_entropy(
+              logits, batch.labels,
+              torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kNone))
+              .to(torch::kDouble);
+      const torch::Tensor right = is_right(logits, batch.labels).to(torch::kDouble);
+      for (std::int64_t i = 0; i < loss.size(0); ++i) {
+        for (Sum* sum : {&all, &groups[batch.groups.data_ptr<std::int64_t>()[i]]}) {
+          ++sum->labels;
+          sum->loss += loss.data_ptr<double>()[i];
+          sum->right += right.data_ptr<double>()[i];
+        }
+      }
+      const torch::Tensor by_instance = loss.view({size, -1}).mean(1);
+      for (std::int64_t i = 0; i < size; ++i) means.add(by_instance.data_ptr<double>()[i]);
+    }
+    const auto add = [&](const std::string& group, const Sum& sum, double deviation) {
+      const auto n = static_cast<double>(sum.labels);
+      scores.push_back({setting, group, sum.labels, sum.loss / n, sum.right / n, deviation});
+    };
+    add("all", all, means.deviation());
+    for (const auto& [group, sum] : groups) add(std::to_string(group), sum, 0);
+  }
+  return scores;
+}
+
+void Training::save(const std::string& path) const {
+  torch::serialize::OutputArchive archive, weights, moments;
+  archive.write("run", c10::IValue(identity_));
+  archive.write("step", c10::IValue(step_));
+  archive.write("seconds", c10::IValue(seconds));
+  model_->save(weights);
+  optimizer_->save(moments);
+  archive.write("weights", weights);
+  archive.write("moments", moments);
+  std::ostringstream out;
+  archive.save_to(out);
+  const std::string bytes = out.str();
+  loglinear::detail::Replacement(path).write(
+      {std::as_bytes(std::span(bytes.data(), bytes.size()))});
+}
+
+void Training::load(const std::string& path) {
+  torch::serialize::InputArchive archive, weights, moments;
+  archive.load_from(path);
+  c10::IValue run, step, spent;
+  archive.read("run", run);
+  if (run.toStringRef() != identity_) {
+    throw std::runtime_error(path + " is of another training: " + run.toStringRef());
+  }
+  archive.read("step", step);
+  archive.read("seconds", spent);
+  archive.read("weights", weights);
+  archive.read("moments", moments);
+  model_->load(weights);
+  optimizer_->load(moments);
+  step_ = step.toInt();
+  seconds = spent.toDouble();
+}
+
+}  // namespace learning

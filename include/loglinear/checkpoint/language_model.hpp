@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+#ifndef LOGLINEAR_CHECKPOINT_LANGUAGE_MODEL_HPP
+#define LOGLINEAR_CHECKPOINT_LANGUAGE_MODEL_HPP
+
+/// \file
+/// Language models from folders in the layout of flash-linear-attention, and to them.
+///
+/// Needs nlohmann-json, as all of checkpoint.hpp, which does not include this header.
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <set>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "loglinear/checkpoint/detail/model_files.hpp"
+#include "loglinear/checkpoint/model_configuration.hpp"
+#include "loglinear/checkpoint/model_configuration_text.hpp"
+#include "loglinear/checkpoint/safetensors.hpp"
+#include "loglinear/checkpoint/weights.hpp"
+#include "loglinear/model/instantiations.hpp"
+#include "loglinear/model/language_model.hpp"
+
+namespace loglinear {
+
+/// How a model is read from its folder.
+struct LanguageModelFolder {
+  /// Whether projections, embedding and head are kept in bfloat16. Where nothing is said they are
+  /// if all of them are BF16 in the files, which loses nothing.
+  std::optional<bool> keep_narrow = {};
+  /// Keys of config.json that are passed over, although they are not known.
+  std::set<std::string, std::less<>> ignored_keys = {};
+};
+
+namespace detail {
+
+/// Throws unless the files hold the model's weights and nothing else, but for a tied head.
+inline void require_same_names(const std::map<std::string, ListedTensor>& listed,
+                               const std::vector<std::string>& weights, bool is_tied,
+                               const std::string& source) {
+  std::vector<std::string> missing, surplus;
+  for (const std::string& name : weights) {
+    if (!listed.contains(name)) missing.push_back(name);
+  }
+  const std::set<std::string> known(weights.begin(), weights.end());
+  for (const auto& tensor : listed) {
+    const bool is_head = is_tied && tensor.first == "lm_head.weight";
+    if (!known.contains(tensor.first) && !is_head) surplus.push_back(tensor.first);
+  }
+  if (!missing.empty()) {
+    refuse(source, "tensors of the model are missing: " + in_quotes(missing));
+  }
+  if (!surplus.empty()) {
+    refuse(source, "there are tensors that are none of the model's: " + in_quotes(surplus) +
+                       "; an option of config.json that is off may need them");
+  }
+}
+
+/// Whether all matrices that a model can keep in bfloat16 are BF16.
+template <class Scalar>
+[[nodiscard]] bool are_narrow(const std::map<std::string, ListedTensor>& listed) {
+  return std::all_of(listed.begin(), listed.end(), [](const auto& tensor) {
+    return tensor.second.dtype == DType::bf16 || !NamedWeights<Scalar>::is_projection(tensor.first);
+  });
+}
+
+/// A tensor in the shape of a weight.
+template <class Scalar>
+[[nodiscard]] Matrix<Scalar> weight_from(const Tensors& tensors, const std::string& name,
+                                         Index rows, Index columns) {
+  const Tensor& tensor = tensors[name];
+  const std::vector<std::uint64_t> shape{static_cast<std::uint64_t>(rows),
+                                         static_cast<std::uint64_t>(columns)};
+  if (squeezed(tensor.shape) != squeezed(shape)) {
+    refuse_tensor(tensors.source, name,
+                  "is " + tensor.description() + "; config.json makes it [" + std::to_string(rows) +
+                      ", " + std::to_string(columns) + "]");
+  }
+  const RowMajorMatrix<Scalar> values = tensors.template matrix<Scalar>(name);
+  const double limit = magnitude_limit<Scalar>(), largest = max_abs(values);
+  if (largest > limit) {
+    refuse_tensor(tensors.source, name,
+                  Text("its largest coefficient is ", largest, "; it must be at most ", limit));
+  }
+  return values.template reshaped<Eigen::RowMajor>(rows, columns);
+}
+
+}  // namespace detail
+
+/// A model from a folder: `config.json` with `model.safetensors`, or with the shards that
+/// `model.safetensors.index.json` names. docs/models.md lists keys and tensors.
+///
+///     auto model = loglinear::load_language_model<float>("folder");
+///
+/// F32, F16 and BF16 are converted to float exactly. Needs the model and one file at a time in
+/// memory. \throws std::system_error where a file cannot be read, CheckpointError for a
+/// configuration as `language_model_options` does, for tensors that are missing, unknown or of
+/// another shape, by name, and for coefficients that are not finite or too large
+template <class Scalar>
+[[nodiscard]] LanguageModel<Scalar> load_language_model(const std::filesystem::path& folder,
+                                                        const LanguageModelFolder& how = {}) {
+  const std::filesystem::path config = folder / "config.json";
+  const LanguageModelOptions options =
+      language_model_options(detail::read_text(config), config.string(), how.ignored_keys);
+  const std::vector<std::filesystem::path> files = detail::model_files(folder);
+  const auto listed = detail::list_tensors(files);
+  const bool is_narrow = how.keep_narrow.value_or(detail::are_narrow<Scalar>(listed));
+  std::optional<LanguageModel<Scalar>> built;
+  detail::handling<std::invalid_argument>(
+      [&] { built.emplace(options, is_narrow); },
+      [&](const std::invalid_argument& error) { detail::refuse_from(config.string(), error); });
+  LanguageModel<Scalar> model = std::move(*built);
+  detail::require_same_names(listed, model.weight_names(), options.tie_word_embeddings,
+                             folder.string());
+  detail::Matrix<Scalar> head;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const Tensors tensors = read_safetensors(files[i]);
+    for (const std::string& name : tensors.names()) {
+      if (options.tie_word_embeddings && name == "lm_head.weight") {
+        head = detail::weight_from<Scalar>(tensors, name, options.vocab_size,
+                                           detail::hidden_size(options));
+        continue;
+      }
+      const auto old = model.weight(name);
+      model.set_weight(name, detail::weight_from<Scalar>(tensors, name, old.rows(), old.cols()));
+    }
+  }
+  const std::string embedding = model.weight_names().front();
+  if (head.size() != 0 && head != model.weight(embedding)) {
+    detail::refuse_tensor(folder.string(), "lm_head.weight",
+                          "differs from " + embedding + "; with tie_word_embeddings it must not");
+  }
+  return model;
+}
+
+/// Writes a model's folder, which is made if there is none: `config.json` and `model.safetensors`.
+/// \param dtype  of matrices, F64, F32, F16 or BF16; vectors are written in the scalar's own
+/// \throws std::system_error where a file cannot be written, std::invalid_argument as
+/// `config_json`, CheckpointError for a weight too large for the dtype. Copies all weights
+template <class Scalar>
+void save_language_model(const std::filesystem::path& folder, const LanguageModel<Scalar>& model,
+                         DType dtype = dtype_of<Scalar>()) {
+  const std::string config = config_json(model.options());
+  Tensors tensors;
+  tensors.metadata["format"] = "pt";  // as the published files have it
+  for (const std::string& name : model.weight_names()) {
+    const detail::Matrix<Scalar> weight = model.weight(name);
+    Tensors one;
+    one.add(name, weight, weight.cols() == 1 ? dtype_of<Scalar>() : dtype);
+    Tensor tensor = one[name];
+    if (detail::is_convolution(name)) {
+      tensor.shape.insert(tensor.shape.begin() + 1, 1);
+    } else if (weight.cols() == 1 && !name.ends_with("proj.weight")) {
+      tensor.shape.pop_back();
+    }
+    tensors.add(name, std::move(tensor));
+  }
+  std::filesystem::create_directories(folder);
+  write_safetensors(folder / "model.safetensors", tensors);
+  const std::span<const char> text(config);
+  detail::Replacement((folder / "config.json").string()).write({std::as_bytes(text)});
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_CHECKPOINT_LANGUAGE_MODEL_HPP
