@@ -193,7 +193,7 @@ TEST_CASE("What is wrong in a text is named with its column and what would be le
        {"\")\"", "level weights: one of normalized_mixture"}},
       {"log_linear(gla, level_weights=gla)",
        31,
-       {"\"gla\"", "softplus_weights, mlp_weights, unit_weights"}},
+       {"\"gla\"", "softplus_weights, ", "unit_weights"}},
       {"log_linear(gla, level_weights=log_linear(gla))", 31, {"\"log_linear\"", "level weights"}},
       {"log_linear(gla, level_weights=unit_weights, level_weights=unit_weights)", 45, {"once"}},
       {"log_linear(gla, level_weights=unit_weights(tau=1))", 44, {"\"tau\"", "expected \")\""}},
