@@ -35,9 +35,9 @@ class Collector {
 }  // namespace
 
 Batch training_batch(const Task& task, const Setting& setting, std::int64_t size,
-                     std::uint64_t seed, std::int64_t step) {
+                     std::uint64_t seed, std::int64_t step, std::int64_t first) {
   Collector collector;
-  for (std::int64_t row = 0; row < size; ++row) {
+  for (std::int64_t row = first; row < first + size; ++row) {
     loglinear::Xorshift64 random =
         generator_of({training_instance, seed, static_cast<std::uint64_t>(step),
                       static_cast<std::uint64_t>(row)});

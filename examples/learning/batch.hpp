@@ -18,9 +18,9 @@ struct Batch {
   torch::Tensor groups;     ///< likewise
 };
 
-/// The batch that the seed trains on at a step.
+/// Of the batch that the seed trains on at a step, the sequences [first, first + size).
 [[nodiscard]] Batch training_batch(const Task& task, const Setting& setting, std::int64_t size,
-                                   std::uint64_t seed, std::int64_t step);
+                                   std::uint64_t seed, std::int64_t step, std::int64_t first = 0);
 
 /// Test instances [first, first + size), the same for every seed.
 [[nodiscard]] Batch test_batch(const Task& task, const Setting& setting, std::int64_t size,

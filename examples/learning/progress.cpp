@@ -65,12 +65,13 @@ void prepare_process(int threads) {
 }
 
 void complete(Training& training, const Trail& trail) {
-  if (std::filesystem::exists(trail.checkpoint)) training.load(trail.checkpoint);
+  training.load(trail.checkpoint);
   Progress progress(trail, training);
   const Clock::time_point start = Clock::now();
   const double before = training.seconds;
   while (training.steps_done() < training.options().steps) {
-    progress.after(training, training.step());
+    const Training::Outcome outcome = training.step();
+    if (training.workers().is_first()) progress.after(training, outcome);
     training.seconds = before + seconds_since(start);
     if (trail.save_every > 0 && training.steps_done() % trail.save_every == 0) {
       training.save(trail.checkpoint);

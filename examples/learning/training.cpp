@@ -6,8 +6,13 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <loglinear/checkpoint/detail/files.hpp>
+#include <loglinear/detail/base/checks.hpp>
 #include <map>
 #include <span>
 #include <sstream>
@@ -76,13 +81,35 @@ torch::Tensor is_right(const torch::Tensor& logits, const torch::Tensor& labels)
 }  // namespace
 
 Training::Training(const Task& task, const ModelShape& shape, TrainingOptions options,
-                   std::int64_t seed, const std::string& identity)
+                   std::int64_t seed, const std::string& identity, const Workers& workers)
     : task_(task),
       options_(std::move(options)),
       seed_(seed),
       identity_(identity + " seed=" + std::to_string(seed)),
       model_(drawn(shape, seed)),
-      optimizer_(optimizer_of(model_, options_.weight_decay)) {}
+      optimizer_(optimizer_of(model_, options_.weight_decay)),
+      workers_(workers) {
+  if (workers.count() > options_.batch) {
+    loglinear::detail::fail("the number of processes", workers.count(), "at most ", options_.batch,
+                            ", the sequences of a batch");
+  }
+}
+
+void Training::add_up_gradients() {
+  std::vector<torch::Tensor> gradients;
+  for (const torch::Tensor& weights : model_->parameters()) {
+    if (weights.grad().defined()) gradients.push_back(weights.grad());
+  }
+  std::vector<torch::Tensor> flat;
+  for (const torch::Tensor& gradient : gradients) flat.push_back(gradient.flatten());
+  torch::Tensor all = torch::cat(flat);
+  workers_.add_up(std::span(all.data_ptr<float>(), static_cast<std::size_t>(all.numel())));
+  std::int64_t first = 0;
+  for (torch::Tensor& gradient : gradients) {
+    gradient.copy_(all.narrow(0, first, gradient.numel()).view_as(gradient));
+    first += gradient.numel();
+  }
+}
 
 Training::Outcome Training::step() {
   const TrainingOptions& o = options_;
@@ -90,8 +117,10 @@ Training::Outcome Training::step() {
   loglinear::Xorshift64 random = generator_of({seed, static_cast<std::uint64_t>(step_)});
   const std::int64_t choice = between(random, 0, static_cast<std::int64_t>(o.items.size()));
   const std::int64_t count = o.random_count ? between(random, 0, o.length) : 0;
+  const std::int64_t first = workers_.begin(o.batch, workers_.rank());
+  const std::int64_t size = workers_.begin(o.batch, workers_.rank() + 1) - first;
   const Batch batch = training_batch(task_, {o.length, o.items[static_cast<std::size_t>(choice)]},
-                                     o.batch, seed, step_);
+                                     size, seed, step_, first);
 
   for (auto& group : optimizer_->param_groups()) {
     static_cast<torch::optim::AdamWOptions&>(group.options())
@@ -99,19 +128,31 @@ Training::Outcome Training::step() {
   }
   optimizer_->zero_grad();
   const torch::Tensor logits = model_(batch.tokens, batch.positions, count);
-  const torch::Tensor loss = torch::nn::functional::cross_entropy(logits, batch.labels);
+  torch::Tensor loss = torch::nn::functional::cross_entropy(logits, batch.labels);
+  std::array<double, 3> sums{static_cast<double>(batch.labels.size(0)), 0, 0};  // labels, and means
+  if (workers_.are_many()) {
+    // The mean over the labels of all workers.
+    const double own = sums[0];
+    workers_.add_up(std::span(sums).first(1));
+    loss = loss * (own / sums[0]);
+  }
   loss.backward();
+  if (workers_.are_many()) add_up_gradients();
   torch::nn::utils::clip_grad_norm_(model_->parameters(), o.gradient_norm);
   optimizer_->step();
   ++step_;
 
-  const auto value = loss.item<double>();
-  if (!std::isfinite(value)) {
-    throw std::runtime_error("the loss is " + std::to_string(value) + " at step " +
+  sums[1] = loss.item<double>();
+  {
+    const torch::NoGradGuard counting;
+    sums[2] = is_right(logits, batch.labels).to(torch::kDouble).sum().item<double>() / sums[0];
+  }
+  workers_.add_up(std::span(sums).last(2));
+  if (!std::isfinite(sums[1])) {
+    throw std::runtime_error("the loss is " + std::to_string(sums[1]) + " at step " +
                              std::to_string(step_) + "; a lower --learning-rate may help");
   }
-  const torch::NoGradGuard counting;
-  return {value, is_right(logits, batch.labels).to(torch::kDouble).mean().item<double>()};
+  return {sums[1], sums[2]};
 }
 
 std::vector<Score> Training::scores(const std::vector<Setting>& tests, std::int64_t instances) {
@@ -155,6 +196,7 @@ std::vector<Score> Training::scores(const std::vector<Setting>& tests, std::int6
 }
 
 void Training::save(const std::string& path) const {
+  if (!workers_.is_first()) return;
   torch::serialize::OutputArchive archive, weights, moments;
   archive.write("run", c10::IValue(identity_));
   archive.write("step", c10::IValue(step_));
@@ -172,7 +214,16 @@ void Training::save(const std::string& path) const {
 
 void Training::load(const std::string& path) {
   torch::serialize::InputArchive archive, weights, moments;
-  archive.load_from(path);
+  std::string bytes;
+  if (workers_.is_first() && std::filesystem::exists(path)) {
+    std::ifstream file(path, std::ios::binary);
+    bytes.assign(std::istreambuf_iterator<char>(file), {});
+    if (bytes.empty()) throw std::runtime_error(path + " cannot be read");
+  }
+  workers_.broadcast(bytes);
+  if (bytes.empty()) return;
+  std::istringstream in(bytes);
+  archive.load_from(in);
   c10::IValue run, step, spent;
   archive.read("run", run);
   if (run.toStringRef() != identity_) {

@@ -11,6 +11,7 @@
 
 #include "model.hpp"
 #include "task.hpp"
+#include "workers.hpp"
 
 namespace learning {
 
@@ -42,12 +43,17 @@ struct Score {
 /// Everything random is a function of the seed and the step, and the weights are drawn before the
 /// first; so weights, the optimizer's moments and the number of the step are all that a training
 /// is, and one that goes on from them ends with the same numbers, bit for bit.
+///
+/// Several processes can share it, each with some sequences of every batch; they call the same
+/// functions. Losses are those of one process to rounding, and a checkpoint goes on with any number
+/// of them.
 class Training {
  public:
   /// Draws the weights from the seed. Trainings of one `identity` share all but the seed; a
-  /// checkpoint is refused by a training of another.
+  /// checkpoint is refused by a training of another. \throws std::invalid_argument for more workers
+  /// than sequences in a batch
   Training(const Task& task, const ModelShape& shape, TrainingOptions options, std::int64_t seed,
-           const std::string& identity);
+           const std::string& identity, const Workers& workers = alone());
 
   /// What a step did.
   struct Outcome {
@@ -61,18 +67,24 @@ class Training {
   [[nodiscard]] std::vector<Score> scores(const std::vector<Setting>& tests,
                                           std::int64_t instances);
 
-  /// Replaces the file: after a crash there is either the old one or the new one.
+  /// Replaces the file: after a crash there is either the old one or the new one. The first worker
+  /// does.
   void save(const std::string& path) const;
-  /// Goes on where `save` was called. \throws std::runtime_error if that was another training
+  /// Goes on where `save` was called, if the first worker finds the file. \throws
+  /// std::runtime_error if that was another training
   void load(const std::string& path);
 
   [[nodiscard]] const TrainingOptions& options() const { return options_; }
   [[nodiscard]] std::int64_t steps_done() const { return step_; }
   [[nodiscard]] const Model& model() const { return model_; }
+  [[nodiscard]] const Workers& workers() const { return workers_; }
 
   double seconds = 0;  ///< spent so far, kept with the rest
 
  private:
+  /// Gradients of this worker's sequences become those of the whole batch.
+  void add_up_gradients();
+
   const Task& task_;
   TrainingOptions options_;
   std::int64_t seed_;
@@ -80,6 +92,7 @@ class Training {
   std::int64_t step_ = 0;
   Model model_;
   std::unique_ptr<torch::optim::AdamW> optimizer_;
+  const Workers& workers_;
 };
 
 }  // namespace learning

@@ -4,28 +4,35 @@
 #include <exception>
 #include <filesystem>
 #include <memory>
+#include <string>
 
 #include "options.hpp"
 #include "progress.hpp"
 #include "results.hpp"
 #include "run.hpp"
+#include "workers.hpp"
 
 namespace recall {
 namespace {
 
 /// Trains one seed to the end, unless it is there already.
-void complete(const learning::Task& task, const Options& options, std::int64_t seed) {
+void complete(const learning::Task& task, const Options& options, std::int64_t seed,
+              const learning::Workers& workers) {
   const Configuration& c = options.configuration;
   const RunFiles files(options, seed);
-  if (std::filesystem::exists(files.results)) {
-    std::printf("%s  is complete\n", files.name.c_str());
+  std::string is_complete;
+  if (workers.is_first() && std::filesystem::exists(files.results)) is_complete = "yes";
+  workers.broadcast(is_complete);
+  if (!is_complete.empty()) {
+    if (workers.is_first()) std::printf("%s  is complete\n", files.name.c_str());
     return;
   }
-  learning::Training training(task, shape_of(c), training_of(c), seed, c.line());
+  learning::Training training(task, shape_of(c), training_of(c), seed, c.line(), workers);
   learning::complete(training, {.name = files.name,
                                 .checkpoint = files.checkpoint,
                                 .save_every = options.save_every,
                                 .report_every = options.report_every});
+  if (!workers.is_first()) return;
   const auto scores = training.scores(c.evaluations, c.test_instances);
   write_results(files.results, c, seed, {training.model()->parameter_count(), training.seconds},
                 scores);
@@ -52,14 +59,16 @@ int main(int argc, char** argv) {
     return 0;
   }
   learning::prepare_process(options.threads);
+  std::unique_ptr<learning::Workers> shared;
+  const learning::Workers* workers = &learning::alone();
   try {
+    if (options.mpi) workers = (shared = learning::ranks_of_mpi(argc, argv)).get();
     std::filesystem::create_directories(options.out);
     const std::unique_ptr<learning::Task> task = recall::make_task(options.configuration);
     for (std::int64_t i = 0; i < options.seeds; ++i) {
-      recall::complete(*task, options, options.first_seed + i);
+      recall::complete(*task, options, options.first_seed + i, *workers);
     }
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "recall: %s\n", error.what());
-    return 1;
+    learning::end_all(*workers, (std::string("recall: ") + error.what()).c_str());
   }
 }

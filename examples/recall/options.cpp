@@ -143,6 +143,9 @@ bool parse(int argc, char** argv, Options& options, int& status) {
   app.add_option("--threads", options.threads, "Of one run")
       ->check(CLI::Range(1, 1024))
       ->group("Run");
+  app.add_flag("--mpi", options.mpi,
+               "Share the sequences of a step out to the ranks of MPI (mpirun)")
+      ->group("Run");
   app.add_option("--out", options.out, "Folder for results and checkpoints")->group("Run");
   app.add_option("--save-every", options.save_every, "Steps between checkpoints; 0 for none")
       ->check(count)

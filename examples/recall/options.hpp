@@ -52,6 +52,7 @@ struct Options {
   std::int64_t first_seed = 1;
   std::int64_t seeds = 1;
   int threads = 1;
+  bool mpi = false;  ///< whether the ranks of MPI share every batch
   std::string out = "runs";
   std::int64_t save_every = 500;  ///< steps between checkpoints; 0: none
   double report_every = 10;       ///< seconds between lines of progress

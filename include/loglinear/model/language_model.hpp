@@ -234,10 +234,10 @@ LanguageModel<Scalar>::LanguageModel(const LanguageModelOptions& options, bool k
   detail::fill_normal(weights_.append(prefix() + "embeddings.weight", vocabulary, inputs),
                       deviation, random);
   for (Index i = 0; i < options.num_hidden_layers; ++i) {
-    auto& block =
-        blocks_.emplace_back(detail::mixer_of<Scalar>(options_, i, random), inputs,
-                             detail::mlp_size(options), detail::norm_eps(options), deviation,
-                             detail::is_mamba2(options) ? "mixer" : "attn", random);
+    auto& block = blocks_.emplace_back(detail::mixer_of<Scalar>(options_, i, random), inputs,
+                                       options.has_mlp ? detail::mlp_size(options) : 0,
+                                       detail::norm_eps(options), deviation,
+                                       detail::is_mamba2(options) ? "mixer" : "attn", random);
     if (keep_narrow) block.keep_projections_narrow();
   }
   weights_.append(last_norm(), inputs, 1).setOnes();

@@ -154,14 +154,15 @@ class SharedPool {
   }
   /// The stream of a key, which is begun where there is none.
   Index open(Key key) {
-    const auto [place, is_new] = streams_.try_emplace(key, Index{0});
-    if (!is_new) return place->second;
-    const std::exception_ptr thrown = detail::caught([&] { place->second = pool_->add(); });
+    const auto place = streams_.find(key);
+    if (place != streams_.end()) return place->second;
+    Index& number = streams_[key];
+    const std::exception_ptr thrown = detail::caught([&] { number = pool_->add(); });
     if (thrown) {
-      streams_.erase(place);
+      streams_.erase(key);
       std::rethrow_exception(thrown);
     }
-    return place->second;
+    return number;
   }
   void drop(Key key) {
     const auto found = streams_.find(key);
