@@ -23,8 +23,9 @@ namespace loglinear {
 /// A whole language model: tokens in, logits of the next token out.
 ///
 ///     x = embedding of the tokens
-///     x <- x + mixer(rms(x)),  x <- x + W_down (silu(W_gate rms(x)) . (W_up rms(x)))   block by
-///     block logits = W_head rms(x),   rms(x) = w . x / sqrt(mean(x^2) + norm_eps)
+///     block by block:  x <- x + mixer(rms(x))
+///                      x <- x + W_down (silu(W_gate rms(x)) . (W_up rms(x)))
+///     logits = W_head rms(x),   rms(x) = w . x / sqrt(mean(x^2) + norm_eps)
 ///
 /// The mixers are log-linear Mamba-2 or log-linear Gated DeltaNet (Guo et al., arXiv:2506.04761),
 /// their twins with one state, and softmax attention over a window in the blocks that
