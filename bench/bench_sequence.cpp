@@ -14,9 +14,11 @@
 // on; at T = 64 half of its only block of scores lies above the diagonal. vs_linear, the time of
 // linear attention with one state, the same rule in the same chunks, over ours. bytes_beyond_io,
 // the most heap in use at any time beyond inputs and result.
-// Forward plus gradient, by a tape: vs_forward, its time over that of forward alone.
-// Against recurrent, for every kind of transition: vs_recurrent, the time of the recurrent form
-// over the chunkwise one's.
+// Forward plus gradient, by a tape: gradient_over_forward, its time over that of forward alone.
+// Faded: gates that halve, keep e^-5 or now and then nothing, and inputs of 1e-15; vs_slow_decay,
+// the time over that of the same tokens of ordinary size under gates that keep nearly all. Against
+// recurrent, for every kind of transition: vs_recurrent, the time of the recurrent form over the
+// chunkwise one's.
 //
 // Results are new matrices at every call. The program keeps the memory that it has once had, as a
 // caching allocator does: where every page must come from the system anew, that takes as long as
@@ -152,7 +154,7 @@ void forward_and_gradient(benchmark::State& state, Rule rule) {
     return;
   }
   Rates rates;
-  Samples vs_forward;
+  Samples gradient_over_forward;
   for (auto _ : state) {
     const double alone = ns_per_token(length, [&] { return loglinear::chunkwise(in); });
     const double both = ns_per_token(length, [&] {
@@ -163,10 +165,31 @@ void forward_and_gradient(benchmark::State& state, Rule rule) {
     });
     state.SetIterationTime(both * 1e-9);
     rates.add(both);
-    vs_forward.add(both / alone);
+    gradient_over_forward.add(both / alone);
   }
   rates.report(state, rule, 3);
-  state.counters["vs_forward"] = vs_forward.median();
+  state.counters["gradient_over_forward"] = gradient_over_forward.median();
+}
+
+/// Decays and magnitudes that products must not be slower for.
+void faded(benchmark::State& state, Rule rule) {
+  const Index length = state.range(0), d = state.range(1);
+  const SequenceData<float> slow = random_sequence(rule, length, d), fast = faded_copy(slow);
+  const auto in = fast.inputs(), slow_in = slow.inputs();
+  if (!are_reads_right(fast, loglinear::chunkwise(in), loglinear::max_level_limit)) {
+    state.SkipWithError("a read is wrong");
+    return;
+  }
+  Samples ns, vs_slow_decay;
+  for (auto _ : state) {
+    const double mine = ns_per_token(length, [&] { return loglinear::chunkwise(in); });
+    state.SetIterationTime(mine * 1e-9);
+    ns.add(mine);
+    vs_slow_decay.add(mine / ns_per_token(length, [&] { return loglinear::chunkwise(slow_in); }));
+  }
+  state.counters["ns_per_token"] = ns.median();
+  state.counters["spread"] = ns.spread();
+  state.counters["vs_slow_decay"] = vs_slow_decay.median();
 }
 
 /// The chunkwise form beside the recurrent one, for a kind of transition.
@@ -210,6 +233,10 @@ void long_sizes(benchmark::internal::Benchmark* benchmark) {
   sizes(benchmark, 16384, 65536, 5);
 }
 
+void faded_sizes(benchmark::internal::Benchmark* benchmark) {
+  sizes(benchmark, 4096, 4096, 21);
+}
+
 void kind_sizes(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"T", "d"})->UseManualTime()->Iterations(7);
   for (const Index d : {16, 64, 128}) {
@@ -225,6 +252,9 @@ BENCHMARK_CAPTURE(forward_and_gradient, scalar_gate, Rule::scalar_gate)->Apply(s
 BENCHMARK_CAPTURE(forward_and_gradient, scalar_gate, Rule::scalar_gate)->Apply(long_sizes);
 BENCHMARK_CAPTURE(forward_and_gradient, gated_delta, Rule::gated_delta)->Apply(short_sizes);
 BENCHMARK_CAPTURE(forward_and_gradient, gated_delta, Rule::gated_delta)->Apply(long_sizes);
+BENCHMARK_CAPTURE(faded, scalar_gate, Rule::scalar_gate)->Apply(faded_sizes);
+BENCHMARK_CAPTURE(faded, key_gate, Rule::key_gate)->Apply(faded_sizes);
+BENCHMARK_CAPTURE(faded, gated_delta, Rule::gated_delta)->Apply(faded_sizes);
 BENCHMARK_CAPTURE(against_recurrent, none, Rule::none)->Apply(kind_sizes);
 BENCHMARK_CAPTURE(against_recurrent, scalar_gate, Rule::scalar_gate)->Apply(kind_sizes);
 BENCHMARK_CAPTURE(against_recurrent, key_gate, Rule::key_gate)->Apply(kind_sizes);

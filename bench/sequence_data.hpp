@@ -3,11 +3,12 @@
 #define LOGLINEAR_BENCH_SEQUENCE_DATA_HPP
 
 // Random sequences for benchmarks of the sequence form. Every gate keeps 1 - 2^-20 a token, so that
-// no level becomes negligible by it.
+// no level becomes negligible by it; or, in `faded_copy`, little or nothing.
 
 #include <Eigen/Core>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <random>
 
 #include "loglinear/sequence.hpp"
@@ -100,6 +101,20 @@ inline SequenceData<float> random_sequence(Rule rule, Index length, Index d) {
     data.u = data.p.cwiseProduct(uniform(length, d, 0.1F, 0.9F));
   }
   return data;
+}
+
+/// The same tokens under gates that halve, or keep e^-5 at every seventh token and nothing at every
+/// hundredth, with values of 1e-15.
+inline SequenceData<float> faded_copy(const SequenceData<float>& slow) {
+  SequenceData<float> fast = slow;
+  for (Index t = 0; t < fast.g.rows(); ++t) {
+    const float gate = t % 100 == 99 ? -std::numeric_limits<float>::infinity()
+                       : t % 7 == 6  ? -5.0F
+                                     : std::log(0.5F);
+    fast.g.row(t).setConstant(gate);
+  }
+  fast.v *= 1e-15F;
+  return fast;
 }
 
 }  // namespace bench

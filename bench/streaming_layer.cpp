@@ -48,7 +48,7 @@ class Gemv {
 
   template <class Product>
   double time(Product product) {
-    return bench::nanoseconds([&] {
+    return bench::processor_nanoseconds([&] {
              for (std::size_t i = 0; i < gemv_products; ++i) {
                product(matrices_[i % matrices_.size()]);
                benchmark::DoNotOptimize(out_.data());
@@ -83,7 +83,7 @@ class Stream {
   /// Nanoseconds a token over the window, from the same beginning each time.
   double ns_per_token() {
     layer_ = begin_;
-    return bench::nanoseconds([&] {
+    return bench::processor_nanoseconds([&] {
              for (std::uint64_t t = window_begin; t < window_begin + window; ++t) {
                const Vector& o = call_ == Call::forward ? layer_.forward(input(t))
                                                         : layer_.train_one(input(t), target_);

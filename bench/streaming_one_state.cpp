@@ -130,7 +130,7 @@ void one_state(benchmark::State& state) {
   Bare<Kind> bare(d);
   std::uint64_t count = 0;
   const auto ns_per_token = [&](auto& form) {
-    return bench::nanoseconds([&] {
+    return bench::processor_nanoseconds([&] {
              for (std::uint64_t t = count; t < count + window; ++t) {
                benchmark::DoNotOptimize(form.step(tokens.token(t)).data());
              }

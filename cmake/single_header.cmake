@@ -47,7 +47,7 @@ set(standard "${body}")
 set(body "")
 
 file(GLOB_RECURSE headers RELATIVE "${root}/include" "${root}/include/loglinear/*.hpp")
-list(FILTER headers EXCLUDE REGEX "^loglinear/(checkpoint|torch)")  # need other libraries
+list(FILTER headers EXCLUDE REGEX "^loglinear/(checkpoint|mpi|torch)")  # need other libraries
 list(SORT headers)
 foreach(header IN LISTS headers)
   take("${header}")

@@ -64,7 +64,9 @@
 #include <memory>
 #include <new>
 #include <numbers>
+#include <numeric>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -1109,6 +1111,13 @@ class ActiveLevels {
   /// The levels after `count` tokens.
   constexpr ActiveLevels(std::uint64_t count, int max_levels)
       : mask_(active_mask(count, max_levels)) {}
+  /// Those of them that hold any token from `origin` on: they are the newest ones.
+  constexpr ActiveLevels(std::uint64_t count, int max_levels, std::uint64_t origin)
+      : ActiveLevels(count, max_levels) {
+    // Above the highest bit in which the counts differ, buckets end at or before `origin`.
+    const int differing = static_cast<int>(std::bit_width(count ^ origin));
+    if (differing < 64) mask_ &= (std::uint64_t{1} << differing) - 1;
+  }
 
   /// Walks the set bits of the mask upwards.
   class Iterator {
@@ -1176,17 +1185,24 @@ namespace loglinear::detail {
 struct Moments {
   Index first = 0, stride = 1, rows = 1;
 
-  [[nodiscard]] Index operator[](Index i) const { return first + i / rows * stride; }
+  [[nodiscard]] Index operator[](Index i) const { return first + quotient(i, rows) * stride; }
   /// How many of `count` rows lie before `moment`.
   [[nodiscard]] Index count_before(Index moment, Index count) const {
-    return moment <= first ? 0 : (std::min)(count, ((moment - 1 - first) / stride + 1) * rows);
+    return moment <= first ? 0
+                           : (std::min)(count, (quotient(moment - 1 - first, stride) + 1) * rows);
   }
   /// How many of `count` rows lie at or before `moment`.
   [[nodiscard]] Index count_until(Index moment, Index count) const {
     return count_before(moment + 1, count);
   }
+  /// The same for the rows from `row` on, which is the first of its moment.
+  [[nodiscard]] Moments from(Index row) const { return {(*this)[row], stride, rows}; }
   /// Whether row i happens at moment `first + i`.
   [[nodiscard]] bool is_dense() const { return stride == 1 && rows == 1; }
+
+ private:
+  /// Mostly by 1, which need not take the time of a division.
+  [[nodiscard]] static Index quotient(Index i, Index by) { return by == 1 ? i : i / by; }
 };
 
 /// The transition of a token, taken apart: an optional decay of every value column, and `steps`
@@ -1253,14 +1269,16 @@ struct Chunk {
   RowMajorMatrix<Scalar> out;          // reads
   Index tokens = 0;                    // of the capacity, those in use
 
-  /// The queries, leaves and level weights in use: those above, or where the source has them.
+  /// The queries, leaves and level weights in use, and where the reads are to be written: those
+  /// above, or where the source has them.
   struct Views {
     ConstRowBlock<Scalar> q{}, k{}, v{}, lambda{};
+    RowBlock<Scalar> out{};
   };
-  [[nodiscard]] Views own_views() const {
+  [[nodiscard]] Views own_views() {
     const Index rows = own_rows();
     return {block_of(q).topRows(tokens), block_of(k).topRows(rows), block_of(v).topRows(rows),
-            block_of(lambda).topRows(tokens)};
+            block_of(lambda).topRows(tokens), writable_block_of(out).topRows(tokens)};
   }
 
   /// For a gradient: where those of the queries and leaves are to be written, and where that of the
@@ -1292,9 +1310,13 @@ class TokenSource {
   /// Whether `load` and `take_out` may be called for different chunks at the same time.
   [[nodiscard]] virtual bool is_concurrent() const { return false; }
   /// Fills everything but `out` with the tokens from `first` on, `chunk.tokens` of them; q, k, v
-  /// and lambda need not be filled where the result says where else they are.
+  /// and lambda need not be filled where the result says where else they are, which also says where
+  /// reads go.
   virtual typename Chunk<Scalar>::Views load(Index first, Chunk<Scalar>& chunk) = 0;
-  /// Takes `chunk.out`.
+  /// Asks the memory for what lies in part `part` of `parts` of these tokens, which will be loaded
+  /// soon; does nothing where it is not known what that is.
+  virtual void foresee(Index /*first*/, Index /*tokens*/, Index /*part*/, Index /*parts*/) const {}
+  /// Takes the reads of these tokens, which have been written to where `load` said.
   virtual void take_out(Index first, const Chunk<Scalar>& chunk) = 0;
   /// Says where the gradient with respect to `out` is, and where those of q, k and v are to be
   /// written: in `gradient` or elsewhere. `chunk` is loaded.
@@ -2001,6 +2023,14 @@ struct LeftOperand {
   const Scalar* scale = nullptr;
 };
 
+// GCC keeps an array in registers only if the loops over it are unrolled before it looks for such
+// arrays, which it has to be told; else the sums of a tile pass through the stack.
+#if defined(__GNUC__) && !defined(__clang__)
+#  define LOGLINEAR_UNROLL _Pragma("GCC unroll 8")
+#else
+#  define LOGLINEAR_UNROLL
+#endif
+
 /// A tile of `Rows` rows and `Packets` packets of columns: c = c0 +- sum_p a(., p) b(p, .).
 template <int Rows, int Packets, class Scalar>
 inline void product_tile(Into into, const LeftOperand<Scalar>& a, Index depth, const Scalar* b,
@@ -2009,20 +2039,22 @@ inline void product_tile(Into into, const LeftOperand<Scalar>& a, Index depth, c
   using P = Packet<Scalar>;
   constexpr Index width = packet_size<Scalar>;
   P sums[array_size(Rows)][array_size(Packets)];
-  for (int i = 0; i < Rows; ++i) {
-    for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pset1<P>(Scalar(0));
+  LOGLINEAR_UNROLL for (int i = 0; i < Rows; ++i) {
+    LOGLINEAR_UNROLL for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pset1<P>(Scalar(0));
   }
   const Scalar* column = a.data;
   for (Index p = 0; p < depth; ++p, column += a.column, b += b_stride) {
     P right[array_size(Packets)];
-    for (int n = 0; n < Packets; ++n) right[n] = ei::ploadu<P>(b + n * width);
-    for (int i = 0; i < Rows; ++i) {
+    LOGLINEAR_UNROLL for (int n = 0; n < Packets; ++n) right[n] = ei::ploadu<P>(b + n * width);
+    LOGLINEAR_UNROLL for (int i = 0; i < Rows; ++i) {
       const P left = ei::pset1<P>(column[i * a.row]);
-      for (int n = 0; n < Packets; ++n) sums[i][n] = ei::pmadd(left, right[n], sums[i][n]);
+      LOGLINEAR_UNROLL for (int n = 0; n < Packets; ++n) {
+        sums[i][n] = ei::pmadd(left, right[n], sums[i][n]);
+      }
     }
   }
-  for (int i = 0; i < Rows; ++i, c += c_stride) {
-    for (int n = 0; n < Packets; ++n) {
+  LOGLINEAR_UNROLL for (int i = 0; i < Rows; ++i, c += c_stride) {
+    LOGLINEAR_UNROLL for (int n = 0; n < Packets; ++n) {
       Scalar* const to = c + n * width;
       if (into == Into::add) sums[i][n] = ei::padd(ei::ploadu<P>(to), sums[i][n]);
       if (into == Into::subtract) sums[i][n] = ei::psub(ei::ploadu<P>(to), sums[i][n]);
@@ -2033,6 +2065,8 @@ inline void product_tile(Into into, const LeftOperand<Scalar>& a, Index depth, c
     }
   }
 }
+
+#undef LOGLINEAR_UNROLL
 
 /// All rows of one panel of `Packets` packets of columns, `Rows` at a time.
 template <int Rows, int Packets, class Scalar>
@@ -2633,13 +2667,17 @@ class ChunkDecay {
         decay_(decays > 0 ? moments : 0, decays),
         from_start_(moments + 1, decays),
         to_end_(moments, decays),
-        between_(has_scalar() ? moments + 1 : 0, moments),
+        between_(
+            zeros<Matrix>(has_scalar() ? moments + 2 + packet_size<Scalar> / moments : 0, moments)),
+        unit_(zeros<Scalar>(2 * between_.cols())),
         right_transposed_(d_k, rows),
         halves_(d_k, per_row_ ? moments : 1, per_row_ ? rows : 1),
         d_until_(moments + 1, decays),
         d_after_(moments, decays),
         d_log_(decays > 0 ? moments : 0, decays),
-        sums_(moments) {}
+        sums_(moments) {
+    if (has_scalar()) unit_[moments] = Scalar(1);
+  }
 
   /// The decays of the chunk's N moments, rows 0..N-1 x decays; those between pairs only where
   /// `gram` needs them.
@@ -2690,11 +2728,26 @@ class ChunkDecay {
   /// g(i, j) = x_i^T D(b_j+1..a_i) y_j where b_j <= a_i, else 0.
   void gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b, const Block& g) {
     if (per_row_) return halves_.gram(decays(), x, a, y, b, g);
-    const Block transposed = Block(right_transposed_).leftCols(y.rows());
-    transpose_into(y, transposed);
-    product_to_pairs<Into::replace>(x, a, transposed, b, g);
+    prepare_right(y);
+    gram_of_seen(x, a, b, g);
     decay_pairs(g, a, b);
   }
+  /// \name The same without decays, where there is not one for each row
+  /// \{
+
+  /// Before `gram_of_seen` with the rows y.
+  void prepare_right(const ConstBlock& y) {
+    transpose_into(y, Block(right_transposed_).leftCols(y.rows()));
+  }
+  /// g(i, j) = x_i^T y_j where b_j <= a_i, else anything.
+  void gram_of_seen(const ConstBlock& x, Moments a, Moments b, const Block& g) const {
+    product_to_pairs<Into::replace>(x, a, ConstBlock(right_transposed_).leftCols(g.cols()), b, g);
+  }
+  /// D(b+1..a) of every moment b <= a; null where nothing decays.
+  [[nodiscard]] const Scalar* until(Index a) const {
+    return has_scalar() ? ConstBlock(between_).row(a + 1) : nullptr;
+  }
+  /// \}
 
   /// The pullback of `gram`: adds to `d_x`, `d_y` and the gradient of the decays; `d_g` is changed.
   void pull_back_gram(const ConstBlock& x, Moments a, const ConstBlock& y, Moments b,
@@ -2744,14 +2797,23 @@ class ChunkDecay {
 
  private:
   void prepare_scalar(bool needs_pairs) {
+    namespace ei = Eigen::internal;
+    using P = Packet<Scalar>;
     for (Index a = 0; a < moments_; ++a) {
       const Scalar decay = decay_.data()[a];
       from_start_.data()[a + 1] = from_start_.data()[a] * decay;
       if (!needs_pairs) continue;
       const Scalar* const before = between_.data() + a * between_.cols();
       Scalar* const now = between_.data() + (a + 1) * between_.cols();
-      for (Index b = 0; b < a; ++b) now[b] = decay * before[b];
-      now[a] = Scalar(1);
+      // Not by a 1 written into the row, which the next packet to be read would wait for.
+      const Scalar* const one_at_a = unit_.data() + between_.cols() - a;
+      fill_by_packets(
+          now, whole_packets<Scalar>(a + 1, between_.cols()),
+          [&](Index b) {
+            return ei::pmadd(ei::pset1<P>(decay), ei::ploadu<P>(before + b),
+                             ei::ploadu<P>(one_at_a + b));
+          },
+          [&](Index b) { return decay * before[b] + one_at_a[b]; });
     }
     for (Index b = moments_ - 1; b > 0; --b) {
       to_end_.data()[b - 1] = to_end_.data()[b] * decay_.data()[b];
@@ -2798,16 +2860,12 @@ class ChunkDecay {
       const Index seen = b.count_until(a[i], g.cols());
       Scalar* const row = g.row(i);
       const Scalar* const decay = between_.data() + (a[i] + 1) * between_.cols();
-      if (b.is_dense()) {
-        // All columns, so that the loop has no rest: what is not seen may be anything.
-        for (Index j = 0; j < g.cols(); ++j) {
-          const Scalar decayed = row[j] * decay[j];
-          row[j] = j < seen ? decayed : Scalar(0);
-        }
+      if (b.is_dense()) {  // whole packets, so that there is no rest
+        multiply(row, decay, whole_packets<Scalar>(seen, g.cols()), row);
       } else {
         for (Index j = 0; j < seen; ++j) row[j] *= decay[b[j]];
-        std::fill(row + seen, row + g.cols(), Scalar(0));
       }
+      std::fill(row + seen, row + g.cols(), Scalar(0));
     }
   }
 
@@ -2833,7 +2891,9 @@ class ChunkDecay {
   Matrix decay_;
   Matrix from_start_;  // row a + 1: D(0..a)
   Matrix to_end_;      // row b: D(b+1..N-1)
-  Matrix between_;     // one decay for all rows: D(b+1..a) at row a + 1, column b <= a
+  Matrix between_;     // one decay for all rows: D(b+1..a) at row a + 1, column b <= a, else 0, and
+                       // behind the last row a packet to spare
+  Vector<Scalar> unit_;  // zeros, a 1 and zeros
   Matrix right_transposed_;
   GramByHalves<Scalar> halves_;
   Matrix d_until_;  // row a + 1: what counts for the moments up to a
@@ -2866,10 +2926,12 @@ void invert_unit_lower(ConstRowBlock<Scalar> lower, RowBlock<Scalar> inverse,
   const Index size = lower.rows();
   if (size <= shortest) {
     for (Index i = 0; i < size; ++i) {
-      Scalar* const row = inverse.row(i);
-      std::fill_n(row, size, Scalar(0));
-      for (Index j = 0; j < i; ++j) axpy(-lower(i, j), inverse.row(j), j + 1, row);
-      row[i] = Scalar(1);
+      std::fill_n(inverse.row(i), size, Scalar(0));
+      inverse(i, i) = Scalar(1);
+    }
+    // A row that is done leaves all later ones at once, which do not wait for each other.
+    for (Index j = 0; j < size; ++j) {
+      for (Index i = j + 1; i < size; ++i) axpy(-lower(i, j), inverse.row(j), size, inverse.row(i));
     }
     return;
   }
@@ -2976,17 +3038,31 @@ class ChunkMap {
     }
     if (!has_kept && shape_.steps > 0) forward_updates(chunk, rows);
     if (!reads) return;
-    folds_ = pass == Pass::reads && shape_.steps == 0 && shape_.decays <= 1;
-    if (!folds_) {
-      resize(decayed_queries_, tokens_, shape_.d_k);
-      decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
-    }
+    folds_ = pass == Pass::reads && shape_.steps == 0 && shape_.decays <= 1 &&
+             !shape_.decays_values && shape_.leaves_at().is_dense();
+    if (folds_) return decay_.prepare_right(rows.k);
+    resize(decayed_queries_, tokens_, shape_.d_k);
+    decay_.decay_from_start(rows.q, shape_.queries_at(), decayed_queries_);
+    // Whoever weighs scores may look at more of them than there are.
+    if (query_key_.size() != tokens_ * leaves_) set_zero(query_key_, tokens_, leaves_);
     resize(query_key_, tokens_, leaves_);
     decay_.gram(rows.q, shape_.queries_at(), rows.k, shape_.leaves_at(), query_key_);
     if (shape_.steps > 0) forward_updated_reads(chunk, rows);
   }
 
+  /// Whether reads take what stands without decays, which are factors beside it: there are no
+  /// `scores` then but those of a few queries at a time.
+  [[nodiscard]] bool folds() const { return folds_; }
   [[nodiscard]] const Matrix& scores() const { return shape_.steps ? scores_ : query_key_; }
+  /// scores = those of the queries from `first` on; row i times `score_factors(first + i)`, unless
+  /// that is null, is what reads the leaves that the query sees.
+  void fold_scores(Index first, const Block& scores) const {
+    decay_.gram_of_seen(rows_.q.middleRows(first, scores.rows()), shape_.queries_at().from(first),
+                        shape_.leaves_at(), scores);
+  }
+  [[nodiscard]] const Scalar* score_factors(Index t) const {
+    return folds_ ? decay_.until(shape_.queries_at()[t]) : nullptr;
+  }
   /// Row t times `query_factor(t)` is what meets older states.
   [[nodiscard]] ConstBlock queries() const {
     return folds_ ? rows_.q : ConstBlock(shape_.steps ? queries_ : decayed_queries_);
@@ -3111,7 +3187,7 @@ class ChunkMap {
   Views rows_{};
   Index tokens_ = 0, leaves_ = 0, moments_ = 0;
   Pass pass_ = Pass::states;
-  bool folds_ = false;  // queries are left as they are, their decay is in `query_factor`
+  bool folds_ = false;
   Kept kept_{};
   Matrix decayed_queries_{}, query_key_{};  // q D, <q, k>_D
   Matrix query_removal_{};                  // <q, u>_D
@@ -3131,26 +3207,33 @@ class ChunkMap {
 namespace loglinear::detail {
 
 /// The levels that the chunkwise algorithm works on, a matrix each, allocated when first active;
-/// or the gradient with respect to them.
+/// or the gradient with respect to them. Of a stretch of tokens that is computed apart, which
+/// begins after `origin` others, it holds the levels that have any of them: what is older counts as
+/// zero.
 template <class Scalar>
 class Hierarchy {
  public:
   using Matrix = RowMajorMatrix<Scalar>;
 
-  Hierarchy(int max_levels, Index d_k, Index d_v, std::uint64_t count = 0)
+  Hierarchy(int max_levels, Index d_k, Index d_v, std::uint64_t count = 0, std::uint64_t origin = 0)
       : max_levels_(max_levels),
         d_k_(d_k),
         d_v_(d_v),
         count_(count),
+        origin_(origin),
         levels_(static_cast<std::size_t>(max_levels)) {}
 
   [[nodiscard]] int max_levels() const { return max_levels_; }
+  [[nodiscard]] Index d_k() const { return d_k_; }
+  [[nodiscard]] Index d_v() const { return d_v_; }
   [[nodiscard]] bool has_shape(int max_levels, Index d_k, Index d_v) const {
     return max_levels_ == max_levels && d_k_ == d_k && d_v_ == d_v;
   }
   [[nodiscard]] std::uint64_t count() const { return count_; }
   void set_count(std::uint64_t count) { count_ = count; }
-  [[nodiscard]] ActiveLevels active() const { return {count_, max_levels_}; }
+  [[nodiscard]] std::uint64_t origin() const { return origin_; }
+  void set_origin(std::uint64_t origin) { origin_ = origin; }
+  [[nodiscard]] ActiveLevels active() const { return {count_, max_levels_, origin_}; }
   [[nodiscard]] Bucket bucket(int level) const { return bucket_of(count_, level, max_levels_); }
 
   [[nodiscard]] const Matrix& level(int l) const { return levels_[static_cast<std::size_t>(l)]; }
@@ -3159,7 +3242,7 @@ class Hierarchy {
   /// Memory for a level that is about to be written.
   void allocate(int l) { resize(level(l), d_k_, d_v_); }
   /// One of the same shape before any token.
-  [[nodiscard]] Hierarchy empty() const { return {max_levels_, d_k_, d_v_}; }
+  [[nodiscard]] Hierarchy empty() const { return {max_levels_, d_k_, d_v_, 0, origin_}; }
 
   /// The active levels alone, at the same count.
   [[nodiscard]] Hierarchy snapshot() const {
@@ -3171,6 +3254,7 @@ class Hierarchy {
   /// this one has.
   void become(const Hierarchy& other) {
     count_ = other.count_;
+    origin_ = other.origin_;
     for (int l : active()) level(l) = other.level(l);
   }
 
@@ -3182,7 +3266,7 @@ class Hierarchy {
  private:
   int max_levels_;
   Index d_k_, d_v_;
-  std::uint64_t count_;
+  std::uint64_t count_, origin_;
   std::vector<Matrix> levels_;
 };
 
@@ -3236,54 +3320,108 @@ struct LevelMask {
   }
 };
 
-/// Calls `visit(t, level, from, to, size)` for the coefficients of row t of `scores` and of
-/// `weighted` that stand under one level, `leaves` columns a token; clears what of `weighted` is
-/// not seen.
-template <class Scalar, class Visit>
-void for_each_run_of_scores(const LevelMask& mask, Index leaves,
-                            const RowMajorMatrix<Scalar>& scores, RowMajorMatrix<Scalar>& weighted,
-                            Visit visit) {
-  const Index columns = scores.cols();
-  for (Index t = 0; t < scores.rows(); ++t) {
-    Scalar* const to = weighted.data() + t * columns;
-    const Scalar* const from = scores.data() + t * columns;
-    mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
-      visit(t, level, from + begin * leaves, to + begin * leaves, size * leaves);
-    });
-    std::fill(to + mask.seen(t, leaves), to + columns, Scalar(0));
-  }
-}
+/// The stretches of all queries of a chunk, one query after the other.
+class LevelRuns {
+ public:
+  struct Run {
+    int level;
+    Index begin, size;
+  };
 
-/// weighted(t, s) = lambda(t, level of s) scores(t, s); 0 where s is not seen.
-template <class Scalar>
-void weight_scores(const LevelMask& mask, Index leaves, const RowMajorMatrix<Scalar>& scores,
+  /// Becomes those of so many tokens; does nothing for one whole chunk after another, all of which
+  /// have the same.
+  void prepare(const LevelMask& mask, Index tokens) {
+    const bool is_regular = is_same_for_all_chunks(mask, tokens);
+    if (is_regular && is_regular_ && tokens == tokens_) return;
+    is_regular_ = false;
+    runs_.clear();
+    first_.assign(1, 0);
+    for (Index t = 0; t < tokens; ++t) {
+      mask.for_each_stretch(t, [&](int level, Index begin, Index size) {
+        runs_.push_back({level, begin, size});
+      });
+      first_.push_back(runs_.size());
+    }
+    is_regular_ = is_regular;
+    tokens_ = tokens;
+  }
+  /// Those of query t, the oldest first.
+  [[nodiscard]] std::span<const Run> of(Index t) const {
+    const std::size_t* const begin = first_.data() + t;
+    return {runs_.data() + begin[0], begin[1] - begin[0]};
+  }
+
+ private:
+  /// Whether the chunk begins where its size divides the position, no query sees beyond it, and no
+  /// level of a query's is the last.
+  [[nodiscard]] static bool is_same_for_all_chunks(const LevelMask& mask, Index tokens) {
+    const auto size = std::bit_ceil(static_cast<std::uint64_t>(tokens));
+    return mask.first % size == 0 && !mask.sees_itself() &&
+           static_cast<int>(std::bit_width(size)) < mask.max_levels;
+  }
+
+  std::vector<Run> runs_{};
+  std::vector<std::size_t> first_{};  // of each query's
+  bool is_regular_ = false;
+  Index tokens_ = 0;
+};
+
+/// weighted(i, s) = lambda(t, level of s) scores(i, s) for the queries t = first + i; 0 where s is
+/// not seen, of `leaves` columns a token. `factors(t)` is what row i of the scores is to be
+/// multiplied by, or null for all rows. `lambda` has the rows of the whole chunk.
+///
+/// What is not seen of scores and factors may be any numbers, but it must be numbers. `spare` more
+/// of them must lie behind the last row, and behind that of `weighted`, where they are overwritten.
+template <class Scalar, class Factors>
+void weight_scores(const LevelMask& mask, const LevelRuns& runs, Index first, Index leaves,
+                   const std::type_identity_t<ConstRowBlock<Scalar>>& scores,
                    const std::type_identity_t<ConstRowBlock<Scalar>>& lambda,
-                   RowMajorMatrix<Scalar>& weighted) {
-  for_each_run_of_scores(mask, leaves, scores, weighted,
-                         [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
-                           const Scalar weight = lambda(t, level);
-                           for (Index s = 0; s < size; ++s) to[s] = weight * from[s];
-                         });
+                   const RowBlock<Scalar>& weighted, Factors factors, Index spare) {
+  namespace ei = Eigen::internal;
+  using P = Packet<Scalar>;
+  constexpr Index width = packet_size<Scalar>;
+  const Index rows = scores.rows(), columns = scores.cols();
+  for (Index i = 0; i < rows; ++i) {
+    const Scalar *const from = scores.row(i), *const by = factors(first + i),
+                        *const weights = lambda.row(first + i);
+    Scalar* const to = weighted.row(i);
+    // Runs are written in whole packets, which may reach beyond their end, even into the next row:
+    // what comes later in the matrix is written later.
+    const bool has_room = (rows - 1 - i) * columns + spare >= width;
+    for (const auto& [level, begin, size] : runs.of(first + i)) {
+      const Scalar weight = weights[level];
+      const P factor = ei::pset1<P>(weight);
+      const Index end = (begin + size) * leaves;
+      Index s = begin * leaves;
+      for (; has_room && s < end; s += width) {
+        P score = ei::ploadu<P>(from + s);
+        if (by != nullptr) score = ei::pmul(score, ei::ploadu<P>(by + s));
+        ei::pstoreu(to + s, ei::pmul(factor, score));
+      }
+      for (; s < end; ++s) to[s] = weight * (by != nullptr ? Scalar(from[s] * by[s]) : from[s]);
+    }
+    std::fill(to + mask.seen(first + i, leaves), to + columns, Scalar(0));
+  }
 }
 
 /// The pullback of `weight_scores`: d_weighted becomes the gradient of the scores; d_lambda is
 /// added to.
 template <class Scalar>
-void pull_back_weighted_scores(const LevelMask& mask, Index leaves,
+void pull_back_weighted_scores(const LevelMask& mask, const LevelRuns& runs, Index leaves,
                                const RowMajorMatrix<Scalar>& scores,
                                const std::type_identity_t<ConstRowBlock<Scalar>>& lambda,
                                RowMajorMatrix<Scalar>& d_weighted,
                                RowMajorMatrix<Scalar>& d_lambda) {
-  for_each_run_of_scores(mask, leaves, scores, d_weighted,
-                         [&](Index t, int level, const Scalar* from, Scalar* to, Index size) {
-                           const Scalar weight = lambda(t, level);
-                           Scalar sum(0);
-                           for (Index s = 0; s < size; ++s) {
-                             sum += to[s] * from[s];
-                             to[s] *= weight;
-                           }
-                           d_lambda(t, level) += sum;
-                         });
+  const Index columns = scores.cols();
+  for (Index t = 0; t < scores.rows(); ++t) {
+    Scalar* const d_row = d_weighted.data() + t * columns;
+    for (const auto& [level, begin, size] : runs.of(t)) {
+      const Index at = begin * leaves, count = size * leaves;
+      d_lambda(t, level) += dot(d_row + at, scores.data() + t * columns + at, count);
+      scale_by(lambda(t, level), d_row + at, count);
+    }
+    std::fill(d_row + mask.seen(t, leaves), d_row + columns, Scalar(0));
+  }
 }
 
 }  // namespace loglinear::detail
@@ -3348,6 +3486,18 @@ class ValueMix {
     return decays_ ? ConstBlock(ended_values_) : v;
   }
 
+  /// Before states are read: out = the mix under the lower triangular weights w, or 0 where it has
+  /// to wait until what is read of the states has decayed.
+  void begin_reads(const ConstBlock& w, const ConstBlock& v, const Block& out) const {
+    if (decays_) return out.setZero();
+    product_of_pairs<Into::replace>(w, queries_at_, leaves_at_, v, out);
+  }
+  /// After they were read.
+  void end_reads(const ConstBlock& w, const ConstBlock& v, const Block& out) {
+    if (!decays_) return;
+    decay_from_start(out);
+    add_mix(w, v, out);
+  }
   /// o_t <- R(0..t) o_t: what is read of the states from before the chunk.
   void decay_from_start(const Block& o) const {
     for (Index t = 0; decays_ && t < o.rows(); ++t) {
@@ -3362,35 +3512,7 @@ class ValueMix {
     }
   }
 
-  /// out += the mix under the lower triangular weights w.
-  void add_mix(const ConstBlock& w, const ConstBlock& v, const Block& out) {
-    if (!decays_) {
-      return product_of_pairs<Into::add>(w, queries_at_, leaves_at_, v, out);
-    }
-    visit_halves(
-        0, tokens_,
-        [&](Index low, Index high) {
-          const RowRange rows = rows_between(queries_at_, low, high, tokens_);
-          for (Index t = rows.first; t < rows.first + rows.size; ++t) {
-            for_each_earlier(queries_at_[t], low, [&](Index j, Index) {
-              add_scaled_product(w(t, j), running_.data(), v.row(j), d_v_, out.row(t));
-            });
-          }
-        },
-        [&](Index low, Index middle, Index high) {
-          const RowRange later = rows_between(queries_at_, middle, high, tokens_);
-          const RowRange earlier = meet(v, low, middle, high);
-          const Block reads = Block(later_).topRows(later.size);
-          product<Into::replace>(w.block(later.first, earlier.first, later.size, earlier.size),
-                                 ConstBlock(earlier_).topRows(earlier.size), reads);
-          for (Index i = 0; i < later.size; ++i) {
-            const Index t = later.first + i;
-            add_product(reads.row(i), halves_.later(queries_at_[t]), d_v_, out.row(t));
-          }
-        });
-  }
-
-  /// The pullback of `add_mix`: fills d_w, at least its lower triangle, adds to d_v and to the
+  /// The pullback of the mix: fills d_w, at least its lower triangle, adds to d_v and to the
   /// gradient of the log decays.
   void pull_back_mix(const ConstBlock& w, const ConstBlock& v, const ConstBlock& d_out,
                      const Block& d_w, const Block& d_v, const Block& d_log) {
@@ -3453,6 +3575,31 @@ class ValueMix {
   }
 
  private:
+  /// out += the mix of values that decay.
+  void add_mix(const ConstBlock& w, const ConstBlock& v, const Block& out) {
+    visit_halves(
+        0, tokens_,
+        [&](Index low, Index high) {
+          const RowRange rows = rows_between(queries_at_, low, high, tokens_);
+          for (Index t = rows.first; t < rows.first + rows.size; ++t) {
+            for_each_earlier(queries_at_[t], low, [&](Index j, Index) {
+              add_scaled_product(w(t, j), running_.data(), v.row(j), d_v_, out.row(t));
+            });
+          }
+        },
+        [&](Index low, Index middle, Index high) {
+          const RowRange later = rows_between(queries_at_, middle, high, tokens_);
+          const RowRange earlier = meet(v, low, middle, high);
+          const Block reads = Block(later_).topRows(later.size);
+          product<Into::replace>(w.block(later.first, earlier.first, later.size, earlier.size),
+                                 ConstBlock(earlier_).topRows(earlier.size), reads);
+          for (Index i = 0; i < later.size; ++i) {
+            const Index t = later.first + i;
+            add_product(reads.row(i), halves_.later(queries_at_[t]), d_v_, out.row(t));
+          }
+        });
+  }
+
   void add_sum_to(Scalar* row) const { add(row, sum_.data(), d_v_, row); }
 
   /// Calls `visit(j, token)` for the leaves of the tokens in [low, t], the newest first, with
@@ -3754,34 +3901,144 @@ class ChunkStep {
     is_prepared_ = true;
   }
 
-  /// The reads of its tokens, to `chunk().out`.
+  /// The reads of its tokens, to where the source wants them.
   void read(const Hierarchy<Scalar>& states) {
-    const Block out = Block(chunk_.out).topRows(chunk_.tokens);
-    out.setZero();
-    for (int l : states.active()) {
-      gather_lambda(states, l, lambda_);
-      product<Into::add_scaled>(map_.queries(), states.level(l), out, lambda_.data());
-    }
-    mix_.decay_from_start(out);
-    mix_.add_mix(weighted_scores(states), rows_.v, out);
+    begin_reads(states, [] {});
+    for (int l : states.active()) read_level(states, l);
+    mix_.end_reads(weighted_, rows_.v, rows_.out);
   }
 
   /// The states after the chunk from those before it; in place where they are the same.
   void advance(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
+    if (!is_prepared_) prepare_carry(states);
+    std::size_t n = 0;
+    for (int l : states.active()) carry_level(n++, states.level(l), next.level(l));
+    merge(states, next);
+  }
+
+  /// Both, in place: each level is taken on right after it was read, while it is near. Calls
+  /// `foresee(part, parts)` now and then, each part once.
+  template <class Foresee>
+  void read_and_advance(Hierarchy<Scalar>& states, Foresee foresee) {
+    const Index levels = active_level_count(states.count(), states.max_levels());
+    const Index stretches = map_.folds() ? (chunk_.tokens + pair_rows - 1) / pair_rows : 0;
+    Index part = 0;
+    const auto next_part = [&] { foresee(part++, stretches + levels); };
+    begin_reads(states, next_part);
+    prepare_carry(states);
+    std::size_t n = 0;
+    for (int l : states.active()) {
+      next_part();
+      read_level(states, l);
+      carry_level(n++, states.level(l), states.level(l));
+    }
+    mix_.end_reads(weighted_, rows_.v, rows_.out);
+    merge(states, states);
+  }
+
+  [[nodiscard]] const Chunk<Scalar>& chunk() const { return chunk_; }
+  [[nodiscard]] ChunkMap<Scalar>& map() { return map_; }
+
+  /// \name For the pullback
+  /// \{
+
+  [[nodiscard]] const SequenceShape& shape() const { return shape_; }
+  [[nodiscard]] const Views& rows() const { return rows_; }
+  [[nodiscard]] ValueMix<Scalar>& mix() { return mix_; }
+
+  [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
+    return {shape_.order, states.max_levels(), states.count()};
+  }
+  [[nodiscard]] std::uint64_t count_after(const Hierarchy<Scalar>& states) const {
+    return states.count() + static_cast<std::uint64_t>(chunk_.tokens);
+  }
+  /// The rows of keys and values of each stretch of the chunk that a level holds after it.
+  template <class Visit>
+  void for_each_new_stretch(int max_levels, std::uint64_t before, Visit visit) const {
+    const LevelMask after{ReadOrder::before_push, max_levels, before};
+    after.for_each_stretch(chunk_.tokens, [&](int level, Index begin, Index size) {
+      visit(level, begin * shape_.leaves, size * shape_.leaves);
+    });
+  }
+
+  /// The stretches of the chunk under one level each, once its scores were weighted.
+  [[nodiscard]] const LevelRuns& runs() const { return runs_; }
+  /// The scores under their level weights.
+  const Matrix& weighted_scores(const Hierarchy<Scalar>& states) {
+    resize(weighted_, chunk_.tokens, chunk_.tokens * shape_.leaves);
+    runs_.prepare(mask(states), chunk_.tokens);
+    weight_scores<Scalar>(
+        mask(states), runs_, 0, shape_.leaves, map_.scores(), rows_.lambda, weighted_,
+        [](Index) -> const Scalar* { return nullptr; }, 0);
+    return weighted_;
+  }
+  /// lambda = what multiplies each query of the chunk where it reads level l.
+  void gather_lambda(const Hierarchy<Scalar>& states, int l, Vector<Scalar>& lambda) const {
+    resize(lambda, chunk_.tokens);
+    for_each_weight_of(states, l, [&](Index t, int level) {
+      lambda[t] = rows_.lambda(t, level) * map_.query_factor(t);
+    });
+  }
+  /// Calls `visit(t, column of its level weights)` for each token t that reads level l of `states`.
+  /// A bucket's level never falls while tokens pass, so that equal ends mean one level for all.
+  template <class Visit>
+  void for_each_weight_of(const Hierarchy<Scalar>& states, int l, Visit visit) const {
+    const std::uint64_t bucket = states.bucket(l).first;
+    const LevelMask levels = mask(states);
+    const int first = levels.level(bucket, 0), last = levels.level(bucket, chunk_.tokens - 1);
+    for (Index t = 0; t < chunk_.tokens; ++t) {
+      visit(t, first == last ? first : levels.level(bucket, t));
+    }
+  }
+  /// \}
+
+ private:
+  void prepare_carry(const Hierarchy<Scalar>& states) {
+    map_.prepare_carry(active_level_count(states.count(), states.max_levels()));
+  }
+  /// What the chunk's tokens read of each other, or what must come before they read of the states.
+  template <class Before>
+  void begin_reads(const Hierarchy<Scalar>& states, Before before_stretch) {
+    if (!map_.folds()) return mix_.begin_reads(weighted_scores(states), rows_.v, rows_.out);
+    runs_.prepare(mask(states), chunk_.tokens);
+    // A few queries at a time, so that what is between two products stays in the nearest cache.
+    const Index tokens = chunk_.tokens, spare = packet_size<Scalar>;
+    if (folded_.cols() < tokens) set_zero(folded_, 3 * pair_rows, (std::max)(tokens, spare));
+    for (Index first = 0; first < tokens; first += pair_rows) {
+      const Index size = (std::min)(pair_rows, tokens - first);
+      const Block scores = Block(folded_).block(0, 0, size, tokens),
+                  weighted = Block(folded_).block(pair_rows, 0, size, tokens);
+      before_stretch();
+      map_.fold_scores(first, scores);
+      weight_scores<Scalar>(
+          mask(states), runs_, first, shape_.leaves, scores, rows_.lambda, weighted,
+          [&](Index t) { return map_.score_factors(t); }, spare);
+      product_of_pairs<Into::replace>(weighted, shape_.queries_at().from(first), shape_.leaves_at(),
+                                      rows_.v, rows_.out.middleRows(first, size));
+    }
+  }
+  void read_level(const Hierarchy<Scalar>& states, int l) {
+    gather_lambda(states, l, lambda_);
+    product<Into::add_scaled>(map_.queries(), states.level(l), rows_.out, lambda_.data());
+  }
+  /// Older state n through the transitions of the chunk.
+  void carry_level(std::size_t n, const Matrix& state, Matrix& next) {
+    map_.carry(n, state, next);
+    mix_.carry(next);
+    clear_negligible(next.data(), next.size());
+  }
+  /// Moves the levels of `next`, which have gone through the chunk, to where they are after it, and
+  /// adds its own leaves. `states` is before the chunk by its count, its levels are not asked for.
+  void merge(const Hierarchy<Scalar>& states, Hierarchy<Scalar>& next) {
     const std::uint64_t before = states.count(), after = count_after(states);
     const ActiveLevels active = states.active();
-    if (!is_prepared_) map_.prepare_carry(active_level_count(before, states.max_levels()));
     std::uint64_t filled = 0;
     const auto take = [&](int l) {
       const bool has = (filled >> l) & 1u;
       filled |= std::uint64_t{1} << l;
       return has;
     };
-    std::size_t n = 0;
     for (int l : active) {
-      map_.carry(n++, states.level(l), next.level(l));
-      mix_.carry(next.level(l));
-      clear_negligible(next.level(l).data(), next.level(l).size());
       if (states.holder(after, states.bucket(l).first) == l) take(l);
     }
     for (int l : active) {
@@ -3813,64 +4070,13 @@ class ChunkStep {
     next.set_count(after);
   }
 
-  [[nodiscard]] const Chunk<Scalar>& chunk() const { return chunk_; }
-  [[nodiscard]] ChunkMap<Scalar>& map() { return map_; }
-
-  /// \name For the pullback
-  /// \{
-
-  [[nodiscard]] const SequenceShape& shape() const { return shape_; }
-  [[nodiscard]] const Views& rows() const { return rows_; }
-  [[nodiscard]] ValueMix<Scalar>& mix() { return mix_; }
-
-  [[nodiscard]] LevelMask mask(const Hierarchy<Scalar>& states) const {
-    return {shape_.order, states.max_levels(), states.count()};
-  }
-  [[nodiscard]] std::uint64_t count_after(const Hierarchy<Scalar>& states) const {
-    return states.count() + static_cast<std::uint64_t>(chunk_.tokens);
-  }
-  /// The rows of keys and values of each stretch of the chunk that a level holds after it.
-  template <class Visit>
-  void for_each_new_stretch(int max_levels, std::uint64_t before, Visit visit) const {
-    const LevelMask after{ReadOrder::before_push, max_levels, before};
-    after.for_each_stretch(chunk_.tokens, [&](int level, Index begin, Index size) {
-      visit(level, begin * shape_.leaves, size * shape_.leaves);
-    });
-  }
-
-  /// The scores under their level weights.
-  const Matrix& weighted_scores(const Hierarchy<Scalar>& states) {
-    resize(weighted_, chunk_.tokens, chunk_.tokens * shape_.leaves);
-    weight_scores(mask(states), shape_.leaves, map_.scores(), rows_.lambda, weighted_);
-    return weighted_;
-  }
-  /// lambda = what multiplies each query of the chunk where it reads level l.
-  void gather_lambda(const Hierarchy<Scalar>& states, int l, Vector<Scalar>& lambda) const {
-    resize(lambda, chunk_.tokens);
-    for_each_weight_of(states, l, [&](Index t, int level) {
-      lambda[t] = rows_.lambda(t, level) * map_.query_factor(t);
-    });
-  }
-  /// Calls `visit(t, column of its level weights)` for each token t that reads level l of `states`.
-  /// A bucket's level never falls while tokens pass, so that equal ends mean one level for all.
-  template <class Visit>
-  void for_each_weight_of(const Hierarchy<Scalar>& states, int l, Visit visit) const {
-    const std::uint64_t bucket = states.bucket(l).first;
-    const LevelMask levels = mask(states);
-    const int first = levels.level(bucket, 0), last = levels.level(bucket, chunk_.tokens - 1);
-    for (Index t = 0; t < chunk_.tokens; ++t) {
-      visit(t, first == last ? first : levels.level(bucket, t));
-    }
-  }
-  /// \}
-
- private:
   SequenceShape shape_;
   Chunk<Scalar> chunk_;
   Views rows_{};
   ChunkMap<Scalar> map_;
   ValueMix<Scalar> mix_;
-  Matrix weighted_{};
+  LevelRuns runs_{};
+  Matrix weighted_{}, folded_{};  // the scores under their weights, of all queries or of a few
   Vector<Scalar> lambda_{};
   bool is_prepared_ = false;
   std::vector<Matrix> written_{};  // keys^T values of each stretch of the chunk, if so
@@ -4106,8 +4312,8 @@ class ChunkStepPullback {
     resize(d_weighted_, tokens, tokens * shape_.leaves);
     step_.mix().pull_back_mix(step_.weighted_scores(states), rows.v, targets.out, d_weighted_,
                               targets.v, d_chunk.value_decay);
-    pull_back_weighted_scores(step_.mask(states), shape_.leaves, step_.map().scores(), rows.lambda,
-                              d_weighted_, d_chunk.lambda);
+    pull_back_weighted_scores(step_.mask(states), step_.runs(), shape_.leaves, step_.map().scores(),
+                              rows.lambda, d_weighted_, d_chunk.lambda);
     pull_back_reads(states, gradient, targets.out, d_chunk);
     map_.finish(step_.chunk(), rows, d_weighted_, d_queries_, d_keys_, targets, d_chunk);
   }
@@ -5516,7 +5722,8 @@ class OneStateRun {
   OneStateRun(const OneStateRun&) = delete;
   OneStateRun& operator=(const OneStateRun&) = delete;
 
-  /// Takes the `tokens` tokens from `first` on, and reads them, to `chunk().out`, if `reads`.
+  /// Takes the `tokens` tokens from `first` on, and reads them, to where the source wants them, if
+  /// `reads`.
   void step(TokenSource<Scalar>& source, Index first, Index tokens, bool reads,
             Hierarchy<Scalar>& states) {
     chunk_.tokens = tokens;
@@ -5579,7 +5786,7 @@ class OneStateRun {
   }
   /// The read of token t; the state before the first token of all has no weight.
   void put_read(Index t, std::uint64_t before) {
-    Scalar* const out = chunk_.out.data() + t * shape_.d_v;
+    Scalar* const out = rows_.out.row(t);
     copy(own_read_.data(), shape_.d_v, out);
     if (before + static_cast<std::uint64_t>(t) == 0) return;
     const LevelMask mask{shape_.order, 1, before};
@@ -5713,11 +5920,11 @@ class ChunkwiseRun {
     const Pass pass = reads ? Pass::reads : Pass::states;
     for_each_chunk(source_.length(), chunk_size_, states, tape, [&](Index first, Index tokens) {
       step_.load(source_, first, tokens, pass);
-      if (reads) {
-        step_.read(states);
-        source_.take_out(first, step_.chunk());
-      }
-      step_.advance(states, states);
+      if (!reads) return step_.advance(states, states);
+      const Index next = first + tokens, coming = (std::min)(tokens, source_.length() - next);
+      step_.read_and_advance(
+          states, [&](Index part, Index parts) { source_.foresee(next, coming, part, parts); });
+      source_.take_out(first, step_.chunk());
     });
   }
 
@@ -6530,13 +6737,32 @@ class InputSource final : public TokenSource<Scalar> {
       copy_rows(block_of(in_.u).middleRows(first * updates_, tokens * updates_), chunk.u);
       copy_rows(block_of(in_.p).middleRows(first * updates_, tokens * updates_), chunk.p);
     }
-    return {q, is_delta() ? block_of(chunk.k).topRows(rows) : k, v, lambda};
+    return {q, is_delta() ? block_of(chunk.k).topRows(rows) : k, v, lambda,
+            out_.data() == nullptr ? writable_block_of(chunk.out).topRows(tokens)
+                                   : out_.middleRows(first, tokens)};
+  }
+
+  void foresee(Index first, Index tokens, Index part, Index parts) const override {
+    const Index begin = first + tokens * part / parts, end = first + tokens * (part + 1) / parts;
+    constexpr Index line = (std::max)(Index{64} / Index{sizeof(Scalar)}, Index{1});
+    const auto touch = [&](const ConstRowBlock<Scalar>& rows, Index each) {
+      for (Index i = begin * each; i < end * each; ++i) {
+        for (Index j = 0; j < rows.cols(); j += line) Eigen::internal::prefetch(rows.row(i) + j);
+      }
+    };
+    touch(block_of(in_.q), 1);
+    touch(block_of(in_.k), leaves_);
+    touch(block_of(in_.v), leaves_);
+    if (out_.data() != nullptr) touch(out_, 1);
   }
 
   void take_out(Index first, const Chunk<Scalar>& chunk) override {
     if (out_.data() == nullptr) return;
-    require_finite_reads(block_of(chunk.out).topRows(chunk.tokens), first);
-    copy_rows(block_of(chunk.out).topRows(chunk.tokens), out_.middleRows(first, chunk.tokens));
+    const RowBlock<Scalar> reads = out_.middleRows(first, chunk.tokens);
+    if (all_finite(reads)) return;
+    const Matrix refused = view_of(reads);
+    reads.setZero();  // nobody is to be left with what is not finite
+    require_finite_reads(refused, first);
   }
 
   typename Chunk<Scalar>::Targets open_gradient(Index first, const Chunk<Scalar>& chunk,
@@ -9528,6 +9754,71 @@ void require_apart(const BatchGradients<Scalar>& gradients) {
       gradients);
 }
 
+/// Throws unless gradients can be written to where they are wanted.
+template <class Scalar>
+void require_targets(const BatchInputs<Scalar>& in, const BatchShape& shape,
+                     const BatchGradients<Scalar>& gradients) {
+  for_each_array(
+      [&](const char* name, const HeadArray<const Scalar>& array, const HeadArray<Scalar>& to) {
+        if (to.is_absent()) return;
+        const std::string what = std::string("the gradient of ") + name;
+        require_sizes(what, to, shape, array.rows(), array.columns());
+        require_size(what + " (heads)", to.heads(), array.heads());
+        require_writable(what, to);
+      },
+      in, gradients);
+  require_apart(gradients);
+}
+
+/// The gradients of all heads, those that heads share added up.
+template <class Scalar>
+class HeadGradients {
+ public:
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  /// `of_head` is used up. Throws where a sum is not finite.
+  HeadGradients(const BatchInputs<Scalar>& in, const BatchHeads<Scalar>& heads,
+                const BatchGradients<Scalar>& to, std::vector<SequenceGradients<Scalar>>& of_head)
+      : in_(in), heads_(heads), to_(to), of_head_(of_head) {
+    for_each_wanted([&](const char* name, Index n, Index shared, const auto&, auto member) {
+      Matrix& sum = of_head_[array_size(n)].*member;
+      for (Index h = 1; h < shared; ++h) {
+        const Matrix& other = of_head_[array_size(n + h)].*member;
+        detail::add(sum.data(), other.data(), sum.size(), sum.data());
+      }
+      if (shared > 1) require_finite_gradient(name, sum);
+    });
+  }
+  /// Writes them to where they are wanted.
+  void write() const {
+    for_each_wanted([&](const char*, Index n, Index, const HeadArray<Scalar>& to, auto member) {
+      const Index each = to.rows() / heads_.shape().tokens;
+      put_rows(of_head_[array_size(n)].*member, to, heads_.rows(n, each));
+    });
+  }
+
+ private:
+  template <class Use>
+  void for_each_wanted(Use use) const {
+    const GradientMembers<Scalar> members{};
+    for_each_array(
+        [&](const char* name, const HeadArray<const Scalar>& array, const HeadArray<Scalar>& to,
+            Matrix SequenceGradients<Scalar>::*member) {
+          if (to.is_absent()) return;
+          const Index shared = heads_.shape().heads / array.heads();
+          heads_.for_each([&](Index n) {
+            if (n % shared == 0) use(name, n, shared, to, member);
+          });
+        },
+        in_, to_, members);
+  }
+
+  const BatchInputs<Scalar>& in_;
+  const BatchHeads<Scalar>& heads_;
+  const BatchGradients<Scalar>& to_;
+  std::vector<SequenceGradients<Scalar>>& of_head_;
+};
+
 }  // namespace detail
 
 /// The gradients of `sum(d_out * out)` with respect to every array and the initial states, as
@@ -9564,16 +9855,7 @@ void chunkwise_gradient(const BatchInputs<Scalar>& in, const BatchTape<Scalar>& 
   if (d_states != nullptr && !d_states->empty()) {
     detail::require_size("d_states", static_cast<Index>(d_states->size()), heads.count());
   }
-  detail::for_each_array(
-      [&](const char* name, const HeadArray<const Scalar>& array, const HeadArray<Scalar>& to) {
-        if (to.is_absent()) return;
-        const std::string what = std::string("the gradient of ") + name;
-        detail::require_sizes(what, to, heads.shape(), array.rows(), array.columns());
-        detail::require_size(what + " (heads)", to.heads(), array.heads());
-        detail::require_writable(what, to);
-      },
-      in, gradients);
-  detail::require_apart(gradients);
+  detail::require_targets(in, heads.shape(), gradients);
 
   std::vector<SequenceGradients<Scalar>> all(count);
   std::vector<Matrix> initial(count);
@@ -9585,31 +9867,7 @@ void chunkwise_gradient(const BatchInputs<Scalar>& in, const BatchTape<Scalar>& 
     all[at] = chunkwise_gradient<Scalar>(
         heads[n], tape.heads[at], detail::sequence_rows<Scalar>(d_out, heads.rows(n)), d_final);
   });
-  const detail::GradientMembers<Scalar> members{};
-  const auto for_each_wanted = [&](auto use) {
-    detail::for_each_array(
-        [&](const char* name, const HeadArray<const Scalar>& array, const HeadArray<Scalar>& to,
-            Matrix SequenceGradients<Scalar>::*member) {
-          if (to.is_absent()) return;
-          const Index shared = heads.shape().heads / array.heads();
-          heads.for_each([&](Index n) {
-            if (n % shared == 0) use(name, n, shared, to, member);
-          });
-        },
-        in, gradients, members);
-  };
-  for_each_wanted([&](const char* name, Index n, Index shared, const auto&, auto member) {
-    Matrix& sum = all[static_cast<std::size_t>(n)].*member;
-    for (Index h = 1; h < shared; ++h) {
-      const Matrix& other = all[static_cast<std::size_t>(n + h)].*member;
-      detail::add(sum.data(), other.data(), sum.size(), sum.data());
-    }
-    if (shared > 1) detail::require_finite_gradient(name, sum);
-  });
-  for_each_wanted([&](const char*, Index n, Index, const HeadArray<Scalar>& to, auto member) {
-    const Index each = to.rows() / heads.shape().tokens;
-    detail::put_rows(all[static_cast<std::size_t>(n)].*member, to, heads.rows(n, each));
-  });
+  detail::HeadGradients<Scalar>(in, heads, gradients, all).write();
   if (d_states == nullptr) return;
   for (std::size_t n = 0; n < count; ++n) initial[n] = std::move(all[n].state);
   *d_states = std::move(initial);
@@ -9983,6 +10241,255 @@ void step(const BatchInputs<Scalar>& in, const HeadArray<Scalar>& out,
 /// Many sequences of many heads on plain arrays.
 
 #endif  // LOGLINEAR_BATCH_HPP
+
+// ---- loglinear/chunks/stretch.hpp
+
+#ifndef LOGLINEAR_CHUNKS_STRETCH_HPP
+#define LOGLINEAR_CHUNKS_STRETCH_HPP
+
+// A stretch of a sequence that is computed apart from what comes before it. States are linear in
+// what was there before, S -> P S diag(r) + own, and so are reads: the query of token t meets a
+// state S from before the stretch as
+//
+//     o_t += lambda(t, level of S) (S^T q'_t) * r_t        q'_t = (A_t ... A_first)^T q_t
+//
+// with r_t the decays of the value columns up to token t. So a stretch begins at its absolute count
+// with empty levels, and keeps P, r and the queries q'; what came in is read and added later, all
+// of it at once.
+
+namespace loglinear::detail {
+
+/// What the transitions of a stretch multiply to, S -> P S diag(r).
+template <class Scalar>
+struct StretchMap {
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  /// The identity. \param is_dense  whether P is a matrix; else it is kept as its diagonal
+  StretchMap(Index d_k, Index d_v, bool is_dense, bool decays_values)
+      : left(Matrix::Ones(d_k, 1)), right(Matrix::Ones(decays_values ? 1 : 0, d_v)) {
+    if (is_dense) left = Matrix::Identity(d_k, d_k);
+  }
+
+  Matrix left;   ///< P, d_k x d_k, or its diagonal, d_k x 1
+  Matrix right;  ///< r, 1 x d_v, or no row where value columns do not decay
+
+  [[nodiscard]] bool is_dense() const { return left.cols() == left.rows() && left.cols() > 1; }
+
+  /// to = P s diag(r); not in place.
+  void carry(const Matrix& s, Matrix& to) const {
+    apply_left(s, to);
+    apply_right(to);
+  }
+  /// d = P^T d_after diag(r), the pullback of `carry`; not in place.
+  void pull_back(const Matrix& d_after, Matrix& d) const {
+    if (is_dense()) {
+      resize(d, d_after.rows(), d_after.cols());
+      product<Into::replace>(block_of(left).transpose(), d_after, d);
+    } else {
+      apply_left(d_after, d);
+    }
+    apply_right(d);
+  }
+  /// The product of this map and a later one: P <- P_later P.
+  void follow(const StretchMap& later) {
+    Matrix both;
+    later.apply_left(left, both);
+    clear_negligible(both.data(), both.size());
+    left.swap(both);
+    if (right.size() > 0) multiply(right.data(), later.right.data(), right.size(), right.data());
+  }
+
+ private:
+  void apply_left(const Matrix& s, Matrix& to) const {
+    resize(to, s.rows(), s.cols());
+    if (is_dense()) return product<Into::replace>(left, s, to);
+    for (Index i = 0; i < s.rows(); ++i) {
+      scale_to(left.data()[i], s.data() + i * s.cols(), s.cols(), to.data() + i * s.cols());
+    }
+  }
+  void apply_right(Matrix& to) const {
+    for (Index i = 0; right.size() > 0 && i < to.rows(); ++i) {
+      multiply(to.data() + i * to.cols(), right.data(), to.cols(), to.data() + i * to.cols());
+    }
+    clear_negligible(to.data(), to.size());
+  }
+};
+
+/// `own`, the levels of a stretch alone, become those after it: `before` undergoes the stretch, and
+/// each of its levels falls whole into the one that holds its tokens then.
+template <class Scalar>
+void add_earlier(const Hierarchy<Scalar>& before, const StretchMap<Scalar>& map,
+                 Hierarchy<Scalar>& own) {
+  RowMajorMatrix<Scalar> carried;
+  std::uint64_t filled = 0;
+  for (int l : own.active()) filled |= std::uint64_t{1} << l;
+  for (int l : before.active()) {
+    map.carry(before.level(l), carried);
+    const int holder = own.holder(own.count(), before.bucket(l).first);
+    RowMajorMatrix<Scalar>& to = own.level(holder);
+    if ((filled >> holder) & 1u) {
+      add(to.data(), carried.data(), to.size(), to.data());
+    } else {
+      to.swap(carried);
+    }
+    filled |= std::uint64_t{1} << holder;
+  }
+  own.set_origin(before.origin());
+}
+
+/// The pullback: `d_before`, all levels before the stretch, is added what the gradient with respect
+/// to the levels after it says.
+template <class Scalar>
+void add_later_gradient(const Hierarchy<Scalar>& d_after, const StretchMap<Scalar>& map,
+                        Hierarchy<Scalar>& d_before) {
+  RowMajorMatrix<Scalar> pulled;
+  for (int l : d_before.active()) {
+    map.pull_back(d_after.level(d_before.holder(d_after.count(), d_before.bucket(l).first)),
+                  pulled);
+    RowMajorMatrix<Scalar>& to = d_before.level(l);
+    add(to.data(), pulled.data(), to.size(), to.data());
+  }
+}
+
+/// What a stretch leaves for those from before it.
+template <class Scalar>
+struct Stretch {
+  using Matrix = RowMajorMatrix<Scalar>;
+
+  Stretch(const SequenceShape& shape, Index tokens, bool is_dense, bool decays_values)
+      : map(shape.d_k, shape.d_v, is_dense, decays_values),
+        queries(tokens, shape.d_k),
+        value_decay(decays_values ? tokens : 0, shape.d_v),
+        order(shape.order) {}
+
+  StretchMap<Scalar> map;
+  Matrix queries;      ///< q'
+  Matrix value_decay;  ///< r_t, or no rows
+  ReadOrder order;
+  std::vector<StretchMap<Scalar>> before_kept{};  ///< before each chunk that a tape keeps
+
+  /// Adds the reads of `states`, those before the stretch, under the level weights `lambda`.
+  void read(const Hierarchy<Scalar>& states, const ConstRowBlock<Scalar>& lambda,
+            const RowBlock<Scalar>& out) const {
+    Matrix reads;
+    for_each_piece([&](Index first, Index tokens) {
+      set_zero(reads, tokens, out.cols());
+      for_each_weights(states, lambda, first, tokens, [&](int l, const Scalar* weights) {
+        product<Into::add_scaled>(block_of(queries).middleRows(first, tokens), states.level(l),
+                                  reads, weights);
+      });
+      for (Index t = 0; t < tokens; ++t) {
+        Scalar* const row = reads.data() + t * reads.cols();
+        decay_values(first + t, row);
+        add(out.row(first + t), row, reads.cols(), out.row(first + t));
+      }
+    });
+  }
+
+  /// The pullback of `read` to the states: `gradient`, all levels before the stretch, is added to.
+  void pull_back(const ConstRowBlock<Scalar>& lambda, const ConstRowBlock<Scalar>& d_out,
+                 Hierarchy<Scalar>& gradient) const {
+    Matrix d_reads, weighted;
+    for_each_piece([&](Index first, Index tokens) {
+      resize(d_reads, tokens, d_out.cols());
+      resize(weighted, tokens, d_out.cols());
+      for (Index t = 0; t < tokens; ++t) {
+        Scalar* const row = d_reads.data() + t * d_reads.cols();
+        copy(d_out.row(first + t), d_out.cols(), row);
+        decay_values(first + t, row);
+      }
+      for_each_weights(gradient, lambda, first, tokens, [&](int l, const Scalar* weights) {
+        for (Index t = 0; t < tokens; ++t) {
+          const Index at = t * d_reads.cols();
+          scale_to(weights[t], d_reads.data() + at, d_reads.cols(), weighted.data() + at);
+        }
+        product<Into::add>(block_of(queries).middleRows(first, tokens).transpose(), weighted,
+                           gradient.level(l));
+      });
+    });
+  }
+
+ private:
+  /// As many tokens at a time as lie in a near cache.
+  template <class Visit>
+  void for_each_piece(Visit visit) const {
+    for (Index first = 0; first < queries.rows(); first += 64) {
+      visit(first, (std::min)(Index{64}, queries.rows() - first));
+    }
+  }
+  /// Calls `visit(l, weights)` for each level, with the weight that each of the tokens gives it.
+  template <class Visit>
+  void for_each_weights(const Hierarchy<Scalar>& states, const ConstRowBlock<Scalar>& lambda,
+                        Index first, Index tokens, Visit visit) const {
+    const LevelMask mask{order, states.max_levels(), states.count()};
+    Vector<Scalar> weights(tokens);
+    for (int l : states.active()) {
+      const std::uint64_t bucket = states.bucket(l).first;
+      for (Index t = 0; t < tokens; ++t) {
+        weights[t] = lambda(first + t, mask.level(bucket, first + t));
+      }
+      visit(l, weights.data());
+    }
+  }
+  void decay_values(Index t, Scalar* row) const {
+    if (value_decay.rows() == 0) return;
+    multiply(row, value_decay.data() + t * value_decay.cols(), value_decay.cols(), row);
+  }
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_STRETCH_HPP
+
+// ---- loglinear/chunks/stretch_run.hpp
+
+#ifndef LOGLINEAR_CHUNKS_STRETCH_RUN_HPP
+#define LOGLINEAR_CHUNKS_STRETCH_RUN_HPP
+
+namespace loglinear::detail {
+
+/// Reads and writes all tokens of the source as a stretch: `states` begins without levels, at the
+/// stretch's absolute count and origin, and holds its own tokens in the end. P goes through the
+/// chunks as one more older state does, whose value columns do not decay.
+template <class Scalar>
+void forward_stretch(TokenSource<Scalar>& source, Index chunk_size, Index weights,
+                     Hierarchy<Scalar>& states, ChunkwiseTape<Scalar>* tape,
+                     Stretch<Scalar>& stretch) {
+  using Step = ChunkStep<Scalar>;
+  StretchMap<Scalar>& map = stretch.map;
+  Step step(source.shape(), (std::min)(chunk_size, source.length()), weights);
+  const auto take_queries = [&](Index first, Index tokens) {
+    const ConstRowBlock<Scalar> queries = step.map().queries();
+    const RowBlock<Scalar> to = RowBlock<Scalar>(stretch.queries).middleRows(first, tokens);
+    if (map.is_dense()) product<Into::replace>(queries, map.left, to);
+    for (Index t = 0; t < tokens; ++t) {
+      if (!map.is_dense()) multiply(queries.row(t), map.left.data(), to.cols(), to.row(t));
+      scale_by(step.map().query_factor(t), to.row(t), to.cols());
+      clear_negligible(to.row(t), to.cols());
+    }
+    if (stretch.value_decay.rows() == 0) return;
+    const RowBlock<Scalar> decays = RowBlock<Scalar>(stretch.value_decay).middleRows(first, tokens);
+    for (Index t = 0; t < tokens; ++t) copy(map.right.data(), decays.cols(), decays.row(t));
+    step.mix().decay_from_start(decays);
+  };
+  for_each_chunk(source.length(), chunk_size, states, tape, [&](Index first, Index tokens) {
+    if (tape != nullptr && tape->kept.size() > stretch.before_kept.size()) {
+      stretch.before_kept.push_back(map);
+    }
+    step.load(source, first, tokens, Step::Pass::reads);
+    step.read(states);
+    source.take_out(first, step.chunk());
+    take_queries(first, tokens);
+    step.advance(states, states);
+    step.map().carry(0, map.left, map.left);
+    clear_negligible(map.left.data(), map.left.size());
+    if (map.right.size() > 0) step.mix().carry(map.right);
+  });
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_CHUNKS_STRETCH_RUN_HPP
 
 // ---- loglinear/chunks/transition_steps.hpp
 
@@ -11469,7 +11976,7 @@ enum class StepRule {
   /// input j where that is not 0, `g <- g / s_j`, `v <- b2 v + (1 - b2) g^2` and
   /// `w <- w - rate_t g / (s_j sqrt(v'))` for a weight of input j; s is 1 for any other.
   ///
-  /// The rate falls: `rate_t = rate max(1/10, sqrt(300 / (299 + t)))` at step t. Weights that were
+  /// The rate falls: `rate_t = rate max(1/10, 300 / (299 + t))` at step t. Weights that were
   /// drawn are for inputs of size 1: over the first 32 values of input j that are not 0 they are
   /// divided by s_j, too, so that training begins the same whatever the scale. Scaling inputs
   /// scales the weights the other way and changes nothing else, as long as it scales all of them,
@@ -11564,6 +12071,103 @@ struct Learning {
 
 #endif  // LOGLINEAR_LAYER_STEP_HPP
 
+// ---- loglinear/rules/mlp_weights.hpp
+
+#ifndef LOGLINEAR_RULES_MLP_WEIGHTS_HPP
+#define LOGLINEAR_RULES_MLP_WEIGHTS_HPP
+
+namespace loglinear {
+
+/// Weights of a small network, `lambda = softplus(W_2 silu(W_1 x + b_1) + b_2)` (Adaptive Memory
+/// Decay for Log-Linear Attention, arXiv:2605.06946), so that a level's weight may depend on
+/// several features of x together. Weights: `w_lambda_hidden` (W_1, channels x d_model), and as
+/// free vectors `lambda_hidden_bias` (b_1), `w_lambda_out` (W_2, n x channels, row by row) and
+/// `lambda_bias` (b_2); both biases begin at 0, where lambda is near log 2.
+struct MlpWeights {
+  int channels = 16;  ///< of the hidden layer, 1 to 256
+
+  static constexpr RuleInfo info{.name = "MlpWeights", .text = "mlp_weights"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "channels", .range = Range::between(1, most_channels), .example = 5},
+          self.channels);
+  }
+
+  /// \throws std::invalid_argument unless channels is 1 to 256
+  [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index n) const {
+    detail::require_legal(*this);
+    return {projection("w_lambda_hidden", channels),
+            free_vector("lambda_hidden_bias", channels, 0.0),
+            free_vector("w_lambda_out", n * channels), free_vector("lambda_bias", n, 0.0)};
+  }
+
+  /// \throws std::invalid_argument unless channels is 1 to 256
+  template <class Scalar>
+  void resolve(int) {
+    detail::require_legal(*this);
+  }
+
+  void weigh(const auto& raw, const auto& free, auto& lambda) const {
+    using Scalar = typename std::decay_t<decltype(lambda)>::Scalar;
+    const Hidden<Scalar> hidden(raw.data(), free.data(), channels);
+    logits(hidden, free.data(), lambda.size(), lambda.data());
+    detail::softplus(lambda.data(), lambda.size(), lambda.data());
+  }
+
+  void pullback(const auto& raw, const auto& free, const auto&, const auto& d_lambda, auto& d_raw,
+                auto& d_free) const {
+    using Scalar = typename std::decay_t<decltype(d_lambda)>::Scalar;
+    const Eigen::Index n = d_lambda.size(), m = channels;
+    const Hidden<Scalar> hidden(raw.data(), free.data(), m);
+    Scalar* const d_hidden_bias = d_free.data();
+    Scalar *const d_out = d_hidden_bias + m, *const d_bias = d_out + n * m;
+    logits(hidden, free.data(), n, d_bias);
+    detail::sigmoids(d_bias, n, d_bias);  // softplus' = sg
+    detail::multiply(d_lambda.data(), d_bias, n, d_bias);
+    std::fill_n(d_raw.data(), m, Scalar(0));
+    const Scalar* const out = free.data() + m;
+    for (Eigen::Index i = 0; i < n; ++i) {
+      for (Eigen::Index j = 0; j < m; ++j) {
+        d_out[i * m + j] = d_bias[i] * hidden.active[j];
+        d_raw.data()[j] += d_bias[i] * out[i * m + j];
+      }
+    }
+    for (Eigen::Index j = 0; j < m; ++j) {  // silu'(z) = sg(z) (1 + z (1 - sg(z)))
+      d_raw.data()[j] *= hidden.gate[j] * (Scalar(1) + hidden.z[j] * (Scalar(1) - hidden.gate[j]));
+      d_hidden_bias[j] = d_raw.data()[j];
+    }
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const MlpWeights&) const = default;
+
+ private:
+  static constexpr int most_channels = 256;
+
+  /// The hidden layer, on the stack: z = W_1 x + b_1, sg(z) and silu(z).
+  template <class Scalar>
+  struct Hidden {
+    Eigen::Matrix<Scalar, Eigen::Dynamic, 1, Eigen::ColMajor, most_channels, 1> z, gate, active;
+    Hidden(const Scalar* raw, const Scalar* bias, Eigen::Index m) : z(m), gate(m), active(m) {
+      for (Eigen::Index j = 0; j < m; ++j) z[j] = raw[j] + bias[j];
+      detail::sigmoids(z.data(), m, gate.data());
+      detail::multiply(z.data(), gate.data(), m, active.data());
+    }
+  };
+  /// W_2 silu(z) + b_2
+  template <class Scalar>
+  static void logits(const Hidden<Scalar>& hidden, const Scalar* free, Eigen::Index n, Scalar* to) {
+    const Eigen::Index m = hidden.z.size();
+    const Scalar *const out = free + m, *const bias = out + n * m;
+    for (Eigen::Index i = 0; i < n; ++i) {
+      to[i] = detail::dot(out + i * m, hidden.active.data(), m) + bias[i];
+    }
+  }
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_MLP_WEIGHTS_HPP
+
 // ---- loglinear/rules/type_list.hpp
 
 #ifndef LOGLINEAR_RULES_TYPE_LIST_HPP
@@ -11613,8 +12217,7 @@ struct Filter<TypeList<Types...>, Is> {
 /// order is `current_apart`) it supplies
 /// * `parameters(n)`: the weight arrays it needs: projections of x arrive in `raw`, free vectors in
 ///   `free`;
-/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels, and
-/// throws
+/// * `resolve<Scalar>(max_levels)`: fills in defaults that depend on the number of levels; throws
 ///   std::invalid_argument on hyperparameters that are illegal in the layer's scalar;
 /// * `weigh(raw, free, lambda)`: forward, n weights;
 /// * `pullback(raw, free, lambda, d_lambda, d_raw, d_free)`: backward;
@@ -11877,12 +12480,12 @@ concept LevelWeights = std::copyable<Policy> &&
 static_assert(LevelWeights<NormalizedMixture, double>);
 static_assert(LevelWeights<MeanMixture, double>);
 static_assert(LevelWeights<SoftplusWeights, double>);
-static_assert(LevelWeights<UnitWeights, double>);
+static_assert(LevelWeights<MlpWeights, double>);
 static_assert(LevelWeights<OneLevel, double>);
 
 /// Every level weighting that can be chosen at run time. A new one is a policy and its line here.
 using LevelWeightings =
-    detail::TypeList<NormalizedMixture, MeanMixture, SoftplusWeights, UnitWeights>;
+    detail::TypeList<NormalizedMixture, MeanMixture, SoftplusWeights, MlpWeights, UnitWeights>;
 
 }  // namespace loglinear
 
@@ -11963,7 +12566,7 @@ class Preparation {
     for (const Parameter& shape : inner_.parameters(d_k, d_v)) append(shape);
     layout_.end = parameters_.projected_size();
     layout_.free_end = parameters_.free_size();
-    if (Learning(options).bias) {  // in the order of the projections, from 0
+    if (Learning(options).bias) {  // in the order of the projections
       for (const Parameter& shape : projections) {
         parameters_.append(free_vector(std::string(shape.name) + ".bias", shape.rows, 0.0));
       }
@@ -11993,6 +12596,25 @@ class Preparation {
     add(raw + from, bias + from, layout_.end - from, raw + from);
   }
   [[nodiscard]] bool has_bias() const { return layout_.free_size > layout_.free_end; }
+  /// Where drawn weights have biases, those of key and query begin at one constant each, so that a
+  /// token reads its own leaf with a weight of 2 or so, whatever the rule makes of its keys. What
+  /// is read is then the recent values from the first token on, and the values are the first to
+  /// learn. From 0, products of keys and queries can learn a part of it in their place and never
+  /// let go. \param w  memory
+  void start_biases(Read& w) {
+    if (!has_bias()) return;
+    constexpr double start = 1.5, aim = start * start, most = 16;
+    const auto set = [&](std::string_view name, double each) {
+      parameters_.set(name, Matrix<Scalar>::Constant(1, layout_.d_k, Scalar(each)));
+    };
+    const double each = start / std::sqrt(static_cast<double>(layout_.d_k));
+    set("w_key.bias", each);
+    set("w_query.bias", each);
+    const double own = own_read(w);
+    if (!(own > 0)) return;
+    if (own < aim) set("w_key.bias", each * (std::min)(std::sqrt(aim / own), most));
+    set("w_query.bias", each * (own < aim ? (std::min)(std::sqrt(aim / own), most) : aim / own));
+  }
   /// Every projection has every x[j] in it, so that in the end they tell of both.
   void require_finite_projections(const Read& w, Index from) const {
     const ConstView projections(w.raw.data() + from, layout_.end - from);
@@ -12035,6 +12657,15 @@ class Preparation {
  private:
   using ConstView = ConstVectorView<Scalar>;
   using View = VectorView<Scalar>;
+
+  /// How much of a token's first leaf its query reads, at an input of 0.
+  [[nodiscard]] double own_read(Read& w) const {
+    std::fill_n(w.raw.data(), w.raw.size(), Scalar(0));
+    add_bias(w.raw.data(), 0);
+    prepare_query(inner_, rule_input(w), w.token.query);
+    inner_.prepare(rule_input(w), w.token);
+    return to_double(dot(w.token.keys.data(), w.token.query.data(), layout_.key_rows));
+  }
 
   [[nodiscard]] Projections<ConstView> rule_input(const Read& w) const {
     return layout_.template rule_part<ConstView>(w.raw.data(), parameters_.free().data());
@@ -12429,7 +13060,7 @@ class Stepper {
   void begin_step() {
     count_ = (std::min)(count_ + 1, most_steps);
     const auto t = static_cast<double>(count_);
-    const double falling = has_mean() ? 1 : (std::max)(0.1, std::sqrt(300 / (299 + t)));
+    const double falling = has_mean() ? 1 : (std::max)(0.1, 300 / (299 + t));
     const double smallest = std::sqrt(to_double((std::numeric_limits<Scalar>::min)()));
     size_ = Scalar(rate_ * falling / (1 - std::pow(beta1(), t)));
     factor_ = Scalar(shortened_);
@@ -12945,27 +13576,19 @@ class LowRankProduct {
 
   /// Whether `apply` can be called: it has its sums on the stack, one for each update.
   [[nodiscard]] bool can_apply() const { return count_ <= most_on_stack; }
+  /// Whether that takes fewer operations than a dense product.
+  [[nodiscard]] bool is_low_rank() const { return can_apply() && 2 * count_ <= key_rows(); }
   /// m <- P m, row-major in memory, some columns at a time.
   template <class Stored>
   void apply(Stored* m, Index rows, Index columns, Scalar*) const {
-    std::array<Scalar, most_on_stack> found, one_row;
-    const Index most = most_on_stack / (std::max)(count_, Index{1});
+    std::array<Scalar, most_on_stack> found;
+    const Index most = (std::max)(most_on_stack / (std::max)(count_, Index{1}), Index{1});
     for (Index first = 0; first < columns; first += most) {
       const Index piece = (std::min)(most, columns - first);
-      std::fill_n(found.begin(), count_ * piece, Scalar(0));
-      const auto sums = [&](Index j) { return found.data() + j * piece; };
-      for (Index i = 0; i < rows; ++i) {
-        convert(m + first + i * columns, piece, one_row.data());
-        for (Index j = 0; j < count_; ++j) axpy(row(z_, j)[i], one_row.data(), piece, sums(j));
-      }
-      for (Index j = 0; j < count_; ++j) scale_by(u_factors_[j], sums(j), piece);
-      for (Index i = 0; i < rows; ++i) {
-        convert(m + first + i * columns, piece, one_row.data());
-        scale_by(diagonal_[i], one_row.data(), piece);
-        for (Index j = 0; j < count_; ++j) {
-          axpy<Scalar>(-row(u_, j)[i], sums(j), piece, one_row.data());
-        }
-        convert(one_row.data(), piece, m + first + i * columns);
+      if constexpr (is_narrow<Stored>) {
+        apply_to_narrow(m + first, rows, columns, piece, found.data());
+      } else {
+        apply_to_piece(m + first, rows, columns, piece, found.data());
       }
     }
   }
@@ -13024,6 +13647,35 @@ class LowRankProduct {
   }
   [[nodiscard]] const Scalar* row(const RowMajorMatrix<Scalar>& m, Index j) const {
     return m.data() + j * key_rows();
+  }
+  /// `piece` columns of m: found_j = -u_factor_j z_j^T m, then m <- E m + sum_j u_j found_j.
+  void apply_to_piece(Scalar* m, Index rows, Index stride, Index piece, Scalar* found) const {
+    const LeftOperand<Scalar> z{z_.data(), rows, 1}, u{u_.data(), 1, rows};  // u is transposed
+    if (count_ > 0) product_kernel(Into::replace, z, count_, rows, piece, m, stride, found, piece);
+    for (Index j = 0; j < count_; ++j) scale_by<Scalar>(-u_factors_[j], found + j * piece, piece);
+    for (Index i = 0; i < rows; ++i) scale_by(diagonal_[i], m + i * stride, piece);
+    if (count_ > 0) product_kernel(Into::add, u, rows, count_, piece, found, piece, m, stride);
+    for (Index i = 0; i < rows; ++i) detail::clear_negligible(m + i * stride, piece);
+  }
+  /// The same row by row, each of which is rounded once.
+  template <class Stored>
+  void apply_to_narrow(Stored* m, Index rows, Index stride, Index piece, Scalar* found) const {
+    std::array<Scalar, most_on_stack> one_row;
+    const auto sums = [&](Index j) { return found + j * piece; };
+    std::fill_n(found, count_ * piece, Scalar(0));
+    for (Index i = 0; i < rows; ++i) {
+      convert(m + i * stride, piece, one_row.data());
+      for (Index j = 0; j < count_; ++j) axpy(row(z_, j)[i], one_row.data(), piece, sums(j));
+    }
+    for (Index j = 0; j < count_; ++j) scale_by(u_factors_[j], sums(j), piece);
+    for (Index i = 0; i < rows; ++i) {
+      convert(m + i * stride, piece, one_row.data());
+      scale_by(diagonal_[i], one_row.data(), piece);
+      for (Index j = 0; j < count_; ++j) {
+        axpy<Scalar>(-row(u_, j)[i], sums(j), piece, one_row.data());
+      }
+      convert(one_row.data(), piece, m + i * stride);
+    }
   }
   /// Scores of u_j from those of what is stored of it, with the sign of its update.
   void negate_scores(Scalar* scores) const {
@@ -13117,6 +13769,11 @@ class DenseProduct {
   void follow(const DenseProduct& later, Scalar* scratch) {
     later.apply(left_.data(), left_.rows(), left_.cols(), nullptr, scratch);
     if constexpr (scales_values<Kind>) later.right(right_.data());
+  }
+  /// Of few transitions, which are used up.
+  void follow(LowRankProduct<Kind>& later) {
+    later.apply(left_.data(), left_.rows(), left_.cols(), nullptr);
+    later.reset();
   }
   void take(DenseProduct& other) {
     std::swap(left_, other.left_);
@@ -13474,7 +14131,19 @@ class PendingTiers {
   void settle_below(int landed, Levels& levels) {
     settle(tier_of(landed), levels, merge_within_tiers(landed, levels));
   }
-  /// After such a carry.
+  /// Between carries: where P_0 is a few updates of rank one beside the rows of a level, levels of
+  /// the first tier undergo them as soon as there are some, which takes as long as there are. So no
+  /// step takes long, and P_0 is short to read.
+  template <class Levels>
+  void settle_some(Levels& levels) {
+    if constexpr (requires { recent_.update_count(); }) {
+      const Index updates = recent_.update_count();
+      if (updates < some_updates || 8 * updates > key_rows_ || !can_apply_recent()) return;
+      settle(0, levels, 0);
+      begin_buffer(levels);
+    }
+  }
+  /// After P_0 has been passed on.
   template <class Levels>
   void begin_buffer(Levels& levels) {
     growth_ = 1;
@@ -13540,6 +14209,7 @@ class PendingTiers {
 
   /// Levels of a tier of dense products but for the last tier, which has all higher ones.
   static constexpr int dense_tier_height = 3;
+  static constexpr Index some_updates = 16;  // as many as make products of matrices worth it
   static constexpr double most_growth = 1e9;
 
   [[nodiscard]] int last_tier() const { return tier_of(static_cast<int>(max_levels_) - 1); }
@@ -13583,19 +14253,37 @@ class PendingTiers {
   /// The levels of all tiers up to this one undergo what is pending for them, the empty ones apart.
   template <class Levels>
   void settle(int tier, Levels& levels, std::uint64_t empty) {
-    later(0).take(recent_);
+    const bool is_recent_apart = can_apply_recent();
+    if (!is_recent_apart) later(0).take(recent_);
     for (int i = 0; i <= tier; ++i) {
-      if (i > 0) pass_on(i - 1);
+      if (i > 0) pass_on(i - 1, is_recent_apart);
       for (int l : levels.active_levels()) {
         if (tier_of(l) != i || ((empty >> l) & 1) != 0) continue;
-        levels.undergo(l, later(i), scratch_.data());
+        if (i == 0 && is_recent_apart) {
+          levels.undergo(l, recent_, scratch_.data());
+        } else {
+          levels.undergo(l, later(i), scratch_.data());
+        }
       }
     }
-    if (tier < last_tier()) pass_on(tier);
+    if (tier < last_tier()) pass_on(tier, is_recent_apart);
     later(tier).reset();
+    if (is_recent_apart) recent_.reset();
+  }
+  /// Whether P_0 is of so few updates of rank one that levels undergo it sooner than a dense
+  /// matrix. Narrow levels would be rounded once for each piece.
+  [[nodiscard]] bool can_apply_recent() const {
+    if constexpr (requires { recent_.is_low_rank(); } && !is_narrow<Stored>) {
+      return recent_.is_low_rank();
+    } else {
+      return false;
+    }
   }
   /// What is pending for a tier whose levels have undergone it still is for the next.
-  void pass_on(int tier) {
+  void pass_on(int tier, [[maybe_unused]] bool is_recent_apart) {
+    if constexpr (requires { later(1).follow(recent_); }) {
+      if (tier == 0 && is_recent_apart) return later(1).follow(recent_);
+    }
     later(tier + 1).follow(later(tier), scratch_.data());
     later(tier).reset();
   }
@@ -14023,7 +14711,8 @@ class StreamState {
     }
     buffer_.append(token);
     levels_.defer(admitted.magnitude);
-    if (buffer_.count() == capacity()) flush();
+    if (buffer_.count() == capacity()) return flush();
+    tiers_.settle_some(levels_);
   }
 
   /// out = sum_l lambda[seen(l)] S_l^T query over the active levels, those in the buffer included.
@@ -14435,6 +15124,7 @@ class HeadParts {
   void draw_weights(Xorshift64& random) {
     drop_staged();
     preparation_.parameters().draw(random, weight_scale_);
+    preparation_.start_biases(workspace_);
     stepper_.reset();
   }
   void set_learning_rate(double learning_rate) {
@@ -16473,27 +17163,42 @@ class MultiHeadAttention : public ManyHeads<Layer_> {
 
 namespace loglinear::detail {
 
-/// The last K - 1 inputs, then the new ones: what `convolve` slides over.
+/// Of each stream, the last K - 1 inputs of each convolution.
+template <class Scalar>
+using Histories = std::vector<const std::vector<RowMajorMatrix<Scalar>>*>;
+
+/// The last K - 1 inputs of convolution `path`, then the new ones: what `convolve` slides over, one
+/// stream after the other. \param inputs  as many rows of each stream, one stream after the other
 template <class Scalar, class Rows>
-[[nodiscard]] RowMajorMatrix<Scalar> after(const RowMajorMatrix<Scalar>& history,
+[[nodiscard]] RowMajorMatrix<Scalar> after(const Histories<Scalar>& histories, std::size_t path,
                                            const Rows& inputs) {
-  RowMajorMatrix<Scalar> all(history.rows() + inputs.rows(), inputs.cols());
-  all << history, inputs;
+  const auto streams = static_cast<Index>(histories.size());
+  const Index tokens = inputs.rows() / streams, past = (*histories.front())[path].rows();
+  RowMajorMatrix<Scalar> all(streams * past + inputs.rows(), inputs.cols());
+  for (Index s = 0; s < streams; ++s) {
+    const Index first = s * (past + tokens);
+    all.middleRows(first, past) = (*histories[static_cast<std::size_t>(s)])[path];
+    all.middleRows(first + past, tokens) = inputs.middleRows(s * tokens, tokens);
+  }
   return all;
 }
 
-/// \param inputs  (K - 1 + T) x channels
-/// \param weight  channels x K
-/// \param bias    channels x 1, or nullptr
-/// \return T x channels
+/// \param inputs   streams x (K - 1 + T) x channels, as `after` makes them
+/// \param weight   channels x K
+/// \param bias     channels x 1, or nullptr
+/// \return streams x T x channels
 template <class Scalar>
 [[nodiscard]] RowMajorMatrix<Scalar> convolve(const RowMajorMatrix<Scalar>& inputs,
                                               const Matrix<Scalar>& weight,
-                                              const Matrix<Scalar>* bias) {
-  const Index tokens = inputs.rows() - (weight.cols() - 1);
-  RowMajorMatrix<Scalar> y = RowMajorMatrix<Scalar>::Zero(tokens, inputs.cols());
-  for (Index j = 0; j < weight.cols(); ++j) {
-    y.array() += inputs.middleRows(j, tokens).array().rowwise() * weight.col(j).transpose().array();
+                                              const Matrix<Scalar>* bias, Index streams = 1) {
+  const Index past = weight.cols() - 1, tokens = inputs.rows() / streams - past;
+  RowMajorMatrix<Scalar> y = RowMajorMatrix<Scalar>::Zero(streams * tokens, inputs.cols());
+  for (Index s = 0; s < streams; ++s) {
+    for (Index j = 0; j < weight.cols(); ++j) {
+      y.middleRows(s * tokens, tokens).array() +=
+          inputs.middleRows(s * (past + tokens) + j, tokens).array().rowwise() *
+          weight.col(j).transpose().array();
+    }
   }
   if (bias != nullptr) y.rowwise() += bias->col(0).transpose();
   return y;
@@ -16888,23 +17593,24 @@ class GatedRmsNorm {
 #define LOGLINEAR_MIXERS_LINEAR_HPP
 
 // The projections of a mixer, y = x W^T + b with a row a token, and their pullback. Products of any
-// size: tiles of the right operand are packed into the nearest caches and multiplied by the kernel
-// of the sequence form. Never parallelises; a row's sums do not depend on the rows beside it, but
-// a single row is read straight from the weights and may round differently.
+// size: tiles of the right operand are packed into the nearest caches, widened where they are kept
+// in bfloat16, and multiplied by the kernel of the sequence form. A large product is shared out to
+// threads by blocks of rows and outputs. A row's sums depend neither on threads nor on the rows
+// beside it, but a single row is read straight from the weights and may round differently.
 
 namespace loglinear::detail {
 
 /// Coefficient (p, j) at `data + p * row + j * column`.
-template <class Scalar>
+template <class Element>
 struct RightOperand {
-  const Scalar* data;
+  const Element* data;
   Index row, column;
 };
 
 /// c += a b, rows x depth times depth x columns, c row-major. A left operand that is a transpose is
 /// packed too, some rows at a time.
-template <class Scalar>
-void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOperand<Scalar> b,
+template <class Scalar, class Element>
+void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOperand<Element> b,
                        Index columns, Scalar* c, Index c_stride) {
   constexpr Index most_rows = 96, most_depth = 256, most_columns = 64;
   const bool packs_left = a.column != 1;
@@ -16925,9 +17631,11 @@ void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOper
       }
       for (Index j = 0; j < columns; j += most_columns) {
         const Index width = (std::min)(most_columns, columns - j);
-        const Scalar* const from = b.data + p * b.row + j * b.column;
+        const Element* const from = b.data + p * b.row + j * b.column;
         for (Index m = 0; m < height; ++m) {
-          for (Index n = 0; n < width; ++n) right(m, n) = from[m * b.row + n * b.column];
+          for (Index n = 0; n < width; ++n) {
+            right(m, n) = static_cast<Scalar>(from[m * b.row + n * b.column]);
+          }
         }
         product_kernel(Into::add, block, count, height, width, right.data(), right.outerStride(),
                        c + i * c_stride + j, c_stride);
@@ -16936,10 +17644,59 @@ void add_large_product(LeftOperand<Scalar> a, Index rows, Index depth, RightOper
   }
 }
 
-/// y = x W^T + b; W is outputs x inputs, b has `outputs` rows or is nullptr.
+/// A projection's matrix, outputs x inputs, as it is kept: in the scalar or in bfloat16.
 template <class Scalar>
+struct Projection {
+  const Matrix<Scalar>* wide;
+  const Matrix<Eigen::bfloat16>* narrow;
+};
+
+/// y(0, outputs first ... first + count) += W x of one row.
+template <class Scalar>
+void add_one_row(const Matrix<Scalar>& weight, Index first, Index count,
+                 const RowMajorMatrix<Scalar>& x, Scalar* y) {
+  Eigen::Map<Vector<Scalar>>(y + first, count).noalias() +=
+      weight.middleRows(first, count) * Eigen::Map<const Vector<Scalar>>(x.data(), x.cols());
+}
+template <class Scalar>
+void add_one_row(const Matrix<Eigen::bfloat16>& weight, Index first, Index count,
+                 const RowMajorMatrix<Scalar>& x, Scalar* y) {
+  if constexpr (std::is_same_v<Scalar, float>) {
+    weighted_rows<true>(weight.data() + first, weight.cols(), count, weight.rows(), x.data(),
+                        y + first);
+  } else {
+    for (Index j = 0; j < weight.cols(); ++j) {
+      for (Index i = first; i < first + count; ++i) {
+        y[i] += static_cast<Scalar>(weight(i, j)) * x(0, j);
+      }
+    }
+  }
+}
+
+/// y += x W^T, on threads where that is worth while.
+template <class Scalar, class Element>
+void add_projected(const RowMajorMatrix<Scalar>& x, const Matrix<Element>& weight,
+                   RowMajorMatrix<Scalar>& y) {
+  constexpr Index most_rows = 128, most_outputs = 256, worth_while = Index{1} << 18;
+  const Index rows = x.rows(), outputs = weight.rows();
+  if (rows == 0 || outputs == 0) return;
+  const bool is_shared = rows * weight.size() >= worth_while;
+  const Index tall = is_shared ? most_rows : rows, wide = is_shared ? most_outputs : outputs;
+  const Index across = (outputs + wide - 1) / wide, down = (rows + tall - 1) / tall;
+  parallel_for<Scalar>(across * down, thread_count(), [&](Index block) {
+    const Index i = block / across * tall, j = block % across * wide;
+    const Index height = (std::min)(tall, rows - i), width = (std::min)(wide, outputs - j);
+    if (rows == 1) return add_one_row(weight, j, width, x, y.data());
+    add_large_product(LeftOperand<Scalar>{x.data() + i * x.outerStride(), x.outerStride(), 1},
+                      height, x.cols(), RightOperand<Element>{weight.data() + j, weight.rows(), 1},
+                      width, y.data() + i * y.outerStride() + j, y.outerStride());
+  });
+}
+
+/// y = x W^T + b; W is outputs x inputs, b has `outputs` rows or is nullptr.
+template <class Scalar, class Element>
 [[nodiscard]] RowMajorMatrix<Scalar> linear(const RowMajorMatrix<Scalar>& x,
-                                            const Matrix<Scalar>& weight,
+                                            const Matrix<Element>& weight,
                                             const Matrix<Scalar>* bias) {
   RowMajorMatrix<Scalar> y(x.rows(), weight.rows());
   if (bias == nullptr) {
@@ -16947,15 +17704,15 @@ template <class Scalar>
   } else {
     y.rowwise() = bias->col(0).transpose();
   }
-  if (x.rows() == 1) {
-    Eigen::Map<Vector<Scalar>>(y.data(), y.cols()).noalias() +=
-        weight * Eigen::Map<const Vector<Scalar>>(x.data(), x.cols());
-  } else {
-    add_large_product(LeftOperand<Scalar>{x.data(), x.outerStride(), 1}, x.rows(), x.cols(),
-                      RightOperand<Scalar>{weight.data(), weight.rows(), 1}, weight.rows(),
-                      y.data(), y.outerStride());
-  }
+  add_projected(x, weight, y);
   return y;
+}
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> linear(const RowMajorMatrix<Scalar>& x,
+                                            const Projection<Scalar>& projection,
+                                            const Matrix<Scalar>* bias) {
+  return projection.wide != nullptr ? linear<Scalar, Scalar>(x, *projection.wide, bias)
+                                    : linear<Scalar, Eigen::bfloat16>(x, *projection.narrow, bias);
 }
 
 /// The pullback of `linear`: d_x += d_y W, d_weight += d_y^T x, d_bias += the sum of d_y's rows.
@@ -16975,6 +17732,280 @@ void linear_pullback(const RowMajorMatrix<Scalar>& x, const Matrix<Scalar>& weig
 }  // namespace loglinear::detail
 
 #endif  // LOGLINEAR_MIXERS_LINEAR_HPP
+
+// ---- loglinear/mixers/named_weights.hpp
+
+#ifndef LOGLINEAR_MIXERS_NAMED_WEIGHTS_HPP
+#define LOGLINEAR_MIXERS_NAMED_WEIGHTS_HPP
+
+namespace loglinear {
+
+/// The arrays of a mixer, or their gradients, under the names of a state_dict and in its order.
+///
+/// A matrix has the state_dict's shape, (outputs, inputs); a vector of n is n x 1; the weight of a
+/// depthwise convolution, (channels, 1, taps) there, is channels x taps. Column-major, so that a
+/// product `W x` runs along contiguous outputs.
+///
+/// A matrix may be kept in bfloat16, in half the memory: `keep_narrow` rounds it once, and
+/// products widen it tile by tile.
+template <class Scalar>
+class NamedWeights {
+ public:
+  using Matrix = detail::Matrix<Scalar>;
+  using NarrowMatrix = detail::Matrix<Eigen::bfloat16>;
+
+  /// All names, in order.
+  [[nodiscard]] std::vector<std::string> names() const {
+    std::vector<std::string> all;
+    for (const Entry& entry : entries_) all.push_back(entry.name);
+    return all;
+  }
+
+  /// The array called `name`, or nullptr. \throws std::invalid_argument for one kept in bfloat16
+  [[nodiscard]] const Matrix* find(std::string_view name) const {
+    const Entry* const entry = entry_of(name);
+    if (entry == nullptr) return nullptr;
+    if (entry->is_narrow) detail::fail(name, "kept in bfloat16", "kept in the mixer's scalar");
+    return &entry->array;
+  }
+  /// The same, to be written to.
+  [[nodiscard]] Matrix* find(std::string_view name) {
+    return const_cast<Matrix*>(std::as_const(*this).find(name));
+  }
+
+  /// The array called `name`. \throws std::invalid_argument, which lists the names there are, and
+  /// for one kept in bfloat16
+  [[nodiscard]] const Matrix& operator[](std::string_view name) const {
+    static_cast<void>(required(name));
+    return *find(name);
+  }
+  /// The same, to be written to.
+  [[nodiscard]] Matrix& operator[](std::string_view name) {
+    return const_cast<Matrix&>(std::as_const(*this)[name]);
+  }
+
+  /// A copy of the array called `name`, whatever it is kept in. \throws std::invalid_argument for
+  /// an unknown name
+  [[nodiscard]] Matrix widened_weight(std::string_view name) const {
+    const Entry& entry = required(name);
+    return entry.is_narrow ? Matrix(entry.narrow.template cast<Scalar>()) : entry.array;
+  }
+
+  /// Replaces an array; a vector may be given as a row or as a column. One that is kept in bfloat16
+  /// is rounded to nearest. \throws std::invalid_argument for an unknown name, another shape, or a
+  /// coefficient that is not finite in what it is kept in; nothing is changed then
+  void set_weight(std::string_view name, Matrix given) {
+    Entry& entry = const_cast<Entry&>(required(name));
+    if (columns_of(entry) == 1 && given.rows() == 1) given.transposeInPlace();
+    detail::require_size("the rows of " + std::string(name), given.rows(), rows_of(entry));
+    detail::require_size("the columns of " + std::string(name), given.cols(), columns_of(entry));
+    detail::require_finite(name, given);
+    if (entry.is_narrow) {
+      entry.narrow = rounded(name, given);
+    } else {
+      entry.array = std::move(given);
+    }
+  }
+
+  /// Keeps an array in bfloat16 from now on, rounded to nearest. \throws std::invalid_argument for
+  /// an unknown name or a coefficient too large for it; nothing is changed then
+  void keep_narrow(std::string_view name) {
+    Entry& entry = const_cast<Entry&>(required(name));
+    if (entry.is_narrow) return;
+    entry.narrow = rounded(name, entry.array);
+    entry.array = Matrix();
+    entry.is_narrow = true;
+  }
+
+  /// Keeps the matrices of all projections so. \throws std::invalid_argument as `keep_narrow`;
+  /// nothing is changed then
+  void keep_projections_narrow() {
+    NamedWeights narrowed = *this;
+    for (const std::string& name : names()) {
+      if (is_projection(name)) narrowed.keep_narrow(name);
+    }
+    *this = std::move(narrowed);
+  }
+
+  /// Whether a weight of that name is the matrix of a projection, of an embedding or of a head.
+  [[nodiscard]] static bool is_projection(std::string_view name) {
+    return name.ends_with("proj.weight") || name == "l_mlp.0.weight" || name == "l_mlp.2.weight" ||
+           name.ends_with("embeddings.weight") || name == "lm_head.weight";
+  }
+
+  /// A matrix to multiply by, whatever it is kept in; valid as long as these weights are.
+  [[nodiscard]] detail::Projection<Scalar> projection(std::string_view name) const {
+    const Entry& entry = required(name);
+    if (entry.is_narrow) return {nullptr, &entry.narrow};
+    return {&entry.array, nullptr};
+  }
+
+  /// Bytes of all coefficients.
+  [[nodiscard]] std::size_t bytes() const {
+    std::size_t sum = 0;
+    for (const Entry& entry : entries_) {
+      sum += static_cast<std::size_t>(entry.array.size()) * sizeof(Scalar) +
+             static_cast<std::size_t>(entry.narrow.size()) * sizeof(Eigen::bfloat16);
+    }
+    return sum;
+  }
+
+  /// Appends an array of zeros.
+  Matrix& append(std::string name, Eigen::Index rows, Eigen::Index columns) {
+    entries_.push_back({std::move(name), Matrix::Zero(rows, columns)});
+    return entries_.back().array;
+  }
+
+  /// Arrays of the same names and shapes, all zero, in Scalar.
+  [[nodiscard]] NamedWeights zeros() const {
+    NamedWeights other;
+    for (const Entry& entry : entries_) other.append(entry.name, rows_of(entry), columns_of(entry));
+    return other;
+  }
+
+ private:
+  struct Entry {
+    std::string name{};
+    Matrix array{};
+    NarrowMatrix narrow{};
+    bool is_narrow = false;
+  };
+
+  static Eigen::Index rows_of(const Entry& entry) {
+    return entry.is_narrow ? entry.narrow.rows() : entry.array.rows();
+  }
+  static Eigen::Index columns_of(const Entry& entry) {
+    return entry.is_narrow ? entry.narrow.cols() : entry.array.cols();
+  }
+  static NarrowMatrix rounded(std::string_view name, const Matrix& values) {
+    NarrowMatrix narrow = values.template cast<Eigen::bfloat16>();
+    detail::require_finite(std::string(name) + " in bfloat16",
+                           narrow.template cast<float>().eval());
+    return narrow;
+  }
+  [[nodiscard]] const Entry* entry_of(std::string_view name) const {
+    for (const Entry& entry : entries_) {
+      if (entry.name == name) return &entry;
+    }
+    return nullptr;
+  }
+  [[nodiscard]] const Entry& required(std::string_view name) const {
+    if (const Entry* entry = entry_of(name)) return *entry;
+    std::string legal = "one of";
+    for (const Entry& entry : entries_) legal += ' ' + entry.name;
+    detail::fail("weight name", name, legal);
+  }
+
+  std::vector<Entry> entries_{};
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MIXERS_NAMED_WEIGHTS_HPP
+
+// ---- loglinear/mixers/level_gate.hpp
+
+#ifndef LOGLINEAR_MIXERS_LEVEL_GATE_HPP
+#define LOGLINEAR_MIXERS_LEVEL_GATE_HPP
+
+// How a mixer's tokens weigh the levels they read, for all tokens and heads at once, with its
+// pullback.
+
+namespace loglinear {
+
+/// What a mixer makes its level weights of.
+enum class MixerLevelWeights {
+  softplus,  ///< softplus(L . (W x)), the paper's (arXiv:2506.04761, section 3.4)
+  mlp,       ///< softplus(W_2 silu(W_1 x + b_1) + b_2), arXiv:2605.06946
+  one_state  ///< 1: all levels together are one state, which is then all that is kept
+};
+
+namespace detail {
+
+/// Level weights of a head: with one state that for the token itself, and one.
+template <class Options>
+[[nodiscard]] int levels_of_head(const Options& o) {
+  return o.level_weights == MixerLevelWeights::one_state ? 2 : o.num_levels;
+}
+/// Hidden channels of the network.
+template <class Options>
+[[nodiscard]] Index level_channels(const Options& o) {
+  return o.level_mlp_size == 0 ? o.hidden_size : o.level_mlp_size;
+}
+/// \throws std::invalid_argument for an option out of its range
+template <class Options>
+void require_level_options(const Options& o, Index heads) {
+  require_between("level_mlp_size", o.level_mlp_size, Index{0}, largest_dimension);
+  require_dimension("the number of heads times num_levels", heads * levels_of_head(o));
+}
+
+/// The level weights lambda and what their gradient needs, T x (heads levels).
+template <class Scalar>
+struct LevelGate {
+  using Rows = RowMajorMatrix<Scalar>;
+  static constexpr std::string_view hidden_weight = "l_mlp.0.weight", hidden_bias = "l_mlp.0.bias",
+                                    level_weight = "l_mlp.2.weight", level_bias = "l_mlp.2.bias";
+
+  Rows dl{};      // W x, with softplus alone
+  Rows hidden{};  // W_1 x + b_1, with the network alone
+  Rows lambda{};
+
+  /// softplus(L . dl)
+  [[nodiscard]] static LevelGate scaled(Rows dl, const Matrix<Scalar>& scale) {
+    LevelGate gate;
+    gate.lambda = scaled_levels(dl, scale);
+    gate.dl = std::move(dl);
+    return gate;
+  }
+  /// softplus(W_2 silu(W_1 x + b_1) + b_2)
+  [[nodiscard]] static LevelGate network(const Rows& x, const NamedWeights<Scalar>& w) {
+    LevelGate gate;
+    gate.hidden = linear(x, w.projection(hidden_weight), w.find(hidden_bias));
+    require_finite("coefficient # of the hidden channels of the level weights", gate.hidden);
+    const Rows z = linear(silu_of(gate.hidden), w.projection(level_weight), w.find(level_bias));
+    require_finite("coefficient # of the level weights", z);
+    gate.lambda = softplus_of(z);
+    return gate;
+  }
+  /// 1
+  [[nodiscard]] static LevelGate one_state(Index tokens, Index heads) {
+    LevelGate gate;
+    gate.lambda = Rows::Ones(tokens, 2 * heads);
+    return gate;
+  }
+
+  /// Appends the network's weights, drawn as projections are.
+  static void append_network(NamedWeights<Scalar>& w, Index inputs, Index channels, Index outputs,
+                             double deviation, Xorshift64& random) {
+    fill_normal(w.append(std::string(hidden_weight), channels, inputs), deviation, random);
+    w.append(std::string(hidden_bias), channels, 1);
+    fill_normal(w.append(std::string(level_weight), outputs, channels), deviation, random);
+    w.append(std::string(level_bias), outputs, 1);
+  }
+
+  /// The pullback of `scaled`; adds to the gradient of L. \return with respect to dl
+  [[nodiscard]] Rows scaled_pullback(const Matrix<Scalar>& scale, const Rows& d_lambda,
+                                     Matrix<Scalar>& d_scale) const {
+    return scaled_levels_pullback(dl, scale, lambda, d_lambda, d_scale);
+  }
+  /// The pullback of `network`; adds to the gradients of x and of the four weights.
+  void network_pullback(const Rows& x, const NamedWeights<Scalar>& w, const Rows& d_lambda,
+                        Rows& d_x, NamedWeights<Scalar>& d_w) const {
+    const Rows d_z = d_lambda.array() * softplus_slope(lambda.array());
+    Rows d_active = Rows::Zero(hidden.rows(), hidden.cols());
+    linear_pullback<Scalar>(silu_of(hidden), w[level_weight], d_z, d_active, d_w[level_weight],
+                            &d_w[level_bias]);
+    const Rows d_hidden = d_active.cwiseProduct(silu_slope(hidden));
+    linear_pullback<Scalar>(x, w[hidden_weight], d_hidden, d_x, d_w[hidden_weight],
+                            &d_w[hidden_bias]);
+  }
+};
+
+}  // namespace detail
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MIXERS_LEVEL_GATE_HPP
 
 // ---- loglinear/mixers/log_linear_gated_delta_net_options.hpp
 
@@ -17002,10 +18033,13 @@ struct LogLinearGatedDeltaNetOptions {
   /// its configuration says: leave it false for weights of that layer, or the numbers are others.
   /// It is for mixers that were trained with it here.
   bool allow_neg_eigval = false;
-  Eigen::Index conv_size = 4;       ///< taps of the short convolutions
-  bool conv_bias = false;           ///< whether there are `q_conv1d.bias` and so on
-  double norm_eps = 1e-6;           ///< of the gated norm, > 0 and normal as Scalar
-  int num_levels = 15;              ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
+  Eigen::Index conv_size = 4;  ///< taps of the short convolutions
+  bool conv_bias = false;      ///< whether there are `q_conv1d.bias` and so on
+  double norm_eps = 1e-6;      ///< of the gated norm, > 0 and normal as Scalar
+  int num_levels = 15;         ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
+  /// What level weights are made of; with `one_state` num_levels is not used.
+  MixerLevelWeights level_weights = MixerLevelWeights::softplus;
+  Eigen::Index level_mlp_size = 0;  ///< hidden channels of `mlp`; 0 for hidden_size
   double scale = 1;                 ///< of the unit queries, finite also as Scalar
   Eigen::Index chunk_size = 64;     ///< of the chunkwise form; changes rounding only
   double initializer_range = 0.02;  ///< standard deviation of projections and convolutions, > 0
@@ -17043,6 +18077,7 @@ const LogLinearGatedDeltaNetOptions& checked(const LogLinearGatedDeltaNetOptions
   require_dimension("the number of value heads times expand_v * head_dim",
                     value_heads(o) * value_dim(o));
   require_common_options<Scalar>(o);
+  require_level_options(o, value_heads(o));
   return o;
 }
 
@@ -17182,109 +18217,6 @@ template <class Scalar>
 
 #endif  // LOGLINEAR_MIXERS_HEADS_HPP
 
-// ---- loglinear/mixers/heads_token.hpp
-
-#ifndef LOGLINEAR_MIXERS_HEADS_TOKEN_HPP
-#define LOGLINEAR_MIXERS_HEADS_TOKEN_HPP
-
-// One token through all heads, the decoding step. The transition A = e^g (I - beta k k^T) is read
-// before it is written, by A^T q on the old levels, so that everything that can throw does so while
-// the states are still whole.
-
-namespace loglinear::detail {
-
-template <class Scalar>
-class HeadsToken {
- public:
-  using State = LogLinearState<Scalar>;
-
-  /// \param in  of one token \throws std::invalid_argument where a head's inputs are not finite or
-  /// its state would overflow
-  HeadsToken(const HeadInputs<Scalar>& in, std::vector<State>& states) : in_(in), states_(states) {
-    heads_.reserve(states.size());
-    for (Index h = 0; h < in.heads; ++h) {
-      in.head(h).validate(state(h).size(), state(h).max_levels());
-      Head& written = heads_.emplace_back(prepared(h));
-      with_transition(h, [&](const auto& transition) {
-        written.admitted =
-            levels_of(state(h)).admit(transition.norm_bound(), written.key, written.value);
-      });
-    }
-  }
-
-  /// 1 x (heads d_v).
-  [[nodiscard]] RowMajorMatrix<Scalar> reads() const {
-    RowMajorMatrix<Scalar> out(1, in_.v.cols());
-    for (Index h = 0; h < in_.heads; ++h) read(h, out.data() + h * in_.d_v());
-    return out;
-  }
-  /// Every state undergoes its transition and takes its leaf. Neither allocates nor throws, so that
-  /// all heads take the token or none.
-  void write() {
-    for (Index h = 0; h < in_.heads; ++h) {
-      with_transition(h, [&](const auto& transition) {
-        levels_of(state(h)).write(transition, head(h).key, head(h).value, head(h).admitted);
-      });
-    }
-  }
-
- private:
-  [[nodiscard]] State& state(Index h) const { return states_[static_cast<std::size_t>(h)]; }
-  /// What a head writes.
-  struct Head {
-    Vector<Scalar> key, value;  // beta k or k, and v
-    std::variant<ScalarDecay<Scalar>, RankOneUpdate<ScalarDecay<Scalar>>> transition;
-    Admitted admitted{};
-  };
-  [[nodiscard]] const Head& head(Index h) const { return heads_[static_cast<std::size_t>(h)]; }
-
-  [[nodiscard]] Head prepared(Index h) const {
-    const Vector<Scalar> k =
-        in_.k.row(0).segment(in_.group_of(h) * in_.d_k(), in_.d_k()).transpose();
-    const Vector<Scalar> v = in_.v.row(0).segment(h * in_.d_v(), in_.d_v()).transpose();
-    const Scalar decay = std::exp(in_.g(0, h));
-    if (in_.beta.size() == 0) {
-      ScalarDecay<Scalar> transition(in_.d_k(), in_.d_v());
-      transition.decay = decay;
-      return {k, v, std::move(transition)};
-    }
-    const Scalar strength = in_.beta(0, h);
-    RankOneUpdate<ScalarDecay<Scalar>> transition(in_.d_k(), in_.d_v());
-    transition.diagonal.decay = decay;
-    transition.u = decay * (strength * k);  // the written key, decayed
-    transition.p = k;
-    return {strength * k, v, std::move(transition)};
-  }
-
-  template <class Use>
-  void with_transition(Index h, Use use) const {
-    std::visit(use, head(h).transition);
-  }
-
-  /// out = sum_l lambda_l S_l^T A^T q + lambda_0 (q . key) value
-  void read(Index h, Scalar* out) const {
-    const Index levels = in_.lambda.cols() / in_.heads;
-    const auto lambda = in_.lambda.row(0).segment(h * levels, levels);
-    Vector<Scalar> q = in_.q.row(0).segment(in_.group_of(h) * in_.d_k(), in_.d_k()).transpose();
-    Eigen::Map<Vector<Scalar>>(out, in_.d_v()) = (lambda[0] * q.dot(head(h).key)) * head(h).value;
-    with_transition(h, [&](const auto& transition) { transition.left_transposed(q); });
-    Vector<Scalar> weighted(q.size());
-    for (const int l : state(h).active_levels()) {
-      weighted = lambda[l + 1] * q;
-      weighted_rows<true>(state(h).level(l).data(), in_.d_k(), in_.d_v(), in_.d_v(),
-                          weighted.data(), out);
-    }
-  }
-
-  const HeadInputs<Scalar>& in_;
-  std::vector<State>& states_;
-  std::vector<Head> heads_;
-};
-
-}  // namespace loglinear::detail
-
-#endif  // LOGLINEAR_MIXERS_HEADS_TOKEN_HPP
-
 // ---- loglinear/mixers/mixer_cache.hpp
 
 #ifndef LOGLINEAR_MIXERS_MIXER_CACHE_HPP
@@ -17297,6 +18229,9 @@ class TokenMixer;
 
 namespace detail {
 
+template <class Scalar>
+class StagedTokens;
+
 /// What of a mixer's sizes its cache is made of.
 struct MixerShape {
   Index hidden_size = 0, heads = 0, d_k = 0, d_v = 0;
@@ -17305,6 +18240,16 @@ struct MixerShape {
   std::vector<Index> conv_channels = {};  // of each short convolution
   Index chunk_size = 64;
 };
+
+/// The inputs before the first token.
+template <class Scalar>
+[[nodiscard]] std::vector<RowMajorMatrix<Scalar>> empty_convolutions(const MixerShape& shape) {
+  std::vector<RowMajorMatrix<Scalar>> all;
+  for (const Index channels : shape.conv_channels) {
+    all.push_back(RowMajorMatrix<Scalar>::Zero(shape.conv_kernel - 1, channels));
+  }
+  return all;
+}
 
 }  // namespace detail
 
@@ -17332,6 +18277,14 @@ class MixerCache {
   /// The last K - 1 inputs of each short convolution, the newest in the last row.
   [[nodiscard]] const std::vector<Matrix>& convolution_inputs() const { return convolutions_; }
 
+  /// Bytes of all coefficients, the same however long the stream is.
+  [[nodiscard]] std::size_t memory_bytes() const {
+    std::size_t sum = 0;
+    for (const auto& inputs : convolutions_) sum += static_cast<std::size_t>(inputs.size());
+    for (const auto& state : states_) sum += static_cast<std::size_t>(state.flat_state().size());
+    return sum * sizeof(Scalar);
+  }
+
   /// Back to the beginning of a stream. Does not allocate.
   void reset() noexcept {
     for (auto& state : states_) state.reset();
@@ -17344,6 +18297,8 @@ class MixerCache {
  private:
   template <class, class>
   friend class TokenMixer;
+  template <class>
+  friend class detail::StagedTokens;
   friend struct detail::Parts;
 
   /// For checkpoints.
@@ -17361,6 +18316,17 @@ class MixerCache {
     }
   }
 
+  /// Whether it was made for a mixer of that shape.
+  [[nodiscard]] bool fits(const detail::MixerShape& shape) const {
+    bool fits = num_heads() == shape.heads && convolutions_.size() == shape.conv_channels.size();
+    for (std::size_t i = 0; fits && i < shape.conv_channels.size(); ++i) {
+      fits = convolutions_[i].rows() == shape.conv_kernel - 1 &&
+             convolutions_[i].cols() == shape.conv_channels[i];
+    }
+    return fits && states_[0].max_levels() == shape.num_levels - 1 &&
+           states_[0].d_k() == shape.d_k && states_[0].d_v() == shape.d_v;
+  }
+
   MixerCache(std::vector<Matrix> convolutions, std::vector<LogLinearState<Scalar>> states)
       : convolutions_(std::move(convolutions)), states_(std::move(states)) {}
 
@@ -17372,78 +18338,10 @@ class MixerCache {
 
 #endif  // LOGLINEAR_MIXERS_MIXER_CACHE_HPP
 
-// ---- loglinear/mixers/named_weights.hpp
+// ---- loglinear/mixers/mixer_gradients.hpp
 
-#ifndef LOGLINEAR_MIXERS_NAMED_WEIGHTS_HPP
-#define LOGLINEAR_MIXERS_NAMED_WEIGHTS_HPP
-
-namespace loglinear {
-
-/// The arrays of a mixer, or their gradients, under the names of a state_dict and in its order.
-///
-/// A matrix has the state_dict's shape, (outputs, inputs); a vector of n is n x 1; the weight of a
-/// depthwise convolution, (channels, 1, taps) there, is channels x taps. Column-major, so that a
-/// product `W x` runs along contiguous outputs.
-template <class Scalar>
-class NamedWeights {
- public:
-  using Matrix = detail::Matrix<Scalar>;
-
-  /// All names, in order.
-  [[nodiscard]] std::vector<std::string> names() const {
-    std::vector<std::string> all;
-    for (const auto& [name, array] : arrays_) all.push_back(name);
-    return all;
-  }
-
-  /// The array called `name`, or nullptr.
-  [[nodiscard]] const Matrix* find(std::string_view name) const {
-    for (const auto& entry : arrays_) {
-      if (entry.first == name) return &entry.second;
-    }
-    return nullptr;
-  }
-  /// The same, to be written to.
-  [[nodiscard]] Matrix* find(std::string_view name) {
-    return const_cast<Matrix*>(std::as_const(*this).find(name));
-  }
-
-  /// The array called `name`. \throws std::invalid_argument, which lists the names there are
-  [[nodiscard]] const Matrix& operator[](std::string_view name) const {
-    if (const Matrix* array = find(name)) return *array;
-    std::string legal = "one of";
-    for (const auto& entry : arrays_) legal += ' ' + entry.first;
-    detail::fail("weight name", name, legal);
-  }
-  /// The same, to be written to.
-  [[nodiscard]] Matrix& operator[](std::string_view name) {
-    return const_cast<Matrix&>(std::as_const(*this)[name]);
-  }
-
-  /// Appends an array of zeros.
-  Matrix& append(std::string name, Eigen::Index rows, Eigen::Index columns) {
-    return arrays_.emplace_back(std::move(name), Matrix::Zero(rows, columns)).second;
-  }
-
-  /// Arrays of the same names and shapes, all zero.
-  [[nodiscard]] NamedWeights zeros() const {
-    NamedWeights other;
-    for (const auto& [name, array] : arrays_) other.append(name, array.rows(), array.cols());
-    return other;
-  }
-
- private:
-  std::vector<std::pair<std::string, Matrix>> arrays_{};
-};
-
-}  // namespace loglinear
-
-#endif  // LOGLINEAR_MIXERS_NAMED_WEIGHTS_HPP
-
-// ---- loglinear/mixers/token_mixer.hpp
-
-#ifndef LOGLINEAR_MIXERS_TOKEN_MIXER_HPP
-#define LOGLINEAR_MIXERS_TOKEN_MIXER_HPP
+#ifndef LOGLINEAR_MIXERS_MIXER_GRADIENTS_HPP
+#define LOGLINEAR_MIXERS_MIXER_GRADIENTS_HPP
 
 namespace loglinear {
 
@@ -17467,6 +18365,184 @@ struct ReadsGradient {
 };
 
 }  // namespace detail
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MIXERS_MIXER_GRADIENTS_HPP
+
+// ---- loglinear/mixers/heads_token.hpp
+
+#ifndef LOGLINEAR_MIXERS_HEADS_TOKEN_HPP
+#define LOGLINEAR_MIXERS_HEADS_TOKEN_HPP
+
+// One token through all heads, the decoding step. The transition A = e^g (I - beta k k^T) is read
+// before it is written, by A^T q on the old levels, so that everything that can throw does so while
+// the states are still whole.
+
+namespace loglinear::detail {
+
+template <class Scalar>
+class HeadsToken {
+ public:
+  using State = LogLinearState<Scalar>;
+
+  /// \param in  inputs of which one row is this token \param states  those of the token's stream
+  /// \throws std::invalid_argument where a head's inputs are not finite or its state would overflow
+  HeadsToken(const HeadInputs<Scalar>& in, Index row, std::vector<State>& states)
+      : row_(row), states_(&states) {
+    heads_.reserve(states.size());
+    for (Index h = 0; h < in.heads; ++h) {
+      in.head(h).slice(row, 1).validate(state(h).size(), state(h).max_levels());
+      Head& written = heads_.emplace_back(prepared(in, h));
+      with_transition(h, [&](const auto& transition) {
+        written.admitted =
+            levels_of(state(h)).admit(transition.norm_bound(), written.key, written.value);
+      });
+    }
+  }
+
+  /// Writes heads d_v reads. \param in  what the constructor was given
+  void read(const HeadInputs<Scalar>& in, Scalar* out) const {
+    for (Index h = 0; h < in.heads; ++h) read_head(in, h, out + h * in.d_v());
+  }
+  /// Every state undergoes its transition and takes its leaf. Neither allocates nor throws, so that
+  /// all heads take the token or none.
+  void write() {
+    for (Index h = 0; h < static_cast<Index>(heads_.size()); ++h) {
+      with_transition(h, [&](const auto& transition) {
+        levels_of(state(h)).write(transition, head(h).key, head(h).value, head(h).admitted);
+      });
+    }
+  }
+
+ private:
+  [[nodiscard]] State& state(Index h) const { return (*states_)[static_cast<std::size_t>(h)]; }
+  /// What a head writes.
+  struct Head {
+    Vector<Scalar> key, value;  // beta k or k, and v
+    std::variant<ScalarDecay<Scalar>, RankOneUpdate<ScalarDecay<Scalar>>> transition;
+    Admitted admitted{};
+  };
+  [[nodiscard]] const Head& head(Index h) const { return heads_[static_cast<std::size_t>(h)]; }
+
+  [[nodiscard]] Head prepared(const HeadInputs<Scalar>& in, Index h) const {
+    const Vector<Scalar> k =
+        in.k.row(row_).segment(in.group_of(h) * in.d_k(), in.d_k()).transpose();
+    const Vector<Scalar> v = in.v.row(row_).segment(h * in.d_v(), in.d_v()).transpose();
+    const Scalar decay = std::exp(in.g(row_, h));
+    if (in.beta.size() == 0) {
+      ScalarDecay<Scalar> transition(in.d_k(), in.d_v());
+      transition.decay = decay;
+      return {k, v, std::move(transition)};
+    }
+    const Scalar strength = in.beta(row_, h);
+    RankOneUpdate<ScalarDecay<Scalar>> transition(in.d_k(), in.d_v());
+    transition.diagonal.decay = decay;
+    transition.u = decay * (strength * k);  // the written key, decayed
+    transition.p = k;
+    return {strength * k, v, std::move(transition)};
+  }
+
+  template <class Use>
+  void with_transition(Index h, Use use) const {
+    std::visit(use, head(h).transition);
+  }
+
+  /// out = sum_l lambda_l S_l^T A^T q + lambda_0 (q . key) value
+  void read_head(const HeadInputs<Scalar>& in, Index h, Scalar* out) const {
+    const Index levels = in.lambda.cols() / in.heads;
+    const auto lambda = in.lambda.row(row_).segment(h * levels, levels);
+    Vector<Scalar> q = in.q.row(row_).segment(in.group_of(h) * in.d_k(), in.d_k()).transpose();
+    Eigen::Map<Vector<Scalar>>(out, in.d_v()) = (lambda[0] * q.dot(head(h).key)) * head(h).value;
+    with_transition(h, [&](const auto& transition) { transition.left_transposed(q); });
+    Vector<Scalar> weighted(q.size());
+    for (const int l : state(h).active_levels()) {
+      weighted = lambda[l + 1] * q;
+      weighted_rows<true>(state(h).level(l).data(), in.d_k(), in.d_v(), in.d_v(), weighted.data(),
+                          out);
+    }
+  }
+
+  Index row_;
+  std::vector<State>* states_;
+  std::vector<Head> heads_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_MIXERS_HEADS_TOKEN_HPP
+
+// ---- loglinear/mixers/staged_tokens.hpp
+
+#ifndef LOGLINEAR_MIXERS_STAGED_TOKENS_HPP
+#define LOGLINEAR_MIXERS_STAGED_TOKENS_HPP
+
+namespace loglinear::detail {
+
+/// Throws where one of several streams is there twice.
+template <class Cache>
+void require_distinct(std::span<Cache* const> caches) {
+  std::vector<Cache*> sorted(caches.begin(), caches.end());
+  std::sort(sorted.begin(), sorted.end());
+  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {
+    fail("caches", "the same cache twice", "a cache of its own for each stream");
+  }
+}
+
+/// One token of each of several streams, which a mixer has read and not yet written: what a whole
+/// model needs, so that all of its layers take a token or none.
+template <class Scalar>
+class StagedTokens {
+ public:
+  using Cache = MixerCache<Scalar>;
+
+  /// \param in  a row a stream \param convolved  of each convolution K inputs a stream, the newest
+  /// last \throws std::invalid_argument as `HeadsToken`
+  StagedTokens(const HeadInputs<Scalar>& in, std::vector<RowMajorMatrix<Scalar>> convolved,
+               std::span<Cache* const> caches)
+      : caches_(caches.begin(), caches.end()),
+        convolved_(std::move(convolved)),
+        reads_(in.v.rows(), in.v.cols()),
+        tokens_(caches.size()) {
+    parallel_for<Scalar>(in.v.rows(), thread_count(), [&](Index s) {
+      auto& token = tokens_[static_cast<std::size_t>(s)];
+      token.emplace(in, s, caches_[static_cast<std::size_t>(s)]->states_);
+      token->read(in, reads_.data() + s * reads_.cols());
+    });
+  }
+
+  /// A row a stream, heads d_v.
+  [[nodiscard]] const RowMajorMatrix<Scalar>& reads() const { return reads_; }
+
+  /// The caches take the tokens. Neither allocates nor throws.
+  void commit() {
+    parallel_for<Scalar>(static_cast<Index>(tokens_.size()), thread_count(), [&](Index s) {
+      tokens_[static_cast<std::size_t>(s)]->write();
+      Cache& cache = *caches_[static_cast<std::size_t>(s)];
+      for (std::size_t i = 0; i < convolved_.size(); ++i) {
+        const Index past = cache.convolutions_[i].rows();
+        cache.convolutions_[i] = convolved_[i].middleRows(s * (past + 1) + 1, past);
+      }
+    });
+  }
+
+ private:
+  std::vector<Cache*> caches_;
+  std::vector<RowMajorMatrix<Scalar>> convolved_;
+  RowMajorMatrix<Scalar> reads_;
+  std::vector<std::optional<HeadsToken<Scalar>>> tokens_;
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_MIXERS_STAGED_TOKENS_HPP
+
+// ---- loglinear/mixers/token_mixer.hpp
+
+#ifndef LOGLINEAR_MIXERS_TOKEN_MIXER_HPP
+#define LOGLINEAR_MIXERS_TOKEN_MIXER_HPP
+
+namespace loglinear {
 
 /// What the complete token mixers of the paper have in common: `LogLinearMamba2` and
 /// `LogLinearGatedDeltaNet` are used through this interface.
@@ -17501,9 +18577,14 @@ class TokenMixer {
   /// The names of all weights, as in flash-linear-attention's state_dict and in its order.
   [[nodiscard]] std::vector<std::string> weight_names() const { return weights_.names(); }
   /// One weight: a matrix in its state_dict shape, a vector as n x 1, a convolution's weight as
-  /// channels x taps. \throws std::invalid_argument for an unknown name, listing those there are
+  /// channels x taps. \throws std::invalid_argument for an unknown name, listing those there are,
+  /// and for one kept in bfloat16, which `widened_weight` gives
   [[nodiscard]] const typename NamedWeights<Scalar>::Matrix& weight(std::string_view name) const {
     return weights_[name];
+  }
+  /// A copy of one weight, whatever it is kept in. \throws std::invalid_argument as `weight`
+  [[nodiscard]] typename NamedWeights<Scalar>::Matrix widened_weight(std::string_view name) const {
+    return weights_.widened_weight(name);
   }
   /// Replaces one weight; a vector may be given as a row or as a column. \throws
   /// std::invalid_argument for an unknown name, another shape or a coefficient that is not finite;
@@ -17511,14 +18592,14 @@ class TokenMixer {
   template <class Derived>
   void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
     const detail::FlushToZero<Scalar> flush;
-    typename NamedWeights<Scalar>::Matrix& old = weights_[name];
-    typename NamedWeights<Scalar>::Matrix given = value;
-    if (old.cols() == 1 && given.rows() == 1) given.transposeInPlace();
-    detail::require_size("the rows of " + std::string(name), given.rows(), old.rows());
-    detail::require_size("the columns of " + std::string(name), given.cols(), old.cols());
-    detail::require_finite(name, given);
-    old = std::move(given);
+    weights_.set_weight(name, value);
   }
+  /// Keeps the matrices of all projections in bfloat16, rounded to nearest, in half the memory:
+  /// products widen them tile by tile. Such a mixer has no gradient. \throws
+  /// std::invalid_argument for a coefficient too large for it
+  void keep_projections_narrow() { weights_.keep_projections_narrow(); }
+  /// Bytes of all weights.
+  [[nodiscard]] std::size_t weight_bytes() const { return weights_.bytes(); }
   /// \}
 
   /// \name Sequences
@@ -17548,9 +18629,24 @@ class TokenMixer {
     return out;
   }
 
+  /// Decodes one token of each of several streams, with one product for all of them where weights
+  /// are met. \param x  row s goes to `*caches[s]` \return a row a stream \throws
+  /// std::invalid_argument as `forward`, or for a cache that is there twice; no cache is changed
+  /// then
+  [[nodiscard]] Matrix step_streams(const Rows& x, std::span<Cache* const> caches) const {
+    auto [out, staged] = stage(x, caches);
+    staged.commit();
+    return std::move(out);
+  }
+
+  /// The same in two halves, for models of several layers: the outputs, and what `commit()` writes
+  /// to the caches, which must stay where they are until then. \throws as `step_streams`
+  [[nodiscard]] std::pair<Matrix, detail::StagedTokens<Scalar>> stage(
+      const Rows& x, std::span<Cache* const> caches) const;
+
   /// An empty cache for this mixer's options.
   [[nodiscard]] Cache make_cache() const {
-    return Cache(empty_convolutions(),
+    return Cache(detail::empty_convolutions<Scalar>(shape_),
                  std::vector<LogLinearState<Scalar>>(
                      static_cast<std::size_t>(shape_.heads),
                      LogLinearState<Scalar>(max_levels(), shape_.d_k, shape_.d_v)));
@@ -17583,9 +18679,7 @@ class TokenMixer {
   /// \name For the mixer
   /// \{
 
-  /// All sizes.
   [[nodiscard]] const detail::MixerShape& shape() const { return shape_; }
-  /// All weights, by name.
   [[nodiscard]] const NamedWeights<Scalar>& weights() const { return weights_; }
   /// \}
 
@@ -17630,7 +18724,7 @@ class TokenMixer {
     MixerGradients<Scalar> all{.x = Matrix::Zero(tokens.rows(), tokens.cols()),
                                .weights = weights_.zeros()};
     if (tokens.rows() == 0) return all;
-    const auto front = mixer().front(tokens, convolutions);
+    const auto front = mixer().front(tokens, history(convolutions));
     std::vector<SequenceTape<Scalar>> tapes(static_cast<std::size_t>(shape_.heads));
     const Matrix reads = read(front.heads, tapes);
     const detail::ReadsGradient<Scalar> d = mixer().back_gradient(front, reads, d_out, all.weights);
@@ -17644,26 +18738,12 @@ class TokenMixer {
     }
     return all;
   }
-  [[nodiscard]] std::vector<Matrix> empty_convolutions() const {
-    std::vector<Matrix> all;
-    for (const Eigen::Index channels : shape_.conv_channels) {
-      all.push_back(Matrix::Zero(shape_.conv_kernel - 1, channels));
-    }
-    return all;
+  [[nodiscard]] static detail::Histories<Scalar> history(const std::vector<Matrix>& convolutions) {
+    return {&convolutions};
   }
   void require_fitting(const Cache& cache) const {
-    bool fits = cache.num_heads() == shape_.heads &&
-                cache.convolutions_.size() == shape_.conv_channels.size();
-    for (std::size_t i = 0; fits && i < shape_.conv_channels.size(); ++i) {
-      fits = cache.convolutions_[i].rows() == shape_.conv_kernel - 1 &&
-             cache.convolutions_[i].cols() == shape_.conv_channels[i];
-    }
-    if (fits) {
-      const LogLinearState<Scalar>& state = cache.state(0);
-      fits = state.max_levels() == max_levels() && state.d_k() == shape_.d_k &&
-             state.d_v() == shape_.d_v;
-    }
-    if (!fits) detail::fail("cache", "of another shape", "made by make_cache of such a mixer");
+    if (cache.fits(shape_)) return;
+    detail::fail("cache", "of another shape", "made by make_cache of such a mixer");
   }
 
   detail::MixerShape shape_;
@@ -17676,7 +18756,8 @@ template <class Scalar_, class Mixer>
 auto TokenMixer<Scalar_, Mixer>::forward(const Rows& x) const -> Matrix {
   const detail::FlushToZero<Scalar> flush;
   const Matrix tokens = checked(x);
-  const auto front = mixer().front(tokens, empty_convolutions());
+  const std::vector<Matrix> nothing = detail::empty_convolutions<Scalar>(shape_);
+  const auto front = mixer().front(tokens, history(nothing));
   return finished(front, detail::read_heads(front.heads, max_levels(), chunks()));
 }
 
@@ -17686,17 +18767,14 @@ auto TokenMixer<Scalar_, Mixer>::forward(const Rows& x, Cache& cache) const -> M
   const Matrix tokens = checked(x);
   require_fitting(cache);
   if (tokens.rows() == 0) return tokens;
-  const auto front = mixer().front(tokens, cache.convolutions_);
-  Matrix out;
   if (tokens.rows() == 1) {
-    detail::HeadsToken<Scalar> token(front.heads, cache.states_);
-    out = finished(front, token.reads());
-    token.write();
-  } else {
-    auto states = cache.states_;
-    out = finished(front, detail::read_heads(front.heads, states, chunks()));
-    cache.states_.swap(states);
+    Cache* const only = &cache;
+    return step_streams(x, {&only, 1});
   }
+  const auto front = mixer().front(tokens, history(cache.convolutions_));
+  auto states = cache.states_;
+  Matrix out = finished(front, detail::read_heads(front.heads, states, chunks()));
+  cache.states_.swap(states);
   for (std::size_t i = 0; i < cache.convolutions_.size(); ++i) {
     cache.convolutions_[i] = front.convolved[i].bottomRows(cache.convolutions_[i].rows());
   }
@@ -17704,11 +18782,31 @@ auto TokenMixer<Scalar_, Mixer>::forward(const Rows& x, Cache& cache) const -> M
 }
 
 template <class Scalar_, class Mixer>
+auto TokenMixer<Scalar_, Mixer>::stage(const Rows& x, std::span<Cache* const> caches) const
+    -> std::pair<Matrix, detail::StagedTokens<Scalar>> {
+  const detail::FlushToZero<Scalar> flush;
+  const Matrix tokens = checked(x);
+  detail::require_size("x (rows)", tokens.rows(), static_cast<Eigen::Index>(caches.size()));
+  detail::require_distinct(caches);
+  detail::Histories<Scalar> histories;
+  for (const Cache* cache : caches) {
+    require_fitting(*cache);
+    histories.push_back(&cache->convolutions_);
+  }
+  if (caches.empty()) return {tokens, {detail::HeadInputs<Scalar>{}, {}, caches}};
+  auto front = mixer().front(tokens, histories);
+  detail::StagedTokens<Scalar> staged(front.heads, std::move(front.convolved), caches);
+  Matrix out = finished(front, staged.reads());
+  return {std::move(out), std::move(staged)};
+}
+
+template <class Scalar_, class Mixer>
 auto TokenMixer<Scalar_, Mixer>::gradient(const Rows& x, const Rows& d_out) const
     -> MixerGradients<Scalar> {
-  return gradient_of(x, d_out, empty_convolutions(), [&](const auto& heads, auto& tapes) {
-    return detail::read_heads(heads, max_levels(), chunks(), &tapes);
-  });
+  return gradient_of(x, d_out, detail::empty_convolutions<Scalar>(shape_),
+                     [&](const auto& heads, auto& tapes) {
+                       return detail::read_heads(heads, max_levels(), chunks(), &tapes);
+                     });
 }
 
 template <class Scalar_, class Mixer>
@@ -17763,6 +18861,12 @@ namespace loglinear {
 /// | o_proj.weight                  | hidden_size x V d_v               | uniform within 1 / sqrt(V d_v)          |
 /// | l_proj.weight                  | V n x hidden_size                 | normal, initializer_range               |
 ///
+/// Other `level_weights` than softplus have neither L nor l_proj: with `one_state` these are the
+/// weights of `GatedDeltaNet`, and `mlp` has a network for lambda, of m = level_mlp_size hidden channels:
+///
+/// | l_mlp.0.weight, l_mlp.0.bias   | m x hidden_size, m                | normal, initializer_range; 0            |
+/// | l_mlp.2.weight, l_mlp.2.bias   | V n x m, V n                      | likewise                                |
+///
 /// A query-key head serves num_v_heads / num_heads value heads, neighbours. A published model has
 /// the weights under `model.layers.N.attn.`; docs/migration.md shows how to load them.
 ///
@@ -17815,8 +18919,9 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
   struct Front {
     std::vector<Matrix> convolved{};  // inputs of the convolutions, history first
     std::array<Matrix, 3> mixed{};    // q, k and v before silu
-    Matrix dl{}, output_gate{};
+    Matrix output_gate{};
     detail::DecayGate<Scalar> gate{};
+    detail::LevelGate<Scalar> levels{};
     detail::HeadInputs<Scalar> heads{};
   };
 
@@ -17831,7 +18936,7 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
                              .heads = detail::value_heads(o),
                              .d_k = o.head_dim,
                              .d_v = detail::value_dim(o),
-                             .num_levels = o.num_levels,
+                             .num_levels = detail::levels_of_head(o),
                              .conv_kernel = o.conv_size,
                              .chunk_size = o.chunk_size};
     if (o.use_short_conv) shape.conv_channels.assign(columns.begin(), columns.end());
@@ -17852,7 +18957,8 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
       return std::log(rate);
     });
     detail::fill_step_bias(w.append("dt_bias", heads, 1), detail::steps_of(o), random);
-    w.append("L", heads, o.num_levels).setOnes();
+    const bool is_scaled = o.level_weights == MixerLevelWeights::softplus;
+    if (is_scaled) w.append("L", heads, o.num_levels).setOnes();
     for (std::size_t i = 0; i < paths.size(); ++i) {
       normal(paths[i] + std::string("_proj.weight"), columns[i], o.hidden_size);
     }
@@ -17866,29 +18972,34 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
     if (o.use_gate) normal("g_proj.weight", heads * d_v, o.hidden_size);
     w.append("o_norm.weight", d_v, 1).setOnes();
     detail::fill_uniform(w.append("o_proj.weight", o.hidden_size, heads * d_v), random);
-    normal("l_proj.weight", heads * o.num_levels, o.hidden_size);
+    if (is_scaled) normal("l_proj.weight", heads * o.num_levels, o.hidden_size);
+    if (o.level_weights == MixerLevelWeights::mlp) {
+      detail::LevelGate<Scalar>::append_network(w, o.hidden_size, detail::level_channels(o),
+                                                heads * o.num_levels, o.initializer_range, random);
+    }
     return w;
   }
 
   [[nodiscard]] Matrix project(const Matrix& u, const char* name) const {
-    Matrix y = detail::linear<Scalar>(u, this->weights()[name], nullptr);
+    Matrix y = detail::linear<Scalar>(u, this->weights().projection(name), nullptr);
     detail::require_finite(std::string("coefficient # of the product of x and ") + name, y);
     return y;
   }
 
-  [[nodiscard]] Front front(const Matrix& u, const std::vector<Matrix>& history) const {
+  [[nodiscard]] Front front(const Matrix& u, const detail::Histories<Scalar>& streams) const {
     const auto& w = this->weights();
     Front f;
     for (std::size_t i = 0; i < paths.size(); ++i) {
       const std::string path = paths[i];
       f.mixed[i] = project(u, (path + "_proj.weight").c_str());
       if (!options_.use_short_conv) continue;
-      f.convolved.push_back(detail::after(history[i], f.mixed[i]));
-      f.mixed[i] = detail::convolve(f.convolved[i], w[path + "_conv1d.weight"],
-                                    w.find(path + "_conv1d.bias"));
+      f.convolved.push_back(detail::after(streams, i, f.mixed[i]));
+      f.mixed[i] =
+          detail::convolve(f.convolved[i], w[path + "_conv1d.weight"],
+                           w.find(path + "_conv1d.bias"), static_cast<Index>(streams.size()));
       detail::require_finite("coefficient # of the convolution of " + path, f.mixed[i]);
     }
-    f.dl = project(u, "l_proj.weight");
+    f.levels = level_gate(u);
     if (options_.use_gate) f.output_gate = project(u, "g_proj.weight");
     f.gate = detail::DecayGate<Scalar>(project(u, "a_proj.weight"), w["dt_bias"], w["A_log"]);
     f.heads.groups = options_.num_heads;
@@ -17899,13 +19010,21 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
     f.heads.v = detail::silu_of(f.mixed[2]);
     f.heads.beta = strongest() * detail::sigmoid_of(project(u, "b_proj.weight"));
     f.heads.g = f.gate.g;
-    f.heads.lambda = detail::scaled_levels(f.dl, w["L"]);
+    f.heads.lambda = f.levels.lambda;
     return f;
+  }
+  [[nodiscard]] detail::LevelGate<Scalar> level_gate(const Matrix& u) const {
+    using Gate = detail::LevelGate<Scalar>;
+    if (options_.level_weights == MixerLevelWeights::mlp) return Gate::network(u, this->weights());
+    if (options_.level_weights == MixerLevelWeights::one_state) {
+      return Gate::one_state(u.rows(), detail::value_heads(options_));
+    }
+    return Gate::scaled(project(u, "l_proj.weight"), this->weights()["L"]);
   }
 
   [[nodiscard]] Matrix back(const Front& f, const Matrix& reads) const {
     const Matrix normed = norm()(reads, f.output_gate);
-    return detail::linear<Scalar>(normed, this->weights()["o_proj.weight"], nullptr);
+    return detail::linear<Scalar>(normed, this->weights().projection("o_proj.weight"), nullptr);
   }
 
   [[nodiscard]] detail::ReadsGradient<Scalar> back_gradient(const Front& f, const Matrix& reads,
@@ -17949,8 +19068,11 @@ class LogLinearGatedDeltaNet : public TokenMixer<Scalar_, LogLinearGatedDeltaNet
                    f.gate.pullback(no_step, d_heads.g, w["A_log"], d_w["dt_bias"], d_w["A_log"]));
     const Matrix closed = Scalar(1) - f.heads.beta.array() / strongest();
     add_projection("b_proj.weight", d_heads.beta.cwiseProduct(f.heads.beta).cwiseProduct(closed));
-    add_projection("l_proj.weight", detail::scaled_levels_pullback(f.dl, w["L"], f.heads.lambda,
-                                                                   d_heads.lambda, d_w["L"]));
+    if (options_.level_weights == MixerLevelWeights::mlp) {
+      f.levels.network_pullback(u, w, d_heads.lambda, d_u, d_w);
+    } else if (options_.level_weights == MixerLevelWeights::softplus) {
+      add_projection("l_proj.weight", f.levels.scaled_pullback(w["L"], d_heads.lambda, d_w["L"]));
+    }
     if (options_.use_gate) add_projection("g_proj.weight", d.gate);
   }
 
@@ -17998,8 +19120,11 @@ struct LogLinearMamba2Options {
   /// flash-linear-attention since 5 April 2026 (commit 0a484709) and in mamba_ssm, instead of over
   /// all of a token's, as before and in the paper's code. The same where n_groups is 1.
   bool norm_per_group = true;
-  double norm_eps = 1e-5;           ///< of the gated norm, > 0 and normal as Scalar
-  int num_levels = 15;              ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
+  double norm_eps = 1e-5;  ///< of the gated norm, > 0 and normal as Scalar
+  int num_levels = 15;     ///< level weights, 2 to 65; 15 hold 2^14 tokens apart
+  /// What level weights are made of; with `one_state` num_levels is not used.
+  MixerLevelWeights level_weights = MixerLevelWeights::softplus;
+  Eigen::Index level_mlp_size = 0;  ///< hidden channels of `mlp`; 0 for hidden_size
   double scale = 1;                 ///< of the queries C, finite also as Scalar
   Eigen::Index chunk_size = 64;     ///< of the chunkwise form; changes rounding only
   double initializer_range = 0.02;  ///< standard deviation of projections and convolution, > 0
@@ -18036,6 +19161,7 @@ const LogLinearMamba2Options& checked(const LogLinearMamba2Options& o) {
   }
   require_dimension("n_groups * state_size", o.n_groups * o.state_size);
   require_common_options<Scalar>(o);
+  require_level_options(o, o.num_heads);
   return o;
 }
 
@@ -18070,7 +19196,7 @@ namespace loglinear {
 /// |-----------------|--------------------------------|----------------------------------------|
 /// | dt_bias         | H                              | step sizes log-uniform in 0.001 ... 0.1 |
 /// | A_log           | H                              | log(1), ..., log(H)                    |
-/// | L               | H x n                          | 1                                      |
+/// | L               | H x n, with level_weights softplus | 1                                  |
 /// | D               | H, with D_has_hdim I           | 1                                      |
 /// | conv1d.weight   | channels x K (channels, 1, K)  | normal, initializer_range              |
 /// | conv1d.bias     | channels, with use_conv_bias   | 0                                      |
@@ -18080,7 +19206,12 @@ namespace loglinear {
 /// | out_proj.weight | hidden_size x I                | uniform within 1 / sqrt(I)             |
 /// | out_proj.bias   | hidden_size, with use_bias     | 0                                      |
 ///
-/// Rows of in_proj are z (I), x (I), B and C (n_groups * state_size each), dt (H), dl (H n).
+/// Rows of in_proj are z (I), x (I), B and C (n_groups * state_size each), dt (H), dl (H n). Other
+/// `level_weights` than softplus have neither L nor the rows dl: with `one_state` these are the
+/// weights of Mamba-2, and `mlp` has a network for lambda, of m = level_mlp_size hidden channels:
+///
+/// | l_mlp.0.weight, l_mlp.0.bias | m x hidden_size, m | normal, initializer_range; 0 |
+/// | l_mlp.2.weight, l_mlp.2.bias | H n x m, H n       | likewise                     |
 ///
 /// A published model has them under `backbone.layers.N.mixer.`; docs/migration.md shows how to load
 /// them. The paper's own `HAttentionMixer` is this mixer with norm_per_group = false.
@@ -18133,6 +19264,7 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
     Matrix mixed{};                   // its output before silu
     Matrix x{};                       // T x inner
     detail::DecayGate<Scalar> gate{};
+    detail::LevelGate<Scalar> levels{};
     detail::HeadInputs<Scalar> heads{};
   };
 
@@ -18144,18 +19276,20 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
           keys(o.n_groups * o.state_size),
           conv(inner + 2 * keys),
           heads(o.num_heads),
-          levels(o.num_heads * o.num_levels) {}
+          levels(is_scaled(o) ? o.num_heads * o.num_levels : 0) {}
     [[nodiscard]] Index dt() const { return inner + conv; }
     [[nodiscard]] Index dl() const { return dt() + heads; }
     [[nodiscard]] Index total() const { return dl() + levels; }
   };
 
+  /// Whether level weights come from rows of in_proj.
+  static bool is_scaled(const Options& o) { return o.level_weights == MixerLevelWeights::softplus; }
   static detail::MixerShape shape_of(const Options& o) {
     return {.hidden_size = o.hidden_size,
             .heads = o.num_heads,
             .d_k = o.state_size,
             .d_v = o.head_dim,
-            .num_levels = o.num_levels,
+            .num_levels = detail::levels_of_head(o),
             .conv_kernel = o.conv_kernel,
             .conv_channels = {Columns(o).conv},
             .chunk_size = o.chunk_size};
@@ -18167,7 +19301,7 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
     detail::fill_step_bias(w.append("dt_bias", o.num_heads, 1), detail::steps_of(o), random);
     double rate = 0;
     detail::fill(w.append("A_log", o.num_heads, 1), [&] { return std::log(++rate); });
-    w.append("L", o.num_heads, o.num_levels).setOnes();
+    if (is_scaled(o)) w.append("L", o.num_heads, o.num_levels).setOnes();
     w.append("D", o.D_has_hdim ? columns.inner : columns.heads, 1).setOnes();
     detail::fill_normal(w.append("conv1d.weight", columns.conv, o.conv_kernel), o.initializer_range,
                         random);
@@ -18178,18 +19312,24 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
     w.append("norm.weight", columns.inner, 1).setOnes();
     detail::fill_uniform(w.append("out_proj.weight", o.hidden_size, columns.inner), random);
     if (o.use_bias) w.append("out_proj.bias", o.hidden_size, 1);
+    if (o.level_weights == MixerLevelWeights::mlp) {
+      detail::LevelGate<Scalar>::append_network(w, o.hidden_size, detail::level_channels(o),
+                                                o.num_heads * o.num_levels, o.initializer_range,
+                                                random);
+    }
     return w;
   }
 
-  [[nodiscard]] Front front(const Matrix& u, const std::vector<Matrix>& history) const {
+  [[nodiscard]] Front front(const Matrix& u, const detail::Histories<Scalar>& streams) const {
     const auto& w = this->weights();
     const Columns columns(options_);
     Front f;
-    f.projected = detail::linear(u, w["in_proj.weight"], w.find("in_proj.bias"));
+    f.projected = detail::linear(u, w.projection("in_proj.weight"), w.find("in_proj.bias"));
     detail::require_finite("coefficient # of the projection of x", f.projected);
     f.convolved.push_back(
-        detail::after(history[0], f.projected.middleCols(columns.inner, columns.conv)));
-    f.mixed = detail::convolve(f.convolved[0], w["conv1d.weight"], w.find("conv1d.bias"));
+        detail::after(streams, 0, f.projected.middleCols(columns.inner, columns.conv)));
+    f.mixed = detail::convolve(f.convolved[0], w["conv1d.weight"], w.find("conv1d.bias"),
+                               static_cast<Index>(streams.size()));
     detail::require_finite("coefficient # of the convolution of x", f.mixed);
     const Matrix mixed = detail::silu_of(f.mixed);
     f.x = mixed.leftCols(columns.inner);
@@ -18202,15 +19342,23 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
     f.heads.v = f.x;
     scale_heads(f.heads.v, f.gate.step);
     f.heads.g = f.gate.g;
-    f.heads.lambda =
-        detail::scaled_levels<Scalar>(f.projected.middleCols(columns.dl(), columns.levels), w["L"]);
+    f.levels = level_gate(u, f.projected);
+    f.heads.lambda = f.levels.lambda;
     return f;
+  }
+  [[nodiscard]] detail::LevelGate<Scalar> level_gate(const Matrix& u,
+                                                     const Matrix& projected) const {
+    using Gate = detail::LevelGate<Scalar>;
+    const auto& w = this->weights();
+    if (options_.level_weights == MixerLevelWeights::mlp) return Gate::network(u, w);
+    if (!is_scaled(options_)) return Gate::one_state(u.rows(), options_.num_heads);
+    return Gate::scaled(projected.rightCols(Columns(options_).levels), w["L"]);
   }
 
   [[nodiscard]] Matrix back(const Front& f, const Matrix& reads) const {
     const auto& w = this->weights();
     const Matrix normed = norm()(with_skip(f, reads), output_gate(f));
-    return detail::linear(normed, w["out_proj.weight"], w.find("out_proj.bias"));
+    return detail::linear(normed, w.projection("out_proj.weight"), w.find("out_proj.bias"));
   }
 
   [[nodiscard]] detail::ReadsGradient<Scalar> back_gradient(const Front& f, const Matrix& reads,
@@ -18254,8 +19402,12 @@ class LogLinearMamba2 : public TokenMixer<Scalar_, LogLinearMamba2<Scalar_>> {
         f.convolved[0], w["conv1d.weight"], d_mixed, d_w["conv1d.weight"], d_w.find("conv1d.bias"));
     d_projected.middleCols(columns.dt(), columns.heads) =
         f.gate.pullback(d_step, d_heads.g, w["A_log"], d_w["dt_bias"], d_w["A_log"]);
-    d_projected.rightCols(columns.levels) = detail::scaled_levels_pullback<Scalar>(
-        f.projected.rightCols(columns.levels), w["L"], f.heads.lambda, d_heads.lambda, d_w["L"]);
+    if (is_scaled(options_)) {
+      d_projected.rightCols(columns.levels) =
+          f.levels.scaled_pullback(w["L"], d_heads.lambda, d_w["L"]);
+    } else if (options_.level_weights == MixerLevelWeights::mlp) {
+      f.levels.network_pullback(u, w, d_heads.lambda, d_u, d_w);
+    }
     detail::linear_pullback(u, w["in_proj.weight"], d_projected, d_u, d_w["in_proj.weight"],
                             d_w.find("in_proj.bias"));
   }
@@ -21046,6 +22198,16 @@ class StreamPart {
   /// \}
 
  private:
+  friend struct detail::Parts;
+
+  /// For checkpoints and for other processes.
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    part("first", self.first_);
+    part("stream", self.layer_);
+    part("product", self.product_);
+  }
+
   Layer layer_;
   detail::PendingProduct<Kind> product_;
   std::uint64_t first_;
@@ -21093,6 +22255,14 @@ class StreamPart<MultiHeadAttention<Head>, product> {
   void append_to(Layer& stream) const { stream.append(heads_); }
 
  private:
+  friend struct detail::Parts;
+
+  template <class Self, class Visit>
+  static void visit(Self& self, Visit&& part) {
+    int h = 0;
+    for (auto& head : self.heads_) part("head" + std::to_string(h++), head);
+  }
+
   std::vector<StreamPart<Head, product>> heads_;
 };
 
@@ -22168,7 +23338,7 @@ class ModeReader {
 ///
 /// with space anywhere between those. `log_linear` has its inner mode in front of its arguments;
 /// the value of its `level_weights` is one of `normalized_mixture`, `mean_mixture`,
-/// `softplus_weights` and `unit_weights` with its own arguments, as in
+/// `softplus_weights`, `mlp_weights` and `unit_weights` with its own arguments, as in
 /// `"log_linear(gla, level_weights=mean_mixture(tau=0.5))"`. What is not mentioned has its default;
 /// that of `lambda_init` is no number but the word `1/max_levels`. Names and ranges are what each
 /// rule and each weighting says of itself, `info` and `hyperparameters`.
@@ -22237,3 +23407,1127 @@ template <class... Modes>
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_MODE_MODE_TEXT_HPP
+
+// ---- loglinear/model/attention_cache.hpp
+
+#ifndef LOGLINEAR_MODEL_ATTENTION_CACHE_HPP
+#define LOGLINEAR_MODEL_ATTENTION_CACHE_HPP
+
+namespace loglinear {
+
+/// Where a stream through `SlidingWindowAttention` stands: keys, rotated by their positions, and
+/// values of the tokens that the next one sees. With a window a plain value of constant size,
+/// 2 (window - 1) x columns numbers; without one it grows with the stream. Copy it to branch a
+/// stream.
+template <class Scalar>
+class AttentionCache {
+ public:
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Index = Eigen::Index;
+
+  /// \param window  tokens that one sees, itself included; 0 for all \param columns  of a token's
+  /// keys, all heads side by side
+  AttentionCache(Index window, Index columns) : window_(window), columns_(columns) {
+    keys_.resize(window == 0 ? 0 : window - 1, columns);
+    values_.resize(keys_.rows(), columns);
+    keys_.setZero();
+    values_.setZero();
+  }
+
+  /// Tokens seen since the cache was made or reset.
+  [[nodiscard]] std::uint64_t size() const { return size_; }
+  /// Tokens of the window; 0 for all.
+  [[nodiscard]] Index window() const { return window_; }
+  /// Of keys and of values.
+  [[nodiscard]] Index columns() const { return columns_; }
+  /// Tokens that are kept.
+  [[nodiscard]] Index kept() const {
+    const auto seen = static_cast<Index>((std::min)(size_, std::uint64_t{1} << 40));
+    return window_ == 0 ? seen : (std::min)(seen, window_ - 1);
+  }
+  /// The kept keys and values are the first `kept()` rows, in no order.
+  [[nodiscard]] const Matrix& keys() const { return keys_; }
+  [[nodiscard]] const Matrix& values() const { return values_; }
+  /// Bytes of all coefficients.
+  [[nodiscard]] std::size_t memory_bytes() const {
+    return 2 * static_cast<std::size_t>(keys_.size()) * sizeof(Scalar);
+  }
+
+  /// The kept rows of `keys()` or `values()`, oldest first.
+  [[nodiscard]] Matrix in_order(const Matrix& rows) const {
+    Matrix ordered(kept(), columns_);
+    const Index newest = kept() == 0 ? 0 : next_row();
+    ordered.topRows(kept() - newest) = rows.middleRows(newest, kept() - newest);
+    ordered.bottomRows(newest) = rows.topRows(newest);
+    return ordered;
+  }
+
+  /// Makes room for so many more tokens, so that `append` does not allocate.
+  void reserve(Index tokens) {
+    if (window_ != 0 || kept() + tokens <= keys_.rows()) return;
+    const Index rows = (std::max)(kept() + tokens, 2 * keys_.rows());
+    keys_.conservativeResize(rows, columns_);
+    values_.conservativeResize(rows, columns_);
+  }
+
+  /// Takes tokens, a row each. Neither allocates nor throws where `reserve` has made room.
+  template <class Rows>
+  void append(const Rows& keys, const Rows& values) {
+    reserve(keys.rows());
+    const Index capacity = window_ == 0 ? keys_.rows() : window_ - 1;
+    for (Index t = 0; t < keys.rows(); ++t) {
+      if (capacity > 0) {
+        const Index row = next_row();
+        keys_.row(row) = keys.row(t);
+        values_.row(row) = values.row(t);
+      }
+      ++size_;
+    }
+  }
+
+  /// Back to the beginning of a stream. Does not allocate.
+  void reset() noexcept {
+    size_ = 0;
+    keys_.setZero();
+    values_.setZero();
+  }
+
+  /// Whether both streams stand at the same place with the same numbers.
+  [[nodiscard]] bool operator==(const AttentionCache& other) const {
+    return size_ == other.size_ && window_ == other.window_ && columns_ == other.columns_ &&
+           keys_.topRows(kept()) == other.keys_.topRows(kept()) &&
+           values_.topRows(kept()) == other.values_.topRows(kept());
+  }
+
+ private:
+  /// Where the next token goes, over the oldest one once the window is full.
+  [[nodiscard]] Index next_row() const {
+    if (window_ == 0) return static_cast<Index>(size_) % (std::max)(keys_.rows(), Index{1});
+    return static_cast<Index>(size_ % static_cast<std::uint64_t>(window_ - 1));
+  }
+
+  Index window_, columns_;
+  std::uint64_t size_ = 0;
+  Matrix keys_{}, values_{};
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODEL_ATTENTION_CACHE_HPP
+
+// ---- loglinear/model/language_model_cache.hpp
+
+#ifndef LOGLINEAR_MODEL_LANGUAGE_MODEL_CACHE_HPP
+#define LOGLINEAR_MODEL_LANGUAGE_MODEL_CACHE_HPP
+
+namespace loglinear {
+
+template <class Scalar>
+class LanguageModel;
+
+/// Where a stream through a `LanguageModel` stands: the cache of each of its blocks.
+///
+/// Made empty by `LanguageModel::make_cache`. A plain value: a copy is a snapshot, and assigning it
+/// back takes tokens back, to the bit. Its size does not change with the stream, unless a block
+/// attends to all tokens without a window.
+template <class Scalar>
+class LanguageModelCache {
+ public:
+  /// The cache of one block.
+  using Layer = std::variant<MixerCache<Scalar>, AttentionCache<Scalar>>;
+
+  /// Tokens seen since the cache was made or reset; 0 of one that was moved from.
+  [[nodiscard]] std::uint64_t size() const {
+    if (layers_.empty()) return 0;
+    return std::visit([](const auto& layer) { return layer.size(); }, layers_.front());
+  }
+  /// The caches of the blocks, in order.
+  [[nodiscard]] const std::vector<Layer>& layers() const { return layers_; }
+  /// Bytes of all coefficients.
+  [[nodiscard]] std::size_t memory_bytes() const {
+    std::size_t sum = 0;
+    for (const Layer& layer : layers_) {
+      sum += std::visit([](const auto& one) { return one.memory_bytes(); }, layer);
+    }
+    return sum;
+  }
+
+  /// Back to the beginning of a stream. Does not allocate.
+  void reset() noexcept {
+    for (Layer& layer : layers_) {
+      if (auto* const mixer = std::get_if<0>(&layer)) mixer->reset();
+      if (auto* const attention = std::get_if<1>(&layer)) attention->reset();
+    }
+  }
+
+  /// Whether both streams stand at the same place with the same numbers.
+  [[nodiscard]] bool operator==(const LanguageModelCache&) const = default;
+
+ private:
+  friend class LanguageModel<Scalar>;
+  explicit LanguageModelCache(std::vector<Layer> layers) : layers_(std::move(layers)) {}
+
+  std::vector<Layer> layers_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODEL_LANGUAGE_MODEL_CACHE_HPP
+
+// ---- loglinear/model/detail/attend.hpp
+
+#ifndef LOGLINEAR_MODEL_DETAIL_ATTEND_HPP
+#define LOGLINEAR_MODEL_DETAIL_ATTEND_HPP
+
+// Softmax attention of one token, and the rotation of queries and keys by their position.
+
+namespace loglinear::detail {
+
+/// The rotary position of one token: (a_j, b_j) <- (a_j cos - b_j sin, b_j cos + a_j sin) for the
+/// halves a and b of a head, the angle being position / theta^(2 j / head_dim).
+template <class Scalar>
+class Rotation {
+ public:
+  Rotation(Index head_dim, double theta, std::uint64_t position)
+      : cosine_(head_dim / 2), sine_(head_dim / 2) {
+    for (Index j = 0; j < cosine_.size(); ++j) {
+      const double exponent = -2.0 * static_cast<double>(j) / static_cast<double>(head_dim);
+      const double angle = static_cast<double>(position) * std::pow(theta, exponent);
+      cosine_[j] = static_cast<Scalar>(std::cos(angle));
+      sine_[j] = static_cast<Scalar>(std::sin(angle));
+    }
+  }
+
+  /// Turns `heads` heads that lie side by side.
+  void turn(Scalar* row, Index heads) const {
+    const Index half = cosine_.size();
+    for (Index h = 0; h < heads; ++h, row += 2 * half) {
+      for (Index j = 0; j < half; ++j) {
+        const Scalar a = row[j], b = row[half + j];
+        row[j] = a * cosine_[j] - b * sine_[j];
+        row[half + j] = b * cosine_[j] + a * sine_[j];
+      }
+    }
+  }
+
+ private:
+  Vector<Scalar> cosine_, sine_;
+};
+
+struct AttentionHeads {
+  Index heads, kv_heads, head_dim;  // kv_heads divides heads
+};
+
+/// Keys and values of tokens, a row each, as wide as all their heads.
+template <class Scalar>
+struct SeenTokens {
+  const Scalar* keys = nullptr;
+  const Scalar* values = nullptr;
+  Index rows = 0;
+};
+
+/// out = the softmax-weighted values of all seen tokens, head by head, for one row of queries;
+/// the tokens lie in two places, of which either may be empty.
+/// \throws std::invalid_argument where a score is not finite
+template <class Scalar>
+void attend(const AttentionHeads& shape, const Scalar* q, const SeenTokens<Scalar>& older,
+            const SeenTokens<Scalar>& newer, Scalar* out) {
+  const std::array<SeenTokens<Scalar>, 2> seen{older, newer};
+  const Index stride = shape.kv_heads * shape.head_dim, shared = shape.heads / shape.kv_heads;
+  const Scalar scale = Scalar(1) / std::sqrt(static_cast<Scalar>(shape.head_dim));
+  Vector<Scalar> weights(seen[0].rows + seen[1].rows);
+  for (Index h = 0; h < shape.heads; ++h) {
+    const Index column = h / shared * shape.head_dim;
+    std::array<WeightedRows<Scalar, Scalar>, 2> terms;
+    Scalar* to = weights.data();
+    for (std::size_t part = 0; part < seen.size(); ++part) {
+      const auto& [keys, values, rows] = seen[part];
+      if (rows > 0) {
+        row_dots_from<widest_block<Scalar> / 2, false, Scalar, 1>(
+            keys + column, 0, rows, shape.head_dim, stride, {q + h * shape.head_dim}, {to});
+      }
+      terms[part] = {rows > 0 ? values + column : nullptr, rows, {to}, Scalar(1)};
+      to += rows;
+    }
+    const Scalar largest = weights.maxCoeff();
+    if (!all_finite(weights)) fail("a score of the attention", largest, "finite");
+    weights = scale * (weights.array() - largest);
+    exp_of(weights.data(), weights.size(), weights.data());
+    weights /= weights.sum();
+    weighted_rows(terms.data(), 2, shape.head_dim, stride, out + h * shape.head_dim);
+  }
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_MODEL_DETAIL_ATTEND_HPP
+
+// ---- loglinear/model/language_model_options.hpp
+
+#ifndef LOGLINEAR_MODEL_LANGUAGE_MODEL_OPTIONS_HPP
+#define LOGLINEAR_MODEL_LANGUAGE_MODEL_OPTIONS_HPP
+
+namespace loglinear {
+
+/// Blocks of a model whose mixer is softmax attention, the key `attn` of flash-linear-attention's
+/// configurations.
+struct AttentionLayers {
+  std::vector<Eigen::Index> layers = {};  ///< numbers of blocks from 0
+  Eigen::Index num_heads = 1;             ///< divides hidden_size into an even head_dim
+  Eigen::Index num_kv_heads = 0;  ///< of keys and values, a divisor of num_heads; 0 for as many
+  bool qkv_bias = false;          ///< whether q_proj, k_proj and v_proj have biases
+  Eigen::Index window_size = 0;   ///< tokens that one sees, itself included; 0 for all before it
+  double rope_theta = 10000;      ///< base of the rotary positions, finite and > 0
+
+  /// Whether all options are equal.
+  [[nodiscard]] bool operator==(const AttentionLayers&) const = default;
+};
+
+/// How to build a `LanguageModel`, under the names of flash-linear-attention.
+///
+/// The mixer's options choose the family, its names in files, and every block's mixer but those
+/// that `attn` lists; their hidden_size and norm_eps are those of the whole model, and their
+/// `level_weights` = one_state makes the twin with one state.
+struct LanguageModelOptions {
+  Eigen::Index vocab_size = 256;       ///< tokens are 0 ... vocab_size - 1; 256 for bytes
+  Eigen::Index num_hidden_layers = 2;  ///< blocks
+  /// The mixer of every block, and with it the family.
+  std::variant<LogLinearMamba2Options, LogLinearGatedDeltaNetOptions> mixer = {};
+  /// Hidden channels of the MLP; 0 for 256 ceil(int(8 hidden_size / 3) / 256), as published.
+  Eigen::Index intermediate_size = 0;
+  /// Whether blocks have an MLP; without, as in flash-linear-attention's `Mamba2`, a block is one
+  /// norm, called `norm`, and its mixer.
+  bool has_mlp = true;
+  std::vector<AttentionLayers> attn = {};  ///< blocks of softmax attention, each at most once
+  bool tie_word_embeddings = false;        ///< whether the head is the embedding
+};
+
+namespace detail {
+
+[[nodiscard]] inline bool is_mamba2(const LanguageModelOptions& o) {
+  return std::holds_alternative<LogLinearMamba2Options>(o.mixer);
+}
+[[nodiscard]] inline Index hidden_size(const LanguageModelOptions& o) {
+  return std::visit([](const auto& mixer) { return mixer.hidden_size; }, o.mixer);
+}
+[[nodiscard]] inline double norm_eps(const LanguageModelOptions& o) {
+  return std::visit([](const auto& mixer) { return mixer.norm_eps; }, o.mixer);
+}
+/// flash-linear-attention's width of a gated MLP: two thirds of ratio times the inputs, in 256s.
+[[nodiscard]] inline Index published_mlp_size(Index inputs, double ratio) {
+  const auto size = static_cast<Index>(static_cast<double>(inputs) * ratio * 2 / 3);
+  return 256 * ((size + 255) / 256);
+}
+[[nodiscard]] inline Index mlp_size(const LanguageModelOptions& o) {
+  return o.intermediate_size != 0 ? o.intermediate_size : published_mlp_size(hidden_size(o), 4);
+}
+[[nodiscard]] inline Index kv_heads(const AttentionLayers& attention) {
+  return attention.num_kv_heads == 0 ? attention.num_heads : attention.num_kv_heads;
+}
+/// The attention of a block, or nullptr where its mixer is that of the family.
+[[nodiscard]] inline const AttentionLayers* attention_of(const LanguageModelOptions& o,
+                                                         Index layer) {
+  for (const AttentionLayers& attention : o.attn) {
+    if (std::count(attention.layers.begin(), attention.layers.end(), layer) > 0) return &attention;
+  }
+  return nullptr;
+}
+
+/// \throws std::invalid_argument for an option out of its range
+inline void require_attention(const AttentionLayers& a, Index inputs) {
+  require_between("num_heads of attn", a.num_heads, Index{1}, inputs);
+  if (inputs % (2 * a.num_heads) != 0) {
+    fail("num_heads of attn", a.num_heads,
+         "a number that divides hidden_size, " + std::to_string(inputs) + ", into an even number");
+  }
+  if (kv_heads(a) < 1 || kv_heads(a) > a.num_heads || a.num_heads % kv_heads(a) != 0) {
+    fail("num_kv_heads of attn", a.num_kv_heads,
+         "a divisor of num_heads, " + std::to_string(a.num_heads));
+  }
+  require_between("window_size of attn", a.window_size, Index{0}, Index{1} << 40);
+  if (!(a.rope_theta > 0) || !is_finite(a.rope_theta)) {
+    fail("rope_theta of attn", a.rope_theta, "finite and positive");
+  }
+}
+
+/// What is checked before anything is built; the mixers check their own options.
+inline const LanguageModelOptions& checked(const LanguageModelOptions& o) {
+  require_between("vocab_size", o.vocab_size, Index{1}, Index{1} << 30);
+  require_between("num_hidden_layers", o.num_hidden_layers, Index{1}, Index{1} << 16);
+  require_dimension("hidden_size", hidden_size(o));
+  require_between("intermediate_size", o.intermediate_size, Index{0}, largest_dimension);
+  std::vector<Index> seen;
+  for (const AttentionLayers& attention : o.attn) {
+    require_attention(attention, hidden_size(o));
+    for (const Index layer : attention.layers) {
+      require_between("a layer of attn", layer, Index{0}, o.num_hidden_layers - 1);
+      if (std::count(seen.begin(), seen.end(), layer) > 0) {
+        fail("a layer of attn", layer, "a layer that is there once");
+      }
+      seen.push_back(layer);
+    }
+  }
+  return o;
+}
+
+}  // namespace detail
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODEL_LANGUAGE_MODEL_OPTIONS_HPP
+
+// ---- loglinear/model/sliding_window_attention.hpp
+
+#ifndef LOGLINEAR_MODEL_SLIDING_WINDOW_ATTENTION_HPP
+#define LOGLINEAR_MODEL_SLIDING_WINDOW_ATTENTION_HPP
+
+namespace loglinear {
+
+/// Softmax attention over a window of tokens, the layer `Attention` of flash-linear-attention that
+/// its hybrids mix in.
+///
+///     q, k, v = W_q x, W_k x, W_v x (+ biases),   q and k rotated by the token's position
+///     o_t = sum_s softmax_s(q_t . k_s / sqrt(head_dim)) v_s,   t - window < s <= t,  head by head
+///     out = W_o o
+///
+/// Rotary positions (Su et al., arXiv:2104.09864) count from the stream's beginning and turn the
+/// first half of a head against the second; angles are computed in double, also in float.
+/// `num_kv_heads` heads of keys and values serve neighbours (Ainslie et al., arXiv:2305.13245).
+/// Weights: `q_proj.weight`, `o_proj.weight` (hidden_size x hidden_size), `k_proj.weight`,
+/// `v_proj.weight` (num_kv_heads head_dim x hidden_size), with qkv_bias `q_proj.bias`,
+/// `k_proj.bias`, `v_proj.bias`. A token costs O(window x hidden_size).
+///
+/// It has the interface of `TokenMixer`, but for the gradient: streams are `AttentionCache`s.
+template <class Scalar_>
+class SlidingWindowAttention {
+ public:
+  using Scalar = Scalar_;
+  using Matrix = detail::RowMajorMatrix<Scalar>;
+  using Cache = AttentionCache<Scalar>;
+  using Index = Eigen::Index;
+
+  /// What `stage` has read and `commit` writes.
+  class Staged {
+   public:
+    Staged(Matrix keys, Matrix values, std::span<Cache* const> caches)
+        : keys_(std::move(keys)),
+          values_(std::move(values)),
+          caches_(caches.begin(), caches.end()) {
+      for (Cache* cache : caches_) cache->reserve(1);
+    }
+    /// The caches take the tokens. Neither allocates nor throws.
+    void commit() {
+      for (std::size_t s = 0; s < caches_.size(); ++s) {
+        const auto row = static_cast<Index>(s);
+        caches_[s]->append(keys_.row(row), values_.row(row));
+      }
+    }
+
+   private:
+    Matrix keys_, values_;
+    std::vector<Cache*> caches_;
+  };
+
+  /// Draws all matrices as a model's projections are drawn, with standard deviation `deviation`.
+  /// \throws std::invalid_argument for an option out of its range
+  SlidingWindowAttention(const AttentionLayers& options, Index hidden_size, double deviation,
+                         Xorshift64& random)
+      : options_(options), hidden_size_(hidden_size) {
+    detail::require_dimension("hidden_size", hidden_size);
+    detail::require_attention(options, hidden_size);
+    for (const char* const path : {"q", "k", "v", "o"}) {
+      const std::string name = path + std::string("_proj.");
+      const bool is_shared = *path == 'k' || *path == 'v';
+      const Index rows = is_shared ? kv_columns() : hidden_size;
+      detail::fill_normal(weights_.append(name + "weight", rows, hidden_size), deviation, random);
+      if (options.qkv_bias && *path != 'o') weights_.append(name + "bias", rows, 1);
+    }
+  }
+
+  /// What the layer was built with.
+  [[nodiscard]] const AttentionLayers& options() const { return options_; }
+
+  /// \name Weights, as of TokenMixer
+  /// \{
+  [[nodiscard]] std::vector<std::string> weight_names() const { return weights_.names(); }
+  [[nodiscard]] typename NamedWeights<Scalar>::Matrix widened_weight(std::string_view name) const {
+    return weights_.widened_weight(name);
+  }
+  template <class Derived>
+  void set_weight(std::string_view name, const Eigen::MatrixBase<Derived>& value) {
+    const detail::FlushToZero<Scalar> flush;
+    weights_.set_weight(name, value);
+  }
+  void keep_projections_narrow() { weights_.keep_projections_narrow(); }
+  [[nodiscard]] std::size_t weight_bytes() const { return weights_.bytes(); }
+  /// \}
+
+  /// An empty cache for this layer's options.
+  [[nodiscard]] Cache make_cache() const { return Cache(options_.window_size, kv_columns()); }
+
+  /// The next outputs of a stream. \param x  T x hidden_size \throws std::invalid_argument for a
+  /// wrong size, a cache of another shape, or where finite input overflows; the cache is unchanged
+  /// then
+  [[nodiscard]] Matrix forward(const Matrix& x, Cache& cache) const {
+    const detail::FlushToZero<Scalar> flush;
+    require_fitting(cache);
+    const Matrix q = rotated(projected(x, "q"), cache.size());
+    const Matrix new_keys = rotated(projected(x, "k"), cache.size()),
+                 new_values = projected(x, "v");
+    const Index past = cache.kept(), window = options_.window_size;
+    Matrix keys(past + x.rows(), kv_columns()), values(past + x.rows(), kv_columns());
+    keys << cache.in_order(cache.keys()), new_keys;
+    values << cache.in_order(cache.values()), new_values;
+    Matrix reads(x.rows(), hidden_size_);
+    constexpr Index tokens_at_once = 16;
+    detail::parallel_for<Scalar>(
+        (x.rows() + tokens_at_once - 1) / tokens_at_once, thread_count(), [&](Index part) {
+          const Index end = (std::min)(x.rows(), (part + 1) * tokens_at_once);
+          for (Index t = part * tokens_at_once; t < end; ++t) {
+            const Index seen = past + t + 1, rows = window == 0 ? seen : (std::min)(seen, window);
+            const Index first = (seen - rows) * kv_columns();
+            detail::attend<Scalar>(heads(), q.data() + t * hidden_size_,
+                                   {keys.data() + first, values.data() + first, rows}, {},
+                                   reads.data() + t * hidden_size_);
+          }
+        });
+    Matrix out = finished(reads);
+    cache.append(new_keys, new_values);
+    return out;
+  }
+
+  /// One token of each of several streams; see `TokenMixer::stage`.
+  [[nodiscard]] std::pair<Matrix, Staged> stage(const Matrix& x,
+                                                std::span<Cache* const> caches) const {
+    const detail::FlushToZero<Scalar> flush;
+    detail::require_size("x (rows)", x.rows(), static_cast<Index>(caches.size()));
+    detail::require_distinct(caches);
+    for (const Cache* cache : caches) require_fitting(*cache);
+    Matrix q = projected(x, "q"), keys = projected(x, "k"), values = projected(x, "v");
+    Matrix reads(x.rows(), hidden_size_);
+    detail::parallel_for<Scalar>(x.rows(), thread_count(), [&](Index s) {
+      const Cache& cache = *caches[static_cast<std::size_t>(s)];
+      const detail::Rotation<Scalar> rotation(head_dim(), options_.rope_theta, cache.size());
+      rotation.turn(q.data() + s * hidden_size_, options_.num_heads);
+      rotation.turn(keys.data() + s * kv_columns(), detail::kv_heads(options_));
+      detail::attend<Scalar>(heads(), q.data() + s * hidden_size_,
+                             {cache.keys().data(), cache.values().data(), cache.kept()},
+                             {keys.data() + s * kv_columns(), values.data() + s * kv_columns(), 1},
+                             reads.data() + s * hidden_size_);
+    });
+    Matrix out = finished(reads);
+    return {std::move(out), Staged(std::move(keys), std::move(values), caches)};
+  }
+
+ private:
+  [[nodiscard]] Index head_dim() const { return hidden_size_ / options_.num_heads; }
+  [[nodiscard]] Index kv_columns() const { return detail::kv_heads(options_) * head_dim(); }
+  [[nodiscard]] detail::AttentionHeads heads() const {
+    return {options_.num_heads, detail::kv_heads(options_), head_dim()};
+  }
+  void require_fitting(const Cache& cache) const {
+    if (cache.window() != options_.window_size || cache.columns() != kv_columns()) {
+      detail::fail("cache", "of another shape", "made by make_cache of such a layer");
+    }
+  }
+
+  [[nodiscard]] Matrix projected(const Matrix& x, const char* path) const {
+    const std::string name = path + std::string("_proj.");
+    Matrix y = detail::linear<Scalar>(x, weights_.projection(name + "weight"),
+                                      weights_.find(name + "bias"));
+    detail::require_finite("coefficient # of the product of x and " + name + "weight", y);
+    return y;
+  }
+  /// Rows of consecutive tokens from `position` on.
+  [[nodiscard]] Matrix rotated(Matrix rows, std::uint64_t position) const {
+    for (Index t = 0; t < rows.rows(); ++t) {
+      const detail::Rotation<Scalar> rotation(head_dim(), options_.rope_theta,
+                                              position + static_cast<std::uint64_t>(t));
+      rotation.turn(rows.data() + t * rows.cols(), rows.cols() / head_dim());
+    }
+    return rows;
+  }
+  [[nodiscard]] Matrix finished(const Matrix& reads) const {
+    Matrix out = detail::linear<Scalar>(reads, weights_.projection("o_proj.weight"), nullptr);
+    detail::require_finite("coefficient # of the output", out);
+    return out;
+  }
+
+  AttentionLayers options_;
+  Index hidden_size_;
+  NamedWeights<Scalar> weights_{};
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODEL_SLIDING_WINDOW_ATTENTION_HPP
+
+// ---- loglinear/model/detail/block.hpp
+
+#ifndef LOGLINEAR_MODEL_DETAIL_BLOCK_HPP
+#define LOGLINEAR_MODEL_DETAIL_BLOCK_HPP
+
+// One block of a language model, x <- x + mixer(rms(x)), x <- x + mlp(rms(x)), around any of the
+// mixers.
+
+namespace loglinear::detail {
+
+/// rms(x) . weight, for a row a token.
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> rms_norm(const RowMajorMatrix<Scalar>& x, double eps,
+                                              const Matrix<Scalar>& weight) {
+  const GatedRmsNorm<Scalar> norm(GateOrder::norm_first, x.cols(), eps, weight);
+  return norm(x, RowMajorMatrix<Scalar>());
+}
+
+/// W_down (silu(W_gate x) . (W_up x)), some rows at a time, on threads.
+template <class Scalar>
+[[nodiscard]] RowMajorMatrix<Scalar> gated_mlp(const RowMajorMatrix<Scalar>& x,
+                                               const NamedWeights<Scalar>& w) {
+  using Rows = RowMajorMatrix<Scalar>;
+  constexpr Index rows_at_once = 128;
+  Rows out(x.rows(), x.cols());
+  parallel_for<Scalar>(
+      (x.rows() + rows_at_once - 1) / rows_at_once, thread_count(), [&](Index part) {
+        const Index first = part * rows_at_once;
+        const Index count = (std::min)(rows_at_once, x.rows() - first);
+        const Rows some = x.middleRows(first, count);
+        Rows hidden = silu_of(linear<Scalar>(some, w.projection("mlp.gate_proj.weight"), nullptr));
+        hidden.array() *= linear<Scalar>(some, w.projection("mlp.up_proj.weight"), nullptr).array();
+        require_finite("coefficient # of the MLP's hidden channels", hidden);
+        out.middleRows(first, count) =
+            linear<Scalar>(hidden, w.projection("mlp.down_proj.weight"), nullptr);
+      });
+  return out;
+}
+
+/// What a block's tokens write to its caches, once all blocks have read.
+template <class Scalar>
+using StagedBlock =
+    std::variant<StagedTokens<Scalar>, typename SlidingWindowAttention<Scalar>::Staged>;
+
+template <class Scalar>
+class Block {
+ public:
+  using Rows = RowMajorMatrix<Scalar>;
+  using Cache = typename LanguageModelCache<Scalar>::Layer;
+  using Mixer = std::variant<LogLinearMamba2<Scalar>, LogLinearGatedDeltaNet<Scalar>,
+                             SlidingWindowAttention<Scalar>>;
+
+  /// Draws what is not the mixer's. \param channels  of the MLP; 0 for none \param mixer_name  what
+  /// the family calls the mixer
+  Block(Mixer mixer, Index inputs, Index channels, double eps, double deviation,
+        std::string mixer_name, Xorshift64& random)
+      : mixer_(std::move(mixer)), eps_(eps), mixer_name_(std::move(mixer_name)) {
+    has_mlp_ = channels > 0;
+    weights_.append(norm_name(), inputs, 1).setOnes();
+    if (!has_mlp_) return;
+    weights_.append("mlp_norm.weight", inputs, 1).setOnes();
+    fill_normal(weights_.append("mlp.gate_proj.weight", channels, inputs), deviation, random);
+    fill_normal(weights_.append("mlp.up_proj.weight", channels, inputs), deviation, random);
+    fill_normal(weights_.append("mlp.down_proj.weight", inputs, channels), deviation, random);
+  }
+
+  /// An empty cache.
+  [[nodiscard]] Cache make_cache() const {
+    return std::visit([](const auto& mixer) { return Cache(mixer.make_cache()); }, mixer_);
+  }
+
+  /// The next tokens of a stream. \throws std::invalid_argument as `TokenMixer::forward`
+  void forward(Rows& x, Cache& cache) const {
+    with_cache(cache, [&](const auto& mixer, auto& one) {
+      x += mixer.forward(rms_norm(x, eps_, weights_[norm_name()]), one);
+    });
+    add_mlp(x);
+  }
+
+  /// One token of each of several streams, x changed, the caches not yet.
+  [[nodiscard]] StagedBlock<Scalar> stage(Rows& x, const std::vector<Cache*>& caches) const {
+    const Rows normed = rms_norm(x, eps_, weights_[norm_name()]);
+    auto staged = std::visit(
+        [&](const auto& mixer) {
+          using One = decltype(mixer.make_cache());
+          std::vector<One*> ones;
+          for (Cache* cache : caches) ones.push_back(&cache_of<One>(*cache));
+          auto [out, tokens] = mixer.stage(normed, std::span<One* const>(ones));
+          x += out;
+          return StagedBlock<Scalar>(std::move(tokens));
+        },
+        mixer_);
+    add_mlp(x);
+    return staged;
+  }
+
+  /// Calls `use(name, holder, name within the holder)` for every weight; a holder is a mixer or the
+  /// block's own weights.
+  template <class Self, class Use>
+  static void for_each_weight(Self& self, Use use) {
+    const auto own = [&](const std::string& name) { use(name, self.weights_, name); };
+    own(self.norm_name());
+    std::visit(
+        [&](auto& mixer) {
+          for (const std::string& name : mixer.weight_names()) {
+            use(self.mixer_name_ + '.' + name, mixer, name);
+          }
+        },
+        self.mixer_);
+    for (const std::string& name : self.weights_.names()) {
+      if (name != self.norm_name()) own(name);
+    }
+  }
+
+  void keep_projections_narrow() {
+    weights_.keep_projections_narrow();
+    std::visit([](auto& mixer) { mixer.keep_projections_narrow(); }, mixer_);
+  }
+  [[nodiscard]] std::size_t weight_bytes() const {
+    return weights_.bytes() +
+           std::visit([](const auto& mixer) { return mixer.weight_bytes(); }, mixer_);
+  }
+
+ private:
+  [[nodiscard]] std::string norm_name() const {
+    return has_mlp_ ? mixer_name_ + "_norm.weight" : "norm.weight";
+  }
+
+  template <class One>
+  [[nodiscard]] static One& cache_of(Cache& cache) {
+    if (One* const one = std::get_if<One>(&cache)) return *one;
+    fail("cache", "of another shape", "made by make_cache of such a model");
+  }
+  template <class Use>
+  void with_cache(Cache& cache, Use use) const {
+    std::visit(
+        [&](const auto& mixer) { use(mixer, cache_of<decltype(mixer.make_cache())>(cache)); },
+        mixer_);
+  }
+
+  void add_mlp(Rows& x) const {
+    require_finite("coefficient # of the residual stream", x);
+    if (!has_mlp_) return;
+    x += gated_mlp(rms_norm(x, eps_, weights_["mlp_norm.weight"]), weights_);
+    require_finite("coefficient # of the residual stream", x);
+  }
+
+  Mixer mixer_;
+  double eps_;
+  bool has_mlp_ = true;
+  std::string mixer_name_;
+  NamedWeights<Scalar> weights_{};
+};
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_MODEL_DETAIL_BLOCK_HPP
+
+// ---- loglinear/model/detail/mixer_of.hpp
+
+#ifndef LOGLINEAR_MODEL_DETAIL_MIXER_OF_HPP
+#define LOGLINEAR_MODEL_DETAIL_MIXER_OF_HPP
+
+namespace loglinear::detail {
+
+/// The mixer of one block of a model; its weights are drawn from `random`.
+template <class Scalar>
+[[nodiscard]] typename Block<Scalar>::Mixer mixer_of(const LanguageModelOptions& options,
+                                                     Index layer, Xorshift64& random) {
+  if (const AttentionLayers* attention = attention_of(options, layer)) {
+    const double deviation =
+        std::visit([](const auto& o) { return o.initializer_range; }, options.mixer);
+    return SlidingWindowAttention<Scalar>(*attention, hidden_size(options), deviation, random);
+  }
+  auto mixer = options.mixer;
+  std::visit([&](auto& o) { o.seed = (std::max)(random.next(), std::uint64_t{1}); }, mixer);
+  if (const auto* mamba2 = std::get_if<LogLinearMamba2Options>(&mixer)) {
+    return LogLinearMamba2<Scalar>(*mamba2);
+  }
+  return LogLinearGatedDeltaNet<Scalar>(std::get<LogLinearGatedDeltaNetOptions>(mixer));
+}
+
+}  // namespace loglinear::detail
+
+#endif  // LOGLINEAR_MODEL_DETAIL_MIXER_OF_HPP
+
+// ---- loglinear/model/language_model.hpp
+
+#ifndef LOGLINEAR_MODEL_LANGUAGE_MODEL_HPP
+#define LOGLINEAR_MODEL_LANGUAGE_MODEL_HPP
+
+namespace loglinear {
+
+/// A whole language model: tokens in, logits of the next token out.
+///
+///     x = embedding of the tokens
+///     x <- x + mixer(rms(x)),  x <- x + W_down (silu(W_gate rms(x)) . (W_up rms(x)))   block by
+///     block logits = W_head rms(x),   rms(x) = w . x / sqrt(mean(x^2) + norm_eps)
+///
+/// The mixers are log-linear Mamba-2 or log-linear Gated DeltaNet (Guo et al., arXiv:2506.04761),
+/// their twins with one state, and softmax attention over a window in the blocks that
+/// `LanguageModelOptions::attn` lists. Names and shapes of weights are those of
+/// flash-linear-attention's `LogLinearMamba2ForCausalLM` and `GatedDeltaNetForCausalLM`;
+/// docs/models.md lists them, and `load_language_model` (checkpoint/language_model.hpp) reads a
+/// folder that was written there.
+///
+///     loglinear::LanguageModel<float> model(options);
+///     auto cache = model.make_cache();
+///     auto logits = model.prefill(prompt, cache);     // after the last token of the prompt
+///     logits = model.step(token, cache);              // one token more
+///     auto snapshot = cache;                          // and back: cache = snapshot
+///
+/// A whole sequence takes the chunkwise form on all threads, O(T log T); a token costs the products
+/// with all weights and O(active levels) of a head's state. Memory of a stream is constant, unless
+/// a block attends to all tokens without a window.
+///
+/// Const member functions may run at the same time, on different caches. They allocate. \throws of
+/// all of them: std::invalid_argument for a token that is not 0 ... vocab_size - 1, a cache of
+/// another model's shape, or where finite weights overflow on the way; caches are unchanged then.
+///
+/// \tparam Scalar_  float or double
+template <class Scalar_>
+class LanguageModel {
+ public:
+  using Scalar = Scalar_;
+  using Vector = detail::Vector<Scalar>;
+  using Matrix = detail::RowMajorMatrix<Scalar>;  ///< a row a token, or a row a stream
+  using Cache = LanguageModelCache<Scalar>;
+  using Tokens = std::span<const std::int32_t>;
+
+  /// Allocates and draws all weights: those of mixers as `LogLinearMamba2` and
+  /// `LogLinearGatedDeltaNet` say, norms 1, others normal with their initializer_range, from the
+  /// mixer's seed. \param keep_narrow  whether projections, embedding and head are kept in
+  /// bfloat16, each block rounded before the next is drawn \throws std::invalid_argument for an
+  /// option out of its range
+  explicit LanguageModel(const LanguageModelOptions& options, bool keep_narrow = false);
+
+  /// What the model was built with.
+  [[nodiscard]] const LanguageModelOptions& options() const { return options_; }
+
+  /// \name Weights
+  /// \{
+
+  /// The names of all weights, as in flash-linear-attention's state_dict.
+  [[nodiscard]] std::vector<std::string> weight_names() const {
+    std::vector<std::string> all;
+    for_each_weight(*this, [&](const std::string& name, auto&, auto&) { all.push_back(name); });
+    return all;
+  }
+  /// A copy of one weight: a matrix in its state_dict shape, a vector as n x 1, a convolution's as
+  /// channels x taps. \throws std::invalid_argument for an unknown name
+  [[nodiscard]] typename NamedWeights<Scalar>::Matrix weight(std::string_view name) const {
+    typename NamedWeights<Scalar>::Matrix value;
+    with_weight(*this, name, [&](const auto& holder, const std::string& own) {
+      value = holder.widened_weight(own);
+    });
+    return value;
+  }
+  /// Replaces one weight, rounded where it is kept in bfloat16; a vector may be given as a row or
+  /// as a column. \throws std::invalid_argument for an unknown name, another shape or a coefficient
+  /// that is not finite; nothing is changed then
+  void set_weight(std::string_view name, const typename NamedWeights<Scalar>::Matrix& value) {
+    with_weight(*this, name,
+                [&](auto& holder, const std::string& own) { holder.set_weight(own, value); });
+  }
+  /// Bytes of all weights.
+  [[nodiscard]] std::size_t weight_bytes() const {
+    std::size_t sum = weights_.bytes();
+    for (const auto& block : blocks_) sum += block.weight_bytes();
+    return sum;
+  }
+  /// \}
+
+  /// \name Sequences and streams
+  /// \{
+
+  /// An empty cache, the beginning of a stream.
+  [[nodiscard]] Cache make_cache() const {
+    std::vector<typename Cache::Layer> layers;
+    for (const auto& block : blocks_) layers.push_back(block.make_cache());
+    return Cache(std::move(layers));
+  }
+
+  /// The logits after every token of a sequence, T x vocab_size.
+  [[nodiscard]] Matrix logits(Tokens tokens) const {
+    Cache cache = make_cache();
+    return logits(tokens, cache);
+  }
+  /// The same for the next tokens of a stream, in pieces of any size: to rounding those of one
+  /// pass. Copies the cache
+  [[nodiscard]] Matrix logits(Tokens tokens, Cache& cache) const {
+    Matrix all(static_cast<Index>(tokens.size()), options_.vocab_size);
+    pass(tokens, cache,
+         [&](const Matrix& x, Index first) { all.middleRows(first, x.rows()) = head(x); });
+    return all;
+  }
+  /// The next tokens of a stream, and the logits after the last one alone. \throws
+  /// std::invalid_argument also where there is no token. Copies the cache
+  Vector prefill(Tokens tokens, Cache& cache) const {
+    if (tokens.empty()) detail::fail("the number of tokens", 0, "at least 1");
+    Matrix last;
+    pass(tokens, cache, [&](const Matrix& x, Index first) {
+      if (first + x.rows() == static_cast<Index>(tokens.size())) last = head(x.bottomRows(1));
+    });
+    return last.row(0).transpose();
+  }
+  /// One token more. \return the logits after it
+  Vector step(std::int32_t token, Cache& cache) const {
+    Cache* const only = &cache;
+    return step({&token, 1}, {&only, 1}).row(0).transpose();
+  }
+  /// One token more of each of several streams, which need not stand at the same place: one product
+  /// for all of them wherever weights are met. \param caches  one for each token, none of them
+  /// twice \return a row a stream
+  Matrix step(Tokens tokens, std::span<Cache* const> caches) const;
+  /// \}
+
+ private:
+  using Index = Eigen::Index;
+
+  template <class Self, class Use>
+  static void for_each_weight(Self& self, Use use) {
+    const auto own = [&](const std::string& name) { use(name, self.weights_, name); };
+    own(self.prefix() + "embeddings.weight");
+    for (std::size_t i = 0; i < self.blocks_.size(); ++i) {
+      const std::string before = self.prefix() + "layers." + std::to_string(i) + '.';
+      std::remove_reference_t<decltype(self.blocks_[i])>::for_each_weight(
+          self.blocks_[i], [&](const std::string& name, auto& holder, const std::string& within) {
+            use(before + name, holder, within);
+          });
+    }
+    own(self.last_norm());
+    if (!self.options_.tie_word_embeddings) own("lm_head.weight");
+  }
+  template <class Self, class Use>
+  static void with_weight(Self& self, std::string_view name, Use use) {
+    bool is_found = false;
+    for_each_weight(self, [&](const std::string& full, auto& holder, const std::string& own) {
+      if (full != name) return;
+      is_found = true;
+      use(holder, own);
+    });
+    if (!is_found) detail::fail("weight name", name, "one of weight_names()");
+  }
+
+  [[nodiscard]] std::string prefix() const {
+    return detail::is_mamba2(options_) ? "backbone." : "model.";
+  }
+  [[nodiscard]] std::string last_norm() const {
+    return prefix() + (detail::is_mamba2(options_) ? "norm_f.weight" : "norm.weight");
+  }
+
+  /// A row a token. \throws std::invalid_argument, which says where the token stands
+  [[nodiscard]] Matrix embedded(Tokens tokens) const {
+    const auto table = weights_.projection(prefix() + "embeddings.weight");
+    Matrix x(static_cast<Index>(tokens.size()), detail::hidden_size(options_));
+    for (Index t = 0; t < x.rows(); ++t) {
+      const Index token = tokens[static_cast<std::size_t>(t)];
+      if (token < 0 || token >= options_.vocab_size) {
+        detail::require_between("tokens[" + std::to_string(t) + ']', token, Index{0},
+                                options_.vocab_size - 1);
+      }
+      if (table.wide != nullptr) {
+        x.row(t) = table.wide->row(token);
+      } else {
+        x.row(t) = table.narrow->row(token).template cast<Scalar>();
+      }
+    }
+    return x;
+  }
+  [[nodiscard]] Matrix head(const Matrix& x) const {
+    const std::string name =
+        options_.tie_word_embeddings ? prefix() + "embeddings.weight" : "lm_head.weight";
+    const Matrix normed = detail::rms_norm(x, detail::norm_eps(options_), weights_[last_norm()]);
+    Matrix all = detail::linear<Scalar>(normed, weights_.projection(name), nullptr);
+    detail::require_finite("coefficient # of the logits", all);
+    return all;
+  }
+  void require_fitting(const Cache& cache) const {
+    if (cache.layers_.size() != blocks_.size()) {
+      detail::fail("cache", "of another shape", "made by make_cache of such a model");
+    }
+  }
+
+  /// Calls `use(x, first)` with what leaves the last block, for pieces of bounded size; then the
+  /// cache goes on to where a copy of it has gone.
+  template <class Use>
+  void pass(Tokens tokens, Cache& cache, Use use) const;
+
+  LanguageModelOptions options_;
+  NamedWeights<Scalar> weights_{};
+  std::vector<detail::Block<Scalar>> blocks_{};
+};
+
+// Defined here, so that a program can have them compiled in one place (`extern template class`).
+
+template <class Scalar>
+LanguageModel<Scalar>::LanguageModel(const LanguageModelOptions& options, bool keep_narrow)
+    : options_(detail::checked(options)) {
+  const auto [seed, deviation] = std::visit(
+      [](const auto& o) { return std::pair(o.seed, o.initializer_range); }, options.mixer);
+  const Index inputs = detail::hidden_size(options), vocabulary = options.vocab_size;
+  Xorshift64 random(seed);
+  detail::require_positive_number("initializer_range", deviation);
+  detail::fill_normal(weights_.append(prefix() + "embeddings.weight", vocabulary, inputs),
+                      deviation, random);
+  for (Index i = 0; i < options.num_hidden_layers; ++i) {
+    auto& block =
+        blocks_.emplace_back(detail::mixer_of<Scalar>(options_, i, random), inputs,
+                             options.has_mlp ? detail::mlp_size(options) : 0, detail::norm_eps(options), deviation,
+                             detail::is_mamba2(options) ? "mixer" : "attn", random);
+    if (keep_narrow) block.keep_projections_narrow();
+  }
+  weights_.append(last_norm(), inputs, 1).setOnes();
+  if (!options.tie_word_embeddings) {
+    detail::fill_normal(weights_.append("lm_head.weight", vocabulary, inputs), deviation, random);
+  }
+  if (keep_narrow) weights_.keep_projections_narrow();
+}
+
+template <class Scalar>
+auto LanguageModel<Scalar>::step(Tokens tokens, std::span<Cache* const> caches) const -> Matrix {
+  const detail::FlushToZero<Scalar> flush;
+  detail::require_size("caches", static_cast<Index>(caches.size()),
+                       static_cast<Index>(tokens.size()));
+  detail::require_distinct(caches);
+  for (const Cache* cache : caches) require_fitting(*cache);
+  Matrix x = embedded(tokens);
+  if (x.rows() == 0) return Matrix(0, options_.vocab_size);
+  std::vector<detail::StagedBlock<Scalar>> staged;
+  staged.reserve(blocks_.size());
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    std::vector<typename Cache::Layer*> layers;
+    for (Cache* cache : caches) layers.push_back(&cache->layers_[i]);
+    staged.push_back(blocks_[i].stage(x, layers));
+  }
+  Matrix all = head(x);
+  for (auto& block : staged) std::visit([](auto& tokens_of) { tokens_of.commit(); }, block);
+  return all;
+}
+
+template <class Scalar>
+template <class Use>
+void LanguageModel<Scalar>::pass(Tokens tokens, Cache& cache, Use use) const {
+  const detail::FlushToZero<Scalar> flush;
+  constexpr std::size_t most = 4096;
+  require_fitting(cache);
+  Cache next(cache);
+  for (std::size_t first = 0; first < tokens.size(); first += most) {
+    Matrix x = embedded(tokens.subspan(first, (std::min)(most, tokens.size() - first)));
+    for (std::size_t i = 0; i < blocks_.size(); ++i) blocks_[i].forward(x, next.layers_[i]);
+    use(x, static_cast<Index>(first));
+  }
+  cache = std::move(next);
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODEL_LANGUAGE_MODEL_HPP
+
+// ---- loglinear/model/instantiations.hpp
+
+#ifndef LOGLINEAR_MODEL_INSTANTIATIONS_HPP
+#define LOGLINEAR_MODEL_INSTANTIATIONS_HPP
+
+// The model for float and double: declared with LOGLINEAR_MODEL, which the target loglinear::model
+// defines, and made by its files model_float.cpp and model_double.cpp.
+
+/// LOGLINEAR_MODEL_OF(extern, float) declares the instantiations, LOGLINEAR_MODEL_OF(, float) makes
+/// them.
+#define LOGLINEAR_MODEL_OF(EXTERN, SCALAR)                                  \
+  namespace loglinear {                                                     \
+  EXTERN template class TokenMixer<SCALAR, LogLinearMamba2<SCALAR>>;        \
+  EXTERN template class TokenMixer<SCALAR, LogLinearGatedDeltaNet<SCALAR>>; \
+  EXTERN template class SlidingWindowAttention<SCALAR>;                     \
+  EXTERN template class LanguageModel<SCALAR>;                              \
+  }
+
+#ifdef LOGLINEAR_MODEL
+LOGLINEAR_MODEL_OF(extern, float)
+LOGLINEAR_MODEL_OF(extern, double)
+#endif
+
+#endif  // LOGLINEAR_MODEL_INSTANTIATIONS_HPP
+
+// ---- loglinear/model/sampling.hpp
+
+#ifndef LOGLINEAR_MODEL_SAMPLING_HPP
+#define LOGLINEAR_MODEL_SAMPLING_HPP
+
+namespace loglinear {
+
+/// How the next token is chosen.
+struct SamplingOptions {
+  double temperature = 1;   ///< logits are divided by it, finite and >= 0; 0 takes the most likely
+  Eigen::Index top_k = 0;   ///< so many of the most likely tokens are drawn from; 0 for all
+  std::uint64_t seed = 42;  ///< of the draws, at least 1
+};
+
+/// Draws tokens from logits: token i with probability proportional to exp(logits_i / temperature)
+/// among the top_k most likely, of which the lower numbers come first where logits are the same.
+/// The same seed draws the same tokens.
+class Sampler {
+ public:
+  /// \throws std::invalid_argument for an option out of its range
+  explicit Sampler(const SamplingOptions& options = {}) : options_(options), random_(options.seed) {
+    if (!(options.temperature >= 0) || !detail::is_finite(options.temperature)) {
+      detail::fail("temperature", options.temperature, "finite and at least 0");
+    }
+    detail::require_between("top_k", options.top_k, Eigen::Index{0}, Eigen::Index{1} << 30);
+  }
+
+  /// The next token. \param logits  a vector of at least one number \throws std::invalid_argument
+  /// where one is not finite. O(n) for n logits, with top_k O(n log n). Allocates
+  template <class Derived>
+  std::int32_t operator()(const Eigen::MatrixBase<Derived>& logits) {
+    static_assert(Derived::IsVectorAtCompileTime, "a Sampler takes the logits of one token");
+    detail::require_positive("the number of logits", logits.size());
+    std::vector<double> values(static_cast<std::size_t>(logits.size()));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      values[i] = static_cast<double>(logits.derived()[static_cast<Eigen::Index>(i)]);
+    }
+    detail::require_finite("logits", values.data(), logits.size());
+    return draw(values);
+  }
+
+ private:
+  std::int32_t draw(const std::vector<double>& logits) {
+    std::vector<std::size_t> order(logits.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    const auto likelier = [&](std::size_t a, std::size_t b) {
+      return logits[a] > logits[b] || (!(logits[b] > logits[a]) && a < b);
+    };
+    const std::size_t best = *std::min_element(order.begin(), order.end(), likelier);
+    if (!(options_.temperature > 0)) return static_cast<std::int32_t>(best);
+    const auto kept = static_cast<std::size_t>(options_.top_k);
+    if (kept > 0 && kept < order.size()) {
+      std::partial_sort(order.begin(), order.begin() + options_.top_k, order.end(), likelier);
+      order.resize(kept);
+    }
+    std::vector<double> sums;
+    double sum = 0;
+    for (const std::size_t i : order) {
+      sum += std::exp((logits[i] - logits[best]) / options_.temperature);
+      sums.push_back(sum);
+    }
+    const double drawn = random_.uniform() * sum;
+    const auto found = std::upper_bound(sums.begin(), sums.end() - 1, drawn);
+    return static_cast<std::int32_t>(order[static_cast<std::size_t>(found - sums.begin())]);
+  }
+
+  SamplingOptions options_;
+  Xorshift64 random_;
+};
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODEL_SAMPLING_HPP
+
+// ---- loglinear/model.hpp
+
+#ifndef LOGLINEAR_MODEL_HPP
+#define LOGLINEAR_MODEL_HPP
+
+/// \file
+/// Whole language models: a model on Eigen alone, its streams, and the choice of the next token.
+/// `loglinear.hpp` does not include them; the target `loglinear::model` has them compiled.
+
+#endif  // LOGLINEAR_MODEL_HPP

@@ -62,6 +62,8 @@ TEST_CASE("A mode is written with the arguments that differ from their defaults"
         "log_linear(retnet, level_weights=mean_mixture(tau=0.5))");
   CHECK(to_text(LogLinear{.level_weights = UnitWeights{}}) ==
         "log_linear(retnet, level_weights=unit_weights)");
+  CHECK(to_text(LogLinear{.level_weights = MlpWeights{.channels = 7}}) ==
+        "log_linear(retnet, level_weights=mlp_weights(channels=7))");
   CHECK(to_text(InnerMode(HGRN2{.lower_bound = 0})) == "hgrn2(lower_bound=0)");
   CHECK(to_text(GLA{.gate_bias = -0.0}) == "gla(gate_bias=-0)");
 }
@@ -94,6 +96,8 @@ TEST_CASE("A text is read with space anywhere and defaults for what it leaves ou
                    "max_levels=4)") == weighted(NormalizedMixture{.lambda_init = 0.25, .tau = 3}));
   CHECK(parse_mode("log_linear(hawk, level_weights=normalized_mixture(lambda_init=1/max_levels), "
                    "max_levels=4)") == weighted(NormalizedMixture{}));
+  CHECK(parse_mode("log_linear(hawk, max_levels=4, level_weights=mlp_weights(channels=3))") ==
+        weighted(MlpWeights{.channels = 3}));
   CHECK(parse_level_weights(" unit_weights() ") == LevelWeighting(UnitWeights{}));
 }
 
@@ -187,7 +191,7 @@ TEST_CASE("What is wrong in a text is named with its column and what would be le
       {"log_linear(gla, level_weights=)",
        31,
        {"\")\"", "level weights: one of normalized_mixture"}},
-      {"log_linear(gla, level_weights=gla)", 31, {"\"gla\"", "softplus_weights, unit_weights"}},
+      {"log_linear(gla, level_weights=gla)", 31, {"\"gla\"", "softplus_weights, ", "unit_weights"}},
       {"log_linear(gla, level_weights=log_linear(gla))", 31, {"\"log_linear\"", "level weights"}},
       {"log_linear(gla, level_weights=unit_weights, level_weights=unit_weights)", 45, {"once"}},
       {"log_linear(gla, level_weights=unit_weights(tau=1))", 44, {"\"tau\"", "expected \")\""}},

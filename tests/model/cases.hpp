@@ -64,7 +64,10 @@ inline std::vector<ModelCase> model_cases() {
   auto tied = small_model(small_mamba2());
   tied.tie_word_embeddings = true;
   tied.intermediate_size = 0;  // the published 256
+  auto without_mlp = small_model(with_levels(small_mamba2(), one_state));
+  without_mlp.has_mlp = false;
   return {
+      {"Mamba-2 as published, of one state and without MLPs", without_mlp},
       {"Mamba-2", small_model(small_mamba2())},
       {"Mamba-2 with other options", small_model(options)},
       {"Mamba-2 with a network of level weights", small_model(with_levels(small_mamba2(), mlp))},

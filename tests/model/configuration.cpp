@@ -63,6 +63,11 @@ TEST_CASE("A model_type says what the paper's code does otherwise") {
   CHECK(m.num_heads == 48);
   const auto twin = language_model_options(with("mamba2mlp"));
   CHECK(std::get<0>(twin.mixer).level_weights == MixerLevelWeights::one_state);
+  const auto bare = language_model_options(with("mamba2", "\"chunk_size\": 256"));
+  CHECK_FALSE(bare.has_mlp);
+  CHECK(std::get<0>(bare.mixer).norm_per_group);
+  CHECK(std::get<0>(bare.mixer).level_weights == MixerLevelWeights::one_state);
+  CHECK(mentions(error(with("mamba2", "\"intermediate_size\": 512")), {"intermediate_size"}));
   const std::string negative = "\"allow_neg_eigval\": true";
   const auto h = language_model_options(with("h_gated_deltanet", negative));
   CHECK_FALSE(std::get<1>(h.mixer).allow_neg_eigval);

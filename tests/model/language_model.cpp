@@ -187,18 +187,19 @@ TEST_CASE("Bad tokens and caches are refused before anything changes") {
     CHECK(mentions(error_of([&] { (void)model.step(1, other); }), {"cache", "make_cache"}));
     CHECK(mentions(error_of([&] { (void)model.logits(fine, other); }), {"cache", "make_cache"}));
 
-    // The last block overflows, when all others have read.
-    const std::string last = options.mixer.index() == 0 ? "backbone." : "model.";
-    const std::string mlp =
-        last + "layers." + std::to_string(options.num_hidden_layers - 1) + ".mlp.down_proj.weight";
-    model.set_weight(mlp, Eigen::MatrixXd::Constant(8, model.weight(mlp).cols(), 1e308));
+    // The head overflows, when all blocks have read.
+    const auto names = model.weight_names();
+    const std::string head = options.tie_word_embeddings ? names.front() : names.back();
+    const std::string norm = names[names.size() - (options.tie_word_embeddings ? 1 : 2)];
+    model.set_weight(norm, Eigen::VectorXd::Constant(8, 1e20));
+    model.set_weight(head, 1e300 * Eigen::MatrixXd::Identity(11, 8));
     CHECK(mentions(error_of([&] { (void)model.step(1, cache); }), {"finite"}));
     CHECK(mentions(error_of([&] { (void)model.logits(fine, cache); }), {"finite"}));
     CHECK(cache == before);
     CHECK(mentions(error_of([&] { (void)model.weight("lm_heads.weight"); }),
                    {"weight name", "lm_heads.weight"}));
-    CHECK(mentions(error_of([&] { model.set_weight(mlp, Eigen::MatrixXd::Ones(8, 1)); }),
-                   {"columns", "down_proj"}));
+    CHECK(mentions(error_of([&] { model.set_weight(head, Eigen::MatrixXd::Ones(11, 2)); }),
+                   {"columns", head}));
   }
 }
 

@@ -39,7 +39,8 @@ class LanguageModelOracle {
     for (long i = 0; i < options_.num_hidden_layers; ++i) {
       const std::string block = prefix + "layers." + std::to_string(i) + '.';
       const std::string inside = block + mixer + '.';
-      const Table normed = norm(x, block + mixer + "_norm.weight");
+      const Table normed =
+          norm(x, block + (options_.has_mlp ? mixer + "_norm.weight" : "norm.weight"));
       if (const AttentionLayers* attention = attention_of(i)) {
         add(x, softmax_attention(normed, inside, *attention));
       } else if (is_mamba2) {
@@ -47,6 +48,7 @@ class LanguageModelOracle {
       } else {
         add(x, gated_delta_net(normed, inside, std::get<1>(options_.mixer)));
       }
+      if (!options_.has_mlp) continue;
       const Table inputs = norm(x, block + "mlp_norm.weight");
       Table hidden = times(inputs, block + "mlp.gate_proj.weight");
       const Table up = times(inputs, block + "mlp.up_proj.weight");

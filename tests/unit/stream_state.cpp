@@ -6,6 +6,7 @@
 #include "loglinear/stream/log_linear_state.hpp"
 
 #include <cmath>
+#include <span>
 #include <type_traits>
 
 #include "catch.hpp"
@@ -34,11 +35,11 @@ constexpr Shape shapes[] = {{2, 3, 1, 20},  {17, 21, 1, 60}, {9, 75, 1, 60},  {2
 
 template <template <class> class KindOf, class Scalar, class Stored,
           LastLevel overflow = LastLevel::fold>
-void compare_one(bool gentle) {
+void compare_one(bool gentle, std::span<const Shape> sizes = shapes) {
   using Wide = std::conditional_t<std::is_same_v<Scalar, float>, double, long double>;
   using Kind = KindOf<Scalar>;
   using Plain = LogLinearState<Stored, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, overflow>;
-  for (const auto [key_rows, d_v, max_levels, tokens] : shapes) {
+  for (const auto [key_rows, d_v, max_levels, tokens] : sizes) {
     CAPTURE(key_rows, d_v, max_levels, gentle);
     test::Random random(11);
     RandomKind fill{random, gentle};
@@ -170,6 +171,14 @@ TEST_CASE("updates of rank one: the state of layers is the straightforward one")
   compare<Householder, double>();
   compare<TwoDeltas, double>();
   compare<Delta, float>();
+}
+
+TEST_CASE("updates of rank one of long keys: levels undergo some of them between carries") {
+  constexpr Shape sizes[] = {{130, 33, 10, 300}};  // 16 updates at a time, and 32 leaves
+  compare_one<Delta, double, double>(true, sizes);
+  compare_one<Delta, double, double>(false, sizes);  // states grow, so that products are bounded
+  compare_one<TwoDeltas, double, double>(true, sizes);
+  compare_one<RowDelta, float, float>(true, sizes);
 }
 
 TEST_CASE("any kind: the state of layers is the straightforward one") {

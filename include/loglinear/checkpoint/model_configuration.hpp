@@ -29,11 +29,13 @@ struct ModelFamily {
   std::string_view model_type;
   bool is_mamba2, is_of_paper;  // the paper's own code instead of flash-linear-attention
   MixerLevelWeights level_weights;
+  bool has_mlp = true;
 };
-inline constexpr std::array<ModelFamily, 5> model_families = {{
+inline constexpr std::array<ModelFamily, 6> model_families = {{
     {"log_linear_mamba2", true, false, MixerLevelWeights::softplus},
     {"hattention", true, true, MixerLevelWeights::softplus},
     {"mamba2mlp", true, true, MixerLevelWeights::one_state},
+    {"mamba2", true, false, MixerLevelWeights::one_state, false},
     {"h_gated_deltanet", false, true, MixerLevelWeights::softplus},
     {"gated_deltanet", false, false, MixerLevelWeights::one_state},
 }};
@@ -94,11 +96,8 @@ class ModelConfigurationReader {
     o.vocab_size = fields_.get<Index>({"vocab_size"}, 32000);
     o.num_hidden_layers = fields_.get<Index>({"num_hidden_layers"}, family_.is_mamba2 ? 48 : 21);
     o.tie_word_embeddings = fields_.get<bool>({"tie_word_embeddings"}, false);
-    const double ratio = family_.is_mamba2 ? 4 : fields_.get<double>({"hidden_ratio"}, 4);
-    require(ratio > 0 && ratio <= 1e6, "hidden_ratio", "positive");
-    o.intermediate_size =
-        fields_.get<Index>({"intermediate_size"}, published_mlp_size(hidden_size(o), ratio));
-    require(o.intermediate_size > 0, "intermediate_size", "at least 1");
+    o.has_mlp = family_.has_mlp;
+    if (o.has_mlp) o.intermediate_size = mlp_size_of(o);
     o.attn = attention();
     require(fields_.given("attnres_block_size") == nullptr, "attnres_block_size",
             "null: residuals that attend to blocks are not known here");
@@ -120,6 +119,14 @@ class ModelConfigurationReader {
       legal += ' ' + std::string(one.model_type);
     }
     fields_.refuse("model_type", type.empty() ? nlohmann::json() : nlohmann::json(type), legal);
+  }
+  [[nodiscard]] Index mlp_size_of(const LanguageModelOptions& o) {
+    const double ratio = family_.is_mamba2 ? 4 : fields_.get<double>({"hidden_ratio"}, 4);
+    require(ratio > 0 && ratio <= 1e6, "hidden_ratio", "positive");
+    const Index published = published_mlp_size(hidden_size(o), ratio);
+    const Index size = fields_.get<Index>({"intermediate_size"}, published);
+    require(size > 0, "intermediate_size", "at least 1");
+    return size;
   }
   void require(bool is_legal, const char* key, const std::string& legal) {
     if (is_legal) return;

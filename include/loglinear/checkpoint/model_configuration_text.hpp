@@ -29,10 +29,10 @@ void put_common(nlohmann::ordered_json& c, const Options& o) {
   if (is_network) c["level_mlp_size"] = level_channels(o);
 }
 
-inline void put_mixer(nlohmann::ordered_json& c, const LogLinearMamba2Options& o) {
+inline void put_mixer(nlohmann::ordered_json& c, const LogLinearMamba2Options& o, bool has_mlp) {
   const bool is_one_state = o.level_weights == MixerLevelWeights::one_state;
   if (!is_exactly(o.scale, 1.0)) fail("scale of a model to be written", o.scale, 1.0);
-  c["model_type"] = is_one_state ? "mamba2mlp" : "log_linear_mamba2";
+  c["model_type"] = !has_mlp ? "mamba2" : is_one_state ? "mamba2mlp" : "log_linear_mamba2";
   put_common(c, o);
   c["expand"] = o.expand;
   c["state_size"] = o.state_size;
@@ -45,7 +45,9 @@ inline void put_mixer(nlohmann::ordered_json& c, const LogLinearMamba2Options& o
   c["norm_per_group"] = o.norm_per_group;
 }
 
-inline void put_mixer(nlohmann::ordered_json& c, const LogLinearGatedDeltaNetOptions& o) {
+inline void put_mixer(nlohmann::ordered_json& c, const LogLinearGatedDeltaNetOptions& o,
+                      bool has_mlp) {
+  if (!has_mlp) fail("has_mlp of a Gated DeltaNet to be written", "false", "true");
   const double twin = 1 / std::sqrt(static_cast<double>(o.head_dim));
   const bool is_twin = is_exactly(o.scale, twin);
   if (!is_twin && !is_exactly(o.scale, 1.0)) {
@@ -81,11 +83,11 @@ inline void put_mixer(nlohmann::ordered_json& c, const LogLinearGatedDeltaNetOpt
 /// those that the format has no key for: a `scale` that is not the family's, `conv_bias`
 [[nodiscard]] inline std::string config_json(const LanguageModelOptions& options) {
   nlohmann::ordered_json c;
-  std::visit([&](const auto& mixer) { detail::put_mixer(c, mixer); },
+  std::visit([&](const auto& mixer) { detail::put_mixer(c, mixer, options.has_mlp); },
              detail::checked(options).mixer);
   c["num_hidden_layers"] = options.num_hidden_layers;
   c["vocab_size"] = options.vocab_size;
-  c["intermediate_size"] = detail::mlp_size(options);
+  if (options.has_mlp) c["intermediate_size"] = detail::mlp_size(options);
   c["tie_word_embeddings"] = options.tie_word_embeddings;
   for (const AttentionLayers& a : options.attn) c["attn"].push_back(detail::json_of(a));
   return c.dump(2) + '\n';

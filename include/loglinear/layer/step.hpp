@@ -26,7 +26,7 @@ enum class StepRule {
   /// input j where that is not 0, `g <- g / s_j`, `v <- b2 v + (1 - b2) g^2` and
   /// `w <- w - rate_t g / (s_j sqrt(v'))` for a weight of input j; s is 1 for any other.
   ///
-  /// The rate falls: `rate_t = rate max(1/10, sqrt(300 / (299 + t)))` at step t. Weights that were
+  /// The rate falls: `rate_t = rate max(1/10, 300 / (299 + t))` at step t. Weights that were
   /// drawn are for inputs of size 1: over the first 32 values of input j that are not 0 they are
   /// divided by s_j, too, so that training begins the same whatever the scale. Scaling inputs
   /// scales the weights the other way and changes nothing else, as long as it scales all of them,

@@ -40,6 +40,9 @@ struct LanguageModelOptions {
   std::variant<LogLinearMamba2Options, LogLinearGatedDeltaNetOptions> mixer = {};
   /// Hidden channels of the MLP; 0 for 256 ceil(int(8 hidden_size / 3) / 256), as published.
   Eigen::Index intermediate_size = 0;
+  /// Whether blocks have an MLP; without, as in flash-linear-attention's `Mamba2`, a block is one
+  /// norm, called `norm`, and its mixer.
+  bool has_mlp = true;
   std::vector<AttentionLayers> attn = {};  ///< blocks of softmax attention, each at most once
   bool tie_word_embeddings = false;        ///< whether the head is the embedding
 };

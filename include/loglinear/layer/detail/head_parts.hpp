@@ -88,6 +88,7 @@ class HeadParts {
   void draw_weights(Xorshift64& random) {
     drop_staged();
     preparation_.parameters().draw(random, weight_scale_);
+    preparation_.start_biases(workspace_);
     stepper_.reset();
   }
   void set_learning_rate(double learning_rate) {

@@ -7,7 +7,9 @@
 // token or a span of tokens, it is the same.
 
 #include <algorithm>
+#include <cmath>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -86,7 +88,7 @@ class Preparation {
     for (const Parameter& shape : inner_.parameters(d_k, d_v)) append(shape);
     layout_.end = parameters_.projected_size();
     layout_.free_end = parameters_.free_size();
-    if (Learning(options).bias) {  // in the order of the projections, from 0
+    if (Learning(options).bias) {  // in the order of the projections
       for (const Parameter& shape : projections) {
         parameters_.append(free_vector(std::string(shape.name) + ".bias", shape.rows, 0.0));
       }
@@ -116,6 +118,25 @@ class Preparation {
     add(raw + from, bias + from, layout_.end - from, raw + from);
   }
   [[nodiscard]] bool has_bias() const { return layout_.free_size > layout_.free_end; }
+  /// Where drawn weights have biases, those of key and query begin at one constant each, so that a
+  /// token reads its own leaf with a weight of 2 or so, whatever the rule makes of its keys. What
+  /// is read is then the recent values from the first token on, and the values are the first to
+  /// learn. From 0, products of keys and queries can learn a part of it in their place and never
+  /// let go. \param w  memory
+  void start_biases(Read& w) {
+    if (!has_bias()) return;
+    constexpr double start = 1.5, aim = start * start, most = 16;
+    const auto set = [&](std::string_view name, double each) {
+      parameters_.set(name, Matrix<Scalar>::Constant(1, layout_.d_k, Scalar(each)));
+    };
+    const double each = start / std::sqrt(static_cast<double>(layout_.d_k));
+    set("w_key.bias", each);
+    set("w_query.bias", each);
+    const double own = own_read(w);
+    if (!(own > 0)) return;
+    if (own < aim) set("w_key.bias", each * (std::min)(std::sqrt(aim / own), most));
+    set("w_query.bias", each * (own < aim ? (std::min)(std::sqrt(aim / own), most) : aim / own));
+  }
   /// Every projection has every x[j] in it, so that in the end they tell of both.
   void require_finite_projections(const Read& w, Index from) const {
     const ConstView projections(w.raw.data() + from, layout_.end - from);
@@ -158,6 +179,15 @@ class Preparation {
  private:
   using ConstView = ConstVectorView<Scalar>;
   using View = VectorView<Scalar>;
+
+  /// How much of a token's first leaf its query reads, at an input of 0.
+  [[nodiscard]] double own_read(Read& w) const {
+    std::fill_n(w.raw.data(), w.raw.size(), Scalar(0));
+    add_bias(w.raw.data(), 0);
+    prepare_query(inner_, rule_input(w), w.token.query);
+    inner_.prepare(rule_input(w), w.token);
+    return to_double(dot(w.token.keys.data(), w.token.query.data(), layout_.key_rows));
+  }
 
   [[nodiscard]] Projections<ConstView> rule_input(const Read& w) const {
     return layout_.template rule_part<ConstView>(w.raw.data(), parameters_.free().data());

@@ -238,7 +238,7 @@ class Stepper {
   void begin_step() {
     count_ = (std::min)(count_ + 1, most_steps);
     const auto t = static_cast<double>(count_);
-    const double falling = has_mean() ? 1 : (std::max)(0.1, std::sqrt(300 / (299 + t)));
+    const double falling = has_mean() ? 1 : (std::max)(0.1, 300 / (299 + t));
     const double smallest = std::sqrt(to_double((std::numeric_limits<Scalar>::min)()));
     size_ = Scalar(rate_ * falling / (1 - std::pow(beta1(), t)));
     factor_ = Scalar(shortened_);

@@ -66,11 +66,14 @@ class Block {
   using Mixer = std::variant<LogLinearMamba2<Scalar>, LogLinearGatedDeltaNet<Scalar>,
                              SlidingWindowAttention<Scalar>>;
 
-  /// Draws what is not the mixer's. \param names  what the family calls the parts
+  /// Draws what is not the mixer's. \param channels  of the MLP; 0 for none \param mixer_name  what
+  /// the family calls the mixer
   Block(Mixer mixer, Index inputs, Index channels, double eps, double deviation,
         std::string mixer_name, Xorshift64& random)
       : mixer_(std::move(mixer)), eps_(eps), mixer_name_(std::move(mixer_name)) {
+    has_mlp_ = channels > 0;
     weights_.append(norm_name(), inputs, 1).setOnes();
+    if (!has_mlp_) return;
     weights_.append("mlp_norm.weight", inputs, 1).setOnes();
     fill_normal(weights_.append("mlp.gate_proj.weight", channels, inputs), deviation, random);
     fill_normal(weights_.append("mlp.up_proj.weight", channels, inputs), deviation, random);
@@ -135,7 +138,9 @@ class Block {
   }
 
  private:
-  [[nodiscard]] std::string norm_name() const { return mixer_name_ + "_norm.weight"; }
+  [[nodiscard]] std::string norm_name() const {
+    return has_mlp_ ? mixer_name_ + "_norm.weight" : "norm.weight";
+  }
 
   template <class One>
   [[nodiscard]] static One& cache_of(Cache& cache) {
@@ -151,12 +156,14 @@ class Block {
 
   void add_mlp(Rows& x) const {
     require_finite("coefficient # of the residual stream", x);
+    if (!has_mlp_) return;
     x += gated_mlp(rms_norm(x, eps_, weights_["mlp_norm.weight"]), weights_);
     require_finite("coefficient # of the residual stream", x);
   }
 
   Mixer mixer_;
   double eps_;
+  bool has_mlp_ = true;
   std::string mixer_name_;
   NamedWeights<Scalar> weights_{};
 };

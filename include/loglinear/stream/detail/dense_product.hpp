@@ -51,6 +51,11 @@ class DenseProduct {
     later.apply(left_.data(), left_.rows(), left_.cols(), nullptr, scratch);
     if constexpr (scales_values<Kind>) later.right(right_.data());
   }
+  /// Of few transitions, which are used up.
+  void follow(LowRankProduct<Kind>& later) {
+    later.apply(left_.data(), left_.rows(), left_.cols(), nullptr);
+    later.reset();
+  }
   void take(DenseProduct& other) {
     std::swap(left_, other.left_);
     std::swap(right_, other.right_);

@@ -121,27 +121,19 @@ class LowRankProduct {
 
   /// Whether `apply` can be called: it has its sums on the stack, one for each update.
   [[nodiscard]] bool can_apply() const { return count_ <= most_on_stack; }
+  /// Whether that takes fewer operations than a dense product.
+  [[nodiscard]] bool is_low_rank() const { return can_apply() && 2 * count_ <= key_rows(); }
   /// m <- P m, row-major in memory, some columns at a time.
   template <class Stored>
   void apply(Stored* m, Index rows, Index columns, Scalar*) const {
-    std::array<Scalar, most_on_stack> found, one_row;
-    const Index most = most_on_stack / (std::max)(count_, Index{1});
+    std::array<Scalar, most_on_stack> found;
+    const Index most = (std::max)(most_on_stack / (std::max)(count_, Index{1}), Index{1});
     for (Index first = 0; first < columns; first += most) {
       const Index piece = (std::min)(most, columns - first);
-      std::fill_n(found.begin(), count_ * piece, Scalar(0));
-      const auto sums = [&](Index j) { return found.data() + j * piece; };
-      for (Index i = 0; i < rows; ++i) {
-        convert(m + first + i * columns, piece, one_row.data());
-        for (Index j = 0; j < count_; ++j) axpy(row(z_, j)[i], one_row.data(), piece, sums(j));
-      }
-      for (Index j = 0; j < count_; ++j) scale_by(u_factors_[j], sums(j), piece);
-      for (Index i = 0; i < rows; ++i) {
-        convert(m + first + i * columns, piece, one_row.data());
-        scale_by(diagonal_[i], one_row.data(), piece);
-        for (Index j = 0; j < count_; ++j) {
-          axpy<Scalar>(-row(u_, j)[i], sums(j), piece, one_row.data());
-        }
-        convert(one_row.data(), piece, m + first + i * columns);
+      if constexpr (is_narrow<Stored>) {
+        apply_to_narrow(m + first, rows, columns, piece, found.data());
+      } else {
+        apply_to_piece(m + first, rows, columns, piece, found.data());
       }
     }
   }
@@ -200,6 +192,35 @@ class LowRankProduct {
   }
   [[nodiscard]] const Scalar* row(const RowMajorMatrix<Scalar>& m, Index j) const {
     return m.data() + j * key_rows();
+  }
+  /// `piece` columns of m: found_j = -u_factor_j z_j^T m, then m <- E m + sum_j u_j found_j.
+  void apply_to_piece(Scalar* m, Index rows, Index stride, Index piece, Scalar* found) const {
+    const LeftOperand<Scalar> z{z_.data(), rows, 1}, u{u_.data(), 1, rows};  // u is transposed
+    if (count_ > 0) product_kernel(Into::replace, z, count_, rows, piece, m, stride, found, piece);
+    for (Index j = 0; j < count_; ++j) scale_by<Scalar>(-u_factors_[j], found + j * piece, piece);
+    for (Index i = 0; i < rows; ++i) scale_by(diagonal_[i], m + i * stride, piece);
+    if (count_ > 0) product_kernel(Into::add, u, rows, count_, piece, found, piece, m, stride);
+    for (Index i = 0; i < rows; ++i) detail::clear_negligible(m + i * stride, piece);
+  }
+  /// The same row by row, each of which is rounded once.
+  template <class Stored>
+  void apply_to_narrow(Stored* m, Index rows, Index stride, Index piece, Scalar* found) const {
+    std::array<Scalar, most_on_stack> one_row;
+    const auto sums = [&](Index j) { return found + j * piece; };
+    std::fill_n(found, count_ * piece, Scalar(0));
+    for (Index i = 0; i < rows; ++i) {
+      convert(m + i * stride, piece, one_row.data());
+      for (Index j = 0; j < count_; ++j) axpy(row(z_, j)[i], one_row.data(), piece, sums(j));
+    }
+    for (Index j = 0; j < count_; ++j) scale_by(u_factors_[j], sums(j), piece);
+    for (Index i = 0; i < rows; ++i) {
+      convert(m + i * stride, piece, one_row.data());
+      scale_by(diagonal_[i], one_row.data(), piece);
+      for (Index j = 0; j < count_; ++j) {
+        axpy<Scalar>(-row(u_, j)[i], sums(j), piece, one_row.data());
+      }
+      convert(one_row.data(), piece, m + i * stride);
+    }
   }
   /// Scores of u_j from those of what is stored of it, with the sign of its update.
   void negate_scores(Scalar* scores) const {

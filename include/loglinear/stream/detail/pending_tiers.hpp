@@ -103,7 +103,19 @@ class PendingTiers {
   void settle_below(int landed, Levels& levels) {
     settle(tier_of(landed), levels, merge_within_tiers(landed, levels));
   }
-  /// After such a carry.
+  /// Between carries: where P_0 is a few updates of rank one beside the rows of a level, levels of
+  /// the first tier undergo them as soon as there are some, which takes as long as there are. So no
+  /// step takes long, and P_0 is short to read.
+  template <class Levels>
+  void settle_some(Levels& levels) {
+    if constexpr (requires { recent_.update_count(); }) {
+      const Index updates = recent_.update_count();
+      if (updates < some_updates || 8 * updates > key_rows_ || !can_apply_recent()) return;
+      settle(0, levels, 0);
+      begin_buffer(levels);
+    }
+  }
+  /// After P_0 has been passed on.
   template <class Levels>
   void begin_buffer(Levels& levels) {
     growth_ = 1;
@@ -169,6 +181,7 @@ class PendingTiers {
 
   /// Levels of a tier of dense products but for the last tier, which has all higher ones.
   static constexpr int dense_tier_height = 3;
+  static constexpr Index some_updates = 16;  // as many as make products of matrices worth it
   static constexpr double most_growth = 1e9;
 
   [[nodiscard]] int last_tier() const { return tier_of(static_cast<int>(max_levels_) - 1); }
@@ -212,19 +225,37 @@ class PendingTiers {
   /// The levels of all tiers up to this one undergo what is pending for them, the empty ones apart.
   template <class Levels>
   void settle(int tier, Levels& levels, std::uint64_t empty) {
-    later(0).take(recent_);
+    const bool is_recent_apart = can_apply_recent();
+    if (!is_recent_apart) later(0).take(recent_);
     for (int i = 0; i <= tier; ++i) {
-      if (i > 0) pass_on(i - 1);
+      if (i > 0) pass_on(i - 1, is_recent_apart);
       for (int l : levels.active_levels()) {
         if (tier_of(l) != i || ((empty >> l) & 1) != 0) continue;
-        levels.undergo(l, later(i), scratch_.data());
+        if (i == 0 && is_recent_apart) {
+          levels.undergo(l, recent_, scratch_.data());
+        } else {
+          levels.undergo(l, later(i), scratch_.data());
+        }
       }
     }
-    if (tier < last_tier()) pass_on(tier);
+    if (tier < last_tier()) pass_on(tier, is_recent_apart);
     later(tier).reset();
+    if (is_recent_apart) recent_.reset();
+  }
+  /// Whether P_0 is of so few updates of rank one that levels undergo it sooner than a dense
+  /// matrix. Narrow levels would be rounded once for each piece.
+  [[nodiscard]] bool can_apply_recent() const {
+    if constexpr (requires { recent_.is_low_rank(); } && !is_narrow<Stored>) {
+      return recent_.is_low_rank();
+    } else {
+      return false;
+    }
   }
   /// What is pending for a tier whose levels have undergone it still is for the next.
-  void pass_on(int tier) {
+  void pass_on(int tier, [[maybe_unused]] bool is_recent_apart) {
+    if constexpr (requires { later(1).follow(recent_); }) {
+      if (tier == 0 && is_recent_apart) return later(1).follow(recent_);
+    }
     later(tier + 1).follow(later(tier), scratch_.data());
     later(tier).reset();
   }

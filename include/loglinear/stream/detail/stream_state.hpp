@@ -116,7 +116,8 @@ class StreamState {
     }
     buffer_.append(token);
     levels_.defer(admitted.magnitude);
-    if (buffer_.count() == capacity()) flush();
+    if (buffer_.count() == capacity()) return flush();
+    tiers_.settle_some(levels_);
   }
 
   /// out = sum_l lambda[seen(l)] S_l^T query over the active levels, those in the buffer included.
