@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
-#include <vector>
-
 #include "loglinear/loglinear.hpp"
 
-void use(loglinear::LogLinearAttention<loglinear::GLA, float>& layer, const std::vector<float>& x) {
+void use(loglinear::LogLinearAttention<loglinear::GLA, float>& layer, const float* x) {
 #ifdef BROKEN
   layer.forward(x);
 #else
-  layer.forward(Eigen::Map<const Eigen::VectorXf>(x.data(), static_cast<Eigen::Index>(x.size())));
+  layer.forward(Eigen::Map<const Eigen::VectorXf>(x, layer.d_model()));
 #endif
 }

@@ -1,6 +1,6 @@
-# Fails where a rule of the list (rules/list.hpp) is missing from a page that shows all rules, or a level
-# weighting from the page on texts.
-# Usage: cmake -DROOT=... [-DLIST=...] -P check_rules.cmake
+# Fails where a rule of the list (rules/list.hpp) or a level weighting of the list (rules/level_weights.hpp) is
+# missing from a page or comment that shows all of them, and where a page counts either and is wrong.
+# Usage: cmake -DROOT=... [-DLIST=...] [-DPAGES=...] -P check_rules.cmake
 
 if(NOT LIST)
   set(LIST ${ROOT}/include/loglinear/rules/list.hpp)
@@ -33,15 +33,51 @@ read_list(${ROOT}/include/loglinear/rules/level_weights.hpp LevelWeightings weig
 file(READ ${ROOT}/include/loglinear/rules/level_weights.hpp header)
 file(READ ${ROOT}/include/loglinear/rules/mlp_weights.hpp in_a_file_of_its_own)
 string(APPEND header "${in_a_file_of_its_own}")
-file(READ ${ROOT}/docs/rules.md text)
 foreach(weighting IN LISTS weightings)
   if(NOT header MATCHES "[.]name = \"${weighting}\", *[.]text = \"([a-z_]+)\"")
     message(FATAL_ERROR "level_weights.hpp: ${weighting} has no name or no text")
   endif()
-  if(NOT text MATCHES "`${CMAKE_MATCH_1}[(`]")
-    string(APPEND missing "docs/rules.md does not show ${weighting}\n")
+  set(name_in_texts ${CMAKE_MATCH_1})
+  # Pages that show the names in texts, and one that shows the types.
+  foreach(page IN ITEMS docs/rules.md include/loglinear/mode/mode_text.hpp)
+    file(READ ${ROOT}/${page} text)
+    if(NOT text MATCHES "`${name_in_texts}[(`]")
+      string(APPEND missing "${page} does not show ${weighting}\n")
+    endif()
+  endforeach()
+  file(READ ${ROOT}/docs/hierarchy.md text)
+  if(NOT text MATCHES "`${weighting}`")
+    string(APPEND missing "docs/hierarchy.md does not show ${weighting}\n")
   endif()
 endforeach()
+
+# "twelve inner rules", "five level weightings": every count in words, on every page.
+set(words zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen)
+if(NOT PAGES)
+  file(GLOB PAGES ${ROOT}/*.md ${ROOT}/docs/*.md ${ROOT}/examples/*.md)
+endif()
+function(check_counts count things)
+  list(GET words ${count} right)
+  string(REPLACE ";" "|" any_word "${words}")
+  string(REPLACE " " "[ \n]+" across_lines "${things}")
+  foreach(page IN LISTS PAGES)
+    file(READ ${page} text)
+    string(TOLOWER "${text}" text)
+    string(REGEX MATCHALL "(${any_word})[ \n]+${across_lines}" found "${text}")
+    foreach(words_found IN LISTS found)
+      string(REGEX REPLACE "[ \n].*" "" said "${words_found}")
+      if(NOT said STREQUAL right)
+        file(RELATIVE_PATH page_name ${ROOT} ${page})
+        string(APPEND missing "${page_name} counts ${said} ${things}; there are ${right}\n")
+      endif()
+    endforeach()
+  endforeach()
+  set(missing "${missing}" PARENT_SCOPE)
+endfunction()
+list(LENGTH rules rule_count)
+list(LENGTH weightings weighting_count)
+check_counts(${rule_count} "inner rules")
+check_counts(${weighting_count} "level weightings")
 
 if(missing)
   message(FATAL_ERROR "${missing}")

@@ -29,8 +29,9 @@ namespace loglinear {
 ///     raw read = sum_l lambda_l S_l^T q        output = tanh(raw read)
 ///
 /// `x` is a vector of length d_model, outputs have length d_v, states are `key_rows x d_v`
-/// (key_rows is d_k unless the rule says otherwise). Any Eigen vector expression is accepted, row
-/// or column; it is copied once. All memory is allocated by the constructor: `forward`,
+/// (key_rows is d_k unless the rule says otherwise). Inputs and targets are any Eigen vector
+/// expression, row or column, or a std::vector, std::array or std::span of the layer's scalar; they
+/// are copied once. All memory is allocated by the constructor: `forward`,
 /// `query_readonly` and `train_one` never allocate. What they return is a reference to the layer's
 /// own output, overwritten by the next call; copy it (`Eigen::VectorXd o = ...`) to keep it.
 ///

@@ -71,7 +71,8 @@ class Attention {
   /// anything has changed.
   /// \{
 
-  /// All heads read and write. \param x any Eigen vector of length d_model, finite
+  /// All heads read and write. \param x any Eigen vector, std::vector, std::array or std::span of
+  /// length d_model, finite
   template <class In>
   const Vector& forward(const In& x) {
     return do_forward(as_vector(x, "x", x_));

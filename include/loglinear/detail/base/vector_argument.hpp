@@ -2,9 +2,11 @@
 #ifndef LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
 #define LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
 
-// How a layer takes a vector: any Eigen expression, row or column, checked and copied once.
+// How a layer takes a vector: any Eigen expression, row or column, or numbers that lie one after
+// the other, such as a std::vector, std::array or std::span. It is checked and copied once.
 
 #include <algorithm>
+#include <iterator>
 #include <type_traits>
 #include <utility>
 
@@ -18,11 +20,28 @@ template <class Derived>
 std::true_type is_eigen(const Eigen::EigenBase<Derived>*);
 std::false_type is_eigen(const void*);
 
+/// Whether a type is one of Eigen's.
+template <class Type>
+inline constexpr bool is_eigen_type =
+    decltype(is_eigen(std::declval<std::remove_cvref_t<Type>*>()))::value;
+
+/// Whether std::data and std::size of an object that is none of Eigen's give an array of numbers.
+template <class Type>
+inline constexpr bool is_array_of_numbers = [] {
+  if constexpr (is_eigen_type<Type>) {
+    return false;
+  } else {
+    return requires(const Type& numbers) {
+      std::data(numbers)[std::size(numbers)];
+    };
+  }
+}();
+
 /// Refuses, with advice, whatever is not an Eigen vector of the right scalar.
 template <class Scalar, class Argument>
 constexpr void require_vector_type() {
   using Type = std::remove_cvref_t<Argument>;
-  constexpr bool eigen = decltype(is_eigen(std::declval<Type*>()))::value;
+  constexpr bool eigen = is_eigen_type<Type>;
   static_assert(eigen || !std::is_same_v<Scalar, double>,
                 "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
                 "Eigen::VectorXd>(data, size)");
@@ -48,15 +67,24 @@ void require_output(const Eigen::MatrixBase<Out>& out, Index size) {
   require_size("out", out.size(), size);
 }
 
-/// into = in, an Eigen vector, row or column, of the right size.
+/// into = in, a vector of the right size: an Eigen vector, row or column, or an array of numbers.
 template <class In, class Scalar>
 void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
-  require_vector_type<Scalar, In>();
-  if (in.size() != into.size()) require_size(name, in.size(), into.size());
-  if constexpr (has_pieces<In>) {
-    std::copy_n(in.derived().data(), into.size(), into.data());
+  if constexpr (is_array_of_numbers<In>) {
+    using Number = std::remove_cvref_t<decltype(std::data(in)[0])>;
+    static_assert(std::is_same_v<Number, Scalar>,
+                  "the numbers of a std::vector, std::array or std::span must have the layer's "
+                  "scalar: convert them, or give the layer theirs");
+    require_size(name, static_cast<Index>(std::size(in)), into.size());
+    std::copy_n(std::data(in), into.size(), into.data());
   } else {
-    into.noalias() = as_column(in.derived().matrix());
+    require_vector_type<Scalar, In>();
+    if (in.size() != into.size()) require_size(name, in.size(), into.size());
+    if constexpr (has_pieces<In>) {
+      std::copy_n(in.derived().data(), into.size(), into.data());
+    } else {
+      into.noalias() = as_column(in.derived().matrix());
+    }
   }
 }
 
