@@ -56,7 +56,8 @@ class Streams {
   /// The levels that these tokens read, packet by packet.
   double ns_per_plain_read() const {
     return bench::processor_nanoseconds([&] {
-             const detail::FlushToZero<float> flush;  // narrow numbers are read as if they were float
+             const detail::FlushToZero<float>
+                 flush;  // narrow numbers are read as if they were float
              for (std::uint64_t t = begin_at; t < begin_at + window; ++t) {
                for (const State& stream : streams_) benchmark::DoNotOptimize(sum_of(stream, t));
              }
