@@ -288,7 +288,8 @@ std::string linked_name(const Entry& entry) {
 void print_introduction(int rounds) {
   std::printf(
       "# Every rule, log-linear beside one state\n\n"
-      "Made by `examples/compare`, which also puts the table into the README; %s, %s, no `-march`."
+      "Made by `examples/compare`, which also puts names and updates into the README; %s, %s, no "
+      "`-march`."
       "\n\n"
       "* **update**: S is the state, k̂ = k / its length, σ the logistic sigmoid, ∘ the product by "
       "coefficients; biases are left out.\n  **transition**: what all older tokens undergo.\n"

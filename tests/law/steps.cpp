@@ -69,7 +69,7 @@ struct Equations {
       }
     }
     const double shortened = step.clip > 0 && norm > step.clip ? step.clip / norm : 1;
-    const double falling = normalized ? std::max(0.1, std::sqrt(300.0 / (299 + t))) : 1;
+    const double falling = normalized ? std::max(0.1, 300.0 / (299 + t)) : 1;
     for (auto& [name, weight] : weights) {
       Matrix& m = mean.try_emplace(name, Matrix::Zero(weight.rows(), weight.cols())).first->second;
       Matrix& v =
@@ -429,4 +429,34 @@ TEST_CASE("what options leave open: the adaptive step with biases, or the plain 
   const Layer seeds({.d_model = 4, .d_k = 4, .d_v = 2, .step = Step{.rule = StepRule::sgd}});
   CHECK(seeds.learning_rate() == 0.05);
   CHECK(test::same_bits(seeds.weight("w_query"), by_default.weight("w_query")));
+}
+
+namespace {
+
+/// What the first token reads of a value of 1 in its own leaf, at an input of 0.
+template <class Inner>
+double own_read(Eigen::Index d_k) {
+  LogLinearAttention<Inner, double, UnitWeights> layer(
+      {.d_model = 4, .d_k = d_k, .d_v = 2, .read_order = ReadOrder::after_push});
+  layer.set_weight("w_value.bias", Matrix::Ones(1, 2));
+  layer.forward(Vector::Zero(4));
+  return layer.raw_read()[1];
+}
+
+}  // namespace
+
+TEST_CASE("biases begin so that a token reads its own leaf, whatever the rule makes of keys",
+          "[law]") {
+  for (const Eigen::Index d_k : {1, 8, 64}) {
+    CAPTURE(d_k);
+    CHECK(own_read<GLA>(d_k) == Approx(2.25));
+    CHECK(own_read<RWKV>(d_k) == Approx(2.25));    // its keys are exp(k)
+    CHECK(own_read<Mamba2>(d_k) == Approx(2.25));  // its leaf is 0.018 times as large
+    CHECK(own_read<MLSTM>(d_k) == Approx(2.25));
+    CHECK(own_read<DeltaNet>(d_k) == Approx(2.25));  // its keys have length 1
+  }
+  // A leaf that nearly vanishes does not ask for biases without bound.
+  const LogLinearAttention<Mamba2> layer(
+      {.inner = {.initial_dt_bias = -60}, .d_model = 4, .d_k = 4, .d_v = 2});
+  CHECK(layer.weight("w_query.bias")(0, 0) == Approx(16 * 1.5 / 2));
 }

@@ -39,7 +39,8 @@ class LanguageModelOracle {
     for (long i = 0; i < options_.num_hidden_layers; ++i) {
       const std::string block = prefix + "layers." + std::to_string(i) + '.';
       const std::string inside = block + mixer + '.';
-      const Table normed = norm(x, block + (options_.has_mlp ? mixer + "_norm.weight" : "norm.weight"));
+      const Table normed =
+          norm(x, block + (options_.has_mlp ? mixer + "_norm.weight" : "norm.weight"));
       if (const AttentionLayers* attention = attention_of(i)) {
         add(x, softmax_attention(normed, inside, *attention));
       } else if (is_mamba2) {

@@ -18,6 +18,7 @@
 #include "loglinear/chunks/chunk_map.hpp"
 #include "loglinear/chunks/hierarchy.hpp"
 #include "loglinear/chunks/level_mask.hpp"
+#include "loglinear/chunks/pairs.hpp"
 #include "loglinear/chunks/value_mix.hpp"
 #include "loglinear/detail/kernels/negligible.hpp"
 #include "loglinear/detail/kernels/vectors.hpp"

@@ -23,8 +23,9 @@ namespace loglinear {
 /// A whole language model: tokens in, logits of the next token out.
 ///
 ///     x = embedding of the tokens
-///     x <- x + mixer(rms(x)),  x <- x + W_down (silu(W_gate rms(x)) . (W_up rms(x)))   block by
-///     block logits = W_head rms(x),   rms(x) = w . x / sqrt(mean(x^2) + norm_eps)
+///     block by block:  x <- x + mixer(rms(x))
+///                      x <- x + W_down (silu(W_gate rms(x)) . (W_up rms(x)))
+///     logits = W_head rms(x),   rms(x) = w . x / sqrt(mean(x^2) + norm_eps)
 ///
 /// The mixers are log-linear Mamba-2 or log-linear Gated DeltaNet (Guo et al., arXiv:2506.04761),
 /// their twins with one state, and softmax attention over a window in the blocks that
@@ -234,10 +235,10 @@ LanguageModel<Scalar>::LanguageModel(const LanguageModelOptions& options, bool k
   detail::fill_normal(weights_.append(prefix() + "embeddings.weight", vocabulary, inputs),
                       deviation, random);
   for (Index i = 0; i < options.num_hidden_layers; ++i) {
-    auto& block =
-        blocks_.emplace_back(detail::mixer_of<Scalar>(options_, i, random), inputs,
-                             options.has_mlp ? detail::mlp_size(options) : 0, detail::norm_eps(options), deviation,
-                             detail::is_mamba2(options) ? "mixer" : "attn", random);
+    auto& block = blocks_.emplace_back(detail::mixer_of<Scalar>(options_, i, random), inputs,
+                                       options.has_mlp ? detail::mlp_size(options) : 0,
+                                       detail::norm_eps(options), deviation,
+                                       detail::is_mamba2(options) ? "mixer" : "attn", random);
     if (keep_narrow) block.keep_projections_narrow();
   }
   weights_.append(last_norm(), inputs, 1).setOnes();

@@ -132,10 +132,12 @@ class Preparation {
     const double each = start / std::sqrt(static_cast<double>(layout_.d_k));
     set("w_key.bias", each);
     set("w_query.bias", each);
-    const double own = own_read(w);
-    if (!(own > 0)) return;
-    if (own < aim) set("w_key.bias", each * (std::min)(std::sqrt(aim / own), most));
-    set("w_query.bias", each * (own < aim ? (std::min)(std::sqrt(aim / own), most) : aim / own));
+    double own = own_read(w);
+    if (own > 0 && own < aim) {
+      set("w_key.bias", each * (std::min)(std::sqrt(aim / own), most));
+      own = own_read(w);
+    }
+    if (own > 0) set("w_query.bias", each * (std::min)(aim / own, most));
   }
   /// Every projection has every x[j] in it, so that in the end they tell of both.
   void require_finite_projections(const Read& w, Index from) const {
