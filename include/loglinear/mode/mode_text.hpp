@@ -13,10 +13,10 @@
 ///
 /// with space anywhere between those. `log_linear` has its inner mode in front of its arguments;
 /// the value of its `level_weights` is a level weighting with its own arguments, as in
-/// `"log_linear(gla, level_weights=mean_mixture(tau=0.5))"`; `level_weights_signatures()` lists them
-/// all. What is not mentioned has its default;
-/// that of `lambda_init` is no number but the word `1/max_levels`. Names and ranges are what each
-/// rule and each weighting says of itself, `info` and `hyperparameters`.
+/// `"log_linear(gla, level_weights=mean_mixture(tau=0.5))"`; `level_weights_signatures()` lists
+/// them all. What is not mentioned has its default; that of `lambda_init` is no number but the word
+/// `1/max_levels`. Names and ranges are what each rule and each weighting says of itself, `info`
+/// and `hyperparameters`.
 
 #include <string>
 #include <string_view>
