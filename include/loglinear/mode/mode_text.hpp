@@ -12,11 +12,11 @@
 ///     weights  = name [ "(" [ argument { "," argument } ] ")" ]
 ///
 /// with space anywhere between those. `log_linear` has its inner mode in front of its arguments;
-/// the value of its `level_weights` is one of `normalized_mixture`, `mean_mixture`,
-/// `softplus_weights`, `mlp_weights` and `unit_weights` with its own arguments, as in
-/// `"log_linear(gla, level_weights=mean_mixture(tau=0.5))"`. What is not mentioned has its default;
-/// that of `lambda_init` is no number but the word `1/max_levels`. Names and ranges are what each
-/// rule and each weighting says of itself, `info` and `hyperparameters`.
+/// the value of its `level_weights` is a level weighting with its own arguments, as in
+/// `"log_linear(gla, level_weights=mean_mixture(tau=0.5))"`; `level_weights_signatures()` lists
+/// them all. What is not mentioned has its default; that of `lambda_init` is no number but the word
+/// `1/max_levels`. Names and ranges are what each rule and each weighting says of itself, `info`
+/// and `hyperparameters`.
 
 #include <string>
 #include <string_view>
