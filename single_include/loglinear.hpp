@@ -60,6 +60,7 @@
 #include <exception>
 #include <functional>
 #include <initializer_list>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <new>
@@ -6082,7 +6083,8 @@ void require_finite_gradient(std::string_view name, const Rows& rows, Index firs
 #ifndef LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
 #define LOGLINEAR_DETAIL_BASE_VECTOR_ARGUMENT_HPP
 
-// How a layer takes a vector: any Eigen expression, row or column, checked and copied once.
+// How a layer takes a vector: any Eigen expression, row or column, or numbers that lie one after
+// the other, such as a std::vector, std::array or std::span. It is checked and copied once.
 
 namespace loglinear::detail {
 
@@ -6090,11 +6092,28 @@ template <class Derived>
 std::true_type is_eigen(const Eigen::EigenBase<Derived>*);
 std::false_type is_eigen(const void*);
 
+/// Whether a type is one of Eigen's.
+template <class Type>
+inline constexpr bool is_eigen_type =
+    decltype(is_eigen(std::declval<std::remove_cvref_t<Type>*>()))::value;
+
+/// Whether std::data and std::size of an object that is none of Eigen's give an array of numbers.
+template <class Type>
+inline constexpr bool is_array_of_numbers = [] {
+  if constexpr (is_eigen_type<Type>) {
+    return false;
+  } else {
+    return requires(const Type& numbers) {
+      std::data(numbers)[std::size(numbers)];
+    };
+  }
+}();
+
 /// Refuses, with advice, whatever is not an Eigen vector of the right scalar.
 template <class Scalar, class Argument>
 constexpr void require_vector_type() {
   using Type = std::remove_cvref_t<Argument>;
-  constexpr bool eigen = decltype(is_eigen(std::declval<Type*>()))::value;
+  constexpr bool eigen = is_eigen_type<Type>;
   static_assert(eigen || !std::is_same_v<Scalar, double>,
                 "a layer takes Eigen vectors: wrap other memory, Eigen::Map<const "
                 "Eigen::VectorXd>(data, size)");
@@ -6120,15 +6139,24 @@ void require_output(const Eigen::MatrixBase<Out>& out, Index size) {
   require_size("out", out.size(), size);
 }
 
-/// into = in, an Eigen vector, row or column, of the right size.
+/// into = in, a vector of the right size: an Eigen vector, row or column, or an array of numbers.
 template <class In, class Scalar>
 void copy_vector(const In& in, const char* name, Vector<Scalar>& into) {
-  require_vector_type<Scalar, In>();
-  if (in.size() != into.size()) require_size(name, in.size(), into.size());
-  if constexpr (has_pieces<In>) {
-    std::copy_n(in.derived().data(), into.size(), into.data());
+  if constexpr (is_array_of_numbers<In>) {
+    using Number = std::remove_cvref_t<decltype(std::data(in)[0])>;
+    static_assert(std::is_same_v<Number, Scalar>,
+                  "the numbers of a std::vector, std::array or std::span must have the layer's "
+                  "scalar: convert them, or give the layer theirs");
+    require_size(name, static_cast<Index>(std::size(in)), into.size());
+    std::copy_n(std::data(in), into.size(), into.data());
   } else {
-    into.noalias() = as_column(in.derived().matrix());
+    require_vector_type<Scalar, In>();
+    if (in.size() != into.size()) require_size(name, in.size(), into.size());
+    if constexpr (has_pieces<In>) {
+      std::copy_n(in.derived().data(), into.size(), into.data());
+    } else {
+      into.noalias() = as_column(in.derived().matrix());
+    }
   }
 }
 
@@ -12610,10 +12638,12 @@ class Preparation {
     const double each = start / std::sqrt(static_cast<double>(layout_.d_k));
     set("w_key.bias", each);
     set("w_query.bias", each);
-    const double own = own_read(w);
-    if (!(own > 0)) return;
-    if (own < aim) set("w_key.bias", each * (std::min)(std::sqrt(aim / own), most));
-    set("w_query.bias", each * (own < aim ? (std::min)(std::sqrt(aim / own), most) : aim / own));
+    double own = own_read(w);
+    if (own > 0 && own < aim) {
+      set("w_key.bias", each * (std::min)(std::sqrt(aim / own), most));
+      own = own_read(w);
+    }
+    if (own > 0) set("w_query.bias", each * (std::min)(aim / own, most));
   }
   /// Every projection has every x[j] in it, so that in the end they tell of both.
   void require_finite_projections(const Read& w, Index from) const {
@@ -16333,8 +16363,9 @@ namespace loglinear {
 ///     raw read = sum_l lambda_l S_l^T q        output = tanh(raw read)
 ///
 /// `x` is a vector of length d_model, outputs have length d_v, states are `key_rows x d_v`
-/// (key_rows is d_k unless the rule says otherwise). Any Eigen vector expression is accepted, row
-/// or column; it is copied once. All memory is allocated by the constructor: `forward`,
+/// (key_rows is d_k unless the rule says otherwise). Inputs and targets are any Eigen vector
+/// expression, row or column, or a std::vector, std::array or std::span of the layer's scalar; they
+/// are copied once. All memory is allocated by the constructor: `forward`,
 /// `query_readonly` and `train_one` never allocate. What they return is a reference to the layer's
 /// own output, overwritten by the next call; copy it (`Eigen::VectorXd o = ...`) to keep it.
 ///
@@ -22700,7 +22731,8 @@ class Attention {
   /// anything has changed.
   /// \{
 
-  /// All heads read and write. \param x any Eigen vector of length d_model, finite
+  /// All heads read and write. \param x any Eigen vector, std::vector, std::array or std::span of
+  /// length d_model, finite
   template <class In>
   const Vector& forward(const In& x) {
     return do_forward(as_vector(x, "x", x_));
@@ -23337,11 +23369,11 @@ class ModeReader {
 ///     weights  = name [ "(" [ argument { "," argument } ] ")" ]
 ///
 /// with space anywhere between those. `log_linear` has its inner mode in front of its arguments;
-/// the value of its `level_weights` is one of `normalized_mixture`, `mean_mixture`,
-/// `softplus_weights`, `mlp_weights` and `unit_weights` with its own arguments, as in
-/// `"log_linear(gla, level_weights=mean_mixture(tau=0.5))"`. What is not mentioned has its default;
-/// that of `lambda_init` is no number but the word `1/max_levels`. Names and ranges are what each
-/// rule and each weighting says of itself, `info` and `hyperparameters`.
+/// the value of its `level_weights` is a level weighting with its own arguments, as in
+/// `"log_linear(gla, level_weights=mean_mixture(tau=0.5))"`; `level_weights_signatures()` lists
+/// them all. What is not mentioned has its default; that of `lambda_init` is no number but the word
+/// `1/max_levels`. Names and ranges are what each rule and each weighting says of itself, `info`
+/// and `hyperparameters`.
 
 namespace loglinear {
 
@@ -23407,6 +23439,146 @@ template <class... Modes>
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_MODE_MODE_TEXT_HPP
+
+// ---- loglinear/mode/summary.hpp
+
+#ifndef LOGLINEAR_MODE_SUMMARY_HPP
+#define LOGLINEAR_MODE_SUMMARY_HPP
+
+/// \file
+/// A layer in a few lines of text, for a log or a debugger: `summary(layer)`, or `out << layer` for
+/// any stream that takes a std::string. This header includes no stream itself.
+
+namespace loglinear {
+
+namespace detail {
+
+/// A rule or level weighting as in the text of a mode, whether or not modes know it.
+template <class Described>
+[[nodiscard]] std::string described(const Described& one) {
+  if constexpr (Listed<Described>) {
+    return mode_to_text(one, false);
+  } else if constexpr (requires { one.weighting(); }) {  // AnyLevelWeights
+    return value_to_text(one.weighting());
+  } else if constexpr (requires { one.rule(); }) {  // AnyRule
+    return std::visit([](const auto& rule) { return described(rule); }, one.rule());
+  } else if constexpr (requires { one.info.text; }) {
+    std::string arguments;
+    Described::hyperparameters(one, [&](const Hyperparameter& parameter, const auto& value) {
+      arguments += (arguments.empty() ? "" : ", ") + std::string(parameter.name) + '=';
+      arguments += value_to_text(value);
+    });
+    std::string text(one.info.text);
+    if constexpr (requires { Described::leaves; }) {
+      text += '<' + std::to_string(Described::leaves) + '>';
+    }
+    return arguments.empty() ? text : text + '(' + arguments + ')';
+  } else {
+    return "a type without a name";
+  }
+}
+
+/// One line: a word, and what is to be said of it from column 16 on.
+[[nodiscard]] inline std::string summary_line(std::string_view word, const std::string& text) {
+  std::string line(word);
+  line.resize(16, ' ');
+  return line + text + '\n';
+}
+
+/// How many numbers all weight arrays of a layer have.
+template <class Layer>
+[[nodiscard]] std::size_t parameter_count(const Layer& layer) {
+  std::size_t count = 0;
+  for (const std::string& name : layer.weight_names()) {
+    count += static_cast<std::size_t>(layer.weight(name).size());
+  }
+  return count;
+}
+
+/// What one head is: rule, level weights, sizes and levels.
+template <class Inner, class Scalar, class Weights, class Stored, LastLevel Overflow>
+[[nodiscard]] std::string summary_of_head(
+    const LogLinearAttention<Inner, Scalar, Weights, Stored, Overflow>& head) {
+  return summary_line("rule", described(head.inner())) +
+         summary_line("level weights", described(head.level_weights())) +
+         summary_line("sizes", "d_model " + std::to_string(head.d_model()) + ", d_k " +
+                                   std::to_string(head.d_k()) + ", d_v " +
+                                   std::to_string(head.output_dim())) +
+         summary_line("levels", std::to_string(head.max_levels()) + " of " +
+                                    std::to_string(head.key_rows()) + " x " +
+                                    std::to_string(head.output_dim())) +
+         summary_line("read order", std::string(name_of(head.read_order())));
+}
+
+/// What a layer takes: the numbers of its weights, and the bytes of weights and levels.
+[[nodiscard]] inline std::string summary_of_memory(std::size_t parameters, std::size_t scalar_bytes,
+                                                   std::size_t level_bytes) {
+  return summary_line("parameters", std::to_string(parameters)) +
+         summary_line("memory", std::to_string(parameters * scalar_bytes) + " bytes of weights, " +
+                                    std::to_string(level_bytes) + " bytes of levels");
+}
+
+template <class Inner, class Scalar, class Weights, class Stored, LastLevel Overflow>
+[[nodiscard]] std::size_t level_bytes(
+    const LogLinearAttention<Inner, Scalar, Weights, Stored, Overflow>& head) {
+  const auto numbers = head.max_levels() * head.key_rows() * head.output_dim();
+  return static_cast<std::size_t>(numbers) * sizeof(Stored);
+}
+
+}  // namespace detail
+
+/// What a layer is, a line for each thing: its rule, level weights, sizes, levels, read order, the
+/// number of its parameters, and the bytes of its weights and of its levels when all of them are
+/// filled. Memory for work, which no state remembers, is not counted. A rule of your own has the
+/// name and hyperparameters that it gives itself, see hyperparameters.hpp. Costs a pass over the
+/// names of the weights; allocates.
+template <class Inner, class Scalar, class Weights, class Stored, LastLevel Overflow>
+[[nodiscard]] std::string summary(
+    const LogLinearAttention<Inner, Scalar, Weights, Stored, Overflow>& layer) {
+  return detail::summary_of_head(layer) + detail::summary_of_memory(detail::parameter_count(layer),
+                                                                    sizeof(Scalar),
+                                                                    detail::level_bytes(layer));
+}
+
+/// The same of a layer of several heads; rule, sizes and levels are those of each head.
+template <class Layer>
+[[nodiscard]] std::string summary(const MultiHeadAttention<Layer>& layer) {
+  const auto heads = static_cast<std::size_t>(layer.n_heads());
+  return detail::summary_line("heads", std::to_string(heads)) +
+         detail::summary_of_head(layer.head(0)) +
+         detail::summary_of_memory(detail::parameter_count(layer), sizeof(typename Layer::Scalar),
+                                   heads * detail::level_bytes(layer.head(0)));
+}
+
+/// The same of a layer chosen at run time, whose mode stands for rule, levels and level weights.
+template <class Scalar>
+[[nodiscard]] std::string summary(const Attention<Scalar>& layer) {
+  const AttentionConfig& config = layer.config();
+  const auto level_numbers = static_cast<std::size_t>(layer.state().size());
+  return detail::summary_line("heads", std::to_string(config.n_heads)) +
+         detail::summary_line("mode", detail::value_to_text(config.mode)) +
+         detail::summary_line("sizes", "d_model " + std::to_string(config.d_model) + ", d_k " +
+                                           std::to_string(config.d_k) + ", d_v " +
+                                           std::to_string(config.d_v)) +
+         detail::summary_line("read order", std::string(name_of(config.read_order))) +
+         detail::summary_of_memory(detail::parameter_count(layer), sizeof(Scalar),
+                                   level_numbers * sizeof(Scalar));
+}
+
+/// Writes the summary of a layer to a stream, std::ostream or any other that takes a std::string.
+template <class Stream, class Layer>
+requires requires(Stream& stream, const Layer& layer) {
+  { summary(layer) } -> std::same_as<std::string>;
+  stream << std::string();
+}
+Stream& operator<<(Stream& stream, const Layer& layer) {
+  stream << summary(layer);
+  return stream;
+}
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_MODE_SUMMARY_HPP
 
 // ---- loglinear/model/attention_cache.hpp
 
@@ -24158,8 +24330,9 @@ namespace loglinear {
 /// A whole language model: tokens in, logits of the next token out.
 ///
 ///     x = embedding of the tokens
-///     x <- x + mixer(rms(x)),  x <- x + W_down (silu(W_gate rms(x)) . (W_up rms(x)))   block by
-///     block logits = W_head rms(x),   rms(x) = w . x / sqrt(mean(x^2) + norm_eps)
+///     block by block:  x <- x + mixer(rms(x))
+///                      x <- x + W_down (silu(W_gate rms(x)) . (W_up rms(x)))
+///     logits = W_head rms(x),   rms(x) = w . x / sqrt(mean(x^2) + norm_eps)
 ///
 /// The mixers are log-linear Mamba-2 or log-linear Gated DeltaNet (Guo et al., arXiv:2506.04761),
 /// their twins with one state, and softmax attention over a window in the blocks that
@@ -24369,10 +24542,10 @@ LanguageModel<Scalar>::LanguageModel(const LanguageModelOptions& options, bool k
   detail::fill_normal(weights_.append(prefix() + "embeddings.weight", vocabulary, inputs),
                       deviation, random);
   for (Index i = 0; i < options.num_hidden_layers; ++i) {
-    auto& block =
-        blocks_.emplace_back(detail::mixer_of<Scalar>(options_, i, random), inputs,
-                             options.has_mlp ? detail::mlp_size(options) : 0, detail::norm_eps(options), deviation,
-                             detail::is_mamba2(options) ? "mixer" : "attn", random);
+    auto& block = blocks_.emplace_back(detail::mixer_of<Scalar>(options_, i, random), inputs,
+                                       options.has_mlp ? detail::mlp_size(options) : 0,
+                                       detail::norm_eps(options), deviation,
+                                       detail::is_mamba2(options) ? "mixer" : "attn", random);
     if (keep_narrow) block.keep_projections_narrow();
   }
   weights_.append(last_norm(), inputs, 1).setOnes();
