@@ -15,6 +15,7 @@
 #include "loglinear/rules/gla_vector.hpp"
 #include "loglinear/rules/hawk.hpp"
 #include "loglinear/rules/hgrn2.hpp"
+#include "loglinear/rules/kda.hpp"
 #include "loglinear/rules/mamba2.hpp"
 #include "loglinear/rules/mlstm.hpp"
 #include "loglinear/rules/retnet.hpp"
@@ -37,7 +38,8 @@ using Rules = detail::TypeList<  //
     DeltaProductMode,            //
     RWKV7,                       //
     HGRN2,                       //
-    Mamba2>;
+    Mamba2,                      //
+    KDA>;
 
 namespace detail {
 
