@@ -148,6 +148,44 @@ TEST_CASE("Hawk: h <- a * h + b * v") {
   CHECK(layer.raw_read() == layer.state());  // whatever the query
 }
 
+TEST_CASE("RGLRU: h <- a * h + sqrt(1 - a^2) * (i * v), a = sg(Lambda)^(8 r)") {
+  LinearAttention<RGLRU> layer({.inner = {.gate_bias = bias, .input_bias = bias},
+                                .d_model = 1,
+                                .d_k = 2,
+                                .d_v = 2,
+                                .learning_rate = 0.05});
+  CHECK(layer.weight_names() ==
+        Names{"w_key", "w_value", "w_query", "w_alpha", "w_beta", "Lambda"});
+  layer.set_weight("w_alpha", Vector2d(three_quarters, one_quarter));
+  layer.set_weight("w_beta", Vector2d(one_quarter, three_quarters));
+  layer.set_weight("Lambda", Eigen::RowVector2d(3, -0.5));
+  const Eigen::VectorXd x = Eigen::VectorXd::Ones(1);
+  Vector2d h(0, 0);
+  for (const Vector2d& v : {Vector2d(1, 2), Vector2d(5, -6), Vector2d(-3, 4)}) {
+    layer.set_weight("w_value", v);
+    layer.forward(x);
+    const double slow = std::pow(1 / (1 + std::exp(-3.0)), 8 * 0.75);
+    const double fast = std::pow(1 / (1 + std::exp(0.5)), 8 * 0.25);
+    h = Vector2d(slow * h[0] + std::sqrt(1 - slow * slow) * 0.25 * v[0],
+                 fast * h[1] + std::sqrt(1 - fast * fast) * 0.75 * v[1]);
+    CHECK(test::difference(layer.state(), h) <= tolerance);
+  }
+  CHECK(layer.log_linear_state().d_k() == 1);
+  layer.query_readonly(x);
+  CHECK(layer.raw_read() == layer.state());  // whatever the query
+}
+
+TEST_CASE("RGLRU keeps the size of its input to rounding where it hardly forgets") {
+  LinearAttention<RGLRU> layer(
+      {.inner = {.initial_lambda = 30}, .d_model = 1, .d_k = 1, .d_v = 1, .learning_rate = 0.05});
+  layer.set_weight("w_alpha", number(0));
+  layer.set_weight("w_beta", number(0));
+  layer.set_weight("w_value", number(2));
+  layer.forward(Eigen::VectorXd::Ones(1));
+  // log a = -4 exp(-30), and 1 - a^2 = 8 exp(-30), of which 1 - a * a would keep three digits
+  CHECK(std::abs(layer.state()(0, 0) / std::sqrt(8 * std::exp(-30.0)) - 1) <= 1e-12);
+}
+
 TEST_CASE("RWKV: S <- exp(-(initial_decay + softplus(w_decay . x - gate_bias))) S + exp(k) v^T") {
   TwoTokens tokens(RWKV{.initial_decay = std::log(2.0), .gate_bias = bias});
   CHECK(tokens.names() == Names{"w_key", "w_value", "w_query", "w_decay"});
@@ -301,6 +339,9 @@ TEST_CASE("Rules are equal if all their hyperparameters are") {
   CHECK(RWKV7{} != RWKV7{.decay_first = true});
   CHECK(RWKV7{} != RWKV7{.gate_bias = 1});
   CHECK(RWKV7{} != RWKV7{.iclr_bias = 1});
+  CHECK(RGLRU{} != RGLRU{.initial_lambda = 1});
+  CHECK(RGLRU{} != RGLRU{.gate_bias = 1});
+  CHECK(RGLRU{} != RGLRU{.input_bias = 1});
   CHECK(KDA{} != KDA{.initial_a_log = 1});
   CHECK(KDA{} != KDA{.initial_dt_bias = 1});
   CHECK(KDA{} != KDA{.beta_bias = 1});

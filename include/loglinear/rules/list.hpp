@@ -19,6 +19,7 @@
 #include "loglinear/rules/mamba2.hpp"
 #include "loglinear/rules/mlstm.hpp"
 #include "loglinear/rules/retnet.hpp"
+#include "loglinear/rules/rg_lru.hpp"
 #include "loglinear/rules/rwkv.hpp"
 #include "loglinear/rules/rwkv7.hpp"
 #include "loglinear/rules/type_list.hpp"
@@ -39,7 +40,8 @@ using Rules = detail::TypeList<  //
     RWKV7,                       //
     HGRN2,                       //
     Mamba2,                      //
-    KDA>;
+    KDA,                         //
+    RGLRU>;
 
 namespace detail {
 
