@@ -81,8 +81,10 @@ constexpr std::array tuned{"retnet(gamma=0.99)",
                            "gla_vector(gate_bias=5)",
                            "hgrn2(lower_bound=0.98, gate_bias=1)",
                            "hawk(gate_bias=5)",
+                           "rg_lru(initial_lambda=5)",
                            "gated_delta_net(beta_scale=0.5, gate_bias=8)",
                            "rwkv7(gate_bias=8)",
+                           "kda(initial_dt_bias=-8)",
                            "delta_product(gate_bias=8, beta_bias=-1)"};
 
 template <class Mode>
@@ -120,24 +122,11 @@ std::vector<Entry> all_entries() {
 
 /// An equation of the comments as it is printed.
 std::string typeset(std::string_view equation) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 17> signs{{
-      {"<-", "←"},
-      {"^T", "ᵀ"},
-      {"k^", "k̂"},
-      {"k~", "k̃"},
-      {"sg(", "σ("},
-      {"gamma", "γ"},
-      {"kappa", "κ"},
-      {"beta", "β"},
-      {"D", "Δ"},
-      {".", "·"},
-      {"w'", "w′"},
-      {"W'", "W′"},
-      {"_1", "₁"},
-      {"_2", "₂"},
-      {"_j", "ⱼ"},
-      {" * ", " ∘ "},
-      {"-", "−"},
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 21> signs{{
+      {"<-", "←"},    {"^T", "ᵀ"},     {"^2", "²"},   {"k^", "k̂"},    {"k~", "k̃"},    {"sg(", "σ("},
+      {"alpha", "α"}, {"Lambda", "Λ"}, {"sqrt", "√"}, {"gamma", "γ"}, {"kappa", "κ"}, {"beta", "β"},
+      {"D", "Δ"},     {".", "·"},      {"w'", "w′"},  {"W'", "W′"},   {"_1", "₁"},    {"_2", "₂"},
+      {"_j", "ⱼ"},    {" * ", " ∘ "},  {"-", "−"},
   }};
   std::string text(equation);
   for (const auto& [plain, sign] : signs) {

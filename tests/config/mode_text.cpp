@@ -133,7 +133,7 @@ TEST_CASE("What is wrong in a text is named with its column and what would be le
   };
   const std::vector<Wrong> table = {
       // Modes.
-      {"", 1, {"the end", "one of retnet, hawk", "mamba2, log_linear"}},
+      {"", 1, {"the end", "one of retnet, hawk", ", mamba2", ", log_linear"}},
       {" \n", 3, {"the end", "a mode"}},
       {"GLA", 1, {"\"GLA\"", "one of retnet"}},
       {"gla_", 1, {"\"gla_\"", "a mode"}},

@@ -91,7 +91,7 @@ constexpr Sizes buffered = {2, 8, 9};  // a buffer of four leaves
 template <class Inner>
 bool is_unused(const std::string& weight) {
   const auto belongs_to = [&](const char* name) { return weight.starts_with(name); };
-  if (std::is_same_v<Inner, Hawk>) return belongs_to("w_key") || belongs_to("w_query");
+  if (std::is_same_v<Inner, RuntimeRule<Hawk>>) return belongs_to("w_key") || belongs_to("w_query");
   const bool has_own_keys =
       detail::leaves_of<Inner>() > 1 || std::is_same_v<Inner, DeltaProduct<1>>;
   return has_own_keys && (belongs_to("w_key") || belongs_to("w_value"));

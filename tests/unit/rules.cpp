@@ -148,6 +148,44 @@ TEST_CASE("Hawk: h <- a * h + b * v") {
   CHECK(layer.raw_read() == layer.state());  // whatever the query
 }
 
+TEST_CASE("RGLRU: h <- a * h + sqrt(1 - a^2) * (i * v), a = sg(Lambda)^(8 r)") {
+  LinearAttention<RGLRU> layer({.inner = {.gate_bias = bias, .input_bias = bias},
+                                .d_model = 1,
+                                .d_k = 2,
+                                .d_v = 2,
+                                .learning_rate = 0.05});
+  CHECK(layer.weight_names() ==
+        Names{"w_key", "w_value", "w_query", "w_alpha", "w_beta", "Lambda"});
+  layer.set_weight("w_alpha", Vector2d(three_quarters, one_quarter));
+  layer.set_weight("w_beta", Vector2d(one_quarter, three_quarters));
+  layer.set_weight("Lambda", Eigen::RowVector2d(3, -0.5));
+  const Eigen::VectorXd x = Eigen::VectorXd::Ones(1);
+  Vector2d h(0, 0);
+  for (const Vector2d& v : {Vector2d(1, 2), Vector2d(5, -6), Vector2d(-3, 4)}) {
+    layer.set_weight("w_value", v);
+    layer.forward(x);
+    const double slow = std::pow(1 / (1 + std::exp(-3.0)), 8 * 0.75);
+    const double fast = std::pow(1 / (1 + std::exp(0.5)), 8 * 0.25);
+    h = Vector2d(slow * h[0] + std::sqrt(1 - slow * slow) * 0.25 * v[0],
+                 fast * h[1] + std::sqrt(1 - fast * fast) * 0.75 * v[1]);
+    CHECK(test::difference(layer.state(), h) <= tolerance);
+  }
+  CHECK(layer.log_linear_state().d_k() == 1);
+  layer.query_readonly(x);
+  CHECK(layer.raw_read() == layer.state());  // whatever the query
+}
+
+TEST_CASE("RGLRU keeps the size of its input to rounding where it hardly forgets") {
+  LinearAttention<RGLRU> layer(
+      {.inner = {.initial_lambda = 30}, .d_model = 1, .d_k = 1, .d_v = 1, .learning_rate = 0.05});
+  layer.set_weight("w_alpha", number(0));
+  layer.set_weight("w_beta", number(0));
+  layer.set_weight("w_value", number(2));
+  layer.forward(Eigen::VectorXd::Ones(1));
+  // log a = -4 exp(-30), and 1 - a^2 = 8 exp(-30), of which 1 - a * a would keep three digits
+  CHECK(std::abs(layer.state()(0, 0) / std::sqrt(8 * std::exp(-30.0)) - 1) <= 1e-12);
+}
+
 TEST_CASE("RWKV: S <- exp(-(initial_decay + softplus(w_decay . x - gate_bias))) S + exp(k) v^T") {
   TwoTokens tokens(RWKV{.initial_decay = std::log(2.0), .gate_bias = bias});
   CHECK(tokens.names() == Names{"w_key", "w_value", "w_query", "w_decay"});
@@ -225,6 +263,35 @@ TEST_CASE("RWKV7: S <- (diag(w) - (a * kappa) kappa^T) S + k~ v^T") {
   }
 }
 
+TEST_CASE("KDA: S <- diag(alpha) S, then S + beta k^ (v - S^T k^)^T, read with q^") {
+  TwoTokens tokens(KDA{.beta_bias = bias});
+  CHECK(tokens.names() ==
+        Names{"w_key", "w_value", "w_query", "w_dt_vec", "w_beta_scalar", "A_log", "dt_bias"});
+  tokens.set("w_beta_scalar", number(three_quarters));
+  tokens.set("A_log", number(std::log(2.0)));
+  // softplus(log(c - 1)) = log c: steps of log 4 and log 2, decays of 4^-2 and 2^-2
+  tokens.set("w_dt_vec", Vector2d(std::log(3.0) - 0.5, -0.25));
+  tokens.set("dt_bias", Eigen::RowVector2d(0.5, 0.25));
+  const Vector2d alpha(1.0 / 16, 1.0 / 4);
+  const double beta = 0.75;
+  Matrix2d s = Matrix2d::Zero();
+  for (const Vector2d& k : {Vector2d(0, 2), Vector2d(3, 4), Vector2d(-5, 1)}) {
+    const Vector2d v(1 + k[0], 2 - k[1]), unit = k / std::sqrt(k[0] * k[0] + k[1] * k[1]);
+    const Matrix2d decayed = alpha.asDiagonal() * s;
+    s = decayed + beta * unit * (v - decayed.transpose() * unit).transpose();
+    CHECK(test::difference(tokens.push(k[0], k[1], v[0], v[1]), s) <= tolerance);
+  }
+  CHECK(test::difference(tokens.read(6, -8), s.transpose() * Vector2d(0.6, -0.8)) <= tolerance);
+}
+
+TEST_CASE("KDA starts at the decay that its hyperparameters say") {
+  TwoTokens tokens(KDA{.initial_a_log = std::log(3.0), .initial_dt_bias = 0});
+  tokens.set("w_dt_vec", Vector2d(0, 0));  // steps of log 2, decays of 2^-3
+  tokens.set("w_beta_scalar", number(0));
+  tokens.push(1, 0, 2, 4);
+  CHECK(test::difference(tokens.push(0, 1, 0, 0), matrix(0.125, 0.25, 0, 0)) <= tolerance);
+}
+
 TEST_CASE("KeyOnly of a rule that does not normalise: S <- S + k v^T") {
   TwoTokens tokens(KeyOnly<GLA>{});
   CHECK(tokens.names() == Names{"w_key", "w_value", "w_query"});
@@ -272,6 +339,12 @@ TEST_CASE("Rules are equal if all their hyperparameters are") {
   CHECK(RWKV7{} != RWKV7{.decay_first = true});
   CHECK(RWKV7{} != RWKV7{.gate_bias = 1});
   CHECK(RWKV7{} != RWKV7{.iclr_bias = 1});
+  CHECK(RGLRU{} != RGLRU{.initial_lambda = 1});
+  CHECK(RGLRU{} != RGLRU{.gate_bias = 1});
+  CHECK(RGLRU{} != RGLRU{.input_bias = 1});
+  CHECK(KDA{} != KDA{.initial_a_log = 1});
+  CHECK(KDA{} != KDA{.initial_dt_bias = 1});
+  CHECK(KDA{} != KDA{.beta_bias = 1});
   CHECK(KeyOnly<GLA>{} == KeyOnly<GLA>{});
 
   using Either = std::variant<GLA, GLAVector>;

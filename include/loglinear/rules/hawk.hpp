@@ -15,10 +15,11 @@ namespace loglinear {
 /// Hawk: a gated recurrence on a vector, `h <- a * h + b * v`, `a = sg(W_alpha x + gate_bias)`,
 /// `b = sg(W_beta x + input_bias)`, column by column.
 ///
-/// De et al., *Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient Language
-/// Models*, arXiv:2402.19427, with sigmoid gates. Its state is one key row, with key and query 1:
-/// the projections W_k and W_q are drawn but not used. Transition: a decay per value column. Own
-/// weights: `w_alpha` and `w_beta` (d_v x d_model each).
+/// After De et al., *Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient
+/// Language Models*, arXiv:2402.19427, in a simpler form with two independent gates; `RGLRU` is the
+/// recurrence as published. Its state is one key row, with key and query 1: the projections W_k and
+/// W_q are drawn but not used. Transition: a decay per value column. Own weights: `w_alpha` and
+/// `w_beta` (d_v x d_model each).
 struct Hawk {
   double gate_bias = 0;   ///< added before the forget gate's sigmoid; 0 forgets half at every token
   double input_bias = 0;  ///< added before the input gate's sigmoid

@@ -15,9 +15,11 @@
 #include "loglinear/rules/gla_vector.hpp"
 #include "loglinear/rules/hawk.hpp"
 #include "loglinear/rules/hgrn2.hpp"
+#include "loglinear/rules/kda.hpp"
 #include "loglinear/rules/mamba2.hpp"
 #include "loglinear/rules/mlstm.hpp"
 #include "loglinear/rules/retnet.hpp"
+#include "loglinear/rules/rg_lru.hpp"
 #include "loglinear/rules/rwkv.hpp"
 #include "loglinear/rules/rwkv7.hpp"
 #include "loglinear/rules/type_list.hpp"
@@ -37,7 +39,9 @@ using Rules = detail::TypeList<  //
     DeltaProductMode,            //
     RWKV7,                       //
     HGRN2,                       //
-    Mamba2>;
+    Mamba2,                      //
+    KDA,                         //
+    RGLRU>;
 
 namespace detail {
 
