@@ -21249,10 +21249,11 @@ namespace loglinear {
 /// Hawk: a gated recurrence on a vector, `h <- a * h + b * v`, `a = sg(W_alpha x + gate_bias)`,
 /// `b = sg(W_beta x + input_bias)`, column by column.
 ///
-/// De et al., *Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient Language
-/// Models*, arXiv:2402.19427, with sigmoid gates. Its state is one key row, with key and query 1:
-/// the projections W_k and W_q are drawn but not used. Transition: a decay per value column. Own
-/// weights: `w_alpha` and `w_beta` (d_v x d_model each).
+/// After De et al., *Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient
+/// Language Models*, arXiv:2402.19427, in a simpler form with two independent gates; `RGLRU` is the
+/// recurrence as published. Its state is one key row, with key and query 1: the projections W_k and
+/// W_q are drawn but not used. Transition: a decay per value column. Own weights: `w_alpha` and
+/// `w_beta` (d_v x d_model each).
 struct Hawk {
   double gate_bias = 0;   ///< added before the forget gate's sigmoid; 0 forgets half at every token
   double input_bias = 0;  ///< added before the input gate's sigmoid
@@ -21385,6 +21386,125 @@ static_assert(InnerRule<HGRN2, double>);
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_HGRN2_HPP
+
+// ---- loglinear/rules/kda.hpp
+
+#ifndef LOGLINEAR_RULES_KDA_HPP
+#define LOGLINEAR_RULES_KDA_HPP
+
+namespace loglinear {
+
+/// Kimi Delta Attention: a decay per key row, then the delta rule on what has decayed.
+///
+///     alpha = exp(-exp(A_log) softplus(W_dt x + dt_bias))
+///     beta = sg(w_beta_scalar . x + beta_bias)
+///     S <- (I - beta k^ k^^T) diag(alpha) S + beta k^ v^T,   read S^T q^
+///
+/// with k^ = k / |k| and q^ = q / |q| (0 below 1e-12).
+///
+/// Kimi Team, *Kimi Linear: An Expressive, Efficient Attention Architecture*, arXiv:2510.26692,
+/// with one matrix for the decays where the paper has the product of two narrow ones; its
+/// convolutions, output gate and norm belong to a mixer. Transition: a diagonal minus a matrix of
+/// rank one. Own weights: `w_dt_vec` (d_k x d_model), `w_beta_scalar` (1 x d_model), and the free
+/// scalar `A_log` and free vector `dt_bias` (d_k), which start at constants.
+struct KDA {
+  double initial_a_log = 0;     ///< where A_log starts; the rate of decay is exp(A_log) a unit step
+  double initial_dt_bias = -4;  ///< where dt_bias starts; -4 keeps 0.98 of every row at A_log = 0
+  double beta_bias = 0;         ///< added before the sigmoid of beta
+
+  static constexpr bool normalizes_key = true;
+
+  template <class Scalar>
+  using Transition = RankOneUpdate<KeyDecay<Scalar>>;
+
+  static constexpr RuleInfo info{.name = "KDA",
+                                 .text = "kda",
+                                 .paper = "2510.26692",
+                                 .equation = "S <- (I - beta k^ k^^T) diag(alpha) S + beta k^ v^T"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "initial_a_log", .example = -0.5}, self.initial_a_log);
+    visit({.name = "initial_dt_bias", .example = -1, .slow = -9}, self.initial_dt_bias);
+    visit({.name = "beta_bias", .example = -0.5}, self.beta_bias);
+  }
+
+  [[nodiscard]] std::array<Parameter, 4> parameters(Eigen::Index d_k, Eigen::Index) const {
+    return {projection("w_dt_vec", d_k), projection("w_beta_scalar", 1),
+            free_vector("A_log", 1, initial_a_log), free_vector("dt_bias", d_k, initial_dt_bias)};
+  }
+
+  void prepare_query(const auto& in, auto& query) const {
+    detail::unit_vector(in.q.data(), in.q.size(), query.data());
+  }
+
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    using std::exp;
+    const auto n = in.k.size();
+    const Scalar rate = exp(in.free[0]), beta = strength<Scalar>(in);
+    Scalar *const alpha = token.transition.diagonal.decay.data(),
+                  *const u = token.transition.u.data(), *const p = token.transition.p.data();
+    steps(in, alpha);
+    detail::scale_by(Scalar(-rate), alpha, n);
+    detail::exp_of(alpha, n, alpha);
+    detail::unit_vector(in.k.data(), n, p);
+    detail::scale_to(beta, p, n, u);
+    detail::multiply(p, alpha, n, p);  // (I - u k^^T) diag(alpha) = diag(alpha) - u (alpha * k^)^T
+    detail::copy(u, n, token.keys.data());
+    detail::copy(in.v.data(), in.v.size(), token.values.data());
+  }
+
+  void pullback(const auto& in, const auto& token, auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    using std::exp;
+    const auto n = in.k.size();
+    const Scalar rate = exp(in.free[0]), beta = strength<Scalar>(in);
+    const Scalar* const alpha = token.transition.diagonal.decay.data();
+    Scalar *const d_alpha = d_token.transition.diagonal.decay.data(),
+                  *const d_p = d_token.transition.p.data(), *const d_written = d_token.keys.data(),
+                  *const unit = d_token.transition.u.data();  // once its gradient is used
+    Scalar *const step = d_in.own.data(), *const d_dt_bias = d_in.free.data() + 1;
+    detail::add(d_written, unit, n, d_written);  // with respect to beta k^, in u and in the leaf
+    detail::unit_vector(in.k.data(), n, unit);
+    d_in.own[n] = detail::dot(d_written, unit, n) * beta * (1 - beta);
+
+    steps(in, step);
+    Scalar d_a_log(0);
+    for (Eigen::Index i = 0; i < n; ++i) {
+      const Scalar d_step = -rate * alpha[i] * (d_alpha[i] + d_p[i] * unit[i]);
+      d_a_log += d_step * step[i];
+      d_dt_bias[i] = d_step * detail::sigmoid<Scalar>(in.own[i] + in.free[1 + i]);
+      d_p[i] = alpha[i] * d_p[i] + beta * d_written[i];  // with respect to k^
+    }
+    d_in.free[0] = d_a_log;
+    detail::copy(d_dt_bias, n, step);
+
+    detail::unit_vector_pullback(in.k.data(), unit, d_p, n, d_in.k.data());
+    detail::unit_vector(in.q.data(), n, unit);
+    detail::unit_vector_pullback(in.q.data(), unit, d_token.query.data(), n, d_in.q.data());
+    detail::copy(d_token.values.data(), in.v.size(), d_in.v.data());
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const KDA&) const = default;
+
+ private:
+  template <class Scalar>
+  [[nodiscard]] Scalar strength(const auto& in) const {
+    return detail::sigmoid<Scalar>(in.own[in.k.size()] + Scalar(beta_bias));
+  }
+  /// step = softplus(W_dt x + dt_bias)
+  static void steps(const auto& in, auto* step) {
+    const auto n = in.k.size();
+    detail::add(in.own.data(), in.free.data() + 1, n, step);
+    detail::softplus(step, n, step);
+  }
+};
+
+static_assert(InnerRule<KDA, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_KDA_HPP
 
 // ---- loglinear/rules/mamba2.hpp
 
@@ -21559,6 +21679,127 @@ static_assert(InnerRule<RetNet, double>);
 }  // namespace loglinear
 
 #endif  // LOGLINEAR_RULES_RETNET_HPP
+
+// ---- loglinear/rules/rg_lru.hpp
+
+#ifndef LOGLINEAR_RULES_RG_LRU_HPP
+#define LOGLINEAR_RULES_RG_LRU_HPP
+
+namespace loglinear {
+
+/// The real-gated linear recurrent unit, which Hawk and Griffin have; column by column
+///
+///     r = sg(W_alpha x + gate_bias)      i = sg(W_beta x + input_bias)
+///     a = sg(Lambda)^(8 r)
+///     h <- a * h + sqrt(1 - a^2) * (i * v)
+///
+/// De et al., *Griffin: Mixing Gated Linear Recurrences with Local Attention for Efficient Language
+/// Models*, arXiv:2402.19427, section 2.4, with v where the paper has its input. How large the
+/// input enters follows from the decay, so that the state stays of the size of v. The state is one
+/// key row, with key and query 1: the projections W_k and W_q are drawn but not used. Transition: a
+/// decay per value column. Own weights: `w_alpha` and `w_beta` (d_v x d_model each) and the free
+/// vector `Lambda` (d_v), which starts at a constant.
+struct RGLRU {
+  double initial_lambda = 2;  ///< where Lambda starts; the paper draws 4.3 to 9: slow decays
+  double gate_bias = 0;       ///< added before the sigmoid of r, the recurrence gate
+  double input_bias = 0;      ///< added before the sigmoid of i, the input gate
+
+  template <class Scalar>
+  using Transition = ValueDecay<Scalar>;
+
+  static constexpr RuleInfo info{.name = "RGLRU",
+                                 .text = "rg_lru",
+                                 .paper = "2402.19427",
+                                 .equation =
+                                     "h <- a * h + sqrt(1 - a^2) * sg(W' x) * v, "
+                                     "a = sg(Lambda)^(8 sg(W x))"};
+  static constexpr void hyperparameters(auto& self, auto&& visit) {
+    visit({.name = "initial_lambda", .example = 3, .slow = 10}, self.initial_lambda);
+    visit({.name = "gate_bias"}, self.gate_bias);
+    visit({.name = "input_bias", .example = 0.5}, self.input_bias);
+  }
+
+  [[nodiscard]] std::array<Parameter, 3> parameters(Eigen::Index, Eigen::Index d_v) const {
+    return {projection("w_alpha", d_v), projection("w_beta", d_v),
+            free_vector("Lambda", d_v, initial_lambda)};
+  }
+
+  [[nodiscard]] Eigen::Index key_rows(Eigen::Index) const { return 1; }
+
+  void prepare_query(const auto&, auto& query) const {
+    using Scalar = typename std::decay_t<decltype(query)>::Scalar;
+    std::fill_n(query.data(), query.size(), Scalar(1));
+  }
+
+  void prepare(const auto& in, auto& token) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    using std::exp;
+    const auto n = in.v.size();
+    Scalar *const a = token.transition.decay.data(), *const value = token.values.data();
+    std::fill_n(token.keys.data(), token.keys.size(), Scalar(1));
+    detail::sigmoid(in.own.data(), gate_bias, n, a);
+    detail::sigmoid(in.own.data() + n, input_bias, n, value);
+    for (Eigen::Index j = 0; j < n; ++j) {
+      const Scalar log_a = a[j] * log_fastest<Scalar>(in.free[j]);
+      a[j] = exp(log_a);
+      value[j] *= input_size(log_a) * in.v[j];
+    }
+  }
+
+  void pullback(const auto& in, const auto& token, const auto& d_token, auto& d_in) const {
+    using Scalar = typename std::decay_t<decltype(token)>::Scalar;
+    const auto n = in.v.size();
+    const Scalar *const a = token.transition.decay.data(),
+                        *const d_a = d_token.transition.decay.data(),
+                        *const d_value = d_token.values.data();
+    Scalar *const d_gate = d_in.own.data(), *const d_input = d_gate + n;
+    detail::sigmoid(in.own.data(), gate_bias, n, d_gate);
+    detail::sigmoid(in.own.data() + n, input_bias, n, d_input);
+    std::fill_n(d_in.k.data(), d_in.k.size(), Scalar(0));
+    std::fill_n(d_in.q.data(), d_in.q.size(), Scalar(0));
+    for (Eigen::Index j = 0; j < n; ++j) {
+      const Scalar r = d_gate[j], i = d_input[j], fastest = log_fastest<Scalar>(in.free[j]);
+      const Scalar log_a = r * fastest, size = input_size(log_a);
+      d_in.v[j] = d_value[j] * size * i;
+      d_input[j] = d_value[j] * size * in.v[j] * i * (1 - i);
+      // d size / d log a = -a^2 / size, times log a: it vanishes with log a.
+      const Scalar through_size = size > Scalar(0) ? Scalar(-a[j] * a[j] * (log_a / size)) : size;
+      const Scalar d_relative =  // the gradient with respect to log a, times log a
+          d_a[j] * a[j] * log_a + d_value[j] * i * in.v[j] * through_size;
+      d_gate[j] = d_relative * (1 - r);
+      d_in.free[j] = d_relative * relative_slope<Scalar>(in.free[j]);
+    }
+  }
+
+  /// Whether all hyperparameters are equal.
+  [[nodiscard]] bool operator==(const RGLRU&) const = default;
+
+ private:
+  /// 8 log sg(lambda) = -8 softplus(-lambda)
+  template <class Scalar>
+  [[nodiscard]] static Scalar log_fastest(const Scalar& lambda) {
+    return Scalar(-8) * detail::softplus<Scalar>(-lambda);
+  }
+  /// d log(softplus(-lambda)) / d lambda, which tends to -1 where softplus itself vanishes.
+  template <class Scalar>
+  [[nodiscard]] static Scalar relative_slope(const Scalar& lambda) {
+    if (lambda > Scalar(detail::softplus_linear_from)) return Scalar(-1);
+    return -detail::sigmoid<Scalar>(-lambda) / detail::softplus<Scalar>(-lambda);
+  }
+  /// sqrt(1 - a^2) = sqrt((1 - a) (1 + a)) = sqrt(-expm1(2 log a)), to rounding where a is near 1.
+  template <class Scalar>
+  [[nodiscard]] static Scalar input_size(const Scalar& log_a) {
+    using std::sqrt, std::tanh, std::exp;
+    // -expm1(2 z) = -tanh(z) (1 + exp(2 z)); dual numbers have no expm1
+    return sqrt(-tanh(log_a) * (Scalar(1) + exp(log_a + log_a)));
+  }
+};
+
+static_assert(InnerRule<RGLRU, double>);
+
+}  // namespace loglinear
+
+#endif  // LOGLINEAR_RULES_RG_LRU_HPP
 
 // ---- loglinear/rules/rwkv.hpp
 
@@ -21763,7 +22004,9 @@ using Rules = detail::TypeList<  //
     DeltaProductMode,            //
     RWKV7,                       //
     HGRN2,                       //
-    Mamba2>;
+    Mamba2,                      //
+    KDA,                         //
+    RGLRU>;
 
 namespace detail {
 
