@@ -180,6 +180,8 @@ TEST_CASE("Bad tokens and caches are refused before anything changes") {
     CHECK(mentions(error_of([&] { (void)model.step(-1, cache); }), {"tokens[0]", "-1"}));
     CHECK(mentions(error_of([&] { (void)model.prefill({}, cache); }), {"number of tokens", "0"}));
     CHECK(mentions(error_of([&] { (void)model.step(fine, same); }), {"caches", "twice"}));
+    const std::vector<loglinear::LanguageModelCache<double>*> none{twice, nullptr};
+    CHECK(mentions(error_of([&] { (void)model.step(fine, none); }), {"caches[1]", "null"}));
     auto fewer = options;
     fewer.attn.clear();
     fewer.num_hidden_layers = 1;
@@ -203,6 +205,13 @@ TEST_CASE("Bad tokens and caches are refused before anything changes") {
   }
 }
 
+TEST_CASE("A bad token is named by its place in the whole sequence") {
+  const LanguageModel<float> model(test::small_model(test::small_mamba2()));
+  std::vector<std::int32_t> tokens(5000, 1);
+  tokens[4500] = 11;
+  CHECK(mentions(error_of([&] { (void)model.logits(tokens); }), {"tokens[4500]", "11"}));
+}
+
 TEST_CASE("Options of a model out of their range are refused by name") {
   const auto error = [](auto change) {
     auto options = test::small_model(test::small_mamba2());
@@ -222,4 +231,12 @@ TEST_CASE("Options of a model out of their range are refused by name") {
   CHECK(mentions(error([](auto& o) { o.attn.push_back(o.attn[0]); }), {"layer of attn", "once"}));
   CHECK(mentions(error([](auto& o) { std::get<0>(o.mixer).num_heads = 3; }), {"num_heads"}));
   CHECK(mentions(error([](auto& o) { std::get<0>(o.mixer).seed = 0; }), {"seed"}));
+  // Nobody else looks at it where attention is everywhere.
+  for (const double eps : {-1.0, 0.0, 1e-40, std::numeric_limits<double>::infinity()}) {
+    CHECK(mentions(error([&](auto& o) {
+                     o.attn[0].layers = {0, 1};
+                     std::get<0>(o.mixer).norm_eps = eps;
+                   }),
+                   {"norm_eps"}));
+  }
 }

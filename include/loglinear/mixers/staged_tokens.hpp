@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -16,9 +17,14 @@
 
 namespace loglinear::detail {
 
-/// Throws where one of several streams is there twice.
+/// Throws where one of several streams is a null pointer or is there twice.
 template <class Cache>
 void require_distinct(std::span<Cache* const> caches) {
+  for (std::size_t s = 0; s < caches.size(); ++s) {
+    if (caches[s] == nullptr) {
+      fail("caches[" + std::to_string(s) + ']', "a null pointer", "a pointer to a cache");
+    }
+  }
   std::vector<Cache*> sorted(caches.begin(), caches.end());
   std::sort(sorted.begin(), sorted.end());
   if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -41,8 +42,8 @@ namespace loglinear {
 ///     auto snapshot = cache;                          // and back: cache = snapshot
 ///
 /// A whole sequence takes the chunkwise form on all threads, O(T log T); a token costs the products
-/// with all weights and O(active levels) of a head's state. Memory of a stream is constant, unless
-/// a block attends to all tokens without a window.
+/// with all weights and O(active levels) of a head's state. Memory of a stream is constant, but
+/// that attention keeps the tokens of its window, or all without one.
 ///
 /// Const member functions may run at the same time, on different caches. They allocate. \throws of
 /// all of them: std::invalid_argument for a token that is not 0 ... vocab_size - 1, a cache of
@@ -64,6 +65,12 @@ class LanguageModel {
   /// bfloat16, each block rounded before the next is drawn \throws std::invalid_argument for an
   /// option out of its range
   explicit LanguageModel(const LanguageModelOptions& options, bool keep_narrow = false);
+  LanguageModel(const LanguageModel&) = default;
+  LanguageModel(LanguageModel&&) noexcept = default;
+  /// All or nothing: where memory is refused the model stays as it was.
+  LanguageModel& operator=(const LanguageModel& other) { return *this = LanguageModel(other); }
+  LanguageModel& operator=(LanguageModel&&) noexcept = default;
+  ~LanguageModel() = default;
 
   /// What the model was built with.
   [[nodiscard]] const LanguageModelOptions& options() const { return options_; }
@@ -128,16 +135,19 @@ class LanguageModel {
   /// std::invalid_argument also where there is no token. Copies the cache
   Vector prefill(Tokens tokens, Cache& cache) const {
     if (tokens.empty()) detail::fail("the number of tokens", 0, "at least 1");
-    Matrix last;
+    Vector last(options_.vocab_size);  // before the cache changes
     pass(tokens, cache, [&](const Matrix& x, Index first) {
-      if (first + x.rows() == static_cast<Index>(tokens.size())) last = head(x.bottomRows(1));
+      const bool is_last = first + x.rows() == static_cast<Index>(tokens.size());
+      if (is_last) last = head(x.bottomRows(1)).row(0).transpose();
     });
-    return last.row(0).transpose();
+    return last;
   }
   /// One token more. \return the logits after it
   Vector step(std::int32_t token, Cache& cache) const {
     Cache* const only = &cache;
-    return step({&token, 1}, {&only, 1}).row(0).transpose();
+    Vector logits_after(options_.vocab_size);  // before the cache changes
+    logits_after = step({&token, 1}, {&only, 1}).row(0).transpose();
+    return logits_after;
   }
   /// One token more of each of several streams, which need not stand at the same place: one product
   /// for all of them wherever weights are met. \param caches  one for each token, none of them
@@ -164,13 +174,12 @@ class LanguageModel {
   }
   template <class Self, class Use>
   static void with_weight(Self& self, std::string_view name, Use use) {
-    bool is_found = false;
+    std::function<void()> found;  // called last, because the search allocates
     for_each_weight(self, [&](const std::string& full, auto& holder, const std::string& own) {
-      if (full != name) return;
-      is_found = true;
-      use(holder, own);
+      if (full == name) found = [&holder, own, &use] { use(holder, own); };
     });
-    if (!is_found) detail::fail("weight name", name, "one of weight_names()");
+    if (!found) detail::fail("weight name", name, "one of weight_names()");
+    found();
   }
 
   [[nodiscard]] std::string prefix() const {
@@ -180,14 +189,16 @@ class LanguageModel {
     return prefix() + (detail::is_mamba2(options_) ? "norm_f.weight" : "norm.weight");
   }
 
-  /// A row a token. \throws std::invalid_argument, which says where the token stands
-  [[nodiscard]] Matrix embedded(Tokens tokens) const {
+  /// A row for each token of a piece, which begins at place `first`. \throws
+  /// std::invalid_argument, which says where the token stands
+  [[nodiscard]] Matrix embedded(Tokens tokens, std::size_t first = 0) const {
     const auto table = weights_.projection(prefix() + "embeddings.weight");
     Matrix x(static_cast<Index>(tokens.size()), detail::hidden_size(options_));
     for (Index t = 0; t < x.rows(); ++t) {
       const Index token = tokens[static_cast<std::size_t>(t)];
       if (token < 0 || token >= options_.vocab_size) {
-        detail::require_between("tokens[" + std::to_string(t) + ']', token, Index{0},
+        const std::size_t place = first + static_cast<std::size_t>(t);
+        detail::require_between("tokens[" + std::to_string(place) + ']', token, Index{0},
                                 options_.vocab_size - 1);
       }
       if (table.wide != nullptr) {
@@ -226,7 +237,7 @@ class LanguageModel {
 
 template <class Scalar>
 LanguageModel<Scalar>::LanguageModel(const LanguageModelOptions& options, bool keep_narrow)
-    : options_(detail::checked(options)) {
+    : options_(detail::checked<Scalar>(options)) {
   const auto [seed, deviation] = std::visit(
       [](const auto& o) { return std::pair(o.seed, o.initializer_range); }, options.mixer);
   const Index inputs = detail::hidden_size(options), vocabulary = options.vocab_size;
@@ -277,7 +288,7 @@ void LanguageModel<Scalar>::pass(Tokens tokens, Cache& cache, Use use) const {
   require_fitting(cache);
   Cache next(cache);
   for (std::size_t first = 0; first < tokens.size(); first += most) {
-    Matrix x = embedded(tokens.subspan(first, (std::min)(most, tokens.size() - first)));
+    Matrix x = embedded(tokens.subspan(first, (std::min)(most, tokens.size() - first)), first);
     for (std::size_t i = 0; i < blocks_.size(); ++i) blocks_[i].forward(x, next.layers_[i]);
     use(x, static_cast<Index>(first));
   }

@@ -19,13 +19,22 @@ class LanguageModel;
 /// Where a stream through a `LanguageModel` stands: the cache of each of its blocks.
 ///
 /// Made empty by `LanguageModel::make_cache`. A plain value: a copy is a snapshot, and assigning it
-/// back takes tokens back, to the bit. Its size does not change with the stream, unless a block
-/// attends to all tokens without a window.
+/// back takes tokens back, to the bit. Its size does not change with the stream, but for
+/// blocks of attention, which grow up to their window, or for ever without one.
 template <class Scalar>
 class LanguageModelCache {
  public:
   /// The cache of one block.
   using Layer = std::variant<MixerCache<Scalar>, AttentionCache<Scalar>>;
+
+  LanguageModelCache(const LanguageModelCache&) = default;
+  LanguageModelCache(LanguageModelCache&&) noexcept = default;
+  /// All or nothing: where memory is refused the cache stays as it was.
+  LanguageModelCache& operator=(const LanguageModelCache& other) {
+    return *this = LanguageModelCache(other);
+  }
+  LanguageModelCache& operator=(LanguageModelCache&&) noexcept = default;
+  ~LanguageModelCache() = default;
 
   /// Tokens seen since the cache was made or reset; 0 of one that was moved from.
   [[nodiscard]] std::uint64_t size() const {

@@ -4,6 +4,7 @@
 
 #include <Eigen/Core>
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <variant>
 #include <vector>
@@ -101,6 +102,7 @@ inline const LanguageModelOptions& checked(const LanguageModelOptions& o) {
   require_between("num_hidden_layers", o.num_hidden_layers, Index{1}, Index{1} << 16);
   require_dimension("hidden_size", hidden_size(o));
   require_between("intermediate_size", o.intermediate_size, Index{0}, largest_dimension);
+  require_positive_number("norm_eps", norm_eps(o));
   std::vector<Index> seen;
   for (const AttentionLayers& attention : o.attn) {
     require_attention(attention, hidden_size(o));
@@ -111,6 +113,16 @@ inline const LanguageModelOptions& checked(const LanguageModelOptions& o) {
       }
       seen.push_back(layer);
     }
+  }
+  return o;
+}
+
+/// The same for a model of Scalar, in which norm_eps must not be denormal, where no mixer checks.
+template <class Scalar>
+const LanguageModelOptions& checked(const LanguageModelOptions& o) {
+  const double eps = norm_eps(checked(o));
+  if (!fits<Scalar>(eps) || !(static_cast<Scalar>(eps) >= (std::numeric_limits<Scalar>::min)())) {
+    fail("norm_eps", eps, "a finite and positive number, not denormal, in the model's scalar");
   }
   return o;
 }

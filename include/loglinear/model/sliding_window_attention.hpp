@@ -110,14 +110,15 @@ class SlidingWindowAttention {
   /// then
   [[nodiscard]] Matrix forward(const Matrix& x, Cache& cache) const {
     const detail::FlushToZero<Scalar> flush;
+    detail::require_matrix("x", x, x.rows(), hidden_size_);
     require_fitting(cache);
     const Matrix q = rotated(projected(x, "q"), cache.size());
     const Matrix new_keys = rotated(projected(x, "k"), cache.size()),
                  new_values = projected(x, "v");
     const Index past = cache.kept(), window = options_.window_size;
     Matrix keys(past + x.rows(), kv_columns()), values(past + x.rows(), kv_columns());
-    keys << cache.in_order(cache.keys()), new_keys;
-    values << cache.in_order(cache.values()), new_values;
+    keys << cache.keys_in_order(), new_keys;
+    values << cache.values_in_order(), new_values;
     Matrix reads(x.rows(), hidden_size_);
     constexpr Index tokens_at_once = 16;
     detail::parallel_for<Scalar>(
@@ -140,7 +141,7 @@ class SlidingWindowAttention {
   [[nodiscard]] std::pair<Matrix, Staged> stage(const Matrix& x,
                                                 std::span<Cache* const> caches) const {
     const detail::FlushToZero<Scalar> flush;
-    detail::require_size("x (rows)", x.rows(), static_cast<Index>(caches.size()));
+    detail::require_matrix("x", x, static_cast<Index>(caches.size()), hidden_size_);
     detail::require_distinct(caches);
     for (const Cache* cache : caches) require_fitting(*cache);
     Matrix q = projected(x, "q"), keys = projected(x, "k"), values = projected(x, "v");
